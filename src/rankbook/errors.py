@@ -1,0 +1,80 @@
+"""Every error that rankbook raises.
+
+::
+
+    RankbookError
+    ├── InputError (ValueError)          an argument makes no sense: the message says what to type
+    │   ├── BackendError                 the backend is unknown, or torch was built without it
+    │   ├── DeviceError                  the ranks ask for GPUs that are not there
+    │   └── EnvironmentVariableError     RANK, WORLD_SIZE … hold something impossible
+    ├── RendezvousError (TimeoutError)   some ranks did not come: the message says which
+    ├── ClusterError                     the cluster cannot be started, found or reached
+    │   └── EngineError                  one engine cannot serve as a rank: the message names its host
+    ├── SessionError                     there is no session, or it is busy
+    └── RankError                        code of the user raised on some ranks
+
+A message is one line that says what happened and what to do about it.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BackendError",
+    "ClusterError",
+    "DeviceError",
+    "EngineError",
+    "EnvironmentVariableError",
+    "InputError",
+    "RankError",
+    "RankbookError",
+    "RendezvousError",
+    "SessionError",
+]
+
+
+class RankbookError(Exception):
+    """Base of every error raised by rankbook."""
+
+
+class InputError(RankbookError, ValueError):
+    """An argument makes no sense. The message says what to write instead."""
+
+
+class BackendError(InputError):
+    """The backend is unknown, or this build of torch does not have it."""
+
+
+class DeviceError(InputError):
+    """The ranks ask for GPUs that are not there."""
+
+
+class EnvironmentVariableError(InputError):
+    """A launcher's variable (RANK, WORLD_SIZE, LOCAL_RANK …) holds something impossible."""
+
+
+class RendezvousError(RankbookError, TimeoutError):
+    """Some ranks did not arrive in time. The message names them."""
+
+
+class ClusterError(RankbookError):
+    """The cluster cannot be started, found or reached."""
+
+
+class EngineError(ClusterError):
+    """An engine cannot serve as a rank. The message names its host."""
+
+
+class SessionError(RankbookError):
+    """There is no session, or it is busy with something else."""
+
+
+class RankError(RankbookError):
+    """Code of the user raised on some ranks.
+
+    Attributes:
+        ranks: The ranks that raised, in ascending order.
+    """
+
+    def __init__(self, message: str, ranks: tuple[int, ...] = ()) -> None:
+        super().__init__(message)
+        self.ranks = ranks
