@@ -1,0 +1,117 @@
+"""torch.distributed, interactive: one notebook, N ranks.
+
+In a notebook::
+
+    %load_ext rankbook
+    %dist_init gloo -n 4
+
+The magics are thin over :func:`start`, :func:`connect`, :func:`session` and :class:`Session`.
+:func:`initialize_distributed` and its companions need no notebook: they work the same under
+``torchrun``.
+
+Importing this package imports neither torch nor ipyparallel; each name loads its module when it
+is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rankbook.errors import (
+    BackendError,
+    ClusterError,
+    DeviceError,
+    EngineError,
+    EnvironmentVariableError,
+    InputError,
+    RankbookError,
+    RankError,
+    RendezvousError,
+    SessionError,
+)
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from rankbook._session import Session, connect, session, start
+    from rankbook.distributed.init_utils import (
+        DistInfo,
+        destroy_global_state,
+        get_local_rank_preinit,
+        get_local_world_size_preinit,
+        get_rank_safe,
+        get_world_size_safe,
+        initialize_distributed,
+    )
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "BackendError",
+    "ClusterError",
+    "DeviceError",
+    "DistInfo",
+    "EngineError",
+    "EnvironmentVariableError",
+    "InputError",
+    "RankError",
+    "RankbookError",
+    "RendezvousError",
+    "Session",
+    "SessionError",
+    "__version__",
+    "connect",
+    "destroy_global_state",
+    "get_local_rank_preinit",
+    "get_local_world_size_preinit",
+    "get_rank_safe",
+    "get_world_size_safe",
+    "initialize_distributed",
+    "session",
+    "start",
+]
+
+# A public name must not be the name of a submodule: importing the submodule would replace it.
+_HOME = {
+    "DistInfo": "rankbook.distributed.init_utils",
+    "destroy_global_state": "rankbook.distributed.init_utils",
+    "get_local_rank_preinit": "rankbook.distributed.init_utils",
+    "get_local_world_size_preinit": "rankbook.distributed.init_utils",
+    "get_rank_safe": "rankbook.distributed.init_utils",
+    "get_world_size_safe": "rankbook.distributed.init_utils",
+    "initialize_distributed": "rankbook.distributed.init_utils",
+    "Session": "rankbook._session",
+    "connect": "rankbook._session",
+    "session": "rankbook._session",
+    "start": "rankbook._session",
+}
+
+# Hidden from type checkers, which would take a module's __getattr__ for a yes to any name.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Import a lazy public name from its home and keep it."""
+        from importlib import import_module
+
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_HOME[name]), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(ipython: InteractiveShell) -> None:
+    """Register the magics: what ``%load_ext rankbook`` calls."""
+    from rankbook import magics
+
+    magics.load_ipython_extension(ipython)
+
+
+def unload_ipython_extension(ipython: InteractiveShell) -> None:
+    """Remove the magics: what ``%unload_ext rankbook`` calls."""
+    from rankbook import magics
+
+    magics.unload_ipython_extension(ipython)

@@ -1,0 +1,36 @@
+"""What all tests share: markers that depend on the machine."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def find_chromium() -> str | None:
+    return next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+
+
+def has_gpu() -> bool:
+    import torch
+
+    # Unlike is_available(), this counts without initialising CUDA, which a fork would not survive.
+    return torch.cuda.device_count() > 0
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("browser") and not find_chromium():
+        pytest.skip(f"needs one of {', '.join(CHROMIUM_NAMES)} on PATH")
+    if item.get_closest_marker("gpu") and not has_gpu():
+        pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of the system's Chromium."""
+    path = find_chromium()
+    if path is None:
+        pytest.skip(f"needs one of {', '.join(CHROMIUM_NAMES)} on PATH")
+    return path

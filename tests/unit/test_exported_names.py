@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rankbook
+
+HEAVY = {"IPython", "ipyparallel", "ipywidgets", "numpy", "torch"}
+HOOKS = {"load_ipython_extension", "unload_ipython_extension"}  # IPython's names, not for users
+
+
+def is_ours(value: object) -> bool:
+    return getattr(value, "__module__", "").startswith("rankbook")
+
+
+def test_all_is_the_public_surface():
+    eager = {name for name, value in vars(rankbook).items() if is_ours(value)}
+    public = {name for name in eager if not name.startswith("_")} - HOOKS
+    assert public | set(rankbook._HOME) | {"__version__"} == set(rankbook.__all__)
+
+
+def test_all_is_sorted_and_has_no_doubles():
+    assert rankbook.__all__ == sorted(set(rankbook.__all__))
+
+
+def test_dir_lists_the_lazy_names():
+    assert set(rankbook.__all__) <= set(dir(rankbook))
+
+
+@pytest.mark.parametrize("name", rankbook.__all__)
+def test_every_public_name_exists(name):
+    assert getattr(rankbook, name) is not None
+
+
+def test_every_error_is_exported():
+    from rankbook import errors
+
+    assert set(errors.__all__) <= set(rankbook.__all__)
+
+
+def test_no_public_name_is_shadowed_by_a_submodule():
+    """Importing rankbook.x sets the attribute x, whatever it was before."""
+    submodules = {path.stem for path in Path(rankbook.__file__).parent.iterdir()}
+    assert not submodules & set(rankbook.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="'rankbook' has no attribute 'nonsense'"):
+        rankbook.nonsense  # noqa: B018
+
+
+def test_import_is_cheap():
+    code = f"import sys, rankbook; print(*sorted({HEAVY} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == []
