@@ -1,0 +1,121 @@
+"""Reads every import of the package, those inside functions too, and checks who may know whom."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import rankbook
+
+PACKAGE = "rankbook"
+SOURCE = Path(rankbook.__file__).parent
+
+# A module imports from its own floor and from those below. "_x" stands where "x" stands.
+FLOORS = [
+    {"errors", "models", "protocol", "ranks"},
+    {"distributed", "engine"},
+    {"cluster", "diagnosis"},
+    {"session", "monitor"},
+    {"display", "widgets"},
+    {"magics", ""},  # "" is the package itself
+]
+
+# What a module must not import on top of that, whoever offers it.
+FORBIDDEN = {
+    "distributed": {"IPython", "ipyparallel"},
+    "display": {"ipyparallel", "ipywidgets"},
+}
+
+MODULES = {
+    ".".join((PACKAGE, *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(
+        ".__init__"
+    ): path
+    for path in sorted(SOURCE.rglob("*.py"))
+}
+
+
+def room(module: str) -> str:
+    """The part of a dotted name that the tables above speak of."""
+    return module.partition(".")[2].partition(".")[0].lstrip("_")
+
+
+def floor(module: str) -> int:
+    for number, rooms in enumerate(FLOORS):
+        if room(module) in rooms:
+            return number
+    raise LookupError(f"{module} stands on no floor: give {room(module)!r} a place in FLOORS")
+
+
+def imports(module: str, source: str, *, is_package: bool) -> Iterator[str]:
+    """Dotted names of all modules that a module's source imports, wherever in it."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                up = node.level - is_package
+                parents = module.split(".")[: -up or None]
+                base = ".".join([*parents, *filter(None, [base])])
+            for alias in node.names:
+                submodule = f"{base}.{alias.name}"
+                yield submodule if submodule in MODULES else base
+
+
+def faults(module: str, source: str, *, is_package: bool) -> list[str]:
+    found = []
+    for imported in imports(module, source, is_package=is_package):
+        top = imported.split(".")[0]
+        if top in FORBIDDEN.get(room(module), ()):
+            found.append(f"{module} must not import {top}")
+        if top == PACKAGE and floor(imported) > floor(module):
+            found.append(f"{module} imports {imported}, which stands above it")
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_stands_on_a_floor(module):
+    assert floor(module) in range(len(FLOORS))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_downward(module):
+    path = MODULES[module]
+    assert faults(module, path.read_text(), is_package=path.stem == "__init__") == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "fault"),
+    [
+        ("rankbook.errors", "from rankbook.engine import x", "imports rankbook.engine"),
+        ("rankbook.errors", "def f():\n    import rankbook.magics", "imports rankbook.magics"),
+        ("rankbook.errors", "from . import errors, __version__", "imports rankbook,"),
+        ("rankbook.cluster.launch", "from .._session import start", "imports rankbook._session"),
+        ("rankbook.distributed.env", "import IPython.display", "must not import IPython"),
+        ("rankbook.display.text", "from ipywidgets import HTML", "must not import ipywidgets"),
+    ],
+)
+def test_a_fault_is_found(module, source, fault):
+    [message] = faults(module, source, is_package=False)
+    assert fault in message
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("rankbook.engine.agent", "from rankbook.distributed.init_utils import DistInfo"),
+        ("rankbook.engine.agent", "from ..errors import InputError\nfrom . import stacks"),
+        ("rankbook.magics", "from rankbook import session"),
+        ("rankbook.display.text", "import torch"),
+    ],
+)
+def test_what_is_allowed_passes(module, source):
+    assert faults(module, source, is_package=False) == []
+
+
+def test_a_module_on_no_floor_is_a_fault():
+    with pytest.raises(LookupError, match="give 'attic' a place"):
+        floor("rankbook.attic.box")
