@@ -1,0 +1,69 @@
+# Everything here needs only Python and make: each target installs what it needs first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+QUICKSTART := notebooks/00_quickstart.ipynb
+
+# pip builds a package in an environment of its own, which -c does not reach but this does.
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help env demo lab test lint format types docs bench screenshot constraints clean distclean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(STAMP) ## install everything into .venv; PYTHON=python3.12 chooses the Python
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV), some minutes the first time ..."
+	@$(BIN)/python -m pip install -qq --progress-bar off -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: $(STAMP) ## run the quickstart on 2 CPU ranks and print what it shows
+	@$(BIN)/python scripts/run_notebook.py $(QUICKSTART)
+
+lab: $(STAMP) ## open the quickstart in JupyterLab
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(QUICKSTART)
+
+test: $(STAMP) ## run all tests (ARGS="-k name" chooses), 10 minutes at most
+	@$(BIN)/python -m pytest --session-timeout=600 $(ARGS)
+
+lint: $(STAMP) ## check style
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet --diff .
+	@echo "lint: clean"
+
+format: $(STAMP) ## repair the style that can be repaired
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+types: $(STAMP) ## check types
+	@$(BIN)/mypy
+
+docs: $(STAMP) ## build the documentation, warnings being errors
+	@$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs docs/_build/html
+	@echo "docs: docs/_build/html/index.html"
+
+bench: $(STAMP) ## measure
+	@$(BIN)/python benchmarks/run.py
+
+screenshot: $(STAMP) ## take the pictures of the documentation anew
+	@$(BIN)/python scripts/screenshot.py
+
+constraints: $(STAMP) ## write the installed versions into constraints.txt
+	@$(BIN)/python scripts/freeze_constraints.py > constraints.tmp
+	@mv constraints.tmp constraints.txt
+	@touch $(STAMP)
+
+clean: ## remove what was built, but not the environment
+	rm -rf build dist docs/_build docs/reference/generated .mypy_cache .pytest_cache .ruff_cache
+	find . -name $(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## remove the environment, too
+	rm -rf $(VENV)
