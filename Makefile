@@ -32,7 +32,7 @@ lab: $(STAMP) ## open the quickstart in JupyterLab
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(QUICKSTART)
 
 test: $(STAMP) ## run all tests (ARGS="-k name" chooses), 10 minutes at most
-	@$(BIN)/python -m pytest --session-timeout=600 $(ARGS)
+	@$(BIN)/python -m pytest $(ARGS)
 
 lint: $(STAMP) ## check style
 	@$(BIN)/ruff check --quiet .
