@@ -44,7 +44,8 @@ def test_every_error_is_exported():
 def test_no_public_name_is_shadowed_by_a_submodule():
     """Importing rankbook.x sets the attribute x, whatever it was before."""
     submodules = {path.stem for path in Path(rankbook.__file__).parent.iterdir()}
-    assert not submodules & set(rankbook.__all__)
+    shadowed = submodules & set(rankbook.__all__)
+    assert not shadowed, f"put an underscore before the submodule's name: {shadowed}"
 
 
 def test_an_unknown_name_is_an_attribute_error():
