@@ -33,7 +33,7 @@ from rankbook.errors import (
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from rankbook._session import Session, connect, session, start
+    from rankbook.api import Session, connect, session, start
     from rankbook.distributed.init_utils import (
         DistInfo,
         destroy_global_state,
@@ -80,10 +80,10 @@ _HOME = {
     "get_rank_safe": "rankbook.distributed.init_utils",
     "get_world_size_safe": "rankbook.distributed.init_utils",
     "initialize_distributed": "rankbook.distributed.init_utils",
-    "Session": "rankbook._session",
-    "connect": "rankbook._session",
-    "session": "rankbook._session",
-    "start": "rankbook._session",
+    "Session": "rankbook.api",
+    "connect": "rankbook.api",
+    "session": "rankbook.api",
+    "start": "rankbook.api",
 }
 
 # Hidden from type checkers, which would take a module's __getattr__ for a yes to any name.

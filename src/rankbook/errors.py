@@ -73,8 +73,14 @@ class RankError(RankbookError):
 
     Attributes:
         ranks: The ranks that raised, in ascending order.
+        traceback_lines: Their tracebacks, one for each different error, headed by its ranks.
     """
 
     def __init__(self, message: str, ranks: tuple[int, ...] = ()) -> None:
         super().__init__(message)
         self.ranks = ranks
+        self.traceback_lines: list[str] = []
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows: where the cell failed on the ranks, not where we raise that here."""
+        return [*self.traceback_lines, f"RankError: {self}"]

@@ -1,0 +1,127 @@
+"""What ``import rankbook`` offers to start with: sessions, and which one is current."""
+
+from __future__ import annotations
+
+import atexit
+import socket
+from typing import Any
+
+from rankbook.cluster.gpus import visible_gpus
+from rankbook.cluster.placement import choose_backend, place
+from rankbook.cluster.pool import Pool
+from rankbook.errors import InputError, SessionError
+from rankbook.models import EngineFacts
+from rankbook.sessions.session import Session
+
+__all__ = ["Session", "connect", "session", "start"]
+
+_current: Session | None = None
+
+
+def session() -> Session | None:
+    """The current session, the one that ``%dist_init`` made; None if there is none."""
+    return _current if _current is not None and not _current.is_closed else None
+
+
+def start(
+    backend: str | None = None,
+    nproc: int | None = None,
+    *,
+    profile: str | None = None,
+    gpus: str = "",
+    timeout_minutes: float = 1,
+) -> Session:
+    """Start a cluster, initialise the process group on it, make it the current session.
+
+    Args:
+        backend: As ``torch.distributed`` names it; None: ``nccl`` where every rank has a GPU of
+            its own, else ``gloo``.
+        nproc: Number of ranks; None: one per visible GPU, or 2 without GPUs.
+        profile: IPython profile whose ``ipcluster_config.py`` starts the engines (Slurm, SSH …);
+            None starts them on this machine.
+        gpus: GPUs that local engines may use, as ``CUDA_VISIBLE_DEVICES`` writes them.
+        timeout_minutes: Of the initialisation and of every collective of the group.
+
+    Returns:
+        The session, its group initialised.
+
+    Raises:
+        SessionError: There is a session already.
+        RankbookError: It did not work; nothing that was started is left running.
+    """
+    _refuse_second()
+    count = (visible_gpus(gpus) or 2) if nproc is None else nproc
+    if count < 1:
+        raise InputError(f"{count} ranks make no group: ask for 1 or more.")
+    if profile is None:
+        _refuse_early(backend, count, gpus)
+    pool = Pool.start(count, profile=profile, gpus=gpus)
+    return _initialised(pool, backend, count, timeout_minutes)
+
+
+def connect(
+    backend: str | None = None,
+    nproc: int | None = None,
+    *,
+    profile: str | None = None,
+    cluster_id: str | None = None,
+    connection_file: str | None = None,
+    timeout_minutes: float = 1,
+) -> Session:
+    """Join a running cluster, initialise a group on its engines, make it the current session.
+
+    Args:
+        backend: See :func:`start`.
+        nproc: Number of ranks; None: every engine.
+        profile: IPython profile whose cluster it is.
+        cluster_id: As ``ipcluster list`` shows it.
+        connection_file: ``ipcontroller-…-client.json``, instead of the two above.
+        timeout_minutes: See :func:`start`.
+
+    Returns:
+        The session, its group initialised.
+
+    Raises:
+        SessionError: There is a session already.
+        ClusterError: There is no such cluster, or it does not answer.
+        EngineError: An engine has no rankbook installed; the message names its host.
+    """
+    _refuse_second()
+    pool = Pool.join(profile=profile, cluster_id=cluster_id, connection_file=connection_file)
+    return _initialised(pool, backend, nproc, timeout_minutes)
+
+
+def _initialised(
+    pool: Pool, backend: str | None, nproc: int | None, timeout_minutes: float
+) -> Session:
+    global _current
+    new = Session(pool, _dashboard)
+    try:
+        new.initialize(backend, nproc, timeout_minutes)
+    except BaseException:
+        new.shutdown()
+        raise
+    _current = new
+    atexit.register(new.shutdown)
+    return new
+
+
+def _refuse_second() -> None:
+    if (old := session()) is not None:
+        raise SessionError(
+            f"There is a session already ({old.backend or 'no group'}, {old.world_size} ranks): "
+            "use rankbook.session(), or end it with its shutdown()."
+        )
+
+
+def _refuse_early(backend: str | None, nproc: int, gpus: str) -> None:
+    """Refuse in milliseconds what the engines would refuse in seconds."""
+    seen = ("GPU",) * visible_gpus(gpus)
+    host = socket.gethostname()
+    choose_backend(place([EngineFacts(i, host, (), 0, seen) for i in range(nproc)]), backend)
+
+
+def _dashboard(of: Session) -> Any:
+    from rankbook.widgets import Dashboard
+
+    return Dashboard(of)

@@ -1,0 +1,267 @@
+"""Requests to engines and what comes back, over ipyparallel's control channel.
+
+The one place that touches private parts of ``ipyparallel.Client`` (9.0 to 9.2: ``_control_stream``,
+``_control_socket``, ``_io_loop``, ``_engines``, ``_registration_callbacks``): its public API sends
+only its own message types. ``tests/unit/test_private_api.py`` says so if one of them goes.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import zmq
+from zmq.eventloop.zmqstream import ZMQStream
+
+from rankbook import errors, protocol
+
+if TYPE_CHECKING:
+    import ipyparallel
+
+__all__ = ["Call", "Channel", "Event", "everyone"]
+
+_POLL = 0.05
+"""Seconds after which a waiting caller looks around: at its deadline, for a lost controller."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something an engine said while a request ran."""
+
+    engine: int
+    body: list[Any]
+
+
+@dataclass
+class Call:
+    """One request to several engines, and its answers so far."""
+
+    pending: set[int]
+    inbox: queue.SimpleQueue[Event | None] = field(default_factory=queue.SimpleQueue)
+    values: dict[int, Any] = field(default_factory=dict)
+    failures: dict[int, dict[str, Any]] = field(default_factory=dict)
+    buffers: dict[int, list[memoryview]] = field(default_factory=dict)
+
+    @property
+    def done(self) -> bool:
+        """Whether every engine has answered."""
+        return not self.pending
+
+    def settle(
+        self, engine: int, content: dict[str, Any], buffers: Sequence[memoryview] = ()
+    ) -> None:
+        """Take an engine's reply, the first one only."""
+        if engine not in self.pending:
+            return
+        self.buffers[engine] = list(buffers)
+        if content["status"] == "ok":
+            self.values[engine] = content["value"]
+        else:
+            self.failures[engine] = content["error"]
+        self.pending.discard(engine)
+        self.inbox.put(None)
+
+
+class Channel:
+    """Carries requests to the engines of one client."""
+
+    def __init__(self, client: ipyparallel.Client) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self._calls: dict[str, tuple[Call, int]] = {}
+        self.lost = threading.Event()
+        self._loop = client._io_loop
+        self._stream = client._control_stream
+        self._theirs = client._dispatch_single_reply
+        monitor = client._control_socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._loop.add_callback(self._stream.on_recv, self._on_message, copy=False)
+        self._loop.add_callback(self._watch, monitor)
+        client._registration_callbacks.append(self._on_registration)
+
+    def request(
+        self, op: str, args: Mapping[int, dict[str, Any]], buffers: Sequence[bytes] = ()
+    ) -> Call:
+        """Ask engines for an operation and return at once.
+
+        Args:
+            op: Its name, as the engine's agent knows it.
+            args: By engine id, the operation's arguments for that engine.
+            buffers: Bytes for every engine, beside the JSON.
+
+        Returns:
+            The call, to be watched with :meth:`wait`.
+
+        Raises:
+            ClusterError: The controller is gone.
+        """
+        self._check()
+        call = Call(set(args))
+        outgoing = []
+        for engine, its in args.items():
+            uuid = self._client._engines.get(engine)
+            if uuid is None:
+                call.settle(engine, _gone(engine))
+                continue
+            message = self._client.session.msg(protocol.REQUEST, {"op": op, "args": its})
+            with self._lock:
+                self._calls[message["header"]["msg_id"]] = (call, engine)
+            outgoing.append((message, uuid.encode()))
+
+        def send() -> None:
+            for message, ident in outgoing:
+                self._client.session.send(
+                    self._stream, message, ident=ident, buffers=list(buffers) or None
+                )
+
+        self._loop.add_callback(send)
+        return call
+
+    def wait(
+        self,
+        call: Call,
+        timeout: float | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        on_pause: Callable[[], float] | None = None,
+        until: Callable[[], bool] = bool,
+    ) -> bool:
+        """Wait for all answers, in Python that Ctrl-C interrupts.
+
+        Args:
+            call: What to wait for.
+            timeout: Seconds; None waits as long as it takes.
+            on_event: Called here, in the caller's thread, with each event in order.
+            on_pause: Called whenever nothing waits to be read; returns the seconds until it
+                wants to be called again.
+            until: Ends the wait early when it returns true.
+
+        Returns:
+            Whether all engines have answered, or ``until`` ended the wait.
+
+        Raises:
+            ClusterError: The controller is gone.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not (call.done and call.inbox.empty()):
+            pause = _POLL
+            if on_pause is not None and call.inbox.empty():
+                pause = min(pause, on_pause())
+            with suppress(queue.Empty):
+                event = call.inbox.get(timeout=pause)
+                if event is not None and on_event is not None:
+                    on_event(event)
+            if deadline is not None and time.monotonic() > deadline:
+                return False
+            if until():
+                break
+            self._check()
+        return True
+
+    def ask(
+        self, op: str, args: Mapping[int, dict[str, Any]], timeout: float | None = None
+    ) -> dict[int, Any]:
+        """Make a request, wait for it, and return the values by engine.
+
+        Raises:
+            RankbookError: The first failure, as the class the engine raised, or an
+                :class:`~rankbook.errors.EngineError` if it raised anything else.
+            ClusterError: Some engines did not answer in time, or the controller is gone.
+        """
+        call = self.request(op, args)
+        if not self.wait(call, timeout):
+            raise errors.ClusterError(
+                f"Engines {sorted(call.pending)} did not answer {op!r} within {timeout:g} s: "
+                "%dist_status shows what they do."
+            )
+        self.raise_for_failure(call)
+        return call.values
+
+    @staticmethod
+    def raise_for_failure(call: Call) -> None:
+        """Raise what the first engine that failed says; see :meth:`ask`."""
+        for engine, failure in call.failures.items():
+            raise _as_error(engine, failure)
+
+    def forget(self, call: Call) -> None:
+        """Drop a call whose answers nobody wants any more."""
+        with self._lock:
+            self._calls = {k: v for k, v in self._calls.items() if v[0] is not call}
+
+    def engine_gone(self, engine: int) -> None:
+        """Fail what was asked of an engine that has ended."""
+        with self._lock:
+            mine = [k for k, (_, its) in self._calls.items() if its == engine]
+            calls = [self._calls.pop(k)[0] for k in mine]
+        for call in calls:
+            call.settle(engine, _gone(engine))
+
+    # -- on the client's I/O thread ----------------------------------------------------------
+
+    def _on_message(self, frames: list[Any]) -> None:
+        if not protocol.is_ours(frames):
+            self._theirs(frames)
+            return
+        session = self._client.session
+        _, parts = session.feed_identities(frames, copy=False)
+        message = session.deserialize(parts, content=True, copy=False)
+        parent = message["parent_header"].get("msg_id")
+        final = message["header"]["msg_type"] == protocol.REPLY
+        with self._lock:
+            known = self._calls.pop(parent, None) if final else self._calls.get(parent)
+        if known is None:
+            return
+        call, engine = known
+        if final:
+            call.settle(engine, message["content"], message["buffers"])
+        else:
+            for body in message["content"]["events"]:
+                call.inbox.put(Event(engine, body))
+
+    def _watch(self, monitor: zmq.Socket[bytes]) -> None:
+        """Notice at once that the controller's end of the control socket is gone."""
+        watch = ZMQStream(monitor, self._loop)
+        watch.on_recv(lambda _: self.lost.set())
+
+    def _on_registration(self, event: dict[str, Any]) -> None:
+        if event["event"] == "unregister":
+            self.engine_gone(int(event["id"]))
+
+    # ----------------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        if self.lost.is_set():
+            raise errors.ClusterError(
+                "The cluster's controller is gone, and its engines cannot be reached: "
+                "start again with %dist_init."
+            )
+
+
+def _gone(engine: int) -> dict[str, Any]:
+    return {
+        "status": "error",
+        "error": {
+            "kind": "EngineError",
+            "ename": "EngineError",
+            "evalue": f"Engine {engine} has ended.",
+            "traceback": [],
+        },
+    }
+
+
+def _as_error(engine: int, failure: dict[str, Any]) -> errors.RankbookError:
+    kind = getattr(errors, failure["kind"] or "", None)
+    if kind is None:
+        return errors.EngineError(
+            f"Engine {engine} failed: {failure['ename']}: {failure['evalue']}"
+        )
+    error: errors.RankbookError = kind(failure["evalue"])
+    return error
+
+
+def everyone(engines: Iterable[int], **args: Any) -> dict[int, dict[str, Any]]:
+    """The same arguments for several engines."""
+    return {engine: args for engine in engines}

@@ -1,0 +1,31 @@
+"""Counting this machine's GPUs from the notebook's process, which must never initialise CUDA."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+__all__ = ["visible_gpus"]
+
+_DRIVER = Path("/proc/driver/nvidia/gpus")
+
+
+def visible_gpus(asked: str = "", environ: Mapping[str, str] = os.environ) -> int:
+    """Count the GPUs that engines started here could use.
+
+    The kernel driver's own list is read, so neither torch nor NVML is needed; the engines later
+    report what they really see.
+
+    Args:
+        asked: A list such as ``0,1`` that the person gave, empty for all.
+        environ: Where ``CUDA_VISIBLE_DEVICES`` may narrow them.
+
+    Returns:
+        Their number; 0 where there is no NVIDIA driver.
+    """
+    installed = len(list(_DRIVER.iterdir())) if _DRIVER.is_dir() else 0
+    visible = asked or environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return installed
+    return min(installed, len([name for name in visible.split(",") if name.strip()]))

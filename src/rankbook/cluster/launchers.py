@@ -1,0 +1,141 @@
+"""ipyparallel launchers for local clusters: a light controller, engines forked from one process.
+
+Both children hold a pipe from the notebook's kernel as their stdin. When the kernel goes, by
+whatever signal, the pipe closes and they end themselves and what they started.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable
+from subprocess import PIPE, Popen
+from typing import Any
+
+import psutil
+from ipyparallel.cluster.launcher import (
+    EngineLauncher,
+    LocalControllerLauncher,
+    LocalProcessLauncher,
+)
+from traitlets import Any as AnyTrait
+from traitlets import Unicode
+
+__all__ = ["LocalController", "LocalEngines"]
+
+_CONTROLLER_OPTIONS = {
+    # One process instead of nine; its queues run in C++ threads, without the GIL.
+    "IPController.use_threads": True,
+    "IPController.broadcast_scheduler_depth": 0,
+    "TaskScheduler.scheme_name": "pure",
+    # The hub announces an engine at its second heartbeat. A dead engine is told by the process
+    # that forked it, so a busy machine may miss many beats (a minute's) without harm.
+    "HeartMonitor.period": 100,
+    "HeartMonitor.max_heartmonitor_misses": 600,
+}
+
+
+class _Lifeline(LocalProcessLauncher):
+    """A local process that ends when this one does."""
+
+    lifeline: Any = None
+    _read_events = False
+
+    def start(self) -> None:
+        """Start the process with a pipe as its stdin."""
+        with open(self.output_file, "ab") as log:
+            process = self._popen_process = Popen(
+                self.args,
+                stdin=PIPE,
+                stdout=PIPE if self._read_events else log,
+                stderr=log,
+                env={**os.environ, **self.get_env()},
+                cwd=self.work_dir,
+                start_new_session=True,  # the terminal's Ctrl-C is the kernel's alone
+            )
+        self.lifeline = process.stdin
+        self.pid = process.pid
+        self.process = psutil.Process(process.pid)
+        self.notify_start(self.pid)
+        self._start_waiting()
+
+    async def stop(self) -> None:
+        """Close the lifeline, then make sure that the process ends."""
+        self.lifeline.close()
+        await super().stop()
+        if self._popen_process.stdout:
+            self._popen_process.stdout.close()
+
+
+class LocalController(_Lifeline, LocalControllerLauncher):
+    """A controller in one process, listening on loopback."""
+
+    def find_args(self) -> list[str]:
+        """The command line of the controller."""
+        options = [f"--{name}={value}" for name, value in _CONTROLLER_OPTIONS.items()]
+        command = [sys.executable, "-m", "rankbook.cluster.controller"]
+        return [*command, *self.cluster_args, *options, "--log-level=ERROR", *self.controller_args]
+
+
+class LocalEngines(_Lifeline, EngineLauncher):
+    """Engines forked from one warm process.
+
+    It is started beside the controller and imports torch meanwhile. Engines may be added later.
+    """
+
+    gpus = Unicode(help="CUDA_VISIBLE_DEVICES of the engines, empty: as it is here")
+    on_end = AnyTrait(help="Called as on_end(index, status) from a thread when an engine ends")
+
+    _read_events = True
+    _started = 0
+
+    def find_args(self) -> list[str]:
+        """The command line of the forking process."""
+        return [sys.executable, "-m", "rankbook.engine.server"]
+
+    def get_env(self) -> dict[str, str]:
+        """Its environment; the engines inherit it."""
+        env = super().get_env()
+        if self.gpus:
+            env["CUDA_VISIBLE_DEVICES"] = self.gpus
+        return dict(env)
+
+    def start(self, n: int) -> None:
+        """Start the forking process and have it fork ``n`` engines.
+
+        They wait for the controller's connection file, which is there before torch is imported.
+        """
+        super().start()
+        threading.Thread(target=self._listen, name="rankbook-engines", daemon=True).start()
+        self.n = 0
+        self.add(n)
+
+    def add(self, n: int) -> None:
+        """Fork ``n`` more engines."""
+        log = os.path.join(self.profile_dir, "log", f"ipengine-{self.cluster_id}-{{index}}.log")
+        command = {
+            "fork": n,
+            "first": self._started,
+            "argv": [
+                "--id={index}",
+                # The forking process is what watches and ends them.
+                "--IPEngine.enable_nanny=False",
+                "--log-level=ERROR",
+                *self.engine_args,
+            ],
+            "cwd": os.getcwd(),
+            "log": log,
+        }
+        self.lifeline.write(json.dumps(command).encode() + b"\n")
+        self.lifeline.flush()
+        self._started += n
+        self.n += n
+
+    def _listen(self) -> None:
+        on_end: Callable[[int, int], None] | None
+        for line in self._popen_process.stdout:
+            event = json.loads(line)
+            if event["event"] == "ended" and (on_end := self.on_end):
+                on_end(event["index"], event["status"])

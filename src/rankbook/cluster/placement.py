@@ -1,0 +1,128 @@
+"""Which engine becomes which rank: a pure function of what the engines say about themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rankbook.errors import BackendError, DeviceError, InputError
+from rankbook.models import EngineFacts
+
+__all__ = ["LOOPBACK", "Place", "Placement", "choose_backend", "place"]
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one rank stands."""
+
+    rank: int
+    engine: int
+    host: str
+    local_rank: int
+    local_world_size: int
+    gpus: int
+    """GPUs that the engine may use."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where every rank stands, by rank."""
+
+    places: tuple[Place, ...]
+    spare: tuple[int, ...]
+    """Engines of the cluster that are no rank."""
+    addresses: tuple[str, ...]
+    """Addresses to try for rank 0's host, the likeliest first; only loopback if all are local."""
+
+    @property
+    def world_size(self) -> int:
+        """Number of ranks."""
+        return len(self.places)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether all ranks share one host."""
+        return len({p.host for p in self.places}) == 1
+
+    @property
+    def engines(self) -> tuple[int, ...]:
+        """Engine ids by rank."""
+        return tuple(p.engine for p in self.places)
+
+
+def place(facts: Sequence[EngineFacts], world_size: int | None = None) -> Placement:
+    """Give ranks to engines, host by host, so that the ranks of a host are neighbours.
+
+    Args:
+        facts: What every engine of the cluster says.
+        world_size: Number of ranks; None takes every engine.
+
+    Returns:
+        The placement. Hosts stand in the order of their first engine.
+
+    Raises:
+        InputError: There are fewer engines than ranks.
+    """
+    world_size = len(facts) if world_size is None else world_size
+    if world_size > len(facts):
+        raise InputError(
+            f"{world_size} ranks need {world_size} engines and the cluster has {len(facts)}: "
+            f"ask for -n {len(facts)} or fewer."
+        )
+    by_host: dict[str, list[EngineFacts]] = {}
+    for fact in sorted(facts, key=lambda f: f.engine):
+        by_host.setdefault(fact.host, []).append(fact)
+    ordered = [fact for group in by_host.values() for fact in group]
+    chosen, spare = ordered[:world_size], ordered[world_size:]
+    sizes = {host: sum(f.host == host for f in chosen) for host in by_host}
+    seen: dict[str, int] = {}
+    places = []
+    for rank, fact in enumerate(chosen):
+        local_rank = seen.get(fact.host, 0)
+        seen[fact.host] = local_rank + 1
+        places.append(
+            Place(rank, fact.engine, fact.host, local_rank, sizes[fact.host], len(fact.gpus))
+        )
+    local = len(seen) == 1
+    return Placement(
+        tuple(places),
+        tuple(f.engine for f in spare),
+        (LOOPBACK,) if local else chosen[0].addresses,
+    )
+
+
+def choose_backend(placement: Placement, asked: str | None) -> str:
+    """Decide on the backend, and refuse one that this placement cannot have.
+
+    Args:
+        placement: Where the ranks stand.
+        asked: What the person wrote, None for the default: ``nccl`` where every rank has a GPU of
+            its own, else ``gloo``.
+
+    Raises:
+        BackendError: The name is none that torch knows.
+        DeviceError: NCCL is asked for and some rank has no GPU of its own.
+    """
+    without = [p for p in placement.places if p.local_rank >= p.gpus]
+    if asked is None:
+        return "gloo" if without else "nccl"
+    names = {part.rpartition(":")[2] for part in asked.lower().split(",")}
+    if unknown := sorted(names - _BACKENDS):
+        raise BackendError(
+            f"There is no backend {unknown[0]!r}: write one of {', '.join(sorted(_BACKENDS))}."
+        )
+    if "nccl" in names and without:
+        first = without[0]
+        if not any(p.gpus for p in placement.places):
+            hosts = ", ".join(sorted({p.host for p in placement.places}))
+            raise DeviceError(f"nccl needs GPUs and {hosts} shows none: write %dist_init gloo.")
+        raise DeviceError(
+            f"nccl needs a GPU per rank: {first.host} has {first.gpus} for "
+            f"{first.local_world_size} ranks; write -n {first.gpus}, or %dist_init gloo."
+        )
+    return asked.lower()
+
+
+_BACKENDS = frozenset({"gloo", "nccl", "mpi", "ucc", "xccl"})

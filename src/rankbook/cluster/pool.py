@@ -1,0 +1,261 @@
+"""The engines of one cluster: started here, or joined where they run."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import ipyparallel
+from ipyparallel.cluster.cluster import Cluster
+
+from rankbook.cluster.channel import Channel, everyone
+from rankbook.cluster.launchers import LocalController, LocalEngines
+from rankbook.errors import ClusterError, EngineError, RankbookError
+from rankbook.models import EngineFacts, load
+
+__all__ = ["Pool"]
+
+_log = logging.getLogger(__name__)
+
+_CONNECT_TIMEOUT = 10.0
+"""Seconds for the controller to answer a client."""
+
+
+class Pool:
+    """Engines, the client that reaches them, and the channel to their agents.
+
+    Make one with :meth:`start` or :meth:`join`.
+    """
+
+    def __init__(self, client: ipyparallel.Client, cluster: Cluster | None) -> None:
+        self.client = client
+        self.cluster = cluster
+        self.channel = Channel(client)
+        self.on_end: Callable[[int, int], None] = lambda engine, status: None
+        if self._local is not None:
+            self._local.on_end = self._engine_ended
+
+    # -- making one --------------------------------------------------------------------------
+
+    @classmethod
+    def start(
+        cls, nproc: int, *, profile: str | None = None, gpus: str = "", timeout: float = 60.0
+    ) -> Pool:
+        """Start a cluster and wait for its engines.
+
+        Args:
+            nproc: Number of engines.
+            profile: An IPython profile whose ``ipcluster_config.py`` says how engines start
+                (Slurm, SSH, MPI …); None forks them here.
+            gpus: ``CUDA_VISIBLE_DEVICES`` of local engines, empty leaves it as it is.
+            timeout: Seconds for the engines to arrive.
+
+        Raises:
+            ClusterError: It did not come up. Nothing that was started is left running.
+        """
+        options: dict[str, Any] = {"log": _log, "n": nproc}
+        if profile is None:
+            options |= {
+                "controller": LocalController,
+                "engines": LocalEngines,
+                "delay": 0,
+                "load_profile": False,
+                # Engines find the connection file themselves; they start while it is written.
+                "send_engines_connection_env": False,
+            }
+        else:
+            options["profile"] = profile
+        cluster = Cluster(**options)
+        pool = None
+        try:
+            if profile is None:
+                cluster.start_controller_sync()
+                cluster.start_engines_sync(nproc, gpus=gpus)
+            else:
+                cluster.start_cluster_sync()
+            pool = cls(cluster.connect_client_sync(), cluster)
+            pool.wait_for(nproc, timeout)
+        except BaseException as error:
+            if pool is not None:
+                pool.client.close(linger=0)
+            cluster.stop_cluster_sync()
+            if isinstance(error, (RankbookError, KeyboardInterrupt)):
+                raise
+            raise ClusterError(f"The cluster did not start: {_one_line(error)}.") from error
+        return pool
+
+    @classmethod
+    def join(
+        cls,
+        *,
+        profile: str | None = None,
+        cluster_id: str | None = None,
+        connection_file: str | Path | None = None,
+    ) -> Pool:
+        """Join a cluster that runs.
+
+        Args:
+            profile: IPython profile whose cluster it is.
+            cluster_id: As ``ipcluster list`` shows it.
+            connection_file: ``ipcontroller-…-client.json``, instead of the two above.
+
+        Raises:
+            ClusterError: There is no such cluster, or it does not answer.
+        """
+        try:
+            path = connection_file or _connection_file(profile, cluster_id)
+            if not Path(path).exists():
+                what = f"cluster {cluster_id!r}" if cluster_id else f"cluster at {path}"
+                raise ClusterError(
+                    f"There is no {what}: `ipcluster list` shows those that run."
+                )
+            client = ipyparallel.Client(str(path), timeout=_CONNECT_TIMEOUT)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise ClusterError(
+                f"The cluster does not answer ({_one_line(error)}): is its controller running?"
+            ) from error
+        if not client.ids:
+            client.close(linger=0)
+            raise ClusterError("The cluster has no engines: start some, then join again.")
+        pool = cls(client, None)
+        pool.install_agents()
+        return pool
+
+    # -- using it ----------------------------------------------------------------------------
+
+    @property
+    def engines(self) -> list[int]:
+        """Ids of the engines that are registered."""
+        return sorted(self.client.ids)
+
+    @property
+    def is_owned(self) -> bool:
+        """Whether this process started the cluster, and so stops it."""
+        return self.cluster is not None
+
+    @property
+    def cluster_id(self) -> str:
+        """What other notebooks join it by, empty if unknown."""
+        return str(self.cluster.cluster_id) if self.cluster else ""
+
+    @property
+    def can_grow(self) -> bool:
+        """Whether :meth:`grow` can add engines."""
+        return self._local is not None
+
+    def grow(self, n: int, timeout: float = 60.0) -> None:
+        """Start ``n`` more engines beside those that run.
+
+        Raises:
+            ClusterError: The engines are not ours to start, or did not come.
+        """
+        if self._local is None:
+            raise ClusterError(
+                f"This cluster has {len(self.engines)} engines and rankbook cannot add to it: "
+                "ask for as many ranks or fewer, or start more engines."
+            )
+        expected = len(self.engines) + n
+        self._local.add(n)
+        self.wait_for(expected, timeout)
+
+    def wait_for(self, n: int, timeout: float) -> None:
+        """Wait until ``n`` engines are registered.
+
+        Raises:
+            ClusterError: They are not within ``timeout`` seconds, or something ended meanwhile.
+        """
+        deadline = time.monotonic() + timeout
+        while len(self.client.ids) < n:
+            if self.cluster is not None and not self.cluster._is_running():
+                raise ClusterError("The cluster ended while it started: see its log files.")
+            if time.monotonic() > deadline:
+                raise ClusterError(
+                    f"{len(self.client.ids)} of {n} engines came within {timeout:g} s: "
+                    "look into the launcher's log, or ask for fewer."
+                )
+            time.sleep(0.005)
+        if not self.can_grow:
+            self.install_agents()
+
+    def install_agents(self) -> None:
+        """Make engines that ipyparallel started answer us.
+
+        Raises:
+            EngineError: Some engine has no rankbook, or an old one.
+        """
+        view = self.client[:]
+        results = view.apply_async(_install_agent)
+        results.wait()
+        answers = results.get(return_exceptions=True)
+        for engine, answer in zip(view.targets, answers, strict=True):
+            if isinstance(answer, Exception):
+                raise EngineError(f"Engine {engine} does not answer: {_one_line(answer)}.")
+            host, problem = answer
+            if problem:
+                raise EngineError(
+                    f"Engine {engine} on {host} cannot serve as a rank ({problem}): "
+                    "run `pip install rankbook` in the environment of the engines there."
+                )
+
+    def facts(self, engines: Iterable[int] | None = None) -> list[EngineFacts]:
+        """Ask engines where they stand."""
+        towards = str(self.client._config["interface"]).rpartition("/")[2]
+        asked = everyone(self.engines if engines is None else engines, towards=towards)
+        answers = self.channel.ask("facts", asked, timeout=60)
+        return [load(EngineFacts, answers[e]) for e in sorted(answers)]
+
+    def close(self) -> None:
+        """Stop what was started here; leave a cluster that was joined."""
+        self.on_end = lambda engine, status: None
+        self.client.close(linger=0)
+        if self.cluster is not None:
+            self.cluster.stop_cluster_sync()
+            self.cluster = None
+
+    # ----------------------------------------------------------------------------------------
+
+    @property
+    def _local(self) -> LocalEngines | None:
+        sets = list(self.cluster.engines.values()) if self.cluster else []
+        return sets[0] if sets and isinstance(sets[0], LocalEngines) else None
+
+    def _engine_ended(self, engine: int, status: int) -> None:
+        self.channel.engine_gone(engine)
+        self.on_end(engine, status)
+
+
+def _install_agent() -> tuple[str, str]:
+    """Runs on an engine. Must not rely on anything but the standard library."""
+    import socket
+
+    host = socket.gethostname()
+    try:
+        from ipyparallel.engine.app import IPEngine
+        from rankbook.engine import agent
+
+        agent.install(IPEngine.instance().kernel)
+    except Exception as error:
+        return host, f"{type(error).__name__}: {error}"
+    return host, ""
+
+
+def _connection_file(profile: str | None, cluster_id: str | None) -> Path:
+    from IPython.core.profiledir import ProfileDir, ProfileDirError
+    from IPython.paths import get_ipython_dir
+
+    try:
+        found = ProfileDir.find_profile_dir_by_name(get_ipython_dir(), profile or "default")
+    except ProfileDirError:
+        raise ClusterError(
+            f"There is no IPython profile {profile!r}: `ipython profile list` shows them."
+        ) from None
+    middle = f"-{cluster_id}" if cluster_id else ""
+    return Path(found.security_dir) / f"ipcontroller{middle}-client.json"
+
+
+def _one_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].rstrip(".")

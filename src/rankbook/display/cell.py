@@ -1,0 +1,234 @@
+"""A cell's output on N ranks, shown while it runs."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from rankbook.display.html import caption
+from rankbook.display.lines import Item, Merged, Merger
+from rankbook.display.text import overwrite, prefixed
+
+__all__ = ["LiveOutput", "Screen"]
+
+_OPEN_AFTER = 0.15
+"""Seconds after which a line that has no end yet (a progress bar) is shown as it stands."""
+
+_REDRAW = 0.1
+"""Seconds between two redraws of such lines."""
+
+
+class Screen(Protocol):
+    """Where output goes: a notebook, a terminal, a test."""
+
+    def write(self, name: str, text: str) -> None:
+        """Append text to ``stdout`` or ``stderr``."""
+
+    def show(
+        self, data: dict[str, Any], metadata: dict[str, Any], display_id: str, *, update: bool
+    ) -> None:
+        """Show a rich display, or put another in its place."""
+
+    def redraw(self, text: str, display_id: str, *, first: bool, final: bool) -> None:
+        """Show text that changes in place until it is final."""
+
+
+@dataclass
+class _Region:
+    """Lines that are still being rewritten, in one display of their own."""
+
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    rows: dict[tuple[int, str, int], str] = field(default_factory=dict)
+    open: dict[tuple[int, str], int] = field(default_factory=dict)
+    drawn: str | None = None
+
+    def put(self, key: tuple[int, str], text: str) -> None:
+        number = self.open.setdefault(key, len(self.rows))
+        self.rows[*key, number] = text
+
+    def end(self, key: tuple[int, str], text: str) -> None:
+        self.put(key, text)
+        del self.open[key]
+
+    def text(self) -> str:
+        """The rows by rank; what several ranks show alike stands once."""
+        alike: dict[tuple[int, str], list[int]] = {}
+        turn: dict[int, int] = {}
+        for (rank, _, _), row in self.rows.items():
+            turn[rank] = turn.get(rank, -1) + 1
+            alike.setdefault((turn[rank], row), []).append(rank)
+        ordered = sorted(alike.items(), key=lambda pair: (pair[0][0], pair[1]))
+        return "\n".join(prefixed(ranks, row) for (_, row), ranks in ordered)
+
+
+class LiveOutput:
+    """Shows output as :class:`rankbook.sessions.cells.CellOutput` asks for it."""
+
+    def __init__(
+        self,
+        screen: Screen,
+        ranks: Collection[int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._screen = screen
+        self._clock = clock
+        self._merger = Merger(ranks)
+        self._partial: dict[tuple[int, str], tuple[str, float]] = {}
+        self._region: _Region | None = None
+        self._next_draw = 0.0
+        self._results: dict[int, dict[str, Any]] = {}
+        self._ids: dict[tuple[int, str], str] = {}
+        self._last: dict[int, str] = {}
+        self._cleared: set[int] = set()
+
+    # -- taking ------------------------------------------------------------------------------
+
+    def event(self, rank: int, body: list[Any]) -> None:
+        """Take something that a rank said."""
+        kind = body[0]
+        if kind == "stream":
+            self._stream(rank, body[1], body[2])
+        elif kind == "result":
+            self._results[rank] = body[1]
+        elif kind == "display":
+            self._end_partial(rank)
+            key = json.dumps(body[1:], sort_keys=True)
+            self._merger.push(rank, Item("display", key), self._clock())
+
+    def _stream(self, rank: int, name: str, text: str) -> None:
+        now = self._clock()
+        key = (rank, name)
+        before, since = self._partial.pop(key, ("", now))
+        *lines, rest = (before + text).split("\n")
+        for line in lines:
+            self._line(key, line, now)
+            since = now
+        if rest:
+            # Of a line that is rewritten again and again, only what is visible need be kept.
+            self._partial[key] = (rest if len(rest) < 1000 else overwrite(rest), since)
+
+    def _line(self, key: tuple[int, str], line: str, now: float) -> None:
+        if "\r" in line or "\x1b" in line:
+            line = overwrite(line)
+        if self._region is not None and key in self._region.open:
+            self._region.end(key, line)
+        else:
+            self._merger.push(key[0], Item(key[1], line), now)
+
+    def _end_partial(self, rank: int) -> None:
+        for key in [k for k in self._partial if k[0] == rank]:
+            self._line(key, self._partial.pop(key)[0], self._clock())
+
+    # -- showing -----------------------------------------------------------------------------
+
+    def pause(self, running: Collection[int]) -> float:
+        """Show what is due; see :meth:`rankbook.sessions.cells.CellOutput.pause`."""
+        now = self._clock()
+        for rank in {key[0] for key in self._partial} - set(running):
+            self._end_partial(rank)
+        merged, wait = self._merger.due(running, now)
+        self._show(merged)
+        return min(wait, self._draw_region(now))
+
+    def finish(self) -> None:
+        """Show what is left, then the values of the last expression."""
+        self.pause(())
+        self._show(self._merger.due((), self._clock())[0])
+        self._close_region()
+        self._show_results()
+
+    def _show(self, merged: list[Merged]) -> None:
+        text: list[str] = []
+        stream = ""
+        for ranks, item in merged:
+            if text and item.kind != stream:
+                self._write(stream, text)
+            if item.kind == "display":
+                self._show_display(ranks, *json.loads(item.key))
+            else:
+                stream = item.kind
+                text.append(prefixed(ranks, item.key))
+        if text:
+            self._write(stream, text)
+
+    def _write(self, stream: str, lines: list[str]) -> None:
+        if self._region is not None and not self._region.open:
+            self._close_region()
+        self._screen.write(stream, "\n".join(lines) + "\n")
+        lines.clear()
+
+    def _show_display(
+        self, ranks: tuple[int, ...], kind: str, content: dict[str, Any]
+    ) -> None:
+        if kind == "clear_output":
+            self._cleared.update(ranks)
+            return
+        theirs = content.get("transient", {}).get("display_id")
+        known = self._ids.get((ranks[0], theirs)) if theirs else None
+        if kind == "display_data" and self._cleared.intersection(ranks):
+            # A notebook would clear the cell's output; of several ranks', only this one's goes.
+            known = self._last.get(ranks[0])
+            self._cleared.difference_update(ranks)
+        update = known is not None
+        local = known or uuid.uuid4().hex
+        for rank in ranks:
+            self._last[rank] = local
+            if theirs:
+                self._ids[rank, theirs] = local
+        if not update:
+            self._screen.show(*caption(ranks), uuid.uuid4().hex, update=False)
+        self._screen.show(content["data"], content["metadata"], local, update=update)
+
+    def _show_results(self) -> None:
+        groups: dict[str, list[int]] = {}
+        for rank in sorted(self._results):
+            content = self._results[rank]
+            groups.setdefault(json.dumps(content["data"], sort_keys=True), []).append(rank)
+        plain = [
+            prefixed(ranks, json.loads(data)["text/plain"])
+            for data, ranks in groups.items()
+            if json.loads(data).keys() == {"text/plain"}
+        ]
+        if plain:
+            text = {"text/plain": "\n".join(plain)}
+            self._screen.show(text, {}, uuid.uuid4().hex, update=False)
+        for data, ranks in groups.items():
+            if (bundle := json.loads(data)).keys() != {"text/plain"}:
+                self._screen.show(*caption(ranks), uuid.uuid4().hex, update=False)
+                metadata = self._results[ranks[0]]["metadata"]
+                self._screen.show(bundle, metadata, uuid.uuid4().hex, update=False)
+
+    # -- lines without an end ----------------------------------------------------------------
+
+    def _draw_region(self, now: float) -> float:
+        """Redraw the lines that have no end yet; return the seconds until that is due again."""
+        ready = {k: text for k, (text, since) in self._partial.items() if now >= since + _OPEN_AFTER}
+        if ready and self._region is None:
+            self._region = _Region()
+        if self._region is None:
+            opens = [since + _OPEN_AFTER - now for _, since in self._partial.values()]
+            return min(opens, default=float("inf"))
+        if now < self._next_draw:
+            return self._next_draw - now
+        self._next_draw = now + _REDRAW
+        for key, text in ready.items():
+            self._region.put(key, overwrite(text))
+        self._redraw(final=False)
+        return _REDRAW
+
+    def _redraw(self, *, final: bool) -> None:
+        assert self._region is not None
+        text = self._region.text()
+        if text != self._region.drawn or final:
+            first = self._region.drawn is None
+            self._screen.redraw(text, self._region.id, first=first, final=final)
+            self._region.drawn = text
+
+    def _close_region(self) -> None:
+        if self._region is not None:
+            self._redraw(final=True)
+            self._region = None

@@ -1,0 +1,140 @@
+"""Merging what N ranks say: the same line from several ranks becomes one.
+
+A rank's items (lines and rich displays) stay in order. An item waits a moment for other ranks to
+say the same, as long as they could: they still run, and have said nothing else meanwhile. How
+long is *patience*: it starts optimistic, is halved each time the wait was in vain, and is restored
+when it paid. So ranks that print in step are merged, and a rank that prints alone is soon shown
+without delay. There is no clock in here; callers pass the time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import NamedTuple
+
+__all__ = ["Item", "Merged", "Merger"]
+
+_LONGEST = 0.05
+"""Patience to begin with, seconds."""
+
+_SHORTEST = 0.001
+"""Patience at the least, seconds."""
+
+_FLOOD = 256
+"""Items waiting beyond which nobody waits for anybody: there is too much to read anyway."""
+
+
+class Item(NamedTuple):
+    """A line of a stream, or something else that is shown as a whole."""
+
+    kind: str
+    """``stdout``, ``stderr``, or what else the caller tells apart."""
+    key: str
+    """The text; items of one kind are the same if their keys are."""
+
+
+class Merged(NamedTuple):
+    """An item, and who said it."""
+
+    ranks: tuple[int, ...]
+    item: Item
+
+
+@dataclass
+class _Queue:
+    items: deque[Item]
+    times: deque[float]
+    counts: Counter[Item]
+
+    @classmethod
+    def empty(cls) -> _Queue:
+        return cls(deque(), deque(), Counter())
+
+    def push(self, item: Item, now: float) -> None:
+        self.items.append(item)
+        self.times.append(now)
+        self.counts[item] += 1
+
+    def pop(self) -> None:
+        item = self.items.popleft()
+        self.times.popleft()
+        self.counts[item] -= 1
+        if not self.counts[item]:
+            del self.counts[item]
+
+
+class Merger:
+    """Takes items of ranks as they come, gives them back merged when they are due."""
+
+    def __init__(self, ranks: Collection[int]) -> None:
+        self._queues = {rank: _Queue.empty() for rank in sorted(ranks)}
+        self._size = 0
+        self._patience = _LONGEST
+
+    def push(self, rank: int, item: Item, now: float) -> None:
+        """Take an item that a rank said at ``now`` (seconds, any monotonic clock)."""
+        self._queues[rank].push(item, now)
+        self._size += 1
+
+    def due(self, running: Collection[int], now: float) -> tuple[list[Merged], float]:
+        """Return what is to be shown now.
+
+        Args:
+            running: Ranks that may still say something.
+            now: The time, by the clock of :meth:`push`.
+
+        Returns:
+            The items, in order, and the seconds until the next one may be due (infinity: none
+            waits).
+        """
+        out: list[Merged] = []
+        while self._size:
+            first = self._oldest()
+            item = self._queues[first].items[0]
+            blocker = self._said_something_before(item, first)
+            if blocker is not None:
+                out.append(self._take(self._queues[blocker].items[0]))
+                continue
+            wait = self._queues[first].times[0] + self._patience - now
+            if wait > 0 and self._size < _FLOOD and self._may_follow(item, running):
+                return out, wait
+            out.append(self._take(item, now))
+        return out, float("inf")
+
+    def _oldest(self) -> int:
+        return min(
+            (rank for rank, queue in self._queues.items() if queue.items),
+            key=lambda rank: self._queues[rank].times[0],
+        )
+
+    def _said_something_before(self, item: Item, first: int) -> int | None:
+        """A rank that has said ``item`` too, after something that rank ``first`` has not said."""
+        mine = self._queues[first].counts
+        for rank, queue in self._queues.items():
+            if queue.items and queue.items[0] != item and item in queue.counts:
+                # Two ranks that say the same two things in opposite order must not wait for
+                # each other.
+                return rank if queue.items[0] not in mine else None
+        return None
+
+    def _may_follow(self, item: Item, running: Collection[int]) -> bool:
+        """Whether a rank that has not said ``item`` could still be about to."""
+        return any(not self._queues[rank].items for rank in running if rank in self._queues)
+
+    def _take(self, item: Item, now: float | None = None) -> Merged:
+        ranks = [rank for rank, q in self._queues.items() if q.items and q.items[0] == item]
+        if now is not None and len(self._queues) > 1 and self._size < _FLOOD:
+            times = [self._queues[rank].times[0] for rank in ranks]
+            self._learn(len(ranks), max(times) - min(times), now - min(times))
+        for rank in ranks:
+            self._queues[rank].pop()
+        self._size -= len(ranks)
+        return Merged(tuple(ranks), item)
+
+    def _learn(self, sharers: int, skew: float, waited: float) -> None:
+        if sharers > 1 and skew > 0:
+            self._patience = _LONGEST
+        elif sharers == 1 and waited >= self._patience:
+            self._patience = max(self._patience / 2, _SHORTEST)

@@ -1,0 +1,274 @@
+"""Answers the session, on an engine's control channel.
+
+Requests that look (``state``, ``stacks``) or shout (``interrupt``) are answered on the control
+thread, whatever the main thread does. Requests that work (``run``, ``initialize``) are handed to
+the main thread and wait their turn there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rankbook import errors, protocol, values
+from rankbook.engine import state
+from rankbook.engine.group import Group
+from rankbook.engine.outbox import Outbox
+from rankbook.engine.runner import Runner, interruptible
+from rankbook.models import EngineFacts, RankState, to_dict
+
+if TYPE_CHECKING:
+    from ipykernel.ipkernel import IPythonKernel
+
+__all__ = ["Agent", "install"]
+
+
+def install(kernel: IPythonKernel) -> Agent:
+    """Make an engine answer sessions; once per engine, further calls return the same agent."""
+    agent = getattr(kernel, "_rankbook_agent", None)
+    if agent is None:
+        agent = kernel._rankbook_agent = Agent(kernel)
+    return agent
+
+
+class Agent:
+    """One per engine. Owns the runner of cells and the engine's place in the group."""
+
+    def __init__(self, kernel: IPythonKernel) -> None:
+        self._kernel = kernel
+        self._session = kernel.session
+        self._stream = kernel.control_stream
+        self._control = kernel.control_thread.io_loop
+        self._main = asyncio.get_event_loop()
+        self._turn = asyncio.Lock()
+        self._doing = ""
+        self.runner = Runner(kernel)
+        self.group = Group(kernel.shell.user_ns)
+        _mend_shell(kernel.shell)
+        # Straight from the stream: ipykernel would publish 'busy' and 'idle' around each request,
+        # two broadcasts through the controller that nobody needs, and would answer one control
+        # message at a time. Other clients' messages go the way they always went.
+        self._control.add_callback(self._stream.on_recv, self._on_message, copy=False)
+
+    # -- on the control thread ---------------------------------------------------------------
+
+    def _on_message(self, frames: list[Any]) -> Any:
+        if not protocol.is_ours(frames):
+            return self._kernel.dispatch_control(frames)
+        idents, parts = self._session.feed_identities(frames, copy=False)
+        try:
+            message = self._session.deserialize(parts, content=True, copy=False)
+        except ValueError as error:  # a bad signature: not from this cluster
+            print(f"rankbook: refused a message: {error}", file=sys.__stderr__)
+            return None
+        request = _Request(self, idents, message)
+        name, args = message["content"].get("op"), message["content"].get("args", {})
+        if name in self._LOOK:
+            request.answer(lambda: self._LOOK[name](self, **args))
+        elif name in self._WORK:
+            self._main.call_soon_threadsafe(
+                lambda: asyncio.ensure_future(self._work(request, name, args))
+            )
+        else:
+            request.answer(lambda: _unknown(name))
+        return None
+
+    def _interrupt(self) -> bool:
+        """Send this process SIGINT if its main thread works for a session."""
+        if self._doing:
+            os.kill(os.getpid(), signal.SIGINT)
+        return bool(self._doing)
+
+    def _state(self) -> dict[str, Any]:
+        runner, doing = self.runner, self._doing
+        now = state.snapshot(runner.cell)
+        if doing and doing != "run":
+            now = {"state": "running", "activity": doing}
+        return to_dict(
+            RankState(
+                engine=self._kernel.engine_id,
+                info=self.group.info,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                since=time.time() - runner.started if runner.cell is not None else 0.0,
+                cell=runner.cell,
+                memory=state.memory(),
+                gpu_memory=state.gpu_memory(),
+                last_error=runner.last_error,
+                **now,
+            )
+        )
+
+    def _stacks(self) -> list[str]:
+        return state.stack()
+
+    # -- on the main thread ------------------------------------------------------------------
+
+    async def _work(self, request: _Request, name: str, args: dict[str, Any]) -> None:
+        async with self._turn:
+            self._doing = name
+            # Comm messages of widgets made in the cell are addressed through the parent request.
+            self._kernel.set_parent(request.idents, request.message, channel="shell")
+            self._kernel.shell.set_parent(request.message)
+            try:
+                if name == "run":
+                    value = await self.runner.run(request.outbox, **args)
+                else:
+                    with interruptible(None):
+                        value = self._WORK[name](self, request, **args)
+                request.reply({"status": "ok", "value": value})
+            except BaseException as error:
+                request.reply(_failed(error))
+            finally:
+                self._doing = ""
+
+    def _pull(self, request: _Request, name: str) -> bool:
+        """Send a variable back, if there is one of that name; tell whether there is."""
+        namespace = self._kernel.shell.user_ns
+        if name in namespace:
+            request.buffers = [values.dumps(namespace[name], name)]
+        return name in namespace
+
+    def _push(self, request: _Request, names: list[str]) -> None:
+        data = request.message["buffers"]
+        # All or nothing: a value that does not unpickle here leaves the others unset as well.
+        self._kernel.shell.user_ns.update(
+            {name: values.loads(its) for name, its in zip(names, data, strict=True)}
+        )
+
+    def _facts(self, request: _Request, towards: str) -> dict[str, Any]:
+        import torch
+
+        from rankbook import __version__
+
+        # Asks the driver how many there are; creates no CUDA context.
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        return to_dict(
+            EngineFacts(
+                engine=self._kernel.engine_id,
+                host=socket.gethostname(),
+                addresses=state.addresses(towards),
+                pid=os.getpid(),
+                gpus=tuple(torch.cuda.get_device_name(i) for i in range(count)),
+                cwd=os.getcwd(),
+                versions=(
+                    ("python", sys.version.split()[0]),
+                    ("torch", torch.__version__),
+                    ("rankbook", __version__),
+                ),
+            )
+        )
+
+    _LOOK: dict[str, Callable[..., Any]] = {
+        "state": _state,
+        "stacks": _stacks,
+        "interrupt": _interrupt,
+    }
+    _WORK: dict[str, Callable[..., Any]] = {
+        "run": lambda self: None,
+        "facts": _facts,
+        "pull": _pull,
+        "push": _push,
+        "host_store": lambda self, _, **args: self.group.host_store(**args),
+        "reaches": lambda self, _, **args: self.group.reaches(**args),
+        "initialize": lambda self, _, **args: self.group.initialize(**args),
+        "destroy": lambda self, _: self.group.destroy(),
+    }
+
+    def send(self, request: _Request, kind: str, content: dict[str, Any]) -> None:
+        """Send one message; on the control thread only, which owns the socket."""
+        self._session.send(
+            self._stream,
+            kind,
+            content,
+            parent=request.message,
+            ident=request.idents,
+            buffers=request.buffers if kind == protocol.REPLY else None,
+        )
+
+    def on_control(self, call: Callable[[], None]) -> None:
+        """Have the control thread make a call."""
+        self._control.add_callback(call)
+
+
+class _Request:
+    """One request on its way through the agent, and the way back to whoever asked."""
+
+    def __init__(self, agent: Agent, idents: list[bytes], message: dict[str, Any]) -> None:
+        self.idents = idents
+        self.message = message
+        self.buffers: list[bytes] = []
+        self.outbox = Outbox(lambda: agent.on_control(self._drain))
+        self._agent = agent
+
+    def answer(self, look: Callable[[], Any]) -> None:
+        """Reply with what ``look`` returns or raises; on the control thread."""
+        try:
+            content = {"status": "ok", "value": look()}
+        except Exception as error:
+            content = _failed(error)
+        self._agent.send(self, protocol.REPLY, content)
+
+    def reply(self, content: dict[str, Any]) -> None:
+        """End the request, after everything that is still in the outbox; from any thread."""
+
+        def finish() -> None:
+            self._drain()
+            self.outbox.close()
+            self._agent.send(self, protocol.REPLY, content)
+
+        self._agent.on_control(finish)
+
+    def _drain(self) -> None:
+        while events := self.outbox.take():
+            self._agent.send(self, protocol.EVENTS, {"events": events})
+
+
+def _unknown(name: str) -> None:
+    raise errors.EngineError(
+        f"The engine on {socket.gethostname()} does not know {name!r}: "
+        "install the same version of rankbook there as in the notebook."
+    )
+
+
+def _failed(error: BaseException) -> dict[str, Any]:
+    kind = type(error).__name__
+    return {
+        "status": "error",
+        "error": {
+            "kind": kind if isinstance(error, errors.RankbookError) else "",
+            "ename": kind,
+            "evalue": str(error),
+            "traceback": traceback.format_exception(error),
+        },
+    }
+
+
+def _mend_shell(shell: Any) -> None:
+    """Make an engine's shell fit for ranks."""
+
+    class _Exit:
+        """In a rank, ``exit`` is an error like any other: the engine must live on."""
+
+        def __call__(self, code: Any = None) -> None:
+            raise SystemExit(code)
+
+        def __repr__(self) -> str:
+            return "exit() raises SystemExit; %dist_shutdown stops the engines"
+
+    shell.user_ns["exit"] = shell.user_ns["quit"] = _Exit()
+    sys.breakpointhook = _no_breakpoint
+
+
+def _no_breakpoint(*args: Any, **kwargs: Any) -> None:
+    raise RuntimeError(
+        "breakpoint() needs a terminal, which a rank does not have: "
+        "print from the cell, or look at the ranks with %dist_status."
+    )

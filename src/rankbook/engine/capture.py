@@ -1,0 +1,116 @@
+"""Catching what a cell says: streams, rich displays, the last value, exceptions.
+
+Everything goes into the outbox of the request that runs. While none runs, all of it takes the way
+it took before, so that ``%%px`` and other clients of the same engine see what they always saw.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from rankbook.models import Failure
+
+if TYPE_CHECKING:
+    from ipykernel.zmqshell import ZMQInteractiveShell
+
+    from rankbook.engine.outbox import Outbox
+
+__all__ = ["Capture"]
+
+
+class _Stream(io.TextIOBase):
+    """Stands in for ``sys.stdout`` or ``sys.stderr`` of the engine for as long as it lives.
+
+    It is never swapped back: logging handlers and user code keep references to the stream that
+    they found, and must still be heard in later cells.
+    """
+
+    def __init__(self, name: str, original: Any, capture: Capture) -> None:
+        self.name = name
+        self._original = original
+        self._capture = capture
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        outbox = self._capture.outbox
+        if outbox is None:
+            return self._original.write(text)  # type: ignore[no-any-return]
+        if text:
+            outbox.write(self.name, text)
+        return len(text)
+
+    def flush(self) -> None:
+        if self._capture.outbox is None:
+            self._original.flush()
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return False
+
+    def fileno(self) -> int:
+        return self._original.fileno()  # type: ignore[no-any-return]
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return "utf-8"
+
+    @property
+    def errors(self) -> str:  # type: ignore[override]
+        return "backslashreplace"
+
+    def __getattr__(self, name: str) -> Any:
+        # ipykernel reaches for attributes of its own stream class (parent headers, echo).
+        return getattr(self._original, name)
+
+
+class Capture:
+    """Installed once per engine; ``outbox`` says where output goes just now."""
+
+    def __init__(self, shell: ZMQInteractiveShell) -> None:
+        self.outbox: Outbox | None = None
+        self.failure: Failure | None = None
+        self._shell = shell
+        sys.stdout = _Stream("stdout", sys.stdout, self)
+        sys.stderr = _Stream("stderr", sys.stderr, self)
+        shell.display_pub.register_hook(self._on_display)
+        # Private in IPython, but it is the very method that ipykernel overrides to send its
+        # 'error' message, unchanged in IPython 7 to 9. A test of ours fails if it goes.
+        self._showtraceback = shell._showtraceback
+        shell._showtraceback = self._on_error
+        self._finish_result = shell.displayhook.finish_displayhook
+        shell.displayhook.finish_displayhook = self._on_result
+
+    def _on_result(self) -> None:
+        """Take the last value of a cell where ipykernel would publish it."""
+        hook = self._shell.displayhook
+        if self.outbox is None:
+            self._finish_result()
+            return
+        if hook.msg and hook.msg["content"]["data"]:
+            self.outbox.put(["result", dict(hook.msg["content"])])
+        hook.msg = None
+
+    def _on_display(self, msg: dict[str, Any]) -> dict[str, Any] | None:
+        if self.outbox is None:
+            return msg
+        self.outbox.put(["display", msg["header"]["msg_type"], dict(msg["content"])])
+        return None
+
+    def _on_error(self, etype: type[BaseException], evalue: BaseException, stb: list[str]) -> None:
+        if self.outbox is None:
+            self._showtraceback(etype, evalue, stb)
+            return
+        self.failure = Failure(etype.__name__, _text(evalue), tuple(stb), time.time())
+
+
+def _text(value: BaseException) -> str:
+    try:
+        return str(value)
+    except Exception as error:
+        return f"<its message cannot be shown: {type(error).__name__}: {error}>"

@@ -1,0 +1,125 @@
+"""This engine's place in the process group: joining a generation, leaving it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from rankbook.distributed import destroy_global_state, initialize_distributed, rendezvous
+from rankbook.engine import state
+from rankbook.models import GroupInfo, to_dict
+
+__all__ = ["Group"]
+
+_LOOPBACK = "127.0.0.1"
+
+
+class Group:
+    """Joins and leaves process groups, and keeps the names that a cell finds."""
+
+    def __init__(self, namespace: dict[str, Any]) -> None:
+        self.info: GroupInfo | None = None
+        self._namespace = namespace
+        self._interfaces: dict[str, str] = {}
+
+    def host_store(self, address: str) -> str:
+        """Open the store in which the ranks meet, on one address of this host.
+
+        Returns:
+            The URL under which the other ranks reach it.
+        """
+        return rendezvous.host(address)
+
+    def reaches(self, url: str) -> bool:
+        """Whether a store that another host has opened can be connected to from here."""
+        host, _, port = url.removeprefix("tcp://").rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=2).close()
+        except OSError:
+            return False
+        return True
+
+    def initialize(
+        self,
+        *,
+        backend: str,
+        timeout_minutes: float,
+        url: str,
+        generation: int,
+        rank: int,
+        world_size: int,
+        local_rank: int,
+        local_world_size: int,
+        address: str,
+    ) -> dict[str, Any]:
+        """Join a generation; blocks until every rank has.
+
+        Args:
+            backend: As ``initialize_distributed`` takes it.
+            timeout_minutes: Of the initialisation and of every collective of the group.
+            url: Where the ranks meet: ``file:///path`` or ``tcp://address:port``.
+            generation: Which of the session's groups this is, from 1.
+            rank: The rank this engine becomes.
+            world_size: Number of ranks.
+            local_rank: Among the ranks of this host.
+            local_world_size: Number of ranks on this host.
+            address: Of rank 0, reachable from here; loopback if all ranks share a host.
+
+        Returns:
+            A :class:`~rankbook.models.GroupInfo` as a dict.
+        """
+        self.destroy()
+        port = url.rpartition(":")[2] if url.startswith("tcp:") else "0"
+        os.environ.update(
+            RANK=str(rank),
+            WORLD_SIZE=str(world_size),
+            LOCAL_RANK=str(local_rank),
+            LOCAL_WORLD_SIZE=str(local_world_size),
+            MASTER_ADDR=address,
+            MASTER_PORT=port,
+        )
+        self._use_interface(address)
+        with rendezvous.at(url, generation):
+            info = initialize_distributed(backend, timeout_minutes)
+        self.info = GroupInfo(
+            backend=info.backend,
+            rank=info.rank,
+            world_size=info.world_size,
+            device=str(info.device),
+            is_main=info.is_main,
+            local_rank=local_rank,
+            generation=generation,
+        )
+        self._namespace.update(
+            torch=torch,
+            dist=dist,
+            rank=info.rank,
+            world_size=info.world_size,
+            local_rank=local_rank,
+            device=info.device,
+            dist_info=info,
+        )
+        return to_dict(self.info)
+
+    def destroy(self) -> None:
+        """Leave the group, if this engine is in one."""
+        self.info = None
+        destroy_global_state()
+
+    def _use_interface(self, address: str) -> None:
+        """Bind gloo and NCCL's bootstrap to the interface on which rank 0 is reached.
+
+        By default gloo asks what the host name resolves to, which on many machines is an
+        address that no other host reaches. What the user has set stays.
+        """
+        if address == _LOOPBACK:
+            name = state.interface_of(_LOOPBACK)
+        else:
+            name = state.interface_of(state.addresses(address)[0])
+        for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+            if os.environ.get(variable) == self._interfaces.get(variable):
+                os.environ[variable] = self._interfaces[variable] = name

@@ -1,0 +1,115 @@
+"""Running one cell on this rank's main thread, as IPython runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from rankbook.engine.capture import Capture
+from rankbook.models import Failure, to_dict
+
+if TYPE_CHECKING:
+    from ipykernel.ipkernel import IPythonKernel
+
+    from rankbook.engine.outbox import Outbox
+
+__all__ = ["Runner", "interruptible"]
+
+
+class Runner:
+    """Runs cells in the engine's IPython shell and says how they ended."""
+
+    def __init__(self, kernel: IPythonKernel) -> None:
+        self.shell = kernel.shell
+        self.capture = Capture(self.shell)
+        self.cell: int | None = None
+        self.started = 0.0
+        self.last_error = ""
+
+    async def run(self, outbox: Outbox, code: str, number: int) -> dict[str, Any]:
+        """Run one cell.
+
+        Args:
+            outbox: Where its output goes.
+            code: The cell, IPython syntax included.
+            number: What tracebacks call it: ``Cell In[number]``.
+
+        Returns:
+            ``{"error": a Failure or None, "seconds": float}``.
+        """
+        shell, capture = self.shell, self.capture
+        shell.execution_count = number
+        capture.outbox, capture.failure = outbox, None
+        self.cell, self.started = number, time.time()
+        begin = time.perf_counter()
+        try:
+            result = await self._run(code)
+            failure = capture.failure
+            raised = result.error_before_exec or result.error_in_exec
+            if failure is None and raised is not None:
+                failure = Failure(type(raised).__name__, str(raised), (), time.time())
+        except asyncio.CancelledError:
+            # An interrupt cancels a cell that awaits; it is the same event to the person.
+            failure = Failure("KeyboardInterrupt", "", ("KeyboardInterrupt",), time.time())
+        finally:
+            capture.outbox, self.cell = None, None
+        self.last_error = f"{failure.ename}: {failure.evalue}".rstrip(": ") if failure else ""
+        return {
+            "error": to_dict(failure) if failure else None,
+            "seconds": time.perf_counter() - begin,
+        }
+
+    async def _run(self, code: str) -> Any:
+        shell = self.shell
+        error = None
+        try:
+            transformed = shell.transform_cell(code)
+        except Exception:
+            import sys
+
+            transformed, error = code, sys.exc_info()
+        options: dict[str, Any] = {"store_history": False, "silent": False}
+        if not shell.should_run_async(
+            code, transformed_cell=transformed, preprocessing_exc_tuple=error
+        ):
+            with interruptible(None):
+                return shell.run_cell(code, **options)
+        task = asyncio.ensure_future(
+            shell.run_cell_async(
+                code, transformed_cell=transformed, preprocessing_exc_tuple=error, **options
+            )
+        )
+        with interruptible(task):
+            try:
+                return await task
+            finally:
+                # What run_cell does for cells that do not await; figures are drawn here.
+                shell.events.trigger("post_execute")
+                shell.events.trigger("post_run_cell", None)
+
+
+@contextlib.contextmanager
+def interruptible(task: asyncio.Future[Any] | None) -> Iterator[None]:
+    """Let SIGINT end what runs: ``KeyboardInterrupt`` in code, a cancellation in an ``await``.
+
+    Outside of this, an engine ignores SIGINT. A ``KeyboardInterrupt`` must not be raised while a
+    cell awaits: it would come out of the event loop and end the engine.
+
+    Args:
+        task: The task that runs the cell, None for code that does not await.
+    """
+
+    def on_signal(signum: int, frame: Any) -> None:
+        if task is None or asyncio.current_task() is task:
+            raise KeyboardInterrupt
+        task.cancel()
+
+    before = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

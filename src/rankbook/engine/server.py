@@ -1,0 +1,186 @@
+"""Makes engines by forking one warm process: ``python -m rankbook.engine.server``.
+
+Importing torch takes a second or two of CPU and 130 MB; here that is paid once, and the engines
+share its pages. The launcher talks to it in JSON lines over stdin and stdout:
+
+- ``{"fork": 4, "first": 0, "argv": [...], "cwd": "...", "log": "path-{index}.log"}`` answers
+  ``{"event": "started", "index": 0, "pid": 123}`` for each engine;
+- an engine's end is told as ``{"event": "ended", "index": 0, "pid": 123, "status": -9}``, the
+  status as in ``subprocess``: an exit code, or minus the signal.
+
+stdin is also the lifeline: when it closes (the notebook's kernel is gone, however it died) all
+engines are ended. Before it forks, this process must not touch CUDA or start a thread.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import select
+import signal
+import sys
+import time
+from contextlib import suppress
+from typing import Any
+
+__all__ = ["main"]
+
+_GRACE = 2.0
+"""Seconds between SIGTERM and SIGKILL when all engines are ended."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Import what engines need, then serve until stdin closes."""
+    _load()
+    # Keep the collector from touching (and so copying) pages that the engines share.
+    gc.collect()
+    gc.freeze()
+    Server().serve()
+
+
+def _load() -> None:
+    import ipykernel.ipkernel
+    import ipykernel.kernelapp
+    import numpy
+    import torch
+    import torch.distributed
+
+    import rankbook.engine.app  # noqa: F401
+
+
+class Server:
+    """Forks engines, waits for them, ends them."""
+
+    def __init__(self) -> None:
+        self._engines: dict[int, int] = {}
+        self._wake_r, self._wake_w = os.pipe()
+        os.set_blocking(self._wake_r, False)
+        os.set_blocking(self._wake_w, False)
+        signal.set_wakeup_fd(self._wake_w)
+        # With a wakeup fd the handlers have nothing to do: the signals' numbers arrive there.
+        for signum in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(signum, lambda *_: None)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def serve(self) -> None:
+        """Obey commands until stdin closes, then end every engine."""
+        _tell({"event": "ready", "pid": os.getpid()})
+        rest = b""
+        while True:
+            ready, _, _ = select.select([0, self._wake_r], [], [])
+            if self._wake_r in ready and signal.SIGTERM in self._signals():
+                break
+            if 0 in ready:
+                data = os.read(0, 65536)
+                if not data:
+                    break
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    self._obey(json.loads(line))
+        self._end_all()
+
+    def _signals(self) -> bytes:
+        """Take the signals that have come; reap if one of them says that an engine ended."""
+        with suppress(BlockingIOError):
+            numbers = os.read(self._wake_r, 4096)
+            if signal.SIGCHLD in numbers:
+                self._reap()
+            return numbers
+        return b""
+
+    def _obey(self, command: dict[str, Any]) -> None:
+        if "fork" in command:
+            for index in range(command["first"], command["first"] + command["fork"]):
+                self._fork(index, command)
+
+    def _fork(self, index: int, command: dict[str, Any]) -> None:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid:
+            self._engines[pid] = index
+            _tell({"event": "started", "index": index, "pid": pid})
+            return
+        status = 1
+        try:
+            _become_child(parent, command["log"].replace("{index}", str(index)))
+            os.close(self._wake_r)
+            os.close(self._wake_w)
+            os.chdir(command["cwd"])
+            status = _run_engine([a.replace("{index}", str(index)) for a in command["argv"]])
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            with suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(status)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if (index := self._engines.pop(pid, None)) is not None:
+                code = os.waitstatus_to_exitcode(status)
+                _tell({"event": "ended", "index": index, "pid": pid, "status": code})
+
+    def _end_all(self) -> None:
+        deadline = time.monotonic() + _GRACE
+        self._signal_all(signal.SIGTERM)
+        self._reap()
+        while self._engines and (left := deadline - time.monotonic()) > 0:
+            select.select([self._wake_r], [], [], left)
+            self._signals()
+        self._signal_all(signal.SIGKILL)
+
+    def _signal_all(self, signum: int) -> None:
+        for pid in self._engines:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signum)
+
+
+def _tell(event: dict[str, Any]) -> None:
+    # Nobody reads any more when the notebook's kernel is gone; the engines still must be ended.
+    with suppress(OSError):
+        os.write(1, json.dumps(event).encode() + b"\n")
+
+
+def _become_child(parent: int, log: str) -> None:
+    """Cut what a forked child shares with the server: signals, terminal, streams."""
+    os.setsid()
+    if sys.platform == "linux":
+        # A server that is killed takes its engines with it; elsewhere they miss heartbeats.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+    signal.set_wakeup_fd(-1)
+    for signum in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, signal.SIG_DFL)
+    null = os.open(os.devnull, os.O_RDONLY)
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for source, target in ((null, 0), (out, 1), (out, 2)):
+        os.dup2(source, target)
+    os.close(null)
+    os.close(out)
+
+
+def _run_engine(argv: list[str]) -> int:
+    from rankbook.engine.app import RankEngine
+
+    app = RankEngine.instance()
+    app.initialize(argv)
+    app.start()
+    return 0
+
+
+if __name__ == "__main__":
+    main()

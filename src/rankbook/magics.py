@@ -1,0 +1,365 @@
+"""The magics: parse a line, delegate to the session, show what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class
+from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.display import display
+
+from rankbook import api
+from rankbook.display.cell import LiveOutput, Screen
+from rankbook.display.screens import BackgroundScreen, screen_for
+from rankbook.display.table import Table
+from rankbook.errors import InputError, RankbookError, RankError, SessionError
+from rankbook.syntax import CellSyntaxError, check_cell
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from rankbook.sessions.session import Session
+
+__all__ = ["RankMagics", "load_ipython_extension", "unload_ipython_extension"]
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Register the magics."""
+    magics = RankMagics(shell)
+    shell.register_magics(magics)
+    shell.input_transformers_cleanup.append(magics.to_ranks)
+
+
+def unload_ipython_extension(shell: InteractiveShell) -> None:
+    """Remove the magics; a session that runs is left alone."""
+    magics = shell.magics_manager.registry.pop(RankMagics.__name__, None)
+    if magics is None:
+        return
+    shell.input_transformers_cleanup.remove(magics.to_ranks)
+    for kind, names in magics.magics.items():
+        for name in names:
+            shell.magics_manager.magics[kind].pop(name, None)
+
+
+def _plain_errors(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn our errors into IPython's one-line usage errors."""
+    from functools import wraps
+
+    @wraps(method)
+    def wrapped(self: RankMagics, *args: Any) -> Any:
+        try:
+            return method(self, *args)
+        except (RankError, CellSyntaxError):
+            raise  # they show themselves what and where
+        except RankbookError as error:
+            raise UsageError(str(error)) from None
+
+    return wrapped
+
+
+@magics_class
+class RankMagics(Magics):
+    """``torch.distributed`` from one notebook."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        super().__init__(shell)
+        self.everywhere = False
+
+    # -- the group ---------------------------------------------------------------------------
+
+    @line_magic
+    @magic_arguments("%dist_init")
+    @argument(
+        "backend",
+        nargs="?",
+        help="nccl, gloo, ... Default: nccl where every rank has a GPU of its own, else gloo.",
+    )
+    @argument(
+        "-n",
+        type=int,
+        metavar="N",
+        help="Number of ranks. Default: one per visible GPU, 2 without GPUs, "
+        "or as many as the joined cluster has engines.",
+    )
+    @argument(
+        "--timeout",
+        type=float,
+        metavar="MIN",
+        help="Minutes that initialising and every collective may take. Default: 1.",
+    )
+    @argument("--gpus", default="", metavar="0,1", help="GPUs that local engines may use.")
+    @argument(
+        "--profile",
+        metavar="P",
+        help="IPython profile whose ipcluster_config.py starts the engines (Slurm, SSH, ...), "
+        "or whose running cluster --cluster-id joins.",
+    )
+    @argument(
+        "--cluster-id",
+        metavar="ID",
+        help="Join the running cluster of this id (see `ipcluster list`), "
+        "or the one of a connection file (a path that ends in .json).",
+    )
+    @argument("--no-dashboard", action="store_true", help="Show no dashboard.")
+    @_plain_errors
+    def dist_init(self, line: str) -> None:
+        """Start or join a cluster and initialise the process group on it.
+
+        Called again, it initialises anew in place: another backend, timeout or number of ranks.
+        Engines and their variables are kept.
+
+        Examples::
+
+            %dist_init
+            %dist_init gloo -n 4 --timeout 5
+            %dist_init nccl --gpus 0,1
+            %dist_init --profile slurm -n 16
+            %dist_init --cluster-id 1700000000-abcd
+        """
+        args = parse_argstring(self.dist_init, line)
+        session = api.session()
+        if session is not None and (args.profile or args.cluster_id or args.gpus):
+            raise SessionError(
+                "This notebook has a cluster already: write %dist_shutdown before another one."
+            )
+        if session is not None:
+            session.initialize(args.backend, args.n, args.timeout)
+        elif args.cluster_id:
+            is_file = args.cluster_id.endswith(".json")
+            session = api.connect(
+                args.backend,
+                args.n,
+                profile=args.profile,
+                cluster_id=None if is_file else args.cluster_id,
+                connection_file=args.cluster_id if is_file else None,
+                timeout_minutes=args.timeout or 1,
+            )
+        else:
+            session = api.start(
+                args.backend,
+                args.n,
+                profile=args.profile,
+                gpus=args.gpus,
+                timeout_minutes=args.timeout or 1,
+            )
+        if args.no_dashboard:
+            print(f"{session.world_size} ranks, {session.backend}, generation {session.generation}")
+        else:
+            display(session.dashboard())
+
+    @line_magic
+    @magic_arguments("%dist_reset")
+    @argument("backend", nargs="?", help="Another backend. Default: the present one.")
+    @argument("--hard", action="store_true", help="Replace the engines. Their variables are lost.")
+    @_plain_errors
+    def dist_reset(self, line: str) -> None:
+        """Run destroy_global_state on every rank, then initialise a new generation.
+
+        Engines and their variables are kept, unless --hard is given.
+        """
+        args = parse_argstring(self.dist_reset, line)
+        session = self._session()
+        session.reset(args.backend, args.hard)
+        print(f"{session.world_size} ranks, {session.backend}, generation {session.generation}")
+
+    @line_magic
+    @magic_arguments("%dist_shutdown")
+    @_plain_errors
+    def dist_shutdown(self, line: str) -> None:
+        """Stop the engines that this session started.
+
+        Engines that it joined are left running, with their process group destroyed.
+        """
+        parse_argstring(self.dist_shutdown, line)
+        self._session().shutdown()
+
+    # -- cells -------------------------------------------------------------------------------
+
+    @line_cell_magic
+    @magic_arguments("%%dist")
+    @argument(
+        "-r",
+        "--ranks",
+        default="all",
+        metavar="RANKS",
+        help="all, 0, 0,2, 0-3, 1:, ::2, [0,2] or -1. Default: all.",
+    )
+    @argument("-o", "--out", metavar="NAME", help="Keep the CellResult in this variable here.")
+    @argument("--timeout", type=float, metavar="S", help="Interrupt the cell after S seconds.")
+    @argument("--no-wait", action="store_true", help="Go on at once; the output follows.")
+    @argument("expression", nargs="*", help="For %%dist: what to run.")
+    @_plain_errors
+    def dist(self, line: str, cell: str | None = None) -> None:
+        """Run a cell (%%dist) or a line (%dist EXPR) on all ranks or on some.
+
+        What IPython understands in a cell works on the ranks: !shell, line magics, await, a
+        trailing semicolon. Every rank finds torch, dist, rank, world_size, local_rank, device
+        and dist_info. A cell that fails on a rank fails here, too.
+
+        Examples::
+
+            %%dist -r 0,2 -o result
+            x = torch.ones(2, device=device) * rank
+            dist.all_reduce(x)
+            x
+
+            %dist x.sum()
+        """
+        if cell is None:
+            args, cell = _options_of(self.dist, line)
+        else:
+            args = parse_argstring(self.dist, line)
+            if args.expression:
+                raise InputError(
+                    f"{' '.join(args.expression)!r} is no option of %%dist: code goes below it."
+                )
+        if not cell.strip():
+            raise InputError("There is nothing to run: write code below %%dist, or %dist EXPR.")
+        self._run(cell, args.ranks, args.timeout, args.out, wait=not args.no_wait)
+
+    @cell_magic
+    @magic_arguments("%%rank")
+    @argument("ranks", nargs="*", help="all, 0, 0,2, 0-3, 1:, ::2, [0,2] or -1.")
+    @_plain_errors
+    def rank(self, line: str, cell: str) -> None:
+        """Run a cell on some ranks: short for %%dist -r RANKS."""
+        # Not argparse: it would take the rank -1 for an option.
+        self._run(cell, line.strip(), None, None, wait=True)
+
+    @cell_magic
+    def local(self, line: str, cell: str) -> None:
+        """Run a cell here, in the notebook's own process, while %dist_mode is on."""
+        del line
+        self.shell.run_cell(cell).raise_error()
+
+    @line_magic
+    @magic_arguments("%dist_mode")
+    @argument("mode", choices=["on", "off"], help="on: plain cells run on all ranks.")
+    @_plain_errors
+    def dist_mode(self, line: str) -> None:
+        """Run every plain cell on all ranks, until turned off.
+
+        Magics stay here, and so do cells that start with %%local.
+        """
+        self.everywhere = parse_argstring(self.dist_mode, line).mode == "on"
+        if self.everywhere:
+            print("Plain cells run on all ranks now; %%local keeps one here, %dist_mode off ends it.")
+
+    def to_ranks(self, lines: list[str]) -> list[str]:
+        """IPython's input transformer behind ``%dist_mode``."""
+        first = next((line.lstrip() for line in lines if line.strip()), "")
+        if not self.everywhere or not first or first[0] in "%!?":
+            return lines
+        return ["%%dist\n", *lines]
+
+    # -- looking, interrupting ---------------------------------------------------------------
+
+    @line_magic
+    @magic_arguments("%dist_status")
+    @_plain_errors
+    def dist_status(self, line: str) -> Table:
+        """Show every rank: engine, host, pid, device, backend, state, collective, memory.
+
+        It answers while a cell runs or hangs.
+        """
+        parse_argstring(self.dist_status, line)
+        return Table(self._session().snapshot())
+
+    @line_magic
+    @magic_arguments("%dist_interrupt")
+    @_plain_errors
+    def dist_interrupt(self, line: str) -> None:
+        """Interrupt what runs on the ranks, as the stop button does while a cell waits."""
+        parse_argstring(self.dist_interrupt, line)
+        print("Interrupted." if self._session().interrupt() else "Nothing runs on any rank.")
+
+    @line_magic
+    @magic_arguments("%dashboard")
+    @_plain_errors
+    def dashboard(self, line: str) -> None:
+        """Show the dashboard again."""
+        parse_argstring(self.dashboard, line)
+        display(self._session().dashboard())
+
+    # -- values ------------------------------------------------------------------------------
+
+    @line_magic
+    @magic_arguments("%dist_pull")
+    @argument("names", nargs="+", metavar="NAME", help="Variables of the ranks.")
+    @argument("-r", "--ranks", default="all", metavar="RANKS", help="From which. Default: all.")
+    @_plain_errors
+    def dist_pull(self, line: str) -> None:
+        """Bring variables here: NAME becomes {rank: value}. Tensors arrive on the CPU."""
+        args = parse_argstring(self.dist_pull, line)
+        session = self._session()
+        # All or nothing: a missing name must not leave half of them changed here.
+        self.shell.push({name: session.pull(name, args.ranks) for name in args.names})
+
+    @line_magic
+    @magic_arguments("%dist_push")
+    @argument("names", nargs="+", metavar="NAME", help="Variables of this notebook.")
+    @argument("-r", "--ranks", default="all", metavar="RANKS", help="To which. Default: all.")
+    @_plain_errors
+    def dist_push(self, line: str) -> None:
+        """Send variables of this notebook to the ranks, under the same names."""
+        args = parse_argstring(self.dist_push, line)
+        session = self._session()
+        missing = [name for name in args.names if name not in self.shell.user_ns]
+        if missing:
+            raise InputError(f"There is no {missing[0]!r} in this notebook: assign it first.")
+        session.push(args.ranks, **{name: self.shell.user_ns[name] for name in args.names})
+
+    # ----------------------------------------------------------------------------------------
+
+    def _session(self) -> Session:
+        session = api.session()
+        if session is None:
+            raise SessionError("There are no ranks yet: write %dist_init first.")
+        return session
+
+    def _run(
+        self, cell: str, ranks: str, timeout: float | None, out: str | None, *, wait: bool
+    ) -> None:
+        session = self._session()
+        check_cell(self.shell, cell)
+        chosen = session.select(ranks)
+        number = self.shell.execution_count
+        screen = screen_for(self.shell) if wait else BackgroundScreen(screen_for(self.shell))
+        output = LiveOutput(screen, chosen)
+
+        def run() -> None:
+            result = session.run(cell, list(chosen), timeout, output=output, number=number)
+            if out:
+                self.shell.user_ns[out] = result
+            result.raise_for_error()
+
+        if wait:
+            run()
+        else:
+            session.in_background(lambda: _shown_errors(run, screen))
+
+
+def _shown_errors(run: Callable[[], None], screen: Screen) -> None:
+    """Run a cell for which nobody waits any more; its error can only be shown."""
+    try:
+        run()
+    except RankError as error:
+        screen.write("stderr", "\n".join(error._render_traceback_()) + "\n")
+    except RankbookError as error:
+        screen.write("stderr", f"{error}\n")
+
+
+def _options_of(magic: Any, line: str) -> tuple[Any, str]:
+    """Split ``-r 0 x.sum()`` into options and code, which must reach the ranks untouched."""
+    head, rest = [], line.strip()
+    while rest.startswith("-"):
+        word, _, rest = rest.partition(" ")
+        head.append(word)
+        rest = rest.lstrip()
+        if word in {"-r", "--ranks", "-o", "--out", "--timeout"}:
+            value, _, rest = rest.partition(" ")
+            head.append(value)
+            rest = rest.lstrip()
+    return parse_argstring(magic, " ".join(head)), rest

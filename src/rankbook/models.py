@@ -1,0 +1,121 @@
+"""What crosses a process border: frozen, typed, made of JSON's types only.
+
+``to_dict`` and :func:`load` take them over a wire that carries JSON.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+__all__ = ["EngineFacts", "Failure", "GroupInfo", "RankState", "Snapshot", "load", "to_dict"]
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """What one engine says about where it stands; placement is computed from these alone."""
+
+    engine: int
+    """Its id in the cluster."""
+    host: str
+    """Host name. Engines with the same one share GPUs and count local ranks together."""
+    addresses: tuple[str, ...]
+    """IPv4 addresses of the host, the likeliest first, loopback left out."""
+    pid: int
+    gpus: tuple[str, ...]
+    """Names of the GPUs the process may use, by local index."""
+    cwd: str = ""
+    versions: tuple[tuple[str, str], ...] = ()
+    """Pairs of a package and its version: python, torch, rankbook."""
+
+
+@dataclass(frozen=True)
+class GroupInfo:
+    """A ``DistInfo`` in JSON's types: ``device`` is ``str(torch.device)``."""
+
+    backend: str
+    rank: int
+    world_size: int
+    device: str
+    is_main: bool
+    local_rank: int = 0
+    generation: int = 0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An exception on a rank."""
+
+    ename: str
+    """Name of its class."""
+    evalue: str
+    traceback: tuple[str, ...] = ()
+    """Lines as IPython formats them, with ANSI colours."""
+    when: float = 0.0
+    """Seconds since the epoch, by the engine's clock."""
+
+
+@dataclass(frozen=True)
+class RankState:
+    """One rank at one moment, as its control thread sees it."""
+
+    engine: int
+    state: str
+    """``idle``, ``running`` or ``collective``; the session adds ``no answer`` and ``gone``."""
+    info: GroupInfo | None = None
+    """None where the engine is in no process group."""
+    host: str = ""
+    pid: int = 0
+    activity: str = ""
+    """What the main thread does: the collective, or the line of the cell."""
+    since: float = 0.0
+    """Seconds for which it has been doing that."""
+    cell: int | None = None
+    """Number of the cell that runs."""
+    memory: int = 0
+    """Resident memory of the process, bytes."""
+    gpu_memory: int | None = None
+    """Memory allocated by torch on the rank's GPU, bytes; None without a GPU in use."""
+    last_error: str = ""
+    """One line about the last exception, empty if the last cell ended well."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A whole session at one moment: what every view draws."""
+
+    backend: str
+    """Empty while there is no group."""
+    world_size: int
+    generation: int
+    doing: str
+    """What the session is busy with, in words; empty when it is ready."""
+    states: tuple[RankState, ...] = ()
+    """The ranks, by rank, then engines that are no rank."""
+    cluster: str = ""
+    """What another notebook joins the cluster by."""
+
+
+def to_dict(value: Any) -> dict[str, Any]:
+    """Turn a model into plain dicts and lists."""
+    return dataclasses.asdict(value)
+
+
+def load(cls: type[_T], data: dict[str, Any]) -> _T:
+    """Make a ``cls`` from what :func:`to_dict` gave, after a trip through JSON.
+
+    Fields that this version does not know are left out, so that a session can join engines of
+    a newer one.
+    """
+    known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    values = {k: _frozen(v) for k, v in data.items() if k in known}
+    if cls is RankState and isinstance(values.get("info"), dict):
+        values["info"] = load(GroupInfo, values["info"])
+    return cls(**values)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value

@@ -1,0 +1,115 @@
+"""What a cell did on each rank."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from rankbook import ranks as rank_selection
+from rankbook.errors import RankError
+from rankbook.models import Failure
+
+__all__ = ["CellResult", "RankResult", "group_failures"]
+
+
+@dataclass
+class RankResult:
+    """What a cell did on one rank."""
+
+    rank: int
+    stdout: str = ""
+    stderr: str = ""
+    result_repr: str | None = None
+    """``repr`` of the last expression's value, None where there is none."""
+    error: Failure | None = None
+    """The exception that ended the cell here: ``.ename``, ``.evalue``, ``.traceback``."""
+    seconds: float = 0.0
+    """How long the cell ran on this rank."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the cell ran to its end."""
+        return self.error is None
+
+
+@dataclass
+class CellResult(Mapping[int, RankResult]):
+    """What a cell did, by rank: ``result[0].stdout``."""
+
+    ranks: dict[int, RankResult] = field(default_factory=dict)
+
+    def __getitem__(self, rank: int) -> RankResult:
+        return self.ranks[rank]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.ranks)
+
+    def __len__(self) -> int:
+        return len(self.ranks)
+
+    def __repr__(self) -> str:
+        if self.ok:
+            return f"<CellResult: ok on {_ranks(self.ranks)}>"
+        failed = ", ".join(
+            f"{failure.ename} on {_ranks(ranks)}" for ranks, failure in group_failures(self)
+        )
+        return f"<CellResult: {failed}>"
+
+    @property
+    def ok(self) -> bool:
+        """Whether the cell ran to its end on every rank."""
+        return all(result.ok for result in self.ranks.values())
+
+    def raise_for_error(self) -> None:
+        """Raise what went wrong, if anything did.
+
+        Raises:
+            RankError: The cell raised on some ranks. The message names them and the first cause.
+        """
+        groups = group_failures(self)
+        if not groups:
+            return
+        (ranks, first), *others = groups
+        message = f"{first.ename} on {_ranks(ranks)}"
+        if first.evalue:
+            message += f": {first.evalue.splitlines()[0]}"
+        if others:
+            message += "; then " + ", ".join(f"{f.ename} on {_ranks(r)}" for r, f in others)
+        failed = tuple(sorted(rank for its, _ in groups for rank in its))
+        error = RankError(message, failed)
+        error.traceback_lines = [
+            line for its, failure in groups for line in _headed(its, failure)
+        ]
+        raise error
+
+
+def group_failures(result: CellResult) -> list[tuple[list[int], Failure]]:
+    """Put the same exception of several ranks together.
+
+    Returns:
+        Pairs of ranks and their failure, the one that happened first in front. Exceptions are
+        the same if class, message and the lines of the cell agree.
+    """
+    groups: dict[tuple[str, ...], tuple[list[int], Failure]] = {}
+    for rank in sorted(result.ranks):
+        failure = result.ranks[rank].error
+        if failure is None:
+            continue
+        key = (failure.ename, failure.evalue, *failure.traceback)
+        if key in groups:
+            ranks, known = groups[key]
+            ranks.append(rank)
+            groups[key] = (ranks, min(known, failure, key=lambda f: f.when))
+        else:
+            groups[key] = ([rank], failure)
+    return sorted(groups.values(), key=lambda pair: pair[1].when)
+
+
+def _headed(ranks: list[int], failure: Failure) -> list[str]:
+    head = f"\x1b[1;31m[{rank_selection.label(ranks)}]\x1b[0m "
+    lines = list(failure.traceback) or [f"{failure.ename}: {failure.evalue}"]
+    return [head + lines[0], *lines[1:]]
+
+
+def _ranks(ranks: Mapping[int, RankResult] | list[int]) -> str:
+    return f"rank{'s' if len(ranks) > 1 else ''} {rank_selection.label(ranks)}"

@@ -1,0 +1,515 @@
+"""The session: the notebook's handle on one cluster and its process group.
+
+A session is a small state machine, ``ready → running → ready`` and ``ready → initialising →
+ready``, guarded by one lock: what changes the group or runs a cell takes it and never waits for it
+(a busy session says so); what only looks (state, interrupt) works at any time, from any thread.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from rankbook import values
+from rankbook import ranks as rank_selection
+from rankbook.sessions.cells import CellOutput, Collector
+from rankbook.cluster.channel import Call, everyone
+from rankbook.cluster.placement import Placement, choose_backend, place
+from rankbook.cluster.pool import Pool
+from rankbook.errors import InputError, RankbookError, SessionError
+from rankbook.models import EngineFacts, GroupInfo, RankState, Snapshot, load
+from rankbook.sessions import formation
+from rankbook.sessions.results import CellResult
+
+if TYPE_CHECKING:
+    from rankbook.distributed import DistInfo
+
+__all__ = ["Session"]
+
+_STATE_TIMEOUT = 1.0
+"""Seconds for an engine's control thread to say what its main thread does."""
+
+_INTERRUPT_GRACE = 3.0
+"""Seconds for a cell to end after an interrupt."""
+
+_CLOSED = "shut down"
+
+
+class Session:
+    """One cluster and its process group, seen from the notebook.
+
+    Made by :func:`start` or :func:`connect`.
+
+    Attributes:
+        generation: Which process group of this session is the present one, from 1.
+        backend: Its real backend, empty while there is no group.
+    """
+
+    def __init__(self, pool: Pool, view: Callable[[Session], Any]) -> None:
+        self.pool = pool
+        self._view = view
+        self.generation = 0
+        self.timeout_minutes: float = 1
+        self.placement: Placement | None = None
+        self.ended: dict[int, int] = {}
+        """Engines that have ended, and their exit code or minus the signal."""
+        self.doing = ""
+        """What it is busy with, in words; empty when it is ready."""
+        self._groups: dict[int, GroupInfo] = {}
+        self._asked: str | None = None
+        self._known: dict[int, EngineFacts] = {}
+        self._lock = threading.Lock()
+        self._directory = tempfile.mkdtemp(prefix="rankbook-")
+        self._listeners: list[Callable[[], None]] = []
+        pool.on_end = self._engine_ended
+
+    # -- what it is --------------------------------------------------------------------------
+
+    @property
+    def world_size(self) -> int:
+        """Number of ranks; 0 while there is no group."""
+        return len(self._groups)
+
+    @property
+    def backend(self) -> str:
+        """The group's real backend, empty while there is no group."""
+        return self._groups[0].backend if self._groups else ""
+
+    @property
+    def groups(self) -> Mapping[int, GroupInfo]:
+        """By rank, its place in the group in plain types (importing no torch)."""
+        return dict(self._groups)
+
+    @property
+    def infos(self) -> dict[int, DistInfo]:
+        """By rank, the ``DistInfo`` that ``initialize_distributed`` returned there."""
+        import torch
+
+        from rankbook.distributed import DistInfo
+
+        return {
+            rank: DistInfo(g.backend, g.rank, g.world_size, torch.device(g.device), g.is_main)
+            for rank, g in self._groups.items()
+        }
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether :meth:`shutdown` was called."""
+        return self.doing == _CLOSED
+
+    def __repr__(self) -> str:
+        if self.is_closed:
+            return "<Session: shut down>"
+        group = f"{self.backend}, {self.world_size} ranks" if self._groups else "no group"
+        return f"<Session: {group}, generation {self.generation}{self.doing and ', '}{self.doing}>"
+
+    def states(self) -> list[RankState]:
+        """Ask every engine what it does; answers within about a second, whatever they do.
+
+        Returns:
+            One state per rank, by rank, then one per engine that is no rank. An engine that does
+            not answer has the state ``no answer``, one that has ended ``gone``.
+        """
+        engines = list(self.placement.engines) if self.placement else []
+        engines += [e for e in self.pool.engines if e not in engines]
+        call = self.pool.channel.request("state", everyone(engines))
+        self.pool.channel.wait(call, _STATE_TIMEOUT)
+        self.pool.channel.forget(call)
+        return [self._state(engine, call.values.get(engine)) for engine in engines]
+
+    def _state(self, engine: int, answer: dict[str, Any] | None) -> RankState:
+        if answer is not None:
+            return load(RankState, answer)
+        its = {p.engine: p.rank for p in self.placement.places} if self.placement else {}
+        info = self._groups.get(its.get(engine, -1))
+        if engine not in self.ended and engine in self.pool.engines:
+            return RankState(engine, "no answer", info)
+        return RankState(engine, "gone", info, activity=how_ended(self.ended.get(engine)))
+
+    def snapshot(self) -> Snapshot:
+        """Everything a view shows; see :meth:`states`."""
+        states = () if self.is_closed else tuple(self.states())
+        return Snapshot(
+            self.backend,
+            self.world_size,
+            self.generation,
+            self.doing,
+            states,
+            self.pool.cluster_id,
+        )
+
+    def stacks(self) -> dict[int, list[str]]:
+        """By rank, the main thread's Python stack; answered at any time."""
+        engines = self._placed().engines
+        answers = self.pool.channel.ask("stacks", everyone(engines), _STATE_TIMEOUT)
+        return {rank: answers[engine] for rank, engine in enumerate(engines)}
+
+    # -- the group ---------------------------------------------------------------------------
+
+    def initialize(
+        self,
+        backend: str | None = None,
+        nproc: int | None = None,
+        timeout_minutes: float | None = None,
+    ) -> None:
+        """Make the next generation: leave the present group, if any, and form a new one.
+
+        Engines and their variables stay. With another number of ranks, engines that are no
+        longer ranks wait as spares, and missing ones are started.
+
+        Args:
+            backend: See :func:`start`; None keeps what was asked for last.
+            nproc: Number of ranks; None keeps it.
+            timeout_minutes: Of the initialisation and of every collective; None keeps it.
+
+        Raises:
+            SessionError: The session is busy.
+            RankbookError: No group was formed, and none is left half-made; the message says why.
+        """
+        with self._busy("initialising the process group"):
+            if nproc is None and self.placement is not None:
+                nproc = self.placement.world_size
+            self._initialize(backend or self._asked, nproc, timeout_minutes)
+
+    def reset(self, backend: str | None = None, hard: bool = False) -> None:
+        """Run ``destroy_global_state`` on every rank, then make a new generation.
+
+        Args:
+            backend: Another backend, None keeps it.
+            hard: Replace the engines too. Their variables are lost.
+
+        Raises:
+            SessionError: The session is busy, or ``hard`` on engines that it did not start.
+            RankbookError: See :meth:`initialize`.
+        """
+        with self._busy("resetting"):
+            nproc = self.placement.world_size if self.placement else None
+            if hard:
+                self._leave()
+                self.placement = None
+                self.pool.replace()
+                self.ended.clear()
+            self._initialize(backend or self._asked, nproc, None)
+
+    def destroy(self) -> None:
+        """Run ``destroy_global_state`` on every rank and form no new group."""
+        with self._busy("destroying the process group"):
+            self._leave()
+
+    def _initialize(
+        self, backend: str | None, nproc: int | None, timeout_minutes: float | None
+    ) -> None:
+        if nproc is not None and nproc < 1:
+            raise InputError(f"{nproc} ranks make no group: ask for 1 or more.")
+        if timeout_minutes is not None:
+            if timeout_minutes <= 0:
+                raise InputError(f"A timeout of {timeout_minutes:g} minutes is none: write 1 or so.")
+            self.timeout_minutes = timeout_minutes
+        if self.ended and self.placement and set(self.placement.engines) & set(self.ended):
+            self._raise_ended()
+        if nproc is not None and nproc > len(self.pool.engines):
+            self.pool.grow(nproc - len(self.pool.engines))
+        placement = place(self._facts(), nproc)
+        name = choose_backend(placement, backend)
+        former = set(self.placement.engines) if self.placement else set()
+        self._groups = {}
+        self.placement, self._asked = placement, backend
+        self.generation += 1
+        if dropped := former - set(placement.engines):
+            self.pool.channel.ask("destroy", everyone(dropped), formation.LEAVE_TIMEOUT)
+        self._groups = formation.form(
+            self.pool.channel, placement, name, self.timeout_minutes, self.generation, self._directory
+        )
+        self._tell()
+
+    def _leave(self) -> None:
+        self._groups = {}
+        alive = [e for e in self.pool.engines if e not in self.ended]
+        self.pool.channel.ask("destroy", everyone(alive), formation.LEAVE_TIMEOUT)
+        self._tell()
+
+    def _facts(self) -> list[EngineFacts]:
+        """What the engines say; asked once per engine, for nothing of it changes."""
+        engines = self.pool.engines
+        if new := [e for e in engines if e not in self._known]:
+            self._known |= {f.engine: f for f in self.pool.facts(new)}
+        return [self._known[e] for e in engines]
+
+    # -- cells -------------------------------------------------------------------------------
+
+    def run(
+        self,
+        code: str,
+        ranks: str | int | list[int] = "all",
+        timeout: float | None = None,
+        *,
+        output: CellOutput | None = None,
+        number: int = 0,
+    ) -> CellResult:
+        """Run a cell on ranks and wait for it. IPython syntax works as in a notebook.
+
+        Ctrl-C interrupts it on the ranks.
+
+        Args:
+            code: The cell.
+            ranks: A selection such as ``"0,2"``, ``1`` or ``[0, 2]``.
+            timeout: Seconds after which the cell is interrupted; None waits.
+            output: Shows what the ranks say while they say it; None shows nothing.
+            number: What tracebacks call the cell.
+
+        Returns:
+            What it did on each rank. An exception there is in the result, never raised here.
+
+        Raises:
+            SessionError: The session is busy, has no group, or an interrupt did not end the cell.
+            InputError: There are no such ranks.
+            ClusterError: The controller is gone.
+        """
+        chosen = self.select(ranks)
+        with self._busy(f"running a cell on {_said(chosen)}"):
+            return self._run(code, chosen, timeout, output, number)
+
+    def select(self, ranks: str | int | list[int]) -> tuple[int, ...]:
+        """Read a selection of ranks, all of which can run a cell.
+
+        Raises:
+            SessionError: There is no group, or a selected rank has ended.
+            InputError: There are no such ranks.
+        """
+        if not self._groups:
+            self._raise_closed()
+            raise SessionError("There is no process group: make one with %dist_init.")
+        chosen = rank_selection.parse(ranks, self.world_size)
+        engines = self._placed().engines
+        if any(engines[rank] in self.ended for rank in chosen):
+            self._raise_ended()
+        return chosen
+
+    def _run(
+        self,
+        code: str,
+        chosen: tuple[int, ...],
+        timeout: float | None,
+        output: CellOutput | None,
+        number: int,
+    ) -> CellResult:
+        engines = self._placed().engines
+        rank_of = {engines[rank]: rank for rank in chosen}
+        collector = Collector(chosen, output)
+        channel = self.pool.channel
+        call = channel.request("run", everyone(rank_of, code=code, number=number))
+
+        def wait(seconds: float | None) -> bool:
+            return channel.wait(
+                call,
+                seconds,
+                lambda event: collector.event(rank_of[event.engine], event.body),
+                lambda: collector.pause({rank_of[e] for e in call.pending}),
+            )
+
+        try:
+            try:
+                finished = wait(timeout)
+            except KeyboardInterrupt:
+                finished = False
+            if not finished:
+                self._interrupt(list(call.pending))
+                finished = wait(_INTERRUPT_GRACE)
+            if not finished:
+                self._raise_stuck(call, rank_of)
+            return collector.result(
+                {rank_of[e]: v for e, v in call.values.items()},
+                {rank_of[e]: f for e, f in call.failures.items()},
+            )
+        finally:
+            collector.finish()
+            channel.forget(call)
+
+    def in_background(self, work: Callable[[], Any]) -> threading.Thread:
+        """Do ``work`` in a thread and return as soon as it has made the session busy."""
+        begun = threading.Event()
+        stop = self.on_change(begun.set)
+
+        def run() -> None:
+            try:
+                work()
+            finally:
+                begun.set()
+
+        thread = threading.Thread(target=run, name="rankbook-cell", daemon=True)
+        thread.start()
+        begun.wait()
+        stop()
+        return thread
+
+    def interrupt(self) -> bool:
+        """Interrupt what runs on the ranks: ``KeyboardInterrupt`` in their cells.
+
+        Returns:
+            Whether anything was running.
+        """
+        return self._interrupt(list(self._placed().engines))
+
+    def _interrupt(self, engines: list[int]) -> bool:
+        alive = [e for e in engines if e not in self.ended]
+        answers = self.pool.channel.ask("interrupt", everyone(alive), _STATE_TIMEOUT)
+        return any(answers.values())
+
+    # -- values ------------------------------------------------------------------------------
+
+    def pull(self, name: str, ranks: str | int | list[int] = "all") -> dict[int, Any]:
+        """Bring a variable here.
+
+        Args:
+            name: Its name on the ranks.
+            ranks: A selection of ranks.
+
+        Returns:
+            Its value by rank. Tensors arrive on the CPU.
+
+        Raises:
+            InputError: Some rank does not have it, or it cannot be pickled.
+        """
+        chosen = self.select(ranks)
+        with self._busy(f"pulling {name}"):
+            engines = self._placed().engines
+            call = self._work("pull", everyone([engines[r] for r in chosen], name=name))
+        missing = [r for r in chosen if not call.values[engines[r]]]
+        if missing:
+            there = [r for r in chosen if r not in missing]
+            where = f"only on {_said(there)}" if there else f"on none of {_said(chosen)}"
+            hint = f"; write -r {rank_selection.label(there)}" if there else ""
+            raise InputError(f"{name!r} exists {where}{hint}.")
+        return {r: values.loads(call.buffers[engines[r]][0]) for r in chosen}
+
+    def push(self, ranks: str | int | list[int] = "all", /, **variables: Any) -> None:
+        """Send variables to ranks.
+
+        Args:
+            ranks: A selection of ranks.
+            **variables: Names and values.
+
+        Raises:
+            InputError: A value cannot be pickled. Nothing was sent.
+        """
+        chosen = self.select(ranks)
+        data = [values.dumps(value, name) for name, value in variables.items()]
+        with self._busy(f"pushing {', '.join(variables)}"):
+            engines = self._placed().engines
+            asked = everyone([engines[r] for r in chosen], names=list(variables))
+            self._work("push", asked, data)
+
+    def _work(self, op: str, asked: Mapping[int, Any], buffers: list[bytes] | None = None) -> Call:
+        call = self.pool.channel.request(op, asked, buffers or [])
+        self.pool.channel.wait(call)
+        self.pool.channel.raise_for_failure(call)
+        return call
+
+    # -- ends --------------------------------------------------------------------------------
+
+    def shutdown(self) -> None:
+        """Stop the engines that this session started; leave joined ones, their group destroyed.
+
+        Idempotent, and possible while a cell runs: that cell ends with its engines.
+        """
+        if self.is_closed:
+            return
+        if not self.pool.is_owned:
+            with suppress(RankbookError):
+                self._leave()
+        self.doing = _CLOSED
+        self._groups = {}
+        self.pool.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+        self._tell()
+
+    def on_change(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Have ``listener`` called, from any thread, when the group or an engine changes.
+
+        Returns:
+            Stops it when called.
+        """
+        self._listeners.append(listener)
+
+        def stop() -> None:
+            with suppress(ValueError):
+                self._listeners.remove(listener)
+
+        return stop
+
+    def dashboard(self) -> Any:
+        """An ipywidgets widget with the state of every rank, and buttons."""
+        return self._view(self)
+
+    # ----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _busy(self, doing: str) -> Iterator[None]:
+        if not self._lock.acquire(blocking=False):
+            raise SessionError(f"The session is {self.doing}: wait, or write %dist_interrupt.")
+        try:
+            self._raise_closed()
+            self.doing = doing
+            self._tell()
+            yield
+        finally:
+            if not self.is_closed:
+                self.doing = ""
+            self._lock.release()
+            self._tell()
+
+    def _placed(self) -> Placement:
+        self._raise_closed()
+        if self.placement is None:
+            raise SessionError("There is no process group: make one with %dist_init.")
+        return self.placement
+
+    def _raise_closed(self) -> None:
+        if self.is_closed:
+            raise SessionError("This session is shut down: start another with %dist_init.")
+
+    def _raise_ended(self) -> NoReturn:
+        its = {p.engine: p.rank for p in self._placed().places}
+        said = ", ".join(
+            f"rank {its[e]} {how_ended(status)}" for e, status in self.ended.items() if e in its
+        )
+        raise SessionError(f"{said[0].upper()}{said[1:]}: %dist_reset --hard replaces the engines.")
+
+    def _raise_stuck(self, call: Call, rank_of: Mapping[int, int]) -> NoReturn:
+        states = {s.engine: s for s in self.states()}
+        said = "; ".join(
+            f"rank {rank_of[e]} is in {states[e].activity or states[e].state}"
+            for e in sorted(call.pending)
+            if e in states
+        )
+        raise SessionError(
+            f"The interrupt did not end the cell: {said}. It ends with the group's timeout of "
+            f"{self.timeout_minutes:g} min; %dist_reset --hard ends it now and loses variables."
+        )
+
+    def _engine_ended(self, engine: int, status: int) -> None:
+        self.ended[engine] = status
+        self._tell()
+
+    def _tell(self) -> None:
+        for listener in list(self._listeners):
+            listener()
+
+
+def how_ended(status: int | None) -> str:
+    """Say how a process ended: ``was killed by SIGKILL``, ``ended with exit code 3``."""
+    if status is None:
+        return "has ended"
+    if status < 0:
+        with suppress(ValueError):
+            return f"was killed by {signal.Signals(-status).name}"
+    return f"ended with exit code {status}"
+
+
+def _said(ranks: tuple[int, ...] | list[int]) -> str:
+    return f"rank{'s' if len(ranks) > 1 else ''} {rank_selection.label(ranks)}"

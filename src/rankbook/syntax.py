@@ -1,0 +1,39 @@
+"""Finding a cell's syntax errors before it is sent to anybody."""
+
+from __future__ import annotations
+
+import ast
+import traceback
+from typing import TYPE_CHECKING
+
+from rankbook.errors import RankbookError
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+__all__ = ["CellSyntaxError", "check_cell"]
+
+
+class CellSyntaxError(RankbookError, SyntaxError):
+    """The cell is no Python that IPython understands; it was sent to no rank."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [self.args[0]]
+
+
+def check_cell(shell: InteractiveShell, cell: str) -> None:
+    """Compile a cell as the ranks will, to report an error once.
+
+    Args:
+        shell: Transforms ``!ls`` and magics into Python.
+        cell: The cell's text.
+
+    Raises:
+        CellSyntaxError: Shows the line, and where in it.
+    """
+    try:
+        code = shell.transform_cell(cell)
+        compile(code, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    except SyntaxError as error:
+        shown = "".join(traceback.format_exception_only(error)).rstrip()
+        raise CellSyntaxError(f"Not sent to any rank:\n{shown}") from None
