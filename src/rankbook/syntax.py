@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["CellSyntaxError", "check_cell"]
 
 
-class CellSyntaxError(RankbookError, SyntaxError):
+class CellSyntaxError(RankbookError):
     """The cell is no Python that IPython understands; it was sent to no rank."""
 
     def _render_traceback_(self) -> list[str]:
@@ -33,7 +33,7 @@ def check_cell(shell: InteractiveShell, cell: str) -> None:
     """
     try:
         code = shell.transform_cell(cell)
-        compile(code, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        compile(code, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     except SyntaxError as error:
         shown = "".join(traceback.format_exception_only(error)).rstrip()
-        raise CellSyntaxError(f"Not sent to any rank:\n{shown}") from None
+        raise CellSyntaxError(f"{shown}\nThe cell was sent to no rank.") from None

@@ -29,7 +29,7 @@ _CONTROLLER_OPTIONS = {
     # One process instead of nine; its queues run in C++ threads, without the GIL.
     "IPController.use_threads": True,
     "IPController.broadcast_scheduler_depth": 0,
-    "TaskScheduler.scheme_name": "pure",
+    "TaskScheduler.scheme_name": "leastload",
     # The hub announces an engine at its second heartbeat. A dead engine is told by the process
     # that forked it, so a busy machine may miss many beats (a minute's) without harm.
     "HeartMonitor.period": 100,

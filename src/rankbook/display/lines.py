@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 __all__ = ["Item", "Merged", "Merger"]
@@ -44,13 +44,10 @@ class Merged(NamedTuple):
 
 @dataclass
 class _Queue:
-    items: deque[Item]
-    times: deque[float]
-    counts: Counter[Item]
-
-    @classmethod
-    def empty(cls) -> _Queue:
-        return cls(deque(), deque(), Counter())
+    items: deque[Item] = field(default_factory=deque)
+    times: deque[float] = field(default_factory=deque)
+    counts: Counter[Item] = field(default_factory=Counter)
+    taken: int = 0
 
     def push(self, item: Item, now: float) -> None:
         self.items.append(item)
@@ -60,6 +57,7 @@ class _Queue:
     def pop(self) -> None:
         item = self.items.popleft()
         self.times.popleft()
+        self.taken += 1
         self.counts[item] -= 1
         if not self.counts[item]:
             del self.counts[item]
@@ -69,7 +67,7 @@ class Merger:
     """Takes items of ranks as they come, gives them back merged when they are due."""
 
     def __init__(self, ranks: Collection[int]) -> None:
-        self._queues = {rank: _Queue.empty() for rank in sorted(ranks)}
+        self._queues = {rank: _Queue() for rank in sorted(ranks)}
         self._size = 0
         self._patience = _LONGEST
 
@@ -91,7 +89,7 @@ class Merger:
         """
         out: list[Merged] = []
         while self._size:
-            first = self._oldest()
+            first = self._next()
             item = self._queues[first].items[0]
             blocker = self._said_something_before(item, first)
             if blocker is not None:
@@ -103,11 +101,17 @@ class Merger:
             out.append(self._take(item, now))
         return out, float("inf")
 
-    def _oldest(self) -> int:
+    def _next(self) -> int:
+        """The rank whose turn it is.
+
+        The oldest item comes first; but of items that came at about the same time, ranks being in
+        step, the n-th of every rank stand together, in the order of the ranks.
+        """
+        waiting = [(rank, queue) for rank, queue in self._queues.items() if queue.items]
+        latest = min(queue.times[0] for _, queue in waiting) + _LONGEST
         return min(
-            (rank for rank, queue in self._queues.items() if queue.items),
-            key=lambda rank: self._queues[rank].times[0],
-        )
+            (queue.taken, rank) for rank, queue in waiting if queue.times[0] <= latest
+        )[1]
 
     def _said_something_before(self, item: Item, first: int) -> int | None:
         """A rank that has said ``item`` too, after something that rank ``first`` has not said."""

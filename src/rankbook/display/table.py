@@ -34,6 +34,9 @@ _STATES = {
     "gone": ("✕", "#dc2626"),
 }
 
+_LONGEST_ERROR = 110
+"""Characters of a rank's last error that are shown; all of it is in its tooltip."""
+
 _GREY = "var(--jp-ui-font-color2, #6b7280)"
 _LINE = "var(--jp-border-color2, #d1d5db)"
 
@@ -82,6 +85,8 @@ def _health(snapshot: Snapshot) -> str:
 
 def to_text(snapshot: Snapshot) -> str:
     """The table for a terminal, nbconvert's text, or a screen reader."""
+    if not snapshot.states:
+        return headline(snapshot)
     rows = [_COLUMNS, *(_cells(state) for state in snapshot.states)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
     lines = [
@@ -91,12 +96,14 @@ def to_text(snapshot: Snapshot) -> str:
         ).rstrip()
         for row in rows
     ]
-    errors = [f"[{_rank(state)}] {state.last_error}" for state in snapshot.states if state.last_error]
+    errors = [f"[{_rank(s)}] {_short(s.last_error)}" for s in snapshot.states if s.last_error]
     return "\n".join([headline(snapshot), *lines, *errors])
 
 
 def to_html(snapshot: Snapshot) -> str:
     """The table as HTML; every style is inline, so that it survives in a saved notebook."""
+    if not snapshot.states:
+        return f'<div style="font-weight: 600; padding: 4px 0">{escape(headline(snapshot))}</div>'
     head = "".join(
         f'<th scope="col" style="{_style(name, head=True)}">{name}</th>' for name in _COLUMNS
     )
@@ -126,7 +133,8 @@ def _row(state: RankState) -> str:
     if state.last_error:
         error = (
             f'<tr><td></td><td colspan="{len(_COLUMNS) - 1}" style="text-align: left; '
-            f'padding: 0 10px 4px; color: #dc2626">{escape(state.last_error)}</td></tr>'
+            f'padding: 0 10px 4px; color: #dc2626" title="{escape(state.last_error)}">'
+            f"{escape(_short(state.last_error))}</td></tr>"
         )
     return f"<tr>{''.join(cells)}</tr>{error}"
 
@@ -159,6 +167,11 @@ def _cells(state: RankState) -> tuple[str, ...]:
         f"{state.state}: {doing}" if doing else state.state,
         _memory(state),
     )
+
+
+def _short(text: str) -> str:
+    first = text.splitlines()[0]
+    return first if len(first) <= _LONGEST_ERROR else first[: _LONGEST_ERROR - 2] + " …"
 
 
 def _rank(state: RankState) -> str:

@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -265,6 +266,8 @@ def _mend_shell(shell: Any) -> None:
 
     shell.user_ns["exit"] = shell.user_ns["quit"] = _Exit()
     sys.breakpointhook = _no_breakpoint
+    # IPython's advice after sys.exit() is for a terminal; the exception itself is shown.
+    warnings.filterwarnings("ignore", message="To exit: use 'exit'")
 
 
 def _no_breakpoint(*args: Any, **kwargs: Any) -> None:

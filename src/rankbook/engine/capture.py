@@ -75,6 +75,7 @@ class Capture:
     def __init__(self, shell: ZMQInteractiveShell) -> None:
         self.outbox: Outbox | None = None
         self.failure: Failure | None = None
+        self.cell = ""
         self._shell = shell
         sys.stdout = _Stream("stdout", sys.stdout, self)
         sys.stderr = _Stream("stderr", sys.stderr, self)
@@ -83,8 +84,15 @@ class Capture:
         # 'error' message, unchanged in IPython 7 to 9. A test of ours fails if it goes.
         self._showtraceback = shell._showtraceback
         shell._showtraceback = self._on_error
-        self._finish_result = shell.displayhook.finish_displayhook
-        shell.displayhook.finish_displayhook = self._on_result
+        hook = shell.displayhook
+        self._finish_result, hook.finish_displayhook = hook.finish_displayhook, self._on_result
+        self._quiet, hook.quiet = hook.quiet, self._is_quiet
+
+    def _is_quiet(self) -> bool:
+        """Whether the cell ends in a semicolon; IPython looks into a history that we do not keep."""
+        if self.outbox is None:
+            return bool(self._quiet())
+        return bool(self._shell.displayhook.semicolon_at_end_of_expression(self.cell))
 
     def _on_result(self) -> None:
         """Take the last value of a cell where ipykernel would publish it."""
@@ -106,6 +114,11 @@ class Capture:
         if self.outbox is None:
             self._showtraceback(etype, evalue, stb)
             return
+        if issubclass(etype, SystemExit):
+            # IPython shows no traceback of it, for in a terminal it ends the program.
+            stb = self._shell.InteractiveTB.structured_traceback(
+                etype, evalue, evalue.__traceback__, tb_offset=1
+            )
         self.failure = Failure(etype.__name__, _text(evalue), tuple(stb), time.time())
 
 

@@ -43,7 +43,7 @@ class Runner:
         """
         shell, capture = self.shell, self.capture
         shell.execution_count = number
-        capture.outbox, capture.failure = outbox, None
+        capture.outbox, capture.failure, capture.cell = outbox, None, code
         self.cell, self.started = number, time.time()
         begin = time.perf_counter()
         try:
@@ -104,11 +104,14 @@ def interruptible(task: asyncio.Future[Any] | None) -> Iterator[None]:
     """
 
     def on_signal(signum: int, frame: Any) -> None:
-        if task is None or asyncio.current_task() is task:
-            raise KeyboardInterrupt
+        __tracebackhide__ = True
+        if asyncio.current_task() is task:
+            signal.default_int_handler(signum, frame)
         task.cancel()
 
-    before = signal.signal(signal.SIGINT, on_signal)
+    # The plain handler leaves no frame of ours in the traceback.
+    handler = signal.default_int_handler if task is None else on_signal
+    before = signal.signal(signal.SIGINT, handler)
     try:
         yield
     finally:

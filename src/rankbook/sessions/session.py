@@ -53,6 +53,7 @@ class Session:
     def __init__(self, pool: Pool, view: Callable[[Session], Any]) -> None:
         self.pool = pool
         self._view = view
+        self._dashboard: Any = None
         self.generation = 0
         self.timeout_minutes: float = 1
         self.placement: Placement | None = None
@@ -443,8 +444,10 @@ class Session:
         return stop
 
     def dashboard(self) -> Any:
-        """An ipywidgets widget with the state of every rank, and buttons."""
-        return self._view(self)
+        """The session's ipywidgets dashboard: the state of every rank, and buttons."""
+        if self._dashboard is None:
+            self._dashboard = self._view(self)
+        return self._dashboard
 
     # ----------------------------------------------------------------------------------------
 

@@ -1,0 +1,171 @@
+"""Take the pictures of the documentation: the quickstart in a real JupyterLab, in Chromium.
+
+    python scripts/screenshot.py [--out docs/_static] [--theme light|dark]
+
+Chromium is the system's; playwright only drives it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+ROOT = Path(__file__).parent.parent
+QUICKSTART = ROOT / "notebooks" / "00_quickstart.ipynb"
+BROWSER_OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def main() -> None:
+    """Run the quickstart and take the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "_static")
+    parser.add_argument("--theme", choices=["light", "dark"], default="light")
+    parser.add_argument("--notebook", type=Path, default=QUICKSTART)
+    parser.add_argument("--height", type=int, default=1180, help="of the window, pixels")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    with lab(args.notebook) as url, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
+            args=BROWSER_OPTIONS,
+        )
+        page = browser.new_page(
+            viewport={"width": 1100, "height": args.height}, device_scale_factor=2
+        )
+        page.goto(url)
+        prepare(page, args.theme)
+        run_all(page)
+        suffix = "" if args.theme == "light" else "-dark"
+        for name, cell in (("quickstart", 0), ("quickstart-training", 11), ("quickstart-end", 99)):
+            scroll_to(page, cell)
+            page.locator(".jp-NotebookPanel").screenshot(
+                path=args.out / f"{name}{suffix}.png"
+            )
+        browser.close()
+
+
+@contextmanager
+def lab(notebook: Path) -> Iterator[str]:
+    """A JupyterLab on a copy of a notebook; yields the URL that opens it."""
+    token, port = secrets.token_hex(16), free_port()
+    with tempfile.TemporaryDirectory() as directory:
+        shutil.copy(notebook, directory)
+        options = [
+            f"--ServerApp.port={port}",
+            f"--IdentityProvider.token={token}",
+            f"--ServerApp.root_dir={directory}",
+            "--ServerApp.ip=127.0.0.1",
+            "--ServerApp.open_browser=False",
+            "--ServerApp.port_retries=0",
+            "--ServerApp.allow_root=True",
+            "--LabApp.expose_app_in_browser=True",
+            "--log-level=ERROR",
+        ]
+        settings = Path(directory, ".settings", "@jupyterlab", "apputils-extension")
+        settings.mkdir(parents=True)
+        quiet = json.dumps({"fetchNews": "false", "checkForUpdates": False})
+        (settings / "notification.jupyterlab-settings").write_text(quiet)
+        environ = {**os.environ, "JUPYTERLAB_SETTINGS_DIR": f"{directory}/.settings"}
+        server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env=environ)
+        try:
+            wait_until_up(f"http://127.0.0.1:{port}/api?token={token}")
+            yield f"http://127.0.0.1:{port}/lab/tree/{notebook.name}?token={token}"
+        finally:
+            server.terminate()
+            server.wait(timeout=30)
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until_up(url: str, timeout: float = 60) -> None:
+    """Wait until a server answers."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - our own server
+        except (urllib.error.URLError, ConnectionError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
+def prepare(page: Page, theme: str) -> None:
+    """Wait for the notebook and its kernel, and leave only the notebook on screen."""
+    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+    if theme == "dark":
+        command(page, "apputils:change-theme", {"theme": "JupyterLab Dark"})
+    page.evaluate("window.jupyterapp.shell.collapseLeft()")
+    page.evaluate("window.jupyterapp.shell.mode = 'single-document'")
+    page.wait_for_function(
+        "window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
+        timeout=60_000,
+    )
+
+
+def command(page: Page, name: str, args: dict[str, str] | None = None) -> None:
+    """Run one of JupyterLab's commands."""
+    page.evaluate(
+        "([name, args]) => window.jupyterapp.commands.execute(name, args)", [name, args or {}]
+    )
+
+
+def run_all(page: Page) -> None:
+    """Run all cells, and wait until the last one has run."""
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")
+    page.wait_for_function(
+        """() => {
+            const cells = window.jupyterapp.shell.currentWidget.content.widgets;
+            const code = cells.filter(cell => cell.model.type === 'code');
+            return code.every(cell => cell.model.executionCount !== null);
+        }""",
+        timeout=120_000,
+    )
+    page.wait_for_function(
+        "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'"
+    )
+
+
+def scroll_to(page: Page, cell: int) -> None:
+    """Bring a cell to the top of the window, none selected."""
+    page.evaluate(
+        """async (index) => {
+            const notebook = window.jupyterapp.shell.currentWidget.content;
+            notebook.activeCellIndex = Math.min(index, notebook.widgets.length - 1);
+            await notebook.scrollToItem(notebook.activeCellIndex, 'start');
+        }""",
+        cell,
+    )
+    page.wait_for_timeout(500)  # until the page has settled: only the picture depends on it
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""The dashboard: the table of all ranks, kept up to date, and the buttons that act on the group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as widgets
+
+from rankbook.display.table import headline, to_html, to_text
+from rankbook.errors import RankbookError
+from rankbook.sessions.monitor import Monitor
+
+if TYPE_CHECKING:
+    from rankbook.models import Snapshot
+    from rankbook.sessions.session import Session
+
+__all__ = ["Dashboard"]
+
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+class Dashboard(widgets.VBox):  # type: ignore[misc]
+    """One per session; shown in several places it is the same dashboard."""
+
+    # ipywidgets 7 shows itself through this, and would leave out the static forms below.
+    _ipython_display_ = None
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._snapshot = session.snapshot()
+        backends = sorted({"gloo", "nccl", self._snapshot.backend or "gloo"})
+        self.table = widgets.HTML(to_html(self._snapshot))
+        self.message = widgets.HTML()
+        self.backend = widgets.Dropdown(
+            options=backends,
+            value=self._snapshot.backend or "gloo",
+            description="Backend",
+            style={"description_width": "initial"},
+            layout={"width": "150px"},
+        )
+        self.nproc = widgets.BoundedIntText(
+            value=self._snapshot.world_size or 1,
+            min=1,
+            max=4096,
+            description="Ranks",
+            style={"description_width": "initial"},
+            layout={"width": "110px"},
+        )
+        self.initialise = _button("Initialise", "play", "Form a new group with this backend")
+        self.reset = _button("Reset", "refresh", "destroy_global_state, then a new generation")
+        self.shutdown = _button("Shut down", "power-off", "Stop the engines of this session")
+        self.initialise.on_click(self._doing(self._initialise))
+        self.reset.on_click(self._doing(session.reset))
+        self.shutdown.on_click(self._doing(session.shutdown))
+        group = widgets.HBox([self.backend, self.nproc, self.initialise])
+        rest = widgets.HBox([self.reset, self.shutdown, self.message])
+        controls = widgets.HBox([group, rest], layout={"flex_flow": "row wrap", "grid_gap": "0 16px"})
+        super().__init__([self.table, controls])
+        self._monitor = Monitor(session, self.show)
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Draw a snapshot; nothing is sent to the browser where nothing has changed."""
+        self._snapshot = snapshot
+        self.table.value = to_html(snapshot)
+        closed = self._session.is_closed
+        for control in (self.initialise, self.reset, self.shutdown, self.backend, self.nproc):
+            control.disabled = bool(closed or snapshot.doing)
+        if closed:
+            self._monitor.stop()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        """The live widget, and for whoever cannot show it (GitHub, a terminal) the table."""
+        del kwargs
+        model = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
+        return {
+            _WIDGET: model,
+            "text/html": to_html(self._snapshot),
+            "text/plain": to_text(self._snapshot),
+        }
+
+    def _initialise(self) -> None:
+        self._session.initialize(self.backend.value, self.nproc.value)
+
+    def _doing(self, action: Callable[[], None]) -> Callable[[widgets.Button], None]:
+        """Do something at a click, and say in the dashboard how it ended."""
+
+        def on_click(button: widgets.Button) -> None:
+            self._say(f"{button.description} …")
+            try:
+                action()
+            except RankbookError as error:
+                self._say(str(error), "#dc2626")
+            else:
+                self._say(f"{button.description}: done.")
+            self.show(self._session.snapshot())
+
+        return on_click
+
+    def _say(self, text: str, colour: str = "inherit") -> None:
+        self.message.value = (
+            f'<span role="status" style="color: {colour}; line-height: 1.4">{escape(text)}</span>'
+        )
+
+    def __repr__(self) -> str:
+        return f"<Dashboard: {headline(self._snapshot)}>"
+
+
+def _button(name: str, icon: str, help_text: str) -> widgets.Button:
+    return widgets.Button(
+        description=name, icon=icon, tooltip=help_text, layout={"width": "auto"}
+    )
