@@ -23,6 +23,7 @@ numbers (the steps of a batch script and of an interactive shell). ``SLURM_PROCI
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import zlib
@@ -31,7 +32,7 @@ from dataclasses import dataclass
 
 from rankbook.errors import EnvironmentVariableError
 
-__all__ = ["Launch", "master_address", "read"]
+__all__ = ["Launch", "is_loopback", "master_address", "read"]
 
 Environ = Mapping[str, str]
 
@@ -129,7 +130,7 @@ def _read_torchrun(environ: Environ) -> Launch:
     rank, world_size = _rank_and_size(environ, "RANK", "WORLD_SIZE")
     local_rank, local_size = _local(environ, "LOCAL_RANK", "LOCAL_WORLD_SIZE", world_size)
     one_host = (
-        _is_loopback(_get(environ, "MASTER_ADDR")) or world_size == 1
+        is_loopback(_get(environ, "MASTER_ADDR")) or world_size == 1
         if local_size is None
         else local_size == world_size
     )
@@ -227,14 +228,21 @@ def _local(
     environ: Environ, rank_name: str, size_name: str, world_size: int
 ) -> tuple[int | None, int | None]:
     """Local rank and local world size, each None where its variable is not set."""
-    size = _integer(environ, size_name, low=1, high=world_size) if _get(environ, size_name) else None
+    size = None
+    if _get(environ, size_name):
+        size = _integer(environ, size_name, low=1, high=world_size)
     if not _get(environ, rank_name):
         return None, size
     return _integer(environ, rank_name, high=(size or world_size) - 1), size
 
 
 def _integer(
-    environ: Environ, name: str, *, default: int | None = None, low: int = 0, high: int | None = None
+    environ: Environ,
+    name: str,
+    *,
+    default: int | None = None,
+    low: int = 0,
+    high: int | None = None,
 ) -> int:
     text = _get(environ, name)
     if not text and default is not None:
@@ -255,5 +263,9 @@ def _get(environ: Environ, name: str) -> str:
     return environ.get(name, "").strip()
 
 
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or host == "::1" or re.fullmatch(r"127(\.\d+){3}", host) is not None
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address, as written, means this host to whoever reads it."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

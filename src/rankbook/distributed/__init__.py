@@ -1,0 +1,25 @@
+"""The seed API: joining and leaving a process group, with or without a notebook.
+
+``environment`` reads what the launcher said, ``stores`` opens what ranks meet in, ``rendezvous``
+brings them together, ``init_utils`` makes and destroys the process group.
+"""
+
+from rankbook.distributed.init_utils import (
+    DistInfo,
+    destroy_global_state,
+    get_local_rank_preinit,
+    get_local_world_size_preinit,
+    get_rank_safe,
+    get_world_size_safe,
+    initialize_distributed,
+)
+
+__all__ = [
+    "DistInfo",
+    "destroy_global_state",
+    "get_local_rank_preinit",
+    "get_local_world_size_preinit",
+    "get_rank_safe",
+    "get_world_size_safe",
+    "initialize_distributed",
+]

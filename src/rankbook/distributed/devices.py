@@ -1,0 +1,92 @@
+"""Which backend this torch has, and which device a rank gets."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+import torch.distributed as dist
+
+from rankbook.distributed.environment import Launch
+from rankbook.errors import BackendError, DeviceError
+
+__all__ = ["check_backend", "pick_device", "uses_nccl"]
+
+_NO_BACKENDS = {"undefined", "fake"}  # in torch's list, but no ranks can talk through them
+
+
+def check_backend(backend: object) -> str:
+    """Check that this torch has a backend.
+
+    Args:
+        backend: A name, or a choice per device type as in ``cpu:gloo,cuda:nccl``.
+
+    Returns:
+        The backend as torch writes it: in lower case.
+
+    Raises:
+        BackendError: It is unknown, malformed, or not in this build of torch.
+        DeviceError: It is NCCL, and no GPU is visible.
+    """
+    name = backend.strip().lower() if isinstance(backend, str) else ""
+    if uses_nccl(name) and torch.cuda.device_count() == 0:
+        raise DeviceError(
+            f"backend {backend!r} needs a GPU for every rank, and this process sees none"
+            f" (torch {torch.__version__}): use 'gloo', or check CUDA_VISIBLE_DEVICES, the driver,"
+            " and that torch is a CUDA build"
+        )
+    try:
+        known = bool(name) and name not in _NO_BACKENDS and dist.is_backend_available(name)
+    except ValueError:  # a malformed choice per device type
+        known = False
+    if not known:
+        have = [b for b in dist.Backend.backend_list if b not in _NO_BACKENDS]
+        have = [repr(b) for b in have if dist.is_backend_available(b)]
+        raise BackendError(
+            f"backend {backend!r} is unknown or not in this build of torch ({torch.__version__}),"
+            f" which has {', '.join(have)}; per device type write 'cpu:gloo,cuda:nccl'"
+        )
+    return name
+
+
+def uses_nccl(backend: str) -> bool:
+    """Whether a backend, or one of a choice per device type, is NCCL."""
+    return "nccl" in backend.replace(":", ",").split(",")
+
+
+def pick_device(backend: str, launch: Launch) -> torch.device:
+    """Choose the device of this rank; all ranks of a host choose alike.
+
+    ===========================================================  ==================================
+    this process sees                                            its device
+    ===========================================================  ==================================
+    a GPU for every rank of its host                             ``cuda:LOCAL_RANK``
+    fewer, because the launcher gave each rank its own           ``cuda:0``
+    fewer, NCCL, and ``NCCL_MULTI_RANK_GPU_ENABLE=1``            ``cuda:(LOCAL_RANK modulo GPUs)``
+    fewer, NCCL                                                  none: an error
+    fewer, any other backend; or the backend is for CPU only     ``cpu``
+    ===========================================================  ==================================
+
+    Where the launcher did not say how many ranks share the host, NCCL counts on LOCAL_RANK being
+    a GPU, and other backends take no GPU unless there is one for every rank of the job.
+
+    Raises:
+        DeviceError: NCCL, and fewer GPUs than ranks.
+    """
+    gpus, nccl = torch.cuda.device_count(), uses_nccl(backend)
+    if gpus == 0 or (":" in backend and "cuda:" not in backend):
+        return torch.device("cpu")
+    ranks_here = launch.local_world_size or (launch.local_rank + 1 if nccl else launch.world_size)
+    if max(ranks_here, launch.local_rank + 1) <= gpus:
+        return torch.device("cuda", launch.local_rank)
+    if launch.own_gpus:
+        return torch.device("cuda", 0)
+    if not nccl:
+        return torch.device("cpu")
+    if os.environ.get("NCCL_MULTI_RANK_GPU_ENABLE") == "1":
+        return torch.device("cuda", launch.local_rank % gpus)
+    raise DeviceError(
+        f"LOCAL_RANK={launch.local_rank} of {ranks_here} on this host, which shows this process"
+        f" {gpus} GPU{'s' * (gpus > 1)}: start at most {gpus} per host, make more GPUs visible"
+        " (CUDA_VISIBLE_DEVICES), or use 'gloo'"
+    )

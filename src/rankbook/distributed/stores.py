@@ -1,0 +1,214 @@
+"""Opening the key-value stores through which ranks meet.
+
+torch's own TCPStore server listens on every interface, and its client waits in C++, where Ctrl+C
+does not reach it. Here a server listens on one address, and a client is awaited in Python.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from rankbook.distributed.environment import is_loopback
+from rankbook.errors import RendezvousError
+
+if TYPE_CHECKING:  # torch.distributed exports these, but its type information does not say so
+    from torch._C._distributed_c10d import FileStore, HashStore, PrefixStore, Store, TCPStore
+else:
+    from torch.distributed import FileStore, HashStore, PrefixStore, Store, TCPStore
+
+__all__ = [
+    "FileStore",
+    "HashStore",
+    "PrefixStore",
+    "Store",
+    "TCPStore",
+    "connect",
+    "first_line",
+    "host",
+    "loopback_interface",
+    "outbound_address",
+    "own_addresses",
+    "poll",
+    "resolve",
+]
+
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.05
+_BACKLOG = 2048
+
+
+def poll(ready: Callable[[], bool], deadline: float) -> bool:
+    """Wait in Python, where Ctrl+C comes through, until something is ready.
+
+    Args:
+        ready: Asked again and again, after pauses of 0.5 to 50 ms; must not block for long.
+        deadline: When to give up, in seconds of ``time.monotonic()``.
+
+    Returns:
+        Whether it became ready before the deadline.
+    """
+    pause = _SHORTEST_PAUSE
+    while not ready():
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(pause, left))
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
+    return True
+
+
+def resolve(name: str) -> list[str]:
+    """Addresses of a host, IPv4 first.
+
+    Raises:
+        OSError: The name cannot be resolved.
+    """
+    found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    found.sort(key=lambda info: info[0] != socket.AF_INET)
+    return list(dict.fromkeys(str(info[4][0]) for info in found))
+
+
+def loopback_interface() -> str | None:
+    """Name of the loopback interface (``lo``, on macOS ``lo0``); None if it has another one."""
+    names = {name for _, name in socket.if_nameindex()}
+    return next((name for name in ("lo", "lo0") if name in names), None)
+
+
+def outbound_address() -> str | None:
+    """The address from which this host reaches other networks; None if it reaches none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Connecting a datagram socket only looks up the route: nothing is sent. The address is
+            # reserved for documentation (RFC 5737).
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        return str(probe.getsockname()[0])
+
+
+def host(addresses: list[str], port: int, timeout: timedelta) -> tuple[Store, str, int]:
+    """Serve a TCPStore from this process, on one address only.
+
+    Args:
+        addresses: Of this host; the first that can be bound is taken.
+        port: Where to listen; 0 for any free port.
+        timeout: Of the store's own waits.
+
+    Returns:
+        The store, and the address and port on which it listens.
+
+    Raises:
+        OSError: The port is in use, or none of the addresses is one of this host.
+    """
+    listener = _listen(addresses, port)
+    address, port = listener.getsockname()[:2]
+    store = TCPStore(
+        address,
+        port,
+        is_master=True,
+        wait_for_workers=False,
+        timeout=timeout,
+        # The only way to keep torch's server from listening on every interface.
+        master_listen_fd=listener.detach(),
+    )
+    return store, address, port
+
+
+def connect(name: str, port: int, timeout: timedelta, deadline: float) -> Store:
+    """Connect to a TCPStore that rank 0, or the launcher, serves or is about to serve.
+
+    Args:
+        name: Host name or address.
+        port: Where it listens.
+        timeout: Of the store's own waits.
+        deadline: When to give up, in seconds of ``time.monotonic()``.
+
+    Raises:
+        RendezvousError: Nothing listens there by the deadline, or something else than a TCPStore.
+    """
+    fault = "no time left"
+
+    def listening() -> bool:
+        nonlocal fault
+        try:
+            left = deadline - time.monotonic()
+            socket.create_connection((name, port), timeout=min(1.0, max(left, 0.05))).close()
+        except OSError as error:
+            fault = error.strerror or str(error)
+            return False
+        return True
+
+    if not poll(listening, deadline):
+        raise RendezvousError(
+            f"rank 0 did not arrive: no store listens at {name}:{port} ({fault});"
+            " check that rank 0 runs, and that this host reaches it"
+        )
+    return _construct_client(name, port, timeout, deadline)
+
+
+def _construct_client(name: str, port: int, timeout: timedelta, deadline: float) -> Store:
+    """Make torch's client on a thread: against a server of another kind it would block for ever."""
+    outcome: list[Store | Exception] = []
+
+    def construct() -> None:
+        try:
+            outcome.append(
+                TCPStore(name, port, is_master=False, wait_for_workers=False, timeout=timeout)
+            )
+        except Exception as error:  # noqa: BLE001 - raised again on the thread that waits
+            outcome.append(error)
+
+    threading.Thread(target=construct, name="rankbook-connect", daemon=True).start()
+    if not poll(lambda: bool(outcome), deadline) or isinstance(outcome[0], Exception):
+        why = first_line(outcome[0]) if outcome else "it does not answer as a TCPStore"
+        raise RendezvousError(
+            f"what listens at {name}:{port} is not the store of these ranks ({why});"
+            " choose another port"
+        )
+    store = outcome[0]
+    assert isinstance(store, Store)  # noqa: S101 - what the type checker cannot see
+    return store
+
+
+def first_line(error: object) -> str:
+    """What torch's many-line messages, with their C++ stack, come down to."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _listen(addresses: list[str], port: int) -> socket.socket:
+    fault = OSError(errno.EADDRNOTAVAIL, "no address of this host to listen on")
+    for address in addresses:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            # A port that an earlier job left a moment ago can be taken again.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((address, port))
+            listener.listen(_BACKLOG)
+        except OSError as error:
+            listener.close()
+            if error.errno == errno.EADDRINUSE:
+                raise
+            fault = error
+        else:
+            return listener
+    raise fault
+
+
+def own_addresses(name: str, *, one_host: bool) -> list[str]:
+    """Addresses on which rank 0 can listen so that those who were told ``name`` find it.
+
+    On many systems a host's own name means loopback to itself (127.0.1.1 in /etc/hosts) and a real
+    address to everyone else; a service's name means an address that no host has. The address from
+    which this host reaches others is then the best guess.
+    """
+    found = resolve(name)
+    if one_host or is_loopback(name):
+        return found
+    guess = outbound_address()
+    return [*(a for a in found if not is_loopback(a)), *([guess] if guess else [])]

@@ -1,0 +1,143 @@
+"""Destroying the process group within bounds."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from types import ModuleType
+
+import torch.distributed as dist
+
+from rankbook.distributed.stores import poll
+from rankbook.errors import RendezvousError
+
+__all__ = [
+    "SECONDS",
+    "destroy",
+    "free_optional_buffers",
+    "ignoring_sigint",
+    "wait_for_last",
+    "wait_until_freed",
+]
+
+logger = logging.getLogger(__name__)
+
+SECONDS = 10.0
+"""How long to wait for torch to let go of the group."""
+
+_FREEING_SECONDS = 1.0
+"""How long to wait at exit for C++ to close its sockets: some 10 ms per rank, mostly idle."""
+
+# Modules that keep a DeepEP buffer on the group in a global of their own.
+_DEEPEP_USERS = (
+    "nemo_automodel.components.moe.megatron.fused_a2a",
+    "megatron.core.transformer.moe.fused_a2a",
+)
+_DEEPEP_GLOBALS = ("_buffer", "_hybrid_ep_buffer")
+
+_last_finished: threading.Event | None = None  # set once torch has forgotten the last group
+_freeing: list[threading.Thread] = []  # closing the sockets of groups that torch has forgotten
+
+
+def destroy() -> None:
+    """Have torch forget the process group, waiting at most ``SECONDS``.
+
+    Its sockets are closed in the background: with gloo that takes some 10 ms per rank, in which
+    the next group can already be made.
+
+    Raises:
+        Exception: What it raised.
+    """
+    global _last_finished  # noqa: PLW0603 - there is one default group
+    finished = _last_finished = threading.Event()
+    faults: list[Exception] = []
+
+    def run() -> None:
+        # With the last reference goes gloo's destructor, which waits for collectives in flight, up
+        # to the group's timeout. Held here, it runs after torch has forgotten the group.
+        world = dist.group.WORLD
+        try:
+            dist.destroy_process_group()
+        except Exception as error:  # noqa: BLE001 - raised again on the thread that waits
+            faults.append(error)
+        finally:
+            finished.set()
+        del world
+
+    thread = threading.Thread(target=run, name="rankbook-destroy", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        run()  # Python 3.12 and later start no thread at exit
+    if not finished.wait(SECONDS):
+        logger.warning(
+            "the process group was not destroyed within %g s: going on in the background", SECONDS
+        )
+    _freeing[:] = [other for other in (*_freeing, thread) if other.is_alive()]
+    if faults:
+        raise faults[0]
+
+
+def wait_until_freed() -> None:
+    """Wait a moment, at exit, for sockets that are being closed.
+
+    A thread that returns from C++ to an interpreter that is gone aborts the process.
+    """
+    deadline = time.monotonic() + _FREEING_SECONDS
+    for thread in _freeing:
+        thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def wait_for_last(timeout: timedelta) -> None:
+    """Wait, interruptibly, for a ``destroy`` that was left in the background.
+
+    Raises:
+        RendezvousError: torch still holds the old group.
+    """
+    if _last_finished is not None and not poll(
+        _last_finished.is_set, time.monotonic() + timeout.total_seconds()
+    ):
+        raise RendezvousError(
+            "the last process group is still being destroyed after"
+            f" {timeout.total_seconds():g} s: restart this process"
+        )
+
+
+def free_optional_buffers() -> None:
+    """Drop DeepEP's buffers, which would outlive the group; never fails."""
+    for module in filter(None, map(sys.modules.get, _DEEPEP_USERS)):
+        for name in _DEEPEP_GLOBALS:
+            _drop(module, name)
+
+
+def _drop(module: ModuleType, name: str) -> None:
+    try:
+        buffer = getattr(module, name, None)
+        if buffer is not None:
+            setattr(module, name, None)
+            # A buffer made so is not freed with its last reference.
+            if getattr(buffer, "explicitly_destroy", False):
+                buffer.destroy()
+    except Exception:  # best effort: the group must go in any case
+        logger.warning("could not free %s.%s", module.__name__, name, exc_info=True)
+
+
+@contextmanager
+def ignoring_sigint() -> Iterator[None]:
+    """Ignore Ctrl+C within the block; elsewhere than on the main thread, change nothing."""
+    handler = signal.getsignal(signal.SIGINT)
+    # Only the main thread may set handlers; one that is not Python's (None) cannot be put back.
+    if threading.current_thread() is not threading.main_thread() or handler is None:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
