@@ -1,7 +1,7 @@
 """Requests to engines and what comes back, over ipyparallel's control channel.
 
 The one place that touches private parts of ``ipyparallel.Client`` (9.0 to 9.2: ``_control_stream``,
-``_control_socket``, ``_io_loop``, ``_engines``, ``_registration_callbacks``): its public API sends
+``_control_socket``, ``_query_stream``, ``_io_loop``, ``_engines``, ``_registration_callbacks``): its public API sends
 only its own message types. ``tests/unit/test_private_api.py`` says so if one of them goes.
 """
 
@@ -74,6 +74,7 @@ class Channel:
         self._client = client
         self._lock = threading.Lock()
         self._calls: dict[str, tuple[Call, int]] = {}
+        self._dead: set[int] = set()
         self.lost = threading.Event()
         self._loop = client._io_loop
         self._stream = client._control_stream
@@ -103,14 +104,16 @@ class Channel:
         call = Call(set(args))
         outgoing = []
         for engine, its in args.items():
-            uuid = self._client._engines.get(engine)
-            if uuid is None:
-                call.settle(engine, _gone(engine))
-                continue
             message = self._client.session.msg(protocol.REQUEST, {"op": op, "args": its})
             with self._lock:
-                self._calls[message["header"]["msg_id"]] = (call, engine)
-            outgoing.append((message, uuid.encode()))
+                uuid = self._client._engines.get(engine)
+                alive = uuid is not None and engine not in self._dead
+                if alive:
+                    self._calls[message["header"]["msg_id"]] = (call, engine)
+            if alive:
+                outgoing.append((message, uuid.encode()))
+            else:
+                call.settle(engine, _gone(engine))
 
         def send() -> None:
             for message, ident in outgoing:
@@ -194,10 +197,20 @@ class Channel:
     def engine_gone(self, engine: int) -> None:
         """Fail what was asked of an engine that has ended."""
         with self._lock:
+            self._dead.add(engine)
             mine = [k for k, (_, its) in self._calls.items() if its == engine]
             calls = [self._calls.pop(k)[0] for k in mine]
         for call in calls:
             call.settle(engine, _gone(engine))
+
+    def unregister(self, engine: int) -> None:
+        """Tell the hub that an engine has ended, before it misses its heartbeats."""
+        self._loop.add_callback(
+            self._client.session.send,
+            self._client._query_stream,
+            "unregistration_request",
+            {"id": engine},
+        )
 
     # -- on the client's I/O thread ----------------------------------------------------------
 
@@ -229,6 +242,9 @@ class Channel:
     def _on_registration(self, event: dict[str, Any]) -> None:
         if event["event"] == "unregister":
             self.engine_gone(int(event["id"]))
+        else:
+            with self._lock:
+                self._dead.discard(int(event["id"]))
 
     # ----------------------------------------------------------------------------------------
 

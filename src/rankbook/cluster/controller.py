@@ -5,6 +5,7 @@ It ends when its stdin closes, so that it never outlives the notebook's kernel.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -14,15 +15,24 @@ from ipyparallel.controller.app import IPController
 
 __all__ = ["main"]
 
+_PR_SET_PDEATHSIG = 1
+
 
 def main() -> None:
     """Run a controller until SIGTERM, or until stdin closes."""
+    if sys.platform == "linux":
+        # Its heart monitor, a forked process, must not outlive it either, were it killed.
+        os.register_at_fork(after_in_child=_die_with_parent)
     threading.Thread(target=_watch, args=(os.dup(0),), daemon=True).start()
     # multiprocessing's children of the controller (its heart monitor) must not hold the lifeline.
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
     IPController.launch_instance(sys.argv[1:])
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _watch(lifeline: int) -> None:

@@ -119,7 +119,7 @@ class LocalEngines(_Lifeline, EngineLauncher):
             "fork": n,
             "first": self._started,
             "argv": [
-                "--id={index}",
+                "--IPEngine.id={index}",
                 # The forking process is what watches and ends them.
                 "--IPEngine.enable_nanny=False",
                 "--log-level=ERROR",

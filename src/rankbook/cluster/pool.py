@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,7 @@ class Pool:
         self.cluster = cluster
         self.channel = Channel(client)
         self.on_end: Callable[[int, int], None] = lambda engine, status: None
-        if self._local is not None:
-            self._local.on_end = self._engine_ended
+        self._listen()
 
     # -- making one --------------------------------------------------------------------------
 
@@ -82,6 +82,8 @@ class Pool:
             if pool is not None:
                 pool.client.close(linger=0)
             cluster.stop_cluster_sync()
+            if not cluster.load_profile:
+                _remove_files(cluster)
             if isinstance(error, (RankbookError, KeyboardInterrupt)):
                 raise
             raise ClusterError(f"The cluster did not start: {_one_line(error)}.") from error
@@ -161,22 +163,36 @@ class Pool:
         self._local.add(n)
         self.wait_for(expected, timeout)
 
+    def replace(self, timeout: float = 60.0) -> None:
+        """Stop all engines and start as many new ones, under the same ids.
+
+        Raises:
+            ClusterError: The engines are not ours to replace, or the new ones did not come.
+        """
+        if self.cluster is None:
+            raise ClusterError(
+                "This session joined its engines and cannot replace them: restart them where "
+                "they were started, then join again."
+            )
+        n = sum(engines.n for engines in self.cluster.engines.values())
+        options = {"gpus": self._local.gpus} if self._local is not None else {}
+        self.cluster.stop_engines_sync()
+        self._wait(lambda: not self.client.ids, timeout, "The old engines did not leave")
+        self.cluster.start_engines_sync(n, **options)
+        self._listen()
+        self.wait_for(n, timeout)
+
     def wait_for(self, n: int, timeout: float) -> None:
         """Wait until ``n`` engines are registered.
 
         Raises:
             ClusterError: They are not within ``timeout`` seconds, or something ended meanwhile.
         """
-        deadline = time.monotonic() + timeout
-        while len(self.client.ids) < n:
-            if self.cluster is not None and not self.cluster._is_running():
-                raise ClusterError("The cluster ended while it started: see its log files.")
-            if time.monotonic() > deadline:
-                raise ClusterError(
-                    f"{len(self.client.ids)} of {n} engines came within {timeout:g} s: "
-                    "look into the launcher's log, or ask for fewer."
-                )
-            time.sleep(0.005)
+        self._wait(
+            lambda: len(self.client.ids) >= n,
+            timeout,
+            f"Not all {n} engines came; look into the launcher's log, or ask for fewer",
+        )
         if not self.can_grow:
             self.install_agents()
 
@@ -212,8 +228,10 @@ class Pool:
         self.on_end = lambda engine, status: None
         self.client.close(linger=0)
         if self.cluster is not None:
-            self.cluster.stop_cluster_sync()
-            self.cluster = None
+            cluster, self.cluster = self.cluster, None
+            cluster.stop_cluster_sync()
+            if not cluster.load_profile:
+                _remove_files(cluster)
 
     # ----------------------------------------------------------------------------------------
 
@@ -222,9 +240,30 @@ class Pool:
         sets = list(self.cluster.engines.values()) if self.cluster else []
         return sets[0] if sets and isinstance(sets[0], LocalEngines) else None
 
+    def _listen(self) -> None:
+        if self._local is not None:
+            self._local.on_end = self._engine_ended
+
+    def _wait(self, condition: Callable[[], bool], timeout: float, failure: str) -> None:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            if self.cluster is not None and not self.cluster._is_running():
+                raise ClusterError("The cluster ended while it started: see its log files.")
+            if time.monotonic() > deadline:
+                raise ClusterError(f"{failure} (within {timeout:g} s).")
+            time.sleep(0.005)
+
     def _engine_ended(self, engine: int, status: int) -> None:
         self.channel.engine_gone(engine)
+        self.channel.unregister(engine)
         self.on_end(engine, status)
+
+
+def _remove_files(cluster: Cluster) -> None:
+    """Remove logs and connection files; one per engine and session would gather for ever."""
+    for path in Path(cluster.profile_dir).glob(f"*/*{cluster.cluster_id}*"):
+        with suppress(OSError):
+            path.unlink()
 
 
 def _install_agent() -> tuple[str, str]:

@@ -114,11 +114,11 @@ class Server:
         except BaseException:
             import traceback
 
-            traceback.print_exc()
+            traceback.print_exc(file=sys.__stderr__)
         finally:
             with suppress(Exception):
-                sys.stdout.flush()
-                sys.stderr.flush()
+                sys.__stdout__.flush()
+                sys.__stderr__.flush()
             os._exit(status)
 
     def _reap(self) -> None:
@@ -178,7 +178,12 @@ def _run_engine(argv: list[str]) -> int:
 
     app = RankEngine.instance()
     app.initialize(argv)
-    app.start()
+    try:
+        app.start()
+    except RuntimeError as error:
+        # What asyncio raises where SIGTERM stopped the loop; ipyparallel stops it that way.
+        if "Event loop stopped" not in str(error):
+            raise
     return 0
 
 

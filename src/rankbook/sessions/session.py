@@ -191,10 +191,11 @@ class Session:
         with self._busy("resetting"):
             nproc = self.placement.world_size if self.placement else None
             if hard:
-                self._leave()
+                self._groups = {}
                 self.placement = None
                 self.pool.replace()
                 self.ended.clear()
+                self._known.clear()
             self._initialize(backend or self._asked, nproc, None)
 
     def destroy(self) -> None:
