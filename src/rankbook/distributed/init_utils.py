@@ -158,7 +158,7 @@ def initialize_distributed(backend: str, timeout_minutes: float = 1) -> DistInfo
             is left behind.
     """
     with _lock:
-        if dist.is_initialized():
+        if dist.is_initialized() and not teardown.pending():
             return _info_of_existing_group(backend)
         name, timeout = check_backend(backend), _timeout(timeout_minutes)
         launch = environment.read()

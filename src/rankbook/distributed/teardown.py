@@ -22,6 +22,7 @@ __all__ = [
     "destroy",
     "free_optional_buffers",
     "ignoring_sigint",
+    "pending",
     "wait_for_last",
     "wait_until_freed",
 ]
@@ -41,8 +42,29 @@ _DEEPEP_USERS = (
 )
 _DEEPEP_GLOBALS = ("_buffer", "_hybrid_ep_buffer")
 
-_last_finished: threading.Event | None = None  # set once torch has forgotten the last group
-_freeing: list[threading.Thread] = []  # closing the sockets of groups that torch has forgotten
+
+class _Leaving(threading.Thread):
+    """Destroys the process group, then closes its sockets."""
+
+    def __init__(self) -> None:
+        super().__init__(name="rankbook-destroy", daemon=True)
+        self.forgotten = threading.Event()  # torch holds the group no longer
+        self.fault: Exception | None = None
+
+    def run(self) -> None:
+        # With the last reference goes gloo's destructor, which waits for collectives in flight, up
+        # to the group's timeout. Held here, it runs after torch has forgotten the group.
+        world = dist.group.WORLD
+        try:
+            dist.destroy_process_group()
+        except Exception as error:  # noqa: BLE001 - raised again on the thread that waits
+            self.fault = error
+        finally:
+            self.forgotten.set()
+        del world
+
+
+_leaving: list[_Leaving] = []  # those that still run, and the last one
 
 
 def destroy() -> None:
@@ -52,36 +74,25 @@ def destroy() -> None:
     the next group can already be made.
 
     Raises:
-        Exception: What it raised.
+        Exception: What ``destroy_process_group`` raised.
     """
-    global _last_finished  # noqa: PLW0603 - there is one default group
-    finished = _last_finished = threading.Event()
-    faults: list[Exception] = []
-
-    def run() -> None:
-        # With the last reference goes gloo's destructor, which waits for collectives in flight, up
-        # to the group's timeout. Held here, it runs after torch has forgotten the group.
-        world = dist.group.WORLD
+    if not pending():
+        _leaving[:] = [*filter(_Leaving.is_alive, _leaving), _Leaving()]
         try:
-            dist.destroy_process_group()
-        except Exception as error:  # noqa: BLE001 - raised again on the thread that waits
-            faults.append(error)
-        finally:
-            finished.set()
-        del world
-
-    thread = threading.Thread(target=run, name="rankbook-destroy", daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:
-        run()  # Python 3.12 and later start no thread at exit
-    if not finished.wait(SECONDS):
+            _leaving[-1].start()
+        except RuntimeError:
+            _leaving[-1].run()  # Python 3.12 and later start no thread at exit
+    if not _leaving[-1].forgotten.wait(SECONDS):
         logger.warning(
             "the process group was not destroyed within %g s: going on in the background", SECONDS
         )
-    _freeing[:] = [other for other in (*_freeing, thread) if other.is_alive()]
-    if faults:
-        raise faults[0]
+    elif _leaving[-1].fault is not None:
+        raise _leaving[-1].fault
+
+
+def pending() -> bool:
+    """Whether torch still holds a group that a ``destroy`` has left in the background."""
+    return bool(_leaving) and not _leaving[-1].forgotten.is_set()
 
 
 def wait_until_freed() -> None:
@@ -90,19 +101,17 @@ def wait_until_freed() -> None:
     A thread that returns from C++ to an interpreter that is gone aborts the process.
     """
     deadline = time.monotonic() + _FREEING_SECONDS
-    for thread in _freeing:
+    for thread in filter(_Leaving.is_alive, _leaving):
         thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def wait_for_last(timeout: timedelta) -> None:
-    """Wait, interruptibly, for a ``destroy`` that was left in the background.
+    """Wait, interruptibly, until no ``destroy`` is pending.
 
     Raises:
         RendezvousError: torch still holds the old group.
     """
-    if _last_finished is not None and not poll(
-        _last_finished.is_set, time.monotonic() + timeout.total_seconds()
-    ):
+    if not poll(lambda: not pending(), time.monotonic() + timeout.total_seconds()):
         raise RendezvousError(
             "the last process group is still being destroyed after"
             f" {timeout.total_seconds():g} s: restart this process"
