@@ -1,0 +1,638 @@
+"""How a cell's output looks, on a screen that records what is put on it."""
+
+from __future__ import annotations
+
+from rankbook.display.cell import LiveOutput
+
+INFINITY = float("inf")
+RED, END = "\x1b[31m", "\x1b[0m"
+
+
+class RecordingScreen:
+    """A screen whose displays are looked at as a person sees them: in place, top to bottom."""
+
+    def __init__(self):
+        self.places = []  # display ids, or ("stream", name), from top to bottom
+        self.shown = {}
+        self.redraws = []
+        self.final = {}
+
+    def write(self, name, text):
+        assert text.endswith("\n")
+        key = ("stream", name, len(self.places))
+        if self.places and self.places[-1][:2] == key[:2]:
+            self.shown[self.places[-1]] += text
+        else:
+            self.places.append(key)
+            self.shown[key] = text
+
+    def show(self, data, metadata, display_id, *, update):
+        assert update == (display_id in self.shown), (
+            "update of what is not there, or a second first"
+        )
+        if not update:
+            self.places.append(display_id)
+        self.shown[display_id] = (data, metadata)
+
+    def redraw(self, text, display_id, *, first, final):
+        assert first == (display_id not in self.shown)
+        assert not self.final.get(display_id), "redrawn after it was final"
+        if first:
+            self.places.append(display_id)
+        self.shown[display_id] = text
+        self.redraws.append(text)
+        self.final[display_id] = final
+
+    @property
+    def lines(self):
+        """What stands there, as lines of text; rich displays as their MIME types' first text."""
+        seen = []
+        for place in self.places:
+            what = self.shown[place]
+            if isinstance(what, tuple):
+                data = what[0]
+                what = data.get("text/plain", "")
+                if set(data) - {"text/plain"}:
+                    what = f"<{what}>"
+            name = place[1] if isinstance(place, tuple) else ""
+            prefix = "! " if name == "stderr" else ""
+            seen += [prefix + line for line in what.rstrip("\n").split("\n")]
+        return seen
+
+
+class Cell:
+    """A cell that runs on ranks, with a clock that moves only when told."""
+
+    def __init__(self, n=2):
+        self.screen = RecordingScreen()
+        self.now = 50.0
+        self.running = set(range(n))
+        self.output = LiveOutput(self.screen, range(n), lambda: self.now)
+
+    def say(self, rank, text, stream="stdout"):
+        self.output.event(rank, ["stream", stream, text])
+
+    def display(self, rank, data, display_id=None, kind="display_data", metadata=None):
+        content = {"data": data, "metadata": metadata or {}, "transient": {}}
+        if display_id is not None:
+            content["transient"]["display_id"] = display_id
+        self.output.event(rank, ["display", kind, content])
+
+    def update(self, rank, data, display_id):
+        self.display(rank, data, display_id, "update_display_data")
+
+    def clear(self, rank, *, wait=True):
+        self.output.event(rank, ["display", "clear_output", {"wait": wait}])
+
+    def value(self, rank, text, html=None):
+        data = {"text/plain": text} | ({"text/html": html} if html else {})
+        content = {"data": data, "metadata": {}, "execution_count": 1}
+        self.output.event(rank, ["result", content])
+
+    def pause(self, seconds=0.0):
+        self.now += seconds
+        return self.output.pause(self.running)
+
+    def end(self, *ranks):
+        self.running -= set(ranks)
+
+    def finish(self):
+        self.running = set()
+        self.output.finish()
+        return self.screen.lines
+
+
+def html(text):
+    return {"text/plain": text, "text/html": f"<b>{text}</b>"}
+
+
+# -- lines -----------------------------------------------------------------------------------
+
+
+def test_a_line_carries_its_rank():
+    cell = Cell()
+    cell.say(1, "hello\n")
+    assert cell.finish() == ["[1] hello"]
+
+
+def test_a_line_of_all_ranks_stands_once():
+    cell = Cell(4)
+    for rank in range(4):
+        cell.say(rank, "hello\n")
+    cell.pause()
+    assert cell.screen.lines == ["[0-3] hello"]
+    assert cell.finish() == ["[0-3] hello"]
+
+
+def test_a_line_that_comes_in_pieces_is_one_line():
+    cell = Cell(1)
+    for piece in ("a", " ", "line", "\nan", "other\n"):
+        cell.say(0, piece)
+        cell.pause()
+    assert cell.screen.lines == ["[0] a line", "[0] another"]
+
+
+def test_pieces_of_several_ranks_do_not_mix():
+    cell = Cell()
+    cell.say(0, "from ")
+    cell.say(1, "from ")
+    cell.say(0, "zero\n")
+    cell.say(1, "one\n")
+    assert cell.finish() == ["[0] from zero", "[1] from one"]
+
+
+def test_text_without_a_final_newline_is_shown():
+    cell = Cell(1)
+    cell.say(0, "whole\nrest")
+    assert cell.finish() == ["[0] whole", "[0] rest"]
+
+
+def test_a_rank_that_ends_shows_its_rest_while_others_run():
+    cell = Cell()
+    cell.say(0, "rest")
+    cell.end(0)
+    cell.pause()
+    cell.pause(0.06)
+    assert cell.screen.lines == ["[0] rest"]
+
+
+def test_the_same_rest_of_all_ranks_stands_once():
+    cell = Cell()
+    cell.say(0, "rest")
+    cell.say(1, "rest")
+    assert cell.finish() == ["[0-1] rest"]
+
+
+def test_empty_lines_and_indentation_stay():
+    cell = Cell(1)
+    cell.say(0, "a\n\n    b  \n")
+    assert cell.finish() == ["[0] a", "[0] ", "[0]     b  "]
+
+
+def test_unicode_and_colours_stay():
+    cell = Cell(1)
+    cell.say(0, f"é 語 🙂\n{RED}red{END}\n")
+    assert cell.finish() == ["[0] é 語 🙂", f"[0] {RED}red{END}"]
+
+
+def test_lines_are_the_same_only_with_the_same_colours():
+    cell = Cell()
+    cell.say(0, "word\n")
+    cell.say(1, f"{RED}word{END}\n")
+    assert cell.finish() == ["[0] word", f"[1] {RED}word{END}"]
+
+
+def test_windows_line_ends_are_line_ends():
+    cell = Cell(1)
+    cell.say(0, "a\r\nb\r\n")
+    assert cell.finish() == ["[0] a", "[0] b"]
+
+
+def test_streams_of_one_rank_keep_their_order():
+    cell = Cell(1)
+    cell.say(0, "out 1\n")
+    cell.say(0, "err\n", "stderr")
+    cell.say(0, "out 2\n")
+    assert cell.finish() == ["[0] out 1", "! [0] err", "[0] out 2"]
+
+
+def test_streams_of_all_ranks_keep_their_order():
+    cell = Cell(3)
+    for rank in (1, 2, 0):
+        cell.say(rank, "out\n")
+        cell.say(rank, "err\n", "stderr")
+        cell.say(rank, f"mine {rank}\n")
+    assert cell.finish() == ["[0-2] out", "! [0-2] err", "[0] mine 0", "[1] mine 1", "[2] mine 2"]
+
+
+def test_one_write_carries_all_lines_of_a_burst():
+    cell = Cell(1)
+    written = []
+    cell.screen.write = lambda name, text: written.append((name, text))
+    cell.say(0, "a\nb\n")
+    cell.say(0, "c\n", "stderr")
+    cell.pause()
+    assert written == [("stdout", "[0] a\n[0] b\n"), ("stderr", "[0] c\n")]
+
+
+def test_pause_says_when_to_be_called_again():
+    cell = Cell()
+    assert cell.pause() == INFINITY
+    cell.say(0, "held for rank 1\n")
+    wait = cell.pause()
+    assert 0 < wait <= 0.05
+    assert cell.screen.lines == []
+    assert cell.pause(wait + 1e-9) == INFINITY
+    assert cell.screen.lines == ["[0] held for rank 1"]
+
+
+def test_an_open_line_is_shown_as_it_stands_after_a_moment():
+    cell = Cell(1)
+    cell.say(0, "Loading ... ")
+    wait = cell.pause()
+    assert cell.screen.lines == []
+    assert 0 < wait <= 0.2
+    cell.pause(wait + 1e-9)
+    assert cell.screen.lines == ["[0] Loading ... "]
+    cell.say(0, "done\nnext\n")
+    cell.pause(0.2)
+    assert cell.finish() == ["[0] Loading ... done", "[0] next"]
+
+
+# -- bars ------------------------------------------------------------------------------------
+
+
+def bar(cell, rank, text, stream="stderr"):
+    cell.say(rank, f"\r{text}", stream)
+
+
+def test_a_bar_is_one_line_that_changes_in_place():
+    cell = Cell(1)
+    for percent in range(0, 101, 10):
+        bar(cell, 0, f"{percent}%")
+        cell.pause(0.2)
+        assert cell.screen.lines == [f"[0] {percent}%"]
+    cell.say(0, "\n", "stderr")
+    assert cell.finish() == ["[0] 100%"]
+    assert len(cell.screen.places) == 1
+
+
+def test_every_rank_has_its_bar_in_the_order_of_the_ranks():
+    cell = Cell(3)
+    for rank in (2, 0, 1):
+        bar(cell, rank, f"{rank}0%")
+    cell.pause(0.2)
+    assert cell.screen.lines == ["[0] 00%", "[1] 10%", "[2] 20%"]
+    bar(cell, 2, "90%")
+    cell.pause(0.2)
+    assert cell.screen.lines == ["[0] 00%", "[1] 10%", "[2] 90%"]
+    assert len(cell.screen.places) == 1
+
+
+def test_bars_that_look_alike_stand_once():
+    cell = Cell(3)
+    for rank in range(3):
+        bar(cell, rank, "50%")
+    cell.pause(0.2)
+    assert cell.screen.lines == ["[0-2] 50%"]
+    bar(cell, 1, "60%")
+    cell.pause(0.2)
+    assert cell.screen.lines == ["[0,2] 50%", "[1] 60%"]
+
+
+def test_a_bar_is_not_redrawn_more_often_than_the_eye_needs():
+    cell = Cell(1)
+    bar(cell, 0, "0")
+    cell.pause(0.2)
+    for number in range(1000):
+        bar(cell, 0, str(number))
+        cell.pause(0.001)
+    assert len(cell.screen.redraws) <= 12
+    cell.finish()
+    assert cell.screen.redraws[-1] == "[0] 999"
+
+
+def test_a_bar_that_does_not_change_is_not_redrawn():
+    cell = Cell(1)
+    bar(cell, 0, "50%")
+    for _ in range(10):
+        cell.pause(0.2)
+    assert cell.screen.redraws == ["[0] 50%"]
+
+
+def test_a_fast_bar_leaves_only_what_it_ends_with():
+    cell = Cell(1)
+    for percent in range(101):
+        bar(cell, 0, f"{percent}%")
+    cell.say(0, "\n", "stderr")
+    assert cell.finish() == ["! [0] 100%"]
+
+
+def test_a_bar_without_an_end_stays_when_the_cell_ends():
+    cell = Cell(2)
+    bar(cell, 0, "50%")
+    bar(cell, 1, "60%")
+    cell.pause(0.2)
+    bar(cell, 0, "70%")
+    assert cell.finish() == ["[0] 70%", "[1] 60%"]
+    assert all(cell.screen.final.values())
+
+
+def test_a_bar_that_only_began_is_shown_when_the_cell_ends():
+    cell = Cell(2)
+    bar(cell, 0, "1%")
+    bar(cell, 1, "1%")
+    assert cell.finish() == ["! [0-1] 1%"]
+
+
+def test_bars_then_lines_then_bars_stand_in_their_order():
+    cell = Cell(2)
+    for rank in range(2):
+        bar(cell, rank, "first 50%")
+    cell.pause(0.2)
+    for rank in range(2):
+        bar(cell, rank, f"first 100% of {rank}")
+        cell.say(rank, "\n", "stderr")
+        cell.say(rank, f"line {rank}\n")
+    cell.pause(0.2)
+    for rank in range(2):
+        bar(cell, rank, "second 50%")
+    cell.pause(0.2)
+    for rank in range(2):
+        bar(cell, rank, "second 100%\n")
+    assert cell.finish() == [
+        "[0] first 100% of 0",
+        "[1] first 100% of 1",
+        "[0] line 0",
+        "[1] line 1",
+        "[0-1] second 100%",
+    ]
+
+
+def test_lines_of_one_rank_pass_below_the_running_bar_of_another():
+    cell = Cell(2)
+    bar(cell, 0, "10%")
+    cell.pause(0.2)
+    cell.say(1, "a line\n")
+    cell.pause(0.2)
+    bar(cell, 0, "20%")
+    cell.pause(0.2)
+    assert cell.screen.lines == ["[0] 20%", "[1] a line"]
+
+
+def test_two_bars_of_one_rank_one_after_the_other():
+    cell = Cell(1)
+    bar(cell, 0, "first 10%")
+    cell.pause(0.2)
+    bar(cell, 0, "first 100%\n")
+    bar(cell, 0, "second 10%")
+    cell.pause(0.2)
+    assert cell.screen.lines == ["[0] first 100%", "[0] second 10%"]
+    bar(cell, 0, "second 100%\n")
+    assert cell.finish() == ["[0] first 100%", "[0] second 100%"]
+
+
+def test_bars_on_both_streams_of_one_rank_stand_below_each_other():
+    cell = Cell(1)
+    bar(cell, 0, "out", "stdout")
+    bar(cell, 0, "err", "stderr")
+    cell.pause(0.2)
+    bar(cell, 0, "OUT", "stdout")
+    cell.pause(0.2)
+    assert cell.screen.lines == ["[0] OUT", "[0] err"]
+
+
+def test_a_bar_after_a_display_stands_below_it():
+    cell = Cell(1)
+    bar(cell, 0, "first 50%")
+    cell.pause(0.2)
+    cell.display(0, html("figure"))
+    cell.pause(0.2)
+    bar(cell, 0, "second 50%")
+    cell.pause(0.2)
+    assert cell.finish() == ["[0] first 50%", "<[0]>", "<figure>", "[0] second 50%"]
+
+
+def test_a_bar_moving_the_cursor_is_one_line():
+    cell = Cell(1)
+    cell.say(0, "\r10%\x1b[K", "stderr")
+    cell.pause(0.2)
+    cell.say(0, "\r20%\x1b[K", "stderr")
+    cell.pause(0.2)
+    assert cell.screen.lines == ["[0] 20%"]
+
+
+def test_an_endless_open_line_does_not_pile_up():
+    cell = Cell(1)
+    for number in range(20_000):
+        bar(cell, 0, f"step {number}")
+    [(text, _)] = cell.output._partial.values()
+    assert len(text) < 2000
+
+
+# -- rich displays ---------------------------------------------------------------------------
+
+
+def test_a_rich_display_has_a_caption_with_its_rank():
+    cell = Cell()
+    cell.display(1, html("figure"), metadata={"k": 1})
+    assert cell.finish() == ["<[1]>", "<figure>"]
+    assert cell.screen.shown[cell.screen.places[1]] == (html("figure"), {"k": 1})
+
+
+def test_equal_displays_are_merged():
+    cell = Cell(3)
+    for rank in range(3):
+        cell.display(rank, html("same"))
+    assert cell.finish() == ["<[0-2]>", "<same>"]
+
+
+def test_different_displays_stand_below_each_other():
+    cell = Cell()
+    cell.display(1, html("one"))
+    cell.display(0, html("zero"))
+    assert cell.finish() == ["<[0]>", "<zero>", "<[1]>", "<one>"]
+
+
+def test_lines_and_displays_keep_their_order():
+    cell = Cell(2)
+    for rank in range(2):
+        cell.say(rank, "before\n")
+        cell.display(rank, html(f"figure {rank}"))
+        cell.say(rank, "after\n")
+    assert cell.finish() == [
+        "[0-1] before",
+        "<[0]>",
+        "<figure 0>",
+        "<[1]>",
+        "<figure 1>",
+        "[0-1] after",
+    ]
+
+
+def test_an_open_line_stands_before_the_display_that_follows_it():
+    cell = Cell(1)
+    cell.say(0, "no newline")
+    cell.display(0, html("figure"))
+    assert cell.finish() == ["[0] no newline", "<[0]>", "<figure>"]
+
+
+def test_update_display_changes_it_in_place():
+    cell = Cell(1)
+    cell.display(0, html("old"), "d")
+    cell.say(0, "line\n")
+    cell.update(0, html("new"), "d")
+    assert cell.finish() == ["<[0]>", "<new>", "[0] line"]
+
+
+def test_an_equal_update_of_all_ranks_changes_it_once():
+    cell = Cell(2)
+    for rank in range(2):
+        cell.display(rank, html("old"), "d")
+        cell.update(rank, html("new"), "d")
+    assert cell.finish() == ["<[0-1]>", "<new>"]
+
+
+def test_ranks_with_the_same_display_id_have_displays_of_their_own():
+    cell = Cell(2)
+    for rank in range(2):
+        cell.display(rank, html(f"old {rank}"), "d")
+    for rank in range(2):
+        cell.update(rank, html(f"new {rank}"), "d")
+    assert cell.finish() == ["<[0]>", "<new 0>", "<[1]>", "<new 1>"]
+
+
+def test_a_merged_display_that_ranks_update_differently_loses_none():
+    cell = Cell(2)
+    for rank in range(2):
+        cell.display(rank, html("start"), "d")
+    for rank in range(2):
+        cell.update(rank, html(f"progress of {rank}"), "d")
+    seen = cell.finish()
+    assert "<progress of 0>" in seen
+    assert "<progress of 1>" in seen
+
+
+def test_displays_of_their_own_that_are_updated_alike_are_both_updated():
+    cell = Cell(2)
+    for rank in range(2):
+        cell.display(rank, html(f"old {rank}"), "d")
+    for rank in range(2):
+        cell.update(rank, html("done"), "d")
+    seen = cell.finish()
+    assert "<done>" in seen
+    assert not [line for line in seen if "old" in line]
+
+
+def test_an_update_of_what_was_never_shown_is_shown():
+    cell = Cell(1)
+    cell.update(0, html("late"), "unknown")
+    assert cell.finish() == ["<[0]>", "<late>"]
+
+
+def test_clear_output_and_a_display_replace_the_display_before():
+    cell = Cell(1)
+    for number in range(3):
+        cell.clear(0)
+        cell.display(0, html(f"frame {number}"))
+        cell.pause(0.2)
+    assert cell.finish() == ["<[0]>", "<frame 2>"]
+
+
+def test_clear_output_of_one_rank_leaves_the_displays_of_others():
+    cell = Cell(2)
+    for rank in range(2):
+        cell.display(rank, html(f"first {rank}"))
+    cell.clear(1)
+    cell.display(1, html("second 1"))
+    assert cell.finish() == ["<[0]>", "<first 0>", "<[1]>", "<second 1>"]
+
+
+def test_clear_output_before_anything_was_shown_is_no_trouble():
+    cell = Cell(2)
+    for rank in range(2):
+        cell.clear(rank)
+        cell.display(rank, html("first"))
+    assert cell.finish() == ["<[0-1]>", "<first>"]
+
+
+def test_frames_that_begin_alike_and_then_differ_lose_none():
+    cell = Cell(2)
+    for rank in range(2):
+        cell.display(rank, html("start"))
+    for rank in range(2):
+        cell.clear(rank)
+        cell.display(rank, html(f"frame of {rank}"))
+    seen = cell.finish()
+    assert "<frame of 0>" in seen
+    assert "<frame of 1>" in seen
+
+
+def test_animated_text_needs_no_rich_display():
+    cell = Cell(1)
+    cell.display(0, {"text/plain": "step 0"}, "d")
+    for number in range(1, 4):
+        cell.update(0, {"text/plain": f"step {number}"}, "d")
+    assert cell.finish()[-1] == "step 3"
+
+
+# -- values ----------------------------------------------------------------------------------
+
+
+def test_values_stand_last_one_line_per_rank():
+    cell = Cell()
+    cell.value(1, "11")
+    cell.value(0, "10")
+    cell.say(0, "printed later\n")
+    assert cell.finish() == ["[0] printed later", "[0] 10", "[1] 11"]
+
+
+def test_equal_values_stand_once():
+    cell = Cell(4)
+    for rank, value in enumerate(["5", "7", "5", "5"]):
+        cell.value(rank, value)
+    assert cell.finish() == ["[0,2-3] 5", "[1] 7"]
+
+
+def test_values_come_in_one_display_of_plain_text():
+    cell = Cell()
+    cell.value(0, "10")
+    cell.value(1, "11")
+    cell.finish()
+    [place] = cell.screen.places
+    assert cell.screen.shown[place] == ({"text/plain": "[0] 10\n[1] 11"}, {})
+
+
+def test_further_lines_of_a_value_stand_below_its_first():
+    cell = Cell()
+    cell.value(0, "tensor([[1, 2],\n        [3, 4]])")
+    assert cell.finish() == ["[0] tensor([[1, 2],", "            [3, 4]])"]
+
+
+def test_a_rank_without_a_value_shows_none():
+    cell = Cell(3)
+    cell.value(1, "only here")
+    assert cell.finish() == ["[1] only here"]
+
+
+def test_values_with_html_have_a_caption():
+    cell = Cell(3)
+    cell.value(0, "df 0", "<table>0</table>")
+    cell.value(1, "df 0", "<table>0</table>")
+    cell.value(2, "df 2", "<table>2</table>")
+    assert cell.finish() == ["<[0-1]>", "<df 0>", "<[2]>", "<df 2>"]
+
+
+def test_values_are_equal_only_if_their_html_is():
+    cell = Cell(2)
+    cell.value(0, "same", "<b>0</b>")
+    cell.value(1, "same", "<b>1</b>")
+    assert cell.finish() == ["<[0]>", "<same>", "<[1]>", "<same>"]
+
+
+def test_plain_values_stand_before_rich_ones():
+    cell = Cell(2)
+    cell.value(0, "rich", "<b>rich</b>")
+    cell.value(1, "plain")
+    assert cell.finish() == ["[1] plain", "<[0]>", "<rich>"]
+
+
+def test_a_value_stands_below_an_unfinished_bar():
+    cell = Cell(1)
+    bar(cell, 0, "50%")
+    cell.pause(0.2)
+    cell.value(0, "42")
+    assert cell.finish() == ["[0] 50%", "[0] 42"]
+
+
+def test_a_cell_that_says_nothing_shows_nothing():
+    cell = Cell()
+    cell.pause(0.2)
+    assert cell.finish() == []
+
+
+def test_finishing_when_a_cell_was_interrupted_shows_what_was_held():
+    cell = Cell(2)
+    cell.say(0, "held\npartial")
+    cell.output.finish()
+    assert cell.screen.lines == ["[0] held", "[0] partial"]

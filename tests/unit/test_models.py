@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from rankbook import models
+from rankbook.models import EngineFacts, Failure, GroupInfo, RankState, Snapshot, load, to_dict
+
+INFO = GroupInfo("gloo", 1, 4, "cuda:1", is_main=False, local_rank=1, generation=3)
+STATE = RankState(
+    engine=7,
+    state="collective",
+    info=INFO,
+    host="a-host",
+    pid=123,
+    activity="all_reduce (line 2: dist.all_reduce(x))",
+    since=1.5,
+    cell=9,
+    memory=10**12,
+    gpu_memory=2**33,
+    last_error="ValueError: no",
+)
+EXAMPLES = [
+    EngineFacts(0, "a", ("10.0.0.1", "10.0.1.1"), 12, ("GPU", "GPU"), "/home", (("torch", "2.8"),)),
+    EngineFacts(0, "a", (), 12, ()),
+    INFO,
+    Failure("ValueError", "é\nsecond", ("line 1", "\x1b[31mline 2\x1b[0m"), 1e9),
+    Failure("KeyboardInterrupt", ""),
+    STATE,
+    RankState(0, "gone"),
+    Snapshot("gloo", 4, 3, "running", (STATE, RankState(1, "idle")), "cluster-1"),
+    Snapshot("", 0, 0, ""),
+]
+
+
+def over_the_wire(value):
+    return json.loads(json.dumps(to_dict(value)))
+
+
+@pytest.mark.parametrize("value", EXAMPLES, ids=lambda v: type(v).__name__)
+def test_a_model_survives_json(value):
+    back = load(type(value), over_the_wire(value))
+    assert back == value
+
+
+@pytest.mark.parametrize("value", EXAMPLES, ids=lambda v: type(v).__name__)
+def test_what_comes_back_is_as_frozen_as_what_went(value):
+    back = load(type(value), over_the_wire(value))
+    assert hash(back) == hash(value)
+
+
+@pytest.mark.parametrize("value", EXAMPLES, ids=lambda v: type(v).__name__)
+def test_fields_of_a_newer_version_are_left_out(value):
+    data = over_the_wire(value) | {"invented_later": [1, {"a": 2}]}
+    assert load(type(value), data) == value
+
+
+def test_fields_of_a_newer_version_are_left_out_inside_too():
+    data = over_the_wire(STATE)
+    data["info"]["invented_later"] = True
+    assert load(RankState, data) == STATE
+
+
+def test_fields_that_an_older_version_does_not_send_take_their_defaults():
+    assert load(RankState, {"engine": 1, "state": "idle"}) == RankState(1, "idle")
+
+
+def test_every_model_is_frozen_and_has_an_example():
+    public = [getattr(models, name) for name in models.__all__]
+    classes = {value for value in public if isinstance(value, type)}
+    assert classes == {type(value) for value in EXAMPLES}
+    for cls in classes:
+        assert dataclasses.is_dataclass(cls)
+        assert cls.__dataclass_params__.frozen

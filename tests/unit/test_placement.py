@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import pytest
+
+from rankbook.cluster.placement import LOOPBACK, choose_backend, place
+from rankbook.errors import BackendError, DeviceError, InputError
+from rankbook.models import EngineFacts
+
+
+def engine(number, host="a", gpus=0):
+    return EngineFacts(number, host, (f"{host}-1", f"{host}-2"), 100 + number, ("GPU",) * gpus)
+
+
+def engines(*hosts, gpus=0):
+    return [engine(number, host, gpus) for number, host in enumerate(hosts)]
+
+
+def drawn(placement):
+    return [(p.rank, p.engine, p.host, p.local_rank, p.local_world_size) for p in placement.places]
+
+
+def test_on_one_host_ranks_follow_the_engines():
+    placement = place(engines("a", "a", "a"))
+    assert drawn(placement) == [(0, 0, "a", 0, 3), (1, 1, "a", 1, 3), (2, 2, "a", 2, 3)]
+    assert placement.spare == ()
+    assert placement.is_local
+    assert placement.world_size == 3
+
+
+def test_the_order_in_which_engines_answer_does_not_matter():
+    facts = engines("a", "b", "a", "b")
+    assert place(facts[::-1]) == place(facts)
+
+
+def test_ranks_of_a_host_are_neighbours_though_engines_interleave():
+    placement = place(engines("a", "b", "a", "b", "c"))
+    assert drawn(placement) == [
+        (0, 0, "a", 0, 2),
+        (1, 2, "a", 1, 2),
+        (2, 1, "b", 0, 2),
+        (3, 3, "b", 1, 2),
+        (4, 4, "c", 0, 1),
+    ]
+    assert not placement.is_local
+
+
+def test_engine_ids_may_have_gaps():
+    placement = place([engine(9), engine(4), engine(7, "b")])
+    assert placement.engines == (4, 9, 7)
+
+
+def test_engines_beyond_the_world_size_are_spare():
+    placement = place(engines("a", "b", "a", "b"), 3)
+    assert placement.engines == (0, 2, 1)
+    assert placement.spare == (3,)
+
+
+def test_the_local_world_size_does_not_count_spares():
+    placement = place(engines("a", "b", "a", "b"), 3)
+    assert [p.local_world_size for p in placement.places] == [2, 2, 1]
+
+
+def test_a_host_with_spares_only_makes_the_group_no_less_local():
+    placement = place(engines("a", "a", "b"), 2)
+    assert placement.is_local
+    assert placement.addresses == (LOOPBACK,)
+
+
+def test_one_rank_is_a_group():
+    assert drawn(place(engines("a"))) == [(0, 0, "a", 0, 1)]
+
+
+@pytest.mark.parametrize(("asked", "there"), [(3, 2), (2, 1), (100, 4)])
+def test_more_ranks_than_engines_are_refused(asked, there):
+    with pytest.raises(InputError) as caught:
+        place(engines(*"a" * there), asked)
+    assert str(caught.value) == (
+        f"{asked} ranks need {asked} engines and the cluster has {there}: "
+        f"ask for -n {there} or fewer."
+    )
+
+
+def test_on_one_host_only_loopback_is_tried():
+    assert place(engines("a", "a")).addresses == (LOOPBACK,)
+
+
+def test_on_several_hosts_the_addresses_of_the_first_rank_are_tried_in_order():
+    assert place(engines("b", "a", "a")).addresses == ("b-1", "b-2")
+
+
+@pytest.mark.parametrize(
+    ("facts", "backend"),
+    [
+        (engines("a", "a"), "gloo"),
+        (engines("a", "a", gpus=2), "nccl"),
+        (engines("a", "a", gpus=4), "nccl"),
+        (engines("a", "a", gpus=1), "gloo"),
+        (engines("a", "b", gpus=1), "nccl"),
+        ([engine(0, "a", 1), engine(1, "b", 0)], "gloo"),
+    ],
+)
+def test_the_default_is_nccl_where_every_rank_has_a_gpu_of_its_own(facts, backend):
+    assert choose_backend(place(facts), None) == backend
+
+
+def test_spare_engines_do_not_count_against_nccl():
+    assert choose_backend(place(engines("a", "a", "a", gpus=2), 2), None) == "nccl"
+
+
+@pytest.mark.parametrize(
+    ("asked", "backend"),
+    [
+        ("gloo", "gloo"),
+        ("GLOO", "gloo"),
+        ("nccl", "nccl"),
+        ("cpu:gloo,cuda:nccl", "cpu:gloo,cuda:nccl"),
+        ("mpi", "mpi"),
+        ("ucc", "ucc"),
+        ("xccl", "xccl"),
+    ],
+)
+def test_a_known_backend_is_taken(asked, backend):
+    assert choose_backend(place(engines("a", gpus=1)), asked) == backend
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [("ncll", "ncll"), ("cpu:glo,cuda:nccl", "glo"), ("4", "4"), ("cpu:gloo,", ""), (":", "")],
+)
+def test_an_unknown_backend_is_refused(asked, name):
+    with pytest.raises(BackendError) as caught:
+        choose_backend(place(engines("a", gpus=1)), asked)
+    assert str(caught.value) == (
+        f"There is no backend {name!r}: write one of gloo, mpi, nccl, ucc, xccl."
+    )
+
+
+@pytest.mark.parametrize("asked", ["nccl", "NCCL", "cpu:gloo,cuda:nccl"])
+def test_nccl_without_any_gpu_is_refused(asked):
+    with pytest.raises(DeviceError) as caught:
+        choose_backend(place(engines("a", "b")), asked)
+    assert str(caught.value) == "nccl needs GPUs and a, b shows none: write %dist_init gloo."
+
+
+def test_nccl_with_too_few_gpus_names_the_host_and_the_number():
+    with pytest.raises(DeviceError) as caught:
+        choose_backend(place(engines("a", "a", "a", gpus=2)), "nccl")
+    assert str(caught.value) == (
+        "nccl needs a GPU per rank: a has 2 for 3 ranks; write -n 2, or %dist_init gloo."
+    )
+
+
+def test_nccl_where_one_host_has_no_gpu_does_not_propose_no_ranks():
+    facts = [engine(0, "a", 1), engine(1, "b", 0)]
+    with pytest.raises(DeviceError) as caught:
+        choose_backend(place(facts), "nccl")
+    assert "b has 0 for 1 ranks" in str(caught.value)
+    assert "-n 0" not in str(caught.value)
+
+
+def test_gloo_needs_no_gpu():
+    assert choose_backend(place(engines("a", "b")), "gloo") == "gloo"

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+from jupyter_client.session import Session
+
+from rankbook import protocol
+
+
+class Frame:
+    """What pyzmq gives with copy=False."""
+
+    def __init__(self, data):
+        self.bytes = data
+
+
+def frames_of(kind, content=None, ident=b"engine"):
+    session = Session(key=b"secret")
+    return [ident, *session.serialize(session.msg(kind, content or {}), ident=None)]
+
+
+@pytest.mark.parametrize("kind", [protocol.REQUEST, protocol.EVENTS, protocol.REPLY])
+@pytest.mark.parametrize("wrap", [bytes, Frame])
+def test_our_messages_are_known(kind, wrap):
+    assert protocol.is_ours([wrap(frame) for frame in frames_of(kind)])
+
+
+@pytest.mark.parametrize("kind", ["execute_request", "shutdown_request", "apply_reply"])
+def test_messages_of_others_are_not_ours(kind):
+    assert not protocol.is_ours(frames_of(kind))
+
+
+def test_only_the_header_decides():
+    content = {"code": '"rankbook_request"', "msg_type": "rankbook_request"}
+    assert not protocol.is_ours(frames_of("execute_request", content))
+    assert not protocol.is_ours(frames_of("execute_request", ident=b'"rankbook_request"'))
+
+
+def test_a_message_without_an_identity_is_read():
+    assert protocol.is_ours(frames_of(protocol.REQUEST)[1:])
+
+
+def test_the_header_is_returned_raw():
+    header = protocol.header_of(frames_of(protocol.REPLY))
+    assert header.startswith(b"{")
+    assert b'"msg_type": "rankbook_reply"' in header
+
+
+@pytest.mark.parametrize(
+    "frames", [[], [b"noise"], [b"<IDS|MSG>"], [b"<IDS|MSG>", b"signature"], [b""] * 20]
+)
+def test_what_is_no_message_has_no_header(frames):
+    assert protocol.header_of(frames) == b""
+    assert not protocol.is_ours(frames)

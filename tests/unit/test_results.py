@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import pytest
+
+from rankbook.display.text import plain
+from rankbook.errors import RankError
+from rankbook.models import Failure
+from rankbook.sessions.results import CellResult, RankResult, group_failures
+
+
+def result(**failures):
+    """A result of four ranks; ``r1=Failure(...)`` fails rank 1."""
+    return CellResult({rank: RankResult(rank, error=failures.get(f"r{rank}")) for rank in range(4)})
+
+
+def failure(ename="ValueError", evalue="no", line=1, when=1.0):
+    return Failure(ename, evalue, ("header", f"----> {line} raise", f"{ename}: {evalue}"), when)
+
+
+def test_a_result_is_a_mapping_by_rank():
+    cell = CellResult({0: RankResult(0, "out", "err", "42", None, 0.5), 2: RankResult(2)})
+    assert list(cell) == [0, 2]
+    assert len(cell) == 2
+    assert cell[0].stdout == "out"
+    assert cell[0].stderr == "err"
+    assert cell[0].result_repr == "42"
+    assert cell[0].seconds == 0.5
+    assert cell[2].result_repr is None
+    assert 1 not in cell
+    assert dict(cell) == cell.ranks
+
+
+def test_ok_is_what_every_rank_says():
+    assert result().ok
+    assert result()[0].ok
+    failed = result(r2=failure())
+    assert not failed.ok
+    assert failed[0].ok
+    assert not failed[2].ok
+
+
+@pytest.mark.parametrize(
+    ("cell", "shown"),
+    [
+        (result(), "<CellResult: ok on ranks 0-3>"),
+        (CellResult({1: RankResult(1)}), "<CellResult: ok on rank 1>"),
+        (result(r1=failure()), "<CellResult: ValueError on rank 1>"),
+        (
+            result(r0=failure(), r1=failure("KeyError", when=0.5), r3=failure()),
+            "<CellResult: KeyError on rank 1, ValueError on ranks 0,3>",
+        ),
+    ],
+)
+def test_the_repr_says_how_it_went(cell, shown):
+    assert repr(cell) == shown
+
+
+def test_no_failure_makes_no_group():
+    assert group_failures(result()) == []
+
+
+def test_the_same_error_is_one_group_whenever_it_happened():
+    cell = result(r0=failure(when=3), r1=failure(when=1), r3=failure(when=2))
+    [(ranks, first)] = group_failures(cell)
+    assert ranks == [0, 1, 3]
+    assert first.when == 1
+
+
+@pytest.mark.parametrize(
+    "other", [failure("KeyError"), failure(evalue="other"), failure(line=2)], ids=str
+)
+def test_errors_differ_by_class_message_and_line(other):
+    assert [ranks for ranks, _ in group_failures(result(r0=failure(), r1=other))] == [[0], [1]]
+
+
+def test_the_first_cause_comes_first():
+    cell = result(
+        r0=failure("RuntimeError", "connection closed", when=5),
+        r1=failure("RuntimeError", "connection closed", when=6),
+        r2=failure("ZeroDivisionError", when=4.5),
+        r3=failure("KeyError", when=7),
+    )
+    assert [(r, f.ename) for r, f in group_failures(cell)] == [
+        ([2], "ZeroDivisionError"),
+        ([0, 1], "RuntimeError"),
+        ([3], "KeyError"),
+    ]
+
+
+def test_nothing_is_raised_where_nothing_failed():
+    assert result().raise_for_error() is None
+
+
+@pytest.mark.parametrize(
+    ("cell", "message", "ranks"),
+    [
+        (result(r1=failure()), "ValueError on rank 1: no", (1,)),
+        (result(r0=failure(), r2=failure()), "ValueError on ranks 0,2: no", (0, 2)),
+        (result(r0=failure(evalue="")), "ValueError on rank 0", (0,)),
+        (result(r0=failure(evalue="first\nsecond")), "ValueError on rank 0: first", (0,)),
+        (
+            result(
+                r3=failure(when=1), r0=failure("KeyError", when=2), r1=failure("OSError", when=3)
+            ),
+            "ValueError on rank 3: no; then KeyError on rank 0, OSError on rank 1",
+            (0, 1, 3),
+        ),
+    ],
+)
+def test_the_error_names_the_ranks_and_the_first_cause(cell, message, ranks):
+    with pytest.raises(RankError) as caught:
+        cell.raise_for_error()
+    assert str(caught.value) == message
+    assert caught.value.ranks == ranks
+
+
+def test_every_different_traceback_is_shown_once_headed_by_its_ranks():
+    cell = result(
+        r0=failure(when=2), r1=failure(when=3), r2=failure("KeyError", "'k'", line=7, when=1)
+    )
+    with pytest.raises(RankError) as caught:
+        cell.raise_for_error()
+    assert [plain(line) for line in caught.value._render_traceback_()] == [
+        "[2] header",
+        "----> 7 raise",
+        "KeyError: 'k'",
+        "[0-1] header",
+        "----> 1 raise",
+        "ValueError: no",
+        "RankError: KeyError on rank 2: 'k'; then ValueError on ranks 0-1",
+    ]
+
+
+def test_an_error_without_a_traceback_is_shown_by_its_name():
+    with pytest.raises(RankError) as caught:
+        result(r1=Failure("EngineError", "Engine 1 has ended.")).raise_for_error()
+    assert plain(caught.value._render_traceback_()[0]) == "[1] EngineError: Engine 1 has ended."
+
+
+def test_a_message_of_blank_lines_is_no_trouble():
+    with pytest.raises(RankError, match="ValueError on rank 0"):
+        result(r0=failure(evalue="\n\n")).raise_for_error()

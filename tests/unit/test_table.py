@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from rankbook.display.table import Table, headline, to_html, to_text
+from rankbook.models import GroupInfo, RankState, Snapshot
+
+
+def member(rank, state="idle", world_size=2, **facts):
+    info = GroupInfo("gloo", rank, world_size, "cpu", rank == 0, local_rank=rank, generation=1)
+    facts = {"engine": rank, "host": "a", "pid": 100 + rank, "memory": 250_000_000} | facts
+    return RankState(state=state, info=info, **facts)
+
+
+def snapshot(*states, doing="", generation=1):
+    size = sum(state.info is not None for state in states)
+    return Snapshot("gloo" if size else "", size, generation, doing, states)
+
+
+EVERYTHING = snapshot(
+    member(0, "idle", 6),
+    member(1, "running", 6, activity="line 3: x.sum()", since=0.4, cell=5),
+    member(2, "collective", 6, activity="all_reduce (line 2: f(x))", since=12.4, cell=5),
+    member(3, "no answer", 6, host="", pid=0, memory=0),
+    member(4, "gone", 6, host="", pid=0, memory=0, activity="was killed by SIGKILL"),
+    member(5, "idle", 6, gpu_memory=2_000_000_000, last_error="ValueError: no\nsecond line"),
+    RankState(6, "idle", None, "a", 106, memory=1_000_000),
+    generation=3,
+)
+
+EVERYTHING_AS_TEXT = """\
+gloo · 6 ranks · generation 3 · idle: 0,5, running: 1, in a collective: 2, no answer: 3, ended: 4
+ rank  local rank  device  backend  world size  main  engine  host  pid  state                                                      memory
+    0           0  cpu     gloo              6  yes        0  a     100  idle                                                       250 MB
+    1           1  cpu     gloo              6  no         1  a     101  running: line 3: x.sum()                                   250 MB
+    2           2  cpu     gloo              6  no         2  a     102  collective: all_reduce (line 2: f(x)), 12 s                250 MB
+    3           3  cpu     gloo              6  no         3             no answer
+    4           4  cpu     gloo              6  no         4             gone: was killed by SIGKILL
+    5           5  cpu     gloo              6  no         5  a     105  idle                                         250 MB + 2000 MB GPU
+spare                                                      6  a     106  idle                                                         1 MB
+[5] ValueError: no"""  # noqa: E501
+
+
+class Page(HTMLParser):
+    """Reads a table back: rows of cells' visible text, as a browser would show it."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.rows, self.caption, self.open, self.tags = [], "", [], []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.open.append(tag)
+        self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in {"td", "th"}:
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, "tags do not nest"
+
+    def handle_data(self, text):
+        if "caption" in self.open:
+            self.caption += text
+        elif self.rows and self.rows[-1]:
+            self.rows[-1][-1] += text
+
+
+@pytest.mark.parametrize(
+    ("shown", "line"),
+    [
+        (snapshot(), "no process group · ready"),
+        (snapshot(doing="initialising the process group"),
+         "no process group · initialising the process group"),
+        (snapshot(RankState(0, "idle")), "no process group · ready"),
+        (snapshot(member(0, world_size=1)), "gloo · 1 rank · generation 1 · all idle"),
+        (snapshot(member(0), member(1), generation=2), "gloo · 2 ranks · generation 2 · all idle"),
+        (snapshot(member(0), member(1, host="b")),
+         "gloo · 2 ranks · generation 1 · 2 hosts · all idle"),
+        (snapshot(member(0), member(1), doing="resetting"),
+         "gloo · 2 ranks · generation 1 · resetting"),
+        (snapshot(member(0, "running"), member(1, "running"), doing="running a cell on ranks 0-1"),
+         "gloo · 2 ranks · generation 1 · running: 0-1"),
+        (snapshot(member(0, "gone"), member(1)),
+         "gloo · 2 ranks · generation 1 · ended: 0, idle: 1"),
+        (snapshot(member(0), member(1), RankState(2, "gone")),
+         "gloo · 2 ranks · generation 1 · all idle"),
+    ],
+)  # fmt: skip
+def test_the_headline_says_it_in_one_line(shown, line):
+    assert headline(shown) == line
+
+
+def test_a_group_that_no_engine_is_in_has_a_headline_without_loose_ends():
+    """They may have left it behind the back of this session."""
+    shown = Snapshot("gloo", 2, 1, "", (RankState(0, "idle"), RankState(1, "idle")))
+    assert headline(shown).startswith("gloo · 2 ranks · generation 1")
+    assert not headline(shown).endswith(" · ")
+
+
+def test_every_state_as_text():
+    assert to_text(EVERYTHING) == EVERYTHING_AS_TEXT
+
+
+def test_every_state_as_html():
+    page = Page(to_html(EVERYTHING))
+    assert page.open == []
+    assert page.caption == EVERYTHING_AS_TEXT.splitlines()[0]
+    states = {row[0]: row[9] for row in page.rows[1:] if row[0]}
+    assert states == {
+        "0": "● idle",
+        "1": "▶ running line 3: x.sum()",
+        "2": "⇄ collective all_reduce (line 2: f(x)), 12 s",
+        "3": "? no answer",
+        "4": "✕ gone was killed by SIGKILL",
+        "5": "● idle",
+        "spare": "● idle",
+    }
+
+
+def test_text_and_html_say_the_same():
+    page = Page(to_html(EVERYTHING))
+    lines = to_text(EVERYTHING).splitlines()
+    head, *rows = page.rows
+    rows = [row for row in rows if len(row) == len(head)]  # without those of errors
+    for row, line in zip([head, *rows], lines[1:-1], strict=True):
+        place = 0
+        for name, cell in zip(head, row, strict=True):
+            for word in cell.split() if name != "state" else ():
+                place = line.index(word, place) + len(word)
+    assert page.rows[-2][-1] == "ValueError: no"
+    assert lines[-1] == "[5] ValueError: no"
+
+
+def test_without_a_group_there_is_only_a_headline():
+    assert to_text(snapshot()) == "no process group · ready"
+    html = to_html(snapshot())
+    assert "no process group · ready" in html
+    assert "<table" not in html
+
+
+def test_engines_without_a_group_are_spare():
+    page = Page(to_html(snapshot(RankState(0, "idle", None, "a", 1), RankState(1, "idle"))))
+    assert [row[0] for row in page.rows[1:]] == ["spare", "spare"]
+
+
+def test_several_hosts_are_told_apart():
+    page = Page(to_html(snapshot(member(0, host="left"), member(1, host="right"))))
+    assert [row[7] for row in page.rows[1:]] == ["left", "right"]
+    assert "2 hosts" in page.caption
+
+
+def test_columns_of_text_are_aligned():
+    lines = to_text(EVERYTHING).splitlines()[1:-1]
+    start = lines[0].index("device")
+    assert all(line[start - 2 : start] == "  " for line in lines)
+    end = lines[0].index("rank") + len("rank")
+    assert all(line[end : end + 2] == "  " for line in lines)
+
+
+@pytest.mark.parametrize("field", ["host", "activity", "last_error", "state"])
+def test_nothing_of_the_user_becomes_markup(field):
+    evil = "<b onmouseover='x'>\"&"
+    html = to_html(snapshot(member(0, world_size=1, **{field: evil})))
+    assert "<b " not in html
+    assert "&lt;b onmouseover=" in html
+    assert evil in "".join(cell for row in Page(html).rows for cell in row)
+
+
+def test_an_error_in_a_tooltip_cannot_leave_it():
+    html = to_html(snapshot(member(0, world_size=1, last_error='x" onclick="y')))
+    [title] = [attrs["title"] for _, attrs in Page(html).tags if "title" in attrs]
+    assert title == 'x" onclick="y'
+
+
+def test_a_headline_is_escaped_with_and_without_ranks():
+    assert "<i>" not in to_html(Snapshot("", 0, 0, "<i>"))
+    assert "<i>" not in to_html(snapshot(member(0, world_size=1), doing="<i>"))
+
+
+def test_a_long_error_is_cut_and_whole_in_its_tooltip():
+    error = "ValueError: " + "x" * 200
+    shown = snapshot(member(0, world_size=1, last_error=error))
+    last = to_text(shown).splitlines()[-1]
+    assert last.endswith("x …")
+    assert len(last) <= len("[0] ") + 110
+    assert f'title="{error}"' in to_html(shown)
+
+
+def test_colour_says_nothing_alone():
+    """Take all colour away, and every state still has a word and a shape of its own."""
+    page = Page(re.sub(r"color: [^;\"]*", "", to_html(EVERYTHING)))
+    shapes = {cell.split()[0] for row in page.rows[1:] if len(row) > 9 for cell in [row[9]]}
+    assert len(shapes) == 5
+
+
+def test_shapes_are_hidden_from_screen_readers():
+    marks = [attrs for tag, attrs in Page(to_html(EVERYTHING)).tags if tag == "span"]
+    assert sum(attrs.get("aria-hidden") == "true" for attrs in marks) == len(EVERYTHING.states)
+
+
+def test_the_table_has_a_caption_and_column_heads():
+    page = Page(to_html(EVERYTHING))
+    heads = [attrs for tag, attrs in page.tags if tag == "th"]
+    assert heads
+    assert all(attrs["scope"] == "col" for attrs in heads)
+    assert any(tag == "caption" for tag, _ in page.tags)
+
+
+def test_a_state_of_a_newer_version_is_shown_by_its_word():
+    html = to_html(snapshot(member(0, "compiling", 1)))
+    assert Page(html).rows[1][9] == "· compiling"
+    assert "compiling" in to_text(snapshot(member(0, "compiling", 1)))
+
+
+@pytest.mark.parametrize(
+    ("since", "shown"),
+    [
+        (0.0, "f(x)"),
+        (0.99, "f(x)"),
+        (1.0, "f(x), 1 s"),
+        (59.6, "f(x), 60 s"),
+        (3600, "f(x), 3600 s"),
+    ],
+)
+def test_how_long_is_said_once_it_is_worth_saying(since, shown):
+    line = to_text(snapshot(member(0, "running", 1, activity="f(x)", since=since, memory=0)))
+    assert line.endswith(f"running: {shown}")
+
+
+def test_the_table_shows_itself():
+    table = Table(EVERYTHING)
+    assert repr(table) == EVERYTHING_AS_TEXT
+    assert table._repr_html_() == to_html(EVERYTHING)
+
+
+def test_html_needs_nothing_from_elsewhere():
+    html = to_html(EVERYTHING)
+    assert not re.search(r"<script|<link|<style|class=|https?:", html)
