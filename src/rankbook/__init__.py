@@ -33,7 +33,7 @@ from rankbook.errors import (
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from rankbook.api import Session, connect, session, start
+    from rankbook.api import connect, session, start
     from rankbook.distributed.init_utils import (
         DistInfo,
         destroy_global_state,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         get_world_size_safe,
         initialize_distributed,
     )
+    from rankbook.sessions.session import Session
 
 __version__ = "0.1.0.dev0"
 
@@ -80,7 +81,7 @@ _HOME = {
     "get_rank_safe": "rankbook.distributed.init_utils",
     "get_world_size_safe": "rankbook.distributed.init_utils",
     "initialize_distributed": "rankbook.distributed.init_utils",
-    "Session": "rankbook.api",
+    "Session": "rankbook.sessions.session",
     "connect": "rankbook.api",
     "session": "rankbook.api",
     "start": "rankbook.api",

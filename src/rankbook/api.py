@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import atexit
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rankbook.cluster.gpus import visible_gpus
 from rankbook.cluster.placement import choose_backend, place
-from rankbook.cluster.pool import Pool
 from rankbook.errors import InputError, SessionError
 from rankbook.models import EngineFacts
-from rankbook.sessions.session import Session
 
-__all__ = ["Session", "connect", "session", "start"]
+# What needs ipyparallel is imported when it is used: loading the extension must stay quick.
+if TYPE_CHECKING:
+    from rankbook.cluster.pool import Pool
+    from rankbook.sessions.session import Session
+
+__all__ = ["connect", "session", "start"]
 
 _current: Session | None = None
 
@@ -55,6 +58,8 @@ def start(
         raise InputError(f"{count} ranks make no group: ask for 1 or more.")
     if profile is None:
         _refuse_early(backend, count, gpus)
+    from rankbook.cluster.pool import Pool
+
     pool = Pool.start(count, profile=profile, gpus=gpus)
     return _initialised(pool, backend, count, timeout_minutes)
 
@@ -87,6 +92,8 @@ def connect(
         EngineError: An engine has no rankbook installed; the message names its host.
     """
     _refuse_second()
+    from rankbook.cluster.pool import Pool
+
     pool = Pool.join(profile=profile, cluster_id=cluster_id, connection_file=connection_file)
     return _initialised(pool, backend, nproc, timeout_minutes)
 
@@ -94,6 +101,8 @@ def connect(
 def _initialised(
     pool: Pool, backend: str | None, nproc: int | None, timeout_minutes: float
 ) -> Session:
+    from rankbook.sessions.session import Session
+
     global _current
     new = Session(pool, _dashboard)
     try:

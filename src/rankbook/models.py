@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-__all__ = ["EngineFacts", "Failure", "GroupInfo", "RankState", "Snapshot", "load", "to_dict"]
+__all__ = ["EngineFacts", "Failure", "GroupInfo", "RankState", "Snapshot", "how_ended", "load", "to_dict"]
 
 _T = TypeVar("_T")
 
@@ -119,3 +121,13 @@ def load(cls: type[_T], data: dict[str, Any]) -> _T:
 
 def _frozen(value: Any) -> Any:
     return tuple(_frozen(v) for v in value) if isinstance(value, list) else value
+
+
+def how_ended(status: int | None) -> str:
+    """Say how a process ended: ``was killed by SIGKILL``, ``ended with exit code 3``."""
+    if status is None:
+        return "has ended"
+    if status < 0:
+        with suppress(ValueError):
+            return f"was killed by {signal.Signals(-status).name}"
+    return f"ended with exit code {status}"

@@ -11,6 +11,8 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import Any
 
@@ -132,6 +134,18 @@ class LocalEngines(_Lifeline, EngineLauncher):
         self.lifeline.flush()
         self._started += n
         self.n += n
+
+    def ended(self) -> int | None:
+        """How the forking process has ended: its exit code or minus the signal; None: it runs."""
+        status: int | None = self._popen_process.poll()
+        return status
+
+    def last_words(self) -> str:
+        """The last line that the forking process wrote to its log."""
+        with suppress(OSError):
+            lines = Path(self.output_file).read_text(errors="replace").split("\n")
+            return next((line for line in reversed(lines) if line.strip()), "it left no message")
+        return "it left no message"
 
     def _listen(self) -> None:
         on_end: Callable[[int, int], None] | None

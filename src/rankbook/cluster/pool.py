@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from ipyparallel.cluster.cluster import Cluster
 from rankbook.cluster.channel import Channel, everyone
 from rankbook.cluster.launchers import LocalController, LocalEngines
 from rankbook.errors import ClusterError, EngineError, RankbookError
-from rankbook.models import EngineFacts, load
+from rankbook.models import EngineFacts, how_ended, load
 
 __all__ = ["Pool"]
 
@@ -31,9 +33,15 @@ class Pool:
     Make one with :meth:`start` or :meth:`join`.
     """
 
-    def __init__(self, client: ipyparallel.Client, cluster: Cluster | None) -> None:
+    def __init__(
+        self,
+        client: ipyparallel.Client,
+        cluster: Cluster | None,
+        cancelled: threading.Event | None = None,
+    ) -> None:
         self.client = client
         self.cluster = cluster
+        self._cancelled = cancelled or threading.Event()
         self.channel = Channel(client)
         self.on_end: Callable[[int, int], None] = lambda engine, status: None
         self._listen()
@@ -56,12 +64,32 @@ class Pool:
         Raises:
             ClusterError: It did not come up. Nothing that was started is left running.
         """
+        cancelled = threading.Event()
+        # In a thread of its own: Ctrl-C must not hit between starting a process and knowing it.
+        with ThreadPoolExecutor(1, "rankbook-start") as executor:
+            starting = executor.submit(cls._start, nproc, profile, gpus, timeout, cancelled)
+            try:
+                return starting.result()
+            except KeyboardInterrupt:
+                cancelled.set()
+                with suppress(RankbookError):
+                    starting.result().close()
+                raise
+
+    @classmethod
+    def _start(
+        cls,
+        nproc: int,
+        profile: str | None,
+        gpus: str,
+        timeout: float,
+        cancelled: threading.Event,
+    ) -> Pool:
         options: dict[str, Any] = {"log": _log, "n": nproc}
         if profile is None:
             options |= {
                 "controller": LocalController,
                 "engines": LocalEngines,
-                "delay": 0,
                 "load_profile": False,
                 # Engines find the connection file themselves; they start while it is written.
                 "send_engines_connection_env": False,
@@ -69,22 +97,18 @@ class Pool:
         else:
             options["profile"] = profile
         cluster = Cluster(**options)
-        pool = None
+        client = None
         try:
-            if profile is None:
-                cluster.start_controller_sync()
-                cluster.start_engines_sync(nproc, gpus=gpus)
-            else:
-                cluster.start_cluster_sync()
-            pool = cls(cluster.connect_client_sync(), cluster)
+            cluster.start_controller_sync()
+            cluster.start_engines_sync(nproc, **({"gpus": gpus} if profile is None else {}))
+            client = cluster.connect_client_sync()
+            pool = cls(client, cluster, cancelled)
             pool.wait_for(nproc, timeout)
         except BaseException as error:
-            if pool is not None:
-                pool.client.close(linger=0)
-            cluster.stop_cluster_sync()
-            if not cluster.load_profile:
-                _remove_files(cluster)
-            if isinstance(error, (RankbookError, KeyboardInterrupt)):
+            if client is not None:
+                client.close(linger=0)
+            _stop(cluster)
+            if isinstance(error, RankbookError):
                 raise
             raise ClusterError(f"The cluster did not start: {_one_line(error)}.") from error
         return pool
@@ -229,9 +253,7 @@ class Pool:
         self.client.close(linger=0)
         if self.cluster is not None:
             cluster, self.cluster = self.cluster, None
-            cluster.stop_cluster_sync()
-            if not cluster.load_profile:
-                _remove_files(cluster)
+            _stop(cluster)
 
     # ----------------------------------------------------------------------------------------
 
@@ -247,8 +269,12 @@ class Pool:
     def _wait(self, condition: Callable[[], bool], timeout: float, failure: str) -> None:
         deadline = time.monotonic() + timeout
         while not condition():
-            if self.cluster is not None and not self.cluster._is_running():
-                raise ClusterError("The cluster ended while it started: see its log files.")
+            if self._cancelled.is_set():
+                raise ClusterError("The start was interrupted.")
+            if self._local is not None and (status := self._local.ended()) is not None:
+                raise ClusterError(
+                    f"The process that starts engines {how_ended(status)}: {self._local.last_words()}"
+                )
             if time.monotonic() > deadline:
                 raise ClusterError(f"{failure} (within {timeout:g} s).")
             time.sleep(0.005)
@@ -257,6 +283,12 @@ class Pool:
         self.channel.engine_gone(engine)
         self.channel.unregister(engine)
         self.on_end(engine, status)
+
+
+def _stop(cluster: Cluster) -> None:
+    cluster.stop_cluster_sync()
+    if not cluster.load_profile:
+        _remove_files(cluster)
 
 
 def _remove_files(cluster: Cluster) -> None:

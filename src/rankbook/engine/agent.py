@@ -8,6 +8,8 @@ the main thread and wait their turn there.
 from __future__ import annotations
 
 import asyncio
+import builtins
+import getpass
 import os
 import signal
 import socket
@@ -17,6 +19,8 @@ import traceback
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import StdinNotImplementedError
 
 from rankbook import errors, protocol, values
 from rankbook.engine import state
@@ -122,7 +126,7 @@ class Agent:
                 if name == "run":
                     value = await self.runner.run(request.outbox, **args)
                 else:
-                    with interruptible(None):
+                    with interruptible():
                         value = self._WORK[name](self, request, **args)
                 request.reply({"status": "ok", "value": value})
             except BaseException as error:
@@ -266,8 +270,15 @@ def _mend_shell(shell: Any) -> None:
 
     shell.user_ns["exit"] = shell.user_ns["quit"] = _Exit()
     sys.breakpointhook = _no_breakpoint
+    builtins.input = getpass.getpass = _no_input
     # IPython's advice after sys.exit() is for a terminal; the exception itself is shown.
     warnings.filterwarnings("ignore", message="To exit: use 'exit'")
+
+
+def _no_input(*args: Any, **kwargs: Any) -> str:
+    raise StdinNotImplementedError(
+        "A rank cannot ask for input: assign the value in the notebook, then %dist_push it."
+    )
 
 
 def _no_breakpoint(*args: Any, **kwargs: Any) -> None:

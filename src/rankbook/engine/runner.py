@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rankbook.engine.capture import Capture
@@ -29,6 +30,7 @@ class Runner:
         self.cell: int | None = None
         self.started = 0.0
         self.last_error = ""
+        self._cancelled = False
 
     async def run(self, outbox: Outbox, code: str, number: int) -> dict[str, Any]:
         """Run one cell.
@@ -45,6 +47,7 @@ class Runner:
         shell.execution_count = number
         capture.outbox, capture.failure, capture.cell = outbox, None, code
         self.cell, self.started = number, time.time()
+        self._cancelled = False
         begin = time.perf_counter()
         try:
             result = await self._run(code)
@@ -52,11 +55,14 @@ class Runner:
             raised = result.error_before_exec or result.error_in_exec
             if failure is None and raised is not None:
                 failure = Failure(type(raised).__name__, str(raised), (), time.time())
-        except asyncio.CancelledError:
-            # An interrupt cancels a cell that awaits; it is the same event to the person.
-            failure = Failure("KeyboardInterrupt", "", ("KeyboardInterrupt",), time.time())
         finally:
             capture.outbox, self.cell = None, None
+        if self._cancelled and failure is not None:
+            # An interrupt cancels a cell that awaits; to the person it is the same event.
+            lines = (line.replace("CancelledError", "KeyboardInterrupt") for line in failure.traceback)
+            failure = replace(
+                failure, ename="KeyboardInterrupt", evalue="", traceback=tuple(lines)
+            )
         self.last_error = f"{failure.ename}: {failure.evalue}".rstrip(": ") if failure else ""
         return {
             "error": to_dict(failure) if failure else None,
@@ -76,14 +82,14 @@ class Runner:
         if not shell.should_run_async(
             code, transformed_cell=transformed, preprocessing_exc_tuple=error
         ):
-            with interruptible(None):
+            with interruptible():
                 return shell.run_cell(code, **options)
         task = asyncio.ensure_future(
             shell.run_cell_async(
                 code, transformed_cell=transformed, preprocessing_exc_tuple=error, **options
             )
         )
-        with interruptible(task):
+        with interruptible(task, self._on_cancel):
             try:
                 return await task
             finally:
@@ -91,9 +97,14 @@ class Runner:
                 shell.events.trigger("post_execute")
                 shell.events.trigger("post_run_cell", None)
 
+    def _on_cancel(self) -> None:
+        self._cancelled = True
+
 
 @contextlib.contextmanager
-def interruptible(task: asyncio.Future[Any] | None) -> Iterator[None]:
+def interruptible(
+    task: asyncio.Future[Any] | None = None, on_cancel: Callable[[], None] = lambda: None
+) -> Iterator[None]:
     """Let SIGINT end what runs: ``KeyboardInterrupt`` in code, a cancellation in an ``await``.
 
     Outside of this, an engine ignores SIGINT. A ``KeyboardInterrupt`` must not be raised while a
@@ -101,12 +112,14 @@ def interruptible(task: asyncio.Future[Any] | None) -> Iterator[None]:
 
     Args:
         task: The task that runs the cell, None for code that does not await.
+        on_cancel: Called when the task is cancelled.
     """
 
     def on_signal(signum: int, frame: Any) -> None:
         __tracebackhide__ = True
         if asyncio.current_task() is task:
             signal.default_int_handler(signum, frame)
+        on_cancel()
         task.cancel()
 
     # The plain handler leaves no frame of ours in the traceback.

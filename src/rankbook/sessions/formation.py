@@ -15,6 +15,9 @@ __all__ = ["LEAVE_TIMEOUT", "form"]
 LEAVE_TIMEOUT = 30.0
 """Seconds for engines to leave a group; ``destroy_global_state`` itself is bounded by less."""
 
+_UNDO_TIMEOUT = 3.0
+"""Seconds for engines to leave a group that did not come about."""
+
 _MARGIN = 5.0
 """Seconds beyond the group's timeout in which the engines themselves say who is missing."""
 
@@ -109,7 +112,11 @@ def _wait(channel: Channel, placement: Placement, call: Call, timeout: float) ->
 
 
 def _undo(channel: Channel, placement: Placement, call: Call) -> None:
-    """Leave no half-made group behind."""
+    """Leave no half-made group behind.
+
+    An engine that waits for the others inside torch's C++ cannot be interrupted. It is not waited
+    for: it leaves when the group's timeout ends, and does what it is asked after that.
+    """
     with suppress(RankbookError):
-        channel.ask("interrupt", everyone(call.pending), 5)
-        channel.ask("destroy", everyone(placement.engines), LEAVE_TIMEOUT)
+        channel.ask("interrupt", everyone(call.pending), _UNDO_TIMEOUT)
+        channel.ask("destroy", everyone(placement.engines), _UNDO_TIMEOUT)

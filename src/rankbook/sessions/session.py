@@ -8,7 +8,6 @@ ready``, guarded by one lock: what changes the group or runs a cell takes it and
 from __future__ import annotations
 
 import shutil
-import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +21,7 @@ from rankbook.cluster.channel import Call, everyone
 from rankbook.cluster.placement import Placement, choose_backend, place
 from rankbook.cluster.pool import Pool
 from rankbook.errors import InputError, RankbookError, SessionError
-from rankbook.models import EngineFacts, GroupInfo, RankState, Snapshot, load
+from rankbook.models import EngineFacts, GroupInfo, RankState, Snapshot, how_ended, load
 from rankbook.sessions import formation
 from rankbook.sessions.results import CellResult
 
@@ -503,16 +502,6 @@ class Session:
     def _tell(self) -> None:
         for listener in list(self._listeners):
             listener()
-
-
-def how_ended(status: int | None) -> str:
-    """Say how a process ended: ``was killed by SIGKILL``, ``ended with exit code 3``."""
-    if status is None:
-        return "has ended"
-    if status < 0:
-        with suppress(ValueError):
-            return f"was killed by {signal.Signals(-status).name}"
-    return f"ended with exit code {status}"
 
 
 def _said(ranks: tuple[int, ...] | list[int]) -> str:

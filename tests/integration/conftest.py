@@ -1,0 +1,53 @@
+"""Real engines: shared by the tests of a module, because starting some takes two seconds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+
+import rankbook
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ipython_dir(tmp_path_factory):
+    """Profiles, connection files and logs of these tests, away from the person's own."""
+    path = tmp_path_factory.mktemp("ipython")
+    before = os.environ.get("IPYTHONDIR")
+    os.environ["IPYTHONDIR"] = str(path)
+    yield path
+    if before is None:
+        del os.environ["IPYTHONDIR"]
+    else:
+        os.environ["IPYTHONDIR"] = before
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_stays_running(ipython_dir):
+    """Whatever a module's tests start must be gone when they are done."""
+    yield
+    current = rankbook.session()
+    assert current is None, f"a test left {current} open"
+    left = psutil.Process().children(recursive=True)
+    _, alive = psutil.wait_procs(left, timeout=10)
+    assert [" ".join(p.cmdline()) for p in alive] == []
+    stale = [p.name for p in Path(ipython_dir).glob("profile_default/*/*17*-*") if p.is_file()]
+    assert stale == []
+
+
+@pytest.fixture(scope="module")
+def two():
+    """A session of two gloo ranks on this machine."""
+    session = rankbook.start("gloo", 2)
+    yield session
+    session.shutdown()
+
+
+@pytest.fixture(scope="module")
+def four():
+    """A session of four gloo ranks on this machine."""
+    session = rankbook.start("gloo", 4)
+    yield session
+    session.shutdown()

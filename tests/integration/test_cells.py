@@ -1,0 +1,221 @@
+"""Cells on real engines: what they print, return and raise, and how they are interrupted."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from rankbook.errors import InputError, SessionError
+
+
+def stdout(result):
+    return [result[rank].stdout for rank in result]
+
+
+def wait_until(condition, timeout=10):
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("!echo from the shell", "from the shell"),
+        ("out = !echo listed\nprint(list(out))", "['listed']"),
+        ("%timeit -n1 -r1 pass", "1 loop"),
+        ("%%timeit -n1 -r1\npass", "1 loop"),
+        ("import asyncio\nawait asyncio.sleep(0.01)\nprint('awaited')", "awaited"),
+        ("async def f():\n    return 'value'\nprint(await f())", "value"),
+        ("print('a', 'b', sep='-', end='!')", "a-b!"),
+        ("print('grüße, 世界 🎉')", "grüße, 世界 🎉"),
+    ],
+)
+def test_ipython_syntax_runs_on_the_ranks(two, code, expected):
+    result = two.run(code)
+    assert result.ok, result[0].error
+    assert all(expected in text for text in stdout(result))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import sys\nprint('e', file=sys.stderr)",
+        "import logging\nlogging.getLogger('t').warning('e')",
+        "import warnings\nwarnings.warn('e')",
+    ],
+)
+def test_stderr_logging_and_warnings_are_heard(two, code):
+    for _ in range(2):  # handlers made in one cell must be heard in the next
+        result = two.run(code + f"  # {time.time_ns()}")
+        assert all("e" in result[rank].stderr for rank in (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("code", "value"),
+    [
+        ("3 * 7", "21"),
+        ("3 * 7;", None),
+        ("x = 21", None),
+        ("None", None),
+        ("import asyncio\nawait asyncio.sleep(0)\n'v';", None),
+        ("import asyncio\nawait asyncio.sleep(0)\n'v'", "'v'"),
+    ],
+)
+def test_the_last_value_is_shown_unless_a_semicolon_hides_it(two, code, value):
+    assert [two.run(code)[rank].result_repr for rank in (0, 1)] == [value, value]
+
+
+def test_an_error_on_one_rank_is_its_own(two):
+    result = two.run("if rank == 1:\n    1 / 0\nprint('went on')")
+    assert not result.ok
+    assert result[0].ok
+    assert result[0].stdout == "went on\n"
+    assert (result[1].error.ename, result[1].error.evalue) == (
+        "ZeroDivisionError",
+        "division by zero",
+    )
+    assert "1" in "".join(result[1].error.traceback)
+
+
+def test_a_traceback_names_the_cell_and_its_line(two):
+    result = two.run("a = 1\nb = 0\na / b", number=17)
+    text = "".join(result[0].error.traceback)
+    assert "17" in text
+    assert "rankbook" not in text
+
+
+@pytest.mark.parametrize(
+    "code", ["import sys\nsys.exit(3)", "exit()", "quit()", "raise SystemExit(3)"]
+)
+def test_exit_is_an_error_like_any_other_and_the_engine_lives(two, code):
+    before = [state.pid for state in two.states()]
+    result = two.run(code)
+    assert [result[rank].error.ename for rank in (0, 1)] == ["SystemExit"] * 2
+    assert result[0].stderr == ""
+    assert two.run("1").ok
+    assert [state.pid for state in two.states()] == before
+
+
+def test_a_breakpoint_says_that_it_cannot(two):
+    assert "terminal" in two.run("breakpoint()")[0].error.evalue
+
+
+def test_input_is_an_error_and_no_hang(two):
+    assert two.run("input()", timeout=20)[0].error.ename == "StdinNotImplementedError"
+
+
+def test_an_exception_whose_message_cannot_be_shown_is_still_an_error(two):
+    code = "class Bad(Exception):\n    def __str__(self):\n        1 / 0\nraise Bad"
+    assert two.run(code)[0].error.ename == "Bad"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import time\ntime.sleep(60)",
+        "while True: pass",
+        "import asyncio\nawait asyncio.sleep(60)",
+        "import subprocess\nsubprocess.run(['sleep', '60'])",
+    ],
+)
+def test_a_timeout_interrupts_whatever_python_does(two, code):
+    begin = time.monotonic()
+    result = two.run(code, timeout=0.5)
+    assert time.monotonic() - begin < 8
+    assert [result[rank].error.ename for rank in (0, 1)] == ["KeyboardInterrupt"] * 2
+    assert two.run("'next'")[0].result_repr == "'next'"
+
+
+def test_a_timeout_ends_a_shell_command(two):
+    begin = time.monotonic()
+    # As in IPython, the command gets the interrupt and the cell goes on after it.
+    result = two.run("!sleep 60\nprint('went on')", timeout=0.5)
+    assert time.monotonic() - begin < 8
+    assert all("went on" in text for text in stdout(result))
+
+
+def test_interrupt_from_another_thread_ends_the_cell(two):
+    results = []
+    thread = threading.Thread(target=lambda: results.append(two.run("import time\ntime.sleep(60)")))
+    thread.start()
+    wait_until(lambda: all(state.state == "running" for state in two.states()))
+    assert two.interrupt()
+    thread.join(10)
+    assert [results[0][rank].error.ename for rank in (0, 1)] == ["KeyboardInterrupt"] * 2
+
+
+def test_interrupt_when_nothing_runs_does_nothing(two):
+    assert not two.interrupt()
+    assert two.run("1").ok
+
+
+def test_the_state_tells_the_line_while_a_cell_runs_and_the_collective_it_is_in(two):
+    code = "import time\nif rank == 0:\n    dist.barrier()\nelse:\n    time.sleep(2)\n    dist.barrier()"
+    thread = two.in_background(lambda: two.run(code, number=5))
+    wait_until(lambda: [s.state for s in two.states()] == ["collective", "running"])
+    waiting, computing = two.states()
+    assert waiting.activity == "barrier (line 3: dist.barrier())"
+    assert computing.activity == "line 5: time.sleep(2)"
+    assert waiting.cell == computing.cell == 5
+    assert any("dist.barrier()" in line for line in two.stacks()[0])
+    thread.join(20)
+    assert [s.state for s in two.states()] == ["idle", "idle"]
+
+
+def test_a_busy_session_refuses_a_second_cell_in_one_line(two):
+    thread = two.in_background(lambda: two.run("import time\ntime.sleep(0.5)"))
+    for action in (lambda: two.run("1"), two.reset, lambda: two.pull("x"), lambda: two.push(x=1)):
+        with pytest.raises(SessionError, match="running a cell on ranks 0-1: wait, or"):
+            action()
+    thread.join(20)
+    assert two.run("1").ok
+
+
+def test_output_of_many_lines_is_complete_and_in_order(two):
+    result = two.run("for i in range(10_000): print(rank, i, 'x' * 90)")
+    for rank in (0, 1):
+        assert result[rank].stdout.splitlines() == [f"{rank} {i} {'x' * 90}" for i in range(10_000)]
+
+
+def test_a_long_line_and_much_stderr_do_not_block(two):
+    result = two.run("import sys\nprint('y' * 1_000_000)\nsys.stderr.write('e' * 400_000)\nNone")
+    assert [len(result[rank].stdout) for rank in (0, 1)] == [1_000_001] * 2
+    assert [len(result[rank].stderr) for rank in (0, 1)] == [400_000] * 2
+
+
+def test_what_cannot_travel_is_said_in_one_line_and_changes_nothing(two):
+    two.run("only = 1", 1)
+    with pytest.raises(InputError, match="'only' exists only on rank 1; write -r 1"):
+        two.pull("only")
+    with pytest.raises(InputError, match="'nowhere' exists on none of ranks 0-1"):
+        two.pull("nowhere")
+    two.run("import threading\nlock = threading.Lock()")
+    with pytest.raises(InputError, match="'lock' .* does not pickle"):
+        two.pull("lock")
+    with pytest.raises(InputError, match="'bad' .* does not pickle"):
+        two.push(good=1, bad=threading.Lock())
+    assert two.run("'good' in globals()")[0].result_repr == "False"
+
+
+def test_widgets_matplotlib_and_html_come_as_displays(two):
+    seen = []
+
+    class Output:
+        def event(self, rank, body):
+            seen.append((rank, body))
+
+        def pause(self, running):
+            return 1.0
+
+        def finish(self):
+            pass
+
+    code = "from IPython.display import HTML, display\ndisplay(HTML('<b>bold</b>'))"
+    two.run(code, 1, output=Output())
+    assert [(rank, body[0], body[1], body[2]["data"]["text/html"]) for rank, body in seen] == [
+        (1, "display", "display_data", "<b>bold</b>")
+    ]

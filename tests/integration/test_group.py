@@ -1,0 +1,223 @@
+"""The process group of a session: generations, other world sizes, failures that leave nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+import rankbook
+from rankbook.errors import (
+    BackendError,
+    ClusterError,
+    DeviceError,
+    InputError,
+    RankbookError,
+    SessionError,
+)
+
+SUM = "x = torch.ones(1)\ndist.all_reduce(x)\nx.item()"
+
+
+@pytest.fixture
+def session():
+    """A session that a test may spoil."""
+    session = rankbook.start("gloo", 2)
+    yield session
+    session.shutdown()
+
+
+def wait_until(condition, timeout=20):
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def values(result):
+    return [result[rank].result_repr for rank in result]
+
+
+def test_infos_are_what_the_ranks_are(session):
+    import torch
+
+    infos = session.infos
+    assert [infos[rank] for rank in (0, 1)] == [
+        rankbook.DistInfo("gloo", 0, 2, torch.device("cpu"), True),
+        rankbook.DistInfo("gloo", 1, 2, torch.device("cpu"), False),
+    ]
+    assert (session.backend, session.world_size, session.generation) == ("gloo", 2, 1)
+    assert rankbook.session() is session
+
+
+def test_every_reset_is_a_new_generation_and_variables_stay(session):
+    session.run("import torch.nn as nn\nmodel = nn.Linear(2, 2)\nkept = id(model)")
+    pids = [state.pid for state in session.states()]
+    for generation in range(2, 8):
+        session.reset()
+        assert session.generation == generation
+        assert values(session.run(SUM)) == ["2.0", "2.0"]
+    assert values(session.run("id(model) == kept")) == ["True", "True"]
+    assert [state.pid for state in session.states()] == pids
+
+
+def test_ranks_may_arrive_seconds_apart(session):
+    code = "import time, os, signal\nsignal.signal(signal.SIGUSR1, lambda *_: time.sleep(1))"
+    session.run(code)
+    os.kill(session.states()[1].pid, signal.SIGUSR1)
+    session.reset()
+    assert values(session.run(SUM)) == ["2.0", "2.0"]
+
+
+def test_another_world_size_keeps_engines_and_variables(session):
+    session.run("mine = 10 + rank")
+    session.initialize(nproc=4)
+    assert values(session.run(SUM)) == ["4.0"] * 4
+    assert values(session.run("globals().get('mine')")) == ["10", "11", None, None]
+    session.initialize(nproc=1)
+    assert (session.world_size, values(session.run(SUM))) == (1, ["1.0"])
+    assert [state.info is None for state in session.states()] == [False, True, True, True]
+    session.initialize(nproc=2)
+    assert values(session.run("mine")) == ["10", "11"]
+
+
+def test_destroy_then_initialise(session):
+    session.destroy()
+    assert (session.world_size, session.backend, session.infos) == (0, "", {})
+    with pytest.raises(SessionError, match="no process group"):
+        session.run("1")
+    session.initialize()
+    assert values(session.run(SUM)) == ["2.0", "2.0"]
+
+
+def test_a_hard_reset_replaces_the_engines(session):
+    session.run("gone = 1")
+    before = {state.pid for state in session.states()}
+    session.reset(hard=True)
+    assert before.isdisjoint(state.pid for state in session.states())
+    assert values(session.run("'gone' in globals()")) == ["False", "False"]
+    assert values(session.run(SUM)) == ["2.0", "2.0"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"backend": "foo"}, BackendError, "no backend 'foo': write one of"),
+        ({"backend": "nccl"}, DeviceError, "nccl needs GPUs .* write %dist_init gloo"),
+        ({"nproc": 0}, InputError, "0 ranks make no group"),
+        ({"timeout_minutes": -1}, InputError, "timeout of -1 minutes"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_the_group_stays(session, arguments, error, message):
+    with pytest.raises(error, match=message) as caught:
+        session.initialize(**arguments)
+    assert "\n" not in str(caught.value)
+    assert values(session.run(SUM)) == ["2.0", "2.0"]
+
+
+def test_an_initialisation_that_fails_on_one_rank_leaves_no_half_made_group(session):
+    session.run("import os\nos.environ['GLOO_SOCKET_IFNAME'] = 'nosuch0'", 1)
+    begin = time.monotonic()
+    with pytest.raises(RankbookError) as caught:
+        session.initialize(timeout_minutes=0.1)
+    assert "\n" not in str(caught.value)
+    assert time.monotonic() - begin < 15
+    assert (session.world_size, session.infos) == (0, {})
+    wait_until(lambda: [(s.state, s.info) for s in session.states()] == [("idle", None)] * 2)
+    # The variable is the person's own; what rankbook sets is taken back, what they set stays.
+    session.initialize(nproc=1)
+    session.run("1")
+    session.reset(hard=True)
+    session.initialize(timeout_minutes=1, nproc=2)
+    assert values(session.run(SUM)) == ["2.0", "2.0"]
+
+
+def test_an_engine_that_dies_is_named_and_a_hard_reset_mends_it(session):
+    session.run("kept = 1")
+    os.kill(session.states()[1].pid, signal.SIGKILL)
+    result = session.run("1")
+    assert result[0].ok
+    assert "ended" in result[1].error.evalue
+    with pytest.raises(SessionError, match="Rank 1 was killed by SIGKILL: %dist_reset --hard"):
+        session.run("1")
+    assert [state.state for state in session.states()] == ["idle", "gone"]
+    assert values(session.run("kept", 0)) == ["1"]
+    session.reset(hard=True)
+    assert values(session.run(SUM)) == ["2.0", "2.0"]
+
+
+def test_an_engine_that_dies_in_its_cell_ends_the_wait(session):
+    begin = time.monotonic()
+    result = session.run("import os\nif rank == 1: os._exit(7)")
+    assert time.monotonic() - begin < 5
+    assert result[0].ok
+    assert not result[1].ok
+    assert session.states()[1].activity == "ended with exit code 7"
+
+
+def test_a_lost_controller_is_said_at_once(session):
+    [controller] = [
+        p for p in psutil.Process().children() if "rankbook.cluster.controller" in p.cmdline()
+    ]
+    thread = session.in_background(
+        lambda: pytest.raises(ClusterError, session.run, "import time\ntime.sleep(60)")
+    )
+    controller.kill()
+    thread.join(5)
+    assert not thread.is_alive()
+    with pytest.raises(ClusterError, match="controller is gone.*%dist_init"):
+        session.run("1")
+
+
+def test_shut_down_twice_is_once(session):
+    session.shutdown()
+    session.shutdown()
+    assert rankbook.session() is None
+    with pytest.raises(SessionError, match="shut down: start another"):
+        session.run("1")
+
+
+def test_a_second_session_is_refused(session):
+    with pytest.raises(SessionError, match="There is a session already"):
+        rankbook.start("gloo", 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [(("nccl",), DeviceError), (("foo",), BackendError), (("gloo", 0), InputError)],
+)
+def test_what_cannot_start_is_refused_before_anything_is_started(arguments, error):
+    before = len(psutil.Process().children(recursive=True))
+    with pytest.raises(error):
+        rankbook.start(*arguments)
+    assert len(psutil.Process().children(recursive=True)) == before
+
+
+def test_training_with_ddp_and_fsdp(session):
+    ddp = """
+from torch.nn.parallel import DistributedDataParallel
+torch.manual_seed(rank)
+net = torch.nn.Linear(4, 1)
+model = DistributedDataParallel(net)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for _ in range(3):
+    optimizer.zero_grad()
+    model(torch.randn(8, 4)).square().mean().backward()
+    optimizer.step()
+weights = [torch.empty(1, 4) for _ in range(world_size)]
+dist.all_gather(weights, net.weight.detach())
+torch.equal(*weights)
+"""
+    assert values(session.run(ddp)) == ["True", "True"]
+    fsdp = """
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+net = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 1))
+fully_shard(net, mesh=init_device_mesh("cpu", (world_size,)))
+net(torch.randn(2, 4)).sum().backward()
+tuple(net[0].weight.to_local().shape)
+"""
+    assert values(session.run(fsdp)) == ["(2, 4)", "(2, 4)"]

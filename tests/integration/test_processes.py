@@ -1,0 +1,137 @@
+"""What a session leaves behind, listens on and imports."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import psutil
+import pytest
+from jupyter_client.manager import KernelManager
+from processes import family, listening, wait_until
+
+import rankbook
+
+
+def test_a_local_session_listens_on_loopback_only():
+    session = rankbook.start("gloo", 3)
+    try:
+        assert session.run("x = torch.ones(1)\ndist.all_reduce(x)").ok
+        mine = psutil.Process()
+        assert listening([mine, *family(mine)]) <= {"127.0.0.1", "::1"}
+    finally:
+        session.shutdown()
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+
+def test_loading_the_extension_imports_neither_torch_nor_ipyparallel():
+    code = """
+        import json, sys
+        from IPython.core.interactiveshell import InteractiveShell
+        shell = InteractiveShell.instance()
+        shell.run_line_magic("load_ext", "rankbook")
+        names = {name.partition(".")[0] for name in sys.modules}
+        print(json.dumps(sorted(names & {"torch", "ipyparallel", "ipywidgets", "numpy"})))
+    """
+    assert json.loads(run_python(code).stdout) == []
+
+
+def test_the_notebooks_process_imports_no_torch_to_run_cells():
+    code = """
+        import sys
+        import rankbook
+        session = rankbook.start("gloo", 2)
+        assert session.run("dist.barrier()").ok
+        session.reset()
+        session.snapshot()
+        print("torch" in sys.modules)
+        session.shutdown()
+    """
+    assert run_python(code).stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_killed_kernel_takes_everything_with_it(busy):
+    manager = KernelManager(kernel_name="python3")
+    manager.kernel_spec_manager.ensure_native_kernel = True
+    manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    client = manager.client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=30)
+        reply = client.execute_interactive(
+            "%load_ext rankbook\n%dist_init gloo -n 3 --no-dashboard", timeout=60
+        )
+        assert reply["content"]["status"] == "ok"
+        kernel = psutil.Process(manager.provisioner.pid)
+        started = family(kernel)
+        assert len(started) >= 5  # a controller and its heart monitor, a server, three engines
+        if busy:
+            client.execute("%%dist\nif rank: dist.barrier()\nwhile True: pass")
+            engines = [p for p in started if p.cpu_percent() is not None]
+            wait_until(lambda: max(p.cpu_percent(0.1) for p in engines) > 20)
+        kernel.kill()
+        _, alive = psutil.wait_procs(started, timeout=10)
+        assert [" ".join(p.cmdline()) for p in alive] == []
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+@pytest.mark.parametrize("moment", ["server", "engines", "registered"])
+def test_ctrl_c_while_it_starts_leaves_nothing_running(moment):
+    """SIGINT at the first sign of each stage of the start."""
+    code = """
+        import sys, time
+        import rankbook
+        print("starting", flush=True)
+        try:
+            rankbook.start("gloo", 3)
+        except KeyboardInterrupt:
+            print("interrupted", flush=True)
+        sys.stdin.readline()
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout.readline() == "starting\n"
+        mine = psutil.Process(process.pid)
+        count = {"server": 1, "engines": 4, "registered": 6}[moment]
+        wait_until(lambda: len(family(mine)) >= count, timeout=30)
+        started = family(mine)
+        os.kill(process.pid, signal.SIGINT)
+        assert process.stdout.readline() == "interrupted\n"
+        _, alive = psutil.wait_procs(started, timeout=10)
+        assert [" ".join(p.cmdline()) for p in alive] == []
+        assert family(mine) == []
+    finally:
+        process.communicate("\n", timeout=20)
+
+
+def test_a_notebook_that_ends_in_order_takes_everything_with_it():
+    code = """
+        import psutil
+        import rankbook
+        session = rankbook.start("gloo", 2)
+        print(*[p.pid for p in psutil.Process().children(recursive=True)])
+    """
+    pids = [int(pid) for pid in run_python(code).stdout.split()]
+    assert len(pids) >= 4
+    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids), timeout=10)

@@ -1,0 +1,31 @@
+"""Watching processes that tests start: which belong together, when they are gone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import psutil
+
+
+def wait_until(condition: Callable[[], object], timeout: float = 20) -> None:
+    """Wait for a condition, with a bound."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"it did not happen within {timeout} s"
+        time.sleep(0.01)
+
+
+def family(process: psutil.Process) -> list[psutil.Process]:
+    """All processes below one."""
+    return process.children(recursive=True)
+
+
+def listening(processes: list[psutil.Process]) -> set[str]:
+    """The addresses on which processes listen."""
+    found = set()
+    for process in processes:
+        for connection in process.net_connections(kind="inet"):
+            if connection.status == psutil.CONN_LISTEN:
+                found.add(connection.laddr.ip)
+    return found
