@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+
+from rankbook.errors import RankbookError
+from rankbook.syntax import CellSyntaxError, check_cell
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "x = 1",
+        "x = 1\nx",
+        "",
+        "# a comment",
+        "!ls",
+        "files = !ls",
+        "%timeit x",
+        "%%time\nx = 1",
+        "x?",
+        "await coroutine()",
+        "async with a as b:\n    pass",
+        "async for i in a:\n    print(i)",
+        "x;",
+        "    indented = 1\n    too = 2",
+        ">>> prompt = 1",
+        "def f():\n\treturn 1",
+        "match x:\n    case 1: pass",
+        "é = 'ü'",
+    ],
+)
+def test_what_ipython_understands_passes(shell, cell):
+    assert check_cell(shell, cell) is None
+
+
+@pytest.mark.parametrize(
+    ("cell", "line", "shown"),
+    [
+        ("x = = 1", 1, "x = = 1"),
+        ("a = 1\nif a\n    b = 2", 2, "if a"),
+        ("def f(:\n    pass", 1, "def f(:"),
+        ("print('open", 1, "print('open"),
+        ("x = (1,\n", 1, "x = (1,"),
+        ("return 1", 1, "SyntaxError: 'return' outside function"),
+        ("if True:\n  a = 1\n b = 2", 3, "IndentationError"),
+        ("\x00", 0, "null bytes"),
+    ],
+)
+def test_what_it_does_not_is_shown_where(shell, cell, line, shown):
+    with pytest.raises(CellSyntaxError) as caught:
+        check_cell(shell, cell)
+    message = str(caught.value)
+    assert shown in message
+    assert not line or f"line {line}" in message
+    assert message.endswith("\nThe cell was sent to no rank.")
+
+
+def test_the_caret_stands_below_the_fault(shell):
+    with pytest.raises(CellSyntaxError) as caught:
+        check_cell(shell, "x = = 1")
+    lines = str(caught.value).splitlines()
+    [number] = [i for i, line in enumerate(lines) if "x = = 1" in line]
+    assert lines[number + 1].index("^") == lines[number].index("= 1")
+
+
+def test_the_error_is_one_of_ours_and_shows_itself_without_our_frames(shell):
+    with pytest.raises(RankbookError) as caught:
+        check_cell(shell, "x = = 1")
+    [shown] = caught.value._render_traceback_()
+    assert shown == str(caught.value)
+    assert ".py" not in shown
+
+
+def test_nothing_runs(shell):
+    check_cell(shell, "import sys\nsys.rankbook_ran = True")
+    import sys
+
+    assert not hasattr(sys, "rankbook_ran")
