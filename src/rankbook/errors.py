@@ -9,7 +9,7 @@
     │   └── EnvironmentVariableError     RANK, WORLD_SIZE … hold something impossible
     ├── RendezvousError (TimeoutError)   some ranks did not come: the message says which
     ├── ClusterError                     the cluster cannot be started, found or reached
-    │   └── EngineError                  one engine cannot serve as a rank: the message names its host
+    │   └── EngineError                  an engine cannot be a rank: the message names its host
     ├── SessionError                     there is no session, or it is busy
     └── RankError                        code of the user raised on some ranks
 

@@ -245,7 +245,9 @@ class RankMagics(Magics):
         """
         self.everywhere = parse_argstring(self.dist_mode, line).mode == "on"
         if self.everywhere:
-            print("Plain cells run on all ranks now; %%local keeps one here, %dist_mode off ends it.")
+            print(
+                "Plain cells run on all ranks now; %%local keeps one here, %dist_mode off ends it."
+            )
 
     def to_ranks(self, lines: list[str]) -> list[str]:
         """IPython's input transformer behind ``%dist_mode``."""

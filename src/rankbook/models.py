@@ -11,7 +11,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-__all__ = ["EngineFacts", "Failure", "GroupInfo", "RankState", "Snapshot", "how_ended", "load", "to_dict"]
+__all__ = [
+    "EngineFacts",
+    "Failure",
+    "GroupInfo",
+    "RankState",
+    "Snapshot",
+    "how_ended",
+    "load",
+    "to_dict",
+]
 
 _T = TypeVar("_T")
 

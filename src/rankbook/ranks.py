@@ -56,7 +56,10 @@ def _part(part: str, text: str, world_size: int) -> Iterable[int]:
         first, last = int(match[1]), int(match[2])
         if first > last:
             raise InputError(f"{part!r} runs backwards: write {last}-{first}.")
-        return [_existing(first, text, world_size), *range(first, _existing(last, text, world_size) + 1)]
+        return [
+            _existing(first, text, world_size),
+            *range(first, _existing(last, text, world_size) + 1),
+        ]
     try:
         rank = int(part)
     except ValueError:

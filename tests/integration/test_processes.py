@@ -27,6 +27,14 @@ def test_a_local_session_listens_on_loopback_only():
         session.shutdown()
 
 
+def test_a_session_removes_its_files(ipython_dir):
+    session = rankbook.start("gloo", 2)
+    cluster = session.pool.cluster_id
+    assert list(ipython_dir.glob(f"*/security/*{cluster}*"))
+    session.shutdown()
+    assert list(ipython_dir.glob(f"*/*/*{cluster}*")) == []
+
+
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+from IPython.utils.capture import capture_output
+
 from rankbook.display.cell import LiveOutput
+from rankbook.display.screens import (
+    BackgroundScreen,
+    NotebookScreen,
+    TerminalScreen,
+    screen_for,
+)
 
 INFINITY = float("inf")
 RED, END = "\x1b[31m", "\x1b[0m"
@@ -636,3 +645,76 @@ def test_finishing_when_a_cell_was_interrupted_shows_what_was_held():
     cell.say(0, "held\npartial")
     cell.output.finish()
     assert cell.screen.lines == ["[0] held", "[0] partial"]
+
+
+# -- screens ---------------------------------------------------------------------------------
+
+
+def test_a_notebook_shows_and_updates_displays_by_their_id(shell, capsys):
+    with capture_output() as shown:
+        screen = NotebookScreen()
+        screen.show(html("old"), {"k": 1}, "d", update=False)
+        screen.show(html("new"), {}, "d", update=True)
+        screen.redraw("bar", "b", first=True, final=False)
+        screen.redraw("BAR", "b", first=False, final=True)
+    assert [(o.data, o._transient, o.update) for o in shown.outputs] == [
+        (html("old"), {"display_id": "d"}, False),
+        (html("new"), {"display_id": "d"}, True),
+        ({"text/plain": "bar"}, {"display_id": "b"}, False),
+        ({"text/plain": "BAR"}, {"display_id": "b"}, True),
+    ]
+    assert shown.outputs[0].metadata == {"k": 1}
+
+
+@pytest.mark.parametrize(
+    "screen", [NotebookScreen(), TerminalScreen()], ids=["notebook", "terminal"]
+)
+def test_streams_stay_streams(screen, capsys):
+    screen.write("stdout", "out\n")
+    screen.write("stderr", "err\n")
+    assert capsys.readouterr() == ("out\n", "err\n")
+
+
+def test_a_terminal_shows_plain_text_and_bars_only_when_final(capsys):
+    screen = TerminalScreen()
+    screen.show(html("figure"), {}, "d", update=False)
+    screen.redraw("10%", "b", first=True, final=False)
+    screen.redraw("100%", "b", first=False, final=True)
+    screen.redraw("", "c", first=True, final=True)
+    assert capsys.readouterr().out == "figure\n100%\n"
+
+
+def test_a_screen_suits_its_shell(shell):
+    assert isinstance(screen_for(shell), TerminalScreen)
+    shell.kernel = object()
+    assert isinstance(screen_for(shell), NotebookScreen)
+
+
+def test_in_the_background_text_grows_in_one_display():
+    below = RecordingScreen()
+    screen = BackgroundScreen(below)
+    screen.write("stdout", "a\nb\n")
+    screen.write("stderr", "c\n")
+    screen.show({"text/plain": "[0] 42"}, {}, "v", update=False)
+    screen.redraw("50%", "bar", first=True, final=False)
+    screen.redraw("100%", "bar", first=False, final=True)
+    assert below.lines == ["a", "b", "c", "[0] 42", "100%"]
+    assert len(below.places) == 1
+
+
+def test_in_the_background_rich_displays_stand_for_themselves():
+    below = RecordingScreen()
+    screen = BackgroundScreen(below)
+    screen.show(html("figure"), {}, "d", update=False)
+    screen.show(html("FIGURE"), {}, "d", update=True)
+    assert below.lines == ["", "<FIGURE>"]
+
+
+def test_in_the_background_a_flood_keeps_its_end_and_says_what_it_dropped():
+    below = RecordingScreen()
+    screen = BackgroundScreen(below)
+    for number in range(1200):
+        screen.write("stdout", f"line {number}\n")
+    lines = below.lines
+    assert lines[0] == "(700 lines above left out)"
+    assert lines[1:] == [f"line {number}" for number in range(700, 1200)]

@@ -6,7 +6,16 @@ import json
 import pytest
 
 from rankbook import models
-from rankbook.models import EngineFacts, Failure, GroupInfo, RankState, Snapshot, load, to_dict
+from rankbook.models import (
+    EngineFacts,
+    Failure,
+    GroupInfo,
+    RankState,
+    Snapshot,
+    how_ended,
+    load,
+    to_dict,
+)
 
 INFO = GroupInfo("gloo", 1, 4, "cuda:1", is_main=False, local_rank=1, generation=3)
 STATE = RankState(
@@ -74,3 +83,16 @@ def test_every_model_is_frozen_and_has_an_example():
     for cls in classes:
         assert dataclasses.is_dataclass(cls)
         assert cls.__dataclass_params__.frozen
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (None, "has ended"),
+        (-15, "was killed by SIGTERM"),
+        (-200, "ended with exit code -200"),
+        (1, "ended with exit code 1"),
+    ],
+)
+def test_how_a_process_ended_is_said_in_words(status, said):
+    assert how_ended(status) == said

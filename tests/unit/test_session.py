@@ -25,7 +25,7 @@ from rankbook.errors import (
 from rankbook.models import GroupInfo
 from rankbook.sessions import formation
 from rankbook.sessions import session as session_module
-from rankbook.sessions.session import Session, how_ended
+from rankbook.sessions.session import Session
 
 SOON = 10.0  # seconds for something that another thread does at once
 
@@ -733,19 +733,6 @@ def test_an_engine_that_left_a_joined_cluster_has_ended(make):
     session.pool.engines.remove(1)
     state = session.states()[1]
     assert (state.state, state.activity) == ("gone", "has ended")
-
-
-@pytest.mark.parametrize(
-    ("status", "said"),
-    [
-        (None, "has ended"),
-        (-15, "was killed by SIGTERM"),
-        (-200, "ended with exit code -200"),
-        (1, "ended with exit code 1"),
-    ],
-)
-def test_how_a_process_ended_is_said_in_words(status, said):
-    assert how_ended(status) == said
 
 
 def test_an_engine_that_ends_during_a_cell_fails_on_its_rank_only(formed, pool):

@@ -1,8 +1,9 @@
 """Requests to engines and what comes back, over ipyparallel's control channel.
 
-The one place that touches private parts of ``ipyparallel.Client`` (9.0 to 9.2: ``_control_stream``,
-``_control_socket``, ``_query_stream``, ``_io_loop``, ``_engines``, ``_registration_callbacks``): its public API sends
-only its own message types. ``tests/unit/test_private_api.py`` says so if one of them goes.
+The one place that touches private parts of ``ipyparallel.Client`` (9.0 to 9.2), whose public API
+sends only its own message types: ``_control_stream``, ``_control_socket``, ``_query_stream``,
+``_io_loop``, ``_engines``, ``_registration_callbacks`` and ``_dispatch_single_reply``.
+``tests/unit/test_private_api.py`` says so if one of them goes.
 """
 
 from __future__ import annotations

@@ -15,8 +15,9 @@ import ipyparallel
 from ipyparallel.cluster.cluster import Cluster
 
 from rankbook.cluster.channel import Channel, everyone
+from rankbook.cluster.joining import connection_file_of, install_agents, one_line
 from rankbook.cluster.launchers import LocalController, LocalEngines
-from rankbook.errors import ClusterError, EngineError, RankbookError
+from rankbook.errors import ClusterError, RankbookError
 from rankbook.models import EngineFacts, how_ended, load
 
 __all__ = ["Pool"]
@@ -110,7 +111,7 @@ class Pool:
             _stop(cluster)
             if isinstance(error, RankbookError):
                 raise
-            raise ClusterError(f"The cluster did not start: {_one_line(error)}.") from error
+            raise ClusterError(f"The cluster did not start: {one_line(error)}.") from error
         return pool
 
     @classmethod
@@ -132,22 +133,24 @@ class Pool:
             ClusterError: There is no such cluster, or it does not answer.
         """
         try:
-            path = connection_file or _connection_file(profile, cluster_id)
+            path = connection_file or connection_file_of(profile, cluster_id)
             if not Path(path).exists():
                 what = f"cluster {cluster_id!r}" if cluster_id else f"cluster at {path}"
-                raise ClusterError(
-                    f"There is no {what}: `ipcluster list` shows those that run."
-                )
+                raise ClusterError(f"There is no {what}: `ipcluster list` shows those that run.")
             client = ipyparallel.Client(str(path), timeout=_CONNECT_TIMEOUT)
         except (OSError, TimeoutError, ValueError) as error:
             raise ClusterError(
-                f"The cluster does not answer ({_one_line(error)}): is its controller running?"
+                f"The cluster does not answer ({one_line(error)}): is its controller running?"
             ) from error
         if not client.ids:
             client.close(linger=0)
             raise ClusterError("The cluster has no engines: start some, then join again.")
         pool = cls(client, None)
-        pool.install_agents()
+        try:
+            install_agents(client)
+        except BaseException:
+            pool.close()
+            raise
         return pool
 
     # -- using it ----------------------------------------------------------------------------
@@ -218,27 +221,7 @@ class Pool:
             f"Not all {n} engines came; look into the launcher's log, or ask for fewer",
         )
         if not self.can_grow:
-            self.install_agents()
-
-    def install_agents(self) -> None:
-        """Make engines that ipyparallel started answer us.
-
-        Raises:
-            EngineError: Some engine has no rankbook, or an old one.
-        """
-        view = self.client[:]
-        results = view.apply_async(_install_agent)
-        results.wait()
-        answers = results.get(return_exceptions=True)
-        for engine, answer in zip(view.targets, answers, strict=True):
-            if isinstance(answer, Exception):
-                raise EngineError(f"Engine {engine} does not answer: {_one_line(answer)}.")
-            host, problem = answer
-            if problem:
-                raise EngineError(
-                    f"Engine {engine} on {host} cannot serve as a rank ({problem}): "
-                    "run `pip install rankbook` in the environment of the engines there."
-                )
+            install_agents(self.client)
 
     def facts(self, engines: Iterable[int] | None = None) -> list[EngineFacts]:
         """Ask engines where they stand."""
@@ -272,9 +255,8 @@ class Pool:
             if self._cancelled.is_set():
                 raise ClusterError("The start was interrupted.")
             if self._local is not None and (status := self._local.ended()) is not None:
-                raise ClusterError(
-                    f"The process that starts engines {how_ended(status)}: {self._local.last_words()}"
-                )
+                said = self._local.last_words()
+                raise ClusterError(f"The process that starts engines {how_ended(status)}: {said}")
             if time.monotonic() > deadline:
                 raise ClusterError(f"{failure} (within {timeout:g} s).")
             time.sleep(0.005)
@@ -296,37 +278,3 @@ def _remove_files(cluster: Cluster) -> None:
     for path in Path(cluster.profile_dir).glob(f"*/*{cluster.cluster_id}*"):
         with suppress(OSError):
             path.unlink()
-
-
-def _install_agent() -> tuple[str, str]:
-    """Runs on an engine. Must not rely on anything but the standard library."""
-    import socket
-
-    host = socket.gethostname()
-    try:
-        from ipyparallel.engine.app import IPEngine
-        from rankbook.engine import agent
-
-        agent.install(IPEngine.instance().kernel)
-    except Exception as error:
-        return host, f"{type(error).__name__}: {error}"
-    return host, ""
-
-
-def _connection_file(profile: str | None, cluster_id: str | None) -> Path:
-    from IPython.core.profiledir import ProfileDir, ProfileDirError
-    from IPython.paths import get_ipython_dir
-
-    try:
-        found = ProfileDir.find_profile_dir_by_name(get_ipython_dir(), profile or "default")
-    except ProfileDirError:
-        raise ClusterError(
-            f"There is no IPython profile {profile!r}: `ipython profile list` shows them."
-        ) from None
-    middle = f"-{cluster_id}" if cluster_id else ""
-    return Path(found.security_dir) / f"ipcontroller{middle}-client.json"
-
-
-def _one_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".")

@@ -48,7 +48,7 @@ class _Region:
 
     def put(self, key: tuple[int, str], text: str) -> None:
         number = self.open.setdefault(key, len(self.rows))
-        self.rows[*key, number] = text
+        self.rows[(*key, number)] = text
 
     def end(self, key: tuple[int, str], text: str) -> None:
         self.put(key, text)
@@ -161,9 +161,7 @@ class LiveOutput:
         self._screen.write(stream, "\n".join(lines) + "\n")
         lines.clear()
 
-    def _show_display(
-        self, ranks: tuple[int, ...], kind: str, content: dict[str, Any]
-    ) -> None:
+    def _show_display(self, ranks: tuple[int, ...], kind: str, content: dict[str, Any]) -> None:
         if kind == "clear_output":
             self._cleared.update(ranks)
             return
@@ -206,7 +204,9 @@ class LiveOutput:
 
     def _draw_region(self, now: float) -> float:
         """Redraw the lines that have no end yet; return the seconds until that is due again."""
-        ready = {k: text for k, (text, since) in self._partial.items() if now >= since + _OPEN_AFTER}
+        ready = {
+            k: text for k, (text, since) in self._partial.items() if now >= since + _OPEN_AFTER
+        }
         if ready and self._region is None:
             self._region = _Region()
         if self._region is None:

@@ -109,9 +109,7 @@ class Merger:
         """
         waiting = [(rank, queue) for rank, queue in self._queues.items() if queue.items]
         latest = min(queue.times[0] for _, queue in waiting) + _LONGEST
-        return min(
-            (queue.taken, rank) for rank, queue in waiting if queue.times[0] <= latest
-        )[1]
+        return min((queue.taken, rank) for rank, queue in waiting if queue.times[0] <= latest)[1]
 
     def _said_something_before(self, item: Item, first: int) -> int | None:
         """A rank that has said ``item`` too, after something that rank ``first`` has not said."""

@@ -30,9 +30,7 @@ class NotebookScreen:
         self, data: dict[str, Any], metadata: dict[str, Any], display_id: str, *, update: bool
     ) -> None:
         """Show a display, or put another in its place."""
-        publish_display_data(
-            data, metadata, transient={"display_id": display_id}, update=update
-        )
+        publish_display_data(data, metadata, transient={"display_id": display_id}, update=update)
 
     def redraw(self, text: str, display_id: str, *, first: bool, final: bool) -> None:
         """Show text in a display of its own that is replaced by the next."""

@@ -89,7 +89,7 @@ class Capture:
         self._quiet, hook.quiet = hook.quiet, self._is_quiet
 
     def _is_quiet(self) -> bool:
-        """Whether the cell ends in a semicolon; IPython looks into a history that we do not keep."""
+        """Whether the cell ends in a semicolon; IPython asks a history that we do not keep."""
         if self.outbox is None:
             return bool(self._quiet())
         return bool(self._shell.displayhook.semicolon_at_end_of_expression(self.cell))

@@ -59,10 +59,10 @@ class Runner:
             capture.outbox, self.cell = None, None
         if self._cancelled and failure is not None:
             # An interrupt cancels a cell that awaits; to the person it is the same event.
-            lines = (line.replace("CancelledError", "KeyboardInterrupt") for line in failure.traceback)
-            failure = replace(
-                failure, ename="KeyboardInterrupt", evalue="", traceback=tuple(lines)
+            lines = (
+                line.replace("CancelledError", "KeyboardInterrupt") for line in failure.traceback
             )
+            failure = replace(failure, ename="KeyboardInterrupt", evalue="", traceback=tuple(lines))
         self.last_error = f"{failure.ename}: {failure.evalue}".rstrip(": ") if failure else ""
         return {
             "error": to_dict(failure) if failure else None,

@@ -43,11 +43,6 @@ def main() -> None:
 
 
 def _load() -> None:
-    import ipykernel.ipkernel
-    import ipykernel.kernelapp
-    import numpy
-    import torch
-    import torch.distributed
 
     import rankbook.engine.app  # noqa: F401
 

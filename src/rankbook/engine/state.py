@@ -102,8 +102,6 @@ def interface_of(address: str) -> str:
     raise LookupError(f"no interface of {socket.gethostname()} has the address {address}")
 
 
-
-
 def snapshot(cell: int | None) -> dict[str, Any]:
     """What the main thread does, in words; ``idle`` when no cell runs."""
     if cell is None:

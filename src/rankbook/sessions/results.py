@@ -77,9 +77,7 @@ class CellResult(Mapping[int, RankResult]):
             message += "; then " + ", ".join(f"{f.ename} on {_ranks(r)}" for r, f in others)
         failed = tuple(sorted(rank for its, _ in groups for rank in its))
         error = RankError(message, failed)
-        error.traceback_lines = [
-            line for its, failure in groups for line in _headed(its, failure)
-        ]
+        error.traceback_lines = [line for its, failure in groups for line in _headed(its, failure)]
         raise error
 
 

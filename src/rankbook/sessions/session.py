@@ -14,15 +14,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from rankbook import values
 from rankbook import ranks as rank_selection
-from rankbook.sessions.cells import CellOutput, Collector
+from rankbook import values
 from rankbook.cluster.channel import Call, everyone
 from rankbook.cluster.placement import Placement, choose_backend, place
 from rankbook.cluster.pool import Pool
 from rankbook.errors import InputError, RankbookError, SessionError
 from rankbook.models import EngineFacts, GroupInfo, RankState, Snapshot, how_ended, load
 from rankbook.sessions import formation
+from rankbook.sessions.cells import CellOutput, Collector
 from rankbook.sessions.results import CellResult
 
 if TYPE_CHECKING:
@@ -209,7 +209,9 @@ class Session:
             raise InputError(f"{nproc} ranks make no group: ask for 1 or more.")
         if timeout_minutes is not None:
             if timeout_minutes <= 0:
-                raise InputError(f"A timeout of {timeout_minutes:g} minutes is none: write 1 or so.")
+                raise InputError(
+                    f"A timeout of {timeout_minutes:g} minutes is none: write 1 or so."
+                )
             self.timeout_minutes = timeout_minutes
         if self.ended and self.placement and set(self.placement.engines) & set(self.ended):
             self._raise_ended()
@@ -224,7 +226,12 @@ class Session:
         if dropped := former - set(placement.engines):
             self.pool.channel.ask("destroy", everyone(dropped), formation.LEAVE_TIMEOUT)
         self._groups = formation.form(
-            self.pool.channel, placement, name, self.timeout_minutes, self.generation, self._directory
+            self.pool.channel,
+            placement,
+            name,
+            self.timeout_minutes,
+            self.generation,
+            self._directory,
         )
         self._tell()
 

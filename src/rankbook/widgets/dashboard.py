@@ -56,7 +56,9 @@ class Dashboard(widgets.VBox):  # type: ignore[misc]
         self.shutdown.on_click(self._doing(session.shutdown))
         group = widgets.HBox([self.backend, self.nproc, self.initialise])
         rest = widgets.HBox([self.reset, self.shutdown, self.message])
-        controls = widgets.HBox([group, rest], layout={"flex_flow": "row wrap", "grid_gap": "0 16px"})
+        controls = widgets.HBox(
+            [group, rest], layout={"flex_flow": "row wrap", "grid_gap": "0 16px"}
+        )
         super().__init__([self.table, controls])
         self._monitor = Monitor(session, self.show)
 
@@ -108,6 +110,4 @@ class Dashboard(widgets.VBox):  # type: ignore[misc]
 
 
 def _button(name: str, icon: str, help_text: str) -> widgets.Button:
-    return widgets.Button(
-        description=name, icon=icon, tooltip=help_text, layout={"width": "auto"}
-    )
+    return widgets.Button(description=name, icon=icon, tooltip=help_text, layout={"width": "auto"})

@@ -1,0 +1,83 @@
+"""Joining engines that somebody else started: finding their cluster, making them answer us."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from IPython.core.profiledir import ProfileDir, ProfileDirError
+from IPython.paths import get_ipython_dir
+
+from rankbook.errors import ClusterError, EngineError
+
+if TYPE_CHECKING:
+    import ipyparallel
+
+__all__ = ["connection_file_of", "install_agents", "one_line"]
+
+
+def connection_file_of(profile: str | None, cluster_id: str | None) -> Path:
+    """Where the controller of a cluster writes how clients reach it.
+
+    Args:
+        profile: IPython profile, None is the default one.
+        cluster_id: Its id, None for the profile's unnamed cluster.
+
+    Raises:
+        ClusterError: There is no such profile.
+    """
+    try:
+        found = ProfileDir.find_profile_dir_by_name(get_ipython_dir(), profile or "default")
+    except ProfileDirError:
+        raise ClusterError(
+            f"There is no IPython profile {profile!r}: `ipython profile list` shows them."
+        ) from None
+    middle = f"-{cluster_id}" if cluster_id else ""
+    return Path(found.security_dir) / f"ipcontroller{middle}-client.json"
+
+
+def install_agents(client: ipyparallel.Client) -> None:
+    """Make engines that ipyparallel started answer us.
+
+    Raises:
+        EngineError: Some engine has no rankbook, or one that does not load.
+    """
+    view = client[:]
+    results = view.apply_async(_install_agent)
+    results.wait()
+    answers = results.get(return_exceptions=True)
+    for engine, answer in zip(view.targets, answers, strict=True):
+        if isinstance(answer, Exception):
+            raise EngineError(f"Engine {engine} does not answer: {one_line(answer)}.")
+        host, problem = answer
+        if problem:
+            raise EngineError(
+                f"Engine {engine} on {host} cannot serve as a rank ({problem}): "
+                "run `pip install rankbook` in the environment of the engines there."
+            )
+
+
+def _install_agent() -> tuple[str, str]:
+    """Runs on an engine, where there may be no rankbook; returns its host and what is wrong."""
+    import socket
+
+    host = socket.gethostname()
+    try:
+        from ipyparallel.engine.app import IPEngine
+
+        from rankbook.engine import agent
+
+        agent.install(IPEngine.instance().kernel)
+    except Exception as error:
+        return host, f"{type(error).__name__}: {error}"
+    return host, ""
+
+
+# ipyparallel imports a function's module on the engine, unless it is __main__: then it sends code.
+_install_agent.__module__ = "__main__"
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an error's message, without its full stop."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].rstrip(".")
