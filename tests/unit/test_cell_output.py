@@ -657,7 +657,7 @@ def test_a_notebook_shows_and_updates_displays_by_their_id(shell, capsys):
         screen.show(html("new"), {}, "d", update=True)
         screen.redraw("bar", "b", first=True, final=False)
         screen.redraw("BAR", "b", first=False, final=True)
-    assert [(o.data, o._transient, o.update) for o in shown.outputs] == [
+    assert [(o.data, o.transient, o.update) for o in shown.outputs] == [
         (html("old"), {"display_id": "d"}, False),
         (html("new"), {"display_id": "d"}, True),
         ({"text/plain": "bar"}, {"display_id": "b"}, False),
