@@ -30,7 +30,7 @@ _BROADCASTS = ("status", "iopub_welcome")
 
 
 class CellError(Exception):
-    """A cell failed, or did not end in time."""
+    """A cell failed."""
 
 
 @dataclass
@@ -136,7 +136,8 @@ class Kernel:
         """Request cells back to back, as *Run All* does, and watch until the last one ends.
 
         Raises:
-            CellError: A cell failed, or they took longer than ``timeout`` seconds.
+            CellError: A cell failed.
+            TimeoutError: They took longer than ``timeout`` seconds.
         """
         rans: dict[str, Ran] = {}
         for cell in cells:
@@ -145,7 +146,7 @@ class Kernel:
         deadline = time.monotonic() + timeout
         while not all(ran.idle and ran.replied for ran in rans.values()):
             if time.monotonic() > deadline:
-                raise CellError(f"not done within {timeout:g} s")
+                raise TimeoutError(f"not done within {timeout:g} s")
             for arrived, message in self._receive(0.1):
                 # What a thread publishes may carry an older cell's id, or none.
                 ran = rans.get(message["parent_header"].get("msg_id"), last)
@@ -172,7 +173,7 @@ class Kernel:
             for _, message in self._receive(0.5):
                 if message["header"]["msg_type"] in _BROADCASTS:
                     return
-        raise CellError(f"the kernel did not answer within {_READY_TIMEOUT:g} s")
+        raise TimeoutError(f"the kernel did not answer within {_READY_TIMEOUT:g} s")
 
     def _receive(self, timeout: float) -> Iterator[tuple[float, dict[str, Any]]]:
         for socket, _ in self._poller.poll(timeout * 1000):

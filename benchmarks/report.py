@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import distributions
+from math import isfinite
 from pathlib import Path
 from statistics import median
+
+from measurements import FLOOD_TIMEOUT
 
 __all__ = ["Results", "markdown"]
 
@@ -125,7 +128,9 @@ def _table(results: Results, n: int) -> str:
 
 
 def _said(row: str, value: float | None) -> str:
-    return "-" if value is None else ROWS[row][1].format(value)
+    if value is None:
+        return "-"
+    return ROWS[row][1].format(value) if isfinite(value) else f"> {FLOOD_TIMEOUT:g} s"
 
 
 def _targets(results: Results) -> Iterator[str]:

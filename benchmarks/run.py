@@ -90,7 +90,7 @@ def _trial(
                     results.add(n, name, MEASUREMENTS[doing](trial))
                     if time.monotonic() - begin > SLOW:
                         skip.add((n, name, doing))
-    except CellError as error:
+    except (CellError, TimeoutError) as error:
         skip.add((n, name, doing))
         results.note(f"{name}, {n} ranks, {doing}: {error}.")
 
