@@ -103,7 +103,7 @@ def _initialised(
 ) -> Session:
     from rankbook.sessions.session import Session
 
-    global _current
+    global _current  # noqa: PLW0603 - the one global: which session is current
     new = Session(pool, _dashboard)
     try:
         new.initialize(backend, nproc, timeout_minutes)

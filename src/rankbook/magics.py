@@ -63,6 +63,8 @@ def _plain_errors(method: Callable[..., Any]) -> Callable[..., Any]:
 class RankMagics(Magics):
     """``torch.distributed`` from one notebook."""
 
+    shell: InteractiveShell
+
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
         self.everywhere = False

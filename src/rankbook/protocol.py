@@ -11,7 +11,7 @@ or stuck in a collective, still answers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 __all__ = ["EVENTS", "REPLY", "REQUEST", "header_of", "is_ours"]
 
@@ -26,13 +26,6 @@ REPLY = "rankbook_reply"
 
 _DELIMITER = b"<IDS|MSG>"
 _MARK = b'"rankbook_'
-
-
-class _Frame(Protocol):
-    """What pyzmq hands over with ``copy=False``."""
-
-    @property
-    def bytes(self) -> bytes: ...
 
 
 def header_of(frames: Sequence[Any]) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from rankbook.errors import InputError
 
-__all__ = ["label", "parse"]
+__all__ = ["label", "parse", "said"]
 
 _HELP = "write all, 0, 0,2, 0-3, 1:, ::2 or -1"
 _SLICE = re.compile(r"(-?\d+)?:(-?\d+)?(?::(-?\d+)?)?")
@@ -87,3 +87,9 @@ def label(ranks: Iterable[int]) -> str:
         if rank is not None:
             run.append(rank)
     return ",".join(parts)
+
+
+def said(ranks: Iterable[int]) -> str:
+    """Write ranks as a sentence says them: ``rank 1``, ``ranks 0-3``."""
+    numbers = set(ranks)
+    return f"rank{'s' if len(numbers) > 1 else ''} {label(numbers)}"

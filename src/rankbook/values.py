@@ -17,7 +17,7 @@ from rankbook.errors import InputError
 __all__ = ["dumps", "loads"]
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+class _Pickler(cloudpickle.Pickler):
     """Moves GPU tensors to the CPU: the notebook's process must never initialise CUDA."""
 
     def reducer_override(self, obj: Any) -> Any:
@@ -40,7 +40,7 @@ def dumps(value: Any, name: str) -> bytes:
     buffer = io.BytesIO()
     try:
         _Pickler(buffer, pickle.HIGHEST_PROTOCOL).dump(value)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - __reduce__ can raise anything
         raise InputError(
             f"{name!r} ({type(value).__name__}) cannot be sent, it does not pickle: "
             f"{' '.join(str(error).split())}. Send what it is made from."
@@ -50,4 +50,4 @@ def dumps(value: Any, name: str) -> bytes:
 
 def loads(data: bytes | memoryview) -> Any:
     """Undo :func:`dumps`."""
-    return pickle.loads(data)
+    return pickle.loads(data)  # noqa: S301 - see the module's docstring

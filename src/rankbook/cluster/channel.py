@@ -281,4 +281,4 @@ def _as_error(engine: int, failure: dict[str, Any]) -> errors.RankbookError:
 
 def everyone(engines: Iterable[int], **args: Any) -> dict[int, dict[str, Any]]:
     """The same arguments for several engines."""
-    return {engine: args for engine in engines}
+    return dict.fromkeys(engines, args)

@@ -68,7 +68,7 @@ def _install_agent() -> tuple[str, str]:
         from rankbook.engine import agent
 
         agent.install(IPEngine.instance().kernel)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the notebook is told, with the host
         return host, f"{type(error).__name__}: {error}"
     return host, ""
 

@@ -45,9 +45,10 @@ class _Lifeline(LocalProcessLauncher):
     lifeline: Any = None
     _read_events = False
 
-    def start(self) -> None:
+    def start(self, n: int = 1) -> None:
         """Start the process with a pipe as its stdin."""
-        with open(self.output_file, "ab") as log:
+        del n  # only sets of engines have a number
+        with Path(self.output_file).open("ab") as log:
             process = self._popen_process = Popen(
                 self.args,
                 stdin=PIPE,
@@ -104,7 +105,7 @@ class LocalEngines(_Lifeline, EngineLauncher):
             env["CUDA_VISIBLE_DEVICES"] = self.gpus
         return dict(env)
 
-    def start(self, n: int) -> None:
+    def start(self, n: int = 1) -> None:
         """Start the forking process and have it fork ``n`` engines.
 
         They wait for the controller's connection file, which is there before torch is imported.
@@ -116,7 +117,7 @@ class LocalEngines(_Lifeline, EngineLauncher):
 
     def add(self, n: int) -> None:
         """Fork ``n`` more engines."""
-        log = os.path.join(self.profile_dir, "log", f"ipengine-{self.cluster_id}-{{index}}.log")
+        log = Path(self.profile_dir, "log", f"ipengine-{self.cluster_id}-{{index}}.log")
         command = {
             "fork": n,
             "first": self._started,
@@ -127,8 +128,8 @@ class LocalEngines(_Lifeline, EngineLauncher):
                 "--log-level=ERROR",
                 *self.engine_args,
             ],
-            "cwd": os.getcwd(),
-            "log": log,
+            "cwd": str(Path.cwd()),
+            "log": str(log),
         }
         self.lifeline.write(json.dumps(command).encode() + b"\n")
         self.lifeline.flush()
@@ -149,7 +150,7 @@ class LocalEngines(_Lifeline, EngineLauncher):
 
     def _listen(self) -> None:
         on_end: Callable[[int, int], None] | None
-        for line in self._popen_process.stdout:
+        for line in self._popen_process.stdout or ():
             event = json.loads(line)
             if event["event"] == "ended" and (on_end := self.on_end):
                 on_end(event["index"], event["status"])

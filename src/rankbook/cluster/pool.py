@@ -44,7 +44,7 @@ class Pool:
         self.cluster = cluster
         self._cancelled = cancelled or threading.Event()
         self.channel = Channel(client)
-        self.on_end: Callable[[int, int], None] = lambda engine, status: None
+        self.on_end: Callable[[int, int], None] = _ignore
         self._listen()
 
     # -- making one --------------------------------------------------------------------------
@@ -232,7 +232,7 @@ class Pool:
 
     def close(self) -> None:
         """Stop what was started here; leave a cluster that was joined."""
-        self.on_end = lambda engine, status: None
+        self.on_end = _ignore
         self.client.close(linger=0)
         if self.cluster is not None:
             cluster, self.cluster = self.cluster, None
@@ -265,6 +265,10 @@ class Pool:
         self.channel.engine_gone(engine)
         self.channel.unregister(engine)
         self.on_end(engine, status)
+
+
+def _ignore(engine: int, status: int) -> None:
+    """Nobody wants to know that an engine has ended."""
 
 
 def _stop(cluster: Cluster) -> None:

@@ -21,6 +21,9 @@ _OPEN_AFTER = 0.15
 _REDRAW = 0.1
 """Seconds between two redraws of such lines."""
 
+_LONG = 1000
+"""Characters beyond which a line that is rewritten is cut down to what is visible."""
+
 
 class Screen(Protocol):
     """Where output goes: a notebook, a terminal, a test."""
@@ -109,7 +112,7 @@ class LiveOutput:
             since = now
         if rest:
             # Of a line that is rewritten again and again, only what is visible need be kept.
-            self._partial[key] = (rest if len(rest) < 1000 else overwrite(rest), since)
+            self._partial[key] = (rest if len(rest) < _LONG else overwrite(rest), since)
 
     def _line(self, key: tuple[int, str], line: str, now: float) -> None:
         if "\r" in line or "\x1b" in line:
@@ -156,8 +159,7 @@ class LiveOutput:
             self._write(stream, text)
 
     def _write(self, stream: str, lines: list[str]) -> None:
-        if self._region is not None and not self._region.open:
-            self._close_region()
+        self._leave_region()
         self._screen.write(stream, "\n".join(lines) + "\n")
         lines.clear()
 
@@ -172,6 +174,8 @@ class LiveOutput:
             known = self._last.get(ranks[0])
             self._cleared.difference_update(ranks)
         update = known is not None
+        if not update:
+            self._leave_region()
         local = known or uuid.uuid4().hex
         for rank in ranks:
             self._last[rank] = local
@@ -217,18 +221,22 @@ class LiveOutput:
         self._next_draw = now + _REDRAW
         for key, text in ready.items():
             self._region.put(key, overwrite(text))
-        self._redraw(final=False)
+        self._redraw(self._region, final=False)
         return _REDRAW
 
-    def _redraw(self, *, final: bool) -> None:
-        assert self._region is not None
-        text = self._region.text()
-        if text != self._region.drawn or final:
-            first = self._region.drawn is None
-            self._screen.redraw(text, self._region.id, first=first, final=final)
-            self._region.drawn = text
+    def _redraw(self, region: _Region, *, final: bool) -> None:
+        text = region.text()
+        if text != region.drawn or final:
+            first = region.drawn is None
+            self._screen.redraw(text, region.id, first=first, final=final)
+            region.drawn = text
+
+    def _leave_region(self) -> None:
+        """What comes now stands below the lines that were rewritten, once they have ended."""
+        if self._region is not None and not self._region.open:
+            self._close_region()
 
     def _close_region(self) -> None:
         if self._region is not None:
-            self._redraw(final=True)
+            self._redraw(self._region, final=True)
             self._region = None

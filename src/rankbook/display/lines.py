@@ -96,7 +96,7 @@ class Merger:
                 out.append(self._take(self._queues[blocker].items[0]))
                 continue
             wait = self._queues[first].times[0] + self._patience - now
-            if wait > 0 and self._size < _FLOOD and self._may_follow(item, running):
+            if wait > 0 and self._size < _FLOOD and self._may_follow(running):
                 return out, wait
             out.append(self._take(item, now))
         return out, float("inf")
@@ -121,8 +121,8 @@ class Merger:
                 return rank if queue.items[0] not in mine else None
         return None
 
-    def _may_follow(self, item: Item, running: Collection[int]) -> bool:
-        """Whether a rank that has not said ``item`` could still be about to."""
+    def _may_follow(self, running: Collection[int]) -> bool:
+        """Whether a rank that has said nothing yet could be about to say the same."""
         return any(not self._queues[rank].items for rank in running if rank in self._queues)
 
     def _take(self, item: Item, now: float | None = None) -> Merged:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 import uuid
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import publish_display_data
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
 
 __all__ = ["BackgroundScreen", "NotebookScreen", "TerminalScreen", "screen_for"]
 

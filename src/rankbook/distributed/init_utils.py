@@ -279,7 +279,7 @@ def _info_of_existing_group(backend: object) -> DistInfo:
     if _group is not None:
         return _info(_group.device)
     # Someone else made the group: its tensors are where CUDA stands, if it is in use.
-    gpu = uses_nccl(real) or torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    gpu = uses_nccl(real) or torch.cuda.is_initialized()
     return _info(torch.device("cuda", torch.cuda.current_device()) if gpu else torch.device("cpu"))
 
 

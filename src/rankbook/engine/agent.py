@@ -18,7 +18,8 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 from IPython.core.error import StdinNotImplementedError
 
@@ -29,15 +30,19 @@ from rankbook.engine.outbox import Outbox
 from rankbook.engine.runner import Runner, interruptible
 from rankbook.models import EngineFacts, RankState, to_dict
 
-if TYPE_CHECKING:
-    from ipykernel.ipkernel import IPythonKernel
-
 __all__ = ["Agent", "install"]
 
 
-def install(kernel: IPythonKernel) -> Agent:
-    """Make an engine answer sessions; once per engine, further calls return the same agent."""
-    agent = getattr(kernel, "_rankbook_agent", None)
+def install(kernel: Any) -> Agent:
+    """Make an engine answer sessions.
+
+    Args:
+        kernel: An ``ipyparallel.engine.kernel.IPythonParallelKernel``.
+
+    Returns:
+        Its agent; the same one however often it is installed.
+    """
+    agent: Agent | None = getattr(kernel, "_rankbook_agent", None)
     if agent is None:
         agent = kernel._rankbook_agent = Agent(kernel)
     return agent
@@ -46,7 +51,7 @@ def install(kernel: IPythonKernel) -> Agent:
 class Agent:
     """One per engine. Owns the runner of cells and the engine's place in the group."""
 
-    def __init__(self, kernel: IPythonKernel) -> None:
+    def __init__(self, kernel: Any) -> None:
         self._kernel = kernel
         self._session = kernel.session
         self._stream = kernel.control_stream
@@ -77,7 +82,7 @@ class Agent:
         name, args = message["content"].get("op"), message["content"].get("args", {})
         if name in self._LOOK:
             request.answer(lambda: self._LOOK[name](self, **args))
-        elif name in self._WORK:
+        elif name == "run" or name in self._WORK:
             self._main.call_soon_threadsafe(
                 lambda: asyncio.ensure_future(self._work(request, name, args))
             )
@@ -129,7 +134,7 @@ class Agent:
                     with interruptible():
                         value = self._WORK[name](self, request, **args)
                 request.reply({"status": "ok", "value": value})
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - the session gets to know it
                 request.reply(_failed(error))
             finally:
                 self._doing = ""
@@ -148,7 +153,7 @@ class Agent:
             {name: values.loads(its) for name, its in zip(names, data, strict=True)}
         )
 
-    def _facts(self, request: _Request, towards: str) -> dict[str, Any]:
+    def _facts(self, _: _Request, towards: str) -> dict[str, Any]:
         import torch
 
         from rankbook import __version__
@@ -162,7 +167,7 @@ class Agent:
                 addresses=state.addresses(towards),
                 pid=os.getpid(),
                 gpus=tuple(torch.cuda.get_device_name(i) for i in range(count)),
-                cwd=os.getcwd(),
+                cwd=str(Path.cwd()),
                 versions=(
                     ("python", sys.version.split()[0]),
                     ("torch", torch.__version__),
@@ -171,13 +176,12 @@ class Agent:
             )
         )
 
-    _LOOK: dict[str, Callable[..., Any]] = {
+    _LOOK: ClassVar[dict[str, Callable[..., Any]]] = {
         "state": _state,
         "stacks": _stacks,
         "interrupt": _interrupt,
     }
-    _WORK: dict[str, Callable[..., Any]] = {
-        "run": lambda self: None,
+    _WORK: ClassVar[dict[str, Callable[..., Any]]] = {
         "facts": _facts,
         "pull": _pull,
         "push": _push,
@@ -217,7 +221,7 @@ class _Request:
         """Reply with what ``look`` returns or raises; on the control thread."""
         try:
             content = {"status": "ok", "value": look()}
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the session gets to know it
             content = _failed(error)
         self._agent.send(self, protocol.REPLY, content)
 
@@ -275,13 +279,13 @@ def _mend_shell(shell: Any) -> None:
     warnings.filterwarnings("ignore", message="To exit: use 'exit'")
 
 
-def _no_input(*args: Any, **kwargs: Any) -> str:
+def _no_input(*_args: Any, **_kwargs: Any) -> str:
     raise StdinNotImplementedError(
         "A rank cannot ask for input: assign the value in the notebook, then %dist_push it."
     )
 
 
-def _no_breakpoint(*args: Any, **kwargs: Any) -> None:
+def _no_breakpoint(*_args: Any, **_kwargs: Any) -> None:
     raise RuntimeError(
         "breakpoint() needs a terminal, which a rank does not have: "
         "print from the cell, or look at the ranks with %dist_status."

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 from rankbook.models import Failure
 
 if TYPE_CHECKING:
-    from ipykernel.zmqshell import ZMQInteractiveShell
-
     from rankbook.engine.outbox import Outbox
 
 __all__ = ["Capture"]
@@ -72,7 +70,7 @@ class _Stream(io.TextIOBase):
 class Capture:
     """Installed once per engine; ``outbox`` says where output goes just now."""
 
-    def __init__(self, shell: ZMQInteractiveShell) -> None:
+    def __init__(self, shell: Any) -> None:
         self.outbox: Outbox | None = None
         self.failure: Failure | None = None
         self.cell = ""
@@ -87,6 +85,15 @@ class Capture:
         hook = shell.displayhook
         self._finish_result, hook.finish_displayhook = hook.finish_displayhook, self._on_result
         self._quiet, hook.quiet = hook.quiet, self._is_quiet
+
+    def begin(self, outbox: Outbox, cell: str) -> None:
+        """Send what is said from now on into an outbox."""
+        self.outbox, self.failure, self.cell = outbox, None, cell
+
+    def end(self) -> Failure | None:
+        """Send it where it went before; return the exception that was shown meanwhile."""
+        self.outbox = None
+        return self.failure
 
     def _is_quiet(self) -> bool:
         """Whether the cell ends in a semicolon; IPython asks a history that we do not keep."""
@@ -125,5 +132,5 @@ class Capture:
 def _text(value: BaseException) -> str:
     try:
         return str(value)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a person's __str__ can raise anything
         return f"<its message cannot be shown: {type(error).__name__}: {error}>"

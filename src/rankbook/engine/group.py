@@ -43,7 +43,7 @@ class Group:
             return False
         return True
 
-    def initialize(
+    def initialize(  # noqa: PLR0913 - what a launcher says in as many variables
         self,
         *,
         backend: str,

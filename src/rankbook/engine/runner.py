@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,8 +15,6 @@ from rankbook.engine.capture import Capture
 from rankbook.models import Failure, to_dict
 
 if TYPE_CHECKING:
-    from ipykernel.ipkernel import IPythonKernel
-
     from rankbook.engine.outbox import Outbox
 
 __all__ = ["Runner", "interruptible"]
@@ -24,7 +23,7 @@ __all__ = ["Runner", "interruptible"]
 class Runner:
     """Runs cells in the engine's IPython shell and says how they ended."""
 
-    def __init__(self, kernel: IPythonKernel) -> None:
+    def __init__(self, kernel: Any) -> None:
         self.shell = kernel.shell
         self.capture = Capture(self.shell)
         self.cell: int | None = None
@@ -43,21 +42,19 @@ class Runner:
         Returns:
             ``{"error": a Failure or None, "seconds": float}``.
         """
-        shell, capture = self.shell, self.capture
-        shell.execution_count = number
-        capture.outbox, capture.failure, capture.cell = outbox, None, code
-        self.cell, self.started = number, time.time()
-        self._cancelled = False
+        self.shell.execution_count = number
+        self.cell, self.started, self._cancelled = number, time.time(), False
         begin = time.perf_counter()
+        self.capture.begin(outbox, code)
         try:
             result = await self._run(code)
-            failure = capture.failure
-            raised = result.error_before_exec or result.error_in_exec
-            if failure is None and raised is not None:
-                failure = Failure(type(raised).__name__, str(raised), (), time.time())
         finally:
-            capture.outbox, self.cell = None, None
-        if self._cancelled and failure is not None:
+            failure = self.capture.end()
+            self.cell = None
+        raised = result.error_before_exec or result.error_in_exec
+        if failure is None and raised is not None:
+            failure = Failure(type(raised).__name__, str(raised), (), time.time())
+        if failure is not None and self._cancelled:
             # An interrupt cancels a cell that awaits; to the person it is the same event.
             lines = (
                 line.replace("CancelledError", "KeyboardInterrupt") for line in failure.traceback
@@ -74,9 +71,7 @@ class Runner:
         error = None
         try:
             transformed = shell.transform_cell(code)
-        except Exception:
-            import sys
-
+        except Exception:  # noqa: BLE001 - IPython takes it from here, as its own kernel does
             transformed, error = code, sys.exc_info()
         options: dict[str, Any] = {"store_history": False, "silent": False}
         if not shell.should_run_async(
@@ -120,11 +115,11 @@ def interruptible(
         if asyncio.current_task() is task:
             signal.default_int_handler(signum, frame)
         on_cancel()
-        task.cancel()
+        if task is not None:
+            task.cancel()
 
     # The plain handler leaves no frame of ours in the traceback.
-    handler = signal.default_int_handler if task is None else on_signal
-    before = signal.signal(signal.SIGINT, handler)
+    before = signal.signal(signal.SIGINT, on_signal if task else signal.default_int_handler)
     try:
         yield
     finally:

@@ -106,14 +106,14 @@ class Server:
             os.close(self._wake_w)
             os.chdir(command["cwd"])
             status = _run_engine([a.replace("{index}", str(index)) for a in command["argv"]])
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - whatever it is must not become a second server
             import traceback
 
             traceback.print_exc(file=sys.__stderr__)
         finally:
-            with suppress(Exception):
-                sys.__stdout__.flush()
-                sys.__stderr__.flush()
+            for stream in filter(None, (sys.__stdout__, sys.__stderr__)):
+                with suppress(OSError, ValueError):
+                    stream.flush()
             os._exit(status)
 
     def _reap(self) -> None:

@@ -1,14 +1,79 @@
-"""Collecting what a cell says and does on several ranks, while it runs."""
+"""Running a cell on several ranks, and collecting what it says and does meanwhile."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
+from rankbook.cluster.channel import Channel, everyone
 from rankbook.models import Failure, load
+from rankbook.sessions.looking import interrupt
 from rankbook.sessions.results import CellResult, RankResult
 
-__all__ = ["CellOutput", "Collector"]
+__all__ = ["CellOutput", "Collector", "Stuck", "run_cell"]
+
+_INTERRUPT_GRACE = 3.0
+"""Seconds for a cell to end after an interrupt."""
+
+
+class Stuck(Exception):  # noqa: N818 - no error yet: the session makes one of it
+    """An interrupt did not end the cell; carries the ranks on which it still runs."""
+
+    def __init__(self, ranks: list[int]) -> None:
+        super().__init__(ranks)
+        self.ranks = ranks
+
+
+def run_cell(
+    channel: Channel,
+    rank_of: Mapping[int, int],
+    code: str,
+    number: int,
+    timeout: float | None,
+    output: CellOutput | None,
+) -> CellResult:
+    """Run a cell and wait for it; Ctrl-C and the timeout interrupt it on the ranks.
+
+    Args:
+        channel: To the engines.
+        rank_of: By engine, the rank it is, for every engine that is to run the cell.
+        code: The cell.
+        number: What tracebacks call it.
+        timeout: Seconds after which to interrupt it, None for never.
+        output: Shows what the ranks say.
+
+    Raises:
+        Stuck: The interrupt did not end it.
+        ClusterError: The controller is gone.
+    """
+    collector = Collector(rank_of.values(), output)
+    call = channel.request("run", everyone(rank_of, code=code, number=number))
+
+    def wait(seconds: float | None) -> bool:
+        return channel.wait(
+            call,
+            seconds,
+            lambda event: collector.event(rank_of[event.engine], event.body),
+            lambda: collector.pause({rank_of[engine] for engine in call.pending}),
+        )
+
+    try:
+        try:
+            finished = wait(timeout)
+        except KeyboardInterrupt:
+            finished = False
+        if not finished:
+            interrupt(channel, list(call.pending))
+            finished = wait(_INTERRUPT_GRACE)
+        if not finished:
+            raise Stuck(sorted(rank_of[engine] for engine in call.pending))
+    finally:
+        collector.finish()
+        channel.forget(call)
+    return collector.result(
+        {rank_of[engine]: value for engine, value in call.values.items()},
+        {rank_of[engine]: failure for engine, failure in call.failures.items()},
+    )
 
 
 class CellOutput(Protocol):

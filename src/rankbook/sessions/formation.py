@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 
 from rankbook.cluster.channel import Call, Channel, everyone
@@ -84,8 +83,8 @@ def _meeting_place(
     the first one that all the others can connect to.
     """
     if placement.is_local:
-        return f"file://{os.path.join(directory, f'store-{generation}')}", LOOPBACK
-    first, *others = placement.engines
+        return f"file://{directory}/store-{generation}", LOOPBACK
+    first = placement.engines[0]
     elsewhere = [p.engine for p in placement.places if p.host != placement.places[0].host]
     for address in placement.addresses:
         url: str = channel.ask("host_store", everyone([first], address=address), 30)[first]

@@ -49,9 +49,10 @@ class CellResult(Mapping[int, RankResult]):
 
     def __repr__(self) -> str:
         if self.ok:
-            return f"<CellResult: ok on {_ranks(self.ranks)}>"
+            return f"<CellResult: ok on {rank_selection.said(self.ranks)}>"
         failed = ", ".join(
-            f"{failure.ename} on {_ranks(ranks)}" for ranks, failure in group_failures(self)
+            f"{failure.ename} on {rank_selection.said(ranks)}"
+            for ranks, failure in group_failures(self)
         )
         return f"<CellResult: {failed}>"
 
@@ -70,11 +71,13 @@ class CellResult(Mapping[int, RankResult]):
         if not groups:
             return
         (ranks, first), *others = groups
-        message = f"{first.ename} on {_ranks(ranks)}"
+        message = f"{first.ename} on {rank_selection.said(ranks)}"
         if first.evalue:
             message += f": {first.evalue.splitlines()[0]}"
         if others:
-            message += "; then " + ", ".join(f"{f.ename} on {_ranks(r)}" for r, f in others)
+            message += "; then " + ", ".join(
+                f"{f.ename} on {rank_selection.said(r)}" for r, f in others
+            )
         failed = tuple(sorted(rank for its, _ in groups for rank in its))
         error = RankError(message, failed)
         error.traceback_lines = [line for its, failure in groups for line in _headed(its, failure)]
@@ -107,7 +110,3 @@ def _headed(ranks: list[int], failure: Failure) -> list[str]:
     head = f"\x1b[1;31m[{rank_selection.label(ranks)}]\x1b[0m "
     lines = list(failure.traceback) or [f"{failure.ename}: {failure.evalue}"]
     return [head + lines[0], *lines[1:]]
-
-
-def _ranks(ranks: Mapping[int, RankResult] | list[int]) -> str:
-    return f"rank{'s' if len(ranks) > 1 else ''} {rank_selection.label(ranks)}"

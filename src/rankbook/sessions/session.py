@@ -16,25 +16,19 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from rankbook import ranks as rank_selection
 from rankbook import values
-from rankbook.cluster.channel import Call, everyone
+from rankbook.cluster.channel import everyone
 from rankbook.cluster.placement import Placement, choose_backend, place
 from rankbook.cluster.pool import Pool
 from rankbook.errors import InputError, RankbookError, SessionError
-from rankbook.models import EngineFacts, GroupInfo, RankState, Snapshot, how_ended, load
-from rankbook.sessions import formation
-from rankbook.sessions.cells import CellOutput, Collector
+from rankbook.models import EngineFacts, GroupInfo, RankState, Snapshot, how_ended
+from rankbook.sessions import formation, looking, transfer
+from rankbook.sessions.cells import CellOutput, Stuck, run_cell
 from rankbook.sessions.results import CellResult
 
 if TYPE_CHECKING:
     from rankbook.distributed import DistInfo
 
 __all__ = ["Session"]
-
-_STATE_TIMEOUT = 1.0
-"""Seconds for an engine's control thread to say what its main thread does."""
-
-_INTERRUPT_GRACE = 3.0
-"""Seconds for a cell to end after an interrupt."""
 
 _CLOSED = "shut down"
 
@@ -116,20 +110,10 @@ class Session:
             not answer has the state ``no answer``, one that has ended ``gone``.
         """
         engines = list(self.placement.engines) if self.placement else []
-        engines += [e for e in self.pool.engines if e not in engines]
-        call = self.pool.channel.request("state", everyone(engines))
-        self.pool.channel.wait(call, _STATE_TIMEOUT)
-        self.pool.channel.forget(call)
-        return [self._state(engine, call.values.get(engine)) for engine in engines]
-
-    def _state(self, engine: int, answer: dict[str, Any] | None) -> RankState:
-        if answer is not None:
-            return load(RankState, answer)
-        its = {p.engine: p.rank for p in self.placement.places} if self.placement else {}
-        info = self._groups.get(its.get(engine, -1))
-        if engine not in self.ended and engine in self.pool.engines:
-            return RankState(engine, "no answer", info)
-        return RankState(engine, "gone", info, activity=how_ended(self.ended.get(engine)))
+        groups = {engines[rank]: group for rank, group in self._groups.items()}
+        alive = self.pool.engines
+        engines += [engine for engine in alive if engine not in engines]
+        return looking.states(self.pool.channel, engines, alive, self.ended, groups)
 
     def snapshot(self) -> Snapshot:
         """Everything a view shows; see :meth:`states`."""
@@ -146,7 +130,7 @@ class Session:
     def stacks(self) -> dict[int, list[str]]:
         """By rank, the main thread's Python stack; answered at any time."""
         engines = self._placed().engines
-        answers = self.pool.channel.ask("stacks", everyone(engines), _STATE_TIMEOUT)
+        answers = self.pool.channel.ask("stacks", everyone(engines), looking.ANSWER_TIMEOUT)
         return {rank: answers[engine] for rank, engine in enumerate(engines)}
 
     # -- the group ---------------------------------------------------------------------------
@@ -176,7 +160,7 @@ class Session:
                 nproc = self.placement.world_size
             self._initialize(backend or self._asked, nproc, timeout_minutes)
 
-    def reset(self, backend: str | None = None, hard: bool = False) -> None:
+    def reset(self, backend: str | None = None, hard: bool = False) -> None:  # noqa: FBT001, FBT002
         """Run ``destroy_global_state`` on every rank, then make a new generation.
 
         Args:
@@ -278,9 +262,13 @@ class Session:
             InputError: There are no such ranks.
             ClusterError: The controller is gone.
         """
-        chosen = self.select(ranks)
-        with self._busy(f"running a cell on {_said(chosen)}"):
-            return self._run(code, chosen, timeout, output, number)
+        engines = self._engines(ranks)
+        with self._busy(f"running a cell on {rank_selection.said(engines)}"):
+            rank_of = {engine: rank for rank, engine in engines.items()}
+            try:
+                return run_cell(self.pool.channel, rank_of, code, number, timeout, output)
+            except Stuck as stuck:
+                self._raise_stuck(stuck.ranks)
 
     def select(self, ranks: str | int | list[int]) -> tuple[int, ...]:
         """Read a selection of ranks, all of which can run a cell.
@@ -297,46 +285,6 @@ class Session:
         if any(engines[rank] in self.ended for rank in chosen):
             self._raise_ended()
         return chosen
-
-    def _run(
-        self,
-        code: str,
-        chosen: tuple[int, ...],
-        timeout: float | None,
-        output: CellOutput | None,
-        number: int,
-    ) -> CellResult:
-        engines = self._placed().engines
-        rank_of = {engines[rank]: rank for rank in chosen}
-        collector = Collector(chosen, output)
-        channel = self.pool.channel
-        call = channel.request("run", everyone(rank_of, code=code, number=number))
-
-        def wait(seconds: float | None) -> bool:
-            return channel.wait(
-                call,
-                seconds,
-                lambda event: collector.event(rank_of[event.engine], event.body),
-                lambda: collector.pause({rank_of[e] for e in call.pending}),
-            )
-
-        try:
-            try:
-                finished = wait(timeout)
-            except KeyboardInterrupt:
-                finished = False
-            if not finished:
-                self._interrupt(list(call.pending))
-                finished = wait(_INTERRUPT_GRACE)
-            if not finished:
-                self._raise_stuck(call, rank_of)
-            return collector.result(
-                {rank_of[e]: v for e, v in call.values.items()},
-                {rank_of[e]: f for e, f in call.failures.items()},
-            )
-        finally:
-            collector.finish()
-            channel.forget(call)
 
     def in_background(self, work: Callable[[], Any]) -> threading.Thread:
         """Do ``work`` in a thread and return as soon as it has made the session busy."""
@@ -361,12 +309,8 @@ class Session:
         Returns:
             Whether anything was running.
         """
-        return self._interrupt(list(self._placed().engines))
-
-    def _interrupt(self, engines: list[int]) -> bool:
-        alive = [e for e in engines if e not in self.ended]
-        answers = self.pool.channel.ask("interrupt", everyone(alive), _STATE_TIMEOUT)
-        return any(answers.values())
+        alive = [engine for engine in self._placed().engines if engine not in self.ended]
+        return looking.interrupt(self.pool.channel, alive)
 
     # -- values ------------------------------------------------------------------------------
 
@@ -383,17 +327,9 @@ class Session:
         Raises:
             InputError: Some rank does not have it, or it cannot be pickled.
         """
-        chosen = self.select(ranks)
+        engines = self._engines(ranks)
         with self._busy(f"pulling {name}"):
-            engines = self._placed().engines
-            call = self._work("pull", everyone([engines[r] for r in chosen], name=name))
-        missing = [r for r in chosen if not call.values[engines[r]]]
-        if missing:
-            there = [r for r in chosen if r not in missing]
-            where = f"only on {_said(there)}" if there else f"on none of {_said(chosen)}"
-            hint = f"; write -r {rank_selection.label(there)}" if there else ""
-            raise InputError(f"{name!r} exists {where}{hint}.")
-        return {r: values.loads(call.buffers[engines[r]][0]) for r in chosen}
+            return transfer.pull(self.pool.channel, engines, name)
 
     def push(self, ranks: str | int | list[int] = "all", /, **variables: Any) -> None:
         """Send variables to ranks.
@@ -405,18 +341,16 @@ class Session:
         Raises:
             InputError: A value cannot be pickled. Nothing was sent.
         """
-        chosen = self.select(ranks)
-        data = [values.dumps(value, name) for name, value in variables.items()]
+        engines = self._engines(ranks)
+        data = {name: values.dumps(value, name) for name, value in variables.items()}
         with self._busy(f"pushing {', '.join(variables)}"):
-            engines = self._placed().engines
-            asked = everyone([engines[r] for r in chosen], names=list(variables))
-            self._work("push", asked, data)
+            transfer.push(self.pool.channel, engines, data)
 
-    def _work(self, op: str, asked: Mapping[int, Any], buffers: list[bytes] | None = None) -> Call:
-        call = self.pool.channel.request(op, asked, buffers or [])
-        self.pool.channel.wait(call)
-        self.pool.channel.raise_for_failure(call)
-        return call
+    def _engines(self, ranks: str | int | list[int]) -> dict[int, int]:
+        """By rank, the engine, of a selection."""
+        chosen = self.select(ranks)
+        engines = self._placed().engines
+        return {rank: engines[rank] for rank in chosen}
 
     # -- ends --------------------------------------------------------------------------------
 
@@ -461,7 +395,9 @@ class Session:
     @contextmanager
     def _busy(self, doing: str) -> Iterator[None]:
         if not self._lock.acquire(blocking=False):
-            raise SessionError(f"The session is {self.doing}: wait, or write %dist_interrupt.")
+            raise SessionError(
+                f"The session is {self.doing or 'busy'}: wait, or write %dist_interrupt."
+            )
         try:
             self._raise_closed()
             self.doing = doing
@@ -490,15 +426,11 @@ class Session:
         )
         raise SessionError(f"{said[0].upper()}{said[1:]}: %dist_reset --hard replaces the engines.")
 
-    def _raise_stuck(self, call: Call, rank_of: Mapping[int, int]) -> NoReturn:
-        states = {s.engine: s for s in self.states()}
-        said = "; ".join(
-            f"rank {rank_of[e]} is in {states[e].activity or states[e].state}"
-            for e in sorted(call.pending)
-            if e in states
-        )
+    def _raise_stuck(self, ranks: list[int]) -> NoReturn:
+        states = self.states()
+        where = "; ".join(f"rank {r} is in {states[r].activity or states[r].state}" for r in ranks)
         raise SessionError(
-            f"The interrupt did not end the cell: {said}. It ends with the group's timeout of "
+            f"The interrupt did not end the cell: {where}. It ends with the group's timeout of "
             f"{self.timeout_minutes:g} min; %dist_reset --hard ends it now and loses variables."
         )
 
@@ -509,7 +441,3 @@ class Session:
     def _tell(self) -> None:
         for listener in list(self._listeners):
             listener()
-
-
-def _said(ranks: tuple[int, ...] | list[int]) -> str:
-    return f"rank{'s' if len(ranks) > 1 else ''} {rank_selection.label(ranks)}"

@@ -21,7 +21,7 @@ __all__ = ["Dashboard"]
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
-class Dashboard(widgets.VBox):  # type: ignore[misc]
+class Dashboard(widgets.VBox):
     """One per session; shown in several places it is the same dashboard."""
 
     # ipywidgets 7 shows itself through this, and would leave out the static forms below.

@@ -1,0 +1,53 @@
+"""Looking at ranks: what each does, answered whatever their main threads do."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from rankbook.cluster.channel import Channel, everyone
+from rankbook.models import GroupInfo, RankState, how_ended, load
+
+__all__ = ["ANSWER_TIMEOUT", "interrupt", "states"]
+
+ANSWER_TIMEOUT = 1.0
+"""Seconds for an engine's control thread to answer."""
+
+
+def states(
+    channel: Channel,
+    engines: Sequence[int],
+    alive: Collection[int],
+    ended: Mapping[int, int],
+    groups: Mapping[int, GroupInfo],
+) -> list[RankState]:
+    """Ask engines what they do.
+
+    Args:
+        channel: To the engines.
+        engines: Whom to ask.
+        alive: Engines that the cluster knows.
+        ended: How those ended that have.
+        groups: By engine, the rank it is.
+
+    Returns:
+        One state per engine, in their order. Who does not answer has the state ``no answer``, who
+        has ended ``gone``.
+    """
+    call = channel.request("state", everyone(engines))
+    channel.wait(call, ANSWER_TIMEOUT)
+    channel.forget(call)
+
+    def state(engine: int) -> RankState:
+        if engine in call.values:
+            return load(RankState, call.values[engine])
+        info = groups.get(engine)
+        if engine in alive and engine not in ended:
+            return RankState(engine, "no answer", info)
+        return RankState(engine, "gone", info, activity=how_ended(ended.get(engine)))
+
+    return [state(engine) for engine in engines]
+
+
+def interrupt(channel: Channel, engines: Collection[int]) -> bool:
+    """Interrupt what runs on engines; tell whether anything did."""
+    return any(channel.ask("interrupt", everyone(engines), ANSWER_TIMEOUT).values())
