@@ -23,8 +23,7 @@ from rankbook.errors import (
     SessionError,
 )
 from rankbook.models import GroupInfo
-from rankbook.sessions import formation
-from rankbook.sessions import session as session_module
+from rankbook.sessions import cells, formation, looking
 from rankbook.sessions.session import Session
 
 SOON = 10.0  # seconds for something that another thread does at once
@@ -33,8 +32,8 @@ SOON = 10.0  # seconds for something that another thread does at once
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """Nobody waits long for engines that are known not to answer."""
-    monkeypatch.setattr(session_module, "_STATE_TIMEOUT", 0.02)
-    monkeypatch.setattr(session_module, "_INTERRUPT_GRACE", 0.02)
+    monkeypatch.setattr(looking, "ANSWER_TIMEOUT", 0.02)
+    monkeypatch.setattr(cells, "_INTERRUPT_GRACE", 0.02)
     monkeypatch.setattr(formation, "LEAVE_TIMEOUT", 0.02)
     monkeypatch.setattr(formation, "_UNDO_TIMEOUT", 0.02)
     monkeypatch.setattr(formation, "_MARGIN", 0.02)
