@@ -15,7 +15,7 @@ import pytest
 LAUNCHER = re.compile(
     r"(RANK|WORLD_SIZE|LOCAL_|MASTER_|GROUP_|ROLE_|SLURM_|OMPI_|PMIX_|TORCHELASTIC_|GLOO_|NCCL_)"
 )
-PROLOGUE = """
+PROLOGUE = '''
 import logging, os, pathlib, signal, socket, sys, threading, time
 import torch
 import torch.distributed as dist
@@ -25,11 +25,22 @@ from rankbook.errors import *
 
 torch.set_num_threads(1)
 
+HERE = pathlib.Path(__file__).parent
+
+def together(name):
+    """Wait, through files, until all ranks are here: imports take as long as they take."""
+    (HERE / f"{name}-{os.environ['RANK']}").touch()
+    deadline = time.monotonic() + 50
+    while len(list(HERE.glob(f"{name}-*"))) < int(os.environ["WORLD_SIZE"]):
+        assert time.monotonic() < deadline, "the other ranks did not come"
+        time.sleep(0.005)
+
 def reduced():
     ones = torch.ones(2)
     dist.all_reduce(ones)
     return int(ones[0])
-"""
+
+'''
 LIMIT = 60  # seconds for anything here to end
 
 
@@ -127,7 +138,7 @@ for generation in range(5):
     assert not dist.is_initialized()
 initialize_distributed("gloo")
 reduced()
-print(info.rank, "fine")
+sys.stdout.write(f"{info.rank} fine\\n")  # in one piece, where ranks share a pipe
 """
 
 
@@ -171,15 +182,15 @@ def test_ranks_that_come_seconds_apart_meet(script):
 @pytest.mark.parametrize("missing", [0, 1])
 def test_a_missing_rank_is_named_by_all_others_and_may_come_later(script, missing):
     path = script(f"""
-        if int(os.environ["RANK"]) == {missing}:
-            time.sleep(2.5)
-        else:
+        together("imported")
+        if int(os.environ["RANK"]) != {missing}:
             try:
                 initialize_distributed("gloo", timeout_minutes=0.02)
             except RendezvousError as error:
                 assert "\\n" not in str(error)
                 print(error)
             assert not dist.is_initialized()
+        together("given-up")
         info = initialize_distributed("gloo", timeout_minutes=0.5)
         assert reduced() == 3
         """)
@@ -192,8 +203,8 @@ def test_a_missing_rank_is_named_by_all_others_and_may_come_later(script, missin
 
 def test_a_missing_rank_under_torchrun_is_named(script):
     path = script("""
+        together("imported")
         if os.environ["RANK"] == "1":
-            time.sleep(3)
             sys.exit()
         initialize_distributed("gloo", timeout_minutes=0.02)
         """)
@@ -203,6 +214,7 @@ def test_a_missing_rank_under_torchrun_is_named(script):
 
 def test_a_rank_that_dies_while_connecting_is_an_error_not_a_half_made_group(script):
     path = script("""
+        together("imported")
         if os.environ["RANK"] == "1":
             dist.init_process_group = lambda *args, **kwargs: os._exit(0)
         try:
@@ -339,6 +351,7 @@ for generation in (1, 2, 7):
         assert initialize_distributed("gloo", 0.5).rank == rank
         assert reduced() == 3
         destroy_global_state()
+together("done")
 rendezvous.use(url, 8 if rank == 0 else 9)
 try:
     initialize_distributed("gloo", 0.02)

@@ -370,6 +370,18 @@ def test_a_destroy_that_hangs_is_left_behind(monkeypatch, caplog):
     assert initialize_distributed("cpu:gloo").backend == "cpu:gloo"
 
 
+def test_a_destroy_where_no_thread_can_be_started(monkeypatch):
+    """As at exit, from Python 3.12 on."""
+
+    def start(self):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    initialize_distributed("gloo")
+    monkeypatch.setattr(teardown._Leaving, "start", start)
+    destroy_global_state()
+    assert not dist.is_initialized()
+
+
 def test_a_destroy_during_an_initialisation_gives_up(monkeypatch, caplog):
     monkeypatch.setattr(teardown, "SECONDS", 0.05)
     with init_utils._lock:
@@ -443,6 +455,13 @@ def test_a_place_for_a_while():
     with rendezvous.at("file:///tmp/here", 3):
         assert rendezvous._process.place == ("file:///tmp/here", 3)
     assert rendezvous._process.place is None
+
+
+def test_a_file_that_cannot_be_written(monkeypatch, tmp_path):
+    two_ranks(monkeypatch)
+    rendezvous.use(f"file://{tmp_path}/missing/store", 1)
+    with pytest.raises(InputError, match=r"missing/store' \(No such file"):
+        initialize_distributed("gloo")
 
 
 def two_ranks(monkeypatch, **environ):

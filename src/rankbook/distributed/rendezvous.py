@@ -177,13 +177,24 @@ def _open(url: str, launch: Launch, timeout: timedelta, deadline: float) -> Stor
         return known
     parts = urlsplit(url)
     if parts.scheme == "file":
-        store: Store = FileStore(unquote(parts.path), -1)
+        store = _file_store(unquote(parts.path))
     elif launch.rank == 0 and _process.place is None and not _agent_serves():
         store = _serve(parts.hostname or "", parts.port or 0, launch, timeout)
     else:
         store = stores.connect(parts.hostname or "", parts.port or 0, timeout, deadline)
     _process.opened = {url: store}
     return store
+
+
+def _file_store(path: str) -> Store:
+    try:
+        with open(path, "ab"):  # noqa: PTH123 - torch itself would retry for five minutes
+            return FileStore(path, -1)
+    except OSError as error:
+        raise InputError(
+            f"cannot meet in file {path!r} ({error.strerror}): give a file in a directory that"
+            " this user can write to"
+        ) from error
 
 
 def _agent_serves() -> bool:
