@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+
 import fakes
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -19,6 +21,8 @@ def shell(tmp_path, monkeypatch):
     shell = InteractiveShell.instance(config=config, colors="nocolor")
     with capture_output():
         yield shell
+    # Each shell would collect garbage once more when the tests have ended.
+    atexit.unregister(shell.atexit_operations)
     shell.restore_sys_module_state()
     InteractiveShell.clear_instance()
 
