@@ -7,8 +7,8 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from rankbook.cluster.gpus import visible_gpus
-from rankbook.cluster.placement import choose_backend, place
-from rankbook.errors import InputError, SessionError
+from rankbook.cluster.placement import check_numbers, choose_backend, place
+from rankbook.errors import SessionError
 from rankbook.models import EngineFacts
 
 # What needs ipyparallel is imported when it is used: loading the extension must stay quick.
@@ -53,9 +53,8 @@ def start(
         RankbookError: It did not work; nothing that was started is left running.
     """
     _refuse_second()
-    count = (visible_gpus(gpus) or 2) if nproc is None else nproc
-    if count < 1:
-        raise InputError(f"{count} ranks make no group: ask for 1 or more.")
+    check_numbers(nproc, timeout_minutes)
+    count = nproc or visible_gpus(gpus) or 2
     if profile is None:
         _refuse_early(backend, count, gpus)
     from rankbook.cluster.pool import Pool
@@ -92,6 +91,7 @@ def connect(
         EngineError: An engine has no rankbook installed; the message names its host.
     """
     _refuse_second()
+    check_numbers(nproc, timeout_minutes)
     from rankbook.cluster.pool import Pool
 
     pool = Pool.join(profile=profile, cluster_id=cluster_id, connection_file=connection_file)

@@ -6,13 +6,20 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
-from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class
+from IPython.core.magic import (
+    Magics,
+    cell_magic,
+    line_cell_magic,
+    line_magic,
+    magics_class,
+    no_var_expand,
+)
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 from IPython.display import display
 
 from rankbook import api
 from rankbook.display.cell import LiveOutput, Screen
-from rankbook.display.screens import BackgroundScreen, screen_for
+from rankbook.display.screens import BackgroundScreen, NotebookScreen, screen_for
 from rankbook.display.table import Table
 from rankbook.errors import InputError, RankbookError, RankError, SessionError
 from rankbook.syntax import CellSyntaxError, check_cell
@@ -30,6 +37,8 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     magics = RankMagics(shell)
     shell.register_magics(magics)
     shell.input_transformers_cleanup.append(magics.to_ranks)
+    shell.events.register("pre_execute", magics.enter_cell)
+    shell.events.register("post_execute", magics.leave_cell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
@@ -38,6 +47,8 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
     if magics is None:
         return
     shell.input_transformers_cleanup.remove(magics.to_ranks)
+    shell.events.unregister("pre_execute", magics.enter_cell)
+    shell.events.unregister("post_execute", magics.leave_cell)
     for kind, names in magics.magics.items():
         for name in names:
             shell.magics_manager.magics[kind].pop(name, None)
@@ -55,6 +66,11 @@ def _plain_errors(method: Callable[..., Any]) -> Callable[..., Any]:
             raise  # they show themselves what and where
         except RankbookError as error:
             raise UsageError(str(error)) from None
+        except UsageError as error:
+            name = method.__name__
+            raise UsageError(f"{error}: %{name}? shows what can be written.") from None
+        except ValueError as error:  # shlex's, of a line that argparse never saw
+            raise UsageError(f"{error}: write the line without it.") from None
 
     return wrapped
 
@@ -68,11 +84,12 @@ class RankMagics(Magics):
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
         self.everywhere = False
+        self._depth = 0
 
     # -- the group ---------------------------------------------------------------------------
 
     @line_magic
-    @magic_arguments("%dist_init")
+    @magic_arguments("dist_init")
     @argument(
         "backend",
         nargs="?",
@@ -136,7 +153,7 @@ class RankMagics(Magics):
                 profile=args.profile,
                 cluster_id=None if is_file else args.cluster_id,
                 connection_file=args.cluster_id if is_file else None,
-                timeout_minutes=args.timeout or 1,
+                timeout_minutes=1 if args.timeout is None else args.timeout,
             )
         else:
             session = api.start(
@@ -144,7 +161,7 @@ class RankMagics(Magics):
                 args.n,
                 profile=args.profile,
                 gpus=args.gpus,
-                timeout_minutes=args.timeout or 1,
+                timeout_minutes=1 if args.timeout is None else args.timeout,
             )
         if args.no_dashboard:
             print(f"{session.world_size} ranks, {session.backend}, generation {session.generation}")
@@ -152,7 +169,7 @@ class RankMagics(Magics):
             display(session.dashboard())
 
     @line_magic
-    @magic_arguments("%dist_reset")
+    @magic_arguments("dist_reset")
     @argument("backend", nargs="?", help="Another backend. Default: the present one.")
     @argument("--hard", action="store_true", help="Replace the engines. Their variables are lost.")
     @_plain_errors
@@ -167,7 +184,7 @@ class RankMagics(Magics):
         print(f"{session.world_size} ranks, {session.backend}, generation {session.generation}")
 
     @line_magic
-    @magic_arguments("%dist_shutdown")
+    @magic_arguments("dist_shutdown")
     @_plain_errors
     def dist_shutdown(self, line: str) -> None:
         """Stop the engines that this session started.
@@ -179,8 +196,9 @@ class RankMagics(Magics):
 
     # -- cells -------------------------------------------------------------------------------
 
+    @no_var_expand  # {x} in a line for the ranks is theirs
     @line_cell_magic
-    @magic_arguments("%%dist")
+    @magic_arguments("%dist")
     @argument(
         "-r",
         "--ranks",
@@ -222,7 +240,7 @@ class RankMagics(Magics):
         self._run(cell, args.ranks, args.timeout, args.out, wait=not args.no_wait)
 
     @cell_magic
-    @magic_arguments("%%rank")
+    @magic_arguments("%rank")
     @argument("ranks", nargs="*", help="all, 0, 0,2, 0-3, 1:, ::2, [0,2] or -1.")
     @_plain_errors
     def rank(self, line: str, cell: str) -> None:
@@ -233,11 +251,12 @@ class RankMagics(Magics):
     @cell_magic
     def local(self, line: str, cell: str) -> None:
         """Run a cell here, in the notebook's own process, while %dist_mode is on."""
+        # In a notebook the transformer below has taken the line off; this is for run_cell_magic.
         del line
-        self.shell.run_cell(cell).raise_error()
+        self.shell.run_cell(cell)
 
     @line_magic
-    @magic_arguments("%dist_mode")
+    @magic_arguments("dist_mode")
     @argument("mode", choices=["on", "off"], help="on: plain cells run on all ranks.")
     @_plain_errors
     def dist_mode(self, line: str) -> None:
@@ -253,15 +272,31 @@ class RankMagics(Magics):
 
     def to_ranks(self, lines: list[str]) -> list[str]:
         """IPython's input transformer behind ``%dist_mode``."""
-        first = next((line.lstrip() for line in lines if line.strip()), "")
-        if not self.everywhere or not first or first[0] in "%!?":
+        if self._depth:  # a cell inside a cell, such as the body of %%capture
+            return lines
+        code = (i for i, line in enumerate(lines) if line.strip() and line.lstrip()[0] != "#")
+        at = next(code, None)
+        if at is None:
+            return lines
+        first = lines[at].strip()
+        if first.split()[0] == "%%local":
+            return [*lines[:at], "\n", *lines[at + 1 :]]  # an empty line keeps the numbers right
+        if not self.everywhere or first[0] in "%!?" or first.endswith("?"):
             return lines
         return ["%%dist\n", *lines]
+
+    def enter_cell(self) -> None:
+        """A cell begins, perhaps inside another one."""
+        self._depth += 1
+
+    def leave_cell(self) -> None:
+        """A cell has ended."""
+        self._depth = max(0, self._depth - 1)
 
     # -- looking, interrupting ---------------------------------------------------------------
 
     @line_magic
-    @magic_arguments("%dist_status")
+    @magic_arguments("dist_status")
     @_plain_errors
     def dist_status(self, line: str) -> Table:
         """Show every rank: engine, host, pid, device, backend, state, collective, memory.
@@ -272,7 +307,7 @@ class RankMagics(Magics):
         return Table(self._session().snapshot())
 
     @line_magic
-    @magic_arguments("%dist_interrupt")
+    @magic_arguments("dist_interrupt")
     @_plain_errors
     def dist_interrupt(self, line: str) -> None:
         """Interrupt what runs on the ranks, as the stop button does while a cell waits."""
@@ -280,7 +315,7 @@ class RankMagics(Magics):
         print("Interrupted." if self._session().interrupt() else "Nothing runs on any rank.")
 
     @line_magic
-    @magic_arguments("%dashboard")
+    @magic_arguments("dashboard")
     @_plain_errors
     def dashboard(self, line: str) -> None:
         """Show the dashboard again."""
@@ -290,7 +325,7 @@ class RankMagics(Magics):
     # -- values ------------------------------------------------------------------------------
 
     @line_magic
-    @magic_arguments("%dist_pull")
+    @magic_arguments("dist_pull")
     @argument("names", nargs="+", metavar="NAME", help="Variables of the ranks.")
     @argument("-r", "--ranks", default="all", metavar="RANKS", help="From which. Default: all.")
     @_plain_errors
@@ -302,7 +337,7 @@ class RankMagics(Magics):
         self.shell.push({name: session.pull(name, args.ranks) for name in args.names})
 
     @line_magic
-    @magic_arguments("%dist_push")
+    @magic_arguments("dist_push")
     @argument("names", nargs="+", metavar="NAME", help="Variables of this notebook.")
     @argument("-r", "--ranks", default="all", metavar="RANKS", help="To which. Default: all.")
     @_plain_errors
@@ -330,7 +365,9 @@ class RankMagics(Magics):
         check_cell(self.shell, cell)
         chosen = session.select(ranks)
         number = self.shell.execution_count
-        screen = screen_for(self.shell) if wait else BackgroundScreen(screen_for(self.shell))
+        screen: Screen = screen_for(self.shell)
+        if not wait and isinstance(screen, NotebookScreen):
+            screen = BackgroundScreen(screen)
         output = LiveOutput(screen, chosen)
 
         def run() -> None:

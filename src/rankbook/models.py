@@ -110,6 +110,13 @@ class Snapshot:
     """What another notebook joins the cluster by."""
 
 
+_NESTED: dict[str, dict[str, Any]] = {
+    "RankState": {"info": GroupInfo},
+    "Snapshot": {"states": RankState},
+}
+"""Which fields hold models themselves, one or a tuple of them."""
+
+
 def to_dict(value: Any) -> dict[str, Any]:
     """Turn a model into plain dicts and lists."""
     return dataclasses.asdict(value)
@@ -123,8 +130,12 @@ def load(cls: type[_T], data: dict[str, Any]) -> _T:
     """
     known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     values = {k: _frozen(v) for k, v in data.items() if k in known}
-    if cls is RankState and isinstance(values.get("info"), dict):
-        values["info"] = load(GroupInfo, values["info"])
+    for name, model in _NESTED.get(cls.__name__, {}).items():
+        inner = values.get(name)
+        if isinstance(inner, dict):
+            values[name] = load(model, inner)
+        elif isinstance(inner, tuple):
+            values[name] = tuple(load(model, each) for each in inner)
     return cls(**values)
 
 

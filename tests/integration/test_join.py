@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 import rankbook
-from rankbook.errors import ClusterError, EngineError
+from rankbook.errors import ClusterError, EngineError, SessionError
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_fewer_ranks_than_engines(connect):
 
 def test_joined_engines_cannot_be_replaced(connect):
     session = connect()
-    with pytest.raises(ClusterError, match="cannot replace them"):
+    with pytest.raises(SessionError, match="cannot replace them"):
         session.reset(hard=True)
     session.shutdown()
 

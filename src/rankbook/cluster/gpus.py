@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 
 __all__ = ["visible_gpus"]
 
+_DEVICE = re.compile(r"\d+|GPU-.+|MIG-.+")
 _DRIVER = Path("/proc/driver/nvidia/gpus")
 
 
@@ -28,4 +31,6 @@ def visible_gpus(asked: str = "", environ: Mapping[str, str] = os.environ) -> in
     visible = asked or environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return installed
-    return min(installed, len([name for name in visible.split(",") if name.strip()]))
+    # CUDA takes the entries up to the first that is no device: "-1" hides them all.
+    named = list(takewhile(_DEVICE.fullmatch, (name.strip() for name in visible.split(","))))
+    return min(installed, len(named))

@@ -125,6 +125,8 @@ class LocalEngines(_Lifeline, EngineLauncher):
                 "--IPEngine.id={index}",
                 # The forking process is what watches and ends them.
                 "--IPEngine.enable_nanny=False",
+                # All engines would write the same file; what a rank runs is the notebook's history.
+                "--HistoryManager.enabled=False",
                 "--log-level=ERROR",
                 *self.engine_args,
             ],

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from rankbook.errors import BackendError, DeviceError, InputError
 from rankbook.models import EngineFacts
 
-__all__ = ["LOOPBACK", "Place", "Placement", "choose_backend", "place"]
+__all__ = [
+    "LOOPBACK",
+    "Place",
+    "Placement",
+    "check_backend",
+    "check_numbers",
+    "choose_backend",
+    "place",
+]
 
 LOOPBACK = "127.0.0.1"
 
@@ -93,6 +101,35 @@ def place(facts: Sequence[EngineFacts], world_size: int | None = None) -> Placem
     )
 
 
+def check_numbers(nproc: int | None, timeout_minutes: float | None) -> None:
+    """Refuse numbers that make no group; None is a default and always right.
+
+    Raises:
+        InputError: There would be no rank, or no time.
+    """
+    if nproc is not None and nproc < 1:
+        raise InputError(f"{nproc} ranks make no group: ask for 1 or more.")
+    if timeout_minutes is not None and timeout_minutes <= 0:
+        raise InputError(f"A timeout of {timeout_minutes:g} minutes is none: write 1 or so.")
+
+
+def check_backend(asked: str) -> set[str]:
+    """Read a backend as torch writes it: ``gloo``, or ``cpu:gloo,cuda:nccl``.
+
+    Returns:
+        The names in it.
+
+    Raises:
+        BackendError: One is none that torch knows.
+    """
+    names = {part.rpartition(":")[2] for part in asked.lower().split(",")}
+    if unknown := sorted(names - _BACKENDS):
+        raise BackendError(
+            f"There is no backend {unknown[0]!r}: write one of {', '.join(sorted(_BACKENDS))}."
+        )
+    return names
+
+
 def choose_backend(placement: Placement, asked: str | None) -> str:
     """Decide on the backend, and refuse one that this placement cannot have.
 
@@ -108,19 +145,16 @@ def choose_backend(placement: Placement, asked: str | None) -> str:
     without = [p for p in placement.places if p.local_rank >= p.gpus]
     if asked is None:
         return "gloo" if without else "nccl"
-    names = {part.rpartition(":")[2] for part in asked.lower().split(",")}
-    if unknown := sorted(names - _BACKENDS):
-        raise BackendError(
-            f"There is no backend {unknown[0]!r}: write one of {', '.join(sorted(_BACKENDS))}."
-        )
+    names = check_backend(asked)
     if "nccl" in names and without:
         first = without[0]
         if not any(p.gpus for p in placement.places):
             hosts = ", ".join(sorted({p.host for p in placement.places}))
             raise DeviceError(f"nccl needs GPUs and {hosts} shows none: write %dist_init gloo.")
+        fewer = f"-n {first.gpus}, or " if first.gpus and placement.is_local else ""
         raise DeviceError(
             f"nccl needs a GPU per rank: {first.host} has {first.gpus} for "
-            f"{first.local_world_size} ranks; write -n {first.gpus}, or %dist_init gloo."
+            f"{first.local_world_size} ranks; write {fewer}%dist_init gloo."
         )
     return asked.lower()
 

@@ -194,13 +194,10 @@ class Pool:
         """Stop all engines and start as many new ones, under the same ids.
 
         Raises:
-            ClusterError: The engines are not ours to replace, or the new ones did not come.
+            ClusterError: The new ones did not come.
         """
         if self.cluster is None:
-            raise ClusterError(
-                "This session joined its engines and cannot replace them: restart them where "
-                "they were started, then join again."
-            )
+            raise ClusterError("These engines were started elsewhere and cannot be replaced here.")
         n = sum(engines.n for engines in self.cluster.engines.values())
         options = {"gpus": self._local.gpus} if self._local is not None else {}
         self.cluster.stop_engines_sync()

@@ -86,6 +86,7 @@ class LiveOutput:
         self._results: dict[int, dict[str, Any]] = {}
         self._ids: dict[tuple[int, str], str] = {}
         self._last: dict[int, str] = {}
+        self._owners: dict[str, set[int]] = {}
         self._cleared: set[int] = set()
 
     # -- taking ------------------------------------------------------------------------------
@@ -168,22 +169,39 @@ class LiveOutput:
             self._cleared.update(ranks)
             return
         theirs = content.get("transient", {}).get("display_id")
-        known = self._ids.get((ranks[0], theirs)) if theirs else None
-        if kind == "display_data" and self._cleared.intersection(ranks):
+        replaced: dict[str, set[int]] = {}
+        new: set[int] = set()
+        for rank in ranks:
+            known = self._replaces(rank, kind, theirs)
+            (replaced.setdefault(known, set()) if known else new).add(rank)
+        self._cleared.difference_update(ranks)
+        for local, its in replaced.items():
+            if its == self._owners[local]:
+                self._screen.show(content["data"], content["metadata"], local, update=True)
+            else:
+                # Shown once because they were alike, and now some differ: those get their own.
+                self._owners[local] -= its
+                new |= its
+        if new:
+            self._show_new(new, theirs, content)
+
+    def _replaces(self, rank: int, kind: str, theirs: str | None) -> str | None:
+        """The display here whose place a rank's display takes, None for a new one."""
+        if kind == "display_data" and rank in self._cleared:
             # A notebook would clear the cell's output; of several ranks', only this one's goes.
-            known = self._last.get(ranks[0])
-            self._cleared.difference_update(ranks)
-        update = known is not None
-        if not update:
-            self._leave_region()
-        local = known or uuid.uuid4().hex
+            return self._last.get(rank)
+        return self._ids.get((rank, theirs)) if theirs else None
+
+    def _show_new(self, ranks: set[int], theirs: str | None, content: dict[str, Any]) -> None:
+        self._leave_region()
+        local = uuid.uuid4().hex
+        self._owners[local] = set(ranks)
         for rank in ranks:
             self._last[rank] = local
             if theirs:
                 self._ids[rank, theirs] = local
-        if not update:
-            self._screen.show(*caption(ranks), uuid.uuid4().hex, update=False)
-        self._screen.show(content["data"], content["metadata"], local, update=update)
+        self._screen.show(*caption(ranks), uuid.uuid4().hex, update=False)
+        self._screen.show(content["data"], content["metadata"], local, update=False)
 
     def _show_results(self) -> None:
         groups: dict[str, list[int]] = {}

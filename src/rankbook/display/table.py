@@ -70,6 +70,8 @@ def headline(snapshot: Snapshot) -> str:
 
 
 def _health(snapshot: Snapshot) -> str:
+    if not any(state.info for state in snapshot.states):
+        return snapshot.doing or "no rank is in the group"
     by_state: dict[str, list[int]] = {}
     for state in snapshot.states:
         if state.info is not None:

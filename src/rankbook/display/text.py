@@ -10,6 +10,7 @@ from rankbook import ranks as rank_selection
 __all__ = ["overwrite", "plain", "prefixed"]
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_CELL = re.compile(r"(?:\x1b\[[0-9;?]*[A-Za-z])*[^\x1b]")
 _CURSOR = re.compile(r"\x1b\[[0-9;?]*[A-HJ-LS-lno-z]")
 
 
@@ -22,11 +23,24 @@ def overwrite(line: str) -> str:
     line = _CURSOR.sub("", line)
     if "\r" not in line:
         return line
-    shown = ""
+    shown: list[str] = []
     for part in line.split("\r"):
-        if part:
-            shown = part if len(plain(part)) >= len(plain(shown)) else part + shown[len(part) :]
-    return shown.rstrip()
+        cells = _cells(part)
+        shown[: len(cells)] = cells
+    return "".join(shown).rstrip()
+
+
+def _cells(text: str) -> list[str]:
+    """The visible characters of a text, each with the colours that are set before it."""
+    cells: list[str] = []
+    at = 0
+    while found := _CELL.match(text, at):
+        cells.append(found[0])
+        at = found.end()
+    if cells:
+        # Colours after the last character belong to it: they end what began before it.
+        cells[-1] += text[at:]
+    return cells
 
 
 def plain(text: str) -> str:

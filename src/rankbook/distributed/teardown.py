@@ -81,7 +81,7 @@ def destroy() -> None:
         try:
             _leaving[-1].start()
         except RuntimeError:
-            _leaving[-1].run()  # Python 3.12 and later start no thread at exit
+            _leaving[-1].run()  # Python 3.12 starts no thread at exit
     if not _leaving[-1].forgotten.wait(SECONDS):
         logger.warning(
             "the process group was not destroyed within %g s: going on in the background", SECONDS

@@ -118,4 +118,5 @@ def _undo(channel: Channel, placement: Placement, call: Call) -> None:
     """
     with suppress(RankbookError):
         channel.ask("interrupt", everyone(call.pending), _UNDO_TIMEOUT)
+    with suppress(RankbookError):
         channel.ask("destroy", everyone(placement.engines), _UNDO_TIMEOUT)

@@ -17,9 +17,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from rankbook import ranks as rank_selection
 from rankbook import values
 from rankbook.cluster.channel import everyone
-from rankbook.cluster.placement import Placement, choose_backend, place
+from rankbook.cluster.placement import (
+    Placement,
+    check_backend,
+    check_numbers,
+    choose_backend,
+    place,
+)
 from rankbook.cluster.pool import Pool
-from rankbook.errors import InputError, RankbookError, SessionError
+from rankbook.errors import RankbookError, SessionError
 from rankbook.models import EngineFacts, GroupInfo, RankState, Snapshot, how_ended
 from rankbook.sessions import formation, looking, transfer
 from rankbook.sessions.cells import CellOutput, Stuck, run_cell
@@ -129,9 +135,10 @@ class Session:
 
     def stacks(self) -> dict[int, list[str]]:
         """By rank, the main thread's Python stack; answered at any time."""
-        engines = self._placed().engines
+        placed = enumerate(self._placed().engines)
+        engines = {engine: rank for rank, engine in placed if engine not in self.ended}
         answers = self.pool.channel.ask("stacks", everyone(engines), looking.ANSWER_TIMEOUT)
-        return {rank: answers[engine] for rank, engine in enumerate(engines)}
+        return {rank: answers[engine] for engine, rank in engines.items()}
 
     # -- the group ---------------------------------------------------------------------------
 
@@ -173,6 +180,11 @@ class Session:
         """
         with self._busy("resetting"):
             nproc = self.placement.world_size if self.placement else None
+            if hard and not self.pool.is_owned:
+                raise SessionError(
+                    "This session joined its engines and cannot replace them: restart them "
+                    "where they were started, then join again."
+                )
             if hard:
                 self._groups = {}
                 self.placement = None
@@ -189,14 +201,9 @@ class Session:
     def _initialize(
         self, backend: str | None, nproc: int | None, timeout_minutes: float | None
     ) -> None:
-        if nproc is not None and nproc < 1:
-            raise InputError(f"{nproc} ranks make no group: ask for 1 or more.")
-        if timeout_minutes is not None:
-            if timeout_minutes <= 0:
-                raise InputError(
-                    f"A timeout of {timeout_minutes:g} minutes is none: write 1 or so."
-                )
-            self.timeout_minutes = timeout_minutes
+        check_numbers(nproc, timeout_minutes)
+        if backend is not None:
+            check_backend(backend)
         if self.ended and self.placement and set(self.placement.engines) & set(self.ended):
             self._raise_ended()
         if nproc is not None and nproc > len(self.pool.engines):
@@ -206,6 +213,7 @@ class Session:
         former = set(self.placement.engines) if self.placement else set()
         self._groups = {}
         self.placement, self._asked = placement, backend
+        self.timeout_minutes = timeout_minutes or self.timeout_minutes
         self.generation += 1
         if dropped := former - set(placement.engines):
             self.pool.channel.ask("destroy", everyone(dropped), formation.LEAVE_TIMEOUT)

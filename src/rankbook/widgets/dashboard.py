@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +97,8 @@ class Dashboard(widgets.VBox):
                 self._say(str(error), "#dc2626")
             else:
                 self._say(f"{button.description}: done.")
-            self.show(self._session.snapshot())
+            with suppress(RankbookError):
+                self.show(self._session.snapshot())
 
         return on_click
 

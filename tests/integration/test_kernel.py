@@ -1,0 +1,272 @@
+"""A real kernel, seen as a front end sees it: what is shown, when, and how it is interrupted."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from jupyter_client.manager import KernelManager
+from processes import wait_until
+
+
+class Notebook:
+    """Runs cells in a kernel and keeps what it publishes."""
+
+    def __init__(self, client):
+        self.client = client
+
+    def start(self, code):
+        self.messages = []
+        self.id = self.client.execute(code)
+
+    def finish(self, timeout=60):
+        deadline = time.monotonic() + timeout
+        while True:
+            message = self.client.get_iopub_msg(timeout=max(0.01, deadline - time.monotonic()))
+            if message["parent_header"].get("msg_id") != self.id:
+                continue
+            if message["content"].get("execution_state") == "idle":
+                break
+            self.messages.append(message)
+        while True:
+            reply = self.client.get_shell_msg(timeout=timeout)
+            if reply["parent_header"]["msg_id"] == self.id:
+                return reply["content"]
+
+    def run(self, code, timeout=60):
+        self.start(code)
+        return self.finish(timeout)
+
+    def of(self, kind):
+        return [m["content"] for m in self.messages if m["msg_type"] == kind]
+
+    @property
+    def stdout(self):
+        return "".join(c["text"] for c in self.of("stream") if c["name"] == "stdout")
+
+    @property
+    def stderr(self):
+        return "".join(c["text"] for c in self.of("stream") if c["name"] == "stderr")
+
+    @property
+    def shown(self):
+        kinds = ("display_data", "execute_result")
+        return [c["data"]["text/plain"] for kind in kinds for c in self.of(kind)]
+
+
+@pytest.fixture(scope="module")
+def notebook(ipython_dir):
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel()
+    client = manager.client()
+    client.start_channels()
+    client.wait_for_ready(timeout=60)
+    notebook = Notebook(client)
+    notebook.manager = manager
+    assert notebook.run("%load_ext rankbook")["status"] == "ok"
+    assert notebook.run("%dist_init gloo -n 3 --no-dashboard")["status"] == "ok"
+    yield notebook
+    notebook.run("%dist_shutdown")
+    client.stop_channels()
+    manager.shutdown_kernel()
+
+
+def test_lines_are_merged_and_in_order(notebook):
+    code = "%%dist\nprint('alike')\nprint('own', rank)\nprint('alike again')"
+    assert notebook.run(code)["status"] == "ok"
+    assert notebook.stdout.splitlines() == [
+        "[0-2] alike",
+        "[0] own 0",
+        "[1] own 1",
+        "[2] own 2",
+        "[0-2] alike again",
+    ]
+
+
+def test_values_are_shown_once_where_equal(notebook):
+    notebook.run("%%dist\ntorch.ones(2, 2) * (rank // 2)")
+    assert notebook.shown == [
+        "[0-1] tensor([[0., 0.],\n              [0., 0.]])\n"
+        "[2] tensor([[1., 1.],\n            [1., 1.]])"
+    ]
+    notebook.run("%dist rank * 0;")
+    assert notebook.shown == []
+
+
+def test_a_cell_that_fails_on_a_rank_fails_here_with_its_traceback(notebook):
+    reply = notebook.run("%%dist\na = 0\nb = 1 / (rank - 1)")
+    assert reply["status"] == "error"
+    [error] = notebook.of("error")
+    assert (error["ename"], error["evalue"]) == (
+        "RankError",
+        "ZeroDivisionError on rank 1: division by zero",
+    )
+    text = "\n".join(error["traceback"])
+    assert "[1]" in text
+    assert "b = " in text or "rank" in text
+    assert "magics.py" not in text
+
+
+def test_a_mistake_is_one_line_and_an_error(notebook):
+    for code, line in [
+        ("%%rank 7\n1", "There is no rank 7 in '7': this group has 3, 0 to 2."),
+        ("%%rank 3-1\n1", "'3-1' runs backwards: write 1-3."),
+        ("%%rank\n1", "No ranks given: write all, 0, 0,2, 0-3, 1:, ::2 or -1."),
+        ("%dist_init -n 0", "0 ranks make no group: ask for 1 or more."),
+        ("%dist_init nosuch", "There is no backend 'nosuch': write one of"),
+        ("%dist_pull nowhere", "'nowhere' exists on none of ranks 0-2."),
+    ]:
+        assert notebook.run(code)["status"] == "error"
+        assert notebook.stderr.startswith(f"UsageError: {line}"), notebook.stderr
+        assert notebook.stderr.count("\n") == 1
+
+
+def test_a_syntax_error_is_reported_once_and_sent_to_nobody(notebook):
+    assert notebook.run("%%dist\nx = = 1")["status"] == "error"
+    [error] = notebook.of("error")
+    assert error["ename"] == "CellSyntaxError"
+    assert "\n".join(error["traceback"]).count("SyntaxError: invalid syntax") == 1
+    assert "no rank" in error["traceback"][0]
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["while True: pass", "import time\ntime.sleep(60)", "import asyncio\nawait asyncio.sleep(60)"],
+)
+def test_the_stop_button_interrupts_the_ranks(notebook, code):
+    notebook.start(f"%%dist\nprint('begun', flush=True)\n{code}")
+    while not notebook.of("stream"):
+        notebook.messages.append(notebook.client.get_iopub_msg(timeout=20))
+    begin = time.monotonic()
+    notebook.manager.interrupt_kernel()
+    assert notebook.finish()["status"] == "error"
+    assert time.monotonic() - begin < 5
+    [error] = notebook.of("error")
+    assert error["evalue"] == "KeyboardInterrupt on ranks 0-2"
+    assert notebook.run("%dist rank")["status"] == "ok"
+
+
+def test_output_comes_while_the_cell_runs(notebook):
+    notebook.start("%%rank 0\nimport time\nprint('first')\ntime.sleep(3)\nprint('second')")
+    begin = time.monotonic()
+    while not notebook.of("stream"):
+        notebook.messages.append(notebook.client.get_iopub_msg(timeout=20))
+    assert time.monotonic() - begin < 2.5
+    notebook.finish()
+    assert notebook.stdout == "[0] first\n[0] second\n"
+
+
+def test_ten_thousand_lines_of_each_rank_come_once_and_in_order(notebook):
+    notebook.run("%%dist\nfor i in range(10_000): print(f'{rank}:{i:05d}', 'x' * 90)")
+    seen = {rank: [] for rank in range(3)}
+    for line in notebook.stdout.splitlines():
+        prefix, text, _ = line.split(" ")
+        rank, number = text.split(":")
+        assert prefix == f"[{rank}]"
+        seen[int(rank)].append(int(number))
+    assert all(numbers == list(range(10_000)) for numbers in seen.values())
+
+
+def test_a_progress_bar_is_one_line_per_rank_that_changes(notebook):
+    code = """%%dist
+import sys, time
+for i in range(6):
+    print(f'\\r{i * 20}% of {rank}', end='', flush=True)
+    time.sleep(0.1)
+print()"""
+    notebook.run(code)
+    assert notebook.stdout == ""
+    [first] = notebook.of("display_data")
+    updates = notebook.of("update_display_data")
+    assert updates
+    assert {u["transient"]["display_id"] for u in updates} == {first["transient"]["display_id"]}
+    assert updates[-1]["data"]["text/plain"] == "[0] 100% of 0\n[1] 100% of 1\n[2] 100% of 2"
+
+
+def test_a_figure_has_a_caption_with_its_rank(notebook):
+    code = "%%rank 1\nimport matplotlib.pyplot as plt\n_ = plt.plot([1, 2])"
+    assert notebook.run(code)["status"] == "ok"
+    caption, figure = notebook.of("display_data")
+    assert caption["data"]["text/plain"] == "[1]"
+    assert figure["data"]["image/png"]
+
+
+def test_a_widget_made_on_a_rank_reaches_the_front_end(notebook):
+    assert (
+        notebook.run("%%rank 2\nimport ipywidgets\nipywidgets.IntSlider(value=7)")["status"] == "ok"
+    )
+    shown = [c["data"] for c in notebook.of("display_data")]
+    [view] = [
+        d["application/vnd.jupyter.widget-view+json"]
+        for d in shown
+        if len(d) > 1 and "text/html" not in d
+    ]
+    opened = [c["comm_id"] for c in notebook.of("comm_open")]
+    assert view["model_id"] in opened
+
+
+def test_mode_on_sends_plain_cells_to_the_ranks(notebook):
+    notebook.run("%dist_mode on")
+    try:
+        notebook.run("print('everywhere')")
+        assert notebook.stdout == "[0-2] everywhere\n"
+        notebook.run("%%local\nprint('here')")
+        assert notebook.stdout == "here\n"
+        notebook.run("%dist_pull rank\nprint(rank)")
+        assert notebook.stdout == "{0: 0, 1: 1, 2: 2}\n"
+    finally:
+        notebook.run("%dist_mode off")
+    notebook.run("print('here')")
+    assert notebook.stdout == "here\n"
+
+
+def test_a_cell_that_nobody_waits_for(notebook):
+    notebook.start(
+        "%%dist --no-wait -o later\nimport time\nprint('bg')\ntime.sleep(1)\nprint('end')"
+    )
+    begin = time.monotonic()
+    assert notebook.finish()["status"] == "ok"
+    assert time.monotonic() - begin < 0.9
+    assert notebook.run("%dist 1")["status"] == "error"
+    assert "running a cell on ranks 0-2: wait" in notebook.stderr
+    notebook.run("while 'later' not in globals(): pass")
+    notebook.run("print(later.ok, later[0].stdout.split())")
+    assert notebook.stdout == "True ['bg', 'end']\n"
+
+
+def test_out_keeps_the_result(notebook):
+    notebook.run("%%dist -o kept\nprint('x'); rank * 2")
+    notebook.run("print(kept.ok, kept[2].result_repr, repr(kept[0].stdout), len(kept))")
+    assert notebook.stdout == "True 4 'x\\n' 3\n"
+
+
+def test_status_answers_and_the_dashboard_has_three_forms(notebook):
+    notebook.run("%dist_status")
+    [table] = notebook.of("execute_result")
+    assert table["data"]["text/plain"].startswith("gloo · 3 ranks · generation")
+    assert "<table" in table["data"]["text/html"]
+    notebook.run("%dashboard")
+    [dashboard] = notebook.of("display_data")
+    assert {"application/vnd.jupyter.widget-view+json", "text/html", "text/plain"} <= dashboard[
+        "data"
+    ].keys()
+
+
+def test_the_kernel_never_imports_cuda_or_starts_it(notebook):
+    notebook.run(
+        "import sys\nt = sys.modules.get('torch')\nprint(t is not None and t.cuda.is_initialized())"
+    )
+    assert notebook.stdout == "False\n"
+
+
+def test_a_reset_while_a_cell_runs_is_refused_in_one_line(notebook):
+    notebook.run("%%dist --no-wait -o slow\nimport time\ntime.sleep(0.7)")
+    assert notebook.run("%dist_init gloo")["status"] == "error"
+    assert (
+        notebook.stderr
+        == "UsageError: The session is running a cell on ranks 0-2: wait, or write %dist_interrupt.\n"
+    )
+    notebook.run("%dist_interrupt")
+    notebook.run("while 'slow' not in globals(): pass\nprint(slow[0].error.ename)")
+    assert notebook.stdout == "KeyboardInterrupt\n"
+    wait_until(lambda: notebook.run("%dist 1")["status"] == "ok")
