@@ -108,6 +108,39 @@ def test_input_is_an_error_and_no_hang(two):
     assert two.run("input()", timeout=20)[0].error.ename == "StdinNotImplementedError"
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import subprocess\nsubprocess.run(['echo', 'past Python'])",
+        "import os\nos.system('echo past Python')",
+        "import os\nos.write(2, b'past Python\\n')",
+    ],
+)
+def test_what_is_written_past_python_is_shown_too(two, code):
+    result = two.run(code + ";")
+    assert [text.splitlines() for text in stdout(result)] == [["past Python"]] * 2
+    assert stdout(two.run("1")) == ["", ""]
+
+
+def test_what_is_written_past_python_is_shown_while_the_cell_runs(two):
+    seen = []
+
+    class Output:
+        def event(self, rank, body):
+            seen.append((rank, time.monotonic(), body[2]))
+
+        def pause(self, running):
+            return 1.0
+
+        def finish(self):
+            pass
+
+    two.run("import os, time\nos.write(1, b'now\\n')\ntime.sleep(1.5)", output=Output())
+    end = time.monotonic()
+    assert [(rank, text) for rank, _, text in sorted(seen)] == [(0, "now\n"), (1, "now\n")]
+    assert all(end - at > 0.7 for _, at, _ in seen)
+
+
 def test_an_exception_whose_message_cannot_be_shown_is_still_an_error(two):
     code = "class Bad(Exception):\n    def __str__(self):\n        1 / 0\nraise Bad"
     assert two.run(code)[0].error.ename == "Bad"
@@ -154,7 +187,8 @@ def test_interrupt_when_nothing_runs_does_nothing(two):
 
 
 def test_the_state_tells_the_line_while_a_cell_runs_and_the_collective_it_is_in(two):
-    code = "import time\nif rank == 0:\n    dist.barrier()\nelse:\n    time.sleep(2)\n    dist.barrier()"
+    code = "import time\nif rank == 0:\n    dist.barrier()\n"
+    code += "else:\n    time.sleep(2)\n    dist.barrier()"
     thread = two.in_background(lambda: two.run(code, number=5))
     wait_until(lambda: [s.state for s in two.states()] == ["collective", "running"])
     waiting, computing = two.states()
@@ -194,9 +228,9 @@ def test_what_cannot_travel_is_said_in_one_line_and_changes_nothing(two):
     with pytest.raises(InputError, match="'nowhere' exists on none of ranks 0-1"):
         two.pull("nowhere")
     two.run("import threading\nlock = threading.Lock()")
-    with pytest.raises(InputError, match="'lock' .* does not pickle"):
+    with pytest.raises(InputError, match=r"'lock' .* does not pickle"):
         two.pull("lock")
-    with pytest.raises(InputError, match="'bad' .* does not pickle"):
+    with pytest.raises(InputError, match=r"'bad' .* does not pickle"):
         two.push(good=1, bad=threading.Lock())
     assert two.run("'good' in globals()")[0].result_repr == "False"
 

@@ -32,6 +32,9 @@ from rankbook.models import EngineFacts, RankState, to_dict
 
 __all__ = ["Agent", "install"]
 
+_LOOK_AT_DESCRIPTORS = 0.2
+"""Seconds between two looks at what a cell writes past Python."""
+
 
 def install(kernel: Any) -> Agent:
     """Make an engine answer sessions.
@@ -59,6 +62,7 @@ class Agent:
         self._main = asyncio.get_event_loop()
         self._turn = asyncio.Lock()
         self._doing = ""
+        self._running: _Request | None = None
         self.runner = Runner(kernel)
         self.group = Group(kernel.shell.user_ns)
         _mend_shell(kernel.shell)
@@ -129,6 +133,7 @@ class Agent:
             self._kernel.shell.set_parent(request.message)
             try:
                 if name == "run":
+                    self._watch_descriptors(request)
                     value = await self.runner.run(request.outbox, **args)
                 else:
                     with interruptible():
@@ -138,6 +143,18 @@ class Agent:
                 request.reply(_failed(error))
             finally:
                 self._doing = ""
+                self._running = None
+
+    def _watch_descriptors(self, request: _Request) -> None:
+        """Have the control thread look, while the cell runs, at what is written past Python."""
+
+        def look() -> None:
+            if self._running is request:
+                self.runner.show_descriptors(request.outbox)
+                self._control.call_later(_LOOK_AT_DESCRIPTORS, look)
+
+        self._running = request
+        self._control.add_callback(self._control.call_later, _LOOK_AT_DESCRIPTORS, look)
 
     def _pull(self, request: _Request, name: str) -> bool:
         """Send a variable back, if there is one of that name; tell whether there is."""

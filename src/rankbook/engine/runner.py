@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 import time
@@ -12,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rankbook.engine.capture import Capture
+from rankbook.engine.tail import LOG_VARIABLE, Tail
 from rankbook.models import Failure, to_dict
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ class Runner:
     def __init__(self, kernel: Any) -> None:
         self.shell = kernel.shell
         self.capture = Capture(self.shell)
+        self._tail = Tail(os.environ.get(LOG_VARIABLE))
         self.cell: int | None = None
         self.started = 0.0
         self.last_error = ""
@@ -45,10 +48,12 @@ class Runner:
         self.shell.execution_count = number
         self.cell, self.started, self._cancelled = number, time.time(), False
         begin = time.perf_counter()
+        self._tail.skip()
         self.capture.begin(outbox, code)
         try:
             result = await self._run(code)
         finally:
+            self.show_descriptors(outbox)
             failure = self.capture.end()
             self.cell = None
         raised = result.error_before_exec or result.error_in_exec
@@ -65,6 +70,10 @@ class Runner:
             "error": to_dict(failure) if failure else None,
             "seconds": time.perf_counter() - begin,
         }
+
+    def show_descriptors(self, outbox: Outbox) -> None:
+        """Show what was written past Python; also called while the cell runs."""
+        self._tail.show(lambda text: outbox.write("stdout", text))
 
     async def _run(self, code: str) -> Any:
         shell = self.shell

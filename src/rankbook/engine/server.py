@@ -25,6 +25,8 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from rankbook.engine.tail import LOG_VARIABLE
+
 __all__ = ["main"]
 
 _GRACE = 2.0
@@ -100,10 +102,12 @@ class Server:
             _tell({"event": "started", "index": index, "pid": pid})
             return
         status = 1
+        log = command["log"].replace("{index}", str(index))
         try:
-            _become_child(parent, command["log"].replace("{index}", str(index)))
+            _become_child(parent, log)
             os.close(self._wake_r)
             os.close(self._wake_w)
+            os.environ[LOG_VARIABLE] = log
             os.chdir(command["cwd"])
             status = _run_engine([a.replace("{index}", str(index)) for a in command["argv"]])
         except BaseException:  # noqa: BLE001 - whatever it is must not become a second server

@@ -1,0 +1,52 @@
+"""What reaches a rank's file descriptors behind Python's back: C++ libraries, subprocesses.
+
+NCCL's debug output, torch's own warnings and what ``subprocess.run`` prints go to the descriptors
+1 and 2. A local engine has its log file there: it survives the process, so nothing is lost when a
+rank dies. While a cell runs, what is new in that file is shown, too.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+__all__ = ["LOG_VARIABLE", "Tail"]
+
+LOG_VARIABLE = "RANKBOOK_ENGINE_LOG"
+"""Names the log file in a local engine's environment; engines started elsewhere have none."""
+
+
+class Tail:
+    """Reads what was appended to a file since the last look; from any thread."""
+
+    def __init__(self, path: str | None) -> None:
+        """Begin at the file's present end.
+
+        Args:
+            path: The file; None, and nothing is ever new.
+        """
+        self._path = Path(path) if path else None
+        self._lock = threading.Lock()
+        self._at = self._size()
+
+    def show(self, write: Callable[[str], object]) -> None:
+        """Pass on what was appended since the last call."""
+        with self._lock:
+            if self._path is None or self._size() <= self._at:
+                return
+            with self._path.open("rb") as file:
+                file.seek(self._at)
+                data = file.read()
+            self._at += len(data)
+            write(data.decode(errors="replace"))
+
+    def skip(self) -> None:
+        """Pass over what was appended since the last call."""
+        self.show(str)
+
+    def _size(self) -> int:
+        try:
+            return self._path.stat().st_size if self._path else 0
+        except OSError:
+            return 0
