@@ -15,8 +15,11 @@ from rankbook.display.text import overwrite, prefixed
 
 __all__ = ["LiveOutput", "Screen"]
 
-_OPEN_AFTER = 0.15
-"""Seconds after which a line that has no end yet (a progress bar) is shown as it stands."""
+_BAR_AFTER = 0.15
+"""Seconds after which a line that rewrites itself, a progress bar, is shown as it stands."""
+
+_OPEN_AFTER = 1.0
+"""Seconds after which any other line that has no end yet is; its end is mostly on its way."""
 
 _REDRAW = 0.1
 """Seconds between two redraws of such lines."""
@@ -226,19 +229,17 @@ class LiveOutput:
 
     def _draw_region(self, now: float) -> float:
         """Redraw the lines that have no end yet; return the seconds until that is due again."""
-        ready = {
-            k: text for k, (text, since) in self._partial.items() if now >= since + _OPEN_AFTER
-        }
+        due = {key: since + _patience(text) for key, (text, since) in self._partial.items()}
+        ready = [key for key, at in due.items() if now >= at]
         if ready and self._region is None:
             self._region = _Region()
         if self._region is None:
-            opens = [since + _OPEN_AFTER - now for _, since in self._partial.values()]
-            return min(opens, default=float("inf"))
+            return min((at - now for at in due.values()), default=float("inf"))
         if now < self._next_draw:
             return self._next_draw - now
         self._next_draw = now + _REDRAW
-        for key, text in ready.items():
-            self._region.put(key, overwrite(text))
+        for key in ready:
+            self._region.put(key, overwrite(self._partial[key][0]))
         self._redraw(self._region, final=False)
         return _REDRAW
 
@@ -258,3 +259,7 @@ class LiveOutput:
         if self._region is not None:
             self._redraw(self._region, final=True)
             self._region = None
+
+
+def _patience(line: str) -> float:
+    return _BAR_AFTER if "\r" in line else _OPEN_AFTER

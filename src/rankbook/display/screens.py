@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import time
 import uuid
 from collections import deque
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from IPython.display import publish_display_data
@@ -14,19 +16,51 @@ if TYPE_CHECKING:
 
 __all__ = ["BackgroundScreen", "NotebookScreen", "TerminalScreen", "screen_for"]
 
+_WINDOW = 3.0
+"""Seconds over which Jupyter's server counts what streams carry."""
+
+_STREAM_BUDGET = 2_000_000
+"""Characters that streams may carry within that; the server's own limit is 3,000,000 bytes."""
+
+_PIECE = 200_000
+"""Characters of one message at most: front ends draw several of those quicker than a large one."""
+
 _BACKGROUND_LINES = 500
 """Lines that a cell in the background keeps on screen."""
 
 
 class NotebookScreen:
-    """A Jupyter front end: streams, displays, and displays that change in place."""
+    """A Jupyter front end: streams, displays, and displays that change in place.
+
+    Jupyter's server drops what streams carry beyond 3 MB in 3 s, and the person with it. Displays
+    are not counted there, so a flood goes on as blocks of plain text, which look the same.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._sent: deque[tuple[float, int]] = deque()
 
     def write(self, name: str, text: str) -> None:
         """Append text to a stream, and have it sent at once."""
         stream = getattr(sys, name)
-        stream.write(text)
-        # ipykernel would wait 0.2 s for more.
-        stream.flush()
+        for piece in _pieces(text):
+            if self._is_flood(len(piece)):
+                self.show(
+                    {"text/plain": piece.removesuffix("\n")}, {}, uuid.uuid4().hex, update=False
+                )
+            else:
+                stream.write(piece)
+                # ipykernel would wait 0.2 s for more.
+                stream.flush()
+
+    def _is_flood(self, size: int) -> bool:
+        now = self._clock()
+        while self._sent and now - self._sent[0][0] > _WINDOW:
+            self._sent.popleft()
+        if sum(its for _, its in self._sent) + size > _STREAM_BUDGET:
+            return True
+        self._sent.append((now, size))
+        return False
 
     def show(
         self, data: dict[str, Any], metadata: dict[str, Any], display_id: str, *, update: bool
@@ -100,6 +134,16 @@ class BackgroundScreen:
         del display_id, first
         if final and text:
             self.write("stdout", text)
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Cut a long text where a line ends, at the latest after ``_PIECE`` characters or one line."""
+    while len(text) > _PIECE:
+        end = text.rfind("\n", 0, _PIECE) + 1 or text.find("\n") + 1 or len(text)
+        yield text[:end]
+        text = text[end:]
+    if text:
+        yield text
 
 
 def screen_for(shell: InteractiveShell) -> NotebookScreen | TerminalScreen:
