@@ -371,7 +371,7 @@ def test_a_destroy_that_hangs_is_left_behind(monkeypatch, caplog):
 
 
 def test_a_destroy_where_no_thread_can_be_started(monkeypatch):
-    """As at exit, from Python 3.12 on."""
+    """As at exit of Python 3.12."""
 
     def start(self):
         raise RuntimeError("can't create new thread at interpreter shutdown")
