@@ -15,7 +15,6 @@ from IPython.core.magic import (
     no_var_expand,
 )
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
-from IPython.display import display
 
 from rankbook import api
 from rankbook.display.cell import LiveOutput, Screen
@@ -166,7 +165,7 @@ class RankMagics(Magics):
         if args.no_dashboard:
             print(f"{session.world_size} ranks, {session.backend}, generation {session.generation}")
         else:
-            display(session.dashboard())
+            session.dashboard().display()
 
     @line_magic
     @magic_arguments("dist_reset")
@@ -320,7 +319,7 @@ class RankMagics(Magics):
     def dashboard(self, line: str) -> None:
         """Show the dashboard again."""
         parse_argstring(self.dashboard, line)
-        display(self._session().dashboard())
+        self._session().dashboard().display()
 
     # -- values ------------------------------------------------------------------------------
 
@@ -364,7 +363,8 @@ class RankMagics(Magics):
         session = self._session()
         check_cell(self.shell, cell)
         chosen = session.select(ranks)
-        number = self.shell.execution_count
+        # Not execution_count: IPython 9 has counted on by now, earlier ones have not.
+        number = len(self.shell.user_ns["In"]) - 1
         screen: Screen = screen_for(self.shell)
         if not wait and isinstance(screen, NotebookScreen):
             screen = BackgroundScreen(screen)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import queue
+import re
 
 import ipywidgets
 import pytest
+from IPython.utils.capture import capture_output
 
 from rankbook.display.table import to_html, to_text
 from rankbook.errors import EngineError
@@ -221,3 +223,19 @@ def test_it_follows_its_session(session, pool):
     assert not board._monitor._thread.is_alive()
     assert disabled(board) == set(CONTROLS)
     board.close()
+
+
+def test_shown_it_leaves_a_table_where_it_cannot_live(board, shell):
+    with capture_output() as shown:
+        board.display()
+    [table] = shown.outputs  # a terminal: no widget
+    assert "2 ranks" in table.data["text/plain"]
+    shell.kernel = object()
+    with capture_output() as shown:
+        board.display()
+    table, live = shown.outputs
+    assert WIDGET in live.data
+    assert WIDGET not in table.data
+    # Where the widget lives, its style hides the table.
+    [hidden] = re.findall(r'<div class="(rankbook-\w+)">', table.data["text/html"])
+    assert any(f".{hidden} {{ display: none }}" in getattr(w, "value", "") for w in board.children)

@@ -8,6 +8,7 @@ import threading
 import pytest
 from fakes import FakePool
 from IPython.core.error import UsageError
+from IPython.display import display
 from IPython.utils.capture import capture_output
 
 import rankbook
@@ -39,6 +40,16 @@ NEEDS_RANKS = [
     "%dist_pull x",
     "%dist_push x",
 ]
+
+
+class StandIn:
+    """What the magics need of a dashboard."""
+
+    def __init__(self, session):
+        self.session = session
+
+    def display(self):
+        display(Table(self.session.snapshot()))
 
 
 class Notebook:
@@ -90,7 +101,7 @@ def empty(shell, monkeypatch):
 def notebook(empty, session, monkeypatch):
     """A notebook with the magics and four ranks."""
     session.initialize("gloo")
-    monkeypatch.setattr(session, "_view", lambda its: Table(its.snapshot()))
+    monkeypatch.setattr(session, "_view", StandIn)
     monkeypatch.setattr(api, "_current", session)
     return empty
 
@@ -103,7 +114,7 @@ def started(empty, monkeypatch):
     def fake(name):
         def call(backend=None, nproc=None, **options):
             calls.append((name, backend, nproc, options))
-            session = Session(FakePool(nproc or 2), lambda its: Table(its.snapshot()))
+            session = Session(FakePool(nproc or 2), StandIn)
             session.initialize("gloo")
             monkeypatch.setattr(api, "_current", session)
             return session

@@ -67,7 +67,7 @@ class _Region:
         for (rank, _, _), row in self.rows.items():
             turn[rank] = turn.get(rank, -1) + 1
             alike.setdefault((turn[rank], row), []).append(rank)
-        ordered = sorted(alike.items(), key=lambda pair: (pair[0][0], pair[1]))
+        ordered = sorted(alike.items(), key=lambda pair: (pair[0][0], min(pair[1])))
         return "\n".join(prefixed(ranks, row) for (_, row), ranks in ordered)
 
 

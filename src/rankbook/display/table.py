@@ -32,6 +32,7 @@ _STATES = {
     "collective": ("⇄", "#7c3aed"),
     "no answer": ("?", "#b45309"),
     "gone": ("✕", "#dc2626"),
+    "left": ("○", "inherit"),
 }
 
 _LONGEST_ERROR = 110
@@ -76,7 +77,7 @@ def _health(snapshot: Snapshot) -> str:
     for state in snapshot.states:
         if state.info is not None:
             by_state.setdefault(state.state, []).append(state.info.rank)
-    if by_state.keys() == {"idle"}:
+    if by_state.keys() <= {"idle", "left"}:
         return snapshot.doing or "all idle"
     words = {"collective": "in a collective", "gone": "ended"}
     return ", ".join(
@@ -135,7 +136,8 @@ def _row(state: RankState) -> str:
     if state.last_error:
         error = (
             f'<tr><td></td><td colspan="{len(_COLUMNS) - 1}" style="text-align: left; '
-            f'padding: 0 10px 4px; color: #dc2626" title="{escape(state.last_error)}">'
+            f'padding: 0 10px 4px; line-height: 1.4; color: #dc2626" '
+            f'title="{escape(state.last_error)}">'
             f"{escape(_short(state.last_error))}</td></tr>"
         )
     return f"<tr>{''.join(cells)}</tr>{error}"
@@ -143,7 +145,7 @@ def _row(state: RankState) -> str:
 
 def _style(name: str, *, head: bool = False) -> str:
     align = "right" if name in _NUMBERS else "left"
-    style = f"text-align: {align}; padding: 3px 10px; white-space: nowrap"
+    style = f"text-align: {align}; padding: 3px 10px; white-space: nowrap; line-height: 1.4"
     if name == "state":
         style += "; white-space: normal; min-width: 14em"
     if head:

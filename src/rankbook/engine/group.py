@@ -83,8 +83,9 @@ class Group:
             MASTER_PORT=port,
         )
         self._use_interface(address)
-        with rendezvous.at(url, generation):
-            info = initialize_distributed(backend, timeout_minutes)
+        # For good: a cell may destroy the group and initialise it again by itself.
+        rendezvous.use(url, generation)
+        info = initialize_distributed(backend, timeout_minutes)
         self.info = GroupInfo(
             backend=info.backend,
             rank=info.rank,

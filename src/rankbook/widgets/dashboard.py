@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
+from IPython.core.getipython import get_ipython
+from IPython.display import publish_display_data
 
 from rankbook.display.table import headline, to_html, to_text
 from rankbook.errors import RankbookError
@@ -60,14 +64,32 @@ class Dashboard(widgets.VBox):
         controls = widgets.HBox(
             [group, rest], layout={"flex_flow": "row wrap", "grid_gap": "0 16px"}
         )
-        super().__init__([self.table, controls])
+        # Where this widget is alive, it takes the place of the table that display() shows first.
+        self._fallback = f"rankbook-{uuid.uuid4().hex}"
+        hide = widgets.HTML(f"<style>.{self._fallback} {{ display: none }}</style>")
+        hide.layout.display = "none"
+        super().__init__([self.table, controls, hide])
         self._monitor = Monitor(session, self.show)
+
+    def display(self) -> None:
+        """Show the dashboard so that something is left of it wherever it cannot live.
+
+        A saved notebook, GitHub and nbconvert show the table alone, a kernel's front end the live
+        widget alone, a terminal the table as text.
+        """
+        static = f'<div class="{self._fallback}">{to_html(self._snapshot)}</div>'
+        publish_display_data({"text/html": static, "text/plain": to_text(self._snapshot)})
+        if getattr(get_ipython(), "kernel", None) is not None:
+            publish_display_data({_WIDGET: self._model, "text/plain": repr(self)})
 
     def show(self, snapshot: Snapshot) -> None:
         """Draw a snapshot; nothing is sent to the browser where nothing has changed."""
+        closed = self._session.is_closed
+        if closed:
+            left = (replace(s, state="left", activity="") for s in self._snapshot.states)
+            snapshot = replace(self._snapshot, doing=snapshot.doing, states=tuple(left))
         self._snapshot = snapshot
         self.table.value = to_html(snapshot)
-        closed = self._session.is_closed
         for control in (self.initialise, self.reset, self.shutdown, self.backend, self.nproc):
             control.disabled = bool(closed or snapshot.doing)
         if closed:
@@ -76,12 +98,15 @@ class Dashboard(widgets.VBox):
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         """The live widget, and for whoever cannot show it (GitHub, a terminal) the table."""
         del kwargs
-        model = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
         return {
-            _WIDGET: model,
+            _WIDGET: self._model,
             "text/html": to_html(self._snapshot),
             "text/plain": to_text(self._snapshot),
         }
+
+    @property
+    def _model(self) -> dict[str, Any]:
+        return {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
 
     def _initialise(self) -> None:
         self._session.initialize(self.backend.value, self.nproc.value)
