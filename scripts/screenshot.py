@@ -1,4 +1,4 @@
-"""Take the pictures of the documentation: the quickstart in a real JupyterLab, in Chromium.
+"""Take the picture of the README: the quickstart in a real JupyterLab, in Chromium.
 
     python scripts/screenshot.py [--out docs/_static] [--theme light|dark]
 
@@ -27,6 +27,9 @@ from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).parent.parent
 QUICKSTART = ROOT / "notebooks" / "00_quickstart.ipynb"
+SECOND_SECTION = 11
+"""Number of the cell with which the quickstart's second section begins."""
+
 BROWSER_OPTIONS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -38,12 +41,12 @@ BROWSER_OPTIONS = [
 
 
 def main() -> None:
-    """Run the quickstart and take the pictures."""
+    """Run the quickstart and take the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "_static")
     parser.add_argument("--theme", choices=["light", "dark"], default="light")
     parser.add_argument("--notebook", type=Path, default=QUICKSTART)
-    parser.add_argument("--height", type=int, default=1180, help="of the window, pixels")
+    parser.add_argument("--height", type=int, default=1130, help="of the window, pixels")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     with lab(args.notebook) as url, sync_playwright() as playwright:
@@ -56,13 +59,13 @@ def main() -> None:
         )
         page.goto(url)
         prepare(page, args.theme)
-        run_all(page)
         suffix = "" if args.theme == "light" else "-dark"
-        for name, cell in (("quickstart", 0), ("quickstart-training", 11), ("quickstart-end", 99)):
-            scroll_to(page, cell)
-            page.locator(".jp-NotebookPanel").screenshot(
-                path=args.out / f"{name}{suffix}.png"
-            )
+        run_above(page, SECOND_SECTION)  # the last cell of all stops the ranks
+        page.wait_for_timeout(1500)  # until the dashboard has looked again: only the picture minds
+        scroll_to_top(page)
+        path = args.out / f"quickstart{suffix}.png"
+        page.locator(".jp-NotebookPanel-notebook").screenshot(path=path)
+        run_all(page)
         browser.close()
 
 
@@ -110,7 +113,7 @@ def wait_until_up(url: str, timeout: float = 60) -> None:
     while True:
         try:
             urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - our own server
-        except (urllib.error.URLError, ConnectionError):
+        except (urllib.error.URLError, ConnectionError):  # noqa: PERF203 - it waits anyway
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
@@ -139,32 +142,39 @@ def command(page: Page, name: str, args: dict[str, str] | None = None) -> None:
 
 
 def run_all(page: Page) -> None:
-    """Run all cells, and wait until the last one has run."""
-    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")
-    page.wait_for_function(
-        """() => {
-            const cells = window.jupyterapp.shell.currentWidget.content.widgets;
-            const code = cells.filter(cell => cell.model.type === 'code');
-            return code.every(cell => cell.model.executionCount !== null);
+    """Run all cells, and wait until they have run."""
+    run_above(page, None)
+
+
+def run_above(page: Page, end: int | None) -> None:
+    """Run those cells above one that have not run yet, and wait until they have.
+
+    Args:
+        page: Shows the notebook.
+        end: Number of the cell to stop before, counted from the end if negative; None runs all.
+    """
+    page.evaluate(
+        """async (end) => {
+            const panel = window.jupyterapp.shell.currentWidget;
+            const cells = panel.content.widgets.slice(0, end === null ? undefined : end);
+            for (const cell of cells) {
+                if (cell.model.type === 'code' && cell.model.executionCount === null) {
+                    panel.content.activeCellIndex = panel.content.widgets.indexOf(cell);
+                    await window.jupyterapp.commands.execute('notebook:run-cell');
+                }
+            }
+            panel.content.activeCellIndex = panel.content.widgets.length - 1;
         }""",
-        timeout=120_000,
+        end,
     )
     page.wait_for_function(
         "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'"
     )
 
 
-def scroll_to(page: Page, cell: int) -> None:
-    """Bring a cell to the top of the window, none selected."""
-    page.evaluate(
-        """async (index) => {
-            const notebook = window.jupyterapp.shell.currentWidget.content;
-            notebook.activeCellIndex = Math.min(index, notebook.widgets.length - 1);
-            await notebook.scrollToItem(notebook.activeCellIndex, 'start');
-        }""",
-        cell,
-    )
-    page.wait_for_timeout(500)  # until the page has settled: only the picture depends on it
+def scroll_to_top(page: Page) -> None:
+    """Bring the first cell to the top of the window."""
+    page.evaluate("window.jupyterapp.shell.currentWidget.content.scrollToItem(0, 'start')")
 
 
 if __name__ == "__main__":

@@ -229,7 +229,7 @@ def test_shown_it_leaves_a_table_where_it_cannot_live(board, shell):
     with capture_output() as shown:
         board.display()
     [table] = shown.outputs  # a terminal: no widget
-    assert "2 ranks" in table.data["text/plain"]
+    assert "4 ranks" in table.data["text/plain"]
     shell.kernel = object()
     with capture_output() as shown:
         board.display()

@@ -88,6 +88,10 @@ class Dashboard(widgets.VBox):
         if closed:
             left = (replace(s, state="left", activity="") for s in self._snapshot.states)
             snapshot = replace(self._snapshot, doing=snapshot.doing, states=tuple(left))
+        if snapshot.generation != self._snapshot.generation and snapshot.world_size:
+            self.nproc.value = snapshot.world_size
+            if snapshot.backend in self.backend.options:
+                self.backend.value = snapshot.backend
         self._snapshot = snapshot
         self.table.value = to_html(snapshot)
         for control in (self.initialise, self.reset, self.shutdown, self.backend, self.nproc):
