@@ -13,7 +13,26 @@ from rankbook.errors import ClusterError, EngineError
 if TYPE_CHECKING:
     import ipyparallel
 
-__all__ = ["connection_file_of", "install_agents", "one_line"]
+__all__ = ["connection_file_of", "install_agents", "one_line", "profile_dir_of"]
+
+
+def profile_dir_of(profile: str | None) -> Path:
+    """The directory of an IPython profile.
+
+    Args:
+        profile: Its name, None is the default one.
+
+    Raises:
+        ClusterError: There is no such profile; ipyparallel itself would make an empty one.
+    """
+    try:
+        found = ProfileDir.find_profile_dir_by_name(get_ipython_dir(), profile or "default")
+    except ProfileDirError:
+        raise ClusterError(
+            f"There is no IPython profile {profile!r}: `ipython profile list` shows them, "
+            f"`ipython profile create --parallel {profile}` makes one."
+        ) from None
+    return Path(found.location)
 
 
 def connection_file_of(profile: str | None, cluster_id: str | None) -> Path:
@@ -26,14 +45,8 @@ def connection_file_of(profile: str | None, cluster_id: str | None) -> Path:
     Raises:
         ClusterError: There is no such profile.
     """
-    try:
-        found = ProfileDir.find_profile_dir_by_name(get_ipython_dir(), profile or "default")
-    except ProfileDirError:
-        raise ClusterError(
-            f"There is no IPython profile {profile!r}: `ipython profile list` shows them."
-        ) from None
     middle = f"-{cluster_id}" if cluster_id else ""
-    return Path(found.security_dir) / f"ipcontroller{middle}-client.json"
+    return profile_dir_of(profile) / "security" / f"ipcontroller{middle}-client.json"
 
 
 def install_agents(client: ipyparallel.Client) -> None:

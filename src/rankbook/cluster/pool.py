@@ -15,7 +15,12 @@ import ipyparallel
 from ipyparallel.cluster.cluster import Cluster
 
 from rankbook.cluster.channel import Channel, everyone
-from rankbook.cluster.joining import connection_file_of, install_agents, one_line
+from rankbook.cluster.joining import (
+    connection_file_of,
+    install_agents,
+    one_line,
+    profile_dir_of,
+)
 from rankbook.cluster.launchers import LocalController, LocalEngines
 from rankbook.errors import ClusterError, RankbookError
 from rankbook.models import EngineFacts, how_ended, load
@@ -96,7 +101,7 @@ class Pool:
                 "send_engines_connection_env": False,
             }
         else:
-            options["profile"] = profile
+            options["profile_dir"] = str(profile_dir_of(profile))
         cluster = Cluster(**options)
         client = None
         try:
