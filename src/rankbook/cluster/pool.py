@@ -264,9 +264,10 @@ class Pool:
             time.sleep(0.005)
 
     def _engine_ended(self, engine: int, status: int) -> None:
+        # In this order: who waits for the engine must find out how it ended.
+        self.on_end(engine, status)
         self.channel.engine_gone(engine)
         self.channel.unregister(engine)
-        self.on_end(engine, status)
 
 
 def _ignore(engine: int, status: int) -> None:
