@@ -1,12 +1,17 @@
+import sys
+from pathlib import Path
+
 from rankbook import __version__
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "rankbook"
 author = "the rankbook contributors"
 copyright = author
 release = version = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+extensions = ["magic_reference", "myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build", "_ext"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
@@ -15,6 +20,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # or the attributes of a class would be described twice
 
 # References to our names must resolve. Others' names would need their inventories, and so the
 # network: lower-case dotted names (torch.device), and whatever an annotation speaks of.
@@ -22,6 +28,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!rankbook\b)[a-z_]\w*\..*"),
     ("py:(class|exc|obj|data)", r"(?!rankbook\b).*"),
+    ("py:(class|meth)", r"rankbook\.(cluster|models|sessions\.cells)\..*"),  # not public
 ]
 
 html_theme = "furo"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from rankbook import ranks as rank_selection
 
@@ -48,9 +49,14 @@ def plain(text: str) -> str:
     return _ANSI.sub("", text)
 
 
+@lru_cache(maxsize=1024)
+def _prefix(ranks: tuple[int, ...]) -> str:
+    return f"[{rank_selection.label(ranks)}] "
+
+
 def prefixed(ranks: Iterable[int], text: str) -> str:
     """Put ranks before a text; its further lines are indented to stand below the first."""
-    prefix = f"[{rank_selection.label(ranks)}] "
+    prefix = _prefix(tuple(ranks))
     if "\n" not in text:
         return prefix + text
     return prefix + text.replace("\n", "\n" + " " * len(prefix))
