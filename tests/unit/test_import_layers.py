@@ -19,7 +19,7 @@ FLOORS = [
     {"distributed", "engine"},
     {"cluster"},
     {"sessions"},
-    {"display", "syntax", "widgets"},
+    {"display", "widgets"},
     {"api", "magics", ""},  # "" is the package itself
 ]
 

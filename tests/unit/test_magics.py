@@ -17,9 +17,9 @@ from rankbook.display.table import Table
 from rankbook.display.text import plain
 from rankbook.errors import RankError, SessionError
 from rankbook.magics import RankMagics
+from rankbook.magics.syntax import CellSyntaxError
 from rankbook.sessions.results import CellResult
 from rankbook.sessions.session import Session
-from rankbook.syntax import CellSyntaxError
 
 LINE = set(RankMagics.magics["line"])
 CELL = set(RankMagics.magics["cell"])

@@ -67,10 +67,10 @@ def test_changes_in_a_row_are_one_look(session, pace, watch):
         go_on.wait(SOON)
 
     watch(listener)
-    session._tell()
+    session.changes.tell()
     seen.get(timeout=SOON)  # the listener is busy now
     for _ in range(50):
-        session._tell()
+        session.changes.tell()
     go_on.set()
     seen.get(timeout=SOON)
     with pytest.raises(queue.Empty):
@@ -93,18 +93,18 @@ def test_it_ends_with_the_session_and_shows_that_end(session, pace, watch):
     monitor._thread.join(SOON)
     assert not monitor._thread.is_alive()
     assert seen[-1].doing == "shut down"
-    assert session._listeners == []
+    assert session.changes._listeners == []
 
 
 def test_stop_ends_it_whatever_it_waits_for(session, pace, watch):
     pace(NEVER, settle=NEVER)
     monitor = watch(lambda _: None)
-    session._tell()
+    session.changes.tell()
     monitor.stop()
     monitor.stop()
     monitor._thread.join(SOON)
     assert not monitor._thread.is_alive()
-    assert session._listeners == []
+    assert session.changes._listeners == []
 
 
 def test_a_controller_that_has_gone_does_not_end_it(session, pool, pace, watch):

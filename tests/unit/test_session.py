@@ -622,7 +622,7 @@ def test_work_that_never_makes_the_session_busy_returns_too(formed):
     thread = formed.in_background(lambda: done.append(1))
     end_of(thread)
     assert done == [1]
-    assert formed._listeners == []
+    assert formed.changes._listeners == []
 
 
 # -- values ----------------------------------------------------------------------------------
@@ -917,7 +917,7 @@ def test_the_snapshot_holds_what_a_view_shows(formed):
 
 def test_listeners_hear_of_every_change(formed, pool):
     heard = []
-    formed.on_change(lambda: heard.append(formed.doing))
+    formed.changes.listen(lambda: heard.append(formed.doing))
     formed.run("rank", "0")
     assert heard == ["running a cell on rank 0", ""]
     heard.clear()
@@ -934,7 +934,7 @@ def test_listeners_hear_of_every_change(formed, pool):
 
 def test_a_listener_that_has_gone_hears_nothing(formed):
     heard = []
-    stop = formed.on_change(lambda: heard.append(1))
+    stop = formed.changes.listen(lambda: heard.append(1))
     stop()
     stop()
     formed.run("rank")
@@ -949,8 +949,8 @@ def test_a_listener_may_go_while_it_is_told(formed):
         heard.append(1)
         stops[0]()
 
-    stops.append(formed.on_change(once))
-    formed.on_change(lambda: heard.append(2))
+    stops.append(formed.changes.listen(once))
+    formed.changes.listen(lambda: heard.append(2))
     formed.run("rank")
     assert heard == [1, 2, 2]
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from rankbook.errors import RankbookError
-from rankbook.syntax import CellSyntaxError, check_cell
+from rankbook.magics.syntax import CellSyntaxError, check_cell
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ class Monitor:
         self._listener = listener
         self._changed = threading.Event()
         self._stopped = threading.Event()
-        self._unsubscribe = session.on_change(self._changed.set)
+        self._unsubscribe = session.changes.listen(self._changed.set)
         self._thread = threading.Thread(target=self._watch, name="rankbook-monitor", daemon=True)
         self._thread.start()
 

@@ -29,6 +29,7 @@ from rankbook.errors import RankbookError, SessionError
 from rankbook.models import EngineFacts, GroupInfo, RankState, Snapshot, how_ended
 from rankbook.sessions import formation, looking, transfer
 from rankbook.sessions.cells import CellOutput, Stuck, run_cell
+from rankbook.sessions.changes import Changes
 from rankbook.sessions.results import CellResult
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ class Session:
         self._known: dict[int, EngineFacts] = {}
         self._lock = threading.Lock()
         self._directory = tempfile.mkdtemp(prefix="rankbook-")
-        self._listeners: list[Callable[[], None]] = []
+        self.changes = Changes()
+        """Tells listeners when the group, an engine, or what it is doing changes."""
         pool.on_end = self._engine_ended
 
     # -- what it is --------------------------------------------------------------------------
@@ -225,13 +227,13 @@ class Session:
             self.generation,
             self._directory,
         )
-        self._tell()
+        self.changes.tell()
 
     def _leave(self) -> None:
         self._groups = {}
         alive = [e for e in self.pool.engines if e not in self.ended]
         self.pool.channel.ask("destroy", everyone(alive), formation.LEAVE_TIMEOUT)
-        self._tell()
+        self.changes.tell()
 
     def _facts(self) -> list[EngineFacts]:
         """What the engines say; asked once per engine, for nothing of it changes."""
@@ -297,7 +299,7 @@ class Session:
     def in_background(self, work: Callable[[], Any]) -> threading.Thread:
         """Do ``work`` in a thread and return as soon as it has made the session busy."""
         begun = threading.Event()
-        stop = self.on_change(begun.set)
+        stop = self.changes.listen(begun.set)
 
         def run() -> None:
             try:
@@ -376,21 +378,7 @@ class Session:
         self._groups = {}
         self.pool.close()
         shutil.rmtree(self._directory, ignore_errors=True)
-        self._tell()
-
-    def on_change(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Have ``listener`` called, from any thread, when the group or an engine changes.
-
-        Returns:
-            Stops it when called.
-        """
-        self._listeners.append(listener)
-
-        def stop() -> None:
-            with suppress(ValueError):
-                self._listeners.remove(listener)
-
-        return stop
+        self.changes.tell()
 
     def dashboard(self) -> Any:
         """The session's ipywidgets dashboard: the state of every rank, and buttons."""
@@ -409,13 +397,13 @@ class Session:
         try:
             self._raise_closed()
             self.doing = doing
-            self._tell()
+            self.changes.tell()
             yield
         finally:
             if not self.is_closed:
                 self.doing = ""
             self._lock.release()
-            self._tell()
+            self.changes.tell()
 
     def _placed(self) -> Placement:
         self._raise_closed()
@@ -444,8 +432,4 @@ class Session:
 
     def _engine_ended(self, engine: int, status: int) -> None:
         self.ended[engine] = status
-        self._tell()
-
-    def _tell(self) -> None:
-        for listener in list(self._listeners):
-            listener()
+        self.changes.tell()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from IPython.core.error import UsageError
 from IPython.core.magic import (
     Magics,
     cell_magic,
@@ -14,64 +13,23 @@ from IPython.core.magic import (
     magics_class,
     no_var_expand,
 )
-from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.core.magic_arguments import argument, magic_arguments
 
 from rankbook import api
 from rankbook.display.cell import LiveOutput, Screen
 from rankbook.display.screens import BackgroundScreen, NotebookScreen, screen_for
 from rankbook.display.table import Table
 from rankbook.errors import InputError, RankbookError, RankError, SessionError
-from rankbook.syntax import CellSyntaxError, check_cell
+from rankbook.magics.mode import Mode
+from rankbook.magics.syntax import check_cell
+from rankbook.magics.usage import parse, parse_with_code, plain_errors
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from rankbook.sessions.session import Session
 
-__all__ = ["RankMagics", "load_ipython_extension", "unload_ipython_extension"]
-
-
-def load_ipython_extension(shell: InteractiveShell) -> None:
-    """Register the magics."""
-    magics = RankMagics(shell)
-    shell.register_magics(magics)
-    shell.input_transformers_cleanup.append(magics.to_ranks)
-    shell.events.register("pre_execute", magics.enter_cell)
-    shell.events.register("post_execute", magics.leave_cell)
-
-
-def unload_ipython_extension(shell: InteractiveShell) -> None:
-    """Remove the magics; a session that runs is left alone."""
-    magics = shell.magics_manager.registry.pop(RankMagics.__name__, None)
-    if magics is None:
-        return
-    shell.input_transformers_cleanup.remove(magics.to_ranks)
-    shell.events.unregister("pre_execute", magics.enter_cell)
-    shell.events.unregister("post_execute", magics.leave_cell)
-    for kind, names in magics.magics.items():
-        for name in names:
-            shell.magics_manager.magics[kind].pop(name, None)
-
-
-def _plain_errors(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn our errors into IPython's one-line usage errors."""
-    from functools import wraps
-
-    @wraps(method)
-    def wrapped(self: RankMagics, *args: Any) -> Any:
-        try:
-            return method(self, *args)
-        except (RankError, CellSyntaxError):
-            raise  # they show themselves what and where
-        except RankbookError as error:
-            raise UsageError(str(error)) from None
-        except UsageError as error:
-            name = method.__name__
-            raise UsageError(f"{error}: %{name}? shows what can be written.") from None
-        except ValueError as error:  # shlex's, of a line that argparse never saw
-            raise UsageError(f"{error}: write the line without it.") from None
-
-    return wrapped
+__all__ = ["RankMagics"]
 
 
 @magics_class
@@ -82,8 +40,7 @@ class RankMagics(Magics):
 
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
-        self.everywhere = False
-        self._depth = 0
+        self.mode = Mode()
 
     # -- the group ---------------------------------------------------------------------------
 
@@ -121,7 +78,7 @@ class RankMagics(Magics):
         "or the one of a connection file (a path that ends in .json).",
     )
     @argument("--no-dashboard", action="store_true", help="Show no dashboard.")
-    @_plain_errors
+    @plain_errors
     def dist_init(self, line: str) -> None:
         """Start or join a cluster and initialise the process group on it.
 
@@ -136,7 +93,7 @@ class RankMagics(Magics):
             %dist_init --profile slurm -n 16
             %dist_init --cluster-id 1700000000-abcd
         """
-        args = parse_argstring(self.dist_init, line)
+        args = parse(self.dist_init, line)
         session = api.session()
         if session is not None and (args.profile or args.cluster_id or args.gpus):
             raise SessionError(
@@ -171,26 +128,26 @@ class RankMagics(Magics):
     @magic_arguments("dist_reset")
     @argument("backend", nargs="?", help="Another backend. Default: the present one.")
     @argument("--hard", action="store_true", help="Replace the engines. Their variables are lost.")
-    @_plain_errors
+    @plain_errors
     def dist_reset(self, line: str) -> None:
         """Run destroy_global_state on every rank, then initialise a new generation.
 
         Engines and their variables are kept, unless --hard is given.
         """
-        args = parse_argstring(self.dist_reset, line)
+        args = parse(self.dist_reset, line)
         session = self._session()
         session.reset(args.backend, args.hard)
         print(f"{session.world_size} ranks, {session.backend}, generation {session.generation}")
 
     @line_magic
     @magic_arguments("dist_shutdown")
-    @_plain_errors
+    @plain_errors
     def dist_shutdown(self, line: str) -> None:
         """Stop the engines that this session started.
 
         Engines that it joined are left running, with their process group destroyed.
         """
-        parse_argstring(self.dist_shutdown, line)
+        parse(self.dist_shutdown, line)
         self._session().shutdown()
 
     # -- cells -------------------------------------------------------------------------------
@@ -209,7 +166,7 @@ class RankMagics(Magics):
     @argument("--timeout", type=float, metavar="S", help="Interrupt the cell after S seconds.")
     @argument("--no-wait", action="store_true", help="Go on at once; the output follows.")
     @argument("expression", nargs="*", help="For %%dist: what to run.")
-    @_plain_errors
+    @plain_errors
     def dist(self, line: str, cell: str | None = None) -> None:
         """Run a cell (%%dist) or a line (%dist EXPR) on all ranks or on some.
 
@@ -227,9 +184,9 @@ class RankMagics(Magics):
             %dist x.sum()
         """
         if cell is None:
-            args, cell = _options_of(self.dist, line)
+            args, cell = parse_with_code(self.dist, line)
         else:
-            args = parse_argstring(self.dist, line)
+            args = parse(self.dist, line)
             if args.expression:
                 raise InputError(
                     f"{' '.join(args.expression)!r} is no option of %%dist: code goes below it."
@@ -241,7 +198,7 @@ class RankMagics(Magics):
     @cell_magic
     @magic_arguments("%rank")
     @argument("ranks", nargs="*", help="all, 0, 0,2, 0-3, 1:, ::2, [0,2] or -1.")
-    @_plain_errors
+    @plain_errors
     def rank(self, line: str, cell: str) -> None:
         """Run a cell on some ranks: short for %%dist -r RANKS."""
         # Not argparse: it would take the rank -1 for an option.
@@ -257,68 +214,45 @@ class RankMagics(Magics):
     @line_magic
     @magic_arguments("dist_mode")
     @argument("mode", choices=["on", "off"], help="on: plain cells run on all ranks.")
-    @_plain_errors
+    @plain_errors
     def dist_mode(self, line: str) -> None:
         """Run every plain cell on all ranks, until turned off.
 
         Magics stay here, and so do cells that start with %%local.
         """
-        self.everywhere = parse_argstring(self.dist_mode, line).mode == "on"
-        if self.everywhere:
+        self.mode.on = parse(self.dist_mode, line).mode == "on"
+        if self.mode.on:
             print(
                 "Plain cells run on all ranks now; %%local keeps one here, %dist_mode off ends it."
             )
-
-    def to_ranks(self, lines: list[str]) -> list[str]:
-        """IPython's input transformer behind ``%dist_mode``."""
-        if self._depth:  # a cell inside a cell, such as the body of %%capture
-            return lines
-        code = (i for i, line in enumerate(lines) if line.strip() and line.lstrip()[0] != "#")
-        at = next(code, None)
-        if at is None:
-            return lines
-        first = lines[at].strip()
-        if first.split()[0] == "%%local":
-            return [*lines[:at], "\n", *lines[at + 1 :]]  # an empty line keeps the numbers right
-        if not self.everywhere or first[0] in "%!?" or first.endswith("?"):
-            return lines
-        return ["%%dist\n", *lines]
-
-    def enter_cell(self) -> None:
-        """A cell begins, perhaps inside another one."""
-        self._depth += 1
-
-    def leave_cell(self) -> None:
-        """A cell has ended."""
-        self._depth = max(0, self._depth - 1)
 
     # -- looking, interrupting ---------------------------------------------------------------
 
     @line_magic
     @magic_arguments("dist_status")
-    @_plain_errors
+    @plain_errors
     def dist_status(self, line: str) -> Table:
         """Show every rank: engine, host, pid, device, backend, state, collective, memory.
 
         It answers while a cell runs or hangs.
         """
-        parse_argstring(self.dist_status, line)
+        parse(self.dist_status, line)
         return Table(self._session().snapshot())
 
     @line_magic
     @magic_arguments("dist_interrupt")
-    @_plain_errors
+    @plain_errors
     def dist_interrupt(self, line: str) -> None:
         """Interrupt what runs on the ranks, as the stop button does while a cell waits."""
-        parse_argstring(self.dist_interrupt, line)
+        parse(self.dist_interrupt, line)
         print("Interrupted." if self._session().interrupt() else "Nothing runs on any rank.")
 
     @line_magic
     @magic_arguments("dashboard")
-    @_plain_errors
+    @plain_errors
     def dashboard(self, line: str) -> None:
         """Show the dashboard again."""
-        parse_argstring(self.dashboard, line)
+        parse(self.dashboard, line)
         self._session().dashboard().display()
 
     # -- values ------------------------------------------------------------------------------
@@ -327,10 +261,10 @@ class RankMagics(Magics):
     @magic_arguments("dist_pull")
     @argument("names", nargs="+", metavar="NAME", help="Variables of the ranks.")
     @argument("-r", "--ranks", default="all", metavar="RANKS", help="From which. Default: all.")
-    @_plain_errors
+    @plain_errors
     def dist_pull(self, line: str) -> None:
         """Bring variables here: NAME becomes {rank: value}. Tensors arrive on the CPU."""
-        args = parse_argstring(self.dist_pull, line)
+        args = parse(self.dist_pull, line)
         session = self._session()
         # All or nothing: a missing name must not leave half of them changed here.
         self.shell.push({name: session.pull(name, args.ranks) for name in args.names})
@@ -339,10 +273,10 @@ class RankMagics(Magics):
     @magic_arguments("dist_push")
     @argument("names", nargs="+", metavar="NAME", help="Variables of this notebook.")
     @argument("-r", "--ranks", default="all", metavar="RANKS", help="To which. Default: all.")
-    @_plain_errors
+    @plain_errors
     def dist_push(self, line: str) -> None:
         """Send variables of this notebook to the ranks, under the same names."""
-        args = parse_argstring(self.dist_push, line)
+        args = parse(self.dist_push, line)
         session = self._session()
         missing = [name for name in args.names if name not in self.shell.user_ns]
         if missing:
@@ -390,17 +324,3 @@ def _shown_errors(run: Callable[[], None], screen: Screen) -> None:
         screen.write("stderr", "\n".join(error._render_traceback_()) + "\n")
     except RankbookError as error:
         screen.write("stderr", f"{error}\n")
-
-
-def _options_of(magic: Any, line: str) -> tuple[Any, str]:
-    """Split ``-r 0 x.sum()`` into options and code, which must reach the ranks untouched."""
-    head, rest = [], line.strip()
-    while rest.startswith("-"):
-        word, _, rest = rest.partition(" ")
-        head.append(word)
-        rest = rest.lstrip()
-        if word in {"-r", "--ranks", "-o", "--out", "--timeout"}:
-            value, _, rest = rest.partition(" ")
-            head.append(value)
-            rest = rest.lstrip()
-    return parse_argstring(magic, " ".join(head)), rest

@@ -1,0 +1,34 @@
+"""Telling whoever wants to know that something about a session has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+__all__ = ["Changes"]
+
+
+class Changes:
+    """Listeners, called from whichever thread makes the change."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Callable[[], None]] = []
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Have ``listener`` called at every change.
+
+        Returns:
+            Stops it when called.
+        """
+        self._listeners.append(listener)
+
+        def stop() -> None:
+            with suppress(ValueError):
+                self._listeners.remove(listener)
+
+        return stop
+
+    def tell(self) -> None:
+        """Say that something has changed."""
+        for listener in list(self._listeners):
+            listener()
