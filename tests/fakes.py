@@ -105,6 +105,7 @@ class FakeChannel(Channel):
         self._lock = threading.Lock()
         self._calls: dict[str, tuple[Call, int]] = {}
         self._dead: set[int] = set()
+        self._closed = False
         self.lost = threading.Event()
         self.requests: list[tuple[str, dict]] = []
 

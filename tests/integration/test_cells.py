@@ -253,3 +253,23 @@ def test_widgets_matplotlib_and_html_come_as_displays(two):
     assert [(rank, body[0], body[1], body[2]["data"]["text/html"]) for rank, body in seen] == [
         (1, "display", "display_data", "<b>bold</b>")
     ]
+
+
+def test_an_interrupt_that_cannot_reach_a_collective_says_so(two):
+    """Until a stuck collective can be freed: the truth about it, and the group's timeout."""
+    two.initialize(timeout_minutes=0.1)
+    errors = []
+
+    def cell():
+        with pytest.raises(SessionError) as caught:
+            two.run("if rank == 0: dist.barrier()", timeout=0.3, number=9)
+        errors.append(str(caught.value))
+
+    thread = two.in_background(cell)
+    thread.join(20)
+    [message] = errors
+    assert "rank 0 is in barrier (line 1: if rank == 0: dist.barrier())" in message
+    assert "%dist_reset --hard" in message
+    wait_until(lambda: [s.state for s in two.states()] == ["idle", "idle"], timeout=20)
+    two.initialize(timeout_minutes=1)
+    assert two.run("x = torch.ones(1)\ndist.all_reduce(x)").ok

@@ -186,6 +186,20 @@ def test_shut_down_twice_is_once(session):
         session.run("1")
 
 
+def test_shutting_down_while_a_cell_runs_ends_the_cell(session):
+    def cell():
+        with pytest.raises(SessionError, match="shut down meanwhile"):
+            session.run("import time\ntime.sleep(60)")
+        ends.append(time.monotonic())
+
+    ends = []
+    thread = session.in_background(cell)
+    begin = time.monotonic()
+    session.shutdown()
+    thread.join(10)
+    assert ends[0] - begin < 5
+
+
 def test_a_second_session_is_refused(session):
     with pytest.raises(SessionError, match="There is a session already"):
         rankbook.start("gloo", 2)

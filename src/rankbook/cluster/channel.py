@@ -76,6 +76,7 @@ class Channel:
         self._lock = threading.Lock()
         self._calls: dict[str, tuple[Call, int]] = {}
         self._dead: set[int] = set()
+        self._closed = False
         self.lost = threading.Event()
         self._loop = client._io_loop
         self._stream = client._control_stream
@@ -213,6 +214,10 @@ class Channel:
             {"id": engine},
         )
 
+    def close(self) -> None:
+        """Let nobody wait any longer: the client is about to be closed."""
+        self._closed = True
+
     # -- on the client's I/O thread ----------------------------------------------------------
 
     def _on_message(self, frames: list[Any]) -> None:
@@ -250,6 +255,8 @@ class Channel:
     # ----------------------------------------------------------------------------------------
 
     def _check(self) -> None:
+        if self._closed:
+            raise errors.SessionError("The session was shut down meanwhile.")
         if self.lost.is_set():
             raise errors.ClusterError(
                 "The cluster's controller is gone, and its engines cannot be reached: "

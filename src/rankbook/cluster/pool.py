@@ -235,6 +235,7 @@ class Pool:
     def close(self) -> None:
         """Stop what was started here; leave a cluster that was joined."""
         self.on_end = _ignore
+        self.channel.close()
         self.client.close(linger=0)
         if self.cluster is not None:
             cluster, self.cluster = self.cluster, None

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 
 from rankbook.cluster.channel import Channel, everyone
 from rankbook.models import GroupInfo, RankState, how_ended, load
 
-__all__ = ["ANSWER_TIMEOUT", "interrupt", "states"]
+__all__ = ["ANSWER_TIMEOUT", "interrupt", "states", "wait_until_idle"]
 
 ANSWER_TIMEOUT = 1.0
 """Seconds for an engine's control thread to answer."""
+
+
+_PAUSE = 0.02
+"""Seconds between two looks at engines that are about to become idle."""
 
 
 def states(
@@ -51,3 +56,18 @@ def states(
 def interrupt(channel: Channel, engines: Collection[int]) -> bool:
     """Interrupt what runs on engines; tell whether anything did."""
     return any(channel.ask("interrupt", everyone(engines), ANSWER_TIMEOUT).values())
+
+
+def wait_until_idle(channel: Channel, engines: Collection[int], timeout: float) -> set[int]:
+    """Wait for engines to have nothing to do; return those that still have after ``timeout``."""
+    deadline = time.monotonic() + timeout
+    busy = set(engines)
+    while busy and time.monotonic() < deadline:
+        call = channel.request("state", everyone(busy))
+        channel.wait(call, ANSWER_TIMEOUT)
+        channel.forget(call)
+        busy -= {engine for engine, state in call.values.items() if state["state"] == "idle"}
+        busy -= set(call.failures)
+        if busy:
+            time.sleep(_PAUSE)
+    return busy

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Session"]
 
+_INTERRUPT_GRACE = 3.0
+"""Seconds for a cell to end after an interrupt."""
+
 _CLOSED = "shut down"
 
 
@@ -318,9 +321,18 @@ class Session:
 
         Returns:
             Whether anything was running.
+
+        Raises:
+            SessionError: Some rank did not end within seconds; the message says where it is.
         """
-        alive = [engine for engine in self._placed().engines if engine not in self.ended]
-        return looking.interrupt(self.pool.channel, alive)
+        engines = self._placed().engines
+        alive = [engine for engine in engines if engine not in self.ended]
+        if not looking.interrupt(self.pool.channel, alive):
+            return False
+        busy = looking.wait_until_idle(self.pool.channel, alive, _INTERRUPT_GRACE)
+        if busy:
+            self._raise_stuck([rank for rank, engine in enumerate(engines) if engine in busy])
+        return True
 
     # -- values ------------------------------------------------------------------------------
 
