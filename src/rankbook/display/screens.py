@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.getipython import get_ipython
 from IPython.display import publish_display_data
 
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ _STREAM_BUDGET = 2_000_000
 
 _PIECE = 200_000
 """Characters of one message at most: front ends draw several of those quicker than a large one."""
+
+_WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+_MODEL_TIMEOUT = 2.0
+"""Seconds for a widget made on a rank to arrive here."""
 
 _BACKGROUND_LINES = 500
 """Lines that a cell in the background keeps on screen."""
@@ -66,6 +72,8 @@ class NotebookScreen:
         self, data: dict[str, Any], metadata: dict[str, Any], display_id: str, *, update: bool
     ) -> None:
         """Show a display, or put another in its place."""
+        if view := data.get(_WIDGET_VIEW):
+            _wait_for_model(view["model_id"])
         publish_display_data(data, metadata, transient={"display_id": display_id}, update=update)
 
     def redraw(self, text: str, display_id: str, *, first: bool, final: bool) -> None:
@@ -134,6 +142,20 @@ class BackgroundScreen:
         del display_id, first
         if final and text:
             self.write("stdout", text)
+
+
+def _wait_for_model(model_id: str) -> None:
+    """Wait until the widget that a rank made is known here.
+
+    ipyparallel relays what makes it on another way than the display that shows it, and a front end
+    that gets the display first shows an error.
+    """
+    manager = getattr(getattr(get_ipython(), "kernel", None), "comm_manager", None)
+    deadline = time.monotonic() + _MODEL_TIMEOUT
+    while manager is not None and model_id not in manager.comms:
+        if time.monotonic() > deadline:
+            return  # the front end will say that it has no such widget, which is then true
+        time.sleep(0.005)
 
 
 def _pieces(text: str) -> Iterator[str]:
