@@ -1,0 +1,116 @@
+"""What the documentation says is what the code does, where that can be checked without ranks."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import runpy
+import shlex
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from rankbook import ranks
+from rankbook.engine.group import Group
+from rankbook.magics import RankMagics
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
+REFERENCE = runpy.run_path(str(DOCS / "_ext" / "magic_reference.py"))
+MAGICS = REFERENCE["methods"]()
+
+WRITTEN = re.compile(r"%{1,2}(?:dist\w*|rank|local|dashboard)\b")
+IN_A_BLOCK = re.compile(r"^%{1,2}(dist_\w+|dashboard)\b(.*)$", re.MULTILINE)
+BLOCK = re.compile(r"^```text\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def page(name):
+    return (DOCS / name).read_text()
+
+
+def test_the_reference_has_every_magic():
+    text = REFERENCE["page"]()
+    assert REFERENCE["MARKER"] in page("reference/magics.md")
+    for kind, mark in (("line", "%"), ("cell", "%%")):
+        for name in RankMagics.magics[kind]:
+            assert re.search(rf"^## .*`{mark}{name}`", text, re.MULTILINE), f"{mark}{name}"
+
+
+@pytest.mark.parametrize("name", [name for name in MAGICS if hasattr(MAGICS[name], "parser")])
+def test_the_reference_has_every_option_with_its_help(name):
+    method = MAGICS[name]
+    listed = dict(REFERENCE["options"](method))
+    help_text = " ".join(method.parser.format_help().split())
+    for option in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", method.parser.format_usage()):
+        assert any(option in re.split(r"[ ,]+", written) for written in listed), option
+    for meaning in listed.values():
+        assert meaning
+        assert meaning in help_text
+
+
+def test_the_options_of_a_magic_are_read_as_a_person_writes_them():
+    assert [written for written, _ in REFERENCE["options"](RankMagics.dist_reset)] == [
+        "BACKEND",
+        "--hard",
+    ]
+    assert "-r RANKS, --ranks RANKS" in dict(REFERENCE["options"](RankMagics.dist))
+
+
+def magics_on(path):
+    return sorted(set(WRITTEN.findall(path.read_text())))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_every_magic_that_a_page_names_exists(path):
+    known = {mark for name in MAGICS for mark in REFERENCE["names"](name)}
+    assert set(magics_on(path)) <= known
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_every_line_that_a_page_shows_can_be_typed(path):
+    for block in BLOCK.findall(path.read_text()):
+        for name, line in IN_A_BLOCK.findall(block):
+            MAGICS[name].parser.parse_args(shlex.split(line))
+
+
+def rows(text):
+    cells = [line.strip("|").split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    return [(first.strip().strip("`"), second.strip()) for first, second in cells]
+
+
+def test_the_table_of_ranks_is_true():
+    table = rows(page("reference/ranks.md"))
+    assert len(table) == 10
+    for written, chosen in table:
+        assert ranks.parse(written, 8) == tuple(map(int, chosen.split(", "))), written
+
+
+def test_every_name_and_variable_that_a_rank_gets_is_listed():
+    text = page("reference/environment.md")
+    tree = ast.parse(textwrap.dedent(inspect.getsource(Group.initialize)))
+    updates = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "update"
+    ]
+    given = {keyword.arg for node in updates for keyword in node.keywords}
+    assert {"RANK", "dist_info"} <= given
+    assert [name for name in sorted(given) if f"`{name}`" not in text] == []
+    assert [
+        name
+        for name in re.findall(r"[A-Z]+_SOCKET_IFNAME", inspect.getsource(Group))
+        if name not in text
+    ] == []
+
+
+def test_the_floors_of_the_architecture_are_those_that_are_enforced():
+    layers = runpy.run_path(str(Path(__file__).with_name("test_import_layers.py")))["FLOORS"]
+    told = {
+        int(floor): set(re.findall(r"`(\w+)`", rooms))
+        for floor, rooms in re.findall(
+            r"^\| (\d) \| ([^|]+) \|", page("explanation/architecture.md"), re.MULTILINE
+        )
+    }
+    assert told == {number: rooms - {""} for number, rooms in enumerate(layers)}
