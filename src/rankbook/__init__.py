@@ -28,6 +28,7 @@ from rankbook.errors import (
     RankError,
     RendezvousError,
     SessionError,
+    StuckError,
 )
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ __all__ = [
     "RendezvousError",
     "Session",
     "SessionError",
+    "StuckError",
     "__version__",
     "connect",
     "destroy_global_state",

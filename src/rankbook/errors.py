@@ -11,6 +11,7 @@
     ├── ClusterError                     the cluster cannot be started, found or reached
     │   └── EngineError                  an engine cannot be a rank: the message names its host
     ├── SessionError                     there is no session, or it is busy
+    │   └── StuckError                   an interrupt did not end a cell
     └── RankError                        code of the user raised on some ranks
 
 A message is one line that says what happened and what to do about it.
@@ -29,6 +30,7 @@ __all__ = [
     "RankbookError",
     "RendezvousError",
     "SessionError",
+    "StuckError",
 ]
 
 
@@ -66,6 +68,23 @@ class EngineError(ClusterError):
 
 class SessionError(RankbookError):
     """There is no session, or it is busy with something else."""
+
+
+class StuckError(SessionError):
+    """An interrupt did not end a cell on some ranks.
+
+    Attributes:
+        result: The ``CellResult`` of the ranks on which it did end.
+        traceback_lines: The tracebacks of those that raised: often the reason why others hang.
+    """
+
+    def __init__(self, message: str, result: object = None) -> None:
+        super().__init__(message)
+        self.result = result
+        self.traceback_lines: list[str] = []
+
+    def _render_traceback_(self) -> list[str]:
+        return [*self.traceback_lines, f"StuckError: {self}"]
 
 
 class RankError(RankbookError):

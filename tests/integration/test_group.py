@@ -178,6 +178,20 @@ def test_a_lost_controller_is_said_at_once(session):
         session.run("1")
 
 
+def test_a_hard_reset_ends_a_cell_that_hangs(session):
+    results = []
+    thread = session.in_background(
+        lambda: results.append(session.run("if rank == 0: dist.barrier()"))
+    )
+    wait_until(lambda: [s.state for s in session.states()] == ["collective", "idle"])
+    with pytest.raises(SessionError, match="running a cell on ranks 0-1: wait"):
+        session.reset()
+    session.reset(hard=True)
+    thread.join(10)
+    assert not results[0][0].ok
+    assert values(session.run(SUM)) == ["2.0", "2.0"]
+
+
 def test_shut_down_twice_is_once(session):
     session.shutdown()
     session.shutdown()

@@ -72,7 +72,7 @@ def test_the_notebooks_process_imports_no_torch_to_run_cells():
 
 
 @pytest.mark.parametrize("busy", [False, True])
-def test_a_killed_kernel_takes_everything_with_it(busy):
+def test_a_killed_kernel_takes_everything_with_it(busy, ipython_dir):
     manager = KernelManager(kernel_name="python3")
     manager.kernel_spec_manager.ensure_native_kernel = True
     manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -84,6 +84,10 @@ def test_a_killed_kernel_takes_everything_with_it(busy):
             "%load_ext rankbook\n%dist_init gloo -n 3 --no-dashboard", timeout=60
         )
         assert reply["content"]["status"] == "ok"
+        [cluster] = [
+            path.name.split("-", 1)[1].removesuffix("-client.json")
+            for path in ipython_dir.glob("*/security/ipcontroller-*-client.json")
+        ]
         kernel = psutil.Process(manager.provisioner.pid)
         started = family(kernel)
         assert len(started) >= 5  # a controller and its heart monitor, a server, three engines
@@ -94,6 +98,7 @@ def test_a_killed_kernel_takes_everything_with_it(busy):
         kernel.kill()
         _, alive = psutil.wait_procs(started, timeout=10)
         assert [" ".join(p.cmdline()) for p in alive] == []
+        assert list(ipython_dir.glob(f"*/log/*{cluster}*")) == []
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)

@@ -526,7 +526,8 @@ def test_a_cell_that_no_interrupt_ends_says_where_it_is(formed, pool):
         formed.run("if rank: stick()", timeout=0.02, output=output)
     assert str(caught.value) == (
         "The interrupt did not end the cell: rank 1 is in all_reduce. It ends with the group's "
-        "timeout of 1 min; %dist_reset --hard ends it now and loses variables."
+        "timeout of 1 min; %dist_reset may free it sooner and keeps all variables, "
+        "%dist_reset --hard replaces the engines at once."
     )
     assert output.finished == 1
     assert formed.doing == ""

@@ -64,6 +64,13 @@ class _Lifeline(LocalProcessLauncher):
         self.notify_start(self.pid)
         self._start_waiting()
 
+    def _wait(self) -> None:
+        # The base class asks psutil, which takes the exit status away from Popen.
+        status = self._popen_process.wait()
+        data = {"exit_code": status, "pid": self.pid, "identifier": self.identifier}
+        with suppress(RuntimeError):  # the loop that started it may be closed by now
+            self.loop.add_callback(self.notify_stop, data)
+
     async def stop(self) -> None:
         """Close the lifeline, then make sure that the process ends."""
         self.lifeline.close()

@@ -55,9 +55,7 @@ class Pool:
     # -- making one --------------------------------------------------------------------------
 
     @classmethod
-    def start(
-        cls, nproc: int, *, profile: str | None = None, gpus: str = "", timeout: float = 60.0
-    ) -> Pool:
+    def start(cls, nproc: int, *, profile: str | None = None, gpus: str = "") -> Pool:
         """Start a cluster and wait for its engines.
 
         Args:
@@ -65,15 +63,15 @@ class Pool:
             profile: An IPython profile whose ``ipcluster_config.py`` says how engines start
                 (Slurm, SSH, MPI …); None forks them here.
             gpus: ``CUDA_VISIBLE_DEVICES`` of local engines, empty leaves it as it is.
-            timeout: Seconds for the engines to arrive.
 
         Raises:
-            ClusterError: It did not come up. Nothing that was started is left running.
+            ClusterError: It did not come up, or its engines not within ``c.Cluster.engine_timeout``
+                (60 s). Nothing that was started is left running.
         """
         cancelled = threading.Event()
         # In a thread of its own: Ctrl-C must not hit between starting a process and knowing it.
         with ThreadPoolExecutor(1, "rankbook-start") as executor:
-            starting = executor.submit(cls._start, nproc, profile, gpus, timeout, cancelled)
+            starting = executor.submit(cls._start, nproc, profile, gpus, cancelled)
             try:
                 return starting.result()
             except KeyboardInterrupt:
@@ -88,7 +86,6 @@ class Pool:
         nproc: int,
         profile: str | None,
         gpus: str,
-        timeout: float,
         cancelled: threading.Event,
     ) -> Pool:
         options: dict[str, Any] = {"log": _log, "n": nproc}
@@ -109,7 +106,7 @@ class Pool:
             cluster.start_engines_sync(nproc, **({"gpus": gpus} if profile is None else {}))
             client = cluster.connect_client_sync()
             pool = cls(client, cluster, cancelled)
-            pool.wait_for(nproc, timeout)
+            pool.wait_for(nproc, cluster.engine_timeout)
         except BaseException as error:
             if client is not None:
                 client.close(linger=0)

@@ -297,12 +297,14 @@ def _mend_shell(shell: Any) -> None:
 
 
 def _no_input(*_args: Any, **_kwargs: Any) -> str:
+    __tracebackhide__ = True
     raise StdinNotImplementedError(
         "A rank cannot ask for input: assign the value in the notebook, then %dist_push it."
     )
 
 
 def _no_breakpoint(*_args: Any, **_kwargs: Any) -> None:
+    __tracebackhide__ = True
     raise RuntimeError(
         "breakpoint() needs a terminal, which a rank does not have: "
         "print from the cell, or look at the ranks with %dist_status."

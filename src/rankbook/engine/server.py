@@ -23,6 +23,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from rankbook.engine.tail import LOG_VARIABLE
@@ -53,6 +54,7 @@ class Server:
     """Forks engines, waits for them, ends them."""
 
     def __init__(self) -> None:
+        self._kernel = os.getppid()
         self._engines: dict[int, int] = {}
         self._wake_r, self._wake_w = os.pipe()
         os.set_blocking(self._wake_r, False)
@@ -140,11 +142,22 @@ class Server:
             select.select([self._wake_r], [], [], left)
             self._signals()
         self._signal_all(signal.SIGKILL)
+        if os.getppid() != self._kernel:
+            _remove_files()  # a killed kernel does not do it
 
     def _signal_all(self, signum: int) -> None:
         for pid in self._engines:
             with suppress(ProcessLookupError):
                 os.kill(pid, signum)
+
+
+def _remove_files() -> None:
+    """Remove what this cluster has left in its profile."""
+    cluster, profile = os.environ.get("IPP_CLUSTER_ID"), os.environ.get("IPP_PROFILE_DIR")
+    if cluster and profile:
+        for path in Path(profile).glob(f"*/*{cluster}*"):
+            with suppress(OSError):
+                path.unlink()
 
 
 def _tell(event: dict[str, Any]) -> None:

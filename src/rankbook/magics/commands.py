@@ -19,7 +19,7 @@ from rankbook import api
 from rankbook.display.cell import LiveOutput, Screen
 from rankbook.display.screens import BackgroundScreen, NotebookScreen, screen_for
 from rankbook.display.table import Table
-from rankbook.errors import InputError, RankbookError, RankError, SessionError
+from rankbook.errors import InputError, RankbookError, RankError, SessionError, StuckError
 from rankbook.magics.mode import Mode
 from rankbook.magics.syntax import check_cell
 from rankbook.magics.usage import parse, parse_with_code, plain_errors
@@ -120,7 +120,7 @@ class RankMagics(Magics):
                 timeout_minutes=1 if args.timeout is None else args.timeout,
             )
         if args.no_dashboard:
-            print(f"{session.world_size} ranks, {session.backend}, generation {session.generation}")
+            print(_said(session))
         else:
             session.dashboard().display()
 
@@ -137,7 +137,7 @@ class RankMagics(Magics):
         args = parse(self.dist_reset, line)
         session = self._session()
         session.reset(args.backend, args.hard)
-        print(f"{session.world_size} ranks, {session.backend}, generation {session.generation}")
+        print(_said(session))
 
     @line_magic
     @magic_arguments("dist_shutdown")
@@ -305,9 +305,12 @@ class RankMagics(Magics):
         output = LiveOutput(screen, chosen)
 
         def run() -> None:
-            result = session.run(cell, list(chosen), timeout, output=output, number=number)
-            if out:
-                self.shell.user_ns[out] = result
+            try:
+                result = session.run(cell, list(chosen), timeout, output=output, number=number)
+            except StuckError as error:
+                self._keep(out, error.result)
+                raise
+            self._keep(out, result)
             result.raise_for_error()
 
         if wait:
@@ -315,12 +318,22 @@ class RankMagics(Magics):
         else:
             session.in_background(lambda: _shown_errors(run, screen))
 
+    def _keep(self, name: str | None, result: object) -> None:
+        if name:
+            self.shell.user_ns[name] = result
+
+
+def _said(session: Session) -> str:
+    """A group in one line."""
+    plural = "s" if session.world_size > 1 else ""
+    return f"{session.world_size} rank{plural}, {session.backend}, generation {session.generation}"
+
 
 def _shown_errors(run: Callable[[], None], screen: Screen) -> None:
     """Run a cell for which nobody waits any more; its error can only be shown."""
     try:
         run()
-    except RankError as error:
+    except (RankError, StuckError) as error:
         screen.write("stderr", "\n".join(error._render_traceback_()) + "\n")
     except RankbookError as error:
         screen.write("stderr", f"{error}\n")

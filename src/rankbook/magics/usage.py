@@ -10,7 +10,7 @@ from typing import Any
 from IPython.core.error import UsageError
 from IPython.core.magic_arguments import parse_argstring
 
-from rankbook.errors import RankbookError, RankError
+from rankbook.errors import RankbookError, RankError, StuckError
 from rankbook.magics.syntax import CellSyntaxError
 
 __all__ = ["parse", "parse_with_code", "plain_errors"]
@@ -25,7 +25,7 @@ def plain_errors(method: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(*args: Any) -> Any:
         try:
             return method(*args)
-        except (RankError, CellSyntaxError):
+        except (RankError, StuckError, CellSyntaxError):
             raise  # they show themselves what and where
         except RankbookError as error:
             raise UsageError(str(error)) from None

@@ -17,11 +17,17 @@ _INTERRUPT_GRACE = 3.0
 
 
 class Stuck(Exception):  # noqa: N818 - no error yet: the session makes one of it
-    """An interrupt did not end the cell; carries the ranks on which it still runs."""
+    """An interrupt did not end the cell.
 
-    def __init__(self, ranks: list[int]) -> None:
+    Attributes:
+        ranks: On which it still runs.
+        result: What it did on the others.
+    """
+
+    def __init__(self, ranks: list[int], result: CellResult) -> None:
         super().__init__(ranks)
         self.ranks = ranks
+        self.result = result
 
 
 def run_cell(
@@ -65,15 +71,16 @@ def run_cell(
         if not finished:
             interrupt(channel, list(call.pending))
             finished = wait(_INTERRUPT_GRACE)
-        if not finished:
-            raise Stuck(sorted(rank_of[engine] for engine in call.pending))
     finally:
         collector.finish()
         channel.forget(call)
-    return collector.result(
+    result = collector.result(
         {rank_of[engine]: value for engine, value in call.values.items()},
         {rank_of[engine]: failure for engine, failure in call.failures.items()},
     )
+    if not finished:
+        raise Stuck(sorted(rank_of[engine] for engine in call.pending), result)
+    return result
 
 
 class CellOutput(Protocol):
@@ -135,6 +142,8 @@ class Collector:
         """
         ranks = {}
         for rank, streams in sorted(self._streams.items()):
+            if rank not in answers and rank not in failures:
+                continue
             answer = answers.get(rank, {})
             error = answer.get("error")
             if rank in failures:

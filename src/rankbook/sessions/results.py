@@ -80,8 +80,12 @@ class CellResult(Mapping[int, RankResult]):
             )
         failed = tuple(sorted(rank for its, _ in groups for rank in its))
         error = RankError(message, failed)
-        error.traceback_lines = [line for its, failure in groups for line in _headed(its, failure)]
+        error.traceback_lines = self.traceback_lines()
         raise error
+
+    def traceback_lines(self) -> list[str]:
+        """The tracebacks, one for each different error, headed by its ranks; first cause first."""
+        return [line for ranks, its in group_failures(self) for line in _headed(ranks, its)]
 
 
 def group_failures(result: CellResult) -> list[tuple[list[int], Failure]]:

@@ -25,7 +25,7 @@ from rankbook.cluster.placement import (
     place,
 )
 from rankbook.cluster.pool import Pool
-from rankbook.errors import RankbookError, SessionError
+from rankbook.errors import RankbookError, SessionError, StuckError
 from rankbook.models import EngineFacts, GroupInfo, RankState, Snapshot, how_ended
 from rankbook.sessions import formation, looking, transfer
 from rankbook.sessions.cells import CellOutput, Stuck, run_cell
@@ -39,6 +39,9 @@ __all__ = ["Session"]
 
 _INTERRUPT_GRACE = 3.0
 """Seconds for a cell to end after an interrupt."""
+
+_REPLACED = 10.0
+"""Seconds for whoever waits for engines to notice that they were replaced."""
 
 _CLOSED = "shut down"
 
@@ -68,6 +71,7 @@ class Session:
         self._asked: str | None = None
         self._known: dict[int, EngineFacts] = {}
         self._lock = threading.Lock()
+        self._replacing = threading.Lock()
         self._directory = tempfile.mkdtemp(prefix="rankbook-")
         self.changes = Changes()
         """Tells listeners when the group, an engine, or what it is doing changes."""
@@ -180,23 +184,33 @@ class Session:
             hard: Replace the engines too. Their variables are lost.
 
         Raises:
-            SessionError: The session is busy, or ``hard`` on engines that it did not start.
+            SessionError: The session is busy (``hard`` ends what it is busy with), or ``hard`` on
+                engines that it did not start.
             RankbookError: See :meth:`initialize`.
         """
-        with self._busy("resetting"):
-            nproc = self.placement.world_size if self.placement else None
-            if hard and not self.pool.is_owned:
-                raise SessionError(
-                    "This session joined its engines and cannot replace them: restart them "
-                    "where they were started, then join again."
-                )
-            if hard:
-                self._groups = {}
-                self.placement = None
-                self.pool.replace()
-                self.ended.clear()
-                self._known.clear()
+        nproc = self.placement.world_size if self.placement else None
+        if hard:
+            self._replace_engines()
+        with self._busy("resetting", wait=_REPLACED if hard else 0):
             self._initialize(backend or self._asked, nproc, None)
+
+    def _replace_engines(self) -> None:
+        """Replace all engines, busy or not: what runs on them ends, and so does the wait for it."""
+        self._raise_closed()
+        if not self.pool.is_owned:
+            raise SessionError(
+                "This session joined its engines and cannot replace them: restart them where they "
+                "were started, then join again."
+            )
+        if not self._replacing.acquire(blocking=False):
+            raise SessionError("The engines are being replaced already: wait.")
+        try:
+            self._groups, self.placement = {}, None
+            self.pool.replace()
+            self.ended.clear()
+            self._known.clear()
+        finally:
+            self._replacing.release()
 
     def destroy(self) -> None:
         """Run ``destroy_global_state`` on every rank and form no new group."""
@@ -271,7 +285,8 @@ class Session:
             What it did on each rank. An exception there is in the result, never raised here.
 
         Raises:
-            SessionError: The session is busy, has no group, or an interrupt did not end the cell.
+            SessionError: The session is busy, or has no group.
+            StuckError: An interrupt did not end the cell on some ranks.
             InputError: There are no such ranks.
             ClusterError: The controller is gone.
         """
@@ -281,7 +296,7 @@ class Session:
             try:
                 return run_cell(self.pool.channel, rank_of, code, number, timeout, output)
             except Stuck as stuck:
-                self._raise_stuck(stuck.ranks)
+                self._raise_stuck(stuck.ranks, stuck.result)
 
     def select(self, ranks: str | int | list[int]) -> tuple[int, ...]:
         """Read a selection of ranks, all of which can run a cell.
@@ -323,7 +338,7 @@ class Session:
             Whether anything was running.
 
         Raises:
-            SessionError: Some rank did not end within seconds; the message says where it is.
+            StuckError: Some rank did not end within seconds; the message says where it is.
         """
         engines = self._placed().engines
         alive = [engine for engine in engines if engine not in self.ended]
@@ -401,8 +416,8 @@ class Session:
     # ----------------------------------------------------------------------------------------
 
     @contextmanager
-    def _busy(self, doing: str) -> Iterator[None]:
-        if not self._lock.acquire(blocking=False):
+    def _busy(self, doing: str, wait: float = 0) -> Iterator[None]:
+        if not self._lock.acquire(timeout=wait):
             raise SessionError(
                 f"The session is {self.doing or 'busy'}: wait, or write %dist_interrupt."
             )
@@ -434,13 +449,18 @@ class Session:
         )
         raise SessionError(f"{said[0].upper()}{said[1:]}: %dist_reset --hard replaces the engines.")
 
-    def _raise_stuck(self, ranks: list[int]) -> NoReturn:
+    def _raise_stuck(self, ranks: list[int], result: CellResult | None = None) -> NoReturn:
         states = self.states()
         where = "; ".join(f"rank {r} is in {states[r].activity or states[r].state}" for r in ranks)
-        raise SessionError(
+        error = StuckError(
             f"The interrupt did not end the cell: {where}. It ends with the group's timeout of "
-            f"{self.timeout_minutes:g} min; %dist_reset --hard ends it now and loses variables."
+            f"{self.timeout_minutes:g} min; %dist_reset may free it sooner and keeps all "
+            "variables, %dist_reset --hard replaces the engines at once.",
+            result,
         )
+        if result is not None:
+            error.traceback_lines = result.traceback_lines()
+        raise error
 
     def _engine_ended(self, engine: int, status: int) -> None:
         self.ended[engine] = status
