@@ -2,7 +2,8 @@
 
 The one place that touches private parts of ``ipyparallel.Client`` (9.0 to 9.2), whose public API
 sends only its own message types: ``_control_stream``, ``_control_socket``, ``_query_stream``,
-``_io_loop``, ``_engines``, ``_registration_callbacks`` and ``_dispatch_single_reply``.
+``_io_loop``, ``_engines``, ``_update_engines``, ``_registration_callbacks`` and
+``_dispatch_single_reply``.
 ``tests/unit/test_private_api.py`` says so if one of them goes.
 """
 
@@ -195,6 +196,15 @@ class Channel:
         """Drop a call whose answers nobody wants any more."""
         with self._lock:
             self._calls = {k: v for k, v in self._calls.items() if v[0] is not call}
+
+    def know(self, engines: Mapping[int, str]) -> None:
+        """Route to engines that have said themselves that they are there, by id their uuid.
+
+        ipyparallel's hub will announce them, too, at their second heartbeat.
+        """
+        with self._lock:
+            self._dead.difference_update(engines)
+        self._client._update_engines(dict(engines))
 
     def engine_gone(self, engine: int) -> None:
         """Fail what was asked of an engine that has ended."""

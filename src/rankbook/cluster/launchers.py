@@ -101,6 +101,11 @@ class LocalEngines(_Lifeline, EngineLauncher):
     _read_events = True
     _started = 0
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.ready: dict[int, str] = {}
+        """By engine id, the uuid of each that answers."""
+
     def find_args(self) -> list[str]:
         """The command line of the forking process."""
         return [sys.executable, "-m", "rankbook.engine.server"]
@@ -161,5 +166,9 @@ class LocalEngines(_Lifeline, EngineLauncher):
         on_end: Callable[[int, int], None] | None
         for line in self._popen_process.stdout or ():
             event = json.loads(line)
-            if event["event"] == "ended" and (on_end := self.on_end):
+            if event["event"] == "ready":
+                self.ready[event["engine"]] = event["uuid"]
+                continue
+            self.ready.pop(event["index"], None)
+            if on_end := self.on_end:
                 on_end(event["index"], event["status"])

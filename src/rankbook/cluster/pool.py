@@ -102,8 +102,13 @@ class Pool:
         cluster = Cluster(**options)
         client = None
         try:
-            cluster.start_controller_sync()
-            cluster.start_engines_sync(nproc, **({"gpus": gpus} if profile is None else {}))
+            if profile is None:
+                # First what takes longest; the controller is up before torch is imported.
+                cluster.start_engines_sync(nproc, gpus=gpus)
+                cluster.start_controller_sync()
+            else:
+                cluster.start_controller_sync()
+                cluster.start_engines_sync(nproc)
             client = cluster.connect_client_sync()
             pool = cls(client, cluster, cancelled)
             pool.wait_for(nproc, cluster.engine_timeout)
@@ -215,7 +220,7 @@ class Pool:
             ClusterError: They are not within ``timeout`` seconds, or something ended meanwhile.
         """
         self._wait(
-            lambda: len(self.client.ids) >= n,
+            lambda: self._count() >= n,
             timeout,
             f"Not all {n} engines came; look into the launcher's log, or ask for fewer",
         )
@@ -260,6 +265,12 @@ class Pool:
             if time.monotonic() > deadline:
                 raise ClusterError(f"{failure} (within {timeout:g} s).")
             time.sleep(0.005)
+
+    def _count(self) -> int:
+        """Number of engines that can be asked."""
+        if self._local is not None and (new := set(self._local.ready) - set(self.client.ids)):
+            self.channel.know({engine: self._local.ready[engine] for engine in new})
+        return len(self.client.ids)
 
     def _engine_ended(self, engine: int, status: int) -> None:
         # In this order: who waits for the engine must find out how it ended.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ipyparallel.engine.app import IPEngine
@@ -12,7 +13,13 @@ __all__ = ["RankEngine"]
 
 
 class RankEngine(IPEngine):
-    """An engine that answers sessions as soon as the cluster knows it."""
+    """An engine that answers sessions as soon as the cluster knows it.
+
+    Attributes:
+        on_ready: Called with its id and uuid when it answers; it is routed to by the uuid.
+    """
+
+    on_ready: Callable[[int, str], None]
 
     def start_heartbeat(self, *args: Any, **kwargs: Any) -> None:
         """Install the agent, then start to beat.
@@ -21,3 +28,4 @@ class RankEngine(IPEngine):
         """
         agent.install(self.kernel)
         super().start_heartbeat(*args, **kwargs)
+        self.on_ready(self.id, self.ident)

@@ -3,8 +3,9 @@
 Importing torch takes a second or two of CPU and 130 MB; here that is paid once, and the engines
 share its pages. The launcher talks to it in JSON lines over stdin and stdout:
 
-- ``{"fork": 4, "first": 0, "argv": [...], "cwd": "...", "log": "path-{index}.log"}`` answers
-  ``{"event": "started", "index": 0, "pid": 123}`` for each engine;
+- ``{"fork": 4, "first": 0, "argv": [...], "cwd": "...", "log": "path-{index}.log"}`` forks four
+  engines; each says ``{"event": "ready", "engine": 0, "uuid": "..."}`` as soon as it answers
+  requests, which is some heartbeats before ipyparallel's hub would announce it;
 - an engine's end is told as ``{"event": "ended", "index": 0, "pid": 123, "status": -9}``, the
   status as in ``subprocess``: an exit code, or minus the signal.
 
@@ -38,9 +39,10 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     """Import what engines need, then serve until stdin closes."""
+    # Imports make hardly any garbage, and looking for it takes a seventh of their time.
+    gc.disable()
     _load()
     # Keep the collector from touching (and so copying) pages that the engines share.
-    gc.collect()
     gc.freeze()
     Server().serve()
 
@@ -48,6 +50,13 @@ def main() -> None:
 def _load() -> None:
 
     import rankbook.engine.app  # noqa: F401
+
+    # An engine's kernel looks for debugpy, whose import takes longer than all else that it does;
+    # no front end reaches an engine's debugger. A cell may still import debugpy itself.
+    sys.modules["debugpy"] = None  # type: ignore[assignment]
+    with suppress(ImportError):
+        import ipykernel.debugger  # noqa: F401
+    del sys.modules["debugpy"]
 
 
 class Server:
@@ -67,7 +76,6 @@ class Server:
 
     def serve(self) -> None:
         """Obey commands until stdin closes, then end every engine."""
-        _tell({"event": "ready", "pid": os.getpid()})
         rest = b""
         while True:
             ready, _, _ = select.select([0, self._wake_r], [], [])
@@ -101,17 +109,18 @@ class Server:
         pid = os.fork()
         if pid:
             self._engines[pid] = index
-            _tell({"event": "started", "index": index, "pid": pid})
             return
         status = 1
         log = command["log"].replace("{index}", str(index))
         try:
+            events = os.dup(1)
             _become_child(parent, log)
             os.close(self._wake_r)
             os.close(self._wake_w)
             os.environ[LOG_VARIABLE] = log
             os.chdir(command["cwd"])
-            status = _run_engine([a.replace("{index}", str(index)) for a in command["argv"]])
+            argv = [a.replace("{index}", str(index)) for a in command["argv"]]
+            status = _run_engine(argv, events)
         except BaseException:  # noqa: BLE001 - whatever it is must not become a second server
             import traceback
 
@@ -160,10 +169,10 @@ def _remove_files() -> None:
                 path.unlink()
 
 
-def _tell(event: dict[str, Any]) -> None:
+def _tell(event: dict[str, Any], to: int = 1) -> None:
     # Nobody reads any more when the notebook's kernel is gone; the engines still must be ended.
     with suppress(OSError):
-        os.write(1, json.dumps(event).encode() + b"\n")
+        os.write(to, json.dumps(event).encode() + b"\n")
 
 
 def _become_child(parent: int, log: str) -> None:
@@ -185,10 +194,17 @@ def _become_child(parent: int, log: str) -> None:
     os.close(out)
 
 
-def _run_engine(argv: list[str]) -> int:
+def _run_engine(argv: list[str], events: int) -> int:
     from rankbook.engine.app import RankEngine
 
+    gc.enable()
+
+    def on_ready(engine: int, uuid: str) -> None:
+        _tell({"event": "ready", "engine": engine, "uuid": uuid}, events)
+        os.close(events)
+
     app = RankEngine.instance()
+    app.on_ready = on_ready
     app.initialize(argv)
     try:
         app.start()

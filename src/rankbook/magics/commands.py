@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from IPython.core.magic import (
@@ -94,6 +96,9 @@ class RankMagics(Magics):
             %dist_init --cluster-id 1700000000-abcd
         """
         args = parse(self.dist_init, line)
+        if not args.no_dashboard:
+            # It takes a while, as the engines do: at the same time.
+            Thread(target=import_module, args=("rankbook.widgets",), daemon=True).start()
         session = api.session()
         if session is not None and (args.profile or args.cluster_id or args.gpus):
             raise SessionError(
