@@ -37,6 +37,7 @@ USES = [
     (CLIENT, "_io_loop", "cluster"),
     (CLIENT, "_query_stream", "cluster"),
     (CLIENT, "_registration_callbacks", "cluster"),
+    (CLIENT, "_unregister_engine", "cluster"),
     (CLIENT, "_update_engines", "cluster"),
     (CLUSTER, "cluster_id", "cluster"),
     (CLUSTER, "engines", "cluster"),

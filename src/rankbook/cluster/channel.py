@@ -2,8 +2,8 @@
 
 The one place that touches private parts of ``ipyparallel.Client`` (9.0 to 9.2), whose public API
 sends only its own message types: ``_control_stream``, ``_control_socket``, ``_query_stream``,
-``_io_loop``, ``_engines``, ``_update_engines``, ``_registration_callbacks`` and
-``_dispatch_single_reply``.
+``_io_loop``, ``_engines``, ``_update_engines``, ``_unregister_engine``,
+``_registration_callbacks`` and ``_dispatch_single_reply``.
 ``tests/unit/test_private_api.py`` says so if one of them goes.
 """
 
@@ -216,13 +216,16 @@ class Channel:
             call.settle(engine, _gone(engine))
 
     def unregister(self, engine: int) -> None:
-        """Tell the hub that an engine has ended, before it misses its heartbeats."""
-        self._loop.add_callback(
-            self._client.session.send,
-            self._client._query_stream,
-            "unregistration_request",
-            {"id": engine},
-        )
+        """Tell hub and client that an engine has ended, before it misses its heartbeats."""
+        content = {"id": engine}
+
+        def tell() -> None:
+            query = self._client._query_stream
+            self._client.session.send(query, "unregistration_request", content)
+            # The hub tells its clients only of engines that it had announced to them.
+            self._client._unregister_engine({"content": content})
+
+        self._loop.add_callback(tell)
 
     def close(self) -> None:
         """Let nobody wait any longer: the client is about to be closed."""
