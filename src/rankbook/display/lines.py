@@ -22,6 +22,9 @@ _LONGEST = 0.05
 _SHORTEST = 0.001
 """Patience at the least, seconds."""
 
+_NOTICEABLE = 0.008
+"""Seconds of waiting in vain that a person may notice; ranks in step differ by less."""
+
 _FLOOD = 256
 """Items waiting beyond which nobody waits for anybody: there is too much to read anyway."""
 
@@ -159,5 +162,5 @@ class Merger:
     def _learn(self, sharers: int, skew: float, waited: float) -> None:
         if sharers > 1 and skew > 0:
             self._patience = _LONGEST
-        elif sharers == 1 and waited >= self._patience:
+        elif sharers == 1 and waited >= min(self._patience, _NOTICEABLE):
             self._patience = max(self._patience / 2, _SHORTEST)

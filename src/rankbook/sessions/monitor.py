@@ -18,8 +18,8 @@ __all__ = ["Monitor"]
 _PERIOD = 1.0
 """Seconds between two looks at ranks about which nothing is known to have changed."""
 
-_SETTLE = 0.1
-"""Seconds to wait after a change: a cell shorter than that is not worth telling about."""
+_SETTLE = 0.3
+"""Seconds to wait after a change: a cell shorter than that is not worth looking at."""
 
 
 class Monitor:
