@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankbook.cluster.gpus import visible_gpus
 from rankbook.cluster.placement import check_numbers, choose_backend, place
+from rankbook.cluster.warm import WarmProcess
 from rankbook.errors import SessionError
 from rankbook.models import EngineFacts
 
@@ -55,11 +56,18 @@ def start(
     _refuse_second()
     check_numbers(nproc, timeout_minutes)
     count = nproc or visible_gpus(gpus) or 2
+    warm = None
     if profile is None:
         _refuse_early(backend, count, gpus)
-    from rankbook.cluster.pool import Pool
+        warm = WarmProcess()
+    try:
+        from rankbook.cluster.pool import Pool
 
-    pool = Pool.start(count, profile=profile, gpus=gpus)
+        pool = Pool.start(count, profile=profile, gpus=gpus, warm=warm)
+    except BaseException:
+        if warm is not None:
+            warm.close()
+        raise
     return _initialised(pool, backend, count, timeout_minutes)
 
 

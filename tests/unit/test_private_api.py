@@ -26,6 +26,7 @@ SHELL = "ipykernel.zmqshell.ZMQInteractiveShell"
 HOOK = "ipykernel.displayhook.ZMQShellDisplayHook"
 PUBLISHER = "ipykernel.zmqshell.ZMQDisplayPublisher"
 CONTROLLER = "ipyparallel.controller.app.IPController"
+QUEUE = "zmq.devices.ThreadMonitoredQueue"
 
 # (class, name, the room of ours that uses it)
 USES = [
@@ -53,6 +54,10 @@ USES = [
     (ENGINE, "enable_nanny", "cluster"),
     (ENGINE, "id", "cluster"),
     (ENGINE, "start_heartbeat", "engine"),
+    (CONTROLLER, "init_schedulers", "cluster"),
+    (CONTROLLER, "mq_class", "cluster"),
+    (QUEUE, "_in_prefix", "cluster"),
+    (QUEUE, "connect_mon", "cluster"),
     (KERNEL, "control_stream", "engine"),
     (KERNEL, "control_thread", "engine"),
     (KERNEL, "dispatch_control", "engine"),
@@ -60,7 +65,6 @@ USES = [
     (SHELL, "_showtraceback", "engine"),
     (SHELL, "InteractiveTB", "engine"),
     (SHELL, "run_cell_async", "engine"),
-    (SHELL, "set_parent", "engine"),
     (SHELL, "should_run_async", "engine"),
     (HOOK, "finish_displayhook", "engine"),
     (HOOK, "quiet", "engine"),
@@ -74,7 +78,7 @@ CALLS = [
     (KERNEL, "dispatch_control", ["msg"], "engine"),
     (KERNEL, "set_parent", ["ident", "parent", "channel"], "engine"),
     (SHELL, "_showtraceback", ["etype", "evalue", "stb"], "engine"),
-    (SHELL, "set_parent", ["parent"], "engine"),
+    (QUEUE, "connect_mon", ["addr"], "cluster"),
     (HOOK, "finish_displayhook", [], "engine"),
     (HOOK, "quiet", [], "engine"),
 ]

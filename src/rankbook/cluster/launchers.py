@@ -25,6 +25,8 @@ from ipyparallel.cluster.launcher import (
 from traitlets import Any as AnyTrait
 from traitlets import Unicode
 
+from rankbook.cluster.warm import WarmProcess
+
 __all__ = ["LocalController", "LocalEngines"]
 
 _CONTROLLER_OPTIONS = {
@@ -43,26 +45,19 @@ class _Lifeline(LocalProcessLauncher):
     """A local process that ends when this one does."""
 
     lifeline: Any = None
-    _read_events = False
 
     def start(self, n: int = 1) -> None:
         """Start the process with a pipe as its stdin."""
         del n  # only sets of engines have a number
-        with Path(self.output_file).open("ab") as log:
-            process = self._popen_process = Popen(
-                self.args,
-                stdin=PIPE,
-                stdout=PIPE if self._read_events else log,
-                stderr=log,
-                env={**os.environ, **self.get_env()},
-                cwd=self.work_dir,
-                start_new_session=True,  # the terminal's Ctrl-C is the kernel's alone
-            )
+        process = self._popen_process = self._spawn()
         self.lifeline = process.stdin
         self.pid = process.pid
         self.process = psutil.Process(process.pid)
         self.notify_start(self.pid)
         self._start_waiting()
+
+    def _spawn(self) -> Popen[bytes]:
+        raise NotImplementedError
 
     def _wait(self) -> None:
         # The base class asks psutil, which takes the exit status away from Popen.
@@ -75,8 +70,6 @@ class _Lifeline(LocalProcessLauncher):
         """Close the lifeline, then make sure that the process ends."""
         self.lifeline.close()
         await super().stop()
-        if self._popen_process.stdout:
-            self._popen_process.stdout.close()
 
 
 class LocalController(_Lifeline, LocalControllerLauncher):
@@ -88,17 +81,26 @@ class LocalController(_Lifeline, LocalControllerLauncher):
         command = [sys.executable, "-m", "rankbook.cluster.controller"]
         return [*command, *self.cluster_args, *options, "--log-level=ERROR", *self.controller_args]
 
+    def _spawn(self) -> Popen[bytes]:
+        with Path(self.output_file).open("ab") as log:
+            return Popen(
+                self.args,
+                stdin=PIPE,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.get_env()},
+                cwd=self.work_dir,
+                start_new_session=True,  # the terminal's Ctrl-C is the kernel's alone
+            )
+
 
 class LocalEngines(_Lifeline, EngineLauncher):
-    """Engines forked from one warm process.
-
-    It is started beside the controller and imports torch meanwhile. Engines may be added later.
-    """
+    """Engines forked from one warm process. More may be added later."""
 
     gpus = Unicode(help="CUDA_VISIBLE_DEVICES of the engines, empty: as it is here")
     on_end = AnyTrait(help="Called as on_end(index, status) from a thread when an engine ends")
+    warm = AnyTrait(help="The WarmProcess to fork from; one is started where there is none")
 
-    _read_events = True
     _started = 0
 
     def __init__(self, **kwargs: Any) -> None:
@@ -107,11 +109,11 @@ class LocalEngines(_Lifeline, EngineLauncher):
         """By engine id, the uuid of each that answers."""
 
     def find_args(self) -> list[str]:
-        """The command line of the forking process."""
-        return [sys.executable, "-m", "rankbook.engine.server"]
+        """The command line of the forking process, for the log."""
+        return list(self.warm.process.args) if self.warm else []
 
     def get_env(self) -> dict[str, str]:
-        """Its environment; the engines inherit it."""
+        """What the engines' environment has beside the notebook's."""
         env = super().get_env()
         if self.gpus:
             env["CUDA_VISIBLE_DEVICES"] = self.gpus
@@ -143,6 +145,7 @@ class LocalEngines(_Lifeline, EngineLauncher):
                 *self.engine_args,
             ],
             "cwd": str(Path.cwd()),
+            "env": self.get_env(),
             "log": str(log),
         }
         self.lifeline.write(json.dumps(command).encode() + b"\n")
@@ -157,10 +160,17 @@ class LocalEngines(_Lifeline, EngineLauncher):
 
     def last_words(self) -> str:
         """The last line that the forking process wrote to its log."""
-        with suppress(OSError):
-            lines = Path(self.output_file).read_text(errors="replace").split("\n")
-            return next((line for line in reversed(lines) if line.strip()), "it left no message")
-        return "it left no message"
+        return str(self.warm.last_words())
+
+    async def stop(self) -> None:
+        """End the forking process, which ends its engines."""
+        await super().stop()
+        self.warm.close()
+
+    def _spawn(self) -> Popen[bytes]:
+        self.warm = self.warm or WarmProcess()
+        process: Popen[bytes] = self.warm.process
+        return process
 
     def _listen(self) -> None:
         on_end: Callable[[int, int], None] | None

@@ -22,6 +22,7 @@ from rankbook.cluster.joining import (
     profile_dir_of,
 )
 from rankbook.cluster.launchers import LocalController, LocalEngines
+from rankbook.cluster.warm import WarmProcess
 from rankbook.errors import ClusterError, RankbookError
 from rankbook.models import EngineFacts, how_ended, load
 
@@ -55,7 +56,14 @@ class Pool:
     # -- making one --------------------------------------------------------------------------
 
     @classmethod
-    def start(cls, nproc: int, *, profile: str | None = None, gpus: str = "") -> Pool:
+    def start(
+        cls,
+        nproc: int,
+        *,
+        profile: str | None = None,
+        gpus: str = "",
+        warm: WarmProcess | None = None,
+    ) -> Pool:
         """Start a cluster and wait for its engines.
 
         Args:
@@ -63,6 +71,7 @@ class Pool:
             profile: An IPython profile whose ``ipcluster_config.py`` says how engines start
                 (Slurm, SSH, MPI …); None forks them here.
             gpus: ``CUDA_VISIBLE_DEVICES`` of local engines, empty leaves it as it is.
+            warm: What to fork local engines from, if that has been started already.
 
         Raises:
             ClusterError: It did not come up, or its engines not within ``c.Cluster.engine_timeout``
@@ -71,7 +80,7 @@ class Pool:
         cancelled = threading.Event()
         # In a thread of its own: Ctrl-C must not hit between starting a process and knowing it.
         with ThreadPoolExecutor(1, "rankbook-start") as executor:
-            starting = executor.submit(cls._start, nproc, profile, gpus, cancelled)
+            starting = executor.submit(cls._start, nproc, profile, gpus, warm, cancelled)
             try:
                 return starting.result()
             except KeyboardInterrupt:
@@ -86,6 +95,7 @@ class Pool:
         nproc: int,
         profile: str | None,
         gpus: str,
+        warm: WarmProcess | None,
         cancelled: threading.Event,
     ) -> Pool:
         options: dict[str, Any] = {"log": _log, "n": nproc}
@@ -104,7 +114,7 @@ class Pool:
         try:
             if profile is None:
                 # First what takes longest; the controller is up before torch is imported.
-                cluster.start_engines_sync(nproc, gpus=gpus)
+                cluster.start_engines_sync(nproc, gpus=gpus, warm=warm)
                 cluster.start_controller_sync()
             else:
                 cluster.start_controller_sync()

@@ -32,6 +32,11 @@ from rankbook.models import EngineFacts, RankState, to_dict
 
 __all__ = ["Agent", "install"]
 
+_SWITCH_INTERVAL = 0.0005
+"""Seconds after which the main thread, computing in Python, lets the control thread have its turn.
+
+Python's own 5 ms would be paid several times for every answer."""
+
 _LOOK_AT_DESCRIPTORS = 0.2
 """Seconds between two looks at what a cell writes past Python."""
 
@@ -62,7 +67,7 @@ class Agent:
         self._main = asyncio.get_event_loop()
         self._turn = asyncio.Lock()
         self._doing = ""
-        self._running: _Request | None = None
+        sys.setswitchinterval(_SWITCH_INTERVAL)
         self.runner = Runner(kernel)
         self.group = Group(kernel.shell.user_ns)
         _mend_shell(kernel.shell)
@@ -87,6 +92,8 @@ class Agent:
         if name in self._LOOK:
             request.answer(lambda: self._LOOK[name](self, **args))
         elif name == "run" or name in self._WORK:
+            if name == "run":
+                self._watch_descriptors(request)
             self._main.call_soon_threadsafe(
                 lambda: asyncio.ensure_future(self._work(request, name, args))
             )
@@ -130,10 +137,8 @@ class Agent:
             self._doing = name
             # Comm messages of widgets made in the cell are addressed through the parent request.
             self._kernel.set_parent(request.idents, request.message, channel="shell")
-            self._kernel.shell.set_parent(request.message)
             try:
                 if name == "run":
-                    self._watch_descriptors(request)
                     value = await self.runner.run(request.outbox, **args)
                 else:
                     with interruptible():
@@ -143,18 +148,16 @@ class Agent:
                 request.reply(_failed(error))
             finally:
                 self._doing = ""
-                self._running = None
 
     def _watch_descriptors(self, request: _Request) -> None:
-        """Have the control thread look, while the cell runs, at what is written past Python."""
+        """Look now and then, until the cell has ended, at what is written past Python."""
 
         def look() -> None:
-            if self._running is request:
+            if request.is_open:
                 self.runner.show_descriptors(request.outbox)
-                self._control.call_later(_LOOK_AT_DESCRIPTORS, look)
+                self._watch_descriptors(request)
 
-        self._running = request
-        self._control.add_callback(self._control.call_later, _LOOK_AT_DESCRIPTORS, look)
+        self._control.call_later(_LOOK_AT_DESCRIPTORS, look)
 
     def _pull(self, request: _Request, name: str) -> bool:
         """Send a variable back, if there is one of that name; tell whether there is."""
@@ -231,6 +234,7 @@ class _Request:
         self.idents = idents
         self.message = message
         self.buffers: list[bytes] = []
+        self.is_open = True
         self.outbox = Outbox(lambda: agent.on_control(self._drain))
         self._agent = agent
 
@@ -246,6 +250,7 @@ class _Request:
         """End the request, after everything that is still in the outbox; from any thread."""
 
         def finish() -> None:
+            self.is_open = False
             self._drain()
             self.outbox.close()
             self._agent.send(self, protocol.REPLY, content)

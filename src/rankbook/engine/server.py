@@ -3,9 +3,9 @@
 Importing torch takes a second or two of CPU and 130 MB; here that is paid once, and the engines
 share its pages. The launcher talks to it in JSON lines over stdin and stdout:
 
-- ``{"fork": 4, "first": 0, "argv": [...], "cwd": "...", "log": "path-{index}.log"}`` forks four
-  engines; each says ``{"event": "ready", "engine": 0, "uuid": "..."}`` as soon as it answers
-  requests, which is some heartbeats before ipyparallel's hub would announce it;
+- ``{"fork": 4, "first": 0, "argv": [...], "cwd": "...", "env": {...}, "log": "path-{index}.log"}``
+  forks four engines; each says ``{"event": "ready", "engine": 0, "uuid": "..."}`` as soon as it
+  answers requests, which is some heartbeats before ipyparallel's hub would announce it;
 - an engine's end is told as ``{"event": "ended", "index": 0, "pid": 123, "status": -9}``, the
   status as in ``subprocess``: an exit code, or minus the signal.
 
@@ -101,6 +101,7 @@ class Server:
 
     def _obey(self, command: dict[str, Any]) -> None:
         if "fork" in command:
+            os.environ.update(command["env"])
             for index in range(command["first"], command["first"] + command["fork"]):
                 self._fork(index, command)
 

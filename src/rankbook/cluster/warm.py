@@ -1,0 +1,55 @@
+"""The process from which local engines are forked, seen from here.
+
+This module imports next to nothing: the process is started first, and imports torch while this one
+imports ipyparallel.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from contextlib import suppress
+from subprocess import PIPE, Popen, TimeoutExpired
+
+__all__ = ["WarmProcess"]
+
+_GRACE = 5.0
+"""Seconds for it to end its engines and itself; it gives them less."""
+
+
+class WarmProcess:
+    """A running ``python -m rankbook.engine.server``.
+
+    It ends when its stdin closes: by :meth:`close`, or with this process.
+    """
+
+    def __init__(self) -> None:
+        # Without a name nothing is left behind, however this process ends.
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process runs
+        self.process = Popen(
+            [sys.executable, "-m", "rankbook.engine.server"],
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=self._log,
+            start_new_session=True,  # the terminal's Ctrl-C is the kernel's alone
+        )
+
+    def last_words(self) -> str:
+        """The last line that it wrote to its standard error."""
+        size = os.fstat(self._log.fileno()).st_size
+        lines = os.pread(self._log.fileno(), size, 0).decode(errors="replace").split("\n")
+        return next((line for line in reversed(lines) if line.strip()), "it left no message")
+
+    def close(self) -> None:
+        """Have it end, and wait for that; idempotent."""
+        for pipe in (self.process.stdin, self.process.stdout):
+            with suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
+        try:
+            self.process.wait(_GRACE)
+        except TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._log.close()
