@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo lab test lint format types docs bench screenshot constraints clean distclean
+.PHONY: help env demo lab test lint format types docs bench chaos screenshot constraints clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ docs: $(STAMP) ## build the documentation, warnings being errors
 
 bench: $(STAMP) ## measure
 	@$(BIN)/python benchmarks/run.py
+
+chaos: $(STAMP) ## hang and kill ranks at random, and count what comes of it (20 minutes)
+	@$(BIN)/python tests/chaos/run.py $(ARGS)
 
 screenshot: $(STAMP) ## take the pictures of the documentation anew
 	@$(BIN)/python scripts/screenshot.py

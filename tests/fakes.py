@@ -2,7 +2,13 @@
 
 ``FakePool`` and ``FakeChannel`` stand where ``rankbook.cluster.Pool`` and ``Channel`` do; waiting,
 asking and failing are the real channel's. A ``FakeEngine`` runs cells with ``exec``, at once, in
-the thread that asks. A cell that calls ``stick()`` hangs until it is interrupted.
+the thread that asks. Besides Python, a cell may call:
+
+- ``stick()``: Python that does not end until it is interrupted;
+- ``wait_in("all_reduce", seq=3)``: a collective of torch's that does not return until its
+  connections are cut; other facts of ``rankbook.models.Collective`` may be given, too;
+- ``called("all_reduce", seq=3)``: a collective that has completed;
+- ``die(-9)``: the end of the engine's process.
 """
 
 from __future__ import annotations
@@ -10,27 +16,47 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import math
+import signal
 import threading
 import traceback
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 
 from rankbook import errors, values
 from rankbook.cluster.channel import Call, Channel, Event
 from rankbook.errors import ClusterError, EngineError, RankbookError
-from rankbook.models import EngineFacts, GroupInfo, RankState, to_dict
+from rankbook.models import Collective, EngineFacts, GroupInfo, Look, RankState, to_dict
 
-__all__ = ["FakeChannel", "FakeEngine", "FakePool"]
+__all__ = ["FOR_GOOD", "Clock", "FakeChannel", "FakeEngine", "FakePool", "Recorder"]
+
+FOR_GOOD = math.inf
+"""For ``FakeEngine.ignores``: nothing ends what the engine does."""
+
+_CELL = "cell"
+"""File name of the code that engines run."""
+
+_AT_ANY_TIME = {"free", "look", "stacks", "state"}
+"""Operations that an engine does whatever its main thread does."""
 
 _moments = count(1)
 
 
-class _Stuck(BaseException):
-    """Ends the Python of a cell that hangs; its answer comes with the interrupt."""
+class _Hang(BaseException):
+    """Ends the Python of a cell that hangs; its answer comes when it is freed."""
+
+    def __init__(self, waiting: Collective | None = None) -> None:
+        super().__init__()
+        self.waiting = waiting
 
 
-def stick():
-    raise _Stuck
+class _Death(BaseException):
+    """Ends the Python of a cell that ends its process."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__()
+        self.status = status
 
 
 class FakeEngine:
@@ -41,12 +67,17 @@ class FakeEngine:
         self.facts = EngineFacts(
             number, host, (f"{host}-1", f"{host}-2"), 100 + number, ("GPU",) * gpus
         )
-        self.names = {"stick": stick}
+        self.names = {
+            "stick": self._stick,
+            "wait_in": self._wait_in,
+            "called": self._called,
+            "die": self._die,
+        }
         self.info: GroupInfo | None = None
         self.answers = True
         """False: its control thread is stuck, too; no request is ever answered."""
-        self.obeys = True
-        """False: it hangs where no interrupt reaches it."""
+        self.ignores: float = 0
+        """How many interrupts (in Python) or cuts (in torch) it goes on after."""
         self.refuses: RankbookError | None = None
         """What it raises when it is to join a group."""
         self.reachable: set[str] | None = None
@@ -54,6 +85,21 @@ class FakeEngine:
         self.asked: list[str] = []
         """Operations that it was asked for, in order."""
         self.stuck: Call | None = None
+        """What it was asked to do and hangs in."""
+        self.waiting: Collective | None = None
+        """The call of torch's that it hangs in; None: it is Python that hangs."""
+        self.line = ""
+        """Where it hangs."""
+        self.recent: list[Collective] = []
+        """What the flight recorder has kept of the present group."""
+        self.still, self.quiet = 1.0, 2.0
+        """Seconds for which it has not moved, as far as it was seen."""
+        self.freed: list[str] = []
+        """What was done to it: ``interrupt``, ``cut`` or ``interrupt, cut``, in order."""
+        self.words: list[str] = []
+        """What it wrote past Python before its end."""
+        self.later: list[Callable[[], None]] = []
+        """What it does when its main thread is free again."""
         self.cell: int | None = None
 
     # Operations: each returns a value or raises, as in ``rankbook.engine.agent``.
@@ -71,6 +117,7 @@ class FakeEngine:
             args["generation"],
         )
         self.names |= {"rank": args["rank"], "world_size": args["world_size"]}
+        self.recent = []  # what was kept of earlier groups is left out
         return to_dict(self.info)
 
     def destroy(self):
@@ -83,18 +130,83 @@ class FakeEngine:
         return self.reachable is None or url in {f"tcp://{a}:1234" for a in self.reachable}
 
     def state(self):
-        state = "idle" if self.stuck is None else "collective"
-        activity = "" if self.stuck is None else "all_reduce"
+        state, activity = "idle", ""
+        if self.stuck is not None:
+            state, activity = "running", self.line
+            if self.waiting is not None:
+                state, activity = "collective", f"{self.waiting.op} ({self.line})"
         pid = self.facts.pid
         return to_dict(
             RankState(self.number, state, self.info, self.facts.host, pid, activity, cell=self.cell)
         )
+
+    def look(self):
+        state, recent = "idle", tuple(self.recent)
+        if self.stuck is not None:
+            state, recent = ("waiting", recent) if self.waiting is not None else ("running", ())
+        return to_dict(
+            Look(state, self.line, self.cell, self.waiting, recent, self.still, self.quiet)
+        )
+
+    def free(self, *, interrupt, cut):
+        self.freed.append(", ".join(["interrupt"] * interrupt + ["cut"] * cut))
+        doing = self.stuck is not None
+        if doing and (interrupt if self.waiting is None else cut):
+            if self.ignores > 0:
+                self.ignores -= 1
+            else:
+                self._let_go()
+        return doing
 
     def stacks(self):
         return [f"stack of engine {self.number}\n"]
 
     def say_facts(self, **_):
         return to_dict(self.facts)
+
+    # What it does.
+
+    def hang(self, call: Call, line: str, waiting: Collective | None = None) -> None:
+        """Do something that does not end: in Python, or in a call of torch's."""
+        if waiting is not None and waiting.seq is not None:
+            self.recent.append(waiting)
+        self.line, self.waiting = line, waiting
+        self.stuck = call  # last, for another thread may look at it
+
+    def _let_go(self) -> None:
+        call, cell = self.stuck, self.cell
+        error = {
+            "ename": "KeyboardInterrupt",
+            "evalue": "",
+            "traceback": ["KeyboardInterrupt"],
+            "when": float(next(_moments)),
+            "freed": True,
+            "line": self.line,
+        }
+        self.stuck = self.waiting = self.cell = None
+        self.line = ""
+        # Idle before its answer is read, like the real one.
+        if cell is None:
+            call.settle(self.number, {"status": "error", "error": error | {"kind": ""}})
+        else:
+            call.settle(self.number, _ok({"error": error, "seconds": 1.0}))
+        later, self.later = self.later, []
+        for act in later:
+            act()
+
+    # What a cell may call.
+
+    def _stick(self):
+        raise _Hang
+
+    def _wait_in(self, op, seq=None, group="0", **facts):
+        raise _Hang(Collective(op, group, seq=seq, **facts))
+
+    def _called(self, op, seq, group="0", **facts):
+        self.recent.append(Collective(op, group, seq=seq, done=True, **facts))
+
+    def _die(self, status=-9):
+        raise _Death(status)
 
 
 class FakeChannel(Channel):
@@ -116,32 +228,34 @@ class FakeChannel(Channel):
         engines = [self._pool.all[number] for number in args]
         with self._lock:
             self._calls |= {f"{id(call)}:{e.number}": (call, e.number) for e in engines}
-        if op == "initialize" and any(not e.answers or e.refuses for e in engines):
+        if op == "initialize" and any(not e.answers or e.refuses or e.stuck for e in engines):
             # The others wait in vain for the one that does not come.
             for engine in engines:
                 engine.asked.append(op)
                 if engine.refuses:
                     call.settle(engine.number, _failed(engine.refuses))
-                elif engine.answers:
+                elif engine.answers and engine.stuck is None:
                     engine.info = GroupInfo("half-made", 0, 0, "cpu", is_main=False)
-                    engine.stuck = call
+                    engine.hang(call, "initialize")
             return call
         for engine in engines:
             engine.asked.append(op)
-            if engine.number not in self._pool.engines:
+            if engine.number in self._dead or engine.number not in self._pool.engines:
                 call.settle(
                     engine.number, _failed(EngineError(f"Engine {engine.number} has ended."))
                 )
             elif engine.answers:
-                self._do(engine, call, op, args[engine.number], buffers)
+                act = partial(self._do, engine, call, op, args[engine.number], buffers)
+                if engine.stuck is None or op in _AT_ANY_TIME:
+                    act()
+                else:
+                    engine.later.append(act)
         return call
 
     def _do(self, engine, call, op, args, buffers):
         if op == "run":
-            _run(engine, call, **args)
-        elif op == "interrupt":
-            call.settle(engine.number, _ok(engine.stuck is not None))
-            self._interrupt(engine)
+            if (status := _run(engine, call, **args)) is not None:
+                self._pool.kill(engine.number, status)
         elif op == "pull":
             _pull(engine, call, args["name"])
         elif op == "push":
@@ -154,12 +268,6 @@ class FakeChannel(Channel):
                 call.settle(engine.number, _ok(operation(**args)))
             except RankbookError as error:
                 call.settle(engine.number, _failed(error))
-
-    def _interrupt(self, engine):
-        if engine.stuck is not None and engine.obeys:
-            call, engine.stuck, engine.cell = engine.stuck, None, None
-            error = {"ename": "KeyboardInterrupt", "evalue": "", "traceback": ["KeyboardInterrupt"]}
-            call.settle(engine.number, _ok({"error": error, "seconds": 1.0}))
 
     @property
     def awaited(self) -> int:
@@ -180,8 +288,8 @@ class FakePool:
         self.on_end: Callable[[int, int], None] = lambda engine, status: None
         self.closed = 0
         self.grown: list[int] = []
-        self._add(range(n))
         self.channel = FakeChannel(self)
+        self._add(range(n))
 
     def __getitem__(self, number: int) -> FakeEngine:
         return self.all[number]
@@ -196,14 +304,25 @@ class FakePool:
         if not self.can_grow:
             raise ClusterError(f"This cluster has {len(self.engines)} engines and cannot grow.")
         self.grown.append(n)
-        first = len(self.all)
+        first = max(self.all, default=-1) + 1
         self._add(range(first, first + n))
+
+    def end(self, engines, timeout: float = 10.0) -> None:
+        for number in sorted(set(engines) & set(self.engines)):
+            self.kill(number)
+
+    def last_words(self, engine: int) -> list[str]:
+        return self[engine].words if self.is_owned else []
 
     def replace(self, timeout: float = 60.0) -> None:
         if not self.is_owned:
             raise ClusterError("This session joined its engines and cannot replace them.")
-        numbers, self.engines = sorted(self.all), []
-        self._add(numbers)
+        n = len(self.engines)
+        for number in list(self.engines):
+            self.kill(number, -signal.SIGTERM)
+        self.all.clear()
+        self.channel._dead.clear()
+        self._add(range(n))
 
     def facts(self, engines=None):
         return [self[number].facts for number in (self.engines if engines is None else engines)]
@@ -217,12 +336,17 @@ class FakePool:
     # -- what a test does to it --------------------------------------------------------------
 
     def kill(self, number: int, status: int = -9, *, registered: bool = False) -> None:
-        """Have an engine end, as the process that forked it would tell."""
+        """Have an engine end.
+
+        The process that forked it tells how; of one that was started elsewhere nobody does. With
+        ``registered`` the controller's hub has not noticed yet.
+        """
+        self[number].answers = False
+        if self.is_owned:
+            self.on_end(number, status)
+        self.channel.engine_gone(number)
         if not registered:
             self.engines.remove(number)
-        self[number].answers = False
-        self.channel.engine_gone(number)
-        self.on_end(number, status)
 
     def requested(self, op: str) -> list[dict]:
         """The arguments, by engine, of every request for an operation."""
@@ -259,6 +383,8 @@ def _pull(engine, call, name):
 
 
 def _run(engine, call, code, number):
+    """Run a cell; return the status with which it ends the engine, None if it does not."""
+
     def say(*body):
         call.inbox.put(Event(engine.number, list(body)))
 
@@ -270,9 +396,11 @@ def _run(engine, call, code, number):
             value = _exec(code, engine.names)
         if value is not None:
             say("result", {"data": {"text/plain": repr(value)}, "metadata": {}})
-    except _Stuck:
-        engine.stuck = call
-        return
+    except _Hang as hang:
+        engine.hang(call, _line(hang, code), hang.waiting)
+        return None
+    except _Death as death:
+        return death.status
     except Exception as raised:  # noqa: BLE001
         lines = traceback.format_exception_only(raised)
         error = {
@@ -280,9 +408,21 @@ def _run(engine, call, code, number):
             "evalue": str(raised),
             "traceback": [line.rstrip() for line in lines],
             "when": float(next(_moments)),
+            "line": _line(raised, code),
         }
     engine.cell = None
     call.settle(engine.number, _ok({"error": error, "seconds": 0.25}))
+    return None
+
+
+def _line(error, code):
+    """Where in a cell: ``line 3: stick()``."""
+    numbers = [
+        number
+        for frame, number in traceback.walk_tb(error.__traceback__)
+        if frame.f_code.co_filename == _CELL
+    ]
+    return f"line {numbers[-1]}: {code.splitlines()[numbers[-1] - 1].strip()}" if numbers else ""
 
 
 class _Stream(io.TextIOBase):
@@ -298,7 +438,43 @@ def _exec(code, names):
     """Run a cell and return the value of its last expression."""
     tree = ast.parse(code)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "cell", "exec"), names)  # noqa: S102
+    exec(compile(tree, _CELL, "exec"), names)  # noqa: S102
     if last is None:
         return None
-    return eval(compile(ast.Expression(last.value), "cell", "eval"), names)  # noqa: S307
+    return eval(compile(ast.Expression(last.value), _CELL, "eval"), names)  # noqa: S307
+
+
+class Recorder:
+    """A CellOutput that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[int, list]] = []
+        self.running: list[set[int]] = []
+        self.notes: list[str] = []
+        self.finished = 0
+
+    def event(self, rank, body):
+        self.events.append((rank, body))
+
+    def pause(self, running):
+        self.running.append(set(running))
+        return 0.01
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def finish(self):
+        self.finished += 1
+
+
+class Clock:
+    """The module ``time`` as code sees it that sleeps and looks at the clock: no time passes."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds

@@ -23,6 +23,7 @@ from rankbook.errors import (
     DeviceError,
     EngineError,
     EnvironmentVariableError,
+    HangError,
     InputError,
     RankbookError,
     RankError,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         get_world_size_safe,
         initialize_distributed,
     )
+    from rankbook.models import Diagnosis
     from rankbook.sessions.session import Session
 
 __version__ = "0.1.0.dev0"
@@ -52,9 +54,11 @@ __all__ = [
     "BackendError",
     "ClusterError",
     "DeviceError",
+    "Diagnosis",
     "DistInfo",
     "EngineError",
     "EnvironmentVariableError",
+    "HangError",
     "InputError",
     "RankError",
     "RankbookError",
@@ -76,6 +80,7 @@ __all__ = [
 
 # A public name must not be the name of a submodule: importing the submodule would replace it.
 _HOME = {
+    "Diagnosis": "rankbook.models",
     "DistInfo": "rankbook.distributed.init_utils",
     "destroy_global_state": "rankbook.distributed.init_utils",
     "get_local_rank_preinit": "rankbook.distributed.init_utils",

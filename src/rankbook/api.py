@@ -34,6 +34,7 @@ def start(
     profile: str | None = None,
     gpus: str = "",
     timeout_minutes: float = 1,
+    check: bool = False,
 ) -> Session:
     """Start a cluster, initialise the process group on it, make it the current session.
 
@@ -45,6 +46,8 @@ def start(
             None starts them on this machine.
         gpus: GPUs that local engines may use, as ``CUDA_VISIBLE_DEVICES`` writes them.
         timeout_minutes: Of the initialisation and of every collective of the group.
+        check: Compare every collective across ranks before it runs. Mistakes become errors on
+            every rank instead of hangs; it makes small collectives several times slower.
 
     Returns:
         The session, its group initialised.
@@ -68,7 +71,7 @@ def start(
         if warm is not None:
             warm.close()
         raise
-    return _initialised(pool, backend, count, timeout_minutes)
+    return _initialised(pool, backend, count, timeout_minutes, check=check)
 
 
 def connect(
@@ -79,6 +82,7 @@ def connect(
     cluster_id: str | None = None,
     connection_file: str | None = None,
     timeout_minutes: float = 1,
+    check: bool = False,
 ) -> Session:
     """Join a running cluster, initialise a group on its engines, make it the current session.
 
@@ -89,6 +93,7 @@ def connect(
         cluster_id: As ``ipcluster list`` shows it.
         connection_file: ``ipcontroller-…-client.json``, instead of the two above.
         timeout_minutes: See :func:`start`.
+        check: See :func:`start`.
 
     Returns:
         The session, its group initialised.
@@ -103,18 +108,18 @@ def connect(
     from rankbook.cluster.pool import Pool
 
     pool = Pool.join(profile=profile, cluster_id=cluster_id, connection_file=connection_file)
-    return _initialised(pool, backend, nproc, timeout_minutes)
+    return _initialised(pool, backend, nproc, timeout_minutes, check=check)
 
 
 def _initialised(
-    pool: Pool, backend: str | None, nproc: int | None, timeout_minutes: float
+    pool: Pool, backend: str | None, nproc: int | None, timeout_minutes: float, *, check: bool
 ) -> Session:
     from rankbook.sessions.session import Session
 
     global _current  # noqa: PLW0603 - the one global: which session is current
     new = Session(pool, _dashboard)
     try:
-        new.initialize(backend, nproc, timeout_minutes)
+        new.initialize(backend, nproc, timeout_minutes, check=check)
     except BaseException:
         new.shutdown()
         raise

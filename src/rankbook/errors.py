@@ -13,6 +13,8 @@
     ├── SessionError                     there is no session, or it is busy
     │   └── StuckError                   an interrupt did not end a cell
     └── RankError                        code of the user raised on some ranks
+        └── HangError                    its collectives could not come about: a rank was missing,
+                                         or called something else
 
 A message is one line that says what happened and what to do about it.
 """
@@ -25,6 +27,7 @@ __all__ = [
     "DeviceError",
     "EngineError",
     "EnvironmentVariableError",
+    "HangError",
     "InputError",
     "RankError",
     "RankbookError",
@@ -102,4 +105,28 @@ class RankError(RankbookError):
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows: where the cell failed on the ranks, not where we raise that here."""
-        return [*self.traceback_lines, f"RankError: {self}"]
+        return [*self.traceback_lines, f"{type(self).__name__}: {self}"]
+
+
+class HangError(RankError):
+    """Collectives of a cell could not come about: a rank was missing, or called something else.
+
+    Ranks that waited were freed.
+
+    Attributes:
+        diagnosis: The verdict, a :class:`~rankbook.models.Diagnosis`.
+        table_lines: What each rank did.
+        note: What was done about it.
+    """
+
+    diagnosis: object = None
+    note = ""
+
+    def __init__(self, message: str, ranks: tuple[int, ...] = ()) -> None:
+        super().__init__(message, ranks)
+        self.table_lines: list[str] = []
+
+    def _render_traceback_(self) -> list[str]:
+        sentence = str(self).removesuffix(self.note).rstrip()
+        lines = [*self.traceback_lines, f"HangError: {sentence}", *self.table_lines]
+        return [*lines, self.note] if self.note else lines

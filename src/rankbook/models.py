@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 __all__ = [
+    "ON_HANG",
+    "Collective",
+    "Diagnosis",
     "EngineFacts",
     "Failure",
     "GroupInfo",
+    "Look",
     "RankState",
     "Snapshot",
     "how_ended",
@@ -23,6 +28,9 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+
+ON_HANG = ("free", "report", "wait")
+"""What to do when it is proven that a cell cannot end: free its ranks, only say so, nothing."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,10 @@ class Failure:
     """Lines as IPython formats them, with ANSI colours."""
     when: float = 0.0
     """Seconds since the epoch, by the engine's clock."""
+    freed: bool = False
+    """Whether the cell ended here because the session interrupted it or freed the rank."""
+    line: str = ""
+    """Where in the cell: ``line 3: dist.all_reduce(x)``; empty if not in the cell itself."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +122,78 @@ class Snapshot:
     """What another notebook joins the cluster by."""
 
 
+@dataclass(frozen=True)
+class Collective:
+    """One call of ``torch.distributed`` on one rank: what it is in, or what was recorded of it."""
+
+    op: str
+    """The function's name: ``all_reduce``, ``recv`` …; ``wait`` for a handle of which no more is
+    known."""
+    group: str = ""
+    """torch's name of the process group, the same on all its ranks; empty: unknown."""
+    ranks: tuple[int, ...] = ()
+    """The group's global ranks; empty: every rank."""
+    seq: int | None = None
+    """Its number in the group, as the flight recorder counts them; None: it does not record it."""
+    sizes: tuple[tuple[int, ...], ...] = ()
+    """Shapes of the tensors; empty: unknown, or none."""
+    dtypes: tuple[str, ...] = ()
+    """``float32`` …, in the order of ``sizes``."""
+    peer: int | None = None
+    """Global rank of the root, or of the other end of a send or recv; None: any, or none."""
+    done: bool = False
+    """Whether it has completed on this rank."""
+    since: float = 0.0
+    """Seconds since it was called, at the moment of the look."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one rank does, and what it called lately: what a diagnosis is made from."""
+
+    state: str
+    """``idle``, ``running`` (Python), ``waiting`` (in torch.distributed); the session adds
+    ``no answer`` and ``gone``."""
+    line: str = ""
+    """Where it stands: ``line 3: dist.all_reduce(x)`` of the cell, or what it does instead."""
+    cell: int | None = None
+    """Number of the cell that runs, None if none does."""
+    waiting: Collective | None = None
+    """What the main thread waits in, if it does."""
+    recent: tuple[Collective, ...] = ()
+    """The latest calls that the flight recorder kept, of every group, the newest last."""
+    still: float = 0.0
+    """Seconds for which, as far as was seen, the main thread neither moved nor computed."""
+    quiet: float = 0.0
+    """Seconds for which, as far as was seen, no thread of the process computed."""
+    raised: str = ""
+    """One line about the exception that ended the cell on this rank, empty if it did not."""
+    ended: str = ""
+    """How the process ended, of a rank that is gone: ``was killed by SIGKILL``."""
+    last_words: tuple[str, ...] = ()
+    """The last lines that it wrote to standard error, of a rank that is gone."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the ranks of a session do or wait for, and why."""
+
+    kind: str
+    """``idle, running, missing_rank, mismatch, raised, dead, slow`` or ``unknown``."""
+    ranks: tuple[int, ...]
+    """The culprits; empty if there are none."""
+    summary: str
+    """The verdict, in one sentence."""
+    per_rank: Mapping[int, str] = field(default_factory=dict)
+    """By rank, what it does, in a few words."""
+    stuck: tuple[int, ...] = ()
+    """Ranks that wait and cannot go on, whatever those still do that run."""
+    proven: bool = False
+    """Whether it is certain that the ``stuck`` ranks stay stuck until they are freed."""
+
+
 _NESTED: dict[str, dict[str, Any]] = {
+    "Look": {"waiting": Collective, "recent": Collective},
     "RankState": {"info": GroupInfo},
     "Snapshot": {"states": RankState},
 }

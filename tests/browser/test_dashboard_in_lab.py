@@ -106,6 +106,26 @@ def test_the_table_follows_a_cell_that_runs_and_an_error_that_it_leaves(page):
     expect(page.get_by_role("button", name="Reset")).to_be_enabled()
 
 
+def test_the_ranks_of_a_cell_that_hangs_are_explained_and_freed_by_a_click(page):
+    page.evaluate(
+        """() => {
+            const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+            const code = "%%dist --on-hang wait\\nif rank == 1: dist.barrier()";
+            window.hung = kernel.requestExecute({ code }).done.then((m) => m.content.evalue);
+        }"""
+    )
+    caption = page.locator(".jp-OutputArea table:visible caption")
+    expect(caption).to_contain_text("in a collective: 1", timeout=10_000)
+    status = page.get_by_role("status")
+    page.get_by_role("button", name="Why?").click()
+    expect(status).to_contain_text("Rank 0 never called barrier", timeout=5_000)
+    outputs = page.locator(".jp-OutputArea")  # the toolbar has a button of that name, too
+    outputs.get_by_role("button", name="Interrupt").click()
+    expect(status).to_have_text("Interrupted.", timeout=10_000)
+    assert "Rank 0 never called barrier" in page.evaluate("() => window.hung")
+    expect(caption).to_have_text("gloo · 2 ranks · generation 2 · all idle", timeout=10_000)
+
+
 def test_what_the_ranks_print_is_on_the_page(page):
     output = page.locator(".jp-CodeCell").nth(2).locator(".jp-OutputArea-output")
     expect(output.first).to_have_text(

@@ -140,8 +140,8 @@ def test_an_engine_that_dies_is_named_and_a_hard_reset_mends_it(session):
     os.kill(session.states()[1].pid, signal.SIGKILL)
     result = session.run("1")
     assert result[0].ok
-    assert "ended" in result[1].error.evalue
-    with pytest.raises(SessionError, match="Rank 1 was killed by SIGKILL: %dist_reset --hard"):
+    assert result[1].error.evalue == "rank 1 was killed by SIGKILL"
+    with pytest.raises(SessionError, match=r"Rank 1 was killed by SIGKILL: .*restart_ranks"):
         session.run("1")
     assert [state.state for state in session.states()] == ["idle", "gone"]
     assert values(session.run("kept", 0)) == ["1"]
@@ -181,7 +181,7 @@ def test_a_lost_controller_is_said_at_once(session):
 def test_a_hard_reset_ends_a_cell_that_hangs(session):
     results = []
     thread = session.in_background(
-        lambda: results.append(session.run("if rank == 0: dist.barrier()"))
+        lambda: results.append(session.run("if rank == 0: dist.barrier()", on_hang="wait"))
     )
     wait_until(lambda: [s.state for s in session.states()] == ["collective", "idle"])
     with pytest.raises(SessionError, match="running a cell on ranks 0-1: wait"):

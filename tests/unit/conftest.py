@@ -1,14 +1,24 @@
-"""What unit tests share: a shell of IPython's without a kernel, a session without engines."""
+"""What unit tests share: a notebook without a kernel, a session without engines."""
 
 from __future__ import annotations
 
 import atexit
+import threading
 
 import fakes
 import pytest
+from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
+from IPython.display import display
 from IPython.utils.capture import capture_output
 from traitlets.config import Config
+
+import rankbook
+from rankbook import api
+from rankbook.cluster import channel
+from rankbook.display.table import Table
+from rankbook.sessions import cells, formation, freeing, looking, rescue, watching
+from rankbook.sessions.session import Session
 
 
 @pytest.fixture
@@ -28,7 +38,37 @@ def shell(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def pool():
+def impatient(monkeypatch):
+    """Nobody waits long for engines that are known not to answer, or not to let go.
+
+    Returns:
+        The clock of whoever frees ranks; the rest have the real one.
+    """
+    clock = fakes.Clock()
+    monkeypatch.setattr(channel, "_POLL", 0.001)
+    monkeypatch.setattr(cells, "_REPLY_TIMEOUT", 0.02)
+    monkeypatch.setattr(formation, "LEAVE_TIMEOUT", 0.02)
+    monkeypatch.setattr(formation, "_UNDO_TIMEOUT", 0.02)
+    monkeypatch.setattr(formation, "_MARGIN", 0.02)
+    monkeypatch.setattr(freeing, "time", clock)
+    monkeypatch.setattr(looking, "time", clock)
+    monkeypatch.setattr(rescue, "time", clock)
+    monkeypatch.setattr(looking, "_PAUSE", 0.1)
+    monkeypatch.setattr(looking, "ANSWER_TIMEOUT", 0.005)
+    monkeypatch.setattr(watching, "ANSWER_TIMEOUT", 0.005)
+    return clock
+
+
+@pytest.fixture
+def watchful(monkeypatch):
+    """Cells are looked at from their beginning, and again and again."""
+    monkeypatch.setattr(watching, "_FIRST", 0.0)
+    monkeypatch.setattr(watching, "_PERIOD", 0.005)
+    monkeypatch.setattr(watching, "_LONGEST", 0.005)
+
+
+@pytest.fixture
+def pool(impatient):
     """Four engines on one host."""
     return fakes.FakePool(4)
 
@@ -36,8 +76,97 @@ def pool():
 @pytest.fixture
 def session(pool):
     """A session on these engines, without a group."""
-    from rankbook.sessions.session import Session
-
     session = Session(pool, lambda its: None)
     yield session
     session.shutdown()
+
+
+@pytest.fixture
+def formed(session):
+    """A session whose group of four is formed."""
+    session.initialize("gloo")
+    return session
+
+
+@pytest.fixture
+def make(impatient):
+    """Makes sessions on pools of one's own, and shuts them down."""
+    made = []
+
+    def new(*args, **options):
+        made.append(Session(fakes.FakePool(*args, **options), lambda its: None))
+        return made[-1]
+
+    yield new
+    for session in made:
+        session.shutdown()
+
+
+class StandIn:
+    """What the magics need of a dashboard."""
+
+    def __init__(self, session):
+        self.session = session
+
+    def display(self):
+        display(Table(self.session.snapshot()))
+
+
+class Notebook:
+    """Runs cells and keeps what they show."""
+
+    def __init__(self, shell):
+        self.shell = shell
+        self.out = self.err = ""
+        self.displays = []
+
+    def run(self, cell):
+        """Run a cell; return its value."""
+        with capture_output() as shown:
+            result = self.shell.run_cell(cell)
+            for thread in threading.enumerate():
+                if thread.name == "rankbook-cell":
+                    thread.join(10)
+        self.out, self.err, self.displays = shown.stdout, shown.stderr, shown.outputs
+        self.error = result.error_before_exec or result.error_in_exec
+        return result.result
+
+    def fail(self, cell):
+        """Run a cell that fails; return its error."""
+        self.run(cell)
+        assert self.error is not None, "the cell did not fail"
+        return self.error
+
+    def usage(self, cell):
+        """Run a cell that is a mistake; return the line that says so."""
+        error = self.fail(cell)
+        assert type(error) is UsageError, repr(error)
+        assert "\n" not in str(error)
+        return str(error)
+
+    def __getitem__(self, name):
+        return self.shell.user_ns[name]
+
+
+@pytest.fixture
+def empty(shell, monkeypatch):
+    """A notebook with the magics and no session."""
+    monkeypatch.setattr(api, "_current", None)
+    rankbook.load_ipython_extension(shell)
+    yield Notebook(shell)
+    rankbook.unload_ipython_extension(shell)
+
+
+@pytest.fixture
+def stand_in():
+    """What makes a session's dashboard in these tests."""
+    return StandIn
+
+
+@pytest.fixture
+def notebook(empty, session, monkeypatch):
+    """A notebook with the magics and four ranks."""
+    session.initialize("gloo")
+    monkeypatch.setattr(session, "_view", StandIn)
+    monkeypatch.setattr(api, "_current", session)
+    return empty

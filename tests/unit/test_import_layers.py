@@ -15,8 +15,8 @@ SOURCE = Path(rankbook.__file__).parent
 
 # A module imports from its own floor and from those below.
 FLOORS = [
-    {"errors", "models", "protocol", "ranks", "values"},
-    {"distributed", "engine"},
+    {"dtypes", "errors", "models", "protocol", "ranks", "values"},
+    {"diagnosis", "distributed", "engine"},
     {"cluster"},
     {"sessions"},
     {"display", "widgets"},

@@ -268,7 +268,7 @@ def kept_order(shown, said):
 
 @pytest.mark.parametrize("seed", range(60))
 def test_whatever_is_said_comes_out_once_per_rank_and_in_order(seed):
-    generator = random.Random(seed)  # noqa: S311
+    generator = random.Random(seed)
     n = generator.randint(1, 5)
     alphabet = [chr(ord("a") + i) for i in range(generator.choice([1, 2, 5, 26]))]
     ranks = Ranks(n)
@@ -295,7 +295,7 @@ def test_whatever_is_said_comes_out_once_per_rank_and_in_order(seed):
 @pytest.mark.parametrize("seed", range(20))
 def test_no_line_waits_for_long(seed):
     """Its own patience, and that of a line whose turn came before."""
-    generator = random.Random(seed)  # noqa: S311
+    generator = random.Random(seed)
     ranks = Ranks(3)
     born = {}
     for number in range(200):
@@ -313,7 +313,7 @@ def test_no_line_waits_for_long(seed):
 
 
 def test_ranks_that_say_the_same_are_merged_however_they_are_delayed():
-    generator = random.Random(1)  # noqa: S311
+    generator = random.Random(1)
     ranks = Ranks(4)
     texts = [f"step {n}" for n in range(50)]
     shown = []

@@ -1,24 +1,17 @@
-"""The magics in a fresh IPython without a kernel, over a session on fake engines."""
+"""The magics that make ranks, and what they say of mistakes, over a session on fake engines."""
 
 from __future__ import annotations
 
 import re
-import threading
 
 import pytest
 from fakes import FakePool
-from IPython.core.error import UsageError
-from IPython.display import display
-from IPython.utils.capture import capture_output
 
 import rankbook
 from rankbook import api
-from rankbook.display.table import Table
 from rankbook.display.text import plain
-from rankbook.errors import RankError, SessionError
+from rankbook.errors import SessionError
 from rankbook.magics import RankMagics
-from rankbook.magics.syntax import CellSyntaxError
-from rankbook.sessions.results import CellResult
 from rankbook.sessions.session import Session
 
 LINE = set(RankMagics.magics["line"])
@@ -35,6 +28,7 @@ NEEDS_RANKS = [
     "%%dist\nrank",
     "%%rank 0\nrank",
     "%dist_status",
+    "%dist_why",
     "%dist_interrupt",
     "%dashboard",
     "%dist_pull x",
@@ -42,79 +36,15 @@ NEEDS_RANKS = [
 ]
 
 
-class StandIn:
-    """What the magics need of a dashboard."""
-
-    def __init__(self, session):
-        self.session = session
-
-    def display(self):
-        display(Table(self.session.snapshot()))
-
-
-class Notebook:
-    """Runs cells and keeps what they show."""
-
-    def __init__(self, shell):
-        self.shell = shell
-        self.out = self.err = ""
-        self.displays = []
-
-    def run(self, cell):
-        """Run a cell; return its value."""
-        with capture_output() as shown:
-            result = self.shell.run_cell(cell)
-            for thread in threading.enumerate():
-                if thread.name == "rankbook-cell":
-                    thread.join(10)
-        self.out, self.err, self.displays = shown.stdout, shown.stderr, shown.outputs
-        self.error = result.error_before_exec or result.error_in_exec
-        return result.result
-
-    def fail(self, cell):
-        """Run a cell that fails; return its error."""
-        self.run(cell)
-        assert self.error is not None, "the cell did not fail"
-        return self.error
-
-    def usage(self, cell):
-        """Run a cell that is a mistake; return the line that says so."""
-        error = self.fail(cell)
-        assert type(error) is UsageError, repr(error)
-        assert "\n" not in str(error)
-        return str(error)
-
-    def __getitem__(self, name):
-        return self.shell.user_ns[name]
-
-
 @pytest.fixture
-def empty(shell, monkeypatch):
-    """A notebook with the magics and no session."""
-    monkeypatch.setattr(api, "_current", None)
-    rankbook.load_ipython_extension(shell)
-    yield Notebook(shell)
-    rankbook.unload_ipython_extension(shell)
-
-
-@pytest.fixture
-def notebook(empty, session, monkeypatch):
-    """A notebook with the magics and four ranks."""
-    session.initialize("gloo")
-    monkeypatch.setattr(session, "_view", StandIn)
-    monkeypatch.setattr(api, "_current", session)
-    return empty
-
-
-@pytest.fixture
-def started(empty, monkeypatch):
+def started(empty, stand_in, monkeypatch):
     """What ``%dist_init`` hands to the Python API, which starts nothing here."""
     calls = []
 
     def fake(name):
         def call(backend=None, nproc=None, **options):
             calls.append((name, backend, nproc, options))
-            session = Session(FakePool(nproc or 2), StandIn)
+            session = Session(FakePool(nproc or 2), stand_in)
             session.initialize("gloo")
             monkeypatch.setattr(api, "_current", session)
             return session
@@ -276,6 +206,9 @@ def test_a_mistake_is_one_line_that_says_what_to_write(notebook, cell, said):
         ("%dist_reset --soft", "--soft"),
         ("%dist_shutdown now", "now"),
         ("%dist_status 0", "0"),
+        ("%dist_why not", "not"),
+        ("%dist_init --on-hang pray", "'pray'"),
+        ("%%dist --on-hang pray\nx", "'pray'"),
         ("%dist_interrupt 0", "0"),
         ("%dashboard please", "please"),
         ("%dist_mode", "mode"),
@@ -320,49 +253,41 @@ def test_a_mistake_sends_nothing(notebook, pool):
 # -- %dist_init ------------------------------------------------------------------------------
 
 
+START = {"profile": None, "gpus": "", "timeout_minutes": 1, "check": False}
+JOIN = {
+    "profile": None,
+    "cluster_id": None,
+    "connection_file": None,
+    "timeout_minutes": 1,
+    "check": False,
+}
+
+
 @pytest.mark.parametrize(
     ("line", "call"),
     [
-        ("", ("start", None, None, {"profile": None, "gpus": "", "timeout_minutes": 1})),
-        (
-            "gloo -n 4 --timeout 5",
-            ("start", "gloo", 4, {"profile": None, "gpus": "", "timeout_minutes": 5.0}),
-        ),
+        ("", ("start", None, None, START)),
+        ("gloo -n 4 --timeout 5", ("start", "gloo", 4, START | {"timeout_minutes": 5.0})),
         (
             "nccl --gpus 0,1 --timeout 0.5",
-            ("start", "nccl", None, {"profile": None, "gpus": "0,1", "timeout_minutes": 0.5}),
+            ("start", "nccl", None, START | {"gpus": "0,1", "timeout_minutes": 0.5}),
         ),
-        (
-            "--profile slurm -n 16",
-            ("start", None, 16, {"profile": "slurm", "gpus": "", "timeout_minutes": 1}),
-        ),
-        (
-            "--cluster-id 1700-abcd",
-            (
-                "connect",
-                None,
-                None,
-                {
-                    "profile": None,
-                    "cluster_id": "1700-abcd",
-                    "connection_file": None,
-                    "timeout_minutes": 1,
-                },
-            ),
-        ),
+        ("--profile slurm -n 16", ("start", None, 16, START | {"profile": "slurm"})),
+        ("--check", ("start", None, None, START | {"check": True})),
+        ("--no-check", ("start", None, None, START)),
+        ("--cluster-id 1700-abcd", ("connect", None, None, JOIN | {"cluster_id": "1700-abcd"})),
         (
             "gloo --profile mpi --cluster-id ~/ipcontroller-client.json -n 2",
             (
                 "connect",
                 "gloo",
                 2,
-                {
-                    "profile": "mpi",
-                    "cluster_id": None,
-                    "connection_file": "~/ipcontroller-client.json",
-                    "timeout_minutes": 1,
-                },
+                JOIN | {"profile": "mpi", "connection_file": "~/ipcontroller-client.json"},
             ),
+        ),
+        (
+            "--cluster-id x --check",
+            ("connect", None, None, JOIN | {"cluster_id": "x", "check": True}),
         ),
     ],
 )
@@ -370,6 +295,25 @@ def test_dist_init_starts_or_joins(empty, started, line, call):
     empty.run(f"%dist_init {line}")
     assert empty.error is None
     assert started == [call]
+
+
+@pytest.mark.parametrize(
+    ("line", "on_hang"), [("", "free"), ("--on-hang report", "report"), ("--on-hang wait", "wait")]
+)
+def test_what_to_do_about_a_hang_holds_for_the_session(empty, started, line, on_hang):
+    empty.run(f"%dist_init {line}")
+    assert api.session().on_hang == on_hang
+    empty.run("%dist_init --no-dashboard")
+    assert api.session().on_hang == on_hang
+    empty.run("%dist_init --no-dashboard --on-hang free")
+    assert api.session().on_hang == "free"
+
+
+def test_whether_collectives_are_checked_is_kept_until_it_is_changed(notebook, pool):
+    for line in ("--check", "", "--no-check", ""):
+        notebook.run(f"%dist_init --no-dashboard {line}")
+    told = [args[0]["check"] for args in pool.requested("initialize")]
+    assert told == [False, True, True, False, False]
 
 
 def test_dist_init_shows_the_dashboard(empty, started):
@@ -437,301 +381,3 @@ def test_dist_reset_makes_a_new_generation(notebook, session):
     notebook.run("%dist_reset gloo --hard")
     assert notebook.out == "4 ranks, gloo, generation 3\n"
     assert "'x' exists on none" in notebook.usage("%dist_pull x")
-
-
-# -- cells -----------------------------------------------------------------------------------
-
-
-def test_a_cell_runs_on_all_ranks(notebook):
-    notebook.run("%%dist\nprint('hello')\nrank * 10")
-    assert notebook.error is None
-    assert notebook.out == "[0-3] hello\n[0] 0\n[1] 10\n[2] 20\n[3] 30\n"
-
-
-def test_a_cell_returns_nothing_here(notebook):
-    assert notebook.run("%%dist\nrank") is None
-
-
-@pytest.mark.parametrize(
-    ("head", "ranks"),
-    [
-        ("%%dist", [0, 1, 2, 3]),
-        ("%%dist -r 0,2", [0, 2]),
-        ("%%dist -r0,2", [0, 2]),
-        ("%%dist --ranks 1:", [1, 2, 3]),
-        ("%%dist --ranks=::2", [0, 2]),
-        ("%%dist -r [0,2]", [0, 2]),
-        ("%%dist -r -1", [3]),
-        ("%%dist -r=-1", [3]),
-        ("%%dist --ranks=-1", [3]),
-        ("%%rank 0,2", [0, 2]),
-        ("%%rank 0-2", [0, 1, 2]),
-        ("%%rank -1", [3]),
-        ("%%rank ::2", [0, 2]),
-        ("%%rank [0, 2]", [0, 2]),
-        ("%%rank all", [0, 1, 2, 3]),
-    ],
-)
-def test_a_cell_runs_on_the_ranks_that_are_chosen(notebook, pool, head, ranks):
-    notebook.run(f"{head}\nran = True")
-    assert notebook.error is None
-    assert [n for n in pool.engines if "ran" in pool[n].names] == ranks
-
-
-@pytest.mark.parametrize(
-    ("line", "shown"),
-    [
-        ("rank + 1", "[0] 1\n[1] 2\n[2] 3\n[3] 4\n"),
-        ("-r 0 rank", "[0] 0\n"),
-        ("-r -1 rank", "[3] 3\n"),
-        ("--ranks=0,1 'same'", "[0-1] 'same'\n"),
-        ("-r 0 'a  b'", "[0] 'a  b'\n"),
-        ('-r 0 "it\'s"', '[0] "it\'s"\n'),
-        ("-r 0 [-1, - 2]", "[0] [-1, -2]\n"),
-        ("-r 0 x = -1; x", "[0] -1\n"),
-        ("--timeout 5 -r 0 rank", "[0] 0\n"),
-        ("-r 0 {1: rank}", "[0] {1: 0}\n"),
-        ("-r 0 '$HOME'", "[0] '$HOME'\n"),
-    ],
-)
-def test_a_line_runs_untouched(notebook, line, shown):
-    notebook.run(f"%dist {line}")
-    assert notebook.error is None
-    assert notebook.out == shown
-
-
-def test_variables_of_the_notebook_do_not_leak_into_a_line_for_the_ranks(notebook):
-    notebook.shell.user_ns["value"] = "of the notebook"
-    notebook.run("%%dist\nvalue = 'of the rank'")
-    notebook.run("%dist -r 0 f'{value}'")
-    assert notebook.out == "[0] 'of the rank'\n"
-
-
-def test_the_result_is_kept_under_a_name(notebook):
-    notebook.run("%%dist -o result -r 0,1\nprint('x')\nrank")
-    assert isinstance(notebook["result"], CellResult)
-    assert list(notebook["result"]) == [0, 1]
-    assert notebook["result"][1].stdout == "x\n"
-
-
-def test_the_result_is_kept_though_the_cell_fails(notebook):
-    notebook.fail("%%dist -o result\n1/0")
-    assert notebook["result"][0].error.ename == "ZeroDivisionError"
-
-
-def test_a_cell_that_fails_on_a_rank_fails_here(notebook):
-    error = notebook.fail("%%dist\nif rank == 2: raise ValueError('no')")
-    assert isinstance(error, RankError)
-    assert error.ranks == (2,)
-    shown = plain(notebook.out + notebook.err).strip()
-    assert shown == "[2] ValueError: no\nRankError: ValueError on rank 2: no"
-
-
-def test_a_syntax_error_is_sent_to_no_rank(notebook, pool):
-    error = notebook.fail("%%dist\nx = = 1")
-    assert isinstance(error, CellSyntaxError)
-    assert pool.asked("run") == []
-    assert "The cell was sent to no rank." in notebook.out + notebook.err
-
-
-def test_a_timeout_interrupts(notebook):
-    error = notebook.fail("%%dist --timeout 0.02 -r 1\nstick()")
-    assert str(error) == "KeyboardInterrupt on rank 1"
-
-
-def test_a_cell_that_nobody_waits_for_shows_its_output(notebook):
-    notebook.run("%%dist --no-wait -o result\nprint('hello')\nrank")
-    assert notebook.error is None
-    assert notebook["result"].ok
-    assert "[0-3] hello" in notebook.out
-    assert "[2] 2" in notebook.out
-
-
-def test_a_cell_that_nobody_waits_for_shows_its_error_and_does_not_raise_it(notebook):
-    notebook.run("%%dist --no-wait\n1/0")
-    assert notebook.error is None
-    assert "RankError: ZeroDivisionError on ranks 0-3" in plain(notebook.out + notebook.err)
-
-
-def test_not_waiting_leaves_the_notebook_free(notebook, session):
-    with capture_output():
-        notebook.shell.run_cell("%%dist --no-wait -o result\nstick()")
-        assert session.doing == "running a cell on ranks 0-3"
-        assert "The session is running a cell on ranks 0-3" in str(
-            notebook.shell.run_cell("%dist rank").error_in_exec
-        )
-        while not session.interrupt():
-            pass
-    notebook.run("%dist_status")
-    assert notebook["result"][0].error.ename == "KeyboardInterrupt"
-
-
-# -- %dist_mode ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def everywhere(notebook):
-    notebook.run("%dist_mode on")
-    assert "%dist_mode off ends it" in notebook.out
-    return notebook
-
-
-def test_a_plain_cell_runs_on_all_ranks(everywhere, session):
-    everywhere.run("x = rank\nx")
-    assert everywhere.out == "[0] 0\n[1] 1\n[2] 2\n[3] 3\n"
-    assert "x" not in everywhere.shell.user_ns
-    assert session.pull("x") == {r: r for r in range(4)}
-
-
-@pytest.mark.parametrize(
-    "cell", ["\n\nx = 1", "# a comment\nx = 1", "    x = 1", "x = 1 if rank else 2"]
-)
-def test_whatever_a_plain_cell_begins_with(everywhere, session, cell):
-    everywhere.run(cell)
-    assert everywhere.error is None
-    assert set(session.pull("x")) == {0, 1, 2, 3}
-    assert "x" not in everywhere.shell.user_ns
-
-
-@pytest.mark.parametrize("cell", ["", "\n", "# only a comment"])
-def test_a_cell_without_code_is_no_mistake(everywhere, cell):
-    everywhere.run(cell)
-    assert everywhere.error is None
-
-
-def test_a_local_cell_stays_here(everywhere, pool):
-    before = len(pool.asked("run"))
-    everywhere.run("%%local\nhere = 1\nhere += 1")
-    assert everywhere.error is None
-    assert everywhere["here"] == 2
-    assert len(pool.asked("run")) == before
-
-
-def test_a_local_cell_stays_here_without_the_mode_too(notebook):
-    notebook.run("%%local\nhere = 1")
-    assert notebook["here"] == 1
-
-
-def test_a_local_cell_that_fails_fails(everywhere):
-    assert isinstance(everywhere.fail("%%local\n1/0"), ZeroDivisionError)
-
-
-def test_after_a_local_cell_the_mode_goes_on(everywhere, session):
-    everywhere.run("%%local\nhere = 1")
-    everywhere.run("there = 1")
-    assert session.pull("there", "0") == {0: 1}
-    everywhere.fail("%%local\n1/0")
-    everywhere.run("there = 2")
-    assert session.pull("there", "0") == {0: 2}
-
-
-@pytest.mark.parametrize(
-    "cell",
-    [
-        "%dist_status",
-        "%%capture said\nprint(1)",
-        "!true",
-        "?print",
-        "  %dist_status",
-        "%pinfo print",
-    ],
-)
-def test_magics_stay_here(everywhere, pool, monkeypatch, cell):
-    monkeypatch.setattr("IPython.core.page.page", lambda *_, **__: None)
-    before = len(pool.asked("run"))
-    everywhere.run(cell)
-    assert everywhere.error is None
-    assert len(pool.asked("run")) == before
-
-
-def test_a_comment_before_a_magic_does_not_send_it_away(everywhere):
-    everywhere.run("# back to normal\n%dist_mode off")
-    everywhere.run("here = 1")
-    assert everywhere["here"] == 1
-
-
-def test_cell_magics_of_ours_still_choose_ranks(everywhere, pool):
-    everywhere.run("%%rank 1\nran = True")
-    assert [n for n in pool.engines if "ran" in pool[n].names] == [1]
-
-
-def test_a_syntax_error_of_a_plain_cell_is_sent_to_no_rank(everywhere, pool):
-    assert isinstance(everywhere.fail("x = = 1"), CellSyntaxError)
-    assert pool.asked("run") == []
-
-
-def test_an_error_of_a_plain_cell_is_that_of_the_ranks(everywhere):
-    assert isinstance(everywhere.fail("1/0"), RankError)
-
-
-def test_off_ends_it(everywhere):
-    everywhere.run("%dist_mode off")
-    everywhere.run("here = 1")
-    assert everywhere["here"] == 1
-
-
-def test_without_ranks_a_plain_cell_says_what_to_do(empty):
-    empty.run("%dist_mode on")
-    assert empty.usage("x = 1") == "There are no ranks yet: write %dist_init first."
-
-
-# -- looking, interrupting, values -----------------------------------------------------------
-
-
-def test_dist_status_is_a_table(notebook):
-    table = notebook.run("%dist_status")
-    assert isinstance(table, Table)
-    assert repr(table).startswith("gloo · 4 ranks · generation 1 · all idle")
-
-
-def test_dist_interrupt_says_whether_there_was_anything(notebook, session):
-    notebook.run("%dist_interrupt")
-    assert notebook.out == "Nothing runs on any rank.\n"
-    with capture_output():
-        notebook.shell.run_cell("%%dist --no-wait\nstick()")
-    while not all(engine.stuck for engine in session.pool.all.values()):
-        assert session.doing
-    notebook.run("%dist_interrupt")
-    assert notebook.out.startswith("Interrupted.\n")
-
-
-def test_the_dashboard_is_shown_again(notebook):
-    notebook.run("%dashboard")
-    [shown] = notebook.displays
-    assert "4 ranks" in shown.data["text/plain"]
-
-
-def test_pull_brings_values_by_rank(notebook):
-    notebook.run("%%dist\nx = rank\ny = -rank")
-    notebook.run("%dist_pull x y")
-    assert notebook["x"] == {0: 0, 1: 1, 2: 2, 3: 3}
-    assert notebook["y"] == {0: 0, 1: -1, 2: -2, 3: -3}
-    notebook.run("%dist_pull -r 1,2 x")
-    assert notebook["x"] == {1: 1, 2: 2}
-
-
-def test_pull_is_all_or_nothing(notebook):
-    notebook.run("%%dist\nx = rank")
-    assert "'missing' exists on none" in notebook.usage("%dist_pull x missing")
-    assert "x" not in notebook.shell.user_ns
-
-
-def test_push_sends_values(notebook, pool):
-    notebook.run("a, b = 1, [2]")
-    notebook.run("%dist_push a b")
-    assert [(pool[n].names["a"], pool[n].names["b"]) for n in pool.engines] == [(1, [2])] * 4
-    notebook.run("a = 5")
-    notebook.run("%dist_push a -r 0")
-    assert [pool[n].names["a"] for n in pool.engines] == [5, 1, 1, 1]
-
-
-def test_functions_of_the_notebook_can_be_pushed(notebook):
-    notebook.run("def double(x):\n    return 2 * x")
-    notebook.run("%dist_push double")
-    notebook.run("%dist -r 3 double(rank)")
-    assert notebook.out == "[3] 6\n"
-
-
-def test_what_does_not_pickle_is_a_mistake(notebook):
-    notebook.run("import threading\nlock = threading.Lock()")
-    assert "'lock' (lock) cannot be sent" in notebook.usage("%dist_push lock")

@@ -7,9 +7,12 @@ import pytest
 
 from rankbook import models
 from rankbook.models import (
+    Collective,
+    Diagnosis,
     EngineFacts,
     Failure,
     GroupInfo,
+    Look,
     RankState,
     Snapshot,
     how_ended,
@@ -31,17 +34,39 @@ STATE = RankState(
     gpu_memory=2**33,
     last_error="ValueError: no",
 )
+REDUCE = Collective(
+    "all_reduce", "0", (0, 1), 5, ((2, 3), ()), ("float32", "int64"), 1, done=True, since=0.5
+)
+LOOK = Look(
+    state="waiting",
+    line="line 3: dist.all_reduce(x)",
+    cell=9,
+    waiting=REDUCE,
+    recent=(Collective("barrier", seq=4), REDUCE),
+    still=1.5,
+    quiet=2.5,
+    raised="ValueError: no",
+    ended="was killed by SIGKILL",
+    last_words=("terminate called", "what(): no"),
+)
 EXAMPLES = [
     EngineFacts(0, "a", ("10.0.0.1", "10.0.1.1"), 12, ("GPU", "GPU"), "/home", (("torch", "2.8"),)),
     EngineFacts(0, "a", (), 12, ()),
     INFO,
     Failure("ValueError", "é\nsecond", ("line 1", "\x1b[31mline 2\x1b[0m"), 1e9),
-    Failure("KeyboardInterrupt", ""),
+    Failure("KeyboardInterrupt", "", freed=True, line="line 1: f()"),
+    REDUCE,
+    Collective("wait"),
+    LOOK,
+    Look("idle"),
     STATE,
     RankState(0, "gone"),
     Snapshot("gloo", 4, 3, "running", (STATE, RankState(1, "idle")), "cluster-1"),
     Snapshot("", 0, 0, ""),
 ]
+
+# A verdict is made in the notebook and leaves it no more.
+STAYS_HERE = {Diagnosis}
 
 
 def over_the_wire(value):
@@ -70,16 +95,34 @@ def test_fields_of_a_newer_version_are_left_out_inside_too():
     data = over_the_wire(STATE)
     data["info"]["invented_later"] = True
     assert load(RankState, data) == STATE
+    data = over_the_wire(LOOK)
+    for inner in (data["waiting"], *data["recent"]):
+        inner["invented_later"] = True
+    assert load(Look, data) == LOOK
 
 
 def test_fields_that_an_older_version_does_not_send_take_their_defaults():
     assert load(RankState, {"engine": 1, "state": "idle"}) == RankState(1, "idle")
+    assert load(Look, {"state": "idle"}) == Look("idle")
+    assert load(Look, {"state": "waiting", "waiting": {"op": "recv"}}) == Look(
+        "waiting", waiting=Collective("recv")
+    )
+
+
+def test_two_verdicts_do_not_share_what_they_say():
+    first, second = (Diagnosis("idle", (), "Every rank is idle.") for _ in range(2))
+    first.per_rank[0] = "idle"
+    assert second.per_rank == {}
+
+
+def test_what_to_do_about_a_hang_begins_with_what_is_done_by_default():
+    assert models.ON_HANG == ("free", "report", "wait")
 
 
 def test_every_model_is_frozen_and_has_an_example():
     public = [getattr(models, name) for name in models.__all__]
     classes = {value for value in public if isinstance(value, type)}
-    assert classes == {type(value) for value in EXAMPLES}
+    assert classes == {type(value) for value in EXAMPLES} | STAYS_HERE
     for cls in classes:
         assert dataclasses.is_dataclass(cls)
         assert cls.__dataclass_params__.frozen

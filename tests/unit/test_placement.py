@@ -55,6 +55,39 @@ def test_engines_beyond_the_world_size_are_spare():
     assert placement.spare == (3,)
 
 
+def test_engines_that_were_ranks_come_first_in_that_order():
+    placement = place(engines("a", "a", "a", "a"), before=(2, 0))
+    assert placement.engines == (2, 0, 1, 3)
+    assert [p.local_rank for p in placement.places] == [0, 1, 2, 3]
+
+
+def test_who_was_a_rank_stays_one_before_any_that_was_spare():
+    placement = place(engines("a", "a", "a", "a"), 2, before=(3, 1))
+    assert placement.engines == (3, 1)
+    assert placement.spare == (0, 2)
+
+
+def test_engines_that_were_ranks_and_have_gone_are_passed_over():
+    assert place(engines("a", "a", "a"), before=(7, 2, 9)).engines == (2, 0, 1)
+
+
+def test_on_several_hosts_that_of_the_first_rank_stays_first():
+    placement = place(engines("a", "b", "a", "b"), before=(3, 1, 2, 0))
+    assert drawn(placement) == [
+        (0, 3, "b", 0, 2),
+        (1, 1, "b", 1, 2),
+        (2, 2, "a", 0, 2),
+        (3, 0, "a", 1, 2),
+    ]
+    assert placement.addresses == ("b-1", "b-2")
+
+
+def test_a_placement_is_kept_if_nothing_changes():
+    facts = engines("a", "b", "a", "b", "c")
+    first = place(facts)
+    assert place(facts[::-1], before=first.engines) == first
+
+
 def test_the_local_world_size_does_not_count_spares():
     placement = place(engines("a", "b", "a", "b"), 3)
     assert [p.local_world_size for p in placement.places] == [2, 2, 1]

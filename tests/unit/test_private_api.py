@@ -1,4 +1,4 @@
-"""What we use of ipyparallel, ipykernel and IPython that they do not promise to keep.
+"""What we use of ipyparallel, ipykernel, IPython and torch that they do not promise to keep.
 
 A test that fails here says what has gone, and which of our files must find another way.
 """
@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import ast
 import inspect
+import pickle
 import re
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
+import torch.distributed as dist
 
 import rankbook
 
@@ -26,9 +29,13 @@ SHELL = "ipykernel.zmqshell.ZMQInteractiveShell"
 HOOK = "ipykernel.displayhook.ZMQShellDisplayHook"
 PUBLISHER = "ipykernel.zmqshell.ZMQDisplayPublisher"
 CONTROLLER = "ipyparallel.controller.app.IPController"
+COMM = "ipykernel.comm.comm.BaseComm"
 QUEUE = "zmq.devices.ThreadMonitoredQueue"
+C10D = "torch.distributed.distributed_c10d"
+C10D_IN_C = "torch._C._distributed_c10d"
+WORLD = "torch.distributed.distributed_c10d._World"
 
-# (class, name, the room of ours that uses it)
+# (class or module, name, the room of ours that uses it)
 USES = [
     (CLIENT, "_config", "cluster"),
     (CLIENT, "_control_socket", "cluster"),
@@ -56,6 +63,7 @@ USES = [
     (ENGINE, "start_heartbeat", "engine"),
     (CONTROLLER, "init_schedulers", "cluster"),
     (CONTROLLER, "mq_class", "cluster"),
+    (COMM, "_reply_subshell_for", "widgets"),
     (QUEUE, "_in_prefix", "cluster"),
     (QUEUE, "connect_mon", "cluster"),
     (KERNEL, "control_stream", "engine"),
@@ -70,6 +78,15 @@ USES = [
     (HOOK, "quiet", "engine"),
     (HOOK, "semicolon_at_end_of_expression", "engine"),
     (PUBLISHER, "register_hook", "engine"),
+    (C10D, "_abort_process_group", "engine"),
+    (C10D, "_new_process_group_helper", "engine"),
+    (C10D, "_world", "engine"),
+    (WORLD, "pg_group_ranks", "engine"),
+    (WORLD, "pg_names", "engine"),
+    (C10D_IN_C, "DebugLevel", "engine"),
+    (C10D_IN_C, "_dump_fr_trace", "engine"),
+    (C10D_IN_C, "get_debug_level", "engine"),
+    (C10D_IN_C, "set_debug_level", "engine"),
 ]
 
 # (class, method, arguments that we call it with, the room of ours that does)
@@ -78,6 +95,7 @@ CALLS = [
     (KERNEL, "dispatch_control", ["msg"], "engine"),
     (KERNEL, "set_parent", ["ident", "parent", "channel"], "engine"),
     (SHELL, "_showtraceback", ["etype", "evalue", "stb"], "engine"),
+    (COMM, "_reply_subshell_for", ["data", "default"], "widgets"),
     (QUEUE, "connect_mon", ["addr"], "cluster"),
     (HOOK, "finish_displayhook", [], "engine"),
     (HOOK, "quiet", [], "engine"),
@@ -86,6 +104,9 @@ CALLS = [
 # Of the standard library: documented, or as stable as if they were.
 STANDARD = {"_exit", "_current_frames"}
 
+# What we set on objects of others, and what IPython asks objects of ours for.
+OUR_MARKS = {"_rankbook_agent", "_render_traceback_"}
+
 
 def find(dotted):
     module, _, name = dotted.rpartition(".")
@@ -93,11 +114,11 @@ def find(dotted):
 
 
 def has(cls, name):
-    """Whether a class has a name: as an attribute, a trait, or set on its instances."""
+    """Whether a class or module has a name: as an attribute, a trait, or set on its instances."""
     sets = f"self.{name} = "
     return hasattr(cls, name) or any(
         sets in inspect.getsource(base)
-        for base in cls.__mro__
+        for base in getattr(cls, "__mro__", ())
         if base.__module__.startswith(("ipyparallel", "ipykernel", "IPython"))
     )
 
@@ -133,16 +154,19 @@ def test_we_still_use_what_is_listed(name, room):
     assert users(name, room), f"nothing in src/rankbook/{room} uses {name}: take it off the list"
 
 
+def is_ours(node):
+    return isinstance(node, ast.Name) and node.id in {"self", "cls"}
+
+
 def private_names_of_others(tree):
-    """Names with one underscore that are read from something that is not ``self``."""
+    """Names with one underscore that are imported, or those of something that is not ``self``."""
     for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Attribute)
-            and node.attr.startswith("_")
-            and not node.attr.startswith("__")
-            and not (isinstance(node.value, ast.Name) and node.value.id in {"self", "cls"})
-        ):
-            yield node.attr
+        names = []
+        if isinstance(node, ast.Attribute) and not is_ours(node.value):
+            names = [node.attr]
+        elif isinstance(node, ast.ImportFrom) and not str(node.module).startswith("rankbook"):
+            names = [alias.name for alias in node.names]
+        yield from (n for n in names if n.startswith("_") and not n.startswith("__"))
 
 
 def names_of_our_own(tree):
@@ -152,16 +176,21 @@ def names_of_our_own(tree):
         elif isinstance(node, (ast.AnnAssign, ast.Assign)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             for target in targets:
-                yield getattr(target, "attr", None) or getattr(target, "id", None)
+                if isinstance(target, ast.Name):
+                    yield target.id
+                elif isinstance(target, ast.Attribute) and is_ours(target.value):
+                    yield target.attr
 
 
 # torch's private names, in distributed/, are checked beside the tests of that room.
-@pytest.mark.parametrize("room", ["cluster", "display", "engine", "sessions", "widgets", "."])
+@pytest.mark.parametrize(
+    "room", ["cluster", "diagnosis", "display", "engine", "magics", "sessions", "widgets", "."]
+)
 def test_every_private_name_that_we_use_is_listed(room):
     paths = sorted((SOURCE / room).glob("*.py"))
     trees = {path: ast.parse(path.read_text()) for path in paths}
     ours = {name for tree in trees.values() for name in names_of_our_own(tree)}
-    known = ours | STANDARD | {name for _, name, _ in USES} | {"_render_traceback_"}
+    known = ours | STANDARD | OUR_MARKS | {name for _, name, _ in USES}
     unlisted = {
         f"{path.name}: {name}"
         for path, tree in trees.items()
@@ -183,7 +212,91 @@ def test_options_of_the_controller_are_still_options():
         )
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from torch.distributed import _x",
+        "import torch\ntorch._x()",
+        "torch._x = 1",
+        "a = torch._x = 1",
+    ],
+)
+def test_a_private_name_is_found_however_it_is_used(source):
+    tree = ast.parse(source)
+    assert set(private_names_of_others(tree)) == {"_x"}
+    assert "_x" not in set(names_of_our_own(tree))
+
+
 def test_what_has_gone_is_noticed():
     assert has(find(CLIENT), "_control_stream")
     assert not has(find(CLIENT), "_never_was_there")
     assert not has(find(SHELL), "_never_was_there")
+    assert not has(find(C10D), "_never_was_there")
+
+
+# -- torch -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Counts the groups that torch makes in the one function that we watch."""
+    module = find(C10D)
+    make, made = module._new_process_group_helper, []
+
+    def counted(*args, **kwargs):
+        made.append(args)
+        return make(*args, **kwargs)
+
+    monkeypatch.setattr(module, "_new_process_group_helper", counted)
+    return made
+
+
+@pytest.fixture
+def world(calls):
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def test_torch_makes_every_group_in_one_function(world, calls):
+    assert len(calls) == 1, "engine/sockets.py must find gloo's sockets in another way"
+    dist.new_group([0])
+    assert len(calls) == 2
+
+
+def test_the_world_still_knows_groups_and_their_ranks(world):
+    world = find(C10D)._world
+    group = dist.new_group([0])
+    for each in (dist.group.WORLD, group):
+        assert world.pg_names[each] == each.group_name
+        assert list(world.pg_group_ranks[each]) == [0]
+
+
+def test_the_flight_recorder_still_says_what_we_read(world):
+    source = (SOURCE / "engine" / "flight.py").read_text()
+    options = dict.fromkeys(("includeCollectives", "includeStackTraces", "onlyActive"), False)
+    assert all(f"{name}=" in source for name in options)
+    read = set(re.findall(r'entry\["(\w+)"\]', source))
+    assert {"collective_seq_id", "retired"} <= read
+    dist.all_reduce(torch.ones(2))
+    dump = find(C10D_IN_C)._dump_fr_trace(**options | {"includeCollectives": True})
+    [*_, entry] = pickle.loads(dump)["entries"]  # noqa: S301 - torch made it just now
+    assert read <= entry.keys()
+    assert entry["profiling_name"] == "gloo:all_reduce"
+    assert entry["process_group"][0] == dist.group.WORLD.group_name
+    assert entry["retired"] is True
+
+
+def test_a_group_is_aborted_without_being_named():
+    taken = inspect.signature(find(C10D)._abort_process_group).parameters.values()
+    assert all(parameter.default is not parameter.empty for parameter in taken)
+
+
+def test_whether_collectives_are_checked_can_be_changed_in_a_running_process():
+    module = find(C10D_IN_C)
+    before = module.get_debug_level()
+    try:
+        module.set_debug_level(module.DebugLevel.DETAIL)
+        assert module.get_debug_level() == module.DebugLevel.DETAIL
+    finally:
+        module.set_debug_level(before)

@@ -104,7 +104,7 @@ def test_ranks_are_written_short(ranks, text):
 
 
 def test_what_is_written_is_read_back():
-    generator = random.Random(0)  # noqa: S311
+    generator = random.Random(0)
     for _ in range(200):
         chosen = tuple(sorted(generator.sample(range(40), generator.randint(1, 40))))
         assert parse(label(chosen), 40) == chosen

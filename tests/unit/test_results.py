@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rankbook.display.text import plain
-from rankbook.errors import RankError
-from rankbook.models import Failure
+from rankbook.errors import HangError, RankError
+from rankbook.models import Diagnosis, Failure
 from rankbook.sessions.results import CellResult, RankResult, group_failures
 
 
@@ -140,3 +142,87 @@ def test_an_error_without_a_traceback_is_shown_by_its_name():
 def test_a_message_of_blank_lines_is_no_trouble():
     with pytest.raises(RankError, match="ValueError on rank 0"):
         result(r0=failure(evalue="\n\n")).raise_for_error()
+
+
+# -- cells that could not end ----------------------------------------------------------------
+
+VERDICT = Diagnosis(
+    "missing_rank",
+    (10,),
+    "Rank 10 never called all_reduce #1, in which rank 0 waits: it runs no cell.",
+    {0: "waits in all_reduce #1", 10: "idle: it runs no cell"},
+    (0,),
+    proven=True,
+)
+NOTE = "The ranks are free."
+FREED = replace(failure("KeyboardInterrupt", ""), freed=True)
+
+
+def hung(note=NOTE, **failures):
+    cell = result(**failures)
+    cell.diagnosis, cell.note = VERDICT, note
+    return cell
+
+
+def test_the_error_of_a_hang_is_the_verdict_and_what_was_done():
+    with pytest.raises(HangError) as caught:
+        hung(r0=FREED).raise_for_error()
+    assert str(caught.value) == f"{VERDICT.summary} {NOTE}"
+    assert caught.value.diagnosis is VERDICT
+    assert caught.value.ranks == (0,)
+    assert isinstance(caught.value, RankError)
+
+
+def test_where_nothing_was_done_the_verdict_stands_alone():
+    with pytest.raises(HangError) as caught:
+        hung("", r0=FREED).raise_for_error()
+    assert str(caught.value) == VERDICT.summary
+    assert caught.value._render_traceback_()[-1].startswith("  rank 10  ")
+
+
+def test_a_hang_is_shown_with_what_every_rank_did():
+    with pytest.raises(HangError) as caught:
+        hung(r0=FREED).raise_for_error()
+    assert caught.value._render_traceback_() == [
+        f"HangError: {VERDICT.summary}",
+        "  rank  0  waits in all_reduce #1",
+        "  rank 10  idle: it runs no cell",
+        NOTE,
+    ]
+
+
+def test_ranks_that_only_waited_need_no_traceback():
+    cell = hung(r0=FREED, r2=failure("KeyError", "'k'"))
+    assert [plain(line) for line in cell.traceback_lines()] == [
+        "[2] header",
+        "----> 1 raise",
+        "KeyError: 'k'",
+    ]
+    with pytest.raises(HangError) as caught:
+        cell.raise_for_error()
+    assert caught.value.ranks == (0, 2)
+
+
+def test_without_a_verdict_an_interrupt_is_shown_like_any_error():
+    cell = result(r1=FREED)
+    cell.note = NOTE
+    assert plain(cell.traceback_lines()[0]) == "[1] header"
+    with pytest.raises(RankError) as caught:
+        cell.raise_for_error()
+    assert not isinstance(caught.value, HangError)
+    assert str(caught.value).startswith("KeyboardInterrupt on rank 1")
+    assert str(caught.value).endswith(NOTE)
+
+
+def test_a_note_is_a_sentence_of_its_own():
+    cell = result(r1=failure())
+    cell.note = NOTE
+    with pytest.raises(RankError) as caught:
+        cell.raise_for_error()
+    assert str(caught.value) == f"ValueError on rank 1: no. {NOTE}"
+
+
+def test_a_cell_that_went_well_is_no_error_whatever_was_done():
+    cell = result()
+    cell.note = NOTE
+    assert cell.raise_for_error() is None

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from subprocess import PIPE, Popen
@@ -39,6 +39,10 @@ _CONTROLLER_OPTIONS = {
     "HeartMonitor.period": 100,
     "HeartMonitor.max_heartmonitor_misses": 600,
 }
+
+
+_LAST_WORDS = 65536
+"""Bytes of an engine's log that are read after its end."""
 
 
 class _Lifeline(LocalProcessLauncher):
@@ -129,9 +133,8 @@ class LocalEngines(_Lifeline, EngineLauncher):
         self.n = 0
         self.add(n)
 
-    def add(self, n: int) -> None:
-        """Fork ``n`` more engines."""
-        log = Path(self.profile_dir, "log", f"ipengine-{self.cluster_id}-{{index}}.log")
+    def add(self, n: int) -> set[int]:
+        """Fork ``n`` more engines; return their ids."""
         command = {
             "fork": n,
             "first": self._started,
@@ -146,12 +149,33 @@ class LocalEngines(_Lifeline, EngineLauncher):
             ],
             "cwd": str(Path.cwd()),
             "env": self.get_env(),
-            "log": str(log),
+            "log": self._log,
         }
-        self.lifeline.write(json.dumps(command).encode() + b"\n")
-        self.lifeline.flush()
+        self._tell(command)
+        new = set(range(self._started, self._started + n))
         self._started += n
         self.n += n
+        return new
+
+    def end(self, engines: Collection[int]) -> None:
+        """Kill engines, by their ids; those that have ended are passed over."""
+        self._tell({"kill": sorted(engines)})
+
+    def _tell(self, command: dict[str, Any]) -> None:
+        self.lifeline.write(json.dumps(command).encode() + b"\n")
+        self.lifeline.flush()
+
+    def words_of(self, engine: int) -> list[str]:
+        """The last lines of an engine's log, oldest first: what C++ and subprocesses wrote."""
+        with suppress(OSError), Path(self._log.replace("{index}", str(engine))).open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _LAST_WORDS))
+            lines = log.read().decode(errors="replace").split("\n")
+            return [line for line in lines if line.strip()]
+        return []
+
+    @property
+    def _log(self) -> str:
+        return str(Path(self.profile_dir, "log", f"ipengine-{self.cluster_id}-{{index}}.log"))
 
     def ended(self) -> int | None:
         """How the forking process has ended: its exit code or minus the signal; None: it runs."""
@@ -180,5 +204,6 @@ class LocalEngines(_Lifeline, EngineLauncher):
                 self.ready[event["engine"]] = event["uuid"]
                 continue
             self.ready.pop(event["index"], None)
+            self.n -= 1
             if on_end := self.on_end:
                 on_end(event["index"], event["status"])

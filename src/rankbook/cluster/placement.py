@@ -60,12 +60,15 @@ class Placement:
         return tuple(p.engine for p in self.places)
 
 
-def place(facts: Sequence[EngineFacts], world_size: int | None = None) -> Placement:
+def place(
+    facts: Sequence[EngineFacts], world_size: int | None = None, before: Sequence[int] = ()
+) -> Placement:
     """Give ranks to engines, host by host, so that the ranks of a host are neighbours.
 
     Args:
         facts: What every engine of the cluster says.
         world_size: Number of ranks; None takes every engine.
+        before: Engines that were ranks until now, by rank: they come first, in that order.
 
     Returns:
         The placement. Hosts stand in the order of their first engine.
@@ -80,7 +83,8 @@ def place(facts: Sequence[EngineFacts], world_size: int | None = None) -> Placem
             f"ask for -n {len(facts)} or fewer."
         )
     by_host: dict[str, list[EngineFacts]] = {}
-    for fact in sorted(facts, key=lambda f: f.engine):
+    turn = {engine: rank for rank, engine in enumerate(before)}
+    for fact in sorted(facts, key=lambda f: (turn.get(f.engine, len(turn)), f.engine)):
         by_host.setdefault(fact.host, []).append(fact)
     ordered = [fact for group in by_host.values() for fact in group]
     chosen, spare = ordered[:world_size], ordered[world_size:]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -203,9 +204,26 @@ class Pool:
                 f"This cluster has {len(self.engines)} engines and rankbook cannot add to it: "
                 "ask for as many ranks or fewer, or start more engines."
             )
-        expected = len(self.engines) + n
-        self._local.add(n)
-        self.wait_for(expected, timeout)
+        new = self._local.add(n)
+        # By their ids, not their number: one that has just ended may still be counted.
+        self._wait(lambda: new <= self._reachable(), timeout, f"Not all of {n} new engines came")
+
+    def end(self, engines: Collection[int], timeout: float = 10.0) -> None:
+        """Kill engines, whatever they do, and wait until they are gone.
+
+        Raises:
+            ClusterError: They are still there.
+        """
+        if self._local is not None:
+            self._local.end(engines)
+        else:
+            # Through the process that watches each of them.
+            self.client.send_signal(signal.SIGKILL, targets=sorted(engines), block=False)
+        self._wait(
+            lambda: not set(engines) & set(self.client.ids),
+            timeout,
+            f"Engines {sorted(engines)} did not end",
+        )
 
     def replace(self, timeout: float = 60.0) -> None:
         """Stop all engines and start as many new ones, under the same ids.
@@ -230,7 +248,7 @@ class Pool:
             ClusterError: They are not within ``timeout`` seconds, or something ended meanwhile.
         """
         self._wait(
-            lambda: self._count() >= n,
+            lambda: len(self._reachable()) >= n,
             timeout,
             f"Not all {n} engines came; look into the launcher's log, or ask for fewer",
         )
@@ -243,6 +261,10 @@ class Pool:
         asked = everyone(self.engines if engines is None else engines, towards=towards)
         answers = self.channel.ask("facts", asked, timeout=60)
         return [load(EngineFacts, answers[e]) for e in sorted(answers)]
+
+    def last_words(self, engine: int) -> list[str]:
+        """The last lines that an engine wrote past Python, oldest first; none if unknown."""
+        return self._local.words_of(engine) if self._local is not None else []
 
     def close(self) -> None:
         """Stop what was started here; leave a cluster that was joined."""
@@ -276,11 +298,11 @@ class Pool:
                 raise ClusterError(f"{failure} (within {timeout:g} s).")
             time.sleep(0.005)
 
-    def _count(self) -> int:
-        """Number of engines that can be asked."""
+    def _reachable(self) -> set[int]:
+        """Engines that can be asked."""
         if self._local is not None and (new := set(self._local.ready) - set(self.client.ids)):
             self.channel.know({engine: self._local.ready[engine] for engine in new})
-        return len(self.client.ids)
+        return set(self.client.ids)
 
     def _engine_ended(self, engine: int, status: int) -> None:
         # In this order: who waits for the engine must find out how it ended.

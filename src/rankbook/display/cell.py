@@ -141,6 +141,10 @@ class LiveOutput:
         self._show(merged)
         return min(wait, self._draw_region(now))
 
+    def note(self, text: str) -> None:
+        """Show a line that no rank said."""
+        self._write("stderr", [text])
+
     def finish(self) -> None:
         """Show what is left, then the values of the last expression."""
         self.pause(())

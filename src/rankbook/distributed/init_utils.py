@@ -68,6 +68,7 @@ class _Group:
     interface: str | None  # what GLOO_SOCKET_IFNAME was set to; None if it was left alone
     hook_before: ExceptHook
     hook_after: ExceptHook
+    store: object  # C++ holds only its own half of it; the methods are gone with the other one
 
 
 _lock = threading.RLock()
@@ -216,11 +217,13 @@ def _make_group(
         # for the groups that are made from it.
         os.environ["GLOO_SOCKET_IFNAME"] = interface
     hook = sys.excepthook
+    # Threads of NCCL's use the store, too; those are better served without Python.
+    store = meeting.store if uses_nccl(backend) else stores.Interruptible(meeting.store, timeout)
     try:
         # No device_id: with it, NCCL was seen to hang (NeMo AutoModel's pull request 378).
         dist.init_process_group(
             backend,
-            store=meeting.store,
+            store=store,
             rank=launch.rank,
             world_size=launch.world_size,
             timeout=timeout,
@@ -228,7 +231,7 @@ def _make_group(
         if launch.world_size > 1:
             _barrier(backend, device)
     except BaseException as error:
-        _group = _Group(device, os.getpid(), interface, hook, sys.excepthook)
+        _group = _Group(device, os.getpid(), interface, hook, sys.excepthook, store)
         with teardown.ignoring_sigint():
             _leave_group()
         if isinstance(error, RuntimeError):
@@ -237,7 +240,7 @@ def _make_group(
                 f" ({stores.first_line(error)}): initialise again on every rank"
             ) from error
         raise
-    _group = _Group(device, os.getpid(), interface, hook, sys.excepthook)
+    _group = _Group(device, os.getpid(), interface, hook, sys.excepthook, store)
 
 
 def _barrier(backend: str, device: torch.device) -> None:

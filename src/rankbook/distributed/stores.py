@@ -14,6 +14,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from torch.distributed import DistStoreError
+
 from rankbook.distributed.environment import is_loopback
 from rankbook.errors import RendezvousError
 
@@ -25,6 +27,7 @@ else:
 __all__ = [
     "FileStore",
     "HashStore",
+    "Interruptible",
     "PrefixStore",
     "Store",
     "TCPStore",
@@ -60,6 +63,75 @@ def poll(ready: Callable[[], bool], deadline: float) -> bool:
         time.sleep(min(pause, left))
         pause = min(pause * 1.5, _LONGEST_PAUSE)
     return True
+
+
+class Interruptible(Store):
+    """A store whose waits are Python, so that Ctrl+C ends them also below torch's C++.
+
+    Gloo waits in its store for ranks that it wants to connect to, both for the default group and
+    for every ``new_group``; a rank that dies before it has come would be waited for until the
+    timeout, in C++ that no signal ends.
+    """
+
+    def __init__(self, store: Store, timeout: timedelta) -> None:
+        """Wrap a store.
+
+        Args:
+            store: Where the keys are kept.
+            timeout: Of waits that are given none.
+        """
+        super().__init__()
+        self._store = store
+        self._timeout = timeout
+
+    def wait(self, keys: list[str], timeout: timedelta | None = None) -> None:
+        """Wait until all keys are set.
+
+        Raises:
+            DistStoreError: They are not within the timeout.
+        """
+        seconds = (timeout or self._timeout).total_seconds()
+        if not poll(lambda: self._store.check(keys), time.monotonic() + seconds):
+            missing = ", ".join(key for key in keys if not self._store.check([key]))
+            raise DistStoreError(f"{missing} was not set within {seconds:g} s")
+
+    def get(self, key: str) -> bytes:
+        """Return a value, once it is set."""
+        self.wait([key])
+        return self._store.get(key)
+
+    def set(self, key: str, value: str) -> None:
+        """Set a value."""
+        self._store.set(key, value)
+
+    def add(self, key: str, value: int) -> int:
+        """Add to a counter; return what it is then."""
+        return self._store.add(key, value)
+
+    def check(self, keys: list[str]) -> bool:
+        """Whether all keys are set."""
+        return self._store.check(keys)
+
+    def compare_set(self, key: str, expected_value: str, desired_value: str) -> bytes:
+        """Set a value if it is what is expected; return what it is then."""
+        return self._store.compare_set(key, expected_value, desired_value)
+
+    def delete_key(self, key: str) -> bool:
+        """Delete a value; tell whether there was one."""
+        return self._store.delete_key(key)
+
+    def num_keys(self) -> int:
+        """Number of keys in the store."""
+        return self._store.num_keys()
+
+    def set_timeout(self, timeout: timedelta) -> None:
+        """Set the timeout of waits that are given none."""
+        self._timeout = timeout
+        self._store.set_timeout(timeout)
+
+    def has_extended_api(self) -> bool:
+        """Whether it can append, and set and get several keys at once: plain keys do."""
+        return False
 
 
 def resolve(name: str) -> list[str]:

@@ -1,6 +1,6 @@
 """Answers the session, on an engine's control channel.
 
-Requests that look (``state``, ``stacks``) or shout (``interrupt``) are answered on the control
+Requests that look (``state``, ``look``, ``stacks``) or free (``free``) are answered on the control
 thread, whatever the main thread does. Requests that work (``run``, ``initialize``) are handed to
 the main thread and wait their turn there.
 """
@@ -24,7 +24,8 @@ from typing import Any, ClassVar
 from IPython.core.error import StdinNotImplementedError
 
 from rankbook import errors, protocol, values
-from rankbook.engine import state
+from rankbook.engine import frames, state
+from rankbook.engine.flight import Observer
 from rankbook.engine.group import Group
 from rankbook.engine.outbox import Outbox
 from rankbook.engine.runner import Runner, interruptible
@@ -70,6 +71,7 @@ class Agent:
         sys.setswitchinterval(_SWITCH_INTERVAL)
         self.runner = Runner(kernel)
         self.group = Group(kernel.shell.user_ns)
+        self._observer = Observer()
         _mend_shell(kernel.shell)
         # Straight from the stream: ipykernel would publish 'busy' and 'idle' around each request,
         # two broadcasts through the controller that nobody needs, and would answer one control
@@ -101,11 +103,23 @@ class Agent:
             request.answer(lambda: _unknown(name))
         return None
 
-    def _interrupt(self) -> bool:
-        """Send this process SIGINT if its main thread works for a session."""
-        if self._doing:
+    def _free(self, *, interrupt: bool, cut: bool) -> bool:
+        """Free the main thread; tell whether it works for a session.
+
+        Args:
+            interrupt: Send this process SIGINT: ``KeyboardInterrupt`` in what runs.
+            cut: End the process group's connections: an error in the collective that waits.
+        """
+        doing = bool(self._doing)
+        self.runner.capture.freed = doing
+        if cut:
+            self.group.cut()
+        if interrupt and doing:
             os.kill(os.getpid(), signal.SIGINT)
-        return bool(self._doing)
+        return doing
+
+    def _look(self) -> dict[str, Any]:
+        return to_dict(self._observer.look(self._doing, self.runner.cell, self.group.began))
 
     def _state(self) -> dict[str, Any]:
         runner, doing = self.runner, self._doing
@@ -128,12 +142,13 @@ class Agent:
         )
 
     def _stacks(self) -> list[str]:
-        return state.stack()
+        return frames.stack()
 
     # -- on the main thread ------------------------------------------------------------------
 
     async def _work(self, request: _Request, name: str, args: dict[str, Any]) -> None:
         async with self._turn:
+            self._observer.forget()
             self._doing = name
             # Comm messages of widgets made in the cell are addressed through the parent request.
             self._kernel.set_parent(request.idents, request.message, channel="shell")
@@ -199,7 +214,8 @@ class Agent:
     _LOOK: ClassVar[dict[str, Callable[..., Any]]] = {
         "state": _state,
         "stacks": _stacks,
-        "interrupt": _interrupt,
+        "look": _look,
+        "free": _free,
     }
     _WORK: ClassVar[dict[str, Callable[..., Any]]] = {
         "facts": _facts,

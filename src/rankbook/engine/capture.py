@@ -6,11 +6,13 @@ it took before, so that ``%%px`` and other clients of the same engine see what t
 
 from __future__ import annotations
 
+import asyncio
 import io
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from rankbook.engine import frames
 from rankbook.models import Failure
 
 if TYPE_CHECKING:
@@ -74,6 +76,8 @@ class Capture:
         self.outbox: Outbox | None = None
         self.failure: Failure | None = None
         self.cell = ""
+        self.freed = False
+        """Whether the session has interrupted the cell, or cut the connections under it."""
         self._shell = shell
         sys.stdout = _Stream("stdout", sys.stdout, self)
         sys.stderr = _Stream("stderr", sys.stderr, self)
@@ -88,7 +92,7 @@ class Capture:
 
     def begin(self, outbox: Outbox, cell: str) -> None:
         """Send what is said from now on into an outbox."""
-        self.outbox, self.failure, self.cell = outbox, None, cell
+        self.outbox, self.failure, self.cell, self.freed = outbox, None, cell, False
 
     def end(self) -> Failure | None:
         """Send it where it went before; return the exception that was shown meanwhile."""
@@ -121,12 +125,23 @@ class Capture:
         if self.outbox is None:
             self._showtraceback(etype, evalue, stb)
             return
-        if issubclass(etype, SystemExit):
-            # IPython shows no traceback of it, for in a terminal it ends the program.
+        freed = self.freed and issubclass(etype, _ENDS)
+        if freed:
+            # What the cut made of the call is an interrupt to the person; how it came about in
+            # torch ("connection closed by peer", and an exception during another) is not theirs.
+            etype = KeyboardInterrupt
+            evalue = KeyboardInterrupt().with_traceback(evalue.__traceback__)
+        if freed or issubclass(etype, SystemExit):
+            # Of SystemExit IPython shows no traceback, for in a terminal it ends the program.
             stb = self._shell.InteractiveTB.structured_traceback(
                 etype, evalue, evalue.__traceback__, tb_offset=1
             )
-        self.failure = Failure(etype.__name__, _text(evalue), tuple(stb), time.time())
+        line = frames.line_of(evalue.__traceback__)
+        self.failure = Failure(etype.__name__, _text(evalue), tuple(stb), time.time(), freed, line)
+
+
+_ENDS = (KeyboardInterrupt, RuntimeError, asyncio.CancelledError)
+"""What an interrupt and the end of a connection raise in a cell; torch's are RuntimeErrors."""
 
 
 def _text(value: BaseException) -> str:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
+import time
+from threading import Thread
 from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.distributed.distributed_c10d as c10d
+from torch._C._distributed_c10d import DebugLevel, get_debug_level, set_debug_level
 
 from rankbook.distributed import destroy_global_state, initialize_distributed, rendezvous
 from rankbook.engine import state
+from rankbook.engine.sockets import GlooSockets
 from rankbook.models import GroupInfo, to_dict
 
 __all__ = ["Group"]
@@ -23,6 +28,10 @@ class Group:
 
     def __init__(self, namespace: dict[str, Any]) -> None:
         self.info: GroupInfo | None = None
+        self.began = 0
+        """When the present group was asked for, ns since the epoch."""
+        self._sockets = GlooSockets()
+        self._level = get_debug_level()
         self._namespace = namespace
         self._interfaces: dict[str, str] = {}
 
@@ -55,6 +64,7 @@ class Group:
         local_rank: int,
         local_world_size: int,
         address: str,
+        check: bool = False,
     ) -> dict[str, Any]:
         """Join a generation; blocks until every rank has.
 
@@ -68,11 +78,13 @@ class Group:
             local_rank: Among the ranks of this host.
             local_world_size: Number of ranks on this host.
             address: Of rank 0, reachable from here; loopback if all ranks share a host.
+            check: Have torch compare every collective across ranks before it runs.
 
         Returns:
             A :class:`~rankbook.models.GroupInfo` as a dict.
         """
         self.destroy()
+        self.began = time.time_ns()
         port = url.rpartition(":")[2] if url.startswith("tcp:") else "0"
         os.environ.update(
             RANK=str(rank),
@@ -85,6 +97,9 @@ class Group:
         self._use_interface(address)
         # For good: a cell may destroy the group and initialise it again by itself.
         rendezvous.use(url, generation)
+        level = self._level if not check else DebugLevel.DETAIL
+        if get_debug_level() != level:
+            set_debug_level(level)
         info = initialize_distributed(backend, timeout_minutes)
         self.info = GroupInfo(
             backend=info.backend,
@@ -111,6 +126,16 @@ class Group:
         self.info = None
         destroy_global_state()
 
+    def cut(self) -> None:
+        """Free the main thread from whatever collective it waits in; from any thread.
+
+        The group is of no use afterwards, on this rank and on those connected to it.
+        """
+        self._sockets.cut()
+        if dist.is_initialized() and "nccl" in dist.get_backend():
+            # It waits for every rank to do the same, so nobody waits for it.
+            Thread(target=_abort, name="rankbook-abort", daemon=True).start()
+
     def _use_interface(self, address: str) -> None:
         """Bind gloo and NCCL's bootstrap to the interface on which rank 0 is reached.
 
@@ -124,3 +149,9 @@ class Group:
         for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
             if os.environ.get(variable) == self._interfaces.get(variable):
                 os.environ[variable] = self._interfaces[variable] = name
+
+
+def _abort() -> None:
+    """End NCCL's kernels and the waits for them."""
+    # Private in torch 2.8 to 2.13, and the way that its documentation names for this.
+    c10d._abort_process_group()

@@ -9,7 +9,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rankbook.engine.capture import Capture
@@ -32,7 +31,6 @@ class Runner:
         self.cell: int | None = None
         self.started = 0.0
         self.last_error = ""
-        self._cancelled = False
 
     async def run(self, outbox: Outbox, code: str, number: int) -> dict[str, Any]:
         """Run one cell.
@@ -46,7 +44,7 @@ class Runner:
             ``{"error": a Failure or None, "seconds": float}``.
         """
         self.shell.execution_count = number
-        self.cell, self.started, self._cancelled = number, time.time(), False
+        self.cell, self.started = number, time.time()
         begin = time.perf_counter()
         self._tail.skip()
         self.capture.begin(outbox, code)
@@ -59,12 +57,6 @@ class Runner:
         raised = result.error_before_exec or result.error_in_exec
         if failure is None and raised is not None:
             failure = Failure(type(raised).__name__, str(raised), (), time.time())
-        if failure is not None and self._cancelled:
-            # An interrupt cancels a cell that awaits; to the person it is the same event.
-            lines = (
-                line.replace("CancelledError", "KeyboardInterrupt") for line in failure.traceback
-            )
-            failure = replace(failure, ename="KeyboardInterrupt", evalue="", traceback=tuple(lines))
         self.last_error = f"{failure.ename}: {failure.evalue}".rstrip(": ") if failure else ""
         return {
             "error": to_dict(failure) if failure else None,
@@ -102,7 +94,8 @@ class Runner:
                 shell.events.trigger("post_run_cell", None)
 
     def _on_cancel(self) -> None:
-        self._cancelled = True
+        # An interrupt cancels a cell that awaits; to the person it is the same event.
+        self.capture.freed = True
 
 
 @contextlib.contextmanager

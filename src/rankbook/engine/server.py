@@ -6,6 +6,7 @@ share its pages. The launcher talks to it in JSON lines over stdin and stdout:
 - ``{"fork": 4, "first": 0, "argv": [...], "cwd": "...", "env": {...}, "log": "path-{index}.log"}``
   forks four engines; each says ``{"event": "ready", "engine": 0, "uuid": "..."}`` as soon as it
   answers requests, which is some heartbeats before ipyparallel's hub would announce it;
+- ``{"kill": [0, 2]}`` kills engines;
 - an engine's end is told as ``{"event": "ended", "index": 0, "pid": 123, "status": -9}``, the
   status as in ``subprocess``: an exit code, or minus the signal.
 
@@ -16,6 +17,7 @@ engines are ended. Before it forks, this process must not touch CUDA or start a 
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import gc
 import json
 import os
@@ -24,6 +26,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +51,16 @@ def main() -> None:
 
 
 def _load() -> None:
-
     import rankbook.engine.app  # noqa: F401
+
+    # What each engine would import, or find out, as it starts: as many times on as few cores.
+    for name in (
+        "IPython.core.completerlib",
+        "IPython.extensions.storemagic",
+        "tornado.platform.asyncio",
+    ):
+        import_module(name)
+    import_module("jupyter_client.localinterfaces").local_ips()
 
     # An engine's kernel looks for debugpy, whose import takes longer than all else that it does;
     # no front end reaches an engine's debugger. A cell may still import debugpy itself.
@@ -104,6 +115,9 @@ class Server:
             os.environ.update(command["env"])
             for index in range(command["first"], command["first"] + command["fork"]):
                 self._fork(index, command)
+        chosen = command.get("kill", ())
+        for pid in [pid for pid, index in self._engines.items() if index in chosen]:
+            os.kill(pid, signal.SIGKILL)
 
     def _fork(self, index: int, command: dict[str, Any]) -> None:
         parent = os.getpid()
@@ -199,6 +213,8 @@ def _run_engine(argv: list[str], events: int) -> int:
     from rankbook.engine.app import RankEngine
 
     gc.enable()
+    # What a crash leaves in the log: the line of the cell that it happened in.
+    faulthandler.enable()
 
     def on_ready(engine: int, uuid: str) -> None:
         _tell({"event": "ready", "engine": engine, "uuid": uuid}, events)

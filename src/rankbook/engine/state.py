@@ -2,51 +2,13 @@
 
 from __future__ import annotations
 
-import linecache
-import os
 import socket
 import sys
-import threading
-import traceback
-from types import FrameType
 from typing import Any
 
-__all__ = ["addresses", "memory", "stack", "where"]
+from rankbook.engine import frames
 
-_TORCH_DISTRIBUTED = f"{os.sep}torch{os.sep}distributed{os.sep}"
-
-
-def main_frame() -> FrameType | None:
-    """The frame in which the main thread stands."""
-    return sys._current_frames().get(threading.main_thread().ident or 0)
-
-
-def stack() -> list[str]:
-    """The main thread's Python stack, formatted, outermost call first."""
-    frame = main_frame()
-    return traceback.format_stack(frame) if frame else []
-
-
-def where() -> tuple[str, str]:
-    """Where the main thread stands in the user's cell.
-
-    Returns:
-        The call of ``torch.distributed`` it is in (empty if none), and the innermost line of the
-        cell as ``line 3: dist.all_reduce(x)`` (empty if the cell is not on the stack).
-    """
-    frame, call, line = main_frame(), "", ""
-    while frame is not None:
-        code = frame.f_code
-        if _TORCH_DISTRIBUTED in code.co_filename:
-            # The outermost function of torch.distributed is the one that the person called.
-            if not code.co_name.startswith("_") and code.co_name != "wrapper":
-                call = code.co_name
-        elif "ipykernel_" in code.co_filename or "<ipython-input" in code.co_filename:
-            text = linecache.getline(code.co_filename, frame.f_lineno).strip()
-            line = f"line {frame.f_lineno}: {text}" if text else f"line {frame.f_lineno}"
-            break
-        frame = frame.f_back
-    return call, line
+__all__ = ["addresses", "gpu_memory", "interface_of", "memory", "snapshot"]
 
 
 def memory() -> int:
@@ -106,7 +68,7 @@ def snapshot(cell: int | None) -> dict[str, Any]:
     """What the main thread does, in words; ``idle`` when no cell runs."""
     if cell is None:
         return {"state": "idle", "activity": ""}
-    call, line = where()
-    if call:
-        return {"state": "collective", "activity": f"{call} ({line})" if line else call}
-    return {"state": "running", "activity": line}
+    at = frames.position()
+    if at.call:
+        return {"state": "collective", "activity": f"{at.call} ({at.line})" if at.line else at.call}
+    return {"state": "running", "activity": at.line}

@@ -21,10 +21,12 @@ from rankbook import api
 from rankbook.display.cell import LiveOutput, Screen
 from rankbook.display.screens import BackgroundScreen, NotebookScreen, screen_for
 from rankbook.display.table import Table
+from rankbook.display.verdict import Verdict
 from rankbook.errors import InputError, RankbookError, RankError, SessionError, StuckError
 from rankbook.magics.mode import Mode
 from rankbook.magics.syntax import check_cell
 from rankbook.magics.usage import parse, parse_with_code, plain_errors
+from rankbook.models import ON_HANG
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -66,6 +68,20 @@ class RankMagics(Magics):
         metavar="MIN",
         help="Minutes that initialising and every collective may take. Default: 1.",
     )
+    @argument(
+        "--check",
+        action="store_true",
+        default=None,
+        help="Compare every collective across ranks before it runs: mistakes become errors "
+        "instead of hangs, small collectives become several times slower.",
+    )
+    @argument("--no-check", dest="check", action="store_false", help="End that.")
+    @argument(
+        "--on-hang",
+        choices=ON_HANG,
+        help="When it is proven that a cell cannot end: free its ranks (the default), only "
+        "report it, or wait. It holds for this session.",
+    )
     @argument("--gpus", default="", metavar="0,1", help="GPUs that local engines may use.")
     @argument(
         "--profile",
@@ -91,6 +107,7 @@ class RankMagics(Magics):
 
             %dist_init
             %dist_init gloo -n 4 --timeout 5
+            %dist_init --check
             %dist_init nccl --gpus 0,1
             %dist_init --profile slurm -n 16
             %dist_init --cluster-id 1700000000-abcd
@@ -105,7 +122,7 @@ class RankMagics(Magics):
                 "This notebook has a cluster already: write %dist_shutdown before another one."
             )
         if session is not None:
-            session.initialize(args.backend, args.n, args.timeout)
+            session.initialize(args.backend, args.n, args.timeout, check=args.check)
         elif args.cluster_id:
             is_file = args.cluster_id.endswith(".json")
             session = api.connect(
@@ -115,6 +132,7 @@ class RankMagics(Magics):
                 cluster_id=None if is_file else args.cluster_id,
                 connection_file=args.cluster_id if is_file else None,
                 timeout_minutes=1 if args.timeout is None else args.timeout,
+                check=bool(args.check),
             )
         else:
             session = api.start(
@@ -123,7 +141,9 @@ class RankMagics(Magics):
                 profile=args.profile,
                 gpus=args.gpus,
                 timeout_minutes=1 if args.timeout is None else args.timeout,
+                check=bool(args.check),
             )
+        session.on_hang = args.on_hang or session.on_hang
         if args.no_dashboard:
             print(_said(session))
         else:
@@ -169,6 +189,7 @@ class RankMagics(Magics):
     )
     @argument("-o", "--out", metavar="NAME", help="Keep the CellResult in this variable here.")
     @argument("--timeout", type=float, metavar="S", help="Interrupt the cell after S seconds.")
+    @argument("--on-hang", choices=ON_HANG, help="See %%dist_init; for this cell only.")
     @argument("--no-wait", action="store_true", help="Go on at once; the output follows.")
     @argument("expression", nargs="*", help="For %%dist: what to run.")
     @plain_errors
@@ -198,7 +219,7 @@ class RankMagics(Magics):
                 )
         if not cell.strip():
             raise InputError("There is nothing to run: write code below %%dist, or %dist EXPR.")
-        self._run(cell, args.ranks, args.timeout, args.out, wait=not args.no_wait)
+        self._run(cell, args.ranks, args.timeout, args.out, args.on_hang, wait=not args.no_wait)
 
     @cell_magic
     @magic_arguments("%rank")
@@ -207,7 +228,7 @@ class RankMagics(Magics):
     def rank(self, line: str, cell: str) -> None:
         """Run a cell on some ranks: short for %%dist -r RANKS."""
         # Not argparse: it would take the rank -1 for an option.
-        self._run(cell, line.strip(), None, None, wait=True)
+        self._run(cell, line.strip(), wait=True)
 
     @cell_magic
     def local(self, line: str, cell: str) -> None:
@@ -245,10 +266,25 @@ class RankMagics(Magics):
         return Table(self._session().snapshot())
 
     @line_magic
+    @magic_arguments("dist_why")
+    @plain_errors
+    def dist_why(self, line: str) -> Verdict:
+        """Say what the ranks do or wait for, and why: one sentence, then a line per rank.
+
+        It answers while a cell runs or hangs.
+        """
+        parse(self.dist_why, line)
+        return Verdict(self._session().diagnose())
+
+    @line_magic
     @magic_arguments("dist_interrupt")
     @plain_errors
     def dist_interrupt(self, line: str) -> None:
-        """Interrupt what runs on the ranks, as the stop button does while a cell waits."""
+        """Free the ranks, as the stop button does while a cell waits. Their variables stay.
+
+        Python gets a KeyboardInterrupt. A collective that waits is ended on every rank, and the
+        group is initialised again.
+        """
         parse(self.dist_interrupt, line)
         print("Interrupted." if self._session().interrupt() else "Nothing runs on any rank.")
 
@@ -297,7 +333,14 @@ class RankMagics(Magics):
         return session
 
     def _run(
-        self, cell: str, ranks: str, timeout: float | None, out: str | None, *, wait: bool
+        self,
+        cell: str,
+        ranks: str,
+        timeout: float | None = None,
+        out: str | None = None,
+        on_hang: str | None = None,
+        *,
+        wait: bool,
     ) -> None:
         session = self._session()
         check_cell(self.shell, cell)
@@ -311,7 +354,9 @@ class RankMagics(Magics):
 
         def run() -> None:
             try:
-                result = session.run(cell, list(chosen), timeout, output=output, number=number)
+                result = session.run(
+                    cell, list(chosen), timeout, on_hang=on_hang, output=output, number=number
+                )
             except StuckError as error:
                 self._keep(out, error.result)
                 raise

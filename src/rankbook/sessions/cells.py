@@ -2,85 +2,151 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rankbook.cluster.channel import Channel, everyone
+from rankbook.cluster.channel import Call, Channel, Event, everyone
 from rankbook.models import Failure, load
-from rankbook.sessions.looking import interrupt
+from rankbook.sessions.freeing import Freed
 from rankbook.sessions.results import CellResult, RankResult
+from rankbook.sessions.watching import Watch
 
-__all__ = ["CellOutput", "Collector", "Stuck", "run_cell"]
+__all__ = ["PENDING", "Cell", "CellOutput", "Collector", "RunningCell"]
 
-_INTERRUPT_GRACE = 3.0
-"""Seconds for a cell to end after an interrupt."""
+PENDING = "pending"
+"""A rank that has not said yet how its cell ended."""
 
+_ENDED, _HOPELESS, _INTERRUPTED = "ended", "hopeless", "interrupted"
 
-class Stuck(Exception):  # noqa: N818 - no error yet: the session makes one of it
-    """An interrupt did not end the cell.
-
-    Attributes:
-        ranks: On which it still runs.
-        result: What it did on the others.
-    """
-
-    def __init__(self, ranks: list[int], result: CellResult) -> None:
-        super().__init__(ranks)
-        self.ranks = ranks
-        self.result = result
+_REPLY_TIMEOUT = 1.0
+"""Seconds for ranks that have been freed to say how their cell ended."""
 
 
-def run_cell(
-    channel: Channel,
-    rank_of: Mapping[int, int],
-    code: str,
-    number: int,
-    timeout: float | None,
-    output: CellOutput | None,
-) -> CellResult:
-    """Run a cell and wait for it; Ctrl-C and the timeout interrupt it on the ranks.
+@dataclass(frozen=True)
+class Cell:
+    """What is to run, and where."""
 
-    Args:
-        channel: To the engines.
-        rank_of: By engine, the rank it is, for every engine that is to run the cell.
-        code: The cell.
-        number: What tracebacks call it.
-        timeout: Seconds after which to interrupt it, None for never.
-        output: Shows what the ranks say.
+    code: str
+    rank_of: Mapping[int, int]
+    """By engine, its rank, for every engine that is to run it."""
+    number: int = 0
+    """What tracebacks call it."""
+    timeout: float | None = None
+    """Seconds after which it is interrupted, None for never."""
+    on_hang: str = "free"
+    """One of :data:`rankbook.models.ON_HANG`."""
 
-    Raises:
-        Stuck: The interrupt did not end it.
-        ClusterError: The controller is gone.
-    """
-    collector = Collector(rank_of.values(), output)
-    call = channel.request("run", everyone(rank_of, code=code, number=number))
 
-    def wait(seconds: float | None) -> bool:
-        return channel.wait(
-            call,
-            seconds,
-            lambda event: collector.event(rank_of[event.engine], event.body),
-            lambda: collector.pause({rank_of[engine] for engine in call.pending}),
+class RunningCell:
+    """A cell from the request on: waits for it, watches it, frees its ranks."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        cell: Cell,
+        output: CellOutput | None,
+        free: Callable[[Collection[int]], Freed],
+    ) -> None:
+        """Start it.
+
+        Args:
+            channel: To the engines.
+            cell: What to run.
+            output: Shows what the ranks say.
+            free: Frees some engines, whatever they do.
+        """
+        self._channel = channel
+        self._cell = cell
+        self._free = free
+        self._collector = Collector(cell.rank_of.values(), output)
+        self._deadline = None if cell.timeout is None else time.monotonic() + cell.timeout
+        self._has_reported = False
+        self.call: Call = channel.request(
+            "run", everyone(cell.rank_of, code=cell.code, number=cell.number)
         )
 
-    try:
+    @property
+    def progress(self) -> dict[int, Failure | str | None]:
+        """By rank, :data:`PENDING`, the exception that has ended the cell there, or None."""
+        progress: dict[int, Failure | str | None] = dict.fromkeys(
+            self._cell.rank_of.values(), PENDING
+        )
+        for engine, value in dict(self.call.values).items():
+            error = value["error"]
+            progress[self._cell.rank_of[engine]] = load(Failure, error) if error else None
+        return progress
+
+    def finish(self, watch: Watch) -> tuple[CellResult, Freed | None]:
+        """Wait until it has ended; free its ranks if it cannot, on Ctrl-C, and after the timeout.
+
+        Returns:
+            What it did on the ranks that answered, and what freeing came to, if it was needed.
+
+        Raises:
+            ClusterError: The controller is gone.
+        """
+        freed = verdict = None
         try:
-            finished = wait(timeout)
+            while (outcome := self._wait(watch)) != _ENDED:
+                pending = set(self.call.pending)
+                if outcome == _HOPELESS:
+                    # Ranks that others do not wait for may still run: they are left alone.
+                    stuck = set(watch.diagnosis.stuck) if watch.diagnosis else set()
+                    pending = {e for e in pending if self._cell.rank_of[e] in stuck}
+                # What is seen after ranks were freed says less than what led to it.
+                verdict = verdict or watch.verdict
+                freed = self._undisturbed(pending)
+                watch.begin_anew()
+                if outcome == _INTERRUPTED or freed.busy:
+                    self._channel.wait(self.call, _REPLY_TIMEOUT, self._on_event)
+                    break
+        finally:
+            self._collector.finish()
+            self._channel.forget(self.call)
+        result = self._collector.result(
+            {self._cell.rank_of[engine]: value for engine, value in self.call.values.items()},
+            {self._cell.rank_of[engine]: error for engine, error in self.call.failures.items()},
+        )
+        # Where another thread has freed the ranks, what it was for is what was seen before.
+        was_freed = any(its.error and its.error.freed for its in result.values())
+        result.diagnosis = verdict or (watch.proof if was_freed else None)
+        return result, freed
+
+    def _wait(self, watch: Watch) -> str:
+        """Wait until the cell has ended, or its ranks are to be freed."""
+
+        def pause() -> float:
+            running = {self._cell.rank_of[engine] for engine in self.call.pending}
+            return min(self._collector.pause(running), watch.pause())
+
+        def is_hopeless() -> bool:
+            if not watch.is_proven or self._cell.on_hang == "wait":
+                return False
+            if self._cell.on_hang == "report" and not self._has_reported and watch.diagnosis:
+                self._has_reported = True
+                self._collector.note(watch.diagnosis.summary)
+            return self._cell.on_hang == "free"
+
+        left = None if self._deadline is None else self._deadline - time.monotonic()
+        try:
+            waited = self._channel.wait(self.call, left, self._on_event, pause, until=is_hopeless)
         except KeyboardInterrupt:
-            finished = False
-        if not finished:
-            interrupt(channel, list(call.pending))
-            finished = wait(_INTERRUPT_GRACE)
-    finally:
-        collector.finish()
-        channel.forget(call)
-    result = collector.result(
-        {rank_of[engine]: value for engine, value in call.values.items()},
-        {rank_of[engine]: failure for engine, failure in call.failures.items()},
-    )
-    if not finished:
-        raise Stuck(sorted(rank_of[engine] for engine in call.pending), result)
-    return result
+            waited = False
+        if self.call.done:
+            return _ENDED
+        return _HOPELESS if waited else _INTERRUPTED
+
+    def _undisturbed(self, engines: Collection[int]) -> Freed:
+        """Free engines, whatever Ctrl-C comes meanwhile: that is what it is pressed for."""
+        while True:
+            with suppress(KeyboardInterrupt):
+                return self._free(engines)
+
+    def _on_event(self, event: Event) -> None:
+        self._collector.event(self._cell.rank_of[event.engine], event.body)
 
 
 class CellOutput(Protocol):
@@ -98,6 +164,9 @@ class CellOutput(Protocol):
         Returns:
             Seconds after which to be called again at the latest.
         """
+
+    def note(self, text: str) -> None:
+        """Show a line that no rank said: the session's own."""
 
     def finish(self) -> None:
         """Show what is left: the cell has ended, however it did."""
@@ -125,6 +194,11 @@ class Collector:
     def pause(self, running: Collection[int]) -> float:
         """Show what is due; see :meth:`CellOutput.pause`."""
         return self._output.pause(running) if self._output is not None else 1.0
+
+    def note(self, text: str) -> None:
+        """Show a line of the session's own."""
+        if self._output is not None:
+            self._output.note(text)
 
     def finish(self) -> None:
         """Show what is left."""

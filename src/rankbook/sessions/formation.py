@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 
 from rankbook.cluster.channel import Call, Channel, everyone
 from rankbook.cluster.placement import LOOPBACK, Placement
-from rankbook.errors import ClusterError, RankbookError, RendezvousError
+from rankbook.errors import ClusterError, RankbookError, RendezvousError, SessionError
 from rankbook.models import GroupInfo, load
+from rankbook.sessions.freeing import free
 
-__all__ = ["LEAVE_TIMEOUT", "form"]
+__all__ = ["LEAVE_TIMEOUT", "Terms", "form"]
 
 LEAVE_TIMEOUT = 30.0
 """Seconds for engines to leave a group; ``destroy_global_state`` itself is bounded by less."""
@@ -21,11 +23,22 @@ _MARGIN = 5.0
 """Seconds beyond the group's timeout in which the engines themselves say who is missing."""
 
 
+@dataclass(frozen=True)
+class Terms:
+    """What a process group is to be like."""
+
+    backend: str
+    """As ``initialize_distributed`` takes it."""
+    timeout_minutes: float = 1
+    """Of the initialisation and of every collective."""
+    check: bool = False
+    """Whether every collective is compared across ranks before it runs."""
+
+
 def form(
     channel: Channel,
     placement: Placement,
-    backend: str,
-    timeout_minutes: float,
+    terms: Terms,
     generation: int,
     directory: str,
 ) -> dict[int, GroupInfo]:
@@ -34,8 +47,7 @@ def form(
     Args:
         channel: To the engines.
         placement: Who becomes which rank.
-        backend: As ``initialize_distributed`` takes it.
-        timeout_minutes: Of the initialisation and of every collective.
+        terms: What the group is to be like.
         generation: Its number; the ranks meet under a prefix of their own.
         directory: Private to this session, for the store of a group on one host.
 
@@ -50,8 +62,9 @@ def form(
         "initialize",
         {
             place.engine: {
-                "backend": backend,
-                "timeout_minutes": timeout_minutes,
+                "backend": terms.backend,
+                "timeout_minutes": terms.timeout_minutes,
+                "check": terms.check,
                 "url": url,
                 "generation": generation,
                 "rank": place.rank,
@@ -64,8 +77,8 @@ def form(
         },
     )
     try:
-        _wait(channel, placement, call, timeout_minutes * 60 + _MARGIN)
-        channel.raise_for_failure(call)
+        _wait(channel, placement, call, terms.timeout_minutes * 60 + _MARGIN)
+        _raise_for_failure(call)
     except BaseException:
         _undo(channel, placement, call)
         raise
@@ -110,13 +123,15 @@ def _wait(channel: Channel, placement: Placement, call: Call, timeout: float) ->
     )
 
 
-def _undo(channel: Channel, placement: Placement, call: Call) -> None:
-    """Leave no half-made group behind.
+def _raise_for_failure(call: Call) -> None:
+    if any(failure["ename"] == "KeyboardInterrupt" for failure in call.failures.values()):
+        raise SessionError("The initialisation was interrupted: %dist_init does it again.")
+    Channel.raise_for_failure(call)
 
-    An engine that waits for the others inside torch's C++ cannot be interrupted. It is not waited
-    for: it leaves when the group's timeout ends, and does what it is asked after that.
-    """
+
+def _undo(channel: Channel, placement: Placement, call: Call) -> None:
+    """Leave no half-made group behind, and nobody waiting for one."""
     with suppress(RankbookError):
-        channel.ask("interrupt", everyone(call.pending), _UNDO_TIMEOUT)
+        free(channel, call.pending, timeout=_UNDO_TIMEOUT)
     with suppress(RankbookError):
         channel.ask("destroy", everyone(placement.engines), _UNDO_TIMEOUT)

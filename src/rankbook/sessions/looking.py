@@ -6,9 +6,9 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 
 from rankbook.cluster.channel import Channel, everyone
-from rankbook.models import GroupInfo, RankState, how_ended, load
+from rankbook.models import GroupInfo, Look, RankState, how_ended, load
 
-__all__ = ["ANSWER_TIMEOUT", "interrupt", "states", "wait_until_idle"]
+__all__ = ["ANSWER_TIMEOUT", "looks", "states", "wait_until_idle"]
 
 ANSWER_TIMEOUT = 1.0
 """Seconds for an engine's control thread to answer."""
@@ -53,9 +53,12 @@ def states(
     return [state(engine) for engine in engines]
 
 
-def interrupt(channel: Channel, engines: Collection[int]) -> bool:
-    """Interrupt what runs on engines; tell whether anything did."""
-    return any(channel.ask("interrupt", everyone(engines), ANSWER_TIMEOUT).values())
+def looks(channel: Channel, engines: Sequence[int]) -> dict[int, Look]:
+    """Look at what engines do, more closely; by engine, those that answer."""
+    call = channel.request("look", everyone(engines))
+    channel.wait(call, ANSWER_TIMEOUT)
+    channel.forget(call)
+    return {engine: load(Look, value) for engine, value in call.values.items()}
 
 
 def wait_until_idle(channel: Channel, engines: Collection[int], timeout: float) -> set[int]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from rankbook import ranks as rank_selection
-from rankbook.errors import RankError
-from rankbook.models import Failure
+from rankbook.errors import HangError, RankError
+from rankbook.models import Diagnosis, Failure
 
 __all__ = ["CellResult", "RankResult", "group_failures"]
 
@@ -37,6 +37,10 @@ class CellResult(Mapping[int, RankResult]):
     """What a cell did, by rank: ``result[0].stdout``."""
 
     ranks: dict[int, RankResult] = field(default_factory=dict)
+    diagnosis: Diagnosis | None = None
+    """Why it could not end on some ranks, where that is so."""
+    note: str = ""
+    """What the session has done about it."""
 
     def __getitem__(self, rank: int) -> RankResult:
         return self.ranks[rank]
@@ -65,27 +69,39 @@ class CellResult(Mapping[int, RankResult]):
         """Raise what went wrong, if anything did.
 
         Raises:
+            HangError: The cell could not end on some ranks; the message is the verdict.
             RankError: The cell raised on some ranks. The message names them and the first cause.
         """
         groups = group_failures(self)
-        if not groups:
+        if not groups and self.diagnosis is None:
             return
-        (ranks, first), *others = groups
-        message = f"{first.ename} on {rank_selection.said(ranks)}"
-        if first.evalue:
-            message += f": {first.evalue.splitlines()[0]}"
-        if others:
-            message += "; then " + ", ".join(
-                f"{f.ename} on {rank_selection.said(r)}" for r, f in others
-            )
         failed = tuple(sorted(rank for its, _ in groups for rank in its))
-        error = RankError(message, failed)
+        error: RankError
+        if self.diagnosis is not None:
+            error = HangError(f"{self.diagnosis.summary} {self.note}".rstrip(), failed)
+            error.diagnosis, error.note = self.diagnosis, self.note
+            width = len(str(max(self.diagnosis.per_rank, default=0)))
+            error.table_lines = [
+                f"  rank {rank:{width}}  {does}" for rank, does in self.diagnosis.per_rank.items()
+            ]
+        else:
+            cause = _first_cause(groups)
+            error = RankError(f"{cause}. {self.note}" if self.note else cause, failed)
         error.traceback_lines = self.traceback_lines()
         raise error
 
     def traceback_lines(self) -> list[str]:
-        """The tracebacks, one for each different error, headed by its ranks; first cause first."""
-        return [line for ranks, its in group_failures(self) for line in _headed(ranks, its)]
+        """The tracebacks, one for each different error, headed by its ranks; first cause first.
+
+        Where there is a diagnosis, those of ranks that only waited and were freed are left out:
+        the verdict says what they would.
+        """
+        return [
+            line
+            for ranks, its in group_failures(self)
+            if not (its.freed and self.diagnosis is not None)
+            for line in _headed(ranks, its)
+        ]
 
 
 def group_failures(result: CellResult) -> list[tuple[list[int], Failure]]:
@@ -114,3 +130,14 @@ def _headed(ranks: list[int], failure: Failure) -> list[str]:
     head = f"\x1b[1;31m[{rank_selection.label(ranks)}]\x1b[0m "
     lines = list(failure.traceback) or [f"{failure.ename}: {failure.evalue}"]
     return [head + lines[0], *lines[1:]]
+
+
+def _first_cause(groups: list[tuple[list[int], Failure]]) -> str:
+    (ranks, first), *others = groups
+    message = f"{first.ename} on {rank_selection.said(ranks)}"
+    if first.evalue:
+        message += f": {first.evalue.splitlines()[0]}"
+    if others:
+        names = (f"{f.ename} on {rank_selection.said(r)}" for r, f in others)
+        message += f"; then {', '.join(names)}"
+    return message

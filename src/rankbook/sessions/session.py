@@ -7,38 +7,32 @@ ready``, guarded by one lock: what changes the group or runs a cell takes it and
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from rankbook import ranks as rank_selection
 from rankbook import values
 from rankbook.cluster.channel import everyone
-from rankbook.cluster.placement import (
-    Placement,
-    check_backend,
-    check_numbers,
-    choose_backend,
-    place,
-)
 from rankbook.cluster.pool import Pool
-from rankbook.errors import RankbookError, SessionError, StuckError
-from rankbook.models import EngineFacts, GroupInfo, RankState, Snapshot, how_ended
-from rankbook.sessions import formation, looking, transfer
-from rankbook.sessions.cells import CellOutput, Stuck, run_cell
+from rankbook.errors import InputError, RankbookError, SessionError
+from rankbook.models import ON_HANG, Diagnosis, GroupInfo, RankState, Snapshot, how_ended
+from rankbook.sessions import looking, transfer
+from rankbook.sessions.cells import Cell, CellOutput, RunningCell
 from rankbook.sessions.changes import Changes
+from rankbook.sessions.generations import Generations
+from rankbook.sessions.rescue import Rescue
 from rankbook.sessions.results import CellResult
+from rankbook.sessions.watching import Watch
 
 if TYPE_CHECKING:
     from rankbook.distributed import DistInfo
 
 __all__ = ["Session"]
 
-_INTERRUPT_GRACE = 3.0
-"""Seconds for a cell to end after an interrupt."""
+_SETTLED = 10.0
+"""Seconds for a cell that was interrupted to end, and for its group to be made again."""
 
 _REPLACED = 10.0
 """Seconds for whoever waits for engines to notice that they were replaced."""
@@ -52,47 +46,64 @@ class Session:
     Made by :func:`start` or :func:`connect`.
 
     Attributes:
-        generation: Which process group of this session is the present one, from 1.
-        backend: Its real backend, empty while there is no group.
+        doing: What it is busy with, in words; empty when it is ready.
+        on_hang: What happens when it is proven that a cell cannot end: ``free`` its ranks,
+            ``report`` it and go on waiting, or ``wait``.
+        changes: Tells listeners when the group, an engine, or what it is doing changes.
     """
 
     def __init__(self, pool: Pool, view: Callable[[Session], Any]) -> None:
         self.pool = pool
+        self.doing = ""
+        self.on_hang = "free"
+        self.changes = Changes()
         self._view = view
         self._dashboard: Any = None
-        self.generation = 0
-        self.timeout_minutes: float = 1
-        self.placement: Placement | None = None
-        self.ended: dict[int, int] = {}
-        """Engines that have ended, and their exit code or minus the signal."""
-        self.doing = ""
-        """What it is busy with, in words; empty when it is ready."""
-        self._groups: dict[int, GroupInfo] = {}
-        self._asked: str | None = None
-        self._known: dict[int, EngineFacts] = {}
+        self._generations = Generations(pool)
+        self._rescue = Rescue(pool, self._generations)
+        self._cell: RunningCell | None = None
+        self._watch: Watch | None = None
         self._lock = threading.Lock()
         self._replacing = threading.Lock()
-        self._directory = tempfile.mkdtemp(prefix="rankbook-")
-        self.changes = Changes()
-        """Tells listeners when the group, an engine, or what it is doing changes."""
         pool.on_end = self._engine_ended
 
     # -- what it is --------------------------------------------------------------------------
 
     @property
+    def generation(self) -> int:
+        """Which process group of this session is the present one, from 1."""
+        return self._generations.number
+
+    @property
     def world_size(self) -> int:
         """Number of ranks; 0 while there is no group."""
-        return len(self._groups)
+        return len(self._generations.groups)
 
     @property
     def backend(self) -> str:
         """The group's real backend, empty while there is no group."""
-        return self._groups[0].backend if self._groups else ""
+        groups = self._generations.groups
+        return groups[0].backend if groups else ""
+
+    @property
+    def timeout_minutes(self) -> float:
+        """Of the initialisation and of every collective."""
+        return self._generations.timeout_minutes
 
     @property
     def groups(self) -> Mapping[int, GroupInfo]:
         """By rank, its place in the group in plain types (importing no torch)."""
-        return dict(self._groups)
+        return dict(self._generations.groups)
+
+    @property
+    def ended(self) -> Mapping[int, int]:
+        """Engines that have ended, and their exit code or minus the signal."""
+        return dict(self._generations.ended)
+
+    @property
+    def dead_ranks(self) -> Mapping[int, str]:
+        """By rank, how those have ended that have and are not replaced yet."""
+        return {r: how_ended(status) for r, status in self._generations.dead_ranks.items()}
 
     @property
     def infos(self) -> dict[int, DistInfo]:
@@ -103,7 +114,7 @@ class Session:
 
         return {
             rank: DistInfo(g.backend, g.rank, g.world_size, torch.device(g.device), g.is_main)
-            for rank, g in self._groups.items()
+            for rank, g in self.groups.items()
         }
 
     @property
@@ -114,7 +125,7 @@ class Session:
     def __repr__(self) -> str:
         if self.is_closed:
             return "<Session: shut down>"
-        group = f"{self.backend}, {self.world_size} ranks" if self._groups else "no group"
+        group = f"{self.backend}, {self.world_size} ranks" if self.groups else "no group"
         return f"<Session: {group}, generation {self.generation}{self.doing and ', '}{self.doing}>"
 
     def states(self) -> list[RankState]:
@@ -124,8 +135,9 @@ class Session:
             One state per rank, by rank, then one per engine that is no rank. An engine that does
             not answer has the state ``no answer``, one that has ended ``gone``.
         """
-        engines = list(self.placement.engines) if self.placement else []
-        groups = {engines[rank]: group for rank, group in self._groups.items()}
+        placement = self._generations.placement
+        engines = list(placement.engines) if placement else []
+        groups = {engines[rank]: group for rank, group in self.groups.items()}
         alive = self.pool.engines
         engines += [engine for engine in alive if engine not in engines]
         return looking.states(self.pool.channel, engines, alive, self.ended, groups)
@@ -144,10 +156,24 @@ class Session:
 
     def stacks(self) -> dict[int, list[str]]:
         """By rank, the main thread's Python stack; answered at any time."""
-        placed = enumerate(self._placed().engines)
+        self._raise_closed()
+        placed = enumerate(self._generations.placed().engines)
         engines = {engine: rank for rank, engine in placed if engine not in self.ended}
         answers = self.pool.channel.ask("stacks", everyone(engines), looking.ANSWER_TIMEOUT)
         return {rank: answers[engine] for engine, rank in engines.items()}
+
+    def diagnose(self) -> Diagnosis:
+        """Say what the ranks do or wait for, and why; answered at any time.
+
+        Returns:
+            The verdict: ``.kind``, ``.ranks`` (the culprits), ``.summary`` (a sentence) and
+            ``.per_rank`` (what each does).
+
+        Raises:
+            SessionError: There is no group.
+        """
+        self._raise_closed()
+        return self._rescue.diagnose(self._cell.progress if self._cell else {})
 
     # -- the group ---------------------------------------------------------------------------
 
@@ -156,6 +182,8 @@ class Session:
         backend: str | None = None,
         nproc: int | None = None,
         timeout_minutes: float | None = None,
+        *,
+        check: bool | None = None,
     ) -> None:
         """Make the next generation: leave the present group, if any, and form a new one.
 
@@ -166,15 +194,14 @@ class Session:
             backend: See :func:`start`; None keeps what was asked for last.
             nproc: Number of ranks; None keeps it.
             timeout_minutes: Of the initialisation and of every collective; None keeps it.
+            check: Compare every collective across ranks before it runs; None keeps it.
 
         Raises:
-            SessionError: The session is busy.
+            SessionError: The session is busy, or a rank has ended.
             RankbookError: No group was formed, and none is left half-made; the message says why.
         """
         with self._busy("initialising the process group"):
-            if nproc is None and self.placement is not None:
-                nproc = self.placement.world_size
-            self._initialize(backend or self._asked, nproc, timeout_minutes)
+            self._generations.initialize(backend, nproc, timeout_minutes, check=check)
 
     def reset(self, backend: str | None = None, hard: bool = False) -> None:  # noqa: FBT001, FBT002
         """Run ``destroy_global_state`` on every rank, then make a new generation.
@@ -188,11 +215,31 @@ class Session:
                 engines that it did not start.
             RankbookError: See :meth:`initialize`.
         """
-        nproc = self.placement.world_size if self.placement else None
+        placement = self._generations.placement
         if hard:
             self._replace_engines()
         with self._busy("resetting", wait=_REPLACED if hard else 0):
-            self._initialize(backend or self._asked, nproc, None)
+            self._generations.initialize(backend, placement.world_size if placement else None)
+
+    def restart_ranks(self, ranks: str | int | list[int] | None = None) -> None:
+        """Give ranks new engines, and make the next generation with the others as they are.
+
+        The new engines stand where the old ones stood: on the same host, with the same GPU.
+
+        Args:
+            ranks: A selection of ranks; None: those that have ended.
+
+        Raises:
+            SessionError: The session is busy, or no rank has ended and none was given.
+            ClusterError: No engine can take the place of one that has ended.
+        """
+        with self._busy("replacing ranks"):
+            size = self._generations.placed().world_size
+            dead = sorted(self._generations.dead_ranks)
+            chosen = dead if ranks is None else rank_selection.parse(ranks, size)
+            if not chosen:
+                raise SessionError("No rank has ended: say which to replace, restart_ranks([1]).")
+            self._generations.restart({*chosen, *dead})
 
     def _replace_engines(self) -> None:
         """Replace all engines, busy or not: what runs on them ends, and so does the wait for it."""
@@ -205,59 +252,16 @@ class Session:
         if not self._replacing.acquire(blocking=False):
             raise SessionError("The engines are being replaced already: wait.")
         try:
-            self._groups, self.placement = {}, None
+            self._generations.forget_engines()
             self.pool.replace()
-            self.ended.clear()
-            self._known.clear()
+            self._generations.know_engines()
         finally:
             self._replacing.release()
 
     def destroy(self) -> None:
         """Run ``destroy_global_state`` on every rank and form no new group."""
         with self._busy("destroying the process group"):
-            self._leave()
-
-    def _initialize(
-        self, backend: str | None, nproc: int | None, timeout_minutes: float | None
-    ) -> None:
-        check_numbers(nproc, timeout_minutes)
-        if backend is not None:
-            check_backend(backend)
-        if self.ended and self.placement and set(self.placement.engines) & set(self.ended):
-            self._raise_ended()
-        if nproc is not None and nproc > len(self.pool.engines):
-            self.pool.grow(nproc - len(self.pool.engines))
-        placement = place(self._facts(), nproc)
-        name = choose_backend(placement, backend)
-        former = set(self.placement.engines) if self.placement else set()
-        self._groups = {}
-        self.placement, self._asked = placement, backend
-        self.timeout_minutes = timeout_minutes or self.timeout_minutes
-        self.generation += 1
-        if dropped := former - set(placement.engines):
-            self.pool.channel.ask("destroy", everyone(dropped), formation.LEAVE_TIMEOUT)
-        self._groups = formation.form(
-            self.pool.channel,
-            placement,
-            name,
-            self.timeout_minutes,
-            self.generation,
-            self._directory,
-        )
-        self.changes.tell()
-
-    def _leave(self) -> None:
-        self._groups = {}
-        alive = [e for e in self.pool.engines if e not in self.ended]
-        self.pool.channel.ask("destroy", everyone(alive), formation.LEAVE_TIMEOUT)
-        self.changes.tell()
-
-    def _facts(self) -> list[EngineFacts]:
-        """What the engines say; asked once per engine, for nothing of it changes."""
-        engines = self.pool.engines
-        if new := [e for e in engines if e not in self._known]:
-            self._known |= {f.engine: f for f in self.pool.facts(new)}
-        return [self._known[e] for e in engines]
+            self._generations.leave()
 
     # -- cells -------------------------------------------------------------------------------
 
@@ -267,22 +271,27 @@ class Session:
         ranks: str | int | list[int] = "all",
         timeout: float | None = None,
         *,
+        on_hang: str | None = None,
         output: CellOutput | None = None,
         number: int = 0,
     ) -> CellResult:
         """Run a cell on ranks and wait for it. IPython syntax works as in a notebook.
 
-        Ctrl-C interrupts it on the ranks.
+        Ctrl-C interrupts it on the ranks. Where it is proven that some rank waits for what will
+        never come, the ranks are freed, their variables stay, and the group is made again.
 
         Args:
             code: The cell.
             ranks: A selection such as ``"0,2"``, ``1`` or ``[0, 2]``.
             timeout: Seconds after which the cell is interrupted; None waits.
+            on_hang: Instead of freeing: ``report`` it and go on waiting, or just ``wait``; None
+                takes the session's own ``on_hang``.
             output: Shows what the ranks say while they say it; None shows nothing.
             number: What tracebacks call the cell.
 
         Returns:
-            What it did on each rank. An exception there is in the result, never raised here.
+            What it did on each rank. An exception there is in the result, never raised here, and
+            so is the diagnosis of a hang.
 
         Raises:
             SessionError: The session is busy, or has no group.
@@ -290,13 +299,29 @@ class Session:
             InputError: There are no such ranks.
             ClusterError: The controller is gone.
         """
+        on_hang = on_hang or self.on_hang
+        if on_hang not in ON_HANG:
+            raise InputError(f"on_hang={on_hang!r} is none of {', '.join(ON_HANG)}.")
         engines = self._engines(ranks)
         with self._busy(f"running a cell on {rank_selection.said(engines)}"):
             rank_of = {engine: rank for rank, engine in engines.items()}
-            try:
-                return run_cell(self.pool.channel, rank_of, code, number, timeout, output)
-            except Stuck as stuck:
-                self._raise_stuck(stuck.ranks, stuck.result)
+            cell = Cell(code, rank_of, number, timeout, on_hang)
+            return self._run(cell, output)
+
+    def _run(self, cell: Cell, output: CellOutput | None) -> CellResult:
+        running = RunningCell(self.pool.channel, cell, output, self._rescue.free)
+        engines = self._generations.placed().engines
+        self._watch = Watch(
+            self.pool.channel,
+            {engine: rank for rank, engine in enumerate(engines)},
+            lambda looks: self._rescue.complete(engines, looks, running.progress),
+        )
+        self._cell = running
+        try:
+            result, freed = running.finish(self._watch)
+        finally:
+            self._cell = self._watch = None
+        return self._rescue.settle(result, freed, cell.rank_of.values())
 
     def select(self, ranks: str | int | list[int]) -> tuple[int, ...]:
         """Read a selection of ranks, all of which can run a cell.
@@ -305,13 +330,12 @@ class Session:
             SessionError: There is no group, or a selected rank has ended.
             InputError: There are no such ranks.
         """
-        if not self._groups:
-            self._raise_closed()
+        self._raise_closed()
+        if not self.groups:
+            self._generations.refuse_dead()
             raise SessionError("There is no process group: make one with %dist_init.")
         chosen = rank_selection.parse(ranks, self.world_size)
-        engines = self._placed().engines
-        if any(engines[rank] in self.ended for rank in chosen):
-            self._raise_ended()
+        self._generations.refuse_dead(chosen)
         return chosen
 
     def in_background(self, work: Callable[[], Any]) -> threading.Thread:
@@ -332,7 +356,10 @@ class Session:
         return thread
 
     def interrupt(self) -> bool:
-        """Interrupt what runs on the ranks: ``KeyboardInterrupt`` in their cells.
+        """Free the ranks, whatever they do; their variables stay.
+
+        Python gets a ``KeyboardInterrupt``; a collective that waits is ended on every rank, and
+        the group is made again.
 
         Returns:
             Whether anything was running.
@@ -340,14 +367,19 @@ class Session:
         Raises:
             StuckError: Some rank did not end within seconds; the message says where it is.
         """
-        engines = self._placed().engines
-        alive = [engine for engine in engines if engine not in self.ended]
-        if not looking.interrupt(self.pool.channel, alive):
-            return False
-        busy = looking.wait_until_idle(self.pool.channel, alive, _INTERRUPT_GRACE)
-        if busy:
-            self._raise_stuck([rank for rank, engine in enumerate(engines) if engine in busy])
-        return True
+        self._raise_closed()
+        engines = self._generations.placed().engines
+        freed = self._rescue.free(engines)
+        if freed.busy:
+            looks = dict(freed.looks)
+            self._rescue.raise_stuck({engines.index(e): looks.get(e) for e in freed.busy})
+        # Who runs the cell makes the group again; if nobody does, it is done here.
+        if self._lock.acquire(timeout=_SETTLED):
+            try:
+                self._rescue.mend()
+            finally:
+                self._lock.release()
+        return freed.was_busy
 
     # -- values ------------------------------------------------------------------------------
 
@@ -386,7 +418,7 @@ class Session:
     def _engines(self, ranks: str | int | list[int]) -> dict[int, int]:
         """By rank, the engine, of a selection."""
         chosen = self.select(ranks)
-        engines = self._placed().engines
+        engines = self._generations.placed().engines
         return {rank: engines[rank] for rank in chosen}
 
     # -- ends --------------------------------------------------------------------------------
@@ -400,11 +432,10 @@ class Session:
             return
         if not self.pool.is_owned:
             with suppress(RankbookError):
-                self._leave()
+                self._generations.leave()
         self.doing = _CLOSED
-        self._groups = {}
         self.pool.close()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        self._generations.close()
         self.changes.tell()
 
     def dashboard(self) -> Any:
@@ -432,36 +463,12 @@ class Session:
             self._lock.release()
             self.changes.tell()
 
-    def _placed(self) -> Placement:
-        self._raise_closed()
-        if self.placement is None:
-            raise SessionError("There is no process group: make one with %dist_init.")
-        return self.placement
-
     def _raise_closed(self) -> None:
         if self.is_closed:
             raise SessionError("This session is shut down: start another with %dist_init.")
 
-    def _raise_ended(self) -> NoReturn:
-        its = {p.engine: p.rank for p in self._placed().places}
-        said = ", ".join(
-            f"rank {its[e]} {how_ended(status)}" for e, status in self.ended.items() if e in its
-        )
-        raise SessionError(f"{said[0].upper()}{said[1:]}: %dist_reset --hard replaces the engines.")
-
-    def _raise_stuck(self, ranks: list[int], result: CellResult | None = None) -> NoReturn:
-        states = self.states()
-        where = "; ".join(f"rank {r} is in {states[r].activity or states[r].state}" for r in ranks)
-        error = StuckError(
-            f"The interrupt did not end the cell: {where}. It ends with the group's timeout of "
-            f"{self.timeout_minutes:g} min; %dist_reset may free it sooner and keeps all "
-            "variables, %dist_reset --hard replaces the engines at once.",
-            result,
-        )
-        if result is not None:
-            error.traceback_lines = result.traceback_lines()
-        raise error
-
     def _engine_ended(self, engine: int, status: int) -> None:
-        self.ended[engine] = status
+        self._generations.ended[engine] = status
+        if self._watch is not None:
+            self._watch.soon()
         self.changes.tell()

@@ -16,6 +16,7 @@ from IPython.display import publish_display_data
 from rankbook.display.table import headline, to_html, to_text
 from rankbook.errors import RankbookError
 from rankbook.sessions.monitor import Monitor
+from rankbook.widgets.subshell import answer_beside_cells
 
 if TYPE_CHECKING:
     from rankbook.models import Snapshot
@@ -55,14 +56,20 @@ class Dashboard(widgets.VBox):
         )
         self.initialise = _button("Initialise", "play", "Form a new group with this backend")
         self.reset = _button("Reset", "refresh", "destroy_global_state, then a new generation")
+        self.interrupt = _button("Interrupt", "stop", "Free the ranks; their variables stay")
+        self.why = _button("Why?", "question", "What the ranks do or wait for, and why")
         self.shutdown = _button("Shut down", "power-off", "Stop the engines of this session")
         self.initialise.on_click(self._doing(self._initialise))
         self.reset.on_click(self._doing(session.reset))
         self.shutdown.on_click(self._doing(session.shutdown))
+        self.interrupt.on_click(self._doing(self._interrupt))
+        self.why.on_click(self._doing(lambda: session.diagnose().summary))
+        for button in (self.interrupt, self.why):
+            answer_beside_cells(button)
         group = widgets.HBox([self.backend, self.nproc, self.initialise])
-        rest = widgets.HBox([self.reset, self.shutdown, self.message])
+        rest = widgets.HBox([self.reset, self.interrupt, self.why, self.shutdown])
         controls = widgets.HBox(
-            [group, rest], layout={"flex_flow": "row wrap", "grid_gap": "0 16px"}
+            [group, rest, self.message], layout={"flex_flow": "row wrap", "grid_gap": "0 16px"}
         )
         # Where this widget is alive, it takes the place of the table that display() shows first.
         self._fallback = f"rankbook-{uuid.uuid4().hex}"
@@ -96,6 +103,8 @@ class Dashboard(widgets.VBox):
         self.table.value = to_html(snapshot)
         for control in (self.initialise, self.reset, self.shutdown, self.backend, self.nproc):
             control.disabled = bool(closed or snapshot.doing)
+        for control in (self.interrupt, self.why):  # for when it is busy
+            control.disabled = closed
         if closed:
             self._monitor.stop()
 
@@ -115,17 +124,20 @@ class Dashboard(widgets.VBox):
     def _initialise(self) -> None:
         self._session.initialize(self.backend.value, self.nproc.value)
 
-    def _doing(self, action: Callable[[], None]) -> Callable[[widgets.Button], None]:
-        """Do something at a click, and say in the dashboard how it ended."""
+    def _interrupt(self) -> str:
+        return "Interrupted." if self._session.interrupt() else "Nothing runs on any rank."
+
+    def _doing(self, action: Callable[[], str | None]) -> Callable[[widgets.Button], None]:
+        """Do something at a click, and say in the dashboard how it ended, or what it says."""
 
         def on_click(button: widgets.Button) -> None:
             self._say(f"{button.description} …")
             try:
-                action()
+                said = action()
             except RankbookError as error:
                 self._say(str(error), "#dc2626")
             else:
-                self._say(f"{button.description}: done.")
+                self._say(said or f"{button.description}: done.")
             with suppress(RankbookError):
                 self.show(self._session.snapshot())
 

@@ -1,0 +1,124 @@
+"""Calls that keep each other from completing, and the sentence about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rankbook.diagnosis.calls import classes, family, group, is_p2p, name, slot
+from rankbook.diagnosis.wording import (
+    Words,
+    capital,
+    listed,
+    number,
+    root,
+    singular,
+    with_tensors,
+)
+from rankbook.models import Collective
+from rankbook.ranks import said
+
+__all__ = ["Clash", "clash", "mismatch"]
+
+_Calls = Mapping[int, Collective]
+
+
+@dataclass(frozen=True)
+class Clash:
+    """Calls of several ranks that keep each other from completing."""
+
+    calls: _Calls
+    sorts: Sequence[tuple[int, ...]]
+    """The ranks whose calls are the same, together; empty if these ought not to be one call."""
+    culprits: tuple[int, ...]
+
+
+def clash(calls: _Calls) -> Clash:
+    """Tell who differs from the majority; without one, it is all.
+
+    Ranks that wait for each other in calls that ought not to be the same have no majority.
+    """
+    sorts = classes(calls)
+    one_group = len({group(call) for call in calls.values()}) == 1
+    if len(sorts) == 1 or not one_group or any(map(is_p2p, calls.values())):
+        return Clash(calls, (), tuple(sorted(calls)))
+    most = max(sorts, key=len)
+    majority = most if 2 * len(most) > len(calls) else ()
+    return Clash(calls, sorts, tuple(sorted(calls.keys() - set(majority))))
+
+
+def mismatch(words: Words, found: Clash) -> str:
+    """Say which calls do not match, or who waits for each other."""
+    calls, sorts = found.calls, found.sorts
+    if not sorts:
+        return f"{capital(said(calls))} wait for each other: {words.waiting(calls)}."
+    others = next((ranks for ranks in sorts if ranks[0] not in found.culprits), None)
+    if others and len(sorts) == 2:  # noqa: PLR2004 - those and the odd ones
+        [odd] = [ranks for ranks in sorts if ranks != others]
+        return _odd_ones(words, calls, odd, others)
+    return _all_different(words, calls, sorts)
+
+
+def _odd_ones(words: Words, calls: _Calls, odd: tuple[int, ...], others: tuple[int, ...]) -> str:
+    one, other = _best_known(calls, odd), _best_known(calls, others)
+    called = f"{name(one.op)}{number(one)}"
+    if family(one.op) == family(other.op):
+        given, instead = _given(one, [other]), f"it{_given(other, [one])}"
+    else:
+        given, instead = root(one), f"{name(other.op)}{number(other)}{root(other)}"
+    (here, there), shared = _places(words, calls, [odd, others])
+    return (
+        f"{capital(said(odd))} call{singular(odd)} {called}{given}{words.members(one)}{here}, "
+        f"where {said(others)} call{singular(others)} {instead}{there}{shared}."
+    )
+
+
+def _all_different(words: Words, calls: _Calls, sorts: Sequence[tuple[int, ...]]) -> str:
+    known = [_best_known(calls, ranks) for ranks in sorts]
+    one = known[0]
+    if len({family(call.op) for call in known}) == 1:
+        what = f"{name(one.op)}{number(one)}{words.members(one)} differently"
+        given = [_given(call, known) for call in known]
+    else:
+        shared = number(one) if len({call.seq for call in known}) == 1 else ""
+        what = f"different collectives{' as' if shared else ''}{shared}{words.members(one)}"
+        own = ["" if shared else number(call) for call in known]
+        given = [f" {name(call.op)}{its}{root(call)}" for call, its in zip(known, own, strict=True)]
+    of = dict(zip(sorts, given, strict=True))
+    places, at_all = _places(words, calls, sorts)
+    at = dict(zip(sorts, places, strict=True))
+    items = listed(sorts, lambda ranks: f"{said(ranks)}{of[ranks]}{at[ranks]}", "others")
+    return f"{capital(said(calls))} call {what}: {items}{at_all}."
+
+
+def _best_known(calls: _Calls, ranks: tuple[int, ...]) -> Collective:
+    """Of calls that are alike, the one of which most is known."""
+    return max(
+        (calls[rank] for rank in ranks), key=lambda call: len(root(call) + with_tensors(call))
+    )
+
+
+def _given(call: Collective, others: Sequence[Collective]) -> str:
+    """In what a call differs from others of the same function: its root, its tensors."""
+    return "".join(
+        its(call)
+        for its in (root, with_tensors)
+        if any(its(other) != its(call) for other in others)
+    )
+
+
+def _places(words: Words, calls: _Calls, sorts: Sequence[tuple[int, ...]]) -> tuple[list[str], str]:
+    """Where each group of ranks stands, and where all of them do, if that is one line."""
+    places = [_at(words, calls, ranks) for ranks in sorts]
+    if len(set(places)) == 1:
+        return [""] * len(places), places[0]
+    return places, ""
+
+
+def _at(words: Words, calls: _Calls, ranks: tuple[int, ...]) -> str:
+    """Where ranks stand that are in that call still; who has completed it stands elsewhere."""
+    return words.at(
+        rank
+        for rank in ranks
+        if (its := words.looks[rank].waiting) and slot(its) == slot(calls[rank])
+    )

@@ -1,0 +1,163 @@
+"""The verdict in a sentence, two at most; that about clashes is with these."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from rankbook.diagnosis.calls import COMPLEMENT, family, is_handle, is_p2p
+from rankbook.diagnosis.waits import Wait
+from rankbook.diagnosis.wording import (
+    Words,
+    capital,
+    grouped,
+    listed,
+    shortened,
+    singular,
+)
+from rankbook.models import Collective
+from rankbook.ranks import said
+
+__all__ = ["Case", "dead", "missing", "raised", "running", "silent", "slow", "unclear"]
+
+_CHECK = (
+    "Gloo ends a process when sizes or dtypes differ between ranks: "
+    "%dist_init --check says so beforehand."
+)
+
+_PLURAL = {"was": "were", "has": "have"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A call in which some ranks wait for others."""
+
+    culprits: tuple[int, ...]
+    waiters: tuple[int, ...]
+    call: Collective
+
+
+def dead(words: Words, gone: Collection[int], case: Case | None) -> str:
+    """Say how ranks ended, and who waited for them."""
+    wait = ""
+    if case:
+        whom = _them(gone) if len(case.culprits) == len(gone) else said(case.culprits)
+        wait = (
+            f" while {said(case.waiters)} waited for {whom} "
+            f"in {words.call(case.call)}{words.at(case.waiters)}"
+        )
+    aborted = any("SIGABRT" in words.looks[rank].ended for rank in gone)
+    check = f" {_CHECK}" if aborted and (case or _were_cut_off(words)) else ""
+    return f"{_each(words, gone)}{wait}{_last_words(words, gone)}.{check}"
+
+
+def _last_words(words: Words, gone: Collection[int]) -> str:
+    for rank in sorted(gone):
+        lines = [line for line in words.looks[rank].last_words if line.strip()]
+        if lines:
+            whose = "its last words" if len(gone) == 1 else f"last words of rank {rank}"
+            return f"; {whose}: {shortened(lines[-1])}"
+    return ""
+
+
+def _were_cut_off(words: Words) -> bool:
+    """Whether a rank noticed in a collective that another ended."""
+    return any("onnection closed" in look.raised for look in words.looks.values())
+
+
+def raised(words: Words, case: Case) -> str:
+    """Say what ranks raised while others waited for them."""
+    return f"{_each(words, case.culprits)}, and {_wait_for(words, case)}."
+
+
+def missing(words: Words, case: Case) -> str:
+    """Say who is idle while others wait for them."""
+    culprits, waiters = case.culprits, case.waiters
+    who, why = capital(said(culprits)), _why_idle(words, culprits)
+    if is_handle(case.call):
+        return f"{who} will not come ({why}), and {_wait_for(words, case)}."
+    call, at = words.call(case.call), words.at(waiters)
+    wait = f"{said(waiters)} wait{singular(waiters)}"
+    if is_p2p(case.call):
+        part = COMPLEMENT[family(case.call.op)]
+        never = f"{part}, for which {wait} in {call}{at}"
+    else:
+        never = f"{call}, in which {wait}{at}"
+    return f"{who} never called {never}: {why}."
+
+
+def _why_idle(words: Words, ranks: Collection[int]) -> str:
+    """Whether idle ranks have run the cell to its end, or were not given it."""
+    if all(words.looks[rank].line for rank in ranks):
+        return "its cell has ended" if len(ranks) == 1 else "their cells have ended"
+    return "it runs no cell" if len(ranks) == 1 else "they run no cell"
+
+
+def slow(words: Words, case: Case) -> str:
+    """Say who still runs while others wait for them."""
+    groups = grouped(case.culprits, lambda rank: words.looks[rank].line)
+    run = listed(
+        groups,
+        lambda ranks: f"{said(ranks)} still run{singular(ranks)}{words.at(ranks)}",
+        "still run",
+    )
+    return f"{capital(run)}; {_have_waited(words, case)}."
+
+
+def silent(words: Words, ranks: Collection[int], case: Case | None) -> str:
+    """Say who gives no answer, and who waits for them."""
+    wait = f"; {_have_waited(words, case)}" if case else ""
+    return f"{capital(said(ranks))} do{'es' if len(ranks) == 1 else ''} not answer{wait}."
+
+
+def unclear(words: Words, waits: Mapping[int, Wait], stuck: Collection[int]) -> str:
+    """Say who is stuck where no culprit can be named."""
+    wait = "it waits" if len(stuck) == 1 else "they wait"
+    items = words.waiting({rank: waits[rank].call for rank in stuck})
+    return (
+        f"{capital(said(stuck))} cannot go on, but too little is known of what {wait} for: {items}."
+    )
+
+
+def running(words: Words, waits: Mapping[int, Wait], runners: Iterable[int]) -> str:
+    """Say what ranks do that can all go on."""
+    under_way = {rank: wait.call for rank, wait in waits.items() if not wait.needs}
+    behind = {rank: wait.call for rank, wait in waits.items() if wait.needs}
+    parts = []
+    if runs := grouped(runners, lambda rank: words.looks[rank].line):
+        parts.append(listed(runs, lambda ranks: f"{said(ranks)} {words.runs(ranks)}", "run"))
+    if under_way:
+        parts.append(f"{words.waiting(under_way, verb=True)}, where nobody is missing")
+    if behind:
+        parts.append(f"{words.waiting(behind, verb=True)} for others that can go on")
+    return capital("; ".join(parts)) + "."
+
+
+def _each(words: Words, ranks: Iterable[int]) -> str:
+    """What happened to ranks, for the start of a sentence: ``Rank 1 was killed by SIGKILL``."""
+    parts = []
+    for same in grouped(ranks, words.does):
+        what = words.does(same[0])
+        if len(same) > 1:
+            what = _PLURAL.get(verb := what.partition(" ")[0], verb) + what.removeprefix(verb)
+        parts.append(f"{said(same)} {what}")
+    return capital(" and ".join(parts))
+
+
+def _wait_for(words: Words, case: Case) -> str:
+    return (
+        f"{said(case.waiters)} wait{singular(case.waiters)} for {_them(case.culprits)} "
+        f"in {words.call(case.call)}{words.at(case.waiters)}"
+    )
+
+
+def _have_waited(words: Words, case: Case) -> str:
+    have = "has" if len(case.waiters) == 1 else "have"
+    return (
+        f"{said(case.waiters)} {have} waited for {_them(case.culprits)} "
+        f"in {words.call(case.call)}{words.age(case.waiters)}"
+    )
+
+
+def _them(ranks: Collection[int]) -> str:
+    return "it" if len(ranks) == 1 else "them"

@@ -1,0 +1,173 @@
+"""The verdict: of what kind the trouble is, and whose.
+
+torch brings an analyser of its own (``torch.distributed.flight_recorder.components``), which is not
+used: on gloo's dumps it raises KeyError because their ``pg_config`` has no names; it knows neither
+send and recv nor monitored_barrier; its ``pass_check`` cannot be trusted; it wants full dumps with
+stack traces of every rank; and importing it would load torch into the notebook's process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from rankbook.diagnosis import sentences
+from rankbook.diagnosis.calls import family, group, is_handle, is_p2p, is_vague, slot
+from rankbook.diagnosis.clashes import clash, mismatch
+from rankbook.diagnosis.sentences import Case
+from rankbook.diagnosis.waits import Wait, calls_at, knots, stuck_ranks, survey
+from rankbook.diagnosis.wording import Words
+from rankbook.models import Collective, Diagnosis, Look
+
+__all__ = ["diagnose"]
+
+_STILL = 0.4
+"""Seconds of standing still after which looks at different moments can be taken together."""
+
+_STILL_BESIDE_DEAD = 0.1
+"""The same where a rank that is needed has ended: it will not come, but most ranks notice that
+by themselves in this time."""
+
+_QUIET = 1.0
+"""Seconds without any computing in the process, where a rank may wait for an ``isend`` or ``irecv``
+that nobody recorded: data that is still on its way would be moved by one of its threads."""
+
+_KNOWN = {"idle", "running", "waiting", "gone"}
+
+
+@dataclass(frozen=True)
+class _Scene:
+    looks: Mapping[int, Look]
+    waits: Mapping[int, Wait]
+    stuck: tuple[int, ...]
+
+    @property
+    def words(self) -> Words:
+        return Words(self.looks)
+
+    def is_proven(self, rank: int) -> bool:
+        """Whether a stuck rank is certain to stay so."""
+        look, wait = self.looks[rank], self.waits[rank]
+        if any(self.looks[other].state == "gone" for other in wait.needs):
+            return look.still >= _STILL_BESIDE_DEAD
+        at_rest = look.quiet >= _QUIET or not (is_p2p(wait.call) or is_vague(wait.call))
+        return look.still >= _STILL and at_rest
+
+    def ranks(self, state: str) -> tuple[int, ...]:
+        """Ranks in a state, ascending."""
+        return tuple(rank for rank, look in sorted(self.looks.items()) if look.state == state)
+
+    def case(self, waiters: Iterable[int], suspects: Collection[int]) -> Case | None:
+        """The call of ``waiters`` in which a suspect is missing; of the lowest, if of several."""
+        by_call: dict[object, list[int]] = {}
+        for rank in waiters:
+            if self.waits[rank].needs & set(suspects):
+                by_call.setdefault(_identity(self.waits[rank].call), []).append(rank)
+        cases = []
+        for ranks in by_call.values():
+            needed = frozenset[int]().union(*(self.waits[rank].needs for rank in ranks))
+            culprits = tuple(sorted(needed & set(suspects)))
+            cases.append(Case(culprits, tuple(ranks), self.waits[ranks[0]].call))
+        return min(cases, key=lambda case: (case.culprits[0], case.waiters), default=None)
+
+
+_Finding = tuple[str, tuple[int, ...], str]
+"""Kind, culprits and sentence."""
+
+
+def diagnose(looks: Mapping[int, Look]) -> Diagnosis:
+    """Say what the ranks of a session do or wait for, and why.
+
+    Args:
+        looks: What each rank of the world's group does, all of them, seen at about one time.
+
+    Returns:
+        The verdict about the worst that is found; of several alike, about the lowest rank.
+    """
+    waits = survey(looks)
+    scene = _Scene(looks, waits, stuck_ranks(looks, waits))
+    kind, culprits, summary = next(
+        finding for judge in _WORST_FIRST if (finding := judge(scene)) is not None
+    )
+    return Diagnosis(
+        kind,
+        culprits,
+        summary,
+        {rank: scene.words.does(rank) for rank in sorted(looks)},
+        scene.stuck,
+        bool(scene.stuck) and all(scene.is_proven(rank) for rank in scene.stuck),
+    )
+
+
+def _identity(call: Collective) -> object:
+    """The same for calls that one sentence can speak of."""
+    return slot(call) or (group(call), family(call.op), call.peer if is_p2p(call) else None)
+
+
+def _dead(scene: _Scene) -> _Finding | None:
+    gone = scene.ranks("gone")
+    if not gone:
+        return None
+    return "dead", gone, sentences.dead(scene.words, gone, scene.case(scene.waits, gone))
+
+
+def _mismatch(scene: _Scene) -> _Finding | None:
+    waits = scene.waits
+    places = {slot(waits[rank].call) for rank in scene.stuck if waits[rank].clashes}
+    found = [clash(calls_at(scene.looks, place)) for place in places if place]
+    for knot in knots(waits, scene.stuck):
+        found += [clash({rank: waits[rank].call for rank in knot})]
+    if not found:
+        return None
+    worst = min(found, key=lambda each: (each.culprits[0], sorted(each.calls)))
+    return "mismatch", worst.culprits, mismatch(scene.words, worst)
+
+
+def _raised(scene: _Scene) -> _Finding | None:
+    suspects = [rank for rank in scene.ranks("idle") if scene.looks[rank].raised]
+    case = scene.case(scene.stuck, suspects)
+    return ("raised", case.culprits, sentences.raised(scene.words, case)) if case else None
+
+
+def _missing_rank(scene: _Scene) -> _Finding | None:
+    # Whom a handle waits for is only known where there is but one; others may be idle with reason.
+    waiters = [
+        rank
+        for rank in scene.stuck
+        if not is_handle(scene.waits[rank].call) or len(scene.waits[rank].needs) == 1
+    ]
+    case = scene.case(waiters, scene.ranks("idle"))
+    return ("missing_rank", case.culprits, sentences.missing(scene.words, case)) if case else None
+
+
+def _slow(scene: _Scene) -> _Finding | None:
+    case = scene.case(scene.waits, scene.ranks("running"))
+    return ("slow", case.culprits, sentences.slow(scene.words, case)) if case else None
+
+
+def _unknown(scene: _Scene) -> _Finding | None:
+    silent = tuple(r for r, look in sorted(scene.looks.items()) if look.state not in _KNOWN)
+    if silent:
+        case = scene.case(scene.waits, silent)
+        culprits = case.culprits if case else silent
+        return "unknown", culprits, sentences.silent(scene.words, culprits, case)
+    if scene.stuck:
+        return "unknown", (), sentences.unclear(scene.words, scene.waits, scene.stuck)
+    return None
+
+
+def _healthy(scene: _Scene) -> _Finding:
+    if len(scene.ranks("idle")) == len(scene.looks):
+        return "idle", (), "Every rank is idle."
+    return "running", (), sentences.running(scene.words, scene.waits, scene.ranks("running"))
+
+
+_WORST_FIRST: tuple[Callable[[_Scene], _Finding | None], ...] = (
+    _dead,
+    _mismatch,
+    _raised,
+    _missing_rank,
+    _slow,
+    _unknown,
+    _healthy,
+)

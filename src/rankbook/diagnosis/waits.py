@@ -1,0 +1,171 @@
+"""Who waits for whom, and who of those can never go on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from rankbook.diagnosis.calls import (
+    COMPLEMENT,
+    HANDLE,
+    alike,
+    classes,
+    family,
+    group,
+    is_handle,
+    is_p2p,
+    is_vague,
+    slot,
+)
+from rankbook.models import Collective, Look
+
+__all__ = ["Wait", "calls_at", "knots", "stuck_ranks", "survey"]
+
+_Slot = tuple[str, int]
+
+_STANDING = {"idle", "waiting", "gone"}
+"""States of ranks that do nothing by themselves. Of one that gives no answer nothing is known, so
+it may well go on."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """What one rank waits for."""
+
+    call: Collective
+    """What it is in."""
+    needs: frozenset[int]
+    """The ranks that have not come to this call. Empty: all have, and it is under way."""
+    any_of: bool = False
+    """Whether one of them is enough."""
+    clashes: bool = False
+    """Whether ranks came with calls that do not match, so that it can never complete."""
+
+    def can_go_on(self, moving: Collection[int]) -> bool:
+        """Whether it completes once the ``moving`` ranks do their part."""
+        if self.clashes:
+            return False
+        enough = any if self.any_of else all
+        return not self.needs or enough(rank in moving for rank in self.needs)
+
+
+def survey(looks: Mapping[int, Look]) -> dict[int, Wait]:
+    """Find what every waiting rank waits for, by rank in ascending order."""
+    calls = {
+        rank: look.waiting or Collective(HANDLE)
+        for rank, look in sorted(looks.items())
+        if look.state == "waiting"
+    }
+    places = {place for call in calls.values() if (place := slot(call))}
+    latest = {rank: _latest(look) for rank, look in looks.items()}
+    clashing = {place for place in places if len(classes(calls_at(looks, place))) > 1}
+    return {
+        rank: Wait(
+            call,
+            _needs(rank, latest, calls),
+            any_of=is_vague(call) or (is_p2p(call) and call.peer is None),
+            clashes=slot(call) in clashing,
+        )
+        for rank, call in calls.items()
+    }
+
+
+def calls_at(looks: Mapping[int, Look], place: _Slot) -> dict[int, Collective]:
+    """What ranks called as one number of one group, completed or not, by rank."""
+    found = {}
+    for rank, look in looks.items():
+        recorded = [call for call in look.recent if slot(call) == place]
+        waiting = look.waiting if look.waiting and slot(look.waiting) == place else None
+        # Only the wait knows the root; but the recorder knows what a wait that goes by the name of
+        # a composite really is in.
+        if waiting and all(family(call.op) == family(waiting.op) for call in recorded):
+            found[rank] = waiting
+        elif recorded:
+            found[rank] = recorded[-1]
+    return found
+
+
+def _latest(look: Look) -> dict[str, int]:
+    """The last number that a rank has called of each group."""
+    found: dict[str, int] = {}
+    if look.state == "gone":
+        return found
+    for call in (*look.recent, look.waiting) if look.waiting else look.recent:
+        if place := slot(call):
+            own, seq = place
+            found[own] = max(seq, found.get(own, seq))
+    return found
+
+
+def _needs(
+    rank: int, latest: Mapping[int, Mapping[str, int]], calls: Mapping[int, Collective]
+) -> frozenset[int]:
+    call = calls[rank]
+    others = latest.keys() - {rank}
+    if is_handle(call):
+        return frozenset(others)
+    if call.ranks:
+        others &= set(call.ranks)
+    if is_p2p(call):
+        return _needs_of_p2p(rank, calls, others)
+    if place := slot(call):
+        own, seq = place
+        return frozenset(other for other in others if latest[other].get(own, seq - 1) < seq)
+    return frozenset(
+        other for other in others if other not in calls or not _meets(call, calls[other])
+    )
+
+
+def _needs_of_p2p(
+    rank: int, calls: Mapping[int, Collective], others: Collection[int]
+) -> frozenset[int]:
+    call = calls[rank]
+    partners = frozenset(other for other in others if call.peer in (other, None))
+    wanted = COMPLEMENT[family(call.op)]
+    for partner in partners & calls.keys():
+        its = calls[partner]
+        if family(its.op) == wanted and group(its) == group(call) and its.peer in (rank, None):
+            return frozenset()
+    return partners
+
+
+def _meets(call: Collective, other: Collective) -> bool:
+    """Whether two ranks that wait in calls without a number wait in the same one."""
+    return slot(other) is None and group(call) == group(other) and alike(call, other)
+
+
+def stuck_ranks(looks: Mapping[int, Look], waits: Mapping[int, Wait]) -> tuple[int, ...]:
+    """Ranks that wait and cannot go on, whatever those still do that run.
+
+    The least fixed point: who moves frees those who wait for nobody else, and so on. What is never
+    reached waits for ranks that have nothing left to do, or in a circle.
+    """
+    moving = {rank for rank, look in looks.items() if look.state not in _STANDING}
+    while freed := {r for r in waits.keys() - moving if waits[r].can_go_on(moving)}:
+        moving |= freed
+    return tuple(rank for rank in waits if rank not in moving)
+
+
+def knots(waits: Mapping[int, Wait], stuck: Collection[int]) -> list[tuple[int, ...]]:
+    """Sets of stuck ranks each of which waits, over others maybe, for each; lowest ranks first.
+
+    Vague calls are left out, as it is not known whom they are for.
+    """
+    edges = {rank: waits[rank].needs for rank in stuck if not is_vague(waits[rank].call)}
+    reach = {rank: _reach(rank, edges) for rank in edges}
+    found = {
+        tuple(sorted(other for other in reach[rank] if rank in reach.get(other, ())))
+        for rank in edges
+        if rank in reach[rank]
+    }
+    return sorted(found)
+
+
+def _reach(start: int, edges: Mapping[int, Collection[int]]) -> set[int]:
+    found: set[int] = set()
+    ahead = [start]
+    while ahead:
+        new = set(edges.get(ahead.pop(), ())) - found
+        found |= new
+        ahead.extend(new)
+    return found

@@ -1,0 +1,169 @@
+"""Phrases: what a call is, where a rank stands, what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from rankbook.diagnosis.calls import HANDLE, elements, group, is_handle, is_p2p, name, slot
+from rankbook.models import Collective, Look
+from rankbook.ranks import said
+
+__all__ = [
+    "Words",
+    "capital",
+    "grouped",
+    "listed",
+    "number",
+    "root",
+    "shortened",
+    "singular",
+    "with_tensors",
+]
+
+_Key = TypeVar("_Key", bound=Hashable)
+
+_LONGEST = 100
+"""Characters of a line of the user's that are shown."""
+
+_TENTHS_UNTIL = 10
+"""Seconds from which on tenths are left out."""
+
+_MOST = 3
+"""Groups of ranks that a sentence lists one by one."""
+
+_FROM = ("broadcast", "scatter", "recv")
+_TO = ("reduce", "gather", "send")
+
+
+class Words:
+    """Says what ranks call and do; knows the whole world of them."""
+
+    def __init__(self, looks: Mapping[int, Look]) -> None:
+        self.looks = looks
+
+    def does(self, rank: int) -> str:
+        """What a rank does: ``waits in all_reduce #5 for 2.1 s (line 3: dist.all_reduce(x))``."""
+        look = self.looks[rank]
+        if look.state == "waiting":
+            call = look.waiting or Collective(HANDLE)
+            return f"waits in {self.call(call, tensors=True)}{self.age([rank])}{self.at([rank])}"
+        if look.state == "running":
+            return self.runs([rank])
+        if look.state == "gone":
+            return f"{look.ended or 'has ended'}{f' at {look.line}' if look.line else ''}"
+        if look.state == "idle":
+            if look.raised:
+                return f"raised {shortened(look.raised)}"
+            return f"idle: {look.line or 'it runs no cell'}"
+        return "does not answer"
+
+    def runs(self, ranks: Iterable[int]) -> str:
+        """What ranks run that stand at the same line: ``runs line 4: f(x)``."""
+        ranks = list(ranks)
+        run = f"run{singular(ranks)}"
+        line = shortened(self.looks[ranks[0]].line)
+        # Outside of a cell it is said what the rank does instead.
+        return f"{run} {line}" if line.startswith("line ") else f"{run}{self.at(ranks)}"
+
+    def call(self, call: Collective, *, tensors: bool = False) -> str:
+        """Name a call: ``all_reduce #5``, ``broadcast #2 from 0 of ranks 0-1``, ``recv from 1``."""
+        if is_handle(call):
+            return "a handle's wait()"
+        about = f" of {_tensors(call)}" if tensors and call.dtypes else ""
+        return f"{name(call.op)}{number(call)}{root(call)}{about}{self.members(call)}"
+
+    def waiting(self, calls: Mapping[int, Collective], *, verb: bool = False) -> str:
+        """List who is in which call: ``rank 0 in recv from 1 (line 3: f(x)), rank 2 in …``."""
+
+        def say(ranks: tuple[int, ...]) -> str:
+            wait = f"wait{singular(ranks)} " if verb else ""
+            return f"{said(ranks)} {wait}in {self.call(calls[ranks[0]])}{self.at(ranks)}"
+
+        same = grouped(calls, lambda rank: self.call(calls[rank]))
+        return listed(same, say, "wait likewise" if verb else "likewise")
+
+    def members(self, call: Collective) -> str:
+        """Whose group a call is of, with a space before it; empty for the whole world's."""
+        whole = not group(call) or not call.ranks or self.looks.keys() <= set(call.ranks)
+        return "" if whole or is_p2p(call) else f" of {said(call.ranks)}"
+
+    def at(self, ranks: Iterable[int]) -> str:
+        """Where the first of some ranks stands, with a space before it: ``(line 3: f(x))``."""
+        line = next((line for rank in ranks if (line := self.looks[rank].line)), "")
+        return f" ({shortened(line)})" if line else ""
+
+    def age(self, ranks: Iterable[int]) -> str:
+        """For how long the longest of some ranks has waited, with a space before it."""
+        calls = [call for rank in ranks if (call := self.looks[rank].waiting)]
+        seconds = round(max((call.since for call in calls), default=0.0), 1)
+        if not seconds:
+            return ""
+        return f" for {seconds:.0f} s" if seconds >= _TENTHS_UNTIL else f" for {seconds:.1f} s"
+
+
+def number(call: Collective) -> str:
+    """The number of a call in its group, with a space before it; empty if it has none."""
+    return f" #{call.seq}" if slot(call) else ""
+
+
+def root(call: Collective) -> str:
+    """The root or the other end of a call, with a space before it; empty if none is known."""
+    function = name(call.op)
+    if function.startswith("reduce_scatter"):
+        return ""
+    if function.startswith(_FROM):
+        anyone = " from any rank" if is_p2p(call) else ""
+        return anyone if call.peer is None else f" from {call.peer}"
+    return f" to {call.peer}" if function.startswith(_TO) and call.peer is not None else ""
+
+
+def with_tensors(call: Collective) -> str:
+    """What a call is given, with a space before it: ``with 4 elements of float32``."""
+    count = elements(call)
+    parts = [f"{count} element{'' if count == 1 else 's'}"] if call.sizes else []
+    parts += [" and ".join(dict.fromkeys(call.dtypes))] if call.dtypes else []
+    return f" with {' of '.join(parts)}" if parts else ""
+
+
+def _tensors(call: Collective) -> str:
+    """What a call is given, with its shapes: ``2x3 float32``, ``3 tensors``."""
+    if len(call.dtypes) > 1:
+        return f"{len(call.dtypes)} tensors"
+    shape = "x".join(str(length) for length in call.sizes[0]) if call.sizes else ""
+    # What has no dimensions is one number.
+    return f"{shape or 'one'} {call.dtypes[0]}" if call.sizes else call.dtypes[0]
+
+
+def singular(ranks: Iterable[int]) -> str:
+    """The ``s`` of a verb whose subject is one rank."""
+    return "s" if len(set(ranks)) == 1 else ""
+
+
+def shortened(text: str) -> str:
+    """The first line of a text, cut where it is long, without the full stop at its end."""
+    line = text.strip().partition("\n")[0].rstrip(" .")
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 2].rstrip() + " …"
+
+
+def grouped(ranks: Iterable[int], key: Callable[[int], _Key]) -> list[tuple[int, ...]]:
+    """Put ranks together of which ``key`` is the same, lowest ranks first."""
+    found: dict[_Key, list[int]] = {}
+    for rank in sorted(ranks):
+        found.setdefault(key(rank), []).append(rank)
+    return [tuple(same) for same in found.values()]
+
+
+def listed(
+    groups: Sequence[tuple[int, ...]], say: Callable[[tuple[int, ...]], str], rest: str
+) -> str:
+    """List groups of ranks; of those beyond the third it is only said that they do ``rest``."""
+    items = [say(ranks) for ranks in groups[:_MOST]]
+    if left := [rank for ranks in groups[_MOST:] for rank in ranks]:
+        items.append(f"{said(left)} {rest}")
+    return ", ".join(items)
+
+
+def capital(text: str) -> str:
+    """A text as a sentence begins."""
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,90 @@
+"""A diagnosis as text and as HTML: the verdict, and below it what every rank does."""
+
+from __future__ import annotations
+
+from html import escape
+
+from rankbook.models import Diagnosis
+
+__all__ = ["Verdict", "to_html", "to_text"]
+
+_HEAD = ("rank", "part", "what it does")
+
+# Words say what a rank has to do with it; shape and colour only repeat them.
+_PARTS = {
+    "cause": ("◆", "#dc2626"),
+    "cause, stuck": ("◆", "#dc2626"),
+    "stuck": ("■", "#b45309"),
+}
+
+_GREY = "var(--jp-ui-font-color2, #6b7280)"
+_LINE = "var(--jp-border-color2, #d1d5db)"
+_CELL = "padding: 3px 10px; line-height: 1.4; vertical-align: top"
+
+
+class Verdict:
+    """A diagnosis that shows itself as text, and as HTML where there is a rich front end."""
+
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        self.diagnosis = diagnosis
+
+    def __repr__(self) -> str:
+        return to_text(self.diagnosis)
+
+    def _repr_html_(self) -> str:
+        return to_html(self.diagnosis)
+
+
+def to_text(diagnosis: Diagnosis) -> str:
+    """The verdict for a terminal, nbconvert's text, or a screen reader."""
+    rows = [_HEAD, *_rows(diagnosis)]
+    if len(rows) == 1:
+        return diagnosis.summary
+    number, part, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
+    lines = [f"{rank.rjust(number)}  {its.ljust(part)}  {does}" for rank, its, does in rows]
+    return "\n".join([diagnosis.summary, *lines])
+
+
+def to_html(diagnosis: Diagnosis) -> str:
+    """The verdict as HTML; every style is inline, so that it survives in a saved notebook."""
+    summary = escape(diagnosis.summary)
+    rows = _rows(diagnosis)
+    if not rows:
+        return f'<div style="font-weight: 600; padding: 4px 0">{summary}</div>'
+    head = "".join(
+        f'<th scope="col" style="text-align: {_align(name)}; {_CELL}; color: {_GREY}; '
+        f'font-weight: 500; border-bottom: 1px solid {_LINE}">{name}</th>'
+        for name in _HEAD
+    )
+    return (
+        f'<table style="border-collapse: collapse; font-size: 13px; margin: 4px 0">'
+        f'<caption style="text-align: left; caption-side: top; padding: 2px 0 6px; '
+        f'font-weight: 600; color: inherit">{summary}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(map(_row, rows))}</tbody></table>"
+    )
+
+
+def _row(row: tuple[str, str, str]) -> str:
+    rank, part, does = map(escape, row)
+    if part:
+        mark, colour = _PARTS[part]
+        part = f'<span style="color: {colour}" aria-hidden="true">{mark}</span> {part}'
+    return (
+        f'<tr><td style="text-align: right; {_CELL}; font-variant-numeric: tabular-nums">{rank}'
+        f'</td><td style="text-align: left; {_CELL}; white-space: nowrap">{part}</td>'
+        f'<td style="text-align: left; {_CELL}">{does}</td></tr>'
+    )
+
+
+def _rows(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
+    """Of each rank: its number, its part in the verdict, what it does."""
+
+    def part(rank: int) -> str:
+        parts = {"cause": diagnosis.ranks, "stuck": diagnosis.stuck}
+        return ", ".join(name for name, ranks in parts.items() if rank in ranks)
+
+    return [(str(rank), part(rank), does) for rank, does in sorted(diagnosis.per_rank.items())]
+
+
+def _align(name: str) -> str:
+    return "right" if name == "rank" else "left"

@@ -1,0 +1,137 @@
+"""Where the main thread stands, read from its Python frames by the control thread."""
+
+from __future__ import annotations
+
+import itertools
+import linecache
+import os
+import sys
+import threading
+import traceback
+from dataclasses import dataclass, field
+from types import FrameType, TracebackType
+from typing import Any
+
+__all__ = ["Position", "line_of", "other_threads_in_torch_distributed", "position", "stack"]
+
+_TORCH = f"{os.sep}torch{os.sep}"
+_TORCH_DISTRIBUTED = f"{_TORCH}distributed{os.sep}"
+
+_HELPERS = {"wrapper", "inner", "<module>", "<lambda>", "<genexpr>", "<listcomp>"}
+"""Functions of ``torch.distributed`` that nobody calls by name."""
+
+_EVENT_LOOP = ("selectors.py", f"asyncio{os.sep}base_events.py")
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where the main thread stands.
+
+    Attributes:
+        line: The innermost line of the cell, ``line 3: dist.all_reduce(x)``; empty if the cell is
+            not on the stack.
+        call: The public function of ``torch.distributed`` that it is in; empty if none.
+        arguments: The local names of that call: what it was given.
+        in_call: Whether the innermost frame is of ``torch.distributed``: what it does then is done
+            in C++.
+        in_torch: Whether the innermost frame is any of torch's, or a call of the user's to
+            ``wait``.
+        in_loop: Whether it waits for something to do.
+        mark: Differs between two moments if the thread has moved meanwhile.
+    """
+
+    line: str = ""
+    call: str = ""
+    arguments: dict[str, Any] = field(default_factory=dict)
+    in_call: bool = False
+    in_torch: bool = False
+    in_loop: bool = False
+    mark: tuple[tuple[int, int], ...] = ()
+
+
+def _main_frame() -> FrameType | None:
+    return sys._current_frames().get(threading.main_thread().ident or 0)
+
+
+def stack() -> list[str]:
+    """The main thread's Python stack, formatted, outermost call first."""
+    frame = _main_frame()
+    return traceback.format_stack(frame) if frame else []
+
+
+def position() -> Position:
+    """Where the main thread stands just now."""
+    innermost = frame = _main_frame()
+    if innermost is None:
+        return Position()
+    call: FrameType | None = None
+    line = ""
+    mark = []
+    while frame is not None:
+        code = frame.f_code
+        mark.append((id(code), frame.f_lasti))
+        if _TORCH_DISTRIBUTED in code.co_filename and not line:
+            # The outermost function of torch.distributed is the one that the person called.
+            if not code.co_name.startswith("_") and code.co_name not in _HELPERS:
+                call = frame
+        elif code.co_filename.startswith("<frozen importlib"):
+            call = None  # not called, but imported
+        elif _is_cell(code.co_filename):
+            line = _said(code.co_filename, frame.f_lineno)
+            break
+        frame = frame.f_back
+    name = innermost.f_code.co_filename
+    return Position(
+        line,
+        call.f_code.co_name if call else "",
+        dict(call.f_locals) if call else {},
+        in_call=bool(call) and _TORCH_DISTRIBUTED in name,
+        in_torch=_TORCH in name or ".wait(" in _current_call(innermost),
+        in_loop=name.endswith(_EVENT_LOOP),
+        mark=tuple(mark),
+    )
+
+
+def line_of(trace: TracebackType | None) -> str:
+    """The innermost line of the cell that an exception came through; empty if there is none."""
+    line = ""
+    while trace is not None:
+        if _is_cell(trace.tb_frame.f_code.co_filename):
+            line = _said(trace.tb_frame.f_code.co_filename, trace.tb_lineno)
+        trace = trace.tb_next
+    return line
+
+
+def other_threads_in_torch_distributed() -> bool:
+    """Whether a thread beside the main one is in a call of ``torch.distributed``."""
+    main = threading.main_thread().ident
+    for ident, innermost in sys._current_frames().items():
+        frame: FrameType | None = innermost
+        while frame is not None and ident != main:
+            if _TORCH_DISTRIBUTED in frame.f_code.co_filename:
+                return True
+            frame = frame.f_back
+    return False
+
+
+def _is_cell(filename: str) -> bool:
+    return "ipykernel_" in filename or "<ipython-input" in filename
+
+
+def _said(filename: str, number: int) -> str:
+    text = linecache.getline(filename, number).strip()
+    return f"line {number}: {text}" if text else f"line {number}"
+
+
+def _current_call(frame: FrameType) -> str:
+    """The source of the expression that a frame evaluates, as far as it stands on one line."""
+    filename, number = frame.f_code.co_filename, frame.f_lineno
+    text = linecache.getline(filename, number)
+    if sys.version_info < (3, 11):
+        return text
+    positions = itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None)
+    first, last, start, end = next(positions, (None, None, None, None))
+    if first != last or first != number:
+        return text
+    # Columns count bytes of UTF-8.
+    return text.encode()[start:end].decode(errors="replace")

@@ -1,0 +1,88 @@
+"""Freeing ranks: whatever they do, they are to be idle again, with their variables in place."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from rankbook.cluster.channel import Channel, everyone
+from rankbook.models import Look
+from rankbook.sessions import looking
+
+__all__ = ["TIMEOUT", "Freed", "free"]
+
+TIMEOUT = 5.0
+"""Seconds after which an engine counts as stuck for good."""
+
+_ROUND = 0.15
+"""Seconds for what was done to take effect; then it is looked again."""
+
+_AGAIN = 1.5
+"""Seconds after which Python that has been interrupted and goes on is interrupted again."""
+
+
+@dataclass(frozen=True)
+class Freed:
+    """What came of it."""
+
+    was_busy: bool
+    """Whether there was anything to free."""
+    cut: bool
+    """Whether connections were cut: the process group is of no use any more."""
+    busy: frozenset[int] = frozenset()
+    """Engines that did not become idle."""
+    looks: tuple[tuple[int, Look], ...] = ()
+    """What those were seen to do, by engine; who did not answer is not among them."""
+
+
+def free(
+    channel: Channel,
+    engines: Collection[int],
+    others: Collection[int] = (),
+    timeout: float = TIMEOUT,
+) -> Freed:
+    """End what engines do.
+
+    Python gets a ``KeyboardInterrupt``. A collective that waits in C++ notices nothing of signals;
+    it ends with the connections that it waits on, which are cut on all ranks, for gloo passes the
+    end on from rank to rank only slowly or not at all. Both may come at a bad moment (between two
+    waits, in code that catches everything), so it is looked whether they have worked, and done
+    again.
+
+    Args:
+        channel: To the engines.
+        engines: Whom to free.
+        others: Idle engines of the same group, whose ends of the connections are cut as well.
+        timeout: Seconds after which to give up.
+    """
+    deadline = time.monotonic() + timeout
+    busy = set(engines)
+    was_busy = cut = False
+    looks: dict[int, Look] = {}
+    signalled: dict[int, float] = {}
+    while busy:
+        looks = looking.looks(channel, sorted(busy))
+        busy -= {engine for engine, look in looks.items() if look.state == "idle"}
+        was_busy = was_busy or bool(busy)
+        now = time.monotonic()
+        if not busy or now > deadline:
+            break
+        waiting = {e for e in busy if e in looks and looks[e].state == "waiting"}
+        first = not signalled and not cut
+        # A signal that arrives while torch handles the cut, or IPython the exception, would only
+        # confuse; and what Python still does may be worth waiting for (it saves something, say).
+        due = {
+            e
+            for e in busy
+            if (not first if e in waiting else now - signalled.get(e, -_AGAIN) >= _AGAIN)
+        }
+        signalled |= dict.fromkeys(due | waiting, now)
+        cut = cut or bool(waiting)
+        asked = {engine: {"interrupt": engine in due, "cut": cut} for engine in busy}
+        asked |= everyone(set(others) - busy if cut else (), interrupt=False, cut=True)
+        call = channel.request("free", asked)
+        channel.wait(call, looking.ANSWER_TIMEOUT)
+        channel.forget(call)
+        busy = looking.wait_until_idle(channel, busy, _ROUND)
+    return Freed(was_busy, cut, frozenset(busy), tuple(sorted(looks.items())))

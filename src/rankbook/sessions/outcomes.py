@@ -1,0 +1,50 @@
+"""What a cell, or a death, has left of a rank: added to what its engine says of itself."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from rankbook.models import Collective, Failure, Look
+
+__all__ = ["is_lost", "post_mortem", "with_outcome"]
+
+_CELL_FRAME = re.compile(r'File ".*(?:ipykernel_|<ipython-input).*", line (\d+)')
+"""A frame of the cell, as Python's fault handler writes it."""
+
+_TERMINATE = re.compile(r"^\s*what\(\):|\[enforce fail at [^\]]*\]")
+"""What C++ and gloo write around the reason why they end a process."""
+
+_CONNECTION_LOST = ("onnection closed", "onnection reset", "roken pipe", "onnection refused")
+"""What gloo says on ranks that were connected to one that has ended."""
+
+
+def is_lost(failure: Failure) -> bool:
+    """Whether a rank failed because one that it was connected to has gone."""
+    of_torch = failure.ename == "RuntimeError" or failure.ename.startswith("Dist")
+    return of_torch and any(words in failure.evalue for words in _CONNECTION_LOST)
+
+
+def post_mortem(log: list[str]) -> tuple[str, tuple[str, ...]]:
+    """The line of the cell in which a process crashed, and what it wrote before that."""
+    crash = next((i for i, line in enumerate(log) if line.startswith("Fatal Python")), len(log))
+    stack = (_CELL_FRAME.search(line) for line in log[crash:])
+    line = next((f"line {match[1]}" for match in stack if match), "")
+    return line, tuple(_TERMINATE.sub("", line).strip() for line in log[:crash])
+
+
+def with_outcome(look: Look, failure: Failure | str | None) -> Look:
+    """What an idle rank has made of the cell."""
+    if look.state != "idle":
+        return look
+    if failure is None:
+        return replace(look, line="its cell has ended")
+    if isinstance(failure, str):
+        return replace(look, state="running", line="the cell in a moment")
+    if is_lost(failure):
+        # It was in that when the rank at the other end died.
+        open_ones = [call for call in look.recent if not call.done]
+        last = [*open_ones, *look.recent[-1:], Collective("wait")][0]
+        return replace(look, state="waiting", waiting=last, line=failure.line)
+    words = f"{failure.ename}: {failure.evalue}".rstrip(": ").split("\n")[0]
+    return replace(look, raised=words, line=failure.line)

@@ -1,0 +1,269 @@
+"""What is done for ranks that cannot go on: freeing them, and making the group whole again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import NoReturn
+
+from rankbook.cluster.pool import Pool
+from rankbook.diagnosis import diagnose, fingerprint
+from rankbook.errors import RankbookError, StuckError
+from rankbook.models import Diagnosis, Failure, Look, how_ended
+from rankbook.ranks import said
+from rankbook.sessions import looking, outcomes
+from rankbook.sessions.freeing import Freed, free
+from rankbook.sessions.generations import Generations, how_to_replace, named
+from rankbook.sessions.results import CellResult, RankResult
+
+__all__ = ["Rescue"]
+
+
+_SECOND_LOOK = 0.25
+"""Seconds between two looks, for a diagnosis that is asked for."""
+
+
+class Rescue:
+    """Diagnoses and frees the ranks of one session; from any thread."""
+
+    def __init__(self, pool: Pool, generations: Generations) -> None:
+        self._pool = pool
+        self._generations = generations
+        self._freeing = threading.Lock()
+        self._cut = 0
+
+    # -- looking -----------------------------------------------------------------------------
+
+    def diagnose(self, progress: Mapping[int, Failure | str | None]) -> Diagnosis:
+        """Look at all ranks and say what they do or wait for.
+
+        Args:
+            progress: See :meth:`complete`.
+        """
+        looks = self._look()
+        if any(look.waiting for look in looks.values()):
+            # Who was seen in a collective may have been on its way through it.
+            time.sleep(_SECOND_LOOK)
+            looks = {
+                rank: replace(look, state="running", waiting=None)
+                if look.waiting and look.still < _SECOND_LOOK / 2
+                else look
+                for rank, look in self._look().items()
+            }
+        engines = self._generations.placed().engines
+        return diagnose(self.complete(engines, looks, progress))
+
+    def _look(self) -> dict[int, Look]:
+        engines = self._generations.placed().engines
+        alive = [engine for engine in engines if engine not in self._generations.ended]
+        looks = looking.looks(self._pool.channel, alive)
+        return {engines.index(engine): look for engine, look in looks.items()}
+
+    def complete(
+        self,
+        engines: Sequence[int],
+        looks: Mapping[int, Look],
+        progress: Mapping[int, Failure | str | None],
+    ) -> dict[int, Look]:
+        """Add what engines cannot say themselves: who raised, who has ended, who says nothing.
+
+        Args:
+            engines: By rank.
+            looks: By rank, of those that answered.
+            progress: By rank that was asked to run the present cell, the exception that ended it
+                there, None if it went well, or ``rankbook.sessions.cells.PENDING``.
+        """
+        ended = self._generations.ended
+        found = {}
+        for rank, engine in enumerate(engines):
+            look = looks.get(rank)
+            if engine in ended:
+                line, words = outcomes.post_mortem(self._pool.last_words(engine))
+                found[rank] = Look("gone", line, ended=how_ended(ended[engine]), last_words=words)
+            elif engine not in self._pool.engines:
+                found[rank] = Look("gone", ended=how_ended(None))
+            elif look is None:
+                found[rank] = Look("no answer")
+            else:
+                found[rank] = (
+                    outcomes.with_outcome(look, progress[rank]) if rank in progress else look
+                )
+        return found
+
+    # -- freeing -----------------------------------------------------------------------------
+
+    def free(self, engines: Collection[int]) -> Freed:
+        """End what engines do; see :func:`rankbook.sessions.freeing.free`."""
+        with self._freeing:
+            placement = self._generations.placement
+            there = set(self._generations.alive)
+            alive = [e for e in engines if e in there]
+            placed = [e for e in placement.engines if e in there] if placement else []
+            freed = free(self._pool.channel, alive, self._idle_among(placed, alive))
+            if freed.cut:
+                self._cut = self._generations.number
+            return freed
+
+    def settle(self, result: CellResult, freed: Freed | None, ran: Collection[int]) -> CellResult:
+        """Leave a group that works behind a cell, and say in its result what was done.
+
+        Args:
+            result: Of the cell that has just ended.
+            freed: What freeing came to, if it was needed.
+            ran: The ranks that ran it.
+
+        Raises:
+            StuckError: Some ranks do not let go.
+        """
+        with self._freeing:  # another thread may be about to finish with it
+            pass
+        failures = {rank: its.error for rank, its in result.items() if its.error is not None}
+        stuck = self._still_stuck(freed, result)
+        dead = self._generations.dead_ranks
+        if dead and not stuck:
+            if set(dead) & set(ran) or any(map(outcomes.is_lost, failures.values())):
+                self._explain_death(result, failures)
+            return result
+        self._explain_mismatch(result, failures)
+        if stuck:
+            self._replace(stuck, result)
+        elif not result.ok and len(ran) == self._world_size > 1 and self._is_out_of_step():
+            self._cut = self._generations.number
+        result.note = result.note or self.mend()
+        if not freed and any(outcomes.is_lost(failure) for failure in failures.values()):
+            result.note = (
+                "What was made for an earlier process group (a DDP or FSDP module, a subgroup) "
+                f"must be made again. {result.note}"
+            ).rstrip()
+        return result
+
+    def mend(self) -> str:
+        """Make the next group if the present one is of no use; say what became of it."""
+        if not self._is_cut:
+            return ""
+        self._cut = 0
+        if self._generations.dead_ranks or not self._generations.groups:
+            return ""
+        try:
+            self._generations.initialize()
+        except RankbookError as error:
+            return f"The group could not be made again: {error}"
+        return (
+            f"The ranks are free, their variables in place, and the group is made again "
+            f"(generation {self._generations.number})."
+        )
+
+    # ----------------------------------------------------------------------------------------
+
+    @property
+    def _is_cut(self) -> bool:
+        """Whether connections of the present group were cut; earlier ones are forgotten."""
+        return bool(self._cut) and self._cut == self._generations.number
+
+    @property
+    def _world_size(self) -> int:
+        return len(self._generations.groups)
+
+    def _idle_among(self, placed: Collection[int], freed: Collection[int]) -> list[int]:
+        others = [engine for engine in placed if engine not in freed]
+        looks = looking.looks(self._pool.channel, others) if others else {}
+        return [engine for engine, look in looks.items() if look.state == "idle"]
+
+    def _explain_death(self, result: CellResult, failures: Mapping[int, Failure]) -> None:
+        """Say how a rank died first; that others lost their connection to it is no news."""
+        dead = self._generations.dead_ranks
+        its = {rank: failure for rank, failure in failures.items() if rank not in dead}
+        if result.diagnosis is None or result.diagnosis.kind != "dead":
+            result.diagnosis = self.diagnose({rank: its.get(rank) for rank in result})
+        for rank, failure in failures.items():
+            if rank in dead or outcomes.is_lost(failure):
+                result.ranks[rank].error = replace(failure, freed=True)
+            if rank in dead:
+                how = f"rank {rank} {how_ended(dead[rank])}"
+                result.ranks[rank].error = Failure("EngineError", how, freed=True)
+        result.note = (
+            f"{how_to_replace(dead)} brings {'it' if len(dead) == 1 else 'them'} back; "
+            "the other ranks keep their variables."
+        )
+
+    def _explain_mismatch(self, result: CellResult, failures: Mapping[int, Failure]) -> None:
+        """Put together what checked collectives say on each rank."""
+        calls = {r: call for r, f in failures.items() if (call := fingerprint(f.evalue))}
+        if result.diagnosis is None and calls:
+            looks = {
+                rank: Look("waiting", failures[rank].line, waiting=call, recent=(call,))
+                for rank, call in calls.items()
+            }
+            found = diagnose(looks)
+            if found.kind == "mismatch":
+                did = {r: its.replace("waits in", "called", 1) for r, its in found.per_rank.items()}
+                result.diagnosis = replace(found, per_rank=did, stuck=(), proven=False)
+                for rank in calls:
+                    result.ranks[rank].error = replace(failures[rank], freed=True)
+
+    def _is_out_of_step(self) -> bool:
+        """Whether ranks stand at different collectives: the next one would hang, or mix up data."""
+        if self._is_cut:
+            return False  # nobody stands anywhere any more
+        engines = self._generations.placed().engines
+        looks = looking.looks(self._pool.channel, engines)
+        last: dict[str, dict[int, int]] = {}
+        for engine, look in looks.items():
+            for call in look.recent:
+                if call.seq is not None:
+                    last.setdefault(call.group, {})[engine] = call.seq
+            if any(not call.done for call in look.recent):
+                return True
+        members = {call.group: call.ranks for look in looks.values() for call in look.recent}
+        return any(
+            len({its.get(engines[rank], 0) for rank in members[group] or range(len(engines))}) > 1
+            for group, its in last.items()
+        )
+
+    def _still_stuck(self, freed: Freed | None, result: CellResult) -> dict[int, Look | None]:
+        """By rank that was not freed, where it is; None if it does not answer."""
+        placement = self._generations.placement
+        if freed is None or placement is None:
+            return {}
+        looks = dict(freed.looks)
+        ranks = {placement.engines.index(e): looks.get(e) for e in sorted(freed.busy)}
+        # One that has said how its cell ended has let go at the last moment.
+        return {rank: look for rank, look in ranks.items() if rank not in result}
+
+    def _replace(self, stuck: Mapping[int, Look | None], result: CellResult) -> None:
+        """The last step: engines that stay inside torch whatever is tried."""
+        in_torch = all(look and look.state == "waiting" for look in stuck.values())
+        if not (in_torch and self._pool.can_grow) or self._generations.dead_ranks:
+            self.raise_stuck(stuck, result)
+        was, its = ("was", "its") if len(stuck) == 1 else ("were", "their")
+        lost = f"{named(stuck)} did not let go and {was} replaced: {its} variables are lost"
+        for rank in stuck:
+            result.ranks[rank] = RankResult(rank, error=Failure("EngineError", lost, freed=True))
+        try:
+            self._generations.restart(stuck)
+        except RankbookError as error:
+            result.note = f"{lost}, and the group could not be made again: {error}"
+            return
+        result.note = (
+            f"{lost}, the others' are in place. The group is made again (generation "
+            f"{self._generations.number})."
+        )
+
+    def raise_stuck(
+        self, stuck: Mapping[int, Look | None], result: CellResult | None = None
+    ) -> NoReturn:
+        """Raise for ranks that went on after having been interrupted."""
+        words = []
+        for rank, look in sorted(stuck.items()):
+            where = look.line or look.state if look else "does not answer"
+            words.append(f"rank {rank} {f'is at {where}' if look else where}")
+        error = StuckError(
+            f"The interrupt did not end the cell: {'; '.join(words)}. Interrupt again, or "
+            f"{how_to_replace(stuck)} replaces {said(stuck)} and keeps the others.",
+            result,
+        )
+        if result is not None:
+            error.traceback_lines = result.traceback_lines()
+        raise error

@@ -1,0 +1,172 @@
+"""Ranks that die: known at once, explained, replaced; the others keep what they have."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+from world import World, until
+
+from rankbook.errors import RankbookError, SessionError
+
+SOON = 20.0
+
+
+@pytest.fixture(scope="module")
+def world():
+    world = World(3, seed=2)
+    yield world
+    world.close()
+
+
+@pytest.fixture(autouse=True)
+def whole_again(world):
+    """After each death the rank is replaced, and the others are as they were."""
+    yield
+    dead = set(world.session.dead_ranks)
+    if dead:
+        world.session.restart_ranks()
+    assert world.works()
+    sums, pids = world.checksums(), world.processes()
+    alive = [rank for rank in range(3) if rank not in dead]
+    assert [sums[r] for r in alive] == [world.sums[r] for r in alive]
+    assert [pids[r] for r in alive] == [world.pids[r] for r in alive]
+    world.refill(2)
+
+
+@pytest.mark.parametrize("victim", [0, 2])
+def test_an_idle_rank_that_is_killed_is_known_within_a_second(world, victim):
+    os.kill(world.pids[victim], signal.SIGKILL)
+    assert until(lambda: victim in world.session.dead_ranks, SOON) < 1
+    assert world.session.dead_ranks == {victim: "was killed by SIGKILL"}
+    with pytest.raises(SessionError, match=rf"Rank {victim} was killed by SIGKILL.*restart_ranks"):
+        world.session.run("1")
+    diagnosis = world.session.diagnose()
+    assert (diagnosis.kind, diagnosis.ranks) == ("dead", (victim,))
+
+
+def test_the_other_ranks_can_be_asked_while_one_is_dead(world):
+    os.kill(world.pids[1], signal.SIGKILL)
+    until(lambda: world.session.dead_ranks, SOON)
+    assert world.session.run("1 + 1", ranks="0,2").ok
+
+
+@pytest.mark.parametrize(
+    ("way", "how"),
+    [
+        ("os.kill(os.getpid(), 9)", "was killed by SIGKILL"),
+        ("os.abort()", "was killed by SIGABRT"),
+        ("os._exit(3)", "ended with exit code 3"),
+    ],
+)
+def test_a_rank_that_dies_while_others_wait_for_it(world, way, how):
+    code = f"import os, time\nif rank == 1:\n    time.sleep(0.3)\n    {way}\ndist.barrier()"
+    running = world.in_background(lambda: world.session.run(code))
+    assert until(lambda: world.session.dead_ranks, SOON) < SOON
+    died = time.perf_counter()
+    assert running.join(SOON)
+    assert running.ended - died < 3  # a bound for a hang, not a measurement
+    result = running.value
+    assert (result.diagnosis.kind, result.diagnosis.ranks) == ("dead", (1,))
+    assert f"Rank 1 {how}" in result.diagnosis.summary
+    assert "barrier" in result.diagnosis.summary
+    assert "restart_ranks([1])" in result.note
+
+
+def test_sizes_that_differ_are_explained(world):
+    """Gloo ends a process that is sent more than it expects; which rank is chance."""
+    result = world.session.run(
+        "x = torch.ones(4 if rank else 5)\ndist.broadcast(x, src=0)\ndist.barrier()"
+    )
+    diagnosis = result.diagnosis
+    assert diagnosis is not None, result
+    if diagnosis.kind == "dead":
+        assert "SIGABRT" in diagnosis.summary
+        assert "%dist_init --check" in diagnosis.summary
+        assert "doesn't match expected size" in diagnosis.summary or len(diagnosis.ranks) > 1
+    else:
+        assert diagnosis.kind == "mismatch"
+
+
+def test_a_crash_names_its_line(world):
+    result = world.session.run("import os\nx = 1\nif rank == 2: os.abort()\nx = 2")
+    assert "Rank 2 was killed by SIGABRT at line 3" in result.diagnosis.summary
+
+
+def test_a_rank_that_dies_while_the_group_forms(world):
+    os.kill(world.pids[1], signal.SIGSTOP)  # it cannot come
+    forming = world.in_background(world.session.initialize)
+    assert until(lambda: bool(world.session.doing), SOON) < SOON
+    os.kill(world.pids[1], signal.SIGKILL)
+    assert forming.join(SOON)
+    assert isinstance(forming.error, RankbookError)
+    assert world.session.dead_ranks == {1: "was killed by SIGKILL"}
+
+
+def test_a_stopped_rank_is_silent_and_not_dead(world):
+    os.kill(world.pids[1], signal.SIGSTOP)
+    try:
+        diagnosis = world.session.diagnose()
+        assert (diagnosis.kind, diagnosis.ranks) == ("unknown", (1,))
+        assert "does not answer" in diagnosis.summary
+        assert world.session.dead_ranks == {}
+    finally:
+        os.kill(world.pids[1], signal.SIGCONT)
+
+
+def test_interrupting_an_initialisation_that_hangs(world):
+    os.kill(world.pids[2], signal.SIGSTOP)
+    try:
+        forming = world.in_background(world.session.initialize)
+        assert until(lambda: bool(world.session.doing), SOON) < SOON
+        with pytest.raises(RankbookError, match="rank 2 does not answer"):
+            world.session.interrupt()
+        assert forming.join(SOON)
+        assert "interrupted" in str(forming.error)
+    finally:
+        os.kill(world.pids[2], signal.SIGCONT)
+    world.session.initialize()
+
+
+def test_a_rank_may_be_replaced_though_it_lives(world):
+    world.session.restart_ranks([1])
+    assert world.processes()[1] != world.pids[1]
+    world.pids[1] = world.processes()[1]
+    assert world.session.run("'kept' in globals()", ranks=1)[1].result_repr == "False"
+    world.refill(2)
+
+
+def test_nothing_to_restart_is_said(world):
+    with pytest.raises(SessionError, match="No rank has ended"):
+        world.session.restart_ranks()
+
+
+def test_a_rank_that_lets_go_of_nothing_is_replaced_and_that_is_said(world):
+    """What freeing does is taken away from the ranks; only the process of one can go then."""
+    code = (
+        "import signal\n"
+        "group = get_ipython().kernel._rankbook_agent.group\n"
+        "group.cut = lambda: None\n"
+        "if rank == 0:\n"
+        "    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})\n"
+        "    dist.recv(torch.ones(1), 1)"
+    )
+    result = world.session.run(code)
+    world.session.run("del group.cut", ranks="1,2").raise_for_error()
+    assert "Rank 0 did not let go and was replaced: its variables are lost" in result.note
+    assert world.processes()[0] != world.pids[0]
+    assert world.processes()[1:] == world.pids[1:]
+    world.pids = world.processes()
+    world.refill(2)
+
+
+def test_ranks_keep_their_numbers_after_a_reset(world):
+    os.kill(world.pids[0], signal.SIGKILL)
+    until(lambda: world.session.dead_ranks, SOON)
+    world.session.restart_ranks()
+    pids = world.processes()
+    world.session.reset()
+    assert world.processes() == pids
+    world.refill(2)

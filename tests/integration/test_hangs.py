@@ -1,0 +1,185 @@
+"""Cells that cannot end: explained, freed, and nothing lost."""
+
+from __future__ import annotations
+
+import threading
+from random import Random
+
+import pytest
+from kinds import KINDS
+from world import World, until
+
+from rankbook.errors import HangError, StuckError
+
+SOON = 20.0
+
+
+@pytest.fixture(scope="module")
+def world():
+    world = World(4, seed=1)
+    yield world
+    world.close()
+
+
+@pytest.fixture(autouse=True)
+def whole_afterwards(world):
+    """Whatever hung: the next cell works, on the same processes, with the same variables."""
+    yield
+    assert world.works()
+    assert world.is_as_it_was()
+
+
+PROVEN = [name for name, kind in KINDS.items() if kind(Random(0), 4).proven]
+SLOW = [name for name in KINDS if name not in PROVEN]
+
+
+@pytest.mark.parametrize("name", PROVEN)
+def test_a_hang_is_explained_and_freed_by_itself(world, name):
+    hang = KINDS[name](Random(name), 4)
+    generation = world.session.generation
+    running = world.in_background(lambda: world.session.run(hang.code))
+    assert running.join(SOON), "it was not freed"
+    result = running.value
+    assert result.diagnosis is not None, running.error or result
+    assert (result.diagnosis.kind, set(result.diagnosis.ranks)) == (hang.verdict, hang.culprits)
+    assert hang.operation in result.diagnosis.summary
+    assert set(result.diagnosis.per_rank) == {0, 1, 2, 3}
+    assert not result.ok
+    assert world.session.generation == generation + 1
+    with pytest.raises(HangError) as caught:
+        result.raise_for_error()
+    assert result.diagnosis.summary in str(caught.value)
+    assert "variables in place" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_a_slow_rank_is_not_touched_until_someone_interrupts(world, name):
+    hang = KINDS[name](Random(name), 4)
+    running = world.in_background(lambda: world.session.run(hang.code))
+    seen = []
+
+    def is_seen():
+        seen.append(world.session.diagnose())
+        return (seen[-1].kind, set(seen[-1].ranks)) == ("slow", hang.culprits)
+
+    assert until(is_seen, SOON) < SOON, seen[-1]
+    assert not seen[-1].proven
+    assert not running.join(1.5), "the watch has touched it"
+    assert world.session.interrupt()
+    assert running.join(SOON)
+    assert {error.ename for r in running.value.values() if (error := r.error)} == {
+        "KeyboardInterrupt"
+    }
+
+
+def test_the_rank_that_raised_is_shown_first_and_the_others_in_the_verdict_only(world):
+    result = world.session.run("if rank == 2: 1 / 0\ndist.barrier()")
+    with pytest.raises(HangError) as caught:
+        result.raise_for_error()
+    shown = "\n".join(caught.value._render_traceback_())
+    assert shown.count("Traceback (most recent call last)") == 1
+    assert shown.index("ZeroDivisionError") < shown.index("HangError")
+    assert "KeyboardInterrupt" not in shown
+    assert "rank 0  waits in barrier" in shown
+
+
+def test_ranks_that_are_not_needed_go_on(world):
+    code = (
+        "import time\n"
+        "if rank == 0: dist.recv(torch.ones(1), 1)\n"
+        "if rank == 3: time.sleep(4)\n"
+        "done = True"
+    )
+    result = world.session.run(code)
+    assert (result.diagnosis.kind, result.diagnosis.ranks) == ("missing_rank", (1,))
+    assert [rank for rank in result if not result[rank].ok] == [0]
+    assert result[3].seconds > 3.9  # was left alone
+
+
+def test_a_cell_on_some_ranks_in_a_collective_of_all(world):
+    result = world.session.run("dist.barrier()", ranks="0,2")
+    assert (result.diagnosis.kind, result.diagnosis.ranks) == ("missing_rank", (1, 3))
+    assert "run no cell" in result.diagnosis.summary
+
+
+def test_report_says_it_and_waits(world):
+    notes = []
+
+    class Output:
+        def event(self, rank, body): ...
+        def finish(self): ...
+        def pause(self, running):
+            return 1.0
+
+        def note(self, text):
+            notes.append(text)
+
+    running = world.in_background(
+        lambda: world.session.run("if rank: dist.barrier()", on_hang="report", output=Output())
+    )
+    assert until(lambda: bool(notes), SOON) < SOON
+    assert "Rank 0 never called barrier" in notes[0]
+    assert not running.join(1.5)
+    world.session.interrupt()
+    assert running.join(SOON)
+    assert len(notes) == 1
+
+
+def test_two_interrupts_at_once(world):
+    running = world.in_background(
+        lambda: world.session.run("if rank: dist.barrier()", on_hang="wait")
+    )
+    until(lambda: world.session.diagnose().kind == "missing_rank", SOON)
+    answers = [world.in_background(world.session.interrupt) for _ in range(2)]
+    assert all(answer.join(SOON) for answer in answers)
+    assert any(answer.value for answer in answers)
+    assert [answer.error for answer in answers] == [None, None]
+    assert running.join(SOON)
+
+
+def test_an_interrupt_when_nothing_runs(world):
+    assert world.session.interrupt() is False
+
+
+def test_a_rank_that_goes_on_after_an_interrupt_is_named_and_not_replaced(world):
+    code = (
+        "import time\n"
+        "release = False\n"
+        "while rank == 1 and not release:\n"
+        "    try:\n"
+        "        time.sleep(0.1)\n"
+        "    except KeyboardInterrupt:\n"
+        "        stubborn = globals().get('stubborn', 0) + 1\n"
+        "        release = stubborn > 6"
+    )
+    running = world.in_background(lambda: world.session.run(code))
+    until(lambda: world.session.diagnose().per_rank[1].startswith("runs line"), SOON)
+    with pytest.raises(StuckError, match="rank 1 is at line"):
+        world.session.interrupt()
+    world.session.interrupt()
+    assert running.join(SOON)
+
+
+def test_ctrl_c_in_the_thread_that_waits(world):
+    import os
+    import signal
+
+    timer = threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    result = world.session.run("if rank: dist.barrier()", on_hang="wait")
+    assert result.diagnosis.kind == "missing_rank"
+    assert {r.error.ename for rank, r in result.items() if rank} == {"KeyboardInterrupt"}
+
+
+def test_collectives_in_step_make_no_new_group(world):
+    generation = world.session.generation
+    assert not world.session.run("dist.barrier()\nraise ValueError").ok
+    assert world.session.generation == generation
+
+
+def test_ranks_out_of_step_make_a_new_group(world):
+    """Rank 0 has sent its broadcast without waiting; the others have not called it."""
+    generation = world.session.generation
+    code = "if rank == 0: dist.broadcast(torch.ones(1), 0)\nraise ValueError('all fail')"
+    assert not world.session.run(code).ok
+    assert world.session.generation == generation + 1

@@ -1,0 +1,49 @@
+"""Steps that several unit tests take with a session on fake engines."""
+
+from __future__ import annotations
+
+from processes import wait_until
+
+from rankbook.errors import RankbookError
+
+__all__ = ["SOON", "end_of", "infos", "run_stuck"]
+
+SOON = 10.0
+"""Seconds for something that another thread does at once."""
+
+
+def infos(pool):
+    """Which rank every engine is, None of those that are none."""
+    return [pool[number].info for number in pool.engines]
+
+
+def run_stuck(session, ranks="all", code="stick()", **options):
+    """Run a cell that hangs, in the background.
+
+    Returns:
+        The thread that waits for it, and where ``result`` or ``error`` will be found.
+    """
+    ended = {}
+
+    def work():
+        try:
+            ended["result"] = session.run(code, ranks, **options)
+        except RankbookError as error:
+            ended["error"] = error
+
+    engines = session._generations.placed().engines
+    chosen = [session.pool[engines[rank]] for rank in session.select(ranks)]
+    before = {engine.number: len(engine.freed) for engine in chosen}
+    thread = session.in_background(work)
+    wait_until(
+        # Who has been freed by now did hang.
+        lambda: all(engine.stuck or len(engine.freed) > before[engine.number] for engine in chosen),
+        SOON,
+    )
+    return thread, ended
+
+
+def end_of(thread):
+    """Wait for a thread to end."""
+    thread.join(SOON)
+    assert not thread.is_alive()

@@ -1,0 +1,178 @@
+"""The fakes have nothing that the real ones lack, and know what those are asked for."""
+
+from __future__ import annotations
+
+import inspect
+import time
+import types
+
+import fakes
+import pytest
+
+from rankbook.cluster.channel import Channel
+from rankbook.cluster.pool import Pool
+from rankbook.display.cell import LiveOutput
+from rankbook.engine.agent import Agent
+from rankbook.models import Collective, Failure, Look, load
+
+
+def public(cls):
+    return {name for name in dir(cls) if not name.startswith("_")}
+
+
+@pytest.mark.parametrize(
+    ("fake", "real", "own"),
+    [
+        (fakes.FakePool(), Pool, {"all", "closed", "grown", "kill", "asked", "requested"}),
+        (fakes.FakePool().channel, Channel, {"requests", "awaited"}),
+        (fakes.Recorder(), LiveOutput, {"events", "finished", "notes", "running"}),
+        (fakes.Clock(), time, {"now"}),
+    ],
+)
+def test_the_fake_has_nothing_that_the_real_one_lacks(fake, real, own):
+    source = inspect.getsource(real.__init__) if inspect.isclass(real) else ""
+    attributes = {name for name in ("channel", "on_end", "lost") if f"self.{name}" in source}
+    assert public(fake) - own - public(real) - attributes == set()
+
+
+@pytest.mark.parametrize(
+    ("fake", "real", "name"),
+    [
+        *((fakes.FakePool, Pool, name) for name in sorted(public(fakes.FakePool) & public(Pool))),
+        (fakes.FakeChannel, Channel, "request"),
+        *((fakes.Recorder, LiveOutput, name) for name in ("event", "finish", "note", "pause")),
+    ],
+)
+def test_methods_of_the_fakes_take_what_the_real_ones_take(fake, real, name):
+    assert list(inspect.signature(getattr(fake, name)).parameters) == list(
+        inspect.signature(getattr(real, name)).parameters
+    )
+
+
+def test_the_fake_engines_know_every_operation():
+    known = {"run", "facts", "pull", "push"}
+    known |= {name for name in vars(fakes.FakeEngine) if not name.startswith("_")}
+    assert set(Agent._LOOK) | set(Agent._WORK) <= known
+
+
+def test_the_fake_engines_answer_at_any_time_what_the_real_ones_do():
+    assert set(Agent._LOOK) == fakes._AT_ANY_TIME
+
+
+@pytest.mark.parametrize("name", ["free", "state", "look", "stacks"])
+def test_operations_of_the_fake_engines_take_what_the_real_ones_take(name):
+    real, fake = Agent._LOOK[name], getattr(fakes.FakeEngine, name)
+    assert list(inspect.signature(fake).parameters) == list(inspect.signature(real).parameters)
+
+
+def test_the_end_of_an_engine_is_told_before_its_requests_fail(monkeypatch):
+    """Whoever waits for it must find out how it ended, not only that."""
+    order = []
+
+    def told(*its):
+        order.append(("told", *its))
+
+    def failed(number):
+        order.append(("failed", number))
+
+    pool = Pool.__new__(Pool)
+    pool.on_end = told
+    pool.channel = types.SimpleNamespace(engine_gone=failed, unregister=lambda number: None)
+    pool._engine_ended(3, -9)
+    fake = fakes.FakePool(4)
+    fake.on_end = told
+    monkeypatch.setattr(fake.channel, "engine_gone", failed)
+    fake.kill(3)
+    assert order == [("told", 3, -9), ("failed", 3)] * 2
+
+
+# -- what a test can make a fake engine do ---------------------------------------------------
+
+
+@pytest.fixture
+def ask(pool):
+    """Asks engine 1 for an operation; returns the call."""
+
+    def ask_engine(op, **args):
+        return pool.channel.request(op, {1: args})
+
+    return ask_engine
+
+
+def test_a_cell_that_sticks_ends_with_an_interrupt_and_not_with_a_cut(ask, pool):
+    call = ask("run", code="x = 1\nstick()", number=7)
+    look = load(Look, ask("look").values[1])
+    assert (look.state, look.line, look.cell) == ("running", "line 2: stick()", 7)
+    assert ask("free", interrupt=False, cut=True).values == {1: True}
+    assert not call.done
+    ask("free", interrupt=True, cut=False)
+    error = load(Failure, call.values[1]["error"])
+    assert (error.ename, error.freed, error.line) == ("KeyboardInterrupt", True, "line 2: stick()")
+    assert load(Look, ask("look").values[1]).state == "idle"
+    assert ask("free", interrupt=True, cut=False).values == {1: False}
+
+
+def test_a_cell_that_waits_in_torch_ends_with_a_cut_and_not_with_an_interrupt(ask):
+    call = ask("run", code="called('barrier', 2)\nwait_in('all_reduce', seq=3)", number=7)
+    look = load(Look, ask("look").values[1])
+    assert look.state == "waiting"
+    assert look.waiting == Collective("all_reduce", "0", seq=3)
+    assert look.recent == (Collective("barrier", "0", seq=2, done=True), look.waiting)
+    ask("free", interrupt=True, cut=False)
+    assert not call.done
+    ask("free", interrupt=False, cut=True)
+    assert call.values[1]["error"]["freed"]
+
+
+def test_what_ignores_two_interrupts_ends_with_the_third(ask, pool):
+    pool[1].ignores = 2
+    call = ask("run", code="stick()", number=7)
+    ended = [ask("free", interrupt=True, cut=False) and call.done for _ in range(3)]
+    assert ended == [False, False, True]
+
+
+def test_what_ignores_all_never_ends(ask, pool):
+    pool[1].ignores = fakes.FOR_GOOD
+    call = ask("run", code="wait_in('recv')", number=7)
+    for _ in range(10):
+        ask("free", interrupt=True, cut=True)
+    assert not call.done
+
+
+def test_a_cell_that_dies_ends_its_engine(ask, pool):
+    told = []
+    pool.on_end = lambda *its: told.append(its)
+    call = ask("run", code="die(-6)", number=7)
+    assert told == [(1, -6)]
+    assert call.failures[1]["evalue"] == "Engine 1 has ended."
+    assert pool.engines == [0, 2, 3]
+    assert ask("look").failures
+
+
+def test_nobody_tells_how_an_engine_ended_that_was_started_elsewhere():
+    pool = fakes.FakePool(2, owned=False)
+    pool.on_end = lambda *_: pytest.fail("it was told")
+    pool.end([1])
+    assert pool.engines == [0]
+
+
+def test_a_busy_engine_does_what_needs_its_main_thread_when_it_is_free(ask, pool):
+    ask("run", code="stick()", number=7)
+    destroyed, looked = ask("destroy"), ask("state")
+    assert looked.done
+    assert not destroyed.done
+    ask("free", interrupt=True, cut=False)
+    assert destroyed.done
+
+
+def test_new_engines_have_new_ids(pool):
+    pool.end([3])
+    pool.grow(2)
+    assert pool.engines == [0, 1, 2, 4, 5]
+
+
+def test_all_engines_are_replaced_under_ids_from_0(pool):
+    pool.end([0])
+    pool.replace()
+    assert pool.engines == [0, 1, 2]
+    assert pool.channel.ask("state", {0: {}})[0]["state"] == "idle"

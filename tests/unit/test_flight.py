@@ -1,0 +1,501 @@
+"""What a rank has in flight: torch's own recorder in a world of one, and made-up dumps."""
+
+from __future__ import annotations
+
+import datetime as dt
+import linecache
+import pickle
+import threading
+import time
+
+import pytest
+import torch
+import torch.distributed as dist
+from processes import wait_until
+from steps import SOON
+
+from rankbook.engine import flight, frames
+from rankbook.engine.flight import Observer
+from rankbook.engine.frames import Position
+from rankbook.models import Collective
+
+CELL = "/ipykernel_7/1.py"
+SETTLED = 0.1  # seconds of standing still that are enough for anything
+
+
+@pytest.fixture
+def world():
+    """A real process group of one rank, in which nothing waits longer than a second."""
+    second = dt.timedelta(seconds=1)
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1, timeout=second)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.fixture
+def dump(monkeypatch):
+    """Takes the recorder's place: has it say the entries that it is given."""
+
+    def say(*entries):
+        numbered = [dict(entry, record_id=number) for number, entry in enumerate(entries)]
+        pickled = pickle.dumps({"version": "2.10", "entries": numbered})
+        monkeypatch.setattr(flight, "_dump_fr_trace", lambda **_: pickled)
+
+    say()
+    return say
+
+
+def entry(op, seq, group="0", *, created=1000, done=True, p2p=False, sizes=(), dtypes=()):
+    return {
+        "process_group": (group, "default_pg"),
+        "collective_seq_id": seq,
+        "profiling_name": f"gloo:{op}",
+        "time_created_ns": created,
+        "input_sizes": [list(size) for size in sizes],
+        "input_dtypes": list(dtypes),
+        "retired": done,
+        "is_p2p": p2p,
+    }
+
+
+def aside(call):
+    """Make a call in another thread while this one, the main thread, stands still."""
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(call()))
+    thread.start()
+    thread.join()
+    return seen[0]
+
+
+def numbers(recorded):
+    return [(its.group, its.seq) for its in recorded]
+
+
+# -- the real recorder -----------------------------------------------------------------------
+
+
+def test_collectives_are_recorded_with_their_tensors(world):
+    began = time.time_ns()
+    dist.all_reduce(torch.ones(2, 3))
+    dist.broadcast(torch.ones(4, dtype=torch.int64), src=0)
+    dist.barrier()
+    first, second, third = flight._recorded(began)
+    assert 0 <= third.since <= first.since < 60
+    assert (first.op, first.seq, first.sizes, first.dtypes) == (
+        "all_reduce",
+        1,
+        ((2, 3),),
+        ("float32",),
+    )
+    assert (second.op, second.seq, second.sizes, second.dtypes) == (
+        "broadcast",
+        2,
+        ((4,),),
+        ("int64",),
+    )
+    assert (third.op, third.seq) == ("barrier", 3)
+    assert {its.group for its in (first, second, third)} == {str(dist.group.WORLD.group_name)}
+    assert {its.ranks for its in (first, second, third)} == {(0,)}
+    assert all(its.done for its in (first, second, third))
+
+
+def test_every_group_counts_for_itself(world):
+    began = time.time_ns()
+    group = dist.new_group([0])
+    dist.all_reduce(torch.ones(1), group=group)
+    dist.all_reduce(torch.ones(1))
+    first, second = flight._recorded(began)
+    assert (first.group, first.seq) == (str(group.group_name), 1)
+    assert (second.group, second.seq) == (str(dist.group.WORLD.group_name), 1)
+
+
+def test_what_was_recorded_before_the_group_began_is_left_out(world):
+    dist.all_reduce(torch.ones(1))
+    began = time.time_ns()
+    dist.barrier()
+    assert [its.op for its in flight._recorded(began)] == ["barrier"]
+
+
+def test_a_group_that_a_cell_has_made_anew_under_the_same_name_is_told_from_the_old_one(world):
+    began = time.time_ns()
+    for _ in range(3):
+        dist.all_reduce(torch.ones(1))
+    dist.destroy_process_group()
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    dist.barrier()
+    [only] = flight._recorded(began)
+    assert (only.op, only.seq) == ("barrier", 1)
+
+
+# -- made-up dumps ---------------------------------------------------------------------------
+
+
+def test_nothing_recorded_is_nothing(dump):
+    assert flight._recorded(0) == ()
+
+
+def test_entries_are_filtered_by_time_and_kind(dump):
+    dump(
+        entry("all_reduce", 1, created=10),
+        entry("all_reduce", 2, created=20),
+        entry("send", 0, created=30, p2p=True),
+        entry("barrier", 3, created=40),
+    )
+    assert [its.seq for its in flight._recorded(0)] == [1, 2, 3]
+    assert [its.seq for its in flight._recorded(20)] == [2, 3]
+    assert flight._recorded(41) == ()
+
+
+def test_a_number_that_does_not_rise_begins_another_group(dump):
+    dump(
+        entry("all_reduce", 1),
+        entry("all_reduce", 1, "1"),
+        entry("all_reduce", 2),
+        entry("barrier", 1),
+        entry("broadcast", 2),
+    )
+    assert numbers(flight._recorded(0)) == [("1", 1), ("0", 1), ("0", 2)]
+    assert [its.op for its in flight._recorded(0)] == ["all_reduce", "barrier", "broadcast"]
+
+
+def test_groups_stand_in_the_order_of_their_calls(dump):
+    dump(entry("a", 1), entry("b", 1, "1"), entry("c", 2), entry("d", 2, "1"))
+    assert [its.op for its in flight._recorded(0)] == ["a", "b", "c", "d"]
+
+
+def test_names_are_those_of_python(dump):
+    dump(
+        entry("all_gather", 1, sizes=[(2, 3), ()], dtypes=["Float", "Long"]),
+        entry("all_reduce", 2, sizes=[(1,)], dtypes=["Float8_e5m2"]),
+    )
+    first, second = flight._recorded(0)
+    assert (first.op, first.sizes, first.dtypes) == (
+        "all_gather",
+        ((2, 3), ()),
+        ("float32", "int64"),
+    )
+    assert second.dtypes == ("float8_e5m2",)
+
+
+def test_of_a_group_that_has_gone_the_ranks_are_not_known(dump):
+    dump(entry("all_reduce", 1, "gone"))
+    assert flight._recorded(0)[0].ranks == ()
+
+
+@pytest.mark.parametrize(
+    ("done", "kept"),
+    [
+        (40, range(24, 40)),
+        (3, range(3)),
+        (30, range(24, 40)),
+        (5, range(5, 21)),
+        (0, range(16)),
+    ],
+)
+def test_the_latest_are_kept_or_those_from_the_first_that_is_open(dump, done, kept):
+    total = 3 if done == 3 else 40
+    dump(*(entry("all_reduce", seq, done=seq < done) for seq in range(total)))
+    recorded = flight._recorded(0)
+    assert [its.seq for its in recorded] == list(kept)
+    assert [its.done for its in recorded] == [seq < done for seq in kept]
+
+
+def test_so_many_are_kept_of_every_group(dump):
+    dump(*(entry("all_reduce", seq, str(group)) for seq in range(40) for group in range(2)))
+    assert len(flight._recorded(0)) == 32
+
+
+# -- what the rank does ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def observer():
+    return Observer()
+
+
+@pytest.fixture
+def at(monkeypatch):
+    """Sets where the main thread stands, as far as its frames tell."""
+
+    def stand(**facts):
+        monkeypatch.setattr(frames, "position", lambda: Position(**facts))
+
+    return stand
+
+
+@pytest.fixture
+def settled(observer):
+    """Looks again and again until the main thread has stood still for long."""
+
+    def look(doing="run", cell=7):
+        seen = []
+
+        def settle():
+            def is_settled():
+                seen.append(observer.look(doing, cell, 0))
+                return seen[-1].still > SETTLED
+
+            wait_until(is_settled, SOON)
+            return seen[-1]
+
+        return aside(settle)
+
+    return look
+
+
+def test_a_rank_that_waits_for_something_to_do_is_idle(observer, at, dump):
+    at(in_loop=True)
+    dump(entry("all_reduce", 3))
+    look = observer.look("", None, 0)
+    assert (look.state, look.line, look.cell, look.waiting) == ("idle", "", None, None)
+    assert numbers(look.recent) == [("0", 3)]
+
+
+def test_a_rank_whose_other_threads_are_in_a_collective_is_not_idle(
+    observer, at, dump, monkeypatch
+):
+    monkeypatch.setattr(frames, "other_threads_in_torch_distributed", lambda: True)
+    at(in_loop=True)
+    assert observer.look("", None, 0).state == "running"
+
+
+def test_a_cell_that_awaits_is_running(observer, at, dump):
+    at(in_loop=True)
+    assert observer.look("run", 7, 0).state == "running"
+
+
+def test_what_it_does_for_a_session_is_told_where_no_cell_is(observer, at, dump):
+    at()
+    assert observer.look("initialize", None, 0).line == "initialize"
+    assert observer.look("run", 7, 0).line == ""
+    at(line="line 2: f(x)")
+    look = observer.look("run", 7, 0)
+    assert (look.state, look.line, look.cell) == ("running", "line 2: f(x)", 7)
+
+
+def test_python_is_running_and_not_asked_for_what_it_has_called(observer, at, dump, monkeypatch):
+    monkeypatch.setattr(flight, "_dump_fr_trace", lambda **_: pytest.fail("it was asked"))
+    at(line="line 2: f(x)")
+    look = observer.look("run", 7, 0)
+    assert (look.state, look.recent) == ("running", ())
+
+
+def test_a_real_recv_is_seen_from_its_arguments(observer, world, monkeypatch):
+    source = "def cell():\n    dist.recv(torch.ones(2, 3))\n"
+    lines = source.splitlines(keepends=True)
+    monkeypatch.setitem(linecache.cache, CELL, (len(source), None, lines, CELL))
+    names = {"dist": dist, "torch": torch}
+    exec(compile(source, CELL, "exec"), names)  # noqa: S102
+    looks = []
+    began = time.time_ns()
+
+    def watch():
+        def waits():
+            looks.append(observer.look("run", 7, 0))
+            return looks[-1].waiting
+
+        wait_until(waits, SOON)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    with pytest.raises(RuntimeError, match="recv"):
+        names["cell"]()  # it ends with the group's timeout
+    watcher.join()
+    look = looks[-1]
+    world_group = str(dist.group.WORLD.group_name)
+    assert look.waiting == Collective("recv", world_group, (0,), None, ((2, 3),), ("float32",))
+    assert (look.state, look.line) == ("waiting", "line 2: dist.recv(torch.ones(2, 3))")
+    assert flight._recorded(began) == ()
+
+
+def test_a_call_that_the_recorder_has_open_is_what_it_waits_in(settled, at, dump):
+    at(line="line 2: f(x)", call="all_reduce", in_call=True, in_torch=True)
+    dump(entry("all_reduce", 4), entry("all_reduce", 5, done=False, sizes=[(2,)], dtypes=["Half"]))
+    look = settled()
+    assert look.state == "waiting"
+    waits = look.waiting
+    assert (waits.op, waits.seq, waits.sizes, waits.dtypes, waits.done) == (
+        "all_reduce",
+        5,
+        ((2,),),
+        ("float16",),
+        False,
+    )
+    assert numbers(look.recent) == [("0", 4), ("0", 5)]
+
+
+def test_of_several_that_are_open_it_waits_in_the_first(settled, at, dump):
+    at(call="all_reduce", in_call=True, in_torch=True)
+    dump(entry("all_gather", 5, done=False), entry("all_reduce", 6, done=False))
+    assert settled().waiting.seq == 5
+
+
+def test_it_waits_in_the_group_that_it_has_called(settled, world, at, dump):
+    group = dist.new_group([0])
+    name = str(group.group_name)
+    at(call="all_reduce", arguments={"group": group}, in_call=True, in_torch=True)
+    dump(entry("all_reduce", 5, done=False), entry("all_reduce", 1, name, done=False))
+    assert numbers([settled().waiting]) == [(name, 1)]
+
+
+@pytest.mark.parametrize(
+    ("given", "peer"),
+    [
+        ({"src": 2}, 2),
+        ({"dst": 3, "group": None}, 3),
+        ({"src": None, "group_src": 0}, 0),
+        ({"group_dst": 5}, 5),
+        ({}, None),
+    ],
+)
+def test_the_root_is_known_from_the_arguments(settled, world, at, dump, given, peer):
+    at(call="broadcast", arguments=given, in_call=True, in_torch=True)
+    dump(entry("broadcast", 5, done=False))
+    assert settled().waiting.peer == peer
+
+
+def test_of_an_earlier_call_the_root_is_not_known(settled, world, at, dump):
+    """The arguments on the stack are those of the latest."""
+    at(call="broadcast", arguments={"src": 2}, in_call=True, in_torch=True)
+    dump(entry("reduce", 5, done=False), entry("broadcast", 6, done=False))
+    assert settled().waiting.peer is None
+
+
+def test_a_rank_of_a_group_is_told_as_one_of_the_world(settled, world, at, dump, monkeypatch):
+    group = dist.new_group([0])
+    monkeypatch.setitem(flight.c10d._world.pg_group_ranks, group, {4: 0, 6: 1})
+    at(
+        call="recv",
+        arguments={"tensor": torch.ones(1), "group": group, "group_src": 1},
+        in_call=True,
+        in_torch=True,
+    )
+    waits = settled().waiting
+    assert (waits.op, waits.ranks, waits.peer) == ("recv", (4, 6), 6)
+
+
+def test_where_torch_checks_collectives_it_asks_the_arguments(
+    settled, world, at, dump, monkeypatch
+):
+    monkeypatch.setattr(flight, "get_debug_level", lambda: flight.DebugLevel.DETAIL)
+    at(
+        call="all_gather",
+        arguments={"tensor_list": [torch.ones(3)], "tensor": torch.ones(2, dtype=torch.bool)},
+        in_call=True,
+        in_torch=True,
+    )
+    dump(entry("all_reduce", 5, done=False))
+    waits = settled().waiting
+    assert (waits.op, waits.seq, waits.sizes, waits.dtypes) == (
+        "all_gather",
+        None,
+        ((2,),),
+        ("bool",),
+    )
+
+
+def test_a_call_that_is_not_recorded_is_what_it_waits_in_once_it_stands_still(
+    settled, world, at, dump
+):
+    at(call="new_group", arguments={"ranks": [0]}, in_call=True, in_torch=True)
+    waits = settled().waiting
+    assert (waits.op, waits.seq, waits.sizes) == ("new_group", None, ())
+
+
+def test_in_a_group_that_is_only_being_made_little_is_known(settled, at, dump):
+    at(call="init_process_group", arguments={"group": "x"}, in_call=True, in_torch=True)
+    assert settled().waiting == Collective("init_process_group")
+
+
+def test_a_handle_of_which_no_more_is_known_is_a_wait(settled, at, dump):
+    at(line="line 2: work.wait()", in_torch=True)
+    dump(entry("all_reduce", 4))
+    assert settled().waiting == Collective("wait")
+
+
+def test_a_handle_of_a_call_that_is_recorded_is_that_call(settled, at, dump):
+    at(line="line 2: work.wait()", in_torch=True)
+    dump(entry("all_reduce", 4, done=False))
+    assert settled().waiting.seq == 4
+
+
+def test_something_else_in_torch_is_no_wait(settled, at, dump):
+    at(line="line 2: x @ y", in_torch=True)
+    assert settled().state == "running"
+
+
+def test_a_thread_that_moves_does_not_wait(observer, dump, monkeypatch):
+    moves = iter(range(1000))
+    monkeypatch.setattr(
+        frames,
+        "position",
+        lambda: Position("line 2: work.wait()", in_torch=True, mark=((1, next(moves)),)),
+    )
+    looks = aside(lambda: [observer.look("run", 7, 0) for _ in range(5)])
+    assert {look.state for look in looks} == {"running"}
+    assert {look.still for look in looks} == {0.0}
+
+
+# -- standing still --------------------------------------------------------------------------
+
+
+def test_it_is_known_since_when_the_main_thread_stands_still(observer, at, dump):
+    at(line="line 2: f(x)", mark=((1, 2),))
+
+    def watch():
+        begin = time.monotonic()
+        first = observer.look("run", 7, 0).still
+        wait_until(lambda: observer.look("run", 7, 0).still >= SETTLED, SOON)
+        assert observer.look("run", 7, 0).still <= time.monotonic() - begin
+        return first
+
+    assert aside(watch) == 0.0
+
+
+def test_what_was_seen_is_forgotten_before_something_else_is_done(observer, at, dump):
+    at(line="line 2: f(x)", mark=((1, 2),))
+
+    def watch():
+        wait_until(lambda: observer.look("run", 7, 0).still >= SETTLED, SOON)
+        observer.forget()
+        return observer.look("run", 8, 0).still
+
+    assert aside(watch) == 0.0
+
+
+def test_a_main_thread_that_was_given_a_core_has_moved(observer, at, dump):
+    """Even if it stands at the same place again: a loop in C, say."""
+    at(line="line 2: f(x)", mark=((1, 2),))
+    time.sleep(0.001)
+    observer.look("run", 7, 0)
+    for _ in range(5):
+        time.sleep(0.001)
+        assert observer.look("run", 7, 0).still == 0.0
+
+
+def test_a_process_in_which_no_thread_computes_is_quiet(observer, at, dump):
+    at()
+    aside(lambda: wait_until(lambda: observer.look("run", 7, 0).quiet > SETTLED, SOON))
+
+
+def test_a_process_in_which_another_thread_computes_is_not_quiet(observer, at, dump):
+    at()
+    done = threading.Event()
+
+    def compute():
+        while not done.is_set():
+            sum(range(1000))
+
+    def watch():
+        looks = []
+        wait_until(lambda: looks.append(observer.look("run", 7, 0)) or looks[-1].still > 0.5, SOON)
+        return looks[-1]
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    try:
+        look = aside(watch)
+    finally:
+        done.set()
+        thread.join()
+    assert look.quiet < look.still / 2

@@ -1,0 +1,367 @@
+"""Where the main thread stands, read from another one while it stands there."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import functools
+import linecache
+import operator
+import os
+import selectors
+import socket
+import sys
+import textwrap
+import threading
+import types
+
+import pytest
+from processes import wait_until
+from steps import SOON
+
+from rankbook.engine import frames
+
+CELL = f"{os.sep}somewhere{os.sep}ipykernel_7{os.sep}1.py"
+TORCH = f"{os.sep}site-packages{os.sep}torch{os.sep}"
+DISTRIBUTED = f"{TORCH}distributed{os.sep}c10d.py"
+MINE = f"{os.sep}home{os.sep}me{os.sep}model.py"
+
+
+class Gate:
+    """What code stands still at, inside C, until it has been looked at.
+
+    Attributes:
+        wait: Called from Python it leaves no frame, like what torch does in C++.
+        open: Lets whoever waits go on.
+    """
+
+    def __init__(self):
+        self._arrived, self._opened = threading.Lock(), threading.Lock()
+        self._arrived.acquire()
+        self._opened.acquire()
+        steps = map(
+            operator.methodcaller("__call__"), [self._arrived.release, self._opened.acquire]
+        )
+        self.wait = functools.partial(collections.deque, steps)
+        self.open = self._opened.release
+
+    def reached(self):
+        """Wait until somebody waits."""
+        assert self._arrived.acquire(timeout=SOON)
+
+
+@pytest.fixture
+def gate():
+    return Gate()
+
+
+@pytest.fixture
+def write(gate, monkeypatch):
+    """Makes functions out of source, as if it stood in a file of that name."""
+    names = {"gate": gate, "stop": gate.wait, "other": Gate()}
+
+    def write_file(filename, source):
+        source = textwrap.dedent(source)
+        lines = source.splitlines(keepends=True)
+        monkeypatch.setitem(linecache.cache, filename, (len(source), None, lines, filename))
+        exec(compile(source, filename, "exec"), names)  # noqa: S102
+        return types.SimpleNamespace(**names)
+
+    return write_file
+
+
+@pytest.fixture
+def look(gate):
+    """Looks from another thread, while the main one stands at the gate."""
+
+    def look_at(call, see=frames.position):
+        seen = []
+
+        def watch():
+            gate.reached()
+            try:
+                seen.append(see())
+            finally:
+                gate.open()
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        call()
+        watcher.join()
+        return seen[0]
+
+    return look_at
+
+
+# -- in a cell -------------------------------------------------------------------------------
+
+
+def test_the_line_of_the_cell_is_told(write, look):
+    cell = write(CELL, "def cell():\n    x = 1\n    stop()\n")
+    at = look(cell.cell)
+    assert at.line == "line 3: stop()"
+    assert (at.call, at.arguments) == ("", {})
+    assert (at.in_call, at.in_torch, at.in_loop) == (False, False, False)
+
+
+def test_a_line_whose_text_is_not_known_is_told_by_its_number(write, look, monkeypatch):
+    cell = write(CELL, "def cell():\n    stop()\n")
+    monkeypatch.delitem(linecache.cache, CELL)
+    assert look(cell.cell).line == "line 2"
+
+
+def test_below_the_cell_its_own_line_is_told(write, look):
+    write(MINE, "def train():\n    stop()\n")
+    cell = write(CELL, "def cell():\n\n    train()\n")
+    at = look(cell.cell)
+    assert at.line == "line 3: train()"
+
+
+def test_of_a_function_of_an_earlier_cell_the_innermost_line_is_told(write, look):
+    write("<ipython-input-3-abc>", "def step():\n    stop()\n")
+    cell = write(CELL, "def cell():\n    step()\n")
+    assert look(cell.cell).line == "line 2: stop()"
+
+
+def test_outside_of_a_cell_there_is_no_line(write, look):
+    mine = write(MINE, "def work():\n    stop()\n")
+    at = look(mine.work)
+    assert at.line == ""
+    assert not at.in_loop
+
+
+# -- in torch.distributed --------------------------------------------------------------------
+
+
+def test_a_call_of_torch_distributed_is_told_with_what_it_was_given(write, look):
+    write(DISTRIBUTED, "def all_reduce(tensor, op='sum', group=None):\n    stop()\n")
+    cell = write(CELL, "def cell():\n    all_reduce([1, 2], group='g')\n")
+    at = look(cell.cell)
+    assert (at.call, at.line) == ("all_reduce", "line 2: all_reduce([1, 2], group='g')")
+    assert at.arguments == {"tensor": [1, 2], "op": "sum", "group": "g"}
+    assert at.in_call
+    assert at.in_torch
+
+
+def test_the_call_is_the_one_that_the_person_made(write, look):
+    write(
+        DISTRIBUTED,
+        """
+        def barrier():
+            stop()
+
+        def _check():
+            barrier()
+
+        def wrapper(call):
+            _check()
+
+        def new_group(ranks):
+            wrapper(_check)
+        """,
+    )
+    cell = write(CELL, "def cell():\n    new_group([0, 1])\n")
+    at = look(cell.cell)
+    assert at.call == "new_group"
+    assert at.arguments == {"ranks": [0, 1]}
+
+
+@pytest.mark.parametrize("name", ["_private", "wrapper", "inner"])
+def test_what_nobody_calls_by_name_is_no_call(write, look, name):
+    write(DISTRIBUTED, f"def {name}():\n    stop()\n")
+    cell = write(CELL, f"def cell():\n    {name}()\n")
+    at = look(cell.cell)
+    assert at.call == ""
+    assert not at.in_call
+    assert at.in_torch
+
+
+def test_in_python_that_torch_calls_it_is_in_a_call_and_not_in_its_c(write, look):
+    """A hook of DDP's, say: what it does there is the person's own."""
+    write(DISTRIBUTED, "def all_reduce(hook):\n    hook()\n")
+    cell = write(CELL, "def cell(hook):\n    all_reduce(hook)\n")
+    mine = write(MINE, "def hook():\n    stop()\n")
+    at = look(lambda: cell.cell(mine.hook))
+    assert at.call == "all_reduce"
+    assert not at.in_call
+    assert not at.in_torch
+
+
+def test_what_a_cell_does_inside_of_a_call_counts_and_not_the_call(write, look):
+    """torch calls a function of the cell: that is the innermost line of it."""
+    write(DISTRIBUTED, "def all_reduce(hook):\n    hook()\n")
+    cell = write(CELL, "def hook():\n    stop()\ndef cell():\n    all_reduce(hook)\n")
+    at = look(cell.cell)
+    assert at.line == "line 2: stop()"
+    assert at.call == ""
+
+
+def test_what_runs_while_torch_distributed_is_imported_is_no_call(write, look):
+    """Its modules call functions of each other as they are imported."""
+    write(f"{TORCH}distributed{os.sep}tensor.py", "def register():\n    stop()\n")
+    write("<frozen importlib._bootstrap>", "def load():\n    register()\n")
+    cell = write(CELL, "def cell():\n    load()\n")
+    at = look(cell.cell)
+    assert (at.call, at.arguments) == ("", {})
+    assert not at.in_call
+    assert at.line == "line 2: load()"
+
+
+def test_a_call_that_imports_is_a_call(write, look):
+    write(f"{TORCH}nn.py", "def module():\n    stop()\n")
+    write("<frozen importlib._bootstrap>", "def load():\n    module()\n")
+    write(DISTRIBUTED, "def init_device_mesh():\n    load()\n")
+    cell = write(CELL, "def cell():\n    init_device_mesh()\n")
+    at = look(cell.cell)
+    assert at.call == "init_device_mesh"
+    assert not at.in_call
+    assert at.in_torch
+
+
+def test_elsewhere_in_torch_it_is_in_torch_and_in_no_call(write, look):
+    write(f"{TORCH}nn.py", "def forward():\n    stop()\n")
+    cell = write(CELL, "def cell():\n    forward()\n")
+    at = look(cell.cell)
+    assert (at.call, at.in_call, at.in_torch) == ("", False, True)
+
+
+# -- waiting for a handle --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "waits"),
+    [
+        ("gate.wait()", True),
+        ("x = 1; gate.wait()", True),
+        ("[gate.wait() for _ in range(1)]", True),
+        ("stop()", False),
+        ("stop()  # not gate.wait()", False),
+        ("stop() or gate.wait", False),
+        ("'é' and gate.wait()", True),
+        ("'é' and stop() or gate.wait()", False),
+    ],
+)
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="columns are known from Python 3.11 on")
+def test_a_call_of_wait_is_told_from_others_on_its_line(write, look, source, waits):
+    cell = write(CELL, f"def cell():\n    {source}\n")
+    at = look(cell.cell)
+    assert at.in_torch is waits
+    assert not at.in_call
+
+
+def test_a_wait_over_several_lines_is_found(write, look):
+    cell = write(CELL, "def cell():\n    gate.wait(\n        0,\n    )\n")
+    assert look(cell.cell).in_torch
+
+
+# -- between cells ---------------------------------------------------------------------------
+
+
+def test_it_waits_for_something_to_do_in_the_loop(gate):
+    """With the real selectors and a real socket."""
+    here, there = socket.socketpair()
+    seen = []
+
+    def watch():
+        wait_until(lambda: frames.position().in_loop, SOON)
+        seen.append(frames.position())
+        there.send(b"x")
+
+    with here, there, selectors.DefaultSelector() as selector:
+        selector.register(here, selectors.EVENT_READ)
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        assert selector.select(SOON)
+        watcher.join()
+    assert seen[0].in_loop
+    assert not seen[0].in_torch
+
+
+def test_it_waits_in_the_loop_of_asyncio():
+    seen = []
+
+    async def main():
+        done = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def watch():
+            wait_until(lambda: frames.position().in_loop, SOON)
+            seen.append(frames.position())
+            loop.call_soon_threadsafe(done.set)
+
+        threading.Thread(target=watch).start()
+        await asyncio.wait_for(done.wait(), SOON)
+
+    asyncio.run(main())
+    assert seen[0].in_loop
+
+
+# -- marks, stacks, other threads ------------------------------------------------------------
+
+
+def test_the_mark_changes_if_and_only_if_the_thread_has_moved(write, gate):
+    cell = write(CELL, "def cell():\n    stop()\n    other.wait()\n")
+    marks = []
+
+    def watch():
+        for its in (gate, cell.other):
+            its.reached()
+            marks.extend(frames.position().mark for _ in range(2))
+            its.open()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    cell.cell()
+    watcher.join()
+    first, again, second, once_more = marks
+    assert first == again
+    assert second == once_more
+    assert first != second
+
+
+def test_the_stack_begins_with_the_outermost_call(write, look):
+    write(MINE, "def train():\n    stop()\n")
+    cell = write(CELL, "def cell():\n    train()\n")
+    stack = look(cell.cell, see=frames.stack)
+    *_, outer, inner = stack
+    assert CELL in outer
+    assert "train()" in outer
+    assert MINE in inner
+    assert "stop()" in inner
+
+
+@pytest.mark.parametrize(("filename", "found"), [(DISTRIBUTED, True), (MINE, False)])
+def test_another_thread_in_torch_distributed_is_seen(write, gate, filename, found):
+    their = write(filename, "def watchdog():\n    stop()\n")
+    thread = threading.Thread(target=their.watchdog)
+    thread.start()
+
+    gate.reached()
+    try:
+        assert frames.other_threads_in_torch_distributed() is found
+    finally:
+        gate.open()
+        thread.join()
+
+
+def test_the_main_thread_is_no_other(write, look):
+    their = write(DISTRIBUTED, "def all_reduce():\n    stop()\n")
+    assert not look(their.all_reduce, see=frames.other_threads_in_torch_distributed)
+
+
+# -- where an exception came through ---------------------------------------------------------
+
+
+def test_the_line_of_an_exception_is_the_innermost_of_the_cell(write):
+    write(DISTRIBUTED, "def all_reduce():\n    raise ValueError('no')\n")
+    cell = write(CELL, "def step():\n    all_reduce()\n\ndef cell():\n    step()\n")
+    with pytest.raises(ValueError, match="no") as caught:
+        cell.cell()
+    assert frames.line_of(caught.value.__traceback__) == "line 2: all_reduce()"
+
+
+def test_an_exception_from_elsewhere_has_no_line():
+    assert frames.line_of(None) == ""
+    with pytest.raises(ValueError, match="invalid literal") as caught:
+        int("x")
+    assert frames.line_of(caught.value.__traceback__) == ""

@@ -1,0 +1,234 @@
+"""Freeing ranks, on engines that live in this process and a clock that moves when one sleeps."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import FOR_GOOD
+
+from rankbook.cluster.channel import everyone
+from rankbook.errors import ClusterError
+from rankbook.sessions import freeing, looking
+from rankbook.sessions.freeing import Freed, free
+
+IN_PYTHON = "stick()"
+IN_TORCH = "wait_in('all_reduce', seq=1)"
+
+
+@pytest.fixture
+def clock(impatient):
+    return impatient
+
+
+@pytest.fixture
+def run(pool):
+    """Has engines run a cell; returns the call."""
+
+    def run_cell(code, *engines):
+        return pool.channel.request("run", everyone(engines, code=code, number=1))
+
+    return run_cell
+
+
+@pytest.fixture
+def rounds(pool, clock, monkeypatch):
+    """What engines were asked for to free them: a pair of the time and the arguments by engine."""
+    asked = []
+    request = pool.channel.request
+
+    def recorded(op, args, buffers=()):
+        if op == "free":
+            asked.append((clock.now, {n: _said(its) for n, its in args.items()}))
+        return request(op, args, buffers)
+
+    monkeypatch.setattr(pool.channel, "request", recorded)
+    return asked
+
+
+def _said(args):
+    return ", ".join(name for name in ("interrupt", "cut") if args[name]) or "nothing"
+
+
+def asked_of(rounds, engine):
+    return [args[engine] for _, args in rounds if engine in args]
+
+
+# -- nothing to free -------------------------------------------------------------------------
+
+
+def test_idle_ranks_are_left_alone(pool, rounds):
+    freed = free(pool.channel, [0, 1], [2, 3])
+    assert not freed.was_busy
+    assert not freed.cut
+    assert freed.busy == frozenset()
+    assert rounds == []
+
+
+def test_nobody_is_free_at_once(pool, rounds):
+    assert free(pool.channel, []) == Freed(was_busy=False, cut=False)
+    assert pool.channel.requests == []
+
+
+def test_no_call_is_left_behind(pool, run):
+    run(IN_TORCH, 0, 1)
+    run(IN_PYTHON, 2)
+    pool[3].answers = False
+    free(pool.channel, [0, 1, 2, 3])
+    assert pool.channel.awaited == 0
+
+
+# -- one round -------------------------------------------------------------------------------
+
+
+def test_python_is_interrupted_and_nothing_is_cut(pool, run, rounds):
+    call = run(IN_PYTHON, 0, 1)
+    freed = free(pool.channel, [0, 1], [2, 3])
+    assert (freed.was_busy, freed.cut, freed.busy) == (True, False, frozenset())
+    assert [args for _, args in rounds] == [{0: "interrupt", 1: "interrupt"}]
+    assert call.done
+
+
+def test_a_wait_in_torch_is_cut_first_and_not_interrupted(pool, run, rounds):
+    """A signal that arrives while torch handles the cut would only confuse."""
+    call = run(IN_TORCH, 0)
+    freed = free(pool.channel, [0])
+    assert (freed.was_busy, freed.cut, freed.busy) == (True, True, frozenset())
+    assert [args for _, args in rounds] == [{0: "cut"}]
+    assert call.done
+
+
+def test_the_ends_of_the_others_are_cut_as_well(pool, run, rounds):
+    run(IN_TORCH, 1)
+    free(pool.channel, [1], [0, 2, 3])
+    assert [args for _, args in rounds] == [{1: "cut", 0: "cut", 2: "cut", 3: "cut"}]
+
+
+def test_python_beside_a_wait_in_torch_is_interrupted_in_the_same_round(pool, run, rounds):
+    run(IN_TORCH, 0)
+    run(IN_PYTHON, 1)
+    freed = free(pool.channel, [0, 1])
+    assert freed.busy == frozenset()
+    assert [args for _, args in rounds] == [{0: "cut", 1: "interrupt, cut"}]
+
+
+def test_only_those_that_are_busy_are_asked(pool, run, rounds):
+    run(IN_PYTHON, 2)
+    free(pool.channel, [0, 1, 2, 3])
+    assert [args for _, args in rounds] == [{2: "interrupt"}]
+
+
+def test_it_ends_as_soon_as_all_are_idle(pool, run, clock):
+    begin = clock.now
+    run(IN_TORCH, 0)
+    free(pool.channel, [0])
+    assert clock.now - begin < 0.1
+
+
+# -- again and again -------------------------------------------------------------------------
+
+
+def test_a_wait_that_survives_the_cut_is_cut_again_and_interrupted(pool, run, rounds):
+    run(IN_TORCH, 0)
+    pool[0].ignores = 1
+    freed = free(pool.channel, [0], [1])
+    assert freed.busy == frozenset()
+    assert asked_of(rounds, 0) == ["cut", "interrupt, cut"]
+    assert asked_of(rounds, 1) == ["cut", "cut"]
+
+
+def test_the_next_round_comes_after_a_third_of_a_second(pool, run, rounds):
+    run(IN_TORCH, 0)
+    pool[0].ignores = 1
+    free(pool.channel, [0])
+    (first, _), (second, _) = rounds
+    assert second - first == pytest.approx(freeing._ROUND, abs=2 * looking._PAUSE)
+
+
+def test_python_that_goes_on_is_interrupted_again_only_after_a_while(pool, run, rounds):
+    """What it still does may be worth waiting for."""
+    run(IN_PYTHON, 0)
+    pool[0].ignores = 1
+    freed = free(pool.channel, [0])
+    assert freed.busy == frozenset()
+    first, second = [time for time, args in rounds if args[0] == "interrupt"]
+    assert freeing._AGAIN <= second - first <= freeing._AGAIN + freeing._ROUND + looking._PAUSE
+    assert set(asked_of(rounds, 0)) == {"interrupt", "nothing"}
+
+
+def test_python_that_runs_into_a_wait_is_cut_then(pool, run, rounds, monkeypatch):
+    run(IN_PYTHON, 0)
+    let_go = pool[0]._let_go
+
+    def wait_instead():
+        call, pool[0].stuck = pool[0].stuck, None
+        monkeypatch.setattr(pool[0], "_let_go", let_go)
+        pool[0].cell = None
+        run(IN_TORCH, 0)
+        pool[0].stuck = call
+
+    monkeypatch.setattr(pool[0], "_let_go", wait_instead)
+    freed = free(pool.channel, [0])
+    assert freed.busy == frozenset()
+    assert freed.cut
+    assert asked_of(rounds, 0)[0] == "interrupt"
+    assert asked_of(rounds, 0)[-1] == "interrupt, cut"
+
+
+# -- what does not let go --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("code", "state"), [(IN_PYTHON, "running"), (IN_TORCH, "waiting")])
+def test_who_never_lets_go_is_named_with_what_it_does(pool, run, clock, code, state):
+    begin = clock.now
+    run(code, 1, 2)
+    pool[1].ignores = FOR_GOOD
+    freed = free(pool.channel, [0, 1, 2])
+    assert freed.busy == {1}
+    look = dict(freed.looks)[1]
+    assert (look.state, look.line) == (state, f"line 1: {code}")
+    assert freeing.TIMEOUT < clock.now - begin < freeing.TIMEOUT + 3 * freeing._ROUND
+
+
+def test_the_bound_can_be_another(pool, run, clock):
+    begin = clock.now
+    run(IN_PYTHON, 0)
+    pool[0].ignores = FOR_GOOD
+    assert free(pool.channel, [0], timeout=1.0).busy == {0}
+    assert clock.now - begin < 2.0
+
+
+def test_who_does_not_answer_is_interrupted_and_named(pool, rounds, clock):
+    begin = clock.now
+    pool[3].answers = False
+    freed = free(pool.channel, [0, 3])
+    assert (freed.was_busy, freed.busy) == (True, {3})
+    assert 3 not in dict(freed.looks)
+    assert asked_of(rounds, 3)[0] == "interrupt"
+    assert clock.now - begin < freeing.TIMEOUT + 3 * freeing._ROUND
+
+
+def test_who_answers_again_is_free(pool, rounds, monkeypatch):
+    """It held the GIL in C for a while."""
+    pool[3].answers = False
+    looks = looking.looks
+
+    def looked(channel, engines):
+        found = looks(channel, engines)
+        pool[3].answers = True
+        return found
+
+    monkeypatch.setattr(looking, "looks", looked)
+    assert free(pool.channel, [3]).busy == frozenset()
+
+
+def test_who_ends_meanwhile_is_free(pool, run, monkeypatch):
+    run(IN_TORCH, 0, 1)
+    monkeypatch.setattr(pool[1], "_let_go", lambda: pool.kill(1))
+    freed = free(pool.channel, [0, 1])
+    assert freed.busy == frozenset()
+
+
+def test_a_controller_that_is_gone_ends_it(pool, run):
+    run(IN_PYTHON, 0)
+    pool.channel.lost.set()
+    with pytest.raises(ClusterError, match="controller is gone"):
+        free(pool.channel, [0])

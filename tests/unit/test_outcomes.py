@@ -1,0 +1,133 @@
+"""What the session adds to what ranks say of themselves: who raised, who ended, who is silent."""
+
+from __future__ import annotations
+
+import pytest
+
+from rankbook.models import Collective, Failure, Look
+from rankbook.sessions.cells import PENDING
+
+REDUCE = Collective("all_reduce", "0", seq=3)
+LOST = Failure("RuntimeError", "[pair.cc:538] Connection closed by peer [127.0.0.1]:31250")
+
+
+@pytest.fixture
+def complete(formed):
+    """Adds to the looks of the ranks what the session knows."""
+
+    def completed(looks, progress):
+        return formed._rescue.complete(formed._generations.placed().engines, looks, progress)
+
+    return completed
+
+
+def idle(**facts):
+    return Look("idle", **facts)
+
+
+def test_what_those_say_that_answer_is_taken_as_it_is(complete):
+    looks = {rank: idle(still=rank) for rank in range(4)}
+    assert complete(looks, {}) == looks
+
+
+def test_who_says_nothing_does_not_answer(complete):
+    looks = complete({0: idle(), 1: idle(), 3: idle()}, {})
+    assert looks[2] == Look("no answer")
+    assert set(looks) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("registered", [True, False])
+def test_of_who_has_ended_it_is_told_how_with_its_last_words(complete, pool, registered):
+    pool[2].words = ["terminate called", "  what():  no"]
+    pool.kill(2, -6, registered=registered)
+    looks = complete({0: idle(), 1: idle(), 2: idle(), 3: idle()}, {2: PENDING})
+    assert looks[2] == Look(
+        "gone", ended="was killed by SIGABRT", last_words=("terminate called", "no")
+    )
+
+
+def test_of_a_crash_it_is_told_in_which_line_of_the_cell(complete, pool):
+    pool[2].words = [
+        "before it",
+        "Fatal Python error: Segmentation fault",
+        "Current thread 0x1 (most recent call first):",
+        '  File "/lib/ctypes/__init__.py", line 519 in string_at',
+        '  File "/tmp/ipykernel_12/3.py", line 4 in f',
+        '  File "/tmp/ipykernel_12/4.py", line 2 in <module>',
+    ]
+    pool.kill(2, -11)
+    assert complete({}, {})[2] == Look(
+        "gone", "line 4", ended="was killed by SIGSEGV", last_words=("before it",)
+    )
+
+
+def test_of_who_left_a_joined_cluster_it_is_told_that_it_has_ended(make):
+    session = make(2, owned=False)
+    session.initialize("gloo")
+    session.pool.end([1])
+    looks = session._rescue.complete((0, 1), {0: idle()}, {})
+    assert looks == {0: idle(), 1: Look("gone", ended="has ended")}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "look"),
+    [
+        (PENDING, Look("running", "the cell in a moment")),
+        (None, idle(line="its cell has ended")),
+        (
+            Failure("ValueError", "no\nsecond line", line="line 3: f()"),
+            idle(line="line 3: f()", raised="ValueError: no"),
+        ),
+        (Failure("KeyboardInterrupt", ""), idle(raised="KeyboardInterrupt")),
+    ],
+)
+def test_what_the_cell_came_to_on_an_idle_rank_is_added(complete, outcome, look):
+    assert complete({1: idle()}, {1: outcome})[1] == look
+
+
+BARRIER = Collective("barrier", "0", seq=2, done=True)
+
+
+@pytest.mark.parametrize(
+    ("recent", "call"),
+    [
+        ((BARRIER, REDUCE), REDUCE),
+        ((BARRIER,), BARRIER),
+        ((), Collective("wait")),
+    ],
+)
+def test_who_lost_a_connection_waits_in_what_it_was_in(complete, recent, call):
+    """Its call ended with the rank at the other end; that is no cause of its own."""
+    failure = Failure(LOST.ename, LOST.evalue, line="line 2: dist.all_reduce(x)")
+    look = complete({1: idle(recent=recent)}, {1: failure})[1]
+    assert (look.state, look.waiting, look.line) == ("waiting", call, failure.line)
+    assert look.raised == ""
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Failure("ConnectionRefusedError", "[Errno 111] Connection refused"),
+        Failure("BrokenPipeError", "[Errno 32] Broken pipe"),
+        Failure("URLError", "<urlopen error [Errno 104] Connection reset by peer>"),
+    ],
+)
+def test_a_connection_of_the_persons_own_is_another_matter(complete, failure):
+    look = complete({1: idle(recent=(BARRIER,))}, {1: failure})[1]
+    assert (look.state, look.raised) == ("idle", f"{failure.ename}: {failure.evalue}")
+
+
+@pytest.mark.parametrize("outcome", [PENDING, None, Failure("ValueError", "no")])
+@pytest.mark.parametrize(
+    "look", [Look("running", "line 1: f()", 1), Look("waiting", "", 1, REDUCE)]
+)
+def test_a_busy_rank_knows_best_itself(complete, look, outcome):
+    assert complete({1: look}, {1: outcome})[1] == look
+
+
+def test_who_was_a_rank_when_the_cell_began_is_told_whoever_is_one_now(formed, pool):
+    """All engines are being replaced while somebody still waits for a cell."""
+    formed._generations.forget_engines()
+    pool.kill(1)
+    looks = formed._rescue.complete((0, 1), {0: idle()}, {})
+    assert looks == {0: idle(), 1: Look("gone", ended="was killed by SIGKILL")}

@@ -1,0 +1,279 @@
+"""Which sockets are a group's own, with real ones on loopback, and real gloo."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.distributed.distributed_c10d as c10d
+from processes import wait_until
+from steps import SOON
+
+from rankbook.engine.sockets import GlooSockets
+
+
+@pytest.fixture
+def sockets(monkeypatch):
+    """A watch of what a stand-in for torch's own function makes: it calls what it is given."""
+    monkeypatch.setattr(c10d, "_new_process_group_helper", lambda make: make())
+    return GlooSockets()
+
+
+@pytest.fixture
+def making(sockets):
+    """Makes something as part of a group."""
+    return c10d._new_process_group_helper
+
+
+@pytest.fixture
+def opened():
+    """Closes what a test has opened."""
+    with ExitStack() as stack:
+        yield stack.enter_context
+
+
+@pytest.fixture
+def pair(opened):
+    """Makes the two ends of one TCP connection."""
+
+    def connect(family=socket.AF_INET, address="127.0.0.1"):
+        with socket.socket(family) as listener:
+            listener.bind((address, 0))
+            listener.listen()
+            near = opened(socket.create_connection(listener.getsockname()[:2], timeout=SOON))
+            far = opened(listener.accept()[0])
+        far.settimeout(SOON)
+        return near, far
+
+    return connect
+
+
+def works(near, far):
+    """Whether what is sent at one end arrives at the other, both ways."""
+    with suppress(OSError):
+        near.sendall(b"there")
+        arrived = far.recv(5)
+        far.sendall(b"back.")
+        return arrived + near.recv(5) == b"thereback."
+    return False
+
+
+def descriptors():
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+# -- which are cut ---------------------------------------------------------------------------
+
+
+def test_only_connections_that_were_made_with_the_group_are_cut(sockets, making, pair):
+    before = pair()
+    during = making(pair)
+    after = pair()
+    assert all(works(*each) for each in (before, during, after))
+    assert sockets.cut() == 2
+    assert not works(*during)
+    assert works(*before)
+    assert works(*after)
+
+
+def test_both_ends_are_told_at_once(sockets, making, pair):
+    near, far = making(pair)
+    sockets.cut()
+    assert near.recv(1) == b""
+    assert far.recv(1) == b""
+
+
+def test_connections_of_every_group_are_cut(sockets, making, pair):
+    first, second = making(pair), making(pair)
+    assert sockets.cut() == 4
+    assert not works(*first)
+    assert not works(*second)
+
+
+def test_without_a_group_nothing_is_cut(sockets, pair):
+    own = pair()
+    assert sockets.cut() == 0
+    assert works(*own)
+
+
+def test_a_second_cut_finds_nothing_more_and_harms_nothing(sockets, making, pair):
+    other = pair()
+    making(pair)
+    sockets.cut()
+    sockets.cut()
+    assert works(*other)
+
+
+def test_connections_over_ipv6_are_cut_as_well(sockets, making, pair):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("needs IPv6 on loopback")
+    connection = making(lambda: pair(socket.AF_INET6, "::1"))
+    assert sockets.cut() == 2
+    assert not works(*connection)
+
+
+def test_a_socket_that_listens_goes_on_listening(sockets, making, opened):
+    listener = making(lambda: opened(socket.create_server(("127.0.0.1", 0))))
+    assert sockets.cut() == 0
+    near = opened(socket.create_connection(listener.getsockname(), timeout=SOON))
+    far = opened(listener.accept()[0])
+    assert works(near, far)
+
+
+def test_what_connects_no_hosts_is_left_alone(sockets, making, opened):
+    """Unix sockets, pipes, files."""
+
+    def make():
+        near, far = map(opened, socket.socketpair(socket.AF_UNIX))
+        reader, writer = os.pipe()
+        opened(_closing(reader))
+        opened(_closing(writer))
+        return near, far, reader, writer
+
+    near, far, reader, writer = making(make)
+    assert sockets.cut() == 0
+    assert works(near, far)
+    os.write(writer, b"x")
+    assert os.read(reader, 1) == b"x"
+
+
+@contextmanager
+def _closing(descriptor):
+    yield
+    os.close(descriptor)
+
+
+def test_the_cut_ends_a_wait_in_another_thread(sockets, making, pair):
+    near, _ = making(pair)
+    ended = []
+    thread = threading.Thread(target=lambda: ended.append(near.recv(1)))
+    thread.start()
+    sockets.cut()
+    thread.join(SOON)
+    assert ended == [b""]
+
+
+# -- while a group is made -------------------------------------------------------------------
+
+
+def test_while_a_group_is_made_all_that_is_new_is_cut(sockets, making, pair):
+    """Ranks that wait for one that does not come have connected to the others already."""
+    before = pair()
+    old = making(pair)
+    cut = []
+
+    def make():
+        new = pair()
+        thread = threading.Thread(target=lambda: cut.append(sockets.cut()))
+        thread.start()
+        thread.join(SOON)
+        return new
+
+    new = making(make)
+    assert cut == [4]
+    assert not works(*new)
+    assert not works(*old)
+    assert works(*before)
+
+
+def test_what_a_group_has_left_that_did_not_come_about_is_cut(sockets, making, pair):
+    left = []
+
+    def make():
+        left.append(pair())
+        raise RuntimeError("a rank did not come")
+
+    with pytest.raises(RuntimeError, match="did not come"):
+        making(make)
+    other = pair()
+    assert sockets.cut() == 2
+    assert not works(*left[0])
+    assert works(*other)
+
+
+def test_connections_that_are_closed_are_forgotten(sockets, making, pair):
+    """Their numbers may be given to others."""
+    for end in making(pair):
+        end.close()
+    making(lambda: None)
+    assert sockets._inodes == set()
+
+
+def test_torch_is_given_and_gives_what_it_always_did(monkeypatch):
+    def _new_process_group_helper(*args, **kwargs):
+        """The original."""
+        return args, kwargs
+
+    monkeypatch.setattr(c10d, "_new_process_group_helper", _new_process_group_helper)
+    GlooSockets()
+    assert c10d._new_process_group_helper(1, group_name="x") == ((1,), {"group_name": "x"})
+    assert c10d._new_process_group_helper.__doc__ == "The original."
+
+
+# -- descriptors -----------------------------------------------------------------------------
+
+
+def test_no_descriptor_is_left_open(sockets, making, pair, opened):
+    opened(socket.create_server(("127.0.0.1", 0)))
+    for end in socket.socketpair():
+        opened(end)
+    pair()
+    before = descriptors()
+    making(pair)
+    assert descriptors() == before + 2
+    sockets.cut()
+    making(lambda: None)
+    sockets.cut()
+    assert descriptors() == before + 2
+
+
+def test_a_cut_socket_is_closed_by_who_opened_it(sockets, making, pair):
+    near, far = making(pair)
+    sockets.cut()
+    before = descriptors()
+    near.close()
+    far.close()
+    assert descriptors() == before - 2
+
+
+# -- gloo ------------------------------------------------------------------------------------
+
+
+def test_a_collective_of_gloo_ends_with_its_connections(sockets, making):
+    """Two ranks in two threads; the second never comes to the collective."""
+    store, minute = dist.HashStore(), dt.timedelta(minutes=1)
+
+    def make():
+        with ThreadPoolExecutor(2) as executor:
+            ranks = [
+                executor.submit(dist.ProcessGroupGloo, store, rank, 2, minute) for rank in range(2)
+            ]
+            return [rank.result(SOON) for rank in ranks]
+
+    first, _second = making(make)
+    waits = threading.Event()
+
+    def reduce():
+        work = first.allreduce([torch.ones(1)])
+        waits.set()
+        with pytest.raises(RuntimeError, match=r"(?i)connection|socket|closed|reset"):
+            work.wait()
+        return time.monotonic()
+
+    with ThreadPoolExecutor(1) as executor:
+        ended = executor.submit(reduce)
+        wait_until(waits.is_set, SOON)
+        begin = time.monotonic()
+        assert sockets.cut() > 0
+        assert ended.result(SOON) - begin < SOON

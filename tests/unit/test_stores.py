@@ -1,0 +1,206 @@
+"""Waiting in a store in Python, over real stores of torch's."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import signal
+import threading
+import time
+
+import pytest
+import torch
+import torch.distributed as dist
+from steps import SOON
+
+from rankbook.distributed import stores
+from rankbook.distributed.stores import Interruptible
+
+SHORT = dt.timedelta(milliseconds=20)
+LONG = dt.timedelta(minutes=1)
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A real store in a file, that of a rank that has come."""
+    return dist.FileStore(str(tmp_path / "store"), 2)
+
+
+@pytest.fixture
+def other(file, tmp_path):
+    """The same store as another rank opens it."""
+    return dist.FileStore(str(tmp_path / "store"), 2)
+
+
+@pytest.fixture
+def store(file):
+    return Interruptible(file, LONG)
+
+
+# -- waiting ---------------------------------------------------------------------------------
+
+
+def test_what_is_there_is_not_waited_for(store, file):
+    file.set("a", "1")
+    file.set("b", "2")
+    store.wait(["a", "b"])
+    store.wait(["a"], SHORT)
+    store.wait([])
+
+
+def test_a_wait_ends_when_another_rank_sets_the_last_key(store, other):
+    other.set("a", "1")
+    thread = threading.Thread(target=lambda: other.set("b", "2"))
+    thread.start()
+    store.wait(["a", "b"])
+    thread.join()
+    assert other.check(["b"])
+
+
+def test_a_wait_that_times_out_names_the_keys_that_are_missing(store, file):
+    file.set("there", "1")
+    with pytest.raises(dist.DistStoreError) as caught:
+        store.wait(["there", "rank1", "rank2"], SHORT)
+    assert str(caught.value) == "rank1, rank2 was not set within 0.02 s"
+
+
+def test_a_wait_that_is_given_no_timeout_has_that_of_the_store(file):
+    begin = time.monotonic()
+    with pytest.raises(dist.DistStoreError, match=r"rank1 was not set within 0\.02 s"):
+        Interruptible(file, SHORT).wait(["rank1"])
+    assert time.monotonic() - begin >= SHORT.total_seconds()
+
+
+def test_the_timeout_of_the_store_can_be_changed(store, file):
+    store.set_timeout(SHORT)
+    assert file.timeout == SHORT
+    with pytest.raises(dist.DistStoreError, match=r"within 0\.02 s"):
+        store.wait(["rank1"])
+
+
+def test_an_interrupt_ends_a_wait(file):
+    class Interrupted(dist.Store):
+        def check(self, keys):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Interruptible(Interrupted(), LONG).wait(["rank1"])
+
+
+@pytest.mark.parametrize("wait", [lambda s: s.wait(["rank1"]), lambda s: s.get("rank1")])
+def test_a_real_sigint_ends_a_wait(store, file, wait, monkeypatch):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    sleep = time.sleep
+
+    def sleep_and_interrupt(seconds):
+        os.kill(os.getpid(), signal.SIGINT)
+        sleep(seconds)
+
+    monkeypatch.setattr(stores.time, "sleep", sleep_and_interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            wait(store)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# -- all else passes through -----------------------------------------------------------------
+
+
+def test_values_are_those_of_the_store_below(store, other):
+    store.set("a", "1")
+    assert other.get("a") == b"1"
+    other.set("b", "2")
+    assert store.get("b") == b"2"
+
+
+def test_a_value_that_another_rank_sets_later_is_waited_for(store, other):
+    thread = threading.Thread(target=lambda: other.set("a", "1"))
+    thread.start()
+    assert store.get("a") == b"1"
+    thread.join()
+
+
+def test_a_value_that_nobody_sets_is_named(file):
+    with pytest.raises(dist.DistStoreError, match="rank1 was not set within"):
+        Interruptible(file, SHORT).get("rank1")
+
+
+def test_counters_are_shared(store, other):
+    assert store.add("n", 2) == 2
+    assert other.add("n", 3) == 5
+    assert store.add("n", 0) == 5
+
+
+def test_a_value_is_exchanged_if_it_is_what_is_expected(store, other):
+    assert store.compare_set("a", "", "1") == b"1"
+    assert store.compare_set("a", "x", "2") == b"1"
+    assert other.get("a") == b"1"
+    assert store.compare_set("a", "1", "2") == b"2"
+    assert other.get("a") == b"2"
+
+
+def test_keys_are_checked_and_counted(store, other):
+    before = store.num_keys()
+    other.set("a", "1")
+    assert store.check(["a"])
+    assert not store.check(["a", "b"])
+    assert store.num_keys() == before + 1
+
+
+def test_keys_are_deleted():
+    below = dist.HashStore()  # a FileStore says that it has deleted what was never there
+    store = Interruptible(below, LONG)
+    below.set("a", "1")
+    assert store.delete_key("a") is True
+    assert store.delete_key("a") is False
+    assert not below.check(["a"])
+
+
+def test_it_promises_no_more_than_plain_keys(store):
+    assert not store.has_extended_api()
+
+
+# -- for torch it is a store -----------------------------------------------------------------
+
+
+def test_torch_takes_it_for_a_store(store):
+    assert isinstance(store, dist.Store)
+    prefixed = dist.PrefixStore("p", store)
+    prefixed.set("a", "1")
+    assert prefixed.get("a") == b"1"
+    assert store.get("p/a") == b"1"
+
+
+def test_torch_waits_in_python_through_it(store, monkeypatch):
+    """Called from C++, with a prefix before the keys."""
+    asked = []
+    monkeypatch.setattr(store, "wait", lambda keys, timeout=None: asked.append(list(keys)))
+    dist.PrefixStore("p", store).wait(["a"], SHORT)
+    assert asked == [["p/a"]]
+
+
+def test_gloo_forms_a_group_and_works_through_it(tmp_path):
+    """Two ranks in two threads."""
+    results = {}
+
+    def be(rank):
+        file = dist.FileStore(str(tmp_path / "store"), 2)
+        store = Interruptible(file, LONG)
+        group = dist.ProcessGroupGloo(dist.PrefixStore("g", store), rank, 2, LONG)
+        tensor = torch.ones(1) * (rank + 1)
+        group.allreduce([tensor]).wait()
+        results[rank] = tensor.item()
+
+    threads = [threading.Thread(target=be, args=(rank,)) for rank in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SOON)
+    assert results == {0: 3.0, 1: 3.0}
+
+
+def test_gloo_says_which_rank_it_waits_for(file):
+    store = Interruptible(file, SHORT)
+    with pytest.raises(Exception, match=r"was not set within 0\.02 s"):
+        dist.ProcessGroupGloo(store, 0, 2, SHORT)
