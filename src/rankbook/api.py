@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import atexit
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from rankbook.cluster.gpus import visible_gpus
 from rankbook.cluster.placement import check_numbers, choose_backend, place
 from rankbook.cluster.warm import WarmProcess
-from rankbook.errors import SessionError
+from rankbook.errors import RankbookError, SessionError
 from rankbook.models import EngineFacts
 
 # What needs ipyparallel is imported when it is used: loading the extension must stay quick.
@@ -59,18 +62,9 @@ def start(
     _refuse_second()
     check_numbers(nproc, timeout_minutes)
     count = nproc or visible_gpus(gpus) or 2
-    warm = None
     if profile is None:
         _refuse_early(backend, count, gpus)
-        warm = WarmProcess()
-    try:
-        from rankbook.cluster.pool import Pool
-
-        pool = Pool.start(count, profile=profile, gpus=gpus, warm=warm)
-    except BaseException:
-        if warm is not None:
-            warm.close()
-        raise
+    pool = _start_pool(count, profile, gpus)
     return _initialised(pool, backend, count, timeout_minutes, check=check)
 
 
@@ -109,6 +103,34 @@ def connect(
 
     pool = Pool.join(profile=profile, cluster_id=cluster_id, connection_file=connection_file)
     return _initialised(pool, backend, nproc, timeout_minutes, check=check)
+
+
+def _start_pool(count: int, profile: str | None, gpus: str) -> Pool:
+    """Start engines; Ctrl-C leaves none of them running."""
+    cancelled = threading.Event()
+
+    def start() -> Pool:
+        # First what takes longest: it imports torch while this process imports ipyparallel.
+        warm = WarmProcess() if profile is None else None
+        try:
+            from rankbook.cluster.pool import Pool
+
+            return Pool.start(count, profile=profile, gpus=gpus, warm=warm, cancelled=cancelled)
+        except BaseException:
+            if warm is not None:
+                warm.close()
+            raise
+
+    # In a thread of its own: Ctrl-C must not hit between starting a process and knowing it.
+    with ThreadPoolExecutor(1, "rankbook-start") as executor:
+        starting = executor.submit(start)
+        try:
+            return starting.result()
+        except KeyboardInterrupt:
+            cancelled.set()
+            with suppress(RankbookError):
+                starting.result().close()
+            raise
 
 
 def _initialised(

@@ -7,7 +7,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -64,6 +63,7 @@ class Pool:
         profile: str | None = None,
         gpus: str = "",
         warm: WarmProcess | None = None,
+        cancelled: threading.Event | None = None,
     ) -> Pool:
         """Start a cluster and wait for its engines.
 
@@ -73,32 +73,12 @@ class Pool:
                 (Slurm, SSH, MPI …); None forks them here.
             gpus: ``CUDA_VISIBLE_DEVICES`` of local engines, empty leaves it as it is.
             warm: What to fork local engines from, if that has been started already.
+            cancelled: Set by another thread to give up.
 
         Raises:
             ClusterError: It did not come up, or its engines not within ``c.Cluster.engine_timeout``
                 (60 s). Nothing that was started is left running.
         """
-        cancelled = threading.Event()
-        # In a thread of its own: Ctrl-C must not hit between starting a process and knowing it.
-        with ThreadPoolExecutor(1, "rankbook-start") as executor:
-            starting = executor.submit(cls._start, nproc, profile, gpus, warm, cancelled)
-            try:
-                return starting.result()
-            except KeyboardInterrupt:
-                cancelled.set()
-                with suppress(RankbookError):
-                    starting.result().close()
-                raise
-
-    @classmethod
-    def _start(
-        cls,
-        nproc: int,
-        profile: str | None,
-        gpus: str,
-        warm: WarmProcess | None,
-        cancelled: threading.Event,
-    ) -> Pool:
         options: dict[str, Any] = {"log": _log, "n": nproc}
         if profile is None:
             options |= {
