@@ -149,7 +149,8 @@ class FakeEngine:
         )
 
     def free(self, *, interrupt, cut):
-        self.freed.append(", ".join(["interrupt"] * interrupt + ["cut"] * cut))
+        if interrupt or cut:  # otherwise it is only told that something will come
+            self.freed.append(", ".join(["interrupt"] * interrupt + ["cut"] * cut))
         doing = self.stuck is not None
         if doing and (interrupt if self.waiting is None else cut):
             if self.ignores > 0:

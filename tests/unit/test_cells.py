@@ -242,14 +242,19 @@ def test_what_raised_while_others_waited_is_shown_first(formed, watchful):
 
 def test_the_first_verdict_is_kept_however_often_ranks_are_freed(formed, pool, watchful):
     """What is seen after ranks were freed says less than what led to it."""
-    thread, ended = run_stuck(
-        formed, code="wait_in('recv', peer=3) if rank == 0 else stick()", ranks="0-2"
-    )
-    wait_until(lambda: pool[0].stuck is None, SOON)
-    assert [pool[number].stuck is not None for number in (1, 2)] == [True, True]
-    formed.interrupt()
-    end_of(thread)
-    assert ended["result"].diagnosis.ranks == (3,)
+
+    class Impatient(Recorder):
+        def pause(self, running):
+            super().pause(running)
+            if pool[0].freed and not pool[1].freed:
+                raise KeyboardInterrupt
+            return 0.01
+
+    code = "wait_in('recv', peer=3) if rank == 0 else stick()"
+    result = formed.run(code, "0-2", output=Impatient())
+    assert pool[1].freed[-1] == "interrupt"
+    assert {result[rank].error.ename for rank in range(3)} == {"KeyboardInterrupt"}
+    assert (result.diagnosis.kind, result.diagnosis.ranks) == ("missing_rank", (3,))
 
 
 def test_a_rank_that_nobody_waits_for_is_left_alone(formed, pool, watchful):

@@ -237,8 +237,8 @@ def test_elsewhere_in_torch_it_is_in_torch_and_in_no_call(write, look):
         ("stop()", False),
         ("stop()  # not gate.wait()", False),
         ("stop() or gate.wait", False),
-        ("'é' and gate.wait()", True),
-        ("'é' and stop() or gate.wait()", False),
+        ("'éééééééééééé' and gate.wait()", True),
+        ("'éééééééééééé' and stop() or gate.wait()", False),
     ],
 )
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="columns are known from Python 3.11 on")

@@ -36,8 +36,11 @@ def rounds(pool, clock, monkeypatch):
     request = pool.channel.request
 
     def recorded(op, args, buffers=()):
-        if op == "free":
-            asked.append((clock.now, {n: _said(its) for n, its in args.items()}))
+        said = {n: _said(its) for n, its in args.items()} if op == "free" else {}
+        if set(said.values()) == {"nothing"}:
+            pool.announced = sorted(said)
+        elif said:
+            asked.append((clock.now, said))
         return request(op, args, buffers)
 
     monkeypatch.setattr(pool.channel, "request", recorded)
@@ -96,9 +99,10 @@ def test_a_wait_in_torch_is_cut_first_and_not_interrupted(pool, run, rounds):
     assert call.done
 
 
-def test_the_ends_of_the_others_are_cut_as_well(pool, run, rounds):
+def test_the_ends_of_the_others_are_cut_as_well_and_all_are_told_before(pool, run, rounds):
     run(IN_TORCH, 1)
     free(pool.channel, [1], [0, 2, 3])
+    assert pool.announced == [0, 1, 2, 3]
     assert [args for _, args in rounds] == [{1: "cut", 0: "cut", 2: "cut", 3: "cut"}]
 
 
@@ -151,7 +155,7 @@ def test_python_that_goes_on_is_interrupted_again_only_after_a_while(pool, run, 
     assert freed.busy == frozenset()
     first, second = [time for time, args in rounds if args[0] == "interrupt"]
     assert freeing._AGAIN <= second - first <= freeing._AGAIN + freeing._ROUND + looking._PAUSE
-    assert set(asked_of(rounds, 0)) == {"interrupt", "nothing"}
+    assert asked_of(rounds, 0) == ["interrupt", "interrupt"]
 
 
 def test_python_that_runs_into_a_wait_is_cut_then(pool, run, rounds, monkeypatch):

@@ -199,6 +199,7 @@ def test_a_dead_rank_gets_a_new_engine_and_the_others_keep_theirs(four):
     pool.kill(1)
     generations.restart([1])
     assert drawn(generations) == [(0, "a", 0), (4, "a", 1), (2, "a", 2), (3, "a", 3)]
+    assert pool.asked("destroy") == []
     assert pool[3].names["x"] == "kept"
     assert generations.number == 2
     assert [generations.groups[r].generation for r in range(4)] == [2] * 4

@@ -92,6 +92,7 @@ BARRIER = Collective("barrier", "0", seq=2, done=True)
     ("recent", "call"),
     [
         ((BARRIER, REDUCE), REDUCE),
+        ((REDUCE, BARRIER), REDUCE),
         ((BARRIER,), BARRIER),
         ((), Collective("wait")),
     ],

@@ -109,6 +109,8 @@ class Agent:
         Args:
             interrupt: Send this process SIGINT: ``KeyboardInterrupt`` in what runs.
             cut: End the process group's connections: an error in the collective that waits.
+
+        With neither, it is only said that what runs is about to be freed.
         """
         doing = bool(self._doing)
         self.runner.capture.freed = doing

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from rankbook.cluster.channel import Channel, everyone
 from rankbook.models import Look
@@ -78,11 +79,20 @@ def free(
             if (not first if e in waiting else now - signalled.get(e, -_AGAIN) >= _AGAIN)
         }
         signalled |= dict.fromkeys(due | waiting, now)
-        cut = cut or bool(waiting)
+        if waiting and not cut:
+            cut = True
+            # One that notices the end of another's connections before its own are cut must know
+            # that this is no error.
+            _ask(channel, everyone({*busy, *others}, interrupt=False, cut=False))
         asked = {engine: {"interrupt": engine in due, "cut": cut} for engine in busy}
         asked |= everyone(set(others) - busy if cut else (), interrupt=False, cut=True)
-        call = channel.request("free", asked)
-        channel.wait(call, looking.ANSWER_TIMEOUT)
-        channel.forget(call)
+        if cut or due:
+            _ask(channel, asked)
         busy = looking.wait_until_idle(channel, busy, _ROUND)
     return Freed(was_busy, cut, frozenset(busy), tuple(sorted(looks.items())))
+
+
+def _ask(channel: Channel, asked: dict[int, dict[str, Any]]) -> None:
+    call = channel.request("free", asked)
+    channel.wait(call, looking.ANSWER_TIMEOUT)
+    channel.forget(call)
