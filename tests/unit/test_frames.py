@@ -365,3 +365,40 @@ def test_an_exception_from_elsewhere_has_no_line():
     with pytest.raises(ValueError, match="invalid literal") as caught:
         int("x")
     assert frames.line_of(caught.value.__traceback__) == ""
+
+
+# -- what is waited for ----------------------------------------------------------------------
+
+
+class Handle:
+    """Stands for torch's Work: only where its class comes from is looked at."""
+
+    def __init__(self, gate):
+        self._gate = gate
+        self.wait = gate.wait
+
+
+Handle.__module__ = "torch._C._distributed_c10d"
+
+
+@pytest.mark.parametrize(
+    ("source", "of_torch"),
+    [
+        ("work.wait()", True),
+        ("works[0].wait()", True),
+        ("i = 1\n    works[i].wait()", True),
+        ("works[-1].wait()", True),
+        ("[w.wait() for w in works[:1]]", True),
+        ("gate.wait()", False),
+        ("others[0].wait()", False),
+    ],
+)
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="columns are known from Python 3.11 on")
+def test_only_a_wait_for_something_of_torch_s_is_one_for_a_collective(
+    write, look, gate, source, of_torch
+):
+    """``os.wait()`` or a lock's is nobody's fault and must never be ended as a hang."""
+    cell = write(CELL, f"def cell():\n    {source}\n")
+    handle = Handle(gate)
+    cell.cell.__globals__.update(work=handle, works=[handle, handle], others=[gate])
+    assert look(cell.cell).in_handle is of_torch

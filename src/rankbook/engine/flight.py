@@ -131,7 +131,7 @@ def _waits_in(at: Position, recent: tuple[Collective, ...], still: float) -> Col
     if at.call and still >= _SETTLED:
         return _from_arguments(at)
     # In a call that is recorded when it begins and not open: it begins, or has just ended.
-    return Collective("wait") if ".wait(" in at.line else None
+    return Collective("wait") if at.in_handle else None
 
 
 def _from_arguments(at: Position) -> Collective:

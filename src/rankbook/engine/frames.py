@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import linecache
 import os
+import re
 import sys
 import threading
 import traceback
@@ -16,6 +17,12 @@ __all__ = ["Position", "line_of", "other_threads_in_torch_distributed", "positio
 
 _TORCH = f"{os.sep}torch{os.sep}"
 _TORCH_DISTRIBUTED = f"{_TORCH}distributed{os.sep}"
+
+_RECEIVER = re.compile(r"\b([A-Za-z_]\w*)(?:\[\s*(-?\w+)\s*\])?\.wait\(")
+"""``work.wait(`` or ``works[i].wait(``."""
+
+_STARTED_HERE = re.compile(r"\b(isend|irecv)\(.*\)\.wait\(|\bdist\.\w+\(.*\)\.wait\(")
+"""``dist.irecv(...).wait(``: what is waited for has no name."""
 
 _HELPERS = {"wrapper", "inner", "<module>", "<lambda>", "<genexpr>", "<listcomp>"}
 """Functions of ``torch.distributed`` that nobody calls by name."""
@@ -36,6 +43,8 @@ class Position:
             in C++.
         in_torch: Whether the innermost frame is any of torch's, or a call of the user's to
             ``wait``.
+        in_handle: Whether it is in the ``wait`` of an object of torch's: of what an asynchronous
+            collective, ``isend`` or ``irecv`` returned.
         in_loop: Whether it waits for something to do.
         mark: Differs between two moments if the thread has moved meanwhile.
     """
@@ -45,6 +54,7 @@ class Position:
     arguments: dict[str, Any] = field(default_factory=dict)
     in_call: bool = False
     in_torch: bool = False
+    in_handle: bool = False
     in_loop: bool = False
     mark: tuple[tuple[int, int], ...] = ()
 
@@ -80,13 +90,14 @@ def position() -> Position:
             line = _said(code.co_filename, frame.f_lineno)
             break
         frame = frame.f_back
-    name = innermost.f_code.co_filename
+    name, doing = innermost.f_code.co_filename, _current_call(innermost)
     return Position(
         line,
         call.f_code.co_name if call else "",
         dict(call.f_locals) if call else {},
         in_call=bool(call) and _TORCH_DISTRIBUTED in name,
-        in_torch=_TORCH in name or ".wait(" in _current_call(innermost),
+        in_torch=_TORCH in name or ".wait(" in doing,
+        in_handle=_is_wait_of_torch(innermost, doing),
         in_loop=name.endswith(_EVENT_LOOP),
         mark=tuple(mark),
     )
@@ -121,6 +132,24 @@ def _is_cell(filename: str) -> bool:
 def _said(filename: str, number: int) -> str:
     text = linecache.getline(filename, number).strip()
     return f"line {number}: {text}" if text else f"line {number}"
+
+
+def _is_wait_of_torch(frame: FrameType, call: str) -> bool:
+    """Whether a call is the ``wait`` of an object of torch's, not of a process or a lock, say.
+
+    The object is looked up by name only; nothing of the user's is run.
+    """
+    if _STARTED_HERE.search(call):
+        return True
+    match = _RECEIVER.search(call)
+    if match is None:
+        return False
+    name, index = match[1], match[2]
+    found = frame.f_locals.get(name, frame.f_globals.get(name))
+    if index is not None and isinstance(found, (list, tuple)):
+        at = index if index.lstrip("-").isdigit() else frame.f_locals.get(index)
+        found = next(iter(found[int(at) :]), None) if isinstance(at, (int, str)) else None
+    return type(found).__module__.startswith("torch")
 
 
 def _current_call(frame: FrameType) -> str:

@@ -25,6 +25,10 @@ _SECOND_LOOK = 0.25
 """Seconds between two looks, for a diagnosis that is asked for."""
 
 
+_RETIRED = 0.3
+"""Seconds after which a collective that has ended is known to torch's recorder to have ended."""
+
+
 class Rescue:
     """Diagnoses and frees the ranks of one session; from any thread."""
 
@@ -208,14 +212,18 @@ class Rescue:
         if self._is_cut:
             return False  # nobody stands anywhere any more
         engines = self._generations.placed().engines
-        looks = looking.looks(self._pool.channel, engines)
+        deadline = time.monotonic() + _RETIRED
+        while True:
+            looks = looking.looks(self._pool.channel, engines)
+            if all(call.done for look in looks.values() for call in look.recent):
+                break
+            if time.monotonic() > deadline:
+                return True
         last: dict[str, dict[int, int]] = {}
         for engine, look in looks.items():
             for call in look.recent:
                 if call.seq is not None:
                     last.setdefault(call.group, {})[engine] = call.seq
-            if any(not call.done for call in look.recent):
-                return True
         members = {call.group: call.ranks for look in looks.values() for call in look.recent}
         return any(
             len({its.get(engines[rank], 0) for rank in members[group] or range(len(engines))}) > 1
