@@ -67,9 +67,9 @@ def run(count: int, random: Random, sizes: tuple[int, ...] = (2, 4, 8)) -> Repor
     begun: list[float] = []
     free = Rescue.free
 
-    def timed(self: Rescue, engines: object) -> object:
+    def timed(self: Rescue, *args: object) -> object:
         begun.append(time.perf_counter())
-        return free(self, engines)  # type: ignore[arg-type]
+        return free(self, *args)  # type: ignore[arg-type]
 
     Rescue.free = timed  # type: ignore[assignment,method-assign]
     try:

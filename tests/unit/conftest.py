@@ -53,7 +53,7 @@ def impatient(monkeypatch):
     monkeypatch.setattr(freeing, "time", clock)
     monkeypatch.setattr(looking, "time", clock)
     monkeypatch.setattr(rescue, "time", clock)
-    monkeypatch.setattr(looking, "_PAUSE", 0.1)
+    monkeypatch.setattr(looking, "PAUSE", 0.1)
     monkeypatch.setattr(looking, "ANSWER_TIMEOUT", 0.005)
     monkeypatch.setattr(watching, "ANSWER_TIMEOUT", 0.005)
     return clock

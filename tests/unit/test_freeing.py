@@ -144,7 +144,7 @@ def test_the_next_round_comes_after_a_third_of_a_second(pool, run, rounds):
     pool[0].ignores = 1
     free(pool.channel, [0])
     (first, _), (second, _) = rounds
-    assert second - first == pytest.approx(freeing._ROUND, abs=2 * looking._PAUSE)
+    assert second - first == pytest.approx(freeing._ROUND, abs=2 * looking.PAUSE)
 
 
 def test_python_that_goes_on_is_interrupted_again_only_after_a_while(pool, run, rounds):
@@ -154,7 +154,7 @@ def test_python_that_goes_on_is_interrupted_again_only_after_a_while(pool, run, 
     freed = free(pool.channel, [0])
     assert freed.busy == frozenset()
     first, second = [time for time, args in rounds if args[0] == "interrupt"]
-    assert freeing._AGAIN <= second - first <= freeing._AGAIN + freeing._ROUND + looking._PAUSE
+    assert freeing._AGAIN <= second - first <= freeing._AGAIN + freeing._ROUND + looking.PAUSE
     assert asked_of(rounds, 0) == ["interrupt", "interrupt"]
 
 

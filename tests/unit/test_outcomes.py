@@ -6,6 +6,7 @@ import pytest
 
 from rankbook.models import Collective, Failure, Look
 from rankbook.sessions.cells import PENDING
+from rankbook.sessions.outcomes import when_it_was_lost
 
 REDUCE = Collective("all_reduce", "0", seq=3)
 LOST = Failure("RuntimeError", "[pair.cc:538] Connection closed by peer [127.0.0.1]:31250")
@@ -97,10 +98,10 @@ BARRIER = Collective("barrier", "0", seq=2, done=True)
         ((), Collective("wait")),
     ],
 )
-def test_who_lost_a_connection_waits_in_what_it_was_in(complete, recent, call):
+def test_who_lost_a_connection_was_in_what_it_waited_in(recent, call):
     """Its call ended with the rank at the other end; that is no cause of its own."""
     failure = Failure(LOST.ename, LOST.evalue, line="line 2: dist.all_reduce(x)")
-    look = complete({1: idle(recent=recent)}, {1: failure})[1]
+    look = when_it_was_lost(idle(recent=recent), failure)
     assert (look.state, look.waiting, look.line) == ("waiting", call, failure.line)
     assert look.raised == ""
 

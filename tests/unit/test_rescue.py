@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from fakes import FOR_GOOD
 from steps import end_of, infos, run_stuck
@@ -181,6 +183,26 @@ def test_a_call_that_was_begun_and_never_ended_is_out_of_step(rescue, formed, po
         pool[number].recent = [REDUCE]
     rescue.settle(result_of(r1=FAILED), None, [0, 1, 2, 3])
     assert formed.generation == 2
+
+
+def test_a_call_of_which_the_recorder_learns_the_end_a_moment_later_is_in_step(
+    rescue, formed, pool, impatient, monkeypatch
+):
+    for number in pool.engines:
+        pool[number].recent = [REDUCE]
+    sleep = impatient.sleep
+
+    def learn(seconds):
+        sleep(seconds)
+        if seconds:
+            for number in pool.engines:
+                pool[number].recent = [replace(REDUCE, done=True)]
+
+    monkeypatch.setattr(impatient, "sleep", learn)
+    begin = impatient.now
+    rescue.settle(result_of(r1=FAILED), None, [0, 1, 2, 3])
+    assert 0 < impatient.now - begin < 0.1
+    assert formed.generation == 1
 
 
 @pytest.mark.parametrize(
@@ -429,8 +451,8 @@ def test_who_lets_go_at_the_last_moment_is_not_replaced(formed, pool, monkeypatc
     pool[1].ignores = FOR_GOOD
     free = formed._rescue.free
 
-    def free_at_last(engines):
-        freed = free(engines)
+    def free_at_last(engines, call):
+        freed = free(engines, call)
         pool[1].ignores = 0
         pool[1].free(interrupt=False, cut=True)
         return freed

@@ -23,7 +23,7 @@ from ipyparallel.cluster.launcher import (
     LocalProcessLauncher,
 )
 from traitlets import Any as AnyTrait
-from traitlets import Unicode
+from traitlets import Integer, Unicode
 
 from rankbook.cluster.warm import WarmProcess
 
@@ -105,7 +105,7 @@ class LocalEngines(_Lifeline, EngineLauncher):
     on_end = AnyTrait(help="Called as on_end(index, status) from a thread when an engine ends")
     warm = AnyTrait(help="The WarmProcess to fork from; one is started where there is none")
 
-    _started = 0
+    first = Integer(0, help="Id of the first engine")
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -130,14 +130,14 @@ class LocalEngines(_Lifeline, EngineLauncher):
         """
         super().start()
         threading.Thread(target=self._listen, name="rankbook-engines", daemon=True).start()
-        self.n = 0
+        self.n, self._next = 0, self.first
         self.add(n)
 
     def add(self, n: int) -> set[int]:
         """Fork ``n`` more engines; return their ids."""
         command = {
             "fork": n,
-            "first": self._started,
+            "first": self._next,
             "argv": [
                 "--IPEngine.id={index}",
                 # The forking process is what watches and ends them.
@@ -152,10 +152,15 @@ class LocalEngines(_Lifeline, EngineLauncher):
             "log": self._log,
         }
         self._tell(command)
-        new = set(range(self._started, self._started + n))
-        self._started += n
+        new = set(range(self._next, self._next + n))
+        self._next += n
         self.n += n
         return new
+
+    @property
+    def next_id(self) -> int:
+        """Id of the engine that is started next; none is used twice."""
+        return int(self._next)
 
     def end(self, engines: Collection[int]) -> None:
         """Kill engines, by their ids; those that have ended are passed over."""

@@ -206,15 +206,19 @@ class Pool:
         )
 
     def replace(self, timeout: float = 60.0) -> None:
-        """Stop all engines and start as many new ones, under the same ids.
+        """Stop all engines and start as many new ones.
 
         Raises:
             ClusterError: The new ones did not come.
         """
         if self.cluster is None:
             raise ClusterError("These engines were started elsewhere and cannot be replaced here.")
-        n = sum(engines.n for engines in self.cluster.engines.values())
-        options = {"gpus": self._local.gpus} if self._local is not None else {}
+        # As many as there are, or were: whoever asks for more has them started.
+        n = max(1, sum(engines.n for engines in self.cluster.engines.values()))
+        options = {}
+        if self._local is not None:
+            # New ids: what is still said of the old engines must not be taken for theirs.
+            options = {"gpus": self._local.gpus, "first": self._local.next_id}
         self.cluster.stop_engines_sync()
         self._wait(lambda: not self.client.ids, timeout, "The old engines did not leave")
         self.cluster.start_engines_sync(n, **options)

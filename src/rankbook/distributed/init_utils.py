@@ -258,6 +258,8 @@ def _leave_group() -> None:
     try:
         if dist.is_initialized():
             teardown.destroy()
+        else:
+            teardown.forget_attempt()
     finally:
         if group is not None:
             _restore(group)

@@ -13,6 +13,7 @@ from datetime import timedelta
 from types import ModuleType
 
 import torch.distributed as dist
+import torch.distributed.distributed_c10d as c10d
 
 from rankbook.distributed.stores import poll
 from rankbook.errors import RendezvousError
@@ -20,6 +21,7 @@ from rankbook.errors import RendezvousError
 __all__ = [
     "SECONDS",
     "destroy",
+    "forget_attempt",
     "free_optional_buffers",
     "ignoring_sigint",
     "pending",
@@ -88,6 +90,16 @@ def destroy() -> None:
         )
     elif _leaving[-1].fault is not None:
         raise _leaving[-1].fault
+
+
+def forget_attempt() -> None:
+    """Have torch count groups from 0 again after one that did not come about.
+
+    It names a group by that number, also in the store. A rank that has tried in vain would look
+    for the others under another name than one that is new, and never find it. (The counter is
+    private in torch 2.8 to 2.13; ``destroy_process_group`` resets it, but only with a group.)
+    """
+    c10d._world.group_count = 0
 
 
 def pending() -> bool:

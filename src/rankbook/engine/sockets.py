@@ -14,6 +14,7 @@ import functools
 import os
 import socket
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,10 @@ from typing import Any
 import torch.distributed.distributed_c10d as c10d
 
 __all__ = ["GlooSockets"]
+
+_MOST_PEERS = 64
+"""Peers for which it is answered while a group is being made; beyond them gloo's own timeout ends
+the wait."""
 
 _DESCRIPTORS = "/dev/fd"
 """The open descriptors of this process, on Linux and on macOS."""
@@ -44,13 +49,16 @@ class GlooSockets:
         """
         before = self._before
         count = 0
-        for inode, connection in _connections():
-            with connection:
+        for inode, its in _sockets():
+            with its:
                 # While a group is being made, all that is new may be its own.
-                if inode in self._inodes or (before is not None and inode not in before):
+                new = before is not None and inode not in before
+                if _is_connected(its) and (new or inode in self._inodes):
                     with suppress(OSError):  # it has ended meanwhile
-                        connection.shutdown(socket.SHUT_RDWR)
+                        its.shutdown(socket.SHUT_RDWR)
                         count += 1
+                elif new and _is_listening(its):
+                    _answer_for_those_who_do_not_come(its)
         return count
 
     def _watched(self) -> Any:
@@ -70,14 +78,28 @@ class GlooSockets:
 
 def _inodes() -> set[int]:
     found = set()
-    for inode, connection in _connections():
-        connection.close()
+    for inode, its in _sockets():
+        its.close()
         found.add(inode)
     return found
 
 
-def _connections() -> Iterator[tuple[int, socket.socket]]:
-    """The TCP connections of this process, each as a socket of its own, to be closed by the caller.
+def _answer_for_those_who_do_not_come(listener: socket.socket) -> None:
+    """End gloo's wait for ranks that were to connect to this one, and have died before.
+
+    While it makes a group, gloo numbers those it waits for from 0; who connects says, in eight
+    bytes, which of them it is. Connections that say so and end at once are what it takes for ranks
+    that came and died, and of those it has an error to raise.
+    """
+    address = listener.getsockname()
+    with suppress(OSError):  # it listens no longer
+        for number in range(_MOST_PEERS):
+            with socket.create_connection(address[:2], timeout=1) as connection:
+                connection.sendall(number.to_bytes(8, sys.byteorder))
+
+
+def _sockets() -> Iterator[tuple[int, socket.socket]]:
+    """The TCP sockets of this process, each as a socket of its own, to be closed by the caller.
 
     A duplicate keeps what it stands for from being closed, and its number from being given to
     something else, between the look and the cut.
@@ -89,11 +111,18 @@ def _connections() -> Iterator[tuple[int, socket.socket]]:
             if not stat.S_ISSOCK(status.st_mode):
                 os.close(descriptor)
                 continue
-            connection = socket.socket(fileno=descriptor)
-            if connection.family in (socket.AF_INET, socket.AF_INET6) and _is_connected(connection):
-                yield status.st_ino, connection
+            its = socket.socket(fileno=descriptor)
+            if its.family in (socket.AF_INET, socket.AF_INET6):
+                yield status.st_ino, its
             else:
-                connection.close()
+                its.close()
+
+
+def _is_listening(its: socket.socket) -> bool:
+    try:
+        return bool(its.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except OSError:
+        return False
 
 
 def _is_connected(connection: socket.socket) -> bool:

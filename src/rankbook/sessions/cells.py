@@ -48,7 +48,7 @@ class RunningCell:
         channel: Channel,
         cell: Cell,
         output: CellOutput | None,
-        free: Callable[[Collection[int]], Freed],
+        free: Callable[[Collection[int], Call], Freed],
     ) -> None:
         """Start it.
 
@@ -56,7 +56,7 @@ class RunningCell:
             channel: To the engines.
             cell: What to run.
             output: Shows what the ranks say.
-            free: Frees some engines, whatever they do.
+            free: Frees some engines, whatever they do; they owe answers to a call.
         """
         self._channel = channel
         self._cell = cell
@@ -143,7 +143,7 @@ class RunningCell:
         """Free engines, whatever Ctrl-C comes meanwhile: that is what it is pressed for."""
         while True:
             with suppress(KeyboardInterrupt):
-                return self._free(engines)
+                return self._free(engines, self.call)
 
     def _on_event(self, event: Event) -> None:
         self._collector.event(self._cell.rank_of[event.engine], event.body)

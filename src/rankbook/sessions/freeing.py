@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from rankbook.cluster.channel import Channel, everyone
+from rankbook.cluster.channel import Call, Channel, everyone
 from rankbook.models import Look
 from rankbook.sessions import looking
 
@@ -41,6 +41,7 @@ def free(
     channel: Channel,
     engines: Collection[int],
     others: Collection[int] = (),
+    call: Call | None = None,
     timeout: float = TIMEOUT,
 ) -> Freed:
     """End what engines do.
@@ -55,6 +56,8 @@ def free(
         channel: To the engines.
         engines: Whom to free.
         others: Idle engines of the same group, whose ends of the connections are cut as well.
+        call: What they were asked for, if that is known: an engine that owes an answer to it is not
+            idle, though it may not have begun.
         timeout: Seconds after which to give up.
     """
     deadline = time.monotonic() + timeout
@@ -64,7 +67,8 @@ def free(
     signalled: dict[int, float] = {}
     while busy:
         looks = looking.looks(channel, sorted(busy))
-        busy -= {engine for engine, look in looks.items() if look.state == "idle"}
+        idle = {engine for engine, look in looks.items() if look.state == "idle"}
+        busy -= idle - _owing(call)
         was_busy = was_busy or bool(busy)
         now = time.monotonic()
         if not busy or now > deadline:
@@ -75,7 +79,7 @@ def free(
         # confuse; and what Python still does may be worth waiting for (it saves something, say).
         due = {
             e
-            for e in busy
+            for e in busy - idle
             if (not first if e in waiting else now - signalled.get(e, -_AGAIN) >= _AGAIN)
         }
         signalled |= dict.fromkeys(due | waiting, now)
@@ -88,8 +92,15 @@ def free(
         asked |= everyone(set(others) - busy if cut else (), interrupt=False, cut=True)
         if cut or due:
             _ask(channel, asked)
-        busy = looking.wait_until_idle(channel, busy, _ROUND)
+        still = looking.wait_until_idle(channel, busy - idle, _ROUND)
+        busy = still | (busy & _owing(call))
+        if busy and not still:
+            time.sleep(looking.PAUSE)
     return Freed(was_busy, cut, frozenset(busy), tuple(sorted(looks.items())))
+
+
+def _owing(call: Call | None) -> set[int]:
+    return set(call.pending) if call is not None else set()
 
 
 def _ask(channel: Channel, asked: dict[int, dict[str, Any]]) -> None:

@@ -8,13 +8,13 @@ from collections.abc import Collection, Mapping, Sequence
 from rankbook.cluster.channel import Channel, everyone
 from rankbook.models import GroupInfo, Look, RankState, how_ended, load
 
-__all__ = ["ANSWER_TIMEOUT", "looks", "states", "wait_until_idle"]
+__all__ = ["ANSWER_TIMEOUT", "PAUSE", "looks", "states", "wait_until_idle"]
 
 ANSWER_TIMEOUT = 1.0
 """Seconds for an engine's control thread to answer."""
 
 
-_PAUSE = 0.02
+PAUSE = 0.02
 """Seconds between two looks at engines that are about to become idle."""
 
 
@@ -72,5 +72,5 @@ def wait_until_idle(channel: Channel, engines: Collection[int], timeout: float) 
         busy -= {engine for engine, state in call.values.items() if state["state"] == "idle"}
         busy -= set(call.failures)
         if busy:
-            time.sleep(_PAUSE)
+            time.sleep(PAUSE)
     return busy

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from rankbook.models import Collective, Failure, Look
 
-__all__ = ["is_lost", "post_mortem", "with_outcome"]
+__all__ = ["is_lost", "post_mortem", "when_it_was_lost", "with_outcome"]
 
 _CELL_FRAME = re.compile(r'File ".*(?:ipykernel_|<ipython-input).*", line (\d+)')
 """A frame of the cell, as Python's fault handler writes it."""
@@ -23,6 +23,15 @@ def is_lost(failure: Failure) -> bool:
     """Whether a rank failed because one that it was connected to has gone."""
     of_torch = failure.ename == "RuntimeError" or failure.ename.startswith("Dist")
     return of_torch and any(words in failure.evalue for words in _CONNECTION_LOST)
+
+
+def when_it_was_lost(look: Look, failure: Failure | None) -> Look:
+    """What a rank did, that is idle by now, when the one at the other end died."""
+    if look.state != "idle" or failure is None or not is_lost(failure):
+        return look
+    open_ones = [call for call in look.recent if not call.done]
+    last = [*open_ones, *look.recent[-1:], Collective("wait")][0]
+    return replace(look, state="waiting", waiting=last, line=failure.line, raised="")
 
 
 def post_mortem(log: list[str]) -> tuple[str, tuple[str, ...]]:
@@ -41,10 +50,5 @@ def with_outcome(look: Look, failure: Failure | str | None) -> Look:
         return replace(look, line="its cell has ended")
     if isinstance(failure, str):
         return replace(look, state="running", line="the cell in a moment")
-    if is_lost(failure):
-        # It was in that when the rank at the other end died.
-        open_ones = [call for call in look.recent if not call.done]
-        last = [*open_ones, *look.recent[-1:], Collective("wait")][0]
-        return replace(look, state="waiting", waiting=last, line=failure.line)
     words = f"{failure.ename}: {failure.evalue}".rstrip(": ").split("\n")[0]
     return replace(look, raised=words, line=failure.line)

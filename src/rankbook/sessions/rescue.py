@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
+from rankbook.cluster.channel import Call
 from rankbook.cluster.pool import Pool
 from rankbook.diagnosis import diagnose, fingerprint
 from rankbook.errors import RankbookError, StuckError
@@ -25,8 +26,8 @@ _SECOND_LOOK = 0.25
 """Seconds between two looks, for a diagnosis that is asked for."""
 
 
-_RETIRED = 0.3
-"""Seconds after which a collective that has ended is known to torch's recorder to have ended."""
+_RETIRED = (0.02, 0.1, 0.2)
+"""Seconds between looks until torch's recorder knows that a collective has ended."""
 
 
 class Rescue:
@@ -98,14 +99,14 @@ class Rescue:
 
     # -- freeing -----------------------------------------------------------------------------
 
-    def free(self, engines: Collection[int]) -> Freed:
+    def free(self, engines: Collection[int], call: Call | None = None) -> Freed:
         """End what engines do; see :func:`rankbook.sessions.freeing.free`."""
         with self._freeing:
             placement = self._generations.placement
             there = set(self._generations.alive)
             alive = [e for e in engines if e in there]
             placed = [e for e in placement.engines if e in there] if placement else []
-            freed = free(self._pool.channel, alive, self._idle_among(placed, alive))
+            freed = free(self._pool.channel, alive, self._idle_among(placed, alive), call)
             if freed.cut:
                 self._cut = self._generations.number
             return freed
@@ -180,7 +181,12 @@ class Rescue:
         dead = self._generations.dead_ranks
         its = {rank: failure for rank, failure in failures.items() if rank not in dead}
         if result.diagnosis is None or result.diagnosis.kind != "dead":
-            result.diagnosis = self.diagnose({rank: its.get(rank) for rank in result})
+            engines = self._generations.placed().engines
+            progress = {rank: its.get(rank) for rank in result}
+            looks = self.complete(engines, self._look(), progress)
+            result.diagnosis = diagnose(
+                {r: outcomes.when_it_was_lost(look, its.get(r)) for r, look in looks.items()}
+            )
         for rank, failure in failures.items():
             if rank in dead or outcomes.is_lost(failure):
                 result.ranks[rank].error = replace(failure, freed=True)
@@ -212,13 +218,13 @@ class Rescue:
         if self._is_cut:
             return False  # nobody stands anywhere any more
         engines = self._generations.placed().engines
-        deadline = time.monotonic() + _RETIRED
-        while True:
+        for pause in (0, *_RETIRED):
+            time.sleep(pause)
             looks = looking.looks(self._pool.channel, engines)
             if all(call.done for look in looks.values() for call in look.recent):
                 break
-            if time.monotonic() > deadline:
-                return True
+        else:
+            return True
         last: dict[str, dict[int, int]] = {}
         for engine, look in looks.items():
             for call in look.recent:

@@ -369,7 +369,7 @@ class Session:
         """
         self._raise_closed()
         engines = self._generations.placed().engines
-        freed = self._rescue.free(engines)
+        freed = self._rescue.free(engines, self._cell.call if self._cell else None)
         if freed.busy:
             looks = dict(freed.looks)
             self._rescue.raise_stuck({engines.index(e): looks.get(e) for e in freed.busy})
