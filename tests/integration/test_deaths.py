@@ -105,6 +105,16 @@ def test_a_rank_that_dies_while_the_group_forms(world):
     assert world.session.dead_ranks == {1: "was killed by SIGKILL"}
 
 
+@pytest.mark.parametrize("delay", [0.0, 0.004, 0.008, 0.012, 0.016, 0.02])
+def test_a_rank_that_dies_at_any_moment_of_the_forming(world, delay):
+    """In Python and in torch's C++, before and after ranks are connected."""
+    forming = world.in_background(world.session.initialize)
+    time.sleep(delay)  # the moment itself is what is tried
+    os.kill(world.pids[1], signal.SIGKILL)
+    assert until(lambda: 1 in world.session.dead_ranks, SOON) < SOON
+    assert forming.join(10)
+
+
 def test_a_stopped_rank_is_silent_and_not_dead(world):
     os.kill(world.pids[1], signal.SIGSTOP)
     try:

@@ -254,6 +254,20 @@ def test_a_failed_initialisation_leaves_no_group(monkeypatch):
     assert initialize_distributed("gloo").world_size == 1
 
 
+def test_an_attempt_in_vain_is_not_counted_by_torch(monkeypatch):
+    """A rank that is new counts from 0; the others must name their next group as it does."""
+    import torch.distributed.distributed_c10d as c10d
+
+    def fail(*_args, **_kwargs):
+        c10d._world.group_count += 1
+        raise RuntimeError("a peer died")
+
+    monkeypatch.setattr(dist, "init_process_group", fail)
+    with pytest.raises(RendezvousError, match="a peer died"):
+        initialize_distributed("gloo")
+    assert c10d._world.group_count == 0
+
+
 def test_ctrl_c_during_initialisation_leaves_no_group(monkeypatch):
     real = dist.init_process_group
 

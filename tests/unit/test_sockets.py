@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import socket
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -219,6 +220,36 @@ def test_torch_is_given_and_gives_what_it_always_did(monkeypatch):
     GlooSockets()
     assert c10d._new_process_group_helper(1, group_name="x") == ((1,), {"group_name": "x"})
     assert c10d._new_process_group_helper.__doc__ == "The original."
+
+
+# -- ranks that never come -------------------------------------------------------------------
+
+
+def test_while_a_group_is_made_its_listener_is_answered_for_those_who_do_not_come(
+    sockets, making, opened
+):
+    """Each peer by its number in eight bytes, and an end at once."""
+    said = []
+
+    def make():
+        listener = opened(socket.create_server(("127.0.0.1", 0), backlog=100))
+        sockets.cut()
+        for _ in range(64):
+            connection, _ = listener.accept()
+            with connection:
+                said.append(int.from_bytes(connection.recv(8), sys.byteorder))
+                assert connection.recv(1) == b""
+
+    making(make)
+    assert said == list(range(64))
+
+
+def test_a_listener_of_the_person_s_own_is_not_answered(sockets, making, opened):
+    listener = opened(socket.create_server(("127.0.0.1", 0)))
+    making(sockets.cut)
+    listener.settimeout(0)
+    with pytest.raises(BlockingIOError):
+        listener.accept()
 
 
 # -- descriptors -----------------------------------------------------------------------------
