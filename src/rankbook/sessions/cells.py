@@ -101,7 +101,8 @@ class RunningCell:
                 freed = self._undisturbed(pending)
                 watch.begin_anew()
                 if outcome == _INTERRUPTED or freed.busy:
-                    self._channel.wait(self.call, _REPLY_TIMEOUT, self._on_event)
+                    with suppress(KeyboardInterrupt):  # it is being obeyed
+                        self._channel.wait(self.call, _REPLY_TIMEOUT, self._on_event)
                     break
         finally:
             self._collector.finish()
