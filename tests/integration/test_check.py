@@ -33,6 +33,12 @@ def world():
             (2,),
             "barrier",
         ),
+        (
+            "dist.all_gather([torch.ones(3)] * 3, torch.ones(2 if rank == 2 else 3))",
+            "mismatch",
+            (2,),
+            "2 elements",
+        ),
         ("if rank != 1: dist.all_reduce(torch.ones(2))", "missing_rank", (1,), "all_reduce"),
     ],
 )

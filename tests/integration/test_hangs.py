@@ -102,6 +102,32 @@ def test_a_cell_on_some_ranks_in_a_collective_of_all(world):
     assert "run no cell" in result.diagnosis.summary
 
 
+def test_a_group_that_only_some_ranks_make(world):
+    """They wait in a store of ours, in Python that polls."""
+    result = world.session.run("if rank != 2: dist.new_group()")
+    assert (result.diagnosis.kind, result.diagnosis.ranks) == ("missing_rank", (2,))
+    assert "new_group" in result.diagnosis.summary
+
+
+def test_a_group_whose_timeout_was_reached_is_made_again(world):
+    world.session.initialize(timeout_minutes=0.01)
+    result = world.session.run("if rank: dist.barrier()", on_hang="wait")
+    assert result.diagnosis is None
+    assert "longer than the group's timeout of 0.01 min" in result.note
+    world.session.initialize(timeout_minutes=1)
+
+
+def test_a_lock_or_a_process_that_is_waited_for_is_no_hang(world):
+    code = (
+        "import os, subprocess, threading\n"
+        "if rank == 0:\n"
+        "    os.wait() if os.fork() else (__import__('time').sleep(3), os._exit(0))\n"
+        "if rank == 1:\n"
+        "    threading.Event().wait(3)"
+    )
+    assert world.session.run(code).diagnosis is None
+
+
 def test_report_says_it_and_waits(world):
     notes = []
 

@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
 
 import nbformat
 import psutil
 import pytest
-from nbclient import NotebookClient
-
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+from executed import NOTEBOOKS, cell_with, error_of, execute, shown
 
 
 @pytest.fixture(scope="module")
 def executed():
-    notebook = nbformat.read(NOTEBOOKS / "00_quickstart.ipynb", as_version=4)
-    client = NotebookClient(notebook, timeout=120, kernel_name="python3", coalesce_streams=True)
-    client.execute()
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+    return execute("00_quickstart.ipynb", timeout=120)
 
 
-def shown(cell):
-    texts = []
-    for output in cell.outputs:
-        if output.output_type == "stream":
-            texts.append(output.text)
-        elif output.output_type != "error":
-            texts.append(output.data.get("text/plain", "") + "\n")
-    return "".join(texts)
-
-
-def cell_with(executed, text):
-    [cell] = [cell for cell in executed if text in cell.source]
-    return shown(cell)
+def shown_by(executed, text):
+    return shown(cell_with(executed, text))
 
 
 def test_the_dashboard_is_there_in_three_forms(executed):
@@ -44,11 +28,11 @@ def test_the_dashboard_is_there_in_three_forms(executed):
 
 
 def test_all_reduce_gives_the_sum(executed):
-    assert cell_with(executed, "x = torch.tensor([float(rank + 1)]") == "[0-1] tensor([3.])\n"
+    assert shown_by(executed, "x = torch.tensor([float(rank + 1)]") == "[0-1] tensor([3.])\n"
 
 
 def test_lines_carry_their_ranks(executed):
-    assert cell_with(executed, "and this, all ranks say alike").splitlines() == [
+    assert shown_by(executed, "and this, all ranks say alike").splitlines() == [
         "[0] rank 0 of 2 computes on cpu",
         "[1] rank 1 of 2 computes on cpu",
         "[0-1] and this, all ranks say alike",
@@ -56,18 +40,32 @@ def test_lines_carry_their_ranks(executed):
 
 
 def test_the_model_learns_and_its_weights_agree(executed):
-    assert cell_with(executed, "dist.all_gather(others, weights)") == "[0-1] True\n"
-    first, *_, last = cell_with(executed, "loss.backward()").splitlines()
+    assert shown_by(executed, "dist.all_gather(others, weights)") == "[0-1] True\n"
+    first, *_, last = shown_by(executed, "loss.backward()").splitlines()
     assert float(last.split()[-1]) < float(first.split()[-1])
 
 
 def test_variables_are_still_there_after_a_reset(executed):
-    assert "the model is still here: " in cell_with(executed, "the model is still here")
-    assert cell_with(executed, '"model" in globals()').splitlines() == [
+    assert "the model is still here: " in shown_by(executed, "the model is still here")
+    assert shown_by(executed, '"model" in globals()').splitlines() == [
         "[0-1] True",
         "[2] False",
         "[0-2] tensor([3.])",
     ]
+
+
+def test_a_hang_ends_with_a_verdict_and_the_next_cell_works(executed):
+    hung = cell_with(executed, "if rank != 2:\n    dist.all_reduce(loss)")
+    name, message, traceback = error_of(hung)
+    assert name == "HangError"
+    assert re.match(
+        r"Rank 2 never called all_reduce #\d+, in which ranks 0-1 wait "
+        r"\(line 3: dist\.all_reduce\(loss\)\): its cell has ended\. The ranks are free",
+        message,
+    )
+    assert "  rank 2  idle: its cell has ended\n" in traceback
+    after = executed[executed.index(hung) + 1]
+    assert shown(after) == "[0-2] (tensor([3.]), tensor([3.]))\n"
 
 
 def test_it_stops_what_it_started(executed):

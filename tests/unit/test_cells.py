@@ -129,7 +129,7 @@ def test_a_cell_that_no_interrupt_ends_says_where_it_is(formed, pool):
         formed.run("if rank:\n    stick()", timeout=0.02, output=output)
     assert str(caught.value) == (
         "The interrupt did not end the cell: rank 1 is at line 2: stick(). Interrupt again, or "
-        "rankbook.session().restart_ranks([1]) replaces rank 1 and keeps the others."
+        "%dist_restart 1 (or restart_ranks([1])) replaces rank 1 and keeps the others."
     )
     assert output.finished == 1
     assert formed.doing == ""
@@ -152,7 +152,7 @@ def test_the_message_about_a_stuck_cell_is_one_line_for_several_ranks(formed, po
     with pytest.raises(StuckError) as caught:
         formed.run("stick()", timeout=0.02)
     assert "rank 0 is at line 1: stick(); rank 2 is at line 1: stick()." in str(caught.value)
-    assert "restart_ranks([0, 2]) replaces ranks 0,2 and keeps" in str(caught.value)
+    assert "restart_ranks([0, 2])) replaces ranks 0,2 and keeps" in str(caught.value)
 
 
 def test_a_rank_that_lets_go_at_the_second_interrupt_is_not_stuck(formed, pool):

@@ -89,7 +89,7 @@ def test_with_a_dead_rank_what_needs_all_is_refused(four):
         with pytest.raises(SessionError) as caught:
             act()
         assert str(caught.value) == (
-            "Rank 2 was killed by SIGKILL: rankbook.session().restart_ranks([2]) replaces it and "
+            "Rank 2 was killed by SIGKILL: %dist_restart 2 (or restart_ranks([2])) replaces it and "
             "keeps the others."
         )
 
@@ -113,13 +113,13 @@ def test_a_refusal_names_all_that_are_to_be_replaced(four):
         generations.refuse_dead([2])
     assert str(caught.value) == (
         "Rank 0 was killed by SIGKILL, rank 2 ended with exit code 1: "
-        "rankbook.session().restart_ranks([0, 2]) replaces them and keeps the others."
+        "%dist_restart 0,2 (or restart_ranks([0, 2])) replaces them and keeps the others."
     )
 
 
 def test_ranks_are_named_as_a_sentence_begins():
     assert (named([1]), named([0, 1, 2, 4])) == ("Rank 1", "Ranks 0-2,4")
-    assert how_to_replace((3, 1)) == "rankbook.session().restart_ranks([1, 3])"
+    assert how_to_replace((3, 1)) == "%dist_restart 1,3 (or restart_ranks([1, 3]))"
 
 
 # -- making groups ---------------------------------------------------------------------------
@@ -266,7 +266,7 @@ def test_where_no_engine_can_take_the_place_it_says_where_one_is_missing(start):
         generations.restart([0])
     assert str(caught.value) == (
         "No engine on a can become rank 0: start one there, then "
-        "rankbook.session().restart_ranks([0])."
+        "%dist_restart 0 (or restart_ranks([0]))."
     )
     assert generations.groups == {}
 

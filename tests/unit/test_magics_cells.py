@@ -76,6 +76,7 @@ def test_a_cell_runs_on_the_ranks_that_are_chosen(notebook, pool, head, ranks):
         ("-r 0 [-1, - 2]", "[0] [-1, -2]\n"),
         ("-r 0 x = -1; x", "[0] -1\n"),
         ("--timeout 5 -r 0 rank", "[0] 0\n"),
+        ("--on-hang wait -r 0 rank", "[0] 0\n"),
         ("-r 0 {1: rank}", "[0] {1: 0}\n"),
         ("-r 0 '$HOME'", "[0] '$HOME'\n"),
     ],
@@ -185,7 +186,7 @@ def test_a_rank_that_dies_is_named_with_how_it_comes_back(notebook, session, wat
     assert isinstance(error, HangError)
     shown = plain(notebook.out + notebook.err)
     assert "Rank 1 was killed by SIGKILL" in shown
-    assert "rankbook.session().restart_ranks([1]) brings it back" in shown
+    assert "%dist_restart 1 (or restart_ranks([1])) brings it back" in shown
     assert "restart_ranks([1])" in notebook.usage("%dist rank")
     session.restart_ranks()
     notebook.run("%dist -r 1 rank")

@@ -298,7 +298,7 @@ def test_of_a_dead_rank_it_is_said_how_it_died_and_how_it_comes_back(rescue, poo
         "rank 1 was killed by SIGSEGV",
     )
     assert result.note == (
-        "rankbook.session().restart_ranks([1]) brings it back; the other ranks keep their "
+        "%dist_restart 1 (or restart_ranks([1])) brings it back; the other ranks keep their "
         "variables."
     )
 
@@ -336,7 +336,7 @@ def test_several_dead_ranks_come_back_together(rescue, pool):
     pool.kill(1)
     pool.kill(3, 1)
     result = rescue.settle(result_of(), None, [0, 1, 2, 3])
-    assert result.note.startswith("rankbook.session().restart_ranks([1, 3]) brings them back;")
+    assert result.note.startswith("%dist_restart 1,3 (or restart_ranks([1, 3])) brings them back;")
 
 
 def test_with_a_dead_rank_the_group_is_not_made_again(rescue, formed, pool, calls):
@@ -359,7 +359,7 @@ def test_a_connection_that_is_lost_and_nobody_has_died_is_of_an_earlier_group(re
     assert result.diagnosis is None
     assert result.note == (
         "What was made for an earlier process group (a DDP or FSDP module, a subgroup) must be "
-        "made again."
+        "made again. " + AGAIN.format(2)
     )
 
 
@@ -419,7 +419,7 @@ def test_who_stays_in_python_is_told_with_the_result_of_the_others(rescue, pool,
         rescue.settle(result, rescue.free([1]), [0, 1, 2, 3])
     assert str(caught.value) == (
         "The interrupt did not end the cell: rank 1 is at line 1: stick(). Interrupt again, or "
-        "rankbook.session().restart_ranks([1]) replaces rank 1 and keeps the others."
+        "%dist_restart 1 (or restart_ranks([1])) replaces rank 1 and keeps the others."
     )
     assert caught.value.result is result
     assert "ValueError: no" in "\n".join(caught.value.traceback_lines)
@@ -436,7 +436,7 @@ def test_who_may_be_in_python_is_not_replaced(rescue, pool, calls):
         "rank 0 is at line 1: wait_in('recv'); rank 1 is at line 1: stick(); "
         "rank 2 does not answer. Interrupt again, or"
     ) in str(caught.value)
-    assert "restart_ranks([0, 1, 2]) replaces ranks 0-2 and keeps the others." in str(caught.value)
+    assert "restart_ranks([0, 1, 2])) replaces ranks 0-2 and keeps the others." in str(caught.value)
     assert pool.engines == [0, 1, 2, 3]
 
 

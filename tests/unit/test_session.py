@@ -224,7 +224,7 @@ def test_a_group_with_an_ended_rank_says_what_to_do(formed, pool, act):
     with pytest.raises(SessionError) as caught:
         act(formed)
     assert str(caught.value) == (
-        "Rank 2 was killed by SIGKILL: rankbook.session().restart_ranks([2]) replaces it and "
+        "Rank 2 was killed by SIGKILL: %dist_restart 2 (or restart_ranks([2])) replaces it and "
         "keeps the others."
     )
 
@@ -236,7 +236,7 @@ def test_several_ended_ranks_are_all_named(formed, pool):
         formed.run("rank")
     assert str(caught.value) == (
         "Rank 0 ended with exit code 1, rank 2 was killed by SIGKILL: "
-        "rankbook.session().restart_ranks([0, 2]) replaces them and keeps the others."
+        "%dist_restart 0,2 (or restart_ranks([0, 2])) replaces them and keeps the others."
     )
 
 

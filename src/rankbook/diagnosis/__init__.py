@@ -6,7 +6,7 @@ other from completing. ``sentences`` puts the verdict in words, and ``wording`` 
 ``checked`` reads what torch says where it compares collectives itself.
 """
 
-from rankbook.diagnosis.checked import fingerprint
+from rankbook.diagnosis.checked import fingerprint, refused
 from rankbook.diagnosis.verdict import diagnose
 
-__all__ = ["diagnose", "fingerprint"]
+__all__ = ["diagnose", "fingerprint", "refused"]

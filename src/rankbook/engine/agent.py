@@ -160,11 +160,12 @@ class Agent:
                 else:
                     with interruptible():
                         value = self._WORK[name](self, request, **args)
-                request.reply({"status": "ok", "value": value})
+                content = {"status": "ok", "value": value}
             except BaseException as error:  # noqa: BLE001 - the session gets to know it
-                request.reply(_failed(error))
-            finally:
-                self._doing = ""
+                content = _failed(error)
+            # Before the answer: who gets it may look at once.
+            self._doing = ""
+            request.reply(content)
 
     def _watch_descriptors(self, request: _Request) -> None:
         """Look now and then, until the cell has ended, at what is written past Python."""

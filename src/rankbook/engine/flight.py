@@ -91,7 +91,8 @@ class Observer:
     def _stillness(self, at: Position) -> tuple[float, float]:
         """Seconds since the main thread, and since any thread, was seen to do something."""
         now = time.monotonic()
-        mark = (at.mark, _times_scheduled(), round(_main_cpu(), 3))
+        # Who polls is given a core now and then, and stands still all the same.
+        mark = (at.mark,) if at.in_store else (at.mark, _times_scheduled(), round(_main_cpu(), 3))
         cpu = time.process_time() - time.thread_time()
         if mark != self._mark:
             self._still_since = now

@@ -24,6 +24,8 @@ _RECEIVER = re.compile(r"\b([A-Za-z_]\w*)(?:\[\s*(-?\w+)\s*\])?\.wait\(")
 _STARTED_HERE = re.compile(r"\b(isend|irecv)\(.*\)\.wait\(|\bdist\.\w+\(.*\)\.wait\(")
 """``dist.irecv(...).wait(``: what is waited for has no name."""
 
+_STORES = f"{os.sep}rankbook{os.sep}distributed{os.sep}stores.py"
+
 _HELPERS = {"wrapper", "inner", "<module>", "<lambda>", "<genexpr>", "<listcomp>"}
 """Functions of ``torch.distributed`` that nobody calls by name."""
 
@@ -46,6 +48,7 @@ class Position:
         in_handle: Whether it is in the ``wait`` of an object of torch's: of what an asynchronous
             collective, ``isend`` or ``irecv`` returned.
         in_loop: Whether it waits for something to do.
+        in_store: Whether it waits in a store of ours, which polls.
         mark: Differs between two moments if the thread has moved meanwhile.
     """
 
@@ -56,6 +59,7 @@ class Position:
     in_torch: bool = False
     in_handle: bool = False
     in_loop: bool = False
+    in_store: bool = False
     mark: tuple[tuple[int, int], ...] = ()
 
 
@@ -71,9 +75,17 @@ def stack() -> list[str]:
 
 def position() -> Position:
     """Where the main thread stands just now."""
-    innermost = frame = _main_frame()
+    innermost = _main_frame()
     if innermost is None:
         return Position()
+    # Where torch waits in a store of ours, it is torch that waits; that we poll is our affair.
+    polling = innermost
+    while polling.f_back is not None and _STORES in polling.f_code.co_filename:
+        polling = polling.f_back
+    in_store = polling is not innermost and _TORCH in polling.f_code.co_filename
+    if in_store:
+        innermost = polling
+    frame: FrameType | None = innermost
     call: FrameType | None = None
     line = ""
     mark = []
@@ -98,6 +110,7 @@ def position() -> Position:
         in_call=bool(call) and _TORCH_DISTRIBUTED in name,
         in_torch=_TORCH in name or ".wait(" in doing,
         in_handle=_is_wait_of_torch(innermost, doing),
+        in_store=in_store,
         in_loop=name.endswith(_EVENT_LOOP),
         mark=tuple(mark),
     )

@@ -165,6 +165,22 @@ class RankMagics(Magics):
         print(_said(session))
 
     @line_magic
+    @magic_arguments("dist_restart")
+    @argument(
+        "ranks", nargs="*", help="0, 0,2, 0-3, 1:, ::2, [0,2] or -1. Default: those that died."
+    )
+    @plain_errors
+    def dist_restart(self, line: str) -> None:
+        """Give ranks new processes, and initialise a new generation with the others as they are.
+
+        The new processes stand where the old ones stood, on the same GPUs, and start empty. The
+        other ranks keep their variables.
+        """
+        session = self._session()
+        session.restart_ranks(line.strip() or None)
+        print(_said(session))
+
+    @line_magic
     @magic_arguments("dist_shutdown")
     @plain_errors
     def dist_shutdown(self, line: str) -> None:

@@ -15,7 +15,7 @@ from rankbook.magics.syntax import CellSyntaxError
 
 __all__ = ["parse", "parse_with_code", "plain_errors"]
 
-_TAKE_A_VALUE = frozenset({"-r", "--ranks", "-o", "--out", "--timeout"})
+_TAKE_A_VALUE = frozenset({"-r", "--ranks", "-o", "--out", "--timeout", "--on-hang"})
 
 
 def plain_errors(method: Callable[..., Any]) -> Callable[..., Any]:

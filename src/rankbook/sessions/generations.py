@@ -19,7 +19,7 @@ from rankbook.cluster.placement import (
 from rankbook.cluster.pool import Pool
 from rankbook.errors import ClusterError, RankbookError, SessionError
 from rankbook.models import EngineFacts, GroupInfo, how_ended
-from rankbook.ranks import said
+from rankbook.ranks import label, said
 from rankbook.sessions import formation
 
 __all__ = ["Generations"]
@@ -145,7 +145,7 @@ class Generations:
         """
         placement = self.placed()
         chosen = sorted(set(ranks))
-        leaving = {placement.engines[rank] for rank in chosen} - set(self.ended)
+        leaving = {placement.engines[rank] for rank in chosen} & set(self.alive)
         missing = len(chosen) - sum(e not in placement.engines for e in self.alive)
         if missing > 0 and not self._pool.can_grow:
             raise ClusterError(
@@ -215,7 +215,8 @@ class Generations:
 
 def how_to_replace(ranks: Iterable[int]) -> str:
     """What to write so that ranks are replaced."""
-    return f"rankbook.session().restart_ranks({sorted(ranks)})"
+    ranks = sorted(ranks)
+    return f"%dist_restart {label(ranks)} (or restart_ranks({ranks}))"
 
 
 def named(ranks: Iterable[int]) -> str:

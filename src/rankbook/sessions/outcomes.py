@@ -7,7 +7,10 @@ from dataclasses import replace
 
 from rankbook.models import Collective, Failure, Look
 
-__all__ = ["is_lost", "post_mortem", "when_it_was_lost", "with_outcome"]
+__all__ = ["is_lost", "is_timeout", "post_mortem", "when_it_was_lost", "with_outcome"]
+
+_TIMED_OUT = ("Timed out waiting", "timeout caused pair closure")
+"""What gloo says of a collective that took too long, and of the ones after it."""
 
 _CELL_FRAME = re.compile(r'File ".*(?:ipykernel_|<ipython-input).*", line (\d+)')
 """A frame of the cell, as Python's fault handler writes it."""
@@ -23,6 +26,11 @@ def is_lost(failure: Failure) -> bool:
     """Whether a rank failed because one that it was connected to has gone."""
     of_torch = failure.ename == "RuntimeError" or failure.ename.startswith("Dist")
     return of_torch and any(words in failure.evalue for words in _CONNECTION_LOST)
+
+
+def is_timeout(failure: Failure) -> bool:
+    """Whether a collective took longer than the group allows; its connections are gone then."""
+    return failure.ename == "RuntimeError" and any(w in failure.evalue for w in _TIMED_OUT)
 
 
 def when_it_was_lost(look: Look, failure: Failure | None) -> Look:

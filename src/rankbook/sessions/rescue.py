@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from rankbook.cluster.channel import Call
 from rankbook.cluster.pool import Pool
-from rankbook.diagnosis import diagnose, fingerprint
+from rankbook.diagnosis import diagnose, fingerprint, refused
 from rankbook.errors import RankbookError, StuckError
 from rankbook.models import Diagnosis, Failure, Look, how_ended
 from rankbook.ranks import said
@@ -134,14 +134,10 @@ class Rescue:
         self._explain_mismatch(result, failures)
         if stuck:
             self._replace(stuck, result)
-        elif not result.ok and len(ran) == self._world_size > 1 and self._is_out_of_step():
+        elif not freed and (why := self._why_useless(result, failures, len(ran))) is not None:
             self._cut = self._generations.number
+            result.note = f"{why} {self.mend()}".strip()
         result.note = result.note or self.mend()
-        if not freed and any(outcomes.is_lost(failure) for failure in failures.values()):
-            result.note = (
-                "What was made for an earlier process group (a DDP or FSDP module, a subgroup) "
-                f"must be made again. {result.note}"
-            ).rstrip()
         return result
 
     def mend(self) -> str:
@@ -202,16 +198,25 @@ class Rescue:
         """Put together what checked collectives say on each rank."""
         calls = {r: call for r, f in failures.items() if (call := fingerprint(f.evalue))}
         if result.diagnosis is None and calls:
-            looks = {
-                rank: Look("waiting", failures[rank].line, waiting=call, recent=(call,))
-                for rank, call in calls.items()
-            }
-            found = diagnose(looks)
-            if found.kind == "mismatch":
-                did = {r: its.replace("waits in", "called", 1) for r, its in found.per_rank.items()}
-                result.diagnosis = replace(found, per_rank=did, stuck=(), proven=False)
-                for rank in calls:
-                    result.ranks[rank].error = replace(failures[rank], freed=True)
+            result.diagnosis = refused(calls, {rank: failures[rank].line for rank in calls})
+            for rank in calls if result.diagnosis else ():
+                result.ranks[rank].error = replace(failures[rank], freed=True)
+
+    def _why_useless(
+        self, result: CellResult, failures: Mapping[int, Failure], ran: int
+    ) -> str | None:
+        """Why the group must be made again though nobody was freed; None if it need not."""
+        if result.ok or self._world_size < 2:  # noqa: PLR2004 - one rank has no group to lose
+            return None
+        if any(map(outcomes.is_timeout, failures.values())):
+            minutes = self._generations.timeout_minutes
+            return f"A collective took longer than the group's timeout of {minutes:g} min."
+        if any(map(outcomes.is_lost, failures.values())):
+            return (
+                "What was made for an earlier process group (a DDP or FSDP module, a subgroup) "
+                "must be made again."
+            )
+        return "" if ran == self._world_size and self._is_out_of_step() else None
 
     def _is_out_of_step(self) -> bool:
         """Whether ranks stand at different collectives: the next one would hang, or mix up data."""

@@ -52,6 +52,8 @@ class CellResult(Mapping[int, RankResult]):
         return len(self.ranks)
 
     def __repr__(self) -> str:
+        if self.diagnosis is not None:
+            return f"<CellResult: {self.diagnosis.summary}>"
         if self.ok:
             return f"<CellResult: ok on {rank_selection.said(self.ranks)}>"
         failed = ", ".join(

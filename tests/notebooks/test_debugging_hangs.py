@@ -1,0 +1,162 @@
+"""The notebook about hangs: each mistake gets its verdict, and each mended cell works."""
+
+from __future__ import annotations
+
+import re
+
+import psutil
+import pytest
+from executed import cell_with, error_of, execute, shown
+
+FREED = "The ranks are free, their variables in place, and the group is made again"
+
+
+@pytest.fixture(scope="module")
+def executed():
+    return execute("01_debugging_hangs.ipynb")
+
+
+def verdict(cell):
+    """The sentence of a cell that hung, the line of each rank, and what was done."""
+    name, message, shown_lines = error_of(cell)
+    assert name == "HangError"
+    lines = shown_lines[shown_lines.index("HangError: ") :].splitlines()
+    assert message.startswith(lines[0].removeprefix("HangError: "))
+    ranks = [line for line in lines if re.match(r"  rank \d  ", line)]
+    return lines[0].removeprefix("HangError: "), ranks, lines[len(ranks) + 1 :]
+
+
+HANGS = [
+    (
+        "for batch in shard.split(8):",
+        (
+            r"Rank 3 never called all_reduce #\d+, in which ranks 0-2 wait "
+            r"\(line \d+: dist\.all_reduce\(parameter\.grad\)\): its cell has ended\."
+        ),
+        ["waits in all_reduce"] * 3 + ["idle: its cell has ended"],
+    ),
+    (
+        "    if rank == 0:\n        dist.reduce(loss, dst=0)",
+        (
+            r"Rank 0 calls reduce #(\d+) to 0 \(line 4: dist\.reduce\(loss, dst=0\)\), "
+            r"where ranks 1-3 call all_reduce #\1 "
+            r"\(line \d+: dist\.all_reduce\(parameter\.grad\)\)\."
+        ),
+        ["waits in reduce"] + ["waits in all_reduce"] * 3,
+    ),
+    (
+        'with open(folder / f"labels-{rank}.txt")',
+        (
+            r"Rank 3 raised FileNotFoundError: .*labels-3\.txt'?.*, and ranks 0-2 wait for it "
+            r"in all_reduce #\d+ \(line 4: dist\.all_reduce\(count\)\)\."
+        ),
+        ["waits in all_reduce"] * 3 + ["raised FileNotFoundError"],
+    ),
+    (
+        "dist.recv(received, src=left)",
+        (
+            r"Ranks 0-3 wait for each other: "
+            r"rank 0 in recv from 3 \(line 3: dist\.recv\(received, src=left\)\), "
+            r"rank 1 in recv from 0 .*, rank 2 in recv from 1 .*, rank 3 likewise\."
+        ),
+        [f"waits in recv from {peer} of 8 float32" for peer in (3, 0, 1, 2)],
+    ),
+]
+
+
+@pytest.mark.parametrize(("source", "sentence", "ranks"), HANGS)
+def test_a_hang_ends_with_its_verdict(executed, source, sentence, ranks):
+    said, lines, done = verdict(cell_with(executed, source))
+    assert re.fullmatch(sentence, said), said
+    for rank, (line, does) in enumerate(zip(lines, ranks, strict=True)):
+        assert line.startswith(f"  rank {rank}  {does}")
+    assert [FREED in line for line in done] == [True]
+
+
+def test_a_rank_that_has_nothing_left_to_do_is_not_stopped(executed):
+    cell = cell_with(executed, "for batch in shard.split(8):")
+    assert re.fullmatch(r"\[3\] trained on 24 samples, loss \d\.\d+\n", shown(cell))
+
+
+def test_the_traceback_of_the_rank_that_raised_comes_first_and_alone(executed):
+    _, _, lines = error_of(cell_with(executed, 'with open(folder / f"labels-{rank}.txt")'))
+    assert lines.count("Traceback (most recent call last)") == 1
+    assert lines.startswith("[3] ")
+    assert lines.index("FileNotFoundError") < lines.index("HangError")
+
+
+def test_shapes_that_differ_are_refused_on_every_rank(executed):
+    said, ranks, done = verdict(cell_with(executed, "torch.bincount(labels)\n"))
+    assert re.fullmatch(
+        r"Rank 2 calls all_reduce #\d+ with 3 elements of int64, where ranks 0-1,3 call it "
+        r"with 4 elements of int64 \(line 2: dist\.all_reduce\(per_class\)\)\.",
+        said,
+    )
+    assert ["called all_reduce" in line for line in ranks] == [True] * 4
+    assert all(FREED in line for line in done)  # a rank may have been on its way already
+
+
+MENDED = [
+    ("dist.ReduceOp.MIN", 0, r"\[0-3\] 3 steps on every rank\n"),
+    (
+        "    dist.reduce(loss, dst=0)\n    if rank == 0:",
+        0,
+        r"(\[0\] epoch \d: mean loss \d+\.\d+\n){3}",
+    ),
+    ('with open(folder / f"labels-{rank}.txt")', 1, r"\[0-3\] 24\n"),
+    ("dist.batch_isend_irecv(exchange)", 0, r"\[0-3\] True\n"),
+    ("minlength=4", 0, r"\[0-3\] tensor\(\[7, 6, 6, 5\]\)\n"),
+    ("loss = evaluate()", 0, r"\[0\] evaluated\n"),
+]
+
+
+@pytest.mark.parametrize(("source", "nth", "output"), MENDED)
+def test_the_mended_cell_works(executed, source, nth, output):
+    said = shown(cell_with(executed, source, nth))
+    assert re.fullmatch(output, said), said
+
+
+def test_the_verdict_can_be_asked_for_while_a_cell_hangs(executed):
+    assert shown(cell_with(executed, ".diagnose()")) == "('missing_rank', (1, 2, 3))\n"
+    sentence, head, *rows = shown(cell_with(executed, "%dist_why")).splitlines()
+    assert re.fullmatch(
+        r"Ranks 1-3 never called barrier #\d+, in which rank 0 waits "
+        r"\(line 4: dist\.barrier\(\)\): their cells have ended\.",
+        sentence,
+    )
+    assert head.split() == ["rank", "part", "what", "it", "does"]
+    assert [row.split()[:2] for row in rows] == [
+        ["0", "stuck"],
+        ["1", "cause"],
+        ["2", "cause"],
+        ["3", "cause"],
+    ]
+
+
+def test_an_interrupt_frees_a_collective_that_waits_in_the_background(executed):
+    assert "Interrupted." in shown(cell_with(executed, "%dist_interrupt"))
+    assert FREED in shown(cell_with(executed, "--no-wait --on-hang wait"))
+
+
+def test_a_dead_rank_is_named_and_replaced(executed):
+    said, ranks, done = verdict(cell_with(executed, "signal.SIGKILL"))
+    assert said == "Rank 2 was killed by SIGKILL."
+    assert len(ranks) == 4
+    assert ["restart_ranks([2])" in line for line in done] == [True]
+    assert shown(cell_with(executed, '"model" in globals()')).splitlines() == [
+        "[0-1,3] the sum is 4.0 and the model is here",
+        "[2] the sum is 4.0 and the model is gone",
+    ]
+
+
+def test_only_the_cells_that_say_so_fail(executed):
+    failed = [cell for cell in executed if any(o.output_type == "error" for o in cell.outputs)]
+    tagged = [c for c in executed if "raises-exception" in c.metadata.get("tags", [])]
+    assert failed == tagged
+    assert len(failed) == len(HANGS) + 2  # the shapes, and the rank that dies
+
+
+def test_it_stops_what_it_started(executed):
+    assert executed[-1].source == "%dist_shutdown"
+    left = [p for p in psutil.Process().children(recursive=True) if "rankbook" in p.cmdline()]
+    assert left == []
