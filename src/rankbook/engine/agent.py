@@ -8,20 +8,15 @@ the main thread and wait their turn there.
 from __future__ import annotations
 
 import asyncio
-import builtins
-import getpass
 import os
 import signal
 import socket
 import sys
 import time
 import traceback
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
-
-from IPython.core.error import StdinNotImplementedError
 
 from rankbook import errors, protocol, values
 from rankbook.engine import frames, state
@@ -29,6 +24,7 @@ from rankbook.engine.flight import Observer
 from rankbook.engine.group import Group
 from rankbook.engine.outbox import Outbox
 from rankbook.engine.runner import Runner, interruptible
+from rankbook.engine.shell import mend
 from rankbook.models import EngineFacts, RankState, to_dict
 
 __all__ = ["Agent", "install"]
@@ -72,7 +68,7 @@ class Agent:
         self.runner = Runner(kernel)
         self.group = Group(kernel.shell.user_ns)
         self._observer = Observer()
-        _mend_shell(kernel.shell)
+        mend(kernel.shell)
         # Straight from the stream: ipykernel would publish 'busy' and 'idle' around each request,
         # two broadcasts through the controller that nobody needs, and would answer one control
         # message at a time. Other clients' messages go the way they always went.
@@ -299,37 +295,3 @@ def _failed(error: BaseException) -> dict[str, Any]:
             "traceback": traceback.format_exception(error),
         },
     }
-
-
-def _mend_shell(shell: Any) -> None:
-    """Make an engine's shell fit for ranks."""
-
-    class _Exit:
-        """In a rank, ``exit`` is an error like any other: the engine must live on."""
-
-        def __call__(self, code: Any = None) -> None:
-            raise SystemExit(code)
-
-        def __repr__(self) -> str:
-            return "exit() raises SystemExit; %dist_shutdown stops the engines"
-
-    shell.user_ns["exit"] = shell.user_ns["quit"] = _Exit()
-    sys.breakpointhook = _no_breakpoint
-    builtins.input = getpass.getpass = _no_input
-    # IPython's advice after sys.exit() is for a terminal; the exception itself is shown.
-    warnings.filterwarnings("ignore", message="To exit: use 'exit'")
-
-
-def _no_input(*_args: Any, **_kwargs: Any) -> str:
-    __tracebackhide__ = True
-    raise StdinNotImplementedError(
-        "A rank cannot ask for input: assign the value in the notebook, then %dist_push it."
-    )
-
-
-def _no_breakpoint(*_args: Any, **_kwargs: Any) -> None:
-    __tracebackhide__ = True
-    raise RuntimeError(
-        "breakpoint() needs a terminal, which a rank does not have: "
-        "print from the cell, or look at the ranks with %dist_status."
-    )

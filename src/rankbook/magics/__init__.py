@@ -1,7 +1,7 @@
 """The magics.
 
-``commands`` holds them: each parses its line, delegates to the session, and shows what it says.
-``mode`` sends plain cells to the ranks, ``syntax`` finds errors before a cell is sent, ``usage``
+``commands`` holds them: each parses its line, delegates to the session, and shows what it says;
+``running`` does so for cells. ``mode`` sends plain cells to the ranks, ``syntax`` finds errors before a cell is sent, ``usage``
 makes one line of a person's mistake.
 """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -18,13 +17,11 @@ from IPython.core.magic import (
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from rankbook import api
-from rankbook.display.cell import LiveOutput, Screen
-from rankbook.display.screens import BackgroundScreen, NotebookScreen, screen_for
 from rankbook.display.table import Table
 from rankbook.display.verdict import Verdict
-from rankbook.errors import InputError, RankbookError, RankError, SessionError, StuckError
+from rankbook.errors import InputError, SessionError
 from rankbook.magics.mode import Mode
-from rankbook.magics.syntax import check_cell
+from rankbook.magics.running import run_cell
 from rankbook.magics.usage import parse, parse_with_code, plain_errors
 from rankbook.models import ON_HANG
 
@@ -235,7 +232,16 @@ class RankMagics(Magics):
                 )
         if not cell.strip():
             raise InputError("There is nothing to run: write code below %%dist, or %dist EXPR.")
-        self._run(cell, args.ranks, args.timeout, args.out, args.on_hang, wait=not args.no_wait)
+        run_cell(
+            self.shell,
+            self._session(),
+            cell,
+            args.ranks,
+            timeout=args.timeout,
+            out=args.out,
+            on_hang=args.on_hang,
+            wait=not args.no_wait,
+        )
 
     @cell_magic
     @magic_arguments("%rank")
@@ -244,7 +250,7 @@ class RankMagics(Magics):
     def rank(self, line: str, cell: str) -> None:
         """Run a cell on some ranks: short for %%dist -r RANKS."""
         # Not argparse: it would take the rank -1 for an option.
-        self._run(cell, line.strip(), wait=True)
+        run_cell(self.shell, self._session(), cell, line.strip())
 
     @cell_magic
     def local(self, line: str, cell: str) -> None:
@@ -348,58 +354,8 @@ class RankMagics(Magics):
             raise SessionError("There are no ranks yet: write %dist_init first.")
         return session
 
-    def _run(
-        self,
-        cell: str,
-        ranks: str,
-        timeout: float | None = None,
-        out: str | None = None,
-        on_hang: str | None = None,
-        *,
-        wait: bool,
-    ) -> None:
-        session = self._session()
-        check_cell(self.shell, cell)
-        chosen = session.select(ranks)
-        # Not execution_count: IPython 9 has counted on by now, earlier ones have not.
-        number = len(self.shell.user_ns["In"]) - 1
-        screen: Screen = screen_for(self.shell)
-        if not wait and isinstance(screen, NotebookScreen):
-            screen = BackgroundScreen(screen)
-        output = LiveOutput(screen, chosen)
-
-        def run() -> None:
-            try:
-                result = session.run(
-                    cell, list(chosen), timeout, on_hang=on_hang, output=output, number=number
-                )
-            except StuckError as error:
-                self._keep(out, error.result)
-                raise
-            self._keep(out, result)
-            result.raise_for_error()
-
-        if wait:
-            run()
-        else:
-            session.in_background(lambda: _shown_errors(run, screen))
-
-    def _keep(self, name: str | None, result: object) -> None:
-        if name:
-            self.shell.user_ns[name] = result
-
 
 def _said(session: Session) -> str:
     """A group in one line."""
     plural = "s" if session.world_size > 1 else ""
     return f"{session.world_size} rank{plural}, {session.backend}, generation {session.generation}"
-
-
-def _shown_errors(run: Callable[[], None], screen: Screen) -> None:
-    """Run a cell for which nobody waits any more; its error can only be shown."""
-    try:
-        run()
-    except (RankError, StuckError) as error:
-        screen.write("stderr", "\n".join(error._render_traceback_()) + "\n")
-    except RankbookError as error:
-        screen.write("stderr", f"{error}\n")

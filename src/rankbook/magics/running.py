@@ -1,0 +1,85 @@
+"""Running a cell for a magic: where its output goes, and where its result and errors end up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rankbook.display.cell import LiveOutput, Screen
+from rankbook.display.screens import BackgroundScreen, NotebookScreen, screen_for
+from rankbook.errors import RankbookError, RankError, StuckError
+from rankbook.magics.syntax import check_cell
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from rankbook.sessions.session import Session
+
+__all__ = ["run_cell"]
+
+
+def run_cell(
+    shell: InteractiveShell,
+    session: Session,
+    cell: str,
+    ranks: str,
+    *,
+    timeout: float | None = None,
+    out: str | None = None,
+    on_hang: str | None = None,
+    wait: bool = True,
+) -> None:
+    """Run a cell on ranks, as :meth:`rankbook.Session.run` does, and show what they say.
+
+    Args:
+        shell: The notebook's.
+        session: Whose ranks.
+        cell: The code.
+        ranks: A selection of ranks.
+        timeout: Seconds after which it is interrupted.
+        out: Name of the variable here that keeps the result.
+        on_hang: See :meth:`rankbook.Session.run`.
+        wait: Return when it has ended, else at once; then its errors are shown, not raised.
+
+    Raises:
+        RankError: It failed on some rank.
+        RankbookError: It could not be run.
+    """
+    check_cell(shell, cell)
+    chosen = session.select(ranks)
+    # Not execution_count: IPython 9 has counted on by now, earlier ones have not.
+    number = len(shell.user_ns["In"]) - 1
+    screen: Screen = screen_for(shell)
+    if not wait and isinstance(screen, NotebookScreen):
+        screen = BackgroundScreen(screen)
+    output = LiveOutput(screen, chosen)
+
+    def keep(result: object) -> None:
+        if out:
+            shell.user_ns[out] = result
+
+    def run() -> None:
+        try:
+            result = session.run(
+                cell, list(chosen), timeout, on_hang=on_hang, output=output, number=number
+            )
+        except StuckError as error:
+            keep(error.result)
+            raise
+        keep(result)
+        result.raise_for_error()
+
+    if wait:
+        run()
+    else:
+        session.in_background(lambda: _shown_errors(run, screen))
+
+
+def _shown_errors(run: Callable[[], None], screen: Screen) -> None:
+    """Run a cell for which nobody waits any more; its error can only be shown."""
+    try:
+        run()
+    except (RankError, StuckError) as error:
+        screen.write("stderr", "\n".join(error._render_traceback_()) + "\n")
+    except RankbookError as error:
+        screen.write("stderr", f"{error}\n")
