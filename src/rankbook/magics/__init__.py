@@ -1,8 +1,8 @@
 """The magics.
 
 ``commands`` holds them: each parses its line, delegates to the session, and shows what it says;
-``running`` does so for cells. ``mode`` sends plain cells to the ranks, ``syntax`` finds errors before a cell is sent, ``usage``
-makes one line of a person's mistake.
+``running`` does so for cells. ``mode`` sends plain cells to the ranks, ``syntax`` finds errors
+before a cell is sent, ``usage`` makes one line of a person's mistake.
 """
 
 from __future__ import annotations
