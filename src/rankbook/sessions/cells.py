@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rankbook.cluster.channel import Call, Channel, Event, everyone
-from rankbook.models import Failure, load
+from rankbook.models import Diagnosis, Failure, load
 from rankbook.sessions.freeing import Freed
 from rankbook.sessions.results import CellResult, RankResult
 from rankbook.sessions.watching import Watch
@@ -49,6 +49,7 @@ class RunningCell:
         cell: Cell,
         output: CellOutput | None,
         free: Callable[[Collection[int], Call], Freed],
+        diagnose: Callable[[Mapping[int, Failure | str | None]], Diagnosis],
     ) -> None:
         """Start it.
 
@@ -57,10 +58,12 @@ class RunningCell:
             cell: What to run.
             output: Shows what the ranks say.
             free: Frees some engines, whatever they do; they owe answers to a call.
+            diagnose: Looks at the ranks, given what has become of the cell on them.
         """
         self._channel = channel
         self._cell = cell
         self._free = free
+        self._diagnose = lambda: diagnose(self.progress)
         self._collector = Collector(cell.rank_of.values(), output)
         self._deadline = None if cell.timeout is None else time.monotonic() + cell.timeout
         self._has_reported = False
@@ -96,8 +99,10 @@ class RunningCell:
                     # Ranks that others do not wait for may still run: they are left alone.
                     stuck = set(watch.diagnosis.stuck) if watch.diagnosis else set()
                     pending = {e for e in pending if self._cell.rank_of[e] in stuck}
+                with suppress(KeyboardInterrupt):
+                    watch.confirm(self._diagnose)
                 # What is seen after ranks were freed says less than what led to it.
-                verdict = verdict or watch.verdict
+                verdict = verdict or watch.proof
                 freed = self._undisturbed(pending)
                 watch.begin_anew()
                 if outcome == _INTERRUPTED or freed.busy:

@@ -309,19 +309,20 @@ class Session:
             return self._run(cell, output)
 
     def _run(self, cell: Cell, output: CellOutput | None) -> CellResult:
-        running = RunningCell(self.pool.channel, cell, output, self._rescue.free)
+        rescue = self._rescue
+        running = RunningCell(self.pool.channel, cell, output, rescue.free, rescue.diagnose)
         engines = self._generations.placed().engines
         self._watch = Watch(
             self.pool.channel,
             {engine: rank for rank, engine in enumerate(engines)},
-            lambda looks: self._rescue.complete(engines, looks, running.progress),
+            lambda looks: rescue.complete(engines, looks, running.progress),
         )
         self._cell = running
         try:
             result, freed = running.finish(self._watch)
         finally:
             self._cell = self._watch = None
-        return self._rescue.settle(result, freed, cell.rank_of.values())
+        return rescue.settle(result, freed, cell.rank_of.values())
 
     def select(self, ranks: str | int | list[int]) -> tuple[int, ...]:
         """Read a selection of ranks, all of which can run a cell.
@@ -369,6 +370,8 @@ class Session:
         """
         self._raise_closed()
         engines = self._generations.placed().engines
+        if self._watch is not None:
+            self._watch.confirm(self.diagnose)
         freed = self._rescue.free(engines, self._cell.call if self._cell else None)
         if freed.busy:
             looks = dict(freed.looks)

@@ -98,6 +98,15 @@ class Watch:
         found = self.diagnosis
         return found if found and (found.proven or found.kind not in _HARMLESS) else None
 
+    def confirm(self, diagnose: Callable[[], Diagnosis]) -> None:
+        """Keep the verdict as a proof if a closer look agrees; ranks are about to be freed.
+
+        What was seen once, on ranks that move, may have been on its way.
+        """
+        if self.verdict is not None and not self.is_proven:
+            found = diagnose()
+            self.proof = found if found.kind not in _HARMLESS else self.proof
+
     @property
     def is_proven(self) -> bool:
         """Whether some rank waits for what will never come."""
