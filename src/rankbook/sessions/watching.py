@@ -103,7 +103,7 @@ class Watch:
 
         What was seen once, on ranks that move, may have been on its way.
         """
-        if self.verdict is not None and not self.is_proven:
+        if not self.is_proven and (self.verdict is not None or self.diagnosis is None):
             found = diagnose()
             self.proof = found if found.kind not in _HARMLESS else self.proof
 
