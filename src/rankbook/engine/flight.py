@@ -70,8 +70,9 @@ class Observer:
         """
         at = frames.position()
         still, quiet = self._stillness(at)
-        if at.in_torch and not at.in_call and not still:
-            # In C++ it may compute, or wait; that is seen only after a moment.
+        if at.in_torch and not still:
+            # It may wait, or compute in C++, or be on its way through a call. That is seen only
+            # after a moment, and asking torch what it has recorded would hold up one that moves.
             time.sleep(_MOMENT)
             at = frames.position()
             still, quiet = self._stillness(at)
@@ -82,7 +83,7 @@ class Observer:
         recent: tuple[Collective, ...] = ()
         waiting = None
         # A thread that computes need not be asked what it has started: it can go on in any case.
-        if at.in_call or (at.in_torch and still >= _SETTLED):
+        if at.in_torch and still >= _SETTLED:
             recent = _recorded(since_ns)
             waiting = _waits_in(at, recent, still)
         state = "waiting" if waiting else "running"
