@@ -5,11 +5,11 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from html.parser import HTMLParser
 from random import Random
 from typing import NamedTuple
 
 import pytest
+from page import Page
 
 from rankbook.diagnosis import diagnose
 from rankbook.display.verdict import Verdict, to_html, to_text
@@ -966,33 +966,6 @@ rank  part          what it does
    0  stuck         waits in all_reduce #5
    1  cause, stuck  waits in barrier #5
   10                idle: it runs no cell"""
-
-
-class Page(HTMLParser):
-    """Reads a verdict back: its caption, and rows of cells' visible text."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.rows, self.caption, self.open, self.tags = [], "", [], []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.open.append(tag)
-        self.tags.append((tag, dict(attrs)))
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in {"td", "th"}:
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag, "tags do not nest"
-
-    def handle_data(self, text):
-        if "caption" in self.open:
-            self.caption += text
-        elif self.rows and self.rows[-1]:
-            self.rows[-1][-1] += text
 
 
 def test_a_verdict_as_text():

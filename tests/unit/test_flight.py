@@ -310,7 +310,7 @@ def test_a_real_recv_is_seen_from_its_arguments(observer, world, monkeypatch):
 
 
 def test_a_call_that_the_recorder_has_open_is_what_it_waits_in(settled, at, dump):
-    at(line="line 2: f(x)", call="all_reduce", in_call=True, in_torch=True)
+    at(line="line 2: f(x)", call="all_reduce", in_torch=True)
     dump(entry("all_reduce", 4), entry("all_reduce", 5, done=False, sizes=[(2,)], dtypes=["Half"]))
     look = settled()
     assert look.state == "waiting"
@@ -326,7 +326,7 @@ def test_a_call_that_the_recorder_has_open_is_what_it_waits_in(settled, at, dump
 
 
 def test_of_several_that_are_open_it_waits_in_the_first(settled, at, dump):
-    at(call="all_reduce", in_call=True, in_torch=True)
+    at(call="all_reduce", in_torch=True)
     dump(entry("all_gather", 5, done=False), entry("all_reduce", 6, done=False))
     assert settled().waiting.seq == 5
 
@@ -334,7 +334,7 @@ def test_of_several_that_are_open_it_waits_in_the_first(settled, at, dump):
 def test_it_waits_in_the_group_that_it_has_called(settled, world, at, dump):
     group = dist.new_group([0])
     name = str(group.group_name)
-    at(call="all_reduce", arguments={"group": group}, in_call=True, in_torch=True)
+    at(call="all_reduce", arguments={"group": group}, in_torch=True)
     dump(entry("all_reduce", 5, done=False), entry("all_reduce", 1, name, done=False))
     assert numbers([settled().waiting]) == [(name, 1)]
 
@@ -350,14 +350,14 @@ def test_it_waits_in_the_group_that_it_has_called(settled, world, at, dump):
     ],
 )
 def test_the_root_is_known_from_the_arguments(settled, world, at, dump, given, peer):
-    at(call="broadcast", arguments=given, in_call=True, in_torch=True)
+    at(call="broadcast", arguments=given, in_torch=True)
     dump(entry("broadcast", 5, done=False))
     assert settled().waiting.peer == peer
 
 
 def test_of_an_earlier_call_the_root_is_not_known(settled, world, at, dump):
     """The arguments on the stack are those of the latest."""
-    at(call="broadcast", arguments={"src": 2}, in_call=True, in_torch=True)
+    at(call="broadcast", arguments={"src": 2}, in_torch=True)
     dump(entry("reduce", 5, done=False), entry("broadcast", 6, done=False))
     assert settled().waiting.peer is None
 
@@ -368,7 +368,6 @@ def test_a_rank_of_a_group_is_told_as_one_of_the_world(settled, world, at, dump,
     at(
         call="recv",
         arguments={"tensor": torch.ones(1), "group": group, "group_src": 1},
-        in_call=True,
         in_torch=True,
     )
     waits = settled().waiting
@@ -382,7 +381,6 @@ def test_where_torch_checks_collectives_it_asks_the_arguments(
     at(
         call="all_gather",
         arguments={"tensor_list": [torch.ones(3)], "tensor": torch.ones(2, dtype=torch.bool)},
-        in_call=True,
         in_torch=True,
     )
     dump(entry("all_reduce", 5, done=False))
@@ -398,13 +396,13 @@ def test_where_torch_checks_collectives_it_asks_the_arguments(
 def test_a_call_that_is_not_recorded_is_what_it_waits_in_once_it_stands_still(
     settled, world, at, dump
 ):
-    at(call="new_group", arguments={"ranks": [0]}, in_call=True, in_torch=True)
+    at(call="new_group", arguments={"ranks": [0]}, in_torch=True)
     waits = settled().waiting
     assert (waits.op, waits.seq, waits.sizes) == ("new_group", None, ())
 
 
 def test_in_a_group_that_is_only_being_made_little_is_known(settled, at, dump):
-    at(call="init_process_group", arguments={"group": "x"}, in_call=True, in_torch=True)
+    at(call="init_process_group", arguments={"group": "x"}, in_torch=True)
     assert settled().waiting == Collective("init_process_group")
 
 

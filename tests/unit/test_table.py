@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 
 import pytest
+from page import Page
 
 from rankbook.display.table import Table, headline, to_html, to_text
 from rankbook.models import GroupInfo, RankState, Snapshot
@@ -42,33 +42,6 @@ gloo · 6 ranks · generation 3 · idle: 0,5, running: 1, in a collective: 2, no
     5           5  cpu     gloo              6  no         5  a     105  idle                                         250 MB + 2000 MB GPU
 spare                                                      6  a     106  idle                                                         1 MB
 [5] ValueError: no"""  # noqa: E501
-
-
-class Page(HTMLParser):
-    """Reads a table back: rows of cells' visible text, as a browser would show it."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.rows, self.caption, self.open, self.tags = [], "", [], []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.open.append(tag)
-        self.tags.append((tag, dict(attrs)))
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in {"td", "th"}:
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag, "tags do not nest"
-
-    def handle_data(self, text):
-        if "caption" in self.open:
-            self.caption += text
-        elif self.rows and self.rows[-1]:
-            self.rows[-1][-1] += text
 
 
 @pytest.mark.parametrize(

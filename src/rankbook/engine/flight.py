@@ -85,7 +85,7 @@ class Observer:
         # A thread that computes need not be asked what it has started: it can go on in any case.
         if at.in_torch and still >= _SETTLED:
             recent = _recorded(since_ns)
-            waiting = _waits_in(at, recent, still)
+            waiting = _waits_in(at, recent)
         state = "waiting" if waiting else "running"
         return Look(state, line, cell, waiting, recent, still, quiet)
 
@@ -119,7 +119,7 @@ def _times_scheduled() -> int:
     return int(switches.voluntary + switches.involuntary)
 
 
-def _waits_in(at: Position, recent: tuple[Collective, ...], still: float) -> Collective | None:
+def _waits_in(at: Position, recent: tuple[Collective, ...]) -> Collective | None:
     if at.call in _NOT_RECORDED or (at.call and get_debug_level() == DebugLevel.DETAIL):
         return _from_arguments(at)
     # What was started first is what the rest waits for.
@@ -130,9 +130,8 @@ def _waits_in(at: Position, recent: tuple[Collective, ...], still: float) -> Col
         # The recorder does not know roots; the call on the stack is the latest one.
         peer = _peer(at.arguments, open_ones[0].ranks) if len(open_ones) == 1 else None
         return replace(open_ones[0], peer=peer)
-    if at.call and still >= _SETTLED:
+    if at.call:
         return _from_arguments(at)
-    # In a call that is recorded when it begins and not open: it begins, or has just ended.
     return Collective("wait") if at.in_handle else None
 
 

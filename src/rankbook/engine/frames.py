@@ -41,10 +41,8 @@ class Position:
             not on the stack.
         call: The public function of ``torch.distributed`` that it is in; empty if none.
         arguments: The local names of that call: what it was given.
-        in_call: Whether the innermost frame is of ``torch.distributed``: what it does then is done
-            in C++.
-        in_torch: Whether the innermost frame is any of torch's, or a call of the user's to
-            ``wait``.
+        in_torch: Whether the innermost frame is torch's, or waits for a handle of torch's: what it
+            does then is done in C++.
         in_handle: Whether it is in the ``wait`` of an object of torch's: of what an asynchronous
             collective, ``isend`` or ``irecv`` returned.
         in_loop: Whether it waits for something to do.
@@ -55,7 +53,6 @@ class Position:
     line: str = ""
     call: str = ""
     arguments: dict[str, Any] = field(default_factory=dict)
-    in_call: bool = False
     in_torch: bool = False
     in_handle: bool = False
     in_loop: bool = False
@@ -102,14 +99,14 @@ def position() -> Position:
             line = _said(code.co_filename, frame.f_lineno)
             break
         frame = frame.f_back
-    name, doing = innermost.f_code.co_filename, _current_call(innermost)
+    name = innermost.f_code.co_filename
+    in_handle = _is_wait_of_torch(innermost, _current_call(innermost))
     return Position(
         line,
         call.f_code.co_name if call else "",
         dict(call.f_locals) if call else {},
-        in_call=bool(call) and _TORCH_DISTRIBUTED in name,
-        in_torch=_TORCH in name or ".wait(" in doing,
-        in_handle=_is_wait_of_torch(innermost, doing),
+        in_torch=_TORCH in name or in_handle,
+        in_handle=in_handle,
         in_store=in_store,
         in_loop=name.endswith(_EVENT_LOOP),
         mark=tuple(mark),
