@@ -14,13 +14,16 @@ from typing import Any, TypeVar
 
 __all__ = [
     "ON_HANG",
+    "CellSpan",
     "Collective",
     "Diagnosis",
     "EngineFacts",
     "Failure",
+    "Gpu",
     "GroupInfo",
     "Look",
     "RankState",
+    "Recorded",
     "Snapshot",
     "how_ended",
     "load",
@@ -62,6 +65,23 @@ class GroupInfo:
     is_main: bool
     local_rank: int = 0
     generation: int = 0
+    timeout_minutes: float = 1
+    """Of every collective of the group."""
+    check: bool = False
+    """Whether every collective is compared across ranks before it runs."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A rank's GPU at one moment, as NVML reports it: whatever all processes do with it."""
+
+    name: str
+    used: int
+    """Memory in use, bytes."""
+    total: int
+    """Memory that it has, bytes."""
+    utilization: int | None = None
+    """Percent of the last moment in which it computed; None where the driver does not say."""
 
 
 @dataclass(frozen=True)
@@ -95,13 +115,18 @@ class RankState:
     activity: str = ""
     """What the main thread does: the collective, or the line of the cell."""
     since: float = 0.0
-    """Seconds for which it has been doing that."""
+    """Seconds for which it has been doing that: since the collective was called, or the cell
+    began."""
     cell: int | None = None
     """Number of the cell that runs."""
     memory: int = 0
     """Resident memory of the process, bytes."""
+    memory_total: int = 0
+    """Memory of its host, bytes; 0: unknown."""
     gpu_memory: int | None = None
     """Memory allocated by torch on the rank's GPU, bytes; None without a GPU in use."""
+    gpu: Gpu | None = None
+    """The rank's GPU; None without one, or without NVML."""
     last_error: str = ""
     """One line about the last exception, empty if the last cell ended well."""
 
@@ -120,6 +145,8 @@ class Snapshot:
     """The ranks, by rank, then engines that are no rank."""
     cluster: str = ""
     """What another notebook joins the cluster by."""
+    verdict: Diagnosis | None = None
+    """Why the cell that runs cannot end, as far as has been seen; None if nothing is wrong."""
 
 
 @dataclass(frozen=True)
@@ -192,9 +219,49 @@ class Diagnosis:
     """Whether it is certain that the ``stuck`` ranks stay stuck until they are freed."""
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """One collective on one rank as torch's flight recorder kept it: a bar of the timeline."""
+
+    id: int
+    """The recorder's own number: consecutive on a rank, over all groups."""
+    op: str
+    """``all_reduce`` …"""
+    group: str
+    """torch's name of the process group, the same on all its ranks."""
+    ranks: tuple[int, ...]
+    """The group's global ranks; empty: every rank."""
+    seq: int
+    """Its number in the group, from 1: the same on all ranks."""
+    generation: int
+    """The session's process group under which it was called."""
+    created: float
+    """When it was called, seconds since the epoch by the engine's clock."""
+    ended: float | None = None
+    """When the call returned, or the work was done; None: it has not, or that was not seen."""
+    done: bool = False
+    """Whether it has completed."""
+    nbytes: int = 0
+    """Size of its input, bytes."""
+
+
+@dataclass(frozen=True)
+class CellSpan:
+    """When a cell ran on the ranks."""
+
+    number: int
+    """What tracebacks call it."""
+    label: str
+    """Its first line."""
+    started: float
+    """Seconds since the epoch by the notebook's clock."""
+    ended: float | None = None
+    """The same; None while it runs."""
+
+
 _NESTED: dict[str, dict[str, Any]] = {
     "Look": {"waiting": Collective, "recent": Collective},
-    "RankState": {"info": GroupInfo},
+    "RankState": {"info": GroupInfo, "gpu": Gpu},
     "Snapshot": {"states": RankState},
 }
 """Which fields hold models themselves, one or a tuple of them."""

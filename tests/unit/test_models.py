@@ -7,13 +7,16 @@ import pytest
 
 from rankbook import models
 from rankbook.models import (
+    CellSpan,
     Collective,
     Diagnosis,
     EngineFacts,
     Failure,
+    Gpu,
     GroupInfo,
     Look,
     RankState,
+    Recorded,
     Snapshot,
     how_ended,
     load,
@@ -63,6 +66,11 @@ EXAMPLES = [
     RankState(0, "gone"),
     Snapshot("gloo", 4, 3, "running", (STATE, RankState(1, "idle")), "cluster-1"),
     Snapshot("", 0, 0, ""),
+    Gpu("NVIDIA H100", 1, 80, 3),
+    RankState(0, "idle", INFO, gpu=Gpu("NVIDIA H100", 1, 80)),
+    Recorded(7, "all_reduce", "0", (0, 1), 3, 2, 1e9, 1e9 + 0.5, done=True, nbytes=400),
+    Recorded(7, "barrier", "0", (), 3, 2, 1e9),
+    CellSpan(4, "x = 1", 1e9, 1e9 + 1),
 ]
 
 # A verdict is made in the notebook and leaves it no more.
