@@ -5,7 +5,8 @@ import re
 import pytest
 from page import Page
 
-from rankbook.display.table import Table, headline, to_html, to_text
+from rankbook.display.facts import headline
+from rankbook.display.table import Table, to_html, to_text
 from rankbook.models import GroupInfo, RankState, Snapshot
 
 
@@ -39,7 +40,7 @@ gloo · 6 ranks · generation 3 · idle: 0,5, running: 1, in a collective: 2, no
     2           2  cpu     gloo              6  no         2  a     102  collective: all_reduce (line 2: f(x)), 12 s                250 MB
     3           3  cpu     gloo              6  no         3             no answer
     4           4  cpu     gloo              6  no         4             gone: was killed by SIGKILL
-    5           5  cpu     gloo              6  no         5  a     105  idle                                         250 MB + 2000 MB GPU
+    5           5  cpu     gloo              6  no         5  a     105  idle                                         250 MB + 2.0 GB GPU
 spare                                                      6  a     106  idle                                                         1 MB
 [5] ValueError: no"""  # noqa: E501
 

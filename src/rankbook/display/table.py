@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from html import escape
 
-from rankbook import ranks as rank_selection
+from rankbook.display.facts import MARKS, doing, headline, memory, rank_name, short
 from rankbook.models import RankState, Snapshot
 
-__all__ = ["Table", "headline", "to_html", "to_text"]
+__all__ = ["Table", "to_html", "to_text"]
 
 _COLUMNS = (
     "rank",
@@ -25,18 +25,13 @@ _COLUMNS = (
 
 _NUMBERS = frozenset({"rank", "local rank", "world size", "engine", "pid", "memory"})
 
-# A shape and a word for every state, so that colour never says anything alone.
-_STATES = {
-    "idle": ("●", "#16a34a"),
-    "running": ("▶", "#2563eb"),
-    "collective": ("⇄", "#7c3aed"),
-    "no answer": ("?", "#b45309"),
-    "gone": ("✕", "#dc2626"),
-    "left": ("○", "inherit"),
+_COLOURS = {
+    "idle": "#16a34a",
+    "running": "#2563eb",
+    "collective": "#7c3aed",
+    "no answer": "#b45309",
+    "gone": "#dc2626",
 }
-
-_LONGEST_ERROR = 110
-"""Characters of a rank's last error that are shown; all of it is in its tooltip."""
 
 _GREY = "var(--jp-ui-font-color2, #6b7280)"
 _LINE = "var(--jp-border-color2, #d1d5db)"
@@ -55,37 +50,6 @@ class Table:
         return to_html(self.snapshot)
 
 
-def headline(snapshot: Snapshot) -> str:
-    """The session in one line: ``gloo · 4 ranks · generation 2 · all idle``."""
-    if not snapshot.world_size:
-        return f"no process group · {snapshot.doing or 'ready'}"
-    parts = [
-        snapshot.backend,
-        f"{snapshot.world_size} rank{'s' if snapshot.world_size > 1 else ''}",
-        f"generation {snapshot.generation}",
-    ]
-    hosts = {state.host for state in snapshot.states if state.info and state.host}
-    if len(hosts) > 1:
-        parts.append(f"{len(hosts)} hosts")
-    return " · ".join([*parts, _health(snapshot)])
-
-
-def _health(snapshot: Snapshot) -> str:
-    if not any(state.info for state in snapshot.states):
-        return snapshot.doing or "no rank is in the group"
-    by_state: dict[str, list[int]] = {}
-    for state in snapshot.states:
-        if state.info is not None:
-            by_state.setdefault(state.state, []).append(state.info.rank)
-    if by_state.keys() <= {"idle", "left"}:
-        return snapshot.doing or "all idle"
-    words = {"collective": "in a collective", "gone": "ended"}
-    return ", ".join(
-        f"{words.get(state, state)}: {rank_selection.label(ranks)}"
-        for state, ranks in sorted(by_state.items(), key=lambda pair: pair[1])
-    )
-
-
 def to_text(snapshot: Snapshot) -> str:
     """The table for a terminal, nbconvert's text, or a screen reader."""
     if not snapshot.states:
@@ -99,7 +63,7 @@ def to_text(snapshot: Snapshot) -> str:
         ).rstrip()
         for row in rows
     ]
-    errors = [f"[{_rank(s)}] {_short(s.last_error)}" for s in snapshot.states if s.last_error]
+    errors = [f"[{rank_name(s)}] {short(s.last_error)}" for s in snapshot.states if s.last_error]
     return "\n".join([headline(snapshot), *lines, *errors])
 
 
@@ -123,11 +87,11 @@ def _row(state: RankState) -> str:
     cells = []
     for name, text in zip(_COLUMNS, _cells(state), strict=True):
         if name == "state":
-            mark, colour = _STATES.get(state.state, ("·", "inherit"))
-            doing = f' <span style="color: {_GREY}">{escape(_doing(state))}</span>'
+            colour = _COLOURS.get(state.state, "inherit")
+            does = f' <span style="color: {_GREY}">{escape(doing(state))}</span>'
             inner = (
-                f'<span style="color: {colour}" aria-hidden="true">{mark}</span> '
-                f"{escape(state.state)}{doing if _doing(state) else ''}"
+                f'<span style="color: {colour}" aria-hidden="true">{MARKS.get(state.state, "·")}'
+                f"</span> {escape(state.state)}{does if doing(state) else ''}"
             )
         else:
             inner = escape(text)
@@ -138,7 +102,7 @@ def _row(state: RankState) -> str:
             f'<tr><td></td><td colspan="{len(_COLUMNS) - 1}" style="text-align: left; '
             f'padding: 0 10px 4px; line-height: 1.4; color: #dc2626" '
             f'title="{escape(state.last_error)}">'
-            f"{escape(_short(state.last_error))}</td></tr>"
+            f"{escape(short(state.last_error))}</td></tr>"
         )
     return f"<tr>{''.join(cells)}</tr>{error}"
 
@@ -157,9 +121,9 @@ def _style(name: str, *, head: bool = False) -> str:
 
 def _cells(state: RankState) -> tuple[str, ...]:
     info = state.info
-    doing = _doing(state)
+    does = doing(state)
     return (
-        _rank(state),
+        rank_name(state),
         str(info.local_rank) if info else "",
         info.device if info else "",
         info.backend if info else "",
@@ -168,29 +132,6 @@ def _cells(state: RankState) -> tuple[str, ...]:
         str(state.engine),
         state.host,
         str(state.pid) if state.pid else "",
-        f"{state.state}: {doing}" if doing else state.state,
-        _memory(state),
+        f"{state.state}: {does}" if does else state.state,
+        memory(state),
     )
-
-
-def _short(text: str) -> str:
-    first = text.splitlines()[0]
-    return first if len(first) <= _LONGEST_ERROR else first[: _LONGEST_ERROR - 2] + " …"
-
-
-def _rank(state: RankState) -> str:
-    return str(state.info.rank) if state.info else "spare"
-
-
-def _doing(state: RankState) -> str:
-    """What the rank does, and for how long once that is worth saying."""
-    if state.since >= 1 and state.activity:
-        return f"{state.activity}, {state.since:.0f} s"
-    return state.activity
-
-
-def _memory(state: RankState) -> str:
-    if not state.memory:
-        return ""
-    host = f"{state.memory / 1e6:.0f} MB"
-    return host if state.gpu_memory is None else f"{host} + {state.gpu_memory / 1e6:.0f} MB GPU"

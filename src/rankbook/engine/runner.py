@@ -57,7 +57,9 @@ class Runner:
         raised = result.error_before_exec or result.error_in_exec
         if failure is None and raised is not None:
             failure = Failure(type(raised).__name__, str(raised), (), time.time())
-        self.last_error = f"{failure.ename}: {failure.evalue}".rstrip(": ") if failure else ""
+        self.last_error = ""
+        if failure is not None and not failure.freed:  # an interrupt is no error of the cell's
+            self.last_error = f"{failure.ename}: {failure.evalue}".rstrip(": ")
         return {
             "error": to_dict(failure) if failure else None,
             "seconds": time.perf_counter() - begin,

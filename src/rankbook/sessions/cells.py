@@ -21,6 +21,9 @@ PENDING = "pending"
 
 _ENDED, _HOPELESS, _INTERRUPTED = "ended", "hopeless", "interrupted"
 
+_LABEL = 80
+"""Characters of a cell's first line by which it is known."""
+
 _REPLY_TIMEOUT = 1.0
 """Seconds for ranks that have been freed to say how their cell ended."""
 
@@ -38,6 +41,12 @@ class Cell:
     """Seconds after which it is interrupted, None for never."""
     on_hang: str = "free"
     """One of :data:`rankbook.models.ON_HANG`."""
+
+    @property
+    def label(self) -> str:
+        """Its first line, cut if it is long."""
+        first = next((line.strip() for line in self.code.splitlines() if line.strip()), "")
+        return first[:_LABEL]
 
 
 class RunningCell:

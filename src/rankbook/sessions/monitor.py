@@ -1,8 +1,9 @@
-"""Polls the ranks in the background and tells whoever watches."""
+"""Looks at the ranks in the background and tells whoever watches."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -18,15 +19,22 @@ __all__ = ["Monitor"]
 _PERIOD = 1.0
 """Seconds between two looks at ranks about which nothing is known to have changed."""
 
+_BUSY_PERIOD = 0.4
+"""The same while the session is busy: a rank changes what it does without telling."""
+
 _SETTLE = 0.3
 """Seconds to wait after a change: a cell shorter than that is not worth looking at."""
+
+_FORGOTTEN = 75.0
+"""Seconds after the last sign that somebody looks; a page gives one every 30 s."""
 
 
 class Monitor:
     """A thread that gives snapshots of one session to a listener.
 
-    It looks once a second, and soon after the session says that something has changed. It ends
-    with the session.
+    It looks once a second, more often while the session is busy, and soon after the session says
+    that something has changed. Where nobody looks at what it shows it looks only when something
+    changes, and stops altogether while the session is idle. It ends with the session.
     """
 
     def __init__(self, session: Session, listener: Callable[[Snapshot], None]) -> None:
@@ -40,9 +48,18 @@ class Monitor:
         self._listener = listener
         self._changed = threading.Event()
         self._stopped = threading.Event()
+        # Whoever made it is about to show it.
+        self._forgotten_at = time.monotonic() + _FORGOTTEN
         self._unsubscribe = session.changes.listen(self._changed.set)
         self._thread = threading.Thread(target=self._watch, name="rankbook-monitor", daemon=True)
         self._thread.start()
+
+    def watched(self, someone: bool) -> None:  # noqa: FBT001
+        """Note whether somebody looks now; whoever has just come sees the present state at once."""
+        was_forgotten = self._is_forgotten
+        self._forgotten_at = time.monotonic() + (_FORGOTTEN if someone else 0)
+        if someone and was_forgotten:
+            self._changed.set()
 
     def stop(self) -> None:
         """Stop watching; returns at once."""
@@ -50,9 +67,13 @@ class Monitor:
         self._changed.set()
         self._unsubscribe()
 
+    @property
+    def _is_forgotten(self) -> bool:
+        return time.monotonic() > self._forgotten_at
+
     def _watch(self) -> None:
         while not self._stopped.is_set():
-            if self._changed.wait(_PERIOD):
+            if self._changed.wait(self._pause()):
                 self._stopped.wait(_SETTLE)
                 self._changed.clear()
             if self._session.is_closed:
@@ -61,3 +82,9 @@ class Monitor:
             # that meets it next says so.
             with suppress(RankbookError, OSError):
                 self._listener(self._session.snapshot())
+
+    def _pause(self) -> float | None:
+        # A page whose signs are not heard while a cell runs may be looked at all the same.
+        if self._session.doing:
+            return _BUSY_PERIOD
+        return None if self._is_forgotten else _PERIOD

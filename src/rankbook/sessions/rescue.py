@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import NoReturn
 
@@ -38,6 +39,7 @@ class Rescue:
         self._generations = generations
         self._freeing = threading.Lock()
         self._cut = 0
+        self._successors = 0
 
     # -- looking -----------------------------------------------------------------------------
 
@@ -140,10 +142,21 @@ class Rescue:
         result.note = result.note or self.mend()
         return result
 
+    @contextmanager
+    def successor(self) -> Iterator[None]:
+        """While this lasts nobody makes the group again: who asks is about to do so."""
+        self._successors += 1
+        try:
+            yield
+        finally:
+            self._successors -= 1
+
     def mend(self) -> str:
         """Make the next group if the present one is of no use; say what became of it."""
         if not self._is_cut:
             return ""
+        if self._successors:
+            return "The ranks are free, their variables in place."
         self._cut = 0
         if self._generations.dead_ranks or not self._generations.groups:
             return ""

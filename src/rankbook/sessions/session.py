@@ -8,8 +8,11 @@ ready``, guarded by one lock: what changes the group or runs a cell takes it and
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rankbook import ranks as rank_selection
@@ -17,7 +20,15 @@ from rankbook import values
 from rankbook.cluster.channel import everyone
 from rankbook.cluster.pool import Pool
 from rankbook.errors import InputError, RankbookError, SessionError
-from rankbook.models import ON_HANG, Diagnosis, GroupInfo, RankState, Snapshot, how_ended
+from rankbook.models import (
+    ON_HANG,
+    CellSpan,
+    Diagnosis,
+    GroupInfo,
+    RankState,
+    Snapshot,
+    how_ended,
+)
 from rankbook.sessions import looking, transfer
 from rankbook.sessions.cells import Cell, CellOutput, RunningCell
 from rankbook.sessions.changes import Changes
@@ -39,6 +50,9 @@ _REPLACED = 10.0
 
 _CLOSED = "shut down"
 
+_REMEMBERED = 1000
+"""Cells of which it is known when they ran."""
+
 
 class Session:
     """One cluster and its process group, seen from the notebook.
@@ -47,6 +61,7 @@ class Session:
 
     Attributes:
         doing: What it is busy with, in words; empty when it is ready.
+        turn: How many things it has been busy with so far.
         on_hang: What happens when it is proven that a cell cannot end: ``free`` its ranks,
             ``report`` it and go on waiting, or ``wait``.
         changes: Tells listeners when the group, an engine, or what it is doing changes.
@@ -55,6 +70,7 @@ class Session:
     def __init__(self, pool: Pool, view: Callable[[Session], Any]) -> None:
         self.pool = pool
         self.doing = ""
+        self.turn = 0
         self.on_hang = "free"
         self.changes = Changes()
         self._view = view
@@ -63,6 +79,8 @@ class Session:
         self._rescue = Rescue(pool, self._generations)
         self._cell: RunningCell | None = None
         self._watch: Watch | None = None
+        self._verdict: Diagnosis | None = None
+        self._cells: deque[CellSpan] = deque(maxlen=_REMEMBERED)
         self._lock = threading.Lock()
         self._replacing = threading.Lock()
         pool.on_end = self._engine_ended
@@ -118,6 +136,20 @@ class Session:
         }
 
     @property
+    def verdict(self) -> Diagnosis | None:
+        """Why the cell that runs cannot end, as far as is seen, or the last one could not.
+
+        None if nothing was wrong with it, and again once the group is made anew by request.
+        """
+        watch = self._watch
+        return self._verdict if watch is None else watch.verdict
+
+    @property
+    def cells(self) -> Sequence[CellSpan]:
+        """When the latest cells ran on the ranks, the newest last."""
+        return tuple(self._cells)
+
+    @property
     def is_closed(self) -> bool:
         """Whether :meth:`shutdown` was called."""
         return self.doing == _CLOSED
@@ -152,6 +184,7 @@ class Session:
             self.doing,
             states,
             self.pool.cluster_id,
+            self.verdict,
         )
 
     def stacks(self) -> dict[int, list[str]]:
@@ -177,6 +210,15 @@ class Session:
 
     # -- the group ---------------------------------------------------------------------------
 
+    def adopt(self) -> bool:
+        """Take over the group that joined engines are in already: as it is, whatever they do.
+
+        Returns:
+            Whether they are in one of which no rank is missing; else :meth:`initialize` makes one.
+        """
+        with self._busy("looking for a process group"):
+            return self._generations.adopt()
+
     def initialize(
         self,
         backend: str | None = None,
@@ -184,6 +226,7 @@ class Session:
         timeout_minutes: float | None = None,
         *,
         check: bool | None = None,
+        interrupt: bool = False,
     ) -> None:
         """Make the next generation: leave the present group, if any, and form a new one.
 
@@ -195,20 +238,30 @@ class Session:
             nproc: Number of ranks; None keeps it.
             timeout_minutes: Of the initialisation and of every collective; None keeps it.
             check: Compare every collective across ranks before it runs; None keeps it.
+            interrupt: End what the session is busy with first, instead of refusing.
 
         Raises:
             SessionError: The session is busy, or a rank has ended.
             RankbookError: No group was formed, and none is left half-made; the message says why.
         """
-        with self._busy("initialising the process group"):
+        with self._busy("initialising the process group", interrupt=interrupt):
+            self._verdict = None
+            self._end_abandoned()
             self._generations.initialize(backend, nproc, timeout_minutes, check=check)
 
-    def reset(self, backend: str | None = None, hard: bool = False) -> None:  # noqa: FBT001, FBT002
+    def reset(
+        self,
+        backend: str | None = None,
+        hard: bool = False,  # noqa: FBT001, FBT002
+        *,
+        interrupt: bool = False,
+    ) -> None:
         """Run ``destroy_global_state`` on every rank, then make a new generation.
 
         Args:
             backend: Another backend, None keeps it.
             hard: Replace the engines too. Their variables are lost.
+            interrupt: End what the session is busy with first, instead of refusing.
 
         Raises:
             SessionError: The session is busy (``hard`` ends what it is busy with), or ``hard`` on
@@ -218,28 +271,46 @@ class Session:
         placement = self._generations.placement
         if hard:
             self._replace_engines()
-        with self._busy("resetting", wait=_REPLACED if hard else 0):
+        with self._busy("resetting", wait=_REPLACED if hard else 0, interrupt=interrupt):
+            self._verdict = None
+            self._end_abandoned()
             self._generations.initialize(backend, placement.world_size if placement else None)
 
-    def restart_ranks(self, ranks: str | int | list[int] | None = None) -> None:
+    def restart_ranks(
+        self, ranks: str | int | list[int] | None = None, *, interrupt: bool = False
+    ) -> None:
         """Give ranks new engines, and make the next generation with the others as they are.
 
         The new engines stand where the old ones stood: on the same host, with the same GPU.
 
         Args:
             ranks: A selection of ranks; None: those that have ended.
+            interrupt: End what the session is busy with first, instead of refusing.
 
         Raises:
             SessionError: The session is busy, or no rank has ended and none was given.
             ClusterError: No engine can take the place of one that has ended.
         """
-        with self._busy("replacing ranks"):
-            size = self._generations.placed().world_size
-            dead = sorted(self._generations.dead_ranks)
-            chosen = dead if ranks is None else rank_selection.parse(ranks, size)
-            if not chosen:
-                raise SessionError("No rank has ended: say which to replace, restart_ranks([1]).")
+        size = self._generations.placed().world_size
+        chosen = () if ranks is None else rank_selection.parse(ranks, size)
+        # Asked before anything is interrupted for it.
+        if not chosen and not self._generations.dead_ranks:
+            raise SessionError("No rank has ended: say which to replace, restart_ranks([1]).")
+        with self._busy("replacing ranks", interrupt=interrupt):
+            self._verdict = None
+            self._end_abandoned()
+            dead = self._generations.dead_ranks
             self._generations.restart({*chosen, *dead})
+
+    def _end_abandoned(self) -> None:
+        """End what joined engines may still do for a notebook that is gone."""
+        if self.pool.is_owned:
+            return
+        if self._generations.placement is not None:
+            self._free()
+        else:
+            self._generations.refuse_others_work()
+            self._rescue.free(self._generations.alive)
 
     def _replace_engines(self) -> None:
         """Replace all engines, busy or not: what runs on them ends, and so does the wait for it."""
@@ -317,10 +388,14 @@ class Session:
             {engine: rank for rank, engine in enumerate(engines)},
             lambda looks: rescue.complete(engines, looks, running.progress),
         )
-        self._cell = running
+        self._cell, self._verdict = running, None
+        self._cells.append(CellSpan(cell.number, cell.label, time.time()))
+        result: CellResult | None = None
         try:
             result, freed = running.finish(self._watch)
         finally:
+            self._cells[-1] = replace(self._cells[-1], ended=time.time())
+            self._verdict = result.diagnosis if result is not None else self._watch.proof
             self._cell = self._watch = None
         return rescue.settle(result, freed, cell.rank_of.values())
 
@@ -369,6 +444,17 @@ class Session:
             StuckError: Some rank did not end within seconds; the message says where it is.
         """
         self._raise_closed()
+        was_busy = self._free()
+        # Who runs the cell makes the group again; if nobody does, it is done here.
+        if self._lock.acquire(timeout=_SETTLED):
+            try:
+                self._rescue.mend()
+            finally:
+                self._lock.release()
+        return was_busy
+
+    def _free(self) -> bool:
+        """End what the ranks do; tell whether there was anything."""
         engines = self._generations.placed().engines
         if self._watch is not None:
             self._watch.confirm(self.diagnose)
@@ -376,12 +462,6 @@ class Session:
         if freed.busy:
             looks = dict(freed.looks)
             self._rescue.raise_stuck({engines.index(e): looks.get(e) for e in freed.busy})
-        # Who runs the cell makes the group again; if nobody does, it is done here.
-        if self._lock.acquire(timeout=_SETTLED):
-            try:
-                self._rescue.mend()
-            finally:
-                self._lock.release()
         return freed.was_busy
 
     # -- values ------------------------------------------------------------------------------
@@ -435,7 +515,22 @@ class Session:
             return
         if not self.pool.is_owned:
             with suppress(RankbookError):
+                self._end_abandoned()
                 self._generations.leave()
+        self._close()
+
+    def detach(self) -> None:
+        """End with the notebook's process: joined engines stay, and so does their group.
+
+        Another session can :meth:`adopt` it. Engines that this one started end.
+        """
+        if self.is_closed:
+            return
+        if not self.pool.is_owned:
+            self._generations.leave_behind()
+        self._close()
+
+    def _close(self) -> None:
         self.doing = _CLOSED
         self.pool.close()
         self._generations.close()
@@ -450,14 +545,21 @@ class Session:
     # ----------------------------------------------------------------------------------------
 
     @contextmanager
-    def _busy(self, doing: str, wait: float = 0) -> Iterator[None]:
-        if not self._lock.acquire(timeout=wait):
-            raise SessionError(
-                f"The session is {self.doing or 'busy'}: wait, or write %dist_interrupt."
-            )
+    def _busy(self, doing: str, wait: float = 0, *, interrupt: bool = False) -> Iterator[None]:
+        # What is interrupted need not make the group again for one that is about to.
+        with self._rescue.successor() if interrupt else nullcontext():
+            if interrupt and self._lock.locked():
+                self._raise_closed()
+                self._free()
+                wait = _SETTLED
+            if not self._lock.acquire(timeout=wait):
+                raise SessionError(
+                    f"The session is {self.doing or 'busy'}: wait, or write %dist_interrupt."
+                )
         try:
             self._raise_closed()
             self.doing = doing
+            self.turn += 1
             self.changes.tell()
             yield
         finally:

@@ -1,0 +1,113 @@
+"""What every view says of a snapshot, in words: the text, the tables and the dashboard agree."""
+
+from __future__ import annotations
+
+from rankbook import ranks as rank_selection
+from rankbook.models import RankState, Snapshot
+
+__all__ = [
+    "MARKS",
+    "doing",
+    "gpu_memory",
+    "headline",
+    "health",
+    "memory",
+    "rank_name",
+    "short",
+    "size",
+]
+
+# A shape and a word for every state, so that colour never says anything alone.
+MARKS = {
+    "idle": "●",
+    "running": "▶",
+    "collective": "⇄",
+    "no answer": "?",
+    "gone": "✕",
+    "left": "○",
+}
+
+_LONGEST = 110
+"""Characters of a rank's last error that are shown; all of it is in its tooltip."""
+
+_NAMED = 4
+"""Runs of ranks that are named; beyond, they are counted."""
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def headline(snapshot: Snapshot) -> str:
+    """The session in one line: ``gloo · 4 ranks · generation 2 · all idle``."""
+    if not snapshot.world_size:
+        return f"no process group · {snapshot.doing or 'ready'}"
+    parts = [
+        snapshot.backend,
+        f"{snapshot.world_size} rank{'s' if snapshot.world_size > 1 else ''}",
+        f"generation {snapshot.generation}",
+    ]
+    hosts = {state.host for state in snapshot.states if state.info and state.host}
+    if len(hosts) > 1:
+        parts.append(f"{len(hosts)} hosts")
+    return " · ".join([*parts, health(snapshot)])
+
+
+def health(snapshot: Snapshot) -> str:
+    """How the ranks are, in words that change only when something does."""
+    if not any(state.info for state in snapshot.states):
+        return snapshot.doing or "no rank is in the group"
+    by_state: dict[str, list[int]] = {}
+    for state in snapshot.states:
+        if state.info is not None:
+            by_state.setdefault(state.state, []).append(state.info.rank)
+    if by_state.keys() <= {"idle", "left"}:
+        return snapshot.doing or "all idle"
+    words = {"collective": "in a collective", "gone": "ended"}
+    return ", ".join(
+        f"{words.get(state, state)}: {_who(ranks)}"
+        for state, ranks in sorted(by_state.items(), key=lambda pair: pair[1])
+    )
+
+
+def _who(ranks: list[int]) -> str:
+    """Name ranks, or say how many where naming them would be no sentence any more."""
+    named = rank_selection.label(ranks)
+    return named if named.count(",") < _NAMED else f"{len(ranks)} ranks"
+
+
+def rank_name(state: RankState) -> str:
+    """Its number; ``spare`` for an engine that is no rank."""
+    return str(state.info.rank) if state.info else "spare"
+
+
+def doing(state: RankState) -> str:
+    """What the rank does, and for how long once that is worth saying."""
+    if state.since >= 1 and state.activity:
+        return f"{state.activity}, {state.since:.0f} s"
+    return state.activity
+
+
+def memory(state: RankState) -> str:
+    """Its memory on the host and on the GPU: ``250 MB + 2 GB GPU``."""
+    gpu = gpu_memory(state)
+    host = size(state.memory) if state.memory else ""
+    return f"{host} + {size(gpu)} GPU" if gpu is not None else host
+
+
+def gpu_memory(state: RankState) -> int | None:
+    """Bytes in use on its GPU: by everybody if the driver says so, else by this rank's torch."""
+    return state.gpu.used if state.gpu else state.gpu_memory
+
+
+def size(count: int) -> str:
+    """Bytes as a person reads them, in units of 1,000: ``812 MB``, ``1.4 GB``."""
+    value, unit = float(count), 0
+    while value >= 999.5 and unit < len(_UNITS) - 1:  # noqa: PLR2004 - what rounds to 1000
+        value, unit = value / 1000, unit + 1
+    digits = 1 if unit > 2 and value < 99.5 else 0  # noqa: PLR2004 - a tenth of a MB says nothing
+    return f"{value:.{digits}f} {_UNITS[unit]}"
+
+
+def short(text: str) -> str:
+    """The first line of an error, cut if it is long."""
+    first = text.splitlines()[0] if text else ""
+    return first if len(first) <= _LONGEST else first[: _LONGEST - 2] + " …"

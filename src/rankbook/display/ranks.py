@@ -1,0 +1,214 @@
+"""The ranks of a dashboard as HTML: a row for each where they are few, else a tile.
+
+Classes only: the style is in ``widgets/dashboard.css``. Everything is in the HTML, also what a tile
+shows only when it is opened, so that no click needs the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from html import escape
+
+from rankbook.display.facts import MARKS, doing, gpu_memory, memory, rank_name, short, size
+from rankbook.models import RankState
+
+__all__ = ["ROWS", "to_html"]
+
+ROWS = 16
+"""Up to so many engines are shown as rows."""
+
+_DENSE = 128
+"""Beyond so many a tile is only a number and a mark, until it is opened."""
+
+_Column = tuple[str, Callable[[RankState], str]]
+
+
+def to_html(states: Sequence[RankState]) -> str:
+    """Render every rank, and every engine that is none.
+
+    Args:
+        states: As a snapshot has them.
+    """
+    if not states:
+        return ""
+    return _rows(states) if len(states) <= ROWS else _tiles(states)
+
+
+# -- rows ------------------------------------------------------------------------------------
+
+
+def _rows(states: Sequence[RankState]) -> str:
+    columns = _columns(states)
+    head = "".join(f'<th scope="col" class="{_name(name)}">{name}</th>' for name, _ in columns)
+    body = "".join(_row(state, columns) for state in states)
+    return (
+        '<div class="rb-scroll" tabindex="0" role="region" aria-label="Ranks">'
+        f'<table class="rb-rows"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+def _row(state: RankState, columns: Sequence[_Column]) -> str:
+    cells = "".join(
+        f'<th scope="row" class="rb-rank">{cell(state)}</th>'
+        if name == "rank"
+        else f'<td class="{_name(name)}">{cell(state)}</td>'
+        for name, cell in columns
+    )
+    return f'<tr class="rb-row {_state_class(state)}">{cells}</tr>'
+
+
+def _columns(states: Sequence[RankState]) -> list[_Column]:
+    columns: list[_Column] = [
+        ("rank", lambda s: escape(rank_name(s))),
+        ("state", _state),
+        ("device", lambda s: escape(s.info.device) if s.info else ""),
+        ("backend", lambda s: escape(s.info.backend) if s.info else ""),
+        ("world size", lambda s: str(s.info.world_size) if s.info else ""),
+        ("main", lambda s: _yes_or_no(s.info.is_main) if s.info else ""),
+        ("local rank", lambda s: str(s.info.local_rank) if s.info else ""),
+        ("engine", lambda s: str(s.engine)),
+        ("host", lambda s: escape(s.host)),
+        ("pid", lambda s: str(s.pid) if s.pid else ""),
+        ("memory", _memory),
+    ]
+    if any(gpu_memory(state) is not None for state in states):
+        columns.append(("GPU", _gpu))
+    return columns
+
+
+def _state(state: RankState) -> str:
+    parts = [f'<span class="rb-pill">{_mark(state)} {escape(state.state)}</span>']
+    call, line = _activity(state)
+    if call:
+        parts.append(f'<span class="rb-does">{escape(call)}</span>')
+    if line:
+        parts.append(f'<code class="rb-line" title="{escape(line)}">{escape(line)}</code>')
+    if state.last_error:
+        parts.append(
+            f'<span class="rb-error" title="{escape(state.last_error)}">'
+            f"{escape(short(state.last_error))}</span>"
+        )
+    return "".join(parts)
+
+
+# -- tiles -----------------------------------------------------------------------------------
+
+
+def _tiles(states: Sequence[RankState]) -> str:
+    if len(states) > _DENSE:
+        return f'<ul class="rb-tiles rb-dense">{"".join(map(_dense_tile, states))}</ul>'
+    return f'<ul class="rb-tiles">{"".join(map(_tile, states))}</ul>'
+
+
+def _tile(state: RankState) -> str:
+    call, line = _activity(state)
+    place = f"{state.info.device if state.info else ''} {state.host}".strip()
+    does = short(state.last_error) or call or line or place
+    facts = "".join(
+        f"<div><dt>{name}</dt><dd>{cell(state)}</dd></div>" for name, cell in _columns([state])
+    )
+    inside = (
+        f'<span class="rb-does">{escape(does)}</span>'
+        f"{_bar(state.memory, state.memory_total)}{_gpu_bar(state)}"
+    )
+    return _opens(state, inside, f"<dl>{facts}</dl>")
+
+
+def _dense_tile(state: RankState) -> str:
+    """The same in a tenth of the HTML: there are hundreds of them, and they change every second."""
+    info = state.info
+    facts = [
+        state.state,
+        doing(state),
+        f"{info.device}, {info.backend}, local rank {info.local_rank} of {info.world_size}, "
+        f"main: {_yes_or_no(info.is_main)}"
+        if info
+        else "",
+        f"engine {state.engine}, {state.host}, pid {state.pid}",
+        memory(state),
+        f"{state.gpu.name}" if state.gpu else "",
+        short(state.last_error),
+    ]
+    return _opens(state, "", f"<p>{escape(' · '.join(filter(None, facts)))}</p>")
+
+
+def _opens(state: RankState, inside: str, more: str) -> str:
+    """A tile that opens: the browser does it, without the kernel."""
+    failed = "" if inside or not state.last_error else '<span class="rb-flag">!</span> '
+    return (
+        f'<li class="rb-tile {_state_class(state)}"><details><summary>'
+        f'<span class="rb-rank">{rank_name(state)}</span> '
+        f'<span class="rb-pill">{failed}{_mark(state)} <span class="rb-word">{escape(state.state)}</span>'
+        f"</span>{inside}</summary>{more}</details></li>"
+    )
+
+
+# -- parts of both ---------------------------------------------------------------------------
+
+
+def _activity(state: RankState) -> tuple[str, str]:
+    """What it does, in two parts: the collective with its age, and the line of the cell."""
+    call, _, line = state.activity.partition(" (")
+    if state.state != "collective" or not line:
+        return ("", doing(state)) if state.state == "running" else (doing(state), "")
+    age = f", {state.since:.0f} s" if state.since >= 1 else ""
+    return f"{call}{age}", line.removesuffix(")")
+
+
+def _memory(state: RankState) -> str:
+    if not state.memory:
+        return ""
+    of = f" of {size(state.memory_total)}" if state.memory_total else ""
+    return _amount(size(state.memory), of, _bar(state.memory, state.memory_total))
+
+
+def _gpu(state: RankState) -> str:
+    used = gpu_memory(state)
+    if used is None:
+        return ""
+    if state.gpu is None:
+        return _amount(size(used), "", "")
+    busy = "" if state.gpu.utilization is None else f", {state.gpu.utilization} % busy"
+    return (
+        _amount(size(used), f" of {size(state.gpu.total)}", _gpu_bar(state))
+        + f'<span class="rb-small rb-below">{escape(state.gpu.name)}{busy}</span>'
+    )
+
+
+def _amount(value: str, of: str, bar: str) -> str:
+    return f'<span class="rb-amount">{value}<span class="rb-small">{of}</span></span>{bar}'
+
+
+def _gpu_bar(state: RankState) -> str:
+    return _bar(state.gpu.used, state.gpu.total, "rb-gpu") if state.gpu else ""
+
+
+def _bar(part: int, whole: int, kind: str = "rb-host") -> str:
+    """How much of something is used; what it shows stands beside it in words."""
+    if not whole:
+        return ""
+    percent = min(100.0, 100 * part / whole)
+    full = " rb-full" if percent > 90 else ""  # noqa: PLR2004 - soon there is no more
+    return (
+        f'<span class="rb-bar {kind}{full}" aria-hidden="true">'
+        f'<span style="width: {percent:.1f}%"></span></span>'
+    )
+
+
+def _mark(state: RankState) -> str:
+    return f'<span class="rb-mark" aria-hidden="true">{MARKS.get(state.state, "·")}</span>'
+
+
+def _state_class(state: RankState) -> str:
+    """``rb-is-idle``; the word comes from our own engines, but a class must stay a class."""
+    word = state.state if state.state in MARKS else "unknown"
+    failed = " rb-failed" if state.last_error else ""
+    return f"rb-is-{word.replace(' ', '-')}{failed}"
+
+
+def _name(column: str) -> str:
+    return f"rb-{column.lower().replace(' ', '-')}"
+
+
+def _yes_or_no(value: bool) -> str:  # noqa: FBT001
+    return "yes" if value else "no"

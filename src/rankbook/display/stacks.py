@@ -1,0 +1,55 @@
+"""Python stacks of ranks as HTML, the same one of several ranks only once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from rankbook.ranks import said
+
+__all__ = ["relevant", "to_html"]
+
+_CELL = re.compile(r'File "[^"]*(?:ipykernel_|<ipython-input)[^"]*"')
+"""The file name of a cell, which differs between engines."""
+
+_PACKAGES = re.compile(r'File "[^"]*/(?:site|dist)-packages/')
+
+_WAITS = re.compile(r'File "[^"]*selectors.py"')
+"""The innermost frame of an engine that has nothing to do."""
+
+_KEPT = 12
+"""Innermost frames that are shown of a stack without a cell in it."""
+
+
+def to_html(stacks: Mapping[int, Sequence[str]]) -> str:
+    """Render stacks.
+
+    Args:
+        stacks: By rank, its frames as ``traceback.format_stack`` gives them, outermost first.
+    """
+    alike: dict[str, list[int]] = {}
+    for rank, frames in sorted(stacks.items()):
+        alike.setdefault("".join(relevant(frames)), []).append(rank)
+    return "".join(
+        f"<strong>{escape(said(ranks))}</strong><pre>{escape(stack.rstrip())}</pre>"
+        for stack, ranks in alike.items()
+    )
+
+
+def relevant(frames: Sequence[str]) -> list[str]:
+    """Cut a stack to what its reader wants to know.
+
+    Left out are the frames that brought the engine to its cell, which are always the same, and
+    what differs between ranks that stand at the same place.
+    """
+    first = next((i for i, its in enumerate(frames) if _CELL.search(its)), None)
+    if first is not None:
+        return [_shortened(its) for its in frames[first:]]
+    if frames and _WAITS.search(frames[-1]):
+        return ["  no cell runs"]
+    return [*(["  …\n"] if len(frames) > _KEPT else []), *map(_shortened, frames[-_KEPT:])]
+
+
+def _shortened(frame: str) -> str:
+    return _PACKAGES.sub('File "', _CELL.sub("Cell", frame))

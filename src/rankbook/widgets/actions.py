@@ -1,0 +1,176 @@
+"""What the dashboard's buttons do, each in a thread of its own: none waits for another."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rankbook.display import stacks, verdict
+from rankbook.display.panel import CONTROLS, Answer, Message
+from rankbook.errors import InputError, RankbookError
+from rankbook.ranks import said
+from rankbook.widgets.clicks import Click, why_stale
+
+if TYPE_CHECKING:
+    from rankbook.sessions.session import Session
+
+__all__ = ["Actions"]
+
+_LABELS = {control.do: control.label for control in CONTROLS}
+
+_CHANGES = frozenset({"initialise", "reset", "restart"})
+"""What makes another process group: one at a time."""
+
+_MEANT_FOR = frozenset({*_CHANGES, "interrupt", "shutdown"})
+"""What is asked for in view of what the session is busy with."""
+
+
+class Actions:
+    """The actions of one dashboard, and how the last one went.
+
+    Attributes:
+        message: How the last action goes, or went; None before the first.
+        answer: What was asked for and stays to be read; None if there is nothing.
+    """
+
+    def __init__(self, session: Session, on_change: Callable[[], None]) -> None:
+        """Wait for clicks.
+
+        Args:
+            session: What they act on.
+            on_change: Called, from any thread, when ``message`` or ``answer`` has changed.
+        """
+        self.message: Message | None = None
+        self.answer: Answer | None = None
+        self._session = session
+        self._on_change = on_change
+        self._changing = threading.Lock()
+        self._changes_by = ""
+        self._actions: dict[str, Callable[[Mapping[str, Any]], str]] = {
+            "initialise": self._initialise,
+            "reset": self._reset,
+            "interrupt": self._interrupt,
+            "why": self._why,
+            "stacks": self._stacks,
+            "restart": self._restart,
+            "shutdown": self._shutdown,
+            "close": self._close,
+        }
+
+    def take(self, click: Click) -> threading.Thread | None:
+        """Carry out a click, in a thread; return that, None if the click is not carried out."""
+        if click.do not in self._actions:
+            return None
+        session = self._session
+        busy_with = session.turn if session.doing else 0
+        seen = click if click.do in _MEANT_FOR else Click(click.do, click.at)
+        if why := why_stale(seen, time.time(), busy_with):
+            self._say(f"{_LABELS.get(click.do, click.do)}: not done, {why}. Click again.", "error")
+            return None
+        thread = threading.Thread(
+            target=self._act, args=(click,), name=f"rankbook-{click.do}", daemon=True
+        )
+        thread.start()
+        return thread
+
+    def _act(self, click: Click) -> None:
+        if click.do not in _CHANGES:
+            self._try(click)
+        elif self._changing.acquire(blocking=False):
+            self._changes_by = _LABELS[click.do]
+            try:
+                self._try(click)
+            finally:
+                self._changing.release()
+        else:
+            self._say(
+                f"{_LABELS[click.do]}: not done, {self._changes_by} is under way. Wait for it.",
+                "error",
+            )
+
+    def _try(self, click: Click) -> None:
+        name = _LABELS.get(click.do, "")
+        if name:
+            self._say(name, "busy")
+        begun = time.monotonic()
+        try:
+            said = self._actions[click.do](click.form)
+        except RankbookError as error:
+            self._say(f"{name}: {error}", "error")
+        except Exception as error:
+            self._say(f"{name}: {type(error).__name__}: {error}", "error")
+            raise
+        else:
+            took = time.monotonic() - begun
+            self._say(f"{said} ({took:.2f} s)" if name else "")
+
+    def _say(self, text: str, kind: str = "done") -> None:
+        self.message = Message(text, kind) if text else None
+        self._on_change()
+
+    # -- each of them ------------------------------------------------------------------------
+
+    def _initialise(self, form: Mapping[str, Any]) -> str:
+        backend = str(form.get("backend") or "") or None
+        nproc = _number(form.get("nproc"), int, "Ranks")
+        timeout = _number(form.get("timeout"), float, "Timeout")
+        self.answer = None
+        self._session.initialize(backend, nproc, timeout, interrupt=True)
+        return f"Initialise: {self._group()}"
+
+    def _reset(self, _: Mapping[str, Any]) -> str:
+        self.answer = None
+        self._session.reset(interrupt=True)
+        return f"Reset: {self._group()}"
+
+    def _restart(self, _: Mapping[str, Any]) -> str:
+        dead = sorted(self._session.dead_ranks)
+        if not dead:
+            return "Restart dead ranks: no rank has died."
+        self.answer = None
+        self._session.restart_ranks(interrupt=True)
+        has = "has a new process" if len(dead) == 1 else "have new processes"
+        return f"Restart dead ranks: {said(dead)} {has}; {self._group()}"
+
+    def _interrupt(self, _: Mapping[str, Any]) -> str:
+        if not self._session.interrupt():
+            return "Interrupt: nothing runs on any rank."
+        return "Interrupt: the ranks are free, their variables in place."
+
+    def _why(self, _: Mapping[str, Any]) -> str:
+        found = self._session.diagnose()
+        self.answer = Answer("Why?", verdict.to_html(found))
+        return f"Why? {found.summary}"
+
+    def _stacks(self, _: Mapping[str, Any]) -> str:
+        found = self._session.stacks()
+        self.answer = Answer("Stacks", stacks.to_html(found))
+        return f"Stacks: where {said(sorted(found))} stand{'s' if len(found) == 1 else ''}."
+
+    def _shutdown(self, _: Mapping[str, Any]) -> str:
+        self.answer = None
+        self._session.shutdown()
+        return "Shut down: write %dist_init for new ranks."
+
+    def _close(self, _: Mapping[str, Any]) -> str:
+        self.answer = None
+        return ""
+
+    def _group(self) -> str:
+        session = self._session
+        plural = "s" if session.world_size > 1 else ""
+        return (
+            f"{session.backend}, {session.world_size} rank{plural}, "
+            f"generation {session.generation}."
+        )
+
+
+def _number(text: Any, kind: Callable[[str], Any], name: str) -> Any:
+    if text is None or text == "":
+        return None
+    try:
+        return kind(str(text))
+    except ValueError:
+        raise InputError(f"{name}: {text!r} is no number.") from None

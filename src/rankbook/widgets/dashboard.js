@@ -1,0 +1,171 @@
+// The dashboard's panel in the page. Python renders it (display/panel.py); here it is put in place
+// with as few changes as possible, and clicks are told to the kernel.
+
+const HEARD_WITHIN = 900; // ms for the kernel to say that it has heard a click
+const HERE_EVERY = 30_000; // ms between two signs that somebody looks
+
+export default { render };
+
+function render({ model, el }) {
+  // Without this JupyterLab takes keys pressed in a field or on a button for its own shortcuts.
+  el.dataset.lmSuppressShortcuts = "true";
+  el.classList.add("rankbook");
+  const board = el.appendChild(document.createElement("div"));
+  const note = el.appendChild(document.createElement("p"));
+  note.className = "rb-unheard";
+  note.setAttribute("role", "alert");
+
+  const clock = new KernelClock();
+  const clicks = new Clicks(model, clock, note);
+  const draw = () => update(board, model.get("html"));
+  const onClick = (event) => {
+    const button = event.target.closest("button[data-do]");
+    if (button) clicks.tell(button.dataset.do, form(board));
+  };
+  const onMessage = (content) => content.kind === "heard" && clicks.heard(content.id);
+  const look = (kind) => model.send({ kind, view: clicks.name });
+  const onVisibility = () => look(document.hidden ? "gone" : "here");
+  const onTime = () => clock.hear(model.get("now"));
+
+  draw();
+  onTime();
+  board.addEventListener("click", onClick);
+  document.addEventListener("visibilitychange", onVisibility);
+  model.on("change:html", draw);
+  model.on("change:now", onTime);
+  model.on("msg:custom", onMessage);
+  look("here");
+  const timer = setInterval(() => document.hidden || look("here"), HERE_EVERY);
+
+  return () => {
+    clearInterval(timer);
+    clicks.forget();
+    document.removeEventListener("visibilitychange", onVisibility);
+    model.off("change:html", draw);
+    model.off("change:now", onTime);
+    model.off("msg:custom", onMessage);
+    look("gone");
+  };
+}
+
+// -- clicks -----------------------------------------------------------------------------------
+
+// The kernel's clock as the page knows it. What arrives was sent before: the smallest difference
+// ever seen is the nearest to the real one.
+class KernelClock {
+  constructor() {
+    this.ahead = Infinity; // of the kernel, seconds
+  }
+
+  hear(now) {
+    if (now) this.ahead = Math.min(this.ahead, Date.now() / 1000 - now);
+  }
+
+  now() {
+    return Number.isFinite(this.ahead) ? Date.now() / 1000 - this.ahead : 0;
+  }
+}
+
+// Tells the kernel of clicks, and the person if the kernel does not listen.
+class Clicks {
+  constructor(model, clock, note) {
+    Object.assign(this, { model, clock, note, waiting: new Map(), count: 0 });
+    this.name = Math.random().toString(36).slice(2);
+  }
+
+  tell(action, fields) {
+    const id = `${this.name}-${++this.count}`;
+    const timer = setTimeout(() => this.unheard(action), HEARD_WITHIN);
+    this.waiting.set(id, timer);
+    // When it was, and what the person saw: a click that comes too late is not carried out.
+    const during = this.model.get("during");
+    this.model.send({ kind: "click", id, do: action, at: this.clock.now(), during, form: fields });
+  }
+
+  heard(id) {
+    if (!this.waiting.has(id)) return; // another view's
+    clearTimeout(this.waiting.get(id));
+    this.waiting.delete(id);
+    this.note.textContent = "";
+  }
+
+  unheard(action) {
+    if (action === "interrupt") interruptKernel(this.note);
+    this.note.textContent =
+      "The kernel is busy and does not hear the dashboard until its cell has ended. The " +
+      "notebook's own ■ (interrupt the kernel) always works: it frees the ranks.";
+  }
+
+  forget() {
+    for (const timer of this.waiting.values()) clearTimeout(timer);
+  }
+}
+
+// Press the notebook's ■, where the front end is JupyterLab or Jupyter Notebook 7.
+function interruptKernel(near) {
+  const button = document.createElement("button");
+  button.hidden = true;
+  button.dataset.commandlinkerCommand = "notebook:interrupt-kernel";
+  near.after(button);
+  button.click();
+  button.remove();
+}
+
+function form(board) {
+  const fields = board.querySelectorAll("[name]");
+  return Object.fromEntries([...fields].map((field) => [field.name, field.value]));
+}
+
+// -- drawing ----------------------------------------------------------------------------------
+
+// Make `board` show `html`. Elements that stay are kept: what is focused, opened, selected, scrolled
+// or typed stays so, and a screen reader reads only what is new.
+export function update(board, html) {
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  morphChildren(board, template.content);
+}
+
+function morphChildren(old, fresh) {
+  const wanted = [...fresh.childNodes];
+  wanted.forEach((node, index) => {
+    let present = old.childNodes[index];
+    if (present && !isSame(present, node)) {
+      const later = [...old.childNodes].slice(index).find((other) => isSame(other, node));
+      while (later && old.childNodes[index] !== later) old.childNodes[index].remove();
+      present = later;
+    }
+    if (present) morph(present, node);
+    else old.insertBefore(node, old.childNodes[index] ?? null);
+  });
+  while (old.childNodes.length > wanted.length) old.lastChild.remove();
+}
+
+// Sections come and go: one is never turned into another.
+function isSame(old, fresh) {
+  return (
+    old.nodeName === fresh.nodeName &&
+    (old.nodeType !== Node.ELEMENT_NODE || first(old) === first(fresh))
+  );
+}
+
+function first(element) {
+  return element.classList[0];
+}
+
+function morph(old, fresh) {
+  if (old.nodeType !== Node.ELEMENT_NODE) {
+    if (old.data !== fresh.data) old.data = fresh.data;
+    return;
+  }
+  for (const { name } of [...old.attributes]) {
+    if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
+  }
+  for (const { name, value } of fresh.attributes) {
+    if (old.getAttribute(name) === value) continue;
+    old.setAttribute(name, value);
+    if (name === "value") old.value = value; // also over what was typed: the group has changed
+    if (name === "selected") old.selected = true;
+  }
+  morphChildren(old, fresh);
+}

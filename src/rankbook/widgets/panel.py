@@ -1,0 +1,75 @@
+"""The dashboard's panel as a widget: HTML goes to the page, clicks come back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+
+from rankbook.widgets.clicks import Click
+from rankbook.widgets.subshell import answer_beside_cells
+
+__all__ = ["PanelView"]
+
+_HERE = Path(__file__).parent
+
+
+class PanelView(anywidget.AnyWidget):
+    """Shows HTML and tells of clicks on it; the same in however many places it is shown.
+
+    Attributes:
+        html: What it shows.
+        during: Which thing the session is busy with, as what it shows tells; 0: none.
+        now: When that was, seconds since the epoch: how the page knows this clock.
+        on_click: Called with each click.
+        on_look: Called whenever a page says that it shows it, or no more, with whether any does.
+    """
+
+    _esm = _HERE / "dashboard.js"
+    _css = _HERE / "dashboard.css"
+    html = traitlets.Unicode().tag(sync=True)
+    during = traitlets.Int().tag(sync=True)
+    now = traitlets.Float().tag(sync=True)
+
+    def __init__(
+        self, on_click: Callable[[Click], Any], on_look: Callable[[bool], Any], **traits: Any
+    ) -> None:
+        super().__init__(**traits)
+        self.on_click, self.on_look = on_click, on_look
+        self._drawing = threading.Lock()
+        self._views: set[Any] = set()
+        self.on_msg(self._on_message)
+        answer_beside_cells(self)
+
+    def draw(self, html: str, during: int) -> None:
+        """Show something else; nothing is sent where nothing has changed. From any thread."""
+        with self._drawing:
+            if (html, during) != (self.html, self.during):
+                with self.hold_sync():
+                    self.html, self.during, self.now = html, during, time.time()
+
+    def _on_message(self, _: Any, content: dict[str, Any], __: Any) -> None:
+        kind = content.get("kind")
+        if kind == "click":
+            self.send({"kind": "heard", "id": content.get("id")})
+            self.on_click(
+                Click(
+                    str(content.get("do")),
+                    float(content.get("at") or 0),
+                    int(content.get("during") or 0),
+                    content.get("form") or {},
+                )
+            )
+        elif kind == "here":
+            self._views.add(content.get("view"))
+            with self._drawing:
+                self.now = time.time()
+            self.on_look(bool(self._views))
+        elif kind == "gone":
+            self._views.discard(content.get("view"))
+            self.on_look(bool(self._views))
