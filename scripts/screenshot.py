@@ -90,7 +90,11 @@ def lab(notebook: Path) -> Iterator[str]:
         settings.mkdir(parents=True)
         quiet = json.dumps({"fetchNews": "false", "checkForUpdates": False})
         (settings / "notification.jupyterlab-settings").write_text(quiet)
-        environ = {**os.environ, "JUPYTERLAB_SETTINGS_DIR": f"{directory}/.settings"}
+        environ = {
+            **os.environ,
+            "JUPYTERLAB_SETTINGS_DIR": f"{directory}/.settings",
+            "JUPYTERLAB_WORKSPACES_DIR": f"{directory}/.workspaces",
+        }
         server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env=environ)
         try:
             wait_until_up(f"http://127.0.0.1:{port}/api?token={token}")

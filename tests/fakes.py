@@ -19,6 +19,7 @@ import io
 import math
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -27,7 +28,7 @@ from itertools import count
 from rankbook import errors, values
 from rankbook.cluster.channel import Call, Channel, Event
 from rankbook.errors import ClusterError, EngineError, RankbookError
-from rankbook.models import Collective, EngineFacts, GroupInfo, Look, RankState, to_dict
+from rankbook.models import Collective, EngineFacts, GroupInfo, Look, RankState, Recorded, to_dict
 
 __all__ = ["FOR_GOOD", "Clock", "FakeChannel", "FakeEngine", "FakePool", "Recorder"]
 
@@ -37,7 +38,7 @@ FOR_GOOD = math.inf
 _CELL = "cell"
 """File name of the code that engines run."""
 
-_AT_ANY_TIME = {"free", "look", "stacks", "state"}
+_AT_ANY_TIME = {"facts", "free", "look", "stacks", "state", "timeline"}
 """Operations that an engine does whatever its main thread does."""
 
 _moments = count(1)
@@ -101,6 +102,10 @@ class FakeEngine:
         self.later: list[Callable[[], None]] = []
         """What it does when its main thread is free again."""
         self.cell: int | None = None
+        self.recorded: list[Recorded] = []
+        """What it tells the timeline."""
+        self.ahead: float = 0
+        """Seconds by which its clock is ahead."""
 
     # Operations: each returns a value or raises, as in ``rankbook.engine.agent``.
 
@@ -115,6 +120,8 @@ class FakeEngine:
             args["rank"] == 0,
             args["local_rank"],
             args["generation"],
+            args["timeout_minutes"],
+            args["check"],
         )
         self.names |= {"rank": args["rank"], "world_size": args["world_size"]}
         self.recent = []  # what was kept of earlier groups is left out
@@ -158,6 +165,23 @@ class FakeEngine:
             else:
                 self._let_go()
         return doing
+
+    def timeline(self, after, mark=""):
+        answer = {"now": time.time() + self.ahead, "took": 0.001}
+        if after is None or mark == repr(self.recorded):
+            return answer
+        told = [one for one in self.recorded if one.id > after]
+        rank = self.info.rank if self.info else -1
+        return answer | {
+            "mark": repr(self.recorded),
+            "first": min((one.id for one in self.recorded), default=0),
+            "ops": [one.op for one in told],
+            "groups": [[one.group, list(one.ranks), one.generation, rank] for one in told],
+            "entries": [
+                [one.id, i, i, one.seq, one.created, one.ended, one.done, one.nbytes]
+                for i, one in enumerate(told)
+            ],
+        }
 
     def stacks(self):
         return [f"stack of engine {self.number}\n"]

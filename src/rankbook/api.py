@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import socket
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,9 @@ def start(
     if profile is None:
         _refuse_early(backend, count, gpus)
     pool = _start_pool(count, profile, gpus)
-    return _initialised(pool, backend, count, timeout_minutes, check=check)
+    return _session_on(
+        pool, lambda new: new.initialize(backend, count, timeout_minutes, check=check)
+    )
 
 
 def connect(
@@ -75,10 +78,15 @@ def connect(
     profile: str | None = None,
     cluster_id: str | None = None,
     connection_file: str | None = None,
-    timeout_minutes: float = 1,
-    check: bool = False,
+    timeout_minutes: float | None = None,
+    check: bool | None = None,
 ) -> Session:
-    """Join a running cluster, initialise a group on its engines, make it the current session.
+    """Join a running cluster and make it the current session, with the group that it has.
+
+    A group that its engines are in already, from a notebook whose kernel has ended, is taken over
+    as it is, also while they are busy. There must be a new one, and is, if anything is asked of it
+    (``backend``, ``nproc``, ``timeout_minutes``, ``check``), if there is none, or if a rank is
+    missing.
 
     Args:
         backend: See :func:`start`.
@@ -86,14 +94,15 @@ def connect(
         profile: IPython profile whose cluster it is.
         cluster_id: As ``ipcluster list`` shows it.
         connection_file: ``ipcontroller-…-client.json``, instead of the two above.
-        timeout_minutes: See :func:`start`.
-        check: See :func:`start`.
+        timeout_minutes: See :func:`start`; None: 1 in a new group.
+        check: See :func:`start`; None: not in a new group.
 
     Returns:
-        The session, its group initialised.
+        The session, with a group.
 
     Raises:
-        SessionError: There is a session already.
+        SessionError: There is a session already, or a new group is asked for while ranks of the
+            present one are busy.
         ClusterError: There is no such cluster, or it does not answer.
         EngineError: An engine has no rankbook installed; the message names its host.
     """
@@ -102,7 +111,13 @@ def connect(
     from rankbook.cluster.pool import Pool
 
     pool = Pool.join(profile=profile, cluster_id=cluster_id, connection_file=connection_file)
-    return _initialised(pool, backend, nproc, timeout_minutes, check=check)
+    nothing_asked = all(asked is None for asked in (backend, nproc, timeout_minutes, check))
+
+    def form(new: Session) -> None:
+        if not (nothing_asked and new.adopt()):
+            new.initialize(backend, nproc, timeout_minutes, check=check)
+
+    return _session_on(pool, form)
 
 
 def _start_pool(count: int, profile: str | None, gpus: str) -> Pool:
@@ -133,20 +148,20 @@ def _start_pool(count: int, profile: str | None, gpus: str) -> Pool:
             raise
 
 
-def _initialised(
-    pool: Pool, backend: str | None, nproc: int | None, timeout_minutes: float, *, check: bool
-) -> Session:
+def _session_on(pool: Pool, form: Callable[[Session], None]) -> Session:
+    """A session with a group, the current one from now on."""
     from rankbook.sessions.session import Session
 
     global _current  # noqa: PLW0603 - the one global: which session is current
     new = Session(pool, _dashboard)
     try:
-        new.initialize(backend, nproc, timeout_minutes, check=check)
+        form(new)
     except BaseException:
-        new.shutdown()
+        # A group that joined engines are in is none of its business.
+        new.detach()
         raise
     _current = new
-    atexit.register(new.shutdown)
+    atexit.register(new.detach)
     return new
 
 

@@ -146,7 +146,12 @@ class Snapshot:
     cluster: str = ""
     """What another notebook joins the cluster by."""
     verdict: Diagnosis | None = None
-    """Why the cell that runs cannot end, as far as has been seen; None if nothing is wrong."""
+    """Why the cell that runs cannot end, as far as is seen, or the last one could not; None if
+    nothing was wrong with it."""
+    hangs: bool = False
+    """Whether ``verdict`` is of a cell that still runs."""
+    turn: int = 0
+    """Which of the things it was asked for it is busy with, from 1; 0 when it is ready."""
 
 
 @dataclass(frozen=True)

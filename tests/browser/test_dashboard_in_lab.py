@@ -1,14 +1,18 @@
-"""The dashboard in a real JupyterLab, in a real Chromium, on real engines: clicked, and read."""
+"""The dashboard in a real JupyterLab, in a real Chromium, on real engines: clicked, and read.
+
+Each control is clicked while the ranks are idle, while a cell runs and while one hangs.
+"""
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 
-import nbformat
+import processes
+import psutil
 import pytest
-import screenshot
-from nbformat.v4 import new_code_cell, new_notebook
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
 
@@ -19,115 +23,228 @@ CELLS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def opened(open_notebook):
+    with open_notebook(CELLS) as notebook:
+        yield notebook
+
+
 @pytest.fixture
-def page(tmp_path, chromium):
-    path = tmp_path / "dashboard.ipynb"
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    cells = [new_code_cell(source) for source in CELLS]
-    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
-    errors = []
-    with screenshot.lab(path) as url, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=screenshot.BROWSER_OPTIONS
+def notebook(opened):
+    """Two idle ranks, and `kept` on both: as every test finds and leaves them."""
+    opened.wait_until_idle()
+    yield opened
+    expect(opened.board.locator(".rb-unheard")).to_be_empty()
+    if opened.fact("world size").inner_text() != "2" or opened.button("Reset").is_disabled():
+        opened.run("import rankbook\nif rankbook.session(): rankbook.session().shutdown()")
+        opened.page.evaluate(
+            """async () => {
+                const notebook = window.jupyterapp.shell.currentWidget.content;
+                notebook.activeCellIndex = 1;
+                await window.jupyterapp.commands.execute('notebook:run-cell');
+                notebook.activeCellIndex = 2;
+                await window.jupyterapp.commands.execute('notebook:run-cell');
+            }"""
         )
-        page = browser.new_page(viewport={"width": 1100, "height": 900})
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(url)
-        screenshot.prepare(page, "light")
-        screenshot.run_all(page)
-        yield page
-        run(page, "%dist_shutdown" if has_session(page) else "1")
-        browser.close()
-    assert errors == []
+    opened.wait_until_idle()
 
 
-def run(page, code):
-    """Run code in the notebook's kernel, beside its cells; return what it prints."""
-    return page.evaluate(
-        """async (code) => {
-            const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-            const future = kernel.requestExecute({ code });
-            let text = '';
-            future.onIOPub = (m) => {
-                if (m.header.msg_type === 'stream') text += m.content.text;
-            };
-            await future.done;
-            return text;
-        }""",
-        code,
+@pytest.fixture(params=["idle", "running", "hung"])
+def state(request, notebook):
+    """What the ranks do when the test clicks."""
+    if request.param == "running":
+        notebook.busy()
+    elif request.param == "hung":
+        notebook.hang()
+    return request.param
+
+
+def is_kept(notebook):
+    said = notebook.run("%dist_pull kept\nprint([float(kept[r].sum()) for r in kept])")
+    return said == "[0.0, 2.0]\n"
+
+
+def test_it_shows_every_rank_and_its_distinfo(notebook):
+    expect(notebook.rows).to_have_count(2)
+    head = notebook.board.locator(".rb-rows thead").inner_text().split("\t")
+    assert head[:6] == ["rank", "state", "device", "backend", "world size", "main"]
+    row = notebook.rows.nth(1).inner_text().split("\t")
+    assert row[:6] == ["1", row[1], "cpu", "gloo", "2", "no"]
+    assert "idle" in row[1]
+    assert "MB of" in row[-1]
+    expect(notebook.fact("backend")).to_have_text("gloo")
+    expect(notebook.fact("world size")).to_have_text("2")
+
+
+def test_reset_makes_a_new_generation(notebook, state):
+    next_one = notebook.generation() + 1
+    notebook.click("Reset")
+    expect(notebook.message).to_contain_text(f"Reset: gloo, 2 ranks, generation {next_one}.")
+    notebook.wait_until_idle()
+    expect(notebook.fact("generation")).to_have_text(str(next_one))
+    if state != "idle":
+        notebook.end()
+    assert is_kept(notebook)
+    assert notebook.run("%dist dist.all_reduce(kept.clone())") == ""
+
+
+def test_initialise_makes_what_the_form_says(notebook, state):
+    next_one = notebook.generation() + 1
+    notebook.board.get_by_label("Ranks").fill("3")
+    notebook.board.get_by_label("Timeout").fill("2.5")
+    notebook.click("Initialise")
+    expect(notebook.message).to_contain_text(f"Initialise: gloo, 3 ranks, generation {next_one}.")
+    notebook.wait_until_idle()
+    expect(notebook.rows).to_have_count(3)
+    if state != "idle":
+        notebook.end()
+    assert notebook.run("import rankbook; print(rankbook.session().timeout_minutes)") == "2.5\n"
+    notebook.run("%dist_pull -r 0,1 kept")
+    notebook.board.get_by_label("Ranks").fill("2")
+    notebook.board.get_by_label("Timeout").fill("1")
+    notebook.click("Initialise")
+    expect(notebook.fact("world size")).to_have_text("2")
+
+
+def test_interrupt_frees_the_ranks(notebook, state):
+    notebook.click("Interrupt")
+    if state == "idle":
+        expect(notebook.message).to_contain_text("Interrupt: nothing runs on any rank.")
+    else:
+        expect(notebook.message).to_contain_text("Interrupt: the ranks are free")
+        said = notebook.end()
+        assert ("Rank 0 never called barrier" in said) == (state == "hung")
+    notebook.wait_until_idle()
+    assert is_kept(notebook)
+
+
+def test_why_says_the_verdict(notebook, state):
+    notebook.click("Why?")
+    answer = notebook.region("Why?")
+    verdicts = {
+        "idle": "Every rank is idle.",
+        "running": "time.sleep(0.1)",
+        "hung": "Rank 0 never called barrier",
+    }
+    expect(answer).to_contain_text(verdicts[state])
+    if state == "hung":
+        expect(notebook.region("This cell cannot end")).to_contain_text(verdicts["hung"])
+    goes_on(notebook, state)
+    notebook.click("Close")
+    expect(answer).to_have_count(0)
+
+
+def test_stacks_show_where_the_ranks_stand(notebook, state):
+    notebook.click("Stacks")
+    answer = notebook.region("Stacks")
+    lines = {"idle": "no cell runs", "running": "time.sleep(0.1)", "hung": "dist.barrier()"}
+    expect(answer).to_contain_text(lines[state])
+    goes_on(notebook, state)
+    notebook.click("Close")
+    expect(answer).to_have_count(0)
+
+
+def goes_on(notebook, state):
+    """A look has interrupted nothing; now it is."""
+    if state != "idle":
+        assert notebook.runs
+        notebook.click("Interrupt")
+        notebook.end()
+
+
+def test_restart_replaces_a_rank_that_has_died(notebook, state):
+    notebook.click("Restart dead ranks")
+    expect(notebook.message).to_contain_text("no rank has died")
+    next_one = notebook.generation() + 1
+    pid = int(notebook.rows.nth(1).locator(".rb-pid").inner_text())
+    os.kill(pid, signal.SIGKILL)
+    expect(notebook.health).to_contain_text("ended: 1")
+    expect(notebook.rows.nth(1)).to_contain_text("was killed by SIGKILL")
+    notebook.click("Restart dead ranks")
+    expect(notebook.message).to_contain_text(
+        f"rank 1 has a new process; gloo, 2 ranks, generation {next_one}."
     )
+    notebook.wait_until_idle()
+    expect(notebook.rows.nth(1).locator(".rb-pid")).not_to_have_text(str(pid))
+    if state != "idle":
+        notebook.end()
+    assert notebook.run("%dist -r 0 print(float(kept.sum()))") == "[0] 0.0\n"
+    notebook.run("%%dist -r 1\nkept = torch.ones(2) * rank")
 
 
-def has_session(page):
-    return run(page, "import rankbook; print(rankbook.session() is not None)") == "True\n"
+def test_shut_down_stops_the_engines(notebook, state):
+    pids = notebook.board.locator(".rb-rows tbody .rb-pid").all_inner_texts()
+    notebook.click("Shut down")
+    expect(notebook.health).to_have_text("shut down")
+    expect(notebook.message).to_contain_text("Shut down: write %dist_init for new ranks.")
+    for name in ("Initialise", "Reset", "Interrupt", "Why?", "Stacks", "Shut down"):
+        expect(notebook.button(name)).to_be_disabled()
+    if state != "idle":
+        notebook.end()
+    assert notebook.run("import rankbook; print(rankbook.session())") == "None\n"
+    processes.wait_until(lambda: not any(psutil.pid_exists(int(pid)) for pid in pids))
 
 
-def test_the_buttons_act_and_the_table_follows(page):
-    table = page.locator(".jp-OutputArea table:visible")
-    caption = table.locator("caption")
-    expect(caption).to_have_text("gloo · 2 ranks · generation 1 · all idle")
-    expect(table.locator("tbody tr")).to_have_count(2)
-    expect(table).to_contain_text("cpu")
-
-    page.get_by_role("button", name="Reset").click()
-    expect(caption).to_have_text("gloo · 2 ranks · generation 2 · all idle", timeout=15_000)
-    expect(page.get_by_role("status")).to_have_text("Reset: done.")
-
-    page.get_by_label("Ranks").fill("3")
-    page.get_by_label("Ranks").press("Tab")
-    page.get_by_role("button", name="Initialise").click()
-    expect(caption).to_have_text("gloo · 3 ranks · generation 3 · all idle", timeout=15_000)
-    expect(table.locator("tbody tr")).to_have_count(3)
-    assert run(page, "%dist 'kept' in globals()\n%dist_pull -r 0,1 kept\nprint(kept[1])").endswith(
-        "tensor([1., 1.])\n"
-    )
-
-    page.get_by_role("button", name="Shut down").click()
-    expect(caption).to_have_text("gloo · 3 ranks · generation 3 · shut down", timeout=15_000)
-    expect(page.get_by_role("button", name="Reset")).to_be_disabled()
-    assert not has_session(page)
+def test_a_cell_that_runs_is_followed_and_so_is_the_error_that_it_leaves(notebook):
+    notebook.start("%%dist\nimport time\nfor _ in range(20): time.sleep(0.1)\n1 / 0")
+    expect(notebook.health).to_have_text("running: 0-1")
+    expect(notebook.rows.first).to_contain_text("time.sleep(0.1)")
+    notebook.end()
+    notebook.wait_until_idle()
+    expect(notebook.rows.first).to_contain_text("ZeroDivisionError: division by zero")
+    notebook.run("%dist 1")
+    expect(notebook.rows.first).not_to_contain_text("ZeroDivisionError")
 
 
-def test_the_table_follows_a_cell_that_runs_and_an_error_that_it_leaves(page):
-    caption = page.locator(".jp-OutputArea table:visible caption")
-    row = page.locator(".jp-OutputArea table:visible tbody tr").first
-    page.evaluate(
-        """() => {
-            const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-            const code = "%%dist\\nimport time\\ntime.sleep(4)\\n1 / 0";
-            kernel.requestExecute({ code });
-        }"""
-    )
-    expect(caption).to_contain_text("running: 0-1", timeout=10_000)
-    expect(row).to_contain_text("time.sleep(4)")
-    expect(page.get_by_role("button", name="Reset")).to_be_disabled()
-    expect(caption).to_have_text("gloo · 2 ranks · generation 1 · all idle", timeout=15_000)
-    expect(page.locator(".jp-OutputArea table:visible")).to_contain_text("ZeroDivisionError")
-    expect(page.get_by_role("button", name="Reset")).to_be_enabled()
+def test_a_collective_in_flight_is_shown_with_its_age_and_its_line(notebook):
+    notebook.hang()
+    row = notebook.rows.nth(1)
+    expect(row).to_contain_text(re.compile(r"barrier, [1-9] s"))
+    expect(row.locator(".rb-line")).to_have_text("line 1: if rank == 1: dist.barrier()")
+    notebook.click("Interrupt")
+    notebook.end()
 
 
-def test_the_ranks_of_a_cell_that_hangs_are_explained_and_freed_by_a_click(page):
-    page.evaluate(
-        """() => {
-            const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-            const code = "%%dist --on-hang wait\\nif rank == 1: dist.barrier()";
-            window.hung = kernel.requestExecute({ code }).done.then((m) => m.content.evalue);
-        }"""
-    )
-    caption = page.locator(".jp-OutputArea table:visible caption")
-    expect(caption).to_contain_text("in a collective: 1", timeout=10_000)
-    status = page.get_by_role("status")
-    page.get_by_role("button", name="Why?").click()
-    expect(status).to_contain_text("Rank 0 never called barrier", timeout=5_000)
-    outputs = page.locator(".jp-OutputArea")  # the toolbar has a button of that name, too
-    outputs.get_by_role("button", name="Interrupt").click()
-    expect(status).to_have_text("Interrupted.", timeout=10_000)
-    assert "Rank 0 never called barrier" in page.evaluate("() => window.hung")
-    expect(caption).to_have_text("gloo · 2 ranks · generation 2 · all idle", timeout=10_000)
+def test_an_error_of_an_action_is_in_the_dashboard(notebook):
+    generation = notebook.generation()
+    notebook.board.get_by_label("Backend").select_option("nccl")
+    notebook.click("Initialise")
+    expect(notebook.message).to_contain_text("Initialise: nccl needs GPUs")
+    expect(notebook.message).to_have_class(re.compile("rb-error"))
+    expect(notebook.fact("generation")).to_have_text(str(generation))
+    notebook.board.get_by_label("Backend").select_option("gloo")
 
 
-def test_what_the_ranks_print_is_on_the_page(page):
-    output = page.locator(".jp-CodeCell").nth(2).locator(".jp-OutputArea-output")
+def test_it_is_used_with_the_keyboard_alone(notebook):
+    next_one = notebook.generation() + 1
+    notebook.board.get_by_label("Backend").focus()
+    reached = []
+    for _ in range(9):
+        reached.append(
+            notebook.page.evaluate(
+                "document.activeElement.name || document.activeElement.textContent"
+            )
+        )
+        notebook.page.keyboard.press("Tab")
+    assert reached == [
+        "backend",
+        "nproc",
+        "timeout",
+        "Initialise",
+        "Reset",
+        "Interrupt",
+        "Why?",
+        "Stacks",
+        "Restart dead ranks",
+    ]
+    notebook.button("Reset").focus()
+    notebook.page.keyboard.press("Enter")
+    expect(notebook.fact("generation")).to_have_text(str(next_one))
+    expect(notebook.button("Reset")).to_be_focused()
+
+
+def test_what_the_ranks_print_is_on_the_page(notebook):
+    output = notebook.page.locator(".jp-CodeCell").nth(2).locator(".jp-OutputArea-output")
     expect(output.first).to_have_text(
         re.compile(r"\[0-1\] all say this\s+\[0\] rank 0\s+\[1\] rank 1")
     )

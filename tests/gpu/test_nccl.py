@@ -81,3 +81,20 @@ loss.backward()
 next(model.parameters()).grad.device == device
 """
     assert values(session, code) == ["True"] * session.world_size
+
+
+def test_the_state_tells_how_full_the_gpu_is_to_everybody(session):
+    import torch
+
+    session.run("big = torch.empty(256 << 20, dtype=torch.uint8, device=device)")
+    names = session.run("torch.cuda.get_device_name(device)")
+    totals = session.run("torch.cuda.mem_get_info(device)[1]")
+    for rank, state in enumerate(session.states()):
+        assert state.gpu is not None
+        assert repr(state.gpu.name) == names[rank].result_repr
+        assert state.gpu.used >= 256 << 20
+        # NVML counts what the driver keeps for itself.
+        assert state.gpu.total == pytest.approx(int(totals[rank].result_repr), rel=0.05)
+        assert state.gpu.utilization in range(101)
+        assert state.memory_total >= state.memory > 0
+    assert not torch.cuda.is_initialized()

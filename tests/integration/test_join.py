@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
+import time
+from contextlib import contextmanager
 
 import ipyparallel
 import psutil
 import pytest
+from kernels import notebook_with_magics
+from processes import wait_until
 
 import rankbook
 from rankbook.errors import ClusterError, EngineError, SessionError
 
 
-@pytest.fixture(scope="module")
-def cluster():
+@contextmanager
+def running_cluster():
     """A cluster of two plain engines, as ``ipcluster start -n 2`` makes it."""
     cluster = ipyparallel.Cluster(n=2, delay=0, log_level=40, shutdown_atexit=False)
-    cluster.start_controller_sync()
-    cluster.start_engines_sync(2)
-    client = cluster.connect_client_sync()
-    client.wait_for_engines(2, timeout=60, block=True, interactive=False)
-    client.close()
-    yield cluster
-    cluster.stop_cluster_sync()
+    try:
+        cluster.start_controller_sync()
+        cluster.start_engines_sync(2)
+        client = cluster.connect_client_sync()
+        client.wait_for_engines(2, timeout=60, block=True, interactive=False)
+        client.close()
+        yield cluster
+    finally:
+        cluster.stop_cluster_sync()
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with running_cluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture
@@ -108,3 +121,192 @@ def test_an_engine_without_rankbook_is_named_by_its_host(tmp_path):
     finally:
         cluster.stop_cluster_sync()
     assert "rankbook" in sys.modules
+
+
+# -- a group that is there already -----------------------------------------------------------
+
+ALL_REDUCE = "x = torch.ones(1)\ndist.all_reduce(x)\nx.item()"
+
+
+@pytest.fixture
+def raw(cluster):
+    """Somebody else's client of the same engines."""
+    client = ipyparallel.Client(cluster.controller.connection_files["client"])
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def notebook(ipython_dir, tmp_path):
+    """A notebook whose temporary files are its own."""
+    with notebook_with_magics(env=os.environ | {"TMPDIR": str(tmp_path)}) as notebook:
+        yield notebook
+
+
+@pytest.fixture
+def lab(cluster, notebook):
+    """The notebook, in a group of two."""
+    said = init(notebook, f"gloo --timeout 3 --cluster-id {cluster.cluster_id}")
+    assert said == "2 ranks, gloo, generation 1\n"
+    notebook.cluster = cluster.cluster_id
+    yield notebook
+    notebook.run("%dist_shutdown")
+
+
+def init(notebook, line):
+    """What ``%dist_init`` says."""
+    notebook.run(f"%dist_init --no-dashboard {line}")
+    return notebook.stdout or notebook.stderr
+
+
+def hang(notebook, tmp_path):
+    """Have rank 0 wait for ever in a cell that nobody frees; return what tells that it does."""
+    sign = tmp_path / "waits"
+    notebook.start(
+        "%%dist --on-hang wait\nkept = rank + 40\n"
+        f"if rank == 0:\n    open({str(sign)!r}, 'w').close()\n    dist.all_reduce(torch.ones(1))"
+    )
+    wait_until(sign.exists)
+
+
+def waits(notebook):
+    """Whether some rank is seen in a collective."""
+    notebook.run("%dist_status")
+    return "all_reduce" in notebook.shown[0]
+
+
+def test_a_restarted_kernel_finds_group_and_variables_as_they_were(lab, tmp_path):
+    lab.run("%dist_reset")
+    lab.run("%%dist\nkept = rank + 40\nfirst = dist.group.WORLD")
+    lab.restart()
+    assert init(lab, f"--cluster-id {lab.cluster}") == "2 ranks, gloo, generation 2\n"
+    lab.run("import rankbook\ns = rankbook.session()\nprint(s.timeout_minutes, s.groups[1])")
+    assert lab.stdout.startswith("3.0 GroupInfo(backend='gloo', rank=1, world_size=2, device='cpu'")
+    lab.run("%dist kept, first is dist.group.WORLD")
+    assert "\n".join(lab.shown) == "[0] (40, True)\n[1] (41, True)"
+    # A new group needs the store that the former kernel made.
+    lab.run("%%dist\nx = torch.ones(1)\ndist.all_reduce(x, group=dist.new_group([0, 1]))\nx.item()")
+    assert lab.shown == ["[0-1] 2.0"]
+    former = set(tmp_path.glob("rankbook-*/store-*"))
+    lab.run("%dist_reset")
+    assert lab.stdout == "2 ranks, gloo, generation 3\n"
+    lab.run(f"%%dist\n{ALL_REDUCE}")
+    assert lab.shown == ["[0-1] 2.0"]
+    assert len(former) == 1
+    assert [path.name for path in tmp_path.glob("rankbook-*/*")] == ["store-3"]
+
+
+@pytest.mark.parametrize("way_out", ["%dist_interrupt", "%dist_reset"])
+def test_what_a_killed_kernel_has_left_hanging_is_found_explained_and_freed(lab, tmp_path, way_out):
+    hang(lab, tmp_path)
+    lab.restart(kill=True)
+    refused = init(lab, f"gloo --cluster-id {lab.cluster}")
+    assert re.match(r"UsageError: Rank.* 0.* busy: join with --cluster-id alone", refused), refused
+    begin = time.monotonic()
+    assert init(lab, f"--cluster-id {lab.cluster}") == "2 ranks, gloo, generation 1\n"
+    wait_until(lambda: waits(lab))
+    lab.run("%dist_why")
+    [why] = lab.shown
+    assert "rank 0" in why.lower()
+    assert "all_reduce" in why
+    lab.run(way_out)
+    expected = "Interrupted." if "interrupt" in way_out else "2 ranks, gloo, generation 2"
+    assert lab.stdout == f"{expected}\n"
+    assert time.monotonic() - begin < 20
+    lab.run(f"%%dist\n{ALL_REDUCE} + kept")
+    assert "\n".join(lab.shown) == "[0] 42.0\n[1] 43.0"
+    lab.run("print(__import__('rankbook').session().generation)")
+    assert lab.stdout == "2\n"
+
+
+def test_a_cell_waits_for_its_turn_and_is_proven_to_wait_in_vain(lab, tmp_path):
+    hang(lab, tmp_path)
+    lab.restart(kill=True)
+    init(lab, f"--cluster-id {lab.cluster}")
+    assert lab.run("%%dist\nkept")["status"] == "error"
+    lab.run(f"%%dist\n{ALL_REDUCE}")
+    assert lab.shown == ["[0-1] 2.0"]
+
+
+def test_a_restart_while_a_cell_hangs_ends_it_first_as_jupyter_does(lab, tmp_path):
+    hang(lab, tmp_path)
+    lab.restart()
+    assert init(lab, f"--cluster-id {lab.cluster}").startswith("2 ranks, gloo, generation")
+    lab.run(f"%%dist\n{ALL_REDUCE} + kept")
+    assert "\n".join(lab.shown) == "[0] 42.0\n[1] 43.0"
+
+
+def test_a_kernel_that_ends_leaves_the_group_and_a_shutdown_destroys_it(cluster, connect, raw):
+    there = "__import__('torch').distributed.is_initialized()"
+    with notebook_with_magics() as notebook:
+        init(notebook, f"gloo --cluster-id {cluster.cluster_id}")
+    assert raw[:].apply(eval, there).get() == [True, True]
+    session = rankbook.connect(cluster_id=cluster.cluster_id)
+    assert (session.generation, session.backend) == (1, "gloo")
+    session.shutdown()
+    assert raw[:].apply(eval, there).get() == [False, False]
+
+
+def test_another_number_of_ranks_is_another_group(cluster, connect):
+    connect().detach()
+    session = connect(nproc=1)
+    assert (session.generation, session.world_size) == (2, 1)
+    session.detach()
+    found = rankbook.connect(cluster_id=cluster.cluster_id)
+    assert (found.generation, found.world_size, len(found.states())) == (2, 1, 2)
+    found.initialize(nproc=2)
+    assert found.run(ALL_REDUCE)[1].result_repr == "2.0"
+    found.shutdown()
+
+
+def test_a_mistake_in_joining_leaves_the_group_as_it_is(cluster, connect):
+    connect().detach()
+    for mistake in ({"backend": "nosuch"}, {"nproc": 7}):
+        with pytest.raises(rankbook.RankbookError):
+            rankbook.connect(cluster_id=cluster.cluster_id, **mistake)
+    found = rankbook.connect(cluster_id=cluster.cluster_id)
+    assert found.generation == 1
+    assert found.run(ALL_REDUCE)[0].result_repr == "2.0"
+    found.shutdown()
+
+
+def test_where_a_rank_is_missing_there_is_a_new_group_with_a_higher_number():
+    with running_cluster() as cluster:
+        session = rankbook.connect("gloo", cluster_id=cluster.cluster_id)
+        session.reset()
+        session.run("kept = rank")
+        killed = session.pool.engines[0]
+        pid = session.states()[0].pid
+        session.detach()
+        client = cluster.connect_client_sync()
+        psutil.Process(pid).kill()
+        wait_until(lambda: killed not in client.ids)
+        client.close()
+        found = rankbook.connect(cluster_id=cluster.cluster_id)
+        assert (found.generation, found.world_size) == (3, 1)
+        assert found.run("kept")[0].result_repr == "1"
+        found.shutdown()
+
+
+def test_a_second_notebook_shares_the_group_of_the_first(notebook):
+    first = rankbook.start("gloo", 2)
+    try:
+        client = first.pool.cluster.connect_client_sync()
+        client.wait_for_engines(2, timeout=20, block=True, interactive=False)
+        client.close()
+        first.run("kept = rank")
+        said = init(notebook, f"--cluster-id {first.pool.cluster_id}")
+        assert said == "2 ranks, gloo, generation 1\n"
+        notebook.run("%dist kept")
+        assert "\n".join(notebook.shown) == "[0] 0\n[1] 1"
+        assert first.run(ALL_REDUCE)[0].result_repr == "2.0"
+        notebook.run("%dist_reset")
+        assert notebook.stdout == "2 ranks, gloo, generation 2\n"
+        assert first.run(ALL_REDUCE)[0].result_repr == "2.0"
+        # The directory of the first session's store is gone with its group: it makes another.
+        first.reset()
+        assert first.run(ALL_REDUCE)[0].result_repr == "2.0"
+        notebook.restart()
+        assert first.run(ALL_REDUCE)[0].result_repr == "2.0"
+    finally:
+        first.shutdown()

@@ -5,72 +5,18 @@ from __future__ import annotations
 import time
 
 import pytest
-from jupyter_client.manager import KernelManager
+from kernels import notebook_with_magics
 from processes import wait_until
 
 from rankbook.display.text import plain
 
 
-class Notebook:
-    """Runs cells in a kernel and keeps what it publishes."""
-
-    def __init__(self, client):
-        self.client = client
-
-    def start(self, code):
-        self.messages = []
-        self.id = self.client.execute(code)
-
-    def finish(self, timeout=60):
-        deadline = time.monotonic() + timeout
-        while True:
-            message = self.client.get_iopub_msg(timeout=max(0.01, deadline - time.monotonic()))
-            if message["parent_header"].get("msg_id") != self.id:
-                continue
-            if message["content"].get("execution_state") == "idle":
-                break
-            self.messages.append(message)
-        while True:
-            reply = self.client.get_shell_msg(timeout=timeout)
-            if reply["parent_header"]["msg_id"] == self.id:
-                return reply["content"]
-
-    def run(self, code, timeout=60):
-        self.start(code)
-        return self.finish(timeout)
-
-    def of(self, kind):
-        return [m["content"] for m in self.messages if m["msg_type"] == kind]
-
-    @property
-    def stdout(self):
-        return "".join(c["text"] for c in self.of("stream") if c["name"] == "stdout")
-
-    @property
-    def stderr(self):
-        return "".join(c["text"] for c in self.of("stream") if c["name"] == "stderr")
-
-    @property
-    def shown(self):
-        kinds = ("display_data", "execute_result")
-        return [c["data"]["text/plain"] for kind in kinds for c in self.of(kind)]
-
-
 @pytest.fixture(scope="module")
 def notebook(ipython_dir):
-    manager = KernelManager(kernel_name="python3")
-    manager.start_kernel()
-    client = manager.client()
-    client.start_channels()
-    client.wait_for_ready(timeout=60)
-    notebook = Notebook(client)
-    notebook.manager = manager
-    assert notebook.run("%load_ext rankbook")["status"] == "ok"
-    assert notebook.run("%dist_init gloo -n 3 --no-dashboard")["status"] == "ok"
-    yield notebook
-    notebook.run("%dist_shutdown")
-    client.stop_channels()
-    manager.shutdown_kernel()
+    with notebook_with_magics() as notebook:
+        assert notebook.run("%dist_init gloo -n 3 --no-dashboard")["status"] == "ok"
+        yield notebook
+        notebook.run("%dist_shutdown")
 
 
 def test_lines_are_merged_and_in_order(notebook):

@@ -1,18 +1,31 @@
+"""The dashboard as a widget: what it sends to the page, and what it does with what comes back."""
+
 from __future__ import annotations
 
 import queue
 import re
+import threading
+import time
 
+import comm
 import ipywidgets
 import pytest
+from fakes import FOR_GOOD, FakePool
 from IPython.utils.capture import capture_output
+from markup import tree
+from processes import wait_until
+from steps import SOON, end_of, run_stuck
+from wire import Wire
 
+from rankbook.display.panel import Panel
+from rankbook.display.panel import to_html as panel_html
 from rankbook.display.table import to_html, to_text
 from rankbook.errors import EngineError
+from rankbook.sessions.session import Session
 from rankbook.widgets import Dashboard, dashboard
+from rankbook.widgets.panel import PanelView
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
-CONTROLS = ("initialise", "reset", "shutdown", "backend", "nproc")
 
 
 class StillMonitor:
@@ -20,172 +33,321 @@ class StillMonitor:
 
     def __init__(self, session, listener):
         self.stopped = 0
+        self.looks = []
+
+    def watched(self, someone):
+        self.looks.append(someone)
 
     def stop(self):
         self.stopped += 1
 
 
 @pytest.fixture
-def board(session, monkeypatch):
-    """The dashboard of a session whose group of four is formed."""
-    monkeypatch.setattr(dashboard, "Monitor", StillMonitor)
-    session.initialize("gloo")
-    board = Dashboard(session)
-    yield board
-    board.close()
-
-
-def disabled(board):
-    return {name for name in CONTROLS if getattr(board, name).disabled}
-
-
-def test_it_shows_the_table(board, session):
-    assert board.table.value == to_html(session.snapshot())
-    assert "gloo · 4 ranks · generation 1 · all idle" in board.table.value
-
-
-def test_it_proposes_what_the_group_has(board):
-    assert board.backend.value == "gloo"
-    assert set(board.backend.options) == {"gloo", "nccl"}
-    assert board.nproc.value == 4
-    assert disabled(board) == set()
-
-
-def test_a_backend_of_its_own_can_be_kept(make_board):
-    board = make_board("cpu:gloo,cuda:nccl")
-    assert board.backend.value == "cpu:gloo,cuda:nccl"
-    assert set(board.backend.options) == {"cpu:gloo,cuda:nccl", "gloo", "nccl"}
-
-
-@pytest.fixture
 def make_board(monkeypatch):
-    from fakes import FakePool
-
-    from rankbook.sessions.session import Session
-
+    """Makes dashboards of sessions of one's own."""
+    monkeypatch.setattr(comm, "create_comm", Wire)
     monkeypatch.setattr(dashboard, "Monitor", StillMonitor)
     made = []
 
-    def make(backend=None):
-        session = Session(FakePool(2, gpus=2), lambda its: None)
-        if backend:
-            session.initialize(backend)
-        made.append((session, Dashboard(session)))
-        return made[-1][1]
+    def make(session):
+        made.append(Dashboard(session))
+        made[-1].panel.comm.sent.clear()
+        return made[-1]
 
     yield make
-    for session, board in made:
-        session.shutdown()
+    for board in made:
         board.close()
 
 
+@pytest.fixture
+def board(make_board, formed):
+    """The dashboard of a session whose group of four is formed."""
+    return make_board(formed)
+
+
+def tell(board, **content):
+    """What a page says."""
+    board.panel._handle_custom_msg(content, [])
+
+
+def click(board, do, late=0.0, during=None, **form):
+    """Click as a page does, and wait for what comes of it."""
+    during = board.panel.during if during is None else during
+    tell(board, kind="click", id="p-1", do=do, at=time.time() - late, during=during, form=form)
+    for thread in threading.enumerate():
+        if thread.name == f"rankbook-{do}":
+            end_of(thread)
+
+
+def page(board):
+    return tree(board.panel.html)
+
+
+def status(board):
+    return page(board).one(role="status").text
+
+
+def health(board):
+    return page(board).one(kind="rb-words").text
+
+
+def fact(board, name):
+    return page(board).one("div", f"rb-{name}").one("dd").text
+
+
+# -- what it shows ---------------------------------------------------------------------------
+
+
+def test_it_shows_the_panel_of_the_session(board, formed):
+    assert board.panel.html == panel_html(Panel(formed.snapshot(), timeout_minutes=1))
+    assert len(page(board).all("tr", "rb-row")) == 4
+
+
+def test_it_proposes_the_timeout_of_the_group(make_board, session):
+    session.initialize("gloo", timeout_minutes=2.5)
+    assert page(make_board(session)).one("input", name="timeout")["value"] == "2.5"
+
+
+def test_it_is_one_widget_however_often_it_is_shown(board):
+    assert isinstance(board, ipywidgets.VBox)
+    assert isinstance(board.children[0], PanelView)
+    assert board._repr_mimebundle_()[WIDGET] == board._repr_mimebundle_()[WIDGET]
+    assert repr(board) == "<Dashboard: gloo · 4 ranks · generation 1 · all idle>"
+
+
+def test_it_draws_snapshots(board, formed):
+    formed.initialize(nproc=2)
+    board.show(formed.snapshot())
+    assert fact(board, "world-size") == "2"
+    assert fact(board, "generation") == "2"
+
+
+def test_nothing_is_sent_where_nothing_has_changed(board, formed):
+    board.show(formed.snapshot())
+    assert board.panel.comm.sent == []
+    formed.initialize(nproc=2)
+    board.show(formed.snapshot())
+    [state] = board.panel.comm.states
+    assert set(state) == {"html", "now"}
+
+
+def test_a_rank_that_dies_is_shown(board, formed, pool):
+    pool.kill(2)
+    board.show(formed.snapshot())
+    assert health(board) == "idle: 0-1,3, ended: 2"
+    assert "was killed by SIGKILL" in board.panel.html
+
+
+def test_while_a_cell_runs_the_page_knows_which(board, formed):
+    assert board.panel.during == 0
+    thread, _ = run_stuck(formed)
+    board.show(formed.snapshot())
+    assert board.panel.during == formed.turn > 0
+    formed.interrupt()
+    end_of(thread)
+    board.show(formed.snapshot())
+    assert board.panel.during == 0
+
+
+def test_the_verdict_is_shown_and_goes_with_a_reset(board, formed, watchful):
+    code = "wait_in('all_reduce' if rank else 'all_gather', seq=1)"
+    thread, _ = run_stuck(formed, code=code, on_hang="wait")
+    wait_until(lambda: formed.verdict is not None, SOON)
+    board.show(formed.snapshot())
+    assert page(board).one(kind="rb-verdict")["aria-label"] == "This cell cannot end"
+    click(board, "interrupt")
+    end_of(thread)
+    board.show(formed.snapshot())
+    label = page(board).one(kind="rb-verdict")["aria-label"]
+    assert label == "Why the last cell could not end"
+    click(board, "reset")
+    assert not page(board).has(kind="rb-verdict")
+
+
+# -- clicks ----------------------------------------------------------------------------------
+
+
+def test_initialise_takes_what_the_form_says(board, formed):
+    click(board, "initialise", backend="gloo", nproc="3", timeout="2")
+    assert (formed.world_size, formed.generation, formed.timeout_minutes) == (3, 2, 2)
+    assert status(board).startswith("Initialise: gloo, 3 ranks, generation 2.")
+    assert fact(board, "world-size") == "3"
+    assert page(board).one("input", name="timeout")["value"] == "2"
+
+
 def test_without_a_group_it_can_make_one(make_board):
-    board = make_board()
-    assert "no process group" in board.table.value
-    board.nproc.value = 2
-    board.initialise.click()
-    assert "2 ranks" in board.table.value
-    assert "Initialise: done." in board.message.value
+    session = Session(FakePool(2), lambda its: None)
+    board = make_board(session)
+    assert health(board) == "no process group"
+    click(board, "initialise", backend="gloo", nproc="2", timeout="1")
+    assert health(board) == "all idle"
+    session.shutdown()
 
 
-def test_initialise_takes_backend_and_number(board, session):
-    board.nproc.value = 3
-    board.initialise.click()
-    assert (session.world_size, session.generation) == (3, 2)
-    assert "3 ranks · generation 2" in board.table.value
-    assert "Initialise: done." in board.message.value
+def test_an_answer_is_shown_until_it_is_closed(board):
+    click(board, "stacks")
+    answer = page(board).one(kind="rb-answer")
+    assert "stack of engine 0" in answer.text
+    click(board, "close")
+    assert not page(board).has(kind="rb-answer")
+    assert status(board) == ""
 
 
-def test_reset_makes_a_new_generation(board, session):
-    board.reset.click()
-    assert session.generation == 2
-    assert "Reset: done." in board.message.value
+def test_what_an_action_has_changed_is_shown_at_once(board, formed):
+    thread, _ = run_stuck(formed)
+    board.show(formed.snapshot())
+    assert health(board) == "running: 0-3"
+    click(board, "interrupt")
+    end_of(thread)
+    assert health(board) == "all idle"
 
 
-def test_shut_down_shuts_down_and_disables_everything(board, session):
-    board.shutdown.click()
-    assert session.is_closed
-    assert disabled(board) == set(CONTROLS)
-    assert "shut down" in board.table.value
-    assert board._monitor.stopped == 1
+def test_what_it_does_is_said_while_it_does_it(board, formed, monkeypatch):
+    shown = []
+    reset = formed.reset
+    monkeypatch.setattr(
+        formed, "reset", lambda **given: (shown.append(page(board).one(role="status")), reset())
+    )
+    click(board, "reset")
+    [busy] = shown
+    assert (busy.text, busy.classes) == ("Reset", ["rb-message", "rb-busy"])
+    assert status(board).startswith("Reset: gloo, 4 ranks, generation 2.")
 
 
-def test_an_error_is_shown_in_the_message_and_not_raised(board, session):
-    board.backend.value = "nccl"
-    board._doing(board._initialise)(board.initialise)
-    assert "nccl needs GPUs and a shows none" in board.message.value
-    assert session.generation == 1
-    assert "gloo · 4 ranks" in board.table.value
+def test_an_error_is_shown_and_not_raised(board, formed):
+    click(board, "initialise", backend="nccl")
+    assert "nccl needs GPUs and a shows none" in status(board)
+    assert formed.generation == 1
 
 
-def test_a_message_is_escaped_and_announced(board, session, pool):
+def test_a_message_is_escaped(board, pool):
     pool[0].refuses = EngineError("<img src=x>")
-    board.reset.click()
-    assert "&lt;img src=x&gt;" in board.message.value
-    assert "<img" not in board.message.value
-    assert 'role="status"' in board.message.value
+    click(board, "reset")
+    assert "<img src=x>" in status(board)
+    assert "<img" not in board.panel.html
 
 
 def test_a_success_takes_an_old_error_away(board, pool):
     pool[0].refuses = EngineError("not now")
-    board.reset.click()
+    click(board, "reset")
+    assert "not now" in status(board)
     pool[0].refuses = None
-    board.reset.click()
-    assert "not now" not in board.message.value
-
-
-def test_an_error_does_not_rely_on_its_colour(board, pool):
-    """Its words say that it is one: they never end in 'done.'"""
-    pool[0].refuses = EngineError("Engine 0 cannot.")
-    board.reset.click()
-    assert "Engine 0 cannot." in board.message.value
-    assert "done." not in board.message.value
+    click(board, "reset")
+    assert "not now" not in status(board)
 
 
 def test_a_click_while_the_controller_is_gone_is_an_error_in_the_message(board, pool):
     pool.channel.lost.set()
-    board._doing(board._session.reset)(board.reset)
-    assert "controller is gone" in board.message.value
+    click(board, "reset")
+    assert "controller is gone" in status(board)
 
 
-def test_everything_is_disabled_while_the_session_is_busy(board, session):
-    session.doing = "running a cell on ranks 0-3"
-    board.show(session.snapshot())
-    assert disabled(board) == set(CONTROLS)
-    session.doing = ""
-    board.show(session.snapshot())
-    assert disabled(board) == set()
+def test_a_button_of_another_version_is_heard_and_left_alone(board):
+    before = board.panel.html
+    click(board, "dance")
+    assert board.panel.comm.messages == [{"kind": "heard", "id": "p-1"}]
+    assert board.panel.html == before
 
 
-def test_what_it_does_itself_is_said_while_it_does_it(board):
-    said = []
-    board.message.observe(lambda change: said.append(change["new"]), "value")
-    board._doing(lambda: said.append("acts"))(board.reset)
-    assert "Reset …" in said[0]
-    assert said[1] == "acts"
-    assert "Reset: done." in said[2]
+def test_a_click_that_comes_late_is_told_and_not_carried_out(board, formed):
+    click(board, "reset", late=5)
+    assert "Reset: not done, the kernel heard of it only 5 s later. Click again." in status(board)
+    assert formed.generation == 1
 
 
-def test_nothing_is_sent_where_nothing_has_changed(board, session):
-    sent = []
-    board.table.observe(sent.append, "value")
-    board.show(session.snapshot())
-    assert sent == []
-    session.initialize(nproc=2)
-    board.show(session.snapshot())
-    assert len(sent) == 1
+def test_a_click_on_what_was_shown_before_is_told_and_not_carried_out(board, formed):
+    thread, _ = run_stuck(formed)
+    board.show(formed.snapshot())
+    seen = board.panel.during
+    formed.interrupt()
+    end_of(thread)
+    click(board, "reset", during=seen)
+    assert "not done, what it was meant for has ended by itself" in status(board)
+    assert formed.generation == 1
 
 
-def test_it_has_a_live_a_static_and_a_text_form(board, session):
+def test_every_button_works_while_a_cell_hangs(board, formed, pool):
+    thread, _ = run_stuck(formed, code="wait_in('all_reduce', seq=1)")
+    board.show(formed.snapshot())
+    for do, said in (("why", "Why? "), ("stacks", "Stacks: where ranks 0-3 stand.")):
+        click(board, do)
+        assert status(board).startswith(said)
+    click(board, "reset")
+    assert status(board).startswith("Reset: gloo, 4 ranks, generation 2.")
+    end_of(thread)
+    assert formed.run("rank").ok
+
+
+def test_a_rank_that_does_not_let_go_is_told(board, formed, pool):
+    pool[1].ignores = FOR_GOOD
+    thread, _ = run_stuck(formed, "1")
+    board.show(formed.snapshot())
+    click(board, "reset")
+    assert "rank 1 is at line 1: stick()" in status(board)
+    pool[1].ignores = 0
+    formed.interrupt()
+    end_of(thread)
+
+
+# -- the end ---------------------------------------------------------------------------------
+
+
+def test_shut_down_shows_the_ranks_that_were_and_disables_everything(board, formed):
+    click(board, "shutdown")
+    assert formed.is_closed
+    assert health(board) == "shut down"
+    assert [its.text for its in page(board).all(kind="rb-pill")] == ["○ left"] * 4
+    fields = page(board).all("button") + page(board).all("input") + page(board).all("select")
+    assert all("disabled" in field.attrs for field in fields)
+    assert board._monitor.stopped >= 1
+
+
+def test_of_an_engine_that_has_left_it_is_not_said_what_it_does(board, formed):
+    thread, _ = run_stuck(formed)
+    board.show(formed.snapshot())
+    assert "line 1: stick()" in board.panel.html
+    click(board, "shutdown")
+    end_of(thread)
+    assert "line 1: stick()" not in board.panel.html
+
+
+# -- its monitor -----------------------------------------------------------------------------
+
+
+def test_its_monitor_knows_whether_anybody_looks(board):
+    tell(board, kind="here", view="a")
+    tell(board, kind="gone", view="a")
+    assert board._monitor.looks == [True, False]
+
+
+def test_it_follows_its_session(formed, pool):
+    """With the real monitor: what happens elsewhere is seen here."""
+    board = Dashboard(formed)
+    changes = queue.Queue()
+    board.panel.observe(lambda change: changes.put(change["new"]), "html")
+    pool.kill(2)
+    while "was killed by SIGKILL" not in changes.get(timeout=SOON):
+        pass
+    formed.shutdown()
+    board._monitor._thread.join(SOON)
+    assert not board._monitor._thread.is_alive()
+    assert health(board) == "shut down"
+    board.close()
+
+
+# -- where it cannot live --------------------------------------------------------------------
+
+
+def test_it_has_a_live_a_static_and_a_text_form(board, formed):
     bundle = board._repr_mimebundle_()
     assert bundle[WIDGET]["model_id"] == board.model_id
-    assert bundle["text/html"] == to_html(session.snapshot())
-    assert bundle["text/plain"] == to_text(session.snapshot())
+    assert bundle["text/html"] == to_html(formed.snapshot())
+    assert bundle["text/plain"] == to_text(formed.snapshot())
 
 
-def test_the_static_forms_are_as_fresh_as_the_widget(board, session):
-    session.initialize(nproc=2)
-    board.show(session.snapshot())
+def test_the_static_forms_are_as_fresh_as_the_widget(board, formed):
+    formed.initialize(nproc=2)
+    board.show(formed.snapshot())
     assert "2 ranks" in board._repr_mimebundle_()["text/plain"]
     assert "2 ranks" in board._repr_mimebundle_()["text/html"]
 
@@ -193,36 +355,6 @@ def test_the_static_forms_are_as_fresh_as_the_widget(board, session):
 def test_ipython_shows_all_forms(board, shell):
     data, _ = shell.display_formatter.format(board)
     assert set(data) == {WIDGET, "text/html", "text/plain"}
-
-
-def test_it_is_one_widget_however_often_it_is_shown(board):
-    assert isinstance(board, ipywidgets.VBox)
-    assert board._repr_mimebundle_()[WIDGET] == board._repr_mimebundle_()[WIDGET]
-    assert repr(board) == "<Dashboard: gloo · 4 ranks · generation 1 · all idle>"
-
-
-def test_every_button_has_words_and_says_what_it_does(board):
-    for button in (board.initialise, board.reset, board.shutdown):
-        assert button.description
-        assert button.tooltip
-    assert board.backend.description
-    assert board.nproc.description
-
-
-def test_it_follows_its_session(session, pool):
-    """With the real monitor: what happens elsewhere is seen here."""
-    session.initialize("gloo")
-    board = Dashboard(session)
-    changes = queue.Queue()
-    board.table.observe(lambda change: changes.put(change["new"]), "value")
-    pool.kill(2)
-    while "was killed by SIGKILL" not in changes.get(timeout=10):
-        pass
-    session.shutdown()
-    board._monitor._thread.join(10)
-    assert not board._monitor._thread.is_alive()
-    assert disabled(board) == set(CONTROLS)
-    board.close()
 
 
 def test_shown_it_leaves_a_table_where_it_cannot_live(board, shell):

@@ -14,9 +14,10 @@ import torch.distributed as dist
 from processes import wait_until
 from steps import SOON
 
-from rankbook.engine import flight, frames
+from rankbook.engine import flight, frames, recorder
 from rankbook.engine.flight import Observer
 from rankbook.engine.frames import Position
+from rankbook.engine.recorder import Recorder
 from rankbook.models import Collective
 
 CELL = "/ipykernel_7/1.py"
@@ -39,7 +40,7 @@ def dump(monkeypatch):
     def say(*entries):
         numbered = [dict(entry, record_id=number) for number, entry in enumerate(entries)]
         pickled = pickle.dumps({"version": "2.10", "entries": numbered})
-        monkeypatch.setattr(flight, "_dump_fr_trace", lambda **_: pickled)
+        monkeypatch.setattr(recorder, "_dump_fr_trace", lambda **_: pickled)
 
     say()
     return say
@@ -48,6 +49,7 @@ def dump(monkeypatch):
 def entry(op, seq, group="0", *, created=1000, done=True, p2p=False, sizes=(), dtypes=()):
     return {
         "process_group": (group, "default_pg"),
+        "pg_id": 0,
         "collective_seq_id": seq,
         "profiling_name": f"gloo:{op}",
         "time_created_ns": created,
@@ -67,8 +69,12 @@ def aside(call):
     return seen[0]
 
 
-def numbers(recorded):
-    return [(its.group, its.seq) for its in recorded]
+def recorded(since_ns):
+    return flight._recorded(Recorder(), since_ns)
+
+
+def numbers(calls):
+    return [(its.group, its.seq) for its in calls]
 
 
 # -- the real recorder -----------------------------------------------------------------------
@@ -79,7 +85,7 @@ def test_collectives_are_recorded_with_their_tensors(world):
     dist.all_reduce(torch.ones(2, 3))
     dist.broadcast(torch.ones(4, dtype=torch.int64), src=0)
     dist.barrier()
-    first, second, third = flight._recorded(began)
+    first, second, third = recorded(began)
     assert 0 <= third.since <= first.since < 60
     assert (first.op, first.seq, first.sizes, first.dtypes) == (
         "all_reduce",
@@ -97,7 +103,7 @@ def test_collectives_are_recorded_with_their_tensors(world):
     assert {its.group for its in (first, second, third)} == {str(dist.group.WORLD.group_name)}
     assert {its.ranks for its in (first, second, third)} == {(0,)}
     # torch retires them a moment after they have ended
-    wait_until(lambda: all(its.done for its in flight._recorded(began)), SOON)
+    wait_until(lambda: all(its.done for its in recorded(began)), SOON)
 
 
 def test_every_group_counts_for_itself(world):
@@ -105,7 +111,7 @@ def test_every_group_counts_for_itself(world):
     group = dist.new_group([0])
     dist.all_reduce(torch.ones(1), group=group)
     dist.all_reduce(torch.ones(1))
-    first, second = flight._recorded(began)
+    first, second = recorded(began)
     assert (first.group, first.seq) == (str(group.group_name), 1)
     assert (second.group, second.seq) == (str(dist.group.WORLD.group_name), 1)
 
@@ -114,7 +120,7 @@ def test_what_was_recorded_before_the_group_began_is_left_out(world):
     dist.all_reduce(torch.ones(1))
     began = time.time_ns()
     dist.barrier()
-    assert [its.op for its in flight._recorded(began)] == ["barrier"]
+    assert [its.op for its in recorded(began)] == ["barrier"]
 
 
 def test_a_group_that_a_cell_has_made_anew_under_the_same_name_is_told_from_the_old_one(world):
@@ -124,7 +130,7 @@ def test_a_group_that_a_cell_has_made_anew_under_the_same_name_is_told_from_the_
     dist.destroy_process_group()
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     dist.barrier()
-    [only] = flight._recorded(began)
+    [only] = recorded(began)
     assert (only.op, only.seq) == ("barrier", 1)
 
 
@@ -132,7 +138,7 @@ def test_a_group_that_a_cell_has_made_anew_under_the_same_name_is_told_from_the_
 
 
 def test_nothing_recorded_is_nothing(dump):
-    assert flight._recorded(0) == ()
+    assert recorded(0) == ()
 
 
 def test_entries_are_filtered_by_time_and_kind(dump):
@@ -142,26 +148,26 @@ def test_entries_are_filtered_by_time_and_kind(dump):
         entry("send", 0, created=30, p2p=True),
         entry("barrier", 3, created=40),
     )
-    assert [its.seq for its in flight._recorded(0)] == [1, 2, 3]
-    assert [its.seq for its in flight._recorded(20)] == [2, 3]
-    assert flight._recorded(41) == ()
+    assert [its.seq for its in recorded(0)] == [1, 2, 3]
+    assert [its.seq for its in recorded(20)] == [2, 3]
+    assert recorded(41) == ()
 
 
-def test_a_number_that_does_not_rise_begins_another_group(dump):
+def test_of_groups_of_one_name_the_latest_is_told_of(dump):
     dump(
         entry("all_reduce", 1),
-        entry("all_reduce", 1, "1"),
+        entry("all_reduce", 1, "1") | {"pg_id": 1},
         entry("all_reduce", 2),
-        entry("barrier", 1),
-        entry("broadcast", 2),
+        entry("barrier", 1, created=2000) | {"pg_id": 2},
+        entry("broadcast", 2, created=2001) | {"pg_id": 2},
     )
-    assert numbers(flight._recorded(0)) == [("1", 1), ("0", 1), ("0", 2)]
-    assert [its.op for its in flight._recorded(0)] == ["all_reduce", "barrier", "broadcast"]
+    assert numbers(recorded(0)) == [("1", 1), ("0", 1), ("0", 2)]
+    assert [its.op for its in recorded(0)] == ["all_reduce", "barrier", "broadcast"]
 
 
 def test_groups_stand_in_the_order_of_their_calls(dump):
     dump(entry("a", 1), entry("b", 1, "1"), entry("c", 2), entry("d", 2, "1"))
-    assert [its.op for its in flight._recorded(0)] == ["a", "b", "c", "d"]
+    assert [its.op for its in recorded(0)] == ["a", "b", "c", "d"]
 
 
 def test_names_are_those_of_python(dump):
@@ -169,7 +175,7 @@ def test_names_are_those_of_python(dump):
         entry("all_gather", 1, sizes=[(2, 3), ()], dtypes=["Float", "Long"]),
         entry("all_reduce", 2, sizes=[(1,)], dtypes=["Float8_e5m2"]),
     )
-    first, second = flight._recorded(0)
+    first, second = recorded(0)
     assert (first.op, first.sizes, first.dtypes) == (
         "all_gather",
         ((2, 3), ()),
@@ -180,7 +186,7 @@ def test_names_are_those_of_python(dump):
 
 def test_of_a_group_that_has_gone_the_ranks_are_not_known(dump):
     dump(entry("all_reduce", 1, "gone"))
-    assert flight._recorded(0)[0].ranks == ()
+    assert recorded(0)[0].ranks == ()
 
 
 @pytest.mark.parametrize(
@@ -196,14 +202,14 @@ def test_of_a_group_that_has_gone_the_ranks_are_not_known(dump):
 def test_the_latest_are_kept_or_those_from_the_first_that_is_open(dump, done, kept):
     total = 3 if done == 3 else 40
     dump(*(entry("all_reduce", seq, done=seq < done) for seq in range(total)))
-    recorded = flight._recorded(0)
-    assert [its.seq for its in recorded] == list(kept)
-    assert [its.done for its in recorded] == [seq < done for seq in kept]
+    calls = recorded(0)
+    assert [its.seq for its in calls] == list(kept)
+    assert [its.done for its in calls] == [seq < done for seq in kept]
 
 
 def test_so_many_are_kept_of_every_group(dump):
     dump(*(entry("all_reduce", seq, str(group)) for seq in range(40) for group in range(2)))
-    assert len(flight._recorded(0)) == 32
+    assert len(recorded(0)) == 32
 
 
 # -- what the rank does ----------------------------------------------------------------------
@@ -211,7 +217,7 @@ def test_so_many_are_kept_of_every_group(dump):
 
 @pytest.fixture
 def observer():
-    return Observer()
+    return Observer(Recorder())
 
 
 @pytest.fixture
@@ -275,7 +281,7 @@ def test_what_it_does_for_a_session_is_told_where_no_cell_is(observer, at, dump)
 
 
 def test_python_is_running_and_not_asked_for_what_it_has_called(observer, at, dump, monkeypatch):
-    monkeypatch.setattr(flight, "_dump_fr_trace", lambda **_: pytest.fail("it was asked"))
+    monkeypatch.setattr(recorder, "_dump_fr_trace", lambda **_: pytest.fail("it was asked"))
     at(line="line 2: f(x)")
     look = observer.look("run", 7, 0)
     assert (look.state, look.recent) == ("running", ())
@@ -306,7 +312,7 @@ def test_a_real_recv_is_seen_from_its_arguments(observer, world, monkeypatch):
     world_group = str(dist.group.WORLD.group_name)
     assert look.waiting == Collective("recv", world_group, (0,), None, ((2, 3),), ("float32",))
     assert (look.state, look.line) == ("waiting", "line 2: dist.recv(torch.ones(2, 3))")
-    assert flight._recorded(began) == ()
+    assert recorded(began) == ()
 
 
 def test_a_call_that_the_recorder_has_open_is_what_it_waits_in(settled, at, dump):

@@ -16,7 +16,7 @@ SOURCE = Path(rankbook.__file__).parent
 # A module imports from its own floor and from those below.
 FLOORS = [
     {"dtypes", "errors", "models", "protocol", "ranks", "values"},
-    {"diagnosis", "distributed", "engine"},
+    {"diagnosis", "distributed", "engine", "timeline"},
     {"cluster"},
     {"sessions"},
     {"display", "widgets"},

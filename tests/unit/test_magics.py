@@ -258,8 +258,8 @@ JOIN = {
     "profile": None,
     "cluster_id": None,
     "connection_file": None,
-    "timeout_minutes": 1,
-    "check": False,
+    "timeout_minutes": None,
+    "check": None,
 }
 
 

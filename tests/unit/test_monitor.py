@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
+import time
 
 import pytest
+from steps import end_of, run_stuck
 
 from rankbook.sessions import monitor as monitor_module
 from rankbook.sessions.monitor import Monitor
@@ -14,11 +17,13 @@ NEVER = 600.0
 
 @pytest.fixture
 def pace(monkeypatch):
-    """Sets how often a monitor looks."""
+    """Sets how often a monitor looks, and for how long it is not forgotten."""
 
-    def set_pace(period, settle=0.0):
+    def set_pace(period, settle=0.0, busy=NEVER, forgotten=NEVER):
         monkeypatch.setattr(monitor_module, "_PERIOD", period)
+        monkeypatch.setattr(monitor_module, "_BUSY_PERIOD", busy)
         monkeypatch.setattr(monitor_module, "_SETTLE", settle)
+        monkeypatch.setattr(monitor_module, "_FORGOTTEN", forgotten)
 
     return set_pace
 
@@ -75,6 +80,119 @@ def test_changes_in_a_row_are_one_look(session, pace, watch):
     seen.get(timeout=SOON)
     with pytest.raises(queue.Empty):
         seen.get(timeout=0.05)
+
+
+# -- while the session is busy ---------------------------------------------------------------
+
+
+def test_while_the_session_is_busy_it_looks_more_often(formed, pace, watch):
+    """A rank changes what it does without telling."""
+    pace(NEVER, busy=0.001)
+    seen = queue.Queue()
+    watch(seen.put)
+    thread, _ = run_stuck(formed)
+    until(seen, "running", "running", "running")
+    formed.interrupt()
+    end_of(thread)
+    until(seen, "idle")
+    assert is_quiet(seen)
+
+
+def until(seen, *states):
+    """Wait until rank 0 is seen in these states, one look after another."""
+    found = []
+    while tuple(found[-len(states) :]) != states:
+        found.append(seen.get(timeout=SOON).states[0].state)
+
+
+def is_quiet(seen):
+    """Whether looks cease; those that are on their way have a moment to arrive."""
+    deadline = time.monotonic() + SOON
+    with contextlib.suppress(queue.Empty):
+        while time.monotonic() < deadline:
+            seen.get(timeout=0.05)
+        return False
+    return True
+
+
+# -- whether anybody looks -------------------------------------------------------------------
+
+
+def test_where_nobody_looks_any_more_it_stops(session, pace, watch):
+    pace(0.001)
+    seen = queue.Queue()
+    monitor = watch(seen.put)
+    seen.get(timeout=SOON)
+    monitor.watched(someone=False)
+    assert is_quiet(seen)
+    assert monitor._thread.is_alive()
+
+
+def test_whoever_comes_back_sees_the_present_state_at_once(session, pace, watch):
+    pace(NEVER)
+    seen = queue.Queue()
+    monitor = watch(seen.put)
+    monitor.watched(someone=False)
+    assert is_quiet(seen)
+    monitor.watched(someone=True)
+    assert len(seen.get(timeout=SOON).states) == 4
+
+
+def test_whoever_looks_already_causes_no_look(session, pace, watch):
+    pace(NEVER)
+    seen = queue.Queue()
+    monitor = watch(seen.put)
+    for _ in range(3):
+        monitor.watched(someone=True)
+    with pytest.raises(queue.Empty):
+        seen.get(timeout=0.05)
+
+
+def test_a_page_that_gives_no_sign_any_more_is_forgotten(session, pace, watch):
+    pace(0.001, forgotten=0.0)
+    seen = queue.Queue()
+    watch(seen.put)
+    assert is_quiet(seen)
+
+
+def test_a_sign_keeps_it_from_being_forgotten(session, pace, watch):
+    pace(0.001, forgotten=0.0)
+    seen = queue.Queue()
+    monitor = watch(seen.put)
+    assert is_quiet(seen)
+    pace(0.001)
+    monitor.watched(someone=True)
+    for _ in range(3):
+        seen.get(timeout=SOON)
+
+
+def test_where_nobody_looks_a_change_is_looked_at_all_the_same(formed, pace, watch):
+    """So that what is shown again, or saved, is true."""
+    pace(0.001, forgotten=0.0)
+    seen = queue.Queue()
+    monitor = watch(seen.put)
+    monitor.watched(someone=False)
+    assert is_quiet(seen)
+    formed.reset()
+    while seen.get(timeout=SOON).generation != 2:
+        pass
+    assert is_quiet(seen)
+
+
+def test_while_the_session_is_busy_nobody_is_forgotten(formed, pace, watch):
+    """The signs of a page may not be heard while a cell runs."""
+    pace(NEVER, busy=0.001, forgotten=0.0)
+    seen = queue.Queue()
+    monitor = watch(seen.put)
+    monitor.watched(someone=False)
+    thread, _ = run_stuck(formed)
+    until(seen, "running", "running", "running")
+    formed.interrupt()
+    end_of(thread)
+    assert is_quiet(seen)
+
+
+# -- its thread ------------------------------------------------------------------------------
 
 
 def test_it_listens_in_a_thread_of_its_own_that_keeps_nothing_alive(session, pace, watch):

@@ -9,12 +9,17 @@ import ast
 import inspect
 import pickle
 import re
+import threading
+import time
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
+from processes import wait_until
+from steps import SOON
 
 import rankbook
 
@@ -81,6 +86,7 @@ USES = [
     (C10D, "_abort_process_group", "engine"),
     (C10D, "_new_process_group_helper", "engine"),
     (C10D, "_world", "engine"),
+    (C10D, "Work", "engine"),
     (WORLD, "pg_group_ranks", "engine"),
     (WORLD, "pg_names", "engine"),
     (C10D_IN_C, "DebugLevel", "engine"),
@@ -102,7 +108,7 @@ CALLS = [
 ]
 
 # Of the standard library: documented, or as stable as if they were.
-STANDARD = {"_exit", "_current_frames"}
+STANDARD = {"_exit", "_current_frames", "_getframe"}
 
 # What we set on objects of others, and what IPython asks objects of ours for.
 OUR_MARKS = {"_rankbook_agent", "_render_traceback_"}
@@ -273,18 +279,66 @@ def test_the_world_still_knows_groups_and_their_ranks(world):
 
 
 def test_the_flight_recorder_still_says_what_we_read(world):
-    source = (SOURCE / "engine" / "flight.py").read_text()
+    files = [SOURCE / "engine" / f"{name}.py" for name in ("recorder", "flight", "history")]
+    source = "".join(path.read_text() for path in files)
     options = dict.fromkeys(("includeCollectives", "includeStackTraces", "onlyActive"), False)
     assert all(f"{name}=" in source for name in options)
     read = set(re.findall(r'entry\["(\w+)"\]', source))
-    assert {"collective_seq_id", "retired"} <= read
+    assert {"collective_seq_id", "retired", "thread_id", "time_discovered_completed_ns"} <= read
     dist.all_reduce(torch.ones(2))
-    dump = find(C10D_IN_C)._dump_fr_trace(**options | {"includeCollectives": True})
-    [*_, entry] = pickle.loads(dump)["entries"]  # noqa: S301 - torch made it just now
+
+    def last():
+        dump = find(C10D_IN_C)._dump_fr_trace(**options | {"includeCollectives": True})
+        return pickle.loads(dump)["entries"][-1]  # noqa: S301 - torch made it just now
+
+    wait_until(lambda: last()["retired"] is True, SOON)
+    entry = last()
     assert read <= entry.keys()
     assert entry["profiling_name"] == "gloo:all_reduce"
     assert entry["process_group"][0] == dist.group.WORLD.group_name
-    assert entry["retired"] is True
+    assert int(entry["thread_id"], 0) == threading.get_ident()
+    assert abs(entry["time_created_ns"] - time.time_ns()) < 60e9
+
+
+def test_without_its_entries_the_recorder_still_says_how_far_each_group_is(world):
+    dump = partial(
+        find(C10D_IN_C)._dump_fr_trace,
+        includeCollectives=False,
+        includeStackTraces=False,
+        onlyActive=False,
+    )
+    before = dump()
+    assert dump() == before
+    dist.all_reduce(torch.ones(2))
+    assert dump() != before, "engine/recorder.py must notice in another way that there is news"
+
+
+def test_torch_waits_for_blocking_collectives_where_we_note_it():
+    tree = ast.parse(inspect.getsource(import_module(C10D)))
+    waits = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "wait"
+        and not (isinstance(node.func.value, ast.Name) and "store" in node.func.value.id)
+    ]
+    assert len(waits) > 10
+    assert not any(node.args or node.keywords for node in waits), (
+        "engine/waits.py must hand on what torch gives to wait"
+    )
+
+
+def test_the_waits_of_a_handle_can_be_replaced(world):
+    work = find(C10D + ".Work")
+    theirs = vars(work)["wait"]
+    handle = dist.all_reduce(torch.ones(2), async_op=True)
+    try:
+        work.wait = lambda its: (its, "waited")
+        assert handle.wait() == (handle, "waited")
+    finally:
+        work.wait = theirs
+    assert theirs.__get__(handle, work)() is True
 
 
 def test_a_group_is_aborted_without_being_named():

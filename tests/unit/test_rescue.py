@@ -369,6 +369,53 @@ def test_who_does_not_let_go_beside_a_dead_rank_is_told(formed, pool):
         formed.run("if rank == 1: die()\nif rank == 2: stick()", timeout=0.02)
 
 
+# -- while another group is about to be made -------------------------------------------------
+
+FREE = "The ranks are free, their variables in place."
+
+
+def test_for_whoever_makes_another_group_the_old_one_is_not_made_again(rescue, formed, pool, calls):
+    calls("wait_in('all_reduce', seq=1)", 0)
+    with rescue.successor():
+        freed = rescue.free([0])
+        result = rescue.settle(result_of(), freed, [0, 1, 2, 3])
+        assert result.note == FREE
+        assert formed.generation == 1
+    assert len(pool.requested("initialize")) == 1
+
+
+def test_if_nobody_makes_it_in_the_end_it_is_made_again_later(rescue, formed, calls):
+    calls("wait_in('all_reduce', seq=1)", 0)
+    with rescue.successor():
+        rescue.free([0])
+        assert rescue.mend() == FREE
+    assert rescue.mend() == AGAIN.format(2)
+    assert rescue.mend() == ""
+
+
+def test_several_may_be_about_to_make_it(rescue, formed, calls):
+    calls("wait_in('all_reduce', seq=1)", 0)
+    rescue.free([0])
+    with rescue.successor():
+        with rescue.successor():
+            pass
+        assert rescue.mend() == FREE
+    assert rescue.mend() == AGAIN.format(2)
+
+
+def test_who_fails_is_about_to_make_it_no_more(rescue, calls):
+    calls("wait_in('all_reduce', seq=1)", 0)
+    rescue.free([0])
+    with pytest.raises(EngineError), rescue.successor():
+        raise EngineError("no")
+    assert rescue.mend() == AGAIN.format(2)
+
+
+def test_a_group_that_works_needs_no_successor(rescue, formed):
+    with rescue.successor():
+        assert rescue.mend() == ""
+
+
 # -- ranks that do not let go ----------------------------------------------------------------
 
 

@@ -64,6 +64,87 @@ def test_the_session_is_ready_after_an_error_of_ours(formed):
     assert formed.run("rank").ok
 
 
+# -- busy, and interrupted for something else ------------------------------------------------
+
+RENEWS = [
+    lambda s: s.initialize("gloo", interrupt=True),
+    lambda s: s.reset(interrupt=True),
+    lambda s: s.restart_ranks([3], interrupt=True),
+]
+NAMES = ["initialize", "reset", "restart_ranks"]
+
+
+@pytest.mark.parametrize("code", ["stick()", "wait_in('all_reduce', seq=1)"])
+@pytest.mark.parametrize("renew", RENEWS, ids=NAMES)
+def test_what_it_is_busy_with_can_be_ended_for_another_group(formed, renew, code):
+    """There is one new group, not also one that mends the old."""
+    formed.run("kept = rank")
+    thread, ended = run_stuck(formed, code=code)
+    renew(formed)
+    end_of(thread)
+    assert formed.generation == 2
+    result = ended["result"]
+    assert {its.error.ename for its in result.values()} == {"KeyboardInterrupt"}
+    assert "the group is made again" not in result.note
+    assert formed.run("rank").ok
+    assert formed.pull("kept", "0-2") == {0: 0, 1: 1, 2: 2}
+    assert formed.generation == 2
+
+
+@pytest.mark.parametrize("renew", RENEWS, ids=NAMES)
+def test_a_session_that_is_not_busy_need_not_be_interrupted(formed, pool, renew):
+    renew(formed)
+    assert formed.generation == 2
+    assert pool.asked("free") == []
+
+
+def test_after_a_group_that_was_made_by_interrupting_a_hang_frees_as_before(formed, watchful):
+    thread, _ = run_stuck(formed, code="wait_in('all_reduce', seq=1)")
+    formed.reset(interrupt=True)
+    end_of(thread)
+    formed.run("if rank: wait_in('all_reduce', seq=1)")
+    assert formed.generation == 3
+    assert formed.run("rank").ok
+
+
+def test_the_number_of_ranks_can_change_while_a_cell_hangs(formed):
+    thread, _ = run_stuck(formed, code="wait_in('all_reduce', seq=1)")
+    formed.initialize(nproc=2, interrupt=True)
+    end_of(thread)
+    assert (formed.world_size, formed.generation) == (2, 2)
+
+
+@pytest.mark.parametrize("renew", RENEWS, ids=NAMES)
+def test_a_rank_that_does_not_let_go_keeps_its_group(formed, pool, renew):
+    pool[1].ignores = FOR_GOOD
+    thread, _ = run_stuck(formed, "1")
+    with pytest.raises(StuckError, match=r"rank 1 is at line 1: stick\(\)"):
+        renew(formed)
+    assert thread.is_alive()
+    assert formed.generation == 1
+    pool[1].ignores = 0
+    formed.interrupt()
+    end_of(thread)
+    assert formed.run("rank").ok
+
+
+@pytest.mark.parametrize(
+    ("act", "error"),
+    [
+        (lambda s: s.restart_ranks(interrupt=True), SessionError),
+        (lambda s: s.restart_ranks([9], interrupt=True), InputError),
+    ],
+)
+def test_what_cannot_be_done_anyway_interrupts_nothing(formed, pool, act, error):
+    thread, _ = run_stuck(formed)
+    with pytest.raises(error):
+        act(formed)
+    assert thread.is_alive()
+    assert pool.asked("free") == []
+    formed.interrupt()
+    end_of(thread)
+
+
 # -- in the background -----------------------------------------------------------------------
 
 
@@ -474,6 +555,7 @@ def test_shutdown_while_a_cell_runs_ends_it(formed, pool):
         lambda s: s.select("all"),
         lambda s: s.diagnose(),
         lambda s: s.restart_ranks(),
+        *RENEWS,
     ],
 )
 def test_a_session_that_is_shut_down_says_so(formed, act):

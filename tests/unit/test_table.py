@@ -4,22 +4,10 @@ import re
 
 import pytest
 from page import Page
+from samples import EVIL, member, snapshot
 
-from rankbook.display.facts import headline
 from rankbook.display.table import Table, to_html, to_text
-from rankbook.models import GroupInfo, RankState, Snapshot
-
-
-def member(rank, state="idle", world_size=2, **facts):
-    info = GroupInfo("gloo", rank, world_size, "cpu", rank == 0, local_rank=rank, generation=1)
-    facts = {"engine": rank, "host": "a", "pid": 100 + rank, "memory": 250_000_000} | facts
-    return RankState(state=state, info=info, **facts)
-
-
-def snapshot(*states, doing="", generation=1):
-    size = sum(state.info is not None for state in states)
-    return Snapshot("gloo" if size else "", size, generation, doing, states)
-
+from rankbook.models import RankState, Snapshot
 
 EVERYTHING = snapshot(
     member(0, "idle", 6),
@@ -34,47 +22,15 @@ EVERYTHING = snapshot(
 
 EVERYTHING_AS_TEXT = """\
 gloo · 6 ranks · generation 3 · idle: 0,5, running: 1, in a collective: 2, no answer: 3, ended: 4
- rank  local rank  device  backend  world size  main  engine  host  pid  state                                                      memory
-    0           0  cpu     gloo              6  yes        0  a     100  idle                                                       250 MB
-    1           1  cpu     gloo              6  no         1  a     101  running: line 3: x.sum()                                   250 MB
-    2           2  cpu     gloo              6  no         2  a     102  collective: all_reduce (line 2: f(x)), 12 s                250 MB
+ rank  local rank  device  backend  world size  main  engine  host  pid  state                                                     memory
+    0           0  cpu     gloo              6  yes        0  a     100  idle                                                      250 MB
+    1           1  cpu     gloo              6  no         1  a     101  running: line 3: x.sum()                                  250 MB
+    2           2  cpu     gloo              6  no         2  a     102  collective: all_reduce (line 2: f(x)), 12 s               250 MB
     3           3  cpu     gloo              6  no         3             no answer
     4           4  cpu     gloo              6  no         4             gone: was killed by SIGKILL
     5           5  cpu     gloo              6  no         5  a     105  idle                                         250 MB + 2.0 GB GPU
-spare                                                      6  a     106  idle                                                         1 MB
+spare                                                      6  a     106  idle                                                        1 MB
 [5] ValueError: no"""  # noqa: E501
-
-
-@pytest.mark.parametrize(
-    ("shown", "line"),
-    [
-        (snapshot(), "no process group · ready"),
-        (snapshot(doing="initialising the process group"),
-         "no process group · initialising the process group"),
-        (snapshot(RankState(0, "idle")), "no process group · ready"),
-        (snapshot(member(0, world_size=1)), "gloo · 1 rank · generation 1 · all idle"),
-        (snapshot(member(0), member(1), generation=2), "gloo · 2 ranks · generation 2 · all idle"),
-        (snapshot(member(0), member(1, host="b")),
-         "gloo · 2 ranks · generation 1 · 2 hosts · all idle"),
-        (snapshot(member(0), member(1), doing="resetting"),
-         "gloo · 2 ranks · generation 1 · resetting"),
-        (snapshot(member(0, "running"), member(1, "running"), doing="running a cell on ranks 0-1"),
-         "gloo · 2 ranks · generation 1 · running: 0-1"),
-        (snapshot(member(0, "gone"), member(1)),
-         "gloo · 2 ranks · generation 1 · ended: 0, idle: 1"),
-        (snapshot(member(0), member(1), RankState(2, "gone")),
-         "gloo · 2 ranks · generation 1 · all idle"),
-    ],
-)  # fmt: skip
-def test_the_headline_says_it_in_one_line(shown, line):
-    assert headline(shown) == line
-
-
-def test_a_group_that_no_engine_is_in_has_a_headline_without_loose_ends():
-    """They may have left it behind the back of this session."""
-    shown = Snapshot("gloo", 2, 1, "", (RankState(0, "idle"), RankState(1, "idle")))
-    assert headline(shown).startswith("gloo · 2 ranks · generation 1")
-    assert not headline(shown).endswith(" · ")
 
 
 def test_every_state_as_text():
@@ -139,11 +95,10 @@ def test_columns_of_text_are_aligned():
 
 @pytest.mark.parametrize("field", ["host", "activity", "last_error", "state"])
 def test_nothing_of_the_user_becomes_markup(field):
-    evil = "<b onmouseover='x'>\"&"
-    html = to_html(snapshot(member(0, world_size=1, **{field: evil})))
+    html = to_html(snapshot(member(0, world_size=1, **{field: EVIL})))
     assert "<b " not in html
     assert "&lt;b onmouseover=" in html
-    assert evil in "".join(cell for row in Page(html).rows for cell in row)
+    assert EVIL in "".join(cell for row in Page(html).rows for cell in row)
 
 
 def test_an_error_in_a_tooltip_cannot_leave_it():
@@ -190,21 +145,6 @@ def test_a_state_of_a_newer_version_is_shown_by_its_word():
     html = to_html(snapshot(member(0, "compiling", 1)))
     assert Page(html).rows[1][9] == "· compiling"
     assert "compiling" in to_text(snapshot(member(0, "compiling", 1)))
-
-
-@pytest.mark.parametrize(
-    ("since", "shown"),
-    [
-        (0.0, "f(x)"),
-        (0.99, "f(x)"),
-        (1.0, "f(x), 1 s"),
-        (59.6, "f(x), 60 s"),
-        (3600, "f(x), 3600 s"),
-    ],
-)
-def test_how_long_is_said_once_it_is_worth_saying(since, shown):
-    line = to_text(snapshot(member(0, "running", 1, activity="f(x)", since=since, memory=0)))
-    assert line.endswith(f"running: {shown}")
 
 
 def test_the_table_shows_itself():

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.profiledir import ProfileDir, ProfileDirError
 from IPython.paths import get_ipython_dir
 
+from rankbook.cluster.channel import Channel, everyone
 from rankbook.errors import ClusterError, EngineError
 
 if TYPE_CHECKING:
     import ipyparallel
 
-__all__ = ["connection_file_of", "install_agents", "one_line", "profile_dir_of"]
+__all__ = ["connection_file_of", "install_agents", "one_line", "profile_dir_of", "wake_agents"]
+
+_ANSWERS_WITHIN = 0.3
+"""Seconds after which an engine that does not answer is taken to have no agent; most take 0.02."""
 
 
 def profile_dir_of(profile: str | None) -> Path:
@@ -49,25 +54,58 @@ def connection_file_of(profile: str | None, cluster_id: str | None) -> Path:
     return profile_dir_of(profile) / "security" / f"ipcontroller{middle}-client.json"
 
 
-def install_agents(client: ipyparallel.Client) -> None:
-    """Make engines that ipyparallel started answer us.
+def wake_agents(client: ipyparallel.Client, channel: Channel) -> None:
+    """Make the engines of a cluster that runs answer us.
+
+    Those that do so already, from an earlier session, are left in peace: they may be busy.
 
     Raises:
         EngineError: Some engine has no rankbook, or one that does not load.
     """
-    view = client[:]
-    results = view.apply_async(_install_agent)
-    results.wait()
-    answers = results.get(return_exceptions=True)
-    for engine, answer in zip(view.targets, answers, strict=True):
-        if isinstance(answer, Exception):
-            raise EngineError(f"Engine {engine} does not answer: {one_line(answer)}.")
-        host, problem = answer
-        if problem:
-            raise EngineError(
-                f"Engine {engine} on {host} cannot serve as a rank ({problem}): "
-                "run `pip install rankbook` in the environment of the engines there."
-            )
+    call = channel.request("state", everyone(client.ids))
+    try:
+        channel.wait(call, _ANSWERS_WITHIN)
+        installing = _install_on(client, sorted(call.pending))
+        # Whoever has an agent and is slow to answer does so before its main thread is free.
+        channel.wait(
+            call, until=lambda: all(r.ready() for e, r in installing.items() if e in call.pending)
+        )
+    finally:
+        channel.forget(call)
+    for engine in sorted(call.pending):
+        _check(engine, installing[engine])
+
+
+def install_agents(client: ipyparallel.Client) -> None:
+    """Make engines that ipyparallel has just started answer us.
+
+    Raises:
+        EngineError: Some engine has no rankbook, or one that does not load.
+    """
+    for engine, result in _install_on(client, client.ids).items():
+        _check(engine, result)
+
+
+def _install_on(client: ipyparallel.Client, engines: Iterable[int]) -> dict[int, Any]:
+    """By engine, the result of installing an agent there."""
+    return {engine: client[engine].apply_async(_install_agent) for engine in engines}
+
+
+def _check(engine: int, result: Any) -> None:
+    """Wait until an agent is installed.
+
+    Raises:
+        EngineError: It could not be.
+    """
+    try:
+        host, problem = result.get()
+    except Exception as error:
+        raise EngineError(f"Engine {engine} does not answer: {one_line(error)}.") from error
+    if problem:
+        raise EngineError(
+            f"Engine {engine} on {host} cannot serve as a rank ({problem}): "
+            "run `pip install rankbook` in the environment of the engines there."
+        )
 
 
 def _install_agent() -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -113,7 +114,7 @@ def check_numbers(nproc: int | None, timeout_minutes: float | None) -> None:
     """
     if nproc is not None and nproc < 1:
         raise InputError(f"{nproc} ranks make no group: ask for 1 or more.")
-    if timeout_minutes is not None and timeout_minutes <= 0:
+    if timeout_minutes is not None and not 0 < timeout_minutes < math.inf:
         raise InputError(f"A timeout of {timeout_minutes:g} minutes is none: write 1 or so.")
 
 

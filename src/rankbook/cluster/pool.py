@@ -20,6 +20,7 @@ from rankbook.cluster.joining import (
     install_agents,
     one_line,
     profile_dir_of,
+    wake_agents,
 )
 from rankbook.cluster.launchers import LocalController, LocalEngines
 from rankbook.cluster.warm import WarmProcess
@@ -145,7 +146,7 @@ class Pool:
             raise ClusterError("The cluster has no engines: start some, then join again.")
         pool = cls(client, None)
         try:
-            install_agents(client)
+            wake_agents(client, pool.channel)
         except BaseException:
             pool.close()
             raise
@@ -240,7 +241,7 @@ class Pool:
             install_agents(self.client)
 
     def facts(self, engines: Iterable[int] | None = None) -> list[EngineFacts]:
-        """Ask engines where they stand."""
+        """Ask engines where they stand; they answer whatever they do."""
         towards = str(self.client._config["interface"]).rpartition("/")[2]
         asked = everyone(self.engines if engines is None else engines, towards=towards)
         answers = self.channel.ask("facts", asked, timeout=60)

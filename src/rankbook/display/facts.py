@@ -87,7 +87,7 @@ def doing(state: RankState) -> str:
 
 
 def memory(state: RankState) -> str:
-    """Its memory on the host and on the GPU: ``250 MB + 2 GB GPU``."""
+    """Its memory on the host and on the GPU: ``250 MB + 2.0 GB GPU``."""
     gpu = gpu_memory(state)
     host = size(state.memory) if state.memory else ""
     return f"{host} + {size(gpu)} GPU" if gpu is not None else host

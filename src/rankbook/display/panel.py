@@ -133,7 +133,7 @@ def _level(panel: Panel) -> str:
         return "off"
     if "gone" in states:
         return "bad"
-    if snapshot.doing and snapshot.verdict is not None:
+    if snapshot.hangs:
         return "stuck"
     if "no answer" in states:
         return "stuck"
@@ -143,7 +143,7 @@ def _level(panel: Panel) -> str:
 def _header(panel: Panel) -> str:
     level, snapshot = _level(panel), panel.snapshot
     words = health(snapshot) if snapshot.world_size or snapshot.doing else "no process group"
-    if level == "stuck" and snapshot.verdict is not None:
+    if snapshot.hangs:
         words = f"stuck · {words}"
     hosts = {state.host for state in snapshot.states if state.host}
     facts = [
@@ -209,7 +209,7 @@ def _verdict(snapshot: Snapshot) -> str:
     found = snapshot.verdict
     if found is None:
         return ""
-    title = "This cell cannot end" if snapshot.doing else "Why the last cell could not end"
+    title = "This cell cannot end" if snapshot.hangs else "Why the last cell could not end"
     return _section("rb-verdict", title, verdict.to_html(found), "")
 
 

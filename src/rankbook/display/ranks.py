@@ -42,7 +42,7 @@ def _rows(states: Sequence[RankState]) -> str:
     head = "".join(f'<th scope="col" class="{_name(name)}">{name}</th>' for name, _ in columns)
     body = "".join(_row(state, columns) for state in states)
     return (
-        '<div class="rb-scroll" tabindex="0" role="region" aria-label="Ranks">'
+        '<div class="rb-scroll" tabindex="0" role="region" aria-label="Each rank">'
         f'<table class="rb-rows"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 
@@ -80,7 +80,7 @@ def _state(state: RankState) -> str:
     parts = [f'<span class="rb-pill">{_mark(state)} {escape(state.state)}</span>']
     call, line = _activity(state)
     if call:
-        parts.append(f'<span class="rb-does">{escape(call)}</span>')
+        parts.append(f' <span class="rb-does">{escape(call)}</span>')
     if line:
         parts.append(f'<code class="rb-line" title="{escape(line)}">{escape(line)}</code>')
     if state.last_error:
@@ -124,9 +124,10 @@ def _dense_tile(state: RankState) -> str:
         f"main: {_yes_or_no(info.is_main)}"
         if info
         else "",
-        f"engine {state.engine}, {state.host}, pid {state.pid}",
+        f"engine {state.engine}",
+        f"{state.host}, pid {state.pid}" if state.pid else "",
         memory(state),
-        f"{state.gpu.name}" if state.gpu else "",
+        state.gpu.name if state.gpu else "",
         short(state.last_error),
     ]
     return _opens(state, "", f"<p>{escape(' · '.join(filter(None, facts)))}</p>")
@@ -135,11 +136,11 @@ def _dense_tile(state: RankState) -> str:
 def _opens(state: RankState, inside: str, more: str) -> str:
     """A tile that opens: the browser does it, without the kernel."""
     failed = "" if inside or not state.last_error else '<span class="rb-flag">!</span> '
+    word = f'{failed}{_mark(state)} <span class="rb-word">{escape(state.state)}</span>'
     return (
         f'<li class="rb-tile {_state_class(state)}"><details><summary>'
-        f'<span class="rb-rank">{rank_name(state)}</span> '
-        f'<span class="rb-pill">{failed}{_mark(state)} <span class="rb-word">{escape(state.state)}</span>'
-        f"</span>{inside}</summary>{more}</details></li>"
+        f'<span class="rb-rank">{rank_name(state)}</span> <span class="rb-pill">{word}</span>'
+        f"{inside}</summary>{more}</details></li>"
     )
 
 

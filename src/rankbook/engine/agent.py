@@ -1,8 +1,8 @@
 """Answers the session, on an engine's control channel.
 
-Requests that look (``state``, ``look``, ``stacks``) or free (``free``) are answered on the control
-thread, whatever the main thread does. Requests that work (``run``, ``initialize``) are handed to
-the main thread and wait their turn there.
+Requests that look (``state``, ``look``, ``timeline`` …) or free (``free``) are answered on
+the control thread, whatever the main thread does. Requests that work (``run``, ``initialize``) are
+handed to the main thread and wait their turn there.
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ClassVar
 
 from rankbook import errors, protocol, values
-from rankbook.engine import frames, state
+from rankbook.engine import frames, gpu, state
+from rankbook.engine.facts import facts
 from rankbook.engine.flight import Observer
 from rankbook.engine.group import Group
+from rankbook.engine.history import History
 from rankbook.engine.outbox import Outbox
+from rankbook.engine.recorder import Recorder
 from rankbook.engine.runner import Runner, interruptible
 from rankbook.engine.shell import mend
-from rankbook.models import EngineFacts, RankState, to_dict
+from rankbook.engine.waits import Age, Waits
+from rankbook.models import RankState, to_dict
 
 __all__ = ["Agent", "install"]
 
@@ -67,7 +70,11 @@ class Agent:
         sys.setswitchinterval(_SWITCH_INTERVAL)
         self.runner = Runner(kernel)
         self.group = Group(kernel.shell.user_ns)
-        self._observer = Observer()
+        recorder, self._waits = Recorder(), Waits()
+        self._waits.install()
+        self._observer = Observer(recorder)
+        self._history = History(recorder, self._waits)
+        self._age = Age(self._waits)
         mend(kernel.shell)
         # Straight from the stream: ipykernel would publish 'busy' and 'idle' around each request,
         # two broadcasts through the controller that nobody needs, and would answer one control
@@ -122,6 +129,9 @@ class Agent:
     def _state(self) -> dict[str, Any]:
         runner, doing = self.runner, self._doing
         now = state.snapshot(runner.cell)
+        since = time.time() - runner.started if runner.cell is not None else 0.0
+        if now["state"] == "collective":
+            since = min(since, self._age.of(frames.position()))
         if doing and doing != "run":
             now = {"state": "running", "activity": doing}
         return to_dict(
@@ -130,17 +140,25 @@ class Agent:
                 info=self.group.info,
                 host=socket.gethostname(),
                 pid=os.getpid(),
-                since=time.time() - runner.started if runner.cell is not None else 0.0,
+                since=since,
                 cell=runner.cell,
                 memory=state.memory(),
+                memory_total=state.memory_total(),
                 gpu_memory=state.gpu_memory(),
+                gpu=gpu.current(self.group.info),
                 last_error=runner.last_error,
                 **now,
             )
         )
 
+    def _timeline(self, after: int | None, mark: str = "") -> dict[str, Any]:
+        return self._history.tell(self.group.epochs, after, mark)
+
     def _stacks(self) -> list[str]:
         return frames.stack()
+
+    def _facts(self, towards: str) -> dict[str, Any]:
+        return to_dict(facts(self._kernel.engine_id, towards))
 
     # -- on the main thread ------------------------------------------------------------------
 
@@ -153,6 +171,8 @@ class Agent:
             try:
                 if name == "run":
                     value = await self.runner.run(request.outbox, **args)
+                    if value["error"]:
+                        self._waits.raised()
                 else:
                     with interruptible():
                         value = self._WORK[name](self, request, **args)
@@ -187,37 +207,15 @@ class Agent:
             {name: values.loads(its) for name, its in zip(names, data, strict=True)}
         )
 
-    def _facts(self, _: _Request, towards: str) -> dict[str, Any]:
-        import torch
-
-        from rankbook import __version__
-
-        # Asks the driver how many there are; creates no CUDA context.
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        return to_dict(
-            EngineFacts(
-                engine=self._kernel.engine_id,
-                host=socket.gethostname(),
-                addresses=state.addresses(towards),
-                pid=os.getpid(),
-                gpus=tuple(torch.cuda.get_device_name(i) for i in range(count)),
-                cwd=str(Path.cwd()),
-                versions=(
-                    ("python", sys.version.split()[0]),
-                    ("torch", torch.__version__),
-                    ("rankbook", __version__),
-                ),
-            )
-        )
-
     _LOOK: ClassVar[dict[str, Callable[..., Any]]] = {
         "state": _state,
         "stacks": _stacks,
+        "facts": _facts,
         "look": _look,
+        "timeline": _timeline,
         "free": _free,
     }
     _WORK: ClassVar[dict[str, Callable[..., Any]]] = {
-        "facts": _facts,
         "pull": _pull,
         "push": _push,
         "host_store": lambda self, _, **args: self.group.host_store(**args),

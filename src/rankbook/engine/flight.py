@@ -2,14 +2,12 @@
 
 torch's flight recorder numbers the collectives of each group, which tells whether two ranks stand
 at the same one. It does not see send and recv, monitored_barrier, nor what is checked by
-``TORCH_DISTRIBUTED_DEBUG=DETAIL``; those come from the arguments of the call on the stack. The dump
-is taken as the pickle that torch makes in this very process: parsing its JSON takes five times as
-long. (2.8 to 2.13; the names are private, ``tests/unit/test_private_api.py`` says so if they go.)
+``TORCH_DISTRIBUTED_DEBUG=DETAIL``; those come from the arguments of the call on the stack. (2.8 to
+2.13; the names are private, ``tests/unit/test_private_api.py`` says so if they go.)
 """
 
 from __future__ import annotations
 
-import pickle
 import threading
 import time
 from collections.abc import Iterable
@@ -19,15 +17,12 @@ from typing import Any
 import psutil
 import torch.distributed as dist
 import torch.distributed.distributed_c10d as c10d
-from torch._C._distributed_c10d import (  # type: ignore[attr-defined]
-    DebugLevel,
-    _dump_fr_trace,
-    get_debug_level,
-)
+from torch._C._distributed_c10d import DebugLevel, get_debug_level
 
 from rankbook.dtypes import python_name
 from rankbook.engine import frames
 from rankbook.engine.frames import Position
+from rankbook.engine.recorder import Recorder, members
 from rankbook.models import Collective, Look
 
 __all__ = ["Observer"]
@@ -50,7 +45,8 @@ _NOT_RECORDED = {"send", "recv", "isend", "irecv", "monitored_barrier", "batch_i
 class Observer:
     """Looks at this rank from the control thread, and remembers since when it has not moved."""
 
-    def __init__(self) -> None:
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
         self._mark: object = None
         self._cpu = 0.0
         self._still_since = self._quiet_since = self._last = time.monotonic()
@@ -78,13 +74,13 @@ class Observer:
             still, quiet = self._stillness(at)
         if not doing and at.in_loop:
             state = "running" if frames.other_threads_in_torch_distributed() else "idle"
-            return Look(state, "", cell, None, _recorded(since_ns), still, quiet)
+            return Look(state, "", cell, None, _recorded(self._recorder, since_ns), still, quiet)
         line = at.line or (doing if doing != "run" else "")
         recent: tuple[Collective, ...] = ()
         waiting = None
         # A thread that computes need not be asked what it has started: it can go on in any case.
         if at.in_torch and still >= _SETTLED:
-            recent = _recorded(since_ns)
+            recent = _recorded(self._recorder, since_ns)
             waiting = _waits_in(at, recent)
         state = "waiting" if waiting else "running"
         return Look(state, line, cell, waiting, recent, still, quiet)
@@ -173,24 +169,19 @@ def _group(group: Any) -> tuple[str, tuple[int, ...]]:
     return str(group.group_name), tuple(c10d._world.pg_group_ranks.get(group, ()))
 
 
-def _recorded(since_ns: int) -> tuple[Collective, ...]:
+def _recorded(recorder: Recorder, since_ns: int) -> tuple[Collective, ...]:
     """The latest calls of every group, in the order in which they were made."""
     now = time.time_ns()
-    ranks = {
-        str(c10d._world.pg_names[group]): tuple(its)
-        for group, its in list(c10d._world.pg_group_ranks.items())
-        if group in c10d._world.pg_names
-    }
-    groups: dict[str, list[dict[str, Any]]] = {}
-    dump = _dump_fr_trace(includeCollectives=True, includeStackTraces=False, onlyActive=False)
-    for entry in pickle.loads(dump)["entries"]:  # noqa: S301 - torch made it in this process
-        if entry["time_created_ns"] < since_ns or entry["is_p2p"]:
+    ranks = members()
+    groups: dict[str, tuple[int, list[dict[str, Any]]]] = {}
+    for entry in recorder.entries():
+        if entry["time_created_ns"] < since_ns:
             continue
-        known = groups.setdefault(entry["process_group"][0], [])
-        if known and entry["collective_seq_id"] <= known[-1]["collective_seq_id"]:
-            known.clear()  # a cell has destroyed the group and made another one of that name
-        known.append(entry)
-    kept = [entry for known in groups.values() for entry in _worth_keeping(known)]
+        name, nth = entry["process_group"][0], recorder.nth(entry, since_ns)
+        if name not in groups or groups[name][0] != nth:
+            groups[name] = (nth, [])  # a cell has destroyed the group and made another one
+        groups[name][1].append(entry)
+    kept = [entry for _, known in groups.values() for entry in _worth_keeping(known)]
     kept.sort(key=lambda entry: int(entry["record_id"]))
     return tuple(
         Collective(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import time
+from contextlib import suppress
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -15,12 +17,16 @@ from torch._C._distributed_c10d import DebugLevel, get_debug_level, set_debug_le
 
 from rankbook.distributed import destroy_global_state, initialize_distributed, rendezvous
 from rankbook.engine import state
+from rankbook.engine.history import Epoch
 from rankbook.engine.sockets import GlooSockets
 from rankbook.models import GroupInfo, to_dict
 
 __all__ = ["Group"]
 
 _LOOPBACK = "127.0.0.1"
+
+_EPOCHS = 31
+"""Earlier groups that are remembered, to tell of which one a collective was."""
 
 
 class Group:
@@ -30,10 +36,13 @@ class Group:
         self.info: GroupInfo | None = None
         self.began = 0
         """When the present group was asked for, ns since the epoch."""
+        self.epochs: list[Epoch] = []
+        """The latest groups that were asked for, the present one last."""
         self._sockets = GlooSockets()
         self._level = get_debug_level()
         self._namespace = namespace
         self._interfaces: dict[str, str] = {}
+        self._url = ""
 
     def host_store(self, address: str) -> str:
         """Open the store in which the ranks meet, on one address of this host.
@@ -85,6 +94,7 @@ class Group:
         """
         self.destroy()
         self.began = time.time_ns()
+        self.epochs = [*self.epochs[-_EPOCHS:], Epoch(self.began, generation, rank)]
         port = url.rpartition(":")[2] if url.startswith("tcp:") else "0"
         os.environ.update(
             RANK=str(rank),
@@ -109,7 +119,10 @@ class Group:
             is_main=info.is_main,
             local_rank=local_rank,
             generation=generation,
+            timeout_minutes=timeout_minutes,
+            check=check,
         )
+        self._remove_former_store(url)
         self._namespace.update(
             torch=torch,
             dist=dist,
@@ -135,6 +148,19 @@ class Group:
         if dist.is_initialized() and "nccl" in dist.get_backend():
             # It waits for every rank to do the same, so nobody waits for it.
             Thread(target=_abort, name="rankbook-abort", daemon=True).start()
+
+    def _remove_former_store(self, url: str) -> None:
+        """Remove the file in which the ranks met for a session that is gone; all have left it.
+
+        A session removes its own files, unless it went and left its group as it was.
+        """
+        former, self._url = self._url, url
+        folder = Path(former.removeprefix("file://")).parent
+        if former.startswith("file://") and folder != Path(url.removeprefix("file://")).parent:
+            with suppress(OSError):  # the other ranks do the same
+                for path in folder.glob("store-*"):
+                    path.unlink(missing_ok=True)
+                folder.rmdir()
 
     def _use_interface(self, address: str) -> None:
         """Bind gloo and NCCL's bootstrap to the interface on which rank 0 is reached.

@@ -90,7 +90,8 @@ class RankMagics(Magics):
         "--cluster-id",
         metavar="ID",
         help="Join the running cluster of this id (see `ipcluster list`), "
-        "or the one of a connection file (a path that ends in .json).",
+        "or the one of a connection file (a path that ends in .json). With nothing else asked for, "
+        "a process group that its engines are in is kept as it is.",
     )
     @argument("--no-dashboard", action="store_true", help="Show no dashboard.")
     @plain_errors
@@ -99,6 +100,10 @@ class RankMagics(Magics):
 
         Called again, it initialises anew in place: another backend, timeout or number of ranks.
         Engines and their variables are kept.
+
+        After a restart of the kernel, --cluster-id alone (no backend, -n, --timeout or --check)
+        finds a joined cluster as it was left: its ranks, their group and variables, and what they
+        are doing. %dist_status, %dist_why, %dist_interrupt and %dist_reset work at once.
 
         Examples::
 
@@ -128,8 +133,8 @@ class RankMagics(Magics):
                 profile=args.profile,
                 cluster_id=None if is_file else args.cluster_id,
                 connection_file=args.cluster_id if is_file else None,
-                timeout_minutes=1 if args.timeout is None else args.timeout,
-                check=bool(args.check),
+                timeout_minutes=args.timeout,
+                check=args.check,
             )
         else:
             session = api.start(

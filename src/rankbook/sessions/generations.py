@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from rankbook.cluster.channel import everyone
 from rankbook.cluster.placement import (
@@ -18,9 +19,9 @@ from rankbook.cluster.placement import (
 )
 from rankbook.cluster.pool import Pool
 from rankbook.errors import ClusterError, RankbookError, SessionError
-from rankbook.models import EngineFacts, GroupInfo, how_ended
+from rankbook.models import EngineFacts, GroupInfo, RankState, how_ended
 from rankbook.ranks import label, said
-from rankbook.sessions import formation
+from rankbook.sessions import adoption, formation
 
 __all__ = ["Generations"]
 
@@ -48,6 +49,7 @@ class Generations:
         self._asked: str | None = None
         self._known: dict[int, EngineFacts] = {}
         self._directory = tempfile.mkdtemp(prefix="rankbook-")
+        self._left_behind = False
 
     # -- who is there ------------------------------------------------------------------------
 
@@ -94,6 +96,49 @@ class Generations:
         )
 
     # -- making and ending -------------------------------------------------------------------
+
+    def adopt(self) -> bool:
+        """Take over the group that joined engines are in already, whatever they do.
+
+        Returns:
+            Whether there is one that is whole.
+
+        Raises:
+            ClusterError: Its ranks do not say where they stand.
+        """
+        found = adoption.find(self._seen())
+        if found is None:
+            return False
+        facts = {its.engine: its for its in self._pool.facts(found.engines)}
+        placement = adoption.placement(found, facts, self.alive)
+        if placement is None:
+            return False
+        self._known |= facts
+        first = found.groups[0]
+        self.number, self.timeout_minutes, self.check = (
+            first.generation,
+            first.timeout_minutes,
+            first.check,
+        )
+        self._asked = first.backend
+        self.placement, self.groups = placement, dict(enumerate(found.groups))
+        return True
+
+    def refuse_others_work(self) -> None:
+        """Raise if joined engines are at work for a group that this session has not adopted.
+
+        Raises:
+            SessionError: The message says how to come to it.
+        """
+        if self.placement is None and not self._pool.is_owned:
+            found = adoption.find(self._seen())
+            if found is not None and found.busy:
+                are = "is" if len(found.busy) == 1 else "are"
+                raise SessionError(
+                    f"{named(found.busy)} of the group that these engines are in {are} busy: join "
+                    "with --cluster-id alone to take the group over as it is; %dist_interrupt then "
+                    "ends what runs."
+                )
 
     def initialize(
         self,
@@ -171,9 +216,21 @@ class Generations:
         self._form(replace(placement, places=tuple(places), spare=tuple(sorted(free))), self._asked)
 
     def close(self) -> None:
-        """Remove what lies in files; the group must be gone."""
+        """Remove what lies in files; the group must be gone, or left behind."""
         self.groups = {}
-        shutil.rmtree(self._directory, ignore_errors=True)
+        if not self._left_behind:
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+    def leave_behind(self) -> None:
+        """Leave the group to whoever joins its engines next, with the file that they met in.
+
+        The engines remove it when they form another group.
+        """
+        met_in = Path(self._directory, f"store-{self.number}")
+        if self.groups and met_in.exists():
+            self._left_behind = True
+            for other in set(met_in.parent.iterdir()) - {met_in}:
+                other.unlink(missing_ok=True)
 
     def _form(
         self,
@@ -184,11 +241,15 @@ class Generations:
     ) -> None:
         name = choose_backend(placement, backend)
         former = set(self.placement.engines) if self.placement else set()
+        # Of engines that others, too, may have initialised, it is asked.
+        seen = {} if self._pool.is_owned else self._seen()
+        former |= {engine for engine, its in seen.items() if its.info is not None}
         self.groups = {}
         self.placement, self._asked = placement, backend
         self.timeout_minutes = timeout_minutes or self.timeout_minutes
         self.check = self.check if check is None else check
-        self.number += 1
+        self.number = 1 + max(self.number, adoption.newest(seen))
+        self._make_directory()
         if dropped := former - set(placement.engines) - set(self.ended):
             with suppress(RankbookError):  # it is no rank any more, whatever becomes of it
                 self._pool.channel.ask("destroy", everyone(dropped), formation.LEAVE_TIMEOUT)
@@ -199,6 +260,15 @@ class Generations:
             self.number,
             self._directory,
         )
+
+    def _seen(self) -> dict[int, RankState]:
+        """What joined engines do and which group they are in; by engine, of those that answer."""
+        return adoption.states(self._pool.channel, self.alive)
+
+    def _make_directory(self) -> None:
+        # Another session on the same engines removes it when they have left our group.
+        if not Path(self._directory).is_dir():
+            self._directory = tempfile.mkdtemp(prefix="rankbook-")
 
     def _place(self, nproc: int | None) -> Placement:
         """Where ranks go; who was a rank stays the same one, for its variables are there."""

@@ -45,12 +45,15 @@ __all__ = ["Session"]
 _SETTLED = 10.0
 """Seconds for a cell that was interrupted to end, and for its group to be made again."""
 
+_AGAIN = 0.5
+"""Seconds after which what does not make way is interrupted again."""
+
 _REPLACED = 10.0
 """Seconds for whoever waits for engines to notice that they were replaced."""
 
 _CLOSED = "shut down"
 
-_REMEMBERED = 1000
+_REMEMBERED = 300
 """Cells of which it is known when they ran."""
 
 
@@ -177,6 +180,7 @@ class Session:
     def snapshot(self) -> Snapshot:
         """Everything a view shows; see :meth:`states`."""
         states = () if self.is_closed else tuple(self.states())
+        watch = self._watch
         return Snapshot(
             self.backend,
             self.world_size,
@@ -184,7 +188,9 @@ class Session:
             self.doing,
             states,
             self.pool.cluster_id,
-            self.verdict,
+            self._verdict if watch is None else watch.verdict,
+            hangs=watch is not None and watch.verdict is not None,
+            turn=self.turn if self.doing else 0,
         )
 
     def stacks(self) -> dict[int, list[str]]:
@@ -444,9 +450,11 @@ class Session:
             StuckError: Some rank did not end within seconds; the message says where it is.
         """
         self._raise_closed()
+        if not self.doing:
+            self._generations.placed()
         was_busy = self._free()
         # Who runs the cell makes the group again; if nobody does, it is done here.
-        if self._lock.acquire(timeout=_SETTLED):
+        if self._lock.acquire(timeout=_SETTLED if was_busy else 0):
             try:
                 self._rescue.mend()
             finally:
@@ -455,7 +463,8 @@ class Session:
 
     def _free(self) -> bool:
         """End what the ranks do; tell whether there was anything."""
-        engines = self._generations.placed().engines
+        placement = self._generations.placement
+        engines = placement.engines if placement else tuple(self._generations.alive)
         if self._watch is not None:
             self._watch.confirm(self.diagnose)
         freed = self._rescue.free(engines, self._cell.call if self._cell else None)
@@ -514,7 +523,7 @@ class Session:
         if self.is_closed:
             return
         if not self.pool.is_owned:
-            with suppress(RankbookError):
+            with suppress(RankbookError), self._rescue.successor():
                 self._end_abandoned()
                 self._generations.leave()
         self._close()
@@ -548,25 +557,38 @@ class Session:
     def _busy(self, doing: str, wait: float = 0, *, interrupt: bool = False) -> Iterator[None]:
         # What is interrupted need not make the group again for one that is about to.
         with self._rescue.successor() if interrupt else nullcontext():
-            if interrupt and self._lock.locked():
-                self._raise_closed()
-                self._free()
-                wait = _SETTLED
-            if not self._lock.acquire(timeout=wait):
+            if not (self._take_over() if interrupt else self._lock.acquire(timeout=wait)):
                 raise SessionError(
                     f"The session is {self.doing or 'busy'}: wait, or write %dist_interrupt."
                 )
         try:
             self._raise_closed()
-            self.doing = doing
             self.turn += 1
+            self.doing = doing
             self.changes.tell()
             yield
+        except BaseException:
+            if interrupt:  # there is no successor after all
+                self._rescue.mend()
+            raise
         finally:
             if not self.is_closed:
                 self.doing = ""
             self._lock.release()
             self.changes.tell()
+
+    def _take_over(self) -> bool:
+        """Take the lock from whatever is done under it, by ending that; tell whether it worked."""
+        deadline = time.monotonic() + _SETTLED
+        while not self._lock.acquire(blocking=False):
+            self._raise_closed()
+            self._free()
+            # What had only just begun, and was not on the ranks yet, is freed the next time.
+            if self._lock.acquire(timeout=_AGAIN):
+                break
+            if time.monotonic() > deadline:
+                return False
+        return True
 
     def _raise_closed(self) -> None:
         if self.is_closed:

@@ -56,18 +56,22 @@ class Actions:
             "stacks": self._stacks,
             "restart": self._restart,
             "shutdown": self._shutdown,
-            "close": self._close,
         }
 
     def take(self, click: Click) -> threading.Thread | None:
         """Carry out a click, in a thread; return that, None if the click is not carried out."""
+        if click.do == "close":
+            self.answer = None
+            if self.message is not None and self.message.kind != "busy":
+                self.message = None
+            self._on_change()
         if click.do not in self._actions:
             return None
         session = self._session
         busy_with = session.turn if session.doing else 0
         seen = click if click.do in _MEANT_FOR else Click(click.do, click.at)
         if why := why_stale(seen, time.time(), busy_with):
-            self._say(f"{_LABELS.get(click.do, click.do)}: not done, {why}. Click again.", "error")
+            self._say(f"{_LABELS[click.do]}: not done, {why}. Click again.", "error")
             return None
         thread = threading.Thread(
             target=self._act, args=(click,), name=f"rankbook-{click.do}", daemon=True
@@ -91,9 +95,8 @@ class Actions:
             )
 
     def _try(self, click: Click) -> None:
-        name = _LABELS.get(click.do, "")
-        if name:
-            self._say(name, "busy")
+        name = _LABELS[click.do]
+        self._say(name, "busy")
         begun = time.monotonic()
         try:
             said = self._actions[click.do](click.form)
@@ -104,10 +107,10 @@ class Actions:
             raise
         else:
             took = time.monotonic() - begun
-            self._say(f"{said} ({took:.2f} s)" if name else "")
+            self._say(f"{said} ({took:.2f} s)")
 
     def _say(self, text: str, kind: str = "done") -> None:
-        self.message = Message(text, kind) if text else None
+        self.message = Message(text, kind)
         self._on_change()
 
     # -- each of them ------------------------------------------------------------------------
@@ -146,6 +149,8 @@ class Actions:
 
     def _stacks(self, _: Mapping[str, Any]) -> str:
         found = self._session.stacks()
+        if not found:
+            return "Stacks: no rank is alive."
         self.answer = Answer("Stacks", stacks.to_html(found))
         return f"Stacks: where {said(sorted(found))} stand{'s' if len(found) == 1 else ''}."
 
@@ -153,10 +158,6 @@ class Actions:
         self.answer = None
         self._session.shutdown()
         return "Shut down: write %dist_init for new ranks."
-
-    def _close(self, _: Mapping[str, Any]) -> str:
-        self.answer = None
-        return ""
 
     def _group(self) -> str:
         session = self._session

@@ -20,7 +20,7 @@ class Click:
     at: float
     """When it was, seconds since the epoch by the kernel's clock as the page knows it."""
     during: int = 0
-    """The ``Session.turn`` that it was busy with, as the page showed it; 0: it was not busy."""
+    """The ``Snapshot.turn`` that the page showed then."""
     form: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -18,9 +18,11 @@ from rankbook.display.panel import to_html as panel_html
 from rankbook.display.table import to_html, to_text
 from rankbook.errors import RankbookError
 from rankbook.sessions.monitor import Monitor
+from rankbook.sessions.timeline import Timeline
 from rankbook.widgets.actions import Actions
 from rankbook.widgets.clicks import Click
 from rankbook.widgets.panel import PanelView
+from rankbook.widgets.timeline import TimelineView
 
 if TYPE_CHECKING:
     from rankbook.models import Snapshot
@@ -47,9 +49,11 @@ class Dashboard(widgets.VBox):
         self._fallback = f"rankbook-{uuid.uuid4().hex}"
         hide = widgets.HTML(f"<style>.{self._fallback} {{ display: none }}</style>")
         hide.layout.display = "none"
-        super().__init__([self.panel, hide])
+        self.timeline = TimelineView()
+        self._timeline = Timeline(session.pool.channel)
+        super().__init__([self.panel, self.timeline, hide])
         self._draw()
-        self._monitor = Monitor(session, self.show)
+        self._monitor = Monitor(session, self._follow)
 
     def display(self) -> None:
         """Show the dashboard so that something is left of it wherever it cannot live.
@@ -62,12 +66,26 @@ class Dashboard(widgets.VBox):
         if getattr(get_ipython(), "kernel", None) is not None:
             publish_display_data({_WIDGET: self._model, "text/plain": repr(self)})
 
+    def _follow(self, snapshot: Snapshot) -> None:
+        """Show what the monitor saw, and what was recorded since; in its thread only."""
+        self.show(snapshot)
+        if not self._session.is_closed:
+            cells = self._session.cells
+            self._timeline.collect(snapshot.states, cells)
+            self.timeline.update(self._timeline, snapshot.states, cells)
+
     def show(self, snapshot: Snapshot) -> None:
         """Draw a snapshot; nothing is sent to the browser where nothing has changed."""
         with self._showing:
             if self._session.is_closed:
                 left = (replace(s, state="left", activity="") for s in self._snapshot.states)
-                snapshot = replace(self._snapshot, doing=snapshot.doing, states=tuple(left))
+                snapshot = replace(
+                    self._snapshot,
+                    doing=snapshot.doing,
+                    states=tuple(left),
+                    verdict=None,
+                    hangs=False,
+                )
                 self._monitor.stop()
             self._snapshot = snapshot
             self._draw()
@@ -81,7 +99,7 @@ class Dashboard(widgets.VBox):
             answer=self.actions.answer,
             closed=session.is_closed,
         )
-        self.panel.draw(panel_html(panel), session.turn if snapshot.doing else 0)
+        self.panel.draw(panel_html(panel), snapshot.turn)
 
     def _click(self, click: Click) -> None:
         self.actions.take(click)

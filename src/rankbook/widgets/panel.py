@@ -24,7 +24,7 @@ class PanelView(anywidget.AnyWidget):
 
     Attributes:
         html: What it shows.
-        during: Which thing the session is busy with, as what it shows tells; 0: none.
+        during: The ``Snapshot.turn`` of what it shows.
         now: When that was, seconds since the epoch: how the page knows this clock.
         on_click: Called with each click.
         on_look: Called whenever a page says that it shows it, or no more, with whether any does.

@@ -1,0 +1,48 @@
+"""What an engine says about where it stands; asked on the control thread."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from functools import cache
+from pathlib import Path
+
+from rankbook import __version__
+from rankbook.engine import state
+from rankbook.models import EngineFacts
+
+__all__ = ["facts"]
+
+
+def facts(engine: int, towards: str) -> EngineFacts:
+    """Where this engine stands, whatever its main thread does.
+
+    Args:
+        engine: Its id in the cluster.
+        towards: An address of the controller.
+    """
+    import torch
+
+    return EngineFacts(
+        engine=engine,
+        host=socket.gethostname(),
+        addresses=state.addresses(towards),
+        pid=os.getpid(),
+        gpus=_gpus(),
+        cwd=str(Path.cwd()),
+        versions=(
+            ("python", sys.version.split()[0]),
+            ("torch", torch.__version__),
+            ("rankbook", __version__),
+        ),
+    )
+
+
+@cache  # once there are ranks, CUDA may be what the main thread is stuck in
+def _gpus() -> tuple[str, ...]:
+    """Names of the visible GPUs. The driver is asked; no CUDA context is created."""
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return tuple(torch.cuda.get_device_name(i) for i in range(count))

@@ -1,0 +1,193 @@
+"""What this rank's collectives were, and when, for the timeline: answered on the control thread."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed.distributed_c10d as c10d
+
+from rankbook.dtypes import python_name
+from rankbook.engine.recorder import Recorder, members
+from rankbook.engine.waits import Wait, Waits
+
+__all__ = ["Epoch", "History"]
+
+
+class Epoch(NamedTuple):
+    """From when on which group of the session was the present one, and which rank this was."""
+
+    began: int
+    """ns since the epoch."""
+    generation: int
+    rank: int
+
+
+class History:
+    """Tells what has been recorded since somebody asked last."""
+
+    def __init__(self, recorder: Recorder, waits: Waits) -> None:
+        self._recorder = recorder
+        self._waits = waits
+        self._members: dict[tuple[str, int, int], tuple[int, ...]] = {}
+
+    def tell(self, epochs: Sequence[Epoch], after: int | None, mark: str = "") -> dict[str, Any]:
+        """Answer the operation ``timeline``.
+
+        Args:
+            epochs: The session's groups, the oldest first.
+            after: Tell of entries with a higher id; None: of none.
+            mark: What the last answer said; if nothing has been called or completed since then,
+                nothing is looked up.
+
+        Returns:
+            ``now``: this engine's clock, s since the epoch. And unless nothing has changed:
+            ``mark``; ``first``: the lowest id that the recorder has; ``groups``: name, ranks,
+            generation and rank of this engine; ``ops``: names; ``entries``: id, index of the
+            operation, index of the group, number, when it was called, when it ended (None:
+            unknown), whether it is done, bytes. Always last, ``took``: seconds for all that.
+        """
+        begun = time.perf_counter()
+        # The clock is read first: what is called later than that is not in this answer.
+        answer: dict[str, Any] = {"now": time.time()}
+        if after is not None:
+            # Taken before the entries: what comes between is told of once more.
+            present = self._mark()
+            if present != mark:
+                answer |= {"mark": present, **self._entries(epochs, after)}
+        answer["took"] = time.perf_counter() - begun
+        return answer
+
+    def _mark(self) -> str:
+        waits = self._waits.last(), sorted(self._waits.open().items())
+        said = self._recorder.mark() + repr(waits).encode()
+        return hashlib.blake2b(said, digest_size=8).hexdigest()
+
+    def _entries(self, epochs: Sequence[Epoch], after: int) -> dict[str, Any]:
+        # Read before the recorder, which may call a collective done before its wait has returned.
+        still_open = {i: t for i, t in self._waits.open().items() if _in_torch_distributed(i)}
+        recorded = [e for e in self._recorder.entries() if e["record_id"] > after]
+        ends, last = _ends(recorded, self._waits.ended(), still_open)
+        began = [epoch.began for epoch in epochs]
+        self._know_members(epochs)
+        ops: dict[str, int] = {}
+        groups: dict[tuple[str, int, int], int] = {}
+        entries = []
+        for entry in recorded:
+            number, created = entry["record_id"], entry["time_created_ns"]
+            at = bisect_right(began, created) - 1
+            if at < 0:
+                continue
+            nth = self._recorder.nth(entry, began[at])
+            group = (entry["process_group"][0], nth, epochs[at].generation)
+            ended = ends.get(number, _ended(entry))
+            entries.append(
+                [
+                    number,
+                    ops.setdefault(entry["profiling_name"].rpartition(":")[2], len(ops)),
+                    groups.setdefault(group, len(groups)),
+                    entry["collective_seq_id"],
+                    created / 1e9,
+                    ended and ended / 1e9,
+                    bool(ended or entry["retired"]) and number not in last,
+                    _nbytes(entry),
+                ]
+            )
+        ranks = {epoch.generation: epoch.rank for epoch in epochs}
+        return {
+            "first": self._recorder.oldest,
+            "ops": list(ops),
+            "groups": [
+                [
+                    f"{name} ({nth})".strip() if nth > 1 else name,
+                    self._members.get(key, ()),
+                    g,
+                    ranks[g],
+                ]
+                for key in groups
+                for name, nth, g in (key,)
+            ],
+            "entries": entries,
+        }
+
+    def _know_members(self, epochs: Sequence[Epoch]) -> None:
+        """Remember who is in which group: a cell may destroy it before it is asked for."""
+        if not epochs:
+            return
+        present = epochs[-1]
+        for name, ranks in members().items():
+            nth = max(1, self._recorder.latest(name, present.began))
+            self._members[(name, nth, present.generation)] = ranks
+        kept = {epoch.generation for epoch in epochs}
+        self._members = {key: its for key, its in self._members.items() if key[2] in kept}
+
+
+def _ends(
+    entries: Iterable[Mapping[str, Any]], waits: Iterable[Wait], still_open: Mapping[int, int]
+) -> tuple[dict[int, int], set[int]]:
+    """Which collectives the waits were for.
+
+    A thread waits for the newest that it has called before, unless it has been waited for.
+
+    Returns:
+        By id of the entry, when it ended; and the ids of those that are still waited for.
+    """
+    called: dict[int, tuple[list[int], list[int]]] = {}
+    for entry in entries:
+        # NCCL's do not block: what was waited for is only that it was enqueued.
+        if entry["profiling_name"].startswith("gloo:"):
+            ids, times = called.setdefault(int(entry["thread_id"], 0), ([], []))
+            ids.append(entry["record_id"])
+            times.append(entry["time_created_ns"])
+
+    def newest(thread: int, begun: int) -> int | None:
+        ids, times = called.get(thread, ([], []))
+        at = bisect_left(times, begun)
+        return ids[at - 1] if at else None
+
+    ends: dict[int, int] = {}
+    for begun, _, thread, ended in waits:
+        if (number := newest(thread, begun)) is not None:
+            ends.setdefault(number, ended)
+    last = {newest(thread, begun) for thread, begun in still_open.items()}
+    return ends, {number for number in last if number is not None and number not in ends}
+
+
+def _ended(entry: Mapping[str, Any]) -> int | None:
+    """When the recorder itself says that it ended: NCCL's watchdog looks for that, gloo's not.
+
+    What it has discovered is later than what has happened, by up to its period. The duration is
+    the kernel's own, and there only with ``TORCH_NCCL_ENABLE_TIMING``.
+    """
+    completed, started = entry["time_discovered_completed_ns"], entry["time_discovered_started_ns"]
+    duration = entry.get("duration_ms")
+    if completed is None or started is None or duration is None:
+        return None if completed is None else int(completed)
+    return int(min(completed, started + duration * 1e6))
+
+
+_ITEMSIZE: dict[str, int] = {}
+
+
+def _nbytes(entry: Mapping[str, Any]) -> int:
+    total = 0
+    for sizes, name in zip(entry["input_sizes"], entry["input_dtypes"], strict=False):
+        size = _ITEMSIZE.get(name)
+        if size is None:
+            dtype = getattr(torch, python_name(name), None)
+            size = _ITEMSIZE[name] = dtype.itemsize if isinstance(dtype, torch.dtype) else 0
+        for length in sizes:
+            size *= length
+        total += size
+    return total
+
+
+def _in_torch_distributed(thread: int) -> bool:
+    """Whether a thread is in a function of ``torch.distributed`` just now, and nowhere deeper."""
+    frame = sys._current_frames().get(thread)
+    return frame is not None and frame.f_globals is vars(c10d)

@@ -1,0 +1,233 @@
+"""Collecting what the ranks have recorded, so rarely that they do not feel it.
+
+Whoever looks at a session periodically, plugs it in like this::
+
+    timeline = Timeline(session.pool.channel)
+    ...
+    snapshot = session.snapshot()
+    timeline.collect(snapshot.states, session.cells)  # about twice a second, from one thread
+    view.update(timeline, snapshot.states, session.cells)  # rankbook.widgets.timeline.TimelineView
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from rankbook.cluster.channel import Channel
+from rankbook.models import CellSpan, RankState, Recorded
+from rankbook.sessions.looking import ANSWER_TIMEOUT
+from rankbook.timeline import Alignment, Bar, Clock, Kept, measure
+
+__all__ = ["Timeline"]
+
+_COST = 1 / 200
+"""Share of the time that ranks which run a cell may spend on answering."""
+
+_LEAST = 0.005
+"""Seconds that an answer takes at least, all that it does not count itself included."""
+
+_SETTLE = 0.3
+"""Seconds after a cell's end in which the next one may follow, and must not meet us."""
+
+_STANDS = 2.0
+"""Seconds in one collective after which a rank stands still, and has time for an answer."""
+
+_NOT_THERE = ("gone", "no answer")
+
+_CLOCK_HOLDS = 120.0
+"""Seconds after which the clock of another host is compared anew."""
+
+
+@dataclass
+class _Engine:
+    """How far an engine's answers have been read."""
+
+    after: int = -1
+    """Entries up to this one are known, and have completed."""
+    last: int = -1
+    """The highest entry that is known."""
+    completed: frozenset[int] = frozenset()
+    """Entries above ``after`` of which it is known that they have completed."""
+    mark: str = ""
+    lost: int = 0
+    due: float = 0.0
+
+    def read(self, answer: Mapping[str, Any]) -> None:
+        """Note how far an answer went."""
+        self.mark = answer["mark"]
+        done = {row[0]: row[6] for row in answer["entries"]}
+        dropped = answer["first"] - 1  # up to this one, before it could be asked for
+        self.lost += max(0, dropped - self.last)
+        self.last = max([self.last, dropped, *done])
+        self.after = min((i for i, its in done.items() if not its), default=self.last + 1) - 1
+        self.completed = frozenset(i for i, its in done.items() if its and i > self.after)
+
+
+class Timeline:
+    """The collectives of one session's ranks, side by side.
+
+    Attributes:
+        kept: The settled bars.
+        open: Bars of collectives in flight.
+    """
+
+    def __init__(self, channel: Channel, host: str | None = None) -> None:
+        """Begin with nothing.
+
+        Args:
+            channel: To the engines.
+            host: Where the notebook's kernel runs; None: here.
+        """
+        self.kept = Kept()
+        self.open: list[Bar] = []
+        self._channel = channel
+        self._host = socket.gethostname() if host is None else host
+        self._alignment = Alignment()
+        self._engines: dict[tuple[int, int], _Engine] = {}
+        self._clocks: dict[str, tuple[Clock, float]] = {}
+        self._due = 0.0
+        self._seen: object = None
+
+    @property
+    def clocks(self) -> list[dict[str, Any]]:
+        """How the clocks of other hosts were corrected: host, offset and error in seconds."""
+        return [
+            {"host": host, "offset": clock.offset, "error": clock.error}
+            for host, (clock, _) in sorted(self._clocks.items())
+        ]
+
+    @property
+    def note(self) -> str:
+        """What is not shown, in a sentence or two; empty if everything is."""
+        said = [self.kept.note]
+        # Each rank loses about the same ones.
+        if lost := max((engine.lost for engine in self._engines.values()), default=0):
+            were = "collective was" if lost == 1 else "collectives were"
+            said.append(f"{lost:,} {were} not kept by torch's recorder (TORCH_FR_BUFFER_SIZE).")
+        return " ".join(filter(None, said))
+
+    def collect(self, states: Sequence[RankState], cells: Sequence[CellSpan]) -> bool:
+        """Ask the ranks, if it is time; returns within a second or two, at once if it is not.
+
+        Args:
+            states: What the ranks do, as it was seen a moment ago.
+            cells: When cells ran.
+
+        Returns:
+            Whether anything was asked.
+        """
+        ranks = {s.engine: s for s in states if s.info is not None}
+        there = {e: s for e, s in ranks.items() if s.state not in _NOT_THERE}
+        busy = any(s.state != "idle" for s in there.values())
+        busy = busy or bool(cells and cells[-1].ended is None)
+        seen = (cells[-1:], [(e, s.pid, s.info) for e, s in ranks.items()])
+        if not ranks:
+            self._end()
+        if busy:
+            self._seen = None
+            chosen = self._due_while_busy(there)
+        elif seen == self._seen or (cells and time.time() - (cells[-1].ended or 0.0) < _SETTLE):
+            chosen = {}
+        else:
+            chosen = there
+        if not chosen:
+            return False
+        answers = self._ask(chosen)
+        if not busy and len(answers) == len(chosen):
+            self._seen = seen
+        gone = {s.info.rank for s in ranks.values() if s.info and s.state == "gone"}
+        silent = {s.info.rank for e, s in ranks.items() if s.info and e not in answers} & {
+            s.info.rank for e, s in ranks.items() if s.info and (e in chosen or e not in there)
+        }
+        self.kept.add(self._alignment.settle(silent, gone))
+        self.open = self._alignment.open()
+        return True
+
+    def _due_while_busy(self, there: Mapping[int, RankState]) -> Mapping[int, RankState]:
+        """Whom to ask while a cell runs: all, now and then; who stands still, more often."""
+        now = time.monotonic()
+        if now >= self._due:
+            return there
+        still = {e: s for e, s in there.items() if s.state == "collective" and s.since > _STANDS}
+        return {e: s for e, s in still.items() if now >= self._known(s).due}
+
+    def _ask(self, chosen: Mapping[int, RankState]) -> Mapping[int, dict[str, Any]]:
+        """Ask engines for what is new, and take what they answer."""
+        self._compare_clocks(chosen)
+        known = {engine: self._known(state) for engine, state in chosen.items()}
+        args = {e: {"after": its.after, "mark": its.mark} for e, its in known.items()}
+        call = self._channel.request("timeline", args)
+        self._channel.wait(call, ANSWER_TIMEOUT)
+        self._channel.forget(call)
+        for engine, answer in call.values.items():
+            self._take(chosen[engine], known[engine], answer)
+        now = time.monotonic()
+        for its in known.values():
+            its.due = now + _STANDS
+        took = max([_LEAST, *(answer["took"] for answer in call.values.values())])
+        self._due = max(self._due, now + took / _COST)
+        return call.values
+
+    def _take(self, state: RankState, engine: _Engine, answer: Mapping[str, Any]) -> None:
+        info = state.info
+        assert info is not None  # noqa: S101 - only ranks are asked
+        offset = self._clocks[state.host][0].offset if state.host in self._clocks else 0.0
+        by_rank: dict[int, list[Recorded]] = {info.rank: []}
+        if "mark" in answer:
+            news = [row for row in answer["entries"] if row[0] not in engine.completed]
+            for rank, recorded in (_recorded(row, answer, offset) for row in news):
+                by_rank.setdefault(rank, []).append(recorded)
+            engine.read(answer)
+        until = answer["now"] - offset
+        for rank, recorded_there in by_rank.items():
+            self._alignment.take(rank, recorded_there, until, info.generation)
+
+    def _known(self, state: RankState) -> _Engine:
+        return self._engines.setdefault((state.engine, state.pid), _Engine())
+
+    def _compare_clocks(self, chosen: Mapping[int, RankState]) -> None:
+        """Compare the clocks of other hosts with this one's, if it was not done lately."""
+        begin = time.monotonic()
+        for engine, state in chosen.items():
+            _, measured = self._clocks.get(state.host, (None, -_CLOCK_HOLDS))
+            if state.host == self._host or begin - measured < _CLOCK_HOLDS:
+                continue
+            clock = measure(partial(self._clock_of, engine), time.time)
+            if clock is not None:
+                self._clocks[state.host] = clock, begin
+            if time.monotonic() - begin > ANSWER_TIMEOUT / 2:
+                break  # the others' turn is next time
+
+    def _clock_of(self, engine: int) -> float | None:
+        call = self._channel.request("timeline", {engine: {"after": None}})
+        self._channel.wait(call, ANSWER_TIMEOUT / 4)
+        self._channel.forget(call)
+        return float(call.values[engine]["now"]) if engine in call.values else None
+
+    def _end(self) -> None:
+        """There is no group any more: nothing that was in flight still is."""
+        self.kept.add(self._alignment.end())
+        self.open = []
+
+
+def _recorded(row: Sequence[Any], answer: Mapping[str, Any], offset: float) -> tuple[int, Recorded]:
+    """One entry of an answer, by the notebook's clock, and whose it is."""
+    number, op, group, seq, created, ended, done, nbytes = row
+    name, ranks, generation, rank = answer["groups"][group]
+    return rank, Recorded(
+        id=number,
+        op=answer["ops"][op],
+        group=name,
+        ranks=tuple(ranks),
+        seq=seq,
+        generation=generation,
+        created=created - offset,
+        ended=None if ended is None else ended - offset,
+        done=done,
+        nbytes=nbytes,
+    )

@@ -1,0 +1,13 @@
+"""From what every rank has recorded to a timeline that all of them share.
+
+Pure: it knows neither torch nor engines, only the ``Recorded`` of every rank.
+"""
+
+from __future__ import annotations
+
+from rankbook.timeline.align import Alignment
+from rankbook.timeline.bars import FIELDS, Bar
+from rankbook.timeline.clocks import Clock, measure
+from rankbook.timeline.kept import Kept
+
+__all__ = ["FIELDS", "Alignment", "Bar", "Clock", "Kept", "measure"]

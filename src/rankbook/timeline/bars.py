@@ -1,0 +1,80 @@
+"""Bars of the timeline: one collective on one rank, by the notebook's clock."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["FIELDS", "Bar", "Names", "as_array"]
+
+NAN = math.nan
+
+
+class Bar(NamedTuple):
+    """One collective on one rank."""
+
+    start: float
+    """When it was called, seconds since the epoch."""
+    duration: float
+    """Seconds until it returned, or the work was done; NaN: that was not recorded."""
+    lateness: float
+    """Seconds after the first rank that called it; NaN: not all others are known."""
+    rank: int
+    op: str
+    group: str
+    nbytes: int
+    """Size of its input."""
+    seq: int
+    """Its number in the group."""
+    generation: int
+
+    @property
+    def key(self) -> tuple[int, str, int]:
+        """Which collective it is, the same on all ranks."""
+        return self.generation, self.group, self.seq
+
+
+FIELDS = np.dtype(
+    [
+        ("start", "<f8"),
+        ("duration", "<f4"),
+        ("lateness", "<f4"),
+        ("rank", "<i4"),
+        ("op", "<i4"),
+        ("group", "<i4"),
+        ("nbytes", "<f8"),
+        ("seq", "<i4"),
+        ("generation", "<i4"),
+    ]
+)
+"""Bars as rows of an array; operation and group are indices into lists of names."""
+
+
+class Names(list[str]):
+    """Names and their indices, in the order in which they came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._index: dict[str, int] = {}
+
+    def index_of(self, name: str) -> int:
+        """Where a name stands; a new one comes last."""
+        if name not in self._index:
+            self._index[name] = len(self)
+            self.append(name)
+        return self._index[name]
+
+
+def as_array(bars: Iterable[Bar], ops: Names, groups: Names) -> NDArray[np.void]:
+    """Bars as rows of :data:`FIELDS`."""
+    rows = [
+        bar._replace(op=ops.index_of(bar.op), group=groups.index_of(bar.group))  # type: ignore[arg-type]
+        for bar in bars
+    ]
+    return np.array(rows, FIELDS)

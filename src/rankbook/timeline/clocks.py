@@ -1,0 +1,46 @@
+"""How far the clock of another host is ahead of the notebook's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+__all__ = ["Clock", "measure"]
+
+
+class Clock(NamedTuple):
+    """The clock of a host, compared with the notebook's."""
+
+    offset: float = 0.0
+    """Seconds by which it is ahead."""
+    error: float = 0.0
+    """Seconds by which that may be wrong."""
+
+
+def measure(
+    ask: Callable[[], float | None], now: Callable[[], float], times: int = 8
+) -> Clock | None:
+    """Compare clocks as NTP does.
+
+    The other clock was read at some moment between question and answer; the middle is wrong by half
+    of that time at most. The quickest of several exchanges says it most precisely.
+
+    Args:
+        ask: Reads the other clock; None if there is no answer.
+        now: Reads our own.
+        times: How many exchanges there are.
+
+    Returns:
+        None if there was no answer at all.
+    """
+    best: Clock | None = None
+    for _ in range(times):
+        begin = now()
+        theirs = ask()
+        end = now()
+        if theirs is None:
+            break
+        error = max(0.0, end - begin) / 2
+        if best is None or error < best.error:
+            best = Clock(theirs - (begin + end) / 2, error)
+    return best

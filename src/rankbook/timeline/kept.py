@@ -1,0 +1,133 @@
+"""The settled bars that are kept, and what was left out of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rankbook.timeline.bars import FIELDS, Bar, Names, as_array
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Kept"]
+
+_KEY = ["generation", "group", "seq"]
+
+
+class Kept:
+    """Bars in the order in which they were settled; of too many, the older ones are thinned.
+
+    One thread adds, others may read.
+
+    Attributes:
+        ops: Names of operations.
+        groups: Names of groups.
+        edition: Rises when bars are left out that were there before.
+    """
+
+    def __init__(self, collectives: int = 20_000, bars: int = 400_000) -> None:
+        """Keep none yet.
+
+        Args:
+            collectives: The most that are kept.
+            bars: The same, of all ranks together.
+        """
+        self.ops, self.groups = Names(), Names()
+        self.edition = 0
+        self._lock = threading.Lock()
+        self._most = (collectives, bars)
+        self._rows = np.empty(0, FIELDS)
+        self._new: list[NDArray[np.void]] = []
+        self._count = 0
+        self._collectives: set[tuple[int, str, int]] = set()
+        self._stands_for = np.empty(0, np.int64)
+        self._thinned_before = 0.0
+        self._one_in = 1.0
+
+    def add(self, bars: Iterable[Bar]) -> None:
+        """Keep more bars."""
+        bars = list(bars)
+        if not bars:
+            return
+        with self._lock:
+            self._new.append(as_array(bars, self.ops, self.groups))
+            self._count += len(bars)
+            self._collectives.update(bar.key for bar in bars)
+            while self._is_too_much() and self._thin():
+                pass
+
+    def __len__(self) -> int:
+        return self._count
+
+    def since(self, count: int) -> tuple[int, NDArray[np.void]]:
+        """The present edition, and all its bars but the first ``count``."""
+        with self._lock:
+            return self.edition, self._all()[count:]
+
+    def rows(self, bars: Iterable[Bar]) -> NDArray[np.void]:
+        """Bars that are not kept, by the same names."""
+        with self._lock:
+            return as_array(bars, self.ops, self.groups)
+
+    @property
+    def note(self) -> str:
+        """A sentence about what was left out; empty if nothing was."""
+        if self._one_in <= 1:
+            return ""
+        when = time.strftime("%H:%M:%S", time.localtime(self._thinned_before))
+        about = "" if self._one_in == round(self._one_in) else "about "
+        return (
+            f"Before {when} {about}one collective in {self._one_in:.0f} is shown, "
+            "rather a late or slow one than others."
+        )
+
+    def _all(self) -> NDArray[np.void]:
+        if self._new:
+            missing = self._count - len(self._rows)
+            self._rows = np.concatenate([self._rows, *self._new])
+            self._stands_for = np.concatenate([self._stands_for, np.ones(missing, np.int64)])
+            self._new.clear()
+        return self._rows
+
+    def _is_too_much(self) -> bool:
+        return len(self._collectives) > self._most[0] or self._count > self._most[1]
+
+    def _thin(self) -> bool:
+        """Of the older half of all collectives, leave out every second one, if there are two."""
+        rows = self._all()
+        _, which = np.unique(rows[_KEY], return_inverse=True)
+        n = which.max() + 1
+        start = np.full(n, np.inf)
+        np.minimum.at(start, which, rows["start"])
+        late, slow = np.zeros(n), np.zeros(n)
+        np.maximum.at(late, which, np.nan_to_num(rows["lateness"]))
+        np.maximum.at(slow, which, np.nan_to_num(rows["duration"]))
+        weight = np.zeros(n, np.int64)
+        weight[which] = self._stands_for
+        order = np.argsort(start, kind="stable")
+        pairs = order[: n // 4 * 2].reshape(-1, 2)
+        if len(pairs) == 0:
+            return False
+        # Of two neighbours that one stays which was waited for longest, or else took longest.
+        second = (late[pairs[:, 1]] > late[pairs[:, 0]]) | (
+            (late[pairs[:, 1]] == late[pairs[:, 0]]) & (slow[pairs[:, 1]] > slow[pairs[:, 0]])
+        )
+        stays = np.where(second, pairs[:, 1], pairs[:, 0])
+        leaves = np.where(second, pairs[:, 0], pairs[:, 1])
+        weight[stays] += weight[leaves]
+        keep = ~np.isin(which, leaves)
+        self._rows, self._stands_for = rows[keep], weight[which][keep]
+        self._count = len(self._rows)
+        self._collectives = {
+            (int(generation), self.groups[group], int(seq))
+            for generation, group, seq in np.unique(self._rows[_KEY])
+        }
+        self._thinned_before = float(start[order[n // 4 * 2]])
+        self._one_in = float(weight[stays].sum() / len(stays))
+        self.edition += 1
+        return True

@@ -1,0 +1,58 @@
+"""A kernel that hears of clicks only when its cell has ended, as ipykernel 6 does.
+
+Here ipykernel's own detour stays in place: messages of a widget go to the thread that made it.
+"""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+DEAF = """
+import rankbook
+del rankbook.session().dashboard().panel.comm._reply_subshell_for
+"""
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def opened(open_notebook):
+    with open_notebook(["%load_ext rankbook", "%dist_init gloo -n 2", DEAF]) as notebook:
+        yield notebook
+
+
+@pytest.fixture
+def notebook(opened):
+    opened.wait_until_idle()
+    yield opened
+    opened.wait_until_idle()
+
+
+@pytest.fixture
+def unheard(notebook):
+    return notebook.board.get_by_role("alert")
+
+
+def test_it_says_that_a_click_is_not_heard_and_nothing_is_done_later(notebook, unheard):
+    generation = notebook.generation()
+    notebook.start("%%dist\nimport time\nfor _ in range(40): time.sleep(0.1)")
+    expect(notebook.health).to_have_text("running: 0-1")
+    for _ in range(3):
+        notebook.click("Reset")
+    expect(unheard).to_contain_text("interrupt the kernel")
+    notebook.end()
+    notebook.wait_until_idle()
+    expect(notebook.message).to_contain_text("Reset: not done")
+    expect(unheard).to_have_count(0)
+    assert notebook.generation() == generation
+    notebook.click("Reset")
+    expect(notebook.fact("generation")).to_have_text(str(generation + 1))
+
+
+def test_interrupt_presses_the_notebooks_own_button(notebook, unheard):
+    notebook.hang()
+    notebook.click("Interrupt")
+    assert "Rank 0 never called barrier" in notebook.end()
+    notebook.wait_until_idle()
+    expect(notebook.message).to_contain_text("Interrupt: not done, what it was meant for has ended")

@@ -1,0 +1,133 @@
+"""The dashboard in several places, after a reload, saved, in light and dark, to a screen reader."""
+
+from __future__ import annotations
+
+import json
+
+import nbformat
+import pytest
+import screenshot
+from axe_playwright_python.sync_playwright import Axe
+from nbconvert import HTMLExporter
+from playwright.sync_api import expect
+
+THEMES = ("JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast")
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def opened(open_notebook):
+    with open_notebook(["%load_ext rankbook", "%dist_init gloo -n 2", "%dashboard"]) as notebook:
+        yield notebook
+
+
+@pytest.fixture
+def notebook(opened):
+    opened.wait_until_idle()
+    yield opened
+    opened.wait_until_idle()
+
+
+def test_two_views_show_the_same_and_both_act(notebook):
+    healths = notebook.page.locator(".rb-health .rb-words")
+    expect(healths).to_have_text(["all idle", "all idle"])
+    next_one = notebook.generation() + 1
+    resets = notebook.page.locator(".rankbook").get_by_role("button", name="Reset")
+    resets.first.click()
+    generations = notebook.page.locator(".rb-facts .rb-generation dd")
+    expect(generations).to_have_text([str(next_one)] * 2)
+    resets.last.click()
+    expect(generations).to_have_text([str(next_one + 1)] * 2)
+    # One that is cleared away takes nothing from the other.
+    notebook.page.evaluate(
+        "() => window.jupyterapp.shell.currentWidget.content.widgets[1].outputArea.model.clear()"
+    )
+    expect(healths).to_have_count(1)
+    notebook.click("Reset")
+    expect(generations).to_have_text([str(next_one + 2)])
+
+
+def test_a_reload_shows_the_present_state_and_it_still_acts(notebook):
+    screenshot.command(notebook.page, "docmanager:save")
+    notebook.page.reload()
+    screenshot.prepare(notebook.page, "light")
+    notebook.wait_until_idle()
+    next_one = notebook.generation() + 1
+    notebook.click("Reset")
+    expect(notebook.fact("generation")).to_have_text(str(next_one))
+    notebook.hang()
+    notebook.click("Interrupt")
+    expect(notebook.message).to_contain_text("the ranks are free")
+    assert "Rank 0 never called barrier" in notebook.end()
+
+
+def test_after_a_reload_in_a_hang_the_stop_button_brings_it_back(notebook):
+    """The kernel answers a page that has just come only when its cell has ended."""
+    notebook.hang()
+    screenshot.command(notebook.page, "docmanager:save")
+    notebook.page.reload()
+    notebook.page.wait_for_selector(".jp-Notebook .jp-Cell")
+    notebook.page.wait_for_function(
+        "window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel"
+    )
+    screenshot.command(notebook.page, "notebook:interrupt-kernel")
+    notebook.wait_until_idle()
+    verdict = notebook.region("Why the last cell could not end")
+    expect(verdict).to_contain_text("Rank 0 never called barrier")
+
+
+def test_what_is_opened_typed_and_focused_stays_while_it_is_updated(notebook):
+    notebook.board.get_by_label("Timeout").fill("7")
+    notebook.button("Why?").focus()
+    first = notebook.rows.first.element_handle()
+    notebook.start("%%dist\nimport time\nfor _ in range(15): time.sleep(0.1)")
+    expect(notebook.health).to_have_text("running: 0-1")
+    notebook.end()
+    notebook.wait_until_idle()
+    expect(notebook.button("Why?")).to_be_focused()
+    expect(notebook.board.get_by_label("Timeout")).to_have_value("7")
+    assert first.evaluate("row => row.isConnected")
+    # What the group has become goes over what was typed.
+    notebook.run("%dist_init --timeout 3")
+    expect(notebook.board.get_by_label("Timeout")).to_have_value("3")
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_a_screen_reader_and_a_weak_eye_can_use_it(notebook, theme):
+    screenshot.command(notebook.page, "apputils:change-theme", {"theme": theme})
+    expect(notebook.page.locator(f'body[data-jp-theme-name="{theme}"]')).to_have_count(1)
+    assert_accessible(notebook.page)
+    notebook.hang()
+    notebook.click("Stacks")
+    expect(notebook.region("Stacks")).to_be_visible()
+    assert_accessible(notebook.page)
+    notebook.click("Interrupt")
+    notebook.end()
+    notebook.click("Close")
+
+
+def assert_accessible(page):
+    found = Axe().run(page, context=".rankbook").response
+    assert found["passes"]
+    assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found["violations"]] == []
+
+
+def test_saved_it_is_a_table_wherever_it_cannot_live(notebook, browser, tmp_path):
+    screenshot.command(notebook.page, "docmanager:save")
+    path = notebook.run("import os; print(os.getcwd())").strip() + "/notebook.ipynb"
+    saved = nbformat.read(path, as_version=4)
+    static, live = saved.cells[-1].outputs
+    assert "application/vnd.jupyter.widget-view+json" in live["data"]
+    assert static["data"]["text/plain"].startswith("gloo · 2 ranks · generation ")
+    table = "".join(static["data"]["text/html"])
+    assert "<table" in table
+    html, _ = HTMLExporter(template_name="lab").from_notebook_node(saved)
+    (tmp_path / "saved.html").write_text(html)
+    page = browser.new_page()
+    page.route("http*://**", lambda route: route.abort())  # without a network
+    page.goto(f"file://{tmp_path}/saved.html")
+    expect(page.locator("table caption").last).to_be_visible()
+    expect(page.locator("table tbody tr:visible").first).to_contain_text("idle")
+    page.close()
+    assert json.dumps(saved.metadata.get("widgets", {})).count("rb-panel") <= 1

@@ -1,0 +1,229 @@
+"""The timeline of real engines: who was late, for how long, and what cannot be known."""
+
+from __future__ import annotations
+
+import math
+from statistics import median
+
+import pytest
+from processes import wait_until
+
+from rankbook.sessions.timeline import Timeline
+
+SOON = 20.0
+
+
+@pytest.fixture
+def timeline(four):
+    """A timeline that knows what has been before, so that only what is new counts."""
+    its = Watched(four)
+    its.all()
+    its.forget()
+    return its
+
+
+class Watched:
+    """The timeline of a session, collected when a test wants it."""
+
+    def __init__(self, session):
+        self.session = session
+        self.timeline = Timeline(session.pool.channel)
+        self._before = 0
+
+    def collect(self):
+        return self.timeline.collect(self.session.states(), self.session.cells)
+
+    def all(self):
+        """All bars since the last ``forget``, once everything has been collected."""
+        wait_until(lambda: self.collect() and not self.collect(), SOON)
+        return self.bars()
+
+    def bars(self):
+        kept = self.timeline.kept
+        return [
+            {
+                name: row[name].item() if name not in {"op", "group"} else row[name]
+                for name in row.dtype.names
+            }
+            | {"op": kept.ops[row["op"]], "group": kept.groups[row["group"]]}
+            for row in kept.since(self._before)[1]
+        ]
+
+    def forget(self):
+        self._before = len(self.timeline.kept)
+
+    def run(self, code, **options):
+        result = self.session.run(code, **options)
+        result.raise_for_error()
+        return self.all()
+
+
+def of(bars, rank):
+    return [bar for bar in bars if bar["rank"] == rank]
+
+
+def test_a_rank_that_is_slow_is_late(timeline):
+    bars = timeline.run(
+        "import time\n"
+        "for _ in range(9):\n"
+        "    if rank == 2: time.sleep(0.05)\n"
+        "    dist.all_reduce(torch.ones(100))"
+    )
+    assert len(bars) == 36
+    late = {rank: median(bar["lateness"] for bar in of(bars, rank)) for rank in range(4)}
+    assert 0.04 < late.pop(2) < 0.08
+    assert max(late.values()) < 0.02
+    # The others waited for it.
+    took = {rank: median(bar["duration"] for bar in of(bars, rank)) for rank in range(4)}
+    assert took.pop(2) < 0.04 < min(took.values())
+    assert {(bar["op"], bar["nbytes"]) for bar in bars} == {("all_reduce", 400)}
+    [cell] = timeline.session.cells[-1:]
+    assert all(cell.started < bar["start"] < cell.ended for bar in bars)
+
+
+def test_what_is_not_waited_for_in_python_has_no_end(timeline):
+    bars = timeline.run(
+        "handle = dist.all_reduce(torch.ones(1), async_op=True)\n"
+        "dist.barrier()\n"
+        "handle.wait()\n"
+        "model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2))\n"
+        "dist.barrier()\n"
+        "model(torch.ones(1, 2)).sum().backward()\n"
+        "dist.barrier()"
+    )
+    for rank in range(4):
+        known = of(bars, rank)
+        assert [bar["op"] for bar in known][:2] == ["all_reduce", "barrier"]
+        assert math.isnan(known[0]["duration"])
+        assert not any(math.isnan(bar["duration"]) for bar in known if bar["op"] == "barrier")
+        # The bucket that DDP's reducer has reduced from C++, between the last two barriers.
+        *_, barrier, bucket, last = known
+        assert (barrier["op"], bucket["op"], last["op"]) == ("barrier", "all_reduce", "barrier")
+        assert math.isnan(bucket["duration"])
+    assert not any(math.isnan(bar["lateness"]) for bar in bars)
+
+
+def test_send_and_recv_are_not_shown_and_do_not_disturb(timeline):
+    bars = timeline.run(
+        "x = torch.ones(1)\n"
+        "handle = dist.all_reduce(x, async_op=True)\n"
+        "dist.send(x, (rank + 1) % 4) if rank % 2 == 0 else dist.recv(x, (rank - 1) % 4)\n"
+        "handle.wait()"
+    )
+    assert [bar["op"] for bar in bars] == ["all_reduce"] * 4
+    assert all(math.isnan(bar["duration"]) for bar in bars)
+
+
+def test_groups_of_some_ranks(timeline):
+    bars = timeline.run(
+        "pairs = [dist.new_group([0, 1]), dist.new_group([2, 3])]\n"
+        "if rank == 3: time.sleep(0.05)\n"
+        "dist.barrier(pairs[rank // 2])"
+    )
+    pairs = {}
+    for bar in bars:
+        pairs.setdefault(bar["group"], {})[bar["rank"]] = bar["lateness"]
+    first, second = sorted(pairs.values(), key=min)
+    assert (set(first), set(second)) == ({0, 1}, {2, 3})
+    assert min(second.values()) == 0 == second[2]
+    assert second[3] > 0.03
+
+
+def test_a_group_that_the_cell_has_made_anew(timeline):
+    bars = timeline.run(
+        "from rankbook.distributed import destroy_global_state, initialize_distributed\n"
+        "dist.barrier()\n"
+        "destroy_global_state()\n"
+        "initialize_distributed('gloo')\n"
+        "if rank == 1: time.sleep(0.05)\n"
+        "dist.all_reduce(torch.ones(1))"
+    )
+    reduced = [bar for bar in bars if bar["op"] == "all_reduce"]
+    assert [bar["rank"] for bar in reduced if bar["lateness"] > 0.03] == [1]
+    assert {bar["group"] for bar in reduced} == {"0 (2)"}
+    assert {bar["group"] for bar in bars if bar not in reduced} <= {"0", "0 (2)"}
+
+
+def test_a_hang_is_in_flight_until_it_is_freed(timeline):
+    session = timeline.session
+    thread = session.in_background(
+        lambda: session.run("dist.barrier()\nif rank % 2: dist.all_reduce(x)", on_hang="wait")
+    )
+
+    def is_seen():
+        timeline.collect()
+        return len(timeline.timeline.open) == 2
+
+    wait_until(is_seen, SOON)
+    assert {(bar.op, bar.rank) for bar in timeline.timeline.open} == {
+        ("all_reduce", 1),
+        ("all_reduce", 3),
+    }
+    assert session.states()[1].state == "collective"
+    generation = session.generation
+    session.interrupt()
+    thread.join(SOON)
+    bars = timeline.all()
+    assert timeline.timeline.open == []
+    freed = [b for b in bars if b["op"] == "all_reduce" and b["generation"] == generation]
+    assert {bar["rank"] for bar in freed} == {1, 3}
+    assert all(bar["duration"] > 0.1 for bar in freed)
+    # And the next group begins anew.
+    timeline.forget()
+    bars = timeline.run("dist.all_reduce(torch.ones(1))")
+    assert {(bar["generation"], bar["rank"]) for bar in bars} == {
+        (generation + 1, rank) for rank in range(4)
+    }
+
+
+def test_the_age_of_a_collective_is_its_own(timeline):
+    session = timeline.session
+    thread = session.in_background(
+        lambda: session.run("time.sleep(1)\nif rank == 0: dist.barrier()", on_hang="wait")
+    )
+    seen = []
+
+    def waits():
+        seen.append(session.states()[0])
+        return seen[-1].state == "collective"
+
+    wait_until(waits, SOON)
+    assert max(s.since for s in seen[:-1]) > 0.8
+    assert seen[-1].since < 0.7
+    session.interrupt()
+    thread.join(SOON)
+
+
+def test_a_rank_that_was_replaced(timeline):
+    session = timeline.session
+    session.run("import os\nif rank == 3: os.kill(os.getpid(), 9)\ndist.barrier()")
+    wait_until(lambda: 3 in session.dead_ranks, SOON)
+    timeline.all()
+    session.restart_ranks()
+    timeline.all()
+    timeline.forget()
+    bars = timeline.run("dist.all_reduce(torch.ones(1))")
+    assert sorted(bar["rank"] for bar in bars) == [0, 1, 2, 3]
+    assert {bar["generation"] for bar in bars} == {session.generation}
+    assert not any(math.isnan(bar["lateness"]) for bar in bars)
+    assert timeline.timeline.open == []
+
+
+def test_of_very_many_it_is_said_how_many_were_lost(timeline):
+    timeline.run("x = torch.ones(1)\nfor _ in range(10_000): dist.all_reduce(x)")
+    bars = timeline.bars()
+    there = len(of(bars, 0))
+    assert 2_000 <= there < 10_000
+    note = timeline.timeline.note
+    assert "not kept by torch's recorder (TORCH_FR_BUFFER_SIZE)" in note
+    lost = int(note.split()[0].replace(",", ""))
+    fewest = min(len(of(bars, rank)) for rank in range(4))
+    assert lost == 10_000 - fewest
+
+
+def test_of_the_noting_nothing_is_seen_in_a_traceback(four):
+    result = four.run("if rank == 0: dist.barrier()")
+    shown = "".join(result[0].error.traceback)
+    assert "dist.barrier()" in shown
+    assert "work.wait()" in shown
+    assert "waits.py" not in shown

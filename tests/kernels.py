@@ -1,0 +1,86 @@
+"""A real kernel, seen as a front end sees it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import contextmanager
+
+from jupyter_client.manager import KernelManager
+from processes import wait_until
+
+__all__ = ["Notebook", "notebook_with_magics"]
+
+
+class Notebook:
+    """Runs cells in a kernel and keeps what it publishes."""
+
+    def __init__(self, manager, client):
+        self.manager = manager
+        self.client = client
+
+    def start(self, code):
+        self.messages = []
+        self.id = self.client.execute(code)
+
+    def finish(self, timeout=60):
+        deadline = time.monotonic() + timeout
+        while True:
+            message = self.client.get_iopub_msg(timeout=max(0.01, deadline - time.monotonic()))
+            if message["parent_header"].get("msg_id") != self.id:
+                continue
+            if message["content"].get("execution_state") == "idle":
+                break
+            self.messages.append(message)
+        while True:
+            reply = self.client.get_shell_msg(timeout=timeout)
+            if reply["parent_header"]["msg_id"] == self.id:
+                return reply["content"]
+
+    def run(self, code, timeout=60):
+        self.start(code)
+        return self.finish(timeout)
+
+    def of(self, kind):
+        return [m["content"] for m in self.messages if m["msg_type"] == kind]
+
+    @property
+    def stdout(self):
+        return "".join(c["text"] for c in self.of("stream") if c["name"] == "stdout")
+
+    @property
+    def stderr(self):
+        return "".join(c["text"] for c in self.of("stream") if c["name"] == "stderr")
+
+    @property
+    def shown(self):
+        kinds = ("display_data", "execute_result")
+        return [c["data"]["text/plain"] for kind in kinds for c in self.of(kind)]
+
+    def restart(self, *, kill=False):
+        """Restart the kernel as a person does, or after it has died of something."""
+        if kill:
+            self.manager.signal_kernel(signal.SIGKILL)
+            wait_until(lambda: not self.manager.is_alive())
+        self.manager.restart_kernel(now=kill)
+        self._load()
+
+    def _load(self):
+        self.client.wait_for_ready(timeout=60)
+        assert self.run("%load_ext rankbook")["status"] == "ok"
+
+
+@contextmanager
+def notebook_with_magics(**options):
+    """A notebook in a kernel of its own; options as ``KernelManager.start_kernel`` takes them."""
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel(**options)
+    client = manager.client()
+    try:
+        client.start_channels()
+        notebook = Notebook(manager, client)
+        notebook._load()
+        yield notebook
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel()

@@ -1,0 +1,449 @@
+"""What the dashboard's buttons do, on a session whose engines live in this process."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+
+import pytest
+from fakes import FOR_GOOD
+from steps import SOON, end_of, run_stuck
+
+from rankbook.display import stacks, verdict
+from rankbook.display.panel import CONTROLS, Answer
+from rankbook.errors import EngineError
+from rankbook.models import Diagnosis
+from rankbook.sessions import session as session_module
+from rankbook.widgets.actions import Actions
+from rankbook.widgets.clicks import Click
+
+LABELS = {control.do: control.label for control in CONTROLS}
+CHANGES = ("initialise", "reset", "restart")
+ASKS = ("why", "stacks")
+
+
+class Board:
+    """Clicks, waits for what comes of it, and keeps what is said."""
+
+    def __init__(self, session):
+        self.said = []
+        self.actions = Actions(session, self._heard)
+
+    def _heard(self):
+        message = self.actions.message
+        self.said.append((message.kind, message.text) if message else None)
+
+    def press(self, do, during=0, late=0.0, **form):
+        """Click; return the thread in which it is carried out, None if it is not."""
+        return self.actions.take(Click(do, time.time() - late, during, form))
+
+    def click(self, do, during=0, late=0.0, **form):
+        """Click and wait for the end; return the last message without how long it took."""
+        self.said.clear()
+        thread = self.press(do, during, late, **form)
+        if thread is not None:
+            end_of(thread)
+        return self.last
+
+    @property
+    def last(self):
+        if self.actions.message is None:
+            return None
+        return self.actions.message.kind, re.sub(
+            r" \(\d+\.\d\d s\)$", "", self.actions.message.text
+        )
+
+
+@pytest.fixture
+def board(formed):
+    """The buttons of a session whose group of four is formed."""
+    return Board(formed)
+
+
+OLD = Answer("Stacks", "<pre>of an earlier group</pre>")
+
+
+# -- each of them ----------------------------------------------------------------------------
+
+
+def test_before_the_first_click_there_is_nothing_to_say(board):
+    assert board.actions.message is None
+    assert board.actions.answer is None
+    assert board.said == []
+
+
+def test_initialise_takes_backend_number_and_timeout(board, formed, make):
+    assert board.click("initialise", backend="gloo", nproc="3", timeout="2.5") == (
+        "done",
+        "Initialise: gloo, 3 ranks, generation 2.",
+    )
+    assert (formed.world_size, formed.generation, formed.timeout_minutes) == (3, 2, 2.5)
+    gpus = make(2, gpus=2)
+    assert (
+        Board(gpus)
+        .click("initialise", backend="nccl", nproc="2")[1]
+        .startswith("Initialise: nccl, 2 ranks")
+    )
+    assert gpus.backend == "nccl"
+
+
+@pytest.mark.parametrize("form", [{}, {"backend": "", "nproc": "", "timeout": ""}])
+def test_what_is_left_empty_stays_as_it_is(board, formed, form):
+    formed.initialize("gloo", 3, 2.5)
+    board.click("initialise", **form)
+    assert (formed.world_size, formed.generation, formed.timeout_minutes) == (3, 3, 2.5)
+
+
+def test_initialise_makes_the_first_group_too(session):
+    assert Board(session).click("initialise", backend="gloo", nproc="1", timeout="1") == (
+        "done",
+        "Initialise: gloo, 1 rank, generation 1.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ({"nproc": "many"}, "Ranks: 'many' is no number."),
+        ({"nproc": "2.5"}, "Ranks: '2.5' is no number."),
+        ({"timeout": "1 h"}, "Timeout: '1 h' is no number."),
+        ({"nproc": "0"}, "0 ranks make no group: ask for 1 or more."),
+        ({"timeout": "0"}, "A timeout of 0 minutes is none: write 1 or so."),
+    ],
+)
+def test_initialise_refuses_what_makes_no_group(board, formed, form, said):
+    assert board.click("initialise", **form) == ("error", f"Initialise: {said}")
+    assert (formed.world_size, formed.generation) == (4, 1)
+
+
+@pytest.mark.parametrize("form", [{"nproc": "many"}, {"timeout": "1 h"}])
+def test_for_what_is_no_number_nothing_is_interrupted(board, formed, form):
+    thread, _ = run_stuck(formed)
+    board.actions.answer = OLD
+    assert board.click("initialise", during=formed.turn, **form)[0] == "error"
+    assert thread.is_alive()
+    assert board.actions.answer is OLD
+    formed.interrupt()
+    end_of(thread)
+
+
+def test_reset_makes_a_new_generation(board, formed):
+    assert board.click("reset") == ("done", "Reset: gloo, 4 ranks, generation 2.")
+    assert formed.generation == 2
+
+
+@pytest.mark.parametrize("do", ["initialise", "reset"])
+@pytest.mark.parametrize("code", ["stick()", "wait_in('all_reduce', seq=1)"])
+def test_initialise_and_reset_end_what_runs_and_make_one_group(board, formed, do, code):
+    formed.run("kept = rank")
+    thread, ended = run_stuck(formed, code=code)
+    assert board.click(do, during=formed.turn) == (
+        "done",
+        f"{LABELS[do]}: gloo, 4 ranks, generation 2.",
+    )
+    end_of(thread)
+    assert {its.error.ename for its in ended["result"].values()} == {"KeyboardInterrupt"}
+    assert formed.generation == 2
+    assert formed.pull("kept") == {rank: rank for rank in range(4)}
+
+
+@pytest.mark.parametrize(
+    ("dead", "said"),
+    [([2], "rank 2 has a new process"), ([0, 2, 3], "ranks 0,2-3 have new processes")],
+)
+def test_restart_replaces_the_dead_and_names_them(board, formed, pool, dead, said):
+    for rank in dead:
+        pool.kill(rank)
+    assert board.click("restart") == (
+        "done",
+        f"Restart dead ranks: {said}; gloo, 4 ranks, generation 2.",
+    )
+    assert formed.run("rank").ok
+
+
+def test_restart_says_that_nobody_is_dead(board, formed):
+    board.actions.answer = OLD
+    assert board.click("restart") == ("done", "Restart dead ranks: no rank has died.")
+    assert formed.generation == 1
+    assert board.actions.answer is OLD
+
+
+def test_restart_ends_what_the_others_do(board, formed, pool):
+    thread, _ = run_stuck(formed, "0-1")
+    pool.kill(2)
+    assert board.click("restart", during=formed.turn)[0] == "done"
+    end_of(thread)
+    assert formed.generation == 2
+    assert formed.run("rank").ok
+
+
+@pytest.mark.parametrize("code", ["stick()", "wait_in('all_reduce', seq=1)"])
+def test_interrupt_frees_the_ranks(board, formed, code):
+    thread, ended = run_stuck(formed, code=code)
+    assert board.click("interrupt", during=formed.turn) == (
+        "done",
+        "Interrupt: the ranks are free, their variables in place.",
+    )
+    end_of(thread)
+    assert not ended["result"].ok
+    assert formed.run("rank").ok
+
+
+def test_interrupt_says_that_nothing_runs(board, formed):
+    assert board.click("interrupt") == ("done", "Interrupt: nothing runs on any rank.")
+    assert formed.generation == 1
+
+
+def test_interrupt_says_who_does_not_let_go(board, formed, pool):
+    pool[1].ignores = FOR_GOOD
+    thread, _ = run_stuck(formed, "1")
+    kind, text = board.click("interrupt", during=formed.turn)
+    assert kind == "error"
+    assert text.startswith("Interrupt: The interrupt did not end the cell: rank 1 is at line 1")
+    pool[1].ignores = 0
+    formed.interrupt()
+    end_of(thread)
+
+
+def test_why_shows_the_verdict_and_leaves_it_to_be_read(board, formed, pool):
+    thread, _ = run_stuck(formed, code="stick() if rank else wait_in('all_reduce', seq=1)")
+    found = formed.diagnose()
+    assert board.click("why") == ("done", f"Why? {found.summary}")
+    assert board.actions.answer == Answer("Why?", verdict.to_html(found))
+    assert thread.is_alive()
+    formed.interrupt()
+    end_of(thread)
+
+
+def test_stacks_shows_where_every_rank_stands(board, formed, pool):
+    assert board.click("stacks") == ("done", "Stacks: where ranks 0-3 stand.")
+    assert board.actions.answer == Answer("Stacks", stacks.to_html(formed.stacks()))
+    for rank in (0, 1, 3):
+        pool.kill(rank)
+    assert board.click("stacks") == ("done", "Stacks: where rank 2 stands.")
+
+
+def test_the_latest_answer_takes_the_place_of_the_one_before(board):
+    board.click("stacks")
+    board.click("why")
+    assert board.actions.answer.title == "Why?"
+
+
+def test_shut_down_shuts_down_also_while_a_cell_runs(board, formed):
+    thread, _ = run_stuck(formed)
+    assert board.click("shutdown", during=formed.turn) == (
+        "done",
+        "Shut down: write %dist_init for new ranks.",
+    )
+    end_of(thread)
+    assert formed.is_closed
+
+
+def test_close_takes_away_the_answer_and_what_was_said_of_it(board):
+    board.click("stacks")
+    assert board.click("close") is None
+    assert board.actions.answer is None
+    assert board.said == [None]
+
+
+@pytest.mark.parametrize("do", ["initialise", "reset", "restart", "shutdown"])
+def test_what_changes_the_group_takes_an_answer_about_the_old_one_away(board, pool, do):
+    if do == "restart":
+        pool.kill(1)
+    board.actions.answer = OLD
+    board.click(do)
+    assert board.actions.answer is None
+
+
+@pytest.mark.parametrize("do", ["interrupt", "restart"])
+def test_what_does_not_leaves_it(board, do):
+    board.actions.answer = OLD
+    board.click(do)
+    assert board.actions.answer is OLD
+
+
+# -- what is said meanwhile and afterwards ---------------------------------------------------
+
+
+@pytest.mark.parametrize("do", [control.do for control in CONTROLS])
+def test_it_is_said_that_it_is_under_way_and_then_how_long_it_took(board, do):
+    board.click(do)
+    (first, busy), (last, done) = board.said
+    assert (first, busy) == ("busy", LABELS[do])
+    assert last == "done"
+    assert done.startswith(LABELS[do])
+    assert re.search(r"\. \(\d+\.\d\d s\)$", done)
+
+
+def test_nobody_waits_for_a_click(board, formed, monkeypatch):
+    """The thread that takes clicks must hear the next one."""
+    go_on = threading.Event()
+    monkeypatch.setattr(formed, "diagnose", lambda: go_on.wait(SOON) and Diagnosis("idle", (), "."))
+    thread = board.press("why")
+    assert (thread.name, thread.daemon) == ("rankbook-why", True)
+    assert thread.is_alive()
+    assert thread is not threading.current_thread()
+    go_on.set()
+    end_of(thread)
+    assert board.last == ("done", "Why? .")
+
+
+@pytest.mark.parametrize("do", ["initialise", "reset"])
+def test_an_error_is_in_the_message(board, pool, do):
+    pool[0].refuses = EngineError("not now. Try again.")
+    assert board.click(do) == ("error", f"{LABELS[do]}: not now. Try again.")
+    pool[0].refuses = None
+    assert board.click(do)[0] == "done"
+
+
+@pytest.mark.parametrize("do", ["why", "stacks", "interrupt"])
+def test_without_a_group_that_is_the_error(session, do):
+    board = Board(session)
+    kind, text = board.click(do)
+    assert kind == "error"
+    assert text.startswith(f"{LABELS[do]}: There is no process group")
+    assert board.actions.answer is None
+
+
+@pytest.mark.parametrize("do", ["initialise", "reset", "interrupt", "why", "stacks"])
+def test_after_the_shutdown_that_is_the_error(board, formed, do):
+    formed.shutdown()
+    assert board.click(do) == (
+        "error",
+        f"{LABELS[do]}: This session is shut down: start another with %dist_init.",
+    )
+
+
+@pytest.mark.parametrize("do", ["reset", "interrupt", "why"])
+def test_that_the_controller_is_gone_is_the_error(board, pool, do):
+    pool.channel.lost.set()
+    kind, text = board.click(do)
+    assert kind == "error"
+    assert "controller is gone" in text
+
+
+@pytest.mark.parametrize(("do", "method"), [("reset", "reset"), ("why", "diagnose")])
+def test_what_nobody_expected_is_shown_and_raised(board, formed, monkeypatch, do, method):
+    raised = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: raised.append(args.exc_value))
+
+    def fail(**_):
+        raise ValueError("what?")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(formed, method, fail)
+        assert board.click(do) == ("error", f"{LABELS[do]}: ValueError: what?")
+    assert [repr(error) for error in raised] == ["ValueError('what?')"]
+    assert board.click(do)[0] == "done"
+
+
+# -- clicks that are not meant any more ------------------------------------------------------
+
+
+@pytest.mark.parametrize("do", LABELS)
+def test_a_click_that_comes_late_is_not_carried_out(board, formed, do):
+    before = len(formed.pool.channel.requests)
+    board.actions.answer = OLD
+    assert board.press(do, late=5) is None
+    assert board.last == (
+        "error",
+        f"{LABELS.get(do, do)}: not done, the kernel heard of it only 5 s later. Click again.",
+    )
+    assert len(board.said) == 1
+    assert len(formed.pool.channel.requests) == before
+    assert board.actions.answer is OLD
+    assert not formed.is_closed
+
+
+@pytest.mark.parametrize("do", ["initialise", "reset", "restart", "interrupt", "shutdown"])
+def test_a_click_for_a_cell_that_has_ended_is_not_carried_out(board, formed, do):
+    formed.run("rank")
+    board.press(do, during=formed.turn)
+    assert board.last == (
+        "error",
+        f"{LABELS[do]}: not done, what it was meant for has ended by itself. Click again.",
+    )
+    assert (formed.generation, formed.is_closed) == (1, False)
+
+
+def test_a_click_for_a_cell_that_has_ended_does_not_hit_the_next(board, formed):
+    formed.run("rank")
+    meant_for = formed.turn
+    thread, _ = run_stuck(formed)
+    assert board.press("interrupt", during=meant_for) is None
+    assert thread.is_alive()
+    assert board.click("interrupt", during=formed.turn)[0] == "done"
+    end_of(thread)
+
+
+@pytest.mark.parametrize("do", ASKS)
+def test_what_only_asks_is_meant_whatever_runs(board, formed, do):
+    formed.run("rank")
+    end_of(board.press(do, during=formed.turn))
+    assert "not done" not in str(board.last)
+
+
+def test_a_button_of_another_version_is_left_alone(board):
+    assert board.press("dance") is None
+    assert board.said == []
+
+
+# -- one change at a time --------------------------------------------------------------------
+
+
+@pytest.fixture
+def changing(board, pool, monkeypatch):
+    """While an Initialise waits for another engine to start."""
+    begun, go_on = threading.Event(), threading.Event()
+    grow = pool.grow
+
+    def slowly(n):
+        begun.set()
+        assert go_on.wait(SOON)
+        grow(n)
+
+    monkeypatch.setattr(pool, "grow", slowly)
+    monkeypatch.setattr(session_module, "_SETTLED", 0.01)
+    thread = board.press("initialise", nproc="5")
+    assert begun.wait(SOON)
+    yield thread
+    go_on.set()
+    end_of(thread)
+
+
+@pytest.mark.parametrize("do", CHANGES)
+def test_a_change_while_another_is_under_way_is_refused(board, formed, pool, changing, do):
+    before = len(pool.channel.requests)
+    assert board.click(do, during=formed.turn) == (
+        "error",
+        f"{LABELS[do]}: not done, Initialise is under way. Wait for it.",
+    )
+    assert changing.is_alive()
+    assert len(pool.channel.requests) == before
+
+
+@pytest.mark.parametrize("do", ["why", "stacks", "interrupt"])
+def test_what_is_no_change_is_done_meanwhile(board, formed, changing, do):
+    assert board.click(do, during=formed.turn)[0] == "done"
+    assert changing.is_alive()
+
+
+def test_after_a_change_there_can_be_another(board, formed):
+    for generation, do in enumerate(("initialise", "reset", "initialise"), start=2):
+        assert board.click(do) == (
+            "done",
+            f"{LABELS[do]}: gloo, 4 ranks, generation {generation}.",
+        )
+
+
+def test_after_a_change_that_failed_there_can_be_another(board, pool):
+    pool[0].refuses = EngineError("not now.")
+    board.click("reset")
+    pool[0].refuses = None
+    assert board.click("initialise")[0] == "done"
+
+
+def test_a_shutdown_need_not_wait_for_a_change(board, formed, changing):
+    assert board.click("shutdown", during=formed.turn)[0] == "done"
+    assert formed.is_closed

@@ -1,0 +1,65 @@
+"""Whether a click is still meant when it arrives, and in which thread it does."""
+
+from __future__ import annotations
+
+import types
+
+import pytest
+
+from rankbook.widgets.clicks import LATEST, Click, why_stale
+from rankbook.widgets.subshell import answer_beside_cells
+
+NOW = 1_700_000_000.0
+ENDED = "what it was meant for has ended by itself"
+
+
+@pytest.mark.parametrize(
+    ("during", "busy_with", "why"),
+    [
+        (0, 0, ""),
+        (7, 7, ""),
+        # A cell has begun since: a click in its first moments is meant for it as well.
+        (0, 7, ""),
+        (7, 0, ENDED),
+        (7, 8, ENDED),
+    ],
+)
+def test_a_click_is_meant_for_what_the_page_showed(during, busy_with, why):
+    assert why_stale(Click("interrupt", NOW, during), NOW, busy_with) == why
+
+
+@pytest.mark.parametrize(
+    ("late", "why"),
+    [
+        (0.0, ""),
+        (LATEST, ""),
+        (LATEST + 1, "the kernel heard of it only 3 s later"),
+        (3600.0, "the kernel heard of it only 3600 s later"),
+        # The page's idea of this clock is a little off.
+        (-0.1, ""),
+    ],
+)
+def test_a_click_that_comes_late_is_not_meant_any_more(late, why):
+    assert why_stale(Click("reset", NOW - late), NOW, 0) == why
+    assert why_stale(Click("reset", NOW - late, 7), NOW, 7) == why
+
+
+def test_that_its_cell_has_ended_says_more_than_that_it_is_late():
+    assert why_stale(Click("interrupt", NOW - 60, 7), NOW, 0) == ENDED
+
+
+# -- the thread ------------------------------------------------------------------------------
+
+
+def test_messages_are_handled_where_the_front_end_asks_for():
+    detour = types.SimpleNamespace(_reply_subshell_for=lambda data, asked_for: "the cell's thread")
+    answer_beside_cells(types.SimpleNamespace(comm=detour))
+    assert detour._reply_subshell_for({}, "subshell-1") == "subshell-1"
+    assert detour._reply_subshell_for({}, None) is None
+
+
+def test_a_comm_that_knows_no_detour_is_left_alone():
+    plain = types.SimpleNamespace()
+    answer_beside_cells(types.SimpleNamespace(comm=plain))
+    answer_beside_cells(types.SimpleNamespace(comm=None))
+    assert vars(plain) == {}

@@ -1,0 +1,190 @@
+"""What every view says of a snapshot, in words."""
+
+from __future__ import annotations
+
+import pytest
+from samples import GPU, member, snapshot, with_gpu
+
+from rankbook.display import facts
+from rankbook.display.facts import headline, health
+from rankbook.models import RankState, Snapshot
+
+
+@pytest.mark.parametrize(
+    ("shown", "line"),
+    [
+        (snapshot(), "no process group · ready"),
+        (snapshot(doing="initialising the process group"),
+         "no process group · initialising the process group"),
+        (snapshot(RankState(0, "idle")), "no process group · ready"),
+        (snapshot(member(0, world_size=1)), "gloo · 1 rank · generation 1 · all idle"),
+        (snapshot(member(0), member(1), generation=2), "gloo · 2 ranks · generation 2 · all idle"),
+        (snapshot(member(0), member(1, host="b")),
+         "gloo · 2 ranks · generation 1 · 2 hosts · all idle"),
+        (snapshot(member(0), member(1), RankState(2, "idle", host="b")),
+         "gloo · 2 ranks · generation 1 · all idle"),
+        (snapshot(member(0), member(1), doing="resetting"),
+         "gloo · 2 ranks · generation 1 · resetting"),
+        (snapshot(member(0, "running"), member(1, "running"), doing="running a cell on ranks 0-1"),
+         "gloo · 2 ranks · generation 1 · running: 0-1"),
+        (snapshot(member(0, "gone"), member(1)),
+         "gloo · 2 ranks · generation 1 · ended: 0, idle: 1"),
+        (snapshot(member(0), member(1), RankState(2, "gone")),
+         "gloo · 2 ranks · generation 1 · all idle"),
+    ],
+)  # fmt: skip
+def test_the_headline_says_it_in_one_line(shown, line):
+    assert headline(shown) == line
+
+
+def test_a_group_that_no_engine_is_in_has_a_headline_without_loose_ends():
+    """They may have left it behind the back of this session."""
+    shown = Snapshot("gloo", 2, 1, "", (RankState(0, "idle"), RankState(1, "idle")))
+    assert headline(shown) == "gloo · 2 ranks · generation 1 · no rank is in the group"
+
+
+# -- health ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shown", "words"),
+    [
+        (snapshot(member(0), member(1)), "all idle"),
+        (snapshot(member(0), member(1), doing="pulling x"), "pulling x"),
+        (snapshot(member(0, "left"), member(1, "left"), doing="shut down"), "shut down"),
+        (snapshot(member(0, "left"), member(1, "left")), "all idle"),
+        (snapshot(), "no rank is in the group"),
+        (snapshot(RankState(0, "idle"), doing="resetting"), "resetting"),
+        # What the ranks do says more than what the session is busy with.
+        (snapshot(member(0), member(1, "running"), doing="resetting"), "idle: 0, running: 1"),
+        (snapshot(member(0, "compiling"), member(1)), "compiling: 0, idle: 1"),
+        (snapshot(member(0, "running"), RankState(1, "gone")), "running: 0"),
+    ],
+)
+def test_health_says_what_is_not_as_it_should_be(shown, words):
+    assert health(shown) == words
+
+
+def test_the_ranks_of_a_state_are_named_together_and_the_first_rank_comes_first():
+    states = ["collective", "running", "collective", "gone", "no answer", "collective"]
+    shown = snapshot(*(member(rank, state) for rank, state in enumerate(states)))
+    assert health(shown) == "in a collective: 0,2,5, running: 1, ended: 3, no answer: 4"
+
+
+def of(count, running):
+    return snapshot(
+        *(member(rank, "running" if rank in running else "idle") for rank in range(count))
+    )
+
+
+def test_many_ranks_in_a_row_are_named():
+    assert health(of(512, range(100, 512))) == "idle: 0-99, running: 100-511"
+
+
+def test_ranks_here_and_there_are_counted():
+    """A list of dozens would be no sentence, and change all the time."""
+    assert health(of(8, {1, 3, 5, 7})) == "idle: 0,2,4,6, running: 1,3,5,7"
+    assert health(of(10, {1, 3, 5, 7, 9})) == "idle: 5 ranks, running: 5 ranks"
+    assert health(of(512, {9, 99, 199, 299})) == "idle: 508 ranks, running: 9,99,199,299"
+
+
+def test_health_changes_only_when_something_does():
+    """It is read aloud: not every second again."""
+    before = member(0, "running", activity="line 1: f(x)", since=3.0)
+    after = member(0, "running", activity="line 2: g(x)", since=4.0, memory=1)
+    assert health(snapshot(before)) == health(snapshot(after))
+
+
+# -- of one rank -----------------------------------------------------------------------------
+
+
+def test_who_is_no_rank_is_spare():
+    assert facts.rank_name(member(3)) == "3"
+    assert facts.rank_name(RankState(3, "idle")) == "spare"
+
+
+@pytest.mark.parametrize(
+    ("since", "said"),
+    [
+        (0.0, "f(x)"),
+        (0.99, "f(x)"),
+        (1.0, "f(x), 1 s"),
+        (59.6, "f(x), 60 s"),
+        (3600, "f(x), 3600 s"),
+    ],
+)
+def test_how_long_is_said_once_it_is_worth_saying(since, said):
+    assert facts.doing(member(0, "running", activity="f(x)", since=since)) == said
+
+
+def test_who_does_nothing_does_not_do_it_for_long():
+    assert facts.doing(member(0, since=12.0)) == ""
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (member(0), "250 MB"),
+        (member(0, memory=0), ""),
+        (member(0, gpu_memory=2_000_000_000), "250 MB + 2.0 GB GPU"),
+        (member(0, gpu_memory=0), "250 MB + 0 B GPU"),
+        (with_gpu(member(0)), "250 MB + 42.0 GB GPU"),
+        # What everybody uses is what there is no room for.
+        (with_gpu(member(0, gpu_memory=2_000_000_000)), "250 MB + 42.0 GB GPU"),
+    ],
+)
+def test_memory_is_that_of_the_host_and_of_the_gpu(state, said):
+    assert facts.memory(state) == said
+
+
+def test_gpu_memory_is_none_without_a_gpu():
+    assert facts.gpu_memory(member(0)) is None
+    assert facts.gpu_memory(with_gpu(member(0))) == GPU.used
+
+
+# -- words -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (0, "0 B"),
+        (1, "1 B"),
+        (999, "999 B"),
+        (1000, "1 kB"),
+        (1499, "1 kB"),
+        (999_499, "999 kB"),
+        (999_500, "1 MB"),
+        (250_000_000, "250 MB"),
+        (999_499_999, "999 MB"),
+        (999_500_000, "1.0 GB"),
+        (1_400_000_000, "1.4 GB"),
+        (99_449_000_000, "99.4 GB"),
+        (99_500_000_000, "100 GB"),
+        (850_000_000_000, "850 GB"),
+        (999_500_000_000, "1.0 TB"),
+        (2_000_000_000_000, "2.0 TB"),
+        (5_000_000_000_000_000, "5000 TB"),
+    ],
+)
+def test_bytes_are_said_as_a_person_reads_them(count, said):
+    assert facts.size(count) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", ""),
+        ("ValueError: no", "ValueError: no"),
+        ("ValueError: no\nsecond line", "ValueError: no"),
+        ("\nsecond line", ""),
+        ("x" * 110, "x" * 110),
+        ("x" * 111, "x" * 108 + " …"),
+    ],
+)
+def test_of_an_error_the_first_line_is_shown_and_cut_if_it_is_long(text, said):
+    assert facts.short(text) == said
+
+
+def test_every_state_has_a_shape_of_its_own():
+    assert len(set(facts.MARKS.values())) == len(facts.MARKS)

@@ -1,0 +1,190 @@
+"""The dashboard's HTML, whole and as people review it: the files in ``snapshots``.
+
+After a change that is meant, ``RANKBOOK_NEW_SNAPSHOTS=1 python -m pytest`` on this file writes them
+anew; ``git diff`` then shows what has changed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from markup import outline, tree
+from samples import (
+    EVIL,
+    GPU,
+    HANG,
+    HEALTHY,
+    HUNG,
+    LARGE,
+    PANELS,
+    many,
+    member,
+    shown,
+    snapshot,
+    with_gpu,
+)
+
+from rankbook.display import ranks
+from rankbook.display.panel import Answer, Message, Panel, to_html
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+RENEW = os.environ.get("RANKBOOK_NEW_SNAPSHOTS") == "1"
+
+
+def compare(name, html):
+    file = SNAPSHOTS / f"{name}.html"
+    if RENEW:
+        file.write_text(outline(html), encoding="utf-8")
+    assert outline(html) == file.read_text(encoding="utf-8"), (
+        "if that is meant, write it anew with RANKBOOK_NEW_SNAPSHOTS=1"
+    )
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_it_looks_as_reviewed(name):
+    compare(name, to_html(PANELS[name]))
+
+
+@pytest.mark.parametrize(("name", "count"), [("tiles", 17), ("dense", 129)])
+def test_a_tile_looks_as_reviewed(name, count):
+    """Of many tiles the one that has something to say."""
+    states = many(count)
+    html = ranks.to_html(states)
+    assert len(tree(html).all("li")) == count
+    start = html.index("<li class", html.index(f'<span class="rb-rank">{count - 3}</span>'))
+    compare(name, html[start : html.index("</li>", start) + len("</li>")])
+
+
+def test_every_file_belongs_to_something():
+    assert {file.stem for file in SNAPSHOTS.iterdir()} == {*PANELS, *LARGE}
+
+
+# -- what holds for each of them -------------------------------------------------------------
+
+
+@pytest.fixture(params=[*PANELS, *LARGE])
+def page(request):
+    return tree(to_html((PANELS | LARGE)[request.param]))
+
+
+def test_every_button_has_words_says_what_it_does_and_sends_no_form(page):
+    assert page.has("button")
+    for button in page.all("button"):
+        assert button.text.strip()
+        assert button["type"] == "button"
+        assert button["data-do"]
+    for button in page.one(kind="rb-controls").all("button"):
+        assert button["title"]
+
+
+def test_every_field_has_a_label_and_a_name(page):
+    labelled = [field for label in page.all("label") for field in label.all()]
+    fields = page.all("input") + page.all("select")
+    assert [field["name"] for field in fields] == ["nproc", "timeout", "backend"]
+    for field in fields:
+        assert field in labelled
+    for label in page.all("label"):
+        assert label.text.split()[0] in {"Backend", "Ranks", "Timeout"}
+
+
+def test_one_element_tells_what_happens(page):
+    """It is always there: a screen reader announces what changes in it, not that it comes."""
+    assert len(page.all(role="status")) == 1
+
+
+def test_regions_and_groups_have_names_of_their_own(page):
+    names = [its["aria-label"] for role in ("region", "group") for its in page.all(role=role)]
+    assert all(names)
+    assert len(names) == len(set(names))
+
+
+def test_what_scrolls_can_be_reached_by_keyboard(page):
+    for its in page.all(kind="rb-scroll"):
+        assert its["tabindex"] == "0"
+        assert its["role"] in {"region", "group"}
+
+
+def test_it_has_no_handlers_scripts_or_addresses(page):
+    for its in page.walk():
+        assert its.tag not in {"script", "style", "link", "iframe", "img", "form", "a"}
+        assert not [name for name in its.attrs if name.startswith("on")]
+
+
+def test_it_can_be_shown_twice_on_a_page(page):
+    """An id would be there twice."""
+    for its in page.walk():
+        assert not {"id", "for", "aria-labelledby", "aria-describedby"} & its.attrs.keys()
+
+
+def test_drawings_are_hidden_from_screen_readers(page):
+    drawn = page.all("svg") + page.all(kind="rb-mark") + page.all(kind="rb-bar")
+    assert drawn
+    assert {its["aria-hidden"] for its in drawn} == {"true"}
+
+
+def test_columns_and_rows_have_heads(page):
+    for table in page.all("table", kind="rb-rows"):
+        assert {its["scope"] for its in table.one("thead").all("th")} == {"col"}
+        for row in table.one("tbody").all("tr"):
+            assert row.one("th")["scope"] == "row"
+
+
+def test_styles_are_left_to_the_style_sheet(page):
+    """But for what depends on a figure; and for what others show, too, in a saved notebook."""
+    foreign = [its for kind in ("rb-verdict", "rb-answer") for its in page.all(kind=kind)]
+    inside = {id(its) for each in foreign for its in each.walk()}
+    for its in page.walk():
+        if "style" in its.attrs and id(its) not in inside:
+            assert re.fullmatch(r"width: \d+\.\d%", its["style"])
+
+
+# -- nothing of anybody else's becomes markup ------------------------------------------------
+
+ALMOST = replace(HANG, summary=EVIL, per_rank={0: EVIL})
+
+
+@pytest.mark.parametrize(
+    "panel",
+    [
+        shown(member(0, host=EVIL)),
+        shown(member(0, activity=EVIL)),
+        shown(member(0, "running", activity=EVIL)),
+        shown(member(0, "collective", activity=f"{EVIL} ({EVIL})")),
+        shown(member(0, last_error=EVIL)),
+        shown(member(0, EVIL)),
+        shown(replace(member(0), info=replace(member(0).info, device=EVIL))),
+        shown(replace(member(0), info=replace(member(0).info, backend=EVIL))),
+        Panel(replace(HEALTHY, backend=EVIL)),
+        Panel(replace(HEALTHY, cluster=EVIL)),
+        Panel(replace(HEALTHY, doing=EVIL)),
+        Panel(snapshot(doing=EVIL)),
+        Panel(HEALTHY, backends=(EVIL,)),
+        Panel(HEALTHY, message=Message(EVIL, "error")),
+        Panel(HEALTHY, answer=Answer(EVIL, "")),
+        Panel(replace(HEALTHY, verdict=ALMOST)),
+        shown(with_gpu(member(0), replace(GPU, name=EVIL))),
+    ],
+    ids=[
+        "host", "activity", "line", "call", "last error", "state", "device", "backend of a rank",
+        "backend", "cluster", "doing", "doing without a group", "backends", "message", "title",
+        "verdict", "gpu",
+    ],
+)  # fmt: skip
+def test_what_others_write_is_text(panel):
+    html = to_html(panel)
+    page = tree(html)
+    assert not page.has("b")
+    assert "&lt;b onmouseover=" in html
+    assert EVIL in page.text
+
+
+def test_what_others_write_cannot_leave_an_attribute():
+    breaks = 'x" onclick="y'
+    page = tree(to_html(Panel(HUNG, answer=Answer(breaks, ""))))
+    assert page.one(kind="rb-answer")["aria-label"] == breaks
+    page = tree(to_html(shown(member(0, "running", activity=breaks, last_error=breaks))))
+    assert {its["title"] for its in page.one("table").walk() if "title" in its.attrs} == {breaks}

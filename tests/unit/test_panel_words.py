@@ -1,0 +1,177 @@
+"""What the dashboard says and offers, by what it is given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from markup import tree
+from samples import DEAD, GPUS, HANG, HEALTHY, HUNG, PANELS, member, shown, snapshot
+
+from rankbook.display import verdict
+from rankbook.display.panel import CONTROLS, Answer, Message, Panel, to_html
+from rankbook.models import RankState
+
+# -- the header ------------------------------------------------------------------------------
+
+
+def head(panel):
+    """How it says it is: the word for a colour, the shape, the words."""
+    page = tree(to_html(panel))
+    _, level = page.one(kind="rb-panel").classes
+    health = page.one(kind="rb-health")
+    return level, health.one(kind="rb-mark").text, health.one(kind="rb-words").text
+
+
+@pytest.mark.parametrize(
+    ("panel", "expected"),
+    [
+        (Panel(snapshot()), ("rb-off", "○", "no process group")),
+        (shown(doing="initialising the process group"),
+         ("rb-off", "○", "initialising the process group")),
+        (shown(member(0)), ("rb-ok", "●", "all idle")),
+        (shown(member(0), doing="pulling x"), ("rb-busy", "▶", "pulling x")),
+        (shown(member(0, "running"), doing="running a cell on rank 0"),
+         ("rb-busy", "▶", "running: 0")),
+        # Of another notebook, or left behind: this session does nothing.
+        (shown(member(0, "collective")), ("rb-busy", "▶", "in a collective: 0")),
+        (Panel(HUNG), ("rb-stuck", "■", "stuck · in a collective: 0, running: 1")),
+        (shown(member(0, "no answer"), member(1)),
+         ("rb-stuck", "■", "no answer: 0, idle: 1")),
+        (Panel(replace(HEALTHY, verdict=HANG)), ("rb-ok", "●", "all idle")),
+        (Panel(DEAD), ("rb-bad", "✕", "idle: 0, ended: 1")),
+        (Panel(replace(DEAD, doing="running a cell on rank 0", verdict=HANG)),
+         ("rb-bad", "✕", "idle: 0, ended: 1")),
+        # An engine that is no rank matters to nobody.
+        (shown(member(0), RankState(1, "gone")), ("rb-ok", "●", "all idle")),
+        (shown(member(0), RankState(1, "running")), ("rb-ok", "●", "all idle")),
+        (PANELS["closed"], ("rb-off", "○", "shut down")),
+    ],
+)  # fmt: skip
+def test_the_header_says_how_it_is_in_words_a_shape_and_a_colour(panel, expected):
+    assert head(panel) == expected
+
+
+def test_its_health_is_announced_when_it_changes():
+    assert tree(to_html(Panel(HEALTHY))).one(kind="rb-health")["aria-live"] == "polite"
+
+
+def facts(panel):
+    page = tree(to_html(panel)).one(kind="rb-facts")
+    return dict(
+        zip((t.text for t in page.all("dt")), (d.text for d in page.all("dd")), strict=True)
+    )
+
+
+def test_the_header_tells_the_facts_of_the_group():
+    assert facts(Panel(HEALTHY)) == {
+        "backend": "gloo",
+        "world size": "2",
+        "generation": "1",
+        "hosts": "1",
+        "cluster": "1700000000-abcd",
+    }
+
+
+def test_what_is_not_known_is_left_out():
+    assert facts(Panel(snapshot(generation=0))) == {}
+    assert facts(Panel(snapshot(generation=0, cluster="c"))) == {"cluster": "c"}
+
+
+def test_hosts_are_counted():
+    assert (
+        facts(shown(member(0, host="a"), member(1, host="b"), member(2, host="a")))["hosts"] == "2"
+    )
+
+
+# -- the controls ----------------------------------------------------------------------------
+
+
+def form(panel):
+    """By name, what the fields hold."""
+    page = tree(to_html(panel))
+    fields = {field["name"]: field["value"] for field in page.all("input")}
+    options = page.one("select").all("option")
+    chosen = [option.text for option in options if "selected" in option.attrs]
+    return fields | {"backend": chosen, "options": [option.text for option in options]}
+
+
+@pytest.mark.parametrize(
+    ("panel", "expected"),
+    [
+        (Panel(HEALTHY, timeout_minutes=2.5), ("2", "2.5", ["gloo"], ["gloo", "nccl"])),
+        (Panel(GPUS), ("2", "1", ["nccl"], ["gloo", "nccl"])),
+        (Panel(snapshot()), ("1", "1", [], ["gloo", "nccl"])),
+        (Panel(snapshot(RankState(0, "idle"), RankState(1, "idle"))),
+         ("2", "1", [], ["gloo", "nccl"])),
+        (Panel(replace(HEALTHY, backend="mpi"), timeout_minutes=0.05),
+         ("2", "0.05", ["mpi"], ["gloo", "mpi", "nccl"])),
+        (Panel(HEALTHY, backends=("gloo",)), ("2", "1", ["gloo"], ["gloo"])),
+        (Panel(snapshot(), backends=()), ("1", "1", [], ["gloo"])),
+    ],
+)  # fmt: skip
+def test_the_fields_hold_what_the_group_has(panel, expected):
+    nproc, timeout, backend, options = expected
+    assert form(panel) == {
+        "nproc": nproc,
+        "timeout": timeout,
+        "backend": backend,
+        "options": options,
+    }
+
+
+def test_every_control_is_a_button_in_their_order():
+    page = tree(to_html(Panel(HEALTHY))).one(kind="rb-controls")
+    assert [(b["data-do"], b.text, b["title"]) for b in page.all("button")] == [
+        (control.do, control.label, control.help) for control in CONTROLS
+    ]
+
+
+def test_nothing_is_disabled_while_the_session_is_busy_or_hung():
+    for panel in (Panel(HUNG), PANELS["busy"], Panel(snapshot())):
+        assert "disabled" not in {name for its in tree(to_html(panel)).walk() for name in its.attrs}
+
+
+def test_everything_is_disabled_once_it_is_shut_down():
+    page = tree(to_html(PANELS["closed"]))
+    fields = page.all("button") + page.all("input") + page.all("select")
+    assert len(fields) == len(CONTROLS) + 3
+    assert all("disabled" in field.attrs for field in fields)
+
+
+# -- what came of them -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["busy", "done", "error"])
+def test_a_message_says_what_kind_it_is(kind):
+    status = tree(to_html(Panel(HEALTHY, message=Message("Words", kind)))).one(role="status")
+    assert (status.text, status.classes) == ("Words", ["rb-message", f"rb-{kind}"])
+
+
+def test_without_a_message_its_place_is_empty():
+    status = tree(to_html(Panel(HEALTHY))).one(role="status")
+    assert (status.text, status.classes) == ("", ["rb-message"])
+
+
+def test_a_verdict_is_shown_while_it_is_true_and_afterwards():
+    while_it_is = tree(to_html(Panel(HUNG))).one(kind="rb-verdict")
+    assert while_it_is["aria-label"] == "This cell cannot end"
+    afterwards = tree(to_html(Panel(replace(HEALTHY, verdict=HANG)))).one(kind="rb-verdict")
+    assert afterwards["aria-label"] == "Why the last cell could not end"
+    for its in (while_it_is, afterwards):
+        assert its.one("strong").text == its["aria-label"]
+        assert verdict.to_html(HANG) in to_html(Panel(HUNG))
+        assert not its.has("button")
+
+
+def test_an_answer_can_be_closed_and_a_verdict_stays():
+    page = tree(to_html(Panel(HUNG, answer=Answer("Stacks", "<pre>x</pre>"))))
+    answer = page.one(kind="rb-answer")
+    assert answer.one("button")["data-do"] == "close"
+    assert answer.one("pre").text == "x"
+    assert page.has(kind="rb-verdict")
+
+
+def test_of_a_long_title_the_beginning_is_shown():
+    page = tree(to_html(Panel(HEALTHY, answer=Answer("x" * 200 + "\ny", ""))))
+    assert page.one(kind="rb-answer")["aria-label"] == "x" * 108 + " …"

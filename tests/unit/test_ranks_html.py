@@ -1,0 +1,279 @@
+"""The ranks of the dashboard: rows, tiles, and what stands in them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from markup import tree
+from page import Page
+from samples import EVIL, GPU, many, member, with_gpu
+
+from rankbook.display.facts import MARKS
+from rankbook.display.ranks import ROWS, to_html
+from rankbook.models import RankState
+
+COLUMNS = [
+    "rank",
+    "state",
+    "device",
+    "backend",
+    "world size",
+    "main",
+    "local rank",
+    "engine",
+    "host",
+    "pid",
+    "memory",
+]
+
+
+def row(state):
+    """By column, what is read in the row of a rank."""
+    head, cells = Page(to_html([state])).rows
+    return dict(zip(head, cells, strict=True))
+
+
+def test_without_engines_there_is_nothing():
+    assert to_html(()) == ""
+
+
+@pytest.mark.parametrize(
+    ("count", "rows", "tiles", "dense"),
+    [
+        (1, 1, 0, False),
+        (ROWS, ROWS, 0, False),
+        (ROWS + 1, 0, ROWS + 1, False),
+        (128, 0, 128, False),
+        (129, 0, 129, True),
+        (512, 0, 512, True),
+    ],
+)
+def test_few_ranks_are_rows_and_many_are_tiles(count, rows, tiles, dense):
+    page = tree(to_html([member(rank, world_size=count) for rank in range(count)]))
+    assert len(page.all("tr", "rb-row")) == rows
+    assert len(page.all("li", "rb-tile")) == tiles
+    assert page.has("ul", "rb-dense") is dense
+
+
+# -- rows ------------------------------------------------------------------------------------
+
+
+def test_a_row_tells_all_that_is_known_of_a_rank():
+    assert row(member(1, world_size=3)) == {
+        "rank": "1",
+        "state": "● idle",
+        "device": "cpu",
+        "backend": "gloo",
+        "world size": "3",
+        "main": "no",
+        "local rank": "1",
+        "engine": "1",
+        "host": "a",
+        "pid": "101",
+        "memory": "250 MB",
+    }
+    assert row(member(0))["main"] == "yes"
+
+
+def test_an_engine_that_is_no_rank_is_spare_and_the_rest_is_left_out():
+    told = {name: text for name, text in row(RankState(4, "gone")).items() if text}
+    assert told == {"rank": "spare", "state": "✕ gone", "engine": "4"}
+
+
+def test_ranks_stand_as_the_snapshot_has_them():
+    rows = Page(to_html([member(1), member(0), RankState(2, "idle")])).rows
+    assert [cells[0] for cells in rows[1:]] == ["1", "0", "spare"]
+
+
+@pytest.mark.parametrize("state", MARKS)
+def test_every_state_has_a_word_a_shape_and_a_class(state):
+    page = tree(to_html([member(0, state)]))
+    pill = page.one(kind="rb-pill")
+    assert pill.text == f"{MARKS[state]} {state}"
+    assert page.one("tr", "rb-row").classes[1] == f"rb-is-{state.replace(' ', '-')}"
+
+
+@pytest.mark.parametrize("state", ["compiling", 'x" onclick="y', "a b"])
+def test_a_state_of_a_newer_version_is_shown_by_its_word(state):
+    page = tree(to_html([member(0, state)]))
+    assert page.one(kind="rb-pill").text == f"· {state}"
+    assert page.one("tr", "rb-row").classes == ["rb-row", "rb-is-unknown"]
+
+
+@pytest.mark.parametrize(
+    ("state", "activity", "since", "does", "line"),
+    [
+        ("collective", "all_reduce (line 2: f(x))", 12.4, "all_reduce, 12 s", "line 2: f(x)"),
+        ("collective", "all_reduce (line 2: f(x))", 0.4, "all_reduce", "line 2: f(x)"),
+        ("collective", "recv (line 1: f((1, 2)))", 0, "recv", "line 1: f((1, 2))"),
+        ("collective", "barrier", 2.0, "barrier, 2 s", ""),
+        ("running", "line 3: f(x)", 0.4, "", "line 3: f(x)"),
+        ("running", "line 3: f (x)", 5.0, "", "line 3: f (x), 5 s"),
+        ("running", "", 5.0, "", ""),
+        ("gone", "was killed by SIGKILL", 0, "was killed by SIGKILL", ""),
+        ("idle", "", 0, "", ""),
+    ],
+)
+def test_the_collective_and_the_line_of_the_cell_are_told_apart(state, activity, since, does, line):
+    page = tree(to_html([member(0, state, activity=activity, since=since)]))
+    assert [its.text for its in page.all(kind="rb-does")] == [does] * bool(does)
+    assert [(its.text, its["title"]) for its in page.all("code")] == [(line, line)] * bool(line)
+
+
+def test_the_last_error_is_shown_in_a_line_and_whole_in_its_tooltip():
+    error = f"ValueError: {'x' * 200}\nsecond line"
+    page = tree(to_html([member(0, last_error=error), member(1)]))
+    shown = page.one(kind="rb-error")
+    assert shown.text == error[:108] + " …"
+    assert shown["title"] == error
+    failed, fine = page.all("tr", "rb-row")
+    assert "rb-failed" in failed.classes
+    assert "rb-failed" not in fine.classes
+
+
+# -- memory ----------------------------------------------------------------------------------
+
+
+def bars(state, kind):
+    """How long its bars are, and whether they are full."""
+    page = tree(to_html([state]))
+    return [
+        (bar.one("span")["style"], "rb-full" in bar.classes) for bar in page.all(kind="rb-bar")
+        if kind in bar.classes
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("used", "total", "text", "bar"),
+    [
+        (250_000_000, 1_000_000_000, "250 MB of 1.0 GB", [("width: 25.0%", False)]),
+        (900_000_000, 1_000_000_000, "900 MB of 1.0 GB", [("width: 90.0%", False)]),
+        (901_000_000, 1_000_000_000, "901 MB of 1.0 GB", [("width: 90.1%", True)]),
+        # A container's limit may have been lowered since.
+        (2_000_000_000, 1_000_000_000, "2.0 GB of 1.0 GB", [("width: 100.0%", True)]),
+        (250_000_000, 0, "250 MB", []),
+        (0, 1_000_000_000, "", []),
+    ],
+)
+def test_memory_is_shown_as_a_figure_and_as_a_bar(used, total, text, bar):
+    state = member(0, memory=used, memory_total=total)
+    assert row(state)["memory"] == text
+    assert bars(state, "rb-host") == bar
+
+
+def test_without_gpus_there_is_no_column_for_them():
+    assert list(row(member(0))) == COLUMNS
+
+
+@pytest.mark.parametrize(
+    ("state", "text", "bar"),
+    [
+        (with_gpu(member(0)),
+         "42.0 GB of 85.0 GBNVIDIA H100 80GB HBM3, 97 % busy", [("width: 49.4%", False)]),
+        (with_gpu(member(0), replace(GPU, utilization=None, used=84_000_000_000)),
+         "84.0 GB of 85.0 GBNVIDIA H100 80GB HBM3", [("width: 98.8%", True)]),
+        (with_gpu(member(0), replace(GPU, utilization=0)),
+         "42.0 GB of 85.0 GBNVIDIA H100 80GB HBM3, 0 % busy", [("width: 49.4%", False)]),
+        (member(0, gpu_memory=2_000_000_000), "2.0 GB", []),
+        (member(0, gpu_memory=0), "0 B", []),
+    ],
+)  # fmt: skip
+def test_a_gpu_is_shown_with_its_memory_name_and_load(state, text, bar):
+    assert list(row(state)) == [*COLUMNS, "GPU"]
+    assert row(state)["GPU"] == text
+    assert bars(state, "rb-gpu") == bar
+
+
+def test_beside_ranks_on_gpus_one_without_has_an_empty_cell():
+    rows = Page(to_html([with_gpu(member(0)), member(1)])).rows
+    assert rows[0][-1] == "GPU"
+    assert rows[2][-1] == ""
+
+
+# -- tiles -----------------------------------------------------------------------------------
+
+
+def tile(state, among=ROWS + 1):
+    """The tile of a rank among others."""
+    others = [member(rank, world_size=among) for rank in range(1, among)]
+    return tree(to_html([state, *others])).all("li")[0]
+
+
+def test_every_tile_opens_by_itself():
+    """Without the kernel, which may be busy."""
+    for count in (ROWS + 1, 129):
+        for its in tree(to_html(many(count))).all("li"):
+            assert its.one("details").children[0] is its.one("summary")
+
+
+def test_a_tile_shows_its_number_and_state():
+    for count in (ROWS + 1, 129):
+        for state, its in zip(many(count), tree(to_html(many(count))).all("li"), strict=True):
+            summary = its.one("summary")
+            assert summary.one(kind="rb-rank").text == str(state.info.rank)
+            assert summary.one(kind="rb-word").text == state.state
+            assert ("rb-failed" in its.classes) is bool(state.last_error)
+
+
+@pytest.mark.parametrize(
+    ("state", "does"),
+    [
+        (member(0), "cpu a"),
+        (member(0, "collective", activity="all_reduce (line 2: f(x))", since=3), "all_reduce, 3 s"),
+        (member(0, "running", activity="line 2: f(x)"), "line 2: f(x)"),
+        (member(0, "gone", activity="was killed by SIGKILL"), "was killed by SIGKILL"),
+        (member(0, last_error="ValueError: no\nmore"), "ValueError: no"),
+        (member(0, "running", activity="line 2: f(x)", last_error="ValueError"), "ValueError"),
+        (RankState(0, "idle", host="a"), "a"),
+        (RankState(0, "idle"), ""),
+    ],
+)
+def test_a_tile_says_what_matters_most(state, does):
+    assert tile(state).one("summary").one(kind="rb-does").text == does
+
+
+def test_a_tile_that_is_opened_tells_what_a_row_tells():
+    state = with_gpu(member(0, memory_total=1_000_000_000, last_error="ValueError: no"))
+    facts = tile(state).one("dl")
+    names, texts = (
+        [its.text for its in facts.all("dt")],
+        [its.text for its in facts.all("dd")],
+    )
+    assert dict(zip(names, texts, strict=True)) == row(state)
+
+
+def test_a_dense_tile_that_is_opened_tells_the_same_in_a_line():
+    state = with_gpu(
+        member(0, "collective", activity="all_reduce (line 2: f(x))", since=3, last_error="E\nmore")
+    )
+    assert tile(state, 129).one("p").text == (
+        "collective · all_reduce (line 2: f(x)), 3 s · cuda:0, nccl, local rank 0 of 2, main: yes "
+        "· engine 0 · a, pid 100 · 250 MB + 42.0 GB GPU · NVIDIA H100 80GB HBM3 · E"
+    )
+
+
+def test_a_dense_tile_has_a_sign_that_its_cell_has_failed():
+    """Not only a colour."""
+    assert tile(member(0, last_error="E"), 129).one("summary").one(kind="rb-flag").text == "!"
+    assert not tile(member(0), 129).has(kind="rb-flag")
+
+
+def test_a_dense_tile_of_a_spare_engine_leaves_out_what_a_rank_has():
+    its = tile(RankState(7, "idle", host="a", pid=5), 129)
+    assert its.one(kind="rb-rank").text == "spare"
+    assert its.one("p").text == "idle · engine 7 · a, pid 5"
+
+
+@pytest.mark.parametrize("field", ["host", "activity", "last_error", "state"])
+@pytest.mark.parametrize("count", [ROWS + 1, 129])
+def test_nothing_of_the_user_becomes_markup_in_a_tile(field, count):
+    its = tile(member(0, **{field: EVIL}), count)
+    assert not its.has("b")
+    assert EVIL in its.text
+
+
+def test_a_dense_tile_is_short():
+    """Hundreds of them are sent again and again."""
+    html = to_html([with_gpu(member(rank, world_size=512)) for rank in range(512)])
+    assert len(html) / 512 < 600

@@ -1,0 +1,313 @@
+"""The timeline's pure parts: bars side by side, clocks, and what is kept of many."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rankbook.models import Recorded
+from rankbook.timeline import Alignment, Bar, Clock, Kept, measure
+
+LONG_AGO = 1000.0
+
+
+def one(seq, created, rank=0, **facts):
+    """A collective of a group of three, and the rank that it was recorded on."""
+    facts = {"ranks": (0, 1, 2), "ended": created + 1, "done": True, "generation": 1} | facts
+    return rank, Recorded(
+        seq, "all_reduce", facts.pop("group", "0"), seq=seq, created=created, **facts
+    )
+
+
+def align(*calls, until=math.inf, silent=(), gone=(), alignment=None, heard=(0, 1, 2), now=1):
+    alignment = alignment or Alignment()
+    for rank in heard:
+        alignment.take(rank, [call for its, call in calls if its == rank], until, now)
+    return {(bar.seq, bar.rank): bar for bar in alignment.settle(silent, gone)}
+
+
+# -- side by side ----------------------------------------------------------------------------
+
+
+def test_lateness_is_counted_from_the_first_that_called():
+    bars = align(one(1, 10.0), one(1, 10.5, 1), one(1, 10.2, 2))
+    late = {rank: round(bar.lateness, 6) for (_, rank), bar in bars.items()}
+    assert late == {0: 0.0, 1: 0.5, 2: 0.2}
+    assert {bar.duration for bar in bars.values()} == {1.0}
+
+
+def test_a_bar_has_all_facts():
+    alignment = Alignment()
+    call = Recorded(9, "broadcast", "1", (4,), 3, 2, 10.0, 10.5, done=True, nbytes=12)
+    alignment.take(4, [call], 11.0, 2)
+    assert alignment.settle() == [Bar(10.0, 0.5, 0.0, 4, "broadcast", "1", 12, 3, 2)]
+
+
+def test_of_what_has_no_end_the_duration_is_not_known():
+    [bar] = align(one(1, 10.0, ranks=(0,), ended=None)).values()
+    assert math.isnan(bar.duration)
+
+
+def test_every_bar_is_settled_once():
+    alignment = Alignment()
+    calls = [one(1, 10.0), one(1, 10.5, 1), one(1, 10.2, 2)]
+    assert len(align(*calls, alignment=alignment)) == 3
+    assert align(*calls, alignment=alignment, heard=()) == {}
+
+
+def test_it_waits_for_a_rank_that_may_have_been_the_first():
+    alignment = Alignment()
+    assert align(one(1, 10.0), one(1, 10.5, 1), heard=(0, 1), alignment=alignment) == {}
+    bars = align(one(1, 9.0, 2), heard=(2,), alignment=alignment)
+    assert {rank: bar.lateness for (_, rank), bar in bars.items()} == {0: 1.0, 1: 1.5, 2: 0.0}
+
+
+def test_a_rank_that_answers_later_was_not_the_first():
+    """A broadcast returns on its root before the others have called it."""
+    alignment = Alignment()
+    [bar] = align(one(1, 10.0), until=12.0, alignment=alignment).values()
+    assert (bar.rank, bar.lateness) == (0, 0.0)
+    late = align(one(1, 30.0, 1), one(1, 31.0, 2), alignment=alignment)
+    assert {rank: bar.lateness for (_, rank), bar in late.items()} == {1: 20.0, 2: 21.0}
+
+
+def test_a_rank_that_does_not_answer_is_not_waited_for():
+    bars = align(one(1, 10.0), one(1, 10.5, 1), heard=(0, 1), silent={2})
+    assert set(bars) == {(1, 0), (1, 1)}
+    assert all(math.isnan(bar.lateness) for bar in bars.values())
+
+
+def test_what_a_recorder_has_dropped_is_not_waited_for():
+    bars = align(one(1, 10.0), one(1, 10.5, 1), one(2, 20.0, 2, done=False))
+    assert set(bars) == {(1, 0), (1, 1)}
+    assert all(math.isnan(bar.lateness) for bar in bars.values())
+
+
+def test_groups_and_generations_are_not_mixed():
+    calls = [
+        one(1, 10.0),
+        one(1, 10.5, 1),
+        one(1, 10.2, 2),
+        one(1, 20.0, 1, group="1", ranks=(1, 2)),
+        one(1, 20.5, 2, group="1", ranks=(1, 2)),
+        one(1, 30.0, 0, generation=2),
+        one(1, 30.25, 1, generation=2),
+        one(1, 30.25, 2, generation=2),
+    ]
+    alignment = Alignment()
+    for rank in (0, 1, 2):
+        alignment.take(rank, [call for its, call in calls if its == rank], 100.0, 2)
+    late = {(b.generation, b.group, b.rank): b.lateness for b in alignment.settle()}
+    assert late[1, "1", 1] == 0.0
+    assert late[1, "1", 2] == 0.5
+    assert late[2, "0", 1] == 0.25
+
+
+def test_a_group_whose_members_are_not_known_takes_all_that_were_heard_of():
+    bars = align(one(1, 10.0, ranks=()), one(1, 10.5, 1, ranks=()), until=20.0)
+    assert {rank: bar.lateness for (_, rank), bar in bars.items()} == {0: 0.0, 1: 0.5}
+
+
+def test_what_has_not_completed_is_open():
+    alignment = Alignment()
+    calls = [one(1, 10.0), one(1, 10.5, 1), one(2, 20.0, done=False, ended=None)]
+    assert set(align(*calls, until=15.0, alignment=alignment)) == {(1, 0), (1, 1)}
+    [bar] = alignment.open()
+    assert (bar.seq, bar.rank, bar.lateness) == (2, 0, 0.0)
+    assert math.isnan(bar.duration)
+
+
+def test_what_was_open_is_settled_when_it_has_completed():
+    alignment = Alignment()
+    align(one(1, 10.0, done=False, ended=None), until=15.0, alignment=alignment)
+    [bar] = align(one(1, 10.0), until=15.0, alignment=alignment).values()
+    assert bar.duration == 1.0
+    assert alignment.open() == []
+
+
+def test_what_never_completed_is_settled_with_the_next_generation():
+    alignment = Alignment()
+    hangs = [one(1, 10.0, done=False, ended=None), one(1, 10.5, 1, done=False, ended=None)]
+    align(*hangs, until=15.0, alignment=alignment)
+    assert len(alignment.open()) == 2
+    bars = align(alignment=alignment, now=2)
+    assert {bar.lateness for bar in bars.values()} == {0.0, 0.5}
+    assert alignment.open() == []
+
+
+def test_what_a_dead_rank_was_in_is_settled():
+    alignment = Alignment()
+    hang = one(1, 10.0, done=False, ended=None)
+    assert list(align(hang, until=15.0, alignment=alignment, gone={0})) == [(1, 0)]
+
+
+def test_at_the_end_everything_is_settled():
+    alignment = Alignment()
+    align(one(1, 10.0, done=False, ended=None), one(2, 11.0), heard=(0,), alignment=alignment)
+    assert {bar.seq for bar in alignment.end()} == {1, 2}
+    assert alignment.open() == alignment.end() == []
+
+
+def test_what_some_rank_never_calls_does_not_pile_up():
+    alignment = Alignment()
+    for seq in range(1, 10_000):
+        align(one(seq, seq, generation=1), until=1e9, alignment=alignment)
+    assert len(alignment._calls) < 5000
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_however_answers_come_the_bars_are_the_same(seed):
+    """In several pieces, some while they are open, in any order of the ranks."""
+    rng = random.Random(seed)
+    times = {(s, r): 10.0 * s + rng.random() for s in range(1, 20) for r in range(3)}
+    calls = {r: [one(s, times[s, r], r)[1] for s in range(1, 20)] for r in range(3)}
+    alignment = Alignment()
+    told = {}
+    sent = dict.fromkeys(range(3), 0)
+    for _ in itertools.count():
+        rank = rng.randrange(3)
+        end = min(19, sent[rank] + rng.randrange(4))
+        until = calls[rank][end].created - 0.5 if end < 19 else math.inf
+        done, is_open = calls[rank][sent[rank] : end], calls[rank][end : end + rng.randrange(2)]
+        if is_open:
+            until = is_open[0].created
+        alignment.take(rank, [*done, *(replace(its, done=False) for its in is_open)], until, 1)
+        sent[rank] = end
+        for bar in alignment.settle():
+            assert (bar.seq, bar.rank) not in told
+            told[bar.seq, bar.rank] = bar.lateness
+        if len(told) == 57:
+            break
+    for seq in range(1, 20):
+        first = min(times[seq, rank] for rank in range(3))
+        assert [told[seq, r] for r in range(3)] == [times[seq, r] - first for r in range(3)]
+
+
+# -- clocks ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("offset", [-3.0, 0.0, 0.25])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
+def test_clocks_are_compared_within_half_of_the_shortest_round_trip(offset, share):
+    now = [LONG_AGO]
+    trips = iter([0.08, 0.01, 0.2, 0.05] * 2)
+
+    def ask():
+        trip = next(trips)
+        now[0] += share * trip
+        theirs = now[0] + offset
+        now[0] += (1 - share) * trip
+        return theirs
+
+    clock = measure(ask, lambda: now[0])
+    assert clock.error == pytest.approx(0.005)
+    assert abs(clock.offset - offset) <= clock.error + 1e-9
+
+
+def test_a_clock_that_does_not_answer_is_not_known():
+    assert measure(lambda: None, lambda: LONG_AGO) is None
+    answers = iter([LONG_AGO + 1, None])
+    assert measure(lambda: next(answers), lambda: LONG_AGO) == Clock(1.0, 0.0)
+
+
+# -- what is kept ----------------------------------------------------------------------------
+
+
+def bars(seqs, ranks=2, late=None):
+    return [
+        Bar(1000.0 + seq, 0.5, (late or {}).get(seq, 0.0) * rank, rank, "op", "0", 8, seq, 1)
+        for seq in seqs
+        for rank in range(ranks)
+    ]
+
+
+def rows(kept):
+    return kept.since(0)[1]
+
+
+def test_all_bars_are_kept_in_their_order():
+    kept = Kept()
+    kept.add(bars(range(3)))
+    kept.add([])
+    kept.add(bars(range(3, 5)))
+    assert len(kept) == 10
+    assert rows(kept)["seq"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    edition, rest = kept.since(7)
+    assert (edition, rest["seq"].tolist(), rest["rank"].tolist()) == (0, [3, 4, 4], [1, 0, 1])
+    assert kept.note == ""
+
+
+def test_names_are_told_once():
+    kept = Kept()
+    a, b = Bar(1, 1, 0, 0, "a", "0", 1, 1, 1), Bar(1, 1, 0, 0, "b", "1", 1, 1, 1)
+    kept.add([a, b, a])
+    assert (kept.ops, kept.groups) == (["a", "b"], ["0", "1"])
+    assert rows(kept)["op"].tolist() == [0, 1, 0]
+    c = kept.rows([Bar(1, math.nan, 0, 0, "c", "1", 1, 1, 1)])
+    assert (c["op"].tolist(), c["group"].tolist(), kept.ops) == ([2], [1], ["a", "b", "c"])
+
+
+def test_of_too_many_every_second_older_one_is_left_out():
+    kept = Kept(collectives=16)
+    kept.add(bars(range(16)))
+    assert kept.edition == 0
+    kept.add(bars([16]))
+    assert kept.edition == 1
+    assert len(np.unique(rows(kept)["seq"])) == 13
+    assert rows(kept)["seq"].tolist()[-18:] == [s for s in range(8, 17) for _ in range(2)]
+    assert len(kept) == len(rows(kept)) == 26
+    assert kept.note.startswith("Before ")
+    assert "one collective in 2 is shown" in kept.note
+
+
+def test_the_late_ones_stay():
+    kept = Kept(collectives=64)
+    late = {seq: 1.0 + seq for seq in range(0, 200, 10)}
+    for seq in range(200):
+        kept.add(bars([seq], late=late))
+    there = set(rows(kept)["seq"].tolist())
+    assert len(there) <= 64
+    older = sorted(there)[: len(there) // 2]
+    assert len(set(older) & set(late)) >= len(older) / 4  # of all it is one in ten
+    assert "one collective in" in kept.note
+
+
+def test_so_do_the_slow_ones():
+    kept = Kept(collectives=16)
+    quick = bars(range(17))
+    kept.add([b._replace(duration=5.0) if b.seq in {1, 2, 5} else b for b in quick])
+    assert {1, 2, 5} <= set(rows(kept)["seq"].tolist())
+
+
+def test_so_many_bars_of_many_ranks_are_kept():
+    kept = Kept(bars=100)
+    kept.add(bars(range(50), ranks=8))
+    assert len(kept) <= 100
+
+
+def test_one_collective_of_very_many_ranks_is_kept_all_the_same():
+    kept = Kept(bars=10)
+    kept.add(bars([1], ranks=64))
+    assert len(kept) == 64
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_collectives_are_kept_whole_and_stand_for_all(seed):
+    rng = random.Random(seed)
+    kept = Kept(collectives=100)
+    total = 0
+    while total < 3000:
+        more = rng.randrange(1, 150)
+        kept.add(bars(range(total, total + more), ranks=3))
+        total += more
+    seqs, ranks = np.unique(rows(kept)["seq"], return_counts=True)
+    assert set(ranks.tolist()) == {3}
+    assert len(seqs) <= 100
+    assert kept._stands_for.sum() == 3 * total
+    # What is new is there without a gap.
+    assert seqs.tolist()[-20:] == list(range(total - 20, total))

@@ -1,0 +1,284 @@
+"""When the ranks are asked for the timeline, and what becomes of their answers; fake engines."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+
+import fakes
+import pytest
+
+from rankbook.models import CellSpan, GroupInfo, RankState, Recorded, load
+from rankbook.sessions import timeline as module
+from rankbook.sessions.timeline import Timeline
+
+HOST = "a"
+
+
+class Time(fakes.Clock):
+    """No time passes by itself; monotonic and wall clock are the same."""
+
+    def time(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    its = Time()
+    monkeypatch.setattr(module, "time", its)
+    monkeypatch.setattr(module, "ANSWER_TIMEOUT", 0.01)
+    monkeypatch.setattr(fakes, "time", its)
+    return its
+
+
+@pytest.fixture
+def pool(clock, impatient):
+    """Two ranks on this host."""
+    pool = fakes.FakePool(2, hosts=HOST)
+    join(pool, 1)
+    return pool
+
+
+@pytest.fixture
+def timeline(pool):
+    return Timeline(pool.channel, HOST)
+
+
+def join(pool, generation):
+    for rank, number in enumerate(pool.engines):
+        pool[number].info = GroupInfo(
+            "gloo", rank, len(pool.engines), "cpu", rank == 0, 0, generation
+        )
+
+
+def states(pool, **facts):
+    """What the engines do: nothing, unless ``facts`` say otherwise."""
+    found = [load(RankState, pool[number].state()) for number in pool.all]
+    return [replace(state, **facts) for state in found]
+
+
+def call(number, created, **facts):
+    facts = {"ended": created + 0.5, "done": True} | facts
+    return Recorded(number, "all_reduce", "0", (0, 1), number + 1, 1, created, **facts)
+
+
+def ran(number, clock):
+    """A cell that ended long ago."""
+    return CellSpan(number, "f()", clock.now - 20, clock.now - 10)
+
+
+def runs(clock):
+    return CellSpan(1, "f()", clock.now)
+
+
+def late(timeline):
+    rows = timeline.kept.since(0)[1]
+    return {(int(r["seq"]), int(r["rank"])): round(float(r["lateness"]), 3) for r in rows}
+
+
+def asked(pool):
+    return len(pool.requested("timeline"))
+
+
+# -- when ------------------------------------------------------------------------------------
+
+
+def test_where_nothing_was_run_the_ranks_are_asked_once(pool, timeline, clock):
+    assert timeline.collect(states(pool), [])
+    clock.sleep(100)
+    assert not timeline.collect(states(pool), [])
+    assert asked(pool) == 1
+
+
+def test_after_a_cell_the_ranks_are_asked_once_soon(pool, timeline, clock):
+    cell = CellSpan(1, "f()", clock.now - 1, clock.now)
+    assert not timeline.collect(states(pool), [cell])  # the next cell may be about to follow
+    clock.sleep(0.5)
+    assert timeline.collect(states(pool), [cell])
+    clock.sleep(100)
+    assert not timeline.collect(states(pool), [cell])
+    assert timeline.collect(states(pool), [cell, ran(2, clock)])
+
+
+def test_who_does_not_answer_is_asked_again(pool, timeline, clock):
+    pool[1].answers = False
+    assert timeline.collect(states(pool), [ran(1, clock)])
+    assert timeline.collect(states(pool), [ran(1, clock)])
+    pool[1].answers = True
+    assert timeline.collect(states(pool), [ran(1, clock)])
+    assert not timeline.collect(states(pool), [ran(1, clock)])
+    assert pool.channel.awaited == 0
+
+
+def test_a_new_generation_is_asked_once_more(pool, timeline, clock):
+    cells = [ran(1, clock)]
+    timeline.collect(states(pool), cells)
+    join(pool, 2)
+    assert timeline.collect(states(pool), cells)
+    assert not timeline.collect(states(pool), cells)
+
+
+@pytest.mark.parametrize("took", [0.001, 0.02])
+def test_while_a_cell_runs_answers_cost_little(pool, timeline, clock, monkeypatch, took):
+    def answer(engine, **_):
+        return {"now": clock.now, "took": took if engine.number else 0.0}
+
+    monkeypatch.setattr(fakes.FakeEngine, "timeline", answer)
+    times = 0
+    for _ in range(200):
+        times += timeline.collect(states(pool, state="running"), [runs(clock)])
+        clock.sleep(0.5)
+    assert times > 1
+    assert times * took <= 0.005 * 100 + took
+
+
+def test_ranks_that_stand_still_are_asked_more_often(pool, timeline, clock, monkeypatch):
+    monkeypatch.setattr(
+        fakes.FakeEngine, "timeline", lambda *_, **__: {"now": clock.now, "took": 0.1}
+    )
+    first, second = states(pool)
+    stands = replace(first, state="collective", since=5.0)
+    moves = replace(second, state="running", since=5.0)
+    for _ in range(10):
+        timeline.collect([stands, moves], [runs(clock)])
+        clock.sleep(0.5)
+    requests = [set(args) for args in pool.requested("timeline")]
+    assert requests == [{0, 1}, {0}, {0}]
+
+
+def test_who_is_no_rank_is_not_asked(pool, timeline):
+    pool[1].info = None
+    timeline.collect(states(pool), [])
+    assert set(pool.requested("timeline")[0]) == {0}
+
+
+def test_where_nobody_is_nobody_is_asked(timeline):
+    assert not timeline.collect([], [])
+
+
+# -- what ------------------------------------------------------------------------------------
+
+
+def test_bars_of_all_ranks_are_put_side_by_side(pool, timeline, clock):
+    pool[0].recorded = [call(0, 900.0), call(1, 901.0)]
+    pool[1].recorded = [call(0, 900.25), call(1, 901.0)]
+    timeline.collect(states(pool), [])
+    assert late(timeline) == {(1, 0): 0.0, (1, 1): 0.25, (2, 0): 0.0, (2, 1): 0.0}
+    assert (timeline.kept.ops, timeline.kept.groups) == (["all_reduce"], ["0"])
+    assert (timeline.open, timeline.note, timeline.clocks) == ([], "", [])
+
+
+def test_each_bar_is_taken_once(pool, timeline, clock):
+    pool[0].recorded = [call(0, 900.0), call(1, 901.0, done=False, ended=None), call(2, 902.0)]
+    pool[1].recorded = [call(0, 900.0), call(1, 901.0), call(2, 902.0)]
+    timeline.collect(states(pool), [ran(1, clock)])
+    assert [(bar.seq, bar.rank) for bar in timeline.open] == [(2, 0)]
+    pool[0].recorded[1] = call(1, 901.0)
+    pool[0].recorded.append(call(3, 903.0))
+    timeline.collect(states(pool), [ran(2, clock)])
+    assert timeline.open == []
+    assert sorted(late(timeline)) == [(seq, rank) for seq in (1, 2, 3) for rank in (0, 1)] + [
+        (4, 0)
+    ]
+    assert len(timeline.kept) == 7
+    # Those that are known are not asked for again.
+    timeline.collect(states(pool), [ran(3, clock)])
+    assert [args[0]["after"] for args in pool.requested("timeline")] == [-1, 0, 3]
+
+
+def test_it_is_said_how_many_were_lost(pool, timeline, clock):
+    pool[0].recorded = [call(0, 900.0)]
+    pool[1].recorded = [call(0, 900.0)]
+    timeline.collect(states(pool), [ran(1, clock)])
+    pool[0].recorded = [call(8, 908.0)]
+    pool[1].recorded = [call(2, 902.0)]
+    timeline.collect(states(pool), [ran(2, clock)])
+    assert timeline.note == (
+        "7 collectives were not kept by torch's recorder (TORCH_FR_BUFFER_SIZE)."
+    )
+    timeline.collect(states(pool), [ran(3, clock)])
+    assert timeline.note.startswith("7 ")
+
+
+def test_a_rank_that_was_replaced_begins_anew(pool, timeline, clock):
+    for number in pool.engines:
+        pool[number].recorded = [call(n, 900.0 + n) for n in range(5)]
+    timeline.collect(states(pool), [ran(1, clock)])
+    pool.kill(1)
+    pool.grow(1)
+    join(pool, 2)
+    for number in pool.engines:
+        new = replace(call(0, 950.0 + number), generation=2)
+        pool[number].recorded = [*pool[number].recorded, replace(new, id=5 if number == 0 else 0)]
+    now = [s for s in states(pool) if s.engine != 1]
+    timeline.collect(now, [ran(2, clock)])
+    rows = timeline.kept.since(0)[1]
+    assert [(int(r["rank"]), r["start"]) for r in rows[rows["generation"] == 2]] == [
+        (0, 950.0),
+        (1, 952.0),
+    ]
+    assert timeline.note == ""
+
+
+def test_a_rank_that_is_gone_is_not_waited_for(pool, timeline, clock):
+    pool[0].recorded = [call(0, clock.now - 0.01)]
+    gone = replace(states(pool)[1], state="gone")
+    timeline.collect([states(pool)[0], gone], [ran(1, clock)])
+    [(key, lateness)] = late(timeline).items()
+    assert key == (1, 0)
+    assert math.isnan(lateness)
+
+
+def test_without_a_group_nothing_is_in_flight(pool, timeline, clock):
+    pool[0].recorded = [call(0, 900.0, done=False, ended=None)]
+    timeline.collect(states(pool), [])
+    assert len(timeline.open) == 1
+    for number in pool.engines:
+        pool[number].info = None
+    timeline.collect(states(pool), [])
+    assert (timeline.open, len(timeline.kept)) == ([], 1)
+
+
+# -- clocks ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def far(clock, impatient):
+    """Rank 1 is on another host, whose clock is 100 s ahead; it was 0.25 s late."""
+    pool = fakes.FakePool(2, hosts="ab")
+    join(pool, 1)
+    pool[1].ahead = 100.0
+    pool[0].recorded = [call(0, 900.0)]
+    pool[1].recorded = [call(0, 1000.25)]
+    return pool
+
+
+def test_times_of_other_hosts_are_corrected(far, clock):
+    timeline = Timeline(far.channel, HOST)
+    timeline.collect(states(far), [])
+    assert late(timeline) == {(1, 0): 0.0, (1, 1): 0.25}
+    assert timeline.clocks == [{"host": "b", "offset": 100.0, "error": 0.0}]
+
+
+def test_clocks_are_compared_rarely(far, clock):
+    timeline = Timeline(far.channel, HOST)
+    timeline.collect(states(far), [ran(1, clock)])
+    once = asked(far)
+    assert once > 4
+    timeline.collect(states(far), [ran(2, clock)])
+    assert asked(far) == once + 1
+    far[1].ahead = 200.0
+    clock.sleep(1000)
+    timeline.collect(states(far), [ran(3, clock)])
+    assert asked(far) == 2 * once + 1
+    assert timeline.clocks[0]["offset"] == 200.0
+
+
+def test_a_host_that_does_not_answer_has_no_clock(far, clock):
+    far[1].answers = False
+    timeline = Timeline(far.channel, HOST)
+    begin = time.monotonic()
+    timeline.collect(states(far), [])
+    assert timeline.clocks == []
+    assert time.monotonic() - begin < 5

@@ -1,0 +1,254 @@
+"""What a rank answers for the timeline: torch's own recorder in a world of one, made-up dumps."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import pytest
+import torch
+import torch.distributed as dist
+from processes import wait_until
+from steps import SOON
+
+from rankbook.engine import history as history_module
+from rankbook.engine.history import Epoch, History
+from rankbook.engine.recorder import Recorder
+from rankbook.engine.waits import Waits
+
+
+def join():
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+
+
+@pytest.fixture
+def world():
+    join()
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.fixture
+def waits():
+    noting = Waits()
+    noting.install()
+    yield noting
+    noting.remove()
+
+
+@pytest.fixture
+def history(waits):
+    return History(Recorder(), waits)
+
+
+@pytest.fixture
+def epochs():
+    """One group, which begins now, as rank 3 of generation 7."""
+    return [Epoch(time.time_ns(), 7, 3)]
+
+
+def told(history, epochs, after=-1):
+    """The entries of an answer, once torch has retired all: dicts instead of rows."""
+    answers = []
+
+    def done():
+        answers.append(json.loads(json.dumps(history.tell(epochs, after))))
+        return all(row[6] for row in answers[-1]["entries"])
+
+    wait_until(done, SOON)
+    answer = answers[-1]
+    names = ("id", "op", "group", "seq", "created", "ended", "done", "nbytes")
+    rows = [dict(zip(names, row, strict=True)) for row in answer["entries"]]
+    return [
+        row | {"op": answer["ops"][row["op"]], "group": answer["groups"][row["group"]]}
+        for row in rows
+    ]
+
+
+def test_a_blocking_collective_has_its_times(world, history, epochs):
+    before = time.time()
+    dist.all_reduce(torch.ones(2, 3))
+    [one] = told(history, epochs)
+    assert before - 0.001 <= one["created"] <= one["ended"] <= time.time()
+    assert (one["op"], one["seq"], one["done"], one["nbytes"]) == ("all_reduce", 1, True, 24)
+    assert one["group"] == [str(dist.group.WORLD.group_name), [0], 7, 3]
+
+
+def test_of_one_that_was_only_started_the_end_is_not_known(world, history, epochs):
+    handle = dist.all_reduce(torch.ones(2), async_op=True)
+    dist.barrier()
+    handle.wait()
+    first, second = told(history, epochs)
+    assert (first["op"], first["ended"], first["done"]) == ("all_reduce", None, True)
+    assert second["ended"] is not None
+
+
+def test_each_thread_waits_for_its_own(world, history, epochs):
+    dist.all_reduce(torch.ones(2), async_op=True)
+    thread = threading.Thread(target=dist.barrier)
+    thread.start()
+    thread.join()
+    dist.broadcast(torch.ones(1), src=0)
+    ended = {one["op"]: one["ended"] for one in told(history, epochs)}
+    assert ended["all_reduce"] is None
+    assert ended["barrier"] < ended["broadcast"]
+
+
+def test_only_what_is_new_is_told(world, history, epochs):
+    for _ in range(3):
+        dist.all_reduce(torch.ones(2))
+    first, *rest = told(history, epochs)
+    assert told(history, epochs, after=first["id"]) == rest
+    assert told(history, epochs, after=rest[-1]["id"]) == []
+
+
+def test_nothing_is_looked_up_where_nothing_has_changed(world, history, epochs, monkeypatch):
+    dist.all_reduce(torch.ones(2))
+    told(history, epochs)
+    mark = history.tell(epochs, -1)["mark"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "entries", lambda _: pytest.fail("it was asked"))
+        answer = history.tell(epochs, -1, mark)
+        assert set(answer) == {"now", "took"}
+        assert set(history.tell(epochs, None)) == {"now", "took"}
+        assert 0 <= answer["took"] < 1
+        assert abs(answer["now"] - time.time()) < 5
+    dist.barrier()
+    assert history.tell(epochs, -1, mark)["mark"] != mark
+
+
+def test_there_is_no_group_yet(history):
+    answer = history.tell([], -1)
+    assert answer["entries"] == []
+
+
+def test_entries_belong_to_the_generation_in_which_they_were_called(history):
+    before = time.time_ns()
+    seen = []
+    epochs = []
+    for generation in (1, 2):
+        epochs.append(Epoch(time.time_ns(), generation, generation - 1))
+        join()
+        dist.barrier()
+        dist.destroy_process_group()
+        seen.append(generation)
+    groups = [tuple(one["group"]) for one in told(history, epochs)]
+    assert [(name, generation, rank) for name, _, generation, rank in groups] == [
+        ("0", 1, 0),
+        ("0", 2, 1),
+    ]
+    # What was called before all of them is nobody's.
+    assert told(history, [Epoch(time.time_ns(), 3, 0)]) == []
+    assert len(told(history, [Epoch(before, 1, 0)])) == 2
+
+
+def test_a_group_that_a_cell_has_made_anew_is_another_one(history, epochs):
+    for _ in range(2):
+        join()
+        dist.barrier()
+        dist.all_reduce(torch.ones(1))
+        dist.destroy_process_group()
+    known = told(history, epochs)
+    assert [(one["group"][0], one["seq"]) for one in known] == [
+        ("0", 1),
+        ("0", 2),
+        ("0 (2)", 1),
+        ("0 (2)", 2),
+    ]
+    # The same when it is asked again, and when the first of them are not told any more.
+    assert told(history, epochs, after=known[2]["id"]) == known[3:]
+
+
+def test_the_members_of_a_group_that_has_gone_are_known_if_it_was_seen(world, history, epochs):
+    group = dist.new_group([0])
+    dist.barrier(group)
+    [one] = told(history, epochs)
+    dist.destroy_process_group(group)
+    [again] = told(history, epochs)
+    assert one["group"] == again["group"] == [str(group.group_name), [0], 7, 3]
+
+
+# -- made-up entries -------------------------------------------------------------------------
+
+
+def entry(number, created, thread=1, backend="gloo", **facts):
+    return {
+        "record_id": number,
+        "profiling_name": f"{backend}:all_reduce",
+        "thread_id": str(thread),
+        "time_created_ns": created,
+        "time_discovered_started_ns": None,
+        "time_discovered_completed_ns": None,
+        **facts,
+    }
+
+
+ENTRIES = [entry(0, 10), entry(1, 20), entry(2, 30), entry(3, 25, thread=2)]
+
+
+@pytest.mark.parametrize(
+    ("waits", "ends"),
+    [
+        ([(11, True, 1, 19), (21, True, 1, 29)], {0: 19, 1: 29}),
+        ([(31, True, 1, 40)], {2: 40}),  # the two before were not waited for
+        ([(31, True, 1, 40), (41, True, 1, 50)], {2: 40}),  # the second was for something else
+        ([(31, True, 2, 40)], {3: 40}),
+        ([(5, True, 1, 40), (31, True, 9, 40)], {}),
+    ],
+)
+def test_a_wait_is_for_the_newest_that_its_thread_has_called(waits, ends):
+    assert history_module._ends(ENTRIES, waits, {}) == (ends, set())
+
+
+def test_what_is_still_waited_for_is_not_done_whatever_the_recorder_says():
+    assert history_module._ends(ENTRIES, [], {1: 31, 2: 20, 9: 99}) == ({}, {2})
+    # Its end was noted in the moment between.
+    assert history_module._ends(ENTRIES, [(31, True, 1, 40)], {1: 31}) == ({2: 40}, set())
+
+
+def test_waiting_for_nccl_says_nothing_about_its_end():
+    entries = [entry(0, 10, backend="nccl")]
+    assert history_module._ends(entries, [(11, True, 1, 19)], {1: 11}) == ({}, set())
+
+
+@pytest.mark.parametrize(
+    ("facts", "ended"),
+    [
+        ({}, None),
+        ({"time_discovered_completed_ns": 9_000_000}, 9_000_000),
+        (
+            {
+                "time_discovered_completed_ns": 9_000_000,
+                "time_discovered_started_ns": 1_000_000,
+                "duration_ms": 2.0,
+            },
+            3_000_000,
+        ),
+        (
+            {
+                "time_discovered_completed_ns": 9_000_000,
+                "time_discovered_started_ns": 8_000_000,
+                "duration_ms": 2.0,
+            },
+            9_000_000,
+        ),
+        ({"time_discovered_completed_ns": 9_000_000, "duration_ms": 2.0}, 9_000_000),
+    ],
+)
+def test_the_recorders_own_word_on_the_end(facts, ended):
+    assert history_module._ended(entry(0, 10, backend="nccl", **facts)) == ended
+
+
+@pytest.mark.parametrize(
+    ("sizes", "dtypes", "nbytes"),
+    [
+        ([[2, 3]], ["Float"], 24),
+        ([[2], [3]], ["Half", "Long"], 28),
+        ([[]], ["Double"], 8),
+        ([], [], 0),
+        ([[5]], ["Unheard"], 0),
+    ],
+)
+def test_bytes(sizes, dtypes, nbytes):
+    assert history_module._nbytes({"input_sizes": sizes, "input_dtypes": dtypes}) == nbytes

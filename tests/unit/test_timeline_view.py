@@ -1,0 +1,156 @@
+"""The timeline's widget: what it tells its page, without one."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from rankbook.models import CellSpan, GroupInfo, RankState
+from rankbook.timeline import FIELDS, Bar, Kept
+from rankbook.widgets.timeline import TimelineView
+
+CELLS = [CellSpan(3, "f()", 10.0, 11.0), CellSpan(4, "g()", 12.0)]
+
+
+class Collected:
+    """What a collector has collected."""
+
+    def __init__(self):
+        self.kept = Kept(collectives=8)
+        self.open = []
+        self.clocks = []
+        self.note = ""
+
+
+class View(TimelineView):
+    """Keeps what it is to send to the page."""
+
+    def __init__(self):
+        super().__init__()
+        self.sent = []
+
+    def send(self, content, buffers=None):
+        self.sent.append((content, [bytes(buffer) for buffer in buffers]))
+
+    def take(self):
+        sent, self.sent = self.sent, []
+        return sent
+
+
+@pytest.fixture
+def collected():
+    return Collected()
+
+
+@pytest.fixture
+def view():
+    return View()
+
+
+def state(engine, rank, host="a"):
+    info = GroupInfo("gloo", rank, 2, "cpu", rank == 0) if rank is not None else None
+    return RankState(engine, "idle", info, host)
+
+
+STATES = [state(0, 0), state(2, 1, "b"), state(1, None)]
+
+
+def bar(seq, rank=0, duration=0.5, lateness=0.25):
+    return Bar(1000.5 + seq, duration, lateness, rank, "all_reduce", "0", 12, seq, 1)
+
+
+def update(view, collected):
+    view.update(collected, STATES, CELLS)
+    return view.take()
+
+
+def rows(buffers):
+    """What a page makes of the buffers of a message."""
+    assert len(buffers) == len(FIELDS.names)
+    return {
+        name: np.frombuffer(data, FIELDS[name]).tolist()
+        for name, data in zip(FIELDS.names, buffers, strict=True)
+    }
+
+
+def test_settled_bars_are_sent_once(view, collected):
+    collected.kept.add([bar(1), bar(1, 1, math.nan, math.nan)])
+    [(content, buffers)] = update(view, collected)
+    assert content == {
+        "kind": "bars",
+        "reset": False,
+        "ops": ["all_reduce"],
+        "groups": ["0"],
+        "count": 2,
+    }
+    columns = rows(buffers)
+    assert columns["start"] == [1001.5, 1001.5]
+    assert (columns["duration"][0], columns["lateness"][0]) == (0.5, 0.25)
+    assert math.isnan(columns["duration"][1])
+    assert math.isnan(columns["lateness"][1])
+    assert (columns["rank"], columns["seq"], columns["nbytes"]) == ([0, 1], [1, 1], [12.0, 12.0])
+    assert (columns["op"], columns["group"], columns["generation"]) == ([0, 0], [0, 0], [1, 1])
+    assert update(view, collected) == []
+    collected.kept.add([bar(2)])
+    [(content, buffers)] = update(view, collected)
+    assert (content["reset"], content["count"], rows(buffers)["seq"]) == (False, 1, [2])
+
+
+def test_buffers_are_what_the_page_reads():
+    sizes = [FIELDS[name].str for name in FIELDS.names]
+    assert sizes == ["<f8", "<f4", "<f4", "<i4", "<i4", "<i4", "<f8", "<i4", "<i4"]
+
+
+def test_what_is_in_flight_is_replaced(view, collected):
+    collected.open = [bar(1, duration=math.nan)]
+    [(content, buffers)] = update(view, collected)
+    assert (content["kind"], content["count"], rows(buffers)["seq"]) == ("open", 1, [1])
+    assert update(view, collected) == []
+    collected.open = []
+    [(content, buffers)] = update(view, collected)
+    assert (content["kind"], content["count"], buffers) == ("open", 0, [b""] * 9)
+
+
+def test_whoever_says_hello_gets_everything(view, collected):
+    view._handle_custom_msg({"kind": "hello"}, [])
+    assert view.take() == []  # nothing was collected yet
+    collected.kept.add([bar(1), bar(2)])
+    collected.open = [bar(3)]
+    update(view, collected)
+    for _ in range(2):
+        view._handle_custom_msg({"kind": "hello"}, [])
+        (bars, _), (open_ones, _) = view.take()
+        assert (bars["kind"], bars["reset"], bars["count"]) == ("bars", True, 2)
+        assert (open_ones["kind"], open_ones["count"]) == ("open", 1)
+    assert update(view, collected) == []
+    view._handle_custom_msg({"kind": "something else"}, [])
+    assert view.take() == []
+
+
+def test_all_are_sent_anew_when_some_are_left_out(view, collected):
+    collected.kept.add([bar(seq) for seq in range(8)])
+    update(view, collected)
+    collected.kept.add([bar(8)])
+    [(content, _)] = update(view, collected)
+    assert (content["reset"], content["count"]) == (True, len(collected.kept))
+    assert len(collected.kept) < 9
+    assert update(view, collected) == []
+
+
+def test_lanes_cells_clocks_and_the_note(view, collected):
+    collected.clocks = [{"host": "b", "offset": 1.0, "error": 0.1}]
+    collected.note = "Some are not shown."
+    assert update(view, collected) == []
+    assert view.lanes == [{"rank": 0, "host": "a"}, {"rank": 1, "host": "b"}]
+    assert view.cells == [
+        {"number": 3, "label": "f()", "started": 10.0, "ended": 11.0},
+        {"number": 4, "label": "g()", "started": 12.0, "ended": None},
+    ]
+    assert (view.clocks, view.note) == (collected.clocks, "Some are not shown.")
+
+
+def test_its_code_is_found(view):
+    assert "export default" in str(view._esm)
+    assert str(view._css).strip()

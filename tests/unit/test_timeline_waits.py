@@ -1,0 +1,166 @@
+"""Noting when blocking collectives return: torch's own ones in a world of one rank."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+import traceback
+
+import pytest
+import torch
+import torch.distributed as dist
+from processes import wait_until
+from steps import SOON
+
+from rankbook.engine.frames import Position
+from rankbook.engine.waits import Age, Waits
+
+MAIN = threading.main_thread().ident
+THEIRS = vars(dist.Work)["wait"]
+
+
+@pytest.fixture
+def world():
+    """A process group of one rank, in which nothing waits longer than a moment."""
+    moment = dt.timedelta(seconds=0.3)
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1, timeout=moment)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.fixture
+def waits():
+    noting = Waits()
+    noting.install()
+    yield noting
+    noting.remove()
+
+
+def receive():
+    """Wait for what never comes; the names of the functions in the traceback."""
+    with pytest.raises(RuntimeError) as caught:
+        dist.recv(torch.ones(2))
+    return [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+
+
+def test_a_blocking_collective_is_noted(world, waits):
+    before = time.time_ns()
+    dist.all_reduce(torch.ones(2))
+    [(begun, _, thread, ended)] = waits.ended()
+    assert before <= begun <= ended <= time.time_ns()
+    assert thread == MAIN
+    assert waits.last() == waits.ended()[-1]
+    assert waits.open() == {}
+
+
+def test_so_is_one_in_another_thread(world, waits):
+    threads = [threading.Thread(target=dist.all_reduce, args=[torch.ones(2)]) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        thread.join()
+    assert len(waits.ended()) == 2
+    assert MAIN not in {thread for _, _, thread, _ in waits.ended()}
+
+
+def test_a_handle_is_waited_for_as_ever_and_not_noted(world, waits):
+    handle = dist.all_reduce(torch.ones(2), async_op=True)
+    assert handle.wait() is True
+    assert handle.wait(dt.timedelta(seconds=1)) is True
+    assert dist.Work.wait(handle) is True
+    assert waits.ended() == []
+
+
+def test_what_the_recorder_does_not_keep_is_noted_as_begun_only(world, waits):
+    receive()
+    assert waits.ended() == []
+    assert list(waits.open()) == [MAIN]
+    assert waits.last() is None
+
+
+def test_no_frame_of_ours_is_in_a_traceback(world):
+    names = receive()
+    waits = Waits()
+    waits.install()
+    try:
+        assert receive() == names
+    finally:
+        waits.remove()
+
+
+def test_no_frame_of_ours_is_on_the_stack_of_a_rank_that_waits(world, waits):
+    seen = []
+
+    def watch():
+        def waits_in_torch():
+            frame = sys_frame(MAIN)
+            seen.append(frame.f_code.co_name)
+            return waits.open()
+
+        wait_until(waits_in_torch, SOON)
+        seen.append(sys_frame(MAIN).f_code.co_name)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    receive()
+    watcher.join()
+    assert seen[-1] == "recv"
+
+
+def sys_frame(ident):
+    import sys
+
+    return sys._current_frames()[ident]
+
+
+def test_a_wait_that_has_raised_ends_with_its_cell(world, waits):
+    receive()
+    before = time.time_ns()
+    waits.raised()
+    waits.raised()  # there is nothing left to end
+    [(begun, _, thread, ended)] = waits.ended()
+    assert begun < before <= ended
+    assert thread == MAIN
+    assert waits.open() == {}
+
+
+def test_only_the_latest_are_kept(world, waits, monkeypatch):
+    monkeypatch.setenv("TORCH_FR_BUFFER_SIZE", "3000")
+    assert Waits()._recorded.maxlen == 6000
+    monkeypatch.setenv("TORCH_FR_BUFFER_SIZE", "many")
+    assert Waits()._recorded.maxlen == 4000
+
+
+def test_installed_twice_only_the_second_notes(world, waits):
+    other = Waits()
+    other.install()
+    dist.all_reduce(torch.ones(2))
+    assert (len(other.ended()), len(waits.ended())) == (1, 0)
+
+
+def test_removed_all_is_as_it_was(waits):
+    waits.remove()
+    assert vars(dist.Work)["wait"] is THEIRS
+
+
+def test_the_age_of_a_wait_is_counted_from_its_beginning(world, waits):
+    age = Age(waits)
+    ages = []
+
+    def watch():
+        wait_until(waits.open, SOON)
+        wait_until(lambda: ages.append(age.of(Position(mark=((1, 2),)))) or ages[-1] > 0.1, SOON)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    receive()
+    watcher.join()
+    assert ages == sorted(ages)
+
+
+def test_the_age_of_what_is_not_waited_for_in_python_is_counted_from_when_it_was_seen():
+    age = Age(Waits())
+    there, elsewhere = Position(mark=((1, 2),)), Position(mark=((1, 3),))
+    assert age.of(there) < 0.05
+    wait_until(lambda: age.of(there) > 0.05, SOON)
+    assert age.of(elsewhere) < 0.05

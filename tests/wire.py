@@ -1,0 +1,27 @@
+"""What a widget sends to the pages that show it, without any page."""
+
+from __future__ import annotations
+
+import comm
+
+__all__ = ["Wire"]
+
+
+class Wire(comm.DummyComm):
+    """Stands where ``comm.create_comm`` is, and keeps what is sent."""
+
+    def __init__(self, *args, **options):
+        self.sent = []
+        super().__init__(*args, **options)
+
+    def publish_msg(self, msg_type, data=None, *args, **options):
+        self.sent.append(data)
+
+    @property
+    def states(self):
+        """The updates of its state."""
+        return [data["state"] for data in self.sent if data.get("method") == "update"]
+
+    @property
+    def messages(self):
+        return [data["content"] for data in self.sent if data.get("method") == "custom"]
