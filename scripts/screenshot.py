@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import nbformat
+from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).parent.parent
@@ -67,6 +69,15 @@ def main() -> None:
         page.locator(".jp-NotebookPanel-notebook").screenshot(path=path)
         run_all(page)
         browser.close()
+
+
+def write(path: Path, cells: list[str]) -> None:
+    """Write a notebook of code cells."""
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    written = new_notebook(
+        cells=[new_code_cell(source) for source in cells], metadata={"kernelspec": kernel}
+    )
+    nbformat.write(written, path)
 
 
 @contextmanager

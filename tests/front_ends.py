@@ -5,20 +5,10 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 
-import nbformat
-from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Locator, Page, expect
 
 SOON = 15_000  # ms for what is over in a second on a machine that does nothing else
 expect.set_options(timeout=SOON)
-
-KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
-
-
-def write(path, cells):
-    """Write a notebook of code cells."""
-    cells = [new_code_cell(source) for source in cells]
-    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": KERNEL}), path)
 
 
 class Notebook:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 import screenshot
-from front_ends import Notebook, watched, write
+from front_ends import Notebook, watched
 from playwright.sync_api import sync_playwright
 
 
@@ -28,7 +28,7 @@ def open_notebook(browser, tmp_path_factory):
     @contextmanager
     def open_notebook(cells, theme="light"):
         path = tmp_path_factory.mktemp("lab") / "notebook.ipynb"
-        write(path, cells)
+        screenshot.write(path, cells)
         with screenshot.lab(path) as url, watched(browser) as page:
             page.goto(url)
             screenshot.prepare(page, theme)

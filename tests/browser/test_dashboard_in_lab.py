@@ -241,6 +241,10 @@ def test_it_is_used_with_the_keyboard_alone(notebook):
     notebook.page.keyboard.press("Enter")
     expect(notebook.fact("generation")).to_have_text(str(next_one))
     expect(notebook.button("Reset")).to_be_focused()
+    # Keys are the dashboard's own: JupyterLab would insert a cell above.
+    cells = notebook.page.locator(".jp-Cell").count()
+    notebook.page.keyboard.press("a")
+    assert notebook.page.locator(".jp-Cell").count() == cells
 
 
 def test_what_the_ranks_print_is_on_the_page(notebook):

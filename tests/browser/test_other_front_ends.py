@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import processes
 import pytest
 import screenshot
-from front_ends import Notebook, watched, write
+from front_ends import Notebook, watched
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
@@ -48,7 +48,7 @@ def listens(port):
 
 def test_notebook_7_shows_it_and_its_buttons_act_in_a_hang(browser, tmp_path):
     path, token = tmp_path / "notebook.ipynb", secrets.token_hex(16)
-    write(path, CELLS)
+    screenshot.write(path, CELLS)
 
     def command(port):
         return [
@@ -85,7 +85,7 @@ def test_notebook_7_shows_it_and_its_buttons_act_in_a_hang(browser, tmp_path):
 
 def test_voila_shows_it_and_its_buttons_act(browser, tmp_path):
     path = tmp_path / "notebook.ipynb"
-    write(path, CELLS)
+    screenshot.write(path, CELLS)
 
     def command(port):
         return ["voila", path.name, f"--port={port}", "--no-browser", "--Voila.ip=127.0.0.1"]

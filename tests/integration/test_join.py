@@ -52,8 +52,9 @@ def connect(cluster):
         session.shutdown()
 
 
-def test_joining_runs_cells_and_leaves_the_engines_when_it_goes(connect):
+def test_joining_runs_cells_and_leaves_the_engines_when_it_goes(connect, cluster):
     session = connect()
+    assert session.snapshot().cluster == cluster.cluster_id
     pids = [state.pid for state in session.states()]
     result = session.run("kept = 41\nx = torch.ones(1)\ndist.all_reduce(x)\nprint('hi')\nx.item()")
     assert [result[rank].result_repr for rank in (0, 1)] == ["2.0", "2.0"]

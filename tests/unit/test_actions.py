@@ -14,7 +14,7 @@ from rankbook.display import stacks, verdict
 from rankbook.display.panel import CONTROLS, Answer
 from rankbook.errors import EngineError
 from rankbook.models import Diagnosis
-from rankbook.sessions import session as session_module
+from rankbook.sessions import turns
 from rankbook.widgets.actions import Actions
 from rankbook.widgets.clicks import Click
 
@@ -404,7 +404,7 @@ def changing(board, pool, monkeypatch):
         grow(n)
 
     monkeypatch.setattr(pool, "grow", slowly)
-    monkeypatch.setattr(session_module, "_SETTLED", 0.01)
+    monkeypatch.setattr(turns, "_SETTLED", 0.01)
     thread = board.press("initialise", nproc="5")
     assert begun.wait(SOON)
     yield thread

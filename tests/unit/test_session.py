@@ -114,6 +114,30 @@ def test_the_number_of_ranks_can_change_while_a_cell_hangs(formed):
     assert (formed.world_size, formed.generation) == (2, 2)
 
 
+def test_for_what_cannot_be_done_nothing_is_interrupted(formed):
+    thread, _ = run_stuck(formed, code="wait_in('all_reduce', seq=1)")
+    for impossible in ({"backend": "nccl"}, {"nproc": 0}, {"timeout_minutes": -1}):
+        with pytest.raises(RankbookError):
+            formed.initialize(**impossible, interrupt=True)
+    assert thread.is_alive()
+    assert formed.generation == 1
+    formed.interrupt()
+    end_of(thread)
+
+
+def test_where_no_new_group_comes_about_the_old_one_is_made_again(formed, pool, monkeypatch):
+    def grow(count):
+        raise ClusterError("There is no room for more.")
+
+    monkeypatch.setattr(pool, "grow", grow)
+    thread, _ = run_stuck(formed, code="wait_in('all_reduce', seq=1)")
+    with pytest.raises(ClusterError, match="no room"):
+        formed.initialize(nproc=9, interrupt=True)
+    end_of(thread)
+    assert formed.generation == 2
+    assert formed.run("rank").ok
+
+
 @pytest.mark.parametrize("renew", RENEWS, ids=NAMES)
 def test_a_rank_that_does_not_let_go_keeps_its_group(formed, pool, renew):
     pool[1].ignores = FOR_GOOD

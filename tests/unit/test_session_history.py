@@ -10,7 +10,7 @@ from processes import wait_until
 from steps import SOON, end_of, run_stuck
 
 from rankbook.errors import SessionError, StuckError
-from rankbook.sessions import session as session_module
+from rankbook.sessions import runs
 
 RENEWS = [
     lambda s: s.initialize("gloo", interrupt=True),
@@ -77,7 +77,7 @@ def test_a_cell_that_no_interrupt_ended_is_not_waited_for_any_more(formed, pool)
 
 
 def test_of_many_cells_the_latest_are_remembered(make, monkeypatch):
-    monkeypatch.setattr(session_module, "_REMEMBERED", 2)
+    monkeypatch.setattr(runs, "_REMEMBERED", 2)
     session = make(1)
     session.initialize("gloo")
     for number in range(4):
@@ -112,7 +112,7 @@ def test_why_a_cell_cannot_end_is_known_while_it_runs(hopeless):
 
 def test_nothing_is_wrong_with_a_cell_that_runs(formed, watchful):
     thread, _ = run_stuck(formed)
-    wait_until(lambda: formed._watch.diagnosis is not None, SOON)
+    wait_until(lambda: formed._runs._watch.diagnosis is not None, SOON)
     assert formed.verdict is None
     formed.interrupt()
     end_of(thread)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 import threading
 import time
-import traceback
 
 import pytest
 import torch
@@ -13,8 +13,9 @@ import torch.distributed as dist
 from processes import wait_until
 from steps import SOON
 
+from rankbook.engine import frames
 from rankbook.engine.frames import Position
-from rankbook.engine.waits import Age, Waits
+from rankbook.engine.waits import Age, Waits, hide
 
 MAIN = threading.main_thread().ident
 THEIRS = vars(dist.Work)["wait"]
@@ -38,10 +39,9 @@ def waits():
 
 
 def receive():
-    """Wait for what never comes; the names of the functions in the traceback."""
-    with pytest.raises(RuntimeError) as caught:
+    """Wait for what never comes."""
+    with pytest.raises(RuntimeError):
         dist.recv(torch.ones(2))
-    return [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
 
 
 def test_a_blocking_collective_is_noted(world, waits):
@@ -76,41 +76,52 @@ def test_what_the_recorder_does_not_keep_is_noted_as_begun_only(world, waits):
     assert waits.ended() == []
     assert list(waits.open()) == [MAIN]
     assert waits.last() is None
+    assert waits.waiting() == {}
 
 
-def test_no_frame_of_ours_is_in_a_traceback(world):
-    names = receive()
-    waits = Waits()
-    waits.install()
-    try:
-        assert receive() == names
-    finally:
-        waits.remove()
+def test_what_it_does_not_keep_does_not_count_when_it_has_ended(waits):
+    code = dist.distributed_c10d.recv.__wrapped__.__code__
+    waits._noted.append((1, code, MAIN, 2))
+    assert waits.ended() == []
 
 
-def test_no_frame_of_ours_is_on_the_stack_of_a_rank_that_waits(world, waits):
+def test_in_a_traceback_of_ipython_is_no_frame_of_ours(world, waits, shell):
+    def shown():
+        text = shell.InteractiveTB.structured_traceback(*sys.exc_info())
+        return [line for line in text if "File " in line]
+
+    hide(shell.InteractiveTB)
+    seen = {}
+    for noting in (True, False):
+        if not noting:
+            waits.remove()
+        try:
+            try:
+                dist.recv(torch.ones(2))
+            except RuntimeError as error:
+                raise ValueError from error
+        except ValueError:
+            seen[noting] = shown()
+    assert seen[True] == seen[False]
+    assert len(seen[True]) > 3
+
+
+def test_a_rank_that_waits_is_where_torch_waits(world, waits):
+    """The function that notes it is passed over."""
     seen = []
 
     def watch():
-        def waits_in_torch():
-            frame = sys_frame(MAIN)
-            seen.append(frame.f_code.co_name)
-            return waits.open()
-
-        wait_until(waits_in_torch, SOON)
-        seen.append(sys_frame(MAIN).f_code.co_name)
+        wait_until(waits.waiting, SOON)
+        assert list(waits.waiting()) == [MAIN]
+        seen.append((frames.position(), frames.stack()))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     receive()
     watcher.join()
-    assert seen[-1] == "recv"
-
-
-def sys_frame(ident):
-    import sys
-
-    return sys._current_frames()[ident]
+    [(at, stack)] = seen
+    assert (at.call, at.in_torch) == ("recv", True)
+    assert "in recv\n" in stack[-1]
 
 
 def test_a_wait_that_has_raised_ends_with_its_cell(world, waits):
@@ -126,9 +137,9 @@ def test_a_wait_that_has_raised_ends_with_its_cell(world, waits):
 
 def test_only_the_latest_are_kept(world, waits, monkeypatch):
     monkeypatch.setenv("TORCH_FR_BUFFER_SIZE", "3000")
-    assert Waits()._recorded.maxlen == 6000
+    assert Waits()._noted.maxlen == 6000
     monkeypatch.setenv("TORCH_FR_BUFFER_SIZE", "many")
-    assert Waits()._recorded.maxlen == 4000
+    assert Waits()._noted.maxlen == 4000
 
 
 def test_installed_twice_only_the_second_notes(world, waits):

@@ -46,9 +46,12 @@ class Pool:
         client: ipyparallel.Client,
         cluster: Cluster | None,
         cancelled: threading.Event | None = None,
+        joined_by: str = "",
     ) -> None:
         self.client = client
         self.cluster = cluster
+        self.cluster_id = str(cluster.cluster_id) if cluster else joined_by
+        """What other notebooks join it by."""
         self._cancelled = cancelled or threading.Event()
         self.channel = Channel(client)
         self.on_end: Callable[[int, int], None] = _ignore
@@ -144,7 +147,7 @@ class Pool:
         if not client.ids:
             client.close(linger=0)
             raise ClusterError("The cluster has no engines: start some, then join again.")
-        pool = cls(client, None)
+        pool = cls(client, None, joined_by=cluster_id or str(path))
         try:
             wake_agents(client, pool.channel)
         except BaseException:
@@ -163,11 +166,6 @@ class Pool:
     def is_owned(self) -> bool:
         """Whether this process started the cluster, and so stops it."""
         return self.cluster is not None
-
-    @property
-    def cluster_id(self) -> str:
-        """What other notebooks join it by, empty if unknown."""
-        return str(self.cluster.cluster_id) if self.cluster else ""
 
     @property
     def can_grow(self) -> bool:

@@ -125,7 +125,7 @@ class Capture:
         if self.outbox is None:
             self._showtraceback(etype, evalue, stb)
             return
-        freed = self.freed and issubclass(etype, _ENDS)
+        freed = self._is_end(etype)
         if freed:
             # What the cut made of the call is an interrupt to the person; how it came about in
             # torch ("connection closed by peer", and an exception during another) is not theirs.
@@ -138,6 +138,20 @@ class Capture:
             )
         line = frames.line_of(evalue.__traceback__)
         self.failure = Failure(etype.__name__, _text(evalue), tuple(stb), time.time(), freed, line)
+
+    def unshown(self, error: BaseException) -> Failure:
+        """What ended the cell, where IPython has not shown it.
+
+        An interrupt that arrives while it shows an exception ends the showing.
+        """
+        freed, line = self._is_end(type(error)), frames.line_of(error.__traceback__)
+        if freed:
+            error = KeyboardInterrupt()
+        return Failure(type(error).__name__, _text(error), (), time.time(), freed, line)
+
+    def _is_end(self, etype: type[BaseException]) -> bool:
+        """Whether an exception is what freeing the rank has come to."""
+        return self.freed and issubclass(etype, _ENDS)
 
 
 _ENDS = (KeyboardInterrupt, RuntimeError, asyncio.CancelledError)

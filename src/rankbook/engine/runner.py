@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankbook.engine.capture import Capture
 from rankbook.engine.tail import LOG_VARIABLE, Tail
-from rankbook.models import Failure, to_dict
+from rankbook.models import to_dict
 
 if TYPE_CHECKING:
     from rankbook.engine.outbox import Outbox
@@ -56,7 +56,7 @@ class Runner:
             self.cell = None
         raised = result.error_before_exec or result.error_in_exec
         if failure is None and raised is not None:
-            failure = Failure(type(raised).__name__, str(raised), (), time.time())
+            failure = self.capture.unshown(raised)
         self.last_error = ""
         if failure is not None and not failure.freed:  # an interrupt is no error of the cell's
             self.last_error = f"{failure.ename}: {failure.evalue}".rstrip(": ")

@@ -153,17 +153,32 @@ class Generations:
         Raises:
             RankbookError: No group was formed, and none is left half-made; the message says why.
         """
-        backend = backend or self._asked
-        if nproc is None and self.placement is not None:
-            nproc = self.placement.world_size
+        self.check_feasible(backend, nproc, timeout_minutes)
+        nproc = self._size(nproc)
+        if nproc is not None and nproc > len(self.alive):
+            self._pool.grow(nproc - len(self.alive))
+        self._form(self._place(nproc), backend or self._asked, timeout_minutes, check)
+
+    def check_feasible(
+        self, backend: str | None, nproc: int | None, timeout_minutes: float | None
+    ) -> None:
+        """Refuse a group that cannot be, as far as is known before anything is done for it.
+
+        Raises:
+            RankbookError: The message says why.
+        """
+        backend, nproc = backend or self._asked, self._size(nproc)
         check_numbers(nproc, timeout_minutes)
         if backend is not None:
             check_backend(backend)
         if self.dead_ranks:
             self.refuse_dead()
-        if nproc is not None and nproc > len(self.alive):
-            self._pool.grow(nproc - len(self.alive))
-        self._form(self._place(nproc), backend, timeout_minutes, check)
+        if nproc is None or nproc <= len(self.alive):
+            choose_backend(self._place(nproc), backend)
+
+    def _size(self, nproc: int | None) -> int | None:
+        """How many ranks are meant: as many as there are, where nobody says."""
+        return self.placement.world_size if nproc is None and self.placement else nproc
 
     def leave(self) -> None:
         """End the group on every engine and form no new one."""

@@ -8,11 +8,8 @@ ready``, guarded by one lock: what changes the group or runs a cell takes it and
 from __future__ import annotations
 
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from rankbook import ranks as rank_selection
@@ -30,31 +27,21 @@ from rankbook.models import (
     how_ended,
 )
 from rankbook.sessions import looking, transfer
-from rankbook.sessions.cells import Cell, CellOutput, RunningCell
+from rankbook.sessions.cells import Cell, CellOutput
 from rankbook.sessions.changes import Changes
 from rankbook.sessions.generations import Generations
 from rankbook.sessions.rescue import Rescue
 from rankbook.sessions.results import CellResult
-from rankbook.sessions.watching import Watch
+from rankbook.sessions.runs import Runs
+from rankbook.sessions.turns import Turns
 
 if TYPE_CHECKING:
     from rankbook.distributed import DistInfo
 
 __all__ = ["Session"]
 
-_SETTLED = 10.0
-"""Seconds for a cell that was interrupted to end, and for its group to be made again."""
-
-_AGAIN = 0.5
-"""Seconds after which what does not make way is interrupted again."""
-
 _REPLACED = 10.0
 """Seconds for whoever waits for engines to notice that they were replaced."""
-
-_CLOSED = "shut down"
-
-_REMEMBERED = 300
-"""Cells of which it is known when they ran."""
 
 
 class Session:
@@ -63,8 +50,6 @@ class Session:
     Made by :func:`start` or :func:`connect`.
 
     Attributes:
-        doing: What it is busy with, in words; empty when it is ready.
-        turn: How many things it has been busy with so far.
         on_hang: What happens when it is proven that a cell cannot end: ``free`` its ranks,
             ``report`` it and go on waiting, or ``wait``.
         changes: Tells listeners when the group, an engine, or what it is doing changes.
@@ -72,23 +57,28 @@ class Session:
 
     def __init__(self, pool: Pool, view: Callable[[Session], Any]) -> None:
         self.pool = pool
-        self.doing = ""
-        self.turn = 0
         self.on_hang = "free"
         self.changes = Changes()
         self._view = view
         self._dashboard: Any = None
         self._generations = Generations(pool)
         self._rescue = Rescue(pool, self._generations)
-        self._cell: RunningCell | None = None
-        self._watch: Watch | None = None
-        self._verdict: Diagnosis | None = None
-        self._cells: deque[CellSpan] = deque(maxlen=_REMEMBERED)
-        self._lock = threading.Lock()
+        self._runs = Runs(pool.channel, self._rescue)
+        self._turns = Turns(self.changes)
         self._replacing = threading.Lock()
         pool.on_end = self._engine_ended
 
     # -- what it is --------------------------------------------------------------------------
+
+    @property
+    def doing(self) -> str:
+        """What it is busy with, in words; empty when it is ready."""
+        return self._turns.doing
+
+    @property
+    def turn(self) -> int:
+        """How many things it has been busy with so far."""
+        return self._turns.number
 
     @property
     def generation(self) -> int:
@@ -144,18 +134,17 @@ class Session:
 
         None if nothing was wrong with it, and again once the group is made anew by request.
         """
-        watch = self._watch
-        return self._verdict if watch is None else watch.verdict
+        return self._runs.verdict[0]
 
     @property
     def cells(self) -> Sequence[CellSpan]:
         """When the latest cells ran on the ranks, the newest last."""
-        return tuple(self._cells)
+        return self._runs.spans
 
     @property
     def is_closed(self) -> bool:
         """Whether :meth:`shutdown` was called."""
-        return self.doing == _CLOSED
+        return self._turns.is_closed
 
     def __repr__(self) -> str:
         if self.is_closed:
@@ -180,7 +169,7 @@ class Session:
     def snapshot(self) -> Snapshot:
         """Everything a view shows; see :meth:`states`."""
         states = () if self.is_closed else tuple(self.states())
-        watch = self._watch
+        verdict, hangs = self._runs.verdict
         return Snapshot(
             self.backend,
             self.world_size,
@@ -188,8 +177,8 @@ class Session:
             self.doing,
             states,
             self.pool.cluster_id,
-            self._verdict if watch is None else watch.verdict,
-            hangs=watch is not None and watch.verdict is not None,
+            verdict,
+            hangs=hangs,
             turn=self.turn if self.doing else 0,
         )
 
@@ -212,7 +201,7 @@ class Session:
             SessionError: There is no group.
         """
         self._raise_closed()
-        return self._rescue.diagnose(self._cell.progress if self._cell else {})
+        return self._rescue.diagnose(self._runs.progress)
 
     # -- the group ---------------------------------------------------------------------------
 
@@ -250,9 +239,10 @@ class Session:
             SessionError: The session is busy, or a rank has ended.
             RankbookError: No group was formed, and none is left half-made; the message says why.
         """
-        with self._busy("initialising the process group", interrupt=interrupt):
-            self._verdict = None
-            self._end_abandoned()
+        self._raise_closed()
+        if interrupt:  # what cannot be done is no reason to interrupt anything
+            self._generations.check_feasible(backend, nproc, timeout_minutes)
+        with self._renewing("initialising the process group", interrupt=interrupt):
             self._generations.initialize(backend, nproc, timeout_minutes, check=check)
 
     def reset(
@@ -277,9 +267,7 @@ class Session:
         placement = self._generations.placement
         if hard:
             self._replace_engines()
-        with self._busy("resetting", wait=_REPLACED if hard else 0, interrupt=interrupt):
-            self._verdict = None
-            self._end_abandoned()
+        with self._renewing("resetting", wait=_REPLACED if hard else 0, interrupt=interrupt):
             self._generations.initialize(backend, placement.world_size if placement else None)
 
     def restart_ranks(
@@ -302,9 +290,7 @@ class Session:
         # Asked before anything is interrupted for it.
         if not chosen and not self._generations.dead_ranks:
             raise SessionError("No rank has ended: say which to replace, restart_ranks([1]).")
-        with self._busy("replacing ranks", interrupt=interrupt):
-            self._verdict = None
-            self._end_abandoned()
+        with self._renewing("replacing ranks", interrupt=interrupt):
             dead = self._generations.dead_ranks
             self._generations.restart({*chosen, *dead})
 
@@ -383,27 +369,7 @@ class Session:
         with self._busy(f"running a cell on {rank_selection.said(engines)}"):
             rank_of = {engine: rank for rank, engine in engines.items()}
             cell = Cell(code, rank_of, number, timeout, on_hang)
-            return self._run(cell, output)
-
-    def _run(self, cell: Cell, output: CellOutput | None) -> CellResult:
-        rescue = self._rescue
-        running = RunningCell(self.pool.channel, cell, output, rescue.free, rescue.diagnose)
-        engines = self._generations.placed().engines
-        self._watch = Watch(
-            self.pool.channel,
-            {engine: rank for rank, engine in enumerate(engines)},
-            lambda looks: rescue.complete(engines, looks, running.progress),
-        )
-        self._cell, self._verdict = running, None
-        self._cells.append(CellSpan(cell.number, cell.label, time.time()))
-        result: CellResult | None = None
-        try:
-            result, freed = running.finish(self._watch)
-        finally:
-            self._cells[-1] = replace(self._cells[-1], ended=time.time())
-            self._verdict = result.diagnosis if result is not None else self._watch.proof
-            self._cell = self._watch = None
-        return rescue.settle(result, freed, cell.rank_of.values())
+            return self._runs.run(cell, self._generations.placed().engines, output)
 
     def select(self, ranks: str | int | list[int]) -> tuple[int, ...]:
         """Read a selection of ranks, all of which can run a cell.
@@ -454,20 +420,17 @@ class Session:
             self._generations.placed()
         was_busy = self._free()
         # Who runs the cell makes the group again; if nobody does, it is done here.
-        if self._lock.acquire(timeout=_SETTLED if was_busy else 0):
-            try:
+        with self._turns.between(after_this=was_busy) as mine:
+            if mine:
                 self._rescue.mend()
-            finally:
-                self._lock.release()
         return was_busy
 
     def _free(self) -> bool:
         """End what the ranks do; tell whether there was anything."""
         placement = self._generations.placement
         engines = placement.engines if placement else tuple(self._generations.alive)
-        if self._watch is not None:
-            self._watch.confirm(self.diagnose)
-        freed = self._rescue.free(engines, self._cell.call if self._cell else None)
+        self._runs.confirm()
+        freed = self._rescue.free(engines, self._runs.call)
         if freed.busy:
             looks = dict(freed.looks)
             self._rescue.raise_stuck({engines.index(e): looks.get(e) for e in freed.busy})
@@ -540,7 +503,7 @@ class Session:
         self._close()
 
     def _close(self) -> None:
-        self.doing = _CLOSED
+        self._turns.close()
         self.pool.close()
         self._generations.close()
         self.changes.tell()
@@ -554,48 +517,32 @@ class Session:
     # ----------------------------------------------------------------------------------------
 
     @contextmanager
-    def _busy(self, doing: str, wait: float = 0, *, interrupt: bool = False) -> Iterator[None]:
-        # What is interrupted need not make the group again for one that is about to.
-        with self._rescue.successor() if interrupt else nullcontext():
-            if not (self._take_over() if interrupt else self._lock.acquire(timeout=wait)):
-                raise SessionError(
-                    f"The session is {self.doing or 'busy'}: wait, or write %dist_interrupt."
-                )
-        try:
-            self._raise_closed()
-            self.turn += 1
-            self.doing = doing
-            self.changes.tell()
+    def _busy(self, doing: str, *, wait: float = 0) -> Iterator[None]:
+        with self._turns.take(doing, wait=wait):
             yield
-        except BaseException:
-            if interrupt:  # there is no successor after all
-                self._rescue.mend()
-            raise
-        finally:
-            if not self.is_closed:
-                self.doing = ""
-            self._lock.release()
-            self.changes.tell()
 
-    def _take_over(self) -> bool:
-        """Take the lock from whatever is done under it, by ending that; tell whether it worked."""
-        deadline = time.monotonic() + _SETTLED
-        while not self._lock.acquire(blocking=False):
-            self._raise_closed()
-            self._free()
-            # What had only just begun, and was not on the ranks yet, is freed the next time.
-            if self._lock.acquire(timeout=_AGAIN):
-                break
-            if time.monotonic() > deadline:
-                return False
-        return True
+    @contextmanager
+    def _renewing(self, doing: str, *, wait: float = 0, interrupt: bool = False) -> Iterator[None]:
+        """Be busy with making another group, on joined engines as on others."""
+        with ExitStack() as until_it_is_there:
+            if interrupt:
+                # What is interrupted need not make the group again for one that is about to.
+                until_it_is_there.enter_context(self._rescue.successor())
+            make_way = self._free if interrupt else None
+            with self._turns.take(doing, wait=wait, make_way=make_way):
+                until_it_is_there.close()
+                self._runs.forget_verdict()
+                self._end_abandoned()
+                try:
+                    yield
+                except BaseException:
+                    self._rescue.mend()  # there is no successor after all
+                    raise
 
     def _raise_closed(self) -> None:
-        if self.is_closed:
-            raise SessionError("This session is shut down: start another with %dist_init.")
+        self._turns.refuse_closed()
 
     def _engine_ended(self, engine: int, status: int) -> None:
         self._generations.ended[engine] = status
-        if self._watch is not None:
-            self._watch.soon()
+        self._runs.look_soon()
         self.changes.tell()

@@ -4,11 +4,12 @@
 const HEARD_WITHIN = 900; // ms for the kernel to say that it has heard a click
 const HERE_EVERY = 30_000; // ms between two signs that somebody looks
 
+const NO_SHORTCUTS = "data-lm-suppress-shortcuts";
+const KEPT = new Set(["open", NO_SHORTCUTS]); // attributes that Python does not know of
+
 export default { render };
 
 function render({ model, el }) {
-  // Without this JupyterLab takes keys pressed in a field or on a button for its own shortcuts.
-  el.dataset.lmSuppressShortcuts = "true";
   el.classList.add("rankbook");
   const board = el.appendChild(document.createElement("div"));
   const note = el.appendChild(document.createElement("p"));
@@ -18,6 +19,8 @@ function render({ model, el }) {
   const clock = new KernelClock();
   const clicks = new Clicks(model, clock, note);
   const draw = () => update(board, model.get("html"));
+  // Without this JupyterLab takes keys pressed on a button for its own shortcuts.
+  const onFocus = (event) => event.target.setAttribute(NO_SHORTCUTS, "true");
   const onClick = (event) => {
     const button = event.target.closest("button[data-do]");
     if (button) clicks.tell(button.dataset.do, form(board));
@@ -30,6 +33,7 @@ function render({ model, el }) {
   draw();
   onTime();
   board.addEventListener("click", onClick);
+  board.addEventListener("focusin", onFocus);
   document.addEventListener("visibilitychange", onVisibility);
   model.on("change:html", draw);
   model.on("change:now", onTime);
@@ -159,7 +163,7 @@ function morph(old, fresh) {
     return;
   }
   for (const { name } of [...old.attributes]) {
-    if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
+    if (!fresh.hasAttribute(name) && !KEPT.has(name)) old.removeAttribute(name);
   }
   for (const { name, value } of fresh.attributes) {
     if (old.getAttribute(name) === value) continue;

@@ -1,0 +1,112 @@
+"""One thing at a time: what a session is busy with."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rankbook.errors import SessionError
+from rankbook.sessions.changes import Changes
+
+__all__ = ["Turns"]
+
+_SETTLED = 10.0
+"""Seconds for what was interrupted to end, and for its group to be made again."""
+
+_AGAIN = 0.5
+"""Seconds after which what does not make way is interrupted again."""
+
+_CLOSED = "shut down"
+
+
+class Turns:
+    """A lock that says who holds it; nobody waits for it unseen.
+
+    Attributes:
+        doing: What the session is busy with, in words; empty when it is ready.
+        number: How many things it has been busy with so far.
+    """
+
+    def __init__(self, changes: Changes) -> None:
+        self.doing = ""
+        self.number = 0
+        self._changes = changes
+        self._lock = threading.Lock()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether there are no turns any more."""
+        return self.doing == _CLOSED
+
+    def close(self) -> None:
+        """End it for good; what is under way goes on to its own end."""
+        self.doing = _CLOSED
+
+    def refuse_closed(self) -> None:
+        """Raise if the session is shut down.
+
+        Raises:
+            SessionError: It is.
+        """
+        if self.is_closed:
+            raise SessionError("This session is shut down: start another with %dist_init.")
+
+    @contextmanager
+    def take(
+        self, doing: str, *, wait: float = 0, make_way: Callable[[], object] | None = None
+    ) -> Iterator[None]:
+        """Be busy with something.
+
+        Args:
+            doing: What it is, in words.
+            wait: Seconds to wait for one's turn.
+            make_way: Ends what the session is busy with, as far as it sees; called again until
+                that makes way.
+
+        Raises:
+            SessionError: It is busy, or closed.
+        """
+        mine = self._lock.acquire(timeout=wait) if make_way is None else self._clear(make_way)
+        if not mine:
+            raise SessionError(
+                f"The session is {self.doing or 'busy'}: wait, or write %dist_interrupt."
+            )
+        try:
+            self.refuse_closed()
+            self.number += 1
+            self.doing = doing
+            self._changes.tell()
+            yield
+        finally:
+            if not self.is_closed:
+                self.doing = ""
+            self._lock.release()
+            self._changes.tell()
+
+    @contextmanager
+    def between(self, *, after_this: bool) -> Iterator[bool]:
+        """Hold the lock between two turns, without being busy; yields whether that worked.
+
+        Args:
+            after_this: Wait for the end of what the session is busy with; it was interrupted.
+        """
+        mine = self._lock.acquire(timeout=_SETTLED if after_this else 0)
+        try:
+            yield mine
+        finally:
+            if mine:
+                self._lock.release()
+
+    def _clear(self, make_way: Callable[[], object]) -> bool:
+        deadline = time.monotonic() + _SETTLED
+        while not self._lock.acquire(blocking=False):
+            self.refuse_closed()
+            make_way()
+            # What had only just begun, and was not on the ranks yet, is ended the next time.
+            if self._lock.acquire(timeout=_AGAIN):
+                break
+            if time.monotonic() > deadline:
+                return False
+        return True
