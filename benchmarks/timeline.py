@@ -59,9 +59,11 @@ def main() -> None:
     try:
         print("one all_reduce, microseconds:", _value(session, _NOTING.format(rounds=args.rounds)))
         took: dict[str, list[float]] = {"collected": [], "not collected": []}
-        for _ in range(args.cells):
-            for name, its in took.items():
-                its.append(_cell(session, args.count, collect=name == "collected"))
+        timeline = Timeline(session.pool.channel)
+        for cell in range(2 * args.cells):
+            name = ["collected", "not collected", "not collected", "collected"][cell % 4]
+            its = timeline if name == "collected" else None
+            took[name].append(_cell(session, args.count, its))
         print(f"a cell of {args.count:,}, seconds:", {k: median(v) for k, v in took.items()}, took)
     finally:
         session.shutdown()
@@ -73,15 +75,14 @@ def _value(session: rankbook.Session, code: str) -> str:
     return str(result[0].result_repr)
 
 
-def _cell(session: rankbook.Session, count: int, *, collect: bool) -> float:
+def _cell(session: rankbook.Session, count: int, timeline: Timeline | None) -> float:
     """Run a long cell, watched as a dashboard would; return how long it took on rank 0."""
-    timeline = Timeline(session.pool.channel)
     ended = threading.Event()
 
     def watch() -> None:
         while not ended.wait(0.5):
             states = session.states()
-            if collect:
+            if timeline is not None:
                 timeline.collect(states, session.cells)
 
     watcher = threading.Thread(target=watch)

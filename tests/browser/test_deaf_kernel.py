@@ -55,4 +55,4 @@ def test_interrupt_presses_the_notebooks_own_button(notebook, unheard):
     notebook.click("Interrupt")
     assert "Rank 0 never called barrier" in notebook.end()
     notebook.wait_until_idle()
-    expect(notebook.message).to_contain_text("Interrupt: not done, what it was meant for has ended")
+    expect(notebook.message).to_contain_text("Interrupt: what it was meant for has ended.")

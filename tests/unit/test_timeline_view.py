@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -78,6 +79,7 @@ def rows(buffers):
 def test_settled_bars_are_sent_once(view, collected):
     collected.kept.add([bar(1), bar(1, 1, math.nan, math.nan)])
     [(content, buffers)] = update(view, collected)
+    assert abs(content.pop("now") - time.time()) < 60
     assert content == {
         "kind": "bars",
         "reset": False,

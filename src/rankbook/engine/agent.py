@@ -27,7 +27,7 @@ from rankbook.engine.outbox import Outbox
 from rankbook.engine.recorder import Recorder
 from rankbook.engine.runner import Runner, interruptible
 from rankbook.engine.shell import mend
-from rankbook.engine.waits import Age, Waits
+from rankbook.engine.waits import Age, Waits, hide
 from rankbook.models import RankState, to_dict
 
 __all__ = ["Agent", "install"]
@@ -72,6 +72,7 @@ class Agent:
         self.group = Group(kernel.shell.user_ns)
         recorder, self._waits = Recorder(), Waits()
         self._waits.install()
+        hide(kernel.shell.InteractiveTB)
         self._observer = Observer(recorder)
         self._history = History(recorder, self._waits)
         self._age = Age(self._waits)

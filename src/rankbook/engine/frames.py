@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from types import FrameType, TracebackType
 from typing import Any
 
+from rankbook.engine.waits import is_ours
+
 __all__ = ["Position", "line_of", "other_threads_in_torch_distributed", "position", "stack"]
 
 _TORCH = f"{os.sep}torch{os.sep}"
@@ -61,7 +63,9 @@ class Position:
 
 
 def _main_frame() -> FrameType | None:
-    return sys._current_frames().get(threading.main_thread().ident or 0)
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    # That we note when a wait of torch's returns is nobody's affair.
+    return frame.f_back if frame is not None and is_ours(frame.f_code) else frame
 
 
 def stack() -> list[str]:

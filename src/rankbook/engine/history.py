@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.distributed.distributed_c10d as c10d
 
 from rankbook.dtypes import python_name
 from rankbook.engine.recorder import Recorder, members
@@ -70,7 +68,7 @@ class History:
 
     def _entries(self, epochs: Sequence[Epoch], after: int) -> dict[str, Any]:
         # Read before the recorder, which may call a collective done before its wait has returned.
-        still_open = {i: t for i, t in self._waits.open().items() if _in_torch_distributed(i)}
+        still_open = self._waits.waiting()
         recorded = [e for e in self._recorder.entries() if e["record_id"] > after]
         ends, last = _ends(recorded, self._waits.ended(), still_open)
         began = [epoch.began for epoch in epochs]
@@ -185,9 +183,3 @@ def _nbytes(entry: Mapping[str, Any]) -> int:
             size *= length
         total += size
     return total
-
-
-def _in_torch_distributed(thread: int) -> bool:
-    """Whether a thread is in a function of ``torch.distributed`` just now, and nowhere deeper."""
-    frame = sys._current_frames().get(thread)
-    return frame is not None and frame.f_globals is vars(c10d)

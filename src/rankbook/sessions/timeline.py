@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,8 +25,9 @@ from rankbook.timeline import Alignment, Bar, Clock, Kept, measure
 
 __all__ = ["Timeline"]
 
-_COST = 1 / 200
-"""Share of the time that ranks which run a cell may spend on answering."""
+_COST = 1 / 250
+"""Share of the time that ranks which run a cell may spend on answering, by their own account; to
+send the answer takes them a quarter more."""
 
 _LEAST = 0.005
 """Seconds that an answer takes at least, all that it does not count itself included."""
@@ -123,30 +124,26 @@ class Timeline:
         """
         ranks = {s.engine: s for s in states if s.info is not None}
         there = {e: s for e, s in ranks.items() if s.state not in _NOT_THERE}
-        busy = any(s.state != "idle" for s in there.values())
-        busy = busy or bool(cells and cells[-1].ended is None)
-        seen = (cells[-1:], [(e, s.pid, s.info) for e, s in ranks.items()])
         if not ranks:
             self._end()
-        if busy:
+        busy = any(s.state != "idle" for s in there.values())
+        if busy or (cells and cells[-1].ended is None):
             self._seen = None
             chosen = self._due_while_busy(there)
-        elif seen == self._seen or (cells and time.time() - (cells[-1].ended or 0.0) < _SETTLE):
-            chosen = {}
+            answers = self._ask(chosen)
         else:
-            chosen = there
-        if not chosen:
-            return False
-        answers = self._ask(chosen)
-        if not busy and len(answers) == len(chosen):
-            self._seen = seen
-        gone = {s.info.rank for s in ranks.values() if s.info and s.state == "gone"}
-        silent = {s.info.rank for e, s in ranks.items() if s.info and e not in answers} & {
-            s.info.rank for e, s in ranks.items() if s.info and (e in chosen or e not in there)
-        }
-        self.kept.add(self._alignment.settle(silent, gone))
-        self.open = self._alignment.open()
-        return True
+            seen = (cells[-1:], [(e, s.pid, s.info, e in there) for e, s in ranks.items()])
+            soon = cells and time.time() - (cells[-1].ended or 0.0) < _SETTLE
+            chosen = {} if soon or seen == self._seen else there
+            answers = self._ask(chosen)
+            if len(answers) == len(chosen) and chosen:
+                self._seen = seen
+        if chosen:
+            gone = [s for s in ranks.values() if s.state == "gone"]
+            silent = [s for e, s in ranks.items() if e not in (answers if e in chosen else there)]
+            self.kept.add(self._alignment.settle(_ranks(silent), _ranks(gone)))
+            self.open = self._alignment.open()
+        return bool(chosen)
 
     def _due_while_busy(self, there: Mapping[int, RankState]) -> Mapping[int, RankState]:
         """Whom to ask while a cell runs: all, now and then; who stands still, more often."""
@@ -158,6 +155,8 @@ class Timeline:
 
     def _ask(self, chosen: Mapping[int, RankState]) -> Mapping[int, dict[str, Any]]:
         """Ask engines for what is new, and take what they answer."""
+        if not chosen:
+            return {}
         self._compare_clocks(chosen)
         known = {engine: self._known(state) for engine, state in chosen.items()}
         args = {e: {"after": its.after, "mark": its.mark} for e, its in known.items()}
@@ -213,6 +212,10 @@ class Timeline:
         """There is no group any more: nothing that was in flight still is."""
         self.kept.add(self._alignment.end())
         self.open = []
+
+
+def _ranks(states: Iterable[RankState]) -> set[int]:
+    return {state.info.rank for state in states if state.info}
 
 
 def _recorded(row: Sequence[Any], answer: Mapping[str, Any], offset: float) -> tuple[int, Recorded]:

@@ -71,7 +71,10 @@ class Actions:
         busy_with = session.turn if session.doing else 0
         seen = click if click.do in _MEANT_FOR else Click(click.do, click.at)
         if why := why_stale(seen, time.time(), busy_with):
-            self._say(f"{_LABELS[click.do]}: not done, {why}. Click again.", "error")
+            if click.do == "interrupt" and click.during:  # which is as well
+                self._say("Interrupt: what it was meant for has ended.")
+            else:
+                self._say(f"{_LABELS[click.do]}: not done, {why}. Click again.", "error")
             return None
         thread = threading.Thread(
             target=self._act, args=(click,), name=f"rankbook-{click.do}", daemon=True

@@ -629,14 +629,12 @@ class Chart {
     const space = this.lane >= 20 ? 4 : this.lane >= 10 ? 2 : 1;
     const [y, height] = [top + space, this.lane - Math.max(2 * space, 2) + (space < 2 ? 1 : 0)];
     for (let i = 0; i < runs.n; i++) {
-      const [bar, kind] = [runs.bar[i], runs.kind[i]];
+      const family = runs.kind[i] >> 1;
       const x0 = Math.round(runs.x0[i] * ratio) / ratio;
       const x1 = Math.max(Math.round(runs.x1[i] * ratio) / ratio, x0 + 1);
-      if (bar >= 0) this.paintBar(bars, bar, kind >> 1, x0, x1, y, height);
-      else {
-        const width = Math.max(x1 - x0, 1.5);
-        this.fill(palette.bars[kind >> 1], x0, y, width, height, kind % 2 ? 0.5 : 1);
-      }
+      const alpha = runs.kind[i] % 2 ? 0.5 : 1;
+      if (runs.bar[i] >= 0) this.paintBar(bars, runs.bar[i], family, x0, x1, y, height);
+      else this.fill(palette.bars[family], x0, y, Math.max(x1 - x0, 1.5), height, alpha);
     }
     for (let i = 0; i < runs.n; i++) {
       const bar = runs.bar[i];

@@ -7,6 +7,7 @@ plugged into whatever looks at the session.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -34,8 +35,9 @@ class TimelineView(anywidget.AnyWidget):
     """Shows the timeline of a session, wherever it is displayed.
 
     Bars travel as columns, each a buffer of little-endian numbers, in the order of
-    :data:`rankbook.timeline.FIELDS`. Settled ones are sent once; a page that comes later says
-    ``hello`` and gets them all.
+    :data:`rankbook.timeline.FIELDS`, and with them the kernel's time (seconds since the epoch),
+    which need not be the page's. Settled ones are sent once; a page that comes later says ``hello``
+    and gets them all.
     """
 
     _esm: ClassVar[Path] = _HERE / "timeline.js"
@@ -108,5 +110,6 @@ class TimelineView(anywidget.AnyWidget):
             "ops": list(kept.ops),
             "groups": list(kept.groups),
             "count": len(rows),
+            "now": time.time(),
         }
         self.send(content, [rows[name].tobytes() for name in FIELDS.names or ()])
