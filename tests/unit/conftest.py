@@ -17,7 +17,7 @@ import rankbook
 from rankbook import api
 from rankbook.cluster import channel
 from rankbook.display.table import Table
-from rankbook.sessions import cells, formation, freeing, looking, rescue, watching
+from rankbook.sessions import formation, freeing, looking, rescue, watching
 from rankbook.sessions.session import Session
 
 
@@ -46,7 +46,6 @@ def impatient(monkeypatch):
     """
     clock = fakes.Clock()
     monkeypatch.setattr(channel, "_POLL", 0.001)
-    monkeypatch.setattr(cells, "_REPLY_TIMEOUT", 0.02)
     monkeypatch.setattr(formation, "LEAVE_TIMEOUT", 0.02)
     monkeypatch.setattr(formation, "_UNDO_TIMEOUT", 0.02)
     monkeypatch.setattr(formation, "_MARGIN", 0.02)
@@ -54,8 +53,8 @@ def impatient(monkeypatch):
     monkeypatch.setattr(looking, "time", clock)
     monkeypatch.setattr(rescue, "time", clock)
     monkeypatch.setattr(looking, "PAUSE", 0.1)
-    monkeypatch.setattr(looking, "ANSWER_TIMEOUT", 0.005)
-    monkeypatch.setattr(watching, "ANSWER_TIMEOUT", 0.005)
+    monkeypatch.setattr(looking, "_ANSWER_TIMEOUT", 0.005)
+    monkeypatch.setattr(looking, "_TURN", 0.0)
     return clock
 
 

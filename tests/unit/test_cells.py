@@ -151,7 +151,7 @@ def test_the_message_about_a_stuck_cell_is_one_line_for_several_ranks(formed, po
         pool[number].ignores = FOR_GOOD
     with pytest.raises(StuckError) as caught:
         formed.run("stick()", timeout=0.02)
-    assert "rank 0 is at line 1: stick(); rank 2 is at line 1: stick()." in str(caught.value)
+    assert "ranks 0,2 are at line 1: stick()." in str(caught.value)
     assert "restart_ranks([0, 2])) replaces ranks 0,2 and keeps" in str(caught.value)
 
 

@@ -1029,3 +1029,17 @@ def test_shapes_are_hidden_from_screen_readers_and_columns_have_heads():
 
 def test_html_needs_nothing_from_elsewhere():
     assert not re.search(r"<script|<link|<style|class=|https?:", to_html(SHOWN))
+
+
+def test_many_ranks_that_do_the_same_share_a_line():
+    per_rank = {rank: f"waits in barrier for {7 + rank / 10:.1f} s" for rank in range(12)}
+    per_rank[5] = "idle"
+    stuck = tuple(rank for rank in per_rank if rank != 5)
+    found = Diagnosis("missing_rank", (5,), "Rank 5 never came.", per_rank, stuck, proven=True)
+    assert to_text(found).splitlines() == [
+        "Rank 5 never came.",
+        "    rank  part   what it does",
+        "0-4,6-11  stuck  waits in barrier for 7.0 s",
+        "       5  cause  idle",
+    ]
+    assert [row[0] for row in Page(to_html(found)).rows] == ["rank", "0-4,6-11", "5"]

@@ -31,7 +31,9 @@ def public(cls):
 )
 def test_the_fake_has_nothing_that_the_real_one_lacks(fake, real, own):
     source = inspect.getsource(real.__init__) if inspect.isclass(real) else ""
-    attributes = {name for name in ("channel", "on_end", "lost") if f"self.{name}" in source}
+    attributes = {
+        name for name in ("channel", "cluster_id", "on_end", "lost") if f"self.{name}" in source
+    }
     assert public(fake) - own - public(real) - attributes == set()
 
 

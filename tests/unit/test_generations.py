@@ -120,6 +120,7 @@ def test_a_refusal_names_all_that_are_to_be_replaced(four):
 def test_ranks_are_named_as_a_sentence_begins():
     assert (named([1]), named([0, 1, 2, 4])) == ("Rank 1", "Ranks 0-2,4")
     assert how_to_replace((3, 1)) == "%dist_restart 1,3 (or restart_ranks([1, 3]))"
+    assert how_to_replace(range(64)) == "%dist_restart 0-63 (or restart_ranks('0-63'))"
 
 
 # -- making groups ---------------------------------------------------------------------------

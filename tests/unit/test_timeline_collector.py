@@ -27,7 +27,8 @@ class Time(fakes.Clock):
 def clock(monkeypatch):
     its = Time()
     monkeypatch.setattr(module, "time", its)
-    monkeypatch.setattr(module, "ANSWER_TIMEOUT", 0.01)
+    monkeypatch.setattr(module, "answer_timeout", lambda count: 0.01)
+    monkeypatch.setattr(module, "_COMPARING", 0.005)
     monkeypatch.setattr(fakes, "time", its)
     return its
 

@@ -19,7 +19,7 @@ ALL_RUN = "stick()"
 def clock(impatient, monkeypatch):
     clock = Clock()
     monkeypatch.setattr(watching, "time", clock)
-    monkeypatch.setattr(watching, "ANSWER_TIMEOUT", 1.0)
+    monkeypatch.setattr(watching, "answer_timeout", lambda count: 1.0)
     return clock
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 
+from rankbook import ranks as rank_selection
 from rankbook.models import Diagnosis
 
 __all__ = ["Verdict", "to_html", "to_text"]
@@ -16,6 +18,12 @@ _PARTS = {
     "cause, stuck": ("◆", "#dc2626"),
     "stuck": ("■", "#b45309"),
 }
+
+_MANY = 8
+"""Beyond so many ranks, those that do the same share a line."""
+
+_AGE = re.compile(r"\bfor [\d.]+ s\b")
+"""For how long a rank does it, which differs a little between ranks that do the same."""
 
 _GREY = "var(--jp-ui-font-color2, #6b7280)"
 _LINE = "var(--jp-border-color2, #d1d5db)"
@@ -77,13 +85,22 @@ def _row(row: tuple[str, str, str]) -> str:
 
 
 def _rows(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
-    """Of each rank: its number, its part in the verdict, what it does."""
+    """Of each rank, or of many: its number, its part in the verdict, what it does."""
 
     def part(rank: int) -> str:
         parts = {"cause": diagnosis.ranks, "stuck": diagnosis.stuck}
         return ", ".join(name for name, ranks in parts.items() if rank in ranks)
 
-    return [(str(rank), part(rank), does) for rank, does in sorted(diagnosis.per_rank.items())]
+    per_rank = sorted(diagnosis.per_rank.items())
+    if len(per_rank) <= _MANY:
+        return [(str(rank), part(rank), does) for rank, does in per_rank]
+    alike: dict[tuple[str, str], list[int]] = {}
+    for rank, does in per_rank:
+        alike.setdefault((part(rank), _AGE.sub("", does)), []).append(rank)
+    return [
+        (rank_selection.label(ranks), its, diagnosis.per_rank[ranks[0]])
+        for (its, _), ranks in alike.items()
+    ]
 
 
 def _align(name: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from rankbook.cluster.channel import Call, Channel, Event, everyone
 from rankbook.models import Diagnosis, Failure, load
 from rankbook.sessions.freeing import Freed
+from rankbook.sessions.looking import answer_timeout
 from rankbook.sessions.results import CellResult, RankResult
 from rankbook.sessions.watching import Watch
 
@@ -23,9 +24,6 @@ _ENDED, _HOPELESS, _INTERRUPTED = "ended", "hopeless", "interrupted"
 
 _LABEL = 80
 """Characters of a cell's first line by which it is known."""
-
-_REPLY_TIMEOUT = 1.0
-"""Seconds for ranks that have been freed to say how their cell ended."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,8 @@ class RunningCell:
                 watch.begin_anew()
                 if outcome == _INTERRUPTED or freed.busy:
                     with suppress(KeyboardInterrupt):  # it is being obeyed
-                        self._channel.wait(self.call, _REPLY_TIMEOUT, self._on_event)
+                        timeout = answer_timeout(len(pending))
+                        self._channel.wait(self.call, timeout, self._on_event)
                     break
         finally:
             self._collector.finish()

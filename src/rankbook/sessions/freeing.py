@@ -14,7 +14,10 @@ from rankbook.sessions import looking
 __all__ = ["TIMEOUT", "Freed", "free"]
 
 TIMEOUT = 5.0
-"""Seconds after which an engine counts as stuck for good."""
+"""Seconds after which engines count as stuck for good."""
+
+_TURN = 0.2
+"""Seconds for each of many engines, which may share a few cores: then this is longer."""
 
 _ROUND = 0.15
 """Seconds for what was done to take effect; then it is looked again."""
@@ -42,7 +45,7 @@ def free(
     engines: Collection[int],
     others: Collection[int] = (),
     call: Call | None = None,
-    timeout: float = TIMEOUT,
+    timeout: float | None = None,
 ) -> Freed:
     """End what engines do.
 
@@ -58,8 +61,10 @@ def free(
         others: Idle engines of the same group, whose ends of the connections are cut as well.
         call: What they were asked for, if that is known: an engine that owes an answer to it is not
             idle, though it may not have begun.
-        timeout: Seconds after which to give up.
+        timeout: Seconds after which to give up; None: long enough for so many.
     """
+    if timeout is None:
+        timeout = max(TIMEOUT, _TURN * len(engines))
     deadline = time.monotonic() + timeout
     busy = set(engines)
     was_busy = cut = False
@@ -105,5 +110,5 @@ def _owing(call: Call | None) -> set[int]:
 
 def _ask(channel: Channel, asked: dict[int, dict[str, Any]]) -> None:
     call = channel.request("free", asked)
-    channel.wait(call, looking.ANSWER_TIMEOUT)
+    channel.wait(call, looking.answer_timeout(len(asked)))
     channel.forget(call)

@@ -25,6 +25,9 @@ from rankbook.sessions import adoption, formation
 
 __all__ = ["Generations"]
 
+_FEW = 4
+"""Ranks that are written out one by one."""
+
 
 class Generations:
     """Makes and ends the process group; knows who is which rank.
@@ -301,7 +304,8 @@ class Generations:
 def how_to_replace(ranks: Iterable[int]) -> str:
     """What to write so that ranks are replaced."""
     ranks = sorted(ranks)
-    return f"%dist_restart {label(ranks)} (or restart_ranks({ranks}))"
+    argument = ranks if len(ranks) <= _FEW else label(ranks)
+    return f"%dist_restart {label(ranks)} (or restart_ranks({argument!r}))"
 
 
 def named(ranks: Iterable[int]) -> str:

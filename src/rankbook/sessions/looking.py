@@ -8,14 +8,25 @@ from collections.abc import Collection, Mapping, Sequence
 from rankbook.cluster.channel import Channel, everyone
 from rankbook.models import GroupInfo, Look, RankState, how_ended, load
 
-__all__ = ["ANSWER_TIMEOUT", "PAUSE", "looks", "states", "wait_until_idle"]
+__all__ = ["PAUSE", "answer_timeout", "looks", "states", "wait_until_idle"]
 
-ANSWER_TIMEOUT = 1.0
-"""Seconds for an engine's control thread to answer."""
+_ANSWER_TIMEOUT = 1.0
+"""Seconds for engines' control threads to answer."""
 
+_TURN = 0.05
+"""Seconds for each of many engines, which may share a few cores: then this is longer."""
 
 PAUSE = 0.02
 """Seconds between two looks at engines that are about to become idle."""
+
+
+def answer_timeout(count: int) -> float:
+    """Seconds after which engines that have not answered do not answer.
+
+    Args:
+        count: How many were asked.
+    """
+    return max(_ANSWER_TIMEOUT, _TURN * count)
 
 
 def states(
@@ -39,7 +50,7 @@ def states(
         has ended ``gone``.
     """
     call = channel.request("state", everyone(engines))
-    channel.wait(call, ANSWER_TIMEOUT)
+    channel.wait(call, answer_timeout(len(engines)))
     channel.forget(call)
 
     def state(engine: int) -> RankState:
@@ -56,7 +67,7 @@ def states(
 def looks(channel: Channel, engines: Sequence[int]) -> dict[int, Look]:
     """Look at what engines do, more closely; by engine, those that answer."""
     call = channel.request("look", everyone(engines))
-    channel.wait(call, ANSWER_TIMEOUT)
+    channel.wait(call, answer_timeout(len(engines)))
     channel.forget(call)
     return {engine: load(Look, value) for engine, value in call.values.items()}
 
@@ -67,7 +78,7 @@ def wait_until_idle(channel: Channel, engines: Collection[int], timeout: float) 
     busy = set(engines)
     while busy and time.monotonic() < deadline:
         call = channel.request("state", everyone(busy))
-        channel.wait(call, ANSWER_TIMEOUT)
+        channel.wait(call, answer_timeout(len(busy)))
         channel.forget(call)
         busy -= {engine for engine, state in call.values.items() if state["state"] == "idle"}
         busy -= set(call.failures)

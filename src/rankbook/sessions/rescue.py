@@ -287,10 +287,10 @@ class Rescue:
         self, stuck: Mapping[int, Look | None], result: CellResult | None = None
     ) -> NoReturn:
         """Raise for ranks that went on after having been interrupted."""
-        words = []
+        places: dict[str, list[int]] = {}
         for rank, look in sorted(stuck.items()):
-            where = look.line or look.state if look else "does not answer"
-            words.append(f"rank {rank} {f'is at {where}' if look else where}")
+            places.setdefault(look.line or look.state if look else "", []).append(rank)
+        words = [_where(ranks, place) for place, ranks in places.items()]
         error = StuckError(
             f"The interrupt did not end the cell: {'; '.join(words)}. Interrupt again, or "
             f"{how_to_replace(stuck)} replaces {said(stuck)} and keeps the others.",
@@ -299,3 +299,9 @@ class Rescue:
         if result is not None:
             error.traceback_lines = result.traceback_lines()
         raise error
+
+
+def _where(ranks: Sequence[int], place: str) -> str:
+    """``ranks 0-2 are at line 3: f(x)``; of those without a place, that they do not answer."""
+    be, do = ("is", "does") if len(ranks) == 1 else ("are", "do")
+    return f"{said(ranks)} {f'{be} at {place}' if place else f'{do} not answer'}"

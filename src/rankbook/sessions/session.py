@@ -187,7 +187,9 @@ class Session:
         self._raise_closed()
         placed = enumerate(self._generations.placed().engines)
         engines = {engine: rank for rank, engine in placed if engine not in self.ended}
-        answers = self.pool.channel.ask("stacks", everyone(engines), looking.ANSWER_TIMEOUT)
+        answers = self.pool.channel.ask(
+            "stacks", everyone(engines), looking.answer_timeout(len(engines))
+        )
         return {rank: answers[engine] for engine, rank in engines.items()}
 
     def diagnose(self) -> Diagnosis:

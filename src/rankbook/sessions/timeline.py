@@ -20,7 +20,7 @@ from typing import Any
 
 from rankbook.cluster.channel import Channel
 from rankbook.models import CellSpan, RankState, Recorded
-from rankbook.sessions.looking import ANSWER_TIMEOUT
+from rankbook.sessions.looking import answer_timeout
 from rankbook.timeline import Alignment, Bar, Clock, Kept, measure
 
 __all__ = ["Timeline"]
@@ -39,6 +39,9 @@ _STANDS = 2.0
 """Seconds in one collective after which a rank stands still, and has time for an answer."""
 
 _NOT_THERE = ("gone", "no answer")
+
+_COMPARING = 0.5
+"""Seconds that comparing clocks may take at a time."""
 
 _CLOCK_HOLDS = 120.0
 """Seconds after which the clock of another host is compared anew."""
@@ -161,7 +164,7 @@ class Timeline:
         known = {engine: self._known(state) for engine, state in chosen.items()}
         args = {e: {"after": its.after, "mark": its.mark} for e, its in known.items()}
         call = self._channel.request("timeline", args)
-        self._channel.wait(call, ANSWER_TIMEOUT)
+        self._channel.wait(call, answer_timeout(len(chosen)))
         self._channel.forget(call)
         for engine, answer in call.values.items():
             self._take(chosen[engine], known[engine], answer)
@@ -199,12 +202,12 @@ class Timeline:
             clock = measure(partial(self._clock_of, engine), time.time)
             if clock is not None:
                 self._clocks[state.host] = clock, begin
-            if time.monotonic() - begin > ANSWER_TIMEOUT / 2:
+            if time.monotonic() - begin > _COMPARING:
                 break  # the others' turn is next time
 
     def _clock_of(self, engine: int) -> float | None:
         call = self._channel.request("timeline", {engine: {"after": None}})
-        self._channel.wait(call, ANSWER_TIMEOUT / 4)
+        self._channel.wait(call, _COMPARING / 2)
         self._channel.forget(call)
         return float(call.values[engine]["now"]) if engine in call.values else None
 
