@@ -53,7 +53,7 @@ def main() -> None:
             screenshot.write(notebook, cells)
             with screenshot.lab(notebook) as url:
                 page = browser.new_page(
-                    viewport={"width": 1120, "height": 1800}, device_scale_factor=1.5
+                    viewport={"width": 1180, "height": 1800}, device_scale_factor=1.5
                 )
                 page.set_default_timeout(LONG)
                 page.goto(url)

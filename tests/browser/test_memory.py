@@ -11,8 +11,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 RANKS = 128
-UPDATES = 50  # from one sample to the next
-COLLECTIVES = 500  # of 2 ranks, with every update: from the first sample on, bars are thinned
+UPDATES = 40  # from one sample to the next
+COLLECTIVES = 600  # of 2 ranks, with every update: from the first sample on, bars are thinned
 SAMPLES = 9
 
 CELL = f"""\

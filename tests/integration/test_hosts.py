@@ -26,8 +26,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 NOTEBOOK = """
-import json, sys
+import json, sys, time
 import rankbook
+from rankbook.sessions.timeline import Timeline
 
 session = rankbook.connect("gloo", connection_file=sys.argv[1])
 reduce = "import os, psutil, socket; x = torch.ones(1); dist.all_reduce(x); "
@@ -44,6 +45,11 @@ seen = {"first": values(reduce + facts), "listening": values(ports)}
 session.reset()
 seen["again"] = values(reduce + "x.item()")
 seen["hosts"] = [state.host for state in session.states()]
+timeline, until = Timeline(session.pool.channel), time.monotonic() + 20
+while not len(timeline.kept) and time.monotonic() < until:
+    timeline.collect(session.states(), session.cells)
+    time.sleep(0.05)
+seen["clocks"], seen["bars"] = timeline.clocks, len(timeline.kept)
 print(json.dumps(seen))
 session.shutdown()
 """
@@ -162,3 +168,8 @@ def test_a_group_over_two_hosts(cluster, tmp_path):
     everywhere = {"0.0.0.0", "::"}  # noqa: S104 - what must not be
     assert all(everywhere.isdisjoint(ast.literal_eval(its)) for its in seen["listening"])
     assert seen["again"] == ["3.0"] * 3
+    # Both hosts are this machine, so their clocks are one; what is measured must agree with that.
+    [clock] = seen["clocks"]
+    assert clock["host"] == "berta"
+    assert abs(clock["offset"]) <= clock["error"] < 0.1
+    assert seen["bars"] >= 3
