@@ -31,7 +31,7 @@ demo: $(STAMP) ## run the quickstart on 2 CPU ranks and print what it shows
 lab: $(STAMP) ## open the quickstart in JupyterLab
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(QUICKSTART)
 
-test: $(STAMP) ## run all tests (ARGS="-k name" chooses), 10 minutes at most
+test: $(STAMP) ## run all tests (ARGS="-k name" chooses), 15 minutes at most
 	@$(BIN)/python -m pytest $(ARGS)
 
 lint: $(STAMP) ## check style
@@ -58,6 +58,7 @@ chaos: $(STAMP) ## hang and kill ranks at random, and count what comes of it (20
 
 screenshot: $(STAMP) ## take the pictures of the documentation anew
 	@$(BIN)/python scripts/screenshot.py
+	@$(BIN)/python scripts/dashboard_pictures.py
 
 constraints: $(STAMP) ## write the installed versions into constraints.txt
 	@$(BIN)/python scripts/freeze_constraints.py > constraints.tmp
