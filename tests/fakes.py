@@ -325,9 +325,12 @@ class FakePool:
             self.all[number] = FakeEngine(number, host, self._gpus)
             self.engines.append(number)
 
-    def grow(self, n: int, timeout: float = 60.0) -> None:
+    def refuse_growth(self) -> None:
         if not self.can_grow:
             raise ClusterError(f"This cluster has {len(self.engines)} engines and cannot grow.")
+
+    def grow(self, n: int, timeout: float = 60.0) -> None:
+        self.refuse_growth()
         self.grown.append(n)
         first = max(self.all, default=-1) + 1
         self._add(range(first, first + n))

@@ -221,7 +221,10 @@ def test_stacks_shows_where_every_rank_stands(board, formed, pool):
     assert board.actions.answer == Answer("Stacks", stacks.to_html(formed.stacks()))
     for rank in (0, 1, 3):
         pool.kill(rank)
-    assert board.click("stacks") == ("done", "Stacks: where rank 2 stands.")
+    assert board.click("stacks") == (
+        "done",
+        "Stacks: where rank 2 stands; ranks 0-1,3 do not answer.",
+    )
 
 
 def test_the_latest_answer_takes_the_place_of_the_one_before(board):
@@ -451,3 +454,17 @@ def test_after_a_change_that_failed_there_can_be_another(board, pool):
 def test_a_shutdown_need_not_wait_for_a_change(board, formed, changing):
     assert board.click("shutdown", during=formed.turn)[0] == "done"
     assert formed.is_closed
+
+
+def test_an_answer_about_a_group_that_is_gone_is_not_shown(board, formed, monkeypatch):
+    stacks = formed.stacks
+
+    def slowly():
+        found = stacks()
+        board.click("reset")
+        return found
+
+    monkeypatch.setattr(formed, "stacks", slowly)
+    board.click("stacks")
+    assert board.actions.answer is None
+    assert board.last == ("done", "Reset: gloo, 4 ranks, generation 2.")

@@ -31,7 +31,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 class StillMonitor:
     """A monitor that never looks by itself."""
 
-    def __init__(self, session, listener):
+    def __init__(self, session, listener, on_error):
         self.stopped = 0
         self.looks = []
 
@@ -371,3 +371,29 @@ def test_shown_it_leaves_a_table_where_it_cannot_live(board, shell):
     # Where the widget lives, its style hides the table.
     [hidden] = re.findall(r'<div class="(rankbook-\w+)">', table.data["text/html"])
     assert any(f".{hidden} {{ display: none }}" in getattr(w, "value", "") for w in board.children)
+
+
+def test_where_the_controller_is_gone_nobody_is_said_to_be_well(formed, pool):
+    board = Dashboard(formed)
+    changes = queue.Queue()
+    board.panel.observe(lambda change: changes.put(change["new"]), "html")
+    pool.channel.lost.set()
+    formed.changes.tell()
+    while "no answer: 0-3" not in (html := changes.get(timeout=SOON)):
+        pass
+    assert "controller is gone" in html
+    assert "all idle" not in html
+    pool.channel.lost.clear()
+    board.close()
+
+
+def test_one_that_is_closed_is_replaced_and_watches_no_more(formed):
+    formed._view = Dashboard
+    board = formed.dashboard()
+    assert formed.dashboard() is board
+    board.close()
+    board._monitor._thread.join(SOON)
+    assert not board._monitor._thread.is_alive()
+    again = formed.dashboard()
+    assert again is not board
+    again.close()

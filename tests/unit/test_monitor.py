@@ -33,8 +33,8 @@ def watch(session):
     """Starts monitors, and stops them."""
     started = []
 
-    def start(listener):
-        started.append(Monitor(session, listener))
+    def start(listener, on_error=lambda why: None):
+        started.append(Monitor(session, listener, on_error))
         return started[-1]
 
     yield start
@@ -166,17 +166,45 @@ def test_a_sign_keeps_it_from_being_forgotten(session, pace, watch):
         seen.get(timeout=SOON)
 
 
-def test_where_nobody_looks_a_change_is_looked_at_all_the_same(formed, pace, watch):
-    """So that what is shown again, or saved, is true."""
-    pace(0.001, forgotten=0.0)
+def test_where_nobody_looks_a_change_is_not_looked_at_either(formed, pace, watch):
+    pace(0.001)
     seen = queue.Queue()
     monitor = watch(seen.put)
     monitor.watched(someone=False)
     assert is_quiet(seen)
     formed.reset()
-    while seen.get(timeout=SOON).generation != 2:
-        pass
     assert is_quiet(seen)
+    monitor.watched(someone=True)
+    assert seen.get(timeout=SOON).generation == 2
+
+
+def test_whoever_is_heard_while_a_cell_runs_can_be_forgotten_while_one_runs(formed, pace, watch):
+    pace(NEVER, busy=0.001)
+    seen = queue.Queue()
+    monitor = watch(seen.put)
+    thread, _ = run_stuck(formed)
+    monitor.watched(someone=True)
+    until(seen, "running", "running", "running")
+    monitor.watched(someone=False)
+    assert is_quiet(seen)
+    formed.interrupt()
+    end_of(thread)
+
+
+def test_a_snapshot_that_cannot_be_shown_is_not_the_last_one(session, pace, watch, caplog):
+    pace(0.001)
+    seen = queue.Queue()
+
+    def listener(snapshot):
+        seen.put(snapshot)
+        if seen.qsize() == 1:
+            raise IndexError("too short")
+
+    watch(listener)
+    while seen.qsize() < 3:
+        threading.Event().wait(0.001)
+    assert "could not be brought up to date" in caplog.text
+    assert "IndexError: too short" in caplog.text
 
 
 def test_while_the_session_is_busy_nobody_is_forgotten(formed, pace, watch):
@@ -236,10 +264,12 @@ def test_a_controller_that_has_gone_does_not_end_it(session, pool, pace, watch):
         return states()
 
     session.states = counted
-    watch(seen.put)
+    told = queue.Queue()
+    watch(seen.put, told.put)
     seen.get(timeout=SOON)
     pool.channel.lost.set()
     assert lost.wait(SOON)
+    assert "controller is gone" in told.get(timeout=SOON)
     pool.channel.lost.clear()
     while not seen.empty():
         seen.get()

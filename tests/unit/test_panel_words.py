@@ -52,8 +52,21 @@ def test_the_header_says_how_it_is_in_words_a_shape_and_a_colour(panel, expected
     assert head(panel) == expected
 
 
-def test_its_health_is_announced_when_it_changes():
-    assert tree(to_html(Panel(HEALTHY))).one(kind="rb-health")["aria-live"] == "polite"
+@pytest.mark.parametrize(
+    ("panel", "said"),
+    [
+        (Panel(HEALTHY), "all idle"),
+        (Panel(HUNG), f"stuck: {HANG.summary}"),
+        (Panel(replace(HUNG, hangs=False, verdict=None)), "busy"),
+        (Panel(DEAD), "ended: 1"),
+    ],
+)
+def test_what_is_worth_interrupting_somebody_for_is_announced(panel, said):
+    """Not every collective that a rank enters."""
+    announced = tree(to_html(panel)).one(kind="rb-announcement")
+    assert announced["aria-live"] == "polite"
+    assert said in announced.text
+    assert "aria-live" not in tree(to_html(panel)).one(kind="rb-health").attrs
 
 
 def facts(panel):

@@ -114,15 +114,68 @@ def test_the_number_of_ranks_can_change_while_a_cell_hangs(formed):
     assert (formed.world_size, formed.generation) == (2, 2)
 
 
-def test_for_what_cannot_be_done_nothing_is_interrupted(formed):
+IMPOSSIBLE = [
+    lambda s: s.initialize("nccl", interrupt=True),
+    lambda s: s.initialize("nccl", nproc=9, interrupt=True),
+    lambda s: s.initialize(nproc=0, interrupt=True),
+    lambda s: s.initialize(timeout_minutes=-1, interrupt=True),
+    lambda s: s.reset("nccl", interrupt=True),
+]
+
+
+@pytest.mark.parametrize("renew", IMPOSSIBLE)
+def test_for_what_cannot_be_done_nothing_is_interrupted(formed, pool, renew):
     thread, _ = run_stuck(formed, code="wait_in('all_reduce', seq=1)")
-    for impossible in ({"backend": "nccl"}, {"nproc": 0}, {"timeout_minutes": -1}):
-        with pytest.raises(RankbookError):
-            formed.initialize(**impossible, interrupt=True)
+    with pytest.raises(RankbookError):
+        renew(formed)
     assert thread.is_alive()
+    assert pool.asked("free") == []
+    assert pool.grown == []
     assert formed.generation == 1
     formed.interrupt()
     end_of(thread)
+
+
+NO_ROOM = [
+    lambda s: s.reset(interrupt=True),
+    lambda s: s.restart_ranks(interrupt=True),
+    lambda s: s.initialize(nproc=9, interrupt=True),
+]
+
+
+@pytest.mark.parametrize("renew", NO_ROOM, ids=["reset", "restart_ranks", "initialize"])
+def test_beside_a_dead_rank_that_cannot_be_replaced_nothing_is_interrupted(formed, pool, renew):
+    pool.can_grow = False
+    thread, _ = run_stuck(formed, "0-2", on_hang="wait")
+    pool.kill(3)
+    with pytest.raises(RankbookError):
+        renew(formed)
+    assert thread.is_alive()
+    assert pool.asked("free") == []
+    formed.interrupt()
+    end_of(thread)
+
+
+def test_after_an_interrupt_the_next_cell_is_never_refused(formed):
+    for _ in range(20):
+        thread, _ = run_stuck(formed, code="wait_in('all_reduce', seq=1)")
+        again = threading.Thread(target=formed.interrupt)
+        again.start()
+        end_of(thread)
+        assert formed.run("rank").ok
+        end_of(again)
+
+
+def test_what_is_seen_is_never_told_of_a_later_turn(formed, monkeypatch):
+    states, begun = formed.states, formed.turn
+
+    def slowly():
+        seen = states()
+        formed.run("rank")
+        return seen
+
+    monkeypatch.setattr(formed, "states", slowly)
+    assert formed.snapshot().turn in {0, begun}
 
 
 def test_where_no_new_group_comes_about_the_old_one_is_made_again(formed, pool, monkeypatch):

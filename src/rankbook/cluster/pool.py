@@ -172,17 +172,26 @@ class Pool:
         """Whether :meth:`grow` can add engines."""
         return self._local is not None
 
+    def refuse_growth(self) -> None:
+        """Raise if :meth:`grow` cannot add engines.
+
+        Raises:
+            ClusterError: The engines are not ours to start.
+        """
+        if not self.can_grow:
+            raise ClusterError(
+                f"This cluster has {len(self.engines)} engines and rankbook cannot add to it: "
+                "ask for as many ranks or fewer, or start more engines."
+            )
+
     def grow(self, n: int, timeout: float = 60.0) -> None:
         """Start ``n`` more engines beside those that run.
 
         Raises:
             ClusterError: The engines are not ours to start, or did not come.
         """
-        if self._local is None:
-            raise ClusterError(
-                f"This cluster has {len(self.engines)} engines and rankbook cannot add to it: "
-                "ask for as many ranks or fewer, or start more engines."
-            )
+        self.refuse_growth()
+        assert self._local is not None  # noqa: S101 - or it was refused
         new = self._local.add(n)
         # By their ids, not their number: one that has just ended may still be counted.
         self._wait(lambda: new <= self._reachable(), timeout, f"Not all of {n} new engines came")

@@ -111,6 +111,7 @@ def to_html(panel: Panel) -> str:
     """Render the dashboard."""
     parts = (
         _header(panel),
+        _announcement(panel),
         _controls(panel),
         _message(panel.message),
         _verdict(panel.snapshot),
@@ -140,11 +141,25 @@ def _level(panel: Panel) -> str:
     return "busy" if snapshot.doing or states - {"idle"} else "ok"
 
 
+def _words(snapshot: Snapshot) -> str:
+    words = health(snapshot) if snapshot.world_size or snapshot.doing else "no process group"
+    return f"stuck · {words}" if snapshot.hangs else words
+
+
+def _announcement(panel: Panel) -> str:
+    """The health for a screen reader: only what is worth interrupting somebody for."""
+    level, verdict = _level(panel), panel.snapshot.verdict
+    if level == "busy":
+        words = "busy"
+    elif level == "stuck" and verdict is not None:
+        words = f"stuck: {verdict.summary}"
+    else:
+        words = _words(panel.snapshot)
+    return f'<p class="rb-announcement" aria-live="polite">{escape(words)}</p>'
+
+
 def _header(panel: Panel) -> str:
     level, snapshot = _level(panel), panel.snapshot
-    words = health(snapshot) if snapshot.world_size or snapshot.doing else "no process group"
-    if snapshot.hangs:
-        words = f"stuck · {words}"
     hosts = {state.host for state in snapshot.states if state.host}
     facts = [
         ("backend", snapshot.backend),
@@ -159,9 +174,10 @@ def _header(panel: Panel) -> str:
         if value
     )
     return (
-        '<div class="rb-head"><p class="rb-health" aria-live="polite">'
+        '<div class="rb-head"><p class="rb-health">'
         f'<span class="rb-mark" aria-hidden="true">{_LEVEL_MARKS[level]}</span> '
-        f'<span class="rb-words">{escape(words)}</span></p><dl class="rb-facts">{shown}</dl></div>'
+        f'<span class="rb-words">{escape(_words(snapshot))}</span></p>'
+        f'<dl class="rb-facts">{shown}</dl></div>'
     )
 
 

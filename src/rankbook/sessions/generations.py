@@ -107,10 +107,11 @@ class Generations:
             Whether there is one that is whole.
 
         Raises:
-            ClusterError: Its ranks do not say where they stand.
+            ClusterError: An engine does not say which group it is in, or where it stands.
         """
-        found = adoption.find(self._seen())
+        found = adoption.find(seen := self._seen())
         if found is None:
+            adoption.refuse_silent(seen)
             return False
         facts = {its.engine: its for its in self._pool.facts(found.engines)}
         placement = adoption.placement(found, facts, self.alive)
@@ -132,9 +133,10 @@ class Generations:
 
         Raises:
             SessionError: The message says how to come to it.
+            ClusterError: It is not known whether an engine is at work: it does not answer.
         """
         if self.placement is None and not self._pool.is_owned:
-            found = adoption.find(self._seen())
+            found = adoption.find(seen := self._seen())
             if found is not None and found.busy:
                 are = "is" if len(found.busy) == 1 else "are"
                 raise SessionError(
@@ -142,6 +144,7 @@ class Generations:
                     "with --cluster-id alone to take the group over as it is; %dist_interrupt then "
                     "ends what runs."
                 )
+            adoption.refuse_silent(seen)
 
     def initialize(
         self,
@@ -176,8 +179,12 @@ class Generations:
             check_backend(backend)
         if self.dead_ranks:
             self.refuse_dead()
-        if nproc is None or nproc <= len(self.alive):
-            choose_backend(self._place(nproc), backend)
+        facts, missing = self._facts(), (nproc or 0) - len(self.alive)
+        if missing > 0:
+            self._pool.refuse_growth()
+            # New ones will be like those that are there.
+            facts += [replace(facts[0], engine=facts[-1].engine + 1 + i) for i in range(missing)]
+        choose_backend(place(facts, nproc), backend)
 
     def _size(self, nproc: int | None) -> int | None:
         """How many ranks are meant: as many as there are, where nobody says."""
@@ -209,12 +216,7 @@ class Generations:
         placement = self.placed()
         chosen = sorted(set(ranks))
         leaving = {placement.engines[rank] for rank in chosen} & set(self.alive)
-        missing = len(chosen) - sum(e not in placement.engines for e in self.alive)
-        if missing > 0 and not self._pool.can_grow:
-            raise ClusterError(
-                f"There is no spare engine for {said(chosen)}, and rankbook cannot add to this "
-                f"cluster: start one more, then {how_to_replace(chosen)}."
-            )
+        missing = self.count_missing(chosen)
         self.groups = {}
         if leaving:
             self._pool.end(leaving)
@@ -232,6 +234,21 @@ class Generations:
             del free[here[0]]
             places[rank] = replace(places[rank], engine=here[0])
         self._form(replace(placement, places=tuple(places), spare=tuple(sorted(free))), self._asked)
+
+    def count_missing(self, ranks: Collection[int]) -> int:
+        """How many engines must be started to replace ranks; the others are there, as spares.
+
+        Raises:
+            ClusterError: They cannot be started.
+        """
+        engines = self.placed().engines
+        missing = len(ranks) - sum(e not in engines for e in self.alive)
+        if missing > 0 and not self._pool.can_grow:
+            raise ClusterError(
+                f"There is no spare engine for {said(ranks)}, and rankbook cannot add to this "
+                f"cluster: start one more, then {how_to_replace(ranks)}."
+            )
+        return missing
 
     def close(self) -> None:
         """Remove what lies in files; the group must be gone, or left behind."""
@@ -261,7 +278,7 @@ class Generations:
         former = set(self.placement.engines) if self.placement else set()
         # Of engines that others, too, may have initialised, it is asked.
         seen = {} if self._pool.is_owned else self._seen()
-        former |= {engine for engine, its in seen.items() if its.info is not None}
+        former |= {engine for engine, its in seen.items() if its and its.info}
         self.groups = {}
         self.placement, self._asked = placement, backend
         self.timeout_minutes = timeout_minutes or self.timeout_minutes
@@ -279,8 +296,8 @@ class Generations:
             self._directory,
         )
 
-    def _seen(self) -> dict[int, RankState]:
-        """What joined engines do and which group they are in; by engine, of those that answer."""
+    def _seen(self) -> dict[int, RankState | None]:
+        """What joined engines do and which group they are in; None of who does not answer."""
         return adoption.states(self._pool.channel, self.alive)
 
     def _make_directory(self) -> None:

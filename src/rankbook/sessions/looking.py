@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from rankbook.cluster.channel import Channel, everyone
 from rankbook.models import GroupInfo, Look, RankState, how_ended, load
 
-__all__ = ["PAUSE", "answer_timeout", "looks", "states", "wait_until_idle"]
+__all__ = ["PAUSE", "answer_timeout", "looks", "stacks", "states", "wait_until_idle"]
 
 _ANSWER_TIMEOUT = 1.0
 """Seconds for engines' control threads to answer."""
@@ -70,6 +70,14 @@ def looks(channel: Channel, engines: Sequence[int]) -> dict[int, Look]:
     channel.wait(call, answer_timeout(len(engines)))
     channel.forget(call)
     return {engine: load(Look, value) for engine, value in call.values.items()}
+
+
+def stacks(channel: Channel, engines: Sequence[int]) -> dict[int, list[str]]:
+    """Where the main threads of engines stand; by engine, those that answer."""
+    call = channel.request("stacks", everyone(engines))
+    channel.wait(call, answer_timeout(len(engines)))
+    channel.forget(call)
+    return dict(call.values)
 
 
 def wait_until_idle(channel: Channel, engines: Collection[int], timeout: float) -> set[int]:

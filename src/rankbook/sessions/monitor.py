@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from rankbook.errors import RankbookError
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rankbook.sessions.session import Session
 
 __all__ = ["Monitor"]
+
+_log = logging.getLogger(__name__)
 
 _PERIOD = 1.0
 """Seconds between two looks at ranks about which nothing is known to have changed."""
@@ -33,19 +35,27 @@ class Monitor:
     """A thread that gives snapshots of one session to a listener.
 
     It looks once a second, more often while the session is busy, and soon after the session says
-    that something has changed. Where nobody looks at what it shows it looks only when something
-    changes, and stops altogether while the session is idle. It ends with the session.
+    that something has changed. Where nobody looks at what it shows, it does not look either. It
+    ends with the session.
     """
 
-    def __init__(self, session: Session, listener: Callable[[Snapshot], None]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        listener: Callable[[Snapshot], None],
+        on_error: Callable[[str], None],
+    ) -> None:
         """Start watching.
 
         Args:
             session: What to watch.
             listener: Called from the monitor's thread with each snapshot.
+            on_error: Called instead, with a line that says why there is none.
         """
         self._session = session
         self._listener = listener
+        self._on_error = on_error
+        self._is_heard_while_busy = False
         self._changed = threading.Event()
         self._stopped = threading.Event()
         # Whoever made it is about to show it.
@@ -57,6 +67,8 @@ class Monitor:
     def watched(self, someone: bool) -> None:  # noqa: FBT001
         """Note whether somebody looks now; whoever has just come sees the present state at once."""
         was_forgotten = self._is_forgotten
+        # A page whose kernel hears nothing while a cell runs must not be taken for one that left.
+        self._is_heard_while_busy |= bool(self._session.doing)
         self._forgotten_at = time.monotonic() + (_FORGOTTEN if someone else 0)
         if someone and was_forgotten:
             self._changed.set()
@@ -78,13 +90,25 @@ class Monitor:
                 self._changed.clear()
             if self._session.is_closed:
                 self.stop()
-            # The controller may go, or the session end, under the eyes of the monitor; the cell
-            # that meets it next says so.
-            with suppress(RankbookError, OSError):
-                self._listener(self._session.snapshot())
+            elif self._is_idle:
+                continue
+            self._look()
+
+    def _look(self) -> None:
+        try:
+            self._listener(self._session.snapshot())
+        except (RankbookError, OSError) as error:  # the controller is gone, say
+            self._on_error(str(error))
+        except Exception:  # noqa: BLE001 - it is logged
+            # One snapshot that cannot be shown must not be the last one.
+            _log.exception("The dashboard could not be brought up to date")
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether nobody looks, as far as can be known."""
+        return self._is_forgotten and (self._is_heard_while_busy or not self._session.doing)
 
     def _pause(self) -> float | None:
-        # A page whose signs are not heard while a cell runs may be looked at all the same.
-        if self._session.doing:
-            return _BUSY_PERIOD
-        return None if self._is_forgotten else _PERIOD
+        if self._is_idle:
+            return None
+        return _BUSY_PERIOD if self._session.doing else _PERIOD

@@ -153,7 +153,7 @@ class Rescue:
 
     def mend(self) -> str:
         """Make the next group if the present one is of no use; say what became of it."""
-        if not self._is_cut:
+        if not self.is_cut:
             return ""
         if self._successors:
             return "The ranks are free, their variables in place."
@@ -172,7 +172,7 @@ class Rescue:
     # ----------------------------------------------------------------------------------------
 
     @property
-    def _is_cut(self) -> bool:
+    def is_cut(self) -> bool:
         """Whether connections of the present group were cut; earlier ones are forgotten."""
         return bool(self._cut) and self._cut == self._generations.number
 
@@ -233,26 +233,18 @@ class Rescue:
 
     def _is_out_of_step(self) -> bool:
         """Whether ranks stand at different collectives: the next one would hang, or mix up data."""
-        if self._is_cut:
+        if self.is_cut:
             return False  # nobody stands anywhere any more
-        engines = self._generations.placed().engines
         for pause in (0, *_RETIRED):
             time.sleep(pause)
-            looks = looking.looks(self._pool.channel, engines)
-            if all(call.done for look in looks.values() for call in look.recent):
+            # Of one that does not answer, or whose main thread is busy with what a cell has left
+            # to be done later, it is not known what it has called. That is no proof of anything.
+            looks = self._look()
+            known = {r: look for r, look in looks.items() if look.state == "idle" or look.recent}
+            complete = len(known) == self._world_size
+            if complete and all(call.done for look in known.values() for call in look.recent):
                 break
-        else:
-            return True
-        last: dict[str, dict[int, int]] = {}
-        for engine, look in looks.items():
-            for call in look.recent:
-                if call.seq is not None:
-                    last.setdefault(call.group, {})[engine] = call.seq
-        members = {call.group: call.ranks for look in looks.values() for call in look.recent}
-        return any(
-            len({its.get(engines[rank], 0) for rank in members[group] or range(len(engines))}) > 1
-            for group, its in last.items()
-        )
+        return outcomes.out_of_step(known)
 
     def _still_stuck(self, freed: Freed | None, result: CellResult) -> dict[int, Look | None]:
         """By rank that was not freed, where it is; None if it does not answer."""

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from rankbook import ranks as rank_selection
 from rankbook import values
-from rankbook.cluster.channel import everyone
 from rankbook.cluster.pool import Pool
 from rankbook.errors import InputError, RankbookError, SessionError
 from rankbook.models import (
@@ -168,29 +167,28 @@ class Session:
 
     def snapshot(self) -> Snapshot:
         """Everything a view shows; see :meth:`states`."""
+        # First: what is seen may be of this turn, and must not pass for the next one's.
+        doing, turn = self.doing, self.turn
         states = () if self.is_closed else tuple(self.states())
         verdict, hangs = self._runs.verdict
         return Snapshot(
             self.backend,
             self.world_size,
             self.generation,
-            self.doing,
+            self.doing if self.is_closed else doing,
             states,
             self.pool.cluster_id,
             verdict,
             hangs=hangs,
-            turn=self.turn if self.doing else 0,
+            turn=turn if doing else 0,
         )
 
     def stacks(self) -> dict[int, list[str]]:
-        """By rank, the main thread's Python stack; answered at any time."""
+        """By rank, the main thread's Python stack, of those that answer; at any time."""
         self._raise_closed()
-        placed = enumerate(self._generations.placed().engines)
-        engines = {engine: rank for rank, engine in placed if engine not in self.ended}
-        answers = self.pool.channel.ask(
-            "stacks", everyone(engines), looking.answer_timeout(len(engines))
-        )
-        return {rank: answers[engine] for engine, rank in engines.items()}
+        engines = self._generations.placed().engines
+        found = looking.stacks(self.pool.channel, [e for e in engines if e not in self.ended])
+        return {engines.index(engine): its for engine, its in sorted(found.items())}
 
     def diagnose(self) -> Diagnosis:
         """Say what the ranks do or wait for, and why; answered at any time.
@@ -266,11 +264,15 @@ class Session:
                 engines that it did not start.
             RankbookError: See :meth:`initialize`.
         """
+        self._raise_closed()
         placement = self._generations.placement
+        size = placement.world_size if placement else None
         if hard:
             self._replace_engines()
+        elif interrupt:
+            self._generations.check_feasible(backend, size, None)
         with self._renewing("resetting", wait=_REPLACED if hard else 0, interrupt=interrupt):
-            self._generations.initialize(backend, placement.world_size if placement else None)
+            self._generations.initialize(backend, size)
 
     def restart_ranks(
         self, ranks: str | int | list[int] | None = None, *, interrupt: bool = False
@@ -292,6 +294,7 @@ class Session:
         # Asked before anything is interrupted for it.
         if not chosen and not self._generations.dead_ranks:
             raise SessionError("No rank has ended: say which to replace, restart_ranks([1]).")
+        self._generations.count_missing({*chosen, *self._generations.dead_ranks})
         with self._renewing("replacing ranks", interrupt=interrupt):
             dead = self._generations.dead_ranks
             self._generations.restart({*chosen, *dead})
@@ -420,9 +423,12 @@ class Session:
         self._raise_closed()
         if not self.doing:
             self._generations.placed()
+        turn = self.turn
         was_busy = self._free()
+        if was_busy:
+            self._turns.await_end(turn)
         # Who runs the cell makes the group again; if nobody does, it is done here.
-        with self._turns.between(after_this=was_busy) as mine:
+        with self._turns.between(lambda: self._rescue.is_cut) as mine:
             if mine:
                 self._rescue.mend()
         return was_busy
@@ -512,7 +518,8 @@ class Session:
 
     def dashboard(self) -> Any:
         """The session's ipywidgets dashboard: the state of every rank, and buttons."""
-        if self._dashboard is None:
+        # A widget that was closed has no comm any more.
+        if self._dashboard is None or getattr(self._dashboard, "comm", self) is None:
             self._dashboard = self._view(self)
         return self._dashboard
 

@@ -18,6 +18,9 @@ _SETTLED = 10.0
 _AGAIN = 0.5
 """Seconds after which what does not make way is interrupted again."""
 
+_POLL = 0.005
+"""Seconds between two looks whether something is still to be done."""
+
 _CLOSED = "shut down"
 
 
@@ -69,6 +72,8 @@ class Turns:
             SessionError: It is busy, or closed.
         """
         mine = self._lock.acquire(timeout=wait) if make_way is None else self._clear(make_way)
+        if not mine and not self.doing:  # somebody is between two turns, and soon gone
+            mine = self._lock.acquire(timeout=_SETTLED)
         if not mine:
             raise SessionError(
                 f"The session is {self.doing or 'busy'}: wait, or write %dist_interrupt."
@@ -85,16 +90,31 @@ class Turns:
             self._lock.release()
             self._changes.tell()
 
+    def await_end(self, number: int) -> None:
+        """Wait until the session is not busy any more with what it was, which was interrupted.
+
+        The lock is left to whoever wants to be next.
+        """
+        deadline = time.monotonic() + _SETTLED
+        while self.doing and self.number == number and time.monotonic() < deadline:
+            time.sleep(_POLL)
+
     @contextmanager
-    def between(self, *, after_this: bool) -> Iterator[bool]:
-        """Hold the lock between two turns, without being busy; yields whether that worked.
+    def between(self, needed: Callable[[], bool]) -> Iterator[bool]:
+        """Hold the lock between two turns, for what whoever has it now may do as well.
 
         Args:
-            after_this: Wait for the end of what the session is busy with; it was interrupted.
+            needed: Whether it is still to be done.
+
+        Yields:
+            Whether it is the caller's to do.
         """
-        mine = self._lock.acquire(timeout=_SETTLED if after_this else 0)
+        deadline = time.monotonic() + _SETTLED
+        mine = False
+        while needed() and not mine and time.monotonic() < deadline:
+            mine = self._lock.acquire(timeout=_POLL)
         try:
-            yield mine
+            yield mine and needed()
         finally:
             if mine:
                 self._lock.release()

@@ -48,6 +48,7 @@ class Actions:
         self._on_change = on_change
         self._changing = threading.Lock()
         self._changes_by = ""
+        self._latest: Click | None = None
         self._actions: dict[str, Callable[[Mapping[str, Any]], str]] = {
             "initialise": self._initialise,
             "reset": self._reset,
@@ -99,6 +100,7 @@ class Actions:
 
     def _try(self, click: Click) -> None:
         name = _LABELS[click.do]
+        self._latest = click
         self._say(name, "busy")
         begun = time.monotonic()
         try:
@@ -109,11 +111,17 @@ class Actions:
             self._say(f"{name}: {type(error).__name__}: {error}", "error")
             raise
         else:
-            took = time.monotonic() - begun
-            self._say(f"{said} ({took:.2f} s)")
+            if self._latest is click:  # else there is newer news
+                self._say(f"{said} ({time.monotonic() - begun:.2f} s)")
+            else:
+                self._on_change()
+
+    def say(self, text: str, kind: str = "done") -> None:
+        """Show a message without telling of a change."""
+        self.message = Message(text, kind)
 
     def _say(self, text: str, kind: str = "done") -> None:
-        self.message = Message(text, kind)
+        self.say(text, kind)
         self._on_change()
 
     # -- each of them ------------------------------------------------------------------------
@@ -146,21 +154,32 @@ class Actions:
         return "Interrupt: the ranks are free, their variables in place."
 
     def _why(self, _: Mapping[str, Any]) -> str:
+        generation = self._session.generation
         found = self._session.diagnose()
-        self.answer = Answer("Why?", verdict.to_html(found))
+        self._keep(Answer("Why?", verdict.to_html(found)), generation)
         return f"Why? {found.summary}"
 
     def _stacks(self, _: Mapping[str, Any]) -> str:
+        generation = self._session.generation
         found = self._session.stacks()
         if not found:
-            return "Stacks: no rank is alive."
-        self.answer = Answer("Stacks", stacks.to_html(found))
-        return f"Stacks: where {said(sorted(found))} stand{'s' if len(found) == 1 else ''}."
+            return "Stacks: no rank answers."
+        self._keep(Answer("Stacks", stacks.to_html(found)), generation)
+        where = f"Stacks: where {said(sorted(found))} stand{'s' if len(found) == 1 else ''}"
+        silent = sorted(set(range(self._session.world_size)) - set(found))
+        if not silent:
+            return f"{where}."
+        return f"{where}; {said(silent)} {'does' if len(silent) == 1 else 'do'} not answer."
 
     def _shutdown(self, _: Mapping[str, Any]) -> str:
         self.answer = None
         self._session.shutdown()
         return "Shut down: write %dist_init for new ranks."
+
+    def _keep(self, answer: Answer, generation: int) -> None:
+        """Show an answer, unless it is about a group that is gone by now."""
+        if self._session.generation == generation:
+            self.answer = answer
 
     def _group(self) -> str:
         session = self._session

@@ -2,6 +2,7 @@
 // with as few changes as possible, and clicks are told to the kernel.
 
 const HEARD_WITHIN = 900; // ms for the kernel to say that it has heard a click
+const LATEST_SIGNS = 8; // of the kernel, by which its clock is known
 const HERE_EVERY = 30_000; // ms between two signs that somebody looks
 
 const NO_SHORTCUTS = "data-lm-suppress-shortcuts";
@@ -55,18 +56,18 @@ function render({ model, el }) {
 // -- clicks -----------------------------------------------------------------------------------
 
 // The kernel's clock as the page knows it. What arrives was sent before: the smallest difference
-// ever seen is the nearest to the real one.
+// is the nearest to the real one; of the latest only, for clocks are set.
 class KernelClock {
   constructor() {
-    this.ahead = Infinity; // of the kernel, seconds
+    this.leads = []; // of the page's clock, seconds
   }
 
   hear(now) {
-    if (now) this.ahead = Math.min(this.ahead, Date.now() / 1000 - now);
+    if (now) this.leads = [...this.leads, Date.now() / 1000 - now].slice(-LATEST_SIGNS);
   }
 
   now() {
-    return Number.isFinite(this.ahead) ? Date.now() / 1000 - this.ahead : 0;
+    return this.leads.length ? Date.now() / 1000 - Math.min(...this.leads) : 0;
   }
 }
 
@@ -105,8 +106,10 @@ class Clicks {
   }
 }
 
-// Press the notebook's ■, where the front end is JupyterLab or Jupyter Notebook 7.
+// Press the notebook's ■, where the front end is JupyterLab or Jupyter Notebook 7. It is that of the
+// notebook in which the person works: that must still be this one.
 function interruptKernel(near) {
+  if (!near.closest(".jp-NotebookPanel")?.contains(document.activeElement)) return;
   const button = document.createElement("button");
   button.hidden = true;
   button.dataset.commandlinkerCommand = "notebook:interrupt-kernel";

@@ -53,7 +53,7 @@ class Dashboard(widgets.VBox):
         self._timeline = Timeline(session.pool.channel)
         super().__init__([self.panel, self.timeline, hide])
         self._draw()
-        self._monitor = Monitor(session, self._follow)
+        self._monitor = Monitor(session, self._follow, self._lose)
 
     def display(self) -> None:
         """Show the dashboard so that something is left of it wherever it cannot live.
@@ -61,6 +61,8 @@ class Dashboard(widgets.VBox):
         A saved notebook, GitHub and nbconvert show the table alone, a kernel's front end the live
         widget alone, a terminal the table as text.
         """
+        with suppress(RankbookError):
+            self.show(self._session.snapshot())  # nobody may have looked for a while
         static = f'<div class="{self._fallback}">{to_html(self._snapshot)}</div>'
         publish_display_data({"text/html": static, "text/plain": to_text(self._snapshot)})
         if getattr(get_ipython(), "kernel", None) is not None:
@@ -89,6 +91,21 @@ class Dashboard(widgets.VBox):
                 self._monitor.stop()
             self._snapshot = snapshot
             self._draw()
+
+    def _lose(self, why: str) -> None:
+        """The ranks cannot be asked any more: do not go on saying that they are well."""
+        with self._showing:
+            lost = (replace(s, state="no answer", activity="") for s in self._snapshot.states)
+            self._snapshot = replace(self._snapshot, states=tuple(lost))
+            self.actions.say(why, "error")
+            self._draw()
+
+    def close(self) -> None:
+        """End it; the session makes another one when it is asked for."""
+        self._monitor.stop()
+        for child in self.children:
+            child.close()
+        super().close()
 
     def _draw(self) -> None:
         session, snapshot = self._session, self._snapshot
