@@ -111,7 +111,18 @@ def test_a_page_that_says_it_twice_is_one_page(panel, looks):
 
 def test_a_page_that_comes_learns_the_time(panel):
     before = time.time()
-    tell(panel, kind="here", view="a")
+    tell(panel, kind="here", view="a", shown=panel.now)
     [state] = panel.comm.states
     assert list(state) == ["now"]
     assert before <= state["now"] <= time.time()
+
+
+def test_a_page_that_has_missed_something_is_told_again(panel):
+    shown = panel.now
+    tell(panel, kind="here", view="a", shown=shown)
+    assert [state.keys() for state in panel.comm.states] == [{"now"}]
+    panel.comm.sent.clear()
+    panel.draw("<p>dropped on its way</p>", 3)
+    panel.comm.sent.clear()
+    tell(panel, kind="here", view="a", shown=shown)
+    assert panel.comm.states[0] == {"html": "<p>dropped on its way</p>", "during": 3}

@@ -27,7 +27,7 @@ function render({ model, el }) {
     if (button) clicks.tell(button.dataset.do, form(board));
   };
   const onMessage = (content) => content.kind === "heard" && clicks.heard(content.id);
-  const look = (kind) => model.send({ kind, view: clicks.name });
+  const look = (kind) => model.send({ kind, view: clicks.name, shown: model.get("now") });
   const onVisibility = () => look(document.hidden ? "gone" : "here");
   const onTime = () => clock.hear(model.get("now"));
 

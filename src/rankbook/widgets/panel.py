@@ -42,6 +42,7 @@ class PanelView(anywidget.AnyWidget):
         super().__init__(**traits)
         self.on_click, self.on_look = on_click, on_look
         self._drawing = threading.Lock()
+        self._drawn = 0.0
         self._views: set[Any] = set()
         self.on_msg(self._on_message)
         answer_beside_cells(self)
@@ -50,8 +51,9 @@ class PanelView(anywidget.AnyWidget):
         """Show something else; nothing is sent where nothing has changed. From any thread."""
         with self._drawing:
             if (html, during) != (self.html, self.during):
+                self._drawn = time.time()
                 with self.hold_sync():
-                    self.html, self.during, self.now = html, during, time.time()
+                    self.html, self.during, self.now = html, during, self._drawn
 
     def _on_message(self, _: Any, content: dict[str, Any], __: Any) -> None:
         kind = content.get("kind")
@@ -68,6 +70,9 @@ class PanelView(anywidget.AnyWidget):
         elif kind == "here":
             self._views.add(content.get("view"))
             with self._drawing:
+                # A server that has to hold back output drops messages of widgets, too.
+                if float(content.get("shown") or 0) < self._drawn:
+                    self.send_state(["html", "during"])
                 self.now = time.time()
             self.on_look(bool(self._views))
         elif kind == "gone":
