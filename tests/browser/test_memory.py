@@ -12,7 +12,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 RANKS = 128
 UPDATES = 40  # from one sample to the next
-COLLECTIVES = 600  # of 2 ranks, with every update: from the first sample on, bars are thinned
+COLLECTIVES = 400  # of 2 ranks, with every update: from the second sample on, bars are thinned
 SAMPLES = 9
 
 CELL = f"""\

@@ -160,6 +160,8 @@ class Server:
 
     def _end_all(self) -> None:
         deadline = time.monotonic() + _GRACE
+        # An engine hears of SIGTERM when its cell has ended: idle ones ignore the first of these.
+        self._signal_all(signal.SIGINT)
         self._signal_all(signal.SIGTERM)
         self._reap()
         while self._engines and (left := deadline - time.monotonic()) > 0:

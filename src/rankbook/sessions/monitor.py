@@ -21,6 +21,9 @@ _log = logging.getLogger(__name__)
 _PERIOD = 1.0
 """Seconds between two looks at ranks about which nothing is known to have changed."""
 
+_PER_RANK = 0.02
+"""Seconds of them for each rank: of very many a look takes its time."""
+
 _BUSY_PERIOD = 0.4
 """The same while the session is busy: a rank changes what it does without telling."""
 
@@ -111,4 +114,6 @@ class Monitor:
     def _pause(self) -> float | None:
         if self._is_idle:
             return None
-        return _BUSY_PERIOD if self._session.doing else _PERIOD
+        if self._session.doing:
+            return _BUSY_PERIOD
+        return max(_PERIOD, _PER_RANK * self._session.world_size)

@@ -1,0 +1,130 @@
+"""Measuring how soon the dashboard acts, and how soon it shows what a rank does."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+from statistics import median
+from typing import TYPE_CHECKING
+
+from dashboard_page import Tab, opened
+from dashboard_report import Section, Target, said
+from playwright.sync_api import expect
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+__all__ = ["controls", "shown"]
+
+WITHIN = Target(1.0, "s")
+
+_WHILE = ("idle", "a cell runs", "a cell hangs")
+_LOOKS = {"Why?", "Stacks"}
+_CONTROLS = {
+    "Initialise": "initialise",
+    "Reset": "reset",
+    "Interrupt": "interrupt",
+    "Why?": "why",
+    "Stacks": "stacks",
+    "Restart dead ranks": "restart",
+    "Shut down": "shutdown",
+}
+
+
+def controls(browser: Browser, *, quick: bool) -> list[Section]:
+    """Click every control while the ranks are idle, run a cell and hang in one."""
+    section = Section(
+        "From a click to the dashboard, 2 ranks",
+        ("control", "while", "under way: median", "worst", "ended: median", "worst", "target", ""),
+    )
+    repeats = 2 if quick else 5
+    with opened(browser, ["%load_ext rankbook", "%dist_init gloo -n 2"]) as tab:
+        for name in _CONTROLS:
+            for state in _WHILE:
+                count = min(repeats, 2) if name == "Shut down" else repeats
+                figures = _clicks(tab, name, state, count)
+                began, ended = ([each[key] for each in figures] for key in ("shown", "ended"))
+                times = [said(f(its), "s") for its in (began, ended) for f in (median, max)]
+                judged = [str(WITHIN), WITHIN.judge(ended)]
+                section.lines.append((name, state, *times, *judged))
+    return [section]
+
+
+def _clicks(tab: Tab, name: str, state: str, count: int) -> list[dict[str, float]]:
+    """Click a control so often; one that only looks, in one and the same state."""
+    figures = []
+    for repeat in range(count):
+        if repeat == 0 or name not in _LOOKS:
+            _bring_into(tab, state)
+        if name == "Restart dead ranks":
+            os.kill(tab.engines()[1] if state == "idle" else _shown_pid(tab), signal.SIGKILL)
+            expect(tab.health).to_contain_text("ended: 1")
+        tab.js("(action) => { bench.click(action); }", _CONTROLS[name])
+        tab.click(name)
+        figures.append(tab.js("() => bench.clicked"))
+        if repeat == count - 1 or name not in _LOOKS:
+            _leave(tab, name, state)
+    return figures
+
+
+def _shown_pid(tab: Tab) -> int:
+    return int(tab.rows.nth(1).locator(".rb-pid").inner_text())
+
+
+def _bring_into(tab: Tab, state: str) -> None:
+    tab.wait_until_idle()
+    if state == "a cell runs":
+        tab.busy()
+    elif state == "a cell hangs":
+        tab.hang()
+
+
+def _leave(tab: Tab, name: str, state: str) -> None:
+    """Have the ranks idle again."""
+    if name in _LOOKS and state != "idle":
+        tab.click("Interrupt")
+    if state != "idle":
+        tab.end()
+    if name == "Shut down":
+        tab.run_cell(1)
+    tab.wait_until_idle()
+
+
+# -- what a rank does ------------------------------------------------------------------------
+
+_BARRIER = """\
+%%dist --on-hang wait
+import time
+if rank == {rank}:
+    time.sleep({after})
+    entered = time.time()
+    dist.barrier()
+    print("entered", entered)
+else:
+    time.sleep({after} + 2.5)
+    dist.barrier()"""
+
+
+def shown(browser: Browser, *, quick: bool) -> list[Section]:
+    """Have one rank wait for the others, and see when its row or tile says so."""
+    section = Section("From a rank's change of state to its row or tile")
+    chance = random.Random(1)  # noqa: S311 - no cryptography: it is to differ from poll to poll
+    for n in (2, 8) if quick else (2, 8, 64):
+        with opened(browser, ["%load_ext rankbook", f"%dist_init gloo -n {n}"]) as tab:
+            delays = []
+            for _ in range(2 if quick else 10):
+                expect(tab.health).to_have_text("all idle", timeout=60_000)
+                delays.append(_delay(tab, chance.randrange(n), chance.uniform(1, 2)))
+        section.add(f"{n} ranks", delays, "s", WITHIN)
+    return [section]
+
+
+def _delay(tab: Tab, rank: int, after: float) -> float:
+    tab.js("(rank) => { bench.rank(rank, 'collective'); }", rank)
+    printed = tab.run(_BARRIER.format(rank=rank, after=after))
+    found = re.search(r"entered ([\d.]+)", printed)
+    if not found:
+        raise RuntimeError(printed)
+    return float(tab.js("() => bench.seen")) - float(found[1])

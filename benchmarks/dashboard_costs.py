@@ -1,0 +1,164 @@
+"""Measuring what a dashboard costs: the notebook's kernel, the ranks, and a cell that runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from math import sqrt
+from statistics import median, quantiles
+from typing import TYPE_CHECKING
+
+import psutil
+from dashboard_page import Tab, opened
+from dashboard_report import Section, Target, said
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+__all__ = ["idle", "slowdown"]
+
+_KERNEL, _ENGINE = Target(2, "%"), Target(1, "%")
+
+_FORGOTTEN = 80.0
+"""Seconds after which a page that says nothing any more is forgotten, and some."""
+
+
+def idle(browser: Browser, *, quick: bool) -> list[Section]:
+    """Watch processes of ranks that do nothing: with a dashboard, abandoned, and without one."""
+    section = Section(
+        "CPU while nothing runs, of one core",
+        ("ranks", "dashboard", "the kernel", "target", "", "an engine: median", "highest", "target",
+         ""),
+    )  # fmt: skip
+    seconds = 8 if quick else 20
+    for n in (2, 8) if quick else (2, 8, 64):
+        with opened(browser, ["%load_ext rankbook", f"%dist_init gloo -n {n}"]) as tab:
+            pids = tab.pid(), tab.engines()
+            section.lines.append(_watched(n, "in sight", *pids, seconds))
+            tab.clear(1)
+            section.lines.append(_watched(n, "its output cleared", *pids, seconds))
+            if n == 2 and not quick:  # noqa: PLR2004 - the same for all
+                tab.run_cell(1)
+                section.lines += _page_closed(tab, n, seconds)
+        cells = ["%load_ext rankbook", f"%dist_init gloo -n {n} --no-dashboard"]
+        with opened(browser, cells) as tab:
+            section.lines.append(_watched(n, "none", tab.pid(), tab.engines(), seconds))
+    return [section]
+
+
+def _page_closed(tab: Tab, n: int, seconds: float) -> list[Sequence[str]]:
+    pids = tab.pid(), tab.engines()
+    tab.page.close()
+    soon = _watched(n, "its page closed a moment ago", *pids, seconds)
+    time.sleep(_FORGOTTEN - seconds)
+    return [soon, _watched(n, f"its page closed {_FORGOTTEN:.0f} s ago", *pids, seconds)]
+
+
+def _watched(n: int, what: str, kernel: int, engines: list[int], seconds: float) -> Sequence[str]:
+    """Watch processes for a while, and say how much of a core each took."""
+    time.sleep(3)  # until what was done before is over
+    processes = [psutil.Process(pid) for pid in (kernel, *engines)]
+    before = [_cpu(process) for process in processes]
+    begun = time.monotonic()
+    time.sleep(seconds)
+    lasted = time.monotonic() - begun
+    kernels, *ranks = (
+        100 * (_cpu(process) - was) / lasted for process, was in zip(processes, before, strict=True)
+    )
+    return (
+        str(n),
+        what,
+        said(kernels, "%"),
+        str(_KERNEL),
+        _KERNEL.judge([kernels]),
+        *(said(f(ranks), "%") for f in (median, max)),
+        str(_ENGINE),
+        _ENGINE.judge(ranks),
+    )
+
+
+def _cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+# -- a cell that runs ------------------------------------------------------------------------
+
+_CELL = """\
+%%dist
+import time
+x = torch.ones(2)
+dist.barrier()
+begin = time.perf_counter()
+for _ in range({count}):
+    dist.all_reduce(x)
+took = time.perf_counter() - begin
+if rank == 0:
+    print(took)"""
+
+_MOST = Target(2, "%")
+
+
+def slowdown(browser: Browser, *, quick: bool) -> list[Section]:
+    """Run cells full of collectives in two notebooks in turns, one of them with a dashboard.
+
+    Whose turn it is not has its kernel suspended: nothing of it takes time from the other.
+    """
+    rounds, count = (4, 4_000) if quick else (16, 20_000)
+    start = ["%load_ext rankbook", "%dist_init gloo -n 2"]
+    took: dict[str, list[float]] = {"in sight": [], "none": [], "none, again": []}
+    with (
+        opened(browser, start) as with_one,
+        opened(browser, [start[0], f"{start[1]} --no-dashboard"]) as without,
+    ):
+        kernels = {tab: psutil.Process(tab.pid()) for tab in (with_one, without)}
+        for number in range(-1, rounds):
+            for what in sorted(took, reverse=number % 2 == 0):
+                tab, other = with_one, without
+                if what != "in sight":
+                    tab, other = other, tab
+                kernels[other].suspend()
+                try:
+                    seconds = float(tab.run(_CELL.format(count=count)).split()[-1])
+                finally:
+                    kernels[other].resume()
+                if number >= 0:  # the first round warms up
+                    took[what].append(seconds)
+    return [_compared(took, count)]
+
+
+def _compared(took: dict[str, list[float]], count: int) -> Section:
+    """By how much each turn took longer than the one without a dashboard in the same round."""
+    section = Section(
+        f"A cell of {count:,} all_reduces of two numbers, 2 ranks",
+        (
+            "dashboard",
+            "median",
+            "fastest",
+            "slowest",
+            "longer than none",
+            "middle half",
+            "target",
+            "",
+        ),
+    )
+    changes = {
+        what: [100 * (a / b - 1) for a, b in zip(values, took["none"], strict=True)]
+        for what, values in took.items()
+    }
+    low, _, high = quantiles(changes["none, again"], n=4)
+    is_quiet = (high - low) / sqrt(len(took["none"])) < _MOST.value
+    for what, values in took.items():
+        line = [what, *(said(f(values), "s") for f in (median, min, max)), "", "", "", ""]
+        if what != "none":
+            low, typical, high = quantiles(changes[what], n=4)
+            line[4:6] = f"{typical:+.1f} %", f"{low:+.1f} % to {high:+.1f} %"
+            if what == "in sight":
+                judged = _MOST.judge([typical]) if is_quiet else "too noisy here to tell"
+                line[6:] = str(_MOST), judged
+        section.lines.append(line)
+    section.notes.append(
+        "*none, again* is the same as *none*: by so much figures differ that should not. The page "
+        "and the ranks share the machine."
+    )
+    return section
