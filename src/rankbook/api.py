@@ -85,8 +85,8 @@ def connect(
 
     A group that its engines are in already, from a notebook whose kernel has ended, is taken over
     as it is, also while they are busy. There must be a new one, and is, if anything is asked of it
-    (``backend``, ``nproc``, ``timeout_minutes``, ``check``), if there is none, or if a rank is
-    missing.
+    (``backend``, ``nproc``, ``timeout_minutes``, ``check``), if the engines are not in one, or if a
+    rank has ended. Where an engine does not answer, nothing is touched.
 
     Args:
         backend: See :func:`start`.
@@ -103,7 +103,8 @@ def connect(
     Raises:
         SessionError: There is a session already, or a new group is asked for while ranks of the
             present one are busy.
-        ClusterError: There is no such cluster, or it does not answer.
+        ClusterError: There is no such cluster, or it does not answer, or one of its engines does
+            not: what that one does is not known.
         EngineError: An engine has no rankbook installed; the message names its host.
     """
     _refuse_second()

@@ -16,7 +16,10 @@ from kernels import notebook_with_magics
 from processes import wait_until
 
 import rankbook
+from rankbook.cluster.pool import Pool
 from rankbook.errors import ClusterError, EngineError, SessionError
+from rankbook.sessions import adoption
+from rankbook.sessions.session import Session
 
 
 @contextmanager
@@ -235,6 +238,35 @@ def test_a_restart_while_a_cell_hangs_ends_it_first_as_jupyter_does(lab, tmp_pat
     assert init(lab, f"--cluster-id {lab.cluster}").startswith("2 ranks, gloo, generation")
     lab.run(f"%%dist\n{ALL_REDUCE} + kept")
     assert "\n".join(lab.shown) == "[0] 42.0\n[1] 43.0"
+
+
+def test_a_rank_that_cannot_answer_is_left_alone(cluster, connect, tmp_path, monkeypatch):
+    """What it does is not known: it may be at work for another notebook."""
+    monkeypatch.setattr(adoption, "_ANSWER_TIMEOUT", 0.2)
+    first, sign = connect(), tmp_path / "begun"
+    results = []
+    code = f"""import ctypes, time
+if rank == 1:
+    open({str(sign)!r}, 'w').close()
+    for _ in range(3):
+        time.sleep(0.5)
+        ctypes.PyDLL(None).sleep(3)  # lets no other thread of Python's run
+'done'"""
+    cell = first.in_background(lambda: results.append(first.run(code)))
+    wait_until(sign.exists)
+    # Between two of those moments it says that it is there.
+    second = Session(Pool.join(cluster_id=cluster.cluster_id), lambda its: None)
+    wait_until(lambda: not adoption.states(second.pool.channel, [1])[1])
+    try:
+        for join in (second.adopt, lambda: second.initialize("gloo")):
+            with pytest.raises(ClusterError, match=r"^Engine 1 does not answer and may be at work"):
+                join()
+    finally:
+        second.detach()
+    cell.join(30)
+    assert [results[0][rank].result_repr for rank in (0, 1)] == ["'done'"] * 2
+    assert first.generation == 1
+    first.shutdown()
 
 
 def test_a_kernel_that_ends_leaves_the_group_and_a_shutdown_destroys_it(cluster, connect, raw):

@@ -44,6 +44,35 @@ def test_who_is_busy_is_told_by_rank():
     assert adoption.find(seen(info(1), info(0), busy=[10])).busy == (1,)
 
 
+def test_of_who_has_ended_nothing_is_said_and_of_who_is_silent_that_it_is(cluster, monkeypatch):
+    monkeypatch.setattr(adoption, "_ANSWER_TIMEOUT", 0.01)
+    cluster.pool.kill(0, registered=True)
+    cluster.pool[1].answers = False
+
+    def fail():
+        raise SessionError("no.")
+
+    cluster.pool[2].state = fail
+    found = adoption.states(cluster.pool.channel, [0, 1, 2])
+    assert found == {1: None, 2: None}
+
+
+@pytest.mark.parametrize(
+    ("silent", "who", "which"),
+    [
+        ([3], "Engine 3 does", "it where it was"),
+        ([5, 3], "Engines 3,5 do", "them where they were"),
+    ],
+)
+def test_who_is_silent_is_named(silent, who, which):
+    adoption.refuse_silent(seen(info(0), None))
+    with pytest.raises(ClusterError) as caught:
+        adoption.refuse_silent(seen(info(0)) | dict.fromkeys(silent))
+    assert str(caught.value) == (
+        f"{who} not answer and may be at work: try again, or end {which} started."
+    )
+
+
 @pytest.mark.parametrize(
     "infos",
     [
@@ -108,6 +137,20 @@ def cluster(impatient):
     yield join
     for session in made:
         session.shutdown()
+
+
+@pytest.fixture
+def silent(cluster, monkeypatch):
+    """Has engines not answer; whoever asks them has waited long enough soon."""
+    monkeypatch.setattr(adoption, "_ANSWER_TIMEOUT", 0.01)
+
+    def fall_silent(*engines):
+        for engine in engines:
+            cluster.pool[engine].answers = False
+
+    yield fall_silent
+    for engine in cluster.pool.all.values():
+        engine.answers = True
 
 
 @pytest.fixture
@@ -182,9 +225,33 @@ def test_a_smaller_group_leaves_nobody_in_the_former_one(dead, cluster):
     assert [its is not None for its in infos(cluster.pool)] == [True, False, False]
 
 
-def test_an_engine_that_says_nothing_is_no_rank_of_the_group(dead, cluster, monkeypatch):
-    monkeypatch.setattr(adoption, "_ANSWER_TIMEOUT", 0.01)
-    cluster.pool[1].answers = False
+@pytest.mark.parametrize("take", [lambda s: s.adopt(), lambda s: s.initialize("gloo")])
+def test_where_a_rank_does_not_answer_nothing_is_touched(dead, cluster, silent, take):
+    """It may be at work for another notebook."""
+    session = cluster()
+    silent(1)
+    with pytest.raises(ClusterError, match=r"^Engine 1 does not answer and may be at work: try"):
+        take(session)
+    assert cluster.pool.asked("free") == []
+    assert cluster.pool.asked("destroy") == []
+    cluster.pool[1].answers = True
+    assert session.adopt()
+    assert session.generation == 2
+
+
+def test_a_spare_that_does_not_answer_is_no_reason_to_leave_a_whole_group(cluster, silent):
+    cluster().initialize("gloo", 2)
+    silent(2)
+    session = cluster()
+    assert session.adopt()
+    with pytest.raises(ClusterError, match=r"^Engine 2 does not answer"):
+        cluster().initialize("gloo", 2)
+    assert session.groups[1].generation == 1
+
+
+def test_who_has_ended_is_waited_for_by_nobody(dead, cluster):
+    """Though the controller has not noticed."""
+    cluster.pool.kill(1, registered=True)
     assert not cluster().adopt()
 
 

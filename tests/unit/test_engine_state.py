@@ -1,11 +1,15 @@
-"""What an engine says about its host's memory."""
+"""What an engine says about its memory, and its host's."""
 
 from __future__ import annotations
+
+import sys
+import types
 
 import psutil
 import pytest
 
 from rankbook.engine import state
+from rankbook.models import GroupInfo
 
 UNLIMITED = 9223372036854771712
 
@@ -60,3 +64,23 @@ def test_the_older_kind_of_groups(host):
         {"memory/memory.limit_in_bytes": UNLIMITED, "memory/a/memory.limit_in_bytes": 4096},
     )
     assert state._limits(root) == [UNLIMITED, 4096]
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """A torch that has initialised CUDA, seen from a thread that has chosen no device."""
+    held = {"cuda:0": 5, "cuda:1": 7, None: 5}
+    cuda = types.SimpleNamespace(is_initialized=lambda: True, memory_reserved=held.__getitem__)
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(cuda=cuda))
+    return cuda
+
+
+@pytest.mark.parametrize(("device", "held"), [("cuda:1", 7), ("cuda:0", 5), ("cpu", 5)])
+def test_the_memory_is_that_of_the_ranks_own_gpu(cuda, device, held):
+    assert state.gpu_memory(GroupInfo("nccl", 1, 2, device, is_main=False)) == held
+    assert state.gpu_memory(None) == 5
+
+
+def test_without_cuda_there_is_no_such_memory(cuda):
+    cuda.is_initialized = lambda: False
+    assert state.gpu_memory(GroupInfo("gloo", 1, 2, "cpu", is_main=False)) is None

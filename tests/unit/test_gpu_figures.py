@@ -285,6 +285,25 @@ def test_a_driver_that_hangs_stops_nobody(driver, clock):
     assert meter.read("cuda:0") is not None
 
 
+def test_where_no_thread_can_be_started_only_the_figure_is_missing(driver, monkeypatch, clock):
+    monkeypatch.setattr(gpu, "_meter", gpu.Meter({}))
+    rank = GroupInfo("nccl", 1, 2, "cuda:1", is_main=False)
+    start = threading.Thread.start
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert gpu.current(rank) is None
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert gpu.current(rank).used == GB
+
+
+def test_where_torch_cannot_be_asked_only_the_figure_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", types.ModuleType("torch"))  # it is being imported
+    assert gpu.current(GroupInfo("nccl", 1, 2, "cuda:1", is_main=False)) is None
+
+
 def test_without_the_package_there_is_nothing(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert gpu.Meter({}).read("cuda:0") is None

@@ -220,6 +220,49 @@ def test_after_a_failure_ranks_in_step_keep_their_group(rescue, formed, calls, c
     assert formed.generation == 1
 
 
+@pytest.mark.parametrize("unknown", ["busy", "silent"])
+def test_a_rank_of_which_it_is_not_known_where_it_stands_proves_nothing(
+    rescue, formed, pool, calls, unknown
+):
+    """Its main thread does what the cell has left to be done later, say."""
+    calls("called('all_reduce', 3)")
+    if unknown == "busy":
+        calls("stick()", 2)
+    else:
+        pool[2].answers = False
+    assert rescue.settle(result_of(r1=FAILED), None, [0, 1, 2, 3]).note == ""
+    assert formed.generation == 1
+    assert pool.asked("look").count(2) > 1
+
+
+def test_ranks_that_are_known_to_be_out_of_step_get_a_new_group_whatever_another_does(
+    rescue, formed, pool, calls
+):
+    calls("called('all_reduce', 3 + (rank == 1))")
+    look = pool[2].look
+    pool[2].look = lambda: look() | {"state": "running", "recent": []}
+    rescue.settle(result_of(r1=FAILED), None, [0, 1, 2, 3])
+    assert formed.generation == 2
+
+
+def test_a_rank_that_is_busy_for_a_moment_is_looked_at_again(
+    rescue, formed, pool, calls, impatient, monkeypatch
+):
+    calls("called('all_reduce', 3 + (rank == 2))")
+    look = pool[2].look
+    pool[2].look = lambda: look() | {"state": "running", "recent": []}
+    sleep = impatient.sleep
+
+    def come_to_rest(seconds):
+        sleep(seconds)
+        if seconds:
+            pool[2].look = look
+
+    monkeypatch.setattr(impatient, "sleep", come_to_rest)
+    rescue.settle(result_of(r1=FAILED), None, [0, 1, 2, 3])
+    assert formed.generation == 2
+
+
 @pytest.mark.parametrize(
     ("result", "ran"), [(result_of(), [0, 1, 2, 3]), (result_of([1], r1=FAILED), [1])]
 )

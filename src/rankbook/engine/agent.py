@@ -145,7 +145,7 @@ class Agent:
                 cell=runner.cell,
                 memory=state.memory(),
                 memory_total=state.memory_total(),
-                gpu_memory=state.gpu_memory(),
+                gpu_memory=state.gpu_memory(self.group.info),
                 gpu=gpu.current(self.group.info),
                 last_error=runner.last_error,
                 **now,

@@ -46,7 +46,10 @@ def current(info: GroupInfo | None) -> Gpu | None:
     Args:
         info: The engine's place in the group, None if it has none.
     """
-    return _meter.read(info.device) if info is not None else None
+    try:
+        return _meter.read(info.device) if info is not None else None
+    except Exception:  # noqa: BLE001 - no thread can be started, say: only a figure is missing
+        return None
 
 
 class Meter:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rankbook.engine import frames
+from rankbook.models import GroupInfo
 
 __all__ = ["addresses", "gpu_memory", "interface_of", "memory", "memory_total", "snapshot"]
 
@@ -55,12 +56,18 @@ def _limits(root: Path) -> list[int]:
     return found
 
 
-def gpu_memory() -> int | None:
-    """Memory that torch holds on this rank's GPU, bytes; None where CUDA is not in use."""
+def gpu_memory(info: GroupInfo | None) -> int | None:
+    """Memory that torch holds on this rank's GPU, bytes; None where CUDA is not in use.
+
+    Args:
+        info: The engine's place in the group, None if it has none.
+    """
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return None
-    return int(torch.cuda.memory_reserved())
+    # Each thread has a current device of its own, and this one never chose any.
+    device = info.device if info is not None and info.device.startswith("cuda") else None
+    return int(torch.cuda.memory_reserved(device))
 
 
 def addresses(towards: str) -> tuple[str, ...]:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from rankbook.cluster.channel import Channel, everyone
 from rankbook.cluster.placement import Placement, place
+from rankbook.errors import ClusterError
 from rankbook.models import EngineFacts, GroupInfo, RankState, load
+from rankbook.ranks import label
 
-__all__ = ["Found", "find", "newest", "placement", "states"]
+__all__ = ["Found", "find", "newest", "placement", "refuse_silent", "states"]
 
 _ANSWER_TIMEOUT = 5.0
 """Seconds for engines to answer; what one that does not is in is not known."""
@@ -31,18 +34,44 @@ class Found:
     """Ranks that do something."""
 
 
-def states(channel: Channel, engines: Collection[int]) -> dict[int, RankState]:
-    """Ask engines what they do and which group they are in; by engine, of those that answer."""
+Seen: TypeAlias = Mapping[int, RankState | None]
+"""What engines do, and which group they are in; None of one that is there and does not say."""
+
+
+def states(channel: Channel, engines: Collection[int]) -> dict[int, RankState | None]:
+    """Ask engines what they do and which group they are in; who has ended is left out."""
     call = channel.request("state", everyone(engines))
     channel.wait(call, _ANSWER_TIMEOUT)
     channel.forget(call)
-    return {engine: load(RankState, value) for engine, value in call.values.items()}
+    # It is the channel that says of an engine that it has ended; an agent can always say its state.
+    ended = {engine for engine, its in call.failures.items() if its["kind"] == "EngineError"}
+    return {
+        engine: load(RankState, call.values[engine]) if engine in call.values else None
+        for engine in engines
+        if engine not in ended
+    }
 
 
-def find(seen: Mapping[int, RankState]) -> Found | None:
+def refuse_silent(seen: Seen) -> None:
+    """Raise if an engine does not say what it does: it may be at work in a group.
+
+    Raises:
+        ClusterError: The message names it.
+    """
+    silent = sorted(engine for engine, its in seen.items() if its is None)
+    if silent:
+        one = len(silent) == 1
+        who = f"Engine {silent[0]} does" if one else f"Engines {label(silent)} do"
+        which = "it where it was" if one else "them where they were"
+        raise ClusterError(
+            f"{who} not answer and may be at work: try again, or end {which} started."
+        )
+
+
+def find(seen: Seen) -> Found | None:
     """The group that engines are in, if they agree about it and no rank is missing."""
     members = sorted(
-        ((its.info, engine, its.state) for engine, its in seen.items() if its.info is not None),
+        ((its.info, engine, its.state) for engine, its in seen.items() if its and its.info),
         key=lambda member: member[0].rank,
     )
     groups = tuple(info for info, _, _ in members)
@@ -54,9 +83,9 @@ def find(seen: Mapping[int, RankState]) -> Found | None:
     return Found(tuple(engine for _, engine, _ in members), groups, busy)
 
 
-def newest(seen: Mapping[int, RankState]) -> int:
+def newest(seen: Seen) -> int:
     """The highest number of a group that an engine is in; 0 if none is in one."""
-    return max((its.info.generation for its in seen.values() if its.info is not None), default=0)
+    return max((its.info.generation for its in seen.values() if its and its.info), default=0)
 
 
 def placement(

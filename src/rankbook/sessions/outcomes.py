@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 from rankbook.models import Collective, Failure, Look
 
-__all__ = ["is_lost", "is_timeout", "post_mortem", "when_it_was_lost", "with_outcome"]
+__all__ = [
+    "is_lost",
+    "is_timeout",
+    "out_of_step",
+    "post_mortem",
+    "when_it_was_lost",
+    "with_outcome",
+]
 
 _TIMED_OUT = ("Timed out waiting", "timeout caused pair closure")
 """What gloo says of a collective that took too long, and of the ones after it."""
@@ -31,6 +39,26 @@ def is_lost(failure: Failure) -> bool:
 def is_timeout(failure: Failure) -> bool:
     """Whether a collective took longer than the group allows; its connections are gone then."""
     return failure.ename == "RuntimeError" and any(w in failure.evalue for w in _TIMED_OUT)
+
+
+def out_of_step(looks: Mapping[int, Look]) -> bool:
+    """Whether ranks stand at different collectives: the next one would hang, or mix up data.
+
+    Args:
+        looks: By rank, of those of which it is known what they have called.
+    """
+    calls = [(rank, call) for rank, look in looks.items() for call in look.recent]
+    if not all(call.done for _, call in calls):
+        return True
+    last: dict[str, dict[int, int]] = {}
+    for rank, call in calls:
+        if call.seq is not None:
+            last.setdefault(call.group, {})[rank] = call.seq
+    members = {call.group: call.ranks for _, call in calls}
+    return any(
+        len({its.get(rank, 0) for rank in looks if rank in (members[group] or looks)}) > 1
+        for group, its in last.items()
+    )
 
 
 def when_it_was_lost(look: Look, failure: Failure | None) -> Look:

@@ -11,6 +11,7 @@ Whoever looks at a session periodically, plugs it in like this::
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,7 +42,10 @@ _STANDS = 2.0
 _NOT_THERE = ("gone", "no answer")
 
 _COMPARING = 0.5
-"""Seconds that comparing clocks may take at a time."""
+"""Seconds after which no other clock is compared, until the next time."""
+
+_AGAIN = 2.0
+"""Seconds after which an engine that did not tell its time is asked for it again."""
 
 _CLOCK_HOLDS = 120.0
 """Seconds after which the clock of another host is compared anew."""
@@ -63,10 +67,11 @@ class _Engine:
 
     def read(self, answer: Mapping[str, Any]) -> None:
         """Note how far an answer went."""
-        self.mark = answer["mark"]
         done = {row[0]: row[6] for row in answer["entries"]}
         dropped = answer["first"] - 1  # up to this one, before it could be asked for
-        self.lost += max(0, dropped - self.last)
+        if self.mark:  # else nobody has asked it before, and nothing of that could be shown
+            self.lost += max(0, dropped - self.last)
+        self.mark = answer["mark"]
         self.last = max([self.last, dropped, *done])
         self.after = min((i for i, its in done.items() if not its), default=self.last + 1) - 1
         self.completed = frozenset(i for i, its in done.items() if its and i > self.after)
@@ -78,6 +83,7 @@ class Timeline:
     Attributes:
         kept: The settled bars.
         open: Bars of collectives in flight.
+        ended: When the session was seen to be closed, seconds since the epoch; None: it is not.
     """
 
     def __init__(self, channel: Channel, host: str | None = None) -> None:
@@ -89,11 +95,14 @@ class Timeline:
         """
         self.kept = Kept()
         self.open: list[Bar] = []
+        self.ended: float | None = None
         self._channel = channel
         self._host = socket.gethostname() if host is None else host
         self._alignment = Alignment()
         self._engines: dict[tuple[int, int], _Engine] = {}
         self._clocks: dict[str, tuple[Clock, float]] = {}
+        self._compared: dict[int, float] = {}
+        self._without_clock: set[str] = set()
         self._due = 0.0
         self._seen: object = None
 
@@ -113,6 +122,8 @@ class Timeline:
         if lost := max((engine.lost for engine in self._engines.values()), default=0):
             were = "collective was" if lost == 1 else "collectives were"
             said.append(f"{lost:,} {were} not kept by torch's recorder (TORCH_FR_BUFFER_SIZE).")
+        if hosts := ", ".join(sorted(self._without_clock)):
+            said.append(f"What ran on {hosts} is not shown: its clock could not be compared yet.")
         return " ".join(filter(None, said))
 
     def collect(self, states: Sequence[RankState], cells: Sequence[CellSpan]) -> bool:
@@ -128,7 +139,8 @@ class Timeline:
         ranks = {s.engine: s for s in states if s.info is not None}
         there = {e: s for e, s in ranks.items() if s.state not in _NOT_THERE}
         if not ranks:
-            self._end()
+            self._settle_all()
+        self._without_clock &= {s.host for s in there.values()}
         busy = any(s.state != "idle" for s in there.values())
         if busy or (cells and cells[-1].ended is None):
             self._seen = None
@@ -143,24 +155,30 @@ class Timeline:
                 self._seen = seen
         if chosen:
             gone = [s for s in ranks.values() if s.state == "gone"]
-            silent = [s for e, s in ranks.items() if e not in (answers if e in chosen else there)]
+            expected = {e for e, s in there.items() if e not in chosen or self._has_its_turn(s)}
+            silent = [s for e, s in ranks.items() if e not in answers and e not in expected]
             self.kept.add(self._alignment.settle(_ranks(silent), _ranks(gone)))
             self.open = self._alignment.open()
         return bool(chosen)
 
     def _due_while_busy(self, there: Mapping[int, RankState]) -> Mapping[int, RankState]:
-        """Whom to ask while a cell runs: all, now and then; who stands still, more often."""
+        """Whom to ask while a cell runs: all, now and then; who stands still, more often.
+
+        And at once, whose clock is still to be compared.
+        """
         now = time.monotonic()
         if now >= self._due:
             return there
         still = {e: s for e, s in there.items() if s.state == "collective" and s.since > _STANDS}
-        return {e: s for e, s in still.items() if now >= self._known(s).due}
+        chosen = {e: s for e, s in still.items() if now >= self._known(s).due}
+        return chosen | {e: s for e, s in there.items() if self._has_its_turn(s)}
 
     def _ask(self, chosen: Mapping[int, RankState]) -> Mapping[int, dict[str, Any]]:
         """Ask engines for what is new, and take what they answer."""
+        self._compare_clocks(chosen)
+        chosen = {e: s for e, s in chosen.items() if self._offset(s.host) is not None}
         if not chosen:
             return {}
-        self._compare_clocks(chosen)
         known = {engine: self._known(state) for engine, state in chosen.items()}
         args = {e: {"after": its.after, "mark": its.mark} for e, its in known.items()}
         call = self._channel.request("timeline", args)
@@ -178,7 +196,8 @@ class Timeline:
     def _take(self, state: RankState, engine: _Engine, answer: Mapping[str, Any]) -> None:
         info = state.info
         assert info is not None  # noqa: S101 - only ranks are asked
-        offset = self._clocks[state.host][0].offset if state.host in self._clocks else 0.0
+        offset = self._offset(state.host)
+        assert offset is not None  # noqa: S101 - only who has a clock is asked
         by_rank: dict[int, list[Recorded]] = {info.rank: []}
         if "mark" in answer:
             news = [row for row in answer["entries"] if row[0] not in engine.completed]
@@ -192,26 +211,52 @@ class Timeline:
     def _known(self, state: RankState) -> _Engine:
         return self._engines.setdefault((state.engine, state.pid), _Engine())
 
+    def _offset(self, host: str) -> float | None:
+        """Seconds by which a host's clock is ahead of this one's; None if that is not known."""
+        if host == self._host:
+            return 0.0
+        return self._clocks[host][0].offset if host in self._clocks else None
+
+    def _has_its_turn(self, state: RankState) -> bool:
+        """Whether the clock of its host is still to be compared: it did not fail before."""
+        return self._offset(state.host) is None and state.host not in self._without_clock
+
     def _compare_clocks(self, chosen: Mapping[int, RankState]) -> None:
-        """Compare the clocks of other hosts with this one's, if it was not done lately."""
+        """Compare the clocks of other hosts with this one's, if it was not done lately.
+
+        First those that are not known; of the rest, whoever was not asked for longest.
+        """
         begin = time.monotonic()
-        for engine, state in chosen.items():
-            _, measured = self._clocks.get(state.host, (None, -_CLOCK_HOLDS))
-            if state.host == self._host or begin - measured < _CLOCK_HOLDS:
+        last = {engine: self._compared.get(engine, -math.inf) for engine in chosen}
+        for engine in sorted(chosen, key=lambda e: (chosen[e].host in self._clocks, last[e])):
+            host = chosen[engine].host
+            _, measured = self._clocks.get(host, (None, -_CLOCK_HOLDS))
+            if host == self._host or begin - measured < _CLOCK_HOLDS:
                 continue
-            clock = measure(partial(self._clock_of, engine), time.time)
-            if clock is not None:
-                self._clocks[state.host] = clock, begin
+            if begin - last[engine] < _AGAIN:
+                continue
             if time.monotonic() - begin > _COMPARING:
                 break  # the others' turn is next time
+            self._compared[engine] = begin
+            clock = measure(partial(self._clock_of, engine), time.time, within=_COMPARING)
+            if clock is not None:
+                self._clocks[host] = clock, begin
+                self._without_clock.discard(host)
+            elif host not in self._clocks:
+                self._without_clock.add(host)
 
     def _clock_of(self, engine: int) -> float | None:
         call = self._channel.request("timeline", {engine: {"after": None}})
-        self._channel.wait(call, _COMPARING / 2)
+        self._channel.wait(call, answer_timeout(1))
         self._channel.forget(call)
         return float(call.values[engine]["now"]) if engine in call.values else None
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """The session is closed: nothing is in flight any more, and no cell runs."""
+        self.ended = time.time()
+        self._settle_all()
+
+    def _settle_all(self) -> None:
         """There is no group any more: nothing that was in flight still is."""
         self.kept.add(self._alignment.end())
         self.open = []
