@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -247,6 +248,66 @@ def test_notes_are_under_the_chart(page):
     expect(
         page.get_by_text("Clocks: node-b \N{MINUS SIGN}1.3 ms ± 400 µs (corrected)")
     ).to_be_visible()
+
+
+def test_what_was_lost_on_the_way_is_asked_for(page):
+    """A server drops messages when there are too many: the next one tells."""
+    show(page, LATE)
+    second = "collective(1.7637e9 + 0.2, [0, 0, 0, 0], 0.05, { seq: 2, op: 1 })"
+    third = "collective(1.7637e9 + 0.4, [0, 0, 0, 0], 0.05, { seq: 3 })"
+    asked = page.evaluate("model.sent.length")
+    show(page, f"send({second}, {{ lost: true }})")
+    began = page.evaluate("performance.now()")
+    show(page, f"for (let i = 0; i < 9; i++) send({third}.slice(i, i + 1))")
+    expect(page.locator(".rbt-count")).to_have_text("4 ranks · 1 collective")
+    page.wait_for_function("(n) => model.sent.length > n", arg=asked)
+    show(page, f"send([...{LATE[5:-1]}, ...{second}, ...{third}], {{ reset: true }})")
+    expect(page.locator(".rbt-count")).to_have_text("4 ranks · 3 collectives")
+    # What follows continues that; nothing more is asked for.
+    show(page, "send(collective(1.7637e9 + 0.6, [0, 0, 0, 0], 0.05, { seq: 4 }))")
+    expect(page.locator(".rbt-count")).to_have_text("4 ranks · 4 collectives")
+    page.wait_for_function("(began) => performance.now() > began + 2500", arg=began)
+    assert page.evaluate("model.sent.slice(1)") == [{"kind": "hello"}]
+
+
+def test_that_what_was_in_flight_has_ended_is_seen_from_what_is_settled_too(page):
+    flying = "[{ rank: 0, start: Date.now() / 1000 - 0.2, late: NaN, seq: 2 }]"
+    show(page, f"{LATE}; send({flying}, {{ kind: 'open' }})")
+    show(page, f"send([], {{ kind: 'open', lost: true }}); {LATE}")
+    page.wait_for_function("model.sent.length > 1")
+    show(page, f"{LATE[:-1]}, {{ reset: true }}); send([], {{ kind: 'open' }})")
+    expect(page.locator(".rbt-flying")).to_be_empty()
+
+
+@pytest.mark.parametrize("lost", ["lost: true", "reset: true, lost: true"])
+def test_that_something_was_lost_is_seen_from_what_is_in_flight_too(page, lost):
+    show(page, LATE)
+    show(page, f"{LATE[:-1]}, {{ {lost} }})")
+    show(page, "send([], { kind: 'open' })")
+    page.wait_for_function("model.sent.length > 1")
+    assert page.evaluate("model.sent.at(-1)") == {"kind": "hello"}
+
+
+def test_it_is_asked_for_less_and_less_often_in_vain(page):
+    show(page, LATE)
+    show(page, f"{LATE[:-1]}, {{ lost: true }})")
+    times = page.evaluate(
+        """async () => {
+            const [times, { send: real }] = [[], model];
+            model.send = (content) => { times.push(performance.now()); real.call(model, content); };
+            endModel();
+            const end = widget.initialize({ model });
+            while (times.length < 3) {
+                send([], { kind: 'open' });
+                await nextFrame();
+            }
+            end();
+            return times;
+        }"""
+    )
+    between = [b - a for a, b in itertools.pairwise(times)]
+    assert between[0] > 950
+    assert between[1] > 1950
 
 
 # -- asking it -------------------------------------------------------------------------------
@@ -590,3 +651,21 @@ def test_bars_narrower_than_a_pixel_become_one_run_per_kind(page):
     all_runs, hits = call(page, runs)
     assert all_runs == [[0, 100, -1], [100, 110, 1000]]
     assert hits == [500, -1]
+
+
+def test_a_collective_is_the_same_in_flight_and_settled_wherever_its_name_stands(page):
+    peers = """(() => {
+        const make = (groups, group) => {
+            const bars = new t.Bars();
+            bars.append({ reset: true, ops: ['all_reduce'], groups, count: 1 }, [
+                Float64Array.of(5), Float32Array.of(1), Float32Array.of(0), Int32Array.of(0),
+                Int32Array.of(0), Int32Array.of(group), Float64Array.of(0), Int32Array.of(7),
+                Int32Array.of(1),
+            ]);
+            return bars;
+        };
+        const settled = make(['0', '1'], 1);
+        return [[['1'], 0], [['0'], 0], [['2', '1'], 1], [['9'], 0]].map(
+            ([groups, group]) => settled.peers(make(groups, group), 0));
+    })()"""
+    assert call(page, peers) == [[0], [], [0], []]

@@ -397,3 +397,15 @@ def test_one_that_is_closed_is_replaced_and_watches_no_more(formed):
     again = formed.dashboard()
     assert again is not board
     again.close()
+
+
+def test_after_a_shutdown_nothing_is_in_flight_and_no_cell_runs(formed, watchful):
+    board = Dashboard(formed)
+    thread, _ = run_stuck(formed, code="wait_in('all_reduce', seq=1)", on_hang="wait")
+    wait_until(lambda: board.timeline.cells, SOON)
+    formed.shutdown()
+    end_of(thread)
+    board._monitor._thread.join(SOON)
+    assert not board._timeline.open
+    assert all(cell["ended"] for cell in board.timeline.cells)
+    board.close()

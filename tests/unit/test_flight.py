@@ -165,6 +165,18 @@ def test_of_groups_of_one_name_the_latest_is_told_of(dump):
     assert [its.op for its in recorded(0)] == ["all_reduce", "barrier", "broadcast"]
 
 
+def test_of_very_many_groups_those_that_have_gone_are_forgotten(dump, monkeypatch):
+    monkeypatch.setattr(recorder, "_NAMES", 10)
+    its = Recorder()
+    for number in range(100):
+        dump(entry("a", 1), entry("a", 2, created=1001) | {"pg_id": 9}, entry("b", 1, f"n{number}"))
+        entries = its.entries()
+        assert [its.nth(each, 0) for each in entries] == [1, 2, 1]
+    assert len(its._made) == 11  # those, and the one that is still used
+    assert len(its._nth) <= 3
+    assert its.names == {"0", "n99"}
+
+
 def test_groups_stand_in_the_order_of_their_calls(dump):
     dump(entry("a", 1), entry("b", 1, "1"), entry("c", 2), entry("d", 2, "1"))
     assert [its.op for its in recorded(0)] == ["a", "b", "c", "d"]

@@ -12,6 +12,7 @@ import pytest
 
 from rankbook.models import Recorded
 from rankbook.timeline import Alignment, Bar, Clock, Kept, measure
+from rankbook.timeline import align as align_module
 
 LONG_AGO = 1000.0
 
@@ -160,6 +161,57 @@ def test_what_some_rank_never_calls_does_not_pile_up():
     assert len(alignment._calls) < 5000
 
 
+def test_what_nobody_can_settle_does_not_pile_up_either(monkeypatch):
+    monkeypatch.setattr(align_module, "_UNSETTLED", 50)
+    alignment = Alignment()
+    told = {}
+    for seq in range(1, 200):
+        told |= align(one(seq, seq), heard=(0,), alignment=alignment)
+    assert sorted(told) == [(seq, 0) for seq in range(1, 150)]
+    assert all(math.isnan(bar.lateness) for bar in told.values())
+    # Who comes too late for it is told of all the same, and nothing twice.
+    late = align(one(7, 7.5, 1), heard=(1, 2), alignment=alignment)
+    assert (7, 0) not in late
+    assert late[7, 1].lateness == 0.5
+
+
+def test_of_a_group_whose_members_are_not_known_only_who_reached_it_is_waited_for():
+    alignment = Alignment()
+    for rank in range(4):
+        alignment.take(rank, [], 5.0, 1)
+    for rank in range(2):
+        call = one(1, 10.0 + rank, rank, ranks=(), generation=2)[1]
+        alignment.take(rank, [call], 12.0, 2)
+    assert {bar.rank: bar.lateness for bar in alignment.settle()} == {0: 0.0, 1: 1.0}
+    assert alignment._calls == {}
+
+
+def test_of_groups_that_are_settled_nothing_is_remembered():
+    alignment = Alignment()
+    for group in range(50):
+        align(*(one(1, 10.0, rank, group=str(group)) for rank in range(3)), alignment=alignment)
+    assert (alignment._calls, alignment._latest) == ({}, {})
+
+
+def test_what_was_settled_at_the_end_is_not_settled_again_when_it_completes():
+    alignment = Alignment()
+    hang = one(1, 10.0, done=False, ended=None)
+    align(hang, until=15.0, alignment=alignment)
+    assert len(alignment.end()) == 1
+    assert align(one(1, 10.0), one(1, 10.5, 1), one(1, 10.2, 2), alignment=alignment).keys() == {
+        (1, 1),
+        (1, 2),
+    }
+
+
+def test_nor_is_what_was_settled_with_the_next_generation():
+    alignment = Alignment()
+    hangs = [one(1, 10.0, rank, done=False, ended=None) for rank in range(3)]
+    align(*hangs, until=15.0, alignment=alignment)
+    assert len(align(alignment=alignment, now=2)) == 3
+    assert align(*(one(1, 10.0, rank) for rank in range(3)), alignment=alignment, now=2) == {}
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_however_answers_come_the_bars_are_the_same(seed):
     """In several pieces, some while they are open, in any order of the ranks."""
@@ -237,7 +289,7 @@ def test_all_bars_are_kept_in_their_order():
     kept.add(bars(range(3, 5)))
     assert len(kept) == 10
     assert rows(kept)["seq"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
-    edition, rest = kept.since(7)
+    edition, rest, *_ = kept.since(7)
     assert (edition, rest["seq"].tolist(), rest["rank"].tolist()) == (0, [3, 4, 4], [1, 0, 1])
     assert kept.note == ""
 
@@ -248,8 +300,6 @@ def test_names_are_told_once():
     kept.add([a, b, a])
     assert (kept.ops, kept.groups) == (["a", "b"], ["0", "1"])
     assert rows(kept)["op"].tolist() == [0, 1, 0]
-    c = kept.rows([Bar(1, math.nan, 0, 0, "c", "1", 1, 1, 1)])
-    assert (c["op"].tolist(), c["group"].tolist(), kept.ops) == ([2], [1], ["a", "b", "c"])
 
 
 def test_of_too_many_every_second_older_one_is_left_out():
@@ -263,6 +313,17 @@ def test_of_too_many_every_second_older_one_is_left_out():
     assert len(kept) == len(rows(kept)) == 26
     assert kept.note.startswith("Before ")
     assert "one collective in 2 is shown" in kept.note
+
+
+def test_so_are_names_that_no_bar_has():
+    kept = Kept(collectives=100)
+    for number in range(5000):
+        kept.add([Bar(number, 1, 0, 0, f"op {number}", f"{number}", 1, 1, 1)])
+    _, its, ops, groups = kept.since(0)
+    assert len(ops) == len(groups) == len(its) <= 100
+    assert [groups[i] for i in its["group"]] == [f"{start:.0f}" for start in its["start"]]
+    assert [ops[i] for i in its["op"]] == [f"op {start:.0f}" for start in its["start"]]
+    assert kept.oldest == its["start"].min()
 
 
 def test_the_late_ones_stay():

@@ -202,6 +202,18 @@ def test_it_is_said_how_many_were_lost(pool, timeline, clock):
     assert timeline.note.startswith("7 ")
 
 
+def test_what_was_before_the_first_answer_is_not_lost(pool, timeline, clock):
+    """A notebook that has just begun joins ranks that have worked for long."""
+    for number in pool.engines:
+        pool[number].recorded = [call(50_000, 900.0)]
+    timeline.collect(states(pool), [ran(1, clock)])
+    assert timeline.note == ""
+    for number in pool.engines:
+        pool[number].recorded = [call(50_003, 901.0)]
+    timeline.collect(states(pool), [ran(2, clock)])
+    assert timeline.note.startswith("2 ")
+
+
 def test_a_rank_that_was_replaced_begins_anew(pool, timeline, clock):
     for number in pool.engines:
         pool[number].recorded = [call(n, 900.0 + n) for n in range(5)]
@@ -239,6 +251,20 @@ def test_without_a_group_nothing_is_in_flight(pool, timeline, clock):
         pool[number].info = None
     timeline.collect(states(pool), [])
     assert (timeline.open, len(timeline.kept)) == ([], 1)
+    # It is told of again, now that it has ended: of the same ranks in another group.
+    join(pool, 2)
+    pool[0].recorded = [call(0, 900.0)]
+    timeline.collect(states(pool), [])
+    assert [args[0]["after"] for args in pool.requested("timeline")] == [-1, -1]
+    assert (timeline.open, len(timeline.kept)) == ([], 1)
+
+
+def test_in_a_closed_session_nothing_is_in_flight(pool, timeline, clock):
+    pool[0].recorded = [call(0, 900.0, done=False, ended=None)]
+    timeline.collect(states(pool), [])
+    assert (len(timeline.open), timeline.ended) == (1, None)
+    timeline.end()
+    assert (timeline.open, len(timeline.kept), timeline.ended) == ([], 1, clock.now)
 
 
 # -- clocks ----------------------------------------------------------------------------------
@@ -276,10 +302,57 @@ def test_clocks_are_compared_rarely(far, clock):
     assert timeline.clocks[0]["offset"] == 200.0
 
 
-def test_a_host_that_does_not_answer_has_no_clock(far, clock):
+def test_a_host_that_does_not_answer_has_no_clock_and_is_not_shown(far, clock):
     far[1].answers = False
     timeline = Timeline(far.channel, HOST)
     begin = time.monotonic()
     timeline.collect(states(far), [])
     assert timeline.clocks == []
     assert time.monotonic() - begin < 5
+    assert timeline.note == "What ran on b is not shown: its clock could not be compared yet."
+    assert list(late(timeline)) == [(1, 0)]
+    # Once it answers again, it has a clock, and is.
+    far[1].answers = True
+    timeline.collect(states(far), [])
+    assert timeline.clocks == []  # it was asked a moment ago
+    clock.sleep(5)
+    timeline.collect(states(far), [])
+    assert (timeline.note, late(timeline)[1, 1]) == ("", 0.25)
+
+
+def test_of_a_host_that_has_gone_nothing_is_said(far, clock):
+    far[1].answers = False
+    timeline = Timeline(far.channel, HOST)
+    timeline.collect(states(far), [])
+    assert timeline.note
+    timeline.collect(states(far)[:1], [])
+    assert timeline.note == ""
+
+
+@pytest.mark.parametrize("state", ["idle", "running"])
+def test_nothing_is_shown_by_a_clock_that_was_not_compared(clock, impatient, monkeypatch, state):
+    """There are more hosts than can be compared at a time."""
+    tell = fakes.FakeEngine.timeline
+
+    def slow(engine, **args):
+        clock.sleep(0.002)
+        return tell(engine, **args)
+
+    monkeypatch.setattr(fakes.FakeEngine, "timeline", slow)
+    pool = fakes.FakePool(4, hosts="abcd")
+    join(pool, 1)
+    for number in pool.engines:
+        pool[number].ahead = 40.0 * number
+        its = replace(call(0, 900.0), ranks=(0, 1, 2, 3))
+        pool[number].recorded = [replace(its, created=its.created + pool[number].ahead)]
+    timeline = Timeline(pool.channel, HOST)
+    cells = [ran(1, clock)] if state == "idle" else [runs(clock)]
+    known = []
+    for _ in range(3):
+        assert late(timeline) == {}
+        assert timeline.collect(states(pool, state=state), cells)
+        known.append(len(timeline.clocks))
+    assert known == [1, 2, 3]
+    assert late(timeline) == pytest.approx({(1, rank): 0.0 for rank in range(4)}, abs=0.01)
+    assert timeline.note == ""
+    assert not timeline.collect(states(pool, state=state), cells)

@@ -169,6 +169,20 @@ def test_the_members_of_a_group_that_has_gone_are_known_if_it_was_seen(world, hi
     assert one["group"] == again["group"] == [str(group.group_name), [0], 7, 3]
 
 
+def test_members_are_forgotten_with_the_last_collective_of_their_group(world, history, epochs):
+    for _ in range(3):
+        group = dist.new_group([0])
+        dist.barrier(group)
+        history.tell(epochs, -1)
+        dist.destroy_process_group(group)
+    history.tell(epochs, -1)
+    assert len(history._members) == 4
+    for _ in range(2500):  # more than the recorder keeps
+        dist.barrier()
+    history.tell(epochs, -1)
+    assert len(history._members) == 1
+
+
 # -- made-up entries -------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ class Collected:
         self.open = []
         self.clocks = []
         self.note = ""
+        self.ended = None
 
 
 class View(TimelineView):
@@ -83,6 +84,9 @@ def test_settled_bars_are_sent_once(view, collected):
     assert content == {
         "kind": "bars",
         "reset": False,
+        "edition": 0,
+        "from": 0,
+        "open": 0,
         "ops": ["all_reduce"],
         "groups": ["0"],
         "count": 2,
@@ -98,6 +102,21 @@ def test_settled_bars_are_sent_once(view, collected):
     collected.kept.add([bar(2)])
     [(content, buffers)] = update(view, collected)
     assert (content["reset"], content["count"], rows(buffers)["seq"]) == (False, 1, [2])
+    assert (content["edition"], content["from"]) == (0, 2)
+
+
+def test_so_are_names(view, collected):
+    for names in (["a", "b"], ["b"], ["c", "a"]):
+        collected.kept.add([bar(1)._replace(op=name, group=name) for name in names])
+    told = [update(view, collected)]
+    collected.kept.add([bar(1)._replace(op="d", group="a")])
+    told.append(update(view, collected))
+    found = [(content["ops"], content["groups"]) for [(content, _)] in told]
+    assert found == [(["a", "b", "c"], ["a", "b", "c"]), (["d"], [])]
+    [(_, buffers)] = told[1]
+    assert (rows(buffers)["op"], rows(buffers)["group"]) == ([3], [0])
+    view._handle_custom_msg({"kind": "hello"}, [])
+    assert view.take()[0][0]["ops"] == ["a", "b", "c", "d"]
 
 
 def test_buffers_are_what_the_page_reads():
@@ -109,6 +128,8 @@ def test_what_is_in_flight_is_replaced(view, collected):
     collected.open = [bar(1, duration=math.nan)]
     [(content, buffers)] = update(view, collected)
     assert (content["kind"], content["count"], rows(buffers)["seq"]) == ("open", 1, [1])
+    assert (content["edition"], content["settled"]) == (0, 0)
+    assert (content["ops"], content["groups"]) == (["all_reduce"], ["0"])
     assert update(view, collected) == []
     collected.open = []
     [(content, buffers)] = update(view, collected)
@@ -125,6 +146,7 @@ def test_whoever_says_hello_gets_everything(view, collected):
         view._handle_custom_msg({"kind": "hello"}, [])
         (bars, _), (open_ones, _) = view.take()
         assert (bars["kind"], bars["reset"], bars["count"]) == ("bars", True, 2)
+        assert (bars["from"], bars["open"], open_ones["settled"]) == (0, 1, 2)
         assert (open_ones["kind"], open_ones["count"]) == ("open", 1)
     assert update(view, collected) == []
     view._handle_custom_msg({"kind": "something else"}, [])
@@ -137,6 +159,7 @@ def test_all_are_sent_anew_when_some_are_left_out(view, collected):
     collected.kept.add([bar(8)])
     [(content, _)] = update(view, collected)
     assert (content["reset"], content["count"]) == (True, len(collected.kept))
+    assert (content["edition"], content["from"]) == (1, 0)
     assert len(collected.kept) < 9
     assert update(view, collected) == []
 
@@ -151,6 +174,34 @@ def test_lanes_cells_clocks_and_the_note(view, collected):
         {"number": 4, "label": "g()", "started": 12.0, "ended": None},
     ]
     assert (view.clocks, view.note) == (collected.clocks, "Some are not shown.")
+
+
+def test_while_nobody_is_in_a_group_the_lanes_stay(view, collected):
+    update(view, collected)
+    before = view.lanes
+    view.update(collected, [state(0, None), state(2, None)], CELLS)
+    assert view.lanes == before
+    view.update(collected, [state(0, 0)], CELLS)
+    assert view.lanes == before[:1]
+
+
+def test_cells_that_are_older_than_all_bars_are_left_out_and_of_many_the_oldest(view, collected):
+    cells = [CellSpan(n, "f()", 1000.0 + n, 1000.5 + n) for n in range(300)]
+    view.update(collected, STATES, cells)
+    assert [cell["number"] for cell in view.cells] == list(range(100, 300))
+    collected.kept.add([bar(250), bar(260)])
+    view.update(collected, STATES, cells)
+    assert [cell["number"] for cell in view.cells] == list(range(250, 300))
+
+
+def test_in_a_closed_session_nothing_runs(view, collected):
+    collected.open = [bar(1, duration=math.nan)]
+    update(view, collected)
+    collected.open, collected.ended = [], 20.0
+    [(content, _)] = update(view, collected)
+    assert (content["kind"], content["count"]) == ("open", 0)
+    assert [cell["ended"] for cell in view.cells] == [11.0, 20.0]
+    assert update(view, collected) == []
 
 
 def test_its_code_is_found(view):

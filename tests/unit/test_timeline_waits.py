@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import datetime as dt
 import sys
 import threading
 import time
+import weakref
+from types import FunctionType
 
 import pytest
 import torch
@@ -15,7 +18,7 @@ from steps import SOON
 
 from rankbook.engine import frames
 from rankbook.engine.frames import Position
-from rankbook.engine.waits import Age, Waits, hide
+from rankbook.engine.waits import Age, Waits, hide, is_ours
 
 MAIN = threading.main_thread().ident
 THEIRS = vars(dist.Work)["wait"]
@@ -44,6 +47,15 @@ def receive():
         dist.recv(torch.ones(2))
 
 
+def watched(wait, look):
+    """Call ``wait`` in this thread again and again, until ``look`` in another one has seen it."""
+    watcher = threading.Thread(target=lambda: wait_until(look, SOON))
+    watcher.start()
+    while watcher.is_alive():
+        wait()
+    watcher.join()
+
+
 def test_a_blocking_collective_is_noted(world, waits):
     before = time.time_ns()
     dist.all_reduce(torch.ones(2))
@@ -69,6 +81,29 @@ def test_a_handle_is_waited_for_as_ever_and_not_noted(world, waits):
     assert handle.wait(dt.timedelta(seconds=1)) is True
     assert dist.Work.wait(handle) is True
     assert waits.ended() == []
+
+
+def test_a_thread_that_does_nothing_but_wait_is_not_disturbed(world, waits, monkeypatch):
+    """There is no Python below: so it is with a thread that C++ has begun."""
+    errors = []
+    monkeypatch.setattr(sys, "unraisablehook", errors.append)
+    wait = dist.all_reduce(torch.ones(2), async_op=True).wait
+    is_there = weakref.ref(wait)
+    _thread.start_new_thread(wait, ())
+    del wait
+    wait_until(lambda: errors or is_there() is None, SOON)
+    assert errors == []
+
+
+def test_a_timeout_is_torchs_whoever_waits(world, waits):
+    source = "def waits_for(work, timeout): work.wait(timeout)"
+    torchs, ours = vars(dist.distributed_c10d), {}
+    exec(source, ours)  # noqa: S102
+    of_torch = FunctionType(ours["waits_for"].__code__, torchs)
+    for wait in (ours["waits_for"], of_torch):
+        with pytest.raises(RuntimeError, match="17ms"):
+            wait(dist.irecv(torch.ones(2)), dt.timedelta(milliseconds=17))
+    assert list(waits.open()) == [MAIN]
 
 
 def test_what_the_recorder_does_not_keep_is_noted_as_begun_only(world, waits):
@@ -110,15 +145,14 @@ def test_a_rank_that_waits_is_where_torch_waits(world, waits):
     """The function that notes it is passed over."""
     seen = []
 
-    def watch():
-        wait_until(waits.waiting, SOON)
-        assert list(waits.waiting()) == [MAIN]
-        seen.append((frames.position(), frames.stack()))
+    def look():
+        before = waits.waiting()
+        found = frames.position(), frames.stack()
+        if list(before) == [MAIN] and waits.waiting() == before:
+            seen.append(found)
+        return seen
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    receive()
-    watcher.join()
+    watched(receive, look)
     [(at, stack)] = seen
     assert (at.call, at.in_torch) == ("recv", True)
     assert "in recv\n" in stack[-1]
@@ -156,17 +190,44 @@ def test_removed_all_is_as_it_was(waits):
 
 def test_the_age_of_a_wait_is_counted_from_its_beginning(world, waits):
     age = Age(waits)
-    ages = []
+    seen = []
 
-    def watch():
-        wait_until(waits.open, SOON)
-        wait_until(lambda: ages.append(age.of(Position(mark=((1, 2),)))) or ages[-1] > 0.1, SOON)
+    def look():
+        before = waits.waiting()
+        begin = time.time()
+        its = age.of(Position(mark=((1, 2),)))
+        if before and waits.waiting() == before:
+            began = before[MAIN] / 1e9
+            seen.append((begin - began, its, time.time() - began))
+        return seen and seen[-1][0] > 0.1
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
+    watched(receive, look)
+    assert all(least <= its <= most for least, its, most in seen)
+
+
+def test_the_age_of_a_wait_that_has_failed_is_nothing_to_what_comes_after(world, waits):
     receive()
-    watcher.join()
-    assert ages == sorted(ages)
+    assert Age(waits).of(Position(mark=((1, 2),))) < 0.2
+
+
+def test_a_handle_that_is_waited_for_after_one_has_failed_is_not_that_one(world, waits):
+    receive()
+    [failed] = waits.open().values()
+    seen = []
+
+    def wait():
+        with pytest.raises(RuntimeError):
+            dist.irecv(torch.ones(2)).wait()
+
+    def look():
+        is_there = [is_ours(sys._current_frames()[MAIN].f_code) for _ in range(2)]
+        if all(is_there):
+            seen.append(waits.waiting())
+        return seen
+
+    watched(wait, look)
+    assert failed
+    assert seen == [{}]
 
 
 def test_the_age_of_what_is_not_waited_for_in_python_is_counted_from_when_it_was_seen():

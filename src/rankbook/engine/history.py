@@ -117,12 +117,15 @@ class History:
         """Remember who is in which group: a cell may destroy it before it is asked for."""
         if not epochs:
             return
-        present = epochs[-1]
-        for name, ranks in members().items():
+        present, there = epochs[-1], members()
+        for name, ranks in there.items():
             nth = max(1, self._recorder.latest(name, present.began))
             self._members[(name, nth, present.generation)] = ranks
         kept = {epoch.generation for epoch in epochs}
-        self._members = {key: its for key, its in self._members.items() if key[2] in kept}
+        names = there.keys() | self._recorder.names
+        self._members = {
+            key: its for key, its in self._members.items() if key[0] in names and key[2] in kept
+        }
 
 
 def _ends(

@@ -15,6 +15,9 @@ from torch._C._distributed_c10d import _dump_fr_trace  # type: ignore[attr-defin
 
 __all__ = ["Recorder", "members"]
 
+_NAMES = 10_000
+"""Names of groups that are remembered; of more, the oldest that it has no collective of go."""
+
 
 class Recorder:
     """Reads the flight recorder, and remembers which groups it has seen under which names.
@@ -24,10 +27,12 @@ class Recorder:
 
     Attributes:
         oldest: The lowest id that the recorder still had when it was read last.
+        names: Of the groups of which it still had collectives.
     """
 
     def __init__(self) -> None:
         self.oldest = 0
+        self.names: set[str] = set()
         self._made: dict[str, dict[int, int]] = {}
         self._nth: dict[tuple[str, int, int], int] = {}
 
@@ -40,6 +45,11 @@ class Recorder:
         for entry in entries:
             made = self._made.setdefault(entry["process_group"][0], {})
             made.setdefault(entry["pg_id"], entry["time_created_ns"])
+        self.names = {entry["process_group"][0] for entry in entries}
+        self._nth.clear()
+        for name in [*self._made][: max(0, len(self._made) - _NAMES)]:
+            if name not in self.names:
+                del self._made[name]
         return entries
 
     def nth(self, entry: dict[str, Any], since_ns: int) -> int:

@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
-from types import CodeType
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch.distributed.distributed_c10d as c10d
@@ -76,8 +76,8 @@ class Waits:
 
     def waiting(self) -> dict[int, int]:
         """Those of :meth:`open` that are waited for just now: their waits have not raised."""
-        now = sys._current_frames()
-        return {i: begun for i, begun in self.open().items() if i in now and is_ours(now[i].f_code)}
+        now = {ident: _began(frame) for ident, frame in sys._current_frames().items()}
+        return {ident: begun for ident, begun in self.open().items() if now.get(ident) == begun}
 
     def last(self) -> Wait | None:
         """The wait that has ended last, whatever it was for."""
@@ -99,12 +99,12 @@ def _noting(noted: deque[Wait], begun: dict[int, int]) -> Callable[..., Any]:
 
     def wait(work: c10d.Work, timeout: timedelta | None = None) -> Any:
         __tracebackhide__ = True  # in a debugger
-        caller = frame(1)
-        if caller.f_globals is not theirs:
+        caller = frame().f_back  # None: a thread was begun with this function
+        if caller is None or caller.f_globals is not theirs:
             return call(work) if timeout is None else call(work, timeout)
         thread = ident()
         begun[thread] = began = now()
-        done = call(work)
+        done = call(work) if timeout is None else call(work, timeout)
         note((began, caller.f_code, thread, now()))
         return done
 
@@ -114,6 +114,11 @@ def _noting(noted: deque[Wait], begun: dict[int, int]) -> Callable[..., Any]:
 def is_ours(code: CodeType) -> bool:
     """Whether code is that of the function that stands where ``Work.wait`` does."""
     return code.co_filename == __file__ and code.co_name == "wait"
+
+
+def _began(frame: FrameType) -> int | None:
+    """When the wait began that a thread is in and that is noted; None if it is in none."""
+    return frame.f_locals.get("began") if is_ours(frame.f_code) else None
 
 
 def hide(formatter: Any) -> None:
@@ -163,5 +168,5 @@ class Age:
         now = time.time()
         if at.mark != self._mark:
             self._mark, self._seen = at.mark, now
-        began = self._waits.open().get(threading.main_thread().ident or 0)
+        began = self._waits.waiting().get(threading.main_thread().ident or 0)
         return max(0.0, now - (began / 1e9 if began is not None else self._seen))

@@ -7,6 +7,11 @@ Whoever looks at a session periodically, plugs it in like this::
     snapshot = session.snapshot()
     timeline.collect(snapshot.states, session.cells)  # about twice a second, from one thread
     view.update(timeline, snapshot.states, session.cells)  # rankbook.widgets.timeline.TimelineView
+
+and when the session is closed, once::
+
+    timeline.end()
+    view.update(timeline, snapshot.states, session.cells)
 """
 
 from __future__ import annotations

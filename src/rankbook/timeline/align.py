@@ -14,7 +14,11 @@ _SURE = 0.1
 """Seconds by which an answer must be younger than a call to say that there was none before it."""
 
 _PENDING = 1000
-"""Collectives for which some rank may be waited for; of more, the oldest are given up."""
+"""Collectives whose bars are settled and for which other ranks may come; of more, the oldest are
+given up."""
+
+_UNSETTLED = 20_000
+"""Collectives of which bars are not settled; of more, the oldest are, as far as they are known."""
 
 Key = tuple[int, str, int]
 
@@ -27,6 +31,20 @@ class _Call:
     by_rank: dict[int, Recorded] = field(default_factory=dict)
     told: set[int] = field(default_factory=set)
     first: float = 0.0
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether of all ranks of which it is known it has been told."""
+        return len(self.told) == len(self.by_rank)
+
+    def give_up(self, lateness: float | None = None) -> list[Bar]:
+        """Settle what is not, as it is known now; without a lateness, it is the known one."""
+        news = {rank: one for rank, one in self.by_rank.items() if rank not in self.told}
+        self.told |= news.keys()
+        return [
+            _bar(rank, one, one.created - self.first if lateness is None else lateness)
+            for rank, one in news.items()
+        ]
 
 
 class Alignment:
@@ -76,9 +94,9 @@ class Alignment:
         settled = []
         not_there = {*silent, *gone}
         for key, call in list(self._calls.items()):
-            if len(call.told) == len(call.by_rank):
+            if call.is_settled:
                 continue
-            missing = set(call.ranks or self._until) - call.by_rank.keys()
+            missing = set(call.ranks or self._members(key)) - call.by_rank.keys()
             lost = {rank for rank in missing if self._has_later(key, rank)}
             for rank, one in call.by_rank.items():
                 over = rank in gone or self._reached.get(rank, 0) > one.generation
@@ -90,21 +108,18 @@ class Alignment:
                 if over or unknown <= lost | not_there:
                     call.told.add(rank)
                     settled.append(_bar(rank, one, NAN if unknown else one.created - call.first))
-            if call.told >= call.by_rank.keys() and missing <= lost:
+            # What has not completed is told of once more when it has.
+            is_done = all(one.done for one in call.by_rank.values())
+            if call.is_settled and is_done and missing <= lost:
                 del self._calls[key]
-        self._give_up_old()
+        settled += self._give_up_old()
+        groups = {key[:2] for key in self._calls}
+        self._latest = {lane: seq for lane, seq in self._latest.items() if lane[:2] in groups}
         return settled
 
     def end(self) -> list[Bar]:
-        """Settle everything: nothing more will come."""
-        settled = [
-            _bar(rank, one, one.created - call.first)
-            for call in self._calls.values()
-            for rank, one in call.by_rank.items()
-            if rank not in call.told
-        ]
-        self._calls.clear()
-        return settled
+        """Settle everything; what is told of it later does not count any more."""
+        return [bar for call in self._calls.values() for bar in call.give_up()]
 
     def open(self) -> list[Bar]:
         """The bars of collectives that have not completed on their rank."""
@@ -119,10 +134,17 @@ class Alignment:
         generation, group, seq = key
         return self._latest.get((generation, group, rank), 0) > seq
 
-    def _give_up_old(self) -> None:
-        finished = [k for k, call in self._calls.items() if len(call.told) == len(call.by_rank)]
-        for key in finished[: max(0, len(self._calls) - _PENDING)]:
+    def _members(self, key: Key) -> set[int]:
+        """Who may be part of a collective of a group whose members are not known."""
+        return {rank for rank, generation in self._reached.items() if generation >= key[0]}
+
+    def _give_up_old(self) -> list[Bar]:
+        waiting = [call for call in self._calls.values() if not call.is_settled]
+        settled = [bar for call in waiting[:-_UNSETTLED] for bar in call.give_up(NAN)]
+        finished = [key for key, call in self._calls.items() if call.is_settled]
+        for key in finished[:-_PENDING]:
             del self._calls[key]
+        return settled
 
 
 def _bar(rank: int, one: Recorded, lateness: float, *, is_open: bool = False) -> Bar:

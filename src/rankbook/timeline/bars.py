@@ -59,9 +59,9 @@ FIELDS = np.dtype(
 class Names(list[str]):
     """Names and their indices, in the order in which they came."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._index: dict[str, int] = {}
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        super().__init__(names)
+        self._index = {name: i for i, name in enumerate(self)}
 
     def index_of(self, name: str) -> int:
         """Where a name stands; a new one comes last."""
@@ -72,7 +72,7 @@ class Names(list[str]):
 
 
 def as_array(bars: Iterable[Bar], ops: Names, groups: Names) -> NDArray[np.void]:
-    """Bars as rows of :data:`FIELDS`."""
+    """Bars as rows of :data:`FIELDS`; names that are new are added to those."""
     rows = [
         bar._replace(op=ops.index_of(bar.op), group=groups.index_of(bar.group))  # type: ignore[arg-type]
         for bar in bars

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,7 +19,10 @@ class Clock(NamedTuple):
 
 
 def measure(
-    ask: Callable[[], float | None], now: Callable[[], float], times: int = 8
+    ask: Callable[[], float | None],
+    now: Callable[[], float],
+    times: int = 8,
+    within: float = math.inf,
 ) -> Clock | None:
     """Compare clocks as NTP does.
 
@@ -29,13 +33,17 @@ def measure(
         ask: Reads the other clock; None if there is no answer.
         now: Reads our own.
         times: How many exchanges there are.
+        within: Seconds after which none is begun.
 
     Returns:
         None if there was no answer at all.
     """
     best: Clock | None = None
+    until = now() + within
     for _ in range(times):
         begin = now()
+        if best is not None and begin >= until:
+            break
         theirs = ask()
         end = now()
         if theirs is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterable
@@ -27,7 +28,8 @@ class Kept:
     Attributes:
         ops: Names of operations.
         groups: Names of groups.
-        edition: Rises when bars are left out that were there before.
+        edition: Rises when bars are left out that were there before; names are then others, too.
+        oldest: When the first of them was called; infinite if there is none.
     """
 
     def __init__(self, collectives: int = 20_000, bars: int = 400_000) -> None:
@@ -39,6 +41,7 @@ class Kept:
         """
         self.ops, self.groups = Names(), Names()
         self.edition = 0
+        self.oldest = math.inf
         self._lock = threading.Lock()
         self._most = (collectives, bars)
         self._rows = np.empty(0, FIELDS)
@@ -57,6 +60,7 @@ class Kept:
         with self._lock:
             self._new.append(as_array(bars, self.ops, self.groups))
             self._count += len(bars)
+            self.oldest = min(self.oldest, *(bar.start for bar in bars))
             self._collectives.update(bar.key for bar in bars)
             while self._is_too_much() and self._thin():
                 pass
@@ -64,15 +68,10 @@ class Kept:
     def __len__(self) -> int:
         return self._count
 
-    def since(self, count: int) -> tuple[int, NDArray[np.void]]:
-        """The present edition, and all its bars but the first ``count``."""
+    def since(self, count: int) -> tuple[int, NDArray[np.void], Names, Names]:
+        """The present edition, all its bars but the first ``count``, and its names."""
         with self._lock:
-            return self.edition, self._all()[count:]
-
-    def rows(self, bars: Iterable[Bar]) -> NDArray[np.void]:
-        """Bars that are not kept, by the same names."""
-        with self._lock:
-            return as_array(bars, self.ops, self.groups)
+            return self.edition, self._all()[count:], self.ops, self.groups
 
     @property
     def note(self) -> str:
@@ -123,6 +122,8 @@ class Kept:
         keep = ~np.isin(which, leaves)
         self._rows, self._stands_for = rows[keep], weight[which][keep]
         self._count = len(self._rows)
+        self.oldest = float(self._rows["start"].min())
+        self.ops, self.groups = self._renamed("op", self.ops), self._renamed("group", self.groups)
         self._collectives = {
             (int(generation), self.groups[group], int(seq))
             for generation, group, seq in np.unique(self._rows[_KEY])
@@ -131,3 +132,8 @@ class Kept:
         self._one_in = float(weight[stays].sum() / len(stays))
         self.edition += 1
         return True
+
+    def _renamed(self, field: str, names: Names) -> Names:
+        """Keep only names that bars have, and have the bars say where they stand now."""
+        used, self._rows[field] = np.unique(self._rows[field], return_inverse=True)
+        return Names(names[i] for i in used)

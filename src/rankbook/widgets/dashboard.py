@@ -71,10 +71,12 @@ class Dashboard(widgets.VBox):
     def _follow(self, snapshot: Snapshot) -> None:
         """Show what the monitor saw, and what was recorded since; in its thread only."""
         self.show(snapshot)
-        if not self._session.is_closed:
-            cells = self._session.cells
+        cells = self._session.cells
+        if self._session.is_closed:
+            self._timeline.end()
+        else:
             self._timeline.collect(snapshot.states, cells)
-            self.timeline.update(self._timeline, snapshot.states, cells)
+        self.timeline.update(self._timeline, snapshot.states, cells)
 
     def show(self, snapshot: Snapshot) -> None:
         """Draw a snapshot; nothing is sent to the browser where nothing has changed."""

@@ -21,6 +21,7 @@ const IDLE = 1; // s without a collective after which time may be skipped
 const BREAK = 26; // px that skipped time takes at most
 const RECENT = 40; // collectives that are in sight while following
 const MOST = 2e6; // px per second: half a microsecond each
+const AGAIN = 1000; // ms after which the kernel is asked once more for what is missing
 const MARGIN = 16; // px left and right of everything
 const TOP = 24; // px for the cells
 const BOTTOM = 22; // px for the clock
@@ -230,7 +231,7 @@ export class Bars extends Table {
 
   append({ reset, ops, groups, count }, buffers) {
     if (reset) this.clear();
-    this.setNames(ops, groups);
+    this.setNames([...this.ops, ...ops], [...this.groups, ...groups]);
     this.reserve(this.n + count);
     Object.entries(BAR).forEach(([name, Type], i) => {
       const { buffer, byteOffset = 0, byteLength } = buffers[i];
@@ -290,12 +291,18 @@ export class Bars extends Table {
 
   /** The bars of the collective that `bar` of `other` is part of */
   peers(other, bar) {
-    const numbers = this.numbers(other.generation[bar], other.group[bar], other.isP2P(bar));
-    const found = this === other ? this.of[bar] : numbers.get(other.seq[bar]);
+    const found = this === other ? this.of[bar] : this.find(other, bar);
     const peers = [];
     let peer = found === undefined ? -1 : this.collectives.head[found];
     for (; peer >= 0; peer = this.next[peer]) peers.push(peer);
     return peers;
+  }
+
+  /** The collective here that `bar` of `other` is part of; names may stand elsewhere there. */
+  find(other, bar) {
+    const group = this.groups.indexOf(other.groups[other.group[bar]]);
+    if (group < 0) return undefined;
+    return this.numbers(other.generation[bar], group, other.isP2P(bar)).get(other.seq[bar]);
   }
 
   /** Whether the others had to wait for this one: the last, by more than the clocks may err */
@@ -907,9 +914,10 @@ class View {
 
   /** When something happens, from the oldest until now */
   findBusy() {
-    const { bars, open, ahead } = this.store;
+    const { bars, open, kernelMinusPage } = this.store;
     const edges = this.cells.flatMap((cell) => [cell.started, cell.ended ?? cell.started]);
-    const now = open.n ? Date.now() / 1e3 + ahead : 0; // else nobody need know what time it is
+    // Where nothing is in flight, nobody need know what time it is.
+    const now = open.n ? Date.now() / 1e3 + kernelMinusPage : 0;
     this.now = edges.reduce((a, b) => Math.max(a, b), Math.max(bars.newest, open.newest, now));
     this.busy = { starts: [...bars.busy.starts], ends: [...bars.busy.ends] };
     for (const edge of edges) addBusy(this.busy, edge, edge);
@@ -1176,26 +1184,74 @@ class View {
 
 // -- anywidget --------------------------------------------------------------------------------
 
+// A server drops messages when there are too many of them: so each says what must be here by then.
+function takeBars(store, { edition, from, open, ...content }, buffers) {
+  if (content.reset) store.edition = edition;
+  else if (edition !== store.edition || from !== store.bars.n) return false;
+  store.bars.append(content, buffers);
+  return open === store.open.n;
+}
+
+function takeOpen(store, { edition, settled, ...content }, buffers) {
+  store.open.append({ ...content, reset: true }, buffers);
+  return edition === store.edition && settled === store.bars.n;
+}
+
+/** Asks for everything: at once, and when something is missing; less and less often in vain */
+class Hello {
+  constructor(model) {
+    Object.assign(this, { model, pause: AGAIN });
+    this.say();
+  }
+
+  say() {
+    this.said = Date.now();
+    this.model.send({ kind: "hello" });
+  }
+
+  /** Something has arrived: it was all there is, or something is missing. */
+  hear(isAll) {
+    if (isAll) this.pause = AGAIN;
+    if (isAll) this.end();
+    else this.timer ??= setTimeout(() => this.repeat(), this.said + this.pause - Date.now());
+  }
+
+  repeat() {
+    this.say();
+    this.pause = Math.min(2 * this.pause, 60 * AGAIN);
+    this.timer = setTimeout(() => this.repeat(), this.pause);
+  }
+
+  end() {
+    clearTimeout(this.timer);
+    this.timer = null;
+  }
+}
+
 // Called once per model. Its views share the data through this call: each of them, and
 // initialize(), is handed another proxy of the model.
 export default () => {
-  // `ahead`: of the kernel's clock, seconds; known only where the kernel says what time it is
-  const store = { bars: new Bars(), open: new Bars(), views: new Set(), ahead: 0 };
+  // `kernelMinusPage`: what the kernel's clock shows less what the page's does, seconds; known
+  // only where the kernel says what time it is. `edition`: of the bars
+  const store = {
+    bars: new Bars(), open: new Bars(), views: new Set(), kernelMinusPage: 0, edition: null,
+  };
 
   function initialize({ model }) {
     const changed = () => store.views.forEach((view) => view.changed());
     const onMessage = (content, buffers) => {
-      if (content.kind === "bars") store.bars.append(content, buffers);
-      else if (content.kind === "open") store.open.append({ ...content, reset: true }, buffers);
+      if (content.kind === "bars") hello.hear(takeBars(store, content, buffers));
+      else if (content.kind === "open") hello.hear(takeOpen(store, content, buffers));
       else return;
-      if (content.now) store.ahead = content.now - Date.now() / 1e3;
+      if (content.now) store.kernelMinusPage = content.now - Date.now() / 1e3;
       changed();
     };
     const traits = "change:lanes change:cells change:clocks change:note";
     model.on("msg:custom", onMessage);
     model.on(traits, changed);
-    model.send({ kind: "hello" });
+    const hello = new Hello(model);
     return () => {
+      hello.end();
       model.off("msg:custom", onMessage);
       model.off(traits, changed);
     };

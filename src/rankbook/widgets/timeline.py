@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import anywidget
 import traitlets
 
 from rankbook.models import to_dict
-from rankbook.timeline import FIELDS
+from rankbook.timeline import FIELDS, Names, as_array
 from rankbook.widgets.subshell import answer_beside_cells
 
 if TYPE_CHECKING:
@@ -30,14 +31,29 @@ __all__ = ["TimelineView"]
 
 _HERE = Path(__file__).parent
 
+_CELLS = 200
+"""Cells that are shown at most: every one that runs sends all of them."""
+
+
+class _Sent(NamedTuple):
+    """What has been sent: of which edition, and how many."""
+
+    edition: int = 0
+    bars: int = 0
+    ops: int = 0
+    groups: int = 0
+
 
 class TimelineView(anywidget.AnyWidget):
     """Shows the timeline of a session, wherever it is displayed.
 
     Bars travel as columns, each a buffer of little-endian numbers, in the order of
     :data:`rankbook.timeline.FIELDS`, and with them the kernel's time (seconds since the epoch),
-    which need not be the page's. Settled ones are sent once; a page that comes later says ``hello``
-    and gets them all.
+    which need not be the page's.
+
+    Settled ones are sent once, and so are their names: each message says which ones it begins
+    with, and of which edition. A page that comes later, or that has missed a message (servers drop
+    some when there are too many), says ``hello`` and gets them all.
     """
 
     _esm: ClassVar[Path] = _HERE / "timeline.js"
@@ -52,7 +68,7 @@ class TimelineView(anywidget.AnyWidget):
         super().__init__(**options)
         self._lock = threading.Lock()
         self._timeline: Timeline | None = None
-        self._sent = (0, 0)
+        self._sent = _Sent()
         self._open: list[Any] = []
         self.on_msg(self._on_message)
         answer_beside_cells(self)
@@ -67,15 +83,15 @@ class TimelineView(anywidget.AnyWidget):
             states: What the ranks do, by rank.
             cells: When cells ran.
         """
-        self.lanes = [{"rank": s.info.rank, "host": s.host} for s in states if s.info]
-        self.cells = [to_dict(cell) for cell in cells]
+        # While a group is being made anew, there is none for a moment.
+        self.lanes = [{"rank": s.info.rank, "host": s.host} for s in states if s.info] or self.lanes
+        self.cells = [to_dict(cell) for cell in _shown(cells, timeline)]
         self.clocks, self.note = timeline.clocks, timeline.note
         with self._lock:
             self._timeline = timeline
-            edition, count = self._sent
-            if edition != timeline.kept.edition:
+            if self._sent.edition != timeline.kept.edition:
                 self._tell_bars(reset=True)
-            elif count != len(timeline.kept):
+            elif self._sent.bars != len(timeline.kept):
                 self._tell_bars(reset=False)
             if self._open != timeline.open:
                 self._tell_open()
@@ -89,27 +105,38 @@ class TimelineView(anywidget.AnyWidget):
     def _tell_bars(self, *, reset: bool) -> None:
         if self._timeline is None:
             return
-        kept = self._timeline.kept
-        edition, rows = kept.since(0 if reset else self._sent[1])
-        self._sent = edition, (0 if reset else self._sent[1]) + len(rows)
-        self._tell("bars", rows, reset=reset)
+        before = self._sent if not reset else _Sent()
+        edition, rows, ops, groups = self._timeline.kept.since(before.bars)
+        self._sent = _Sent(edition, before.bars + len(rows), len(ops), len(groups))
+        content = {
+            "reset": reset,
+            "edition": edition,
+            "from": before.bars,
+            "open": len(self._open),
+            "ops": ops[before.ops : self._sent.ops],
+            "groups": groups[before.groups : self._sent.groups],
+        }
+        self._tell("bars", content, rows)
 
     def _tell_open(self) -> None:
         if self._timeline is None:
             return
         self._open = self._timeline.open
-        kept = self._timeline.kept
-        self._tell("open", kept.rows(self._open), reset=False)
+        ops, groups = Names(), Names()
+        rows = as_array(self._open, ops, groups)
+        # What a page must have by now is said here, too: nothing else may follow for long.
+        content = {"edition": self._sent.edition, "settled": self._sent.bars}
+        self._tell("open", content | {"ops": list(ops), "groups": list(groups)}, rows)
 
-    def _tell(self, kind: str, rows: NDArray[np.void], *, reset: bool) -> None:
-        assert self._timeline is not None  # noqa: S101 - asked above
-        kept = self._timeline.kept
-        content = {
-            "kind": kind,
-            "reset": reset,
-            "ops": list(kept.ops),
-            "groups": list(kept.groups),
-            "count": len(rows),
-            "now": time.time(),
-        }
+    def _tell(self, kind: str, content: dict[str, Any], rows: NDArray[np.void]) -> None:
+        content |= {"kind": kind, "count": len(rows), "now": time.time()}
         self.send(content, [rows[name].tobytes() for name in FIELDS.names or ()])
+
+
+def _shown(cells: Sequence[CellSpan], timeline: Timeline) -> Iterator[CellSpan]:
+    """Cells that are not older than all bars, the latest ones; none runs in a closed session."""
+    for cell in cells[-_CELLS:]:
+        if cell.ended is None:
+            yield replace(cell, ended=timeline.ended)
+        elif cell.ended >= timeline.kept.oldest or not len(timeline.kept):
+            yield cell
