@@ -108,7 +108,9 @@ def picture(page: Page, out: Path, name: str, themes: list[str]) -> None:
         path = out / f"dashboard-{name}-{theme}.png"
         board.last.screenshot(path=path)
         # A third of the size, and looks the same: a dashboard has few colours.
-        Image.open(path).convert("RGB").quantize(256).save(path, optimize=True)
+        Image.open(path).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE).save(
+            path, optimize=True
+        )
 
 
 if __name__ == "__main__":
