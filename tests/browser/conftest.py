@@ -10,9 +10,9 @@ from front_ends import Notebook, watched
 from playwright.sync_api import sync_playwright
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium):
-    """One Chromium for all."""
+    """One Chromium for the tests of a module."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium, args=screenshot.BROWSER_OPTIONS
