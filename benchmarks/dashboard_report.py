@@ -59,7 +59,7 @@ class Section:
         """The table and the notes."""
         rows = [self.head, ["---"] * len(self.head), *self.lines]
         table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-        return "\n\n".join([f"#### {self.title}", table, *self.notes])
+        return "\n\n".join([f"### {self.title}", table, *self.notes])
 
 
 def said(value: float, unit: str) -> str:
