@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from random import Random
 
+import psutil
 import pytest
 from kinds import KINDS
 from world import World, until
@@ -107,6 +108,37 @@ def test_a_group_that_only_some_ranks_make(world):
     result = world.session.run("if rank != 2: dist.new_group()")
     assert (result.diagnosis.kind, result.diagnosis.ranks) == ("missing_rank", (2,))
     assert "new_group" in result.diagnosis.summary
+
+
+def test_many_groups_have_threads_that_wake_for_nothing(world):
+    """That the wait is none of data on its way is seen of processes that hardly compute."""
+    world.session.run("groups = [dist.new_group() for _ in range(16)]").raise_for_error()
+    code = "if rank == 0: dist.irecv(torch.zeros(2), src=1).wait()"
+    running = world.in_background(lambda: world.session.run(code))
+    assert running.join(SOON), "it was not freed"
+    assert running.value.diagnosis.proven
+
+
+def test_groups_that_were_cut_leave_no_threads_and_sockets(world):
+    """Tracebacks of what was cut must not hold the groups."""
+    engines = [psutil.Process(pid) for pid in world.pids]
+
+    def held():
+        return [(process.num_threads(), process.num_fds()) for process in engines]
+
+    world.session.initialize()
+    before = held()
+    for _ in range(5):
+        world.session.run("if rank: dist.new_group()")
+
+    def tidy():
+        # What the last traceback holds stays: Python itself keeps it, for whoever wants to look.
+        return all(
+            threads <= was[0] + 4 and files <= was[1] + 8
+            for (threads, files), was in zip(held(), before, strict=True)
+        )
+
+    assert until(tidy, SOON) < SOON, (before, held())
 
 
 def test_a_group_whose_timeout_was_reached_is_made_again(world):

@@ -495,24 +495,40 @@ def test_a_process_in_which_no_thread_computes_is_quiet(observer, at, dump):
     aside(lambda: wait_until(lambda: observer.look("run", 7, 0).quiet > SETTLED, SOON))
 
 
-def test_a_process_in_which_another_thread_computes_is_not_quiet(observer, at, dump):
-    at()
+@pytest.fixture
+def computing():
+    """Another thread of this process uses a core all the time."""
     done = threading.Event()
 
     def compute():
         while not done.is_set():
             sum(range(1000))
 
-    def watch():
-        looks = []
-        wait_until(lambda: looks.append(observer.look("run", 7, 0)) or looks[-1].still > 0.5, SOON)
-        return looks[-1]
-
     thread = threading.Thread(target=compute)
     thread.start()
-    try:
-        look = aside(watch)
-    finally:
-        done.set()
-        thread.join()
+    yield
+    done.set()
+    thread.join()
+
+
+def still_for_half_a_second(observer):
+    looks = []
+
+    def watch():
+        wait_until(lambda: looks.append(observer.look("run", 7, 0)) or looks[-1].still > 0.5, SOON)
+
+    aside(watch)
+    return looks[-1]
+
+
+def test_a_process_in_which_another_thread_computes_is_not_quiet(observer, at, dump, computing):
+    at()
+    look = still_for_half_a_second(observer)
     assert look.quiet < look.still / 2
+
+
+def test_nothing_is_on_its_way_to_a_rank_that_waits_in_a_store(observer, at, dump, computing):
+    """That threads of its process use a core is no reason to think otherwise."""
+    at(in_torch=True, in_store=True)
+    look = still_for_half_a_second(observer)
+    assert look.quiet == look.still

@@ -8,6 +8,7 @@ handed to the main thread and wait their turn there.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -36,6 +37,9 @@ _SWITCH_INTERVAL = 0.0005
 """Seconds after which the main thread, computing in Python, lets the control thread have its turn.
 
 Python's own 5 ms would be paid several times for every answer."""
+
+_TIDY = 0.2
+"""Seconds after a group was made anew until what the former one has left is cleared away."""
 
 _LOOK_AT_DESCRIPTORS = 0.2
 """Seconds between two looks at what a cell writes past Python."""
@@ -183,6 +187,10 @@ class Agent:
             # Before the answer: who gets it may look at once.
             self._doing = ""
             request.reply(content)
+            if name == "initialize" and len(self.group.epochs) > 1:
+                # Tracebacks, and what IPython makes of them, hold each other, and a former group
+                # with its threads and sockets, until Python happens to look for such circles.
+                self._main.call_later(_TIDY, gc.collect)
 
     def _watch_descriptors(self, request: _Request) -> None:
         """Look now and then, until the cell has ended, at what is written past Python."""
