@@ -249,7 +249,7 @@ class FakeChannel(Channel):
     def request(self, op, args, buffers=()):
         self._check()
         self.requests.append((op, dict(args)))
-        call = Call(set(args))
+        call = Call(set(args), op)
         engines = [self._pool.all[number] for number in args]
         with self._lock:
             self._calls |= {f"{id(call)}:{e.number}": (call, e.number) for e in engines}

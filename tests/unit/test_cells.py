@@ -361,11 +361,11 @@ def test_ctrl_c_while_ranks_are_freed_does_not_stop_that(formed, pool, monkeypat
     free = formed._rescue.free
     pressed = []
 
-    def interrupted(engines, call):
+    def interrupted(engines):
         if len(pressed) < 3:
             pressed.append(engines)
             raise KeyboardInterrupt
-        return free(engines, call)
+        return free(engines)
 
     monkeypatch.setattr(formed._rescue, "free", interrupted)
     result = formed.run("stick()", timeout=0.02)

@@ -166,7 +166,7 @@ def test_python_that_runs_into_a_wait_is_cut_then(pool, run, rounds, monkeypatch
         call, pool[0].stuck = pool[0].stuck, None
         monkeypatch.setattr(pool[0], "_let_go", let_go)
         pool[0].cell = None
-        run(IN_TORCH, 0)
+        pool.channel.forget(run(IN_TORCH, 0))
         pool[0].stuck = call
 
     monkeypatch.setattr(pool[0], "_let_go", wait_instead)
@@ -222,6 +222,21 @@ def test_who_answers_again_is_free(pool, rounds, monkeypatch):
 
     monkeypatch.setattr(looking, "looks", looked)
     assert free(pool.channel, [3]).busy == frozenset()
+
+
+def test_what_begins_meanwhile_is_freed_as_well(pool, run, monkeypatch):
+    """One that does not answer keeps it from being seen that the others had yet to begin."""
+    pool[3].answers = False
+    wait_until_idle = looking.wait_until_idle
+
+    def begin(*args):
+        if pool[0].stuck is None and not pool[0].freed:
+            run(IN_PYTHON, 0)
+        return wait_until_idle(*args)
+
+    monkeypatch.setattr(looking, "wait_until_idle", begin)
+    assert free(pool.channel, [0, 3]).busy == {3}
+    assert pool[0].freed == ["interrupt"]
 
 
 def test_who_ends_meanwhile_is_free(pool, run, monkeypatch):

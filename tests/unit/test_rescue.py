@@ -541,8 +541,8 @@ def test_who_lets_go_at_the_last_moment_is_not_replaced(formed, pool, monkeypatc
     pool[1].ignores = FOR_GOOD
     free = formed._rescue.free
 
-    def free_at_last(engines, call):
-        freed = free(engines, call)
+    def free_at_last(engines):
+        freed = free(engines)
         pool[1].ignores = 0
         pool[1].free(interrupt=False, cut=True)
         return freed

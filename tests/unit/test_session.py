@@ -166,6 +166,23 @@ def test_after_an_interrupt_the_next_cell_is_never_refused(formed):
         end_of(again)
 
 
+def test_what_is_not_on_the_ranks_yet_is_interrupted_too(formed, pool, monkeypatch):
+    run = formed._runs.run
+
+    def late(*args):
+        wait_until(lambda: len(pool.requested("look")) >= 2, SOON)
+        return run(*args)
+
+    monkeypatch.setattr(formed._runs, "run", late)
+    ended = {}
+    thread = threading.Thread(target=lambda: ended.update(result=formed.run("stick()")))
+    thread.start()
+    wait_until(lambda: formed.doing, SOON)
+    assert formed.interrupt()
+    end_of(thread)
+    assert {its.error.ename for its in ended["result"].values()} == {"KeyboardInterrupt"}
+
+
 def test_what_is_seen_is_never_told_of_a_later_turn(formed, monkeypatch):
     states, begun = formed.states, formed.turn
 

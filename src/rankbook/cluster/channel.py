@@ -12,7 +12,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,7 @@ class Call:
     """One request to several engines, and its answers so far."""
 
     pending: set[int]
+    op: str = ""
     inbox: queue.SimpleQueue[Event | None] = field(default_factory=queue.SimpleQueue)
     values: dict[int, Any] = field(default_factory=dict)
     failures: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -104,7 +105,7 @@ class Channel:
             ClusterError: The controller is gone.
         """
         self._check()
-        call = Call(set(args))
+        call = Call(set(args), op)
         outgoing = []
         for engine, its in args.items():
             message = self._client.session.msg(protocol.REQUEST, {"op": op, "args": its})
@@ -196,6 +197,16 @@ class Channel:
         """Drop a call whose answers nobody wants any more."""
         with self._lock:
             self._calls = {k: v for k, v in self._calls.items() if v[0] is not call}
+
+    def owing(self, ops: Collection[str]) -> set[int]:
+        """Engines that have not answered yet what they were asked for.
+
+        Args:
+            ops: The operations that matter.
+        """
+        with self._lock:
+            asked = [known for known in self._calls.values() if known[0].op in ops]
+        return {engine for call, engine in asked if engine in call.pending}
 
     def know(self, engines: Mapping[int, str]) -> None:
         """Route to engines that have said themselves that they are there, by id their uuid.

@@ -55,7 +55,7 @@ class RunningCell:
         channel: Channel,
         cell: Cell,
         output: CellOutput | None,
-        free: Callable[[Collection[int], Call], Freed],
+        free: Callable[[Collection[int]], Freed],
         diagnose: Callable[[Mapping[int, Failure | str | None]], Diagnosis],
     ) -> None:
         """Start it.
@@ -64,7 +64,7 @@ class RunningCell:
             channel: To the engines.
             cell: What to run.
             output: Shows what the ranks say.
-            free: Frees some engines, whatever they do; they owe answers to a call.
+            free: Frees some engines, whatever they do.
             diagnose: Looks at the ranks, given what has become of the cell on them.
         """
         self._channel = channel
@@ -157,7 +157,7 @@ class RunningCell:
         """Free engines, whatever Ctrl-C comes meanwhile: that is what it is pressed for."""
         while True:
             with suppress(KeyboardInterrupt):
-                return self._free(engines, self.call)
+                return self._free(engines)
 
     def _on_event(self, event: Event) -> None:
         self._collector.event(self._cell.rank_of[event.engine], event.body)

@@ -132,6 +132,6 @@ def _raise_for_failure(call: Call) -> None:
 def _undo(channel: Channel, placement: Placement, call: Call) -> None:
     """Leave no half-made group behind, and nobody waiting for one."""
     with suppress(RankbookError):
-        free(channel, call.pending, call=call, timeout=_UNDO_TIMEOUT)
+        free(channel, call.pending, timeout=_UNDO_TIMEOUT)
     with suppress(RankbookError):
         channel.ask("destroy", everyone(placement.engines), _UNDO_TIMEOUT)

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from rankbook.cluster.channel import Call, Channel, everyone
+from rankbook.cluster.channel import Channel, everyone
 from rankbook.models import Look
 from rankbook.sessions import looking
 
@@ -24,6 +24,10 @@ _ROUND = 0.15
 
 _AGAIN = 1.5
 """Seconds after which Python that has been interrupted and goes on is interrupted again."""
+
+
+_FREED = ("run", "initialize")
+"""What engines are asked for that may last: the rest ends by itself."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,6 @@ def free(
     channel: Channel,
     engines: Collection[int],
     others: Collection[int] = (),
-    call: Call | None = None,
     timeout: float | None = None,
 ) -> Freed:
     """End what engines do.
@@ -53,14 +56,12 @@ def free(
     it ends with the connections that it waits on, which are cut on all ranks, for gloo passes the
     end on from rank to rank only slowly or not at all. Both may come at a bad moment (between two
     waits, in code that catches everything), so it is looked whether they have worked, and done
-    again.
+    again. An engine that has yet to begin with what it was asked for, meanwhile even, is not idle.
 
     Args:
         channel: To the engines.
         engines: Whom to free.
         others: Idle engines of the same group, whose ends of the connections are cut as well.
-        call: What they were asked for, if that is known: an engine that owes an answer to it is not
-            idle, though it may not have begun.
         timeout: Seconds after which to give up; None: long enough for so many.
     """
     if timeout is None:
@@ -73,7 +74,7 @@ def free(
     while busy:
         looks = looking.looks(channel, sorted(busy))
         idle = {engine for engine, look in looks.items() if look.state == "idle"}
-        busy -= idle - _owing(call)
+        busy = (busy - idle) | (channel.owing(_FREED) & set(engines))
         was_busy = was_busy or bool(busy)
         now = time.monotonic()
         if not busy or now > deadline:
@@ -98,14 +99,10 @@ def free(
         if cut or due:
             _ask(channel, asked)
         still = looking.wait_until_idle(channel, busy - idle, _ROUND)
-        busy = still | (busy & _owing(call))
+        busy = still | (busy & channel.owing(_FREED))
         if busy and not still:
             time.sleep(looking.PAUSE)
     return Freed(was_busy, cut, frozenset(busy), tuple(sorted(looks.items())))
-
-
-def _owing(call: Call | None) -> set[int]:
-    return set(call.pending) if call is not None else set()
 
 
 def _ask(channel: Channel, asked: dict[int, dict[str, Any]]) -> None:

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import NoReturn
 
-from rankbook.cluster.channel import Call
 from rankbook.cluster.pool import Pool
 from rankbook.diagnosis import diagnose, fingerprint, refused
 from rankbook.errors import RankbookError, StuckError
@@ -101,14 +100,14 @@ class Rescue:
 
     # -- freeing -----------------------------------------------------------------------------
 
-    def free(self, engines: Collection[int], call: Call | None = None) -> Freed:
+    def free(self, engines: Collection[int]) -> Freed:
         """End what engines do; see :func:`rankbook.sessions.freeing.free`."""
         with self._freeing:
             placement = self._generations.placement
             there = set(self._generations.alive)
             alive = [e for e in engines if e in there]
             placed = [e for e in placement.engines if e in there] if placement else []
-            freed = free(self._pool.channel, alive, self._idle_among(placed, alive), call)
+            freed = free(self._pool.channel, alive, self._idle_among(placed, alive))
             if freed.cut:
                 self._cut = self._generations.number
             return freed

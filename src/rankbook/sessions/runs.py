@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from rankbook.cluster.channel import Call, Channel
+from rankbook.cluster.channel import Channel
 from rankbook.models import CellSpan, Diagnosis, Failure
 from rankbook.sessions.cells import Cell, CellOutput, RunningCell
 from rankbook.sessions.rescue import Rescue
@@ -75,12 +75,6 @@ class Runs:
         """By rank, what has become of the cell that runs; see :class:`RunningCell`."""
         cell = self._cell
         return {} if cell is None else cell.progress
-
-    @property
-    def call(self) -> Call | None:
-        """What the ranks owe an answer to."""
-        cell = self._cell
-        return None if cell is None else cell.call
 
     def forget_verdict(self) -> None:
         """The group is made anew by request: what was wrong before is no news any more."""

@@ -423,10 +423,7 @@ class Session:
         self._raise_closed()
         if not self.doing:
             self._generations.placed()
-        turn = self.turn
-        was_busy = self._free()
-        if was_busy:
-            self._turns.await_end(turn)
+        was_busy = self._turns.end(self._free)
         # Who runs the cell makes the group again; if nobody does, it is done here.
         with self._turns.between(lambda: self._rescue.is_cut) as mine:
             if mine:
@@ -438,7 +435,7 @@ class Session:
         placement = self._generations.placement
         engines = placement.engines if placement else tuple(self._generations.alive)
         self._runs.confirm()
-        freed = self._rescue.free(engines, self._runs.call)
+        freed = self._rescue.free(engines)
         if freed.busy:
             looks = dict(freed.looks)
             self._rescue.raise_stuck({engines.index(e): looks.get(e) for e in freed.busy})

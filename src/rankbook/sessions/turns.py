@@ -18,6 +18,9 @@ _SETTLED = 10.0
 _AGAIN = 0.5
 """Seconds after which what does not make way is interrupted again."""
 
+_PAUSE = 0.05
+"""Seconds between two looks whether what was to be interrupted is on the ranks by now."""
+
 _POLL = 0.005
 """Seconds between two looks whether something is still to be done."""
 
@@ -90,14 +93,27 @@ class Turns:
             self._lock.release()
             self._changes.tell()
 
-    def await_end(self, number: int) -> None:
-        """Wait until the session is not busy any more with what it was, which was interrupted.
+    def end(self, free: Callable[[], bool]) -> bool:
+        """End what the session is busy with; the lock is left to whoever wants to be next.
 
-        The lock is left to whoever wants to be next.
+        Args:
+            free: Frees the ranks; tells whether they did anything. Called again while they do not,
+                for what has only just begun is not on them yet.
+
+        Returns:
+            Whether there was anything to end.
         """
-        deadline = time.monotonic() + _SETTLED
-        while self.doing and self.number == number and time.monotonic() < deadline:
+        number, deadline = self.number, time.monotonic() + _SETTLED
+
+        def lasts() -> bool:
+            busy = bool(self.doing) and not self.is_closed
+            return busy and self.number == number and time.monotonic() < deadline
+
+        while not (was_busy := free()) and lasts():
+            time.sleep(_PAUSE)
+        while was_busy and lasts():
             time.sleep(_POLL)
+        return was_busy
 
     @contextmanager
     def between(self, needed: Callable[[], bool]) -> Iterator[bool]:
