@@ -266,21 +266,3 @@ def test_the_recorders_own_word_on_the_end(facts, ended):
 )
 def test_bytes(sizes, dtypes, nbytes):
     assert history_module._nbytes({"input_sizes": sizes, "input_dtypes": dtypes}) == nbytes
-
-
-def test_a_wait_that_has_just_raised_has_not_ended_until_its_cell_has(
-    world, history, epochs, waits, monkeypatch
-):
-    """Its exception is being shown; when it ended is noted after that."""
-    dist.all_reduce(torch.ones(2))
-    [*_, (began, _, thread, _)] = waits.ended()
-    wait_until(lambda: history.tell(epochs, -1)["entries"][-1][6], SOON)
-    waits._noted.clear()
-    waits._begun[thread] = began
-    assert not history.tell(epochs, -1)["entries"][-1][6]
-    waits.raised()
-    *_, ended, done, _ = history.tell(epochs, -1)["entries"][-1]
-    assert (ended > began / 1e9, done) == (True, True)
-    waits._noted.clear()
-    monkeypatch.setattr(history_module, "_SHOWN", 0.0)
-    assert history.tell(epochs, -1)["entries"][-1][6]

@@ -74,12 +74,12 @@ class Agent:
         sys.setswitchinterval(_SWITCH_INTERVAL)
         self.runner = Runner(kernel)
         self.group = Group(kernel.shell.user_ns)
-        recorder, self._waits = Recorder(), Waits()
-        self._waits.install()
+        recorder, waits = Recorder(), Waits()
+        waits.install()
         hide(kernel.shell.InteractiveTB)
         self._observer = Observer(recorder)
-        self._history = History(recorder, self._waits)
-        self._age = Age(self._waits)
+        self._history = History(recorder, waits)
+        self._age = Age()
         mend(kernel.shell)
         # Straight from the stream: ipykernel would publish 'busy' and 'idle' around each request,
         # two broadcasts through the controller that nobody needs, and would answer one control
@@ -176,8 +176,6 @@ class Agent:
             try:
                 if name == "run":
                     value = await self.runner.run(request.outbox, **args)
-                    if value["error"]:
-                        self._waits.raised()
                 else:
                     with interruptible():
                         value = self._WORK[name](self, request, **args)

@@ -17,10 +17,6 @@ from rankbook.engine.waits import Wait, Waits
 __all__ = ["Epoch", "History"]
 
 
-_SHOWN = 3.0
-"""Seconds in which an exception that ended a wait has been shown, and the cell has ended."""
-
-
 class Epoch(NamedTuple):
     """From when on which group of the session was the present one, and which rank this was."""
 
@@ -37,7 +33,6 @@ class History:
         self._recorder = recorder
         self._waits = waits
         self._members: dict[tuple[str, int, int], tuple[int, ...]] = {}
-        self._raised: dict[tuple[int, int], float] = {}
 
     def tell(self, epochs: Sequence[Epoch], after: int | None, mark: str = "") -> dict[str, Any]:
         """Answer the operation ``timeline``.
@@ -67,15 +62,14 @@ class History:
         return answer
 
     def _mark(self) -> str:
-        waits = self._waits.last(), sorted(self._waits.open().items())
-        said = self._recorder.mark() + repr(waits).encode()
+        said = self._recorder.mark() + repr(self._waits.last()).encode()
         return hashlib.blake2b(said, digest_size=8).hexdigest()
 
     def _entries(self, epochs: Sequence[Epoch], after: int) -> dict[str, Any]:
         # Read before the recorder, which may call a collective done before its wait has returned.
-        still_open = self._still_open()
+        waiting = self._waits.waiting()
         recorded = [e for e in self._recorder.entries() if e["record_id"] > after]
-        ends, last = _ends(recorded, self._waits.ended(), still_open)
+        ends, last = _ends(recorded, self._waits.ended(), waiting)
         began = [epoch.began for epoch in epochs]
         self._know_members(epochs)
         ops: dict[str, int] = {}
@@ -118,17 +112,6 @@ class History:
             "entries": entries,
         }
 
-    def _still_open(self) -> dict[int, int]:
-        """By thread, when the wait began that has not ended, or has raised a moment ago.
-
-        When that was is noted as the cell ends, once its exception has been shown.
-        """
-        now = time.monotonic()
-        waiting = self._waits.waiting()
-        raised = [wait for wait in self._waits.open().items() if wait not in waiting.items()]
-        self._raised = {wait: self._raised.get(wait, now) for wait in raised}
-        return waiting | dict(wait for wait in raised if now - self._raised[wait] < _SHOWN)
-
     def _know_members(self, epochs: Sequence[Epoch]) -> None:
         """Remember who is in which group: a cell may destroy it before it is asked for."""
         if not epochs:
@@ -145,7 +128,7 @@ class History:
 
 
 def _ends(
-    entries: Iterable[Mapping[str, Any]], waits: Iterable[Wait], still_open: Mapping[int, int]
+    entries: Iterable[Mapping[str, Any]], waits: Iterable[Wait], waiting: Mapping[int, int]
 ) -> tuple[dict[int, int], set[int]]:
     """Which collectives the waits were for.
 
@@ -171,7 +154,7 @@ def _ends(
     for begun, _, thread, ended in waits:
         if (number := newest(thread, begun)) is not None:
             ends.setdefault(number, ended)
-    last = {newest(thread, begun) for thread, begun in still_open.items()}
+    last = {newest(thread, begun) for thread, begun in waiting.items()}
     return ends, {number for number in last if number is not None and number not in ends}
 
 

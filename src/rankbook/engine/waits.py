@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Age", "Wait", "Waits", "hide", "is_ours"]
 
-Wait = tuple[int, CodeType | None, int, int]
+Wait = tuple[int, CodeType, int, int]
 """When it began, who waited, in which thread, and when it ended; ns since the epoch."""
 
 _NOT_RECORDED = {"send", "recv"}
@@ -39,20 +39,16 @@ _THEIRS: Any = vars(c10d.Work)["wait"]
 
 
 class Waits:
-    """Notes the waits of this process, of the functions that ``torch.distributed`` blocks in.
-
-    A wait that raises is noted as begun only.
-    """
+    """Notes the waits of this process, of the functions that ``torch.distributed`` blocks in."""
 
     def __init__(self) -> None:
         size = os.environ.get("TORCH_FR_BUFFER_SIZE", "")
         kept = int(size) if size.isdecimal() else 0
         self._noted: deque[Wait] = deque(maxlen=2 * max(2000, kept))
-        self._begun: dict[int, int] = {}
 
     def install(self) -> None:
         """Begin to note, in place of whoever did."""
-        c10d.Work.wait = _noting(self._noted, self._begun)  # type: ignore[method-assign]
+        c10d.Work.wait = _noting(self._noted)  # type: ignore[method-assign]
 
     @staticmethod
     def remove() -> None:
@@ -61,52 +57,39 @@ class Waits:
 
     def ended(self) -> list[Wait]:
         """The latest waits that have ended, of recorded collectives, in the order of their ends."""
-        return [w for w in self._noted.copy() if w[1] is None or w[1].co_name not in _NOT_RECORDED]
-
-    def open(self) -> dict[int, int]:
-        """By thread, when the wait began that it was in last, if its end was not noted."""
-        begun = self._begun.copy()
-        first = min(begun.values(), default=0)
-        for start, _, ident, ended in reversed(self._noted.copy()):
-            if ended < first:
-                break
-            if begun.get(ident) == start:
-                del begun[ident]
-        return begun
-
-    def waiting(self) -> dict[int, int]:
-        """Those of :meth:`open` that are waited for just now: their waits have not raised."""
-        now = {ident: _began(frame) for ident, frame in sys._current_frames().items()}
-        return {ident: begun for ident, begun in self.open().items() if now.get(ident) == begun}
+        return [wait for wait in self._noted.copy() if wait[1].co_name not in _NOT_RECORDED]
 
     def last(self) -> Wait | None:
         """The wait that has ended last, whatever it was for."""
         return self._noted[-1] if self._noted else None
 
-    def raised(self) -> None:
-        """The cell has ended with an exception: so has what its thread waited in, if it did."""
-        ident = threading.get_ident()
-        begun = self.open().get(ident)
-        if begun is not None:
-            self._noted.append((begun, None, ident, time.time_ns()))
+    @staticmethod
+    def waiting() -> dict[int, int]:
+        """By thread, when the wait began that it is in just now; ns since the epoch."""
+        frames = sys._current_frames()
+        return {ident: began for ident, its in frames.items() if (began := _began(its)) is not None}
 
 
-def _noting(noted: deque[Wait], begun: dict[int, int]) -> Callable[..., Any]:
+def _noting(noted: deque[Wait]) -> Callable[..., Any]:
     """Make what stands where ``Work.wait`` does."""
-    # Bound once: every blocking collective comes through here.
+    # Bound once: every blocking collective comes through here, and finds nothing in the caches of
+    # the core after it has waited, so that what is touched counts rather than what is computed.
     call, theirs, frame = _THEIRS.__func__, vars(c10d), sys._getframe
     note, now, ident = noted.append, time.time_ns, threading.get_ident
 
     def wait(work: c10d.Work, timeout: timedelta | None = None) -> Any:
         __tracebackhide__ = True  # in a debugger
-        caller = frame().f_back  # None: a thread was begun with this function
-        if caller is None or caller.f_globals is not theirs:
+        try:
+            caller = frame(1)
+        except ValueError:  # there is none: a thread was begun with this function
             return call(work) if timeout is None else call(work, timeout)
-        thread = ident()
-        begun[thread] = began = now()
-        done = call(work) if timeout is None else call(work, timeout)
-        note((began, caller.f_code, thread, now()))
-        return done
+        if caller.f_globals is not theirs:
+            return call(work) if timeout is None else call(work, timeout)
+        began = now()
+        try:
+            return call(work) if timeout is None else call(work, timeout)
+        finally:
+            note((began, caller.f_code, ident(), now()))
 
     return wait
 
@@ -155,8 +138,7 @@ def _take_out(error: BaseException | None) -> None:
 class Age:
     """For how long the main thread has been in what it is in."""
 
-    def __init__(self, waits: Waits) -> None:
-        self._waits = waits
+    def __init__(self) -> None:
         self._mark: object = None
         self._seen = time.time()
 
@@ -168,5 +150,5 @@ class Age:
         now = time.time()
         if at.mark != self._mark:
             self._mark, self._seen = at.mark, now
-        began = self._waits.waiting().get(threading.main_thread().ident or 0)
+        began = Waits.waiting().get(threading.main_thread().ident or 0)
         return max(0.0, now - (began / 1e9 if began is not None else self._seen))
