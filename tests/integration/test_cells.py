@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from processes import wait_until
 
 from rankbook.display.text import plain
 from rankbook.errors import InputError, RankError, SessionError
@@ -13,13 +14,6 @@ from rankbook.errors import InputError, RankError, SessionError
 
 def stdout(result):
     return [result[rank].stdout for rank in result]
-
-
-def wait_until(condition, timeout=10):
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import time
 
 import psutil
 import pytest
+from processes import wait_until
 
 import rankbook
 from rankbook.errors import (
@@ -28,13 +29,6 @@ def session():
     session = rankbook.start("gloo", 2)
     yield session
     session.shutdown()
-
-
-def wait_until(condition, timeout=20):
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def values(result):
