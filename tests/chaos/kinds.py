@@ -77,6 +77,14 @@ def subgroup(random: Random, n: int) -> Hang:
     return Hang(code, "missing_rank", skip, "all_reduce")
 
 
+def new_group(random: Random, n: int) -> Hang:
+    """Some ranks do not take part in making a group, for which the others wait in a store."""
+    skip = _some(random, n)
+    return Hang(
+        f"if rank not in {set(skip)}:\n    dist.new_group()", "missing_rank", skip, "new_group"
+    )
+
+
 def receive(random: Random, n: int) -> Hang:
     """A rank receives what nobody sends."""
     receiver, sender = random.sample(range(n), 2)
@@ -138,6 +146,7 @@ KINDS: dict[str, Kind] = {
     "asynchronous": asynchronous,
     "mismatch": mismatch,
     "subgroup": subgroup,
+    "new_group": new_group,
     "recv": receive,
     "recv, recv": receive_from_each_other,
     "raised": raised,

@@ -103,13 +103,6 @@ def test_a_cell_on_some_ranks_in_a_collective_of_all(world):
     assert "run no cell" in result.diagnosis.summary
 
 
-def test_a_group_that_only_some_ranks_make(world):
-    """They wait in a store of ours, in Python that polls."""
-    result = world.session.run("if rank != 2: dist.new_group()")
-    assert (result.diagnosis.kind, result.diagnosis.ranks) == ("missing_rank", (2,))
-    assert "new_group" in result.diagnosis.summary
-
-
 def test_many_groups_have_threads_that_wake_for_nothing(world):
     """That the wait is none of data on its way is seen of processes that hardly compute."""
     world.session.run("groups = [dist.new_group() for _ in range(16)]").raise_for_error()
