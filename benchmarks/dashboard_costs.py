@@ -9,7 +9,7 @@ from statistics import median, quantiles
 from typing import TYPE_CHECKING
 
 import psutil
-from dashboard_page import Tab, opened
+from dashboard_page import opened
 from dashboard_report import Section, Target, said
 
 if TYPE_CHECKING:
@@ -24,57 +24,67 @@ _FORGOTTEN = 80.0
 
 
 def idle(browser: Browser, *, quick: bool) -> list[Section]:
-    """Watch processes of ranks that do nothing: with a dashboard, abandoned, and without one."""
+    """Watch processes of ranks that do nothing: without a dashboard, with one, and abandoned.
+
+    An engine has threads of its own, of gloo's and of ZeroMQ's, that wake now and then whoever
+    looks; the dashboard's part is what is added to that.
+    """
     section = Section(
         "CPU while nothing runs, of one core",
-        ("ranks", "dashboard", "the kernel", "target", "", "an engine: median", "highest", "target",
-         ""),
+        ("ranks", "dashboard", "the kernel", "target", "", "an engine: median", "highest",
+         "the dashboard's part: median", "highest", "target", ""),
     )  # fmt: skip
     seconds = 8 if quick else 20
     for n in (2, 8) if quick else (2, 8, 64):
-        with opened(browser, ["%load_ext rankbook", f"%dist_init gloo -n {n}"]) as tab:
-            pids = tab.pid(), tab.engines()
-            section.lines.append(_watched(n, "in sight", *pids, seconds))
-            tab.clear(1)
-            section.lines.append(_watched(n, "its output cleared", *pids, seconds))
-            if n == 2 and not quick:  # noqa: PLR2004 - the same for all
-                tab.run_cell(1)
-                section.lines += _page_closed(tab, n, seconds)
+        seen = {}
         cells = ["%load_ext rankbook", f"%dist_init gloo -n {n} --no-dashboard"]
         with opened(browser, cells) as tab:
-            section.lines.append(_watched(n, "none", tab.pid(), tab.engines(), seconds))
+            seen["none"] = _watched(tab.pid(), tab.engines(), seconds)
+        with opened(browser, ["%load_ext rankbook", f"%dist_init gloo -n {n}"]) as tab:
+            pids = tab.pid(), tab.engines()
+            seen["in sight"] = _watched(*pids, seconds)
+            tab.clear(1)
+            seen["its output cleared"] = _watched(*pids, seconds)
+            if n == 2 and not quick:  # noqa: PLR2004 - the same for all
+                tab.run_cell(1)
+                tab.page.close()
+                seen["its page closed a moment ago"] = _watched(*pids, seconds)
+                time.sleep(_FORGOTTEN - seconds)
+                seen[f"its page closed {_FORGOTTEN:.0f} s ago"] = _watched(*pids, seconds)
+        _, without = seen["none"]
+        section.lines += [_line(n, what, *took, median(without)) for what, took in seen.items()]
     return [section]
 
 
-def _page_closed(tab: Tab, n: int, seconds: float) -> list[Sequence[str]]:
-    pids = tab.pid(), tab.engines()
-    tab.page.close()
-    soon = _watched(n, "its page closed a moment ago", *pids, seconds)
-    time.sleep(_FORGOTTEN - seconds)
-    return [soon, _watched(n, f"its page closed {_FORGOTTEN:.0f} s ago", *pids, seconds)]
+def _line(
+    n: int, what: str, kernel: float, engines: Sequence[float], without: float
+) -> Sequence[str]:
+    """Say what was seen of one kernel and its engines; an engine alone takes ``without``."""
+    part = [its - without for its in engines]
+    return (
+        str(n),
+        what,
+        said(kernel, "%"),
+        str(_KERNEL),
+        _KERNEL.judge([kernel]),
+        *(said(f(engines), "%") for f in (median, max)),
+        *(said(f(part), "%") if what != "none" else "" for f in (median, max)),
+        *((str(_ENGINE), _ENGINE.judge(part)) if what != "none" else ("", "")),
+    )
 
 
-def _watched(n: int, what: str, kernel: int, engines: list[int], seconds: float) -> Sequence[str]:
-    """Watch processes for a while, and say how much of a core each took."""
+def _watched(kernel: int, engines: list[int], seconds: float) -> tuple[float, list[float]]:
+    """Watch processes for a while: how much of a core the kernel took, and each engine."""
     time.sleep(3)  # until what was done before is over
     processes = [psutil.Process(pid) for pid in (kernel, *engines)]
     before = [_cpu(process) for process in processes]
     begun = time.monotonic()
     time.sleep(seconds)
     lasted = time.monotonic() - begun
-    kernels, *ranks = (
+    its, *ranks = (
         100 * (_cpu(process) - was) / lasted for process, was in zip(processes, before, strict=True)
     )
-    return (
-        str(n),
-        what,
-        said(kernels, "%"),
-        str(_KERNEL),
-        _KERNEL.judge([kernels]),
-        *(said(f(ranks), "%") for f in (median, max)),
-        str(_ENGINE),
-        _ENGINE.judge(ranks),
-    )
+    return its, ranks
 
 
 def _cpu(process: psutil.Process) -> float:
