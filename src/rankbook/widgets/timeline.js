@@ -594,8 +594,9 @@ class Chart {
       this.fill(palette.text, x0, TOP - 4.5, 1.5, 4.5, 0.5);
       if (cell.ended !== null) this.fill(palette.text, x1 - 1.5, TOP - 4.5, 1.5, 4.5, 0.5);
       const label = `In [${cell.number}]`;
-      const at = Math.max(x0, 0) + 2;
-      const end = at + this.widthOf(label);
+      const width = this.widthOf(label);
+      const at = Math.max(Math.min(x0 + 2, plot - width), 2); // whole, also at the right edge
+      const end = at + width;
       const next = i + 1 < cells.length ? this.x(cells[i + 1].started) : Infinity;
       if (at < free || (end > next && x0 < 0)) return;
       this.text(label, at, 9, { alpha: 0.85 });
