@@ -188,6 +188,18 @@ def test_two_interrupts_at_once(world):
     assert running.join(SOON)
 
 
+def test_interrupts_without_end_leave_a_group(world):
+    """Whoever presses again and again must not be left without what is made again meanwhile."""
+    for _ in range(3):
+        running = world.in_background(
+            lambda: world.session.run("if rank: dist.barrier()", on_hang="wait")
+        )
+        until(lambda: world.session.diagnose().kind == "missing_rank", SOON)
+        while not running.join(0):
+            world.session.interrupt()
+        assert "the group is made again" in running.value.note
+
+
 def test_an_interrupt_when_nothing_runs(world):
     assert world.session.interrupt() is False
 

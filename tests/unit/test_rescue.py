@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import pytest
 from fakes import FOR_GOOD
-from steps import end_of, infos, run_stuck
+from processes import wait_until
+from steps import SOON, end_of, infos, run_stuck
 
 from rankbook.cluster.channel import everyone
 from rankbook.display.text import plain
 from rankbook.errors import EngineError, HangError, RankError, StuckError
 from rankbook.models import Collective, Failure
+from rankbook.sessions.freeing import Freed
 from rankbook.sessions.results import CellResult, RankResult
 
 REDUCE = Collective("all_reduce", "0", seq=3)
@@ -410,6 +413,34 @@ def test_who_does_not_let_go_beside_a_dead_rank_is_told(formed, pool):
     pool[2].ignores = FOR_GOOD
     with pytest.raises(StuckError, match=r"rank 2 is at line 2: if rank == 2: stick\(\)"):
         formed.run("if rank == 1: die()\nif rank == 2: stick()", timeout=0.02)
+
+
+def test_who_interrupts_again_leaves_the_group_that_is_made_again(
+    rescue, formed, pool, calls, monkeypatch
+):
+    calls("wait_in('all_reduce', seq=1)", 0)
+    rescue.free([0])
+    asked, initialize = len(pool.asked("free")), formed._generations.initialize
+
+    def interrupted():
+        assert rescue.free([0, 1]) == Freed(was_busy=False, cut=False)
+        initialize()
+
+    monkeypatch.setattr(formed._generations, "initialize", interrupted)
+    assert rescue.mend() == AGAIN.format(2)
+    assert len(pool.asked("free")) == asked
+
+
+def test_unless_making_it_takes_too_long(rescue, formed, pool, calls, monkeypatch):
+    calls("wait_in('all_reduce', seq=1)", 0)
+    rescue.free([0])
+    pool[3].answers = False
+    thread = threading.Thread(target=rescue.mend)
+    thread.start()
+    wait_until(lambda: pool[0].stuck, SOON)
+    monkeypatch.setattr("rankbook.sessions.rescue._MENDING", 0.0)
+    assert rescue.free([0, 1, 2]).was_busy
+    end_of(thread)
 
 
 # -- while another group is about to be made -------------------------------------------------

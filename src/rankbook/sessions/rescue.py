@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -22,6 +23,9 @@ from rankbook.sessions.results import CellResult, RankResult
 __all__ = ["Rescue"]
 
 
+_MENDING = 3.0
+"""What the group is given to be made again, in multiples of what engines are given to answer."""
+
 _SECOND_LOOK = 0.25
 """Seconds between two looks, for a diagnosis that is asked for."""
 
@@ -38,6 +42,7 @@ class Rescue:
         self._generations = generations
         self._freeing = threading.Lock()
         self._cut = 0
+        self._mending = -math.inf
         self._successors = 0
 
     # -- looking -----------------------------------------------------------------------------
@@ -101,8 +106,15 @@ class Rescue:
     # -- freeing -----------------------------------------------------------------------------
 
     def free(self, engines: Collection[int]) -> Freed:
-        """End what engines do; see :func:`rankbook.sessions.freeing.free`."""
+        """End what engines do; see :func:`rankbook.sessions.freeing.free`.
+
+        If that has just been done, and they make the group again, they are left to it for a while:
+        who is interrupted twice shall not be without a group.
+        """
         with self._freeing:
+            patience = _MENDING * looking.answer_timeout(len(engines))
+            if time.monotonic() - self._mending < patience:
+                return Freed(was_busy=False, cut=False)
             placement = self._generations.placement
             there = set(self._generations.alive)
             alive = [e for e in engines if e in there]
@@ -159,10 +171,14 @@ class Rescue:
         self._cut = 0
         if self._generations.dead_ranks or not self._generations.groups:
             return ""
+        with self._freeing:  # whoever does so now is about to finish with it
+            self._mending = time.monotonic()
         try:
             self._generations.initialize()
         except RankbookError as error:
             return f"The group could not be made again: {error}"
+        finally:
+            self._mending = -math.inf
         return (
             f"The ranks are free, their variables in place, and the group is made again "
             f"(generation {self._generations.number})."
