@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dashboard_acts import controls, shown
-from dashboard_costs import idle, slowdown
+from dashboard_costs import idle, slowdown, watching
 from dashboard_drawing import fps, memory, rendering
 from dashboard_page import chromium
 from dashboard_report import Section, where
@@ -30,7 +30,7 @@ BEGIN, END = "<!-- begin: dashboard -->", "<!-- end: dashboard -->"
 
 MEASUREMENTS: dict[str, Callable[..., list[Section]]] = {
     function.__name__: function
-    for function in (controls, shown, idle, slowdown, rendering, fps, memory)
+    for function in (controls, shown, idle, slowdown, watching, rendering, fps, memory)
 }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from math import sqrt
 from statistics import median, quantiles
 from typing import TYPE_CHECKING
@@ -12,10 +14,14 @@ import psutil
 from dashboard_page import opened
 from dashboard_report import Section, Target, said
 
+import rankbook
+from rankbook.sessions.monitor import Monitor
+from rankbook.sessions.timeline import Timeline
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-__all__ = ["idle", "slowdown"]
+__all__ = ["idle", "slowdown", "watching"]
 
 _KERNEL, _ENGINE = Target(2, "%"), Target(1, "%")
 
@@ -134,41 +140,93 @@ def slowdown(browser: Browser, *, quick: bool) -> list[Section]:
                     kernels[other].resume()
                 if number >= 0:  # the first round warms up
                     took[what].append(seconds)
-    return [_compared(took, count)]
+    section = _compared(
+        f"A cell of {count:,} all_reduces of two numbers, 2 ranks", "dashboard", "in sight", took
+    )
+    section.notes.append("The page, its browser and the ranks share the cores of this machine.")
+    return [section]
 
 
-def _compared(took: dict[str, list[float]], count: int) -> Section:
-    """By how much each turn took longer than the one without a dashboard in the same round."""
+def watching(_: Browser, *, quick: bool) -> list[Section]:
+    """Run such cells in turns while the ranks are watched as for a dashboard, and while not.
+
+    There is no page: this is what watching costs the ranks themselves.
+    """
+    rounds, count = (4, 4_000) if quick else (16, 20_000)
+    code = _CELL.format(count=count).removeprefix("%%dist\n")
+    took: dict[str, list[float]] = {"watched": [], "not": [], "not, again": []}
+    session = rankbook.start("gloo", 2)
+    try:
+        for number in range(-1, rounds):
+            for what in sorted(took, reverse=number % 2 == 0):
+                with _watch(session) if what == "watched" else nullcontext():
+                    result = session.run(code)
+                result.raise_for_error()
+                if number >= 0:  # the first round warms up
+                    took[what].append(float(result[0].stdout))
+    finally:
+        session.shutdown()
+    title = f"The same cell of {count:,}, without a page"
+    return [_compared(title, "the ranks are", "watched", took)]
+
+
+@contextmanager
+def _watch(session: rankbook.Session) -> Iterator[None]:
+    """Have somebody look at a session as a dashboard does."""
+    timeline = Timeline(session.pool.channel)
+    monitor = Monitor(
+        session,
+        lambda snapshot: timeline.collect(snapshot.states, session.cells),
+        lambda why: print(why, file=sys.stderr),
+    )
+    monitor.watched(someone=True)
+    try:
+        yield
+    finally:
+        monitor.stop()
+
+
+def _compared(title: str, head: str, judged: str, took: dict[str, list[float]]) -> Section:
+    """By how much each turn took longer than the one without in the same round.
+
+    Args:
+        title: Of the table.
+        head: Of its first column.
+        judged: Which of the turns must not take longer.
+        took: Seconds of each turn: of ``judged``, of what it is compared with, and of that again.
+    """
+    _, none, again = sorted(took, key=lambda what: (what != judged, what))
     section = Section(
-        f"A cell of {count:,} all_reduces of two numbers, 2 ranks",
+        title,
         (
-            "dashboard",
+            head,
             "median",
             "fastest",
             "slowest",
-            "longer than none",
+            f"longer than {none}",
             "middle half",
             "target",
             "",
         ),
     )
     changes = {
-        what: [100 * (a / b - 1) for a, b in zip(values, took["none"], strict=True)]
+        what: [100 * (a / b - 1) for a, b in zip(values, took[none], strict=True)]
         for what, values in took.items()
     }
-    low, _, high = quantiles(changes["none, again"], n=4)
-    is_quiet = (high - low) / sqrt(len(took["none"])) < _MOST.value
+    low, _, high = quantiles(changes[again], n=4)
+    is_quiet = (high - low) / sqrt(len(took[none])) < _MOST.value
     for what, values in took.items():
         line = [what, *(said(f(values), "s") for f in (median, min, max)), "", "", "", ""]
-        if what != "none":
+        if what != none:
             low, typical, high = quantiles(changes[what], n=4)
             line[4:6] = f"{typical:+.1f} %", f"{low:+.1f} % to {high:+.1f} %"
-            if what == "in sight":
-                judged = _MOST.judge([typical]) if is_quiet else "too noisy here to tell"
-                line[6:] = str(_MOST), judged
+            if what == judged:
+                line[6:] = (
+                    str(_MOST),
+                    (_MOST.judge([typical]) if is_quiet else "too noisy here to tell"),
+                )
         section.lines.append(line)
     section.notes.append(
-        "*none, again* is the same as *none*: by so much figures differ that should not. The page "
-        "and the ranks share the machine."
+        f"*{again}* is the same as *{none}*: by so much figures differ that should not."
     )
     return section

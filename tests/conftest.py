@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 
 import pytest
 
@@ -18,6 +19,11 @@ def has_gpu() -> bool:
 
     # Unlike is_available(), this counts without initialising CUDA, which a fork would not survive.
     return torch.cuda.device_count() > 0
+
+
+def pytest_configure(config):
+    # Whoever ends a run shall leave nothing of it running: fixtures end what they have started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item):
