@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from random import Random
 
 import psutil
@@ -132,6 +133,15 @@ def test_groups_that_were_cut_leave_no_threads_and_sockets(world):
         )
 
     assert until(tidy, SOON) < SOON, (before, held())
+
+
+def test_ranks_whose_group_was_made_again_are_idle_at_once_and_stay_so(world):
+    """What an engine clears away behind a former group is not taken for work."""
+    for _ in range(3):
+        world.session.run("if rank: dist.barrier()")
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            assert world.session.diagnose().summary == "Every rank is idle."
 
 
 def test_a_group_whose_timeout_was_reached_is_made_again(world):

@@ -278,6 +278,17 @@ def test_a_rank_whose_other_threads_are_in_a_collective_is_not_idle(
     assert observer.look("", None, 0).state == "running"
 
 
+def test_a_callback_that_passes_between_cells_does_not_count(observer, dump, monkeypatch):
+    places = iter([Position(mark=((1, 1),)), Position(in_loop=True)])
+    monkeypatch.setattr(frames, "position", lambda: next(places))
+    assert observer.look("", None, 0).state == "idle"
+
+
+def test_one_that_lasts_does(observer, at, dump):
+    at(mark=((1, 1),))
+    assert observer.look("", None, 0).state == "running"
+
+
 def test_a_cell_that_awaits_is_running(observer, at, dump):
     at(in_loop=True)
     assert observer.look("run", 7, 0).state == "running"

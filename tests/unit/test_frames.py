@@ -294,6 +294,11 @@ def test_it_waits_in_the_loop_of_asyncio():
     assert seen[0].in_loop
 
 
+def test_what_the_agent_does_between_two_requests_is_not_the_ranks(write, look):
+    agent = write("/rankbook/engine/agent.py", "def tidy():\n    gate.wait()\n")
+    assert look(agent.tidy).in_loop
+
+
 # -- marks, stacks, other threads ------------------------------------------------------------
 
 

@@ -186,9 +186,15 @@ class Agent:
             self._doing = ""
             request.reply(content)
             if name == "initialize" and len(self.group.epochs) > 1:
-                # Tracebacks, and what IPython makes of them, hold each other, and a former group
-                # with its threads and sockets, until Python happens to look for such circles.
-                self._main.call_later(_TIDY, gc.collect)
+                self._main.call_later(_TIDY, self._tidy)
+
+    def _tidy(self) -> None:
+        """Let go of the former group.
+
+        Tracebacks, and what IPython makes of them, hold each other and that group with its threads
+        and sockets until Python happens to look for such circles.
+        """
+        gc.collect()
 
     def _watch_descriptors(self, request: _Request) -> None:
         """Look now and then, until the cell has ended, at what is written past Python."""

@@ -69,7 +69,8 @@ class Observer:
         """
         at = frames.position()
         still, quiet = self._stillness(at)
-        if at.in_torch and not still:
+        passing = not doing and not at.in_loop  # some callback, of the heartbeat, say
+        if passing or (at.in_torch and not still):
             # It may wait, or compute in C++, or be on its way through a call. That is seen only
             # after a moment, and asking torch what it has recorded would hold up one that moves.
             time.sleep(_MOMENT)

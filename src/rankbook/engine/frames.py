@@ -33,6 +33,8 @@ _HELPERS = {"wrapper", "inner", "<module>", "<lambda>", "<genexpr>", "<listcomp>
 
 _EVENT_LOOP = ("selectors.py", f"asyncio{os.sep}base_events.py")
 
+_AGENT = f"{os.sep}rankbook{os.sep}engine{os.sep}agent.py"
+
 
 @dataclass(frozen=True)
 class Position:
@@ -47,7 +49,7 @@ class Position:
             does then is done in C++.
         in_handle: Whether it is in the ``wait`` of an object of torch's: of what an asynchronous
             collective, ``isend`` or ``irecv`` returned.
-        in_loop: Whether it waits for something to do.
+        in_loop: Whether it waits for something to do, or our agent is about to let it.
         in_store: Whether it waits in a store of ours, which polls.
         mark: Differs between two moments if the thread has moved meanwhile.
     """
@@ -90,9 +92,11 @@ def position() -> Position:
     call: FrameType | None = None
     line = ""
     mark = []
+    in_loop = innermost.f_code.co_filename.endswith(_EVENT_LOOP)
     while frame is not None:
         code = frame.f_code
         mark.append((id(code), frame.f_lasti))
+        in_loop = in_loop or code.co_filename.endswith(_AGENT)
         if _TORCH_DISTRIBUTED in code.co_filename and not line:
             # The outermost function of torch.distributed is the one that the person called.
             if not code.co_name.startswith("_") and code.co_name not in _HELPERS:
@@ -112,7 +116,7 @@ def position() -> Position:
         in_torch=_TORCH in name or in_handle,
         in_handle=in_handle,
         in_store=in_store,
-        in_loop=name.endswith(_EVENT_LOOP),
+        in_loop=in_loop,
         mark=tuple(mark),
     )
 

@@ -40,6 +40,8 @@ class Turns:
         self.number = 0
         self._changes = changes
         self._lock = threading.Lock()
+        # Held while ranks are freed, so that it does not meet the turn after the one meant.
+        self._ending = threading.Lock()
 
     @property
     def is_closed(self) -> bool:
@@ -83,8 +85,9 @@ class Turns:
             )
         try:
             self.refuse_closed()
-            self.number += 1
-            self.doing = doing
+            with self._ending:
+                self.number += 1
+                self.doing = doing
             self._changes.tell()
             yield
         finally:
@@ -109,8 +112,12 @@ class Turns:
             busy = bool(self.doing) and not self.is_closed
             return busy and self.number == number and time.monotonic() < deadline
 
-        while not (was_busy := free()) and lasts():
+        with self._ending:
+            was_busy = self.number == number and free()
+        while not was_busy and lasts():
             time.sleep(_PAUSE)
+            with self._ending:
+                was_busy = lasts() and free()
         while was_busy and lasts():
             time.sleep(_POLL)
         return was_busy

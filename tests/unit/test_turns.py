@@ -1,0 +1,113 @@
+"""One thing at a time: whom an interrupt meets, and whom it does not."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from processes import wait_until
+from steps import SOON, end_of
+
+from rankbook.sessions.changes import Changes
+from rankbook.sessions.turns import Turns
+
+
+@pytest.fixture
+def turns():
+    return Turns(Changes())
+
+
+class Busy:
+    """A turn that is taken in another thread, and lasts until it is told to end."""
+
+    def __init__(self, turns, doing):
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._take, args=(turns, doing))
+        self._thread.start()
+
+    def _take(self, turns, doing):
+        with turns.take(doing, wait=SOON):
+            assert self._over.wait(SOON)
+
+    def ends(self):
+        self._over.set()
+        end_of(self._thread)
+
+
+def test_an_interrupt_is_repeated_until_the_turn_is_on_the_ranks_and_has_ended(turns):
+    first = Busy(turns, "first")
+    wait_until(lambda: turns.doing, SOON)
+    said = iter([False, False, True])
+
+    def free():
+        if found := next(said):
+            threading.Timer(0.05, first.ends).start()
+        return found
+
+    assert turns.end(free)
+    assert not turns.doing
+    assert next(said, None) is None
+
+
+def test_an_interrupt_does_not_meet_the_turn_after(turns):
+    first = Busy(turns, "first")
+    wait_until(lambda: turns.doing, SOON)
+    second = None
+    freed = []
+
+    def free():
+        nonlocal second
+        if second is None:
+            first.ends()  # with the interrupt already under way, and nothing on the ranks
+            second = Busy(turns, "second")
+        freed.append(turns.doing)
+        return False
+
+    assert not turns.end(free)
+    wait_until(lambda: turns.doing == "second", SOON)
+    assert set(freed) <= {"first", ""}
+    second.ends()
+
+
+class Watched:
+    """A lock that counts who has come to it."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self.came = 0
+
+    def __enter__(self):
+        self.came += 1
+        self._lock.acquire()
+
+    def __exit__(self, *_):
+        self._lock.release()
+
+
+def test_two_interrupts_at_once_do_not_meet_the_turn_after_either(turns):
+    """The one that comes second waits for the first, and by then that turn may be over."""
+    first = Busy(turns, "first")
+    wait_until(lambda: turns.doing, SOON)
+    turns._ending = lock = Watched()
+    freed = []
+    second = other = None
+
+    def other_free():
+        freed.append(turns.doing)
+        return False
+
+    def free():
+        nonlocal other, second
+        other = threading.Thread(target=turns.end, args=(other_free,))
+        other.start()
+        wait_until(lambda: lock.came == 2, SOON)
+        first.ends()
+        second = Busy(turns, "second")
+        wait_until(lambda: lock.came == 3, SOON)
+        return True
+
+    assert turns.end(free)
+    end_of(other)
+    wait_until(lambda: turns.doing == "second", SOON)
+    assert "second" not in freed
+    second.ends()
