@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from html import escape
 from typing import Any
 
 from rankbook import ranks as rank_selection
 
-__all__ = ["caption"]
+__all__ = ["ERROR", "QUIET", "caption", "heading", "mark", "table"]
+
+QUIET = "var(--jp-ui-font-color2, #6b7280)"
+"""Of words that matter less."""
+
+ERROR = "var(--jp-error-color1, #d32f2f)"
+"""Of what went wrong."""
+
+_LINE = "var(--jp-border-color2, #d1d5db)"
+
+_COLOURS = {
+    "●": "#16a34a",
+    "▶": "#3b82f6",
+    "⇄": "#8b5cf6",
+    "■": "#c2650c",
+    "?": "#c2650c",
+    "◆": "#e5383b",
+    "✕": "#e5383b",
+}
+"""By shape, with a contrast of 3 or more on the backgrounds of light and dark themes."""
 
 _CAPTION = (
-    "font: 12px var(--jp-code-font-family, monospace); "
-    "color: var(--jp-ui-font-color2, #6b7280); "
-    "border-top: 1px solid var(--jp-border-color2, #d1d5db); "
-    "margin-top: 6px; padding-top: 2px"
+    f"font: 12px var(--jp-code-font-family, monospace); color: {QUIET}; "
+    f"border-top: 1px solid {_LINE}; margin-top: 6px; padding-top: 2px"
 )
 
 
@@ -25,3 +43,35 @@ def caption(ranks: Iterable[int]) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     label = f"[{rank_selection.label(ranks)}]"
     return {"text/plain": label, "text/html": f'<div style="{_CAPTION}">{label}</div>'}, {}
+
+
+def heading(text: str) -> str:
+    """What stands alone where there is nothing for a table."""
+    return f'<div style="font-weight: 600; padding: 4px 0">{escape(text)}</div>'
+
+
+def mark(shape: str) -> str:
+    """A shape before the words that it stands for, in its colour."""
+    colour = _COLOURS.get(shape, "inherit")
+    return f'<span style="color: {colour}" aria-hidden="true">{shape}</span>'
+
+
+def table(title: str, head: Iterable[tuple[str, str]], rows: str) -> str:
+    """A table whose every style is inline, so that it survives in a saved notebook.
+
+    Args:
+        title: What it shows, in words.
+        head: Of every column its name and its style.
+        rows: The rows below, as HTML.
+    """
+    cells = "".join(
+        f'<th scope="col" style="{style}; color: {QUIET}; font-weight: 500; '
+        f'border-bottom: 1px solid {_LINE}">{escape(name)}</th>'
+        for name, style in head
+    )
+    return (
+        f'<table style="border-collapse: collapse; font-size: 13px; margin: 4px 0">'
+        f'<caption style="text-align: left; caption-side: top; padding: 2px 0 6px; '
+        f'font-weight: 600; color: inherit">{escape(title)}</caption>'
+        f"<thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table>"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from rankbook.display import html
 from rankbook.display.facts import MARKS, doing, headline, memory, rank_name, short
 from rankbook.models import RankState, Snapshot
 
@@ -24,17 +25,6 @@ _COLUMNS = (
 )
 
 _NUMBERS = frozenset({"rank", "local rank", "world size", "engine", "pid", "memory"})
-
-_COLOURS = {
-    "idle": "#16a34a",
-    "running": "#2563eb",
-    "collective": "#7c3aed",
-    "no answer": "#b45309",
-    "gone": "#dc2626",
-}
-
-_GREY = "var(--jp-ui-font-color2, #6b7280)"
-_LINE = "var(--jp-border-color2, #d1d5db)"
 
 
 class Table:
@@ -70,28 +60,19 @@ def to_text(snapshot: Snapshot) -> str:
 def to_html(snapshot: Snapshot) -> str:
     """The table as HTML; every style is inline, so that it survives in a saved notebook."""
     if not snapshot.states:
-        return f'<div style="font-weight: 600; padding: 4px 0">{escape(headline(snapshot))}</div>'
-    head = "".join(
-        f'<th scope="col" style="{_style(name, head=True)}">{name}</th>' for name in _COLUMNS
-    )
-    body = "".join(_row(state) for state in snapshot.states)
-    return (
-        f'<table style="border-collapse: collapse; font-size: 13px; margin: 4px 0">'
-        f'<caption style="text-align: left; caption-side: top; padding: 2px 0 6px; '
-        f'font-weight: 600; color: inherit">{escape(headline(snapshot))}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    )
+        return html.heading(headline(snapshot))
+    head = [(name, _style(name)) for name in _COLUMNS]
+    return html.table(headline(snapshot), head, "".join(map(_row, snapshot.states)))
 
 
 def _row(state: RankState) -> str:
     cells = []
     for name, text in zip(_COLUMNS, _cells(state), strict=True):
         if name == "state":
-            colour = _COLOURS.get(state.state, "inherit")
-            does = f' <span style="color: {_GREY}">{escape(doing(state))}</span>'
+            does = f' <span style="color: {html.QUIET}">{escape(doing(state))}</span>'
             inner = (
-                f'<span style="color: {colour}" aria-hidden="true">{MARKS.get(state.state, "·")}'
-                f"</span> {escape(state.state)}{does if doing(state) else ''}"
+                f"{html.mark(MARKS.get(state.state, '·'))} {escape(state.state)}"
+                f"{does if doing(state) else ''}"
             )
         else:
             inner = escape(text)
@@ -100,20 +81,18 @@ def _row(state: RankState) -> str:
     if state.last_error:
         error = (
             f'<tr><td></td><td colspan="{len(_COLUMNS) - 1}" style="text-align: left; '
-            f'padding: 0 10px 4px; line-height: 1.4; color: #dc2626" '
+            f'padding: 0 10px 4px; line-height: 1.4; color: {html.ERROR}" '
             f'title="{escape(state.last_error)}">'
             f"{escape(short(state.last_error))}</td></tr>"
         )
     return f"<tr>{''.join(cells)}</tr>{error}"
 
 
-def _style(name: str, *, head: bool = False) -> str:
+def _style(name: str) -> str:
     align = "right" if name in _NUMBERS else "left"
     style = f"text-align: {align}; padding: 3px 10px; white-space: nowrap; line-height: 1.4"
     if name == "state":
         style += "; white-space: normal; min-width: 14em"
-    if head:
-        return f"{style}; color: {_GREY}; font-weight: 500; border-bottom: 1px solid {_LINE}"
     if name in _NUMBERS:
         style += "; font-variant-numeric: tabular-nums"
     return style

@@ -6,6 +6,7 @@ import re
 from html import escape
 
 from rankbook import ranks as rank_selection
+from rankbook.display import html
 from rankbook.models import Diagnosis
 
 __all__ = ["Verdict", "to_html", "to_text"]
@@ -13,11 +14,7 @@ __all__ = ["Verdict", "to_html", "to_text"]
 _HEAD = ("rank", "part", "what it does")
 
 # Words say what a rank has to do with it; shape and colour only repeat them.
-_PARTS = {
-    "cause": ("◆", "#dc2626"),
-    "cause, stuck": ("◆", "#dc2626"),
-    "stuck": ("■", "#b45309"),
-}
+_MARKS = {"cause": "◆", "cause, stuck": "◆", "stuck": "■"}
 
 _MANY = 8
 """Beyond so many ranks, those that do the same share a line."""
@@ -25,8 +22,6 @@ _MANY = 8
 _AGE = re.compile(r"\bfor [\d.]+ s\b")
 """For how long a rank does it, which differs a little between ranks that do the same."""
 
-_GREY = "var(--jp-ui-font-color2, #6b7280)"
-_LINE = "var(--jp-border-color2, #d1d5db)"
 _CELL = "padding: 3px 10px; line-height: 1.4; vertical-align: top"
 
 
@@ -55,28 +50,17 @@ def to_text(diagnosis: Diagnosis) -> str:
 
 def to_html(diagnosis: Diagnosis) -> str:
     """The verdict as HTML; every style is inline, so that it survives in a saved notebook."""
-    summary = escape(diagnosis.summary)
     rows = _rows(diagnosis)
     if not rows:
-        return f'<div style="font-weight: 600; padding: 4px 0">{summary}</div>'
-    head = "".join(
-        f'<th scope="col" style="text-align: {_align(name)}; {_CELL}; color: {_GREY}; '
-        f'font-weight: 500; border-bottom: 1px solid {_LINE}">{name}</th>'
-        for name in _HEAD
-    )
-    return (
-        f'<table style="border-collapse: collapse; font-size: 13px; margin: 4px 0">'
-        f'<caption style="text-align: left; caption-side: top; padding: 2px 0 6px; '
-        f'font-weight: 600; color: inherit">{summary}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(map(_row, rows))}</tbody></table>"
-    )
+        return html.heading(diagnosis.summary)
+    head = [(name, f"text-align: {_align(name)}; {_CELL}") for name in _HEAD]
+    return html.table(diagnosis.summary, head, "".join(map(_row, rows)))
 
 
 def _row(row: tuple[str, str, str]) -> str:
     rank, part, does = map(escape, row)
     if part:
-        mark, colour = _PARTS[part]
-        part = f'<span style="color: {colour}" aria-hidden="true">{mark}</span> {part}'
+        part = f"{html.mark(_MARKS[part])} {part}"
     return (
         f'<tr><td style="text-align: right; {_CELL}; font-variant-numeric: tabular-nums">{rank}'
         f'</td><td style="text-align: left; {_CELL}; white-space: nowrap">{part}</td>'
