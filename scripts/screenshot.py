@@ -111,8 +111,17 @@ def lab(notebook: Path) -> Iterator[str]:
             wait_until_up(f"http://127.0.0.1:{port}/api?token={token}")
             yield f"http://127.0.0.1:{port}/lab/tree/{notebook.name}?token={token}"
         finally:
-            server.terminate()
-            server.wait(timeout=30)
+            end(server)
+
+
+def end(server: subprocess.Popen[bytes]) -> None:
+    """End a server of notebooks, also one that does not listen to the first signal."""
+    server.terminate()
+    try:
+        server.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
 
 
 def free_port() -> int:

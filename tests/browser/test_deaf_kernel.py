@@ -5,13 +5,23 @@ Here ipykernel's own detour stays in place: messages of a widget go to the threa
 
 from __future__ import annotations
 
+import time
+
+import processes
 import pytest
 from playwright.sync_api import expect
+from steps import SOON
+
+from rankbook.widgets.clicks import LATEST
 
 DEAF = """
 import rankbook
 del rankbook.session().dashboard().panel.comm._reply_subshell_for
 """
+
+UNTIL = """%%dist
+import pathlib, time
+while not pathlib.Path("{path}").exists(): time.sleep(0.1)"""
 
 pytestmark = pytest.mark.browser
 
@@ -34,13 +44,17 @@ def unheard(notebook):
     return notebook.board.get_by_role("alert")
 
 
-def test_it_says_that_a_click_is_not_heard_and_nothing_is_done_later(notebook, unheard):
+def test_it_says_that_a_click_is_not_heard_and_nothing_is_done_later(notebook, unheard, tmp_path):
+    over = tmp_path / "over"
     generation = notebook.generation()
-    notebook.start("%%dist\nimport time\nfor _ in range(40): time.sleep(0.1)")
+    notebook.start(UNTIL.format(path=over))
     expect(notebook.health).to_have_text("running: 0-1")
     for _ in range(3):
         notebook.click("Reset")
+    clicked = time.monotonic()
     expect(unheard).to_contain_text("interrupt the kernel")
+    processes.wait_until(lambda: time.monotonic() - clicked > LATEST, SOON)
+    over.touch()
     notebook.end()
     notebook.wait_until_idle()
     expect(notebook.message).to_contain_text("Reset: not done")

@@ -36,8 +36,7 @@ def served(command, path):
         processes.wait_until(lambda: listens(port), timeout=60)
         yield f"http://127.0.0.1:{port}"
     finally:
-        server.terminate()
-        server.wait(timeout=30)
+        screenshot.end(server)
 
 
 def listens(port):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 
 import pytest
 from fakes import FOR_GOOD
@@ -36,7 +35,7 @@ class Board:
 
     def press(self, do, during=0, late=0.0, **form):
         """Click; return the thread in which it is carried out, None if it is not."""
-        return self.actions.take(Click(do, time.time() - late, during, form))
+        return self.actions.take(Click(do, late, during, form))
 
     def click(self, do, during=0, late=0.0, **form):
         """Click and wait for the end; return the last message without how long it took."""
@@ -359,10 +358,25 @@ def test_a_click_that_comes_late_is_not_carried_out(board, formed, do):
     assert not formed.is_closed
 
 
-@pytest.mark.parametrize("do", ["initialise", "reset", "restart", "interrupt", "shutdown"])
-def test_a_click_for_a_cell_that_has_ended_is_not_carried_out(board, formed, do):
+@pytest.mark.parametrize("do", [*CHANGES, "shutdown"])
+def test_a_click_for_a_cell_that_has_just_ended_is_carried_out(board, formed, do):
+    """The page has not shown it yet; nothing else runs that could be hit."""
     formed.run("rank")
-    board.press(do, during=formed.turn)
+    assert board.click(do, during=formed.turn)[0] == "done"
+
+
+def test_an_interrupt_of_a_cell_that_has_just_ended_has_nothing_to_do(board, formed):
+    formed.run("rank")
+    assert board.press("interrupt", during=formed.turn) is None
+    assert board.last == ("done", "Interrupt: what it was meant for has ended.")
+
+
+@pytest.mark.parametrize("do", [*CHANGES, "interrupt", "shutdown"])
+def test_a_click_for_a_cell_that_has_ended_does_not_hit_the_next(board, formed, do):
+    formed.run("rank")
+    meant_for = formed.turn
+    thread, _ = run_stuck(formed)
+    assert board.press(do, during=meant_for) is None
     assert board.last == (
         ("done", "Interrupt: what it was meant for has ended.")
         if do == "interrupt"
@@ -371,17 +385,30 @@ def test_a_click_for_a_cell_that_has_ended_is_not_carried_out(board, formed, do)
             f"{LABELS[do]}: not done, what it was meant for has ended by itself. Click again.",
         )
     )
-    assert (formed.generation, formed.is_closed) == (1, False)
-
-
-def test_a_click_for_a_cell_that_has_ended_does_not_hit_the_next(board, formed):
-    formed.run("rank")
-    meant_for = formed.turn
-    thread, _ = run_stuck(formed)
-    assert board.press("interrupt", during=meant_for) is None
     assert thread.is_alive()
+    assert (formed.generation, formed.is_closed) == (1, False)
     assert board.click("interrupt", during=formed.turn)[0] == "done"
     end_of(thread)
+
+
+def test_an_interrupt_that_comes_too_late_to_the_session_does_not_hit_the_next(
+    board, formed, monkeypatch
+):
+    """Its cell ran when the click was taken, and has ended before its thread begins."""
+    begins = threading.Event()
+    act = Actions._act
+    monkeypatch.setattr(Actions, "_act", lambda *of: (begins.wait(SOON), act(*of)))
+    first, _ = run_stuck(formed)
+    late = board.press("interrupt", during=formed.turn)
+    formed.interrupt()
+    end_of(first)
+    second, _ = run_stuck(formed)
+    begins.set()
+    end_of(late)
+    assert board.last == ("done", "Interrupt: nothing runs on any rank.")
+    assert second.is_alive()
+    formed.interrupt()
+    end_of(second)
 
 
 @pytest.mark.parametrize("do", ASKS)

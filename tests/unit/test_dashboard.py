@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import re
 import threading
-import time
 
 import comm
 import ipywidgets
@@ -73,7 +72,8 @@ def tell(board, **content):
 def click(board, do, late=0.0, during=None, **form):
     """Click as a page does, and wait for what comes of it."""
     during = board.panel.during if during is None else during
-    tell(board, kind="click", id="p-1", do=do, at=time.time() - late, during=during, form=form)
+    tell(board, kind="ask", id="p-1")
+    tell(board, kind="click", id="p-1", do=do, age=late, during=during, form=form)
     for thread in threading.enumerate():
         if thread.name == f"rankbook-{do}":
             end_of(thread)
@@ -128,7 +128,7 @@ def test_nothing_is_sent_where_nothing_has_changed(board, formed):
     formed.initialize(nproc=2)
     board.show(formed.snapshot())
     [state] = board.panel.comm.states
-    assert set(state) == {"html", "now"}
+    assert set(state) == {"html", "drawn"}
 
 
 def test_a_rank_that_dies_is_shown(board, formed, pool):
@@ -261,9 +261,12 @@ def test_a_click_on_what_was_shown_before_is_told_and_not_carried_out(board, for
     seen = board.panel.during
     formed.interrupt()
     end_of(thread)
+    other, _ = run_stuck(formed)
     click(board, "reset", during=seen)
     assert "not done, what it was meant for has ended by itself" in status(board)
-    assert formed.generation == 1
+    assert other.is_alive()
+    formed.interrupt()
+    end_of(other)
 
 
 def test_every_button_works_while_a_cell_hangs(board, formed, pool):

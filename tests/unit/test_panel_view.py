@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
+import types
 
 import comm
 import pytest
 from wire import Wire
 
+from rankbook.widgets import panel as panel_module
 from rankbook.widgets.clicks import Click
 from rankbook.widgets.panel import PanelView
 
@@ -20,6 +21,14 @@ def clicks():
 @pytest.fixture
 def looks():
     return []
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The kernel's, as the panel reads it."""
+    clock = types.SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(panel_module, "time", types.SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
 
 
 @pytest.fixture
@@ -40,12 +49,13 @@ def tell(panel, **content):
 # -- drawing ---------------------------------------------------------------------------------
 
 
-def test_what_it_shows_is_sent_with_the_time(panel):
-    before = time.time()
+def test_what_it_shows_is_sent_with_its_number(panel):
     panel.draw("<p>second</p>", 7)
-    [state] = panel.comm.states
-    assert (state["html"], state["during"]) == ("<p>second</p>", 7)
-    assert before <= state["now"] <= time.time()
+    panel.draw("<p>third</p>", 8)
+    assert panel.comm.states == [
+        {"html": "<p>second</p>", "during": 7, "drawn": 2},
+        {"html": "<p>third</p>", "during": 8, "drawn": 3},
+    ]
 
 
 def test_nothing_is_sent_where_nothing_has_changed(panel):
@@ -69,23 +79,36 @@ def test_its_script_and_its_style_are_its_own(panel):
 # -- clicks ----------------------------------------------------------------------------------
 
 
-def test_a_click_is_passed_on_with_what_the_page_says_of_it(panel, clicks):
-    tell(panel, kind="click", id="p-1", do="reset", at=12.5, during=7, form={"nproc": "2"})
-    assert clicks == [Click("reset", 12.5, 7, {"nproc": "2"})]
+def test_a_click_is_passed_on_with_what_the_page_says_of_it(panel, clicks, clock):
+    tell(panel, kind="ask", id="p-1")
+    clock.now += 0.5
+    tell(panel, kind="click", id="p-1", do="reset", age=0.25, during=7, form={"nproc": "2"})
+    assert clicks == [Click("reset", 0.75, 7, {"nproc": "2"})]
 
 
-@pytest.mark.parametrize("at", [0, None])
-def test_a_click_of_which_nothing_more_is_known_is_passed_on_as_an_old_one(panel, clicks, at):
-    tell(panel, kind="click", id="p-1", do="reset", at=at)
-    assert clicks == [Click("reset", 0.0)]
+def test_that_there_is_a_click_is_heard_before_it_is_known_which(panel, clicks):
+    """How long a kernel did not listen is known only to the page, once it has an answer."""
+    tell(panel, kind="ask", id="p-7")
+    assert panel.comm.messages == [{"kind": "heard", "id": "p-7"}]
+    assert clicks == []
 
 
-def test_a_click_is_heard_before_it_is_passed_on(panel):
-    """Or the page would say that the kernel is busy."""
-    heard = []
-    panel.on_click = lambda click: heard.append(list(panel.comm.messages))
-    tell(panel, kind="click", id="p-7", do="reset", at=0)
-    assert heard == [[{"kind": "heard", "id": "p-7"}]]
+def test_of_two_clicks_each_has_its_own_age(panel, clicks, clock):
+    tell(panel, kind="ask", id="p-1")
+    clock.now += 1
+    tell(panel, kind="ask", id="q-1")
+    clock.now += 1
+    tell(panel, kind="click", id="q-1", do="why", age=0)
+    tell(panel, kind="click", id="p-1", do="stacks", age=0)
+    assert clicks == [Click("why", 1.0), Click("stacks", 2.0)]
+
+
+@pytest.mark.parametrize("asked", ["", "p-1"])
+def test_a_click_is_taken_once_and_not_unasked(panel, clicks, asked):
+    tell(panel, kind="ask", id=asked)
+    for _ in range(2):
+        tell(panel, kind="click", id="p-1", do="reset", age=0)
+    assert len(clicks) == len(asked[:1])
 
 
 def test_what_a_page_of_another_version_says_is_ignored(panel, clicks, looks):
@@ -109,20 +132,12 @@ def test_a_page_that_says_it_twice_is_one_page(panel, looks):
     assert looks == [True, True, False]
 
 
-def test_a_page_that_comes_learns_the_time(panel):
-    before = time.time()
-    tell(panel, kind="here", view="a", shown=panel.now)
-    [state] = panel.comm.states
-    assert list(state) == ["now"]
-    assert before <= state["now"] <= time.time()
-
-
 def test_a_page_that_has_missed_something_is_told_again(panel):
-    shown = panel.now
-    tell(panel, kind="here", view="a", shown=shown)
-    assert [state.keys() for state in panel.comm.states] == [{"now"}]
-    panel.comm.sent.clear()
+    tell(panel, kind="here", view="a", shown=panel.drawn)
+    assert panel.comm.sent == []
+    shown = panel.drawn
     panel.draw("<p>dropped on its way</p>", 3)
     panel.comm.sent.clear()
     tell(panel, kind="here", view="a", shown=shown)
-    assert panel.comm.states[0] == {"html": "<p>dropped on its way</p>", "during": 3}
+    [state] = panel.comm.states
+    assert state == {"html": "<p>dropped on its way</p>", "during": 3, "drawn": shown + 1}

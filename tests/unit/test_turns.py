@@ -8,6 +8,7 @@ import pytest
 from processes import wait_until
 from steps import SOON, end_of
 
+from rankbook.errors import SessionError
 from rankbook.sessions.changes import Changes
 from rankbook.sessions.turns import Turns
 
@@ -111,3 +112,42 @@ def test_two_interrupts_at_once_do_not_meet_the_turn_after_either(turns):
     wait_until(lambda: turns.doing == "second", SOON)
     assert "second" not in freed
     second.ends()
+
+
+def test_an_interrupt_of_a_turn_that_is_over_frees_nobody(turns):
+    first = Busy(turns, "first")
+    wait_until(lambda: turns.doing, SOON)
+    meant = turns.number
+    first.ends()
+    second = Busy(turns, "second")
+    wait_until(lambda: turns.doing == "second", SOON)
+    freed = []
+    assert not turns.end(lambda: bool(freed.append(1)), meant)
+    assert freed == []
+    second.ends()
+
+
+def test_who_waits_for_a_turn_while_it_is_closed_gets_none(turns):
+    """And does not open it again."""
+    closed = threading.Event()
+    refused = []
+
+    def try_it():
+        with pytest.raises(SessionError, match="shut down"), turns.take("a cell"):
+            pass
+        refused.append(turns.is_closed)
+
+    turns._ending = lock = Watched()
+
+    def free():
+        waits = threading.Thread(target=try_it)
+        waits.start()
+        wait_until(lambda: lock.came == 2, SOON)
+        turns.close()
+        threading.Thread(target=lambda: (end_of(waits), closed.set())).start()
+        return False
+
+    turns.end(free)
+    assert closed.wait(SOON)
+    assert refused == [True]
+    assert turns.doing == "shut down"

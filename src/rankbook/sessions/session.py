@@ -408,11 +408,15 @@ class Session:
         stop()
         return thread
 
-    def interrupt(self) -> bool:
+    def interrupt(self, turn: int | None = None) -> bool:
         """Free the ranks, whatever they do; their variables stay.
 
         Python gets a ``KeyboardInterrupt``; a collective that waits is ended on every rank, and
         the group is made again.
+
+        Args:
+            turn: What of this session's is meant, as its ``turn`` said: nothing happens if that
+                has ended by now. None: whatever it is busy with.
 
         Returns:
             Whether anything was running.
@@ -423,7 +427,7 @@ class Session:
         self._raise_closed()
         if not self.doing:
             self._generations.placed()
-        was_busy = self._turns.end(self._free)
+        was_busy = self._turns.end(self._free, turn)
         # Who runs the cell makes the group again; if nobody does, it is done here.
         with self._turns.between(lambda: self._rescue.is_cut) as mine:
             if mine:

@@ -31,26 +31,31 @@ class Turns:
     """A lock that says who holds it; nobody waits for it unseen.
 
     Attributes:
-        doing: What the session is busy with, in words; empty when it is ready.
-        number: How many things it has been busy with so far.
+        number: How many things the session has been busy with so far.
     """
 
     def __init__(self, changes: Changes) -> None:
-        self.doing = ""
         self.number = 0
+        self._doing = ""
+        self._closed = False
         self._changes = changes
         self._lock = threading.Lock()
         # Held while ranks are freed, so that it does not meet the turn after the one meant.
         self._ending = threading.Lock()
 
     @property
+    def doing(self) -> str:
+        """What the session is busy with, in words; empty when it is ready."""
+        return _CLOSED if self._closed else self._doing
+
+    @property
     def is_closed(self) -> bool:
         """Whether there are no turns any more."""
-        return self.doing == _CLOSED
+        return self._closed
 
     def close(self) -> None:
         """End it for good; what is under way goes on to its own end."""
-        self.doing = _CLOSED
+        self._closed = True
 
     def refuse_closed(self) -> None:
         """Raise if the session is shut down.
@@ -84,29 +89,30 @@ class Turns:
                 f"The session is {self.doing or 'busy'}: wait, or write %dist_interrupt."
             )
         try:
-            self.refuse_closed()
             with self._ending:
+                self.refuse_closed()
                 self.number += 1
-                self.doing = doing
+                self._doing = doing
             self._changes.tell()
             yield
         finally:
-            if not self.is_closed:
-                self.doing = ""
+            self._doing = ""
             self._lock.release()
             self._changes.tell()
 
-    def end(self, free: Callable[[], bool]) -> bool:
+    def end(self, free: Callable[[], bool], number: int | None = None) -> bool:
         """End what the session is busy with; the lock is left to whoever wants to be next.
 
         Args:
             free: Frees the ranks; tells whether they did anything. Called again while they do not,
                 for what has only just begun is not on them yet.
+            number: Of the turn that is to end; None: the present one.
 
         Returns:
             Whether there was anything to end.
         """
-        number, deadline = self.number, time.monotonic() + _SETTLED
+        number = self.number if number is None else number
+        deadline = time.monotonic() + _SETTLED
 
         def lasts() -> bool:
             busy = bool(self.doing) and not self.is_closed

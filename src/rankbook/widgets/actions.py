@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rankbook.display import stacks, verdict
@@ -49,7 +50,7 @@ class Actions:
         self._changing = threading.Lock()
         self._changes_by = ""
         self._latest: Click | None = None
-        self._actions: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        self._actions: dict[str, Callable[[Click], str]] = {
             "initialise": self._initialise,
             "reset": self._reset,
             "interrupt": self._interrupt,
@@ -70,12 +71,12 @@ class Actions:
             return None
         session = self._session
         busy_with = session.turn if session.doing else 0
-        seen = click if click.do in _MEANT_FOR else Click(click.do, click.at)
-        if why := why_stale(seen, time.time(), busy_with):
-            if click.do == "interrupt" and click.during:  # which is as well
-                self._say("Interrupt: what it was meant for has ended.")
-            else:
-                self._say(f"{_LABELS[click.do]}: not done, {why}. Click again.", "error")
+        if click.do == "interrupt" and click.during not in (0, busy_with):  # which is as well
+            self._say("Interrupt: what it was meant for has ended.")
+            return None
+        seen = click if click.do in _MEANT_FOR else replace(click, during=0)
+        if why := why_stale(seen, busy_with):
+            self._say(f"{_LABELS[click.do]}: not done, {why}. Click again.", "error")
             return None
         thread = threading.Thread(
             target=self._act, args=(click,), name=f"rankbook-{click.do}", daemon=True
@@ -104,7 +105,7 @@ class Actions:
         self._say(name, "busy")
         begun = time.monotonic()
         try:
-            said = self._actions[click.do](click.form)
+            said = self._actions[click.do](click)
         except RankbookError as error:
             self._say(f"{name}: {error}", "error")
         except Exception as error:
@@ -126,20 +127,20 @@ class Actions:
 
     # -- each of them ------------------------------------------------------------------------
 
-    def _initialise(self, form: Mapping[str, Any]) -> str:
-        backend = str(form.get("backend") or "") or None
-        nproc = _number(form.get("nproc"), int, "Ranks")
-        timeout = _number(form.get("timeout"), float, "Timeout")
+    def _initialise(self, click: Click) -> str:
+        backend = str(click.form.get("backend") or "") or None
+        nproc = _number(click.form.get("nproc"), int, "Ranks")
+        timeout = _number(click.form.get("timeout"), float, "Timeout")
         self.answer = None
         self._session.initialize(backend, nproc, timeout, interrupt=True)
         return f"Initialise: {self._group()}"
 
-    def _reset(self, _: Mapping[str, Any]) -> str:
+    def _reset(self, _: Click) -> str:
         self.answer = None
         self._session.reset(interrupt=True)
         return f"Reset: {self._group()}"
 
-    def _restart(self, _: Mapping[str, Any]) -> str:
+    def _restart(self, _: Click) -> str:
         dead = sorted(self._session.dead_ranks)
         if not dead:
             return "Restart dead ranks: no rank has died."
@@ -148,18 +149,18 @@ class Actions:
         has = "has a new process" if len(dead) == 1 else "have new processes"
         return f"Restart dead ranks: {said(dead)} {has}; {self._group()}"
 
-    def _interrupt(self, _: Mapping[str, Any]) -> str:
-        if not self._session.interrupt():
+    def _interrupt(self, click: Click) -> str:
+        if not self._session.interrupt(turn=click.during or None):
             return "Interrupt: nothing runs on any rank."
         return "Interrupt: the ranks are free, their variables in place."
 
-    def _why(self, _: Mapping[str, Any]) -> str:
+    def _why(self, _: Click) -> str:
         generation = self._session.generation
         found = self._session.diagnose()
         self._keep(Answer("Why?", verdict.to_html(found)), generation)
         return f"Why? {found.summary}"
 
-    def _stacks(self, _: Mapping[str, Any]) -> str:
+    def _stacks(self, _: Click) -> str:
         generation = self._session.generation
         found = self._session.stacks()
         if not found:
@@ -171,7 +172,7 @@ class Actions:
             return f"{where}."
         return f"{where}; {said(silent)} {'does' if len(silent) == 1 else 'do'} not answer."
 
-    def _shutdown(self, _: Mapping[str, Any]) -> str:
+    def _shutdown(self, _: Click) -> str:
         self.answer = None
         self._session.shutdown()
         return "Shut down: write %dist_init for new ranks."

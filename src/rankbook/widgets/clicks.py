@@ -17,14 +17,14 @@ class Click:
     """What the page says of a click."""
 
     do: str
-    at: float
-    """When it was, seconds since the epoch by the kernel's clock as the page knows it."""
+    age: float
+    """Seconds since it was made."""
     during: int = 0
-    """The ``Snapshot.turn`` that the page showed then."""
+    """The ``Snapshot.turn`` that the page showed then; 0 if the session was ready."""
     form: Mapping[str, Any] = field(default_factory=dict)
 
 
-def why_stale(click: Click, now: float, busy_with: int) -> str:
+def why_stale(click: Click, busy_with: int) -> str:
     """Say why a click is not to be carried out; empty if it is.
 
     A kernel that runs a cell may hear of clicks only when the cell has ended. What the person
@@ -32,11 +32,11 @@ def why_stale(click: Click, now: float, busy_with: int) -> str:
 
     Args:
         click: Of which the page tells.
-        now: Seconds since the epoch.
-        busy_with: The same as ``during``, at this moment.
+        busy_with: The same as ``during``, at this moment. Where nothing runs any more, there is
+            nothing that a click could hit by mistake.
     """
-    if click.during and click.during != busy_with:
+    if click.during and busy_with and click.during != busy_with:
         return "what it was meant for has ended by itself"
-    if now - click.at > LATEST:
-        return f"the kernel heard of it only {now - click.at:.0f} s later"
+    if click.age > LATEST:
+        return f"the kernel heard of it only {click.age:.0f} s later"
     return ""

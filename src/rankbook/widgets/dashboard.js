@@ -2,7 +2,6 @@
 // with as few changes as possible, and clicks are told to the kernel.
 
 const HEARD_WITHIN = 900; // ms for the kernel to say that it has heard a click
-const LATEST_SIGNS = 8; // of the kernel, by which its clock is known
 const HERE_EVERY = 30_000; // ms between two signs that somebody looks
 
 const NO_SHORTCUTS = "data-lm-suppress-shortcuts";
@@ -17,8 +16,7 @@ function render({ model, el }) {
   note.className = "rb-unheard";
   note.setAttribute("role", "alert");
 
-  const clock = new KernelClock();
-  const clicks = new Clicks(model, clock, note);
+  const clicks = new Clicks(model, note);
   const draw = () => update(board, model.get("html"));
   // Without this JupyterLab takes keys pressed on a button for its own shortcuts.
   const onFocus = (event) => event.target.setAttribute(NO_SHORTCUTS, "true");
@@ -27,17 +25,14 @@ function render({ model, el }) {
     if (button) clicks.tell(button.dataset.do, form(board));
   };
   const onMessage = (content) => content.kind === "heard" && clicks.heard(content.id);
-  const look = (kind) => model.send({ kind, view: clicks.name, shown: model.get("now") });
+  const look = (kind) => model.send({ kind, view: clicks.name, shown: model.get("drawn") });
   const onVisibility = () => look(document.hidden ? "gone" : "here");
-  const onTime = () => clock.hear(model.get("now"));
 
   draw();
-  onTime();
   board.addEventListener("click", onClick);
   board.addEventListener("focusin", onFocus);
   document.addEventListener("visibilitychange", onVisibility);
   model.on("change:html", draw);
-  model.on("change:now", onTime);
   model.on("msg:custom", onMessage);
   look("here");
   const timer = setInterval(() => document.hidden || look("here"), HERE_EVERY);
@@ -47,7 +42,6 @@ function render({ model, el }) {
     clicks.forget();
     document.removeEventListener("visibilitychange", onVisibility);
     model.off("change:html", draw);
-    model.off("change:now", onTime);
     model.off("msg:custom", onMessage);
     look("gone");
   };
@@ -55,43 +49,31 @@ function render({ model, el }) {
 
 // -- clicks -----------------------------------------------------------------------------------
 
-// The kernel's clock as the page knows it. What arrives was sent before: the smallest difference
-// is the nearest to the real one; of the latest only, for clocks are set.
-class KernelClock {
-  constructor() {
-    this.leads = []; // of the page's clock, seconds
-  }
-
-  hear(now) {
-    if (now) this.leads = [...this.leads, Date.now() / 1000 - now].slice(-LATEST_SIGNS);
-  }
-
-  now() {
-    return this.leads.length ? Date.now() / 1000 - Math.min(...this.leads) : 0;
-  }
-}
-
 // Tells the kernel of clicks, and the person if the kernel does not listen.
 class Clicks {
-  constructor(model, clock, note) {
-    Object.assign(this, { model, clock, note, waiting: new Map(), count: 0 });
+  constructor(model, note) {
+    Object.assign(this, { model, note, waiting: new Map(), count: 0 });
     this.name = Math.random().toString(36).slice(2);
   }
 
+  // At first only that there is one. A kernel that hears of it late must not carry it out: it is
+  // told what was clicked, and how long ago, when it has answered.
   tell(action, fields) {
     const id = `${this.name}-${++this.count}`;
     const timer = setTimeout(() => this.unheard(action), HEARD_WITHIN);
-    this.waiting.set(id, timer);
-    // When it was, and what the person saw: a click that comes too late is not carried out.
-    const during = this.model.get("during");
-    this.model.send({ kind: "click", id, do: action, at: this.clock.now(), during, form: fields });
+    // What the person saw: if that has ended by then, the click was not meant for what runs now.
+    const click = { kind: "click", id, do: action, during: this.model.get("during"), form: fields };
+    this.waiting.set(id, { click, timer, at: performance.now() });
+    this.model.send({ kind: "ask", id });
   }
 
   heard(id) {
     if (!this.waiting.has(id)) return; // another view's
-    clearTimeout(this.waiting.get(id));
+    const { click, timer, at } = this.waiting.get(id);
+    clearTimeout(timer);
     this.waiting.delete(id);
     this.note.textContent = "";
+    this.model.send({ ...click, age: (performance.now() - at) / 1000 });
   }
 
   unheard(action) {
@@ -102,7 +84,7 @@ class Clicks {
   }
 
   forget() {
-    for (const timer of this.waiting.values()) clearTimeout(timer);
+    for (const { timer } of this.waiting.values()) clearTimeout(timer);
   }
 }
 

@@ -25,7 +25,7 @@ class PanelView(anywidget.AnyWidget):
     Attributes:
         html: What it shows.
         during: The ``Snapshot.turn`` of what it shows.
-        now: When that was, seconds since the epoch: how the page knows this clock.
+        drawn: How often that has changed: how a page knows whether it has missed something.
         on_click: Called with each click.
         on_look: Called whenever a page says that it shows it, or no more, with whether any does.
     """
@@ -34,7 +34,7 @@ class PanelView(anywidget.AnyWidget):
     _css = _HERE / "dashboard.css"
     html = traitlets.Unicode().tag(sync=True)
     during = traitlets.Int().tag(sync=True)
-    now = traitlets.Float().tag(sync=True)
+    drawn = traitlets.Int().tag(sync=True)
 
     def __init__(
         self, on_click: Callable[[Click], Any], on_look: Callable[[bool], Any], **traits: Any
@@ -42,7 +42,7 @@ class PanelView(anywidget.AnyWidget):
         super().__init__(**traits)
         self.on_click, self.on_look = on_click, on_look
         self._drawing = threading.Lock()
-        self._drawn = 0.0
+        self._asked: dict[Any, float] = {}
         self._views: set[Any] = set()
         self.on_msg(self._on_message)
         answer_beside_cells(self)
@@ -51,18 +51,22 @@ class PanelView(anywidget.AnyWidget):
         """Show something else; nothing is sent where nothing has changed. From any thread."""
         with self._drawing:
             if (html, during) != (self.html, self.during):
-                self._drawn = time.time()
                 with self.hold_sync():
-                    self.html, self.during, self.now = html, during, self._drawn
+                    self.html, self.during, self.drawn = html, during, self.drawn + 1
 
     def _on_message(self, _: Any, content: dict[str, Any], __: Any) -> None:
         kind = content.get("kind")
-        if kind == "click":
+        if kind == "ask":
+            self._asked[content.get("id")] = time.monotonic()
             self.send({"kind": "heard", "id": content.get("id")})
+        elif kind == "click" and content.get("id") in self._asked:
+            # What the page counts until it is heard, and what is counted here since: no clock is
+            # compared with another.
+            since = time.monotonic() - self._asked.pop(content.get("id"))
             self.on_click(
                 Click(
                     str(content.get("do")),
-                    float(content.get("at") or 0),
+                    float(content.get("age") or 0) + since,
                     int(content.get("during") or 0),
                     content.get("form") or {},
                 )
@@ -71,9 +75,8 @@ class PanelView(anywidget.AnyWidget):
             self._views.add(content.get("view"))
             with self._drawing:
                 # A server that has to hold back output drops messages of widgets, too.
-                if float(content.get("shown") or 0) < self._drawn:
-                    self.send_state(["html", "during"])
-                self.now = time.time()
+                if int(content.get("shown") or 0) < self.drawn:
+                    self.send_state(["html", "during", "drawn"])
             self.on_look(bool(self._views))
         elif kind == "gone":
             self._views.discard(content.get("view"))
