@@ -109,6 +109,23 @@ def test_the_stop_button_interrupts_the_ranks(notebook, code):
     assert notebook.run("%dist rank")["status"] == "ok"
 
 
+@pytest.mark.parametrize("gap", [0.1, 0.2, 0.25, 0.3, 0.35, 0.4])
+def test_the_stop_button_pressed_twice_leaves_no_broken_group(notebook, gap):
+    """Whatever is under way then: the ranks being freed, or their group being made again."""
+    notebook.start("%%dist --on-hang wait\nprint('begun', flush=True)\nif rank: dist.barrier()")
+    while not notebook.of("stream"):
+        notebook.messages.append(notebook.client.get_iopub_msg(timeout=20))
+    notebook.manager.interrupt_kernel()
+    time.sleep(gap)  # the moment is what is tried
+    notebook.manager.interrupt_kernel()
+    assert notebook.finish()["status"] == "error"
+    if notebook.run("%dist dist.all_reduce(torch.ones(1))")["status"] == "error":
+        [error] = notebook.of("error")
+        assert "no process group" in error["evalue"]
+        assert notebook.run("%dist_init")["status"] == "ok"
+        assert notebook.run("%dist dist.all_reduce(torch.ones(1))")["status"] == "ok"
+
+
 def wait_for(sign):
     """Code that goes on when a file is there."""
     return f"import os, time\nwhile not os.path.exists({str(sign)!r}): time.sleep(0.01)\n"

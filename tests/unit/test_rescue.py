@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from dataclasses import replace
 
@@ -14,6 +16,7 @@ from rankbook.cluster.channel import everyone
 from rankbook.display.text import plain
 from rankbook.errors import EngineError, HangError, RankError, StuckError
 from rankbook.models import Collective, Failure
+from rankbook.sessions import rescue as rescue_module
 from rankbook.sessions.freeing import Freed
 from rankbook.sessions.results import CellResult, RankResult
 
@@ -75,6 +78,18 @@ def test_where_nobody_waits_one_look_is_enough(rescue, pool, calls, impatient):
 
 
 # -- freeing ---------------------------------------------------------------------------------
+
+
+def test_ctrl_c_while_ranks_are_freed_does_not_hide_that_they_were_cut(rescue, monkeypatch):
+    def free(*_):
+        os.kill(os.getpid(), signal.SIGINT)
+        return Freed(was_busy=True, cut=True)
+
+    monkeypatch.setattr(rescue_module, "free", free)
+    with pytest.raises(KeyboardInterrupt):
+        rescue.free([0, 1, 2, 3])
+    assert rescue.is_cut
+    assert rescue.mend() == AGAIN.format(2)
 
 
 def test_idle_ranks_of_the_same_group_are_cut_as_well_and_spares_are_not(formed, pool, calls):

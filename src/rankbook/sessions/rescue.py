@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import NoReturn
@@ -110,7 +111,14 @@ class Rescue:
 
         If that has just been done, and they make the group again, they are left to it for a while:
         who is interrupted twice shall not be without a group.
+
+        It is done in a thread, which Ctrl-C does not reach: who presses it twice shall not have
+        connections cut of which nobody knows.
         """
+        with ThreadPoolExecutor(1, "rankbook-freeing") as thread:
+            return thread.submit(self._free, engines).result()
+
+    def _free(self, engines: Collection[int]) -> Freed:
         with self._freeing:
             patience = _MENDING * looking.answer_timeout(len(engines))
             if time.monotonic() - self._mending < patience:
