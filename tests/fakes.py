@@ -32,6 +32,9 @@ from rankbook.models import Collective, EngineFacts, GroupInfo, Look, RankState,
 
 __all__ = ["FOR_GOOD", "Clock", "FakeChannel", "FakeEngine", "FakePool", "Recorder"]
 
+ON_ITS_WAY = 0.1
+"""Seconds of silence after which a rank does not wait for a message that is under way."""
+
 FOR_GOOD = math.inf
 """For ``FakeEngine.ignores``: nothing ends what the engine does."""
 
@@ -93,7 +96,7 @@ class FakeEngine:
         """Where it hangs."""
         self.recent: list[Collective] = []
         """What the flight recorder has kept of the present group."""
-        self.still, self.quiet = 1.0, 2.0
+        self.still, self.quiet, self.silent = 1.0, 2.0, 2.0
         """Seconds for which it has not moved, as far as it was seen."""
         self.freed: list[str] = []
         """What was done to it: ``interrupt``, ``cut`` or ``interrupt, cut``, in order."""
@@ -152,14 +155,25 @@ class FakeEngine:
         if self.stuck is not None:
             state, recent = ("waiting", recent) if self.waiting is not None else ("running", ())
         return to_dict(
-            Look(state, self.line, self.cell, self.waiting, recent, self.still, self.quiet)
+            Look(
+                state,
+                self.line,
+                self.cell,
+                self.waiting,
+                recent,
+                self.still,
+                self.quiet,
+                self.silent,
+            )
         )
 
     def free(self, *, interrupt, cut):
         if interrupt or cut:  # otherwise it is only told that something will come
             self.freed.append(", ".join(["interrupt"] * interrupt + ["cut"] * cut))
         doing = self.stuck is not None
-        if doing and (interrupt if self.waiting is None else cut):
+        # A message that is on its way arrives; then Python goes on, and hears of the interrupt.
+        in_python = self.waiting is None or self.silent < ON_ITS_WAY
+        if doing and (interrupt if in_python else cut):
             if self.ignores > 0:
                 self.ignores -= 1
             else:

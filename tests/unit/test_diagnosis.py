@@ -39,9 +39,9 @@ def pair(first, second, seq=2, op="all_reduce"):
     return call(op, seq, group=f"{first}{second}", ranks=(first, second))
 
 
-def waits(its=REDUCE, line=LINE, recent=(), still=1.0, quiet=2.0):
+def waits(its=REDUCE, line=LINE, recent=(), still=1.0, quiet=2.0, silent=2.0):
     kept = (*recent, its) if its.seq is not None else recent
-    return Look("waiting", line, 1, its, kept, still, quiet)
+    return Look("waiting", line, 1, its, kept, still, quiet, silent)
 
 
 def runs(line="line 4: time.sleep(20)", recent=()):
@@ -262,8 +262,11 @@ CASES = {
     "maybe from an isend before the cell's end": Case(
         [receives(1, quiet=0.9), IDLE], "missing_rank", (1,), (0,), OPEN
     ),
+    "from an isend before the cell's end, over a slow link": Case(
+        [receives(1, silent=0.01), IDLE], "missing_rank", (1,), (0,), OPEN
+    ),
     "a collective needs no quiet": Case(
-        [waits(quiet=0.0), IDLE], "missing_rank", (1,), (0,), PROVEN
+        [waits(quiet=0.0, silent=0.0), IDLE], "missing_rank", (1,), (0,), PROVEN
     ),
     "a group that only one makes": Case(
         [waits(NEW_GROUP, "line 1: g()"), IDLE, IDLE],
@@ -833,7 +836,7 @@ def test_the_order_in_which_looks_come_does_not_matter():
     ids=lambda its: f"{its.op} {its.seq} {its.peer}",
 )
 def test_one_that_runs_and_is_needed_by_all_leaves_nobody_stuck(its):
-    found = judged([waits(its, still=1e6, quiet=1e6)] * 3 + [runs()])
+    found = judged([waits(its, still=1e6, quiet=1e6, silent=1e6)] * 3 + [runs()])
     assert (found.kind, found.ranks, found.stuck, found.proven) == ("slow", (3,), (), False)
 
 

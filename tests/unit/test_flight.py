@@ -228,8 +228,14 @@ def test_so_many_are_kept_of_every_group(dump):
 
 
 @pytest.fixture
-def observer():
-    return Observer(Recorder())
+def silence():
+    """How long the connections have been silent, as the observer is told."""
+    return [None]
+
+
+@pytest.fixture
+def observer(silence):
+    return Observer(Recorder(), lambda: silence[0])
 
 
 @pytest.fixture
@@ -504,6 +510,30 @@ def test_a_main_thread_that_was_given_a_core_has_moved(observer, at, dump):
 def test_a_process_in_which_no_thread_computes_is_quiet(observer, at, dump):
     at()
     aside(lambda: wait_until(lambda: observer.look("run", 7, 0).quiet > SETTLED, SOON))
+
+
+@pytest.mark.parametrize("known", [0.0, 0.3, 1e6])
+def test_a_rank_that_waits_says_how_long_nothing_has_come(observer, at, dump, silence, known):
+    silence[0] = known
+    look = waiting_look(observer, at)
+    assert (look.state, look.silent) == ("waiting", known)
+
+
+def test_where_nobody_knows_it_is_as_long_as_it_stands_still(observer, at, dump):
+    look = waiting_look(observer, at)
+    assert look.state == "waiting"
+    assert look.silent == look.still
+
+
+def waiting_look(observer, at):
+    at(in_torch=True, in_handle=True)
+    looks = []
+    aside(
+        lambda: wait_until(
+            lambda: looks.append(observer.look("run", 7, 0)) or looks[-1].waiting, SOON
+        )
+    )
+    return looks[-1]
 
 
 @pytest.fixture

@@ -99,6 +99,39 @@ def test_a_wait_in_torch_is_cut_first_and_not_interrupted(pool, run, rounds):
     assert call.done
 
 
+def test_where_data_is_on_its_way_python_is_interrupted_and_nothing_is_cut(pool, run, rounds):
+    """Gloo wakes nobody whose message is cut in two."""
+    call = run(IN_TORCH, 0, 1)
+    pool[0].silent = pool[1].silent = 0.01
+    freed = free(pool.channel, [0, 1], [2, 3])
+    assert (freed.was_busy, freed.cut, freed.busy) == (True, False, frozenset())
+    assert [args for _, args in rounds] == [{0: "interrupt", 1: "interrupt"}]
+    assert call.done
+
+
+def test_once_it_has_come_who_still_waits_is_cut(pool, run, rounds, monkeypatch):
+    run(IN_TORCH, 0)
+    pool[0].silent, pool[0].ignores = 0.01, 1
+    interrupt = pool[0].free
+
+    def go_on_to_the_next(**asked):
+        interrupt(**asked)
+        pool[0].silent = 0.2
+
+    monkeypatch.setattr(pool[0], "free", go_on_to_the_next)
+    freed = free(pool.channel, [0])
+    assert (freed.cut, freed.busy) == (True, frozenset())
+    assert [args for _, args in rounds] == [{0: "interrupt"}, {0: "interrupt, cut"}]
+
+
+def test_what_does_not_end_coming_is_not_cut_either(pool, run, rounds):
+    run(IN_TORCH, 0)
+    pool[0].ignores, pool[0].silent = FOR_GOOD, 0.01
+    freed = free(pool.channel, [0])
+    assert (freed.cut, freed.busy) == (False, {0})
+    assert set(asked_of(rounds, 0)) == {"interrupt"}
+
+
 def test_the_ends_of_the_others_are_cut_as_well_and_all_are_told_before(pool, run, rounds):
     run(IN_TORCH, 1)
     free(pool.channel, [1], [0, 2, 3])

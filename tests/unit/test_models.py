@@ -48,6 +48,7 @@ LOOK = Look(
     recent=(Collective("barrier", seq=4), REDUCE),
     still=1.5,
     quiet=2.5,
+    silent=2.25,
     raised="ValueError: no",
     ended="was killed by SIGKILL",
     last_words=("terminate called", "what(): no"),

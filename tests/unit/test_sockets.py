@@ -124,6 +124,57 @@ def test_connections_over_ipv6_are_cut_as_well(sockets, making, pair):
     assert not works(*connection)
 
 
+# -- whether something is on its way ---------------------------------------------------------
+
+SILENT = 0.1
+
+
+@pytest.fixture
+def silent(sockets, making, pair):
+    """The two ends of a group's connection, over which nothing has gone for a while."""
+    ends = making(pair)
+    assert works(*ends)
+    wait_until(lambda: (sockets.silent_for() or 0) > SILENT, SOON)
+    return ends
+
+
+LINUX_ONLY = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says it")
+
+
+@LINUX_ONLY
+def test_what_goes_over_a_connection_of_a_group_ends_its_silence(sockets, silent):
+    near, _ = silent
+    near.sendall(b"one")
+    assert sockets.silent_for() < SILENT
+
+
+@LINUX_ONLY
+def test_what_comes_is_no_silence_though_nobody_reads_it(sockets, silent):
+    near, far = silent
+    sockets._inodes.discard(os.fstat(near.fileno()).st_ino)  # as if it were another process's
+    assert sockets.silent_for() > SILENT
+    near.sendall(b"one")
+    wait_until(lambda: sockets.silent_for() < SILENT, SOON)
+    assert far.recv(3) == b"one"
+
+
+@LINUX_ONLY
+def test_what_goes_over_other_connections_does_not_count(sockets, silent, pair):
+    assert works(*pair())
+    assert sockets.silent_for() > SILENT
+
+
+def test_without_a_group_it_is_not_known(sockets, pair):
+    assert works(*pair())
+    assert sockets.silent_for() is None
+
+
+def test_of_connections_that_were_cut_it_is_not_known(sockets, making, pair):
+    making(pair)
+    sockets.cut()
+    assert sockets.silent_for() is None
+
+
 def test_a_socket_that_listens_goes_on_listening(sockets, making, opened):
     listener = making(lambda: opened(socket.create_server(("127.0.0.1", 0))))
     assert sockets.cut() == 0

@@ -120,7 +120,7 @@ def test_looks_are_by_rank_and_completed_by_the_session(pool, clock):
 
     watch = Watch(pool.channel, {3: 0, 1: 1}, gather)
     later(clock, watch, 0.7)
-    assert gathered == [dict.fromkeys((0, 1), Look("idle", still=1.0, quiet=2.0))]
+    assert gathered == [dict.fromkeys((0, 1), Look("idle", still=1.0, quiet=2.0, silent=2.0))]
     assert pool.asked("look") == [3, 1]
     assert watch.diagnosis.kind == "dead"
     assert watch.diagnosis.ranks == (0,)

@@ -29,8 +29,8 @@ _STILL_BESIDE_DEAD = 0.1
 by themselves in this time."""
 
 _QUIET = 1.0
-"""Seconds without any computing in the process, where a rank may wait for an ``isend`` or ``irecv``
-that nobody recorded: data that is still on its way would be moved by one of its threads."""
+"""Seconds in which no data comes or goes and no thread of the process computes, where a rank may
+wait for an ``isend`` or ``irecv`` that nobody recorded: what it waits for may be on its way."""
 
 _KNOWN = {"idle", "running", "waiting", "gone"}
 
@@ -50,8 +50,9 @@ class _Scene:
         look, wait = self.looks[rank], self.waits[rank]
         if any(self.looks[other].state == "gone" for other in wait.needs):
             return look.still >= _STILL_BESIDE_DEAD
-        at_rest = look.quiet >= _QUIET or not (is_p2p(wait.call) or is_vague(wait.call))
-        return look.still >= _STILL and at_rest
+        at_rest = min(look.quiet, look.silent) >= _QUIET
+        is_recorded = not (is_p2p(wait.call) or is_vague(wait.call))
+        return look.still >= _STILL and (at_rest or is_recorded)
 
     def ranks(self, state: str) -> tuple[int, ...]:
         """Ranks in a state, ascending."""

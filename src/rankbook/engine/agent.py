@@ -77,7 +77,7 @@ class Agent:
         recorder, waits = Recorder(), Waits()
         waits.install()
         hide(kernel.shell.InteractiveTB)
-        self._observer = Observer(recorder)
+        self._observer = Observer(recorder, self.group.silent_for)
         self._history = History(recorder, waits)
         self._age = Age()
         mend(kernel.shell)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -48,8 +48,15 @@ _NOT_RECORDED = {"send", "recv", "isend", "irecv", "monitored_barrier", "batch_i
 class Observer:
     """Looks at this rank from the control thread, and remembers since when it has not moved."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, silent_for: Callable[[], float | None]) -> None:
+        """Begin to look.
+
+        Args:
+            recorder: What torch has recorded.
+            silent_for: See :meth:`rankbook.engine.sockets.GlooSockets.silent_for`.
+        """
         self._recorder = recorder
+        self._silent_for = silent_for
         self._mark: object = None
         self._cpu = 0.0
         self._still_since = self._quiet_since = self._last = time.monotonic()
@@ -87,7 +94,9 @@ class Observer:
             recent = _recorded(self._recorder, since_ns)
             waiting = _waits_in(at, recent)
         state = "waiting" if waiting else "running"
-        return Look(state, line, cell, waiting, recent, still, quiet)
+        silent = self._silent_for() if waiting else None
+        silent = still if silent is None else silent
+        return Look(state, line, cell, waiting, recent, still, quiet, silent)
 
     def _stillness(self, at: Position) -> tuple[float, float]:
         """Seconds since the main thread, and since any thread, was seen to do something."""

@@ -14,6 +14,7 @@ import functools
 import os
 import socket
 import stat
+import struct
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -23,6 +24,10 @@ from typing import Any
 import torch.distributed.distributed_c10d as c10d
 
 __all__ = ["GlooSockets"]
+
+_LAST_SENT, _LAST_RECEIVED, _TCP_INFO_SIZE = 44, 52, 104
+"""Where Linux says in ``struct tcp_info`` how long ago, in ms, data went out and came in; and the
+part of it that every kernel has."""
 
 _MOST_PEERS = 64
 """Peers for which it is answered while a group is being made; beyond them gloo's own timeout ends
@@ -60,6 +65,15 @@ class GlooSockets:
                 elif new and _is_listening(its):
                     _answer_for_those_who_do_not_come(its)
         return count
+
+    def silent_for(self) -> float | None:
+        """Seconds since data went over a connection of a group; None where that is not known."""
+        times = [
+            seconds
+            for inode, its in _sockets()
+            if (seconds := _silent_for(its)) is not None and inode in self._inodes
+        ]
+        return min(times, default=None)
 
     def _watched(self) -> Any:
         @functools.wraps(self._make_group)
@@ -116,6 +130,19 @@ def _sockets() -> Iterator[tuple[int, socket.socket]]:
                 yield status.st_ino, its
             else:
                 its.close()
+
+
+def _silent_for(its: socket.socket) -> float | None:
+    """Seconds since data went over a connection, which is closed here; None if nobody says."""
+    with its:
+        if sys.platform != "linux" or not _is_connected(its):
+            return None
+        info = its.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
+        ago: list[int] = [
+            *struct.unpack_from("=I", info, _LAST_SENT),
+            *struct.unpack_from("=I", info, _LAST_RECEIVED),
+        ]
+        return min(ago) / 1000
 
 
 def _is_listening(its: socket.socket) -> bool:

@@ -11,7 +11,7 @@ from rankbook.cluster.channel import Channel, everyone
 from rankbook.models import Look
 from rankbook.sessions import looking
 
-__all__ = ["TIMEOUT", "Freed", "free"]
+__all__ = ["TIMEOUT", "Freed", "data_moves", "free"]
 
 TIMEOUT = 5.0
 """Seconds after which engines count as stuck for good."""
@@ -25,6 +25,9 @@ _ROUND = 0.15
 _AGAIN = 1.5
 """Seconds after which Python that has been interrupted and goes on is interrupted again."""
 
+
+_ON_ITS_WAY = 0.1
+"""Seconds after which no more data is taken to come over a connection that has been silent."""
 
 _FREED = ("run", "initialize")
 """What engines are asked for that may last: the rest ends by itself."""
@@ -54,9 +57,11 @@ def free(
 
     Python gets a ``KeyboardInterrupt``. A collective that waits in C++ notices nothing of signals;
     it ends with the connections that it waits on, which are cut on all ranks, for gloo passes the
-    end on from rank to rank only slowly or not at all. Both may come at a bad moment (between two
-    waits, in code that catches everything), so it is looked whether they have worked, and done
-    again. An engine that has yet to begin with what it was asked for, meanwhile even, is not idle.
+    end on from rank to rank only slowly or not at all. But gloo never wakes who waits for a message
+    that is cut in two: while data is on its way, only Python is interrupted, and stops after the
+    collective. Both may come at a bad moment (between two waits, in code that catches everything),
+    so it is looked whether they have worked, and done again. An engine that has yet to begin with
+    what it was asked for, meanwhile even, is not idle.
 
     Args:
         channel: To the engines.
@@ -80,16 +85,17 @@ def free(
         if not busy or now > deadline:
             break
         waiting = {e for e in busy if e in looks and looks[e].state == "waiting"}
-        first = not signalled and not cut
+        on_its_way = not cut and any(data_moves(looks[e]) for e in waiting)
+        at_once = bool(signalled) or cut or on_its_way
         # A signal that arrives while torch handles the cut, or IPython the exception, would only
         # confuse; and what Python still does may be worth waiting for (it saves something, say).
         due = {
             e
             for e in busy - idle
-            if (not first if e in waiting else now - signalled.get(e, -_AGAIN) >= _AGAIN)
+            if (at_once if e in waiting else now - signalled.get(e, -_AGAIN) >= _AGAIN)
         }
         signalled |= dict.fromkeys(due | waiting, now)
-        if waiting and not cut:
+        if waiting and not cut and not on_its_way:
             cut = True
             # One that notices the end of another's connections before its own are cut must know
             # that this is no error.
@@ -103,6 +109,11 @@ def free(
         if busy and not still:
             time.sleep(looking.PAUSE)
     return Freed(was_busy, cut, frozenset(busy), tuple(sorted(looks.items())))
+
+
+def data_moves(look: Look) -> bool:
+    """Whether what a rank waits for is on its way: then it has only to wait for longer."""
+    return look.waiting is not None and look.silent < _ON_ITS_WAY
 
 
 def _ask(channel: Channel, asked: dict[int, dict[str, Any]]) -> None:

@@ -17,7 +17,7 @@ from rankbook.errors import RankbookError, StuckError
 from rankbook.models import Diagnosis, Failure, Look, how_ended
 from rankbook.ranks import said
 from rankbook.sessions import looking, outcomes
-from rankbook.sessions.freeing import Freed, free
+from rankbook.sessions.freeing import Freed, data_moves, free
 from rankbook.sessions.generations import Generations, how_to_replace, named
 from rankbook.sessions.results import CellResult, RankResult
 
@@ -304,7 +304,10 @@ class Rescue:
         """Raise for ranks that went on after having been interrupted."""
         places: dict[str, list[int]] = {}
         for rank, look in sorted(stuck.items()):
-            places.setdefault(look.line or look.state if look else "", []).append(rank)
+            place = look.line or look.state if look else ""
+            if look and data_moves(look):
+                place = f"{place} (data is on its way: it ends when that has come)"
+            places.setdefault(place, []).append(rank)
         words = [_where(ranks, place) for place, ranks in places.items()]
         error = StuckError(
             f"The interrupt did not end the cell: {'; '.join(words)}. Interrupt again, or "
