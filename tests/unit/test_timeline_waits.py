@@ -112,6 +112,21 @@ def test_what_the_recorder_does_not_keep_does_not_count(world, waits):
     assert waits.ended() == []
 
 
+def test_nor_while_it_is_waited_for(world, waits):
+    """Or what was called before would be taken to last."""
+    seen = []
+
+    def look():
+        before = waits.since()
+        waiting = waits.waiting()
+        if before and waits.since() == before:
+            seen.append(waiting)
+        return seen
+
+    watched(receive, look)
+    assert seen == [{}]
+
+
 def test_a_wait_that_raises_has_ended(world, waits):
     before = time.time_ns()
     receive()
@@ -147,9 +162,9 @@ def test_a_rank_that_waits_is_where_torch_waits(world, waits):
     seen = []
 
     def look():
-        before = waits.waiting()
+        before = waits.since()
         found = frames.position(), frames.stack()
-        if list(before) == [MAIN] and waits.waiting() == before:
+        if before and waits.since() == before:
             seen.append(found)
         return seen
 
@@ -183,11 +198,11 @@ def test_the_age_of_a_wait_is_counted_from_its_beginning(world, waits):
     seen = []
 
     def look():
-        before = waits.waiting()
+        before = waits.since()
         begin = time.time()
         its = age.of(Position(mark=((1, 2),)))
-        if before and waits.waiting() == before:
-            began = before[MAIN] / 1e9
+        if before and waits.since() == before:
+            began = before / 1e9
             seen.append((begin - began, its, time.time() - began))
         return seen and seen[-1][0] > 0.1
 
@@ -211,11 +226,11 @@ def test_a_handle_that_is_waited_for_after_one_has_failed_is_not_that_one(world,
     def look():
         is_there = [is_ours(sys._current_frames()[MAIN].f_code) for _ in range(2)]
         if all(is_there):
-            seen.append(waits.waiting())
+            seen.append((waits.waiting(), waits.since()))
         return seen
 
     watched(wait, look)
-    assert seen == [{}]
+    assert seen == [({}, None)]
 
 
 def test_the_age_of_what_is_not_waited_for_in_python_is_counted_from_when_it_was_seen():

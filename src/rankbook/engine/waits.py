@@ -65,9 +65,18 @@ class Waits:
 
     @staticmethod
     def waiting() -> dict[int, int]:
-        """By thread, when the wait began that it is in just now; ns since the epoch."""
+        """By thread that waits for a recorded collective, since when; ns since the epoch."""
+        return {
+            ident: began
+            for ident, its in sys._current_frames().items()
+            if (began := _began(its)) and _waiter(its) not in _NOT_RECORDED
+        }
+
+    @staticmethod
+    def since() -> int | None:
+        """When the wait began that the main thread is in, for whatever; None if it is in none."""
         frames = sys._current_frames()
-        return {ident: began for ident, its in frames.items() if (began := _began(its)) is not None}
+        return _began(frames[threading.main_thread().ident or 0])
 
 
 def _noting(noted: deque[Wait]) -> Callable[..., Any]:
@@ -102,6 +111,11 @@ def is_ours(code: CodeType) -> bool:
 def _began(frame: FrameType) -> int | None:
     """When the wait began that a thread is in and that is noted; None if it is in none."""
     return frame.f_locals.get("began") if is_ours(frame.f_code) else None
+
+
+def _waiter(frame: FrameType) -> str:
+    """The function of torch's that waits in a frame of ours."""
+    return frame.f_back.f_code.co_name if frame.f_back else ""
 
 
 def hide(formatter: Any) -> None:
@@ -150,5 +164,5 @@ class Age:
         now = time.time()
         if at.mark != self._mark:
             self._mark, self._seen = at.mark, now
-        began = Waits.waiting().get(threading.main_thread().ident or 0)
+        began = Waits.since()
         return max(0.0, now - (began / 1e9 if began is not None else self._seen))
