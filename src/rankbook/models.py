@@ -198,8 +198,9 @@ class Look:
     """Seconds for which, as far as was seen, the main thread neither moved nor computed."""
     quiet: float = 0.0
     """Seconds for which, as far as was seen, no thread of the process computed."""
-    silent: float = 0.0
-    """Seconds for which no data went to or came from another rank; ``still`` if nobody knows."""
+    silent: float | None = None
+    """Seconds for which no data went to or came from another rank; None where none can, or where
+    the system does not say."""
     raised: str = ""
     """One line about the exception that ended the cell on this rank, empty if it did not."""
     ended: str = ""

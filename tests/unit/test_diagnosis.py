@@ -265,6 +265,9 @@ CASES = {
     "from an isend before the cell's end, over a slow link": Case(
         [receives(1, silent=0.01), IDLE], "missing_rank", (1,), (0,), OPEN
     ),
+    "from an isend before the cell's end, if nobody knows what comes": Case(
+        [receives(1, silent=None), IDLE], "missing_rank", (1,), (0,), PROVEN
+    ),
     "a collective needs no quiet": Case(
         [waits(quiet=0.0, silent=0.0), IDLE], "missing_rank", (1,), (0,), PROVEN
     ),

@@ -569,10 +569,21 @@ def test_who_may_be_in_python_is_not_replaced(rescue, pool, calls):
     with pytest.raises(StuckError) as caught:
         rescue.settle(result_of([3]), rescue.free([0, 1, 2]), [0, 1, 2, 3])
     assert (
-        "rank 0 is at line 1: wait_in('recv'); rank 1 is at line 1: stick(); "
-        "rank 2 does not answer. Interrupt again, or"
+        "rank 0 is at line 1: wait_in('recv') (it lets go after the group's timeout, 1 min); "
+        "rank 1 is at line 1: stick(); rank 2 does not answer. Interrupt again, or"
     ) in str(caught.value)
     assert "restart_ranks([0, 1, 2])) replaces ranks 0-2 and keeps the others." in str(caught.value)
+    assert pool.engines == [0, 1, 2, 3]
+
+
+def test_who_waits_for_data_that_comes_is_not_replaced(rescue, pool, calls):
+    stuck_in(pool, calls, "wait_in('recv')", 0)
+    pool[0].silent = 0.01
+    with pytest.raises(StuckError) as caught:
+        rescue.settle(result_of([1, 2, 3]), rescue.free([0]), [0, 1, 2, 3])
+    assert (
+        "rank 0 is at line 1: wait_in('recv') (data is on its way: it ends when that has come). "
+    ) in str(caught.value)
     assert pool.engines == [0, 1, 2, 3]
 
 

@@ -50,9 +50,9 @@ class _Scene:
         look, wait = self.looks[rank], self.waits[rank]
         if any(self.looks[other].state == "gone" for other in wait.needs):
             return look.still >= _STILL_BESIDE_DEAD
-        at_rest = min(look.quiet, look.silent) >= _QUIET
         is_recorded = not (is_p2p(wait.call) or is_vague(wait.call))
-        return look.still >= _STILL and (at_rest or is_recorded)
+        at_rest = look.quiet >= _QUIET and (look.silent is None or look.silent >= _QUIET)
+        return look.still >= _STILL and (is_recorded or at_rest)
 
     def ranks(self, state: str) -> tuple[int, ...]:
         """Ranks in a state, ascending."""

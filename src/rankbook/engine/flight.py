@@ -95,7 +95,6 @@ class Observer:
             waiting = _waits_in(at, recent)
         state = "waiting" if waiting else "running"
         silent = self._silent_for() if waiting else None
-        silent = still if silent is None else silent
         return Look(state, line, cell, waiting, recent, still, quiet, silent)
 
     def _stillness(self, at: Position) -> tuple[float, float]:

@@ -113,7 +113,7 @@ def free(
 
 def data_moves(look: Look) -> bool:
     """Whether what a rank waits for is on its way: then it has only to wait for longer."""
-    return look.waiting is not None and look.silent < _ON_ITS_WAY
+    return bool(look.waiting) and look.silent is not None and look.silent < _ON_ITS_WAY
 
 
 def _ask(channel: Channel, asked: dict[int, dict[str, Any]]) -> None:

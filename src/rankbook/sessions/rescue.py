@@ -281,8 +281,8 @@ class Rescue:
 
     def _replace(self, stuck: Mapping[int, Look | None], result: CellResult) -> None:
         """The last step: engines that stay inside torch whatever is tried."""
-        in_torch = all(look and look.state == "waiting" for look in stuck.values())
-        if not (in_torch and self._pool.can_grow) or self._generations.dead_ranks:
+        for_good = all(look and look.waiting and not data_moves(look) for look in stuck.values())
+        if not (for_good and self._pool.can_grow) or self._generations.dead_ranks:
             self.raise_stuck(stuck, result)
         was, its = ("was", "its") if len(stuck) == 1 else ("were", "their")
         lost = f"{named(stuck)} did not let go and {was} replaced: {its} variables are lost"
@@ -304,9 +304,7 @@ class Rescue:
         """Raise for ranks that went on after having been interrupted."""
         places: dict[str, list[int]] = {}
         for rank, look in sorted(stuck.items()):
-            place = look.line or look.state if look else ""
-            if look and data_moves(look):
-                place = f"{place} (data is on its way: it ends when that has come)"
+            place = f"{look.line or look.state}{self._until(look)}" if look else ""
             places.setdefault(place, []).append(rank)
         words = [_where(ranks, place) for place, ranks in places.items()]
         error = StuckError(
@@ -317,6 +315,15 @@ class Rescue:
         if result is not None:
             error.traceback_lines = result.traceback_lines()
         raise error
+
+    def _until(self, look: Look) -> str:
+        """When a rank that did not let go does so by itself, if that is known; in brackets."""
+        if data_moves(look):
+            return " (data is on its way: it ends when that has come)"
+        if look.waiting and self.is_cut:  # of gloo's: nothing wakes who waits for half a message
+            minutes = self._generations.timeout_minutes
+            return f" (it lets go after the group's timeout, {minutes:g} min)"
+        return ""
 
 
 def _where(ranks: Sequence[int], place: str) -> str:
