@@ -16,7 +16,7 @@ from rankbook.widgets.subshell import answer_beside_cells
 
 __all__ = ["PanelView"]
 
-_HERE = Path(__file__).parent
+_PAGE = Path(__file__).parent / "page"
 
 
 class PanelView(anywidget.AnyWidget):
@@ -30,8 +30,8 @@ class PanelView(anywidget.AnyWidget):
         on_look: Called whenever a page says that it shows it, or no more, with whether any does.
     """
 
-    _esm = _HERE / "dashboard.js"
-    _css = _HERE / "dashboard.css"
+    _esm = _PAGE / "dashboard.js"
+    _css = _PAGE / "dashboard.css"
     html = traitlets.Unicode().tag(sync=True)
     during = traitlets.Int().tag(sync=True)
     drawn = traitlets.Int().tag(sync=True)

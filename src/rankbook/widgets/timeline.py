@@ -18,6 +18,7 @@ import traitlets
 
 from rankbook.models import to_dict
 from rankbook.timeline import FIELDS, Names, as_array
+from rankbook.widgets.modules import joined
 from rankbook.widgets.subshell import answer_beside_cells
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TimelineView"]
 
-_HERE = Path(__file__).parent
+_PAGE = Path(__file__).parent / "page"
 
 _CELLS = 200
 """Cells that are shown at most: every one that runs sends all of them."""
@@ -56,8 +57,8 @@ class TimelineView(anywidget.AnyWidget):
     some when there are too many), says ``hello`` and gets them all.
     """
 
-    _esm: ClassVar[Path] = _HERE / "timeline.js"
-    _css: ClassVar[Path] = _HERE / "timeline.css"
+    _esm: ClassVar[str] = joined(_PAGE / "timeline.js")
+    _css: ClassVar[Path] = _PAGE / "timeline.css"
 
     lanes = traitlets.List(traitlets.Dict()).tag(sync=True)
     cells = traitlets.List(traitlets.Dict()).tag(sync=True)

@@ -1,0 +1,327 @@
+// The picture.
+
+import { clock, duration, size, tickLabel, tickStep } from "./words.js";
+import { below, BREAK, toPixel, toTime } from "./scale.js";
+import { makeRuns, visibleRuns } from "./runs.js";
+import { makePalette } from "./palette.js";
+
+export const TOP = 24; // px for the cells
+const BOTTOM = 22; // px for the clock
+
+/** Height of a lane for `n` lanes: 30 px for a few, 6 for 64 */
+export const laneHeight = (n) => Math.max(4, Math.min(30, Math.floor(400 / n)));
+
+/** How many lanes share a label */
+const labelEvery = (height) => (height >= 13 ? 1 : 2 ** Math.ceil(Math.log2(48 / height)));
+
+/** Paints what a View shows: it is handed the View, and keeps only what saves work. */
+export class Chart {
+  constructor(canvas) {
+    Object.assign(this, { canvas, ctx: canvas.getContext("2d"), runs: makeRuns() });
+    this.widths = new Map(); // of texts, in pixels
+    this.palette = { key: "" };
+  }
+
+  /** Fit the canvas to its place and the theme; gives the width of the plot. */
+  measure(root, width, lanes, hosts) {
+    const { canvas } = this;
+    const ratio = (this.ratio = window.devicePixelRatio);
+    const { color, backgroundColor, fontFamily } = getComputedStyle(root);
+    if (this.palette.key !== [color, backgroundColor, fontFamily, ratio].join()) {
+      this.palette = makePalette(root, ratio);
+      this.widths.clear();
+    }
+    this.lane = laneHeight(lanes.length || 1);
+    this.named = hosts && this.lane >= 26; // whether there is room for the hosts' names
+    this.bottom = TOP + this.lane * Math.max(lanes.length, 1);
+    this.height = this.bottom + BOTTOM;
+    const size = [Math.round(width * ratio), Math.round(this.height * ratio)];
+    if (canvas.width !== size[0] || canvas.height !== size[1]) {
+      [canvas.width, canvas.height] = size;
+      canvas.style.height = `${this.height}px`;
+    }
+    this.ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+    const names = ["12:00:00", ...lanes.map((lane) => `rank ${lane.rank}`)];
+    if (this.named) names.push(...lanes.map((lane) => shortened(lane.host)));
+    this.gutter = 12 + Math.ceil(Math.max(...names.map((name) => this.widthOf(name, 12))));
+    this.plot = Math.max(50, width - this.gutter);
+    return this.plot;
+  }
+
+  widthOf(text, px = 11) {
+    const key = px + text;
+    if (!this.widths.has(key)) {
+      if (this.widths.size > 2000) this.widths.clear();
+      this.ctx.font = `${px}px ${this.palette.font}`;
+      this.widths.set(key, this.ctx.measureText(text).width);
+    }
+    return this.widths.get(key);
+  }
+
+  text(text, x, y, { px = 11, colour = this.palette.text, alpha = 1, align = "left" } = {}) {
+    const { ctx } = this;
+    [ctx.font, ctx.textAlign, ctx.textBaseline] = [`${px}px ${this.palette.font}`, align, "middle"];
+    [ctx.fillStyle, ctx.globalAlpha] = [colour, alpha];
+    ctx.fillText(text, x, y + 0.5);
+    ctx.globalAlpha = 1;
+  }
+
+  /** Letters on stripes need a ground. */
+  plate(text, x, y) {
+    this.fill(this.palette.back, x - 3, y - 8, this.widthOf(text) + 6, 16);
+    this.text(text, x, y);
+  }
+
+  fill(colour, x, y, width, height, alpha = 1) {
+    const { ctx } = this;
+    [ctx.fillStyle, ctx.globalAlpha] = [colour, alpha];
+    ctx.fillRect(x, y, width, height);
+    ctx.globalAlpha = 1;
+  }
+
+  path(points) {
+    this.ctx.beginPath();
+    for (const [x, y] of points) this.ctx.lineTo(x, y);
+  }
+
+  stroke(colour, width, alpha = 1) {
+    const { ctx } = this;
+    [ctx.strokeStyle, ctx.lineWidth, ctx.globalAlpha] = [colour, width, alpha];
+    ctx.stroke();
+    ctx.globalAlpha = 1;
+  }
+
+  yOf(lane) {
+    return TOP + lane * this.lane;
+  }
+
+  x(time) {
+    return toPixel(this.scale, time) - this.left;
+  }
+
+  paint(view) {
+    const { ctx, plot, gutter, height, palette, ratio } = this;
+    Object.assign(this, { scale: view.scale, left: view.left, doubt: view.doubt });
+    ctx.clearRect(0, 0, gutter + plot, height);
+    this.paintLabels(view.lanes);
+    ctx.save();
+    ctx.translate(gutter, 0);
+    if (view.busy.starts.length) this.paintClock();
+    ctx.beginPath();
+    ctx.rect(0, 0, plot, height);
+    ctx.clip();
+    const moved = new DOMMatrix([1 / ratio, 0, 0, 1 / ratio, -this.left % 8, 0]);
+    for (const each of [...palette.waiting, palette.flying]) each.setTransform(moved);
+    this.paintCells(view.cells, view.now);
+    view.lanes.forEach(({ rank }, i) => this.paintLane(view.store.bars, rank, this.yOf(i)));
+    view.lanes.forEach(({ rank }, i) => this.paintOpen(view, rank, this.yOf(i)));
+    this.paintBreaks();
+    if (view.shown) this.paintShown(view);
+    ctx.restore();
+  }
+
+  paintLabels(lanes) {
+    const { gutter, plot, palette } = this;
+    const every = labelEvery(this.lane);
+    const align = "right";
+    lanes.forEach((lane, i) => {
+      const y = this.yOf(i);
+      const isOther = i > 0 && lane.host !== lanes[i - 1].host;
+      if (i % every === 0 || isOther) {
+        this.fill(palette.text, 0, y, gutter + plot, 1, isOther ? 0.5 : 0.12);
+      }
+      if (i % every) return;
+      const middle = y + (every > 1 ? 8 : this.lane / 2) - (this.named ? 6 : 0);
+      this.text(`rank ${lane.rank}`, gutter - 8, middle, { px: 12, align });
+      if (!this.named) return;
+      this.text(shortened(lane.host), gutter - 8, middle + 13, { px: 10, alpha: 0.75, align });
+    });
+    this.fill(palette.text, 0, this.bottom, gutter + plot, 1, 0.3);
+  }
+
+  paintCells(cells, now) {
+    const { palette, plot, bottom } = this;
+    let free = -Infinity; // where the last label ended
+    cells.forEach((cell, i) => {
+      const x0 = this.x(cell.started);
+      const x1 = Math.max(this.x(cell.ended ?? now), x0 + 1.5);
+      if (x1 < 0 || x0 > plot) return;
+      this.fill(palette.text, x0, TOP, 1, bottom - TOP, 0.14);
+      this.fill(palette.text, x0, TOP - 6, x1 - x0, 1.5, 0.5);
+      this.fill(palette.text, x0, TOP - 4.5, 1.5, 4.5, 0.5);
+      if (cell.ended !== null) this.fill(palette.text, x1 - 1.5, TOP - 4.5, 1.5, 4.5, 0.5);
+      const label = `In [${cell.number}]`;
+      const width = this.widthOf(label);
+      const at = Math.max(Math.min(x0 + 2, plot - width), 2); // whole, also at the right edge
+      const end = at + width;
+      const next = i + 1 < cells.length ? this.x(cells[i + 1].started) : Infinity;
+      if (at < free || (end > next && x0 < 0)) return;
+      this.text(label, at, 9, { alpha: 0.85 });
+      free = end + 6;
+    });
+  }
+
+  paintClock() {
+    const { scale, left, plot, palette, bottom } = this;
+    const [step, y, alpha] = [tickStep(scale.k, 76), bottom + 11, 0.8];
+    let free = 0;
+    const tick = (time, label) => {
+      const x = this.x(time);
+      const end = x + 3 + this.widthOf(label);
+      if (x < free || end > plot) return;
+      this.fill(palette.text, x, bottom, 1, 5, 0.3);
+      this.text(label, x + 3, y, { alpha });
+      free = end + 8;
+    };
+    this.text(clock(toTime(scale, left)), -8, y, { alpha, align: "right" });
+    for (let i = below(scale.at, scale.n, left); i <= scale.n; i++) { // stretches between breaks
+      const from = Math.max(i ? scale.to[i - 1] : -Infinity, toTime(scale, left));
+      const to = Math.min(i < scale.n ? scale.from[i] : Infinity, toTime(scale, left + plot));
+      if (this.x(from) > plot) break;
+      const tenth = step < 1 ? `.${Math.floor((from % 1) * 10)}` : "";
+      if (i && scale.width[i - 1] > 8) tick(from, clock(from) + tenth);
+      for (let n = Math.ceil(from / step); n * step <= to; n++) {
+        tick(n * step, tickLabel(n * step, step));
+      }
+    }
+  }
+
+  paintLane(bars, rank, top) {
+    const lane = bars.lanes.get(rank);
+    if (!lane?.n) return;
+    const { palette, runs, ratio } = this;
+    visibleRuns(bars, lane, this.scale, this.left, this.plot, this.doubt, runs);
+    const space = this.lane >= 20 ? 4 : this.lane >= 10 ? 2 : 1;
+    const [y, height] = [top + space, this.lane - Math.max(2 * space, 2) + (space < 2 ? 1 : 0)];
+    for (let i = 0; i < runs.n; i++) {
+      const family = runs.kind[i] >> 1;
+      const x0 = Math.round(runs.x0[i] * ratio) / ratio;
+      const x1 = Math.max(Math.round(runs.x1[i] * ratio) / ratio, x0 + 1);
+      const alpha = runs.kind[i] % 2 ? 0.5 : 1;
+      if (runs.bar[i] >= 0) this.paintBar(bars, runs.bar[i], family, x0, x1, y, height);
+      else this.fill(palette.bars[family], x0, y, Math.max(x1 - x0, 1.5), height, alpha);
+    }
+    for (let i = 0; i < runs.n; i++) {
+      const bar = runs.bar[i];
+      if (bar < 0 || !bars.isLast(bar, this.doubt)) continue;
+      const before = below(lane.start, lane.n, bars.start[bar]) - 1;
+      this.paintLate(bars, bar, before < 0 ? 0 : lane.reach[before], y + height / 2, height);
+    }
+  }
+
+  paintBar(bars, bar, family, x0, x1, y, height) {
+    const { palette } = this;
+    const until = bars.waitedUntil(bar, this.doubt);
+    const middle = until > bars.start[bar] ? Math.min(Math.max(this.x(until), x0), x1) : x0;
+    const striped = height >= 8 && middle - x0 >= 8;
+    const waiting = striped ? palette.waiting[family] : palette.bars[family];
+    if (middle > x0) this.fill(waiting, x0, y, middle - x0, height, striped ? 1 : 0.4);
+    this.fill(palette.bars[family], x0, y, Math.min(2, x1 - x0), height); // where it began
+    this.fill(palette.bars[family], middle, y, Math.max(x1 - middle, 1.5), height);
+    if (Number.isNaN(bars.length[bar])) { // its end is not known: it frays
+      for (let x = x1 + 1; x < x1 + 8; x += 3) this.fill(palette.bars[family], x, y, 1, height);
+    }
+    if (height < 12) return;
+    const name = bars.ops[bars.op[bar]];
+    const [from, at] = [Math.max(middle, 0) + 4, Math.max(x0, 0) + 6];
+    const room = Math.min(x1, this.plot) - from - 4;
+    if (room >= this.widthOf(name)) {
+      const more = room > 90 && bars.bytes[bar] ? `${name}  ${size(bars.bytes[bar])}` : name;
+      const text = this.widthOf(more) <= room ? more : name;
+      this.text(text, from, y + height / 2, { colour: palette.onBars[family] });
+    } else if (Math.min(middle, this.plot) - at - 6 >= this.widthOf(name)) {
+      this.plate(name, at, y + height / 2);
+    }
+  }
+
+  /** A dashed lead from where the first rank began, a tip, and by how much where there is room */
+  paintLate(bars, bar, before, y, height) {
+    const { ctx, scale, palette } = this;
+    const x = this.x(bars.start[bar]);
+    const from = this.x(bars.collectives.first[bars.of[bar]]);
+    const gap = below(scale.from, scale.n, bars.start[bar]) - 1;
+    const free = Math.max(this.x(before) + 2, gap < 0 ? 0 : this.x(scale.to[gap]), 0);
+    const tip = Math.min(6, Math.max(3, height / 3));
+    const lead = Math.max(from, free);
+    if (x - lead < tip) return;
+    const label = `+${duration(bars.late[bar])}`;
+    const width = this.widthOf(label);
+    const isSaid = height >= 12 && x - from >= 12 && x - free >= width + tip + 8;
+    const end = x - tip - (isSaid ? width + 8 : 0);
+    ctx.setLineDash([3, 3]);
+    this.path(end > lead ? [[lead, y], [end, y]] : []);
+    this.stroke(palette.alarm, 1.5);
+    ctx.setLineDash([]);
+    this.path([[x - tip - 1, y - tip], [x - 1, y], [x - tip - 1, y + tip]]);
+    ctx.fillStyle = palette.alarm;
+    ctx.fill();
+    if (isSaid) this.text(label, x - tip - 4, y, { colour: palette.alarm, align: "right" });
+  }
+
+  /** In flight: a striped arrow that grows until now */
+  paintOpen({ store, now }, rank, top) {
+    const lane = store.open.lanes.get(rank);
+    const { ctx, palette } = this;
+    const space = this.lane >= 20 ? 3 : 1;
+    const [y0, y1, half] = [top + space, top + this.lane - space, this.lane / 2 - space];
+    for (let i = 0; i < (lane?.n ?? 0); i++) {
+      const x0 = this.x(lane.start[i]);
+      const x1 = Math.max(this.x(now), x0 + half + 2);
+      if (x0 > this.plot) break;
+      this.path([[x0, y0], [x1 - half, y0], [x1, y0 + half], [x1 - half, y1], [x0, y1], [x0, y0]]);
+      for (ctx.fillStyle of [palette.back, palette.flying]) ctx.fill();
+      this.stroke(palette.alarm, half < 4 ? 1 : 1.5);
+      const name = store.open.ops[store.open.op[lane.bar[i]]];
+      const label = `${name}, in flight ${duration(Math.max(0, now - lane.start[i]))}`;
+      const at = Math.max(x0, 0) + 7;
+      const room = Math.min(x1 - half, this.plot) - at - 6;
+      const text = half >= 6 && [label, name].find((each) => this.widthOf(each) < room);
+      if (text) this.plate(text, at, y0 + half);
+    }
+  }
+
+  paintBreaks() {
+    const { ctx, scale, palette, left, bottom } = this;
+    const middle = (TOP + bottom) / 2;
+    for (let i = Math.max(0, below(scale.at, scale.n, left) - 1); i < scale.n; i++) {
+      const [x, width] = [scale.at[i] - left, scale.width[i]];
+      if (x > this.plot) break;
+      if (width < 6) continue;
+      this.fill(palette.back, x + 3, TOP, width - 6, bottom - TOP);
+      for (const edge of [x + 3, x + width - 3]) {
+        const zigzag = [];
+        for (let y = TOP; y <= bottom; y += 5) zigzag.push([edge + (y % 2 ? 2 : -2), y]);
+        this.path([...zigzag, [edge, bottom]]);
+        this.stroke(palette.text, 1, 0.35);
+      }
+      const label = duration(Math.round(scale.to[i] - scale.from[i]));
+      if (width < BREAK || this.widthOf(label) > bottom - TOP - 6) continue;
+      ctx.save();
+      ctx.translate(x + width / 2, middle);
+      ctx.rotate(-Math.PI / 2);
+      this.text(label, 0, 0, { alpha: 0.8, align: "center" });
+      ctx.restore();
+    }
+  }
+
+  /** The bar that is pointed at or stepped to, and its collective on the other ranks */
+  paintShown({ shown, store, lanes, now }) {
+    const found = [store.bars, store.open].flatMap((bars) =>
+      bars.peers(shown.bars, shown.bar).map((peer) => ({
+        y: this.yOf(lanes.findIndex(({ rank }) => rank === bars.rank[peer])),
+        x0: this.x(bars.start[peer]),
+        x1: this.x(bars === store.open ? now : bars.start[peer] + (bars.length[peer] || 0)),
+        isChosen: bars === shown.bars && peer === shown.bar,
+      })));
+    const boxes = found.filter(({ y }) => y >= TOP).sort((a, b) => a.y - b.y);
+    this.path(boxes.flatMap(({ x0, y }) => [[x0 - 1, y], [x0 - 1, y + this.lane]]));
+    this.stroke(this.palette.text, 1); // joins the starts: the skew is seen at once
+    for (const { x0, x1, y, isChosen } of boxes) {
+      this.ctx.beginPath();
+      this.ctx.rect(x0 - 1, y + 1.5, Math.max(x1 - x0, 3) + 2, this.lane - 3);
+      this.stroke(this.palette.text, isChosen ? 2.5 : 1.5);
+    }
+  }
+}
+
+const shortened = (host) => (host.length > 14 ? `${host.slice(0, 13)}…` : host);

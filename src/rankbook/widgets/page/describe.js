@@ -1,0 +1,36 @@
+// What there is to read about a bar.
+
+import { duration, ranges, size } from "./words.js";
+
+/** What a bar is, in lines; the first is its title. */
+export function describe(bars, bar, { lanes, hosts, cells, doubt, now }, isOpen) {
+  const all = bars.collectives;
+  const [c, late, length] = [bars.of[bar], bars.late[bar], bars.length[bar]];
+  const start = bars.start[bar];
+  const hostOf = (rank) => lanes.find((lane) => lane.rank === rank)?.host;
+  const host = hostOf(bars.rank[bar]);
+  const lines = [
+    `${bars.ops[bars.op[bar]]} on rank ${bars.rank[bar]}${hosts && host ? ` (${host})` : ""}`,
+    `number ${bars.seq[bar]} of group ${bars.groups[bars.group[bar]]}, ` +
+      `generation ${bars.generation[bar]}`,
+  ];
+  if (bars.bytes[bar]) lines.push(size(bars.bytes[bar]));
+  if (isOpen) lines.push(`in flight for ${duration(Math.max(0, now - start))}`);
+  else if (Number.isNaN(length)) lines.push("end not recorded");
+  else lines.push(`took ${duration(length)}`);
+  if (all.size[c] > 1 && !Number.isNaN(late)) {
+    const place = bars.isLast(bar, 0) ? `last of ${all.size[c]}, ` : "";
+    const first = all.firstRank[c];
+    const error = doubt > 0 && hostOf(first) !== host ? ` ± ${duration(doubt)}` : "";
+    if (late > 0) lines.push(`${place}${duration(late)}${error} after the first, rank ${first}`);
+    else lines.push(`first of ${all.size[c]}`);
+    const wait = bars.waitedUntil(bar, doubt) - start;
+    if (wait > 0) lines.push(`waited ${duration(wait)} for the last, rank ${all.lastRank[c]}`);
+  }
+  if (isOpen) {
+    lines.push(`called so far by ${ranges(bars.peers(bars, bar).map((peer) => bars.rank[peer]))}`);
+  }
+  const cell = cells.findLast((each) => each.started <= start && !(each.ended < start));
+  if (cell) lines.push(`In [${cell.number}] ${cell.label}`);
+  return lines;
+}

@@ -1,0 +1,16 @@
+// The card beside what is pointed at.
+
+/** Show lines beside a point of the window; the first is the title. */
+export function show(tip, lines, x, y) {
+  // Above all else in the page: an output area would cut it.
+  if (tip.showPopover && !tip.matches(":popover-open")) tip.showPopover();
+  tip.replaceChildren(...lines.map((line, i) => {
+    const element = document.createElement(i ? "span" : "strong");
+    element.textContent = line;
+    return element;
+  }));
+  const [left, top] = [x + 14, y + 18];
+  const { offsetWidth: wide, offsetHeight: high } = tip;
+  tip.style.left = `${Math.max(4, left + wide > innerWidth - 4 ? left - wide - 28 : left)}px`;
+  tip.style.top = `${Math.max(4, top + high > innerHeight - 4 ? top - high - 36 : top)}px`;
+}

@@ -1,0 +1,323 @@
+// One place in a page that shows a store of bars: it says what there is in words, decides what is
+// in sight, and listens.
+
+import { clock, counted, duration } from "./words.js";
+import { addBusy, below, makeScale, MOST, toPixel, toTime, zoomFor } from "./scale.js";
+import { hit } from "./runs.js";
+import { describe } from "./describe.js";
+import { Chart, TOP } from "./chart.js";
+import { legend } from "./legend.js";
+import { show } from "./tip.js";
+import { listen } from "./input.js";
+
+const RECENT = 40; // collectives that are in sight while following
+const MARGIN = 16; // px left and right of everything
+
+const KEYS = "Arrow left and right pan, plus and minus zoom, arrow up and down choose a rank, " +
+  "square brackets step from collective to collective, 0 fits everything, End follows the newest.";
+
+const HTML = `
+  <div class="rbt-head">
+    <p><span class="rbt-count"></span> <span class="rbt-flying"></span></p>
+    <div class="rbt-tools">
+      <button type="button" data-do="idle" aria-pressed="true"
+        title="Draw time without collectives as a narrow break">Skip idle</button>
+      <span class="rbt-pair">
+        <button type="button" data-do="out" aria-label="Zoom out" title="Zoom out">−</button>
+        <button type="button" data-do="in" aria-label="Zoom in" title="Zoom in">+</button>
+      </span>
+      <button type="button" data-do="fit" title="Show everything">Fit</button>
+      <button type="button" data-do="latest" aria-pressed="true"
+        title="Follow the newest">Latest</button>
+    </div>
+  </div>
+  <ul class="rbt-legend" aria-label="Colours"></ul>
+  <div class="rbt-chart">
+    <canvas tabindex="0" role="application"></canvas>
+    <p class="rbt-empty">No collective has been recorded yet.</p>
+  </div>
+  <div class="rbt-foot">
+    <p class="rbt-note"></p>
+    <p class="rbt-clocks"></p>
+    <p class="rbt-keys" aria-hidden="true">drag or <kbd>←</kbd> <kbd>→</kbd> pan · ctrl + wheel or
+      <kbd>+</kbd> <kbd>−</kbd> zoom · <kbd>[</kbd> <kbd>]</kbd> step · <kbd>↑</kbd> <kbd>↓</kbd>
+      rank</p>
+  </div>
+  <p class="rbt-hidden" role="status" aria-live="polite"></p>
+  <div class="rbt-tip" popover="manual" hidden></div>`;
+
+/** Names a bar, also when the lists of bars have been replaced. */
+const pick = (bars, bar) => ({ rank: bars.rank[bar], start: bars.start[bar], seq: bars.seq[bar] });
+
+/** One place in a page that shows a store */
+export class View {
+  constructor(model, el, store) {
+    Object.assign(this, { model, el, store, k: 1, at: 0, follow: true, auto: true, skip: true });
+    this.pointers = new Map(); // that are down, by id: where
+    el.classList.add("rbt");
+    el.innerHTML = HTML;
+    // On the focused element itself, or JupyterLab takes its keys for shortcuts of its own.
+    for (const each of el.querySelectorAll("canvas, button")) {
+      each.dataset.lmSuppressShortcuts = "true";
+    }
+    this.$ = (name) => el.querySelector(`.rbt-${name}`);
+    this.canvas = el.querySelector("canvas");
+    this.canvas.setAttribute("aria-description", KEYS);
+    this.chart = new Chart(this.canvas);
+    this.ended = new AbortController();
+    listen(this);
+    this.sizes = new ResizeObserver(() => this.refresh());
+    this.sizes.observe(el);
+    store.views.add(this);
+    this.changed();
+  }
+
+  end() {
+    this.ended.abort();
+    this.sizes.disconnect();
+    this.store.views.delete(this);
+    cancelAnimationFrame(this.frame);
+    clearTimeout(this.timer);
+    this.el.replaceChildren();
+  }
+
+  /** The data have changed: everything said in words, then the picture. */
+  changed() {
+    const { model, store } = this;
+    this.lanes = model.get("lanes") ?? [];
+    if (!this.lanes.length) {
+      const ranks = new Set([...store.bars.lanes.keys(), ...store.open.lanes.keys()]);
+      this.lanes = [...ranks].sort((a, b) => a - b).map((rank) => ({ rank, host: "" }));
+    }
+    this.cells = model.get("cells") ?? [];
+    this.hosts = new Set(this.lanes.map((lane) => lane.host)).size > 1;
+    const clocks = model.get("clocks") ?? [];
+    this.doubt = Math.max(0, ...clocks.map((each) => each.error));
+    const ms = (seconds, sign) => `${sign}${duration(Math.abs(seconds))}`;
+    const said = clocks.map(({ host, offset, error }) =>
+      `${host} ${ms(offset, offset < 0 ? "−" : "+")} ± ${ms(error, "")}`);
+    this.$("clocks").textContent = said.length ? `Clocks: ${said.join(", ")} (corrected)` : "";
+    this.$("note").textContent = model.get("note") ?? "";
+    const { collectives, n } = store.bars;
+    const flying = store.open.collectives.n;
+    const counts = [counted(this.lanes.length, "rank"), counted(collectives.n, "collective")];
+    this.$("count").textContent = counts.join(" · ");
+    if (flying) counts.push(`${flying} in flight`);
+    this.$("flying").textContent = flying ? `${flying} in flight` : "";
+    this.canvas.setAttribute("aria-label", `Timeline of collectives: ${counts.join(", ")}`);
+    this.$("empty").hidden = n + store.open.n > 0;
+    this.refresh();
+  }
+
+  refresh() {
+    this.frame ??= requestAnimationFrame(() => {
+      this.frame = null;
+      this.draw();
+    });
+  }
+
+  draw() {
+    const { store, chart, el } = this;
+    const width = this.$("chart").clientWidth;
+    if (!width) return; // not shown
+    clearTimeout(this.timer);
+    const plot = chart.measure(el, width, this.lanes, this.hosts);
+    this.paintLegend();
+    this.place(plot);
+    this.shown = this.find(this.hover ?? (this.isFocused && this.picked) ?? {});
+    this.canvas.style.cursor = this.pointers.size ? "grabbing" : this.shown ? "pointer" : "grab";
+    chart.paint(this);
+    this.showTip();
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    if (store.open.n) this.timer = setTimeout(() => this.refresh(), calm ? 1000 : 100);
+  }
+
+  /** Decide what is in sight: `at` is the time at the left edge, `k` the zoom. */
+  place(plot) {
+    const { bars } = this.store;
+    this.findBusy();
+    const zoomTo = (from) =>
+      zoomFor(this.busy, this.skip, from, Math.max(this.now, from), plot - 2 * MARGIN);
+    if (this.follow && this.auto) {
+      const { head, n } = bars.collectives;
+      const isMany = n > RECENT;
+      const k = zoomTo(isMany ? bars.start[head[n - RECENT]] : this.oldest);
+      this.k = isMany ? 2 ** Math.floor(Math.log2(k)) : k; // in steps, or it would flicker
+    }
+    if (this.wantsFit) [this.k, this.at, this.wantsFit] = [zoomTo(this.oldest), null, false];
+    this.scale = makeScale(this.busy, this.k, this.skip);
+    const end = toPixel(this.scale, this.now);
+    let left = this.at === null ? -MARGIN : toPixel(this.scale, this.at);
+    if (this.follow) left = Math.max(end + MARGIN - plot, -MARGIN);
+    this.left = Math.min(Math.max(left, -plot / 2), end - plot / 2 + 1);
+    if (this.follow || this.at === null || left !== this.left) {
+      this.at = toTime(this.scale, this.left);
+    }
+  }
+
+  /** When something happens, from the oldest until now */
+  findBusy() {
+    const { bars, open, kernelMinusPage } = this.store;
+    const edges = this.cells.flatMap((cell) => [cell.started, cell.ended ?? cell.started]);
+    // Where nothing is in flight, nobody need know what time it is.
+    const now = open.n ? Date.now() / 1e3 + kernelMinusPage : 0;
+    this.now = edges.reduce((a, b) => Math.max(a, b), Math.max(bars.newest, open.newest, now));
+    this.busy = { starts: [...bars.busy.starts], ends: [...bars.busy.ends] };
+    for (const edge of edges) addBusy(this.busy, edge, edge);
+    for (let bar = 0; bar < open.n; bar++) addBusy(this.busy, open.start[bar], this.now);
+    this.oldest = this.busy.starts[0] ?? 0;
+  }
+
+  find({ rank, start, seq } = {}) {
+    for (const bars of [this.store.open, this.store.bars]) {
+      const lane = bars.lanes.get(rank);
+      let i = lane ? below(lane.start, lane.n, start) : 0;
+      for (; i < lane?.n && lane.start[i] === start; i++) {
+        if (bars.seq[lane.bar[i]] === seq) return { bars, bar: lane.bar[i] };
+      }
+    }
+    return null;
+  }
+
+  /** What is at a point of the canvas: a bar, a cell or nothing */
+  under(x, y) {
+    const px = x - this.chart.gutter;
+    if (px < 0 || !this.scale) return null;
+    const time = (slack) => toTime(this.scale, this.left + px + slack);
+    if (y < TOP) {
+      const isHere = ({ started, ended }) => started <= time(3) && (ended ?? this.now) >= time(-3);
+      const cell = this.cells.findLast(isHere);
+      return cell ? { cell } : null;
+    }
+    const rank = this.lanes[Math.floor((y - TOP) / this.chart.lane)]?.rank;
+    const { bars, open } = this.store;
+    const lane = bars.lanes.get(rank);
+    let i = lane ? hit(lane, this.scale, this.left + px, 4) : -1;
+    if (i >= 0) return pick(bars, lane.bar[i]);
+    const flying = open.lanes.get(rank); // without an end: the last that began before
+    i = flying ? below(flying.start, flying.n, time(3)) - 1 : -1;
+    return i >= 0 ? pick(open, flying.bar[i]) : null;
+  }
+
+  lines() {
+    if (this.hover?.cell) {
+      const { number, label, started, ended } = this.hover.cell;
+      const took = ended === null ? "still runs" : `took ${duration(ended - started)}`;
+      return [`In [${number}] ${label}`, `began at ${clock(started)}, ${took}`];
+    }
+    const { shown, store } = this;
+    return shown && describe(shown.bars, shown.bar, this, shown.bars === store.open);
+  }
+
+  showTip() {
+    const tip = this.$("tip");
+    const lines = this.lines();
+    tip.hidden = !lines;
+    if (!lines) return;
+    const box = this.canvas.getBoundingClientRect();
+    let [x, y] = this.pointer ?? [0, 0];
+    if (!this.hover) {
+      const lane = this.lanes.findIndex(({ rank }) => rank === this.picked.rank);
+      x = this.chart.gutter + Math.max(0, this.chart.x(this.picked.start));
+      y = this.chart.yOf(lane) + this.chart.lane / 2;
+    }
+    show(tip, lines, box.left + x, box.top + y);
+  }
+
+  paintLegend() {
+    const { bars, open } = this.store;
+    const { palette } = this.chart;
+    const families = [...new Set([...bars.families, ...open.families])].sort((a, b) => a - b);
+    const wanted = `${palette.key} ${families} ${open.n > 0}`;
+    if (this.legend === wanted) return;
+    this.legend = wanted;
+    this.el.style.setProperty("--rbt-alarm", palette.alarm);
+    this.$("legend").replaceChildren(...legend(families, open.n > 0, palette));
+  }
+
+  // -- moving about
+
+  setFollow(follow) {
+    this.follow = follow;
+    this.el.querySelector("[data-do=latest]").setAttribute("aria-pressed", follow);
+    this.refresh();
+  }
+
+  pan(px) {
+    if (!this.scale) return;
+    this.at = toTime(this.scale, this.left + px);
+    this.setFollow(false);
+  }
+
+  /** Zoom so that the time at `x` stays; without one, the newest while following, or the middle. */
+  zoom(factor, x) {
+    if (!this.scale) return;
+    const { plot } = this.chart;
+    if (x !== undefined) this.setFollow(false);
+    const anchor = x ?? plot / 2;
+    const time = toTime(this.scale, this.left + anchor);
+    const least = zoomFor(this.busy, this.skip, this.oldest, this.now, plot / 2);
+    this.k = Math.min(Math.max(this.k * factor, Math.min(least, this.k)), MOST);
+    this.auto = false;
+    this.scale = makeScale(this.busy, this.k, this.skip);
+    this.left = toPixel(this.scale, time) - anchor;
+    this.at = toTime(this.scale, this.left);
+    this.refresh();
+  }
+
+  do(action) {
+    if (action === "in") this.zoom(1.6);
+    if (action === "out") this.zoom(1 / 1.6);
+    if (action === "fit") [this.wantsFit, this.follow] = [true, false];
+    if (action === "latest") [this.auto, this.follow] = [true, true];
+    if (action === "idle") {
+      this.skip = !this.skip;
+      this.el.querySelector("[data-do=idle]").setAttribute("aria-pressed", this.skip);
+    }
+    this.setFollow(this.follow);
+  }
+
+  /** Choose the next bar of the lane, or the one before, bring it in sight and say what it is. */
+  step(by) {
+    const rank = this.picked?.rank ?? this.lanes[0]?.rank;
+    const all = [this.store.bars, this.store.open].flatMap((bars) => {
+      const lane = bars.lanes.get(rank);
+      return lane ? Array.from(lane.bar.subarray(0, lane.n), (bar) => [bars, bar]) : [];
+    });
+    if (!all.length) return;
+    const edge = toTime(this.scale, this.left + (by < 0 ? this.chart.plot : 0));
+    const isFirst = this.picked?.start === undefined; // then from an edge of what is in sight
+    const from = isFirst ? edge : this.picked.start;
+    const found = all.findIndex(([bars, bar]) => bars.start[bar] >= from);
+    const place = found < 0 ? all.length - 1 : found + (isFirst ? Math.min(by, 0) : by);
+    this.choose(...all[Math.min(Math.max(place, 0), all.length - 1)]);
+  }
+
+  choose(bars, bar) {
+    this.hover = null;
+    this.picked = pick(bars, bar);
+    const x = toPixel(this.scale, this.picked.start) - this.left;
+    if (x < 0 || x > this.chart.plot - 20) this.pan(x - this.chart.plot / 2);
+    this.$("hidden").textContent = describe(bars, bar, this, bars === this.store.open).join(", ");
+    this.refresh();
+  }
+
+  chooseLane(by) {
+    const lane = this.lanes.findIndex(({ rank }) => rank === this.picked?.rank);
+    const rank = this.lanes[Math.min(Math.max(lane + by, 0), this.lanes.length - 1)]?.rank;
+    if (rank === undefined) return;
+    const now = this.find(this.picked ?? {});
+    // The same collective on that rank if it is part of it, else what is nearest in time.
+    for (const bars of now ? [this.store.bars, this.store.open] : []) {
+      const peer = bars.peers(now.bars, now.bar).find((each) => bars.rank[each] === rank);
+      if (peer !== undefined) return this.choose(bars, peer);
+    }
+    this.picked = { rank, start: this.picked?.start };
+    this.step(0);
+  }
+
+  point(what, x, y) {
+    [this.hover, this.pointer] = [what, [x, y]];
+    this.refresh();
+  }
+}
