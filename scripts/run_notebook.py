@@ -9,6 +9,7 @@ import argparse
 import re
 import sys
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import nbformat
@@ -138,13 +139,19 @@ def run(path: Path, timeout: float) -> int:
     )
     client.owns_km = True  # so that it ends the kernel, too
     client.transcript = transcript
-    try:
-        client.execute()
-    except (CellControlSignal, DeadKernelError) as error:
-        # A traceback that the cell raised is on the screen already; other ends are not.
-        reason = getattr(error, "ename", "") or str(error)
-        print(f"\n{path}: stopped: {reason}", file=sys.stderr)
-        return 1
+    # What cells write arrives as messages. What the kernel says past them, of its sockets as it
+    # ends perhaps, is only worth reading if it has died of something.
+    with TemporaryFile() as said:
+        try:
+            client.execute(stderr=said)
+        except (CellControlSignal, DeadKernelError) as error:
+            if isinstance(error, DeadKernelError):
+                said.seek(0)
+                sys.stderr.write(said.read().decode(errors="replace"))
+            # A traceback that the cell raised is on the screen already; other ends are not.
+            reason = getattr(error, "ename", "") or str(error)
+            print(f"\n{path}: stopped: {reason}", file=sys.stderr)
+            return 1
     return 0
 
 

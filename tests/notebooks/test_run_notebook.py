@@ -66,3 +66,13 @@ def test_stops_at_an_error(run_cells):
     assert "ZeroDivisionError: division by zero" in done.stdout
     assert "never" not in done.stdout
     assert done.stderr.endswith("some.ipynb: stopped: ZeroDivisionError\n")
+
+
+def test_what_a_kernel_said_is_shown_if_it_dies_and_only_then(run_cells):
+    says = "import os\nos.write(2, b'a word of its own\\n')"
+    done = run_cells(new_code_cell(says))
+    assert (done.returncode, done.stderr) == (0, "")
+    done = run_cells(new_code_cell(says), new_code_cell("os.abort()"))
+    assert done.returncode == 1
+    assert done.stderr.startswith("a word of its own\n")
+    assert "some.ipynb: stopped: Kernel died" in done.stderr
