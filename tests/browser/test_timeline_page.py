@@ -213,6 +213,30 @@ def test_what_is_in_flight_grows_until_it_has_ended(page):
     assert not any("in flight" in text for text in texts(page))
 
 
+def test_of_what_was_not_heard_of_since_only_what_is_known_is_in_flight(page):
+    show(
+        page,
+        "send(collective(1.7637e9, [0, 0, 0, 0], 1));"
+        "send([{ rank: 2, start: 1.7637e9 + 1, late: NaN, length: 3, op: 3, seq: 2 }],"
+        "{ kind: 'open' })",
+    )
+    expect(page.locator(".rbt-flying")).to_be_empty()
+    assert "barrier, in flight 3 s" in texts(page)
+    x0, x1 = extent(page, 0)
+    ends = x1 + 3 * (x1 - x0)
+    point(page, ends - 10, 2)
+    expect(tip(page)).to_contain_text("in flight for 3 s, then not heard of yet")
+    point(page, ends + 30, 2)
+    expect(tip(page)).to_have_count(0)
+    # It does not go on: nothing is drawn again and again.
+    picture = "document.querySelector('#first canvas').toDataURL()"
+    point(page, 5, 2)
+    page.evaluate("nextFrame()")
+    before = page.evaluate(picture)
+    page.wait_for_timeout(400)
+    assert page.evaluate(picture) == before
+
+
 def test_idle_time_is_a_narrow_break_or_as_long_as_it_was(page):
     show(
         page,

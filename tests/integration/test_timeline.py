@@ -189,6 +189,28 @@ def test_a_hang_is_in_flight_until_it_is_freed(timeline):
     }
 
 
+def test_a_rank_that_goes_from_wait_to_wait_is_no_hang(timeline):
+    """However rarely it is asked."""
+    session = timeline.session
+    thread = session.in_background(
+        lambda: session.run(
+            "import time\nwhile True:\n"
+            "    time.sleep(0.1 * (rank == 1))\n    dist.all_reduce(torch.ones(1))"
+        )
+    )
+
+    def in_flight():
+        timeline.collect()
+        return {bar.rank for bar in timeline.timeline.open if math.isnan(bar.duration)}
+
+    wait_until(lambda: 0 in in_flight(), SOON)
+    timeline.timeline._due = math.inf
+    wait_until(lambda: not in_flight(), SOON)
+    assert all(0 <= bar.duration < 1 for bar in timeline.timeline.open)
+    session.interrupt()
+    thread.join(SOON)
+
+
 def test_the_age_of_a_collective_is_its_own(timeline):
     session = timeline.session
     thread = session.in_background(

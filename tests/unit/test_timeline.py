@@ -123,6 +123,14 @@ def test_what_has_not_completed_is_open():
     assert math.isnan(bar.duration)
 
 
+def test_of_a_rank_that_has_moved_since_it_is_known_how_long_it_was_in_flight():
+    alignment = Alignment()
+    calls = [one(1, 10.0, rank, done=False, ended=None) for rank in (0, 1)]
+    align(*calls, until=15.0, alignment=alignment)
+    bars = {bar.rank: bar.duration for bar in alignment.open({1, 7})}
+    assert bars == {0: pytest.approx(math.nan, nan_ok=True), 1: 5.0}
+
+
 def test_what_was_open_is_settled_when_it_has_completed():
     alignment = Alignment()
     align(one(1, 10.0, done=False, ended=None), until=15.0, alignment=alignment)

@@ -170,6 +170,73 @@ def test_bars_of_all_ranks_are_put_side_by_side(pool, timeline, clock):
     assert (timeline.open, timeline.note, timeline.clocks) == ([], "", [])
 
 
+def in_flight(timeline):
+    """By rank that is in a collective as far as is known, for how long it was; or still is."""
+    lengths = {bar.rank: bar.duration for bar in timeline.open}
+    return {rank: "still" if math.isnan(its) else its for rank, its in lengths.items()}
+
+
+def test_only_who_stands_in_it_is_in_flight_for_longer_than_is_known(pool, timeline, clock):
+    for number in pool.engines:
+        pool[number].recorded = [call(0, clock.now - 1, done=False, ended=None)]
+    timeline._pause = 0.0
+    collective = states(pool, state="collective")
+
+    def look(stood_for, moved_for):
+        first, second = collective
+        facts = [replace(first, since=stood_for), replace(second, since=moved_for)]
+        asked_before = asked(pool)
+        timeline.collect(facts, [runs(clock)])
+        return asked(pool) - asked_before
+
+    assert look(1.0, 1.0) == 1
+    assert in_flight(timeline) == {0: "still", 1: "still"}
+    timeline._due = clock.now + 100  # as if answers took long
+    clock.sleep(1.5)
+    assert look(2.0, 0.1) == 0
+    assert in_flight(timeline) == {0: "still", 1: "still"}  # what is known is not old yet
+    clock.sleep(1.0)
+    look(3.5, 0.1)
+    assert in_flight(timeline) == {0: "still", 1: pytest.approx(1.0, abs=0.1)}
+
+
+@pytest.mark.parametrize("state", ["running", "no answer"])
+def test_so_is_what_a_rank_was_in_that_does_something_else(pool, timeline, clock, state):
+    pool[0].recorded = [call(0, clock.now - 1, done=False, ended=None)]
+    timeline.collect(states(pool, state="running"), [runs(clock)])
+    timeline._due = clock.now + 100
+    clock.sleep(2.5)
+    timeline.collect(states(pool, state=state, since=50.0), [runs(clock)])
+    assert in_flight(timeline) == {0: pytest.approx(1.0, abs=0.1)}
+
+
+def test_what_nobody_waits_for_is_looked_after_while_nothing_runs(pool, timeline, clock):
+    cells = [ran(1, clock)]
+    pool[0].recorded = [call(0, clock.now - 30, done=False, ended=None)]
+    for _ in range(10):
+        timeline.collect(states(pool), cells)
+        assert in_flight(timeline) == {0: "still"}
+        clock.sleep(1)
+    pool[0].recorded = [call(0, clock.now - 40)]
+    clock.sleep(2)
+    timeline.collect(states(pool), cells)
+    assert timeline.open == []
+    times = asked(pool)
+    clock.sleep(100)
+    assert not timeline.collect(states(pool), cells)
+    assert asked(pool) == times
+
+
+def test_it_is_said_how_rarely_busy_ranks_are_asked(pool, timeline, clock, monkeypatch):
+    monkeypatch.setattr(
+        fakes.FakeEngine, "timeline", lambda *_, **__: {"now": clock.now, "took": 0.025}
+    )
+    timeline.collect(states(pool, state="running"), [runs(clock)])
+    assert timeline.note == "While a cell runs this moves on every 6 s."
+    timeline.collect(states(pool), [ran(1, clock)])
+    assert timeline.note == ""
+
+
 def test_each_bar_is_taken_once(pool, timeline, clock):
     pool[0].recorded = [call(0, 900.0), call(1, 901.0, done=False, ended=None), call(2, 902.0)]
     pool[1].recorded = [call(0, 900.0), call(1, 901.0), call(2, 902.0)]

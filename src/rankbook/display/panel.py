@@ -1,6 +1,6 @@
 """The dashboard as HTML: health, facts, controls, what they came to, and the ranks.
 
-A pure function of a :class:`Panel`. Classes only: the style is in ``widgets/dashboard.css``. A
+A pure function of a :class:`Panel`. Classes only: the style is in ``widgets/page/dashboard.css``. A
 button says with ``data-do`` what it asks for; the page tells the kernel.
 """
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -42,7 +42,8 @@ _SETTLE = 0.3
 """Seconds after a cell's end in which the next one may follow, and must not meet us."""
 
 _STANDS = 2.0
-"""Seconds in one collective after which a rank stands still, and has time for an answer."""
+"""Seconds in one collective after which a rank stands still, and has time for an answer; and after
+which what a rank that does not stand still has answered is old."""
 
 _NOT_THERE = ("gone", "no answer")
 
@@ -109,6 +110,8 @@ class Timeline:
         self._compared: dict[int, float] = {}
         self._without_clock: set[str] = set()
         self._due = 0.0
+        self._pause = 0.0
+        self._is_busy = False
         self._seen: object = None
 
     @property
@@ -129,6 +132,8 @@ class Timeline:
             said.append(f"{lost:,} {were} not kept by torch's recorder (TORCH_FR_BUFFER_SIZE).")
         if hosts := ", ".join(sorted(self._without_clock)):
             said.append(f"What ran on {hosts} is not shown: its clock could not be compared yet.")
+        if self._is_busy and self._pause > _STANDS:
+            said.append(f"While a cell runs this moves on every {self._pause:.0f} s.")
         return " ".join(filter(None, said))
 
     def collect(self, states: Sequence[RankState], cells: Sequence[CellSpan]) -> bool:
@@ -141,20 +146,24 @@ class Timeline:
         Returns:
             Whether anything was asked.
         """
+        looked = time.time()
         ranks = {s.engine: s for s in states if s.info is not None}
         there = {e: s for e, s in ranks.items() if s.state not in _NOT_THERE}
         if not ranks:
             self._settle_all()
         self._without_clock &= {s.host for s in there.values()}
-        busy = any(s.state != "idle" for s in there.values())
-        if busy or (cells and cells[-1].ended is None):
+        runs = bool(cells) and cells[-1].ended is None
+        self._is_busy = runs or any(s.state != "idle" for s in there.values())
+        if self._is_busy:
             self._seen = None
             chosen = self._due_while_busy(there)
             answers = self._ask(chosen)
         else:
             seen = (cells[-1:], [(e, s.pid, s.info, e in there) for e, s in ranks.items()])
-            soon = cells and time.time() - (cells[-1].ended or 0.0) < _SETTLE
-            chosen = {} if soon or seen == self._seen else there
+            soon = cells and looked - (cells[-1].ended or 0.0) < _SETTLE
+            # What was started and not waited for may end at any time.
+            known = seen == self._seen and not (self.open and time.monotonic() >= self._due)
+            chosen = {} if soon or known else there
             answers = self._ask(chosen)
             if len(answers) == len(chosen) and chosen:
                 self._seen = seen
@@ -163,8 +172,23 @@ class Timeline:
             expected = {e for e, s in there.items() if e not in chosen or self._has_its_turn(s)}
             silent = [s for e, s in ranks.items() if e not in answers and e not in expected]
             self.kept.add(self._alignment.settle(_ranks(silent), _ranks(gone)))
-            self.open = self._alignment.open()
+        if chosen or self.open:
+            self.open = self._alignment.open(_ranks(self._moved(ranks.values(), looked)))
         return bool(chosen)
+
+    def _moved(self, states: Iterable[RankState], looked: float) -> Iterator[RankState]:
+        """Who may do something else by now than when it answered last.
+
+        Args:
+            states: What the ranks do.
+            looked: When that was seen.
+        """
+        for state in states:
+            assert state.info is not None  # noqa: S101 - only ranks have a lane
+            answered = self._alignment.until(state.info.rank)
+            began = looked - state.since if state.state == "collective" else looked
+            if began > answered and looked - answered > _STANDS:
+                yield state
 
     def _due_while_busy(self, there: Mapping[int, RankState]) -> Mapping[int, RankState]:
         """Whom to ask while a cell runs: all, now and then; who stands still, more often.
@@ -195,7 +219,8 @@ class Timeline:
         for its in known.values():
             its.due = now + _STANDS
         took = max([_LEAST, *(answer["took"] for answer in call.values.values())])
-        self._due = max(self._due, now + took / _COST)
+        self._pause = took / _COST
+        self._due = max(self._due, now + self._pause)
         return call.values
 
     def _take(self, state: RankState, engine: _Engine, answer: Mapping[str, Any]) -> None:
@@ -259,6 +284,7 @@ class Timeline:
     def end(self) -> None:
         """The session is closed: nothing is in flight any more, and no cell runs."""
         self.ended = time.time()
+        self._is_busy = False
         self._settle_all()
 
     def _settle_all(self) -> None:

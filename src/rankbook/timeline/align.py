@@ -42,7 +42,7 @@ class _Call:
         news = {rank: one for rank, one in self.by_rank.items() if rank not in self.told}
         self.told |= news.keys()
         return [
-            _bar(rank, one, one.created - self.first if lateness is None else lateness)
+            _bar(rank, one, one.created - self.first if lateness is None else lateness, one.ended)
             for rank, one in news.items()
         ]
 
@@ -107,7 +107,8 @@ class Alignment:
                 unknown = lost | {r for r in missing if self._until.get(r, 0.0) < since}
                 if over or unknown <= lost | not_there:
                     call.told.add(rank)
-                    settled.append(_bar(rank, one, NAN if unknown else one.created - call.first))
+                    lateness = NAN if unknown else one.created - call.first
+                    settled.append(_bar(rank, one, lateness, one.ended))
             # What has not completed is told of once more when it has.
             is_done = all(one.done for one in call.by_rank.values())
             if call.is_settled and is_done and missing <= lost:
@@ -121,10 +122,19 @@ class Alignment:
         """Settle everything; what is told of it later does not count any more."""
         return [bar for call in self._calls.values() for bar in call.give_up()]
 
-    def open(self) -> list[Bar]:
-        """The bars of collectives that have not completed on their rank."""
+    def until(self, rank: int) -> float:
+        """Up to when it is known what a rank has called, by the notebook's clock; 0: it is not."""
+        return self._until.get(rank, 0.0)
+
+    def open(self, moved: Collection[int] = ()) -> list[Bar]:
+        """The bars of collectives that had not completed on their rank when it answered last.
+
+        Args:
+            moved: Ranks that may have completed theirs since. The duration of these bars is for
+                how long they were in flight by then; that of the others, which still are, is NaN.
+        """
         return [
-            _bar(rank, one, one.created - call.first, is_open=True)
+            _bar(rank, one, one.created - call.first, self.until(rank) if rank in moved else None)
             for call in self._calls.values()
             for rank, one in call.by_rank.items()
             if rank not in call.told and not one.done
@@ -147,11 +157,10 @@ class Alignment:
         return settled
 
 
-def _bar(rank: int, one: Recorded, lateness: float, *, is_open: bool = False) -> Bar:
-    known = one.ended is not None and not is_open
+def _bar(rank: int, one: Recorded, lateness: float, until: float | None) -> Bar:
     return Bar(
         start=one.created,
-        duration=max(0.0, one.ended - one.created) if known and one.ended is not None else NAN,
+        duration=NAN if until is None else max(0.0, until - one.created),
         lateness=lateness,
         rank=rank,
         op=one.op,

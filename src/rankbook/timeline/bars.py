@@ -22,7 +22,8 @@ class Bar(NamedTuple):
     start: float
     """When it was called, seconds since the epoch."""
     duration: float
-    """Seconds until it returned, or the work was done; NaN: that was not recorded."""
+    """Seconds until it returned, or the work was done; NaN: that was not recorded. Of an open one,
+    seconds for which it was in flight as its rank answered last; NaN: it still is."""
     lateness: float
     """Seconds after the first rank that called it; NaN: not all others are known."""
     rank: int

@@ -114,6 +114,20 @@ export class Bars extends Table {
     return this.numbers(other.generation[bar], group, other.isP2P(bar)).get(other.seq[bar]);
   }
 
+  /** Up to where it reaches: to `now` if no length is known */
+  until(bar, now) {
+    return Number.isNaN(this.length[bar]) ? now : this.start[bar] + this.length[bar];
+  }
+
+  /** How many collectives there are of bars without a length */
+  endless() {
+    const found = new Set();
+    for (let bar = 0; bar < this.n; bar++) {
+      if (Number.isNaN(this.length[bar])) found.add(this.of[bar]);
+    }
+    return found.size;
+  }
+
   /** Whether the others had to wait for this one: the last, by more than the clocks may err */
   isLast(bar, doubt) {
     const c = this.of[bar];

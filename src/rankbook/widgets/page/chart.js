@@ -79,6 +79,11 @@ export class Chart {
     ctx.globalAlpha = 1;
   }
 
+  /** What has an end that is not known */
+  fray(colour, end, y, height) {
+    for (let x = end + 1; x < end + 8; x += 3) this.fill(colour, x, y, 1, height);
+  }
+
   path(points) {
     this.ctx.beginPath();
     for (const [x, y] of points) this.ctx.lineTo(x, y);
@@ -218,9 +223,7 @@ export class Chart {
     if (middle > x0) this.fill(waiting, x0, y, middle - x0, height, striped ? 1 : 0.4);
     this.fill(palette.bars[family], x0, y, Math.min(2, x1 - x0), height); // where it began
     this.fill(palette.bars[family], middle, y, Math.max(x1 - middle, 1.5), height);
-    if (Number.isNaN(bars.length[bar])) { // its end is not known: it frays
-      for (let x = x1 + 1; x < x1 + 8; x += 3) this.fill(palette.bars[family], x, y, 1, height);
-    }
+    if (Number.isNaN(bars.length[bar])) this.fray(palette.bars[family], x1, y, height);
     if (height < 12) return;
     const name = bars.ops[bars.op[bar]];
     const [from, at] = [Math.max(middle, 0) + 4, Math.max(x0, 0) + 6];
@@ -258,23 +261,28 @@ export class Chart {
     if (isSaid) this.text(label, x - tip - 4, y, { colour: palette.alarm, align: "right" });
   }
 
-  /** In flight: a striped arrow that grows until now */
-  paintOpen({ store, now }, rank, top) {
-    const lane = store.open.lanes.get(rank);
+  /** In flight: a striped arrow that grows until now, or frays where its rank was heard of last */
+  paintOpen({ store: { open }, now }, rank, top) {
+    const lane = open.lanes.get(rank);
     const { ctx, palette } = this;
     const space = this.lane >= 20 ? 3 : 1;
     const [y0, y1, half] = [top + space, top + this.lane - space, this.lane / 2 - space];
     for (let i = 0; i < (lane?.n ?? 0); i++) {
+      const bar = lane.bar[i];
+      const isStill = Number.isNaN(open.length[bar]);
+      const until = open.until(bar, now);
+      const tip = isStill ? half : 0;
       const x0 = this.x(lane.start[i]);
-      const x1 = Math.max(this.x(now), x0 + half + 2);
+      const x1 = Math.max(this.x(until), x0 + half + 2);
       if (x0 > this.plot) break;
-      this.path([[x0, y0], [x1 - half, y0], [x1, y0 + half], [x1 - half, y1], [x0, y1], [x0, y0]]);
+      this.path([[x0, y0], [x1 - tip, y0], [x1, y0 + half], [x1 - tip, y1], [x0, y1], [x0, y0]]);
       for (ctx.fillStyle of [palette.back, palette.flying]) ctx.fill();
       this.stroke(palette.alarm, half < 4 ? 1 : 1.5);
-      const name = store.open.ops[store.open.op[lane.bar[i]]];
-      const label = `${name}, in flight ${duration(Math.max(0, now - lane.start[i]))}`;
+      if (!isStill) this.fray(palette.alarm, x1, y0, y1 - y0);
+      const name = open.ops[open.op[bar]];
+      const label = `${name}, in flight ${duration(Math.max(0, until - lane.start[i]))}`;
       const at = Math.max(x0, 0) + 7;
-      const room = Math.min(x1 - half, this.plot) - at - 6;
+      const room = Math.min(x1 - tip, this.plot) - at - 6;
       const text = half >= 6 && [label, name].find((each) => this.widthOf(each) < room);
       if (text) this.plate(text, at, y0 + half);
     }
@@ -310,7 +318,7 @@ export class Chart {
       bars.peers(shown.bars, shown.bar).map((peer) => ({
         y: this.yOf(lanes.findIndex(({ rank }) => rank === bars.rank[peer])),
         x0: this.x(bars.start[peer]),
-        x1: this.x(bars === store.open ? now : bars.start[peer] + (bars.length[peer] || 0)),
+        x1: this.x(bars.until(peer, bars === store.open ? now : bars.start[peer])),
         isChosen: bars === shown.bars && peer === shown.bar,
       })));
     const boxes = found.filter(({ y }) => y >= TOP).sort((a, b) => a.y - b.y);

@@ -15,8 +15,10 @@ export function describe(bars, bar, { lanes, hosts, cells, doubt, now }, isOpen)
       `generation ${bars.generation[bar]}`,
   ];
   if (bars.bytes[bar]) lines.push(size(bars.bytes[bar]));
-  if (isOpen) lines.push(`in flight for ${duration(Math.max(0, now - start))}`);
-  else if (Number.isNaN(length)) lines.push("end not recorded");
+  if (isOpen) {
+    const age = duration(Math.max(0, bars.until(bar, now) - start));
+    lines.push(`in flight for ${age}${Number.isNaN(length) ? "" : ", then not heard of yet"}`);
+  } else if (Number.isNaN(length)) lines.push("end not recorded");
   else lines.push(`took ${duration(length)}`);
   if (all.size[c] > 1 && !Number.isNaN(late)) {
     const place = bars.isLast(bar, 0) ? `last of ${all.size[c]}, ` : "";

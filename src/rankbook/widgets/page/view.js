@@ -99,7 +99,7 @@ export class View {
     this.$("clocks").textContent = said.length ? `Clocks: ${said.join(", ")} (corrected)` : "";
     this.$("note").textContent = model.get("note") ?? "";
     const { collectives, n } = store.bars;
-    const flying = store.open.collectives.n;
+    const flying = (this.flying = store.open.endless());
     const counts = [counted(this.lanes.length, "rank"), counted(collectives.n, "collective")];
     this.$("count").textContent = counts.join(" · ");
     if (flying) counts.push(`${flying} in flight`);
@@ -117,7 +117,7 @@ export class View {
   }
 
   draw() {
-    const { store, chart, el } = this;
+    const { chart, el } = this;
     const width = this.$("chart").clientWidth;
     if (!width) return; // not shown
     clearTimeout(this.timer);
@@ -129,7 +129,7 @@ export class View {
     chart.paint(this);
     this.showTip();
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    if (store.open.n) this.timer = setTimeout(() => this.refresh(), calm ? 1000 : 100);
+    if (this.flying) this.timer = setTimeout(() => this.refresh(), calm ? 1000 : 100);
   }
 
   /** Decide what is in sight: `at` is the time at the left edge, `k` the zoom. */
@@ -160,11 +160,13 @@ export class View {
     const { bars, open, kernelMinusPage } = this.store;
     const edges = this.cells.flatMap((cell) => [cell.started, cell.ended ?? cell.started]);
     // Where nothing is in flight, nobody need know what time it is.
-    const now = open.n ? Date.now() / 1e3 + kernelMinusPage : 0;
+    const now = this.flying ? Date.now() / 1e3 + kernelMinusPage : 0;
     this.now = edges.reduce((a, b) => Math.max(a, b), Math.max(bars.newest, open.newest, now));
     this.busy = { starts: [...bars.busy.starts], ends: [...bars.busy.ends] };
     for (const edge of edges) addBusy(this.busy, edge, edge);
-    for (let bar = 0; bar < open.n; bar++) addBusy(this.busy, open.start[bar], this.now);
+    for (let bar = 0; bar < open.n; bar++) {
+      addBusy(this.busy, open.start[bar], open.until(bar, this.now));
+    }
     this.oldest = this.busy.starts[0] ?? 0;
   }
 
@@ -196,7 +198,8 @@ export class View {
     if (i >= 0) return pick(bars, lane.bar[i]);
     const flying = open.lanes.get(rank); // without an end: the last that began before
     i = flying ? below(flying.start, flying.n, time(3)) - 1 : -1;
-    return i >= 0 ? pick(open, flying.bar[i]) : null;
+    const isUnder = i >= 0 && open.until(flying.bar[i], this.now) >= time(-3);
+    return isUnder ? pick(open, flying.bar[i]) : null;
   }
 
   lines() {
