@@ -192,7 +192,7 @@ class FakeEngine:
             "ops": [one.op for one in told],
             "groups": [[one.group, list(one.ranks), one.generation, rank] for one in told],
             "entries": [
-                [one.id, i, i, one.seq, one.created, one.ended, one.done, one.nbytes]
+                [one.id, i, i, one.seq, one.created, one.ended, one.done, one.nbytes, one.failed]
                 for i, one in enumerate(told)
             ],
         }

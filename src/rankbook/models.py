@@ -251,6 +251,8 @@ class Recorded:
     """Whether it has completed."""
     nbytes: int = 0
     """Size of its input, bytes."""
+    failed: bool = False
+    """Whether the call raised: freed, interrupted, or left by its peers."""
 
 
 @dataclass(frozen=True)

@@ -180,7 +180,8 @@ def test_a_hang_is_in_flight_until_it_is_freed(timeline):
     assert timeline.timeline.open == []
     freed = [b for b in bars if b["op"] == "all_reduce" and b["generation"] == generation]
     assert {bar["rank"] for bar in freed} == {1, 3}
-    assert all(bar["duration"] > 0.1 for bar in freed)
+    assert all(bar["duration"] > 0.1 and bar["failed"] for bar in freed)
+    assert not any(bar["failed"] for bar in bars if bar not in freed)
     # And the next group begins anew.
     timeline.forget()
     bars = timeline.run("dist.all_reduce(torch.ones(1))")

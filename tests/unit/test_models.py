@@ -70,6 +70,7 @@ EXAMPLES = [
     Gpu("NVIDIA H100", 1, 80, 3),
     RankState(0, "idle", INFO, gpu=Gpu("NVIDIA H100", 1, 80)),
     Recorded(7, "all_reduce", "0", (0, 1), 3, 2, 1e9, 1e9 + 0.5, done=True, nbytes=400),
+    Recorded(7, "all_reduce", "0", (0, 1), 3, 2, 1e9, 1e9 + 8, done=True, failed=True),
     Recorded(7, "barrier", "0", (), 3, 2, 1e9),
     CellSpan(4, "x = 1", 1e9, 1e9 + 1),
 ]

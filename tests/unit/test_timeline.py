@@ -54,6 +54,18 @@ def test_of_what_has_no_end_the_duration_is_not_known():
     assert math.isnan(bar.duration)
 
 
+def test_what_raised_has_not_completed():
+    bars = align(one(1, 10.0, failed=True), one(1, 10.0, 1), one(1, 10.0, 2))
+    assert {rank: bar.failed for (_, rank), bar in bars.items()} == {0: True, 1: False, 2: False}
+    assert {bar.duration for bar in bars.values()} == {1.0}
+
+
+def test_what_is_in_flight_has_not_failed():
+    alignment = Alignment()
+    align(one(1, 10.0, done=False, ended=None), until=15.0, alignment=alignment)
+    assert [bar.failed for bar in alignment.open()] == [False]
+
+
 def test_every_bar_is_settled_once():
     alignment = Alignment()
     calls = [one(1, 10.0), one(1, 10.5, 1), one(1, 10.2, 2)]
@@ -145,7 +157,7 @@ def test_what_never_completed_is_settled_with_the_next_generation():
     align(*hangs, until=15.0, alignment=alignment)
     assert len(alignment.open()) == 2
     bars = align(alignment=alignment, now=2)
-    assert {bar.lateness for bar in bars.values()} == {0.0, 0.5}
+    assert {(bar.lateness, bar.failed) for bar in bars.values()} == {(0.0, True), (0.5, True)}
     assert alignment.open() == []
 
 

@@ -310,6 +310,19 @@ def test_a_rank_that_is_gone_is_not_waited_for(pool, timeline, clock):
     assert math.isnan(lateness)
 
 
+def test_nor_is_who_is_no_rank_any_more(pool, timeline, clock):
+    """A hang, and then a group of fewer ranks."""
+    pool[1].recorded = [call(0, 900.0, done=False, ended=None)]
+    timeline.collect(states(pool), [ran(1, clock)])
+    assert in_flight(timeline) == {1: "still"}
+    join(pool, 2)
+    pool[1].info = None
+    timeline.collect(states(pool), [ran(1, clock)])
+    assert timeline.open == []
+    [bar] = timeline.kept.since(0)[1]
+    assert (bar["rank"], bar["failed"]) == (1, 1)
+
+
 def test_without_a_group_nothing_is_in_flight(pool, timeline, clock):
     pool[0].recorded = [call(0, 900.0, done=False, ended=None)]
     timeline.collect(states(pool), [])

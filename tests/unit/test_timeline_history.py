@@ -58,7 +58,7 @@ def told(history, epochs, after=-1):
 
     wait_until(done, SOON)
     answer = answers[-1]
-    names = ("id", "op", "group", "seq", "created", "ended", "done", "nbytes")
+    names = ("id", "op", "group", "seq", "created", "ended", "done", "nbytes", "failed")
     rows = [dict(zip(names, row, strict=True)) for row in answer["entries"]]
     return [
         row | {"op": answer["ops"][row["op"]], "group": answer["groups"][row["group"]]}
@@ -73,6 +73,7 @@ def test_a_blocking_collective_has_its_times(world, history, epochs):
     assert before - 0.001 <= one["created"] <= one["ended"] <= time.time()
     assert (one["op"], one["seq"], one["done"], one["nbytes"]) == ("all_reduce", 1, True, 24)
     assert one["group"] == [str(dist.group.WORLD.group_name), [0], 7, 3]
+    assert not one["failed"]
 
 
 def test_of_one_that_was_only_started_the_end_is_not_known(world, history, epochs):
@@ -198,17 +199,21 @@ def entry(number, created, thread=1, backend="gloo", **facts):
     }
 
 
+def wait(begun, ended, *, thread=1, failed=False):
+    return begun, wait.__code__, thread, ended, failed
+
+
 ENTRIES = [entry(0, 10), entry(1, 20), entry(2, 30), entry(3, 25, thread=2)]
 
 
 @pytest.mark.parametrize(
     ("waits", "ends"),
     [
-        ([(11, True, 1, 19), (21, True, 1, 29)], {0: 19, 1: 29}),
-        ([(31, True, 1, 40)], {2: 40}),  # the two before were not waited for
-        ([(31, True, 1, 40), (41, True, 1, 50)], {2: 40}),  # the second was for something else
-        ([(31, True, 2, 40)], {3: 40}),
-        ([(5, True, 1, 40), (31, True, 9, 40)], {}),
+        ([wait(11, 19), wait(21, 29, failed=True)], {0: (19, False), 1: (29, True)}),
+        ([wait(31, 40)], {2: (40, False)}),  # the two before were not waited for
+        ([wait(31, 40), wait(41, 50)], {2: (40, False)}),  # the second was for something else
+        ([wait(31, 40, thread=2)], {3: (40, False)}),
+        ([wait(5, 40), wait(31, 40, thread=9)], {}),
     ],
 )
 def test_a_wait_is_for_the_newest_that_its_thread_has_called(waits, ends):
@@ -218,12 +223,13 @@ def test_a_wait_is_for_the_newest_that_its_thread_has_called(waits, ends):
 def test_what_is_still_waited_for_is_not_done_whatever_the_recorder_says():
     assert history_module._ends(ENTRIES, [], {1: 31, 2: 20, 9: 99}) == ({}, {2})
     # Its end was noted in the moment between.
-    assert history_module._ends(ENTRIES, [(31, True, 1, 40)], {1: 31}) == ({2: 40}, set())
+    ends = {2: (40, False)}
+    assert history_module._ends(ENTRIES, [wait(31, 40)], {1: 31}) == (ends, set())
 
 
 def test_waiting_for_nccl_says_nothing_about_its_end():
     entries = [entry(0, 10, backend="nccl")]
-    assert history_module._ends(entries, [(11, True, 1, 19)], {1: 11}) == ({}, set())
+    assert history_module._ends(entries, [wait(11, 19)], {1: 11}) == ({}, set())
 
 
 @pytest.mark.parametrize(

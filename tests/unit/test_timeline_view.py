@@ -121,7 +121,7 @@ def test_so_are_names(view, collected):
 
 def test_buffers_are_what_the_page_reads():
     sizes = [FIELDS[name].str for name in FIELDS.names]
-    assert sizes == ["<f8", "<f4", "<f4", "<i4", "<i4", "<i4", "<f8", "<i4", "<i4"]
+    assert sizes == ["<f8", "<f4", "<f4", "<i4", "<i4", "<i4", "<f8", "<i4", "<i4", "<i4"]
 
 
 def test_what_is_in_flight_is_replaced(view, collected):
@@ -133,7 +133,7 @@ def test_what_is_in_flight_is_replaced(view, collected):
     assert update(view, collected) == []
     collected.open = []
     [(content, buffers)] = update(view, collected)
-    assert (content["kind"], content["count"], buffers) == ("open", 0, [b""] * 9)
+    assert (content["kind"], content["count"], buffers) == ("open", 0, [b""] * 10)
 
 
 def test_whoever_says_hello_gets_everything(view, collected):

@@ -59,9 +59,9 @@ def watched(wait, look):
 def test_a_blocking_collective_is_noted(world, waits):
     before = time.time_ns()
     dist.all_reduce(torch.ones(2))
-    [(begun, _, thread, ended)] = waits.ended()
+    [(begun, _, thread, ended, failed)] = waits.ended()
     assert before <= begun <= ended <= time.time_ns()
-    assert thread == MAIN
+    assert (thread, failed) == (MAIN, False)
     assert waits.last() == waits.ended()[-1]
     assert waits.waiting() == {}
 
@@ -72,7 +72,7 @@ def test_so_is_one_in_another_thread(world, waits):
         thread.start()
         thread.join()
     assert len(waits.ended()) == 2
-    assert MAIN not in {thread for _, _, thread, _ in waits.ended()}
+    assert MAIN not in {thread for _, _, thread, *_ in waits.ended()}
 
 
 def test_a_handle_is_waited_for_as_ever_and_not_noted(world, waits):
@@ -130,9 +130,9 @@ def test_nor_while_it_is_waited_for(world, waits):
 def test_a_wait_that_raises_has_ended(world, waits):
     before = time.time_ns()
     receive()
-    begun, _, thread, ended = waits.last()
+    begun, _, thread, ended, failed = waits.last()
     assert before <= begun < ended <= time.time_ns()
-    assert thread == MAIN
+    assert (thread, failed) == (MAIN, True)
     assert waits.waiting() == {}
 
 

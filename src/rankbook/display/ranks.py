@@ -1,7 +1,7 @@
 """The ranks of a dashboard as HTML: a row for each where they are few, else a tile.
 
-Classes only: the style is in ``widgets/page/dashboard.css``. Everything is in the HTML, also what a tile
-shows only when it is opened, so that no click needs the kernel.
+Classes only: the style is in ``widgets/page/dashboard.css``. Everything is in the HTML, also what
+a tile shows only when it is opened, so that no click needs the kernel.
 """
 
 from __future__ import annotations

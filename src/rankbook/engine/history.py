@@ -48,8 +48,8 @@ class History:
             ``mark``; ``first``: the lowest id that the recorder has; ``groups``: name, ranks,
             generation and rank of this engine; ``ops``: names; ``entries``: id, index of the
             operation, index of the group, number, when it was called, when it ended (None:
-            unknown), whether it is done, bytes. Always last, ``took``: seconds for which all that
-            kept the main thread from running Python, at most.
+            unknown), whether it is done, bytes, whether it failed. Always last, ``took``: seconds
+            for which all that kept the main thread from running Python, at most.
         """
         # Of CPU: while this thread waits for the GIL, or for a core, it holds nobody up.
         begun = time.thread_time()
@@ -84,7 +84,7 @@ class History:
                 continue
             nth = self._recorder.nth(entry, began[at])
             group = (entry["process_group"][0], nth, epochs[at].generation)
-            ended = ends.get(number, _ended(entry))
+            ended, failed = ends.get(number, (_ended(entry), False))
             entries.append(
                 [
                     number,
@@ -95,6 +95,7 @@ class History:
                     ended and ended / 1e9,
                     bool(ended or entry["retired"]) and number not in last,
                     _nbytes(entry),
+                    failed,
                 ]
             )
         ranks = {epoch.generation: epoch.rank for epoch in epochs}
@@ -131,13 +132,14 @@ class History:
 
 def _ends(
     entries: Iterable[Mapping[str, Any]], waits: Iterable[Wait], waiting: Mapping[int, int]
-) -> tuple[dict[int, int], set[int]]:
+) -> tuple[dict[int, tuple[int, bool]], set[int]]:
     """Which collectives the waits were for.
 
     A thread waits for the newest that it has called before, unless it has been waited for.
 
     Returns:
-        By id of the entry, when it ended; and the ids of those that are still waited for.
+        By id of the entry, when it ended and whether it failed; and the ids of those that are still
+        waited for.
     """
     called: dict[int, tuple[list[int], list[int]]] = {}
     for entry in entries:
@@ -152,10 +154,10 @@ def _ends(
         at = bisect_left(times, begun)
         return ids[at - 1] if at else None
 
-    ends: dict[int, int] = {}
-    for begun, _, thread, ended in waits:
+    ends: dict[int, tuple[int, bool]] = {}
+    for begun, _, thread, ended, failed in waits:
         if (number := newest(thread, begun)) is not None:
-            ends.setdefault(number, ended)
+            ends.setdefault(number, (ended, failed))
     last = {newest(thread, begun) for thread, begun in waiting.items()}
     return ends, {number for number in last if number is not None and number not in ends}
 

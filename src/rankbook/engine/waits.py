@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Age", "Wait", "Waits", "hide", "is_ours"]
 
-Wait = tuple[int, CodeType, int, int]
-"""When it began, who waited, in which thread, and when it ended; ns since the epoch."""
+Wait = tuple[int, CodeType, int, int, bool]
+"""When it began, who waited, in which thread, when it ended (ns since the epoch), and whether in
+an exception."""
 
 _NOT_RECORDED = {"send", "recv"}
 """Blocking functions whose calls the flight recorder does not keep on gloo."""
@@ -94,11 +95,13 @@ def _noting(noted: deque[Wait]) -> Callable[..., Any]:
             return call(work) if timeout is None else call(work, timeout)
         if caller.f_globals is not theirs:
             return call(work) if timeout is None else call(work, timeout)
-        began = now()
+        began, failed = now(), True
         try:
-            return call(work) if timeout is None else call(work, timeout)
+            done = call(work) if timeout is None else call(work, timeout)
+            failed = False
+            return done
         finally:
-            note((began, caller.f_code, ident(), now()))
+            note((began, caller.f_code, ident(), now(), failed))
 
     return wait
 

@@ -168,10 +168,11 @@ class Timeline:
             if len(answers) == len(chosen) and chosen:
                 self._seen = seen
         if chosen:
-            gone = [s for s in ranks.values() if s.state == "gone"]
+            gone = _ranks(s for s in ranks.values() if s.state == "gone")
+            gone |= self._alignment.ranks - _ranks(ranks.values())
             expected = {e for e, s in there.items() if e not in chosen or self._has_its_turn(s)}
             silent = [s for e, s in ranks.items() if e not in answers and e not in expected]
-            self.kept.add(self._alignment.settle(_ranks(silent), _ranks(gone)))
+            self.kept.add(self._alignment.settle(_ranks(silent), gone))
         if chosen or self.open:
             self.open = self._alignment.open(_ranks(self._moved(ranks.values(), looked)))
         return bool(chosen)
@@ -231,7 +232,9 @@ class Timeline:
         by_rank: dict[int, list[Recorded]] = {info.rank: []}
         if "mark" in answer:
             news = [row for row in answer["entries"] if row[0] not in engine.completed]
-            for rank, recorded in (_recorded(row, answer, offset) for row in news):
+            groups = [(name, tuple(ranks), g, rank) for name, ranks, g, rank in answer["groups"]]
+            for row in news:
+                rank, recorded = _recorded(row, answer["ops"], groups, offset)
                 by_rank.setdefault(rank, []).append(recorded)
             engine.read(answer)
         until = answer["now"] - offset
@@ -297,19 +300,25 @@ def _ranks(states: Iterable[RankState]) -> set[int]:
     return {state.info.rank for state in states if state.info}
 
 
-def _recorded(row: Sequence[Any], answer: Mapping[str, Any], offset: float) -> tuple[int, Recorded]:
+def _recorded(
+    row: Sequence[Any],
+    ops: Sequence[str],
+    groups: Sequence[tuple[str, tuple[int, ...], int, int]],
+    offset: float,
+) -> tuple[int, Recorded]:
     """One entry of an answer, by the notebook's clock, and whose it is."""
-    number, op, group, seq, created, ended, done, nbytes = row
-    name, ranks, generation, rank = answer["groups"][group]
+    number, op, group, seq, created, ended, done, nbytes, failed = row
+    name, ranks, generation, rank = groups[group]
     return rank, Recorded(
         id=number,
-        op=answer["ops"][op],
+        op=ops[op],
         group=name,
-        ranks=tuple(ranks),
+        ranks=ranks,
         seq=seq,
         generation=generation,
         created=created - offset,
         ended=None if ended is None else ended - offset,
         done=done,
         nbytes=nbytes,
+        failed=failed,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
@@ -30,7 +31,7 @@ class _Call:
     ranks: tuple[int, ...]
     by_rank: dict[int, Recorded] = field(default_factory=dict)
     told: set[int] = field(default_factory=set)
-    first: float = 0.0
+    first: float = math.inf
 
     @property
     def is_settled(self) -> bool:
@@ -80,7 +81,7 @@ class Alignment:
             call = self._calls.setdefault(key, _Call(one.ranks))
             call.ranks = call.ranks or one.ranks
             call.by_rank[rank] = one
-            call.first = min(known.created for known in call.by_rank.values())
+            call.first = min(call.first, one.created)
             lane = (one.generation, one.group, rank)
             self._latest[lane] = max(one.seq, self._latest.get(lane, 0))
 
@@ -89,7 +90,7 @@ class Alignment:
 
         Args:
             silent: Ranks that do not answer, and are not waited for.
-            gone: Ranks that have ended.
+            gone: Ranks that have ended, or that are none any more.
         """
         settled = []
         not_there = {*silent, *gone}
@@ -122,6 +123,11 @@ class Alignment:
         """Settle everything; what is told of it later does not count any more."""
         return [bar for call in self._calls.values() for bar in call.give_up()]
 
+    @property
+    def ranks(self) -> set[int]:
+        """Ranks that were ever heard of."""
+        return set(self._until)
+
     def until(self, rank: int) -> float:
         """Up to when it is known what a rank has called, by the notebook's clock; 0: it is not."""
         return self._until.get(rank, 0.0)
@@ -133,8 +139,9 @@ class Alignment:
             moved: Ranks that may have completed theirs since. The duration of these bars is for
                 how long they were in flight by then; that of the others, which still are, is NaN.
         """
+        known = {rank: self.until(rank) for rank in moved}
         return [
-            _bar(rank, one, one.created - call.first, self.until(rank) if rank in moved else None)
+            _bar(rank, one, one.created - call.first, known.get(rank), is_open=True)
             for call in self._calls.values()
             for rank, one in call.by_rank.items()
             if rank not in call.told and not one.done
@@ -157,7 +164,9 @@ class Alignment:
         return settled
 
 
-def _bar(rank: int, one: Recorded, lateness: float, until: float | None) -> Bar:
+def _bar(
+    rank: int, one: Recorded, lateness: float, until: float | None, *, is_open: bool = False
+) -> Bar:
     return Bar(
         start=one.created,
         duration=NAN if until is None else max(0.0, until - one.created),
@@ -168,4 +177,5 @@ def _bar(rank: int, one: Recorded, lateness: float, until: float | None) -> Bar:
         nbytes=one.nbytes,
         seq=one.seq,
         generation=one.generation,
+        failed=one.failed or not (one.done or is_open),
     )

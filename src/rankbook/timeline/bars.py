@@ -34,6 +34,8 @@ class Bar(NamedTuple):
     seq: int
     """Its number in the group."""
     generation: int
+    failed: bool = False
+    """Whether it has ended without completing."""
 
     @property
     def key(self) -> tuple[int, str, int]:
@@ -52,6 +54,7 @@ FIELDS = np.dtype(
         ("nbytes", "<f8"),
         ("seq", "<i4"),
         ("generation", "<i4"),
+        ("failed", "<i4"),
     ]
 )
 """Bars as rows of an array; operation and group are indices into lists of names."""
