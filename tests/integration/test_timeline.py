@@ -160,7 +160,9 @@ def test_a_group_that_the_cell_has_made_anew(timeline):
 def test_a_hang_is_in_flight_until_it_is_freed(timeline):
     session = timeline.session
     thread = session.in_background(
-        lambda: session.run("dist.barrier()\nif rank % 2: dist.all_reduce(x)", on_hang="wait")
+        lambda: session.run(
+            "dist.barrier()\nif rank % 2: dist.all_reduce(torch.ones(1))", on_hang="wait"
+        )
     )
 
     def is_seen():
