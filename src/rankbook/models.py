@@ -152,6 +152,8 @@ class Snapshot:
     """Whether ``verdict`` is of a cell that still runs."""
     turn: int = 0
     """Which of the things it was asked for it is busy with, from 1; 0 when it is ready."""
+    number: int = 0
+    """Of two of a session, the one with the higher number was begun later."""
 
 
 @dataclass(frozen=True)

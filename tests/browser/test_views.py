@@ -150,3 +150,28 @@ def test_a_saved_notebook_that_nobody_trusts_shows_the_table(notebook, browser, 
         expect(table.locator("caption")).to_contain_text("gloo · 2 ranks · generation ")
         expect(table.locator("tbody tr")).to_have_count(2)
         expect(table).to_contain_text("● idle")
+
+
+def test_closing_an_answer_gives_the_focus_back(notebook):
+    notebook.click("Stacks")
+    notebook.button("Close").focus()
+    notebook.page.keyboard.press("Enter")
+    expect(notebook.region("Stacks")).to_have_count(0)
+    expect(notebook.button("Stacks")).to_be_focused()
+
+
+def test_of_a_kernel_that_was_restarted_it_says_so(open_notebook):
+    with open_notebook(["%load_ext rankbook", "%dist_init gloo -n 2"]) as notebook:
+        notebook.wait_until_idle()
+        notebook.page.evaluate(
+            "() => window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()"
+        )
+        expect(notebook.health).to_have_text("no kernel")
+        expect(notebook.board.get_by_role("alert")).to_contain_text("was restarted")
+        assert notebook.button("Reset").evaluate("button => button.closest('[inert]') !== null")
+        # The next one is alive, in the same place or another.
+        screenshot.prepare(notebook.page, "light")
+        notebook.page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        notebook.wait_until_idle()
+        notebook.click("Reset")
+        expect(notebook.fact("generation")).to_have_text("2")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import types
 
 import pytest
 from fakes import FOR_GOOD
@@ -27,11 +28,15 @@ class Board:
 
     def __init__(self, session):
         self.said = []
-        self.actions = Actions(session, self._heard)
+        self.looked = []  # in which threads, and after what
+        self.actions = Actions(session, self._heard, self._ended)
 
     def _heard(self):
         message = self.actions.message
         self.said.append((message.kind, message.text) if message else None)
+
+    def _ended(self):
+        self.looked.append((threading.current_thread().name, self.actions.message.kind))
 
     def press(self, do, during=0, late=0.0, **form):
         """Click; return the thread in which it is carried out, None if it is not."""
@@ -104,8 +109,8 @@ def test_initialise_makes_the_first_group_too(session):
 @pytest.mark.parametrize(
     ("form", "said"),
     [
-        ({"nproc": "many"}, "Ranks: 'many' is no number."),
-        ({"nproc": "2.5"}, "Ranks: '2.5' is no number."),
+        ({"nproc": "many"}, "Ranks: 'many' is no whole number."),
+        ({"nproc": "2.5"}, "Ranks: '2.5' is no whole number."),
         ({"timeout": "1 h"}, "Timeout: '1 h' is no number."),
         ({"nproc": "0"}, "0 ranks make no group: ask for 1 or more."),
         ({"timeout": "0"}, "A timeout of 0 minutes is none: write 1 or so."),
@@ -441,7 +446,7 @@ def changing(board, pool, monkeypatch):
     monkeypatch.setattr(turns, "_SETTLED", 0.01)
     thread = board.press("initialise", nproc="5")
     assert begun.wait(SOON)
-    yield thread
+    yield types.SimpleNamespace(thread=thread, go_on=go_on)
     go_on.set()
     end_of(thread)
 
@@ -453,14 +458,33 @@ def test_a_change_while_another_is_under_way_is_refused(board, formed, pool, cha
         "error",
         f"{LABELS[do]}: not done, Initialise is under way. Wait for it.",
     )
-    assert changing.is_alive()
+    assert changing.thread.is_alive()
     assert len(pool.channel.requests) == before
 
 
 @pytest.mark.parametrize("do", ["why", "stacks", "interrupt"])
 def test_what_is_no_change_is_done_meanwhile(board, formed, changing, do):
     assert board.click(do, during=formed.turn)[0] == "done"
-    assert changing.is_alive()
+    assert changing.thread.is_alive()
+
+
+def test_how_a_change_ended_is_said_whatever_was_asked_meanwhile(board, formed, changing):
+    board.click("stacks", during=formed.turn)
+    assert board.last[1].startswith("Stacks: ")
+    board.said.clear()
+    changing.go_on.set()
+    end_of(changing.thread)
+    assert board.last == ("done", "Initialise: gloo, 5 ranks, generation 2.")
+
+
+def test_only_what_is_carried_out_is_followed_by_a_look_in_its_own_thread(board, pool):
+    board.click("close")
+    board.click("reset", late=60.0)
+    assert board.looked == []
+    board.click("why")
+    pool[0].refuses = EngineError("not now.")
+    board.click("reset")
+    assert board.looked == [("rankbook-why", "done"), ("rankbook-reset", "error")]
 
 
 def test_after_a_change_there_can_be_another(board, formed):

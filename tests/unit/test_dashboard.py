@@ -390,6 +390,35 @@ def test_where_the_controller_is_gone_nobody_is_said_to_be_well(formed, pool):
     board.close()
 
 
+def test_once_it_answers_again_that_is_not_said_any_more(board, formed):
+    board._lose("the controller does not answer.")
+    assert status(board) == "the controller does not answer."
+    board.show(formed.snapshot())
+    assert (status(board), health(board)) == ("", "all idle")
+
+
+def test_what_was_said_since_stays(board, formed):
+    board._lose("the controller does not answer.")
+    board.actions.say("Reset: done.")
+    board.show(formed.snapshot())
+    assert status(board) == "Reset: done."
+
+
+def test_a_look_that_meets_a_shutdown_is_no_error(board, formed):
+    formed.shutdown()
+    board._lose("The session was shut down meanwhile.")
+    board.show(formed.snapshot())
+    assert (status(board), health(board)) == ("", "shut down")
+
+
+def test_an_older_look_does_not_take_the_place_of_a_newer_one(board, formed):
+    older = formed.snapshot()
+    formed.reset()
+    board.show(formed.snapshot())
+    board.show(older)
+    assert fact(board, "generation") == "2"
+
+
 def test_one_that_is_closed_is_replaced_and_watches_no_more(formed):
     formed._view = Dashboard
     board = formed.dashboard()

@@ -23,7 +23,7 @@ def pace(monkeypatch):
         monkeypatch.setattr(monitor_module, "_PERIOD", period)
         monkeypatch.setattr(monitor_module, "_BUSY_PERIOD", busy)
         monkeypatch.setattr(monitor_module, "_SETTLE", settle)
-        monkeypatch.setattr(monitor_module, "_FORGOTTEN", forgotten)
+        monkeypatch.setattr(monitor_module, "FORGOTTEN", forgotten)
 
     return set_pace
 
@@ -178,15 +178,37 @@ def test_where_nobody_looks_a_change_is_not_looked_at_either(formed, pace, watch
     assert seen.get(timeout=SOON).generation == 2
 
 
+def beside_a_cell(hear, **content):
+    """Hear of a page as a kernel with subshells does: in a thread beside the main one."""
+    thread = threading.Thread(target=hear, kwargs=content)
+    thread.start()
+    end_of(thread)
+
+
 def test_whoever_is_heard_while_a_cell_runs_can_be_forgotten_while_one_runs(formed, pace, watch):
     pace(NEVER, busy=0.001)
     seen = queue.Queue()
     monitor = watch(seen.put)
     thread, _ = run_stuck(formed)
-    monitor.watched(someone=True)
+    beside_a_cell(monitor.watched, someone=True)
     until(seen, "running", "running", "running")
-    monitor.watched(someone=False)
+    beside_a_cell(monitor.watched, someone=False)
     assert is_quiet(seen)
+    formed.interrupt()
+    end_of(thread)
+
+
+def test_what_is_heard_where_cells_run_is_not_heard_beside_them(formed, pace, watch):
+    """The session may be busy while the main thread is not: with a click, or `--no-wait`."""
+    pace(NEVER, busy=0.001, forgotten=0.0)
+    seen = queue.Queue()
+    monitor = watch(seen.put)
+    thread, _ = run_stuck(formed)
+    monitor.watched(someone=True)
+    formed.interrupt()
+    end_of(thread)
+    thread, _ = run_stuck(formed)
+    until(seen, "running", "running", "running")
     formed.interrupt()
     end_of(thread)
 

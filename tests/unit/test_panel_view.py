@@ -126,6 +126,14 @@ def test_it_is_looked_at_while_any_page_shows_it(panel, looks):
     assert looks == [True, True, True, False, False]
 
 
+def test_a_page_that_has_gone_without_a_word_does_not_count_for_long(panel, looks, clock):
+    tell(panel, kind="here", view="a")
+    clock.now += 80
+    tell(panel, kind="here", view="b")
+    tell(panel, kind="gone", view="b")
+    assert looks == [True, True, False]
+
+
 def test_a_page_that_says_it_twice_is_one_page(panel, looks):
     for kind in ("here", "here", "gone"):
         tell(panel, kind=kind, view="a")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rankbook.models import Snapshot
     from rankbook.sessions.session import Session
 
-__all__ = ["Monitor"]
+__all__ = ["FORGOTTEN", "Monitor"]
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ _BUSY_PERIOD = 0.4
 _SETTLE = 0.3
 """Seconds to wait after a change: a cell shorter than that is not worth looking at."""
 
-_FORGOTTEN = 75.0
+FORGOTTEN = 75.0
 """Seconds after the last sign that somebody looks; a page gives one every 30 s."""
 
 
@@ -62,7 +62,7 @@ class Monitor:
         self._changed = threading.Event()
         self._stopped = threading.Event()
         # Whoever made it is about to show it.
-        self._forgotten_at = time.monotonic() + _FORGOTTEN
+        self._forgotten_at = time.monotonic() + FORGOTTEN
         self._unsubscribe = session.changes.listen(self._changed.set)
         self._thread = threading.Thread(target=self._watch, name="rankbook-monitor", daemon=True)
         self._thread.start()
@@ -71,8 +71,10 @@ class Monitor:
         """Note whether somebody looks now; whoever has just come sees the present state at once."""
         was_forgotten = self._is_forgotten
         # A page whose kernel hears nothing while a cell runs must not be taken for one that left.
-        self._is_heard_while_busy |= bool(self._session.doing)
-        self._forgotten_at = time.monotonic() + (_FORGOTTEN if someone else 0)
+        # Cells run in the main thread: what that hears itself, it hears beside none.
+        is_beside = threading.current_thread() is not threading.main_thread()
+        self._is_heard_while_busy |= is_beside and bool(self._session.doing)
+        self._forgotten_at = time.monotonic() + (FORGOTTEN if someone else 0)
         if someone and was_forgotten:
             self._changed.set()
 

@@ -7,6 +7,7 @@ ready``, guarded by one lock: what changes the group or runs a cell takes it and
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -65,6 +66,7 @@ class Session:
         self._runs = Runs(pool.channel, self._rescue)
         self._turns = Turns(self.changes)
         self._replacing = threading.Lock()
+        self._snapshots = itertools.count(1)
         pool.on_end = self._engine_ended
 
     # -- what it is --------------------------------------------------------------------------
@@ -168,7 +170,7 @@ class Session:
     def snapshot(self) -> Snapshot:
         """Everything a view shows; see :meth:`states`."""
         # First: what is seen may be of this turn, and must not pass for the next one's.
-        doing, turn = self.doing, self.turn
+        number, doing, turn = next(self._snapshots), self.doing, self.turn
         states = () if self.is_closed else tuple(self.states())
         verdict, hangs = self._runs.verdict
         return Snapshot(
@@ -181,6 +183,7 @@ class Session:
             verdict,
             hangs=hangs,
             turn=turn if doing else 0,
+            number=number,
         )
 
     def stacks(self) -> dict[int, list[str]]:

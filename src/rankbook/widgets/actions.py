@@ -36,17 +36,22 @@ class Actions:
         answer: What was asked for and stays to be read; None if there is nothing.
     """
 
-    def __init__(self, session: Session, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, session: Session, on_change: Callable[[], None], on_end: Callable[[], None]
+    ) -> None:
         """Wait for clicks.
 
         Args:
             session: What they act on.
-            on_change: Called, from any thread, when ``message`` or ``answer`` has changed.
+            on_change: Called, from any thread, when ``message`` or ``answer`` has changed; clicks
+                are not heard until it returns.
+            on_end: Called in an action's own thread when it has ended, however it did.
         """
         self.message: Message | None = None
         self.answer: Answer | None = None
         self._session = session
         self._on_change = on_change
+        self._on_end = on_end
         self._changing = threading.Lock()
         self._changes_by = ""
         self._latest: Click | None = None
@@ -112,14 +117,18 @@ class Actions:
             self._say(f"{name}: {type(error).__name__}: {error}", "error")
             raise
         else:
-            if self._latest is click:  # else there is newer news
+            # How a change went is told in any case; else there may be newer news.
+            if self._latest is click or click.do in _MEANT_FOR:
                 self._say(f"{said} ({time.monotonic() - begun:.2f} s)")
             else:
                 self._on_change()
+        finally:
+            self._on_end()
 
-    def say(self, text: str, kind: str = "done") -> None:
+    def say(self, text: str, kind: str = "done") -> Message:
         """Show a message without telling of a change."""
         self.message = Message(text, kind)
+        return self.message
 
     def _say(self, text: str, kind: str = "done") -> None:
         self.say(text, kind)
@@ -197,4 +206,5 @@ def _number(text: Any, kind: Callable[[str], Any], name: str) -> Any:
     try:
         return kind(str(text))
     except ValueError:
-        raise InputError(f"{name}: {text!r} is no number.") from None
+        whole = "whole " if kind is int else ""
+        raise InputError(f"{name}: {text!r} is no {whole}number.") from None

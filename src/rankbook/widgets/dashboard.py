@@ -13,7 +13,7 @@ from IPython.core.getipython import get_ipython
 from IPython.display import publish_display_data
 
 from rankbook.display.facts import headline
-from rankbook.display.panel import Panel
+from rankbook.display.panel import Message, Panel
 from rankbook.display.panel import to_html as panel_html
 from rankbook.display.table import to_html, to_text
 from rankbook.errors import RankbookError
@@ -43,8 +43,9 @@ class Dashboard(widgets.VBox):
         self._session = session
         self._snapshot = session.snapshot()
         self._showing = threading.Lock()
-        self.actions = Actions(session, self._refresh)
-        self.panel = PanelView(self._click, self._look)
+        self.actions = Actions(session, self._redraw, self._look_again)
+        self._loss: Message | None = None
+        self.panel = PanelView(self._click, self._looked_at)
         # Where this widget is alive, it takes the place of the table that display() shows first.
         self._fallback = f"rankbook-{uuid.uuid4().hex}"
         hide = widgets.HTML(f"<style>.{self._fallback} {{ display: none }}</style>")
@@ -61,8 +62,7 @@ class Dashboard(widgets.VBox):
         A saved notebook, GitHub and nbconvert show the table alone, a kernel's front end the live
         widget alone, a terminal the table as text.
         """
-        with suppress(RankbookError):
-            self.show(self._session.snapshot())  # nobody may have looked for a while
+        self._look_again()  # nobody may have looked for a while
         static = f'<div class="{self._fallback}">{to_html(self._snapshot)}</div>'
         publish_display_data({"text/html": static, "text/plain": to_text(self._snapshot)})
         if getattr(get_ipython(), "kernel", None) is not None:
@@ -79,8 +79,13 @@ class Dashboard(widgets.VBox):
         self.timeline.update(self._timeline, snapshot.states, cells)
 
     def show(self, snapshot: Snapshot) -> None:
-        """Draw a snapshot; nothing is sent to the browser where nothing has changed."""
+        """Draw a snapshot, unless a later one was drawn; nothing is sent where nothing differs."""
         with self._showing:
+            if snapshot.number < self._snapshot.number:
+                return
+            if self.actions.message is self._loss:  # they can be asked again
+                self.actions.message = None
+            self._loss = None
             if self._session.is_closed:
                 left = (replace(s, state="left", activity="") for s in self._snapshot.states)
                 snapshot = replace(
@@ -96,10 +101,12 @@ class Dashboard(widgets.VBox):
 
     def _lose(self, why: str) -> None:
         """The ranks cannot be asked any more: do not go on saying that they are well."""
+        if self._session.is_closed:  # which is why, and is shown in a moment
+            return
         with self._showing:
             lost = (replace(s, state="no answer", activity="") for s in self._snapshot.states)
             self._snapshot = replace(self._snapshot, states=tuple(lost))
-            self.actions.say(why, "error")
+            self._loss = self.actions.say(why, "error")
             self._draw()
 
     def close(self) -> None:
@@ -123,17 +130,18 @@ class Dashboard(widgets.VBox):
     def _click(self, click: Click) -> None:
         self.actions.take(click)
 
-    def _look(self, someone: bool) -> None:  # noqa: FBT001
+    def _looked_at(self, someone: bool) -> None:  # noqa: FBT001
         self._monitor.watched(someone)
 
-    def _refresh(self) -> None:
-        """An action has something to say: say it at once, and look at what it has changed."""
+    def _redraw(self) -> None:
+        """An action has something to say."""
         with self._showing:
             self._draw()
-        message = self.actions.message
-        if message is None or message.kind != "busy":
-            with suppress(RankbookError):
-                self.show(self._session.snapshot())
+
+    def _look_again(self) -> None:
+        """Show the present state; takes a second where some rank does not answer."""
+        with suppress(RankbookError):
+            self.show(self._session.snapshot())
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         """The live widget, and for whoever cannot show it (GitHub, a terminal) the table."""

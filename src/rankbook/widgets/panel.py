@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import anywidget
 import traitlets
 
+from rankbook.sessions.monitor import FORGOTTEN
 from rankbook.widgets.clicks import Click
 from rankbook.widgets.subshell import answer_beside_cells
 
@@ -43,7 +45,7 @@ class PanelView(anywidget.AnyWidget):
         self.on_click, self.on_look = on_click, on_look
         self._drawing = threading.Lock()
         self._asked: dict[Any, float] = {}
-        self._views: set[Any] = set()
+        self._views: dict[Any, float] = {}
         self.on_msg(self._on_message)
         answer_beside_cells(self)
 
@@ -72,12 +74,14 @@ class PanelView(anywidget.AnyWidget):
                 )
             )
         elif kind == "here":
-            self._views.add(content.get("view"))
+            self._views[content.get("view")] = time.monotonic()
             with self._drawing:
                 # A server that has to hold back output drops messages of widgets, too.
                 if int(content.get("shown") or 0) < self.drawn:
                     self.send_state(["html", "during", "drawn"])
-            self.on_look(bool(self._views))
+            self.on_look(True)  # noqa: FBT003
         elif kind == "gone":
-            self._views.discard(content.get("view"))
-            self.on_look(bool(self._views))
+            self._views.pop(content.get("view"), None)
+            # A page may have gone without a word.
+            latest = max(self._views.values(), default=-math.inf)
+            self.on_look(time.monotonic() - latest < FORGOTTEN)

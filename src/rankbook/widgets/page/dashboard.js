@@ -4,6 +4,9 @@
 const HEARD_WITHIN = 900; // ms for the kernel to say that it has heard a click
 const HERE_EVERY = 30_000; // ms between two signs that somebody looks
 
+const ENDED =
+  '<span class="rb-mark" aria-hidden="true">○</span> <span class="rb-words">no kernel</span>';
+
 const NO_SHORTCUTS = "data-lm-suppress-shortcuts";
 const KEPT = new Set(["open", NO_SHORTCUTS]); // attributes that Python does not know of
 
@@ -16,16 +19,31 @@ function render({ model, el }) {
   note.className = "rb-unheard";
   note.setAttribute("role", "alert");
 
-  const clicks = new Clicks(model, note);
+  // Of a kernel that has gone, or was restarted, the widget is deaf for good.
+  const send = (content) => {
+    try {
+      model.send(content);
+      return true;
+    } catch {
+      end(board, note);
+      return false;
+    }
+  };
+  const clicks = new Clicks(model, send, note);
   const draw = () => update(board, model.get("html"));
+  let opener; // the button that was clicked last
   // Without this JupyterLab takes keys pressed on a button for its own shortcuts.
   const onFocus = (event) => event.target.setAttribute(NO_SHORTCUTS, "true");
   const onClick = (event) => {
     const button = event.target.closest("button[data-do]");
-    if (button) clicks.tell(button.dataset.do, form(board));
+    if (!button) return;
+    clicks.tell(button.dataset.do, form(board));
+    if (button.dataset.do !== "close") opener = button;
+    else opener?.focus(); // what has the focus now is about to go
   };
   const onMessage = (content) => content.kind === "heard" && clicks.heard(content.id);
-  const look = (kind) => model.send({ kind, view: clicks.name, shown: model.get("drawn") });
+  const look = (kind) => send({ kind, view: clicks.name, shown: model.get("drawn") });
+  const onLife = () => look(document.hidden ? "gone" : "here") && revive(board, note);
   const onVisibility = () => look(document.hidden ? "gone" : "here");
 
   draw();
@@ -34,6 +52,7 @@ function render({ model, el }) {
   document.addEventListener("visibilitychange", onVisibility);
   model.on("change:html", draw);
   model.on("msg:custom", onMessage);
+  model.on("comm_live_update", onLife);
   look("here");
   const timer = setInterval(() => document.hidden || look("here"), HERE_EVERY);
 
@@ -43,6 +62,7 @@ function render({ model, el }) {
     document.removeEventListener("visibilitychange", onVisibility);
     model.off("change:html", draw);
     model.off("msg:custom", onMessage);
+    model.off("comm_live_update", onLife);
     look("gone");
   };
 }
@@ -51,8 +71,8 @@ function render({ model, el }) {
 
 // Tells the kernel of clicks, and the person if the kernel does not listen.
 class Clicks {
-  constructor(model, note) {
-    Object.assign(this, { model, note, waiting: new Map(), count: 0 });
+  constructor(model, send, note) {
+    Object.assign(this, { model, send, note, waiting: new Map(), count: 0 });
     this.name = Math.random().toString(36).slice(2);
   }
 
@@ -60,11 +80,11 @@ class Clicks {
   // told what was clicked, and how long ago, when it has answered.
   tell(action, fields) {
     const id = `${this.name}-${++this.count}`;
+    if (!this.send({ kind: "ask", id })) return;
     const timer = setTimeout(() => this.unheard(action), HEARD_WITHIN);
     // What the person saw: if that has ended by then, the click was not meant for what runs now.
     const click = { kind: "click", id, do: action, during: this.model.get("during"), form: fields };
     this.waiting.set(id, { click, timer, at: performance.now() });
-    this.model.send({ kind: "ask", id });
   }
 
   heard(id) {
@@ -73,7 +93,7 @@ class Clicks {
     clearTimeout(timer);
     this.waiting.delete(id);
     this.note.textContent = "";
-    this.model.send({ ...click, age: (performance.now() - at) / 1000 });
+    this.send({ ...click, age: (performance.now() - at) / 1000 });
   }
 
   unheard(action) {
@@ -86,6 +106,23 @@ class Clicks {
   forget() {
     for (const { timer } of this.waiting.values()) clearTimeout(timer);
   }
+}
+
+// Show that what is shown is not so any more.
+function end(board, note) {
+  board.inert = true;
+  const panel = board.querySelector(".rb-panel");
+  if (panel) panel.className = "rb-panel rb-off";
+  const health = board.querySelector(".rb-health");
+  if (health) update(health, ENDED);
+  note.textContent =
+    "The kernel of this dashboard has ended or was restarted; this is what was seen last. Write " +
+    "%dist_init for new ranks.";
+}
+
+function revive(board, note) {
+  board.inert = false;
+  note.textContent = "";
 }
 
 // Press the notebook's ■, where the front end is JupyterLab or Jupyter Notebook 7. It is that of the
