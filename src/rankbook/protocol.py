@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["EVENTS", "REPLY", "REQUEST", "header_of", "is_ours"]
+__all__ = ["EVENTS", "REPLY", "REQUEST", "as_json", "header_of", "is_ours"]
 
 REQUEST = "rankbook_request"
 """Content: ``{"op": name, "args": {...}}``."""
@@ -26,6 +26,22 @@ REPLY = "rankbook_reply"
 
 _DELIMITER = b"<IDS|MSG>"
 _MARK = b'"rankbook_'
+
+
+def as_json(value: Any) -> Any:
+    r"""Return a value as JSON and UTF-8 can carry it: what cannot be carried as its ``repr``.
+
+    Half of a surrogate pair in a text becomes what Python writes for it, ``\ud83d``.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {as_json(str(key)): as_json(its) for key, its in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(its) for its in value]
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return as_json(repr(value))
 
 
 def header_of(frames: Sequence[Any]) -> bytes:

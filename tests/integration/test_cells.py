@@ -9,7 +9,7 @@ import pytest
 from processes import wait_until
 
 from rankbook.display.text import plain
-from rankbook.errors import InputError, RankError, SessionError
+from rankbook.errors import InputError, RankError, SessionError, StuckError
 
 
 def stdout(result):
@@ -260,3 +260,64 @@ def test_a_timeout_frees_a_collective_and_shows_the_first_cause_in_front(two):
     shown = plain("\n".join(caught.value._render_traceback_()))
     assert shown.startswith("[1] ---")
     assert two.run("x = torch.ones(1)\ndist.all_reduce(x)").ok
+
+
+def test_text_that_is_no_unicode_breaks_nothing(two):
+    result = two.run("print('before')\nprint('half \\ud83d')\nprint('after')\n7")
+    assert result[0].stdout == "before\nhalf \\ud83d\nafter\n"
+    assert result[0].result_repr == "7"
+    result = two.run("raise ValueError('half \\ud83d')", timeout=20)
+    assert (result[0].error.ename, result[0].error.evalue) == ("ValueError", "half \\ud83d")
+    assert two.states()[0].last_error == "ValueError: half \\ud83d"
+    assert two.run("1").ok
+
+
+def test_a_display_that_is_no_json_breaks_nothing(two):
+    code = (
+        "from IPython.display import display\n"
+        "display({'application/x': object(), 'text/plain': 'shown'}, raw=True)\n6"
+    )
+    assert two.run(code)[0].result_repr == "6"
+
+
+def test_a_cell_that_never_began_does_not_run_later(two, tmp_path):
+    """It waited behind one that did not let go, and was interrupted."""
+    stubborn = (
+        "import time\nwhile True:\n    try: time.sleep(100)\n"
+        "    except KeyboardInterrupt:\n"
+        "        globals()['times'] = globals().get('times', 0) + 1\n"
+        "        if times > 6: break"
+    )
+    with pytest.raises(StuckError):
+        two.run(stubborn, timeout=0.2)
+    ghost = tmp_path / "ghost"
+    result = two.run(f"open({str(ghost)!r}, 'w').close()", timeout=0.2)
+    assert {its.error.ename for its in result.values()} == {"KeyboardInterrupt"}
+    wait_until(lambda: two.interrupt() is False, 20)
+    assert two.run("times")[0].result_repr == "7"
+    assert not ghost.exists()
+
+
+def test_what_has_arrived_by_the_timeout_is_kept(two):
+    """Whoever shows it is slow; the cell has ended long ago."""
+
+    class Slow:
+        def event(self, rank, body):
+            if not self.shown:
+                time.sleep(1.5)
+            self.shown += 1
+
+        def pause(self, running):
+            return 1.0
+
+        def note(self, text):
+            raise AssertionError(text)
+
+        def finish(self):
+            pass
+
+        shown = 0
+
+    result = two.run("for i in range(3000): print('x' * 1000)\n7", timeout=1, output=Slow())
+    assert [its.stdout.count("\n") for its in result.values()] == [3000, 3000]
+    assert {its.result_repr for its in result.values()} == {"7"}

@@ -11,7 +11,7 @@ import pytest
 from kinds import KINDS
 from world import World, until
 
-from rankbook.errors import HangError, StuckError
+from rankbook.errors import HangError, SessionError, StuckError
 
 SOON = 20.0
 
@@ -256,3 +256,109 @@ def test_ranks_out_of_step_make_a_new_group(world):
     code = "if rank == 0: dist.broadcast(torch.ones(1), 0)\nraise ValueError('all fail')"
     assert not world.session.run(code).ok
     assert world.session.generation == generation + 1
+
+
+def test_what_was_interrupted_in_the_middle_is_not_mixed_up_with_what_comes_next(world):
+    """Only Python was interrupted: rank 0 has begun a collective that the others have not."""
+    code = (
+        "import time\nstale = torch.full((2,), 1000.)\n"
+        "if rank == 0: handle = dist.all_reduce(stale, async_op=True)\ntime.sleep(100)"
+    )
+    generation = world.session.generation
+    result = world.session.run(code, timeout=1)
+    assert {its.error.ename for its in result.values()} == {"KeyboardInterrupt"}
+    assert world.session.generation == generation + 1
+    result = world.session.run("one = torch.ones(2)\ndist.all_reduce(one)\none.tolist()")
+    assert {its.result_repr for its in result.values()} == {"[4.0, 4.0]"}
+
+
+def test_a_socket_of_the_persons_own_is_no_connection_of_a_group(world):
+    """A logger's, say: it is connected, and no stream."""
+    code = (
+        "import socket\nlogger = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        "logger.connect(('127.0.0.1', 9))\nif rank: dist.barrier()"
+    )
+    result = world.session.run(code)
+    assert (result.diagnosis.kind, result.diagnosis.ranks) == ("missing_rank", (0,))
+    world.session.run("logger.close()").raise_for_error()
+
+
+def test_traffic_in_another_group_does_not_keep_ranks_from_being_freed(world):
+    code = (
+        "import threading\nother, quits = dist.new_group(), threading.Event()\n"
+        "def beat():\n"
+        "    try:\n"
+        "        while not quits.wait(0.02): dist.all_reduce(torch.ones(1), group=other)\n"
+        "    except RuntimeError: pass\n"  # its connections are cut as well
+        "thread = threading.Thread(target=beat)\nthread.start()"
+    )
+    world.session.run(code).raise_for_error()
+    result = world.session.run("if rank: dist.all_reduce(torch.ones(1))", timeout=3)
+    assert {its.error.ename for rank, its in result.items() if rank} == {"KeyboardInterrupt"}
+    world.session.run("quits.set()\nthread.join()\nother = None").raise_for_error()
+
+
+def test_an_error_of_the_persons_own_says_nothing_about_the_group(world):
+    generation = world.session.generation
+    for words in ("database: connection refused", "Timed out waiting for the lock of a file"):
+        result = world.session.run(f"if rank == 0: raise RuntimeError({words!r})")
+        assert (result[0].error.evalue, result.note) == (words, "")
+    assert world.session.generation == generation
+
+
+def test_an_error_after_an_interrupt_stays_what_it_is(world):
+    code = (
+        "import time\ntry: time.sleep(100)\nexcept KeyboardInterrupt: pass\n"
+        "raise RuntimeError('out of memory')"
+    )
+    result = world.session.run(code, timeout=0.5)
+    assert {(r.error.ename, r.error.evalue) for r in result.values()} == {
+        ("RuntimeError", "out of memory")
+    }
+
+
+def test_what_could_not_be_mended_is_before_the_next_cell(world):
+    """Rank 0 does not let go at first, so the group that was cut is not made again."""
+    code = (
+        "import time\nstubborn = 0\n"
+        "if rank: dist.barrier()\n"
+        "while rank == 0 and stubborn < 5:\n"
+        "    try: time.sleep(0.1 + 60 * (stubborn < 4))\n"
+        "    except KeyboardInterrupt: stubborn += 1"
+    )
+    generation = world.session.generation
+    with pytest.raises(StuckError, match="rank 0 is at line"):
+        world.session.run(code, timeout=0.5)
+    with pytest.raises(SessionError, match=r"cut, and rank 0 is at line .*interrupt again"):
+        world.session.run("1")
+    until(lambda: world.session.interrupt() and world.session.states()[0].state == "idle", SOON)
+    result = world.session.run("dist.barrier()")
+    assert result.ok
+    assert world.session.generation == generation + 1
+
+
+def test_ctrl_c_again_while_the_group_is_made_again(world):
+    """It is pressed until something happens; the verdict is not lost, and there is a group."""
+    import signal
+
+    generation = world.session.generation
+    main, over = threading.main_thread(), threading.Event()
+
+    def press():
+        until(lambda: world.session.diagnose().kind == "missing_rank", SOON)
+        signal.pthread_kill(main.ident, signal.SIGINT)
+        while not over.wait(0.02):
+            if world.session.generation != generation:  # it is being made
+                signal.pthread_kill(main.ident, signal.SIGINT)
+                return
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    try:
+        result = world.session.run("if rank: dist.barrier()", on_hang="wait")
+    finally:
+        over.set()
+        thread.join()
+    assert result.diagnosis.kind == "missing_rank"
+    assert "the group is made again" in result.note
+    assert world.session.run("dist.barrier()").ok

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from fakes import FOR_GOOD, Recorder
 from processes import wait_until
@@ -362,9 +364,9 @@ def test_ctrl_c_while_ranks_are_freed_does_not_stop_that(formed, pool, monkeypat
     pressed = []
 
     def interrupted(engines):
-        if len(pressed) < 3:
+        for _ in range(3):
+            signal.raise_signal(signal.SIGINT)
             pressed.append(engines)
-            raise KeyboardInterrupt
         return free(engines)
 
     monkeypatch.setattr(formed._rescue, "free", interrupted)

@@ -235,7 +235,7 @@ def silence():
 
 @pytest.fixture
 def observer(silence):
-    return Observer(Recorder(), lambda: silence[0])
+    return Observer(Recorder(), lambda group: silence[0])
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ SOURCE = Path(rankbook.__file__).parent
 
 # A module imports from its own floor and from those below.
 FLOORS = [
-    {"dtypes", "errors", "models", "protocol", "ranks", "values"},
+    {"dtypes", "errors", "interrupts", "models", "protocol", "ranks", "values"},
     {"diagnosis", "distributed", "engine", "timeline"},
     {"cluster"},
     {"sessions"},

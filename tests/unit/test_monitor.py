@@ -229,6 +229,21 @@ def test_a_snapshot_that_cannot_be_shown_is_not_the_last_one(session, pace, watc
     assert "IndexError: too short" in caplog.text
 
 
+def test_nor_is_an_error_that_cannot_be_shown(session, pool, pace, watch, caplog):
+    pace(0.001)
+    told = queue.Queue()
+
+    def on_error(why):
+        told.put(why)
+        raise IndexError("too long")
+
+    watch(lambda _: None, on_error)
+    pool.channel.lost.set()
+    for _ in range(3):
+        assert "controller is gone" in told.get(timeout=SOON)
+    assert "IndexError: too long" in caplog.text
+
+
 def test_while_the_session_is_busy_nobody_is_forgotten(formed, pace, watch):
     """The signs of a page may not be heard while a cell runs."""
     pace(NEVER, busy=0.001, forgotten=0.0)

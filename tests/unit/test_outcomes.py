@@ -9,7 +9,8 @@ from rankbook.sessions.cells import PENDING
 from rankbook.sessions.outcomes import when_it_was_lost
 
 REDUCE = Collective("all_reduce", "0", seq=3)
-LOST = Failure("RuntimeError", "[pair.cc:538] Connection closed by peer [127.0.0.1]:31250")
+GLOO = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:538]"
+LOST = Failure("RuntimeError", f"{GLOO} Connection closed by peer [127.0.0.1]:31250")
 
 
 @pytest.fixture
@@ -112,6 +113,7 @@ def test_who_lost_a_connection_was_in_what_it_waited_in(recent, call):
         Failure("ConnectionRefusedError", "[Errno 111] Connection refused"),
         Failure("BrokenPipeError", "[Errno 32] Broken pipe"),
         Failure("URLError", "<urlopen error [Errno 104] Connection reset by peer>"),
+        Failure("RuntimeError", "database: connection refused"),
     ],
 )
 def test_a_connection_of_the_persons_own_is_another_matter(complete, failure):

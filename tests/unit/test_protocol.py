@@ -24,6 +24,20 @@ def test_our_messages_are_known(kind, wrap):
     assert protocol.is_ours([wrap(frame) for frame in frames_of(kind)])
 
 
+@pytest.mark.parametrize(
+    ("value", "carried"),
+    [
+        ("a\ud83d", "a\\ud83d"),
+        ({"k\ud83d": [1, 2.5, None, True, ("x",)]}, {"k\\ud83d": [1, 2.5, None, True, ["x"]]}),
+        ({1: {2}}, {"1": "{2}"}),
+        ("plain é", "plain é"),
+    ],
+)
+def test_whatever_a_person_says_can_be_carried(value, carried):
+    assert protocol.as_json(value) == carried
+    Session(key=b"secret").serialize(Session().msg(protocol.EVENTS, {"its": carried}))
+
+
 @pytest.mark.parametrize("kind", ["execute_request", "shutdown_request", "apply_reply"])
 def test_messages_of_others_are_not_ours(kind):
     assert not protocol.is_ours(frames_of(kind))

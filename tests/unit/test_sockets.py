@@ -25,14 +25,20 @@ from rankbook.engine.sockets import GlooSockets
 @pytest.fixture
 def sockets(monkeypatch):
     """A watch of what a stand-in for torch's own function makes: it calls what it is given."""
-    monkeypatch.setattr(c10d, "_new_process_group_helper", lambda make: make())
+
+    def make_group(make, name=""):
+        made = make()
+        monkeypatch.setitem(c10d._world.pg_names, "group", name)
+        return "group", made
+
+    monkeypatch.setattr(c10d, "_new_process_group_helper", make_group)
     return GlooSockets()
 
 
 @pytest.fixture
 def making(sockets):
     """Makes something as part of a group."""
-    return c10d._new_process_group_helper
+    return lambda *args: c10d._new_process_group_helper(*args)[1]
 
 
 @pytest.fixture
@@ -151,7 +157,7 @@ def test_what_goes_over_a_connection_of_a_group_ends_its_silence(sockets, silent
 @LINUX_ONLY
 def test_what_comes_is_no_silence_though_nobody_reads_it(sockets, silent):
     near, far = silent
-    sockets._inodes.discard(os.fstat(near.fileno()).st_ino)  # as if it were another process's
+    del sockets._inodes[os.fstat(near.fileno()).st_ino]  # as if it were another process's
     assert sockets.silent_for() > SILENT
     near.sendall(b"one")
     wait_until(lambda: sockets.silent_for() < SILENT, SOON)
@@ -162,6 +168,33 @@ def test_what_comes_is_no_silence_though_nobody_reads_it(sockets, silent):
 def test_what_goes_over_other_connections_does_not_count(sockets, silent, pair):
     assert works(*pair())
     assert sockets.silent_for() > SILENT
+
+
+@LINUX_ONLY
+def test_what_goes_over_another_groups_connections_does_not_count(sockets, making, pair):
+    quiet, busy = making(pair, "1"), making(pair, "2")
+    assert works(*quiet)
+    assert works(*busy)
+    wait_until(lambda: sockets.silent_for("1") > SILENT, SOON)
+    assert works(*busy)
+    assert sockets.silent_for("2") < SILENT < sockets.silent_for("1")
+    # Where it is not known of which group, it may be any.
+    assert sockets.silent_for("3") < SILENT
+    assert sockets.silent_for() < SILENT
+
+
+def test_a_socket_without_connections_is_none_of_a_groups(sockets, making, opened):
+    """As loggers have: it is connected, and not TCP."""
+
+    def connect():
+        its = opened(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        its.connect(("127.0.0.1", 9))
+        return its
+
+    its = making(connect)
+    assert sockets.silent_for() is None
+    assert sockets.cut() == 0
+    assert its.getpeername() == ("127.0.0.1", 9)
 
 
 def test_without_a_group_it_is_not_known(sockets, pair):
@@ -259,17 +292,17 @@ def test_connections_that_are_closed_are_forgotten(sockets, making, pair):
     for end in making(pair):
         end.close()
     making(lambda: None)
-    assert sockets._inodes == set()
+    assert sockets._inodes == {}
 
 
 def test_torch_is_given_and_gives_what_it_always_did(monkeypatch):
     def _new_process_group_helper(*args, **kwargs):
         """The original."""
-        return args, kwargs
+        return args, kwargs, "more"
 
     monkeypatch.setattr(c10d, "_new_process_group_helper", _new_process_group_helper)
     GlooSockets()
-    assert c10d._new_process_group_helper(1, group_name="x") == ((1,), {"group_name": "x"})
+    assert c10d._new_process_group_helper(1, group_name="x") == ((1,), {"group_name": "x"}, "more")
     assert c10d._new_process_group_helper.__doc__ == "The original."
 
 

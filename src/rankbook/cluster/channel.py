@@ -12,7 +12,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -54,6 +54,13 @@ class Call:
     def done(self) -> bool:
         """Whether every engine has answered."""
         return not self.pending
+
+    def left(self) -> Iterator[Event]:
+        """Events that have arrived and that nobody has waited for."""
+        with suppress(queue.Empty):
+            while True:
+                if (event := self.inbox.get_nowait()) is not None:
+                    yield event
 
     def settle(
         self, engine: int, content: dict[str, Any], buffers: Sequence[memoryview] = ()

@@ -48,7 +48,7 @@ class _Scene:
     def is_proven(self, rank: int) -> bool:
         """Whether a stuck rank is certain to stay so."""
         look, wait = self.looks[rank], self.waits[rank]
-        if any(self.looks[other].state == "gone" for other in wait.needs):
+        if not wait.any_of and any(self.looks[other].state == "gone" for other in wait.needs):
             return look.still >= _STILL_BESIDE_DEAD
         is_recorded = not (is_p2p(wait.call) or is_vague(wait.call))
         at_rest = look.quiet >= _QUIET and (look.silent is None or look.silent >= _QUIET)

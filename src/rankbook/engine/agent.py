@@ -71,6 +71,8 @@ class Agent:
         self._main = asyncio.get_event_loop()
         self._turn = asyncio.Lock()
         self._doing = ""
+        self._waiting: set[_Request] = set()
+        """Cells that have yet to begin."""
         sys.setswitchinterval(_SWITCH_INTERVAL)
         self.runner = Runner(kernel)
         self.group = Group(kernel.shell.user_ns)
@@ -103,6 +105,7 @@ class Agent:
             request.answer(lambda: self._LOOK[name](self, **args))
         elif name == "run" or name in self._WORK:
             if name == "run":
+                self._waiting.add(request)
                 self._watch_descriptors(request)
             self._main.call_soon_threadsafe(
                 lambda: asyncio.ensure_future(self._work(request, name, args))
@@ -118,12 +121,18 @@ class Agent:
             interrupt: Send this process SIGINT: ``KeyboardInterrupt`` in what runs.
             cut: End the process group's connections: an error in the collective that waits.
 
-        With neither, it is only said that what runs is about to be freed.
+        With neither, it is only said that connections are about to be cut.
         """
         doing = bool(self._doing)
-        self.runner.capture.freed = doing
+        capture = self.runner.capture
+        capture.freed = doing
+        capture.cut |= doing and (cut or not interrupt)
         if cut:
             self.group.cut()
+        if interrupt:
+            # What has not begun shall not begin after it was ended.
+            for request in list(self._waiting):
+                request.is_dropped = True
         if interrupt and doing:
             os.kill(os.getpid(), signal.SIGINT)
         return doing
@@ -171,9 +180,12 @@ class Agent:
         async with self._turn:
             self._observer.forget()
             self._doing = name
+            self._waiting.discard(request)
             # Comm messages of widgets made in the cell are addressed through the parent request.
             self._kernel.set_parent(request.idents, request.message, channel="shell")
             try:
+                if request.is_dropped:
+                    raise KeyboardInterrupt  # noqa: TRY301 - as what runs gets it
                 if name == "run":
                     value = await self.runner.run(request.outbox, **args)
                 else:
@@ -239,14 +251,22 @@ class Agent:
 
     def send(self, request: _Request, kind: str, content: dict[str, Any]) -> None:
         """Send one message; on the control thread only, which owns the socket."""
-        self._session.send(
-            self._stream,
-            kind,
-            content,
-            parent=request.message,
-            ident=request.idents,
-            buffers=request.buffers if kind == protocol.REPLY else None,
-        )
+        buffers = request.buffers if kind == protocol.REPLY else None
+
+        def send(content: dict[str, Any]) -> None:
+            self._session.send(
+                self._stream,
+                kind,
+                content,
+                parent=request.message,
+                ident=request.idents,
+                buffers=buffers,
+            )
+
+        try:
+            send(content)
+        except (TypeError, ValueError):  # a person's text or display need not be JSON
+            send(protocol.as_json(content))
 
     def on_control(self, call: Callable[[], None]) -> None:
         """Have the control thread make a call."""
@@ -261,6 +281,7 @@ class _Request:
         self.message = message
         self.buffers: list[bytes] = []
         self.is_open = True
+        self.is_dropped = False
         self.outbox = Outbox(lambda: agent.on_control(self._drain))
         self._agent = agent
 

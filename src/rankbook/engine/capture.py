@@ -10,9 +10,11 @@ import asyncio
 import io
 import sys
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from rankbook.engine import frames
+from rankbook.interrupts import undisturbed
 from rankbook.models import Failure
 
 if TYPE_CHECKING:
@@ -70,14 +72,20 @@ class _Stream(io.TextIOBase):
 
 
 class Capture:
-    """Installed once per engine; ``outbox`` says where output goes just now."""
+    """Installed once per engine; ``outbox`` says where output goes just now.
+
+    Attributes:
+        freed: Whether the session has interrupted the cell, or is about to.
+        cut: Whether it has cut the connections under it, or is about to.
+    """
 
     def __init__(self, shell: Any) -> None:
         self.outbox: Outbox | None = None
         self.failure: Failure | None = None
         self.cell = ""
-        self.freed = False
-        """Whether the session has interrupted the cell, or cut the connections under it."""
+        self.freed = self.cut = False
+        self._shows = shell.showtraceback
+        shell.showtraceback = self._show
         self._shell = shell
         sys.stdout = _Stream("stdout", sys.stdout, self)
         sys.stderr = _Stream("stderr", sys.stderr, self)
@@ -92,7 +100,8 @@ class Capture:
 
     def begin(self, outbox: Outbox, cell: str) -> None:
         """Send what is said from now on into an outbox."""
-        self.outbox, self.failure, self.cell, self.freed = outbox, None, cell, False
+        self.outbox, self.failure, self.cell = outbox, None, cell
+        self.freed = self.cut = False
 
     def end(self) -> Failure | None:
         """Send it where it went before; return the exception that was shown meanwhile."""
@@ -151,11 +160,20 @@ class Capture:
 
     def _is_end(self, etype: type[BaseException]) -> bool:
         """Whether an exception is what freeing the rank has come to."""
-        return self.freed and issubclass(etype, _ENDS)
+        ends = (*_INTERRUPTS, RuntimeError) if self.cut else _INTERRUPTS
+        return self.freed and issubclass(etype, ends)
+
+    def _show(self, *args: Any, **options: Any) -> None:
+        """Show an exception; of a rank that was freed, without being interrupted once more."""
+        with undisturbed(_SHOWING) if self.freed else nullcontext():
+            self._shows(*args, **options)
 
 
-_ENDS = (KeyboardInterrupt, RuntimeError, asyncio.CancelledError)
-"""What an interrupt and the end of a connection raise in a cell; torch's are RuntimeErrors."""
+_INTERRUPTS = (KeyboardInterrupt, asyncio.CancelledError)
+"""What an interrupt raises in a cell; the end of a connection raises torch's RuntimeErrors."""
+
+_SHOWING = 1.0
+"""Seconds that showing an exception may take: more only where a person's ``__str__`` does."""
 
 
 def _text(value: BaseException) -> str:

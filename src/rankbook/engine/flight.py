@@ -48,7 +48,7 @@ _NOT_RECORDED = {"send", "recv", "isend", "irecv", "monitored_barrier", "batch_i
 class Observer:
     """Looks at this rank from the control thread, and remembers since when it has not moved."""
 
-    def __init__(self, recorder: Recorder, silent_for: Callable[[], float | None]) -> None:
+    def __init__(self, recorder: Recorder, silent_for: Callable[[str], float | None]) -> None:
         """Begin to look.
 
         Args:
@@ -94,7 +94,7 @@ class Observer:
             recent = _recorded(self._recorder, since_ns)
             waiting = _waits_in(at, recent)
         state = "waiting" if waiting else "running"
-        silent = self._silent_for() if waiting else None
+        silent = self._silent_for(waiting.group) if waiting else None
         return Look(state, line, cell, waiting, recent, still, quiet, silent)
 
     def _stillness(self, at: Position) -> tuple[float, float]:

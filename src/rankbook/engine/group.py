@@ -149,9 +149,12 @@ class Group:
             # It waits for every rank to do the same, so nobody waits for it.
             Thread(target=_abort, name="rankbook-abort", daemon=True).start()
 
-    def silent_for(self) -> float | None:
-        """Seconds since data went to or came from another rank; None where that is not known."""
-        return self._sockets.silent_for()
+    def silent_for(self, group: str) -> float | None:
+        """Seconds since data went to or came from another rank of a group, of torch's name.
+
+        Of one that is not known, of any group; None where it is not known at all.
+        """
+        return self._sockets.silent_for(group)
 
     def _remove_former_store(self, url: str) -> None:
         """Remove the file in which the ranks met for a session that is gone; all have left it.

@@ -127,4 +127,8 @@ def interruptible(
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        try:
+            signal.signal(signal.SIGINT, before)
+        except KeyboardInterrupt:  # it came in the last moment
+            signal.signal(signal.SIGINT, before)
+            raise

@@ -41,7 +41,7 @@ class GlooSockets:
     """Notes the sockets of each group that is made from now on; one per process."""
 
     def __init__(self) -> None:
-        self._inodes: set[int] = set()
+        self._inodes: dict[int, str] = {}
         self._before: set[int] | None = None
         self._make_group = c10d._new_process_group_helper
         c10d._new_process_group_helper = self._watched()
@@ -66,25 +66,35 @@ class GlooSockets:
                     _answer_for_those_who_do_not_come(its)
         return count
 
-    def silent_for(self) -> float | None:
-        """Seconds since data went over a connection of a group; None where that is not known."""
+    def silent_for(self, group: str = "") -> float | None:
+        """Seconds since data went over a connection of a group; None where that is not known.
+
+        Args:
+            group: torch's name of it; of one that is not known, and without one, of any group.
+        """
+        known = group in self._inodes.values()
         times = [
             seconds
             for inode, its in _sockets()
-            if (seconds := _silent_for(its)) is not None and inode in self._inodes
+            if (seconds := _silent_for(its)) is not None
+            and inode in self._inodes
+            and (not known or self._inodes[inode] == group)
         ]
         return min(times, default=None)
 
     def _watched(self) -> Any:
         @functools.wraps(self._make_group)
         def make_group(*args: Any, **kwargs: Any) -> Any:
-            self._before = _inodes()
+            self._before, name = _inodes(), ""
             try:
-                return self._make_group(*args, **kwargs)
+                made = self._make_group(*args, **kwargs)
+                name = c10d._world.pg_names.get(made[0], "")
+                return made
             finally:
                 now = _inodes()
                 # Of sockets that have been closed, the numbers may be given to others.
-                self._inodes = (self._inodes & now) | (now - self._before)
+                kept = {inode: its for inode, its in self._inodes.items() if inode in now}
+                self._inodes = kept | dict.fromkeys(now - self._before, name)
                 self._before = None
 
         return make_group
@@ -126,7 +136,9 @@ def _sockets() -> Iterator[tuple[int, socket.socket]]:
                 os.close(descriptor)
                 continue
             its = socket.socket(fileno=descriptor)
-            if its.family in (socket.AF_INET, socket.AF_INET6):
+            # On some systems the type has flags in it.
+            is_stream = its.type & 0xF == socket.SOCK_STREAM
+            if is_stream and its.family in (socket.AF_INET, socket.AF_INET6):
                 yield status.st_ino, its
             else:
                 its.close()
@@ -137,7 +149,10 @@ def _silent_for(its: socket.socket) -> float | None:
     with its:
         if sys.platform != "linux" or not _is_connected(its):
             return None
-        info = its.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
+        try:
+            info = its.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
+        except OSError:  # it has ended meanwhile
+            return None
         ago: list[int] = [
             *struct.unpack_from("=I", info, _LAST_SENT),
             *struct.unpack_from("=I", info, _LAST_RECEIVED),

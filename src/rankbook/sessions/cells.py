@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rankbook.cluster.channel import Call, Channel, Event, everyone
+from rankbook.interrupts import undisturbed
 from rankbook.models import Diagnosis, Failure, load
 from rankbook.sessions.freeing import Freed
 from rankbook.sessions.looking import answer_timeout
@@ -21,6 +21,9 @@ PENDING = "pending"
 """A rank that has not said yet how its cell ended."""
 
 _ENDED, _HOPELESS, _INTERRUPTED = "ended", "hopeless", "interrupted"
+
+_SHOWING = 3.0
+"""Seconds in which Ctrl-C does not keep from being shown what has arrived."""
 
 _LABEL = 80
 """Characters of a cell's first line by which it is known."""
@@ -106,19 +109,21 @@ class RunningCell:
                     # Ranks that others do not wait for may still run: they are left alone.
                     stuck = set(watch.diagnosis.stuck) if watch.diagnosis else set()
                     pending = {e for e in pending if self._cell.rank_of[e] in stuck}
-                with suppress(KeyboardInterrupt):
+                with undisturbed():  # it is being obeyed
                     watch.confirm(self._diagnose)
-                # What is seen after ranks were freed says less than what led to it.
-                verdict = verdict or watch.proof
-                freed = self._undisturbed(pending)
-                watch.begin_anew()
-                if outcome == _INTERRUPTED or freed.busy:
-                    with suppress(KeyboardInterrupt):  # it is being obeyed
+                    # What is seen after ranks were freed says less than what led to it.
+                    verdict = verdict or watch.proof
+                    freed = self._free(pending)
+                    watch.begin_anew()
+                    if outcome == _INTERRUPTED or freed.busy:
                         timeout = answer_timeout(len(pending))
                         self._channel.wait(self.call, timeout, self._on_event)
-                    break
+                        break
         finally:
-            self._collector.finish()
+            with undisturbed(_SHOWING):
+                for event in self.call.left():
+                    self._on_event(event)
+                self._collector.finish()
             self._channel.forget(self.call)
         result = self._collector.result(
             {self._cell.rank_of[engine]: value for engine, value in self.call.values.items()},
@@ -152,12 +157,6 @@ class RunningCell:
         if self.call.done:
             return _ENDED
         return _HOPELESS if waited else _INTERRUPTED
-
-    def _undisturbed(self, engines: Collection[int]) -> Freed:
-        """Free engines, whatever Ctrl-C comes meanwhile: that is what it is pressed for."""
-        while True:
-            with suppress(KeyboardInterrupt):
-                return self._free(engines)
 
     def _on_event(self, event: Event) -> None:
         self._collector.event(self._cell.rank_of[event.engine], event.body)

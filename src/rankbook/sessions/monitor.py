@@ -101,9 +101,10 @@ class Monitor:
 
     def _look(self) -> None:
         try:
-            self._listener(self._session.snapshot())
-        except (RankbookError, OSError) as error:  # the controller is gone, say
-            self._on_error(str(error))
+            try:
+                self._listener(self._session.snapshot())
+            except (RankbookError, OSError) as error:  # the controller is gone, say
+                self._on_error(str(error))
         except Exception:  # noqa: BLE001 - it is logged
             # One snapshot that cannot be shown must not be the last one.
             _log.exception("The dashboard could not be brought up to date")

@@ -32,13 +32,18 @@ _CONNECTION_LOST = ("onnection closed", "onnection reset", "roken pipe", "onnect
 
 def is_lost(failure: Failure) -> bool:
     """Whether a rank failed because one that it was connected to has gone."""
-    of_torch = failure.ename == "RuntimeError" or failure.ename.startswith("Dist")
+    of_torch = _is_gloos(failure) or failure.ename.startswith("Dist")
     return of_torch and any(words in failure.evalue for words in _CONNECTION_LOST)
 
 
 def is_timeout(failure: Failure) -> bool:
     """Whether a collective took longer than the group allows; its connections are gone then."""
-    return failure.ename == "RuntimeError" and any(w in failure.evalue for w in _TIMED_OUT)
+    return _is_gloos(failure) and any(w in failure.evalue for w in _TIMED_OUT)
+
+
+def _is_gloos(failure: Failure) -> bool:
+    """Whether an exception is gloo's: it says in which file of its own it was raised."""
+    return failure.ename == "RuntimeError" and "gloo/" in failure.evalue
 
 
 def out_of_step(looks: Mapping[int, Look]) -> bool:

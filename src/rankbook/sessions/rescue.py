@@ -6,14 +6,14 @@ import math
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import NoReturn
 
 from rankbook.cluster.pool import Pool
 from rankbook.diagnosis import diagnose, fingerprint, refused
-from rankbook.errors import RankbookError, StuckError
+from rankbook.errors import RankbookError, SessionError, StuckError
+from rankbook.interrupts import undisturbed
 from rankbook.models import Diagnosis, Failure, Look, how_ended
 from rankbook.ranks import said
 from rankbook.sessions import looking, outcomes
@@ -110,18 +110,11 @@ class Rescue:
         """End what engines do; see :func:`rankbook.sessions.freeing.free`.
 
         If that has just been done, and they make the group again, they are left to it for a while:
-        who is interrupted twice shall not be without a group.
-
-        It is done in a thread, which Ctrl-C does not reach: who presses it twice shall not have
-        connections cut of which nobody knows.
+        who is interrupted twice shall not be without a group, nor have connections cut of which
+        nobody knows.
         """
-        with ThreadPoolExecutor(1, "rankbook-freeing") as thread:
-            return thread.submit(self._free, engines).result()
-
-    def _free(self, engines: Collection[int]) -> Freed:
-        with self._freeing:
-            patience = _MENDING * looking.answer_timeout(len(engines))
-            if time.monotonic() - self._mending < patience:
+        with undisturbed(), self._freeing:
+            if time.monotonic() - self._mending < _patience(engines):
                 return Freed(was_busy=False, cut=False)
             placement = self._generations.placement
             there = set(self._generations.alive)
@@ -143,6 +136,10 @@ class Rescue:
         Raises:
             StuckError: Some ranks do not let go.
         """
+        with undisturbed(_patience(self._generations.alive)):
+            return self._settle(result, freed, ran)
+
+    def _settle(self, result: CellResult, freed: Freed | None, ran: Collection[int]) -> CellResult:
         with self._freeing:  # another thread may be about to finish with it
             pass
         failures = {rank: its.error for rank, its in result.items() if its.error is not None}
@@ -155,11 +152,30 @@ class Rescue:
         self._explain_mismatch(result, failures)
         if stuck:
             self._replace(stuck, result)
-        elif not freed and (why := self._why_useless(result, failures, len(ran))) is not None:
+        elif not self.is_cut and (why := self._why_useless(result, failures, len(ran))) is not None:
             self._cut = self._generations.number
             result.note = f"{why} {self.mend()}".strip()
         result.note = result.note or self.mend()
         return result
+
+    def make_whole(self) -> None:
+        """Make the group again, if an interrupt has cut it and some rank did not let go then.
+
+        Raises:
+            SessionError: Some rank has not let go yet, or it could not be made again.
+        """
+        if not self.is_cut or self._generations.dead_ranks:
+            return
+        busy = {rank: look for rank, look in self._look().items() if look.state != "idle"}
+        if busy:
+            where = "; ".join(_where([r], its.line or its.state) for r, its in sorted(busy.items()))
+            raise SessionError(
+                f"The group's connections were cut, and {where} since then: interrupt again, or "
+                f"{how_to_replace(busy)} replaces {said(busy)} and keeps the others."
+            )
+        said_of_it = self.mend()
+        if not self._generations.groups:
+            raise SessionError(said_of_it)
 
     @contextmanager
     def successor(self) -> Iterator[None]:
@@ -182,7 +198,8 @@ class Rescue:
         with self._freeing:  # whoever does so now is about to finish with it
             self._mending = time.monotonic()
         try:
-            self._generations.initialize()
+            with undisturbed(_patience(self._generations.alive)):
+                self._generations.initialize()
         except RankbookError as error:
             return f"The group could not be made again: {error}"
         finally:
@@ -324,6 +341,11 @@ class Rescue:
             minutes = self._generations.timeout_minutes
             return f" (it lets go after the group's timeout, {minutes:g} min)"
         return ""
+
+
+def _patience(engines: Collection[int]) -> float:
+    """Seconds that the group is given to be made again, whatever is pressed meanwhile."""
+    return _MENDING * looking.answer_timeout(len(engines))
 
 
 def _where(ranks: Sequence[int], place: str) -> str:

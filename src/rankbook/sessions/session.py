@@ -170,7 +170,8 @@ class Session:
     def snapshot(self) -> Snapshot:
         """Everything a view shows; see :meth:`states`."""
         # First: what is seen may be of this turn, and must not pass for the next one's.
-        number, doing, turn = next(self._snapshots), self.doing, self.turn
+        number, turn = next(self._snapshots), self.turn
+        doing = self.doing
         states = () if self.is_closed else tuple(self.states())
         verdict, hangs = self._runs.verdict
         return Snapshot(
@@ -375,6 +376,7 @@ class Session:
             raise InputError(f"on_hang={on_hang!r} is none of {', '.join(ON_HANG)}.")
         engines = self._engines(ranks)
         with self._busy(f"running a cell on {rank_selection.said(engines)}"):
+            self._rescue.make_whole()
             rank_of = {engine: rank for rank, engine in engines.items()}
             cell = Cell(code, rank_of, number, timeout, on_hang)
             return self._runs.run(cell, self._generations.placed().engines, output)

@@ -1,0 +1,77 @@
+"""Ctrl-C while something must not be left half done; with real signals."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+
+import pytest
+
+from rankbook import interrupts
+from rankbook.interrupts import undisturbed
+
+
+def press():
+    signal.raise_signal(signal.SIGINT)
+
+
+def test_while_it_lasts_ctrl_c_does_nothing_and_then_what_it_did():
+    before = signal.getsignal(signal.SIGINT)
+    with undisturbed():
+        press()
+        press()
+    assert signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(KeyboardInterrupt):
+        press()
+
+
+@pytest.mark.parametrize(("patience", "later", "raises"), [(3, 2, False), (3, 4, True)])
+def test_after_a_while_it_does_so_again(monkeypatch, patience, later, raises):
+    now = [0.0]
+    monkeypatch.setattr(interrupts.time, "monotonic", lambda: now[0])
+    pressed = []
+    with undisturbed(patience):
+        now[0] += later
+        try:
+            press()
+        except KeyboardInterrupt:
+            pressed.append(True)
+    assert bool(pressed) is raises
+
+
+@pytest.mark.parametrize("patience", [0, math.inf])
+def test_whoever_ignores_it_goes_on_ignoring_it(patience):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with undisturbed(patience):
+            press()
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_one_within_another():
+    with undisturbed(), undisturbed(0):
+        press()
+
+
+def test_in_another_thread_it_is_left_alone():
+    seen = []
+
+    def look():
+        with undisturbed():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+def test_what_is_raised_comes_out():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(ValueError, match="no"), undisturbed():
+        raise ValueError("no")
+    assert signal.getsignal(signal.SIGINT) is before
