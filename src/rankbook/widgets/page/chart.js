@@ -1,25 +1,22 @@
 // The picture.
 
-import { clock, duration, size, tickLabel, tickStep } from "./words.js";
-import { below, BREAK, toPixel, toTime } from "./scale.js";
+import { duration, size } from "./words.js";
+import { below, BREAK, toPixel } from "./scale.js";
 import { makeRuns, visibleRuns } from "./runs.js";
 import { makePalette } from "./palette.js";
+import { Pen } from "./pen.js";
+import { paintCells, paintClock, paintLabels, shortened, TOP } from "./labels.js";
 
-export const TOP = 24; // px for the cells
 const BOTTOM = 22; // px for the clock
 
 /** Height of a lane for `n` lanes: 30 px for a few, 6 for 64 */
 export const laneHeight = (n) => Math.max(4, Math.min(30, Math.floor(400 / n)));
 
-/** How many lanes share a label */
-const labelEvery = (height) => (height >= 13 ? 1 : 2 ** Math.ceil(Math.log2(48 / height)));
-
 /** Paints what a View shows: it is handed the View, and keeps only what saves work. */
-export class Chart {
+export class Chart extends Pen {
   constructor(canvas) {
-    Object.assign(this, { canvas, ctx: canvas.getContext("2d"), runs: makeRuns() });
-    this.widths = new Map(); // of texts, in pixels
-    this.palette = { key: "" };
+    super(canvas.getContext("2d"));
+    Object.assign(this, { canvas, runs: makeRuns() });
   }
 
   /** Fit the canvas to its place and the theme; gives the width of the plot. */
@@ -48,54 +45,6 @@ export class Chart {
     return this.plot;
   }
 
-  widthOf(text, px = 11) {
-    const key = px + text;
-    if (!this.widths.has(key)) {
-      if (this.widths.size > 2000) this.widths.clear();
-      this.ctx.font = `${px}px ${this.palette.font}`;
-      this.widths.set(key, this.ctx.measureText(text).width);
-    }
-    return this.widths.get(key);
-  }
-
-  text(text, x, y, { px = 11, colour = this.palette.text, alpha = 1, align = "left" } = {}) {
-    const { ctx } = this;
-    [ctx.font, ctx.textAlign, ctx.textBaseline] = [`${px}px ${this.palette.font}`, align, "middle"];
-    [ctx.fillStyle, ctx.globalAlpha] = [colour, alpha];
-    ctx.fillText(text, x, y + 0.5);
-    ctx.globalAlpha = 1;
-  }
-
-  /** Letters on stripes need a ground. */
-  plate(text, x, y) {
-    this.fill(this.palette.back, x - 3, y - 8, this.widthOf(text) + 6, 16);
-    this.text(text, x, y);
-  }
-
-  fill(colour, x, y, width, height, alpha = 1) {
-    const { ctx } = this;
-    [ctx.fillStyle, ctx.globalAlpha] = [colour, alpha];
-    ctx.fillRect(x, y, width, height);
-    ctx.globalAlpha = 1;
-  }
-
-  /** What has an end that is not known */
-  fray(colour, end, y, height) {
-    for (let x = end + 1; x < end + 8; x += 3) this.fill(colour, x, y, 1, height);
-  }
-
-  path(points) {
-    this.ctx.beginPath();
-    for (const [x, y] of points) this.ctx.lineTo(x, y);
-  }
-
-  stroke(colour, width, alpha = 1) {
-    const { ctx } = this;
-    [ctx.strokeStyle, ctx.lineWidth, ctx.globalAlpha] = [colour, width, alpha];
-    ctx.stroke();
-    ctx.globalAlpha = 1;
-  }
-
   yOf(lane) {
     return TOP + lane * this.lane;
   }
@@ -108,87 +57,21 @@ export class Chart {
     const { ctx, plot, gutter, height, palette, ratio } = this;
     Object.assign(this, { scale: view.scale, left: view.left, doubt: view.doubt });
     ctx.clearRect(0, 0, gutter + plot, height);
-    this.paintLabels(view.lanes);
+    paintLabels(this, view.lanes);
     ctx.save();
     ctx.translate(gutter, 0);
-    if (view.busy.starts.length) this.paintClock();
+    if (view.busy.starts.length) paintClock(this);
     ctx.beginPath();
     ctx.rect(0, 0, plot, height);
     ctx.clip();
     const moved = new DOMMatrix([1 / ratio, 0, 0, 1 / ratio, -this.left % 8, 0]);
     for (const each of [...palette.waiting, palette.flying]) each.setTransform(moved);
-    this.paintCells(view.cells, view.now);
+    paintCells(this, view.cells, view.now);
     view.lanes.forEach(({ rank }, i) => this.paintLane(view.store.bars, rank, this.yOf(i)));
     view.lanes.forEach(({ rank }, i) => this.paintOpen(view, rank, this.yOf(i)));
     this.paintBreaks();
     if (view.shown) this.paintShown(view);
     ctx.restore();
-  }
-
-  paintLabels(lanes) {
-    const { gutter, plot, palette } = this;
-    const every = labelEvery(this.lane);
-    const align = "right";
-    lanes.forEach((lane, i) => {
-      const y = this.yOf(i);
-      const isOther = i > 0 && lane.host !== lanes[i - 1].host;
-      if (i % every === 0 || isOther) {
-        this.fill(palette.text, 0, y, gutter + plot, 1, isOther ? 0.5 : 0.12);
-      }
-      if (i % every) return;
-      const middle = y + (every > 1 ? 8 : this.lane / 2) - (this.named ? 6 : 0);
-      this.text(`rank ${lane.rank}`, gutter - 8, middle, { px: 12, align });
-      if (!this.named) return;
-      this.text(shortened(lane.host), gutter - 8, middle + 13, { px: 10, alpha: 0.75, align });
-    });
-    this.fill(palette.text, 0, this.bottom, gutter + plot, 1, 0.3);
-  }
-
-  paintCells(cells, now) {
-    const { palette, plot, bottom } = this;
-    let free = -Infinity; // where the last label ended
-    cells.forEach((cell, i) => {
-      const x0 = this.x(cell.started);
-      const x1 = Math.max(this.x(cell.ended ?? now), x0 + 1.5);
-      if (x1 < 0 || x0 > plot) return;
-      this.fill(palette.text, x0, TOP, 1, bottom - TOP, 0.14);
-      this.fill(palette.text, x0, TOP - 6, x1 - x0, 1.5, 0.5);
-      this.fill(palette.text, x0, TOP - 4.5, 1.5, 4.5, 0.5);
-      if (cell.ended !== null) this.fill(palette.text, x1 - 1.5, TOP - 4.5, 1.5, 4.5, 0.5);
-      const label = `In [${cell.number}]`;
-      const width = this.widthOf(label);
-      const at = Math.max(Math.min(x0 + 2, plot - width), 2); // whole, also at the right edge
-      const end = at + width;
-      const next = i + 1 < cells.length ? this.x(cells[i + 1].started) : Infinity;
-      if (at < free || (end > next && x0 < 0)) return;
-      this.text(label, at, 9, { alpha: 0.85 });
-      free = end + 6;
-    });
-  }
-
-  paintClock() {
-    const { scale, left, plot, palette, bottom } = this;
-    const [step, y, alpha] = [tickStep(scale.k, 76), bottom + 11, 0.8];
-    let free = 0;
-    const tick = (time, label) => {
-      const x = this.x(time);
-      const end = x + 3 + this.widthOf(label);
-      if (x < free || end > plot) return;
-      this.fill(palette.text, x, bottom, 1, 5, 0.3);
-      this.text(label, x + 3, y, { alpha });
-      free = end + 8;
-    };
-    this.text(clock(toTime(scale, left)), -8, y, { alpha, align: "right" });
-    for (let i = below(scale.at, scale.n, left); i <= scale.n; i++) { // stretches between breaks
-      const from = Math.max(i ? scale.to[i - 1] : -Infinity, toTime(scale, left));
-      const to = Math.min(i < scale.n ? scale.from[i] : Infinity, toTime(scale, left + plot));
-      if (this.x(from) > plot) break;
-      const tenth = step < 1 ? `.${Math.floor((from % 1) * 10)}` : "";
-      if (i && scale.width[i - 1] > 8) tick(from, clock(from) + tenth);
-      for (let n = Math.ceil(from / step); n * step <= to; n++) {
-        tick(n * step, tickLabel(n * step, step));
-      }
-    }
   }
 
   paintLane(bars, rank, top) {
@@ -331,5 +214,3 @@ export class Chart {
     }
   }
 }
-
-const shortened = (host) => (host.length > 14 ? `${host.slice(0, 13)}…` : host);

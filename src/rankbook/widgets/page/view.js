@@ -5,46 +5,15 @@ import { clock, counted, duration } from "./words.js";
 import { addBusy, below, makeScale, MOST, toPixel, toTime, zoomFor } from "./scale.js";
 import { hit } from "./runs.js";
 import { describe } from "./describe.js";
-import { Chart, TOP } from "./chart.js";
+import { Chart } from "./chart.js";
+import { TOP } from "./labels.js";
+import { HTML, KEYS } from "./frame.js";
 import { legend } from "./legend.js";
 import { show } from "./tip.js";
 import { listen } from "./input.js";
 
 const RECENT = 40; // collectives that are in sight while following
 const MARGIN = 16; // px left and right of everything
-
-const KEYS = "Arrow left and right pan, plus and minus zoom, arrow up and down choose a rank, " +
-  "square brackets step from collective to collective, 0 fits everything, End follows the newest.";
-
-const HTML = `
-  <div class="rbt-head">
-    <p><span class="rbt-count"></span> <span class="rbt-flying"></span></p>
-    <div class="rbt-tools">
-      <button type="button" data-do="idle" aria-pressed="true"
-        title="Draw time without collectives as a narrow break">Skip idle</button>
-      <span class="rbt-pair">
-        <button type="button" data-do="out" aria-label="Zoom out" title="Zoom out">−</button>
-        <button type="button" data-do="in" aria-label="Zoom in" title="Zoom in">+</button>
-      </span>
-      <button type="button" data-do="fit" title="Show everything">Fit</button>
-      <button type="button" data-do="latest" aria-pressed="true"
-        title="Follow the newest">Latest</button>
-    </div>
-  </div>
-  <ul class="rbt-legend" aria-label="Colours"></ul>
-  <div class="rbt-chart">
-    <canvas tabindex="0" role="application"></canvas>
-    <p class="rbt-empty">No collective has been recorded yet.</p>
-  </div>
-  <div class="rbt-foot">
-    <p class="rbt-note"></p>
-    <p class="rbt-clocks"></p>
-    <p class="rbt-keys" aria-hidden="true">drag or <kbd>←</kbd> <kbd>→</kbd> pan · ctrl + wheel or
-      <kbd>+</kbd> <kbd>−</kbd> zoom · <kbd>[</kbd> <kbd>]</kbd> step · <kbd>↑</kbd> <kbd>↓</kbd>
-      rank</p>
-  </div>
-  <p class="rbt-hidden" role="status" aria-live="polite"></p>
-  <div class="rbt-tip" popover="manual" hidden></div>`;
 
 /** Names a bar, also when the lists of bars have been replaced. */
 const pick = (bars, bar) => ({ rank: bars.rank[bar], start: bars.start[bar], seq: bars.seq[bar] });

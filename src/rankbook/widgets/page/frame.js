@@ -1,0 +1,34 @@
+// The elements around the picture.
+
+export const KEYS = "Arrow left and right pan, plus and minus zoom, arrow up and down choose a rank, " +
+  "square brackets step from collective to collective, 0 fits everything, End follows the newest.";
+
+export const HTML = `
+  <div class="rbt-head">
+    <p><span class="rbt-count"></span> <span class="rbt-flying"></span></p>
+    <div class="rbt-tools">
+      <button type="button" data-do="idle" aria-pressed="true"
+        title="Draw time without collectives as a narrow break">Skip idle</button>
+      <span class="rbt-pair">
+        <button type="button" data-do="out" aria-label="Zoom out" title="Zoom out">−</button>
+        <button type="button" data-do="in" aria-label="Zoom in" title="Zoom in">+</button>
+      </span>
+      <button type="button" data-do="fit" title="Show everything">Fit</button>
+      <button type="button" data-do="latest" aria-pressed="true"
+        title="Follow the newest">Latest</button>
+    </div>
+  </div>
+  <ul class="rbt-legend" aria-label="Colours"></ul>
+  <div class="rbt-chart">
+    <canvas tabindex="0" role="application"></canvas>
+    <p class="rbt-empty">No collective has been recorded yet.</p>
+  </div>
+  <div class="rbt-foot">
+    <p class="rbt-note"></p>
+    <p class="rbt-clocks"></p>
+    <p class="rbt-keys" aria-hidden="true">drag or <kbd>←</kbd> <kbd>→</kbd> pan · ctrl + wheel or
+      <kbd>+</kbd> <kbd>−</kbd> zoom · <kbd>[</kbd> <kbd>]</kbd> step · <kbd>↑</kbd> <kbd>↓</kbd>
+      rank</p>
+  </div>
+  <p class="rbt-hidden" role="status" aria-live="polite"></p>
+  <div class="rbt-tip" popover="manual" hidden></div>`;

@@ -1,0 +1,77 @@
+// What stands around the lanes: whose they are, the cells above them, the clock below.
+
+import { clock, tickLabel, tickStep } from "./words.js";
+import { below, toTime } from "./scale.js";
+
+export const TOP = 24; // px for the cells
+
+/** How many lanes share a label */
+const labelEvery = (height) => (height >= 13 ? 1 : 2 ** Math.ceil(Math.log2(48 / height)));
+
+export const shortened = (host) => (host.length > 14 ? `${host.slice(0, 13)}…` : host);
+
+export function paintLabels(chart, lanes) {
+  const { gutter, plot, palette } = chart;
+  const every = labelEvery(chart.lane);
+  const align = "right";
+  lanes.forEach((lane, i) => {
+    const y = chart.yOf(i);
+    const isOther = i > 0 && lane.host !== lanes[i - 1].host;
+    if (i % every === 0 || isOther) {
+      chart.fill(palette.text, 0, y, gutter + plot, 1, isOther ? 0.5 : 0.12);
+    }
+    if (i % every) return;
+    const middle = y + (every > 1 ? 8 : chart.lane / 2) - (chart.named ? 6 : 0);
+    chart.text(`rank ${lane.rank}`, gutter - 8, middle, { px: 12, align });
+    if (!chart.named) return;
+    chart.text(shortened(lane.host), gutter - 8, middle + 13, { px: 10, alpha: 0.75, align });
+  });
+  chart.fill(palette.text, 0, chart.bottom, gutter + plot, 1, 0.3);
+}
+
+export function paintCells(chart, cells, now) {
+  const { palette, plot, bottom } = chart;
+  let free = -Infinity; // where the last label ended
+  cells.forEach((cell, i) => {
+    const x0 = chart.x(cell.started);
+    const x1 = Math.max(chart.x(cell.ended ?? now), x0 + 1.5);
+    if (x1 < 0 || x0 > plot) return;
+    chart.fill(palette.text, x0, TOP, 1, bottom - TOP, 0.14);
+    chart.fill(palette.text, x0, TOP - 6, x1 - x0, 1.5, 0.5);
+    chart.fill(palette.text, x0, TOP - 4.5, 1.5, 4.5, 0.5);
+    if (cell.ended !== null) chart.fill(palette.text, x1 - 1.5, TOP - 4.5, 1.5, 4.5, 0.5);
+    const label = `In [${cell.number}]`;
+    const width = chart.widthOf(label);
+    const at = Math.max(Math.min(x0 + 2, plot - width), 2); // whole, also at the right edge
+    const end = at + width;
+    const next = i + 1 < cells.length ? chart.x(cells[i + 1].started) : Infinity;
+    if (at < free || (end > next && x0 < 0)) return;
+    chart.text(label, at, 9, { alpha: 0.85 });
+    free = end + 6;
+  });
+}
+
+export function paintClock(chart) {
+  const { scale, left, plot, palette, bottom } = chart;
+  const [step, y, alpha] = [tickStep(scale.k, 76), bottom + 11, 0.8];
+  let free = 0;
+  const tick = (time, label) => {
+    const x = chart.x(time);
+    const end = x + 3 + chart.widthOf(label);
+    if (x < free || end > plot) return;
+    chart.fill(palette.text, x, bottom, 1, 5, 0.3);
+    chart.text(label, x + 3, y, { alpha });
+    free = end + 8;
+  };
+  chart.text(clock(toTime(scale, left)), -8, y, { alpha, align: "right" });
+  for (let i = below(scale.at, scale.n, left); i <= scale.n; i++) { // stretches between breaks
+    const from = Math.max(i ? scale.to[i - 1] : -Infinity, toTime(scale, left));
+    const to = Math.min(i < scale.n ? scale.from[i] : Infinity, toTime(scale, left + plot));
+    if (chart.x(from) > plot) break;
+    const tenth = step < 1 ? `.${Math.floor((from % 1) * 10)}` : "";
+    if (i && scale.width[i - 1] > 8) tick(from, clock(from) + tenth);
+    for (let n = Math.ceil(from / step); n * step <= to; n++) {
+      tick(n * step, tickLabel(n * step, step));
+    }
+  }
+}
