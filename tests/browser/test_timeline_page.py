@@ -237,6 +237,49 @@ def test_of_what_was_not_heard_of_since_only_what_is_known_is_in_flight(page):
     assert page.evaluate(picture) == before
 
 
+def test_what_did_not_complete_is_marked_and_said(page):
+    failed = """[0, 1, 2].map((rank) => (
+        { rank, start: 1.7637e9 + 0.2, length: 8.1, late: 0, seq: 2, op: 2, failed: 1 }))"""
+    show(page, LATE)
+    legend = page.get_by_role("list", name="Colours")
+    expect(legend).not_to_contain_text("did not complete")
+    show(page, f"send({failed})")
+    expect(legend).to_contain_text("did not complete")
+    assert "all_gather, did not complete" in texts(page)
+    _, end = extent(page, 0, "did not complete")
+    # Blunt, and higher than bars are: not by its colour alone.
+    above = page.evaluate(
+        "(end) => [extent(0, 'all_reduce')[0] + 4, end - 2].map((x) => [...pixels(x, 27, 1, 1)])",
+        end,
+    )
+    assert above[0][3] == 0
+    assert above[1][3] == 255
+    point(page, end - 30, 0)
+    expect(tip(page)).to_contain_text("did not complete: ended after 8.1 s")
+    expect(tip(page)).not_to_contain_text("took")
+    expect(tip(page)).not_to_contain_text("waited")
+    chart(page).focus()
+    page.keyboard.press("End")
+    page.keyboard.press("[")
+    expect(page.locator("#first [role=status]")).to_contain_text("did not complete: ended after")
+
+
+@pytest.mark.parametrize("lanes", [4, 64])
+def test_so_it_is_however_narrow_it_is(page, lanes):
+    set_lanes(page, lanes)
+    show(
+        page,
+        f"const bars = training({20_000 // lanes}, {lanes});"
+        f"for (const bar of bars) bar.failed = Number(bar.seq === {10_000 // lanes});"
+        "send(bars)",
+    )
+    button(page, "Fit").click()
+    for lane in (0, lanes - 1):
+        x0, x1 = extent(page, lane, "did not complete")
+        assert 2 <= x1 - x0 <= 6
+        assert x0 == pytest.approx((1000 + 50) / 2, abs=40)
+
+
 def test_idle_time_is_a_narrow_break_or_as_long_as_it_was(page):
     show(
         page,
@@ -669,7 +712,7 @@ def test_bars_narrower_than_a_pixel_become_one_run_per_kind(page):
             column(Float32Array, () => NaN), column(Int32Array, () => 0),
             column(Int32Array, () => 0), column(Int32Array, () => 0),
             column(Float64Array, () => 0), column(Int32Array, (i) => i + 1),
-            column(Int32Array, () => 1),
+            column(Int32Array, () => 1), column(Int32Array, () => 0),
         ]);
         const scale = t.makeScale(bars.busy, 0.1, true);
         const runs = t.visibleRuns(bars, bars.lanes.get(0), scale, 0, 500, 0, t.makeRuns());
@@ -689,7 +732,7 @@ def test_a_collective_is_the_same_in_flight_and_settled_wherever_its_name_stands
             bars.append({ reset: true, ops: ['all_reduce'], groups, count: 1 }, [
                 Float64Array.of(5), Float32Array.of(1), Float32Array.of(0), Int32Array.of(0),
                 Int32Array.of(0), Int32Array.of(group), Float64Array.of(0), Int32Array.of(7),
-                Int32Array.of(1),
+                Int32Array.of(1), Int32Array.of(0),
             ]);
             return bars;
         };

@@ -8,6 +8,7 @@ const BAR = {
   // what the kernel sends of a bar, in the order of its buffers
   start: Float64Array, length: Float32Array, late: Float32Array, rank: Int32Array, op: Int32Array,
   group: Int32Array, bytes: Float64Array, seq: Int32Array, generation: Int32Array,
+  failed: Int32Array,
 };
 const LINKS = { of: Int32Array, next: Int32Array }; // its collective; the bar before in that
 const COLLECTIVE = {
@@ -134,12 +135,13 @@ export class Bars extends Table {
     return this.late[bar] > doubt && this.start[bar] === this.collectives.last[c];
   }
 
-  /** Until when it waited for the last rank. Who ended before that one began did not. */
+  /** Until when it waited for the last rank. Who ended before that one began, or failed, did not. */
   waitedUntil(bar, doubt) {
     const start = this.start[bar];
     const end = start + this.length[bar];
     const last = this.collectives.last[this.of[bar]];
-    const waited = !Number.isNaN(this.late[bar]) && last > start && last <= end + doubt;
+    const isKnown = !Number.isNaN(this.late[bar]) && !this.failed[bar];
+    const waited = isKnown && last > start && last <= end + doubt;
     return waited ? Math.min(last, end) : start;
   }
 }

@@ -8,6 +8,7 @@ import { Pen } from "./pen.js";
 import { paintCells, paintClock, paintLabels, shortened, TOP } from "./labels.js";
 
 const BOTTOM = 22; // px for the clock
+const CROSS = 18; // px that the cross of a failed bar takes
 
 /** Height of a lane for `n` lanes: 30 px for a few, 6 for 64 */
 export const laneHeight = (n) => Math.max(4, Math.min(30, Math.floor(400 / n)));
@@ -17,6 +18,7 @@ export class Chart extends Pen {
   constructor(canvas) {
     super(canvas.getContext("2d"));
     Object.assign(this, { canvas, runs: makeRuns() });
+    this.seen = new Set(); // what there was to be seen so far, for the legend
   }
 
   /** Fit the canvas to its place and the theme; gives the width of the plot. */
@@ -86,12 +88,16 @@ export class Chart extends Pen {
       const x0 = Math.round(runs.x0[i] * ratio) / ratio;
       const x1 = Math.max(Math.round(runs.x1[i] * ratio) / ratio, x0 + 1);
       const alpha = runs.kind[i] % 2 ? 0.5 : 1;
-      if (runs.bar[i] >= 0) this.paintBar(bars, runs.bar[i], family, x0, x1, y, height);
-      else this.fill(palette.bars[family], x0, y, Math.max(x1 - x0, 1.5), height, alpha);
+      const bar = runs.bar[i];
+      if (bar < 0) this.fill(palette.bars[family], x0, y, Math.max(x1 - x0, 1.5), height, alpha);
+      else if (bars.failed[bar]) this.paintFailed(bars, bar, family, x0, x1, y, height);
+      else this.paintBar(bars, bar, family, x0, x1, y, height);
     }
     for (let i = 0; i < runs.n; i++) {
       const bar = runs.bar[i];
-      if (bar < 0 || !bars.isLast(bar, this.doubt)) continue;
+      if (bar < 0) continue;
+      if (bars.failed[bar]) this.paintPost(runs.x0[i], runs.x1[i], y, height);
+      if (!bars.isLast(bar, this.doubt)) continue;
       const before = below(lane.start, lane.n, bars.start[bar]) - 1;
       this.paintLate(bars, bar, before < 0 ? 0 : lane.reach[before], y + height / 2, height);
     }
@@ -103,6 +109,7 @@ export class Chart extends Pen {
     const middle = until > bars.start[bar] ? Math.min(Math.max(this.x(until), x0), x1) : x0;
     const striped = height >= 8 && middle - x0 >= 8;
     const waiting = striped ? palette.waiting[family] : palette.bars[family];
+    if (middle > x0) this.seen.add("waits");
     if (middle > x0) this.fill(waiting, x0, y, middle - x0, height, striped ? 1 : 0.4);
     this.fill(palette.bars[family], x0, y, Math.min(2, x1 - x0), height); // where it began
     this.fill(palette.bars[family], middle, y, Math.max(x1 - middle, 1.5), height);
@@ -120,6 +127,38 @@ export class Chart extends Pen {
     }
   }
 
+  /** It waited until it was given up: the post that ends it is painted when all bars are. */
+  paintFailed(bars, bar, family, x0, x1, y, height) {
+    const { palette, ctx } = this;
+    const striped = height >= 8 && x1 - x0 >= 8;
+    this.fill(palette.back, x0, y, x1 - x0, height);
+    const ground = striped ? palette.waiting[family] : palette.bars[family];
+    this.fill(ground, x0, y, x1 - x0, height, striped ? 1 : 0.4);
+    ctx.beginPath();
+    ctx.rect(x0 + 0.5, y + 0.5, x1 - x0 - 1, height - 1);
+    if (x1 - x0 >= 6) this.stroke(palette.alarm, 1);
+    const name = bars.ops[bars.op[bar]];
+    const at = Math.max(x0, 0) + 7;
+    const room = Math.min(x1 - CROSS, this.plot) - at - 4;
+    const label = [`${name}, did not complete`, name].find((each) => this.widthOf(each) < room);
+    if (height >= 12 && label) this.plate(label, at, y + height / 2);
+  }
+
+  /** A blunt end that stands out of the lane's bars, and a cross before it where there is room */
+  paintPost(x0, x1, y, height) {
+    const { ctx, palette } = this;
+    const out = height >= 12 ? 2 : 1;
+    this.seen.add("failed");
+    this.fill(palette.alarm, Math.max(x1 - 3, x0), y - out, 3, height + 2 * out);
+    if (height < 8 || x1 - x0 < CROSS) return;
+    const [x, middle, arm] = [x1 - CROSS / 2 - 1, y + height / 2, Math.min(4, height / 2 - 2)];
+    this.fill(palette.back, x - arm - 2, middle - arm - 2, 2 * arm + 4, 2 * arm + 4);
+    for (const side of [-arm, arm]) {
+      this.path([[x - arm, middle - side], [x + arm, middle + side]]);
+      this.stroke(palette.alarm, 2);
+    }
+  }
+
   /** A dashed lead from where the first rank began, a tip, and by how much where there is room */
   paintLate(bars, bar, before, y, height) {
     const { ctx, scale, palette } = this;
@@ -130,6 +169,7 @@ export class Chart extends Pen {
     const tip = Math.min(6, Math.max(3, height / 3));
     const lead = Math.max(from, free);
     if (x - lead < tip) return;
+    this.seen.add("late");
     const label = `+${duration(bars.late[bar])}`;
     const width = this.widthOf(label);
     const isSaid = height >= 12 && x - from >= 12 && x - free >= width + tip + 8;

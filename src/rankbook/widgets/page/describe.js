@@ -18,6 +18,8 @@ export function describe(bars, bar, { lanes, hosts, cells, doubt, now }, isOpen)
   if (isOpen) {
     const age = duration(Math.max(0, bars.until(bar, now) - start));
     lines.push(`in flight for ${age}${Number.isNaN(length) ? "" : ", then not heard of yet"}`);
+  } else if (bars.failed[bar]) {
+    lines.push(`did not complete${length >= 0 ? `: ended after ${duration(length)}` : ""}`);
   } else if (Number.isNaN(length)) lines.push("end not recorded");
   else lines.push(`took ${duration(length)}`);
   if (all.size[c] > 1 && !Number.isNaN(late)) {

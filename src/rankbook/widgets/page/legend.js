@@ -2,14 +2,20 @@
 
 import { FAMILIES } from "./families.js";
 
-/** The items of the list: families, and what else is in the picture. */
-export function legend(families, isFlying, palette) {
+// What else is in the picture: a name, its class, what is said, and whether it alarms
+const MARKS = [
+  ["waits", "rbt-waits", "waits for the last rank", false],
+  ["late", "rbt-late", "late", true],
+  ["failed", "rbt-failed", "did not complete", true],
+  ["open", "rbt-flies", "in flight", true],
+];
+
+/** The items of the list: families, and those marks that there are. */
+export function legend(families, marks, palette) {
   const items = families.map((family) => ["", FAMILIES[family][0], palette.bars[family]]);
-  if (families.length) {
-    items.push(["rbt-waits", "waits for the last rank", palette.text]);
-    items.push(["rbt-late", "late", palette.alarm]);
+  for (const [mark, name, text, alarms] of MARKS) {
+    if (marks.includes(mark)) items.push([name, text, alarms ? palette.alarm : palette.text]);
   }
-  if (isFlying) items.push(["rbt-flies", "in flight", palette.alarm]);
   return items.map(([name, text, colour]) => {
     const item = document.createElement("li");
     const swatch = item.appendChild(document.createElement("span"));

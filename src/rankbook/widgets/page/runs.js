@@ -9,6 +9,7 @@ export const makeRuns = () => new Table(RUN);
 /**
  * What to paint of a lane, left to right, into `runs`: bars, and where bars are narrower than a
  * pixel, pixels of one kind (bar -1). The kind is twice the family, and one more for waiting.
+ * Who is late or failed is there by itself.
  */
 export function visibleRuns(bars, lane, scale, left, width, doubt, runs) {
   const { start, end } = lane;
@@ -19,8 +20,9 @@ export function visibleRuns(bars, lane, scale, left, width, doubt, runs) {
     const i = runs.n++;
     [runs.x0[i], runs.x1[i], runs.bar[i], runs.kind[i]] = [x0, x1, bar, kind];
   };
+  const stands = (bar) => bars.late[bar] * scale.k >= 3 || bars.failed[bar];
   let i = below(lane.reach, lane.n, toTime(scale, left));
-  for (let painted = -2; i < lane.n && start[i] <= until; i++) {
+  for (let [painted, failed] = [-2, -2]; i < lane.n && start[i] <= until; i++) {
     const bar = lane.bar[i];
     const x0 = toPixel(scale, start[i]) - left;
     const x1 = end[i] > start[i] ? toPixel(scale, end[i]) - left : x0;
@@ -28,6 +30,11 @@ export function visibleRuns(bars, lane, scale, left, width, doubt, runs) {
     const kind = 2 * bars.families[bars.op[bar]];
     const column = Math.floor(x0);
     const isLate = bars.late[bar] * scale.k >= 3 && bars.isLast(bar, doubt);
+    if (bars.failed[bar] && x1 - x0 < 1) {
+      if (column > failed) push(x0, x1, bar, kind);
+      failed = column;
+      continue;
+    }
     if (x1 - x0 >= 1 || (isLate && column > painted)) push(x0, x1, bar, kind);
     if (x1 - x0 >= 1 || column <= painted) continue;
     const waited = bars.waitedUntil(bar, doubt) - start[i];
@@ -40,7 +47,7 @@ export function visibleRuns(bars, lane, scale, left, width, doubt, runs) {
     painted = column;
     // Most bars of a dense lane end here: no pixel is computed for what this one covers.
     const edge = toTime(scale, left + column + 1);
-    while (i + 1 < lane.n && end[i + 1] < edge && !(bars.late[lane.bar[i + 1]] * scale.k >= 3)) i++;
+    while (i + 1 < lane.n && end[i + 1] < edge && !stands(lane.bar[i + 1])) i++;
   }
   return runs;
 }

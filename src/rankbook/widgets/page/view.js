@@ -91,11 +91,11 @@ export class View {
     if (!width) return; // not shown
     clearTimeout(this.timer);
     const plot = chart.measure(el, width, this.lanes, this.hosts);
-    this.paintLegend();
     this.place(plot);
     this.shown = this.find(this.hover ?? (this.isFocused && this.picked) ?? {});
     this.canvas.style.cursor = this.pointers.size ? "grabbing" : this.shown ? "pointer" : "grab";
     chart.paint(this);
+    this.paintLegend();
     this.showTip();
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
     if (this.flying) this.timer = setTimeout(() => this.refresh(), calm ? 1000 : 100);
@@ -198,13 +198,14 @@ export class View {
 
   paintLegend() {
     const { bars, open } = this.store;
-    const { palette } = this.chart;
+    const { palette, seen } = this.chart;
     const families = [...new Set([...bars.families, ...open.families])].sort((a, b) => a - b);
-    const wanted = `${palette.key} ${families} ${open.n > 0}`;
+    const marks = [...seen, ...(open.n ? ["open"] : [])];
+    const wanted = `${palette.key} ${families} ${marks}`;
     if (this.legend === wanted) return;
     this.legend = wanted;
     this.el.style.setProperty("--rbt-alarm", palette.alarm);
-    this.$("legend").replaceChildren(...legend(families, open.n > 0, palette));
+    this.$("legend").replaceChildren(...legend(families, marks, palette));
   }
 
   // -- moving about
