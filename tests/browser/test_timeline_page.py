@@ -464,6 +464,31 @@ def test_the_keyboard_reaches_every_bar_and_each_is_announced(page):
     expect(tip(page)).to_be_hidden()
 
 
+@pytest.mark.parametrize("size", [(1000, 700), (500, 260)])
+def test_its_keys_are_told_when_asked_for_and_take_no_room(page, size):
+    page.set_viewport_size(dict(zip(("width", "height"), size, strict=True)))
+    show(page, LATE + "; model.set({ note: 'Something is not shown. '.repeat(5) })")
+    height = page.locator("#first").bounding_box()["height"]
+    below = page.locator(".rbt-note").bounding_box()
+    assert below["y"] + below["height"] > height - 12  # nothing is left free
+    keys = page.locator("#first .rbt-keys")
+    expect(keys).to_be_hidden()
+    button(page, "Keys").focus()
+    page.keyboard.press("Enter")
+    expect(keys).to_contain_text("the collective before, the next one")
+    box = keys.bounding_box()
+    assert box["x"] >= 0
+    assert box["y"] >= 0
+    assert box["x"] + box["width"] <= size[0]
+    assert box["y"] + box["height"] <= size[1]
+    assert all(cell.bounding_box()["height"] < 30 for cell in keys.locator("dd").all())
+    assert violations(page) == []
+    assert page.locator("#first").bounding_box()["height"] == height
+    page.keyboard.press("Escape")
+    expect(keys).to_be_hidden()
+    page.set_viewport_size({"width": 1000, "height": 700})
+
+
 # -- moving about ----------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ export const HTML = `
       <button type="button" data-do="fit" title="Show everything">Fit</button>
       <button type="button" data-do="latest" aria-pressed="true"
         title="Follow the newest">Latest</button>
+      <button type="button" class="rbt-help" aria-label="Keys" title="Keys">?</button>
     </div>
   </div>
   <ul class="rbt-legend" aria-label="Colours"></ul>
@@ -26,9 +27,15 @@ export const HTML = `
   <div class="rbt-foot">
     <p class="rbt-note"></p>
     <p class="rbt-clocks"></p>
-    <p class="rbt-keys" aria-hidden="true">drag or <kbd>←</kbd> <kbd>→</kbd> pan · ctrl + wheel or
-      <kbd>+</kbd> <kbd>−</kbd> zoom · <kbd>[</kbd> <kbd>]</kbd> step · <kbd>↑</kbd> <kbd>↓</kbd>
-      rank</p>
   </div>
+  <dl class="rbt-card rbt-keys" popover>
+    <dt><kbd>←</kbd> <kbd>→</kbd></dt><dd>or drag: pan</dd>
+    <dt><kbd>+</kbd> <kbd>−</kbd></dt><dd>or Ctrl and the wheel: zoom</dd>
+    <dt><kbd>[</kbd> <kbd>]</kbd></dt><dd>the collective before, the next one</dd>
+    <dt><kbd>↑</kbd> <kbd>↓</kbd></dt><dd>another rank</dd>
+    <dt><kbd>0</kbd></dt><dd>everything</dd>
+    <dt><kbd>End</kbd></dt><dd>follow the newest</dd>
+    <dt><kbd>Esc</kbd></dt><dd>choose nothing</dd>
+  </dl>
   <p class="rbt-hidden" role="status" aria-live="polite"></p>
-  <div class="rbt-tip" popover="manual" hidden></div>`;
+  <div class="rbt-card rbt-tip" popover="manual" hidden></div>`;

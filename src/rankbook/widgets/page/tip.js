@@ -1,4 +1,4 @@
-// The card beside what is pointed at.
+// The cards: what is pointed at, and what the keys do.
 
 /** Show lines beside a point of the window; the first is the title. */
 export function show(tip, lines, x, y) {
@@ -13,4 +13,17 @@ export function show(tip, lines, x, y) {
   const { offsetWidth: wide, offsetHeight: high } = tip;
   tip.style.left = `${Math.max(4, left + wide > innerWidth - 4 ? left - wide - 28 : left)}px`;
   tip.style.top = `${Math.max(4, top + high > innerHeight - 4 ? top - high - 36 : top)}px`;
+}
+
+/** Have a button open a card below itself, or above where there is no room. */
+export function opens(button, card, signal) {
+  button.popoverTargetElement = card;
+  card.addEventListener("toggle", () => {
+    const { right, top, bottom } = button.getBoundingClientRect();
+    const { offsetWidth: wide, offsetHeight: high } = card;
+    card.style.left = `${Math.max(4, right - wide)}px`;
+    card.style.top = `${bottom + 4 + high < innerHeight ? bottom + 4 : Math.max(4, top - high - 4)}px`;
+  }, { signal });
+  const close = () => card.hidePopover();
+  addEventListener("scroll", close, { signal, capture: true, passive: true });
 }

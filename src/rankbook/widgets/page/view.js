@@ -9,7 +9,7 @@ import { Chart } from "./chart.js";
 import { TOP } from "./labels.js";
 import { HTML, KEYS } from "./frame.js";
 import { legend } from "./legend.js";
-import { show } from "./tip.js";
+import { opens, show } from "./tip.js";
 import { listen } from "./input.js";
 
 const RECENT = 40; // collectives that are in sight while following
@@ -35,6 +35,7 @@ export class View {
     this.chart = new Chart(this.canvas);
     this.ended = new AbortController();
     listen(this);
+    opens(this.$("help"), this.$("keys"), this.ended.signal);
     this.sizes = new ResizeObserver(() => this.refresh());
     this.sizes.observe(el);
     store.views.add(this);
