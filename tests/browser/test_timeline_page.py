@@ -417,6 +417,33 @@ def test_lateness_between_hosts_is_as_exact_as_their_clocks(page):
     expect(tip(page)).to_contain_text("10 ms after the first, rank 0")
 
 
+AWS = "ip-10-0-12-%d.us-west-2.compute.internal"
+
+
+@pytest.mark.parametrize("lanes", [8, 16, 64, 130])
+def test_hosts_are_told_apart_however_many_lanes_there_are(page, lanes):
+    hosts = [AWS % (101 + rank // 8) for rank in range(lanes)]
+    lane_of = [{"rank": rank, "host": host} for rank, host in enumerate(hosts)]
+    lane_of[1]["host"] = AWS % 199 if lanes == 8 else hosts[1]
+    page.evaluate("(lanes) => model.set({ lanes })", lane_of)
+    show(page, f"send(training(3, {lanes}))")
+    named = [text for text in texts(page) if text.endswith(("101", "102", "108", "199"))]
+    assert named == {
+        8: ["ip-10-0-12-101", "ip-10-0-12-199", *["ip-10-0-12-101"] * 6],
+        16: ["\N{HORIZONTAL ELLIPSIS}101", "\N{HORIZONTAL ELLIPSIS}102"],
+    }.get(lanes, [f"\N{HORIZONTAL ELLIPSIS}{number}" for number in (101, 102, 108)])
+
+
+def test_who_is_on_no_known_host_is_on_no_other(page):
+    show(page, LATE)
+    labels, heights = texts(page), chart(page).bounding_box()
+    page.evaluate(
+        "model.set({ lanes: [0, 1, 2, 3].map((rank) => ({ rank, host: rank === 2 ? '' : 'a' })) })"
+    )
+    assert texts(page) == labels
+    assert chart(page).bounding_box() == heights
+
+
 def test_bars_may_come_in_any_order(page):
     show(page, "send(collective(1.7637e9 + 0.2, [0, 0.01, 0, 0], 0.05, { seq: 2, op: 1 }))")
     show(page, LATE.replace("send(", "send([...").replace("))", ")].reverse())"))
@@ -572,14 +599,14 @@ def test_the_wheel_belongs_to_the_page_except_with_ctrl_or_sideways(page):
 # -- many of them ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lanes", [2, 8, 64])
+@pytest.mark.parametrize("lanes", [2, 8, 64, 130])
 def test_lanes_and_labels_are_readable(page, lanes):
     set_lanes(page, lanes)
     show(page, f"send(training(20, {lanes}))")
     labels = [text for text in texts(page) if text.startswith("rank ")]
-    every = 1 if lanes < 64 else 8
-    assert labels == [f"rank {rank}" for rank in range(0, lanes, every)]
-    assert chart(page).bounding_box()["height"] == {2: 106, 8: 286, 64: 430}[lanes]
+    every = {64: 8, 130: 16}.get(lanes, 1)
+    assert labels == [f"rank {rank}" for rank in range(0, min(lanes, 128), every)]
+    assert chart(page).bounding_box()["height"] == {2: 106, 8: 286, 64: 430, 130: 566}[lanes]
 
 
 def test_views_share_the_data_and_leave_nothing(page):
@@ -694,6 +721,19 @@ def test_durations_and_sizes_are_words(page):
         "0 B", "812 B", "4.1 kB", "4.2 MB", "1 GB", "1.4 GB",
     ]  # fmt: skip
     assert call(page, "t.ranges([5, 0, 3, 4])") == "ranks 0, 3-5"
+
+
+def test_of_hosts_that_is_kept_what_tells_them_apart(page):
+    def short(*hosts, most=14):
+        return call(page, f"[...t.shortNames(new Set({list(hosts)}), {most}).values()]")
+
+    assert short("a.b.c", "d.b.c") == ["a", "d"]
+    assert short("node.east.example", "node.west.example") == ["…east…", "…west…"]
+    assert short("10.0.12.101", "10.0.12.11", most=8) == ["…101", "…11"]
+    assert short("computenode001", "computenode012", most=8) == ["…001", "…012"]
+    assert short("worker-01-production", "worker-02-production") == ["…01…", "…02…"]
+    assert short("alphabetically-sorted-7", "zebra-1") == ["alphabe…rted-7", "zebra-1"]
+    assert short("node", "node-2-with-more-of-it") == ["node", "node-2-…-of-it"]
 
 
 def test_times_that_touch_are_one_in_whatever_order_they_come(page):

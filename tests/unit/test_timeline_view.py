@@ -185,6 +185,14 @@ def test_while_nobody_is_in_a_group_the_lanes_stay(view, collected):
     assert view.lanes == before[:1]
 
 
+def test_a_rank_that_does_not_answer_is_where_it_was(view, collected):
+    update(view, collected)
+    view.update(collected, [state(0, 0), state(2, 1, "")], CELLS)
+    assert view.lanes[1] == {"rank": 1, "host": "b"}
+    view.update(collected, [state(0, 0), state(2, 1, "c"), state(3, 2, "")], CELLS)
+    assert [lane["host"] for lane in view.lanes] == ["a", "c", ""]
+
+
 def test_cells_that_are_older_than_all_bars_are_left_out_and_of_many_the_oldest(view, collected):
     cells = [CellSpan(n, "f()", 1000.0 + n, 1000.5 + n) for n in range(300)]
     view.update(collected, STATES, cells)

@@ -84,8 +84,7 @@ class TimelineView(anywidget.AnyWidget):
             states: What the ranks do, by rank.
             cells: When cells ran.
         """
-        # While a group is being made anew, there is none for a moment.
-        self.lanes = [{"rank": s.info.rank, "host": s.host} for s in states if s.info] or self.lanes
+        self.lanes = self._lanes(states)
         self.cells = [to_dict(cell) for cell in _shown(cells, timeline)]
         self.clocks, self.note = timeline.clocks, timeline.note
         with self._lock:
@@ -96,6 +95,13 @@ class TimelineView(anywidget.AnyWidget):
                 self._tell_bars(reset=False)
             if self._open != timeline.open:
                 self._tell_open()
+
+    def _lanes(self, states: Iterable[RankState]) -> list[dict[str, Any]]:
+        # Of a rank that does not answer no host is told: it is where it was.
+        known = {lane["rank"]: lane["host"] for lane in self.lanes}
+        ranks = [(s.info.rank, s.host) for s in states if s.info]
+        lanes = [{"rank": rank, "host": host or known.get(rank, "")} for rank, host in ranks]
+        return lanes or self.lanes  # while a group is being made anew, there is none for a moment
 
     def _on_message(self, _: Any, content: dict[str, Any], __: Any) -> None:
         if content.get("kind") == "hello":

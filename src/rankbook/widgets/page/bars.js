@@ -135,7 +135,7 @@ export class Bars extends Table {
     return this.late[bar] > doubt && this.start[bar] === this.collectives.last[c];
   }
 
-  /** Until when it waited for the last rank. Who ended before that one began, or failed, did not. */
+  /** Until when it waited for the last rank. Who failed, or ended before it began, did not. */
   waitedUntil(bar, doubt) {
     const start = this.start[bar];
     const end = start + this.length[bar];

@@ -5,7 +5,8 @@ import { below, BREAK, toPixel } from "./scale.js";
 import { makeRuns, visibleRuns } from "./runs.js";
 import { makePalette } from "./palette.js";
 import { Pen } from "./pen.js";
-import { paintCells, paintClock, paintLabels, shortened, TOP } from "./labels.js";
+import { shortNames } from "./hosts.js";
+import { paintCells, paintClock, paintLabels, TOP } from "./labels.js";
 
 const BOTTOM = 22; // px for the clock
 const CROSS = 18; // px that the cross of a failed bar takes
@@ -31,7 +32,8 @@ export class Chart extends Pen {
       this.widths.clear();
     }
     this.lane = laneHeight(lanes.length || 1);
-    this.named = hosts && this.lane >= 26; // whether there is room for the hosts' names
+    this.isHigh = this.lane >= 26; // so that a host's name fits under the rank, else beside it
+    this.names = hosts && shortNames(hosts, this.isHigh ? 14 : 8);
     this.bottom = TOP + this.lane * Math.max(lanes.length, 1);
     this.height = this.bottom + BOTTOM;
     const size = [Math.round(width * ratio), Math.round(this.height * ratio)];
@@ -40,9 +42,11 @@ export class Chart extends Pen {
       canvas.style.height = `${this.height}px`;
     }
     this.ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
-    const names = ["12:00:00", ...lanes.map((lane) => `rank ${lane.rank}`)];
-    if (this.named) names.push(...lanes.map((lane) => shortened(lane.host)));
-    this.gutter = 12 + Math.ceil(Math.max(...names.map((name) => this.widthOf(name, 12))));
+    const widest = (names, px) => Math.max(0, ...names.map((name) => this.widthOf(name, px)));
+    const ranks = widest(lanes.map((lane) => `rank ${lane.rank}`), 12);
+    const named = widest([...(this.names?.values() ?? [])], 10);
+    const labels = this.isHigh || !named ? Math.max(ranks, named) : ranks + named + 10;
+    this.gutter = 12 + Math.ceil(Math.max(this.widthOf("12:00:00", 12), labels));
     this.plot = Math.max(50, width - this.gutter);
     return this.plot;
   }

@@ -8,25 +8,33 @@ export const TOP = 24; // px for the cells
 /** How many lanes share a label */
 const labelEvery = (height) => (height >= 13 ? 1 : 2 ** Math.ceil(Math.log2(48 / height)));
 
-export const shortened = (host) => (host.length > 14 ? `${host.slice(0, 13)}…` : host);
+const isOther = (lane, before) => before?.host && lane.host && lane.host !== before.host;
 
 export function paintLabels(chart, lanes) {
-  const { gutter, plot, palette } = chart;
+  const { gutter, plot, palette, bottom } = chart;
   const every = labelEvery(chart.lane);
-  const align = "right";
+  let free = 0; // where the last name of a host ended
   lanes.forEach((lane, i) => {
     const y = chart.yOf(i);
-    const isOther = i > 0 && lane.host !== lanes[i - 1].host;
-    if (i % every === 0 || isOther) {
-      chart.fill(palette.text, 0, y, gutter + plot, 1, isOther ? 0.5 : 0.12);
+    const begins = isOther(lane, lanes[i - 1]);
+    if (i % every === 0 || begins) {
+      chart.fill(palette.text, 0, y, gutter + plot, 1, begins ? 0.5 : 0.12);
     }
-    if (i % every) return;
-    const middle = y + (every > 1 ? 8 : chart.lane / 2) - (chart.named ? 6 : 0);
-    chart.text(`rank ${lane.rank}`, gutter - 8, middle, { px: 12, align });
-    if (!chart.named) return;
-    chart.text(shortened(lane.host), gutter - 8, middle + 13, { px: 10, alpha: 0.75, align });
+    const middle = y + (every > 1 ? 8 : chart.lane / 2);
+    if (middle + 6 > bottom) return;
+    const host = chart.names?.get(lane.host);
+    const under = host && chart.isHigh;
+    const align = "right";
+    if (i % every === 0) {
+      chart.text(`rank ${lane.rank}`, gutter - 8, middle - (under ? 6 : 0), { px: 12, align });
+    }
+    if (under) chart.text(host, gutter - 8, middle + 7, { px: 10, alpha: 0.75, align });
+    else if (host && (i === 0 || begins) && y >= free) {
+      chart.text(host, 2, middle, { px: 10, alpha: 0.75 });
+      free = y + 12;
+    }
   });
-  chart.fill(palette.text, 0, chart.bottom, gutter + plot, 1, 0.3);
+  chart.fill(palette.text, 0, bottom, gutter + plot, 1, 0.3);
 }
 
 export function paintCells(chart, cells, now) {

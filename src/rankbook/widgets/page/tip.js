@@ -22,7 +22,8 @@ export function opens(button, card, signal) {
     const { right, top, bottom } = button.getBoundingClientRect();
     const { offsetWidth: wide, offsetHeight: high } = card;
     card.style.left = `${Math.max(4, right - wide)}px`;
-    card.style.top = `${bottom + 4 + high < innerHeight ? bottom + 4 : Math.max(4, top - high - 4)}px`;
+    const above = Math.max(4, top - high - 4);
+    card.style.top = `${bottom + 4 + high < innerHeight ? bottom + 4 : above}px`;
   }, { signal });
   const close = () => card.hidePopover();
   addEventListener("scroll", close, { signal, capture: true, passive: true });

@@ -60,7 +60,8 @@ export class View {
       this.lanes = [...ranks].sort((a, b) => a - b).map((rank) => ({ rank, host: "" }));
     }
     this.cells = model.get("cells") ?? [];
-    this.hosts = new Set(this.lanes.map((lane) => lane.host)).size > 1;
+    const hosts = new Set(this.lanes.map((lane) => lane.host).filter(Boolean));
+    this.hosts = hosts.size > 1 ? hosts : null;
     const clocks = model.get("clocks") ?? [];
     this.doubt = Math.max(0, ...clocks.map((each) => each.error));
     const ms = (seconds, sign) => `${sign}${duration(Math.abs(seconds))}`;
