@@ -417,6 +417,36 @@ def test_lateness_between_hosts_is_as_exact_as_their_clocks(page):
     expect(tip(page)).to_contain_text("10 ms after the first, rank 0")
 
 
+def test_only_clocks_of_hosts_that_take_part_can_be_wrong(page):
+    page.evaluate(
+        "model.set({ lanes: [...'aabc'].map((host, rank) => ({ rank, host })),"
+        "clocks: [{ host: 'b', offset: 1, error: 0.02 }, { host: 'c', offset: 1, error: 0.03 }] })"
+    )
+    show(page, "send(collective(1.7637e9, [0, 0.04], 0.05))")
+    assert "+40 ms" in texts(page)  # on one host
+    show(page, "send(collective(1.7637e9, [0, 0.04, 0, 0], 0.05), { reset: true })")
+    assert "+40 ms" not in texts(page)
+    show(page, "send(collective(1.7637e9, [0, 0.04, 0], 0.05), { reset: true })")
+    assert "+40 ms" in texts(page)
+    show(page, "send(collective(1.7637e9, [0.01, 0.01, 0, 0.06], 0.05), { reset: true })")
+    point_at(page, 3)
+    expect(tip(page)).to_contain_text("last of 4, 60 ms ± 50 ms after the first, rank 2")
+    point_at(page, 0)
+    expect(tip(page)).to_contain_text("10 ms ± 20 ms after the first, rank 2")
+
+
+def test_clocks_that_are_compared_later_count_for_what_is_there(page):
+    page.evaluate(
+        "model.set({ lanes: [0, 1, 2, 3].map((rank) => ({ rank, host: rank < 2 ? 'a' : 'b' })) })"
+    )
+    show(page, LATE)
+    assert "+50 ms" in texts(page)
+    page.evaluate("model.set({ clocks: [{ host: 'b', offset: 1, error: 0.06 }] })")
+    assert "+50 ms" not in texts(page)
+    page.evaluate("model.set({ clocks: [{ host: 'b', offset: 1, error: 0.01 }] })")
+    assert "+50 ms" in texts(page)
+
+
 AWS = "ip-10-0-12-%d.us-west-2.compute.internal"
 
 
@@ -780,7 +810,7 @@ def test_bars_narrower_than_a_pixel_become_one_run_per_kind(page):
             column(Int32Array, () => 1), column(Int32Array, () => 0),
         ]);
         const scale = t.makeScale(bars.busy, 0.1, true);
-        const runs = t.visibleRuns(bars, bars.lanes.get(0), scale, 0, 500, 0, t.makeRuns());
+        const runs = t.visibleRuns(bars, bars.lanes.get(0), scale, 0, 500, t.makeRuns());
         const all = Array.from({ length: runs.n }, (_, i) => [runs.x0[i], runs.x1[i], runs.bar[i]]);
         const hits = [500.2, 5e3].map((px) => t.hit(bars.lanes.get(0), scale, px / 10, 1));
         return [all, hits];

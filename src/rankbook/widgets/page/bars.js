@@ -14,6 +14,8 @@ const LINKS = { of: Int32Array, next: Int32Array }; // its collective; the bar b
 const COLLECTIVE = {
   first: Float64Array, last: Float64Array, // when its first and its last rank began
   firstRank: Int32Array, lastRank: Int32Array, size: Int32Array, head: Int32Array,
+  // the host whose clock errs most, by how much it may, and another's at most (-1: there is none)
+  host: Int32Array, error: Float64Array, others: Float64Array,
 };
 const LANE = { start: Float64Array, end: Float64Array, reach: Float64Array, bar: Int32Array };
 
@@ -23,6 +25,8 @@ export class Bars extends Table {
     super({ ...BAR, ...LINKS });
     this.collectives = new Table(COLLECTIVE);
     this.lanes = new Map();
+    this.hostOf = new Map(); // by rank: where it is, or was last
+    this.places = new Map(); // by rank: the number of that host, and by how much its clock may err
     this.clear();
   }
 
@@ -37,6 +41,20 @@ export class Bars extends Table {
 
   setNames(ops, groups) {
     Object.assign(this, { ops, groups, families: ops.map(familyOf) });
+  }
+
+  /** Take where ranks are, and the clocks of hosts that were compared with the kernel's. */
+  setClocks(lanes, clocks) {
+    const told = JSON.stringify([lanes, clocks]);
+    if (told === this.told) return;
+    this.told = told;
+    for (const { rank, host } of lanes) if (host) this.hostOf.set(rank, host);
+    const hosts = [...new Set(this.hostOf.values())];
+    const errors = new Map(clocks.map(({ host, error }) => [host, error]));
+    this.places = new Map(Array.from(this.hostOf, ([rank, host]) =>
+      [rank, { host: hosts.indexOf(host), error: errors.get(host) ?? 0 }]));
+    for (let c = 0; c < this.collectives.n; c++) this.trust(c);
+    for (let bar = 0; bar < this.n; bar++) this.doubt(this.of[bar], this.rank[bar]);
   }
 
   append({ reset, ops, groups, count }, buffers) {
@@ -81,12 +99,41 @@ export class Bars extends Table {
       all.n++;
       if (seq[bar] > 0) numbers.set(seq[bar], c);
       [all.first[c], all.last[c], all.size[c], all.head[c]] = [Infinity, -Infinity, 0, -1];
+      this.trust(c);
     }
     [this.of[bar], this.next[bar], all.head[c]] = [c, all.head[c], bar];
     all.size[c]++;
+    this.doubt(c, rank[bar]);
     if (Number.isNaN(this.late[bar])) return;
     if (start[bar] < all.first[c]) [all.first[c], all.firstRank[c]] = [start[bar], rank[bar]];
     if (start[bar] > all.last[c]) [all.last[c], all.lastRank[c]] = [start[bar], rank[bar]];
+  }
+
+  trust(c) {
+    const { host, error, others } = this.collectives;
+    [host[c], error[c], others[c]] = [-1, 0, -1];
+  }
+
+  /** A collective is on the host of this rank, too. */
+  doubt(c, rank) {
+    const place = this.places.get(rank);
+    const { host, error, others } = this.collectives;
+    if (!place || place.host === host[c]) return;
+    if (host[c] >= 0) others[c] = Math.max(others[c], Math.min(error[c], place.error));
+    if (host[c] < 0 || place.error > error[c]) [host[c], error[c]] = [place.host, place.error];
+  }
+
+  /** By how much the starts of a bar's collective may be wrong against each other, seconds */
+  doubtOf(bar) {
+    const { error, others } = this.collectives;
+    const c = this.of[bar];
+    return others[c] < 0 ? 0 : error[c] + others[c];
+  }
+
+  /** By how much those of two ranks may */
+  doubtBetween(rank, other) {
+    const [a, b] = [this.places.get(rank), this.places.get(other)];
+    return !a || !b || a.host === b.host ? 0 : a.error + b.error;
   }
 
   isP2P(bar) {
@@ -130,18 +177,18 @@ export class Bars extends Table {
   }
 
   /** Whether the others had to wait for this one: the last, by more than the clocks may err */
-  isLast(bar, doubt) {
+  isLast(bar, doubt = this.doubtOf(bar)) {
     const c = this.of[bar];
     return this.late[bar] > doubt && this.start[bar] === this.collectives.last[c];
   }
 
   /** Until when it waited for the last rank. Who failed, or ended before it began, did not. */
-  waitedUntil(bar, doubt) {
+  waitedUntil(bar) {
     const start = this.start[bar];
     const end = start + this.length[bar];
     const last = this.collectives.last[this.of[bar]];
     const isKnown = !Number.isNaN(this.late[bar]) && !this.failed[bar];
-    const waited = isKnown && last > start && last <= end + doubt;
+    const waited = isKnown && last > start && last <= end + this.doubtOf(bar);
     return waited ? Math.min(last, end) : start;
   }
 }

@@ -61,7 +61,7 @@ export class Chart extends Pen {
 
   paint(view) {
     const { ctx, plot, gutter, height, palette, ratio } = this;
-    Object.assign(this, { scale: view.scale, left: view.left, doubt: view.doubt });
+    Object.assign(this, { scale: view.scale, left: view.left });
     ctx.clearRect(0, 0, gutter + plot, height);
     paintLabels(this, view.lanes);
     ctx.save();
@@ -84,7 +84,7 @@ export class Chart extends Pen {
     const lane = bars.lanes.get(rank);
     if (!lane?.n) return;
     const { palette, runs, ratio } = this;
-    visibleRuns(bars, lane, this.scale, this.left, this.plot, this.doubt, runs);
+    visibleRuns(bars, lane, this.scale, this.left, this.plot, runs);
     const space = this.lane >= 20 ? 4 : this.lane >= 10 ? 2 : 1;
     const [y, height] = [top + space, this.lane - Math.max(2 * space, 2) + (space < 2 ? 1 : 0)];
     for (let i = 0; i < runs.n; i++) {
@@ -101,7 +101,7 @@ export class Chart extends Pen {
       const bar = runs.bar[i];
       if (bar < 0) continue;
       if (bars.failed[bar]) this.paintPost(runs.x0[i], runs.x1[i], y, height);
-      if (!bars.isLast(bar, this.doubt)) continue;
+      if (!bars.isLast(bar)) continue;
       const before = below(lane.start, lane.n, bars.start[bar]) - 1;
       this.paintLate(bars, bar, before < 0 ? 0 : lane.reach[before], y + height / 2, height);
     }
@@ -109,7 +109,7 @@ export class Chart extends Pen {
 
   paintBar(bars, bar, family, x0, x1, y, height) {
     const { palette } = this;
-    const until = bars.waitedUntil(bar, this.doubt);
+    const until = bars.waitedUntil(bar);
     const middle = until > bars.start[bar] ? Math.min(Math.max(this.x(until), x0), x1) : x0;
     const striped = height >= 8 && middle - x0 >= 8;
     const waiting = striped ? palette.waiting[family] : palette.bars[family];

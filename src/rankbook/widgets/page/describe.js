@@ -3,12 +3,11 @@
 import { duration, ranges, size } from "./words.js";
 
 /** What a bar is, in lines; the first is its title. */
-export function describe(bars, bar, { lanes, hosts, cells, doubt, now }, isOpen) {
+export function describe(bars, bar, { hosts, cells, now }, isOpen) {
   const all = bars.collectives;
   const [c, late, length] = [bars.of[bar], bars.late[bar], bars.length[bar]];
   const start = bars.start[bar];
-  const hostOf = (rank) => lanes.find((lane) => lane.rank === rank)?.host;
-  const host = hostOf(bars.rank[bar]);
+  const host = bars.hostOf.get(bars.rank[bar]);
   const lines = [
     `${bars.ops[bars.op[bar]]} on rank ${bars.rank[bar]}${hosts && host ? ` (${host})` : ""}`,
     `number ${bars.seq[bar]} of group ${bars.groups[bars.group[bar]]}, ` +
@@ -25,10 +24,11 @@ export function describe(bars, bar, { lanes, hosts, cells, doubt, now }, isOpen)
   if (all.size[c] > 1 && !Number.isNaN(late)) {
     const place = bars.isLast(bar, 0) ? `last of ${all.size[c]}, ` : "";
     const first = all.firstRank[c];
-    const error = doubt > 0 && hostOf(first) !== host ? ` ± ${duration(doubt)}` : "";
+    const doubt = bars.doubtBetween(bars.rank[bar], first);
+    const error = doubt > 0 ? ` ± ${duration(doubt)}` : "";
     if (late > 0) lines.push(`${place}${duration(late)}${error} after the first, rank ${first}`);
     else lines.push(`first of ${all.size[c]}`);
-    const wait = bars.waitedUntil(bar, doubt) - start;
+    const wait = bars.waitedUntil(bar) - start;
     if (wait > 0) lines.push(`waited ${duration(wait)} for the last, rank ${all.lastRank[c]}`);
   }
   if (isOpen) {

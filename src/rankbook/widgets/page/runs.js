@@ -11,7 +11,7 @@ export const makeRuns = () => new Table(RUN);
  * pixel, pixels of one kind (bar -1). The kind is twice the family, and one more for waiting.
  * Who is late or failed is there by itself.
  */
-export function visibleRuns(bars, lane, scale, left, width, doubt, runs) {
+export function visibleRuns(bars, lane, scale, left, width, runs) {
   const { start, end } = lane;
   const until = toTime(scale, left + width);
   runs.n = 0;
@@ -29,7 +29,7 @@ export function visibleRuns(bars, lane, scale, left, width, doubt, runs) {
     if (x1 < 0) continue;
     const kind = 2 * bars.families[bars.op[bar]];
     const column = Math.floor(x0);
-    const isLate = bars.late[bar] * scale.k >= 3 && bars.isLast(bar, doubt);
+    const isLate = bars.late[bar] * scale.k >= 3 && bars.isLast(bar);
     if (bars.failed[bar] && x1 - x0 < 1) {
       if (column > failed) push(x0, x1, bar, kind);
       failed = column;
@@ -37,7 +37,7 @@ export function visibleRuns(bars, lane, scale, left, width, doubt, runs) {
     }
     if (x1 - x0 >= 1 || (isLate && column > painted)) push(x0, x1, bar, kind);
     if (x1 - x0 >= 1 || column <= painted) continue;
-    const waited = bars.waitedUntil(bar, doubt) - start[i];
+    const waited = bars.waitedUntil(bar) - start[i];
     const same = kind + (waited > (end[i] - start[i]) / 2 ? 1 : 0);
     const before = runs.n - 1;
     if (isLate) runs.x1[before] = Math.max(x1, x0 + 1);

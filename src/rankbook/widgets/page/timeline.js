@@ -62,7 +62,11 @@ export default () => {
   };
 
   function initialize({ model }) {
-    const changed = () => store.views.forEach((view) => view.changed());
+    const changed = () => {
+      const [lanes, clocks] = [model.get("lanes") ?? [], model.get("clocks") ?? []];
+      for (const bars of [store.bars, store.open]) bars.setClocks(lanes, clocks);
+      store.views.forEach((view) => view.changed());
+    };
     const onMessage = (content, buffers) => {
       if (content.kind === "bars") hello.hear(takeBars(store, content, buffers));
       else if (content.kind === "open") hello.hear(takeOpen(store, content, buffers));
@@ -73,6 +77,7 @@ export default () => {
     const traits = "change:lanes change:cells change:clocks change:note";
     model.on("msg:custom", onMessage);
     model.on(traits, changed);
+    changed();
     const hello = new Hello(model);
     return () => {
       hello.end();

@@ -63,7 +63,6 @@ export class View {
     const hosts = new Set(this.lanes.map((lane) => lane.host).filter(Boolean));
     this.hosts = hosts.size > 1 ? hosts : null;
     const clocks = model.get("clocks") ?? [];
-    this.doubt = Math.max(0, ...clocks.map((each) => each.error));
     const ms = (seconds, sign) => `${sign}${duration(Math.abs(seconds))}`;
     const said = clocks.map(({ host, offset, error }) =>
       `${host} ${ms(offset, offset < 0 ? "−" : "+")} ± ${ms(error, "")}`);
