@@ -313,10 +313,11 @@ def test_notes_are_under_the_chart(page):
     expect(page.locator(".rbt-clocks")).to_be_hidden()
     show(
         page,
-        "model.set({ note: 'Before 12:03:04 one collective in 4 is shown.',"
+        "model.set({ note: 'Before 2025-11-21T04:40:00Z one collective in 4 is shown.',"
         "clocks: [{ host: 'node-b', offset: -0.0013, error: 0.0004 }] })",
     )
-    expect(page.get_by_text("Before 12:03:04 one collective in 4 is shown.")).to_be_visible()
+    time = call(page, "t.clock(Date.UTC(2025, 10, 21, 4, 40) / 1000)")  # as the axis says it
+    expect(page.get_by_text(f"Before {time} one collective in 4 is shown.")).to_be_visible()
     expect(
         page.get_by_text("Clocks: node-b \N{MINUS SIGN}1.3 ms ± 400 µs (corrected)")
     ).to_be_visible()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import time
 from dataclasses import replace
+from datetime import datetime, timezone
 
 import numpy as np
 import pytest
@@ -331,7 +333,8 @@ def test_of_too_many_every_second_older_one_is_left_out():
     assert len(np.unique(rows(kept)["seq"])) == 13
     assert rows(kept)["seq"].tolist()[-18:] == [s for s in range(8, 17) for _ in range(2)]
     assert len(kept) == len(rows(kept)) == 26
-    assert kept.note.startswith("Before ")
+    begin = datetime.fromtimestamp(rows(kept)["start"][-18], timezone.utc)  # of what is not thinned
+    assert kept.note.startswith(f"Before {begin:%Y-%m-%dT%H:%M:%SZ} ")
     assert "one collective in 2 is shown" in kept.note
 
 

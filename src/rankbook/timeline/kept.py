@@ -75,10 +75,13 @@ class Kept:
 
     @property
     def note(self) -> str:
-        """A sentence about what was left out; empty if nothing was."""
+        """A sentence about what was left out; empty if nothing was.
+
+        The time in it is in UTC, as ISO 8601 has it: whoever shows it knows the reader's zone.
+        """
         if self._one_in <= 1:
             return ""
-        when = time.strftime("%H:%M:%S", time.localtime(self._thinned_before))
+        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._thinned_before))
         about = "" if self._one_in == round(self._one_in) else "about "
         return (
             f"Before {when} {about}one collective in {self._one_in:.0f} is shown, "

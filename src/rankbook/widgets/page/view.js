@@ -1,7 +1,7 @@
 // One place in a page that shows a store of bars: it says what there is in words, decides what is
 // in sight, and listens.
 
-import { clock, counted, duration } from "./words.js";
+import { clock, counted, duration, inZone } from "./words.js";
 import { addBusy, below, makeScale, MOST, toPixel, toTime, zoomFor } from "./scale.js";
 import { hit } from "./runs.js";
 import { describe } from "./describe.js";
@@ -67,7 +67,7 @@ export class View {
     const said = clocks.map(({ host, offset, error }) =>
       `${host} ${ms(offset, offset < 0 ? "−" : "+")} ± ${ms(error, "")}`);
     this.$("clocks").textContent = said.length ? `Clocks: ${said.join(", ")} (corrected)` : "";
-    this.$("note").textContent = model.get("note") ?? "";
+    this.$("note").textContent = inZone(model.get("note") ?? "");
     const { collectives, n } = store.bars;
     const flying = (this.flying = store.open.endless());
     const counts = [counted(this.lanes.length, "rank"), counted(collectives.n, "collective")];

@@ -39,6 +39,10 @@ export function clock(time) {
   return [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":");
 }
 
+/** A sentence of the kernel, in which times are UTC, as one of the page */
+export const inZone = (text) =>
+  text.replace(/\d{4}-\d\d-\d\dT[\d:]{8}Z/g, (time) => clock(Date.parse(time) / 1000));
+
 /** A tick of the axis: `12:03:04` on a whole second, else what comes after it: `.250` */
 export function tickLabel(time, step) {
   const whole = Math.floor(time + Math.min(step, 1) / 2);
