@@ -380,6 +380,20 @@ def test_one_collective_of_very_many_ranks_is_kept_all_the_same():
     assert len(kept) == 64
 
 
+def test_hundred_thousand_bars_are_thinned_at_once():
+    """Whoever adds or reads waits for it."""
+    kept = Kept(bars=200_000)
+    kept.add(bars(range(25_000), ranks=4))
+
+    def seconds(act):
+        begin = time.perf_counter()
+        act()
+        return time.perf_counter() - begin
+
+    naive = seconds(lambda: np.unique(rows(kept)[["generation", "group", "seq"]]))
+    assert min(seconds(kept._thin) for _ in range(2)) < naive
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_collectives_are_kept_whole_and_stand_for_all(seed):
     rng = random.Random(seed)
