@@ -138,6 +138,9 @@ def violations(page):
 def test_without_a_collective_it_says_so(page):
     expect(page.get_by_text("No collective has been recorded yet.")).to_be_visible()
     assert page.evaluate("model.sent") == [{"kind": "hello"}]
+    page.set_viewport_size({"width": 400, "height": 700})
+    assert page.locator(".rbt-empty").bounding_box()["height"] < 30  # one line
+    page.set_viewport_size({"width": 1000, "height": 700})
     show(page, LATE)
     expect(page.get_by_text("No collective has been recorded yet.")).to_be_hidden()
     expect(page.locator(".rbt-count")).to_have_text("4 ranks · 1 collective")
@@ -167,6 +170,18 @@ def test_who_is_late_is_marked_and_the_waiting_of_the_others_differs(page):
         }"""
     )
     assert colours[0] != colours[1]
+
+
+def test_the_legend_names_only_what_is_there(page):
+    legend = page.get_by_role("list", name="Colours")
+    set_lanes(page, 1)
+    show(page, "send(collective(1.7637e9, [0], 0.05))")
+    expect(legend).not_to_contain_text("wait")
+    expect(legend).not_to_contain_text("late")
+    set_lanes(page, 4)
+    show(page, LATE)
+    expect(legend).to_contain_text("waits for the last rank")
+    expect(legend).to_contain_text("late")
 
 
 def test_a_rank_that_did_not_wait_is_not_shown_waiting(page):
@@ -306,6 +321,19 @@ def test_cells_are_marked_and_explained(page):
     point(page, 200, -1)  # above the first
     expect(tip(page)).to_contain_text("In [4] loss.backward()")
     expect(tip(page)).to_contain_text("took 210 ms")
+
+
+@pytest.mark.parametrize(("first", "second", "named"), [(1, 90, "In [5]"), (2, 1, "In [4]")])
+def test_of_two_cells_whose_names_collide_the_longer_is_named(page, first, second, named):
+    page.evaluate(
+        """([first, second]) => model.set({ cells: [
+            { number: 4, label: 'a', started: 1.7637e9, ended: 1.7637e9 + first },
+            { number: 5, label: 'b', started: 1.7637e9 + first, ended: 1.7637e9 + second },
+        ] })""",
+        [first / 1000, (first + second) / 1000],
+    )
+    show(page, LATE)
+    assert [text for text in texts(page) if text.startswith("In")] == [named]
 
 
 def test_notes_are_under_the_chart(page):

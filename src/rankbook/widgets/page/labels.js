@@ -39,24 +39,26 @@ export function paintLabels(chart, lanes) {
 
 export function paintCells(chart, cells, now) {
   const { palette, plot, bottom } = chart;
-  let free = -Infinity; // where the last label ended
-  cells.forEach((cell, i) => {
+  const labels = [];
+  for (const cell of cells) {
     const x0 = chart.x(cell.started);
     const x1 = Math.max(chart.x(cell.ended ?? now), x0 + 1.5);
-    if (x1 < 0 || x0 > plot) return;
+    if (x1 < 0 || x0 > plot) continue;
     chart.fill(palette.text, x0, TOP, 1, bottom - TOP, 0.14);
     chart.fill(palette.text, x0, TOP - 6, x1 - x0, 1.5, 0.5);
     chart.fill(palette.text, x0, TOP - 4.5, 1.5, 4.5, 0.5);
     if (cell.ended !== null) chart.fill(palette.text, x1 - 1.5, TOP - 4.5, 1.5, 4.5, 0.5);
-    const label = `In [${cell.number}]`;
-    const width = chart.widthOf(label);
+    const text = `In [${cell.number}]`;
+    const width = chart.widthOf(text);
     const at = Math.max(Math.min(x0 + 2, plot - width), 2); // whole, also at the right edge
-    const end = at + width;
-    const next = i + 1 < cells.length ? chart.x(cells[i + 1].started) : Infinity;
-    if (at < free || (end > next && x0 < 0)) return;
-    chart.text(label, at, 9, { alpha: 0.85 });
-    free = end + 6;
-  });
+    const room = Math.min(x1, plot) - Math.max(x0, 0);
+    if (at < labels.at(-1)?.end) { // of two that collide, the wider cell is named
+      if (room <= labels.at(-1).room) continue;
+      labels.pop();
+    }
+    labels.push({ text, at, room, end: at + width + 6 });
+  }
+  for (const { text, at } of labels) chart.text(text, at, 9, { alpha: 0.85 });
 }
 
 export function paintClock(chart) {
