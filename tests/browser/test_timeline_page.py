@@ -550,6 +550,17 @@ def test_the_keyboard_reaches_every_bar_and_each_is_announced(page):
     expect(tip(page)).to_be_hidden()
 
 
+def test_escape_closes_a_tip_wherever_the_focus_is(page):
+    show(page, LATE)
+    button(page, "Fit").focus()
+    x = point_at(page, 0)
+    expect(tip(page)).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(tip(page)).to_be_hidden()
+    point(page, x + 20, 0)
+    expect(tip(page)).to_be_visible()
+
+
 @pytest.mark.parametrize("size", [(1000, 700), (500, 260)])
 def test_its_keys_are_told_when_asked_for_and_take_no_room(page, size):
     page.set_viewport_size(dict(zip(("width", "height"), size, strict=True)))

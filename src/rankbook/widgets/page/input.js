@@ -17,6 +17,9 @@ export function listen(view) {
       view.refresh();
     });
   }
+  // Wherever the focus is; whoever else listens for it hears it, too.
+  on(window, "keydown", ({ key }) => key === "Escape" && view.hover && view.point(null),
+    { capture: true });
   on(el, "click", ({ target }) => view.do(target.closest("button")?.dataset.do));
   // The style sheet gives the background an instant transition: so a change of theme is heard.
   on(el, "transitionend", ({ target }) => target === el && view.refresh());
