@@ -228,6 +228,27 @@ def test_what_is_in_flight_grows_until_it_has_ended(page):
     assert not any("in flight" in text for text in texts(page))
 
 
+def test_ranks_that_are_none_any_more_keep_their_lanes_while_their_bars_are_in_sight(page):
+    show(page, LATE)
+    set_lanes(page, 2)
+    labels = [text for text in texts(page) if text.startswith("rank ")]
+    assert labels == ["rank 0", "rank 1", "rank 2 (before)", "rank 3 (before)"]
+    expect(page.locator(".rbt-count")).to_have_text("2 ranks · 1 collective")
+    point(page, 700, 3)
+    expect(tip(page)).to_contain_text("all_reduce on rank 3")
+    later = "collective(1.7637e9 + 10 + i, [0, 0], 0.05, { seq: i + 1, generation: 2 })"
+    show(page, f"for (let i = 0; i < 60; i++) send({later})")
+    assert [text for text in texts(page) if text.startswith("rank ")] == ["rank 0", "rank 1"]
+    button(page, "Fit").click()
+    assert "rank 2 (before)" in texts(page)
+    chart(page).focus()
+    for key in ("ArrowDown", "ArrowDown", "ArrowDown", "ArrowDown"):
+        page.keyboard.press(key)
+    expect(tip(page)).to_contain_text("on rank 3")
+    page.keyboard.press("End")
+    expect(tip(page)).to_be_hidden()  # it has no lane now
+
+
 def test_of_what_was_not_heard_of_since_only_what_is_known_is_in_flight(page):
     show(
         page,

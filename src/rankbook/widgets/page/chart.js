@@ -6,7 +6,7 @@ import { makeRuns, visibleRuns } from "./runs.js";
 import { makePalette } from "./palette.js";
 import { Pen } from "./pen.js";
 import { shortNames } from "./hosts.js";
-import { paintCells, paintClock, paintLabels, TOP } from "./labels.js";
+import { paintCells, paintClock, paintLabels, rankName, TOP } from "./labels.js";
 
 const BOTTOM = 22; // px for the clock
 const CROSS = 18; // px that the cross of a failed bar takes
@@ -43,7 +43,7 @@ export class Chart extends Pen {
     }
     this.ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
     const widest = (names, px) => Math.max(0, ...names.map((name) => this.widthOf(name, px)));
-    const ranks = widest(lanes.map((lane) => `rank ${lane.rank}`), 12);
+    const ranks = widest(lanes.map(rankName), 12);
     const named = widest([...(this.names?.values() ?? [])], 10);
     const labels = this.isHigh || !named ? Math.max(ranks, named) : ranks + named + 10;
     this.gutter = 12 + Math.ceil(Math.max(this.widthOf("12:00:00", 12), labels));

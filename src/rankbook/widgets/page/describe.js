@@ -1,6 +1,6 @@
-// What there is to read about a bar.
+// What there is to read about a bar, a cell, and clocks.
 
-import { duration, ranges, size } from "./words.js";
+import { clock, duration, ranges, size } from "./words.js";
 
 /** What a bar is, in lines; the first is its title. */
 export function describe(bars, bar, { hosts, cells, now }, isOpen) {
@@ -37,4 +37,19 @@ export function describe(bars, bar, { hosts, cells, now }, isOpen) {
   const cell = cells.findLast((each) => each.started <= start && !(each.ended < start));
   if (cell) lines.push(`In [${cell.number}] ${cell.label}`);
   return lines;
+}
+
+/** What a cell is, in lines */
+export function describeCell({ number, label, started, ended }) {
+  const took = ended === null ? "still runs" : `took ${duration(ended - started)}`;
+  return [`In [${number}] ${label}`, `began at ${clock(started)}, ${took}`];
+}
+
+/** How the clocks of other hosts were corrected, in a sentence; empty if there are none */
+export function describeClocks(clocks) {
+  const said = clocks.map(({ host, offset, error }) => {
+    const sign = offset < 0 ? "−" : "+";
+    return `${host} ${sign}${duration(Math.abs(offset))} ± ${duration(error)}`;
+  });
+  return said.length ? `Clocks: ${said.join(", ")} (corrected)` : "";
 }

@@ -1,8 +1,8 @@
 // The elements around the picture.
 
 export const KEYS =
-  "Arrow left and right pan, plus and minus zoom, arrow up and down choose a rank, square brackets " +
-  "step from collective to collective, 0 fits everything, End follows the newest.";
+  "Arrow left and right pan, plus and minus zoom, arrow up and down choose a rank, square " +
+  "brackets step from collective to collective, 0 fits everything, End follows the newest.";
 
 export const HTML = `
   <div class="rbt-head">

@@ -8,6 +8,8 @@ export const TOP = 24; // px for the cells
 /** How many lanes share a label */
 const labelEvery = (height) => (height >= 13 ? 1 : 2 ** Math.ceil(Math.log2(48 / height)));
 
+export const rankName = ({ rank, isFormer }) => `rank ${rank}${isFormer ? " (before)" : ""}`;
+
 const isOther = (lane, before) => before?.host && lane.host && lane.host !== before.host;
 
 export function paintLabels(chart, lanes) {
@@ -26,7 +28,8 @@ export function paintLabels(chart, lanes) {
     const under = host && chart.isHigh;
     const align = "right";
     if (i % every === 0) {
-      chart.text(`rank ${lane.rank}`, gutter - 8, middle - (under ? 6 : 0), { px: 12, align });
+      const alpha = lane.isFormer ? 0.75 : 1;
+      chart.text(rankName(lane), gutter - 8, middle - (under ? 6 : 0), { px: 12, alpha, align });
     }
     if (under) chart.text(host, gutter - 8, middle + 7, { px: 10, alpha: 0.75, align });
     else if (host && (i === 0 || begins) && y >= free) {

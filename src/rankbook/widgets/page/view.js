@@ -1,10 +1,11 @@
 // One place in a page that shows a store of bars: it says what there is in words, decides what is
 // in sight, and listens.
 
-import { clock, counted, duration, inZone } from "./words.js";
+import { counted, inZone } from "./words.js";
 import { addBusy, below, makeScale, MOST, toPixel, toTime, zoomFor } from "./scale.js";
+import { formerLanes, presentLanes } from "./lanes.js";
 import { hit } from "./runs.js";
-import { describe } from "./describe.js";
+import { describe, describeCell, describeClocks } from "./describe.js";
 import { Chart } from "./chart.js";
 import { TOP } from "./labels.js";
 import { HTML, KEYS } from "./frame.js";
@@ -54,23 +55,16 @@ export class View {
   /** The data have changed: everything said in words, then the picture. */
   changed() {
     const { model, store } = this;
-    this.lanes = model.get("lanes") ?? [];
-    if (!this.lanes.length) {
-      const ranks = new Set([...store.bars.lanes.keys(), ...store.open.lanes.keys()]);
-      this.lanes = [...ranks].sort((a, b) => a - b).map((rank) => ({ rank, host: "" }));
-    }
+    this.present = presentLanes(model.get("lanes"), store);
+    this.lanes = this.allLanes();
     this.cells = model.get("cells") ?? [];
-    const hosts = new Set(this.lanes.map((lane) => lane.host).filter(Boolean));
+    const hosts = new Set(this.present.map((lane) => lane.host).filter(Boolean));
     this.hosts = hosts.size > 1 ? hosts : null;
-    const clocks = model.get("clocks") ?? [];
-    const ms = (seconds, sign) => `${sign}${duration(Math.abs(seconds))}`;
-    const said = clocks.map(({ host, offset, error }) =>
-      `${host} ${ms(offset, offset < 0 ? "−" : "+")} ± ${ms(error, "")}`);
-    this.$("clocks").textContent = said.length ? `Clocks: ${said.join(", ")} (corrected)` : "";
+    this.$("clocks").textContent = describeClocks(model.get("clocks") ?? []);
     this.$("note").textContent = inZone(model.get("note") ?? "");
     const { collectives, n } = store.bars;
     const flying = (this.flying = store.open.endless());
-    const counts = [counted(this.lanes.length, "rank"), counted(collectives.n, "collective")];
+    const counts = [counted(this.present.length, "rank"), counted(collectives.n, "collective")];
     this.$("count").textContent = counts.join(" · ");
     if (flying) counts.push(`${flying} in flight`);
     this.$("flying").textContent = flying ? `${flying} in flight` : "";
@@ -91,15 +85,26 @@ export class View {
     const width = this.$("chart").clientWidth;
     if (!width) return; // not shown
     clearTimeout(this.timer);
-    const plot = chart.measure(el, width, this.lanes, this.hosts);
-    this.place(plot);
-    this.shown = this.find(this.hover ?? (this.isFocused && this.picked) ?? {});
+    const place = () => this.place(chart.measure(el, width, this.lanes, this.hosts));
+    place();
+    const before = this.lanes.length;
+    this.lanes = this.allLanes();
+    if (this.lanes.length !== before) place();
+    const asked = this.hover ?? ((this.isFocused && this.picked) || {});
+    this.shown = this.lanes.some(({ rank }) => rank === asked.rank) ? this.find(asked) : null;
     this.canvas.style.cursor = this.pointers.size ? "grabbing" : this.shown ? "pointer" : "grab";
     chart.paint(this);
     this.paintLegend();
     this.showTip();
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
     if (this.flying) this.timer = setTimeout(() => this.refresh(), calm ? 1000 : 100);
+  }
+
+  allLanes() {
+    if (!this.scale) return this.present;
+    const [from, to] = [0, this.chart.plot].map((px) => toTime(this.scale, this.left + px));
+    const former = formerLanes(this.present, this.store.bars, from, to);
+    return [...this.present, ...former];
   }
 
   /** Decide what is in sight: `at` is the time at the left edge, `k` the zoom. */
@@ -173,11 +178,7 @@ export class View {
   }
 
   lines() {
-    if (this.hover?.cell) {
-      const { number, label, started, ended } = this.hover.cell;
-      const took = ended === null ? "still runs" : `took ${duration(ended - started)}`;
-      return [`In [${number}] ${label}`, `began at ${clock(started)}, ${took}`];
-    }
+    if (this.hover?.cell) return describeCell(this.hover.cell);
     const { shown, store } = this;
     return shown && describe(shown.bars, shown.bar, this, shown.bars === store.open);
   }
