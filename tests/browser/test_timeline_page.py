@@ -607,6 +607,17 @@ def test_its_keys_are_told_when_asked_for_and_take_no_room(page, size):
     page.set_viewport_size({"width": 1000, "height": 700})
 
 
+def test_of_bars_that_begin_at_once_each_is_reached(page):
+    set_lanes(page, 1)
+    bar = "([seq, late]) => collective(1.7637e9 + late, [0], 0.1, { seq })"
+    show(page, f"send([[1, 0], [2, 0], [3, 0.2]].flatMap({bar}))")
+    chart(page).focus()
+    for key, number in [("]", 1), ("]", 2), ("]", 3), ("]", 3), ("[", 2), ("[", 1)]:
+        page.keyboard.press(key)
+        said = page.locator("#first [role=status]")
+        expect(said).to_contain_text(f"number {number} of group 0")
+
+
 # -- moving about ----------------------------------------------------------------------------
 
 

@@ -140,7 +140,7 @@ export class Chart extends Pen {
     this.fill(ground, x0, y, x1 - x0, height, striped ? 1 : 0.4);
     ctx.beginPath();
     ctx.rect(x0 + 0.5, y + 0.5, x1 - x0 - 1, height - 1);
-    if (x1 - x0 >= 6) this.stroke(palette.alarm, 1);
+    if (height >= 8 && x1 - x0 >= 6) this.stroke(palette.alarm, 1);
     const name = bars.ops[bars.op[bar]];
     const at = Math.max(x0, 0) + 7;
     const room = Math.min(x1 - CROSS, this.plot) - at - 4;

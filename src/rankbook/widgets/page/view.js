@@ -263,7 +263,9 @@ export class View {
     const edge = toTime(this.scale, this.left + (by < 0 ? this.chart.plot : 0));
     const isFirst = this.picked?.start === undefined; // then from an edge of what is in sight
     const from = isFirst ? edge : this.picked.start;
-    const found = all.findIndex(([bars, bar]) => bars.start[bar] >= from);
+    const now = this.find(this.picked ?? {});
+    const here = all.findIndex(([bars, bar]) => bars === now?.bars && bar === now.bar);
+    const found = here < 0 ? all.findIndex(([bars, bar]) => bars.start[bar] >= from) : here;
     const place = found < 0 ? all.length - 1 : found + (isFirst ? Math.min(by, 0) : by);
     this.choose(...all[Math.min(Math.max(place, 0), all.length - 1)]);
   }
