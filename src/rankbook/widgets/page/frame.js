@@ -29,7 +29,7 @@ export const HTML = `
     <p class="rbt-note"></p>
     <p class="rbt-clocks"></p>
   </div>
-  <dl class="rbt-card rbt-keys" popover>
+  <div class="rbt-card rbt-keys" popover><dl>
     <dt><kbd>←</kbd> <kbd>→</kbd></dt><dd>or drag: pan</dd>
     <dt><kbd>+</kbd> <kbd>−</kbd></dt><dd>or Ctrl and the wheel: zoom</dd>
     <dt><kbd>[</kbd> <kbd>]</kbd></dt><dd>the collective before, the next one</dd>
@@ -37,6 +37,6 @@ export const HTML = `
     <dt><kbd>0</kbd></dt><dd>everything</dd>
     <dt><kbd>End</kbd></dt><dd>follow the newest</dd>
     <dt><kbd>Esc</kbd></dt><dd>choose nothing</dd>
-  </dl>
+  </dl></div>
   <p class="rbt-hidden" role="status" aria-live="polite"></p>
   <div class="rbt-card rbt-tip" popover="manual" hidden></div>`;
