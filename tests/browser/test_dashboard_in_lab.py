@@ -158,7 +158,7 @@ def test_restart_replaces_a_rank_that_has_died(notebook, state):
     next_one = notebook.generation() + 1
     pid = int(notebook.rows.nth(1).locator(".rb-pid").inner_text())
     os.kill(pid, signal.SIGKILL)
-    expect(notebook.health).to_contain_text("ended: 1")
+    expect(notebook.health).to_contain_text("rank 1 ended")
     expect(notebook.rows.nth(1)).to_contain_text("was killed by SIGKILL")
     notebook.click("Restart dead ranks")
     expect(notebook.message).to_contain_text(
@@ -187,7 +187,7 @@ def test_shut_down_stops_the_engines(notebook, state):
 
 def test_a_cell_that_runs_is_followed_and_so_is_the_error_that_it_leaves(notebook):
     notebook.start("%%dist\nimport time\nfor _ in range(20): time.sleep(0.1)\n1 / 0")
-    expect(notebook.health).to_have_text("running: 0-1")
+    expect(notebook.health).to_have_text("ranks 0-1 running")
     expect(notebook.rows.first).to_contain_text("time.sleep(0.1)")
     notebook.end()
     notebook.wait_until_idle()

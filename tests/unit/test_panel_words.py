@@ -32,16 +32,16 @@ def head(panel):
         (shown(member(0)), ("rb-ok", "●", "all idle")),
         (shown(member(0), doing="pulling x"), ("rb-busy", "▶", "pulling x")),
         (shown(member(0, "running"), doing="running a cell on rank 0"),
-         ("rb-busy", "▶", "running: 0")),
+         ("rb-busy", "▶", "rank 0 running")),
         # Of another notebook, or left behind: this session does nothing.
-        (shown(member(0, "collective")), ("rb-busy", "▶", "in a collective: 0")),
-        (Panel(HUNG), ("rb-stuck", "■", "stuck · in a collective: 0, running: 1")),
+        (shown(member(0, "collective")), ("rb-busy", "▶", "rank 0 in a collective")),
+        (Panel(HUNG), ("rb-stuck", "■", "stuck · rank 0 in a collective · rank 1 running")),
         (shown(member(0, "no answer"), member(1)),
-         ("rb-stuck", "■", "no answer: 0, idle: 1")),
+         ("rb-stuck", "■", "no answer from rank 0 · rank 1 idle")),
         (Panel(replace(HEALTHY, verdict=HANG)), ("rb-ok", "●", "all idle")),
-        (Panel(DEAD), ("rb-bad", "✕", "idle: 0, ended: 1")),
+        (Panel(DEAD), ("rb-bad", "✕", "rank 1 ended · rank 0 idle")),
         (Panel(replace(DEAD, doing="running a cell on rank 0", verdict=HANG)),
-         ("rb-bad", "✕", "idle: 0, ended: 1")),
+         ("rb-bad", "✕", "rank 1 ended · rank 0 idle")),
         # An engine that is no rank matters to nobody.
         (shown(member(0), RankState(1, "gone")), ("rb-ok", "●", "all idle")),
         (shown(member(0), RankState(1, "running")), ("rb-ok", "●", "all idle")),
@@ -58,7 +58,7 @@ def test_the_header_says_how_it_is_in_words_a_shape_and_a_colour(panel, expected
         (Panel(HEALTHY), "all idle"),
         (Panel(HUNG), f"stuck: {HANG.summary}"),
         (Panel(replace(HUNG, hangs=False, verdict=None)), "busy"),
-        (Panel(DEAD), "ended: 1"),
+        (Panel(DEAD), "rank 1 ended"),
     ],
 )
 def test_what_is_worth_interrupting_somebody_for_is_announced(panel, said):

@@ -27,6 +27,15 @@ MARKS = {
     "left": "○",
 }
 
+_SAID = {
+    "gone": "{} ended",
+    "no answer": "no answer from {}",
+    "collective": "{} in a collective",
+    "running": "{} running",
+    "idle": "{} idle",
+}
+"""What is said of the ranks in a state, the states that one must know of first."""
+
 _LONGEST = 110
 """Characters of a rank's last error that are shown; all of it is in its tooltip."""
 
@@ -61,16 +70,16 @@ def health(snapshot: Snapshot) -> str:
             by_state.setdefault(state.state, []).append(state.info.rank)
     if by_state.keys() <= {"idle", "left"}:
         return snapshot.doing or "all idle"
-    words = {"collective": "in a collective", "gone": "ended"}
-    return ", ".join(
-        f"{words.get(state, state)}: {_who(ranks)}"
-        for state, ranks in sorted(by_state.items(), key=lambda pair: pair[1])
+    order = [*_SAID, *by_state]
+    return " · ".join(
+        _SAID.get(state, f"{{}} {state}").format(_who(by_state[state]))
+        for state in sorted(by_state, key=order.index)
     )
 
 
 def _who(ranks: list[int]) -> str:
     """Name ranks, or say how many where naming them would be no sentence any more."""
-    named = rank_selection.label(ranks)
+    named = rank_selection.said(ranks)
     return named if named.count(",") < _NAMED else f"{len(ranks)} ranks"
 
 
