@@ -190,9 +190,10 @@ def test_a_cell_that_runs_is_followed_and_so_is_the_error_that_it_leaves(noteboo
     expect(notebook.health).to_have_text("ranks 0-1 running")
     expect(notebook.rows.first).to_contain_text("time.sleep(0.1)")
     notebook.end()
-    notebook.wait_until_idle()
+    expect(notebook.health).to_have_text("all idle · error on ranks 0-1")
     expect(notebook.rows.first).to_contain_text("ZeroDivisionError: division by zero")
     notebook.run("%dist 1")
+    notebook.wait_until_idle()
     expect(notebook.rows.first).not_to_contain_text("ZeroDivisionError")
 
 

@@ -51,6 +51,7 @@ def test_a_group_that_no_engine_is_in_has_a_headline_without_loose_ends():
     [
         (snapshot(member(0), member(1)), "all idle"),
         (snapshot(member(0), member(1), doing="pulling x"), "pulling x"),
+        (snapshot(member(0, last_error="ValueError: no"), doing="pulling x"), "pulling x"),
         (snapshot(member(0, "left"), member(1, "left"), doing="shut down"), "shut down"),
         (snapshot(member(0, "left"), member(1, "left")), "all idle"),
         (snapshot(), "no rank is in the group"),
@@ -98,6 +99,21 @@ def test_a_number_of_ranks_is_never_taken_for_the_number_of_a_rank():
     assert health(shown) == "ranks 1,7 ended · no answer from ranks 3-5 · ranks 0,2,6,8 idle"
     everybody = snapshot(*(member(rank, "gone" if rank % 2 else "idle") for rank in range(10)))
     assert health(everybody) == "5 ranks ended · 5 ranks idle"
+
+
+def test_health_says_on_which_ranks_the_last_cell_failed():
+    fine, failed = member(0), [member(rank, last_error="ValueError: no") for rank in range(1, 4)]
+    assert health(snapshot(fine, failed[0])) == "all idle · error on rank 1"
+    assert health(snapshot(fine, *failed)) == "all idle · error on ranks 1-3"
+    assert headline(snapshot(fine, failed[0])).endswith(" · all idle · error on rank 1")
+    waiting = member(0, "collective")
+    assert health(snapshot(waiting, failed[0], doing="running a cell on ranks 0-1")) == (
+        "rank 0 in a collective · rank 1 idle · error on rank 1"
+    )
+
+
+def test_an_error_of_a_cell_before_the_one_that_runs_is_no_news():
+    assert health(snapshot(member(0, "running", last_error="ValueError: no"))) == "rank 0 running"
 
 
 def test_health_changes_only_when_something_does():

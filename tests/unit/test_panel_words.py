@@ -33,6 +33,12 @@ def head(panel):
         (shown(member(0), doing="pulling x"), ("rb-busy", "▶", "pulling x")),
         (shown(member(0, "running"), doing="running a cell on rank 0"),
          ("rb-busy", "▶", "rank 0 running")),
+        (shown(member(0), member(1, last_error="ValueError: no")),
+         ("rb-failed", "!", "all idle · error on rank 1")),
+        (shown(member(0, last_error="ValueError: no"), doing="pulling x"),
+         ("rb-busy", "▶", "pulling x")),
+        (shown(member(0, "gone"), member(1, last_error="ValueError: no")),
+         ("rb-bad", "✕", "rank 0 ended · rank 1 idle · error on rank 1")),
         # Of another notebook, or left behind: this session does nothing.
         (shown(member(0, "collective")), ("rb-busy", "▶", "rank 0 in a collective")),
         (Panel(HUNG), ("rb-stuck", "■", "stuck · rank 0 in a collective · rank 1 running")),
@@ -59,6 +65,7 @@ def test_the_header_says_how_it_is_in_words_a_shape_and_a_colour(panel, expected
         (Panel(HUNG), f"stuck: {HANG.summary}"),
         (Panel(replace(HUNG, hangs=False, verdict=None)), "busy"),
         (Panel(DEAD), "rank 1 ended"),
+        (shown(member(0, last_error="ValueError: no")), "all idle · error on rank 0"),
     ],
 )
 def test_what_is_worth_interrupting_somebody_for_is_announced(panel, said):

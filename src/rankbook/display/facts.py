@@ -8,6 +8,7 @@ from rankbook.models import RankState, Snapshot
 __all__ = [
     "MARKS",
     "doing",
+    "failed",
     "gpu_memory",
     "headline",
     "health",
@@ -68,13 +69,24 @@ def health(snapshot: Snapshot) -> str:
     for state in snapshot.states:
         if state.info is not None:
             by_state.setdefault(state.state, []).append(state.info.rank)
-    if by_state.keys() <= {"idle", "left"}:
-        return snapshot.doing or "all idle"
-    order = [*_SAID, *by_state]
-    return " · ".join(
-        _SAID.get(state, f"{{}} {state}").format(_who(by_state[state]))
-        for state in sorted(by_state, key=order.index)
-    )
+    if not by_state.keys() <= {"idle", "left"}:
+        order = [*_SAID, *by_state]
+        parts = [
+            _SAID.get(state, f"{{}} {state}").format(_who(by_state[state]))
+            for state in sorted(by_state, key=order.index)
+        ]
+    elif snapshot.doing:
+        return snapshot.doing
+    else:
+        parts = ["all idle"]
+    if ranks := failed(snapshot):
+        parts.append(f"error on {_who(ranks)}")
+    return " · ".join(parts)
+
+
+def failed(snapshot: Snapshot) -> list[int]:
+    """Ranks whose last cell ended with an error; of one that runs again, that is long ago."""
+    return [s.info.rank for s in snapshot.states if s.info and s.state == "idle" and s.last_error]
 
 
 def _who(ranks: list[int]) -> str:
