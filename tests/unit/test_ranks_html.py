@@ -248,8 +248,8 @@ def test_a_dense_tile_that_is_opened_tells_the_same_in_a_line():
         member(0, "collective", activity="all_reduce (line 2: f(x))", since=3, last_error="E\nmore")
     )
     assert tile(state, 129).one("p").text == (
-        "collective · all_reduce (line 2: f(x)), 3 s · cuda:0, nccl, local rank 0 of 2, main: yes "
-        "· engine 0 · a, pid 100 · 250 MB + 42.0 GB GPU · NVIDIA H100 80GB HBM3 · E"
+        "collective · all_reduce (line 2: f(x)), 3 s · cuda:0, nccl, local rank 0, world size 2, "
+        "main: yes · engine 0 · a, pid 100 · 250 MB + 42.0 GB GPU · NVIDIA H100 80GB HBM3 · E"
     )
 
 

@@ -120,8 +120,8 @@ def _dense_tile(state: RankState) -> str:
     facts = [
         state.state,
         doing(state),
-        f"{info.device}, {info.backend}, local rank {info.local_rank} of {info.world_size}, "
-        f"main: {_yes_or_no(info.is_main)}"
+        f"{info.device}, {info.backend}, local rank {info.local_rank}, "
+        f"world size {info.world_size}, main: {_yes_or_no(info.is_main)}"
         if info
         else "",
         f"engine {state.engine}",
