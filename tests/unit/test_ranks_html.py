@@ -16,15 +16,15 @@ from rankbook.models import RankState
 COLUMNS = [
     "rank",
     "state",
+    "memory",
     "device",
-    "backend",
-    "world size",
-    "main",
-    "local rank",
-    "engine",
     "host",
     "pid",
-    "memory",
+    "local rank",
+    "engine",
+    "main",
+    "backend",
+    "world size",
 ]
 
 
@@ -170,25 +170,32 @@ def test_without_gpus_there_is_no_column_for_them():
     ("state", "text", "bar"),
     [
         (with_gpu(member(0)),
-         "42.0 GB of 85.0 GBNVIDIA H100 80GB HBM3, 97 % busy", [("width: 49.4%", False)]),
+         "42.0 GB of 85.0 GB97 % busy, H100 80GB HBM3", [("width: 49.4%", False)]),
         (with_gpu(member(0), replace(GPU, utilization=None, used=84_000_000_000)),
-         "84.0 GB of 85.0 GBNVIDIA H100 80GB HBM3", [("width: 98.8%", True)]),
+         "84.0 GB of 85.0 GBH100 80GB HBM3", [("width: 98.8%", True)]),
         (with_gpu(member(0), replace(GPU, utilization=0)),
-         "42.0 GB of 85.0 GBNVIDIA H100 80GB HBM3, 0 % busy", [("width: 49.4%", False)]),
+         "42.0 GB of 85.0 GB0 % busy, H100 80GB HBM3", [("width: 49.4%", False)]),
         (member(0, gpu_memory=2_000_000_000), "2.0 GB", []),
         (member(0, gpu_memory=0), "0 B", []),
     ],
 )  # fmt: skip
 def test_a_gpu_is_shown_with_its_memory_name_and_load(state, text, bar):
-    assert list(row(state)) == [*COLUMNS, "GPU"]
+    assert list(row(state)) == [*COLUMNS[:3], "GPU", *COLUMNS[3:]]
     assert row(state)["GPU"] == text
     assert bars(state, "rb-gpu") == bar
 
 
 def test_beside_ranks_on_gpus_one_without_has_an_empty_cell():
     rows = Page(to_html([with_gpu(member(0)), member(1)])).rows
-    assert rows[0][-1] == "GPU"
-    assert rows[2][-1] == ""
+    assert rows[0][3] == "GPU"
+    assert rows[2][3] == ""
+
+
+def test_what_the_style_sheet_cuts_is_whole_in_its_tooltip():
+    page = tree(to_html([with_gpu(member(0, host="ip-10-0-12-101.us-west-2.compute.internal"))]))
+    host = page.one(kind="rb-name")
+    assert host["title"] == host.text == "ip-10-0-12-101.us-west-2.compute.internal"
+    assert page.one(kind="rb-below")["title"] == GPU.name
 
 
 # -- tiles -----------------------------------------------------------------------------------
@@ -249,7 +256,7 @@ def test_a_dense_tile_that_is_opened_tells_the_same_in_a_line():
     )
     assert tile(state, 129).one("p").text == (
         "collective · all_reduce (line 2: f(x)), 3 s · cuda:0, nccl, local rank 0, world size 2, "
-        "main: yes · engine 0 · a, pid 100 · 250 MB + 42.0 GB GPU · NVIDIA H100 80GB HBM3 · E"
+        "main: yes · engine 0 · a, pid 100 · 250 MB + 42.0 GB GPU · H100 80GB HBM3 · E"
     )
 
 

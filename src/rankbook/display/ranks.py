@@ -58,22 +58,23 @@ def _row(state: RankState, columns: Sequence[_Column]) -> str:
 
 
 def _columns(states: Sequence[RankState]) -> list[_Column]:
-    columns: list[_Column] = [
+    """What differs from rank to rank first: the last columns may be out of sight."""
+    on_gpus = any(gpu_memory(state) is not None for state in states)
+    gpus: list[_Column] = [("GPU", _gpu)] if on_gpus else []
+    return [
         ("rank", lambda s: escape(rank_name(s))),
         ("state", _state),
+        ("memory", _memory),
+        *gpus,
         ("device", lambda s: escape(s.info.device) if s.info else ""),
-        ("backend", lambda s: escape(s.info.backend) if s.info else ""),
-        ("world size", lambda s: str(s.info.world_size) if s.info else ""),
-        ("main", lambda s: _yes_or_no(s.info.is_main) if s.info else ""),
+        ("host", _host),
+        ("pid", lambda s: str(s.pid) if s.pid else ""),
         ("local rank", lambda s: str(s.info.local_rank) if s.info else ""),
         ("engine", lambda s: str(s.engine)),
-        ("host", lambda s: escape(s.host)),
-        ("pid", lambda s: str(s.pid) if s.pid else ""),
-        ("memory", _memory),
+        ("main", lambda s: _yes_or_no(s.info.is_main) if s.info else ""),
+        ("backend", lambda s: escape(s.info.backend) if s.info else ""),
+        ("world size", lambda s: str(s.info.world_size) if s.info else ""),
     ]
-    if any(gpu_memory(state) is not None for state in states):
-        columns.append(("GPU", _gpu))
-    return columns
 
 
 def _state(state: RankState) -> str:
@@ -127,7 +128,7 @@ def _dense_tile(state: RankState) -> str:
         f"engine {state.engine}",
         f"{state.host}, pid {state.pid}" if state.pid else "",
         memory(state),
-        state.gpu.name if state.gpu else "",
+        _model(state.gpu.name) if state.gpu else "",
         short(state.last_error),
     ]
     return _opens(state, "", f"<p>{escape(' · '.join(filter(None, facts)))}</p>")
@@ -169,11 +170,23 @@ def _gpu(state: RankState) -> str:
         return ""
     if state.gpu is None:
         return _amount(size(used), "", "")
-    busy = "" if state.gpu.utilization is None else f", {state.gpu.utilization} % busy"
+    busy = "" if state.gpu.utilization is None else f"{state.gpu.utilization} % busy, "
+    name = escape(state.gpu.name)
     return (
         _amount(size(used), f" of {size(state.gpu.total)}", _gpu_bar(state))
-        + f'<span class="rb-small rb-below">{escape(state.gpu.name)}{busy}</span>'
+        + f'<span class="rb-small rb-below" title="{name}">{busy}{_model(name)}</span>'
     )
+
+
+def _model(gpu: str) -> str:
+    """The name of a GPU without what nearly all of them begin with."""
+    return gpu.removeprefix("NVIDIA ")
+
+
+def _host(state: RankState) -> str:
+    """Its host, whose name the style sheet cuts: those of clouds are long."""
+    name = escape(state.host)
+    return f'<span class="rb-name" title="{name}">{name}</span>' if name else ""
 
 
 def _amount(value: str, of: str, bar: str) -> str:

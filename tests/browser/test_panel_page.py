@@ -1,0 +1,92 @@
+"""The dashboard's HTML and its style sheet in a page, without a kernel: what is in sight."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from samples import GPU, member, snapshot, with_gpu
+
+from rankbook.display.panel import Panel, to_html
+from rankbook.widgets.panel import PanelView
+
+pytestmark = pytest.mark.browser
+
+HOST = "ip-10-0-12-101.us-west-2.compute.internal"
+LARGE = replace(GPU, name="NVIDIA RTX 6000 Ada Generation")
+
+
+@pytest.fixture
+def show(browser):
+    """Shows a snapshot in a panel of so many pixels."""
+    page = browser.new_page()
+
+    def show(shown, width=1100):
+        # A page has a margin of 8 on either side.
+        page.set_viewport_size({"width": width + 16, "height": 900})
+        panel = to_html(Panel(shown))
+        page.set_content(f'<style>{PanelView._css}</style><div class="rankbook">{panel}</div>')
+        return page
+
+    yield show
+    page.close()
+
+
+def eight(**facts):
+    """Eight ranks on GPUs of a cloud."""
+    return [
+        with_gpu(
+            member(rank, world_size=8, host=HOST, memory_total=2_000_000_000_000, **facts), LARGE
+        )
+        for rank in range(8)
+    ]
+
+
+def box(page, selector):
+    return page.locator(selector).first.bounding_box()
+
+
+def right(page, selector):
+    its = box(page, selector)
+    return its["x"] + its["width"]
+
+
+# -- rows ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("width", "last"), [(600, "td.rb-gpu .rb-bar"), (1100, "td.rb-pid"), (1300, "td.rb-world-size")]
+)
+def test_what_differs_between_ranks_is_in_sight_without_scrolling(show, width, last):
+    line = "all_reduce (line 214: loss = trainer.training_step(model, batch, optimizer=optimizer))"
+    page = show(snapshot(*eight(state="collective", activity=line, since=12)), width)
+    assert right(page, last) <= right(page, ".rb-panel > .rb-scroll")
+
+
+def test_a_state_takes_no_more_room_than_it_needs(show):
+    page = show(snapshot(*eight()))
+    assert box(page, "td.rb-state")["width"] < 2 * box(page, "td.rb-state .rb-pill")["width"]
+
+
+def test_a_collective_on_a_line_of_its_own_begins_where_the_state_does(show):
+    call = "_reduce_scatter_base_of_all_the_parameters"
+    page = show(snapshot(*eight(state="collective", activity=f"{call} (line 2: f(x))")), 600)
+    state, does = box(page, "td.rb-state .rb-pill"), box(page, "td.rb-state .rb-does")
+    assert does["y"] > state["y"]
+    assert does["x"] == state["x"]
+
+
+def test_an_edge_beyond_which_there_is_more_is_shaded(show):
+    """Until it is scrolled to: then the cover that moves with the rows lies on the shadow."""
+    page = show(snapshot(*eight()), 600)
+
+    def edge():
+        its = box(page, ".rb-panel > .rb-scroll")
+        clip = {"x": its["x"] + its["width"] - 2, "y": its["y"] + 1, "width": 2, "height": 4}
+        return page.screenshot(clip=clip)
+
+    shaded = edge()
+    page.locator(".rb-panel > .rb-scroll").evaluate("(it) => it.scrollTo(1000, 0)")
+    plain = edge()
+    page.locator(".rb-panel > .rb-scroll").evaluate("(it) => { it.style.background = 'none'; }")
+    assert plain == edge() != shaded
