@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from samples import GPU, member, snapshot, with_gpu
+from samples import GPU, HUNG, member, snapshot, with_gpu
 
 from rankbook.display.panel import Panel, to_html
 from rankbook.widgets.panel import PanelView
@@ -25,7 +25,10 @@ def show(browser):
         # A page has a margin of 8 on either side.
         page.set_viewport_size({"width": width + 16, "height": 900})
         panel = to_html(Panel(shown))
-        page.set_content(f'<style>{PanelView._css}</style><div class="rankbook">{panel}</div>')
+        style = PanelView._css
+        page.set_content(
+            f'<!doctype html><style>{style}</style><div class="rankbook">{panel}</div>'
+        )
         return page
 
     yield show
@@ -90,3 +93,12 @@ def test_an_edge_beyond_which_there_is_more_is_shaded(show):
     plain = edge()
     page.locator(".rb-panel > .rb-scroll").evaluate("(it) => { it.style.background = 'none'; }")
     assert plain == edge() != shaded
+
+
+# -- the verdict -----------------------------------------------------------------------------
+
+
+def test_the_sentence_of_a_verdict_has_the_width_of_the_panel(show):
+    page = show(HUNG)
+    assert box(page, ".rb-verdict caption")["width"] == box(page, ".rb-verdict .rb-scroll")["width"]
+    assert box(page, ".rb-verdict td")["width"] < 80
