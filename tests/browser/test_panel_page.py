@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from playwright.sync_api import expect
 from samples import GPU, HUNG, member, snapshot, with_gpu
 
 from rankbook.display.panel import Panel, to_html
@@ -93,6 +94,46 @@ def test_an_edge_beyond_which_there_is_more_is_shaded(show):
     plain = edge()
     page.locator(".rb-panel > .rb-scroll").evaluate("(it) => { it.style.background = 'none'; }")
     assert plain == edge() != shaded
+
+
+# -- errors ----------------------------------------------------------------------------------
+
+ERROR = "ValueError: " + "x" * 200 + "\nsecond line"
+LIVE = """async ([script, html]) => {
+    const { default: widget } = await import("data:text/javascript," + encodeURIComponent(script));
+    const el = document.querySelector(".rankbook");
+    el.replaceChildren();
+    const on = (_, draw) => { window.draw ??= draw; };
+    const model = { get: () => html, send() {}, off() {}, on };
+    widget.render({ model, el });
+    window.show = (news) => { html = news; window.draw(); };
+}"""
+
+
+def failed(count, **facts):
+    return snapshot(*(member(r, world_size=count, last_error=ERROR, **facts) for r in range(count)))
+
+
+@pytest.mark.parametrize("count", [2, 17, 129])
+def test_all_of_an_error_is_a_key_away_and_stays_open(show, count):
+    page = show(failed(count))
+    page.evaluate(LIVE, [str(PanelView._esm), to_html(Panel(failed(count)))])
+    whole = page.locator(".rb-whole").first
+    expect(whole).to_be_hidden()
+    page.locator("summary").first.press("Enter")
+    page.evaluate("(html) => show(html)", to_html(Panel(failed(count, memory=300_000_000))))
+    expect(page.locator(".rankbook")).to_contain_text("300 MB")
+    expect(whole).to_be_visible()
+    assert whole.inner_text() == ERROR
+
+
+@pytest.mark.parametrize(("count", "begins"), [(2, "summary span"), (17, "summary .rb-does")])
+def test_the_beginning_of_an_error_that_is_open_does_not_stand_there_twice(show, count, begins):
+    page = show(failed(count))
+    assert box(page, begins)["width"] > 50
+    page.locator("summary").first.click()
+    its = box(page, begins)
+    assert its is None or its["width"] <= 1
 
 
 # -- the verdict -----------------------------------------------------------------------------

@@ -214,5 +214,12 @@ def test_of_an_error_the_first_line_is_shown_and_cut_if_it_is_long(text, said):
     assert facts.short(text) == said
 
 
+def test_of_an_error_everything_is_shown_that_a_person_would_read():
+    """An exception may hold megabytes, and hundreds of ranks raise it."""
+    assert facts.whole("ValueError: no\nsecond line") == "ValueError: no\nsecond line"
+    assert facts.whole("x" * 5000) == "x" * 5000
+    assert facts.whole("x" * 5001) == "x" * 4998 + " …"
+
+
 def test_every_state_has_a_shape_of_its_own():
     assert len(set(facts.MARKS.values())) == len(facts.MARKS)

@@ -121,15 +121,24 @@ def test_the_collective_and_the_line_of_the_cell_are_told_apart(state, activity,
     assert [(its.text, its["title"]) for its in page.all("code")] == [(line, line)] * bool(line)
 
 
-def test_the_last_error_is_shown_in_a_line_and_whole_in_its_tooltip():
-    error = f"ValueError: {'x' * 200}\nsecond line"
-    page = tree(to_html([member(0, last_error=error), member(1)]))
-    shown = page.one(kind="rb-error")
-    assert shown.text == error[:108] + " …"
-    assert shown["title"] == error
+LONG = f"ValueError: {'x' * 200}\nsecond line"
+
+
+def test_the_last_error_is_shown_in_a_line_that_opens_to_all_of_it():
+    """Without the kernel, and without a mouse: a tooltip needs one."""
+    page = tree(to_html([member(0, last_error=LONG), member(1)]))
+    shown = page.one("details", "rb-error")
+    assert shown.children[0].text == shown.one("summary").text == LONG[:108] + " …"
+    assert shown.one(kind="rb-whole").text == LONG
     failed, fine = page.all("tr", "rb-row")
     assert "rb-failed" in failed.classes
     assert "rb-failed" not in fine.classes
+
+
+def test_an_error_that_is_a_line_has_nothing_to_open():
+    page = tree(to_html([member(0, last_error="ValueError: no")]))
+    assert page.one(kind="rb-error").text == "ValueError: no"
+    assert not page.has("details")
 
 
 # -- memory ----------------------------------------------------------------------------------
@@ -241,23 +250,45 @@ def test_a_tile_says_what_matters_most(state, does):
 
 
 def test_a_tile_that_is_opened_tells_what_a_row_tells():
-    state = with_gpu(member(0, memory_total=1_000_000_000, last_error="ValueError: no"))
+    """But for what its summary says, and what is not known."""
+    state = with_gpu(member(0, memory_total=1_000_000_000))
     facts = tile(state).one("dl")
     names, texts = (
         [its.text for its in facts.all("dt")],
         [its.text for its in facts.all("dd")],
     )
-    assert dict(zip(names, texts, strict=True)) == row(state)
+    told = dict(zip(names, texts, strict=True))
+    assert {"rank": "0", "state": "● idle"} | told == row(state)
+    dead = tile(replace(state, state="gone", pid=0, host="", memory=0, gpu=None)).one("dl")
+    assert not {"host", "pid", "memory", "GPU"} & {its.text for its in dead.all("dt")}
+
+
+@pytest.mark.parametrize(
+    ("error", "opened"),
+    [
+        ("", ["line 2: f(x)"]),
+        ("ValueError: no", ["all_reduce", "line 2: f(x)"]),
+        (LONG, [LONG, "all_reduce", "line 2: f(x)"]),
+    ],
+)
+def test_an_opened_tile_tells_what_there_was_no_room_for(error, opened):
+    activity = "all_reduce (line 2: f(x))"
+    its = tile(member(0, "collective", activity=activity, last_error=error)).one("details")
+    summary, *parts = (its for its in its.children if its != " ")
+    assert [part.text for part in parts[:-1]] == opened
+    assert summary.one(kind="rb-does").text not in opened
 
 
 def test_a_dense_tile_that_is_opened_tells_the_same_in_a_line():
-    state = with_gpu(
-        member(0, "collective", activity="all_reduce (line 2: f(x))", since=3, last_error="E\nmore")
-    )
+    state = with_gpu(member(0, "collective", activity="all_reduce (line 2: f(x))", since=3))
     assert tile(state, 129).one("p").text == (
-        "collective · all_reduce (line 2: f(x)), 3 s · cuda:0, nccl, local rank 0, world size 2, "
-        "main: yes · engine 0 · a, pid 100 · 250 MB + 42.0 GB GPU · H100 80GB HBM3 · E"
+        "all_reduce (line 2: f(x)), 3 s · cuda:0, nccl, local rank 0, world size 2, main: yes "
+        "· engine 0 · a, pid 100 · 250 MB + 42.0 GB GPU · H100 80GB HBM3"
     )
+
+
+def test_a_dense_tile_that_is_opened_tells_all_of_an_error():
+    assert tile(member(0, last_error=LONG), 129).one(kind="rb-whole").text == LONG
 
 
 def test_a_dense_tile_has_a_sign_that_its_cell_has_failed():
@@ -269,7 +300,7 @@ def test_a_dense_tile_has_a_sign_that_its_cell_has_failed():
 def test_a_dense_tile_of_a_spare_engine_leaves_out_what_a_rank_has():
     its = tile(RankState(7, "idle", host="a", pid=5), 129)
     assert its.one(kind="rb-rank").text == "spare"
-    assert its.one("p").text == "idle · engine 7 · a, pid 5"
+    assert its.one("p").text == "engine 7 · a, pid 5"
 
 
 @pytest.mark.parametrize("field", ["host", "activity", "last_error", "state"])

@@ -16,6 +16,7 @@ __all__ = [
     "rank_name",
     "short",
     "size",
+    "whole",
 ]
 
 # A shape and a word for every state, so that colour never says anything alone.
@@ -38,7 +39,10 @@ _SAID = {
 """What is said of the ranks in a state, the states that one must know of first."""
 
 _LONGEST = 110
-"""Characters of a rank's last error that are shown; all of it is in its tooltip."""
+"""Characters of a rank's last error that stand in a line."""
+
+_WHOLE = 5_000
+"""Characters of it that are shown at all: hundreds of ranks may have the same one."""
 
 _NAMED = 4
 """Runs of ranks that are named; beyond, they are counted."""
@@ -131,4 +135,13 @@ def size(count: int) -> str:
 def short(text: str) -> str:
     """The first line of an error, cut if it is long."""
     first = text.splitlines()[0] if text else ""
-    return first if len(first) <= _LONGEST else first[: _LONGEST - 2] + " …"
+    return _cut(first, _LONGEST)
+
+
+def whole(text: str) -> str:
+    """All of an error; the end of a very long one stands in the cell's output only."""
+    return _cut(text, _WHOLE)
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 2] + " …"

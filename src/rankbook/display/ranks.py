@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from html import escape
 
-from rankbook.display.facts import MARKS, doing, gpu_memory, memory, rank_name, short, size
+from rankbook.display.facts import (
+    MARKS,
+    doing,
+    gpu_memory,
+    memory,
+    rank_name,
+    short,
+    size,
+    whole,
+)
 from rankbook.models import RankState
 
 __all__ = ["ROWS", "to_html"]
@@ -78,18 +87,32 @@ def _columns(states: Sequence[RankState]) -> list[_Column]:
 
 
 def _state(state: RankState) -> str:
-    parts = [f'<span class="rb-pill">{_mark(state)} {escape(state.state)}</span>']
+    pill = f'<span class="rb-pill">{_mark(state)} {escape(state.state)}</span>'
     call, line = _activity(state)
-    if call:
-        parts.append(f' <span class="rb-does">{escape(call)}</span>')
-    if line:
-        parts.append(f'<code class="rb-line" title="{escape(line)}">{escape(line)}</code>')
-    if state.last_error:
-        parts.append(
-            f'<span class="rb-error" title="{escape(state.last_error)}">'
-            f"{escape(short(state.last_error))}</span>"
-        )
-    return "".join(parts)
+    return f"{pill}{_call(call)}{_line(line)}{_error(state)}"
+
+
+def _call(call: str) -> str:
+    return f' <span class="rb-does">{escape(call)}</span>' if call else ""
+
+
+def _line(line: str) -> str:
+    return f'<code class="rb-line" title="{escape(line)}">{escape(line)}</code>' if line else ""
+
+
+def _error(state: RankState) -> str:
+    """The error in a line; where that is not all of it, it opens."""
+    line = escape(short(state.last_error))
+    if short(state.last_error) == state.last_error:
+        return f'<span class="rb-error">{line}</span>' if line else ""
+    return (
+        f'<details class="rb-error"><summary><span>{line}</span></summary>'
+        f"{_whole_error(state)}</details>"
+    )
+
+
+def _whole_error(state: RankState) -> str:
+    return f'<p class="rb-whole">{escape(whole(state.last_error))}</p>' if state.last_error else ""
 
 
 # -- tiles -----------------------------------------------------------------------------------
@@ -105,21 +128,24 @@ def _tile(state: RankState) -> str:
     call, line = _activity(state)
     place = f"{state.info.device if state.info else ''} {state.host}".strip()
     does = short(state.last_error) or call or line or place
-    facts = "".join(
-        f"<div><dt>{name}</dt><dd>{cell(state)}</dd></div>" for name, cell in _columns([state])
-    )
     inside = (
         f'<span class="rb-does">{escape(does)}</span>'
         f"{_bar(state.memory, state.memory_total)}{_gpu_bar(state)}"
     )
-    return _opens(state, inside, f"<dl>{facts}</dl>")
+    parts = ((state.last_error, _whole_error(state)), (call, _call(call)), (line, _line(line)))
+    more = "".join(part for text, part in parts if text != does)
+    facts = "".join(
+        f"<div><dt>{name}</dt><dd>{told}</dd></div>"
+        for name, cell in _columns([state])
+        if name not in {"rank", "state"} and (told := cell(state))
+    )
+    return _opens(state, inside, f"{more}<dl>{facts}</dl>")
 
 
 def _dense_tile(state: RankState) -> str:
     """The same in a tenth of the HTML: there are hundreds of them, and they change every second."""
     info = state.info
     facts = [
-        state.state,
         doing(state),
         f"{info.device}, {info.backend}, local rank {info.local_rank}, "
         f"world size {info.world_size}, main: {_yes_or_no(info.is_main)}"
@@ -129,9 +155,9 @@ def _dense_tile(state: RankState) -> str:
         f"{state.host}, pid {state.pid}" if state.pid else "",
         memory(state),
         _model(state.gpu.name) if state.gpu else "",
-        short(state.last_error),
     ]
-    return _opens(state, "", f"<p>{escape(' · '.join(filter(None, facts)))}</p>")
+    more = f"<p>{escape(' · '.join(filter(None, facts)))}</p>"
+    return _opens(state, "", f"{_whole_error(state)}{more}")
 
 
 def _opens(state: RankState, inside: str, more: str) -> str:
