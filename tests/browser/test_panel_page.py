@@ -55,6 +55,17 @@ def right(page, selector):
     return its["x"] + its["width"]
 
 
+# -- the header ------------------------------------------------------------------------------
+
+
+def test_the_headline_breaks_between_its_phrases(show):
+    states = ["gone", "no answer", "collective", "running", "idle", "idle"]
+    page = show(snapshot(*(member(rank, state) for rank, state in enumerate(states))), 600)
+    phrases = [its.bounding_box() for its in page.locator(".rb-words span").all()]
+    assert len({its["y"] for its in phrases}) > 1
+    assert len({its["height"] for its in phrases}) == 1
+
+
 # -- rows ------------------------------------------------------------------------------------
 
 

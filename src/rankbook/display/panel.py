@@ -178,9 +178,14 @@ def _header(panel: Panel) -> str:
     return (
         '<div class="rb-head"><p class="rb-health">'
         f'<span class="rb-mark" aria-hidden="true">{_LEVEL_MARKS[level]}</span> '
-        f'<span class="rb-words">{escape(_words(snapshot))}</span></p>'
+        f'<span class="rb-words">{_phrases(_words(snapshot))}</span></p>'
         f'<dl class="rb-facts">{shown}</dl></div>'
     )
+
+
+def _phrases(words: str) -> str:
+    """Words whose lines are to break between their phrases."""
+    return f"<span>{escape(words).replace(' · ', ' ·</span> <span>')}</span>"
 
 
 # -- the controls ----------------------------------------------------------------------------
