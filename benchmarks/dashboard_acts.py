@@ -60,7 +60,7 @@ def _clicks(tab: Tab, name: str, state: str, count: int) -> list[dict[str, float
             _bring_into(tab, state)
         if name == "Restart dead ranks":
             os.kill(tab.engines()[1] if state == "idle" else _shown_pid(tab), signal.SIGKILL)
-            expect(tab.health).to_contain_text("ended: 1")
+            expect(tab.health).to_contain_text("rank 1 ended")
         tab.js("(action) => { bench.click(action); }", _CONTROLS[name])
         tab.click(name)
         figures.append(tab.js("() => bench.clicked"))

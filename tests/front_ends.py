@@ -92,7 +92,7 @@ class Notebook:
     def busy(self) -> None:
         """Run a cell that takes two minutes, and see it run."""
         self.start("%%dist\nimport time\nfor _ in range(1200):\n    time.sleep(0.1)")
-        expect(self.health).to_have_text("running: 0-1", timeout=SOON)
+        expect(self.health).to_have_text("ranks 0-1 running", timeout=SOON)
 
     def generation(self) -> int:
         return int(self.fact("generation").inner_text())

@@ -88,7 +88,7 @@ HUNG = snapshot(
 DEAD = snapshot(
     member(0),
     RankState(1, "gone", GroupInfo("gloo", 1, 2, "cpu", is_main=False, local_rank=1),
-              activity="was killed by SIGKILL"),
+              "a", 101, "was killed by SIGKILL"),
 )  # fmt: skip
 GPUS = snapshot(
     with_gpu(member(0, memory_total=2_000_000_000_000)),

@@ -66,12 +66,12 @@ def is_kept(notebook):
 
 def test_it_shows_every_rank_and_its_distinfo(notebook):
     expect(notebook.rows).to_have_count(2)
-    head = notebook.board.locator(".rb-rows thead").inner_text().split("\t")
-    assert head[:6] == ["rank", "state", "device", "backend", "world size", "main"]
-    row = notebook.rows.nth(1).inner_text().split("\t")
-    assert row[:6] == ["1", row[1], "cpu", "gloo", "2", "no"]
-    assert "idle" in row[1]
-    assert "MB of" in row[-1]
+    head = notebook.board.locator(".rb-rows thead th").all_inner_texts()
+    row = dict(zip(head, notebook.rows.nth(1).locator("th, td").all_inner_texts(), strict=True))
+    info = [row[name] for name in ("rank", "device", "backend", "world size", "main")]
+    assert info == ["1", "cpu", "gloo", "2", "no"]
+    assert "idle" in row["state"]
+    assert "MB of" in row["memory"]
     expect(notebook.fact("backend")).to_have_text("gloo")
     expect(notebook.fact("world size")).to_have_text("2")
 
@@ -158,7 +158,7 @@ def test_restart_replaces_a_rank_that_has_died(notebook, state):
     next_one = notebook.generation() + 1
     pid = int(notebook.rows.nth(1).locator(".rb-pid").inner_text())
     os.kill(pid, signal.SIGKILL)
-    expect(notebook.health).to_contain_text("ended: 1")
+    expect(notebook.health).to_contain_text("rank 1 ended")
     expect(notebook.rows.nth(1)).to_contain_text("was killed by SIGKILL")
     notebook.click("Restart dead ranks")
     expect(notebook.message).to_contain_text(
@@ -187,12 +187,13 @@ def test_shut_down_stops_the_engines(notebook, state):
 
 def test_a_cell_that_runs_is_followed_and_so_is_the_error_that_it_leaves(notebook):
     notebook.start("%%dist\nimport time\nfor _ in range(20): time.sleep(0.1)\n1 / 0")
-    expect(notebook.health).to_have_text("running: 0-1")
+    expect(notebook.health).to_have_text("ranks 0-1 running")
     expect(notebook.rows.first).to_contain_text("time.sleep(0.1)")
     notebook.end()
-    notebook.wait_until_idle()
+    expect(notebook.health).to_have_text("all idle · error on ranks 0-1")
     expect(notebook.rows.first).to_contain_text("ZeroDivisionError: division by zero")
     notebook.run("%dist 1")
+    notebook.wait_until_idle()
     expect(notebook.rows.first).not_to_contain_text("ZeroDivisionError")
 
 

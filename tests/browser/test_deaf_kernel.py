@@ -48,7 +48,7 @@ def test_it_says_that_a_click_is_not_heard_and_nothing_is_done_later(notebook, u
     over = tmp_path / "over"
     generation = notebook.generation()
     notebook.start(UNTIL.format(path=over))
-    expect(notebook.health).to_have_text("running: 0-1")
+    expect(notebook.health).to_have_text("ranks 0-1 running")
     for _ in range(3):
         notebook.click("Reset")
     clicked = time.monotonic()

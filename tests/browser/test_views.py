@@ -83,7 +83,7 @@ def test_what_is_opened_typed_and_focused_stays_while_it_is_updated(notebook):
     notebook.button("Why?").focus()
     first = notebook.rows.first.element_handle()
     notebook.start("%%dist\nimport time\nfor _ in range(15): time.sleep(0.1)")
-    expect(notebook.health).to_have_text("running: 0-1")
+    expect(notebook.health).to_have_text("ranks 0-1 running")
     notebook.end()
     notebook.wait_until_idle()
     expect(notebook.button("Why?")).to_be_focused()

@@ -134,7 +134,7 @@ def test_nothing_is_sent_where_nothing_has_changed(board, formed):
 def test_a_rank_that_dies_is_shown(board, formed, pool):
     pool.kill(2)
     board.show(formed.snapshot())
-    assert health(board) == "idle: 0-1,3, ended: 2"
+    assert health(board) == "rank 2 ended · ranks 0-1,3 idle"
     assert "was killed by SIGKILL" in board.panel.html
 
 
@@ -196,7 +196,7 @@ def test_an_answer_is_shown_until_it_is_closed(board):
 def test_what_an_action_has_changed_is_shown_at_once(board, formed):
     thread, _ = run_stuck(formed)
     board.show(formed.snapshot())
-    assert health(board) == "running: 0-3"
+    assert health(board) == "ranks 0-3 running"
     click(board, "interrupt")
     end_of(thread)
     assert health(board) == "all idle"
@@ -382,7 +382,7 @@ def test_where_the_controller_is_gone_nobody_is_said_to_be_well(formed, pool):
     board.panel.observe(lambda change: changes.put(change["new"]), "html")
     pool.channel.lost.set()
     formed.changes.tell()
-    while "no answer: 0-3" not in (html := changes.get(timeout=SOON)):
+    while "no answer from ranks 0-3" not in (html := changes.get(timeout=SOON)):
         pass
     assert "controller is gone" in html
     assert "all idle" not in html

@@ -26,9 +26,9 @@ from rankbook.models import RankState, Snapshot
         (snapshot(member(0), member(1), doing="resetting"),
          "gloo · 2 ranks · generation 1 · resetting"),
         (snapshot(member(0, "running"), member(1, "running"), doing="running a cell on ranks 0-1"),
-         "gloo · 2 ranks · generation 1 · running: 0-1"),
+         "gloo · 2 ranks · generation 1 · ranks 0-1 running"),
         (snapshot(member(0, "gone"), member(1)),
-         "gloo · 2 ranks · generation 1 · ended: 0, idle: 1"),
+         "gloo · 2 ranks · generation 1 · rank 0 ended · rank 1 idle"),
         (snapshot(member(0), member(1), RankState(2, "gone")),
          "gloo · 2 ranks · generation 1 · all idle"),
     ],
@@ -51,24 +51,28 @@ def test_a_group_that_no_engine_is_in_has_a_headline_without_loose_ends():
     [
         (snapshot(member(0), member(1)), "all idle"),
         (snapshot(member(0), member(1), doing="pulling x"), "pulling x"),
+        (snapshot(member(0, last_error="ValueError: no"), doing="pulling x"), "pulling x"),
         (snapshot(member(0, "left"), member(1, "left"), doing="shut down"), "shut down"),
         (snapshot(member(0, "left"), member(1, "left")), "all idle"),
         (snapshot(), "no rank is in the group"),
         (snapshot(RankState(0, "idle"), doing="resetting"), "resetting"),
         # What the ranks do says more than what the session is busy with.
-        (snapshot(member(0), member(1, "running"), doing="resetting"), "idle: 0, running: 1"),
-        (snapshot(member(0, "compiling"), member(1)), "compiling: 0, idle: 1"),
-        (snapshot(member(0, "running"), RankState(1, "gone")), "running: 0"),
+        (snapshot(member(0), member(1, "running"), doing="x"), "rank 1 running · rank 0 idle"),
+        (snapshot(member(0, "compiling"), member(1)), "rank 1 idle · rank 0 compiling"),
+        (snapshot(member(0, "running"), RankState(1, "gone")), "rank 0 running"),
     ],
 )
 def test_health_says_what_is_not_as_it_should_be(shown, words):
     assert health(shown) == words
 
 
-def test_the_ranks_of_a_state_are_named_together_and_the_first_rank_comes_first():
-    states = ["collective", "running", "collective", "gone", "no answer", "collective"]
+def test_the_ranks_of_a_state_are_named_together_and_what_one_must_know_of_comes_first():
+    states = ["idle", "running", "collective", "collective", "no answer", "gone", "collective"]
     shown = snapshot(*(member(rank, state) for rank, state in enumerate(states)))
-    assert health(shown) == "in a collective: 0,2,5, running: 1, ended: 3, no answer: 4"
+    assert health(shown) == (
+        "rank 5 ended · no answer from rank 4 · ranks 2-3,6 in a collective · rank 1 running · "
+        "rank 0 idle"
+    )
 
 
 def of(count, running):
@@ -78,14 +82,38 @@ def of(count, running):
 
 
 def test_many_ranks_in_a_row_are_named():
-    assert health(of(512, range(100, 512))) == "idle: 0-99, running: 100-511"
+    assert health(of(512, range(100, 512))) == "ranks 100-511 running · ranks 0-99 idle"
 
 
 def test_ranks_here_and_there_are_counted():
     """A list of dozens would be no sentence, and change all the time."""
-    assert health(of(8, {1, 3, 5, 7})) == "idle: 0,2,4,6, running: 1,3,5,7"
-    assert health(of(10, {1, 3, 5, 7, 9})) == "idle: 5 ranks, running: 5 ranks"
-    assert health(of(512, {9, 99, 199, 299})) == "idle: 508 ranks, running: 9,99,199,299"
+    assert health(of(8, {1, 3, 5, 7})) == "ranks 1,3,5,7 running · ranks 0,2,4,6 idle"
+    assert health(of(10, {1, 3, 5, 7, 9})) == "5 ranks running · 5 ranks idle"
+    assert health(of(512, {9, 99, 199, 299})) == "ranks 9,99,199,299 running · 508 ranks idle"
+
+
+def test_a_number_of_ranks_is_never_taken_for_the_number_of_a_rank():
+    states = ["gone" if rank % 2 else "idle" for rank in range(9)]
+    states[3:6] = ["no answer"] * 3
+    shown = snapshot(*(member(rank, state) for rank, state in enumerate(states)))
+    assert health(shown) == "ranks 1,7 ended · no answer from ranks 3-5 · ranks 0,2,6,8 idle"
+    everybody = snapshot(*(member(rank, "gone" if rank % 2 else "idle") for rank in range(10)))
+    assert health(everybody) == "5 ranks ended · 5 ranks idle"
+
+
+def test_health_says_on_which_ranks_the_last_cell_failed():
+    fine, failed = member(0), [member(rank, last_error="ValueError: no") for rank in range(1, 4)]
+    assert health(snapshot(fine, failed[0])) == "all idle · error on rank 1"
+    assert health(snapshot(fine, *failed)) == "all idle · error on ranks 1-3"
+    assert headline(snapshot(fine, failed[0])).endswith(" · all idle · error on rank 1")
+    waiting = member(0, "collective")
+    assert health(snapshot(waiting, failed[0], doing="running a cell on ranks 0-1")) == (
+        "rank 0 in a collective · rank 1 idle · error on rank 1"
+    )
+
+
+def test_an_error_of_a_cell_before_the_one_that_runs_is_no_news():
+    assert health(snapshot(member(0, "running", last_error="ValueError: no"))) == "rank 0 running"
 
 
 def test_health_changes_only_when_something_does():
@@ -184,6 +212,13 @@ def test_bytes_are_said_as_a_person_reads_them(count, said):
 )
 def test_of_an_error_the_first_line_is_shown_and_cut_if_it_is_long(text, said):
     assert facts.short(text) == said
+
+
+def test_of_an_error_everything_is_shown_that_a_person_would_read():
+    """An exception may hold megabytes, and hundreds of ranks raise it."""
+    assert facts.whole("ValueError: no\nsecond line") == "ValueError: no\nsecond line"
+    assert facts.whole("x" * 5000) == "x" * 5000
+    assert facts.whole("x" * 5001) == "x" * 4998 + " …"
 
 
 def test_every_state_has_a_shape_of_its_own():

@@ -16,15 +16,15 @@ from rankbook.models import RankState
 COLUMNS = [
     "rank",
     "state",
+    "memory",
     "device",
-    "backend",
-    "world size",
-    "main",
-    "local rank",
-    "engine",
     "host",
     "pid",
-    "memory",
+    "local rank",
+    "engine",
+    "main",
+    "backend",
+    "world size",
 ]
 
 
@@ -121,15 +121,24 @@ def test_the_collective_and_the_line_of_the_cell_are_told_apart(state, activity,
     assert [(its.text, its["title"]) for its in page.all("code")] == [(line, line)] * bool(line)
 
 
-def test_the_last_error_is_shown_in_a_line_and_whole_in_its_tooltip():
-    error = f"ValueError: {'x' * 200}\nsecond line"
-    page = tree(to_html([member(0, last_error=error), member(1)]))
-    shown = page.one(kind="rb-error")
-    assert shown.text == error[:108] + " …"
-    assert shown["title"] == error
+LONG = f"ValueError: {'x' * 200}\nsecond line"
+
+
+def test_the_last_error_is_shown_in_a_line_that_opens_to_all_of_it():
+    """Without the kernel, and without a mouse: a tooltip needs one."""
+    page = tree(to_html([member(0, last_error=LONG), member(1)]))
+    shown = page.one("details", "rb-error")
+    assert shown.children[0].text == shown.one("summary").text == LONG[:108] + " …"
+    assert shown.one(kind="rb-whole").text == LONG
     failed, fine = page.all("tr", "rb-row")
     assert "rb-failed" in failed.classes
     assert "rb-failed" not in fine.classes
+
+
+def test_an_error_that_is_a_line_has_nothing_to_open():
+    page = tree(to_html([member(0, last_error="ValueError: no")]))
+    assert page.one(kind="rb-error").text == "ValueError: no"
+    assert not page.has("details")
 
 
 # -- memory ----------------------------------------------------------------------------------
@@ -170,25 +179,32 @@ def test_without_gpus_there_is_no_column_for_them():
     ("state", "text", "bar"),
     [
         (with_gpu(member(0)),
-         "42.0 GB of 85.0 GBNVIDIA H100 80GB HBM3, 97 % busy", [("width: 49.4%", False)]),
+         "42.0 GB of 85.0 GB97 % busy, H100 80GB HBM3", [("width: 49.4%", False)]),
         (with_gpu(member(0), replace(GPU, utilization=None, used=84_000_000_000)),
-         "84.0 GB of 85.0 GBNVIDIA H100 80GB HBM3", [("width: 98.8%", True)]),
+         "84.0 GB of 85.0 GBH100 80GB HBM3", [("width: 98.8%", True)]),
         (with_gpu(member(0), replace(GPU, utilization=0)),
-         "42.0 GB of 85.0 GBNVIDIA H100 80GB HBM3, 0 % busy", [("width: 49.4%", False)]),
+         "42.0 GB of 85.0 GB0 % busy, H100 80GB HBM3", [("width: 49.4%", False)]),
         (member(0, gpu_memory=2_000_000_000), "2.0 GB", []),
         (member(0, gpu_memory=0), "0 B", []),
     ],
 )  # fmt: skip
 def test_a_gpu_is_shown_with_its_memory_name_and_load(state, text, bar):
-    assert list(row(state)) == [*COLUMNS, "GPU"]
+    assert list(row(state)) == [*COLUMNS[:3], "GPU", *COLUMNS[3:]]
     assert row(state)["GPU"] == text
     assert bars(state, "rb-gpu") == bar
 
 
 def test_beside_ranks_on_gpus_one_without_has_an_empty_cell():
     rows = Page(to_html([with_gpu(member(0)), member(1)])).rows
-    assert rows[0][-1] == "GPU"
-    assert rows[2][-1] == ""
+    assert rows[0][3] == "GPU"
+    assert rows[2][3] == ""
+
+
+def test_what_the_style_sheet_cuts_is_whole_in_its_tooltip():
+    page = tree(to_html([with_gpu(member(0, host="ip-10-0-12-101.us-west-2.compute.internal"))]))
+    host = page.one(kind="rb-name")
+    assert host["title"] == host.text == "ip-10-0-12-101.us-west-2.compute.internal"
+    assert page.one(kind="rb-below")["title"] == GPU.name
 
 
 # -- tiles -----------------------------------------------------------------------------------
@@ -234,23 +250,45 @@ def test_a_tile_says_what_matters_most(state, does):
 
 
 def test_a_tile_that_is_opened_tells_what_a_row_tells():
-    state = with_gpu(member(0, memory_total=1_000_000_000, last_error="ValueError: no"))
+    """But for what its summary says, and what is not known."""
+    state = with_gpu(member(0, memory_total=1_000_000_000))
     facts = tile(state).one("dl")
     names, texts = (
         [its.text for its in facts.all("dt")],
         [its.text for its in facts.all("dd")],
     )
-    assert dict(zip(names, texts, strict=True)) == row(state)
+    told = dict(zip(names, texts, strict=True))
+    assert {"rank": "0", "state": "● idle"} | told == row(state)
+    dead = tile(replace(state, state="gone", pid=0, host="", memory=0, gpu=None)).one("dl")
+    assert not {"host", "pid", "memory", "GPU"} & {its.text for its in dead.all("dt")}
+
+
+@pytest.mark.parametrize(
+    ("error", "opened"),
+    [
+        ("", ["line 2: f(x)"]),
+        ("ValueError: no", ["all_reduce", "line 2: f(x)"]),
+        (LONG, [LONG, "all_reduce", "line 2: f(x)"]),
+    ],
+)
+def test_an_opened_tile_tells_what_there_was_no_room_for(error, opened):
+    activity = "all_reduce (line 2: f(x))"
+    its = tile(member(0, "collective", activity=activity, last_error=error)).one("details")
+    summary, *parts = (its for its in its.children if its != " ")
+    assert [part.text for part in parts[:-1]] == opened
+    assert summary.one(kind="rb-does").text not in opened
 
 
 def test_a_dense_tile_that_is_opened_tells_the_same_in_a_line():
-    state = with_gpu(
-        member(0, "collective", activity="all_reduce (line 2: f(x))", since=3, last_error="E\nmore")
-    )
+    state = with_gpu(member(0, "collective", activity="all_reduce (line 2: f(x))", since=3))
     assert tile(state, 129).one("p").text == (
-        "collective · all_reduce (line 2: f(x)), 3 s · cuda:0, nccl, local rank 0 of 2, main: yes "
-        "· engine 0 · a, pid 100 · 250 MB + 42.0 GB GPU · NVIDIA H100 80GB HBM3 · E"
+        "all_reduce (line 2: f(x)), 3 s · cuda:0, nccl, local rank 0, world size 2, main: yes "
+        "· engine 0 · a, pid 100 · 250 MB + 42.0 GB GPU · H100 80GB HBM3"
     )
+
+
+def test_a_dense_tile_that_is_opened_tells_all_of_an_error():
+    assert tile(member(0, last_error=LONG), 129).one(kind="rb-whole").text == LONG
 
 
 def test_a_dense_tile_has_a_sign_that_its_cell_has_failed():
@@ -262,7 +300,7 @@ def test_a_dense_tile_has_a_sign_that_its_cell_has_failed():
 def test_a_dense_tile_of_a_spare_engine_leaves_out_what_a_rank_has():
     its = tile(RankState(7, "idle", host="a", pid=5), 129)
     assert its.one(kind="rb-rank").text == "spare"
-    assert its.one("p").text == "idle · engine 7 · a, pid 5"
+    assert its.one("p").text == "engine 7 · a, pid 5"
 
 
 @pytest.mark.parametrize("field", ["host", "activity", "last_error", "state"])

@@ -356,6 +356,21 @@ def test_an_engine_that_does_not_answer_is_said_to(formed, pool):
     assert states[1].activity == ""
 
 
+@pytest.mark.parametrize("happens", ["does not answer", "ends"])
+def test_where_an_engine_stands_is_known_when_it_can_no_more_be_asked(make, happens):
+    """That is when one needs it."""
+    session = make(4, hosts="ab")
+    session.initialize("gloo")
+    before = session.states()[2]
+    if happens == "ends":
+        session.pool.kill(before.engine)
+    else:
+        session.pool[before.engine].answers = False
+    after = session.states()[2]
+    assert after.state in {"gone", "no answer"}
+    assert (after.host, after.pid) == (before.host, before.pid) == ("b", 101)
+
+
 @pytest.mark.parametrize("registered", [True, False])
 @pytest.mark.parametrize(
     ("status", "said"),

@@ -21,7 +21,7 @@ EVERYTHING = snapshot(
 )
 
 EVERYTHING_AS_TEXT = """\
-gloo · 6 ranks · generation 3 · idle: 0,5, running: 1, in a collective: 2, no answer: 3, ended: 4
+gloo · 6 ranks · generation 3 · rank 4 ended · no answer from rank 3 · rank 2 in a collective · rank 1 running · ranks 0,5 idle · error on rank 5
  rank  local rank  device  backend  world size  main  engine  host  pid  state                                                     memory
     0           0  cpu     gloo              6  yes        0  a     100  idle                                                      250 MB
     1           1  cpu     gloo              6  no         1  a     101  running: line 3: x.sum()                                  250 MB

@@ -8,6 +8,7 @@ from rankbook.models import RankState, Snapshot
 __all__ = [
     "MARKS",
     "doing",
+    "failed",
     "gpu_memory",
     "headline",
     "health",
@@ -15,6 +16,7 @@ __all__ = [
     "rank_name",
     "short",
     "size",
+    "whole",
 ]
 
 # A shape and a word for every state, so that colour never says anything alone.
@@ -27,8 +29,20 @@ MARKS = {
     "left": "○",
 }
 
+_SAID = {
+    "gone": "{} ended",
+    "no answer": "no answer from {}",
+    "collective": "{} in a collective",
+    "running": "{} running",
+    "idle": "{} idle",
+}
+"""What is said of the ranks in a state, the states that one must know of first."""
+
 _LONGEST = 110
-"""Characters of a rank's last error that are shown; all of it is in its tooltip."""
+"""Characters of a rank's last error that stand in a line."""
+
+_WHOLE = 5_000
+"""Characters of it that are shown at all: hundreds of ranks may have the same one."""
 
 _NAMED = 4
 """Runs of ranks that are named; beyond, they are counted."""
@@ -59,18 +73,29 @@ def health(snapshot: Snapshot) -> str:
     for state in snapshot.states:
         if state.info is not None:
             by_state.setdefault(state.state, []).append(state.info.rank)
-    if by_state.keys() <= {"idle", "left"}:
-        return snapshot.doing or "all idle"
-    words = {"collective": "in a collective", "gone": "ended"}
-    return ", ".join(
-        f"{words.get(state, state)}: {_who(ranks)}"
-        for state, ranks in sorted(by_state.items(), key=lambda pair: pair[1])
-    )
+    if not by_state.keys() <= {"idle", "left"}:
+        order = [*_SAID, *by_state]
+        parts = [
+            _SAID.get(state, f"{{}} {state}").format(_who(by_state[state]))
+            for state in sorted(by_state, key=order.index)
+        ]
+    elif snapshot.doing:
+        return snapshot.doing
+    else:
+        parts = ["all idle"]
+    if ranks := failed(snapshot):
+        parts.append(f"error on {_who(ranks)}")
+    return " · ".join(parts)
+
+
+def failed(snapshot: Snapshot) -> list[int]:
+    """Ranks whose last cell ended with an error; of one that runs again, that is long ago."""
+    return [s.info.rank for s in snapshot.states if s.info and s.state == "idle" and s.last_error]
 
 
 def _who(ranks: list[int]) -> str:
     """Name ranks, or say how many where naming them would be no sentence any more."""
-    named = rank_selection.label(ranks)
+    named = rank_selection.said(ranks)
     return named if named.count(",") < _NAMED else f"{len(ranks)} ranks"
 
 
@@ -110,4 +135,13 @@ def size(count: int) -> str:
 def short(text: str) -> str:
     """The first line of an error, cut if it is long."""
     first = text.splitlines()[0] if text else ""
-    return first if len(first) <= _LONGEST else first[: _LONGEST - 2] + " …"
+    return _cut(first, _LONGEST)
+
+
+def whole(text: str) -> str:
+    """All of an error; the end of a very long one stands in the cell's output only."""
+    return _cut(text, _WHOLE)
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 2] + " …"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 
 from rankbook.display import ranks, verdict
-from rankbook.display.facts import health, short
+from rankbook.display.facts import failed, health, short
 from rankbook.models import Snapshot
 
 __all__ = ["CONTROLS", "Answer", "Control", "Message", "Panel", "to_html"]
@@ -123,7 +123,7 @@ def to_html(panel: Panel) -> str:
 
 # -- the header ------------------------------------------------------------------------------
 
-_LEVEL_MARKS = {"off": "○", "ok": "●", "busy": "▶", "stuck": "■", "bad": "✕"}
+_LEVEL_MARKS = {"off": "○", "ok": "●", "failed": "!", "busy": "▶", "stuck": "■", "bad": "✕"}
 
 
 def _level(panel: Panel) -> str:
@@ -138,7 +138,9 @@ def _level(panel: Panel) -> str:
         return "stuck"
     if "no answer" in states:
         return "stuck"
-    return "busy" if snapshot.doing or states - {"idle"} else "ok"
+    if snapshot.doing or states - {"idle"}:
+        return "busy"
+    return "failed" if failed(snapshot) else "ok"
 
 
 def _words(snapshot: Snapshot) -> str:
@@ -176,9 +178,14 @@ def _header(panel: Panel) -> str:
     return (
         '<div class="rb-head"><p class="rb-health">'
         f'<span class="rb-mark" aria-hidden="true">{_LEVEL_MARKS[level]}</span> '
-        f'<span class="rb-words">{escape(_words(snapshot))}</span></p>'
+        f'<span class="rb-words">{_phrases(_words(snapshot))}</span></p>'
         f'<dl class="rb-facts">{shown}</dl></div>'
     )
+
+
+def _phrases(words: str) -> str:
+    """Words whose lines are to break between their phrases."""
+    return f"<span>{escape(words).replace(' · ', ' ·</span> <span>')}</span>"
 
 
 # -- the controls ----------------------------------------------------------------------------

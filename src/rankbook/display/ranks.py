@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from html import escape
 
-from rankbook.display.facts import MARKS, doing, gpu_memory, memory, rank_name, short, size
+from rankbook.display.facts import (
+    MARKS,
+    doing,
+    gpu_memory,
+    memory,
+    rank_name,
+    short,
+    size,
+    whole,
+)
 from rankbook.models import RankState
 
 __all__ = ["ROWS", "to_html"]
@@ -58,37 +67,52 @@ def _row(state: RankState, columns: Sequence[_Column]) -> str:
 
 
 def _columns(states: Sequence[RankState]) -> list[_Column]:
-    columns: list[_Column] = [
+    """What differs from rank to rank first: the last columns may be out of sight."""
+    on_gpus = any(gpu_memory(state) is not None for state in states)
+    gpus: list[_Column] = [("GPU", _gpu)] if on_gpus else []
+    return [
         ("rank", lambda s: escape(rank_name(s))),
         ("state", _state),
+        ("memory", _memory),
+        *gpus,
         ("device", lambda s: escape(s.info.device) if s.info else ""),
-        ("backend", lambda s: escape(s.info.backend) if s.info else ""),
-        ("world size", lambda s: str(s.info.world_size) if s.info else ""),
-        ("main", lambda s: _yes_or_no(s.info.is_main) if s.info else ""),
+        ("host", _host),
+        ("pid", lambda s: str(s.pid) if s.pid else ""),
         ("local rank", lambda s: str(s.info.local_rank) if s.info else ""),
         ("engine", lambda s: str(s.engine)),
-        ("host", lambda s: escape(s.host)),
-        ("pid", lambda s: str(s.pid) if s.pid else ""),
-        ("memory", _memory),
+        ("main", lambda s: _yes_or_no(s.info.is_main) if s.info else ""),
+        ("backend", lambda s: escape(s.info.backend) if s.info else ""),
+        ("world size", lambda s: str(s.info.world_size) if s.info else ""),
     ]
-    if any(gpu_memory(state) is not None for state in states):
-        columns.append(("GPU", _gpu))
-    return columns
 
 
 def _state(state: RankState) -> str:
-    parts = [f'<span class="rb-pill">{_mark(state)} {escape(state.state)}</span>']
+    pill = f'<span class="rb-pill">{_mark(state)} {escape(state.state)}</span>'
     call, line = _activity(state)
-    if call:
-        parts.append(f' <span class="rb-does">{escape(call)}</span>')
-    if line:
-        parts.append(f'<code class="rb-line" title="{escape(line)}">{escape(line)}</code>')
-    if state.last_error:
-        parts.append(
-            f'<span class="rb-error" title="{escape(state.last_error)}">'
-            f"{escape(short(state.last_error))}</span>"
-        )
-    return "".join(parts)
+    return f"{pill}{_call(call)}{_line(line)}{_error(state)}"
+
+
+def _call(call: str) -> str:
+    return f' <span class="rb-does">{escape(call)}</span>' if call else ""
+
+
+def _line(line: str) -> str:
+    return f'<code class="rb-line" title="{escape(line)}">{escape(line)}</code>' if line else ""
+
+
+def _error(state: RankState) -> str:
+    """The error in a line; where that is not all of it, it opens."""
+    line = escape(short(state.last_error))
+    if short(state.last_error) == state.last_error:
+        return f'<span class="rb-error">{line}</span>' if line else ""
+    return (
+        f'<details class="rb-error"><summary><span>{line}</span></summary>'
+        f"{_whole_error(state)}</details>"
+    )
+
+
+def _whole_error(state: RankState) -> str:
+    return f'<p class="rb-whole">{escape(whole(state.last_error))}</p>' if state.last_error else ""
 
 
 # -- tiles -----------------------------------------------------------------------------------
@@ -104,33 +128,36 @@ def _tile(state: RankState) -> str:
     call, line = _activity(state)
     place = f"{state.info.device if state.info else ''} {state.host}".strip()
     does = short(state.last_error) or call or line or place
-    facts = "".join(
-        f"<div><dt>{name}</dt><dd>{cell(state)}</dd></div>" for name, cell in _columns([state])
-    )
     inside = (
         f'<span class="rb-does">{escape(does)}</span>'
         f"{_bar(state.memory, state.memory_total)}{_gpu_bar(state)}"
     )
-    return _opens(state, inside, f"<dl>{facts}</dl>")
+    parts = ((state.last_error, _whole_error(state)), (call, _call(call)), (line, _line(line)))
+    more = "".join(part for text, part in parts if text != does)
+    facts = "".join(
+        f"<div><dt>{name}</dt><dd>{told}</dd></div>"
+        for name, cell in _columns([state])
+        if name not in {"rank", "state"} and (told := cell(state))
+    )
+    return _opens(state, inside, f"{more}<dl>{facts}</dl>")
 
 
 def _dense_tile(state: RankState) -> str:
     """The same in a tenth of the HTML: there are hundreds of them, and they change every second."""
     info = state.info
     facts = [
-        state.state,
         doing(state),
-        f"{info.device}, {info.backend}, local rank {info.local_rank} of {info.world_size}, "
-        f"main: {_yes_or_no(info.is_main)}"
+        f"{info.device}, {info.backend}, local rank {info.local_rank}, "
+        f"world size {info.world_size}, main: {_yes_or_no(info.is_main)}"
         if info
         else "",
         f"engine {state.engine}",
         f"{state.host}, pid {state.pid}" if state.pid else "",
         memory(state),
-        state.gpu.name if state.gpu else "",
-        short(state.last_error),
+        _model(state.gpu.name) if state.gpu else "",
     ]
-    return _opens(state, "", f"<p>{escape(' · '.join(filter(None, facts)))}</p>")
+    more = f"<p>{escape(' · '.join(filter(None, facts)))}</p>"
+    return _opens(state, "", f"{_whole_error(state)}{more}")
 
 
 def _opens(state: RankState, inside: str, more: str) -> str:
@@ -169,11 +196,23 @@ def _gpu(state: RankState) -> str:
         return ""
     if state.gpu is None:
         return _amount(size(used), "", "")
-    busy = "" if state.gpu.utilization is None else f", {state.gpu.utilization} % busy"
+    busy = "" if state.gpu.utilization is None else f"{state.gpu.utilization} % busy, "
+    name = escape(state.gpu.name)
     return (
         _amount(size(used), f" of {size(state.gpu.total)}", _gpu_bar(state))
-        + f'<span class="rb-small rb-below">{escape(state.gpu.name)}{busy}</span>'
+        + f'<span class="rb-small rb-below" title="{name}">{busy}{_model(name)}</span>'
     )
+
+
+def _model(gpu: str) -> str:
+    """The name of a GPU without what nearly all of them begin with."""
+    return gpu.removeprefix("NVIDIA ")
+
+
+def _host(state: RankState) -> str:
+    """Its host, whose name the style sheet cuts: those of clouds are long."""
+    name = escape(state.host)
+    return f'<span class="rb-name" title="{name}">{name}</span>' if name else ""
 
 
 def _amount(value: str, of: str, bar: str) -> str:

@@ -39,6 +39,7 @@ class Generations:
         timeout_minutes: Of the initialisation and of every collective.
         check: Whether every collective is checked before it runs.
         ended: Engines that have ended, and their exit code or minus the signal.
+        known: By engine, what it said about where it stands; also of those that have ended.
     """
 
     def __init__(self, pool: Pool) -> None:
@@ -50,7 +51,7 @@ class Generations:
         self.ended: dict[int, int] = {}
         self._pool = pool
         self._asked: str | None = None
-        self._known: dict[int, EngineFacts] = {}
+        self.known: dict[int, EngineFacts] = {}
         self._directory = tempfile.mkdtemp(prefix="rankbook-")
         self._left_behind = False
 
@@ -117,7 +118,7 @@ class Generations:
         placement = adoption.placement(found, facts, self.alive)
         if placement is None:
             return False
-        self._known |= facts
+        self.known |= facts
         first = found.groups[0]
         self.number, self.timeout_minutes, self.check = (
             first.generation,
@@ -202,7 +203,7 @@ class Generations:
     def know_engines(self) -> None:
         """The new engines are there."""
         self.ended.clear()
-        self._known.clear()
+        self.known.clear()
 
     def restart(self, ranks: Iterable[int]) -> None:
         """Give ranks engines that are new, or spare, and make the next group.
@@ -313,9 +314,9 @@ class Generations:
     def _facts(self) -> list[EngineFacts]:
         """What the engines say; asked once per engine, for nothing of it changes."""
         engines = self.alive
-        if new := [e for e in engines if e not in self._known]:
-            self._known |= {f.engine: f for f in self._pool.facts(new)}
-        return [self._known[e] for e in engines]
+        if new := [e for e in engines if e not in self.known]:
+            self.known |= {f.engine: f for f in self._pool.facts(new)}
+        return [self.known[e] for e in engines]
 
 
 def how_to_replace(ranks: Iterable[int]) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from rankbook.cluster.channel import Channel, everyone
-from rankbook.models import GroupInfo, Look, RankState, how_ended, load
+from rankbook.models import EngineFacts, GroupInfo, Look, RankState, how_ended, load
 
 __all__ = ["PAUSE", "answer_timeout", "looks", "stacks", "states", "wait_until_idle"]
 
@@ -35,6 +36,7 @@ def states(
     alive: Collection[int],
     ended: Mapping[int, int],
     groups: Mapping[int, GroupInfo],
+    known: Mapping[int, EngineFacts],
 ) -> list[RankState]:
     """Ask engines what they do.
 
@@ -44,6 +46,7 @@ def states(
         alive: Engines that the cluster knows.
         ended: How those ended that have.
         groups: By engine, the rank it is.
+        known: Where engines stand, as far as they have said: told of who does not answer.
 
     Returns:
         One state per engine, in their order. Who does not answer has the state ``no answer``, who
@@ -56,10 +59,17 @@ def states(
     def state(engine: int) -> RankState:
         if engine in call.values:
             return load(RankState, call.values[engine])
-        info = groups.get(engine)
+        where = known.get(engine)
+        silent = RankState(
+            engine,
+            "no answer",
+            groups.get(engine),
+            host=where.host if where else "",
+            pid=where.pid if where else 0,
+        )
         if engine in alive and engine not in ended:
-            return RankState(engine, "no answer", info)
-        return RankState(engine, "gone", info, activity=how_ended(ended.get(engine)))
+            return silent
+        return replace(silent, state="gone", activity=how_ended(ended.get(engine)))
 
     return [state(engine) for engine in engines]
 

@@ -165,7 +165,8 @@ class Session:
         groups = {engines[rank]: group for rank, group in self.groups.items()}
         alive = self.pool.engines
         engines += [engine for engine in alive if engine not in engines]
-        return looking.states(self.pool.channel, engines, alive, self.ended, groups)
+        known = self._generations.known
+        return looking.states(self.pool.channel, engines, alive, self.ended, groups, known)
 
     def snapshot(self) -> Snapshot:
         """Everything a view shows; see :meth:`states`."""

@@ -1,0 +1,156 @@
+"""The dashboard's HTML and its style sheet in a page, without a kernel: what is in sight."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from playwright.sync_api import expect
+from samples import GPU, HUNG, member, snapshot, with_gpu
+
+from rankbook.display.panel import Panel, to_html
+from rankbook.widgets.panel import PanelView
+
+pytestmark = pytest.mark.browser
+
+HOST = "ip-10-0-12-101.us-west-2.compute.internal"
+LARGE = replace(GPU, name="NVIDIA RTX 6000 Ada Generation")
+
+
+@pytest.fixture
+def show(browser):
+    """Shows a snapshot in a panel of so many pixels."""
+    page = browser.new_page()
+
+    def show(shown, width=1100):
+        # A page has a margin of 8 on either side.
+        page.set_viewport_size({"width": width + 16, "height": 900})
+        panel = to_html(Panel(shown))
+        style = PanelView._css
+        page.set_content(
+            f'<!doctype html><style>{style}</style><div class="rankbook">{panel}</div>'
+        )
+        return page
+
+    yield show
+    page.close()
+
+
+def eight(**facts):
+    """Eight ranks on GPUs of a cloud."""
+    return [
+        with_gpu(
+            member(rank, world_size=8, host=HOST, memory_total=2_000_000_000_000, **facts), LARGE
+        )
+        for rank in range(8)
+    ]
+
+
+def box(page, selector):
+    return page.locator(selector).first.bounding_box()
+
+
+def right(page, selector):
+    its = box(page, selector)
+    return its["x"] + its["width"]
+
+
+# -- the header ------------------------------------------------------------------------------
+
+
+def test_the_headline_breaks_between_its_phrases(show):
+    states = ["gone", "no answer", "collective", "running", "idle", "idle"]
+    page = show(snapshot(*(member(rank, state) for rank, state in enumerate(states))), 600)
+    phrases = [its.bounding_box() for its in page.locator(".rb-words span").all()]
+    assert len({its["y"] for its in phrases}) > 1
+    assert len({its["height"] for its in phrases}) == 1
+
+
+# -- rows ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("width", "last"), [(600, "td.rb-gpu .rb-bar"), (1100, "td.rb-pid"), (1300, "td.rb-world-size")]
+)
+def test_what_differs_between_ranks_is_in_sight_without_scrolling(show, width, last):
+    line = "all_reduce (line 214: loss = trainer.training_step(model, batch, optimizer=optimizer))"
+    page = show(snapshot(*eight(state="collective", activity=line, since=12)), width)
+    assert right(page, last) <= right(page, ".rb-panel > .rb-scroll")
+
+
+def test_a_state_takes_no_more_room_than_it_needs(show):
+    page = show(snapshot(*eight()))
+    assert box(page, "td.rb-state")["width"] < 2 * box(page, "td.rb-state .rb-pill")["width"]
+
+
+def test_a_collective_on_a_line_of_its_own_begins_where_the_state_does(show):
+    call = "_reduce_scatter_base_of_all_the_parameters"
+    page = show(snapshot(*eight(state="collective", activity=f"{call} (line 2: f(x))")), 600)
+    state, does = box(page, "td.rb-state .rb-pill"), box(page, "td.rb-state .rb-does")
+    assert does["y"] > state["y"]
+    assert does["x"] == state["x"]
+
+
+def test_an_edge_beyond_which_there_is_more_is_shaded(show):
+    """Until it is scrolled to: then the cover that moves with the rows lies on the shadow."""
+    page = show(snapshot(*eight()), 600)
+
+    def edge():
+        its = box(page, ".rb-panel > .rb-scroll")
+        clip = {"x": its["x"] + its["width"] - 2, "y": its["y"] + 1, "width": 2, "height": 4}
+        return page.screenshot(clip=clip)
+
+    shaded = edge()
+    page.locator(".rb-panel > .rb-scroll").evaluate("(it) => it.scrollTo(1000, 0)")
+    plain = edge()
+    page.locator(".rb-panel > .rb-scroll").evaluate("(it) => { it.style.background = 'none'; }")
+    assert plain == edge() != shaded
+
+
+# -- errors ----------------------------------------------------------------------------------
+
+ERROR = "ValueError: " + "x" * 200 + "\nsecond line"
+LIVE = """async ([script, html]) => {
+    const { default: widget } = await import("data:text/javascript," + encodeURIComponent(script));
+    const el = document.querySelector(".rankbook");
+    el.replaceChildren();
+    const on = (_, draw) => { window.draw ??= draw; };
+    const model = { get: () => html, send() {}, off() {}, on };
+    widget.render({ model, el });
+    window.show = (news) => { html = news; window.draw(); };
+}"""
+
+
+def failed(count, **facts):
+    return snapshot(*(member(r, world_size=count, last_error=ERROR, **facts) for r in range(count)))
+
+
+@pytest.mark.parametrize("count", [2, 17, 129])
+def test_all_of_an_error_is_a_key_away_and_stays_open(show, count):
+    page = show(failed(count))
+    page.evaluate(LIVE, [str(PanelView._esm), to_html(Panel(failed(count)))])
+    whole = page.locator(".rb-whole").first
+    expect(whole).to_be_hidden()
+    page.locator("summary").first.press("Enter")
+    page.evaluate("(html) => show(html)", to_html(Panel(failed(count, memory=300_000_000))))
+    expect(page.locator(".rankbook")).to_contain_text("300 MB")
+    expect(whole).to_be_visible()
+    assert whole.inner_text() == ERROR
+
+
+@pytest.mark.parametrize(("count", "begins"), [(2, "summary span"), (17, "summary .rb-does")])
+def test_the_beginning_of_an_error_that_is_open_does_not_stand_there_twice(show, count, begins):
+    page = show(failed(count))
+    assert box(page, begins)["width"] > 50
+    page.locator("summary").first.click()
+    its = box(page, begins)
+    assert its is None or its["width"] <= 1
+
+
+# -- the verdict -----------------------------------------------------------------------------
+
+
+def test_the_sentence_of_a_verdict_has_the_width_of_the_panel(show):
+    page = show(HUNG)
+    assert box(page, ".rb-verdict caption")["width"] == box(page, ".rb-verdict .rb-scroll")["width"]
+    assert box(page, ".rb-verdict td")["width"] < 80
