@@ -152,6 +152,21 @@ def test_a_saved_notebook_that_nobody_trusts_shows_the_table(notebook, browser, 
         expect(table).to_contain_text("● idle")
 
 
+def test_the_timeline_follows_the_theme(notebook):
+    """Whose style sheets come in several steps, while nothing else is drawn."""
+    notebook.run("%dist dist.all_reduce(torch.ones(1))")
+    expect(notebook.page.locator(".rbt-count").last).to_contain_text("collectives")
+    colours = {"JupyterLab Dark": "#ff9a62", "JupyterLab Light": "#b83a00"}
+    for theme in [*colours] * 4:
+        screenshot.command(notebook.page, "apputils:change-theme", {"theme": theme})
+        expect(notebook.page.locator(f'body[data-jp-theme-name="{theme}"]')).to_have_count(1)
+        notebook.page.wait_for_function(
+            "(colour) => [...document.querySelectorAll('.rbt')].every("
+            "(each) => each.style.getPropertyValue('--rbt-alarm') === colour)",
+            arg=colours[theme],
+        )
+
+
 def test_closing_an_answer_gives_the_focus_back(notebook):
     notebook.click("Stacks")
     notebook.button("Close").focus()

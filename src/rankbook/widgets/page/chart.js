@@ -22,13 +22,13 @@ export class Chart extends Pen {
     this.seen = new Set(); // what there was to be seen so far, for the legend
   }
 
-  /** Fit the canvas to its place and the theme; gives the width of the plot. */
-  measure(root, width, lanes, hosts) {
+  /** Fit the canvas to its place and its colours; gives the width of the plot. */
+  measure(place, width, lanes, hosts) {
     const { canvas } = this;
     const ratio = (this.ratio = window.devicePixelRatio);
-    const { color, backgroundColor, fontFamily } = getComputedStyle(root);
+    const { color, backgroundColor, fontFamily } = getComputedStyle(place);
     if (this.palette.key !== [color, backgroundColor, fontFamily, ratio].join()) {
-      this.palette = makePalette(root, ratio);
+      this.palette = makePalette(place, ratio);
       this.widths.clear();
     }
     this.lane = laneHeight(lanes.length || 1);

@@ -21,8 +21,11 @@ export function listen(view) {
   on(window, "keydown", ({ key }) => key === "Escape" && view.hover && view.point(null),
     { capture: true });
   on(el, "click", ({ target }) => view.do(target.closest("button")?.dataset.do));
-  // The style sheet gives the background an instant transition: so a change of theme is heard.
-  on(el, "transitionend", ({ target }) => target === el && view.refresh());
+  // The style sheet gives the background an instant transition: so a change of theme is heard. One
+  // that comes in several steps cancels those before.
+  for (const type of ["run", "end", "cancel"]) {
+    on(el, `transition${type}`, ({ target }) => target === el && view.refresh());
+  }
   const onScroll = () => view.shown && view.point(null); // what it explains has moved away
   on(window, "scroll", onScroll, { capture: true, passive: true });
 }

@@ -3,8 +3,8 @@
 import { ALARM, FAMILIES } from "./families.js";
 
 /** What the theme asks for: our own colours follow its background, whatever that is called. */
-export function makePalette(root, ratio) {
-  const { color, backgroundColor, fontFamily } = getComputedStyle(root);
+export function makePalette(place, ratio) {
+  const { color, backgroundColor, fontFamily } = getComputedStyle(place);
   const probe = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
   const light = (colour) => {
     probe.fillStyle = colour;

@@ -81,11 +81,11 @@ export class View {
   }
 
   draw() {
-    const { chart, el } = this;
+    const { chart } = this;
     const width = this.$("chart").clientWidth;
     if (!width) return; // not shown
     clearTimeout(this.timer);
-    const place = () => this.place(chart.measure(el, width, this.lanes, this.hosts));
+    const place = () => this.place(chart.measure(this.$("chart"), width, this.lanes, this.hosts));
     place();
     const before = this.lanes.length;
     this.lanes = this.allLanes();
