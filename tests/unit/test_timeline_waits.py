@@ -17,8 +17,8 @@ from processes import wait_until
 from steps import SOON
 
 from rankbook.engine import frames
-from rankbook.engine.frames import Position
-from rankbook.engine.waits import Age, Waits, hide, is_ours
+from rankbook.engine.frames import Age, Position
+from rankbook.engine.waits import Waits, hide, is_ours
 
 MAIN = threading.main_thread().ident
 THEIRS = vars(dist.Work)["wait"]

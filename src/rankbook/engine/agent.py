@@ -28,7 +28,7 @@ from rankbook.engine.outbox import Outbox
 from rankbook.engine.recorder import Recorder
 from rankbook.engine.runner import Runner, interruptible
 from rankbook.engine.shell import mend
-from rankbook.engine.waits import Age, Waits, hide
+from rankbook.engine.waits import Waits, hide
 from rankbook.models import RankState, to_dict
 
 __all__ = ["Agent", "install"]
@@ -81,7 +81,7 @@ class Agent:
         hide(kernel.shell.InteractiveTB)
         self._observer = Observer(recorder, self.group.silent_for)
         self._history = History(recorder, waits)
-        self._age = Age()
+        self._age = frames.Age()
         mend(kernel.shell)
         # Straight from the stream: ipykernel would publish 'busy' and 'idle' around each request,
         # two broadcasts through the controller that nobody needs, and would answer one control

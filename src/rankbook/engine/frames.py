@@ -8,14 +8,15 @@ import os
 import re
 import sys
 import threading
+import time
 import traceback
 from dataclasses import dataclass, field
 from types import FrameType, TracebackType
 from typing import Any
 
-from rankbook.engine.waits import is_ours
+from rankbook.engine.waits import Waits, is_ours
 
-__all__ = ["Position", "line_of", "other_threads_in_torch_distributed", "position", "stack"]
+__all__ = ["Age", "Position", "line_of", "other_threads_in_torch_distributed", "position", "stack"]
 
 _TORCH = f"{os.sep}torch{os.sep}"
 _TORCH_DISTRIBUTED = f"{_TORCH}distributed{os.sep}"
@@ -182,3 +183,22 @@ def _current_call(frame: FrameType) -> str:
         return text
     # Columns count bytes of UTF-8.
     return text.encode()[start:end].decode(errors="replace")
+
+
+class Age:
+    """For how long the main thread has been in what it is in."""
+
+    def __init__(self) -> None:
+        self._mark: object = None
+        self._seen = time.time()
+
+    def of(self, at: Position) -> float:
+        """Seconds since the call of ``torch.distributed`` in which it is.
+
+        What is not waited for in Python is counted from when it was first seen at its place.
+        """
+        now = time.time()
+        if at.mark != self._mark:
+            self._mark, self._seen = at.mark, now
+        began = Waits.since()
+        return max(0.0, now - (began / 1e9 if began is not None else self._seen))

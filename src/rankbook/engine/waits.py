@@ -20,14 +20,11 @@ from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch.distributed.distributed_c10d as c10d
 
-if TYPE_CHECKING:
-    from rankbook.engine.frames import Position
-
-__all__ = ["Age", "Wait", "Waits", "hide", "is_ours"]
+__all__ = ["Wait", "Waits", "hide", "is_ours"]
 
 Wait = tuple[int, CodeType, int, int, bool]
 """When it began, who waited, in which thread, when it ended (ns since the epoch), and whether in
@@ -150,22 +147,3 @@ def _take_out(error: BaseException | None) -> None:
             while trace.tb_next is not None and is_ours(trace.tb_next.tb_frame.f_code):
                 trace.tb_next = trace.tb_next.tb_next
             trace = trace.tb_next
-
-
-class Age:
-    """For how long the main thread has been in what it is in."""
-
-    def __init__(self) -> None:
-        self._mark: object = None
-        self._seen = time.time()
-
-    def of(self, at: Position) -> float:
-        """Seconds since the call of ``torch.distributed`` in which it is.
-
-        What is not waited for in Python is counted from when it was first seen at its place.
-        """
-        now = time.time()
-        if at.mark != self._mark:
-            self._mark, self._seen = at.mark, now
-        began = Waits.since()
-        return max(0.0, now - (began / 1e9 if began is not None else self._seen))
