@@ -97,7 +97,7 @@ def test_an_edge_beyond_which_there_is_more_is_shaded(show):
 
     def edge():
         its = box(page, ".rb-panel > .rb-scroll")
-        clip = {"x": its["x"] + its["width"] - 2, "y": its["y"] + 1, "width": 2, "height": 4}
+        clip = {"x": its["x"] + its["width"] - 6, "y": its["y"] + 4, "width": 3, "height": 4}
         return page.screenshot(clip=clip)
 
     shaded = edge()
