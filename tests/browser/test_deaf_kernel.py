@@ -1,6 +1,6 @@
 """A kernel that hears of clicks only when its cell has ended, as ipykernel 6 does.
 
-Here ipykernel's own detour stays in place: messages of a widget go to the thread that made it.
+Here messages of the widget go to the thread that runs cells, whichever the front end asks for.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from rankbook.widgets.clicks import LATEST
 
 DEAF = """
 import rankbook
-del rankbook.session().dashboard().panel.comm._reply_subshell_for
+comm = rankbook.session().dashboard().panel.comm
+comm._reply_subshell_for = lambda data, asked_for: None
 """
 
 UNTIL = """%%dist
