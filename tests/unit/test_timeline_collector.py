@@ -315,8 +315,10 @@ def test_nor_is_who_is_no_rank_any_more(pool, timeline, clock):
     pool[1].recorded = [call(0, 900.0, done=False, ended=None)]
     timeline.collect(states(pool), [ran(1, clock)])
     assert in_flight(timeline) == {1: "still"}
-    join(pool, 2)
-    pool[1].info = None
+    pool[1].info = None  # for a moment, while the next group is made
+    timeline.collect(states(pool), [ran(1, clock)])
+    assert [bar.rank for bar in timeline.open] == [1]
+    pool[0].info = replace(pool[0].info, world_size=1, generation=2)
     timeline.collect(states(pool), [ran(1, clock)])
     assert timeline.open == []
     [bar] = timeline.kept.since(0)[1]

@@ -169,7 +169,9 @@ class Timeline:
                 self._seen = seen
         if chosen:
             gone = _ranks(s for s in ranks.values() if s.state == "gone")
-            gone |= self._alignment.ranks - _ranks(ranks.values())
+            # While a group is being made, not all of its ranks have a place in it.
+            newest = max((s.info for s in ranks.values() if s.info), key=lambda i: i.generation)
+            gone |= {rank for rank in self._alignment.ranks if rank >= newest.world_size}
             expected = {e for e, s in there.items() if e not in chosen or self._has_its_turn(s)}
             silent = [s for e, s in ranks.items() if e not in answers and e not in expected]
             self.kept.add(self._alignment.settle(_ranks(silent), gone))

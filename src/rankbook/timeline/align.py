@@ -90,7 +90,7 @@ class Alignment:
 
         Args:
             silent: Ranks that do not answer, and are not waited for.
-            gone: Ranks that have ended, or that are none any more.
+            gone: Ranks that have ended, or that the group does not have any more.
         """
         settled = []
         not_there = {*silent, *gone}
