@@ -21,7 +21,7 @@ from rankbook.display.panel import to_html as panel_html
 from rankbook.display.table import to_html, to_text
 from rankbook.errors import EngineError
 from rankbook.sessions.session import Session
-from rankbook.widgets import Dashboard, dashboard
+from rankbook.widgets import Dashboard, dashboard, hearing
 from rankbook.widgets.panel import PanelView
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -39,6 +39,15 @@ class StillMonitor:
 
     def stop(self):
         self.stopped += 1
+
+
+class Clock:
+    """The kernel's, where it waits for pages to hear."""
+
+    now = 1000.0
+
+    def monotonic(self):
+        return self.now
 
 
 @pytest.fixture
@@ -129,6 +138,28 @@ def test_nothing_is_sent_where_nothing_has_changed(board, formed):
     board.show(formed.snapshot())
     [state] = board.panel.comm.states
     assert set(state) == {"html", "drawn"}
+
+
+@pytest.mark.parametrize("which", ["panel", "timeline"])
+def test_where_a_page_hears_nothing_of_it_it_is_shown_anew(board, formed, monkeypatch, which):
+    monkeypatch.setattr(hearing, "time", Clock())
+    deaf, old = getattr(board, which), (board.panel, board.timeline)
+    for _ in range(2):
+        deaf._handle_custom_msg({"kind": "hearing", "page": "a"}, [])
+        hearing.time.now += 2.5
+    assert board.children[:2] == (board.panel, board.timeline)
+    assert not set(board.children) & set(old)
+    assert [view.comm for view in old] == [None, None]
+    assert health(board) == "all idle"
+    assert [lane["rank"] for lane in board.timeline.lanes] == [0, 1, 2, 3]
+    # What replaces them is alive, and is given more time.
+    click(board, "why")
+    assert "Every rank is idle" in status(board)
+    replaced = board.panel
+    for _ in range(2):
+        replaced._handle_custom_msg({"kind": "hearing", "page": "b"}, [])
+        hearing.time.now += 2.5
+    assert board.panel is replaced
 
 
 def test_a_rank_that_dies_is_shown(board, formed, pool):

@@ -6,6 +6,7 @@ import threading
 import uuid
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
@@ -21,6 +22,7 @@ from rankbook.sessions.monitor import Monitor
 from rankbook.sessions.timeline import Timeline
 from rankbook.widgets.actions import Actions
 from rankbook.widgets.clicks import Click
+from rankbook.widgets.hearing import Hearing
 from rankbook.widgets.panel import PanelView
 from rankbook.widgets.timeline import TimelineView
 
@@ -45,13 +47,12 @@ class Dashboard(widgets.VBox):
         self._showing = threading.Lock()
         self.actions = Actions(session, self._redraw, self._look_again)
         self._loss: Message | None = None
-        self.panel = PanelView(self._click, self._looked_at)
         # Where this widget is alive, it takes the place of the table that display() shows first.
         self._fallback = f"rankbook-{uuid.uuid4().hex}"
         hide = widgets.HTML(f"<style>.{self._fallback} {{ display: none }}</style>")
         hide.layout.display = "none"
-        self.timeline = TimelineView()
         self._timeline = Timeline(session.pool.channel)
+        self._make_views(patience=2.0)
         super().__init__([self.panel, self.timeline, hide])
         self._draw()
         self._monitor = Monitor(session, self._follow, self._lose)
@@ -76,7 +77,8 @@ class Dashboard(widgets.VBox):
             self._timeline.end()
         else:
             self._timeline.collect(snapshot.states, cells)
-        self.timeline.update(self._timeline, snapshot.states, cells)
+        with self._showing:
+            self.timeline.update(self._timeline, snapshot.states, cells)
 
     def show(self, snapshot: Snapshot) -> None:
         """Draw a snapshot, unless a later one was drawn; nothing is sent where nothing differs."""
@@ -115,6 +117,26 @@ class Dashboard(widgets.VBox):
         for child in self.children:
             child.close()
         super().close()
+
+    def _make_views(self, patience: float) -> None:
+        self.panel = PanelView(self._click, self._looked_at)
+        self.timeline = TimelineView()
+        for view in (self.panel, self.timeline):
+            Hearing(view, partial(self._show_anew, view, patience), patience)
+
+    def _show_anew(self, deaf: PanelView | TimelineView, patience: float) -> None:
+        """A page shows a view and hears nothing of it: put others in the place of all."""
+        with self._showing:
+            old = (self.panel, self.timeline)
+            if deaf not in old:
+                return
+            # A machine so slow that this is a mistake must not be kept busy with it.
+            self._make_views(2 * patience)
+            self._draw()
+            self.timeline.update(self._timeline, self._snapshot.states, self._session.cells)
+            self.children = [self.panel, self.timeline, *self.children[len(old) :]]
+        for view in old:
+            view.close()
 
     def _draw(self) -> None:
         session, snapshot = self._session, self._snapshot

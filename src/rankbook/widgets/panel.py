@@ -14,6 +14,7 @@ import traitlets
 
 from rankbook.sessions.monitor import FORGOTTEN
 from rankbook.widgets.clicks import Click
+from rankbook.widgets.modules import joined
 from rankbook.widgets.subshell import answer_beside_cells
 
 __all__ = ["PanelView"]
@@ -32,7 +33,7 @@ class PanelView(anywidget.AnyWidget):
         on_look: Called whenever a page says that it shows it, or no more, with whether any does.
     """
 
-    _esm = _PAGE / "dashboard.js"
+    _esm = joined(_PAGE / "dashboard.js")
     _css = _PAGE / "dashboard.css"
     html = traitlets.Unicode().tag(sync=True)
     during = traitlets.Int().tag(sync=True)

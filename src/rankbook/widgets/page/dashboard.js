@@ -1,6 +1,8 @@
 // The dashboard's panel in the page. Python renders it (display/panel.py); here it is put in place
 // with as few changes as possible, and clicks are told to the kernel.
 
+import { askUntilHeard } from "./hearing.js";
+
 const HEARD_WITHIN = 900; // ms for the kernel to say that it has heard a click
 const HERE_EVERY = 30_000; // ms between two signs that somebody looks
 
@@ -54,10 +56,12 @@ function render({ model, el }) {
   model.on("msg:custom", onMessage);
   model.on("comm_live_update", onLife);
   look("here");
+  const stopAsking = askUntilHeard(model, send);
   const timer = setInterval(() => document.hidden || look("here"), HERE_EVERY);
 
   return () => {
     clearInterval(timer);
+    stopAsking();
     clicks.forget();
     document.removeEventListener("visibilitychange", onVisibility);
     model.off("change:html", draw);

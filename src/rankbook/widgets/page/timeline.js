@@ -4,6 +4,7 @@
 // paints, a View listens. Seconds are since the epoch; pixels are CSS pixels of the plot.
 
 import { Bars } from "./bars.js";
+import { askUntilHeard } from "./hearing.js";
 import { View } from "./view.js";
 
 const AGAIN = 1000; // ms after which the kernel is asked once more for what is missing
@@ -79,7 +80,9 @@ export default () => {
     model.on(traits, changed);
     changed();
     const hello = new Hello(model);
+    const stopAsking = askUntilHeard(model, (content) => model.send(content));
     return () => {
+      stopAsking();
       hello.end();
       model.off("msg:custom", onMessage);
       model.off(traits, changed);

@@ -1,0 +1,24 @@
+// Some pages show a widget and hear nothing of it, ever (widgets/hearing.py says why). So a page asks
+// until it hears something, less and less often; the kernel shows the widget anew if it never does.
+
+const FIRST_PAUSE = 1000; // ms
+const LONGEST_PAUSE = 60_000; // ms
+
+/** Asks; what it returns ends that, too. `send` tells the kernel something. */
+export function askUntilHeard(model, send) {
+  const page = Math.random().toString(36).slice(2);
+  let pause = FIRST_PAUSE;
+  let timer;
+  const ask = () => {
+    send({ kind: "hearing", page });
+    timer = setTimeout(ask, pause);
+    pause = Math.min(2 * pause, LONGEST_PAUSE);
+  };
+  const end = () => {
+    clearTimeout(timer);
+    model.off("msg:custom", end);
+  };
+  model.on("msg:custom", end);
+  ask();
+  return end;
+}

@@ -1,0 +1,81 @@
+"""A page that takes so long to load a widget that anywidget gives it up: it shows, but is deaf."""
+
+from __future__ import annotations
+
+import pytest
+import screenshot
+from front_ends import Notebook, watched
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.browser
+
+# As if the page were busy for more than two seconds while some of its widgets load: the n-th ones
+# that `sessionStorage.slow` lists, the panel and the timeline by default.
+SLOW = """
+const timeout = AbortSignal.timeout.bind(AbortSignal);
+const slow = JSON.parse(sessionStorage.slow ?? "[0, 1]");
+window.loaded = 0;
+AbortSignal.timeout = (ms) => {
+  if (ms !== 2000 || !slow.includes(window.loaded++)) return timeout(ms);
+  return { addEventListener: (_, giveUp) => giveUp() };
+};
+"""
+
+GIVEN_UP = "[anywidget] Failed to initialize model."
+
+
+@pytest.fixture
+def given_up():
+    """What the page says of widgets that it does not let hear anything."""
+    return []
+
+
+@pytest.fixture
+def notebook(browser, tmp_path, given_up):
+    path = tmp_path / "notebook.ipynb"
+    screenshot.write(path, ["%load_ext rankbook", "%dist_init gloo -n 2"])
+    with screenshot.lab(path) as url, watched(browser, others=r"^\[anywidget\] Failed to") as page:
+        page.on("pageerror", lambda error: given_up.append(str(error)))
+        page.add_init_script(SLOW)
+        page.goto(url)
+        screenshot.prepare(page, "light")
+        screenshot.run_all(page)
+        notebook = Notebook(page)
+        yield notebook
+        notebook.run("rankbook.session().shutdown()")
+
+
+def test_what_a_page_does_not_hear_is_shown_anew(notebook, given_up):
+    page = notebook.page
+    page.wait_for_function("window.loaded === 4")
+    assert set(given_up) == {GIVEN_UP}
+    assert_alive(notebook)
+    # The same where it is the timeline alone, on a page that comes later.
+    screenshot.command(page, "docmanager:save")
+    page.evaluate("sessionStorage.slow = '[1]'")
+    given_up.clear()
+    page.reload()
+    screenshot.prepare(page, "light")
+    page.wait_for_function("window.loaded === 4")
+    assert set(given_up) == {GIVEN_UP}
+    assert_alive(notebook)
+    # And where nothing is wrong, nothing is made anew.
+    page.evaluate("sessionStorage.slow = '[]'")
+    given_up.clear()
+    page.reload()
+    screenshot.prepare(page, "light")
+    assert_alive(notebook)
+    assert page.evaluate("window.loaded") == 2
+    assert given_up == []
+
+
+def assert_alive(notebook):
+    """Both parts move with the ranks, once each, and a click acts."""
+    expect(notebook.page.locator(".rb-panel:visible")).to_have_count(1)
+    expect(notebook.page.locator(".rbt:visible")).to_have_count(1)
+    notebook.wait_until_idle()
+    notebook.hang()
+    expect(notebook.page.locator(".rbt-flying")).to_contain_text("1 in flight")
+    notebook.click("Interrupt")
+    assert "Rank 0 never called barrier" in notebook.end()
+    notebook.wait_until_idle()

@@ -1,0 +1,77 @@
+"""Pages that hear nothing of a widget, as the kernel notices them."""
+
+from __future__ import annotations
+
+import types
+
+import comm
+import pytest
+from wire import Wire
+
+from rankbook.widgets import hearing
+from rankbook.widgets.hearing import Hearing
+from rankbook.widgets.panel import PanelView
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = types.SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(hearing, "time", types.SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
+
+
+@pytest.fixture
+def deaf():
+    """When a page was found to be deaf."""
+    return []
+
+
+@pytest.fixture
+def panel(monkeypatch, clock, deaf):
+    monkeypatch.setattr(comm, "create_comm", Wire)
+    panel = PanelView(lambda click: None, lambda someone: None)
+    Hearing(panel, lambda: deaf.append(clock.now), 2.0)
+    panel.comm.sent.clear()
+    yield panel
+    panel.close()
+
+
+def ask(panel, page="a"):
+    panel._handle_custom_msg({"kind": "hearing", "page": page}, [])
+
+
+def test_a_page_that_asks_is_answered(panel, deaf):
+    ask(panel)
+    assert panel.comm.messages == [{"kind": "heard you"}]
+    assert deaf == []
+
+
+def test_a_page_that_still_asks_a_while_after_its_answer_is_deaf(panel, deaf, clock):
+    for now in (1000.0, 1001.0, 1003.0):
+        clock.now = now
+        ask(panel)
+    assert deaf == [1003.0]
+    assert len(panel.comm.messages) == 2
+
+
+def test_of_a_kernel_that_was_busy_many_questions_wait_and_prove_nothing(panel, deaf, clock):
+    clock.now += 600
+    for _ in range(10):
+        ask(panel)
+        clock.now += 0.1
+    assert deaf == []
+
+
+def test_each_page_is_counted_alone(panel, deaf, clock):
+    ask(panel, "a")
+    clock.now += 60
+    ask(panel, "b")
+    assert deaf == []
+
+
+def test_what_else_a_page_says_is_none_of_it(panel, deaf, clock):
+    for _ in range(2):
+        panel._handle_custom_msg({"kind": "here", "view": "a", "shown": panel.drawn}, [])
+        panel._handle_custom_msg({}, [])
+        clock.now += 60
+    assert (panel.comm.sent, deaf) == ([], [])
