@@ -49,11 +49,11 @@ class Dashboard(widgets.VBox):
         self._loss: Message | None = None
         # Where this widget is alive, it takes the place of the table that display() shows first.
         self._fallback = f"rankbook-{uuid.uuid4().hex}"
-        hide = widgets.HTML(f"<style>.{self._fallback} {{ display: none }}</style>")
-        hide.layout.display = "none"
+        self._hide = widgets.HTML(f"<style>.{self._fallback} {{ display: none }}</style>")
+        self._hide.layout.display = "none"
         self._timeline = Timeline(session.pool.channel)
         self._make_views(patience=2.0)
-        super().__init__([self.panel, self.timeline, hide])
+        super().__init__([self.panel, self.timeline, self._hide])
         self._draw()
         self._monitor = Monitor(session, self._follow, self._lose)
 
@@ -134,7 +134,7 @@ class Dashboard(widgets.VBox):
             self._make_views(2 * patience)
             self._draw()
             self.timeline.update(self._timeline, self._snapshot.states, self._session.cells)
-            self.children = [self.panel, self.timeline, *self.children[len(old) :]]
+            self.children = [self.panel, self.timeline, self._hide]
         for view in old:
             view.close()
 
