@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 
@@ -14,6 +15,11 @@ def wait_until(condition: Callable[[], object], timeout: float = 20) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"it did not happen within {timeout} s"
         time.sleep(0.01)
+
+
+def waits_for(sign: Path) -> str:
+    """Code that goes on when a file is there."""
+    return f"import os, time\nwhile not os.path.exists({str(sign)!r}): time.sleep(0.01)\n"
 
 
 def family(process: psutil.Process) -> list[psutil.Process]:

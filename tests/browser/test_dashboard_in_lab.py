@@ -185,10 +185,12 @@ def test_shut_down_stops_the_engines(notebook, state):
     processes.wait_until(lambda: not any(psutil.pid_exists(int(pid)) for pid in pids))
 
 
-def test_a_cell_that_runs_is_followed_and_so_is_the_error_that_it_leaves(notebook):
-    notebook.start("%%dist\nimport time\nfor _ in range(20): time.sleep(0.1)\n1 / 0")
+def test_a_cell_that_runs_is_followed_and_so_is_the_error_that_it_leaves(notebook, tmp_path):
+    over = tmp_path / "over"
+    notebook.start(f"%%dist\n{processes.waits_for(over)}1 / 0")
     expect(notebook.health).to_have_text("ranks 0-1 running")
-    expect(notebook.rows.first).to_contain_text("time.sleep(0.1)")
+    expect(notebook.rows.first).to_contain_text("time.sleep(0.01)")
+    over.touch()
     notebook.end()
     expect(notebook.health).to_have_text("all idle · error on ranks 0-1")
     expect(notebook.rows.first).to_contain_text("ZeroDivisionError: division by zero")

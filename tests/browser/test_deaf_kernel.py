@@ -20,10 +20,6 @@ comm = rankbook.session().dashboard().panel.comm
 comm._reply_subshell_for = lambda data, asked_for: None
 """
 
-UNTIL = """%%dist
-import pathlib, time
-while not pathlib.Path("{path}").exists(): time.sleep(0.1)"""
-
 pytestmark = pytest.mark.browser
 
 
@@ -48,7 +44,7 @@ def unheard(notebook):
 def test_it_says_that_a_click_is_not_heard_and_nothing_is_done_later(notebook, unheard, tmp_path):
     over = tmp_path / "over"
     generation = notebook.generation()
-    notebook.start(UNTIL.format(path=over))
+    notebook.start(f"%%dist\n{processes.waits_for(over)}")
     expect(notebook.health).to_have_text("ranks 0-1 running")
     for _ in range(3):
         notebook.click("Reset")

@@ -11,6 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from front_ends import watched
 from nbconvert import HTMLExporter
 from playwright.sync_api import expect
+from processes import waits_for
 
 THEMES = ("JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast")
 
@@ -78,12 +79,14 @@ def test_after_a_reload_in_a_hang_the_stop_button_brings_it_back(notebook):
     expect(verdict).to_contain_text("Rank 0 never called barrier")
 
 
-def test_what_is_opened_typed_and_focused_stays_while_it_is_updated(notebook):
+def test_what_is_opened_typed_and_focused_stays_while_it_is_updated(notebook, tmp_path):
+    over = tmp_path / "over"
     notebook.board.get_by_label("Timeout").fill("7")
     notebook.button("Why?").focus()
     first = notebook.rows.first.element_handle()
-    notebook.start("%%dist\nimport time\nfor _ in range(15): time.sleep(0.1)")
+    notebook.start(f"%%dist\n{waits_for(over)}")
     expect(notebook.health).to_have_text("ranks 0-1 running")
+    over.touch()
     notebook.end()
     notebook.wait_until_idle()
     expect(notebook.button("Why?")).to_be_focused()

@@ -7,7 +7,7 @@ import time
 import pytest
 from kernels import notebook_with_magics
 from lines import by_rank
-from processes import wait_until
+from processes import wait_until, waits_for
 
 from rankbook.display.text import plain
 
@@ -129,14 +129,9 @@ def test_the_stop_button_pressed_twice_leaves_no_broken_group(notebook, gap):
         assert notebook.run("%dist dist.all_reduce(torch.ones(1))")["status"] == "ok"
 
 
-def wait_for(sign):
-    """Code that goes on when a file is there."""
-    return f"import os, time\nwhile not os.path.exists({str(sign)!r}): time.sleep(0.01)\n"
-
-
 def test_output_comes_while_the_cell_runs(notebook, tmp_path):
     sign = tmp_path / "seen"
-    notebook.start(f"%%rank 0\nprint('first')\n{wait_for(sign)}print('second')")
+    notebook.start(f"%%rank 0\nprint('first')\n{waits_for(sign)}print('second')")
     while not notebook.of("stream"):
         notebook.messages.append(notebook.client.get_iopub_msg(timeout=20))
     sign.touch()
@@ -213,7 +208,7 @@ def test_mode_on_sends_plain_cells_to_the_ranks(notebook):
 
 def test_a_cell_that_nobody_waits_for(notebook, tmp_path):
     sign = tmp_path / "seen"
-    code = f"%%dist --no-wait -o later\nprint('bg')\n{wait_for(sign)}print('end')"
+    code = f"%%dist --no-wait -o later\nprint('bg')\n{waits_for(sign)}print('end')"
     assert notebook.run(code)["status"] == "ok"
     assert notebook.run("%dist 1")["status"] == "error"
     assert "running a cell on ranks 0-2: wait" in notebook.stderr
