@@ -162,7 +162,7 @@ def test_a_timeout_interrupts_whatever_python_does(two, code):
 def test_a_timeout_ends_a_shell_command(two):
     begin = time.monotonic()
     # As in IPython, the command gets the interrupt and the cell goes on after it.
-    result = two.run("!sleep 60\nprint('went on')", timeout=0.5)
+    result = two.run("!sleep 60\nprint('went on')", timeout=2)
     assert time.monotonic() - begin < 8
     assert all("went on" in text for text in stdout(result))
 
@@ -254,7 +254,7 @@ def test_widgets_matplotlib_and_html_come_as_displays(two):
 
 
 def test_a_timeout_frees_a_collective_and_shows_the_first_cause_in_front(two):
-    result = two.run("if rank == 1:\n    1 / 0\ndist.barrier()", timeout=0.5, number=9)
+    result = two.run("if rank == 1:\n    1 / 0\ndist.barrier()", timeout=2, number=9)
     with pytest.raises(RankError) as caught:
         result.raise_for_error()
     assert "\n" not in str(caught.value)
@@ -292,7 +292,7 @@ def test_a_cell_that_never_began_does_not_run_later(two, tmp_path):
         "        if times > 6: break"
     )
     with pytest.raises(StuckError):
-        two.run(stubborn, timeout=0.2)
+        two.run(stubborn, timeout=1)
     ghost = tmp_path / "ghost"
     result = two.run(f"open({str(ghost)!r}, 'w').close()", timeout=0.2)
     assert {its.error.ename for its in result.values()} == {"KeyboardInterrupt"}
