@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 _PERIOD = 1.0
 """Seconds between two looks at ranks about which nothing is known to have changed."""
 
-_PER_RANK = 0.02
+_PER_RANK = 0.04
 """Seconds of them for each rank: of very many a look takes its time."""
 
 _BUSY_PERIOD = 0.4
