@@ -24,6 +24,8 @@ def has_gpu() -> bool:
 def pytest_configure(config):
     # Whoever ends a run shall leave nothing of it running: fixtures end what they have started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell has what it starts in the background ignore Ctrl-C, which some tests press.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item):
