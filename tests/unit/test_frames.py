@@ -13,6 +13,7 @@ import socket
 import sys
 import textwrap
 import threading
+import traceback
 import types
 
 import pytest
@@ -361,6 +362,25 @@ def test_the_line_of_an_exception_is_the_innermost_of_the_cell(write):
     with pytest.raises(ValueError, match="no") as caught:
         cell.cell()
     assert frames.line_of(caught.value.__traceback__) == "line 2: all_reduce()"
+
+
+def test_what_torch_does_below_the_persons_code_is_left_out(write, monkeypatch):
+    monkeypatch.setattr(frames, "_NOT_THEIRS", (TORCH,))
+    write(DISTRIBUTED, "def helper():\n    raise ValueError('no')\ndef all_reduce(): helper()\n")
+    mine = write(MINE, "def step():\n    all_reduce()\n")
+    write(f"{TORCH}nn.py", "def call(function): function()\n")
+    with pytest.raises(ValueError, match="no") as caught:
+        write(CELL, "def cell(step):\n    call(step)\n").cell(mine.step)
+    whole = caught.value.__traceback__
+
+    def names(trace):
+        return [frame.f_code.co_name for frame, _ in traceback.walk_tb(trace)][1:]
+
+    # A function of the person's that torch calls is theirs, and so is how it came to that.
+    assert names(frames.outside_torch(whole)) == ["cell", "call", "step"]
+    assert names(whole) == ["cell", "call", "step", "all_reduce", "helper"]
+    assert frames.line_of(frames.outside_torch(whole)) == "line 2: call(step)"
+    assert frames.outside_torch(None) is None
 
 
 def test_an_exception_from_elsewhere_has_no_line():

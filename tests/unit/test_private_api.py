@@ -65,6 +65,7 @@ USES = [
     (LAUNCHER, "work_dir", "cluster"),
     (ENGINE, "enable_nanny", "cluster"),
     (ENGINE, "id", "cluster"),
+    (ENGINE, "_signal_stop", "engine"),
     (ENGINE, "start_heartbeat", "engine"),
     (CONTROLLER, "init_schedulers", "cluster"),
     (CONTROLLER, "mq_class", "cluster"),
@@ -98,6 +99,7 @@ USES = [
 # (class, method, arguments that we call it with, the room of ours that does)
 CALLS = [
     (CLIENT, "_dispatch_single_reply", ["msg"], "cluster"),
+    (ENGINE, "_signal_stop", ["sig", "frame"], "engine"),
     (KERNEL, "dispatch_control", ["msg"], "engine"),
     (KERNEL, "set_parent", ["ident", "parent", "channel"], "engine"),
     (SHELL, "_showtraceback", ["etype", "evalue", "stb"], "engine"),

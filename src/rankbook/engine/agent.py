@@ -137,6 +137,10 @@ class Agent:
             os.kill(os.getpid(), signal.SIGINT)
         return doing
 
+    def ends(self) -> None:
+        """Take what ends the cell that runs for the end of this process: it is shown to nobody."""
+        self.runner.capture.freed = self.runner.capture.cut = True
+
     def _look(self) -> dict[str, Any]:
         return to_dict(self._observer.look(self._doing, self.runner.cell, self.group.began))
 

@@ -29,3 +29,11 @@ class RankEngine(IPEngine):
         agent.install(self.kernel)
         super().start_heartbeat(*args, **kwargs)
         self.on_ready(self.id, self.ident)
+
+    def _signal_stop(self, sig: int, frame: Any) -> None:
+        """End, once the cell has ended: by SIGTERM, or because other ranks have gone.
+
+        Private in ipyparallel (9.0 to 9.2), and the only place that hears of the signal at once.
+        """
+        agent.install(self.kernel).ends()
+        super()._signal_stop(sig, frame)

@@ -10,7 +10,7 @@ import asyncio
 import io
 import sys
 import time
-from contextlib import nullcontext
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rankbook.engine import frames
@@ -135,16 +135,12 @@ class Capture:
             self._showtraceback(etype, evalue, stb)
             return
         freed = self._is_end(etype)
-        if freed:
-            # What the cut made of the call is an interrupt to the person; how it came about in
-            # torch ("connection closed by peer", and an exception during another) is not theirs.
-            etype = KeyboardInterrupt
-            evalue = KeyboardInterrupt().with_traceback(evalue.__traceback__)
-        if freed or issubclass(etype, SystemExit):
-            # Of SystemExit IPython shows no traceback, for in a terminal it ends the program.
-            stb = self._shell.InteractiveTB.structured_traceback(
-                etype, evalue, evalue.__traceback__, tb_offset=1
-            )
+        if freed and etype is not KeyboardInterrupt:  # while it was shown
+            etype, evalue, _ = _interrupt(evalue)
+            stb = self._render(evalue)
+        if issubclass(etype, SystemExit):
+            # IPython shows no traceback of it, for in a terminal it ends the program.
+            stb = self._render(evalue)
         line = frames.line_of(evalue.__traceback__)
         self.failure = Failure(etype.__name__, _text(evalue), tuple(stb), time.time(), freed, line)
 
@@ -163,10 +159,21 @@ class Capture:
         ends = (*_INTERRUPTS, RuntimeError) if self.cut else _INTERRUPTS
         return self.freed and issubclass(etype, ends)
 
-    def _show(self, *args: Any, **options: Any) -> None:
+    def _render(self, error: BaseException) -> list[str]:
+        render = self._shell.InteractiveTB.structured_traceback
+        lines: list[str] = render(type(error), error, error.__traceback__, tb_offset=1)
+        return lines
+
+    def _show(self, exc_tuple: Any = None, *args: Any, **options: Any) -> None:
         """Show an exception; of a rank that was freed, without being interrupted once more."""
-        with undisturbed(_SHOWING) if self.freed else nullcontext():
-            self._shows(*args, **options)
+        if not self.freed:
+            self._shows(exc_tuple, *args, **options)
+            return
+        with undisturbed(_SHOWING):
+            error = (exc_tuple or sys.exc_info())[1]
+            if error is not None and self._is_end(type(error)):
+                exc_tuple = _interrupt(error)
+            self._shows(exc_tuple, *args, **options)
 
 
 _INTERRUPTS = (KeyboardInterrupt, asyncio.CancelledError)
@@ -174,6 +181,19 @@ _INTERRUPTS = (KeyboardInterrupt, asyncio.CancelledError)
 
 _SHOWING = 1.0
 """Seconds that showing an exception may take: more only where a person's ``__str__`` does."""
+
+
+def _interrupt(
+    error: BaseException,
+) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+    """What freeing made of a call, as it is to the person: an interrupt of their own code.
+
+    How it came about in torch ("connection closed by peer", and an exception during another) is not
+    theirs, and it takes long to show: half a second on a slow core for the file of its collectives.
+    """
+    trace = frames.outside_torch(error.__traceback__)
+    interrupt = KeyboardInterrupt(*(error.args if isinstance(error, KeyboardInterrupt) else ()))
+    return KeyboardInterrupt, interrupt.with_traceback(trace), trace
 
 
 def _text(value: BaseException) -> str:

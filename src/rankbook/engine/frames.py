@@ -11,14 +11,28 @@ import threading
 import time
 import traceback
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
+import torch
+
 from rankbook.engine.waits import Waits, is_ours
 
-__all__ = ["Age", "Position", "line_of", "other_threads_in_torch_distributed", "position", "stack"]
+__all__ = [
+    "Age",
+    "Position",
+    "line_of",
+    "other_threads_in_torch_distributed",
+    "outside_torch",
+    "position",
+    "stack",
+]
 
 _TORCH = f"{os.sep}torch{os.sep}"
+_NOT_THEIRS = tuple(
+    f"{at}{os.sep}" for at in (Path(torch.__file__).parent, Path(__file__).parents[1])
+)
 _TORCH_DISTRIBUTED = f"{_TORCH}distributed{os.sep}"
 
 _RECEIVER = re.compile(r"\b([A-Za-z_]\w*)(?:\[\s*(-?\w+)\s*\])?\.wait\(")
@@ -130,6 +144,20 @@ def line_of(trace: TracebackType | None) -> str:
             line = _said(trace.tb_frame.f_code.co_filename, trace.tb_lineno)
         trace = trace.tb_next
     return line
+
+
+def outside_torch(trace: TracebackType | None) -> TracebackType | None:
+    """A copy of a traceback that ends with the last frame that is neither torch's nor ours."""
+    frames, end = [], 0
+    while trace is not None:
+        frames.append(trace)
+        if not trace.tb_frame.f_code.co_filename.startswith(_NOT_THEIRS):
+            end = len(frames)
+        trace = trace.tb_next
+    copy = None
+    for its in reversed(frames[:end]):
+        copy = TracebackType(copy, its.tb_frame, its.tb_lasti, its.tb_lineno)
+    return copy
 
 
 def other_threads_in_torch_distributed() -> bool:
