@@ -20,20 +20,22 @@ class RankEngine(IPEngine):
     """
 
     on_ready: Callable[[int, str], None]
+    _agent: agent.Agent | None = None
 
     def start_heartbeat(self, *args: Any, **kwargs: Any) -> None:
         """Install the agent, then start to beat.
 
         The hub announces an engine after its first heartbeat, so no session can ask too early.
         """
-        agent.install(self.kernel)
+        self._agent = agent.install(self.kernel)
         super().start_heartbeat(*args, **kwargs)
         self.on_ready(self.id, self.ident)
 
     def _signal_stop(self, sig: int, frame: Any) -> None:
-        """End, once the cell has ended: by SIGTERM, or because other ranks have gone.
+        """End as soon as the cell has; what ends that from now on is shown to nobody.
 
         Private in ipyparallel (9.0 to 9.2), and the only place that hears of the signal at once.
         """
-        agent.install(self.kernel).ends()
+        if self._agent is not None:  # else there is no cell yet
+            self._agent.ends()
         super()._signal_stop(sig, frame)
