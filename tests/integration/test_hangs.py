@@ -249,6 +249,16 @@ def test_ctrl_c_in_the_thread_that_waits(world):
     assert {r.error.ename for rank, r in result.items() if rank} == {"KeyboardInterrupt"}
 
 
+def test_what_another_client_runs_after_a_hang_fails_as_it_would_before(world):
+    world.session.run("if rank: dist.barrier()")
+    view = world.session.pool.client[:]
+    failed = view.execute("raise ValueError('mine')", silent=False)
+    failed.wait(SOON)
+    assert [said["error"].evalue for said in failed.metadata] == ["mine"] * 4
+    result = world.session.run("import sys\nrepr(sys.last_value)")
+    assert [its.result_repr for its in result.values()] == [repr("ValueError('mine')")] * 4
+
+
 def test_collectives_in_step_make_no_new_group(world):
     generation = world.session.generation
     assert not world.session.run("dist.barrier()\nraise ValueError").ok

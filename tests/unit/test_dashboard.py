@@ -50,6 +50,13 @@ class Clock:
         return self.now
 
 
+def ask(view, times):
+    """Ask as a page does that hears nothing, with a pause after each question."""
+    for _ in range(times):
+        view._handle_custom_msg({"kind": "hearing", "page": "a"}, [])
+        hearing.time.now += 2.5
+
+
 @pytest.fixture
 def make_board(monkeypatch):
     """Makes dashboards of sessions of one's own."""
@@ -144,22 +151,38 @@ def test_nothing_is_sent_where_nothing_has_changed(board, formed):
 def test_where_a_page_hears_nothing_of_it_it_is_shown_anew(board, formed, monkeypatch, which):
     monkeypatch.setattr(hearing, "time", Clock())
     deaf, old = getattr(board, which), (board.panel, board.timeline)
-    for _ in range(2):
-        deaf._handle_custom_msg({"kind": "hearing", "page": "a"}, [])
-        hearing.time.now += 2.5
+    ask(deaf, 3)
     assert board.children[:2] == (board.panel, board.timeline)
     assert not set(board.children) & set(old)
-    assert [view.comm for view in old] == [None, None]
     assert health(board) == "all idle"
     assert [lane["rank"] for lane in board.timeline.lanes] == [0, 1, 2, 3]
     # What replaces them is alive, and is given more time.
     click(board, "why")
     assert "Every rank is idle" in status(board)
-    replaced = board.panel
-    for _ in range(2):
-        replaced._handle_custom_msg({"kind": "hearing", "page": "b"}, [])
-        hearing.time.now += 2.5
-    assert board.panel is replaced
+    panel = board.panel
+    ask(panel, 3)
+    assert board.panel is panel
+    # If the page was not told that they are to be shown, what it shows still asks.
+    board.comm.sent.clear()
+    ask(deaf, 1)
+    assert [set(state) for state in board.comm.states] == [{"children"}]
+    # That what is not shown any more goes does not mean that nobody looks.
+    old[0]._handle_custom_msg({"kind": "gone", "view": "v"}, [])
+    assert board._monitor.looks == []
+
+
+def test_however_often_it_is_shown_anew_nothing_is_left_behind(board):
+    made = [board.panel, board.timeline]
+    for patience in (2, 4, 8):
+        board._show_anew(board.panel, patience)
+        made += [board.panel, board.timeline]
+    is_open = [view.comm is not None for view in made]
+    assert is_open == [view.layout.comm is not None for view in made]
+    assert is_open == [False] * 4 + [True] * 4  # those before the present ones may still be shown
+    board.close()
+    assert [view.comm for view in made] == [None] * 8
+    board._show_anew(board.panel, 2)
+    assert board.panel is made[-2]
 
 
 def test_a_rank_that_dies_is_shown(board, formed, pool):

@@ -383,6 +383,16 @@ def test_what_torch_does_below_the_persons_code_is_left_out(write, monkeypatch):
     assert frames.outside_torch(None) is None
 
 
+def test_what_torch_calls_of_the_standard_library_is_torch_s(write, monkeypatch):
+    monkeypatch.setattr(frames, "_NOT_THEIRS", (TORCH,))
+    write(DISTRIBUTED, "import json\ndef load(): json.loads('')\n")
+    for code, last in (("load()", "cell"), ("import json; json.loads('')", "raw_decode")):
+        with pytest.raises(ValueError, match="Expecting value") as caught:
+            write(CELL, f"def cell():\n    {code}\n").cell()
+        *_, (frame, _) = traceback.walk_tb(frames.outside_torch(caught.value.__traceback__))
+        assert frame.f_code.co_name == last
+
+
 def test_an_exception_from_elsewhere_has_no_line():
     assert frames.line_of(None) == ""
     with pytest.raises(ValueError, match="invalid literal") as caught:

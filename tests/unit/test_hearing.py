@@ -46,12 +46,20 @@ def test_a_page_that_asks_is_answered(panel, deaf):
     assert deaf == []
 
 
-def test_a_page_that_still_asks_a_while_after_its_answer_is_deaf(panel, deaf, clock):
-    for now in (1000.0, 1001.0, 1003.0):
+def test_a_page_that_still_asks_a_while_after_two_answers_is_deaf(panel, deaf, clock):
+    for now in (1000.0, 1001.0, 1003.0, 1007.0):
         clock.now = now
         ask(panel)
-    assert deaf == [1003.0]
-    assert len(panel.comm.messages) == 2
+    assert deaf == [1007.0]
+    assert len(panel.comm.messages) == 3
+
+
+def test_a_cell_between_two_questions_proves_nothing(panel, deaf, clock):
+    """The page has heard the answer by then, but had asked again before."""
+    for now in (1001.5, 1011.5, 1011.6):
+        clock.now = now
+        ask(panel)
+    assert deaf == []
 
 
 def test_of_a_kernel_that_was_busy_many_questions_wait_and_prove_nothing(panel, deaf, clock):

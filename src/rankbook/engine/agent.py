@@ -138,7 +138,7 @@ class Agent:
         return doing
 
     def ends(self) -> None:
-        """Take what ends the cell that runs for the end of this process: it is shown to nobody."""
+        """Take what ends the cell that runs for the end of this process, no error of its own."""
         self.runner.capture.freed = self.runner.capture.cut = True
 
     def _look(self) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class RankEngine(IPEngine):
         self.on_ready(self.id, self.ident)
 
     def _signal_stop(self, sig: int, frame: Any) -> None:
-        """End as soon as the cell has; what ends that from now on is shown to nobody.
+        """End as soon as the cell has, which what other ranks leave behind may end as well.
 
         Private in ipyparallel (9.0 to 9.2), and the only place that hears of the signal at once.
         """

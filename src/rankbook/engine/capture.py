@@ -166,7 +166,7 @@ class Capture:
 
     def _show(self, exc_tuple: Any = None, *args: Any, **options: Any) -> None:
         """Show an exception; of a rank that was freed, without being interrupted once more."""
-        if not self.freed:
+        if self.outbox is None or not self.freed:
             self._shows(exc_tuple, *args, **options)
             return
         with undisturbed(_SHOWING):

@@ -7,6 +7,7 @@ import linecache
 import os
 import re
 import sys
+import sysconfig
 import threading
 import time
 import traceback
@@ -33,6 +34,7 @@ _TORCH = f"{os.sep}torch{os.sep}"
 _NOT_THEIRS = tuple(
     f"{at}{os.sep}" for at in (Path(torch.__file__).parent, Path(__file__).parents[1])
 )
+_STANDARD_LIBRARY = sysconfig.get_path("stdlib") + os.sep
 _TORCH_DISTRIBUTED = f"{_TORCH}distributed{os.sep}"
 
 _RECEIVER = re.compile(r"\b([A-Za-z_]\w*)(?:\[\s*(-?\w+)\s*\])?\.wait\(")
@@ -147,11 +149,16 @@ def line_of(trace: TracebackType | None) -> str:
 
 
 def outside_torch(trace: TracebackType | None) -> TracebackType | None:
-    """A copy of a traceback that ends with the last frame that is neither torch's nor ours."""
+    """A copy of a traceback that ends with the last frame that is neither torch's nor ours.
+
+    What torch calls of the standard library is torch's, too.
+    """
     frames, end = [], 0
     while trace is not None:
         frames.append(trace)
-        if not trace.tb_frame.f_code.co_filename.startswith(_NOT_THEIRS):
+        filename = trace.tb_frame.f_code.co_filename
+        is_below = len(frames) - 1 > end and _is_of_the_standard_library(filename)
+        if not filename.startswith(_NOT_THEIRS) and not is_below:
             end = len(frames)
         trace = trace.tb_next
     copy = None
@@ -170,6 +177,10 @@ def other_threads_in_torch_distributed() -> bool:
                 return True
             frame = frame.f_back
     return False
+
+
+def _is_of_the_standard_library(filename: str) -> bool:
+    return filename.startswith(_STANDARD_LIBRARY) and "-packages" not in filename
 
 
 def _is_cell(filename: str) -> bool:

@@ -52,9 +52,9 @@ class Dashboard(widgets.VBox):
         self._hide = widgets.HTML(f"<style>.{self._fallback} {{ display: none }}</style>")
         self._hide.layout.display = "none"
         self._timeline = Timeline(session.pool.channel)
+        self._former: tuple[PanelView, TimelineView] | tuple[()] = ()
         self._make_views(patience=2.0)
         super().__init__([self.panel, self.timeline, self._hide])
-        self._draw()
         self._monitor = Monitor(session, self._follow, self._lose)
 
     def display(self) -> None:
@@ -114,12 +114,16 @@ class Dashboard(widgets.VBox):
     def close(self) -> None:
         """End it; the session makes another one when it is asked for."""
         self._monitor.stop()
-        for child in self.children:
-            child.close()
-        super().close()
+        with self._showing:
+            self._close_former()
+            for child in self.children:
+                child.close()
+            super().close()
 
     def _make_views(self, patience: float) -> None:
-        self.panel = PanelView(self._click, self._looked_at)
+        # A page that is deaf at least shows what they were made with.
+        html, during = self._picture()
+        self.panel = PanelView(self._click, self._looked_at, html=html, during=during, drawn=1)
         self.timeline = TimelineView()
         for view in (self.panel, self.timeline):
             Hearing(view, partial(self._show_anew, view, patience), patience)
@@ -127,18 +131,30 @@ class Dashboard(widgets.VBox):
     def _show_anew(self, deaf: PanelView | TimelineView, patience: float) -> None:
         """A page shows a view and hears nothing of it: put others in the place of all."""
         with self._showing:
-            old = (self.panel, self.timeline)
-            if deaf not in old:
+            if self.comm is None:  # it was closed
                 return
+            if deaf not in (self.panel, self.timeline):
+                # What a server has too much of it drops, and that they are to be shown as well.
+                self.send_state("children")
+                return
+            self._close_former()
+            self._former = (self.panel, self.timeline)
+            self.panel.on_look = _ignore
             # A machine so slow that this is a mistake must not be kept busy with it.
             self._make_views(2 * patience)
-            self._draw()
             self.timeline.update(self._timeline, self._snapshot.states, self._session.cells)
             self.children = [self.panel, self.timeline, self._hide]
-        for view in old:
+
+    def _close_former(self) -> None:
+        for view in self._former:
+            view.layout.close()
             view.close()
 
     def _draw(self) -> None:
+        self.panel.draw(*self._picture())
+
+    def _picture(self) -> tuple[str, int]:
+        """What the panel shows, and during which turn."""
         session, snapshot = self._session, self._snapshot
         panel = Panel(
             snapshot,
@@ -147,7 +163,7 @@ class Dashboard(widgets.VBox):
             answer=self.actions.answer,
             closed=session.is_closed,
         )
-        self.panel.draw(panel_html(panel), snapshot.turn)
+        return panel_html(panel), snapshot.turn
 
     def _click(self, click: Click) -> None:
         self.actions.take(click)
@@ -180,3 +196,7 @@ class Dashboard(widgets.VBox):
 
     def __repr__(self) -> str:
         return f"<Dashboard: {headline(self._snapshot)}>"
+
+
+def _ignore(_: object) -> None:
+    """Hear of something that does not matter any more."""
