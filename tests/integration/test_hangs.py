@@ -301,7 +301,10 @@ def test_a_socket_of_the_persons_own_is_no_connection_of_a_group(world):
 
 def test_traffic_in_another_group_does_not_keep_ranks_from_being_freed(world):
     code = (
-        "import threading\nother, quits = dist.new_group(), threading.Event()\n"
+        "import datetime, threading\n"
+        # Gloo does not wake a thread whose message was cut in two; this, by default half an hour.
+        "other = dist.new_group(timeout=datetime.timedelta(seconds=10))\n"
+        "quits = threading.Event()\n"
         "def beat():\n"
         "    try:\n"
         "        while not quits.wait(0.02): dist.all_reduce(torch.ones(1), group=other)\n"
@@ -311,7 +314,8 @@ def test_traffic_in_another_group_does_not_keep_ranks_from_being_freed(world):
     world.session.run(code).raise_for_error()
     result = world.session.run("if rank: dist.all_reduce(torch.ones(1))", timeout=3)
     assert {its.error.ename for rank, its in result.items() if rank} == {"KeyboardInterrupt"}
-    world.session.run("quits.set()\nthread.join()\nother = None").raise_for_error()
+    code = "quits.set()\nthread.join(20)\nassert not thread.is_alive()\nother = None"
+    world.session.run(code).raise_for_error()
 
 
 def test_an_error_of_the_persons_own_says_nothing_about_the_group(world):
