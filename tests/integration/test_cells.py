@@ -290,9 +290,9 @@ def test_a_display_that_is_no_json_breaks_nothing(two):
 def test_a_cell_that_never_began_does_not_run_later(two, tmp_path):
     """It waited behind one that did not let go, and was interrupted."""
     stubborn = (
-        "import time\nwhile True:\n    try: time.sleep(100)\n"
+        "import time\ntimes = 0\nwhile True:\n    try: time.sleep(100)\n"
         "    except KeyboardInterrupt:\n"
-        "        globals()['times'] = globals().get('times', 0) + 1\n"
+        "        times += 1\n"
         "        if times > 6: break"
     )
     with pytest.raises(StuckError):
