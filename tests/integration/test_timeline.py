@@ -269,8 +269,12 @@ def test_of_very_many_it_is_said_how_many_were_lost(timeline):
 
 
 def test_of_the_noting_nothing_is_seen_in_a_traceback(four):
-    result = four.run("if rank == 0: dist.barrier()")
+    code = (
+        "import datetime\nshort = dist.new_group(timeout=datetime.timedelta(seconds=1))\n"
+        "if rank == 0: dist.barrier(group=short)"
+    )
+    result = four.run(code, on_hang="wait")
     shown = re.sub(r"\x1b\[[\d;]*m", "", "".join(result[0].error.traceback))
-    assert "dist.barrier()" in shown
+    assert "dist.barrier(group=short)" in shown
     assert "work.wait()" in shown
     assert "waits.py" not in shown
