@@ -416,7 +416,10 @@ def test_it_is_asked_for_less_and_less_often_in_vain(page):
     times = page.evaluate(
         """async () => {
             const [times, { send: real }] = [[], model];
-            model.send = (content) => { times.push(performance.now()); real.call(model, content); };
+            model.send = (content) => {
+                if (content.kind === 'hello') times.push(performance.now());
+                real.call(model, content);
+            };
             endModel();
             const end = widget.initialize({ model });
             while (times.length < 3) {
@@ -430,6 +433,31 @@ def test_it_is_asked_for_less_and_less_often_in_vain(page):
     between = [b - a for a, b in itertools.pairwise(times)]
     assert between[0] > 950
     assert between[1] > 1950
+
+
+def test_it_asks_whether_it_is_heard_until_it_hears_something(page):
+    show(page, LATE)
+    assert [asked["kind"] for asked in page.evaluate("model.asked")] == ["hearing"]
+    times = page.evaluate(
+        """async () => {
+            const [times, { send: real }] = [[], model];
+            model.send = (content) => {
+                if (content.kind === 'hearing') times.push(performance.now());
+                real.call(model, content);
+            };
+            endModel();
+            widget.initialize({ model });
+            while (times.length < 3) await nextFrame();
+            return times;
+        }"""
+    )
+    between = [b - a for a, b in itertools.pairwise(times)]
+    assert between[0] > 950
+    assert between[1] > 1950
+    assert len({asked["page"] for asked in page.evaluate("model.asked.slice(1)")}) == 1
+    listeners = page.evaluate("model.listeners.length")
+    page.evaluate("model.emit('msg:custom', { kind: 'heard you' }, [])")
+    assert page.evaluate("model.listeners.length") == listeners - 1
 
 
 # -- asking it -------------------------------------------------------------------------------
