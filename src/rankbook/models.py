@@ -262,7 +262,7 @@ class CellSpan:
     """When a cell ran on the ranks."""
 
     number: int
-    """What tracebacks call it."""
+    """What tracebacks call it; 0 where it is not a cell of the notebook."""
     label: str
     """Its first line."""
     started: float

@@ -185,6 +185,24 @@ def test_shut_down_stops_the_engines(notebook, state):
     processes.wait_until(lambda: not any(psutil.pid_exists(int(pid)) for pid in pids))
 
 
+def test_what_stays_on_screen_is_what_was_there_at_the_end(notebook):
+    """However soon after the last cell it ends, as where all cells are run in a row."""
+    next_one, before = notebook.generation() + 1, collectives(notebook)
+    notebook.run(
+        "import rankbook\nits = rankbook.session()\nits.reset()\n"
+        "its.run('for _ in range(40): dist.all_reduce(torch.ones(1))')\nits.shutdown()"
+    )
+    expect(notebook.health).to_have_text("shut down")
+    expect(notebook.fact("generation")).to_have_text(str(next_one))
+    processes.wait_until(lambda: collectives(notebook) >= before + 40)
+
+
+def collectives(notebook):
+    """How many the timeline has, as it says."""
+    said = re.search(r"([\d,]+) collective", notebook.page.locator(".rbt-count").last.inner_text())
+    return int(said[1].replace(",", "")) if said else 0
+
+
 def test_a_cell_that_runs_is_followed_and_so_is_the_error_that_it_leaves(notebook, tmp_path):
     over = tmp_path / "over"
     notebook.start(f"%%dist\n{processes.waits_for(over)}1 / 0")

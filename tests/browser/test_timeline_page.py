@@ -344,6 +344,14 @@ def test_cells_are_marked_and_explained(page):
     expect(tip(page)).to_contain_text("took 210 ms")
 
 
+def test_what_a_program_ran_is_marked_too(page):
+    cells = "[{ number: 0, label: 'evaluate()', started: 1.7637e9 - 0.01, ended: 1.7637e9 + 0.2 }]"
+    show(page, f"model.set({{ cells: {cells} }}); {LATE}")
+    assert "run" in texts(page)
+    point(page, 200, -1)
+    expect(tip(page)).to_contain_text("run evaluate()")
+
+
 @pytest.mark.parametrize(("first", "second", "named"), [(1, 90, "In [5]"), (2, 1, "In [4]")])
 def test_of_two_cells_whose_names_collide_the_longer_is_named(page, first, second, named):
     page.evaluate(

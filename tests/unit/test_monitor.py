@@ -276,7 +276,34 @@ def test_it_ends_with_the_session_and_shows_that_end(session, pace, watch):
     monitor._thread.join(SOON)
     assert not monitor._thread.is_alive()
     assert seen[-1].doing == "shut down"
-    assert session.changes._listeners == []
+    assert session.changes._listeners == session.endings._listeners == []
+
+
+def test_what_it_saw_last_is_what_was_there_at_the_end(formed, pace, watch):
+    """However soon after a change the session is shut down, and whether or not anybody looks."""
+    pace(NEVER, settle=NEVER)
+    seen = []
+    monitor = watch(seen.append)
+    monitor.watched(someone=False)
+    formed.reset()
+    assert seen == []
+    formed.shutdown()
+    assert seen
+    assert seen[0].generation == 2
+    assert [state.state for state in seen[0].states] == ["idle"] * 4
+
+
+def test_the_end_does_not_wait_for_whoever_cannot_look(formed, pace, watch, monkeypatch):
+    pace(NEVER)
+    monkeypatch.setattr(monitor_module, "_LAST_LOOK", 0.0)
+    go_on = threading.Event()
+    monitor = watch(lambda _: go_on.wait(SOON))
+    formed.shutdown()
+    assert formed.is_closed
+    assert not go_on.is_set()
+    go_on.set()
+    monitor._thread.join(SOON)
+    assert not monitor._thread.is_alive()
 
 
 def test_stop_ends_it_whatever_it_waits_for(session, pace, watch):
@@ -287,7 +314,7 @@ def test_stop_ends_it_whatever_it_waits_for(session, pace, watch):
     monitor.stop()
     monitor._thread.join(SOON)
     assert not monitor._thread.is_alive()
-    assert session.changes._listeners == []
+    assert session.changes._listeners == session.endings._listeners == []
 
 
 def test_a_controller_that_has_gone_does_not_end_it(session, pool, pace, watch):

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from rankbook.errors import RankbookError
@@ -30,6 +31,9 @@ _BUSY_PERIOD = 0.4
 _SETTLE = 0.3
 """Seconds to wait after a change: a cell shorter than that is not worth looking at."""
 
+_LAST_LOOK = 0.3
+"""Seconds that the end of a session waits for a last look; longer only where a rank is silent."""
+
 FORGOTTEN = 75.0
 """Seconds after the last sign that somebody looks; a page gives one every 30 s."""
 
@@ -39,7 +43,7 @@ class Monitor:
 
     It looks once a second, more often while the session is busy, and soon after the session says
     that something has changed. Where nobody looks at what it shows, it does not look either. It
-    ends with the session.
+    ends with the session, after a last look: that is what stays on screen.
     """
 
     def __init__(
@@ -61,9 +65,13 @@ class Monitor:
         self._is_heard_while_busy = False
         self._changed = threading.Event()
         self._stopped = threading.Event()
+        self._at_once = threading.Event()
+        self._has_looked_last = threading.Event()
         # Whoever made it is about to show it.
         self._forgotten_at = time.monotonic() + FORGOTTEN
-        self._unsubscribe = session.changes.listen(self._changed.set)
+        self._unsubscribe = ExitStack()
+        self._unsubscribe.callback(session.changes.listen(self._changed.set))
+        self._unsubscribe.callback(session.endings.listen(self._look_last))
         self._thread = threading.Thread(target=self._watch, name="rankbook-monitor", daemon=True)
         self._thread.start()
 
@@ -81,8 +89,9 @@ class Monitor:
     def stop(self) -> None:
         """Stop watching; returns at once."""
         self._stopped.set()
+        self._at_once.set()
         self._changed.set()
-        self._unsubscribe()
+        self._unsubscribe.close()
 
     @property
     def _is_forgotten(self) -> bool:
@@ -91,13 +100,24 @@ class Monitor:
     def _watch(self) -> None:
         while not self._stopped.is_set():
             if self._changed.wait(self._pause()):
-                self._stopped.wait(_SETTLE)
+                self._at_once.wait(_SETTLE)
                 self._changed.clear()
+            is_last = self._at_once.is_set()
             if self._session.is_closed:
                 self.stop()
-            elif self._is_idle:
+            elif self._is_idle and not is_last:
                 continue
             self._look()
+            if is_last:
+                self._at_once.clear()
+                self._has_looked_last.set()
+
+    def _look_last(self) -> None:
+        """See what has become of the ranks while they are still there; in any other thread."""
+        self._has_looked_last.clear()
+        self._at_once.set()
+        self._changed.set()
+        self._has_looked_last.wait(_LAST_LOOK)
 
     def _look(self) -> None:
         try:

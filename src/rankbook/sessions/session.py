@@ -53,12 +53,14 @@ class Session:
         on_hang: What happens when it is proven that a cell cannot end: ``free`` its ranks,
             ``report`` it and go on waiting, or ``wait``.
         changes: Tells listeners when the group, an engine, or what it is doing changes.
+        endings: Tells listeners that it is about to be shut down; what they do delays that.
     """
 
     def __init__(self, pool: Pool, view: Callable[[Session], Any]) -> None:
         self.pool = pool
         self.on_hang = "free"
         self.changes = Changes()
+        self.endings = Changes()
         self._view = view
         self._dashboard: Any = None
         self._generations = Generations(pool)
@@ -500,6 +502,7 @@ class Session:
         """
         if self.is_closed:
             return
+        self.endings.tell()
         if not self.pool.is_owned:
             with suppress(RankbookError), self._rescue.successor():
                 self._end_abandoned()

@@ -1,6 +1,6 @@
 // What there is to read about a bar, a cell, and clocks.
 
-import { clock, duration, ranges, size } from "./words.js";
+import { cellName, clock, duration, ranges, size } from "./words.js";
 
 /** What a bar is, in lines; the first is its title. */
 export function describe(bars, bar, { hosts, cells, now }, isOpen) {
@@ -35,14 +35,14 @@ export function describe(bars, bar, { hosts, cells, now }, isOpen) {
     lines.push(`called so far by ${ranges(bars.peers(bars, bar).map((peer) => bars.rank[peer]))}`);
   }
   const cell = cells.findLast((each) => each.started <= start && !(each.ended < start));
-  if (cell) lines.push(`In [${cell.number}] ${cell.label}`);
+  if (cell) lines.push(`${cellName(cell.number)} ${cell.label}`);
   return lines;
 }
 
 /** What a cell is, in lines */
 export function describeCell({ number, label, started, ended }) {
   const took = ended === null ? "still runs" : `took ${duration(ended - started)}`;
-  return [`In [${number}] ${label}`, `began at ${clock(started)}, ${took}`];
+  return [`${cellName(number)} ${label}`, `began at ${clock(started)}, ${took}`];
 }
 
 /** How the clocks of other hosts were corrected, in a sentence; empty if there are none */

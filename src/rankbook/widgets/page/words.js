@@ -21,6 +21,9 @@ export function size(bytes) {
 
 export const counted = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
 
+/** `In [3]`; what a program gave the ranks to run has no number */
+export const cellName = (number) => (number ? `In [${number}]` : "run");
+
 /** `rank 3`, `ranks 0, 2-7` */
 export function ranges(ranks) {
   const parts = [];
