@@ -102,6 +102,13 @@ def test_after_a_cell_the_ranks_are_asked_once_soon(pool, timeline, clock):
     assert timeline.collect(states(pool), [cell, ran(2, clock)])
 
 
+def test_at_the_end_the_ranks_are_asked_whatever_was_asked_before(pool, timeline, clock):
+    just_over = CellSpan(1, "f()", clock.now - 1, clock.now)
+    assert timeline.collect(states(pool), [just_over], is_last=True)
+    assert not timeline.collect(states(pool), [runs(clock)])
+    assert timeline.collect(states(pool), [runs(clock)], is_last=True)
+
+
 def test_who_does_not_answer_is_asked_again(pool, timeline, clock):
     pool[1].answers = False
     assert timeline.collect(states(pool), [ran(1, clock)])

@@ -54,6 +54,7 @@ class Session:
             ``report`` it and go on waiting, or ``wait``.
         changes: Tells listeners when the group, an engine, or what it is doing changes.
         endings: Tells listeners that it is about to be shut down; what they do delays that.
+        is_ending: Whether they are being told.
     """
 
     def __init__(self, pool: Pool, view: Callable[[Session], Any]) -> None:
@@ -61,6 +62,7 @@ class Session:
         self.on_hang = "free"
         self.changes = Changes()
         self.endings = Changes()
+        self.is_ending = False
         self._view = view
         self._dashboard: Any = None
         self._generations = Generations(pool)
@@ -502,7 +504,11 @@ class Session:
         """
         if self.is_closed:
             return
-        self.endings.tell()
+        self.is_ending = True
+        try:
+            self.endings.tell()
+        finally:
+            self.is_ending = False
         if not self.pool.is_owned:
             with suppress(RankbookError), self._rescue.successor():
                 self._end_abandoned()

@@ -136,12 +136,15 @@ class Timeline:
             said.append(f"While a cell runs this moves on every {self._pause:.0f} s.")
         return " ".join(filter(None, said))
 
-    def collect(self, states: Sequence[RankState], cells: Sequence[CellSpan]) -> bool:
+    def collect(
+        self, states: Sequence[RankState], cells: Sequence[CellSpan], *, is_last: bool = False
+    ) -> bool:
         """Ask the ranks, if it is time; returns within a second or two, at once if it is not.
 
         Args:
             states: What the ranks do, as it was seen a moment ago.
             cells: When cells ran.
+            is_last: The ranks are about to end: it is time.
 
         Returns:
             Whether anything was asked.
@@ -156,14 +159,14 @@ class Timeline:
         self._is_busy = runs or any(s.state != "idle" for s in there.values())
         if self._is_busy:
             self._seen = None
-            chosen = self._due_while_busy(there)
+            chosen = there if is_last else self._due_while_busy(there)
             answers = self._ask(chosen)
         else:
             seen = (cells[-1:], [(e, s.pid, s.info, e in there) for e, s in ranks.items()])
             soon = cells and looked - (cells[-1].ended or 0.0) < _SETTLE
             # What was started and not waited for may end at any time.
             known = seen == self._seen and not (self.open and time.monotonic() >= self._due)
-            chosen = {} if soon or known else there
+            chosen = there if is_last or not (soon or known) else {}
             answers = self._ask(chosen)
             if len(answers) == len(chosen) and chosen:
                 self._seen = seen

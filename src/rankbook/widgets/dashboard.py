@@ -76,7 +76,7 @@ class Dashboard(widgets.VBox):
         if self._session.is_closed:
             self._timeline.end()
         else:
-            self._timeline.collect(snapshot.states, cells)
+            self._timeline.collect(snapshot.states, cells, is_last=self._session.is_ending)
         with self._showing:
             self.timeline.update(self._timeline, snapshot.states, cells)
 
