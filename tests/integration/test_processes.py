@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -23,6 +24,22 @@ def test_a_local_session_listens_on_loopback_only():
         assert session.run("x = torch.ones(1)\ndist.all_reduce(x)").ok
         mine = psutil.Process()
         assert listening([mine, *family(mine)]) <= {"127.0.0.1", "::1"}
+    finally:
+        session.shutdown()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signals a thread from outside its process")
+def test_the_controller_ends_at_once_whatever_its_loop_waits_for():
+    """Python's own handlers wait for Python code, and while the loop sleeps there is none."""
+    session = rankbook.start("gloo", 2)
+    try:
+        [controller] = [
+            p for p in psutil.Process().children() if "rankbook.cluster.controller" in p.cmdline()
+        ]
+        other = next(t.id for t in controller.threads() if t.id != controller.pid)
+        # As good as one that comes right before the main thread sleeps: it does not wake it.
+        assert ctypes.CDLL(None).tgkill(controller.pid, other, signal.SIGTERM) == 0
+        assert psutil.wait_procs([controller], timeout=10)[1] == []
     finally:
         session.shutdown()
 

@@ -34,12 +34,21 @@ class Queue(ThreadMonitoredQueue):
 
 
 class Controller(IPController):
-    """ipyparallel's controller with our queues."""
+    """ipyparallel's controller with our queues, which ends when it is told to."""
 
     def init_schedulers(self) -> None:
         """Make the queues."""
         self.mq_class = f"{Queue.__module__}.{Queue.__name__}"
         super().init_schedulers()
+
+    def init_signal(self) -> None:
+        """Hear of signals in the loop, which they wake up.
+
+        A handler that Python calls itself waits until Python code runs again. A signal that comes
+        as the loop goes to sleep would be heard when something else wakes it: in half a minute.
+        """
+        for signum in (signal.SIGINT, signal.SIGABRT, signal.SIGTERM):
+            self.loop.asyncio_loop.add_signal_handler(signum, self.handle_signal, signum, None)
 
 
 def main() -> None:
