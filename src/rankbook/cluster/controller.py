@@ -8,8 +8,10 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import socket
 import sys
 import threading
+from typing import Any
 
 from ipyparallel.controller.app import IPController
 from zmq.devices import ThreadMonitoredQueue
@@ -34,7 +36,27 @@ class Queue(ThreadMonitoredQueue):
 
 
 class Controller(IPController):
-    """ipyparallel's controller with our queues, which ends when it is told to."""
+    """ipyparallel's controller with our queues; it keeps its ports, and ends when it is told to."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._reserved: list[socket.socket] = []
+
+    def next_port(self, pool_name: str = "common") -> int:
+        """Choose a port, and keep it from everybody else until it is listened on.
+
+        That is a tenth of a second later. In a class that starts its clusters at once, a port that
+        is only looked up goes to another one meanwhile, and a queue without its port is not missed
+        by anybody: engines would never answer.
+        """
+        if sys.platform != "linux":  # elsewhere nobody could listen on it as long as it is kept
+            return int(super().next_port(pool_name))
+        keeper = socket.socket()
+        # As ZeroMQ does: two that say so may have the same port, while one of them listens.
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        keeper.bind(("127.0.0.1", 0))
+        self._reserved.append(keeper)
+        return int(keeper.getsockname()[1])
 
     def init_schedulers(self) -> None:
         """Make the queues."""
