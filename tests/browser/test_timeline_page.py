@@ -418,50 +418,48 @@ def test_that_something_was_lost_is_seen_from_what_is_in_flight_too(page, lost):
     assert page.evaluate("model.sent.at(-1)") == {"kind": "hello"}
 
 
+def pauses(page, kind, meanwhile=""):
+    """Milliseconds between the first messages of a kind, of a widget that is made anew.
+
+    Args:
+        page: Shows the timeline.
+        kind: Of the messages.
+        meanwhile: JavaScript that is run once a frame.
+    """
+    times = page.evaluate(
+        f"""async (kind) => {{
+            const [times, {{ send: real }}] = [[], model];
+            model.send = (content) => {{
+                if (content.kind === kind) times.push(performance.now());
+                real.call(model, content);
+            }};
+            endModel();
+            widget.initialize({{ model }});
+            while (times.length < 3) {{
+                {meanwhile}
+                await nextFrame();
+            }}
+            return times;
+        }}""",
+        kind,
+    )
+    return [b - a for a, b in itertools.pairwise(times)]
+
+
 def test_it_is_asked_for_less_and_less_often_in_vain(page):
     show(page, LATE)
     show(page, f"{LATE[:-1]}, {{ lost: true }})")
-    times = page.evaluate(
-        """async () => {
-            const [times, { send: real }] = [[], model];
-            model.send = (content) => {
-                if (content.kind === 'hello') times.push(performance.now());
-                real.call(model, content);
-            };
-            endModel();
-            const end = widget.initialize({ model });
-            while (times.length < 3) {
-                send([], { kind: 'open' });
-                await nextFrame();
-            }
-            end();
-            return times;
-        }"""
-    )
-    between = [b - a for a, b in itertools.pairwise(times)]
-    assert between[0] > 950
-    assert between[1] > 1950
+    first, second = pauses(page, "hello", meanwhile="send([], { kind: 'open' });")
+    assert first > 950
+    assert second > 1950
 
 
 def test_it_asks_whether_it_is_heard_until_it_hears_something(page):
     show(page, LATE)
     assert [asked["kind"] for asked in page.evaluate("model.asked")] == ["hearing"]
-    times = page.evaluate(
-        """async () => {
-            const [times, { send: real }] = [[], model];
-            model.send = (content) => {
-                if (content.kind === 'hearing') times.push(performance.now());
-                real.call(model, content);
-            };
-            endModel();
-            widget.initialize({ model });
-            while (times.length < 3) await nextFrame();
-            return times;
-        }"""
-    )
-    between = [b - a for a, b in itertools.pairwise(times)]
-    assert between[0] > 950
-    assert between[1] > 1950
+    first, second = pauses(page, "hearing")
+    assert first > 950
+    assert second > 1950
     assert len({asked["page"] for asked in page.evaluate("model.asked.slice(1)")}) == 1
     listeners = page.evaluate("model.listeners.length")
     page.evaluate("model.emit('msg:custom', { kind: 'heard you' }, [])")

@@ -32,7 +32,7 @@ _SETTLE = 0.3
 """Seconds to wait after a change: a cell shorter than that is not worth looking at."""
 
 _LAST_LOOK = 0.3
-"""Seconds that the end of a session waits for a last look; longer only where a rank is silent."""
+"""Seconds that the end of a session waits for a last look at most: a silent rank holds it up."""
 
 FORGOTTEN = 75.0
 """Seconds after the last sign that somebody looks; a page gives one every 30 s."""
