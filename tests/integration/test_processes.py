@@ -44,6 +44,39 @@ def test_the_controller_ends_at_once_whatever_its_loop_waits_for():
         session.shutdown()
 
 
+def test_a_controller_that_ends_as_a_session_is_closed_stops_no_other_session():
+    """They share ZeroMQ's thread, which must not wait for somebody to hear of that end."""
+    code = """
+        import psutil
+        import rankbook
+        import zmq
+
+        def main():
+            session = rankbook.start("gloo", 2)
+            [controller] = [
+                p for p in psutil.Process().children()
+                if "rankbook.cluster.controller" in p.cmdline()
+            ]
+            # A client closes its sockets one after the other: here the one that is watched is
+            # still open as the controller ends.
+            client = session.pool.client
+            client._io_loop.add_callback(client._io_loop.remove_handler, client._control_socket)
+            session.pool.channel.close()
+            client._stop_io_thread()
+            controller.kill()
+            controller.wait(10)
+            with zmq.Context.instance().socket(zmq.PAIR) as one:
+                with zmq.Context.instance().socket(zmq.PAIR) as other:
+                    other.connect(f"tcp://127.0.0.1:{one.bind_to_random_port('tcp://127.0.0.1')}")
+                    other.send(b"")
+                    print(bool(one.poll(10_000)))
+            session.shutdown()
+
+        main()
+    """
+    assert run_python(code).stdout == "True\n"
+
+
 def test_a_session_removes_its_files(ipython_dir):
     session = rankbook.start("gloo", 2)
     cluster = session.pool.cluster_id

@@ -90,9 +90,8 @@ class Channel:
         self._loop = client._io_loop
         self._stream = client._control_stream
         self._theirs = client._dispatch_single_reply
-        monitor = client._control_socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self._loop.add_callback(self._stream.on_recv, self._on_message, copy=False)
-        self._loop.add_callback(self._watch, monitor)
+        self._loop.add_callback(self._watch)
         client._registration_callbacks.append(self._on_registration)
 
     def request(
@@ -246,8 +245,9 @@ class Channel:
         self._loop.add_callback(tell)
 
     def close(self) -> None:
-        """Let nobody wait any longer: the client is about to be closed."""
+        """Let nobody wait any longer: the client is about to be closed, which this must precede."""
         self._closed = True
+        self._loop.add_callback(self._unwatch)
 
     # -- on the client's I/O thread ----------------------------------------------------------
 
@@ -271,10 +271,18 @@ class Channel:
             for body in message["content"]["events"]:
                 call.inbox.put(Event(engine, body))
 
-    def _watch(self, monitor: zmq.Socket[bytes]) -> None:
+    def _watch(self) -> None:
         """Notice at once that the controller's end of the control socket is gone."""
-        watch = ZMQStream(monitor, self._loop)
-        watch.on_recv(lambda _: self.lost.set())
+        monitor = self._client._control_socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        ZMQStream(monitor, self._loop).on_recv(lambda _: self.lost.set())
+
+    def _unwatch(self) -> None:
+        """Stop that, before the client closes its sockets in whatever order.
+
+        If the controller ends between two of them, ZeroMQ's I/O thread would wait for ever to tell
+        of it, and no socket of this process would ever be connected again.
+        """
+        self._client._control_socket.disable_monitor()
 
     def _on_registration(self, event: dict[str, Any]) -> None:
         if event["event"] == "unregister":

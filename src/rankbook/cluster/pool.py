@@ -95,7 +95,7 @@ class Pool:
         else:
             options["profile_dir"] = str(profile_dir_of(profile))
         cluster = Cluster(**options)
-        client = None
+        pool = None
         try:
             if profile is None:
                 # First what takes longest; the controller is up before torch is imported.
@@ -104,13 +104,13 @@ class Pool:
             else:
                 cluster.start_controller_sync()
                 cluster.start_engines_sync(nproc)
-            client = cluster.connect_client_sync()
-            pool = cls(client, cluster, cancelled)
+            pool = cls(cluster.connect_client_sync(), cluster, cancelled)
             pool.wait_for(nproc, cluster.engine_timeout)
         except BaseException as error:
-            if client is not None:
-                client.close(linger=0)
-            _stop(cluster)
+            if pool is None:
+                _stop(cluster)
+            else:
+                pool.close()
             if isinstance(error, RankbookError):
                 raise
             raise ClusterError(f"The cluster did not start: {one_line(error)}.") from error
