@@ -5,8 +5,9 @@ from __future__ import annotations
 from processes import wait_until
 
 from rankbook.errors import RankbookError
+from rankbook.sessions.results import CellResult, RankResult
 
-__all__ = ["SOON", "end_of", "infos", "run_stuck"]
+__all__ = ["SOON", "end_of", "infos", "result_of", "run_stuck"]
 
 SOON = 10.0
 """Seconds for something that another thread does at once."""
@@ -15,6 +16,11 @@ SOON = 10.0
 def infos(pool):
     """Which rank every engine is, None of those that are none."""
     return [pool[number].info for number in pool.engines]
+
+
+def result_of(ranks=(0, 1, 2, 3), **failures):
+    """A cell's result; ``r1=Failure(...)`` fails rank 1."""
+    return CellResult({rank: RankResult(rank, error=failures.get(f"r{rank}")) for rank in ranks})
 
 
 def run_stuck(session, ranks="all", code="stick()", **options):

@@ -16,8 +16,10 @@ from traitlets.config import Config
 import rankbook
 from rankbook import api
 from rankbook.cluster import channel
+from rankbook.cluster.channel import everyone
 from rankbook.display.table import Table
-from rankbook.sessions import formation, freeing, looking, rescue, watching
+from rankbook.sessions import aftermath, formation, freeing, looking, watching
+from rankbook.sessions import rescue as rescue_module
 from rankbook.sessions.session import Session
 
 
@@ -49,9 +51,10 @@ def impatient(monkeypatch):
     monkeypatch.setattr(formation, "LEAVE_TIMEOUT", 0.02)
     monkeypatch.setattr(formation, "_UNDO_TIMEOUT", 0.02)
     monkeypatch.setattr(formation, "_MARGIN", 0.02)
+    monkeypatch.setattr(aftermath, "time", clock)
     monkeypatch.setattr(freeing, "time", clock)
     monkeypatch.setattr(looking, "time", clock)
-    monkeypatch.setattr(rescue, "time", clock)
+    monkeypatch.setattr(rescue_module, "time", clock)
     monkeypatch.setattr(looking, "PAUSE", 0.1)
     monkeypatch.setattr(looking, "_ANSWER_TIMEOUT", 0.005)
     monkeypatch.setattr(looking, "_TURN", 0.0)
@@ -85,6 +88,28 @@ def formed(session):
     """A session whose group of four is formed."""
     session.initialize("gloo")
     return session
+
+
+@pytest.fixture
+def rescue(formed):
+    """What frees the ranks of that group."""
+    return formed._rescue
+
+
+@pytest.fixture
+def settle(formed):
+    """What is done behind a cell of that group."""
+    return formed._runs._aftermath.settle
+
+
+@pytest.fixture
+def calls(pool):
+    """Has engines call something, in a cell of which nobody waits for the end."""
+
+    def run_cell(code, *engines):
+        pool.channel.request("run", everyone(engines or pool.engines, code=code, number=1))
+
+    return run_cell
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from rankbook.cluster.channel import Channel
 from rankbook.models import CellSpan, Diagnosis, Failure
+from rankbook.sessions.aftermath import Aftermath
 from rankbook.sessions.cells import Cell, CellOutput, RunningCell
 from rankbook.sessions.rescue import Rescue
 from rankbook.sessions.results import CellResult
@@ -23,9 +24,10 @@ _REMEMBERED = 300
 class Runs:
     """Runs one cell at a time; everything else is answered from any thread meanwhile."""
 
-    def __init__(self, channel: Channel, rescue: Rescue) -> None:
+    def __init__(self, channel: Channel, rescue: Rescue, aftermath: Aftermath) -> None:
         self._channel = channel
         self._rescue = rescue
+        self._aftermath = aftermath
         self._cell: RunningCell | None = None
         self._watch: Watch | None = None
         self._verdict: Diagnosis | None = None
@@ -55,7 +57,7 @@ class Runs:
             self._spans[-1] = replace(self._spans[-1], ended=time.time())
             self._verdict = watch.proof if result is None else result.diagnosis
             self._cell = self._watch = None
-        return rescue.settle(result, freed, cell.rank_of.values())
+        return self._aftermath.settle(result, freed, cell.rank_of.values())
 
     @property
     def spans(self) -> Sequence[CellSpan]:

@@ -27,6 +27,7 @@ from rankbook.models import (
     how_ended,
 )
 from rankbook.sessions import looking, transfer
+from rankbook.sessions.aftermath import Aftermath
 from rankbook.sessions.cells import Cell, CellOutput
 from rankbook.sessions.changes import Changes
 from rankbook.sessions.generations import Generations
@@ -67,7 +68,8 @@ class Session:
         self._dashboard: Any = None
         self._generations = Generations(pool)
         self._rescue = Rescue(pool, self._generations)
-        self._runs = Runs(pool.channel, self._rescue)
+        aftermath = Aftermath(pool, self._generations, self._rescue)
+        self._runs = Runs(pool.channel, self._rescue, aftermath)
         self._turns = Turns(self.changes)
         self._replacing = threading.Lock()
         self._snapshots = itertools.count(1)

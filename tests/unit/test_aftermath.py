@@ -1,0 +1,441 @@
+"""What is done behind a cell that has ended, on engines that live in this process."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from fakes import FOR_GOOD
+from steps import infos, result_of
+
+from rankbook.display.text import plain
+from rankbook.errors import EngineError, HangError, RankError, StuckError
+from rankbook.models import Collective, Failure
+
+REDUCE = Collective("all_reduce", "0", seq=3)
+GLOO = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:538]"
+LOST = Failure("RuntimeError", f"{GLOO} Connection closed by peer [127.0.0.1]:31250")
+AGAIN = "The ranks are free, their variables in place, and the group is made again (generation {})."
+
+
+# -- leaving a group behind that works -------------------------------------------------------
+
+
+def test_behind_a_cell_that_went_well_nothing_is_done(settle, formed, pool):
+    before = len(pool.channel.requests)
+    result = result_of()
+    assert settle(result, None, [0, 1, 2, 3]) is result
+    assert result.note == ""
+    assert len(pool.channel.requests) == before
+    assert formed.generation == 1
+
+
+def test_a_group_that_was_cut_is_made_again(rescue, settle, formed, pool, calls):
+    calls("wait_in('all_reduce', seq=1)", 0)
+    freed = rescue.free([0])
+    result = settle(result_of(), freed, [0, 1, 2, 3])
+    assert result.note == AGAIN.format(2)
+    assert {info.generation for info in infos(pool)} == {2}
+    assert rescue.mend() == ""
+
+
+def test_a_group_in_which_only_python_was_interrupted_is_kept(rescue, settle, formed, calls):
+    calls("stick()", 0)
+    freed = rescue.free([0])
+    result = settle(result_of(), freed, [0, 1, 2, 3])
+    assert result.note == ""
+    assert formed.generation == 1
+
+
+def test_a_group_that_cannot_be_made_again_is_told(rescue, settle, formed, pool, calls):
+    calls("wait_in('all_reduce', seq=1)", 0)
+    freed = rescue.free([0])
+    pool[2].refuses = EngineError("no memory.")
+    result = settle(result_of(), freed, [0, 1, 2, 3])
+    assert result.note == "The group could not be made again: no memory."
+    assert formed.world_size == 0
+    pool[2].refuses = None
+    formed.initialize()
+    assert formed.run("rank").note == ""
+
+
+# -- ranks that stand at different collectives -----------------------------------------------
+
+FAILED = Failure("ValueError", "no")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "called('all_reduce', 3 + (rank == 1))",
+        "called('all_reduce', 3) if rank else None",
+        "called('all_reduce', 3)\nif rank < 2: called('barrier', 1 + rank, '01', ranks=(0, 1))",
+        "called('all_reduce', 3)\nif rank == 2: called('barrier', 1, '23', ranks=(2, 3))",
+    ],
+    ids=["further", "not-at-all", "of-a-subgroup", "of-a-subgroup-not-at-all"],
+)
+def test_after_a_failure_ranks_out_of_step_get_a_new_group(settle, formed, calls, code):
+    """The next collective would hang, or mix up the data of two."""
+    calls(code)
+    result = settle(result_of(r1=FAILED), None, [0, 1, 2, 3])
+    assert result.note == AGAIN.format(2)
+    assert formed.generation == 2
+    assert settle(result_of(r1=FAILED), None, [0, 1, 2, 3]).note == ""
+
+
+def test_a_call_that_was_begun_and_never_ended_is_out_of_step(settle, formed, pool):
+    for number in pool.engines:
+        pool[number].recent = [REDUCE]
+    settle(result_of(r1=FAILED), None, [0, 1, 2, 3])
+    assert formed.generation == 2
+
+
+def test_a_call_of_which_the_recorder_learns_the_end_a_moment_later_is_in_step(
+    settle, formed, pool, impatient, monkeypatch
+):
+    for number in pool.engines:
+        pool[number].recent = [REDUCE]
+    sleep = impatient.sleep
+
+    def learn(seconds):
+        sleep(seconds)
+        if seconds:
+            for number in pool.engines:
+                pool[number].recent = [replace(REDUCE, done=True)]
+
+    monkeypatch.setattr(impatient, "sleep", learn)
+    begin = impatient.now
+    settle(result_of(r1=FAILED), None, [0, 1, 2, 3])
+    assert 0 < impatient.now - begin < 0.1
+    assert formed.generation == 1
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "rank",
+        "called('all_reduce', 3)",
+        "called('all_reduce', 3)\nif rank < 2: called('barrier', 1, '01', ranks=(0, 1))",
+    ],
+)
+def test_after_a_failure_ranks_in_step_keep_their_group(settle, formed, calls, code):
+    calls(code)
+    result = settle(result_of(r1=FAILED), None, [0, 1, 2, 3])
+    assert result.note == ""
+    assert formed.generation == 1
+
+
+@pytest.mark.parametrize("unknown", ["busy", "silent"])
+def test_a_rank_of_which_it_is_not_known_where_it_stands_proves_nothing(
+    settle, formed, pool, calls, unknown
+):
+    """Its main thread does what the cell has left to be done later, say."""
+    calls("called('all_reduce', 3)")
+    if unknown == "busy":
+        calls("stick()", 2)
+    else:
+        pool[2].answers = False
+    assert settle(result_of(r1=FAILED), None, [0, 1, 2, 3]).note == ""
+    assert formed.generation == 1
+    assert pool.asked("look").count(2) > 1
+
+
+def test_ranks_that_are_known_to_be_out_of_step_get_a_new_group_whatever_another_does(
+    settle, formed, pool, calls
+):
+    calls("called('all_reduce', 3 + (rank == 1))")
+    look = pool[2].look
+    pool[2].look = lambda: look() | {"state": "running", "recent": []}
+    settle(result_of(r1=FAILED), None, [0, 1, 2, 3])
+    assert formed.generation == 2
+
+
+def test_a_rank_that_is_busy_for_a_moment_is_looked_at_again(
+    settle, formed, pool, calls, impatient, monkeypatch
+):
+    calls("called('all_reduce', 3 + (rank == 2))")
+    look = pool[2].look
+    pool[2].look = lambda: look() | {"state": "running", "recent": []}
+    sleep = impatient.sleep
+
+    def come_to_rest(seconds):
+        sleep(seconds)
+        if seconds:
+            pool[2].look = look
+
+    monkeypatch.setattr(impatient, "sleep", come_to_rest)
+    settle(result_of(r1=FAILED), None, [0, 1, 2, 3])
+    assert formed.generation == 2
+
+
+@pytest.mark.parametrize(
+    ("result", "ran"), [(result_of(), [0, 1, 2, 3]), (result_of([1], r1=FAILED), [1])]
+)
+def test_it_is_not_looked_where_all_is_well_or_only_some_ranks_ran(
+    settle, formed, pool, calls, result, ran
+):
+    calls("called('all_reduce', 3 + rank)")
+    settle(result, None, ran)
+    assert pool.asked("look") == []
+    assert formed.generation == 1
+
+
+def test_one_rank_is_never_out_of_step(make):
+    session = make(1)
+    session.initialize("gloo")
+    session.run("called('all_reduce', 3)\n1/0")
+    assert session.pool.asked("look") == []
+    assert session.generation == 1
+
+
+# -- what checked collectives say ------------------------------------------------------------
+
+
+def checked(seq, op, shape):
+    """What torch raises on a rank where it compares collectives itself."""
+    return Failure(
+        "RuntimeError",
+        "Detected mismatch between collectives on ranks. Rank 0 is running collective: "
+        f"CollectiveFingerPrint(SequenceNumber={seq}, OpType={op}, TensorShape=[{shape}], "
+        "TensorDtypes=Float, TensorDeviceTypes=TensorOptions(dtype=float (default))), but Rank 1 "
+        "is running collective: CollectiveFingerPrint(SequenceNumber=9, OpType=BARRIER).",
+        line="line 2: f(x)",
+    )
+
+
+def test_what_torch_says_of_a_mismatch_on_each_rank_is_one_verdict(settle, formed):
+    odd, other = checked(2, "ALLREDUCE", "5"), checked(2, "ALLREDUCE", "4")
+    result = result_of(r0=other, r1=other, r2=odd, r3=other)
+    settle(result, None, [0, 1, 2, 3])
+    verdict = result.diagnosis
+    assert (verdict.kind, verdict.ranks) == ("mismatch", (2,))
+    assert verdict.summary.startswith("Rank 2 calls all_reduce #2 with 5 elements")
+    assert verdict.per_rank[2].startswith("called all_reduce #2 of 5 float32")
+    assert (verdict.stuck, verdict.proven) == ((), False)
+    assert result.traceback_lines() == []
+    with pytest.raises(HangError):
+        result.raise_for_error()
+    assert formed.generation == 1
+
+
+def test_who_raised_something_else_beside_a_mismatch_is_still_shown(settle):
+    odd, other = checked(2, "ALLREDUCE", "5"), checked(2, "ALLREDUCE", "4")
+    result = result_of(r0=other, r1=FAILED, r2=odd)
+    settle(result, None, [0, 1, 2, 3])
+    assert [plain(line) for line in result.traceback_lines()] == ["[1] ValueError: no"]
+
+
+def test_calls_that_match_are_no_mismatch(settle):
+    same = checked(2, "ALLREDUCE", "4")
+    result = settle(result_of(r0=same, r1=same), None, [0, 1, 2, 3])
+    assert result.diagnosis is None
+    assert not result[0].error.freed
+
+
+# -- ranks that have died --------------------------------------------------------------------
+
+
+def test_of_a_dead_rank_it_is_said_how_it_died_and_how_it_comes_back(settle, pool):
+    pool.kill(1, -11)
+    gone = Failure("EngineError", "Engine 1 has ended.")
+    result = settle(result_of(r1=gone), None, [0, 1, 2, 3])
+    assert result.diagnosis.kind == "dead"
+    assert result.diagnosis.ranks == (1,)
+    assert (result[1].error.ename, result[1].error.evalue) == (
+        "EngineError",
+        "rank 1 was killed by SIGSEGV",
+    )
+    assert result.note == (
+        "%dist_restart 1 (or restart_ranks([1])) brings it back; the other ranks keep their "
+        "variables."
+    )
+
+
+def test_that_others_lost_their_connection_is_no_news(settle, pool):
+    """The verdict says so; their tracebacks are left out, those of other errors are not."""
+    pool.kill(1)
+    gone, other = Failure("EngineError", "Engine 1 has ended."), Failure("ValueError", "no")
+    result = settle(result_of(r0=LOST, r1=gone, r3=other), None, [0, 1, 2, 3])
+    assert [result[rank].error.freed for rank in (0, 1, 3)] == [True, True, False]
+    shown = "\n".join(result.traceback_lines())
+    assert "ValueError: no" in shown
+    assert "Connection closed" not in shown
+    assert "EngineError" not in shown
+    with pytest.raises(HangError, match=r"Rank 1 was killed by SIGKILL.*restart_ranks\(\[1\]\)"):
+        result.raise_for_error()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Connection closed by peer [::1]:5",
+        "Connection reset by peer",
+        "writev: Broken pipe",
+        "connect: Connection refused",
+    ],
+)
+def test_a_connection_is_lost_in_several_ways(settle, pool, text):
+    pool.kill(1)
+    result = settle(result_of(r0=Failure("RuntimeError", f"{GLOO} {text}")), None, [0, 1, 2, 3])
+    assert result[0].error.freed
+
+
+def test_several_dead_ranks_come_back_together(settle, pool):
+    pool.kill(1)
+    pool.kill(3, 1)
+    result = settle(result_of(), None, [0, 1, 2, 3])
+    assert result.note.startswith("%dist_restart 1,3 (or restart_ranks([1, 3])) brings them back;")
+
+
+def test_with_a_dead_rank_the_group_is_not_made_again(rescue, settle, formed, pool, calls):
+    calls("wait_in('all_reduce', seq=1)", 0)
+    pool.kill(1)
+    freed = rescue.free([0])
+    settle(result_of(), freed, [0, 1, 2, 3])
+    assert len(pool.requested("initialize")) == 1
+
+
+def test_whom_a_dead_rank_kept_waiting_is_told_though_they_are_free_by_now(formed, watchful):
+    result = formed.run("if rank == 1: die(-6)\nwait_in('all_reduce', seq=1)")
+    assert result.diagnosis.summary.startswith(
+        "Rank 1 was killed by SIGABRT while ranks 0,2-3 waited for it in all_reduce #1"
+    )
+
+
+def test_a_connection_that_is_lost_and_nobody_has_died_is_of_an_earlier_group(settle):
+    result = settle(result_of(r0=LOST), None, [0, 1, 2, 3])
+    assert result.diagnosis is None
+    assert result.note == (
+        "What was made for an earlier process group (a DDP or FSDP module, a subgroup) must be "
+        "made again. " + AGAIN.format(2)
+    )
+
+
+def test_who_does_not_let_go_beside_a_dead_rank_is_told(formed, pool):
+    pool[2].ignores = FOR_GOOD
+    with pytest.raises(StuckError, match=r"rank 2 is at line 2: if rank == 2: stick\(\)"):
+        formed.run("if rank == 1: die()\nif rank == 2: stick()", timeout=0.02)
+
+
+# -- ranks that do not let go ----------------------------------------------------------------
+
+
+def stuck_in(pool, calls, code, *engines):
+    """Have engines do something that nothing ends; return what freeing them comes to."""
+    for number in engines:
+        pool[number].ignores = FOR_GOOD
+    calls(code, *engines)
+
+
+def test_who_stays_in_torch_is_replaced(rescue, settle, formed, pool, calls):
+    pool[0].names["x"] = "kept"
+    stuck_in(pool, calls, "wait_in('all_reduce', seq=1)", 1)
+    freed = rescue.free([1])
+    result = settle(result_of([0, 2, 3]), freed, [0, 1, 2, 3])
+    assert result.note == (
+        "Rank 1 did not let go and was replaced: its variables are lost, the others' are in "
+        "place. The group is made again (generation 2)."
+    )
+    assert pool.engines == [0, 2, 3, 4]
+    assert formed.pull("rank") == {rank: rank for rank in range(4)}
+    assert formed.pull("x", "0") == {0: "kept"}
+    assert rescue.mend() == ""
+    assert formed.generation == 2
+
+
+def test_several_that_stay_in_torch_are_replaced_together(rescue, settle, formed, pool, calls):
+    stuck_in(pool, calls, "wait_in('all_reduce', seq=1)", 1, 3)
+    result = settle(result_of([0, 2]), rescue.free([1, 3]), [0, 1, 2, 3])
+    assert result.note.startswith("Ranks 1,3 did not let go and were replaced: their variables")
+    assert pool.engines == [0, 2, 4, 5]
+    assert formed.generation == 2
+
+
+def test_who_stays_in_torch_on_an_engine_that_was_joined_is_told(make):
+    session = make(2, owned=False)
+    session.initialize("gloo")
+    session.pool[1].ignores = FOR_GOOD
+    with pytest.raises(StuckError, match=r"rank 1 is at line 1: wait_in\('recv'\)"):
+        session.run("wait_in('recv')", timeout=0.02)
+    assert session.pool.engines == [0, 1]
+
+
+def test_who_stays_in_python_is_told_with_the_result_of_the_others(rescue, settle, pool, calls):
+    stuck_in(pool, calls, "stick()", 1)
+    result = result_of([0, 2, 3], r2=Failure("ValueError", "no", ("ValueError: no",)))
+    with pytest.raises(StuckError) as caught:
+        settle(result, rescue.free([1]), [0, 1, 2, 3])
+    assert str(caught.value) == (
+        "The interrupt did not end the cell: rank 1 is at line 1: stick(). Interrupt again, or "
+        "%dist_restart 1 (or restart_ranks([1])) replaces rank 1 and keeps the others."
+    )
+    assert caught.value.result is result
+    assert "ValueError: no" in "\n".join(caught.value.traceback_lines)
+    assert pool.engines == [0, 1, 2, 3]
+
+
+def test_who_may_be_in_python_is_not_replaced(rescue, settle, pool, calls):
+    stuck_in(pool, calls, "wait_in('recv')", 0)
+    stuck_in(pool, calls, "stick()", 1)
+    pool[2].answers = False
+    with pytest.raises(StuckError) as caught:
+        settle(result_of([3]), rescue.free([0, 1, 2]), [0, 1, 2, 3])
+    assert (
+        "rank 0 is at line 1: wait_in('recv') (it lets go after the group's timeout, 1 min); "
+        "rank 1 is at line 1: stick(); rank 2 does not answer. Interrupt again, or"
+    ) in str(caught.value)
+    assert "restart_ranks([0, 1, 2])) replaces ranks 0-2 and keeps the others." in str(caught.value)
+    assert pool.engines == [0, 1, 2, 3]
+
+
+def test_who_waits_for_data_that_comes_is_not_replaced(rescue, settle, pool, calls):
+    stuck_in(pool, calls, "wait_in('recv')", 0)
+    pool[0].silent = 0.01
+    with pytest.raises(StuckError) as caught:
+        settle(result_of([1, 2, 3]), rescue.free([0]), [0, 1, 2, 3])
+    assert (
+        "rank 0 is at line 1: wait_in('recv') (data is on its way: it ends when that has come). "
+    ) in str(caught.value)
+    assert pool.engines == [0, 1, 2, 3]
+
+
+def test_a_cell_whose_only_rank_was_replaced_did_not_go_well(formed, pool):
+    pool[1].ignores = FOR_GOOD
+    result = formed.run("wait_in('recv', peer=0)", "1", timeout=0.02)
+    with pytest.raises(RankError, match="Rank 1 did not let go and was replaced"):
+        result.raise_for_error()
+
+
+def test_who_lets_go_at_the_last_moment_is_not_replaced(formed, pool, monkeypatch):
+    pool[1].ignores = FOR_GOOD
+    free = formed._rescue.free
+
+    def free_at_last(engines):
+        freed = free(engines)
+        pool[1].ignores = 0
+        pool[1].free(interrupt=False, cut=True)
+        return freed
+
+    monkeypatch.setattr(formed._rescue, "free", free_at_last)
+    result = formed.run("wait_in('recv', peer=0)", "1", timeout=0.02)
+    assert result[1].error.ename == "KeyboardInterrupt"
+    assert pool.engines == [0, 1, 2, 3]
+
+
+def test_a_rank_that_could_not_be_replaced_is_told(rescue, settle, formed, pool, calls):
+    stuck_in(pool, calls, "wait_in('all_reduce', seq=1)", 1)
+    freed = rescue.free([1])
+    pool[0].refuses = EngineError("no memory.")
+    result = settle(result_of([0, 2, 3]), freed, [0, 1, 2, 3])
+    assert "no memory." in result.note
+
+
+def test_a_rank_that_lets_go_later_has_its_group_made_again_then(formed, pool):
+    pool[1].ignores = FOR_GOOD
+    with pytest.raises(StuckError):
+        formed.run("stick() if rank == 1 else wait_in('barrier', seq=1)", timeout=0.02)
+    assert formed.generation == 1
+    pool[1].ignores = 0
+    assert formed.interrupt() is True
+    assert formed.generation == 2
+    assert formed.run("rank").ok
