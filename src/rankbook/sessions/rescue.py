@@ -145,6 +145,11 @@ class Rescue:
         if not self._generations.groups:
             raise SessionError(said_of_it)
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether connections of the present group were cut; earlier ones are forgotten."""
+        return bool(self._cut) and self._cut == self._generations.number
+
     def condemn(self) -> None:
         """Say that the present group is of no use, whether or not any connection of it was cut."""
         self._cut = self._generations.number
@@ -181,18 +186,6 @@ class Rescue:
             f"(generation {self._generations.number})."
         )
 
-    # ----------------------------------------------------------------------------------------
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether connections of the present group were cut; earlier ones are forgotten."""
-        return bool(self._cut) and self._cut == self._generations.number
-
-    def _idle_among(self, placed: Collection[int], freed: Collection[int]) -> list[int]:
-        others = [engine for engine in placed if engine not in freed]
-        looks = looking.looks(self._pool.channel, others) if others else {}
-        return [engine for engine, look in looks.items() if look.state == "idle"]
-
     def raise_stuck(
         self, stuck: Mapping[int, Look | None], result: CellResult | None = None
     ) -> NoReturn:
@@ -210,6 +203,13 @@ class Rescue:
         if result is not None:
             error.traceback_lines = result.traceback_lines()
         raise error
+
+    # ----------------------------------------------------------------------------------------
+
+    def _idle_among(self, placed: Collection[int], freed: Collection[int]) -> list[int]:
+        others = [engine for engine in placed if engine not in freed]
+        looks = looking.looks(self._pool.channel, others) if others else {}
+        return [engine for engine, look in looks.items() if look.state == "idle"]
 
     def _until(self, look: Look) -> str:
         """When a rank that did not let go does so by itself, if that is known; in brackets."""
