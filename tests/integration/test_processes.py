@@ -77,6 +77,42 @@ def test_a_controller_that_ends_as_a_session_is_closed_stops_no_other_session():
     assert run_python(code).stdout == "True\n"
 
 
+def test_a_hub_that_another_client_has_shut_down_is_gone_at_once_and_stops_no_other_session():
+    """The client would close itself then; nobody who waits would ever hear of that."""
+    code = """
+        import threading
+        import ipyparallel
+        import rankbook
+        from rankbook.errors import ClusterError
+
+        def run(session):
+            try:
+                session.run("import time; time.sleep(600)")
+            except ClusterError as error:
+                print(error, flush=True)
+
+        def main():
+            session = rankbook.start("gloo", 2)
+            running = threading.Thread(target=run, args=(session,), daemon=True)
+            running.start()
+            other = ipyparallel.Client(session.pool.cluster.controller.connection_files["client"])
+            # Of its shutdown(hub=True) the half that is not about engines.
+            other._send(other._query_stream, "shutdown_request")
+            running.join(10)
+            print(running.is_alive(), flush=True)
+            run(session)
+            session.shutdown()
+            again = rankbook.start("gloo", 2)
+            print(again.run("dist.barrier()").ok)
+            again.shutdown()
+
+        main()
+    """
+    gone = "The cluster's controller is gone, and its engines cannot be reached: "
+    gone += "start again with %dist_init.\n"
+    assert run_python(code).stdout == f"{gone}False\n{gone}True\n"
+
+
 def test_a_session_removes_its_files(ipython_dir):
     session = rankbook.start("gloo", 2)
     cluster = session.pool.cluster_id

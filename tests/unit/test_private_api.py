@@ -48,6 +48,7 @@ USES = [
     (CLIENT, "_dispatch_single_reply", "cluster"),
     (CLIENT, "_engines", "cluster"),
     (CLIENT, "_io_loop", "cluster"),
+    (CLIENT, "_notification_handlers", "cluster"),
     (CLIENT, "_query_stream", "cluster"),
     (CLIENT, "_registration_callbacks", "cluster"),
     (CLIENT, "_unregister_engine", "cluster"),
@@ -154,6 +155,13 @@ def test_what_we_call_still_takes_what_we_give(dotted, name, arguments, room):
     taken = [parameter for parameter in inspect.signature(method).parameters if parameter != "self"]
     assert taken == arguments, (
         f"{dotted}.{name} takes {taken} now; {users(name, room)} give it {arguments}"
+    )
+
+
+def test_a_client_still_closes_itself_where_we_keep_it_from_that():
+    source = inspect.getsource(find(CLIENT))
+    assert '_notification_handlers["shutdown_notification"] =' in source.replace("'", '"'), (
+        "cluster/channel.py must notice in another way that the hub ends"
     )
 
 

@@ -3,7 +3,7 @@
 The one place that touches private parts of ``ipyparallel.Client`` (9.0 to 9.2), whose public API
 sends only its own message types: ``_control_stream``, ``_control_socket``, ``_query_stream``,
 ``_io_loop``, ``_engines``, ``_update_engines``, ``_unregister_engine``,
-``_registration_callbacks`` and ``_dispatch_single_reply``.
+``_registration_callbacks``, ``_notification_handlers`` and ``_dispatch_single_reply``.
 ``tests/unit/test_private_api.py`` says so if one of them goes.
 """
 
@@ -93,6 +93,9 @@ class Channel:
         self._loop.add_callback(self._stream.on_recv, self._on_message, copy=False)
         self._loop.add_callback(self._watch)
         client._registration_callbacks.append(self._on_registration)
+        # Told that the hub ends, the client would close itself, in an order that _unwatch forbids,
+        # and nobody who waits would hear of it.
+        client._notification_handlers["shutdown_notification"] = lambda _: self.lost.set()
 
     def request(
         self, op: str, args: Mapping[int, dict[str, Any]], buffers: Sequence[bytes] = ()
