@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import subprocess
 import sys
 import time
 from contextlib import contextmanager
@@ -319,6 +320,25 @@ def test_where_a_rank_is_missing_there_is_a_new_group_with_a_higher_number():
         assert (found.generation, found.world_size) == (3, 1)
         assert found.run("kept")[0].result_repr == "1"
         found.shutdown()
+
+
+def ipcluster(*arguments):
+    command = [sys.executable, "-m", "ipyparallel.cluster", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+
+
+def test_ipcluster_lists_and_stops_what_a_session_has_started():
+    session = rankbook.start("gloo", 2)
+    try:
+        listed = ipcluster("list")
+        assert listed.stderr == ""
+        assert re.search(rf"{session.pool.cluster_id} +True +2 ", listed.stdout)
+        ipcluster("stop", f"--cluster-id={session.pool.cluster_id}")
+        with pytest.raises(rankbook.RankbookError, match=r"controller is gone|Rank . ended"):
+            session.run("import time\ntime.sleep(60)")
+    finally:
+        session.shutdown()
+    assert session.pool.cluster_id not in ipcluster("list").stdout
 
 
 def test_a_second_notebook_shares_the_group_of_the_first(notebook):

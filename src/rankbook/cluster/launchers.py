@@ -64,6 +64,8 @@ class _Lifeline(LocalProcessLauncher):
         raise NotImplementedError
 
     def _wait(self) -> None:
+        if self._popen_process is None:  # another process looks at what this one has started
+            return super()._wait()
         # The base class asks psutil, which takes the exit status away from Popen.
         status = self._popen_process.wait()
         data = {"exit_code": status, "pid": self.pid, "identifier": self.identifier}
@@ -72,12 +74,16 @@ class _Lifeline(LocalProcessLauncher):
 
     async def stop(self) -> None:
         """Close the lifeline, then make sure that the process ends."""
-        self.lifeline.close()
+        if self.lifeline is not None:
+            self.lifeline.close()
         await super().stop()
 
 
 class LocalController(_Lifeline, LocalControllerLauncher):
     """A controller in one process, listening on loopback."""
+
+    # What the cluster's file calls it, for `ipcluster list` and JupyterLab's view of clusters.
+    entrypoint_name = f"{__name__}.LocalController"
 
     def find_args(self) -> list[str]:
         """The command line of the controller."""
@@ -100,6 +106,8 @@ class LocalController(_Lifeline, LocalControllerLauncher):
 
 class LocalEngines(_Lifeline, EngineLauncher):
     """Engines forked from one warm process. More may be added later."""
+
+    entrypoint_name = f"{__name__}.LocalEngines"
 
     gpus = Unicode(help="CUDA_VISIBLE_DEVICES of the engines, empty: as it is here")
     on_end = AnyTrait(help="Called as on_end(index, status) from a thread when an engine ends")
@@ -194,7 +202,8 @@ class LocalEngines(_Lifeline, EngineLauncher):
     async def stop(self) -> None:
         """End the forking process, which ends its engines."""
         await super().stop()
-        self.warm.close()
+        if self.warm is not None:
+            self.warm.close()
 
     def _spawn(self) -> Popen[bytes]:
         self.warm = self.warm or WarmProcess()
