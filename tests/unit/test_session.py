@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+from contextlib import suppress
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from fakes import FOR_GOOD
@@ -622,6 +625,30 @@ def test_shutdown_is_idempotent(formed, pool):
     for _ in range(3):
         formed.shutdown()
     assert pool.closed == 1
+
+
+def test_ctrl_c_leaves_no_session_half_shut_down(formed, pool, monkeypatch):
+    close = pool.close
+
+    def pressed():
+        signal.raise_signal(signal.SIGINT)
+        close()
+
+    monkeypatch.setattr(pool, "close", pressed)
+    with suppress(KeyboardInterrupt):
+        formed.shutdown()
+    assert pool.closed == 1
+    assert not Path(formed._generations._directory).exists()
+
+
+def test_what_lies_in_files_goes_though_the_engines_do_not_stop(formed, pool, monkeypatch):
+    heard = []
+    formed.changes.listen(lambda: heard.append(formed.doing))
+    monkeypatch.setattr(pool, "close", Mock(side_effect=ClusterError("They stay.")))
+    with pytest.raises(ClusterError, match="They stay"):
+        formed.shutdown()
+    assert not Path(formed._generations._directory).exists()
+    assert heard == ["shut down"]
 
 
 def test_shutdown_of_joined_engines_destroys_their_group_and_leaves_them(make):

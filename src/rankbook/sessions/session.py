@@ -17,6 +17,7 @@ from rankbook import ranks as rank_selection
 from rankbook import values
 from rankbook.cluster.pool import Pool
 from rankbook.errors import InputError, RankbookError, SessionError
+from rankbook.interrupts import undisturbed
 from rankbook.models import (
     ON_HANG,
     CellSpan,
@@ -43,6 +44,9 @@ __all__ = ["Session"]
 
 _REPLACED = 10.0
 """Seconds for whoever waits for engines to notice that they were replaced."""
+
+_STOPPING = 30.0
+"""Seconds for engines to stop, whatever is pressed meanwhile; local ones take one or two."""
 
 
 class Session:
@@ -529,10 +533,14 @@ class Session:
         self._close()
 
     def _close(self) -> None:
-        self._turns.close()
-        self.pool.close()
-        self._generations.close()
-        self.changes.tell()
+        # Closed is closed: nobody would stop a second time what Ctrl-C had left running.
+        with undisturbed(_STOPPING):
+            self._turns.close()
+            try:
+                self.pool.close()
+            finally:
+                self._generations.close()
+                self.changes.tell()
 
     def dashboard(self) -> Any:
         """The session's ipywidgets dashboard: the state of every rank, and buttons."""
