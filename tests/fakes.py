@@ -41,7 +41,7 @@ FOR_GOOD = math.inf
 _CELL = "cell"
 """File name of the code that engines run."""
 
-_AT_ANY_TIME = {"facts", "free", "look", "stacks", "state", "timeline"}
+_AT_ANY_TIME = {"facts", "forget_error", "free", "look", "stacks", "state", "timeline"}
 """Operations that an engine does whatever its main thread does."""
 
 _moments = count(1)
@@ -105,6 +105,7 @@ class FakeEngine:
         self.later: list[Callable[[], None]] = []
         """What it does when its main thread is free again."""
         self.cell: int | None = None
+        self.last_error = ""
         self.recorded: list[Recorded] = []
         """What it tells the timeline."""
         self.ahead: float = 0
@@ -145,10 +146,22 @@ class FakeEngine:
             state, activity = "running", self.line
             if self.waiting is not None:
                 state, activity = "collective", f"{self.waiting.op} ({self.line})"
-        pid = self.facts.pid
+        facts = self.facts
         return to_dict(
-            RankState(self.number, state, self.info, self.facts.host, pid, activity, cell=self.cell)
+            RankState(
+                self.number,
+                state,
+                self.info,
+                facts.host,
+                facts.pid,
+                activity,
+                cell=self.cell,
+                last_error=self.last_error,
+            )
         )
+
+    def forget_error(self):
+        self.last_error = ""
 
     def look(self):
         state, recent = "idle", tuple(self.recent)
@@ -430,7 +443,7 @@ def _run(engine, call, code, number):
     def say(*body):
         call.inbox.put(Event(engine.number, list(body)))
 
-    engine.cell = number
+    engine.cell, engine.last_error = number, ""
     error = None
     out, err = _Stream("stdout", say), _Stream("stderr", say)
     try:
@@ -452,6 +465,7 @@ def _run(engine, call, code, number):
             "when": float(next(_moments)),
             "line": _line(raised, code),
         }
+        engine.last_error = f"{error['ename']}: {error['evalue']}"
     engine.cell = None
     call.settle(engine.number, _ok({"error": error, "seconds": 0.25}))
     return None

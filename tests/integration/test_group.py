@@ -152,6 +152,26 @@ def test_an_engine_that_dies_in_its_cell_ends_the_wait(session):
     assert session.states()[1].activity == "ended with exit code 7"
 
 
+def test_whom_a_dead_rank_has_kept_waiting_has_made_no_error(session):
+    result = session.run("import os\nif rank == 1: os._exit(7)\ndist.barrier()")
+    assert session.snapshot().verdict == result.diagnosis
+    assert result.diagnosis.kind == "dead"
+    assert session.states()[0].last_error == ""
+
+
+def test_an_error_is_of_the_last_cell_and_of_this_group(session):
+    session.run("1 / 0")
+    assert [s.last_error for s in session.states()] == ["ZeroDivisionError: division by zero"] * 2
+    cell = session.in_background(lambda: session.run("import time\nif rank: time.sleep(60)"))
+    wait_until(lambda: session.states()[1].state == "running")
+    assert session.states()[1].last_error == ""
+    session.interrupt()
+    cell.join(10)
+    session.run("1 / 0")
+    session.reset()
+    assert [state.last_error for state in session.states()] == ["", ""]
+
+
 def test_a_lost_controller_is_said_at_once(session):
     [controller] = [
         p for p in psutil.Process().children() if "rankbook.cluster.controller" in p.cmdline()

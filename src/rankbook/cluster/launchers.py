@@ -65,7 +65,8 @@ class _Lifeline(LocalProcessLauncher):
 
     def _wait(self) -> None:
         if self._popen_process is None:  # another process looks at what this one has started
-            return super()._wait()
+            super()._wait()
+            return
         # The base class asks psutil, which takes the exit status away from Popen.
         status = self._popen_process.wait()
         data = {"exit_code": status, "pid": self.pid, "identifier": self.identifier}

@@ -71,7 +71,7 @@ CONTROLS = (
     Control(
         "shutdown",
         "Shut down",
-        "Stop the engines of this session",
+        "Stop the engines of this session; their variables are lost",
         "M7 1h2v7H7zM4.6 3.4 6 4.8a4 4 0 1 0 4 0l1.4-1.4a6 6 0 1 1-6.8 0z",
     ),
 )
@@ -232,7 +232,10 @@ def _verdict(snapshot: Snapshot) -> str:
     found = snapshot.verdict
     if found is None:
         return ""
-    title = "This cell cannot end" if snapshot.hangs else "Why the last cell could not end"
+    if snapshot.hangs:
+        title = "This cell cannot end"
+    else:
+        title = f"Why the last cell {'could not end' if found.stuck else 'failed'}"
     return _section("rb-verdict", title, verdict.to_html(found), "")
 
 

@@ -141,6 +141,9 @@ class Agent:
         """Take what ends the cell that runs for the end of this process, no error of its own."""
         self.runner.capture.freed = self.runner.capture.cut = True
 
+    def _forget_error(self) -> None:
+        self.runner.last_error = ""
+
     def _look(self) -> dict[str, Any]:
         return to_dict(self._observer.look(self._doing, self.runner.cell, self.group.began))
 
@@ -242,6 +245,7 @@ class Agent:
         "facts": _facts,
         "look": _look,
         "timeline": _timeline,
+        "forget_error": _forget_error,
         "free": _free,
     }
     _WORK: ClassVar[dict[str, Callable[..., Any]]] = {

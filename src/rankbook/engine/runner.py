@@ -45,6 +45,7 @@ class Runner:
         """
         self.shell.execution_count = number
         self.cell, self.started = number, time.time()
+        self.last_error = ""
         begin = time.perf_counter()
         self._tail.skip()
         self.capture.begin(outbox, code)
@@ -57,7 +58,6 @@ class Runner:
         raised = result.error_before_exec or result.error_in_exec
         if failure is None and raised is not None:
             failure = self.capture.unshown(raised)
-        self.last_error = ""
         if failure is not None and not failure.freed:  # an interrupt is no error of the cell's
             self.last_error = f"{failure.ename}: {failure.evalue}".rstrip(": ")
         return {

@@ -11,7 +11,7 @@ from rankbook.diagnosis import diagnose, fingerprint, refused
 from rankbook.errors import RankbookError
 from rankbook.interrupts import undisturbed
 from rankbook.models import Failure, Look, how_ended
-from rankbook.sessions import outcomes
+from rankbook.sessions import looking, outcomes
 from rankbook.sessions.freeing import Freed, data_moves
 from rankbook.sessions.generations import Generations, how_to_replace, named
 from rankbook.sessions.rescue import Rescue, patience
@@ -76,8 +76,11 @@ class Aftermath:
             result.diagnosis = diagnose(
                 {r: outcomes.when_it_was_lost(look, its.get(r)) for r, look in looks.items()}
             )
+        victims = [r for r, failure in its.items() if outcomes.is_lost(failure)]
+        engines = self._generations.placed().engines
+        looking.forget_errors(self._pool.channel, [engines[rank] for rank in victims])
         for rank, failure in failures.items():
-            if rank in dead or outcomes.is_lost(failure):
+            if rank in dead or rank in victims:
                 result.ranks[rank].error = replace(failure, freed=True)
             if rank in dead:
                 how = f"rank {rank} {how_ended(dead[rank])}"

@@ -9,7 +9,15 @@ from dataclasses import replace
 from rankbook.cluster.channel import Channel, everyone
 from rankbook.models import EngineFacts, GroupInfo, Look, RankState, how_ended, load
 
-__all__ = ["PAUSE", "answer_timeout", "looks", "stacks", "states", "wait_until_idle"]
+__all__ = [
+    "PAUSE",
+    "answer_timeout",
+    "forget_errors",
+    "looks",
+    "stacks",
+    "states",
+    "wait_until_idle",
+]
 
 _ANSWER_TIMEOUT = 1.0
 """Seconds for engines' control threads to answer."""
@@ -88,6 +96,13 @@ def stacks(channel: Channel, engines: Sequence[int]) -> dict[int, list[str]]:
     channel.wait(call, answer_timeout(len(engines)))
     channel.forget(call)
     return dict(call.values)
+
+
+def forget_errors(channel: Channel, engines: Collection[int]) -> None:
+    """Have engines forget the error of their last cell: it was repaired, or was another's."""
+    call = channel.request("forget_error", everyone(engines))
+    channel.wait(call, answer_timeout(len(engines)))
+    channel.forget(call)
 
 
 def wait_until_idle(channel: Channel, engines: Collection[int], timeout: float) -> set[int]:

@@ -57,7 +57,9 @@ class Runs:
             self._spans[-1] = replace(self._spans[-1], ended=time.time())
             self._verdict = watch.proof if result is None else result.diagnosis
             self._cell = self._watch = None
-        return self._aftermath.settle(result, freed, cell.rank_of.values())
+        result = self._aftermath.settle(result, freed, cell.rank_of.values())
+        self._verdict = result.diagnosis  # of ranks that died, or disagreed, it is known by now
+        return result
 
     @property
     def spans(self) -> Sequence[CellSpan]:

@@ -573,6 +573,7 @@ class Session:
                 except BaseException:
                     self._rescue.mend()  # there is no successor after all
                     raise
+                looking.forget_errors(self.pool.channel, self.pool.engines)
 
     def _raise_closed(self) -> None:
         self._turns.refuse_closed()
