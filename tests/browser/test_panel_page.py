@@ -114,8 +114,14 @@ LIVE = """async ([script, html]) => {
     const { default: widget } = await import("data:text/javascript," + encodeURIComponent(script));
     const el = document.querySelector(".rankbook");
     el.replaceChildren();
-    const on = (_, draw) => { window.draw ??= draw; };
-    const model = { get: () => html, send() {}, off() {}, on };
+    const ears = [];
+    window.sent = [];
+    window.hear = (news) => ears.forEach((ear) => ear(news));
+    const on = (event, act) => {
+        if (event === "change:html") window.draw = act;
+        if (event === "msg:custom") ears.push(act);
+    };
+    const model = { get: () => html, send: (news) => sent.push(news), off() {}, on };
     widget.render({ model, el });
     window.show = (news) => { html = news; window.draw(); };
 }"""
@@ -147,6 +153,20 @@ def test_the_beginning_of_an_error_that_is_open_does_not_stand_there_twice(show,
     assert its is None or its["width"] <= 1
 
 
+# -- the form --------------------------------------------------------------------------------
+
+
+def test_enter_in_a_field_initialises(show):
+    page = show(HUNG)
+    page.evaluate(LIVE, [str(PanelView._esm), to_html(Panel(HUNG))])
+    page.get_by_label("Ranks").fill("3")
+    page.get_by_label("Ranks").press("Enter")
+    [asked] = page.evaluate("sent.filter(({ kind }) => kind === 'ask')")
+    page.evaluate("(id) => hear({ kind: 'heard', id })", asked["id"])
+    click = page.evaluate("sent.at(-1)")
+    assert (click["do"], click["form"]["nproc"]) == ("initialise", "3")
+
+
 # -- the verdict -----------------------------------------------------------------------------
 
 
@@ -154,3 +174,16 @@ def test_the_sentence_of_a_verdict_has_the_width_of_the_panel(show):
     page = show(HUNG)
     assert box(page, ".rb-verdict caption")["width"] == box(page, ".rb-verdict .rb-scroll")["width"]
     assert box(page, ".rb-verdict td")["width"] < 80
+
+
+@pytest.mark.parametrize("width", [380, 520])
+def test_all_of_a_verdict_is_in_sight_in_a_narrow_panel(show, width):
+    call = "dist.all_reduce(a_rather_long_variable_name_for_the_gradients, op=dist.ReduceOp.SUM)"
+    said = replace(
+        HUNG.verdict,
+        summary=f"Rank 2 never called all_reduce, in which ranks 0-1 wait (line 3: {call}).",
+        per_rank={0: f"waits in all_reduce (line 3: {call})", 2: "is idle"},
+    )
+    page = show(replace(HUNG, verdict=said), width)
+    scroll = page.locator(".rb-verdict .rb-scroll")
+    assert scroll.evaluate("(it) => it.scrollWidth <= it.clientWidth")

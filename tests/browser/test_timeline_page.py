@@ -601,6 +601,8 @@ def test_the_keyboard_reaches_every_bar_and_each_is_announced(page):
     expect(said).to_contain_text("broadcast on rank 1, number 2")
     page.keyboard.press("[")
     expect(said).to_contain_text("all_reduce on rank 1, number 1")
+    page.keyboard.press("Alt+]")  # as a keyboard says it that has brackets on a third level
+    expect(said).to_contain_text("broadcast on rank 1, number 2")
     page.keyboard.press("Escape")
     expect(tip(page)).to_be_hidden()
 

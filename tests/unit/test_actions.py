@@ -8,6 +8,7 @@ import types
 
 import pytest
 from fakes import FOR_GOOD
+from processes import wait_until
 from steps import SOON, end_of, run_stuck
 
 from rankbook.display import stacks, verdict
@@ -15,6 +16,7 @@ from rankbook.display.panel import CONTROLS, Answer
 from rankbook.errors import EngineError
 from rankbook.models import Diagnosis
 from rankbook.sessions import turns
+from rankbook.widgets import actions
 from rankbook.widgets.actions import Actions
 from rankbook.widgets.clicks import Click
 
@@ -220,6 +222,17 @@ def test_why_shows_the_verdict_and_leaves_it_to_be_read(board, formed, pool):
     end_of(thread)
 
 
+def test_a_verdict_that_stands_there_already_is_not_shown_twice(board, formed, watchful):
+    thread, _ = run_stuck(
+        formed, code="wait_in('all_reduce' if rank else 'barrier')", on_hang="wait"
+    )
+    wait_until(lambda: formed.verdict is not None, SOON)
+    assert board.click("why") == ("done", f"Why? {formed.verdict.summary}")
+    assert board.actions.answer is None
+    formed.interrupt()
+    end_of(thread)
+
+
 def test_stacks_shows_where_every_rank_stands(board, formed, pool):
     assert board.click("stacks") == ("done", "Stacks: where ranks 0-3 stand.")
     assert board.actions.answer == Answer("Stacks", stacks.to_html(formed.stacks()))
@@ -229,6 +242,31 @@ def test_stacks_shows_where_every_rank_stands(board, formed, pool):
         "done",
         "Stacks: where rank 2 stands; ranks 0-1,3 do not answer.",
     )
+
+
+def test_what_was_true_before_the_next_cell_is_let_go_once_it_could_be_read(
+    board, formed, monkeypatch
+):
+    board.click("stacks")
+    said, answer = board.actions.message, board.actions.answer
+    monkeypatch.setattr(actions, "_READ", 0.0)
+    board.actions.let_go()  # nothing else has happened since
+    assert (board.actions.message, board.actions.answer) == (said, answer)
+    formed.run("1")
+    monkeypatch.setattr(actions, "_READ", 1000.0)
+    board.actions.let_go()
+    assert (board.actions.message, board.actions.answer) == (said, answer)
+    monkeypatch.setattr(actions, "_READ", 0.0)
+    board.actions.let_go()
+    assert (board.actions.message, board.actions.answer) == (None, None)
+
+
+def test_what_is_under_way_is_said_until_it_has_ended(board, formed, monkeypatch):
+    monkeypatch.setattr(actions, "_READ", 0.0)
+    board.actions.say("Reset", "busy")
+    formed.run("1")
+    board.actions.let_go()
+    assert board.last == ("busy", "Reset")
 
 
 def test_the_latest_answer_takes_the_place_of_the_one_before(board):

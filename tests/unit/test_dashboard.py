@@ -114,6 +114,10 @@ def fact(board, name):
 # -- what it shows ---------------------------------------------------------------------------
 
 
+def test_the_timeline_has_a_lane_for_every_rank_before_anybody_looks(board):
+    assert [lane["rank"] for lane in board.timeline.lanes] == [0, 1, 2, 3]
+
+
 def test_it_shows_the_panel_of_the_session(board, formed):
     assert board.panel.html == panel_html(Panel(formed.snapshot(), timeout_minutes=1))
     assert len(page(board).all("tr", "rb-row")) == 4

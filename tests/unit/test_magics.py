@@ -149,14 +149,14 @@ def test_the_help_shows_the_magic_as_it_is_typed(empty, name):
 @pytest.mark.parametrize("cell", NEEDS_RANKS)
 def test_without_ranks_every_magic_says_to_make_some(empty, cell):
     empty.shell.user_ns["x"] = 1
-    assert empty.usage(cell) == "There are no ranks yet: write %dist_init first."
+    assert empty.usage(cell) == "There are no ranks: write %dist_init first."
 
 
 @pytest.mark.parametrize("cell", NEEDS_RANKS)
 def test_after_a_shutdown_they_say_so_again(notebook, cell):
     notebook.run("%dist_shutdown")
     assert notebook.error is None
-    assert notebook.usage(cell) == "There are no ranks yet: write %dist_init first."
+    assert notebook.usage(cell) == "There are no ranks: write %dist_init first."
 
 
 @pytest.mark.parametrize(

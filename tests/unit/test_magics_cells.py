@@ -326,7 +326,7 @@ def test_off_ends_it(everywhere):
 
 def test_without_ranks_a_plain_cell_says_what_to_do(empty):
     empty.run("%dist_mode on")
-    assert empty.usage("x = 1") == "There are no ranks yet: write %dist_init first."
+    assert empty.usage("x = 1") == "There are no ranks: write %dist_init first."
 
 
 # -- looking, interrupting, values -----------------------------------------------------------

@@ -356,7 +356,7 @@ class RankMagics(Magics):
     def _session(self) -> Session:
         session = api.session()
         if session is None:
-            raise SessionError("There are no ranks yet: write %dist_init first.")
+            raise SessionError("There are no ranks: write %dist_init first.")
         return session
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Actions"]
 
+_READ = 5.0
+"""Seconds for which what was said stays at least, whatever comes next."""
+
 _LABELS = {control.do: control.label for control in CONTROLS}
 
 _CHANGES = frozenset({"initialise", "reset", "restart"})
@@ -55,6 +58,8 @@ class Actions:
         self._changing = threading.Lock()
         self._changes_by = ""
         self._latest: Click | None = None
+        self._said = self._answered = (0, 0.0)
+        """During which of the session's turns that was, and when."""
         self._actions: dict[str, Callable[[Click], str]] = {
             "initialise": self._initialise,
             "reset": self._reset,
@@ -127,8 +132,23 @@ class Actions:
 
     def say(self, text: str, kind: str = "done") -> Message:
         """Show a message without telling of a change."""
-        self.message = Message(text, kind)
+        self.message, self._said = Message(text, kind), self._now()
         return self.message
+
+    def let_go(self) -> None:
+        """Drop what was true before the session did something else, once there was time to read."""
+        turn, now = self._now()
+
+        def is_over(when: tuple[int, float]) -> bool:
+            return when[0] < turn and now - when[1] > _READ
+
+        if self.message is not None and self.message.kind != "busy" and is_over(self._said):
+            self.message = None
+        if is_over(self._answered):
+            self.answer = None
+
+    def _now(self) -> tuple[int, float]:
+        return self._session.turn, time.monotonic()
 
     def _say(self, text: str, kind: str = "done") -> None:
         self.say(text, kind)
@@ -165,8 +185,11 @@ class Actions:
 
     def _why(self, _: Click) -> str:
         generation = self._session.generation
-        found = self._session.diagnose()
-        self._keep(Answer("Why?", verdict.to_html(found)), generation)
+        found, shown = self._session.diagnose(), self._session.verdict
+        if shown is not None and (shown.kind, shown.ranks) == (found.kind, found.ranks):
+            self.answer = None  # it stands there already, and is kept up to date
+        else:
+            self._keep(Answer("Why?", verdict.to_html(found)), generation)
         return f"Why? {found.summary}"
 
     def _stacks(self, _: Click) -> str:
@@ -189,7 +212,7 @@ class Actions:
     def _keep(self, answer: Answer, generation: int) -> None:
         """Show an answer, unless it is about a group that is gone by now."""
         if self._session.generation == generation:
-            self.answer = answer
+            self.answer, self._answered = answer, self._now()
 
     def _group(self) -> str:
         session = self._session

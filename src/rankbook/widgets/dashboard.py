@@ -54,6 +54,7 @@ class Dashboard(widgets.VBox):
         self._timeline = Timeline(session.pool.channel)
         self._former: tuple[PanelView, TimelineView] | tuple[()] = ()
         self._make_views(patience=2.0)
+        self.timeline.update(self._timeline, self._snapshot.states, session.cells)
         super().__init__([self.panel, self.timeline, self._hide])
         self._monitor = Monitor(session, self._follow, self._lose)
 
@@ -88,6 +89,7 @@ class Dashboard(widgets.VBox):
             if self.actions.message is self._loss:  # they can be asked again
                 self.actions.message = None
             self._loss = None
+            self.actions.let_go()
             if self._session.is_closed:
                 left = (replace(s, state="left", activity="") for s in self._snapshot.states)
                 snapshot = replace(

@@ -43,6 +43,12 @@ function render({ model, el }) {
     if (button.dataset.do !== "close") opener = button;
     else opener?.focus(); // what has the focus now is about to go
   };
+  // As in any form.
+  const onKey = (event) => {
+    if (event.key !== "Enter" || !event.target.matches(".rb-form input")) return;
+    event.preventDefault();
+    board.querySelector(".rb-do-initialise").click();
+  };
   const onMessage = (content) => content.kind === "heard" && clicks.heard(content.id);
   const look = (kind) => send({ kind, view: clicks.name, shown: model.get("drawn") });
   const onLife = () => look(document.hidden ? "gone" : "here") && revive(board, note);
@@ -51,6 +57,7 @@ function render({ model, el }) {
   draw();
   board.addEventListener("click", onClick);
   board.addEventListener("focusin", onFocus);
+  board.addEventListener("keydown", onKey);
   document.addEventListener("visibilitychange", onVisibility);
   model.on("change:html", draw);
   model.on("msg:custom", onMessage);

@@ -31,7 +31,9 @@ export function listen(view) {
 }
 
 function onKey(view, event) {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  // Many keyboards have brackets on a third level, behind AltGr or Option.
+  const isBracket = event.key === "[" || event.key === "]";
+  if (!isBracket && (event.ctrlKey || event.metaKey || event.altKey)) return;
   const far = 0.2 * view.chart.plot;
   const keys = {
     ArrowLeft: () => view.pan(-far), ArrowRight: () => view.pan(far),
