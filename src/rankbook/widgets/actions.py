@@ -15,6 +15,7 @@ from rankbook.ranks import said
 from rankbook.widgets.clicks import Click, why_stale
 
 if TYPE_CHECKING:
+    from rankbook.models import Diagnosis
     from rankbook.sessions.session import Session
 
 __all__ = ["Actions"]
@@ -60,6 +61,7 @@ class Actions:
         self._latest: Click | None = None
         self._said = self._answered = (0, 0.0)
         """During which of the session's turns that was, and when."""
+        self._found: Diagnosis | None = None
         self._actions: dict[str, Callable[[Click], str]] = {
             "initialise": self._initialise,
             "reset": self._reset,
@@ -136,7 +138,10 @@ class Actions:
         return self.message
 
     def let_go(self) -> None:
-        """Drop what was true before the session did something else, once there was time to read."""
+        """Drop what was true before the session did something else, once there was time to read.
+
+        And a verdict that the dashboard shows by itself, and keeps up to date.
+        """
         turn, now = self._now()
 
         def is_over(when: tuple[int, float]) -> bool:
@@ -144,7 +149,9 @@ class Actions:
 
         if self.message is not None and self.message.kind != "busy" and is_over(self._said):
             self.message = None
-        if is_over(self._answered):
+        found, shown = self._found, self._session.verdict
+        is_twice = found and shown and (found.kind, found.ranks) == (shown.kind, shown.ranks)
+        if is_over(self._answered) or is_twice:
             self.answer = None
 
     def _now(self) -> tuple[int, float]:
@@ -185,11 +192,8 @@ class Actions:
 
     def _why(self, _: Click) -> str:
         generation = self._session.generation
-        found, shown = self._session.diagnose(), self._session.verdict
-        if shown is not None and (shown.kind, shown.ranks) == (found.kind, found.ranks):
-            self.answer = None  # it stands there already, and is kept up to date
-        else:
-            self._keep(Answer("Why?", verdict.to_html(found)), generation)
+        found = self._session.diagnose()
+        self._keep(Answer("Why?", verdict.to_html(found)), generation, found)
         return f"Why? {found.summary}"
 
     def _stacks(self, _: Click) -> str:
@@ -209,10 +213,11 @@ class Actions:
         self._session.shutdown()
         return "Shut down: write %dist_init for new ranks."
 
-    def _keep(self, answer: Answer, generation: int) -> None:
+    def _keep(self, answer: Answer, generation: int, found: Diagnosis | None = None) -> None:
         """Show an answer, unless it is about a group that is gone by now."""
         if self._session.generation == generation:
-            self.answer, self._answered = answer, self._now()
+            self.answer, self._answered, self._found = answer, self._now(), found
+            self.let_go()
 
     def _group(self) -> str:
         session = self._session
