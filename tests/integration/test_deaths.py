@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 
+import psutil
 import pytest
 from world import World, until
 
-from rankbook.errors import RankbookError, SessionError
+from rankbook.errors import ClusterError, RankbookError, SessionError
 
 SOON = 20.0
 
@@ -169,6 +171,27 @@ def test_a_rank_that_lets_go_of_nothing_is_replaced_and_that_is_said(world):
     assert world.processes()[0] != world.pids[0]
     assert world.processes()[1:] == world.pids[1:]
     world.pids = world.processes()
+    world.refill(2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where engines end with what forked them")
+def test_the_process_that_forks_dies_and_all_ranks_with_it(world):
+    [server] = [p for p in psutil.Process().children() if "rankbook.engine.server" in p.cmdline()]
+    running = world.in_background(lambda: world.session.run("dist.barrier()\nwhile True: pass"))
+    assert until(lambda: bool(world.session.doing), SOON) < SOON
+    server.kill()
+    assert running.join(SOON)
+    diagnosis = running.value.diagnosis
+    assert (diagnosis.kind, diagnosis.ranks) == ("dead", (0, 1, 2))
+    assert world.session.dead_ranks == dict.fromkeys(range(3), "was killed by SIGKILL")
+    with pytest.raises(ClusterError) as caught:
+        world.session.restart_ranks()
+    assert str(caught.value) == (
+        "The process that engines are forked from has ended, and they with it: "
+        "%dist_reset --hard (or reset(hard=True)) starts others."
+    )
+    world.session.reset(hard=True)
+    assert world.session.dead_ranks == {}
     world.refill(2)
 
 

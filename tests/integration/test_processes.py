@@ -16,6 +16,7 @@ from jupyter_client.manager import KernelManager
 from processes import family, listening, wait_until
 
 import rankbook
+from rankbook.errors import ClusterError
 
 
 def test_a_local_session_listens_on_loopback_only():
@@ -118,6 +119,23 @@ def test_a_session_removes_its_files(ipython_dir):
     cluster = session.pool.cluster_id
     assert list(ipython_dir.glob(f"*/security/*{cluster}*"))
     session.shutdown()
+    assert list(ipython_dir.glob(f"*/*/*{cluster}*")) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where engines end with what forked them")
+def test_a_session_whose_engines_can_be_told_nothing_is_shut_down_cleanly(ipython_dir):
+    session = rankbook.start("gloo", 2)
+    cluster = session.pool.cluster_id
+    try:
+        [server] = [
+            p for p in psutil.Process().children() if "rankbook.engine.server" in p.cmdline()
+        ]
+        server.kill()
+        wait_until(lambda: set(session.dead_ranks) == {0, 1})
+        with pytest.raises(ClusterError, match="%dist_reset --hard"):
+            session.restart_ranks()
+    finally:
+        session.shutdown()
     assert list(ipython_dir.glob(f"*/*/*{cluster}*")) == []
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Collection
@@ -76,7 +77,8 @@ class _Lifeline(LocalProcessLauncher):
     async def stop(self) -> None:
         """Close the lifeline, then make sure that the process ends."""
         if self.lifeline is not None:
-            self.lifeline.close()
+            with suppress(OSError):  # the process may have ended before it read everything
+                self.lifeline.close()
         await super().stop()
 
 
@@ -138,8 +140,8 @@ class LocalEngines(_Lifeline, EngineLauncher):
         They wait for the controller's connection file, which is there before torch is imported.
         """
         super().start()
-        threading.Thread(target=self._listen, name="rankbook-engines", daemon=True).start()
         self.n, self._next = 0, self.first
+        threading.Thread(target=self._listen, name="rankbook-engines", daemon=True).start()
         self.add(n)
 
     def add(self, n: int) -> set[int]:
@@ -212,13 +214,21 @@ class LocalEngines(_Lifeline, EngineLauncher):
         return process
 
     def _listen(self) -> None:
-        on_end: Callable[[int, int], None] | None
+        told = set()
         for line in self._popen_process.stdout or ():
             event = json.loads(line)
             if event["event"] == "ready":
                 self.ready[event["engine"]] = event["uuid"]
                 continue
-            self.ready.pop(event["index"], None)
-            self.n -= 1
-            if on_end := self.on_end:
-                on_end(event["index"], event["status"])
+            told.add(event["index"])
+            self._ended(event["index"], event["status"])
+        # The forking process has ended; with it, killed, those of which it could tell nothing.
+        for engine in sorted(set(range(self.first, self._next)) - told):
+            self._ended(engine, -signal.SIGKILL)
+
+    def _ended(self, engine: int, status: int) -> None:
+        on_end: Callable[[int, int], None] | None
+        self.ready.pop(engine, None)
+        self.n -= 1
+        if on_end := self.on_end:
+            on_end(engine, status)

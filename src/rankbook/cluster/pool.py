@@ -6,8 +6,8 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -192,9 +192,11 @@ class Pool:
         """
         self.refuse_growth()
         assert self._local is not None  # noqa: S101 - or it was refused
-        new = self._local.add(n)
-        # By their ids, not their number: one that has just ended may still be counted.
-        self._wait(lambda: new <= self._reachable(), timeout, f"Not all of {n} new engines came")
+        with _saying_how_to_begin_anew():
+            new = self._local.add(n)
+            # By their ids, not their number: one that has just ended may still be counted.
+            failure = f"Not all of {n} new engines came"
+            self._wait(lambda: new <= self._reachable(), timeout, failure)
 
     def end(self, engines: Collection[int], timeout: float = 10.0) -> None:
         """Kill engines, whatever they do, and wait until they are gone.
@@ -202,16 +204,17 @@ class Pool:
         Raises:
             ClusterError: They are still there.
         """
-        if self._local is not None:
-            self._local.end(engines)
-        else:
-            # Through the process that watches each of them.
-            self.client.send_signal(signal.SIGKILL, targets=sorted(engines), block=False)
-        self._wait(
-            lambda: not set(engines) & set(self.client.ids),
-            timeout,
-            f"Engines {sorted(engines)} did not end",
-        )
+        with _saying_how_to_begin_anew():
+            if self._local is not None:
+                self._local.end(engines)
+            else:
+                # Through the process that watches each of them.
+                self.client.send_signal(signal.SIGKILL, targets=sorted(engines), block=False)
+            self._wait(
+                lambda: not set(engines) & set(self.client.ids),
+                timeout,
+                f"Engines {sorted(engines)} did not end",
+            )
 
     def replace(self, timeout: float = 60.0) -> None:
         """Stop all engines and start as many new ones.
@@ -285,7 +288,7 @@ class Pool:
                 raise ClusterError("The start was interrupted.")
             if self._local is not None and (status := self._local.ended()) is not None:
                 said = self._local.last_words()
-                raise ClusterError(f"The process that starts engines {how_ended(status)}: {said}")
+                raise _NoForkingError(f"The process that starts engines {how_ended(status)}: {said}")
             if time.monotonic() > deadline:
                 raise ClusterError(f"{failure} (within {timeout:g} s).")
             time.sleep(0.005)
@@ -301,6 +304,22 @@ class Pool:
         self.on_end(engine, status)
         self.channel.engine_gone(engine)
         self.channel.unregister(engine)
+
+
+class _NoForkingError(ClusterError):
+    """The process from which engines are forked has ended."""
+
+
+@contextmanager
+def _saying_how_to_begin_anew() -> Iterator[None]:
+    """Say what to do where no engine can be started, or ended, for want of what forks them."""
+    try:
+        yield
+    except (OSError, _NoForkingError) as error:  # OSError: it reads no more what it is told
+        raise ClusterError(
+            "The process that engines are forked from has ended, and they with it: "
+            "%dist_reset --hard (or reset(hard=True)) starts others."
+        ) from error
 
 
 def _ignore(engine: int, status: int) -> None:
