@@ -65,9 +65,9 @@ def start(
     count = nproc or visible_gpus(gpus) or 2
     if profile is None:
         _refuse_early(backend, count, gpus)
-    pool = _start_pool(count, profile, gpus)
     return _session_on(
-        pool, lambda new: new.initialize(backend, count, timeout_minutes, check=check)
+        lambda: _start_pool(count, profile, gpus),
+        lambda new: new.initialize(backend, count, timeout_minutes, check=check),
     )
 
 
@@ -111,14 +111,16 @@ def connect(
     check_numbers(nproc, timeout_minutes)
     from rankbook.cluster.pool import Pool
 
-    pool = Pool.join(profile=profile, cluster_id=cluster_id, connection_file=connection_file)
     nothing_asked = all(asked is None for asked in (backend, nproc, timeout_minutes, check))
 
     def form(new: Session) -> None:
         if not (nothing_asked and new.adopt()):
             new.initialize(backend, nproc, timeout_minutes, check=check)
 
-    return _session_on(pool, form)
+    return _session_on(
+        lambda: Pool.join(profile=profile, cluster_id=cluster_id, connection_file=connection_file),
+        form,
+    )
 
 
 def _start_pool(count: int, profile: str | None, gpus: str) -> Pool:
@@ -149,20 +151,25 @@ def _start_pool(count: int, profile: str | None, gpus: str) -> Pool:
             raise
 
 
-def _session_on(pool: Pool, form: Callable[[Session], None]) -> Session:
-    """A session with a group, the current one from now on."""
-    from rankbook.sessions.session import Session
-
+def _session_on(make_pool: Callable[[], Pool], form: Callable[[Session], None]) -> Session:
+    """A session with a group, the current one from now on; or no engines of ours."""
     global _current  # noqa: PLW0603 - the one global: which session is current
-    new = Session(pool, _dashboard)
+    pool = new = None
     try:
+        pool = make_pool()
+        from rankbook.sessions.session import Session
+
+        new = Session(pool, _dashboard)
         form(new)
+        atexit.register(new.detach)
+        _current = new
     except BaseException:
-        # A group that joined engines are in is none of its business.
-        new.detach()
+        if new is not None:
+            # A group that joined engines are in is none of its business.
+            new.detach()
+        elif pool is not None:
+            pool.close()
         raise
-    _current = new
-    atexit.register(new.detach)
     return new
 
 

@@ -13,8 +13,11 @@ from fakes import FOR_GOOD
 from processes import wait_until
 from steps import SOON, end_of, infos, run_stuck
 
+import rankbook
+from rankbook import api
 from rankbook.errors import ClusterError, InputError, RankbookError, SessionError, StuckError
 from rankbook.models import GroupInfo
+from rankbook.sessions import session as session_module
 from rankbook.sessions.session import Session
 
 # -- busy ------------------------------------------------------------------------------------
@@ -619,6 +622,15 @@ def test_shutdown_stops_engines_that_were_started_here(formed, pool):
     assert formed.world_size == 0
     assert repr(formed) == "<Session: shut down>"
     assert not directory.exists()
+
+
+def test_engines_for_which_no_session_comes_about_are_ended(pool, monkeypatch):
+    monkeypatch.setattr(api, "_current", None)
+    monkeypatch.setattr(api, "_start_pool", lambda *_: pool)
+    monkeypatch.setattr(session_module, "Session", Mock(side_effect=ZeroDivisionError))
+    with pytest.raises(ZeroDivisionError):
+        rankbook.start("gloo", 4)
+    assert pool.closed == 1
 
 
 def test_shutdown_is_idempotent(formed, pool):
