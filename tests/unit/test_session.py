@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
+import weakref
 from contextlib import suppress
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
-from fakes import FOR_GOOD
+from fakes import FOR_GOOD, FakePool
 from processes import wait_until
 from steps import SOON, end_of, infos, run_stuck
 
 import rankbook
 from rankbook import api
+from rankbook.cluster.pool import Pool
 from rankbook.errors import ClusterError, InputError, RankbookError, SessionError, StuckError
 from rankbook.models import GroupInfo
 from rankbook.sessions import session as session_module
@@ -631,6 +634,16 @@ def test_engines_for_which_no_session_comes_about_are_ended(pool, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         rankbook.start("gloo", 4)
     assert pool.closed == 1
+
+
+def test_a_session_that_is_shut_down_is_kept_by_nobody(impatient, monkeypatch):
+    monkeypatch.setattr(api, "_current", None)
+    monkeypatch.setattr(Pool, "join", lambda **_: FakePool(2))
+    kept = weakref.ref(rankbook.connect(cluster_id="lab"))
+    kept().shutdown()
+    api._current = None
+    gc.collect()
+    assert kept() is None
 
 
 def test_shutdown_is_idempotent(formed, pool):

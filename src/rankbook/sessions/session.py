@@ -7,6 +7,7 @@ ready``, guarded by one lock: what changes the group or runs a cell takes it and
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -541,6 +542,8 @@ class Session:
             finally:
                 self._generations.close()
                 self.changes.tell()
+                # Whoever had it detached at exit; the interpreter would keep it until then.
+                atexit.unregister(self.detach)
 
     def dashboard(self) -> Any:
         """The session's ipywidgets dashboard: the state of every rank, and buttons."""
