@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import psutil
 import pytest
 from kernels import notebook_with_magics
 from lines import by_rank
@@ -252,3 +253,25 @@ def test_a_reset_while_a_cell_runs_is_refused_in_one_line(notebook):
     notebook.run("while 'slow' not in globals(): pass\nprint(slow[0].error.ename)")
     assert notebook.stdout == "KeyboardInterrupt\n"
     wait_until(lambda: notebook.run("%dist 1")["status"] == "ok")
+
+
+def test_sessions_that_have_ended_leave_no_threads_and_open_files(ipython_dir):
+    """A loop runs in a kernel, beside which ipyparallel would leave others running."""
+    cycle = "%dist_init gloo -n 1 --no-dashboard\n%dist_reset --hard\n%dist_shutdown"
+    with notebook_with_magics() as notebook:
+        kernel = psutil.Process(notebook.manager.provisioner.pid)
+
+        def open_in_kernel():
+            assert notebook.run("import gc\ngc.collect();")["status"] == "ok"
+            return kernel.num_threads(), kernel.num_fds()
+
+        assert notebook.run(cycle)["status"] == "ok"
+        threads, files = open_in_kernel()
+        for _ in range(2):
+            assert notebook.run(cycle)["status"] == "ok"
+
+        def is_as_before():
+            now = open_in_kernel()
+            return now[0] <= threads and now[1] <= files
+
+        wait_until(is_as_before)

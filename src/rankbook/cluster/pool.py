@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -230,9 +233,9 @@ class Pool:
         if self._local is not None:
             # New ids: what is still said of the old engines must not be taken for theirs.
             options = {"gpus": self._local.gpus, "first": self._local.next_id}
-        self.cluster.stop_engines_sync()
+        _beside_loops(self.cluster.stop_engines_sync)
         self._wait(lambda: not self.client.ids, timeout, "The old engines did not leave")
-        self.cluster.start_engines_sync(n, **options)
+        _beside_loops(partial(self.cluster.start_engines_sync, n, **options))
         self._listen()
         self.wait_for(n, timeout)
 
@@ -288,7 +291,7 @@ class Pool:
                 raise ClusterError("The start was interrupted.")
             if self._local is not None and (status := self._local.ended()) is not None:
                 said = self._local.last_words()
-                raise _NoForkingError(f"The process that starts engines {how_ended(status)}: {said}")
+                raise _NoForkError(f"The process that starts engines {how_ended(status)}: {said}")
             if time.monotonic() > deadline:
                 raise ClusterError(f"{failure} (within {timeout:g} s).")
             time.sleep(0.005)
@@ -306,7 +309,7 @@ class Pool:
         self.channel.unregister(engine)
 
 
-class _NoForkingError(ClusterError):
+class _NoForkError(ClusterError):
     """The process from which engines are forked has ended."""
 
 
@@ -315,7 +318,7 @@ def _saying_how_to_begin_anew() -> Iterator[None]:
     """Say what to do where no engine can be started, or ended, for want of what forks them."""
     try:
         yield
-    except (OSError, _NoForkingError) as error:  # OSError: it reads no more what it is told
+    except (OSError, _NoForkError) as error:  # OSError: it reads no more what it is told
         raise ClusterError(
             "The process that engines are forked from has ended, and they with it: "
             "%dist_reset --hard (or reset(hard=True)) starts others."
@@ -327,9 +330,23 @@ def _ignore(engine: int, status: int) -> None:
 
 
 def _stop(cluster: Cluster) -> None:
-    cluster.stop_cluster_sync()
+    _beside_loops(cluster.stop_cluster_sync)
     if not cluster.load_profile:
         _remove_files(cluster)
+
+
+def _beside_loops(work: Callable[[], object]) -> None:
+    """Do something of ipyparallel's in a thread where no loop runs, as one does in a kernel.
+
+    Where one runs, ipyparallel has another thread run another loop, and never ends them.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        work()
+        return
+    with ThreadPoolExecutor(1, "rankbook-beside") as executor:
+        executor.submit(work).result()
 
 
 def _remove_files(cluster: Cluster) -> None:
