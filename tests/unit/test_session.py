@@ -8,7 +8,7 @@ import threading
 import weakref
 from contextlib import suppress
 from pathlib import Path
-from unittest.mock import Mock
+from unittest.mock import MagicMock, Mock
 
 import pytest
 from fakes import FOR_GOOD, FakePool
@@ -17,6 +17,7 @@ from steps import SOON, end_of, infos, run_stuck
 
 import rankbook
 from rankbook import api
+from rankbook.cluster.channel import Channel
 from rankbook.cluster.pool import Pool
 from rankbook.errors import ClusterError, InputError, RankbookError, SessionError, StuckError
 from rankbook.models import GroupInfo
@@ -378,6 +379,19 @@ def test_where_an_engine_stands_is_known_when_it_can_no_more_be_asked(make, happ
     after = session.states()[2]
     assert after.state in {"gone", "no answer"}
     assert (after.host, after.pid) == (before.host, before.pid) == ("b", 101)
+
+
+def test_a_hub_that_is_gone_is_not_told_that_an_engine_has_ended():
+    """What is sent to nobody is kept for ever."""
+    client = MagicMock()
+    channel = Channel(client)
+    client._io_loop.add_callback = lambda work: work()
+    channel.unregister(1)
+    client.session.send.assert_called_once()
+    channel.lost.set()
+    channel.unregister(2)
+    client.session.send.assert_called_once()
+    client._unregister_engine.assert_called_with({"content": {"id": 2}})
 
 
 @pytest.mark.parametrize("registered", [True, False])

@@ -240,8 +240,9 @@ class Channel:
         content = {"id": engine}
 
         def tell() -> None:
-            query = self._client._query_stream
-            self._client.session.send(query, "unregistration_request", content)
+            if not self.lost.is_set():  # else it would wait for ever to be sent
+                query = self._client._query_stream
+                self._client.session.send(query, "unregistration_request", content)
             # The hub tells its clients only of engines that it had announced to them.
             self._client._unregister_engine({"content": content})
 
