@@ -740,6 +740,13 @@ def test_a_session_that_is_shut_down_says_so(formed, act):
     assert str(caught.value) == "This session is shut down: start another with %dist_init."
 
 
+def test_whoever_waits_for_engines_hears_that_they_will_not_come():
+    pool = Pool(MagicMock(), None)
+    with pytest.raises(SessionError) as caught:
+        pool._wait(pool.close, 0.1, "They did not come")  # which returns nothing
+    assert str(caught.value) == "The session was shut down meanwhile."
+
+
 def test_the_snapshot_of_a_session_that_is_shut_down_is_empty(formed):
     formed.shutdown()
     snapshot = formed.snapshot()

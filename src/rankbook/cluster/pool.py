@@ -27,7 +27,7 @@ from rankbook.cluster.joining import (
 )
 from rankbook.cluster.launchers import LocalController, LocalEngines
 from rankbook.cluster.warm import WarmProcess
-from rankbook.errors import ClusterError, RankbookError
+from rankbook.errors import ClusterError, RankbookError, SessionError
 from rankbook.models import EngineFacts, how_ended, load
 
 __all__ = ["Pool"]
@@ -56,6 +56,7 @@ class Pool:
         self.cluster_id = str(cluster.cluster_id) if cluster else joined_by
         """What other notebooks join it by."""
         self._cancelled = cancelled or threading.Event()
+        self._closed = False
         self.channel = Channel(client)
         self.on_end: Callable[[int, int], None] = _ignore
         self._listen()
@@ -235,6 +236,7 @@ class Pool:
             options = {"gpus": self._local.gpus, "first": self._local.next_id}
         _beside_loops(self.cluster.stop_engines_sync)
         self._wait(lambda: not self.client.ids, timeout, "The old engines did not leave")
+        self._refuse_closed()
         _beside_loops(partial(self.cluster.start_engines_sync, n, **options))
         self._listen()
         self.wait_for(n, timeout)
@@ -244,6 +246,7 @@ class Pool:
 
         Raises:
             ClusterError: They are not within ``timeout`` seconds, or something ended meanwhile.
+            SessionError: The pool was closed meanwhile.
         """
         self._wait(
             lambda: len(self._reachable()) >= n,
@@ -266,6 +269,7 @@ class Pool:
 
     def close(self) -> None:
         """Stop what was started here; leave a cluster that was joined."""
+        self._closed = True
         self.on_end = _ignore
         self.channel.close()
         self.client.close(linger=0)
@@ -289,12 +293,17 @@ class Pool:
         while not condition():
             if self._cancelled.is_set():
                 raise ClusterError("The start was interrupted.")
+            self._refuse_closed()
             if self._local is not None and (status := self._local.ended()) is not None:
                 said = self._local.last_words()
                 raise _NoForkError(f"The process that starts engines {how_ended(status)}: {said}")
             if time.monotonic() > deadline:
                 raise ClusterError(f"{failure} (within {timeout:g} s).")
             time.sleep(0.005)
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise SessionError("The session was shut down meanwhile.")
 
     def _reachable(self) -> set[int]:
         """Engines that can be asked."""
