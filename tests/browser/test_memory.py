@@ -1,4 +1,4 @@
-"""Hours of a dashboard in half a minute: neither the kernel nor the page keeps what was drawn."""
+"""Hours of a dashboard in a minute: neither the kernel nor the page keeps what was drawn."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+# Alone it takes a minute on two cores; beside something else twice that.
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(400)]
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 RANKS = 128
-UPDATES = 40  # from one sample to the next
-COLLECTIVES = 400  # of 2 ranks, with every update: from the second sample on, bars are thinned
+UPDATES = 30  # from one sample to the next
+COLLECTIVES = 400  # of 2 ranks, with every update: before the second sample bars are thinned
 SAMPLES = 9
 
 CELL = f"""\
