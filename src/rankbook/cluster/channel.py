@@ -9,6 +9,7 @@ sends only its own message types: ``_control_stream``, ``_control_socket``, ``_q
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -178,23 +179,43 @@ class Channel:
         return True
 
     def ask(
-        self, op: str, args: Mapping[int, dict[str, Any]], timeout: float | None = None
+        self,
+        op: str,
+        args: Mapping[int, dict[str, Any]],
+        timeout: float | None = None,
+        again: float | None = None,
     ) -> dict[int, Any]:
         """Make a request, wait for it, and return the values by engine.
+
+        Args:
+            op: What is asked; see :meth:`request`.
+            args: By engine id.
+            timeout: Seconds for all of them; None waits as long as it takes.
+            again: Seconds after which those that have not answered are asked once more, if that
+                does no harm. The controller drops what is for an engine that it does not know yet.
 
         Raises:
             RankbookError: The first failure, as the class the engine raised, or an
                 :class:`~rankbook.errors.EngineError` if it raised anything else.
             ClusterError: Some engines did not answer in time, or the controller is gone.
         """
-        call = self.request(op, args)
-        if not self.wait(call, timeout):
-            raise errors.ClusterError(
-                f"Engines {sorted(call.pending)} did not answer {op!r} within {timeout:g} s: "
-                "%dist_status shows what they do."
-            )
-        self.raise_for_failure(call)
-        return call.values
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        values: dict[int, Any] = {}
+        while pending := {engine: its for engine, its in args.items() if engine not in values}:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise errors.ClusterError(
+                    f"Engines {sorted(pending)} did not answer {op!r} within {timeout:g} s: "
+                    "%dist_status shows what they do."
+                )
+            call = self.request(op, pending)
+            patience = min(left, math.inf if again is None else again)
+            if self.wait(call, None if patience == math.inf else patience):
+                self.raise_for_failure(call)
+            elif again is not None:
+                self.forget(call)
+            values |= call.values
+        return values
 
     @staticmethod
     def raise_for_failure(call: Call) -> None:

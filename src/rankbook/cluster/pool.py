@@ -260,7 +260,7 @@ class Pool:
         """Ask engines where they stand; they answer whatever they do."""
         towards = str(self.client._config["interface"]).rpartition("/")[2]
         asked = everyone(self.engines if engines is None else engines, towards=towards)
-        answers = self.channel.ask("facts", asked, timeout=60)
+        answers = self.channel.ask("facts", asked, timeout=60, again=2)
         return [load(EngineFacts, answers[e]) for e in sorted(answers)]
 
     def last_words(self, engine: int) -> list[str]:
