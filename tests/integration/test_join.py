@@ -333,7 +333,8 @@ def test_ipcluster_lists_and_stops_what_a_session_has_started():
         listed = ipcluster("list")
         assert listed.stderr == ""
         assert re.search(rf"{session.pool.cluster_id} +True +2 ", listed.stdout)
-        ipcluster("stop", f"--cluster-id={session.pool.cluster_id}")
+        stopped = ipcluster("stop", f"--cluster-id={session.pool.cluster_id}")
+        assert "Traceback" not in stopped.stderr
         with pytest.raises(rankbook.RankbookError, match=r"controller is gone|Rank . ended"):
             session.run("import time\ntime.sleep(60)")
     finally:

@@ -124,8 +124,9 @@ class LocalEngines(_Lifeline, EngineLauncher):
         """By engine id, the uuid of each that answers."""
 
     def find_args(self) -> list[str]:
-        """The command line of the forking process, for the log."""
-        return list(self.warm.process.args) if self.warm else []
+        """The command line of the forking process, for ipyparallel's log."""
+        # Another process, to which the cluster was told, has started none.
+        return list(self.warm.process.args) if self.warm else [type(self).__name__]
 
     def get_env(self) -> dict[str, str]:
         """What the engines' environment has beside the notebook's."""

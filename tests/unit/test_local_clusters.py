@@ -1,4 +1,4 @@
-"""The ports of a local controller."""
+"""Local clusters as ipyparallel sees them: the controller's ports, engines of another process."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import zmq
 
 from rankbook.cluster.controller import Controller
+from rankbook.cluster.launchers import LocalEngines
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a port cannot be kept")
@@ -25,3 +26,10 @@ def test_a_port_is_kept_for_zeromq_from_everybody_else():
             pass
     for keeper in controller._reserved:
         keeper.close()
+
+
+def test_that_engines_of_another_process_have_ended_can_be_logged(tmp_path):
+    engines = LocalEngines(profile_dir=str(tmp_path), cluster_id="x")
+    engines.state = "running"
+    engines.notify_stop({"exit_code": 0})
+    assert engines.state == "after"
