@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from rankbook.cluster.channel import Channel, everyone
+from rankbook.cluster.channel import Call, Channel, everyone
 from rankbook.models import EngineFacts, GroupInfo, Look, RankState, how_ended, load
 
 __all__ = [
@@ -60,9 +60,7 @@ def states(
         One state per engine, in their order. Who does not answer has the state ``no answer``, who
         has ended ``gone``.
     """
-    call = channel.request("state", everyone(engines))
-    channel.wait(call, answer_timeout(len(engines)))
-    channel.forget(call)
+    call = _ask(channel, "state", engines)
 
     def state(engine: int) -> RankState:
         if engine in call.values:
@@ -84,25 +82,19 @@ def states(
 
 def looks(channel: Channel, engines: Sequence[int]) -> dict[int, Look]:
     """Look at what engines do, more closely; by engine, those that answer."""
-    call = channel.request("look", everyone(engines))
-    channel.wait(call, answer_timeout(len(engines)))
-    channel.forget(call)
+    call = _ask(channel, "look", engines)
     return {engine: load(Look, value) for engine, value in call.values.items()}
 
 
 def stacks(channel: Channel, engines: Sequence[int]) -> dict[int, list[str]]:
     """Where the main threads of engines stand; by engine, those that answer."""
-    call = channel.request("stacks", everyone(engines))
-    channel.wait(call, answer_timeout(len(engines)))
-    channel.forget(call)
+    call = _ask(channel, "stacks", engines)
     return dict(call.values)
 
 
 def forget_errors(channel: Channel, engines: Collection[int]) -> None:
     """Have engines forget the error of their last cell: it was repaired, or was another's."""
-    call = channel.request("forget_error", everyone(engines))
-    channel.wait(call, answer_timeout(len(engines)))
-    channel.forget(call)
+    _ask(channel, "forget_error", engines)
 
 
 def wait_until_idle(channel: Channel, engines: Collection[int], timeout: float) -> set[int]:
@@ -110,11 +102,17 @@ def wait_until_idle(channel: Channel, engines: Collection[int], timeout: float) 
     deadline = time.monotonic() + timeout
     busy = set(engines)
     while busy and time.monotonic() < deadline:
-        call = channel.request("state", everyone(busy))
-        channel.wait(call, answer_timeout(len(busy)))
-        channel.forget(call)
+        call = _ask(channel, "state", busy)
         busy -= {engine for engine, state in call.values.items() if state["state"] == "idle"}
         busy -= set(call.failures)
         if busy:
             time.sleep(PAUSE)
     return busy
+
+
+def _ask(channel: Channel, op: str, engines: Collection[int]) -> Call:
+    """Ask engines for something that they answer at any time; who does not is not waited for."""
+    call = channel.request(op, everyone(engines))
+    channel.wait(call, answer_timeout(len(engines)))
+    channel.forget(call)
+    return call
