@@ -26,7 +26,7 @@ from functools import partial
 from itertools import count
 
 from rankbook import errors, values
-from rankbook.cluster.channel import Call, Channel, Event
+from rankbook.cluster.channel import Call, Channel, Event, op_of
 from rankbook.errors import ClusterError, EngineError, RankbookError
 from rankbook.models import Collective, EngineFacts, GroupInfo, Look, RankState, Recorded, to_dict
 
@@ -273,9 +273,11 @@ class FakeChannel(Channel):
         self.lost = threading.Event()
         self.requests: list[tuple[str, dict]] = []
 
-    def request(self, op, args, buffers=()):
+    def request(self, requests, buffers=()):
         self._check()
-        self.requests.append((op, dict(args)))
+        op = op_of(requests)
+        args = {number: to_dict(its) for number, its in requests.items()}
+        self.requests.append((op, args))
         call = Call(set(args), op)
         engines = [self._pool.all[number] for number in args]
         with self._lock:

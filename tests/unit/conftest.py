@@ -18,6 +18,7 @@ from rankbook import api
 from rankbook.cluster import channel
 from rankbook.cluster.channel import everyone
 from rankbook.display.table import Table
+from rankbook.models.requests import Run
 from rankbook.sessions import aftermath, formation, freeing, looking, watching
 from rankbook.sessions import rescue as rescue_module
 from rankbook.sessions.session import Session
@@ -107,7 +108,7 @@ def calls(pool):
     """Has engines call something, in a cell of which nobody waits for the end."""
 
     def run_cell(code, *engines):
-        pool.channel.request("run", everyone(engines or pool.engines, code=code, number=1))
+        pool.channel.request(everyone(engines or pool.engines, Run(code, 1)))
 
     return run_cell
 

@@ -14,6 +14,7 @@ from rankbook.cluster.pool import Pool
 from rankbook.display.cell import LiveOutput
 from rankbook.engine.agent import Agent
 from rankbook.models import Collective, Failure, Look, load
+from rankbook.models.requests import Destroy, Free, LookAt, Run, SayState
 
 
 def public(cls):
@@ -95,60 +96,57 @@ def test_the_end_of_an_engine_is_told_before_its_requests_fail(monkeypatch):
 def ask(pool):
     """Asks engine 1 for an operation; returns the call."""
 
-    def ask_engine(op, **args):
-        return pool.channel.request(op, {1: args})
-
-    return ask_engine
+    return lambda request: pool.channel.request({1: request})
 
 
 def test_a_cell_that_sticks_ends_with_an_interrupt_and_not_with_a_cut(ask, pool):
-    call = ask("run", code="x = 1\nstick()", number=7)
-    look = load(Look, ask("look").values[1])
+    call = ask(Run("x = 1\nstick()", 7))
+    look = load(Look, ask(LookAt()).values[1])
     assert (look.state, look.line, look.cell) == ("running", "line 2: stick()", 7)
-    assert ask("free", interrupt=False, cut=True).values == {1: True}
+    assert ask(Free(cut=True)).values == {1: True}
     assert not call.done
-    ask("free", interrupt=True, cut=False)
+    ask(Free(interrupt=True))
     error = load(Failure, call.values[1]["error"])
     assert (error.ename, error.freed, error.line) == ("KeyboardInterrupt", True, "line 2: stick()")
-    assert load(Look, ask("look").values[1]).state == "idle"
-    assert ask("free", interrupt=True, cut=False).values == {1: False}
+    assert load(Look, ask(LookAt()).values[1]).state == "idle"
+    assert ask(Free(interrupt=True)).values == {1: False}
 
 
 def test_a_cell_that_waits_in_torch_ends_with_a_cut_and_not_with_an_interrupt(ask):
-    call = ask("run", code="called('barrier', 2)\nwait_in('all_reduce', seq=3)", number=7)
-    look = load(Look, ask("look").values[1])
+    call = ask(Run("called('barrier', 2)\nwait_in('all_reduce', seq=3)", 7))
+    look = load(Look, ask(LookAt()).values[1])
     assert look.state == "waiting"
     assert look.waiting == Collective("all_reduce", "0", seq=3)
     assert look.recent == (Collective("barrier", "0", seq=2, done=True), look.waiting)
-    ask("free", interrupt=True, cut=False)
+    ask(Free(interrupt=True))
     assert not call.done
-    ask("free", interrupt=False, cut=True)
+    ask(Free(cut=True))
     assert call.values[1]["error"]["freed"]
 
 
 def test_what_ignores_two_interrupts_ends_with_the_third(ask, pool):
     pool[1].ignores = 2
-    call = ask("run", code="stick()", number=7)
-    ended = [ask("free", interrupt=True, cut=False) and call.done for _ in range(3)]
+    call = ask(Run("stick()", 7))
+    ended = [ask(Free(interrupt=True)) and call.done for _ in range(3)]
     assert ended == [False, False, True]
 
 
 def test_what_ignores_all_never_ends(ask, pool):
     pool[1].ignores = fakes.FOR_GOOD
-    call = ask("run", code="wait_in('recv')", number=7)
+    call = ask(Run("wait_in('recv')", 7))
     for _ in range(10):
-        ask("free", interrupt=True, cut=True)
+        ask(Free(interrupt=True, cut=True))
     assert not call.done
 
 
 def test_a_cell_that_dies_ends_its_engine(ask, pool):
     told = []
     pool.on_end = lambda *its: told.append(its)
-    call = ask("run", code="die(-6)", number=7)
+    call = ask(Run("die(-6)", 7))
     assert told == [(1, -6)]
-    assert call.failures[1]["evalue"] == "Engine 1 has ended."
+    assert call.failures[1].evalue == "Engine 1 has ended."
     assert pool.engines == [0, 2, 3]
-    assert ask("look").failures
+    assert ask(LookAt()).failures
 
 
 def test_nobody_tells_how_an_engine_ended_that_was_started_elsewhere():
@@ -159,11 +157,11 @@ def test_nobody_tells_how_an_engine_ended_that_was_started_elsewhere():
 
 
 def test_a_busy_engine_does_what_needs_its_main_thread_when_it_is_free(ask, pool):
-    ask("run", code="stick()", number=7)
-    destroyed, looked = ask("destroy"), ask("state")
+    ask(Run("stick()", 7))
+    destroyed, looked = ask(Destroy()), ask(SayState())
     assert looked.done
     assert not destroyed.done
-    ask("free", interrupt=True, cut=False)
+    ask(Free(interrupt=True))
     assert destroyed.done
 
 
@@ -177,4 +175,4 @@ def test_all_engines_are_replaced_under_ids_from_0(pool):
     pool.end([0])
     pool.replace()
     assert pool.engines == [0, 1, 2]
-    assert pool.channel.ask("state", {0: {}})[0]["state"] == "idle"
+    assert pool.channel.ask({0: SayState()})[0]["state"] == "idle"

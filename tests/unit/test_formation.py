@@ -260,9 +260,9 @@ def test_an_engine_that_ends_while_the_group_forms_leaves_none(session, pool, mo
     pool[1].answers = False
     ask = pool.channel.request
 
-    def request(op, args, buffers=()):
-        call = ask(op, args, buffers)
-        if op == "initialize":
+    def request(requests, buffers=()):
+        call = ask(requests, buffers)
+        if call.op == "initialize":
             pool.kill(1)
         return call
 

@@ -7,6 +7,7 @@ from fakes import FOR_GOOD
 
 from rankbook.cluster.channel import everyone
 from rankbook.errors import ClusterError
+from rankbook.models.requests import Free, Run
 from rankbook.sessions import freeing, looking
 from rankbook.sessions.freeing import Freed, free
 
@@ -24,7 +25,7 @@ def run(pool):
     """Has engines run a cell; returns the call."""
 
     def run_cell(code, *engines):
-        return pool.channel.request("run", everyone(engines, code=code, number=1))
+        return pool.channel.request(everyone(engines, Run(code, 1)))
 
     return run_cell
 
@@ -35,20 +36,21 @@ def rounds(pool, clock, monkeypatch):
     asked = []
     request = pool.channel.request
 
-    def recorded(op, args, buffers=()):
-        said = {n: _said(its) for n, its in args.items()} if op == "free" else {}
+    def recorded(requests, buffers=()):
+        frees = {n: its for n, its in requests.items() if isinstance(its, Free)}
+        said = {n: _said(its) for n, its in frees.items()}
         if set(said.values()) == {"nothing"}:
             pool.announced = sorted(said)
         elif said:
             asked.append((clock.now, said))
-        return request(op, args, buffers)
+        return request(requests, buffers)
 
     monkeypatch.setattr(pool.channel, "request", recorded)
     return asked
 
 
-def _said(args):
-    return ", ".join(name for name in ("interrupt", "cut") if args[name]) or "nothing"
+def _said(request):
+    return ", ".join(name for name in ("interrupt", "cut") if getattr(request, name)) or "nothing"
 
 
 def asked_of(rounds, engine):

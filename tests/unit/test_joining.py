@@ -11,6 +11,7 @@ from fakes import FakePool
 from rankbook.cluster import joining
 from rankbook.errors import EngineError
 from rankbook.models import RankState, to_dict
+from rankbook.models.requests import Run
 
 
 class Client:
@@ -49,7 +50,7 @@ def client(pool):
 
 
 def test_who_answers_already_is_left_in_peace_though_it_is_busy(pool, client):
-    call = pool.channel.request("run", {1: {"code": "stick()", "number": 0}})
+    call = pool.channel.request({1: Run("stick()")})
     joining.wake_agents(client, pool.channel)
     assert client.applied == []
     pool[1].ignores = 0

@@ -20,6 +20,7 @@ from rankbook.models import (
     Snapshot,
     how_ended,
     load,
+    requests,
     to_dict,
 )
 
@@ -149,3 +150,15 @@ def test_every_model_is_frozen_and_has_an_example():
 )
 def test_how_a_process_ended_is_said_in_words(status, said):
     assert how_ended(status) == said
+
+
+@pytest.mark.parametrize("request_type", requests.Request.__subclasses__())
+def test_every_request_names_an_operation_of_its_own(request_type):
+    names = [each.op for each in requests.Request.__subclasses__()]
+    assert names.count(request_type.op) == 1
+
+
+def test_a_diagnosis_inside_a_snapshot_survives_json():
+    verdict = Diagnosis("slow", (2,), "Rank 2 is late.", {2: "computes", 10: "waits"}, (10,))
+    snapshot = Snapshot("gloo", 11, 1, "", (STATE,), verdict=verdict)
+    assert load(Snapshot, json.loads(json.dumps(to_dict(snapshot)))) == snapshot

@@ -8,6 +8,7 @@ from fakes import Clock
 from rankbook.cluster.channel import everyone
 from rankbook.errors import ClusterError
 from rankbook.models import Collective, Look
+from rankbook.models.requests import Run
 from rankbook.sessions import watching
 from rankbook.sessions.watching import Watch
 
@@ -30,7 +31,7 @@ def run(pool, monkeypatch):
     def run_cell(code):
         for number in pool.engines:
             pool[number].names["rank"] = number
-        pool.channel.request("run", everyone(pool.engines, code=code, number=1))
+        pool.channel.request(everyone(pool.engines, Run(code, 1)))
 
     monkeypatch.setattr(pool.channel, "wait", lambda *_, **__: pytest.fail("it was waited for"))
     return run_cell

@@ -22,6 +22,8 @@ import zmq
 from zmq.eventloop.zmqstream import ZMQStream
 
 from rankbook import errors, protocol
+from rankbook.models import load, to_dict
+from rankbook.models.requests import RemoteError, Request
 
 if TYPE_CHECKING:
     import ipyparallel
@@ -48,7 +50,7 @@ class Call:
     op: str = ""
     inbox: queue.SimpleQueue[Event | None] = field(default_factory=queue.SimpleQueue)
     values: dict[int, Any] = field(default_factory=dict)
-    failures: dict[int, dict[str, Any]] = field(default_factory=dict)
+    failures: dict[int, RemoteError] = field(default_factory=dict)
     buffers: dict[int, list[memoryview]] = field(default_factory=dict)
 
     @property
@@ -73,7 +75,7 @@ class Call:
         if content["status"] == "ok":
             self.values[engine] = content["value"]
         else:
-            self.failures[engine] = content["error"]
+            self.failures[engine] = load(RemoteError, content["error"])
         self.pending.discard(engine)
         self.inbox.put(None)
 
@@ -98,14 +100,11 @@ class Channel:
         # and nobody who waits would hear of it.
         client._notification_handlers["shutdown_notification"] = lambda _: self.lost.set()
 
-    def request(
-        self, op: str, args: Mapping[int, dict[str, Any]], buffers: Sequence[bytes] = ()
-    ) -> Call:
-        """Ask engines for an operation and return at once.
+    def request(self, requests: Mapping[int, Request], buffers: Sequence[bytes] = ()) -> Call:
+        """Ask engines for one operation and return at once.
 
         Args:
-            op: Its name, as the engine's agent knows it.
-            args: By engine id, the operation's arguments for that engine.
+            requests: By engine id, what it is asked for: of one class.
             buffers: Bytes for every engine, beside the JSON.
 
         Returns:
@@ -115,10 +114,11 @@ class Channel:
             ClusterError: The controller is gone.
         """
         self._check()
-        call = Call(set(args), op)
+        call = Call(set(requests), op_of(requests))
         outgoing = []
-        for engine, its in args.items():
-            message = self._client.session.msg(protocol.REQUEST, {"op": op, "args": its})
+        for engine, request in requests.items():
+            content = {"op": request.op, "args": to_dict(request)}
+            message = self._client.session.msg(protocol.REQUEST, content)
             with self._lock:
                 uuid = self._client._engines.get(engine)
                 alive = uuid is not None and engine not in self._dead
@@ -127,7 +127,7 @@ class Channel:
             if alive:
                 outgoing.append((message, uuid.encode()))
             else:
-                call.settle(engine, _gone(engine))
+                call.settle(engine, RemoteError.of_ended(engine))
 
         def send() -> None:
             for message, ident in outgoing:
@@ -180,16 +180,14 @@ class Channel:
 
     def ask(
         self,
-        op: str,
-        args: Mapping[int, dict[str, Any]],
+        requests: Mapping[int, Request],
         timeout: float | None = None,
         again: float | None = None,
     ) -> dict[int, Any]:
         """Make a request, wait for it, and return the values by engine.
 
         Args:
-            op: What is asked; see :meth:`request`.
-            args: By engine id.
+            requests: By engine id; see :meth:`request`.
             timeout: Seconds for all of them; None waits as long as it takes.
             again: Seconds after which those that have not answered are asked once more, if that
                 does no harm. The controller drops what is for an engine that it does not know yet.
@@ -201,14 +199,15 @@ class Channel:
         """
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         values: dict[int, Any] = {}
-        while pending := {engine: its for engine, its in args.items() if engine not in values}:
+        while pending := {e: request for e, request in requests.items() if e not in values}:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise errors.ClusterError(
-                    f"Engines {sorted(pending)} did not answer {op!r} within {timeout:g} s: "
+                    f"Engines {sorted(pending)} did not answer {op_of(pending)!r} "
+                    f"within {timeout:g} s: "
                     "%dist_status shows what they do."
                 )
-            call = self.request(op, pending)
+            call = self.request(pending)
             patience = min(left, math.inf if again is None else again)
             if self.wait(call, None if patience == math.inf else patience):
                 self.raise_for_failure(call)
@@ -254,7 +253,7 @@ class Channel:
             mine = [k for k, (_, its) in self._calls.items() if its == engine]
             calls = [self._calls.pop(k)[0] for k in mine]
         for call in calls:
-            call.settle(engine, _gone(engine))
+            call.settle(engine, RemoteError.of_ended(engine))
 
     def unregister(self, engine: int) -> None:
         """Tell hub and client that an engine has ended, before it misses its heartbeats."""
@@ -328,28 +327,19 @@ class Channel:
             )
 
 
-def _gone(engine: int) -> dict[str, Any]:
-    return {
-        "status": "error",
-        "error": {
-            "kind": "EngineError",
-            "ename": "EngineError",
-            "evalue": f"Engine {engine} has ended.",
-            "traceback": [],
-        },
-    }
-
-
-def _as_error(engine: int, failure: dict[str, Any]) -> errors.RankbookError:
-    kind = getattr(errors, failure["kind"] or "", None)
+def _as_error(engine: int, failure: RemoteError) -> errors.RankbookError:
+    kind = getattr(errors, failure.kind or "", None)
     if kind is None:
-        return errors.EngineError(
-            f"Engine {engine} failed: {failure['ename']}: {failure['evalue']}"
-        )
-    error: errors.RankbookError = kind(failure["evalue"])
+        return errors.EngineError(f"Engine {engine} failed: {failure.ename}: {failure.evalue}")
+    error: errors.RankbookError = kind(failure.evalue)
     return error
 
 
-def everyone(engines: Iterable[int], **args: Any) -> dict[int, dict[str, Any]]:
-    """The same arguments for several engines."""
-    return dict.fromkeys(engines, args)
+def everyone(engines: Iterable[int], request: Request) -> dict[int, Request]:
+    """The same request for several engines."""
+    return dict.fromkeys(engines, request)
+
+
+def op_of(requests: Mapping[int, Request]) -> str:
+    """Name of the operation that engines are asked for; empty where nobody is asked."""
+    return next((request.op for request in requests.values()), "")

@@ -11,6 +11,7 @@ from IPython.paths import get_ipython_dir
 
 from rankbook.cluster.channel import Channel, everyone
 from rankbook.errors import ClusterError, EngineError
+from rankbook.models.requests import SayState
 
 if TYPE_CHECKING:
     import ipyparallel
@@ -62,7 +63,7 @@ def wake_agents(client: ipyparallel.Client, channel: Channel) -> None:
     Raises:
         EngineError: Some engine has no rankbook, or one that does not load.
     """
-    call = channel.request("state", everyone(client.ids))
+    call = channel.request(everyone(client.ids, SayState()))
     try:
         channel.wait(call, _ANSWERS_WITHIN)
         installing = _install_on(client, sorted(call.pending))

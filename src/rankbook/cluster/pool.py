@@ -29,6 +29,7 @@ from rankbook.cluster.launchers import LocalController, LocalEngines
 from rankbook.cluster.warm import WarmProcess
 from rankbook.errors import ClusterError, RankbookError, SessionError
 from rankbook.models import EngineFacts, how_ended, load
+from rankbook.models.requests import SayFacts
 
 __all__ = ["Pool"]
 
@@ -259,8 +260,8 @@ class Pool:
     def facts(self, engines: Iterable[int] | None = None) -> list[EngineFacts]:
         """Ask engines where they stand; they answer whatever they do."""
         towards = str(self.client._config["interface"]).rpartition("/")[2]
-        asked = everyone(self.engines if engines is None else engines, towards=towards)
-        answers = self.channel.ask("facts", asked, timeout=60, again=2)
+        asked = everyone(self.engines if engines is None else engines, SayFacts(towards))
+        answers = self.channel.ask(asked, timeout=60, again=2)
         return [load(EngineFacts, answers[e]) for e in sorted(answers)]
 
     def last_words(self, engine: int) -> list[str]:

@@ -14,6 +14,7 @@ from rankbook.cluster.channel import Channel, everyone
 from rankbook.cluster.placement import Placement, place
 from rankbook.errors import ClusterError
 from rankbook.models import EngineFacts, GroupInfo, RankState, load
+from rankbook.models.requests import SayState
 from rankbook.ranks import label
 
 __all__ = ["Found", "find", "newest", "placement", "refuse_silent", "states"]
@@ -40,11 +41,11 @@ Seen: TypeAlias = Mapping[int, RankState | None]
 
 def states(channel: Channel, engines: Collection[int]) -> dict[int, RankState | None]:
     """Ask engines what they do and which group they are in; who has ended is left out."""
-    call = channel.request("state", everyone(engines))
+    call = channel.request(everyone(engines, SayState()))
     channel.wait(call, _ANSWER_TIMEOUT)
     channel.forget(call)
     # It is the channel that says of an engine that it has ended; an agent can always say its state.
-    ended = {engine for engine, its in call.failures.items() if its["kind"] == "EngineError"}
+    ended = {engine for engine, its in call.failures.items() if its.kind == "EngineError"}
     return {
         engine: load(RankState, call.values[engine]) if engine in call.values else None
         for engine in engines

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from rankbook.cluster.channel import Call, Channel, Event, everyone
 from rankbook.interrupts import undisturbed
 from rankbook.models import Diagnosis, Failure, load
+from rankbook.models.requests import RemoteError, Run
 from rankbook.sessions.freeing import Freed
 from rankbook.sessions.looking import answer_timeout
 from rankbook.sessions.results import CellResult, RankResult
@@ -77,9 +78,7 @@ class RunningCell:
         self._collector = Collector(cell.rank_of.values(), output)
         self._deadline = None if cell.timeout is None else time.monotonic() + cell.timeout
         self._has_reported = False
-        self.call: Call = channel.request(
-            "run", everyone(cell.rank_of, code=cell.code, number=cell.number)
-        )
+        self.call: Call = channel.request(everyone(cell.rank_of, Run(cell.code, cell.number)))
 
     @property
     def progress(self) -> dict[int, Failure | str | None]:
@@ -219,7 +218,7 @@ class Collector:
             self._output.finish()
 
     def result(
-        self, answers: Mapping[int, dict[str, Any]], failures: Mapping[int, dict[str, Any]]
+        self, answers: Mapping[int, dict[str, Any]], failures: Mapping[int, RemoteError]
     ) -> CellResult:
         """Put the result together.
 
@@ -234,7 +233,7 @@ class Collector:
             answer = answers.get(rank, {})
             error = answer.get("error")
             if rank in failures:
-                error = {k: failures[rank][k] for k in ("ename", "evalue")}
+                error = {"ename": failures[rank].ename, "evalue": failures[rank].evalue}
             ranks[rank] = RankResult(
                 rank,
                 "".join(streams["stdout"]),

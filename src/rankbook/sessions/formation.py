@@ -9,6 +9,7 @@ from rankbook.cluster.channel import Call, Channel, everyone
 from rankbook.cluster.placement import LOOPBACK, Placement
 from rankbook.errors import ClusterError, RankbookError, RendezvousError, SessionError
 from rankbook.models import GroupInfo, load
+from rankbook.models.requests import Destroy, HostStore, Initialize, Reach
 from rankbook.sessions.freeing import free
 
 __all__ = ["LEAVE_TIMEOUT", "Terms", "form"]
@@ -59,22 +60,21 @@ def form(
     """
     url, address = _meeting_place(channel, placement, generation, directory)
     call = channel.request(
-        "initialize",
         {
-            place.engine: {
-                "backend": terms.backend,
-                "timeout_minutes": terms.timeout_minutes,
-                "check": terms.check,
-                "url": url,
-                "generation": generation,
-                "rank": place.rank,
-                "world_size": placement.world_size,
-                "local_rank": place.local_rank,
-                "local_world_size": place.local_world_size,
-                "address": address,
-            }
+            place.engine: Initialize(
+                terms.backend,
+                terms.timeout_minutes,
+                url,
+                generation,
+                place.rank,
+                placement.world_size,
+                place.local_rank,
+                place.local_world_size,
+                address,
+                terms.check,
+            )
             for place in placement.places
-        },
+        }
     )
     try:
         _wait(channel, placement, call, terms.timeout_minutes * 60 + _MARGIN)
@@ -100,8 +100,8 @@ def _meeting_place(
     first = placement.engines[0]
     elsewhere = [p.engine for p in placement.places if p.host != placement.places[0].host]
     for address in placement.addresses:
-        url: str = channel.ask("host_store", everyone([first], address=address), 30)[first]
-        reached = channel.ask("reaches", everyone(elsewhere, url=url), 30)
+        url: str = channel.ask(everyone([first], HostStore(address)), 30)[first]
+        reached = channel.ask(everyone(elsewhere, Reach(url)), 30)
         if all(reached.values()):
             return url, address
     hosts = ", ".join(sorted({p.host for p in placement.places if p.engine in elsewhere}))
@@ -124,7 +124,7 @@ def _wait(channel: Channel, placement: Placement, call: Call, timeout: float) ->
 
 
 def _raise_for_failure(call: Call) -> None:
-    if any(failure["ename"] == "KeyboardInterrupt" for failure in call.failures.values()):
+    if any(failure.ename == "KeyboardInterrupt" for failure in call.failures.values()):
         raise SessionError("The initialisation was interrupted: %dist_init does it again.")
     Channel.raise_for_failure(call)
 
@@ -134,4 +134,4 @@ def _undo(channel: Channel, placement: Placement, call: Call) -> None:
     with suppress(RankbookError):
         free(channel, call.pending, timeout=_UNDO_TIMEOUT)
     with suppress(RankbookError):
-        channel.ask("destroy", everyone(placement.engines), _UNDO_TIMEOUT)
+        channel.ask(everyone(placement.engines, Destroy()), _UNDO_TIMEOUT)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from rankbook.cluster.channel import Channel, everyone
 from rankbook.models import Look
+from rankbook.models.requests import Free, Request
 from rankbook.sessions import looking
 
 __all__ = ["TIMEOUT", "Freed", "data_moves", "free"]
@@ -99,9 +99,9 @@ def free(
             cut = True
             # One that notices the end of another's connections before its own are cut must know
             # that this is no error.
-            _ask(channel, everyone({*busy, *others}, interrupt=False, cut=False))
-        asked = {engine: {"interrupt": engine in due, "cut": cut} for engine in busy}
-        asked |= everyone(set(others) - busy if cut else (), interrupt=False, cut=True)
+            _ask(channel, everyone({*busy, *others}, Free()))
+        asked: dict[int, Request] = {engine: Free(engine in due, cut) for engine in busy}
+        asked |= everyone(set(others) - busy if cut else (), Free(cut=True))
         if cut or due:
             _ask(channel, asked)
         still = looking.wait_until_idle(channel, busy - idle, _ROUND)
@@ -116,7 +116,7 @@ def data_moves(look: Look) -> bool:
     return bool(look.waiting) and look.silent is not None and look.silent < _ON_ITS_WAY
 
 
-def _ask(channel: Channel, asked: dict[int, dict[str, Any]]) -> None:
-    call = channel.request("free", asked)
+def _ask(channel: Channel, asked: Mapping[int, Request]) -> None:
+    call = channel.request(asked)
     channel.wait(call, looking.answer_timeout(len(asked)))
     channel.forget(call)

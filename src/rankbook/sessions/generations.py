@@ -20,6 +20,7 @@ from rankbook.cluster.placement import (
 from rankbook.cluster.pool import Pool
 from rankbook.errors import ClusterError, RankbookError, SessionError
 from rankbook.models import EngineFacts, GroupInfo, RankState, how_ended
+from rankbook.models.requests import Destroy
 from rankbook.ranks import label, said
 from rankbook.sessions import adoption, formation
 
@@ -194,7 +195,7 @@ class Generations:
     def leave(self) -> None:
         """End the group on every engine and form no new one."""
         self.groups = {}
-        self._pool.channel.ask("destroy", everyone(self.alive), formation.LEAVE_TIMEOUT)
+        self._pool.channel.ask(everyone(self.alive, Destroy()), formation.LEAVE_TIMEOUT)
 
     def forget_engines(self) -> None:
         """Begin anew: the engines are others from now on."""
@@ -288,7 +289,7 @@ class Generations:
         self._make_directory()
         if dropped := former - set(placement.engines) - set(self.ended):
             with suppress(RankbookError):  # it is no rank any more, whatever becomes of it
-                self._pool.channel.ask("destroy", everyone(dropped), formation.LEAVE_TIMEOUT)
+                self._pool.channel.ask(everyone(dropped, Destroy()), formation.LEAVE_TIMEOUT)
         self.groups = formation.form(
             self._pool.channel,
             placement,

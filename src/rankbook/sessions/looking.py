@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from rankbook.cluster.channel import Call, Channel, everyone
 from rankbook.models import EngineFacts, GroupInfo, Look, RankState, how_ended, load
+from rankbook.models.requests import ForgetError, LookAt, Request, SayStacks, SayState
 
 __all__ = [
     "PAUSE",
@@ -60,7 +61,7 @@ def states(
         One state per engine, in their order. Who does not answer has the state ``no answer``, who
         has ended ``gone``.
     """
-    call = _ask(channel, "state", engines)
+    call = _ask(channel, SayState(), engines)
 
     def state(engine: int) -> RankState:
         if engine in call.values:
@@ -82,19 +83,19 @@ def states(
 
 def looks(channel: Channel, engines: Sequence[int]) -> dict[int, Look]:
     """Look at what engines do, more closely; by engine, those that answer."""
-    call = _ask(channel, "look", engines)
+    call = _ask(channel, LookAt(), engines)
     return {engine: load(Look, value) for engine, value in call.values.items()}
 
 
 def stacks(channel: Channel, engines: Sequence[int]) -> dict[int, list[str]]:
     """Where the main threads of engines stand; by engine, those that answer."""
-    call = _ask(channel, "stacks", engines)
+    call = _ask(channel, SayStacks(), engines)
     return dict(call.values)
 
 
 def forget_errors(channel: Channel, engines: Collection[int]) -> None:
     """Have engines forget the error of their last cell: it was repaired, or was another's."""
-    _ask(channel, "forget_error", engines)
+    _ask(channel, ForgetError(), engines)
 
 
 def wait_until_idle(channel: Channel, engines: Collection[int], timeout: float) -> set[int]:
@@ -102,7 +103,7 @@ def wait_until_idle(channel: Channel, engines: Collection[int], timeout: float) 
     deadline = time.monotonic() + timeout
     busy = set(engines)
     while busy and time.monotonic() < deadline:
-        call = _ask(channel, "state", busy)
+        call = _ask(channel, SayState(), busy)
         busy -= {engine for engine, state in call.values.items() if state["state"] == "idle"}
         busy -= set(call.failures)
         if busy:
@@ -110,9 +111,9 @@ def wait_until_idle(channel: Channel, engines: Collection[int], timeout: float) 
     return busy
 
 
-def _ask(channel: Channel, op: str, engines: Collection[int]) -> Call:
+def _ask(channel: Channel, request: Request, engines: Collection[int]) -> Call:
     """Ask engines for something that they answer at any time; who does not is not waited for."""
-    call = channel.request(op, everyone(engines))
+    call = channel.request(everyone(engines, request))
     channel.wait(call, answer_timeout(len(engines)))
     channel.forget(call)
     return call

@@ -26,6 +26,7 @@ from typing import Any
 
 from rankbook.cluster.channel import Channel
 from rankbook.models import CellSpan, RankState, Recorded
+from rankbook.models.requests import TellTimeline
 from rankbook.sessions.looking import answer_timeout
 from rankbook.timeline import Alignment, Bar, Clock, Kept, measure
 
@@ -215,8 +216,8 @@ class Timeline:
         if not chosen:
             return {}
         known = {engine: self._known(state) for engine, state in chosen.items()}
-        args = {e: {"after": its.after, "mark": its.mark} for e, its in known.items()}
-        call = self._channel.request("timeline", args)
+        args = {e: TellTimeline(its.after, its.mark) for e, its in known.items()}
+        call = self._channel.request(args)
         self._channel.wait(call, answer_timeout(len(chosen)))
         self._channel.forget(call)
         for engine, answer in call.values.items():
@@ -284,7 +285,7 @@ class Timeline:
                 self._without_clock.add(host)
 
     def _clock_of(self, engine: int) -> float | None:
-        call = self._channel.request("timeline", {engine: {"after": None}})
+        call = self._channel.request({engine: TellTimeline(None)})
         self._channel.wait(call, answer_timeout(1))
         self._channel.forget(call)
         return float(call.values[engine]["now"]) if engine in call.values else None

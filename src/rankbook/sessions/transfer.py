@@ -8,6 +8,7 @@ from typing import Any
 from rankbook import values
 from rankbook.cluster.channel import Call, Channel, everyone
 from rankbook.errors import InputError
+from rankbook.models.requests import Pull, Push
 from rankbook.ranks import label, said
 
 __all__ = ["pull", "push"]
@@ -21,7 +22,7 @@ def pull(channel: Channel, engines: Mapping[int, int], name: str) -> dict[int, A
         engines: By rank, the engine to ask.
         name: The variable's name there.
     """
-    call = _finish(channel, channel.request("pull", everyone(engines.values(), name=name)))
+    call = _finish(channel, channel.request(everyone(engines.values(), Pull(name))))
     there = [rank for rank, engine in engines.items() if call.values[engine]]
     if len(there) < len(engines):
         where = f"only on {said(there)}" if there else f"on none of {said(engines)}"
@@ -38,8 +39,8 @@ def push(channel: Channel, engines: Mapping[int, int], variables: Mapping[str, b
         engines: By rank, the engine to send to.
         variables: By name, their bytes.
     """
-    asked = everyone(engines.values(), names=list(variables))
-    _finish(channel, channel.request("push", asked, list(variables.values())))
+    asked = everyone(engines.values(), Push(tuple(variables)))
+    _finish(channel, channel.request(asked, list(variables.values())))
 
 
 def _finish(channel: Channel, call: Call) -> Call:

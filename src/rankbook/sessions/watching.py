@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from rankbook.cluster.channel import Call, Channel, everyone
 from rankbook.diagnosis import diagnose
 from rankbook.models import Diagnosis, Look, load
+from rankbook.models.requests import LookAt
 from rankbook.sessions.looking import answer_timeout
 
 __all__ = ["Watch"]
@@ -72,7 +73,7 @@ class Watch:
             if now < self._due and not self._hurry:
                 return self._due - now
             self._hurry = False
-            self._call = self._channel.request("look", everyone(self._rank_of))
+            self._call = self._channel.request(everyone(self._rank_of, LookAt()))
             self._late = now + answer_timeout(len(self._rank_of))
         if self._call.done or now > self._late:
             call, self._call = self._call, None

@@ -1,0 +1,31 @@
+"""What crosses a process border: frozen, typed, made of JSON's types only.
+
+``to_dict`` and :func:`load` take them over a wire that carries JSON.
+"""
+
+from rankbook.models.cells import ON_HANG, CellSpan, Failure
+from rankbook.models.engines import EngineFacts, Gpu, how_ended
+from rankbook.models.groups import GroupInfo
+from rankbook.models.looks import Collective, Look, RankState
+from rankbook.models.recorded import Recorded
+from rankbook.models.snapshots import Snapshot
+from rankbook.models.verdicts import Diagnosis
+from rankbook.models.wire import load, to_dict
+
+__all__ = [
+    "ON_HANG",
+    "CellSpan",
+    "Collective",
+    "Diagnosis",
+    "EngineFacts",
+    "Failure",
+    "Gpu",
+    "GroupInfo",
+    "Look",
+    "RankState",
+    "Recorded",
+    "Snapshot",
+    "how_ended",
+    "load",
+    "to_dict",
+]

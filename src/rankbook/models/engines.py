@@ -1,0 +1,50 @@
+"""Where an engine stands, and how it ended."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import suppress
+from dataclasses import dataclass
+
+__all__ = ["EngineFacts", "Gpu", "how_ended"]
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """What one engine says about where it stands; placement is computed from these alone."""
+
+    engine: int
+    """Its id in the cluster."""
+    host: str
+    """Host name. Engines with the same one share GPUs and count local ranks together."""
+    addresses: tuple[str, ...]
+    """IPv4 addresses of the host, the likeliest first, loopback left out."""
+    pid: int
+    gpus: tuple[str, ...]
+    """Names of the GPUs the process may use, by local index."""
+    cwd: str = ""
+    versions: tuple[tuple[str, str], ...] = ()
+    """Pairs of a package and its version: python, torch, rankbook."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A rank's GPU at one moment, as NVML reports it: whatever all processes do with it."""
+
+    name: str
+    used: int
+    """Memory in use, bytes."""
+    total: int
+    """Memory that it has, bytes."""
+    utilization: int | None = None
+    """Percent of the last moment in which it computed; None where the driver does not say."""
+
+
+def how_ended(status: int | None) -> str:
+    """Say how a process ended: ``was killed by SIGKILL``, ``ended with exit code 3``."""
+    if status is None:
+        return "has ended"
+    if status < 0:
+        with suppress(ValueError):
+            return f"was killed by {signal.Signals(-status).name}"
+    return f"ended with exit code {status}"
