@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         initialize_distributed,
     )
     from rankbook.models import Diagnosis
-    from rankbook.sessions.session import Session
+    from rankbook.notebook import Session
 
 __version__ = "0.1.0.dev0"
 
@@ -88,7 +88,7 @@ _HOME = {
     "get_rank_safe": "rankbook.distributed.init_utils",
     "get_world_size_safe": "rankbook.distributed.init_utils",
     "initialize_distributed": "rankbook.distributed.init_utils",
-    "Session": "rankbook.sessions.session",
+    "Session": "rankbook.notebook",
     "connect": "rankbook.api",
     "session": "rankbook.api",
     "start": "rankbook.api",

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rankbook.cluster.gpus import visible_gpus
 from rankbook.cluster.placement import check_numbers, choose_backend, place
@@ -19,7 +19,7 @@ from rankbook.models import EngineFacts
 # What needs ipyparallel is imported when it is used: loading the extension must stay quick.
 if TYPE_CHECKING:
     from rankbook.cluster.pool import Pool
-    from rankbook.sessions.session import Session
+    from rankbook.notebook import Session
 
 __all__ = ["connect", "session", "start"]
 
@@ -157,9 +157,9 @@ def _session_on(make_pool: Callable[[], Pool], form: Callable[[Session], None]) 
     pool = new = None
     try:
         pool = make_pool()
-        from rankbook.sessions.session import Session
+        from rankbook.notebook import Session
 
-        new = Session(pool, _dashboard)
+        new = Session(pool)
         form(new)
         atexit.register(new.detach)
         _current = new
@@ -186,9 +186,3 @@ def _refuse_early(backend: str | None, nproc: int, gpus: str) -> None:
     seen = ("GPU",) * visible_gpus(gpus)
     host = socket.gethostname()
     choose_backend(place([EngineFacts(i, host, (), 0, seen) for i in range(nproc)]), backend)
-
-
-def _dashboard(of: Session) -> Any:
-    from rankbook.widgets import Dashboard
-
-    return Dashboard(of)

@@ -15,7 +15,6 @@ from rankbook.display import stacks, verdict
 from rankbook.display.panel import CONTROLS, Answer
 from rankbook.errors import EngineError
 from rankbook.models import Diagnosis
-from rankbook.sessions import turns
 from rankbook.widgets import actions
 from rankbook.widgets.actions import Actions
 from rankbook.widgets.clicks import Click
@@ -481,7 +480,6 @@ def changing(board, pool, monkeypatch):
         grow(n)
 
     monkeypatch.setattr(pool, "grow", slowly)
-    monkeypatch.setattr(turns, "_SETTLED", 0.01)
     thread = board.press("initialise", nproc="5")
     assert begun.wait(SOON)
     yield types.SimpleNamespace(thread=thread, go_on=go_on)
@@ -490,6 +488,7 @@ def changing(board, pool, monkeypatch):
 
 
 @pytest.mark.parametrize("do", CHANGES)
+@pytest.mark.timing(settle=0.01)
 def test_a_change_while_another_is_under_way_is_refused(board, formed, pool, changing, do):
     before = len(pool.channel.requests)
     assert board.click(do, during=formed.turn) == (
@@ -501,11 +500,13 @@ def test_a_change_while_another_is_under_way_is_refused(board, formed, pool, cha
 
 
 @pytest.mark.parametrize("do", ["why", "stacks", "interrupt"])
+@pytest.mark.timing(settle=0.01)
 def test_what_is_no_change_is_done_meanwhile(board, formed, changing, do):
     assert board.click(do, during=formed.turn)[0] == "done"
     assert changing.thread.is_alive()
 
 
+@pytest.mark.timing(settle=0.01)
 def test_how_a_change_ended_is_said_whatever_was_asked_meanwhile(board, formed, changing):
     board.click("stacks", during=formed.turn)
     assert board.last[1].startswith("Stacks: ")
@@ -540,6 +541,7 @@ def test_after_a_change_that_failed_there_can_be_another(board, pool):
     assert board.click("initialise")[0] == "done"
 
 
+@pytest.mark.timing(settle=0.01)
 def test_a_shutdown_need_not_wait_for_a_change(board, formed, changing):
     assert board.click("shutdown", during=formed.turn)[0] == "done"
     assert formed.is_closed

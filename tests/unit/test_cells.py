@@ -358,9 +358,9 @@ def test_ranks_that_have_done_their_part_are_said_to(formed):
 # -- ctrl-c ----------------------------------------------------------------------------------
 
 
-def test_ctrl_c_while_ranks_are_freed_does_not_stop_that(formed, pool, monkeypatch):
+def test_ctrl_c_while_ranks_are_freed_does_not_stop_that(formed, pool, monkeypatch, repair):
     """It is pressed again and again by who wants just that."""
-    free = formed._rescue.free
+    free = repair.free
     pressed = []
 
     def interrupted(engines):
@@ -369,7 +369,7 @@ def test_ctrl_c_while_ranks_are_freed_does_not_stop_that(formed, pool, monkeypat
             pressed.append(engines)
         return free(engines)
 
-    monkeypatch.setattr(formed._rescue, "free", interrupted)
+    monkeypatch.setattr(repair, "free", interrupted)
     result = formed.run("stick()", timeout=0.02)
     assert {result[rank].error.ename for rank in range(4)} == {"KeyboardInterrupt"}
     assert len(pressed) == 3

@@ -58,7 +58,7 @@ def ask(view, times):
 
 
 @pytest.fixture
-def make_board(monkeypatch):
+def make_board(monkeypatch, make, session):
     """Makes dashboards of sessions of one's own."""
     monkeypatch.setattr(comm, "create_comm", Wire)
     monkeypatch.setattr(dashboard, "Monitor", StillMonitor)
@@ -233,8 +233,8 @@ def test_initialise_takes_what_the_form_says(board, formed):
     assert page(board).one("input", name="timeout")["value"] == "2"
 
 
-def test_without_a_group_it_can_make_one(make_board):
-    session = Session(FakePool(2), lambda its: None)
+def test_without_a_group_it_can_make_one(make_board, timing):
+    session = Session(FakePool(2), timing)
     board = make_board(session)
     assert health(board) == "no process group"
     click(board, "initialise", backend="gloo", nproc="2", timeout="1")
@@ -439,7 +439,7 @@ def test_where_the_controller_is_gone_nobody_is_said_to_be_well(formed, pool):
     changes = queue.Queue()
     board.panel.observe(lambda change: changes.put(change["new"]), "html")
     pool.channel.lost.set()
-    formed.changes.tell()
+    formed.changes.notify()
     while "no answer from ranks 0-3" not in (html := changes.get(timeout=SOON)):
         pass
     assert "controller is gone" in html
@@ -478,7 +478,6 @@ def test_an_older_look_does_not_take_the_place_of_a_newer_one(board, formed):
 
 
 def test_one_that_is_closed_is_replaced_and_watches_no_more(formed):
-    formed._view = Dashboard
     board = formed.dashboard()
     assert formed.dashboard() is board
     board.close()

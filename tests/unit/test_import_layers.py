@@ -15,13 +15,16 @@ SOURCE = Path(rankbook.__file__).parent
 
 # A module imports from its own floor and from those below.
 FLOORS = [
-    {"dtypes", "errors", "interrupts", "models", "protocol", "ranks", "values"},
+    {"dtypes", "errors", "interrupts", "models", "protocol", "ranks", "timing", "values"},
     {"diagnosis", "distributed", "engine", "timeline"},
     {"cluster"},
     {"sessions"},
     {"display", "widgets"},
-    {"api", "magics", ""},  # "" is the package itself
+    {"api", "magics", "notebook", ""},  # "" is the package itself
 ]
+
+# Inside sessions the rooms follow each other in this order, too; what stands beside them is a face.
+ROOMS = ["changes", "members", "group", "cells", "live"]
 
 # What a module must not import on top of that, whoever offers it.
 FORBIDDEN = {
@@ -40,6 +43,12 @@ MODULES = {
 def room(module: str) -> str:
     """The part of a dotted name that the tables above speak of."""
     return module.partition(".")[2].partition(".")[0]
+
+
+def turn(module: str) -> int:
+    """Where a module of sessions stands among its rooms."""
+    name = module.split(".")[2:3]
+    return ROOMS.index(name[0]) if name and name[0] in ROOMS else len(ROOMS)
 
 
 def floor(module: str) -> int:
@@ -74,6 +83,8 @@ def faults(module: str, source: str, *, is_package: bool) -> list[str]:
             found.append(f"{module} must not import {top}")
         if top == PACKAGE and floor(imported) > floor(module):
             found.append(f"{module} imports {imported}, which stands above it")
+        if {room(module), room(imported)} == {"sessions"} and turn(imported) > turn(module):
+            found.append(f"{module} imports {imported}, a room that comes after its own")
     return found
 
 
@@ -96,12 +107,33 @@ def test_imports_point_downward(module):
         ("rankbook.errors", "from . import errors, Session", "imports rankbook,"),
         ("rankbook.cluster.launch", "from ..api import start", "imports rankbook.api"),
         ("rankbook.distributed.env", "import IPython.display", "must not import IPython"),
+        (
+            "rankbook.sessions.members.looks",
+            "from rankbook.sessions.group import repair",
+            "a room that comes after its own",
+        ),
+        (
+            "rankbook.sessions.group.repair",
+            "from rankbook.sessions.turns import Turns",
+            "a room that comes after its own",
+        ),
         ("rankbook.display.text", "from ipywidgets import HTML", "must not import ipywidgets"),
     ],
 )
 def test_a_fault_is_found(module, source, fault):
     [message] = faults(module, source, is_package=False)
     assert fault in message
+
+
+@pytest.mark.parametrize(
+    "module",
+    [m for m in MODULES if m.startswith(tuple(f"rankbook.sessions.{r}" for r in ROOMS[2:]))],
+)
+def test_above_members_no_room_of_sessions_handles_engines(module):
+    """Requests go out, and answers come back, by rank."""
+    tree = ast.parse(MODULES[module].read_text())
+    named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert not {name for name in named if "engine" in name.lower() and name != "EngineFacts"}
 
 
 @pytest.mark.parametrize(

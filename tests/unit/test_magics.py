@@ -12,7 +12,7 @@ from rankbook import api
 from rankbook.display.text import plain
 from rankbook.errors import SessionError
 from rankbook.magics import RankMagics
-from rankbook.sessions.session import Session
+from rankbook.notebook import Session
 
 LINE = set(RankMagics.magics["line"])
 CELL = set(RankMagics.magics["cell"])
@@ -37,14 +37,15 @@ NEEDS_RANKS = [
 
 
 @pytest.fixture
-def started(empty, stand_in, monkeypatch):
+def started(empty, timing, stand_in, monkeypatch):
     """What ``%dist_init`` hands to the Python API, which starts nothing here."""
     calls = []
 
     def fake(name):
         def call(backend=None, nproc=None, **options):
             calls.append((name, backend, nproc, options))
-            session = Session(FakePool(nproc or 2), stand_in)
+            session = Session(FakePool(nproc or 2), timing)
+            monkeypatch.setattr(session, "dashboard", lambda: stand_in(session))
             session.initialize("gloo")
             monkeypatch.setattr(api, "_current", session)
             return session

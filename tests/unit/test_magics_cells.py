@@ -15,7 +15,7 @@ from rankbook.display.text import plain
 from rankbook.display.verdict import Verdict
 from rankbook.errors import HangError, RankError, StuckError
 from rankbook.magics.syntax import CellSyntaxError
-from rankbook.sessions.results import CellResult
+from rankbook.sessions.cells.results import CellResult
 
 
 def end_of_cells():

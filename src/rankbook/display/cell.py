@@ -72,7 +72,7 @@ class _Region:
 
 
 class LiveOutput:
-    """Shows output as :class:`rankbook.sessions.cells.CellOutput` asks for it."""
+    """Shows output as :class:`rankbook.sessions.cells.collecting.CellOutput` asks for it."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class LiveOutput:
     # -- showing -----------------------------------------------------------------------------
 
     def pause(self, running: Collection[int]) -> float:
-        """Show what is due; see :meth:`rankbook.sessions.cells.CellOutput.pause`."""
+        """Show what is due; see :meth:`rankbook.sessions.cells.collecting.CellOutput.pause`."""
         now = self._clock()
         for rank in {key[0] for key in self._partial} - set(running):
             self._end_partial(rank)

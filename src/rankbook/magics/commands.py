@@ -28,7 +28,7 @@ from rankbook.models import ON_HANG
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from rankbook.sessions.session import Session
+    from rankbook.notebook import Session
 
 __all__ = ["RankMagics"]
 

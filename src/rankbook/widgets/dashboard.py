@@ -18,8 +18,8 @@ from rankbook.display.panel import Message, Panel
 from rankbook.display.panel import to_html as panel_html
 from rankbook.display.table import to_html, to_text
 from rankbook.errors import RankbookError
-from rankbook.sessions.monitor import Monitor
-from rankbook.sessions.timeline import Timeline
+from rankbook.sessions.live.collector import Timeline
+from rankbook.sessions.live.monitor import Monitor
 from rankbook.widgets.actions import Actions
 from rankbook.widgets.clicks import Click
 from rankbook.widgets.hearing import Hearing
@@ -51,7 +51,7 @@ class Dashboard(widgets.VBox):
         self._fallback = f"rankbook-{uuid.uuid4().hex}"
         self._hide = widgets.HTML(f"<style>.{self._fallback} {{ display: none }}</style>")
         self._hide.layout.display = "none"
-        self._timeline = Timeline(session.pool.channel)
+        self._timeline = Timeline(session.members)
         self._former: tuple[PanelView, TimelineView] | tuple[()] = ()
         self._make_views(patience=2.0)
         self.timeline.update(self._timeline, self._snapshot.states, session.cells)

@@ -1,7 +1,7 @@
 """The timeline of collectives: one lane per rank, one bar per collective.
 
-It shows what :class:`rankbook.sessions.timeline.Timeline` has collected; see there how both are
-plugged into whatever looks at the session.
+It shows what :class:`rankbook.sessions.live.collector.Timeline` has collected; see there how to
+connect both to a session.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rankbook.models import CellSpan, RankState
-    from rankbook.sessions.timeline import Timeline
+    from rankbook.sessions.live.collector import Timeline
 
 __all__ = ["TimelineView"]
 

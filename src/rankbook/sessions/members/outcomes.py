@@ -9,6 +9,7 @@ from dataclasses import replace
 from rankbook.models import Collective, Failure, Look
 
 __all__ = [
+    "PENDING",
     "is_lost",
     "is_timeout",
     "out_of_step",
@@ -16,6 +17,9 @@ __all__ = [
     "when_it_was_lost",
     "with_outcome",
 ]
+
+PENDING = "pending"
+"""A rank that has not said yet how its cell ended."""
 
 _TIMED_OUT = ("Timed out waiting", "timeout caused pair closure")
 """What gloo says of a collective that took too long, and of the ones after it."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fakes import FOR_GOOD, FakePool
-from steps import end_of, infos, run_stuck
+from steps import end_of, folder_of, infos, run_stuck
 
 import rankbook
 from rankbook import api
 from rankbook.cluster.pool import Pool
 from rankbook.errors import BackendError, ClusterError, SessionError, StuckError
 from rankbook.models import EngineFacts, GroupInfo, RankState
-from rankbook.sessions import adoption
+from rankbook.sessions.members import Members
+from rankbook.sessions.members import found as finding
 from rankbook.sessions.session import Session
 
 
@@ -34,18 +36,17 @@ def seen(*infos, busy=()):
 
 
 def test_a_group_is_found_by_rank_with_spares_left_out():
-    found = adoption.find(seen(info(1), None, info(0)))
+    found = finding.find(seen(info(1), None, info(0)))
     assert found.engines == (12, 10)
     assert [its.rank for its in found.groups] == [0, 1]
     assert found.busy == ()
 
 
 def test_who_is_busy_is_told_by_rank():
-    assert adoption.find(seen(info(1), info(0), busy=[10])).busy == (1,)
+    assert finding.find(seen(info(1), info(0), busy=[10])).busy == (1,)
 
 
-def test_of_who_has_ended_nothing_is_said_and_of_who_is_silent_that_it_is(cluster, monkeypatch):
-    monkeypatch.setattr(adoption, "_ANSWER_TIMEOUT", 0.01)
+def test_of_who_has_ended_nothing_is_said_and_of_who_is_silent_that_it_is(cluster, timing):
     cluster.pool.kill(0, registered=True)
     cluster.pool[1].answers = False
 
@@ -53,7 +54,7 @@ def test_of_who_has_ended_nothing_is_said_and_of_who_is_silent_that_it_is(cluste
         raise SessionError("no.")
 
     cluster.pool[2].state = fail
-    found = adoption.states(cluster.pool.channel, [0, 1, 2])
+    found = finding.look(Members(cluster.pool, timing))
     assert found == {1: None, 2: None}
 
 
@@ -65,9 +66,9 @@ def test_of_who_has_ended_nothing_is_said_and_of_who_is_silent_that_it_is(cluste
     ],
 )
 def test_who_is_silent_is_named(silent, who, which):
-    adoption.refuse_silent(seen(info(0), None))
+    finding.refuse_silent(seen(info(0), None))
     with pytest.raises(ClusterError) as caught:
-        adoption.refuse_silent(seen(info(0)) | dict.fromkeys(silent))
+        finding.refuse_silent(seen(info(0)) | dict.fromkeys(silent))
     assert str(caught.value) == (
         f"{who} not answer and may be at work: try again, or end {which} started."
     )
@@ -91,12 +92,12 @@ def test_who_is_silent_is_named(silent, who, which):
     ],
 )
 def test_ranks_that_are_missing_or_disagree_are_no_group(infos):
-    assert adoption.find(seen(*infos)) is None
+    assert finding.find(seen(*infos)) is None
 
 
 def test_the_newest_group_is_the_one_with_the_highest_number():
-    assert adoption.newest(seen(info(0, generation=3), None, info(0, generation=9))) == 9
-    assert adoption.newest({}) == 0
+    assert finding.newest(seen(info(0, generation=3), None, info(0, generation=9))) == 9
+    assert finding.newest({}) == 0
 
 
 def facts(*engines, host="a"):
@@ -104,8 +105,8 @@ def facts(*engines, host="a"):
 
 
 def test_the_placement_is_the_one_that_made_the_group():
-    found = adoption.find(seen(info(1), None, info(0)))
-    placement = adoption.placement(found, facts(10, 12), [12, 11, 10])
+    found = finding.find(seen(info(1), None, info(0)))
+    placement = finding.placement(found, facts(10, 12), [12, 11, 10])
     assert placement.engines == (12, 10)
     assert placement.spare == (11,)
     assert [(p.local_rank, p.local_world_size, p.gpus) for p in placement.places] == [
@@ -115,22 +116,22 @@ def test_the_placement_is_the_one_that_made_the_group():
 
 
 def test_a_group_that_nobody_would_have_placed_so_is_not_kept():
-    found = adoption.find(seen(info(0), info(1)))
+    found = finding.find(seen(info(0), info(1)))
     elsewhere = facts(10) | facts(11, host="b")
-    assert adoption.placement(found, elsewhere, [10, 11]) is None
+    assert finding.placement(found, elsewhere, [10, 11]) is None
 
 
 # -- sessions --------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def cluster(impatient):
+def cluster(timing):
     """Three engines, and sessions that join them; a session that is dropped is a dead kernel's."""
     pool = FakePool(3, owned=False)
     made = []
 
     def join():
-        made.append(Session(pool, lambda its: None))
+        made.append(Session(pool, timing))
         return made[-1]
 
     join.pool = pool
@@ -142,7 +143,6 @@ def cluster(impatient):
 @pytest.fixture
 def silent(cluster, monkeypatch):
     """Has engines not answer; whoever asks them has waited long enough soon."""
-    monkeypatch.setattr(adoption, "_ANSWER_TIMEOUT", 0.01)
 
     def fall_silent(*engines):
         for engine in engines:
@@ -339,7 +339,7 @@ def test_what_is_left_of_a_group_that_lost_a_rank_is_ended(stuck, cluster):
 def test_a_session_that_ends_with_its_process_leaves_the_group(cluster):
     session = cluster()
     session.initialize("gloo")
-    folder = Path(session._generations._directory)
+    folder = folder_of(cluster.pool)
     [file, old] = [folder / "store-1", folder / "store-0"]
     file.touch()
     old.touch()
@@ -353,27 +353,28 @@ def test_a_session_that_ends_with_its_process_leaves_the_group(cluster):
     folder.rmdir()
 
 
-def test_without_a_group_nothing_is_left(cluster):
+def test_without_a_group_nothing_is_left(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     session = cluster()
-    folder = Path(session._generations._directory)
+    assert list(tmp_path.iterdir())
     session.detach()
-    assert not folder.exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_engines_of_its_own_end_with_it(session, pool):
     session.initialize("gloo")
     session.detach()
     assert pool.closed == 1
-    assert not Path(session._generations._directory).exists()
+    assert not folder_of(pool).exists()
 
 
 def test_a_directory_that_another_session_removed_is_made_again(cluster):
     session = cluster()
     session.initialize("gloo")
-    folder = Path(session._generations._directory)
+    folder = folder_of(cluster.pool)
     folder.rmdir()
     session.reset()
-    assert Path(session._generations._directory).is_dir()
+    assert folder_of(cluster.pool).is_dir()
 
 
 # -- connect ---------------------------------------------------------------------------------

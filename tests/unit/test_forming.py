@@ -15,7 +15,7 @@ from rankbook.errors import (
     RendezvousError,
     SessionError,
 )
-from rankbook.sessions import formation
+from rankbook.sessions.group import forming
 
 # -- forming a group -------------------------------------------------------------------------
 
@@ -144,7 +144,7 @@ def test_fewer_ranks_leave_spare_engines_out_of_the_group(formed, pool):
     formed.initialize(nproc=2)
     assert formed.world_size == 2
     assert [info is not None for info in infos(pool)] == [True, True, False, False]
-    assert formed._generations.placed().spare == (2, 3)
+    assert formed.members.placed().spare == (2, 3)
 
 
 def test_spare_engines_keep_their_variables_and_come_back(formed, pool):
@@ -278,7 +278,7 @@ def test_ctrl_c_while_the_group_forms_leaves_none(session, pool, monkeypatch):
         raise KeyboardInterrupt
 
     pool[1].refuses = EngineError("never asked")
-    monkeypatch.setattr(formation, "_wait", interrupted)
+    monkeypatch.setattr(forming, "_wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         session.initialize("gloo")
     assert infos(pool) == [None] * 4

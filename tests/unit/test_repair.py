@@ -12,8 +12,9 @@ from processes import wait_until
 from steps import SOON, end_of, infos, result_of, run_stuck
 
 from rankbook.errors import EngineError, HangError, RankError, StuckError
-from rankbook.sessions import rescue as rescue_module
-from rankbook.sessions.freeing import Freed
+from rankbook.sessions.group.repair import Event
+from rankbook.sessions.members import freeing
+from rankbook.sessions.members.freeing import Freed
 
 AGAIN = "The ranks are free, their variables in place, and the group is made again (generation {})."
 
@@ -21,68 +22,70 @@ AGAIN = "The ranks are free, their variables in place, and the group is made aga
 # -- looking ---------------------------------------------------------------------------------
 
 
-def test_all_ranks_that_live_are_looked_at_for_a_diagnosis(rescue, pool, calls):
+def test_all_ranks_that_live_are_looked_at_for_a_diagnosis(repair, pool, calls, formed):
     calls("wait_in('all_reduce', seq=1)", 0, 1)
     pool.kill(2)
-    verdict = rescue.diagnose({})
+    verdict = formed.diagnose()
     assert set(pool.asked("look")) == {0, 1, 3}
     assert (verdict.kind, verdict.ranks) == ("dead", (2,))
     assert set(verdict.per_rank) == {0, 1, 2, 3}
 
 
-def test_who_is_seen_in_a_collective_is_looked_at_twice(rescue, pool, calls, impatient):
+def test_who_is_seen_in_a_collective_is_looked_at_twice(repair, pool, calls, clock, formed):
     """It may have been on its way through it."""
     calls("wait_in('all_reduce', seq=1)", 0, 1, 2)
     pool[1].still = 0.1
-    begin = impatient.now
-    verdict = rescue.diagnose({})
-    assert impatient.now - begin == 0.25
+    begin = clock.now
+    verdict = formed.diagnose()
+    assert clock.now - begin == 0.25
     assert pool.asked("look") == [0, 1, 2, 3] * 2
     assert verdict.per_rank[0].startswith("waits in all_reduce #1")
     assert verdict.per_rank[1].startswith("runs")
 
 
-def test_where_nobody_waits_one_look_is_enough(rescue, pool, calls, impatient):
+def test_where_nobody_waits_one_look_is_enough(repair, pool, calls, clock, formed):
     calls("stick()", 0)
-    begin = impatient.now
-    assert rescue.diagnose({}).kind == "running"
-    assert impatient.now == begin
+    begin = clock.now
+    assert formed.diagnose().kind == "running"
+    assert clock.now == begin
     assert pool.asked("look") == [0, 1, 2, 3]
 
 
 # -- freeing ---------------------------------------------------------------------------------
 
 
-def test_ctrl_c_while_ranks_are_freed_does_not_hide_that_they_were_cut(rescue, monkeypatch):
+def test_ctrl_c_while_ranks_are_freed_does_not_hide_that_they_were_cut(repair, monkeypatch):
     def free(*_):
         os.kill(os.getpid(), signal.SIGINT)
         return Freed(was_busy=True, cut=True)
 
-    monkeypatch.setattr(rescue_module, "free", free)
-    assert rescue.free([0, 1, 2, 3]).cut
-    assert rescue.is_cut
-    assert rescue.mend() == AGAIN.format(2)
+    monkeypatch.setattr(freeing, "free", free)
+    assert repair.free([0, 1, 2, 3]).cut
+    assert repair.is_cut
+    assert repair.after(Event.CELL_ENDS) == AGAIN.format(2)
 
 
-def test_idle_ranks_of_the_same_group_are_cut_as_well_and_spares_are_not(formed, pool, calls):
+def test_idle_ranks_of_the_same_group_are_cut_as_well_and_spares_are_not(
+    formed, pool, calls, repair
+):
     formed.initialize(nproc=3)
     calls("wait_in('all_reduce', seq=1)", 1)
-    formed._rescue.free([1])
+    repair.free([1])
     assert [pool[n].freed for n in range(4)] == [["cut"], ["cut"], ["cut"], []]
 
 
-def test_ranks_that_run_are_not_cut_when_others_are_freed(rescue, pool, calls):
+def test_ranks_that_run_are_not_cut_when_others_are_freed(repair, pool, calls):
     calls("stick()", 2)
     calls("wait_in('all_reduce', seq=1)", 1)
-    rescue.free([1])
+    repair.free([1])
     assert pool[2].freed == []
     assert pool[2].stuck is not None
 
 
-def test_who_has_ended_is_not_asked(rescue, pool, calls):
+def test_who_has_ended_is_not_asked(repair, pool, calls):
     calls("stick()")
     pool.kill(3)
-    freed = rescue.free([0, 3])
+    freed = repair.free([0, 3])
     assert freed.busy == frozenset()
     assert pool.asked("free") == [0]
 
@@ -90,47 +93,47 @@ def test_who_has_ended_is_not_asked(rescue, pool, calls):
 # -- making the group again ------------------------------------------------------------------
 
 
-def test_no_group_is_made_where_there_is_none(rescue, formed, calls):
+def test_no_group_is_made_where_there_is_none(repair, formed, calls):
     calls("wait_in('all_reduce', seq=1)", 0)
-    rescue.free([0])
+    repair.free([0])
     formed.destroy()
-    assert rescue.mend() == ""
+    assert repair.after(Event.CELL_ENDS) == ""
     assert formed.world_size == 0
 
 
-def test_no_group_is_made_with_a_dead_rank(rescue, formed, pool, calls):
+def test_no_group_is_made_with_a_dead_rank(repair, formed, pool, calls):
     calls("wait_in('all_reduce', seq=1)", 0)
-    rescue.free([0])
+    repair.free([0])
     pool.kill(1)
-    assert rescue.mend() == ""
+    assert repair.after(Event.CELL_ENDS) == ""
     assert formed.generation == 1
 
 
 def test_who_interrupts_again_leaves_the_group_that_is_made_again(
-    rescue, formed, pool, calls, monkeypatch
+    formed, pool, calls, monkeypatch, group, repair
 ):
     calls("wait_in('all_reduce', seq=1)", 0)
-    rescue.free([0])
-    asked, initialize = len(pool.asked("free")), formed._generations.initialize
+    repair.free([0])
+    asked, initialize = len(pool.asked("free")), group.initialize
 
     def interrupted():
-        assert rescue.free([0, 1]) == Freed(was_busy=False, cut=False)
+        assert repair.free([0, 1]) == Freed(was_busy=False, cut=False)
         initialize()
 
-    monkeypatch.setattr(formed._generations, "initialize", interrupted)
-    assert rescue.mend() == AGAIN.format(2)
+    monkeypatch.setattr(group, "initialize", interrupted)
+    assert repair.after(Event.CELL_ENDS) == AGAIN.format(2)
     assert len(pool.asked("free")) == asked
 
 
-def test_unless_making_it_takes_too_long(rescue, formed, pool, calls, monkeypatch):
+def test_unless_making_it_takes_too_long(repair, formed, pool, calls, monkeypatch, clock):
     calls("wait_in('all_reduce', seq=1)", 0)
-    rescue.free([0])
+    repair.free([0])
     pool[3].answers = False
-    thread = threading.Thread(target=rescue.mend)
+    thread = threading.Thread(target=repair.after, args=[Event.CELL_ENDS])
     thread.start()
     wait_until(lambda: pool[0].stuck, SOON)
-    monkeypatch.setattr("rankbook.sessions.rescue._MENDING", 0.0)
-    assert rescue.free([0, 1, 2]).was_busy
+    clock.sleep(2 * formed.timing.repair_timeout(4))
+    assert repair.free([0, 1, 2]).was_busy
     end_of(thread)
 
 
@@ -140,47 +143,47 @@ FREE = "The ranks are free, their variables in place."
 
 
 def test_for_whoever_makes_another_group_the_old_one_is_not_made_again(
-    rescue, settle, formed, pool, calls
+    settle, formed, pool, calls, repair
 ):
     calls("wait_in('all_reduce', seq=1)", 0)
-    with rescue.successor():
-        freed = rescue.free([0])
+    with repair.renewing():
+        freed = repair.free([0])
         result = settle(result_of(), freed, [0, 1, 2, 3])
         assert result.note == FREE
         assert formed.generation == 1
     assert len(pool.requested("initialize")) == 1
 
 
-def test_if_nobody_makes_it_in_the_end_it_is_made_again_later(rescue, formed, calls):
+def test_if_nobody_makes_it_in_the_end_it_is_made_again_later(repair, formed, calls):
     calls("wait_in('all_reduce', seq=1)", 0)
-    with rescue.successor():
-        rescue.free([0])
-        assert rescue.mend() == FREE
-    assert rescue.mend() == AGAIN.format(2)
-    assert rescue.mend() == ""
+    with repair.renewing():
+        repair.free([0])
+        assert repair.after(Event.CELL_ENDS) == FREE
+    assert repair.after(Event.CELL_ENDS) == AGAIN.format(2)
+    assert repair.after(Event.CELL_ENDS) == ""
 
 
-def test_several_may_be_about_to_make_it(rescue, formed, calls):
+def test_several_may_be_about_to_make_it(repair, formed, calls):
     calls("wait_in('all_reduce', seq=1)", 0)
-    rescue.free([0])
-    with rescue.successor():
-        with rescue.successor():
+    repair.free([0])
+    with repair.renewing():
+        with repair.renewing():
             pass
-        assert rescue.mend() == FREE
-    assert rescue.mend() == AGAIN.format(2)
+        assert repair.after(Event.CELL_ENDS) == FREE
+    assert repair.after(Event.CELL_ENDS) == AGAIN.format(2)
 
 
-def test_who_fails_is_about_to_make_it_no_more(rescue, calls):
+def test_who_fails_is_about_to_make_it_no_more(repair, calls):
     calls("wait_in('all_reduce', seq=1)", 0)
-    rescue.free([0])
-    with pytest.raises(EngineError), rescue.successor():
+    repair.free([0])
+    with pytest.raises(EngineError), repair.renewing():
         raise EngineError("no")
-    assert rescue.mend() == AGAIN.format(2)
+    assert repair.after(Event.CELL_ENDS) == AGAIN.format(2)
 
 
-def test_a_group_that_works_needs_no_successor(rescue, formed):
-    with rescue.successor():
-        assert rescue.mend() == ""
+def test_a_group_that_works_needs_no_successor(repair, formed):
+    with repair.renewing():
+        assert repair.after(Event.CELL_ENDS) == ""
 
 
 # -- the session as a whole ------------------------------------------------------------------

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from rankbook.cluster.pool import Pool
 from rankbook.diagnosis import diagnose, fingerprint, refused
 from rankbook.errors import RankbookError
 from rankbook.interrupts import undisturbed
 from rankbook.models import Failure, Look, how_ended
-from rankbook.sessions import looking, outcomes
-from rankbook.sessions.freeing import Freed, data_moves
-from rankbook.sessions.generations import Generations, how_to_replace, named
-from rankbook.sessions.rescue import Rescue, patience
-from rankbook.sessions.results import CellResult, RankResult
+from rankbook.sessions.cells.results import CellResult, RankResult
+from rankbook.sessions.group import stuck as stuck_ranks
+from rankbook.sessions.group.group import Group
+from rankbook.sessions.group.repair import Event, Repair
+from rankbook.sessions.members import Members, looks, outcomes
+from rankbook.sessions.members.freeing import Freed, data_moves
+from rankbook.sessions.members.replacing import how_to_replace, named
 
 __all__ = ["Aftermath"]
-
-_RETIRED = (0.02, 0.1, 0.2)
-"""Seconds between looks until torch's recorder knows that a collective has ended."""
 
 
 class Aftermath:
     """Settles the cells of one session."""
 
-    def __init__(self, pool: Pool, generations: Generations, rescue: Rescue) -> None:
-        self._pool = pool
-        self._generations = generations
-        self._rescue = rescue
+    def __init__(self, members: Members, group: Group, repair: Repair) -> None:
+        self._members = members
+        self._group = group
+        self._repair = repair
 
     def settle(self, result: CellResult, freed: Freed | None, ran: Collection[int]) -> CellResult:
         """Leave a group that works behind a cell, and say in its result what was done.
@@ -42,14 +39,15 @@ class Aftermath:
         Raises:
             StuckError: Some ranks do not let go.
         """
-        with undisturbed(patience(self._generations.alive)):
+        patience = self._members.timing.repair_timeout(len(self._members.living()))
+        with undisturbed(patience):
             return self._settle(result, freed, ran)
 
     def _settle(self, result: CellResult, freed: Freed | None, ran: Collection[int]) -> CellResult:
-        self._rescue.wait()
+        self._repair.wait()
         failures = {rank: its.error for rank, its in result.items() if its.error is not None}
-        stuck = self._still_stuck(freed, result)
-        dead = self._generations.dead_ranks
+        stuck = stuck_ranks.of(freed, result) if freed else {}
+        dead = self._members.dead
         if dead and not stuck:
             if set(dead) & set(ran) or any(map(outcomes.is_lost, failures.values())):
                 self._explain_death(result, failures)
@@ -57,28 +55,27 @@ class Aftermath:
         self._explain_mismatch(result, failures)
         if stuck:
             self._replace(stuck, result)
-        elif not self._rescue.is_cut:
+        elif not self._repair.is_cut:
             why = self._why_useless(result, failures, len(ran))
             if why is not None:
-                self._rescue.condemn()
-                result.note = f"{why} {self._rescue.mend()}".strip()
-        result.note = result.note or self._rescue.mend()
+                self._repair.mark_broken()
+                result.note = f"{why} {self._repair.after(Event.CELL_ENDS)}".strip()
+        result.note = result.note or self._repair.after(Event.CELL_ENDS)
         return result
 
     def _explain_death(self, result: CellResult, failures: Mapping[int, Failure]) -> None:
         """Say how a rank died first; that others lost their connection to it is no news."""
-        dead = self._generations.dead_ranks
+        dead = self._members.dead
         its = {rank: failure for rank, failure in failures.items() if rank not in dead}
         if result.diagnosis is None or result.diagnosis.kind != "dead":
-            engines = self._generations.placed().engines
             progress = {rank: its.get(rank) for rank in result}
-            looks = self._rescue.complete(engines, self._rescue.look(), progress)
+            seen = looks.looks(self._members.living())
+            complete = looks.complete(self._members, self._members.ranks(), seen, progress)
             result.diagnosis = diagnose(
-                {r: outcomes.when_it_was_lost(look, its.get(r)) for r, look in looks.items()}
+                {r: outcomes.when_it_was_lost(look, its.get(r)) for r, look in complete.items()}
             )
         victims = [r for r, failure in its.items() if outcomes.is_lost(failure)]
-        engines = self._generations.placed().engines
-        looking.forget_errors(self._pool.channel, [engines[rank] for rank in victims])
+        looks.forget_errors(self._members.ranks(victims))
         for rank, failure in failures.items():
             if rank in dead or rank in victims:
                 result.ranks[rank].error = replace(failure, freed=True)
@@ -102,11 +99,11 @@ class Aftermath:
         self, result: CellResult, failures: Mapping[int, Failure], ran: int
     ) -> str | None:
         """Why the group must be made again though nobody was freed; None if it need not."""
-        size = len(self._generations.groups)
+        size = len(self._group.infos)
         if result.ok or size < 2:  # noqa: PLR2004 - one rank has no group to lose
             return None
         if any(map(outcomes.is_timeout, failures.values())):
-            minutes = self._generations.timeout_minutes
+            minutes = self._group.timeout_minutes
             return f"A collective took longer than the group's timeout of {minutes:g} min."
         if any(map(outcomes.is_lost, failures.values())):
             return (
@@ -117,44 +114,40 @@ class Aftermath:
 
     def _is_out_of_step(self) -> bool:
         """Whether ranks stand at different collectives: the next one would hang, or mix up data."""
-        if self._rescue.is_cut:
+        if self._repair.is_cut:
             return False  # nobody stands anywhere any more
-        for pause in (0, *_RETIRED):
-            time.sleep(pause)
+        timing = self._members.timing
+        for pause in (0, *timing.retire):
+            timing.clock.sleep(pause)
             # Of one that does not answer, or whose main thread is busy with what a cell has left
             # to be done later, it is not known what it has called. That is no proof of anything.
-            looks = self._rescue.look()
-            known = {r: look for r, look in looks.items() if look.state == "idle" or look.recent}
-            complete = len(known) == len(self._generations.groups)
+            seen = looks.looks(self._members.living())
+            known = {r: look for r, look in seen.items() if look.state == "idle" or look.recent}
+            complete = len(known) == len(self._group.infos)
             if complete and all(call.done for look in known.values() for call in look.recent):
                 break
         return outcomes.out_of_step(known)
 
-    def _still_stuck(self, freed: Freed | None, result: CellResult) -> dict[int, Look | None]:
-        """By rank that was not freed, where it is; None if it does not answer."""
-        placement = self._generations.placement
-        if freed is None or placement is None:
-            return {}
-        looks = dict(freed.looks)
-        ranks = {placement.engines.index(e): looks.get(e) for e in sorted(freed.busy)}
-        # One that has said how its cell ended has let go at the last moment.
-        return {rank: look for rank, look in ranks.items() if rank not in result}
-
     def _replace(self, stuck: Mapping[int, Look | None], result: CellResult) -> None:
         """The last step: engines that stay inside torch whatever is tried."""
-        for_good = all(look and look.waiting and not data_moves(look) for look in stuck.values())
-        if not (for_good and self._pool.can_grow) or self._generations.dead_ranks:
-            self._rescue.raise_stuck(stuck, result)
+        timing = self._members.timing
+        for_good = all(
+            look and look.waiting and not data_moves(look, timing) for look in stuck.values()
+        )
+        if not (for_good and self._members.can_grow) or self._members.dead:
+            error = self._repair.stuck(stuck)
+            error.result, error.traceback_lines = result, result.traceback_lines()
+            raise error
         was, its = ("was", "its") if len(stuck) == 1 else ("were", "their")
         lost = f"{named(stuck)} did not let go and {was} replaced: {its} variables are lost"
         for rank in stuck:
             result.ranks[rank] = RankResult(rank, error=Failure("EngineError", lost, freed=True))
         try:
-            self._generations.restart(stuck)
+            self._group.restart(stuck)
         except RankbookError as error:
             result.note = f"{lost}, and the group could not be made again: {error}"
             return
         result.note = (
             f"{lost}, the others' are in place. The group is made again (generation "
-            f"{self._generations.number})."
+            f"{self._group.number})."
         )

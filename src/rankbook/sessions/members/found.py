@@ -10,17 +10,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from rankbook.cluster.channel import Channel, everyone
 from rankbook.cluster.placement import Placement, place
 from rankbook.errors import ClusterError
 from rankbook.models import EngineFacts, GroupInfo, RankState, load
 from rankbook.models.requests import SayState
 from rankbook.ranks import label
+from rankbook.sessions.members.members import Members
 
-__all__ = ["Found", "find", "newest", "placement", "refuse_silent", "states"]
-
-_ANSWER_TIMEOUT = 5.0
-"""Seconds for engines to answer; what one that does not is in is not known."""
+__all__ = ["Found", "find", "in_groups", "look", "newest", "placement", "refuse_silent"]
 
 
 @dataclass(frozen=True)
@@ -35,19 +32,21 @@ class Found:
     """Ranks that do something."""
 
 
-Seen: TypeAlias = Mapping[int, RankState | None]
-"""What engines do, and which group they are in; None of one that is there and does not say."""
+Seen: TypeAlias = Mapping[int, "RankState | None"]
+"""By engine, what it does and which group it is in; None of one that is there and does not say."""
 
 
-def states(channel: Channel, engines: Collection[int]) -> dict[int, RankState | None]:
-    """Ask engines what they do and which group they are in; who has ended is left out."""
-    call = channel.request(everyone(engines, SayState()))
-    channel.wait(call, _ANSWER_TIMEOUT)
-    channel.forget(call)
-    # It is the channel that says of an engine that it has ended; an agent can always say its state.
-    ended = {engine for engine, its in call.failures.items() if its.kind == "EngineError"}
+def look(members: Members) -> dict[int, RankState | None]:
+    """Ask the engines what they do and which group they are in; leave out those that have ended."""
+    engines = members.alive
+    call = members.party({engine: engine for engine in engines}).request(SayState())
+    call.wait(members.timing.adopt)
+    call.forget()
+    # The channel says of an engine that it has ended; an agent can always say its state.
+    ended = {engine for engine, error in call.failures.items() if error.kind == "EngineError"}
+    values = call.values
     return {
-        engine: load(RankState, call.values[engine]) if engine in call.values else None
+        engine: load(RankState, values[engine]) if engine in values else None
         for engine in engines
         if engine not in ended
     }
@@ -59,20 +58,20 @@ def refuse_silent(seen: Seen) -> None:
     Raises:
         ClusterError: The message names it.
     """
-    silent = sorted(engine for engine, its in seen.items() if its is None)
+    silent = sorted(engine for engine, state in seen.items() if state is None)
     if silent:
         one = len(silent) == 1
-        who = f"Engine {silent[0]} does" if one else f"Engines {label(silent)} do"
+        engines = f"Engine {silent[0]} does" if one else f"Engines {label(silent)} do"
         which = "it where it was" if one else "them where they were"
         raise ClusterError(
-            f"{who} not answer and may be at work: try again, or end {which} started."
+            f"{engines} not answer and may be at work: try again, or end {which} started."
         )
 
 
 def find(seen: Seen) -> Found | None:
     """The group that engines are in, if they agree about it and no rank is missing."""
     members = sorted(
-        ((its.info, engine, its.state) for engine, its in seen.items() if its and its.info),
+        ((s.info, engine, s.state) for engine, s in seen.items() if s and s.info),
         key=lambda member: member[0].rank,
     )
     groups = tuple(info for info, _, _ in members)
@@ -86,13 +85,18 @@ def find(seen: Seen) -> Found | None:
 
 def newest(seen: Seen) -> int:
     """The highest number of a group that an engine is in; 0 if none is in one."""
-    return max((its.info.generation for its in seen.values() if its and its.info), default=0)
+    return max((s.info.generation for s in seen.values() if s and s.info), default=0)
+
+
+def in_groups(seen: Seen) -> set[int]:
+    """Engines that are in some group."""
+    return {engine for engine, state in seen.items() if state and state.info}
 
 
 def placement(
     found: Found, facts: Mapping[int, EngineFacts], alive: Collection[int]
 ) -> Placement | None:
-    """Who is which rank in a group that was found; None if nobody would have placed it so.
+    """Where the ranks of a group that was found stand; None if nobody would have placed it so.
 
     Args:
         found: The group.

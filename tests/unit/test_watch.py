@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import pytest
-from fakes import Clock
+from fakes import Clock, FakePool
 
 from rankbook.cluster.channel import everyone
+from rankbook.cluster.placement import place
 from rankbook.errors import ClusterError
-from rankbook.models import Collective, Look
 from rankbook.models.requests import Run
-from rankbook.sessions import watching
-from rankbook.sessions.watching import Watch
+from rankbook.sessions.cells import watch as watching
+from rankbook.sessions.cells.watch import Watch
+from rankbook.sessions.members import Members
+from rankbook.timing import Timing
 
 ONE_IS_MISSING = "if rank: wait_in('all_reduce', seq=1)"
 ALL_RUN = "stick()"
 
 
 @pytest.fixture
-def clock(impatient, monkeypatch):
+def clock(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(watching, "time", clock)
-    monkeypatch.setattr(watching, "answer_timeout", lambda count: 1.0)
     return clock
+
+
+@pytest.fixture
+def members(pool, clock):
+    """Four ranks, under the patience that users have."""
+    members = Members(pool, Timing())
+    members.seat(place(members.facts()))
+    return members
 
 
 @pytest.fixture
@@ -38,14 +47,8 @@ def run(pool, monkeypatch):
 
 
 @pytest.fixture
-def watch(pool, clock):
-    return Watch(pool.channel, {number: number for number in pool.engines}, dict)
-
-
-def waits(still):
-    """What a rank looks like that waits in a collective."""
-    call = Collective("all_reduce", "0", seq=1)
-    return Look("waiting", "line 1: f(x)", 1, call, (call,), still, 2.0)
+def watch(members):
+    return Watch(members)
 
 
 def looked(pool):
@@ -55,24 +58,24 @@ def looked(pool):
 def later(clock, watch, seconds):
     """Let time pass, then let the watch go on."""
     clock.sleep(seconds)
-    return watch.pause()
+    return watch.pause({})
 
 
 def answer(watch, pool, number):
     """Have an engine answer the look that is under way."""
-    watch._call.settle(number, {"status": "ok", "value": pool[number].look()})
+    watch._call._call.settle(number, {"status": "ok", "value": pool[number].look()})
 
 
 # -- when it looks ---------------------------------------------------------------------------
 
 
 def test_a_short_cell_is_never_looked_at(watch, pool, clock):
-    assert watch.pause() == pytest.approx(0.7)
+    assert watch.pause({}) == pytest.approx(0.7)
     assert later(clock, watch, 0.6) == pytest.approx(0.1)
     assert later(clock, watch, 0.09) == pytest.approx(0.01)
     assert looked(pool) == 0
     assert watch.diagnosis is None
-    assert not watch.is_proven
+    assert not watch.is_hopeless()
 
 
 def test_then_every_rank_is_looked_at(watch, pool, clock):
@@ -98,33 +101,31 @@ def test_ranks_that_wait_are_looked_at_more_often_than_those_that_run(
 
 def test_it_looks_at_once_if_something_has_changed(watch, pool):
     watch.soon()
-    watch.pause()
+    watch.pause({})
     assert looked(pool) == 1
 
 
 def test_what_has_changed_does_not_put_off_a_look_that_is_due(watch, pool, clock):
     clock.sleep(2.0)
     watch.soon()
-    watch.pause()
+    watch.pause({})
     assert looked(pool) == 1
 
 
 # -- what it does with the answers -----------------------------------------------------------
 
 
-def test_looks_are_by_rank_and_completed_by_the_session(pool, clock):
-    gathered = []
-
-    def gather(looks):
-        gathered.append(dict(looks))
-        return dict(looks) | {0: Look("gone", ended="was killed by SIGKILL")}
-
-    watch = Watch(pool.channel, {3: 0, 1: 1}, gather)
+def test_looks_are_by_rank_and_completed_by_the_session(clock):
+    """On two hosts rank 1 is engine 2, and rank 2 engine 1."""
+    pool = FakePool(4, hosts="ab")
+    members = Members(pool, Timing())
+    members.seat(place(members.facts()))
+    watch = Watch(members)
+    pool.kill(1)
     later(clock, watch, 0.7)
-    assert gathered == [dict.fromkeys((0, 1), Look("idle", still=1.0, quiet=2.0, silent=2.0))]
-    assert pool.asked("look") == [3, 1]
-    assert watch.diagnosis.kind == "dead"
-    assert watch.diagnosis.ranks == (0,)
+    assert pool.asked("look") == [0, 2, 1, 3]
+    assert (watch.diagnosis.kind, watch.diagnosis.ranks) == ("dead", (2,))
+    assert set(watch.diagnosis.per_rank) == {0, 1, 2, 3}
 
 
 def test_it_does_not_wait_for_an_answer(watch, pool, clock, run):
@@ -135,22 +136,18 @@ def test_it_does_not_wait_for_an_answer(watch, pool, clock, run):
     assert looked(pool) == 1
     assert watch.diagnosis is None
     answer(watch, pool, 3)
-    watch.pause()
+    watch.pause({})
     assert watch.diagnosis.kind == "missing_rank"
     assert watch.diagnosis.stuck == (1, 2, 3)
 
 
-def test_who_does_not_answer_is_left_out_after_a_second(pool, clock):
-    gathered = []
-    watch = Watch(
-        pool.channel, {n: n for n in pool.engines}, lambda its: gathered.append(set(its)) or its
-    )
+def test_who_does_not_answer_is_left_out_after_a_second(watch, pool, clock):
     pool[3].answers = False
     later(clock, watch, 0.7)
     later(clock, watch, 1.0)
-    assert gathered == []
+    assert watch.diagnosis is None
     later(clock, watch, 0.01)
-    assert gathered == [{0, 1, 2}]
+    assert watch.diagnosis.per_rank[3] == "does not answer"
     assert pool.channel.awaited == 0
 
 
@@ -179,10 +176,10 @@ def test_a_proof_needs_ranks_that_stand_still(watch, pool, clock, run):
     pool[2].still = 0.1
     later(clock, watch, 0.7)
     assert watch.diagnosis.kind == "missing_rank"
-    assert not watch.is_proven
+    assert not watch.is_hopeless()
     pool[2].still = 0.6
     later(clock, watch, 0.5)
-    assert watch.is_proven
+    assert watch.is_hopeless()
     assert watch.verdict is watch.diagnosis
     assert watch.verdict.proven
 
@@ -202,37 +199,40 @@ def test_what_is_nothing_wrong_is_no_verdict(watch, clock, run, code, kind):
     assert watch.verdict is None
 
 
-def test_who_does_not_answer_is_no_verdict(pool, clock):
-    watch = Watch(pool.channel, {0: 0}, lambda looks: {0: Look("no answer")})
+def test_who_does_not_answer_is_no_verdict(watch, pool, clock):
+    for number in pool.engines:
+        pool[number].answers = False
     later(clock, watch, 0.7)
+    later(clock, watch, 1.01)
     assert watch.diagnosis.kind == "unknown"
     assert watch.verdict is None
 
 
-def test_the_verdict_is_that_of_the_last_look(pool, clock):
+def test_the_verdict_is_that_of_the_last_look(watch, pool, clock, run):
     """What was seen earlier may have come right since."""
-    call = Collective("recv", "0", peer=0)
-    on_its_way = {0: Look("idle"), 1: Look("waiting", "line 1: f(x)", 1, call, still=0.1)}
-    seen = [on_its_way, {0: Look("idle"), 1: Look("running", "line 2: g(x)", 1)}]
-    watch = Watch(pool.channel, {0: 0, 1: 1}, lambda _: seen.pop(0))
+    pool[1].still = 0.1
+    run("if rank == 1: wait_in('recv', peer=0)")
     later(clock, watch, 0.7)
     assert watch.verdict.kind == "missing_rank"
+    pool[1].waiting = None  # it has got its message, and computes
     later(clock, watch, 1.0)
     assert watch.diagnosis.kind == "running"
     assert watch.verdict is None
 
 
 @pytest.mark.parametrize("still", [0.0, 1.0])
-def test_a_dead_rank_is_a_verdict_proven_or_not(pool, clock, still):
-    looks = {0: Look("gone", ended="was killed by SIGKILL"), 1: waits(still=still)}
-    watch = Watch(pool.channel, {0: 0, 1: 1}, lambda _: looks)
+def test_a_dead_rank_is_a_verdict_proven_or_not(watch, pool, clock, run, still):
+    run(ONE_IS_MISSING)
+    for number in pool.engines:
+        pool[number].still = still
+    pool.kill(0)
     later(clock, watch, 0.7)
     assert (watch.verdict.kind, watch.verdict.proven) == ("dead", still == 1.0)
 
 
-def test_beside_a_dead_rank_waiting_ones_are_looked_at_still_more_often(pool, clock, run):
+def test_beside_a_dead_rank_waiting_ones_are_looked_at_still_more_often(watch, pool, clock, run):
     run(ONE_IS_MISSING)
-    watch = Watch(pool.channel, {n: n for n in range(4)}, lambda its: dict(its) | {0: Look("gone")})
+    pool.kill(0)
     later(clock, watch, 0.7)
     later(clock, watch, 0.14)
     assert looked(pool) == 1
@@ -246,11 +246,11 @@ def test_beside_a_dead_rank_waiting_ones_are_looked_at_still_more_often(pool, cl
 def test_after_ranks_were_freed_it_begins_anew(watch, pool, clock, run):
     run(ONE_IS_MISSING)
     later(clock, watch, 0.7)
-    assert watch.is_proven
-    watch.begin_anew()
+    assert watch.is_hopeless()
+    watch.begin_again()
     assert watch.diagnosis is watch.verdict is None
-    assert not watch.is_proven
-    assert watch.pause() == pytest.approx(0.5)
+    assert not watch.is_hopeless()
+    assert watch.pause({}) == pytest.approx(0.5)
     later(clock, watch, 0.5)
     assert looked(pool) == 2
 
@@ -258,7 +258,7 @@ def test_after_ranks_were_freed_it_begins_anew(watch, pool, clock, run):
 def test_a_look_that_was_under_way_is_dropped(watch, pool, clock):
     pool[3].answers = False
     later(clock, watch, 0.7)
-    watch.begin_anew()
+    watch.begin_again()
     assert pool.channel.awaited == 0
     pool[3].answers = True
     later(clock, watch, 0.5)

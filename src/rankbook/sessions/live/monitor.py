@@ -7,35 +7,49 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rankbook.errors import RankbookError
 
 if TYPE_CHECKING:
     from rankbook.models import Snapshot
-    from rankbook.sessions.session import Session
+    from rankbook.sessions.changes import Changes
+    from rankbook.timing import Timing
 
-__all__ = ["FORGOTTEN", "Monitor"]
+__all__ = ["Monitor", "Watched"]
 
 _log = logging.getLogger(__name__)
 
-_PERIOD = 1.0
-"""Seconds between two looks at ranks about which nothing is known to have changed."""
 
-_PER_RANK = 0.04
-"""Seconds of them for each rank: of very many a look takes its time."""
+class Watched(Protocol):
+    """What it needs of a session; see :class:`rankbook.sessions.session.Session`."""
 
-_BUSY_PERIOD = 0.4
-"""The same while the session is busy: a rank changes what it does without telling."""
+    @property
+    def timing(self) -> Timing:
+        """How long to wait."""
 
-_SETTLE = 0.3
-"""Seconds to wait after a change: a cell shorter than that is not worth looking at."""
+    @property
+    def changes(self) -> Changes:
+        """Tells when something changes."""
 
-_LAST_LOOK = 0.3
-"""Seconds that the end of a session waits for a last look at most: a silent rank holds it up."""
+    @property
+    def endings(self) -> Changes:
+        """Tells when it is about to be shut down."""
 
-FORGOTTEN = 75.0
-"""Seconds after the last sign that somebody looks; a page gives one every 30 s."""
+    @property
+    def doing(self) -> str:
+        """What it is busy with."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is shut down."""
+
+    @property
+    def world_size(self) -> int:
+        """Number of ranks."""
+
+    def snapshot(self) -> Snapshot:
+        """Look at it."""
 
 
 class Monitor:
@@ -48,7 +62,7 @@ class Monitor:
 
     def __init__(
         self,
-        session: Session,
+        session: Watched,
         listener: Callable[[Snapshot], None],
         on_error: Callable[[str], None],
     ) -> None:
@@ -68,10 +82,10 @@ class Monitor:
         self._at_once = threading.Event()
         self._has_looked_last = threading.Event()
         # Whoever made it is about to show it.
-        self._forgotten_at = time.monotonic() + FORGOTTEN
+        self._forgotten_at = time.monotonic() + self._timing.forgotten
         self._unsubscribe = ExitStack()
-        self._unsubscribe.callback(session.changes.listen(self._changed.set))
-        self._unsubscribe.callback(session.endings.listen(self._look_last))
+        self._unsubscribe.callback(session.changes.subscribe(self._changed.set))
+        self._unsubscribe.callback(session.endings.subscribe(self._look_last))
         self._thread = threading.Thread(target=self._watch, name="rankbook-monitor", daemon=True)
         self._thread.start()
 
@@ -82,7 +96,7 @@ class Monitor:
         # Cells run in the main thread: what that hears itself, it hears beside none.
         is_beside = threading.current_thread() is not threading.main_thread()
         self._is_heard_while_busy |= is_beside and bool(self._session.doing)
-        self._forgotten_at = time.monotonic() + (FORGOTTEN if someone else 0)
+        self._forgotten_at = time.monotonic() + (self._timing.forgotten if someone else 0)
         if someone and was_forgotten:
             self._changed.set()
 
@@ -94,13 +108,17 @@ class Monitor:
         self._unsubscribe.close()
 
     @property
+    def _timing(self) -> Timing:
+        return self._session.timing
+
+    @property
     def _is_forgotten(self) -> bool:
         return time.monotonic() > self._forgotten_at
 
     def _watch(self) -> None:
         while not self._stopped.is_set():
             if self._changed.wait(self._pause()):
-                self._at_once.wait(_SETTLE)
+                self._at_once.wait(self._timing.monitor_settle)
                 self._changed.clear()
             is_last = self._at_once.is_set()
             if self._session.is_closed:
@@ -117,7 +135,7 @@ class Monitor:
         self._has_looked_last.clear()
         self._at_once.set()
         self._changed.set()
-        self._has_looked_last.wait(_LAST_LOOK)
+        self._has_looked_last.wait(self._timing.last_look)
 
     def _look(self) -> None:
         try:
@@ -138,5 +156,5 @@ class Monitor:
         if self._is_idle:
             return None
         if self._session.doing:
-            return _BUSY_PERIOD
-        return max(_PERIOD, _PER_RANK * self._session.world_size)
+            return self._timing.monitor_busy
+        return max(self._timing.monitor, self._timing.monitor_each * self._session.world_size)
