@@ -90,6 +90,7 @@ def label(ranks: Iterable[int]) -> str:
 
 
 def said(ranks: Iterable[int]) -> str:
-    """Write ranks as a sentence says them: ``rank 1``, ``ranks 0-3``."""
-    numbers = set(ranks)
-    return f"rank{'s' if len(numbers) > 1 else ''} {label(numbers)}"
+    """The former name of :func:`rankbook.words.in_words`, for ``sessions``."""
+    from rankbook.words import in_words
+
+    return in_words(ranks)

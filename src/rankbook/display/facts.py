@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rankbook import ranks as rank_selection
 from rankbook.models import RankState, Snapshot
+from rankbook.words import in_words, plural
 
 __all__ = [
     "MARKS",
@@ -56,7 +56,7 @@ def headline(snapshot: Snapshot) -> str:
         return f"no process group · {snapshot.doing or 'ready'}"
     parts = [
         snapshot.backend,
-        f"{snapshot.world_size} rank{'s' if snapshot.world_size > 1 else ''}",
+        plural(snapshot.world_size, "rank"),
         f"generation {snapshot.generation}",
     ]
     hosts = {state.host for state in snapshot.states if state.info and state.host}
@@ -95,7 +95,7 @@ def failed(snapshot: Snapshot) -> list[int]:
 
 def _who(ranks: list[int]) -> str:
     """Name ranks, or say how many where naming them would be no sentence any more."""
-    named = rank_selection.said(ranks)
+    named = in_words(ranks)
     return named if named.count(",") < _NAMED else f"{len(ranks)} ranks"
 
 

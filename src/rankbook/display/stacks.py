@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from rankbook.ranks import said
+from rankbook.words import in_words
 
 __all__ = ["relevant", "to_html"]
 
@@ -32,7 +32,7 @@ def to_html(stacks: Mapping[int, Sequence[str]]) -> str:
     for rank, frames in sorted(stacks.items()):
         alike.setdefault("".join(relevant(frames)), []).append(rank)
     return "".join(
-        f"<strong>{escape(said(ranks))}</strong><pre>{escape(stack.rstrip())}</pre>"
+        f"<strong>{escape(in_words(ranks))}</strong><pre>{escape(stack.rstrip())}</pre>"
         for stack, ranks in alike.items()
     )
 

@@ -24,6 +24,7 @@ from rankbook.magics.mode import Mode
 from rankbook.magics.running import run_cell
 from rankbook.magics.usage import parse, parse_with_code, plain_errors
 from rankbook.models import ON_HANG
+from rankbook.words import plural
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -362,5 +363,5 @@ class RankMagics(Magics):
 
 def _said(session: Session) -> str:
     """A group in one line."""
-    plural = "s" if session.world_size > 1 else ""
-    return f"{session.world_size} rank{plural}, {session.backend}, generation {session.generation}"
+    ranks = plural(session.world_size, "rank")
+    return f"{ranks}, {session.backend}, generation {session.generation}"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rankbook.display import stacks, verdict
 from rankbook.display.panel import CONTROLS, Answer, Message
 from rankbook.errors import InputError, RankbookError
-from rankbook.ranks import said
 from rankbook.widgets.clicks import Click, why_stale
+from rankbook.words import plural, ranks_do
 
 if TYPE_CHECKING:
     from rankbook.models import Diagnosis
@@ -182,8 +182,8 @@ class Actions:
             return "Restart dead ranks: no rank has died."
         self.answer = None
         self._session.restart_ranks(interrupt=True)
-        has = "has a new process" if len(dead) == 1 else "have new processes"
-        return f"Restart dead ranks: {said(dead)} {has}; {self._group()}"
+        renewed = ranks_do(dead, "has a new process", "have new processes")
+        return f"Restart dead ranks: {renewed}; {self._group()}"
 
     def _interrupt(self, click: Click) -> str:
         if not self._session.interrupt(turn=click.during or None):
@@ -202,11 +202,11 @@ class Actions:
         if not found:
             return "Stacks: no rank answers."
         self._keep(Answer("Stacks", stacks.to_html(found)), generation)
-        where = f"Stacks: where {said(sorted(found))} stand{'s' if len(found) == 1 else ''}"
+        where = f"Stacks: where {ranks_do(found, 'stands', 'stand')}"
         silent = sorted(set(range(self._session.world_size)) - set(found))
         if not silent:
             return f"{where}."
-        return f"{where}; {said(silent)} {'does' if len(silent) == 1 else 'do'} not answer."
+        return f"{where}; {ranks_do(silent, 'does not', 'do not')} answer."
 
     def _shutdown(self, _: Click) -> str:
         self.answer = None
@@ -221,9 +221,8 @@ class Actions:
 
     def _group(self) -> str:
         session = self._session
-        plural = "s" if session.world_size > 1 else ""
         return (
-            f"{session.backend}, {session.world_size} rank{plural}, "
+            f"{session.backend}, {plural(session.world_size, 'rank')}, "
             f"generation {session.generation}."
         )
 
