@@ -11,13 +11,14 @@ import rankbook
 from rankbook import api
 from rankbook.display.text import plain
 from rankbook.errors import SessionError
-from rankbook.magics import RankMagics
+from rankbook.magics import families
 from rankbook.sessions.session import Session
 
-LINE = set(RankMagics.magics["line"])
-CELL = set(RankMagics.magics["cell"])
+LINE = {name for family in families() for name in family.magics["line"]}
+CELL = {name for family in families() for name in family.magics["cell"]}
 
 RANKS = "write all, 0, 0,2, 0-3, 1:, ::2 or -1"
+SECOND = "This notebook has a cluster already: run %dist_shutdown before another %dist_init."
 BACKENDS = "write one of gloo, mpi, nccl, ucc, xccl"
 
 # One use of every magic that needs ranks.
@@ -149,14 +150,14 @@ def test_the_help_shows_the_magic_as_it_is_typed(empty, name):
 @pytest.mark.parametrize("cell", NEEDS_RANKS)
 def test_without_ranks_every_magic_says_to_make_some(empty, cell):
     empty.shell.user_ns["x"] = 1
-    assert empty.usage(cell) == "There are no ranks: write %dist_init first."
+    assert empty.usage(cell) == "There are no ranks: run %dist_init first."
 
 
 @pytest.mark.parametrize("cell", NEEDS_RANKS)
 def test_after_a_shutdown_they_say_so_again(notebook, cell):
     notebook.run("%dist_shutdown")
     assert notebook.error is None
-    assert notebook.usage(cell) == "There are no ranks: write %dist_init first."
+    assert notebook.usage(cell) == "There are no ranks: run %dist_init first."
 
 
 @pytest.mark.parametrize(
@@ -165,7 +166,10 @@ def test_after_a_shutdown_they_say_so_again(notebook, cell):
         ("%dist", "There is nothing to run: write code below %%dist, or %dist EXPR."),
         ("%dist -r 0", "There is nothing to run: write code below %%dist, or %dist EXPR."),
         ("%%dist\n  \n", "There is nothing to run: write code below %%dist, or %dist EXPR."),
-        ("%%dist x = 1\ny = 2", "'x = 1' is no option of %%dist: code goes below it."),
+        (
+            "%%dist x = 1\ny = 2",
+            "'x = 1' is not an option of %%dist: write code on the lines below it.",
+        ),
         ("%%dist -r 9\nx", "There is no rank 9 in '9': this group has 4, 0 to 3."),
         ("%%dist -r two\nx", f"'two' is no selection of ranks: {RANKS}."),
         ("%%rank\nx", f"No ranks given: {RANKS}."),
@@ -179,15 +183,15 @@ def test_after_a_shutdown_they_say_so_again(notebook, cell):
         ("%dist_reset ncll", f"There is no backend 'ncll': {BACKENDS}."),
         (
             "%dist_init --profile slurm",
-            "This notebook has a cluster already: write %dist_shutdown before another one.",
+            SECOND,
         ),
         (
             "%dist_init --cluster-id x",
-            "This notebook has a cluster already: write %dist_shutdown before another one.",
+            SECOND,
         ),
         (
             "%dist_init --gpus 0",
-            "This notebook has a cluster already: write %dist_shutdown before another one.",
+            SECOND,
         ),
     ],
 )

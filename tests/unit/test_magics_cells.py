@@ -226,7 +226,7 @@ def test_not_waiting_leaves_the_notebook_free(notebook, session):
 @pytest.fixture
 def everywhere(notebook):
     notebook.run("%dist_mode on")
-    assert "%dist_mode off ends it" in notebook.out
+    assert "%dist_mode off turns this off" in notebook.out
     return notebook
 
 
@@ -326,7 +326,7 @@ def test_off_ends_it(everywhere):
 
 def test_without_ranks_a_plain_cell_says_what_to_do(empty):
     empty.run("%dist_mode on")
-    assert empty.usage("x = 1") == "There are no ranks: write %dist_init first."
+    assert empty.usage("x = 1") == "There are no ranks: run %dist_init first."
 
 
 # -- looking, interrupting, values -----------------------------------------------------------
