@@ -77,10 +77,10 @@ def test_what_a_failing_cell_leaves_to_be_done_later_costs_no_group(notebook):
 def test_a_mistake_is_one_line_and_an_error(notebook):
     for code, line in [
         ("%%rank 7\n1", "There is no rank 7 in '7': this group has 3, 0 to 2."),
-        ("%%rank 3-1\n1", "'3-1' runs backwards: write 1-3."),
-        ("%%rank\n1", "No ranks given: write all, 0, 0,2, 0-3, 1:, ::2 or -1."),
+        ("%%rank 3-1\n1", "'3-1' runs backwards: use 1-3."),
+        ("%%rank\n1", "No ranks given: use all, 0, 0,2, 0-3, 1:, ::2 or -1."),
         ("%dist_init -n 0", "0 ranks make no group: ask for 1 or more."),
-        ("%dist_init nosuch", "There is no backend 'nosuch': write one of"),
+        ("%dist_init nosuch", "There is no backend 'nosuch': use one of"),
         ("%dist_pull nowhere", "'nowhere' exists on none of ranks 0-2."),
     ]:
         assert notebook.run(code)["status"] == "error"

@@ -111,11 +111,11 @@ def test_initialise_makes_the_first_group_too(session):
 @pytest.mark.parametrize(
     ("form", "said"),
     [
-        ({"nproc": "many"}, "Ranks: 'many' is no whole number."),
-        ({"nproc": "2.5"}, "Ranks: '2.5' is no whole number."),
-        ({"timeout": "1 h"}, "Timeout: '1 h' is no number."),
+        ({"nproc": "many"}, "Ranks: 'many' is not a whole number."),
+        ({"nproc": "2.5"}, "Ranks: '2.5' is not a whole number."),
+        ({"timeout": "1 h"}, "Timeout: '1 h' is not a number."),
         ({"nproc": "0"}, "0 ranks make no group: ask for 1 or more."),
-        ({"timeout": "0"}, "A timeout of 0 minutes is none: write 1 or so."),
+        ({"timeout": "0"}, "The timeout must be positive, for example 1, and not 0."),
     ],
 )
 def test_initialise_refuses_what_makes_no_group(board, formed, form, said):
@@ -279,7 +279,7 @@ def test_shut_down_shuts_down_also_while_a_cell_runs(board, formed):
     thread, _ = run_stuck(formed)
     assert board.click("shutdown", during=formed.turn) == (
         "done",
-        "Shut down: write %dist_init for new ranks.",
+        "Shut down: run %dist_init for new ranks.",
     )
     end_of(thread)
     assert formed.is_closed
@@ -393,7 +393,7 @@ def test_a_click_that_comes_late_is_not_carried_out(board, formed, do):
     assert board.press(do, late=5) is None
     assert board.last == (
         "error",
-        f"{LABELS.get(do, do)}: not done, the kernel heard of it only 5 s later. Click again.",
+        f"{LABELS.get(do, do)}: not done, the kernel received it only 5 s later. Click again.",
     )
     assert len(board.said) == 1
     assert len(formed.pool.channel.requests) == before

@@ -74,7 +74,7 @@ def test_output_is_shown_while_it_comes_and_finished_once(formed):
     ("ranks", "error", "said"),
     [
         ("4", InputError, "There is no rank 4"),
-        ("nobody", InputError, "is no selection"),
+        ("nobody", InputError, "is not a selection"),
         ([], InputError, "No ranks given"),
     ],
 )

@@ -33,8 +33,8 @@ def test_a_click_is_meant_for_what_the_page_showed(during, busy_with, why):
     [
         (0.0, ""),
         (LATEST, ""),
-        (LATEST + 1, "the kernel heard of it only 3 s later"),
-        (3600.0, "the kernel heard of it only 3600 s later"),
+        (LATEST + 1, "the kernel received it only 3 s later"),
+        (3600.0, "the kernel received it only 3600 s later"),
     ],
 )
 def test_a_click_that_comes_late_is_not_meant_any_more(age, why):

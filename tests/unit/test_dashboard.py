@@ -178,14 +178,14 @@ def test_where_a_page_hears_nothing_of_it_it_is_shown_anew(board, formed, monkey
 def test_however_often_it_is_shown_anew_nothing_is_left_behind(board):
     made = [board.panel, board.timeline]
     for patience in (2, 4, 8):
-        board._show_anew(board.panel, patience)
+        board._replace_views(board.panel, patience)
         made += [board.panel, board.timeline]
     is_open = [view.comm is not None for view in made]
     assert is_open == [view.layout.comm is not None for view in made]
     assert is_open == [False] * 4 + [True] * 4  # those before the present ones may still be shown
     board.close()
     assert [view.comm for view in made] == [None] * 8
-    board._show_anew(board.panel, 2)
+    board._replace_views(board.panel, 2)
     assert board.panel is made[-2]
 
 
@@ -309,7 +309,7 @@ def test_a_button_of_another_version_is_heard_and_left_alone(board):
 
 def test_a_click_that_comes_late_is_told_and_not_carried_out(board, formed):
     click(board, "reset", late=5)
-    assert "Reset: not done, the kernel heard of it only 5 s later. Click again." in status(board)
+    assert "Reset: not done, the kernel received it only 5 s later. Click again." in status(board)
     assert formed.generation == 1
 
 

@@ -17,9 +17,9 @@ from rankbook.sessions.session import Session
 LINE = {name for family in families() for name in family.magics["line"]}
 CELL = {name for family in families() for name in family.magics["cell"]}
 
-RANKS = "write all, 0, 0,2, 0-3, 1:, ::2 or -1"
+RANKS = "use all, 0, 0,2, 0-3, 1:, ::2 or -1"
 SECOND = "This notebook has a cluster already: run %dist_shutdown before another %dist_init."
-BACKENDS = "write one of gloo, mpi, nccl, ucc, xccl"
+BACKENDS = "use one of gloo, mpi, nccl, ucc, xccl"
 
 # One use of every magic that needs ranks.
 NEEDS_RANKS = [
@@ -171,15 +171,15 @@ def test_after_a_shutdown_they_say_so_again(notebook, cell):
             "'x = 1' is not an option of %%dist: write code on the lines below it.",
         ),
         ("%%dist -r 9\nx", "There is no rank 9 in '9': this group has 4, 0 to 3."),
-        ("%%dist -r two\nx", f"'two' is no selection of ranks: {RANKS}."),
+        ("%%dist -r two\nx", f"'two' is not a selection of ranks: {RANKS}."),
         ("%%rank\nx", f"No ranks given: {RANKS}."),
         ("%%rank 4\nx", "There is no rank 4 in '4': this group has 4, 0 to 3."),
         ("%dist_push missing", "There is no 'missing' in this notebook: assign it first."),
         ("%dist_pull missing", "'missing' exists on none of ranks 0-3."),
         ("%dist_pull -r 9 x", "There is no rank 9 in '9': this group has 4, 0 to 3."),
-        ("%dist_init nccl", "nccl needs GPUs and a shows none: write %dist_init gloo."),
+        ("%dist_init nccl", "nccl needs GPUs and a shows none: run %dist_init gloo."),
         ("%dist_init -n 0", "0 ranks make no group: ask for 1 or more."),
-        ("%dist_init --timeout 0", "A timeout of 0 minutes is none: write 1 or so."),
+        ("%dist_init --timeout 0", "The timeout must be positive, for example 1, and not 0."),
         ("%dist_reset ncll", f"There is no backend 'ncll': {BACKENDS}."),
         (
             "%dist_init --profile slurm",
@@ -346,7 +346,7 @@ def test_dist_init_again_initialises_in_place(notebook, session, pool):
     [
         ("gloo -n 0", "0 ranks make no group: ask for 1 or more."),
         ("gloo -n -3", "-3 ranks make no group: ask for 1 or more."),
-        ("gloo --timeout 0", "A timeout of 0 minutes is none: write 1 or so."),
+        ("gloo --timeout 0", "The timeout must be positive, for example 1, and not 0."),
         ("ncll -n 2", f"There is no backend 'ncll': {BACKENDS}."),
     ],
 )
@@ -362,7 +362,7 @@ def test_nccl_without_gpus_is_refused_before_anything_is_started(empty, monkeypa
 
     monkeypatch.setattr(Pool, "start", lambda *_, **__: pytest.fail("it was started"))
     monkeypatch.setattr(api, "visible_gpus", lambda asked="": 0)
-    assert "write %dist_init gloo." in empty.usage("%dist_init nccl")
+    assert "run %dist_init gloo." in empty.usage("%dist_init nccl")
 
 
 def test_a_second_session_is_refused(notebook):

@@ -118,7 +118,7 @@ def test_a_syntax_error_is_sent_to_no_rank(notebook, pool):
     error = notebook.fail("%%dist\nx = = 1")
     assert isinstance(error, CellSyntaxError)
     assert pool.asked("run") == []
-    assert "The cell was sent to no rank." in notebook.out + notebook.err
+    assert "The cell was not sent to any rank." in notebook.out + notebook.err
 
 
 def test_a_timeout_interrupts(notebook):

@@ -52,7 +52,7 @@ def test_what_it_does_not_is_shown_where(shell, cell, line, shown):
     message = str(caught.value)
     assert shown in message
     assert not line or f"line {line}" in message
-    assert message.endswith("\nThe cell was sent to no rank.")
+    assert message.endswith("\nThe cell was not sent to any rank.")
 
 
 def test_the_caret_stands_below_the_fault(shell):
