@@ -118,7 +118,7 @@ PANELS = {
             doing="shut down",
             states=tuple(replace(state, state="left") for state in HEALTHY.states),
         ),
-        message=Message("Shut down: write %dist_init for new ranks. (0.10 s)"),
+        message=Message("Shut down: run %dist_init for new ranks. (0.10 s)"),
         answer=Answer("Stacks", "<pre>x</pre>"),
         closed=True,
     ),

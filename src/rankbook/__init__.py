@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rankbook._version import __version__
 from rankbook.errors import (
     BackendError,
     ClusterError,
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
     )
     from rankbook.models import Diagnosis
     from rankbook.notebook import Session
-
-__version__ = "0.1.0.dev0"
 
 __all__ = [
     "BackendError",

@@ -221,7 +221,7 @@ def test_a_long_line_and_much_stderr_do_not_block(two):
 
 def test_what_cannot_travel_is_said_in_one_line_and_changes_nothing(two):
     two.run("only = 1", 1)
-    with pytest.raises(InputError, match="'only' exists only on rank 1; write -r 1"):
+    with pytest.raises(InputError, match="'only' exists only on rank 1; use -r 1"):
         two.pull("only")
     with pytest.raises(InputError, match="'nowhere' exists on none of ranks 0-1"):
         two.pull("nowhere")

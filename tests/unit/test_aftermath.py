@@ -16,7 +16,10 @@ from rankbook.sessions.group.repair import Event
 REDUCE = Collective("all_reduce", "0", seq=3)
 GLOO = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:538]"
 LOST = Failure("RuntimeError", f"{GLOO} Connection closed by peer [127.0.0.1]:31250")
-AGAIN = "The ranks are free, their variables in place, and the group is made again (generation {})."
+AGAIN = (
+    "The ranks are free, their variables in place, and the process group was re-created "
+    "(generation {})."
+)
 
 
 # -- leaving a group behind that works -------------------------------------------------------
@@ -53,7 +56,7 @@ def test_a_group_that_cannot_be_made_again_is_told(settle, formed, pool, calls, 
     freed = repair.free([0])
     pool[2].refuses = EngineError("no memory.")
     result = settle(result_of(), freed, [0, 1, 2, 3])
-    assert result.note == "The group could not be made again: no memory."
+    assert result.note == "The process group could not be re-created: no memory."
     assert formed.world_size == 0
     pool[2].refuses = None
     formed.initialize()
@@ -310,7 +313,7 @@ def test_a_connection_that_is_lost_and_nobody_has_died_is_of_an_earlier_group(se
     assert result.diagnosis is None
     assert result.note == (
         "What was made for an earlier process group (a DDP or FSDP module, a subgroup) must be "
-        "made again. " + AGAIN.format(2)
+        "re-created. " + AGAIN.format(2)
     )
 
 
@@ -337,7 +340,7 @@ def test_who_stays_in_torch_is_replaced(settle, formed, pool, calls, repair):
     result = settle(result_of([0, 2, 3]), freed, [0, 1, 2, 3])
     assert result.note == (
         "Rank 1 did not let go and was replaced: its variables are lost, the others' are in "
-        "place. The group is made again (generation 2)."
+        "place. The process group was re-created (generation 2)."
     )
     assert pool.engines == [0, 2, 3, 4]
     assert formed.pull("rank") == {rank: rank for rank in range(4)}

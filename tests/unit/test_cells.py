@@ -74,7 +74,7 @@ def test_output_is_shown_while_it_comes_and_finished_once(formed):
     ("ranks", "error", "said"),
     [
         ("4", InputError, "There is no rank 4"),
-        ("nobody", InputError, "is no selection"),
+        ("nobody", InputError, "is not a selection"),
         ([], InputError, "No ranks given"),
     ],
 )
@@ -215,7 +215,8 @@ def test_a_cell_that_cannot_end_is_ended_and_said_why(formed, pool, watchful):
         result.raise_for_error()
     assert str(caught.value).startswith(NEVER_CALLED)
     assert str(caught.value).endswith(
-        "The ranks are free, their variables in place, and the group is made again (generation 2)."
+        "The ranks are free, their variables in place, and the process group was re-created "
+        "(generation 2)."
     )
     assert caught.value.diagnosis is verdict
     assert caught.value.ranks == (0, 1, 2)
@@ -388,5 +389,5 @@ def test_a_cell_in_torch_is_ended_by_ctrl_c_and_its_group_made_again(formed):
     assert {result[rank].error.ename for rank in range(4)} == {"KeyboardInterrupt"}
     assert result.diagnosis is None
     assert formed.generation == 2
-    with pytest.raises(RankError, match=r"KeyboardInterrupt on ranks 0-3.*made again"):
+    with pytest.raises(RankError, match=r"KeyboardInterrupt on ranks 0-3.*re-created"):
         result.raise_for_error()

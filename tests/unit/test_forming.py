@@ -189,8 +189,8 @@ def test_a_cluster_that_cannot_grow_says_so_and_keeps_its_group(make):
         (("nccl",), DeviceError, "nccl needs GPUs"),
         (("gloo", 0), InputError, "0 ranks make no group"),
         (("gloo", -1), InputError, "-1 ranks make no group"),
-        (("gloo", 2, 0), InputError, "A timeout of 0 minutes is none"),
-        (("gloo", 2, -1.5), InputError, "A timeout of -1.5 minutes is none"),
+        (("gloo", 2, 0), InputError, "must be positive, for example 1, and not 0"),
+        (("gloo", 2, -1.5), InputError, "must be positive, for example 1, and not -1.5"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_changes(formed, pool, args, error, said):

@@ -12,7 +12,6 @@ from steps import infos
 from rankbook.errors import ClusterError, EngineError, InputError, SessionError
 from rankbook.sessions.group.group import Group
 from rankbook.sessions.members import Members
-from rankbook.sessions.members.replacing import how_to_replace, named
 
 
 @pytest.fixture
@@ -115,12 +114,6 @@ def test_a_refusal_names_all_that_are_to_be_replaced(four):
         "Rank 0 was killed by SIGKILL, rank 2 ended with exit code 1: "
         "%dist_restart 0,2 (or restart_ranks([0, 2])) replaces them and keeps the others."
     )
-
-
-def test_ranks_are_named_as_a_sentence_begins():
-    assert (named([1]), named([0, 1, 2, 4])) == ("Rank 1", "Ranks 0-2,4")
-    assert how_to_replace((3, 1)) == "%dist_restart 1,3 (or restart_ranks([1, 3]))"
-    assert how_to_replace(range(64)) == "%dist_restart 0-63 (or restart_ranks('0-63'))"
 
 
 # -- making groups ---------------------------------------------------------------------------

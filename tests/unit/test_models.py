@@ -18,7 +18,6 @@ from rankbook.models import (
     RankState,
     Recorded,
     Snapshot,
-    how_ended,
     load,
     requests,
     to_dict,
@@ -137,19 +136,6 @@ def test_every_model_is_frozen_and_has_an_example():
     for cls in classes:
         assert dataclasses.is_dataclass(cls)
         assert cls.__dataclass_params__.frozen
-
-
-@pytest.mark.parametrize(
-    ("status", "said"),
-    [
-        (None, "has ended"),
-        (-15, "was killed by SIGTERM"),
-        (-200, "ended with exit code -200"),
-        (1, "ended with exit code 1"),
-    ],
-)
-def test_how_a_process_ended_is_said_in_words(status, said):
-    assert how_ended(status) == said
 
 
 @pytest.mark.parametrize("request_type", requests.Request.__subclasses__())

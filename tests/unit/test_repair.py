@@ -16,7 +16,10 @@ from rankbook.sessions.group.repair import Event
 from rankbook.sessions.members import freeing
 from rankbook.sessions.members.freeing import Freed
 
-AGAIN = "The ranks are free, their variables in place, and the group is made again (generation {})."
+AGAIN = (
+    "The ranks are free, their variables in place, and the process group was re-created "
+    "(generation {})."
+)
 
 
 # -- looking ---------------------------------------------------------------------------------
@@ -198,7 +201,7 @@ def test_an_interrupt_from_elsewhere_leaves_a_group_that_works(formed, pool):
     assert formed.generation == 2
     assert [info.rank for info in infos(pool)] == [0, 1, 2, 3]
     assert result.note == AGAIN.format(2)
-    with pytest.raises(RankError, match=r"KeyboardInterrupt on ranks 0-3.*made again"):
+    with pytest.raises(RankError, match=r"KeyboardInterrupt on ranks 0-3.*re-created"):
         result.raise_for_error()
 
 

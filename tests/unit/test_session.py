@@ -93,7 +93,7 @@ def test_what_it_is_busy_with_can_be_ended_for_another_group(formed, renew, code
     assert formed.generation == 2
     result = ended["result"]
     assert {its.error.ename for its in result.values()} == {"KeyboardInterrupt"}
-    assert "the group is made again" not in result.note
+    assert "the process group was re-created" not in result.note
     assert formed.run("rank").ok
     assert formed.pull("kept", "0-2") == {0: 0, 1: 1, 2: 2}
     assert formed.generation == 2
@@ -279,8 +279,8 @@ def test_pull_brings_the_values_of_the_ranks(formed):
 @pytest.mark.parametrize(
     ("where", "ranks", "said"),
     [
-        ("rank == 0", "all", "'x' exists only on rank 0; write -r 0."),
-        ("rank > 1", "all", "'x' exists only on ranks 2-3; write -r 2-3."),
+        ("rank == 0", "all", "'x' exists only on rank 0; use -r 0."),
+        ("rank > 1", "all", "'x' exists only on ranks 2-3; use -r 2-3."),
         ("False", "all", "'x' exists on none of ranks 0-3."),
         ("rank == 0", "1", "'x' exists on none of rank 1."),
     ],

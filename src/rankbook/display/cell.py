@@ -61,7 +61,7 @@ class _Region:
         del self.open[key]
 
     def text(self) -> str:
-        """The rows by rank; what several ranks show alike stands once."""
+        """The rows by rank; a row that several ranks show is in it once."""
         alike: dict[tuple[int, str], list[int]] = {}
         turn: dict[int, int] = {}
         for (rank, _, _), row in self.rows.items():
@@ -95,7 +95,7 @@ class LiveOutput:
     # -- taking ------------------------------------------------------------------------------
 
     def event(self, rank: int, body: list[Any]) -> None:
-        """Take something that a rank said."""
+        """Take an event of a rank."""
         kind = body[0]
         if kind == "stream":
             self._stream(rank, body[1], body[2])
@@ -142,7 +142,7 @@ class LiveOutput:
         return min(wait, self._draw_region(now))
 
     def note(self, text: str) -> None:
-        """Show a line that no rank said."""
+        """Show a line that comes from no rank."""
         self._write("stderr", [text])
 
     def finish(self) -> None:
@@ -182,13 +182,13 @@ class LiveOutput:
             known = self._replaces(rank, kind, theirs)
             (replaced.setdefault(known, set()) if known else new).add(rank)
         self._cleared.difference_update(ranks)
-        for local, its in replaced.items():
-            if its == self._owners[local]:
+        for local, updated in replaced.items():
+            if updated == self._owners[local]:
                 self._screen.show(content["data"], content["metadata"], local, update=True)
             else:
-                # Shown once because they were alike, and now some differ: those get their own.
-                self._owners[local] -= its
-                new |= its
+                # The displays were alike and shown once; those that now differ get their own.
+                self._owners[local] -= updated
+                new |= updated
         if new:
             self._show_new(new, theirs, content)
 
@@ -255,7 +255,7 @@ class LiveOutput:
             region.drawn = text
 
     def _leave_region(self) -> None:
-        """What comes now stands below the lines that were rewritten, once they have ended."""
+        """Show what follows below the lines that were rewritten, once these have ended."""
         if self._region is not None and not self._region.open:
             self._close_region()
 

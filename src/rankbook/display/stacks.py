@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from rankbook.ranks import said
+from rankbook.words import in_words
 
 __all__ = ["relevant", "to_html"]
 
@@ -32,7 +32,7 @@ def to_html(stacks: Mapping[int, Sequence[str]]) -> str:
     for rank, frames in sorted(stacks.items()):
         alike.setdefault("".join(relevant(frames)), []).append(rank)
     return "".join(
-        f"<strong>{escape(said(ranks))}</strong><pre>{escape(stack.rstrip())}</pre>"
+        f"<strong>{escape(in_words(ranks))}</strong><pre>{escape(stack.rstrip())}</pre>"
         for stack, ranks in alike.items()
     )
 
@@ -40,12 +40,12 @@ def to_html(stacks: Mapping[int, Sequence[str]]) -> str:
 def relevant(frames: Sequence[str]) -> list[str]:
     """Cut a stack to what its reader wants to know.
 
-    Left out are the frames that brought the engine to its cell, which are always the same, and
-    what differs between ranks that stand at the same place.
+    The frames that led the engine to its cell are left out, because they are always the same; so
+    is what differs between ranks at the same place.
     """
-    first = next((i for i, its in enumerate(frames) if _CELL.search(its)), None)
+    first = next((i for i, frame in enumerate(frames) if _CELL.search(frame)), None)
     if first is not None:
-        return [_shortened(its) for its in frames[first:]]
+        return [_shortened(frame) for frame in frames[first:]]
     if frames and _WAITS.search(frames[-1]):
         return ["  no cell runs"]
     return [*(["  …\n"] if len(frames) > _KEPT else []), *map(_shortened, frames[-_KEPT:])]

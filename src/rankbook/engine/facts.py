@@ -8,7 +8,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from rankbook import __version__
+from rankbook._version import __version__
 from rankbook.engine import state
 from rankbook.models import EngineFacts
 

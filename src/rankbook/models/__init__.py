@@ -4,13 +4,14 @@
 """
 
 from rankbook.models.cells import ON_HANG, CellSpan, Failure
-from rankbook.models.engines import EngineFacts, Gpu, how_ended
+from rankbook.models.engines import EngineFacts, Gpu
 from rankbook.models.groups import GroupInfo
 from rankbook.models.looks import Collective, Look, RankState
 from rankbook.models.recorded import Recorded
 from rankbook.models.snapshots import Snapshot
 from rankbook.models.verdicts import Diagnosis
 from rankbook.models.wire import load, to_dict
+from rankbook.words import how_ended
 
 __all__ = [
     "ON_HANG",

@@ -25,6 +25,7 @@ from rankbook.sessions.members import values as member_values
 from rankbook.sessions.renewal import Renewal
 from rankbook.sessions.view import SessionView
 from rankbook.timing import Timing
+from rankbook.words import in_words
 
 __all__ = ["Session"]
 
@@ -164,7 +165,7 @@ class Session(SessionView):
         if on_hang not in ON_HANG:
             raise InputError(f"on_hang={on_hang!r} is none of {', '.join(ON_HANG)}.")
         cell = Cell(code, self.select(ranks), number, timeout, on_hang)
-        with self._turns.take(f"running a cell on {rank_selection.said(cell.ranks)}"):
+        with self._turns.take(f"running a cell on {in_words(cell.ranks)}"):
             return self._cells.run(cell, output)
 
     def select(self, ranks: str | int | list[int]) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rankbook.cluster.pool import Pool
-from rankbook.models import CellSpan, Diagnosis, GroupInfo, RankState, Snapshot, how_ended
+from rankbook.models import CellSpan, Diagnosis, GroupInfo, RankState, Snapshot
 from rankbook.sessions.cells.cells import Cells
 from rankbook.sessions.changes import Changes
 from rankbook.sessions.group.group import Group
@@ -15,6 +15,7 @@ from rankbook.sessions.group.repair import Repair
 from rankbook.sessions.members import Members, looks
 from rankbook.sessions.turns import Turns
 from rankbook.timing import Timing
+from rankbook.words import how_ended
 
 if TYPE_CHECKING:
     from rankbook.distributed import DistInfo

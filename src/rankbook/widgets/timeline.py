@@ -97,11 +97,11 @@ class TimelineView(anywidget.AnyWidget):
                 self._tell_open()
 
     def _lanes(self, states: Iterable[RankState]) -> list[dict[str, Any]]:
-        # Of a rank that does not answer no host is told: it is where it was.
+        # A rank that does not answer reports no host: it is still where it was.
         known = {lane["rank"]: lane["host"] for lane in self.lanes}
         ranks = [(s.info.rank, s.host) for s in states if s.info]
         lanes = [{"rank": rank, "host": host or known.get(rank, "")} for rank, host in ranks]
-        return lanes or self.lanes  # while a group is being made anew, there is none for a moment
+        return lanes or self.lanes  # while a group is being re-created, there is none for a moment
 
     def _on_message(self, _: Any, content: dict[str, Any], __: Any) -> None:
         if content.get("kind") == "hello":
@@ -131,7 +131,7 @@ class TimelineView(anywidget.AnyWidget):
         self._open = self._timeline.open
         ops, groups = Names(), Names()
         rows = as_array(self._open, ops, groups)
-        # What a page must have by now is said here, too: nothing else may follow for long.
+        # This says, too, which bars a page must have by now: no other message may follow for long.
         content = {"edition": self._sent.edition, "settled": self._sent.bars}
         self._tell("open", content | {"ops": list(ops), "groups": list(groups)}, rows)
 

@@ -8,14 +8,14 @@ from dataclasses import replace
 from rankbook.diagnosis import diagnose, fingerprint, refused
 from rankbook.errors import RankbookError
 from rankbook.interrupts import undisturbed
-from rankbook.models import Failure, Look, how_ended
+from rankbook.models import Failure, Look
 from rankbook.sessions.cells.results import CellResult, RankResult
 from rankbook.sessions.group import stuck as stuck_ranks
 from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.repair import Event, Repair
 from rankbook.sessions.members import Members, looks, outcomes
 from rankbook.sessions.members.freeing import Freed, data_moves
-from rankbook.sessions.members.replacing import how_to_replace, named
+from rankbook.words import agree, how_ended, how_to_replace, in_words, sentence_start
 
 __all__ = ["Aftermath"]
 
@@ -108,7 +108,7 @@ class Aftermath:
         if any(map(outcomes.is_lost, failures.values())):
             return (
                 "What was made for an earlier process group (a DDP or FSDP module, a subgroup) "
-                "must be made again."
+                "must be re-created."
             )
         return "" if ran == size and self._is_out_of_step() else None
 
@@ -138,16 +138,17 @@ class Aftermath:
             error = self._repair.stuck(stuck)
             error.result, error.traceback_lines = result, result.traceback_lines()
             raise error
-        was, its = ("was", "its") if len(stuck) == 1 else ("were", "their")
-        lost = f"{named(stuck)} did not let go and {was} replaced: {its} variables are lost"
+        was, its = agree(stuck, "was", "were"), agree(stuck, "its", "their")
+        ranks = sentence_start(in_words(stuck))
+        lost = f"{ranks} did not let go and {was} replaced: {its} variables are lost"
         for rank in stuck:
             result.ranks[rank] = RankResult(rank, error=Failure("EngineError", lost, freed=True))
         try:
             self._group.restart(stuck)
         except RankbookError as error:
-            result.note = f"{lost}, and the group could not be made again: {error}"
+            result.note = f"{lost}, and the process group could not be re-created: {error}"
             return
         result.note = (
-            f"{lost}, the others' are in place. The group is made again (generation "
+            f"{lost}, the others' are in place. The process group was re-created (generation "
             f"{self._group.number})."
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from rankbook import ranks as rank_selection
 from rankbook.errors import HangError, RankError
 from rankbook.models import Diagnosis, Failure
+from rankbook.words import in_words
 
 __all__ = ["CellResult", "RankResult", "group_failures"]
 
@@ -55,10 +56,9 @@ class CellResult(Mapping[int, RankResult]):
         if self.diagnosis is not None:
             return f"<CellResult: {self.diagnosis.summary}>"
         if self.ok:
-            return f"<CellResult: ok on {rank_selection.said(self.ranks)}>"
+            return f"<CellResult: ok on {in_words(self.ranks)}>"
         failed = ", ".join(
-            f"{failure.ename} on {rank_selection.said(ranks)}"
-            for ranks, failure in group_failures(self)
+            f"{failure.ename} on {in_words(ranks)}" for ranks, failure in group_failures(self)
         )
         return f"<CellResult: {failed}>"
 
@@ -136,10 +136,10 @@ def _headed(ranks: list[int], failure: Failure) -> list[str]:
 
 def _first_cause(groups: list[tuple[list[int], Failure]]) -> str:
     (ranks, first), *others = groups
-    message = f"{first.ename} on {rank_selection.said(ranks)}"
+    message = f"{first.ename} on {in_words(ranks)}"
     if first.evalue:
         message += f": {first.evalue.splitlines()[0]}"
     if others:
-        names = (f"{f.ename} on {rank_selection.said(r)}" for r, f in others)
+        names = (f"{f.ename} on {in_words(r)}" for r, f in others)
         message += f"; then {', '.join(names)}"
     return message

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rankbook.errors import SessionError
 from rankbook.models import GroupInfo
 from rankbook.sessions.members import Members, found
-from rankbook.sessions.members.replacing import named
+from rankbook.words import agree, in_words, sentence_start
 
 __all__ = ["adopt", "refuse_others_work"]
 
@@ -41,10 +41,10 @@ def refuse_others_work(members: Members) -> None:
         return
     group = found.find(seen := found.look(members))
     if group is not None and group.busy:
-        are = "is" if len(group.busy) == 1 else "are"
+        ranks, are = sentence_start(in_words(group.busy)), agree(group.busy, "is", "are")
         raise SessionError(
-            f"{named(group.busy)} of the group that these engines are in {are} busy: join "
-            "with --cluster-id alone to take the group over as it is; %dist_interrupt then "
+            f"{ranks} of the group that these engines are in {are} busy: join with "
+            "--cluster-id alone to take the group over as it is; %dist_interrupt then "
             "ends what runs."
         )
     found.refuse_silent(seen)

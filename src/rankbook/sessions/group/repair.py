@@ -16,13 +16,12 @@ from enum import Enum
 from rankbook.errors import RankbookError, SessionError, StuckError
 from rankbook.interrupts import undisturbed
 from rankbook.models import Look
-from rankbook.ranks import said
 from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.stuck import at_place
 from rankbook.sessions.group.stuck import error as stuck_error
 from rankbook.sessions.members import Members, freeing, looks
 from rankbook.sessions.members.freeing import Freed
-from rankbook.sessions.members.replacing import how_to_replace
+from rankbook.words import how_to_replace, in_words
 
 __all__ = ["RULE", "Condition", "Event", "Repair", "Step"]
 
@@ -211,11 +210,11 @@ class Repair:
             with undisturbed(timing.repair_timeout(len(self._members.living()))):
                 self._group.initialize()
         except RankbookError as error:
-            return f"The group could not be made again: {error}"
+            return f"The process group could not be re-created: {error}"
         finally:
             self._began = -math.inf
         return (
-            f"The ranks are free, their variables in place, and the group is made again "
+            f"The ranks are free, their variables in place, and the process group was re-created "
             f"(generation {self._group.number})."
         )
 
@@ -227,5 +226,5 @@ class Repair:
             where = "; ".join(at_place([r], its.line or its.state) for r, its in busy.items())
             raise SessionError(
                 f"The group's connections were cut, and {where} since then: interrupt again, or "
-                f"{how_to_replace(busy)} replaces {said(busy)} and keeps the others."
+                f"{how_to_replace(busy)} replaces {in_words(busy)} and keeps the others."
             )

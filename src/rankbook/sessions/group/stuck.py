@@ -6,10 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from rankbook.errors import StuckError
 from rankbook.models import Look
-from rankbook.ranks import said
 from rankbook.sessions.members.freeing import Freed, data_moves
-from rankbook.sessions.members.replacing import how_to_replace
 from rankbook.timing import Timing
+from rankbook.words import how_to_replace, in_words
 
 __all__ = ["at_place", "error", "of"]
 
@@ -42,14 +41,14 @@ def error(
     where = "; ".join(at_place(ranks, place) for place, ranks in places.items())
     return StuckError(
         f"The interrupt did not end the cell: {where}. Interrupt again, or "
-        f"{how_to_replace(stuck)} replaces {said(stuck)} and keeps the others."
+        f"{how_to_replace(stuck)} replaces {in_words(stuck)} and keeps the others."
     )
 
 
 def at_place(ranks: Sequence[int], place: str) -> str:
     """``ranks 0-2 are at line 3: f(x)``; of those without a place, that they do not answer."""
     be, do = ("is", "does") if len(ranks) == 1 else ("are", "do")
-    return f"{said(ranks)} {f'{be} at {place}' if place else f'{do} not answer'}"
+    return f"{in_words(ranks)} {f'{be} at {place}' if place else f'{do} not answer'}"
 
 
 def _until(look: Look, timing: Timing, lets_go_after: float | None) -> str:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from rankbook.diagnosis import diagnose as verdict_on
-from rankbook.models import Diagnosis, Failure, GroupInfo, Look, RankState, how_ended, load
+from rankbook.models import Diagnosis, Failure, GroupInfo, Look, RankState, load
 from rankbook.models.requests import ForgetError, LookAt, SayStacks, SayState
 from rankbook.sessions.members import outcomes
 from rankbook.sessions.members.members import Members
 from rankbook.sessions.members.party import Party
+from rankbook.words import how_ended
 
 __all__ = [
     "Progress",

@@ -8,12 +8,11 @@ from dataclasses import replace
 from rankbook.cluster.placement import Placement, place
 from rankbook.cluster.pool import Pool
 from rankbook.errors import ClusterError, SessionError
-from rankbook.models import EngineFacts, how_ended
-from rankbook.ranks import said
+from rankbook.models import EngineFacts
 from rankbook.sessions.changes import Changes
 from rankbook.sessions.members.party import Party
-from rankbook.sessions.members.replacing import how_to_replace
 from rankbook.timing import Timing
+from rankbook.words import how_ended, how_to_replace, in_words
 
 __all__ = ["Members"]
 
@@ -222,7 +221,7 @@ class Members:
         missing = len(ranks) - sum(engine not in engines for engine in self.alive)
         if missing > 0 and not self.can_grow:
             raise ClusterError(
-                f"There is no spare engine for {said(ranks)}, and rankbook cannot add to this "
+                f"There is no spare engine for {in_words(ranks)}, and rankbook cannot add to this "
                 f"cluster: start one more, then {how_to_replace(ranks)}."
             )
         return missing

@@ -8,8 +8,9 @@ from typing import Any
 from rankbook import values
 from rankbook.errors import InputError
 from rankbook.models.requests import Pull, Push
-from rankbook.ranks import label, said
+from rankbook.ranks import label
 from rankbook.sessions.members.party import Party
+from rankbook.words import in_words
 
 __all__ = ["pull", "push"]
 
@@ -26,8 +27,8 @@ def pull(party: Party, name: str) -> dict[int, Any]:
     call.raise_for_failure()
     there = [rank for rank in party if call.values[rank]]
     if len(there) < len(party):
-        where = f"only on {said(there)}" if there else f"on none of {said(party)}"
-        hint = f"; write -r {label(there)}" if there else ""
+        where = f"only on {in_words(there)}" if there else f"on none of {in_words(party)}"
+        hint = f"; use -r {label(there)}" if there else ""
         raise InputError(f"{name!r} exists {where}{hint}.")
     return {rank: values.loads(call.buffers(rank)[0]) for rank in party}
 
