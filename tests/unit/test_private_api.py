@@ -83,7 +83,6 @@ USES = [
     (SHELL, "should_run_async", "engine"),
     (HOOK, "finish_displayhook", "engine"),
     (HOOK, "quiet", "engine"),
-    (HOOK, "semicolon_at_end_of_expression", "engine"),
     (PUBLISHER, "register_hook", "engine"),
     (C10D, "_abort_process_group", "engine"),
     (C10D, "_new_process_group_helper", "engine"),
