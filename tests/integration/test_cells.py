@@ -56,6 +56,8 @@ def test_stderr_logging_and_warnings_are_heard(two, code):
         ("3 * 7;", None),
         ("x = 21", None),
         ("None", None),
+        ("!echo :-(\n21", "21"),
+        ("!echo :-(\n21;  # it's hidden", None),
         ("import asyncio\nawait asyncio.sleep(0)\n'v';", None),
         ("import asyncio\nawait asyncio.sleep(0)\n'v'", "'v'"),
     ],

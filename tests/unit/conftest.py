@@ -41,6 +41,22 @@ def shell(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def host(tmp_path):
+    """Makes a file system of control groups."""
+
+    def make(own, files):
+        (tmp_path / "proc/self").mkdir(parents=True)
+        (tmp_path / "proc/self/cgroup").write_text(own)
+        for name, text in files.items():
+            path = tmp_path / "sys/fs/cgroup" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{text}\n")
+        return tmp_path
+
+    return make
+
+
+@pytest.fixture
 def clock():
     """What freeing, looking and repairing wait by; the rest have the real clock."""
     return fakes.Clock()

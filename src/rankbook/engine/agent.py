@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from rankbook import errors, protocol, values
-from rankbook.engine import frames, gpu, state
+from rankbook.engine import children, frames, gpu, state
 from rankbook.engine.facts import facts
 from rankbook.engine.flight import Observer
 from rankbook.engine.group import Group
@@ -74,6 +74,7 @@ class Agent:
         self._waiting: set[_Request] = set()
         """Cells that have yet to begin."""
         sys.setswitchinterval(_SWITCH_INTERVAL)
+        children.install()
         self.runner = Runner(kernel)
         self.group = Group(kernel.shell.user_ns)
         recorder, waits = Recorder(), Waits()

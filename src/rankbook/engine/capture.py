@@ -10,6 +10,7 @@ import asyncio
 import io
 import sys
 import time
+import tokenize
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from rankbook.models import Failure
 if TYPE_CHECKING:
     from rankbook.engine.outbox import Outbox
 
-__all__ = ["Capture"]
+__all__ = ["Capture", "ends_in_semicolon"]
 
 
 class _Stream(io.TextIOBase):
@@ -75,6 +76,7 @@ class Capture:
     """Installed once per engine; ``outbox`` says where output goes just now.
 
     Attributes:
+        cell: What runs, IPython's own syntax replaced.
         freed: Whether the session has interrupted the cell, or is about to.
         cut: Whether it has cut the connections under it, or is about to.
     """
@@ -98,9 +100,9 @@ class Capture:
         self._finish_result, hook.finish_displayhook = hook.finish_displayhook, self._on_result
         self._quiet, hook.quiet = hook.quiet, self._is_quiet
 
-    def begin(self, outbox: Outbox, cell: str) -> None:
+    def begin(self, outbox: Outbox) -> None:
         """Send what is said from now on into an outbox."""
-        self.outbox, self.failure, self.cell = outbox, None, cell
+        self.outbox, self.failure, self.cell = outbox, None, ""
         self.freed = self.cut = False
 
     def end(self) -> Failure | None:
@@ -112,7 +114,7 @@ class Capture:
         """Whether the cell ends in a semicolon; IPython asks a history that we do not keep."""
         if self.outbox is None:
             return bool(self._quiet())
-        return bool(self._shell.displayhook.semicolon_at_end_of_expression(self.cell))
+        return ends_in_semicolon(self.cell)
 
     def _on_result(self) -> None:
         """Take the last value of a cell where ipykernel would publish it."""
@@ -174,6 +176,23 @@ class Capture:
             if error is not None and self._is_end(type(error)):
                 exc_tuple = _interrupt(error)
             self._shows(exc_tuple, *args, **options)
+
+
+def ends_in_semicolon(cell: str) -> bool:
+    """Whether the last thing in a cell, comments apart, is a semicolon: its value is not shown.
+
+    IPython has a function for this from 8.10 on, and it raises where a cell is no Python.
+
+    Args:
+        cell: As it runs, IPython's own syntax replaced.
+    """
+    beside = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.ENDMARKER)
+    try:
+        tokens = list(tokenize.generate_tokens(io.StringIO(cell).readline))
+    except (tokenize.TokenError, SyntaxError):
+        return cell.rstrip().endswith(";")
+    last = next((token for token in reversed(tokens) if token.type not in beside), None)
+    return last is not None and last.type == tokenize.OP and last.string == ";"
 
 
 _INTERRUPTS = (KeyboardInterrupt, asyncio.CancelledError)

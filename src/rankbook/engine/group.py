@@ -19,6 +19,7 @@ from rankbook.distributed import destroy_global_state, initialize_distributed, r
 from rankbook.engine import state
 from rankbook.engine.history import Epoch
 from rankbook.engine.sockets import GlooSockets
+from rankbook.engine.threads import Threads
 from rankbook.models import GroupInfo, to_dict
 
 __all__ = ["Group"]
@@ -39,6 +40,7 @@ class Group:
         self.epochs: list[Epoch] = []
         """The latest groups that were asked for, the present one last."""
         self._sockets = GlooSockets()
+        self._threads = Threads()
         self._level = get_debug_level()
         self._namespace = namespace
         self._interfaces: dict[str, str] = {}
@@ -104,6 +106,7 @@ class Group:
             MASTER_ADDR=address,
             MASTER_PORT=port,
         )
+        self._threads.share(local_world_size)
         self._use_interface(address)
         # For good: a cell may destroy the group and initialise it again by itself.
         rendezvous.use(url, generation)

@@ -48,7 +48,7 @@ class Runner:
         self.last_error = ""
         begin = time.perf_counter()
         self._tail.skip()
-        self.capture.begin(outbox, code)
+        self.capture.begin(outbox)
         try:
             result = await self._run(code)
         finally:
@@ -76,6 +76,7 @@ class Runner:
             transformed = shell.transform_cell(code)
         except Exception:  # noqa: BLE001 - IPython takes it from here, as its own kernel does
             transformed, error = code, sys.exc_info()
+        self.capture.cell = transformed
         options: dict[str, Any] = {"store_history": False, "silent": False}
         if not shell.should_run_async(
             code, transformed_cell=transformed, preprocessing_exc_tuple=error
