@@ -29,6 +29,7 @@ from rankbook.errors import (
     RankbookError,
     RankError,
     RendezvousError,
+    ReportError,
     SessionError,
     StuckError,
 )
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from rankbook.api import connect, session, start
+    from rankbook.display.report import load_report
     from rankbook.distributed.init_utils import (
         DistInfo,
         destroy_global_state,
@@ -62,6 +64,7 @@ __all__ = [
     "RankError",
     "RankbookError",
     "RendezvousError",
+    "ReportError",
     "Session",
     "SessionError",
     "StuckError",
@@ -73,6 +76,7 @@ __all__ = [
     "get_rank_safe",
     "get_world_size_safe",
     "initialize_distributed",
+    "load_report",
     "session",
     "start",
 ]
@@ -87,6 +91,7 @@ _HOME = {
     "get_rank_safe": "rankbook.distributed.init_utils",
     "get_world_size_safe": "rankbook.distributed.init_utils",
     "initialize_distributed": "rankbook.distributed.init_utils",
+    "load_report": "rankbook.display.report",
     "Session": "rankbook.notebook",
     "connect": "rankbook.api",
     "session": "rankbook.api",

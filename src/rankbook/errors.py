@@ -12,6 +12,7 @@
     │   └── EngineError                  an engine cannot be a rank: the message names its host
     ├── SessionError                     there is no session, or it is busy
     │   └── StuckError                   an interrupt did not end a cell
+    ├── ReportError                      a report cannot be saved, or a file is none
     └── RankError                        the user's code raised on some ranks
         └── HangError                    its collectives could not complete: a rank was missing,
                                          or called something else
@@ -32,6 +33,7 @@ __all__ = [
     "RankError",
     "RankbookError",
     "RendezvousError",
+    "ReportError",
     "SessionError",
     "StuckError",
 ]
@@ -88,6 +90,10 @@ class StuckError(SessionError):
 
     def _render_traceback_(self) -> list[str]:
         return [*self.traceback_lines, f"StuckError: {self}"]
+
+
+class ReportError(RankbookError):
+    """A report cannot be saved where it was to be, or a file is no report that can be read."""
 
 
 class RankError(RankbookError):

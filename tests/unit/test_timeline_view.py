@@ -12,7 +12,7 @@ from rankbook.models import CellSpan, GroupInfo, RankState
 from rankbook.timeline import FIELDS, Bar, Kept
 from rankbook.widgets.timeline import TimelineView
 
-CELLS = [CellSpan(3, "f()", 10.0, 11.0), CellSpan(4, "g()", 12.0)]
+CELLS = [CellSpan(3, "f()", 10.0, 11.0, "f()\nx", (0, 1)), CellSpan(4, "g()", 12.0)]
 
 
 class Collected:

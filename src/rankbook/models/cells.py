@@ -40,3 +40,7 @@ class CellSpan:
     """Seconds since the epoch by the notebook's clock."""
     ended: float | None = None
     """The same; None while it runs."""
+    code: str = ""
+    """All of it."""
+    ranks: tuple[int, ...] = ()
+    """Those that ran it."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rankbook.cluster.pool import Pool
-from rankbook.models import CellSpan, Diagnosis, GroupInfo, RankState, Snapshot
+from rankbook.models import CellSpan, Diagnosis, GroupInfo, Look, RankState, Snapshot
+from rankbook.models.report import SavedReport
+from rankbook.sessions import reporting
 from rankbook.sessions.cells.cells import Cells
 from rankbook.sessions.changes import Changes
 from rankbook.sessions.group.group import Group
@@ -173,6 +176,17 @@ class SessionView:
         self.members.placed()
         return looks.stacks(self.members.living())
 
+    def looks(self) -> dict[int, Look]:
+        """By rank, what a diagnosis is made from; at any time.
+
+        Raises:
+            SessionError: There was no group yet, or the session is shut down.
+        """
+        self._turns.refuse_closed()
+        self.members.placed()
+        seen = looks.looks(self.members.living())
+        return looks.complete(self.members, self.members.ranks(), seen, self._cells.progress)
+
     def diagnose(self) -> Diagnosis:
         """Say what the ranks do or wait for, and why; answered at any time.
 
@@ -185,3 +199,20 @@ class SessionView:
         """
         self._turns.refuse_closed()
         return self._cells.diagnose()
+
+    def save_report(self, path: str | os.PathLike[str]) -> SavedReport:
+        """Save what is needed to look at a hang elsewhere; at any time, also while a cell hangs.
+
+        :func:`rankbook.load_report` shows it, without a session. Only you can read the file (mode
+        0600), and what looks like a secret is masked in it.
+
+        Args:
+            path: A file, JSON. An older report is overwritten, nothing else is.
+
+        Returns:
+            What says in a line what the report contains, and what it does not.
+
+        Raises:
+            ReportError: It cannot be written there.
+        """
+        return reporting.save(self, path)

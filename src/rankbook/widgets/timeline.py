@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import anywidget
 import traitlets
 
-from rankbook.models import to_dict
 from rankbook.timeline import FIELDS, Names, as_array
 from rankbook.widgets.modules import joined
 from rankbook.widgets.subshell import answer_beside_cells
@@ -34,6 +33,9 @@ _PAGE = Path(__file__).parent / "page"
 
 _CELLS = 200
 """Cells that are shown at most: every one that runs sends all of them."""
+
+_OF_A_CELL = ("number", "label", "started", "ended")
+"""What a page is told of a cell; its code is not needed there."""
 
 
 class _Sent(NamedTuple):
@@ -85,7 +87,9 @@ class TimelineView(anywidget.AnyWidget):
             cells: When cells ran.
         """
         self.lanes = self._lanes(states)
-        self.cells = [to_dict(cell) for cell in _shown(cells, timeline)]
+        self.cells = [
+            {name: getattr(cell, name) for name in _OF_A_CELL} for cell in _shown(cells, timeline)
+        ]
         self.clocks, self.note = timeline.clocks, timeline.note
         with self._lock:
             self._timeline = timeline

@@ -50,7 +50,8 @@ class Cells:
         self._repair.begin_cell()
         running = RunningCell(self._members, self._repair, cell, output)
         self._running, self._verdict = running, None
-        self._spans.append(CellSpan(cell.number, cell.label, time.time()))
+        span = CellSpan(cell.number, cell.label, time.time(), code=cell.code, ranks=cell.ranks)
+        self._spans.append(span)
         result: CellResult | None = None
         try:
             result, freed = running.finish()
