@@ -136,6 +136,12 @@ def test_a_secret_that_has_a_name_once_is_masked_where_it_has_none():
     )
 
 
+@pytest.mark.parametrize("cut", ["line 3: f('sesame-42", "line 3: f('sesame-42 …)", "sesame-4"])
+def test_a_secret_that_is_cut_off_is_masked_as_far_as_it_goes(cut):
+    data = ['password = "sesame-42-sesame"', cut]
+    assert "sesame" not in "".join(masked(data)[0])
+
+
 def test_an_ordinary_word_is_masked_only_where_it_is_given_to_the_name():
     data = ['sort(key="all_reduce")', 'token = "gloo"', "gloo: all_reduce"]
     assert masked(data)[0][2] == "gloo: all_reduce"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from markup import tree
 from samples import EVIL
 
-from rankbook.display.stacks import relevant, to_html
+from rankbook.display.stacks import relevant, to_html, to_text
 
 SITE = "/home/u/.venv/lib/python3.11/site-packages"
 
@@ -102,8 +102,18 @@ def test_a_stack_is_shown_as_python_writes_it():
     assert not text.endswith("\n")
 
 
+def test_stacks_as_text():
+    stacks = {0: in_cell(10), 1: IDLE, 2: in_cell(12)}
+    assert to_text(stacks).splitlines()[:3] == [
+        "ranks 0,2",
+        "  Cell, line 2, in <module>",
+        "    f(x)",
+    ]
+    assert to_text(stacks).endswith("\nrank 1\n  no cell runs")
+
+
 def test_no_ranks_have_no_stacks():
-    assert to_html({}) == ""
+    assert to_html({}) == to_text({}) == ""
 
 
 def test_code_in_a_stack_is_escaped():

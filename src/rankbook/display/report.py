@@ -68,11 +68,15 @@ def to_html(report: Report) -> str:
     parts.append(table.to_html(report.snapshot))
     for heading, text in _texts(report):
         # Of the stacks there is HTML that is easier to read.
-        shown = (
-            stacks.to_html(report.stacks) if heading == _STACKS else f"<pre>{escape(text)}</pre>"
-        )
-        parts.append(f"<details open><summary>{escape(heading)}</summary>{shown}</details>")
-    return f"<div>{''.join(parts)}<p>{escape(report.contents)}</p></div>"
+        inner = stacks.to_html(report.stacks) if heading == _STACKS else _pre(text)
+        summary = f'<summary style="font-weight: 600">{escape(heading)}</summary>'
+        parts.append(f'<details open style="margin: 8px 0">{summary}{inner}</details>')
+    parts.append(f'<p style="color: {html.QUIET}">{escape(report.contents)}</p>')
+    return f'<div style="font-size: 13px; overflow-x: auto">{"".join(parts)}</div>'
+
+
+def _pre(text: str) -> str:
+    return f"<pre>{escape(text)}</pre>"
 
 
 def _texts(report: Report) -> Iterator[tuple[str, str]]:

@@ -11,9 +11,11 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from rankbook.masking.finding import spans
-from rankbook.masking.words import is_secret_name, is_telling
+from rankbook.masking.words import TELLING, is_secret_name, is_telling
 
 __all__ = ["MASK", "is_secret_name", "masked", "secret_values"]
+
+_CUT = re.compile(r" ?…|\Z")
 
 MASK = "<masked>"
 """What stands in the place of a secret."""
@@ -81,10 +83,20 @@ def _texts(value: Any, name: str) -> Iterator[tuple[str, str]]:
             yield from _texts(its, name)
 
 
+def _beginnings(text: str, secret: str) -> Iterator[tuple[int, int]]:
+    """Where a secret stands of which the end was cut off: lines that are shown are cut."""
+    for end in (match.start() for match in _CUT.finditer(text)):
+        for length in range(min(len(secret) - 1, end), TELLING - 1, -1):
+            if text.startswith(secret[:length], end - length):
+                yield end - length, end
+                break
+
+
 def _replaced(text: str, everywhere: Collection[str]) -> tuple[str, int]:
     places = [(span.start, span.end) for span in spans(text)]
     for secret in everywhere:
         places += [match.span() for match in re.finditer(re.escape(secret), text)]
+        places += _beginnings(text, secret)
     parts, at, count = [], 0, 0
     for start, end in sorted(places):
         if end <= at:

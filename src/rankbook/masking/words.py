@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-__all__ = ["is_random", "is_secret_name", "is_strong", "is_telling"]
+__all__ = ["TELLING", "is_random", "is_secret_name", "is_strong", "is_telling"]
 
 _WORDS = frozenset(
     {
@@ -51,7 +51,7 @@ _PIECE = 12
 _CHANGES = 0.4
 """Of neighbouring characters, how many are of another kind there; in words and paths fewer are."""
 
-_TELLING = 8
+TELLING = 8
 """Characters from which on a secret is looked for everywhere, once it is known."""
 
 
@@ -77,7 +77,7 @@ def is_telling(secret: str) -> bool:
     """Whether it can be told from ordinary words, so that it is masked wherever it stands."""
     kinds = [str.islower, str.isupper, str.isdigit, lambda c: c in "!#$%&*+?@^~=/"]
     return (
-        len(secret) >= _TELLING
+        len(secret) >= TELLING
         and not re.search(r"\s", secret)
         and sum(any(map(kind, secret)) for kind in kinds) > 1
     )

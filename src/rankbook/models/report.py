@@ -9,7 +9,7 @@ from rankbook.models.cells import CellSpan
 from rankbook.models.looks import Look
 from rankbook.models.snapshots import Snapshot
 from rankbook.models.verdicts import Diagnosis
-from rankbook.words import in_words
+from rankbook.words import in_words, plural
 
 __all__ = ["Report", "SavedReport"]
 
@@ -48,13 +48,13 @@ class Report:
             "the code of the cell": self.cell is not None,
             f"states, looks and stacks of {in_words(self.looks)}": bool(self.looks),
             "versions, names of hosts, paths of files": True,
-            f"{len(self.environment)} variables of the environment (CUDA_, NCCL_ …)": True,
+            f"{plural(len(self.environment), 'variable')} of the environment (CUDA_ …)": True,
         }
-        places = f"{self.masked} place{'' if self.masked == 1 else 's'}"
         return (
             f"Contains {', '.join(words for words, is_there in has.items() if is_there)}. Contains "
             "no values of variables, no output, no other variables of the environment. What looks "
-            f"like a secret is masked, in {places}: read the report before you pass it on."
+            f"like a secret is masked, in {plural(self.masked, 'place')}: read the report before "
+            "you pass it on."
         )
 
 
