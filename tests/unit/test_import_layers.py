@@ -33,7 +33,7 @@ FLOORS = [
     {"cluster"},
     {"sessions"},
     {"display", "widgets"},
-    {"api", "magics", "notebook", ""},  # "" is the package itself
+    {"api", "magics", "notebook", "selftest", ""},  # "" is the package itself
 ]
 
 # Inside sessions the rooms follow each other in this order, too; what stands beside them is a face.
