@@ -10,12 +10,14 @@ import time
 from dataclasses import replace
 
 import psutil
+import pytest
 
 from rankbook.selftest import parent
 from rankbook.selftest.parts import named
 from rankbook.selftest.steps import FAILED, NOT_RUN, PASSED
 
 
+@pytest.mark.slow
 def test_the_walk_works_here_and_the_report_says_so(tmp_path):
     environ = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(

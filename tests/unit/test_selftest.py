@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+import rankbook
 from rankbook.selftest import __main__ as command
 from rankbook.selftest import child, machine, parent, report
 from rankbook.selftest.parts import PARTS, named, order
@@ -54,6 +55,14 @@ def test_a_step_that_raises_has_failed_in_one_line(capsys):
     assert last["outcome"] == FAILED
     assert last["detail"] == "AssertionError: the number: expected 2, and it is 1"
     assert "Traceback" in capsys.readouterr().err  # the whole is in the log
+
+
+def test_an_error_of_ours_is_told_by_its_message_alone():
+    def refused(scene):
+        raise rankbook.DeviceError("nccl needs GPUs")
+
+    _, last = told_by(Step("it works", refused))
+    assert (last["outcome"], last["detail"]) == (FAILED, "nccl needs GPUs")
 
 
 def test_a_step_says_why_it_cannot_be_run():

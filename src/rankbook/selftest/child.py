@@ -62,7 +62,9 @@ def _take(step: Step, scene: Scene) -> tuple[str, str]:
     except Exception as error:  # noqa: BLE001 - that is what a check is for
         traceback.print_exc()
         _look_around(scene.current)
-        return FAILED, f"{type(error).__name__}: {error}".splitlines()[0]
+        # A message of ours says all; the class of another error says half of it.
+        name = "" if isinstance(error, rb.RankbookError) else f"{type(error).__name__}: "
+        return FAILED, f"{name}{error}".splitlines()[0]
 
 
 def _look_around(session: rb.Session | None) -> None:
