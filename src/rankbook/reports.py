@@ -133,7 +133,7 @@ def _fits(hint: Any, value: Any) -> bool:
         return len(each) == len(value) and all(map(_fits, each, value))
     if origin is Mapping:
         pairs = value.items() if isinstance(value, dict) else [(None, None)]
-        return all(_fits(args[0], key) and _fits(args[1], its) for key, its in pairs)
+        return all(_fits(args[0], key) and _fits(args[1], one) for key, one in pairs)
     allowed = (int, float) if hint is float else hint
     return isinstance(value, allowed) and isinstance(value, bool) == (hint is bool)
 

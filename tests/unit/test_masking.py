@@ -191,7 +191,7 @@ def fields(cls):
     "cls",
     [
         Report,
-        *(its for its in map(vars(models).get, models.__all__) if dataclasses.is_dataclass(its)),
+        *(cls for cls in map(vars(models).get, models.__all__) if dataclasses.is_dataclass(cls)),
     ],
 )
 def test_no_field_of_a_model_has_the_name_of_a_secret(cls):

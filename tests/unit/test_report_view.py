@@ -55,7 +55,7 @@ def test_the_html_has_everything_that_the_text_has():
     told = " ".join(page.text.split())
     for part in (HANG.summary, "dist.all_reduce(x)", "NCCL_DEBUG INFO", "3.12.1", REPORT.contents):
         assert part in told
-    assert [its.text for its in page.all("summary")] == [
+    assert [summary.text for summary in page.all("summary")] == [
         "Cell 5 on ranks 0-1: it has run for 20.0 s",
         "What each rank did when the report was made",
         "Stacks when the report was made",
@@ -72,16 +72,16 @@ def evil(value):
     if isinstance(value, tuple):
         return tuple(map(evil, value))
     if isinstance(value, dict):
-        return {key if isinstance(key, int) else EVIL: evil(its) for key, its in value.items()}
+        return {key if isinstance(key, int) else EVIL: evil(one) for key, one in value.items()}
     if hasattr(value, "__dataclass_fields__"):
-        return replace(value, **{name: evil(its) for name, its in vars(value).items()})
+        return replace(value, **{name: evil(one) for name, one in vars(value).items()})
     return value
 
 
 def test_nothing_in_a_report_becomes_markup():
     page = tree(to_html(evil(REPORT)))
     assert not page.all("b")
-    assert not [its for its in page.walk() if "onmouseover" in its.attrs]
+    assert not [element for element in page.walk() if "onmouseover" in element.attrs]
 
 
 @pytest.mark.parametrize("state", ["idle", "running", "waiting", "no answer", "gone", "other"])

@@ -28,7 +28,7 @@ def saved(folder, report=REPORT, name="hang.json"):
 
 def names(folder):
     """What is in a folder."""
-    return [its.name for its in folder.iterdir()]
+    return [path.name for path in folder.iterdir()]
 
 
 def changed(path, **fields):

@@ -46,25 +46,21 @@ def masked(data: Any, known: Iterable[str] = (), plain: Collection[str] = ()) ->
     Returns:
         The same with :data:`MASK` in the places of secrets, and how many places those are.
     """
-    everywhere = set(known)
-    for name, text in _texts(data, ""):
-        if name not in plain:
-            everywhere |= {text[s.start : s.end] for s in spans(text) if s.is_sure}
-    everywhere = {secret for secret in everywhere if MASK not in secret}
+    texts = {text for name, text in _texts(data, "") if name not in plain}
+    named = {text[s.start : s.end] for text in texts for s in spans(text) if s.is_sure}
+    everywhere = {secret for secret in {*known, *named} if MASK not in secret}
+    replaced = {text: _replaced(text, everywhere) for text in texts}  # ranks say the same things
     count = 0
 
     def copy(value: Any, name: str) -> Any:
         nonlocal count
         if isinstance(value, dict):
-            return {key: copy(its, str(key)) for key, its in value.items()}
+            return {key: copy(one, str(key)) for key, one in value.items()}
         if isinstance(value, (list, tuple)):
-            return [copy(its, name) for its in value]
+            return [copy(one, name) for one in value]
         if not isinstance(value, str) or name in plain:
             return value
-        if is_secret_name(name):
-            count += 1
-            return MASK
-        text, found = _replaced(value, everywhere)
+        text, found = (MASK, 1) if is_secret_name(name) else replaced[value]
         count += found
         return text
 
@@ -76,11 +72,11 @@ def _texts(value: Any, name: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
         yield name, value
     elif isinstance(value, dict):
-        for key, its in value.items():
-            yield from _texts(its, str(key))
+        for key, one in value.items():
+            yield from _texts(one, str(key))
     elif isinstance(value, (list, tuple)):
-        for its in value:
-            yield from _texts(its, name)
+        for one in value:
+            yield from _texts(one, name)
 
 
 def _beginnings(text: str, secret: str) -> Iterator[tuple[int, int]]:

@@ -33,7 +33,7 @@ _LEXEME = re.compile(
     re.VERBOSE | re.DOTALL | re.MULTILINE,
 )
 
-_BARE = re.compile(r"=(?P<its>[^\s\"'`&;,()\[\]{}<>$=]+)(?=[\s\"'&;`<\\]|$)")
+_BARE = re.compile(r"=(?P<secret>[^\s\"'`&;,()\[\]{}<>$=]+)(?=[\s\"'&;`<\\]|$)")
 """``TOKEN=abc`` in a shell command or a URL; followed by ``,`` or ``)`` it is a name in Python."""
 
 _PREFIX = re.compile(r"[rbfu]{1,2}(?=[\"'])", re.IGNORECASE)
@@ -41,10 +41,10 @@ _PREFIX = re.compile(r"[rbfu]{1,2}(?=[\"'])", re.IGNORECASE)
 
 _GOES_ON = re.compile(r"[ \t]+(?:if|or|and|else)\b")
 
-_OPTION = re.compile(r"[ =]+(?P<its>[^\s\"'`&;|$]+)")
+_OPTION = re.compile(r"[ =]+(?P<secret>[^\s\"'`&;|$]+)")
 """What follows ``--token``."""
 
-_AFTER_COLON = re.compile(r"\s*:\s+(?P<its>(?=\S*\d)[^\s\"'`;,()\[\]{}]{6,})")
+_AFTER_COLON = re.compile(r"\s*:\s+(?P<secret>(?=\S*\d)[^\s\"'`;,()\[\]{}]{6,})")
 """``password: abc123`` in a header, a YAML text, a comment."""
 
 _EXPRESSIONS = frozenset({"None", "True", "False", "lambda", "not", "await", "self"})
@@ -52,19 +52,21 @@ _EXPRESSIONS = frozenset({"None", "True", "False", "lambda", "not", "await", "se
 _BY_LOOKS = [
     re.compile(pattern)
     for pattern in (
-        r"\b[A-Za-z][A-Za-z0-9+.-]*://(?P<its>[^\s/@\"'<>]+)@",
-        r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?P<its>[\s\S]*?)(?:-----END|\Z)",
-        r"\b(?P<its>eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?)",
-        r"\b(?P<its>(?:hf_|gh[opsur]_|github_pat_|glpat-|sk-|xox[abeprs]-)[\w-]{10,})",
-        r"\b(?P<its>(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[\w-]{30,}|ya29\.[\w-]{20,})",
-        r"(?i)\bauthorization[\"'\\]*\s*[:=]\s*[\"'\\]*[a-z]+ +(?P<its>[^\s\"'\\]+)",
-        r"(?i)\bbearer +(?P<its>[\w.~+/=-]{16,})",
-        r"(?:^|\s)(?:-u|--user)[ =]+[\"']?[^\s:\"']+:(?P<its>[^\s\"']+)",
-        r"(?i)(?<!\w)(?P<its>(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{32,})(?!\w)",
+        r"\b[A-Za-z][A-Za-z0-9+.-]*://(?P<secret>[^\s/@\"'<>]+)@",
+        r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?P<secret>[\s\S]*?)(?:-----END|\Z)",
+        r"\b(?P<secret>eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?)",
+        r"\b(?P<secret>(?:hf_|gh[opsur]_|github_pat_|glpat-|sk-|xox[abeprs]-)[\w-]{10,})",
+        r"\b(?P<secret>(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[\w-]{30,}|ya29\.[\w-]{20,})",
+        r"(?i)\bauthorization[\"'\\]*\s*[:=]\s*[\"'\\]*[a-z]+ +(?P<secret>[^\s\"'\\]+)",
+        r"(?i)\bbearer +(?P<secret>[\w.~+/=-]{16,})",
+        r"(?:^|\s)(?:-u|--user)[ =]+[\"']?[^\s:\"']+:(?P<secret>[^\s\"']+)",
+        r"(?i)(?<!\w)(?P<secret>(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{32,})(?!\w)",
     )
 ]
 
-_SET_ENV = re.compile(r"^[ \t]*%(?:set_)?env[ \t]+(?P<name>\w+)[ \t=]+(?P<its>\S.*)$", re.MULTILINE)
+_SET_ENV = re.compile(
+    r"^[ \t]*%(?:set_)?env[ \t]+(?P<name>\w+)[ \t=]+(?P<secret>\S.*)$", re.MULTILINE
+)
 
 _RUN = re.compile(r"(?<![\w+/-])[A-Za-z0-9+/_-]{24,}={0,2}")
 _QUOTE = re.compile(r"(?<!\\)[\"']")
@@ -89,13 +91,13 @@ def spans(text: str) -> Iterator[Span]:
     """Where secrets stand in a text, in no order; some may overlap."""
     for pattern in _BY_LOOKS:
         for match in pattern.finditer(text):
-            yield Span(*match.span("its"), is_telling(match["its"]))
+            yield Span(*match.span("secret"), is_telling(match["secret"]))
     for match in _RUN.finditer(text):
         if is_random(match[0]):
             yield Span(*match.span(), is_sure=True)
     for match in _SET_ENV.finditer(text):
         if is_secret_name(match["name"]):
-            yield Span(*match.span("its"), is_telling(match["its"]))
+            yield Span(*match.span("secret"), is_telling(match["secret"]))
     for match in _NAME.finditer(text):
         if is_secret_name(match[0]):
             yield from _assigned(text, match[0], match.start(), match.end())
@@ -107,9 +109,9 @@ def _assigned(text: str, name: str, start: int, end: int) -> Iterator[Span]:
     bare = _BARE.match(text, end) or (strong and _AFTER_COLON.match(text, end))
     if text[max(0, start - 1) : start] == "-":
         bare = bare or _OPTION.match(text, end)
-    if bare and not _PREFIX.match(text, bare.start("its")):
-        if bare["its"] not in _EXPRESSIONS:
-            yield Span(*bare.span("its"), strong and is_telling(bare["its"]))
+    if bare and not _PREFIX.match(text, bare.start("secret")):
+        if bare["secret"] not in _EXPRESSIONS:
+            yield Span(*bare.span("secret"), strong and is_telling(bare["secret"]))
         if not _GOES_ON.match(text, bare.end()):
             return
     gap = _GAP.match(text, end)
@@ -144,7 +146,7 @@ def _literals(text: str, at: int, gap: str, limit: int | None) -> Iterator[tuple
             depth += 1
         elif match["close"]:
             depth -= 1
-        elif group := next((its for its in "abcdef" if match[its] is not None), None):
+        elif group := next((name for name in "abcdef" if match[name] is not None), None):
             yield *match.span(group), is_direct
         if depth < 0 or (depth == 0 and (match["end"] or (match["comma"] and not is_statement))):
             return
