@@ -20,14 +20,14 @@ from typing import Any, ClassVar
 
 from rankbook import errors, protocol, values
 from rankbook.engine import children, frames, gpu, state
+from rankbook.engine.cells.outbox import Outbox
+from rankbook.engine.cells.runner import Runner, interruptible
+from rankbook.engine.cells.shell import mend
 from rankbook.engine.facts import facts
 from rankbook.engine.flight import Observer
 from rankbook.engine.group import Group
 from rankbook.engine.history import History
-from rankbook.engine.outbox import Outbox
 from rankbook.engine.recorder import Recorder
-from rankbook.engine.runner import Runner, interruptible
-from rankbook.engine.shell import mend
 from rankbook.engine.waits import Waits, hide
 from rankbook.models import RankState, to_dict
 

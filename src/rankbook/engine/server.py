@@ -30,7 +30,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from rankbook.engine.tail import LOG_VARIABLE
+from rankbook.engine.cells.tail import LOG_VARIABLE
 
 __all__ = ["main"]
 

@@ -19,7 +19,7 @@ from rankbook.interrupts import undisturbed
 from rankbook.models import Failure
 
 if TYPE_CHECKING:
-    from rankbook.engine.outbox import Outbox
+    from rankbook.engine.cells.outbox import Outbox
 
 __all__ = ["Capture", "ends_in_semicolon"]
 

@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from rankbook.engine.capture import Capture
-from rankbook.engine.tail import LOG_VARIABLE, Tail
+from rankbook.engine.cells.capture import Capture
+from rankbook.engine.cells.tail import LOG_VARIABLE, Tail
 from rankbook.models import to_dict
 
 if TYPE_CHECKING:
-    from rankbook.engine.outbox import Outbox
+    from rankbook.engine.cells.outbox import Outbox
 
 __all__ = ["Runner", "interruptible"]
 
