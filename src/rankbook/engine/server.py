@@ -53,7 +53,9 @@ def main() -> None:
 
 
 def _load() -> None:
-    import rankbook.engine.app  # noqa: F401
+    from rankbook.engine.operations import every_operation
+
+    every_operation()
 
     # What each engine would import, or find out, as it starts: as many times on as few cores.
     for name in (
