@@ -22,13 +22,25 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import count
 
 from rankbook import errors, values
 from rankbook.cluster.channel import Call, Channel, Event, op_of
 from rankbook.errors import ClusterError, EngineError, RankbookError
-from rankbook.models import Collective, EngineFacts, GroupInfo, Look, RankState, Recorded, to_dict
+from rankbook.models import (
+    Collective,
+    EngineFacts,
+    GroupInfo,
+    Look,
+    RankState,
+    Recorded,
+    Recording,
+    to_dict,
+)
+from rankbook.models.events import Result, Stream
+from rankbook.models.recorded import Entry, EntryGroup
 
 __all__ = ["FOR_GOOD", "Clock", "FakeChannel", "FakeEngine", "FakePool", "Recorder"]
 
@@ -111,7 +123,7 @@ class FakeEngine:
         self.ahead: float = 0
         """Seconds by which its clock is ahead."""
 
-    # Operations: each returns a value or raises, as in ``rankbook.engine.agent``.
+    # Operations: each returns a value or raises, as those of ``rankbook.engine.operations``.
 
     def initialize(self, **args):
         if self.refuses:
@@ -194,21 +206,25 @@ class FakeEngine:
         return doing
 
     def timeline(self, after, mark=""):
-        answer = {"now": time.time() + self.ahead, "took": 0.001}
+        answer = Recording(time.time() + self.ahead, took=0.001)
         if after is None or mark == repr(self.recorded):
-            return answer
+            return to_dict(answer)
         told = [one for one in self.recorded if one.id > after]
         rank = self.info.rank if self.info else -1
-        return answer | {
-            "mark": repr(self.recorded),
-            "first": min((one.id for one in self.recorded), default=0),
-            "ops": [one.op for one in told],
-            "groups": [[one.group, list(one.ranks), one.generation, rank] for one in told],
-            "entries": [
-                [one.id, i, i, one.seq, one.created, one.ended, one.done, one.nbytes, one.failed]
+        answer = replace(
+            answer,
+            mark=repr(self.recorded),
+            first=min((one.id for one in self.recorded), default=0),
+            ops=tuple(one.op for one in told),
+            groups=tuple(EntryGroup(one.group, one.ranks, one.generation, rank) for one in told),
+            entries=tuple(
+                Entry(
+                    one.id, i, i, one.seq, one.created, one.ended, one.done, one.nbytes, one.failed
+                )
                 for i, one in enumerate(told)
-            ],
-        }
+            ),
+        )
+        return to_dict(answer)
 
     def stacks(self):
         return [f"stack of engine {self.number}\n"]
@@ -442,8 +458,8 @@ def _pull(engine, call, name):
 def _run(engine, call, code, number):
     """Run a cell; return the status with which it ends the engine, None if it does not."""
 
-    def say(*body):
-        call.inbox.put(Event(engine.number, list(body)))
+    def say(event):
+        call.inbox.put(Event(engine.number, event))
 
     engine.cell, engine.last_error = number, ""
     error = None
@@ -452,7 +468,7 @@ def _run(engine, call, code, number):
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             value = _exec(code, engine.names)
         if value is not None:
-            say("result", {"data": {"text/plain": repr(value)}, "metadata": {}})
+            say(Result({"text/plain": repr(value)}))
     except _Hang as hang:
         engine.hang(call, _line(hang, code), hang.waiting)
         return None
@@ -488,7 +504,7 @@ class _Stream(io.TextIOBase):
         self._name, self._say = name, say
 
     def write(self, text):
-        self._say("stream", self._name, text)
+        self._say(Stream(self._name, text))
         return len(text)
 
 
@@ -506,7 +522,7 @@ class Recorder:
     """A CellOutput that keeps what it is told."""
 
     def __init__(self) -> None:
-        self.events: list[tuple[int, list]] = []
+        self.events: list[tuple[int, object]] = []
         self.running: list[set[int]] = []
         self.notes: list[str] = []
         self.finished = 0

@@ -12,6 +12,7 @@ from rankbook.display.screens import (
     TerminalScreen,
     screen_for,
 )
+from rankbook.models.events import Clear, Display, Result, Stream
 
 INFINITY = float("inf")
 RED, END = "\x1b[31m", "\x1b[0m"
@@ -79,24 +80,20 @@ class Cell:
         self.output = LiveOutput(self.screen, range(n), lambda: self.now)
 
     def say(self, rank, text, stream="stdout"):
-        self.output.event(rank, ["stream", stream, text])
+        self.output.event(rank, Stream(stream, text))
 
-    def display(self, rank, data, display_id=None, kind="display_data", metadata=None):
-        content = {"data": data, "metadata": metadata or {}, "transient": {}}
-        if display_id is not None:
-            content["transient"]["display_id"] = display_id
-        self.output.event(rank, ["display", kind, content])
+    def display(self, rank, data, display_id="", metadata=None, *, update=False):
+        self.output.event(rank, Display(data, metadata or {}, display_id, update))
 
     def update(self, rank, data, display_id):
-        self.display(rank, data, display_id, "update_display_data")
+        self.display(rank, data, display_id, update=True)
 
-    def clear(self, rank, *, wait=True):
-        self.output.event(rank, ["display", "clear_output", {"wait": wait}])
+    def clear(self, rank):
+        self.output.event(rank, Clear())
 
     def value(self, rank, text, html=None):
         data = {"text/plain": text} | ({"text/html": html} if html else {})
-        content = {"data": data, "metadata": {}, "execution_count": 1}
-        self.output.event(rank, ["result", content])
+        self.output.event(rank, Result(data))
 
     def pause(self, seconds=0.0):
         self.now += seconds

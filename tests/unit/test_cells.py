@@ -11,6 +11,7 @@ from steps import SOON, end_of, infos, run_stuck
 
 from rankbook.display.text import plain
 from rankbook.errors import HangError, InputError, RankError, SessionError, StuckError
+from rankbook.models.events import Result, Stream
 
 # -- cells -----------------------------------------------------------------------------------
 
@@ -62,11 +63,11 @@ def test_an_error_on_a_rank_is_in_the_result_and_not_raised(formed):
 def test_output_is_shown_while_it_comes_and_finished_once(formed):
     output = Recorder()
     formed.run("print('hello')\nrank", "0,1", output=output)
-    assert [(r, b) for r, b in output.events if b[0] == "stream" and b[2].strip()] == [
-        (0, ["stream", "stdout", "hello"]),
-        (1, ["stream", "stdout", "hello"]),
+    assert [(r, b) for r, b in output.events if isinstance(b, Stream) and b.text.strip()] == [
+        (0, Stream("stdout", "hello")),
+        (1, Stream("stdout", "hello")),
     ]
-    assert [rank for rank, body in output.events if body[0] == "result"] == [0, 1]
+    assert [rank for rank, body in output.events if isinstance(body, Result)] == [0, 1]
     assert output.finished == 1
 
 

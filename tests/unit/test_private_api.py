@@ -140,10 +140,16 @@ def users(name, room):
     """Our files that use a name: what must be mended if it goes."""
     word = re.compile(rf"\b{name}\b")
     return [
-        f"src/rankbook/{room}/{path.name}"
-        for path in sorted((SOURCE / room).glob("*.py"))
+        f"src/rankbook/{path.relative_to(SOURCE)}"
+        for path in files(room)
         if word.search(path.read_text())
     ]
+
+
+def files(room):
+    """The modules of a room, those in its own rooms too; "." has only what stands beside them."""
+    folder = SOURCE / room
+    return sorted(folder.glob("*.py") if room == "." else folder.rglob("*.py"))
 
 
 @pytest.mark.parametrize(("dotted", "name", "room"), USES)
@@ -207,8 +213,7 @@ def names_of_our_own(tree):
     "room", ["cluster", "diagnosis", "display", "engine", "magics", "sessions", "widgets", "."]
 )
 def test_every_private_name_that_we_use_is_listed(room):
-    paths = sorted((SOURCE / room).glob("*.py"))
-    trees = {path: ast.parse(path.read_text()) for path in paths}
+    trees = {path: ast.parse(path.read_text()) for path in files(room)}
     ours = {name for tree in trees.values() for name in names_of_our_own(tree)}
     known = ours | STANDARD | OUR_MARKS | {name for _, name, _ in USES}
     unlisted = {

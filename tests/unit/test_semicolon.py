@@ -8,7 +8,7 @@ import pytest
 from IPython.core.displayhook import DisplayHook
 from IPython.core.inputtransformer2 import TransformerManager
 
-from rankbook.engine.capture import ends_in_semicolon
+from rankbook.engine.cells.capture import ends_in_semicolon
 
 PYTHON = {
     "x": False,

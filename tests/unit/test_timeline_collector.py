@@ -10,7 +10,7 @@ import fakes
 import pytest
 
 from rankbook.cluster.placement import place
-from rankbook.models import CellSpan, GroupInfo, RankState, Recorded, load
+from rankbook.models import CellSpan, GroupInfo, RankState, Recorded, Recording, load, to_dict
 from rankbook.sessions.live import clocks, collector
 from rankbook.sessions.live.collector import Timeline
 from rankbook.sessions.members import Members
@@ -149,7 +149,7 @@ def test_a_new_generation_is_asked_once_more(pool, timeline, clock):
 @pytest.mark.parametrize("took", [0.001, 0.02])
 def test_while_a_cell_runs_answers_cost_little(pool, timeline, clock, monkeypatch, took):
     def answer(engine, **_):
-        return {"now": clock.now, "took": took if engine.number else 0.0}
+        return to_dict(Recording(clock.now, took if engine.number else 0.0))
 
     monkeypatch.setattr(fakes.FakeEngine, "timeline", answer)
     times = 0
@@ -162,7 +162,7 @@ def test_while_a_cell_runs_answers_cost_little(pool, timeline, clock, monkeypatc
 
 def test_ranks_that_stand_still_are_asked_more_often(pool, timeline, clock, monkeypatch):
     monkeypatch.setattr(
-        fakes.FakeEngine, "timeline", lambda *_, **__: {"now": clock.now, "took": 0.1}
+        fakes.FakeEngine, "timeline", lambda *_, **__: to_dict(Recording(clock.now, 0.1))
     )
     first, second = states(pool)
     stands = replace(first, state="collective", since=5.0)
@@ -255,7 +255,7 @@ def test_what_nobody_waits_for_is_looked_after_while_nothing_runs(pool, timeline
 
 def test_it_is_said_how_rarely_busy_ranks_are_asked(pool, timeline, clock, monkeypatch):
     monkeypatch.setattr(
-        fakes.FakeEngine, "timeline", lambda *_, **__: {"now": clock.now, "took": 0.025}
+        fakes.FakeEngine, "timeline", lambda *_, **__: to_dict(Recording(clock.now, 0.025))
     )
     timeline.collect(states(pool, state="running"), [runs(clock)])
     assert timeline.note == "While a cell runs this moves on every 6 s."

@@ -22,7 +22,7 @@ import zmq
 from zmq.eventloop.zmqstream import ZMQStream
 
 from rankbook import errors, protocol
-from rankbook.models import load, to_dict
+from rankbook.models import events, load, to_dict
 from rankbook.models.requests import RemoteError, Request
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Event:
     """Something an engine said while a request ran."""
 
     engine: int
-    body: list[Any]
+    body: events.Event
 
 
 @dataclass
@@ -292,8 +292,8 @@ class Channel:
         if final:
             call.settle(engine, message["content"], message["buffers"])
         else:
-            for body in message["content"]["events"]:
-                call.inbox.put(Event(engine, body))
+            for row in message["content"]["events"]:
+                call.inbox.put(Event(engine, events.from_row(row)))
 
     def _watch(self) -> None:
         """Notice at once that the controller's end of the control socket is gone."""

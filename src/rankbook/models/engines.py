@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["EngineFacts", "Gpu"]
+from rankbook.models.wire import Request
+
+__all__ = ["EngineFacts", "Gpu", "SayFacts"]
+
+
+@dataclass(frozen=True)
+class SayFacts(Request):
+    """Say where the engine stands; the answer is :class:`EngineFacts`."""
+
+    towards: str
+    """An address of the controller: the host's address on the way there comes first."""
+    op = "facts"
 
 
 @dataclass(frozen=True)

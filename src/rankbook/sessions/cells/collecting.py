@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
-from rankbook.models import Failure, load
+from rankbook.models import CellOutcome, Failure, events
 from rankbook.models.requests import RemoteError
 from rankbook.sessions.cells.results import CellResult, RankResult
 
@@ -15,7 +15,7 @@ __all__ = ["CellOutput", "Collector"]
 class CellOutput(Protocol):
     """Shows a cell's output while it runs; called from the thread that waits for the cell."""
 
-    def event(self, rank: int, body: list[Any]) -> None:
+    def event(self, rank: int, body: events.Event) -> None:
         """Take something that a rank said."""
 
     def pause(self, running: Collection[int]) -> float:
@@ -45,12 +45,12 @@ class Collector:
         }
         self._values: dict[int, str] = {}
 
-    def event(self, rank: int, body: list[Any]) -> None:
+    def event(self, rank: int, body: events.Event) -> None:
         """Take one event of a rank."""
-        if body[0] == "stream":
-            self._streams[rank][body[1]].append(body[2])
-        elif body[0] == "result":
-            self._values[rank] = body[1]["data"].get("text/plain", "")
+        if isinstance(body, events.Stream):
+            self._streams[rank][body.name].append(body.text)
+        elif isinstance(body, events.Result):
+            self._values[rank] = body.data.get("text/plain", "")
         if self._output is not None:
             self._output.event(rank, body)
 
@@ -69,28 +69,28 @@ class Collector:
             self._output.finish()
 
     def result(
-        self, answers: Mapping[int, dict[str, Any]], failures: Mapping[int, RemoteError]
+        self, outcomes: Mapping[int, CellOutcome], failures: Mapping[int, RemoteError]
     ) -> CellResult:
         """Put the result together.
 
         Args:
-            answers: By rank, what it answered.
+            outcomes: By rank, how the cell ended there.
             failures: By rank, why it could not even run the cell.
         """
         ranks = {}
         for rank, streams in sorted(self._streams.items()):
-            if rank not in answers and rank not in failures:
-                continue
-            answer = answers.get(rank, {})
-            error = load(Failure, answer["error"]) if answer.get("error") else None
             if rank in failures:
-                error = Failure(failures[rank].ename, failures[rank].evalue)
+                outcome = CellOutcome(Failure(failures[rank].ename, failures[rank].evalue))
+            elif rank in outcomes:
+                outcome = outcomes[rank]
+            else:
+                continue
             ranks[rank] = RankResult(
                 rank,
                 "".join(streams["stdout"]),
                 "".join(streams["stderr"]),
                 self._values.get(rank),
-                error,
-                answer.get("seconds", 0.0),
+                outcome.error,
+                outcome.seconds,
             )
         return CellResult(ranks)

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from rankbook.interrupts import undisturbed
-from rankbook.models import Failure, load
+from rankbook.models import CellOutcome, Failure, load
 from rankbook.models.requests import Run
 from rankbook.sessions.cells.collecting import CellOutput, Collector
 from rankbook.sessions.cells.results import CellResult
@@ -76,7 +76,7 @@ class RunningCell:
         """By rank, ``PENDING``, the exception that has ended the cell there, or None."""
         progress: dict[int, Failure | str | None] = dict.fromkeys(self._cell.ranks, PENDING)
         for rank, value in self._call.values.items():
-            progress[rank] = load(Failure, value["error"]) if value["error"] else None
+            progress[rank] = load(CellOutcome, value).error
         return progress
 
     def finish(self) -> tuple[CellResult, Freed | None]:
@@ -112,7 +112,8 @@ class RunningCell:
                     self._collector.event(rank, body)
                 self._collector.finish()
             self._call.forget()
-        result = self._collector.result(self._call.values, self._call.failures)
+        outcomes = {rank: load(CellOutcome, its) for rank, its in self._call.values.items()}
+        result = self._collector.result(outcomes, self._call.failures)
         # Where another thread has freed the ranks, what it was for is what was seen before.
         was_freed = any(rank.error and rank.error.freed for rank in result.values())
         result.diagnosis = verdict or (watch.proof if was_freed else None)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
-from rankbook.models import RankState
+from rankbook.models import RankState, Recording, load
 from rankbook.models.requests import TellTimeline
 from rankbook.sessions.members import Members
 from rankbook.timeline import Clock, measure
@@ -86,4 +86,4 @@ class HostClocks:
 
     def _time_of(self, rank: int) -> float | None:
         call = self._members.ranks([rank]).look(TellTimeline(None))
-        return float(call.values[rank]["now"]) if rank in call.values else None
+        return load(Recording, call.values[rank]).now if rank in call.values else None

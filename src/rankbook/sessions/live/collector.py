@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rankbook.models import CellSpan, RankState, Recorded
+from rankbook.models import CellSpan, RankState, Recorded, Recording, load
 from rankbook.models.requests import TellTimeline
 from rankbook.sessions.live.clocks import HostClocks
 from rankbook.sessions.members import Members
@@ -60,13 +60,13 @@ class _Process:
     lost: int = 0
     due: float = 0.0
 
-    def read(self, answer: Mapping[str, Any]) -> None:
+    def read(self, answer: Recording) -> None:
         """Note how far an answer went."""
-        done = {row[0]: row[6] for row in answer["entries"]}
-        dropped = answer["first"] - 1  # up to this one, before it could be asked for
+        done = {entry.id: entry.done for entry in answer.entries}
+        dropped = answer.first - 1  # up to this one, before it could be asked for
         if self.mark:  # else nobody has asked it before, and nothing of that could be shown
             self.lost += max(0, dropped - self.last)
-        self.mark = answer["mark"]
+        self.mark = answer.mark
         self.last = max([self.last, dropped, *done])
         self.after = min((i for i, its in done.items() if not its), default=self.last + 1) - 1
         self.completed = frozenset(i for i, its in done.items() if its and i > self.after)
@@ -194,7 +194,7 @@ class Timeline:
         chosen = {r: s for r, s in still.items() if now >= self._process(s).due}
         return chosen | {r: s for r, s in there.items() if self._hosts.is_due(s.host)}
 
-    def _ask(self, chosen: Mapping[int, RankState]) -> Mapping[int, dict[str, Any]]:
+    def _ask(self, chosen: Mapping[int, RankState]) -> Mapping[int, Recording]:
         """Ask ranks for what is new, and take what they answer."""
         self._hosts.compare(chosen)
         chosen = {r: s for r, s in chosen.items() if self._hosts.offset(s.host) is not None}
@@ -205,30 +205,30 @@ class Timeline:
         call = self._members.ranks(chosen).request(asked)
         call.wait(self._members.timing.answer_timeout(len(chosen)))
         call.forget()
-        for rank, answer in call.values.items():
+        answers = {rank: load(Recording, value) for rank, value in call.values.items()}
+        for rank, answer in answers.items():
             self._take(chosen[rank], known[rank], answer)
         now = time.monotonic()
         for its in known.values():
             its.due = now + _STANDS
-        took = max([_LEAST, *(answer["took"] for answer in call.values.values())])
+        took = max([_LEAST, *(answer.took for answer in answers.values())])
         self._pause = took / _COST
         self._due = max(self._due, now + self._pause)
-        return call.values
+        return answers
 
-    def _take(self, state: RankState, process: _Process, answer: Mapping[str, Any]) -> None:
+    def _take(self, state: RankState, process: _Process, answer: Recording) -> None:
         info = state.info
         assert info is not None  # noqa: S101 - only ranks are asked
         offset = self._hosts.offset(state.host)
         assert offset is not None  # noqa: S101 - only who has a clock is asked
         by_rank: dict[int, list[Recorded]] = {info.rank: []}
-        if "mark" in answer:
-            news = [row for row in answer["entries"] if row[0] not in process.completed]
-            groups = [(name, tuple(ranks), g, rank) for name, ranks, g, rank in answer["groups"]]
-            for row in news:
-                rank, recorded = _recorded(row, answer["ops"], groups, offset)
-                by_rank.setdefault(rank, []).append(recorded)
+        if answer.mark:
+            for entry in answer.entries:
+                if entry.id not in process.completed:
+                    rank = answer.groups[entry.group].rank
+                    by_rank.setdefault(rank, []).append(answer.recorded(entry, offset))
             process.read(answer)
-        until = answer["now"] - offset
+        until = answer.now - offset
         for rank, recorded_there in by_rank.items():
             self._alignment.take(rank, recorded_there, until, info.generation)
 
@@ -249,27 +249,3 @@ class Timeline:
 
 def _ranks(states: Iterable[RankState]) -> set[int]:
     return {state.info.rank for state in states if state.info}
-
-
-def _recorded(
-    row: Sequence[Any],
-    ops: Sequence[str],
-    groups: Sequence[tuple[str, tuple[int, ...], int, int]],
-    offset: float,
-) -> tuple[int, Recorded]:
-    """One entry of an answer, by the notebook's clock, and whose it is."""
-    number, op, group, seq, created, ended, done, nbytes, failed = row
-    name, ranks, generation, rank = groups[group]
-    return rank, Recorded(
-        id=number,
-        op=ops[op],
-        group=name,
-        ranks=ranks,
-        seq=seq,
-        generation=generation,
-        created=created - offset,
-        ended=None if ended is None else ended - offset,
-        done=done,
-        nbytes=nbytes,
-        failed=failed,
-    )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from rankbook.cluster.channel import Call, Channel, Event
+from rankbook.models import events
 from rankbook.models.requests import RemoteError, Request
 from rankbook.timing import Timing
 
@@ -125,7 +126,7 @@ class RankCall:
     def wait(
         self,
         timeout: float | None = None,
-        on_event: Callable[[int, list[Any]], None] | None = None,
+        on_event: Callable[[int, events.Event], None] | None = None,
         on_pause: Callable[[], float] | None = None,
         until: Callable[[], bool] = bool,
     ) -> bool:
@@ -144,7 +145,7 @@ class RankCall:
 
         return self._channel.wait(self._call, timeout, tell, on_pause, until)
 
-    def left(self) -> Iterator[tuple[int, list[Any]]]:
+    def left(self) -> Iterator[tuple[int, events.Event]]:
         """What has arrived and was not read by :meth:`wait`."""
         for event in self._call.left():
             yield self._ranks[event.engine], event.body

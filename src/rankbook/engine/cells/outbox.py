@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+
+from rankbook.models.events import Event, Stream
 
 __all__ = ["Outbox"]
 
@@ -31,8 +32,9 @@ class Outbox:
         self._wake = wake
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
-        self._events: list[list[Any]] = []
-        self._stream: list[str] = []
+        self._events: list[Event] = []
+        self._name = ""
+        self._text: list[str] = []
         self._size = 0
         self._awake = False
         self._closed = False
@@ -42,28 +44,27 @@ class Outbox:
         with self._room:
             while self._size > _HIGH_WATER and not self._closed:
                 self._room.wait(0.1)
-            last = self._events[-1] if self._events else None
-            if last is None or last[0] != "stream" or last[1] != name:
+            if name != self._name:
                 self._seal()
-                self._events.append(["stream", name, ""])
-            self._stream.append(text)
+                self._name = name
+            self._text.append(text)
             self._size += len(text)
             self._call()
 
-    def put(self, event: list[Any]) -> None:
+    def put(self, event: Event) -> None:
         """Add an event of another kind."""
         with self._lock:
             self._seal()
             self._events.append(event)
             self._call()
 
-    def take(self) -> list[list[Any]]:
+    def take(self) -> list[Event]:
         """Return the events that wait, about a megabyte at most; none: nothing waits any more."""
         with self._room:
             self._seal()
             size = count = 0
             for event in self._events:
-                size += len(event[2]) if event[0] == "stream" else 0
+                size += len(event.text) if isinstance(event, Stream) else 0
                 count += 1
                 if size >= _BATCH:
                     break
@@ -74,15 +75,15 @@ class Outbox:
             return taken
 
     def close(self) -> None:
-        """Let no writer wait any longer: nobody will take what it writes."""
+        """Release writers that wait: what they write is not taken any more."""
         with self._room:
             self._closed = True
             self._room.notify_all()
 
     def _seal(self) -> None:
-        if self._stream:
-            self._events[-1][2] = "".join(self._stream)
-            self._stream = []
+        if self._text:
+            self._events.append(Stream(self._name, "".join(self._text)))
+            self._text = []
 
     def _call(self) -> None:
         if not self._awake:

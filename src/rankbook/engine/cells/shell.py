@@ -1,4 +1,4 @@
-"""Making an engine's IPython shell fit for ranks."""
+"""Preparing an engine's IPython shell to be a rank's."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 from IPython.core.error import StdinNotImplementedError
 
-__all__ = ["mend"]
+__all__ = ["prepare"]
 
 
-def mend(shell: Any) -> None:
-    """Have a shell survive ``exit``, and say what cannot work in a rank."""
+def prepare(shell: Any) -> None:
+    """Make a shell survive ``exit``, and say what cannot work in a rank."""
 
     class _Exit:
         """In a rank, ``exit`` is an error like any other: the engine must live on."""

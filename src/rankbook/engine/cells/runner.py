@@ -11,14 +11,20 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from rankbook.engine.capture import Capture
-from rankbook.engine.tail import LOG_VARIABLE, Tail
-from rankbook.models import to_dict
+from rankbook.engine.cells.capture import Capture
+from rankbook.engine.cells.tail import LOG_VARIABLE, Tail
+from rankbook.engine.jobs import Job
+from rankbook.engine.operations import MAIN, operation
+from rankbook.models import CellOutcome
+from rankbook.models.requests import Run
 
 if TYPE_CHECKING:
-    from rankbook.engine.outbox import Outbox
+    from rankbook.engine.cells.outbox import Outbox
 
-__all__ = ["Runner", "interruptible"]
+__all__ = ["Runner", "interruptible", "run"]
+
+_LOOK_PAST_PYTHON = 0.2
+"""Seconds between two looks at what a cell writes past Python."""
 
 
 class Runner:
@@ -32,25 +38,21 @@ class Runner:
         self.started = 0.0
         self.last_error = ""
 
-    async def run(self, outbox: Outbox, code: str, number: int) -> dict[str, Any]:
+    async def run(self, outbox: Outbox, cell: Run) -> CellOutcome:
         """Run one cell.
 
         Args:
             outbox: Where its output goes.
-            code: The cell, IPython syntax included.
-            number: What tracebacks call it: ``Cell In[number]``.
-
-        Returns:
-            ``{"error": a Failure or None, "seconds": float}``.
+            cell: The cell.
         """
-        self.shell.execution_count = number
-        self.cell, self.started = number, time.time()
+        self.shell.execution_count = cell.number
+        self.cell, self.started = cell.number, time.time()
         self.last_error = ""
         begin = time.perf_counter()
         self._tail.skip()
         self.capture.begin(outbox)
         try:
-            result = await self._run(code)
+            result = await self._run(cell.code)
         finally:
             self.show_descriptors(outbox)
             failure = self.capture.end()
@@ -60,10 +62,7 @@ class Runner:
             failure = self.capture.unshown(raised)
         if failure is not None and not failure.freed:  # an interrupt is no error of the cell's
             self.last_error = f"{failure.ename}: {failure.evalue}".rstrip(": ")
-        return {
-            "error": to_dict(failure) if failure else None,
-            "seconds": time.perf_counter() - begin,
-        }
+        return CellOutcome(failure, time.perf_counter() - begin)
 
     def show_descriptors(self, outbox: Outbox) -> None:
         """Show what was written past Python; also called while the cell runs."""
@@ -99,6 +98,20 @@ class Runner:
     def _on_cancel(self) -> None:
         # An interrupt cancels a cell that awaits; to the person it is the same event.
         self.capture.freed = True
+
+
+@operation(Run, on=MAIN)
+async def run(job: Job, request: Run) -> CellOutcome:
+    """Run a cell."""
+    runner = job.engine.runner
+
+    def look_past_python() -> None:
+        if job.is_open:
+            runner.show_descriptors(job.outbox)
+            job.control.call(look_past_python, after=_LOOK_PAST_PYTHON)
+
+    job.control.call(look_past_python, after=_LOOK_PAST_PYTHON)
+    return await runner.run(job.outbox, request)
 
 
 @contextlib.contextmanager

@@ -11,15 +11,17 @@ import io
 import sys
 import time
 import tokenize
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rankbook.engine import frames
 from rankbook.interrupts import undisturbed
 from rankbook.models import Failure
+from rankbook.models.events import Clear, Display, Result
 
 if TYPE_CHECKING:
-    from rankbook.engine.outbox import Outbox
+    from rankbook.engine.cells.outbox import Outbox
 
 __all__ = ["Capture", "ends_in_semicolon"]
 
@@ -123,13 +125,14 @@ class Capture:
             self._finish_result()
             return
         if hook.msg and hook.msg["content"]["data"]:
-            self.outbox.put(["result", dict(hook.msg["content"])])
+            content = hook.msg["content"]
+            self.outbox.put(Result(content["data"], content["metadata"]))
         hook.msg = None
 
     def _on_display(self, msg: dict[str, Any]) -> dict[str, Any] | None:
         if self.outbox is None:
             return msg
-        self.outbox.put(["display", msg["header"]["msg_type"], dict(msg["content"])])
+        self.outbox.put(_display(msg["header"]["msg_type"], msg["content"]))
         return None
 
     def _on_error(self, etype: type[BaseException], evalue: BaseException, stb: list[str]) -> None:
@@ -193,6 +196,18 @@ def ends_in_semicolon(cell: str) -> bool:
         return cell.rstrip().endswith(";")
     last = next((token for token in reversed(tokens) if token.type not in beside), None)
     return last is not None and last.type == tokenize.OP and last.string == ";"
+
+
+def _display(kind: str, content: Mapping[str, Any]) -> Display | Clear:
+    """What a cell shows, from the message in which ipykernel would send it."""
+    if kind == "clear_output":
+        return Clear()
+    return Display(
+        content["data"],
+        content["metadata"],
+        content.get("transient", {}).get("display_id", ""),
+        update=kind == "update_display_data",
+    )
 
 
 _INTERRUPTS = (KeyboardInterrupt, asyncio.CancelledError)
