@@ -195,6 +195,7 @@ class Agent:
                 if request.is_dropped:
                     raise KeyboardInterrupt  # noqa: TRY301 - as what runs gets it
                 if name == "run":
+                    self.group.before_cell()
                     value = await self.runner.run(request.outbox, **args)
                 else:
                     with interruptible():
