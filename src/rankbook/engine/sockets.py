@@ -21,7 +21,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
 import torch.distributed.distributed_c10d as c10d
+
+from rankbook.distributed import teardown
 
 __all__ = ["GlooSockets"]
 
@@ -88,6 +91,11 @@ class GlooSockets:
             self._before, name = _inodes(), ""
             try:
                 made = self._make_group(*args, **kwargs)
+            except BaseException:
+                if not dist.is_initialized():
+                    teardown.forget_attempt()
+                raise
+            else:
                 name = c10d._world.pg_names.get(made[0], "")
                 return made
             finally:
