@@ -35,7 +35,7 @@ class LoadedReport(Report):
 
 
 def load_report(path: str | os.PathLike[str]) -> LoadedReport:
-    """Load a report that :meth:`Session.save_report` has saved; no session is needed.
+    """Load a report that :meth:`rankbook.Session.save_report` has saved; no session is needed.
 
     Args:
         path: The file.
