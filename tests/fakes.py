@@ -39,6 +39,7 @@ from rankbook.models import (
     Recording,
     to_dict,
 )
+from rankbook.models.environment import Environment
 from rankbook.models.events import Result, Stream
 from rankbook.models.recorded import Entry, EntryGroup
 
@@ -53,7 +54,9 @@ FOR_GOOD = math.inf
 _CELL = "cell"
 """File name of the code that engines run."""
 
-_AT_ANY_TIME = {"facts", "forget_error", "free", "look", "stacks", "state", "timeline"}
+_AT_ANY_TIME = {
+    *("environment", "facts", "forget_error", "free", "look", "stacks", "state", "timeline"),
+}
 """Operations that an engine does whatever its main thread does."""
 
 _moments = count(1)
@@ -122,6 +125,8 @@ class FakeEngine:
         """What it tells the timeline."""
         self.ahead: float = 0
         """Seconds by which its clock is ahead."""
+        self.runs_with = Environment(self.facts, {"torch": "2.9.0"}, 4, 2, {"NCCL_DEBUG": "INFO"})
+        """What it says of its environment."""
 
     # Operations: each returns a value or raises, as those of ``rankbook.engine.operations``.
 
@@ -225,6 +230,9 @@ class FakeEngine:
             ),
         )
         return to_dict(answer)
+
+    def environment(self):
+        return to_dict(self.runs_with)
 
     def stacks(self):
         return [f"stack of engine {self.number}\n"]
