@@ -40,7 +40,7 @@ class Environment:
     interop_threads: int = 0
     """With which torch computes operations side by side."""
     variables: Mapping[str, str] = field(default_factory=dict)
-    """See :func:`relevant`; what looks like a secret is masked."""
+    """Those that launchers, torch and the libraries below it read; secrets are masked."""
 
 
 def relevant(environment: Mapping[str, str]) -> dict[str, str]:
