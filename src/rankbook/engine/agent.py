@@ -146,7 +146,7 @@ class Agent:
         self.runner.last_error = ""
 
     def _look(self) -> dict[str, Any]:
-        return to_dict(self._observer.look(self._doing, self.runner.cell, self.group.began))
+        return to_dict(self._observer.look(self._doing, self.runner.cell, self.group.since))
 
     def _state(self) -> dict[str, Any]:
         runner, doing = self.runner, self._doing
