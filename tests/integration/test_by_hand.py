@@ -158,6 +158,22 @@ def test_a_rank_that_is_late_is_left_alone(world):
     assert result.ok
 
 
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_rank_that_is_late_after_it_is_left_alone_as_well(world, late):
+    """What it called last was number 1, too, but of the group that was destroyed."""
+    code = f"{LEAVE}dist.init_process_group('gloo')\nif rank == {late}: time.sleep(3){REDUCE}"
+    result = world.run(f"dist.barrier()\n{code}")
+    assert result.diagnosis is None
+    assert result.ok
+
+
+def test_a_hang_in_a_group_made_by_hand_is_explained(world):
+    method = METHODS["env"]
+    result = world.run(f"{LEAVE}{method}\nif rank: dist.all_reduce(torch.ones(2))", timeout=30)
+    assert (result.diagnosis.kind, result.diagnosis.ranks) == ("missing_rank", (0,))
+    assert "all_reduce" in result.diagnosis.summary
+
+
 def test_an_interrupt_while_ranks_meet(world):
     result = world.run(
         f"{LEAVE}if rank: time.sleep(60)\ndist.init_process_group('gloo')", timeout=2

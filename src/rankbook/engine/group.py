@@ -61,6 +61,14 @@ class Group:
         self._interfaces: dict[str, str] = {}
         self._url = ""
 
+    @property
+    def since(self) -> int:
+        """From when on collectives are of the present group, which a cell may have made itself.
+
+        A group of the same name that was destroyed has had the same numbers.
+        """
+        return max(self.began, self._sockets.began)
+
     def initialize(self, wanted: Initialize) -> GroupInfo:
         """Join a generation; blocks until every rank has.
 
