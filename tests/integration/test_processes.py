@@ -62,8 +62,9 @@ def test_a_controller_that_ends_as_a_session_is_closed_stops_no_other_session():
             # still open as the controller ends.
             client = session.pool.client
             client._io_loop.add_callback(client._io_loop.remove_handler, client._control_socket)
-            session.pool.channel.close()
-            client._stop_io_thread()
+            client.close = lambda linger: client._stop_io_thread()
+            session.pool.wire.close()
+            del client.close
             controller.kill()
             controller.wait(10)
             with zmq.Context.instance().socket(zmq.PAIR) as one:

@@ -9,8 +9,9 @@ import types
 import fakes
 import pytest
 
-from rankbook.cluster.channel import Channel
+from rankbook.cluster.messages import Wire
 from rankbook.cluster.pool import Pool
+from rankbook.cluster.wire import ClientWire
 from rankbook.display.cell import LiveOutput
 from rankbook.engine.agent import Agent
 from rankbook.models import Collective, Failure, Look, load
@@ -24,8 +25,12 @@ def public(cls):
 @pytest.mark.parametrize(
     ("fake", "real", "own"),
     [
-        (fakes.FakePool(), Pool, {"all", "closed", "grown", "kill", "asked", "requested"}),
-        (fakes.FakePool().channel, Channel, {"requests", "awaited"}),
+        (
+            fakes.FakePool(),
+            Pool,
+            {"all", "closed", "grown", "kill", "asked", "awaited", "requested"},
+        ),
+        (fakes.FakeWire({}), ClientWire, {"join", "leave", "requests"}),
         (fakes.Recorder(), LiveOutput, {"events", "finished", "notes", "running"}),
         (fakes.Clock(), time, {"now"}),
     ],
@@ -33,7 +38,9 @@ def public(cls):
 def test_the_fake_has_nothing_that_the_real_one_lacks(fake, real, own):
     source = inspect.getsource(real.__init__) if inspect.isclass(real) else ""
     attributes = {
-        name for name in ("channel", "cluster_id", "on_end", "lost") if f"self.{name}" in source
+        name
+        for name in ("channel", "cluster_id", "on_end", "lost", "wire")
+        if f"self.{name}" in source
     }
     assert public(fake) - own - public(real) - attributes == set()
 
@@ -41,8 +48,11 @@ def test_the_fake_has_nothing_that_the_real_one_lacks(fake, real, own):
 @pytest.mark.parametrize(
     ("fake", "real", "name"),
     [
-        *((fakes.FakePool, Pool, name) for name in sorted(public(fakes.FakePool) & public(Pool))),
-        (fakes.FakeChannel, Channel, "request"),
+        *(
+            (fakes.FakePool, Pool, name)
+            for name in sorted(public(fakes.FakePool) & public(Pool) - {"engines"})
+        ),
+        *((fakes.FakeWire, Wire, name) for name in sorted(public(Wire) - {"address", "engines"})),
         *((fakes.Recorder, LiveOutput, name) for name in ("event", "finish", "note", "pause")),
     ],
 )
@@ -59,7 +69,7 @@ def test_the_fake_engines_know_every_operation():
 
 
 def test_the_fake_engines_answer_at_any_time_what_the_real_ones_do():
-    assert set(Agent._LOOK) == fakes._AT_ANY_TIME
+    assert set(Agent._LOOK) == fakes.AT_ANY_TIME
 
 
 @pytest.mark.parametrize("name", ["free", "state", "look", "stacks"])
@@ -80,7 +90,8 @@ def test_the_end_of_an_engine_is_told_before_its_requests_fail(monkeypatch):
 
     pool = Pool.__new__(Pool)
     pool.on_end = told
-    pool.channel = types.SimpleNamespace(engine_gone=failed, unregister=lambda number: None)
+    pool.channel = types.SimpleNamespace(engine_gone=failed)
+    pool.wire = types.SimpleNamespace(unregister=lambda number: None)
     pool._engine_ended(3, -9)
     fake = fakes.FakePool(4)
     fake.on_end = told

@@ -297,7 +297,7 @@ def test_an_initialisation_that_is_interrupted_from_elsewhere_leaves_none(formed
     thread = formed.in_background(initialise)
     wait_until(lambda: all(pool[number].stuck for number in range(3)), SOON)
     pool[3].answers = True
-    pool[3].hang(pool[0].stuck, "initialize")  # it has heard of it at last
+    pool[3].hang(pool[3].unanswered[-1], "initialize")  # it has heard of it at last
     assert formed.interrupt() is True
     end_of(thread)
     assert ended == ["The initialisation was interrupted: %dist_init does it again."]
@@ -315,4 +315,4 @@ def test_no_call_is_left_behind(formed, pool):
     formed.reset()
     formed.run("rank")
     formed.states()
-    assert pool.channel.awaited == 0
+    assert pool.awaited == set()

@@ -70,7 +70,7 @@ def test_idle_ranks_are_left_alone(pool, rounds):
 
 def test_nobody_is_free_at_once(pool, rounds):
     assert free(pool.channel, []) == Freed(was_busy=False, cut=False)
-    assert pool.channel.requests == []
+    assert pool.wire.requests == []
 
 
 def test_no_call_is_left_behind(pool, run):
@@ -78,7 +78,7 @@ def test_no_call_is_left_behind(pool, run):
     run(IN_PYTHON, 2)
     pool[3].answers = False
     free(pool.channel, [0, 1, 2, 3])
-    assert pool.channel.awaited == 0
+    assert pool.awaited == set()
 
 
 # -- one round -------------------------------------------------------------------------------

@@ -17,7 +17,6 @@ from steps import SOON, end_of, infos, run_stuck
 
 import rankbook
 from rankbook import api
-from rankbook.cluster.channel import Channel
 from rankbook.cluster.pool import Pool
 from rankbook.errors import ClusterError, InputError, RankbookError, SessionError, StuckError
 from rankbook.models import GroupInfo
@@ -42,13 +41,13 @@ from rankbook.sessions.session import Session
 )
 def test_a_busy_session_says_what_it_does_and_refuses(formed, pool, act):
     thread, _ = run_stuck(formed, "0-1")
-    before = len(pool.channel.requests)
+    before = len(pool.wire.requests)
     with pytest.raises(SessionError) as caught:
         act(formed)
     assert str(caught.value) == (
         "The session is running a cell on ranks 0-1: wait, or write %dist_interrupt."
     )
-    assert len(pool.channel.requests) == before
+    assert len(pool.wire.requests) == before
     formed.interrupt()
     end_of(thread)
     assert formed.run("rank").ok
@@ -381,19 +380,6 @@ def test_where_an_engine_stands_is_known_when_it_can_no_more_be_asked(make, happ
     assert (after.host, after.pid) == (before.host, before.pid) == ("b", 101)
 
 
-def test_a_hub_that_is_gone_is_not_told_that_an_engine_has_ended():
-    """What is sent to nobody is kept for ever."""
-    client = MagicMock()
-    channel = Channel(client)
-    client._io_loop.add_callback = lambda work: work()
-    channel.unregister(1)
-    client.session.send.assert_called_once()
-    channel.lost.set()
-    channel.unregister(2)
-    client.session.send.assert_called_once()
-    client._unregister_engine.assert_called_with({"content": {"id": 2}})
-
-
 @pytest.mark.parametrize("registered", [True, False])
 @pytest.mark.parametrize(
     ("status", "said"),
@@ -408,7 +394,7 @@ def test_an_engine_that_has_ended_is_said_to_and_how(formed, pool, status, said,
 def test_an_engine_that_left_a_joined_cluster_has_ended(make):
     session = make(2, owned=False)
     session.initialize("gloo")
-    session.pool.engines.remove(1)
+    session.pool.kill(1)
     state = session.states()[1]
     assert (state.state, state.activity) == ("gone", "has ended")
 

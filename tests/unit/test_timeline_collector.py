@@ -29,7 +29,7 @@ def clock(monkeypatch):
     monkeypatch.setattr(module, "time", its)
     monkeypatch.setattr(module, "answer_timeout", lambda count: 0.01)
     monkeypatch.setattr(module, "_COMPARING", 0.005)
-    monkeypatch.setattr(fakes, "time", its)
+    monkeypatch.setattr(fakes.engine, "time", its)
     return its
 
 
@@ -116,7 +116,7 @@ def test_who_does_not_answer_is_asked_again(pool, timeline, clock):
     pool[1].answers = True
     assert timeline.collect(states(pool), [ran(1, clock)])
     assert not timeline.collect(states(pool), [ran(1, clock)])
-    assert pool.channel.awaited == 0
+    assert pool.awaited == set()
 
 
 def test_a_new_generation_is_asked_once_more(pool, timeline, clock):

@@ -151,7 +151,7 @@ def test_who_does_not_answer_is_left_out_after_a_second(pool, clock):
     assert gathered == []
     later(clock, watch, 0.01)
     assert gathered == [{0, 1, 2}]
-    assert pool.channel.awaited == 0
+    assert pool.awaited == set()
 
 
 def test_what_changes_during_a_look_does_not_make_it_take_half_of_the_answers(
@@ -259,7 +259,7 @@ def test_a_look_that_was_under_way_is_dropped(watch, pool, clock):
     pool[3].answers = False
     later(clock, watch, 0.7)
     watch.begin_anew()
-    assert pool.channel.awaited == 0
+    assert pool.awaited == set()
     pool[3].answers = True
     later(clock, watch, 0.5)
     assert looked(pool) == 2

@@ -27,6 +27,7 @@ from rankbook.cluster.joining import (
 )
 from rankbook.cluster.launchers import LocalController, LocalEngines
 from rankbook.cluster.warm import WarmProcess
+from rankbook.cluster.wire import ClientWire
 from rankbook.errors import ClusterError, RankbookError, SessionError
 from rankbook.models import EngineFacts, how_ended, load
 from rankbook.models.requests import SayFacts
@@ -58,7 +59,8 @@ class Pool:
         """What other notebooks join it by."""
         self._cancelled = cancelled or threading.Event()
         self._closed = False
-        self.channel = Channel(client)
+        self.wire = ClientWire(client)
+        self.channel = Channel(self.wire)
         self.on_end: Callable[[int, int], None] = _ignore
         self._listen()
 
@@ -165,7 +167,7 @@ class Pool:
     @property
     def engines(self) -> list[int]:
         """Ids of the engines that are registered."""
-        return sorted(self.client.ids)
+        return self.wire.engines
 
     @property
     def is_owned(self) -> bool:
@@ -259,8 +261,8 @@ class Pool:
 
     def facts(self, engines: Iterable[int] | None = None) -> list[EngineFacts]:
         """Ask engines where they stand; they answer whatever they do."""
-        towards = str(self.client._config["interface"]).rpartition("/")[2]
-        asked = everyone(self.engines if engines is None else engines, SayFacts(towards))
+        request = SayFacts(self.wire.address)
+        asked = everyone(self.engines if engines is None else engines, request)
         answers = self.channel.ask(asked, timeout=60, again=2)
         return [load(EngineFacts, answers[e]) for e in sorted(answers)]
 
@@ -273,7 +275,7 @@ class Pool:
         self._closed = True
         self.on_end = _ignore
         self.channel.close()
-        self.client.close(linger=0)
+        self.wire.close()
         if self.cluster is not None:
             cluster, self.cluster = self.cluster, None
             _stop(cluster)
@@ -316,7 +318,7 @@ class Pool:
         # In this order: who waits for the engine must find out how it ended.
         self.on_end(engine, status)
         self.channel.engine_gone(engine)
-        self.channel.unregister(engine)
+        self.wire.unregister(engine)
 
 
 class _NoForkError(ClusterError):
