@@ -1,8 +1,8 @@
 """A cluster in this process: what a session sees of one, without any engine processes.
 
-``FakePool`` stands where ``rankbook.cluster.pool.Pool`` does. Its channel is the real one, over a
-``FakeWire``. A ``FakeEngine`` runs cells with ``exec``, at once, in the thread that asks. Besides
-Python, a cell may call:
+``FakePool`` is the real ``rankbook.cluster.pool.Pool``, with the real channel, over a ``FakeWire``
+and a ``FakeLauncher``. A ``FakeEngine`` runs cells with ``exec``, at once, in the thread that asks.
+Besides Python, a cell may call:
 
 - ``stick()``: Python that does not end until it is interrupted;
 - ``wait_in("all_reduce", seq=3)``: a collective of torch's that does not return until its
@@ -13,8 +13,18 @@ Python, a cell may call:
 
 from fakes.clock import Clock
 from fakes.engine import AT_ANY_TIME, FOR_GOOD, FakeEngine
+from fakes.launcher import FakeLauncher
 from fakes.output import Recorder
 from fakes.pool import FakePool
 from fakes.wire import FakeWire
 
-__all__ = ["AT_ANY_TIME", "FOR_GOOD", "Clock", "FakeEngine", "FakePool", "FakeWire", "Recorder"]
+__all__ = [
+    "AT_ANY_TIME",
+    "FOR_GOOD",
+    "Clock",
+    "FakeEngine",
+    "FakeLauncher",
+    "FakePool",
+    "FakeWire",
+    "Recorder",
+]

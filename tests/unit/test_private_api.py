@@ -136,8 +136,8 @@ def users(name, room):
     """Our files that use a name: what must be mended if it goes."""
     word = re.compile(rf"\b{name}\b")
     return [
-        f"src/rankbook/{room}/{path.name}"
-        for path in sorted((SOURCE / room).glob("*.py"))
+        f"src/rankbook/{path.relative_to(SOURCE)}"
+        for path in sorted((SOURCE / room).rglob("*.py"))
         if word.search(path.read_text())
     ]
 
@@ -203,7 +203,7 @@ def names_of_our_own(tree):
     "room", ["cluster", "diagnosis", "display", "engine", "magics", "sessions", "widgets", "."]
 )
 def test_every_private_name_that_we_use_is_listed(room):
-    paths = sorted((SOURCE / room).glob("*.py"))
+    paths = sorted(SOURCE.glob("*.py") if room == "." else (SOURCE / room).rglob("*.py"))
     trees = {path: ast.parse(path.read_text()) for path in paths}
     ours = {name for tree in trees.values() for name in names_of_our_own(tree)}
     known = ours | STANDARD | OUR_MARKS | {name for _, name, _ in USES}
@@ -217,14 +217,14 @@ def test_every_private_name_that_we_use_is_listed(room):
 
 
 def test_options_of_the_controller_are_still_options():
-    from rankbook.cluster.launchers import _CONTROLLER_OPTIONS
+    from rankbook.cluster.launchers.forking import _CONTROLLER_OPTIONS
 
     controller = find(CONTROLLER)
     classes = {cls.__name__: cls for cls in (controller, *controller().classes)}
     for option in _CONTROLLER_OPTIONS:
         owner, _, name = option.partition(".")
         assert name in classes[owner].class_trait_names(config=True), (
-            f"ipcontroller has no option {option} any more; cluster/launchers.py gives it"
+            f"ipcontroller has no option {option} any more; cluster/launchers/forking.py gives it"
         )
 
 
