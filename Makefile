@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo lab test lint format types docs bench chaos screenshot constraints clean distclean
+.PHONY: help env demo lab test lint format types docs bench chaos kit screenshot constraints clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ bench: $(STAMP) ## measure
 
 chaos: $(STAMP) ## hang and kill ranks at random, and count what comes of it (20 minutes)
 	@$(BIN)/python tests/chaos/run.py $(ARGS)
+
+kit: $(STAMP) ## pack wheels for a machine without a network; KIT_PYTHON=3.12 chooses its Python
+	@$(BIN)/python scripts/kit.py
 
 screenshot: $(STAMP) ## take the pictures of the documentation anew
 	@$(BIN)/python scripts/screenshot.py

@@ -57,6 +57,8 @@ class Contender:
     """Cell that loads the extension, empty if there is none."""
     reset = _RESET
     """Cell that destroys the process group and makes another."""
+    hang = ""
+    """Cell that hangs, and ends by itself; empty where none does."""
 
     @classmethod
     def is_installed(cls) -> bool:
@@ -87,6 +89,10 @@ class Rankbook(Contender):
     package = "rankbook"
     load = "%load_ext rankbook"
     reset = "%dist_reset"
+    hang = (
+        "import rankbook\n"
+        'assert rankbook.session().run("if rank: dist.all_reduce(t)").diagnosis.proven'
+    )
 
     def start(self, n: int) -> list[str]:
         """One magic."""
@@ -95,6 +101,24 @@ class Rankbook(Contender):
     def on_ranks(self, code: str) -> str:
         """A magic."""
         return f"%%dist\n{code}"
+
+
+class OtherRankbook(Rankbook):
+    """The same of another checkout, ``run.py --other``: shows what a change costs."""
+
+    name = "other"
+    source: ClassVar[str] = ""
+    """Its folder ``src``; empty: there is none."""
+
+    @classmethod
+    def is_installed(cls) -> bool:
+        """Whether a checkout was named."""
+        return bool(cls.source)
+
+    def kernel(self, n: int) -> dict[str, object]:
+        """Its source comes before what is installed, in the engines as well."""
+        del n
+        return {"env": {"PYTHONPATH": self.source}}
 
 
 class RankbookBare(Rankbook):
@@ -168,5 +192,6 @@ class JupyterDistributed(Contender):
 
 
 CONTENDERS: dict[str, type[Contender]] = {
-    c.name: c for c in (Rankbook, RankbookBare, Ipyparallel, Nbdistributed, JupyterDistributed)
+    c.name: c
+    for c in (Rankbook, OtherRankbook, RankbookBare, Ipyparallel, Nbdistributed, JupyterDistributed)
 }

@@ -15,8 +15,8 @@ from dashboard_page import opened
 from dashboard_report import Section, Target, said
 
 import rankbook
-from rankbook.sessions.monitor import Monitor
-from rankbook.sessions.timeline import Timeline
+from rankbook.sessions.live.collector import Timeline
+from rankbook.sessions.live.monitor import Monitor
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -173,7 +173,7 @@ def watching(_: Browser, *, quick: bool) -> list[Section]:
 @contextmanager
 def _watch(session: rankbook.Session) -> Iterator[None]:
     """Have somebody look at a session as a dashboard does."""
-    timeline = Timeline(session.pool.channel)
+    timeline = Timeline(session.members)
     monitor = Monitor(
         session,
         lambda snapshot: timeline.collect(snapshot.states, session.cells),

@@ -13,7 +13,7 @@ import psutil
 from rankbook.display.panel import Panel
 from rankbook.display.panel import to_html as panel_html
 from rankbook.models import CellSpan, GroupInfo, RankState, Snapshot
-from rankbook.sessions.timeline import Timeline
+from rankbook.sessions.live.collector import Timeline
 from rankbook.timeline import Bar
 from rankbook.widgets.panel import PanelView
 from rankbook.widgets.timeline import TimelineView

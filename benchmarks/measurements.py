@@ -95,6 +95,15 @@ def reset(trial: Trial) -> dict[str, float]:
     return {"reset": median(times)}
 
 
+def hang(trial: Trial) -> dict[str, float]:
+    """Wait in a collective that one rank never calls, until the cell ends and the group is back."""
+    if not trial.contender.hang:
+        return {}
+    times = [trial.kernel.run(trial.contender.hang)[0].seconds for _ in range(3)]
+    trial.run(_FIRST)
+    return {"hang": median(times)}
+
+
 def processes(trial: Trial) -> dict[str, float]:
     """Look at the processes from outside: memory, ports, and whether the kernel loaded torch."""
     pids = {int(match[1]) for _, match in trial.run("print('pid', os.getpid())").find(r"pid (\d+)")}
@@ -134,7 +143,7 @@ def flood(trial: Trial) -> dict[str, float]:
 MEASUREMENTS: dict[str, Callable[[Trial], dict[str, float]]] = {
     # The flood is last: a kernel that does not survive it can do nothing else.
     function.__name__: function
-    for function in (processes, cells, streamed_lines, reset, flood)
+    for function in (processes, cells, streamed_lines, reset, hang, flood)
 }
 
 

@@ -29,6 +29,7 @@ ROWS = {
     "flood_10000": ("10,000 lines on every rank", "{:.2f} s"),
     "wrong_lines": ("lines lost or doubled by then", "{:,.0f}"),
     "reset": ("destroy and initialise again", "{:.3f} s"),
+    "hang": ("a hang ends, and the group is back, after", "{:.2f} s"),
     "engine_memory": ("memory of an engine (USS)", "{:.0f} MB"),
     "helpers": ("helper processes", "{:.0f}"),
     "helpers_memory": ("memory of all helpers (USS)", "{:.0f} MB"),

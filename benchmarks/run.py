@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from contenders import CONTENDERS
+from contenders import CONTENDERS, OtherRankbook
 from kernel import CellError, Kernel
 from measurements import MEASUREMENTS, Trial, first_all_reduce
 from report import Results, markdown
@@ -59,11 +59,17 @@ def _arguments() -> argparse.Namespace:
     option("--contenders", nargs="+", choices=CONTENDERS, default=DEFAULT, metavar="NAME")
     option("--measurements", nargs="*", choices=MEASUREMENTS, default=list(MEASUREMENTS))
     option("--write", action="store_true", help=f"put the tables into {PAGE.name}, too")
+    option(
+        "--other", metavar="CHECKOUT", help="another checkout of rankbook, as one more contender"
+    )
     parser.epilog = (
         f"Contenders: {', '.join(CONTENDERS)}. Measurements: {', '.join(MEASUREMENTS)}; "
         "the way to the first all_reduce is always measured."
     )
     args = parser.parse_args()
+    if args.other:
+        OtherRankbook.source = str(Path(args.other, "src").resolve(strict=True))
+        args.contenders = [*args.contenders, OtherRankbook.name]
     most = MAX_RANKS_PER_CORE * (os.cpu_count() or 1)
     args.ranks = args.ranks or ([2] if args.quick else [n for n in (2, 4, 8) if n <= most])
     args.repeats = args.repeats or (1 if args.quick else 3)

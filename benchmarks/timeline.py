@@ -12,7 +12,7 @@ import threading
 from statistics import median
 
 import rankbook
-from rankbook.sessions.timeline import Timeline
+from rankbook.sessions.live.collector import Timeline
 
 _NOTING = """\
 import random, time
@@ -59,7 +59,7 @@ def main() -> None:
     try:
         print("one all_reduce, microseconds:", _value(session, _NOTING.format(rounds=args.rounds)))
         took: dict[str, list[float]] = {"collected": [], "not collected": []}
-        timeline = Timeline(session.pool.channel)
+        timeline = Timeline(session.members)
         for cell in range(2 * args.cells):
             name = ["collected", "not collected", "not collected", "collected"][cell % 4]
             its = timeline if name == "collected" else None

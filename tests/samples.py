@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rankbook.display.panel import Answer, Message, Panel
-from rankbook.models import Diagnosis, Gpu, GroupInfo, RankState, Snapshot
+from rankbook.models import (
+    CellSpan,
+    Collective,
+    Diagnosis,
+    Gpu,
+    GroupInfo,
+    Look,
+    RankState,
+    Snapshot,
+)
+from rankbook.models.report import Report
 
 __all__ = [
     "DEAD",
@@ -17,6 +27,7 @@ __all__ = [
     "HUNG",
     "LARGE",
     "PANELS",
+    "REPORT",
     "many",
     "member",
     "shown",
@@ -96,6 +107,23 @@ GPUS = snapshot(
     RankState(2, "no answer"),
 )
 
+_REDUCE = Collective("all_reduce", "0", (0, 1), 7, ((2, 3),), ("float32",), since=3.5)
+REPORT = Report(
+    made=1.7e9,
+    host="a",
+    snapshot=replace(HUNG, states=(replace(HUNG.states[0], gpu=Gpu("H100", 1, 2)), HUNG.states[1])),
+    verdict=HANG,
+    cell=CellSpan(5, "x = 1", 1.7e9 - 20, code="x = 1\ndist.all_reduce(x)", ranks=(0, 1)),
+    looks={
+        0: Look("waiting", "line 2: dist.all_reduce(x)", 5, _REDUCE, (_REDUCE,), 3.5, 3.5, 3.0),
+        1: Look("gone", ended="was killed by SIGKILL", last_words=("Killed",)),
+    },
+    stacks={0: ('  File "a.py", line 1, in f\n    x\n', "  é\n"), 1: ()},
+    versions={"python": "3.12.1", "rankbook": "0.1"},
+    environment={"NCCL_DEBUG": "INFO"},
+    masked=2,
+)
+
 PANELS = {
     "no_group": Panel(snapshot(generation=0)),
     "making_the_first_group": Panel(
@@ -118,7 +146,7 @@ PANELS = {
             doing="shut down",
             states=tuple(replace(state, state="left") for state in HEALTHY.states),
         ),
-        message=Message("Shut down: write %dist_init for new ranks. (0.10 s)"),
+        message=Message("Shut down: run %dist_init for new ranks. (0.10 s)"),
         answer=Answer("Stacks", "<pre>x</pre>"),
         closed=True,
     ),

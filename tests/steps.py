@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from processes import wait_until
 
 from rankbook.errors import RankbookError
-from rankbook.sessions.results import CellResult, RankResult
+from rankbook.sessions.cells.results import CellResult, RankResult
 
-__all__ = ["SOON", "end_of", "infos", "result_of", "run_stuck"]
+__all__ = ["SOON", "end_of", "folder_of", "infos", "result_of", "run_stuck"]
 
 SOON = 10.0
 """Seconds for something that another thread does at once."""
@@ -16,6 +18,12 @@ SOON = 10.0
 def infos(pool):
     """Which rank every engine is, None of those that are none."""
     return [pool[number].info for number in pool.engines]
+
+
+def folder_of(pool):
+    """Where the ranks met last: a folder of the session's own."""
+    args = next(iter(pool.requested("initialize")[-1].values()))
+    return Path(args["url"].removeprefix("file://")).parent
 
 
 def result_of(ranks=(0, 1, 2, 3), **failures):
@@ -37,8 +45,8 @@ def run_stuck(session, ranks="all", code="stick()", **options):
         except RankbookError as error:
             ended["error"] = error
 
-    engines = session._generations.placed().engines
-    chosen = [session.pool[engines[rank]] for rank in session.select(ranks)]
+    seats = session.members.seated()
+    chosen = [session.pool[seats[rank]] for rank in session.select(ranks)]
     before = {engine.number: len(engine.freed) for engine in chosen}
     thread = session.in_background(work)
     wait_until(

@@ -5,14 +5,14 @@ A page says where with the marker below; Sphinx reads the page after it has been
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import re
 import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rankbook.magics import RankMagics
+from rankbook.magics import families
+from rankbook.magics.options import Option
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -25,22 +25,25 @@ _TYPED = re.compile(r"%{1,2}[a-z_]+(?: EXPR\b)?|--[a-z][a-z-]*")
 def names(method: str) -> list[str]:
     """How a magic is written: ``%dist``, ``%%dist``."""
     marks = {"line": "%", "cell": "%%"}
-    return [mark + method for kind, mark in marks.items() if method in RankMagics.magics[kind]]
+    return [
+        mark + method
+        for kind, mark in marks.items()
+        if any(method in family.magics[kind] for family in families())
+    ]
 
 
 def methods() -> dict[str, Callable[..., Any]]:
-    """The magics, in the order of the source."""
-    found = {name for kind in RankMagics.magics.values() for name in kind}
-    return {name: getattr(RankMagics, name) for name in vars(RankMagics) if name in found}
+    """The magics, family by family, in the order of the source."""
+    found: dict[str, Callable[..., Any]] = {}
+    for family in families():
+        known = {name for kind in family.magics.values() for name in kind}
+        found |= {name: method for name, method in vars(family).items() if name in known}
+    return found
 
 
 def options(method: Callable[..., Any]) -> list[tuple[str, str]]:
     """Every argument of a magic as a person writes it, and its help."""
-    parser = getattr(method, "parser", None)
-    if parser is None:
-        return []
-    # The list has had this name since argparse exists; format_help() would break its lines.
-    return [_written(action) for action in parser._actions]  # noqa: SLF001
+    return [_written(each) for each in getattr(method, "options", ())]
 
 
 def page() -> str:
@@ -48,13 +51,15 @@ def page() -> str:
     return "\n".join(_section(name, method) for name, method in methods().items())
 
 
-def _written(action: argparse.Action) -> tuple[str, str]:
-    meaning = str(action.help or "").replace("%%", "%")  # as argparse itself shows it
-    if not action.option_strings:
-        what = " or ".join(action.choices or [str(action.metavar or action.dest).upper()])
-        return what + ("…" if action.nargs in {"*", "+"} else ""), meaning
-    value = "" if action.nargs == 0 else f" {action.metavar or action.dest.upper()}"
-    return ", ".join(option + value for option in action.option_strings), meaning
+def _written(option: Option) -> tuple[str, str]:
+    given = option.settings
+    meaning = given["help"].replace("%%", "%")  # as argparse itself shows it
+    name = given.get("metavar") or option.names[-1].lstrip("-").replace("-", "_").upper()
+    if not option.names[0].startswith("-"):
+        what = " or ".join(given.get("choices") or [name])
+        return what + ("…" if given.get("nargs") in {"*", "+"} else ""), meaning
+    value = f" {name}" if option.takes_value else ""
+    return ", ".join(each + value for each in option.names), meaning
 
 
 def _section(name: str, method: Callable[..., Any]) -> str:

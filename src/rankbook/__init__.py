@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rankbook._version import __version__
 from rankbook.errors import (
     BackendError,
     ClusterError,
@@ -28,6 +29,7 @@ from rankbook.errors import (
     RankbookError,
     RankError,
     RendezvousError,
+    ReportError,
     SessionError,
     StuckError,
 )
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from rankbook.api import connect, session, start
+    from rankbook.display.report import load_report
     from rankbook.distributed.init_utils import (
         DistInfo,
         destroy_global_state,
@@ -46,9 +49,7 @@ if TYPE_CHECKING:
         initialize_distributed,
     )
     from rankbook.models import Diagnosis
-    from rankbook.sessions.session import Session
-
-__version__ = "0.1.0.dev0"
+    from rankbook.notebook import Session
 
 __all__ = [
     "BackendError",
@@ -63,6 +64,7 @@ __all__ = [
     "RankError",
     "RankbookError",
     "RendezvousError",
+    "ReportError",
     "Session",
     "SessionError",
     "StuckError",
@@ -74,6 +76,7 @@ __all__ = [
     "get_rank_safe",
     "get_world_size_safe",
     "initialize_distributed",
+    "load_report",
     "session",
     "start",
 ]
@@ -88,7 +91,8 @@ _HOME = {
     "get_rank_safe": "rankbook.distributed.init_utils",
     "get_world_size_safe": "rankbook.distributed.init_utils",
     "initialize_distributed": "rankbook.distributed.init_utils",
-    "Session": "rankbook.sessions.session",
+    "load_report": "rankbook.display.report",
+    "Session": "rankbook.notebook",
     "connect": "rankbook.api",
     "session": "rankbook.api",
     "start": "rankbook.api",

@@ -8,18 +8,19 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rankbook.cluster.gpus import visible_gpus
 from rankbook.cluster.placement import check_numbers, choose_backend, place
 from rankbook.cluster.warm import WarmProcess
 from rankbook.errors import RankbookError, SessionError
 from rankbook.models import EngineFacts
+from rankbook.words import plural
 
 # What needs ipyparallel is imported when it is used: loading the extension must stay quick.
 if TYPE_CHECKING:
     from rankbook.cluster.pool import Pool
-    from rankbook.sessions.session import Session
+    from rankbook.notebook import Session
 
 __all__ = ["connect", "session", "start"]
 
@@ -58,7 +59,7 @@ def start(
 
     Raises:
         SessionError: There is a session already.
-        RankbookError: It did not work; nothing that was started is left running.
+        RankbookError: The start failed; nothing that was started is left running.
     """
     _refuse_second()
     check_numbers(nproc, timeout_minutes)
@@ -84,9 +85,9 @@ def connect(
     """Join a running cluster and make it the current session, with the group that it has.
 
     A group that its engines are in already, from a notebook whose kernel has ended, is taken over
-    as it is, also while they are busy. There must be a new one, and is, if anything is asked of it
-    (``backend``, ``nproc``, ``timeout_minutes``, ``check``), if the engines are not in one, or if a
-    rank has ended. Where an engine does not answer, nothing is touched.
+    as it is, even while they are busy. A new group is formed if any of ``backend``, ``nproc``,
+    ``timeout_minutes`` and ``check`` is given, if the engines are not all in one group, or if a
+    rank has ended. If an engine does not answer, nothing is touched.
 
     Args:
         backend: See :func:`start`.
@@ -104,7 +105,7 @@ def connect(
         SessionError: There is a session already, or a new group is asked for while ranks of the
             present one are busy.
         ClusterError: There is no such cluster, or it does not answer, or one of its engines does
-            not: what that one does is not known.
+            not, so that nobody knows what it is doing.
         EngineError: An engine has no rankbook installed; the message names its host.
     """
     _refuse_second()
@@ -152,20 +153,20 @@ def _start_pool(count: int, profile: str | None, gpus: str) -> Pool:
 
 
 def _session_on(make_pool: Callable[[], Pool], form: Callable[[Session], None]) -> Session:
-    """A session with a group, the current one from now on; or no engines of ours."""
+    """Make a session with a group the current one; if that fails, leave no engines behind."""
     global _current  # noqa: PLW0603 - the one global: which session is current
     pool = new = None
     try:
         pool = make_pool()
-        from rankbook.sessions.session import Session
+        from rankbook.notebook import Session
 
-        new = Session(pool, _dashboard)
+        new = Session(pool)
         form(new)
         atexit.register(new.detach)
         _current = new
     except BaseException:
         if new is not None:
-            # A group that joined engines are in is none of its business.
+            # The group of joined engines is not this session's to end.
             new.detach()
         elif pool is not None:
             pool.close()
@@ -176,8 +177,8 @@ def _session_on(make_pool: Callable[[], Pool], form: Callable[[Session], None]) 
 def _refuse_second() -> None:
     if (old := session()) is not None:
         raise SessionError(
-            f"There is a session already ({old.backend or 'no group'}, {old.world_size} ranks): "
-            "use rankbook.session(), or end it with its shutdown()."
+            f"There is a session already ({old.backend or 'no group'}, "
+            f"{plural(old.world_size, 'rank')}): use rankbook.session(), or call its shutdown()."
         )
 
 
@@ -186,9 +187,3 @@ def _refuse_early(backend: str | None, nproc: int, gpus: str) -> None:
     seen = ("GPU",) * visible_gpus(gpus)
     host = socket.gethostname()
     choose_backend(place([EngineFacts(i, host, (), 0, seen) for i in range(nproc)]), backend)
-
-
-def _dashboard(of: Session) -> Any:
-    from rankbook.widgets import Dashboard
-
-    return Dashboard(of)

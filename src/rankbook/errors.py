@@ -7,13 +7,14 @@
     │   ├── BackendError                 the backend is unknown, or torch was built without it
     │   ├── DeviceError                  the ranks ask for GPUs that are not there
     │   └── EnvironmentVariableError     RANK, WORLD_SIZE … hold something impossible
-    ├── RendezvousError (TimeoutError)   some ranks did not come: the message says which
+    ├── RendezvousError (TimeoutError)   some ranks did not arrive: the message says which
     ├── ClusterError                     the cluster cannot be started, found or reached
     │   └── EngineError                  an engine cannot be a rank: the message names its host
     ├── SessionError                     there is no session, or it is busy
     │   └── StuckError                   an interrupt did not end a cell
-    └── RankError                        code of the user raised on some ranks
-        └── HangError                    its collectives could not come about: a rank was missing,
+    ├── ReportError                      a report cannot be saved, or a file is none
+    └── RankError                        the user's code raised on some ranks
+        └── HangError                    its collectives could not complete: a rank was missing,
                                          or called something else
 
 A message is one line that says what happened and what to do about it.
@@ -32,6 +33,7 @@ __all__ = [
     "RankError",
     "RankbookError",
     "RendezvousError",
+    "ReportError",
     "SessionError",
     "StuckError",
 ]
@@ -42,7 +44,7 @@ class RankbookError(Exception):
 
 
 class InputError(RankbookError, ValueError):
-    """An argument makes no sense. The message says what to write instead."""
+    """An argument makes no sense. The message says what to type instead."""
 
 
 class BackendError(InputError):
@@ -78,7 +80,7 @@ class StuckError(SessionError):
 
     Attributes:
         result: The ``CellResult`` of the ranks on which it did end.
-        traceback_lines: The tracebacks of those that raised: often the reason why others hang.
+        traceback_lines: The tracebacks of the ranks that raised: often why the others hang.
     """
 
     def __init__(self, message: str, result: object = None) -> None:
@@ -90,8 +92,12 @@ class StuckError(SessionError):
         return [*self.traceback_lines, f"StuckError: {self}"]
 
 
+class ReportError(RankbookError):
+    """A report cannot be saved where it was to be, or a file is no report that can be read."""
+
+
 class RankError(RankbookError):
-    """Code of the user raised on some ranks.
+    """The user's code raised on some ranks.
 
     Attributes:
         ranks: The ranks that raised, in ascending order.
@@ -104,19 +110,19 @@ class RankError(RankbookError):
         self.traceback_lines: list[str] = []
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows: where the cell failed on the ranks, not where we raise that here."""
+        """What IPython shows: where the cell failed on the ranks, not our own frames."""
         return [*self.traceback_lines, f"{type(self).__name__}: {self}"]
 
 
 class HangError(RankError):
-    """Collectives of a cell could not come about: a rank was missing, or called something else.
+    """Collectives of a cell could not complete: a rank was missing, or called something else.
 
     Ranks that waited were freed.
 
     Attributes:
         diagnosis: The verdict, a :class:`~rankbook.models.Diagnosis`.
         table_lines: What each rank did.
-        note: What was done about it.
+        note: What was done about the hang.
     """
 
     diagnosis: object = None

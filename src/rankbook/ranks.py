@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 from rankbook.errors import InputError
 
-__all__ = ["label", "parse", "said"]
+__all__ = ["label", "parse"]
 
-_HELP = "write all, 0, 0,2, 0-3, 1:, ::2 or -1"
+_HELP = "use all, 0, 0,2, 0-3, 1:, ::2 or -1"
 _SLICE = re.compile(r"(-?\d+)?:(-?\d+)?(?::(-?\d+)?)?")
 _RANGE = re.compile(r"(\d+)-(\d+)")
 
@@ -55,7 +55,7 @@ def _part(part: str, text: str, world_size: int) -> Iterable[int]:
     if match := _RANGE.fullmatch(part):
         first, last = int(match[1]), int(match[2])
         if first > last:
-            raise InputError(f"{part!r} runs backwards: write {last}-{first}.")
+            raise InputError(f"{part!r} runs backwards: use {last}-{first}.")
         return [
             _existing(first, text, world_size),
             *range(first, _existing(last, text, world_size) + 1),
@@ -63,7 +63,7 @@ def _part(part: str, text: str, world_size: int) -> Iterable[int]:
     try:
         rank = int(part)
     except ValueError:
-        raise InputError(f"{text!r} is no selection of ranks: {_HELP}.") from None
+        raise InputError(f"{text!r} is not a selection of ranks: {_HELP}.") from None
     return [_existing(rank, text, world_size)]
 
 
@@ -87,9 +87,3 @@ def label(ranks: Iterable[int]) -> str:
         if rank is not None:
             run.append(rank)
     return ",".join(parts)
-
-
-def said(ranks: Iterable[int]) -> str:
-    """Write ranks as a sentence says them: ``rank 1``, ``ranks 0-3``."""
-    numbers = set(ranks)
-    return f"rank{'s' if len(numbers) > 1 else ''} {label(numbers)}"

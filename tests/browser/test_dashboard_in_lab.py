@@ -179,7 +179,7 @@ def test_shut_down_stops_the_engines(notebook, state):
     pids = notebook.board.locator(".rb-rows tbody .rb-pid").all_inner_texts()
     notebook.click("Shut down")
     expect(notebook.health).to_have_text("shut down")
-    expect(notebook.message).to_contain_text("Shut down: write %dist_init for new ranks.")
+    expect(notebook.message).to_contain_text("Shut down: run %dist_init for new ranks.")
     for name in ("Initialise", "Reset", "Interrupt", "Why?", "Stacks", "Shut down"):
         expect(notebook.button(name)).to_be_disabled()
     if state != "idle":

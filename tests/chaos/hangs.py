@@ -12,7 +12,7 @@ from kinds import KINDS, Hang
 from world import World, until
 
 import rankbook as rb
-from rankbook.sessions.rescue import Rescue
+from rankbook.sessions.group.repair import Repair
 
 __all__ = ["run"]
 
@@ -65,13 +65,13 @@ def run(count: int, random: Random, sizes: tuple[int, ...] = (2, 4, 8)) -> Repor
     """Hang ``count`` times, spread over worlds of several sizes."""
     report = Report()
     begun: list[float] = []
-    free = Rescue.free
+    free = Repair.free
 
-    def timed(self: Rescue, *args: object) -> object:
+    def timed(self: Repair, *args: object) -> object:
         begun.append(time.perf_counter())
         return free(self, *args)  # type: ignore[arg-type]
 
-    Rescue.free = timed  # type: ignore[assignment,method-assign]
+    Repair.free = timed  # type: ignore[assignment,method-assign]
     try:
         for i, size in enumerate(sizes):
             world = World(size, seed=random.randrange(10**6))
@@ -82,7 +82,7 @@ def run(count: int, random: Random, sizes: tuple[int, ...] = (2, 4, 8)) -> Repor
             finally:
                 world.close()
     finally:
-        Rescue.free = free  # type: ignore[method-assign]
+        Repair.free = free  # type: ignore[method-assign]
     return report
 
 

@@ -8,7 +8,7 @@ from random import Random
 from statistics import median
 
 import rankbook as rb
-from rankbook.sessions.watching import Watch
+from rankbook.sessions.cells.watch import Watch
 
 __all__ = ["cost", "growth", "skew"]
 
@@ -87,7 +87,7 @@ def cost(rounds: int = 300, n: int = 2) -> list[str]:
             times: dict[bool, list[float]] = {True: [], False: []}
             for i in range(2 * count):
                 watched = bool(i % 2)
-                Watch.pause = pause if watched else lambda _: 1.0  # type: ignore[method-assign]
+                Watch.pause = pause if watched else lambda *_: 1.0  # type: ignore[method-assign]
                 begin = time.perf_counter()
                 session.run(code).raise_for_error()
                 times[watched].append(time.perf_counter() - begin)

@@ -9,6 +9,7 @@ import traceback
 from itertools import count
 
 from rankbook.models import Collective
+from rankbook.models.events import Result, Stream
 
 __all__ = ["Death", "Hang", "moment", "run"]
 
@@ -48,7 +49,7 @@ def run(engine, task, code, number):
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             value = _exec(code, engine.names)
         if value is not None:
-            task.say("result", {"data": {"text/plain": repr(value)}, "metadata": {}})
+            task.say(Result({"text/plain": repr(value)}))
     except Hang as hang:
         engine.hang(task, _line(hang, code), hang.waiting)
         return None
@@ -84,7 +85,7 @@ class _Stream(io.TextIOBase):
         self._name, self._say = name, say
 
     def write(self, text):
-        self._say("stream", self._name, text)
+        self._say(Stream(self._name, text))
         return len(text)
 
 

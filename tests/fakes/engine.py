@@ -5,13 +5,24 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from fakes import cells
 from fakes.task import Task
 from rankbook import values
 from rankbook.errors import RankbookError
-from rankbook.models import Collective, EngineFacts, GroupInfo, Look, RankState, Recorded, to_dict
+from rankbook.models import (
+    Collective,
+    EngineFacts,
+    GroupInfo,
+    Look,
+    RankState,
+    Recorded,
+    Recording,
+    to_dict,
+)
+from rankbook.models.recorded import Entry, EntryGroup
 
 __all__ = ["AT_ANY_TIME", "FOR_GOOD", "FakeEngine"]
 
@@ -31,7 +42,11 @@ class FakeEngine:
     def __init__(self, number: int, host: str = "a", gpus: int = 0) -> None:
         self.number = number
         self.facts = EngineFacts(
-            number, host, (f"{host}-1", f"{host}-2"), 100 + number, ("GPU",) * gpus
+            number,
+            host,
+            (f"{host}-1", f"{host}-2"),
+            100 + number,
+            ("GPU",) * gpus,
         )
         self.names = {
             "stick": self._stick,
@@ -77,7 +92,7 @@ class FakeEngine:
         self.ahead: float = 0
         """Seconds by which its clock is ahead."""
 
-    # Operations: each returns a value or raises, as in ``rankbook.engine.agent``.
+    # Operations: each returns a value or raises, as those of ``rankbook.engine.operations``.
 
     def initialize(self, **args):
         if self.refuses:
@@ -160,21 +175,25 @@ class FakeEngine:
         return doing
 
     def timeline(self, after, mark=""):
-        answer = {"now": time.time() + self.ahead, "took": 0.001}
+        answer = Recording(time.time() + self.ahead, took=0.001)
         if after is None or mark == repr(self.recorded):
-            return answer
+            return to_dict(answer)
         told = [one for one in self.recorded if one.id > after]
         rank = self.info.rank if self.info else -1
-        return answer | {
-            "mark": repr(self.recorded),
-            "first": min((one.id for one in self.recorded), default=0),
-            "ops": [one.op for one in told],
-            "groups": [[one.group, list(one.ranks), one.generation, rank] for one in told],
-            "entries": [
-                [one.id, i, i, one.seq, one.created, one.ended, one.done, one.nbytes, one.failed]
+        answer = replace(
+            answer,
+            mark=repr(self.recorded),
+            first=min((one.id for one in self.recorded), default=0),
+            ops=tuple(one.op for one in told),
+            groups=tuple(EntryGroup(one.group, one.ranks, one.generation, rank) for one in told),
+            entries=tuple(
+                Entry(
+                    one.id, i, i, one.seq, one.created, one.ended, one.done, one.nbytes, one.failed
+                )
                 for i, one in enumerate(told)
-            ],
-        }
+            ),
+        )
+        return to_dict(answer)
 
     def stacks(self):
         return [f"stack of engine {self.number}\n"]

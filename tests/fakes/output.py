@@ -9,7 +9,7 @@ class Recorder:
     """A CellOutput that keeps what it is told."""
 
     def __init__(self) -> None:
-        self.events: list[tuple[int, list]] = []
+        self.events: list[tuple[int, object]] = []
         self.running: list[set[int]] = []
         self.notes: list[str] = []
         self.finished = 0

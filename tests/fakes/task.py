@@ -8,6 +8,7 @@ from typing import Any
 
 from rankbook import errors
 from rankbook.cluster.messages import Incoming, Outgoing
+from rankbook.models.events import Event, to_row
 
 __all__ = ["Task"]
 
@@ -28,9 +29,9 @@ class Task:
         self._id = message.id
         self._receive = receive
 
-    def say(self, *body: Any) -> None:
+    def say(self, event: Event) -> None:
         """Send an event."""
-        self._receive(Incoming(self._id, _through_json({"events": [list(body)]})))
+        self._receive(Incoming(self._id, _through_json({"events": [to_row(event)]})))
 
     def answer(self, value: Any, buffers: Sequence[bytes] = ()) -> None:
         """Reply with a value."""

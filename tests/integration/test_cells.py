@@ -10,6 +10,7 @@ from processes import wait_until, waits_for
 
 from rankbook.display.text import plain
 from rankbook.errors import InputError, RankError, SessionError, StuckError
+from rankbook.models.events import Display
 
 
 def stdout(result):
@@ -56,6 +57,8 @@ def test_stderr_logging_and_warnings_are_heard(two, code):
         ("3 * 7;", None),
         ("x = 21", None),
         ("None", None),
+        ("!echo :-(\n21", "21"),
+        ("!echo :-(\n21;  # it's hidden", None),
         ("import asyncio\nawait asyncio.sleep(0)\n'v';", None),
         ("import asyncio\nawait asyncio.sleep(0)\n'v'", "'v'"),
     ],
@@ -122,7 +125,7 @@ def test_what_is_written_past_python_is_shown_while_the_cell_runs(two, tmp_path)
 
     class Output:
         def event(self, rank, body):
-            seen.append((rank, body[2]))
+            seen.append((rank, body.text))
             if len(seen) == 2:
                 over.touch()
 
@@ -221,7 +224,7 @@ def test_a_long_line_and_much_stderr_do_not_block(two):
 
 def test_what_cannot_travel_is_said_in_one_line_and_changes_nothing(two):
     two.run("only = 1", 1)
-    with pytest.raises(InputError, match="'only' exists only on rank 1; write -r 1"):
+    with pytest.raises(InputError, match="'only' exists only on rank 1; use -r 1"):
         two.pull("only")
     with pytest.raises(InputError, match="'nowhere' exists on none of ranks 0-1"):
         two.pull("nowhere")
@@ -248,9 +251,9 @@ def test_widgets_matplotlib_and_html_come_as_displays(two):
 
     code = "from IPython.display import HTML, display\ndisplay(HTML('<b>bold</b>'))"
     two.run(code, 1, output=Output())
-    assert [(rank, body[0], body[1], body[2]["data"]["text/html"]) for rank, body in seen] == [
-        (1, "display", "display_data", "<b>bold</b>")
-    ]
+    [(rank, shown)] = seen
+    assert isinstance(shown, Display)
+    assert (rank, shown.data["text/html"], shown.update) == (1, "<b>bold</b>", False)
 
 
 def test_a_timeout_frees_a_collective_and_shows_the_first_cause_in_front(two):

@@ -99,10 +99,10 @@ def test_a_hard_reset_replaces_the_engines(session):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"backend": "foo"}, BackendError, "no backend 'foo': write one of"),
-        ({"backend": "nccl"}, DeviceError, "nccl needs GPUs .* write %dist_init gloo"),
+        ({"backend": "foo"}, BackendError, "no backend 'foo': use one of"),
+        ({"backend": "nccl"}, DeviceError, "nccl needs GPUs .* run %dist_init gloo"),
         ({"nproc": 0}, InputError, "0 ranks make no group"),
-        ({"timeout_minutes": -1}, InputError, "timeout of -1 minutes"),
+        ({"timeout_minutes": -1}, InputError, "must be positive, for example 1, and not -1"),
     ],
 )
 def test_what_cannot_be_is_refused_and_the_group_stays(session, arguments, error, message):

@@ -209,7 +209,7 @@ def test_interrupts_without_end_leave_a_group(world):
         until(lambda: world.session.diagnose().kind == "missing_rank", SOON)
         while not running.join(0):
             world.session.interrupt()
-        assert "the group is made again" in running.value.note
+        assert "the process group was re-created" in running.value.note
 
 
 def test_an_interrupt_when_nothing_runs(world):
@@ -380,5 +380,5 @@ def test_ctrl_c_again_while_the_group_is_made_again(world):
         over.set()
         thread.join()
     assert result.diagnosis.kind == "missing_rank"
-    assert "the group is made again" in result.note
+    assert "the process group was re-created" in result.note
     assert world.session.run("dist.barrier()").ok

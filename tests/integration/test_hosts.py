@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(
 NOTEBOOK = """
 import json, sys, time
 import rankbook
-from rankbook.sessions.timeline import Timeline
+from rankbook.sessions.live.collector import Timeline
 
 session = rankbook.connect("gloo", connection_file=sys.argv[1])
 reduce = "import os, psutil, socket; x = torch.ones(1); dist.all_reduce(x); "
@@ -45,7 +45,7 @@ seen = {"first": values(reduce + facts), "listening": values(ports)}
 session.reset()
 seen["again"] = values(reduce + "x.item()")
 seen["hosts"] = [state.host for state in session.states()]
-timeline, until = Timeline(session.pool.channel), time.monotonic() + 20
+timeline, until = Timeline(session.members), time.monotonic() + 20
 while not len(timeline.kept) and time.monotonic() < until:
     timeline.collect(session.states(), session.cells)
     time.sleep(0.05)

@@ -19,8 +19,9 @@ from processes import wait_until
 import rankbook
 from rankbook.cluster.pool import Pool
 from rankbook.errors import ClusterError, EngineError, SessionError
-from rankbook.sessions import adoption
+from rankbook.sessions.members import found
 from rankbook.sessions.session import Session
+from rankbook.timing import Timing
 
 
 @contextmanager
@@ -243,7 +244,6 @@ def test_a_restart_while_a_cell_hangs_ends_it_first_as_jupyter_does(lab, tmp_pat
 
 def test_a_rank_that_cannot_answer_is_left_alone(cluster, connect, tmp_path, monkeypatch):
     """What it does is not known: it may be at work for another notebook."""
-    monkeypatch.setattr(adoption, "_ANSWER_TIMEOUT", 0.2)
     first, sign = connect(), tmp_path / "begun"
     results = []
     code = f"""import ctypes, time
@@ -256,8 +256,8 @@ if rank == 1:
     cell = first.in_background(lambda: results.append(first.run(code)))
     wait_until(sign.exists)
     # Between two of those moments it says that it is there.
-    second = Session(Pool.join(cluster_id=cluster.cluster_id), lambda its: None)
-    wait_until(lambda: not adoption.states(second.pool.channel, [1])[1])
+    second = Session(Pool.join(cluster_id=cluster.cluster_id), Timing(adopt=0.2))
+    wait_until(lambda: not found.look(second.members)[1])
     try:
         for join in (second.adopt, lambda: second.initialize("gloo")):
             with pytest.raises(ClusterError, match=r"^Engine 1 does not answer and may be at work"):

@@ -11,7 +11,7 @@ from statistics import median
 import pytest
 from processes import wait_until
 
-from rankbook.sessions.timeline import Timeline
+from rankbook.sessions.live.collector import Timeline
 
 SOON = 20.0
 
@@ -30,7 +30,7 @@ class Watched:
 
     def __init__(self, session):
         self.session = session
-        self.timeline = Timeline(session.pool.channel)
+        self.timeline = Timeline(session.members)
         self._before = 0
 
     def collect(self):

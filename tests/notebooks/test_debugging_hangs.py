@@ -1,4 +1,4 @@
-"""The notebook about hangs: each mistake gets its verdict, and each mended cell works."""
+"""The notebook about hangs: each mistake gets its verdict, and each fixed cell works."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from executed import cell_with, error_of, execute, shown
 from lines import by_rank
 
-FREED = "The ranks are free, their variables in place, and the group is made again"
+FREED = "The ranks are free, their variables in place, and the process group was re-created"
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_shapes_that_differ_are_refused_on_every_rank(executed):
 
 EPOCHS = [rf"epoch {n}: mean loss \d+\.\d+" for n in range(3)]
 
-MENDED = [
+FIXED = [
     ("dist.ReduceOp.MIN", 0, range(4), ["3 steps on every rank"]),
     ("    dist.reduce(loss, dst=0)\n    if rank == 0:", 0, [0], EPOCHS),
     ('with open(folder / f"labels-{rank}.txt")', 1, range(4), ["24"]),
@@ -109,8 +109,8 @@ MENDED = [
 ]
 
 
-@pytest.mark.parametrize(("source", "nth", "ranks", "lines"), MENDED)
-def test_the_mended_cell_works(executed, source, nth, ranks, lines):
+@pytest.mark.parametrize(("source", "nth", "ranks", "lines"), FIXED)
+def test_the_fixed_cell_works(executed, source, nth, ranks, lines):
     said = by_rank(shown(cell_with(executed, source, nth)), 4)
     assert [rank for rank in said if said[rank]] == list(ranks)
     for rank in ranks:

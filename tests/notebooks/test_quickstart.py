@@ -33,8 +33,8 @@ def test_all_reduce_gives_the_sum(executed):
 
 
 def test_lines_carry_their_ranks(executed):
-    assert by_rank(shown_by(executed, "and this, all ranks say alike"), 2) == {
-        rank: [f"rank {rank} of 2 computes on cpu", "and this, all ranks say alike"]
+    assert by_rank(shown_by(executed, "and every rank prints this"), 2) == {
+        rank: [f"rank {rank} of 2 computes on cpu", "and every rank prints this"]
         for rank in range(2)
     }
 

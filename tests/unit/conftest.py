@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import threading
+from dataclasses import replace
 
 import fakes
 import pytest
@@ -19,9 +20,8 @@ from rankbook.cluster import channel
 from rankbook.cluster.channel import everyone
 from rankbook.display.table import Table
 from rankbook.models.requests import Run
-from rankbook.sessions import aftermath, formation, freeing, looking, watching
-from rankbook.sessions import rescue as rescue_module
-from rankbook.sessions.session import Session
+from rankbook.notebook import Session
+from rankbook.timing import Timing
 
 
 @pytest.fixture
@@ -41,45 +41,66 @@ def shell(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def impatient(monkeypatch):
-    """Nobody waits long for engines that are known not to answer, or not to let go.
+def host(tmp_path):
+    """Makes a file system of control groups."""
 
-    Returns:
-        The clock of whoever frees ranks; the rest have the real one.
+    def make(own, files):
+        (tmp_path / "proc/self").mkdir(parents=True)
+        (tmp_path / "proc/self/cgroup").write_text(own)
+        for name, text in files.items():
+            path = tmp_path / "sys/fs/cgroup" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{text}\n")
+        return tmp_path
+
+    return make
+
+
+@pytest.fixture
+def clock():
+    """What freeing, looking and repairing wait by; the rest have the real clock."""
+    return fakes.Clock()
+
+
+@pytest.fixture
+def timing(request, clock, monkeypatch):
+    """The patience of a session that never waits long for engines that do not answer.
+
+    ``pytest.mark.timing(settle=0.01)`` changes it for a test; so does the fixture ``watchful``.
     """
-    clock = fakes.Clock()
     monkeypatch.setattr(channel, "_POLL", 0.001)
-    monkeypatch.setattr(formation, "LEAVE_TIMEOUT", 0.02)
-    monkeypatch.setattr(formation, "_UNDO_TIMEOUT", 0.02)
-    monkeypatch.setattr(formation, "_MARGIN", 0.02)
-    monkeypatch.setattr(aftermath, "time", clock)
-    monkeypatch.setattr(freeing, "time", clock)
-    monkeypatch.setattr(looking, "time", clock)
-    monkeypatch.setattr(rescue_module, "time", clock)
-    monkeypatch.setattr(looking, "PAUSE", 0.1)
-    monkeypatch.setattr(looking, "_ANSWER_TIMEOUT", 0.005)
-    monkeypatch.setattr(looking, "_TURN", 0.0)
-    return clock
+    patience = Timing(
+        clock=clock,
+        answer=0.005,
+        answer_each=0.0,
+        adopt=0.01,
+        idle_poll=0.1,
+        leave=0.02,
+        undo=0.02,
+        form_margin=0.02,
+    )
+    if "watchful" in request.fixturenames:
+        patience = replace(patience, first_look=0.0, look_waiting=0.005, look_busy=0.005)
+    for mark in request.node.iter_markers("timing"):
+        patience = replace(patience, **mark.kwargs)
+    return patience
 
 
 @pytest.fixture
-def watchful(monkeypatch):
-    """Cells are looked at from their beginning, and again and again."""
-    monkeypatch.setattr(watching, "_FIRST", 0.0)
-    monkeypatch.setattr(watching, "_PERIOD", 0.005)
-    monkeypatch.setattr(watching, "_LONGEST", 0.005)
+def watchful():
+    """Cells are looked at from their beginning, and again and again; see ``timing``."""
 
 
 @pytest.fixture
-def pool(impatient):
+def pool():
     """Four engines on one host."""
     return fakes.FakePool(4)
 
 
 @pytest.fixture
-def session(pool):
+def session(pool, timing):
     """A session on these engines, without a group."""
-    session = Session(pool, lambda its: None)
+    session = Session(pool, timing)
     yield session
     session.shutdown()
 
@@ -92,15 +113,21 @@ def formed(session):
 
 
 @pytest.fixture
-def rescue(formed):
-    """What frees the ranks of that group."""
-    return formed._rescue
+def group(formed):
+    """The process group of that session."""
+    return formed._group
+
+
+@pytest.fixture
+def repair(formed):
+    """What frees the ranks of that group, and makes the next one."""
+    return formed._repair
 
 
 @pytest.fixture
 def settle(formed):
     """What is done behind a cell of that group."""
-    return formed._runs._aftermath.settle
+    return formed._cells._aftermath.settle
 
 
 @pytest.fixture
@@ -114,12 +141,12 @@ def calls(pool):
 
 
 @pytest.fixture
-def make(impatient):
+def make(timing):
     """Makes sessions on pools of one's own, and shuts them down."""
     made = []
 
     def new(*args, **options):
-        made.append(Session(fakes.FakePool(*args, **options), lambda its: None))
+        made.append(Session(fakes.FakePool(*args, **options), timing))
         return made[-1]
 
     yield new
@@ -192,6 +219,6 @@ def stand_in():
 def notebook(empty, session, monkeypatch):
     """A notebook with the magics and four ranks."""
     session.initialize("gloo")
-    monkeypatch.setattr(session, "_view", StandIn)
+    monkeypatch.setattr(session, "dashboard", lambda: StandIn(session))
     monkeypatch.setattr(api, "_current", session)
     return empty

@@ -15,7 +15,6 @@ from rankbook.display import stacks, verdict
 from rankbook.display.panel import CONTROLS, Answer
 from rankbook.errors import EngineError
 from rankbook.models import Diagnosis
-from rankbook.sessions import turns
 from rankbook.widgets import actions
 from rankbook.widgets.actions import Actions
 from rankbook.widgets.clicks import Click
@@ -73,7 +72,7 @@ OLD = Answer("Stacks", "<pre>of an earlier group</pre>")
 # -- each of them ----------------------------------------------------------------------------
 
 
-def test_before_the_first_click_there_is_nothing_to_say(board):
+def test_before_the_first_click_there_is_no_message_and_no_answer(board):
     assert board.actions.message is None
     assert board.actions.answer is None
     assert board.said == []
@@ -95,7 +94,7 @@ def test_initialise_takes_backend_number_and_timeout(board, formed, make):
 
 
 @pytest.mark.parametrize("form", [{}, {"backend": "", "nproc": "", "timeout": ""}])
-def test_what_is_left_empty_stays_as_it_is(board, formed, form):
+def test_initialise_keeps_what_the_form_leaves_empty(board, formed, form):
     formed.initialize("gloo", 3, 2.5)
     board.click("initialise", **form)
     assert (formed.world_size, formed.generation, formed.timeout_minutes) == (3, 3, 2.5)
@@ -111,20 +110,20 @@ def test_initialise_makes_the_first_group_too(session):
 @pytest.mark.parametrize(
     ("form", "said"),
     [
-        ({"nproc": "many"}, "Ranks: 'many' is no whole number."),
-        ({"nproc": "2.5"}, "Ranks: '2.5' is no whole number."),
-        ({"timeout": "1 h"}, "Timeout: '1 h' is no number."),
+        ({"nproc": "many"}, "Ranks: 'many' is not a whole number."),
+        ({"nproc": "2.5"}, "Ranks: '2.5' is not a whole number."),
+        ({"timeout": "1 h"}, "Timeout: '1 h' is not a number."),
         ({"nproc": "0"}, "0 ranks make no group: ask for 1 or more."),
-        ({"timeout": "0"}, "A timeout of 0 minutes is none: write 1 or so."),
+        ({"timeout": "0"}, "The timeout must be positive, for example 1, and not 0."),
     ],
 )
-def test_initialise_refuses_what_makes_no_group(board, formed, form, said):
+def test_initialise_refuses_numbers_that_make_no_group(board, formed, form, said):
     assert board.click("initialise", **form) == ("error", f"Initialise: {said}")
     assert (formed.world_size, formed.generation) == (4, 1)
 
 
 @pytest.mark.parametrize("form", [{"nproc": "many"}, {"timeout": "1 h"}])
-def test_for_what_is_no_number_nothing_is_interrupted(board, formed, form):
+def test_initialise_with_text_for_a_number_interrupts_nothing(board, formed, form):
     thread, _ = run_stuck(formed)
     board.actions.answer = OLD
     assert board.click("initialise", during=formed.turn, **form)[0] == "error"
@@ -141,7 +140,7 @@ def test_reset_makes_a_new_generation(board, formed):
 
 @pytest.mark.parametrize("do", ["initialise", "reset"])
 @pytest.mark.parametrize("code", ["stick()", "wait_in('all_reduce', seq=1)"])
-def test_initialise_and_reset_end_what_runs_and_make_one_group(board, formed, do, code):
+def test_initialise_and_reset_interrupt_the_cell_and_make_one_group(board, formed, do, code):
     formed.run("kept = rank")
     thread, ended = run_stuck(formed, code=code)
     assert board.click(do, during=formed.turn) == (
@@ -168,14 +167,14 @@ def test_restart_replaces_the_dead_and_names_them(board, formed, pool, dead, sai
     assert formed.run("rank").ok
 
 
-def test_restart_says_that_nobody_is_dead(board, formed):
+def test_restart_says_that_no_rank_has_died(board, formed):
     board.actions.answer = OLD
     assert board.click("restart") == ("done", "Restart dead ranks: no rank has died.")
     assert formed.generation == 1
     assert board.actions.answer is OLD
 
 
-def test_restart_ends_what_the_others_do(board, formed, pool):
+def test_restart_interrupts_the_cell_of_the_other_ranks(board, formed, pool):
     thread, _ = run_stuck(formed, "0-1")
     pool.kill(2)
     assert board.click("restart", during=formed.turn)[0] == "done"
@@ -201,7 +200,7 @@ def test_interrupt_says_that_nothing_runs(board, formed):
     assert formed.generation == 1
 
 
-def test_interrupt_says_who_does_not_let_go(board, formed, pool):
+def test_interrupt_names_the_rank_that_does_not_let_go(board, formed, pool):
     pool[1].ignores = FOR_GOOD
     thread, _ = run_stuck(formed, "1")
     kind, text = board.click("interrupt", during=formed.turn)
@@ -212,7 +211,7 @@ def test_interrupt_says_who_does_not_let_go(board, formed, pool):
     end_of(thread)
 
 
-def test_why_shows_the_verdict_and_leaves_it_to_be_read(board, formed, pool):
+def test_why_shows_the_verdict_as_an_answer(board, formed, pool):
     thread, _ = run_stuck(formed, code="stick() if rank else wait_in('all_reduce', seq=1)")
     found = formed.diagnose()
     assert board.click("why") == ("done", f"Why? {found.summary}")
@@ -222,7 +221,7 @@ def test_why_shows_the_verdict_and_leaves_it_to_be_read(board, formed, pool):
     end_of(thread)
 
 
-def test_a_verdict_that_stands_there_already_is_not_shown_twice(board, formed, watchful):
+def test_a_verdict_that_the_dashboard_shows_already_is_not_shown_twice(board, formed, watchful):
     thread, _ = run_stuck(
         formed, code="wait_in('all_reduce' if rank else 'barrier')", on_hang="wait"
     )
@@ -233,7 +232,7 @@ def test_a_verdict_that_stands_there_already_is_not_shown_twice(board, formed, w
     end_of(thread)
 
 
-def test_stacks_shows_where_every_rank_stands(board, formed, pool):
+def test_stacks_shows_the_stack_of_every_rank(board, formed, pool):
     assert board.click("stacks") == ("done", "Stacks: where ranks 0-3 stand.")
     assert board.actions.answer == Answer("Stacks", stacks.to_html(formed.stacks()))
     for rank in (0, 1, 3):
@@ -244,9 +243,7 @@ def test_stacks_shows_where_every_rank_stands(board, formed, pool):
     )
 
 
-def test_what_was_true_before_the_next_cell_is_let_go_once_it_could_be_read(
-    board, formed, monkeypatch
-):
+def test_a_message_of_an_earlier_turn_is_dropped_after_time_to_read_it(board, formed, monkeypatch):
     board.click("stacks")
     said, answer = board.actions.message, board.actions.answer
     monkeypatch.setattr(actions, "_READ", 0.0)
@@ -261,7 +258,7 @@ def test_what_was_true_before_the_next_cell_is_let_go_once_it_could_be_read(
     assert (board.actions.message, board.actions.answer) == (None, None)
 
 
-def test_what_is_under_way_is_said_until_it_has_ended(board, formed, monkeypatch):
+def test_the_message_of_a_running_action_stays_until_it_has_ended(board, formed, monkeypatch):
     monkeypatch.setattr(actions, "_READ", 0.0)
     board.actions.say("Reset", "busy")
     formed.run("1")
@@ -269,23 +266,23 @@ def test_what_is_under_way_is_said_until_it_has_ended(board, formed, monkeypatch
     assert board.last == ("busy", "Reset")
 
 
-def test_the_latest_answer_takes_the_place_of_the_one_before(board):
+def test_a_new_answer_replaces_the_one_before(board):
     board.click("stacks")
     board.click("why")
     assert board.actions.answer.title == "Why?"
 
 
-def test_shut_down_shuts_down_also_while_a_cell_runs(board, formed):
+def test_shut_down_works_while_a_cell_runs(board, formed):
     thread, _ = run_stuck(formed)
     assert board.click("shutdown", during=formed.turn) == (
         "done",
-        "Shut down: write %dist_init for new ranks.",
+        "Shut down: run %dist_init for new ranks.",
     )
     end_of(thread)
     assert formed.is_closed
 
 
-def test_close_takes_away_the_answer_and_what_was_said_of_it(board):
+def test_close_removes_the_answer_and_its_message(board):
     board.click("stacks")
     assert board.click("close") is None
     assert board.actions.answer is None
@@ -293,7 +290,7 @@ def test_close_takes_away_the_answer_and_what_was_said_of_it(board):
 
 
 @pytest.mark.parametrize("do", ["initialise", "reset", "restart", "shutdown"])
-def test_what_changes_the_group_takes_an_answer_about_the_old_one_away(board, pool, do):
+def test_an_action_that_changes_the_group_removes_an_answer_about_the_old_one(board, pool, do):
     if do == "restart":
         pool.kill(1)
     board.actions.answer = OLD
@@ -302,7 +299,7 @@ def test_what_changes_the_group_takes_an_answer_about_the_old_one_away(board, po
 
 
 @pytest.mark.parametrize("do", ["interrupt", "restart"])
-def test_what_does_not_leaves_it(board, do):
+def test_an_action_that_keeps_the_group_leaves_the_answer(board, do):
     board.actions.answer = OLD
     board.click(do)
     assert board.actions.answer is OLD
@@ -312,7 +309,7 @@ def test_what_does_not_leaves_it(board, do):
 
 
 @pytest.mark.parametrize("do", [control.do for control in CONTROLS])
-def test_it_is_said_that_it_is_under_way_and_then_how_long_it_took(board, do):
+def test_the_message_shows_a_running_action_and_then_its_seconds(board, do):
     board.click(do)
     (first, busy), (last, done) = board.said
     assert (first, busy) == ("busy", LABELS[do])
@@ -321,7 +318,7 @@ def test_it_is_said_that_it_is_under_way_and_then_how_long_it_took(board, do):
     assert re.search(r"\. \(\d+\.\d\d s\)$", done)
 
 
-def test_nobody_waits_for_a_click(board, formed, monkeypatch):
+def test_take_returns_before_the_action_has_ended(board, formed, monkeypatch):
     """The thread that takes clicks must hear the next one."""
     go_on = threading.Event()
     monkeypatch.setattr(formed, "diagnose", lambda: go_on.wait(SOON) and Diagnosis("idle", (), "."))
@@ -335,7 +332,7 @@ def test_nobody_waits_for_a_click(board, formed, monkeypatch):
 
 
 @pytest.mark.parametrize("do", ["initialise", "reset"])
-def test_an_error_is_in_the_message(board, pool, do):
+def test_an_error_of_an_action_is_in_the_message(board, pool, do):
     pool[0].refuses = EngineError("not now. Try again.")
     assert board.click(do) == ("error", f"{LABELS[do]}: not now. Try again.")
     pool[0].refuses = None
@@ -343,7 +340,7 @@ def test_an_error_is_in_the_message(board, pool, do):
 
 
 @pytest.mark.parametrize("do", ["why", "stacks", "interrupt"])
-def test_without_a_group_that_is_the_error(session, do):
+def test_an_action_without_a_group_says_so_in_the_message(session, do):
     board = Board(session)
     kind, text = board.click(do)
     assert kind == "error"
@@ -352,7 +349,7 @@ def test_without_a_group_that_is_the_error(session, do):
 
 
 @pytest.mark.parametrize("do", ["initialise", "reset", "interrupt", "why", "stacks"])
-def test_after_the_shutdown_that_is_the_error(board, formed, do):
+def test_an_action_after_the_shutdown_says_so_in_the_message(board, formed, do):
     formed.shutdown()
     assert board.click(do) == (
         "error",
@@ -361,7 +358,7 @@ def test_after_the_shutdown_that_is_the_error(board, formed, do):
 
 
 @pytest.mark.parametrize("do", ["reset", "interrupt", "why"])
-def test_that_the_controller_is_gone_is_the_error(board, pool, do):
+def test_an_action_without_a_controller_says_so_in_the_message(board, pool, do):
     pool.channel.lost.set()
     kind, text = board.click(do)
     assert kind == "error"
@@ -369,7 +366,7 @@ def test_that_the_controller_is_gone_is_the_error(board, pool, do):
 
 
 @pytest.mark.parametrize(("do", "method"), [("reset", "reset"), ("why", "diagnose")])
-def test_what_nobody_expected_is_shown_and_raised(board, formed, monkeypatch, do, method):
+def test_an_unexpected_error_is_shown_and_raised(board, formed, monkeypatch, do, method):
     raised = []
     monkeypatch.setattr(threading, "excepthook", lambda args: raised.append(args.exc_value))
 
@@ -393,7 +390,7 @@ def test_a_click_that_comes_late_is_not_carried_out(board, formed, do):
     assert board.press(do, late=5) is None
     assert board.last == (
         "error",
-        f"{LABELS.get(do, do)}: not done, the kernel heard of it only 5 s later. Click again.",
+        f"{LABELS.get(do, do)}: not done, the kernel received it only 5 s later. Click again.",
     )
     assert len(board.said) == 1
     assert len(formed.pool.wire.requests) == before
@@ -408,7 +405,7 @@ def test_a_click_for_a_cell_that_has_just_ended_is_carried_out(board, formed, do
     assert board.click(do, during=formed.turn)[0] == "done"
 
 
-def test_an_interrupt_of_a_cell_that_has_just_ended_has_nothing_to_do(board, formed):
+def test_an_interrupt_of_a_cell_that_has_just_ended_does_nothing(board, formed):
     formed.run("rank")
     assert board.press("interrupt", during=formed.turn) is None
     assert board.last == ("done", "Interrupt: what it was meant for has ended.")
@@ -455,13 +452,13 @@ def test_an_interrupt_that_comes_too_late_to_the_session_does_not_hit_the_next(
 
 
 @pytest.mark.parametrize("do", ASKS)
-def test_what_only_asks_is_meant_whatever_runs(board, formed, do):
+def test_why_and_stacks_are_carried_out_whatever_runs(board, formed, do):
     formed.run("rank")
     end_of(board.press(do, during=formed.turn))
     assert "not done" not in str(board.last)
 
 
-def test_a_button_of_another_version_is_left_alone(board):
+def test_a_click_on_an_unknown_button_is_ignored(board):
     assert board.press("dance") is None
     assert board.said == []
 
@@ -481,7 +478,6 @@ def changing(board, pool, monkeypatch):
         grow(n)
 
     monkeypatch.setattr(pool, "grow", slowly)
-    monkeypatch.setattr(turns, "_SETTLED", 0.01)
     thread = board.press("initialise", nproc="5")
     assert begun.wait(SOON)
     yield types.SimpleNamespace(thread=thread, go_on=go_on)
@@ -490,6 +486,7 @@ def changing(board, pool, monkeypatch):
 
 
 @pytest.mark.parametrize("do", CHANGES)
+@pytest.mark.timing(settle=0.01)
 def test_a_change_while_another_is_under_way_is_refused(board, formed, pool, changing, do):
     before = len(pool.wire.requests)
     assert board.click(do, during=formed.turn) == (
@@ -501,12 +498,14 @@ def test_a_change_while_another_is_under_way_is_refused(board, formed, pool, cha
 
 
 @pytest.mark.parametrize("do", ["why", "stacks", "interrupt"])
-def test_what_is_no_change_is_done_meanwhile(board, formed, changing, do):
+@pytest.mark.timing(settle=0.01)
+def test_why_stacks_and_interrupt_run_while_a_change_is_under_way(board, formed, changing, do):
     assert board.click(do, during=formed.turn)[0] == "done"
     assert changing.thread.is_alive()
 
 
-def test_how_a_change_ended_is_said_whatever_was_asked_meanwhile(board, formed, changing):
+@pytest.mark.timing(settle=0.01)
+def test_the_outcome_of_a_change_is_shown_whatever_was_asked_meanwhile(board, formed, changing):
     board.click("stacks", during=formed.turn)
     assert board.last[1].startswith("Stacks: ")
     board.said.clear()
@@ -515,7 +514,7 @@ def test_how_a_change_ended_is_said_whatever_was_asked_meanwhile(board, formed, 
     assert board.last == ("done", "Initialise: gloo, 5 ranks, generation 2.")
 
 
-def test_only_what_is_carried_out_is_followed_by_a_look_in_its_own_thread(board, pool):
+def test_only_an_action_that_is_carried_out_is_followed_by_a_look(board, pool):
     board.click("close")
     board.click("reset", late=60.0)
     assert board.looked == []
@@ -525,7 +524,7 @@ def test_only_what_is_carried_out_is_followed_by_a_look_in_its_own_thread(board,
     assert board.looked == [("rankbook-why", "done"), ("rankbook-reset", "error")]
 
 
-def test_after_a_change_there_can_be_another(board, formed):
+def test_a_change_can_follow_another(board, formed):
     for generation, do in enumerate(("initialise", "reset", "initialise"), start=2):
         assert board.click(do) == (
             "done",
@@ -533,19 +532,20 @@ def test_after_a_change_there_can_be_another(board, formed):
         )
 
 
-def test_after_a_change_that_failed_there_can_be_another(board, pool):
+def test_a_change_can_follow_one_that_failed(board, pool):
     pool[0].refuses = EngineError("not now.")
     board.click("reset")
     pool[0].refuses = None
     assert board.click("initialise")[0] == "done"
 
 
-def test_a_shutdown_need_not_wait_for_a_change(board, formed, changing):
+@pytest.mark.timing(settle=0.01)
+def test_a_shutdown_does_not_wait_for_a_change(board, formed, changing):
     assert board.click("shutdown", during=formed.turn)[0] == "done"
     assert formed.is_closed
 
 
-def test_an_answer_about_a_group_that_is_gone_is_not_shown(board, formed, monkeypatch):
+def test_an_answer_about_an_earlier_group_is_not_shown(board, formed, monkeypatch):
     stacks = formed.stacks
 
     def slowly():

@@ -11,11 +11,15 @@ from steps import infos, result_of
 from rankbook.display.text import plain
 from rankbook.errors import EngineError, HangError, RankError, StuckError
 from rankbook.models import Collective, Failure
+from rankbook.sessions.group.repair import Event
 
 REDUCE = Collective("all_reduce", "0", seq=3)
 GLOO = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:538]"
 LOST = Failure("RuntimeError", f"{GLOO} Connection closed by peer [127.0.0.1]:31250")
-AGAIN = "The ranks are free, their variables in place, and the group is made again (generation {})."
+AGAIN = (
+    "The ranks are free, their variables in place, and the process group was re-created "
+    "(generation {})."
+)
 
 
 # -- leaving a group behind that works -------------------------------------------------------
@@ -30,29 +34,29 @@ def test_behind_a_cell_that_went_well_nothing_is_done(settle, formed, pool):
     assert formed.generation == 1
 
 
-def test_a_group_that_was_cut_is_made_again(rescue, settle, formed, pool, calls):
+def test_a_group_that_was_cut_is_made_again(settle, formed, pool, calls, repair):
     calls("wait_in('all_reduce', seq=1)", 0)
-    freed = rescue.free([0])
+    freed = repair.free([0])
     result = settle(result_of(), freed, [0, 1, 2, 3])
     assert result.note == AGAIN.format(2)
     assert {info.generation for info in infos(pool)} == {2}
-    assert rescue.mend() == ""
+    assert repair.after(Event.CELL_ENDS) == ""
 
 
-def test_a_group_in_which_only_python_was_interrupted_is_kept(rescue, settle, formed, calls):
+def test_a_group_in_which_only_python_was_interrupted_is_kept(settle, formed, calls, repair):
     calls("stick()", 0)
-    freed = rescue.free([0])
+    freed = repair.free([0])
     result = settle(result_of(), freed, [0, 1, 2, 3])
     assert result.note == ""
     assert formed.generation == 1
 
 
-def test_a_group_that_cannot_be_made_again_is_told(rescue, settle, formed, pool, calls):
+def test_a_group_that_cannot_be_made_again_is_told(settle, formed, pool, calls, repair):
     calls("wait_in('all_reduce', seq=1)", 0)
-    freed = rescue.free([0])
+    freed = repair.free([0])
     pool[2].refuses = EngineError("no memory.")
     result = settle(result_of(), freed, [0, 1, 2, 3])
-    assert result.note == "The group could not be made again: no memory."
+    assert result.note == "The process group could not be re-created: no memory."
     assert formed.world_size == 0
     pool[2].refuses = None
     formed.initialize()
@@ -91,11 +95,11 @@ def test_a_call_that_was_begun_and_never_ended_is_out_of_step(settle, formed, po
 
 
 def test_a_call_of_which_the_recorder_learns_the_end_a_moment_later_is_in_step(
-    settle, formed, pool, impatient, monkeypatch
+    settle, formed, pool, monkeypatch, clock
 ):
     for number in pool.engines:
         pool[number].recent = [REDUCE]
-    sleep = impatient.sleep
+    sleep = clock.sleep
 
     def learn(seconds):
         sleep(seconds)
@@ -103,10 +107,10 @@ def test_a_call_of_which_the_recorder_learns_the_end_a_moment_later_is_in_step(
             for number in pool.engines:
                 pool[number].recent = [replace(REDUCE, done=True)]
 
-    monkeypatch.setattr(impatient, "sleep", learn)
-    begin = impatient.now
+    monkeypatch.setattr(clock, "sleep", learn)
+    begin = clock.now
     settle(result_of(r1=FAILED), None, [0, 1, 2, 3])
-    assert 0 < impatient.now - begin < 0.1
+    assert 0 < clock.now - begin < 0.1
     assert formed.generation == 1
 
 
@@ -151,19 +155,19 @@ def test_ranks_that_are_known_to_be_out_of_step_get_a_new_group_whatever_another
 
 
 def test_a_rank_that_is_busy_for_a_moment_is_looked_at_again(
-    settle, formed, pool, calls, impatient, monkeypatch
+    settle, formed, pool, calls, monkeypatch, clock
 ):
     calls("called('all_reduce', 3 + (rank == 2))")
     look = pool[2].look
     pool[2].look = lambda: look() | {"state": "running", "recent": []}
-    sleep = impatient.sleep
+    sleep = clock.sleep
 
     def come_to_rest(seconds):
         sleep(seconds)
         if seconds:
             pool[2].look = look
 
-    monkeypatch.setattr(impatient, "sleep", come_to_rest)
+    monkeypatch.setattr(clock, "sleep", come_to_rest)
     settle(result_of(r1=FAILED), None, [0, 1, 2, 3])
     assert formed.generation == 2
 
@@ -289,10 +293,10 @@ def test_several_dead_ranks_come_back_together(settle, pool):
     assert result.note.startswith("%dist_restart 1,3 (or restart_ranks([1, 3])) brings them back;")
 
 
-def test_with_a_dead_rank_the_group_is_not_made_again(rescue, settle, formed, pool, calls):
+def test_with_a_dead_rank_the_group_is_not_made_again(settle, formed, pool, calls, repair):
     calls("wait_in('all_reduce', seq=1)", 0)
     pool.kill(1)
-    freed = rescue.free([0])
+    freed = repair.free([0])
     settle(result_of(), freed, [0, 1, 2, 3])
     assert len(pool.requested("initialize")) == 1
 
@@ -309,7 +313,7 @@ def test_a_connection_that_is_lost_and_nobody_has_died_is_of_an_earlier_group(se
     assert result.diagnosis is None
     assert result.note == (
         "What was made for an earlier process group (a DDP or FSDP module, a subgroup) must be "
-        "made again. " + AGAIN.format(2)
+        "re-created. " + AGAIN.format(2)
     )
 
 
@@ -329,25 +333,25 @@ def stuck_in(pool, calls, code, *engines):
     calls(code, *engines)
 
 
-def test_who_stays_in_torch_is_replaced(rescue, settle, formed, pool, calls):
+def test_who_stays_in_torch_is_replaced(settle, formed, pool, calls, repair):
     pool[0].names["x"] = "kept"
     stuck_in(pool, calls, "wait_in('all_reduce', seq=1)", 1)
-    freed = rescue.free([1])
+    freed = repair.free([1])
     result = settle(result_of([0, 2, 3]), freed, [0, 1, 2, 3])
     assert result.note == (
         "Rank 1 did not let go and was replaced: its variables are lost, the others' are in "
-        "place. The group is made again (generation 2)."
+        "place. The process group was re-created (generation 2)."
     )
     assert pool.engines == [0, 2, 3, 4]
     assert formed.pull("rank") == {rank: rank for rank in range(4)}
     assert formed.pull("x", "0") == {0: "kept"}
-    assert rescue.mend() == ""
+    assert repair.after(Event.CELL_ENDS) == ""
     assert formed.generation == 2
 
 
-def test_several_that_stay_in_torch_are_replaced_together(rescue, settle, formed, pool, calls):
+def test_several_that_stay_in_torch_are_replaced_together(settle, formed, pool, calls, repair):
     stuck_in(pool, calls, "wait_in('all_reduce', seq=1)", 1, 3)
-    result = settle(result_of([0, 2]), rescue.free([1, 3]), [0, 1, 2, 3])
+    result = settle(result_of([0, 2]), repair.free([1, 3]), [0, 1, 2, 3])
     assert result.note.startswith("Ranks 1,3 did not let go and were replaced: their variables")
     assert pool.engines == [0, 2, 4, 5]
     assert formed.generation == 2
@@ -362,11 +366,11 @@ def test_who_stays_in_torch_on_an_engine_that_was_joined_is_told(make):
     assert session.pool.engines == [0, 1]
 
 
-def test_who_stays_in_python_is_told_with_the_result_of_the_others(rescue, settle, pool, calls):
+def test_who_stays_in_python_is_told_with_the_result_of_the_others(settle, pool, calls, repair):
     stuck_in(pool, calls, "stick()", 1)
     result = result_of([0, 2, 3], r2=Failure("ValueError", "no", ("ValueError: no",)))
     with pytest.raises(StuckError) as caught:
-        settle(result, rescue.free([1]), [0, 1, 2, 3])
+        settle(result, repair.free([1]), [0, 1, 2, 3])
     assert str(caught.value) == (
         "The interrupt did not end the cell: rank 1 is at line 1: stick(). Interrupt again, or "
         "%dist_restart 1 (or restart_ranks([1])) replaces rank 1 and keeps the others."
@@ -376,12 +380,12 @@ def test_who_stays_in_python_is_told_with_the_result_of_the_others(rescue, settl
     assert pool.engines == [0, 1, 2, 3]
 
 
-def test_who_may_be_in_python_is_not_replaced(rescue, settle, pool, calls):
+def test_who_may_be_in_python_is_not_replaced(settle, pool, calls, repair):
     stuck_in(pool, calls, "wait_in('recv')", 0)
     stuck_in(pool, calls, "stick()", 1)
     pool[2].answers = False
     with pytest.raises(StuckError) as caught:
-        settle(result_of([3]), rescue.free([0, 1, 2]), [0, 1, 2, 3])
+        settle(result_of([3]), repair.free([0, 1, 2]), [0, 1, 2, 3])
     assert (
         "rank 0 is at line 1: wait_in('recv') (it lets go after the group's timeout, 1 min); "
         "rank 1 is at line 1: stick(); rank 2 does not answer. Interrupt again, or"
@@ -390,11 +394,11 @@ def test_who_may_be_in_python_is_not_replaced(rescue, settle, pool, calls):
     assert pool.engines == [0, 1, 2, 3]
 
 
-def test_who_waits_for_data_that_comes_is_not_replaced(rescue, settle, pool, calls):
+def test_who_waits_for_data_that_comes_is_not_replaced(settle, pool, calls, repair):
     stuck_in(pool, calls, "wait_in('recv')", 0)
     pool[0].silent = 0.01
     with pytest.raises(StuckError) as caught:
-        settle(result_of([1, 2, 3]), rescue.free([0]), [0, 1, 2, 3])
+        settle(result_of([1, 2, 3]), repair.free([0]), [0, 1, 2, 3])
     assert (
         "rank 0 is at line 1: wait_in('recv') (data is on its way: it ends when that has come). "
     ) in str(caught.value)
@@ -408,9 +412,9 @@ def test_a_cell_whose_only_rank_was_replaced_did_not_go_well(formed, pool):
         result.raise_for_error()
 
 
-def test_who_lets_go_at_the_last_moment_is_not_replaced(formed, pool, monkeypatch):
+def test_who_lets_go_at_the_last_moment_is_not_replaced(formed, pool, monkeypatch, repair):
     pool[1].ignores = FOR_GOOD
-    free = formed._rescue.free
+    free = repair.free
 
     def free_at_last(engines):
         freed = free(engines)
@@ -418,15 +422,15 @@ def test_who_lets_go_at_the_last_moment_is_not_replaced(formed, pool, monkeypatc
         pool[1].free(interrupt=False, cut=True)
         return freed
 
-    monkeypatch.setattr(formed._rescue, "free", free_at_last)
+    monkeypatch.setattr(repair, "free", free_at_last)
     result = formed.run("wait_in('recv', peer=0)", "1", timeout=0.02)
     assert result[1].error.ename == "KeyboardInterrupt"
     assert pool.engines == [0, 1, 2, 3]
 
 
-def test_a_rank_that_could_not_be_replaced_is_told(rescue, settle, formed, pool, calls):
+def test_a_rank_that_could_not_be_replaced_is_told(settle, formed, pool, calls, repair):
     stuck_in(pool, calls, "wait_in('all_reduce', seq=1)", 1)
-    freed = rescue.free([1])
+    freed = repair.free([1])
     pool[0].refuses = EngineError("no memory.")
     result = settle(result_of([0, 2, 3]), freed, [0, 1, 2, 3])
     assert "no memory." in result.note

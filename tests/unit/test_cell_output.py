@@ -12,6 +12,7 @@ from rankbook.display.screens import (
     TerminalScreen,
     screen_for,
 )
+from rankbook.models.events import Clear, Display, Result, Stream
 
 INFINITY = float("inf")
 RED, END = "\x1b[31m", "\x1b[0m"
@@ -79,24 +80,20 @@ class Cell:
         self.output = LiveOutput(self.screen, range(n), lambda: self.now)
 
     def say(self, rank, text, stream="stdout"):
-        self.output.event(rank, ["stream", stream, text])
+        self.output.event(rank, Stream(stream, text))
 
-    def display(self, rank, data, display_id=None, kind="display_data", metadata=None):
-        content = {"data": data, "metadata": metadata or {}, "transient": {}}
-        if display_id is not None:
-            content["transient"]["display_id"] = display_id
-        self.output.event(rank, ["display", kind, content])
+    def display(self, rank, data, display_id="", metadata=None, *, update=False):
+        self.output.event(rank, Display(data, metadata or {}, display_id, update))
 
     def update(self, rank, data, display_id):
-        self.display(rank, data, display_id, "update_display_data")
+        self.display(rank, data, display_id, update=True)
 
-    def clear(self, rank, *, wait=True):
-        self.output.event(rank, ["display", "clear_output", {"wait": wait}])
+    def clear(self, rank):
+        self.output.event(rank, Clear())
 
     def value(self, rank, text, html=None):
         data = {"text/plain": text} | ({"text/html": html} if html else {})
-        content = {"data": data, "metadata": {}, "execution_count": 1}
-        self.output.event(rank, ["result", content])
+        self.output.event(rank, Result(data))
 
     def pause(self, seconds=0.0):
         self.now += seconds
@@ -124,7 +121,7 @@ def test_a_line_carries_its_rank():
     assert cell.finish() == ["[1] hello"]
 
 
-def test_a_line_of_all_ranks_stands_once():
+def test_an_equal_line_of_all_ranks_is_shown_once():
     cell = Cell(4)
     for rank in range(4):
         cell.say(rank, "hello\n")
@@ -156,7 +153,7 @@ def test_text_without_a_final_newline_is_shown():
     assert cell.finish() == ["[0] whole", "[0] rest"]
 
 
-def test_a_rank_that_ends_shows_its_rest_while_others_run():
+def test_the_unfinished_line_of_a_rank_is_shown_when_the_rank_ends():
     cell = Cell()
     cell.say(0, "rest")
     cell.end(0)
@@ -165,20 +162,20 @@ def test_a_rank_that_ends_shows_its_rest_while_others_run():
     assert cell.screen.lines == ["[0] rest"]
 
 
-def test_the_same_rest_of_all_ranks_stands_once():
+def test_equal_unfinished_lines_of_all_ranks_are_shown_once():
     cell = Cell()
     cell.say(0, "rest")
     cell.say(1, "rest")
     assert cell.finish() == ["[0-1] rest"]
 
 
-def test_empty_lines_and_indentation_stay():
+def test_empty_lines_and_indentation_are_kept_in_output():
     cell = Cell(1)
     cell.say(0, "a\n\n    b  \n")
     assert cell.finish() == ["[0] a", "[0] ", "[0]     b  "]
 
 
-def test_unicode_and_colours_stay():
+def test_unicode_and_colours_are_kept_in_output():
     cell = Cell(1)
     cell.say(0, f"é 語 🙂\n{RED}red{END}\n")
     assert cell.finish() == ["[0] é 語 🙂", f"[0] {RED}red{END}"]
@@ -214,7 +211,7 @@ def test_streams_of_all_ranks_keep_their_order():
     assert cell.finish() == ["[0-2] out", "! [0-2] err", "[0] mine 0", "[1] mine 1", "[2] mine 2"]
 
 
-def test_one_write_carries_all_lines_of_a_burst():
+def test_a_burst_of_lines_is_one_write():
     cell = Cell(1)
     written = []
     cell.screen.write = lambda name, text: written.append((name, text))
@@ -224,7 +221,7 @@ def test_one_write_carries_all_lines_of_a_burst():
     assert written == [("stdout", "[0] a\n[0] b\n"), ("stderr", "[0] c\n")]
 
 
-def test_pause_says_when_to_be_called_again():
+def test_pause_returns_the_seconds_until_the_next_call():
     cell = Cell()
     assert cell.pause() == INFINITY
     cell.say(0, "held for rank 1\n")
@@ -278,7 +275,7 @@ def test_every_rank_has_its_bar_in_the_order_of_the_ranks():
     assert len(cell.screen.places) == 1
 
 
-def test_bars_that_look_alike_stand_once():
+def test_equal_progress_bars_are_shown_once():
     cell = Cell(3)
     for rank in range(3):
         bar(cell, rank, "50%")
@@ -334,7 +331,7 @@ def test_a_bar_that_only_began_is_shown_when_the_cell_ends():
     assert cell.finish() == ["! [0-1] 1%"]
 
 
-def test_bars_then_lines_then_bars_stand_in_their_order():
+def test_progress_bars_and_lines_in_turns_keep_their_order():
     cell = Cell(2)
     for rank in range(2):
         bar(cell, rank, "first 50%")
@@ -537,7 +534,7 @@ def test_clear_output_of_one_rank_leaves_the_displays_of_others():
     assert cell.finish() == ["<[0]>", "<first 0>", "<[1]>", "<second 1>"]
 
 
-def test_clear_output_before_anything_was_shown_is_no_trouble():
+def test_clear_output_before_any_display_does_nothing():
     cell = Cell(2)
     for rank in range(2):
         cell.clear(rank)
@@ -545,7 +542,7 @@ def test_clear_output_before_anything_was_shown_is_no_trouble():
     assert cell.finish() == ["<[0-1]>", "<first>"]
 
 
-def test_frames_that_begin_alike_and_then_differ_lose_none():
+def test_animation_frames_that_begin_to_differ_are_all_shown():
     cell = Cell(2)
     for rank in range(2):
         cell.display(rank, html("start"))
@@ -557,7 +554,7 @@ def test_frames_that_begin_alike_and_then_differ_lose_none():
     assert "<frame of 1>" in seen
 
 
-def test_animated_text_needs_no_rich_display():
+def test_text_can_be_animated_with_update_display():
     cell = Cell(1)
     cell.display(0, {"text/plain": "step 0"}, "d")
     for number in range(1, 4):
@@ -568,7 +565,7 @@ def test_animated_text_needs_no_rich_display():
 # -- values ----------------------------------------------------------------------------------
 
 
-def test_values_stand_last_one_line_per_rank():
+def test_values_are_shown_last_with_one_line_per_rank():
     cell = Cell()
     cell.value(1, "11")
     cell.value(0, "10")
@@ -576,7 +573,7 @@ def test_values_stand_last_one_line_per_rank():
     assert cell.finish() == ["[0] printed later", "[0] 10", "[1] 11"]
 
 
-def test_equal_values_stand_once():
+def test_equal_values_are_shown_once():
     cell = Cell(4)
     for rank, value in enumerate(["5", "7", "5", "5"]):
         cell.value(rank, value)
@@ -634,7 +631,7 @@ def test_a_value_stands_below_an_unfinished_bar():
     assert cell.finish() == ["[0] 50%", "[0] 42"]
 
 
-def test_a_cell_that_says_nothing_shows_nothing():
+def test_a_cell_without_output_shows_nothing():
     cell = Cell()
     cell.pause(0.2)
     assert cell.finish() == []
@@ -669,7 +666,7 @@ def test_a_notebook_shows_and_updates_displays_by_their_id(shell, capsys):
 @pytest.mark.parametrize(
     "screen", [NotebookScreen(), TerminalScreen()], ids=["notebook", "terminal"]
 )
-def test_streams_stay_streams(screen, capsys):
+def test_a_screen_writes_to_the_stream_it_is_given(screen, capsys):
     screen.write("stdout", "out\n")
     screen.write("stderr", "err\n")
     assert capsys.readouterr() == ("out\n", "err\n")

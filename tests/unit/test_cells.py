@@ -11,6 +11,7 @@ from steps import SOON, end_of, infos, run_stuck
 
 from rankbook.display.text import plain
 from rankbook.errors import HangError, InputError, RankError, SessionError, StuckError
+from rankbook.models.events import Result, Stream
 
 # -- cells -----------------------------------------------------------------------------------
 
@@ -62,11 +63,11 @@ def test_an_error_on_a_rank_is_in_the_result_and_not_raised(formed):
 def test_output_is_shown_while_it_comes_and_finished_once(formed):
     output = Recorder()
     formed.run("print('hello')\nrank", "0,1", output=output)
-    assert [(r, b) for r, b in output.events if b[0] == "stream" and b[2].strip()] == [
-        (0, ["stream", "stdout", "hello"]),
-        (1, ["stream", "stdout", "hello"]),
+    assert [(r, b) for r, b in output.events if isinstance(b, Stream) and b.text.strip()] == [
+        (0, Stream("stdout", "hello")),
+        (1, Stream("stdout", "hello")),
     ]
-    assert [rank for rank, body in output.events if body[0] == "result"] == [0, 1]
+    assert [rank for rank, body in output.events if isinstance(body, Result)] == [0, 1]
     assert output.finished == 1
 
 
@@ -74,7 +75,7 @@ def test_output_is_shown_while_it_comes_and_finished_once(formed):
     ("ranks", "error", "said"),
     [
         ("4", InputError, "There is no rank 4"),
-        ("nobody", InputError, "is no selection"),
+        ("nobody", InputError, "is not a selection"),
         ([], InputError, "No ranks given"),
     ],
 )
@@ -215,7 +216,8 @@ def test_a_cell_that_cannot_end_is_ended_and_said_why(formed, pool, watchful):
         result.raise_for_error()
     assert str(caught.value).startswith(NEVER_CALLED)
     assert str(caught.value).endswith(
-        "The ranks are free, their variables in place, and the group is made again (generation 2)."
+        "The ranks are free, their variables in place, and the process group was re-created "
+        "(generation 2)."
     )
     assert caught.value.diagnosis is verdict
     assert caught.value.ranks == (0, 1, 2)
@@ -358,9 +360,9 @@ def test_ranks_that_have_done_their_part_are_said_to(formed):
 # -- ctrl-c ----------------------------------------------------------------------------------
 
 
-def test_ctrl_c_while_ranks_are_freed_does_not_stop_that(formed, pool, monkeypatch):
+def test_ctrl_c_while_ranks_are_freed_does_not_stop_that(formed, pool, monkeypatch, repair):
     """It is pressed again and again by who wants just that."""
-    free = formed._rescue.free
+    free = repair.free
     pressed = []
 
     def interrupted(engines):
@@ -369,7 +371,7 @@ def test_ctrl_c_while_ranks_are_freed_does_not_stop_that(formed, pool, monkeypat
             pressed.append(engines)
         return free(engines)
 
-    monkeypatch.setattr(formed._rescue, "free", interrupted)
+    monkeypatch.setattr(repair, "free", interrupted)
     result = formed.run("stick()", timeout=0.02)
     assert {result[rank].error.ename for rank in range(4)} == {"KeyboardInterrupt"}
     assert len(pressed) == 3
@@ -388,5 +390,5 @@ def test_a_cell_in_torch_is_ended_by_ctrl_c_and_its_group_made_again(formed):
     assert {result[rank].error.ename for rank in range(4)} == {"KeyboardInterrupt"}
     assert result.diagnosis is None
     assert formed.generation == 2
-    with pytest.raises(RankError, match=r"KeyboardInterrupt on ranks 0-3.*made again"):
+    with pytest.raises(RankError, match=r"KeyboardInterrupt on ranks 0-3.*re-created"):
         result.raise_for_error()

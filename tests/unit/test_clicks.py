@@ -24,7 +24,7 @@ ENDED = "what it was meant for has ended by itself"
         (7, 8, ENDED),
     ],
 )
-def test_a_click_is_meant_for_what_the_page_showed(during, busy_with, why):
+def test_a_click_counts_only_for_the_turn_that_the_page_showed(during, busy_with, why):
     assert why_stale(Click("reset", 0.1, during), busy_with) == why
 
 
@@ -33,31 +33,31 @@ def test_a_click_is_meant_for_what_the_page_showed(during, busy_with, why):
     [
         (0.0, ""),
         (LATEST, ""),
-        (LATEST + 1, "the kernel heard of it only 3 s later"),
-        (3600.0, "the kernel heard of it only 3600 s later"),
+        (LATEST + 1, "the kernel received it only 3 s later"),
+        (3600.0, "the kernel received it only 3600 s later"),
     ],
 )
-def test_a_click_that_comes_late_is_not_meant_any_more(age, why):
+def test_a_late_click_is_stale(age, why):
     assert why_stale(Click("reset", age), 0) == why
     assert why_stale(Click("reset", age, 7), 7) == why
     assert why_stale(Click("reset", age, 7), 0) == why
 
 
-def test_that_its_cell_has_ended_says_more_than_that_it_is_late():
+def test_an_ended_cell_is_reported_before_a_late_click():
     assert why_stale(Click("reset", 60, 7), 8) == ENDED
 
 
 # -- the thread ------------------------------------------------------------------------------
 
 
-def test_messages_are_handled_where_the_front_end_asks_for():
+def test_messages_of_a_widget_are_handled_in_the_subshell_of_the_front_end():
     detour = types.SimpleNamespace(_reply_subshell_for=lambda data, asked_for: "the cell's thread")
     answer_beside_cells(types.SimpleNamespace(comm=detour))
     assert detour._reply_subshell_for({}, "subshell-1") == "subshell-1"
     assert detour._reply_subshell_for({}, None) is None
 
 
-def test_a_comm_that_knows_no_detour_is_left_alone():
+def test_a_comm_without_subshells_is_left_alone():
     plain = types.SimpleNamespace()
     answer_beside_cells(types.SimpleNamespace(comm=plain))
     answer_beside_cells(types.SimpleNamespace(comm=None))

@@ -58,7 +58,7 @@ def ask(view, times):
 
 
 @pytest.fixture
-def make_board(monkeypatch):
+def make_board(monkeypatch, make, session):
     """Makes dashboards of sessions of one's own."""
     monkeypatch.setattr(comm, "create_comm", Wire)
     monkeypatch.setattr(dashboard, "Monitor", StillMonitor)
@@ -114,35 +114,35 @@ def fact(board, name):
 # -- what it shows ---------------------------------------------------------------------------
 
 
-def test_the_timeline_has_a_lane_for_every_rank_before_anybody_looks(board):
+def test_the_timeline_has_a_lane_for_every_rank_before_a_page_shows_it(board):
     assert [lane["rank"] for lane in board.timeline.lanes] == [0, 1, 2, 3]
 
 
-def test_it_shows_the_panel_of_the_session(board, formed):
+def test_the_dashboard_shows_the_panel_of_its_session(board, formed):
     assert board.panel.html == panel_html(Panel(formed.snapshot(), timeout_minutes=1))
     assert len(page(board).all("tr", "rb-row")) == 4
 
 
-def test_it_proposes_the_timeout_of_the_group(make_board, session):
+def test_the_form_proposes_the_timeout_of_the_group(make_board, session):
     session.initialize("gloo", timeout_minutes=2.5)
     assert page(make_board(session)).one("input", name="timeout")["value"] == "2.5"
 
 
-def test_it_is_one_widget_however_often_it_is_shown(board):
+def test_a_session_has_one_dashboard_however_often_it_is_shown(board):
     assert isinstance(board, ipywidgets.VBox)
     assert isinstance(board.children[0], PanelView)
     assert board._repr_mimebundle_()[WIDGET] == board._repr_mimebundle_()[WIDGET]
     assert repr(board) == "<Dashboard: gloo · 4 ranks · generation 1 · all idle>"
 
 
-def test_it_draws_snapshots(board, formed):
+def test_the_dashboard_draws_snapshots(board, formed):
     formed.initialize(nproc=2)
     board.show(formed.snapshot())
     assert fact(board, "world-size") == "2"
     assert fact(board, "generation") == "2"
 
 
-def test_nothing_is_sent_where_nothing_has_changed(board, formed):
+def test_the_dashboard_sends_nothing_for_an_equal_snapshot(board, formed):
     board.show(formed.snapshot())
     assert board.panel.comm.sent == []
     formed.initialize(nproc=2)
@@ -152,7 +152,7 @@ def test_nothing_is_sent_where_nothing_has_changed(board, formed):
 
 
 @pytest.mark.parametrize("which", ["panel", "timeline"])
-def test_where_a_page_hears_nothing_of_it_it_is_shown_anew(board, formed, monkeypatch, which):
+def test_views_that_a_page_does_not_hear_are_replaced(board, formed, monkeypatch, which):
     monkeypatch.setattr(hearing, "time", Clock())
     deaf, old = getattr(board, which), (board.panel, board.timeline)
     ask(deaf, 3)
@@ -175,28 +175,28 @@ def test_where_a_page_hears_nothing_of_it_it_is_shown_anew(board, formed, monkey
     assert board._monitor.looks == []
 
 
-def test_however_often_it_is_shown_anew_nothing_is_left_behind(board):
+def test_replaced_views_do_not_accumulate(board):
     made = [board.panel, board.timeline]
     for patience in (2, 4, 8):
-        board._show_anew(board.panel, patience)
+        board._replace_views(board.panel, patience)
         made += [board.panel, board.timeline]
     is_open = [view.comm is not None for view in made]
     assert is_open == [view.layout.comm is not None for view in made]
     assert is_open == [False] * 4 + [True] * 4  # those before the present ones may still be shown
     board.close()
     assert [view.comm for view in made] == [None] * 8
-    board._show_anew(board.panel, 2)
+    board._replace_views(board.panel, 2)
     assert board.panel is made[-2]
 
 
-def test_a_rank_that_dies_is_shown(board, formed, pool):
+def test_the_dashboard_shows_a_rank_that_dies(board, formed, pool):
     pool.kill(2)
     board.show(formed.snapshot())
     assert health(board) == "rank 2 ended · ranks 0-1,3 idle"
     assert "was killed by SIGKILL" in board.panel.html
 
 
-def test_while_a_cell_runs_the_page_knows_which(board, formed):
+def test_the_page_knows_which_cell_runs(board, formed):
     assert board.panel.during == 0
     thread, _ = run_stuck(formed)
     board.show(formed.snapshot())
@@ -207,7 +207,7 @@ def test_while_a_cell_runs_the_page_knows_which(board, formed):
     assert board.panel.during == 0
 
 
-def test_the_verdict_is_shown_and_goes_with_a_reset(board, formed, watchful):
+def test_the_dashboard_shows_the_verdict_until_a_reset(board, formed, watchful):
     code = "wait_in('all_reduce' if rank else 'all_gather', seq=1)"
     thread, _ = run_stuck(formed, code=code, on_hang="wait")
     wait_until(lambda: formed.verdict is not None, SOON)
@@ -225,7 +225,7 @@ def test_the_verdict_is_shown_and_goes_with_a_reset(board, formed, watchful):
 # -- clicks ----------------------------------------------------------------------------------
 
 
-def test_initialise_takes_what_the_form_says(board, formed):
+def test_initialise_uses_the_values_of_the_form(board, formed):
     click(board, "initialise", backend="gloo", nproc="3", timeout="2")
     assert (formed.world_size, formed.generation, formed.timeout_minutes) == (3, 2, 2)
     assert status(board).startswith("Initialise: gloo, 3 ranks, generation 2.")
@@ -233,8 +233,8 @@ def test_initialise_takes_what_the_form_says(board, formed):
     assert page(board).one("input", name="timeout")["value"] == "2"
 
 
-def test_without_a_group_it_can_make_one(make_board):
-    session = Session(FakePool(2), lambda its: None)
+def test_the_dashboard_makes_a_group_where_there_is_none(make_board, timing):
+    session = Session(FakePool(2), timing)
     board = make_board(session)
     assert health(board) == "no process group"
     click(board, "initialise", backend="gloo", nproc="2", timeout="1")
@@ -251,7 +251,7 @@ def test_an_answer_is_shown_until_it_is_closed(board):
     assert status(board) == ""
 
 
-def test_what_an_action_has_changed_is_shown_at_once(board, formed):
+def test_the_dashboard_shows_at_once_what_an_action_has_changed(board, formed):
     thread, _ = run_stuck(formed)
     board.show(formed.snapshot())
     assert health(board) == "ranks 0-3 running"
@@ -260,7 +260,7 @@ def test_what_an_action_has_changed_is_shown_at_once(board, formed):
     assert health(board) == "all idle"
 
 
-def test_what_it_does_is_said_while_it_does_it(board, formed, monkeypatch):
+def test_the_dashboard_names_an_action_while_it_runs(board, formed, monkeypatch):
     shown = []
     reset = formed.reset
     monkeypatch.setattr(
@@ -272,20 +272,20 @@ def test_what_it_does_is_said_while_it_does_it(board, formed, monkeypatch):
     assert status(board).startswith("Reset: gloo, 4 ranks, generation 2.")
 
 
-def test_an_error_is_shown_and_not_raised(board, formed):
+def test_the_dashboard_shows_the_error_of_an_action_and_does_not_raise_it(board, formed):
     click(board, "initialise", backend="nccl")
     assert "nccl needs GPUs and a shows none" in status(board)
     assert formed.generation == 1
 
 
-def test_a_message_is_escaped(board, pool):
+def test_a_message_of_the_dashboard_is_escaped(board, pool):
     pool[0].refuses = EngineError("<img src=x>")
     click(board, "reset")
     assert "<img src=x>" in status(board)
     assert "<img" not in board.panel.html
 
 
-def test_a_success_takes_an_old_error_away(board, pool):
+def test_the_message_of_a_success_replaces_an_old_error(board, pool):
     pool[0].refuses = EngineError("not now")
     click(board, "reset")
     assert "not now" in status(board)
@@ -300,20 +300,20 @@ def test_a_click_while_the_controller_is_gone_is_an_error_in_the_message(board, 
     assert "controller is gone" in status(board)
 
 
-def test_a_button_of_another_version_is_heard_and_left_alone(board):
+def test_the_dashboard_hears_a_click_on_an_unknown_button_and_ignores_it(board):
     before = board.panel.html
     click(board, "dance")
     assert board.panel.comm.messages == [{"kind": "heard", "id": "p-1"}]
     assert board.panel.html == before
 
 
-def test_a_click_that_comes_late_is_told_and_not_carried_out(board, formed):
+def test_the_dashboard_reports_a_late_click_and_does_not_carry_it_out(board, formed):
     click(board, "reset", late=5)
-    assert "Reset: not done, the kernel heard of it only 5 s later. Click again." in status(board)
+    assert "Reset: not done, the kernel received it only 5 s later. Click again." in status(board)
     assert formed.generation == 1
 
 
-def test_a_click_on_what_was_shown_before_is_told_and_not_carried_out(board, formed):
+def test_the_dashboard_reports_a_click_for_an_ended_cell_and_does_not_carry_it_out(board, formed):
     thread, _ = run_stuck(formed)
     board.show(formed.snapshot())
     seen = board.panel.during
@@ -339,7 +339,7 @@ def test_every_button_works_while_a_cell_hangs(board, formed, pool):
     assert formed.run("rank").ok
 
 
-def test_a_rank_that_does_not_let_go_is_told(board, formed, pool):
+def test_the_dashboard_names_a_rank_that_does_not_let_go(board, formed, pool):
     pool[1].ignores = FOR_GOOD
     thread, _ = run_stuck(formed, "1")
     board.show(formed.snapshot())
@@ -353,7 +353,7 @@ def test_a_rank_that_does_not_let_go_is_told(board, formed, pool):
 # -- the end ---------------------------------------------------------------------------------
 
 
-def test_shut_down_shows_the_ranks_that_were_and_disables_everything(board, formed):
+def test_after_a_shutdown_the_dashboard_keeps_the_ranks_and_disables_its_controls(board, formed):
     click(board, "shutdown")
     assert formed.is_closed
     assert health(board) == "shut down"
@@ -363,7 +363,7 @@ def test_shut_down_shows_the_ranks_that_were_and_disables_everything(board, form
     assert board._monitor.stopped >= 1
 
 
-def test_of_an_engine_that_has_left_it_is_not_said_what_it_does(board, formed):
+def test_an_engine_that_has_left_shows_no_activity(board, formed):
     thread, _ = run_stuck(formed)
     board.show(formed.snapshot())
     assert "line 1: stick()" in board.panel.html
@@ -375,13 +375,13 @@ def test_of_an_engine_that_has_left_it_is_not_said_what_it_does(board, formed):
 # -- its monitor -----------------------------------------------------------------------------
 
 
-def test_its_monitor_knows_whether_anybody_looks(board):
+def test_the_monitor_knows_whether_a_page_shows_the_dashboard(board):
     tell(board, kind="here", view="a")
     tell(board, kind="gone", view="a")
     assert board._monitor.looks == [True, False]
 
 
-def test_it_follows_its_session(formed, pool):
+def test_the_dashboard_follows_its_session(formed, pool):
     """With the real monitor: what happens elsewhere is seen here."""
     board = Dashboard(formed)
     changes = queue.Queue()
@@ -399,26 +399,26 @@ def test_it_follows_its_session(formed, pool):
 # -- where it cannot live --------------------------------------------------------------------
 
 
-def test_it_has_a_live_a_static_and_a_text_form(board, formed):
+def test_the_dashboard_has_a_live_a_static_and_a_text_form(board, formed):
     bundle = board._repr_mimebundle_()
     assert bundle[WIDGET]["model_id"] == board.model_id
     assert bundle["text/html"] == to_html(formed.snapshot())
     assert bundle["text/plain"] == to_text(formed.snapshot())
 
 
-def test_the_static_forms_are_as_fresh_as_the_widget(board, formed):
+def test_the_static_forms_show_the_state_of_the_widget(board, formed):
     formed.initialize(nproc=2)
     board.show(formed.snapshot())
     assert "2 ranks" in board._repr_mimebundle_()["text/plain"]
     assert "2 ranks" in board._repr_mimebundle_()["text/html"]
 
 
-def test_ipython_shows_all_forms(board, shell):
+def test_ipython_shows_all_forms_of_the_dashboard(board, shell):
     data, _ = shell.display_formatter.format(board)
     assert set(data) == {WIDGET, "text/html", "text/plain"}
 
 
-def test_shown_it_leaves_a_table_where_it_cannot_live(board, shell):
+def test_display_leaves_a_table_for_pages_without_a_kernel(board, shell):
     with capture_output() as shown:
         board.display()
     [table] = shown.outputs  # a terminal: no widget
@@ -434,12 +434,12 @@ def test_shown_it_leaves_a_table_where_it_cannot_live(board, shell):
     assert any(f".{hidden} {{ display: none }}" in getattr(w, "value", "") for w in board.children)
 
 
-def test_where_the_controller_is_gone_nobody_is_said_to_be_well(formed, pool):
+def test_without_a_controller_every_rank_is_shown_as_not_answering(formed, pool):
     board = Dashboard(formed)
     changes = queue.Queue()
     board.panel.observe(lambda change: changes.put(change["new"]), "html")
     pool.channel.lost.set()
-    formed.changes.tell()
+    formed.changes.notify()
     while "no answer from ranks 0-3" not in (html := changes.get(timeout=SOON)):
         pass
     assert "controller is gone" in html
@@ -448,28 +448,28 @@ def test_where_the_controller_is_gone_nobody_is_said_to_be_well(formed, pool):
     board.close()
 
 
-def test_once_it_answers_again_that_is_not_said_any_more(board, formed):
+def test_the_message_about_a_lost_controller_goes_when_it_answers_again(board, formed):
     board._lose("the controller does not answer.")
     assert status(board) == "the controller does not answer."
     board.show(formed.snapshot())
     assert (status(board), health(board)) == ("", "all idle")
 
 
-def test_what_was_said_since_stays(board, formed):
+def test_a_newer_message_stays_when_the_controller_answers_again(board, formed):
     board._lose("the controller does not answer.")
     board.actions.say("Reset: done.")
     board.show(formed.snapshot())
     assert status(board) == "Reset: done."
 
 
-def test_a_look_that_meets_a_shutdown_is_no_error(board, formed):
+def test_a_look_during_a_shutdown_is_not_an_error(board, formed):
     formed.shutdown()
     board._lose("The session was shut down meanwhile.")
     board.show(formed.snapshot())
     assert (status(board), health(board)) == ("", "shut down")
 
 
-def test_an_older_look_does_not_take_the_place_of_a_newer_one(board, formed):
+def test_an_older_snapshot_does_not_replace_a_newer_one(board, formed):
     older = formed.snapshot()
     formed.reset()
     board.show(formed.snapshot())
@@ -477,8 +477,7 @@ def test_an_older_look_does_not_take_the_place_of_a_newer_one(board, formed):
     assert fact(board, "generation") == "2"
 
 
-def test_one_that_is_closed_is_replaced_and_watches_no_more(formed):
-    formed._view = Dashboard
+def test_a_closed_dashboard_is_replaced_and_stops_watching(formed):
     board = formed.dashboard()
     assert formed.dashboard() is board
     board.close()
@@ -489,7 +488,7 @@ def test_one_that_is_closed_is_replaced_and_watches_no_more(formed):
     again.close()
 
 
-def test_after_a_shutdown_nothing_is_in_flight_and_no_cell_runs(formed, watchful):
+def test_after_a_shutdown_the_timeline_has_no_open_bar_and_no_running_cell(formed, watchful):
     board = Dashboard(formed)
     thread, _ = run_stuck(formed, code="wait_in('all_reduce', seq=1)", on_hang="wait")
     wait_until(lambda: board.timeline.cells, SOON)

@@ -14,7 +14,7 @@ import pytest
 
 from rankbook import ranks
 from rankbook.engine.group import Group
-from rankbook.magics import RankMagics
+from rankbook.magics import families
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
@@ -34,7 +34,7 @@ def test_the_reference_has_every_magic():
     text = REFERENCE["page"]()
     assert REFERENCE["MARKER"] in page("reference/magics.md")
     for kind, mark in (("line", "%"), ("cell", "%%")):
-        for name in RankMagics.magics[kind]:
+        for name in (name for family in families() for name in family.magics[kind]):
             assert re.search(rf"^## .*`{mark}{name}`", text, re.MULTILINE), f"{mark}{name}"
 
 
@@ -51,11 +51,11 @@ def test_the_reference_has_every_option_with_its_help(name):
 
 
 def test_the_options_of_a_magic_are_read_as_a_person_writes_them():
-    assert [written for written, _ in REFERENCE["options"](RankMagics.dist_reset)] == [
+    assert [written for written, _ in REFERENCE["options"](MAGICS["dist_reset"])] == [
         "BACKEND",
         "--hard",
     ]
-    assert "-r RANKS, --ranks RANKS" in dict(REFERENCE["options"](RankMagics.dist))
+    assert "-r RANKS, --ranks RANKS" in dict(REFERENCE["options"](MAGICS["dist"]))
 
 
 def magics_on(path):

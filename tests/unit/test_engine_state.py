@@ -11,24 +11,6 @@ import pytest
 from rankbook.engine import state
 from rankbook.models import GroupInfo
 
-UNLIMITED = 9223372036854771712
-
-
-@pytest.fixture
-def host(tmp_path):
-    """Makes a file system of control groups."""
-
-    def make(own, files):
-        (tmp_path / "proc/self").mkdir(parents=True)
-        (tmp_path / "proc/self/cgroup").write_text(own)
-        for name, text in files.items():
-            path = tmp_path / "sys/fs/cgroup" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"{text}\n")
-        return tmp_path
-
-    return make
-
 
 def test_the_hosts_memory_is_told_unless_less_is_allowed(tmp_path, host, monkeypatch):
     state.memory_total.cache_clear()
@@ -38,32 +20,6 @@ def test_the_hosts_memory_is_told_unless_less_is_allowed(tmp_path, host, monkeyp
     host("0::/\n", {"memory.max": 1 << 20})
     assert state.memory_total() == 1 << 20
     state.memory_total.cache_clear()
-
-
-def test_of_all_groups_that_this_process_is_in_the_smallest_counts(host):
-    root = host(
-        "0::/slurm/job 7/step\n",
-        {
-            "slurm/memory.max": "max",
-            "slurm/job 7/memory.max": 4096,
-            "slurm/job 7/step/memory.max": 8192,
-            "other/memory.max": 1,
-        },
-    )
-    assert min(state._limits(root)) == 4096
-
-
-def test_a_container_that_does_not_see_the_path_it_has_outside(host):
-    root = host("0::/docker/abc\n", {"memory.max": 4096})
-    assert state._limits(root) == [4096]
-
-
-def test_the_older_kind_of_groups(host):
-    root = host(
-        "5:cpu,memory:/a\n1:name=systemd:/\n0::/\n",
-        {"memory/memory.limit_in_bytes": UNLIMITED, "memory/a/memory.limit_in_bytes": 4096},
-    )
-    assert state._limits(root) == [UNLIMITED, 4096]
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from rankbook.models import RankState, Snapshot
          "gloo · 2 ranks · generation 1 · all idle"),
     ],
 )  # fmt: skip
-def test_the_headline_says_it_in_one_line(shown, line):
+def test_the_headline_describes_the_session_in_one_line(shown, line):
     assert headline(shown) == line
 
 
@@ -62,11 +62,11 @@ def test_a_group_that_no_engine_is_in_has_a_headline_without_loose_ends():
         (snapshot(member(0, "running"), RankState(1, "gone")), "rank 0 running"),
     ],
 )
-def test_health_says_what_is_not_as_it_should_be(shown, words):
+def test_health_describes_the_ranks_or_what_the_session_does(shown, words):
     assert health(shown) == words
 
 
-def test_the_ranks_of_a_state_are_named_together_and_what_one_must_know_of_comes_first():
+def test_health_groups_ranks_by_state_with_the_most_urgent_first():
     states = ["idle", "running", "collective", "collective", "no answer", "gone", "collective"]
     shown = snapshot(*(member(rank, state) for rank, state in enumerate(states)))
     assert health(shown) == (
@@ -81,11 +81,11 @@ def of(count, running):
     )
 
 
-def test_many_ranks_in_a_row_are_named():
+def test_health_names_a_long_run_of_ranks():
     assert health(of(512, range(100, 512))) == "ranks 100-511 running · ranks 0-99 idle"
 
 
-def test_ranks_here_and_there_are_counted():
+def test_health_counts_scattered_ranks():
     """A list of dozens would be no sentence, and change all the time."""
     assert health(of(8, {1, 3, 5, 7})) == "ranks 1,3,5,7 running · ranks 0,2,4,6 idle"
     assert health(of(10, {1, 3, 5, 7, 9})) == "5 ranks running · 5 ranks idle"
@@ -101,7 +101,7 @@ def test_a_number_of_ranks_is_never_taken_for_the_number_of_a_rank():
     assert health(everybody) == "5 ranks ended · 5 ranks idle"
 
 
-def test_health_says_on_which_ranks_the_last_cell_failed():
+def test_health_names_the_ranks_whose_last_cell_failed():
     fine, failed = member(0), [member(rank, last_error="ValueError: no") for rank in range(1, 4)]
     assert health(snapshot(fine, failed[0])) == "all idle · error on rank 1"
     assert health(snapshot(fine, *failed)) == "all idle · error on ranks 1-3"
@@ -112,11 +112,11 @@ def test_health_says_on_which_ranks_the_last_cell_failed():
     )
 
 
-def test_an_error_of_a_cell_before_the_one_that_runs_is_no_news():
+def test_health_ignores_the_last_error_of_a_rank_that_runs_again():
     assert health(snapshot(member(0, "running", last_error="ValueError: no"))) == "rank 0 running"
 
 
-def test_health_changes_only_when_something_does():
+def test_health_does_not_change_with_time_alone():
     """It is read aloud: not every second again."""
     before = member(0, "running", activity="line 1: f(x)", since=3.0)
     after = member(0, "running", activity="line 2: g(x)", since=4.0, memory=1)
@@ -126,7 +126,7 @@ def test_health_changes_only_when_something_does():
 # -- of one rank -----------------------------------------------------------------------------
 
 
-def test_who_is_no_rank_is_spare():
+def test_an_engine_without_a_rank_is_called_spare():
     assert facts.rank_name(member(3)) == "3"
     assert facts.rank_name(RankState(3, "idle")) == "spare"
 
@@ -141,11 +141,11 @@ def test_who_is_no_rank_is_spare():
         (3600, "f(x), 3600 s"),
     ],
 )
-def test_how_long_is_said_once_it_is_worth_saying(since, said):
+def test_the_age_of_an_activity_is_shown_from_one_second_on(since, said):
     assert facts.doing(member(0, "running", activity="f(x)", since=since)) == said
 
 
-def test_who_does_nothing_does_not_do_it_for_long():
+def test_no_age_is_shown_without_an_activity():
     assert facts.doing(member(0, since=12.0)) == ""
 
 
@@ -195,7 +195,7 @@ def test_gpu_memory_is_none_without_a_gpu():
         (5_000_000_000_000_000, "5000 TB"),
     ],
 )
-def test_bytes_are_said_as_a_person_reads_them(count, said):
+def test_sizes_are_written_in_readable_units(count, said):
     assert facts.size(count) == said
 
 
@@ -210,11 +210,11 @@ def test_bytes_are_said_as_a_person_reads_them(count, said):
         ("x" * 111, "x" * 108 + " …"),
     ],
 )
-def test_of_an_error_the_first_line_is_shown_and_cut_if_it_is_long(text, said):
+def test_the_first_line_of_an_error_is_cut_if_it_is_long(text, said):
     assert facts.short(text) == said
 
 
-def test_of_an_error_everything_is_shown_that_a_person_would_read():
+def test_a_whole_error_is_cut_only_if_it_is_very_long():
     """An exception may hold megabytes, and hundreds of ranks raise it."""
     assert facts.whole("ValueError: no\nsecond line") == "ValueError: no\nsecond line"
     assert facts.whole("x" * 5000) == "x" * 5000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import time
 
@@ -12,7 +13,7 @@ from rankbook.cluster.launchers.base import Launcher
 from rankbook.cluster.messages import Wire
 from rankbook.cluster.wire import ClientWire
 from rankbook.display.cell import LiveOutput
-from rankbook.engine.agent import Agent
+from rankbook.engine.operations import CONTROL, every_operation
 from rankbook.models import Collective, Failure, Look, load
 from rankbook.models.requests import Destroy, Free, LookAt, Run, SayState
 
@@ -53,17 +54,19 @@ def test_methods_of_the_fakes_take_what_the_real_ones_take(fake, real, name):
 def test_the_fake_engines_know_every_operation():
     known = {"run", "facts", "pull", "push"}
     known |= {name for name in vars(fakes.FakeEngine) if not name.startswith("_")}
-    assert set(Agent._LOOK) | set(Agent._WORK) <= known
+    assert set(every_operation()) <= known
 
 
 def test_the_fake_engines_answer_at_any_time_what_the_real_ones_do():
-    assert set(Agent._LOOK) == fakes.AT_ANY_TIME
+    real = {name for name, its in every_operation().items() if its.on == CONTROL}
+    assert real == fakes.AT_ANY_TIME
 
 
-@pytest.mark.parametrize("name", ["free", "state", "look", "stacks"])
+@pytest.mark.parametrize("name", ["free", "state", "look", "stacks", "timeline", "forget_error"])
 def test_operations_of_the_fake_engines_take_what_the_real_ones_take(name):
-    real, fake = Agent._LOOK[name], getattr(fakes.FakeEngine, name)
-    assert list(inspect.signature(fake).parameters) == list(inspect.signature(real).parameters)
+    real, fake = every_operation()[name].request, getattr(fakes.FakeEngine, name)
+    taken = [parameter for parameter in inspect.signature(fake).parameters if parameter != "self"]
+    assert taken == [field.name for field in dataclasses.fields(real)]
 
 
 def test_the_end_of_an_engine_is_told_before_its_requests_fail(monkeypatch):

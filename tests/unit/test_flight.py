@@ -442,15 +442,33 @@ def test_in_a_group_that_is_only_being_made_little_is_known(settled, at, dump):
 
 
 def test_a_handle_of_which_no_more_is_known_is_a_wait(settled, at, dump):
-    at(line="line 2: work.wait()", in_torch=True, in_handle=True)
+    at(line="line 2: work.wait()", in_torch=True, awaits="work")
     dump(entry("all_reduce", 4))
     assert settled().waiting == Collective("wait")
 
 
-def test_a_handle_of_a_call_that_is_recorded_is_that_call(settled, at, dump):
-    at(line="line 2: work.wait()", in_torch=True)
+@pytest.mark.parametrize("awaits", ["", "work", "future"])
+def test_a_handle_of_a_call_that_is_recorded_is_that_call(settled, at, dump, awaits):
+    at(line="line 2: work.wait()", in_torch=True, awaits=awaits)
     dump(entry("all_reduce", 4, done=False))
     assert settled().waiting.seq == 4
+
+
+def test_a_send_that_is_waited_for_is_no_collective_that_is_open_beside_it(settled, at, dump):
+    at(line="line 2: work.wait()", in_torch=True, awaits="p2p")
+    dump(entry("all_reduce", 4, done=False))
+    assert settled().waiting == Collective("wait")
+
+
+def test_what_is_called_by_name_is_known_however_it_waits(settled, world, at, dump):
+    at(call="recv", arguments={"src": 0}, in_torch=True, awaits="p2p")
+    assert (settled().waiting.op, settled().waiting.peer) == ("recv", 0)
+
+
+def test_a_future_of_which_nothing_is_known_may_be_a_thread_s_that_computes(settled, at, dump):
+    at(line="line 2: future.wait()", in_torch=True, awaits="future")
+    dump(entry("all_reduce", 4))
+    assert settled().state == "running"
 
 
 def test_something_else_in_torch_is_no_wait(settled, at, dump):
@@ -520,7 +538,7 @@ def test_a_rank_that_waits_says_how_long_nothing_has_come(observer, at, dump, si
 
 
 def waiting_look(observer, at):
-    at(in_torch=True, in_handle=True)
+    at(in_torch=True, awaits="work")
     looks = []
     aside(
         lambda: wait_until(

@@ -10,7 +10,6 @@ import operator
 import os
 import selectors
 import socket
-import sys
 import textwrap
 import threading
 import traceback
@@ -20,7 +19,7 @@ import pytest
 from processes import wait_until
 from steps import SOON
 
-from rankbook.engine import frames
+from rankbook.engine import frames, waits
 
 CELL = f"{os.sep}somewhere{os.sep}ipykernel_7{os.sep}1.py"
 TORCH = f"{os.sep}site-packages{os.sep}torch{os.sep}"
@@ -49,10 +48,6 @@ class Gate:
     def reached(self):
         """Wait until somebody waits."""
         assert self._arrived.acquire(timeout=SOON)
-
-
-# What is waited for must look like a handle of torch's: only where its class comes from matters.
-Gate.__module__ = "torch._C._distributed_c10d"
 
 
 @pytest.fixture
@@ -228,29 +223,91 @@ def test_elsewhere_in_torch_it_is_in_torch_and_in_no_call(write, look):
 # -- waiting for a handle --------------------------------------------------------------------
 
 
+class Handle:
+    """What an asynchronous call returns, waiting at the gate."""
+
+    def __init__(self, gate, kind):
+        self.wait_in_c = gate.wait
+        self._get_op_type = lambda: kind
+
+
+ALL_REDUCE, SEND, RECV = 1, 12, 13
+
+
+@pytest.fixture
+def handle(gate, monkeypatch):
+    """Makes handles whose ``wait`` is ours, over one that is C."""
+    in_c = types.SimpleNamespace(__func__=operator.methodcaller("wait_in_c"))
+    monkeypatch.setattr(waits, "_THEIRS", in_c)
+    monkeypatch.setattr(waits, "_OF_FUTURES", in_c)
+    monkeypatch.setattr(Handle, "wait", waits._noting(collections.deque()), raising=False)
+
+    def make(kind=ALL_REDUCE):
+        if kind is not None:
+            return Handle(gate, kind)
+        its = Handle(gate, kind)
+        its.wait = functools.partial(waits._announcing(), its)
+        return its
+
+    return make
+
+
+FORMS = [
+    "handle.wait()",
+    "x = 1; handle.wait()",
+    "me.handle.wait()",
+    "handles.pop().wait()",
+    "handles[-1].wait()",
+    "start(1).wait()",
+    "[its.wait() for its in handles]",
+    "list(map(lambda its: its.wait(), handles))",
+    "Handle.wait(handle)",
+    "wait()",
+    "(handle.wait\n    )()",
+    "handle.wait(\n        None,\n    )",
+]
+
+
+@pytest.mark.parametrize("filename", [CELL, MINE])
+@pytest.mark.parametrize("source", FORMS)
+def test_a_wait_is_seen_however_the_handle_is_kept(write, look, handle, source, filename):
+    its = handle()
+    file = write(filename, f"def step():\n    {source}\n")
+    cell = write(CELL, "def cell():\n    step()\n") if filename == MINE else file
+    file.step.__globals__.update(
+        handle=its,
+        handles=[its],
+        me=types.SimpleNamespace(handle=its),
+        start=lambda _: its,
+        wait=its.wait,
+        Handle=Handle,
+    )
+    at = look(cell.cell if filename == MINE else cell.step)
+    assert (at.awaits, at.in_torch, at.call) == ("work", True, "")
+    assert at.line.startswith("line 2")
+
+
 @pytest.mark.parametrize(
-    ("source", "waits"),
-    [
-        ("gate.wait()", True),
-        ("x = 1; gate.wait()", True),
-        ("[gate.wait() for _ in range(1)]", True),
-        ("stop()", False),
-        ("stop()  # not gate.wait()", False),
-        ("stop() or gate.wait", False),
-        ("'éééééééééééé' and gate.wait()", True),
-        ("'éééééééééééé' and stop() or gate.wait()", False),
-    ],
+    ("kind", "awaits"), [(ALL_REDUCE, "work"), (SEND, "p2p"), (RECV, "p2p"), (None, "future")]
 )
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="columns are known from Python 3.11 on")
-def test_a_call_of_wait_is_told_from_others_on_its_line(write, look, source, waits):
+def test_it_is_told_for_what_kind_of_thing(write, look, handle, kind, awaits):
+    cell = write(CELL, "def cell(handle):\n    handle.wait()\n")
+    assert look(lambda: cell.cell(handle(kind))).awaits == awaits
+
+
+@pytest.mark.parametrize("source", ["stop()", "lock.wait()", "locks[0].wait()", "stop() or wait"])
+def test_another_wait_is_none_for_a_collective(write, look, gate, handle, source):
+    """``os.wait()`` or a lock's is no rank's fault and must never be ended as a hang."""
     cell = write(CELL, f"def cell():\n    {source}\n")
+    lock = types.SimpleNamespace(wait=gate.wait)
+    cell.cell.__globals__.update(wait=handle().wait, lock=lock, locks=[lock])
     at = look(cell.cell)
-    assert at.in_torch is waits
+    assert (at.awaits, at.in_torch) == ("", False)
 
 
-def test_a_wait_over_several_lines_is_found(write, look):
-    cell = write(CELL, "def cell():\n    gate.wait(\n        0,\n    )\n")
-    assert look(cell.cell).in_torch
+def test_the_function_that_announces_a_wait_is_not_on_the_stack(write, look, handle):
+    cell = write(CELL, "def cell(handle):\n    handle.wait()\n")
+    assert "handle.wait()" in look(lambda: cell.cell(handle()), see=frames.stack)[-1]
 
 
 # -- between cells ---------------------------------------------------------------------------
@@ -398,30 +455,3 @@ def test_an_exception_from_elsewhere_has_no_line():
     with pytest.raises(ValueError, match="invalid literal") as caught:
         int("x")
     assert frames.line_of(caught.value.__traceback__) == ""
-
-
-# -- what is waited for ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("source", "of_torch"),
-    [
-        ("work.wait()", True),
-        ("works[0].wait()", True),
-        ("i = 1\n    works[i].wait()", True),
-        ("works[-1].wait()", True),
-        ("[w.wait() for w in works[:1]]", True),
-        ("lock.wait()", False),
-        ("locks[0].wait()", False),
-    ],
-)
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="columns are known from Python 3.11 on")
-def test_only_a_wait_for_something_of_torch_s_is_one_for_a_collective(
-    write, look, gate, source, of_torch
-):
-    """``os.wait()`` or a lock's is nobody's fault and must never be ended as a hang."""
-    cell = write(CELL, f"def cell():\n    {source}\n")
-    lock = types.SimpleNamespace(wait=gate.wait)
-    cell.cell.__globals__.update(work=gate, works=[gate, gate], lock=lock, locks=[lock])
-    at = look(cell.cell)
-    assert (at.in_handle, at.in_torch) == (of_torch, of_torch)

@@ -8,16 +8,24 @@ from fakes import FOR_GOOD
 from rankbook.cluster.channel import everyone
 from rankbook.errors import ClusterError
 from rankbook.models.requests import Free, Run
-from rankbook.sessions import freeing, looking
-from rankbook.sessions.freeing import Freed, free
+from rankbook.sessions.members import Members, freeing
+from rankbook.sessions.members import looks as looking
+from rankbook.sessions.members.freeing import Freed
 
 IN_PYTHON = "stick()"
 IN_TORCH = "wait_in('all_reduce', seq=1)"
 
 
 @pytest.fixture
-def clock(impatient):
-    return impatient
+def free(pool, timing):
+    """Frees ranks, whose ids are those of their engines; ``others`` are idle ones beside them."""
+
+    def free_ranks(ranks, others=(), timeout=None):
+        members = Members(pool, timing)
+        party = members.party({number: number for number in (*ranks, *others)})
+        return freeing.free(party, ranks, timeout)
+
+    return free_ranks
 
 
 @pytest.fixture
@@ -60,58 +68,58 @@ def asked_of(rounds, engine):
 # -- nothing to free -------------------------------------------------------------------------
 
 
-def test_idle_ranks_are_left_alone(pool, rounds):
-    freed = free(pool.channel, [0, 1], [2, 3])
+def test_idle_ranks_are_left_alone(pool, rounds, free):
+    freed = free([0, 1], [2, 3])
     assert not freed.was_busy
     assert not freed.cut
     assert freed.busy == frozenset()
     assert rounds == []
 
 
-def test_nobody_is_free_at_once(pool, rounds):
-    assert free(pool.channel, []) == Freed(was_busy=False, cut=False)
+def test_nobody_is_free_at_once(pool, rounds, free):
+    assert free([]) == Freed(was_busy=False, cut=False)
     assert pool.wire.requests == []
 
 
-def test_no_call_is_left_behind(pool, run):
+def test_no_call_is_left_behind(pool, run, free):
     run(IN_TORCH, 0, 1)
     run(IN_PYTHON, 2)
     pool[3].answers = False
-    free(pool.channel, [0, 1, 2, 3])
+    free([0, 1, 2, 3])
     assert pool.awaited == set()
 
 
 # -- one round -------------------------------------------------------------------------------
 
 
-def test_python_is_interrupted_and_nothing_is_cut(pool, run, rounds):
+def test_python_is_interrupted_and_nothing_is_cut(pool, run, rounds, free):
     call = run(IN_PYTHON, 0, 1)
-    freed = free(pool.channel, [0, 1], [2, 3])
+    freed = free([0, 1], [2, 3])
     assert (freed.was_busy, freed.cut, freed.busy) == (True, False, frozenset())
     assert [args for _, args in rounds] == [{0: "interrupt", 1: "interrupt"}]
     assert call.done
 
 
-def test_a_wait_in_torch_is_cut_first_and_not_interrupted(pool, run, rounds):
+def test_a_wait_in_torch_is_cut_first_and_not_interrupted(pool, run, rounds, free):
     """A signal that arrives while torch handles the cut would only confuse."""
     call = run(IN_TORCH, 0)
-    freed = free(pool.channel, [0])
+    freed = free([0])
     assert (freed.was_busy, freed.cut, freed.busy) == (True, True, frozenset())
     assert [args for _, args in rounds] == [{0: "cut"}]
     assert call.done
 
 
-def test_where_data_is_on_its_way_python_is_interrupted_and_nothing_is_cut(pool, run, rounds):
+def test_where_data_is_on_its_way_python_is_interrupted_and_nothing_is_cut(pool, run, rounds, free):
     """Gloo wakes nobody whose message is cut in two."""
     call = run(IN_TORCH, 0, 1)
     pool[0].silent = pool[1].silent = 0.01
-    freed = free(pool.channel, [0, 1], [2, 3])
+    freed = free([0, 1], [2, 3])
     assert (freed.was_busy, freed.cut, freed.busy) == (True, False, frozenset())
     assert [args for _, args in rounds] == [{0: "interrupt", 1: "interrupt"}]
     assert call.done
 
 
-def test_once_it_has_come_who_still_waits_is_cut(pool, run, rounds, monkeypatch):
+def test_once_it_has_come_who_still_waits_is_cut(pool, run, rounds, monkeypatch, free):
     run(IN_TORCH, 0)
     pool[0].silent, pool[0].ignores = 0.01, 1
     interrupt = pool[0].free
@@ -121,79 +129,85 @@ def test_once_it_has_come_who_still_waits_is_cut(pool, run, rounds, monkeypatch)
         pool[0].silent = 0.2
 
     monkeypatch.setattr(pool[0], "free", go_on_to_the_next)
-    freed = free(pool.channel, [0])
+    freed = free([0])
     assert (freed.cut, freed.busy) == (True, frozenset())
     assert [args for _, args in rounds] == [{0: "interrupt"}, {0: "interrupt, cut"}]
 
 
-def test_what_does_not_end_coming_is_not_cut_either(pool, run, rounds):
+def test_what_does_not_end_coming_is_not_cut_either(pool, run, rounds, free):
     run(IN_TORCH, 0)
     pool[0].ignores, pool[0].silent = FOR_GOOD, 0.01
-    freed = free(pool.channel, [0])
+    freed = free([0])
     assert (freed.cut, freed.busy) == (False, {0})
     assert set(asked_of(rounds, 0)) == {"interrupt"}
 
 
-def test_the_ends_of_the_others_are_cut_as_well_and_all_are_told_before(pool, run, rounds):
+def test_the_ends_of_the_others_are_cut_as_well_and_all_are_told_before(pool, run, rounds, free):
     run(IN_TORCH, 1)
-    free(pool.channel, [1], [0, 2, 3])
+    free([1], [0, 2, 3])
     assert pool.announced == [0, 1, 2, 3]
     assert [args for _, args in rounds] == [{1: "cut", 0: "cut", 2: "cut", 3: "cut"}]
 
 
-def test_python_beside_a_wait_in_torch_is_interrupted_in_the_same_round(pool, run, rounds):
+def test_python_beside_a_wait_in_torch_is_interrupted_in_the_same_round(pool, run, rounds, free):
     run(IN_TORCH, 0)
     run(IN_PYTHON, 1)
-    freed = free(pool.channel, [0, 1])
+    freed = free([0, 1])
     assert freed.busy == frozenset()
     assert [args for _, args in rounds] == [{0: "cut", 1: "interrupt, cut"}]
 
 
-def test_only_those_that_are_busy_are_asked(pool, run, rounds):
+def test_only_those_that_are_busy_are_asked(pool, run, rounds, free):
     run(IN_PYTHON, 2)
-    free(pool.channel, [0, 1, 2, 3])
+    free([0, 1, 2, 3])
     assert [args for _, args in rounds] == [{2: "interrupt"}]
 
 
-def test_it_ends_as_soon_as_all_are_idle(pool, run, clock):
+def test_it_ends_as_soon_as_all_are_idle(pool, run, clock, free):
     begin = clock.now
     run(IN_TORCH, 0)
-    free(pool.channel, [0])
+    free([0])
     assert clock.now - begin < 0.1
 
 
 # -- again and again -------------------------------------------------------------------------
 
 
-def test_a_wait_that_survives_the_cut_is_cut_again_and_interrupted(pool, run, rounds):
+def test_a_wait_that_survives_the_cut_is_cut_again_and_interrupted(pool, run, rounds, free):
     run(IN_TORCH, 0)
     pool[0].ignores = 1
-    freed = free(pool.channel, [0], [1])
+    freed = free([0], [1])
     assert freed.busy == frozenset()
     assert asked_of(rounds, 0) == ["cut", "interrupt, cut"]
     assert asked_of(rounds, 1) == ["cut", "cut"]
 
 
-def test_the_next_round_comes_after_a_third_of_a_second(pool, run, rounds):
+def test_the_next_round_comes_after_a_third_of_a_second(pool, run, rounds, free, timing):
     run(IN_TORCH, 0)
     pool[0].ignores = 1
-    free(pool.channel, [0])
+    free([0])
     (first, _), (second, _) = rounds
-    assert second - first == pytest.approx(freeing._ROUND, abs=2 * looking.PAUSE)
+    assert second - first == pytest.approx(timing.free_round, abs=2 * timing.idle_poll)
 
 
-def test_python_that_goes_on_is_interrupted_again_only_after_a_while(pool, run, rounds):
+def test_python_that_goes_on_is_interrupted_again_only_after_a_while(
+    pool, run, rounds, free, timing
+):
     """What it still does may be worth waiting for."""
     run(IN_PYTHON, 0)
     pool[0].ignores = 1
-    freed = free(pool.channel, [0])
+    freed = free([0])
     assert freed.busy == frozenset()
     first, second = [time for time, args in rounds if args[0] == "interrupt"]
-    assert freeing._AGAIN <= second - first <= freeing._AGAIN + freeing._ROUND + looking.PAUSE
+    assert (
+        timing.free_again
+        <= second - first
+        <= timing.free_again + timing.free_round + timing.idle_poll
+    )
     assert asked_of(rounds, 0) == ["interrupt", "interrupt"]
 
 
-def test_python_that_runs_into_a_wait_is_cut_then(pool, run, rounds, monkeypatch):
+def test_python_that_runs_into_a_wait_is_cut_then(pool, run, rounds, monkeypatch, free):
     run(IN_PYTHON, 0)
     let_go = pool[0]._let_go
 
@@ -205,7 +219,7 @@ def test_python_that_runs_into_a_wait_is_cut_then(pool, run, rounds, monkeypatch
         pool[0].stuck = call
 
     monkeypatch.setattr(pool[0], "_let_go", wait_instead)
-    freed = free(pool.channel, [0])
+    freed = free([0])
     assert freed.busy == frozenset()
     assert freed.cut
     assert asked_of(rounds, 0)[0] == "interrupt"
@@ -216,50 +230,50 @@ def test_python_that_runs_into_a_wait_is_cut_then(pool, run, rounds, monkeypatch
 
 
 @pytest.mark.parametrize(("code", "state"), [(IN_PYTHON, "running"), (IN_TORCH, "waiting")])
-def test_who_never_lets_go_is_named_with_what_it_does(pool, run, clock, code, state):
+def test_who_never_lets_go_is_named_with_what_it_does(pool, run, clock, code, state, free, timing):
     begin = clock.now
     run(code, 1, 2)
     pool[1].ignores = FOR_GOOD
-    freed = free(pool.channel, [0, 1, 2])
+    freed = free([0, 1, 2])
     assert freed.busy == {1}
     look = dict(freed.looks)[1]
     assert (look.state, look.line) == (state, f"line 1: {code}")
-    assert freeing.TIMEOUT < clock.now - begin < freeing.TIMEOUT + 3 * freeing._ROUND
+    assert timing.free < clock.now - begin < timing.free + 3 * timing.free_round
 
 
-def test_the_bound_can_be_another(pool, run, clock):
+def test_the_bound_can_be_another(pool, run, clock, free):
     begin = clock.now
     run(IN_PYTHON, 0)
     pool[0].ignores = FOR_GOOD
-    assert free(pool.channel, [0], timeout=1.0).busy == {0}
+    assert free([0], timeout=1.0).busy == {0}
     assert clock.now - begin < 2.0
 
 
-def test_who_does_not_answer_is_interrupted_and_named(pool, rounds, clock):
+def test_who_does_not_answer_is_interrupted_and_named(pool, rounds, clock, free, timing):
     begin = clock.now
     pool[3].answers = False
-    freed = free(pool.channel, [0, 3])
+    freed = free([0, 3])
     assert (freed.was_busy, freed.busy) == (True, {3})
     assert 3 not in dict(freed.looks)
     assert asked_of(rounds, 3)[0] == "interrupt"
-    assert clock.now - begin < freeing.TIMEOUT + 3 * freeing._ROUND
+    assert clock.now - begin < timing.free + 3 * timing.free_round
 
 
-def test_who_answers_again_is_free(pool, rounds, monkeypatch):
+def test_who_answers_again_is_free(pool, rounds, monkeypatch, free):
     """It held the GIL in C for a while."""
     pool[3].answers = False
     looks = looking.looks
 
-    def looked(channel, engines):
-        found = looks(channel, engines)
+    def looked(party):
+        found = looks(party)
         pool[3].answers = True
         return found
 
     monkeypatch.setattr(looking, "looks", looked)
-    assert free(pool.channel, [3]).busy == frozenset()
+    assert free([3]).busy == frozenset()
 
 
-def test_what_begins_meanwhile_is_freed_as_well(pool, run, monkeypatch):
+def test_what_begins_meanwhile_is_freed_as_well(pool, run, monkeypatch, free):
     """One that does not answer keeps it from being seen that the others had yet to begin."""
     pool[3].answers = False
     wait_until_idle = looking.wait_until_idle
@@ -270,19 +284,19 @@ def test_what_begins_meanwhile_is_freed_as_well(pool, run, monkeypatch):
         return wait_until_idle(*args)
 
     monkeypatch.setattr(looking, "wait_until_idle", begin)
-    assert free(pool.channel, [0, 3]).busy == {3}
+    assert free([0, 3]).busy == {3}
     assert pool[0].freed == ["interrupt"]
 
 
-def test_who_ends_meanwhile_is_free(pool, run, monkeypatch):
+def test_who_ends_meanwhile_is_free(pool, run, monkeypatch, free):
     run(IN_TORCH, 0, 1)
     monkeypatch.setattr(pool[1], "_let_go", lambda: pool.kill(1))
-    freed = free(pool.channel, [0, 1])
+    freed = free([0, 1])
     assert freed.busy == frozenset()
 
 
-def test_a_controller_that_is_gone_ends_it(pool, run):
+def test_a_controller_that_is_gone_ends_it(pool, run, free):
     run(IN_PYTHON, 0)
     pool.channel.lost.set()
     with pytest.raises(ClusterError, match="controller is gone"):
-        free(pool.channel, [0])
+        free([0])

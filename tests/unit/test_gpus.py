@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import sys
+import types
+
 import pytest
 
 from rankbook.cluster import gpus
@@ -17,8 +20,63 @@ def driver(tmp_path, monkeypatch):
     return install
 
 
+@pytest.fixture
+def hidden(tmp_path, monkeypatch):
+    """Makes this machine one whose driver hides its list of GPUs, as a sandbox may."""
+
+    def install(nvml):
+        (tmp_path / "nvidiactl").touch()
+        monkeypatch.setattr(gpus, "_DRIVER", tmp_path / "absent")
+        monkeypatch.setattr(gpus, "_DEVICES", (tmp_path / "nvidiactl",))
+        monkeypatch.setitem(sys.modules, "pynvml", nvml)
+
+    gpus._ask_nvml.cache_clear()
+    yield install
+    gpus._ask_nvml.cache_clear()
+
+
+class Nvml(types.ModuleType):
+    """``pynvml`` as far as we use it."""
+
+    def __init__(self, count):
+        super().__init__("pynvml")
+        self.count, self.open = count, 0
+
+    def nvmlInit(self):  # noqa: N802 - NVIDIA's names
+        self.open += 1
+
+    def nvmlDeviceGetCount(self):  # noqa: N802
+        if self.count is None:
+            raise RuntimeError("driver not loaded")
+        return self.count
+
+    def nvmlShutdown(self):  # noqa: N802
+        self.open -= 1
+
+
+def test_where_the_list_is_hidden_nvml_counts(hidden):
+    nvml = Nvml(3)
+    hidden(nvml)
+    assert gpus.visible_gpus(environ={}) == 3
+    assert gpus.visible_gpus(environ={"CUDA_VISIBLE_DEVICES": "1"}) == 1
+    assert nvml.open == 0
+
+
+def test_where_nvml_fails_there_are_none(hidden):
+    nvml = Nvml(None)
+    hidden(nvml)
+    assert gpus.visible_gpus(environ={}) == 0
+    assert nvml.open == 0
+
+
+def test_without_nvml_there_are_none(hidden):
+    hidden(None)  # this is how Python says that a module cannot be imported
+    assert gpus.visible_gpus(environ={}) == 0
+
+
 def test_without_a_driver_there_are_none(tmp_path, monkeypatch):
     monkeypatch.setattr(gpus, "_DRIVER", tmp_path / "absent")
+    monkeypatch.setattr(gpus, "_DEVICES", ())
     assert gpus.visible_gpus(environ={}) == 0
     assert gpus.visible_gpus("0,1", environ={}) == 0
     assert gpus.visible_gpus(environ={"CUDA_VISIBLE_DEVICES": "0,1"}) == 0

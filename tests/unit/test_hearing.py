@@ -40,7 +40,7 @@ def ask(panel, page="a"):
     panel._handle_custom_msg({"kind": "hearing", "page": page}, [])
 
 
-def test_a_page_that_asks_is_answered(panel, deaf):
+def test_a_page_that_asks_for_a_sign_is_answered(panel, deaf):
     ask(panel)
     assert panel.comm.messages == [{"kind": "heard you"}]
     assert deaf == []
@@ -54,7 +54,7 @@ def test_a_page_that_still_asks_a_while_after_two_answers_is_deaf(panel, deaf, c
     assert len(panel.comm.messages) == 3
 
 
-def test_a_cell_between_two_questions_proves_nothing(panel, deaf, clock):
+def test_a_page_is_not_deaf_if_a_cell_ran_between_its_questions(panel, deaf, clock):
     """The page has heard the answer by then, but had asked again before."""
     for now in (1001.5, 1011.5, 1011.6):
         clock.now = now
@@ -62,7 +62,7 @@ def test_a_cell_between_two_questions_proves_nothing(panel, deaf, clock):
     assert deaf == []
 
 
-def test_of_a_kernel_that_was_busy_many_questions_wait_and_prove_nothing(panel, deaf, clock):
+def test_a_page_is_not_deaf_if_its_questions_waited_for_a_busy_kernel(panel, deaf, clock):
     clock.now += 600
     for _ in range(10):
         ask(panel)
@@ -70,14 +70,14 @@ def test_of_a_kernel_that_was_busy_many_questions_wait_and_prove_nothing(panel, 
     assert deaf == []
 
 
-def test_each_page_is_counted_alone(panel, deaf, clock):
+def test_questions_are_counted_for_each_page(panel, deaf, clock):
     ask(panel, "a")
     clock.now += 60
     ask(panel, "b")
     assert deaf == []
 
 
-def test_what_else_a_page_says_is_none_of_it(panel, deaf, clock):
+def test_other_messages_of_a_page_are_no_questions(panel, deaf, clock):
     for _ in range(2):
         panel._handle_custom_msg({"kind": "here", "view": "a", "shown": panel.drawn}, [])
         panel._handle_custom_msg({}, [])

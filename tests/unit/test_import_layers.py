@@ -15,13 +15,29 @@ SOURCE = Path(rankbook.__file__).parent
 
 # A module imports from its own floor and from those below.
 FLOORS = [
-    {"dtypes", "errors", "interrupts", "models", "protocol", "ranks", "values"},
+    {
+        "_version",
+        "dtypes",
+        "errors",
+        "interrupts",
+        "masking",
+        "models",
+        "protocol",
+        "ranks",
+        "reports",
+        "timing",
+        "values",
+        "words",
+    },
     {"diagnosis", "distributed", "engine", "timeline"},
     {"cluster"},
     {"sessions"},
     {"display", "widgets"},
-    {"api", "magics", ""},  # "" is the package itself
+    {"api", "magics", "notebook", "selftest", ""},  # "" is the package itself
 ]
+
+# Inside sessions the rooms follow each other in this order, too; what stands beside them is a face.
+ROOMS = ["changes", "members", "group", "cells", "live"]
 
 # What a module must not import on top of that, whoever offers it.
 FORBIDDEN = {
@@ -40,6 +56,12 @@ MODULES = {
 def room(module: str) -> str:
     """The part of a dotted name that the tables above speak of."""
     return module.partition(".")[2].partition(".")[0]
+
+
+def turn(module: str) -> int:
+    """Where a module of sessions stands among its rooms."""
+    name = module.split(".")[2:3]
+    return ROOMS.index(name[0]) if name and name[0] in ROOMS else len(ROOMS)
 
 
 def floor(module: str) -> int:
@@ -62,8 +84,7 @@ def imports(module: str, source: str, *, is_package: bool) -> Iterator[str]:
                 base = ".".join([*parents, *filter(None, [base])])
             for alias in node.names:
                 name = f"{base}.{alias.name}"
-                if name != f"{PACKAGE}.__version__":  # anyone may ask for the version
-                    yield name if name in MODULES else base
+                yield name if name in MODULES else base
 
 
 def faults(module: str, source: str, *, is_package: bool) -> list[str]:
@@ -74,6 +95,8 @@ def faults(module: str, source: str, *, is_package: bool) -> list[str]:
             found.append(f"{module} must not import {top}")
         if top == PACKAGE and floor(imported) > floor(module):
             found.append(f"{module} imports {imported}, which stands above it")
+        if {room(module), room(imported)} == {"sessions"} and turn(imported) > turn(module):
+            found.append(f"{module} imports {imported}, a room that comes after its own")
     return found
 
 
@@ -94,8 +117,19 @@ def test_imports_point_downward(module):
         ("rankbook.errors", "from rankbook.engine import x", "imports rankbook.engine"),
         ("rankbook.errors", "def f():\n    import rankbook.magics", "imports rankbook.magics"),
         ("rankbook.errors", "from . import errors, Session", "imports rankbook,"),
+        ("rankbook.engine.facts", "from rankbook import __version__", "imports rankbook,"),
         ("rankbook.cluster.launch", "from ..api import start", "imports rankbook.api"),
         ("rankbook.distributed.env", "import IPython.display", "must not import IPython"),
+        (
+            "rankbook.sessions.members.looks",
+            "from rankbook.sessions.group import repair",
+            "a room that comes after its own",
+        ),
+        (
+            "rankbook.sessions.group.repair",
+            "from rankbook.sessions.turns import Turns",
+            "a room that comes after its own",
+        ),
         ("rankbook.display.text", "from ipywidgets import HTML", "must not import ipywidgets"),
     ],
 )
@@ -105,11 +139,22 @@ def test_a_fault_is_found(module, source, fault):
 
 
 @pytest.mark.parametrize(
+    "module",
+    [m for m in MODULES if m.startswith(tuple(f"rankbook.sessions.{r}" for r in ROOMS[2:]))],
+)
+def test_above_members_no_room_of_sessions_handles_engines(module):
+    """Requests go out, and answers come back, by rank."""
+    tree = ast.parse(MODULES[module].read_text())
+    named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert not {name for name in named if "engine" in name.lower() and name != "EngineFacts"}
+
+
+@pytest.mark.parametrize(
     ("module", "source"),
     [
         ("rankbook.engine.agent", "from rankbook.distributed.init_utils import DistInfo"),
         ("rankbook.engine.agent", "from ..errors import InputError\nfrom . import stacks"),
-        ("rankbook.engine.agent", "from rankbook import __version__"),
+        ("rankbook.engine.agent", "from rankbook._version import __version__"),
         ("rankbook.magics", "from rankbook import session"),
         ("rankbook.display.text", "import torch"),
     ],

@@ -39,7 +39,7 @@ class Client:
 
 
 @pytest.fixture
-def pool(impatient, monkeypatch):
+def pool(timing, monkeypatch):
     monkeypatch.setattr(joining, "_ANSWERS_WITHIN", 0.01)
     return FakePool(3)
 

@@ -42,7 +42,7 @@ class Ranks:
         return self.due()
 
 
-def test_nothing_said_is_nothing_due():
+def test_without_output_nothing_is_due():
     assert Merger([0, 1]).due({0, 1}, 0.0) == ([], INFINITY)
 
 
@@ -61,7 +61,7 @@ def test_different_lines_stand_in_the_order_of_the_ranks():
     assert ranks.finish() == [((rank,), f"from {rank}") for rank in range(3)]
 
 
-def test_a_line_is_held_while_a_running_rank_may_still_say_it():
+def test_a_line_is_held_while_a_running_rank_may_still_print_it():
     ranks = Ranks()
     ranks.say(0, "a")
     assert ranks.due() == []
@@ -71,7 +71,7 @@ def test_a_line_is_held_while_a_running_rank_may_still_say_it():
     assert ranks.due() == [((0, 1), "a")]
 
 
-def test_a_line_is_released_when_the_other_rank_says_something_else():
+def test_a_line_is_released_when_the_other_rank_prints_something_else():
     ranks = Ranks()
     ranks.say(0, "a")
     assert ranks.due() == []
@@ -141,7 +141,7 @@ def test_ranks_in_step_are_merged_line_by_line():
     ]
 
 
-def test_a_rank_with_a_line_more_is_merged_again_after_it():
+def test_a_rank_that_prints_one_more_line_is_merged_again_after_it():
     ranks = Ranks(2)
     ranks.say(0, "only here", "both")
     ranks.say(1, "both")
@@ -177,7 +177,7 @@ def test_a_ring_of_orders_does_not_deadlock():
     assert kept_order(shown, said)
 
 
-def test_patience_is_lost_where_it_is_in_vain():
+def test_patience_shrinks_when_waiting_is_in_vain():
     ranks = Ranks()
     waits = []
     for number in range(8):
@@ -193,7 +193,7 @@ def test_patience_is_lost_where_it_is_in_vain():
     assert waits[-1] == pytest.approx(0.001)
 
 
-def test_patience_comes_back_where_it_pays():
+def test_patience_is_restored_when_waiting_pays():
     ranks = Ranks()
     for number in range(8):
         ranks.say(0, str(number))
@@ -211,7 +211,7 @@ def test_patience_comes_back_where_it_pays():
     assert ranks.wait == pytest.approx(PATIENCE)
 
 
-def test_lines_that_came_at_once_teach_nothing():
+def test_lines_that_came_at_once_do_not_change_the_patience():
     ranks = Ranks()
     ranks.say(0, "a")
     ranks.due()
@@ -225,7 +225,7 @@ def test_lines_that_came_at_once_teach_nothing():
     assert ranks.wait == pytest.approx(PATIENCE / 2)
 
 
-def test_a_flood_waits_for_nobody():
+def test_a_flood_of_lines_is_not_held():
     ranks = Ranks()
     texts = [str(n) for n in range(1000)]
     ranks.say(0, *texts)
@@ -267,7 +267,7 @@ def kept_order(shown, said):
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_whatever_is_said_comes_out_once_per_rank_and_in_order(seed):
+def test_every_line_comes_out_once_per_rank_and_in_order(seed):
     generator = random.Random(seed)
     n = generator.randint(1, 5)
     alphabet = [chr(ord("a") + i) for i in range(generator.choice([1, 2, 5, 26]))]
@@ -312,7 +312,7 @@ def test_no_line_waits_for_long(seed):
         assert all(ranks.now - then <= 2 * PATIENCE + 0.002 for then in born.values())
 
 
-def test_ranks_that_say_the_same_are_merged_however_they_are_delayed():
+def test_equal_output_is_merged_however_the_ranks_are_delayed():
     generator = random.Random(1)
     ranks = Ranks(4)
     texts = [f"step {n}" for n in range(50)]
@@ -374,13 +374,13 @@ def operations(monkeypatch, texts_of, count):
     ],
     ids=["equal", "different", "shifted", "one line", "opposite"],
 )
-def test_work_is_linear_in_the_number_of_lines(monkeypatch, texts_of, count):
+def test_merging_takes_time_linear_in_the_number_of_lines(monkeypatch, texts_of, count):
     half = operations(monkeypatch, texts_of, count // 2)
     whole = operations(monkeypatch, texts_of, count)
     assert whole < 2.2 * half
     assert whole < 100 * 4 * count
 
 
-def test_the_limits_are_what_the_tests_say():
+def test_the_limits_of_merging_are_those_that_these_tests_assume():
     assert lines._LONGEST == PATIENCE
     assert lines._SHORTEST < PATIENCE

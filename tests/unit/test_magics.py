@@ -11,14 +11,15 @@ import rankbook
 from rankbook import api
 from rankbook.display.text import plain
 from rankbook.errors import SessionError
-from rankbook.magics import RankMagics
-from rankbook.sessions.session import Session
+from rankbook.magics import families
+from rankbook.notebook import Session
 
-LINE = set(RankMagics.magics["line"])
-CELL = set(RankMagics.magics["cell"])
+LINE = {name for family in families() for name in family.magics["line"]}
+CELL = {name for family in families() for name in family.magics["cell"]}
 
-RANKS = "write all, 0, 0,2, 0-3, 1:, ::2 or -1"
-BACKENDS = "write one of gloo, mpi, nccl, ucc, xccl"
+RANKS = "use all, 0, 0,2, 0-3, 1:, ::2 or -1"
+SECOND = "This notebook has a cluster already: run %dist_shutdown before another %dist_init."
+BACKENDS = "use one of gloo, mpi, nccl, ucc, xccl"
 
 # One use of every magic that needs ranks.
 NEEDS_RANKS = [
@@ -37,14 +38,15 @@ NEEDS_RANKS = [
 
 
 @pytest.fixture
-def started(empty, stand_in, monkeypatch):
+def started(empty, timing, stand_in, monkeypatch):
     """What ``%dist_init`` hands to the Python API, which starts nothing here."""
     calls = []
 
     def fake(name):
         def call(backend=None, nproc=None, **options):
             calls.append((name, backend, nproc, options))
-            session = Session(FakePool(nproc or 2), stand_in)
+            session = Session(FakePool(nproc or 2), timing)
+            monkeypatch.setattr(session, "dashboard", lambda: stand_in(session))
             session.initialize("gloo")
             monkeypatch.setattr(api, "_current", session)
             return session
@@ -71,7 +73,7 @@ def state_of(shell):
     )
 
 
-def test_unloading_removes_everything(shell):
+def test_unloading_the_extension_removes_all_its_magics_and_transformers(shell):
     before = state_of(shell)
     shell.extension_manager.load_extension("rankbook")
     assert state_of(shell) != before
@@ -79,7 +81,7 @@ def test_unloading_removes_everything(shell):
     assert state_of(shell) == before
 
 
-def test_reloading_leaves_one_of_each(shell):
+def test_reloading_the_extension_leaves_one_input_transformer(shell):
     shell.run_line_magic("load_ext", "rankbook")
     before = len(shell.input_transformers_cleanup)
     shell.run_line_magic("reload_ext", "rankbook")
@@ -87,20 +89,20 @@ def test_reloading_leaves_one_of_each(shell):
     shell.run_line_magic("unload_ext", "rankbook")
 
 
-def test_unloading_what_is_not_loaded_is_no_trouble(shell):
+def test_unloading_the_extension_twice_changes_nothing(shell):
     before = state_of(shell)
     rankbook.unload_ipython_extension(shell)
     assert state_of(shell) == before
 
 
-def test_unloading_ends_the_mode(notebook):
+def test_unloading_the_extension_ends_dist_mode(notebook):
     notebook.run("%dist_mode on")
     rankbook.unload_ipython_extension(notebook.shell)
     notebook.run("here = 1")
     assert notebook["here"] == 1
 
 
-def test_unloading_leaves_the_session(notebook, session):
+def test_unloading_the_extension_leaves_the_session_open(notebook, session):
     rankbook.unload_ipython_extension(notebook.shell)
     assert not session.is_closed
 
@@ -124,7 +126,7 @@ def test_the_help_of_a_magic_is_complete(empty, name):
 
 
 @pytest.mark.parametrize("name", sorted(LINE | CELL))
-def test_a_question_mark_shows_the_help(empty, name, monkeypatch):
+def test_a_question_mark_after_a_magic_shows_its_help(empty, name, monkeypatch):
     pages = []
     monkeypatch.setattr(
         "IPython.core.page.page", lambda data, *_, **__: pages.append(data["text/plain"])
@@ -136,7 +138,7 @@ def test_a_question_mark_shows_the_help(empty, name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", sorted(LINE | CELL))
-def test_the_help_shows_the_magic_as_it_is_typed(empty, name):
+def test_the_help_writes_a_magic_with_its_own_number_of_percent_signs(empty, name):
     magic = empty.shell.magics_manager.magics["line" if name in LINE else "cell"][name]
     sign = "%%" if name in CELL else "%"
     usage = re.findall(r"^ *(%+\w+)", magic.__doc__, re.MULTILINE)[:1]
@@ -147,16 +149,16 @@ def test_the_help_shows_the_magic_as_it_is_typed(empty, name):
 
 
 @pytest.mark.parametrize("cell", NEEDS_RANKS)
-def test_without_ranks_every_magic_says_to_make_some(empty, cell):
+def test_without_a_session_every_magic_says_to_run_dist_init(empty, cell):
     empty.shell.user_ns["x"] = 1
-    assert empty.usage(cell) == "There are no ranks: write %dist_init first."
+    assert empty.usage(cell) == "There are no ranks: run %dist_init first."
 
 
 @pytest.mark.parametrize("cell", NEEDS_RANKS)
-def test_after_a_shutdown_they_say_so_again(notebook, cell):
+def test_after_a_shutdown_every_magic_says_to_run_dist_init(notebook, cell):
     notebook.run("%dist_shutdown")
     assert notebook.error is None
-    assert notebook.usage(cell) == "There are no ranks: write %dist_init first."
+    assert notebook.usage(cell) == "There are no ranks: run %dist_init first."
 
 
 @pytest.mark.parametrize(
@@ -165,33 +167,36 @@ def test_after_a_shutdown_they_say_so_again(notebook, cell):
         ("%dist", "There is nothing to run: write code below %%dist, or %dist EXPR."),
         ("%dist -r 0", "There is nothing to run: write code below %%dist, or %dist EXPR."),
         ("%%dist\n  \n", "There is nothing to run: write code below %%dist, or %dist EXPR."),
-        ("%%dist x = 1\ny = 2", "'x = 1' is no option of %%dist: code goes below it."),
+        (
+            "%%dist x = 1\ny = 2",
+            "'x = 1' is not an option of %%dist: write code on the lines below it.",
+        ),
         ("%%dist -r 9\nx", "There is no rank 9 in '9': this group has 4, 0 to 3."),
-        ("%%dist -r two\nx", f"'two' is no selection of ranks: {RANKS}."),
+        ("%%dist -r two\nx", f"'two' is not a selection of ranks: {RANKS}."),
         ("%%rank\nx", f"No ranks given: {RANKS}."),
         ("%%rank 4\nx", "There is no rank 4 in '4': this group has 4, 0 to 3."),
         ("%dist_push missing", "There is no 'missing' in this notebook: assign it first."),
         ("%dist_pull missing", "'missing' exists on none of ranks 0-3."),
         ("%dist_pull -r 9 x", "There is no rank 9 in '9': this group has 4, 0 to 3."),
-        ("%dist_init nccl", "nccl needs GPUs and a shows none: write %dist_init gloo."),
+        ("%dist_init nccl", "nccl needs GPUs and a shows none: run %dist_init gloo."),
         ("%dist_init -n 0", "0 ranks make no group: ask for 1 or more."),
-        ("%dist_init --timeout 0", "A timeout of 0 minutes is none: write 1 or so."),
+        ("%dist_init --timeout 0", "The timeout must be positive, for example 1, and not 0."),
         ("%dist_reset ncll", f"There is no backend 'ncll': {BACKENDS}."),
         (
             "%dist_init --profile slurm",
-            "This notebook has a cluster already: write %dist_shutdown before another one.",
+            SECOND,
         ),
         (
             "%dist_init --cluster-id x",
-            "This notebook has a cluster already: write %dist_shutdown before another one.",
+            SECOND,
         ),
         (
             "%dist_init --gpus 0",
-            "This notebook has a cluster already: write %dist_shutdown before another one.",
+            SECOND,
         ),
     ],
 )
-def test_a_mistake_is_one_line_that_says_what_to_write(notebook, cell, said):
+def test_a_mistake_in_a_magic_is_one_line_that_says_what_to_type(notebook, cell, said):
     assert notebook.usage(cell) == said
 
 
@@ -219,7 +224,7 @@ def test_a_mistake_is_one_line_that_says_what_to_write(notebook, cell, said):
         ("%dist --nonsense x", "--nonsense"),
     ],
 )
-def test_a_line_that_does_not_parse_is_one_line_too(notebook, cell, said):
+def test_a_line_that_does_not_parse_is_an_error_of_one_line(notebook, cell, said):
     assert said in notebook.usage(cell)
 
 
@@ -232,11 +237,11 @@ def test_a_line_that_does_not_parse_says_where_help_is(notebook, cell):
 
 
 @pytest.mark.parametrize("cell", ['%dist_init "gloo', "%%dist -o 'name\nx", "%dist_pull 'x"])
-def test_a_quotation_mark_without_its_partner_is_a_mistake_like_others(notebook, cell):
+def test_an_unclosed_quotation_mark_is_an_error_of_one_line(notebook, cell):
     assert "quotation" in notebook.usage(cell)
 
 
-def test_a_mistake_is_shown_without_a_traceback(notebook):
+def test_a_mistake_in_a_magic_is_shown_without_a_traceback(notebook):
     notebook.usage("%%dist -r 9\nx")
     assert notebook.out == ""
     assert notebook.err.strip() == (
@@ -244,7 +249,7 @@ def test_a_mistake_is_shown_without_a_traceback(notebook):
     )
 
 
-def test_a_mistake_sends_nothing(notebook, pool):
+def test_a_mistake_in_a_magic_sends_nothing_to_the_ranks(notebook, pool):
     for cell in ("%dist", "%%dist -r 9\nx", "%%dist a\nb", "%dist_push missing"):
         notebook.usage(cell)
     assert pool.asked("run") == pool.asked("push") == []
@@ -300,7 +305,7 @@ def test_dist_init_starts_or_joins(empty, started, line, call):
 @pytest.mark.parametrize(
     ("line", "on_hang"), [("", "free"), ("--on-hang report", "report"), ("--on-hang wait", "wait")]
 )
-def test_what_to_do_about_a_hang_holds_for_the_session(empty, started, line, on_hang):
+def test_on_hang_of_dist_init_holds_for_the_session(empty, started, line, on_hang):
     empty.run(f"%dist_init {line}")
     assert api.session().on_hang == on_hang
     empty.run("%dist_init --no-dashboard")
@@ -309,7 +314,7 @@ def test_what_to_do_about_a_hang_holds_for_the_session(empty, started, line, on_
     assert api.session().on_hang == "free"
 
 
-def test_whether_collectives_are_checked_is_kept_until_it_is_changed(notebook, pool):
+def test_check_stays_on_until_dist_init_turns_it_off(notebook, pool):
     for line in ("--check", "", "--no-check", ""):
         notebook.run(f"%dist_init --no-dashboard {line}")
     told = [args[0]["check"] for args in pool.requested("initialize")]
@@ -322,7 +327,7 @@ def test_dist_init_shows_the_dashboard(empty, started):
     assert "gloo · 2 ranks · generation 1" in shown.data["text/plain"]
 
 
-def test_dist_init_without_the_dashboard_says_a_line(empty, started):
+def test_dist_init_without_the_dashboard_prints_one_line(empty, started):
     empty.run("%dist_init --no-dashboard")
     assert empty.displays == []
     assert empty.out == "2 ranks, gloo, generation 1\n"
@@ -342,23 +347,25 @@ def test_dist_init_again_initialises_in_place(notebook, session, pool):
     [
         ("gloo -n 0", "0 ranks make no group: ask for 1 or more."),
         ("gloo -n -3", "-3 ranks make no group: ask for 1 or more."),
-        ("gloo --timeout 0", "A timeout of 0 minutes is none: write 1 or so."),
+        ("gloo --timeout 0", "The timeout must be positive, for example 1, and not 0."),
         ("ncll -n 2", f"There is no backend 'ncll': {BACKENDS}."),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_anything_is_started(empty, monkeypatch, line, said):
+def test_dist_init_refuses_senseless_arguments_before_it_starts_engines(
+    empty, monkeypatch, line, said
+):
     from rankbook.cluster.pool import Pool
 
     monkeypatch.setattr(Pool, "start", lambda *_, **__: pytest.fail("it was started"))
     assert empty.usage(f"%dist_init {line}") == said
 
 
-def test_nccl_without_gpus_is_refused_before_anything_is_started(empty, monkeypatch):
+def test_dist_init_refuses_nccl_without_gpus_before_it_starts_engines(empty, monkeypatch):
     from rankbook.cluster.pool import Pool
 
     monkeypatch.setattr(Pool, "start", lambda *_, **__: pytest.fail("it was started"))
     monkeypatch.setattr(api, "visible_gpus", lambda asked="": 0)
-    assert "write %dist_init gloo." in empty.usage("%dist_init nccl")
+    assert "run %dist_init gloo." in empty.usage("%dist_init nccl")
 
 
 def test_a_second_session_is_refused(notebook):
@@ -367,7 +374,7 @@ def test_a_second_session_is_refused(notebook):
             begin("gloo")
 
 
-def test_the_session_of_the_magics_is_that_of_the_package(notebook, session):
+def test_the_magics_use_the_session_of_the_package(notebook, session):
     assert rankbook.session() is session
     notebook.run("%dist_shutdown")
     assert rankbook.session() is None

@@ -15,7 +15,7 @@ from rankbook.display.text import plain
 from rankbook.display.verdict import Verdict
 from rankbook.errors import HangError, RankError, StuckError
 from rankbook.magics.syntax import CellSyntaxError
-from rankbook.sessions.results import CellResult
+from rankbook.sessions.cells.results import CellResult
 
 
 def end_of_cells():
@@ -34,7 +34,7 @@ def test_a_cell_runs_on_all_ranks(notebook):
     assert notebook.out == "[0-3] hello\n[0] 0\n[1] 10\n[2] 20\n[3] 30\n"
 
 
-def test_a_cell_returns_nothing_here(notebook):
+def test_a_dist_cell_has_no_value_in_the_notebook(notebook):
     assert notebook.run("%%dist\nrank") is None
 
 
@@ -81,7 +81,7 @@ def test_a_cell_runs_on_the_ranks_that_are_chosen(notebook, pool, head, ranks):
         ("-r 0 '$HOME'", "[0] '$HOME'\n"),
     ],
 )
-def test_a_line_runs_untouched(notebook, line, shown):
+def test_the_code_of_a_dist_line_reaches_the_ranks_unchanged(notebook, line, shown):
     notebook.run(f"%dist {line}")
     assert notebook.error is None
     assert notebook.out == shown
@@ -94,19 +94,19 @@ def test_variables_of_the_notebook_do_not_leak_into_a_line_for_the_ranks(noteboo
     assert notebook.out == "[0] 'of the rank'\n"
 
 
-def test_the_result_is_kept_under_a_name(notebook):
+def test_the_result_of_a_cell_is_kept_in_the_variable_of_out(notebook):
     notebook.run("%%dist -o result -r 0,1\nprint('x')\nrank")
     assert isinstance(notebook["result"], CellResult)
     assert list(notebook["result"]) == [0, 1]
     assert notebook["result"][1].stdout == "x\n"
 
 
-def test_the_result_is_kept_though_the_cell_fails(notebook):
+def test_the_result_of_a_cell_is_kept_even_if_the_cell_fails(notebook):
     notebook.fail("%%dist -o result\n1/0")
     assert notebook["result"][0].error.ename == "ZeroDivisionError"
 
 
-def test_a_cell_that_fails_on_a_rank_fails_here(notebook):
+def test_a_cell_that_fails_on_a_rank_fails_in_the_notebook(notebook):
     error = notebook.fail("%%dist\nif rank == 2: raise ValueError('no')")
     assert isinstance(error, RankError)
     assert error.ranks == (2,)
@@ -114,14 +114,14 @@ def test_a_cell_that_fails_on_a_rank_fails_here(notebook):
     assert shown == "[2] ValueError: no\nRankError: ValueError on rank 2: no"
 
 
-def test_a_syntax_error_is_sent_to_no_rank(notebook, pool):
+def test_a_cell_with_a_syntax_error_is_not_sent_to_any_rank(notebook, pool):
     error = notebook.fail("%%dist\nx = = 1")
     assert isinstance(error, CellSyntaxError)
     assert pool.asked("run") == []
-    assert "The cell was sent to no rank." in notebook.out + notebook.err
+    assert "The cell was not sent to any rank." in notebook.out + notebook.err
 
 
-def test_a_timeout_interrupts(notebook):
+def test_a_cell_is_interrupted_after_its_timeout(notebook):
     error = notebook.fail("%%dist --timeout 0.02 -r 1\nstick()")
     assert str(error) == "KeyboardInterrupt on rank 1"
 
@@ -143,20 +143,21 @@ def test_a_cell_that_cannot_end_is_shown_as_one_sentence_and_a_table(notebook, w
         "  rank 3  idle: its cell has ended",
     ]
     assert note == (
-        "The ranks are free, their variables in place, and the group is made again (generation 2)."
+        "The ranks are free, their variables in place, and the process group was re-created "
+        "(generation 2)."
     )
     assert notebook["result"].diagnosis is error.diagnosis
     notebook.run("%dist x")
     assert notebook.out == "[0] 0\n[1] 1\n[2] 2\n[3] 3\n"
 
 
-def test_an_error_that_made_others_wait_is_shown_before_that(notebook, watchful):
+def test_the_error_that_caused_a_hang_is_shown_before_the_verdict(notebook, watchful):
     notebook.fail("%%dist\nif rank == 1: raise ValueError('no')\nwait_in('barrier', seq=1)")
     shown = plain(notebook.out + notebook.err)
     assert shown.startswith("[1] ValueError: no\nHangError: Rank 1 raised ValueError: no, and ")
 
 
-def test_that_a_cell_cannot_end_can_be_only_reported(notebook, session, pool, watchful):
+def test_on_hang_report_reports_a_hang_and_frees_no_rank(notebook, session, pool, watchful):
     with capture_output() as shown:
         notebook.shell.run_cell(
             f"%%dist --no-wait --on-hang report -r 0-2 -o result\n{ONE_IS_MISSING}"
@@ -169,7 +170,7 @@ def test_that_a_cell_cannot_end_can_be_only_reported(notebook, session, pool, wa
     assert notebook["result"][0].error.ename == "KeyboardInterrupt"
 
 
-def test_a_rank_that_no_interrupt_ends_keeps_the_result_of_the_others(notebook, pool):
+def test_the_result_of_other_ranks_is_kept_when_one_ignores_the_interrupt(notebook, pool):
     pool[1].ignores = FOR_GOOD
     error = notebook.fail("%%dist --timeout 0.02 -o result\nif rank == 1: stick()\nrank")
     assert isinstance(error, StuckError)
@@ -181,7 +182,7 @@ def test_a_rank_that_no_interrupt_ends_keeps_the_result_of_the_others(notebook, 
     assert notebook.out == "Interrupted.\n"
 
 
-def test_a_rank_that_dies_is_named_with_how_it_comes_back(notebook, session, watchful):
+def test_the_error_of_a_dead_rank_says_how_to_restart_it(notebook, session, watchful):
     error = notebook.fail("%%dist\nif rank == 1: die(-9)\nwait_in('all_reduce', seq=1)")
     assert isinstance(error, HangError)
     shown = plain(notebook.out + notebook.err)
@@ -193,7 +194,7 @@ def test_a_rank_that_dies_is_named_with_how_it_comes_back(notebook, session, wat
     assert notebook.out == "[1] 1\n"
 
 
-def test_a_cell_that_nobody_waits_for_shows_its_output(notebook):
+def test_a_background_cell_shows_its_output(notebook):
     notebook.run("%%dist --no-wait -o result\nprint('hello')\nrank")
     assert notebook.error is None
     assert notebook["result"].ok
@@ -201,13 +202,13 @@ def test_a_cell_that_nobody_waits_for_shows_its_output(notebook):
     assert "[2] 2" in notebook.out
 
 
-def test_a_cell_that_nobody_waits_for_shows_its_error_and_does_not_raise_it(notebook):
+def test_a_background_cell_shows_its_error_and_does_not_raise_it(notebook):
     notebook.run("%%dist --no-wait\n1/0")
     assert notebook.error is None
     assert "RankError: ZeroDivisionError on ranks 0-3" in plain(notebook.out + notebook.err)
 
 
-def test_not_waiting_leaves_the_notebook_free(notebook, session):
+def test_other_cells_run_while_a_background_cell_runs(notebook, session):
     with capture_output():
         notebook.shell.run_cell("%%dist --no-wait -o result\nstick()")
         assert session.doing == "running a cell on ranks 0-3"
@@ -226,11 +227,11 @@ def test_not_waiting_leaves_the_notebook_free(notebook, session):
 @pytest.fixture
 def everywhere(notebook):
     notebook.run("%dist_mode on")
-    assert "%dist_mode off ends it" in notebook.out
+    assert "%dist_mode off turns this off" in notebook.out
     return notebook
 
 
-def test_a_plain_cell_runs_on_all_ranks(everywhere, session):
+def test_in_dist_mode_a_plain_cell_runs_on_all_ranks(everywhere, session):
     everywhere.run("x = rank\nx")
     assert everywhere.out == "[0] 0\n[1] 1\n[2] 2\n[3] 3\n"
     assert "x" not in everywhere.shell.user_ns
@@ -240,7 +241,9 @@ def test_a_plain_cell_runs_on_all_ranks(everywhere, session):
 @pytest.mark.parametrize(
     "cell", ["\n\nx = 1", "# a comment\nx = 1", "    x = 1", "x = 1 if rank else 2"]
 )
-def test_whatever_a_plain_cell_begins_with(everywhere, session, cell):
+def test_in_dist_mode_a_plain_cell_runs_on_all_ranks_whatever_its_first_line(
+    everywhere, session, cell
+):
     everywhere.run(cell)
     assert everywhere.error is None
     assert set(session.pull("x")) == {0, 1, 2, 3}
@@ -248,12 +251,12 @@ def test_whatever_a_plain_cell_begins_with(everywhere, session, cell):
 
 
 @pytest.mark.parametrize("cell", ["", "\n", "# only a comment"])
-def test_a_cell_without_code_is_no_mistake(everywhere, cell):
+def test_in_dist_mode_a_cell_without_code_is_not_an_error(everywhere, cell):
     everywhere.run(cell)
     assert everywhere.error is None
 
 
-def test_a_local_cell_stays_here(everywhere, pool):
+def test_in_dist_mode_a_local_cell_runs_in_the_notebook(everywhere, pool):
     before = len(pool.asked("run"))
     everywhere.run("%%local\nhere = 1\nhere += 1")
     assert everywhere.error is None
@@ -261,16 +264,16 @@ def test_a_local_cell_stays_here(everywhere, pool):
     assert len(pool.asked("run")) == before
 
 
-def test_a_local_cell_stays_here_without_the_mode_too(notebook):
+def test_without_dist_mode_a_local_cell_runs_in_the_notebook(notebook):
     notebook.run("%%local\nhere = 1")
     assert notebook["here"] == 1
 
 
-def test_a_local_cell_that_fails_fails(everywhere):
+def test_the_error_of_a_local_cell_is_raised(everywhere):
     assert isinstance(everywhere.fail("%%local\n1/0"), ZeroDivisionError)
 
 
-def test_after_a_local_cell_the_mode_goes_on(everywhere, session):
+def test_dist_mode_stays_on_after_a_local_cell(everywhere, session):
     everywhere.run("%%local\nhere = 1")
     everywhere.run("there = 1")
     assert session.pull("there", "0") == {0: 1}
@@ -290,7 +293,9 @@ def test_after_a_local_cell_the_mode_goes_on(everywhere, session):
         "%pinfo print",
     ],
 )
-def test_magics_stay_here(everywhere, pool, monkeypatch, cell):
+def test_in_dist_mode_a_cell_that_starts_with_a_magic_runs_in_the_notebook(
+    everywhere, pool, monkeypatch, cell
+):
     monkeypatch.setattr("IPython.core.page.page", lambda *_, **__: None)
     before = len(pool.asked("run"))
     everywhere.run(cell)
@@ -298,35 +303,35 @@ def test_magics_stay_here(everywhere, pool, monkeypatch, cell):
     assert len(pool.asked("run")) == before
 
 
-def test_a_comment_before_a_magic_does_not_send_it_away(everywhere):
+def test_in_dist_mode_a_magic_below_a_comment_runs_in_the_notebook(everywhere):
     everywhere.run("# back to normal\n%dist_mode off")
     everywhere.run("here = 1")
     assert everywhere["here"] == 1
 
 
-def test_cell_magics_of_ours_still_choose_ranks(everywhere, pool):
+def test_in_dist_mode_our_cell_magics_still_choose_ranks(everywhere, pool):
     everywhere.run("%%rank 1\nran = True")
     assert [n for n in pool.engines if "ran" in pool[n].names] == [1]
 
 
-def test_a_syntax_error_of_a_plain_cell_is_sent_to_no_rank(everywhere, pool):
+def test_in_dist_mode_a_cell_with_a_syntax_error_is_not_sent_to_any_rank(everywhere, pool):
     assert isinstance(everywhere.fail("x = = 1"), CellSyntaxError)
     assert pool.asked("run") == []
 
 
-def test_an_error_of_a_plain_cell_is_that_of_the_ranks(everywhere):
+def test_in_dist_mode_the_error_of_a_plain_cell_is_a_rank_error(everywhere):
     assert isinstance(everywhere.fail("1/0"), RankError)
 
 
-def test_off_ends_it(everywhere):
+def test_dist_mode_off_keeps_plain_cells_in_the_notebook(everywhere):
     everywhere.run("%dist_mode off")
     everywhere.run("here = 1")
     assert everywhere["here"] == 1
 
 
-def test_without_ranks_a_plain_cell_says_what_to_do(empty):
+def test_in_dist_mode_without_ranks_a_plain_cell_says_to_run_dist_init(empty):
     empty.run("%dist_mode on")
-    assert empty.usage("x = 1") == "There are no ranks: write %dist_init first."
+    assert empty.usage("x = 1") == "There are no ranks: run %dist_init first."
 
 
 # -- looking, interrupting, values -----------------------------------------------------------
@@ -356,7 +361,7 @@ def test_dist_why_answers_while_a_cell_hangs(notebook, session, pool):
     assert repr(verdict).startswith("Ranks 2-3 never called all_reduce #1, in which ranks 0-1 wait")
 
 
-def test_dist_interrupt_makes_the_group_again_where_it_cut_it(notebook, session, pool):
+def test_dist_interrupt_recreates_the_group_whose_collective_it_cut(notebook, session, pool):
     with capture_output():
         notebook.shell.run_cell("%%dist --no-wait\nwait_in('all_reduce', seq=1)")
         wait_until(lambda: all(engine.stuck for engine in pool.all.values()), SOON)
@@ -367,7 +372,7 @@ def test_dist_interrupt_makes_the_group_again_where_it_cut_it(notebook, session,
     assert notebook.out == "[0] 0\n"
 
 
-def test_dist_interrupt_says_whether_there_was_anything(notebook, session):
+def test_dist_interrupt_says_whether_anything_ran(notebook, session):
     notebook.run("%dist_interrupt")
     assert notebook.out == "Nothing runs on any rank.\n"
     with capture_output():
@@ -377,13 +382,13 @@ def test_dist_interrupt_says_whether_there_was_anything(notebook, session):
     assert notebook.out.startswith("Interrupted.\n")
 
 
-def test_the_dashboard_is_shown_again(notebook):
+def test_the_dashboard_magic_shows_the_dashboard_again(notebook):
     notebook.run("%dashboard")
     [shown] = notebook.displays
     assert "4 ranks" in shown.data["text/plain"]
 
 
-def test_pull_brings_values_by_rank(notebook):
+def test_dist_pull_brings_values_by_rank(notebook):
     notebook.run("%%dist\nx = rank\ny = -rank")
     notebook.run("%dist_pull x y")
     assert notebook["x"] == {0: 0, 1: 1, 2: 2, 3: 3}
@@ -392,13 +397,13 @@ def test_pull_brings_values_by_rank(notebook):
     assert notebook["x"] == {1: 1, 2: 2}
 
 
-def test_pull_is_all_or_nothing(notebook):
+def test_dist_pull_with_a_missing_name_changes_nothing(notebook):
     notebook.run("%%dist\nx = rank")
     assert "'missing' exists on none" in notebook.usage("%dist_pull x missing")
     assert "x" not in notebook.shell.user_ns
 
 
-def test_push_sends_values(notebook, pool):
+def test_dist_push_sends_values_to_the_chosen_ranks(notebook, pool):
     notebook.run("a, b = 1, [2]")
     notebook.run("%dist_push a b")
     assert [(pool[n].names["a"], pool[n].names["b"]) for n in pool.engines] == [(1, [2])] * 4
@@ -407,13 +412,13 @@ def test_push_sends_values(notebook, pool):
     assert [pool[n].names["a"] for n in pool.engines] == [5, 1, 1, 1]
 
 
-def test_functions_of_the_notebook_can_be_pushed(notebook):
+def test_dist_push_sends_functions_of_the_notebook(notebook):
     notebook.run("def double(x):\n    return 2 * x")
     notebook.run("%dist_push double")
     notebook.run("%dist -r 3 double(rank)")
     assert notebook.out == "[3] 6\n"
 
 
-def test_what_does_not_pickle_is_a_mistake(notebook):
+def test_dist_push_refuses_a_value_that_cannot_be_pickled(notebook):
     notebook.run("import threading\nlock = threading.Lock()")
     assert "'lock' (lock) cannot be sent" in notebook.usage("%dist_push lock")

@@ -7,6 +7,7 @@ import pytest
 
 from rankbook import models
 from rankbook.models import (
+    CellOutcome,
     CellSpan,
     Collective,
     Diagnosis,
@@ -17,12 +18,15 @@ from rankbook.models import (
     Look,
     RankState,
     Recorded,
+    Recording,
     Snapshot,
-    how_ended,
+    events,
     load,
     requests,
     to_dict,
 )
+from rankbook.models.events import Clear, Display, Result, Stream
+from rankbook.models.recorded import Entry, EntryGroup
 
 INFO = GroupInfo("gloo", 1, 4, "cuda:1", is_main=False, local_rank=1, generation=3)
 STATE = RankState(
@@ -54,6 +58,18 @@ LOOK = Look(
     ended="was killed by SIGKILL",
     last_words=("terminate called", "what(): no"),
 )
+RECORDING = Recording(
+    now=1e9,
+    took=0.02,
+    mark="0123",
+    first=5,
+    ops=("all_reduce", "barrier"),
+    groups=(EntryGroup("0", (0, 1), 2, 1), EntryGroup("1", (), 2, 1)),
+    entries=(
+        Entry(7, 0, 0, 3, 1e9, 1e9 + 0.5, done=True, nbytes=400, failed=False),
+        Entry(8, 1, 1, 1, 1e9, None, done=False, nbytes=0, failed=False),
+    ),
+)
 EXAMPLES = [
     EngineFacts(0, "a", ("10.0.0.1", "10.0.1.1"), 12, ("GPU", "GPU"), "/home", (("torch", "2.8"),)),
     EngineFacts(0, "a", (), 12, ()),
@@ -73,7 +89,35 @@ EXAMPLES = [
     Recorded(7, "all_reduce", "0", (0, 1), 3, 2, 1e9, 1e9 + 0.5, done=True, nbytes=400),
     Recorded(7, "all_reduce", "0", (0, 1), 3, 2, 1e9, 1e9 + 8, done=True, failed=True),
     Recorded(7, "barrier", "0", (), 3, 2, 1e9),
+    RECORDING,
+    Recording(1e9, 0.001),
     CellSpan(4, "x = 1", 1e9, 1e9 + 1),
+    CellOutcome(Failure("ValueError", "no"), 2.5),
+    CellOutcome(),
+]
+ASKED = [
+    requests.Destroy(),
+    requests.ForgetError(),
+    requests.Free(cut=True),
+    requests.HostStore("10.0.0.1"),
+    requests.Initialize("gloo", 1.5, "file:///store", 2, 0, 4, 0, 2, "10.0.0.1", check=True),
+    requests.LookAt(),
+    requests.Pull("x"),
+    requests.Push(("x", "y")),
+    requests.Reach("tcp://10.0.0.1:1234"),
+    requests.Run("x = 1", 3),
+    requests.SayFacts("10.0.0.1"),
+    requests.SayStacks(),
+    requests.SayState(),
+    requests.TellTimeline(None),
+    requests.TellTimeline(7, "mark"),
+]
+SAID = [
+    Stream("stdout", "text"),
+    Result({"text/plain": "1"}, {"a": 1}),
+    Display({"text/plain": "1"}),
+    Display({"text/plain": "1"}, {"a": 1}, "name", update=True),
+    Clear(),
 ]
 
 # A verdict is made in the notebook and leaves it no more.
@@ -84,7 +128,7 @@ def over_the_wire(value):
     return json.loads(json.dumps(to_dict(value)))
 
 
-@pytest.mark.parametrize("value", EXAMPLES, ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize("value", EXAMPLES + ASKED, ids=lambda v: type(v).__name__)
 def test_a_model_survives_json(value):
     back = load(type(value), over_the_wire(value))
     assert back == value
@@ -139,17 +183,31 @@ def test_every_model_is_frozen_and_has_an_example():
         assert cls.__dataclass_params__.frozen
 
 
-@pytest.mark.parametrize(
-    ("status", "said"),
-    [
-        (None, "has ended"),
-        (-15, "was killed by SIGTERM"),
-        (-200, "ended with exit code -200"),
-        (1, "ended with exit code 1"),
-    ],
-)
-def test_how_a_process_ended_is_said_in_words(status, said):
-    assert how_ended(status) == said
+def test_every_request_has_an_example():
+    asked = {getattr(requests, name) for name in requests.__all__}
+    asked = {cls for cls in asked if issubclass(cls, requests.Request)} - {requests.Request}
+    assert asked == {type(value) for value in ASKED}
+
+
+@pytest.mark.parametrize("event", SAID, ids=lambda v: type(v).__name__)
+def test_an_event_survives_json_as_a_row(event):
+    row = json.loads(json.dumps(events.to_row(event)))
+    assert row[0] == event.kind
+    assert events.from_row(row) == event
+
+
+def test_an_event_of_a_flood_takes_little_more_than_its_text():
+    assert json.dumps(events.to_row(Stream("stdout", ""))) == '["stream", "stdout", ""]'
+
+
+def test_an_entry_of_a_recording_is_a_row_on_the_wire_and_has_names_again_here():
+    assert over_the_wire(RECORDING)["entries"][0] == [7, 0, 0, 3, 1e9, 1e9 + 0.5, True, 400, False]
+    back = load(Recording, over_the_wire(RECORDING))
+    assert [entry.seq for entry in back.entries] == [3, 1]
+    assert [back.recorded(entry, ahead=2.0) for entry in back.entries] == [
+        Recorded(7, "all_reduce", "0", (0, 1), 3, 2, 1e9 - 2, 1e9 - 1.5, done=True, nbytes=400),
+        Recorded(8, "barrier", "1", (), 1, 2, 1e9 - 2),
+    ]
 
 
 @pytest.mark.parametrize("request_type", requests.Request.__subclasses__())

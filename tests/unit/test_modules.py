@@ -25,7 +25,7 @@ def write(tmp_path):
     return write
 
 
-def test_what_is_imported_comes_before_and_once(write):
+def test_an_imported_module_is_joined_once_and_before_its_importer(write):
     entry = write(
         widget='import { a } from "./low.js";\nimport { b } from "./high.js";\nexport default b;\n',
         high='import { a } from "./low.js";\n\nexport const b = a;\n',
@@ -35,7 +35,7 @@ def test_what_is_imported_comes_before_and_once(write):
 
 
 @pytest.mark.parametrize("kind", ["const x = 1;", "function x() {}", "class x {}"])
-def test_only_the_entry_exports(write, kind):
+def test_a_joined_script_exports_only_what_the_entry_exports(write, kind):
     entry = write(
         widget='import { x } from "./low.js";\nexport default x;\n', low=f"export {kind}\n"
     )
@@ -53,7 +53,7 @@ def test_only_the_entry_exports(write, kind):
         'export { x } from "./low.js";',
     ],
 )
-def test_what_is_not_understood_is_an_error(write, line):
+def test_an_import_of_another_form_is_an_error(write, line):
     entry = write(widget=f"{line}\n", low="export const x = 1;\n")
     with pytest.raises(ValueError, match=r"^widget\.js: .* cannot be joined\.$"):
         joined(entry)
@@ -86,7 +86,7 @@ def test_a_module_that_is_not_there_is_an_error(write):
         joined(write(widget='import { a } from "./low.js";\n'))
 
 
-def test_the_timeline_is_all_of_its_modules():
+def test_the_timeline_script_contains_all_its_modules():
     text = joined(PAGE / "timeline.js")
     modules = {path.stem for path in PAGE.glob("*.js")} - {"dashboard"}
     for module in modules:
@@ -97,7 +97,7 @@ def test_the_timeline_is_all_of_its_modules():
     assert len(re.findall(r"^export\b", text, re.MULTILINE)) == 1
 
 
-def test_every_import_is_of_something_that_is_exported_and_used():
+def test_every_import_of_the_page_is_exported_and_used():
     """In one text a missing one would not be missed."""
     for path in PAGE.glob("*.js"):
         text = path.read_text()

@@ -4,26 +4,30 @@ import contextlib
 import queue
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from steps import end_of, run_stuck
 
-from rankbook.sessions import monitor as monitor_module
-from rankbook.sessions.monitor import Monitor
+from rankbook.sessions.live.monitor import Monitor
 
 SOON = 10.0  # seconds for what another thread does at once
 NEVER = 600.0
 
 
 @pytest.fixture
-def pace(monkeypatch):
-    """Sets how often a monitor looks, and for how long it is not forgotten."""
+def pace(session):
+    """Sets how often monitors look that are started later, and how long they are not forgotten."""
 
-    def set_pace(period, settle=0.0, busy=NEVER, forgotten=NEVER):
-        monkeypatch.setattr(monitor_module, "_PERIOD", period)
-        monkeypatch.setattr(monitor_module, "_BUSY_PERIOD", busy)
-        monkeypatch.setattr(monitor_module, "_SETTLE", settle)
-        monkeypatch.setattr(monitor_module, "FORGOTTEN", forgotten)
+    def set_pace(period, settle=0.0, busy=NEVER, forgotten=NEVER, **others):
+        session.timing = replace(
+            session.timing,
+            monitor=period,
+            monitor_busy=busy,
+            monitor_settle=settle,
+            forgotten=forgotten,
+            **others,
+        )
 
     return set_pace
 
@@ -72,10 +76,10 @@ def test_changes_in_a_row_are_one_look(session, pace, watch):
         go_on.wait(SOON)
 
     watch(listener)
-    session.changes.tell()
+    session.changes.notify()
     seen.get(timeout=SOON)  # the listener is busy now
     for _ in range(50):
-        session.changes.tell()
+        session.changes.notify()
     go_on.set()
     seen.get(timeout=SOON)
     with pytest.raises(queue.Empty):
@@ -294,8 +298,7 @@ def test_what_it_saw_last_is_what_was_there_at_the_end(formed, pace, watch):
 
 
 def test_the_end_does_not_wait_for_whoever_cannot_look(formed, pace, watch, monkeypatch):
-    pace(NEVER)
-    monkeypatch.setattr(monitor_module, "_LAST_LOOK", 0.0)
+    pace(NEVER, last_look=0.0)
     go_on = threading.Event()
     monitor = watch(lambda _: go_on.wait(SOON))
     formed.shutdown()
@@ -309,7 +312,7 @@ def test_the_end_does_not_wait_for_whoever_cannot_look(formed, pace, watch, monk
 def test_stop_ends_it_whatever_it_waits_for(session, pace, watch):
     pace(NEVER, settle=NEVER)
     monitor = watch(lambda _: None)
-    session.changes.tell()
+    session.changes.notify()
     monitor.stop()
     monitor.stop()
     monitor._thread.join(SOON)

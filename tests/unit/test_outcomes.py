@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rankbook.models import Collective, Failure, Look
-from rankbook.sessions.cells import PENDING
-from rankbook.sessions.outcomes import when_it_was_lost
+from rankbook.sessions.members import looks
+from rankbook.sessions.members.outcomes import PENDING, when_it_was_lost
 
 REDUCE = Collective("all_reduce", "0", seq=3)
 GLOO = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:538]"
@@ -17,8 +17,8 @@ LOST = Failure("RuntimeError", f"{GLOO} Connection closed by peer [127.0.0.1]:31
 def complete(formed):
     """Adds to the looks of the ranks what the session knows."""
 
-    def completed(looks, progress):
-        return formed._rescue.complete(formed._generations.placed().engines, looks, progress)
+    def completed(seen, progress):
+        return looks.complete(formed.members, formed.members.ranks(), seen, progress)
 
     return completed
 
@@ -28,22 +28,22 @@ def idle(**facts):
 
 
 def test_what_those_say_that_answer_is_taken_as_it_is(complete):
-    looks = {rank: idle(still=rank) for rank in range(4)}
-    assert complete(looks, {}) == looks
+    seen = {rank: idle(still=rank) for rank in range(4)}
+    assert complete(seen, {}) == seen
 
 
 def test_who_says_nothing_does_not_answer(complete):
-    looks = complete({0: idle(), 1: idle(), 3: idle()}, {})
-    assert looks[2] == Look("no answer")
-    assert set(looks) == {0, 1, 2, 3}
+    found = complete({0: idle(), 1: idle(), 3: idle()}, {})
+    assert found[2] == Look("no answer")
+    assert set(found) == {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize("registered", [True, False])
 def test_of_who_has_ended_it_is_told_how_with_its_last_words(complete, pool, registered):
     pool[2].words = ["terminate called", "  what():  no"]
     pool.kill(2, -6, registered=registered)
-    looks = complete({0: idle(), 1: idle(), 2: idle(), 3: idle()}, {2: PENDING})
-    assert looks[2] == Look(
+    found = complete({0: idle(), 1: idle(), 2: idle(), 3: idle()}, {2: PENDING})
+    assert found[2] == Look(
         "gone", ended="was killed by SIGABRT", last_words=("terminate called", "no")
     )
 
@@ -67,8 +67,9 @@ def test_of_who_left_a_joined_cluster_it_is_told_that_it_has_ended(make):
     session = make(2, owned=False)
     session.initialize("gloo")
     session.pool.end([1])
-    looks = session._rescue.complete((0, 1), {0: idle()}, {})
-    assert looks == {0: idle(), 1: Look("gone", ended="has ended")}
+    members = session.members
+    found = looks.complete(members, members.ranks(), {0: idle()}, {})
+    assert found == {0: idle(), 1: Look("gone", ended="has ended")}
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,8 @@ def test_a_busy_rank_knows_best_itself(complete, look, outcome):
 
 def test_who_was_a_rank_when_the_cell_began_is_told_whoever_is_one_now(formed, pool):
     """All engines are being replaced while somebody still waits for a cell."""
-    formed._generations.forget_engines()
+    then = formed.members.ranks([0, 1])
+    formed.members.placement = None
     pool.kill(1)
-    looks = formed._rescue.complete((0, 1), {0: idle()}, {})
-    assert looks == {0: idle(), 1: Look("gone", ended="was killed by SIGKILL")}
+    found = looks.complete(formed.members, then, {0: idle()}, {})
+    assert found == {0: idle(), 1: Look("gone", ended="was killed by SIGKILL")}

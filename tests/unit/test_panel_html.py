@@ -40,12 +40,12 @@ def compare(name, html):
     if RENEW:
         file.write_text(outline(html), encoding="utf-8")
     assert outline(html) == file.read_text(encoding="utf-8"), (
-        "if that is meant, write it anew with RANKBOOK_NEW_SNAPSHOTS=1"
+        "if that is meant, write it again with RANKBOOK_NEW_SNAPSHOTS=1"
     )
 
 
 @pytest.mark.parametrize("name", PANELS)
-def test_it_looks_as_reviewed(name):
+def test_the_panel_looks_as_reviewed(name):
     compare(name, to_html(PANELS[name]))
 
 
@@ -59,7 +59,7 @@ def test_a_tile_looks_as_reviewed(name, count):
     compare(name, html[start : html.index("</li>", start) + len("</li>")])
 
 
-def test_every_file_belongs_to_something():
+def test_every_snapshot_file_belongs_to_a_sample():
     assert {file.stem for file in SNAPSHOTS.iterdir()} == {*PANELS, *LARGE}
 
 
@@ -91,30 +91,30 @@ def test_every_field_has_a_label_and_a_name(page):
         assert label.text.split()[0] in {"Backend", "Ranks", "Timeout"}
 
 
-def test_one_element_tells_what_happens(page):
+def test_one_element_of_the_panel_announces_what_happens(page):
     """It is always there: a screen reader announces what changes in it, not that it comes."""
     assert len(page.all(role="status")) == 1
 
 
-def test_regions_and_groups_have_names_of_their_own(page):
+def test_regions_and_groups_of_the_panel_have_names_of_their_own(page):
     names = [its["aria-label"] for role in ("region", "group") for its in page.all(role=role)]
     assert all(names)
     assert len(names) == len(set(names))
 
 
-def test_what_scrolls_can_be_reached_by_keyboard(page):
+def test_scrolling_parts_of_the_panel_can_be_reached_by_keyboard(page):
     for its in page.all(kind="rb-scroll"):
         assert its["tabindex"] == "0"
         assert its["role"] in {"region", "group"}
 
 
-def test_it_has_no_handlers_scripts_or_addresses(page):
+def test_the_panel_has_no_handlers_scripts_or_addresses(page):
     for its in page.walk():
         assert its.tag not in {"script", "style", "link", "iframe", "img", "form", "a"}
         assert not [name for name in its.attrs if name.startswith("on")]
 
 
-def test_it_can_be_shown_twice_on_a_page(page):
+def test_the_panel_can_be_shown_twice_on_a_page(page):
     """An id would be there twice."""
     for its in page.walk():
         assert not {"id", "for", "aria-labelledby", "aria-describedby"} & its.attrs.keys()
@@ -126,14 +126,14 @@ def test_drawings_are_hidden_from_screen_readers(page):
     assert {its["aria-hidden"] for its in drawn} == {"true"}
 
 
-def test_columns_and_rows_have_heads(page):
+def test_columns_and_rows_of_the_panel_have_heads(page):
     for table in page.all("table", kind="rb-rows"):
         assert {its["scope"] for its in table.one("thead").all("th")} == {"col"}
         for row in table.one("tbody").all("tr"):
             assert row.one("th")["scope"] == "row"
 
 
-def test_styles_are_left_to_the_style_sheet(page):
+def test_the_panel_has_no_inline_styles(page):
     """But for what depends on a figure; and for what others show, too, in a saved notebook."""
     foreign = [its for kind in ("rb-verdict", "rb-answer") for its in page.all(kind=kind)]
     inside = {id(its) for each in foreign for its in each.walk()}
@@ -174,7 +174,7 @@ ALMOST = replace(HANG, summary=EVIL, per_rank={0: EVIL})
         "verdict", "gpu",
     ],
 )  # fmt: skip
-def test_what_others_write_is_text(panel):
+def test_text_of_users_is_not_markup_in_the_panel(panel):
     html = to_html(panel)
     page = tree(html)
     assert not page.has("b")
@@ -182,7 +182,7 @@ def test_what_others_write_is_text(panel):
     assert EVIL in page.text
 
 
-def test_what_others_write_cannot_leave_an_attribute():
+def test_text_of_users_cannot_leave_an_attribute_of_the_panel():
     breaks = 'x" onclick="y'
     page = tree(to_html(Panel(HUNG, answer=Answer(breaks, ""))))
     assert page.one(kind="rb-answer")["aria-label"] == breaks

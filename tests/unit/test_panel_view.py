@@ -49,7 +49,7 @@ def tell(panel, **content):
 # -- drawing ---------------------------------------------------------------------------------
 
 
-def test_what_it_shows_is_sent_with_its_number(panel):
+def test_the_panel_sends_its_html_with_a_number(panel):
     panel.draw("<p>second</p>", 7)
     panel.draw("<p>third</p>", 8)
     assert panel.comm.states == [
@@ -58,19 +58,19 @@ def test_what_it_shows_is_sent_with_its_number(panel):
     ]
 
 
-def test_nothing_is_sent_where_nothing_has_changed(panel):
+def test_the_panel_sends_nothing_for_equal_html(panel):
     panel.draw("<p>first</p>", 0)
     assert panel.comm.sent == []
 
 
-def test_the_same_during_another_cell_is_told_without_sending_it_again(panel):
+def test_equal_html_during_another_cell_sends_only_the_turn(panel):
     panel.draw("<p>first</p>", 7)
     [state] = panel.comm.states
     assert state["during"] == 7
     assert "html" not in state
 
 
-def test_its_script_and_its_style_are_its_own(panel):
+def test_the_panel_has_a_script_and_a_style_of_its_own(panel):
     state = panel.get_state()
     assert "export default" in state["_esm"]
     assert ".rb-panel" in state["_css"]
@@ -79,14 +79,14 @@ def test_its_script_and_its_style_are_its_own(panel):
 # -- clicks ----------------------------------------------------------------------------------
 
 
-def test_a_click_is_passed_on_with_what_the_page_says_of_it(panel, clicks, clock):
+def test_a_click_is_passed_on_with_its_age_turn_and_form(panel, clicks, clock):
     tell(panel, kind="ask", id="p-1")
     clock.now += 0.5
     tell(panel, kind="click", id="p-1", do="reset", age=0.25, during=7, form={"nproc": "2"})
     assert clicks == [Click("reset", 0.75, 7, {"nproc": "2"})]
 
 
-def test_that_there_is_a_click_is_heard_before_it_is_known_which(panel, clicks):
+def test_the_panel_answers_that_a_click_comes_before_the_click_itself(panel, clicks):
     """How long a kernel did not listen is known only to the page, once it has an answer."""
     tell(panel, kind="ask", id="p-7")
     assert panel.comm.messages == [{"kind": "heard", "id": "p-7"}]
@@ -104,14 +104,14 @@ def test_of_two_clicks_each_has_its_own_age(panel, clicks, clock):
 
 
 @pytest.mark.parametrize("asked", ["", "p-1"])
-def test_a_click_is_taken_once_and_not_unasked(panel, clicks, asked):
+def test_a_click_is_taken_once_and_only_if_it_was_announced(panel, clicks, asked):
     tell(panel, kind="ask", id=asked)
     for _ in range(2):
         tell(panel, kind="click", id="p-1", do="reset", age=0)
     assert len(clicks) == len(asked[:1])
 
 
-def test_what_a_page_of_another_version_says_is_ignored(panel, clicks, looks):
+def test_unknown_messages_of_a_page_are_ignored(panel, clicks, looks):
     tell(panel, kind="sings", loud=True)
     tell(panel)
     assert (clicks, looks, panel.comm.sent) == ([], [], [])
@@ -120,13 +120,13 @@ def test_what_a_page_of_another_version_says_is_ignored(panel, clicks, looks):
 # -- who looks -------------------------------------------------------------------------------
 
 
-def test_it_is_looked_at_while_any_page_shows_it(panel, looks):
+def test_the_panel_counts_as_visible_while_any_page_shows_it(panel, looks):
     for kind, view in (("here", "a"), ("here", "b"), ("gone", "a"), ("gone", "b"), ("gone", "b")):
         tell(panel, kind=kind, view=view)
     assert looks == [True, True, True, False, False]
 
 
-def test_a_page_that_has_gone_without_a_word_does_not_count_for_long(panel, looks, clock):
+def test_a_page_that_vanished_silently_does_not_count_for_long(panel, looks, clock):
     tell(panel, kind="here", view="a")
     clock.now += 80
     tell(panel, kind="here", view="b")
@@ -134,13 +134,13 @@ def test_a_page_that_has_gone_without_a_word_does_not_count_for_long(panel, look
     assert looks == [True, True, False]
 
 
-def test_a_page_that_says_it_twice_is_one_page(panel, looks):
+def test_a_page_that_reports_itself_twice_counts_once(panel, looks):
     for kind in ("here", "here", "gone"):
         tell(panel, kind=kind, view="a")
     assert looks == [True, True, False]
 
 
-def test_a_page_that_has_missed_something_is_told_again(panel):
+def test_a_page_that_missed_an_update_gets_it_again(panel):
     tell(panel, kind="here", view="a", shown=panel.drawn)
     assert panel.comm.sent == []
     shown = panel.drawn

@@ -54,7 +54,7 @@ def head(panel):
         (PANELS["closed"], ("rb-off", "○", "shut down")),
     ],
 )  # fmt: skip
-def test_the_header_says_how_it_is_in_words_a_shape_and_a_colour(panel, expected):
+def test_the_header_shows_the_health_by_words_a_shape_and_a_colour(panel, expected):
     assert head(panel) == expected
 
 
@@ -68,7 +68,7 @@ def test_the_header_says_how_it_is_in_words_a_shape_and_a_colour(panel, expected
         (shown(member(0, last_error="ValueError: no")), "all idle · error on rank 0"),
     ],
 )
-def test_what_is_worth_interrupting_somebody_for_is_announced(panel, said):
+def test_changes_of_health_are_announced(panel, said):
     """Not every collective that a rank enters."""
     announced = tree(to_html(panel)).one(kind="rb-announcement")
     assert announced["aria-live"] == "polite"
@@ -83,7 +83,7 @@ def facts(panel):
     )
 
 
-def test_the_header_tells_the_facts_of_the_group():
+def test_the_header_lists_the_facts_of_the_group():
     assert facts(Panel(HEALTHY)) == {
         "backend": "gloo",
         "world size": "2",
@@ -93,12 +93,12 @@ def test_the_header_tells_the_facts_of_the_group():
     }
 
 
-def test_what_is_not_known_is_left_out():
+def test_the_header_leaves_out_unknown_facts():
     assert facts(Panel(snapshot(generation=0))) == {}
     assert facts(Panel(snapshot(generation=0, cluster="c"))) == {"cluster": "c"}
 
 
-def test_hosts_are_counted():
+def test_the_header_counts_the_hosts():
     assert (
         facts(shown(member(0, host="a"), member(1, host="b"), member(2, host="a")))["hosts"] == "2"
     )
@@ -130,7 +130,7 @@ def form(panel):
         (Panel(snapshot(), backends=()), ("1", "1", [], ["gloo"])),
     ],
 )  # fmt: skip
-def test_the_fields_hold_what_the_group_has(panel, expected):
+def test_the_form_holds_the_values_of_the_group(panel, expected):
     nproc, timeout, backend, options = expected
     assert form(panel) == {
         "nproc": nproc,
@@ -140,19 +140,19 @@ def test_the_fields_hold_what_the_group_has(panel, expected):
     }
 
 
-def test_every_control_is_a_button_in_their_order():
+def test_every_control_is_a_button_in_the_given_order():
     page = tree(to_html(Panel(HEALTHY))).one(kind="rb-controls")
     assert [(b["data-do"], b.text, b["title"]) for b in page.all("button")] == [
         (control.do, control.label, control.help) for control in CONTROLS
     ]
 
 
-def test_nothing_is_disabled_while_the_session_is_busy_or_hung():
+def test_no_control_is_disabled_while_the_session_is_busy_or_hung():
     for panel in (Panel(HUNG), PANELS["busy"], Panel(snapshot())):
         assert "disabled" not in {name for its in tree(to_html(panel)).walk() for name in its.attrs}
 
 
-def test_everything_is_disabled_once_it_is_shut_down():
+def test_every_control_is_disabled_after_the_shutdown():
     page = tree(to_html(PANELS["closed"]))
     fields = page.all("button") + page.all("input") + page.all("select")
     assert len(fields) == len(CONTROLS) + 3
@@ -163,17 +163,17 @@ def test_everything_is_disabled_once_it_is_shut_down():
 
 
 @pytest.mark.parametrize("kind", ["busy", "done", "error"])
-def test_a_message_says_what_kind_it_is(kind):
+def test_a_message_has_the_class_of_its_kind(kind):
     status = tree(to_html(Panel(HEALTHY, message=Message("Words", kind)))).one(role="status")
     assert (status.text, status.classes) == ("Words", ["rb-message", f"rb-{kind}"])
 
 
-def test_without_a_message_its_place_is_empty():
+def test_the_place_of_a_message_is_empty_without_one():
     status = tree(to_html(Panel(HEALTHY))).one(role="status")
     assert (status.text, status.classes) == ("", ["rb-message"])
 
 
-def test_a_verdict_is_shown_while_it_is_true_and_afterwards():
+def test_the_panel_shows_a_verdict_during_a_hang_and_afterwards():
     while_it_is = tree(to_html(Panel(HUNG))).one(kind="rb-verdict")
     assert while_it_is["aria-label"] == "This cell cannot end"
     afterwards = tree(to_html(Panel(replace(HEALTHY, verdict=HANG)))).one(kind="rb-verdict")
@@ -184,7 +184,7 @@ def test_a_verdict_is_shown_while_it_is_true_and_afterwards():
         assert not its.has("button")
 
 
-def test_an_answer_can_be_closed_and_a_verdict_stays():
+def test_an_answer_has_a_close_button_and_a_verdict_has_none():
     page = tree(to_html(Panel(HUNG, answer=Answer("Stacks", "<pre>x</pre>"))))
     answer = page.one(kind="rb-answer")
     assert answer.one("button")["data-do"] == "close"
@@ -192,6 +192,6 @@ def test_an_answer_can_be_closed_and_a_verdict_stays():
     assert page.has(kind="rb-verdict")
 
 
-def test_of_a_long_title_the_beginning_is_shown():
+def test_a_long_title_of_an_answer_is_cut():
     page = tree(to_html(Panel(HEALTHY, answer=Answer("x" * 200 + "\ny", ""))))
     assert page.one(kind="rb-answer")["aria-label"] == "x" * 108 + " …"

@@ -164,7 +164,7 @@ def test_an_unknown_backend_is_refused(asked, name):
     with pytest.raises(BackendError) as caught:
         choose_backend(place(engines("a", gpus=1)), asked)
     assert str(caught.value) == (
-        f"There is no backend {name!r}: write one of gloo, mpi, nccl, ucc, xccl."
+        f"There is no backend {name!r}: use one of gloo, mpi, nccl, ucc, xccl."
     )
 
 
@@ -172,14 +172,14 @@ def test_an_unknown_backend_is_refused(asked, name):
 def test_nccl_without_any_gpu_is_refused(asked):
     with pytest.raises(DeviceError) as caught:
         choose_backend(place(engines("a", "b")), asked)
-    assert str(caught.value) == "nccl needs GPUs and a, b shows none: write %dist_init gloo."
+    assert str(caught.value) == "nccl needs GPUs and a, b shows none: run %dist_init gloo."
 
 
 def test_nccl_with_too_few_gpus_names_the_host_and_the_number():
     with pytest.raises(DeviceError) as caught:
         choose_backend(place(engines("a", "a", "a", gpus=2)), "nccl")
     assert str(caught.value) == (
-        "nccl needs a GPU per rank: a has 2 for 3 ranks; write -n 2, or %dist_init gloo."
+        "nccl needs a GPU per rank: a has 2 for 3 ranks; use -n 2, or run %dist_init gloo."
     )
 
 

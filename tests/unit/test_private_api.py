@@ -11,6 +11,7 @@ import pickle
 import re
 import threading
 import time
+from datetime import timedelta
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -38,6 +39,8 @@ COMM = "ipykernel.comm.comm.BaseComm"
 QUEUE = "zmq.devices.ThreadMonitoredQueue"
 C10D = "torch.distributed.distributed_c10d"
 C10D_IN_C = "torch._C._distributed_c10d"
+TORCH_IN_C = "torch._C"
+WORK = "torch.distributed.distributed_c10d.Work"
 WORLD = "torch.distributed.distributed_c10d._World"
 
 # (class or module, name, the room of ours that uses it)
@@ -83,12 +86,13 @@ USES = [
     (SHELL, "should_run_async", "engine"),
     (HOOK, "finish_displayhook", "engine"),
     (HOOK, "quiet", "engine"),
-    (HOOK, "semicolon_at_end_of_expression", "engine"),
     (PUBLISHER, "register_hook", "engine"),
     (C10D, "_abort_process_group", "engine"),
     (C10D, "_new_process_group_helper", "engine"),
     (C10D, "_world", "engine"),
     (C10D, "Work", "engine"),
+    (WORK, "_get_op_type", "engine"),
+    (TORCH_IN_C, "Future", "engine"),
     (WORLD, "pg_group_ranks", "engine"),
     (WORLD, "pg_names", "engine"),
     (C10D_IN_C, "DebugLevel", "engine"),
@@ -137,9 +141,15 @@ def users(name, room):
     word = re.compile(rf"\b{name}\b")
     return [
         f"src/rankbook/{path.relative_to(SOURCE)}"
-        for path in sorted((SOURCE / room).rglob("*.py"))
+        for path in files(room)
         if word.search(path.read_text())
     ]
+
+
+def files(room):
+    """The modules of a room, those in its own rooms too; "." has only what stands beside them."""
+    folder = SOURCE / room
+    return sorted(folder.glob("*.py") if room == "." else folder.rglob("*.py"))
 
 
 @pytest.mark.parametrize(("dotted", "name", "room"), USES)
@@ -203,8 +213,7 @@ def names_of_our_own(tree):
     "room", ["cluster", "diagnosis", "display", "engine", "magics", "sessions", "widgets", "."]
 )
 def test_every_private_name_that_we_use_is_listed(room):
-    paths = sorted(SOURCE.glob("*.py") if room == "." else (SOURCE / room).rglob("*.py"))
-    trees = {path: ast.parse(path.read_text()) for path in paths}
+    trees = {path: ast.parse(path.read_text()) for path in files(room)}
     ours = {name for tree in trees.values() for name in names_of_our_own(tree)}
     known = ours | STANDARD | OUR_MARKS | {name for _, name, _ in USES}
     unlisted = {
@@ -349,6 +358,28 @@ def test_the_waits_of_a_handle_can_be_replaced(world):
     finally:
         work.wait = theirs
     assert theirs.__get__(handle, work)() is True
+
+
+def test_what_a_handle_is_for_is_told_by_torch_s_numbers(world):
+    from rankbook.engine.waits import _OF_TWO
+
+    handles = [dist.irecv(torch.ones(2)), dist.all_reduce(torch.ones(2), async_op=True)]
+    assert [its._get_op_type() in _OF_TWO for its in handles] == [True, False]
+    with pytest.raises(RuntimeError):
+        handles[0].wait(timedelta(milliseconds=1))
+
+
+def test_the_waits_of_a_future_can_be_replaced():
+    cls = find(TORCH_IN_C + ".Future")
+    theirs = vars(cls)["wait"]
+    future = torch.futures.Future()
+    future.set_result(7)
+    try:
+        cls.wait = lambda its: (its, "waited")
+        assert future.wait() == (future, "waited")
+    finally:
+        cls.wait = theirs
+    assert theirs.__get__(future, cls)() == 7
 
 
 def test_a_group_is_aborted_without_being_named():

@@ -60,16 +60,16 @@ def test_a_selection_is_read(text, ranks):
         (7, "There is no rank 7"),
         ("0-4", "There is no rank 4"),
         ("9-12", "There is no rank 9"),
-        ("3-1", "write 1-3"),
+        ("3-1", "use 1-3"),
         ("4:", "selects none of the 4 ranks"),
         ("2:1", "selects none of the 4 ranks"),
         ("::0", "step of '::0' is 0"),
-        ("two", "is no selection of ranks"),
-        ("0,", "is no selection of ranks"),
-        (",", "is no selection of ranks"),
-        ("0;1", "is no selection of ranks"),
-        ("1.5", "is no selection of ranks"),
-        ("0 1", "is no selection of ranks"),
+        ("two", "is not a selection of ranks"),
+        ("0,", "is not a selection of ranks"),
+        (",", "is not a selection of ranks"),
+        ("0;1", "is not a selection of ranks"),
+        ("1.5", "is not a selection of ranks"),
+        ("0 1", "is not a selection of ranks"),
     ],
 )
 def test_a_mistake_is_one_line_that_helps(text, said):
@@ -78,7 +78,7 @@ def test_a_mistake_is_one_line_that_helps(text, said):
     message = str(caught.value)
     assert said in message
     assert "\n" not in message
-    assert any(help_text in message for help_text in ("write ", "this group has 4, 0 to 3"))
+    assert any(help_text in message for help_text in ("use ", "this group has 4, 0 to 3"))
 
 
 def test_a_long_range_is_refused_without_being_counted_out():

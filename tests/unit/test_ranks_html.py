@@ -34,7 +34,7 @@ def row(state):
     return dict(zip(head, cells, strict=True))
 
 
-def test_without_engines_there_is_nothing():
+def test_without_engines_the_ranks_are_no_html():
     assert to_html(()) == ""
 
 
@@ -59,7 +59,7 @@ def test_few_ranks_are_rows_and_many_are_tiles(count, rows, tiles, dense):
 # -- rows ------------------------------------------------------------------------------------
 
 
-def test_a_row_tells_all_that_is_known_of_a_rank():
+def test_a_row_shows_everything_known_about_a_rank():
     assert row(member(1, world_size=3)) == {
         "rank": "1",
         "state": "● idle",
@@ -76,12 +76,12 @@ def test_a_row_tells_all_that_is_known_of_a_rank():
     assert row(member(0))["main"] == "yes"
 
 
-def test_an_engine_that_is_no_rank_is_spare_and_the_rest_is_left_out():
+def test_the_row_of_a_spare_engine_leaves_out_what_a_rank_has():
     told = {name: text for name, text in row(RankState(4, "gone")).items() if text}
     assert told == {"rank": "spare", "state": "✕ gone", "engine": "4"}
 
 
-def test_ranks_stand_as_the_snapshot_has_them():
+def test_rows_are_in_the_order_of_the_snapshot():
     rows = Page(to_html([member(1), member(0), RankState(2, "idle")])).rows
     assert [cells[0] for cells in rows[1:]] == ["1", "0", "spare"]
 
@@ -95,7 +95,7 @@ def test_every_state_has_a_word_a_shape_and_a_class(state):
 
 
 @pytest.mark.parametrize("state", ["compiling", 'x" onclick="y', "a b"])
-def test_a_state_of_a_newer_version_is_shown_by_its_word(state):
+def test_an_unknown_state_is_shown_by_its_word_in_a_row(state):
     page = tree(to_html([member(0, state)]))
     assert page.one(kind="rb-pill").text == f"· {state}"
     assert page.one("tr", "rb-row").classes == ["rb-row", "rb-is-unknown"]
@@ -115,7 +115,7 @@ def test_a_state_of_a_newer_version_is_shown_by_its_word(state):
         ("idle", "", 0, "", ""),
     ],
 )
-def test_the_collective_and_the_line_of_the_cell_are_told_apart(state, activity, since, does, line):
+def test_the_collective_and_the_cell_line_are_separate_elements(state, activity, since, does, line):
     page = tree(to_html([member(0, state, activity=activity, since=since)]))
     assert [its.text for its in page.all(kind="rb-does")] == [does] * bool(does)
     assert [(its.text, its["title"]) for its in page.all("code")] == [(line, line)] * bool(line)
@@ -135,7 +135,7 @@ def test_the_last_error_is_shown_in_a_line_that_opens_to_all_of_it():
     assert "rb-failed" not in fine.classes
 
 
-def test_an_error_that_is_a_line_has_nothing_to_open():
+def test_an_error_of_one_line_has_nothing_to_open():
     page = tree(to_html([member(0, last_error="ValueError: no")]))
     assert page.one(kind="rb-error").text == "ValueError: no"
     assert not page.has("details")
@@ -165,13 +165,13 @@ def bars(state, kind):
         (0, 1_000_000_000, "", []),
     ],
 )
-def test_memory_is_shown_as_a_figure_and_as_a_bar(used, total, text, bar):
+def test_memory_is_shown_as_a_number_and_as_a_bar(used, total, text, bar):
     state = member(0, memory=used, memory_total=total)
     assert row(state)["memory"] == text
     assert bars(state, "rb-host") == bar
 
 
-def test_without_gpus_there_is_no_column_for_them():
+def test_without_gpus_there_is_no_gpu_column():
     assert list(row(member(0))) == COLUMNS
 
 
@@ -194,13 +194,13 @@ def test_a_gpu_is_shown_with_its_memory_name_and_load(state, text, bar):
     assert bars(state, "rb-gpu") == bar
 
 
-def test_beside_ranks_on_gpus_one_without_has_an_empty_cell():
+def test_a_rank_without_a_gpu_has_an_empty_cell_beside_ranks_with_one():
     rows = Page(to_html([with_gpu(member(0)), member(1)])).rows
     assert rows[0][3] == "GPU"
     assert rows[2][3] == ""
 
 
-def test_what_the_style_sheet_cuts_is_whole_in_its_tooltip():
+def test_names_that_the_style_sheet_cuts_are_whole_in_their_tooltips():
     page = tree(to_html([with_gpu(member(0, host="ip-10-0-12-101.us-west-2.compute.internal"))]))
     host = page.one(kind="rb-name")
     assert host["title"] == host.text == "ip-10-0-12-101.us-west-2.compute.internal"
@@ -216,7 +216,7 @@ def tile(state, among=ROWS + 1):
     return tree(to_html([state, *others])).all("li")[0]
 
 
-def test_every_tile_opens_by_itself():
+def test_every_tile_opens_without_the_kernel():
     """Without the kernel, which may be busy."""
     for count in (ROWS + 1, 129):
         for its in tree(to_html(many(count))).all("li"):
@@ -245,11 +245,11 @@ def test_a_tile_shows_its_number_and_state():
         (RankState(0, "idle"), ""),
     ],
 )
-def test_a_tile_says_what_matters_most(state, does):
+def test_a_tile_shows_what_matters_most(state, does):
     assert tile(state).one("summary").one(kind="rb-does").text == does
 
 
-def test_a_tile_that_is_opened_tells_what_a_row_tells():
+def test_an_open_tile_shows_what_a_row_shows():
     """But for what its summary says, and what is not known."""
     state = with_gpu(member(0, memory_total=1_000_000_000))
     facts = tile(state).one("dl")
@@ -271,7 +271,7 @@ def test_a_tile_that_is_opened_tells_what_a_row_tells():
         (LONG, [LONG, "all_reduce", "line 2: f(x)"]),
     ],
 )
-def test_an_opened_tile_tells_what_there_was_no_room_for(error, opened):
+def test_an_open_tile_shows_what_the_closed_one_had_no_room_for(error, opened):
     activity = "all_reduce (line 2: f(x))"
     its = tile(member(0, "collective", activity=activity, last_error=error)).one("details")
     summary, *parts = (its for its in its.children if its != " ")
@@ -279,7 +279,7 @@ def test_an_opened_tile_tells_what_there_was_no_room_for(error, opened):
     assert summary.one(kind="rb-does").text not in opened
 
 
-def test_a_dense_tile_that_is_opened_tells_the_same_in_a_line():
+def test_an_open_dense_tile_shows_what_a_row_shows_in_one_line():
     state = with_gpu(member(0, "collective", activity="all_reduce (line 2: f(x))", since=3))
     assert tile(state, 129).one("p").text == (
         "all_reduce (line 2: f(x)), 3 s · cuda:0, nccl, local rank 0, world size 2, main: yes "
@@ -287,11 +287,11 @@ def test_a_dense_tile_that_is_opened_tells_the_same_in_a_line():
     )
 
 
-def test_a_dense_tile_that_is_opened_tells_all_of_an_error():
+def test_an_open_dense_tile_shows_the_whole_error():
     assert tile(member(0, last_error=LONG), 129).one(kind="rb-whole").text == LONG
 
 
-def test_a_dense_tile_has_a_sign_that_its_cell_has_failed():
+def test_a_dense_tile_is_marked_if_its_cell_has_failed():
     """Not only a colour."""
     assert tile(member(0, last_error="E"), 129).one("summary").one(kind="rb-flag").text == "!"
     assert not tile(member(0), 129).has(kind="rb-flag")
@@ -305,7 +305,7 @@ def test_a_dense_tile_of_a_spare_engine_leaves_out_what_a_rank_has():
 
 @pytest.mark.parametrize("field", ["host", "activity", "last_error", "state"])
 @pytest.mark.parametrize("count", [ROWS + 1, 129])
-def test_nothing_of_the_user_becomes_markup_in_a_tile(field, count):
+def test_text_of_users_is_not_markup_in_a_tile(field, count):
     its = tile(member(0, **{field: EVIL}), count)
     assert not its.has("b")
     assert EVIL in its.text

@@ -7,7 +7,7 @@ import pytest
 from rankbook.display.text import plain
 from rankbook.errors import HangError, RankError
 from rankbook.models import Diagnosis, Failure
-from rankbook.sessions.results import CellResult, RankResult, group_failures
+from rankbook.sessions.cells.results import CellResult, RankResult, group_failures
 
 
 def result(**failures):

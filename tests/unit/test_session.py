@@ -7,21 +7,19 @@ import signal
 import threading
 import weakref
 from contextlib import suppress
-from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 from fakes import FOR_GOOD, FakePool
 from processes import wait_until
-from steps import SOON, end_of, infos, run_stuck
+from steps import SOON, end_of, folder_of, infos, run_stuck
 
 import rankbook
 from rankbook import api
+from rankbook import notebook as notebook_module
 from rankbook.cluster.pool import Pool
 from rankbook.errors import ClusterError, InputError, RankbookError, SessionError, StuckError
 from rankbook.models import GroupInfo
-from rankbook.sessions import session as session_module
-from rankbook.sessions.session import Session
 
 # -- busy ------------------------------------------------------------------------------------
 
@@ -45,7 +43,7 @@ def test_a_busy_session_says_what_it_does_and_refuses(formed, pool, act):
     with pytest.raises(SessionError) as caught:
         act(formed)
     assert str(caught.value) == (
-        "The session is running a cell on ranks 0-1: wait, or write %dist_interrupt."
+        "The session is running a cell on ranks 0-1: wait, or run %dist_interrupt."
     )
     assert len(pool.wire.requests) == before
     formed.interrupt()
@@ -94,7 +92,7 @@ def test_what_it_is_busy_with_can_be_ended_for_another_group(formed, renew, code
     assert formed.generation == 2
     result = ended["result"]
     assert {its.error.ename for its in result.values()} == {"KeyboardInterrupt"}
-    assert "the group is made again" not in result.note
+    assert "the process group was re-created" not in result.note
     assert formed.run("rank").ok
     assert formed.pull("kept", "0-2") == {0: 0, 1: 1, 2: 2}
     assert formed.generation == 2
@@ -176,13 +174,13 @@ def test_after_an_interrupt_the_next_cell_is_never_refused(formed):
 
 
 def test_what_is_not_on_the_ranks_yet_is_interrupted_too(formed, pool, monkeypatch):
-    run = formed._runs.run
+    run = formed._cells.run
 
     def late(*args):
         wait_until(lambda: len(pool.requested("look")) >= 2, SOON)
         return run(*args)
 
-    monkeypatch.setattr(formed._runs, "run", late)
+    monkeypatch.setattr(formed._cells, "run", late)
     ended = {}
     thread = threading.Thread(target=lambda: ended.update(result=formed.run("stick()")))
     thread.start()
@@ -280,8 +278,8 @@ def test_pull_brings_the_values_of_the_ranks(formed):
 @pytest.mark.parametrize(
     ("where", "ranks", "said"),
     [
-        ("rank == 0", "all", "'x' exists only on rank 0; write -r 0."),
-        ("rank > 1", "all", "'x' exists only on ranks 2-3; write -r 2-3."),
+        ("rank == 0", "all", "'x' exists only on rank 0; use -r 0."),
+        ("rank > 1", "all", "'x' exists only on ranks 2-3; use -r 2-3."),
         ("False", "all", "'x' exists on none of ranks 0-3."),
         ("rank == 0", "1", "'x' exists on none of rank 1."),
     ],
@@ -617,7 +615,7 @@ def test_destroy_leaves_no_group_and_keeps_the_engines(formed, pool):
 
 
 def test_shutdown_stops_engines_that_were_started_here(formed, pool):
-    directory = Path(formed._generations._directory)
+    directory = folder_of(pool)
     assert directory.is_dir()
     formed.shutdown()
     assert pool.closed == 1
@@ -630,13 +628,13 @@ def test_shutdown_stops_engines_that_were_started_here(formed, pool):
 def test_engines_for_which_no_session_comes_about_are_ended(pool, monkeypatch):
     monkeypatch.setattr(api, "_current", None)
     monkeypatch.setattr(api, "_start_pool", lambda *_: pool)
-    monkeypatch.setattr(session_module, "Session", Mock(side_effect=ZeroDivisionError))
+    monkeypatch.setattr(notebook_module, "Session", Mock(side_effect=ZeroDivisionError))
     with pytest.raises(ZeroDivisionError):
         rankbook.start("gloo", 4)
     assert pool.closed == 1
 
 
-def test_a_session_that_is_shut_down_is_kept_by_nobody(impatient, monkeypatch):
+def test_a_session_that_is_shut_down_is_kept_by_nobody(monkeypatch):
     monkeypatch.setattr(api, "_current", None)
     monkeypatch.setattr(Pool, "join", lambda **_: FakePool(2))
     kept = weakref.ref(rankbook.connect(cluster_id="lab"))
@@ -663,16 +661,16 @@ def test_ctrl_c_leaves_no_session_half_shut_down(formed, pool, monkeypatch):
     with suppress(KeyboardInterrupt):
         formed.shutdown()
     assert pool.closed == 1
-    assert not Path(formed._generations._directory).exists()
+    assert not folder_of(pool).exists()
 
 
 def test_what_lies_in_files_goes_though_the_engines_do_not_stop(formed, pool, monkeypatch):
     heard = []
-    formed.changes.listen(lambda: heard.append(formed.doing))
+    formed.changes.subscribe(lambda: heard.append(formed.doing))
     monkeypatch.setattr(pool, "close", Mock(side_effect=ClusterError("They stay.")))
     with pytest.raises(ClusterError, match="They stay"):
         formed.shutdown()
-    assert not Path(formed._generations._directory).exists()
+    assert not folder_of(pool).exists()
     assert heard == ["shut down"]
 
 
@@ -756,7 +754,7 @@ def test_the_snapshot_holds_what_a_view_shows(formed):
 
 def test_listeners_hear_of_every_change(formed, pool):
     heard = []
-    formed.changes.listen(lambda: heard.append(formed.doing))
+    formed.changes.subscribe(lambda: heard.append(formed.doing))
     formed.run("rank", "0")
     assert heard == ["running a cell on rank 0", ""]
     heard.clear()
@@ -773,7 +771,7 @@ def test_listeners_hear_of_every_change(formed, pool):
 
 def test_a_listener_that_has_gone_hears_nothing(formed):
     heard = []
-    stop = formed.changes.listen(lambda: heard.append(1))
+    stop = formed.changes.subscribe(lambda: heard.append(1))
     stop()
     stop()
     formed.run("rank")
@@ -788,15 +786,14 @@ def test_a_listener_may_go_while_it_is_told(formed):
         heard.append(1)
         stops[0]()
 
-    stops.append(formed.changes.listen(once))
-    formed.changes.listen(lambda: heard.append(2))
+    stops.append(formed.changes.subscribe(once))
+    formed.changes.subscribe(lambda: heard.append(2))
     formed.run("rank")
     assert heard == [1, 2, 2]
 
 
-def test_the_dashboard_is_made_once(pool):
+def test_the_dashboard_is_made_once(session, monkeypatch):
     made = []
-    session = Session(pool, lambda its: made.append(its) or object())
+    monkeypatch.setattr("rankbook.widgets.Dashboard", lambda its: made.append(its) or object())
     assert session.dashboard() is session.dashboard()
     assert made == [session]
-    session.shutdown()

@@ -10,7 +10,7 @@ from processes import wait_until
 from steps import SOON, end_of, run_stuck
 
 from rankbook.errors import SessionError, StuckError
-from rankbook.sessions import runs
+from rankbook.sessions.cells import cells
 
 RENEWS = [
     lambda s: s.initialize("gloo", interrupt=True),
@@ -22,7 +22,7 @@ NAMES = ["initialize", "reset", "restart_ranks"]
 
 def test_every_thing_it_is_busy_with_has_a_turn_of_its_own(formed):
     turns = []
-    formed.changes.listen(lambda: turns.append((formed.turn, formed.doing)))
+    formed.changes.subscribe(lambda: turns.append((formed.turn, formed.doing)))
     before = formed.turn
     formed.run("rank", "0")
     formed.push(x=1)
@@ -77,7 +77,7 @@ def test_a_cell_that_no_interrupt_ended_is_not_waited_for_any_more(formed, pool)
 
 
 def test_of_many_cells_the_latest_are_remembered(make, monkeypatch):
-    monkeypatch.setattr(runs, "_REMEMBERED", 2)
+    monkeypatch.setattr(cells, "_REMEMBERED", 2)
     session = make(1)
     session.initialize("gloo")
     for number in range(4):
@@ -110,9 +110,9 @@ def test_why_a_cell_cannot_end_is_known_while_it_runs(hopeless):
     assert hopeless.snapshot().verdict.kind == "mismatch"
 
 
-def test_nothing_is_wrong_with_a_cell_that_runs(formed, watchful):
+def test_nothing_is_wrong_with_a_cell_that_runs(formed, watchful, pool):
     thread, _ = run_stuck(formed)
-    wait_until(lambda: formed._runs._watch.diagnosis is not None, SOON)
+    wait_until(lambda: len(pool.asked("look")) >= 8, SOON)
     assert formed.verdict is None
     formed.interrupt()
     end_of(thread)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from markup import tree
 from samples import EVIL
 
-from rankbook.display.stacks import relevant, to_html
+from rankbook.display.stacks import relevant, to_html, to_text
 
 SITE = "/home/u/.venv/lib/python3.11/site-packages"
 
@@ -39,11 +39,11 @@ def test_a_stack_begins_with_the_cell():
     ]
 
 
-def test_cells_of_ipython_are_cells_too():
+def test_a_cell_of_terminal_ipython_is_recognised_in_a_stack():
     assert relevant([frame("<ipython-input-3-0123abcd>", 1)]) == ["  Cell, line 1, in <module>\n"]
 
 
-def test_a_cell_that_calls_a_function_of_an_earlier_cell_is_shown_from_the_outermost():
+def test_a_stack_through_several_cells_begins_with_the_outermost():
     frames = [*in_cell(1)[:3], frame("/scratch/ipykernel_1/27.py", 9, "f")]
     assert relevant(frames) == [
         "  Cell, line 2, in <module>\n    f(x)\n",
@@ -51,7 +51,7 @@ def test_a_cell_that_calls_a_function_of_an_earlier_cell_is_shown_from_the_outer
     ]
 
 
-def test_packages_of_the_system_are_shortened_too():
+def test_paths_of_system_packages_are_shortened():
     assert relevant([frame("/usr/lib/python3/dist-packages/numpy/core.py", 1, "f")]) == [
         '  File "numpy/core.py", line 1, in f\n'
     ]
@@ -66,7 +66,7 @@ def test_a_cell_that_waits_in_a_selector_runs_all_the_same():
     assert relevant(frames)[0].startswith("  Cell, line 2")
 
 
-def test_of_a_stack_without_a_cell_the_innermost_frames_are_shown():
+def test_a_stack_without_a_cell_is_cut_to_its_innermost_frames():
     frames = [frame(f"/opt/{i}.py", i, "f") for i in range(13)]
     assert relevant(frames) == ["  …\n", *frames[1:]]
     assert relevant(frames[1:]) == frames[1:]
@@ -85,14 +85,14 @@ def shown(stacks):
     return dict(zip(heads, (its.text for its in page.all("pre")), strict=True))
 
 
-def test_ranks_that_stand_at_the_same_place_are_shown_once():
+def test_an_equal_stack_of_several_ranks_is_shown_once():
     """Though the files of their cells have different names."""
     stacks = {0: in_cell(10), 1: in_cell(11), 2: in_cell(12, line=3), 3: in_cell(13)}
     assert list(shown(stacks)) == ["ranks 0-1,3", "rank 2"]
     assert "Cell, line 3" in shown(stacks)["rank 2"]
 
 
-def test_the_first_rank_comes_first():
+def test_stacks_are_in_the_order_of_the_ranks():
     assert list(shown({2: IDLE, 0: in_cell(1), 1: IDLE})) == ["rank 0", "ranks 1-2"]
 
 
@@ -102,11 +102,21 @@ def test_a_stack_is_shown_as_python_writes_it():
     assert not text.endswith("\n")
 
 
-def test_nobody_has_no_stacks():
-    assert to_html({}) == ""
+def test_stacks_as_text():
+    stacks = {0: in_cell(10), 1: IDLE, 2: in_cell(12)}
+    assert to_text(stacks).splitlines()[:3] == [
+        "ranks 0,2",
+        "  Cell, line 2, in <module>",
+        "    f(x)",
+    ]
+    assert to_text(stacks).endswith("\nrank 1\n  no cell runs")
 
 
-def test_code_is_text():
+def test_no_ranks_have_no_stacks():
+    assert to_html({}) == to_text({}) == ""
+
+
+def test_code_in_a_stack_is_escaped():
     [text] = shown({0: [frame("/scratch/ipykernel_1/2.py", 1, code=EVIL)]}).values()
     assert EVIL in text
     assert "<b " not in to_html({0: [frame("/scratch/ipykernel_1/2.py", 1, code=EVIL)]})

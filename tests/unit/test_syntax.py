@@ -29,7 +29,7 @@ from rankbook.magics.syntax import CellSyntaxError, check_cell
         "é = 'ü'",
     ],
 )
-def test_what_ipython_understands_passes(shell, cell):
+def test_the_syntax_check_accepts_what_ipython_understands(shell, cell):
     assert check_cell(shell, cell) is None
 
 
@@ -46,16 +46,16 @@ def test_what_ipython_understands_passes(shell, cell):
         ("\x00", 0, "null bytes"),
     ],
 )
-def test_what_it_does_not_is_shown_where(shell, cell, line, shown):
+def test_a_syntax_error_is_shown_with_its_line(shell, cell, line, shown):
     with pytest.raises(CellSyntaxError) as caught:
         check_cell(shell, cell)
     message = str(caught.value)
     assert shown in message
     assert not line or f"line {line}" in message
-    assert message.endswith("\nThe cell was sent to no rank.")
+    assert message.endswith("\nThe cell was not sent to any rank.")
 
 
-def test_the_caret_stands_below_the_fault(shell):
+def test_the_caret_of_a_syntax_error_is_below_the_fault(shell):
     with pytest.raises(CellSyntaxError) as caught:
         check_cell(shell, "x = = 1")
     lines = str(caught.value).splitlines()
@@ -63,7 +63,7 @@ def test_the_caret_stands_below_the_fault(shell):
     assert lines[number + 1].index("^") == lines[number].index("= 1")
 
 
-def test_the_error_is_one_of_ours_and_shows_itself_without_our_frames(shell):
+def test_a_cell_syntax_error_shows_itself_without_our_frames(shell):
     with pytest.raises(RankbookError) as caught:
         check_cell(shell, "x = = 1")
     [shown] = caught.value._render_traceback_()
@@ -71,7 +71,7 @@ def test_the_error_is_one_of_ours_and_shows_itself_without_our_frames(shell):
     assert ".py" not in shown
 
 
-def test_nothing_runs(shell):
+def test_the_syntax_check_runs_no_code(shell):
     check_cell(shell, "import sys\nsys.rankbook_ran = True")
     import sys
 

@@ -33,11 +33,11 @@ spare                                                      6  a     106  idle   
 [5] ValueError: no"""  # noqa: E501
 
 
-def test_every_state_as_text():
+def test_the_table_shows_every_state_as_text():
     assert to_text(EVERYTHING) == EVERYTHING_AS_TEXT
 
 
-def test_every_state_as_html():
+def test_the_table_shows_every_state_as_html():
     page = Page(to_html(EVERYTHING))
     assert page.open == []
     assert page.caption == EVERYTHING_AS_TEXT.splitlines()[0]
@@ -53,7 +53,7 @@ def test_every_state_as_html():
     }
 
 
-def test_text_and_html_say_the_same():
+def test_the_table_has_the_same_words_in_text_and_html():
     page = Page(to_html(EVERYTHING))
     lines = to_text(EVERYTHING).splitlines()
     head, *rows = page.rows
@@ -67,25 +67,25 @@ def test_text_and_html_say_the_same():
     assert lines[-1] == "[5] ValueError: no"
 
 
-def test_without_a_group_there_is_only_a_headline():
+def test_the_table_without_a_group_is_only_a_headline():
     assert to_text(snapshot()) == "no process group · ready"
     html = to_html(snapshot())
     assert "no process group · ready" in html
     assert "<table" not in html
 
 
-def test_engines_without_a_group_are_spare():
+def test_engines_without_a_group_are_spare_in_the_table():
     page = Page(to_html(snapshot(RankState(0, "idle", None, "a", 1), RankState(1, "idle"))))
     assert [row[0] for row in page.rows[1:]] == ["spare", "spare"]
 
 
-def test_several_hosts_are_told_apart():
+def test_the_table_tells_several_hosts_apart():
     page = Page(to_html(snapshot(member(0, host="left"), member(1, host="right"))))
     assert [row[7] for row in page.rows[1:]] == ["left", "right"]
     assert "2 hosts" in page.caption
 
 
-def test_columns_of_text_are_aligned():
+def test_the_columns_of_the_text_table_are_aligned():
     lines = to_text(EVERYTHING).splitlines()[1:-1]
     start = lines[0].index("device")
     assert all(line[start - 2 : start] == "  " for line in lines)
@@ -94,25 +94,25 @@ def test_columns_of_text_are_aligned():
 
 
 @pytest.mark.parametrize("field", ["host", "activity", "last_error", "state"])
-def test_nothing_of_the_user_becomes_markup(field):
+def test_text_of_users_is_not_markup_in_the_table(field):
     html = to_html(snapshot(member(0, world_size=1, **{field: EVIL})))
     assert "<b " not in html
     assert "&lt;b onmouseover=" in html
     assert EVIL in "".join(cell for row in Page(html).rows for cell in row)
 
 
-def test_an_error_in_a_tooltip_cannot_leave_it():
+def test_an_error_cannot_leave_its_tooltip_in_the_table():
     html = to_html(snapshot(member(0, world_size=1, last_error='x" onclick="y')))
     [title] = [attrs["title"] for _, attrs in Page(html).tags if "title" in attrs]
     assert title == 'x" onclick="y'
 
 
-def test_a_headline_is_escaped_with_and_without_ranks():
+def test_the_headline_of_the_table_is_escaped_with_and_without_ranks():
     assert "<i>" not in to_html(Snapshot("", 0, 0, "<i>"))
     assert "<i>" not in to_html(snapshot(member(0, world_size=1), doing="<i>"))
 
 
-def test_a_long_error_is_cut_and_whole_in_its_tooltip():
+def test_a_long_error_in_the_table_is_cut_and_whole_in_its_tooltip():
     error = "ValueError: " + "x" * 200
     shown = snapshot(member(0, world_size=1, last_error=error))
     last = to_text(shown).splitlines()[-1]
@@ -121,14 +121,14 @@ def test_a_long_error_is_cut_and_whole_in_its_tooltip():
     assert f'title="{error}"' in to_html(shown)
 
 
-def test_colour_says_nothing_alone():
+def test_every_colour_in_the_table_comes_with_a_shape():
     """Take all colour away, and every state still has a word and a shape of its own."""
     page = Page(re.sub(r"color: [^;\"]*", "", to_html(EVERYTHING)))
     shapes = {cell.split()[0] for row in page.rows[1:] if len(row) > 9 for cell in [row[9]]}
     assert len(shapes) == 5
 
 
-def test_shapes_are_hidden_from_screen_readers():
+def test_shapes_in_the_table_are_hidden_from_screen_readers():
     marks = [attrs for tag, attrs in Page(to_html(EVERYTHING)).tags if tag == "span"]
     assert sum(attrs.get("aria-hidden") == "true" for attrs in marks) == len(EVERYTHING.states)
 
@@ -141,18 +141,18 @@ def test_the_table_has_a_caption_and_column_heads():
     assert any(tag == "caption" for tag, _ in page.tags)
 
 
-def test_a_state_of_a_newer_version_is_shown_by_its_word():
+def test_an_unknown_state_is_shown_by_its_word_in_the_table():
     html = to_html(snapshot(member(0, "compiling", 1)))
     assert Page(html).rows[1][9] == "· compiling"
     assert "compiling" in to_text(snapshot(member(0, "compiling", 1)))
 
 
-def test_the_table_shows_itself():
+def test_the_table_shows_itself_as_text_and_html():
     table = Table(EVERYTHING)
     assert repr(table) == EVERYTHING_AS_TEXT
     assert table._repr_html_() == to_html(EVERYTHING)
 
 
-def test_html_needs_nothing_from_elsewhere():
+def test_the_html_table_needs_no_style_sheet_or_script():
     html = to_html(EVERYTHING)
     assert not re.search(r"<script|<link|<style|class=|https?:", html)

@@ -31,11 +31,11 @@ def test_a_carriage_return_lays_later_text_on_earlier(line, shown):
 @pytest.mark.parametrize(
     "move", ["\x1b[A", "\x1b[2A", "\x1b[K", "\x1b[2J", "\x1b[1;1H", "\x1b[?25l"]
 )
-def test_movements_of_the_cursor_are_dropped(move):
+def test_cursor_movements_are_dropped_from_a_line(move):
     assert overwrite(f"{move}bar{move}") == "bar"
 
 
-def test_colours_stay():
+def test_colours_stay_in_an_overwritten_line():
     assert overwrite(f"{RED}bar{END}") == f"{RED}bar{END}"
 
 
@@ -43,7 +43,7 @@ def test_text_without_carriage_return_keeps_its_trailing_blanks():
     assert overwrite("table  ") == "table  "
 
 
-def test_a_coloured_text_is_laid_over_by_what_is_seen_of_it():
+def test_overwriting_counts_visible_characters_of_a_coloured_line():
     assert plain(overwrite(f"{RED}abc{END}\rX")) == "Xbc"
 
 
@@ -70,5 +70,5 @@ def test_plain_text_has_no_ansi(text, bare):
         ([10, 11], "a\nb", "[10-11] a\n        b"),
     ],
 )
-def test_ranks_stand_before_the_text(ranks, text, shown):
+def test_a_prefix_of_ranks_stands_before_every_text(ranks, text, shown):
     assert prefixed(ranks, text) == shown

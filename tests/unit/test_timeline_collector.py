@@ -9,9 +9,11 @@ from dataclasses import replace
 import fakes
 import pytest
 
-from rankbook.models import CellSpan, GroupInfo, RankState, Recorded, load
-from rankbook.sessions import timeline as module
-from rankbook.sessions.timeline import Timeline
+from rankbook.cluster.placement import place
+from rankbook.models import CellSpan, GroupInfo, RankState, Recorded, Recording, load, to_dict
+from rankbook.sessions.live import clocks, collector
+from rankbook.sessions.live.collector import Timeline
+from rankbook.sessions.members import Members
 
 HOST = "a"
 
@@ -26,15 +28,15 @@ class Time(fakes.Clock):
 @pytest.fixture
 def clock(monkeypatch):
     its = Time()
-    monkeypatch.setattr(module, "time", its)
-    monkeypatch.setattr(module, "answer_timeout", lambda count: 0.01)
-    monkeypatch.setattr(module, "_COMPARING", 0.005)
+    monkeypatch.setattr(collector, "time", its)
+    monkeypatch.setattr(clocks, "time", its)
+    monkeypatch.setattr(clocks, "_COMPARING", 0.005)
     monkeypatch.setattr(fakes.engine, "time", its)
     return its
 
 
 @pytest.fixture
-def pool(clock, impatient):
+def pool(clock):
     """Two ranks on this host."""
     pool = fakes.FakePool(2, hosts=HOST)
     join(pool, 1)
@@ -42,8 +44,25 @@ def pool(clock, impatient):
 
 
 @pytest.fixture
-def timeline(pool):
-    return Timeline(pool.channel, HOST)
+def members_of(timing, pool):
+    """Makes ranks of the engines of a pool."""
+
+    def seat(pool):
+        members = Members(pool, timing)
+        members.seat(place(members.facts()))
+        return members
+
+    return seat
+
+
+@pytest.fixture
+def members(pool, members_of):
+    return members_of(pool)
+
+
+@pytest.fixture
+def timeline(members):
+    return Timeline(members, HOST)
 
 
 def join(pool, generation):
@@ -130,7 +149,7 @@ def test_a_new_generation_is_asked_once_more(pool, timeline, clock):
 @pytest.mark.parametrize("took", [0.001, 0.02])
 def test_while_a_cell_runs_answers_cost_little(pool, timeline, clock, monkeypatch, took):
     def answer(engine, **_):
-        return {"now": clock.now, "took": took if engine.number else 0.0}
+        return to_dict(Recording(clock.now, took if engine.number else 0.0))
 
     monkeypatch.setattr(fakes.FakeEngine, "timeline", answer)
     times = 0
@@ -143,7 +162,7 @@ def test_while_a_cell_runs_answers_cost_little(pool, timeline, clock, monkeypatc
 
 def test_ranks_that_stand_still_are_asked_more_often(pool, timeline, clock, monkeypatch):
     monkeypatch.setattr(
-        fakes.FakeEngine, "timeline", lambda *_, **__: {"now": clock.now, "took": 0.1}
+        fakes.FakeEngine, "timeline", lambda *_, **__: to_dict(Recording(clock.now, 0.1))
     )
     first, second = states(pool)
     stands = replace(first, state="collective", since=5.0)
@@ -236,7 +255,7 @@ def test_what_nobody_waits_for_is_looked_after_while_nothing_runs(pool, timeline
 
 def test_it_is_said_how_rarely_busy_ranks_are_asked(pool, timeline, clock, monkeypatch):
     monkeypatch.setattr(
-        fakes.FakeEngine, "timeline", lambda *_, **__: {"now": clock.now, "took": 0.025}
+        fakes.FakeEngine, "timeline", lambda *_, **__: to_dict(Recording(clock.now, 0.025))
     )
     timeline.collect(states(pool, state="running"), [runs(clock)])
     assert timeline.note == "While a cell runs this moves on every 6 s."
@@ -288,13 +307,14 @@ def test_what_was_before_the_first_answer_is_not_lost(pool, timeline, clock):
     assert timeline.note.startswith("2 ")
 
 
-def test_a_rank_that_was_replaced_begins_anew(pool, timeline, clock):
+def test_a_rank_that_was_replaced_begins_anew(pool, timeline, clock, members):
     for number in pool.engines:
         pool[number].recorded = [call(n, 900.0 + n) for n in range(5)]
     timeline.collect(states(pool), [ran(1, clock)])
     pool.kill(1)
     pool.grow(1)
     join(pool, 2)
+    members.seat(place(members.facts()))
     for number in pool.engines:
         new = replace(call(0, 950.0 + number), generation=2)
         pool[number].recorded = [*pool[number].recorded, replace(new, id=5 if number == 0 else 0)]
@@ -360,7 +380,7 @@ def test_in_a_closed_session_nothing_is_in_flight(pool, timeline, clock):
 
 
 @pytest.fixture
-def far(clock, impatient):
+def far(clock):
     """Rank 1 is on another host, whose clock is 100 s ahead; it was 0.25 s late."""
     pool = fakes.FakePool(2, hosts="ab")
     join(pool, 1)
@@ -370,15 +390,15 @@ def far(clock, impatient):
     return pool
 
 
-def test_times_of_other_hosts_are_corrected(far, clock):
-    timeline = Timeline(far.channel, HOST)
+def test_times_of_other_hosts_are_corrected(far, clock, members_of):
+    timeline = Timeline(members_of(far), HOST)
     timeline.collect(states(far), [])
     assert late(timeline) == {(1, 0): 0.0, (1, 1): 0.25}
     assert timeline.clocks == [{"host": "b", "offset": 100.0, "error": 0.0}]
 
 
-def test_clocks_are_compared_rarely(far, clock):
-    timeline = Timeline(far.channel, HOST)
+def test_clocks_are_compared_rarely(far, clock, members_of):
+    timeline = Timeline(members_of(far), HOST)
     timeline.collect(states(far), [ran(1, clock)])
     once = asked(far)
     assert once > 4
@@ -391,9 +411,9 @@ def test_clocks_are_compared_rarely(far, clock):
     assert timeline.clocks[0]["offset"] == 200.0
 
 
-def test_a_host_that_does_not_answer_has_no_clock_and_is_not_shown(far, clock):
+def test_a_host_that_does_not_answer_has_no_clock_and_is_not_shown(far, clock, members_of):
+    timeline = Timeline(members_of(far), HOST)
     far[1].answers = False
-    timeline = Timeline(far.channel, HOST)
     begin = time.monotonic()
     timeline.collect(states(far), [])
     assert timeline.clocks == []
@@ -409,9 +429,9 @@ def test_a_host_that_does_not_answer_has_no_clock_and_is_not_shown(far, clock):
     assert (timeline.note, late(timeline)[1, 1]) == ("", 0.25)
 
 
-def test_of_a_host_that_has_gone_nothing_is_said(far, clock):
+def test_of_a_host_that_has_gone_nothing_is_said(far, clock, members_of):
+    timeline = Timeline(members_of(far), HOST)
     far[1].answers = False
-    timeline = Timeline(far.channel, HOST)
     timeline.collect(states(far), [])
     assert timeline.note
     timeline.collect(states(far)[:1], [])
@@ -419,7 +439,7 @@ def test_of_a_host_that_has_gone_nothing_is_said(far, clock):
 
 
 @pytest.mark.parametrize("state", ["idle", "running"])
-def test_nothing_is_shown_by_a_clock_that_was_not_compared(clock, impatient, monkeypatch, state):
+def test_nothing_is_shown_by_a_clock_that_was_not_compared(clock, monkeypatch, state, members_of):
     """There are more hosts than can be compared at a time."""
     tell = fakes.FakeEngine.timeline
 
@@ -434,7 +454,7 @@ def test_nothing_is_shown_by_a_clock_that_was_not_compared(clock, impatient, mon
         pool[number].ahead = 40.0 * number
         its = replace(call(0, 900.0), ranks=(0, 1, 2, 3))
         pool[number].recorded = [replace(its, created=its.created + pool[number].ahead)]
-    timeline = Timeline(pool.channel, HOST)
+    timeline = Timeline(members_of(pool), HOST)
     cells = [ran(1, clock)] if state == "idle" else [runs(clock)]
     known = []
     for _ in range(3):

@@ -16,6 +16,8 @@ from rankbook.engine import history as history_module
 from rankbook.engine.history import Epoch, History
 from rankbook.engine.recorder import Recorder
 from rankbook.engine.waits import Waits
+from rankbook.models import Recording, load, to_dict
+from rankbook.models.recorded import EntryGroup
 
 
 def join():
@@ -49,20 +51,19 @@ def epochs():
 
 
 def told(history, epochs, after=-1):
-    """The entries of an answer, once torch has retired all: dicts instead of rows."""
+    """The entries of an answer, once torch has retired all, with their names, as dicts."""
     answers = []
 
     def done():
-        answers.append(json.loads(json.dumps(history.tell(epochs, after))))
-        return all(row[6] for row in answers[-1]["entries"])
+        sent = json.dumps(to_dict(history.tell(epochs, after)))
+        answers.append(load(Recording, json.loads(sent)))
+        return all(entry.done for entry in answers[-1].entries)
 
     wait_until(done, SOON)
     answer = answers[-1]
-    names = ("id", "op", "group", "seq", "created", "ended", "done", "nbytes", "failed")
-    rows = [dict(zip(names, row, strict=True)) for row in answer["entries"]]
     return [
-        row | {"op": answer["ops"][row["op"]], "group": answer["groups"][row["group"]]}
-        for row in rows
+        entry._asdict() | {"op": answer.ops[entry.op], "group": answer.groups[entry.group]}
+        for entry in answer.entries
     ]
 
 
@@ -72,7 +73,7 @@ def test_a_blocking_collective_has_its_times(world, history, epochs):
     [one] = told(history, epochs)
     assert before - 0.001 <= one["created"] <= one["ended"] <= time.time()
     assert (one["op"], one["seq"], one["done"], one["nbytes"]) == ("all_reduce", 1, True, 24)
-    assert one["group"] == [str(dist.group.WORLD.group_name), [0], 7, 3]
+    assert one["group"] == EntryGroup(str(dist.group.WORLD.group_name), (0,), 7, 3)
     assert not one["failed"]
 
 
@@ -107,21 +108,22 @@ def test_only_what_is_new_is_told(world, history, epochs):
 def test_nothing_is_looked_up_where_nothing_has_changed(world, history, epochs, monkeypatch):
     dist.all_reduce(torch.ones(2))
     told(history, epochs)
-    mark = history.tell(epochs, -1)["mark"]
+    mark = history.tell(epochs, -1).mark
     with monkeypatch.context() as patch:
         patch.setattr(Recorder, "entries", lambda _: pytest.fail("it was asked"))
         answer = history.tell(epochs, -1, mark)
-        assert set(answer) == {"now", "took"}
-        assert set(history.tell(epochs, None)) == {"now", "took"}
-        assert 0 <= answer["took"] < 1
-        assert abs(answer["now"] - time.time()) < 5
+        only_the_time = history.tell(epochs, None)
+        for said in (answer, only_the_time):
+            assert said == Recording(said.now, said.took)
+            assert 0 <= said.took < 1
+            assert abs(said.now - time.time()) < 5
     dist.barrier()
-    assert history.tell(epochs, -1, mark)["mark"] != mark
+    assert history.tell(epochs, -1, mark).mark != mark
 
 
 def test_there_is_no_group_yet(history):
     answer = history.tell([], -1)
-    assert answer["entries"] == []
+    assert answer.entries == ()
 
 
 def test_entries_belong_to_the_generation_in_which_they_were_called(history):
@@ -134,8 +136,8 @@ def test_entries_belong_to_the_generation_in_which_they_were_called(history):
         dist.barrier()
         dist.destroy_process_group()
         seen.append(generation)
-    groups = [tuple(one["group"]) for one in told(history, epochs)]
-    assert [(name, generation, rank) for name, _, generation, rank in groups] == [
+    groups = [one["group"] for one in told(history, epochs)]
+    assert [(group.name, group.generation, group.rank) for group in groups] == [
         ("0", 1, 0),
         ("0", 2, 1),
     ]
@@ -151,7 +153,7 @@ def test_a_group_that_a_cell_has_made_anew_is_another_one(history, epochs):
         dist.all_reduce(torch.ones(1))
         dist.destroy_process_group()
     known = told(history, epochs)
-    assert [(one["group"][0], one["seq"]) for one in known] == [
+    assert [(one["group"].name, one["seq"]) for one in known] == [
         ("0", 1),
         ("0", 2),
         ("0 (2)", 1),
@@ -167,7 +169,7 @@ def test_the_members_of_a_group_that_has_gone_are_known_if_it_was_seen(world, hi
     [one] = told(history, epochs)
     dist.destroy_process_group(group)
     [again] = told(history, epochs)
-    assert one["group"] == again["group"] == [str(group.group_name), [0], 7, 3]
+    assert one["group"] == again["group"] == EntryGroup(str(group.group_name), (0,), 7, 3)
 
 
 def test_members_are_forgotten_with_the_last_collective_of_their_group(world, history, epochs):

@@ -12,7 +12,7 @@ from rankbook.models import CellSpan, GroupInfo, RankState
 from rankbook.timeline import FIELDS, Bar, Kept
 from rankbook.widgets.timeline import TimelineView
 
-CELLS = [CellSpan(3, "f()", 10.0, 11.0), CellSpan(4, "g()", 12.0)]
+CELLS = [CellSpan(3, "f()", 10.0, 11.0, "f()\nx", (0, 1)), CellSpan(4, "g()", 12.0)]
 
 
 class Collected:
@@ -77,7 +77,7 @@ def rows(buffers):
     }
 
 
-def test_settled_bars_are_sent_once(view, collected):
+def test_settled_bars_are_sent_to_the_page_once(view, collected):
     collected.kept.add([bar(1), bar(1, 1, math.nan, math.nan)])
     [(content, buffers)] = update(view, collected)
     assert abs(content.pop("now") - time.time()) < 60
@@ -105,7 +105,7 @@ def test_settled_bars_are_sent_once(view, collected):
     assert (content["edition"], content["from"]) == (0, 2)
 
 
-def test_so_are_names(view, collected):
+def test_names_of_operations_and_groups_are_sent_to_the_page_once(view, collected):
     for names in (["a", "b"], ["b"], ["c", "a"]):
         collected.kept.add([bar(1)._replace(op=name, group=name) for name in names])
     told = [update(view, collected)]
@@ -119,12 +119,12 @@ def test_so_are_names(view, collected):
     assert view.take()[0][0]["ops"] == ["a", "b", "c", "d"]
 
 
-def test_buffers_are_what_the_page_reads():
+def test_the_buffers_of_bars_have_the_fields_that_the_page_reads():
     sizes = [FIELDS[name].str for name in FIELDS.names]
     assert sizes == ["<f8", "<f4", "<f4", "<i4", "<i4", "<i4", "<f8", "<i4", "<i4", "<i4"]
 
 
-def test_what_is_in_flight_is_replaced(view, collected):
+def test_open_bars_replace_those_sent_before(view, collected):
     collected.open = [bar(1, duration=math.nan)]
     [(content, buffers)] = update(view, collected)
     assert (content["kind"], content["count"], rows(buffers)["seq"]) == ("open", 1, [1])
@@ -136,7 +136,7 @@ def test_what_is_in_flight_is_replaced(view, collected):
     assert (content["kind"], content["count"], buffers) == ("open", 0, [b""] * 10)
 
 
-def test_whoever_says_hello_gets_everything(view, collected):
+def test_a_page_that_says_hello_gets_every_bar(view, collected):
     view._handle_custom_msg({"kind": "hello"}, [])
     assert view.take() == []  # nothing was collected yet
     collected.kept.add([bar(1), bar(2)])
@@ -153,7 +153,7 @@ def test_whoever_says_hello_gets_everything(view, collected):
     assert view.take() == []
 
 
-def test_all_are_sent_anew_when_some_are_left_out(view, collected):
+def test_all_bars_are_sent_again_after_a_thinning(view, collected):
     collected.kept.add([bar(seq) for seq in range(8)])
     update(view, collected)
     collected.kept.add([bar(8)])
@@ -164,7 +164,7 @@ def test_all_are_sent_anew_when_some_are_left_out(view, collected):
     assert update(view, collected) == []
 
 
-def test_lanes_cells_clocks_and_the_note(view, collected):
+def test_the_view_shows_lanes_cells_clocks_and_the_note(view, collected):
     collected.clocks = [{"host": "b", "offset": 1.0, "error": 0.1}]
     collected.note = "Some are not shown."
     assert update(view, collected) == []
@@ -176,7 +176,7 @@ def test_lanes_cells_clocks_and_the_note(view, collected):
     assert (view.clocks, view.note) == (collected.clocks, "Some are not shown.")
 
 
-def test_while_nobody_is_in_a_group_the_lanes_stay(view, collected):
+def test_the_lanes_stay_while_no_rank_is_in_a_group(view, collected):
     update(view, collected)
     before = view.lanes
     view.update(collected, [state(0, None), state(2, None)], CELLS)
@@ -185,7 +185,7 @@ def test_while_nobody_is_in_a_group_the_lanes_stay(view, collected):
     assert view.lanes == before[:1]
 
 
-def test_a_rank_that_does_not_answer_is_where_it_was(view, collected):
+def test_the_lane_of_a_silent_rank_keeps_its_host(view, collected):
     update(view, collected)
     view.update(collected, [state(0, 0), state(2, 1, "")], CELLS)
     assert view.lanes[1] == {"rank": 1, "host": "b"}
@@ -193,7 +193,7 @@ def test_a_rank_that_does_not_answer_is_where_it_was(view, collected):
     assert [lane["host"] for lane in view.lanes] == ["a", "c", ""]
 
 
-def test_cells_that_are_older_than_all_bars_are_left_out_and_of_many_the_oldest(view, collected):
+def test_the_view_leaves_out_cells_older_than_all_bars_and_the_oldest_of_many(view, collected):
     cells = [CellSpan(n, "f()", 1000.0 + n, 1000.5 + n) for n in range(300)]
     view.update(collected, STATES, cells)
     assert [cell["number"] for cell in view.cells] == list(range(100, 300))
@@ -202,7 +202,7 @@ def test_cells_that_are_older_than_all_bars_are_left_out_and_of_many_the_oldest(
     assert [cell["number"] for cell in view.cells] == list(range(250, 300))
 
 
-def test_in_a_closed_session_nothing_runs(view, collected):
+def test_a_running_cell_ends_in_the_view_when_the_session_closes(view, collected):
     collected.open = [bar(1, duration=math.nan)]
     update(view, collected)
     collected.open, collected.ended = [], 20.0
@@ -212,6 +212,6 @@ def test_in_a_closed_session_nothing_runs(view, collected):
     assert update(view, collected) == []
 
 
-def test_its_code_is_found(view):
+def test_the_timeline_view_finds_its_script_and_style(view):
     assert "export default" in str(view._esm)
     assert str(view._css).strip()

@@ -22,6 +22,7 @@ from rankbook.engine.waits import Waits, hide, is_ours
 
 MAIN = threading.main_thread().ident
 THEIRS = vars(dist.Work)["wait"]
+OF_FUTURES = vars(torch._C.Future)["wait"]
 
 
 @pytest.fixture
@@ -191,6 +192,7 @@ def test_installed_twice_only_the_second_notes(world, waits):
 def test_removed_all_is_as_it_was(waits):
     waits.remove()
     assert vars(dist.Work)["wait"] is THEIRS
+    assert vars(torch._C.Future)["wait"] is OF_FUTURES
 
 
 def test_the_age_of_a_wait_is_counted_from_its_beginning(world, waits):
@@ -229,8 +231,46 @@ def test_a_handle_that_is_waited_for_after_one_has_failed_is_not_that_one(world,
             seen.append((waits.waiting(), waits.since()))
         return seen
 
+    began = waits.last()[3]
     watched(wait, look)
-    assert seen == [({}, None)]
+    [(waiting, since)] = seen
+    assert waiting == {}
+    assert began < since <= time.time_ns()
+
+
+def test_a_future_is_waited_for_as_ever(world, waits):
+    future = dist.all_reduce(torch.ones(2), async_op=True).get_future()
+    assert [its.tolist() for its in future.wait()] == [[1.0, 1.0]]
+    assert future.then(lambda its: its.value()[0] + 1).wait().tolist() == [2.0, 2.0]
+    own = torch.futures.Future()
+    own.set_result(7)
+    assert own.wait() == 7
+    assert [its.wait() for its in torch.futures.collect_all([own, own]).wait()] == [7, 7]
+    failed = torch.futures.Future()
+    failed.set_exception(ValueError("no data"))
+    with pytest.raises(ValueError, match="no data"):
+        failed.wait()
+
+
+def test_a_future_that_is_waited_for_is_seen(world, waits):
+    future, seen = torch.futures.Future(), []
+
+    def look():
+        seen[:] = [(frames.position(), waits.since(), waits.waiting(), frames.stack())]
+        return seen[0][0].awaits
+
+    def watch():
+        wait_until(look, SOON)
+        future.set_result(None)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    future.wait()
+    watcher.join()
+    [(at, since, waiting, stack)] = seen
+    assert (at.awaits, at.in_torch, waiting) == ("future", True, {})
+    assert since <= time.time_ns()
+    assert "waits.py" not in stack[-1]
 
 
 def test_the_age_of_what_is_not_waited_for_in_python_is_counted_from_when_it_was_seen():

@@ -14,8 +14,8 @@ from rankbook.sessions.turns import Turns
 
 
 @pytest.fixture
-def turns():
-    return Turns(Changes())
+def turns(timing):
+    return Turns(Changes(), timing)
 
 
 class Busy:

@@ -18,7 +18,7 @@ from typing import Any
 
 from rankbook import errors
 from rankbook.cluster.messages import Incoming, Notice, Outgoing, Registered, Unregistered, Wire
-from rankbook.models import load, to_dict
+from rankbook.models import events, load, to_dict
 from rankbook.models.requests import RemoteError, Request
 
 __all__ = ["Call", "Channel", "Event", "everyone", "op_of"]
@@ -32,7 +32,7 @@ class Event:
     """Something an engine said while a request ran."""
 
     engine: int
-    body: list[Any]
+    body: events.Event
 
 
 @dataclass
@@ -261,8 +261,8 @@ class Channel:
         if incoming.is_reply:
             call.settle(engine, incoming.content, incoming.buffers)
         else:
-            for body in incoming.content["events"]:
-                call.inbox.put(Event(engine, body))
+            for row in incoming.content["events"]:
+                call.inbox.put(Event(engine, events.from_row(row)))
 
     # ----------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
 
@@ -12,13 +13,15 @@ __all__ = ["visible_gpus"]
 
 _DEVICE = re.compile(r"\d+|GPU-.+|MIG-.+")
 _DRIVER = Path("/proc/driver/nvidia/gpus")
+_DEVICES = tuple(map(Path, ("/dev/nvidiactl", "/dev/dxg")))
+"""One of them is there where NVIDIA's driver is, also where a sandbox or WSL hides its list."""
 
 
 def visible_gpus(asked: str = "", environ: Mapping[str, str] = os.environ) -> int:
     """Count the GPUs that engines started here could use.
 
-    The kernel driver's own list is read, so neither torch nor NVML is needed; the engines later
-    report what they really see.
+    The kernel driver's own list is read, so torch is not needed, and NVML only where that list is
+    hidden; the engines later report what they really see.
 
     Args:
         asked: A list such as ``0,1`` that the person gave, empty for all.
@@ -27,10 +30,29 @@ def visible_gpus(asked: str = "", environ: Mapping[str, str] = os.environ) -> in
     Returns:
         Their number; 0 where there is no NVIDIA driver.
     """
-    installed = len(list(_DRIVER.iterdir())) if _DRIVER.is_dir() else 0
+    installed = len(list(_DRIVER.iterdir())) if _DRIVER.is_dir() else _count_by_nvml()
     visible = asked or environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return installed
     # CUDA takes the entries up to the first that is no device: "-1" hides them all.
     named = list(takewhile(_DEVICE.fullmatch, (name.strip() for name in visible.split(","))))
     return min(installed, len(named))
+
+
+def _count_by_nvml() -> int:
+    return _ask_nvml() if any(path.exists() for path in _DEVICES) else 0
+
+
+@cache
+def _ask_nvml() -> int:
+    """GPUs that NVML knows of; it creates no CUDA context. 0 where it fails."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        try:
+            return int(pynvml.nvmlDeviceGetCount())
+        finally:
+            pynvml.nvmlShutdown()
+    except Exception:  # noqa: BLE001 - no library, no driver: then no GPU can be used either
+        return 0

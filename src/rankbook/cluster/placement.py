@@ -115,7 +115,9 @@ def check_numbers(nproc: int | None, timeout_minutes: float | None) -> None:
     if nproc is not None and nproc < 1:
         raise InputError(f"{nproc} ranks make no group: ask for 1 or more.")
     if timeout_minutes is not None and not 0 < timeout_minutes < math.inf:
-        raise InputError(f"A timeout of {timeout_minutes:g} minutes is none: write 1 or so.")
+        raise InputError(
+            f"The timeout must be positive, for example 1, and not {timeout_minutes:g}."
+        )
 
 
 def check_backend(asked: str) -> set[str]:
@@ -130,7 +132,7 @@ def check_backend(asked: str) -> set[str]:
     names = {part.rpartition(":")[2] for part in asked.lower().split(",")}
     if unknown := sorted(names - _BACKENDS):
         raise BackendError(
-            f"There is no backend {unknown[0]!r}: write one of {', '.join(sorted(_BACKENDS))}."
+            f"There is no backend {unknown[0]!r}: use one of {', '.join(sorted(_BACKENDS))}."
         )
     return names
 
@@ -155,11 +157,11 @@ def choose_backend(placement: Placement, asked: str | None) -> str:
         first = without[0]
         if not any(p.gpus for p in placement.places):
             hosts = ", ".join(sorted({p.host for p in placement.places}))
-            raise DeviceError(f"nccl needs GPUs and {hosts} shows none: write %dist_init gloo.")
-        fewer = f"-n {first.gpus}, or " if first.gpus and placement.is_local else ""
+            raise DeviceError(f"nccl needs GPUs and {hosts} shows none: run %dist_init gloo.")
+        fewer = f"use -n {first.gpus}, or " if first.gpus and placement.is_local else ""
         raise DeviceError(
             f"nccl needs a GPU per rank: {first.host} has {first.gpus} for "
-            f"{first.local_world_size} ranks; write {fewer}%dist_init gloo."
+            f"{first.local_world_size} ranks; {fewer}run %dist_init gloo."
         )
     return asked.lower()
 

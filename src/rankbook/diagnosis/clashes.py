@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from rankbook.diagnosis.calls import classes, family, group, is_p2p, name, slot
 from rankbook.diagnosis.wording import (
     Words,
-    capital,
     listed,
     number,
     root,
-    singular,
     with_tensors,
 )
 from rankbook.models import Collective
-from rankbook.ranks import said
+from rankbook.words import in_words, ranks_do, sentence_start
 
 __all__ = ["Clash", "clash", "mismatch"]
 
@@ -51,7 +49,7 @@ def mismatch(words: Words, found: Clash) -> str:
     """Say which calls do not match, or who waits for each other."""
     calls, sorts = found.calls, found.sorts
     if not sorts:
-        return f"{capital(said(calls))} wait for each other: {words.waiting(calls)}."
+        return f"{sentence_start(in_words(calls))} wait for each other: {words.waiting(calls)}."
     others = next((ranks for ranks in sorts if ranks[0] not in found.culprits), None)
     if others and len(sorts) == 2:  # noqa: PLR2004 - those and the odd ones
         [odd] = [ranks for ranks in sorts if ranks != others]
@@ -67,9 +65,10 @@ def _odd_ones(words: Words, calls: _Calls, odd: tuple[int, ...], others: tuple[i
     else:
         given, instead = root(one), f"{name(other.op)}{number(other)}{root(other)}"
     (here, there), shared = _places(words, calls, [odd, others])
+    some, most = ranks_do(odd, "calls", "call"), ranks_do(others, "calls", "call")
     return (
-        f"{capital(said(odd))} call{singular(odd)} {called}{given}{words.members(one)}{here}, "
-        f"where {said(others)} call{singular(others)} {instead}{there}{shared}."
+        f"{sentence_start(some)} {called}{given}{words.members(one)}{here}, "
+        f"where {most} {instead}{there}{shared}."
     )
 
 
@@ -87,8 +86,8 @@ def _all_different(words: Words, calls: _Calls, sorts: Sequence[tuple[int, ...]]
     of = dict(zip(sorts, given, strict=True))
     places, at_all = _places(words, calls, sorts)
     at = dict(zip(sorts, places, strict=True))
-    items = listed(sorts, lambda ranks: f"{said(ranks)}{of[ranks]}{at[ranks]}", "others")
-    return f"{capital(said(calls))} call {what}: {items}{at_all}."
+    items = listed(sorts, lambda ranks: f"{in_words(ranks)}{of[ranks]}{at[ranks]}", "others")
+    return f"{sentence_start(in_words(calls))} call {what}: {items}{at_all}."
 
 
 def _best_known(calls: _Calls, ranks: tuple[int, ...]) -> Collective:

@@ -9,14 +9,12 @@ from rankbook.diagnosis.calls import COMPLEMENT, family, is_handle, is_p2p
 from rankbook.diagnosis.waits import Wait
 from rankbook.diagnosis.wording import (
     Words,
-    capital,
     grouped,
     listed,
     shortened,
-    singular,
 )
 from rankbook.models import Collective
-from rankbook.ranks import said
+from rankbook.words import agree, in_words, ranks_do, sentence_start
 
 __all__ = ["Case", "dead", "missing", "raised", "running", "silent", "slow", "unclear"]
 
@@ -41,9 +39,9 @@ def dead(words: Words, gone: Collection[int], case: Case | None) -> str:
     """Say how ranks ended, and who waited for them."""
     wait = ""
     if case:
-        whom = _them(gone) if len(case.culprits) == len(gone) else said(case.culprits)
+        whom = _them(gone) if len(case.culprits) == len(gone) else in_words(case.culprits)
         wait = (
-            f" while {said(case.waiters)} waited for {whom} "
+            f" while {in_words(case.waiters)} waited for {whom} "
             f"in {words.call(case.call)}{words.at(case.waiters)}"
         )
     aborted = any("SIGABRT" in words.looks[rank].ended for rank in gone)
@@ -55,7 +53,7 @@ def _last_words(words: Words, gone: Collection[int]) -> str:
     for rank in sorted(gone):
         lines = [line for line in words.looks[rank].last_words if line.strip()]
         if lines:
-            whose = "its last words" if len(gone) == 1 else f"last words of rank {rank}"
+            whose = agree(gone, "its last words", f"last words of rank {rank}")
             return f"; {whose}: {shortened(lines[-1])}"
     return ""
 
@@ -73,11 +71,11 @@ def raised(words: Words, case: Case) -> str:
 def missing(words: Words, case: Case) -> str:
     """Say who is idle while others wait for them."""
     culprits, waiters = case.culprits, case.waiters
-    who, why = capital(said(culprits)), _why_idle(words, culprits)
+    who, why = sentence_start(in_words(culprits)), _why_idle(words, culprits)
     if is_handle(case.call):
         return f"{who} will not come ({why}), and {_wait_for(words, case)}."
     call, at = words.call(case.call), words.at(waiters)
-    wait = f"{said(waiters)} wait{singular(waiters)}"
+    wait = ranks_do(waiters, "waits", "wait")
     if is_p2p(case.call):
         part = COMPLEMENT[family(case.call.op)]
         never = f"{part}, for which {wait} in {call}{at}"
@@ -89,8 +87,8 @@ def missing(words: Words, case: Case) -> str:
 def _why_idle(words: Words, ranks: Collection[int]) -> str:
     """Whether idle ranks have run the cell to its end, or were not given it."""
     if all(words.looks[rank].line for rank in ranks):
-        return "its cell has ended" if len(ranks) == 1 else "their cells have ended"
-    return "it runs no cell" if len(ranks) == 1 else "they run no cell"
+        return agree(ranks, "its cell has ended", "their cells have ended")
+    return agree(ranks, "it runs no cell", "they run no cell")
 
 
 def slow(words: Words, case: Case) -> str:
@@ -98,25 +96,23 @@ def slow(words: Words, case: Case) -> str:
     groups = grouped(case.culprits, lambda rank: words.looks[rank].line)
     run = listed(
         groups,
-        lambda ranks: f"{said(ranks)} still run{singular(ranks)}{words.at(ranks)}",
+        lambda ranks: f"{ranks_do(ranks, 'still runs', 'still run')}{words.at(ranks)}",
         "still run",
     )
-    return f"{capital(run)}; {_have_waited(words, case)}."
+    return f"{sentence_start(run)}; {_have_waited(words, case)}."
 
 
 def silent(words: Words, ranks: Collection[int], case: Case | None) -> str:
     """Say who gives no answer, and who waits for them."""
     wait = f"; {_have_waited(words, case)}" if case else ""
-    return f"{capital(said(ranks))} do{'es' if len(ranks) == 1 else ''} not answer{wait}."
+    return f"{sentence_start(ranks_do(ranks, 'does not', 'do not'))} answer{wait}."
 
 
 def unclear(words: Words, waits: Mapping[int, Wait], stuck: Collection[int]) -> str:
     """Say who is stuck where no culprit can be named."""
-    wait = "it waits" if len(stuck) == 1 else "they wait"
+    who, wait = sentence_start(in_words(stuck)), agree(stuck, "it waits", "they wait")
     items = words.waiting({rank: waits[rank].call for rank in stuck})
-    return (
-        f"{capital(said(stuck))} cannot go on, but too little is known of what {wait} for: {items}."
-    )
+    return f"{who} cannot go on, but too little is known of what {wait} for: {items}."
 
 
 def running(words: Words, waits: Mapping[int, Wait], runners: Iterable[int]) -> str:
@@ -125,12 +121,12 @@ def running(words: Words, waits: Mapping[int, Wait], runners: Iterable[int]) -> 
     behind = {rank: wait.call for rank, wait in waits.items() if wait.needs}
     parts = []
     if runs := grouped(runners, lambda rank: words.looks[rank].line):
-        parts.append(listed(runs, lambda ranks: f"{said(ranks)} {words.runs(ranks)}", "run"))
+        parts.append(listed(runs, lambda ranks: f"{in_words(ranks)} {words.runs(ranks)}", "run"))
     if under_way:
         parts.append(f"{words.waiting(under_way, verb=True)}, where nobody is missing")
     if behind:
         parts.append(f"{words.waiting(behind, verb=True)} for others that can go on")
-    return capital("; ".join(parts)) + "."
+    return sentence_start("; ".join(parts)) + "."
 
 
 def _each(words: Words, ranks: Iterable[int]) -> str:
@@ -140,24 +136,23 @@ def _each(words: Words, ranks: Iterable[int]) -> str:
         what = words.does(same[0])
         if len(same) > 1:
             what = _PLURAL.get(verb := what.partition(" ")[0], verb) + what.removeprefix(verb)
-        parts.append(f"{said(same)} {what}")
-    return capital(" and ".join(parts))
+        parts.append(f"{in_words(same)} {what}")
+    return sentence_start(" and ".join(parts))
 
 
 def _wait_for(words: Words, case: Case) -> str:
     return (
-        f"{said(case.waiters)} wait{singular(case.waiters)} for {_them(case.culprits)} "
+        f"{ranks_do(case.waiters, 'waits', 'wait')} for {_them(case.culprits)} "
         f"in {words.call(case.call)}{words.at(case.waiters)}"
     )
 
 
 def _have_waited(words: Words, case: Case) -> str:
-    have = "has" if len(case.waiters) == 1 else "have"
     return (
-        f"{said(case.waiters)} {have} waited for {_them(case.culprits)} "
+        f"{ranks_do(case.waiters, 'has waited', 'have waited')} for {_them(case.culprits)} "
         f"in {words.call(case.call)}{words.age(case.waiters)}"
     )
 
 
 def _them(ranks: Collection[int]) -> str:
-    return "it" if len(ranks) == 1 else "them"
+    return agree(ranks, "it", "them")

@@ -7,17 +7,15 @@ from typing import TypeVar
 
 from rankbook.diagnosis.calls import HANDLE, elements, group, is_handle, is_p2p, name, slot
 from rankbook.models import Collective, Look
-from rankbook.ranks import said
+from rankbook.words import agree, in_words, plural
 
 __all__ = [
     "Words",
-    "capital",
     "grouped",
     "listed",
     "number",
     "root",
     "shortened",
-    "singular",
     "with_tensors",
 ]
 
@@ -61,7 +59,7 @@ class Words:
     def runs(self, ranks: Iterable[int]) -> str:
         """What ranks run that stand at the same line: ``runs line 4: f(x)``."""
         ranks = list(ranks)
-        run = f"run{singular(ranks)}"
+        run = agree(ranks, "runs", "run")
         line = shortened(self.looks[ranks[0]].line)
         # Outside of a cell it is said what the rank does instead.
         return f"{run} {line}" if line.startswith("line ") else f"{run}{self.at(ranks)}"
@@ -77,8 +75,8 @@ class Words:
         """List who is in which call: ``rank 0 in recv from 1 (line 3: f(x)), rank 2 in …``."""
 
         def say(ranks: tuple[int, ...]) -> str:
-            wait = f"wait{singular(ranks)} " if verb else ""
-            return f"{said(ranks)} {wait}in {self.call(calls[ranks[0]])}{self.at(ranks)}"
+            wait = f"{agree(ranks, 'waits', 'wait')} " if verb else ""
+            return f"{in_words(ranks)} {wait}in {self.call(calls[ranks[0]])}{self.at(ranks)}"
 
         same = grouped(calls, lambda rank: self.call(calls[rank]))
         return listed(same, say, "wait likewise" if verb else "likewise")
@@ -86,7 +84,7 @@ class Words:
     def members(self, call: Collective) -> str:
         """Whose group a call is of, with a space before it; empty for the whole world's."""
         whole = not group(call) or not call.ranks or self.looks.keys() <= set(call.ranks)
-        return "" if whole or is_p2p(call) else f" of {said(call.ranks)}"
+        return "" if whole or is_p2p(call) else f" of {in_words(call.ranks)}"
 
     def at(self, ranks: Iterable[int]) -> str:
         """Where the first of some ranks stands, with a space before it: ``(line 3: f(x))``."""
@@ -121,7 +119,7 @@ def root(call: Collective) -> str:
 def with_tensors(call: Collective) -> str:
     """What a call is given, with a space before it: ``with 4 elements of float32``."""
     count = elements(call)
-    parts = [f"{count} element{'' if count == 1 else 's'}"] if call.sizes else []
+    parts = [plural(count, "element")] if call.sizes else []
     parts += [" and ".join(dict.fromkeys(call.dtypes))] if call.dtypes else []
     return f" with {' of '.join(parts)}" if parts else ""
 
@@ -133,11 +131,6 @@ def _tensors(call: Collective) -> str:
     shape = "x".join(str(length) for length in call.sizes[0]) if call.sizes else ""
     # What has no dimensions is one number.
     return f"{shape or 'one'} {call.dtypes[0]}" if call.sizes else call.dtypes[0]
-
-
-def singular(ranks: Iterable[int]) -> str:
-    """The ``s`` of a verb whose subject is one rank."""
-    return "s" if len(set(ranks)) == 1 else ""
 
 
 def shortened(text: str) -> str:
@@ -160,10 +153,5 @@ def listed(
     """List groups of ranks; of those beyond the third it is only said that they do ``rest``."""
     items = [say(ranks) for ranks in groups[:_MOST]]
     if left := [rank for ranks in groups[_MOST:] for rank in ranks]:
-        items.append(f"{said(left)} {rest}")
+        items.append(f"{in_words(left)} {rest}")
     return ", ".join(items)
-
-
-def capital(text: str) -> str:
-    """A text as a sentence begins."""
-    return text[:1].upper() + text[1:]

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from rankbook.display.html import caption
 from rankbook.display.lines import Item, Merged, Merger
 from rankbook.display.text import overwrite, prefixed
+from rankbook.models.events import Display, Event, Result, Stream, from_row, to_row
 
 __all__ = ["LiveOutput", "Screen"]
 
@@ -61,7 +62,7 @@ class _Region:
         del self.open[key]
 
     def text(self) -> str:
-        """The rows by rank; what several ranks show alike stands once."""
+        """The rows by rank; a row that several ranks show is in it once."""
         alike: dict[tuple[int, str], list[int]] = {}
         turn: dict[int, int] = {}
         for (rank, _, _), row in self.rows.items():
@@ -72,7 +73,7 @@ class _Region:
 
 
 class LiveOutput:
-    """Shows output as :class:`rankbook.sessions.cells.CellOutput` asks for it."""
+    """Shows output as :class:`rankbook.sessions.cells.collecting.CellOutput` asks for it."""
 
     def __init__(
         self,
@@ -86,7 +87,7 @@ class LiveOutput:
         self._partial: dict[tuple[int, str], tuple[str, float]] = {}
         self._region: _Region | None = None
         self._next_draw = 0.0
-        self._results: dict[int, dict[str, Any]] = {}
+        self._results: dict[int, Result] = {}
         self._ids: dict[tuple[int, str], str] = {}
         self._last: dict[int, str] = {}
         self._owners: dict[str, set[int]] = {}
@@ -94,16 +95,15 @@ class LiveOutput:
 
     # -- taking ------------------------------------------------------------------------------
 
-    def event(self, rank: int, body: list[Any]) -> None:
-        """Take something that a rank said."""
-        kind = body[0]
-        if kind == "stream":
-            self._stream(rank, body[1], body[2])
-        elif kind == "result":
-            self._results[rank] = body[1]
-        elif kind == "display":
+    def event(self, rank: int, body: Event) -> None:
+        """Take an event of a rank."""
+        if isinstance(body, Stream):
+            self._stream(rank, body.name, body.text)
+        elif isinstance(body, Result):
+            self._results[rank] = body
+        else:
             self._end_partial(rank)
-            key = json.dumps(body[1:], sort_keys=True)
+            key = json.dumps(to_row(body), sort_keys=True)
             self._merger.push(rank, Item("display", key), self._clock())
 
     def _stream(self, rank: int, name: str, text: str) -> None:
@@ -133,7 +133,7 @@ class LiveOutput:
     # -- showing -----------------------------------------------------------------------------
 
     def pause(self, running: Collection[int]) -> float:
-        """Show what is due; see :meth:`rankbook.sessions.cells.CellOutput.pause`."""
+        """Show what is due; see :meth:`rankbook.sessions.cells.collecting.CellOutput.pause`."""
         now = self._clock()
         for rank in {key[0] for key in self._partial} - set(running):
             self._end_partial(rank)
@@ -142,7 +142,7 @@ class LiveOutput:
         return min(wait, self._draw_region(now))
 
     def note(self, text: str) -> None:
-        """Show a line that no rank said."""
+        """Show a line that comes from no rank."""
         self._write("stderr", [text])
 
     def finish(self) -> None:
@@ -159,7 +159,7 @@ class LiveOutput:
             if text and item.kind != stream:
                 self._write(stream, text)
             if item.kind == "display":
-                self._show_display(ranks, *json.loads(item.key))
+                self._show_display(ranks, from_row(json.loads(item.key)))
             else:
                 stream = item.kind
                 text.append(prefixed(ranks, item.key))
@@ -171,50 +171,49 @@ class LiveOutput:
         self._screen.write(stream, "\n".join(lines) + "\n")
         lines.clear()
 
-    def _show_display(self, ranks: tuple[int, ...], kind: str, content: dict[str, Any]) -> None:
-        if kind == "clear_output":
+    def _show_display(self, ranks: tuple[int, ...], display: Event) -> None:
+        if not isinstance(display, Display):  # the output is to be cleared
             self._cleared.update(ranks)
             return
-        theirs = content.get("transient", {}).get("display_id")
         replaced: dict[str, set[int]] = {}
         new: set[int] = set()
         for rank in ranks:
-            known = self._replaces(rank, kind, theirs)
+            known = self._replaces(rank, display)
             (replaced.setdefault(known, set()) if known else new).add(rank)
         self._cleared.difference_update(ranks)
-        for local, its in replaced.items():
-            if its == self._owners[local]:
-                self._screen.show(content["data"], content["metadata"], local, update=True)
+        for local, updated in replaced.items():
+            if updated == self._owners[local]:
+                self._screen.show(display.data, display.metadata, local, update=True)
             else:
-                # Shown once because they were alike, and now some differ: those get their own.
-                self._owners[local] -= its
-                new |= its
+                # The displays were alike and shown once; those that now differ get their own.
+                self._owners[local] -= updated
+                new |= updated
         if new:
-            self._show_new(new, theirs, content)
+            self._show_new(new, display)
 
-    def _replaces(self, rank: int, kind: str, theirs: str | None) -> str | None:
+    def _replaces(self, rank: int, display: Display) -> str | None:
         """The display here whose place a rank's display takes, None for a new one."""
-        if kind == "display_data" and rank in self._cleared:
+        if not display.update and rank in self._cleared:
             # A notebook would clear the cell's output; of several ranks', only this one's goes.
             return self._last.get(rank)
-        return self._ids.get((rank, theirs)) if theirs else None
+        return self._ids.get((rank, display.display_id)) if display.display_id else None
 
-    def _show_new(self, ranks: set[int], theirs: str | None, content: dict[str, Any]) -> None:
+    def _show_new(self, ranks: set[int], display: Display) -> None:
         self._leave_region()
         local = uuid.uuid4().hex
         self._owners[local] = set(ranks)
         for rank in ranks:
             self._last[rank] = local
-            if theirs:
-                self._ids[rank, theirs] = local
+            if display.display_id:
+                self._ids[rank, display.display_id] = local
         self._screen.show(*caption(ranks), uuid.uuid4().hex, update=False)
-        self._screen.show(content["data"], content["metadata"], local, update=False)
+        self._screen.show(display.data, display.metadata, local, update=False)
 
     def _show_results(self) -> None:
         groups: dict[str, list[int]] = {}
         for rank in sorted(self._results):
-            content = self._results[rank]
-            groups.setdefault(json.dumps(content["data"], sort_keys=True), []).append(rank)
+            key = json.dumps(self._results[rank].data, sort_keys=True)
+            groups.setdefault(key, []).append(rank)
         plain = [
             prefixed(ranks, json.loads(data)["text/plain"])
             for data, ranks in groups.items()
@@ -226,7 +225,7 @@ class LiveOutput:
         for data, ranks in groups.items():
             if (bundle := json.loads(data)).keys() != {"text/plain"}:
                 self._screen.show(*caption(ranks), uuid.uuid4().hex, update=False)
-                metadata = self._results[ranks[0]]["metadata"]
+                metadata = self._results[ranks[0]].metadata
                 self._screen.show(bundle, metadata, uuid.uuid4().hex, update=False)
 
     # -- lines without an end ----------------------------------------------------------------
@@ -255,7 +254,7 @@ class LiveOutput:
             region.drawn = text
 
     def _leave_region(self) -> None:
-        """What comes now stands below the lines that were rewritten, once they have ended."""
+        """Show what follows below the lines that were rewritten, once these have ended."""
         if self._region is not None and not self._region.open:
             self._close_region()
 

@@ -1,9 +1,9 @@
-"""What every view says of a snapshot, in words: the text, the tables and the dashboard agree."""
+"""A snapshot in words, the same for all views: text, tables and dashboard."""
 
 from __future__ import annotations
 
-from rankbook import ranks as rank_selection
 from rankbook.models import RankState, Snapshot
+from rankbook.words import in_words, plural
 
 __all__ = [
     "MARKS",
@@ -29,14 +29,14 @@ MARKS = {
     "left": "○",
 }
 
-_SAID = {
+_PHRASES = {
     "gone": "{} ended",
     "no answer": "no answer from {}",
     "collective": "{} in a collective",
     "running": "{} running",
     "idle": "{} idle",
 }
-"""What is said of the ranks in a state, the states that one must know of first."""
+"""How to describe the ranks in a state; the most urgent states come first."""
 
 _LONGEST = 110
 """Characters of a rank's last error that stand in a line."""
@@ -45,7 +45,7 @@ _WHOLE = 5_000
 """Characters of it that are shown at all: hundreds of ranks may have the same one."""
 
 _NAMED = 4
-"""Runs of ranks that are named; beyond, they are counted."""
+"""Runs of ranks that are named; more are counted instead."""
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -56,7 +56,7 @@ def headline(snapshot: Snapshot) -> str:
         return f"no process group · {snapshot.doing or 'ready'}"
     parts = [
         snapshot.backend,
-        f"{snapshot.world_size} rank{'s' if snapshot.world_size > 1 else ''}",
+        plural(snapshot.world_size, "rank"),
         f"generation {snapshot.generation}",
     ]
     hosts = {state.host for state in snapshot.states if state.info and state.host}
@@ -74,9 +74,9 @@ def health(snapshot: Snapshot) -> str:
         if state.info is not None:
             by_state.setdefault(state.state, []).append(state.info.rank)
     if not by_state.keys() <= {"idle", "left"}:
-        order = [*_SAID, *by_state]
+        order = [*_PHRASES, *by_state]
         parts = [
-            _SAID.get(state, f"{{}} {state}").format(_who(by_state[state]))
+            _PHRASES.get(state, f"{{}} {state}").format(_who(by_state[state]))
             for state in sorted(by_state, key=order.index)
         ]
     elif snapshot.doing:
@@ -94,8 +94,8 @@ def failed(snapshot: Snapshot) -> list[int]:
 
 
 def _who(ranks: list[int]) -> str:
-    """Name ranks, or say how many where naming them would be no sentence any more."""
-    named = rank_selection.said(ranks)
+    """Name ranks, or count them where their names would be too long for a sentence."""
+    named = in_words(ranks)
     return named if named.count(",") < _NAMED else f"{len(ranks)} ranks"
 
 

@@ -1,7 +1,7 @@
-"""Merging what N ranks say: the same line from several ranks becomes one.
+"""Merging what N ranks print: the same line from several ranks becomes one.
 
 A rank's items (lines and rich displays) stay in order. An item waits a moment for other ranks to
-say the same, as long as they could: they still run, and have said nothing else meanwhile. How
+print the same, as long as they can: they still run, and have printed nothing else meanwhile. How
 long is *patience*: it starts optimistic, is halved each time the wait was in vain, and is restored
 when it paid. So ranks that print in step are merged, and a rank that prints alone is soon shown
 without delay. There is no clock in here; callers pass the time.
@@ -26,7 +26,7 @@ _NOTICEABLE = 0.008
 """Seconds of waiting in vain that a person may notice; ranks in step differ by less."""
 
 _FLOOD = 256
-"""Items waiting beyond which nobody waits for anybody: there is too much to read anyway."""
+"""Items that may wait; beyond, none waits any longer: there is too much to read anyway."""
 
 
 class Item(NamedTuple):
@@ -39,7 +39,7 @@ class Item(NamedTuple):
 
 
 class Merged(NamedTuple):
-    """An item, and who said it."""
+    """An item, and the ranks that printed it."""
 
     ranks: tuple[int, ...]
     item: Item

@@ -1,4 +1,4 @@
-"""The dashboard as HTML: health, facts, controls, what they came to, and the ranks.
+"""The dashboard as HTML: health, facts, controls, their outcome, and the ranks.
 
 A pure function of a :class:`Panel`. Classes only: the style is in ``widgets/page/dashboard.css``. A
 button says with ``data-do`` what it asks for; the page tells the kernel.
@@ -32,8 +32,8 @@ CONTROLS = (
     Control(
         "initialise",
         "Initialise",
-        "Make a group with this backend, number of ranks and timeout; what runs is interrupted, "
-        "variables stay",
+        "Create a process group with this backend, number of ranks and timeout; what runs is "
+        "interrupted, variables stay",
         "M4 2.5v11l9-5.5z",
     ),
     Control(
@@ -59,7 +59,7 @@ CONTROLS = (
     Control(
         "stacks",
         "Stacks",
-        "Where the Python code of every rank stands",
+        "Where the Python code of every rank is",
         "M2 3h12v2H2zM2 7h8v2H2zM2 11h10v2H2z",
     ),
     Control(
@@ -79,7 +79,7 @@ CONTROLS = (
 
 @dataclass(frozen=True)
 class Message:
-    """How the last action goes, or went."""
+    """The progress or outcome of the last action."""
 
     text: str
     kind: str = "done"
@@ -88,7 +88,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Answer:
-    """What was asked for and stays to be read."""
+    """What *Why?* or *Stacks* has found; it stays until it is closed."""
 
     title: str
     html: str
@@ -149,7 +149,7 @@ def _words(snapshot: Snapshot) -> str:
 
 
 def _announcement(panel: Panel) -> str:
-    """The health for a screen reader: only what is worth interrupting somebody for."""
+    """The health for a screen reader: only what is worth an interruption."""
     level, verdict = _level(panel), panel.snapshot.verdict
     if level == "busy":
         words = "busy"
@@ -219,7 +219,7 @@ def _button(control: Control, off: str) -> str:
     )
 
 
-# -- what came of them -----------------------------------------------------------------------
+# -- their outcome ------------------------------------------------------------------------------
 
 
 def _message(message: Message | None) -> str:

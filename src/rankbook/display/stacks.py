@@ -1,4 +1,4 @@
-"""Python stacks of ranks as HTML, the same one of several ranks only once."""
+"""Python stacks of ranks as text and as HTML, the same one of several ranks only once."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from rankbook.ranks import said
+from rankbook.words import in_words
 
-__all__ = ["relevant", "to_html"]
+__all__ = ["relevant", "to_html", "to_text"]
 
 _CELL = re.compile(r'File "[^"]*(?:ipykernel_|<ipython-input)[^"]*"')
 """The file name of a cell, which differs between engines."""
@@ -28,24 +28,34 @@ def to_html(stacks: Mapping[int, Sequence[str]]) -> str:
     Args:
         stacks: By rank, its frames as ``traceback.format_stack`` gives them, outermost first.
     """
+    return "".join(
+        f"<strong>{escape(head)}</strong><pre>{escape(stack)}</pre>"
+        for head, stack in _alike(stacks)
+    )
+
+
+def to_text(stacks: Mapping[int, Sequence[str]]) -> str:
+    """The same for a terminal; see :func:`to_html`."""
+    return "\n".join(f"{head}\n{stack}" for head, stack in _alike(stacks))
+
+
+def _alike(stacks: Mapping[int, Sequence[str]]) -> list[tuple[str, str]]:
+    """Which ranks, and the stack of all of them."""
     alike: dict[str, list[int]] = {}
     for rank, frames in sorted(stacks.items()):
         alike.setdefault("".join(relevant(frames)), []).append(rank)
-    return "".join(
-        f"<strong>{escape(said(ranks))}</strong><pre>{escape(stack.rstrip())}</pre>"
-        for stack, ranks in alike.items()
-    )
+    return [(in_words(ranks), stack.rstrip()) for stack, ranks in alike.items()]
 
 
 def relevant(frames: Sequence[str]) -> list[str]:
     """Cut a stack to what its reader wants to know.
 
-    Left out are the frames that brought the engine to its cell, which are always the same, and
-    what differs between ranks that stand at the same place.
+    The frames that led the engine to its cell are left out, because they are always the same; so
+    is what differs between ranks at the same place.
     """
-    first = next((i for i, its in enumerate(frames) if _CELL.search(its)), None)
+    first = next((i for i, frame in enumerate(frames) if _CELL.search(frame)), None)
     if first is not None:
-        return [_shortened(its) for its in frames[first:]]
+        return [_shortened(frame) for frame in frames[first:]]
     if frames and _WAITS.search(frames[-1]):
         return ["  no cell runs"]
     return [*(["  …\n"] if len(frames) > _KEPT else []), *map(_shortened, frames[-_KEPT:])]

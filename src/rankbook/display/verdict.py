@@ -13,14 +13,14 @@ __all__ = ["Verdict", "to_html", "to_text"]
 
 _HEAD = ("rank", "part", "what it does")
 
-# Words say what a rank has to do with it; shape and colour only repeat them.
+# The words name a rank's part in the verdict; shape and colour only repeat them.
 _MARKS = {"cause": "◆", "cause, stuck": "◆", "stuck": "■"}
 
 _MANY = 8
 """Beyond so many ranks, those that do the same share a line."""
 
 _AGE = re.compile(r"\bfor [\d.]+ s\b")
-"""For how long a rank does it, which differs a little between ranks that do the same."""
+"""For how long a rank has done it; this differs a little between ranks that do the same."""
 
 _CELL = "padding: 3px 10px; line-height: 1.4; vertical-align: top"
 
@@ -43,8 +43,8 @@ def to_text(diagnosis: Diagnosis) -> str:
     rows = [_HEAD, *_rows(diagnosis)]
     if len(rows) == 1:
         return diagnosis.summary
-    number, part, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
-    lines = [f"{rank.rjust(number)}  {its.ljust(part)}  {does}" for rank, its, does in rows]
+    first, second, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
+    lines = [f"{rank.rjust(first)}  {part.ljust(second)}  {does}" for rank, part, does in rows]
     return "\n".join([diagnosis.summary, *lines])
 
 
@@ -71,19 +71,19 @@ def _row(row: tuple[str, str, str]) -> str:
 def _rows(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
     """Of each rank, or of many: its number, its part in the verdict, what it does."""
 
-    def part(rank: int) -> str:
+    def part_of(rank: int) -> str:
         parts = {"cause": diagnosis.ranks, "stuck": diagnosis.stuck}
         return ", ".join(name for name, ranks in parts.items() if rank in ranks)
 
     per_rank = sorted(diagnosis.per_rank.items())
     if len(per_rank) <= _MANY:
-        return [(str(rank), part(rank), does) for rank, does in per_rank]
+        return [(str(rank), part_of(rank), does) for rank, does in per_rank]
     alike: dict[tuple[str, str], list[int]] = {}
     for rank, does in per_rank:
-        alike.setdefault((part(rank), _AGE.sub("", does)), []).append(rank)
+        alike.setdefault((part_of(rank), _AGE.sub("", does)), []).append(rank)
     return [
-        (rank_selection.label(ranks), its, diagnosis.per_rank[ranks[0]])
-        for (its, _), ranks in alike.items()
+        (rank_selection.label(ranks), part, diagnosis.per_rank[ranks[0]])
+        for (part, _), ranks in alike.items()
     ]
 
 

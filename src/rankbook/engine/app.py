@@ -37,5 +37,5 @@ class RankEngine(IPEngine):
         Private in ipyparallel (9.0 to 9.2), and the only place that hears of the signal at once.
         """
         if self._agent is not None:  # else there is no cell yet
-            self._agent.ends()
+            self._agent.engine.expect_end()
         super()._signal_stop(sig, frame)

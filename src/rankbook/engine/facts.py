@@ -8,26 +8,25 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from rankbook import __version__
+from rankbook._version import __version__
 from rankbook.engine import state
+from rankbook.engine.jobs import Job
+from rankbook.engine.operations import CONTROL, operation
 from rankbook.models import EngineFacts
+from rankbook.models.requests import SayFacts
 
 __all__ = ["facts"]
 
 
-def facts(engine: int, towards: str) -> EngineFacts:
-    """Where this engine stands, whatever its main thread does.
-
-    Args:
-        engine: Its id in the cluster.
-        towards: An address of the controller.
-    """
+@operation(SayFacts, on=CONTROL)
+def facts(job: Job, request: SayFacts) -> EngineFacts:
+    """Where this engine stands."""
     import torch
 
     return EngineFacts(
-        engine=engine,
+        engine=job.engine.id,
         host=socket.gethostname(),
-        addresses=state.addresses(towards),
+        addresses=state.addresses(request.towards),
         pid=os.getpid(),
         gpus=_gpus(),
         cwd=str(Path.cwd()),

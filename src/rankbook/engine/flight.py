@@ -23,6 +23,7 @@ from rankbook.dtypes import python_name
 from rankbook.engine import frames
 from rankbook.engine.frames import Position
 from rankbook.engine.recorder import Recorder, members
+from rankbook.engine.waits import P2P, WORK
 from rankbook.models import Collective, Look
 
 __all__ = ["Observer"]
@@ -134,6 +135,8 @@ def _times_scheduled() -> int:
 def _waits_in(at: Position, recent: tuple[Collective, ...]) -> Collective | None:
     if at.call in _NOT_RECORDED or (at.call and get_debug_level() == DebugLevel.DETAIL):
         return _from_arguments(at)
+    if at.awaits == P2P and not at.call:
+        return Collective("wait")
     # What was started first is what the rest waits for.
     name, _ = _group(at.arguments.get("group")) if at.call else ("", ())
     open_ones = [call for call in recent if not call.done]
@@ -144,7 +147,8 @@ def _waits_in(at: Position, recent: tuple[Collective, ...]) -> Collective | None
         return replace(open_ones[0], peer=peer)
     if at.call:
         return _from_arguments(at)
-    return Collective("wait") if at.in_handle else None
+    # A future of which no collective is known may be anybody's: of a thread that computes, say.
+    return Collective("wait") if at.awaits in (WORK, P2P) else None
 
 
 def _from_arguments(at: Position) -> Collective:

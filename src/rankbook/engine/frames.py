@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import linecache
 import os
-import re
 import sys
 import sysconfig
 import threading
@@ -18,7 +16,7 @@ from typing import Any
 
 import torch
 
-from rankbook.engine.waits import Waits, is_ours
+from rankbook.engine.waits import Waits, awaited, is_ours
 
 __all__ = [
     "Age",
@@ -36,12 +34,6 @@ _NOT_THEIRS = tuple(
 )
 _STANDARD_LIBRARY = sysconfig.get_path("stdlib") + os.sep
 _TORCH_DISTRIBUTED = f"{_TORCH}distributed{os.sep}"
-
-_RECEIVER = re.compile(r"\b([A-Za-z_]\w*)(?:\[\s*(-?\w+)\s*\])?\.wait\(")
-"""``work.wait(`` or ``works[i].wait(``."""
-
-_STARTED_HERE = re.compile(r"\b(isend|irecv)\(.*\)\.wait\(|\bdist\.\w+\(.*\)\.wait\(")
-"""``dist.irecv(...).wait(``: what is waited for has no name."""
 
 _STORES = f"{os.sep}rankbook{os.sep}distributed{os.sep}stores.py"
 
@@ -64,8 +56,7 @@ class Position:
         arguments: The local names of that call: what it was given.
         in_torch: Whether the innermost frame is torch's, or waits for a handle of torch's: what it
             does then is done in C++.
-        in_handle: Whether it is in the ``wait`` of an object of torch's: of what an asynchronous
-            collective, ``isend`` or ``irecv`` returned.
+        awaits: What it has announced to wait for: see :func:`rankbook.engine.waits.awaited`.
         in_loop: Whether it waits for something to do, or our agent is about to let it.
         in_store: Whether it waits in a store of ours, which polls.
         mark: Differs between two moments if the thread has moved meanwhile.
@@ -75,27 +66,29 @@ class Position:
     call: str = ""
     arguments: dict[str, Any] = field(default_factory=dict)
     in_torch: bool = False
-    in_handle: bool = False
+    awaits: str = ""
     in_loop: bool = False
     in_store: bool = False
     mark: tuple[tuple[int, int], ...] = ()
 
 
-def _main_frame() -> FrameType | None:
+def _main_frame() -> tuple[FrameType | None, str]:
+    """Its innermost frame that is none of ours, and what it waits for in one of ours."""
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
-    # That we note when a wait of torch's returns is nobody's affair.
-    return frame.f_back if frame is not None and is_ours(frame.f_code) else frame
+    if frame is None or not is_ours(frame.f_code):
+        return frame, ""
+    return frame.f_back, awaited(frame)
 
 
 def stack() -> list[str]:
     """The main thread's Python stack, formatted, outermost call first."""
-    frame = _main_frame()
+    frame, _ = _main_frame()
     return traceback.format_stack(frame) if frame else []
 
 
 def position() -> Position:
     """Where the main thread stands just now."""
-    innermost = _main_frame()
+    innermost, awaits = _main_frame()
     if innermost is None:
         return Position()
     # Where torch waits in a store of ours, it is torch that waits; that we poll is our affair.
@@ -124,14 +117,12 @@ def position() -> Position:
             line = _said(code.co_filename, frame.f_lineno)
             break
         frame = frame.f_back
-    name = innermost.f_code.co_filename
-    in_handle = _is_wait_of_torch(innermost, _current_call(innermost))
     return Position(
         line,
         call.f_code.co_name if call else "",
         dict(call.f_locals) if call else {},
-        in_torch=_TORCH in name or in_handle,
-        in_handle=in_handle,
+        in_torch=bool(awaits) or _TORCH in innermost.f_code.co_filename,
+        awaits=awaits,
         in_store=in_store,
         in_loop=in_loop,
         mark=tuple(mark),
@@ -190,38 +181,6 @@ def _is_cell(filename: str) -> bool:
 def _said(filename: str, number: int) -> str:
     text = linecache.getline(filename, number).strip()
     return f"line {number}: {text}" if text else f"line {number}"
-
-
-def _is_wait_of_torch(frame: FrameType, call: str) -> bool:
-    """Whether a call is the ``wait`` of an object of torch's, not of a process or a lock, say.
-
-    The object is looked up by name only; nothing of the user's is run.
-    """
-    if _STARTED_HERE.search(call):
-        return True
-    match = _RECEIVER.search(call)
-    if match is None:
-        return False
-    name, index = match[1], match[2]
-    found = frame.f_locals.get(name, frame.f_globals.get(name))
-    if index is not None and isinstance(found, (list, tuple)):
-        at = index if index.lstrip("-").isdigit() else frame.f_locals.get(index)
-        found = next(iter(found[int(at) :]), None) if isinstance(at, (int, str)) else None
-    return type(found).__module__.startswith("torch")
-
-
-def _current_call(frame: FrameType) -> str:
-    """The source of the expression that a frame evaluates, as far as it stands on one line."""
-    filename, number = frame.f_code.co_filename, frame.f_lineno
-    text = linecache.getline(filename, number)
-    if sys.version_info < (3, 11):
-        return text
-    positions = itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None)
-    first, last, start, end = next(positions, (None, None, None, None))
-    if first != last or first != number:
-        return text
-    # Columns count bytes of UTF-8.
-    return text.encode()[start:end].decode(errors="replace")
 
 
 class Age:

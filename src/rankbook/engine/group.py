@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import time
@@ -18,15 +19,22 @@ from torch._C._distributed_c10d import DebugLevel, get_debug_level, set_debug_le
 from rankbook.distributed import destroy_global_state, initialize_distributed, rendezvous
 from rankbook.engine import state
 from rankbook.engine.history import Epoch
+from rankbook.engine.jobs import Job
+from rankbook.engine.operations import MAIN, operation
 from rankbook.engine.sockets import GlooSockets
-from rankbook.models import GroupInfo, to_dict
+from rankbook.engine.threads import Threads
+from rankbook.models import GroupInfo
+from rankbook.models.requests import Destroy, HostStore, Initialize, Reach
 
-__all__ = ["Group"]
+__all__ = ["Group", "destroy", "host_store", "initialize", "reach"]
 
 _LOOPBACK = "127.0.0.1"
 
 _EPOCHS = 31
 """Earlier groups that are remembered, to tell of which one a collective was."""
+
+_TIDY = 0.2
+"""Seconds after a group was replaced until what the former one has left is released."""
 
 
 class Group:
@@ -39,100 +47,60 @@ class Group:
         self.epochs: list[Epoch] = []
         """The latest groups that were asked for, the present one last."""
         self._sockets = GlooSockets()
+        self._threads = Threads()
         self._level = get_debug_level()
         self._namespace = namespace
         self._interfaces: dict[str, str] = {}
         self._url = ""
 
-    def host_store(self, address: str) -> str:
-        """Open the store in which the ranks meet, on one address of this host.
-
-        Returns:
-            The URL under which the other ranks reach it.
-        """
-        return rendezvous.host(address)
-
-    def reaches(self, url: str) -> bool:
-        """Whether a store that another host has opened can be connected to from here."""
-        host, _, port = url.removeprefix("tcp://").rpartition(":")
-        try:
-            socket.create_connection((host, int(port)), timeout=2).close()
-        except OSError:
-            return False
-        return True
-
-    def initialize(  # noqa: PLR0913 - what a launcher says in as many variables
-        self,
-        *,
-        backend: str,
-        timeout_minutes: float,
-        url: str,
-        generation: int,
-        rank: int,
-        world_size: int,
-        local_rank: int,
-        local_world_size: int,
-        address: str,
-        check: bool = False,
-    ) -> dict[str, Any]:
+    def initialize(self, wanted: Initialize) -> GroupInfo:
         """Join a generation; blocks until every rank has.
 
         Args:
-            backend: As ``initialize_distributed`` takes it.
-            timeout_minutes: Of the initialisation and of every collective of the group.
-            url: Where the ranks meet: ``file:///path`` or ``tcp://address:port``.
-            generation: Which of the session's groups this is, from 1.
-            rank: The rank this engine becomes.
-            world_size: Number of ranks.
-            local_rank: Among the ranks of this host.
-            local_world_size: Number of ranks on this host.
-            address: Of rank 0, reachable from here; loopback if all ranks share a host.
-            check: Have torch compare every collective across ranks before it runs.
-
-        Returns:
-            A :class:`~rankbook.models.GroupInfo` as a dict.
+            wanted: Which one, and as which rank.
         """
         self.destroy()
         self.began = time.time_ns()
-        self.epochs = [*self.epochs[-_EPOCHS:], Epoch(self.began, generation, rank)]
-        port = url.rpartition(":")[2] if url.startswith("tcp:") else "0"
+        self.epochs = [*self.epochs[-_EPOCHS:], Epoch(self.began, wanted.generation, wanted.rank)]
+        port = wanted.url.rpartition(":")[2] if wanted.url.startswith("tcp:") else "0"
         os.environ.update(
-            RANK=str(rank),
-            WORLD_SIZE=str(world_size),
-            LOCAL_RANK=str(local_rank),
-            LOCAL_WORLD_SIZE=str(local_world_size),
-            MASTER_ADDR=address,
+            RANK=str(wanted.rank),
+            WORLD_SIZE=str(wanted.world_size),
+            LOCAL_RANK=str(wanted.local_rank),
+            LOCAL_WORLD_SIZE=str(wanted.local_world_size),
+            MASTER_ADDR=wanted.address,
             MASTER_PORT=port,
         )
-        self._use_interface(address)
+        self._threads.share(wanted.local_world_size)
+        self._use_interface(wanted.address)
         # For good: a cell may destroy the group and initialise it again by itself.
-        rendezvous.use(url, generation)
-        level = self._level if not check else DebugLevel.DETAIL
+        rendezvous.use(wanted.url, wanted.generation)
+        level = self._level if not wanted.check else DebugLevel.DETAIL
         if get_debug_level() != level:
             set_debug_level(level)
-        info = initialize_distributed(backend, timeout_minutes)
+        info = initialize_distributed(wanted.backend, wanted.timeout_minutes)
         self.info = GroupInfo(
             backend=info.backend,
             rank=info.rank,
             world_size=info.world_size,
             device=str(info.device),
             is_main=info.is_main,
-            local_rank=local_rank,
-            generation=generation,
-            timeout_minutes=timeout_minutes,
-            check=check,
+            local_rank=wanted.local_rank,
+            generation=wanted.generation,
+            timeout_minutes=wanted.timeout_minutes,
+            check=wanted.check,
         )
-        self._remove_former_store(url)
+        self._remove_former_store(wanted.url)
         self._namespace.update(
             torch=torch,
             dist=dist,
             rank=info.rank,
             world_size=info.world_size,
-            local_rank=local_rank,
+            local_rank=wanted.local_rank,
             device=info.device,
             dist_info=info,
         )
-        return to_dict(self.info)
+        return self.info
 
     def destroy(self) -> None:
         """Leave the group, if this engine is in one."""
@@ -188,3 +156,45 @@ def _abort() -> None:
     """End NCCL's kernels and the waits for them."""
     # Private in torch 2.8 to 2.13, and the way that its documentation names for this.
     c10d._abort_process_group()
+
+
+@operation(Initialize, on=MAIN)
+def initialize(job: Job, request: Initialize) -> GroupInfo:
+    """Join a generation."""
+    group = job.engine.group
+    info = group.initialize(request)
+    if len(group.epochs) > 1:
+        job.later.append((_TIDY, _tidy))
+    return info
+
+
+@operation(Destroy, on=MAIN)
+def destroy(job: Job, _request: Destroy) -> None:
+    """Leave the group."""
+    job.engine.group.destroy()
+
+
+@operation(HostStore, on=MAIN)
+def host_store(_job: Job, request: HostStore) -> str:
+    """Open the store in which the ranks meet; return the URL that other ranks reach it by."""
+    return rendezvous.host(request.address)
+
+
+@operation(Reach, on=MAIN)
+def reach(_job: Job, request: Reach) -> bool:
+    """Whether a store that another host has opened can be connected to from here."""
+    host, _, port = request.url.removeprefix("tcp://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+def _tidy() -> None:
+    """Release the former group.
+
+    Tracebacks, and what IPython makes of them, refer to each other and to that group with its
+    threads and sockets, until Python's collector happens to find such cycles.
+    """
+    gc.collect()

@@ -6,15 +6,20 @@ import hashlib
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 
 from rankbook.dtypes import python_name
+from rankbook.engine.jobs import Job
+from rankbook.engine.operations import CONTROL, operation
 from rankbook.engine.recorder import Recorder, members
 from rankbook.engine.waits import Wait, Waits
+from rankbook.models.recorded import Entry, EntryGroup, Recording
+from rankbook.models.requests import TellTimeline
 
-__all__ = ["Epoch", "History"]
+__all__ = ["Epoch", "History", "tell_timeline"]
 
 
 class Epoch(NamedTuple):
@@ -27,47 +32,38 @@ class Epoch(NamedTuple):
 
 
 class History:
-    """Tells what has been recorded since somebody asked last."""
+    """Tells what has been recorded since it was asked last."""
 
     def __init__(self, recorder: Recorder, waits: Waits) -> None:
         self._recorder = recorder
         self._waits = waits
         self._members: dict[tuple[str, int, int], tuple[int, ...]] = {}
 
-    def tell(self, epochs: Sequence[Epoch], after: int | None, mark: str = "") -> dict[str, Any]:
-        """Answer the operation ``timeline``.
+    def tell(self, epochs: Sequence[Epoch], after: int | None, mark: str = "") -> Recording:
+        """Tell what has been recorded.
 
         Args:
             epochs: The session's groups, the oldest first.
             after: Tell of entries with a higher id; None: of none.
-            mark: What the last answer said; if nothing has been called or completed since then,
-                nothing is looked up.
-
-        Returns:
-            ``now``: this engine's clock, s since the epoch. And unless nothing has changed:
-            ``mark``; ``first``: the lowest id that the recorder has; ``groups``: name, ranks,
-            generation and rank of this engine; ``ops``: names; ``entries``: id, index of the
-            operation, index of the group, number, when it was called, when it ended (None:
-            unknown), whether it is done, bytes, whether it failed. Always last, ``took``: seconds
-            for which all that kept the main thread from running Python, at most.
+            mark: Of the last answer; if nothing has been called or completed since then, nothing
+                is looked up.
         """
-        # Of CPU: while this thread waits for the GIL, or for a core, it holds nobody up.
+        # Of CPU: while this thread waits for the GIL, or for a core, it holds up no other.
         begun = time.thread_time()
         # The clock is read first: what is called later than that is not in this answer.
-        answer: dict[str, Any] = {"now": time.time()}
+        answer = Recording(time.time())
         if after is not None:
-            # Taken before the entries: what comes between is told of once more.
+            # Taken before the entries: what is called in between is told of once more.
             present = self._mark()
             if present != mark:
-                answer |= {"mark": present, **self._entries(epochs, after)}
-        answer["took"] = time.thread_time() - begun
-        return answer
+                answer = replace(self._recording(epochs, after), now=answer.now, mark=present)
+        return replace(answer, took=time.thread_time() - begun)
 
     def _mark(self) -> str:
-        said = self._recorder.mark() + repr(self._waits.last()).encode()
-        return hashlib.blake2b(said, digest_size=8).hexdigest()
+        latest = self._recorder.mark() + repr(self._waits.last()).encode()
+        return hashlib.blake2b(latest, digest_size=8).hexdigest()
 
-    def _entries(self, epochs: Sequence[Epoch], after: int) -> dict[str, Any]:
+    def _recording(self, epochs: Sequence[Epoch], after: int) -> Recording:
         # Read before the recorder, which may call a collective done before its wait has returned.
         waiting = self._waits.waiting()
         recorded = [e for e in self._recorder.entries() if e["record_id"] > after]
@@ -86,7 +82,7 @@ class History:
             group = (entry["process_group"][0], nth, epochs[at].generation)
             ended, failed = ends.get(number, (_ended(entry), False))
             entries.append(
-                [
+                Entry(
                     number,
                     ops.setdefault(entry["profiling_name"].rpartition(":")[2], len(ops)),
                     groups.setdefault(group, len(groups)),
@@ -96,24 +92,25 @@ class History:
                     bool(ended or entry["retired"]) and number not in last,
                     _nbytes(entry),
                     failed,
-                ]
+                )
             )
         ranks = {epoch.generation: epoch.rank for epoch in epochs}
-        return {
-            "first": self._recorder.oldest,
-            "ops": list(ops),
-            "groups": [
-                [
-                    f"{name} ({nth})".strip() if nth > 1 else name,
-                    self._members.get(key, ()),
-                    g,
-                    ranks[g],
-                ]
-                for key in groups
-                for name, nth, g in (key,)
-            ],
-            "entries": entries,
-        }
+        return Recording(
+            now=0.0,
+            first=self._recorder.oldest,
+            ops=tuple(ops),
+            groups=tuple(self._group(key, ranks) for key in groups),
+            entries=tuple(entries),
+        )
+
+    def _group(self, key: tuple[str, int, int], ranks: Mapping[int, int]) -> EntryGroup:
+        name, nth, generation = key
+        return EntryGroup(
+            name=f"{name} ({nth})".strip() if nth > 1 else name,
+            ranks=self._members.get(key, ()),
+            generation=generation,
+            rank=ranks[generation],
+        )
 
     def _know_members(self, epochs: Sequence[Epoch]) -> None:
         """Remember who is in which group: a cell may destroy it before it is asked for."""
@@ -126,8 +123,14 @@ class History:
         kept = {epoch.generation for epoch in epochs}
         names = there.keys() | self._recorder.names
         self._members = {
-            key: its for key, its in self._members.items() if key[0] in names and key[2] in kept
+            key: ranks for key, ranks in self._members.items() if key[0] in names and key[2] in kept
         }
+
+
+@operation(TellTimeline, on=CONTROL)
+def tell_timeline(job: Job, request: TellTimeline) -> Recording:
+    """Tell what has been recorded."""
+    return job.engine.history.tell(job.engine.group.epochs, request.after, request.mark)
 
 
 def _ends(

@@ -30,7 +30,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from rankbook.engine.tail import LOG_VARIABLE
+from rankbook.engine.cells.tail import LOG_VARIABLE
 
 __all__ = ["main"]
 
@@ -53,7 +53,9 @@ def main() -> None:
 
 
 def _load() -> None:
-    import rankbook.engine.app  # noqa: F401
+    from rankbook.engine.operations import every_operation
+
+    every_operation()
 
     # What each engine would import, or find out, as it starts: as many times on as few cores.
     for name in (

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import socket
 import sys
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rankbook.engine import frames
+from rankbook.engine import cgroups, frames
 from rankbook.models import GroupInfo
 
 __all__ = ["addresses", "gpu_memory", "interface_of", "memory", "memory_total", "snapshot"]
@@ -29,31 +28,7 @@ def memory_total() -> int:
     """Memory of this host, or what a container or a job may use of it, bytes."""
     import psutil
 
-    return min([int(psutil.virtual_memory().total), *_limits(_ROOT)])
-
-
-def _limits(root: Path) -> list[int]:
-    """What the control groups of this process allow: its own, and those that it is part of."""
-    mounted = root / "sys/fs/cgroup"
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:  # no Linux
-        return []
-    found = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            folder, name = mounted, "memory.max"
-        elif "memory" in controllers.split(","):
-            folder, name = mounted / "memory", "memory.limit_in_bytes"
-        else:
-            continue
-        # Seen from inside a container the own group may be the root, whatever it is called.
-        for part in (".", *Path(path.lstrip("/")).parts):
-            folder /= part
-            with suppress(OSError, ValueError):  # not there, or "max"
-                found.append(int((folder / name).read_text()))
-    return found
+    return min([int(psutil.virtual_memory().total), *cgroups.memory(_ROOT)])
 
 
 def gpu_memory(info: GroupInfo | None) -> int | None:

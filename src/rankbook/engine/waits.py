@@ -1,12 +1,17 @@
-"""When a blocking collective was waited for, noted in passing.
+"""What waits for a collective announces itself, whoever wrote it and however the handle is kept.
 
-torch's flight recorder knows when a collective of gloo was called, not when it returned. A blocking
-one returns when the ``work.wait()`` in ``torch.distributed`` does, so that is where it is noted:
-``Work.wait`` is replaced. That adds 3 microseconds to the smallest all_reduce of two ranks on one
-host, which takes 95 (``benchmarks/timeline.py``). Nobody shall see the function that does it:
-``frames`` passes it over, and IPython's tracebacks are shown without it.
+``Work.wait``, and ``wait`` of the futures that a ``Work`` hands out, are replaced by functions that
+call torch's. While one of them is on top of a thread's Python stack, the thread waits in C++: for
+what, and since when, is in the names of that frame, which another thread can read. So nothing has
+to be kept, and no source text has to be understood.
 
-Setting ``Work.wait``, of a pybind11 class, works in torch 2.8 to 2.13;
+Of blocking collectives it is also noted when they returned: torch's flight recorder knows when one
+of gloo's was called, not when it ended. It ends when the ``work.wait()`` in ``torch.distributed``
+does. All that adds 3 microseconds to the smallest all_reduce of two ranks on one host, which takes
+95 (``benchmarks/timeline.py``). ``frames`` passes over the functions that do it, and IPython's
+tracebacks are shown without them.
+
+Setting methods of pybind11 classes works in torch 2.8 to 2.15;
 ``tests/unit/test_private_api.py`` says so if torch begins to wait in another way.
 """
 
@@ -23,8 +28,9 @@ from types import CodeType, FrameType
 from typing import Any
 
 import torch.distributed.distributed_c10d as c10d
+from torch._C import Future
 
-__all__ = ["Wait", "Waits", "hide", "is_ours"]
+__all__ = ["FUTURE", "P2P", "WORK", "Wait", "Waits", "awaited", "hide", "is_ours"]
 
 Wait = tuple[int, CodeType, int, int, bool]
 """When it began, who waited, in which thread, when it ended (ns since the epoch), and whether in
@@ -33,7 +39,16 @@ an exception."""
 _NOT_RECORDED = {"send", "recv"}
 """Blocking functions whose calls the flight recorder does not keep on gloo."""
 
+WORK, P2P, FUTURE = "work", "p2p", "future"
+"""What a thread can wait for: something asynchronous, a send or recv, or a future of whatever."""
+
+_OF_TWO = {12, 13, 14}
+"""torch's numbers for send, recv and recv from any source among the operations of a ``Work``."""
+
 _THEIRS: Any = vars(c10d.Work)["wait"]
+_OF_FUTURES: Any = vars(Future)["wait"]
+_OURS = {"wait", "wait_for_future"}
+"""The functions that stand where torch's do."""
 
 
 class Waits:
@@ -47,11 +62,13 @@ class Waits:
     def install(self) -> None:
         """Begin to note, in place of whoever did."""
         c10d.Work.wait = _noting(self._noted)  # type: ignore[method-assign]
+        Future.wait = _announcing()  # type: ignore[method-assign]
 
     @staticmethod
     def remove() -> None:
-        """Note no more: ``Work.wait`` is torch's own again."""
+        """Note no more: what was replaced is torch's own again."""
         c10d.Work.wait = _THEIRS  # type: ignore[method-assign]
+        Future.wait = _OF_FUTURES  # type: ignore[method-assign]
 
     def ended(self) -> list[Wait]:
         """The latest waits that have ended, of recorded collectives, in the order of their ends."""
@@ -67,7 +84,7 @@ class Waits:
         return {
             ident: began
             for ident, its in sys._current_frames().items()
-            if (began := _began(its)) and _waiter(its) not in _NOT_RECORDED
+            if (began := _began(its)) and _is_noted(its) and _waiter(its) not in _NOT_RECORDED
         }
 
     @staticmethod
@@ -86,13 +103,14 @@ def _noting(noted: deque[Wait]) -> Callable[..., Any]:
 
     def wait(work: c10d.Work, timeout: timedelta | None = None) -> Any:
         __tracebackhide__ = True  # in a debugger
+        began = now()
         try:
             caller = frame(1)
         except ValueError:  # there is none: a thread was begun with this function
             return call(work) if timeout is None else call(work, timeout)
         if caller.f_globals is not theirs:
             return call(work) if timeout is None else call(work, timeout)
-        began, failed = now(), True
+        failed = True
         try:
             done = call(work) if timeout is None else call(work, timeout)
             failed = False
@@ -103,14 +121,42 @@ def _noting(noted: deque[Wait]) -> Callable[..., Any]:
     return wait
 
 
+def _announcing() -> Callable[..., Any]:
+    """Make what stands where the ``wait`` of futures does."""
+    call, now = _OF_FUTURES.__func__, time.time_ns
+
+    def wait_for_future(future: Any) -> Any:
+        __tracebackhide__ = True
+        began = now()  # noqa: F841 - read by who looks at this frame
+        return call(future)
+
+    return wait_for_future
+
+
 def is_ours(code: CodeType) -> bool:
-    """Whether code is that of the function that stands where ``Work.wait`` does."""
-    return code.co_filename == __file__ and code.co_name == "wait"
+    """Whether code is that of a function that stands where one of torch's does."""
+    return code.co_filename == __file__ and code.co_name in _OURS
+
+
+def awaited(frame: FrameType) -> str:
+    """What the innermost frame of a thread waits for: ``WORK``, ``P2P``, ``FUTURE``, or nothing."""
+    if not is_ours(frame.f_code):
+        return ""
+    if frame.f_code.co_name == "wait_for_future":
+        return FUTURE
+    # Without its frame's arguments it has not got to its first line.
+    kind = getattr(frame.f_locals.get("work"), "_get_op_type", int)()
+    return P2P if kind in _OF_TWO else WORK
 
 
 def _began(frame: FrameType) -> int | None:
-    """When the wait began that a thread is in and that is noted; None if it is in none."""
+    """When the wait began that a thread is in; None if it is in none."""
     return frame.f_locals.get("began") if is_ours(frame.f_code) else None
+
+
+def _is_noted(frame: FrameType) -> bool:
+    """Whether a frame of ours notes when it returns: it was called by ``torch.distributed``."""
+    return frame.f_back is not None and frame.f_back.f_globals is vars(c10d)
 
 
 def _waiter(frame: FrameType) -> str:

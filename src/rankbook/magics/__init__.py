@@ -1,35 +1,57 @@
-"""The magics.
+"""The magics, in families.
 
-``commands`` holds them: each parses its line, delegates to the session, and shows what it says;
-``running`` does so for cells. ``mode`` sends plain cells to the ranks, ``syntax`` finds errors
-before a cell is sent, ``usage`` makes one line of a person's mistake.
+A family is a small class in a module of its own, on the base that all share; the table below is
+where IPython, the documentation and the tests find it. ``options`` declares what can be typed
+after a magic, ``usage`` makes its help and one-line errors of that. ``running`` runs a cell for a
+magic, ``mode`` sends plain cells to the ranks, ``syntax`` finds errors before a cell is sent.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
-
-from rankbook.magics.commands import RankMagics
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-__all__ = ["RankMagics", "load_ipython_extension", "unload_ipython_extension"]
+    from rankbook.magics.base import RankMagics
+
+__all__ = ["families", "load_ipython_extension", "unload_ipython_extension"]
+
+# In the order of the documentation. Imported when needed: whoever imports this package for
+# ``options`` alone must not need IPython.
+_FAMILIES = {
+    "group": "GroupMagics",
+    "cells": "CellMagics",
+    "looks": "LookMagics",
+    "values": "ValueMagics",
+}
+
+
+def families() -> list[type[RankMagics]]:
+    """The classes that hold the magics."""
+    return [
+        getattr(import_module(f"rankbook.magics.{module}"), name)
+        for module, name in _FAMILIES.items()
+    ]
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the magics."""
-    magics = RankMagics(shell)
-    shell.register_magics(magics)
-    magics.mode.attach(shell)
+    for family in families():
+        magics = family(shell)
+        shell.register_magics(magics)
+        magics.attach()
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Remove the magics; a session that runs is left alone."""
-    magics = shell.magics_manager.registry.pop(RankMagics.__name__, None)
-    if magics is None:
-        return
-    magics.mode.detach(shell)
-    for kind, names in magics.magics.items():
-        for name in names:
-            shell.magics_manager.magics[kind].pop(name, None)
+    manager = shell.magics_manager
+    for family in families():
+        magics = manager.registry.pop(family.__name__, None)
+        if magics is None:
+            continue
+        magics.detach()
+        for kind, names in magics.magics.items():
+            for name in names:
+                manager.magics[kind].pop(name, None)

@@ -13,7 +13,7 @@ from rankbook.magics.syntax import check_cell
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from rankbook.sessions.session import Session
+    from rankbook.notebook import Session
 
 __all__ = ["run_cell"]
 
@@ -29,21 +29,21 @@ def run_cell(
     on_hang: str | None = None,
     wait: bool = True,
 ) -> None:
-    """Run a cell on ranks, as :meth:`rankbook.Session.run` does, and show what they say.
+    """Run a cell on ranks, as :meth:`rankbook.Session.run` does, and show its output.
 
     Args:
-        shell: The notebook's.
-        session: Whose ranks.
+        shell: The notebook's IPython.
+        session: The session whose ranks run it.
         cell: The code.
         ranks: A selection of ranks.
         timeout: Seconds after which it is interrupted.
         out: Name of the variable here that keeps the result.
         on_hang: See :meth:`rankbook.Session.run`.
-        wait: Return when it has ended, else at once; then its errors are shown, not raised.
+        wait: Return when the cell has ended, else at once; then its errors are shown, not raised.
 
     Raises:
-        RankError: It failed on some rank.
-        RankbookError: It could not be run.
+        RankError: The cell failed on some rank.
+        RankbookError: The cell could not be run.
     """
     check_cell(shell, cell)
     chosen = session.select(ranks)
@@ -76,7 +76,7 @@ def run_cell(
 
 
 def _shown_errors(run: Callable[[], None], screen: Screen) -> None:
-    """Run a cell for which nobody waits any more; its error can only be shown."""
+    """Run a cell in the background: its error can only be shown, not raised."""
     try:
         run()
     except (RankError, StuckError) as error:

@@ -1,4 +1,4 @@
-"""Finding a cell's syntax errors before it is sent to anybody."""
+"""Finding a cell's syntax errors before it is sent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["CellSyntaxError", "check_cell"]
 
 
 class CellSyntaxError(RankbookError):
-    """The cell is no Python that IPython understands; it was sent to no rank."""
+    """The cell is not valid Python or IPython syntax; it was not sent to any rank."""
 
     def _render_traceback_(self) -> list[str]:
         return [self.args[0]]
@@ -36,4 +36,4 @@ def check_cell(shell: InteractiveShell, cell: str) -> None:
         compile(code, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     except SyntaxError as error:
         shown = "".join(traceback.format_exception_only(error)).rstrip()
-        raise CellSyntaxError(f"{shown}\nThe cell was sent to no rank.") from None
+        raise CellSyntaxError(f"{shown}\nThe cell was not sent to any rank.") from None

@@ -1,24 +1,48 @@
-"""A person's mistake in a magic is one line that says what to type instead."""
+"""A magic's arguments: its help, its parser, and one line for a person's mistake."""
 
 from __future__ import annotations
 
+import inspect
 from argparse import Namespace
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 from IPython.core.error import UsageError
-from IPython.core.magic_arguments import parse_argstring
+from IPython.core.magic_arguments import MagicArgumentParser
 
 from rankbook.errors import RankbookError, RankError, StuckError
+from rankbook.magics.options import Option
 from rankbook.magics.syntax import CellSyntaxError
 
-__all__ = ["parse", "parse_with_code", "plain_errors"]
-
-_TAKE_A_VALUE = frozenset({"-r", "--ranks", "-o", "--out", "--timeout", "--on-hang"})
+__all__ = ["parse", "parse_with_code", "takes"]
 
 
-def plain_errors(method: Callable[..., Any]) -> Callable[..., Any]:
+def takes(*options: Option) -> Callable[[Callable[..., Any]], Any]:
+    """Give a magic its options: its help lists them, and its errors are one line each.
+
+    Args:
+        options: What can be typed after the magic's name, in the order of the help.
+
+    Returns:
+        A decorator. The magic gets the attributes ``options`` and ``parser``.
+    """
+
+    def decorate(method: Callable[..., Any]) -> Any:
+        magic: Any = _with_plain_errors(method)
+        # IPython puts one % before the name in the help.
+        mark = "%" if "cell" in inspect.signature(method).parameters else ""
+        magic.parser = MagicArgumentParser(f"{mark}{method.__name__}", description=method.__doc__)
+        magic.options = options
+        for each in options:
+            magic.parser.add_argument(*each.names, **each.settings)
+        magic.__doc__ = magic.parser.format_help()
+        return magic
+
+    return decorate
+
+
+def _with_plain_errors(method: Callable[..., Any]) -> Callable[..., Any]:
     """Turn our errors into IPython's usage errors, which it shows as one line."""
 
     @wraps(method)
@@ -26,7 +50,7 @@ def plain_errors(method: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return method(*args)
         except (RankError, StuckError, CellSyntaxError):
-            raise  # they show themselves what and where
+            raise  # these show themselves what happened, and where
         except RankbookError as error:
             raise UsageError(str(error)) from None
 
@@ -37,23 +61,24 @@ def parse(magic: Any, line: str) -> Namespace:
     """Read a magic's line with its own parser.
 
     Raises:
-        UsageError: It does not parse; the message says where help is.
+        UsageError: The line does not parse; the message says where help is.
     """
     try:
-        args: Namespace = parse_argstring(magic, line)
+        args: Namespace = magic.parser.parse_argstring(line)
     except (UsageError, ValueError) as error:  # ValueError: quotation marks that do not match
-        raise UsageError(f"{error}: %{magic.__name__}? shows what can be written.") from None
+        raise UsageError(f"{error}: run %{magic.__name__}? to see its options.") from None
     return args
 
 
 def parse_with_code(magic: Any, line: str) -> tuple[Namespace, str]:
     """Split ``-r 0 x.sum()`` into options and code, which must reach the ranks untouched."""
+    with_value = {name for each in magic.options if each.takes_value for name in each.names}
     head, rest = [], line.strip()
     while rest.startswith("-"):
         word, _, rest = rest.partition(" ")
         head.append(word)
         rest = rest.lstrip()
-        if word in _TAKE_A_VALUE:
+        if word in with_value:
             value, _, rest = rest.partition(" ")
             head.append(value)
             rest = rest.lstrip()

@@ -3,17 +3,19 @@
 ``to_dict`` and :func:`load` take them over a wire that carries JSON.
 """
 
-from rankbook.models.cells import ON_HANG, CellSpan, Failure
-from rankbook.models.engines import EngineFacts, Gpu, how_ended
+from rankbook.models.cells import ON_HANG, CellOutcome, CellSpan, Failure
+from rankbook.models.engines import EngineFacts, Gpu
 from rankbook.models.groups import GroupInfo
 from rankbook.models.looks import Collective, Look, RankState
-from rankbook.models.recorded import Recorded
+from rankbook.models.recorded import Recorded, Recording
 from rankbook.models.snapshots import Snapshot
 from rankbook.models.verdicts import Diagnosis
 from rankbook.models.wire import load, to_dict
+from rankbook.words import how_ended
 
 __all__ = [
     "ON_HANG",
+    "CellOutcome",
     "CellSpan",
     "Collective",
     "Diagnosis",
@@ -24,6 +26,7 @@ __all__ = [
     "Look",
     "RankState",
     "Recorded",
+    "Recording",
     "Snapshot",
     "how_ended",
     "load",

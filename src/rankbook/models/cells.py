@@ -1,14 +1,48 @@
-"""What a cell does on a rank."""
+"""Running a cell on a rank, and what comes of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ON_HANG", "CellSpan", "Failure"]
+from rankbook.models.wire import Request
+
+__all__ = ["ON_HANG", "CellOutcome", "CellSpan", "Failure", "ForgetError", "Free", "Run"]
 
 
 ON_HANG = ("free", "report", "wait")
 """What to do when it is proven that a cell cannot end: free its ranks, only say so, nothing."""
+
+
+@dataclass(frozen=True)
+class Run(Request):
+    """Run a cell; the answer is a :class:`CellOutcome`, its output comes as events before."""
+
+    code: str
+    """IPython syntax included."""
+    number: int = 0
+    """What tracebacks call it: ``Cell In[number]``."""
+    op = "run"
+
+
+@dataclass(frozen=True)
+class Free(Request):
+    """Free the main thread; the answer says whether it worked for a session.
+
+    With neither field set, the engine only learns that its connections are about to be cut.
+    """
+
+    interrupt: bool = False
+    """Send SIGINT: a ``KeyboardInterrupt`` in the Python that runs."""
+    cut: bool = False
+    """End the process group's connections: an error in the collective that waits."""
+    op = "free"
+
+
+@dataclass(frozen=True)
+class ForgetError(Request):
+    """Forget the error of the last cell: it was repaired, or another rank's."""
+
+    op = "forget_error"
 
 
 @dataclass(frozen=True)
@@ -29,6 +63,16 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class CellOutcome:
+    """How a cell ended on a rank."""
+
+    error: Failure | None = None
+    """The exception that ended it; None: it ran to its end."""
+    seconds: float = 0.0
+    """How long it ran."""
+
+
+@dataclass(frozen=True)
 class CellSpan:
     """When a cell ran on the ranks."""
 
@@ -40,3 +84,7 @@ class CellSpan:
     """Seconds since the epoch by the notebook's clock."""
     ended: float | None = None
     """The same; None while it runs."""
+    code: str = ""
+    """All of it."""
+    ranks: tuple[int, ...] = ()
+    """Those that ran it."""

@@ -1,12 +1,21 @@
-"""Where an engine stands, and how it ended."""
+"""Where an engine stands."""
 
 from __future__ import annotations
 
-import signal
-from contextlib import suppress
 from dataclasses import dataclass
 
-__all__ = ["EngineFacts", "Gpu", "how_ended"]
+from rankbook.models.wire import Request
+
+__all__ = ["EngineFacts", "Gpu", "SayFacts"]
+
+
+@dataclass(frozen=True)
+class SayFacts(Request):
+    """Say where the engine stands; the answer is :class:`EngineFacts`."""
+
+    towards: str
+    """An address of the controller: the host's address on the way there comes first."""
+    op = "facts"
 
 
 @dataclass(frozen=True)
@@ -38,13 +47,3 @@ class Gpu:
     """Memory that it has, bytes."""
     utilization: int | None = None
     """Percent of the last moment in which it computed; None where the driver does not say."""
-
-
-def how_ended(status: int | None) -> str:
-    """Say how a process ended: ``was killed by SIGKILL``, ``ended with exit code 3``."""
-    if status is None:
-        return "has ended"
-    if status < 0:
-        with suppress(ValueError):
-            return f"was killed by {signal.Signals(-status).name}"
-    return f"ended with exit code {status}"

@@ -1,10 +1,60 @@
-"""A rank's place in its process group."""
+"""A rank's place in its process group, and how it comes to it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["GroupInfo"]
+from rankbook.models.wire import Request
+
+__all__ = ["Destroy", "GroupInfo", "HostStore", "Initialize", "Reach"]
+
+
+@dataclass(frozen=True)
+class HostStore(Request):
+    """Open a store for the ranks to meet in; the answer is its URL."""
+
+    address: str
+    """Of this host: where it listens."""
+    op = "host_store"
+
+
+@dataclass(frozen=True)
+class Reach(Request):
+    """Try to connect to a store; the answer says whether that works."""
+
+    url: str
+    op = "reaches"
+
+
+@dataclass(frozen=True)
+class Initialize(Request):
+    """Join a generation; answered when every rank has. The answer is a :class:`GroupInfo`."""
+
+    backend: str
+    """As ``initialize_distributed`` takes it."""
+    timeout_minutes: float
+    """Of the initialisation and of every collective of the group."""
+    url: str
+    """Where the ranks meet: ``file:///path`` or ``tcp://address:port``."""
+    generation: int
+    """Which of the session's groups this is, from 1."""
+    rank: int
+    world_size: int
+    local_rank: int
+    """Among the ranks of this host."""
+    local_world_size: int
+    address: str
+    """Of rank 0, reachable from here; loopback if all ranks share a host."""
+    check: bool = False
+    """Have every collective compared across ranks before it runs."""
+    op = "initialize"
+
+
+@dataclass(frozen=True)
+class Destroy(Request):
+    """Leave the process group, if the engine is in one."""
+
+    op = "destroy"
 
 
 @dataclass(frozen=True)

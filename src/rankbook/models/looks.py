@@ -6,8 +6,30 @@ from dataclasses import dataclass
 
 from rankbook.models.engines import Gpu
 from rankbook.models.groups import GroupInfo
+from rankbook.models.wire import Request
 
-__all__ = ["Collective", "Look", "RankState"]
+__all__ = ["Collective", "Look", "LookAt", "RankState", "SayStacks", "SayState"]
+
+
+@dataclass(frozen=True)
+class SayState(Request):
+    """Say what the rank does, for a view; the answer is a :class:`RankState`."""
+
+    op = "state"
+
+
+@dataclass(frozen=True)
+class LookAt(Request):
+    """Say what the rank does, for a diagnosis; the answer is a :class:`Look`."""
+
+    op = "look"
+
+
+@dataclass(frozen=True)
+class SayStacks(Request):
+    """Say where the main thread stands; the answer is a list of lines."""
+
+    op = "stacks"
 
 
 @dataclass(frozen=True)

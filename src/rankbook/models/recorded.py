@@ -1,10 +1,24 @@
-"""What the timeline draws."""
+"""What torch's flight recorder has kept of a rank, for the timeline."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-__all__ = ["Recorded"]
+from rankbook.models.wire import Request
+
+__all__ = ["Entry", "EntryGroup", "Recorded", "Recording", "TellTimeline"]
+
+
+@dataclass(frozen=True)
+class TellTimeline(Request):
+    """Tell what the recorder has kept; the answer is a :class:`Recording`."""
+
+    after: int | None
+    """Entries up to this one are known; None asks for the time only."""
+    mark: str = ""
+    """Of the last answer; nothing is told where nothing has changed since."""
+    op = "timeline"
 
 
 @dataclass(frozen=True)
@@ -33,3 +47,76 @@ class Recorded:
     """Size of its input, bytes."""
     failed: bool = False
     """Whether the call raised: freed, interrupted, or left by its peers."""
+
+
+@dataclass(frozen=True)
+class EntryGroup:
+    """A process group of which a recording has entries."""
+
+    name: str
+    """torch's, the same on all its ranks; of the second group of that name ``name (2)``."""
+    ranks: tuple[int, ...]
+    """Its global ranks; empty: not known."""
+    generation: int
+    """The session's process group at that time."""
+    rank: int
+    """Which rank of that this engine was."""
+
+
+class Entry(NamedTuple):
+    """One collective in a recording; a row on the wire, for there may be thousands."""
+
+    id: int
+    op: int
+    """Index in :attr:`Recording.ops`."""
+    group: int
+    """Index in :attr:`Recording.groups`."""
+    seq: int
+    created: float
+    """When it was called, seconds since the epoch by the engine's clock."""
+    ended: float | None
+    """When it ended, by the same clock; None: not known, or not yet."""
+    done: bool
+    nbytes: int
+    failed: bool
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a rank's recorder has kept since it was asked last."""
+
+    now: float
+    """The engine's clock, s since the epoch; nothing that was called later is in here."""
+    took: float = 0.0
+    """Seconds for which the answer kept the main thread from running Python, at most."""
+    mark: str = ""
+    """Which state of the recorder this is; empty: it has kept nothing new, or was not asked."""
+    first: int = 0
+    """The lowest id that the recorder still has; 0 if it has none."""
+    ops: tuple[str, ...] = ()
+    """Names of operations."""
+    groups: tuple[EntryGroup, ...] = ()
+    entries: tuple[Entry, ...] = ()
+    """In the order of their calls."""
+
+    def recorded(self, entry: Entry, ahead: float) -> Recorded:
+        """An entry with the names that belong to it.
+
+        Args:
+            entry: One of this recording's.
+            ahead: Seconds by which the engine's clock is ahead of the one that is to count.
+        """
+        group = self.groups[entry.group]
+        return Recorded(
+            id=entry.id,
+            op=self.ops[entry.op],
+            group=group.name,
+            ranks=group.ranks,
+            seq=entry.seq,
+            generation=group.generation,
+            created=entry.created - ahead,
+            ended=None if entry.ended is None else entry.ended - ahead,
+            done=entry.done,
+            nbytes=entry.nbytes,
+            failed=entry.failed,
+        )

@@ -1,22 +1,48 @@
-"""Models to JSON's types and back."""
+"""Models to JSON's types and back, and what every operation has in common: request and error."""
 
 from __future__ import annotations
 
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
-from functools import cache
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any, ClassVar, TypeVar
 
-__all__ = ["load", "to_dict"]
+__all__ = ["RemoteError", "Request", "load", "to_dict"]
 
 _T = TypeVar("_T")
 
 
+@dataclass(frozen=True)
+class Request:
+    """The base of all requests: what a session asks an engine for, one class per operation."""
+
+    op: ClassVar[str]
+    """Name of the operation."""
+
+
+@dataclass(frozen=True)
+class RemoteError:
+    """An exception that ended an operation on an engine."""
+
+    kind: str
+    """Its class in :mod:`rankbook.errors`; empty: it is none of ours."""
+    ename: str
+    evalue: str
+    traceback: tuple[str, ...] = ()
+
+    @staticmethod
+    def of_ended(engine: int) -> dict[str, Any]:
+        """The reply that stands for one of an engine that has ended."""
+        error = {"kind": "EngineError", "ename": "EngineError"}
+        return {"status": "error", "error": error | {"evalue": f"Engine {engine} has ended."}}
+
+
 def to_dict(value: Any) -> dict[str, Any]:
     """Turn a model, and the models in it, into plain dicts and lists."""
-    return dataclasses.asdict(value)
+    return {name: _plain(getattr(value, name)) for name in _loaders(value.__class__)}
 
 
 def load(cls: type[_T], data: Mapping[str, Any]) -> _T:
@@ -28,29 +54,56 @@ def load(cls: type[_T], data: Mapping[str, Any]) -> _T:
     Raises:
         TypeError: A field without a default is missing.
     """
-    hints = _hints(cls)  # type: ignore[arg-type]
-    return cls(**{name: _load(hints[name], its) for name, its in data.items() if name in hints})
+    known = _loaders(cls)  # type: ignore[arg-type]
+    return cls(**{name: known[name](value) for name, value in data.items() if name in known})
+
+
+def _plain(value: Any) -> Any:
+    if value is None or type(value) in _AS_THEY_ARE:
+        return value
+    if isinstance(value, (list, tuple)):
+        # A NamedTuple stays one: JSON makes a row of it.
+        return value if hasattr(value, "_fields") else [_plain(one) for one in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    return to_dict(value) if dataclasses.is_dataclass(value) else value
+
+
+_AS_THEY_ARE = {str, int, float, bool}
 
 
 @cache
-def _hints(cls: type) -> dict[str, Any]:
-    """By field, its type."""
-    types_of = typing.get_type_hints(cls)
-    return {field.name: types_of[field.name] for field in dataclasses.fields(cls)}
+def _loaders(cls: type) -> dict[str, Callable[[Any], Any]]:
+    """By field of a model, what makes its value from JSON's."""
+    hints = typing.get_type_hints(cls)
+    return {field.name: _loader(hints[field.name]) for field in dataclasses.fields(cls)}
 
 
-def _load(hint: Any, value: Any) -> Any:
+def _loader(hint: Any) -> Callable[[Any], Any]:
+    """What makes a value of some type from JSON's types."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if value is not None and origin in (typing.Union, types.UnionType):
+    if origin in (typing.Union, types.UnionType):
         # A field is a model or None, never one of several models.
-        hint = next(its for its in args if its is not types.NoneType)
-        return _load(hint, value)
-    if value is not None and dataclasses.is_dataclass(hint):
-        return load(typing.cast("type[Any]", hint), value)
-    if isinstance(value, (list, tuple)):
-        each = args if args and args[-1] is not Ellipsis else (args[:1] or (Any,)) * len(value)
-        return tuple(_load(its, one) for its, one in zip(each, value, strict=True))
-    if isinstance(value, dict) and origin is Mapping:
-        key, its = args  # JSON's keys are texts
-        return {(key(name) if key is int else name): _load(its, one) for name, one in value.items()}
+        some = _loader(next(one for one in args if one is not types.NoneType))
+        return lambda value: None if value is None else some(value)
+    if dataclasses.is_dataclass(hint):
+        return partial(load, typing.cast("type[Any]", hint))
+    if origin is tuple:
+        return _tuple_loader(args)
+    if origin is Mapping:
+        # JSON's keys are texts.
+        key, each = (int if args[0] is int else _same), _loader(args[1])
+        return lambda value: {key(name): each(one) for name, one in value.items()}
+    return typing.cast("Callable[[Any], Any]", getattr(hint, "_make", _same))  # of a NamedTuple
+
+
+def _tuple_loader(args: tuple[Any, ...]) -> Callable[[Any], Any]:
+    if args[-1] is Ellipsis:
+        each = _loader(args[0])
+        return lambda value: tuple(map(each, value))
+    by_position = [_loader(one) for one in args]
+    return lambda value: tuple(f(one) for f, one in zip(by_position, value, strict=True))
+
+
+def _same(value: Any) -> Any:
     return value

@@ -1,4 +1,4 @@
-"""Telling whoever wants to know that something about a session has changed."""
+"""Telling subscribers that something about a session has changed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Changes:
     def __init__(self) -> None:
         self._listeners: list[Callable[[], None]] = []
 
-    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+    def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Have ``listener`` called at every change.
 
         Returns:
@@ -28,7 +28,7 @@ class Changes:
 
         return stop
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Say that something has changed."""
         for listener in list(self._listeners):
             listener()

@@ -9,20 +9,9 @@ from contextlib import contextmanager
 
 from rankbook.errors import SessionError
 from rankbook.sessions.changes import Changes
+from rankbook.timing import Timing
 
 __all__ = ["Turns"]
-
-_SETTLED = 10.0
-"""Seconds for what was interrupted to end, and for its group to be made again."""
-
-_AGAIN = 0.5
-"""Seconds after which what does not make way is interrupted again."""
-
-_PAUSE = 0.05
-"""Seconds between two looks whether what was to be interrupted is on the ranks by now."""
-
-_POLL = 0.005
-"""Seconds between two looks whether something is still to be done."""
 
 _CLOSED = "shut down"
 
@@ -34,7 +23,8 @@ class Turns:
         number: How many things the session has been busy with so far.
     """
 
-    def __init__(self, changes: Changes) -> None:
+    def __init__(self, changes: Changes, timing: Timing) -> None:
+        self._timing = timing
         self.number = 0
         self._doing = ""
         self._closed = False
@@ -83,22 +73,22 @@ class Turns:
         """
         mine = self._lock.acquire(timeout=wait) if make_way is None else self._clear(make_way)
         if not mine and not self.doing:  # somebody is between two turns, and soon gone
-            mine = self._lock.acquire(timeout=_SETTLED)
+            mine = self._lock.acquire(timeout=self._timing.settle)
         if not mine:
             raise SessionError(
-                f"The session is {self.doing or 'busy'}: wait, or write %dist_interrupt."
+                f"The session is {self.doing or 'busy'}: wait, or run %dist_interrupt."
             )
         try:
             with self._ending:
                 self.refuse_closed()
                 self.number += 1
                 self._doing = doing
-            self._changes.tell()
+            self._changes.notify()
             yield
         finally:
             self._doing = ""
             self._lock.release()
-            self._changes.tell()
+            self._changes.notify()
 
     def end(self, free: Callable[[], bool], number: int | None = None) -> bool:
         """End what the session is busy with; the lock is left to whoever wants to be next.
@@ -112,7 +102,7 @@ class Turns:
             Whether there was anything to end.
         """
         number = self.number if number is None else number
-        deadline = time.monotonic() + _SETTLED
+        deadline = time.monotonic() + self._timing.settle
 
         def lasts() -> bool:
             busy = bool(self.doing) and not self.is_closed
@@ -121,11 +111,11 @@ class Turns:
         with self._ending:
             was_busy = self.number == number and free()
         while not was_busy and lasts():
-            time.sleep(_PAUSE)
+            time.sleep(self._timing.turn_pause)
             with self._ending:
                 was_busy = lasts() and free()
         while was_busy and lasts():
-            time.sleep(_POLL)
+            time.sleep(self._timing.turn_poll)
         return was_busy
 
     @contextmanager
@@ -138,10 +128,10 @@ class Turns:
         Yields:
             Whether it is the caller's to do.
         """
-        deadline = time.monotonic() + _SETTLED
+        deadline = time.monotonic() + self._timing.settle
         mine = False
         while needed() and not mine and time.monotonic() < deadline:
-            mine = self._lock.acquire(timeout=_POLL)
+            mine = self._lock.acquire(timeout=self._timing.turn_poll)
         try:
             yield mine and needed()
         finally:
@@ -149,12 +139,12 @@ class Turns:
                 self._lock.release()
 
     def _clear(self, make_way: Callable[[], object]) -> bool:
-        deadline = time.monotonic() + _SETTLED
+        deadline = time.monotonic() + self._timing.settle
         while not self._lock.acquire(blocking=False):
             self.refuse_closed()
             make_way()
             # What had only just begun, and was not on the ranks yet, is ended the next time.
-            if self._lock.acquire(timeout=_AGAIN):
+            if self._lock.acquire(timeout=self._timing.interrupt_again):
                 break
             if time.monotonic() > deadline:
                 return False

@@ -1,4 +1,4 @@
-"""What the dashboard's buttons do, each in a thread of its own: none waits for another."""
+"""What the dashboard's buttons do, each in a thread of its own, so that none waits for another."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rankbook.display import stacks, verdict
 from rankbook.display.panel import CONTROLS, Answer, Message
 from rankbook.errors import InputError, RankbookError
-from rankbook.ranks import said
 from rankbook.widgets.clicks import Click, why_stale
+from rankbook.words import plural, ranks_do
 
 if TYPE_CHECKING:
     from rankbook.models import Diagnosis
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 __all__ = ["Actions"]
 
 _READ = 5.0
-"""Seconds for which what was said stays at least, whatever comes next."""
+"""Seconds for which a message stays at least, whatever comes next."""
 
 _LABELS = {control.do: control.label for control in CONTROLS}
 
 _CHANGES = frozenset({"initialise", "reset", "restart"})
-"""What makes another process group: one at a time."""
+"""Actions that create another process group: one at a time."""
 
 _MEANT_FOR = frozenset({*_CHANGES, "interrupt", "shutdown"})
-"""What is asked for in view of what the session is busy with."""
+"""Actions that a person clicks because of what the session is busy with."""
 
 
 class Actions:
     """The actions of one dashboard, and how the last one went.
 
     Attributes:
-        message: How the last action goes, or went; None before the first.
-        answer: What was asked for and stays to be read; None if there is nothing.
+        message: The progress or outcome of the last action; None before the first.
+        answer: What *Why?* or *Stacks* has found, until it is closed; None if there is nothing.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Actions:
         """Wait for clicks.
 
         Args:
-            session: What they act on.
+            session: The session that the actions act on.
             on_change: Called, from any thread, when ``message`` or ``answer`` has changed; clicks
                 are not heard until it returns.
             on_end: Called in an action's own thread when it has ended, however it did.
@@ -59,8 +59,8 @@ class Actions:
         self._changing = threading.Lock()
         self._changes_by = ""
         self._latest: Click | None = None
-        self._said = self._answered = (0, 0.0)
-        """During which of the session's turns that was, and when."""
+        self._message_since = self._answer_since = (0, 0.0)
+        """During which of the session's turns each was set, and when."""
         self._found: Diagnosis | None = None
         self._actions: dict[str, Callable[[Click], str]] = {
             "initialise": self._initialise,
@@ -83,7 +83,7 @@ class Actions:
             return None
         session = self._session
         busy_with = session.turn if session.doing else 0
-        if click.do == "interrupt" and click.during not in (0, busy_with):  # which is as well
+        if click.do == "interrupt" and click.during not in (0, busy_with):  # nothing left to do
             self._say("Interrupt: what it was meant for has ended.")
             return None
         seen = click if click.do in _MEANT_FOR else replace(click, during=0)
@@ -117,41 +117,45 @@ class Actions:
         self._say(name, "busy")
         begun = time.monotonic()
         try:
-            said = self._actions[click.do](click)
+            outcome = self._actions[click.do](click)
         except RankbookError as error:
             self._say(f"{name}: {error}", "error")
         except Exception as error:
             self._say(f"{name}: {type(error).__name__}: {error}", "error")
             raise
         else:
-            # How a change went is told in any case; else there may be newer news.
+            # The outcome of a change is always shown; of the others, only that of the latest.
             if self._latest is click or click.do in _MEANT_FOR:
-                self._say(f"{said} ({time.monotonic() - begun:.2f} s)")
+                self._say(f"{outcome} ({time.monotonic() - begun:.2f} s)")
             else:
                 self._on_change()
         finally:
             self._on_end()
 
     def say(self, text: str, kind: str = "done") -> Message:
-        """Show a message without telling of a change."""
-        self.message, self._said = Message(text, kind), self._now()
+        """Set the message without calling ``on_change``."""
+        self.message, self._message_since = Message(text, kind), self._now()
         return self.message
 
     def let_go(self) -> None:
-        """Drop what was true before the session did something else, once there was time to read.
+        """Drop a message and an answer of an earlier turn, once there was time to read them.
 
-        And a verdict that the dashboard shows by itself, and keeps up to date.
+        Also drop a verdict that the dashboard shows by itself and keeps up to date.
         """
         turn, now = self._now()
 
         def is_over(when: tuple[int, float]) -> bool:
             return when[0] < turn and now - when[1] > _READ
 
-        if self.message is not None and self.message.kind != "busy" and is_over(self._said):
+        if (
+            self.message is not None
+            and self.message.kind != "busy"
+            and is_over(self._message_since)
+        ):
             self.message = None
         found, shown = self._found, self._session.verdict
         is_twice = found and shown and (found.kind, found.ranks) == (shown.kind, shown.ranks)
-        if is_over(self._answered) or is_twice:
+        if is_over(self._answer_since) or is_twice:
             self.answer = None
 
     def _now(self) -> tuple[int, float]:
@@ -182,8 +186,8 @@ class Actions:
             return "Restart dead ranks: no rank has died."
         self.answer = None
         self._session.restart_ranks(interrupt=True)
-        has = "has a new process" if len(dead) == 1 else "have new processes"
-        return f"Restart dead ranks: {said(dead)} {has}; {self._group()}"
+        renewed = ranks_do(dead, "has a new process", "have new processes")
+        return f"Restart dead ranks: {renewed}; {self._group()}"
 
     def _interrupt(self, click: Click) -> str:
         if not self._session.interrupt(turn=click.during or None):
@@ -202,28 +206,27 @@ class Actions:
         if not found:
             return "Stacks: no rank answers."
         self._keep(Answer("Stacks", stacks.to_html(found)), generation)
-        where = f"Stacks: where {said(sorted(found))} stand{'s' if len(found) == 1 else ''}"
+        where = f"Stacks: where {ranks_do(found, 'stands', 'stand')}"
         silent = sorted(set(range(self._session.world_size)) - set(found))
         if not silent:
             return f"{where}."
-        return f"{where}; {said(silent)} {'does' if len(silent) == 1 else 'do'} not answer."
+        return f"{where}; {ranks_do(silent, 'does not', 'do not')} answer."
 
     def _shutdown(self, _: Click) -> str:
         self.answer = None
         self._session.shutdown()
-        return "Shut down: write %dist_init for new ranks."
+        return "Shut down: run %dist_init for new ranks."
 
     def _keep(self, answer: Answer, generation: int, found: Diagnosis | None = None) -> None:
         """Show an answer, unless it is about a group that is gone by now."""
         if self._session.generation == generation:
-            self.answer, self._answered, self._found = answer, self._now(), found
+            self.answer, self._answer_since, self._found = answer, self._now(), found
             self.let_go()
 
     def _group(self) -> str:
         session = self._session
-        plural = "s" if session.world_size > 1 else ""
         return (
-            f"{session.backend}, {session.world_size} rank{plural}, "
+            f"{session.backend}, {plural(session.world_size, 'rank')}, "
             f"generation {session.generation}."
         )
 
@@ -235,4 +238,4 @@ def _number(text: Any, kind: Callable[[str], Any], name: str) -> Any:
         return kind(str(text))
     except ValueError:
         whole = "whole " if kind is int else ""
-        raise InputError(f"{name}: {text!r} is no {whole}number.") from None
+        raise InputError(f"{name}: {text!r} is not a {whole}number.") from None

@@ -14,7 +14,7 @@ LATEST = 2.0
 
 @dataclass(frozen=True)
 class Click:
-    """What the page says of a click."""
+    """A click, as the page reports it."""
 
     do: str
     age: float
@@ -25,18 +25,18 @@ class Click:
 
 
 def why_stale(click: Click, busy_with: int) -> str:
-    """Say why a click is not to be carried out; empty if it is.
+    """Say why a click must not be carried out; empty if it may be.
 
-    A kernel that runs a cell may hear of clicks only when the cell has ended. What the person
-    wanted to happen to that cell must not happen to what comes next.
+    A kernel that runs a cell may receive clicks only when the cell has ended. An action that was
+    meant for that cell must not hit the next one.
 
     Args:
-        click: Of which the page tells.
-        busy_with: The same as ``during``, at this moment. Where nothing runs any more, there is
-            nothing that a click could hit by mistake.
+        click: As the page reports it.
+        busy_with: The same as ``during``, at this moment. If nothing runs any more, a click cannot
+            hit anything by mistake.
     """
     if click.during and busy_with and click.during != busy_with:
         return "what it was meant for has ended by itself"
     if click.age > LATEST:
-        return f"the kernel heard of it only {click.age:.0f} s later"
+        return f"the kernel received it only {click.age:.0f} s later"
     return ""

@@ -18,8 +18,8 @@ from rankbook.display.panel import Message, Panel
 from rankbook.display.panel import to_html as panel_html
 from rankbook.display.table import to_html, to_text
 from rankbook.errors import RankbookError
-from rankbook.sessions.monitor import Monitor
-from rankbook.sessions.timeline import Timeline
+from rankbook.sessions.live.collector import Timeline
+from rankbook.sessions.live.monitor import Monitor
 from rankbook.widgets.actions import Actions
 from rankbook.widgets.clicks import Click
 from rankbook.widgets.hearing import Hearing
@@ -51,7 +51,7 @@ class Dashboard(widgets.VBox):
         self._fallback = f"rankbook-{uuid.uuid4().hex}"
         self._hide = widgets.HTML(f"<style>.{self._fallback} {{ display: none }}</style>")
         self._hide.layout.display = "none"
-        self._timeline = Timeline(session.pool.channel)
+        self._timeline = Timeline(session.members)
         self._former: tuple[PanelView, TimelineView] | tuple[()] = ()
         self._make_views(patience=2.0)
         self.timeline.update(self._timeline, self._snapshot.states, session.cells)
@@ -64,7 +64,7 @@ class Dashboard(widgets.VBox):
         A saved notebook, GitHub and nbconvert show the table alone, a kernel's front end the live
         widget alone, a terminal the table as text.
         """
-        self._look_again()  # nobody may have looked for a while
+        self._look_again()  # the last look may be old
         static = f'<div class="{self._fallback}">{to_html(self._snapshot)}</div>'
         publish_display_data({"text/html": static, "text/plain": to_text(self._snapshot)})
         if getattr(get_ipython(), "kernel", None) is not None:
@@ -104,7 +104,7 @@ class Dashboard(widgets.VBox):
             self._draw()
 
     def _lose(self, why: str) -> None:
-        """The ranks cannot be asked any more: do not go on saying that they are well."""
+        """The ranks cannot be asked any more: do not go on showing them as well."""
         if self._session.is_closed:  # which is why, and is shown in a moment
             return
         with self._showing:
@@ -128,21 +128,21 @@ class Dashboard(widgets.VBox):
         self.panel = PanelView(self._click, self._looked_at, html=html, during=during, drawn=1)
         self.timeline = TimelineView()
         for view in (self.panel, self.timeline):
-            Hearing(view, partial(self._show_anew, view, patience), patience)
+            Hearing(view, partial(self._replace_views, view, patience), patience)
 
-    def _show_anew(self, deaf: PanelView | TimelineView, patience: float) -> None:
-        """A page shows a view and hears nothing of it: put others in the place of all."""
+    def _replace_views(self, deaf: PanelView | TimelineView, patience: float) -> None:
+        """A page shows a view and receives nothing for it: put new views in the place of all."""
         with self._showing:
             if self.comm is None:  # it was closed
                 return
             if deaf not in (self.panel, self.timeline):
-                # What a server has too much of it drops, and that they are to be shown as well.
+                # A server drops messages when there are too many, maybe the one that replaced it.
                 self.send_state("children")
                 return
             self._close_former()
             self._former = (self.panel, self.timeline)
             self.panel.on_look = _ignore
-            # A machine so slow that this is a mistake must not be kept busy with it.
+            # The machine may only be slow: the next time, wait longer before replacing them.
             self._make_views(2 * patience)
             self.timeline.update(self._timeline, self._snapshot.states, self._session.cells)
             self.children = [self.panel, self.timeline, self._hide]
@@ -174,7 +174,7 @@ class Dashboard(widgets.VBox):
         self._monitor.watched(someone)
 
     def _redraw(self) -> None:
-        """An action has something to say."""
+        """Show what an action has changed."""
         with self._showing:
             self._draw()
 
@@ -184,7 +184,7 @@ class Dashboard(widgets.VBox):
             self.show(self._session.snapshot())
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        """The live widget, and for whoever cannot show it (GitHub, a terminal) the table."""
+        """The live widget, and the table where that cannot be shown (GitHub, a terminal)."""
         del kwargs
         return {
             _WIDGET: self._model,
@@ -201,4 +201,4 @@ class Dashboard(widgets.VBox):
 
 
 def _ignore(_: object) -> None:
-    """Hear of something that does not matter any more."""
+    """Ignore a call that does not matter any more."""

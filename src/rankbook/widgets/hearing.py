@@ -13,15 +13,15 @@ __all__ = ["Hearing"]
 
 
 class Hearing:
-    """Answers pages that have heard nothing of a widget yet, and tells if one does not hear that.
+    """Answers pages that have received nothing for a widget yet, and notices pages that stay deaf.
 
-    anywidget (0.11) waits two seconds for a page to load a widget. A page that takes longer, on a
-    machine that is overloaded, shows the widget all the same, and what it says arrives here; but
-    of what is sent to it nothing ever does. So pages ask until they hear something
+    anywidget (0.11) waits two seconds for a page to load a widget. A page that takes longer, on an
+    overloaded machine, shows the widget all the same, and its messages arrive here; but it never
+    receives any. So pages ask until they receive something
     (``page/hearing.js``); one that still asks a while after it was answered twice is deaf.
 
-    Once would prove nothing: where the kernel hears nothing while a cell runs, one may run between
-    the first question and the next, which was asked long ago.
+    One answer would prove nothing: where the kernel receives nothing while a cell runs, a cell may
+    run between the first question and the next, so that the next is old when it arrives.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Hearing:
         """Answer from now on.
 
         Args:
-            widget: Of what.
+            widget: The widget whose pages ask.
             on_deaf: Called when a page is deaf, maybe more than once.
             patience: Seconds after an answer within which it may still be on its way.
         """

@@ -12,7 +12,7 @@ from typing import Any
 import anywidget
 import traitlets
 
-from rankbook.sessions.monitor import FORGOTTEN
+from rankbook.timing import Timing
 from rankbook.widgets.clicks import Click
 from rankbook.widgets.modules import joined
 from rankbook.widgets.subshell import answer_beside_cells
@@ -85,4 +85,4 @@ class PanelView(anywidget.AnyWidget):
             self._views.pop(content.get("view"), None)
             # A page may have gone without a word.
             latest = max(self._views.values(), default=-math.inf)
-            self.on_look(time.monotonic() - latest < FORGOTTEN)
+            self.on_look(time.monotonic() - latest < Timing.forgotten)

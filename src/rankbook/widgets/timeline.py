@@ -1,7 +1,7 @@
 """The timeline of collectives: one lane per rank, one bar per collective.
 
-It shows what :class:`rankbook.sessions.timeline.Timeline` has collected; see there how both are
-plugged into whatever looks at the session.
+It shows what :class:`rankbook.sessions.live.collector.Timeline` has collected; see there how to
+connect both to a session.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import anywidget
 import traitlets
 
-from rankbook.models import to_dict
 from rankbook.timeline import FIELDS, Names, as_array
 from rankbook.widgets.modules import joined
 from rankbook.widgets.subshell import answer_beside_cells
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rankbook.models import CellSpan, RankState
-    from rankbook.sessions.timeline import Timeline
+    from rankbook.sessions.live.collector import Timeline
 
 __all__ = ["TimelineView"]
 
@@ -34,6 +33,9 @@ _PAGE = Path(__file__).parent / "page"
 
 _CELLS = 200
 """Cells that are shown at most: every one that runs sends all of them."""
+
+_OF_A_CELL = ("number", "label", "started", "ended")
+"""What a page is told of a cell; its code is not needed there."""
 
 
 class _Sent(NamedTuple):
@@ -85,7 +87,9 @@ class TimelineView(anywidget.AnyWidget):
             cells: When cells ran.
         """
         self.lanes = self._lanes(states)
-        self.cells = [to_dict(cell) for cell in _shown(cells, timeline)]
+        self.cells = [
+            {name: getattr(cell, name) for name in _OF_A_CELL} for cell in _shown(cells, timeline)
+        ]
         self.clocks, self.note = timeline.clocks, timeline.note
         with self._lock:
             self._timeline = timeline
@@ -97,11 +101,11 @@ class TimelineView(anywidget.AnyWidget):
                 self._tell_open()
 
     def _lanes(self, states: Iterable[RankState]) -> list[dict[str, Any]]:
-        # Of a rank that does not answer no host is told: it is where it was.
+        # A rank that does not answer reports no host: it is still where it was.
         known = {lane["rank"]: lane["host"] for lane in self.lanes}
         ranks = [(s.info.rank, s.host) for s in states if s.info]
         lanes = [{"rank": rank, "host": host or known.get(rank, "")} for rank, host in ranks]
-        return lanes or self.lanes  # while a group is being made anew, there is none for a moment
+        return lanes or self.lanes  # while a group is being re-created, there is none for a moment
 
     def _on_message(self, _: Any, content: dict[str, Any], __: Any) -> None:
         if content.get("kind") == "hello":
@@ -131,7 +135,7 @@ class TimelineView(anywidget.AnyWidget):
         self._open = self._timeline.open
         ops, groups = Names(), Names()
         rows = as_array(self._open, ops, groups)
-        # What a page must have by now is said here, too: nothing else may follow for long.
+        # This says, too, which bars a page must have by now: no other message may follow for long.
         content = {"edition": self._sent.edition, "settled": self._sent.bars}
         self._tell("open", content | {"ops": list(ops), "groups": list(groups)}, rows)
 

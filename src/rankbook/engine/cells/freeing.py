@@ -1,0 +1,37 @@
+"""Freeing this rank's main thread from what it works at."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from rankbook.engine.jobs import Job
+from rankbook.engine.operations import CONTROL, operation
+from rankbook.models.requests import ForgetError, Free, Run
+
+__all__ = ["forget_error", "free"]
+
+
+@operation(Free, on=CONTROL)
+def free(job: Job, request: Free) -> bool:
+    """Free the main thread; tell whether it works for a session."""
+    engine = job.engine
+    works = engine.job is not None
+    capture = engine.runner.capture
+    capture.freed = works
+    capture.cut |= works and (request.cut or not request.interrupt)
+    if request.cut:
+        engine.group.cut()
+    if request.interrupt:
+        # A cell that has not begun must not begin after it was ended.
+        for waiting in [one for one in list(engine.waiting) if one.name == Run.op]:
+            waiting.is_dropped = True
+    if request.interrupt and works:
+        os.kill(os.getpid(), signal.SIGINT)
+    return works
+
+
+@operation(ForgetError, on=CONTROL)
+def forget_error(job: Job, _request: ForgetError) -> None:
+    """Forget the error of the last cell."""
+    job.engine.runner.last_error = ""

@@ -1,0 +1,91 @@
+"""The ordered output of one request, on its way from any thread to the control thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from rankbook.models.events import Event, Stream
+
+__all__ = ["Outbox"]
+
+_HIGH_WATER = 4_000_000
+"""Characters that may wait to be sent before a writer has to wait for the control thread."""
+
+_BATCH = 1_000_000
+"""Characters that one message carries at most."""
+
+
+class Outbox:
+    """Collects events from any thread; the control thread takes them in batches.
+
+    There is no timer: the first event asks the control thread to come, and whatever has gathered
+    when it does travels together. So a lone line leaves at once, and a flood leaves in batches.
+    """
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        """Make an empty outbox.
+
+        Args:
+            wake: Asks the control thread to call :meth:`take` until it gives nothing.
+        """
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._events: list[Event] = []
+        self._name = ""
+        self._text: list[str] = []
+        self._size = 0
+        self._awake = False
+        self._closed = False
+
+    def write(self, name: str, text: str) -> None:
+        """Add text of a stream; neighbouring pieces become one event."""
+        with self._room:
+            while self._size > _HIGH_WATER and not self._closed:
+                self._room.wait(0.1)
+            if name != self._name:
+                self._seal()
+                self._name = name
+            self._text.append(text)
+            self._size += len(text)
+            self._call()
+
+    def put(self, event: Event) -> None:
+        """Add an event of another kind."""
+        with self._lock:
+            self._seal()
+            self._events.append(event)
+            self._call()
+
+    def take(self) -> list[Event]:
+        """Return the events that wait, about a megabyte at most; none: nothing waits any more."""
+        with self._room:
+            self._seal()
+            size = count = 0
+            for event in self._events:
+                size += len(event.text) if isinstance(event, Stream) else 0
+                count += 1
+                if size >= _BATCH:
+                    break
+            taken, self._events = self._events[:count], self._events[count:]
+            self._size -= size
+            self._awake = bool(taken)
+            self._room.notify_all()
+            return taken
+
+    def close(self) -> None:
+        """Release writers that wait: what they write is not taken any more."""
+        with self._room:
+            self._closed = True
+            self._room.notify_all()
+
+    def _seal(self) -> None:
+        if self._text:
+            self._events.append(Stream(self._name, "".join(self._text)))
+            self._text = []
+
+    def _call(self) -> None:
+        if not self._awake:
+            self._awake = True
+            self._wake()

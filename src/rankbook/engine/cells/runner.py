@@ -1,0 +1,148 @@
+"""Running one cell on this rank's main thread, as IPython runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from rankbook.engine.cells.capture import Capture
+from rankbook.engine.cells.tail import LOG_VARIABLE, Tail
+from rankbook.engine.jobs import Job
+from rankbook.engine.operations import MAIN, operation
+from rankbook.models import CellOutcome
+from rankbook.models.requests import Run
+
+if TYPE_CHECKING:
+    from rankbook.engine.cells.outbox import Outbox
+
+__all__ = ["Runner", "interruptible", "run"]
+
+_LOOK_PAST_PYTHON = 0.2
+"""Seconds between two looks at what a cell writes past Python."""
+
+
+class Runner:
+    """Runs cells in the engine's IPython shell and says how they ended."""
+
+    def __init__(self, kernel: Any) -> None:
+        self.shell = kernel.shell
+        self.capture = Capture(self.shell)
+        self._tail = Tail(os.environ.get(LOG_VARIABLE))
+        self.cell: int | None = None
+        self.started = 0.0
+        self.last_error = ""
+
+    async def run(self, outbox: Outbox, cell: Run) -> CellOutcome:
+        """Run one cell.
+
+        Args:
+            outbox: Where its output goes.
+            cell: The cell.
+        """
+        self.shell.execution_count = cell.number
+        self.cell, self.started = cell.number, time.time()
+        self.last_error = ""
+        begin = time.perf_counter()
+        self._tail.skip()
+        self.capture.begin(outbox)
+        try:
+            result = await self._run(cell.code)
+        finally:
+            self.show_descriptors(outbox)
+            failure = self.capture.end()
+            self.cell = None
+        raised = result.error_before_exec or result.error_in_exec
+        if failure is None and raised is not None:
+            failure = self.capture.unshown(raised)
+        if failure is not None and not failure.freed:  # an interrupt is no error of the cell's
+            self.last_error = f"{failure.ename}: {failure.evalue}".rstrip(": ")
+        return CellOutcome(failure, time.perf_counter() - begin)
+
+    def show_descriptors(self, outbox: Outbox) -> None:
+        """Show what was written past Python; also called while the cell runs."""
+        self._tail.show(lambda text: outbox.write("stdout", text))
+
+    async def _run(self, code: str) -> Any:
+        shell = self.shell
+        error = None
+        try:
+            transformed = shell.transform_cell(code)
+        except Exception:  # noqa: BLE001 - IPython takes it from here, as its own kernel does
+            transformed, error = code, sys.exc_info()
+        self.capture.cell = transformed
+        options: dict[str, Any] = {"store_history": False, "silent": False}
+        if not shell.should_run_async(
+            code, transformed_cell=transformed, preprocessing_exc_tuple=error
+        ):
+            with interruptible():
+                return shell.run_cell(code, **options)
+        task = asyncio.ensure_future(
+            shell.run_cell_async(
+                code, transformed_cell=transformed, preprocessing_exc_tuple=error, **options
+            )
+        )
+        with interruptible(task, self._on_cancel):
+            try:
+                return await task
+            finally:
+                # What run_cell does for cells that do not await; figures are drawn here.
+                shell.events.trigger("post_execute")
+                shell.events.trigger("post_run_cell", None)
+
+    def _on_cancel(self) -> None:
+        # An interrupt cancels a cell that awaits; to the person it is the same event.
+        self.capture.freed = True
+
+
+@operation(Run, on=MAIN)
+async def run(job: Job, request: Run) -> CellOutcome:
+    """Run a cell."""
+    runner = job.engine.runner
+
+    def look_past_python() -> None:
+        if job.is_open:
+            runner.show_descriptors(job.outbox)
+            job.control.call(look_past_python, after=_LOOK_PAST_PYTHON)
+
+    job.control.call(look_past_python, after=_LOOK_PAST_PYTHON)
+    return await runner.run(job.outbox, request)
+
+
+@contextlib.contextmanager
+def interruptible(
+    task: asyncio.Future[Any] | None = None, on_cancel: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Let SIGINT end what runs: ``KeyboardInterrupt`` in code, a cancellation in an ``await``.
+
+    Outside of this, an engine ignores SIGINT. A ``KeyboardInterrupt`` must not be raised while a
+    cell awaits: it would come out of the event loop and end the engine.
+
+    Args:
+        task: The task that runs the cell, None for code that does not await.
+        on_cancel: Called when the task is cancelled.
+    """
+
+    def on_signal(signum: int, frame: Any) -> None:
+        __tracebackhide__ = True
+        if asyncio.current_task() is task:
+            signal.default_int_handler(signum, frame)
+        on_cancel()
+        if task is not None:
+            task.cancel()
+
+    # The plain handler leaves no frame of ours in the traceback.
+    before = signal.signal(signal.SIGINT, on_signal if task else signal.default_int_handler)
+    try:
+        yield
+    finally:
+        try:
+            signal.signal(signal.SIGINT, before)
+        except KeyboardInterrupt:  # it came in the last moment
+            signal.signal(signal.SIGINT, before)
+            raise

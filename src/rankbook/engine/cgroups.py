@@ -1,0 +1,59 @@
+"""The control groups of this process: what a container or a job may use of the host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+__all__ = ["cpus", "memory"]
+
+_MOUNTED = "sys/fs/cgroup"
+
+
+def memory(root: Path) -> list[int]:
+    """Bytes that each of them allows, its own and those that it is part of.
+
+    Args:
+        root: ``/``, or what a test puts in its place.
+    """
+    found = []
+    for folder, is_old in _folders(root, "memory"):
+        name = "memory.limit_in_bytes" if is_old else "memory.max"
+        with suppress(OSError, ValueError):  # not there, or "max"
+            found.append(int((folder / name).read_text()))
+    return found
+
+
+def cpus(root: Path) -> list[float]:
+    """Cores' worth of time that each of them allows; see :func:`memory`."""
+    found = []
+    for folder, is_old in _folders(root, "cpu"):
+        with suppress(OSError, ValueError):  # not there, or "max"
+            if is_old:
+                quota = (folder / "cpu.cfs_quota_us").read_text()
+                period = (folder / "cpu.cfs_period_us").read_text()
+            else:
+                quota, period = (folder / "cpu.max").read_text().split()
+            if int(quota) > 0 and int(period) > 0:  # -1: no limit
+                found.append(int(quota) / int(period))
+    return found
+
+
+def _folders(root: Path, controller: str) -> Iterator[tuple[Path, bool]]:
+    """Where a controller says what it allows, and whether in the older kind of groups."""
+    mounted = root / _MOUNTED
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:  # no Linux
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        is_old = controllers != ""
+        if is_old and controller not in controllers.split(","):
+            continue
+        folder = mounted / controller if is_old else mounted
+        # Seen from inside a container the own group may be the root, whatever it is called.
+        for part in (".", *Path(path.lstrip("/")).parts):
+            folder /= part
+            yield folder, is_old

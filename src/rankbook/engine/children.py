@@ -1,0 +1,66 @@
+"""Signals in the processes that a rank forks: as in those of a plain kernel.
+
+A forked child inherits the handlers of its parent. Those of an engine end *the engine* when its
+cell has ended, or cancel *its* cell: in a child they do nothing, and ``Process.terminate()`` would
+be without effect. To set others after the fork is not enough: who has started a child may end it
+before it gets there. So SIGTERM is held back until it has. SIGINT is not: a ``KeyboardInterrupt``
+would be raised inside of the hook, where it is lost.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from functools import cache
+from typing import Any
+
+__all__ = ["install"]
+
+_PLAIN: dict[signal.Signals, Any] = {
+    signal.SIGTERM: signal.SIG_DFL,
+    signal.SIGINT: signal.default_int_handler,
+}
+"""What a cell finds in a plain kernel."""
+
+_OF_ENGINES = {"rankbook", "ipyparallel", "ipykernel"}
+"""Packages whose handlers are for engines. What the person has set is inherited, as always."""
+
+
+class _Held(threading.local):
+    """The signals that a thread held back before it began to fork."""
+
+    mask: set[signal.Signals] | None = None
+
+
+_held = _Held()
+
+
+@cache
+def install() -> None:
+    """See to it for every fork of this process, from any thread; once."""
+    os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_be_plain)
+
+
+def _hold() -> None:
+    _held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # type: ignore[assignment]
+
+
+def _release() -> None:
+    if _held.mask is not None:
+        mask, _held.mask = _held.mask, None
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _be_plain() -> None:
+    # Numbers of signals would be written to the parent's event loop, which would obey them.
+    signal.set_wakeup_fd(-1)
+    for signum, handler in _PLAIN.items():
+        if _is_of_an_engine(signal.getsignal(signum)):
+            signal.signal(signum, handler)
+    _release()
+
+
+def _is_of_an_engine(handler: Any) -> bool:
+    module = getattr(handler, "__module__", None) or ""
+    return module.partition(".")[0] in _OF_ENGINES

@@ -1,0 +1,80 @@
+"""What an engine consists of: the things that its operations work on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rankbook.engine import children, frames
+from rankbook.engine.cells.runner import Runner
+from rankbook.engine.cells.shell import prepare
+from rankbook.engine.flight import Observer
+from rankbook.engine.group import Group
+from rankbook.engine.history import History
+from rankbook.engine.recorder import Recorder
+from rankbook.engine.waits import Waits, hide
+
+if TYPE_CHECKING:
+    from rankbook.engine.jobs import Job
+
+__all__ = ["Engine"]
+
+
+class Engine:
+    """One per process.
+
+    Attributes:
+        kernel: ipyparallel's kernel, with the IPython shell.
+        runner: Runs cells.
+        group: This engine's place in the process group.
+        observer: Sees what the main thread does.
+        history: Tells what was recorded.
+        job: What the main thread works at; None while it is idle.
+        waiting: Jobs that the main thread has yet to begin.
+    """
+
+    def __init__(self, kernel: Any) -> None:
+        self.kernel = kernel
+        children.install()
+        self.runner = Runner(kernel)
+        self.group = Group(kernel.shell.user_ns)
+        recorder, waits = Recorder(), Waits()
+        waits.install()
+        hide(kernel.shell.InteractiveTB)
+        self.observer = Observer(recorder, self.group.silent_for)
+        self.history = History(recorder, waits)
+        self.age = frames.Age()
+        self.job: Job | None = None
+        self.waiting: set[Job] = set()
+        prepare(kernel.shell)
+
+    @property
+    def id(self) -> int:
+        """Its id in the cluster."""
+        return int(self.kernel.engine_id)
+
+    @property
+    def namespace(self) -> dict[str, Any]:
+        """The variables of the cells."""
+        namespace: dict[str, Any] = self.kernel.shell.user_ns
+        return namespace
+
+    @property
+    def doing(self) -> str:
+        """Name of the operation that the main thread works at; empty while it is idle."""
+        return self.job.name if self.job is not None else ""
+
+    def begin(self, job: Job) -> None:
+        """Have the main thread work at a job."""
+        self.observer.forget()
+        self.job = job
+        self.waiting.discard(job)
+        # Comm messages of widgets made in the cell are addressed through the parent request.
+        self.kernel.set_parent(*job.sender, channel="shell")
+
+    def end(self) -> None:
+        """Have the main thread idle again."""
+        self.job = None
+
+    def expect_end(self) -> None:
+        """Take what ends the cell that runs for the end of this process, no error of its own."""
+        self.runner.capture.freed = self.runner.capture.cut = True

@@ -1,0 +1,90 @@
+"""The control thread of an engine and its socket: how requests come in and answers go out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rankbook import protocol
+
+__all__ = ["Control"]
+
+
+class Control:
+    """ipyparallel's control channel, shared with its other clients."""
+
+    def __init__(self, kernel: Any) -> None:
+        """Take the channel of an engine's kernel."""
+        self._session = kernel.session
+        self._stream = kernel.control_stream
+        self._loop = kernel.control_thread.io_loop
+        self._dispatch_others = kernel.dispatch_control
+
+    def listen(self, receive: Callable[[list[bytes], dict[str, Any]], None]) -> None:
+        """Have requests received on the control thread from now on.
+
+        Args:
+            receive: Takes whom to answer, and the message.
+        """
+
+        def on_message(frames: list[Any]) -> Any:
+            if not protocol.is_ours(frames):
+                return self._dispatch_others(frames)
+            idents, parts = self._session.feed_identities(frames, copy=False)
+            try:
+                message = self._session.deserialize(parts, content=True, copy=False)
+            except ValueError as error:  # a bad signature: not from this cluster
+                print(f"rankbook: refused a message: {error}", file=sys.__stderr__)
+                return None
+            receive(idents, message)
+            return None
+
+        # Straight from the stream: ipykernel would publish 'busy' and 'idle' around each request,
+        # two broadcasts through the controller that nobody needs, and would answer one control
+        # message at a time. Other clients' messages go the way they always went.
+        self._loop.add_callback(self._stream.on_recv, on_message, copy=False)
+
+    def call(self, act: Callable[[], None], after: float = 0.0) -> None:
+        """Have the control thread do something; from any thread.
+
+        Args:
+            act: What to do.
+            after: Seconds to wait before.
+        """
+        if after:
+            self._loop.add_callback(self._loop.call_later, after, act)
+        else:
+            self._loop.add_callback(act)
+
+    def send(
+        self,
+        kind: str,
+        content: dict[str, Any],
+        to: tuple[list[bytes], dict[str, Any]],
+        buffers: Sequence[bytes] = (),
+    ) -> None:
+        """Send one message; on the control thread only, which owns the socket.
+
+        Args:
+            kind: Its type.
+            content: What it says.
+            to: Whom it answers, and the request.
+            buffers: Bytes beside the JSON.
+        """
+        idents, request = to
+
+        def send(content: dict[str, Any]) -> None:
+            self._session.send(
+                self._stream,
+                kind,
+                content,
+                parent=request,
+                ident=idents,
+                buffers=list(buffers) or None,
+            )
+
+        try:
+            send(content)
+        except (TypeError, ValueError):  # a person's text or display need not be JSON
+            send(protocol.as_json(content))

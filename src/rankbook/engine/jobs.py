@@ -1,0 +1,90 @@
+"""One request on its way through an engine."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import is_dataclass
+from typing import TYPE_CHECKING, Any
+
+from rankbook import errors, protocol
+from rankbook.engine.cells.outbox import Outbox
+from rankbook.models import to_dict
+from rankbook.models.events import to_row
+from rankbook.models.requests import RemoteError
+
+if TYPE_CHECKING:
+    from rankbook.engine.context import Engine
+    from rankbook.engine.control import Control
+
+__all__ = ["Job", "raised", "returned"]
+
+
+class Job:
+    """A request that an engine works at, and the way back to the session.
+
+    Attributes:
+        engine: What its operation works on.
+        control: The control thread.
+        sender: Whom to answer, and the message that asks, as ipyparallel has them.
+        name: Name of the operation.
+        outbox: Takes events from any thread; they are sent in their order, before the answer.
+        attachments: Bytes to be sent beside the answer.
+        later: What the main thread is to do after the answer: seconds to wait, and the act.
+        is_open: Whether it has not been answered yet.
+        is_dropped: Whether it must not begin any more.
+    """
+
+    def __init__(
+        self, engine: Engine, control: Control, idents: list[bytes], message: dict[str, Any]
+    ) -> None:
+        self.engine = engine
+        self.control = control
+        self.sender = (idents, message)
+        self.name: str = message["content"].get("op", "")
+        self.outbox = Outbox(lambda: control.call(self._send_events))
+        self.attachments: list[bytes] = []
+        self.later: list[tuple[float, Callable[[], None]]] = []
+        self.is_open = True
+        self.is_dropped = False
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Fields of the request, in JSON's types."""
+        arguments: dict[str, Any] = self.sender[1]["content"].get("args", {})
+        return arguments
+
+    @property
+    def buffers(self) -> list[Any]:
+        """Bytes that came beside the request."""
+        buffers: list[Any] = self.sender[1]["buffers"]
+        return buffers
+
+    def finish(self, answer: dict[str, Any]) -> None:
+        """Answer, after everything that is still in the outbox; on the control thread."""
+        self.is_open = False
+        self._send_events()
+        self.outbox.close()
+        self.control.send(protocol.REPLY, answer, self.sender, self.attachments)
+
+    def _send_events(self) -> None:
+        while events := self.outbox.take():
+            content = {"events": [to_row(event) for event in events]}
+            self.control.send(protocol.EVENTS, content, self.sender)
+
+
+def returned(value: Any) -> dict[str, Any]:
+    """The answer that says what an operation has returned."""
+    return {"status": "ok", "value": to_dict(value) if is_dataclass(value) else value}
+
+
+def raised(error: BaseException) -> dict[str, Any]:
+    """The answer that says what an operation has raised."""
+    name = type(error).__name__
+    failure = RemoteError(
+        kind=name if isinstance(error, errors.RankbookError) else "",
+        ename=name,
+        evalue=str(error),
+        traceback=tuple(traceback.format_exception(error)),
+    )
+    return {"status": "error", "error": to_dict(failure)}

@@ -1,0 +1,74 @@
+"""The operations of an engine: what a session can ask it for, one decorated function each.
+
+An operation takes its :class:`~rankbook.engine.jobs.Job` and its request, and returns a model or
+a value of JSON's types::
+
+    @operation(LookAt, on=CONTROL)
+    def look(job: Job, request: LookAt) -> Look: ...
+
+To add one, write its function in a new module and add that module to :data:`ROOMS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rankbook.models.requests import Request
+
+if TYPE_CHECKING:
+    from rankbook.engine.jobs import Job
+
+__all__ = ["CONTROL", "MAIN", "ROOMS", "Operation", "every_operation", "operation"]
+
+ROOMS = (
+    "rankbook.engine.cells.freeing",
+    "rankbook.engine.cells.runner",
+    "rankbook.engine.facts",
+    "rankbook.engine.group",
+    "rankbook.engine.history",
+    "rankbook.engine.look",
+    "rankbook.engine.values",
+)
+"""The modules in which operations are."""
+
+CONTROL = "control"
+"""On the control thread, whatever the main thread does. It must not block: others wait."""
+
+MAIN = "main"
+"""On the main thread, in turn with cells. A signal interrupts it; an operation that awaits has to
+see to that by itself."""
+
+_R = TypeVar("_R", bound=Request)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One thing that an engine can be asked for."""
+
+    request: type[Request]
+    """What asks for it; ``request.op`` is its name on the wire."""
+    on: str
+    """The thread that does it: :data:`CONTROL` or :data:`MAIN`."""
+    act: Callable[[Job, Any], Any]
+    """Does it, given the job and the request."""
+
+
+def operation(request: type[_R], *, on: str) -> Callable[[Callable[[Job, _R], Any]], Operation]:
+    """Make an operation of a function.
+
+    Args:
+        request: What asks for it.
+        on: The thread that does it.
+    """
+    return lambda act: Operation(request, on, act)
+
+
+@cache
+def every_operation() -> dict[str, Operation]:
+    """By its name on the wire, every operation; imports the rooms."""
+    found = [one for room in ROOMS for one in vars(import_module(room)).values()]
+    return {one.request.op: one for one in found if isinstance(one, Operation)}

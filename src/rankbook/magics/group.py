@@ -1,0 +1,160 @@
+"""The cluster and its process group: start, re-initialise, replace ranks, stop."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from importlib import import_module
+from threading import Thread
+from typing import TYPE_CHECKING
+
+from IPython.core.magic import line_magic, magics_class
+
+from rankbook import api
+from rankbook.errors import SessionError
+from rankbook.magics.base import RankMagics
+from rankbook.magics.options import (
+    BACKEND,
+    CHECK,
+    CLUSTER_ID,
+    GPUS,
+    NO_CHECK,
+    NPROC,
+    ON_HANG,
+    PROFILE,
+    SELECTION,
+    TIMEOUT_MINUTES,
+    option,
+)
+from rankbook.magics.usage import parse, takes
+from rankbook.words import plural
+
+if TYPE_CHECKING:
+    from rankbook.notebook import Session
+
+__all__ = ["GroupMagics"]
+
+
+@magics_class
+class GroupMagics(RankMagics):
+    """``%dist_init``, ``%dist_reset``, ``%dist_restart``, ``%dist_shutdown``."""
+
+    @line_magic
+    @takes(
+        BACKEND,
+        NPROC,
+        TIMEOUT_MINUTES,
+        CHECK,
+        NO_CHECK,
+        ON_HANG,
+        GPUS,
+        PROFILE,
+        CLUSTER_ID,
+        option("--no-dashboard", action="store_true", help="Show no dashboard."),
+    )
+    def dist_init(self, line: str) -> None:
+        """Start or join a cluster and initialise the process group on it.
+
+        Called again, it re-initialises in place: another backend, timeout or number of ranks.
+        Engines and their variables are kept.
+
+        After a restart of the kernel, --cluster-id alone (no backend, -n, --timeout or --check)
+        finds a joined cluster as it was left: its ranks, their group and variables, and what they
+        are doing. %dist_status, %dist_why, %dist_interrupt and %dist_reset work at once.
+
+        Examples::
+
+            %dist_init
+            %dist_init gloo -n 4 --timeout 5
+            %dist_init --check
+            %dist_init nccl --gpus 0,1
+            %dist_init --profile slurm -n 16
+            %dist_init --cluster-id 1700000000-abcd
+        """
+        args = parse(self.dist_init, line)
+        if not args.no_dashboard:
+            # The widgets take a while to import, and so do the engines to start: both at once.
+            Thread(target=import_module, args=("rankbook.widgets",), daemon=True).start()
+        session = api.session()
+        if session is None:
+            session = _connect(args) if args.cluster_id else _start(args)
+        elif args.profile or args.cluster_id or args.gpus:
+            raise SessionError(
+                "This notebook has a cluster already: run %dist_shutdown before another %dist_init."
+            )
+        else:
+            session.initialize(args.backend, args.n, args.timeout, check=args.check)
+        session.on_hang = args.on_hang or session.on_hang
+        if args.no_dashboard:
+            print(_in_one_line(session))
+        else:
+            session.dashboard().display()
+
+    @line_magic
+    @takes(
+        BACKEND.but(help="Another backend. Default: the present one."),
+        option(
+            "--hard", action="store_true", help="Replace the engines. Their variables are lost."
+        ),
+    )
+    def dist_reset(self, line: str) -> None:
+        """Run destroy_global_state on every rank, then initialise a new generation.
+
+        Engines and their variables are kept, unless --hard is given.
+        """
+        args = parse(self.dist_reset, line)
+        session = self.session()
+        session.reset(args.backend, args.hard)
+        print(_in_one_line(session))
+
+    @line_magic
+    @takes(SELECTION.but(help=f"{SELECTION.settings['help']} Default: those that died."))
+    def dist_restart(self, line: str) -> None:
+        """Give ranks new processes, and initialise a new generation with the others as they are.
+
+        The new processes run on the same hosts and GPUs as the old ones, and start empty. The
+        other ranks keep their variables.
+        """
+        session = self.session()
+        # Not argparse: it would take the ranks -2,-1 for an option.
+        session.restart_ranks(line.strip() or None)
+        print(_in_one_line(session))
+
+    @line_magic
+    @takes()
+    def dist_shutdown(self, line: str) -> None:
+        """Stop the engines that this session started.
+
+        Engines that it joined are left running, with their process group destroyed.
+        """
+        parse(self.dist_shutdown, line)
+        self.session().shutdown()
+
+
+def _start(args: Namespace) -> Session:
+    return api.start(
+        args.backend,
+        args.n,
+        profile=args.profile,
+        gpus=args.gpus,
+        timeout_minutes=1 if args.timeout is None else args.timeout,
+        check=bool(args.check),
+    )
+
+
+def _connect(args: Namespace) -> Session:
+    is_file = args.cluster_id.endswith(".json")
+    return api.connect(
+        args.backend,
+        args.n,
+        profile=args.profile,
+        cluster_id=None if is_file else args.cluster_id,
+        connection_file=args.cluster_id if is_file else None,
+        timeout_minutes=args.timeout,
+        check=args.check,
+    )
+
+
+def _in_one_line(session: Session) -> str:
+    """What the session's group is: ``4 ranks, gloo, generation 2``."""
+    ranks = plural(session.world_size, "rank")
+    return f"{ranks}, {session.backend}, generation {session.generation}"

@@ -1,0 +1,55 @@
+"""Looking at the ranks, and interrupting them."""
+
+from __future__ import annotations
+
+from IPython.core.magic import line_magic, magics_class
+
+from rankbook.display.table import Table
+from rankbook.display.verdict import Verdict
+from rankbook.magics.base import RankMagics
+from rankbook.magics.usage import parse, takes
+
+__all__ = ["LookMagics"]
+
+
+@magics_class
+class LookMagics(RankMagics):
+    """``%dist_status``, ``%dist_why``, ``%dist_interrupt``, ``%dashboard``."""
+
+    @line_magic
+    @takes()
+    def dist_status(self, line: str) -> Table:
+        """Show every rank: engine, host, pid, device, backend, state, collective, memory.
+
+        It answers while a cell runs or hangs.
+        """
+        parse(self.dist_status, line)
+        return Table(self.session().snapshot())
+
+    @line_magic
+    @takes()
+    def dist_why(self, line: str) -> Verdict:
+        """Say what the ranks do or wait for, and why: one sentence, then a line per rank.
+
+        It answers while a cell runs or hangs.
+        """
+        parse(self.dist_why, line)
+        return Verdict(self.session().diagnose())
+
+    @line_magic
+    @takes()
+    def dist_interrupt(self, line: str) -> None:
+        """Free the ranks, as the stop button does while a cell waits. Their variables stay.
+
+        Python code gets a KeyboardInterrupt. A collective that waits is ended on every rank, and
+        the process group is re-created.
+        """
+        parse(self.dist_interrupt, line)
+        print("Interrupted." if self.session().interrupt() else "Nothing runs on any rank.")
+
+    @line_magic
+    @takes()
+    def dashboard(self, line: str) -> None:
+        """Show the dashboard again."""
+        parse(self.dashboard, line)
+        self.session().dashboard().display()

@@ -1,0 +1,118 @@
+"""The options that several magics share, each declared once.
+
+An :class:`Option` holds what ``ArgumentParser.add_argument`` is given, so a command line can use
+the same declarations as the magics: this module knows nothing of IPython.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rankbook.models import ON_HANG as _ON_HANG
+
+__all__ = [
+    "BACKEND",
+    "CHECK",
+    "CLUSTER_ID",
+    "GPUS",
+    "NAMES",
+    "NO_CHECK",
+    "NPROC",
+    "ON_HANG",
+    "PROFILE",
+    "RANKS",
+    "SELECTION",
+    "TIMEOUT_MINUTES",
+    "TIMEOUT_SECONDS",
+    "Option",
+    "option",
+]
+
+
+@dataclass(frozen=True)
+class Option:
+    """An argument of a magic, as ``ArgumentParser.add_argument`` is given it."""
+
+    names: tuple[str, ...]
+    """``-r`` and ``--ranks``; or the one name of an argument that has no dashes."""
+    settings: Mapping[str, Any]
+    """Keywords of ``add_argument``: ``help``, ``type``, ``default`` …"""
+
+    @property
+    def takes_value(self) -> bool:
+        """Whether a value follows the option's name."""
+        return self.names[0].startswith("-") and "action" not in self.settings
+
+    def but(self, **settings: Any) -> Option:
+        """The same option with some settings changed, mostly its help."""
+        return replace(self, settings={**self.settings, **settings})
+
+
+def option(*names: str, **settings: Any) -> Option:
+    """Declare an option as ``add_argument`` does; every one has a ``help``."""
+    return Option(names, settings)
+
+
+_RANKS = "all, 0, 0,2, 0-3, 1:, ::2, [0,2] or -1."
+
+# -- the cluster and its group ---------------------------------------------------------------
+
+BACKEND = option(
+    "backend",
+    nargs="?",
+    help="nccl, gloo, ... Default: nccl where every rank has a GPU of its own, else gloo.",
+)
+NPROC = option(
+    "-n",
+    type=int,
+    metavar="N",
+    help="Number of ranks. Default: one per visible GPU, 2 without GPUs, "
+    "or as many as the joined cluster has engines.",
+)
+TIMEOUT_MINUTES = option(
+    "--timeout",
+    type=float,
+    metavar="MIN",
+    help="Minutes that initialising and every collective may take. Default: 1.",
+)
+CHECK = option(
+    "--check",
+    action="store_true",
+    default=None,
+    help="Compare every collective across ranks before it runs: mistakes become errors "
+    "instead of hangs, small collectives become several times slower.",
+)
+NO_CHECK = option("--no-check", dest="check", action="store_false", help="Turn --check off.")
+GPUS = option("--gpus", default="", metavar="0,1", help="GPUs that local engines may use.")
+PROFILE = option(
+    "--profile",
+    metavar="P",
+    help="IPython profile whose ipcluster_config.py starts the engines (Slurm, SSH, ...), "
+    "or whose running cluster --cluster-id joins.",
+)
+CLUSTER_ID = option(
+    "--cluster-id",
+    metavar="ID",
+    help="Join the running cluster with this id (see `ipcluster list`), "
+    "or the one of a connection file (a path that ends in .json). Without backend, -n, --timeout "
+    "and --check, the process group that its engines are in is kept as it is.",
+)
+ON_HANG = option(
+    "--on-hang",
+    choices=_ON_HANG,
+    help="What to do when it is proven that a cell cannot end: free its ranks (the default), only "
+    "report it, or wait. It holds for this session.",
+)
+
+# -- ranks, and what is done on them ---------------------------------------------------------
+
+RANKS = option(
+    "-r", "--ranks", default="all", metavar="RANKS", help=f"Which ranks: {_RANKS} Default: all."
+)
+SELECTION = option("ranks", nargs="*", help=_RANKS)
+TIMEOUT_SECONDS = option(
+    "--timeout", type=float, metavar="S", help="Interrupt the cell after S seconds."
+)
+NAMES = option("names", nargs="+", metavar="NAME", help="Names of variables.")

@@ -1,0 +1,70 @@
+"""A report: what is needed to look at a hang elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from rankbook.models.cells import CellSpan
+from rankbook.models.looks import Look
+from rankbook.models.snapshots import Snapshot
+from rankbook.models.verdicts import Diagnosis
+from rankbook.words import in_words, plural
+
+__all__ = ["Report", "SavedReport"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was known of a session when the report was made."""
+
+    made: float
+    """When, seconds since the epoch by the notebook's clock."""
+    host: str
+    """Where: the host of the notebook's kernel."""
+    snapshot: Snapshot
+    """The session and its ranks then; ``snapshot.hangs`` if the cell hung at that moment."""
+    verdict: Diagnosis | None = None
+    """Of the cell that ran, or of the last one, from before its ranks were freed. Where nothing
+    was wrong with that, of what the ranks did when the report was made; None without a group."""
+    cell: CellSpan | None = None
+    """The cell that ran, or the last one; None: there was none."""
+    looks: Mapping[int, Look] = field(default_factory=dict)
+    """By rank, what it did when the report was made."""
+    stacks: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """By rank, the main thread's Python stack then, of those that answered; outermost first."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """By name, of the notebook's kernel: python, torch, rankbook …, and the system."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables of the environment of the notebook's kernel, those that matter to torch."""
+    masked: int = 0
+    """Places in which something looked like a secret and was masked."""
+
+    @property
+    def contents(self) -> str:
+        """What it contains, and what it does not, in one line."""
+        has = {
+            "the verdict": self.verdict is not None,
+            "the code of the cell": self.cell is not None,
+            f"states, looks and stacks of {in_words(self.looks)}": bool(self.looks),
+            "versions, names of hosts, paths of files": True,
+            f"{plural(len(self.environment), 'variable')} of the environment (CUDA_ …)": True,
+        }
+        return (
+            f"Contains {', '.join(words for words, is_there in has.items() if is_there)}. Contains "
+            "no values of variables, no output, no other variables of the environment. What looks "
+            f"like a secret is masked, in {plural(self.masked, 'place')}: read the report before "
+            "you pass it on."
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class SavedReport:
+    """A report that was saved; shows itself as a line."""
+
+    path: str
+    contents: str
+    """See :attr:`Report.contents`."""
+
+    def __repr__(self) -> str:
+        return f"Saved {self.path}. {self.contents}"

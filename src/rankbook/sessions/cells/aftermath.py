@@ -1,0 +1,154 @@
+"""What is done behind a cell that has ended: said in its result, and a group left that works."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from rankbook.diagnosis import diagnose, fingerprint, refused
+from rankbook.errors import RankbookError
+from rankbook.interrupts import undisturbed
+from rankbook.models import Failure, Look
+from rankbook.sessions.cells.results import CellResult, RankResult
+from rankbook.sessions.group import stuck as stuck_ranks
+from rankbook.sessions.group.group import Group
+from rankbook.sessions.group.repair import Event, Repair
+from rankbook.sessions.members import Members, looks, outcomes
+from rankbook.sessions.members.freeing import Freed, data_moves
+from rankbook.words import agree, how_ended, how_to_replace, in_words, sentence_start
+
+__all__ = ["Aftermath"]
+
+
+class Aftermath:
+    """Settles the cells of one session."""
+
+    def __init__(self, members: Members, group: Group, repair: Repair) -> None:
+        self._members = members
+        self._group = group
+        self._repair = repair
+
+    def settle(self, result: CellResult, freed: Freed | None, ran: Collection[int]) -> CellResult:
+        """Leave a group that works behind a cell, and say in its result what was done.
+
+        Args:
+            result: Of the cell that has just ended.
+            freed: What freeing came to, if it was needed.
+            ran: The ranks that ran it.
+
+        Raises:
+            StuckError: Some ranks do not let go.
+        """
+        patience = self._members.timing.repair_timeout(len(self._members.living()))
+        with undisturbed(patience):
+            return self._settle(result, freed, ran)
+
+    def _settle(self, result: CellResult, freed: Freed | None, ran: Collection[int]) -> CellResult:
+        self._repair.wait()
+        failures = {rank: its.error for rank, its in result.items() if its.error is not None}
+        stuck = stuck_ranks.of(freed, result) if freed else {}
+        dead = self._members.dead
+        if dead and not stuck:
+            if set(dead) & set(ran) or any(map(outcomes.is_lost, failures.values())):
+                self._explain_death(result, failures)
+            return result
+        self._explain_mismatch(result, failures)
+        if stuck:
+            self._replace(stuck, result)
+        elif not self._repair.is_cut:
+            why = self._why_useless(result, failures, len(ran))
+            if why is not None:
+                self._repair.mark_broken()
+                result.note = f"{why} {self._repair.after(Event.CELL_ENDS)}".strip()
+        result.note = result.note or self._repair.after(Event.CELL_ENDS)
+        return result
+
+    def _explain_death(self, result: CellResult, failures: Mapping[int, Failure]) -> None:
+        """Say how a rank died first; that others lost their connection to it is no news."""
+        dead = self._members.dead
+        its = {rank: failure for rank, failure in failures.items() if rank not in dead}
+        if result.diagnosis is None or result.diagnosis.kind != "dead":
+            progress = {rank: its.get(rank) for rank in result}
+            seen = looks.looks(self._members.living())
+            complete = looks.complete(self._members, self._members.ranks(), seen, progress)
+            result.diagnosis = diagnose(
+                {r: outcomes.when_it_was_lost(look, its.get(r)) for r, look in complete.items()}
+            )
+        victims = [r for r, failure in its.items() if outcomes.is_lost(failure)]
+        looks.forget_errors(self._members.ranks(victims))
+        for rank, failure in failures.items():
+            if rank in dead or rank in victims:
+                result.ranks[rank].error = replace(failure, freed=True)
+            if rank in dead:
+                how = f"rank {rank} {how_ended(dead[rank])}"
+                result.ranks[rank].error = Failure("EngineError", how, freed=True)
+        result.note = (
+            f"{how_to_replace(dead)} brings {'it' if len(dead) == 1 else 'them'} back; "
+            "the other ranks keep their variables."
+        )
+
+    def _explain_mismatch(self, result: CellResult, failures: Mapping[int, Failure]) -> None:
+        """Put together what checked collectives say on each rank."""
+        calls = {r: call for r, f in failures.items() if (call := fingerprint(f.evalue))}
+        if result.diagnosis is None and calls:
+            result.diagnosis = refused(calls, {rank: failures[rank].line for rank in calls})
+            for rank in calls if result.diagnosis else ():
+                result.ranks[rank].error = replace(failures[rank], freed=True)
+
+    def _why_useless(
+        self, result: CellResult, failures: Mapping[int, Failure], ran: int
+    ) -> str | None:
+        """Why the group must be made again though nobody was freed; None if it need not."""
+        size = len(self._group.infos)
+        if result.ok or size < 2:  # noqa: PLR2004 - one rank has no group to lose
+            return None
+        if any(map(outcomes.is_timeout, failures.values())):
+            minutes = self._group.timeout_minutes
+            return f"A collective took longer than the group's timeout of {minutes:g} min."
+        if any(map(outcomes.is_lost, failures.values())):
+            return (
+                "What was made for an earlier process group (a DDP or FSDP module, a subgroup) "
+                "must be re-created."
+            )
+        return "" if ran == size and self._is_out_of_step() else None
+
+    def _is_out_of_step(self) -> bool:
+        """Whether ranks stand at different collectives: the next one would hang, or mix up data."""
+        if self._repair.is_cut:
+            return False  # nobody stands anywhere any more
+        timing = self._members.timing
+        for pause in (0, *timing.retire):
+            timing.clock.sleep(pause)
+            # Of one that does not answer, or whose main thread is busy with what a cell has left
+            # to be done later, it is not known what it has called. That is no proof of anything.
+            seen = looks.looks(self._members.living())
+            known = {r: look for r, look in seen.items() if look.state == "idle" or look.recent}
+            complete = len(known) == len(self._group.infos)
+            if complete and all(call.done for look in known.values() for call in look.recent):
+                break
+        return outcomes.out_of_step(known)
+
+    def _replace(self, stuck: Mapping[int, Look | None], result: CellResult) -> None:
+        """The last step: engines that stay inside torch whatever is tried."""
+        timing = self._members.timing
+        for_good = all(
+            look and look.waiting and not data_moves(look, timing) for look in stuck.values()
+        )
+        if not (for_good and self._members.can_grow) or self._members.dead:
+            error = self._repair.stuck(stuck)
+            error.result, error.traceback_lines = result, result.traceback_lines()
+            raise error
+        was, its = agree(stuck, "was", "were"), agree(stuck, "its", "their")
+        ranks = sentence_start(in_words(stuck))
+        lost = f"{ranks} did not let go and {was} replaced: {its} variables are lost"
+        for rank in stuck:
+            result.ranks[rank] = RankResult(rank, error=Failure("EngineError", lost, freed=True))
+        try:
+            self._group.restart(stuck)
+        except RankbookError as error:
+            result.note = f"{lost}, and the process group could not be re-created: {error}"
+            return
+        result.note = (
+            f"{lost}, the others' are in place. The process group was re-created (generation "
+            f"{self._group.number})."
+        )

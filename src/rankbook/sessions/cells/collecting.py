@@ -1,0 +1,96 @@
+"""Building the result of a cell from what its ranks say."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Protocol
+
+from rankbook.models import CellOutcome, Failure, events
+from rankbook.models.requests import RemoteError
+from rankbook.sessions.cells.results import CellResult, RankResult
+
+__all__ = ["CellOutput", "Collector"]
+
+
+class CellOutput(Protocol):
+    """Shows a cell's output while it runs; called from the thread that waits for the cell."""
+
+    def event(self, rank: int, body: events.Event) -> None:
+        """Take something that a rank said."""
+
+    def pause(self, running: Collection[int]) -> float:
+        """Show what is due; nothing waits to be read.
+
+        Args:
+            running: The ranks that may still say something.
+
+        Returns:
+            Seconds after which to be called again at the latest.
+        """
+
+    def note(self, text: str) -> None:
+        """Show a line that no rank said: the session's own."""
+
+    def finish(self) -> None:
+        """Show what is left: the cell has ended, however it did."""
+
+
+class Collector:
+    """Collects what ranks say, and passes it on to be shown."""
+
+    def __init__(self, ranks: Collection[int], output: CellOutput | None) -> None:
+        self._output = output
+        self._streams: dict[int, dict[str, list[str]]] = {
+            rank: {"stdout": [], "stderr": []} for rank in ranks
+        }
+        self._values: dict[int, str] = {}
+
+    def event(self, rank: int, body: events.Event) -> None:
+        """Take one event of a rank."""
+        if isinstance(body, events.Stream):
+            self._streams[rank][body.name].append(body.text)
+        elif isinstance(body, events.Result):
+            self._values[rank] = body.data.get("text/plain", "")
+        if self._output is not None:
+            self._output.event(rank, body)
+
+    def pause(self, running: Collection[int]) -> float:
+        """Show what is due; see :meth:`CellOutput.pause`."""
+        return self._output.pause(running) if self._output is not None else 1.0
+
+    def note(self, text: str) -> None:
+        """Show a line of the session's own."""
+        if self._output is not None:
+            self._output.note(text)
+
+    def finish(self) -> None:
+        """Show what is left."""
+        if self._output is not None:
+            self._output.finish()
+
+    def result(
+        self, outcomes: Mapping[int, CellOutcome], failures: Mapping[int, RemoteError]
+    ) -> CellResult:
+        """Put the result together.
+
+        Args:
+            outcomes: By rank, how the cell ended there.
+            failures: By rank, why it could not even run the cell.
+        """
+        ranks = {}
+        for rank, streams in sorted(self._streams.items()):
+            if rank in failures:
+                outcome = CellOutcome(Failure(failures[rank].ename, failures[rank].evalue))
+            elif rank in outcomes:
+                outcome = outcomes[rank]
+            else:
+                continue
+            ranks[rank] = RankResult(
+                rank,
+                "".join(streams["stdout"]),
+                "".join(streams["stderr"]),
+                self._values.get(rank),
+                outcome.error,
+                outcome.seconds,
+            )
+        return CellResult(ranks)

@@ -1,0 +1,145 @@
+"""Running a cell on several ranks, until every rank has answered or is given up."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from rankbook.interrupts import undisturbed
+from rankbook.models import CellOutcome, Failure, load
+from rankbook.models.requests import Run
+from rankbook.sessions.cells.collecting import CellOutput, Collector
+from rankbook.sessions.cells.results import CellResult
+from rankbook.sessions.cells.watch import Watch
+from rankbook.sessions.group.repair import Repair
+from rankbook.sessions.members import Members
+from rankbook.sessions.members.freeing import Freed
+from rankbook.sessions.members.outcomes import PENDING
+
+__all__ = ["Cell", "RunningCell"]
+
+_ENDED, _HOPELESS, _INTERRUPTED = "ended", "hopeless", "interrupted"
+
+_LABEL = 80
+"""Characters of a cell's first line by which it is known."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is to run, and where."""
+
+    code: str
+    ranks: tuple[int, ...]
+    number: int = 0
+    """What tracebacks call it."""
+    timeout: float | None = None
+    """Seconds after which it is interrupted, None for never."""
+    on_hang: str = "free"
+    """One of :data:`rankbook.models.ON_HANG`."""
+
+    @property
+    def label(self) -> str:
+        """Its first line, cut if it is long."""
+        first = next((line.strip() for line in self.code.splitlines() if line.strip()), "")
+        return first[:_LABEL]
+
+
+class RunningCell:
+    """A cell from the request on: waits for it, watches it, has its ranks freed.
+
+    Attributes:
+        watch: Decides whether it is hopeless.
+    """
+
+    def __init__(
+        self, members: Members, repair: Repair, cell: Cell, output: CellOutput | None
+    ) -> None:
+        """Start it.
+
+        Args:
+            members: The ranks.
+            repair: Frees them.
+            cell: What to run.
+            output: Shows what the ranks say.
+        """
+        self.watch = Watch(members)
+        self._timing = members.timing
+        self._repair = repair
+        self._cell = cell
+        self._collector = Collector(cell.ranks, output)
+        self._deadline = None if cell.timeout is None else time.monotonic() + cell.timeout
+        self._has_reported = False
+        self._call = members.ranks(cell.ranks).request(Run(cell.code, cell.number))
+
+    @property
+    def progress(self) -> dict[int, Failure | str | None]:
+        """By rank, ``PENDING``, the exception that has ended the cell there, or None."""
+        progress: dict[int, Failure | str | None] = dict.fromkeys(self._cell.ranks, PENDING)
+        for rank, value in self._call.values.items():
+            progress[rank] = load(CellOutcome, value).error
+        return progress
+
+    def finish(self) -> tuple[CellResult, Freed | None]:
+        """Wait until it has ended; free its ranks if it cannot, on Ctrl-C, and after the timeout.
+
+        Returns:
+            What it did on the ranks that answered, and what freeing came to, if it was needed.
+
+        Raises:
+            ClusterError: The controller is gone.
+        """
+        watch = self.watch
+        freed = verdict = None
+        try:
+            while (outcome := self._wait()) != _ENDED:
+                pending = self._call.pending
+                if outcome == _HOPELESS:
+                    # Ranks that others do not wait for may still run: they are left alone.
+                    pending &= set(watch.diagnosis.stuck) if watch.diagnosis else set()
+                with undisturbed():  # it is being obeyed
+                    watch.confirm(self.progress)
+                    # What is seen after ranks were freed says less than what led to it.
+                    verdict = verdict or watch.proof
+                    freed = self._repair.free(pending)
+                    watch.begin_again()
+                    if outcome == _INTERRUPTED or freed.busy:
+                        timeout = self._timing.answer_timeout(len(pending))
+                        self._call.wait(timeout, self._collector.event)
+                        break
+        finally:
+            with undisturbed(self._timing.show):
+                for rank, body in self._call.left():
+                    self._collector.event(rank, body)
+                self._collector.finish()
+            self._call.forget()
+        outcomes = {rank: load(CellOutcome, its) for rank, its in self._call.values.items()}
+        result = self._collector.result(outcomes, self._call.failures)
+        # Where another thread has freed the ranks, what it was for is what was seen before.
+        was_freed = any(rank.error and rank.error.freed for rank in result.values())
+        result.diagnosis = verdict or (watch.proof if was_freed else None)
+        return result, freed
+
+    def _wait(self) -> str:
+        """Wait until the cell has ended, or its ranks are to be freed."""
+
+        def pause() -> float:
+            due = self._collector.pause(self._call.pending)
+            return min(due, self.watch.pause(self.progress))
+
+        left = None if self._deadline is None else self._deadline - time.monotonic()
+        try:
+            waited = self._call.wait(left, self._collector.event, pause, self._is_to_be_freed)
+        except KeyboardInterrupt:
+            waited = False
+        if self._call.done:
+            return _ENDED
+        return _HOPELESS if waited else _INTERRUPTED
+
+    def _is_to_be_freed(self) -> bool:
+        """Whether it is hopeless, and the person wants hopeless cells to be ended."""
+        hopeless = self.watch.is_hopeless()
+        if hopeless and self._cell.on_hang == "report" and not self._has_reported:
+            self._has_reported = True
+            assert self.watch.diagnosis is not None  # noqa: S101 - or it would not be hopeless
+            self._collector.note(self.watch.diagnosis.summary)
+        return hopeless and self._cell.on_hang == "free"

@@ -1,0 +1,100 @@
+"""Watching a cell that runs: here it is decided that it is hopeless."""
+
+from __future__ import annotations
+
+import time
+
+from rankbook.diagnosis import diagnose
+from rankbook.models import Diagnosis, Look, load
+from rankbook.models.requests import LookAt
+from rankbook.sessions.members import Members, RankCall, looks
+from rankbook.sessions.members.looks import Progress
+
+__all__ = ["Watch"]
+
+_HARMLESS = ("idle", "running", "slow", "unknown")
+"""Kinds of diagnosis that are no reason why a cell fails."""
+
+
+class Watch:
+    """Looks at the ranks now and then, without waiting for their answers.
+
+    It has no thread: the thread that waits for the cell calls :meth:`pause`. A cell shorter than
+    0.7 s is never looked at, and so costs nothing.
+
+    Attributes:
+        diagnosis: What the last look came to; None before there was one.
+        proof: The last diagnosis that was proven, whatever was seen since; None if none was.
+    """
+
+    def __init__(self, members: Members) -> None:
+        """Watch from now on: all ranks of the group, also those that do not run the cell."""
+        self._members = members
+        self._ranks = members.ranks()
+        self._call: RankCall | None = None
+        self._late = 0.0
+        self._period = members.timing.look_waiting
+        self._due = time.monotonic() + members.timing.first_look
+        self._hurry = False
+        self.diagnosis: Diagnosis | None = None
+        self.proof: Diagnosis | None = None
+
+    def pause(self, progress: Progress) -> float:
+        """Look, if it is time; return seconds after which to be called again at the latest.
+
+        Args:
+            progress: What has become of the cell.
+        """
+        now = time.monotonic()
+        if self._call is None:
+            if now < self._due and not self._hurry:
+                return self._due - now
+            self._hurry = False
+            self._call = self._ranks.request(LookAt())
+            self._late = now + self._members.timing.answer_timeout(len(self._ranks))
+        if self._call.done or now > self._late:
+            call, self._call = self._call, None
+            call.forget()
+            self._take(call, progress)
+            self._due = now + self._period
+        return 0.02
+
+    def soon(self) -> None:
+        """Look at once: something has changed."""
+        self._hurry = True
+
+    def begin_again(self) -> None:
+        """Drop what was seen: ranks have been freed."""
+        if self._call is not None:
+            self._call.forget()
+        self._call, self.diagnosis = None, None
+        self._due = time.monotonic() + self._period
+
+    def is_hopeless(self) -> bool:
+        """Whether some rank waits for what will never come, which is proven: free the ranks."""
+        return self.diagnosis is not None and self.diagnosis.proven
+
+    @property
+    def verdict(self) -> Diagnosis | None:
+        """Why the cell cannot end, as far as is seen; None if nothing is wrong."""
+        found = self.diagnosis
+        return found if found and (found.proven or found.kind not in _HARMLESS) else None
+
+    def confirm(self, progress: Progress) -> None:
+        """Keep the verdict as a proof if a closer look agrees; ranks are about to be freed.
+
+        What was seen once, on ranks that move, may have been on its way.
+        """
+        if not self.is_hopeless() and (self.verdict is not None or self.diagnosis is None):
+            found = looks.diagnose(self._members, progress)
+            self.proof = found if found.kind not in _HARMLESS else self.proof
+
+    def _take(self, call: RankCall, progress: Progress) -> None:
+        seen = {rank: load(Look, value) for rank, value in call.values.items()}
+        self.diagnosis = diagnose(looks.complete(self._members, self._ranks, seen, progress))
+        if self.diagnosis.proven:
+            self.proof = self.diagnosis
+        timing = self._members.timing
+        waits = any(look.waiting for look in seen.values())
+        beside = timing.look_beside_dead if self.diagnosis.kind == "dead" else timing.look_waiting
+        self._period = beside if waits else timing.look_busy

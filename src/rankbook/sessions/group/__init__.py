@@ -1,0 +1,1 @@
+"""The process group of a session: making it, taking one over, repairing it."""

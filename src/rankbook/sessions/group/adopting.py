@@ -1,0 +1,50 @@
+"""Taking over the process group that joined engines are in already."""
+
+from __future__ import annotations
+
+from rankbook.errors import SessionError
+from rankbook.models import GroupInfo
+from rankbook.sessions.members import Members, found
+from rankbook.words import agree, in_words, sentence_start
+
+__all__ = ["adopt", "refuse_others_work"]
+
+
+def adopt(members: Members) -> dict[int, GroupInfo]:
+    """Make the engines of a group that is there the ranks of this session, whatever they do.
+
+    Returns:
+        By rank, its place in the group; empty if there is none that is whole.
+
+    Raises:
+        ClusterError: An engine does not say which group it is in, or where it stands.
+    """
+    group = found.find(seen := found.look(members))
+    if group is None:
+        found.refuse_silent(seen)
+        return {}
+    placement = found.placement(group, members.facts_of(group.engines), members.alive)
+    if placement is None:
+        return {}
+    members.seat(placement)
+    return dict(enumerate(group.groups))
+
+
+def refuse_others_work(members: Members) -> None:
+    """Raise if joined engines are at work for a group that this session has not adopted.
+
+    Raises:
+        SessionError: The message says how to come to it.
+        ClusterError: It is not known whether an engine is at work: it does not answer.
+    """
+    if members.placement is not None or members.is_owned:
+        return
+    group = found.find(seen := found.look(members))
+    if group is not None and group.busy:
+        ranks, are = sentence_start(in_words(group.busy)), agree(group.busy, "is", "are")
+        raise SessionError(
+            f"{ranks} of the group that these engines are in {are} busy: join with "
+            "--cluster-id alone to take the group over as it is; %dist_interrupt then "
+            "ends what runs."
+        )
+    found.refuse_silent(seen)

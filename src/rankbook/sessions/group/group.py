@@ -1,0 +1,147 @@
+"""The process groups of one session, one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+
+from rankbook.cluster.placement import Placement, check_backend, check_numbers, choose_backend
+from rankbook.errors import RankbookError
+from rankbook.models import GroupInfo
+from rankbook.models.requests import Destroy
+from rankbook.sessions.group.adopting import adopt
+from rankbook.sessions.group.forming import Terms, form
+from rankbook.sessions.group.meeting import MeetingPlace
+from rankbook.sessions.members import Members, found
+
+__all__ = ["Group"]
+
+
+class Group:
+    """Makes and ends the process group.
+
+    Attributes:
+        members: Who is which rank.
+        number: Which group is the present one, or was the last one, from 1.
+        infos: By rank, its place in the present group; empty while there is none.
+        is_being_made: Whether ranks are about to join one.
+        timeout_minutes: Of the initialisation and of every collective.
+        check: Whether every collective is compared across ranks before it runs.
+    """
+
+    def __init__(self, members: Members) -> None:
+        self.number = 0
+        self.infos: dict[int, GroupInfo] = {}
+        self.is_being_made = False
+        self.timeout_minutes: float = 1
+        self.check = False
+        self.members = members
+        self._asked: str | None = None
+        self._meeting = MeetingPlace()
+
+    def adopt(self) -> bool:
+        """Take over the group that joined engines are in already, whatever they do.
+
+        Returns:
+            Whether there is one that is whole.
+
+        Raises:
+            ClusterError: An engine does not say which group it is in, or where it stands.
+        """
+        infos = adopt(self.members)
+        if not infos:
+            return False
+        first = infos[0]
+        self.number, self._asked = first.generation, first.backend
+        self.timeout_minutes, self.check = first.timeout_minutes, first.check
+        self.infos = infos
+        return True
+
+    def initialize(
+        self,
+        backend: str | None = None,
+        size: int | None = None,
+        timeout_minutes: float | None = None,
+        *,
+        check: bool | None = None,
+    ) -> None:
+        """Make the next group; what is None stays as it is.
+
+        Raises:
+            RankbookError: No group was formed, and none is left half-made; the message says why.
+        """
+        self.check_feasible(backend, size, timeout_minutes)
+        placement = self.members.place(size or self.members.size)
+        self._form(placement, backend or self._asked, timeout_minutes, check)
+
+    def check_feasible(
+        self, backend: str | None, size: int | None, timeout_minutes: float | None
+    ) -> None:
+        """Refuse a group that cannot be, as far as is known before anything is done for it.
+
+        Raises:
+            RankbookError: The message says why.
+        """
+        backend, size = backend or self._asked, self.members.size if size is None else size
+        check_numbers(size, timeout_minutes)
+        if backend is not None:
+            check_backend(backend)
+        self.members.refuse_dead()
+        choose_backend(self.members.plan(size), backend)
+
+    def restart(self, ranks: Iterable[int]) -> None:
+        """Give ranks engines that are new, or spare, and make the next group.
+
+        Raises:
+            ClusterError: There is no engine to take the place of one that has ended.
+        """
+        ranks = sorted(set(ranks))
+        self.members.count_missing(ranks)  # while there is a group still
+        self.infos = {}
+        self._form(self.members.replacement(ranks), self._asked)
+
+    def leave(self) -> None:
+        """End the group on every engine and form no new one."""
+        self.infos = {}
+        self.members.everyone().ask(Destroy(), self.members.timing.leave)
+
+    def forget(self) -> None:
+        """The engines are about to be others: there is no group."""
+        self.infos = {}
+
+    def close(self) -> None:
+        """Remove what lies in files; the group must be gone, or left behind."""
+        self.infos = {}
+        self._meeting.close()
+
+    def leave_behind(self) -> None:
+        """Leave the group to the session that joins its engines next."""
+        if self.infos:
+            self._meeting.leave(self.number)
+
+    def _form(
+        self,
+        placement: Placement,
+        backend: str | None,
+        timeout_minutes: float | None = None,
+        check: bool | None = None,  # noqa: FBT001
+    ) -> None:
+        members = self.members
+        name = choose_backend(placement, backend)
+        # Engines that others, too, may have initialised are asked.
+        seen = {} if members.is_owned else found.look(members)
+        self.infos, self.is_being_made = {}, True
+        try:
+            self._asked = backend
+            self.timeout_minutes = timeout_minutes or self.timeout_minutes
+            self.check = self.check if check is None else check
+            self.number = 1 + max(self.number, found.newest(seen))
+            dropped = members.seat(placement, found.in_groups(seen))
+            if len(dropped):
+                with suppress(RankbookError):  # it is no rank any more, whatever becomes of it
+                    dropped.ask(Destroy(), members.timing.leave)
+            url, address = self._meeting.open(members, placement, self.number)
+            terms = Terms(name, self.timeout_minutes, self.check)
+            self.infos = form(members, terms, self.number, url, address)
+        finally:
+            self.is_being_made = False

@@ -1,0 +1,74 @@
+"""Where the ranks of a generation meet."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from rankbook.cluster.placement import LOOPBACK, Placement
+from rankbook.errors import ClusterError
+from rankbook.models.requests import HostStore, Reach
+from rankbook.sessions.members import Members
+
+__all__ = ["MeetingPlace"]
+
+_CONNECT = 30.0
+"""Seconds for a store to be opened, and for the other hosts to try to reach it."""
+
+
+class MeetingPlace:
+    """A private folder for the files in which ranks of one host meet; a store for those of several.
+
+    A file opens no port and outlives every rank. A store listens on one address of rank 0's host,
+    the first one that all the others can connect to.
+    """
+
+    def __init__(self) -> None:
+        self._folder = tempfile.mkdtemp(prefix="rankbook-")
+        self._is_left = False
+
+    def open(self, members: Members, placement: Placement, generation: int) -> tuple[str, str]:
+        """Make a place for one generation.
+
+        Returns:
+            Its URL, and an address of rank 0's host that every rank reaches.
+
+        Raises:
+            ClusterError: The hosts cannot reach each other.
+        """
+        if not Path(self._folder).is_dir():
+            # Another session on the same engines removes it when they have left our group.
+            self._folder = tempfile.mkdtemp(prefix="rankbook-")
+        if placement.is_local:
+            return f"file://{self._file(generation)}", LOOPBACK
+        first = placement.places[0]
+        elsewhere = members.ranks([p.rank for p in placement.places if p.host != first.host])
+        for address in placement.addresses:
+            url: str = members.ranks([0]).ask(HostStore(address), _CONNECT)[0]
+            if all(elsewhere.ask(Reach(url), _CONNECT).values()):
+                return url, address
+        hosts = ", ".join(sorted({placement.places[rank].host for rank in elsewhere}))
+        raise ClusterError(
+            f"No address of {first.host} ({', '.join(placement.addresses)}) can be "
+            f"reached from {hosts}: the hosts need a network between them without a firewall."
+        )
+
+    def leave(self, generation: int) -> None:
+        """Leave a generation's file to the session that joins its engines next.
+
+        The engines remove it when they form another group.
+        """
+        file = self._file(generation)
+        if file.exists():
+            self._is_left = True
+            for other in set(file.parent.iterdir()) - {file}:
+                other.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Remove the files, unless they were left."""
+        if not self._is_left:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _file(self, generation: int) -> Path:
+        return Path(self._folder, f"store-{generation}")

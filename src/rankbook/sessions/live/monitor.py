@@ -1,0 +1,160 @@
+"""Looks at the ranks in the background and tells whoever watches."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Protocol
+
+from rankbook.errors import RankbookError
+
+if TYPE_CHECKING:
+    from rankbook.models import Snapshot
+    from rankbook.sessions.changes import Changes
+    from rankbook.timing import Timing
+
+__all__ = ["Monitor", "Watched"]
+
+_log = logging.getLogger(__name__)
+
+
+class Watched(Protocol):
+    """What it needs of a session; see :class:`rankbook.sessions.session.Session`."""
+
+    @property
+    def timing(self) -> Timing:
+        """How long to wait."""
+
+    @property
+    def changes(self) -> Changes:
+        """Tells when something changes."""
+
+    @property
+    def endings(self) -> Changes:
+        """Tells when it is about to be shut down."""
+
+    @property
+    def doing(self) -> str:
+        """What it is busy with."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is shut down."""
+
+    @property
+    def world_size(self) -> int:
+        """Number of ranks."""
+
+    def snapshot(self) -> Snapshot:
+        """Look at it."""
+
+
+class Monitor:
+    """A thread that gives snapshots of one session to a listener.
+
+    It looks once a second, more often while the session is busy, and soon after the session says
+    that something has changed. Where nobody looks at what it shows, it does not look either. It
+    ends with the session, after a last look: that is what stays on screen.
+    """
+
+    def __init__(
+        self,
+        session: Watched,
+        listener: Callable[[Snapshot], None],
+        on_error: Callable[[str], None],
+    ) -> None:
+        """Start watching.
+
+        Args:
+            session: What to watch.
+            listener: Called from the monitor's thread with each snapshot.
+            on_error: Called instead, with a line that says why there is none.
+        """
+        self._session = session
+        self._listener = listener
+        self._on_error = on_error
+        self._is_heard_while_busy = False
+        self._changed = threading.Event()
+        self._stopped = threading.Event()
+        self._at_once = threading.Event()
+        self._has_looked_last = threading.Event()
+        # Whoever made it is about to show it.
+        self._forgotten_at = time.monotonic() + self._timing.forgotten
+        self._unsubscribe = ExitStack()
+        self._unsubscribe.callback(session.changes.subscribe(self._changed.set))
+        self._unsubscribe.callback(session.endings.subscribe(self._look_last))
+        self._thread = threading.Thread(target=self._watch, name="rankbook-monitor", daemon=True)
+        self._thread.start()
+
+    def watched(self, someone: bool) -> None:  # noqa: FBT001
+        """Note whether somebody looks now; whoever has just come sees the present state at once."""
+        was_forgotten = self._is_forgotten
+        # A page whose kernel hears nothing while a cell runs must not be taken for one that left.
+        # Cells run in the main thread: what that hears itself, it hears beside none.
+        is_beside = threading.current_thread() is not threading.main_thread()
+        self._is_heard_while_busy |= is_beside and bool(self._session.doing)
+        self._forgotten_at = time.monotonic() + (self._timing.forgotten if someone else 0)
+        if someone and was_forgotten:
+            self._changed.set()
+
+    def stop(self) -> None:
+        """Stop watching; returns at once."""
+        self._stopped.set()
+        self._at_once.set()
+        self._changed.set()
+        self._unsubscribe.close()
+
+    @property
+    def _timing(self) -> Timing:
+        return self._session.timing
+
+    @property
+    def _is_forgotten(self) -> bool:
+        return time.monotonic() > self._forgotten_at
+
+    def _watch(self) -> None:
+        while not self._stopped.is_set():
+            if self._changed.wait(self._pause()):
+                self._at_once.wait(self._timing.monitor_settle)
+                self._changed.clear()
+            is_last = self._at_once.is_set()
+            if self._session.is_closed:
+                self.stop()
+            elif self._is_idle and not is_last:
+                continue
+            self._look()
+            if is_last:
+                self._at_once.clear()
+                self._has_looked_last.set()
+
+    def _look_last(self) -> None:
+        """See what has become of the ranks while they are still there; in any other thread."""
+        self._has_looked_last.clear()
+        self._at_once.set()
+        self._changed.set()
+        self._has_looked_last.wait(self._timing.last_look)
+
+    def _look(self) -> None:
+        try:
+            try:
+                self._listener(self._session.snapshot())
+            except (RankbookError, OSError) as error:  # the controller is gone, say
+                self._on_error(str(error))
+        except Exception:  # noqa: BLE001 - it is logged
+            # One snapshot that cannot be shown must not be the last one.
+            _log.exception("The dashboard could not be brought up to date")
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether nobody looks, as far as can be known."""
+        return self._is_forgotten and (self._is_heard_while_busy or not self._session.doing)
+
+    def _pause(self) -> float | None:
+        if self._is_idle:
+            return None
+        if self._session.doing:
+            return self._timing.monitor_busy
+        return max(self._timing.monitor, self._timing.monitor_each * self._session.world_size)

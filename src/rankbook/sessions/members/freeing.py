@@ -1,0 +1,110 @@
+"""Freeing ranks: whatever they do, they are to be idle again, with their variables in place."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from rankbook.models import Look
+from rankbook.models.requests import Free, Initialize, Request, Run
+from rankbook.sessions.members import looks as looking
+from rankbook.sessions.members.party import Party
+from rankbook.timing import Timing
+
+__all__ = ["Freed", "data_moves", "free"]
+
+_FREED = (Run.op, Initialize.op)
+"""What ranks are asked for that may last: the rest ends by itself."""
+
+
+@dataclass(frozen=True)
+class Freed:
+    """What came of it."""
+
+    was_busy: bool
+    """Whether there was anything to free."""
+    cut: bool
+    """Whether connections were cut: the process group is of no use any more."""
+    busy: frozenset[int] = frozenset()
+    """Ranks that did not become idle."""
+    looks: Mapping[int, Look] = field(default_factory=dict)
+    """By rank of those, what it was seen to do; one that did not answer is missing."""
+
+
+def free(party: Party, ranks: Collection[int], timeout: float | None = None) -> Freed:
+    """End what ranks do.
+
+    Python gets a ``KeyboardInterrupt``. A collective that waits in C++ does not notice signals;
+    it ends with the connections that it waits on, which are cut on all ranks, for gloo passes the
+    end on from rank to rank only slowly or not at all. But gloo never wakes a thread that waits
+    for a message that is cut in two: while data is on its way, only Python is interrupted, and
+    stops after the collective. Both may come at a bad moment (between two waits, in code that
+    catches everything), so the ranks are looked at, and it is done again. A rank that has yet to
+    begin with what it was asked for is not idle.
+
+    Args:
+        party: The ranks of the group that live. Those that are idle, and not to be freed, have
+            their ends of the connections cut as well.
+        ranks: The ranks to free.
+        timeout: Seconds after which to give up; None: long enough for so many.
+    """
+    timing = party.timing
+    ranks = set(ranks) & set(party)
+    others = _idle(party.only(set(party) - ranks))
+    if timeout is None:
+        timeout = timing.free_timeout(len(ranks))
+    deadline = timing.clock.monotonic() + timeout
+    busy = set(ranks)
+    was_busy = cut = False
+    seen: dict[int, Look] = {}
+    signalled: dict[int, float] = {}
+    while busy:
+        seen = looking.looks(party.only(busy))
+        idle = {rank for rank, look in seen.items() if look.state == "idle"}
+        busy = (busy - idle) | (party.owing(_FREED) & ranks)
+        was_busy = was_busy or bool(busy)
+        now = timing.clock.monotonic()
+        if not busy or now > deadline:
+            break
+        waiting = {rank for rank in busy if rank in seen and seen[rank].state == "waiting"}
+        on_its_way = not cut and any(data_moves(seen[rank], timing) for rank in waiting)
+        at_once = bool(signalled) or cut or on_its_way
+        # A signal that arrives while torch handles the cut, or IPython the exception, would only
+        # confuse; and what Python still does may be worth waiting for (it saves something, say).
+        again = timing.free_again
+        due = {
+            rank
+            for rank in busy - idle
+            if (at_once if rank in waiting else now - signalled.get(rank, -again) >= again)
+        }
+        signalled |= dict.fromkeys(due | waiting, now)
+        if waiting and not cut and not on_its_way:
+            cut = True
+            # A rank that notices the end of another's connections before its own are cut must
+            # know that this is no error.
+            _ask(party, dict.fromkeys({*busy, *others}, Free()))
+        asked: dict[int, Request] = {rank: Free(rank in due, cut) for rank in busy}
+        asked |= dict.fromkeys(others - busy if cut else (), Free(cut=True))
+        if cut or due:
+            _ask(party, asked)
+        still = looking.wait_until_idle(party.only(busy - idle), timing.free_round)
+        busy = still | (busy & party.owing(_FREED))
+        if busy and not still:
+            timing.clock.sleep(timing.idle_poll)
+    return Freed(was_busy, cut, frozenset(busy), dict(sorted(seen.items())))
+
+
+def data_moves(look: Look, timing: Timing) -> bool:
+    """Whether what a rank waits for is on its way: then it has only to wait for longer."""
+    return bool(look.waiting) and look.silent is not None and look.silent < timing.on_its_way
+
+
+def _idle(party: Party) -> set[int]:
+    seen = looking.looks(party) if len(party) else {}
+    return {rank for rank, look in seen.items() if look.state == "idle"}
+
+
+def _ask(party: Party, requests: Mapping[int, Request]) -> None:
+    call = party.request(requests)
+    call.wait(party.timing.answer_timeout(len(requests)))
+    call.forget()

@@ -1,0 +1,263 @@
+"""The engines of one session by rank: who is which rank, who lives, who takes whose place."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from rankbook.cluster.placement import Placement, place
+from rankbook.cluster.pool import Pool
+from rankbook.errors import ClusterError, SessionError
+from rankbook.models import EngineFacts
+from rankbook.sessions.changes import Changes
+from rankbook.sessions.members.party import Party
+from rankbook.timing import Timing
+from rankbook.words import how_ended, how_to_replace, in_words
+
+__all__ = ["Members"]
+
+
+class Members:
+    """Who is which rank, and who lives.
+
+    Attributes:
+        timing: How long the session waits.
+        changes: Tells listeners that an engine has ended.
+        placement: Where every rank stands; None before the first group.
+        known: By engine, what it said about where it stands; also of those that have ended.
+        ended: Engines that have ended, and their exit code or minus the signal.
+    """
+
+    def __init__(self, pool: Pool, timing: Timing) -> None:
+        self.timing = timing
+        self.changes = Changes()
+        self.placement: Placement | None = None
+        self.known: dict[int, EngineFacts] = {}
+        self.ended: dict[int, int] = {}
+        self._pool = pool
+        pool.on_end = self._has_ended
+
+    # -- who is there ------------------------------------------------------------------------
+
+    def placed(self) -> Placement:
+        """Where every rank stands.
+
+        Raises:
+            SessionError: There was no group yet.
+        """
+        if self.placement is None:
+            raise SessionError("There is no process group: make one with %dist_init.")
+        return self.placement
+
+    @property
+    def size(self) -> int | None:
+        """Number of ranks, those that have ended included; None before the first group."""
+        return self.placement.world_size if self.placement else None
+
+    @property
+    def is_owned(self) -> bool:
+        """Whether this session started the engines, and so ends them."""
+        return self._pool.is_owned
+
+    @property
+    def can_grow(self) -> bool:
+        """Whether engines can be added."""
+        return self._pool.can_grow
+
+    def seated(self) -> dict[int, int]:
+        """By rank, its engine; also of those that have ended."""
+        return dict(enumerate(self.placement.engines)) if self.placement else {}
+
+    def spares(self) -> dict[int, int]:
+        """Engines that are no rank, by a number of their own: they go on where ranks end."""
+        ranks = self.seated()
+        others = [engine for engine in self._pool.engines if engine not in ranks.values()]
+        return dict(enumerate(others, len(ranks)))
+
+    def lives(self, engine: int) -> bool:
+        """Whether the cluster has an engine that is not known to have ended."""
+        return engine in self._pool.engines and engine not in self.ended
+
+    @property
+    def alive(self) -> list[int]:
+        """Engines that live, ranks or not."""
+        return [engine for engine in self._pool.engines if engine not in self.ended]
+
+    @property
+    def dead(self) -> dict[int, int | None]:
+        """By rank, how those have ended that have; None where nobody saw it."""
+        there = set(self._pool.engines)
+        return {
+            rank: self.ended.get(engine)
+            for rank, engine in self.seated().items()
+            if engine in self.ended or engine not in there
+        }
+
+    def refuse_dead(self, ranks: Collection[int] | None = None) -> None:
+        """Raise if a rank has ended.
+
+        Args:
+            ranks: Those that matter; None: all.
+
+        Raises:
+            SessionError: The message says how it ended, and how to replace it.
+        """
+        dead = self.dead
+        if not dead or (ranks is not None and not set(dead) & set(ranks)):
+            return
+        words = ", ".join(f"rank {rank} {how_ended(status)}" for rank, status in dead.items())
+        raise SessionError(
+            f"{words[0].upper()}{words[1:]}: {how_to_replace(dead)} replaces "
+            f"{'it' if len(dead) == 1 else 'them'} and keeps the others."
+        )
+
+    def last_words(self, engine: int) -> list[str]:
+        """The last lines that an engine wrote past Python, oldest first; none if unknown."""
+        return self._pool.last_words(engine)
+
+    # -- parties: whom to ask ----------------------------------------------------------------
+
+    def party(self, engines: Mapping[int, int]) -> Party:
+        """Engines by rank, or by another number, to be asked together."""
+        return Party(self._pool.channel, engines, self.timing)
+
+    def ranks(self, chosen: Collection[int] | None = None) -> Party:
+        """Ranks, those that have ended included.
+
+        Args:
+            chosen: Which; None: all.
+        """
+        seats = self.seated()
+        return self.party(seats if chosen is None else {rank: seats[rank] for rank in chosen})
+
+    def living(self) -> Party:
+        """Ranks that live."""
+        return self.party({r: e for r, e in self.seated().items() if self.lives(e)})
+
+    def everyone(self) -> Party:
+        """All engines that live: the ranks, and those that are none."""
+        all_of_them = self.seated() | self.spares()
+        return self.party({n: e for n, e in all_of_them.items() if self.lives(e)})
+
+    # -- who takes a place -------------------------------------------------------------------
+
+    def facts(self) -> list[EngineFacts]:
+        """What the living engines say; asked once per engine, for nothing of it changes."""
+        engines = self.alive
+        if new := [engine for engine in engines if engine not in self.known]:
+            self.known |= {facts.engine: facts for facts in self._pool.facts(new)}
+        return [self.known[engine] for engine in engines]
+
+    def facts_of(self, engines: Collection[int]) -> dict[int, EngineFacts]:
+        """What some engines say, asked now."""
+        found = {facts.engine: facts for facts in self._pool.facts(engines)}
+        self.known |= found
+        return found
+
+    def plan(self, size: int | None) -> Placement:
+        """Where ranks would stand, with engines that would have to be started.
+
+        Args:
+            size: Number of ranks; None: every engine.
+
+        Raises:
+            ClusterError: Engines are missing and cannot be started.
+        """
+        facts, missing = self.facts(), (size or 0) - len(self.alive)
+        if missing > 0:
+            self._pool.refuse_growth()
+            # New ones will be like those that are there.
+            last = facts[-1].engine
+            facts += [replace(facts[0], engine=last + 1 + i) for i in range(missing)]
+        return place(facts, size)
+
+    def place(self, size: int | None) -> Placement:
+        """Where ranks stand; missing engines are started.
+
+        An engine that was a rank stays that rank, for its variables are there.
+        """
+        if size is not None and size > len(self.alive):
+            self._pool.grow(size - len(self.alive))
+        before = self.placement.engines if self.placement else ()
+        return place(self.facts(), size, before)
+
+    def replacement(self, ranks: Collection[int]) -> Placement:
+        """End what is left of ranks, and give their places to new or spare engines.
+
+        The others keep their engines, and so their variables. A new engine stands on the same
+        host, with the same local rank, and so the same GPU.
+
+        Raises:
+            ClusterError: There is no engine to take the place of one that has ended.
+        """
+        placement = self.placed()
+        leaving = {placement.engines[rank] for rank in ranks} & set(self.alive)
+        missing = self.count_missing(ranks)
+        if leaving:
+            self._pool.end(leaving)
+        if missing > 0:
+            self._pool.grow(missing)
+        places = list(placement.places)
+        free = {f.engine: f for f in self.facts() if f.engine not in placement.engines}
+        for rank in sorted(ranks):
+            host = places[rank].host
+            here = [engine for engine in sorted(free) if free[engine].host == host]
+            if not here:
+                raise ClusterError(
+                    f"No engine on {host} can become rank {rank}: start one there, "
+                    f"then {how_to_replace([rank])}."
+                )
+            del free[here[0]]
+            places[rank] = replace(places[rank], engine=here[0])
+        return replace(placement, places=tuple(places), spare=tuple(sorted(free)))
+
+    def count_missing(self, ranks: Collection[int]) -> int:
+        """How many engines must be started to replace ranks; the others are there, as spares.
+
+        Raises:
+            ClusterError: They cannot be started.
+        """
+        engines = self.placed().engines
+        missing = len(ranks) - sum(engine not in engines for engine in self.alive)
+        if missing > 0 and not self.can_grow:
+            raise ClusterError(
+                f"There is no spare engine for {in_words(ranks)}, and rankbook cannot add to this "
+                f"cluster: start one more, then {how_to_replace(ranks)}."
+            )
+        return missing
+
+    def seat(self, placement: Placement, grouped: Collection[int] = ()) -> Party:
+        """Take a placement.
+
+        Args:
+            placement: Where the ranks stand from now on.
+            grouped: Engines that are in some group, beside the ranks until now.
+
+        Returns:
+            Those of the former ranks and of ``grouped`` that are no rank any more.
+        """
+        former = {*self.seated().values(), *grouped}
+        self.placement = placement
+        dropped = sorted(former - {*placement.engines, *self.ended})
+        return self.party({engine: engine for engine in dropped})
+
+    # -- ends --------------------------------------------------------------------------------
+
+    def replace_all(self) -> None:
+        """Stop all engines and start as many new ones.
+
+        Raises:
+            ClusterError: The new ones did not come.
+        """
+        self.placement = None
+        self._pool.replace()
+        self.ended.clear()
+        self.known.clear()
+
+    def close(self) -> None:
+        """Stop the engines that this session started; leave those that it joined."""
+        self._pool.close()
+
+    def _has_ended(self, engine: int, status: int) -> None:
+        self.ended[engine] = status
+        self.changes.notify()

@@ -1,0 +1,99 @@
+"""What a cell, or a death, has left of a rank: added to what its engine says of itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from rankbook.models import Collective, Failure, Look
+
+__all__ = [
+    "PENDING",
+    "is_lost",
+    "is_timeout",
+    "out_of_step",
+    "post_mortem",
+    "when_it_was_lost",
+    "with_outcome",
+]
+
+PENDING = "pending"
+"""A rank that has not said yet how its cell ended."""
+
+_TIMED_OUT = ("Timed out waiting", "timeout caused pair closure")
+"""What gloo says of a collective that took too long, and of the ones after it."""
+
+_CELL_FRAME = re.compile(r'File ".*(?:ipykernel_|<ipython-input).*", line (\d+)')
+"""A frame of the cell, as Python's fault handler writes it."""
+
+_TERMINATE = re.compile(r"^\s*what\(\):|\[enforce fail at [^\]]*\]")
+"""What C++ and gloo write around the reason why they end a process."""
+
+_CONNECTION_LOST = ("onnection closed", "onnection reset", "roken pipe", "onnection refused")
+"""What gloo says on ranks that were connected to one that has ended."""
+
+
+def is_lost(failure: Failure) -> bool:
+    """Whether a rank failed because one that it was connected to has gone."""
+    of_torch = _is_gloos(failure) or failure.ename.startswith("Dist")
+    return of_torch and any(words in failure.evalue for words in _CONNECTION_LOST)
+
+
+def is_timeout(failure: Failure) -> bool:
+    """Whether a collective took longer than the group allows; its connections are gone then."""
+    return _is_gloos(failure) and any(w in failure.evalue for w in _TIMED_OUT)
+
+
+def _is_gloos(failure: Failure) -> bool:
+    """Whether an exception is gloo's: it says in which file of its own it was raised."""
+    return failure.ename == "RuntimeError" and "gloo/" in failure.evalue
+
+
+def out_of_step(looks: Mapping[int, Look]) -> bool:
+    """Whether ranks stand at different collectives: the next one would hang, or mix up data.
+
+    Args:
+        looks: By rank, of those of which it is known what they have called.
+    """
+    calls = [(rank, call) for rank, look in looks.items() for call in look.recent]
+    if not all(call.done for _, call in calls):
+        return True
+    last: dict[str, dict[int, int]] = {}
+    for rank, call in calls:
+        if call.seq is not None:
+            last.setdefault(call.group, {})[rank] = call.seq
+    members = {call.group: call.ranks for _, call in calls}
+    return any(
+        len({its.get(rank, 0) for rank in looks if rank in (members[group] or looks)}) > 1
+        for group, its in last.items()
+    )
+
+
+def when_it_was_lost(look: Look, failure: Failure | None) -> Look:
+    """What a rank did, that is idle by now, when the one at the other end died."""
+    if look.state != "idle" or failure is None or not is_lost(failure):
+        return look
+    open_ones = [call for call in look.recent if not call.done]
+    last = [*open_ones, *look.recent[-1:], Collective("wait")][0]
+    return replace(look, state="waiting", waiting=last, line=failure.line, raised="")
+
+
+def post_mortem(log: list[str]) -> tuple[str, tuple[str, ...]]:
+    """The line of the cell in which a process crashed, and what it wrote before that."""
+    crash = next((i for i, line in enumerate(log) if line.startswith("Fatal Python")), len(log))
+    stack = (_CELL_FRAME.search(line) for line in log[crash:])
+    line = next((f"line {match[1]}" for match in stack if match), "")
+    return line, tuple(_TERMINATE.sub("", line).strip() for line in log[:crash])
+
+
+def with_outcome(look: Look, failure: Failure | str | None) -> Look:
+    """What an idle rank has made of the cell."""
+    if look.state != "idle":
+        return look
+    if failure is None:
+        return replace(look, line="its cell has ended")
+    if isinstance(failure, str):
+        return replace(look, state="running", line="the cell in a moment")
+    words = f"{failure.ename}: {failure.evalue}".rstrip(": ").split("\n")[0]
+    return replace(look, raised=words, line=failure.line)

@@ -1,0 +1,159 @@
+"""Asking ranks: every request goes out by rank, and every answer comes back by rank."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from rankbook.cluster.channel import Call, Channel, Event
+from rankbook.models import events
+from rankbook.models.requests import RemoteError, Request
+from rankbook.timing import Timing
+
+__all__ = ["Party", "RankCall"]
+
+
+class Party:
+    """Some ranks, to be asked together.
+
+    An engine that is no rank goes by its id instead; there is no party of both.
+    """
+
+    def __init__(self, channel: Channel, engines: Mapping[int, int], timing: Timing) -> None:
+        """Name them.
+
+        Args:
+            channel: To the engines.
+            engines: By rank, the engine.
+            timing: How long to wait for answers.
+        """
+        self.timing = timing
+        self._channel = channel
+        self._engines = dict(engines)
+
+    @property
+    def engines(self) -> Mapping[int, int]:
+        """By rank, the engine; for this room only."""
+        return self._engines
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._engines)
+
+    def __len__(self) -> int:
+        return len(self._engines)
+
+    def __contains__(self, rank: object) -> bool:
+        return rank in self._engines
+
+    def only(self, ranks: Collection[int]) -> Party:
+        """Those of ``ranks`` that belong to it."""
+        chosen = {rank: engine for rank, engine in self._engines.items() if rank in ranks}
+        return Party(self._channel, chosen, self.timing)
+
+    def request(
+        self, requests: Request | Mapping[int, Request], buffers: Sequence[bytes] = ()
+    ) -> RankCall:
+        """Ask for one operation and return at once.
+
+        Args:
+            requests: What everybody is asked for, or by rank.
+            buffers: Bytes for every rank, beside the JSON.
+
+        Raises:
+            ClusterError: The controller is gone.
+        """
+        if isinstance(requests, Request):
+            requests = dict.fromkeys(self._engines, requests)
+        asked = {self._engines[rank]: request for rank, request in requests.items()}
+        call = self._channel.request(asked, buffers)
+        return RankCall(self._channel, call, {self._engines[rank]: rank for rank in requests})
+
+    def look(self, request: Request) -> RankCall:
+        """Ask for what is answered at any time; do not wait for those who do not answer."""
+        call = self.request(request)
+        call.wait(self.timing.answer_timeout(len(self)))
+        call.forget()
+        return call
+
+    def ask(self, request: Request, timeout: float | None = None) -> dict[int, Any]:
+        """Ask, wait, and return the values by rank.
+
+        Raises:
+            RankbookError: The first failure, as the class that the engine raised.
+            ClusterError: Some did not answer in time, or the controller is gone.
+        """
+        values = self._channel.ask(dict.fromkeys(self._engines.values(), request), timeout)
+        return {rank: values[engine] for rank, engine in self._engines.items()}
+
+    def owing(self, operations: Collection[str]) -> set[int]:
+        """Those that have not yet answered a request for one of these operations."""
+        late = self._channel.owing(operations)
+        return {rank for rank, engine in self._engines.items() if engine in late}
+
+
+class RankCall:
+    """One request to several ranks, and their answers so far."""
+
+    def __init__(self, channel: Channel, call: Call, ranks: Mapping[int, int]) -> None:
+        self._channel = channel
+        self._call = call
+        self._ranks = ranks  # by engine: as it was when the request went out
+
+    @property
+    def done(self) -> bool:
+        """Whether every rank has answered."""
+        return self._call.done
+
+    @property
+    def pending(self) -> set[int]:
+        """Ranks that have not answered."""
+        return {self._ranks[engine] for engine in set(self._call.pending)}
+
+    @property
+    def values(self) -> dict[int, Any]:
+        """By rank, what those answered that succeeded."""
+        return {self._ranks[engine]: its for engine, its in dict(self._call.values).items()}
+
+    @property
+    def failures(self) -> dict[int, RemoteError]:
+        """By rank, why the operation failed there."""
+        return {self._ranks[engine]: its for engine, its in dict(self._call.failures).items()}
+
+    def buffers(self, rank: int) -> list[memoryview]:
+        """Bytes that came with a rank's answer."""
+        return next(self._call.buffers[e] for e, its in self._ranks.items() if its == rank)
+
+    def wait(
+        self,
+        timeout: float | None = None,
+        on_event: Callable[[int, events.Event], None] | None = None,
+        on_pause: Callable[[], float] | None = None,
+        until: Callable[[], bool] = bool,
+    ) -> bool:
+        """Wait for all answers; see :meth:`rankbook.cluster.channel.Channel.wait`.
+
+        Args:
+            timeout: Seconds; None waits as long as it takes.
+            on_event: Called here with the rank and what it said.
+            on_pause: Called whenever nothing is to be read.
+            until: Ends the wait early.
+        """
+
+        def tell(event: Event) -> None:
+            if on_event is not None:
+                on_event(self._ranks[event.engine], event.body)
+
+        return self._channel.wait(self._call, timeout, tell, on_pause, until)
+
+    def left(self) -> Iterator[tuple[int, events.Event]]:
+        """What has arrived and was not read by :meth:`wait`."""
+        for event in self._call.left():
+            yield self._ranks[event.engine], event.body
+
+    def raise_for_failure(self) -> None:
+        """Raise what the first rank that failed says, as the class that its engine raised."""
+        self._channel.raise_for_failure(self._call)
+
+    def forget(self) -> None:
+        """Drop it: nobody wants the answers that have not come."""
+        self._channel.forget(self._call)

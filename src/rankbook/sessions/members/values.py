@@ -1,0 +1,45 @@
+"""Bringing variables from ranks, and sending some to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rankbook import values
+from rankbook.errors import InputError
+from rankbook.models.requests import Pull, Push
+from rankbook.ranks import label
+from rankbook.sessions.members.party import Party
+from rankbook.words import in_words
+
+__all__ = ["pull", "push"]
+
+
+def pull(party: Party, name: str) -> dict[int, Any]:
+    """Bring a variable; see :meth:`rankbook.sessions.session.Session.pull`.
+
+    Args:
+        party: The ranks to ask.
+        name: The variable's name there.
+    """
+    call = party.request(Pull(name))
+    call.wait()
+    call.raise_for_failure()
+    there = [rank for rank in party if call.values[rank]]
+    if len(there) < len(party):
+        where = f"only on {in_words(there)}" if there else f"on none of {in_words(party)}"
+        hint = f"; use -r {label(there)}" if there else ""
+        raise InputError(f"{name!r} exists {where}{hint}.")
+    return {rank: values.loads(call.buffers(rank)[0]) for rank in party}
+
+
+def push(party: Party, variables: Mapping[str, bytes]) -> None:
+    """Send variables that are pickled already.
+
+    Args:
+        party: The ranks to send to.
+        variables: By name, their bytes.
+    """
+    call = party.request(Push(tuple(variables)), list(variables.values()))
+    call.wait()
+    call.raise_for_failure()

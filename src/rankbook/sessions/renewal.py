@@ -1,0 +1,138 @@
+"""Interrupting a session, and renewing its process group by request."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+from rankbook.errors import RankbookError, SessionError
+from rankbook.sessions.cells.cells import Cells
+from rankbook.sessions.group import adopting, stuck
+from rankbook.sessions.group.group import Group
+from rankbook.sessions.group.repair import Event, Repair, Step
+from rankbook.sessions.members import Members, looks
+from rankbook.sessions.turns import Turns
+
+__all__ = ["Renewal"]
+
+
+class Renewal:
+    """Ends what the ranks do, and has the next group made; one at a time, by turns."""
+
+    def __init__(
+        self, members: Members, group: Group, repair: Repair, cells: Cells, turns: Turns
+    ) -> None:
+        self._members = members
+        self._group = group
+        self._repair = repair
+        self._cells = cells
+        self._turns = turns
+        self._replacing = threading.Lock()
+
+    def interrupt(self, turn: int | None = None) -> bool:
+        """Free the ranks; see :meth:`~rankbook.sessions.session.Session.interrupt`."""
+        was_busy = self._turns.end(self._free, turn)
+
+        # The thread that runs the cell makes the group again; if none does, it is done here.
+        def is_due() -> bool:
+            return self._repair.step(Event.INTERRUPT_ENDS) is Step.MAKE
+
+        with self._turns.between(is_due) as is_ours:
+            if is_ours:
+                self._repair.after(Event.INTERRUPT_ENDS)
+        return was_busy
+
+    def initialize(
+        self,
+        backend: str | None,
+        size: int | None,
+        timeout_minutes: float | None,
+        *,
+        check: bool | None,
+        interrupt: bool,
+    ) -> None:
+        """Make the next group; see :meth:`~rankbook.sessions.session.Session.initialize`."""
+        if interrupt:  # what cannot be done is no reason to interrupt anything
+            self._group.check_feasible(backend, size, timeout_minutes)
+        with self._renewing("initialising the process group", interrupt=interrupt):
+            self._group.initialize(backend, size, timeout_minutes, check=check)
+
+    def reset(self, backend: str | None, *, hard: bool, interrupt: bool) -> None:
+        """Make the next group, ``hard`` on new engines."""
+        size = self._members.size
+        if hard:
+            self._replace_engines()
+        elif interrupt:
+            self._group.check_feasible(backend, size, None)
+        wait = self._members.timing.replaced if hard else 0
+        with self._renewing("resetting", wait=wait, interrupt=interrupt):
+            self._group.initialize(backend, size)
+
+    def restart(self, ranks: Collection[int], *, interrupt: bool) -> None:
+        """Make the next group with new engines for ``ranks``, and for those that have ended."""
+        # Asked before anything is interrupted for it.
+        if not ranks and not self._members.dead:
+            raise SessionError("No rank has ended: say which to replace, restart_ranks([1]).")
+        self._members.count_missing({*ranks, *self._members.dead})
+        with self._renewing("replacing ranks", interrupt=interrupt):
+            self._group.restart({*ranks, *self._members.dead})
+
+    def leave(self) -> None:
+        """End what joined engines do for this session, and their group: it is shut down."""
+        with suppress(RankbookError), self._repair.renewing():
+            self._end_abandoned()
+            self._group.leave()
+
+    @contextmanager
+    def _renewing(self, doing: str, *, wait: float = 0, interrupt: bool = False) -> Iterator[None]:
+        """Be busy with making another group, on joined engines as on others."""
+        with ExitStack() as until_it_is_there:
+            make_way: Callable[[], object] | None = None
+            if interrupt:
+                # What is interrupted need not make the group again for one that is about to.
+                until_it_is_there.enter_context(self._repair.renewing())
+                make_way = self._free
+            with self._turns.take(doing, wait=wait, make_way=make_way):
+                until_it_is_there.close()
+                self._cells.forget_verdict()
+                self._end_abandoned()
+                try:
+                    yield
+                except BaseException:
+                    self._repair.after(Event.RENEWAL_FAILS)
+                    raise
+                looks.forget_errors(self._members.everyone())
+
+    def _free(self) -> bool:
+        """End what the ranks do; tell whether there was anything."""
+        self._cells.confirm()
+        freed = self._repair.free()
+        if freed.busy:
+            raise self._repair.stuck(stuck.of(freed))
+        return freed.was_busy
+
+    def _end_abandoned(self) -> None:
+        """End what joined engines may still do for a notebook that is gone."""
+        if self._members.is_owned:
+            return
+        if self._members.placement is not None:
+            self._free()
+        else:
+            adopting.refuse_others_work(self._members)
+            self._repair.free()
+
+    def _replace_engines(self) -> None:
+        """Replace all engines, busy or not: what runs on them ends, and so does the wait for it."""
+        if not self._members.is_owned:
+            raise SessionError(
+                "This session joined its engines and cannot replace them: restart them where they "
+                "were started, then join again."
+            )
+        if not self._replacing.acquire(blocking=False):
+            raise SessionError("The engines are being replaced already: wait.")
+        try:
+            self._group.forget()
+            self._members.replace_all()
+        finally:
+            self._replacing.release()

@@ -1,0 +1,84 @@
+"""Saving a report of a session: asks the ranks at any time, also while a cell hangs."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from rankbook import reports
+from rankbook._version import __version__
+from rankbook.errors import SessionError
+from rankbook.masking import masked, secret_values
+from rankbook.models import load, to_dict
+from rankbook.models.report import Report, SavedReport
+
+if TYPE_CHECKING:
+    from rankbook.sessions.view import SessionView
+
+__all__ = ["gather", "save"]
+
+_PREFIXES = (
+    *("RANK", "LOCAL_", "WORLD_SIZE", "GROUP_", "ROLE_", "MASTER_", "TORCH", "PYTORCH_"),
+    *("SLURM_", "OMPI_", "PMI_", "PMIX_", "CUDA_", "NVIDIA_", "HIP_", "ROCR_"),
+    *("NCCL_", "RCCL_", "GLOO_", "TP_SOCKET_IFNAME", "UCX_", "FI_"),
+    *("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_"),
+)
+"""How variables begin that launchers, torch, and the libraries below it read."""
+
+_PACKAGES = ("torch", "ipyparallel", "ipykernel", "ipython", "ipywidgets", "anywidget", "numpy")
+
+_PLAIN = frozenset({"group"})
+"""Names of process groups: torch makes them of ranks, by a hash that looks like a key."""
+
+
+def save(session: SessionView, path: str | os.PathLike[str]) -> SavedReport:
+    """Save a report; see :meth:`rankbook.Session.save_report`."""
+    place = reports.refuse(path)  # before the ranks are asked
+    report = gather(session, os.environ)
+    data, count = masked(to_dict(report), secret_values(os.environ.items()), _PLAIN)
+    report = replace(load(Report, data), masked=count)
+    reports.write(place, report.contents, to_dict(report))
+    return SavedReport(str(place), report.contents)
+
+
+def gather(session: SessionView, environment: Mapping[str, str]) -> Report:
+    """Gather what is known of a session; nothing is masked yet.
+
+    Args:
+        session: Whatever it does just now.
+        environment: The variables of this process.
+    """
+    snapshot = session.snapshot()
+    verdict, looks, stacks = snapshot.verdict, {}, {}
+    with suppress(SessionError):  # it was shut down, or there is no group
+        stacks = session.stacks()
+        looks = session.looks()
+        verdict = verdict or session.diagnose()
+    return Report(
+        made=time.time(),
+        host=socket.gethostname(),
+        snapshot=snapshot,
+        verdict=verdict,
+        cell=next(reversed(session.cells), None),
+        looks=looks,
+        stacks={rank: tuple(frames) for rank, frames in stacks.items()},
+        versions=_versions(),
+        environment={
+            name: value for name, value in sorted(environment.items()) if name.startswith(_PREFIXES)
+        },
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "rankbook": __version__}
+    for package in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found | {"system": platform.platform()}

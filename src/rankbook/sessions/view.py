@@ -1,0 +1,218 @@
+"""What a session says about itself; asking changes nothing."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rankbook.cluster.pool import Pool
+from rankbook.models import CellSpan, Diagnosis, GroupInfo, Look, RankState, Snapshot
+from rankbook.models.report import SavedReport
+from rankbook.sessions import reporting
+from rankbook.sessions.cells.cells import Cells
+from rankbook.sessions.changes import Changes
+from rankbook.sessions.group.group import Group
+from rankbook.sessions.group.repair import Repair
+from rankbook.sessions.members import Members, looks
+from rankbook.sessions.turns import Turns
+from rankbook.timing import Timing
+from rankbook.words import how_ended
+
+if TYPE_CHECKING:
+    from rankbook.distributed import DistInfo
+
+__all__ = ["SessionView"]
+
+
+class SessionView:
+    """The parts of a session, and what can be read from them at any time, in any thread.
+
+    Attributes:
+        pool: The engines.
+        members: Who is which rank.
+        timing: How long it waits.
+        on_hang: What happens when it is proven that a cell cannot end: ``free`` its ranks,
+            ``report`` it and go on waiting, or ``wait``.
+        changes: Tells subscribers when the group, an engine, or what it is doing changes.
+        endings: Tells subscribers that it is about to be shut down; what they do delays that.
+        is_ending: Whether they are being told.
+    """
+
+    def __init__(self, pool: Pool, timing: Timing | None = None) -> None:
+        self.pool = pool
+        self.timing = timing or Timing()
+        self.on_hang = "free"
+        self.changes = Changes()
+        self.endings = Changes()
+        self.is_ending = False
+        self.members = Members(pool, self.timing)
+        self._group = Group(self.members)
+        self._repair = Repair(self.members, self._group)
+        self._cells = Cells(self.members, self._group, self._repair)
+        self._turns = Turns(self.changes, self.timing)
+        self._snapshots = itertools.count(1)
+        self.members.changes.subscribe(self.changes.notify)
+
+    @property
+    def doing(self) -> str:
+        """What it is busy with, in words; empty when it is ready."""
+        return self._turns.doing
+
+    @property
+    def turn(self) -> int:
+        """How many things it has been busy with so far."""
+        return self._turns.number
+
+    @property
+    def generation(self) -> int:
+        """Which process group of this session is the present one, from 1."""
+        return self._group.number
+
+    @property
+    def world_size(self) -> int:
+        """Number of ranks; 0 while there is no group."""
+        return len(self._group.infos)
+
+    @property
+    def backend(self) -> str:
+        """The group's real backend, empty while there is no group."""
+        infos = self._group.infos
+        return infos[0].backend if infos else ""
+
+    @property
+    def timeout_minutes(self) -> float:
+        """Of the initialisation and of every collective."""
+        return self._group.timeout_minutes
+
+    @property
+    def groups(self) -> Mapping[int, GroupInfo]:
+        """By rank, its place in the group in plain types (importing no torch)."""
+        return dict(self._group.infos)
+
+    @property
+    def ended(self) -> Mapping[int, int]:
+        """Engines that have ended, and their exit code or minus the signal."""
+        return dict(self.members.ended)
+
+    @property
+    def dead_ranks(self) -> Mapping[int, str]:
+        """By rank, how those have ended that have and are not replaced yet."""
+        return {rank: how_ended(status) for rank, status in self.members.dead.items()}
+
+    @property
+    def infos(self) -> dict[int, DistInfo]:
+        """By rank, the ``DistInfo`` that ``initialize_distributed`` returned there."""
+        import torch
+
+        from rankbook.distributed import DistInfo
+
+        return {
+            rank: DistInfo(g.backend, g.rank, g.world_size, torch.device(g.device), g.is_main)
+            for rank, g in self.groups.items()
+        }
+
+    @property
+    def verdict(self) -> Diagnosis | None:
+        """Why the cell that runs cannot end, as far as is seen, or the last one could not.
+
+        None if nothing was wrong with it, and again once the group is renewed by request.
+        """
+        return self._cells.verdict[0]
+
+    @property
+    def cells(self) -> Sequence[CellSpan]:
+        """When the latest cells ran on the ranks, the newest last."""
+        return self._cells.spans
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was shut down."""
+        return self._turns.is_closed
+
+    def __repr__(self) -> str:
+        if self.is_closed:
+            return "<Session: shut down>"
+        group = f"{self.backend}, {self.world_size} ranks" if self.groups else "no group"
+        return f"<Session: {group}, generation {self.generation}{self.doing and ', '}{self.doing}>"
+
+    def states(self) -> list[RankState]:
+        """Ask every engine what it does; answers within about a second, whatever they do.
+
+        Returns:
+            One state per rank, by rank, then one per engine that is no rank. An engine that does
+            not answer has the state ``no answer``, one that has ended ``gone``.
+        """
+        return looks.states(self.members, self.groups)
+
+    def snapshot(self) -> Snapshot:
+        """Everything a view shows; see :meth:`states`."""
+        # First: what is seen may be of this turn, and must not pass for the next one's.
+        number, turn = next(self._snapshots), self.turn
+        doing = self.doing
+        states = () if self.is_closed else tuple(self.states())
+        verdict, hangs = self._cells.verdict
+        return Snapshot(
+            self.backend,
+            self.world_size,
+            self.generation,
+            self.doing if self.is_closed else doing,
+            states,
+            self.pool.cluster_id,
+            verdict,
+            hangs=hangs,
+            turn=turn if doing else 0,
+            number=number,
+        )
+
+    def stacks(self) -> dict[int, list[str]]:
+        """By rank, the main thread's Python stack, of those that answer; at any time.
+
+        Raises:
+            SessionError: There was no group yet, or the session is shut down.
+        """
+        self._turns.refuse_closed()
+        self.members.placed()
+        return looks.stacks(self.members.living())
+
+    def looks(self) -> dict[int, Look]:
+        """By rank, what a diagnosis is made from; at any time.
+
+        Raises:
+            SessionError: There was no group yet, or the session is shut down.
+        """
+        self._turns.refuse_closed()
+        self.members.placed()
+        seen = looks.looks(self.members.living())
+        return looks.complete(self.members, self.members.ranks(), seen, self._cells.progress)
+
+    def diagnose(self) -> Diagnosis:
+        """Say what the ranks do or wait for, and why; answered at any time.
+
+        Returns:
+            The verdict: ``.kind``, ``.ranks`` (the culprits), ``.summary`` (a sentence) and
+            ``.per_rank`` (what each does).
+
+        Raises:
+            SessionError: There is no group.
+        """
+        self._turns.refuse_closed()
+        return self._cells.diagnose()
+
+    def save_report(self, path: str | os.PathLike[str]) -> SavedReport:
+        """Save what is needed to look at a hang elsewhere; at any time, also while a cell hangs.
+
+        :func:`rankbook.load_report` shows it, without a session. Only you can read the file (mode
+        0600), and what looks like a secret is masked in it.
+
+        Args:
+            path: A file, JSON. An older report is overwritten, nothing else is.
+
+        Returns:
+            What says in a line what the report contains, and what it does not.
+
+        Raises:
+            ReportError: It cannot be written there.
+        """
+        return reporting.save(self, path)

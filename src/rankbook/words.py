@@ -1,0 +1,79 @@
+"""Phrases that many messages need: plurals, ranks, how a process ended, what to type.
+
+What only one message says stands where it is said; the verdict has words of its own in
+``diagnosis.wording``.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+
+from rankbook.ranks import label
+
+__all__ = [
+    "agree",
+    "how_ended",
+    "how_to_replace",
+    "in_words",
+    "plural",
+    "ranks_do",
+    "sentence_start",
+]
+
+_FEW = 4
+"""Ranks that a call spells out one by one; more are shortened as in a magic."""
+
+
+def plural(count: int, noun: str) -> str:
+    """Count things: ``1 rank``, ``4 ranks``, ``0 ranks``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def agree(things: Iterable[object], one: str, many: str) -> str:
+    """Choose the form of a word that agrees with the number of its subjects.
+
+    Args:
+        things: The subjects, mostly ranks. One that is named twice counts once.
+        one: The form for one of them: ``is``, ``waits``, ``its``.
+        many: The form for several, and for none: ``are``, ``wait``, ``their``.
+    """
+    return one if len(set(things)) == 1 else many
+
+
+def in_words(ranks: Iterable[int]) -> str:
+    """Write ranks as a sentence has them: ``rank 1``, ``ranks 0-3``."""
+    ranks = set(ranks)
+    return f"{agree(ranks, 'rank', 'ranks')} {label(ranks)}"
+
+
+def ranks_do(ranks: Iterable[int], one: str, many: str) -> str:
+    """Write a subject and its verb: ``rank 1 waits``, ``ranks 0-3 wait``."""
+    ranks = set(ranks)
+    return f"{in_words(ranks)} {agree(ranks, one, many)}"
+
+
+def sentence_start(text: str) -> str:
+    """Write a text as a sentence begins: its first letter is a capital."""
+    return text[:1].upper() + text[1:]
+
+
+def how_ended(status: int | None) -> str:
+    """Say how a process ended: ``was killed by SIGKILL``, ``ended with exit code 3``.
+
+    Args:
+        status: Its exit code, or minus the signal that killed it; None where nobody knows.
+    """
+    if status is None:
+        return "has ended"
+    if status < 0:
+        with suppress(ValueError):
+            return f"was killed by {signal.Signals(-status).name}"
+    return f"ended with exit code {status}"
+
+
+def how_to_replace(ranks: Collection[int]) -> str:
+    """Say what to type to give ranks new processes: the magic, and the call for a script."""
+    argument = sorted(ranks) if len(ranks) <= _FEW else label(ranks)
+    return f"%dist_restart {label(ranks)} (or restart_ranks({argument!r}))"

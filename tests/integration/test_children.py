@@ -1,0 +1,127 @@
+"""Processes that a cell forks can be ended as in a plain kernel."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+POOLS = int(os.environ.get("RANKBOOK_POOLS", "12"))
+"""Pools that each rank makes and ends, one after the other: 200 where it is counted."""
+
+FORMS = {
+    "terminate": """
+import multiprocessing, time
+process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+process.start()
+process.terminate()
+process.join(20)
+seen = process.exitcode
+""",
+    "executor": """
+from concurrent.futures import ProcessPoolExecutor
+import multiprocessing
+with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as executor:
+    seen = -15 if list(executor.map(abs, range(-8, 0))) == list(range(8, 0, -1)) else None
+""",
+    "executor in the middle of its work": """
+from concurrent.futures import ProcessPoolExecutor
+import multiprocessing, time
+executor = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork"))
+future = executor.submit(time.sleep, 600)
+[worker] = executor._processes.values()
+worker.terminate()
+seen = -15 if "BrokenProcessPool" in repr(future.exception(20)) else None
+executor.shutdown()
+""",
+    "workers of a loader": """
+loader = torch.utils.data.DataLoader(
+    torch.arange(64), batch_size=4, num_workers=2, persistent_workers=True
+)
+batches = iter(loader)
+next(batches)
+workers = list(batches._workers)
+workers[0].terminate()
+workers[0].join(20)
+seen = -15 if workers[0].exitcode == 0 else None  # which torch's own handler makes of it
+del batches, loader
+""",
+    "os.fork in a thread": """
+import os, threading, time
+codes = []
+def fork():
+    pid = os.fork()
+    if not pid:
+        time.sleep(600)
+        os._exit(0)
+    os.kill(pid, 15)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+thread = threading.Thread(target=fork)
+thread.start()
+thread.join(20)
+[seen] = codes
+""",
+    "a cell that awaits": """
+import asyncio, os, time
+await asyncio.sleep(0)
+process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+process.start()
+os.kill(process.pid, 15)
+process.join(20)
+seen = process.exitcode
+""",
+}
+
+
+@pytest.mark.parametrize("code", FORMS.values(), ids=FORMS)
+def test_a_child_ends_when_it_is_told_to(two, code):
+    result = two.run(f"import multiprocessing\nseen = None\n{code}\nseen", timeout=60)
+    result.raise_for_error()
+    assert {its.result_repr for its in result.values()} == {"-15"}
+    two.run("dist.barrier()").raise_for_error()
+
+
+def test_a_child_is_interrupted_as_in_a_plain_kernel(two):
+    """Also where the cell awaits, so that SIGINT cancels it in the rank itself."""
+    code = """
+import asyncio, os, signal, time
+await asyncio.sleep(0)
+there = os.pipe()
+pid = os.fork()
+if not pid:
+    try:
+        os.write(there[1], b"!")
+        time.sleep(600)
+    except KeyboardInterrupt:
+        os._exit(3)
+    finally:
+        os._exit(4)
+os.read(there[0], 1)
+os.kill(pid, signal.SIGINT)
+os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+"""
+    result = two.run(code, timeout=60)
+    assert {its.result_repr for its in result.values()} == {"3"}
+
+
+def test_pools_one_after_the_other(two):
+    code = f"""
+import multiprocessing
+from multiprocessing.pool import Pool
+context, done = multiprocessing.get_context("fork"), 0
+for _ in range({POOLS}):
+    with context.Pool(2) as pool:  # which ends it with terminate()
+        assert pool.map(abs, range(-8, 0)) == list(range(8, 0, -1))
+    pool.join()
+    done += 1
+done, len(multiprocessing.active_children())
+"""
+    result = two.run(code, timeout=100)
+    assert {its.result_repr for its in result.values()} == {f"({POOLS}, 0)"}
+    two.run("dist.barrier()").raise_for_error()
+
+
+def test_a_rank_still_ends_in_order(two):
+    """Its own handler is as it was, however often it has forked."""
+    result = two.run("import signal\nsignal.getsignal(signal.SIGTERM).__qualname__")
+    assert {its.result_repr for its in result.values()} == {"'RankEngine._signal_stop'"}

@@ -1,0 +1,217 @@
+"""Whatever an asynchronous call returned, and however it is kept: waiting for it is explained."""
+
+from __future__ import annotations
+
+import pytest
+from world import World, until
+
+SOON = 20.0
+
+COLLECTIVES = {
+    "name": "work = start()\nwork.wait()",
+    "attribute": (
+        "class Trainer:\n"
+        "    def step(self):\n"
+        "        self.handle = start()\n"
+        "        self.handle.wait()\n"
+        "Trainer().step()"
+    ),
+    "pop": "handles = [start()]\nhandles.pop().wait()",
+    "values of a dict": "handles = {'x': start()}\nfor its in handles.values(): its.wait()",
+    "nested": "state = {'grads': [None, (start(), 1)]}\nstate['grads'][1][0].wait()",
+    "chained": "dist.all_reduce(x, async_op=True).wait()",
+    "chained, by the full name": "torch.distributed.all_reduce(x, async_op=True).wait()",
+    "chained, imported": (
+        "from torch.distributed import all_reduce as reduce\nreduce(x, async_op=True).wait()"
+    ),
+    "chained, over lines": (
+        "torch.distributed.all_reduce(\n    x,\n    async_op=True,\n).wait(\n)"
+    ),
+    "a function's": "start().wait()",
+    "walrus": "(work := start()).wait()",
+    "comprehension": "[its.wait() for its in [start(), start()]]",
+    "generator": "all(its.wait() for its in (start() for _ in range(2)))",
+    "lambda": "list(map(lambda its: its.wait(), [start()]))",
+    "bound method": "wait = start().wait\nwait()",
+    "method of the class": "dist.Work.wait(start())",
+    "by its name": "getattr(start(), 'wait')()",
+    "context manager": (
+        "import contextlib\nwith contextlib.ExitStack() as stack:\n    stack.callback(start().wait)"
+    ),
+    "finally": "try:\n    work = start()\nfinally:\n    work.wait()",
+    "a module's": "helper.finish(start())",
+    "a module's list": "helper.finish_all([start(), start()])",
+    "future": "start().get_future().wait()",
+    "attribute with a future": (
+        "class State: pass\nstate = State()\nstate.future = start().get_future()\n"
+        "state.future.wait()"
+    ),
+    "what follows a future": "start().get_future().then(lambda its: its.value()).wait()",
+    "several futures": (
+        "import torch.futures\ntorch.futures.wait_all([start().get_future() for _ in range(2)])"
+    ),
+    "the group's own method": "dist.group.WORLD.allreduce([x]).wait()",
+    "with a timeout": "import datetime\nstart().wait(datetime.timedelta(minutes=20))",
+    "a cell that awaits": "import asyncio\nawait asyncio.sleep(0)\n[start()][0].wait()",
+}
+
+LATE = (
+    "attribute",
+    "chained, by the full name",
+    "comprehension",
+    "a module's list",
+    "attribute with a future",
+    "what follows a future",
+    "the group's own method",
+    "with a timeout",
+    "a cell that awaits",
+)
+"""Forms that are tried with a rank that is only late: one for each way to wait."""
+
+ONE_TO_ANOTHER = {
+    "chained": ("torch.distributed.irecv(x, 1).wait()", "dist.send(x, 0)"),
+    "attribute": (
+        "def me(): pass\nme.handle = dist.irecv(x, src=1)\nme.handle.wait()",
+        "dist.send(x, 0)",
+    ),
+    "beside a collective": (
+        "done = start()\ndist.irecv(x, src=1).wait()\ndone.wait()",
+        "done = start()\ndist.send(x, 0)\ndone.wait()",
+    ),
+    "batch": (
+        "ops = [dist.P2POp(dist.irecv, x, 1)]\ndist.batch_isend_irecv(ops)[-1].wait()",
+        "dist.send(x, 0)",
+    ),
+    "batch, one after another": (
+        (
+            "ops = [dist.P2POp(op, torch.ones(2), 1) for op in (dist.irecv, dist.isend)]\n"
+            "for its in dist.batch_isend_irecv(ops): its.wait()"
+        ),
+        "dist.recv(torch.ones(2), 0)\ndist.send(x, 0)",
+    ),
+    "any source": ("dist.irecv(x).wait()", "dist.send(x, 0)"),
+    "a module's": ("helper.finish(dist.irecv(x, 1))", "dist.send(x, 0)"),
+}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("modules")
+    (folder / "helper.py").write_text(
+        "def finish(handle):\n    handle.wait()\n"
+        "def finish_all(handles):\n    return [its.wait() for its in handles]\n"
+    )
+    world = World(2, seed=1)
+    world.session.run(
+        f"import sys, time\nsys.path.insert(0, {str(folder)!r})\nimport helper\n"
+        "x = torch.ones(2)\n"
+        "def start(): return dist.all_reduce(x, async_op=True)"
+    ).raise_for_error()
+    yield world
+    world.close()
+
+
+@pytest.fixture(autouse=True)
+def whole_afterwards(world):
+    yield
+    assert world.works()
+    assert world.is_as_it_was()
+
+
+def hung(world, code):
+    """Run what never ends on rank 0, and nothing on rank 1; return the verdict."""
+    running = world.in_background(lambda: world.session.run(only(0, code)))
+    assert running.join(SOON), "it was not freed"
+    assert running.value.diagnosis is not None, running.error or running.value
+    assert running.value.diagnosis.proven
+    assert running.value[0].error.ename == "KeyboardInterrupt"
+    assert "waits.py" not in "".join(running.value[0].error.traceback)
+    return running.value.diagnosis
+
+
+def only(rank, code):
+    lines = "".join(f"    {line}\n" for line in code.splitlines())
+    return f"if rank == {rank}:\n{lines}"
+
+
+@pytest.mark.parametrize("code", COLLECTIVES.values(), ids=COLLECTIVES)
+def test_a_wait_for_a_collective_is_explained_and_freed(world, code):
+    verdict = hung(world, code)
+    assert (verdict.kind, verdict.ranks) == ("missing_rank", (1,))
+    assert "all_reduce" in verdict.summary
+
+
+@pytest.mark.parametrize("name", [name for name in ONE_TO_ANOTHER if name != "any source"])
+def test_a_wait_for_another_rank_is_explained_and_freed(world, name):
+    """Of a message from any rank it is explained, but gloo does not let go of it."""
+    code, _ = ONE_TO_ANOTHER[name]
+    if "start()" in code:  # rank 1 has its part in that
+        code = code.replace("done = start()\n", "done = None\n").replace("\ndone.wait()", "")
+    verdict = hung(world, code)
+    assert 1 in verdict.ranks
+
+
+def is_healthy(world, code):
+    """Run a cell in which rank 1 comes two seconds late, and nothing else is wrong."""
+    generation = world.session.generation
+    running = world.in_background(lambda: world.session.run(code))
+    seen = []
+    while not running.join(0.3):
+        seen.append(world.session.diagnose())
+    running.value.raise_for_error()
+    assert running.value.diagnosis is None
+    assert running.value.note == ""
+    assert world.session.generation == generation
+    return seen
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_one_for_a_collective_that_is_only_late_is_no_hang(world, name):
+    seen = is_healthy(world, f"if rank: time.sleep(2)\n{COLLECTIVES[name]}")
+    assert any((its.kind, its.ranks) == ("slow", (1,)) for its in seen)
+    assert not any(its.proven for its in seen)
+
+
+@pytest.mark.parametrize(("code", "its"), ONE_TO_ANOTHER.values(), ids=ONE_TO_ANOTHER)
+def test_one_for_another_rank_that_is_only_late_is_no_hang(world, code, its):
+    seen = is_healthy(world, f"{only(0, code)}{only(1, f'time.sleep(2){chr(10)}{its}')}")
+    assert not any(its.proven for its in seen)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        (
+            "future = torch.futures.Future()\n"
+            "threading.Timer(3, future.set_result, [1]).start()\nfuture.wait()"
+        ),
+        "class Works(dist.Work):\n    def wait(self): time.sleep(3)\nWorks().wait()",
+        "start_late = threading.Event()\nstart_late.wait(3)",
+    ],
+    ids=["future", "a class of one's own", "lock"],
+)
+def test_what_is_no_wait_for_a_rank_is_not_ended(world, body):
+    code = f"import threading\n{only(0, body)}dist.barrier()"
+    assert not any(its.proven for its in is_healthy(world, code))
+
+
+def test_a_handle_that_ends_with_a_timeout_of_its_own_is_no_hang(world):
+    code = only(
+        0,
+        "import datetime\ntry:\n    dist.irecv(x, 1).wait(datetime.timedelta(milliseconds=200))\n"
+        "except RuntimeError as error:\n    print('ended:', type(error).__name__)",
+    )
+    result = world.session.run(code)
+    assert result.diagnosis is None
+    assert "ended: RuntimeError" in result[0].stdout
+    world.session.reset()
+
+
+def test_the_verdict_names_the_line_of_the_cell(world):
+    running = world.in_background(
+        lambda: world.session.run(only(0, COLLECTIVES["attribute"]), on_hang="wait")
+    )
+    assert until(lambda: world.session.diagnose().proven, SOON) < SOON
+    assert "self.handle.wait()" in world.session.diagnose().per_rank[0]
+    world.session.interrupt()
+    assert running.join(SOON)

@@ -1,0 +1,418 @@
+"""Finding a group that joined engines are in, and keeping it as it is."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fakes import FOR_GOOD, FakePool
+from steps import end_of, folder_of, infos, run_stuck
+
+import rankbook
+from rankbook import api
+from rankbook.cluster.pool import Pool
+from rankbook.errors import BackendError, ClusterError, SessionError, StuckError
+from rankbook.models import EngineFacts, GroupInfo, RankState
+from rankbook.sessions.members import Members
+from rankbook.sessions.members import found as finding
+from rankbook.sessions.session import Session
+
+
+def info(rank, world_size=2, **facts):
+    return GroupInfo("gloo", rank, world_size, "cpu", rank == 0, local_rank=rank, **facts)
+
+
+def seen(*infos, busy=()):
+    """What engines say, by engine; they are numbered from 10."""
+    return {
+        engine: RankState(engine, "running" if engine in busy else "idle", its)
+        for engine, its in enumerate(infos, 10)
+    }
+
+
+# -- what engines say ------------------------------------------------------------------------
+
+
+def test_a_group_is_found_by_rank_with_spares_left_out():
+    found = finding.find(seen(info(1), None, info(0)))
+    assert found.engines == (12, 10)
+    assert [its.rank for its in found.groups] == [0, 1]
+    assert found.busy == ()
+
+
+def test_who_is_busy_is_told_by_rank():
+    assert finding.find(seen(info(1), info(0), busy=[10])).busy == (1,)
+
+
+def test_of_who_has_ended_nothing_is_said_and_of_who_is_silent_that_it_is(cluster, timing):
+    cluster.pool.kill(0, registered=True)
+    cluster.pool[1].answers = False
+
+    def fail():
+        raise SessionError("no.")
+
+    cluster.pool[2].state = fail
+    found = finding.look(Members(cluster.pool, timing))
+    assert found == {1: None, 2: None}
+
+
+@pytest.mark.parametrize(
+    ("silent", "who", "which"),
+    [
+        ([3], "Engine 3 does", "it where it was"),
+        ([5, 3], "Engines 3,5 do", "them where they were"),
+    ],
+)
+def test_who_is_silent_is_named(silent, who, which):
+    finding.refuse_silent(seen(info(0), None))
+    with pytest.raises(ClusterError) as caught:
+        finding.refuse_silent(seen(info(0)) | dict.fromkeys(silent))
+    assert str(caught.value) == (
+        f"{who} not answer and may be at work: try again, or end {which} started."
+    )
+
+
+@pytest.mark.parametrize(
+    "infos",
+    [
+        (),
+        (None, None),
+        (info(0),),
+        (info(1), None),
+        (info(0), info(0)),
+        (info(0), info(1), info(1)),
+        (info(0), info(2, 3)),
+        (info(0, generation=1), info(1, generation=2)),
+        (info(0, timeout_minutes=1), info(1, timeout_minutes=2)),
+        (info(0, check=True), info(1, check=False)),
+        (info(0), replace(info(1), backend="nccl")),
+        (info(0), info(1), info(0, 1, generation=7)),
+    ],
+)
+def test_ranks_that_are_missing_or_disagree_are_no_group(infos):
+    assert finding.find(seen(*infos)) is None
+
+
+def test_the_newest_group_is_the_one_with_the_highest_number():
+    assert finding.newest(seen(info(0, generation=3), None, info(0, generation=9))) == 9
+    assert finding.newest({}) == 0
+
+
+def facts(*engines, host="a"):
+    return {e: EngineFacts(e, host, (f"{host}-1",), e, ("GPU",)) for e in engines}
+
+
+def test_the_placement_is_the_one_that_made_the_group():
+    found = finding.find(seen(info(1), None, info(0)))
+    placement = finding.placement(found, facts(10, 12), [12, 11, 10])
+    assert placement.engines == (12, 10)
+    assert placement.spare == (11,)
+    assert [(p.local_rank, p.local_world_size, p.gpus) for p in placement.places] == [
+        (0, 2, 1),
+        (1, 2, 1),
+    ]
+
+
+def test_a_group_that_nobody_would_have_placed_so_is_not_kept():
+    found = finding.find(seen(info(0), info(1)))
+    elsewhere = facts(10) | facts(11, host="b")
+    assert finding.placement(found, elsewhere, [10, 11]) is None
+
+
+# -- sessions --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cluster(timing):
+    """Three engines, and sessions that join them; a session that is dropped is a dead kernel's."""
+    pool = FakePool(3, owned=False)
+    made = []
+
+    def join():
+        made.append(Session(pool, timing))
+        return made[-1]
+
+    join.pool = pool
+    yield join
+    for session in made:
+        session.shutdown()
+
+
+@pytest.fixture
+def silent(cluster, monkeypatch):
+    """Has engines not answer; whoever asks them has waited long enough soon."""
+
+    def fall_silent(*engines):
+        for engine in engines:
+            cluster.pool[engine].answers = False
+
+    yield fall_silent
+    for engine in cluster.pool.all.values():
+        engine.answers = True
+
+
+@pytest.fixture
+def dead(cluster):
+    """A session of which nothing is left but its group: three ranks, the second generation."""
+    session = cluster()
+    session.initialize("gloo", timeout_minutes=7, check=True)
+    session.reset()
+    return session
+
+
+def test_a_group_is_taken_over_as_it_is(dead, cluster):
+    before = [len(engine.asked) for engine in cluster.pool.all.values()]
+    session = cluster()
+    assert session.adopt()
+    assert (session.generation, session.world_size, session.backend) == (2, 3, "gloo")
+    assert session.timeout_minutes == 7
+    assert session.groups == dead.groups
+    assert session.doing == ""
+    asked = [e.asked[n:] for e, n in zip(cluster.pool.all.values(), before, strict=True)]
+    assert asked == [["state", "facts"]] * 3
+    assert session.run("rank")[2].result_repr == "2"
+
+
+def test_what_comes_next_is_numbered_after_it_and_keeps_its_terms(dead, cluster):
+    session = cluster()
+    session.adopt()
+    session.reset()
+    assert session.generation == 3
+    [*_, asked] = cluster.pool.requested("initialize")
+    terms = {
+        (a["backend"], a["timeout_minutes"], a["check"], a["generation"]) for a in asked.values()
+    }
+    assert terms == {("gloo", 7, True, 3)}
+    directories = {
+        Path(its[0]["url"].removeprefix("file://")).parent
+        for its in cluster.pool.requested("initialize")
+    }
+    assert len(directories) == 2
+
+
+def test_spares_stay_spare(cluster):
+    cluster().initialize("gloo", 2)
+    session = cluster()
+    assert session.adopt()
+    assert [state.info and state.info.rank for state in session.states()] == [0, 1, None]
+    session.initialize(nproc=3)
+    assert session.generation == 2
+    assert [its.rank for its in infos(cluster.pool)] == [0, 1, 2]
+
+
+def test_without_a_group_there_is_nothing_to_take_over(cluster):
+    session = cluster()
+    assert not session.adopt()
+    assert session.generation == 0
+    session.initialize("gloo")
+    assert session.generation == 1
+
+
+def test_where_a_rank_has_ended_a_new_group_has_a_higher_number(dead, cluster):
+    cluster.pool.kill(1)
+    session = cluster()
+    assert not session.adopt()
+    session.initialize()
+    assert (session.generation, session.world_size) == (3, 2)
+
+
+def test_a_smaller_group_leaves_nobody_in_the_former_one(dead, cluster):
+    session = cluster()
+    session.initialize("gloo", 1)
+    assert session.generation == 3
+    assert [its is not None for its in infos(cluster.pool)] == [True, False, False]
+
+
+@pytest.mark.parametrize("take", [lambda s: s.adopt(), lambda s: s.initialize("gloo")])
+def test_where_a_rank_does_not_answer_nothing_is_touched(dead, cluster, silent, take):
+    """It may be at work for another notebook."""
+    session = cluster()
+    silent(1)
+    with pytest.raises(ClusterError, match=r"^Engine 1 does not answer and may be at work: try"):
+        take(session)
+    assert cluster.pool.asked("free") == []
+    assert cluster.pool.asked("destroy") == []
+    cluster.pool[1].answers = True
+    assert session.adopt()
+    assert session.generation == 2
+
+
+def test_a_spare_that_does_not_answer_is_no_reason_to_leave_a_whole_group(cluster, silent):
+    cluster().initialize("gloo", 2)
+    silent(2)
+    session = cluster()
+    assert session.adopt()
+    with pytest.raises(ClusterError, match=r"^Engine 2 does not answer"):
+        cluster().initialize("gloo", 2)
+    assert session.groups[1].generation == 1
+
+
+def test_who_has_ended_is_waited_for_by_nobody(dead, cluster):
+    """Though the controller has not noticed."""
+    cluster.pool.kill(1, registered=True)
+    assert not cluster().adopt()
+
+
+def test_two_sessions_never_go_back_in_numbers(cluster):
+    first = cluster()
+    first.initialize("gloo")
+    second = cluster()
+    second.adopt()
+    second.reset()
+    second.reset()
+    first.reset()
+    assert (first.generation, second.generation) == (4, 3)
+
+
+# -- engines that are busy -------------------------------------------------------------------
+
+
+@pytest.fixture
+def stuck(dead, cluster):
+    """Ranks 0 and 1 wait in a cell of the dead kernel's."""
+    thread, _ = run_stuck(dead, "0,1", "wait_in('all_reduce', seq=1)", on_hang="wait")
+    yield dead
+    for engine in cluster.pool.all.values():
+        engine.ignores = 0
+    dead.interrupt()
+    end_of(thread)
+
+
+def test_a_group_is_taken_over_while_it_hangs(stuck, cluster):
+    session = cluster()
+    assert session.adopt()
+    assert [state.state for state in session.states()] == ["collective", "collective", "idle"]
+    diagnosis = session.diagnose()
+    assert (diagnosis.kind, diagnosis.ranks) == ("missing_rank", (2,))
+    assert session.interrupt()
+    assert session.generation == 3
+    assert session.run("rank")[0].ok
+
+
+def test_a_reset_ends_what_a_dead_kernel_has_left(stuck, cluster):
+    session = cluster()
+    session.adopt()
+    session.reset()
+    assert session.generation == 3
+    assert cluster.pool[0].freed
+
+
+def test_a_reset_says_who_does_not_let_go(stuck, cluster):
+    cluster.pool[1].ignores = FOR_GOOD
+    session = cluster()
+    session.adopt()
+    with pytest.raises(StuckError, match="rank 1 is at line 1: wait_in"):
+        session.reset()
+
+
+def test_a_shutdown_destroys_the_group_at_once_though_it_hangs(stuck, cluster):
+    session = cluster()
+    session.adopt()
+    session.shutdown()
+    assert infos(cluster.pool) == []
+    assert [engine.info for engine in cluster.pool.all.values()] == [None] * 3
+
+
+def test_another_group_is_refused_while_ranks_are_busy(stuck, cluster):
+    with pytest.raises(SessionError) as caught:
+        cluster().initialize("gloo")
+    assert str(caught.value) == (
+        "Ranks 0-1 of the group that these engines are in are busy: join with --cluster-id alone "
+        "to take the group over as it is; %dist_interrupt then ends what runs."
+    )
+    assert not cluster.pool[0].freed
+
+
+def test_what_is_left_of_a_group_that_lost_a_rank_is_ended(stuck, cluster):
+    cluster.pool.kill(2)
+    session = cluster()
+    assert not session.adopt()
+    session.initialize("gloo")
+    assert (session.generation, session.world_size) == (3, 2)
+
+
+# -- how it ends -----------------------------------------------------------------------------
+
+
+def test_a_session_that_ends_with_its_process_leaves_the_group(cluster):
+    session = cluster()
+    session.initialize("gloo")
+    folder = folder_of(cluster.pool)
+    [file, old] = [folder / "store-1", folder / "store-0"]
+    file.touch()
+    old.touch()
+    session.detach()
+    assert session.is_closed
+    assert cluster.pool.asked("destroy") == []
+    assert list(folder.iterdir()) == [file]
+    session.shutdown()
+    assert cluster.pool.asked("destroy") == []
+    file.unlink()
+    folder.rmdir()
+
+
+def test_without_a_group_nothing_is_left(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    session = cluster()
+    assert list(tmp_path.iterdir())
+    session.detach()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_engines_of_its_own_end_with_it(session, pool):
+    session.initialize("gloo")
+    session.detach()
+    assert pool.closed == 1
+    assert not folder_of(pool).exists()
+
+
+def test_a_directory_that_another_session_removed_is_made_again(cluster):
+    session = cluster()
+    session.initialize("gloo")
+    folder = folder_of(cluster.pool)
+    folder.rmdir()
+    session.reset()
+    assert folder_of(cluster.pool).is_dir()
+
+
+# -- connect ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def joined(dead, cluster, monkeypatch):
+    """``connect`` finds these engines."""
+    monkeypatch.setattr(Pool, "join", lambda **_: cluster.pool)
+    monkeypatch.setattr(api, "_current", None)
+    atexit = []
+    monkeypatch.setattr(api.atexit, "register", atexit.append)
+    yield atexit
+    if (session := rankbook.session()) is not None:
+        session.shutdown()
+
+
+def test_connect_keeps_the_group_and_leaves_it_at_exit(joined, cluster):
+    session = rankbook.connect(cluster_id="lab")
+    assert session.generation == 2
+    [at_exit] = joined
+    at_exit()
+    assert session.is_closed
+    assert cluster.pool.asked("destroy") == []
+
+
+@pytest.mark.parametrize(
+    "asked", [{"backend": "gloo"}, {"nproc": 3}, {"timeout_minutes": 1}, {"check": False}]
+)
+def test_connect_makes_another_group_if_anything_is_asked_of_it(joined, asked):
+    assert rankbook.connect(cluster_id="lab", **asked).generation == 3
+
+
+@pytest.mark.parametrize(
+    ("asked", "error"), [({"backend": "nosuch"}, BackendError), ({"nproc": 9}, ClusterError)]
+)
+def test_a_mistake_leaves_the_group_as_it_is(joined, cluster, asked, error):
+    with pytest.raises(error):
+        rankbook.connect(cluster_id="lab", **asked)
+    assert rankbook.session() is None
+    assert all(engine.info.generation == 2 for engine in cluster.pool.all.values())

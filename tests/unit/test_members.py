@@ -1,0 +1,311 @@
+"""Who is which rank, from one process group to the next."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fakes import FakePool
+from steps import infos
+
+from rankbook.errors import ClusterError, EngineError, InputError, SessionError
+from rankbook.sessions.group.group import Group
+from rankbook.sessions.members import Members
+
+
+@pytest.fixture
+def start(timing):
+    """Makes groups on pools of one's own; returns the pool and the group."""
+    made = []
+
+    def new(*args, nproc=None, **options):
+        pool = FakePool(*args, **options)
+        made.append(group := Group(Members(pool, timing)))
+        group.initialize("gloo", nproc)
+        return pool, group
+
+    yield new
+    for group in made:
+        group.close()
+
+
+@pytest.fixture
+def four(start):
+    return start(4)
+
+
+def drawn(group):
+    """By rank: engine, host, local rank."""
+    return [(p.engine, p.host, p.local_rank) for p in group.members.placed().places]
+
+
+# -- who is there ----------------------------------------------------------------------------
+
+
+def test_before_the_first_group_nobody_is_a_rank(timing):
+    group = Group(Members(FakePool(2), timing))
+    assert group.number == 0
+    assert group.infos == {}
+    assert group.members.dead == {}
+    assert group.members.alive == [0, 1]
+    group.members.refuse_dead()
+    with pytest.raises(SessionError, match="There is no process group: make one with %dist_init"):
+        group.members.placed()
+    with pytest.raises(SessionError, match="There is no process group"):
+        group.restart([0])
+    group.close()
+
+
+@pytest.mark.parametrize("registered", [True, False])
+def test_who_has_ended_is_not_alive_whatever_the_hub_says(four, registered):
+    pool, group = four
+    pool.kill(1, 3, registered=registered)
+    assert group.members.alive == [0, 2, 3]
+    assert group.members.dead == {1: 3}
+
+
+def test_dead_ranks_are_told_by_rank_and_not_by_engine(start):
+    pool, group = start(4, hosts="ab")
+    pool.kill(2)
+    assert group.members.dead == {1: -9}
+
+
+def test_a_spare_engine_that_ends_is_no_dead_rank(start):
+    pool, group = start(4, nproc=2)
+    pool.kill(3)
+    assert group.members.dead == {}
+    group.members.refuse_dead()
+
+
+# -- refusing --------------------------------------------------------------------------------
+
+
+def test_with_a_dead_rank_what_needs_all_is_refused(four):
+    pool, group = four
+    pool.kill(2)
+    for act in (group.members.refuse_dead, group.initialize):
+        with pytest.raises(SessionError) as caught:
+            act()
+        assert str(caught.value) == (
+            "Rank 2 was killed by SIGKILL: %dist_restart 2 (or restart_ranks([2])) replaces it and "
+            "keeps the others."
+        )
+
+
+@pytest.mark.parametrize(("ranks", "refused"), [([0, 1], False), ([1, 2], True), ([], False)])
+def test_only_a_dead_rank_that_is_asked_for_is_refused(four, ranks, refused):
+    pool, group = four
+    pool.kill(2)
+    if refused:
+        with pytest.raises(SessionError, match="Rank 2 was killed"):
+            group.members.refuse_dead(ranks)
+    else:
+        group.members.refuse_dead(ranks)
+
+
+def test_a_refusal_names_all_that_are_to_be_replaced(four):
+    pool, group = four
+    pool.kill(2, 1)
+    pool.kill(0)
+    with pytest.raises(SessionError) as caught:
+        group.members.refuse_dead([2])
+    assert str(caught.value) == (
+        "Rank 0 was killed by SIGKILL, rank 2 ended with exit code 1: "
+        "%dist_restart 0,2 (or restart_ranks([0, 2])) replaces them and keeps the others."
+    )
+
+
+# -- making groups ---------------------------------------------------------------------------
+
+
+def test_who_was_a_rank_stays_the_same_one(start):
+    """After a restart rank 1 is engine 4; the next group must not put it last."""
+    _, group = start(4)
+    group.restart([1])
+    group.initialize()
+    assert group.members.placed().engines == (0, 4, 2, 3)
+    group.initialize(size=2)
+    assert group.members.placed().engines == (0, 4)
+    group.initialize(size=4)
+    assert group.members.placed().engines[:2] == (0, 4)
+
+
+def test_more_engines_are_started_by_their_ids(four):
+    """One that has ended may still be counted by the hub, and its id is never used again."""
+    pool, group = four
+    group.initialize(size=2)
+    pool.kill(3, registered=True)
+    group.initialize(size=4)
+    assert pool.grown == [1]
+    assert group.members.placed().engines == (0, 1, 2, 4)
+    assert [info.rank for info in infos(pool) if info] == [0, 1, 2, 3]
+
+
+def test_who_is_no_rank_any_more_leaves_the_group(four):
+    pool, group = four
+    group.initialize(size=2)
+    assert pool.requested("destroy") == [{2: {}, 3: {}}]
+    assert infos(pool)[2:] == [None, None]
+
+
+def test_one_that_does_not_leave_hinders_nobody(four):
+    pool, group = four
+    pool[3].answers = False
+    group.initialize(size=3)
+    assert len(group.infos) == 3
+
+
+def test_leaving_asks_those_that_live(four):
+    pool, group = four
+    pool.kill(1)
+    group.leave()
+    assert group.infos == {}
+    assert pool.requested("destroy") == [{0: {}, 2: {}, 3: {}}]
+
+
+def test_new_engines_are_asked_for_their_facts_anew(four):
+    pool, group = four
+    group.forget()
+    group.members.replace_all()
+    assert group.members.placement is None
+    assert group.members.ended == {}
+    pool[0].facts = replace(pool[0].facts, host="elsewhere")
+    group.initialize()
+    assert drawn(group)[0] == (0, "elsewhere", 0)
+
+
+def test_nothing_is_left_in_files(four):
+    pool, group = four
+    url = pool.requested("initialize")[0][0]["url"]
+    folder = Path(url.removeprefix("file://")).parent
+    assert folder.is_dir()
+    group.close()
+    assert not folder.exists()
+    assert group.infos == {}
+
+
+# -- replacing ranks -------------------------------------------------------------------------
+
+
+def test_a_dead_rank_gets_a_new_engine_and_the_others_keep_theirs(four):
+    pool, group = four
+    pool[3].names["x"] = "kept"
+    pool.kill(1)
+    group.restart([1])
+    assert drawn(group) == [(0, "a", 0), (4, "a", 1), (2, "a", 2), (3, "a", 3)]
+    assert pool.asked("destroy") == []
+    assert pool[3].names["x"] == "kept"
+    assert group.number == 2
+    assert [group.infos[r].generation for r in range(4)] == [2] * 4
+    assert group.members.dead == {}
+    assert [info.rank for info in infos(pool)] == [0, 2, 3, 1]
+
+
+def test_the_new_engine_is_told_the_same_place(four):
+    pool, group = four
+    group.restart([2])
+    first, second = pool.requested("initialize")
+    assert set(second) == {0, 1, 3, 4}
+    for engine in range(4):
+        new = {"url": second[0]["url"], "generation": 2}
+        assert second[4 if engine == 2 else engine] == first[engine] | new
+
+
+def test_a_rank_that_lives_is_ended_first(four):
+    pool, group = four
+    group.restart([0, 3])
+    assert group.members.ended == {0: -9, 3: -9}
+    assert pool.engines == [1, 2, 4, 5]
+    assert group.members.placed().engines == (4, 1, 2, 5)
+
+
+def test_engines_that_have_ended_are_not_ended_again(four, monkeypatch):
+    pool, group = four
+    pool.kill(1, registered=True)
+    ended = []
+    monkeypatch.setattr(pool, "end", ended.append)
+    group.restart([1])
+    assert ended == []
+
+
+def test_a_spare_engine_takes_the_place_before_one_is_started(start):
+    pool, group = start(4, nproc=3)
+    group.restart([1])
+    assert pool.grown == []
+    assert group.members.placed().engines == (0, 3, 2)
+    assert group.members.placed().spare == ()
+    group.restart([1])
+    assert pool.grown == [1]
+    assert group.members.placed().engines == (0, 4, 2)
+
+
+def test_other_spares_stay_spare(start):
+    _, group = start(5, nproc=2)
+    group.restart([0])
+    assert group.members.placed().engines == (2, 1)
+    assert group.members.placed().spare == (3, 4)
+
+
+def test_the_new_engine_stands_on_the_same_host(start):
+    _, group = start(6, hosts="ab", nproc=4)
+    assert drawn(group) == [(0, "a", 0), (2, "a", 1), (4, "a", 2), (1, "b", 0)]
+    group.restart([3])
+    assert drawn(group) == [(0, "a", 0), (2, "a", 1), (4, "a", 2), (3, "b", 0)]
+
+
+def test_where_no_engine_can_take_the_place_it_says_where_one_is_missing(start):
+    pool, group = start(5, hosts="ab", nproc=4)
+    pool.kill(0)
+    with pytest.raises(ClusterError) as caught:
+        group.restart([0])
+    assert str(caught.value) == (
+        "No engine on a can become rank 0: start one there, then "
+        "%dist_restart 0 (or restart_ranks([0]))."
+    )
+    assert group.infos == {}
+
+
+def test_engines_that_were_joined_are_replaced_by_spare_ones(start):
+    pool, group = start(3, owned=False, nproc=2)
+    group.restart([1])
+    assert pool.engines == [0, 2]
+    assert group.members.placed().engines == (0, 2)
+
+
+def test_where_none_can_be_started_no_rank_is_ended(start):
+    pool, group = start(2, owned=False)
+    with pytest.raises(ClusterError, match="no spare engine for rank 1"):
+        group.restart([1])
+    assert pool.engines == [0, 1]
+    assert len(group.infos) == 2
+
+
+def test_a_restart_that_fails_can_be_done_again(four):
+    pool, group = four
+    pool[0].refuses = EngineError("not now.")
+    with pytest.raises(EngineError, match="not now"):
+        group.restart([1])
+    assert group.infos == {}
+    pool[0].refuses = None
+    group.initialize()
+    assert group.members.placed().engines == (0, 4, 2, 3)
+    assert len(group.infos) == 4
+
+
+def test_backend_timeout_and_check_are_kept(start):
+    pool, group = start(2)
+    group.initialize("gloo", timeout_minutes=7, check=True)
+    group.restart([0])
+    told = pool.requested("initialize")[-1]
+    assert told.keys() == {1, 2}
+    for args in told.values():
+        assert (args["backend"], args["timeout_minutes"], args["check"]) == ("gloo", 7, True)
+
+
+def test_what_makes_no_sense_leaves_the_group_as_it_was(four):
+    _, group = four
+    with pytest.raises(InputError):
+        group.initialize(size=0)
+    assert len(group.infos) == 4
+    assert group.number == 1

@@ -1,0 +1,291 @@
+"""How a request finds its operation, and the answer its way back; without sockets and kernels."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+import types
+from dataclasses import dataclass
+
+import pytest
+from processes import wait_until
+from steps import SOON
+
+from rankbook import protocol
+from rankbook.engine import operations
+from rankbook.engine.agent import Agent
+from rankbook.engine.cells import freeing
+from rankbook.engine.operations import CONTROL, MAIN, every_operation, operation
+from rankbook.errors import InputError
+from rankbook.models import CellOutcome, requests
+from rankbook.models.requests import Free, Request, Run
+
+
+@dataclass(frozen=True)
+class Greet(Request):
+    name: str
+    times: int = 1
+    op = "greet"
+
+
+class Control:
+    """The control thread's place: the same loop does what it is asked to do."""
+
+    def __init__(self):
+        self.sent = []
+        self.has_replied = asyncio.Event()
+
+    def listen(self, receive):
+        self.receive = receive
+
+    def call(self, act, after=0.0):
+        asyncio.get_running_loop().call_later(after, act)
+
+    def send(self, kind, content, to, buffers=()):
+        self.sent.append((kind, content, to, list(buffers)))
+        if kind == protocol.REPLY:
+            self.has_replied.set()
+
+
+class Engine:
+    """An engine that does nothing but keep account of its jobs."""
+
+    def __init__(self):
+        self.job = None
+        self.waiting = set()
+        self.begun = []
+
+    def begin(self, job):
+        self.job = job
+        self.waiting.discard(job)
+        self.begun.append(job.name)
+
+    def end(self):
+        self.job = None
+
+
+class Asked:
+    """An agent with some operations, and what it has answered."""
+
+    def __init__(self, *known):
+        self.control, self.engine = Control(), Engine()
+        self.agent = Agent(self.engine, self.control, {one.request.op: one for one in known})
+
+    def ask(self, op, buffers=(), **args):
+        message = {"content": {"op": op, "args": args}, "buffers": list(buffers)}
+        self.control.receive([b"me"], message)
+        return message
+
+    @property
+    def answers(self):
+        return [content for kind, content, *_ in self.control.sent if kind == protocol.REPLY]
+
+    async def answered(self, count=1):
+        while len(self.answers) < count:
+            self.control.has_replied.clear()
+            await asyncio.wait_for(self.control.has_replied.wait(), SOON)
+        return self.answers
+
+
+def refusal(answer):
+    assert answer["status"] == "error"
+    return answer["error"]["kind"], answer["error"]["ename"], answer["error"]["evalue"]
+
+
+# -- the register ----------------------------------------------------------------------------
+
+
+def test_every_request_has_one_operation():
+    asked_for = {getattr(requests, name) for name in requests.__all__}
+    asked_for = {one for one in asked_for if issubclass(one, Request)} - {Request}
+    known = every_operation()
+    assert {one.request for one in known.values()} == asked_for
+    assert all(name == one.request.op for name, one in known.items())
+    assert {one.on for one in known.values()} == {CONTROL, MAIN}
+
+
+def test_an_operation_in_a_new_room_is_found(monkeypatch):
+    attic = types.ModuleType("attic")
+    attic.greet = operation(Greet, on=CONTROL)(lambda job, request: request.name)
+    monkeypatch.setitem(sys.modules, "attic", attic)
+    monkeypatch.setattr(operations, "ROOMS", (*operations.ROOMS, "attic"))
+    found = every_operation.__wrapped__()
+    assert set(found) == {*every_operation(), "greet"}
+    assert found["greet"] is attic.greet
+
+
+# -- the agent -------------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_an_operation_gets_its_request_and_what_it_returns_is_the_answer():
+    greet = operation(Greet, on=CONTROL)(lambda job, request: [request.name] * request.times)
+    asked = Asked(greet)
+    message = asked.ask("greet", name="a", times=2)
+    assert asked.control.sent == [
+        (protocol.REPLY, {"status": "ok", "value": ["a", "a"]}, ([b"me"], message), [])
+    ]
+
+
+@pytest.mark.asyncio
+async def test_a_model_is_answered_as_a_dict():
+    asked = Asked(operation(Greet, on=CONTROL)(lambda job, request: CellOutcome(seconds=2.0)))
+    asked.ask("greet", name="a")
+    assert asked.answers == [{"status": "ok", "value": {"error": None, "seconds": 2.0}}]
+
+
+@pytest.mark.asyncio
+async def test_an_unknown_operation_is_refused_in_one_line():
+    asked = Asked()
+    asked.ask("sing")
+    kind, _, message = refusal(asked.answers[0])
+    assert kind == "EngineError"
+    assert "does not know 'sing': install the same version of rankbook" in message
+    assert "\n" not in message
+
+
+def fails(error):
+    def act(job, request):
+        raise error
+
+    return act
+
+
+@pytest.mark.parametrize("on", [CONTROL, MAIN])
+@pytest.mark.parametrize(
+    ("act", "args", "said"),
+    [
+        (fails(InputError("no")), {"name": "a"}, ("InputError", "InputError", "no")),
+        (fails(OSError("no")), {"name": "a"}, ("", "OSError", "no")),
+        (lambda job, request: None, {}, ("", "TypeError", "required positional argument: 'name'")),
+    ],
+)
+@pytest.mark.asyncio
+async def test_what_an_operation_raises_is_its_answer(on, act, args, said):
+    asked = Asked(operation(Greet, on=on)(act))
+    asked.ask("greet", **args)
+    [answer] = await asked.answered()
+    kind, ename, evalue = refusal(answer)
+    assert (kind, ename) == said[:2]
+    assert said[2] in evalue
+    assert asked.engine.job is None
+
+
+@pytest.mark.asyncio
+async def test_work_is_done_in_turn_and_looks_meanwhile():
+    begun, gate = asyncio.Event(), asyncio.Event()
+
+    async def run(job, request):
+        begun.set()
+        await gate.wait()
+        return request.code
+
+    asked = Asked(
+        operation(Run, on=MAIN)(run),
+        operation(Greet, on=CONTROL)(lambda job, request: job.engine.job.name),
+    )
+    asked.ask("run", code="first")
+    asked.ask("run", code="second")
+    await asyncio.wait_for(begun.wait(), SOON)
+    asked.ask("greet", name="a")
+    assert [answer["value"] for answer in asked.answers] == ["run"]
+    assert [job.name for job in asked.engine.waiting] == ["run"]
+    gate.set()
+    assert [answer["value"] for answer in await asked.answered(3)] == ["run", "first", "second"]
+    assert asked.engine.begun == ["run", "run"]
+
+
+@pytest.mark.asyncio
+async def test_what_was_said_and_attached_travels_with_the_answer():
+    def act(job, request):
+        job.outbox.write("stdout", request.name)
+        job.attachments += job.buffers
+        return True
+
+    asked = Asked(operation(Greet, on=MAIN)(act))
+    asked.ask("greet", [b"pickle"], name="a")
+    await asked.answered()
+    (events, said, *_), (reply, _, _, buffers) = asked.control.sent
+    assert (events, said) == (protocol.EVENTS, {"events": [["stream", "stdout", "a"]]})
+    assert (reply, buffers) == (protocol.REPLY, [b"pickle"])
+
+
+@pytest.mark.asyncio
+async def test_what_is_to_be_done_later_is_done_on_the_main_thread_after_the_answer():
+    done = asyncio.Event()
+    seen = []
+
+    def later():
+        seen.append((threading.current_thread(), len(asked.answers)))
+        done.set()
+
+    asked = Asked(operation(Greet, on=MAIN)(lambda job, _: job.later.append((0.01, later))))
+    asked.ask("greet", name="a")
+    await asyncio.wait_for(done.wait(), SOON)
+    assert seen == [(threading.main_thread(), 1)]
+
+
+@pytest.mark.asyncio
+async def test_a_signal_interrupts_work_that_does_not_await():
+    def act(job, request):
+        os.kill(os.getpid(), signal.SIGINT)
+        wait_until(lambda: False, SOON)
+
+    asked = Asked(operation(Greet, on=MAIN)(act))
+    asked.ask("greet", name="a")
+    [answer] = await asked.answered()
+    assert refusal(answer)[1] == "KeyboardInterrupt"
+
+
+# -- freeing ---------------------------------------------------------------------------------
+
+
+def freed(engine, **how):
+    engine.group = types.SimpleNamespace(cut=lambda: engine.begun.append("cut"))
+    engine.runner = types.SimpleNamespace(capture=types.SimpleNamespace(freed=False, cut=False))
+    job = types.SimpleNamespace(engine=engine)
+    return freeing.free.act(job, Free(**how))
+
+
+@pytest.mark.asyncio
+async def test_a_cell_that_has_not_begun_does_not_begin_after_an_interrupt():
+    begun, gate = asyncio.Event(), asyncio.Event()
+
+    async def wait(job, request):
+        begun.set()
+        await gate.wait()
+
+    asked = Asked(operation(Greet, on=MAIN)(wait), operation(Run, on=MAIN)(wait))
+    asked.ask("greet", name="a")
+    asked.ask("run", code="x = 1")
+    asked.ask("greet", name="b")
+    await asyncio.wait_for(begun.wait(), SOON)
+    asked.engine.job = None  # else this process would get the signal
+    assert freed(asked.engine, interrupt=True) is False
+    gate.set()
+    first, second, third = await asked.answered(3)
+    assert first == third == {"status": "ok", "value": None}
+    assert refusal(second)[1] == "KeyboardInterrupt"
+
+
+@pytest.mark.parametrize(
+    ("how", "marks", "cuts"),
+    [({"cut": True}, (True, True), ["cut"]), ({}, (True, True), [])],
+)
+def test_a_rank_knows_that_an_error_is_the_end_of_its_connections(how, marks, cuts):
+    engine = Engine()
+    engine.job = types.SimpleNamespace(name="run")
+    assert freed(engine, **how) is True
+    capture = engine.runner.capture
+    assert (capture.freed, capture.cut) == marks
+    assert engine.begun == cuts
+
+
+def test_an_idle_rank_is_not_freed_but_its_connections_are_cut():
+    engine = Engine()
+    assert freed(engine, cut=True) is False
+    assert (engine.runner.capture.freed, engine.runner.capture.cut) == (False, False)
+    assert engine.begun == ["cut"]

@@ -1,0 +1,87 @@
+"""The outbox: what is written from any thread leaves in its order, and in batches."""
+
+from __future__ import annotations
+
+import threading
+
+from processes import wait_until
+from steps import SOON
+
+from rankbook.engine.cells import outbox as module
+from rankbook.engine.cells.outbox import Outbox
+from rankbook.models.events import Clear, Display, Stream
+
+
+def test_neighbouring_pieces_of_a_stream_are_one_event():
+    outbox = Outbox(lambda: None)
+    for text in ("a", "b"):
+        outbox.write("stdout", text)
+    outbox.write("stderr", "c")
+    outbox.put(Display({"text/plain": "d"}))
+    outbox.write("stderr", "e")
+    outbox.put(Clear())
+    assert outbox.take() == [
+        Stream("stdout", "ab"),
+        Stream("stderr", "c"),
+        Display({"text/plain": "d"}),
+        Stream("stderr", "e"),
+        Clear(),
+    ]
+    assert outbox.take() == []
+
+
+def test_what_is_written_after_a_batch_was_taken_is_an_event_of_its_own():
+    outbox = Outbox(lambda: None)
+    outbox.write("stdout", "a")
+    assert outbox.take() == [Stream("stdout", "a")]
+    outbox.write("stdout", "b")
+    assert outbox.take() == [Stream("stdout", "b")]
+
+
+def test_the_control_thread_is_called_once_until_nothing_waits():
+    calls = []
+    outbox = Outbox(lambda: calls.append("come"))
+    outbox.write("stdout", "a")
+    outbox.write("stdout", "b")
+    assert calls == ["come"]
+    outbox.take()
+    outbox.write("stdout", "c")  # it is about to look once more
+    assert calls == ["come"]
+    outbox.take()
+    outbox.take()
+    outbox.write("stdout", "d")
+    assert calls == ["come", "come"]
+
+
+def test_a_batch_is_no_larger_than_a_message_should_be(monkeypatch):
+    monkeypatch.setattr(module, "_BATCH", 10)
+    outbox = Outbox(lambda: None)
+    for _ in range(2):
+        outbox.write("stdout", "x" * 6)
+        outbox.write("stderr", "x" * 6)
+        outbox.write("stdout", "x")
+        outbox.put(Clear())
+    sizes = []
+    while events := outbox.take():
+        sizes.append(len(events))
+    assert sizes == [2, 4, 2]
+
+
+def test_a_writer_waits_while_too_much_is_unsent_and_until_it_is_closed(monkeypatch):
+    monkeypatch.setattr(module, "_HIGH_WATER", 10)
+    outbox = Outbox(lambda: None)
+    written = []
+
+    def write():
+        for number in range(3):
+            outbox.write("stdout", "x" * 20)
+            written.append(number)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    wait_until(lambda: written == [0], SOON)
+    outbox.take()
+    wait_until(lambda: written == [0, 1], SOON)
+    outbox.close()
+    writer.join(SOON)
+    assert written == [0, 1, 2]

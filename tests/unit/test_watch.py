@@ -1,0 +1,266 @@
+"""Watching a cell, on engines that live in this process and a clock that stands still."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import Clock, FakePool
+
+from rankbook.cluster.channel import everyone
+from rankbook.cluster.placement import place
+from rankbook.errors import ClusterError
+from rankbook.models.requests import Run
+from rankbook.sessions.cells import watch as watching
+from rankbook.sessions.cells.watch import Watch
+from rankbook.sessions.members import Members
+from rankbook.timing import Timing
+
+ONE_IS_MISSING = "if rank: wait_in('all_reduce', seq=1)"
+ALL_RUN = "stick()"
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(watching, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def members(pool, clock):
+    """Four ranks, under the patience that users have."""
+    members = Members(pool, Timing())
+    members.seat(place(members.facts()))
+    return members
+
+
+@pytest.fixture
+def run(pool, monkeypatch):
+    """Has the engines run a cell; nobody may wait for anything but that."""
+
+    def run_cell(code):
+        for number in pool.engines:
+            pool[number].names["rank"] = number
+        pool.channel.request(everyone(pool.engines, Run(code, 1)))
+
+    monkeypatch.setattr(pool.channel, "wait", lambda *_, **__: pytest.fail("it was waited for"))
+    return run_cell
+
+
+@pytest.fixture
+def watch(members):
+    return Watch(members)
+
+
+def looked(pool):
+    return len(pool.requested("look"))
+
+
+def later(clock, watch, seconds):
+    """Let time pass, then let the watch go on."""
+    clock.sleep(seconds)
+    return watch.pause({})
+
+
+def answer(watch, pool, number):
+    """Have an engine answer the look that is under way."""
+    watch._call._call.settle(number, {"status": "ok", "value": pool[number].look()})
+
+
+# -- when it looks ---------------------------------------------------------------------------
+
+
+def test_a_short_cell_is_never_looked_at(watch, pool, clock):
+    assert watch.pause({}) == pytest.approx(0.7)
+    assert later(clock, watch, 0.6) == pytest.approx(0.1)
+    assert later(clock, watch, 0.09) == pytest.approx(0.01)
+    assert looked(pool) == 0
+    assert watch.diagnosis is None
+    assert not watch.is_hopeless()
+
+
+def test_then_every_rank_is_looked_at(watch, pool, clock):
+    later(clock, watch, 0.7)
+    assert looked(pool) == 1
+    assert pool.asked("look") == [0, 1, 2, 3]
+    assert watch.diagnosis.kind == "idle"
+
+
+@pytest.mark.parametrize(("code", "period"), [(ONE_IS_MISSING, 0.5), (ALL_RUN, 1.0)])
+def test_ranks_that_wait_are_looked_at_more_often_than_those_that_run(
+    watch, pool, clock, run, code, period
+):
+    run(code)
+    later(clock, watch, 0.7)
+    assert later(clock, watch, period - 0.01) == pytest.approx(0.01)
+    assert looked(pool) == 1
+    later(clock, watch, 0.01)
+    assert looked(pool) == 2
+    later(clock, watch, period)
+    assert looked(pool) == 3
+
+
+def test_it_looks_at_once_if_something_has_changed(watch, pool):
+    watch.soon()
+    watch.pause({})
+    assert looked(pool) == 1
+
+
+def test_what_has_changed_does_not_put_off_a_look_that_is_due(watch, pool, clock):
+    clock.sleep(2.0)
+    watch.soon()
+    watch.pause({})
+    assert looked(pool) == 1
+
+
+# -- what it does with the answers -----------------------------------------------------------
+
+
+def test_looks_are_by_rank_and_completed_by_the_session(clock):
+    """On two hosts rank 1 is engine 2, and rank 2 engine 1."""
+    pool = FakePool(4, hosts="ab")
+    members = Members(pool, Timing())
+    members.seat(place(members.facts()))
+    watch = Watch(members)
+    pool.kill(1)
+    later(clock, watch, 0.7)
+    assert pool.asked("look") == [0, 2, 3]  # engine 1 has ended
+    assert (watch.diagnosis.kind, watch.diagnosis.ranks) == ("dead", (2,))
+    assert set(watch.diagnosis.per_rank) == {0, 1, 2, 3}
+
+
+def test_it_does_not_wait_for_an_answer(watch, pool, clock, run):
+    run(ONE_IS_MISSING)
+    pool[3].answers = False
+    assert 0 < later(clock, watch, 0.7) < 0.1
+    assert 0 < later(clock, watch, 0.5) < 0.1
+    assert looked(pool) == 1
+    assert watch.diagnosis is None
+    answer(watch, pool, 3)
+    watch.pause({})
+    assert watch.diagnosis.kind == "missing_rank"
+    assert watch.diagnosis.stuck == (1, 2, 3)
+
+
+def test_who_does_not_answer_is_left_out_after_a_second(watch, pool, clock):
+    pool[3].answers = False
+    later(clock, watch, 0.7)
+    later(clock, watch, 1.0)
+    assert watch.diagnosis is None
+    later(clock, watch, 0.01)
+    assert watch.diagnosis.per_rank[3] == "does not answer"
+    assert pool.awaited == set()
+
+
+def test_what_changes_during_a_look_does_not_make_it_take_half_of_the_answers(
+    watch, pool, clock, run
+):
+    run(ONE_IS_MISSING)
+    pool[3].answers = False
+    later(clock, watch, 0.7)
+    watch.soon()
+    later(clock, watch, 0.02)
+    assert watch.diagnosis is None or set(watch.diagnosis.per_rank) == {0, 1, 2, 3}
+
+
+def test_a_controller_that_is_gone_is_no_secret(watch, pool, clock):
+    pool.channel.lost.set()
+    with pytest.raises(ClusterError, match="controller is gone"):
+        later(clock, watch, 0.7)
+
+
+# -- what it makes of them -------------------------------------------------------------------
+
+
+def test_a_proof_needs_ranks_that_stand_still(watch, pool, clock, run):
+    run(ONE_IS_MISSING)
+    pool[2].still = 0.1
+    later(clock, watch, 0.7)
+    assert watch.diagnosis.kind == "missing_rank"
+    assert not watch.is_hopeless()
+    pool[2].still = 0.6
+    later(clock, watch, 0.5)
+    assert watch.is_hopeless()
+    assert watch.verdict is watch.diagnosis
+    assert watch.verdict.proven
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("rank", "idle"),
+        ("stick()", "running"),
+        ("stick() if rank == 0 else wait_in('barrier', seq=1)", "slow"),
+    ],
+)
+def test_what_is_nothing_wrong_is_no_verdict(watch, clock, run, code, kind):
+    run(code)
+    later(clock, watch, 0.7)
+    assert watch.diagnosis.kind == kind
+    assert watch.verdict is None
+
+
+def test_who_does_not_answer_is_no_verdict(watch, pool, clock):
+    for number in pool.engines:
+        pool[number].answers = False
+    later(clock, watch, 0.7)
+    later(clock, watch, 1.01)
+    assert watch.diagnosis.kind == "unknown"
+    assert watch.verdict is None
+
+
+def test_the_verdict_is_that_of_the_last_look(watch, pool, clock, run):
+    """What was seen earlier may have come right since."""
+    pool[1].still = 0.1
+    run("if rank == 1: wait_in('recv', peer=0)")
+    later(clock, watch, 0.7)
+    assert watch.verdict.kind == "missing_rank"
+    pool[1].waiting = None  # it has got its message, and computes
+    later(clock, watch, 1.0)
+    assert watch.diagnosis.kind == "running"
+    assert watch.verdict is None
+
+
+@pytest.mark.parametrize("still", [0.0, 1.0])
+def test_a_dead_rank_is_a_verdict_proven_or_not(watch, pool, clock, run, still):
+    run(ONE_IS_MISSING)
+    for number in pool.engines:
+        pool[number].still = still
+    pool.kill(0)
+    later(clock, watch, 0.7)
+    assert (watch.verdict.kind, watch.verdict.proven) == ("dead", still == 1.0)
+
+
+def test_beside_a_dead_rank_waiting_ones_are_looked_at_still_more_often(watch, pool, clock, run):
+    run(ONE_IS_MISSING)
+    pool.kill(0)
+    later(clock, watch, 0.7)
+    later(clock, watch, 0.14)
+    assert looked(pool) == 1
+    later(clock, watch, 0.01)
+    assert looked(pool) == 2
+
+
+# -- beginning anew --------------------------------------------------------------------------
+
+
+def test_after_ranks_were_freed_it_begins_anew(watch, pool, clock, run):
+    run(ONE_IS_MISSING)
+    later(clock, watch, 0.7)
+    assert watch.is_hopeless()
+    watch.begin_again()
+    assert watch.diagnosis is watch.verdict is None
+    assert not watch.is_hopeless()
+    assert watch.pause({}) == pytest.approx(0.5)
+    later(clock, watch, 0.5)
+    assert looked(pool) == 2
+
+
+def test_a_look_that_was_under_way_is_dropped(watch, pool, clock):
+    pool[3].answers = False
+    later(clock, watch, 0.7)
+    watch.begin_again()
+    assert pool.awaited == set()
+    pool[3].answers = True
+    later(clock, watch, 0.5)
+    assert looked(pool) == 2
+    assert watch.diagnosis.kind == "idle"
