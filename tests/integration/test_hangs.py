@@ -252,7 +252,9 @@ def test_ctrl_c_in_the_thread_that_waits(world):
 
 def test_what_another_client_runs_after_a_hang_fails_as_it_would_before(world):
     world.session.run("if rank: dist.barrier()")
-    failed = world.session.pool.client[:].execute("raise RuntimeError('mine')", silent=False)
+    failed = world.session.pool.launcher.client[:].execute(
+        "raise RuntimeError('mine')", silent=False
+    )
     with pytest.raises(RemoteError, match="mine"):
         failed.get(SOON)
     # What IPython has shown: the reply to the client does not depend on it.

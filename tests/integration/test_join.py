@@ -345,7 +345,7 @@ def test_ipcluster_lists_and_stops_what_a_session_has_started():
 def test_a_second_notebook_shares_the_group_of_the_first(notebook):
     first = rankbook.start("gloo", 2)
     try:
-        client = first.pool.cluster.connect_client_sync()
+        client = first.pool.launcher.cluster.connect_client_sync()
         client.wait_for_engines(2, timeout=20, block=True, interactive=False)
         client.close()
         first.run("kept = rank")

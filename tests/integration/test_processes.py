@@ -60,10 +60,11 @@ def test_a_controller_that_ends_as_a_session_is_closed_stops_no_other_session():
             ]
             # A client closes its sockets one after the other: here the one that is watched is
             # still open as the controller ends.
-            client = session.pool.client
+            client = session.pool.launcher.client
             client._io_loop.add_callback(client._io_loop.remove_handler, client._control_socket)
-            session.pool.channel.close()
-            client._stop_io_thread()
+            client.close = lambda linger: client._stop_io_thread()
+            session.pool.wire.close()
+            del client.close
             controller.kill()
             controller.wait(10)
             with zmq.Context.instance().socket(zmq.PAIR) as one:
@@ -96,7 +97,8 @@ def test_a_hub_that_another_client_has_shut_down_is_gone_at_once_and_stops_no_ot
             session = rankbook.start("gloo", 2)
             running = threading.Thread(target=run, args=(session,), daemon=True)
             running.start()
-            other = ipyparallel.Client(session.pool.cluster.controller.connection_files["client"])
+            controller = session.pool.launcher.cluster.controller
+            other = ipyparallel.Client(controller.connection_files["client"])
             # Of its shutdown(hub=True) the half that is not about engines.
             other._send(other._query_stream, "shutdown_request")
             running.join(10)

@@ -385,7 +385,7 @@ def test_an_unexpected_error_is_shown_and_raised(board, formed, monkeypatch, do,
 
 @pytest.mark.parametrize("do", LABELS)
 def test_a_click_that_comes_late_is_not_carried_out(board, formed, do):
-    before = len(formed.pool.channel.requests)
+    before = len(formed.pool.wire.requests)
     board.actions.answer = OLD
     assert board.press(do, late=5) is None
     assert board.last == (
@@ -393,7 +393,7 @@ def test_a_click_that_comes_late_is_not_carried_out(board, formed, do):
         f"{LABELS.get(do, do)}: not done, the kernel received it only 5 s later. Click again.",
     )
     assert len(board.said) == 1
-    assert len(formed.pool.channel.requests) == before
+    assert len(formed.pool.wire.requests) == before
     assert board.actions.answer is OLD
     assert not formed.is_closed
 
@@ -488,13 +488,13 @@ def changing(board, pool, monkeypatch):
 @pytest.mark.parametrize("do", CHANGES)
 @pytest.mark.timing(settle=0.01)
 def test_a_change_while_another_is_under_way_is_refused(board, formed, pool, changing, do):
-    before = len(pool.channel.requests)
+    before = len(pool.wire.requests)
     assert board.click(do, during=formed.turn) == (
         "error",
         f"{LABELS[do]}: not done, Initialise is under way. Wait for it.",
     )
     assert changing.thread.is_alive()
-    assert len(pool.channel.requests) == before
+    assert len(pool.wire.requests) == before
 
 
 @pytest.mark.parametrize("do", ["why", "stacks", "interrupt"])

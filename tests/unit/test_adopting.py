@@ -171,7 +171,7 @@ def test_a_group_is_taken_over_as_it_is(dead, cluster):
     assert session.groups == dead.groups
     assert session.doing == ""
     asked = [e.asked[n:] for e, n in zip(cluster.pool.all.values(), before, strict=True)]
-    assert asked == [["state"]] * 3
+    assert asked == [["state", "facts"]] * 3
     assert session.run("rank")[2].result_repr == "2"
 
 

@@ -26,11 +26,11 @@ AGAIN = (
 
 
 def test_behind_a_cell_that_went_well_nothing_is_done(settle, formed, pool):
-    before = len(pool.channel.requests)
+    before = len(pool.wire.requests)
     result = result_of()
     assert settle(result, None, [0, 1, 2, 3]) is result
     assert result.note == ""
-    assert len(pool.channel.requests) == before
+    assert len(pool.wire.requests) == before
     assert formed.generation == 1
 
 

@@ -5,33 +5,88 @@ from __future__ import annotations
 import pytest
 
 from rankbook.cluster.channel import everyone
-from rankbook.errors import ClusterError
-from rankbook.models.requests import SayFacts
+from rankbook.errors import ClusterError, SessionError
+from rankbook.models.requests import SayFacts, SayState
 
 
 @pytest.fixture
 def late(pool, monkeypatch):
     """An engine that the controller knows only when it is asked a second time."""
-    channel, request = pool.channel, pool.channel.request
+    send = pool.wire.send
     pool[1].answers = False
 
-    def requested(requests, buffers=()):
-        pool[1].answers = len(channel.requests) > 0
-        return request(requests, buffers)
+    def sent(messages, buffers=()):
+        pool[1].answers = len(pool.wire.requests) > 0
+        send(messages, buffers)
 
-    monkeypatch.setattr(channel, "request", requested)
-    return channel
+    monkeypatch.setattr(pool.wire, "send", sent)
 
 
-def test_who_was_not_reached_is_asked_again_and_only_that_one(late):
-    answers = late.ask(everyone([0, 1, 2], SayFacts("")), timeout=10, again=0.01)
+@pytest.mark.usefixtures("late")
+def test_an_engine_that_does_not_answer_is_asked_again_and_no_other_is(pool):
+    answers = pool.channel.ask(everyone([0, 1, 2], SayFacts("")), timeout=10, again=0.01)
     assert sorted(answers) == [0, 1, 2]
-    assert [sorted(args) for _, args in late.requests] == [[0, 1, 2], [1]]
-    assert late.awaited == 0
+    assert [sorted(args) for args in pool.requested("facts")] == [[0, 1, 2], [1]]
+    assert pool.awaited == set()
 
 
-def test_what_must_not_be_done_twice_is_asked_once(late):
+@pytest.mark.usefixtures("late")
+def test_an_engine_is_asked_once_for_what_must_not_be_done_twice(pool):
     with pytest.raises(ClusterError, match=r"^Engines \[1\] did not answer 'facts' within 0.01 s"):
-        late.ask(everyone([0, 1, 2], SayFacts("")), timeout=0.01)
-    assert len(late.requests) == 1
-    assert late.awaited == 1
+        pool.channel.ask(everyone([0, 1, 2], SayFacts("")), timeout=0.01)
+    assert len(pool.requested("facts")) == 1
+    assert pool.awaited == {1}
+
+
+# -- what the wire reports -------------------------------------------------------------------
+
+
+@pytest.fixture
+def call(pool):
+    """A request that engine 1 does not answer."""
+    pool[1].answers = False
+    return pool.channel.request(everyone([0, 1], SayState()))
+
+
+def test_a_request_to_an_engine_that_the_controller_loses_fails(pool, call):
+    pool.wire.leave(1)
+    assert sorted(call.values) == [0]
+    assert call.failures[1].evalue == "Engine 1 has ended."
+
+
+def test_an_engine_that_has_ended_is_sent_nothing_even_while_it_is_registered(pool):
+    pool.channel.engine_gone(1)
+    assert 1 in pool.wire.engines
+    call = pool.channel.request(everyone([0, 1], SayState()))
+    assert call.failures[1].evalue == "Engine 1 has ended."
+    assert pool.asked("state") == [0]
+
+
+def test_an_engine_that_registers_again_is_sent_requests_again(pool):
+    pool.channel.engine_gone(1)
+    pool.wire.join(1)
+    assert pool.channel.ask(everyone([1], SayState()))
+
+
+def test_an_engine_that_has_reported_ready_is_reached_before_it_is_announced(pool):
+    pool.wire.leave(1)
+    pool.channel.know({1: "uuid"})
+    assert pool.channel.ask(everyone([1], SayState()))
+
+
+def test_an_answer_to_a_forgotten_call_is_dropped(pool, call):
+    pool.channel.forget(call)
+    pool[1].unanswered[0].answer({})
+    assert 1 not in call.values
+
+
+def test_a_wait_ends_when_the_controller_is_lost(pool, call):
+    pool.wire.lost.set()
+    with pytest.raises(ClusterError, match="controller is gone"):
+        pool.channel.wait(call, 10)
+
+
+def test_a_wait_ends_when_the_channel_is_closed(pool, call):
+    pool.channel.close()
+    with pytest.raises(SessionError, match="shut down"):
+        pool.channel.wait(call, 10)

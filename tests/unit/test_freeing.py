@@ -78,7 +78,7 @@ def test_idle_ranks_are_left_alone(pool, rounds, free):
 
 def test_nobody_is_free_at_once(pool, rounds, free):
     assert free([]) == Freed(was_busy=False, cut=False)
-    assert pool.channel.requests == []
+    assert pool.wire.requests == []
 
 
 def test_no_call_is_left_behind(pool, run, free):
@@ -86,7 +86,7 @@ def test_no_call_is_left_behind(pool, run, free):
     run(IN_PYTHON, 2)
     pool[3].answers = False
     free([0, 1, 2, 3])
-    assert pool.channel.awaited == 0
+    assert pool.awaited == set()
 
 
 # -- one round -------------------------------------------------------------------------------

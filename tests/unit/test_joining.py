@@ -63,7 +63,7 @@ def test_who_does_not_answer_gets_an_agent(pool, client):
     client.answers[1] = ("there", "")
     joining.wake_agents(client, pool.channel)
     assert client.applied == [1]
-    assert pool.channel.awaited == 0
+    assert pool.awaited == set()
 
 
 def test_who_cannot_have_an_agent_is_named_by_its_host(pool, client):
@@ -88,8 +88,7 @@ def test_a_busy_engine_that_answers_late_is_not_waited_for(pool, client):
     pool[1].answers = False
 
     def late():
-        [(call, _)] = [its for its in pool.channel._calls.values() if 1 in its[0].pending][:1]
-        call.settle(1, {"status": "ok", "value": to_dict(RankState(1, "running"))})
+        pool[1].unanswered[0].answer(to_dict(RankState(1, "running")))
 
     timer = threading.Timer(0.1, late)
     timer.start()

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import subprocess
 import sys
+import threading
+from functools import partial
 
 import pytest
 import zmq
+from processes import wait_until
 
+from rankbook.cluster import warm as module
 from rankbook.cluster.controller import Controller
-from rankbook.cluster.launchers import LocalEngines
+from rankbook.cluster.launchers.base import Ended, Ready
+from rankbook.cluster.launchers.forking import LocalEngines
+from rankbook.cluster.launchers.local import LocalLauncher
+from rankbook.cluster.warm import WarmProcess
+from rankbook.errors import ClusterError
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a port cannot be kept")
@@ -28,8 +39,102 @@ def test_a_port_is_kept_for_zeromq_from_everybody_else():
         keeper.close()
 
 
-def test_that_engines_of_another_process_have_ended_can_be_logged(tmp_path):
+def test_the_end_of_engines_that_another_process_started_can_be_logged(tmp_path):
     engines = LocalEngines(profile_dir=str(tmp_path), cluster_id="x")
     engines.state = "running"
     engines.notify_stop({"exit_code": 0})
     assert engines.state == "after"
+
+
+# -- the process that engines are forked from ------------------------------------------------
+
+
+@pytest.fixture
+def warm(monkeypatch):
+    """Such a process, that says what it is told and ends when its stdin closes."""
+    echo = partial(subprocess.Popen, ["cat"])
+    monkeypatch.setattr(module, "Popen", lambda command, **options: echo(**options))
+    warm = WarmProcess()
+    yield warm
+    warm.close()
+
+
+@pytest.fixture
+def engines(warm, tmp_path):
+    """Two engines, of which the process has not reported anything yet."""
+    engines = LocalEngines(profile_dir=str(tmp_path), cluster_id="x", warm=warm)
+    engines._popen_process, engines.lifeline = warm.process, warm.process.stdin
+    engines.n = engines._next = 2
+    return engines
+
+
+def test_closing_a_process_that_another_thread_reads_from_ends_that_thread_in_order(warm):
+    read = []
+    reading = threading.Thread(target=lambda: read.extend(warm.lines()))
+    reading.start()
+    warm.process.stdin.write(b"said\n")
+    warm.process.stdin.flush()
+    wait_until(lambda: read, 10)
+    warm.close()
+    reading.join(10)
+    assert not reading.is_alive()
+    assert read == [b"said\n"]
+    assert warm.process.stdout.closed
+
+
+def test_closing_a_process_that_no_thread_reads_from_closes_its_pipes(warm):
+    warm.close()
+    assert warm.process.stdout.closed
+    assert list(warm.lines()) == []
+
+
+def test_engines_are_reported_ready_and_ended_in_order(engines, warm):
+    warm.process.stdin.write(
+        b'{"event": "ready", "engine": 1, "uuid": "u"}\n'
+        b'{"event": "ended", "index": 1, "pid": 12, "status": 3}\n'
+    )
+    warm.process.stdin.flush()
+    events = engines.events()
+    assert not engines.was_ready
+    assert next(events) == Ready(1, "u")
+    assert engines.was_ready
+    assert next(events) == Ended(1, 3)
+    assert engines.n == 1
+    warm.close()
+    assert list(events) == [Ended(0, -signal.SIGKILL)]
+    assert engines.n == 0
+
+
+@pytest.fixture
+def launcher(engines):
+    launcher = LocalLauncher(2)
+    launcher._engines = engines
+    return launcher
+
+
+@pytest.mark.parametrize("act", [lambda its: its.add(1), lambda its: its.end([0])])
+def test_when_the_forking_process_has_ended_the_error_says_how_to_start_again(launcher, warm, act):
+    warm.process.kill()
+    warm.process.wait()
+    with pytest.raises(ClusterError, match="%dist_reset --hard"):
+        act(launcher)
+
+
+def test_a_forking_process_that_ends_before_any_engine_was_ready_is_quoted(launcher, warm):
+    os.write(warm._log.fileno(), b"Traceback\nModuleNotFoundError: no torch\n\n")
+    launcher.check()
+    warm.process.kill()
+    warm.process.wait()
+    with pytest.raises(ClusterError) as caught:
+        launcher.check()
+    assert str(caught.value) == (
+        "The process that starts engines was killed by SIGKILL: ModuleNotFoundError: no torch"
+    )
+
+
+def test_a_forking_process_that_ends_later_says_how_to_start_again(launcher, engines, warm):
+    engines.was_ready = True
+    warm.process.kill()
+    warm.process.wait()
+    with pytest.raises(ClusterError, match="%dist_reset --hard"):
+        launcher.check()

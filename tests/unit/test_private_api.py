@@ -171,7 +171,7 @@ def test_what_we_call_still_takes_what_we_give(dotted, name, arguments, room):
 def test_a_client_still_closes_itself_where_we_keep_it_from_that():
     source = inspect.getsource(find(CLIENT))
     assert '_notification_handlers["shutdown_notification"] =' in source.replace("'", '"'), (
-        "cluster/channel.py must notice in another way that the hub ends"
+        "cluster/wire.py must notice in another way that the hub ends"
     )
 
 
@@ -226,14 +226,14 @@ def test_every_private_name_that_we_use_is_listed(room):
 
 
 def test_options_of_the_controller_are_still_options():
-    from rankbook.cluster.launchers import _CONTROLLER_OPTIONS
+    from rankbook.cluster.launchers.forking import _CONTROLLER_OPTIONS
 
     controller = find(CONTROLLER)
     classes = {cls.__name__: cls for cls in (controller, *controller().classes)}
     for option in _CONTROLLER_OPTIONS:
         owner, _, name = option.partition(".")
         assert name in classes[owner].class_trait_names(config=True), (
-            f"ipcontroller has no option {option} any more; cluster/launchers.py gives it"
+            f"ipcontroller has no option {option} any more; cluster/launchers/forking.py gives it"
         )
 
 

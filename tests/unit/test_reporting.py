@@ -134,10 +134,10 @@ def test_engines_that_do_not_know_what_they_run_with_do_not_keep_a_report_from_b
 
 
 def test_the_ranks_are_not_asked_for_a_report_that_cannot_be_saved(formed, pool, tmp_path):
-    before = len(pool.channel.requests)
+    before = len(pool.wire.requests)
     with pytest.raises(ReportError):
         formed.save_report(tmp_path)
-    assert len(pool.channel.requests) == before
+    assert len(pool.wire.requests) == before
 
 
 # -- secrets ---------------------------------------------------------------------------------

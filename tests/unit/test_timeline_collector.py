@@ -31,7 +31,7 @@ def clock(monkeypatch):
     monkeypatch.setattr(collector, "time", its)
     monkeypatch.setattr(clocks, "time", its)
     monkeypatch.setattr(clocks, "_COMPARING", 0.005)
-    monkeypatch.setattr(fakes, "time", its)
+    monkeypatch.setattr(fakes.engine, "time", its)
     return its
 
 
@@ -135,7 +135,7 @@ def test_who_does_not_answer_is_asked_again(pool, timeline, clock):
     pool[1].answers = True
     assert timeline.collect(states(pool), [ran(1, clock)])
     assert not timeline.collect(states(pool), [ran(1, clock)])
-    assert pool.channel.awaited == 0
+    assert pool.awaited == set()
 
 
 def test_a_new_generation_is_asked_once_more(pool, timeline, clock):
@@ -412,8 +412,8 @@ def test_clocks_are_compared_rarely(far, clock, members_of):
 
 
 def test_a_host_that_does_not_answer_has_no_clock_and_is_not_shown(far, clock, members_of):
-    far[1].answers = False
     timeline = Timeline(members_of(far), HOST)
+    far[1].answers = False
     begin = time.monotonic()
     timeline.collect(states(far), [])
     assert timeline.clocks == []
@@ -430,8 +430,8 @@ def test_a_host_that_does_not_answer_has_no_clock_and_is_not_shown(far, clock, m
 
 
 def test_of_a_host_that_has_gone_nothing_is_said(far, clock, members_of):
-    far[1].answers = False
     timeline = Timeline(members_of(far), HOST)
+    far[1].answers = False
     timeline.collect(states(far), [])
     assert timeline.note
     timeline.collect(states(far)[:1], [])

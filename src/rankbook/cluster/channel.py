@@ -1,10 +1,7 @@
-"""Requests to engines and what comes back, over ipyparallel's control channel.
+"""Requests to engines, and waiting for their answers.
 
-The one place that touches private parts of ``ipyparallel.Client`` (9.0 to 9.2), whose public API
-sends only its own message types: ``_control_stream``, ``_control_socket``, ``_query_stream``,
-``_io_loop``, ``_engines``, ``_update_engines``, ``_unregister_engine``,
-``_registration_callbacks``, ``_notification_handlers`` and ``_dispatch_single_reply``.
-``tests/unit/test_private_api.py`` says so if one of them goes.
+The sockets that carry them are a :class:`~rankbook.cluster.messages.Wire`; nothing here knows what
+kind of wire it is.
 """
 
 from __future__ import annotations
@@ -13,22 +10,18 @@ import math
 import queue
 import threading
 import time
+import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import zmq
-from zmq.eventloop.zmqstream import ZMQStream
-
-from rankbook import errors, protocol
+from rankbook import errors
+from rankbook.cluster.messages import Incoming, Notice, Outgoing, Registered, Unregistered, Wire
 from rankbook.models import events, load, to_dict
 from rankbook.models.requests import RemoteError, Request
 
-if TYPE_CHECKING:
-    import ipyparallel
-
-__all__ = ["Call", "Channel", "Event", "everyone"]
+__all__ = ["Call", "Channel", "Event", "everyone", "op_of"]
 
 _POLL = 0.05
 """Seconds after which a waiting caller looks around: at its deadline, for a lost controller."""
@@ -81,24 +74,20 @@ class Call:
 
 
 class Channel:
-    """Carries requests to the engines of one client."""
+    """Carries requests to the engines of one cluster, and their answers back."""
 
-    def __init__(self, client: ipyparallel.Client) -> None:
-        self._client = client
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
         self._lock = threading.Lock()
         self._calls: dict[str, tuple[Call, int]] = {}
         self._dead: set[int] = set()
         self._closed = False
-        self.lost = threading.Event()
-        self._loop = client._io_loop
-        self._stream = client._control_stream
-        self._theirs = client._dispatch_single_reply
-        self._loop.add_callback(self._stream.on_recv, self._on_message, copy=False)
-        self._loop.add_callback(self._watch)
-        client._registration_callbacks.append(self._on_registration)
-        # Told that the hub ends, the client would close itself, in an order that _unwatch forbids,
-        # and nobody who waits would hear of it.
-        client._notification_handlers["shutdown_notification"] = lambda _: self.lost.set()
+        wire.subscribe(self._receive)
+
+    @property
+    def lost(self) -> threading.Event:
+        """Set when the controller is gone."""
+        return self._wire.lost
 
     def request(self, requests: Mapping[int, Request], buffers: Sequence[bytes] = ()) -> Call:
         """Ask engines for one operation and return at once.
@@ -115,27 +104,19 @@ class Channel:
         """
         self._check()
         call = Call(set(requests), op_of(requests))
-        outgoing = []
-        for engine, request in requests.items():
-            content = {"op": request.op, "args": to_dict(request)}
-            message = self._client.session.msg(protocol.REQUEST, content)
-            with self._lock:
-                uuid = self._client._engines.get(engine)
-                alive = uuid is not None and engine not in self._dead
-                if alive:
-                    self._calls[message["header"]["msg_id"]] = (call, engine)
-            if alive:
-                outgoing.append((message, uuid.encode()))
-            else:
-                call.settle(engine, RemoteError.of_ended(engine))
-
-        def send() -> None:
-            for message, ident in outgoing:
-                self._client.session.send(
-                    self._stream, message, ident=ident, buffers=list(buffers) or None
-                )
-
-        self._loop.add_callback(send)
+        outgoing, ended = [], []
+        with self._lock:
+            reachable = set(self._wire.engines) - self._dead
+            for engine, request in requests.items():
+                if engine not in reachable:
+                    ended.append(engine)
+                    continue
+                message = Outgoing(uuid.uuid4().hex, engine, _content(request))
+                self._calls[message.id] = (call, engine)
+                outgoing.append(message)
+        for engine in ended:
+            call.settle(engine, RemoteError.of_ended(engine))
+        self._wire.send(outgoing, buffers)
         return call
 
     def wait(
@@ -238,82 +219,50 @@ class Channel:
         return {engine for call, engine in asked if engine in call.pending}
 
     def know(self, engines: Mapping[int, str]) -> None:
-        """Route to engines that have said themselves that they are there, by id their uuid.
+        """Route to engines that have reported ready themselves, by id their uuid.
 
-        ipyparallel's hub will announce them, too, at their second heartbeat.
+        The controller announces them later, at their second heartbeat.
         """
         with self._lock:
             self._dead.difference_update(engines)
-        self._client._update_engines(dict(engines))
+        self._wire.route(engines)
 
     def engine_gone(self, engine: int) -> None:
         """Fail what was asked of an engine that has ended."""
         with self._lock:
             self._dead.add(engine)
-            mine = [k for k, (_, its) in self._calls.items() if its == engine]
-            calls = [self._calls.pop(k)[0] for k in mine]
+            failed = [key for key, (_, asked) in self._calls.items() if asked == engine]
+            calls = [self._calls.pop(key)[0] for key in failed]
         for call in calls:
             call.settle(engine, RemoteError.of_ended(engine))
 
-    def unregister(self, engine: int) -> None:
-        """Tell hub and client that an engine has ended, before it misses its heartbeats."""
-        content = {"id": engine}
-
-        def tell() -> None:
-            if not self.lost.is_set():  # else it would wait for ever to be sent
-                query = self._client._query_stream
-                self._client.session.send(query, "unregistration_request", content)
-            # The hub tells its clients only of engines that it had announced to them.
-            self._client._unregister_engine({"content": content})
-
-        self._loop.add_callback(tell)
-
     def close(self) -> None:
-        """Let nobody wait any longer: the client is about to be closed, which this must precede."""
+        """End every wait: the wire is about to be closed."""
         self._closed = True
-        self._loop.add_callback(self._unwatch)
 
-    # -- on the client's I/O thread ----------------------------------------------------------
+    # -- in the wire's thread ----------------------------------------------------------------
 
-    def _on_message(self, frames: list[Any]) -> None:
-        if not protocol.is_ours(frames):
-            self._theirs(frames)
-            return
-        session = self._client.session
-        _, parts = session.feed_identities(frames, copy=False)
-        message = session.deserialize(parts, content=True, copy=False)
-        parent = message["parent_header"].get("msg_id")
-        final = message["header"]["msg_type"] == protocol.REPLY
+    def _receive(self, notice: Notice) -> None:
+        if isinstance(notice, Incoming):
+            self._deliver(notice)
+        elif isinstance(notice, Unregistered):
+            self.engine_gone(notice.engine)
+        elif isinstance(notice, Registered):
+            with self._lock:
+                self._dead.discard(notice.engine)
+
+    def _deliver(self, incoming: Incoming) -> None:
+        key = incoming.request
         with self._lock:
-            known = self._calls.pop(parent, None) if final else self._calls.get(parent)
-        if known is None:
+            known = self._calls.pop(key, None) if incoming.is_reply else self._calls.get(key)
+        if known is None:  # it was forgotten
             return
         call, engine = known
-        if final:
-            call.settle(engine, message["content"], message["buffers"])
+        if incoming.is_reply:
+            call.settle(engine, incoming.content, incoming.buffers)
         else:
-            for row in message["content"]["events"]:
+            for row in incoming.content["events"]:
                 call.inbox.put(Event(engine, events.from_row(row)))
-
-    def _watch(self) -> None:
-        """Notice at once that the controller's end of the control socket is gone."""
-        monitor = self._client._control_socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        ZMQStream(monitor, self._loop).on_recv(lambda _: self.lost.set())
-
-    def _unwatch(self) -> None:
-        """Stop that, before the client closes its sockets in whatever order.
-
-        If the controller ends between two of them, ZeroMQ's I/O thread would wait for ever to tell
-        of it, and no socket of this process would ever be connected again.
-        """
-        self._client._control_socket.disable_monitor()
-
-    def _on_registration(self, event: dict[str, Any]) -> None:
-        if event["event"] == "unregister":
-            self.engine_gone(int(event["id"]))
-        else:
-            with self._lock:
-                self._dead.discard(int(event["id"]))
 
     # ----------------------------------------------------------------------------------------
 
@@ -325,6 +274,10 @@ class Channel:
                 "The cluster's controller is gone, and its engines cannot be reached: "
                 "start again with %dist_init."
             )
+
+
+def _content(request: Request) -> dict[str, Any]:
+    return {"op": request.op, "args": to_dict(request)}
 
 
 def _as_error(engine: int, failure: RemoteError) -> errors.RankbookError:

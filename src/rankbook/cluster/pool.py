@@ -2,65 +2,50 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
-from typing import Any
-
-import ipyparallel
-from ipyparallel.cluster.cluster import Cluster
 
 from rankbook.cluster.channel import Channel, everyone
-from rankbook.cluster.joining import (
-    connection_file_of,
-    install_agents,
-    one_line,
-    profile_dir_of,
-    wake_agents,
-)
-from rankbook.cluster.launchers import LocalController, LocalEngines
+from rankbook.cluster.joining import one_line
+from rankbook.cluster.launchers.base import EngineEvent, Launcher, Ready
+from rankbook.cluster.launchers.joined import JoinedLauncher
+from rankbook.cluster.launchers.local import LocalLauncher
+from rankbook.cluster.launchers.profile import ProfileLauncher
+from rankbook.cluster.messages import Wire
 from rankbook.cluster.warm import WarmProcess
+from rankbook.cluster.wire import ClientWire
 from rankbook.errors import ClusterError, RankbookError, SessionError
-from rankbook.models import EngineFacts, how_ended, load
+from rankbook.models import EngineFacts, load
 from rankbook.models.requests import SayFacts
 
 __all__ = ["Pool"]
 
-_log = logging.getLogger(__name__)
-
-_CONNECT_TIMEOUT = 10.0
-"""Seconds for the controller to answer a client."""
-
 
 class Pool:
-    """Engines, the client that reaches them, and the channel to their agents.
+    """Engines, the launcher that starts and ends them, and the channel to their agents.
 
     Make one with :meth:`start` or :meth:`join`.
+
+    Args:
+        launcher: Started.
+        wire: To the launcher's engines.
+        cancelled: Set by another thread to give up waiting for engines.
     """
 
     def __init__(
-        self,
-        client: ipyparallel.Client,
-        cluster: Cluster | None,
-        cancelled: threading.Event | None = None,
-        joined_by: str = "",
+        self, launcher: Launcher, wire: Wire, cancelled: threading.Event | None = None
     ) -> None:
-        self.client = client
-        self.cluster = cluster
-        self.cluster_id = str(cluster.cluster_id) if cluster else joined_by
-        """What other notebooks join it by."""
+        self.launcher = launcher
+        self.wire = wire
+        self.channel = Channel(wire)
+        self.on_end: Callable[[int, int], None] = _ignore
+        """Called with engine and status, in another thread, when an engine ends; the status is an
+        exit code, or minus a signal."""
         self._cancelled = cancelled or threading.Event()
         self._closed = False
-        self.channel = Channel(client)
-        self.on_end: Callable[[int, int], None] = _ignore
-        self._listen()
+        self._follow()
 
     # -- making one --------------------------------------------------------------------------
 
@@ -88,38 +73,9 @@ class Pool:
             ClusterError: It did not come up, or its engines not within ``c.Cluster.engine_timeout``
                 (60 s). Nothing that was started is left running.
         """
-        options: dict[str, Any] = {"log": _log, "n": nproc}
         if profile is None:
-            options |= {
-                "controller": LocalController,
-                "engines": LocalEngines,
-                "load_profile": False,
-                # Engines find the connection file themselves; they start while it is written.
-                "send_engines_connection_env": False,
-            }
-        else:
-            options["profile_dir"] = str(profile_dir_of(profile))
-        cluster = Cluster(**options)
-        pool = None
-        try:
-            if profile is None:
-                # First what takes longest; the controller is up before torch is imported.
-                cluster.start_engines_sync(nproc, gpus=gpus, warm=warm)
-                cluster.start_controller_sync()
-            else:
-                cluster.start_controller_sync()
-                cluster.start_engines_sync(nproc)
-            pool = cls(cluster.connect_client_sync(), cluster, cancelled)
-            pool.wait_for(nproc, cluster.engine_timeout)
-        except BaseException as error:
-            if pool is None:
-                _stop(cluster)
-            else:
-                pool.close()
-            if isinstance(error, RankbookError):
-                raise
-            raise ClusterError(f"The cluster did not start: {one_line(error)}.") from error
-        return pool
+            return cls._open(LocalLauncher(nproc, gpus, warm), nproc, cancelled)
+        return cls._open(ProfileLauncher(profile, nproc), nproc, cancelled)
 
     @classmethod
     def join(
@@ -139,69 +95,65 @@ class Pool:
         Raises:
             ClusterError: There is no such cluster, or it does not answer.
         """
+        return cls._open(JoinedLauncher(profile, cluster_id, connection_file), 0)
+
+    @classmethod
+    def _open(
+        cls, launcher: Launcher, nproc: int, cancelled: threading.Event | None = None
+    ) -> Pool:
+        pool = None
         try:
-            path = connection_file or connection_file_of(profile, cluster_id)
-            if not Path(path).exists():
-                what = f"cluster {cluster_id!r}" if cluster_id else f"cluster at {path}"
-                raise ClusterError(f"There is no {what}: `ipcluster list` shows those that run.")
-            client = ipyparallel.Client(str(path), timeout=_CONNECT_TIMEOUT)
-        except (OSError, TimeoutError, ValueError) as error:
-            raise ClusterError(
-                f"The cluster does not answer ({one_line(error)}): is its controller running?"
-            ) from error
-        if not client.ids:
-            client.close(linger=0)
-            raise ClusterError("The cluster has no engines: start some, then join again.")
-        pool = cls(client, None, joined_by=cluster_id or str(path))
-        try:
-            wake_agents(client, pool.channel)
-        except BaseException:
-            pool.close()
-            raise
+            pool = cls(launcher, ClientWire(launcher.start(nproc)), cancelled)
+            pool.wait_for(nproc, launcher.timeout)
+        except BaseException as error:
+            if pool is None:
+                launcher.stop()
+            else:
+                pool.close()
+            if isinstance(error, RankbookError) or not isinstance(error, Exception):
+                raise
+            raise ClusterError(f"The cluster did not start: {one_line(error)}.") from error
         return pool
 
     # -- using it ----------------------------------------------------------------------------
 
     @property
+    def cluster_id(self) -> str:
+        """What other notebooks join the cluster by."""
+        return self.launcher.cluster_id
+
+    @property
     def engines(self) -> list[int]:
-        """Ids of the engines that are registered."""
-        return sorted(self.client.ids)
+        """Ids of the engines that can be reached, ascending."""
+        return sorted(self.wire.engines)
 
     @property
     def is_owned(self) -> bool:
-        """Whether this process started the cluster, and so stops it."""
-        return self.cluster is not None
+        """Whether :meth:`close` ends the engines."""
+        return self.launcher.is_owned
 
     @property
     def can_grow(self) -> bool:
         """Whether :meth:`grow` can add engines."""
-        return self._local is not None
+        return self.launcher.can_add
 
     def refuse_growth(self) -> None:
         """Raise if :meth:`grow` cannot add engines.
 
         Raises:
-            ClusterError: The engines are not ours to start.
+            ClusterError: It cannot; the message says what to do.
         """
-        if not self.can_grow:
-            raise ClusterError(
-                f"This cluster has {len(self.engines)} engines and rankbook cannot add to it: "
-                "ask for as many ranks or fewer, or start more engines."
-            )
+        self.launcher.refuse_add()
 
     def grow(self, n: int, timeout: float = 60.0) -> None:
         """Start ``n`` more engines beside those that run.
 
         Raises:
-            ClusterError: The engines are not ours to start, or did not come.
+            ClusterError: The launcher cannot, or the engines did not come.
         """
-        self.refuse_growth()
-        assert self._local is not None  # noqa: S101 - or it was refused
-        with _saying_how_to_begin_anew():
-            new = self._local.add(n)
-            # By their ids, not their number: one that has just ended may still be counted.
-            failure = f"Not all of {n} new engines came"
-            self._wait(lambda: new <= self._reachable(), timeout, failure)
+        new = self.launcher.add(n)
+        # By their ids, not their number: one that has just ended may still be counted.
+        self._wait(lambda: new <= set(self.engines), timeout, f"Not all of {n} new engines came")
 
     def end(self, engines: Collection[int], timeout: float = 10.0) -> None:
         """Kill engines, whatever they do, and wait until they are gone.
@@ -209,85 +161,60 @@ class Pool:
         Raises:
             ClusterError: They are still there.
         """
-        with _saying_how_to_begin_anew():
-            if self._local is not None:
-                self._local.end(engines)
-            else:
-                # Through the process that watches each of them.
-                self.client.send_signal(signal.SIGKILL, targets=sorted(engines), block=False)
-            self._wait(
-                lambda: not set(engines) & set(self.client.ids),
-                timeout,
-                f"Engines {sorted(engines)} did not end",
-            )
+        self.launcher.end(engines)
+        failure = f"Engines {sorted(engines)} did not end"
+        self._wait(lambda: not set(engines) & set(self.engines), timeout, failure)
 
     def replace(self, timeout: float = 60.0) -> None:
         """Stop all engines and start as many new ones.
 
         Raises:
-            ClusterError: The new ones did not come.
+            ClusterError: The launcher cannot, or the new engines did not come.
         """
-        if self.cluster is None:
-            raise ClusterError("These engines were started elsewhere and cannot be replaced here.")
-        # As many as there are, or were: whoever asks for more has them started.
-        n = max(1, sum(engines.n for engines in self.cluster.engines.values()))
-        options = {}
-        if self._local is not None:
-            # New ids: what is still said of the old engines must not be taken for theirs.
-            options = {"gpus": self._local.gpus, "first": self._local.next_id}
-        _beside_loops(self.cluster.stop_engines_sync)
-        self._wait(lambda: not self.client.ids, timeout, "The old engines did not leave")
+        n = self.launcher.stop_engines()
+        self._wait(lambda: not self.engines, timeout, "The old engines did not leave")
         self._refuse_closed()
-        _beside_loops(partial(self.cluster.start_engines_sync, n, **options))
-        self._listen()
+        self.launcher.start_engines(n)
+        self._follow()
         self.wait_for(n, timeout)
 
     def wait_for(self, n: int, timeout: float) -> None:
-        """Wait until ``n`` engines are registered.
+        """Wait until ``n`` engines can be reached and answer requests.
 
         Raises:
-            ClusterError: They are not within ``timeout`` seconds, or something ended meanwhile.
+            ClusterError: They do not within ``timeout`` seconds, or something ended meanwhile.
             SessionError: The pool was closed meanwhile.
         """
-        self._wait(
-            lambda: len(self._reachable()) >= n,
-            timeout,
-            f"Not all {n} engines came; look into the launcher's log, or ask for fewer",
-        )
-        if not self.can_grow:
-            install_agents(self.client)
+        failure = f"Not all {n} engines came; look into the launcher's log, or ask for fewer"
+        self._wait(lambda: len(self.engines) >= n, timeout, failure)
+        self.launcher.make_answer(self.channel)
 
     def facts(self, engines: Iterable[int] | None = None) -> list[EngineFacts]:
-        """Ask engines where they stand; they answer whatever they do."""
-        towards = str(self.client._config["interface"]).rpartition("/")[2]
-        asked = everyone(self.engines if engines is None else engines, SayFacts(towards))
+        """Ask engines where they stand; they answer whatever they do.
+
+        Args:
+            engines: Their ids; None asks all.
+        """
+        request = SayFacts(self.wire.address)
+        asked = everyone(self.engines if engines is None else engines, request)
         answers = self.channel.ask(asked, timeout=60, again=2)
         return [load(EngineFacts, answers[e]) for e in sorted(answers)]
 
     def last_words(self, engine: int) -> list[str]:
         """The last lines that an engine wrote past Python, oldest first; none if unknown."""
-        return self._local.words_of(engine) if self._local is not None else []
+        return self.launcher.log_tail(engine)
 
     def close(self) -> None:
-        """Stop what was started here; leave a cluster that was joined."""
-        self._closed = True
+        """Stop what was started here; leave a cluster that was joined. Idempotent."""
+        was_closed, self._closed = self._closed, True
+        if was_closed:
+            return
         self.on_end = _ignore
         self.channel.close()
-        self.client.close(linger=0)
-        if self.cluster is not None:
-            cluster, self.cluster = self.cluster, None
-            _stop(cluster)
+        self.wire.close()
+        self.launcher.stop()
 
     # ----------------------------------------------------------------------------------------
-
-    @property
-    def _local(self) -> LocalEngines | None:
-        sets = list(self.cluster.engines.values()) if self.cluster else []
-        return sets[0] if sets and isinstance(sets[0], LocalEngines) else None
-
-    def _listen(self) -> None:
-        if self._local is not None:
-            self._local.on_end = self._engine_ended
 
     def _wait(self, condition: Callable[[], bool], timeout: float, failure: str) -> None:
         deadline = time.monotonic() + timeout
@@ -295,9 +222,7 @@ class Pool:
             if self._cancelled.is_set():
                 raise ClusterError("The start was interrupted.")
             self._refuse_closed()
-            if self._local is not None and (status := self._local.ended()) is not None:
-                said = self._local.last_words()
-                raise _NoForkError(f"The process that starts engines {how_ended(status)}: {said}")
+            self.launcher.check()
             if time.monotonic() > deadline:
                 raise ClusterError(f"{failure} (within {timeout:g} s).")
             time.sleep(0.005)
@@ -306,61 +231,26 @@ class Pool:
         if self._closed:
             raise SessionError("The session was shut down meanwhile.")
 
-    def _reachable(self) -> set[int]:
-        """Engines that can be asked."""
-        if self._local is not None and (new := set(self._local.ready) - set(self.client.ids)):
-            self.channel.know({engine: self._local.ready[engine] for engine in new})
-        return set(self.client.ids)
+    def _follow(self) -> None:
+        """Hear from now on, in a thread, what the launcher reports of its engines."""
+        events = self.launcher.events()
+        threading.Thread(
+            target=self._take_all, args=(events,), name="rankbook-engines", daemon=True
+        ).start()
 
-    def _engine_ended(self, engine: int, status: int) -> None:
-        # In this order: who waits for the engine must find out how it ended.
-        self.on_end(engine, status)
-        self.channel.engine_gone(engine)
-        self.channel.unregister(engine)
+    def _take_all(self, events: Iterator[EngineEvent]) -> None:
+        for event in events:
+            self._take(event)
 
-
-class _NoForkError(ClusterError):
-    """The process from which engines are forked has ended."""
-
-
-@contextmanager
-def _saying_how_to_begin_anew() -> Iterator[None]:
-    """Say what to do where no engine can be started, or ended, for want of what forks them."""
-    try:
-        yield
-    except (OSError, _NoForkError) as error:  # OSError: it reads no more what it is told
-        raise ClusterError(
-            "The process that engines are forked from has ended, and they with it: "
-            "%dist_reset --hard (or reset(hard=True)) starts others."
-        ) from error
+    def _take(self, event: EngineEvent) -> None:
+        if isinstance(event, Ready):
+            self.channel.know({event.engine: event.uuid})
+            return
+        # In this order: a caller that waits for the engine must find out how it ended.
+        self.on_end(event.engine, event.status)
+        self.channel.engine_gone(event.engine)
+        self.wire.unregister(event.engine)
 
 
 def _ignore(engine: int, status: int) -> None:
-    """Nobody wants to know that an engine has ended."""
-
-
-def _stop(cluster: Cluster) -> None:
-    _beside_loops(cluster.stop_cluster_sync)
-    if not cluster.load_profile:
-        _remove_files(cluster)
-
-
-def _beside_loops(work: Callable[[], object]) -> None:
-    """Do something of ipyparallel's in a thread where no loop runs, as one does in a kernel.
-
-    Where one runs, ipyparallel has another thread run another loop, and never ends them.
-    """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        work()
-        return
-    with ThreadPoolExecutor(1, "rankbook-beside") as executor:
-        executor.submit(work).result()
-
-
-def _remove_files(cluster: Cluster) -> None:
-    """Remove logs and connection files; one per engine and session would gather for ever."""
-    for path in Path(cluster.profile_dir).glob(f"*/*{cluster.cluster_id}*"):
-        with suppress(OSError):
-            path.unlink()
+    """Nobody listens for the ends of engines."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from subprocess import PIPE, Popen, TimeoutExpired
 
@@ -34,6 +36,18 @@ class WarmProcess:
             stderr=self._log,
             start_new_session=True,  # the terminal's Ctrl-C is the kernel's alone
         )
+        # Held forever by what closes stdout: a pipe must not be closed while another thread
+        # reads it. That is the thread that reads it, or close() where none does.
+        self._stdout_owner = threading.Lock()
+
+    def lines(self) -> Iterator[bytes]:
+        """What it writes to its standard output, line by line, until it ends.
+
+        One thread can read it, once.
+        """
+        if self.process.stdout is not None and self._stdout_owner.acquire(blocking=False):
+            with self.process.stdout as stdout:
+                yield from stdout
 
     def last_words(self) -> str:
         """The last line that it wrote to its standard error."""
@@ -43,10 +57,11 @@ class WarmProcess:
 
     def close(self) -> None:
         """Have it end, and wait for that; idempotent."""
-        for pipe in (self.process.stdin, self.process.stdout):
+        if self.process.stdin is not None:
             with suppress(OSError):
-                if pipe is not None:
-                    pipe.close()
+                self.process.stdin.close()
+        if self.process.stdout is not None and self._stdout_owner.acquire(blocking=False):
+            self.process.stdout.close()
         try:
             self.process.wait(_GRACE)
         except TimeoutExpired:

@@ -1,7 +1,8 @@
-"""ipyparallel launchers for local clusters: a light controller, engines forked from one process.
+"""The processes of a local cluster: a light controller, and one that engines are forked from.
 
-Both children hold a pipe from the notebook's kernel as their stdin. When the kernel goes, by
-whatever signal, the pipe closes and they end themselves and what they started.
+Both are launchers of ipyparallel's, so that ``ipcluster list`` and ``ipcluster stop`` know them.
+Both have a pipe from the notebook's kernel as their stdin. When the kernel ends, by any signal,
+the pipe closes, and they end themselves and what they started.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ import json
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from subprocess import PIPE, Popen
@@ -26,6 +26,7 @@ from ipyparallel.cluster.launcher import (
 from traitlets import Any as AnyTrait
 from traitlets import Integer, Unicode
 
+from rankbook.cluster.launchers.base import Ended, EngineEvent, Ready
 from rankbook.cluster.warm import WarmProcess
 
 __all__ = ["LocalController", "LocalEngines"]
@@ -35,14 +36,13 @@ _CONTROLLER_OPTIONS = {
     "IPController.use_threads": True,
     "IPController.broadcast_scheduler_depth": 0,
     "TaskScheduler.scheme_name": "leastload",
-    # The hub announces an engine at its second heartbeat. A dead engine is told by the process
-    # that forked it, so a busy machine may miss many beats (a minute's) without harm.
+    # The hub announces an engine at its second heartbeat. The process that forked an engine
+    # reports its end, so a busy machine may miss many beats (a minute's) without harm.
     "HeartMonitor.period": 100,
     "HeartMonitor.max_heartmonitor_misses": 600,
 }
 
-
-_LAST_WORDS = 65536
+_LOG_TAIL = 65536
 """Bytes of an engine's log that are read after its end."""
 
 
@@ -65,7 +65,7 @@ class _Lifeline(LocalProcessLauncher):
         raise NotImplementedError
 
     def _wait(self) -> None:
-        if self._popen_process is None:  # another process looks at what this one has started
+        if self._popen_process is None:  # in `ipcluster list`, another process started it
             super()._wait()
             return
         # The base class asks psutil, which takes the exit status away from Popen.
@@ -85,7 +85,7 @@ class _Lifeline(LocalProcessLauncher):
 class LocalController(_Lifeline, LocalControllerLauncher):
     """A controller in one process, listening on loopback."""
 
-    # What the cluster's file calls it, for `ipcluster list` and JupyterLab's view of clusters.
+    # Its name in the cluster's file, for `ipcluster list` and JupyterLab's view of clusters.
     entrypoint_name = f"{__name__}.LocalController"
 
     def find_args(self) -> list[str]:
@@ -108,28 +108,26 @@ class LocalController(_Lifeline, LocalControllerLauncher):
 
 
 class LocalEngines(_Lifeline, EngineLauncher):
-    """Engines forked from one warm process. More may be added later."""
+    """Engines forked from one warm process. More can be forked later."""
 
     entrypoint_name = f"{__name__}.LocalEngines"
 
     gpus = Unicode(help="CUDA_VISIBLE_DEVICES of the engines, empty: as it is here")
-    on_end = AnyTrait(help="Called as on_end(index, status) from a thread when an engine ends")
     warm = AnyTrait(help="The WarmProcess to fork from; one is started where there is none")
-
     first = Integer(0, help="Id of the first engine")
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.ready: dict[int, str] = {}
-        """By engine id, the uuid of each that answers."""
+        self.was_ready = False
+        """Whether any engine has come up."""
 
     def find_args(self) -> list[str]:
         """The command line of the forking process, for ipyparallel's log."""
-        # Another process, to which the cluster was told, has started none.
+        # In `ipcluster list` there is none: another process started it.
         return list(self.warm.process.args) if self.warm else [type(self).__name__]
 
     def get_env(self) -> dict[str, str]:
-        """What the engines' environment has beside the notebook's."""
+        """What is added to the notebook's environment for the engines."""
         env = super().get_env()
         if self.gpus:
             env["CUDA_VISIBLE_DEVICES"] = self.gpus
@@ -138,11 +136,10 @@ class LocalEngines(_Lifeline, EngineLauncher):
     def start(self, n: int = 1) -> None:
         """Start the forking process and have it fork ``n`` engines.
 
-        They wait for the controller's connection file, which is there before torch is imported.
+        They wait for the controller's connection file, which is written before torch is imported.
         """
         super().start()
         self.n, self._next = 0, self.first
-        threading.Thread(target=self._listen, name="rankbook-engines", daemon=True).start()
         self.add(n)
 
     def add(self, n: int) -> set[int]:
@@ -152,7 +149,7 @@ class LocalEngines(_Lifeline, EngineLauncher):
             "first": self._next,
             "argv": [
                 "--IPEngine.id={index}",
-                # The forking process is what watches and ends them.
+                # The forking process watches and ends them.
                 "--IPEngine.enable_nanny=False",
                 # All engines would write the same file; what a rank runs is the notebook's history.
                 "--HistoryManager.enabled=False",
@@ -171,21 +168,40 @@ class LocalEngines(_Lifeline, EngineLauncher):
 
     @property
     def next_id(self) -> int:
-        """Id of the engine that is started next; none is used twice."""
+        """Id of the engine that is forked next; none is used twice."""
         return int(self._next)
 
     def end(self, engines: Collection[int]) -> None:
-        """Kill engines, by their ids; those that have ended are passed over."""
+        """Kill engines, by their ids; those that have ended are skipped."""
         self._tell({"kill": sorted(engines)})
+
+    def events(self) -> Iterator[EngineEvent]:
+        """What the forking process reports of its engines; ends when it has ended."""
+        has_ended = set()
+        for line in self.warm.lines():
+            event = json.loads(line)
+            if event["event"] == "ready":
+                self.was_ready = True
+                yield Ready(event["engine"], event["uuid"])
+            else:
+                has_ended.add(event["index"])
+                yield self._ended(event["index"], event["status"])
+        # The forking process was killed before it could report these: they were killed with it.
+        for engine in sorted(set(range(self.first, self._next)) - has_ended):
+            yield self._ended(engine, -signal.SIGKILL)
+
+    def _ended(self, engine: int, status: int) -> Ended:
+        self.n -= 1
+        return Ended(engine, status)
 
     def _tell(self, command: dict[str, Any]) -> None:
         self.lifeline.write(json.dumps(command).encode() + b"\n")
         self.lifeline.flush()
 
-    def words_of(self, engine: int) -> list[str]:
+    def log_tail(self, engine: int) -> list[str]:
         """The last lines of an engine's log, oldest first: what C++ and subprocesses wrote."""
         with suppress(OSError), Path(self._log.replace("{index}", str(engine))).open("rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - _LAST_WORDS))
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_TAIL))
             lines = log.read().decode(errors="replace").split("\n")
             return [line for line in lines if line.strip()]
         return []
@@ -195,7 +211,7 @@ class LocalEngines(_Lifeline, EngineLauncher):
         return str(Path(self.profile_dir, "log", f"ipengine-{self.cluster_id}-{{index}}.log"))
 
     def ended(self) -> int | None:
-        """How the forking process has ended: its exit code or minus the signal; None: it runs."""
+        """Exit code of the forking process, or minus the signal; None while it runs."""
         status: int | None = self._popen_process.poll()
         return status
 
@@ -213,23 +229,3 @@ class LocalEngines(_Lifeline, EngineLauncher):
         self.warm = self.warm or WarmProcess()
         process: Popen[bytes] = self.warm.process
         return process
-
-    def _listen(self) -> None:
-        told = set()
-        for line in self._popen_process.stdout or ():
-            event = json.loads(line)
-            if event["event"] == "ready":
-                self.ready[event["engine"]] = event["uuid"]
-                continue
-            told.add(event["index"])
-            self._ended(event["index"], event["status"])
-        # The forking process has ended; with it, killed, those of which it could tell nothing.
-        for engine in sorted(set(range(self.first, self._next)) - told):
-            self._ended(engine, -signal.SIGKILL)
-
-    def _ended(self, engine: int, status: int) -> None:
-        on_end: Callable[[int, int], None] | None
-        self.ready.pop(engine, None)
-        self.n -= 1
-        if on_end := self.on_end:
-            on_end(engine, status)

@@ -1,0 +1,200 @@
+"""What a pool needs of a launcher, whatever starts its engines."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from rankbook.errors import ClusterError
+
+if TYPE_CHECKING:
+    import ipyparallel
+    from ipyparallel.cluster.cluster import Cluster
+
+    from rankbook.cluster.channel import Channel
+
+__all__ = ["ClusterLauncher", "Ended", "EngineEvent", "Launcher", "Ready", "beside_loops"]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """An engine answers requests."""
+
+    engine: int
+    uuid: str
+    """What messages to it are addressed to."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An engine's process has ended."""
+
+    engine: int
+    status: int
+    """Its exit code, or minus the signal that killed it."""
+
+
+EngineEvent: TypeAlias = Ready | Ended
+
+
+class Launcher(ABC):
+    """Starts the engines of one pool, or finds them, and reports what becomes of them."""
+
+    is_owned = True
+    """Whether the engines end with the pool."""
+    can_add = False
+    """Whether :meth:`add` can start more engines."""
+    timeout = 60.0
+    """Seconds that engines may take to come."""
+    cluster_id: str
+    """What other notebooks join the cluster by."""
+    client: ipyparallel.Client
+    """What :meth:`start` returned."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Name the cluster in a message: ``the local cluster``, ``the cluster of profile 'x'``."""
+
+    @abstractmethod
+    def start(self, n: int) -> ipyparallel.Client:
+        """Start a controller and ``n`` engines, or find those that run; return a client of them.
+
+        It does not wait for the engines.
+
+        Raises:
+            ClusterError: That is not possible; the message says why.
+        """
+
+    def refuse_add(self) -> None:
+        """Raise if :meth:`add` can start no engines here.
+
+        Raises:
+            ClusterError: It cannot.
+        """
+        if not self.can_add:
+            raise ClusterError(
+                f"This cluster has {len(self.client.ids)} engines and rankbook cannot add to it: "
+                "ask for as many ranks or fewer, or start more engines."
+            )
+
+    def add(self, n: int) -> set[int]:
+        """Start ``n`` more engines; return their ids, which no engine had before.
+
+        Raises:
+            ClusterError: This launcher cannot, or not any more.
+        """
+        self.refuse_add()
+        raise NotImplementedError(n)
+
+    def end(self, engines: Collection[int]) -> None:
+        """Kill engines, whatever they do; does not wait for their end.
+
+        Raises:
+            ClusterError: The process that could is gone.
+        """
+        # Through the process of ipyparallel's that watches each of them.
+        self.client.send_signal(signal.SIGKILL, targets=sorted(engines), block=False)
+
+    def stop_engines(self) -> int:
+        """Stop all engines; return how many there were, at least 1.
+
+        Raises:
+            ClusterError: They are not ours to stop.
+        """
+        raise ClusterError(
+            f"The engines of {self.describe()} were started elsewhere and cannot be replaced here."
+        )
+
+    def start_engines(self, n: int) -> None:
+        """Start ``n`` engines where :meth:`stop_engines` has stopped all.
+
+        Raises:
+            ClusterError: That is not possible; the message says why.
+        """
+        raise NotImplementedError(n)
+
+    def stop(self) -> None:  # noqa: B027 - most have nothing to do
+        """Stop what :meth:`start` started; idempotent."""
+
+    def make_answer(self, channel: Channel) -> None:  # noqa: B027 - most have nothing to do
+        """Make engines that have come answer requests, where they do not by themselves.
+
+        Raises:
+            EngineError: One of them cannot; the message names its host.
+        """
+
+    def check(self) -> None:  # noqa: B027 - most have nothing to do
+        """Raise if the engines that are awaited cannot come any more.
+
+        Raises:
+            ClusterError: The message says what has ended, and how.
+        """
+
+    def events(self) -> Iterator[EngineEvent]:
+        """What becomes of the engines started last, as it happens; ends when they have.
+
+        Empty where nothing but the controller knows of them.
+        """
+        return iter(())
+
+    def log_tail(self, engine: int) -> list[str]:
+        """The last lines that an engine wrote past Python, oldest first; none if unknown."""
+        del engine
+        return []
+
+
+class ClusterLauncher(Launcher):
+    """A launcher whose cluster is one of ipyparallel's, started here.
+
+    Args:
+        cluster: Configured, and not started.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.cluster_id = str(cluster.cluster_id)
+        self.timeout = float(cluster.engine_timeout)
+
+    def start(self, n: int) -> ipyparallel.Client:
+        """Start controller and engines, and connect to the controller."""
+        self.cluster.start_controller_sync()
+        self.start_engines(n)
+        return self.connect()
+
+    def connect(self) -> ipyparallel.Client:
+        """Make the client that :meth:`start` returns."""
+        self.client = self.cluster.connect_client_sync()
+        return self.client
+
+    def start_engines(self, n: int, **options: Any) -> None:
+        """Start engines beside a controller that runs."""
+        beside_loops(lambda: self.cluster.start_engines_sync(n, **options))
+
+    def stop_engines(self) -> int:
+        """Stop all engines; return how many there were, at least 1."""
+        n: int = max(1, sum(engines.n for engines in self.cluster.engines.values()))
+        beside_loops(self.cluster.stop_engines_sync)
+        return n
+
+    def stop(self) -> None:
+        """Stop controller and engines."""
+        beside_loops(self.cluster.stop_cluster_sync)
+
+
+def beside_loops(work: Callable[[], object]) -> None:
+    """Do something of ipyparallel's in a thread where no event loop runs; a kernel's has one.
+
+    Where one runs, ipyparallel has another thread run another loop, and never ends them.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        work()
+        return
+    with ThreadPoolExecutor(1, "rankbook-beside") as executor:
+        executor.submit(work).result()

@@ -1,0 +1,133 @@
+"""Engines on this machine, forked from one process; more can be forked later."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ipyparallel.cluster.cluster import Cluster
+
+from rankbook.cluster.launchers.base import ClusterLauncher, EngineEvent
+from rankbook.cluster.launchers.forking import LocalController, LocalEngines
+from rankbook.cluster.warm import WarmProcess
+from rankbook.errors import ClusterError
+from rankbook.models import how_ended
+
+__all__ = ["LocalLauncher"]
+
+if TYPE_CHECKING:
+    import ipyparallel
+
+_T = TypeVar("_T")
+
+_log = logging.getLogger(__name__)
+
+
+class LocalLauncher(ClusterLauncher):
+    """Starts a light controller, and one process from which engines are forked.
+
+    Args:
+        nproc: Number of engines.
+        gpus: ``CUDA_VISIBLE_DEVICES`` of the engines, empty leaves it as it is.
+        warm: What to fork engines from, if it has been started already.
+    """
+
+    can_add = True
+
+    def __init__(self, nproc: int, gpus: str = "", warm: WarmProcess | None = None) -> None:
+        cluster = Cluster(
+            log=_log,
+            n=nproc,
+            controller=LocalController,
+            engines=LocalEngines,
+            load_profile=False,
+            # Engines find the connection file themselves; they start while it is written.
+            send_engines_connection_env=False,
+        )
+        super().__init__(cluster)
+        self._engines: LocalEngines | None = None
+        self._options: dict[str, Any] = {"gpus": gpus, "warm": warm}
+
+    def describe(self) -> str:
+        """By where it is."""
+        return "the local cluster"
+
+    def start(self, n: int) -> ipyparallel.Client:
+        """Start the engines, then the controller, and connect to it.
+
+        First what takes longest; the controller is up before torch is imported.
+        """
+        self.start_engines(n)
+        self.cluster.start_controller_sync()
+        return self.connect()
+
+    def start_engines(self, n: int, **options: Any) -> None:
+        """Start the process that engines are forked from, and have it fork some."""
+        super().start_engines(n, **self._options, **options)
+        [engines] = self.cluster.engines.values()
+        self._engines = engines
+
+    def stop_engines(self) -> int:
+        """End that process, and its engines with it; return how many there were, at least 1."""
+        engines, self._engines = self._engines, None
+        if engines is not None:
+            # New ids: a late report of an old engine must not be taken for one of a new engine.
+            self._options = {"gpus": engines.gpus, "first": engines.next_id}
+        return super().stop_engines()
+
+    def add(self, n: int) -> set[int]:
+        """Fork ``n`` more engines; return their ids."""
+        return self._tell(lambda forking: forking.add(n))
+
+    def end(self, engines: Collection[int]) -> None:
+        """Have the process that forked the engines kill some."""
+        self._tell(lambda forking: forking.end(engines))
+
+    def check(self) -> None:
+        """Raise if the process that engines are forked from has ended."""
+        if self._engines is None or (status := self._engines.ended()) is None:
+            return
+        if self._engines.was_ready:
+            raise _gone()
+        raise ClusterError(
+            f"The process that starts engines {how_ended(status)}: {self._engines.last_words()}"
+        )
+
+    def events(self) -> Iterator[EngineEvent]:
+        """What the process that forked the engines reports of each."""
+        return iter(()) if self._engines is None else self._engines.events()
+
+    def log_tail(self, engine: int) -> list[str]:
+        """The last lines of an engine's log: what C++ and subprocesses wrote."""
+        return [] if self._engines is None else self._engines.log_tail(engine)
+
+    def stop(self) -> None:
+        """Stop controller and engines, and remove their files."""
+        super().stop()
+        # One log per engine and session would gather forever.
+        for path in Path(self.cluster.profile_dir).glob(f"*/*{self.cluster_id}*"):
+            with suppress(OSError):
+                path.unlink()
+
+    def _tell(self, command: Callable[[LocalEngines], _T]) -> _T:
+        """Give the process that engines are forked from a command.
+
+        Raises:
+            ClusterError: It reads no commands any more.
+        """
+        if self._engines is None:
+            raise _gone()
+        try:
+            return command(self._engines)
+        except OSError as error:
+            raise _gone() from error
+
+
+def _gone() -> ClusterError:
+    return ClusterError(
+        "The process that engines are forked from has ended, and they with it: "
+        "%dist_reset --hard (or reset(hard=True)) starts others."
+    )

@@ -1,0 +1,83 @@
+"""What passes between a channel and the wire below it; either side knows only this."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+__all__ = ["Incoming", "Notice", "Outgoing", "Registered", "Unregistered", "Wire"]
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A request to one engine."""
+
+    id: str
+    """What its answers refer to; never used twice."""
+    engine: int
+    content: dict[str, Any]
+    """As :data:`rankbook.protocol.REQUEST` says."""
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """An engine's answer: events while a request runs, or the reply that ends it."""
+
+    request: str
+    """Id of the request."""
+    content: dict[str, Any]
+    """As :data:`rankbook.protocol.EVENTS` or :data:`rankbook.protocol.REPLY` says."""
+    buffers: Sequence[memoryview] = ()
+    is_reply: bool = False
+
+
+@dataclass(frozen=True)
+class Registered:
+    """The controller has announced an engine."""
+
+    engine: int
+
+
+@dataclass(frozen=True)
+class Unregistered:
+    """The controller has lost an engine: it left, or missed its heartbeats."""
+
+    engine: int
+
+
+Notice: TypeAlias = Incoming | Registered | Unregistered
+
+
+class Wire(Protocol):
+    """Sockets that reach the engines of one cluster."""
+
+    lost: threading.Event
+    """Set when the controller is gone; nothing comes or goes any more."""
+
+    @property
+    def engines(self) -> Collection[int]:
+        """Ids of the engines that can be reached."""
+
+    @property
+    def address(self) -> str:
+        """The controller's address, as this process reaches it."""
+
+    def subscribe(self, receive: Callable[[Notice], None]) -> None:
+        """Deliver what comes from now on, in its order, in a thread of the wire's own."""
+
+    def send(self, messages: Sequence[Outgoing], buffers: Sequence[bytes] = ()) -> None:
+        """Send requests, each with all buffers, and return at once.
+
+        A request to an engine that has just left is dropped; a notice says that it has left.
+        """
+
+    def route(self, engines: Mapping[int, str]) -> None:
+        """Reach engines, by id their uuid, before the controller announces them."""
+
+    def unregister(self, engine: int) -> None:
+        """Tell the controller that an engine has ended, before it misses its heartbeats."""
+
+    def close(self) -> None:
+        """Close the sockets; idempotent. What has not been sent is dropped."""

@@ -1,0 +1,99 @@
+"""Runs a cell for a fake engine: at once, with ``exec``, in the thread that asks."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import traceback
+from itertools import count
+
+from rankbook.models import Collective
+from rankbook.models.events import Result, Stream
+
+__all__ = ["Death", "Hang", "moment", "run"]
+
+_CELL = "cell"
+"""File name of the code that engines run."""
+
+_moments = count(1)
+
+
+class Hang(BaseException):
+    """Ends the Python of a cell that hangs; its answer comes when it is freed."""
+
+    def __init__(self, waiting: Collective | None = None) -> None:
+        super().__init__()
+        self.waiting = waiting
+
+
+class Death(BaseException):
+    """Ends the Python of a cell that ends its process."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__()
+        self.status = status
+
+
+def moment() -> float:
+    """A time on the engines' clock, later than all before."""
+    return float(next(_moments))
+
+
+def run(engine, task, code, number):
+    """Run a cell; return the status with which it ends the engine, None if it does not."""
+    engine.cell, engine.last_error = number, ""
+    error = None
+    out, err = _Stream("stdout", task.say), _Stream("stderr", task.say)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            value = _exec(code, engine.names)
+        if value is not None:
+            task.say(Result({"text/plain": repr(value)}))
+    except Hang as hang:
+        engine.hang(task, _line(hang, code), hang.waiting)
+        return None
+    except Death as death:
+        return death.status
+    except Exception as raised:  # noqa: BLE001
+        lines = traceback.format_exception_only(raised)
+        error = {
+            "ename": type(raised).__name__,
+            "evalue": str(raised),
+            "traceback": [line.rstrip() for line in lines],
+            "when": moment(),
+            "line": _line(raised, code),
+        }
+        engine.last_error = f"{error['ename']}: {error['evalue']}"
+    engine.cell = None
+    task.answer({"error": error, "seconds": 0.25})
+    return None
+
+
+def _line(error, code):
+    """Where in a cell: ``line 3: stick()``."""
+    numbers = [
+        number
+        for frame, number in traceback.walk_tb(error.__traceback__)
+        if frame.f_code.co_filename == _CELL
+    ]
+    return f"line {numbers[-1]}: {code.splitlines()[numbers[-1] - 1].strip()}" if numbers else ""
+
+
+class _Stream(io.TextIOBase):
+    def __init__(self, name, say):
+        self._name, self._say = name, say
+
+    def write(self, text):
+        self._say(Stream(self._name, text))
+        return len(text)
+
+
+def _exec(code, names):
+    """Run a cell and return the value of its last expression."""
+    tree = ast.parse(code)
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, _CELL, "exec"), names)  # noqa: S102
+    if last is None:
+        return None
+    return eval(compile(ast.Expression(last.value), _CELL, "eval"), names)  # noqa: S307

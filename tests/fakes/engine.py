@@ -1,0 +1,293 @@
+"""An engine in this process: what it does when a session asks, and what a test wants of it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from fakes import cells
+from fakes.task import Task
+from rankbook import values
+from rankbook.errors import RankbookError
+from rankbook.models import (
+    Collective,
+    EngineFacts,
+    GroupInfo,
+    Look,
+    RankState,
+    Recorded,
+    Recording,
+    to_dict,
+)
+from rankbook.models.environment import Environment
+from rankbook.models.recorded import Entry, EntryGroup
+
+__all__ = ["AT_ANY_TIME", "FOR_GOOD", "FakeEngine"]
+
+ON_ITS_WAY = 0.1
+"""Seconds of silence after which a rank does not wait for a message that is under way."""
+
+FOR_GOOD = math.inf
+"""For ``FakeEngine.ignores``: nothing ends what the engine does."""
+
+AT_ANY_TIME = {
+    *("environment", "facts", "forget_error", "free", "look", "stacks", "state", "timeline"),
+}
+"""Operations that an engine does whatever its main thread does."""
+
+
+class FakeEngine:
+    """An engine of a cluster, and what a test wants of it."""
+
+    def __init__(self, number: int, host: str = "a", gpus: int = 0) -> None:
+        self.number = number
+        self.facts = EngineFacts(
+            number,
+            host,
+            (f"{host}-1", f"{host}-2"),
+            100 + number,
+            ("GPU",) * gpus,
+        )
+        self.names = {
+            "stick": self._stick,
+            "wait_in": self._wait_in,
+            "called": self._called,
+            "die": self._die,
+        }
+        self.end: Callable[[int], None] = _ignore
+        """Called with the status when a cell ends its process."""
+        self.info: GroupInfo | None = None
+        self.answers = True
+        """False: its control thread is stuck, too; no request is ever answered."""
+        self.ignores: float = 0
+        """How many interrupts (in Python) or cuts (in torch) it goes on after."""
+        self.refuses: RankbookError | None = None
+        """What it raises when it is to join a group."""
+        self.reachable: set[str] | None = None
+        """Addresses that it can connect to; None: all."""
+        self.asked: list[str] = []
+        """Operations that it was asked for, in order."""
+        self.unanswered: list[Task] = []
+        """What it was asked for while it did not answer."""
+        self.stuck: Task | None = None
+        """What it was asked to do and hangs in."""
+        self.waiting: Collective | None = None
+        """The call of torch's that it hangs in; None: it is Python that hangs."""
+        self.line = ""
+        """Where it hangs."""
+        self.recent: list[Collective] = []
+        """What the flight recorder has kept of the present group."""
+        self.still, self.quiet, self.silent = 1.0, 2.0, 2.0
+        """Seconds for which it has not moved, as far as it was seen."""
+        self.freed: list[str] = []
+        """What was done to it: ``interrupt``, ``cut`` or ``interrupt, cut``, in order."""
+        self.words: list[str] = []
+        """What it wrote past Python before its end."""
+        self.later: list[Callable[[], None]] = []
+        """What it does when its main thread is free again."""
+        self.cell: int | None = None
+        self.last_error = ""
+        self.recorded: list[Recorded] = []
+        """What it tells the timeline."""
+        self.ahead: float = 0
+        """Seconds by which its clock is ahead."""
+        self.runs_with = Environment(self.facts, {"torch": "2.9.0"}, 4, 2, {"NCCL_DEBUG": "INFO"})
+        """What it says of its environment."""
+
+    # Operations: each returns a value or raises, as those of ``rankbook.engine.operations``.
+
+    def initialize(self, **args):
+        if self.refuses:
+            raise self.refuses
+        self.info = GroupInfo(
+            args["backend"],
+            args["rank"],
+            args["world_size"],
+            "cpu" if args["backend"] == "gloo" else f"cuda:{args['local_rank']}",
+            args["rank"] == 0,
+            args["local_rank"],
+            args["generation"],
+            args["timeout_minutes"],
+            args["check"],
+        )
+        self.names |= {"rank": args["rank"], "world_size": args["world_size"]}
+        self.recent = []  # what was kept of earlier groups is left out
+        return to_dict(self.info)
+
+    def destroy(self):
+        self.info = None
+
+    def host_store(self, address):
+        return f"tcp://{address}:1234"
+
+    def reaches(self, url):
+        return self.reachable is None or url in {f"tcp://{a}:1234" for a in self.reachable}
+
+    def state(self):
+        state, activity = "idle", ""
+        if self.stuck is not None:
+            state, activity = "running", self.line
+            if self.waiting is not None:
+                state, activity = "collective", f"{self.waiting.op} ({self.line})"
+        facts = self.facts
+        return to_dict(
+            RankState(
+                self.number,
+                state,
+                self.info,
+                facts.host,
+                facts.pid,
+                activity,
+                cell=self.cell,
+                last_error=self.last_error,
+            )
+        )
+
+    def forget_error(self):
+        self.last_error = ""
+
+    def look(self):
+        state, recent = "idle", tuple(self.recent)
+        if self.stuck is not None:
+            state, recent = ("waiting", recent) if self.waiting is not None else ("running", ())
+        return to_dict(
+            Look(
+                state,
+                self.line,
+                self.cell,
+                self.waiting,
+                recent,
+                self.still,
+                self.quiet,
+                self.silent,
+            )
+        )
+
+    def free(self, *, interrupt, cut):
+        if interrupt or cut:  # otherwise it is only told that something will come
+            self.freed.append(", ".join(["interrupt"] * interrupt + ["cut"] * cut))
+        doing = self.stuck is not None
+        # A message that is on its way arrives; then Python goes on, and hears of the interrupt.
+        in_python = self.waiting is None or self.silent < ON_ITS_WAY
+        if doing and (interrupt if in_python else cut):
+            if self.ignores > 0:
+                self.ignores -= 1
+            else:
+                self._let_go()
+        return doing
+
+    def timeline(self, after, mark=""):
+        answer = Recording(time.time() + self.ahead, took=0.001)
+        if after is None or mark == repr(self.recorded):
+            return to_dict(answer)
+        told = [one for one in self.recorded if one.id > after]
+        rank = self.info.rank if self.info else -1
+        answer = replace(
+            answer,
+            mark=repr(self.recorded),
+            first=min((one.id for one in self.recorded), default=0),
+            ops=tuple(one.op for one in told),
+            groups=tuple(EntryGroup(one.group, one.ranks, one.generation, rank) for one in told),
+            entries=tuple(
+                Entry(
+                    one.id, i, i, one.seq, one.created, one.ended, one.done, one.nbytes, one.failed
+                )
+                for i, one in enumerate(told)
+            ),
+        )
+        return to_dict(answer)
+
+    def environment(self):
+        return to_dict(self.runs_with)
+
+    def stacks(self):
+        return [f"stack of engine {self.number}\n"]
+
+    def say_facts(self, **_):
+        return to_dict(self.facts)
+
+    # What it does.
+
+    def take(self, task: Task) -> None:
+        """Do what a request asks for, now or when the main thread is free."""
+        self.asked.append(task.op)
+        if not self.answers:
+            self.unanswered.append(task)
+        elif self.stuck is None or task.op in AT_ANY_TIME:
+            self._do(task)
+        else:
+            self.later.append(partial(self._do, task))
+
+    def hang(self, task: Task, line: str, waiting: Collective | None = None) -> None:
+        """Do something that does not end: in Python, or in a call of torch's."""
+        if waiting is not None and waiting.seq is not None:
+            self.recent.append(waiting)
+        self.line, self.waiting = line, waiting
+        self.stuck = task  # last, for another thread may look at it
+
+    def _do(self, task: Task) -> None:
+        if task.op == "run":
+            if (status := cells.run(self, task, **task.args)) is not None:
+                self.end(status)
+            return
+        try:
+            if task.op == "pull":
+                self._pull(task, **task.args)
+            elif task.op == "push":
+                self._push(task, **task.args)
+            else:
+                operation = self.say_facts if task.op == "facts" else getattr(self, task.op)
+                task.answer(operation(**task.args))
+        except RankbookError as error:
+            task.fail(error)
+
+    def _pull(self, task: Task, name: str) -> None:
+        data = [values.dumps(self.names[name], name)] if name in self.names else []
+        task.answer(bool(data), data)
+
+    def _push(self, task: Task, names: list[str]) -> None:
+        pairs = zip(names, task.buffers, strict=True)
+        self.names |= {name: values.loads(data) for name, data in pairs}
+        task.answer(None)
+
+    def _let_go(self) -> None:
+        task, cell = self.stuck, self.cell
+        error = {
+            "ename": "KeyboardInterrupt",
+            "evalue": "",
+            "traceback": ["KeyboardInterrupt"],
+            "when": cells.moment(),
+            "freed": True,
+            "line": self.line,
+        }
+        self.stuck = self.waiting = self.cell = None
+        self.line = ""
+        # Idle before its answer is read, like the real one.
+        if cell is None:
+            task.reply({"status": "error", "error": error | {"kind": ""}})
+        else:
+            task.answer({"error": error, "seconds": 1.0})
+        later, self.later = self.later, []
+        for act in later:
+            act()
+
+    # What a cell may call.
+
+    def _stick(self):
+        raise cells.Hang
+
+    def _wait_in(self, op, seq=None, group="0", **facts):
+        raise cells.Hang(Collective(op, group, seq=seq, **facts))
+
+    def _called(self, op, seq, group="0", **facts):
+        self.recent.append(Collective(op, group, seq=seq, done=True, **facts))
+
+    def _die(self, status=-9):
+        raise cells.Death(status)
+
+
+def _ignore(status: int) -> None:
+    """Of an engine that stands in no pool."""
