@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from fakes import FakePool
 
+from rankbook._version import __version__
 from rankbook.cluster import joining
 from rankbook.errors import EngineError
 from rankbook.models import RankState, to_dict
@@ -96,3 +98,28 @@ def test_a_busy_engine_that_answers_late_is_not_waited_for(pool, client):
     timer.join()
     assert client.applied == [1]
     assert client.answers == {}
+
+
+# -- an engine with another version ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("nproc", [None, 2])
+@pytest.mark.parametrize(
+    ("versions", "has"),
+    [
+        ((("torch", "2.9"), ("rankbook", "9.8.7")), "9.8.7"),
+        ((("torch", "2.9"),), "of an unknown version"),
+    ],
+)
+def test_an_engine_with_another_version_is_refused_at_the_start(make, versions, has, nproc):
+    session = make(3, hosts="ab", owned=False)
+    other = session.pool[1]
+    other.facts = replace(other.facts, versions=versions)
+    with pytest.raises(EngineError) as caught:
+        session.initialize("gloo", nproc)
+    assert str(caught.value) == (
+        f"Engine 1 on b has rankbook {has} and this notebook has {__version__}: install one "
+        "version in both, then restart the engines and this notebook's kernel."
+    )
+    assert session.world_size == 0
+    assert session.pool.asked("initialize") == []

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.profiledir import ProfileDir, ProfileDirError
 from IPython.paths import get_ipython_dir
 
+from rankbook._version import __version__
 from rankbook.cluster.channel import Channel, everyone
 from rankbook.errors import ClusterError, EngineError
+from rankbook.models import EngineFacts
 from rankbook.models.requests import SayState
 
 if TYPE_CHECKING:
     import ipyparallel
 
-__all__ = ["connection_file_of", "install_agents", "one_line", "profile_dir_of", "wake_agents"]
+__all__ = [
+    "connection_file_of",
+    "install_agents",
+    "one_line",
+    "profile_dir_of",
+    "refuse_other_versions",
+    "wake_agents",
+]
 
 _ANSWERS_WITHIN = 0.3
 """Seconds after which an engine that does not answer is taken to have no agent; most take 0.02."""
@@ -85,6 +94,22 @@ def install_agents(client: ipyparallel.Client) -> None:
     """
     for engine, result in _install_on(client, client.ids).items():
         _check(engine, result)
+
+
+def refuse_other_versions(facts: Sequence[EngineFacts]) -> None:
+    """Refuse engines whose rankbook is another version than this process's.
+
+    Raises:
+        EngineError: The message names the first such engine, its host, and both versions.
+    """
+    for engine in facts:
+        theirs = dict(engine.versions).get("rankbook", "of an unknown version")
+        if theirs != __version__:
+            raise EngineError(
+                f"Engine {engine.engine} on {engine.host} has rankbook {theirs} and this notebook "
+                f"has {__version__}: install one version in both, then restart the engines and "
+                "this notebook's kernel."
+            )
 
 
 def _install_on(client: ipyparallel.Client, engines: Iterable[int]) -> dict[int, Any]:
