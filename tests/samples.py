@@ -9,12 +9,14 @@ from rankbook.models import (
     CellSpan,
     Collective,
     Diagnosis,
+    EngineFacts,
     Gpu,
     GroupInfo,
     Look,
     RankState,
     Snapshot,
 )
+from rankbook.models.environment import Environment
 from rankbook.models.report import Report
 
 __all__ = [
@@ -121,6 +123,10 @@ REPORT = Report(
     stacks={0: ('  File "a.py", line 1, in f\n    x\n', "  é\n"), 1: ()},
     versions={"python": "3.12.1", "rankbook": "0.1"},
     environment={"NCCL_DEBUG": "INFO"},
+    environments={
+        0: Environment(EngineFacts(0, "a", (), 100, ("H100",)), {"torch": "2.9.0"}, 4, 2),
+        1: Environment(EngineFacts(1, "a", (), 101, ("H100",)), {"torch": "2.8.0"}, 4, 2),
+    },
     masked=2,
 )
 

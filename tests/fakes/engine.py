@@ -23,6 +23,7 @@ from rankbook.models import (
     Recording,
     to_dict,
 )
+from rankbook.models.environment import Environment
 from rankbook.models.recorded import Entry, EntryGroup
 
 __all__ = ["AT_ANY_TIME", "FOR_GOOD", "FakeEngine"]
@@ -33,7 +34,9 @@ ON_ITS_WAY = 0.1
 FOR_GOOD = math.inf
 """For ``FakeEngine.ignores``: nothing ends what the engine does."""
 
-AT_ANY_TIME = {"facts", "forget_error", "free", "look", "stacks", "state", "timeline"}
+AT_ANY_TIME = {
+    *("environment", "facts", "forget_error", "free", "look", "stacks", "state", "timeline"),
+}
 """Operations that an engine does whatever its main thread does."""
 
 
@@ -93,6 +96,8 @@ class FakeEngine:
         """What it tells the timeline."""
         self.ahead: float = 0
         """Seconds by which its clock is ahead."""
+        self.runs_with = Environment(self.facts, {"torch": "2.9.0"}, 4, 2, {"NCCL_DEBUG": "INFO"})
+        """What it says of its environment."""
 
     # Operations: each returns a value or raises, as those of ``rankbook.engine.operations``.
 
@@ -196,6 +201,9 @@ class FakeEngine:
             ),
         )
         return to_dict(answer)
+
+    def environment(self):
+        return to_dict(self.runs_with)
 
     def stacks(self):
         return [f"stack of engine {self.number}\n"]

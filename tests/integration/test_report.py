@@ -87,6 +87,7 @@ def test_a_hang_can_be_looked_at_elsewhere_while_it_hangs_and_after(two, tmp_pat
     for shown in (found["text"], found["html"]):
         assert "Rank 0 never called all_reduce" in shown
         assert "NCCL_DEBUG" in shown
+        assert "2 ranks on 1 host · nothing differs" in shown
     assert found["versions"].keys() >= {"python", "torch", "rankbook", "ipyparallel"}
 
     found = read_elsewhere(after)

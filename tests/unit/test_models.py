@@ -106,6 +106,7 @@ ASKED = [
     requests.Push(("x", "y")),
     requests.Reach("tcp://10.0.0.1:1234"),
     requests.Run("x = 1", 3),
+    requests.SayEnvironment(),
     requests.SayFacts("10.0.0.1"),
     requests.SayStacks(),
     requests.SayState(),

@@ -283,6 +283,24 @@ def world(calls):
     dist.destroy_process_group()
 
 
+def test_torch_makes_the_stores_in_which_ranks_meet_where_we_stand_in():
+    module = import_module("torch.distributed.rendezvous")
+    taken = [*inspect.signature(module._create_c10d_store).parameters]
+    assert taken[:5] == ["hostname", "port", "rank", "world_size", "timeout"]
+    tree = ast.parse(inspect.getsource(module))
+    made = [
+        node.func.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in {"_create_c10d_store", "FileStore"}
+    ]
+    assert sorted(made) == ["FileStore", "_create_c10d_store", "_create_c10d_store"], (
+        "distributed/by_hand.py must find where torch meets by env://, tcp:// and file://"
+    )
+    assert module.default_pg_timeout.total_seconds() > 0
+
+
 def test_torch_makes_every_group_in_one_function(world, calls):
     assert len(calls) == 1, "engine/sockets.py must find gloo's sockets in another way"
     dist.new_group([0])

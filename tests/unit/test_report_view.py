@@ -30,6 +30,7 @@ def test_a_report_as_text():
     ) in text
     assert "rank 1  was killed by SIGKILL\n  Killed" in text
     assert 'rank 0\n  File "a.py", line 1, in f' in text
+    assert "What the ranks run with\n2 ranks on 1 host · torch differs\n" in text
     assert "python    3.12.1" in text
     assert "NCCL_DEBUG  INFO" in text
     assert text.endswith(REPORT.contents)
@@ -59,10 +60,11 @@ def test_the_html_has_everything_that_the_text_has():
         "Cell 5 on ranks 0-1: it has run for 20.0 s",
         "What each rank did when the report was made",
         "Stacks when the report was made",
-        "Versions on a",
-        "Variables of the environment on a",
+        "What the ranks run with",
+        "Versions in the notebook's kernel, on a",
+        "Variables of the environment there",
     ]
-    assert len(page.all("table")) == 2
+    assert len(page.all("table")) == 3
 
 
 def evil(value):

@@ -10,7 +10,7 @@ from processes import wait_until
 from steps import SOON, end_of, run_stuck
 
 import rankbook
-from rankbook.errors import ReportError
+from rankbook.errors import EngineError, ReportError
 from rankbook.models import Look
 
 HANG = 'if rank: wait_in("all_reduce", seq=3)'
@@ -113,6 +113,24 @@ def test_versions_and_the_system_are_in_it(formed, of):
     versions = of(formed).versions
     assert versions["rankbook"] == rankbook.__version__
     assert {"python", "torch", "ipyparallel", "ipykernel", "ipython", "system"} <= set(versions)
+
+
+def test_what_the_ranks_run_with_is_in_it(formed, pool, of):
+    pool[3].answers = False
+    report = of(formed)
+    assert report.environments == {rank: pool[rank].runs_with for rank in range(3)}
+    pool[3].answers = True
+
+
+def test_engines_that_do_not_know_what_they_run_with_do_not_keep_a_report_from_being_made(
+    formed, pool, of
+):
+    def unknown():
+        raise EngineError("The engine on a does not know 'environment'.")
+
+    for engine in pool.all.values():
+        engine.environment = unknown
+    assert of(formed).environments == {}
 
 
 def test_the_ranks_are_not_asked_for_a_report_that_cannot_be_saved(formed, pool, tmp_path):

@@ -392,3 +392,32 @@ def test_a_collective_of_gloo_ends_with_its_connections(sockets, making):
         begin = time.monotonic()
         assert sockets.cut() > 0
         assert ended.result(SOON) - begin < SOON
+
+
+def test_when_the_default_group_was_made_is_known_whoever_makes_it(monkeypatch):
+    # So that the function of torch's own stands there again afterwards.
+    monkeypatch.setattr(c10d, "_new_process_group_helper", c10d._new_process_group_helper)
+    sockets, began = GlooSockets(), []
+    assert sockets.began == 0
+    for _ in range(2):
+        before = time.time_ns()
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        try:
+            assert before <= sockets.began <= time.time_ns()
+            began.append(sockets.began)
+            dist.new_group([0])
+            assert sockets.began == began[-1]
+        finally:
+            dist.destroy_process_group()
+    assert began[0] < began[1]
+
+
+def test_a_group_that_could_not_be_made_is_not_counted(monkeypatch):
+    def fail(*args, **kwargs):
+        raise RuntimeError("a peer died")
+
+    monkeypatch.setattr(c10d, "_new_process_group_helper", fail)
+    GlooSockets()
+    with pytest.raises(RuntimeError, match="a peer died"):
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    assert c10d._world.group_count == 0

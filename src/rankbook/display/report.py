@@ -10,7 +10,7 @@ from html import escape
 
 from rankbook import reports
 from rankbook.diagnosis.wording import Words, shortened
-from rankbook.display import html, stacks, table, verdict
+from rankbook.display import environment, html, stacks, table, verdict
 from rankbook.models import CellSpan, Look
 from rankbook.models.report import Report
 from rankbook.words import in_words
@@ -18,6 +18,8 @@ from rankbook.words import in_words
 __all__ = ["LoadedReport", "load_report", "to_html", "to_text"]
 
 _STACKS = "Stacks when the report was made"
+
+_ENVIRONMENTS = "What the ranks run with"
 
 _LATEST = 3
 """Calls of each rank that are listed, the latest."""
@@ -35,7 +37,7 @@ class LoadedReport(Report):
 
 
 def load_report(path: str | os.PathLike[str]) -> LoadedReport:
-    """Load a report that :meth:`Session.save_report` has saved; no session is needed.
+    """Load a report that :meth:`rankbook.Session.save_report` has saved; no session is needed.
 
     Args:
         path: The file.
@@ -66,17 +68,16 @@ def to_html(report: Report) -> str:
     if report.verdict:
         parts.append(verdict.to_html(report.verdict))
     parts.append(table.to_html(report.snapshot))
+    rich = {  # HTML that is easier to read
+        _STACKS: stacks.to_html(report.stacks),
+        _ENVIRONMENTS: environment.to_html(report.environments),
+    }
     for heading, text in _texts(report):
-        # Of the stacks there is HTML that is easier to read.
-        inner = stacks.to_html(report.stacks) if heading == _STACKS else _pre(text)
+        inner = rich.get(heading) or f"<pre>{escape(text)}</pre>"
         summary = f'<summary style="font-weight: 600">{escape(heading)}</summary>'
         parts.append(f'<details open style="margin: 8px 0">{summary}{inner}</details>')
     parts.append(f'<p style="color: {html.QUIET}">{escape(report.contents)}</p>')
     return f'<div style="font-size: 13px; overflow-x: auto">{"".join(parts)}</div>'
-
-
-def _pre(text: str) -> str:
-    return f"<pre>{escape(text)}</pre>"
 
 
 def _texts(report: Report) -> Iterator[tuple[str, str]]:
@@ -87,10 +88,12 @@ def _texts(report: Report) -> Iterator[tuple[str, str]]:
         yield "What each rank did when the report was made", "\n".join(_looks(report.looks))
     if report.stacks:
         yield _STACKS, stacks.to_text(report.stacks)
+    if report.environments:
+        yield _ENVIRONMENTS, environment.to_text(report.environments)
     if report.versions:
-        yield f"Versions on {report.host}", _listed(report.versions)
+        yield f"Versions in the notebook's kernel, on {report.host}", _listed(report.versions)
     if report.environment:
-        yield f"Variables of the environment on {report.host}", _listed(report.environment)
+        yield "Variables of the environment there", _listed(report.environment)
 
 
 def _title(report: Report) -> str:

@@ -217,6 +217,7 @@ def _make_group(
         # for the groups that are made from it.
         os.environ["GLOO_SOCKET_IFNAME"] = interface
     hook = sys.excepthook
+    teardown.forget_attempt()  # of a person's own, maybe
     # Threads of NCCL's use the store, too; those are better served without Python.
     store = meeting.store if uses_nccl(backend) else stores.Interruptible(meeting.store, timeout)
     try:

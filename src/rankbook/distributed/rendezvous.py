@@ -30,7 +30,7 @@ from rankbook.distributed.environment import Launch, is_loopback, master_address
 from rankbook.distributed.stores import FileStore, HashStore, PrefixStore, Store
 from rankbook.errors import EnvironmentVariableError, InputError, RendezvousError
 
-__all__ = ["Meeting", "at", "forget", "host", "meet", "use"]
+__all__ = ["Meeting", "at", "forget", "host", "meet", "port", "shared", "use"]
 
 # What becomes of a rank's token: the meeting took place, or the rank gave up waiting for it.
 _MET, _LEFT = "met", "left"
@@ -125,6 +125,19 @@ def at(url: str, generation: int) -> Iterator[None]:
         yield
     finally:
         _process.place = before
+
+
+def port() -> int:
+    """Of the place where a session meets; 0 if that is a file."""
+    return urlsplit(_process.place[0]).port or 0 if _process.place else 0
+
+
+def shared() -> Store:
+    """What the ranks of a session's generation can tell each other, once they have met."""
+    if _process.place is None:
+        raise RendezvousError("no session has said where to meet: initialise first")
+    url, generation = _process.place
+    return PrefixStore(f"shared{generation}", _process.hosted.get(url) or _process.opened[url])
 
 
 def meet(launch: Launch, timeout: timedelta) -> Meeting:

@@ -35,7 +35,8 @@ _NOT_THEIRS = tuple(
 _STANDARD_LIBRARY = sysconfig.get_path("stdlib") + os.sep
 _TORCH_DISTRIBUTED = f"{_TORCH}distributed{os.sep}"
 
-_STORES = f"{os.sep}rankbook{os.sep}distributed{os.sep}stores.py"
+_WAITS = f"{os.sep}rankbook{os.sep}distributed{os.sep}"
+"""Where torch waits in Python of ours: in a store, or until all ranks are there."""
 
 _HELPERS = {"wrapper", "inner", "<module>", "<lambda>", "<genexpr>", "<listcomp>"}
 """Functions of ``torch.distributed`` that nobody calls by name."""
@@ -93,7 +94,7 @@ def position() -> Position:
         return Position()
     # Where torch waits in a store of ours, it is torch that waits; that we poll is our affair.
     polling = innermost
-    while polling.f_back is not None and _STORES in polling.f_code.co_filename:
+    while polling.f_back is not None and _WAITS in polling.f_code.co_filename:
         polling = polling.f_back
     in_store = polling is not innermost and _TORCH in polling.f_code.co_filename
     if in_store:

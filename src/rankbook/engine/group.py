@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -16,7 +17,14 @@ import torch.distributed as dist
 import torch.distributed.distributed_c10d as c10d
 from torch._C._distributed_c10d import DebugLevel, get_debug_level, set_debug_level
 
-from rankbook.distributed import destroy_global_state, initialize_distributed, rendezvous
+from rankbook.distributed import (
+    by_hand,
+    destroy_global_state,
+    environment,
+    initialize_distributed,
+    rendezvous,
+    teardown,
+)
 from rankbook.engine import state
 from rankbook.engine.history import Epoch
 from rankbook.engine.jobs import Job
@@ -53,6 +61,14 @@ class Group:
         self._interfaces: dict[str, str] = {}
         self._url = ""
 
+    @property
+    def since(self) -> int:
+        """From when on collectives are of the present group, which a cell may have made itself.
+
+        A group of the same name that was destroyed has had the same numbers.
+        """
+        return max(self.began, self._sockets.began)
+
     def initialize(self, wanted: Initialize) -> GroupInfo:
         """Join a generation; blocks until every rank has.
 
@@ -62,23 +78,24 @@ class Group:
         self.destroy()
         self.began = time.time_ns()
         self.epochs = [*self.epochs[-_EPOCHS:], Epoch(self.began, wanted.generation, wanted.rank)]
-        port = wanted.url.rpartition(":")[2] if wanted.url.startswith("tcp:") else "0"
         os.environ.update(
             RANK=str(wanted.rank),
             WORLD_SIZE=str(wanted.world_size),
             LOCAL_RANK=str(wanted.local_rank),
             LOCAL_WORLD_SIZE=str(wanted.local_world_size),
             MASTER_ADDR=wanted.address,
-            MASTER_PORT=port,
         )
         self._threads.share(wanted.local_world_size)
         self._use_interface(wanted.address)
-        # For good: a cell may destroy the group and initialise it again by itself.
+        # For good: a cell may destroy the group and initialise it again.
         rendezvous.use(wanted.url, wanted.generation)
         level = self._level if not wanted.check else DebugLevel.DETAIL
         if get_debug_level() != level:
             set_debug_level(level)
         info = initialize_distributed(wanted.backend, wanted.timeout_minutes)
+        timeout = timedelta(minutes=wanted.timeout_minutes)
+        port = by_hand.enable(environment.read(), wanted.address, timeout)
+        os.environ["MASTER_PORT"] = str(port)
         self.info = GroupInfo(
             backend=info.backend,
             rank=info.rank,
@@ -101,6 +118,11 @@ class Group:
             dist_info=info,
         )
         return self.info
+
+    def before_cell(self) -> None:
+        """Forget attempts of an earlier cell to make a group, which other ranks may not know of."""
+        if not dist.is_initialized():
+            teardown.forget_attempt()
 
     def destroy(self) -> None:
         """Leave the group, if this engine is in one."""
@@ -138,7 +160,7 @@ class Group:
                 folder.rmdir()
 
     def _use_interface(self, address: str) -> None:
-        """Bind gloo and NCCL's bootstrap to the interface on which rank 0 is reached.
+        """Bind gloo, NCCL's bootstrap and RPC to the interface on which rank 0 is reached.
 
         By default gloo asks what the host name resolves to, which on many machines is an
         address that no other host reaches. What the user has set stays.
@@ -147,7 +169,7 @@ class Group:
             name = state.interface_of(_LOOPBACK)
         else:
             name = state.interface_of(state.addresses(address)[0])
-        for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "TP_SOCKET_IFNAME"):
             if os.environ.get(variable) == self._interfaces.get(variable):
                 os.environ[variable] = self._interfaces[variable] = name
 

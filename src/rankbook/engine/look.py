@@ -19,7 +19,7 @@ __all__ = ["look", "say_stacks", "say_state"]
 def look(job: Job, _request: LookAt) -> Look:
     """What the rank does, for a diagnosis."""
     engine = job.engine
-    return engine.observer.look(engine.doing, engine.runner.cell, engine.group.began)
+    return engine.observer.look(engine.doing, engine.runner.cell, engine.group.since)
 
 
 @operation(SayStacks, on=CONTROL)

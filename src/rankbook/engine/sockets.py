@@ -16,12 +16,16 @@ import socket
 import stat
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
 import torch.distributed.distributed_c10d as c10d
+
+from rankbook.distributed import teardown
 
 __all__ = ["GlooSockets"]
 
@@ -38,9 +42,14 @@ _DESCRIPTORS = "/dev/fd"
 
 
 class GlooSockets:
-    """Notes the sockets of each group that is made from now on; one per process."""
+    """Notes the sockets of each group that is made from now on; one per process.
+
+    Attributes:
+        began: When the latest default group began to be made, whoever made it; ns since the epoch.
+    """
 
     def __init__(self) -> None:
+        self.began = 0
         self._inodes: dict[int, str] = {}
         self._before: set[int] | None = None
         self._make_group = c10d._new_process_group_helper
@@ -85,9 +94,16 @@ class GlooSockets:
     def _watched(self) -> Any:
         @functools.wraps(self._make_group)
         def make_group(*args: Any, **kwargs: Any) -> Any:
+            if not dist.is_initialized():
+                self.began = time.time_ns()
             self._before, name = _inodes(), ""
             try:
                 made = self._make_group(*args, **kwargs)
+            except BaseException:
+                if not dist.is_initialized():
+                    teardown.forget_attempt()
+                raise
+            else:
                 name = c10d._world.pg_names.get(made[0], "")
                 return made
             finally:

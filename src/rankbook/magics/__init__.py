@@ -24,6 +24,7 @@ _FAMILIES = {
     "group": "GroupMagics",
     "cells": "CellMagics",
     "looks": "LookMagics",
+    "environment": "EnvironmentMagics",
     "values": "ValueMagics",
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rankbook.models.cells import CellSpan
+from rankbook.models.environment import Environment
 from rankbook.models.looks import Look
 from rankbook.models.snapshots import Snapshot
 from rankbook.models.verdicts import Diagnosis
@@ -37,6 +38,8 @@ class Report:
     """By name, of the notebook's kernel: python, torch, rankbook …, and the system."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables of the environment of the notebook's kernel, those that matter to torch."""
+    environments: Mapping[int, Environment] = field(default_factory=dict)
+    """By rank, what its process runs with, of those that answered."""
     masked: int = 0
     """Places in which something looked like a secret and was masked."""
 
@@ -47,8 +50,8 @@ class Report:
             "the verdict": self.verdict is not None,
             "the code of the cell": self.cell is not None,
             f"states, looks and stacks of {in_words(self.looks)}": bool(self.looks),
-            "versions, names of hosts, paths of files": True,
-            f"{plural(len(self.environment), 'variable')} of the environment (CUDA_ …)": True,
+            "versions, names of hosts, paths of files, and those variables of the environment that "
+            "torch and launchers read": True,
         }
         return (
             f"Contains {', '.join(words for words, is_there in has.items() if is_there)}. Contains "

@@ -2,6 +2,7 @@
 
 from rankbook.models.cells import ForgetError, Free, Run
 from rankbook.models.engines import SayFacts
+from rankbook.models.environment import SayEnvironment
 from rankbook.models.groups import Destroy, HostStore, Initialize, Reach
 from rankbook.models.looks import LookAt, SayStacks, SayState
 from rankbook.models.recorded import TellTimeline
@@ -21,6 +22,7 @@ __all__ = [
     "RemoteError",
     "Request",
     "Run",
+    "SayEnvironment",
     "SayFacts",
     "SayStacks",
     "SayState",

@@ -14,23 +14,17 @@ from typing import TYPE_CHECKING
 
 from rankbook import reports
 from rankbook._version import __version__
-from rankbook.errors import SessionError
+from rankbook.errors import EngineError, SessionError
 from rankbook.masking import masked, secret_values
 from rankbook.models import load, to_dict
+from rankbook.models.environment import relevant
 from rankbook.models.report import Report, SavedReport
+from rankbook.sessions.members.environment import environments
 
 if TYPE_CHECKING:
     from rankbook.sessions.view import SessionView
 
 __all__ = ["gather", "save"]
-
-_PREFIXES = (
-    *("RANK", "LOCAL_", "WORLD_SIZE", "GROUP_", "ROLE_", "MASTER_", "TORCH", "PYTORCH_"),
-    *("SLURM_", "OMPI_", "PMI_", "PMIX_", "CUDA_", "NVIDIA_", "HIP_", "ROCR_"),
-    *("NCCL_", "RCCL_", "GLOO_", "TP_SOCKET_IFNAME", "UCX_", "FI_"),
-    *("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_"),
-)
-"""How variables begin that launchers, torch, and the libraries below it read."""
 
 _PACKAGES = ("torch", "ipyparallel", "ipykernel", "ipython", "ipywidgets", "anywidget", "numpy")
 
@@ -56,11 +50,13 @@ def gather(session: SessionView, environment: Mapping[str, str]) -> Report:
         environment: The variables of this process.
     """
     snapshot = session.snapshot()
-    verdict, looks, stacks = snapshot.verdict, {}, {}
+    verdict, looks, stacks, told = snapshot.verdict, {}, {}, {}
     with suppress(SessionError):  # it was shut down, or there is no group
         stacks = session.stacks()
         looks = session.looks()
         verdict = verdict or session.diagnose()
+        with suppress(EngineError):  # engines of another version do not know the question
+            told = environments(session.members.living())
     return Report(
         made=time.time(),
         host=socket.gethostname(),
@@ -70,9 +66,8 @@ def gather(session: SessionView, environment: Mapping[str, str]) -> Report:
         looks=looks,
         stacks={rank: tuple(frames) for rank, frames in stacks.items()},
         versions=_versions(),
-        environment={
-            name: value for name, value in sorted(environment.items()) if name.startswith(_PREFIXES)
-        },
+        environment=relevant(environment),
+        environments=told,
     )
 
 

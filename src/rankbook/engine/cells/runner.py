@@ -110,6 +110,7 @@ async def run(job: Job, request: Run) -> CellOutcome:
             runner.show_descriptors(job.outbox)
             job.control.call(look_past_python, after=_LOOK_PAST_PYTHON)
 
+    job.engine.group.before_cell()
     job.control.call(look_past_python, after=_LOOK_PAST_PYTHON)
     return await runner.run(job.outbox, request)
 

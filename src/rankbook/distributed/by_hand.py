@@ -1,0 +1,122 @@
+"""``init_process_group`` that a cell, or a library, calls by itself in a process of a session.
+
+Whatever torch meets at a host and port (``env://``, ``tcp://``, ``init_rpc``) goes through one
+function, in which rank 0 listens on every interface and the others wait in C++, on keys that an
+earlier group may have left; ``file://`` leaves such keys, too. Where all the ranks of the session
+meet at its own address, at one of loopback or in a file, they meet as they do in
+:mod:`rankbook.distributed.rendezvous` instead: any number of times, whenever each comes,
+interruptibly, and without another port. Everything else is left to torch: a world of another size
+at an address of its own, a process that was forked, another host.
+
+(The names are private in torch 2.8 to 2.15; ``tests/unit/test_private_api.py`` says so if they go.)
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from importlib import import_module
+from typing import Any, TypeGuard
+
+import torch
+import torch.distributed as dist
+
+from rankbook.distributed import rendezvous, stores, teardown
+from rankbook.distributed.environment import Launch, is_loopback
+from rankbook.distributed.stores import Store
+
+__all__ = ["enable"]
+
+_LOOPBACK = "127.0.0.1"
+_PORT = "port"
+_KEPT = 64
+"""Stores that are kept: C++ holds only its own half of one, the methods go with the other."""
+
+_torchs: Any = import_module("torch.distributed.rendezvous")  # a function has its name, too
+_their_store, _their_file_store = _torchs._create_c10d_store, _torchs.FileStore
+
+
+@dataclass
+class _Session:
+    """What this process is among the ranks of its session."""
+
+    launch: Launch | None = None
+    pid: int = 0
+    address: tuple[str, int] = ("", 0)
+    """Its MASTER_ADDR and MASTER_PORT."""
+    served: tuple[Store, int] | None = None
+    """On loopback, by rank 0, for libraries that open a store there by themselves."""
+
+
+_session = _Session()
+_kept: deque[Store] = deque(maxlen=_KEPT)
+
+
+def enable(launch: Launch, address: str, timeout: timedelta) -> int:
+    """Let this rank initialise by hand; after an initialisation, on every rank.
+
+    Args:
+        launch: This process among the ranks of the session.
+        address: Of rank 0's host, as MASTER_ADDR says.
+        timeout: How long to wait for rank 0 to say on which port it listens.
+
+    Returns:
+        A port of rank 0's that is the session's: MASTER_PORT. On one host it is one of loopback.
+    """
+    port = rendezvous.port() or _loopback_port(launch, timeout)
+    _session.launch, _session.pid, _session.address = launch, os.getpid(), (address, port)
+    _torchs._create_c10d_store, _torchs.FileStore = _create_store, _file_store
+    return port
+
+
+def _loopback_port(launch: Launch, timeout: timedelta) -> int:
+    if launch.rank:
+        _session.served = None
+        return int(stores.Interruptible(rendezvous.shared(), timeout).get(_PORT))
+    if _session.served is None:
+        served, _, port = stores.host([_LOOPBACK], 0, timeout)
+        _session.served = (served, port)
+    if launch.world_size > 1:
+        rendezvous.shared().set(_PORT, str(_session.served[1]))
+    return _session.served[1]
+
+
+def _create_store(
+    hostname: str, port: int, rank: int, world_size: int, timeout: timedelta, *args: Any, **kw: Any
+) -> Any:
+    """Stand where torch makes the store in which ranks meet at a host and port."""
+    launch = _session.launch
+    if _is_here(launch):
+        is_all = launch.one_host and (rank, world_size) == (launch.rank, launch.world_size)
+        if (hostname, port) == _session.address or (is_all and is_loopback(hostname)):
+            launch = replace(launch, rank=rank, world_size=world_size)
+            return _meet(launch, f"{hostname}:{port}/{world_size}", timeout)
+    return _their_store(hostname, port, rank, world_size, timeout, *args, **kw)
+
+
+def _file_store(path: str, world_size: int = -1, *args: Any, **kw: Any) -> Any:
+    """Stand where torch makes the store in which ranks meet in a file."""
+    launch = _session.launch
+    if _is_here(launch) and launch.one_host and world_size == launch.world_size:
+        return _meet(launch, path, _torchs.default_pg_timeout)
+    return _their_file_store(path, world_size, *args, **kw)
+
+
+def _is_here(launch: Launch | None) -> TypeGuard[Launch]:
+    """Whether this process is the rank that was told of, and no child of its."""
+    return launch is not None and _session.pid == os.getpid()
+
+
+def _meet(launch: Launch, where: str, timeout: timedelta) -> Store:
+    try:
+        store = rendezvous.meet(replace(launch, job=f"by hand/{where}"), timeout).store
+    except BaseException:
+        if not dist.is_initialized():
+            teardown.forget_attempt()
+        raise
+    if not torch.cuda.device_count():  # threads of NCCL's are better served without Python
+        store = stores.Interruptible(store, timeout)
+    _kept.append(store)
+    return store

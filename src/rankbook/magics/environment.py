@@ -1,0 +1,32 @@
+"""What the ranks run with."""
+
+from __future__ import annotations
+
+from IPython.core.magic import line_magic, magics_class
+
+from rankbook.display.environment import Environments
+from rankbook.magics.base import RankMagics
+from rankbook.magics.usage import parse, takes
+from rankbook.sessions.members.environment import environments
+
+__all__ = ["EnvironmentMagics"]
+
+
+@magics_class
+class EnvironmentMagics(RankMagics):
+    """``%dist_env``."""
+
+    @line_magic
+    @takes()
+    def dist_env(self, line: str) -> Environments:
+        """Show what every rank runs with, and what differs between ranks.
+
+        Versions (python, torch, rankbook, CUDA, NCCL), host, folder, GPUs, threads, and those
+        variables of the environment that launchers, torch, NCCL, gloo and OpenMP read. What looks
+        like a secret is masked. It answers while a cell runs or hangs.
+        """
+        parse(self.dist_env, line)
+        members = self.session().members
+        size = members.placed().world_size
+        found = environments(members.living())
+        return Environments(found, set(range(size)) - found.keys())

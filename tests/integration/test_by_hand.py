@@ -1,0 +1,196 @@
+"""``init_process_group`` in a cell, however it is called: as under torchrun, and repeatedly."""
+
+from __future__ import annotations
+
+import psutil
+import pytest
+from processes import family, listening
+
+LEAVE = "dist.destroy_process_group()\n"
+REDUCE = "\ny = torch.ones(2)\ndist.all_reduce(y)\ny.tolist()"
+
+METHODS = {
+    "env": "dist.init_process_group('gloo')",
+    "env, written out": "dist.init_process_group('gloo', init_method='env://')",
+    "env, with rank and size": (
+        "dist.init_process_group('gloo', rank=rank, world_size=world_size)"
+    ),
+    "no backend": "dist.init_process_group()",
+    "a short timeout": (
+        "import datetime\ndist.init_process_group('gloo', timeout=datetime.timedelta(seconds=20))"
+    ),
+    "tcp": (
+        "dist.init_process_group(\n"
+        "    'gloo', init_method='tcp://127.0.0.1:29500', rank=rank, world_size=world_size\n)"
+    ),
+    "tcp, localhost": (
+        "dist.init_process_group(\n"
+        "    'gloo', init_method='tcp://localhost:29501', rank=rank, world_size=world_size\n)"
+    ),
+    "file": (
+        "dist.init_process_group(\n"
+        "    'gloo', init_method='file://{folder}/f', rank=rank, world_size=world_size\n)"
+    ),
+    "a port of one's own": (
+        "import os\nkept = dict(os.environ)\n"
+        "os.environ.update(MASTER_ADDR='localhost', MASTER_PORT='12355')\n"
+        "dist.init_process_group('gloo')\n"
+        "os.environ.update(kept)"
+    ),
+    "a store of one's own": (
+        "prefix = globals().get('prefix', 0) + 1\n"
+        "store = dist.PrefixStore(str(prefix), dist.FileStore('{folder}/s', -1))\n"
+        "dist.init_process_group('gloo', store=store, rank=rank, world_size=world_size)"
+    ),
+    "by a mesh": (
+        "from torch.distributed.device_mesh import init_device_mesh\n"
+        "init_device_mesh('cpu', (world_size,))"
+    ),
+    "by a library": "helper.begin()",
+    "the seed's way": (
+        "from rankbook.distributed import initialize_distributed\ninitialize_distributed('gloo')"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def world(two, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("modules")
+    (folder / "helper.py").write_text(
+        "import torch.distributed\n"
+        "def begin(): torch.distributed.init_process_group(backend='gloo')\n"
+    )
+    two.run(f"import sys, time\nsys.path.insert(0, {str(folder)!r})\nimport helper")
+    return two
+
+
+@pytest.fixture(autouse=True)
+def a_group_afterwards(world):
+    yield
+    world.reset()
+    assert values(world, REDUCE) == {"[2.0, 2.0]"}
+
+
+def values(session, code):
+    result = session.run(code, timeout=60)
+    result.raise_for_error()
+    return {its.result_repr for its in result.values()}
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_it_works_three_times_in_a_row(world, method, tmp_path):
+    code = LEAVE + method.replace("{folder}", str(tmp_path)) + REDUCE
+    for _ in range(3):
+        assert values(world, code) == {"[2.0, 2.0]"}
+
+
+@pytest.mark.parametrize("late", [0, 1])
+@pytest.mark.parametrize("name", ["env", "tcp", "file"])
+def test_ranks_may_come_at_different_times(world, name, late, tmp_path):
+    method = METHODS[name].replace("{folder}", str(tmp_path))
+    code = f"{LEAVE}if rank == {late}: time.sleep(1.5)\n{method}{REDUCE}"
+    for _ in range(2):
+        assert values(world, code) == {"[2.0, 2.0]"}
+
+
+def test_in_one_cell_many_times(world):
+    code = (
+        "for _ in range(20):\n"
+        "    dist.destroy_process_group()\n"
+        "    dist.init_process_group('gloo')\n"
+        f"    y = torch.ones(2)\n    dist.all_reduce(y)\n{REDUCE}"
+    )
+    assert values(world, code) == {"[2.0, 2.0]"}
+
+
+def test_the_port_is_one_of_loopback_and_the_same_on_every_rank(world):
+    [said] = values(world, "import os\nint(os.environ['MASTER_PORT']), os.environ['MASTER_ADDR']")
+    port, _ = eval(said)  # noqa: S307 - of a cell of ours
+    assert 0 < port < 65536
+    code = (
+        "store = dist.TCPStore(os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT']))\n"
+        "store.set(f'k{rank}', str(rank))\n"
+        "store.get('k0') + store.get('k1')"
+    )
+    assert values(world, code) == {"b'01'"}
+
+
+def test_nothing_listens_elsewhere(world):
+    """Neither for groups made by hand nor for RPC."""
+    for method in ("env", "tcp"):
+        values(world, LEAVE + METHODS[method] + REDUCE)
+    values(world, RPC.format(then=""))
+    mine = psutil.Process()
+    assert listening([mine, *family(mine)]) <= {"127.0.0.1", "::1"}
+    values(world, "rpc.shutdown()")
+
+
+RPC = (
+    "import torch.distributed.rpc as rpc\n"
+    "rpc.init_rpc(f'w{{rank}}', rank=rank, world_size=world_size)\n"
+    "z = rpc.rpc_sync(f'w{{1 - rank}}', torch.add, args=(torch.ones(1), rank))\n"
+    "{then}\n"
+    "z.tolist()"
+)
+
+
+def test_rpc_begins_and_ends_again_and_again(world):
+    for _ in range(2):
+        assert values(world, RPC.format(then="rpc.shutdown()")) == {"[1.0]", "[2.0]"}
+
+
+@pytest.mark.parametrize("name", ["env", "tcp", "file"])
+def test_a_rank_that_does_not_come_is_named_and_the_other_is_freed(world, name, tmp_path):
+    generation = world.generation
+    method = METHODS[name].replace("{folder}", str(tmp_path)).replace("\n", " ")
+    result = world.run(f"{LEAVE}if rank: {method}", timeout=30)
+    assert (result.diagnosis.kind, result.diagnosis.ranks) == ("missing_rank", (0,))
+    assert "init_process_group" in result.diagnosis.summary
+    assert result[1].error.ename == "KeyboardInterrupt"
+    assert world.generation == generation + 1
+    assert values(world, LEAVE + METHODS["env"] + REDUCE) == {"[2.0, 2.0]"}
+
+
+def test_a_rank_that_is_late_is_left_alone(world):
+    code = f"{LEAVE}if rank: time.sleep(3)\ndist.init_process_group('gloo'){REDUCE}"
+    result = world.run(code)
+    assert result.diagnosis is None
+    assert result.ok
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_rank_that_is_late_after_it_is_left_alone_as_well(world, late):
+    """What it called last was number 1, too, but of the group that was destroyed."""
+    code = f"{LEAVE}dist.init_process_group('gloo')\nif rank == {late}: time.sleep(3){REDUCE}"
+    result = world.run(f"dist.barrier()\n{code}")
+    assert result.diagnosis is None
+    assert result.ok
+
+
+def test_a_hang_in_a_group_made_by_hand_is_explained(world):
+    method = METHODS["env"]
+    result = world.run(f"{LEAVE}{method}\nif rank: dist.all_reduce(torch.ones(2))", timeout=30)
+    assert (result.diagnosis.kind, result.diagnosis.ranks) == ("missing_rank", (0,))
+    assert "all_reduce" in result.diagnosis.summary
+
+
+def test_an_interrupt_while_ranks_meet(world):
+    result = world.run(
+        f"{LEAVE}if rank: time.sleep(60)\ndist.init_process_group('gloo')", timeout=2
+    )
+    assert {its.error.ename for its in result.values()} == {"KeyboardInterrupt"}
+
+
+def test_an_initialisation_that_fails_on_one_rank_spoils_no_later_one(world):
+    code = f"{LEAVE}if rank: dist.init_process_group('gloo', init_method='nonsense://')"
+    assert world.run(code)[1].error.ename in {"RuntimeError", "ValueError"}
+    assert values(world, METHODS["env"] + REDUCE) == {"[2.0, 2.0]"}
+
+
+def test_a_world_of_one_rank(world):
+    code = (
+        f"{LEAVE}dist.init_process_group('gloo', rank=0, world_size=1)\n"
+        "alone = dist.get_world_size()\ndist.destroy_process_group()\n"
+        f"dist.init_process_group('gloo'){REDUCE}, alone"
+    )
+    assert values(world, code) == {"([2.0, 2.0], 1)"}

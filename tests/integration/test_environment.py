@@ -1,0 +1,50 @@
+"""What real ranks say they run with."""
+
+from __future__ import annotations
+
+import platform
+
+import torch
+from world import Background, until
+
+import rankbook
+from rankbook.display.environment import to_text
+from rankbook.sessions.members.environment import environments
+
+SOON = 20.0
+
+
+def told(session):
+    return environments(session.members.living())
+
+
+def test_ranks_say_what_they_run_with_and_what_differs_is_seen(two):
+    found = told(two)
+    assert set(found) == {0, 1}
+    assert found[1].versions["python"] == platform.python_version()
+    assert found[1].versions["torch"] == torch.__version__
+    assert found[1].versions["rankbook"] == rankbook.__version__
+    assert (found[1].variables["RANK"], found[1].variables["WORLD_SIZE"]) == ("1", "2")
+    assert to_text(found).startswith("2 ranks on 1 host · nothing differs that should not\n")
+    code = (
+        "import os\n"
+        "if rank == 1:\n"
+        "    torch.set_num_threads(7)\n"
+        "    os.environ['NCCL_DEBUG'] = 'WARN'\n"
+        "    os.environ['SLURM_JWT'] = 'abc'"
+    )
+    two.run(code).raise_for_error()
+    found = told(two)
+    assert found[1].threads == 7
+    assert found[1].variables["SLURM_JWT"] == "<masked>"
+    assert to_text(found).splitlines()[0] == (
+        "2 ranks on 1 host · threads, NCCL_DEBUG and SLURM_JWT differ"
+    )
+
+
+def test_a_rank_that_hangs_answers(two):
+    running = Background(lambda: two.run("if rank: dist.barrier()", on_hang="wait"))
+    assert until(lambda: two.verdict is not None, SOON) < SOON
+    assert set(told(two)) == {0, 1}
+    two.interrupt()
+    assert running.join(SOON)

@@ -1,0 +1,131 @@
+"""Which meetings of torch's take place where the session's ranks meet, and which elsewhere."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from types import SimpleNamespace
+
+import pytest
+import torch.distributed as dist
+
+from rankbook.distributed import by_hand, environment, rendezvous
+from rankbook.distributed.by_hand import _create_store, _file_store, _session, enable
+from rankbook.errors import RendezvousError
+
+MINUTE = dt.timedelta(minutes=1)
+
+
+@pytest.fixture
+def met(monkeypatch):
+    """Where the ranks have met: as (rank, world size, name), or what torch was asked for."""
+    found = []
+
+    def meet(launch, timeout):
+        found.append((launch.rank, launch.world_size, launch.job))
+        return SimpleNamespace(store=dist.HashStore())
+
+    monkeypatch.setattr(rendezvous, "meet", meet)
+    monkeypatch.setattr(by_hand, "_their_store", lambda *its, **kw: found.append(its))
+    monkeypatch.setattr(by_hand, "_their_file_store", lambda *its, **kw: found.append(its))
+    return found
+
+
+@pytest.fixture
+def session(monkeypatch, tmp_path):
+    """This process is rank 0 of two on one host, or what the variables say."""
+    before = vars(_session).copy()
+    store, files = by_hand._torchs._create_c10d_store, by_hand._torchs.FileStore
+    rendezvous.use(f"file://{tmp_path}/store", 1)
+    rendezvous._process.opened = {f"file://{tmp_path}/store": dist.HashStore()}
+
+    def begin(**variables):
+        launch = environment.read(
+            {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"} | variables
+        )
+        return enable(launch, "127.0.0.1", MINUTE)
+
+    yield begin
+    by_hand._torchs._create_c10d_store, by_hand._torchs.FileStore = store, files
+    vars(_session).update(before)
+    rendezvous.forget()
+
+
+def test_rank_0_has_a_port_of_loopback_and_tells_the_others(session):
+    port = session()
+    assert port > 0
+    assert session() == port  # it is kept from one generation to the next
+    assert session(RANK="1", LOCAL_RANK="1") == port
+    assert _session.served is None
+
+
+def test_the_session_s_own_address_is_where_its_ranks_meet(session, met):
+    port = session()
+    _create_store("127.0.0.1", port, 0, 2, MINUTE)
+    _create_store("127.0.0.1", port, 1, 2, MINUTE, use_libuv=True)
+    _create_store("127.0.0.1", port, 0, 1, MINUTE)
+    assert met == [
+        (0, 2, f"by hand/127.0.0.1:{port}/2"),
+        (1, 2, f"by hand/127.0.0.1:{port}/2"),
+        (0, 1, f"by hand/127.0.0.1:{port}/1"),
+    ]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1.2.3", "::1"])
+def test_so_is_any_address_of_loopback_for_all_of_them(session, met, host):
+    session()
+    _create_store(host, 29500, 0, 2, MINUTE)
+    assert met == [(0, 2, f"by hand/{host}:29500/2")]
+
+
+@pytest.mark.parametrize(
+    "asked", [("127.0.0.1", 29500, 1, 2), ("127.0.0.1", 29500, 0, 3), ("192.0.2.1", 29500, 0, 2)]
+)
+def test_everything_else_is_torch_s(session, met, asked):
+    session()
+    _create_store(*asked, MINUTE)
+    assert met == [(*asked, MINUTE)]
+
+
+def test_on_several_hosts_loopback_is_not_where_they_meet(session, met):
+    session(LOCAL_WORLD_SIZE="1")
+    _create_store("127.0.0.1", 29500, 0, 2, MINUTE)
+    assert met == [("127.0.0.1", 29500, 0, 2, MINUTE)]
+
+
+def test_a_file_of_all_of_them(session, met):
+    session()
+    _file_store("/some/file", 2)
+    _file_store("/some/file", 3)
+    _file_store("/some/file")
+    assert met == [(0, 2, "by hand//some/file"), ("/some/file", 3), ("/some/file", -1)]
+
+
+def test_a_process_that_was_forked_is_no_rank(session, met, monkeypatch):
+    port = session()
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    _create_store("127.0.0.1", port, 0, 2, MINUTE)
+    _file_store("/some/file", 2)
+    assert met == [("127.0.0.1", port, 0, 2, MINUTE), ("/some/file", 2)]
+
+
+def test_on_several_hosts_the_port_is_that_of_the_store(session):
+    url = rendezvous.host()
+    rendezvous.use(url, 2)
+    assert session(LOCAL_WORLD_SIZE="1") == int(url.rpartition(":")[2])
+
+
+def test_after_an_attempt_in_vain_groups_are_counted_from_0_again(session, monkeypatch):
+    """Or this rank would look for the others under another name than theirs."""
+
+    def meet(launch, timeout):
+        raise RendezvousError("rank 1 did not arrive")
+
+    monkeypatch.setattr(rendezvous, "meet", meet)
+    session()
+    with pytest.raises(RendezvousError):
+        dist.init_process_group(
+            "gloo", init_method="tcp://127.0.0.1:29500", rank=0, world_size=2, timeout=MINUTE
+        )
+    assert dist.distributed_c10d._world.group_count == 0
+    assert not dist.is_initialized()
