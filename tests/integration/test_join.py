@@ -57,7 +57,7 @@ def connect(cluster):
         session.shutdown()
 
 
-def test_joining_runs_cells_and_leaves_the_engines_when_it_goes(connect, cluster):
+def test_a_session_that_joined_engines_runs_cells_and_leaves_the_engines_running(connect, cluster):
     session = connect()
     assert session.snapshot().cluster == cluster.cluster_id
     pids = [state.pid for state in session.states()]
@@ -75,14 +75,14 @@ def test_joining_runs_cells_and_leaves_the_engines_when_it_goes(connect, cluster
     again.shutdown()
 
 
-def test_a_connection_file_will_do(cluster):
+def test_a_cluster_can_be_joined_by_its_connection_file(cluster):
     path = cluster.controller.connection_files["client"]
     session = rankbook.connect("gloo", connection_file=path)
     assert session.world_size == 2
     session.shutdown()
 
 
-def test_fewer_ranks_than_engines(connect):
+def test_a_joined_cluster_can_have_fewer_ranks_than_engines_and_not_more(connect):
     session = connect(nproc=1)
     assert (session.world_size, len(session.states())) == (1, 2)
     with pytest.raises(ClusterError, match="has 2 engines and rankbook cannot add"):
@@ -107,7 +107,7 @@ def test_raw_px_still_works_beside_a_session(connect, cluster):
     session.shutdown()
 
 
-def test_a_cluster_that_does_not_exist():
+def test_a_cluster_that_does_not_exist_is_refused():
     with pytest.raises(ClusterError, match="There is no cluster 'nope': `ipcluster list` shows"):
         rankbook.connect(cluster_id="nope")
 

@@ -1,4 +1,4 @@
-"""Making the engines of a cluster that runs answer us, without disturbing those that do."""
+"""Making the engines of a running cluster answer requests, without disturbing those that do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rankbook.models.requests import Run
 
 
 class Client:
-    """An ipyparallel client of a pool's engines; what is applied there ends when a test says so."""
+    """An ipyparallel client of a pool's engines; what is applied there ends when a test ends it."""
 
     def __init__(self, pool):
         self.ids = pool.engines
@@ -51,7 +51,7 @@ def client(pool):
     return Client(pool)
 
 
-def test_who_answers_already_is_left_in_peace_though_it_is_busy(pool, client):
+def test_an_engine_that_answers_already_is_left_alone_even_when_busy(pool, client):
     call = pool.channel.request({1: Run("stick()")})
     joining.wake_agents(client, pool.channel)
     assert client.applied == []
@@ -60,7 +60,7 @@ def test_who_answers_already_is_left_in_peace_though_it_is_busy(pool, client):
     assert call.done
 
 
-def test_who_does_not_answer_gets_an_agent(pool, client):
+def test_an_engine_that_does_not_answer_gets_an_agent(pool, client):
     pool[1].answers = False
     client.answers[1] = ("there", "")
     joining.wake_agents(client, pool.channel)
@@ -68,7 +68,7 @@ def test_who_does_not_answer_gets_an_agent(pool, client):
     assert pool.awaited == set()
 
 
-def test_who_cannot_have_an_agent_is_named_by_its_host(pool, client):
+def test_an_engine_that_cannot_have_an_agent_is_named_with_its_host(pool, client):
     pool[1].answers = False
     client.answers[1] = ("there", "ImportError: no rankbook")
     with pytest.raises(EngineError) as caught:
@@ -79,7 +79,7 @@ def test_who_cannot_have_an_agent_is_named_by_its_host(pool, client):
     )
 
 
-def test_what_an_engine_raises_is_told_in_one_line(pool, client):
+def test_an_exception_on_an_engine_is_reported_in_one_line(pool, client):
     client.answers = {0: ("here", ""), 1: ValueError("no\nmore."), 2: ("here", "")}
     with pytest.raises(EngineError, match=r"^Engine 1 does not answer: no\.$"):
         joining.install_agents(client)
