@@ -11,6 +11,7 @@ from functools import partial
 from fakes import cells
 from fakes.task import Task
 from rankbook import values
+from rankbook._version import __version__
 from rankbook.errors import RankbookError
 from rankbook.models import (
     Collective,
@@ -50,6 +51,7 @@ class FakeEngine:
             (f"{host}-1", f"{host}-2"),
             100 + number,
             ("GPU",) * gpus,
+            versions=(("rankbook", __version__),),
         )
         self.names = {
             "stick": self._stick,

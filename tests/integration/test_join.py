@@ -57,7 +57,7 @@ def connect(cluster):
         session.shutdown()
 
 
-def test_joining_runs_cells_and_leaves_the_engines_when_it_goes(connect, cluster):
+def test_a_session_that_joined_engines_runs_cells_and_leaves_the_engines_running(connect, cluster):
     session = connect()
     assert session.snapshot().cluster == cluster.cluster_id
     pids = [state.pid for state in session.states()]
@@ -75,14 +75,14 @@ def test_joining_runs_cells_and_leaves_the_engines_when_it_goes(connect, cluster
     again.shutdown()
 
 
-def test_a_connection_file_will_do(cluster):
+def test_a_cluster_can_be_joined_by_its_connection_file(cluster):
     path = cluster.controller.connection_files["client"]
     session = rankbook.connect("gloo", connection_file=path)
     assert session.world_size == 2
     session.shutdown()
 
 
-def test_fewer_ranks_than_engines(connect):
+def test_a_joined_cluster_can_have_fewer_ranks_than_engines_and_not_more(connect):
     session = connect(nproc=1)
     assert (session.world_size, len(session.states())) == (1, 2)
     with pytest.raises(ClusterError, match="has 2 engines and rankbook cannot add"):
@@ -107,26 +107,48 @@ def test_raw_px_still_works_beside_a_session(connect, cluster):
     session.shutdown()
 
 
-def test_a_cluster_that_does_not_exist():
+def test_a_cluster_that_does_not_exist_is_refused():
     with pytest.raises(ClusterError, match="There is no cluster 'nope': `ipcluster list` shows"):
         rankbook.connect(cluster_id="nope")
 
 
+@contextmanager
+def one_engine(path):
+    """A cluster of one plain engine whose Python looks for modules in a directory first."""
+    cluster = ipyparallel.Cluster(n=1, delay=0, log_level=40, shutdown_atexit=False)
+    search = os.pathsep.join(filter(None, (os.fspath(path), os.environ.get("PYTHONPATH"))))
+    try:
+        cluster.start_controller_sync()
+        cluster.start_engines_sync(1, environment={"PYTHONPATH": search})
+        client = cluster.connect_client_sync()
+        client.wait_for_engines(1, timeout=60, block=True, interactive=False)
+        client.close()
+        yield cluster
+    finally:
+        cluster.stop_cluster_sync()
+
+
 def test_an_engine_without_rankbook_is_named_by_its_host(tmp_path):
     (tmp_path / "rankbook.py").write_text("raise ImportError('No module named rankbook')")
-    cluster = ipyparallel.Cluster(n=1, delay=0, log_level=40, shutdown_atexit=False)
-    cluster.start_controller_sync()
-    cluster.start_engines_sync(1, environment={"PYTHONPATH": os.fspath(tmp_path)})
-    client = cluster.connect_client_sync()
-    client.wait_for_engines(1, timeout=60, block=True, interactive=False)
-    client.close()
-    try:
+    with one_engine(tmp_path) as cluster:
         with pytest.raises(EngineError, match=f"Engine 0 on {socket.gethostname()} .*pip install"):
             rankbook.connect("gloo", cluster_id=cluster.cluster_id)
         assert rankbook.session() is None
-    finally:
-        cluster.stop_cluster_sync()
     assert "rankbook" in sys.modules
+
+
+def test_an_engine_with_another_version_of_rankbook_is_refused_in_one_line(tmp_path):
+    code = "import rankbook._version\nrankbook._version.__version__ = '9.8.7'"
+    (tmp_path / "sitecustomize.py").write_text(code)
+    with one_engine(tmp_path) as cluster:
+        with pytest.raises(EngineError) as caught:
+            rankbook.connect("gloo", cluster_id=cluster.cluster_id)
+        assert rankbook.session() is None
+    assert re.fullmatch(
+        rf"Engine 0 on {socket.gethostname()} has rankbook 9\.8\.7 and this notebook has "
+        rf"{re.escape(rankbook.__version__)}: .+",
+        str(caught.value),
+    )
 
 
 # -- a group that is there already -----------------------------------------------------------

@@ -125,7 +125,7 @@ def test_a_session_removes_its_files(ipython_dir):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="where engines end with what forked them")
-def test_a_session_whose_engines_can_be_told_nothing_is_shut_down_cleanly(ipython_dir):
+def test_a_session_whose_forking_process_was_killed_is_shut_down_cleanly(ipython_dir):
     session = rankbook.start("gloo", 2)
     cluster = session.pool.cluster_id
     try:

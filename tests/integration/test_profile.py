@@ -37,7 +37,7 @@ def test_a_profile_starts_the_engines_and_shutdown_stops_them(profile):
         session.shutdown()
 
 
-def test_a_profile_that_does_not_exist_is_said_and_nothing_is_started():
+def test_a_profile_that_does_not_exist_is_named_and_nothing_is_started():
     with pytest.raises(ClusterError) as caught:
         rankbook.start("gloo", 2, profile="nosuch")
     assert "\n" not in str(caught.value)

@@ -69,7 +69,7 @@ def test_operations_of_the_fake_engines_take_what_the_real_ones_take(name):
     assert taken == [field.name for field in dataclasses.fields(real)]
 
 
-def test_the_end_of_an_engine_is_told_before_its_requests_fail(monkeypatch):
+def test_the_end_of_an_engine_is_reported_before_its_requests_fail(monkeypatch):
     """Whoever waits for it must find out how it ended, not only that."""
     order = []
 
@@ -146,7 +146,7 @@ def test_a_cell_that_dies_ends_its_engine(ask, pool):
     assert ask(LookAt()).failures
 
 
-def test_nobody_tells_how_an_engine_ended_that_was_started_elsewhere():
+def test_a_joined_engine_ends_without_a_report_of_how():
     pool = fakes.FakePool(2, owned=False)
     pool.on_end = lambda *_: pytest.fail("it was told")
     pool.end([1])

@@ -1,13 +1,15 @@
-"""Making the engines of a cluster that runs answer us, without disturbing those that do."""
+"""Making the engines of a running cluster answer requests, without disturbing those that do."""
 
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from fakes import FakePool
 
+from rankbook._version import __version__
 from rankbook.cluster import joining
 from rankbook.errors import EngineError
 from rankbook.models import RankState, to_dict
@@ -15,7 +17,7 @@ from rankbook.models.requests import Run
 
 
 class Client:
-    """An ipyparallel client of a pool's engines; what is applied there ends when a test says so."""
+    """An ipyparallel client of a pool's engines; what is applied there ends when a test ends it."""
 
     def __init__(self, pool):
         self.ids = pool.engines
@@ -49,7 +51,7 @@ def client(pool):
     return Client(pool)
 
 
-def test_who_answers_already_is_left_in_peace_though_it_is_busy(pool, client):
+def test_an_engine_that_answers_already_is_left_alone_even_when_busy(pool, client):
     call = pool.channel.request({1: Run("stick()")})
     joining.wake_agents(client, pool.channel)
     assert client.applied == []
@@ -58,7 +60,7 @@ def test_who_answers_already_is_left_in_peace_though_it_is_busy(pool, client):
     assert call.done
 
 
-def test_who_does_not_answer_gets_an_agent(pool, client):
+def test_an_engine_that_does_not_answer_gets_an_agent(pool, client):
     pool[1].answers = False
     client.answers[1] = ("there", "")
     joining.wake_agents(client, pool.channel)
@@ -66,7 +68,7 @@ def test_who_does_not_answer_gets_an_agent(pool, client):
     assert pool.awaited == set()
 
 
-def test_who_cannot_have_an_agent_is_named_by_its_host(pool, client):
+def test_an_engine_that_cannot_have_an_agent_is_named_with_its_host(pool, client):
     pool[1].answers = False
     client.answers[1] = ("there", "ImportError: no rankbook")
     with pytest.raises(EngineError) as caught:
@@ -77,7 +79,7 @@ def test_who_cannot_have_an_agent_is_named_by_its_host(pool, client):
     )
 
 
-def test_what_an_engine_raises_is_told_in_one_line(pool, client):
+def test_an_exception_on_an_engine_is_reported_in_one_line(pool, client):
     client.answers = {0: ("here", ""), 1: ValueError("no\nmore."), 2: ("here", "")}
     with pytest.raises(EngineError, match=r"^Engine 1 does not answer: no\.$"):
         joining.install_agents(client)
@@ -96,3 +98,28 @@ def test_a_busy_engine_that_answers_late_is_not_waited_for(pool, client):
     timer.join()
     assert client.applied == [1]
     assert client.answers == {}
+
+
+# -- an engine with another version ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("nproc", [None, 2])
+@pytest.mark.parametrize(
+    ("versions", "has"),
+    [
+        ((("torch", "2.9"), ("rankbook", "9.8.7")), "9.8.7"),
+        ((("torch", "2.9"),), "of an unknown version"),
+    ],
+)
+def test_an_engine_with_another_version_is_refused_at_the_start(make, versions, has, nproc):
+    session = make(3, hosts="ab", owned=False)
+    other = session.pool[1]
+    other.facts = replace(other.facts, versions=versions)
+    with pytest.raises(EngineError) as caught:
+        session.initialize("gloo", nproc)
+    assert str(caught.value) == (
+        f"Engine 1 on b has rankbook {has} and this notebook has {__version__}: install one "
+        "version in both, then restart the engines and this notebook's kernel."
+    )
+    assert session.world_size == 0
+    assert session.pool.asked("initialize") == []

@@ -61,17 +61,17 @@ def test_engines_that_were_ranks_come_first_in_that_order():
     assert [p.local_rank for p in placement.places] == [0, 1, 2, 3]
 
 
-def test_who_was_a_rank_stays_one_before_any_that_was_spare():
+def test_an_engine_that_was_a_rank_stays_one_before_any_spare_engine():
     placement = place(engines("a", "a", "a", "a"), 2, before=(3, 1))
     assert placement.engines == (3, 1)
     assert placement.spare == (0, 2)
 
 
-def test_engines_that_were_ranks_and_have_gone_are_passed_over():
+def test_engines_that_were_ranks_and_have_ended_are_skipped():
     assert place(engines("a", "a", "a"), before=(7, 2, 9)).engines == (2, 0, 1)
 
 
-def test_on_several_hosts_that_of_the_first_rank_stays_first():
+def test_on_several_hosts_the_host_of_the_first_rank_stays_first():
     placement = place(engines("a", "b", "a", "b"), before=(3, 1, 2, 0))
     assert drawn(placement) == [
         (0, 3, "b", 0, 2),

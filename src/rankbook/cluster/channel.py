@@ -29,7 +29,7 @@ _POLL = 0.05
 
 @dataclass(frozen=True)
 class Event:
-    """Something an engine said while a request ran."""
+    """Something an engine sent while a request ran."""
 
     engine: int
     body: events.Event
@@ -52,7 +52,7 @@ class Call:
         return not self.pending
 
     def left(self) -> Iterator[Event]:
-        """Events that have arrived and that nobody has waited for."""
+        """Events that have arrived and that no :meth:`wait` has taken."""
         with suppress(queue.Empty):
             while True:
                 if (event := self.inbox.get_nowait()) is not None:
@@ -93,7 +93,7 @@ class Channel:
         """Ask engines for one operation and return at once.
 
         Args:
-            requests: By engine id, what it is asked for: of one class.
+            requests: By engine id, what the engine is asked for; all of one class.
             buffers: Bytes for every engine, beside the JSON.
 
         Returns:
@@ -133,8 +133,7 @@ class Channel:
             call: What to wait for.
             timeout: Seconds; None waits as long as it takes.
             on_event: Called here, in the caller's thread, with each event in order.
-            on_pause: Called whenever nothing waits to be read; returns the seconds until it
-                wants to be called again.
+            on_pause: Called whenever no event is waiting; returns the seconds until its next call.
             until: Ends the wait early when it returns true.
 
         Returns:
@@ -170,8 +169,9 @@ class Channel:
         Args:
             requests: By engine id; see :meth:`request`.
             timeout: Seconds for all of them; None waits as long as it takes.
-            again: Seconds after which those that have not answered are asked once more, if that
-                does no harm. The controller drops what is for an engine that it does not know yet.
+            again: Seconds after which engines that have not answered are asked once more; only for
+                requests that may be repeated. The controller drops a request to an engine that it
+                does not know yet.
 
         Raises:
             RankbookError: The first failure, as the class the engine raised, or an
@@ -199,20 +199,20 @@ class Channel:
 
     @staticmethod
     def raise_for_failure(call: Call) -> None:
-        """Raise what the first engine that failed says; see :meth:`ask`."""
+        """Raise the first failure, if there is one; see :meth:`ask`."""
         for engine, failure in call.failures.items():
             raise _as_error(engine, failure)
 
     def forget(self, call: Call) -> None:
-        """Drop a call whose answers nobody wants any more."""
+        """Drop a call whose answers are no longer wanted."""
         with self._lock:
             self._calls = {k: v for k, v in self._calls.items() if v[0] is not call}
 
     def owing(self, ops: Collection[str]) -> set[int]:
-        """Engines that have not answered yet what they were asked for.
+        """Engines that have not answered a request yet.
 
         Args:
-            ops: The operations that matter.
+            ops: Names of the operations that count.
         """
         with self._lock:
             asked = [known for known in self._calls.values() if known[0].op in ops]
@@ -289,10 +289,10 @@ def _as_error(engine: int, failure: RemoteError) -> errors.RankbookError:
 
 
 def everyone(engines: Iterable[int], request: Request) -> dict[int, Request]:
-    """The same request for several engines."""
+    """One request for several engines, by engine id."""
     return dict.fromkeys(engines, request)
 
 
 def op_of(requests: Mapping[int, Request]) -> str:
-    """Name of the operation that engines are asked for; empty where nobody is asked."""
+    """Name of the operation that engines are asked for; empty where there are no requests."""
     return next((request.op for request in requests.values()), "")

@@ -24,9 +24,9 @@ _PR_SET_PDEATHSIG = 1
 class Queue(ThreadMonitoredQueue):
     """A queue between client and engines, in a C++ thread.
 
-    ipyparallel's queues tell the hub of each message. It only throws away what comes from the
-    control channel, on which all of ours travel, and does so while client and engines want the
-    same cores: a trivial cell would take a tenth longer.
+    ipyparallel's queues report each message to the hub. The hub discards what comes from the
+    control channel, on which all of ours travel, and uses the cores that client and engines want:
+    a trivial cell would take a tenth longer.
     """
 
     def connect_mon(self, addr: str) -> None:
@@ -36,23 +36,23 @@ class Queue(ThreadMonitoredQueue):
 
 
 class Controller(IPController):
-    """ipyparallel's controller with our queues; it keeps its ports, and ends when it is told to."""
+    """ipyparallel's controller with our queues; it reserves its ports and obeys signals at once."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._reserved: list[socket.socket] = []
 
     def next_port(self, pool_name: str = "common") -> int:
-        """Choose a port, and keep it from everybody else until it is listened on.
+        """Choose a port, and reserve it until the controller listens on it.
 
-        That is a tenth of a second later. In a class that starts its clusters at once, a port that
-        is only looked up goes to another one meanwhile, and a queue without its port is not missed
-        by anybody: engines would never answer.
+        That is a tenth of a second later. When many clusters start at once, as in a class, another
+        one could take a port that was only looked up, and the queue without a port would go
+        unnoticed: engines would never answer.
         """
-        if sys.platform != "linux":  # elsewhere nobody could listen on it as long as it is kept
+        if sys.platform != "linux":  # elsewhere a reserved port cannot be listened on
             return int(super().next_port(pool_name))
         keeper = socket.socket()
-        # As ZeroMQ does: two that say so may have the same port, while one of them listens.
+        # As ZeroMQ does: two sockets with this option may share a port while one of them listens.
         keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         keeper.bind(("127.0.0.1", 0))
         self._reserved.append(keeper)
@@ -64,10 +64,10 @@ class Controller(IPController):
         super().init_schedulers()
 
     def init_signal(self) -> None:
-        """Hear of signals in the loop, which they wake up.
+        """Handle signals in the loop, which they wake up.
 
-        A handler that Python calls itself waits until Python code runs again. A signal that comes
-        as the loop goes to sleep would be heard when something else wakes it: in half a minute.
+        A handler that Python calls itself waits until Python code runs again. A signal that arrives
+        as the loop goes to sleep would be handled when something else wakes it: in half a minute.
         """
         for signum in (signal.SIGINT, signal.SIGABRT, signal.SIGTERM):
             self.loop.asyncio_loop.add_signal_handler(signum, self.handle_signal, signum, None)
@@ -76,10 +76,10 @@ class Controller(IPController):
 def main() -> None:
     """Run a controller until SIGTERM, or until stdin closes."""
     if sys.platform == "linux":
-        # Its heart monitor, a forked process, must not outlive it either, were it killed.
+        # Its heart monitor, a forked process, must end with it even if it is killed.
         os.register_at_fork(after_in_child=_die_with_parent)
     threading.Thread(target=_watch, args=(os.dup(0),), daemon=True).start()
-    # multiprocessing's children of the controller (its heart monitor) must not hold the lifeline.
+    # The heart monitor, a child by multiprocessing, must not hold the lifeline.
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)

@@ -24,7 +24,7 @@ def visible_gpus(asked: str = "", environ: Mapping[str, str] = os.environ) -> in
     hidden; the engines later report what they really see.
 
     Args:
-        asked: A list such as ``0,1`` that the person gave, empty for all.
+        asked: A list such as ``0,1``, as in ``%dist_init --gpus``; empty for all.
         environ: Where ``CUDA_VISIBLE_DEVICES`` may narrow them.
 
     Returns:

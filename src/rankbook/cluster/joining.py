@@ -1,25 +1,34 @@
-"""Joining engines that somebody else started: finding their cluster, making them answer us."""
+"""Joining engines of ipyparallel's own: finding their cluster, making them answer our requests."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.profiledir import ProfileDir, ProfileDirError
 from IPython.paths import get_ipython_dir
 
+from rankbook._version import __version__
 from rankbook.cluster.channel import Channel, everyone
 from rankbook.errors import ClusterError, EngineError
+from rankbook.models import EngineFacts
 from rankbook.models.requests import SayState
 
 if TYPE_CHECKING:
     import ipyparallel
 
-__all__ = ["connection_file_of", "install_agents", "one_line", "profile_dir_of", "wake_agents"]
+__all__ = [
+    "connection_file_of",
+    "install_agents",
+    "one_line",
+    "profile_dir_of",
+    "refuse_other_versions",
+    "wake_agents",
+]
 
 _ANSWERS_WITHIN = 0.3
-"""Seconds after which an engine that does not answer is taken to have no agent; most take 0.02."""
+"""Seconds after which an engine that does not answer is assumed to have no agent; 0.02 is usual."""
 
 
 def profile_dir_of(profile: str | None) -> Path:
@@ -56,9 +65,9 @@ def connection_file_of(profile: str | None, cluster_id: str | None) -> Path:
 
 
 def wake_agents(client: ipyparallel.Client, channel: Channel) -> None:
-    """Make the engines of a cluster that runs answer us.
+    """Make the engines of a running cluster answer requests.
 
-    Those that do so already, from an earlier session, are left in peace: they may be busy.
+    Engines that answer already, since an earlier session, are left alone: they may be busy.
 
     Raises:
         EngineError: Some engine has no rankbook, or one that does not load.
@@ -67,7 +76,7 @@ def wake_agents(client: ipyparallel.Client, channel: Channel) -> None:
     try:
         channel.wait(call, _ANSWERS_WITHIN)
         installing = _install_on(client, sorted(call.pending))
-        # Whoever has an agent and is slow to answer does so before its main thread is free.
+        # An engine that has an agent and is slow answers before its main thread is free.
         channel.wait(
             call, until=lambda: all(r.ready() for e, r in installing.items() if e in call.pending)
         )
@@ -78,13 +87,29 @@ def wake_agents(client: ipyparallel.Client, channel: Channel) -> None:
 
 
 def install_agents(client: ipyparallel.Client) -> None:
-    """Make engines that ipyparallel has just started answer us.
+    """Make engines that ipyparallel has just started answer requests.
 
     Raises:
         EngineError: Some engine has no rankbook, or one that does not load.
     """
     for engine, result in _install_on(client, client.ids).items():
         _check(engine, result)
+
+
+def refuse_other_versions(facts: Sequence[EngineFacts]) -> None:
+    """Refuse engines whose rankbook is another version than this process's.
+
+    Raises:
+        EngineError: The message names the first such engine, its host, and both versions.
+    """
+    for engine in facts:
+        theirs = dict(engine.versions).get("rankbook", "of an unknown version")
+        if theirs != __version__:
+            raise EngineError(
+                f"Engine {engine.engine} on {engine.host} has rankbook {theirs} and this notebook "
+                f"has {__version__}: install one version in both, then restart the engines and "
+                "this notebook's kernel."
+            )
 
 
 def _install_on(client: ipyparallel.Client, engines: Iterable[int]) -> dict[int, Any]:
@@ -110,7 +135,7 @@ def _check(engine: int, result: Any) -> None:
 
 
 def _install_agent() -> tuple[str, str]:
-    """Runs on an engine, where there may be no rankbook; returns its host and what is wrong."""
+    """Runs on an engine, perhaps without rankbook; returns its host, and what is wrong or ""."""
     import socket
 
     host = socket.gethostname()

@@ -1,4 +1,4 @@
-"""Which engine becomes which rank: a pure function of what the engines say about themselves."""
+"""Which engine becomes which rank: a pure function of what the engines report about themselves."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Placement:
 
     places: tuple[Place, ...]
     spare: tuple[int, ...]
-    """Engines of the cluster that are no rank."""
+    """Engines of the cluster that have no rank."""
     addresses: tuple[str, ...]
     """Addresses to try for rank 0's host, the likeliest first; only loopback if all are local."""
 
@@ -67,9 +67,9 @@ def place(
     """Give ranks to engines, host by host, so that the ranks of a host are neighbours.
 
     Args:
-        facts: What every engine of the cluster says.
+        facts: What every engine of the cluster reports.
         world_size: Number of ranks; None takes every engine.
-        before: Engines that were ranks until now, by rank: they come first, in that order.
+        before: Engines that have been ranks so far, by rank: they come first, in that order.
 
     Returns:
         The placement. Hosts stand in the order of their first engine.
@@ -107,10 +107,10 @@ def place(
 
 
 def check_numbers(nproc: int | None, timeout_minutes: float | None) -> None:
-    """Refuse numbers that make no group; None is a default and always right.
+    """Refuse numbers that make no group; None, the default, passes.
 
     Raises:
-        InputError: There would be no rank, or no time.
+        InputError: There would be no rank, or no time to initialise.
     """
     if nproc is not None and nproc < 1:
         raise InputError(f"{nproc} ranks make no group: ask for 1 or more.")
@@ -127,7 +127,7 @@ def check_backend(asked: str) -> set[str]:
         The names in it.
 
     Raises:
-        BackendError: One is none that torch knows.
+        BackendError: torch does not know one of them.
     """
     names = {part.rpartition(":")[2] for part in asked.lower().split(",")}
     if unknown := sorted(names - _BACKENDS):
@@ -138,15 +138,15 @@ def check_backend(asked: str) -> set[str]:
 
 
 def choose_backend(placement: Placement, asked: str | None) -> str:
-    """Decide on the backend, and refuse one that this placement cannot have.
+    """Decide on the backend, and refuse one that does not fit this placement.
 
     Args:
         placement: Where the ranks stand.
-        asked: What the person wrote, None for the default: ``nccl`` where every rank has a GPU of
+        asked: The backend asked for; None is the default: ``nccl`` where every rank has a GPU of
             its own, else ``gloo``.
 
     Raises:
-        BackendError: The name is none that torch knows.
+        BackendError: torch does not know the name.
         DeviceError: NCCL is asked for and some rank has no GPU of its own.
     """
     without = [p for p in placement.places if p.local_rank >= p.gpus]

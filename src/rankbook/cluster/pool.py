@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from rankbook.cluster.channel import Channel, everyone
-from rankbook.cluster.joining import one_line
+from rankbook.cluster.joining import one_line, refuse_other_versions
 from rankbook.cluster.launchers.base import EngineEvent, Launcher, Ready
 from rankbook.cluster.launchers.joined import JoinedLauncher
 from rankbook.cluster.launchers.local import LocalLauncher
@@ -194,11 +194,17 @@ class Pool:
 
         Args:
             engines: Their ids; None asks all.
+
+        Raises:
+            EngineError: One has another version of rankbook; the message names both, and the host.
+            ClusterError: Some engines did not answer, or the controller is gone.
         """
         request = SayFacts(self.wire.address)
         asked = everyone(self.engines if engines is None else engines, request)
         answers = self.channel.ask(asked, timeout=60, again=2)
-        return [load(EngineFacts, answers[e]) for e in sorted(answers)]
+        facts = [load(EngineFacts, answers[e]) for e in sorted(answers)]
+        refuse_other_versions(facts)
+        return facts
 
     def last_words(self, engine: int) -> list[str]:
         """The last lines that an engine wrote past Python, oldest first; none if unknown."""

@@ -1,7 +1,7 @@
-"""The process from which local engines are forked, seen from here.
+"""The process from which local engines are forked, seen from the notebook's kernel.
 
-This module imports next to nothing: the process is started first, and imports torch while this one
-imports ipyparallel.
+This module imports next to nothing: that process is started first, and imports torch while this
+one imports ipyparallel.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from subprocess import PIPE, Popen, TimeoutExpired
 __all__ = ["WarmProcess"]
 
 _GRACE = 5.0
-"""Seconds for it to end its engines and itself; it gives them less."""
+"""Seconds for it to end its engines and itself; it gives its engines less."""
 
 
 class WarmProcess:
@@ -27,7 +27,7 @@ class WarmProcess:
     """
 
     def __init__(self) -> None:
-        # Without a name nothing is left behind, however this process ends.
+        # A file without a name: nothing is left behind, however this process ends.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process runs
         self.process = Popen(
             [sys.executable, "-m", "rankbook.engine.server"],
@@ -56,7 +56,7 @@ class WarmProcess:
         return next((line for line in reversed(lines) if line.strip()), "it left no message")
 
     def close(self) -> None:
-        """Have it end, and wait for that; idempotent."""
+        """Make it end, and wait for that; idempotent."""
         if self.process.stdin is not None:
             with suppress(OSError):
                 self.process.stdin.close()

@@ -136,9 +136,9 @@ class Launcher(ABC):
         """
 
     def events(self) -> Iterator[EngineEvent]:
-        """What becomes of the engines started last, as it happens; ends when they have.
+        """What becomes of the engines started last, as it happens; exhausted when all have ended.
 
-        Empty where nothing but the controller knows of them.
+        Nothing where only the controller knows what becomes of them.
         """
         return iter(())
 
@@ -187,9 +187,9 @@ class ClusterLauncher(Launcher):
 
 
 def beside_loops(work: Callable[[], object]) -> None:
-    """Do something of ipyparallel's in a thread where no event loop runs; a kernel's has one.
+    """Call ipyparallel in a thread that runs no event loop; the main thread of a kernel runs one.
 
-    Where one runs, ipyparallel has another thread run another loop, and never ends them.
+    Beside a running loop, ipyparallel starts another thread with another loop, and never ends them.
     """
     try:
         asyncio.get_running_loop()
