@@ -264,7 +264,7 @@ def test_work_that_never_makes_the_session_busy_returns_too(formed):
     thread = formed.in_background(lambda: done.append(1))
     end_of(thread)
     assert done == [1]
-    assert formed.changes._listeners == []
+    assert formed.changes.subscribers == 0
 
 
 # -- values ----------------------------------------------------------------------------------
