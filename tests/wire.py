@@ -1,10 +1,10 @@
-"""What a widget sends to the pages that show it, without any page."""
+"""What a widget and the pages that show it send each other, without any page."""
 
 from __future__ import annotations
 
 import comm
 
-__all__ = ["Wire"]
+__all__ = ["Wire", "say"]
 
 
 class Wire(comm.DummyComm):
@@ -25,3 +25,9 @@ class Wire(comm.DummyComm):
     @property
     def messages(self):
         return [data["content"] for data in self.sent if data.get("method") == "custom"]
+
+
+def say(comm, content):
+    """Have a widget hear what one of its pages sends over its comm."""
+    data = {"method": "custom", "content": content}
+    comm.handle_msg({"content": {"data": data}, "buffers": []})

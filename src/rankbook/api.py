@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rankbook.cluster.gpus import visible_gpus
@@ -22,14 +23,25 @@ if TYPE_CHECKING:
     from rankbook.cluster.pool import Pool
     from rankbook.notebook import Session
 
-__all__ = ["connect", "session", "start"]
+__all__ = ["Current", "connect", "current", "session", "start"]
 
-_current: Session | None = None
+
+@dataclass
+class Current:
+    """Which session is current."""
+
+    session: Session | None = None
+    """The one that ``%dist_init`` made last, shut down or not."""
+
+
+current = Current()
+"""The one global of the package."""
 
 
 def session() -> Session | None:
     """The current session, the one that ``%dist_init`` made; None if there is none."""
-    return _current if _current is not None and not _current.is_closed else None
+    made = current.session
+    return made if made is not None and not made.is_closed else None
 
 
 def start(
@@ -154,7 +166,6 @@ def _start_pool(count: int, profile: str | None, gpus: str) -> Pool:
 
 def _session_on(make_pool: Callable[[], Pool], form: Callable[[Session], None]) -> Session:
     """Make a session with a group the current one; if that fails, leave no engines behind."""
-    global _current  # noqa: PLW0603 - the one global: which session is current
     pool = new = None
     try:
         pool = make_pool()
@@ -163,7 +174,7 @@ def _session_on(make_pool: Callable[[], Pool], form: Callable[[Session], None]) 
         new = Session(pool)
         form(new)
         atexit.register(new.detach)
-        _current = new
+        current.session = new
     except BaseException:
         if new is not None:
             # The group of joined engines is not this session's to end.

@@ -108,6 +108,11 @@ class Timing:
     forgotten: float = 75.0
     """After the last sign that somebody looks; a page gives one every 30 s."""
 
+    read: float = 5.0
+    """For which a message of the dashboard stays at least, whatever comes next."""
+    compare_clocks: float = 0.5
+    """After which the clock of no other host is compared, until the next time."""
+
     def answer_timeout(self, count: int) -> float:
         """Seconds after which engines that have not answered do not answer.
 

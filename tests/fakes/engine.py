@@ -94,6 +94,8 @@ class FakeEngine:
         self.last_error = ""
         self.recorded: list[Recorded] = []
         """What it tells the timeline."""
+        self.took = 0.001
+        """Seconds that it takes to tell that, by its own account."""
         self.ahead: float = 0
         """Seconds by which its clock is ahead."""
         self.runs_with = Environment(self.facts, {"torch": "2.9.0"}, 4, 2, {"NCCL_DEBUG": "INFO"})
@@ -182,7 +184,7 @@ class FakeEngine:
         return doing
 
     def timeline(self, after, mark=""):
-        answer = Recording(time.time() + self.ahead, took=0.001)
+        answer = Recording(time.time() + self.ahead, took=self.took)
         if after is None or mark == repr(self.recorded):
             return to_dict(answer)
         told = [one for one in self.recorded if one.id > after]

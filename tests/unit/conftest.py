@@ -203,7 +203,7 @@ class Notebook:
 @pytest.fixture
 def empty(shell, monkeypatch):
     """A notebook with the magics and no session."""
-    monkeypatch.setattr(api, "_current", None)
+    monkeypatch.setattr(api.current, "session", None)
     rankbook.load_ipython_extension(shell)
     yield Notebook(shell)
     rankbook.unload_ipython_extension(shell)
@@ -220,5 +220,5 @@ def notebook(empty, session, monkeypatch):
     """A notebook with the magics and four ranks."""
     session.initialize("gloo")
     monkeypatch.setattr(session, "dashboard", lambda: StandIn(session))
-    monkeypatch.setattr(api, "_current", session)
+    monkeypatch.setattr(api.current, "session", session)
     return empty

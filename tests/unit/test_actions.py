@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import types
+from dataclasses import replace
 
 import pytest
 from fakes import FOR_GOOD
@@ -15,7 +16,6 @@ from rankbook.display import stacks, verdict
 from rankbook.display.panel import CONTROLS, Answer
 from rankbook.errors import EngineError
 from rankbook.models import Diagnosis
-from rankbook.widgets import actions
 from rankbook.widgets.actions import Actions
 from rankbook.widgets.clicks import Click
 
@@ -243,23 +243,23 @@ def test_stacks_shows_the_stack_of_every_rank(board, formed, pool):
     )
 
 
-def test_a_message_of_an_earlier_turn_is_dropped_after_time_to_read_it(board, formed, monkeypatch):
+def test_a_message_of_an_earlier_turn_is_dropped_after_time_to_read_it(board, formed):
     board.click("stacks")
     said, answer = board.actions.message, board.actions.answer
-    monkeypatch.setattr(actions, "_READ", 0.0)
+    formed.timing = replace(formed.timing, read=0.0)
     board.actions.let_go()  # nothing else has happened since
     assert (board.actions.message, board.actions.answer) == (said, answer)
     formed.run("1")
-    monkeypatch.setattr(actions, "_READ", 1000.0)
+    formed.timing = replace(formed.timing, read=1000.0)
     board.actions.let_go()
     assert (board.actions.message, board.actions.answer) == (said, answer)
-    monkeypatch.setattr(actions, "_READ", 0.0)
+    formed.timing = replace(formed.timing, read=0.0)
     board.actions.let_go()
     assert (board.actions.message, board.actions.answer) == (None, None)
 
 
-def test_the_message_of_a_running_action_stays_until_it_has_ended(board, formed, monkeypatch):
-    monkeypatch.setattr(actions, "_READ", 0.0)
+def test_the_message_of_a_running_action_stays_until_it_has_ended(board, formed):
+    formed.timing = replace(formed.timing, read=0.0)
     board.actions.say("Reset", "busy")
     formed.run("1")
     board.actions.let_go()
@@ -435,9 +435,13 @@ def test_an_interrupt_that_comes_too_late_to_the_session_does_not_hit_the_next(
     board, formed, monkeypatch
 ):
     """Its cell ran when the click was taken, and has ended before its thread begins."""
-    begins = threading.Event()
-    act = Actions._act
-    monkeypatch.setattr(Actions, "_act", lambda *of: (begins.wait(SOON), act(*of)))
+    begins, interrupt = threading.Event(), formed.interrupt
+
+    def late_interrupt(**options):
+        begins.wait(SOON)
+        return interrupt(**options)
+
+    monkeypatch.setattr(formed, "interrupt", late_interrupt)
     first, _ = run_stuck(formed)
     late = board.press("interrupt", during=formed.turn)
     formed.interrupt()

@@ -384,7 +384,7 @@ def test_a_directory_that_another_session_removed_is_made_again(cluster):
 def joined(dead, cluster, monkeypatch):
     """``connect`` finds these engines."""
     monkeypatch.setattr(Pool, "join", lambda **_: cluster.pool)
-    monkeypatch.setattr(api, "_current", None)
+    monkeypatch.setattr(api.current, "session", None)
     atexit = []
     monkeypatch.setattr(api.atexit, "register", atexit.append)
     yield atexit

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import re
 import threading
+import time
 
 import comm
 import ipywidgets
@@ -14,12 +15,13 @@ from IPython.utils.capture import capture_output
 from markup import tree
 from processes import wait_until
 from steps import SOON, end_of, run_stuck
-from wire import Wire
+from wire import Wire, say
 
 from rankbook.display.panel import Panel
 from rankbook.display.panel import to_html as panel_html
 from rankbook.display.table import to_html, to_text
 from rankbook.errors import EngineError
+from rankbook.models import Recorded
 from rankbook.sessions.session import Session
 from rankbook.widgets import Dashboard, dashboard, hearing
 from rankbook.widgets.panel import PanelView
@@ -31,6 +33,7 @@ class StillMonitor:
     """A monitor that never looks by itself."""
 
     def __init__(self, session, listener, on_error):
+        self.on_error = on_error
         self.stopped = 0
         self.looks = []
 
@@ -50,11 +53,11 @@ class Clock:
         return self.now
 
 
-def ask(view, times):
+def ask(comm, times, pause=2.5):
     """Ask as a page does that hears nothing, with a pause after each question."""
     for _ in range(times):
-        view._handle_custom_msg({"kind": "hearing", "page": "a"}, [])
-        hearing.time.now += 2.5
+        say(comm, {"kind": "hearing", "page": "a"})
+        hearing.time.now += pause
 
 
 @pytest.fixture
@@ -82,7 +85,7 @@ def board(make_board, formed):
 
 def tell(board, **content):
     """What a page says."""
-    board.panel._handle_custom_msg(content, [])
+    say(board.panel.comm, content)
 
 
 def click(board, do, late=0.0, during=None, **form):
@@ -155,7 +158,7 @@ def test_the_dashboard_sends_nothing_for_an_equal_snapshot(board, formed):
 def test_views_that_a_page_does_not_hear_are_replaced(board, formed, monkeypatch, which):
     monkeypatch.setattr(hearing, "time", Clock())
     deaf, old = getattr(board, which), (board.panel, board.timeline)
-    ask(deaf, 3)
+    ask(deaf.comm, 3)
     assert board.children[:2] == (board.panel, board.timeline)
     assert not set(board.children) & set(old)
     assert health(board) == "all idle"
@@ -164,28 +167,30 @@ def test_views_that_a_page_does_not_hear_are_replaced(board, formed, monkeypatch
     click(board, "why")
     assert "Every rank is idle" in status(board)
     panel = board.panel
-    ask(panel, 3)
+    ask(panel.comm, 3)
     assert board.panel is panel
     # If the page was not told that they are to be shown, what it shows still asks.
     board.comm.sent.clear()
-    ask(deaf, 1)
+    ask(deaf.comm, 1)
     assert [set(state) for state in board.comm.states] == [{"children"}]
     # That what is not shown any more goes does not mean that nobody looks.
-    old[0]._handle_custom_msg({"kind": "gone", "view": "v"}, [])
-    assert board._monitor.looks == []
+    say(old[0].comm, {"kind": "gone", "view": "v"})
+    assert board.monitor.looks == []
 
 
-def test_replaced_views_do_not_accumulate(board):
+def test_replaced_views_do_not_accumulate(board, monkeypatch):
+    monkeypatch.setattr(hearing, "time", Clock())
     made = [board.panel, board.timeline]
     for patience in (2, 4, 8):
-        board._replace_views(board.panel, patience)
+        ask(board.panel.comm, 3, patience + 0.5)
         made += [board.panel, board.timeline]
     is_open = [view.comm is not None for view in made]
     assert is_open == [view.layout.comm is not None for view in made]
     assert is_open == [False] * 4 + [True] * 4  # those before the present ones may still be shown
+    wire = board.panel.comm
     board.close()
     assert [view.comm for view in made] == [None] * 8
-    board._replace_views(board.panel, 2)
+    ask(wire, 3, 20)
     assert board.panel is made[-2]
 
 
@@ -360,7 +365,7 @@ def test_after_a_shutdown_the_dashboard_keeps_the_ranks_and_disables_its_control
     assert [its.text for its in page(board).all(kind="rb-pill")] == ["○ left"] * 4
     fields = page(board).all("button") + page(board).all("input") + page(board).all("select")
     assert all("disabled" in field.attrs for field in fields)
-    assert board._monitor.stopped >= 1
+    assert board.monitor.stopped >= 1
 
 
 def test_an_engine_that_has_left_shows_no_activity(board, formed):
@@ -378,7 +383,7 @@ def test_an_engine_that_has_left_shows_no_activity(board, formed):
 def test_the_monitor_knows_whether_a_page_shows_the_dashboard(board):
     tell(board, kind="here", view="a")
     tell(board, kind="gone", view="a")
-    assert board._monitor.looks == [True, False]
+    assert board.monitor.looks == [True, False]
 
 
 def test_the_dashboard_follows_its_session(formed, pool):
@@ -390,8 +395,7 @@ def test_the_dashboard_follows_its_session(formed, pool):
     while "was killed by SIGKILL" not in changes.get(timeout=SOON):
         pass
     formed.shutdown()
-    board._monitor._thread.join(SOON)
-    assert not board._monitor._thread.is_alive()
+    assert board.monitor.join(SOON)
     assert health(board) == "shut down"
     board.close()
 
@@ -449,14 +453,14 @@ def test_without_a_controller_every_rank_is_shown_as_not_answering(formed, pool)
 
 
 def test_the_message_about_a_lost_controller_goes_when_it_answers_again(board, formed):
-    board._lose("the controller does not answer.")
+    board.monitor.on_error("the controller does not answer.")
     assert status(board) == "the controller does not answer."
     board.show(formed.snapshot())
     assert (status(board), health(board)) == ("", "all idle")
 
 
 def test_a_newer_message_stays_when_the_controller_answers_again(board, formed):
-    board._lose("the controller does not answer.")
+    board.monitor.on_error("the controller does not answer.")
     board.actions.say("Reset: done.")
     board.show(formed.snapshot())
     assert status(board) == "Reset: done."
@@ -464,7 +468,7 @@ def test_a_newer_message_stays_when_the_controller_answers_again(board, formed):
 
 def test_a_look_during_a_shutdown_is_not_an_error(board, formed):
     formed.shutdown()
-    board._lose("The session was shut down meanwhile.")
+    board.monitor.on_error("The session was shut down meanwhile.")
     board.show(formed.snapshot())
     assert (status(board), health(board)) == ("", "shut down")
 
@@ -481,20 +485,30 @@ def test_a_closed_dashboard_is_replaced_and_stops_watching(formed):
     board = formed.dashboard()
     assert formed.dashboard() is board
     board.close()
-    board._monitor._thread.join(SOON)
-    assert not board._monitor._thread.is_alive()
+    assert board.monitor.join(SOON)
     again = formed.dashboard()
     assert again is not board
     again.close()
 
 
-def test_after_a_shutdown_the_timeline_has_no_open_bar_and_no_running_cell(formed, watchful):
+def open_bars(board):
+    """How many open bars each message to the page had that told of them."""
+    messages = board.timeline.comm.messages
+    return [content["count"] for content in messages if content["kind"] == "open"]
+
+
+def test_after_a_shutdown_the_timeline_has_no_open_bar_and_no_running_cell(
+    formed, watchful, pool, monkeypatch
+):
+    monkeypatch.setattr(comm, "create_comm", Wire)
+    for number in pool.engines:
+        pool[number].recorded = [Recorded(0, "all_reduce", "0", (), 1, 1, time.time())]
     board = Dashboard(formed)
     thread, _ = run_stuck(formed, code="wait_in('all_reduce', seq=1)", on_hang="wait")
-    wait_until(lambda: board.timeline.cells, SOON)
+    wait_until(lambda: board.timeline.cells and any(open_bars(board)), SOON)
     formed.shutdown()
     end_of(thread)
-    board._monitor._thread.join(SOON)
-    assert not board._timeline.open
+    assert board.monitor.join(SOON)
+    assert open_bars(board)[-1] == 0
     assert all(cell["ended"] for cell in board.timeline.cells)
     board.close()

@@ -9,6 +9,8 @@ import threading
 import types
 
 import pytest
+from processes import wait_until
+from steps import SOON
 
 from rankbook.engine import gpu
 from rankbook.models import Gpu, GroupInfo
@@ -137,7 +139,7 @@ def cuda(monkeypatch):
                 is_initialized=lambda: True, get_device_properties=properties
             )
         )
-        monkeypatch.setattr(gpu, "_torch", lambda: torch)
+        monkeypatch.setitem(sys.modules, "torch", torch)
 
     return initialize
 
@@ -157,11 +159,11 @@ def test_without_a_cuda_device_nobody_is_asked(driver, device):
     assert driver.calls == []
 
 
-def test_the_rank_is_read_from_its_place_in_the_group(driver, monkeypatch):
-    monkeypatch.setattr(gpu, "_meter", gpu.Meter({}))
-    assert gpu.current(None) is None
-    assert gpu.current(GroupInfo("gloo", 0, 1, "cpu", is_main=True)) is None
-    assert gpu.current(GroupInfo("nccl", 1, 2, "cuda:1", is_main=False)).used == GB
+def test_the_rank_is_read_from_its_place_in_the_group(driver):
+    meter = gpu.Meter({})
+    assert gpu.current(None, meter) is None
+    assert gpu.current(GroupInfo("gloo", 0, 1, "cpu", is_main=True), meter) is None
+    assert gpu.current(GroupInfo("nccl", 1, 2, "cuda:1", is_main=False), meter).used == GB
 
 
 @pytest.mark.parametrize(
@@ -281,12 +283,11 @@ def test_a_driver_that_hangs_stops_nobody(driver, clock):
     assert meter.read("cuda:0") is None
     assert len(driver.calls) == calls
     driver.goes_on.set()
-    meter._asking.join(10)
-    assert meter.read("cuda:0") is not None
+    wait_until(lambda: meter.read("cuda:0") is not None, SOON)
 
 
 def test_where_no_thread_can_be_started_only_the_figure_is_missing(driver, monkeypatch, clock):
-    monkeypatch.setattr(gpu, "_meter", gpu.Meter({}))
+    meter = gpu.Meter({})
     rank = GroupInfo("nccl", 1, 2, "cuda:1", is_main=False)
     start = threading.Thread.start
 
@@ -294,9 +295,9 @@ def test_where_no_thread_can_be_started_only_the_figure_is_missing(driver, monke
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    assert gpu.current(rank) is None
+    assert gpu.current(rank, meter) is None
     monkeypatch.setattr(threading.Thread, "start", start)
-    assert gpu.current(rank).used == GB
+    assert gpu.current(rank, meter).used == GB
 
 
 def test_where_torch_cannot_be_asked_only_the_figure_is_missing(monkeypatch):

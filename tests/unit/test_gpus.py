@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import sys
 import types
 
@@ -9,30 +10,34 @@ from rankbook.cluster import gpus
 
 
 @pytest.fixture
-def driver(tmp_path, monkeypatch):
-    """Makes this machine one with a number of GPUs."""
+def visible(tmp_path):
+    """Counts the GPUs of a machine without a driver, unless a test installs one."""
+    return functools.partial(gpus.visible_gpus, root=tmp_path)
+
+
+@pytest.fixture
+def driver(tmp_path):
+    """Makes that machine one with a number of GPUs."""
 
     def install(count):
         for number in range(count):
-            (tmp_path / f"0000:{number:02x}:00.0").mkdir()
-        monkeypatch.setattr(gpus, "_DRIVER", tmp_path)
+            (tmp_path / f"proc/driver/nvidia/gpus/0000:{number:02x}:00.0").mkdir(parents=True)
 
     return install
 
 
 @pytest.fixture
 def hidden(tmp_path, monkeypatch):
-    """Makes this machine one whose driver hides its list of GPUs, as a sandbox may."""
+    """Makes that machine one whose driver hides its list of GPUs, as a sandbox may."""
 
     def install(nvml):
-        (tmp_path / "nvidiactl").touch()
-        monkeypatch.setattr(gpus, "_DRIVER", tmp_path / "absent")
-        monkeypatch.setattr(gpus, "_DEVICES", (tmp_path / "nvidiactl",))
+        (tmp_path / "dev").mkdir()
+        (tmp_path / "dev/nvidiactl").touch()
         monkeypatch.setitem(sys.modules, "pynvml", nvml)
 
-    gpus._ask_nvml.cache_clear()
+    gpus.count_by_nvml.cache_clear()
     yield install
-    gpus._ask_nvml.cache_clear()
+    gpus.count_by_nvml.cache_clear()
 
 
 class Nvml(types.ModuleType):
@@ -54,32 +59,30 @@ class Nvml(types.ModuleType):
         self.open -= 1
 
 
-def test_where_the_list_is_hidden_nvml_counts(hidden):
+def test_where_the_list_is_hidden_nvml_counts(visible, hidden):
     nvml = Nvml(3)
     hidden(nvml)
-    assert gpus.visible_gpus(environ={}) == 3
-    assert gpus.visible_gpus(environ={"CUDA_VISIBLE_DEVICES": "1"}) == 1
+    assert visible(environ={}) == 3
+    assert visible(environ={"CUDA_VISIBLE_DEVICES": "1"}) == 1
     assert nvml.open == 0
 
 
-def test_where_nvml_fails_there_are_none(hidden):
+def test_where_nvml_fails_there_are_none(visible, hidden):
     nvml = Nvml(None)
     hidden(nvml)
-    assert gpus.visible_gpus(environ={}) == 0
+    assert visible(environ={}) == 0
     assert nvml.open == 0
 
 
-def test_without_nvml_there_are_none(hidden):
+def test_without_nvml_there_are_none(visible, hidden):
     hidden(None)  # this is how Python says that a module cannot be imported
-    assert gpus.visible_gpus(environ={}) == 0
+    assert visible(environ={}) == 0
 
 
-def test_without_a_driver_there_are_none(tmp_path, monkeypatch):
-    monkeypatch.setattr(gpus, "_DRIVER", tmp_path / "absent")
-    monkeypatch.setattr(gpus, "_DEVICES", ())
-    assert gpus.visible_gpus(environ={}) == 0
-    assert gpus.visible_gpus("0,1", environ={}) == 0
-    assert gpus.visible_gpus(environ={"CUDA_VISIBLE_DEVICES": "0,1"}) == 0
+def test_without_a_driver_there_are_none(visible):
+    assert visible(environ={}) == 0
+    assert visible("0,1", environ={}) == 0
+    assert visible(environ={"CUDA_VISIBLE_DEVICES": "0,1"}) == 0
 
 
 @pytest.mark.parametrize(
@@ -97,20 +100,20 @@ def test_without_a_driver_there_are_none(tmp_path, monkeypatch):
         ("0,1,2", "0", 3),
     ],
 )
-def test_what_is_visible_is_counted(driver, asked, variable, count):
+def test_what_is_visible_is_counted(visible, driver, asked, variable, count):
     driver(4)
     environ = {} if variable is None else {"CUDA_VISIBLE_DEVICES": variable}
-    assert gpus.visible_gpus(asked, environ) == count
+    assert visible(asked, environ) == count
 
 
 @pytest.mark.parametrize(("variable", "count"), [("-1", 0), ("0,-1,1", 1), ("NoDevFiles", 0)])
-def test_cuda_hides_what_follows_an_invalid_entry(driver, variable, count):
+def test_cuda_hides_what_follows_an_invalid_entry(visible, driver, variable, count):
     """CUDA's rule: devices before the first invalid index are visible, the others are not."""
     driver(4)
-    assert gpus.visible_gpus(environ={"CUDA_VISIBLE_DEVICES": variable}) == count
+    assert visible(environ={"CUDA_VISIBLE_DEVICES": variable}) == count
 
 
-def test_the_environment_of_this_process_is_the_default(driver, monkeypatch):
+def test_the_environment_of_this_process_is_the_default(visible, driver, monkeypatch):
     driver(4)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    assert gpus.visible_gpus() == 1
+    assert visible() == 1

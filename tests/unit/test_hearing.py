@@ -6,7 +6,7 @@ import types
 
 import comm
 import pytest
-from wire import Wire
+from wire import Wire, say
 
 from rankbook.widgets import hearing
 from rankbook.widgets.hearing import Hearing
@@ -37,7 +37,7 @@ def panel(monkeypatch, clock, deaf):
 
 
 def ask(panel, page="a"):
-    panel._handle_custom_msg({"kind": "hearing", "page": page}, [])
+    say(panel.comm, {"kind": "hearing", "page": page})
 
 
 def test_a_page_that_asks_for_a_sign_is_answered(panel, deaf):
@@ -79,7 +79,7 @@ def test_questions_are_counted_for_each_page(panel, deaf, clock):
 
 def test_other_messages_of_a_page_are_no_questions(panel, deaf, clock):
     for _ in range(2):
-        panel._handle_custom_msg({"kind": "here", "view": "a", "shown": panel.drawn}, [])
-        panel._handle_custom_msg({}, [])
+        say(panel.comm, {"kind": "here", "view": "a", "shown": panel.drawn})
+        say(panel.comm, {})
         clock.now += 60
     assert (panel.comm.sent, deaf) == ([], [])

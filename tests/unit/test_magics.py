@@ -48,7 +48,7 @@ def started(empty, timing, stand_in, monkeypatch):
             session = Session(FakePool(nproc or 2), timing)
             monkeypatch.setattr(session, "dashboard", lambda: stand_in(session))
             session.initialize("gloo")
-            monkeypatch.setattr(api, "_current", session)
+            monkeypatch.setattr(api.current, "session", session)
             return session
 
         monkeypatch.setattr(api, name, call)

@@ -46,7 +46,7 @@ def test_dist_env_of_engines_that_do_not_know_the_question_is_one_line(notebook,
 
 def test_dist_env_without_a_group_or_a_session_is_one_line(empty, session, monkeypatch):
     assert "%dist_init" in empty.usage("%dist_env")
-    monkeypatch.setattr(api, "_current", session)
+    monkeypatch.setattr(api.current, "session", session)
     assert empty.usage("%dist_env") == "There is no process group: make one with %dist_init."
 
 

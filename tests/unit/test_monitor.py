@@ -44,7 +44,7 @@ def watch(session):
     yield start
     for monitor in started:
         monitor.stop()
-        monitor._thread.join(SOON)
+        monitor.join(SOON)
 
 
 def test_it_looks_again_and_again(session, pace, watch):
@@ -129,7 +129,7 @@ def test_where_nobody_looks_any_more_it_stops(session, pace, watch):
     seen.get(timeout=SOON)
     monitor.watched(someone=False)
     assert is_quiet(seen)
-    assert monitor._thread.is_alive()
+    assert not monitor.join(0)
 
 
 def test_whoever_comes_back_sees_the_present_state_at_once(session, pace, watch):
@@ -268,8 +268,10 @@ def test_it_listens_in_a_thread_of_its_own_that_keeps_nothing_alive(session, pac
     pace(0.001)
     seen = queue.Queue()
     monitor = watch(lambda _: seen.put(threading.current_thread()))
-    assert seen.get(timeout=SOON) is monitor._thread
-    assert monitor._thread.daemon
+    thread = seen.get(timeout=SOON)
+    assert (thread.name, thread.daemon) == ("rankbook-monitor", True)
+    monitor.stop()
+    end_of(thread)
 
 
 def test_it_ends_with_the_session_and_shows_that_end(session, pace, watch):
@@ -277,10 +279,9 @@ def test_it_ends_with_the_session_and_shows_that_end(session, pace, watch):
     seen = []
     monitor = watch(seen.append)
     session.shutdown()
-    monitor._thread.join(SOON)
-    assert not monitor._thread.is_alive()
+    assert monitor.join(SOON)
     assert seen[-1].doing == "shut down"
-    assert session.changes._listeners == session.endings._listeners == []
+    assert session.changes.subscribers == session.endings.subscribers == 0
 
 
 def test_what_it_saw_last_is_what_was_there_at_the_end(formed, pace, watch):
@@ -305,8 +306,7 @@ def test_the_end_does_not_wait_for_whoever_cannot_look(formed, pace, watch, monk
     assert formed.is_closed
     assert not go_on.is_set()
     go_on.set()
-    monitor._thread.join(SOON)
-    assert not monitor._thread.is_alive()
+    assert monitor.join(SOON)
 
 
 def test_stop_ends_it_whatever_it_waits_for(session, pace, watch):
@@ -315,9 +315,8 @@ def test_stop_ends_it_whatever_it_waits_for(session, pace, watch):
     session.changes.notify()
     monitor.stop()
     monitor.stop()
-    monitor._thread.join(SOON)
-    assert not monitor._thread.is_alive()
-    assert session.changes._listeners == session.endings._listeners == []
+    assert monitor.join(SOON)
+    assert session.changes.subscribers == session.endings.subscribers == 0
 
 
 def test_a_controller_that_has_gone_does_not_end_it(session, pool, pace, watch):

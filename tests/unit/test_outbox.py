@@ -7,7 +7,6 @@ import threading
 from processes import wait_until
 from steps import SOON
 
-from rankbook.engine.cells import outbox as module
 from rankbook.engine.cells.outbox import Outbox
 from rankbook.models.events import Clear, Display, Stream
 
@@ -53,9 +52,8 @@ def test_the_control_thread_is_called_once_until_nothing_waits():
     assert calls == ["come", "come"]
 
 
-def test_a_batch_is_no_larger_than_a_message_should_be(monkeypatch):
-    monkeypatch.setattr(module, "_BATCH", 10)
-    outbox = Outbox(lambda: None)
+def test_a_batch_is_no_larger_than_a_message_should_be():
+    outbox = Outbox(lambda: None, batch=10)
     for _ in range(2):
         outbox.write("stdout", "x" * 6)
         outbox.write("stderr", "x" * 6)
@@ -67,9 +65,8 @@ def test_a_batch_is_no_larger_than_a_message_should_be(monkeypatch):
     assert sizes == [2, 4, 2]
 
 
-def test_a_writer_waits_while_too_much_is_unsent_and_until_it_is_closed(monkeypatch):
-    monkeypatch.setattr(module, "_HIGH_WATER", 10)
-    outbox = Outbox(lambda: None)
+def test_a_writer_waits_while_too_much_is_unsent_and_until_it_is_closed():
+    outbox = Outbox(lambda: None, high_water=10)
     written = []
 
     def write():

@@ -6,7 +6,7 @@ import types
 
 import comm
 import pytest
-from wire import Wire
+from wire import Wire, say
 
 from rankbook.widgets import panel as panel_module
 from rankbook.widgets.clicks import Click
@@ -43,7 +43,7 @@ def panel(monkeypatch, clicks, looks):
 
 def tell(panel, **content):
     """What a page says."""
-    panel._handle_custom_msg(content, [])
+    say(panel.comm, content)
 
 
 # -- drawing ---------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from rankbook import notebook as notebook_module
 from rankbook.cluster.pool import Pool
 from rankbook.errors import ClusterError, InputError, RankbookError, SessionError, StuckError
 from rankbook.models import GroupInfo
+from rankbook.sessions.cells.cells import Cells
 
 # -- busy ------------------------------------------------------------------------------------
 
@@ -174,13 +175,13 @@ def test_after_an_interrupt_the_next_cell_is_never_refused(formed):
 
 
 def test_what_is_not_on_the_ranks_yet_is_interrupted_too(formed, pool, monkeypatch):
-    run = formed._cells.run
+    run = Cells.run
 
     def late(*args):
         wait_until(lambda: len(pool.requested("look")) >= 2, SOON)
         return run(*args)
 
-    monkeypatch.setattr(formed._cells, "run", late)
+    monkeypatch.setattr(Cells, "run", late)
     ended = {}
     thread = threading.Thread(target=lambda: ended.update(result=formed.run("stick()")))
     thread.start()
@@ -263,7 +264,7 @@ def test_work_that_never_makes_the_session_busy_returns_too(formed):
     thread = formed.in_background(lambda: done.append(1))
     end_of(thread)
     assert done == [1]
-    assert formed.changes._listeners == []
+    assert formed.changes.subscribers == 0
 
 
 # -- values ----------------------------------------------------------------------------------
@@ -626,20 +627,20 @@ def test_shutdown_stops_engines_that_were_started_here(formed, pool):
 
 
 def test_engines_for_which_no_session_comes_about_are_ended(pool, monkeypatch):
-    monkeypatch.setattr(api, "_current", None)
-    monkeypatch.setattr(api, "_start_pool", lambda *_: pool)
+    monkeypatch.setattr(api.current, "session", None)
+    monkeypatch.setattr(Pool, "start", lambda *_, **__: pool)
     monkeypatch.setattr(notebook_module, "Session", Mock(side_effect=ZeroDivisionError))
     with pytest.raises(ZeroDivisionError):
-        rankbook.start("gloo", 4)
+        rankbook.start("gloo", 4, profile="lab")
     assert pool.closed == 1
 
 
 def test_a_session_that_is_shut_down_is_kept_by_nobody(monkeypatch):
-    monkeypatch.setattr(api, "_current", None)
+    monkeypatch.setattr(api.current, "session", None)
     monkeypatch.setattr(Pool, "join", lambda **_: FakePool(2))
     kept = weakref.ref(rankbook.connect(cluster_id="lab"))
     kept().shutdown()
-    api._current = None
+    api.current.session = None
     gc.collect()
     assert kept() is None
 

@@ -14,7 +14,6 @@ import pytest
 
 from rankbook.models import Recorded
 from rankbook.timeline import Alignment, Bar, Clock, Kept, measure
-from rankbook.timeline import align as align_module
 
 LONG_AGO = 1000.0
 
@@ -180,12 +179,11 @@ def test_what_some_rank_never_calls_does_not_pile_up():
     alignment = Alignment()
     for seq in range(1, 4000):
         align(one(seq, seq, generation=1), until=1e9, alignment=alignment)
-    assert len(alignment._calls) < 1500
+    assert alignment.size < 1500
 
 
-def test_what_nobody_can_settle_does_not_pile_up_either(monkeypatch):
-    monkeypatch.setattr(align_module, "_UNSETTLED", 50)
-    alignment = Alignment()
+def test_what_nobody_can_settle_does_not_pile_up_either():
+    alignment = Alignment(unsettled=50)
     told = {}
     for seq in range(1, 200):
         told |= align(one(seq, seq), heard=(0,), alignment=alignment)
@@ -205,14 +203,14 @@ def test_of_a_group_whose_members_are_not_known_only_who_reached_it_is_waited_fo
         call = one(1, 10.0 + rank, rank, ranks=(), generation=2)[1]
         alignment.take(rank, [call], 12.0, 2)
     assert {bar.rank: bar.lateness for bar in alignment.settle()} == {0: 0.0, 1: 1.0}
-    assert alignment._calls == {}
+    assert alignment.size == 0
 
 
 def test_of_groups_that_are_settled_nothing_is_remembered():
     alignment = Alignment()
     for group in range(50):
         align(*(one(1, 10.0, rank, group=str(group)) for rank in range(3)), alignment=alignment)
-    assert (alignment._calls, alignment._latest) == ({}, {})
+    assert alignment.size == 0
 
 
 def test_what_was_settled_at_the_end_is_not_settled_again_when_it_completes():
@@ -292,12 +290,12 @@ def test_a_clock_that_does_not_answer_is_not_known():
 # -- what is kept ----------------------------------------------------------------------------
 
 
-def bars(seqs, ranks=2, late=None):
-    return [
-        Bar(1000.0 + seq, 0.5, (late or {}).get(seq, 0.0) * rank, rank, "op", "0", 8, seq, 1)
-        for seq in seqs
-        for rank in range(ranks)
-    ]
+def bars(seqs, ranks=2, late=None, slow=()):
+    def bar(seq, rank):
+        duration, lateness = 5.0 if seq in slow else 0.5, (late or {}).get(seq, 0.0) * rank
+        return Bar(1000.0 + seq, duration, lateness, rank, "op", "0", 8, seq, 1)
+
+    return [bar(seq, rank) for seq in seqs for rank in range(ranks)]
 
 
 def rows(kept):
@@ -363,8 +361,7 @@ def test_the_late_ones_stay():
 
 def test_so_do_the_slow_ones():
     kept = Kept(collectives=16)
-    quick = bars(range(17))
-    kept.add([b._replace(duration=5.0) if b.seq in {1, 2, 5} else b for b in quick])
+    kept.add(bars(range(17), slow={1, 2, 5}))
     assert {1, 2, 5} <= set(rows(kept)["seq"].tolist())
 
 

@@ -25,12 +25,14 @@ class Time(fakes.Clock):
         return self.now
 
 
+pytestmark = pytest.mark.timing(compare_clocks=0.005)
+
+
 @pytest.fixture
 def clock(monkeypatch):
     its = Time()
     monkeypatch.setattr(collector, "time", its)
     monkeypatch.setattr(clocks, "time", its)
-    monkeypatch.setattr(clocks, "_COMPARING", 0.005)
     monkeypatch.setattr(fakes.engine, "time", its)
     return its
 
@@ -205,7 +207,7 @@ def in_flight(timeline):
 def test_only_who_stands_in_it_is_in_flight_for_longer_than_is_known(pool, timeline, clock):
     for number in pool.engines:
         pool[number].recorded = [call(0, clock.now - 1, done=False, ended=None)]
-    timeline._pause = 0.0
+        pool[number].took = 0.4  # so that the others are not asked soon
     collective = states(pool, state="collective")
 
     def look(stood_for, moved_for):
@@ -217,7 +219,6 @@ def test_only_who_stands_in_it_is_in_flight_for_longer_than_is_known(pool, timel
 
     assert look(1.0, 1.0) == 1
     assert in_flight(timeline) == {0: "still", 1: "still"}
-    timeline._due = clock.now + 100  # as if answers took long
     clock.sleep(1.5)
     assert look(2.0, 0.1) == 0
     assert in_flight(timeline) == {0: "still", 1: "still"}  # what is known is not old yet
@@ -229,8 +230,8 @@ def test_only_who_stands_in_it_is_in_flight_for_longer_than_is_known(pool, timel
 @pytest.mark.parametrize("state", ["running", "no answer"])
 def test_so_is_what_a_rank_was_in_that_does_something_else(pool, timeline, clock, state):
     pool[0].recorded = [call(0, clock.now - 1, done=False, ended=None)]
+    pool[0].took = 0.4  # so that it is not asked soon
     timeline.collect(states(pool, state="running"), [runs(clock)])
-    timeline._due = clock.now + 100
     clock.sleep(2.5)
     timeline.collect(states(pool, state=state, since=50.0), [runs(clock)])
     assert in_flight(timeline) == {0: pytest.approx(1.0, abs=0.1)}

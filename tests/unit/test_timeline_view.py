@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from wire import say
 
 from rankbook.models import CellSpan, GroupInfo, RankState
 from rankbook.timeline import FIELDS, Bar, Kept
@@ -59,8 +60,8 @@ def state(engine, rank, host="a"):
 STATES = [state(0, 0), state(2, 1, "b"), state(1, None)]
 
 
-def bar(seq, rank=0, duration=0.5, lateness=0.25):
-    return Bar(1000.5 + seq, duration, lateness, rank, "all_reduce", "0", 12, seq, 1)
+def bar(seq, rank=0, duration=0.5, lateness=0.25, op="all_reduce", group="0"):
+    return Bar(1000.5 + seq, duration, lateness, rank, op, group, 12, seq, 1)
 
 
 def update(view, collected):
@@ -107,15 +108,15 @@ def test_settled_bars_are_sent_to_the_page_once(view, collected):
 
 def test_names_of_operations_and_groups_are_sent_to_the_page_once(view, collected):
     for names in (["a", "b"], ["b"], ["c", "a"]):
-        collected.kept.add([bar(1)._replace(op=name, group=name) for name in names])
+        collected.kept.add([bar(1, op=name, group=name) for name in names])
     told = [update(view, collected)]
-    collected.kept.add([bar(1)._replace(op="d", group="a")])
+    collected.kept.add([bar(1, op="d", group="a")])
     told.append(update(view, collected))
     found = [(content["ops"], content["groups"]) for [(content, _)] in told]
     assert found == [(["a", "b", "c"], ["a", "b", "c"]), (["d"], [])]
     [(_, buffers)] = told[1]
     assert (rows(buffers)["op"], rows(buffers)["group"]) == ([3], [0])
-    view._handle_custom_msg({"kind": "hello"}, [])
+    say(view.comm, {"kind": "hello"})
     assert view.take()[0][0]["ops"] == ["a", "b", "c", "d"]
 
 
@@ -137,19 +138,19 @@ def test_open_bars_replace_those_sent_before(view, collected):
 
 
 def test_a_page_that_says_hello_gets_every_bar(view, collected):
-    view._handle_custom_msg({"kind": "hello"}, [])
+    say(view.comm, {"kind": "hello"})
     assert view.take() == []  # nothing was collected yet
     collected.kept.add([bar(1), bar(2)])
     collected.open = [bar(3)]
     update(view, collected)
     for _ in range(2):
-        view._handle_custom_msg({"kind": "hello"}, [])
+        say(view.comm, {"kind": "hello"})
         (bars, _), (open_ones, _) = view.take()
         assert (bars["kind"], bars["reset"], bars["count"]) == ("bars", True, 2)
         assert (bars["from"], bars["open"], open_ones["settled"]) == (0, 1, 2)
         assert (open_ones["kind"], open_ones["count"]) == ("open", 1)
     assert update(view, collected) == []
-    view._handle_custom_msg({"kind": "something else"}, [])
+    say(view.comm, {"kind": "something else"})
     assert view.take() == []
 
 
@@ -213,5 +214,6 @@ def test_a_running_cell_ends_in_the_view_when_the_session_closes(view, collected
 
 
 def test_the_timeline_view_finds_its_script_and_style(view):
-    assert "export default" in str(view._esm)
-    assert str(view._css).strip()
+    state = view.get_state()
+    assert "export default" in state["_esm"]
+    assert state["_css"].strip()

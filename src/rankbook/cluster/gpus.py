@@ -9,15 +9,17 @@ from functools import cache
 from itertools import takewhile
 from pathlib import Path
 
-__all__ = ["visible_gpus"]
+__all__ = ["count_by_nvml", "visible_gpus"]
 
 _DEVICE = re.compile(r"\d+|GPU-.+|MIG-.+")
-_DRIVER = Path("/proc/driver/nvidia/gpus")
-_DEVICES = tuple(map(Path, ("/dev/nvidiactl", "/dev/dxg")))
+_DRIVER = "proc/driver/nvidia/gpus"
+_DEVICES = ("dev/nvidiactl", "dev/dxg")
 """One of them is there where NVIDIA's driver is, also where a sandbox or WSL hides its list."""
 
 
-def visible_gpus(asked: str = "", environ: Mapping[str, str] = os.environ) -> int:
+def visible_gpus(
+    asked: str = "", environ: Mapping[str, str] = os.environ, root: Path = Path("/")
+) -> int:
     """Count the GPUs that engines started here could use.
 
     The kernel driver's own list is read, so torch is not needed, and NVML only where that list is
@@ -26,11 +28,12 @@ def visible_gpus(asked: str = "", environ: Mapping[str, str] = os.environ) -> in
     Args:
         asked: A list such as ``0,1``, as in ``%dist_init --gpus``; empty for all.
         environ: Where ``CUDA_VISIBLE_DEVICES`` may narrow them.
+        root: ``/``, or what a test puts in its place.
 
     Returns:
         Their number; 0 where there is no NVIDIA driver.
     """
-    installed = len(list(_DRIVER.iterdir())) if _DRIVER.is_dir() else _count_by_nvml()
+    installed = _installed(root)
     visible = asked or environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return installed
@@ -39,12 +42,14 @@ def visible_gpus(asked: str = "", environ: Mapping[str, str] = os.environ) -> in
     return min(installed, len(named))
 
 
-def _count_by_nvml() -> int:
-    return _ask_nvml() if any(path.exists() for path in _DEVICES) else 0
+def _installed(root: Path) -> int:
+    if (driver := root / _DRIVER).is_dir():
+        return len(list(driver.iterdir()))
+    return count_by_nvml() if any((root / device).exists() for device in _DEVICES) else 0
 
 
 @cache
-def _ask_nvml() -> int:
+def count_by_nvml() -> int:
     """GPUs that NVML knows of; it creates no CUDA context. 0 where it fails."""
     try:
         import pynvml

@@ -40,14 +40,15 @@ _CUDA_DEVICE = re.compile(r"cuda:(\d+)")
 _VISIBLE = re.compile(r"\d+|(GPU|MIG)-.+")
 
 
-def current(info: GroupInfo | None) -> Gpu | None:
+def current(info: GroupInfo | None, meter: Meter | None = None) -> Gpu | None:
     """The rank's GPU right now; None without one, or where NVML does not tell. Never raises.
 
     Args:
         info: The engine's place in the group, None if it has none.
+        meter: Reads its figures; None: the one of this process.
     """
     try:
-        return _meter.read(info.device) if info is not None else None
+        return (meter or _meter).read(info.device) if info is not None else None
     except Exception:  # noqa: BLE001 - no thread can be started, say: only a figure is missing
         return None
 

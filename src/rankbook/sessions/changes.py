@@ -28,6 +28,11 @@ class Changes:
 
         return stop
 
+    @property
+    def subscribers(self) -> int:
+        """How many listeners are called at a change."""
+        return len(self._listeners)
+
     def notify(self) -> None:
         """Say that something has changed."""
         for listener in list(self._listeners):

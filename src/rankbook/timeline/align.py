@@ -18,9 +18,6 @@ _PENDING = 1000
 """Collectives whose bars are settled and for which other ranks may come; of more, the oldest are
 given up."""
 
-_UNSETTLED = 20_000
-"""Collectives of which bars are not settled; of more, the oldest are, as far as they are known."""
-
 Key = tuple[int, str, int]
 
 
@@ -56,7 +53,14 @@ class Alignment:
     did. Until it has completed it is *open*.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, unsettled: int = 20_000) -> None:
+        """Begin with nothing.
+
+        Args:
+            unsettled: The most collectives of which bars are not settled; of more, the oldest
+                are, as far as they are known.
+        """
+        self._unsettled = unsettled
         self._calls: dict[Key, _Call] = {}
         self._latest: dict[tuple[int, str, int], int] = {}
         self._until: dict[int, float] = {}
@@ -124,6 +128,11 @@ class Alignment:
         return [bar for call in self._calls.values() for bar in call.give_up()]
 
     @property
+    def size(self) -> int:
+        """How much it remembers: collectives, and how far each rank of their groups has come."""
+        return len(self._calls) + len(self._latest)
+
+    @property
     def ranks(self) -> set[int]:
         """Ranks that were ever heard of."""
         return set(self._until)
@@ -157,7 +166,7 @@ class Alignment:
 
     def _give_up_old(self) -> list[Bar]:
         waiting = [call for call in self._calls.values() if not call.is_settled]
-        settled = [bar for call in waiting[:-_UNSETTLED] for bar in call.give_up(NAN)]
+        settled = [bar for call in waiting[: -self._unsettled] for bar in call.give_up(NAN)]
         finished = [key for key, call in self._calls.items() if call.is_settled]
         for key in finished[:-_PENDING]:
             del self._calls[key]

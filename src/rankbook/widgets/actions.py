@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Actions"]
 
-_READ = 5.0
-"""Seconds for which a message stays at least, whatever comes next."""
-
 _LABELS = {control.do: control.label for control in CONTROLS}
 
 _CHANGES = frozenset({"initialise", "reset", "restart"})
@@ -143,9 +140,10 @@ class Actions:
         Also drop a verdict that the dashboard shows by itself and keeps up to date.
         """
         turn, now = self._now()
+        time_to_read = self._session.timing.read
 
         def is_over(when: tuple[int, float]) -> bool:
-            return when[0] < turn and now - when[1] > _READ
+            return when[0] < turn and now - when[1] > time_to_read
 
         if (
             self.message is not None

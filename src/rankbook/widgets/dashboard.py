@@ -36,7 +36,14 @@ _WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 class Dashboard(widgets.VBox):
-    """One per session; shown in several places it is the same dashboard."""
+    """One per session; shown in several places it is the same dashboard.
+
+    Attributes:
+        actions: What its buttons do.
+        monitor: Looks at the session for it, in a thread of its own.
+        panel: Shows the ranks and the buttons.
+        timeline: Shows the collectives.
+    """
 
     # ipywidgets 7 shows itself through this, and would leave out the static forms below.
     _ipython_display_ = None
@@ -56,7 +63,7 @@ class Dashboard(widgets.VBox):
         self._make_views(patience=2.0)
         self.timeline.update(self._timeline, self._snapshot.states, session.cells)
         super().__init__([self.panel, self.timeline, self._hide])
-        self._monitor = Monitor(session, self._follow, self._lose)
+        self.monitor = Monitor(session, self._follow, self._lose)
 
     def display(self) -> None:
         """Show the dashboard so that something is left of it wherever it cannot live.
@@ -99,7 +106,7 @@ class Dashboard(widgets.VBox):
                     verdict=None,
                     hangs=False,
                 )
-                self._monitor.stop()
+                self.monitor.stop()
             self._snapshot = snapshot
             self._draw()
 
@@ -115,7 +122,7 @@ class Dashboard(widgets.VBox):
 
     def close(self) -> None:
         """End it; the session makes another one when it is asked for."""
-        self._monitor.stop()
+        self.monitor.stop()
         with self._showing:
             self._close_former()
             for child in self.children:
@@ -171,7 +178,7 @@ class Dashboard(widgets.VBox):
         self.actions.take(click)
 
     def _looked_at(self, someone: bool) -> None:  # noqa: FBT001
-        self._monitor.watched(someone)
+        self.monitor.watched(someone)
 
     def _redraw(self) -> None:
         """Show what an action has changed."""

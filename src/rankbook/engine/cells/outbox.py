@@ -9,12 +9,6 @@ from rankbook.models.events import Event, Stream
 
 __all__ = ["Outbox"]
 
-_HIGH_WATER = 4_000_000
-"""Characters that may wait to be sent before a writer has to wait for the control thread."""
-
-_BATCH = 1_000_000
-"""Characters that one message carries at most."""
-
 
 class Outbox:
     """Collects events from any thread; the control thread takes them in batches.
@@ -23,13 +17,19 @@ class Outbox:
     when it does travels together. So a lone line leaves at once, and a flood leaves in batches.
     """
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, wake: Callable[[], None], *, batch: int = 1_000_000, high_water: int = 4_000_000
+    ) -> None:
         """Make an empty outbox.
 
         Args:
             wake: Asks the control thread to call :meth:`take` until it gives nothing.
+            batch: Characters that one message carries at most.
+            high_water: Characters that may wait to be sent before a writer has to wait for the
+                control thread.
         """
         self._wake = wake
+        self._batch, self._high_water = batch, high_water
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._events: list[Event] = []
@@ -42,7 +42,7 @@ class Outbox:
     def write(self, name: str, text: str) -> None:
         """Add text of a stream; neighbouring pieces become one event."""
         with self._room:
-            while self._size > _HIGH_WATER and not self._closed:
+            while self._size > self._high_water and not self._closed:
                 self._room.wait(0.1)
             if name != self._name:
                 self._seal()
@@ -66,7 +66,7 @@ class Outbox:
             for event in self._events:
                 size += len(event.text) if isinstance(event, Stream) else 0
                 count += 1
-                if size >= _BATCH:
+                if size >= self._batch:
                     break
             taken, self._events = self._events[:count], self._events[count:]
             self._size -= size

@@ -16,9 +16,6 @@ from rankbook.timeline import Clock, measure
 
 __all__ = ["HostClocks"]
 
-_COMPARING = 0.5
-"""Seconds after which no other clock is compared, until the next time."""
-
 _AGAIN = 2.0
 """Seconds after which a rank that did not tell its time is asked for it again."""
 
@@ -68,16 +65,17 @@ class HostClocks:
         First those that are not known; of the rest, the one that was not asked for longest.
         """
         begin = time.monotonic()
+        within = self._members.timing.compare_clocks
         last = {rank: self._asked.get(rank, -math.inf) for rank in ranks}
         for rank in sorted(ranks, key=lambda r: (ranks[r].host in self._clocks, last[r])):
             host = ranks[rank].host
             _, measured = self._clocks.get(host, (None, -_HOLDS))
             if host == self._here or begin - measured < _HOLDS or begin - last[rank] < _AGAIN:
                 continue
-            if time.monotonic() - begin > _COMPARING:
+            if time.monotonic() - begin > within:
                 break  # the others' turn is next time
             self._asked[rank] = begin
-            clock = measure(partial(self._time_of, rank), time.time, within=_COMPARING)
+            clock = measure(partial(self._time_of, rank), time.time, within=within)
             if clock is not None:
                 self._clocks[host] = clock, begin
                 self.unknown.discard(host)

@@ -107,6 +107,18 @@ class Monitor:
         self._changed.set()
         self._unsubscribe.close()
 
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until it has ended.
+
+        Args:
+            timeout: Seconds after which to wait no longer.
+
+        Returns:
+            Whether it has ended.
+        """
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
     @property
     def _timing(self) -> Timing:
         return self._session.timing
