@@ -11,7 +11,7 @@ from IPython.paths import get_ipython_dir
 
 from rankbook.cluster.channel import Channel, everyone
 from rankbook.errors import ClusterError, EngineError
-from rankbook.models.requests import SayState
+from rankbook.models.requests import LookAt
 
 if TYPE_CHECKING:
     import ipyparallel
@@ -63,7 +63,7 @@ def wake_agents(client: ipyparallel.Client, channel: Channel) -> None:
     Raises:
         EngineError: Some engine has no rankbook, or one that does not load.
     """
-    call = channel.request(everyone(client.ids, SayState()))
+    call = channel.request(everyone(client.ids, LookAt()))
     try:
         channel.wait(call, _ANSWERS_WITHIN)
         installing = _install_on(client, sorted(call.pending))
