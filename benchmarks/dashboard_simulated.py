@@ -12,7 +12,7 @@ import psutil
 
 from rankbook.display.panel import Panel
 from rankbook.display.panel import to_html as panel_html
-from rankbook.models import CellSpan, GroupInfo, RankState, Snapshot
+from rankbook.models import CellSpan, Collective, GroupInfo, Look, Snapshot
 from rankbook.sessions.live.collector import Timeline
 from rankbook.timeline import Bar
 from rankbook.widgets.panel import PanelView
@@ -111,7 +111,7 @@ class Simulated:
         states = tuple(self._state(rank, number) for rank in range(self._ranks))
         return Snapshot("gloo", self._ranks, number, "running a cell", states, "simulated", turn=0)
 
-    def _state(self, rank: int, number: int) -> RankState:
+    def _state(self, rank: int, number: int) -> Look:
         info = GroupInfo("gloo", rank, self._ranks, "cpu", rank == 0, rank % 8, 1)
         facts: dict[str, Any] = {
             "host": f"node{rank // 8}",
@@ -122,10 +122,11 @@ class Simulated:
             "since": (number + rank) % 100,
         }
         if (number + rank) % 2:
-            activity = f"all_reduce (line {number % 90}: dist.all_reduce(x[{number}]))"
-            return RankState(rank, "collective", info, activity=activity, **facts)
-        activity = f"line {number % 90}: y = model(x[{number}])"
-        return RankState(rank, "running", info, activity=activity, **facts)
+            line = f"line {number % 90}: dist.all_reduce(x[{number}])"
+            waiting = Collective("all_reduce", "0", seq=number)
+            return Look("waiting", line, waiting=waiting, engine=rank, info=info, **facts)
+        line = f"line {number % 90}: y = model(x[{number}])"
+        return Look("running", line, engine=rank, info=info, **facts)
 
 
 def memory() -> int:

@@ -13,7 +13,6 @@ from rankbook.models import (
     Gpu,
     GroupInfo,
     Look,
-    RankState,
     Snapshot,
 )
 from rankbook.models.environment import Environment
@@ -52,11 +51,12 @@ HANG = Diagnosis(
 )
 
 
-def member(rank, state="idle", world_size=2, **facts):
-    """A rank of a gloo group."""
+def member(rank, state="idle", world_size=2, call="", **facts):
+    """A rank of a gloo group, which may wait in a call."""
     info = GroupInfo("gloo", rank, world_size, "cpu", rank == 0, local_rank=rank, generation=1)
     facts = {"engine": rank, "host": "a", "pid": 100 + rank, "memory": 250_000_000} | facts
-    return RankState(state=state, info=info, **facts)
+    waiting = Collective(call or "wait") if state == "waiting" else None
+    return Look(state, waiting=waiting, info=info, **facts)
 
 
 def with_gpu(state, gpu=GPU):
@@ -92,21 +92,20 @@ HEALTHY = snapshot(
     cluster="1700000000-abcd",
 )
 HUNG = snapshot(
-    member(0, "collective", activity="all_reduce (line 2: dist.all_reduce(x))", since=12.4, cell=5),
-    member(1, "running", activity="line 3: other(x)", since=0.4, cell=5),
+    member(0, "waiting", call="all_reduce", line="line 2: dist.all_reduce(x)", since=12.4, cell=5),
+    member(1, "running", line="line 3: other(x)", since=0.4, cell=5),
     doing="running a cell on ranks 0-1",
     verdict=HANG,
     hangs=True,
 )
 DEAD = snapshot(
     member(0),
-    RankState(1, "gone", GroupInfo("gloo", 1, 2, "cpu", is_main=False, local_rank=1),
-              "a", 101, "was killed by SIGKILL"),
-)  # fmt: skip
+    replace(member(1), state="gone", memory=0, ended="was killed by SIGKILL"),
+)
 GPUS = snapshot(
     with_gpu(member(0, memory_total=2_000_000_000_000)),
     with_gpu(member(1, last_error="OutOfMemoryError: CUDA out of memory.\nmore")),
-    RankState(2, "no answer"),
+    Look("no answer", engine=2),
 )
 
 _REDUCE = Collective("all_reduce", "0", (0, 1), 7, ((2, 3),), ("float32",), since=3.5)
@@ -133,7 +132,7 @@ REPORT = Report(
 PANELS = {
     "no_group": Panel(snapshot(generation=0)),
     "making_the_first_group": Panel(
-        snapshot(RankState(0, "idle"), doing="initialising the process group")
+        snapshot(Look("idle", engine=0), doing="initialising the process group")
     ),
     "healthy": Panel(HEALTHY),
     "hung": Panel(HUNG),
@@ -158,7 +157,7 @@ PANELS = {
     ),
     "dead_rank": Panel(DEAD),
     "gpus": Panel(GPUS),
-    "spare_engine": Panel(snapshot(*HEALTHY.states, RankState(2, "idle", None, "a", 102))),
+    "spare_engine": Panel(snapshot(*HEALTHY.states, Look("idle", engine=2, host="a", pid=102))),
     "own_backend": Panel(replace(HEALTHY, backend="cpu:gloo,cuda:nccl")),
 }
 """By the name of its file, everything that a dashboard may show."""

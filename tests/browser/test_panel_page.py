@@ -59,7 +59,7 @@ def right(page, selector):
 
 
 def test_the_headline_breaks_between_its_phrases(show):
-    states = ["gone", "no answer", "collective", "running", "idle", "idle"]
+    states = ["gone", "no answer", "waiting", "running", "idle", "idle"]
     page = show(snapshot(*(member(rank, state) for rank, state in enumerate(states))), 600)
     phrases = [its.bounding_box() for its in page.locator(".rb-words span").all()]
     assert len({its["y"] for its in phrases}) > 1
@@ -73,8 +73,8 @@ def test_the_headline_breaks_between_its_phrases(show):
     ("width", "last"), [(600, "td.rb-gpu .rb-bar"), (1100, "td.rb-pid"), (1300, "td.rb-world-size")]
 )
 def test_what_differs_between_ranks_is_in_sight_without_scrolling(show, width, last):
-    line = "all_reduce (line 214: loss = trainer.training_step(model, batch, optimizer=optimizer))"
-    page = show(snapshot(*eight(state="collective", activity=line, since=12)), width)
+    line = "line 214: loss = trainer.training_step(model, batch, optimizer=optimizer)"
+    page = show(snapshot(*eight(state="waiting", call="all_reduce", line=line, since=12)), width)
     assert right(page, last) <= right(page, ".rb-panel > .rb-scroll")
 
 
@@ -85,7 +85,7 @@ def test_a_state_takes_no_more_room_than_it_needs(show):
 
 def test_a_collective_on_a_line_of_its_own_begins_where_the_state_does(show):
     call = "_reduce_scatter_base_of_all_the_parameters"
-    page = show(snapshot(*eight(state="collective", activity=f"{call} (line 2: f(x))")), 600)
+    page = show(snapshot(*eight(state="waiting", call=call, line="line 2: f(x)")), 600)
     state, does = box(page, "td.rb-state .rb-pill"), box(page, "td.rb-state .rb-does")
     assert does["y"] > state["y"]
     assert does["x"] == state["x"]

@@ -18,7 +18,6 @@ from rankbook.models import (
     EngineFacts,
     GroupInfo,
     Look,
-    RankState,
     Recorded,
     Recording,
     to_dict,
@@ -35,7 +34,7 @@ FOR_GOOD = math.inf
 """For ``FakeEngine.ignores``: nothing ends what the engine does."""
 
 AT_ANY_TIME = {
-    *("environment", "facts", "forget_error", "free", "look", "stacks", "state", "timeline"),
+    *("environment", "facts", "forget_error", "free", "look", "stacks", "timeline"),
 }
 """Operations that an engine does whatever its main thread does."""
 
@@ -130,43 +129,28 @@ class FakeEngine:
     def reaches(self, url):
         return self.reachable is None or url in {f"tcp://{a}:1234" for a in self.reachable}
 
-    def state(self):
-        state, activity = "idle", ""
-        if self.stuck is not None:
-            state, activity = "running", self.line
-            if self.waiting is not None:
-                state, activity = "collective", f"{self.waiting.op} ({self.line})"
-        facts = self.facts
-        return to_dict(
-            RankState(
-                self.number,
-                state,
-                self.info,
-                facts.host,
-                facts.pid,
-                activity,
-                cell=self.cell,
-                last_error=self.last_error,
-            )
-        )
-
     def forget_error(self):
         self.last_error = ""
 
-    def look(self):
-        state, recent = "idle", tuple(self.recent)
+    def look(self, closely=False):  # noqa: FBT002
+        state = "idle"
         if self.stuck is not None:
-            state, recent = ("waiting", recent) if self.waiting is not None else ("running", ())
+            state = "waiting" if self.waiting is not None else "running"
         return to_dict(
             Look(
                 state,
                 self.line,
                 self.cell,
                 self.waiting,
-                recent,
+                tuple(self.recent) if closely and state != "running" else (),
                 self.still,
                 self.quiet,
-                self.silent,
+                self.silent if closely else None,
+                engine=self.number,
+                info=self.info,
+                host=self.facts.host,
+                pid=self.facts.pid,
+                last_error=self.last_error,
             )
         )
 

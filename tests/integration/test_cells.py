@@ -189,10 +189,10 @@ def test_the_state_tells_the_line_while_a_cell_runs_and_the_collective_it_is_in(
     code = "import time\nif rank == 0:\n    dist.barrier()\n"
     code += "else:\n    time.sleep(2)\n    dist.barrier()"
     thread = two.in_background(lambda: two.run(code, number=5))
-    wait_until(lambda: [s.state for s in two.states()] == ["collective", "running"])
+    wait_until(lambda: [s.state for s in two.states()] == ["waiting", "running"])
     waiting, computing = two.states()
-    assert waiting.activity == "barrier (line 3: dist.barrier())"
-    assert computing.activity == "line 5: time.sleep(2)"
+    assert (waiting.waiting.op, waiting.line) == ("barrier", "line 3: dist.barrier()")
+    assert (computing.waiting, computing.line) == (None, "line 5: time.sleep(2)")
     assert waiting.cell == computing.cell == 5
     assert any("dist.barrier()" in line for line in two.stacks()[0])
     thread.join(20)

@@ -149,7 +149,7 @@ def test_an_engine_that_dies_in_its_cell_ends_the_wait(session):
     assert time.monotonic() - begin < 5
     assert result[0].ok
     assert not result[1].ok
-    assert session.states()[1].activity == "ended with exit code 7"
+    assert session.states()[1].ended == "ended with exit code 7"
 
 
 def test_whom_a_dead_rank_has_kept_waiting_has_made_no_error(session):
@@ -197,7 +197,7 @@ def test_a_hard_reset_ends_a_cell_that_hangs(session):
     thread = session.in_background(
         lambda: results.append(session.run("if rank == 0: dist.barrier()", on_hang="wait"))
     )
-    wait_until(lambda: [s.state for s in session.states()] == ["collective", "idle"])
+    wait_until(lambda: [s.state for s in session.states()] == ["waiting", "idle"])
     with pytest.raises(SessionError, match="running a cell on ranks 0-1: wait"):
         session.reset()
     session.reset(hard=True)

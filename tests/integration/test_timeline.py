@@ -174,7 +174,7 @@ def test_a_hang_is_in_flight_until_it_is_freed(timeline):
         ("all_reduce", 1),
         ("all_reduce", 3),
     }
-    assert session.states()[1].state == "collective"
+    assert session.states()[1].state == "waiting"
     generation = session.generation
     session.interrupt()
     thread.join(SOON)
@@ -228,14 +228,14 @@ def test_the_age_of_a_collective_is_its_own(timeline):
 
     def waits():
         seen.append(rank_0())
-        return seen[-1][0].state == "collective"
+        return seen[-1][0].state == "waiting"
 
     seen = []
     wait_until(waits, SOON)
     wait_until(lambda: rank_0()[0].since > 0.5, SOON)
     seen.append(rank_0())
     # Of the cell, it is that second older.
-    assert all(0 <= its.since <= age - 0.99 for its, age in seen if its.state == "collective")
+    assert all(0 <= its.since <= age - 0.99 for its, age in seen if its.state == "waiting")
     assert seen[-1][0].since > 0.5
     session.interrupt()
     thread.join(SOON)

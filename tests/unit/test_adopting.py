@@ -14,7 +14,7 @@ import rankbook
 from rankbook import api
 from rankbook.cluster.pool import Pool
 from rankbook.errors import BackendError, ClusterError, SessionError, StuckError
-from rankbook.models import EngineFacts, GroupInfo, RankState
+from rankbook.models import EngineFacts, GroupInfo, Look
 from rankbook.sessions.members import Members
 from rankbook.sessions.members import found as finding
 from rankbook.sessions.session import Session
@@ -27,7 +27,7 @@ def info(rank, world_size=2, **facts):
 def seen(*infos, busy=()):
     """What engines say, by engine; they are numbered from 10."""
     return {
-        engine: RankState(engine, "running" if engine in busy else "idle", its)
+        engine: Look("running" if engine in busy else "idle", engine=engine, info=its)
         for engine, its in enumerate(infos, 10)
     }
 
@@ -50,10 +50,10 @@ def test_of_who_has_ended_nothing_is_said_and_of_who_is_silent_that_it_is(cluste
     cluster.pool.kill(0, registered=True)
     cluster.pool[1].answers = False
 
-    def fail():
+    def fail(closely):
         raise SessionError("no.")
 
-    cluster.pool[2].state = fail
+    cluster.pool[2].look = fail
     found = finding.look(Members(cluster.pool, timing))
     assert found == {1: None, 2: None}
 
@@ -171,7 +171,7 @@ def test_a_group_is_taken_over_as_it_is(dead, cluster):
     assert session.groups == dead.groups
     assert session.doing == ""
     asked = [e.asked[n:] for e, n in zip(cluster.pool.all.values(), before, strict=True)]
-    assert asked == [["state", "facts"]] * 3
+    assert asked == [["look", "facts"]] * 3
     assert session.run("rank")[2].result_repr == "2"
 
 
@@ -283,7 +283,7 @@ def stuck(dead, cluster):
 def test_a_group_is_taken_over_while_it_hangs(stuck, cluster):
     session = cluster()
     assert session.adopt()
-    assert [state.state for state in session.states()] == ["collective", "collective", "idle"]
+    assert [state.state for state in session.states()] == ["waiting", "waiting", "idle"]
     diagnosis = session.diagnose()
     assert (diagnosis.kind, diagnosis.ranks) == ("missing_rank", (2,))
     assert session.interrupt()

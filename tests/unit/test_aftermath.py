@@ -149,7 +149,7 @@ def test_ranks_that_are_known_to_be_out_of_step_get_a_new_group_whatever_another
 ):
     calls("called('all_reduce', 3 + (rank == 1))")
     look = pool[2].look
-    pool[2].look = lambda: look() | {"state": "running", "recent": []}
+    pool[2].look = lambda closely: look(closely) | {"state": "running", "recent": []}
     settle(result_of(r1=FAILED), None, [0, 1, 2, 3])
     assert formed.generation == 2
 
@@ -159,7 +159,7 @@ def test_a_rank_that_is_busy_for_a_moment_is_looked_at_again(
 ):
     calls("called('all_reduce', 3 + (rank == 2))")
     look = pool[2].look
-    pool[2].look = lambda: look() | {"state": "running", "recent": []}
+    pool[2].look = lambda closely: look(closely) | {"state": "running", "recent": []}
     sleep = clock.sleep
 
     def come_to_rest(seconds):

@@ -6,7 +6,7 @@ import pytest
 
 from rankbook.cluster.channel import everyone
 from rankbook.errors import ClusterError, SessionError
-from rankbook.models.requests import SayFacts, SayState
+from rankbook.models.requests import LookAt, SayFacts
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_an_engine_is_asked_once_for_what_must_not_be_done_twice(pool):
 def call(pool):
     """A request that engine 1 does not answer."""
     pool[1].answers = False
-    return pool.channel.request(everyone([0, 1], SayState()))
+    return pool.channel.request(everyone([0, 1], LookAt()))
 
 
 def test_a_request_to_an_engine_that_the_controller_loses_fails(pool, call):
@@ -57,21 +57,21 @@ def test_a_request_to_an_engine_that_the_controller_loses_fails(pool, call):
 def test_an_engine_that_has_ended_is_sent_nothing_even_while_it_is_registered(pool):
     pool.channel.engine_gone(1)
     assert 1 in pool.wire.engines
-    call = pool.channel.request(everyone([0, 1], SayState()))
+    call = pool.channel.request(everyone([0, 1], LookAt()))
     assert call.failures[1].evalue == "Engine 1 has ended."
-    assert pool.asked("state") == [0]
+    assert pool.asked("look") == [0]
 
 
 def test_an_engine_that_registers_again_is_sent_requests_again(pool):
     pool.channel.engine_gone(1)
     pool.wire.join(1)
-    assert pool.channel.ask(everyone([1], SayState()))
+    assert pool.channel.ask(everyone([1], LookAt()))
 
 
 def test_an_engine_that_has_reported_ready_is_reached_before_it_is_announced(pool):
     pool.wire.leave(1)
     pool.channel.know({1: "uuid"})
-    assert pool.channel.ask(everyone([1], SayState()))
+    assert pool.channel.ask(everyone([1], LookAt()))
 
 
 def test_an_answer_to_a_forgotten_call_is_dropped(pool, call):

@@ -7,7 +7,7 @@ from samples import GPU, member, snapshot, with_gpu
 
 from rankbook.display import facts
 from rankbook.display.facts import headline, health
-from rankbook.models import RankState, Snapshot
+from rankbook.models import Look, Snapshot
 
 
 @pytest.mark.parametrize(
@@ -16,12 +16,12 @@ from rankbook.models import RankState, Snapshot
         (snapshot(), "no process group · ready"),
         (snapshot(doing="initialising the process group"),
          "no process group · initialising the process group"),
-        (snapshot(RankState(0, "idle")), "no process group · ready"),
+        (snapshot(Look("idle", engine=0)), "no process group · ready"),
         (snapshot(member(0, world_size=1)), "gloo · 1 rank · generation 1 · all idle"),
         (snapshot(member(0), member(1), generation=2), "gloo · 2 ranks · generation 2 · all idle"),
         (snapshot(member(0), member(1, host="b")),
          "gloo · 2 ranks · generation 1 · 2 hosts · all idle"),
-        (snapshot(member(0), member(1), RankState(2, "idle", host="b")),
+        (snapshot(member(0), member(1), Look("idle", engine=2, host="b")),
          "gloo · 2 ranks · generation 1 · all idle"),
         (snapshot(member(0), member(1), doing="resetting"),
          "gloo · 2 ranks · generation 1 · resetting"),
@@ -29,7 +29,7 @@ from rankbook.models import RankState, Snapshot
          "gloo · 2 ranks · generation 1 · ranks 0-1 running"),
         (snapshot(member(0, "gone"), member(1)),
          "gloo · 2 ranks · generation 1 · rank 0 ended · rank 1 idle"),
-        (snapshot(member(0), member(1), RankState(2, "gone")),
+        (snapshot(member(0), member(1), Look("gone", engine=2)),
          "gloo · 2 ranks · generation 1 · all idle"),
     ],
 )  # fmt: skip
@@ -39,7 +39,7 @@ def test_the_headline_describes_the_session_in_one_line(shown, line):
 
 def test_a_group_that_no_engine_is_in_has_a_headline_without_loose_ends():
     """They may have left it behind the back of this session."""
-    shown = Snapshot("gloo", 2, 1, "", (RankState(0, "idle"), RankState(1, "idle")))
+    shown = Snapshot("gloo", 2, 1, "", (Look("idle", engine=0), Look("idle", engine=1)))
     assert headline(shown) == "gloo · 2 ranks · generation 1 · no rank is in the group"
 
 
@@ -55,11 +55,11 @@ def test_a_group_that_no_engine_is_in_has_a_headline_without_loose_ends():
         (snapshot(member(0, "left"), member(1, "left"), doing="shut down"), "shut down"),
         (snapshot(member(0, "left"), member(1, "left")), "all idle"),
         (snapshot(), "no rank is in the group"),
-        (snapshot(RankState(0, "idle"), doing="resetting"), "resetting"),
+        (snapshot(Look("idle", engine=0), doing="resetting"), "resetting"),
         # What the ranks do says more than what the session is busy with.
         (snapshot(member(0), member(1, "running"), doing="x"), "rank 1 running · rank 0 idle"),
         (snapshot(member(0, "compiling"), member(1)), "rank 1 idle · rank 0 compiling"),
-        (snapshot(member(0, "running"), RankState(1, "gone")), "rank 0 running"),
+        (snapshot(member(0, "running"), Look("gone", engine=1)), "rank 0 running"),
     ],
 )
 def test_health_describes_the_ranks_or_what_the_session_does(shown, words):
@@ -67,7 +67,7 @@ def test_health_describes_the_ranks_or_what_the_session_does(shown, words):
 
 
 def test_health_groups_ranks_by_state_with_the_most_urgent_first():
-    states = ["idle", "running", "collective", "collective", "no answer", "gone", "collective"]
+    states = ["idle", "running", "waiting", "waiting", "no answer", "gone", "waiting"]
     shown = snapshot(*(member(rank, state) for rank, state in enumerate(states)))
     assert health(shown) == (
         "rank 5 ended · no answer from rank 4 · ranks 2-3,6 in a collective · rank 1 running · "
@@ -106,7 +106,7 @@ def test_health_names_the_ranks_whose_last_cell_failed():
     assert health(snapshot(fine, failed[0])) == "all idle · error on rank 1"
     assert health(snapshot(fine, *failed)) == "all idle · error on ranks 1-3"
     assert headline(snapshot(fine, failed[0])).endswith(" · all idle · error on rank 1")
-    waiting = member(0, "collective")
+    waiting = member(0, "waiting")
     assert health(snapshot(waiting, failed[0], doing="running a cell on ranks 0-1")) == (
         "rank 0 in a collective · rank 1 idle · error on rank 1"
     )
@@ -118,8 +118,8 @@ def test_health_ignores_the_last_error_of_a_rank_that_runs_again():
 
 def test_health_does_not_change_with_time_alone():
     """It is read aloud: not every second again."""
-    before = member(0, "running", activity="line 1: f(x)", since=3.0)
-    after = member(0, "running", activity="line 2: g(x)", since=4.0, memory=1)
+    before = member(0, "running", line="line 1: f(x)", since=3.0)
+    after = member(0, "running", line="line 2: g(x)", since=4.0, memory=1)
     assert health(snapshot(before)) == health(snapshot(after))
 
 
@@ -128,7 +128,7 @@ def test_health_does_not_change_with_time_alone():
 
 def test_an_engine_without_a_rank_is_called_spare():
     assert facts.rank_name(member(3)) == "3"
-    assert facts.rank_name(RankState(3, "idle")) == "spare"
+    assert facts.rank_name(Look("idle", engine=3)) == "spare"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_an_engine_without_a_rank_is_called_spare():
     ],
 )
 def test_the_age_of_an_activity_is_shown_from_one_second_on(since, said):
-    assert facts.doing(member(0, "running", activity="f(x)", since=since)) == said
+    assert facts.doing(member(0, "running", line="f(x)", since=since)) == said
 
 
 def test_no_age_is_shown_without_an_activity():

@@ -15,7 +15,7 @@ from rankbook.cluster.wire import ClientWire
 from rankbook.display.cell import LiveOutput
 from rankbook.engine.operations import CONTROL, every_operation
 from rankbook.models import Collective, Failure, Look, load
-from rankbook.models.requests import Destroy, Free, LookAt, Run, SayState
+from rankbook.models.requests import Destroy, Free, LookAt, Run
 
 LAUNCHING = {"add", "describe", "end", "log_tail", "start", "start_engines", "stop", "stop_engines"}
 
@@ -62,7 +62,7 @@ def test_the_fake_engines_answer_at_any_time_what_the_real_ones_do():
     assert real == fakes.AT_ANY_TIME
 
 
-@pytest.mark.parametrize("name", ["free", "state", "look", "stacks", "timeline", "forget_error"])
+@pytest.mark.parametrize("name", ["free", "look", "stacks", "timeline", "forget_error"])
 def test_operations_of_the_fake_engines_take_what_the_real_ones_take(name):
     real, fake = every_operation()[name].request, getattr(fakes.FakeEngine, name)
     taken = [parameter for parameter in inspect.signature(fake).parameters if parameter != "self"]
@@ -111,7 +111,7 @@ def test_a_cell_that_sticks_ends_with_an_interrupt_and_not_with_a_cut(ask, pool)
 
 def test_a_cell_that_waits_in_torch_ends_with_a_cut_and_not_with_an_interrupt(ask):
     call = ask(Run("called('barrier', 2)\nwait_in('all_reduce', seq=3)", 7))
-    look = load(Look, ask(LookAt()).values[1])
+    look = load(Look, ask(LookAt(closely=True)).values[1])
     assert look.state == "waiting"
     assert look.waiting == Collective("all_reduce", "0", seq=3)
     assert look.recent == (Collective("barrier", "0", seq=2, done=True), look.waiting)
@@ -155,7 +155,7 @@ def test_a_joined_engine_ends_without_a_report_of_how():
 
 def test_a_busy_engine_does_what_needs_its_main_thread_when_it_is_free(ask, pool):
     ask(Run("stick()", 7))
-    destroyed, looked = ask(Destroy()), ask(SayState())
+    destroyed, looked = ask(Destroy()), ask(LookAt())
     assert looked.done
     assert not destroyed.done
     ask(Free(interrupt=True))
@@ -172,4 +172,4 @@ def test_all_engines_are_replaced_under_ids_from_0(pool):
     pool.end([0])
     pool.replace()
     assert pool.engines == [0, 1, 2]
-    assert pool.channel.ask({0: SayState()})[0]["state"] == "idle"
+    assert pool.channel.ask({0: LookAt()})[0]["state"] == "idle"

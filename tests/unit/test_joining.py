@@ -12,7 +12,7 @@ from fakes import FakePool
 from rankbook._version import __version__
 from rankbook.cluster import joining
 from rankbook.errors import EngineError
-from rankbook.models import RankState, to_dict
+from rankbook.models import Look, to_dict
 from rankbook.models.requests import Run
 
 
@@ -90,7 +90,7 @@ def test_a_busy_engine_that_answers_late_is_not_waited_for(pool, client):
     pool[1].answers = False
 
     def late():
-        pool[1].unanswered[0].answer(to_dict(RankState(1, "running")))
+        pool[1].unanswered[0].answer(to_dict(Look("running", engine=1)))
 
     timer = threading.Timer(0.1, late)
     timer.start()

@@ -16,7 +16,6 @@ from rankbook.models import (
     Gpu,
     GroupInfo,
     Look,
-    RankState,
     Recorded,
     Recording,
     Snapshot,
@@ -29,19 +28,6 @@ from rankbook.models.events import Clear, Display, Result, Stream
 from rankbook.models.recorded import Entry, EntryGroup
 
 INFO = GroupInfo("gloo", 1, 4, "cuda:1", is_main=False, local_rank=1, generation=3)
-STATE = RankState(
-    engine=7,
-    state="collective",
-    info=INFO,
-    host="a-host",
-    pid=123,
-    activity="all_reduce (line 2: dist.all_reduce(x))",
-    since=1.5,
-    cell=9,
-    memory=10**12,
-    gpu_memory=2**33,
-    last_error="ValueError: no",
-)
 REDUCE = Collective(
     "all_reduce", "0", (0, 1), 5, ((2, 3), ()), ("float32", "int64"), 1, done=True, since=0.5
 )
@@ -57,6 +43,16 @@ LOOK = Look(
     raised="ValueError: no",
     ended="was killed by SIGKILL",
     last_words=("terminate called", "what(): no"),
+    since=1.5,
+    engine=7,
+    info=INFO,
+    host="a-host",
+    pid=123,
+    memory=10**12,
+    memory_total=2 * 10**12,
+    gpu_memory=2**33,
+    gpu=Gpu("NVIDIA H100", 1, 80, 3),
+    last_error="ValueError: no",
 )
 RECORDING = Recording(
     now=1e9,
@@ -80,12 +76,11 @@ EXAMPLES = [
     Collective("wait"),
     LOOK,
     Look("idle"),
-    STATE,
-    RankState(0, "gone"),
-    Snapshot("gloo", 4, 3, "running", (STATE, RankState(1, "idle")), "cluster-1"),
+    Look("gone", engine=0),
+    Snapshot("gloo", 4, 3, "running", (LOOK, Look("idle", engine=1)), "cluster-1"),
     Snapshot("", 0, 0, ""),
     Gpu("NVIDIA H100", 1, 80, 3),
-    RankState(0, "idle", INFO, gpu=Gpu("NVIDIA H100", 1, 80)),
+    Look("idle", engine=0, info=INFO, gpu=Gpu("NVIDIA H100", 1, 80)),
     Recorded(7, "all_reduce", "0", (0, 1), 3, 2, 1e9, 1e9 + 0.5, done=True, nbytes=400),
     Recorded(7, "all_reduce", "0", (0, 1), 3, 2, 1e9, 1e9 + 8, done=True, failed=True),
     Recorded(7, "barrier", "0", (), 3, 2, 1e9),
@@ -102,6 +97,7 @@ ASKED = [
     requests.HostStore("10.0.0.1"),
     requests.Initialize("gloo", 1.5, "file:///store", 2, 0, 4, 0, 2, "10.0.0.1", check=True),
     requests.LookAt(),
+    requests.LookAt(closely=True),
     requests.Pull("x"),
     requests.Push(("x", "y")),
     requests.Reach("tcp://10.0.0.1:1234"),
@@ -109,7 +105,6 @@ ASKED = [
     requests.SayEnvironment(),
     requests.SayFacts("10.0.0.1"),
     requests.SayStacks(),
-    requests.SayState(),
     requests.TellTimeline(None),
     requests.TellTimeline(7, "mark"),
 ]
@@ -148,17 +143,14 @@ def test_fields_of_a_newer_version_are_left_out(value):
 
 
 def test_fields_of_a_newer_version_are_left_out_inside_too():
-    data = over_the_wire(STATE)
-    data["info"]["invented_later"] = True
-    assert load(RankState, data) == STATE
     data = over_the_wire(LOOK)
-    for inner in (data["waiting"], *data["recent"]):
+    for inner in (data["info"], data["waiting"], *data["recent"]):
         inner["invented_later"] = True
     assert load(Look, data) == LOOK
 
 
 def test_fields_that_an_older_version_does_not_send_take_their_defaults():
-    assert load(RankState, {"engine": 1, "state": "idle"}) == RankState(1, "idle")
+    assert load(Look, {"engine": 1, "state": "idle"}) == Look("idle", engine=1)
     assert load(Look, {"state": "idle"}) == Look("idle")
     assert load(Look, {"state": "waiting", "waiting": {"op": "recv"}}) == Look(
         "waiting", waiting=Collective("recv")
@@ -219,5 +211,5 @@ def test_every_request_names_an_operation_of_its_own(request_type):
 
 def test_a_diagnosis_inside_a_snapshot_survives_json():
     verdict = Diagnosis("slow", (2,), "Rank 2 is late.", {2: "computes", 10: "waits"}, (10,))
-    snapshot = Snapshot("gloo", 11, 1, "", (STATE,), verdict=verdict)
+    snapshot = Snapshot("gloo", 11, 1, "", (LOOK,), verdict=verdict)
     assert load(Snapshot, json.loads(json.dumps(to_dict(snapshot)))) == snapshot

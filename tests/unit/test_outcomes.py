@@ -27,6 +27,11 @@ def idle(**facts):
     return Look("idle", **facts)
 
 
+def unseen(engine, state, **facts):
+    """What is known of an engine that did not answer."""
+    return Look(state, engine=engine, host="a", pid=100 + engine, **facts)
+
+
 def test_what_those_say_that_answer_is_taken_as_it_is(complete):
     seen = {rank: idle(still=rank) for rank in range(4)}
     assert complete(seen, {}) == seen
@@ -34,7 +39,7 @@ def test_what_those_say_that_answer_is_taken_as_it_is(complete):
 
 def test_who_says_nothing_does_not_answer(complete):
     found = complete({0: idle(), 1: idle(), 3: idle()}, {})
-    assert found[2] == Look("no answer")
+    assert found[2] == unseen(2, "no answer")
     assert set(found) == {0, 1, 2, 3}
 
 
@@ -43,8 +48,8 @@ def test_of_who_has_ended_it_is_told_how_with_its_last_words(complete, pool, reg
     pool[2].words = ["terminate called", "  what():  no"]
     pool.kill(2, -6, registered=registered)
     found = complete({0: idle(), 1: idle(), 2: idle(), 3: idle()}, {2: PENDING})
-    assert found[2] == Look(
-        "gone", ended="was killed by SIGABRT", last_words=("terminate called", "no")
+    assert found[2] == unseen(
+        2, "gone", ended="was killed by SIGABRT", last_words=("terminate called", "no")
     )
 
 
@@ -58,8 +63,8 @@ def test_of_a_crash_it_is_told_in_which_line_of_the_cell(complete, pool):
         '  File "/tmp/ipykernel_12/4.py", line 2 in <module>',
     ]
     pool.kill(2, -11)
-    assert complete({}, {})[2] == Look(
-        "gone", "line 4", ended="was killed by SIGSEGV", last_words=("before it",)
+    assert complete({}, {})[2] == unseen(
+        2, "gone", line="line 4", ended="was killed by SIGSEGV", last_words=("before it",)
     )
 
 
@@ -69,7 +74,7 @@ def test_of_who_left_a_joined_cluster_it_is_told_that_it_has_ended(make):
     session.pool.end([1])
     members = session.members
     found = looks.complete(members, members.ranks(), {0: idle()}, {})
-    assert found == {0: idle(), 1: Look("gone", ended="has ended")}
+    assert found == {0: idle(), 1: unseen(1, "gone", ended="has ended")}
 
 
 @pytest.mark.parametrize(
@@ -136,4 +141,4 @@ def test_who_was_a_rank_when_the_cell_began_is_told_whoever_is_one_now(formed, p
     formed.members.placement = None
     pool.kill(1)
     found = looks.complete(formed.members, then, {0: idle()}, {})
-    assert found == {0: idle(), 1: Look("gone", ended="was killed by SIGKILL")}
+    assert found == {0: idle(), 1: unseen(1, "gone", ended="was killed by SIGKILL")}

@@ -151,9 +151,9 @@ ALMOST = replace(HANG, summary=EVIL, per_rank={0: EVIL})
     "panel",
     [
         shown(member(0, host=EVIL)),
-        shown(member(0, activity=EVIL)),
-        shown(member(0, "running", activity=EVIL)),
-        shown(member(0, "collective", activity=f"{EVIL} ({EVIL})")),
+        shown(member(0, "gone", ended=EVIL)),
+        shown(member(0, "running", line=EVIL)),
+        shown(member(0, "waiting", call=EVIL, line=EVIL)),
         shown(member(0, last_error=EVIL)),
         shown(member(0, EVIL)),
         shown(replace(member(0), info=replace(member(0).info, device=EVIL))),
@@ -169,7 +169,7 @@ ALMOST = replace(HANG, summary=EVIL, per_rank={0: EVIL})
         shown(with_gpu(member(0), replace(GPU, name=EVIL))),
     ],
     ids=[
-        "host", "activity", "line", "call", "last error", "state", "device", "backend of a rank",
+        "host", "end", "line", "call", "last error", "state", "device", "backend of a rank",
         "backend", "cluster", "doing", "doing without a group", "backends", "message", "title",
         "verdict", "gpu",
     ],
@@ -186,6 +186,6 @@ def test_text_of_users_cannot_leave_an_attribute_of_the_panel():
     breaks = 'x" onclick="y'
     page = tree(to_html(Panel(HUNG, answer=Answer(breaks, ""))))
     assert page.one(kind="rb-answer")["aria-label"] == breaks
-    page = tree(to_html(shown(member(0, "running", activity=breaks, last_error=breaks))))
+    page = tree(to_html(shown(member(0, "running", line=breaks, last_error=breaks))))
     titles = {its["title"] for its in page.one("table").walk() if "title" in its.attrs}
     assert titles == {breaks, "a"}

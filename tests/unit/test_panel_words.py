@@ -10,7 +10,7 @@ from samples import DEAD, GPUS, HANG, HEALTHY, HUNG, PANELS, member, shown, snap
 
 from rankbook.display import verdict
 from rankbook.display.panel import CONTROLS, Answer, Message, Panel, to_html
-from rankbook.models import RankState
+from rankbook.models import Look
 
 # -- the header ------------------------------------------------------------------------------
 
@@ -40,7 +40,7 @@ def head(panel):
         (shown(member(0, "gone"), member(1, last_error="ValueError: no")),
          ("rb-bad", "✕", "rank 0 ended · rank 1 idle · error on rank 1")),
         # Of another notebook, or left behind: this session does nothing.
-        (shown(member(0, "collective")), ("rb-busy", "▶", "rank 0 in a collective")),
+        (shown(member(0, "waiting")), ("rb-busy", "▶", "rank 0 in a collective")),
         (Panel(HUNG), ("rb-stuck", "■", "stuck · rank 0 in a collective · rank 1 running")),
         (shown(member(0, "no answer"), member(1)),
          ("rb-stuck", "■", "no answer from rank 0 · rank 1 idle")),
@@ -49,8 +49,8 @@ def head(panel):
         (Panel(replace(DEAD, doing="running a cell on rank 0", verdict=HANG)),
          ("rb-bad", "✕", "rank 1 ended · rank 0 idle")),
         # An engine that is no rank matters to nobody.
-        (shown(member(0), RankState(1, "gone")), ("rb-ok", "●", "all idle")),
-        (shown(member(0), RankState(1, "running")), ("rb-ok", "●", "all idle")),
+        (shown(member(0), Look("gone", engine=1)), ("rb-ok", "●", "all idle")),
+        (shown(member(0), Look("running", engine=1)), ("rb-ok", "●", "all idle")),
         (PANELS["closed"], ("rb-off", "○", "shut down")),
     ],
 )  # fmt: skip
@@ -122,7 +122,7 @@ def form(panel):
         (Panel(HEALTHY, timeout_minutes=2.5), ("2", "2.5", ["gloo"], ["gloo", "nccl"])),
         (Panel(GPUS), ("2", "1", ["nccl"], ["gloo", "nccl"])),
         (Panel(snapshot()), ("1", "1", [], ["gloo", "nccl"])),
-        (Panel(snapshot(RankState(0, "idle"), RankState(1, "idle"))),
+        (Panel(snapshot(Look("idle", engine=0), Look("idle", engine=1))),
          ("2", "1", [], ["gloo", "nccl"])),
         (Panel(replace(HEALTHY, backend="mpi"), timeout_minutes=0.05),
          ("2", "0.05", ["mpi"], ["gloo", "mpi", "nccl"])),

@@ -11,7 +11,7 @@ from samples import EVIL, GPU, many, member, with_gpu
 
 from rankbook.display.facts import MARKS
 from rankbook.display.ranks import ROWS, to_html
-from rankbook.models import RankState
+from rankbook.models import Look
 
 COLUMNS = [
     "rank",
@@ -77,12 +77,12 @@ def test_a_row_shows_everything_known_about_a_rank():
 
 
 def test_the_row_of_a_spare_engine_leaves_out_what_a_rank_has():
-    told = {name: text for name, text in row(RankState(4, "gone")).items() if text}
+    told = {name: text for name, text in row(Look("gone", engine=4)).items() if text}
     assert told == {"rank": "spare", "state": "✕ gone", "engine": "4"}
 
 
 def test_rows_are_in_the_order_of_the_snapshot():
-    rows = Page(to_html([member(1), member(0), RankState(2, "idle")])).rows
+    rows = Page(to_html([member(1), member(0), Look("idle", engine=2)])).rows
     assert [cells[0] for cells in rows[1:]] == ["1", "0", "spare"]
 
 
@@ -102,21 +102,21 @@ def test_an_unknown_state_is_shown_by_its_word_in_a_row(state):
 
 
 @pytest.mark.parametrize(
-    ("state", "activity", "since", "does", "line"),
+    ("state", "facts", "does", "line"),
     [
-        ("collective", "all_reduce (line 2: f(x))", 12.4, "all_reduce, 12 s", "line 2: f(x)"),
-        ("collective", "all_reduce (line 2: f(x))", 0.4, "all_reduce", "line 2: f(x)"),
-        ("collective", "recv (line 1: f((1, 2)))", 0, "recv", "line 1: f((1, 2))"),
-        ("collective", "barrier", 2.0, "barrier, 2 s", ""),
-        ("running", "line 3: f(x)", 0.4, "", "line 3: f(x)"),
-        ("running", "line 3: f (x)", 5.0, "", "line 3: f (x), 5 s"),
-        ("running", "", 5.0, "", ""),
-        ("gone", "was killed by SIGKILL", 0, "was killed by SIGKILL", ""),
-        ("idle", "", 0, "", ""),
+        ("waiting", {"line": "line 2: f(x)", "since": 12.4}, "all_reduce, 12 s", "line 2: f(x)"),
+        ("waiting", {"line": "line 2: f(x)", "since": 0.4}, "all_reduce", "line 2: f(x)"),
+        ("waiting", {"line": "line 1: f((1, 2))"}, "all_reduce", "line 1: f((1, 2))"),
+        ("waiting", {"since": 2.0}, "all_reduce, 2 s", ""),
+        ("running", {"line": "line 3: f(x)", "since": 0.4}, "", "line 3: f(x)"),
+        ("running", {"line": "line 3: f (x)", "since": 5.0}, "", "line 3: f (x), 5 s"),
+        ("running", {"since": 5.0}, "", ""),
+        ("gone", {"ended": "was killed by SIGKILL"}, "was killed by SIGKILL", ""),
+        ("idle", {}, "", ""),
     ],
 )
-def test_the_collective_and_the_cell_line_are_separate_elements(state, activity, since, does, line):
-    page = tree(to_html([member(0, state, activity=activity, since=since)]))
+def test_the_collective_and_the_cell_line_are_separate_elements(state, facts, does, line):
+    page = tree(to_html([member(0, state, call="all_reduce", **facts)]))
     assert [its.text for its in page.all(kind="rb-does")] == [does] * bool(does)
     assert [(its.text, its["title"]) for its in page.all("code")] == [(line, line)] * bool(line)
 
@@ -236,13 +236,13 @@ def test_a_tile_shows_its_number_and_state():
     ("state", "does"),
     [
         (member(0), "cpu a"),
-        (member(0, "collective", activity="all_reduce (line 2: f(x))", since=3), "all_reduce, 3 s"),
-        (member(0, "running", activity="line 2: f(x)"), "line 2: f(x)"),
-        (member(0, "gone", activity="was killed by SIGKILL"), "was killed by SIGKILL"),
+        (member(0, "waiting", call="all_reduce", line="line 2: f(x)", since=3), "all_reduce, 3 s"),
+        (member(0, "running", line="line 2: f(x)"), "line 2: f(x)"),
+        (member(0, "gone", ended="was killed by SIGKILL"), "was killed by SIGKILL"),
         (member(0, last_error="ValueError: no\nmore"), "ValueError: no"),
-        (member(0, "running", activity="line 2: f(x)", last_error="ValueError"), "ValueError"),
-        (RankState(0, "idle", host="a"), "a"),
-        (RankState(0, "idle"), ""),
+        (member(0, "running", line="line 2: f(x)", last_error="ValueError"), "ValueError"),
+        (Look("idle", engine=0, host="a"), "a"),
+        (Look("idle", engine=0), ""),
     ],
 )
 def test_a_tile_shows_what_matters_most(state, does):
@@ -272,15 +272,15 @@ def test_an_open_tile_shows_what_a_row_shows():
     ],
 )
 def test_an_open_tile_shows_what_the_closed_one_had_no_room_for(error, opened):
-    activity = "all_reduce (line 2: f(x))"
-    its = tile(member(0, "collective", activity=activity, last_error=error)).one("details")
+    waits = member(0, "waiting", call="all_reduce", line="line 2: f(x)", last_error=error)
+    its = tile(waits).one("details")
     summary, *parts = (its for its in its.children if its != " ")
     assert [part.text for part in parts[:-1]] == opened
     assert summary.one(kind="rb-does").text not in opened
 
 
 def test_an_open_dense_tile_shows_what_a_row_shows_in_one_line():
-    state = with_gpu(member(0, "collective", activity="all_reduce (line 2: f(x))", since=3))
+    state = with_gpu(member(0, "waiting", call="all_reduce", line="line 2: f(x)", since=3))
     assert tile(state, 129).one("p").text == (
         "all_reduce (line 2: f(x)), 3 s · cuda:0, nccl, local rank 0, world size 2, main: yes "
         "· engine 0 · a, pid 100 · 250 MB + 42.0 GB GPU · H100 80GB HBM3"
@@ -298,15 +298,25 @@ def test_a_dense_tile_is_marked_if_its_cell_has_failed():
 
 
 def test_a_dense_tile_of_a_spare_engine_leaves_out_what_a_rank_has():
-    its = tile(RankState(7, "idle", host="a", pid=5), 129)
+    its = tile(Look("idle", engine=7, host="a", pid=5), 129)
     assert its.one(kind="rb-rank").text == "spare"
     assert its.one("p").text == "engine 7 · a, pid 5"
 
 
-@pytest.mark.parametrize("field", ["host", "activity", "last_error", "state"])
+@pytest.mark.parametrize(
+    "evil",
+    [
+        {"host": EVIL},
+        {"state": "running", "line": EVIL},
+        {"state": "waiting", "line": EVIL},
+        {"state": "gone", "ended": EVIL},
+        {"last_error": EVIL},
+        {"state": EVIL},
+    ],
+)
 @pytest.mark.parametrize("count", [ROWS + 1, 129])
-def test_text_of_users_is_not_markup_in_a_tile(field, count):
-    its = tile(member(0, **{field: EVIL}), count)
+def test_text_of_users_is_not_markup_in_a_tile(evil, count):
+    its = tile(member(0, **evil), count)
     assert not its.has("b")
     assert EVIL in its.text
 

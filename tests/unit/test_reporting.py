@@ -11,7 +11,6 @@ from steps import SOON, end_of, run_stuck
 
 import rankbook
 from rankbook.errors import EngineError, ReportError
-from rankbook.models import Look
 
 HANG = 'if rank: wait_in("all_reduce", seq=3)'
 SECRET = "Sesame-42-Sesame"  # noqa: S105 - it opens nothing
@@ -48,7 +47,7 @@ def test_a_report_of_a_cell_that_hangs(hung, of):
     assert report.verdict.kind == "missing_rank"
     assert report.verdict.ranks == (0,)
     assert report.snapshot.hangs
-    assert [state.state for state in report.snapshot.states] == ["idle", *["collective"] * 3]
+    assert [state.state for state in report.snapshot.states] == ["idle", *["waiting"] * 3]
     assert [look.state for look in report.looks.values()] == ["idle", *["waiting"] * 3]
     assert report.looks[1].waiting.seq == 3
     assert report.stacks == {rank: (f"stack of engine {rank}\n",) for rank in range(4)}
@@ -97,8 +96,9 @@ def test_ranks_that_are_gone_or_silent_are_in_the_report(formed, pool, of):
     pool.kill(1)
     pool[2].answers = False
     report = of(formed)
-    assert report.looks[1] == Look("gone", ended="was killed by SIGKILL")
-    assert report.looks[2] == Look("no answer")
+    gone, silent = report.looks[1], report.looks[2]
+    assert (gone.state, gone.ended, gone.pid) == ("gone", "was killed by SIGKILL", 101)
+    assert (silent.state, silent.pid) == ("no answer", 102)
     assert set(report.stacks) == {0, 3}
     pool[2].answers = True
 

@@ -57,7 +57,7 @@ def test_a_busy_session_can_be_looked_at(formed):
     assert formed.doing == "running a cell on rank 1"
     assert repr(formed).endswith("generation 1, running a cell on rank 1>")
     states = formed.states()
-    assert [s.state for s in states] == ["idle", "collective", "idle", "idle"]
+    assert [s.state for s in states] == ["idle", "waiting", "idle", "idle"]
     assert formed.snapshot().doing == "running a cell on rank 1"
     assert formed.stacks()[1] == ["stack of engine 1\n"]
     assert formed.select("0,1") == (0, 1)
@@ -361,7 +361,7 @@ def test_an_engine_that_does_not_answer_is_said_to(formed, pool):
     states = formed.states()
     assert [s.state for s in states] == ["idle", "no answer", "idle", "idle"]
     assert states[1].info.rank == 1
-    assert states[1].activity == ""
+    assert (states[1].line, states[1].ended) == ("", "")
 
 
 @pytest.mark.parametrize("happens", ["does not answer", "ends"])
@@ -387,7 +387,7 @@ def test_where_an_engine_stands_is_known_when_it_can_no_more_be_asked(make, happ
 def test_an_engine_that_has_ended_is_said_to_and_how(formed, pool, status, said, registered):
     pool.kill(1, status, registered=registered)
     state = formed.states()[1]
-    assert (state.state, state.info.rank, state.activity) == ("gone", 1, said)
+    assert (state.state, state.info.rank, state.ended) == ("gone", 1, said)
 
 
 def test_an_engine_that_left_a_joined_cluster_has_ended(make):
@@ -395,7 +395,7 @@ def test_an_engine_that_left_a_joined_cluster_has_ended(make):
     session.initialize("gloo")
     session.pool.kill(1)
     state = session.states()[1]
-    assert (state.state, state.activity) == ("gone", "has ended")
+    assert (state.state, state.ended) == ("gone", "has ended")
 
 
 def test_an_engine_that_ends_during_a_cell_fails_on_its_rank_only(formed, pool):

@@ -7,16 +7,16 @@ from page import Page
 from samples import EVIL, member, snapshot
 
 from rankbook.display.table import Table, to_html, to_text
-from rankbook.models import RankState, Snapshot
+from rankbook.models import Look, Snapshot
 
 EVERYTHING = snapshot(
     member(0, "idle", 6),
-    member(1, "running", 6, activity="line 3: x.sum()", since=0.4, cell=5),
-    member(2, "collective", 6, activity="all_reduce (line 2: f(x))", since=12.4, cell=5),
+    member(1, "running", 6, line="line 3: x.sum()", since=0.4, cell=5),
+    member(2, "waiting", 6, call="all_reduce", line="line 2: f(x)", since=12.4, cell=5),
     member(3, "no answer", 6, host="", pid=0, memory=0),
-    member(4, "gone", 6, host="", pid=0, memory=0, activity="was killed by SIGKILL"),
+    member(4, "gone", 6, host="", pid=0, memory=0, ended="was killed by SIGKILL"),
     member(5, "idle", 6, gpu_memory=2_000_000_000, last_error="ValueError: no\nsecond line"),
-    RankState(6, "idle", None, "a", 106, memory=1_000_000),
+    Look("idle", engine=6, host="a", pid=106, memory=1_000_000),
     generation=3,
 )
 
@@ -75,7 +75,7 @@ def test_the_table_without_a_group_is_only_a_headline():
 
 
 def test_engines_without_a_group_are_spare_in_the_table():
-    page = Page(to_html(snapshot(RankState(0, "idle", None, "a", 1), RankState(1, "idle"))))
+    page = Page(to_html(snapshot(Look("idle", engine=0, host="a", pid=1), Look("idle", engine=1))))
     assert [row[0] for row in page.rows[1:]] == ["spare", "spare"]
 
 
@@ -93,9 +93,19 @@ def test_the_columns_of_the_text_table_are_aligned():
     assert all(line[end : end + 2] == "  " for line in lines)
 
 
-@pytest.mark.parametrize("field", ["host", "activity", "last_error", "state"])
-def test_text_of_users_is_not_markup_in_the_table(field):
-    html = to_html(snapshot(member(0, world_size=1, **{field: EVIL})))
+@pytest.mark.parametrize(
+    "evil",
+    [
+        {"host": EVIL},
+        {"state": "running", "line": EVIL},
+        {"state": "waiting", "line": EVIL},
+        {"state": "gone", "ended": EVIL},
+        {"last_error": EVIL},
+        {"state": EVIL},
+    ],
+)
+def test_text_of_users_is_not_markup_in_the_table(evil):
+    html = to_html(snapshot(member(0, world_size=1, **evil)))
     assert "<b " not in html
     assert "&lt;b onmouseover=" in html
     assert EVIL in "".join(cell for row in Page(html).rows for cell in row)

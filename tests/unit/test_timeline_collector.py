@@ -10,7 +10,7 @@ import fakes
 import pytest
 
 from rankbook.cluster.placement import place
-from rankbook.models import CellSpan, GroupInfo, RankState, Recorded, Recording, load, to_dict
+from rankbook.models import CellSpan, GroupInfo, Look, Recorded, Recording, load, to_dict
 from rankbook.sessions.live import clocks, collector
 from rankbook.sessions.live.collector import Timeline
 from rankbook.sessions.members import Members
@@ -76,7 +76,7 @@ def join(pool, generation):
 
 def states(pool, **facts):
     """What the engines do: nothing, unless ``facts`` say otherwise."""
-    found = [load(RankState, pool[number].state()) for number in pool.all]
+    found = [load(Look, pool[number].look()) for number in pool.all]
     return [replace(state, **facts) for state in found]
 
 
@@ -167,7 +167,7 @@ def test_ranks_that_stand_still_are_asked_more_often(pool, timeline, clock, monk
         fakes.FakeEngine, "timeline", lambda *_, **__: to_dict(Recording(clock.now, 0.1))
     )
     first, second = states(pool)
-    stands = replace(first, state="collective", since=5.0)
+    stands = replace(first, state="waiting", since=5.0)
     moves = replace(second, state="running", since=5.0)
     for _ in range(10):
         timeline.collect([stands, moves], [runs(clock)])
@@ -208,7 +208,7 @@ def test_only_who_stands_in_it_is_in_flight_for_longer_than_is_known(pool, timel
     for number in pool.engines:
         pool[number].recorded = [call(0, clock.now - 1, done=False, ended=None)]
         pool[number].took = 0.4  # so that the others are not asked soon
-    collective = states(pool, state="collective")
+    collective = states(pool, state="waiting")
 
     def look(stood_for, moved_for):
         first, second = collective

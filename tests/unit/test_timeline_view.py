@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from wire import say
 
-from rankbook.models import CellSpan, GroupInfo, RankState
+from rankbook.models import CellSpan, GroupInfo, Look
 from rankbook.timeline import FIELDS, Bar, Kept
 from rankbook.widgets.timeline import TimelineView
 
@@ -54,7 +54,7 @@ def view():
 
 def state(engine, rank, host="a"):
     info = GroupInfo("gloo", rank, 2, "cpu", rank == 0) if rank is not None else None
-    return RankState(engine, "idle", info, host)
+    return Look("idle", engine=engine, info=info, host=host)
 
 
 STATES = [state(0, 0), state(2, 1, "b"), state(1, None)]

@@ -17,7 +17,8 @@ from processes import wait_until
 from steps import SOON
 
 from rankbook.engine import frames
-from rankbook.engine.frames import Age, Position
+from rankbook.engine.frames import Position
+from rankbook.engine.stillness import Movement
 from rankbook.engine.waits import Waits, hide, is_ours
 
 MAIN = threading.main_thread().ident
@@ -196,13 +197,13 @@ def test_removed_all_is_as_it_was(waits):
 
 
 def test_the_age_of_a_wait_is_counted_from_its_beginning(world, waits):
-    age = Age()
+    movement = Movement()
     seen = []
 
     def look():
         before = waits.since()
         begin = time.time()
-        its = age.of(Position(mark=((1, 2),)))
+        its = movement.seen(Position(mark=((1, 2),))).here
         if before and waits.since() == before:
             began = before / 1e9
             seen.append((begin - began, its, time.time() - began))
@@ -214,7 +215,7 @@ def test_the_age_of_a_wait_is_counted_from_its_beginning(world, waits):
 
 def test_the_age_of_a_wait_that_has_failed_is_nothing_to_what_comes_after(world, waits):
     receive()
-    assert Age().of(Position(mark=((1, 2),))) < 0.2
+    assert Movement().seen(Position(mark=((1, 2),))).here < 0.2
 
 
 def test_a_handle_that_is_waited_for_after_one_has_failed_is_not_that_one(world, waits):
@@ -271,11 +272,3 @@ def test_a_future_that_is_waited_for_is_seen(world, waits):
     assert (at.awaits, at.in_torch, waiting) == ("future", True, {})
     assert since <= time.time_ns()
     assert "waits.py" not in stack[-1]
-
-
-def test_the_age_of_what_is_not_waited_for_in_python_is_counted_from_when_it_was_seen():
-    age = Age()
-    there, elsewhere = Position(mark=((1, 2),)), Position(mark=((1, 3),))
-    assert age.of(there) < 0.05
-    wait_until(lambda: age.of(there) > 0.05, SOON)
-    assert age.of(elsewhere) < 0.05

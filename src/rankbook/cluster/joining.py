@@ -13,7 +13,7 @@ from rankbook._version import __version__
 from rankbook.cluster.channel import Channel, everyone
 from rankbook.errors import ClusterError, EngineError
 from rankbook.models import EngineFacts
-from rankbook.models.requests import SayState
+from rankbook.models.requests import LookAt
 
 if TYPE_CHECKING:
     import ipyparallel
@@ -72,7 +72,7 @@ def wake_agents(client: ipyparallel.Client, channel: Channel) -> None:
     Raises:
         EngineError: Some engine has no rankbook, or one that does not load.
     """
-    call = channel.request(everyone(client.ids, SayState()))
+    call = channel.request(everyone(client.ids, LookAt()))
     try:
         channel.wait(call, _ANSWERS_WITHIN)
         installing = _install_on(client, sorted(call.pending))

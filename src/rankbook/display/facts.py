@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from rankbook.models import RankState, Snapshot
+from rankbook.diagnosis.calls import name
+from rankbook.models import Look, Snapshot
 from rankbook.words import in_words, plural
 
 __all__ = [
     "MARKS",
+    "call_of",
     "doing",
     "failed",
     "gpu_memory",
@@ -17,6 +19,7 @@ __all__ = [
     "short",
     "size",
     "whole",
+    "word",
 ]
 
 # A shape and a word for every state, so that colour never says anything alone.
@@ -72,7 +75,7 @@ def health(snapshot: Snapshot) -> str:
     by_state: dict[str, list[int]] = {}
     for state in snapshot.states:
         if state.info is not None:
-            by_state.setdefault(state.state, []).append(state.info.rank)
+            by_state.setdefault(word(state), []).append(state.info.rank)
     if not by_state.keys() <= {"idle", "left"}:
         order = [*_PHRASES, *by_state]
         parts = [
@@ -99,26 +102,38 @@ def _who(ranks: list[int]) -> str:
     return named if named.count(",") < _NAMED else f"{len(ranks)} ranks"
 
 
-def rank_name(state: RankState) -> str:
+def rank_name(state: Look) -> str:
     """Its number; ``spare`` for an engine that is no rank."""
     return str(state.info.rank) if state.info else "spare"
 
 
-def doing(state: RankState) -> str:
+def word(state: Look) -> str:
+    """The word for its state: a rank that waits is in a ``collective``."""
+    return "collective" if state.state == "waiting" else state.state
+
+
+def call_of(state: Look) -> str:
+    """The call of ``torch.distributed`` in which it waits; empty if it does not."""
+    return name(state.waiting.op) if state.waiting else ""
+
+
+def doing(state: Look) -> str:
     """What the rank does, and for how long once that is worth saying."""
-    if state.since >= 1 and state.activity:
-        return f"{state.activity}, {state.since:.0f} s"
-    return state.activity
+    if state.state == "waiting":
+        does = f"{call_of(state)} ({state.line})" if state.line else call_of(state)
+    else:
+        does = {"running": state.line, "gone": state.ended}.get(state.state, "")
+    return f"{does}, {state.since:.0f} s" if state.since >= 1 and does else does
 
 
-def memory(state: RankState) -> str:
+def memory(state: Look) -> str:
     """Its memory on the host and on the GPU: ``250 MB + 2.0 GB GPU``."""
     gpu = gpu_memory(state)
     host = size(state.memory) if state.memory else ""
     return f"{host} + {size(gpu)} GPU" if gpu is not None else host
 
 
-def gpu_memory(state: RankState) -> int | None:
+def gpu_memory(state: Look) -> int | None:
     """Bytes in use on its GPU: by everybody if the driver says so, else by this rank's torch."""
     return state.gpu.used if state.gpu else state.gpu_memory
 

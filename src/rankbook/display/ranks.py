@@ -11,6 +11,7 @@ from html import escape
 
 from rankbook.display.facts import (
     MARKS,
+    call_of,
     doing,
     gpu_memory,
     memory,
@@ -18,8 +19,9 @@ from rankbook.display.facts import (
     short,
     size,
     whole,
+    word,
 )
-from rankbook.models import RankState
+from rankbook.models import Look
 
 __all__ = ["ROWS", "to_html"]
 
@@ -29,10 +31,10 @@ ROWS = 16
 _DENSE = 128
 """Beyond so many a tile is only a number and a mark, until it is opened."""
 
-_Column = tuple[str, Callable[[RankState], str]]
+_Column = tuple[str, Callable[[Look], str]]
 
 
-def to_html(states: Sequence[RankState]) -> str:
+def to_html(states: Sequence[Look]) -> str:
     """Render every rank, and every engine that is none.
 
     Args:
@@ -46,7 +48,7 @@ def to_html(states: Sequence[RankState]) -> str:
 # -- rows ------------------------------------------------------------------------------------
 
 
-def _rows(states: Sequence[RankState]) -> str:
+def _rows(states: Sequence[Look]) -> str:
     columns = _columns(states)
     head = "".join(f'<th scope="col" class="{_name(name)}">{name}</th>' for name, _ in columns)
     body = "".join(_row(state, columns) for state in states)
@@ -56,7 +58,7 @@ def _rows(states: Sequence[RankState]) -> str:
     )
 
 
-def _row(state: RankState, columns: Sequence[_Column]) -> str:
+def _row(state: Look, columns: Sequence[_Column]) -> str:
     cells = "".join(
         f'<th scope="row" class="rb-rank">{cell(state)}</th>'
         if name == "rank"
@@ -66,7 +68,7 @@ def _row(state: RankState, columns: Sequence[_Column]) -> str:
     return f'<tr class="rb-row {_state_class(state)}">{cells}</tr>'
 
 
-def _columns(states: Sequence[RankState]) -> list[_Column]:
+def _columns(states: Sequence[Look]) -> list[_Column]:
     """What differs from rank to rank first: the last columns may be out of sight."""
     on_gpus = any(gpu_memory(state) is not None for state in states)
     gpus: list[_Column] = [("GPU", _gpu)] if on_gpus else []
@@ -86,8 +88,8 @@ def _columns(states: Sequence[RankState]) -> list[_Column]:
     ]
 
 
-def _state(state: RankState) -> str:
-    pill = f'<span class="rb-pill">{_mark(state)} {escape(state.state)}</span>'
+def _state(state: Look) -> str:
+    pill = f'<span class="rb-pill">{_mark(state)} {escape(word(state))}</span>'
     call, line = _activity(state)
     return f"{pill}{_call(call)}{_line(line)}{_error(state)}"
 
@@ -100,7 +102,7 @@ def _line(line: str) -> str:
     return f'<code class="rb-line" title="{escape(line)}">{escape(line)}</code>' if line else ""
 
 
-def _error(state: RankState) -> str:
+def _error(state: Look) -> str:
     """The error in a line; where that is not all of it, it opens."""
     line = escape(short(state.last_error))
     if short(state.last_error) == state.last_error:
@@ -111,20 +113,20 @@ def _error(state: RankState) -> str:
     )
 
 
-def _whole_error(state: RankState) -> str:
+def _whole_error(state: Look) -> str:
     return f'<p class="rb-whole">{escape(whole(state.last_error))}</p>' if state.last_error else ""
 
 
 # -- tiles -----------------------------------------------------------------------------------
 
 
-def _tiles(states: Sequence[RankState]) -> str:
+def _tiles(states: Sequence[Look]) -> str:
     if len(states) > _DENSE:
         return f'<ul class="rb-tiles rb-dense">{"".join(map(_dense_tile, states))}</ul>'
     return f'<ul class="rb-tiles">{"".join(map(_tile, states))}</ul>'
 
 
-def _tile(state: RankState) -> str:
+def _tile(state: Look) -> str:
     call, line = _activity(state)
     place = f"{state.info.device if state.info else ''} {state.host}".strip()
     does = short(state.last_error) or call or line or place
@@ -142,7 +144,7 @@ def _tile(state: RankState) -> str:
     return _opens(state, inside, f"{more}<dl>{facts}</dl>")
 
 
-def _dense_tile(state: RankState) -> str:
+def _dense_tile(state: Look) -> str:
     """The same in a tenth of the HTML: there are hundreds of them, and they change every second."""
     info = state.info
     facts = [
@@ -160,13 +162,13 @@ def _dense_tile(state: RankState) -> str:
     return _opens(state, "", f"{_whole_error(state)}{more}")
 
 
-def _opens(state: RankState, inside: str, more: str) -> str:
+def _opens(state: Look, inside: str, more: str) -> str:
     """A tile that opens: the browser does it, without the kernel."""
     failed = "" if inside or not state.last_error else '<span class="rb-flag">!</span> '
-    word = f'{failed}{_mark(state)} <span class="rb-word">{escape(state.state)}</span>'
+    shown = f'{failed}{_mark(state)} <span class="rb-word">{escape(word(state))}</span>'
     return (
         f'<li class="rb-tile {_state_class(state)}"><details><summary>'
-        f'<span class="rb-rank">{rank_name(state)}</span> <span class="rb-pill">{word}</span>'
+        f'<span class="rb-rank">{rank_name(state)}</span> <span class="rb-pill">{shown}</span>'
         f"{inside}</summary>{more}</details></li>"
     )
 
@@ -174,23 +176,22 @@ def _opens(state: RankState, inside: str, more: str) -> str:
 # -- parts of both ---------------------------------------------------------------------------
 
 
-def _activity(state: RankState) -> tuple[str, str]:
+def _activity(state: Look) -> tuple[str, str]:
     """What it does, in two parts: the collective with its age, and the line of the cell."""
-    call, _, line = state.activity.partition(" (")
-    if state.state != "collective" or not line:
+    if state.state != "waiting" or not state.line:
         return ("", doing(state)) if state.state == "running" else (doing(state), "")
     age = f", {state.since:.0f} s" if state.since >= 1 else ""
-    return f"{call}{age}", line.removesuffix(")")
+    return f"{call_of(state)}{age}", state.line
 
 
-def _memory(state: RankState) -> str:
+def _memory(state: Look) -> str:
     if not state.memory:
         return ""
     of = f" of {size(state.memory_total)}" if state.memory_total else ""
     return _amount(size(state.memory), of, _bar(state.memory, state.memory_total))
 
 
-def _gpu(state: RankState) -> str:
+def _gpu(state: Look) -> str:
     used = gpu_memory(state)
     if used is None:
         return ""
@@ -209,7 +210,7 @@ def _model(gpu: str) -> str:
     return gpu.removeprefix("NVIDIA ")
 
 
-def _host(state: RankState) -> str:
+def _host(state: Look) -> str:
     """Its host, whose name the style sheet cuts: those of clouds are long."""
     name = escape(state.host)
     return f'<span class="rb-name" title="{name}">{name}</span>' if name else ""
@@ -219,7 +220,7 @@ def _amount(value: str, of: str, bar: str) -> str:
     return f'<span class="rb-amount">{value}<span class="rb-small">{of}</span></span>{bar}'
 
 
-def _gpu_bar(state: RankState) -> str:
+def _gpu_bar(state: Look) -> str:
     return _bar(state.gpu.used, state.gpu.total, "rb-gpu") if state.gpu else ""
 
 
@@ -235,15 +236,15 @@ def _bar(part: int, whole: int, kind: str = "rb-host") -> str:
     )
 
 
-def _mark(state: RankState) -> str:
-    return f'<span class="rb-mark" aria-hidden="true">{MARKS.get(state.state, "·")}</span>'
+def _mark(state: Look) -> str:
+    return f'<span class="rb-mark" aria-hidden="true">{MARKS.get(word(state), "·")}</span>'
 
 
-def _state_class(state: RankState) -> str:
+def _state_class(state: Look) -> str:
     """``rb-is-idle``; the word comes from our own engines, but a class must stay a class."""
-    word = state.state if state.state in MARKS else "unknown"
+    known = word(state) if word(state) in MARKS else "unknown"
     failed = " rb-failed" if state.last_error else ""
-    return f"rb-is-{word.replace(' ', '-')}{failed}"
+    return f"rb-is-{known.replace(' ', '-')}{failed}"
 
 
 def _name(column: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from html import escape
 
 from rankbook.display import html
-from rankbook.display.facts import MARKS, doing, headline, memory, rank_name, short
-from rankbook.models import RankState, Snapshot
+from rankbook.display.facts import MARKS, doing, headline, memory, rank_name, short, word
+from rankbook.models import Look, Snapshot
 
 __all__ = ["Table", "to_html", "to_text"]
 
@@ -65,13 +65,13 @@ def to_html(snapshot: Snapshot) -> str:
     return html.table(headline(snapshot), head, "".join(map(_row, snapshot.states)))
 
 
-def _row(state: RankState) -> str:
+def _row(state: Look) -> str:
     cells = []
     for name, text in zip(_COLUMNS, _cells(state), strict=True):
         if name == "state":
             does = f' <span style="color: {html.QUIET}">{escape(doing(state))}</span>'
             inner = (
-                f"{html.mark(MARKS.get(state.state, '·'))} {escape(state.state)}"
+                f"{html.mark(MARKS.get(word(state), '·'))} {escape(word(state))}"
                 f"{does if doing(state) else ''}"
             )
         else:
@@ -98,7 +98,7 @@ def _style(name: str) -> str:
     return style
 
 
-def _cells(state: RankState) -> tuple[str, ...]:
+def _cells(state: Look) -> tuple[str, ...]:
     info = state.info
     does = doing(state)
     return (
@@ -111,6 +111,6 @@ def _cells(state: RankState) -> tuple[str, ...]:
         str(state.engine),
         state.host,
         str(state.pid) if state.pid else "",
-        f"{state.state}: {does}" if does else state.state,
+        f"{word(state)}: {does}" if does else word(state),
         memory(state),
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rankbook.engine import children, frames
+from rankbook.engine import children
 from rankbook.engine.cells.runner import Runner
 from rankbook.engine.cells.shell import prepare
-from rankbook.engine.flight import Observer
 from rankbook.engine.group import Group
 from rankbook.engine.history import History
+from rankbook.engine.look import Observer
 from rankbook.engine.recorder import Recorder
 from rankbook.engine.waits import Waits, hide
 
@@ -42,7 +42,6 @@ class Engine:
         hide(kernel.shell.InteractiveTB)
         self.observer = Observer(recorder, self.group.silent_for)
         self.history = History(recorder, waits)
-        self.age = frames.Age()
         self.job: Job | None = None
         self.waiting: set[Job] = set()
         prepare(kernel.shell)

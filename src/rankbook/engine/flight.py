@@ -8,131 +8,36 @@ at the same one. It does not see send and recv, monitored_barrier, nor what is c
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-import psutil
 import torch.distributed as dist
 import torch.distributed.distributed_c10d as c10d
 from torch._C._distributed_c10d import DebugLevel, get_debug_level
 
 from rankbook.dtypes import python_name
-from rankbook.engine import frames
 from rankbook.engine.frames import Position
 from rankbook.engine.recorder import Recorder, members
 from rankbook.engine.waits import P2P, WORK
-from rankbook.models import Collective, Look
+from rankbook.models import Collective
 
-__all__ = ["Observer"]
+__all__ = ["recorded", "waits_in"]
 
 _KEPT = 16
 """Calls of each group that a look carries."""
 
-_MOMENT = 0.03
-"""Seconds in which a thread that computes uses its core."""
-
-_SETTLED = 0.025
-"""Seconds of standing still after which a thread inside C++ is taken to wait."""
-
-_QUIET_CPU = 0.01
-"""Share of one core that a quiet process may use: its control thread answers, timers tick."""
-
-_QUIET_GROUP = 0.006
-"""The same for each group: a thread of gloo's wakes a hundred times a second for nothing."""
-
 _NOT_RECORDED = {"send", "recv", "isend", "irecv", "monitored_barrier", "batch_isend_irecv"}
 
 
-class Observer:
-    """Looks at this rank from the control thread, and remembers since when it has not moved."""
+def waits_in(at: Position, recent: tuple[Collective, ...]) -> Collective | None:
+    """What the main thread waits in; None if that is nothing of ``torch.distributed``.
 
-    def __init__(self, recorder: Recorder, silent_for: Callable[[str], float | None]) -> None:
-        """Begin to look.
-
-        Args:
-            recorder: What torch has recorded.
-            silent_for: See :meth:`rankbook.engine.sockets.GlooSockets.silent_for`.
-        """
-        self._recorder = recorder
-        self._silent_for = silent_for
-        self._mark: object = None
-        self._cpu = 0.0
-        self._still_since = self._quiet_since = self._last = time.monotonic()
-
-    def forget(self) -> None:
-        """Begin anew: the main thread is about to do something else."""
-        self._mark = None
-
-    def look(self, doing: str, cell: int | None, since_ns: int) -> Look:
-        """See what the rank does.
-
-        Args:
-            doing: The request that the main thread works at, empty if none.
-            cell: Number of the cell that runs, None if none does.
-            since_ns: When the present group began, ns since the epoch: what the recorder kept of
-                earlier ones is left out.
-        """
-        at = frames.position()
-        still, quiet = self._stillness(at)
-        passing = not doing and not at.in_loop  # some callback, of the heartbeat, say
-        if passing or (at.in_torch and not still):
-            # It may wait, or compute in C++, or be on its way through a call. That is seen only
-            # after a moment, and asking torch what it has recorded would hold up one that moves.
-            time.sleep(_MOMENT)
-            at = frames.position()
-            still, quiet = self._stillness(at)
-        if not doing and at.in_loop:
-            state = "running" if frames.other_threads_in_torch_distributed() else "idle"
-            return Look(state, "", cell, None, _recorded(self._recorder, since_ns), still, quiet)
-        line = at.line or (doing if doing != "run" else "")
-        recent: tuple[Collective, ...] = ()
-        waiting = None
-        # A thread that computes need not be asked what it has started: it can go on in any case.
-        if at.in_torch and still >= _SETTLED:
-            recent = _recorded(self._recorder, since_ns)
-            waiting = _waits_in(at, recent)
-        state = "waiting" if waiting else "running"
-        silent = self._silent_for(waiting.group) if waiting else None
-        return Look(state, line, cell, waiting, recent, still, quiet, silent)
-
-    def _stillness(self, at: Position) -> tuple[float, float]:
-        """Seconds since the main thread, and since any thread, was seen to do something."""
-        now = time.monotonic()
-        # Who polls is given a core now and then, and stands still all the same.
-        mark = (at.mark,) if at.in_store else (at.mark, _times_scheduled(), round(_main_cpu(), 3))
-        cpu = time.process_time() - time.thread_time()
-        if mark != self._mark:
-            self._still_since = now
-        share = _QUIET_CPU + _QUIET_GROUP * len(c10d._world.pg_map)
-        if cpu - self._cpu > 0.002 + share * (now - self._last):
-            self._quiet_since = now
-        if at.in_store:
-            # Nothing is on its way to who waits for a key: other ranks' main threads set those.
-            self._quiet_since = self._still_since
-        self._mark, self._cpu, self._last = mark, cpu, now
-        return now - self._still_since, now - self._quiet_since
-
-
-def _main_cpu() -> float:
-    """CPU seconds of the main thread; 0 where the system does not tell."""
-    ident = threading.main_thread().ident
-    if ident is None or not hasattr(time, "pthread_getcpuclockid"):
-        return 0.0
-    return time.clock_gettime(time.pthread_getcpuclockid(ident))
-
-
-def _times_scheduled() -> int:
-    """How often the main thread was given a core: it has done nothing if that stays the same."""
-    # On Linux psutil reads what the kernel says of the main thread; elsewhere of all threads, so
-    # that a process in which one is busy is never taken to stand still.
-    switches = psutil.Process().num_ctx_switches()
-    return int(switches.voluntary + switches.involuntary)
-
-
-def _waits_in(at: Position, recent: tuple[Collective, ...]) -> Collective | None:
+    Args:
+        at: Where it stands.
+        recent: The latest calls that were recorded, as far as that was looked up.
+    """
     if at.call in _NOT_RECORDED or (at.call and get_debug_level() == DebugLevel.DETAIL):
         return _from_arguments(at)
     if at.awaits == P2P and not at.call:
@@ -189,7 +94,7 @@ def _group(group: Any) -> tuple[str, tuple[int, ...]]:
     return str(group.group_name), tuple(c10d._world.pg_group_ranks.get(group, ()))
 
 
-def _recorded(recorder: Recorder, since_ns: int) -> tuple[Collective, ...]:
+def recorded(recorder: Recorder, since_ns: int) -> tuple[Collective, ...]:
     """The latest calls of every group, in the order in which they were made."""
     now = time.time_ns()
     ranks = members()

@@ -7,7 +7,6 @@ import os
 import sys
 import sysconfig
 import threading
-import time
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +15,9 @@ from typing import Any
 
 import torch
 
-from rankbook.engine.waits import Waits, awaited, is_ours
+from rankbook.engine.waits import awaited, is_ours
 
 __all__ = [
-    "Age",
     "Position",
     "line_of",
     "other_threads_in_torch_distributed",
@@ -182,22 +180,3 @@ def _is_cell(filename: str) -> bool:
 def _said(filename: str, number: int) -> str:
     text = linecache.getline(filename, number).strip()
     return f"line {number}: {text}" if text else f"line {number}"
-
-
-class Age:
-    """For how long the main thread has been in what it is in."""
-
-    def __init__(self) -> None:
-        self._mark: object = None
-        self._seen = time.time()
-
-    def of(self, at: Position) -> float:
-        """Seconds since the call of ``torch.distributed`` in which it is.
-
-        What is not waited for in Python is counted from when it was first seen at its place.
-        """
-        now = time.time()
-        if at.mark != self._mark:
-            self._mark, self._seen = at.mark, now
-        began = Waits.since()
-        return max(0.0, now - (began / 1e9 if began is not None else self._seen))

@@ -1,55 +1,134 @@
-"""Saying what this rank does."""
+"""Saying what this rank does: one report, for the dashboard, the status table and the verdict."""
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
+from collections.abc import Callable
+from dataclasses import replace
 
-from rankbook.engine import frames, gpu, state
+from rankbook.engine import flight, frames, gpu, state
+from rankbook.engine.frames import Position
 from rankbook.engine.jobs import Job
 from rankbook.engine.operations import CONTROL, operation
-from rankbook.models import Look, RankState
-from rankbook.models.requests import LookAt, Run, SayStacks, SayState
+from rankbook.engine.recorder import Recorder
+from rankbook.engine.stillness import Movement, Standing
+from rankbook.models import Collective, Look
+from rankbook.models.requests import LookAt, Run, SayStacks
 
-__all__ = ["look", "say_stacks", "say_state"]
+__all__ = ["Observer", "look", "say_stacks"]
+
+_MOMENT = 0.03
+"""Seconds in which a thread that computes uses its core."""
+
+_SETTLED = 0.025
+"""Seconds of standing still after which a thread inside C++ is taken to wait."""
+
+
+class Observer:
+    """Looks at this rank from the control thread."""
+
+    def __init__(self, recorder: Recorder, silent_for: Callable[[str], float | None]) -> None:
+        """Begin to look.
+
+        Args:
+            recorder: What torch has recorded.
+            silent_for: See :meth:`rankbook.engine.sockets.GlooSockets.silent_for`.
+        """
+        self._recorder = recorder
+        self._silent_for = silent_for
+        self._movement = Movement()
+        self._known: tuple[float, Collective | None] = -math.inf, None
+        """When the recorder was last asked what the main thread waits in, and what it was."""
+
+    def forget(self) -> None:
+        """Start again: the main thread is about to do something else."""
+        self._movement.forget()
+
+    def look(self, doing: str, cell: int | None, since_ns: int, *, closely: bool) -> Look:
+        """See what the rank does.
+
+        Args:
+            doing: The operation that the main thread works at, empty if none.
+            cell: Number of the cell that runs, None if none does.
+            since_ns: When the present group began, ns since the epoch: what the recorder kept of
+                earlier ones is left out.
+            closely: Take the time to look twice, and tell what was called lately.
+        """
+        at = frames.position()
+        stands = self._movement.seen(at)
+        passes = not doing and not at.in_loop  # some callback, of the heartbeat, say
+        if closely and (passes or (at.in_torch and not stands.still)):
+            # It may wait, or compute in C++, or be on its way through a call. That is seen only
+            # after a moment, and asking torch what it has recorded would hold up one that moves.
+            time.sleep(_MOMENT)
+            at = frames.position()
+            stands = self._movement.seen(at)
+        if not doing and (at.in_loop or not (closely or at.line)):
+            word = "running" if frames.other_threads_in_torch_distributed() else "idle"
+            recent = flight.recorded(self._recorder, since_ns) if closely else ()
+            return Look(word, "", cell, None, recent, stands.still, stands.quiet)
+        waiting, recent = self._wait(at, stands, since_ns, closely=closely)
+        return Look(
+            "waiting" if waiting else "running",
+            at.line or (doing if doing != Run.op else ""),
+            cell,
+            waiting,
+            recent,
+            stands.still,
+            stands.quiet,
+            self._silent_for(waiting.group) if waiting and closely else None,
+            since=(waiting.since or stands.here) if waiting else 0.0,
+        )
+
+    def _wait(
+        self, at: Position, stands: Standing, since_ns: int, *, closely: bool
+    ) -> tuple[Collective | None, tuple[Collective, ...]]:
+        """What the main thread waits in, and what was called lately if it was looked up."""
+        if not at.in_torch:
+            return None, ()
+        if stands.still < _SETTLED:
+            # A thread that moves is not held up for what it has called: its frames say enough.
+            return (None if closely else flight.waits_in(at, ())), ()
+        now = time.monotonic()
+        asked, waiting = self._known
+        if not closely and now - stands.still <= asked:  # it has not moved since
+            if waiting and waiting.since:
+                waiting = replace(waiting, since=waiting.since + now - asked)
+            return waiting, ()
+        recent = flight.recorded(self._recorder, since_ns)
+        waiting = flight.waits_in(at, recent)
+        self._known = now, waiting
+        return waiting, recent if closely else ()
 
 
 @operation(LookAt, on=CONTROL)
-def look(job: Job, _request: LookAt) -> Look:
-    """What the rank does, for a diagnosis."""
+def look(job: Job, request: LookAt) -> Look:
+    """Say what the rank does."""
     engine = job.engine
-    return engine.observer.look(engine.doing, engine.runner.cell, engine.group.since)
-
-
-@operation(SayStacks, on=CONTROL)
-def say_stacks(_job: Job, _request: SayStacks) -> list[str]:
-    """Where the main thread stands."""
-    return frames.stack()
-
-
-@operation(SayState, on=CONTROL)
-def say_state(job: Job, _request: SayState) -> RankState:
-    """What the rank does, for a view."""
-    engine = job.engine
-    runner, info, doing = engine.runner, engine.group.info, engine.doing
-    now = state.snapshot(runner.cell)
-    since = time.time() - runner.started if runner.cell is not None else 0.0
-    if now["state"] == "collective":
-        since = min(since, engine.age.of(frames.position()))
-    if doing and doing != Run.op:
-        now = {"state": "running", "activity": doing}
-    return RankState(
+    runner, info = engine.runner, engine.group.info
+    seen = engine.observer.look(
+        engine.doing, runner.cell, engine.group.since, closely=request.closely
+    )
+    runs = seen.state == "running" and runner.cell is not None
+    return replace(
+        seen,
+        since=time.time() - runner.started if runs else seen.since,
         engine=engine.id,
         info=info,
         host=socket.gethostname(),
         pid=os.getpid(),
-        since=since,
-        cell=runner.cell,
         memory=state.memory(),
         memory_total=state.memory_total(),
         gpu_memory=state.gpu_memory(info),
         gpu=gpu.current(info),
         last_error=runner.last_error,
-        **now,
     )
+
+
+@operation(SayStacks, on=CONTROL)
+def say_stacks(_job: Job, _request: SayStacks) -> list[str]:
+    """Say where the main thread stands."""
+    return frames.stack()

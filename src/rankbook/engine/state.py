@@ -1,4 +1,4 @@
-"""What this rank does right now, read from the control thread."""
+"""What this process uses of its host, and how others reach that host."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import socket
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from rankbook.engine import cgroups, frames
+from rankbook.engine import cgroups
 from rankbook.models import GroupInfo
 
-__all__ = ["addresses", "gpu_memory", "interface_of", "memory", "memory_total", "snapshot"]
+__all__ = ["addresses", "gpu_memory", "interface_of", "memory", "memory_total"]
 
 _ROOT = Path("/")
 
@@ -81,13 +80,3 @@ def interface_of(address: str) -> str:
         if any(a.address == address for a in nics):
             return name
     raise LookupError(f"no interface of {socket.gethostname()} has the address {address}")
-
-
-def snapshot(cell: int | None) -> dict[str, Any]:
-    """What the main thread does, in words; ``idle`` when no cell runs."""
-    if cell is None:
-        return {"state": "idle", "activity": ""}
-    at = frames.position()
-    if at.call:
-        return {"state": "collective", "activity": f"{at.call} ({at.line})" if at.line else at.call}
-    return {"state": "running", "activity": at.line}

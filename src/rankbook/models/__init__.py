@@ -6,7 +6,7 @@
 from rankbook.models.cells import ON_HANG, CellOutcome, CellSpan, Failure
 from rankbook.models.engines import EngineFacts, Gpu
 from rankbook.models.groups import GroupInfo
-from rankbook.models.looks import Collective, Look, RankState
+from rankbook.models.looks import Collective, Look
 from rankbook.models.recorded import Recorded, Recording
 from rankbook.models.snapshots import Snapshot
 from rankbook.models.verdicts import Diagnosis
@@ -24,7 +24,6 @@ __all__ = [
     "Gpu",
     "GroupInfo",
     "Look",
-    "RankState",
     "Recorded",
     "Recording",
     "Snapshot",

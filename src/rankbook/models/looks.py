@@ -8,20 +8,16 @@ from rankbook.models.engines import Gpu
 from rankbook.models.groups import GroupInfo
 from rankbook.models.wire import Request
 
-__all__ = ["Collective", "Look", "LookAt", "RankState", "SayStacks", "SayState"]
-
-
-@dataclass(frozen=True)
-class SayState(Request):
-    """Say what the rank does, for a view; the answer is a :class:`RankState`."""
-
-    op = "state"
+__all__ = ["Collective", "Look", "LookAt", "SayStacks"]
 
 
 @dataclass(frozen=True)
 class LookAt(Request):
-    """Say what the rank does, for a diagnosis; the answer is a :class:`Look`."""
+    """Say what the rank does; the answer is a :class:`Look`."""
 
+    closely: bool = False
+    """For a diagnosis: with the calls that were recorded lately, and looking twice at a rank that
+    may be on its way through a call. That takes up to 60 ms."""
     op = "look"
 
 
@@ -59,7 +55,11 @@ class Collective:
 
 @dataclass(frozen=True)
 class Look:
-    """What one rank does, and what it called lately: what a diagnosis is made from."""
+    """One rank at one moment: what it does, and in which process.
+
+    Its engine says most of this. The session adds what an engine cannot say: that there is no
+    answer or that it has ended, and how, and whether the present cell has raised.
+    """
 
     state: str
     """``idle``, ``running`` (Python), ``waiting`` (in torch.distributed); the session adds
@@ -71,40 +71,30 @@ class Look:
     waiting: Collective | None = None
     """What the main thread waits in, if it does."""
     recent: tuple[Collective, ...] = ()
-    """The latest calls that the flight recorder kept, of every group, the newest last."""
+    """The latest calls that the flight recorder kept, of every group, the newest last; only where
+    it was looked closely."""
     still: float = 0.0
     """Seconds for which, as far as was seen, the main thread neither moved nor computed."""
     quiet: float = 0.0
     """Seconds for which, as far as was seen, no thread of the process computed."""
     silent: float | None = None
-    """Seconds for which no data went to or came from another rank; None where none can, or where
-    the system does not say."""
+    """Seconds for which no data went to or came from another rank; None where none can, where the
+    system does not say, or where it was not looked closely."""
+    since: float = 0.0
+    """Seconds for which it has been doing that: since the collective was called, the wait began,
+    or the cell did."""
     raised: str = ""
     """One line about the exception that ended the cell on this rank, empty if it did not."""
     ended: str = ""
     """How the process ended, of a rank that is gone: ``was killed by SIGKILL``."""
     last_words: tuple[str, ...] = ()
     """The last lines that it wrote to standard error, of a rank that is gone."""
-
-
-@dataclass(frozen=True)
-class RankState:
-    """One rank at one moment, as its control thread sees it."""
-
-    engine: int
-    state: str
-    """``idle``, ``running`` or ``collective``; the session adds ``no answer`` and ``gone``."""
+    engine: int | None = None
+    """Id in the cluster."""
     info: GroupInfo | None = None
-    """None where the engine is in no process group."""
+    """Its place in the process group; None where the engine is in none."""
     host: str = ""
     pid: int = 0
-    activity: str = ""
-    """What the main thread does: the collective, or the line of the cell."""
-    since: float = 0.0
-    """Seconds for which it has been doing that: since the collective was called, or the cell
-    began."""
-    cell: int | None = None
-    """Number of the cell that runs."""
     memory: int = 0
     """Resident memory of the process, bytes."""
     memory_total: int = 0

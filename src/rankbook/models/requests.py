@@ -4,7 +4,7 @@ from rankbook.models.cells import ForgetError, Free, Run
 from rankbook.models.engines import SayFacts
 from rankbook.models.environment import SayEnvironment
 from rankbook.models.groups import Destroy, HostStore, Initialize, Reach
-from rankbook.models.looks import LookAt, SayStacks, SayState
+from rankbook.models.looks import LookAt, SayStacks
 from rankbook.models.recorded import TellTimeline
 from rankbook.models.variables import Pull, Push
 from rankbook.models.wire import RemoteError, Request
@@ -25,6 +25,5 @@ __all__ = [
     "SayEnvironment",
     "SayFacts",
     "SayStacks",
-    "SayState",
     "TellTimeline",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rankbook.models.looks import RankState
+from rankbook.models.looks import Look
 from rankbook.models.verdicts import Diagnosis
 
 __all__ = ["Snapshot"]
@@ -20,7 +20,7 @@ class Snapshot:
     generation: int
     doing: str
     """What the session is busy with, in words; empty when it is ready."""
-    states: tuple[RankState, ...] = ()
+    states: tuple[Look, ...] = ()
     """The ranks, by rank, then engines that are no rank."""
     cluster: str = ""
     """What another notebook joins the cluster by."""

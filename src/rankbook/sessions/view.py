@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rankbook.cluster.pool import Pool
-from rankbook.models import CellSpan, Diagnosis, GroupInfo, Look, RankState, Snapshot
+from rankbook.models import CellSpan, Diagnosis, GroupInfo, Look, Snapshot
 from rankbook.models.report import SavedReport
 from rankbook.sessions import reporting
 from rankbook.sessions.cells.cells import Cells
@@ -137,7 +137,7 @@ class SessionView:
         group = f"{self.backend}, {self.world_size} ranks" if self.groups else "no group"
         return f"<Session: {group}, generation {self.generation}{self.doing and ', '}{self.doing}>"
 
-    def states(self) -> list[RankState]:
+    def states(self) -> list[Look]:
         """Ask every engine what it does; answers within about a second, whatever they do.
 
         Returns:

@@ -98,7 +98,7 @@ class Dashboard(widgets.VBox):
             self._loss = None
             self.actions.let_go()
             if self._session.is_closed:
-                left = (replace(s, state="left", activity="") for s in self._snapshot.states)
+                left = (replace(s, state="left") for s in self._snapshot.states)
                 snapshot = replace(
                     self._snapshot,
                     doing=snapshot.doing,
@@ -115,7 +115,7 @@ class Dashboard(widgets.VBox):
         if self._session.is_closed:  # which is why, and is shown in a moment
             return
         with self._showing:
-            lost = (replace(s, state="no answer", activity="") for s in self._snapshot.states)
+            lost = (replace(s, state="no answer") for s in self._snapshot.states)
             self._snapshot = replace(self._snapshot, states=tuple(lost))
             self._loss = self.actions.say(why, "error")
             self._draw()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from rankbook.models import CellSpan, RankState
+    from rankbook.models import CellSpan, Look
     from rankbook.sessions.live.collector import Timeline
 
 __all__ = ["TimelineView"]
@@ -76,9 +76,7 @@ class TimelineView(anywidget.AnyWidget):
         self.on_msg(self._on_message)
         answer_beside_cells(self)
 
-    def update(
-        self, timeline: Timeline, states: Iterable[RankState], cells: Sequence[CellSpan]
-    ) -> None:
+    def update(self, timeline: Timeline, states: Iterable[Look], cells: Sequence[CellSpan]) -> None:
         """Show what has been collected since; nothing is sent where nothing has changed.
 
         Args:
@@ -100,7 +98,7 @@ class TimelineView(anywidget.AnyWidget):
             if self._open != timeline.open:
                 self._tell_open()
 
-    def _lanes(self, states: Iterable[RankState]) -> list[dict[str, Any]]:
+    def _lanes(self, states: Iterable[Look]) -> list[dict[str, Any]]:
         # A rank that does not answer reports no host: it is still where it was.
         known = {lane["rank"]: lane["host"] for lane in self.lanes}
         ranks = [(s.info.rank, s.host) for s in states if s.info]

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
-from rankbook.models import RankState, Recording, load
+from rankbook.models import Look, Recording, load
 from rankbook.models.requests import TellTimeline
 from rankbook.sessions.members import Members
 from rankbook.timeline import Clock, measure
@@ -59,7 +59,7 @@ class HostClocks:
         """Forget the failures of hosts that are not there any more."""
         self.unknown &= set(hosts)
 
-    def compare(self, ranks: Mapping[int, RankState]) -> None:
+    def compare(self, ranks: Mapping[int, Look]) -> None:
         """Compare the clocks of other hosts with this one's, if it was not done lately.
 
         First those that are not known; of the rest, the one that was not asked for longest.

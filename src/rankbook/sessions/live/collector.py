@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rankbook.models import CellSpan, RankState, Recorded, Recording, load
+from rankbook.models import CellSpan, Look, Recorded, Recording, load
 from rankbook.models.requests import TellTimeline
 from rankbook.sessions.live.clocks import HostClocks
 from rankbook.sessions.members import Members
@@ -120,7 +120,7 @@ class Timeline:
         return " ".join(filter(None, notes))
 
     def collect(
-        self, states: Sequence[RankState], cells: Sequence[CellSpan], *, is_last: bool = False
+        self, states: Sequence[Look], cells: Sequence[CellSpan], *, is_last: bool = False
     ) -> bool:
         """Ask the ranks, if it is time; returns within a second or two, at once if it is not.
 
@@ -168,7 +168,7 @@ class Timeline:
             self.open = self._alignment.open(_ranks(self._moved(ranks.values(), looked)))
         return bool(chosen)
 
-    def _moved(self, states: Iterable[RankState], looked: float) -> Iterator[RankState]:
+    def _moved(self, states: Iterable[Look], looked: float) -> Iterator[Look]:
         """Who may do something else by now than when it answered last.
 
         Args:
@@ -178,11 +178,11 @@ class Timeline:
         for state in states:
             assert state.info is not None  # noqa: S101 - only ranks have a lane
             answered = self._alignment.until(state.info.rank)
-            began = looked - state.since if state.state == "collective" else looked
+            began = looked - state.since if state.state == "waiting" else looked
             if began > answered and looked - answered > _STANDS:
                 yield state
 
-    def _due_while_busy(self, there: Mapping[int, RankState]) -> Mapping[int, RankState]:
+    def _due_while_busy(self, there: Mapping[int, Look]) -> Mapping[int, Look]:
         """Whom to ask while a cell runs: all, now and then; who stands still, more often.
 
         And at once, whose clock is still to be compared.
@@ -190,11 +190,11 @@ class Timeline:
         now = time.monotonic()
         if now >= self._due:
             return there
-        still = {r: s for r, s in there.items() if s.state == "collective" and s.since > _STANDS}
+        still = {r: s for r, s in there.items() if s.state == "waiting" and s.since > _STANDS}
         chosen = {r: s for r, s in still.items() if now >= self._process(s).due}
         return chosen | {r: s for r, s in there.items() if self._hosts.is_due(s.host)}
 
-    def _ask(self, chosen: Mapping[int, RankState]) -> Mapping[int, Recording]:
+    def _ask(self, chosen: Mapping[int, Look]) -> Mapping[int, Recording]:
         """Ask ranks for what is new, and take what they answer."""
         self._hosts.compare(chosen)
         chosen = {r: s for r, s in chosen.items() if self._hosts.offset(s.host) is not None}
@@ -216,7 +216,7 @@ class Timeline:
         self._due = max(self._due, now + self._pause)
         return answers
 
-    def _take(self, state: RankState, process: _Process, answer: Recording) -> None:
+    def _take(self, state: Look, process: _Process, answer: Recording) -> None:
         info = state.info
         assert info is not None  # noqa: S101 - only ranks are asked
         offset = self._hosts.offset(state.host)
@@ -232,7 +232,7 @@ class Timeline:
         for rank, recorded_there in by_rank.items():
             self._alignment.take(rank, recorded_there, until, info.generation)
 
-    def _process(self, state: RankState) -> _Process:
+    def _process(self, state: Look) -> _Process:
         return self._processes.setdefault((state.host, state.pid), _Process())
 
     def end(self) -> None:
@@ -247,5 +247,5 @@ class Timeline:
         self.open = []
 
 
-def _ranks(states: Iterable[RankState]) -> set[int]:
+def _ranks(states: Iterable[Look]) -> set[int]:
     return {state.info.rank for state in states if state.info}

@@ -12,8 +12,8 @@ from typing import TypeAlias
 
 from rankbook.cluster.placement import Placement, place
 from rankbook.errors import ClusterError
-from rankbook.models import EngineFacts, GroupInfo, RankState, load
-from rankbook.models.requests import SayState
+from rankbook.models import EngineFacts, GroupInfo, Look, load
+from rankbook.models.requests import LookAt
 from rankbook.ranks import label
 from rankbook.sessions.members.members import Members
 
@@ -32,21 +32,21 @@ class Found:
     """Ranks that do something."""
 
 
-Seen: TypeAlias = Mapping[int, "RankState | None"]
+Seen: TypeAlias = Mapping[int, "Look | None"]
 """By engine, what it does and which group it is in; None of one that is there and does not say."""
 
 
-def look(members: Members) -> dict[int, RankState | None]:
+def look(members: Members) -> dict[int, Look | None]:
     """Ask the engines what they do and which group they are in; leave out those that have ended."""
     engines = members.alive
-    call = members.party({engine: engine for engine in engines}).request(SayState())
+    call = members.party({engine: engine for engine in engines}).request(LookAt())
     call.wait(members.timing.adopt)
     call.forget()
     # The channel says of an engine that it has ended; an agent can always say its state.
     ended = {engine for engine, error in call.failures.items() if error.kind == "EngineError"}
     values = call.values
     return {
-        engine: load(RankState, values[engine]) if engine in values else None
+        engine: load(Look, values[engine]) if engine in values else None
         for engine in engines
         if engine not in ended
     }

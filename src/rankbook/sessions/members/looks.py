@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from rankbook.diagnosis import diagnose as verdict_on
-from rankbook.models import Diagnosis, Failure, GroupInfo, Look, RankState, load
-from rankbook.models.requests import ForgetError, LookAt, SayStacks, SayState
+from rankbook.models import Diagnosis, Failure, GroupInfo, Look, load
+from rankbook.models.requests import ForgetError, LookAt, SayStacks
 from rankbook.sessions.members import outcomes
 from rankbook.sessions.members.members import Members
 from rankbook.sessions.members.party import Party
@@ -29,9 +29,15 @@ Progress = Mapping[int, "Failure | str | None"]
 went well, or :data:`rankbook.sessions.members.outcomes.PENDING`."""
 
 
-def looks(party: Party) -> dict[int, Look]:
-    """Look at what ranks do; by rank, those that answer."""
-    return {rank: load(Look, value) for rank, value in party.look(LookAt()).values.items()}
+def looks(party: Party, *, closely: bool = True) -> dict[int, Look]:
+    """Look at what ranks do; by rank, those that answer.
+
+    Args:
+        party: Whom to look at.
+        closely: As a diagnosis needs it; see :class:`~rankbook.models.requests.LookAt`.
+    """
+    values = party.look(LookAt(closely)).values
+    return {rank: load(Look, value) for rank, value in values.items()}
 
 
 def stacks(party: Party) -> dict[int, list[str]]:
@@ -44,7 +50,7 @@ def forget_errors(party: Party) -> None:
     party.look(ForgetError())
 
 
-def states(members: Members, groups: Mapping[int, GroupInfo]) -> list[RankState]:
+def states(members: Members, groups: Mapping[int, GroupInfo]) -> list[Look]:
     """Ask every engine what it does.
 
     Args:
@@ -52,28 +58,30 @@ def states(members: Members, groups: Mapping[int, GroupInfo]) -> list[RankState]
         groups: By rank, its place in the group: shown of a rank that does not answer.
 
     Returns:
-        One state per rank, by rank, then one per engine that is no rank. An engine that does not
+        One look per rank, by rank, then one per engine that is no rank. An engine that does not
         answer has the state ``no answer``, one that has ended ``gone``.
     """
     everyone = members.seated() | members.spares()
-    call = members.party(everyone).look(SayState())
+    seen = looks(members.party(everyone), closely=False)
+    return [
+        seen[number] if number in seen else _unseen(members, engine, groups.get(number))
+        for number, engine in everyone.items()
+    ]
 
-    def state(number: int, engine: int) -> RankState:
-        if number in call.values:
-            return load(RankState, call.values[number])
-        where = members.known.get(engine)
-        silent = RankState(
-            engine,
-            "no answer",
-            groups.get(number),
-            host=where.host if where else "",
-            pid=where.pid if where else 0,
-        )
-        if members.lives(engine):
-            return silent
-        return replace(silent, state="gone", activity=how_ended(members.ended.get(engine)))
 
-    return [state(number, engine) for number, engine in everyone.items()]
+def _unseen(members: Members, engine: int, info: GroupInfo | None = None) -> Look:
+    """What is known of an engine that has not answered."""
+    where = members.known.get(engine)
+    silent = Look(
+        "no answer",
+        engine=engine,
+        info=info,
+        host=where.host if where else "",
+        pid=where.pid if where else 0,
+    )
+    if members.lives(engine):
+        return silent
+    return replace(silent, state="gone", ended=how_ended(members.ended.get(engine)))
 
 
 def wait_until_idle(party: Party, timeout: float) -> set[int]:
@@ -82,8 +90,9 @@ def wait_until_idle(party: Party, timeout: float) -> set[int]:
     deadline = timing.clock.monotonic() + timeout
     busy = set(party)
     while busy and timing.clock.monotonic() < deadline:
-        call = party.only(busy).look(SayState())
-        busy -= {rank for rank, state in call.values.items() if state["state"] == "idle"}
+        call = party.only(busy).look(LookAt())
+        seen = {rank: load(Look, value) for rank, value in call.values.items()}
+        busy -= {rank for rank, look in seen.items() if look.state == "idle"}
         busy -= set(call.failures)
         if busy:
             timing.clock.sleep(timing.idle_poll)
@@ -125,14 +134,12 @@ def complete(
     found = {}
     for rank, engine in party.engines.items():
         look = seen.get(rank)
+        if look is None or not members.lives(engine):
+            look = _unseen(members, engine)
         if engine in members.ended:
             line, words = outcomes.post_mortem(members.last_words(engine))
-            ended = how_ended(members.ended[engine])
-            found[rank] = Look("gone", line, ended=ended, last_words=words)
-        elif not members.lives(engine):
-            found[rank] = Look("gone", ended=how_ended(None))
-        elif look is None:
-            found[rank] = Look("no answer")
-        else:
-            found[rank] = outcomes.with_outcome(look, progress[rank]) if rank in progress else look
+            look = replace(look, line=line, last_words=words)
+        elif rank in progress:
+            look = outcomes.with_outcome(look, progress[rank])
+        found[rank] = look
     return found

@@ -1,4 +1,4 @@
-"""What a rank has in flight: torch's own recorder in a world of one, and made-up dumps."""
+"""What a rank says of itself: torch's own recorder in a world of one, and made-up dumps."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from processes import wait_until
 from steps import SOON
 
 from rankbook.engine import flight, frames, recorder
-from rankbook.engine.flight import Observer
+from rankbook.engine import look as look_module
 from rankbook.engine.frames import Position
+from rankbook.engine.look import Observer
 from rankbook.engine.recorder import Recorder
+from rankbook.engine.stillness import Movement
 from rankbook.models import Collective
 
 CELL = "/ipykernel_7/1.py"
@@ -40,8 +42,9 @@ def dump(monkeypatch):
     def say(*entries):
         numbered = [dict(entry, record_id=number) for number, entry in enumerate(entries)]
         pickled = pickle.dumps({"version": "2.10", "entries": numbered})
-        monkeypatch.setattr(recorder, "_dump_fr_trace", lambda **_: pickled)
+        monkeypatch.setattr(recorder, "_dump_fr_trace", lambda **_: say.asked.append(1) or pickled)
 
+    say.asked = []
     say()
     return say
 
@@ -70,7 +73,7 @@ def aside(call):
 
 
 def recorded(since_ns):
-    return flight._recorded(Recorder(), since_ns)
+    return flight.recorded(Recorder(), since_ns)
 
 
 def numbers(calls):
@@ -257,7 +260,7 @@ def settled(observer):
 
         def settle():
             def is_settled():
-                seen.append(observer.look(doing, cell, 0))
+                seen.append(observer.look(doing, cell, 0, closely=True))
                 return seen[-1].still > SETTLED
 
             wait_until(is_settled, SOON)
@@ -271,7 +274,7 @@ def settled(observer):
 def test_a_rank_that_waits_for_something_to_do_is_idle(observer, at, dump):
     at(in_loop=True)
     dump(entry("all_reduce", 3))
-    look = observer.look("", None, 0)
+    look = observer.look("", None, 0, closely=True)
     assert (look.state, look.line, look.cell, look.waiting) == ("idle", "", None, None)
     assert numbers(look.recent) == [("0", 3)]
 
@@ -281,38 +284,38 @@ def test_a_rank_whose_other_threads_are_in_a_collective_is_not_idle(
 ):
     monkeypatch.setattr(frames, "other_threads_in_torch_distributed", lambda: True)
     at(in_loop=True)
-    assert observer.look("", None, 0).state == "running"
+    assert observer.look("", None, 0, closely=True).state == "running"
 
 
 def test_a_callback_that_passes_between_cells_does_not_count(observer, dump, monkeypatch):
     places = iter([Position(mark=((1, 1),)), Position(in_loop=True)])
     monkeypatch.setattr(frames, "position", lambda: next(places))
-    assert observer.look("", None, 0).state == "idle"
+    assert observer.look("", None, 0, closely=True).state == "idle"
 
 
 def test_one_that_lasts_does(observer, at, dump):
     at(mark=((1, 1),))
-    assert observer.look("", None, 0).state == "running"
+    assert observer.look("", None, 0, closely=True).state == "running"
 
 
 def test_a_cell_that_awaits_is_running(observer, at, dump):
     at(in_loop=True)
-    assert observer.look("run", 7, 0).state == "running"
+    assert observer.look("run", 7, 0, closely=True).state == "running"
 
 
 def test_what_it_does_for_a_session_is_told_where_no_cell_is(observer, at, dump):
     at()
-    assert observer.look("initialize", None, 0).line == "initialize"
-    assert observer.look("run", 7, 0).line == ""
+    assert observer.look("initialize", None, 0, closely=True).line == "initialize"
+    assert observer.look("run", 7, 0, closely=True).line == ""
     at(line="line 2: f(x)")
-    look = observer.look("run", 7, 0)
+    look = observer.look("run", 7, 0, closely=True)
     assert (look.state, look.line, look.cell) == ("running", "line 2: f(x)", 7)
 
 
 def test_python_is_running_and_not_asked_for_what_it_has_called(observer, at, dump, monkeypatch):
     monkeypatch.setattr(recorder, "_dump_fr_trace", lambda **_: pytest.fail("it was asked"))
     at(line="line 2: f(x)")
-    look = observer.look("run", 7, 0)
+    look = observer.look("run", 7, 0, closely=True)
     assert (look.state, look.recent) == ("running", ())
 
 
@@ -327,7 +330,7 @@ def test_a_real_recv_is_seen_from_its_arguments(observer, world, monkeypatch):
 
     def watch():
         def waits():
-            looks.append(observer.look("run", 7, 0))
+            looks.append(observer.look("run", 7, 0, closely=True))
             return looks[-1].waiting
 
         wait_until(waits, SOON)
@@ -483,9 +486,112 @@ def test_a_thread_that_moves_does_not_wait(observer, dump, monkeypatch):
         "position",
         lambda: Position("line 2: work.wait()", in_torch=True, mark=((1, next(moves)),)),
     )
-    looks = aside(lambda: [observer.look("run", 7, 0) for _ in range(5)])
+    looks = aside(lambda: [observer.look("run", 7, 0, closely=True) for _ in range(5)])
     assert {look.state for look in looks} == {"running"}
     assert {look.still for look in looks} == {0.0}
+
+
+# -- at a glance -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def glance(observer, monkeypatch):
+    """Looks without taking time for it."""
+
+    def look(doing="run", cell=7):
+        with monkeypatch.context() as patch:
+            patch.setattr(look_module.time, "sleep", lambda _: pytest.fail("it took time"))
+            return observer.look(doing, cell, 0, closely=False)
+
+    return look
+
+
+def test_at_a_glance_an_idle_rank_is_idle_and_not_asked_for_its_calls(dump, at, glance):
+    dump(entry("all_reduce", 3))
+    at(in_loop=True)
+    assert (glance("", None).state, glance("", None).recent) == ("idle", ())
+    at(mark=((1, 1),))  # some callback
+    assert glance("", None).state == "idle"
+    assert dump.asked == []
+
+
+def test_at_a_glance_the_cell_of_another_client_is_seen(dump, at, glance):
+    at(line="line 2: f(x)")
+    look = glance("", None)
+    assert (look.state, look.line, look.cell) == ("running", "line 2: f(x)", None)
+
+
+def test_at_a_glance_other_threads_count_too(dump, at, glance, monkeypatch):
+    monkeypatch.setattr(frames, "other_threads_in_torch_distributed", lambda: True)
+    at(in_loop=True)
+    assert glance("", None).state == "running"
+
+
+@pytest.mark.parametrize(
+    ("facts", "waits"),
+    [
+        ({"call": "all_reduce"}, Collective("all_reduce")),
+        ({"awaits": "work"}, Collective("wait")),
+        ({"awaits": "p2p"}, Collective("wait")),
+        ({"awaits": "future"}, None),
+        ({}, None),
+    ],
+)
+def test_at_a_glance_a_rank_waits_in_what_its_frames_say(dump, at, glance, facts, waits):
+    dump(entry("all_reduce", 5, done=False))
+    at(line="line 2: f(x)", in_torch=True, **facts)
+    look = glance()
+    assert (look.waiting, look.state) == (waits, "waiting" if waits else "running")
+    assert dump.asked == []
+
+
+def test_a_rank_that_stands_is_asked_once_what_it_waits_in(observer, dump, at, glance):
+    """A handle of its own: its frames do not say of what."""
+    dump(entry("all_reduce", 5, created=time.time_ns() - 3_000_000_000, done=False))
+    at(line="line 2: work.wait()", in_torch=True, awaits="work", mark=((1, 2),))
+
+    def watch():
+        wait_until(lambda: glance().waiting.seq == 5, SOON)
+        return glance(), glance(), len(dump.asked), observer.look("run", 7, 0, closely=True)
+
+    first, again, times, closely = aside(watch)
+    assert times == 1
+    assert 3 <= first.since < again.since < 3 + SOON
+    assert first.since == first.waiting.since
+    assert (again.state, again.line) == (closely.state, closely.line)
+    assert (again.waiting.op, again.waiting.seq) == (closely.waiting.op, closely.waiting.seq)
+
+
+def test_what_a_rank_has_waited_in_before_it_moved_does_not_count(observer, dump, at, glance):
+    at(line="line 2: work.wait()", in_torch=True, awaits="work", mark=((1, 2),))
+
+    def watch():
+        dump(entry("all_reduce", 5, done=False))
+        wait_until(lambda: glance().waiting.seq == 5, SOON)
+        dump(entry("barrier", 6, done=False))
+        observer.forget()
+        wait_until(lambda: glance().waiting.seq, SOON)
+        return glance()
+
+    assert aside(watch).waiting.op == "barrier"
+
+
+# -- since when ------------------------------------------------------------------------------
+
+
+def test_a_rank_that_runs_python_waits_since_never(observer, at, dump):
+    at(line="line 2: f(x)")
+    assert observer.look("run", 7, 0, closely=True).since == 0.0
+
+
+def test_what_is_not_waited_for_in_python_lasts_since_it_was_seen_at_its_place():
+    movement = Movement()
+    there, elsewhere = Position(mark=((1, 2),)), Position(mark=((1, 3),))
+    assert movement.seen(there).here < 0.05
+    wait_until(lambda: movement.seen(there).here > 0.05, SOON)
+    assert movement.seen(elsewhere).here < 0.05
+    movement.forget()
+    assert movement.seen(elsewhere).here < 0.05
 
 
 # -- standing still --------------------------------------------------------------------------
@@ -496,9 +602,9 @@ def test_it_is_known_since_when_the_main_thread_stands_still(observer, at, dump)
 
     def watch():
         begin = time.monotonic()
-        first = observer.look("run", 7, 0).still
-        wait_until(lambda: observer.look("run", 7, 0).still >= SETTLED, SOON)
-        assert observer.look("run", 7, 0).still <= time.monotonic() - begin
+        first = observer.look("run", 7, 0, closely=True).still
+        wait_until(lambda: observer.look("run", 7, 0, closely=True).still >= SETTLED, SOON)
+        assert observer.look("run", 7, 0, closely=True).still <= time.monotonic() - begin
         return first
 
     assert aside(watch) == 0.0
@@ -508,9 +614,9 @@ def test_what_was_seen_is_forgotten_before_something_else_is_done(observer, at, 
     at(line="line 2: f(x)", mark=((1, 2),))
 
     def watch():
-        wait_until(lambda: observer.look("run", 7, 0).still >= SETTLED, SOON)
+        wait_until(lambda: observer.look("run", 7, 0, closely=True).still >= SETTLED, SOON)
         observer.forget()
-        return observer.look("run", 8, 0).still
+        return observer.look("run", 8, 0, closely=True).still
 
     assert aside(watch) == 0.0
 
@@ -519,15 +625,17 @@ def test_a_main_thread_that_was_given_a_core_has_moved(observer, at, dump):
     """Even if it stands at the same place again: a loop in C, say."""
     at(line="line 2: f(x)", mark=((1, 2),))
     time.sleep(0.001)
-    observer.look("run", 7, 0)
+    observer.look("run", 7, 0, closely=True)
     for _ in range(5):
         time.sleep(0.001)
-        assert observer.look("run", 7, 0).still == 0.0
+        assert observer.look("run", 7, 0, closely=True).still == 0.0
 
 
 def test_a_process_in_which_no_thread_computes_is_quiet(observer, at, dump):
     at()
-    aside(lambda: wait_until(lambda: observer.look("run", 7, 0).quiet > SETTLED, SOON))
+    aside(
+        lambda: wait_until(lambda: observer.look("run", 7, 0, closely=True).quiet > SETTLED, SOON)
+    )
 
 
 @pytest.mark.parametrize("known", [0.0, 0.3, 1e6, None])
@@ -542,7 +650,8 @@ def waiting_look(observer, at):
     looks = []
     aside(
         lambda: wait_until(
-            lambda: looks.append(observer.look("run", 7, 0)) or looks[-1].waiting, SOON
+            lambda: looks.append(observer.look("run", 7, 0, closely=True)) or looks[-1].waiting,
+            SOON,
         )
     )
     return looks[-1]
@@ -568,7 +677,10 @@ def still_for_half_a_second(observer):
     looks = []
 
     def watch():
-        wait_until(lambda: looks.append(observer.look("run", 7, 0)) or looks[-1].still > 0.5, SOON)
+        wait_until(
+            lambda: looks.append(observer.look("run", 7, 0, closely=True)) or looks[-1].still > 0.5,
+            SOON,
+        )
 
     aside(watch)
     return looks[-1]
