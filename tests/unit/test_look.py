@@ -18,6 +18,7 @@ from rankbook.engine import flight, frames, recorder
 from rankbook.engine import look as look_module
 from rankbook.engine.frames import Position
 from rankbook.engine.look import Observer
+from rankbook.engine.nccl import Streams
 from rankbook.engine.recorder import Recorder
 from rankbook.engine.stillness import Movement
 from rankbook.models import Collective
@@ -238,7 +239,7 @@ def silence():
 
 @pytest.fixture
 def observer(silence):
-    return Observer(Recorder(), lambda group: silence[0])
+    return Observer(Recorder(), lambda group: silence[0], Streams(dump=None))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from rankbook.engine.cells.shell import prepare
 from rankbook.engine.group import Group
 from rankbook.engine.history import History
 from rankbook.engine.look import Observer
+from rankbook.engine.nccl import Streams
 from rankbook.engine.recorder import Recorder
 from rankbook.engine.waits import Waits, hide
 
@@ -28,6 +29,7 @@ class Engine:
         group: This engine's place in the process group.
         observer: Sees what the main thread does.
         history: Tells what was recorded.
+        streams: What NCCL has not completed.
         job: What the main thread works at; None while it is idle.
         waiting: Jobs that the main thread has yet to begin.
     """
@@ -37,10 +39,11 @@ class Engine:
         children.install()
         self.runner = Runner(kernel)
         self.group = Group(kernel.shell.user_ns)
-        recorder, waits = Recorder(), Waits()
+        self.streams = Streams()
+        recorder, waits = Recorder(self.streams), Waits()
         waits.install()
         hide(kernel.shell.InteractiveTB)
-        self.observer = Observer(recorder, self.group.silent_for)
+        self.observer = Observer(recorder, self.group.silent_for, self.streams)
         self.history = History(recorder, waits)
         self.job: Job | None = None
         self.waiting: set[Job] = set()

@@ -9,12 +9,10 @@ import time
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.distributed_c10d as c10d
 from torch._C._distributed_c10d import DebugLevel, get_debug_level, set_debug_level
 
 from rankbook.distributed import (
@@ -25,7 +23,7 @@ from rankbook.distributed import (
     rendezvous,
     teardown,
 )
-from rankbook.engine import state
+from rankbook.engine import nccl, state
 from rankbook.engine.history import Epoch
 from rankbook.engine.jobs import Job
 from rankbook.engine.operations import MAIN, operation
@@ -54,6 +52,7 @@ class Group:
         """When the present group was asked for, ns since the epoch."""
         self.epochs: list[Epoch] = []
         """The latest groups that were asked for, the present one last."""
+        self.aborts = nccl.Aborts()
         self._sockets = GlooSockets()
         self._threads = Threads()
         self._level = get_debug_level()
@@ -85,6 +84,8 @@ class Group:
             LOCAL_WORLD_SIZE=str(wanted.local_world_size),
             MASTER_ADDR=wanted.address,
         )
+        # Else torch ends the process a minute after the timeout of a collective of NCCL's.
+        os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
         self._threads.share(wanted.local_world_size)
         self._use_interface(wanted.address)
         # For good: a cell may destroy the group and initialise it again.
@@ -127,6 +128,7 @@ class Group:
     def destroy(self) -> None:
         """Leave the group, if this engine is in one."""
         self.info = None
+        self.aborts.wait()
         destroy_global_state()
 
     def cut(self) -> None:
@@ -136,8 +138,7 @@ class Group:
         """
         self._sockets.cut()
         if dist.is_initialized() and "nccl" in dist.get_backend():
-            # It waits for every rank to do the same, so nobody waits for it.
-            Thread(target=_abort, name="rankbook-abort", daemon=True).start()
+            self.aborts.begin()
 
     def silent_for(self, group: str) -> float | None:
         """Seconds since data went to or came from another rank of a group, of torch's name.
@@ -172,12 +173,6 @@ class Group:
         for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "TP_SOCKET_IFNAME"):
             if os.environ.get(variable) == self._interfaces.get(variable):
                 os.environ[variable] = self._interfaces[variable] = name
-
-
-def _abort() -> None:
-    """End NCCL's kernels and the waits for them."""
-    # Private in torch 2.8 to 2.13, and the way that its documentation names for this.
-    c10d._abort_process_group()
 
 
 @operation(Initialize, on=MAIN)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from rankbook.engine import flight, frames, gpu, state
 from rankbook.engine.frames import Position
 from rankbook.engine.jobs import Job
+from rankbook.engine.nccl import OpenSince, Streams
 from rankbook.engine.operations import CONTROL, operation
 from rankbook.engine.recorder import Recorder
 from rankbook.engine.stillness import Movement, Standing
@@ -26,20 +27,28 @@ _MOMENT = 0.03
 _SETTLED = 0.025
 """Seconds of standing still after which a thread inside C++ is taken to wait."""
 
+_LEFT_BEHIND = 1.0
+"""Seconds after which a collective that an ended cell has left on its stream may be stuck."""
+
 
 class Observer:
     """Looks at this rank from the control thread."""
 
-    def __init__(self, recorder: Recorder, silent_for: Callable[[str], float | None]) -> None:
+    def __init__(
+        self, recorder: Recorder, silent_for: Callable[[str], float | None], streams: Streams
+    ) -> None:
         """Begin to look.
 
         Args:
             recorder: What torch has recorded.
             silent_for: See :meth:`rankbook.engine.sockets.GlooSockets.silent_for`.
+            streams: What NCCL has not completed.
         """
+        self._streams = streams
         self._recorder = recorder
         self._silent_for = silent_for
         self._movement = Movement()
+        self._open_since = OpenSince()
         self._known: tuple[float, Collective | None] = -math.inf, None
         """When the recorder was last asked what the main thread waits in, and what it was."""
 
@@ -59,6 +68,8 @@ class Observer:
         """
         at = frames.position()
         stands = self._movement.seen(at)
+        if (doing or closely) and self._streams.have_open_calls():
+            return self._on_stream(at, stands, doing, cell, since_ns)
         passes = not doing and not at.in_loop  # some callback, of the heartbeat, say
         if closely and (passes or (at.in_torch and not stands.still)):
             # It may wait, or compute in C++, or be on its way through a call. That is seen only
@@ -82,6 +93,28 @@ class Observer:
             self._silent_for(waiting.group) if waiting and closely else None,
             since=(waiting.since or stands.here) if waiting else 0.0,
         )
+
+    def _on_stream(
+        self, at: Position, stands: Standing, doing: str, cell: int | None, since_ns: int
+    ) -> Look:
+        """See what a rank does that has a collective on its stream.
+
+        Where a call of torch's waits, the rank waits in that collective. Else it may wait in a
+        call that does not announce itself (``.item()``), or be idle, or compute; so it is never
+        said to have stood still, and a verdict about it is likely, not proven.
+        """
+        recent = flight.recorded(self._recorder, since_ns)
+        first = next((call for call in recent if not call.done), None)
+        line = at.line or (doing if doing != Run.op else "")
+        if first is None:  # it has completed meanwhile
+            return Look("running" if doing else "idle", line, cell, None, recent, 0.0, 0.0)
+        mark = (first.group, first.seq, at.mark if doing else ())
+        still = self._open_since.seconds(mark, time.monotonic())
+        if not doing and still < _LEFT_BEHIND:
+            return Look("idle", "", cell, None, recent, stands.still, stands.quiet)
+        still = still if doing and (at.in_torch or at.awaits) else 0.0
+        line = line or "its cell has ended; a collective is left on its stream"
+        return Look("waiting", line, cell, first, recent, still, still, since=first.since)
 
     def _wait(
         self, at: Position, stands: Standing, since_ns: int, *, closely: bool

@@ -13,6 +13,8 @@ from typing import Any
 import torch.distributed.distributed_c10d as c10d
 from torch._C._distributed_c10d import _dump_fr_trace  # type: ignore[attr-defined]
 
+from rankbook.engine.nccl import Streams
+
 __all__ = ["Recorder", "members"]
 
 _NAMES = 10_000
@@ -30,8 +32,14 @@ class Recorder:
         names: Of the groups of which it still had collectives.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, streams: Streams | None = None) -> None:
+        """Begin to read.
+
+        Args:
+            streams: NCCL's recorder, which is another one; None: this process's.
+        """
         self.oldest = 0
+        self._streams = streams or Streams()
         self.names: set[str] = set()
         self._made: dict[str, dict[int, int]] = {}
         self._nth: dict[tuple[str, int, int], int] = {}
@@ -40,6 +48,9 @@ class Recorder:
         """All collectives that it still has, in the order of their calls."""
         dump = _dump_fr_trace(includeCollectives=True, includeStackTraces=False, onlyActive=False)
         entries = pickle.loads(dump)["entries"]  # noqa: S301 - torch made it in this process
+        if more := self._streams.entries():  # NCCL keeps its calls in a recorder of its own
+            entries = sorted([*entries, *more], key=lambda entry: entry["time_created_ns"])
+            entries = [entry | {"record_id": i} for i, entry in enumerate(entries)]
         self.oldest = entries[0]["record_id"] if entries else 0
         entries = [entry for entry in entries if not entry["is_p2p"]]
         for entry in entries:
@@ -66,15 +77,13 @@ class Recorder:
         """How many groups of a name have been used since then, as far as was seen."""
         return sum(created >= since_ns for created in self._made.get(name, {}).values())
 
-    @staticmethod
-    def mark() -> bytes:
+    def mark(self) -> bytes:
         """Differs between two moments if a collective was called or has completed meanwhile.
 
         It tells of each group the number of its last call, and takes 10 microseconds.
         """
-        return bytes(
-            _dump_fr_trace(includeCollectives=False, includeStackTraces=False, onlyActive=False)
-        )
+        kept = _dump_fr_trace(includeCollectives=False, includeStackTraces=False, onlyActive=False)
+        return bytes(kept) + self._streams.mark()
 
 
 def members() -> dict[str, tuple[int, ...]]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 from rankbook.engine.jobs import Job
 from rankbook.engine.operations import CONTROL, operation
 from rankbook.models.requests import ForgetError, Free, Run
 
 __all__ = ["forget_error", "free"]
+
+_BEFORE_ABORT = 0.02
+"""Seconds between a signal and an abort, for Python to take note of the signal."""
 
 
 @operation(Free, on=CONTROL)
@@ -20,6 +24,10 @@ def free(job: Job, request: Free) -> bool:
     capture = engine.runner.capture
     capture.freed = works
     capture.cut |= works and (request.cut or not request.interrupt)
+    if request.cut and works and engine.streams.are_used and not engine.group.aborts.are_under_way:
+        # Before the abort: after it .item() returns as if all were well, and the cell would go on.
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(_BEFORE_ABORT)
     if request.cut:
         engine.group.cut()
     if request.interrupt:

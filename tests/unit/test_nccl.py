@@ -1,0 +1,249 @@
+"""What is read of NCCL's recorder, in the form in which torch 2.11 with NCCL 2.28.9 wrote it."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+
+import pytest
+import torch.distributed as dist
+import torch.distributed.distributed_c10d as c10d
+from processes import wait_until
+from steps import SOON
+
+from rankbook.engine import frames
+from rankbook.engine.frames import Position
+from rankbook.engine.look import Observer
+from rankbook.engine.nccl import Aborts, OpenSince, Streams
+from rankbook.engine.recorder import Recorder
+
+
+def entry(number, name="all_reduce", state="completed", *, retired=False):
+    return {
+        "record_id": number,
+        "pg_id": 0,
+        "process_group": ("0", "default_pg"),
+        "collective_seq_id": number + 1,
+        "p2p_seq_id": 0,
+        "op_id": number + 1,
+        "profiling_name": f"nccl:{name}",
+        "time_created_ns": 1_795_806_566_000_000_000 + 10 * number,
+        "input_sizes": ((4,),),
+        "input_dtypes": ("Float",),
+        "output_sizes": ((4,),),
+        "output_dtypes": ("Float",),
+        "state": state,
+        "time_discovered_started_ns": None,
+        "time_discovered_completed_ns": None,
+        "retired": retired,
+        "timeout_ms": 60_000,
+        "is_p2p": False,
+    }
+
+
+class Card:
+    """What NCCL has been asked for, and has done."""
+
+    def __init__(self):
+        self.entries = []
+        self.enqueued = self.completed = 0
+
+    def call(self, name="all_reduce", *, completes=True):
+        state = "completed" if completes else "scheduled"
+        self.entries.append(entry(self.enqueued, name, state))
+        self.enqueued += 1
+        self.completed += completes
+
+    def dump(self, *, includeCollectives, includeStackTraces, onlyActive):  # noqa: N803
+        assert not includeStackTraces
+        assert not onlyActive
+        status = {
+            "last_enqueued_collective": self.enqueued or -1,
+            "last_started_collective": -1,
+            "last_completed_collective": self.completed or -1,
+        }
+        dump = {"pg_status": {"0": status}}
+        return pickle.dumps(dump | ({"entries": self.entries} if includeCollectives else {}))
+
+
+@pytest.fixture
+def card():
+    return Card()
+
+
+@pytest.fixture
+def streams(card):
+    return Streams(card.dump, lambda: True)
+
+
+@pytest.fixture
+def at(monkeypatch):
+    """Sets where the main thread stands, as far as its frames tell."""
+
+    def stand(**facts):
+        monkeypatch.setattr(frames, "position", lambda: Position(**facts))
+
+    return stand
+
+
+@pytest.fixture
+def observer(streams):
+    return Observer(Recorder(streams), lambda group: None, streams)
+
+
+# -- what NCCL has not completed -------------------------------------------------------------
+
+
+def test_a_call_is_open_until_its_stream_has_completed_it(streams, card):
+    assert not streams.have_open_calls()
+    card.call()
+    assert not streams.have_open_calls()
+    card.call(completes=False)
+    assert streams.have_open_calls()
+
+
+@pytest.mark.parametrize(
+    "unused", [Streams(None, lambda: True), Streams(Card().dump, lambda: False)]
+)
+def test_without_nccl_nothing_is_open_and_nothing_is_read(unused):
+    assert not unused.are_used
+    assert not unused.have_open_calls()
+    assert unused.entries() == []
+
+
+def test_a_completed_call_is_done_before_nccl_retires_it(streams, card):
+    card.call()
+    card.call(completes=False)
+    assert [one["retired"] for one in streams.entries()] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "public"),
+    [
+        ("_all_gather_base", "all_gather_into_tensor"),
+        ("_reduce_scatter_base", "reduce_scatter_tensor"),
+        ("all_reduce_barrier", "barrier"),
+        ("all_reduce", "all_reduce"),
+    ],
+)
+def test_calls_have_the_names_of_public_functions(streams, card, theirs, public):
+    card.call(theirs)
+    assert streams.entries()[0]["profiling_name"] == f"nccl:{public}"
+
+
+def test_the_mark_differs_when_a_call_is_enqueued_and_when_it_completes(streams, card):
+    marks = [streams.mark()]
+    card.call(completes=False)
+    marks.append(streams.mark())
+    card.completed = card.enqueued
+    marks.append(streams.mark())
+    assert len(set(marks)) == 3
+
+
+def test_calls_of_both_recorders_stand_in_the_order_of_their_time(streams, card, monkeypatch):
+    theirs = entry(0, "broadcast") | {"time_created_ns": 1_795_806_566_000_000_005}
+    monkeypatch.setattr(
+        "rankbook.engine.recorder._dump_fr_trace", lambda **_: pickle.dumps({"entries": [theirs]})
+    )
+    card.call()
+    card.call()
+    entries = Recorder(streams).entries()
+    assert [one["record_id"] for one in entries] == [0, 1, 2]
+    assert [one["profiling_name"] for one in entries] == [
+        "nccl:all_reduce",
+        "nccl:broadcast",
+        "nccl:all_reduce",
+    ]
+
+
+# -- what is said of a rank ------------------------------------------------------------------
+
+
+def test_a_rank_inside_torch_waits_in_the_oldest_open_call_and_stands_still(observer, card, at):
+    for completes in (True, False, False):
+        card.call(completes=completes)
+    at(line="line 3: dist.barrier()", in_torch=True, mark=((1, 1),))
+    looks = []
+
+    def stands_still():
+        looks.append(observer.look("run", 7, 0, closely=True))
+        return looks[-1].still > 0.05
+
+    wait_until(stands_still, SOON)
+    assert (looks[-1].state, looks[-1].waiting.op, looks[-1].waiting.seq) == (
+        "waiting",
+        "all_reduce",
+        2,
+    )
+
+
+def test_of_a_rank_that_may_compute_it_is_never_said_that_it_stands_still(observer, card, at):
+    """``.item()`` and a long computation of NumPy's look the same from outside."""
+    card.call(completes=False)
+    at(line="line 3: x.item()", mark=((1, 1),))
+    for _ in range(3):
+        look = observer.look("run", 7, 0, closely=True)
+        assert (look.state, look.waiting.seq, look.still) == ("waiting", 1, 0.0)
+
+
+def test_a_cell_may_leave_a_call_on_its_stream_for_a_moment(observer, card, at):
+    card.call(completes=False)
+    at(in_loop=True)
+    assert observer.look("", None, 0, closely=True).state == "idle"
+
+
+def test_what_an_ended_cell_has_left_on_its_stream_for_long_is_reported(
+    observer, card, at, monkeypatch
+):
+    card.call(completes=False)
+    at(in_loop=True)
+    monkeypatch.setattr("rankbook.engine.look._LEFT_BEHIND", 0.02)
+    wait_until(lambda: observer.look("", None, 0, closely=True).state == "waiting", SOON)
+    look = observer.look("", None, 0, closely=True)
+    assert look.line == "its cell has ended; a collective is left on its stream"
+    assert look.still == 0.0
+    card.completed, card.entries[0]["state"] = 1, "completed"
+    assert observer.look("", None, 0, closely=True).state == "idle"
+
+
+def test_a_dashboard_is_not_told_of_what_an_idle_rank_has_on_its_stream(observer, card, at):
+    card.call(completes=False)
+    at(in_loop=True)
+    assert observer.look("", None, 0, closely=False).state == "idle"
+
+
+def test_the_time_of_an_open_call_begins_again_with_another_call_or_place():
+    since = OpenSince()
+    assert [since.seconds("a", now) for now in (1.0, 2.5)] == [0.0, 1.5]
+    assert [since.seconds("b", now) for now in (3.0, 3.5)] == [0.0, 0.5]
+
+
+# -- aborting --------------------------------------------------------------------------------
+
+
+def test_a_second_abort_waits_for_the_first_and_leaving_the_group_does_too(monkeypatch):
+    begun, go_on = [], threading.Event()
+
+    def abort():
+        begun.append(threading.current_thread())
+        assert go_on.wait(SOON)
+
+    monkeypatch.setattr(c10d, "_abort_process_group", abort)
+    aborts = Aborts()
+    aborts.wait()  # none is under way
+    aborts.begin()
+    wait_until(lambda: begun, SOON)
+    aborts.begin()
+    assert aborts.are_under_way
+    threading.Timer(0.05, go_on.set).start()
+    aborts.wait()
+    assert not aborts.are_under_way
+    assert len(begun) == 1
+    aborts.begin()
+    aborts.wait()
+    assert len(begun) == 2
+
+
+@pytest.mark.skipif(not dist.is_nccl_available(), reason="this torch has no NCCL")
+def test_a_torch_with_nccl_has_its_recorder():
+    assert Streams(is_backend=lambda: True).are_used
