@@ -53,6 +53,7 @@ def main() -> None:
 
 
 def _load() -> None:
+    import rankbook.engine.app  # noqa: F401
     from rankbook.engine.operations import every_operation
 
     every_operation()
