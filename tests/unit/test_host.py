@@ -8,18 +8,18 @@ import types
 import psutil
 import pytest
 
-from rankbook.engine import state
+from rankbook.engine import host as machine
 from rankbook.models import GroupInfo
 
 
-def test_the_hosts_memory_is_told_unless_less_is_allowed(tmp_path, host, monkeypatch):
-    state.memory_total.cache_clear()
-    monkeypatch.setattr(state, "_ROOT", tmp_path)
-    assert state.memory_total() == psutil.virtual_memory().total
-    state.memory_total.cache_clear()
+def test_the_memory_of_the_host_is_given_unless_less_is_allowed(tmp_path, host, monkeypatch):
+    machine.memory_total.cache_clear()
+    monkeypatch.setattr(machine, "_ROOT", tmp_path)
+    assert machine.memory_total() == psutil.virtual_memory().total
+    machine.memory_total.cache_clear()
     host("0::/\n", {"memory.max": 1 << 20})
-    assert state.memory_total() == 1 << 20
-    state.memory_total.cache_clear()
+    assert machine.memory_total() == 1 << 20
+    machine.memory_total.cache_clear()
 
 
 @pytest.fixture
@@ -32,11 +32,11 @@ def cuda(monkeypatch):
 
 
 @pytest.mark.parametrize(("device", "held"), [("cuda:1", 7), ("cuda:0", 5), ("cpu", 5)])
-def test_the_memory_is_that_of_the_ranks_own_gpu(cuda, device, held):
-    assert state.gpu_memory(GroupInfo("nccl", 1, 2, device, is_main=False)) == held
-    assert state.gpu_memory(None) == 5
+def test_the_gpu_memory_is_that_of_the_rank_s_own_gpu(cuda, device, held):
+    assert machine.gpu_memory(GroupInfo("nccl", 1, 2, device, is_main=False)) == held
+    assert machine.gpu_memory(None) == 5
 
 
-def test_without_cuda_there_is_no_such_memory(cuda):
+def test_without_cuda_there_is_no_gpu_memory(cuda):
     cuda.is_initialized = lambda: False
-    assert state.gpu_memory(GroupInfo("gloo", 1, 2, "cpu", is_main=False)) is None
+    assert machine.gpu_memory(GroupInfo("gloo", 1, 2, "cpu", is_main=False)) is None
