@@ -7,7 +7,7 @@ from rankbook.engine import cgroups
 UNLIMITED = 9223372036854771712
 
 
-def test_of_all_groups_that_this_process_is_in_the_smallest_counts(host):
+def test_the_smallest_memory_limit_of_nested_control_groups_is_found(host):
     root = host(
         "0::/slurm/job 7/step\n",
         {
@@ -20,12 +20,12 @@ def test_of_all_groups_that_this_process_is_in_the_smallest_counts(host):
     assert min(cgroups.memory(root)) == 4096
 
 
-def test_a_container_that_does_not_see_the_path_it_has_outside(host):
+def test_the_limit_is_found_in_a_container_that_does_not_see_its_outer_path(host):
     root = host("0::/docker/abc\n", {"memory.max": 4096})
     assert cgroups.memory(root) == [4096]
 
 
-def test_the_older_kind_of_groups(host):
+def test_memory_limits_of_the_older_kind_of_control_groups(host):
     root = host(
         "5:cpu,memory:/a\n1:name=systemd:/\n0::/\n",
         {"memory/memory.limit_in_bytes": UNLIMITED, "memory/a/memory.limit_in_bytes": 4096},
@@ -33,7 +33,7 @@ def test_the_older_kind_of_groups(host):
     assert cgroups.memory(root) == [UNLIMITED, 4096]
 
 
-def test_cores_of_the_newer_kind(host):
+def test_core_limits_of_the_newer_kind_of_control_groups(host):
     root = host(
         "0::/job/step\n",
         {
@@ -45,7 +45,7 @@ def test_cores_of_the_newer_kind(host):
     assert cgroups.cpus(root) == [4.0, 1.5]
 
 
-def test_cores_of_the_older_kind(host):
+def test_core_limits_of_the_older_kind_of_control_groups(host):
     files = {
         "cpu/cpu.cfs_quota_us": -1,
         "cpu/cpu.cfs_period_us": 100000,
@@ -55,7 +55,7 @@ def test_cores_of_the_older_kind(host):
     assert cgroups.cpus(host("4:cpuacct,cpu:/a\n1:name=systemd:/\n0::/\n", files)) == [2.5]
 
 
-def test_groups_that_say_nothing_or_nonsense(host, tmp_path):
+def test_control_groups_without_a_sensible_limit_allow_everything(host, tmp_path):
     assert cgroups.cpus(tmp_path) == cgroups.memory(tmp_path) == []
     files = {"cpu.max": "", "memory.max": "", "a/cpu.max": "1 2 3", "a/b/cpu.max": "5000 0"}
     root = host("0::/a/b/c\n", files)

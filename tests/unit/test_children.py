@@ -58,14 +58,14 @@ def test_a_signal_ends_a_child_however_early_it_comes():
     assert python(code) == ["True", "[]"]
 
 
-def test_an_interrupt_is_one_in_a_child():
+def test_sigint_interrupts_a_child():
     code = """
         print(child(signal.SIGINT, ready), select.select([told[0]], [], [], 0)[0])
     """
     assert python(code) == ["3", "[]"]
 
 
-def test_a_child_that_another_thread_forks_is_one_as_well():
+def test_sigterm_ends_a_child_that_another_thread_has_forked():
     code = """
         codes = []
         def fork():
@@ -78,7 +78,7 @@ def test_a_child_that_another_thread_forks_is_one_as_well():
     assert python(code) == ["200", "-15"]
 
 
-def test_the_parent_keeps_its_handlers_and_hears_what_came_while_it_forked():
+def test_the_parent_keeps_its_handlers_and_signals_that_came_during_a_fork():
     code = """
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         within = lambda: os.kill(os.getpid(), signal.SIGTERM)
@@ -91,7 +91,7 @@ def test_the_parent_keeps_its_handlers_and_hears_what_came_while_it_forked():
     assert python(code) == ["-15"] * 20 + ["20", "True", "True"]
 
 
-def test_what_a_person_has_set_is_inherited():
+def test_a_child_inherits_a_handler_that_a_person_has_set():
     code = """
         mine = os.pipe()
         signal.signal(signal.SIGTERM, lambda *_: (os.write(mine[1], b"mine"), os._exit(7)))
@@ -118,7 +118,7 @@ def test_a_child_does_not_write_to_the_event_loop_of_its_parent():
 
 
 @pytest.mark.parametrize("how", ["fork", "forkserver", "spawn"])
-def test_it_can_be_installed_twice(how):
+def test_the_handlers_for_children_can_be_installed_twice(how):
     code = f"""
         import multiprocessing
         children.install()

@@ -96,7 +96,7 @@ def look(gate):
 # -- in a cell -------------------------------------------------------------------------------
 
 
-def test_the_line_of_the_cell_is_told(write, look):
+def test_a_position_has_the_line_of_the_cell(write, look):
     cell = write(CELL, "def cell():\n    x = 1\n    stop()\n")
     at = look(cell.cell)
     assert at.line == "line 3: stop()"
@@ -104,26 +104,26 @@ def test_the_line_of_the_cell_is_told(write, look):
     assert (at.in_torch, at.in_loop) == (False, False)
 
 
-def test_a_line_whose_text_is_not_known_is_told_by_its_number(write, look, monkeypatch):
+def test_a_line_without_known_source_is_given_by_its_number(write, look, monkeypatch):
     cell = write(CELL, "def cell():\n    stop()\n")
     monkeypatch.delitem(linecache.cache, CELL)
     assert look(cell.cell).line == "line 2"
 
 
-def test_below_the_cell_its_own_line_is_told(write, look):
+def test_a_position_below_the_cell_has_the_line_of_the_cell(write, look):
     write(MINE, "def train():\n    stop()\n")
     cell = write(CELL, "def cell():\n\n    train()\n")
     at = look(cell.cell)
     assert at.line == "line 3: train()"
 
 
-def test_of_a_function_of_an_earlier_cell_the_innermost_line_is_told(write, look):
+def test_a_position_in_a_function_of_an_earlier_cell_has_the_innermost_line(write, look):
     write("<ipython-input-3-abc>", "def step():\n    stop()\n")
     cell = write(CELL, "def cell():\n    step()\n")
     assert look(cell.cell).line == "line 2: stop()"
 
 
-def test_outside_of_a_cell_there_is_no_line(write, look):
+def test_a_position_outside_of_a_cell_has_no_line(write, look):
     mine = write(MINE, "def work():\n    stop()\n")
     at = look(mine.work)
     assert at.line == ""
@@ -133,7 +133,7 @@ def test_outside_of_a_cell_there_is_no_line(write, look):
 # -- in torch.distributed --------------------------------------------------------------------
 
 
-def test_a_call_of_torch_distributed_is_told_with_what_it_was_given(write, look):
+def test_a_position_has_the_call_of_torch_distributed_and_its_arguments(write, look):
     write(DISTRIBUTED, "def all_reduce(tensor, op='sum', group=None):\n    stop()\n")
     cell = write(CELL, "def cell():\n    all_reduce([1, 2], group='g')\n")
     at = look(cell.cell)
@@ -142,7 +142,7 @@ def test_a_call_of_torch_distributed_is_told_with_what_it_was_given(write, look)
     assert at.in_torch
 
 
-def test_the_call_is_the_one_that_the_person_made(write, look):
+def test_the_call_of_a_position_is_the_one_that_the_person_made(write, look):
     write(
         DISTRIBUTED,
         """
@@ -166,7 +166,7 @@ def test_the_call_is_the_one_that_the_person_made(write, look):
 
 
 @pytest.mark.parametrize("name", ["_private", "wrapper", "inner"])
-def test_what_nobody_calls_by_name_is_no_call(write, look, name):
+def test_private_functions_and_helpers_are_not_the_call_of_a_position(write, look, name):
     write(DISTRIBUTED, f"def {name}():\n    stop()\n")
     cell = write(CELL, f"def cell():\n    {name}()\n")
     at = look(cell.cell)
@@ -174,7 +174,7 @@ def test_what_nobody_calls_by_name_is_no_call(write, look, name):
     assert at.in_torch
 
 
-def test_in_python_that_torch_calls_it_is_in_a_call_and_not_in_its_c(write, look):
+def test_a_position_in_python_that_torch_calls_is_not_in_c(write, look):
     """A hook of DDP's, say: what it does there is the person's own."""
     write(DISTRIBUTED, "def all_reduce(hook):\n    hook()\n")
     cell = write(CELL, "def cell(hook):\n    all_reduce(hook)\n")
@@ -184,7 +184,7 @@ def test_in_python_that_torch_calls_it_is_in_a_call_and_not_in_its_c(write, look
     assert not at.in_torch
 
 
-def test_what_a_cell_does_inside_of_a_call_counts_and_not_the_call(write, look):
+def test_a_cell_function_that_a_call_runs_counts_instead_of_the_call(write, look):
     """torch calls a function of the cell: that is the innermost line of it."""
     write(DISTRIBUTED, "def all_reduce(hook):\n    hook()\n")
     cell = write(CELL, "def hook():\n    stop()\ndef cell():\n    all_reduce(hook)\n")
@@ -193,7 +193,7 @@ def test_what_a_cell_does_inside_of_a_call_counts_and_not_the_call(write, look):
     assert at.call == ""
 
 
-def test_what_runs_while_torch_distributed_is_imported_is_no_call(write, look):
+def test_importing_torch_distributed_is_not_a_call(write, look):
     """Its modules call functions of each other as they are imported."""
     write(f"{TORCH}distributed{os.sep}tensor.py", "def register():\n    stop()\n")
     write("<frozen importlib._bootstrap>", "def load():\n    register()\n")
@@ -203,7 +203,7 @@ def test_what_runs_while_torch_distributed_is_imported_is_no_call(write, look):
     assert at.line == "line 2: load()"
 
 
-def test_a_call_that_imports_is_a_call(write, look):
+def test_a_call_of_torch_distributed_that_imports_is_a_call(write, look):
     write(f"{TORCH}nn.py", "def module():\n    stop()\n")
     write("<frozen importlib._bootstrap>", "def load():\n    module()\n")
     write(DISTRIBUTED, "def init_device_mesh():\n    load()\n")
@@ -213,7 +213,7 @@ def test_a_call_that_imports_is_a_call(write, look):
     assert at.in_torch
 
 
-def test_elsewhere_in_torch_it_is_in_torch_and_in_no_call(write, look):
+def test_a_position_elsewhere_in_torch_is_in_torch_and_in_no_call(write, look):
     write(f"{TORCH}nn.py", "def forward():\n    stop()\n")
     cell = write(CELL, "def cell():\n    forward()\n")
     at = look(cell.cell)
@@ -238,7 +238,7 @@ ALL_REDUCE, SEND, RECV = 1, 12, 13
 def handle(gate, monkeypatch):
     """Makes handles whose ``wait`` is ours, over one that is C."""
     in_c = types.SimpleNamespace(__func__=operator.methodcaller("wait_in_c"))
-    monkeypatch.setattr(waits, "_THEIRS", in_c)
+    monkeypatch.setattr(waits, "_OF_WORKS", in_c)
     monkeypatch.setattr(waits, "_OF_FUTURES", in_c)
     monkeypatch.setattr(Handle, "wait", waits._noting(collections.deque()), raising=False)
 
@@ -290,13 +290,13 @@ def test_a_wait_is_seen_however_the_handle_is_kept(write, look, handle, source, 
 @pytest.mark.parametrize(
     ("kind", "awaits"), [(ALL_REDUCE, "work"), (SEND, "p2p"), (RECV, "p2p"), (None, "future")]
 )
-def test_it_is_told_for_what_kind_of_thing(write, look, handle, kind, awaits):
+def test_a_position_says_what_kind_of_thing_is_waited_for(write, look, handle, kind, awaits):
     cell = write(CELL, "def cell(handle):\n    handle.wait()\n")
     assert look(lambda: cell.cell(handle(kind))).awaits == awaits
 
 
 @pytest.mark.parametrize("source", ["stop()", "lock.wait()", "locks[0].wait()", "stop() or wait"])
-def test_another_wait_is_none_for_a_collective(write, look, gate, handle, source):
+def test_a_wait_for_something_else_is_not_one_for_a_collective(write, look, gate, handle, source):
     """``os.wait()`` or a lock's is no rank's fault and must never be ended as a hang."""
     cell = write(CELL, f"def cell():\n    {source}\n")
     lock = types.SimpleNamespace(wait=gate.wait)
@@ -313,7 +313,7 @@ def test_the_function_that_announces_a_wait_is_not_on_the_stack(write, look, han
 # -- between cells ---------------------------------------------------------------------------
 
 
-def test_it_waits_for_something_to_do_in_the_loop(gate):
+def test_a_position_in_select_is_in_the_event_loop(gate):
     """With the real selectors and a real socket."""
     here, there = socket.socketpair()
     seen = []
@@ -333,7 +333,7 @@ def test_it_waits_for_something_to_do_in_the_loop(gate):
     assert not seen[0].in_torch
 
 
-def test_it_waits_in_the_loop_of_asyncio():
+def test_a_position_in_the_loop_of_asyncio_is_in_the_event_loop():
     seen = []
 
     async def main():
@@ -352,7 +352,7 @@ def test_it_waits_in_the_loop_of_asyncio():
     assert seen[0].in_loop
 
 
-def test_what_the_agent_does_between_two_requests_is_not_the_ranks(write, look):
+def test_a_position_in_the_agent_between_requests_is_in_the_event_loop(write, look):
     agent = write("/rankbook/engine/agent.py", "def tidy():\n    gate.wait()\n")
     assert look(agent.tidy).in_loop
 
@@ -405,7 +405,7 @@ def test_another_thread_in_torch_distributed_is_seen(write, gate, filename, foun
         thread.join()
 
 
-def test_the_main_thread_is_no_other(write, look):
+def test_the_main_thread_in_torch_distributed_is_not_another_thread(write, look):
     their = write(DISTRIBUTED, "def all_reduce():\n    stop()\n")
     assert not look(their.all_reduce, see=frames.other_threads_in_torch_distributed)
 
@@ -421,8 +421,8 @@ def test_the_line_of_an_exception_is_the_innermost_of_the_cell(write):
     assert frames.line_of(caught.value.__traceback__) == "line 2: all_reduce()"
 
 
-def test_what_torch_does_below_the_persons_code_is_left_out(write, monkeypatch):
-    monkeypatch.setattr(frames, "_NOT_THEIRS", (TORCH,))
+def test_a_traceback_ends_above_the_frames_of_torch(write, monkeypatch):
+    monkeypatch.setattr(frames, "_NOT_OF_A_PERSON", (TORCH,))
     write(DISTRIBUTED, "def helper():\n    raise ValueError('no')\ndef all_reduce(): helper()\n")
     mine = write(MINE, "def step():\n    all_reduce()\n")
     write(f"{TORCH}nn.py", "def call(function): function()\n")
@@ -440,8 +440,8 @@ def test_what_torch_does_below_the_persons_code_is_left_out(write, monkeypatch):
     assert frames.outside_torch(None) is None
 
 
-def test_what_torch_calls_of_the_standard_library_is_torch_s(write, monkeypatch):
-    monkeypatch.setattr(frames, "_NOT_THEIRS", (TORCH,))
+def test_a_traceback_ends_above_what_torch_calls_of_the_standard_library(write, monkeypatch):
+    monkeypatch.setattr(frames, "_NOT_OF_A_PERSON", (TORCH,))
     write(DISTRIBUTED, "import json\ndef load(): json.loads('')\n")
     for code, last in (("load()", "cell"), ("import json; json.loads('')", "raw_decode")):
         with pytest.raises(ValueError, match="Expecting value") as caught:
@@ -450,7 +450,7 @@ def test_what_torch_calls_of_the_standard_library_is_torch_s(write, monkeypatch)
         assert frame.f_code.co_name == last
 
 
-def test_an_exception_from_elsewhere_has_no_line():
+def test_an_exception_from_outside_of_the_cell_has_no_line():
     assert frames.line_of(None) == ""
     with pytest.raises(ValueError, match="invalid literal") as caught:
         int("x")

@@ -149,17 +149,17 @@ def used(device, **environ):
     return found and found.used // GB
 
 
-def test_a_gpu_is_told_with_what_it_has_and_does(driver):
+def test_a_gpu_is_given_with_its_memory_and_utilization(driver):
     assert gpu.Meter({}).read("cuda:2") == Gpu("A100", 2 * GB, 80 * GB, 20)
 
 
 @pytest.mark.parametrize("device", ["cpu", "", "meta", "cuda"])
-def test_without_a_cuda_device_nobody_is_asked(driver, device):
+def test_nvml_is_not_asked_without_a_cuda_device(driver, device):
     assert gpu.Meter({}).read(device) is None
     assert driver.calls == []
 
 
-def test_the_rank_is_read_from_its_place_in_the_group(driver):
+def test_the_gpu_of_a_rank_is_that_of_its_place_in_the_group(driver):
     meter = gpu.Meter({})
     assert gpu.current(None, meter) is None
     assert gpu.current(GroupInfo("gloo", 0, 1, "cpu", is_main=True), meter) is None
@@ -184,11 +184,11 @@ def test_the_rank_is_read_from_its_place_in_the_group(driver):
         ("NoDevFiles", "cuda:0", None),
     ],
 )
-def test_an_index_counts_the_visible_ones(driver, visible, device, expected):
+def test_the_index_of_a_gpu_counts_visible_gpus(driver, visible, device, expected):
     assert used(device, CUDA_VISIBLE_DEVICES=visible) == expected
 
 
-def test_of_different_gpus_an_index_means_nothing_until_cuda_has_ordered_them(driver, cuda):
+def test_the_index_of_different_gpus_is_unknown_until_cuda_is_initialised(driver, cuda):
     slow = Card(5, "T4")
     driver.cards[0] = slow
     assert used("cuda:1") is None
@@ -199,12 +199,12 @@ def test_of_different_gpus_an_index_means_nothing_until_cuda_has_ordered_them(dr
     assert used("cuda:2") == 5
 
 
-def test_a_torch_that_knows_no_uuid_knows_the_place_on_the_bus(driver, cuda):
+def test_a_gpu_without_a_uuid_in_torch_is_found_by_its_place_on_the_bus(driver, cuda):
     cuda(driver.cards[3], driver.cards[0], with_uuid=False)
     assert used("cuda:0") == 3
 
 
-def test_what_was_guessed_is_looked_up_again_when_cuda_is_initialised(driver, cuda, clock):
+def test_a_gpu_is_looked_up_again_when_cuda_is_initialised(driver, cuda, clock):
     meter = gpu.Meter({})
     assert meter.read("cuda:0").used == 0
     cuda(driver.cards[3])
@@ -218,12 +218,12 @@ def divided(driver):
     return driver
 
 
-def test_a_slice_is_found_by_its_uuid(divided):
+def test_a_slice_of_a_gpu_is_found_by_its_uuid(divided):
     found = gpu.Meter({"CUDA_VISIBLE_DEVICES": "MIG-5"}).read("cuda:0")
     assert found == Gpu("A100 MIG 5", 5 * GB, 80 * GB, None)
 
 
-def test_of_a_divided_gpu_the_first_slice_is_meant(divided):
+def test_the_first_slice_of_a_divided_gpu_is_taken(divided):
     assert used("cuda:0", CUDA_VISIBLE_DEVICES="1") == 4
 
 
@@ -234,7 +234,7 @@ def test_torch_may_name_a_slice_or_the_gpu_that_it_belongs_to(divided, cuda, sai
     assert used("cuda:0", CUDA_VISIBLE_DEVICES="1") == {1: 4, 5: 5}[said]
 
 
-def test_an_old_driver_counts_its_own_memory_as_used(driver):
+def test_an_old_driver_gives_the_memory_of_the_first_version(driver):
     driver.old = True
     assert gpu.Meter({}).read("cuda:2").used == 2 * GB + GB // 2
 
@@ -256,7 +256,7 @@ def test_a_reading_is_kept_for_a_moment_and_nvml_initialised_once(driver, clock)
     ]
 
 
-def test_a_driver_that_goes_is_left_alone_for_a_while(driver, clock):
+def test_a_driver_that_fails_is_not_asked_for_a_while(driver, clock):
     meter = gpu.Meter({})
     assert meter.read("cuda:0") is not None
     driver.broken = True
@@ -271,7 +271,7 @@ def test_a_driver_that_goes_is_left_alone_for_a_while(driver, clock):
     assert meter.read("cuda:0") is not None
 
 
-def test_a_driver_that_hangs_stops_nobody(driver, clock):
+def test_a_driver_that_hangs_does_not_hold_up_the_caller(driver, clock):
     meter = gpu.Meter({})
     assert meter.read("cuda:0") is not None
     driver.goes_on.clear()
@@ -305,12 +305,12 @@ def test_where_torch_cannot_be_asked_only_the_figure_is_missing(monkeypatch):
     assert gpu.current(GroupInfo("nccl", 1, 2, "cuda:1", is_main=False)) is None
 
 
-def test_without_the_package_there_is_nothing(monkeypatch):
+def test_without_the_package_of_nvml_there_is_no_gpu(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert gpu.Meter({}).read("cuda:0") is None
 
 
-def test_with_the_package_and_no_driver_there_is_nothing_or_a_gpu():
+def test_the_real_nvml_gives_nothing_or_a_gpu():
     """The real package, on whatever machine this is."""
     found = gpu.Meter().read("cuda:0")
     assert found is None or found.total > 0

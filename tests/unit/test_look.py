@@ -110,7 +110,7 @@ def test_collectives_are_recorded_with_their_tensors(world):
     wait_until(lambda: all(its.done for its in recorded(began)), SOON)
 
 
-def test_every_group_counts_for_itself(world):
+def test_the_recorder_numbers_the_calls_of_each_group_separately(world):
     began = time.time_ns()
     group = dist.new_group([0])
     dist.all_reduce(torch.ones(1), group=group)
@@ -120,14 +120,14 @@ def test_every_group_counts_for_itself(world):
     assert (second.group, second.seq) == (str(dist.group.WORLD.group_name), 1)
 
 
-def test_what_was_recorded_before_the_group_began_is_left_out(world):
+def test_recorded_calls_from_before_the_present_group_are_left_out(world):
     dist.all_reduce(torch.ones(1))
     began = time.time_ns()
     dist.barrier()
     assert [its.op for its in recorded(began)] == ["barrier"]
 
 
-def test_a_group_that_a_cell_has_made_anew_under_the_same_name_is_told_from_the_old_one(world):
+def test_calls_of_an_earlier_group_of_the_same_name_are_left_out(world):
     began = time.time_ns()
     for _ in range(3):
         dist.all_reduce(torch.ones(1))
@@ -141,11 +141,11 @@ def test_a_group_that_a_cell_has_made_anew_under_the_same_name_is_told_from_the_
 # -- made-up dumps ---------------------------------------------------------------------------
 
 
-def test_nothing_recorded_is_nothing(dump):
+def test_an_empty_recorder_gives_no_calls(dump):
     assert recorded(0) == ()
 
 
-def test_entries_are_filtered_by_time_and_kind(dump):
+def test_recorded_calls_are_filtered_by_time_and_kind(dump):
     dump(
         entry("all_reduce", 1, created=10),
         entry("all_reduce", 2, created=20),
@@ -157,7 +157,7 @@ def test_entries_are_filtered_by_time_and_kind(dump):
     assert recorded(41) == ()
 
 
-def test_of_groups_of_one_name_the_latest_is_told_of(dump):
+def test_of_groups_with_one_name_only_calls_of_the_latest_are_given(dump):
     dump(
         entry("all_reduce", 1),
         entry("all_reduce", 1, "1") | {"pg_id": 1},
@@ -169,7 +169,7 @@ def test_of_groups_of_one_name_the_latest_is_told_of(dump):
     assert [its.op for its in recorded(0)] == ["all_reduce", "barrier", "broadcast"]
 
 
-def test_of_very_many_groups_those_that_have_gone_are_forgotten(dump, monkeypatch):
+def test_the_recorder_forgets_groups_that_have_gone_when_there_are_very_many(dump, monkeypatch):
     monkeypatch.setattr(recorder, "_NAMES", 10)
     its = Recorder()
     for number in range(100):
@@ -181,12 +181,12 @@ def test_of_very_many_groups_those_that_have_gone_are_forgotten(dump, monkeypatc
     assert its.names == {"0", "n99"}
 
 
-def test_groups_stand_in_the_order_of_their_calls(dump):
+def test_recorded_calls_of_several_groups_are_in_the_order_of_the_calls(dump):
     dump(entry("a", 1), entry("b", 1, "1"), entry("c", 2), entry("d", 2, "1"))
     assert [its.op for its in recorded(0)] == ["a", "b", "c", "d"]
 
 
-def test_names_are_those_of_python(dump):
+def test_recorded_calls_have_python_s_names_of_functions_and_dtypes(dump):
     dump(
         entry("all_gather", 1, sizes=[(2, 3), ()], dtypes=["Float", "Long"]),
         entry("all_reduce", 2, sizes=[(1,)], dtypes=["Float8_e5m2"]),
@@ -200,7 +200,7 @@ def test_names_are_those_of_python(dump):
     assert second.dtypes == ("float8_e5m2",)
 
 
-def test_of_a_group_that_has_gone_the_ranks_are_not_known(dump):
+def test_the_ranks_of_a_destroyed_group_are_unknown(dump):
     dump(entry("all_reduce", 1, "gone"))
     assert recorded(0)[0].ranks == ()
 
@@ -215,7 +215,7 @@ def test_of_a_group_that_has_gone_the_ranks_are_not_known(dump):
         (0, range(16)),
     ],
 )
-def test_the_latest_are_kept_or_those_from_the_first_that_is_open(dump, done, kept):
+def test_a_look_has_the_latest_calls_or_those_from_the_first_open_one_on(dump, done, kept):
     total = 3 if done == 3 else 40
     dump(*(entry("all_reduce", seq, done=seq < done) for seq in range(total)))
     calls = recorded(0)
@@ -223,7 +223,7 @@ def test_the_latest_are_kept_or_those_from_the_first_that_is_open(dump, done, ke
     assert [its.done for its in calls] == [seq < done for seq in kept]
 
 
-def test_so_many_are_kept_of_every_group(dump):
+def test_a_look_has_as_many_calls_of_every_group(dump):
     dump(*(entry("all_reduce", seq, str(group)) for seq in range(40) for group in range(2)))
     assert len(recorded(0)) == 32
 
@@ -272,7 +272,7 @@ def settled(observer):
     return look
 
 
-def test_a_rank_that_waits_for_something_to_do_is_idle(observer, at, dump):
+def test_a_rank_in_its_event_loop_is_idle(observer, at, dump):
     at(in_loop=True)
     dump(entry("all_reduce", 3))
     look = observer.look("", None, 0, closely=True)
@@ -288,23 +288,23 @@ def test_a_rank_whose_other_threads_are_in_a_collective_is_not_idle(
     assert observer.look("", None, 0, closely=True).state == "running"
 
 
-def test_a_callback_that_passes_between_cells_does_not_count(observer, dump, monkeypatch):
+def test_a_rank_in_a_short_callback_is_idle(observer, dump, monkeypatch):
     places = iter([Position(mark=((1, 1),)), Position(in_loop=True)])
     monkeypatch.setattr(frames, "position", lambda: next(places))
     assert observer.look("", None, 0, closely=True).state == "idle"
 
 
-def test_one_that_lasts_does(observer, at, dump):
+def test_a_rank_in_a_long_callback_is_running(observer, at, dump):
     at(mark=((1, 1),))
     assert observer.look("", None, 0, closely=True).state == "running"
 
 
-def test_a_cell_that_awaits_is_running(observer, at, dump):
+def test_a_rank_whose_cell_awaits_is_running(observer, at, dump):
     at(in_loop=True)
     assert observer.look("run", 7, 0, closely=True).state == "running"
 
 
-def test_what_it_does_for_a_session_is_told_where_no_cell_is(observer, at, dump):
+def test_the_line_of_a_rank_without_a_cell_is_its_operation(observer, at, dump):
     at()
     assert observer.look("initialize", None, 0, closely=True).line == "initialize"
     assert observer.look("run", 7, 0, closely=True).line == ""
@@ -313,14 +313,14 @@ def test_what_it_does_for_a_session_is_told_where_no_cell_is(observer, at, dump)
     assert (look.state, look.line, look.cell) == ("running", "line 2: f(x)", 7)
 
 
-def test_python_is_running_and_not_asked_for_what_it_has_called(observer, at, dump, monkeypatch):
+def test_a_rank_in_python_is_running_and_its_recorder_is_not_read(observer, at, dump, monkeypatch):
     monkeypatch.setattr(recorder, "_dump_fr_trace", lambda **_: pytest.fail("it was asked"))
     at(line="line 2: f(x)")
     look = observer.look("run", 7, 0, closely=True)
     assert (look.state, look.recent) == ("running", ())
 
 
-def test_a_real_recv_is_seen_from_its_arguments(observer, world, monkeypatch):
+def test_a_rank_in_recv_waits_in_what_the_arguments_say(observer, world, monkeypatch):
     source = "def cell():\n    dist.recv(torch.ones(2, 3))\n"
     lines = source.splitlines(keepends=True)
     monkeypatch.setitem(linecache.cache, CELL, (len(source), None, lines, CELL))
@@ -348,7 +348,7 @@ def test_a_real_recv_is_seen_from_its_arguments(observer, world, monkeypatch):
     assert recorded(began) == ()
 
 
-def test_a_call_that_the_recorder_has_open_is_what_it_waits_in(settled, at, dump):
+def test_a_rank_waits_in_the_call_that_is_open_in_the_recorder(settled, at, dump):
     at(line="line 2: f(x)", call="all_reduce", in_torch=True)
     dump(entry("all_reduce", 4), entry("all_reduce", 5, done=False, sizes=[(2,)], dtypes=["Half"]))
     look = settled()
@@ -364,13 +364,13 @@ def test_a_call_that_the_recorder_has_open_is_what_it_waits_in(settled, at, dump
     assert numbers(look.recent) == [("0", 4), ("0", 5)]
 
 
-def test_of_several_that_are_open_it_waits_in_the_first(settled, at, dump):
+def test_a_rank_waits_in_the_first_of_several_open_calls(settled, at, dump):
     at(call="all_reduce", in_torch=True)
     dump(entry("all_gather", 5, done=False), entry("all_reduce", 6, done=False))
     assert settled().waiting.seq == 5
 
 
-def test_it_waits_in_the_group_that_it_has_called(settled, world, at, dump):
+def test_a_rank_waits_in_the_open_call_of_the_group_that_is_on_its_stack(settled, world, at, dump):
     group = dist.new_group([0])
     name = str(group.group_name)
     at(call="all_reduce", arguments={"group": group}, in_torch=True)
@@ -394,14 +394,14 @@ def test_the_root_is_known_from_the_arguments(settled, world, at, dump, given, p
     assert settled().waiting.peer == peer
 
 
-def test_of_an_earlier_call_the_root_is_not_known(settled, world, at, dump):
+def test_the_root_of_an_earlier_open_call_is_unknown(settled, world, at, dump):
     """The arguments on the stack are those of the latest."""
     at(call="broadcast", arguments={"src": 2}, in_torch=True)
     dump(entry("reduce", 5, done=False), entry("broadcast", 6, done=False))
     assert settled().waiting.peer is None
 
 
-def test_a_rank_of_a_group_is_told_as_one_of_the_world(settled, world, at, dump, monkeypatch):
+def test_the_peer_within_a_group_is_given_as_a_global_rank(settled, world, at, dump, monkeypatch):
     group = dist.new_group([0])
     monkeypatch.setitem(flight.c10d._world.pg_group_ranks, group, {4: 0, 6: 1})
     at(
@@ -413,7 +413,7 @@ def test_a_rank_of_a_group_is_told_as_one_of_the_world(settled, world, at, dump,
     assert (waits.op, waits.ranks, waits.peer) == ("recv", (4, 6), 6)
 
 
-def test_where_torch_checks_collectives_it_asks_the_arguments(
+def test_a_rank_waits_in_what_the_arguments_say_where_torch_checks_collectives(
     settled, world, at, dump, monkeypatch
 ):
     monkeypatch.setattr(flight, "get_debug_level", lambda: flight.DebugLevel.DETAIL)
@@ -432,55 +432,53 @@ def test_where_torch_checks_collectives_it_asks_the_arguments(
     )
 
 
-def test_a_call_that_is_not_recorded_is_what_it_waits_in_once_it_stands_still(
-    settled, world, at, dump
-):
+def test_a_rank_that_stands_still_waits_in_a_call_that_is_not_recorded(settled, world, at, dump):
     at(call="new_group", arguments={"ranks": [0]}, in_torch=True)
     waits = settled().waiting
     assert (waits.op, waits.seq, waits.sizes) == ("new_group", None, ())
 
 
-def test_in_a_group_that_is_only_being_made_little_is_known(settled, at, dump):
+def test_a_rank_that_makes_a_group_waits_in_init_process_group(settled, at, dump):
     at(call="init_process_group", arguments={"group": "x"}, in_torch=True)
     assert settled().waiting == Collective("init_process_group")
 
 
-def test_a_handle_of_which_no_more_is_known_is_a_wait(settled, at, dump):
+def test_a_rank_that_waits_for_an_unknown_handle_is_in_a_wait(settled, at, dump):
     at(line="line 2: work.wait()", in_torch=True, awaits="work")
     dump(entry("all_reduce", 4))
     assert settled().waiting == Collective("wait")
 
 
 @pytest.mark.parametrize("awaits", ["", "work", "future"])
-def test_a_handle_of_a_call_that_is_recorded_is_that_call(settled, at, dump, awaits):
+def test_a_rank_that_waits_for_a_handle_is_in_the_recorded_call(settled, at, dump, awaits):
     at(line="line 2: work.wait()", in_torch=True, awaits=awaits)
     dump(entry("all_reduce", 4, done=False))
     assert settled().waiting.seq == 4
 
 
-def test_a_send_that_is_waited_for_is_no_collective_that_is_open_beside_it(settled, at, dump):
+def test_a_rank_that_waits_for_a_send_is_not_in_an_open_collective(settled, at, dump):
     at(line="line 2: work.wait()", in_torch=True, awaits="p2p")
     dump(entry("all_reduce", 4, done=False))
     assert settled().waiting == Collective("wait")
 
 
-def test_what_is_called_by_name_is_known_however_it_waits(settled, world, at, dump):
+def test_a_rank_in_recv_is_in_recv_however_it_waits(settled, world, at, dump):
     at(call="recv", arguments={"src": 0}, in_torch=True, awaits="p2p")
     assert (settled().waiting.op, settled().waiting.peer) == ("recv", 0)
 
 
-def test_a_future_of_which_nothing_is_known_may_be_a_thread_s_that_computes(settled, at, dump):
+def test_a_rank_that_waits_for_an_unknown_future_is_running(settled, at, dump):
     at(line="line 2: future.wait()", in_torch=True, awaits="future")
     dump(entry("all_reduce", 4))
     assert settled().state == "running"
 
 
-def test_something_else_in_torch_is_no_wait(settled, at, dump):
+def test_a_rank_in_another_function_of_torch_is_running(settled, at, dump):
     at(line="line 2: x @ y", in_torch=True)
     assert settled().state == "running"
 
 
-def test_a_thread_that_moves_does_not_wait(observer, dump, monkeypatch):
+def test_a_rank_whose_main_thread_moves_is_running(observer, dump, monkeypatch):
     moves = iter(range(1000))
     monkeypatch.setattr(
         frames,
@@ -507,7 +505,7 @@ def glance(observer, monkeypatch):
     return look
 
 
-def test_at_a_glance_an_idle_rank_is_idle_and_not_asked_for_its_calls(dump, at, glance):
+def test_a_glance_at_an_idle_rank_does_not_read_its_recorder(dump, at, glance):
     dump(entry("all_reduce", 3))
     at(in_loop=True)
     assert (glance("", None).state, glance("", None).recent) == ("idle", ())
@@ -516,13 +514,13 @@ def test_at_a_glance_an_idle_rank_is_idle_and_not_asked_for_its_calls(dump, at, 
     assert dump.asked == []
 
 
-def test_at_a_glance_the_cell_of_another_client_is_seen(dump, at, glance):
+def test_a_glance_sees_a_cell_of_another_client(dump, at, glance):
     at(line="line 2: f(x)")
     look = glance("", None)
     assert (look.state, look.line, look.cell) == ("running", "line 2: f(x)", None)
 
 
-def test_at_a_glance_other_threads_count_too(dump, at, glance, monkeypatch):
+def test_a_glance_sees_other_threads_in_a_collective(dump, at, glance, monkeypatch):
     monkeypatch.setattr(frames, "other_threads_in_torch_distributed", lambda: True)
     at(in_loop=True)
     assert glance("", None).state == "running"
@@ -538,7 +536,7 @@ def test_at_a_glance_other_threads_count_too(dump, at, glance, monkeypatch):
         ({}, None),
     ],
 )
-def test_at_a_glance_a_rank_waits_in_what_its_frames_say(dump, at, glance, facts, waits):
+def test_a_glance_says_that_a_rank_waits_in_what_its_frames_say(dump, at, glance, facts, waits):
     dump(entry("all_reduce", 5, done=False))
     at(line="line 2: f(x)", in_torch=True, **facts)
     look = glance()
@@ -546,7 +544,7 @@ def test_at_a_glance_a_rank_waits_in_what_its_frames_say(dump, at, glance, facts
     assert dump.asked == []
 
 
-def test_a_rank_that_stands_is_asked_once_what_it_waits_in(observer, dump, at, glance):
+def test_glances_at_a_rank_that_stands_still_read_its_recorder_once(observer, dump, at, glance):
     """A handle of its own: its frames do not say of what."""
     dump(entry("all_reduce", 5, created=time.time_ns() - 3_000_000_000, done=False))
     at(line="line 2: work.wait()", in_torch=True, awaits="work", mark=((1, 2),))
@@ -563,7 +561,7 @@ def test_a_rank_that_stands_is_asked_once_what_it_waits_in(observer, dump, at, g
     assert (again.waiting.op, again.waiting.seq) == (closely.waiting.op, closely.waiting.seq)
 
 
-def test_what_a_rank_has_waited_in_before_it_moved_does_not_count(observer, dump, at, glance):
+def test_a_glance_reads_the_recorder_again_after_the_rank_has_moved(observer, dump, at, glance):
     at(line="line 2: work.wait()", in_torch=True, awaits="work", mark=((1, 2),))
 
     def watch():
@@ -580,12 +578,12 @@ def test_what_a_rank_has_waited_in_before_it_moved_does_not_count(observer, dump
 # -- since when ------------------------------------------------------------------------------
 
 
-def test_a_rank_that_runs_python_waits_since_never(observer, at, dump):
+def test_a_rank_in_python_has_waited_for_no_time(observer, at, dump):
     at(line="line 2: f(x)")
     assert observer.look("run", 7, 0, closely=True).since == 0.0
 
 
-def test_what_is_not_waited_for_in_python_lasts_since_it_was_seen_at_its_place():
+def test_a_wait_that_is_not_announced_lasts_since_it_was_first_seen():
     movement = Movement()
     there, elsewhere = Position(mark=((1, 2),)), Position(mark=((1, 3),))
     assert movement.seen(there).here < 0.05
@@ -598,7 +596,7 @@ def test_what_is_not_waited_for_in_python_lasts_since_it_was_seen_at_its_place()
 # -- standing still --------------------------------------------------------------------------
 
 
-def test_it_is_known_since_when_the_main_thread_stands_still(observer, at, dump):
+def test_a_look_says_for_how_long_the_main_thread_has_stood_still(observer, at, dump):
     at(line="line 2: f(x)", mark=((1, 2),))
 
     def watch():
@@ -611,7 +609,7 @@ def test_it_is_known_since_when_the_main_thread_stands_still(observer, at, dump)
     assert aside(watch) == 0.0
 
 
-def test_what_was_seen_is_forgotten_before_something_else_is_done(observer, at, dump):
+def test_a_rank_that_begins_something_else_has_not_stood_still(observer, at, dump):
     at(line="line 2: f(x)", mark=((1, 2),))
 
     def watch():
@@ -640,7 +638,7 @@ def test_a_process_in_which_no_thread_computes_is_quiet(observer, at, dump):
 
 
 @pytest.mark.parametrize("known", [0.0, 0.3, 1e6, None])
-def test_a_rank_that_waits_says_how_long_nothing_has_come(observer, at, dump, silence, known):
+def test_a_rank_that_waits_says_for_how_long_no_data_has_moved(observer, at, dump, silence, known):
     silence[0] = known
     look = waiting_look(observer, at)
     assert (look.state, look.silent) == ("waiting", known)
@@ -693,7 +691,7 @@ def test_a_process_in_which_another_thread_computes_is_not_quiet(observer, at, d
     assert look.quiet < look.still / 2
 
 
-def test_nothing_is_on_its_way_to_a_rank_that_waits_in_a_store(observer, at, dump, computing):
+def test_a_rank_that_waits_in_a_store_is_as_quiet_as_it_is_still(observer, at, dump, computing):
     """That threads of its process use a core is no reason to think otherwise."""
     at(in_torch=True, in_store=True)
     look = still_for_half_a_second(observer)

@@ -131,25 +131,25 @@ def test_a_model_survives_json(value):
 
 
 @pytest.mark.parametrize("value", EXAMPLES, ids=lambda v: type(v).__name__)
-def test_what_comes_back_is_as_frozen_as_what_went(value):
+def test_a_model_is_hashable_after_json(value):
     back = load(type(value), over_the_wire(value))
     assert hash(back) == hash(value)
 
 
 @pytest.mark.parametrize("value", EXAMPLES, ids=lambda v: type(v).__name__)
-def test_fields_of_a_newer_version_are_left_out(value):
+def test_a_model_ignores_fields_of_a_newer_version(value):
     data = over_the_wire(value) | {"invented_later": [1, {"a": 2}]}
     assert load(type(value), data) == value
 
 
-def test_fields_of_a_newer_version_are_left_out_inside_too():
+def test_a_model_in_a_model_ignores_fields_of_a_newer_version():
     data = over_the_wire(LOOK)
     for inner in (data["info"], data["waiting"], *data["recent"]):
         inner["invented_later"] = True
     assert load(Look, data) == LOOK
 
 
-def test_fields_that_an_older_version_does_not_send_take_their_defaults():
+def test_a_model_takes_defaults_for_fields_that_an_older_version_does_not_send():
     assert load(Look, {"engine": 1, "state": "idle"}) == Look("idle", engine=1)
     assert load(Look, {"state": "idle"}) == Look("idle")
     assert load(Look, {"state": "waiting", "waiting": {"op": "recv"}}) == Look(
@@ -163,7 +163,7 @@ def test_two_verdicts_do_not_share_what_they_say():
     assert second.per_rank == {}
 
 
-def test_what_to_do_about_a_hang_begins_with_what_is_done_by_default():
+def test_the_first_choice_of_what_to_do_about_a_hang_is_the_default():
     assert models.ON_HANG == ("free", "report", "wait")
 
 

@@ -199,7 +199,7 @@ async def test_work_is_done_in_turn_and_looks_meanwhile():
 
 
 @pytest.mark.asyncio
-async def test_what_was_said_and_attached_travels_with_the_answer():
+async def test_events_precede_the_answer_and_attachments_travel_with_it():
     def act(job, request):
         job.outbox.write("stdout", request.name)
         job.attachments += job.buffers
@@ -214,7 +214,7 @@ async def test_what_was_said_and_attached_travels_with_the_answer():
 
 
 @pytest.mark.asyncio
-async def test_what_is_to_be_done_later_is_done_on_the_main_thread_after_the_answer():
+async def test_an_act_for_later_runs_on_the_main_thread_after_the_answer():
     done = asyncio.Event()
     seen = []
 
@@ -275,7 +275,7 @@ async def test_a_cell_that_has_not_begun_does_not_begin_after_an_interrupt():
     ("how", "marks", "cuts"),
     [({"cut": True}, (True, True), ["cut"]), ({}, (True, True), [])],
 )
-def test_a_rank_knows_that_an_error_is_the_end_of_its_connections(how, marks, cuts):
+def test_a_rank_that_is_told_of_a_cut_takes_an_error_for_its_result(how, marks, cuts):
     engine = Engine()
     engine.job = types.SimpleNamespace(name="run")
     assert freed(engine, **how) is True

@@ -29,7 +29,7 @@ def test_neighbouring_pieces_of_a_stream_are_one_event():
     assert outbox.take() == []
 
 
-def test_what_is_written_after_a_batch_was_taken_is_an_event_of_its_own():
+def test_text_that_is_written_after_a_batch_is_another_event():
     outbox = Outbox(lambda: None)
     outbox.write("stdout", "a")
     assert outbox.take() == [Stream("stdout", "a")]
@@ -37,7 +37,7 @@ def test_what_is_written_after_a_batch_was_taken_is_an_event_of_its_own():
     assert outbox.take() == [Stream("stdout", "b")]
 
 
-def test_the_control_thread_is_called_once_until_nothing_waits():
+def test_the_control_thread_is_woken_once_until_the_outbox_is_empty():
     calls = []
     outbox = Outbox(lambda: calls.append("come"))
     outbox.write("stdout", "a")
@@ -52,7 +52,7 @@ def test_the_control_thread_is_called_once_until_nothing_waits():
     assert calls == ["come", "come"]
 
 
-def test_a_batch_is_no_larger_than_a_message_should_be():
+def test_a_batch_ends_when_it_is_large_enough_for_a_message():
     outbox = Outbox(lambda: None, batch=10)
     for _ in range(2):
         outbox.write("stdout", "x" * 6)

@@ -46,7 +46,7 @@ NO_PYTHON = {
 
 
 @pytest.mark.parametrize(("cell", "hidden"), PYTHON.items())
-def test_the_last_token_counts(cell, hidden):
+def test_a_cell_ends_in_a_semicolon_if_its_last_token_is_one(cell, hidden):
     assert ends_in_semicolon(cell) is hidden
 
 
@@ -54,7 +54,7 @@ def test_the_last_token_counts(cell, hidden):
     not hasattr(DisplayHook, "semicolon_at_end_of_expression"), reason="IPython before 8.10"
 )
 @pytest.mark.parametrize("cell", PYTHON)
-def test_it_is_the_rule_of_ipython(cell):
+def test_the_rule_of_the_semicolon_is_that_of_ipython(cell):
     try:
         theirs = DisplayHook.semicolon_at_end_of_expression(cell)
     except Exception:  # noqa: BLE001 - that it raises is why it is not asked
@@ -63,7 +63,7 @@ def test_it_is_the_rule_of_ipython(cell):
 
 
 @pytest.mark.parametrize(("cell", "hidden"), NO_PYTHON.items())
-def test_a_cell_that_is_no_python_as_it_is_written(cell, hidden):
+def test_the_rule_of_the_semicolon_holds_for_a_cell_that_is_not_python(cell, hidden):
     with suppress(SyntaxError):
         cell = TransformerManager().transform_cell(cell)
     assert ends_in_semicolon(cell) is hidden

@@ -92,7 +92,7 @@ def test_only_connections_that_were_made_with_the_group_are_cut(sockets, making,
     assert works(*after)
 
 
-def test_both_ends_are_told_at_once(sockets, making, pair):
+def test_both_ends_of_a_cut_connection_notice_at_once(sockets, making, pair):
     near, far = making(pair)
     sockets.cut()
     assert near.recv(1) == b""
@@ -148,14 +148,14 @@ LINUX_ONLY = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says
 
 
 @LINUX_ONLY
-def test_what_goes_over_a_connection_of_a_group_ends_its_silence(sockets, silent):
+def test_sending_over_a_connection_of_a_group_ends_its_silence(sockets, silent):
     near, _ = silent
     near.sendall(b"one")
     assert sockets.silent_for() < SILENT
 
 
 @LINUX_ONLY
-def test_what_comes_is_no_silence_though_nobody_reads_it(sockets, silent):
+def test_data_that_arrives_unread_ends_the_silence_of_a_group(sockets, silent):
     near, far = silent
     del sockets._inodes[os.fstat(near.fileno()).st_ino]  # as if it were another process's
     assert sockets.silent_for() > SILENT
@@ -165,13 +165,13 @@ def test_what_comes_is_no_silence_though_nobody_reads_it(sockets, silent):
 
 
 @LINUX_ONLY
-def test_what_goes_over_other_connections_does_not_count(sockets, silent, pair):
+def test_data_over_other_connections_does_not_end_the_silence_of_a_group(sockets, silent, pair):
     assert works(*pair())
     assert sockets.silent_for() > SILENT
 
 
 @LINUX_ONLY
-def test_what_goes_over_another_groups_connections_does_not_count(sockets, making, pair):
+def test_data_of_another_group_does_not_end_the_silence_of_a_group(sockets, making, pair):
     quiet, busy = making(pair, "1"), making(pair, "2")
     assert works(*quiet)
     assert works(*busy)
@@ -183,7 +183,7 @@ def test_what_goes_over_another_groups_connections_does_not_count(sockets, makin
     assert sockets.silent_for() < SILENT
 
 
-def test_a_socket_without_connections_is_none_of_a_groups(sockets, making, opened):
+def test_a_socket_without_a_connection_does_not_count_as_a_group_s(sockets, making, opened):
     """As loggers have: it is connected, and not TCP."""
 
     def connect():
@@ -197,12 +197,12 @@ def test_a_socket_without_connections_is_none_of_a_groups(sockets, making, opene
     assert its.getpeername() == ("127.0.0.1", 9)
 
 
-def test_without_a_group_it_is_not_known(sockets, pair):
+def test_the_silence_of_no_group_is_unknown(sockets, pair):
     assert works(*pair())
     assert sockets.silent_for() is None
 
 
-def test_of_connections_that_were_cut_it_is_not_known(sockets, making, pair):
+def test_the_silence_of_cut_connections_is_unknown(sockets, making, pair):
     making(pair)
     sockets.cut()
     assert sockets.silent_for() is None
@@ -216,7 +216,7 @@ def test_a_socket_that_listens_goes_on_listening(sockets, making, opened):
     assert works(near, far)
 
 
-def test_what_connects_no_hosts_is_left_alone(sockets, making, opened):
+def test_sockets_that_connect_no_hosts_are_not_cut(sockets, making, opened):
     """Unix sockets, pipes, files."""
 
     def make():
@@ -252,7 +252,7 @@ def test_the_cut_ends_a_wait_in_another_thread(sockets, making, pair):
 # -- while a group is made -------------------------------------------------------------------
 
 
-def test_while_a_group_is_made_all_that_is_new_is_cut(sockets, making, pair):
+def test_every_new_connection_is_cut_while_a_group_is_being_made(sockets, making, pair):
     """Ranks that wait for one that does not come have connected to the others already."""
     before = pair()
     old = making(pair)
@@ -272,7 +272,7 @@ def test_while_a_group_is_made_all_that_is_new_is_cut(sockets, making, pair):
     assert works(*before)
 
 
-def test_what_a_group_has_left_that_did_not_come_about_is_cut(sockets, making, pair):
+def test_connections_of_a_group_that_could_not_be_made_are_cut(sockets, making, pair):
     left = []
 
     def make():
@@ -287,7 +287,7 @@ def test_what_a_group_has_left_that_did_not_come_about_is_cut(sockets, making, p
     assert works(*other)
 
 
-def test_connections_that_are_closed_are_forgotten(sockets, making, pair):
+def test_closed_connections_are_forgotten(sockets, making, pair):
     """Their numbers may be given to others."""
     for end in making(pair):
         end.close()
@@ -295,7 +295,7 @@ def test_connections_that_are_closed_are_forgotten(sockets, making, pair):
     assert sockets._inodes == {}
 
 
-def test_torch_is_given_and_gives_what_it_always_did(monkeypatch):
+def test_the_watched_function_of_torch_takes_and_returns_the_same(monkeypatch):
     def _new_process_group_helper(*args, **kwargs):
         """The original."""
         return args, kwargs, "more"
@@ -309,9 +309,7 @@ def test_torch_is_given_and_gives_what_it_always_did(monkeypatch):
 # -- ranks that never come -------------------------------------------------------------------
 
 
-def test_while_a_group_is_made_its_listener_is_answered_for_those_who_do_not_come(
-    sockets, making, opened
-):
+def test_missing_peers_are_stood_in_for_while_a_group_is_being_made(sockets, making, opened):
     """Each peer by its number in eight bytes, and an end at once."""
     said = []
 
@@ -328,7 +326,7 @@ def test_while_a_group_is_made_its_listener_is_answered_for_those_who_do_not_com
     assert said == list(range(64))
 
 
-def test_a_listener_of_the_person_s_own_is_not_answered(sockets, making, opened):
+def test_nobody_connects_to_a_listener_of_the_person(sockets, making, opened):
     listener = opened(socket.create_server(("127.0.0.1", 0)))
     making(sockets.cut)
     listener.settimeout(0)
@@ -353,7 +351,7 @@ def test_no_descriptor_is_left_open(sockets, making, pair, opened):
     assert descriptors() == before + 2
 
 
-def test_a_cut_socket_is_closed_by_who_opened_it(sockets, making, pair):
+def test_a_cut_socket_stays_open_until_its_owner_closes_it(sockets, making, pair):
     near, far = making(pair)
     sockets.cut()
     before = descriptors()
@@ -394,7 +392,7 @@ def test_a_collective_of_gloo_ends_with_its_connections(sockets, making):
         assert ended.result(SOON) - begin < SOON
 
 
-def test_when_the_default_group_was_made_is_known_whoever_makes_it(monkeypatch):
+def test_the_time_at_which_a_cell_makes_the_default_group_is_noted(monkeypatch):
     # So that the function of torch's own stands there again afterwards.
     monkeypatch.setattr(c10d, "_new_process_group_helper", c10d._new_process_group_helper)
     sockets, began = GlooSockets(), []
@@ -412,7 +410,7 @@ def test_when_the_default_group_was_made_is_known_whoever_makes_it(monkeypatch):
     assert began[0] < began[1]
 
 
-def test_a_group_that_could_not_be_made_is_not_counted(monkeypatch):
+def test_an_attempt_to_make_a_group_that_fails_is_forgotten(monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("a peer died")
 

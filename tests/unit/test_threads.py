@@ -21,14 +21,14 @@ from rankbook.engine.threads import Threads, cores, part
         (64, [64.0], 64),
     ],
 )
-def test_the_tightest_limit_counts(affinity, limits, found):
+def test_the_tightest_limit_of_cores_counts(affinity, limits, found):
     assert cores(affinity, limits) == found
 
 
 @pytest.mark.parametrize(
     ("count", "ranks", "each"), [(8, 1, 8), (8, 2, 4), (8, 3, 2), (8, 8, 1), (2, 64, 1)]
 )
-def test_ranks_share_cores(count, ranks, each):
+def test_ranks_on_a_host_share_its_cores(count, ranks, each):
     assert part(count, ranks) == each
 
 
@@ -53,7 +53,7 @@ def torch(monkeypatch):
     return its
 
 
-def test_each_change_of_the_number_of_ranks_changes_it(torch, tmp_path):
+def test_another_number_of_ranks_changes_the_number_of_threads(torch, tmp_path):
     environ = {}
     its = Threads(environ, tmp_path)
     for ranks, number in ((2, 4), (4, 2), (16, 1), (1, 8)):
@@ -61,25 +61,25 @@ def test_each_change_of_the_number_of_ranks_changes_it(torch, tmp_path):
         assert (torch.threads, environ) == (number, {"OMP_NUM_THREADS": str(number)})
 
 
-def test_a_control_group_limits_it(torch, host):
+def test_a_control_group_limits_the_number_of_threads(torch, host):
     Threads({}, host("0::/\n", {"cpu.max": "400000 100000"})).share(2)
     assert torch.threads == 2
 
 
 @pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "MKL_NUM_THREADS"])
-def test_what_the_environment_says_stays(torch, tmp_path, name):
+def test_a_number_of_threads_in_the_environment_stays(torch, tmp_path, name):
     environ = {name: "3"}
     Threads(environ, tmp_path).share(2)
     assert (torch.threads, environ) == (8, {name: "3"})
 
 
-def test_an_empty_variable_says_nothing(torch, tmp_path):
+def test_an_empty_variable_sets_no_number_of_threads(torch, tmp_path):
     environ = {"OMP_NUM_THREADS": ""}
     Threads(environ, tmp_path).share(2)
     assert (torch.threads, environ["OMP_NUM_THREADS"]) == (4, "4")
 
 
-def test_what_a_cell_has_set_stays(torch, tmp_path):
+def test_a_number_of_threads_that_a_cell_has_set_stays(torch, tmp_path):
     environ = {}
     its = Threads(environ, tmp_path)
     its.share(4)
@@ -88,7 +88,7 @@ def test_what_a_cell_has_set_stays(torch, tmp_path):
     assert (torch.threads, environ["OMP_NUM_THREADS"]) == (5, "4")
 
 
-def test_a_variable_that_a_cell_has_set_stays(torch, tmp_path):
+def test_a_number_of_threads_that_a_cell_has_put_into_the_environment_stays(torch, tmp_path):
     environ = {}
     its = Threads(environ, tmp_path)
     its.share(4)

@@ -77,7 +77,7 @@ def test_a_blocking_collective_has_its_times(world, history, epochs):
     assert not one["failed"]
 
 
-def test_of_one_that_was_only_started_the_end_is_not_known(world, history, epochs):
+def test_the_end_of_an_asynchronous_collective_is_unknown(world, history, epochs):
     handle = dist.all_reduce(torch.ones(2), async_op=True)
     dist.barrier()
     handle.wait()
@@ -86,7 +86,7 @@ def test_of_one_that_was_only_started_the_end_is_not_known(world, history, epoch
     assert second["ended"] is not None
 
 
-def test_each_thread_waits_for_its_own(world, history, epochs):
+def test_each_thread_waits_for_its_own_collectives(world, history, epochs):
     dist.all_reduce(torch.ones(2), async_op=True)
     thread = threading.Thread(target=dist.barrier)
     thread.start()
@@ -97,7 +97,7 @@ def test_each_thread_waits_for_its_own(world, history, epochs):
     assert ended["barrier"] < ended["broadcast"]
 
 
-def test_only_what_is_new_is_told(world, history, epochs):
+def test_only_new_entries_are_told(world, history, epochs):
     for _ in range(3):
         dist.all_reduce(torch.ones(2))
     first, *rest = told(history, epochs)
@@ -105,7 +105,7 @@ def test_only_what_is_new_is_told(world, history, epochs):
     assert told(history, epochs, after=rest[-1]["id"]) == []
 
 
-def test_nothing_is_looked_up_where_nothing_has_changed(world, history, epochs, monkeypatch):
+def test_the_recorder_is_not_read_where_nothing_has_changed(world, history, epochs, monkeypatch):
     dist.all_reduce(torch.ones(2))
     told(history, epochs)
     mark = history.tell(epochs, -1).mark
@@ -121,7 +121,7 @@ def test_nothing_is_looked_up_where_nothing_has_changed(world, history, epochs, 
     assert history.tell(epochs, -1, mark).mark != mark
 
 
-def test_there_is_no_group_yet(history):
+def test_before_the_first_group_there_are_no_entries(history):
     answer = history.tell([], -1)
     assert answer.entries == ()
 
@@ -146,7 +146,7 @@ def test_entries_belong_to_the_generation_in_which_they_were_called(history):
     assert len(told(history, [Epoch(before, 1, 0)])) == 2
 
 
-def test_a_group_that_a_cell_has_made_anew_is_another_one(history, epochs):
+def test_a_group_that_a_cell_has_re_created_is_another_group(history, epochs):
     for _ in range(2):
         join()
         dist.barrier()
@@ -163,7 +163,7 @@ def test_a_group_that_a_cell_has_made_anew_is_another_one(history, epochs):
     assert told(history, epochs, after=known[2]["id"]) == known[3:]
 
 
-def test_the_members_of_a_group_that_has_gone_are_known_if_it_was_seen(world, history, epochs):
+def test_the_ranks_of_a_destroyed_group_are_known_if_it_was_seen(world, history, epochs):
     group = dist.new_group([0])
     dist.barrier(group)
     [one] = told(history, epochs)
@@ -172,7 +172,7 @@ def test_the_members_of_a_group_that_has_gone_are_known_if_it_was_seen(world, hi
     assert one["group"] == again["group"] == EntryGroup(str(group.group_name), (0,), 7, 3)
 
 
-def test_members_are_forgotten_with_the_last_collective_of_their_group(world, history, epochs):
+def test_the_ranks_of_a_group_are_forgotten_with_its_last_collective(world, history, epochs):
     for _ in range(3):
         group = dist.new_group([0])
         dist.barrier(group)
@@ -218,18 +218,18 @@ ENTRIES = [entry(0, 10), entry(1, 20), entry(2, 30), entry(3, 25, thread=2)]
         ([wait(5, 40), wait(31, 40, thread=9)], {}),
     ],
 )
-def test_a_wait_is_for_the_newest_that_its_thread_has_called(waits, ends):
+def test_a_wait_is_for_the_newest_collective_of_its_thread(waits, ends):
     assert history_module._ends(ENTRIES, waits, {}) == (ends, set())
 
 
-def test_what_is_still_waited_for_is_not_done_whatever_the_recorder_says():
+def test_a_collective_that_is_still_waited_for_is_not_done():
     assert history_module._ends(ENTRIES, [], {1: 31, 2: 20, 9: 99}) == ({}, {2})
     # Its end was noted in the moment between.
     ends = {2: (40, False)}
     assert history_module._ends(ENTRIES, [wait(31, 40)], {1: 31}) == (ends, set())
 
 
-def test_waiting_for_nccl_says_nothing_about_its_end():
+def test_a_wait_for_nccl_does_not_say_when_the_collective_ended():
     entries = [entry(0, 10, backend="nccl")]
     assert history_module._ends(entries, [wait(11, 19)], {1: 11}) == ({}, set())
 
@@ -258,7 +258,7 @@ def test_waiting_for_nccl_says_nothing_about_its_end():
         ({"time_discovered_completed_ns": 9_000_000, "duration_ms": 2.0}, 9_000_000),
     ],
 )
-def test_the_recorders_own_word_on_the_end(facts, ended):
+def test_the_end_of_a_collective_by_the_recorder_s_own_account(facts, ended):
     assert history_module._ended(entry(0, 10, backend="nccl", **facts)) == ended
 
 
@@ -272,5 +272,5 @@ def test_the_recorders_own_word_on_the_end(facts, ended):
         ([[5]], ["Unheard"], 0),
     ],
 )
-def test_bytes(sizes, dtypes, nbytes):
+def test_the_bytes_of_an_entry_are_those_of_its_tensors(sizes, dtypes, nbytes):
     assert history_module._nbytes({"input_sizes": sizes, "input_dtypes": dtypes}) == nbytes

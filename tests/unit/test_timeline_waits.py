@@ -68,7 +68,7 @@ def test_a_blocking_collective_is_noted(world, waits):
     assert waits.waiting() == {}
 
 
-def test_so_is_one_in_another_thread(world, waits):
+def test_a_blocking_collective_in_another_thread_is_noted(world, waits):
     threads = [threading.Thread(target=dist.all_reduce, args=[torch.ones(2)]) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -77,7 +77,7 @@ def test_so_is_one_in_another_thread(world, waits):
     assert MAIN not in {thread for _, _, thread, *_ in waits.ended()}
 
 
-def test_a_handle_is_waited_for_as_ever_and_not_noted(world, waits):
+def test_a_wait_for_a_handle_works_and_is_not_noted(world, waits):
     handle = dist.all_reduce(torch.ones(2), async_op=True)
     assert handle.wait() is True
     assert handle.wait(dt.timedelta(seconds=1)) is True
@@ -85,7 +85,7 @@ def test_a_handle_is_waited_for_as_ever_and_not_noted(world, waits):
     assert waits.ended() == []
 
 
-def test_a_thread_that_does_nothing_but_wait_is_not_disturbed(world, waits, monkeypatch):
+def test_a_thread_started_with_wait_works(world, waits, monkeypatch):
     """There is no Python below: so it is with a thread that C++ has begun."""
     errors = []
     monkeypatch.setattr(sys, "unraisablehook", errors.append)
@@ -97,7 +97,7 @@ def test_a_thread_that_does_nothing_but_wait_is_not_disturbed(world, waits, monk
     assert errors == []
 
 
-def test_a_timeout_is_torchs_whoever_waits(world, waits):
+def test_a_timeout_of_a_wait_is_torch_s(world, waits):
     source = "def waits_for(work, timeout): work.wait(timeout)"
     torchs, ours = vars(dist.distributed_c10d), {}
     exec(source, ours)  # noqa: S102
@@ -108,13 +108,13 @@ def test_a_timeout_is_torchs_whoever_waits(world, waits):
     assert waits.last()[1].co_name == "waits_for"
 
 
-def test_what_the_recorder_does_not_keep_does_not_count(world, waits):
+def test_a_wait_for_a_call_that_is_not_recorded_is_left_out_when_it_has_ended(world, waits):
     receive()
     assert waits.last()[1].co_name == "recv"
     assert waits.ended() == []
 
 
-def test_nor_while_it_is_waited_for(world, waits):
+def test_a_wait_for_a_call_that_is_not_recorded_is_left_out_while_it_lasts(world, waits):
     """Or what was called before would be taken to last."""
     seen = []
 
@@ -138,7 +138,7 @@ def test_a_wait_that_raises_has_ended(world, waits):
     assert waits.waiting() == {}
 
 
-def test_in_a_traceback_of_ipython_is_no_frame_of_ours(world, waits, shell):
+def test_a_traceback_of_ipython_has_no_frame_of_ours(world, waits, shell):
     def shown():
         text = shell.InteractiveTB.structured_traceback(*sys.exc_info())
         return [line for line in text if "File " in line]
@@ -159,7 +159,7 @@ def test_in_a_traceback_of_ipython_is_no_frame_of_ours(world, waits, shell):
     assert len(seen[True]) > 3
 
 
-def test_a_rank_that_waits_is_where_torch_waits(world, waits):
+def test_the_position_of_a_rank_that_waits_is_in_torch(world, waits):
     """The function that notes it is passed over."""
     seen = []
 
@@ -176,21 +176,21 @@ def test_a_rank_that_waits_is_where_torch_waits(world, waits):
     assert "in recv\n" in stack[-1]
 
 
-def test_only_the_latest_are_kept(world, waits, monkeypatch):
+def test_only_the_latest_waits_are_kept(world, waits, monkeypatch):
     monkeypatch.setenv("TORCH_FR_BUFFER_SIZE", "3000")
     assert Waits()._noted.maxlen == 6000
     monkeypatch.setenv("TORCH_FR_BUFFER_SIZE", "many")
     assert Waits()._noted.maxlen == 4000
 
 
-def test_installed_twice_only_the_second_notes(world, waits):
+def test_of_two_installed_notes_of_waits_only_the_second_notes(world, waits):
     other = Waits()
     other.install()
     dist.all_reduce(torch.ones(2))
     assert (len(other.ended()), len(waits.ended())) == (1, 0)
 
 
-def test_removed_all_is_as_it_was(waits):
+def test_removing_the_notes_of_waits_restores_torch_s_functions(waits):
     waits.remove()
     assert vars(dist.Work)["wait"] is THEIRS
     assert vars(torch._C.Future)["wait"] is OF_FUTURES
@@ -213,12 +213,12 @@ def test_the_age_of_a_wait_is_counted_from_its_beginning(world, waits):
     assert all(least <= its <= most for least, its, most in seen)
 
 
-def test_the_age_of_a_wait_that_has_failed_is_nothing_to_what_comes_after(world, waits):
+def test_the_age_of_a_failed_wait_does_not_count_for_what_follows(world, waits):
     receive()
     assert Movement().seen(Position(mark=((1, 2),))).here < 0.2
 
 
-def test_a_handle_that_is_waited_for_after_one_has_failed_is_not_that_one(world, waits):
+def test_a_wait_for_a_handle_after_a_failed_wait_is_another_wait(world, waits):
     receive()
     seen = []
 
@@ -239,7 +239,7 @@ def test_a_handle_that_is_waited_for_after_one_has_failed_is_not_that_one(world,
     assert began < since <= time.time_ns()
 
 
-def test_a_future_is_waited_for_as_ever(world, waits):
+def test_a_wait_for_a_future_works(world, waits):
     future = dist.all_reduce(torch.ones(2), async_op=True).get_future()
     assert [its.tolist() for its in future.wait()] == [[1.0, 1.0]]
     assert future.then(lambda its: its.value()[0] + 1).wait().tolist() == [2.0, 2.0]
@@ -253,7 +253,7 @@ def test_a_future_is_waited_for_as_ever(world, waits):
         failed.wait()
 
 
-def test_a_future_that_is_waited_for_is_seen(world, waits):
+def test_a_wait_for_a_future_is_announced(world, waits):
     future, seen = torch.futures.Future(), []
 
     def look():

@@ -16,14 +16,14 @@ class RankEngine(IPEngine):
     """An engine that answers sessions as soon as the cluster knows it.
 
     Attributes:
-        on_ready: Called with its id and uuid when it answers; it is routed to by the uuid.
+        on_ready: Called with its id and uuid, by which messages are routed, once it answers.
     """
 
     on_ready: Callable[[int, str], None]
     _agent: agent.Agent | None = None
 
     def start_heartbeat(self, *args: Any, **kwargs: Any) -> None:
-        """Install the agent, then start to beat.
+        """Install the agent, then start the heartbeat.
 
         The hub announces an engine after its first heartbeat, so no session can ask too early.
         """
@@ -32,9 +32,9 @@ class RankEngine(IPEngine):
         self.on_ready(self.id, self.ident)
 
     def _signal_stop(self, sig: int, frame: Any) -> None:
-        """End as soon as the cell has, which what other ranks leave behind may end as well.
+        """End as soon as the cell has ended; the end of other ranks may end it, too.
 
-        Private in ipyparallel (9.0 to 9.2), and the only place that hears of the signal at once.
+        Private in ipyparallel (9.0 to 9.2), and the only place that is called at once.
         """
         if self._agent is not None:  # else there is no cell yet
             self._agent.engine.expect_end()

@@ -12,24 +12,24 @@ _MOUNTED = "sys/fs/cgroup"
 
 
 def memory(root: Path) -> list[int]:
-    """Bytes that each of them allows, its own and those that it is part of.
+    """Bytes of memory that each control group allows: its own, and those that contain it.
 
     Args:
-        root: ``/``, or what a test puts in its place.
+        root: ``/``, or another folder in a test.
     """
     found = []
     for folder, is_old in _folders(root, "memory"):
         name = "memory.limit_in_bytes" if is_old else "memory.max"
-        with suppress(OSError, ValueError):  # not there, or "max"
+        with suppress(OSError, ValueError):  # missing, or "max"
             found.append(int((folder / name).read_text()))
     return found
 
 
 def cpus(root: Path) -> list[float]:
-    """Cores' worth of time that each of them allows; see :func:`memory`."""
+    """Cores' worth of time that each control group allows; see :func:`memory`."""
     found = []
     for folder, is_old in _folders(root, "cpu"):
-        with suppress(OSError, ValueError):  # not there, or "max"
+        with suppress(OSError, ValueError):  # missing, or "max"
             if is_old:
                 quota = (folder / "cpu.cfs_quota_us").read_text()
                 period = (folder / "cpu.cfs_period_us").read_text()
@@ -41,11 +41,11 @@ def cpus(root: Path) -> list[float]:
 
 
 def _folders(root: Path, controller: str) -> Iterator[tuple[Path, bool]]:
-    """Where a controller says what it allows, and whether in the older kind of groups."""
+    """Folders of a controller's limits, and whether they are of the older kind of groups."""
     mounted = root / _MOUNTED
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         return
     for line in lines:
         _, controllers, path = line.split(":", 2)

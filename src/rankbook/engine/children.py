@@ -1,10 +1,10 @@
-"""Signals in the processes that a rank forks: as in those of a plain kernel.
+"""Signals in the processes that a rank forks: the same as in a plain kernel.
 
-A forked child inherits the handlers of its parent. Those of an engine end *the engine* when its
-cell has ended, or cancel *its* cell: in a child they do nothing, and ``Process.terminate()`` would
-be without effect. To set others after the fork is not enough: who has started a child may end it
-before it gets there. So SIGTERM is held back until it has. SIGINT is not: a ``KeyboardInterrupt``
-would be raised inside of the hook, where it is lost.
+A forked child inherits the handlers of its parent. The handlers of an engine end the engine when
+its cell has ended, or cancel its cell: in a child they do nothing, so that ``Process.terminate()``
+would have no effect. Setting others after the fork is not enough, because the parent may end the
+child before it gets that far. So SIGTERM is held back until then. SIGINT is not: its
+``KeyboardInterrupt`` would be raised, and lost, inside the hook.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _PLAIN: dict[signal.Signals, Any] = {
     signal.SIGTERM: signal.SIG_DFL,
     signal.SIGINT: signal.default_int_handler,
 }
-"""What a cell finds in a plain kernel."""
+"""The handlers of a plain kernel."""
 
 _OF_ENGINES = {"rankbook", "ipyparallel", "ipykernel"}
-"""Packages whose handlers are for engines. What the person has set is inherited, as always."""
+"""Packages whose handlers are for engines. A handler that a person has set is inherited."""
 
 
 class _Held(threading.local):
@@ -38,7 +38,7 @@ _held = _Held()
 
 @cache
 def install() -> None:
-    """See to it for every fork of this process, from any thread; once."""
+    """Give every child that this process forks, from any thread, the handlers of a plain kernel."""
     os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_be_plain)
 
 
@@ -53,7 +53,7 @@ def _release() -> None:
 
 
 def _be_plain() -> None:
-    # Numbers of signals would be written to the parent's event loop, which would obey them.
+    # The child would write its signals' numbers to the parent's event loop, which would obey.
     signal.set_wakeup_fd(-1)
     for signum, handler in _PLAIN.items():
         if _is_of_an_engine(signal.getsignal(signum)):

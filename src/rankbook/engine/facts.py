@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from rankbook._version import __version__
-from rankbook.engine import state
+from rankbook.engine import host
 from rankbook.engine.jobs import Job
 from rankbook.engine.operations import CONTROL, operation
 from rankbook.models import EngineFacts
@@ -26,7 +26,7 @@ def facts(job: Job, request: SayFacts) -> EngineFacts:
     return EngineFacts(
         engine=job.engine.id,
         host=socket.gethostname(),
-        addresses=state.addresses(request.towards),
+        addresses=host.addresses(request.towards),
         pid=os.getpid(),
         gpus=_gpus(),
         cwd=str(Path.cwd()),

@@ -1,9 +1,9 @@
-"""What this rank has in flight, for a diagnosis: the flight recorder's view and the frames'.
+"""What this rank has in flight, as the flight recorder and the Python frames tell it.
 
-torch's flight recorder numbers the collectives of each group, which tells whether two ranks stand
-at the same one. It does not see send and recv, monitored_barrier, nor what is checked by
-``TORCH_DISTRIBUTED_DEBUG=DETAIL``; those come from the arguments of the call on the stack. (2.8 to
-2.13; the names are private, ``tests/unit/test_private_api.py`` says so if they go.)
+torch's flight recorder numbers the collectives of each group, which tells whether two ranks are at
+the same one. It does not record send, recv and monitored_barrier, nor collectives that
+``TORCH_DISTRIBUTED_DEBUG=DETAIL`` checks; those are read from the arguments of the call on the
+stack. (2.8 to 2.13; the names are private, ``tests/unit/test_private_api.py`` fails if they go.)
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ def waits_in(at: Position, recent: tuple[Collective, ...]) -> Collective | None:
         return _from_arguments(at)
     if at.awaits == P2P and not at.call:
         return Collective("wait")
-    # What was started first is what the rest waits for.
+    # The call that was started first holds up the others.
     name, _ = _group(at.arguments.get("group")) if at.call else ("", ())
     open_ones = [call for call in recent if not call.done]
     open_ones = [call for call in open_ones if call.group == name] or open_ones
     if open_ones:
-        # The recorder does not know roots; the call on the stack is the latest one.
+        # The recorder does not keep the root; the call on the stack is the latest one.
         peer = _peer(at.arguments, open_ones[0].ranks) if len(open_ones) == 1 else None
         return replace(open_ones[0], peer=peer)
     if at.call:
         return _from_arguments(at)
-    # A future of which no collective is known may be anybody's: of a thread that computes, say.
+    # A future without a known collective may be of something else: of a thread that computes.
     return Collective("wait") if at.awaits in (WORK, P2P) else None
 
 
@@ -81,21 +81,26 @@ def _peer(given: dict[str, Any], ranks: tuple[int, ...]) -> int | None:
         if isinstance(given.get(name), int):
             return int(given[name])
     for name in ("group_src", "group_dst"):
-        if isinstance(its := given.get(name), int):
-            return ranks[its] if its < len(ranks) else its
+        if isinstance(local := given.get(name), int):
+            return ranks[local] if local < len(ranks) else local
     return None
 
 
 def _group(group: Any) -> tuple[str, tuple[int, ...]]:
-    """Name and global ranks of a group; None is the default one, empty if unknown."""
+    """Name and global ranks of a group, None being the default one; empty if unknown."""
     group = dist.group.WORLD if group is None else group
-    if not isinstance(group, dist.ProcessGroup):  # a mesh, say; or it is only being made
+    if not isinstance(group, dist.ProcessGroup):  # a mesh, or the group is being made
         return "", ()
     return str(group.group_name), tuple(c10d._world.pg_group_ranks.get(group, ()))
 
 
 def recorded(recorder: Recorder, since_ns: int) -> tuple[Collective, ...]:
-    """The latest calls of every group, in the order in which they were made."""
+    """The latest calls of every group, in the order in which they were made.
+
+    Args:
+        recorder: Has them.
+        since_ns: Earlier ones are left out; ns since the epoch.
+    """
     now = time.time_ns()
     ranks = members()
     groups: dict[str, tuple[int, list[dict[str, Any]]]] = {}
@@ -124,6 +129,6 @@ def recorded(recorder: Recorder, since_ns: int) -> tuple[Collective, ...]:
 
 
 def _worth_keeping(entries: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
-    """Those that have not completed, from the first on, and some before."""
+    """The calls from the first open one on, and some before it."""
     first = next((i for i, entry in enumerate(entries) if not entry["retired"]), len(entries))
     return entries[max(0, min(first, len(entries) - _KEPT)) : first + _KEPT]

@@ -27,17 +27,17 @@ __all__ = [
 ]
 
 _TORCH = f"{os.sep}torch{os.sep}"
-_NOT_THEIRS = tuple(
+_NOT_OF_A_PERSON = tuple(
     f"{at}{os.sep}" for at in (Path(torch.__file__).parent, Path(__file__).parents[1])
 )
 _STANDARD_LIBRARY = sysconfig.get_path("stdlib") + os.sep
 _TORCH_DISTRIBUTED = f"{_TORCH}distributed{os.sep}"
 
 _WAITS = f"{os.sep}rankbook{os.sep}distributed{os.sep}"
-"""Where torch waits in Python of ours: in a store, or until all ranks are there."""
+"""Our Python in which torch waits: for a key of a store, or until every rank has come."""
 
 _HELPERS = {"wrapper", "inner", "<module>", "<lambda>", "<genexpr>", "<listcomp>"}
-"""Functions of ``torch.distributed`` that nobody calls by name."""
+"""Functions of ``torch.distributed`` that a person does not call by name."""
 
 _EVENT_LOOP = ("selectors.py", f"asyncio{os.sep}base_events.py")
 
@@ -53,11 +53,11 @@ class Position:
             not on the stack.
         call: The public function of ``torch.distributed`` that it is in; empty if none.
         arguments: The local names of that call: what it was given.
-        in_torch: Whether the innermost frame is torch's, or waits for a handle of torch's: what it
-            does then is done in C++.
+        in_torch: Whether the innermost frame is torch's, or waits for a handle of torch's: then it
+            works or waits in C++.
         awaits: What it has announced to wait for: see :func:`rankbook.engine.waits.awaited`.
-        in_loop: Whether it waits for something to do, or our agent is about to let it.
-        in_store: Whether it waits in a store of ours, which polls.
+        in_loop: Whether it waits in the event loop, or our agent is about to return there.
+        in_store: Whether torch waits in Python of ours, which polls.
         mark: Differs between two moments if the thread has moved meanwhile.
     """
 
@@ -72,7 +72,7 @@ class Position:
 
 
 def _main_frame() -> tuple[FrameType | None, str]:
-    """Its innermost frame that is none of ours, and what it waits for in one of ours."""
+    """The innermost frame below our wrappers of waits, and what it waits for in one of them."""
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     if frame is None or not is_ours(frame.f_code):
         return frame, ""
@@ -86,11 +86,11 @@ def stack() -> list[str]:
 
 
 def position() -> Position:
-    """Where the main thread stands just now."""
+    """Where the main thread stands at this moment."""
     innermost, awaits = _main_frame()
     if innermost is None:
         return Position()
-    # Where torch waits in a store of ours, it is torch that waits; that we poll is our affair.
+    # Skip our own frames below torch: the position is where torch waits.
     polling = innermost
     while polling.f_back is not None and _WAITS in polling.f_code.co_filename:
         polling = polling.f_back
@@ -111,9 +111,9 @@ def position() -> Position:
             if not code.co_name.startswith("_") and code.co_name not in _HELPERS:
                 call = frame
         elif code.co_filename.startswith("<frozen importlib"):
-            call = None  # not called, but imported
+            call = None  # the module is being imported
         elif _is_cell(code.co_filename):
-            line = _said(code.co_filename, frame.f_lineno)
+            line = _line(code.co_filename, frame.f_lineno)
             break
         frame = frame.f_back
     return Position(
@@ -133,7 +133,7 @@ def line_of(trace: TracebackType | None) -> str:
     line = ""
     while trace is not None:
         if _is_cell(trace.tb_frame.f_code.co_filename):
-            line = _said(trace.tb_frame.f_code.co_filename, trace.tb_lineno)
+            line = _line(trace.tb_frame.f_code.co_filename, trace.tb_lineno)
         trace = trace.tb_next
     return line
 
@@ -141,24 +141,24 @@ def line_of(trace: TracebackType | None) -> str:
 def outside_torch(trace: TracebackType | None) -> TracebackType | None:
     """A copy of a traceback that ends with the last frame that is neither torch's nor ours.
 
-    What torch calls of the standard library is torch's, too.
+    Frames of the standard library below torch's count as torch's.
     """
     frames, end = [], 0
     while trace is not None:
         frames.append(trace)
         filename = trace.tb_frame.f_code.co_filename
         is_below = len(frames) - 1 > end and _is_of_the_standard_library(filename)
-        if not filename.startswith(_NOT_THEIRS) and not is_below:
+        if not filename.startswith(_NOT_OF_A_PERSON) and not is_below:
             end = len(frames)
         trace = trace.tb_next
     copy = None
-    for its in reversed(frames[:end]):
-        copy = TracebackType(copy, its.tb_frame, its.tb_lasti, its.tb_lineno)
+    for entry in reversed(frames[:end]):
+        copy = TracebackType(copy, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
     return copy
 
 
 def other_threads_in_torch_distributed() -> bool:
-    """Whether a thread beside the main one is in a call of ``torch.distributed``."""
+    """Whether a thread other than the main one is in a call of ``torch.distributed``."""
     main = threading.main_thread().ident
     for ident, innermost in sys._current_frames().items():
         frame: FrameType | None = innermost
@@ -177,6 +177,6 @@ def _is_cell(filename: str) -> bool:
     return "ipykernel_" in filename or "<ipython-input" in filename
 
 
-def _said(filename: str, number: int) -> str:
+def _line(filename: str, number: int) -> str:
     text = linecache.getline(filename, number).strip()
     return f"line {number}: {text}" if text else f"line {number}"

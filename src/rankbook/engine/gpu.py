@@ -1,8 +1,8 @@
-"""How full and how busy this rank's GPU is, as the driver's NVML says.
+"""How full and how busy this rank's GPU is, as NVML reports it.
 
-NVML makes no CUDA context and initialises nothing of CUDA. It counts every GPU of the host, in the
-order of the PCI bus; CUDA counts those in ``CUDA_VISIBLE_DEVICES`` alone, by default the fastest
-first. So a device is looked up by its UUID where one is known.
+NVML neither initialises CUDA nor makes a CUDA context. It counts every GPU of the host in the order
+of the PCI bus; CUDA counts only those in ``CUDA_VISIBLE_DEVICES``, by default the fastest first. So
+a device is looked up by its UUID where that is known.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _KEPT = 0.5
 """Seconds for which a reading is not taken again."""
 
 _PAUSE = 60.0
-"""Seconds for which nobody is asked after it went wrong: most likely there is no NVML at all."""
+"""Seconds without a further attempt after a failed one: most likely there is no NVML."""
 
 _PATIENCE = 0.1
 """Seconds to wait for the driver, which answers within a few ms once NVML is initialised."""
 
 _STALE = 5.0
-"""Seconds after which a reading says nothing any more: the driver does not answer."""
+"""Seconds after which a reading is too old to be shown: the driver does not answer."""
 
 _Key: TypeAlias = tuple[int, bool]
 """A device's index, and whether torch has initialised CUDA."""
@@ -41,7 +41,7 @@ _VISIBLE = re.compile(r"\d+|(GPU|MIG)-.+")
 
 
 def current(info: GroupInfo | None, meter: Meter | None = None) -> Gpu | None:
-    """The rank's GPU right now; None without one, or where NVML does not tell. Never raises.
+    """The rank's GPU right now; None without one or without NVML. Never raises.
 
     Args:
         info: The engine's place in the group, None if it has none.
@@ -49,15 +49,14 @@ def current(info: GroupInfo | None, meter: Meter | None = None) -> Gpu | None:
     """
     try:
         return (meter or _meter).read(info.device) if info is not None else None
-    except Exception:  # noqa: BLE001 - no thread can be started, say: only a figure is missing
+    except Exception:  # noqa: BLE001 - if no thread can be started, only a figure is missing
         return None
 
 
 class Meter:
     """Reads one device at a time; initialises NVML when it is first asked for a CUDA device.
 
-    It asks in a thread of its own: who wants to know must not be stopped by a driver that is slow,
-    or that hangs.
+    It asks in a thread of its own: a driver that is slow or hangs must not hold up the caller.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
@@ -71,7 +70,7 @@ class Meter:
         self._until = 0.0
 
     def read(self, device: str) -> Gpu | None:
-        """A device's figures; None if there are none to be had.
+        """A device's figures; None if they cannot be had.
 
         Args:
             device: ``str(torch.device)``, its index among the visible ones: ``cuda:1``.
@@ -79,7 +78,7 @@ class Meter:
         found = _CUDA_DEVICE.fullmatch(device)
         if found is None:
             return None
-        # Once CUDA is initialised, there is no doubt any more which GPU it is.
+        # Once CUDA is initialised, it is certain which GPU it is.
         key = (int(found[1]), _torch() is not None)
         if key != self._key:
             self._key, self._last, self._until = key, None, 0.0

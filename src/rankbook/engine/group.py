@@ -1,4 +1,4 @@
-"""This engine's place in the process group: joining a generation, leaving it."""
+"""This engine's place in the process group: joining a generation, and leaving it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rankbook.distributed import (
     rendezvous,
     teardown,
 )
-from rankbook.engine import nccl, state
+from rankbook.engine import host, nccl
 from rankbook.engine.history import Epoch
 from rankbook.engine.jobs import Job
 from rankbook.engine.operations import MAIN, operation
@@ -37,7 +37,7 @@ __all__ = ["Group", "destroy", "host_store", "initialize", "reach"]
 _LOOPBACK = "127.0.0.1"
 
 _EPOCHS = 31
-"""Earlier groups that are remembered, to tell of which one a collective was."""
+"""Earlier groups that are remembered, so that a collective can be assigned to its group."""
 
 _TIDY = 0.2
 """Seconds after a group was replaced until what the former one has left is released."""
@@ -121,7 +121,7 @@ class Group:
         return self.info
 
     def before_cell(self) -> None:
-        """Forget attempts of an earlier cell to make a group, which other ranks may not know of."""
+        """Forget an earlier cell's attempt to make a group, of which other ranks may not know."""
         if not dist.is_initialized():
             teardown.forget_attempt()
 
@@ -132,25 +132,29 @@ class Group:
         destroy_global_state()
 
     def cut(self) -> None:
-        """Free the main thread from whatever collective it waits in; from any thread.
+        """Free the main thread from the collective that it waits in; from any thread.
 
-        The group is of no use afterwards, on this rank and on those connected to it.
+        The group is useless afterwards, on this rank and on those that are connected to it.
         """
         self._sockets.cut()
         if dist.is_initialized() and "nccl" in dist.get_backend():
             self.aborts.begin()
 
     def silent_for(self, group: str) -> float | None:
-        """Seconds since data went to or came from another rank of a group, of torch's name.
+        """Seconds since data was sent to or received from another rank.
 
-        Of one that is not known, of any group; None where it is not known at all.
+        Args:
+            group: torch's name of the group. If it is unknown, every group counts.
+
+        Returns:
+            None where the system does not tell.
         """
         return self._sockets.silent_for(group)
 
     def _remove_former_store(self, url: str) -> None:
-        """Remove the file in which the ranks met for a session that is gone; all have left it.
+        """Remove the file in which the ranks met for an earlier session; all have left it.
 
-        A session removes its own files, unless it went and left its group as it was.
+        A session removes its own files, unless it ended and left its group as it was.
         """
         former, self._url = self._url, url
         folder = Path(former.removeprefix("file://")).parent
@@ -163,13 +167,13 @@ class Group:
     def _use_interface(self, address: str) -> None:
         """Bind gloo, NCCL's bootstrap and RPC to the interface on which rank 0 is reached.
 
-        By default gloo asks what the host name resolves to, which on many machines is an
-        address that no other host reaches. What the user has set stays.
+        By default gloo takes the address to which the host name resolves, which on many machines
+        no other host can reach. What a person has set stays.
         """
         if address == _LOOPBACK:
-            name = state.interface_of(_LOOPBACK)
+            name = host.interface_of(_LOOPBACK)
         else:
-            name = state.interface_of(state.addresses(address)[0])
+            name = host.interface_of(host.addresses(address)[0])
         for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "TP_SOCKET_IFNAME"):
             if os.environ.get(variable) == self._interfaces.get(variable):
                 os.environ[variable] = self._interfaces[variable] = name
@@ -200,9 +204,9 @@ def host_store(_job: Job, request: HostStore) -> str:
 @operation(Reach, on=MAIN)
 def reach(_job: Job, request: Reach) -> bool:
     """Whether a store that another host has opened can be connected to from here."""
-    host, _, port = request.url.removeprefix("tcp://").rpartition(":")
+    address, _, port = request.url.removeprefix("tcp://").rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=2).close()
+        socket.create_connection((address, int(port)), timeout=2).close()
     except OSError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""What this rank's collectives were, and when, for the timeline: answered on the control thread."""
+"""Which collectives this rank called, and when, for the timeline."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Epoch", "History", "tell_timeline"]
 
 
 class Epoch(NamedTuple):
-    """From when on which group of the session was the present one, and which rank this was."""
+    """A process group of the session: since when, and which rank this engine was in it."""
 
     began: int
     """ns since the epoch."""
@@ -64,7 +64,7 @@ class History:
         return hashlib.blake2b(latest, digest_size=8).hexdigest()
 
     def _recording(self, epochs: Sequence[Epoch], after: int) -> Recording:
-        # Read before the recorder, which may call a collective done before its wait has returned.
+        # Read before the recorder, which may mark a collective as done before its wait returns.
         waiting = self._waits.waiting()
         recorded = [e for e in self._recorder.entries() if e["record_id"] > after]
         ends, last = _ends(recorded, self._waits.ended(), waiting)
@@ -113,15 +113,15 @@ class History:
         )
 
     def _know_members(self, epochs: Sequence[Epoch]) -> None:
-        """Remember who is in which group: a cell may destroy it before it is asked for."""
+        """Remember the ranks of each group: a cell may destroy it before the next request."""
         if not epochs:
             return
-        present, there = epochs[-1], members()
-        for name, ranks in there.items():
+        present, existing = epochs[-1], members()
+        for name, ranks in existing.items():
             nth = max(1, self._recorder.latest(name, present.began))
             self._members[(name, nth, present.generation)] = ranks
         kept = {epoch.generation for epoch in epochs}
-        names = there.keys() | self._recorder.names
+        names = existing.keys() | self._recorder.names
         self._members = {
             key: ranks for key, ranks in self._members.items() if key[0] in names and key[2] in kept
         }
@@ -138,15 +138,15 @@ def _ends(
 ) -> tuple[dict[int, tuple[int, bool]], set[int]]:
     """Which collectives the waits were for.
 
-    A thread waits for the newest that it has called before, unless it has been waited for.
+    A thread waits for the newest collective that it has called, unless that was waited for before.
 
     Returns:
-        By id of the entry, when it ended and whether it failed; and the ids of those that are still
-        waited for.
+        By id of the entry, when the collective ended and whether it failed; and the ids of the
+        collectives that are still waited for.
     """
     called: dict[int, tuple[list[int], list[int]]] = {}
     for entry in entries:
-        # NCCL's do not block: what was waited for is only that it was enqueued.
+        # A wait for a collective of NCCL only waits until it is enqueued.
         if entry["profiling_name"].startswith("gloo:"):
             ids, times = called.setdefault(int(entry["thread_id"], 0), ([], []))
             ids.append(entry["record_id"])
@@ -166,10 +166,10 @@ def _ends(
 
 
 def _ended(entry: Mapping[str, Any]) -> int | None:
-    """When the recorder itself says that it ended: NCCL's watchdog looks for that, gloo's not.
+    """When a collective ended by the recorder's own account, which only NCCL's watchdog keeps.
 
-    What it has discovered is later than what has happened, by up to its period. The duration is
-    the kernel's own, and there only with ``TORCH_NCCL_ENABLE_TIMING``.
+    The watchdog notices the end late, by up to its period. The duration is that of the kernel; it
+    is recorded only with ``TORCH_NCCL_ENABLE_TIMING``.
     """
     completed, started = entry["time_discovered_completed_ns"], entry["time_discovered_started_ns"]
     duration = entry.get("duration_ms")

@@ -1,4 +1,4 @@
-"""One request on its way through an engine."""
+"""A request on its way through an engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Saying what this rank does: one report, for the dashboard, the status table and the verdict."""
+"""What this rank does: one report, for the dashboard, the status table and the verdict."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from rankbook.engine import flight, frames, gpu, state
+from rankbook.engine import flight, frames, gpu, host
 from rankbook.engine.frames import Position
 from rankbook.engine.jobs import Job
 from rankbook.engine.nccl import OpenSince, Streams
@@ -70,10 +70,10 @@ class Observer:
         stands = self._movement.seen(at)
         if (doing or closely) and self._streams.have_open_calls():
             return self._on_stream(at, stands, doing, cell, since_ns)
-        passes = not doing and not at.in_loop  # some callback, of the heartbeat, say
+        passes = not doing and not at.in_loop  # a callback, for example of the heartbeat
         if closely and (passes or (at.in_torch and not stands.still)):
-            # It may wait, or compute in C++, or be on its way through a call. That is seen only
-            # after a moment, and asking torch what it has recorded would hold up one that moves.
+            # It may wait, compute in C++, or be passing through a call: a moment later that can be
+            # told. Asking the recorder at once would hold up a thread that moves.
             time.sleep(_MOMENT)
             at = frames.position()
             stands = self._movement.seen(at)
@@ -153,9 +153,9 @@ def look(job: Job, request: LookAt) -> Look:
         info=info,
         host=socket.gethostname(),
         pid=os.getpid(),
-        memory=state.memory(),
-        memory_total=state.memory_total(),
-        gpu_memory=state.gpu_memory(info),
+        memory=host.memory(),
+        memory_total=host.memory_total(),
+        gpu_memory=host.gpu_memory(info),
         gpu=gpu.current(info),
         last_error=runner.last_error,
     )

@@ -1,8 +1,8 @@
 """torch's flight recorder in this process: what it has kept, and which group a call belongs to.
 
-The dump is taken as the pickle that torch makes in this very process: parsing its JSON takes five
-times as long. A full one of 2,000 entries takes 20 ms all the same, most of them holding the GIL.
-(2.8 to 2.13; the names are private, ``tests/unit/test_private_api.py`` says so if they go.)
+The dump is read as a pickle, which torch makes in this process: parsing JSON takes five times as
+long. A full dump of 2,000 entries still takes 20 ms, most of them holding the GIL. (2.8 to 2.13;
+the names are private, ``tests/unit/test_private_api.py`` fails if they go.)
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from rankbook.engine.nccl import Streams
 __all__ = ["Recorder", "members"]
 
 _NAMES = 10_000
-"""Names of groups that are remembered; of more, the oldest that it has no collective of go."""
+"""Names of groups that are remembered. Of more, the oldest are dropped of which the recorder has no
+collective any more."""
 
 
 class Recorder:
     """Reads the flight recorder, and remembers which groups it has seen under which names.
 
-    A cell may destroy the group and make it anew by itself: its name, and the numbers of its
-    collectives, are then the same again.
+    A cell may destroy the group and re-create it: the name of the group and the numbers of its
+    collectives are then the same again.
 
     Attributes:
-        oldest: The lowest id that the recorder still had when it was read last.
-        names: Of the groups of which it still had collectives.
+        oldest: The lowest id in the recorder when it was read last.
+        names: Names of the groups of which it then had collectives.
     """
 
     def __init__(self, streams: Streams | None = None) -> None:
@@ -45,7 +46,7 @@ class Recorder:
         self._nth: dict[tuple[str, int, int], int] = {}
 
     def entries(self) -> list[dict[str, Any]]:
-        """All collectives that it still has, in the order of their calls."""
+        """All collectives in the recorder, in the order of their calls."""
         dump = _dump_fr_trace(includeCollectives=True, includeStackTraces=False, onlyActive=False)
         entries = pickle.loads(dump)["entries"]  # noqa: S301 - torch made it in this process
         if more := self._streams.entries():  # NCCL keeps its calls in a recorder of its own
@@ -80,16 +81,16 @@ class Recorder:
     def mark(self) -> bytes:
         """Differs between two moments if a collective was called or has completed meanwhile.
 
-        It tells of each group the number of its last call, and takes 10 microseconds.
+        It has the number of each group's last call, and takes 10 microseconds.
         """
         kept = _dump_fr_trace(includeCollectives=False, includeStackTraces=False, onlyActive=False)
         return bytes(kept) + self._streams.mark()
 
 
 def members() -> dict[str, tuple[int, ...]]:
-    """By name, the global ranks of every group that there is."""
+    """By name, the global ranks of every group that exists."""
     return {
-        str(c10d._world.pg_names[group]): tuple(its)
-        for group, its in list(c10d._world.pg_group_ranks.items())
+        str(c10d._world.pg_names[group]): tuple(ranks)
+        for group, ranks in list(c10d._world.pg_group_ranks.items())
         if group in c10d._world.pg_names
     }

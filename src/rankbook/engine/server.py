@@ -1,17 +1,17 @@
 """Makes engines by forking one warm process: ``python -m rankbook.engine.server``.
 
 Importing torch takes a second or two of CPU and 130 MB; here that is paid once, and the engines
-share its pages. The launcher talks to it in JSON lines over stdin and stdout:
+share its pages. The launcher and this process exchange JSON lines over stdin and stdout:
 
 - ``{"fork": 4, "first": 0, "argv": [...], "cwd": "...", "env": {...}, "log": "path-{index}.log"}``
   forks four engines; each says ``{"event": "ready", "engine": 0, "uuid": "..."}`` as soon as it
   answers requests, which is some heartbeats before ipyparallel's hub would announce it;
 - ``{"kill": [0, 2]}`` kills engines;
-- an engine's end is told as ``{"event": "ended", "index": 0, "pid": 123, "status": -9}``, the
-  status as in ``subprocess``: an exit code, or minus the signal.
+- when an engine ends, ``{"event": "ended", "index": 0, "pid": 123, "status": -9}`` says so; the
+  status is that of ``subprocess``: an exit code, or minus the signal.
 
-stdin is also the lifeline: when it closes (the notebook's kernel is gone, however it died) all
-engines are ended. Before it forks, this process must not touch CUDA or start a thread.
+stdin is also the lifeline: when it closes, because the notebook's kernel has ended in whatever way,
+this process ends all engines. Before it forks, it must not touch CUDA or start a thread.
 """
 
 from __future__ import annotations
@@ -42,22 +42,23 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     """Import what engines need, then serve until stdin closes."""
-    # Imports make hardly any garbage, and looking for it takes a seventh of their time.
+    # Imports leave hardly any garbage, and collecting takes a seventh of their time.
     gc.disable()
     _load()
     # Keep the collector from touching (and so copying) pages that the engines share.
     gc.freeze()
     Server().serve()
-    # Nothing is left to be done: Python would take torch apart first, for a third of a second.
+    # Nothing is left to do, and unloading torch would take a third of a second.
     os._exit(0)
 
 
 def _load() -> None:
+    import rankbook.engine.app  # noqa: F401
     from rankbook.engine.operations import every_operation
 
     every_operation()
 
-    # What each engine would import, or find out, as it starts: as many times on as few cores.
+    # Each engine would import or find out these as it starts, several of them on each core.
     for name in (
         "IPython.core.completerlib",
         "IPython.extensions.storemagic",
@@ -84,7 +85,7 @@ class Server:
         os.set_blocking(self._wake_r, False)
         os.set_blocking(self._wake_w, False)
         signal.set_wakeup_fd(self._wake_w)
-        # With a wakeup fd the handlers have nothing to do: the signals' numbers arrive there.
+        # With a wakeup fd the handlers need do nothing: the numbers of the signals arrive there.
         for signum in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(signum, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -106,7 +107,7 @@ class Server:
         self._end_all()
 
     def _signals(self) -> bytes:
-        """Take the signals that have come; reap if one of them says that an engine ended."""
+        """Read the signals that have arrived; reap if one says that an engine has ended."""
         with suppress(BlockingIOError):
             numbers = os.read(self._wake_r, 4096)
             if signal.SIGCHLD in numbers:
@@ -140,7 +141,7 @@ class Server:
             os.chdir(command["cwd"])
             argv = [a.replace("{index}", str(index)) for a in command["argv"]]
             status = _run_engine(argv, events)
-        except BaseException:  # noqa: BLE001 - whatever it is must not become a second server
+        except BaseException:  # noqa: BLE001 - the child must never go on as a second server
             import traceback
 
             traceback.print_exc(file=sys.__stderr__)
@@ -164,7 +165,7 @@ class Server:
 
     def _end_all(self) -> None:
         deadline = time.monotonic() + _GRACE
-        # An engine hears of SIGTERM when its cell has ended: idle ones ignore the first of these.
+        # An engine obeys SIGTERM when its cell has ended; idle engines ignore SIGINT.
         self._signal_all(signal.SIGINT)
         self._signal_all(signal.SIGTERM)
         self._reap()
@@ -173,7 +174,7 @@ class Server:
             self._signals()
         self._signal_all(signal.SIGKILL)
         if os.getppid() != self._kernel:
-            _remove_files()  # a killed kernel does not do it
+            _remove_files()  # the kernel was killed and cannot
 
     def _signal_all(self, signum: int) -> None:
         for pid in self._engines:
@@ -191,7 +192,7 @@ def _remove_files() -> None:
 
 
 def _tell(event: dict[str, Any], to: int = 1) -> None:
-    # Nobody reads any more when the notebook's kernel is gone; the engines still must be ended.
+    # The pipe is broken when the notebook's kernel is gone; the engines must still be ended.
     with suppress(OSError):
         os.write(to, json.dumps(event).encode() + b"\n")
 
@@ -200,7 +201,7 @@ def _become_child(parent: int, log: str) -> None:
     """Cut what a forked child shares with the server: signals, terminal, streams."""
     os.setsid()
     if sys.platform == "linux":
-        # A server that is killed takes its engines with it; elsewhere they miss heartbeats.
+        # If the server is killed, the engines end with it; on other systems heartbeats end them.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
@@ -219,7 +220,7 @@ def _run_engine(argv: list[str], events: int) -> int:
     from rankbook.engine.app import RankEngine
 
     gc.enable()
-    # What a crash leaves in the log: the line of the cell that it happened in.
+    # On a crash, write the line of the cell into the log.
     faulthandler.enable()
 
     def on_ready(engine: int, uuid: str) -> None:
@@ -232,7 +233,7 @@ def _run_engine(argv: list[str], events: int) -> int:
     try:
         app.start()
     except RuntimeError as error:
-        # What asyncio raises where SIGTERM stopped the loop; ipyparallel stops it that way.
+        # asyncio raises this where ipyparallel stopped the loop on SIGTERM.
         if "Event loop stopped" not in str(error):
             raise
     return 0

@@ -1,11 +1,11 @@
 """The sockets through which gloo connects this rank to others, and how to cut them.
 
-Gloo cannot be aborted: a rank that waits for another inside its C++ stays there until the group's
-timeout. It does notice that a connection has ended, so ending all of them frees it.
+Gloo cannot be aborted: a rank that waits for another in gloo's C++ stays there until the group's
+timeout. But gloo notices when a connection ends, so ending all connections frees the rank.
 
-Which sockets are gloo's is known from when they were made: torch makes every group, default or not,
-in one function, and what is connected while that runs is the group's own. (2.8 to 2.13; the name is
-private, ``tests/unit/test_private_api.py`` says so if it goes.)
+The time at which a socket was opened tells whether it is gloo's: torch makes every group, default
+or not, in one function, and sockets that are connected while it runs belong to the group. (2.8 to
+2.13; the name is private, ``tests/unit/test_private_api.py`` fails if it goes.)
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from rankbook.distributed import teardown
 __all__ = ["GlooSockets"]
 
 _LAST_SENT, _LAST_RECEIVED, _TCP_INFO_SIZE = 44, 52, 104
-"""Where Linux says in ``struct tcp_info`` how long ago, in ms, data went out and came in; and the
-part of it that every kernel has."""
+"""Offsets in Linux's ``struct tcp_info``: milliseconds since data was sent and received; and the
+size of the part that every kernel has."""
 
 _MOST_PEERS = 64
-"""Peers for which it is answered while a group is being made; beyond them gloo's own timeout ends
-the wait."""
+"""Peers that are stood in for while a group is being made; with more, gloo's own timeout ends the
+wait."""
 
 _DESCRIPTORS = "/dev/fd"
 """The open descriptors of this process, on Linux and on macOS."""
@@ -45,7 +45,8 @@ class GlooSockets:
     """Notes the sockets of each group that is made from now on; one per process.
 
     Attributes:
-        began: When the latest default group began to be made, whoever made it; ns since the epoch.
+        began: When the making of the latest default group began, by us or by a cell; ns since the
+            epoch.
     """
 
     def __init__(self) -> None:
@@ -59,33 +60,33 @@ class GlooSockets:
         """End every connection of every group; from any thread.
 
         Returns:
-            How many there were.
+            How many connections were ended.
         """
         before = self._before
         count = 0
-        for inode, its in _sockets():
-            with its:
-                # While a group is being made, all that is new may be its own.
+        for inode, found in _sockets():
+            with found:
+                # While a group is being made, every new socket may be the group's.
                 new = before is not None and inode not in before
-                if _is_connected(its) and (new or inode in self._inodes):
+                if _is_connected(found) and (new or inode in self._inodes):
                     with suppress(OSError):  # it has ended meanwhile
-                        its.shutdown(socket.SHUT_RDWR)
+                        found.shutdown(socket.SHUT_RDWR)
                         count += 1
-                elif new and _is_listening(its):
-                    _answer_for_those_who_do_not_come(its)
+                elif new and _is_listening(found):
+                    _stand_in_for_missing_peers(found)
         return count
 
     def silent_for(self, group: str = "") -> float | None:
         """Seconds since data went over a connection of a group; None where that is not known.
 
         Args:
-            group: torch's name of it; of one that is not known, and without one, of any group.
+            group: torch's name of the group. If it is empty or unknown, every group counts.
         """
         known = group in self._inodes.values()
         times = [
             seconds
-            for inode, its in _sockets()
-            if (seconds := _silent_for(its)) is not None
+            for inode, found in _sockets()
+            if (seconds := _silent_for(found)) is not None
             and inode in self._inodes
             and (not known or self._inodes[inode] == group)
         ]
@@ -108,8 +109,8 @@ class GlooSockets:
                 return made
             finally:
                 now = _inodes()
-                # Of sockets that have been closed, the numbers may be given to others.
-                kept = {inode: its for inode, its in self._inodes.items() if inode in now}
+                # The system may give the numbers of closed sockets to others.
+                kept = {inode: of for inode, of in self._inodes.items() if inode in now}
                 self._inodes = kept | dict.fromkeys(now - self._before, name)
                 self._before = None
 
@@ -118,31 +119,30 @@ class GlooSockets:
 
 def _inodes() -> set[int]:
     found = set()
-    for inode, its in _sockets():
-        its.close()
+    for inode, duplicate in _sockets():
+        duplicate.close()
         found.add(inode)
     return found
 
 
-def _answer_for_those_who_do_not_come(listener: socket.socket) -> None:
-    """End gloo's wait for ranks that were to connect to this one, and have died before.
+def _stand_in_for_missing_peers(listener: socket.socket) -> None:
+    """End gloo's wait for ranks that died before they connected to this one.
 
-    While it makes a group, gloo numbers those it waits for from 0; who connects says, in eight
-    bytes, which of them it is. Connections that say so and end at once are what it takes for ranks
-    that came and died, and of those it has an error to raise.
+    While gloo makes a group, it numbers the peers that it waits for from 0; a peer that connects
+    sends its number, eight bytes. Gloo takes connections that do so and end at once for ranks that
+    came and died, and raises an error.
     """
     address = listener.getsockname()
-    with suppress(OSError):  # it listens no longer
+    with suppress(OSError):  # gloo has stopped listening
         for number in range(_MOST_PEERS):
             with socket.create_connection(address[:2], timeout=1) as connection:
                 connection.sendall(number.to_bytes(8, sys.byteorder))
 
 
 def _sockets() -> Iterator[tuple[int, socket.socket]]:
-    """The TCP sockets of this process, each as a socket of its own, to be closed by the caller.
+    """Duplicates of the TCP sockets of this process; the caller closes them.
 
-    A duplicate keeps what it stands for from being closed, and its number from being given to
-    something else, between the look and the cut.
+    While a duplicate is open, the system does not give the socket's number to another one.
     """
     for path in list(Path(_DESCRIPTORS).iterdir()):
         with suppress(OSError):
@@ -151,22 +151,22 @@ def _sockets() -> Iterator[tuple[int, socket.socket]]:
             if not stat.S_ISSOCK(status.st_mode):
                 os.close(descriptor)
                 continue
-            its = socket.socket(fileno=descriptor)
+            duplicate = socket.socket(fileno=descriptor)
             # On some systems the type has flags in it.
-            is_stream = its.type & 0xF == socket.SOCK_STREAM
-            if is_stream and its.family in (socket.AF_INET, socket.AF_INET6):
-                yield status.st_ino, its
+            is_stream = duplicate.type & 0xF == socket.SOCK_STREAM
+            if is_stream and duplicate.family in (socket.AF_INET, socket.AF_INET6):
+                yield status.st_ino, duplicate
             else:
-                its.close()
+                duplicate.close()
 
 
-def _silent_for(its: socket.socket) -> float | None:
-    """Seconds since data went over a connection, which is closed here; None if nobody says."""
-    with its:
-        if sys.platform != "linux" or not _is_connected(its):
+def _silent_for(duplicate: socket.socket) -> float | None:
+    """Seconds since data went over a connection; None if the system does not tell. Closes it."""
+    with duplicate:
+        if sys.platform != "linux" or not _is_connected(duplicate):
             return None
         try:
-            info = its.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
+            info = duplicate.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
         except OSError:  # it has ended meanwhile
             return None
         ago: list[int] = [
@@ -176,9 +176,9 @@ def _silent_for(its: socket.socket) -> float | None:
         return min(ago) / 1000
 
 
-def _is_listening(its: socket.socket) -> bool:
+def _is_listening(duplicate: socket.socket) -> bool:
     try:
-        return bool(its.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+        return bool(duplicate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
     except OSError:
         return False
 

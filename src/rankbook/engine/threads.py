@@ -1,11 +1,11 @@
-"""How many threads a rank computes with: its part of the cores, as torchrun's users have it.
+"""With how many threads a rank computes: its part of the host's cores.
 
-By default each process computes with a thread per core. As many ranks as there are on a host would
-each do so, and keep each other from computing. What the person has set stays, in the environment
-(``OMP_NUM_THREADS``, ``MKL_NUM_THREADS``) or by ``torch.set_num_threads``.
+By default each process computes with one thread per core, so several ranks on a host would keep
+each other from computing. What a person has set stays, in the environment (``OMP_NUM_THREADS``,
+``MKL_NUM_THREADS``) or by ``torch.set_num_threads``.
 
-The threads between operations are left alone: torch takes their number once per process, and that
-once is the person's. They are started by what needs them, which training does not.
+The number of threads between operations is left alone: torch lets it be set once per process, and
+that is for the person to do. Training does not start those threads.
 """
 
 from __future__ import annotations
@@ -41,27 +41,27 @@ def part(cores: int, ranks: int) -> int:
 
 
 class Threads:
-    """The threads of this process; remembers what it has set, to leave what the person has."""
+    """The threads of this process; remembers what it has set, and leaves what a person has set."""
 
     def __init__(
         self, environ: MutableMapping[str, str] = os.environ, root: Path = Path("/")
     ) -> None:
         self._environ = environ
         self._root = root
-        self._said = ""
+        self._stated = ""
         self._set: int | None = None
 
     def share(self, ranks: int) -> None:
         """Compute with this rank's part of the cores; on the main thread.
 
         Args:
-            ranks: How many there are on this host.
+            ranks: Number of ranks on this host.
         """
         given = {name: value for name in _READ if (value := self._environ.get(name, ""))}
-        if given.keys() - {_SET} or given.get(_SET, self._said) != self._said:
+        if given.keys() - {_SET} or given.get(_SET, self._stated) != self._stated:
             return
         number = part(cores(_affinity(), cgroups.cpus(self._root)), ranks)
-        self._said = self._environ[_SET] = str(number)  # for the processes that a cell starts
+        self._stated = self._environ[_SET] = str(number)  # for the processes that a cell starts
         if self._set is None or torch.get_num_threads() == self._set:
             torch.set_num_threads(number)
             self._set = number

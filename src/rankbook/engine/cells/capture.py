@@ -1,7 +1,7 @@
-"""Catching what a cell says: streams, rich displays, the last value, exceptions.
+"""Capturing the output of a cell: streams, rich displays, the last value, exceptions.
 
-Everything goes into the outbox of the request that runs. While none runs, all of it takes the way
-it took before, so that ``%%px`` and other clients of the same engine see what they always saw.
+All of it goes into the outbox of the job that runs. While none runs, it goes where ipykernel sends
+it, so that ``%%px`` and other clients of the same engine see what they always saw.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ __all__ = ["Capture", "ends_in_semicolon"]
 
 
 class _Stream(io.TextIOBase):
-    """Stands in for ``sys.stdout`` or ``sys.stderr`` of the engine for as long as it lives.
+    """Replaces ``sys.stdout`` or ``sys.stderr`` of the engine for good.
 
-    It is never swapped back: logging handlers and user code keep references to the stream that
-    they found, and must still be heard in later cells.
+    Logging handlers and a person's code keep references to the stream that they found, and what
+    they write must be shown in later cells, too.
     """
 
     def __init__(self, name: str, original: Any, capture: Capture) -> None:
@@ -70,14 +70,16 @@ class _Stream(io.TextIOBase):
         return "backslashreplace"
 
     def __getattr__(self, name: str) -> Any:
-        # ipykernel reaches for attributes of its own stream class (parent headers, echo).
+        # ipykernel uses attributes of its own stream class (parent headers, echo).
         return getattr(self._original, name)
 
 
 class Capture:
-    """Installed once per engine; ``outbox`` says where output goes just now.
+    """Installed once per engine.
 
     Attributes:
+        outbox: Where output goes now; None: where ipykernel sends it.
+        failure: The exception that was shown last.
         cell: What runs, IPython's own syntax replaced.
         freed: Whether the session has interrupted the cell, or is about to.
         cut: Whether it has cut the connections under it, or is about to.
@@ -94,8 +96,8 @@ class Capture:
         sys.stdout = _Stream("stdout", sys.stdout, self)
         sys.stderr = _Stream("stderr", sys.stderr, self)
         shell.display_pub.register_hook(self._on_display)
-        # Private in IPython, but it is the very method that ipykernel overrides to send its
-        # 'error' message, unchanged in IPython 7 to 9. A test of ours fails if it goes.
+        # Private in IPython, unchanged in IPython 7 to 9: ipykernel overrides it to send its
+        # 'error' message. tests/unit/test_private_api.py fails if it goes.
         self._showtraceback = shell._showtraceback
         shell._showtraceback = self._on_error
         hook = shell.displayhook
@@ -103,23 +105,23 @@ class Capture:
         self._quiet, hook.quiet = hook.quiet, self._is_quiet
 
     def begin(self, outbox: Outbox) -> None:
-        """Send what is said from now on into an outbox."""
+        """Send output into an outbox from now on."""
         self.outbox, self.failure, self.cell = outbox, None, ""
         self.freed = self.cut = False
 
     def end(self) -> Failure | None:
-        """Send it where it went before; return the exception that was shown meanwhile."""
+        """Send output where it went before; return the exception that was shown meanwhile."""
         self.outbox = None
         return self.failure
 
     def _is_quiet(self) -> bool:
-        """Whether the cell ends in a semicolon; IPython asks a history that we do not keep."""
+        """Whether the cell ends in a semicolon; IPython would look into a history that is empty."""
         if self.outbox is None:
             return bool(self._quiet())
         return ends_in_semicolon(self.cell)
 
     def _on_result(self) -> None:
-        """Take the last value of a cell where ipykernel would publish it."""
+        """Send the last value of a cell where ipykernel would publish it."""
         hook = self._shell.displayhook
         if self.outbox is None:
             self._finish_result()
@@ -140,19 +142,21 @@ class Capture:
             self._showtraceback(etype, evalue, stb)
             return
         freed = self._is_end(etype)
-        if freed and etype is not KeyboardInterrupt:  # while it was shown
+        if (
+            freed and etype is not KeyboardInterrupt
+        ):  # the rank was freed while IPython showed an exception
             etype, evalue, _ = _interrupt(evalue)
             stb = self._render(evalue)
         if issubclass(etype, SystemExit):
-            # IPython shows no traceback of it, for in a terminal it ends the program.
+            # IPython shows no traceback of SystemExit, which ends the program in a terminal.
             stb = self._render(evalue)
         line = frames.line_of(evalue.__traceback__)
         self.failure = Failure(etype.__name__, _text(evalue), tuple(stb), time.time(), freed, line)
 
     def unshown(self, error: BaseException) -> Failure:
-        """What ended the cell, where IPython has not shown it.
+        """The exception that ended the cell, where IPython has not shown it.
 
-        An interrupt that arrives while it shows an exception ends the showing.
+        An interrupt that arrives while IPython shows an exception ends that as well.
         """
         freed, line = self._is_end(type(error)), frames.line_of(error.__traceback__)
         if freed:
@@ -160,7 +164,7 @@ class Capture:
         return Failure(type(error).__name__, _text(error), (), time.time(), freed, line)
 
     def _is_end(self, etype: type[BaseException]) -> bool:
-        """Whether an exception is what freeing the rank has come to."""
+        """Whether an exception is the result of freeing the rank."""
         ends = (*_INTERRUPTS, RuntimeError) if self.cut else _INTERRUPTS
         return self.freed and issubclass(etype, ends)
 
@@ -170,7 +174,7 @@ class Capture:
         return lines
 
     def _show(self, exc_tuple: Any = None, *args: Any, **options: Any) -> None:
-        """Show an exception; of a rank that was freed, without being interrupted once more."""
+        """Show an exception; while the rank is being freed, ignore further interrupts."""
         if self.outbox is None or not self.freed:
             self._shows(exc_tuple, *args, **options)
             return
@@ -182,12 +186,12 @@ class Capture:
 
 
 def ends_in_semicolon(cell: str) -> bool:
-    """Whether the last thing in a cell, comments apart, is a semicolon: its value is not shown.
+    """Whether a cell ends in a semicolon, comments apart: then its value is not shown.
 
-    IPython has a function for this from 8.10 on, and it raises where a cell is no Python.
+    IPython has a function for this from 8.10 on, which raises where a cell is not Python.
 
     Args:
-        cell: As it runs, IPython's own syntax replaced.
+        cell: The cell with IPython's own syntax replaced.
     """
     beside = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.ENDMARKER)
     try:
@@ -211,19 +215,19 @@ def _display(kind: str, content: Mapping[str, Any]) -> Display | Clear:
 
 
 _INTERRUPTS = (KeyboardInterrupt, asyncio.CancelledError)
-"""What an interrupt raises in a cell; the end of a connection raises torch's RuntimeErrors."""
+"""What an interrupt raises in a cell. A cut connection raises one of torch's RuntimeErrors."""
 
 _SHOWING = 1.0
-"""Seconds that showing an exception may take: more only where a person's ``__str__`` does."""
+"""Seconds for showing an exception; only a person's ``__str__`` takes longer."""
 
 
 def _interrupt(
     error: BaseException,
 ) -> tuple[type[BaseException], BaseException, TracebackType | None]:
-    """What freeing made of a call, as it is to the person: an interrupt of their own code.
+    """The ``KeyboardInterrupt`` that stands for an exception by which a rank was freed.
 
-    How it came about in torch ("connection closed by peer", and an exception during another) is not
-    theirs, and it takes long to show: half a second on a slow core for the file of its collectives.
+    How torch came to raise ("connection closed by peer", and an exception during another) does not
+    help a person, and showing it takes half a second on a slow core.
     """
     trace = frames.outside_torch(error.__traceback__)
     interrupt = KeyboardInterrupt(*(error.args if isinstance(error, KeyboardInterrupt) else ()))

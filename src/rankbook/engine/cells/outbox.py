@@ -1,4 +1,4 @@
-"""The ordered output of one request, on its way from any thread to the control thread."""
+"""The output of one job in its order, on the way from any thread to the control thread."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ __all__ = ["Outbox"]
 class Outbox:
     """Collects events from any thread; the control thread takes them in batches.
 
-    There is no timer: the first event asks the control thread to come, and whatever has gathered
-    when it does travels together. So a lone line leaves at once, and a flood leaves in batches.
+    There is no timer: the first event wakes the control thread, and it sends everything that has
+    gathered by then. So a single line leaves at once, and a flood leaves in batches.
     """
 
     def __init__(
@@ -23,7 +23,7 @@ class Outbox:
         """Make an empty outbox.
 
         Args:
-            wake: Asks the control thread to call :meth:`take` until it gives nothing.
+            wake: Makes the control thread call :meth:`take` until that returns nothing.
             batch: Characters that one message carries at most.
             high_water: Characters that may wait to be sent before a writer has to wait for the
                 control thread.
@@ -59,7 +59,7 @@ class Outbox:
             self._call()
 
     def take(self) -> list[Event]:
-        """Return the events that wait, about a megabyte at most; none: nothing waits any more."""
+        """Return the waiting events, about a megabyte at most; an empty list if none wait."""
         with self._room:
             self._seal()
             size = count = 0
@@ -75,7 +75,7 @@ class Outbox:
             return taken
 
     def close(self) -> None:
-        """Release writers that wait: what they write is not taken any more."""
+        """Release waiting writers: what they write is not sent any more."""
         with self._room:
             self._closed = True
             self._room.notify_all()

@@ -24,11 +24,18 @@ if TYPE_CHECKING:
 __all__ = ["Runner", "interruptible", "run"]
 
 _LOOK_PAST_PYTHON = 0.2
-"""Seconds between two looks at what a cell writes past Python."""
+"""Seconds between two looks at what a cell has written past Python."""
 
 
 class Runner:
-    """Runs cells in the engine's IPython shell and says how they ended."""
+    """Runs cells in the engine's IPython shell.
+
+    Attributes:
+        capture: Takes their output.
+        cell: Number of the cell that runs, None if none does.
+        started: When the last cell began, seconds since the epoch.
+        last_error: One line about the exception that ended the last cell, empty if none did.
+    """
 
     def __init__(self, kernel: Any) -> None:
         self.shell = kernel.shell
@@ -60,12 +67,12 @@ class Runner:
         raised = result.error_before_exec or result.error_in_exec
         if failure is None and raised is not None:
             failure = self.capture.unshown(raised)
-        if failure is not None and not failure.freed:  # an interrupt is no error of the cell's
+        if failure is not None and not failure.freed:  # an interrupt is not the cell's error
             self.last_error = f"{failure.ename}: {failure.evalue}".rstrip(": ")
         return CellOutcome(failure, time.perf_counter() - begin)
 
     def show_descriptors(self, outbox: Outbox) -> None:
-        """Show what was written past Python; also called while the cell runs."""
+        """Send what was written past Python; from any thread, also while the cell runs."""
         self._tail.show(lambda text: outbox.write("stdout", text))
 
     async def _run(self, code: str) -> Any:
@@ -73,7 +80,7 @@ class Runner:
         error = None
         try:
             transformed = shell.transform_cell(code)
-        except Exception:  # noqa: BLE001 - IPython takes it from here, as its own kernel does
+        except Exception:  # noqa: BLE001 - IPython shows it, as its own kernel does
             transformed, error = code, sys.exc_info()
         self.capture.cell = transformed
         options: dict[str, Any] = {"store_history": False, "silent": False}
@@ -91,12 +98,12 @@ class Runner:
             try:
                 return await task
             finally:
-                # What run_cell does for cells that do not await; figures are drawn here.
+                # run_cell does this for cells that do not await; figures are drawn here.
                 shell.events.trigger("post_execute")
                 shell.events.trigger("post_run_cell", None)
 
     def _on_cancel(self) -> None:
-        # An interrupt cancels a cell that awaits; to the person it is the same event.
+        # An interrupt cancels a cell that awaits; to a person it is an interrupt as well.
         self.capture.freed = True
 
 
@@ -119,10 +126,10 @@ async def run(job: Job, request: Run) -> CellOutcome:
 def interruptible(
     task: asyncio.Future[Any] | None = None, on_cancel: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
-    """Let SIGINT end what runs: ``KeyboardInterrupt`` in code, a cancellation in an ``await``.
+    """Make SIGINT end what runs: ``KeyboardInterrupt`` in code, a cancellation in an ``await``.
 
     Outside of this, an engine ignores SIGINT. A ``KeyboardInterrupt`` must not be raised while a
-    cell awaits: it would come out of the event loop and end the engine.
+    cell awaits: it would leave the event loop and end the engine.
 
     Args:
         task: The task that runs the cell, None for code that does not await.
@@ -144,6 +151,6 @@ def interruptible(
     finally:
         try:
             signal.signal(signal.SIGINT, before)
-        except KeyboardInterrupt:  # it came in the last moment
+        except KeyboardInterrupt:  # it arrived at the last moment
             signal.signal(signal.SIGINT, before)
             raise

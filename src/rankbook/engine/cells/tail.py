@@ -1,8 +1,8 @@
-"""What reaches a rank's file descriptors behind Python's back: C++ libraries, subprocesses.
+"""Output that bypasses Python: from C++ libraries and subprocesses.
 
 NCCL's debug output, torch's own warnings and what ``subprocess.run`` prints go to the descriptors
-1 and 2. A local engine has its log file there: it survives the process, so nothing is lost when a
-rank dies. While a cell runs, what is new in that file is shown, too.
+1 and 2. In a local engine these are its log file, which survives the process, so nothing is lost
+when a rank dies. While a cell runs, additions to that file are shown with its output.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from pathlib import Path
 __all__ = ["LOG_VARIABLE", "Tail"]
 
 LOG_VARIABLE = "RANKBOOK_ENGINE_LOG"
-"""Names the log file in a local engine's environment; engines started elsewhere have none."""
+"""The variable that names a local engine's log file; engines started elsewhere do not have it."""
 
 
 class Tail:
     """Reads what was appended to a file since the last look; from any thread."""
 
     def __init__(self, path: str | None) -> None:
-        """Begin at the file's present end.
+        """Start at the present end of the file.
 
         Args:
-            path: The file; None, and nothing is ever new.
+            path: The file; None: there is none, and nothing is ever new.
         """
         self._path = Path(path) if path else None
         self._lock = threading.Lock()

@@ -39,7 +39,7 @@ def gpu_memory(info: GroupInfo | None) -> int | None:
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return None
-    # Each thread has a current device of its own, and this one never chose any.
+    # Each thread has a current device of its own, and the control thread never chose one.
     device = info.device if info is not None and info.device.startswith("cuda") else None
     return int(torch.cuda.memory_reserved(device))
 
