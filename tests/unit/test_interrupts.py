@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from rankbook import interrupts
-from rankbook.interrupts import undisturbed
+from rankbook.interrupts import ignore_ctrl_c
 
 
 def press():
@@ -18,7 +18,7 @@ def press():
 
 def test_ctrl_c_is_ignored_in_the_block_and_obeyed_after_it():
     before = signal.getsignal(signal.SIGINT)
-    with undisturbed():
+    with ignore_ctrl_c():
         press()
         press()
     assert signal.getsignal(signal.SIGINT) is before
@@ -31,7 +31,7 @@ def test_ctrl_c_is_obeyed_after_the_patience_has_passed(monkeypatch, patience, l
     now = [0.0]
     monkeypatch.setattr(interrupts.time, "monotonic", lambda: now[0])
     pressed = []
-    with undisturbed(patience):
+    with ignore_ctrl_c(patience):
         now[0] += later
         try:
             press()
@@ -44,7 +44,7 @@ def test_ctrl_c_is_obeyed_after_the_patience_has_passed(monkeypatch, patience, l
 def test_a_process_that_ignores_sigint_goes_on_ignoring_it(patience):
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with undisturbed(patience):
+        with ignore_ctrl_c(patience):
             press()
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     finally:
@@ -52,7 +52,7 @@ def test_a_process_that_ignores_sigint_goes_on_ignoring_it(patience):
 
 
 def test_blocks_that_ignore_ctrl_c_can_be_nested():
-    with undisturbed(), undisturbed(0):
+    with ignore_ctrl_c(), ignore_ctrl_c(0):
         press()
 
 
@@ -60,7 +60,7 @@ def test_the_handler_of_sigint_is_unchanged_in_another_thread():
     seen = []
 
     def look():
-        with undisturbed():
+        with ignore_ctrl_c():
             seen.append(signal.getsignal(signal.SIGINT))
 
     before = signal.getsignal(signal.SIGINT)
@@ -72,6 +72,6 @@ def test_the_handler_of_sigint_is_unchanged_in_another_thread():
 
 def test_an_error_leaves_the_block_and_restores_the_handler():
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(ValueError, match="no"), undisturbed():
+    with pytest.raises(ValueError, match="no"), ignore_ctrl_c():
         raise ValueError("no")
     assert signal.getsignal(signal.SIGINT) is before

@@ -16,7 +16,7 @@ from rankbook import ranks as rank_selection
 from rankbook import values
 from rankbook.cluster.pool import Pool
 from rankbook.errors import InputError, SessionError
-from rankbook.interrupts import undisturbed
+from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import ON_HANG
 from rankbook.sessions.cells.collecting import CellOutput
 from rankbook.sessions.cells.results import CellResult
@@ -286,7 +286,7 @@ class Session(SessionView):
 
     def _close(self) -> None:
         # Closed is closed: a second call would not stop what Ctrl-C had left running.
-        with undisturbed(self.timing.stop):
+        with ignore_ctrl_c(self.timing.stop):
             self._turns.close()
             try:
                 self.members.close()

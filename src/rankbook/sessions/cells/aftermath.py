@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from rankbook.diagnosis import diagnose, fingerprint, refused
 from rankbook.errors import RankbookError
-from rankbook.interrupts import undisturbed
+from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import Failure, Look
 from rankbook.sessions.cells.results import CellResult, RankResult
 from rankbook.sessions.group import stuck as stuck_ranks
@@ -40,7 +40,7 @@ class Aftermath:
             StuckError: Some ranks do not let go.
         """
         patience = self._members.timing.repair_timeout(len(self._members.living()))
-        with undisturbed(patience):
+        with ignore_ctrl_c(patience):
             return self._settle(result, freed, ran)
 
     def _settle(self, result: CellResult, freed: Freed | None, ran: Collection[int]) -> CellResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from rankbook.interrupts import undisturbed
+from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import CellOutcome, Failure, load
 from rankbook.models.requests import Run
 from rankbook.sessions.cells.collecting import CellOutput, Collector
@@ -96,7 +96,7 @@ class RunningCell:
                 if outcome == _HOPELESS:
                     # Ranks that others do not wait for may still run: they are left alone.
                     pending &= set(watch.diagnosis.stuck) if watch.diagnosis else set()
-                with undisturbed():  # it is being obeyed
+                with ignore_ctrl_c():  # it is being obeyed
                     watch.confirm(self.progress)
                     # What is seen after ranks were freed says less than what led to it.
                     verdict = verdict or watch.proof
@@ -107,7 +107,7 @@ class RunningCell:
                         self._call.wait(timeout, self._collector.event)
                         break
         finally:
-            with undisturbed(self._timing.show):
+            with ignore_ctrl_c(self._timing.show):
                 for rank, body in self._call.left():
                     self._collector.event(rank, body)
                 self._collector.finish()

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from enum import Enum
 
 from rankbook.errors import RankbookError, SessionError, StuckError
-from rankbook.interrupts import undisturbed
+from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import Look
 from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.stuck import at_place
@@ -142,7 +142,7 @@ class Repair:
             ranks: Those to free; None: all, or every engine where none is a rank yet.
         """
         members, clock = self._members, self._members.timing.clock
-        with undisturbed(), self._lock:
+        with ignore_ctrl_c(), self._lock:
             party = members.living() if members.placement else members.everyone()
             chosen = party if ranks is None else set(ranks) & set(party)
             patience = members.timing.repair_timeout(len(chosen))
@@ -209,7 +209,7 @@ class Repair:
         with self._lock:  # a thread that frees ranks just now is about to finish
             self._began = timing.clock.monotonic()
         try:
-            with undisturbed(timing.repair_timeout(len(self._members.living()))):
+            with ignore_ctrl_c(timing.repair_timeout(len(self._members.living()))):
                 self._group.initialize()
         except RankbookError as error:
             return f"The process group could not be re-created: {error}"
