@@ -40,7 +40,7 @@ def served(command, path):
 
 
 def listens(port):
-    """Whether somebody does; asking Voila for its page would already run the notebook."""
+    """Whether a server listens; asking Voila for its page would already run the notebook."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 

@@ -419,7 +419,7 @@ def test_a_message_about_open_bars_reveals_that_another_was_lost(page, lost):
 
 
 def pauses(page, kind, meanwhile=""):
-    """Milliseconds between the first messages of a kind, of a widget that is made anew.
+    """Milliseconds between the first messages of a kind, of a new widget.
 
     Args:
         page: Shows the timeline.
@@ -818,7 +818,7 @@ def test_the_chart_moves_fluently_over_ten_thousand_collectives_of_eight_ranks(p
     assert work < 33
 
 
-# -- for everybody ---------------------------------------------------------------------------
+# -- accessibility ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("theme", THEMES)

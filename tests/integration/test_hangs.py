@@ -128,7 +128,7 @@ def test_cut_groups_leave_no_threads_and_sockets(world):
         world.session.run("if rank: dist.new_group()")
 
     def tidy():
-        # What the last traceback holds stays: Python itself keeps it, for whoever wants to look.
+        # What the last traceback holds stays: Python itself keeps it, for a debugger.
         return all(
             threads <= was[0] + 4 and files <= was[1] + 8
             for (threads, files), was in zip(held(), before, strict=True)

@@ -1,4 +1,4 @@
-"""Joining a cluster that somebody else has started, with ipyparallel's own engines."""
+"""Joining a cluster that another process has started, with ipyparallel's own engines."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def init(notebook, line):
 
 
 def hang(notebook, tmp_path):
-    """Have rank 0 wait for ever in a cell that nobody frees; return what tells that it does."""
+    """Have rank 0 wait endlessly in a cell that is not freed; return the file that shows it."""
     sign = tmp_path / "waits"
     notebook.start(
         "%%dist --on-hang wait\nkept = rank + 40\n"

@@ -56,7 +56,7 @@ def slow_network():
 
 
 def test_a_rank_that_slowly_receives_a_big_message_does_not_count_as_stuck(slow_network):
-    """Its sender's cell has ended: it was sent with isend, which nobody records."""
+    """Its sender's cell has ended: it was sent with isend, which is not recorded."""
     done = subprocess.run(
         [*slow_network, sys.executable, "-c", A_BIG_MESSAGE],
         check=False,

@@ -46,7 +46,7 @@ def test_the_controller_ends_at_once_whatever_its_loop_waits_for():
 
 
 def test_a_controller_that_ends_while_its_session_closes_stops_no_other_session():
-    """They share ZeroMQ's thread, which must not wait for somebody to hear of that end."""
+    """They share ZeroMQ's thread, which must not wait until the end is noticed."""
     code = """
         import psutil
         import rankbook
@@ -80,7 +80,7 @@ def test_a_controller_that_ends_while_its_session_closes_stops_no_other_session(
 
 
 def test_a_hub_shut_down_by_another_client_is_lost_at_once_and_stops_no_other_session():
-    """The client would close itself then; nobody who waits would ever hear of that."""
+    """The client would close itself then, and threads that wait would never notice."""
     code = """
         import threading
         import ipyparallel

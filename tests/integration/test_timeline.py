@@ -1,4 +1,4 @@
-"""The timeline of real engines: who was late, for how long, and what cannot be known."""
+"""The timeline of real engines: late ranks, their lateness, and what cannot be known."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_a_hang_is_in_flight_in_the_timeline_until_it_is_freed(timeline):
     assert {bar["rank"] for bar in freed} == {1, 3}
     assert all(bar["duration"] > 0.1 and bar["failed"] for bar in freed)
     assert not any(bar["failed"] for bar in bars if bar not in freed)
-    # And the next group begins anew.
+    # And the next group starts from nothing.
     timeline.forget()
     bars = timeline.run("dist.all_reduce(torch.ones(1))")
     assert {(bar["generation"], bar["rank"]) for bar in bars} == {

@@ -59,18 +59,18 @@ def test_a_look_leaves_out_ended_engines_and_marks_silent_ones(cluster, timing):
 
 
 @pytest.mark.parametrize(
-    ("silent", "who", "which"),
+    ("silent", "engines", "which"),
     [
         ([3], "Engine 3 does", "it where it was"),
         ([5, 3], "Engines 3,5 do", "them where they were"),
     ],
 )
-def test_a_silent_engine_is_refused_by_its_number(silent, who, which):
+def test_a_silent_engine_is_refused_by_its_number(silent, engines, which):
     finding.refuse_silent(seen(info(0), None))
     with pytest.raises(ClusterError) as caught:
         finding.refuse_silent(seen(info(0)) | dict.fromkeys(silent))
     assert str(caught.value) == (
-        f"{who} not answer and may be at work: try again, or end {which} started."
+        f"{engines} not answer and may be at work: try again, or end {which} started."
     )
 
 
@@ -142,7 +142,7 @@ def cluster(timing):
 
 @pytest.fixture
 def silent(cluster, monkeypatch):
-    """Has engines not answer; whoever asks them has waited long enough soon."""
+    """Has engines not answer until the test ends."""
 
     def fall_silent(*engines):
         for engine in engines:

@@ -1,4 +1,4 @@
-"""What is done behind a cell that has ended, on engines that live in this process."""
+"""What is done after a cell has ended, on engines that live in this process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AGAIN = (
 )
 
 
-# -- leaving a group behind that works -------------------------------------------------------
+# -- leaving a group that works --------------------------------------------------------------
 
 
 def test_a_cell_that_succeeded_needs_no_settling(settle, formed, pool):
@@ -131,7 +131,7 @@ def test_ranks_in_step_keep_their_group_after_a_failed_cell(settle, formed, call
 
 @pytest.mark.parametrize("unknown", ["busy", "silent"])
 def test_a_busy_or_silent_rank_does_not_count_as_out_of_step(settle, formed, pool, calls, unknown):
-    """Its main thread does what the cell has left to be done later, say."""
+    """Its main thread may be busy with work that the cell deferred."""
     calls("called('all_reduce', 3)")
     if unknown == "busy":
         calls("stick()", 2)

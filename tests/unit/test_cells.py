@@ -291,7 +291,7 @@ def test_a_rank_that_dies_ends_the_wait_of_the_others(formed, pool, watchful):
         "wait_in('all_reduce', seq=1)",
         "stick() if rank == 3 else wait_in('all_reduce', seq=1)",
     ],
-    ids=["nobody-is-missing", "one-still-runs"],
+    ids=["none-is-missing", "one-still-runs"],
 )
 def test_a_cell_that_may_still_end_is_waited_for(formed, pool, hung, watchful, code):
     thread, ended = hung("all", code)
@@ -361,7 +361,7 @@ def test_diagnose_tells_the_line_that_a_rank_runs(formed):
 
 
 def test_ctrl_c_does_not_stop_the_freeing_of_ranks(formed, pool, monkeypatch, repair):
-    """It is pressed again and again by who wants just that."""
+    """A person presses it repeatedly to have the ranks freed."""
     free = repair.free
     pressed = []
 

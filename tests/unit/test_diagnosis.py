@@ -82,10 +82,10 @@ ABORTED = Look(
 UNRECORDED = call(seq=None)
 
 CASES = {
-    # -- nobody is to blame ------------------------------------------------------------------
+    # -- no culprit --------------------------------------------------------------------------
     "all idle": Case([IDLE] * 3, "idle", summary="Every rank is idle."),
     "one rank, idle": Case([IDLE], "idle", summary="Every rank is idle."),
-    "nobody at all": Case([], "idle"),
+    "no ranks at all": Case([], "idle"),
     "idle after an exception": Case([RAISED, IDLE], "idle", summary="Every rank is idle."),
     "all run": Case(
         [runs("line 2: train()")] * 4, "running", summary="Ranks 0-3 run line 2: train()."
@@ -229,7 +229,7 @@ CASES = {
     "one is missing while another is silent": Case(
         [waits(), IDLE, SILENT], "missing_rank", (1,), (0,), PROVEN
     ),
-    "nobody sends": Case(
+    "no rank sends": Case(
         [receives(1), IDLE],
         "missing_rank",
         (1,),
@@ -238,7 +238,7 @@ CASES = {
         "Rank 1 never called send, for which rank 0 waits in recv from 1 "
         "(line 2: dist.recv(x)): it runs no cell.",
     ),
-    "nobody receives": Case(
+    "no rank receives": Case(
         [sends(2), IDLE, IDLE],
         "missing_rank",
         (2,),
@@ -247,7 +247,7 @@ CASES = {
         "Rank 2 never called recv, for which rank 0 waits in send to 2 "
         "(line 2: dist.send(x)): it runs no cell.",
     ),
-    "nobody sends to one who takes it from anyone": Case(
+    "no rank sends to one that receives from any": Case(
         [receives(None), IDLE, IDLE],
         "missing_rank",
         (1, 2),
@@ -265,7 +265,7 @@ CASES = {
     "from an isend before the cell's end, over a slow link": Case(
         [receives(1, silent=0.01), IDLE], "missing_rank", (1,), (0,), OPEN
     ),
-    "from an isend before the cell's end, if nobody knows what comes": Case(
+    "from an isend before the cell's end, if it is unknown what comes": Case(
         [receives(1, silent=None), IDLE], "missing_rank", (1,), (0,), PROVEN
     ),
     "a collective needs no quiet": Case(
@@ -525,7 +525,7 @@ CASES = {
         "Ranks 0-4 wait for each other: rank 0 in recv from 4, rank 1 in recv from 0, rank 2 in "
         "recv from 1, ranks 3-4 likewise.",
     ),
-    "who waits behind a circle is no culprit": Case(
+    "a rank that waits behind a cycle is no culprit": Case(
         [receives(1), receives(2), receives(1)], "mismatch", (1, 2), (0, 1, 2), PROVEN
     ),
     "recv while the others reduce": Case(
@@ -563,7 +563,7 @@ CASES = {
         "Rank 1 was killed by SIGKILL while ranks 0,2 waited for it in all_reduce #5 "
         "(line 3: dist.all_reduce(x)).",
     ),
-    "killed while nobody waits": Case(
+    "killed while no rank waits": Case(
         [IDLE, KILLED], "dead", (1,), summary="Rank 1 was killed by SIGKILL."
     ),
     "two killed": Case(
@@ -640,7 +640,7 @@ CASES = {
         "recv from 2 for 2.0 s.",
     ),
     "a pipeline that goes on": Case([runs(), receives(0), receives(1), receives(2)], "slow", (0,)),
-    "from anyone, one of whom runs": Case([receives(None), IDLE, runs()], "slow", (2,)),
+    "from any rank, one of which runs": Case([receives(None), IDLE, runs()], "slow", (2,)),
     "a handle, and one runs": Case([waits(HANDLE), IDLE, runs()], "slow", (2,)),
     "a group of two of which one still runs": Case(
         [waits(NEW_GROUP), runs(), IDLE],

@@ -40,7 +40,7 @@ def run(pool):
 
 @pytest.fixture
 def rounds(pool, clock, monkeypatch):
-    """What engines were asked for to free them: a pair of the time and the arguments by engine."""
+    """The requests that free engines: pairs of the time and the arguments by engine."""
     asked = []
     request = pool.channel.request
 
@@ -110,7 +110,7 @@ def test_a_wait_in_torch_is_cut_first_and_not_interrupted(pool, run, rounds, fre
 
 
 def test_a_collective_whose_data_still_arrives_is_interrupted_and_not_cut(pool, run, rounds, free):
-    """Gloo wakes nobody whose message is cut in two."""
+    """Gloo never wakes a thread that waits for the rest of a message."""
     call = run(IN_TORCH, 0, 1)
     pool[0].silent = pool[1].silent = 0.01
     freed = free([0, 1], [2, 3])
@@ -193,7 +193,7 @@ def test_the_next_round_of_freeing_comes_after_free_round_seconds(pool, run, rou
 def test_python_code_that_goes_on_is_interrupted_again_after_free_again_seconds(
     pool, run, rounds, free, timing
 ):
-    """What it still does may be worth waiting for."""
+    """It may still do something useful."""
     run(IN_PYTHON, 0)
     pool[0].ignores = 1
     freed = free([0])
@@ -226,7 +226,7 @@ def test_python_code_that_runs_into_a_collective_is_cut(pool, run, rounds, monke
     assert asked_of(rounds, 0)[-1] == "interrupt, cut"
 
 
-# -- what does not let go --------------------------------------------------------------------
+# -- ranks that do not let go ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("code", "state"), [(IN_PYTHON, "running"), (IN_TORCH, "waiting")])
@@ -276,7 +276,7 @@ def test_a_rank_that_answers_again_and_is_idle_counts_as_free(pool, rounds, monk
 
 
 def test_a_cell_that_begins_during_freeing_is_freed(pool, run, monkeypatch, free):
-    """One that does not answer keeps it from being seen that the others had yet to begin."""
+    """A silent rank hides that the others had yet to begin."""
     pool[3].answers = False
     wait_until_idle = looking.wait_until_idle
 

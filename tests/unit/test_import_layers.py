@@ -1,4 +1,4 @@
-"""Reads every import of the package, those inside functions too, and checks who may know whom."""
+"""Checks every import of the package against the floors, those inside functions too."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FLOORS = [
 # Inside sessions the rooms follow each other in this order, too; what stands beside them is a face.
 ROOMS = ["changes", "members", "group", "cells", "live"]
 
-# What a module must not import on top of that, whoever offers it.
+# What a module must not import on top of that, by whatever way.
 FORBIDDEN = {
     "distributed": {"IPython", "ipyparallel"},
     "display": {"ipyparallel", "ipywidgets"},

@@ -1,4 +1,4 @@
-"""Who is which rank, from one process group to the next."""
+"""Which engine is which rank, from one process group to the next."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def drawn(group):
     return [(p.engine, p.host, p.local_rank) for p in group.members.placed().places]
 
 
-# -- who is there ----------------------------------------------------------------------------
+# -- living and dead engines -----------------------------------------------------------------
 
 
 def test_a_group_that_was_never_initialised_has_no_ranks(timing):
@@ -132,7 +132,7 @@ def test_engines_keep_their_rank_from_one_group_to_the_next(start):
 
 
 def test_missing_engines_are_counted_by_their_ids(four):
-    """One that has ended may still be counted by the hub, and its id is never used again."""
+    """The hub may still count an ended engine, whose id is never used again."""
     pool, group = four
     group.initialize(size=2)
     pool.kill(3, registered=True)

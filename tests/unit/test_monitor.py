@@ -90,7 +90,7 @@ def test_a_monitor_looks_once_for_changes_in_a_row(session, pace, watch):
 
 
 def test_a_monitor_looks_more_often_while_the_session_is_busy(formed, pace, watch):
-    """A rank changes what it does without telling."""
+    """Ranks do not announce what they do."""
     pace(NEVER, busy=0.001)
     seen = queue.Queue()
     watch(seen.put)
@@ -119,7 +119,7 @@ def is_quiet(seen):
     return True
 
 
-# -- whether anybody looks -------------------------------------------------------------------
+# -- whether a page shows the session --------------------------------------------------------
 
 
 def test_a_monitor_pauses_while_no_page_shows_the_session(session, pace, watch):
@@ -285,7 +285,7 @@ def test_a_monitor_ends_with_the_session_and_shows_its_end(session, pace, watch)
 
 
 def test_the_last_snapshot_of_a_monitor_is_taken_before_the_ranks_end(formed, pace, watch):
-    """However soon after a change the session is shut down, and whether or not anybody looks."""
+    """However soon after a change the session is shut down, and whether or not a page shows it."""
     pace(NEVER, settle=NEVER)
     seen = []
     monitor = watch(seen.append)

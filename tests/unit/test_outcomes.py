@@ -1,4 +1,4 @@
-"""What the session adds to what ranks say of themselves: who raised, who ended, who is silent."""
+"""What a session adds to the looks of ranks: which raised, which ended, which are silent."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ BARRIER = Collective("barrier", "0", seq=2, done=True)
     ],
 )
 def test_a_rank_that_lost_a_connection_is_reported_in_its_last_collective(recent, call):
-    """Its call ended with the rank at the other end; that is no cause of its own."""
+    """Its call ended because the rank at the other end did; that is no cause of its own."""
     failure = Failure(LOST.ename, LOST.evalue, line="line 2: dist.all_reduce(x)")
     look = when_it_was_lost(idle(recent=recent), failure)
     assert (look.state, look.waiting, look.line) == ("waiting", call, failure.line)
@@ -136,7 +136,7 @@ def test_the_look_of_a_busy_rank_is_unchanged_by_its_outcome(complete, look, out
 
 
 def test_looks_are_completed_for_the_ranks_that_began_the_cell(formed, pool):
-    """All engines are being replaced while somebody still waits for a cell."""
+    """All engines are being replaced while a thread still waits for a cell."""
     then = formed.members.ranks([0, 1])
     formed.members.placement = None
     pool.kill(1)

@@ -87,7 +87,7 @@ NAMES = ["initialize", "reset", "restart_ranks"]
 def test_a_renewal_with_interrupt_ends_the_running_cell_and_makes_one_new_group(
     formed, renew, code
 ):
-    """There is one new group, not also one that mends the old."""
+    """There is one new group, not a second one that repairs the old."""
     formed.run("kept = rank")
     thread, ended = run_stuck(formed, code=code)
     renew(formed)
@@ -370,7 +370,6 @@ def test_a_silent_engine_has_the_state_no_answer(formed, pool):
 
 @pytest.mark.parametrize("happens", ["does not answer", "ends"])
 def test_host_and_pid_of_an_engine_are_shown_after_it_ended_or_fell_silent(make, happens):
-    """That is when one needs it."""
     session = make(4, hosts="ab")
     session.initialize("gloo")
     before = session.states()[2]
@@ -744,7 +743,7 @@ def test_the_snapshot_of_a_session_that_is_shut_down_is_empty(formed):
     assert snapshot.world_size == 0
 
 
-# -- whoever watches -------------------------------------------------------------------------
+# -- snapshots and subscribers ---------------------------------------------------------------
 
 
 def test_a_snapshot_holds_backend_world_size_generation_cluster_and_states(formed):

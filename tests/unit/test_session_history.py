@@ -1,4 +1,4 @@
-"""What a session remembers: its turns, when its cells ran, why one could not end."""
+"""The history of a session: its turns, its cells, and the last verdict."""
 
 from __future__ import annotations
 

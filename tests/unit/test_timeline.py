@@ -378,7 +378,7 @@ def test_a_single_collective_is_kept_whole_beyond_the_limit():
 
 
 def test_a_hundred_thousand_bars_are_thinned_quickly():
-    """Whoever adds or reads waits for it."""
+    """Threads that add or read wait for it."""
     kept = Kept(bars=200_000)
     kept.add(bars(range(25_000), ranks=4))
 

@@ -1,4 +1,4 @@
-"""One thing at a time: whom an interrupt meets, and whom it does not."""
+"""One thing at a time: which turn an interrupt hits, and which it does not."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_an_interrupt_does_not_hit_the_next_turn(turns):
 
 
 class Watched:
-    """A lock that counts who has come to it."""
+    """A lock that counts the threads that have come to it."""
 
     def __init__(self):
         self._lock = threading.Lock()

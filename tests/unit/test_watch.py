@@ -35,7 +35,7 @@ def members(pool, clock):
 
 @pytest.fixture
 def run(pool, monkeypatch):
-    """Has the engines run a cell; nobody may wait for anything but that."""
+    """Has the engines run a cell; waiting for answers fails the test."""
 
     def run_cell(code):
         for number in pool.engines:
@@ -238,7 +238,7 @@ def test_ranks_that_wait_beside_a_dead_rank_are_looked_at_most_often(watch, pool
     assert looked(pool) == 2
 
 
-# -- beginning anew --------------------------------------------------------------------------
+# -- after ranks were freed ------------------------------------------------------------------
 
 
 def test_a_watch_forgets_its_verdict_after_ranks_were_freed(watch, pool, clock, run):
