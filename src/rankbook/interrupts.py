@@ -1,4 +1,4 @@
-"""What Ctrl-C must not leave half done."""
+"""Ignoring Ctrl-C while something must not be left half done."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["undisturbed"]
+__all__ = ["ignore_ctrl_c"]
 
 
 @contextmanager
-def undisturbed(patience: float = math.inf) -> Iterator[None]:
-    """Have Ctrl-C do nothing for a while: what it is pressed for is being done.
+def ignore_ctrl_c(patience: float = math.inf) -> Iterator[None]:
+    """Ignore Ctrl-C within the block: what it asks for is being done already.
 
-    It reaches the main thread only; in others there is nothing to be done about it.
+    Python delivers signals to the main thread only; in another thread this does nothing.
 
     Args:
-        patience: Seconds after which it does again what it did before.
+        patience: Seconds after which Ctrl-C is obeyed again, within the block too.
     """
     before: Any = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or before is None:

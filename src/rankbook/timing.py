@@ -1,4 +1,4 @@
-"""The patience of a session: every time that it waits, in one place."""
+"""The patience of a session: how long it waits for what, in one place."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Timing:
     answer_each: float = 0.05
     """For each of many engines, which may share a few cores: then this is longer."""
     adopt: float = 5.0
-    """For joined engines to say which group they are in."""
+    """For joined engines to report which group they are in."""
     idle_poll: float = 0.02
     """Between two looks at engines that are about to become idle."""
     second_look: float = 0.25
@@ -42,71 +42,71 @@ class Timing:
     # -- freeing -----------------------------------------------------------------------------
 
     free: float = 5.0
-    """After which engines count as stuck for good."""
+    """After which engines count as stuck."""
     free_each: float = 0.2
     """For each of many engines, which may share a few cores: then this is longer."""
     free_round: float = 0.15
     """For an interrupt or a cut to take effect; then the ranks are looked at again."""
     free_again: float = 1.5
-    """After which Python that was interrupted and goes on is interrupted again."""
+    """After which Python code that ignored an interrupt is interrupted again."""
     on_its_way: float = 0.1
-    """After which no more data is expected over a connection that has been silent."""
+    """After which no more data is expected over a silent connection."""
 
     # -- the group ---------------------------------------------------------------------------
 
     leave: float = 30.0
     """For engines to leave a group; ``destroy_global_state`` itself is bounded by less."""
     undo: float = 3.0
-    """For engines to leave a group that did not come about."""
+    """For engines to leave a group that failed to form."""
     form_margin: float = 5.0
-    """Beyond the group's timeout, in which the engines themselves say who is missing."""
+    """Beyond the group's timeout, for the engines themselves to report which ranks are missing."""
     repair_factor: float = 3.0
-    """What a repair of the group is given, in multiples of the time for answers."""
+    """For a repair of the group, in multiples of the time for answers."""
 
     # -- cells -------------------------------------------------------------------------------
 
     first_look: float = 0.7
-    """After which a cell is looked at for the first time: most have ended by then."""
+    """Before the first look at a cell: most have ended by then."""
     look_waiting: float = 0.5
     """Between two looks while some rank waits for others."""
     look_beside_dead: float = 0.15
-    """The same while some rank waits and another has ended."""
+    """The same while some rank waits and another is dead."""
     look_busy: float = 1.0
     """The same while all ranks are busy by themselves."""
     show: float = 3.0
-    """In which Ctrl-C does not keep from being shown what has arrived."""
+    """For which Ctrl-C is ignored while output that has arrived is shown."""
     retire: tuple[float, ...] = (0.02, 0.1, 0.2)
     """Between looks until torch's recorder knows that a collective has ended."""
 
     # -- turns -------------------------------------------------------------------------------
 
     settle: float = 10.0
-    """For what was interrupted to end, and for its group to be re-created."""
+    """For an interrupted cell to end, and for its group to be re-created."""
     interrupt_again: float = 0.5
-    """After which what does not make way is interrupted again."""
+    """After which a cell that does not end is interrupted again."""
     turn_pause: float = 0.05
-    """Between two looks whether what was to be interrupted is on the ranks by now."""
+    """Between two checks whether the cell to interrupt has reached the ranks."""
     turn_poll: float = 0.005
-    """Between two looks whether something is still to be done."""
+    """Between two checks whether something is still to be done."""
     replaced: float = 10.0
-    """For a thread that waits for engines to notice that they were replaced."""
+    """For a thread that waits for engines to notice that these were replaced."""
     stop: float = 30.0
-    """For engines to stop, whatever is pressed meanwhile; local ones take one or two."""
+    """For engines to stop, while Ctrl-C is ignored; local ones take one or two seconds."""
 
     # -- watching ----------------------------------------------------------------------------
 
     monitor: float = 1.0
-    """Between two looks at ranks about which nothing is known to have changed."""
+    """Between two looks at ranks while nothing is known to have changed."""
     monitor_each: float = 0.04
-    """The part of it for each rank: a look at very many takes its time."""
+    """The same for each of many ranks: a look at very many takes longer."""
     monitor_busy: float = 0.4
-    """The same while the session is busy: a rank changes what it does without telling."""
+    """The same while the session is busy: ranks do not announce what they do."""
     monitor_settle: float = 0.3
     """After a change: a cell shorter than that is not worth a look."""
     last_look: float = 0.3
-    """That the end of a session waits for a last look at most: a silent rank holds it up."""
+    """For the last look at the end of a session, which a silent rank holds up."""
     forgotten: float = 75.0
-    """After the last sign that somebody looks; a page gives one every 30 s."""
+    """After the last sign of a page that shows the session; it gives one every 30 s."""
 
     read: float = 5.0
     """For which a message of the dashboard stays at least, whatever comes next."""
@@ -114,23 +114,23 @@ class Timing:
     """After which the clock of no other host is compared, until the next time."""
 
     def answer_timeout(self, count: int) -> float:
-        """Seconds after which engines that have not answered do not answer.
+        """Seconds after which engines that have not answered count as silent.
 
         Args:
-            count: How many were asked.
+            count: Number of engines that were asked.
         """
         return max(self.answer, self.answer_each * count)
 
     def free_timeout(self, count: int) -> float:
-        """Seconds after which engines that were not freed are stuck for good.
+        """Seconds after which engines that were not freed count as stuck.
 
         Args:
-            count: How many are freed.
+            count: Number of engines that are freed.
         """
         return max(self.free, self.free_each * count)
 
     def repair_timeout(self, count: int) -> float:
-        """Seconds that a repair of the group is given, whatever is pressed meanwhile.
+        """Seconds for a repair of the group, while Ctrl-C is ignored.
 
         Args:
             count: Number of ranks.

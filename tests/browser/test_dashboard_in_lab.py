@@ -64,7 +64,7 @@ def is_kept(notebook):
     return said == "[0.0, 2.0]\n"
 
 
-def test_it_shows_every_rank_and_its_distinfo(notebook):
+def test_the_dashboard_shows_every_rank_and_its_distinfo(notebook):
     expect(notebook.rows).to_have_count(2)
     head = notebook.board.locator(".rb-rows thead th").all_inner_texts()
     row = dict(zip(head, notebook.rows.nth(1).locator("th, td").all_inner_texts(), strict=True))
@@ -118,7 +118,7 @@ def test_interrupt_frees_the_ranks(notebook, state):
     assert is_kept(notebook)
 
 
-def test_why_says_the_verdict(notebook, state):
+def test_why_shows_the_verdict(notebook, state):
     notebook.click("Why?")
     # The verdict about a hang comes by itself, and is not shown twice.
     answer = notebook.region("This cell cannot end" if state == "hung" else "Why?")
@@ -188,7 +188,7 @@ def test_shut_down_stops_the_engines(notebook, state):
     processes.wait_until(lambda: not any(psutil.pid_exists(int(pid)) for pid in pids))
 
 
-def test_what_stays_on_screen_is_what_was_there_at_the_end(notebook):
+def test_a_shutdown_leaves_the_latest_state_and_collectives_on_screen(notebook):
     """However soon after the last cell it ends, as where all cells are run in a row."""
     next_one, before = notebook.generation() + 1, collectives(notebook)
     notebook.run(
@@ -206,7 +206,7 @@ def collectives(notebook):
     return int(said[1].replace(",", "")) if said else 0
 
 
-def test_a_cell_that_runs_is_followed_and_so_is_the_error_that_it_leaves(notebook, tmp_path):
+def test_the_dashboard_follows_a_cell_and_shows_its_error(notebook, tmp_path):
     over = tmp_path / "over"
     notebook.start(f"%%dist\n{processes.waits_for(over)}1 / 0")
     expect(notebook.health).to_have_text("ranks 0-1 running")
@@ -239,7 +239,7 @@ def test_an_error_of_an_action_is_in_the_dashboard(notebook):
     notebook.board.get_by_label("Backend").select_option("gloo")
 
 
-def test_it_is_used_with_the_keyboard_alone(notebook):
+def test_the_dashboard_can_be_used_with_the_keyboard_alone(notebook):
     next_one = notebook.generation() + 1
     notebook.board.get_by_label("Backend").focus()
     reached = []
@@ -271,7 +271,7 @@ def test_it_is_used_with_the_keyboard_alone(notebook):
     assert notebook.page.locator(".jp-Cell").count() == cells
 
 
-def test_what_the_ranks_print_is_on_the_page(notebook):
+def test_the_output_of_the_ranks_is_on_the_page(notebook):
     output = notebook.page.locator(".jp-CodeCell").nth(2).locator(".jp-OutputArea-output")
     # What is the same is one line where the ranks print it within moments.
     together = r"\[0-1\] all say this\s+\[0\] rank 0\s+\[1\] rank 1"

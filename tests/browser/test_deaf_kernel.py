@@ -41,7 +41,9 @@ def unheard(notebook):
     return notebook.board.get_by_role("alert")
 
 
-def test_it_says_that_a_click_is_not_heard_and_nothing_is_done_later(notebook, unheard, tmp_path):
+def test_a_click_on_a_deaf_kernel_is_announced_and_not_carried_out_later(
+    notebook, unheard, tmp_path
+):
     over = tmp_path / "over"
     generation = notebook.generation()
     notebook.start(f"%%dist\n{processes.waits_for(over)}")
@@ -61,7 +63,7 @@ def test_it_says_that_a_click_is_not_heard_and_nothing_is_done_later(notebook, u
     expect(notebook.fact("generation")).to_have_text(str(generation + 1))
 
 
-def test_interrupt_presses_the_notebooks_own_button(notebook, unheard):
+def test_interrupt_presses_the_stop_button_of_the_notebook(notebook, unheard):
     notebook.hang()
     notebook.click("Interrupt")
     assert "Rank 0 never called barrier" in notebook.end()

@@ -40,12 +40,12 @@ def served(command, path):
 
 
 def listens(port):
-    """Whether somebody does; asking Voila for its page would already run the notebook."""
+    """Whether a server listens; asking Voila for its page would already run the notebook."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_notebook_7_shows_it_and_its_buttons_act_in_a_hang(browser, tmp_path):
+def test_notebook_7_shows_the_dashboard_and_its_buttons_act_in_a_hang(browser, tmp_path):
     path, token = tmp_path / "notebook.ipynb", secrets.token_hex(16)
     screenshot.write(path, CELLS)
 
@@ -82,7 +82,7 @@ def test_notebook_7_shows_it_and_its_buttons_act_in_a_hang(browser, tmp_path):
         expect(notebook.health).to_have_text("shut down")
 
 
-def test_voila_shows_it_and_its_buttons_act(browser, tmp_path):
+def test_voila_shows_the_dashboard_and_its_buttons_act(browser, tmp_path):
     path = tmp_path / "notebook.ipynb"
     screenshot.write(path, CELLS)
 

@@ -72,7 +72,7 @@ def test_the_headline_breaks_between_its_phrases(show):
 @pytest.mark.parametrize(
     ("width", "last"), [(600, "td.rb-gpu .rb-bar"), (1100, "td.rb-pid"), (1300, "td.rb-world-size")]
 )
-def test_what_differs_between_ranks_is_in_sight_without_scrolling(show, width, last):
+def test_columns_that_differ_between_ranks_are_visible_without_scrolling(show, width, last):
     line = "line 214: loss = trainer.training_step(model, batch, optimizer=optimizer)"
     page = show(snapshot(*eight(state="waiting", call="all_reduce", line=line, since=12)), width)
     assert right(page, last) <= right(page, ".rb-panel > .rb-scroll")
@@ -83,7 +83,7 @@ def test_a_state_takes_no_more_room_than_it_needs(show):
     assert box(page, "td.rb-state")["width"] < 2 * box(page, "td.rb-state .rb-pill")["width"]
 
 
-def test_a_collective_on_a_line_of_its_own_begins_where_the_state_does(show):
+def test_a_collective_on_its_own_line_is_aligned_with_the_state(show):
     call = "_reduce_scatter_base_of_all_the_parameters"
     page = show(snapshot(*eight(state="waiting", call=call, line="line 2: f(x)")), 600)
     state, does = box(page, "td.rb-state .rb-pill"), box(page, "td.rb-state .rb-does")
@@ -91,7 +91,7 @@ def test_a_collective_on_a_line_of_its_own_begins_where_the_state_does(show):
     assert does["x"] == state["x"]
 
 
-def test_an_edge_beyond_which_there_is_more_is_shaded(show):
+def test_an_edge_with_hidden_content_beyond_it_is_shaded(show):
     """Until it is scrolled to: then the cover that moves with the rows lies on the shadow."""
     page = show(snapshot(*eight()), 600)
 
@@ -132,7 +132,7 @@ def failed(count, **facts):
 
 
 @pytest.mark.parametrize("count", [2, 17, 129])
-def test_all_of_an_error_is_a_key_away_and_stays_open(show, count):
+def test_a_key_opens_the_whole_error_and_it_stays_open(show, count):
     page = show(failed(count))
     page.evaluate(LIVE, [str(PanelView._esm), to_html(Panel(failed(count)))])
     whole = page.locator(".rb-whole").first
@@ -145,7 +145,7 @@ def test_all_of_an_error_is_a_key_away_and_stays_open(show, count):
 
 
 @pytest.mark.parametrize(("count", "begins"), [(2, "summary span"), (17, "summary .rb-does")])
-def test_the_beginning_of_an_error_that_is_open_does_not_stand_there_twice(show, count, begins):
+def test_an_open_error_does_not_repeat_its_beginning(show, count, begins):
     page = show(failed(count))
     assert box(page, begins)["width"] > 50
     page.locator("summary").first.click()
@@ -156,7 +156,7 @@ def test_the_beginning_of_an_error_that_is_open_does_not_stand_there_twice(show,
 # -- the form --------------------------------------------------------------------------------
 
 
-def test_enter_in_a_field_initialises(show):
+def test_enter_in_a_field_initialises_the_group(show):
     page = show(HUNG)
     page.evaluate(LIVE, [str(PanelView._esm), to_html(Panel(HUNG))])
     page.get_by_label("Ranks").fill("3")
@@ -177,7 +177,7 @@ def test_the_sentence_of_a_verdict_has_the_width_of_the_panel(show):
 
 
 @pytest.mark.parametrize("width", [380, 520])
-def test_all_of_a_verdict_is_in_sight_in_a_narrow_panel(show, width):
+def test_a_whole_verdict_is_visible_in_a_narrow_panel(show, width):
     call = "dist.all_reduce(a_rather_long_variable_name_for_the_gradients, op=dist.ReduceOp.SUM)"
     said = replace(
         HUNG.verdict,

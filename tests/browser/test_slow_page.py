@@ -47,9 +47,9 @@ def notebook(browser, tmp_path, given_up):
         notebook.run("rankbook.session().shutdown()")
 
 
-def test_what_a_page_does_not_hear_is_shown_anew(notebook, given_up):
+def test_views_that_a_slow_page_does_not_hear_are_replaced(notebook, given_up):
     page = notebook.page
-    # Where nothing is wrong nothing is made anew, however long it lasts: it would be after 7 s.
+    # Views that are heard are never replaced; deaf ones would be after 7 s.
     assert_alive(notebook)
     page.wait_for_function("performance.now() - window.loadedAt > 9000")
     assert page.evaluate("window.loaded") == 2

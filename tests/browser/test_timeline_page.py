@@ -135,7 +135,7 @@ def violations(page):
 # -- what it shows ---------------------------------------------------------------------------
 
 
-def test_without_a_collective_it_says_so(page):
+def test_an_empty_timeline_says_so(page):
     expect(page.get_by_text("No collective has been recorded yet.")).to_be_visible()
     assert page.evaluate("model.sent") == [{"kind": "hello"}]
     page.set_viewport_size({"width": 400, "height": 700})
@@ -148,7 +148,7 @@ def test_without_a_collective_it_says_so(page):
     expect(page.get_by_role("application", name=name)).to_be_visible()
 
 
-def test_a_bar_lies_where_its_time_is(page):
+def test_a_bar_is_drawn_at_its_time(page):
     show(page, LATE)
     first, second, last = (extent(page, lane) for lane in (0, 1, 3))
     whole = first[1] - first[0]
@@ -158,7 +158,7 @@ def test_a_bar_lies_where_its_time_is(page):
     assert first[1] == pytest.approx(last[1], abs=1)
 
 
-def test_who_is_late_is_marked_and_the_waiting_of_the_others_differs(page):
+def test_late_ranks_are_marked_and_waiting_has_another_colour(page):
     show(page, LATE)
     assert {"rank 0", "rank 3", "+50 ms"} <= set(texts(page))
     assert "all_reduce  4.2 MB" in texts(page)
@@ -172,7 +172,7 @@ def test_who_is_late_is_marked_and_the_waiting_of_the_others_differs(page):
     assert colours[0] != colours[1]
 
 
-def test_the_legend_names_only_what_is_there(page):
+def test_the_legend_names_only_kinds_of_bars_that_there_are(page):
     legend = page.get_by_role("list", name="Colours")
     set_lanes(page, 1)
     show(page, "send(collective(1.7637e9, [0], 0.05))")
@@ -203,7 +203,7 @@ def test_an_end_that_was_not_recorded_is_not_made_up(page):
     expect(tip(page)).not_to_contain_text("after the first")
 
 
-def test_what_is_in_flight_grows_until_it_has_ended(page):
+def test_a_bar_in_flight_grows_until_it_ends(page):
     now = "Date.now() / 1000"
     show(
         page,
@@ -228,7 +228,7 @@ def test_what_is_in_flight_grows_until_it_has_ended(page):
     assert not any("in flight" in text for text in texts(page))
 
 
-def test_ranks_that_are_none_any_more_keep_their_lanes_while_their_bars_are_in_sight(page):
+def test_former_ranks_keep_their_lanes_while_their_bars_are_visible(page):
     show(page, LATE)
     set_lanes(page, 2)
     labels = [text for text in texts(page) if text.startswith("rank ")]
@@ -249,7 +249,7 @@ def test_ranks_that_are_none_any_more_keep_their_lanes_while_their_bars_are_in_s
     expect(tip(page)).to_be_hidden()  # it has no lane now
 
 
-def test_of_what_was_not_heard_of_since_only_what_is_known_is_in_flight(page):
+def test_an_open_bar_without_news_is_drawn_only_as_long_as_is_known(page):
     show(
         page,
         "send(collective(1.7637e9, [0, 0, 0, 0], 1));"
@@ -273,7 +273,7 @@ def test_of_what_was_not_heard_of_since_only_what_is_known_is_in_flight(page):
     assert page.evaluate(picture) == before
 
 
-def test_what_did_not_complete_is_marked_and_said(page):
+def test_a_collective_that_did_not_complete_is_marked_and_described(page):
     failed = """[0, 1, 2].map((rank) => (
         { rank, start: 1.7637e9 + 0.2, length: 8.1, late: 0, seq: 2, op: 2, failed: 1 }))"""
     show(page, LATE)
@@ -301,7 +301,7 @@ def test_what_did_not_complete_is_marked_and_said(page):
 
 
 @pytest.mark.parametrize("lanes", [4, 64])
-def test_so_it_is_however_narrow_it_is(page, lanes):
+def test_a_narrow_bar_that_did_not_complete_is_marked(page, lanes):
     set_lanes(page, lanes)
     show(
         page,
@@ -316,7 +316,7 @@ def test_so_it_is_however_narrow_it_is(page, lanes):
         assert x0 == pytest.approx((1000 + 50) / 2, abs=40)
 
 
-def test_idle_time_is_a_narrow_break_or_as_long_as_it_was(page):
+def test_idle_time_is_drawn_as_a_narrow_break_or_to_scale(page):
     show(
         page,
         "send([...collective(1.7637e9, [0, 0, 0, 0], 0.1),"
@@ -344,7 +344,7 @@ def test_cells_are_marked_and_explained(page):
     expect(tip(page)).to_contain_text("took 210 ms")
 
 
-def test_what_a_program_ran_is_marked_too(page):
+def test_cells_run_by_a_program_are_marked(page):
     cells = "[{ number: 0, label: 'evaluate()', started: 1.7637e9 - 0.01, ended: 1.7637e9 + 0.2 }]"
     show(page, f"model.set({{ cells: {cells} }}); {LATE}")
     assert "run" in texts(page)
@@ -353,7 +353,7 @@ def test_what_a_program_ran_is_marked_too(page):
 
 
 @pytest.mark.parametrize(("first", "second", "named"), [(1, 90, "In [5]"), (2, 1, "In [4]")])
-def test_of_two_cells_whose_names_collide_the_longer_is_named(page, first, second, named):
+def test_the_longer_of_two_cells_with_colliding_labels_is_named(page, first, second, named):
     page.evaluate(
         """([first, second]) => model.set({ cells: [
             { number: 4, label: 'a', started: 1.7637e9, ended: 1.7637e9 + first },
@@ -365,7 +365,7 @@ def test_of_two_cells_whose_names_collide_the_longer_is_named(page, first, secon
     assert [text for text in texts(page) if text.startswith("In")] == [named]
 
 
-def test_notes_are_under_the_chart(page):
+def test_notes_are_shown_under_the_chart(page):
     expect(page.locator(".rbt-note")).to_be_hidden()
     expect(page.locator(".rbt-clocks")).to_be_hidden()
     show(
@@ -380,7 +380,7 @@ def test_notes_are_under_the_chart(page):
     ).to_be_visible()
 
 
-def test_what_was_lost_on_the_way_is_asked_for(page):
+def test_the_page_asks_for_messages_that_were_lost(page):
     """A server drops messages when there are too many: the next one tells."""
     show(page, LATE)
     second = "collective(1.7637e9 + 0.2, [0, 0, 0, 0], 0.05, { seq: 2, op: 1 })"
@@ -400,7 +400,7 @@ def test_what_was_lost_on_the_way_is_asked_for(page):
     assert page.evaluate("model.sent.slice(1)") == [{"kind": "hello"}]
 
 
-def test_that_what_was_in_flight_has_ended_is_seen_from_what_is_settled_too(page):
+def test_settled_bars_end_open_ones_when_the_message_about_those_was_lost(page):
     flying = "[{ rank: 0, start: Date.now() / 1000 - 0.2, late: NaN, seq: 2 }]"
     show(page, f"{LATE}; send({flying}, {{ kind: 'open' }})")
     show(page, f"send([], {{ kind: 'open', lost: true }}); {LATE}")
@@ -410,7 +410,7 @@ def test_that_what_was_in_flight_has_ended_is_seen_from_what_is_settled_too(page
 
 
 @pytest.mark.parametrize("lost", ["lost: true", "reset: true, lost: true"])
-def test_that_something_was_lost_is_seen_from_what_is_in_flight_too(page, lost):
+def test_a_message_about_open_bars_reveals_that_another_was_lost(page, lost):
     show(page, LATE)
     show(page, f"{LATE[:-1]}, {{ {lost} }})")
     show(page, "send([], { kind: 'open' })")
@@ -419,7 +419,7 @@ def test_that_something_was_lost_is_seen_from_what_is_in_flight_too(page, lost):
 
 
 def pauses(page, kind, meanwhile=""):
-    """Milliseconds between the first messages of a kind, of a widget that is made anew.
+    """Milliseconds between the first messages of a kind, of a new widget.
 
     Args:
         page: Shows the timeline.
@@ -446,7 +446,7 @@ def pauses(page, kind, meanwhile=""):
     return [b - a for a, b in itertools.pairwise(times)]
 
 
-def test_it_is_asked_for_less_and_less_often_in_vain(page):
+def test_the_page_asks_less_often_after_each_question_in_vain(page):
     show(page, LATE)
     show(page, f"{LATE[:-1]}, {{ lost: true }})")
     first, second = pauses(page, "hello", meanwhile="send([], { kind: 'open' });")
@@ -454,7 +454,7 @@ def test_it_is_asked_for_less_and_less_often_in_vain(page):
     assert second > 1950
 
 
-def test_it_asks_whether_it_is_heard_until_it_hears_something(page):
+def test_the_page_asks_for_a_sign_until_it_receives_something(page):
     show(page, LATE)
     assert [asked["kind"] for asked in page.evaluate("model.asked")] == ["hearing"]
     first, second = pauses(page, "hearing")
@@ -469,7 +469,7 @@ def test_it_asks_whether_it_is_heard_until_it_hears_something(page):
 # -- asking it -------------------------------------------------------------------------------
 
 
-def test_pointing_at_a_bar_tells_what_it_is(page):
+def test_pointing_at_a_bar_describes_it(page):
     show(page, LATE)
     point_at(page, 3)
     expect(tip(page).locator("> *")).to_have_text(
@@ -501,7 +501,7 @@ def test_lateness_between_hosts_is_as_exact_as_their_clocks(page):
     expect(tip(page)).to_contain_text("10 ms after the first, rank 0")
 
 
-def test_only_clocks_of_hosts_that_take_part_can_be_wrong(page):
+def test_the_clock_error_of_hosts_outside_the_collective_does_not_count(page):
     page.evaluate(
         "model.set({ lanes: [...'aabc'].map((host, rank) => ({ rank, host })),"
         "clocks: [{ host: 'b', offset: 1, error: 0.02 }, { host: 'c', offset: 1, error: 0.03 }] })"
@@ -519,7 +519,7 @@ def test_only_clocks_of_hosts_that_take_part_can_be_wrong(page):
     expect(tip(page)).to_contain_text("10 ms ± 20 ms after the first, rank 2")
 
 
-def test_clocks_that_are_compared_later_count_for_what_is_there(page):
+def test_clocks_that_are_compared_later_apply_to_bars_already_drawn(page):
     page.evaluate(
         "model.set({ lanes: [0, 1, 2, 3].map((rank) => ({ rank, host: rank < 2 ? 'a' : 'b' })) })"
     )
@@ -535,7 +535,7 @@ AWS = "ip-10-0-12-%d.us-west-2.compute.internal"
 
 
 @pytest.mark.parametrize("lanes", [8, 16, 64, 130])
-def test_hosts_are_told_apart_however_many_lanes_there_are(page, lanes):
+def test_hosts_are_told_apart_with_few_and_many_lanes(page, lanes):
     hosts = [AWS % (101 + rank // 8) for rank in range(lanes)]
     lane_of = [{"rank": rank, "host": host} for rank, host in enumerate(hosts)]
     lane_of[1]["host"] = AWS % 199 if lanes == 8 else hosts[1]
@@ -548,7 +548,7 @@ def test_hosts_are_told_apart_however_many_lanes_there_are(page, lanes):
     }.get(lanes, [f"\N{HORIZONTAL ELLIPSIS}{number}" for number in (101, 102, 108)])
 
 
-def test_who_is_on_no_known_host_is_on_no_other(page):
+def test_a_rank_on_an_unknown_host_does_not_count_as_on_another_host(page):
     show(page, LATE)
     labels, heights = texts(page), chart(page).bounding_box()
     page.evaluate(
@@ -558,7 +558,7 @@ def test_who_is_on_no_known_host_is_on_no_other(page):
     assert chart(page).bounding_box() == heights
 
 
-def test_bars_may_come_in_any_order(page):
+def test_bars_may_arrive_in_any_order(page):
     show(page, "send(collective(1.7637e9 + 0.2, [0, 0.01, 0, 0], 0.05, { seq: 2, op: 1 }))")
     show(page, LATE.replace("send(", "send([...").replace("))", ")].reverse())"))
     chart(page).focus()
@@ -579,7 +579,7 @@ def test_pointing_at_a_bar_marks_its_collective_on_the_other_ranks(page):
     assert page.evaluate(lane) != before
 
 
-def test_the_keyboard_reaches_every_bar_and_each_is_announced(page):
+def test_the_keyboard_reaches_and_announces_every_bar(page):
     show(
         page,
         LATE + "; send(collective(1.7637e9 + 0.2, [0, 0, 0, 0], 0.05, { seq: 2, op: 1 }))",
@@ -619,7 +619,7 @@ def test_escape_closes_a_tip_wherever_the_focus_is(page):
 
 
 @pytest.mark.parametrize("size", [(1000, 700), (500, 260)])
-def test_its_keys_are_told_when_asked_for_and_take_no_room(page, size):
+def test_the_help_on_keys_is_shown_on_request_and_takes_no_room(page, size):
     page.set_viewport_size(dict(zip(("width", "height"), size, strict=True)))
     show(page, LATE + "; model.set({ note: 'Something is not shown. '.repeat(5) })")
     height = page.locator("#first").bounding_box()["height"]
@@ -643,7 +643,7 @@ def test_its_keys_are_told_when_asked_for_and_take_no_room(page, size):
     page.set_viewport_size({"width": 1000, "height": 700})
 
 
-def test_of_bars_that_begin_at_once_each_is_reached(page):
+def test_the_keyboard_reaches_every_bar_that_begins_at_the_same_time(page):
     set_lanes(page, 1)
     bar = "([seq, late]) => collective(1.7637e9 + late, [0], 0.1, { seq })"
     show(page, f"send([[1, 0], [2, 0], [3, 0.2]].flatMap({bar}))")
@@ -657,7 +657,7 @@ def test_of_bars_that_begin_at_once_each_is_reached(page):
 # -- moving about ----------------------------------------------------------------------------
 
 
-def test_it_follows_the_newest_until_it_is_moved(page):
+def test_the_chart_follows_the_newest_bars_until_it_is_moved(page):
     show(page, LATE)
     assert is_pressed(page, "Latest")
     chart(page).focus()
@@ -672,7 +672,7 @@ def test_it_follows_the_newest_until_it_is_moved(page):
     assert extent(page, 3, "broadcast")[1] == pytest.approx(1000 - 24 - 28 - 2 - 16, abs=4)
 
 
-def test_the_newest_are_in_sight_however_many_there_are(page):
+def test_the_newest_bars_are_visible_however_many_there_are(page):
     show(page, "send(training(5000, 4))")
     assert width(page) > 700
     assert max(texts(page), key=len)
@@ -682,7 +682,7 @@ def test_the_newest_are_in_sight_however_many_there_are(page):
     assert number > 5000 - 200
 
 
-def test_buttons_zoom_and_fit(page):
+def test_buttons_zoom_and_fit_the_chart(page):
     show(page, LATE)
     fitted = width(page)
     button(page, "Zoom out").click()
@@ -701,7 +701,7 @@ def test_buttons_zoom_and_fit(page):
     assert width(page) == pytest.approx(fitted, abs=2)
 
 
-def test_a_drag_pans(page):
+def test_a_drag_pans_the_chart(page):
     show(page, LATE)
     before = extent(page, 3)
     x = point_at(page, 3)
@@ -713,7 +713,7 @@ def test_a_drag_pans(page):
     assert not is_pressed(page, "Latest")
 
 
-def test_the_wheel_belongs_to_the_page_except_with_ctrl_or_sideways(page):
+def test_the_wheel_scrolls_the_page_except_with_ctrl_or_sideways(page):
     show(page, LATE)
     before = extent(page, 3)
     x = point_at(page, 3)
@@ -773,7 +773,7 @@ def test_views_share_the_data_and_leave_nothing(page):
     assert page.evaluate("model.listeners") == []
 
 
-def test_memory_is_flat_however_often_it_is_told(page):
+def test_memory_stays_flat_over_many_messages(page):
     client = page.context.new_cdp_session(page)
     update = "send(training(500, 4), { reset: true }); send([], { kind: 'open' })"
 
@@ -788,7 +788,7 @@ def test_memory_is_flat_however_often_it_is_told(page):
         assert last[part] - first[part] < 300_000
 
 
-def test_it_moves_fluently_over_ten_thousand_collectives_of_eight_ranks(page):
+def test_the_chart_moves_fluently_over_ten_thousand_collectives_of_eight_ranks(page):
     set_lanes(page, 8)
     show(page, "send(training(10_000, 8), { reset: true })")
     button(page, "Fit").click()
@@ -818,11 +818,11 @@ def test_it_moves_fluently_over_ten_thousand_collectives_of_eight_ranks(page):
     assert work < 33
 
 
-# -- for everybody ---------------------------------------------------------------------------
+# -- accessibility ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_axe_finds_nothing(page, theme):
+def test_axe_finds_no_accessibility_fault(page, theme):
     set_theme(page, theme)
     assert violations(page) == []
     open_bar = "{ rank: 0, start: Date.now() / 1e3 - 1000, late: NaN, seq: 2 }"
@@ -849,7 +849,7 @@ def call(page, expression):
     return page.evaluate(f"() => {{ const t = timeline; return {expression}; }}")
 
 
-def test_durations_and_sizes_are_words(page):
+def test_durations_and_sizes_are_written_in_words(page):
     seconds = [4e-7, 9.996e-4, 0.0503, 0.9999, 12.34, 59.96, 125, 3600, 3900]
     assert call(page, f"{seconds}.map(t.duration)") == [
         "0.4 µs", "1 ms", "50.3 ms", "1 s", "12.3 s", "1 min", "2 min 5 s", "1 h", "1 h 5 min",
@@ -861,7 +861,7 @@ def test_durations_and_sizes_are_words(page):
     assert call(page, "t.ranges([5, 0, 3, 4])") == "ranks 0, 3-5"
 
 
-def test_of_hosts_that_is_kept_what_tells_them_apart(page):
+def test_host_names_are_cut_to_the_part_that_tells_them_apart(page):
     def short(*hosts, most=14):
         return call(page, f"[...t.shortNames(new Set({list(hosts)}), {most}).values()]")
 
@@ -874,7 +874,7 @@ def test_of_hosts_that_is_kept_what_tells_them_apart(page):
     assert short("node", "node-2-with-more-of-it") == ["node", "node-2-…-of-it"]
 
 
-def test_times_that_touch_are_one_in_whatever_order_they_come(page):
+def test_spans_that_touch_are_merged_in_any_order(page):
     busy = """[[10, 11], [0, 1], [20, 21], [1.5, 2], [11.5, 20.5]].reduce(
         (all, [from, to]) => { t.addBusy(all, from, to); return all; }, { starts: [], ends: [] })"""
     assert call(page, busy) == {"starts": [0, 10], "ends": [2, 21]}
@@ -888,14 +888,14 @@ def test_the_scale_is_linear_but_for_breaks_and_goes_both_ways(page):
     assert call(page, f"{pixels}.map((px) => t.toTime({scale}, px))") == pytest.approx(times)
 
 
-def test_zooming_to_a_span_makes_it_as_wide_as_was_asked(page):
+def test_zooming_to_a_span_gives_it_the_requested_width(page):
     busy = "{ starts: [0, 100], ends: [2, 101] }"
     zoom = call(page, f"t.zoomFor({busy}, true, 0, 101, 626)")
     assert zoom == pytest.approx(200, rel=1e-3)
     assert call(page, f"t.span({busy}, true, {zoom}, 0, 101)") == pytest.approx(626, abs=1)
 
 
-def test_ticks_are_round_and_say_what_changes(page):
+def test_ticks_are_round_and_label_what_changes(page):
     assert call(page, "[1e6, 800, 80, 8, 1].map((k) => t.tickStep(k, 80))") == pytest.approx(
         [1e-4, 0.1, 1, 10, 120]
     )
@@ -928,7 +928,7 @@ def test_bars_narrower_than_a_pixel_become_one_run_per_kind(page):
     assert hits == [500, -1]
 
 
-def test_a_collective_is_the_same_in_flight_and_settled_wherever_its_name_stands(page):
+def test_an_open_and_a_settled_bar_of_one_collective_match_whatever_the_index_of_its_name(page):
     peers = """(() => {
         const make = (groups, group) => {
             const bars = new t.Bars();

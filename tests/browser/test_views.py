@@ -50,7 +50,7 @@ def test_two_views_show_the_same_and_both_act(notebook):
     expect(generations).to_have_text([str(next_one + 2)])
 
 
-def test_a_reload_shows_the_present_state_and_it_still_acts(notebook):
+def test_a_reloaded_page_shows_the_present_state_and_its_buttons_act(notebook):
     screenshot.command(notebook.page, "docmanager:save")
     notebook.page.reload()
     screenshot.prepare(notebook.page, "light")
@@ -64,7 +64,7 @@ def test_a_reload_shows_the_present_state_and_it_still_acts(notebook):
     assert "Rank 0 never called barrier" in notebook.end()
 
 
-def test_after_a_reload_in_a_hang_the_stop_button_brings_it_back(notebook):
+def test_the_stop_button_brings_the_dashboard_back_after_a_reload_in_a_hang(notebook):
     """The kernel answers a page that has just come only when its cell has ended."""
     notebook.hang()
     screenshot.command(notebook.page, "docmanager:save")
@@ -79,7 +79,7 @@ def test_after_a_reload_in_a_hang_the_stop_button_brings_it_back(notebook):
     expect(verdict).to_contain_text("Rank 0 never called barrier")
 
 
-def test_what_is_opened_typed_and_focused_stays_while_it_is_updated(notebook, tmp_path):
+def test_opened_typed_and_focused_parts_survive_an_update(notebook, tmp_path):
     over = tmp_path / "over"
     notebook.board.get_by_label("Timeout").fill("7")
     notebook.button("Why?").focus()
@@ -98,7 +98,7 @@ def test_what_is_opened_typed_and_focused_stays_while_it_is_updated(notebook, tm
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_a_screen_reader_and_a_weak_eye_can_use_it(notebook, theme):
+def test_the_dashboard_is_usable_with_a_screen_reader_and_weak_eyes(notebook, theme):
     screenshot.command(notebook.page, "apputils:change-theme", {"theme": theme})
     expect(notebook.page.locator(f'body[data-jp-theme-name="{theme}"]')).to_have_count(1)
     assert_accessible(notebook.page)
@@ -117,7 +117,7 @@ def assert_accessible(page):
     assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found["violations"]] == []
 
 
-def test_saved_it_is_a_table_wherever_it_cannot_live(notebook, browser, tmp_path):
+def test_a_saved_dashboard_is_a_table_where_widgets_cannot_live(notebook, browser, tmp_path):
     screenshot.command(notebook.page, "docmanager:save")
     path = notebook.run("import os; print(os.getcwd())").strip() + "/notebook.ipynb"
     saved = nbformat.read(path, as_version=4)
@@ -137,7 +137,7 @@ def test_saved_it_is_a_table_wherever_it_cannot_live(notebook, browser, tmp_path
     assert json.dumps(saved.metadata.get("widgets", {})).count("rb-panel") <= 1
 
 
-def test_a_saved_notebook_that_nobody_trusts_shows_the_table(notebook, browser, tmp_path):
+def test_an_untrusted_saved_notebook_shows_the_table(notebook, browser, tmp_path):
     screenshot.command(notebook.page, "docmanager:save")
     path = notebook.run("import os; print(os.getcwd())").strip() + "/notebook.ipynb"
     saved = nbformat.read(path, as_version=4)
@@ -180,7 +180,7 @@ def test_closing_an_answer_gives_the_focus_back(notebook):
     expect(notebook.button("Stacks")).to_be_focused()
 
 
-def test_of_a_kernel_that_was_restarted_it_says_so(notebook):
+def test_the_dashboard_of_a_restarted_kernel_says_so(notebook):
     """The last one: the kernel that the others share is another one then."""
     notebook.page.evaluate(
         "() => window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()"

@@ -86,7 +86,7 @@ def new_group(random: Random, n: int) -> Hang:
 
 
 def receive(random: Random, n: int) -> Hang:
-    """A rank receives what nobody sends."""
+    """A rank receives what no rank sends."""
     receiver, sender = random.sample(range(n), 2)
     code = f"if rank == {receiver}:\n    dist.recv(torch.ones(3), src={sender})"
     return Hang(code, "missing_rank", frozenset([sender]), "recv")

@@ -78,7 +78,7 @@ def values(session, code):
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-def test_it_works_three_times_in_a_row(world, method, tmp_path):
+def test_a_group_is_made_by_hand_three_times_in_a_row(world, method, tmp_path):
     code = LEAVE + method.replace("{folder}", str(tmp_path)) + REDUCE
     for _ in range(3):
         assert values(world, code) == {"[2.0, 2.0]"}
@@ -86,14 +86,14 @@ def test_it_works_three_times_in_a_row(world, method, tmp_path):
 
 @pytest.mark.parametrize("late", [0, 1])
 @pytest.mark.parametrize("name", ["env", "tcp", "file"])
-def test_ranks_may_come_at_different_times(world, name, late, tmp_path):
+def test_a_group_made_by_hand_waits_for_a_late_rank(world, name, late, tmp_path):
     method = METHODS[name].replace("{folder}", str(tmp_path))
     code = f"{LEAVE}if rank == {late}: time.sleep(1.5)\n{method}{REDUCE}"
     for _ in range(2):
         assert values(world, code) == {"[2.0, 2.0]"}
 
 
-def test_in_one_cell_many_times(world):
+def test_a_group_is_made_by_hand_many_times_in_one_cell(world):
     code = (
         "for _ in range(20):\n"
         "    dist.destroy_process_group()\n"
@@ -103,7 +103,7 @@ def test_in_one_cell_many_times(world):
     assert values(world, code) == {"[2.0, 2.0]"}
 
 
-def test_the_port_is_one_of_loopback_and_the_same_on_every_rank(world):
+def test_a_store_can_be_opened_at_master_addr_and_port(world):
     [said] = values(world, "import os\nint(os.environ['MASTER_PORT']), os.environ['MASTER_ADDR']")
     port, _ = eval(said)  # noqa: S307 - of a cell of ours
     assert 0 < port < 65536
@@ -115,7 +115,7 @@ def test_the_port_is_one_of_loopback_and_the_same_on_every_rank(world):
     assert values(world, code) == {"b'01'"}
 
 
-def test_nothing_listens_elsewhere(world):
+def test_a_group_made_by_hand_listens_on_loopback_only(world):
     """Neither for groups made by hand nor for RPC."""
     for method in ("env", "tcp"):
         values(world, LEAVE + METHODS[method] + REDUCE)
@@ -134,13 +134,15 @@ RPC = (
 )
 
 
-def test_rpc_begins_and_ends_again_and_again(world):
+def test_rpc_can_be_initialised_and_shut_down_repeatedly(world):
     for _ in range(2):
         assert values(world, RPC.format(then="rpc.shutdown()")) == {"[1.0]", "[2.0]"}
 
 
 @pytest.mark.parametrize("name", ["env", "tcp", "file"])
-def test_a_rank_that_does_not_come_is_named_and_the_other_is_freed(world, name, tmp_path):
+def test_a_rank_missing_from_a_group_made_by_hand_is_named_and_the_other_freed(
+    world, name, tmp_path
+):
     generation = world.generation
     method = METHODS[name].replace("{folder}", str(tmp_path)).replace("\n", " ")
     result = world.run(f"{LEAVE}if rank: {method}", timeout=30)
@@ -151,7 +153,7 @@ def test_a_rank_that_does_not_come_is_named_and_the_other_is_freed(world, name, 
     assert values(world, LEAVE + METHODS["env"] + REDUCE) == {"[2.0, 2.0]"}
 
 
-def test_a_rank_that_is_late_is_left_alone(world):
+def test_a_late_rank_of_a_group_made_by_hand_is_no_hang(world):
     code = f"{LEAVE}if rank: time.sleep(3)\ndist.init_process_group('gloo'){REDUCE}"
     result = world.run(code)
     assert result.diagnosis is None
@@ -174,20 +176,20 @@ def test_a_hang_in_a_group_made_by_hand_is_explained(world):
     assert "all_reduce" in result.diagnosis.summary
 
 
-def test_an_interrupt_while_ranks_meet(world):
+def test_an_interrupt_ends_ranks_that_meet_by_hand(world):
     result = world.run(
         f"{LEAVE}if rank: time.sleep(60)\ndist.init_process_group('gloo')", timeout=2
     )
     assert {its.error.ename for its in result.values()} == {"KeyboardInterrupt"}
 
 
-def test_an_initialisation_that_fails_on_one_rank_spoils_no_later_one(world):
+def test_a_group_can_be_made_by_hand_after_one_that_failed_on_a_rank(world):
     code = f"{LEAVE}if rank: dist.init_process_group('gloo', init_method='nonsense://')"
     assert world.run(code)[1].error.ename in {"RuntimeError", "ValueError"}
     assert values(world, METHODS["env"] + REDUCE) == {"[2.0, 2.0]"}
 
 
-def test_a_world_of_one_rank(world):
+def test_a_world_of_one_rank_is_made_by_hand(world):
     code = (
         f"{LEAVE}dist.init_process_group('gloo', rank=0, world_size=1)\n"
         "alone = dist.get_world_size()\ndist.destroy_process_group()\n"

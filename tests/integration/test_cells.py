@@ -44,7 +44,7 @@ def test_ipython_syntax_runs_on_the_ranks(two, code, expected):
         "import warnings\nwarnings.warn('e')",
     ],
 )
-def test_stderr_logging_and_warnings_are_heard(two, code):
+def test_stderr_logging_and_warnings_arrive(two, code):
     for _ in range(2):  # handlers made in one cell must be heard in the next
         result = two.run(code + f"  # {time.time_ns()}")
         assert all("e" in result[rank].stderr for rank in (0, 1))
@@ -67,7 +67,7 @@ def test_the_last_value_is_shown_unless_a_semicolon_hides_it(two, code, value):
     assert [two.run(code)[rank].result_repr for rank in (0, 1)] == [value, value]
 
 
-def test_an_error_on_one_rank_is_its_own(two):
+def test_an_error_on_one_rank_leaves_the_others_alone(two):
     result = two.run("if rank == 1:\n    1 / 0\nprint('went on')")
     assert not result.ok
     assert result[0].ok
@@ -89,7 +89,7 @@ def test_a_traceback_names_the_cell_and_its_line(two):
 @pytest.mark.parametrize(
     "code", ["import sys\nsys.exit(3)", "exit()", "quit()", "raise SystemExit(3)"]
 )
-def test_exit_is_an_error_like_any_other_and_the_engine_lives(two, code):
+def test_exit_raises_an_error_and_the_engine_lives(two, code):
     before = [state.pid for state in two.states()]
     result = two.run(code)
     assert [result[rank].error.ename for rank in (0, 1)] == ["SystemExit"] * 2
@@ -98,11 +98,11 @@ def test_exit_is_an_error_like_any_other_and_the_engine_lives(two, code):
     assert [state.pid for state in two.states()] == before
 
 
-def test_a_breakpoint_says_that_it_cannot(two):
+def test_a_breakpoint_is_refused_with_a_message(two):
     assert "terminal" in two.run("breakpoint()")[0].error.evalue
 
 
-def test_input_is_an_error_and_no_hang(two):
+def test_input_raises_an_error_and_does_not_hang(two):
     assert two.run("input()", timeout=20)[0].error.ename == "StdinNotImplementedError"
 
 
@@ -114,13 +114,13 @@ def test_input_is_an_error_and_no_hang(two):
         "import os\nos.write(2, b'past Python\\n')",
     ],
 )
-def test_what_is_written_past_python_is_shown_too(two, code):
+def test_output_written_past_python_is_shown(two, code):
     result = two.run(code + ";")
     assert [text.splitlines() for text in stdout(result)] == [["past Python"]] * 2
     assert stdout(two.run("1")) == ["", ""]
 
 
-def test_what_is_written_past_python_is_shown_while_the_cell_runs(two, tmp_path):
+def test_output_written_past_python_is_shown_while_the_cell_runs(two, tmp_path):
     seen, over = [], tmp_path / "over"
 
     class Output:
@@ -185,7 +185,7 @@ def test_interrupt_when_nothing_runs_does_nothing(two):
     assert two.run("1").ok
 
 
-def test_the_state_tells_the_line_while_a_cell_runs_and_the_collective_it_is_in(two):
+def test_states_tell_the_line_of_a_running_cell_and_its_collective(two):
     code = "import time\nif rank == 0:\n    dist.barrier()\n"
     code += "else:\n    time.sleep(2)\n    dist.barrier()"
     thread = two.in_background(lambda: two.run(code, number=5))
@@ -222,7 +222,7 @@ def test_a_long_line_and_much_stderr_do_not_block(two):
     assert [len(result[rank].stderr) for rank in (0, 1)] == [400_000] * 2
 
 
-def test_what_cannot_travel_is_said_in_one_line_and_changes_nothing(two):
+def test_values_that_cannot_be_sent_are_refused_in_one_line(two):
     two.run("only = 1", 1)
     with pytest.raises(InputError, match="'only' exists only on rank 1; use -r 1"):
         two.pull("only")
@@ -236,7 +236,7 @@ def test_what_cannot_travel_is_said_in_one_line_and_changes_nothing(two):
     assert two.run("'good' in globals()")[0].result_repr == "False"
 
 
-def test_widgets_matplotlib_and_html_come_as_displays(two):
+def test_widgets_figures_and_html_arrive_as_displays(two):
     seen = []
 
     class Output:
@@ -272,7 +272,7 @@ def test_a_timeout_frees_a_collective_and_shows_the_first_cause_in_front(two):
     assert two.run("x = torch.ones(1)\ndist.all_reduce(x)").ok
 
 
-def test_text_that_is_no_unicode_breaks_nothing(two):
+def test_text_that_is_not_unicode_is_shown(two):
     result = two.run("print('before')\nprint('half \\ud83d')\nprint('after')\n7")
     assert result[0].stdout == "before\nhalf \\ud83d\nafter\n"
     assert result[0].result_repr == "7"
@@ -282,7 +282,7 @@ def test_text_that_is_no_unicode_breaks_nothing(two):
     assert two.run("1").ok
 
 
-def test_a_display_that_is_no_json_breaks_nothing(two):
+def test_a_display_that_is_not_json_does_not_end_the_cell(two):
     code = (
         "from IPython.display import display\n"
         "display({'application/x': object(), 'text/plain': 'shown'}, raw=True)\n6"
@@ -290,7 +290,7 @@ def test_a_display_that_is_no_json_breaks_nothing(two):
     assert two.run(code)[0].result_repr == "6"
 
 
-def test_a_cell_that_never_began_does_not_run_later(two, tmp_path):
+def test_a_cell_that_was_interrupted_before_it_began_does_not_run_later(two, tmp_path):
     """It waited behind one that did not let go, and was interrupted."""
     stubborn = (
         "import time\ntimes = 0\nwhile True:\n    try: time.sleep(100)\n"
@@ -308,7 +308,7 @@ def test_a_cell_that_never_began_does_not_run_later(two, tmp_path):
     assert not ghost.exists()
 
 
-def test_what_has_arrived_by_the_timeout_is_kept(two):
+def test_output_that_arrived_before_the_timeout_is_kept(two):
     """Whoever shows it is slow; the cell has ended long ago."""
 
     class Slow:

@@ -42,7 +42,7 @@ def world():
         ("if rank != 1: dist.all_reduce(torch.ones(2))", "missing_rank", (1,), "all_reduce"),
     ],
 )
-def test_a_mistake_is_an_error_on_every_rank(world, code, kind, ranks, says):
+def test_a_mismatched_collective_raises_on_every_rank(world, code, kind, ranks, says):
     result = world.session.run(code)
     assert result.diagnosis is not None, result
     assert (result.diagnosis.kind, result.diagnosis.ranks) == (kind, ranks)
@@ -55,7 +55,7 @@ def test_a_mistake_is_an_error_on_every_rank(world, code, kind, ranks, says):
     assert world.is_as_it_was()
 
 
-def test_it_can_be_turned_off(world):
+def test_the_check_of_collectives_can_be_turned_off_and_on(world):
     world.session.initialize(check=False)
     code = "torch.distributed.get_debug_level().name"
     assert {r.result_repr for r in world.session.run(code).values()} == {"'OFF'"}

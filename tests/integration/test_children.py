@@ -104,7 +104,7 @@ os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     assert {its.result_repr for its in result.values()} == {"3"}
 
 
-def test_pools_one_after_the_other(two):
+def test_pools_of_processes_work_one_after_the_other(two):
     code = f"""
 import multiprocessing
 from multiprocessing.pool import Pool
@@ -121,7 +121,7 @@ done, len(multiprocessing.active_children())
     two.run("dist.barrier()").raise_for_error()
 
 
-def test_a_rank_still_ends_in_order(two):
+def test_a_rank_keeps_its_own_handler_of_sigterm_after_forks(two):
     """Its own handler is as it was, however often it has forked."""
     result = two.run("import signal\nsignal.getsignal(signal.SIGTERM).__qualname__")
     assert {its.result_repr for its in result.values()} == {"'RankEngine._signal_stop'"}

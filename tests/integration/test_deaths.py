@@ -39,7 +39,7 @@ def whole_again(world):
 
 
 @pytest.mark.parametrize("victim", [0, 2])
-def test_an_idle_rank_that_is_killed_is_known_within_a_second(world, victim):
+def test_the_death_of_an_idle_rank_is_noticed_within_a_second(world, victim):
     os.kill(world.pids[victim], signal.SIGKILL)
     assert until(lambda: victim in world.session.dead_ranks, SOON) < 1
     assert world.session.dead_ranks == {victim: "was killed by SIGKILL"}
@@ -49,7 +49,7 @@ def test_an_idle_rank_that_is_killed_is_known_within_a_second(world, victim):
     assert (diagnosis.kind, diagnosis.ranks) == ("dead", (victim,))
 
 
-def test_the_other_ranks_can_be_asked_while_one_is_dead(world):
+def test_living_ranks_answer_beside_a_dead_one(world):
     os.kill(world.pids[1], signal.SIGKILL)
     until(lambda: world.session.dead_ranks, SOON)
     assert world.session.run("1 + 1", ranks="0,2").ok
@@ -63,7 +63,7 @@ def test_the_other_ranks_can_be_asked_while_one_is_dead(world):
         ("os._exit(3)", "ended with exit code 3"),
     ],
 )
-def test_a_rank_that_dies_while_others_wait_for_it(world, way, how):
+def test_ranks_that_wait_for_a_rank_that_dies_are_freed(world, way, how):
     code = f"import os, time\nif rank == 1:\n    time.sleep(0.3)\n    {way}\ndist.barrier()"
     running = world.in_background(lambda: world.session.run(code))
     assert until(lambda: world.session.dead_ranks, SOON) < SOON
@@ -77,7 +77,7 @@ def test_a_rank_that_dies_while_others_wait_for_it(world, way, how):
     assert "restart_ranks([1])" in result.note
 
 
-def test_sizes_that_differ_are_explained(world):
+def test_a_broadcast_of_different_sizes_is_explained(world):
     """Gloo ends a process that is sent more than it expects; which rank is chance."""
     result = world.session.run(
         "x = torch.ones(4 if rank else 5)\ndist.broadcast(x, src=0)\ndist.barrier()"
@@ -92,12 +92,12 @@ def test_sizes_that_differ_are_explained(world):
         assert diagnosis.kind == "mismatch"
 
 
-def test_a_crash_names_its_line(world):
+def test_the_verdict_on_a_crash_names_its_line(world):
     result = world.session.run("import os\nx = 1\nif rank == 2: os.abort()\nx = 2")
     assert "Rank 2 was killed by SIGABRT at line 3" in result.diagnosis.summary
 
 
-def test_a_rank_that_dies_while_the_group_forms(world):
+def test_a_rank_that_dies_while_the_group_forms_is_named(world):
     os.kill(world.pids[1], signal.SIGSTOP)  # it cannot come
     forming = world.in_background(world.session.initialize)
     assert until(lambda: bool(world.session.doing), SOON) < SOON
@@ -108,7 +108,7 @@ def test_a_rank_that_dies_while_the_group_forms(world):
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.004, 0.008, 0.012, 0.016, 0.02])
-def test_a_rank_that_dies_at_any_moment_of_the_forming(world, delay):
+def test_a_rank_may_die_at_any_moment_while_the_group_forms(world, delay):
     """In Python and in torch's C++, before and after ranks are connected."""
     forming = world.in_background(world.session.initialize)
     time.sleep(delay)  # the moment itself is what is tried
@@ -117,7 +117,7 @@ def test_a_rank_that_dies_at_any_moment_of_the_forming(world, delay):
     assert forming.join(10)
 
 
-def test_a_stopped_rank_is_silent_and_not_dead(world):
+def test_a_stopped_rank_is_shown_as_silent_and_not_dead(world):
     os.kill(world.pids[1], signal.SIGSTOP)
     try:
         diagnosis = world.session.diagnose()
@@ -128,7 +128,7 @@ def test_a_stopped_rank_is_silent_and_not_dead(world):
         os.kill(world.pids[1], signal.SIGCONT)
 
 
-def test_interrupting_an_initialisation_that_hangs(world):
+def test_an_interrupt_ends_an_initialisation_that_hangs(world):
     os.kill(world.pids[2], signal.SIGSTOP)
     try:
         forming = world.in_background(world.session.initialize)
@@ -142,7 +142,7 @@ def test_interrupting_an_initialisation_that_hangs(world):
     world.session.initialize()
 
 
-def test_a_rank_may_be_replaced_though_it_lives(world):
+def test_a_living_rank_can_be_replaced(world):
     world.session.restart_ranks([1])
     assert world.processes()[1] != world.pids[1]
     world.pids[1] = world.processes()[1]
@@ -150,16 +150,16 @@ def test_a_rank_may_be_replaced_though_it_lives(world):
     world.refill(2)
 
 
-def test_nothing_to_restart_is_said(world):
+def test_restart_without_a_dead_rank_is_refused(world):
     with pytest.raises(SessionError, match="No rank has ended"):
         world.session.restart_ranks()
 
 
-def test_a_rank_that_lets_go_of_nothing_is_replaced_and_that_is_said(world):
+def test_a_rank_that_ignores_every_cut_is_replaced_with_a_note(world):
     """What freeing does is taken away from the ranks; only the process of one can go then."""
     code = (
         "import signal\n"
-        "group = get_ipython().kernel._rankbook_agent.group\n"
+        "group = get_ipython().kernel._rankbook_agent.engine.group\n"
         "group.cut = lambda: None\n"
         "if rank == 0:\n"
         "    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})\n"

@@ -18,7 +18,7 @@ def told(session):
     return environments(session.members.living())
 
 
-def test_ranks_say_what_they_run_with_and_what_differs_is_seen(two):
+def test_ranks_report_what_they_run_with_and_differences_are_marked(two):
     found = told(two)
     assert set(found) == {0, 1}
     assert found[1].versions["python"] == platform.python_version()
@@ -42,7 +42,7 @@ def test_ranks_say_what_they_run_with_and_what_differs_is_seen(two):
     )
 
 
-def test_a_rank_that_hangs_answers(two):
+def test_a_rank_that_hangs_reports_what_it_runs_with(two):
     running = Background(lambda: two.run("if rank: dist.barrier()", on_hang="wait"))
     assert until(lambda: two.verdict is not None, SOON) < SOON
     assert set(told(two)) == {0, 1}

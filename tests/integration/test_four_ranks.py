@@ -13,7 +13,7 @@ def test_a_collective_gives_every_rank_the_sum(four):
     assert [result[rank].result_repr for rank in range(4)] == ["tensor([10., 10.])"] * 4
 
 
-def test_ranks_find_their_names(four):
+def test_every_rank_has_the_promised_names(four):
     names = "rank, world_size, local_rank, device, dist_info.backend, dist.get_rank()"
     result = four.run(f"print({names}, torch.ones(1).item())")
     assert stdout(result) == [f"{r} 4 {r} cpu gloo {r} 1.0\n" for r in range(4)]

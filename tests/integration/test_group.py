@@ -35,7 +35,7 @@ def values(result):
     return [result[rank].result_repr for rank in result]
 
 
-def test_infos_are_what_the_ranks_are(session):
+def test_infos_describe_the_real_ranks(session):
     import torch
 
     infos = session.infos
@@ -78,7 +78,7 @@ def test_another_world_size_keeps_engines_and_variables(session):
     assert values(session.run("mine")) == ["10", "11"]
 
 
-def test_destroy_then_initialise(session):
+def test_a_destroyed_group_can_be_initialised_again(session):
     session.destroy()
     assert (session.world_size, session.backend, session.infos) == (0, "", {})
     with pytest.raises(SessionError, match="no process group"):
@@ -105,7 +105,7 @@ def test_a_hard_reset_replaces_the_engines(session):
         ({"timeout_minutes": -1}, InputError, "must be positive, for example 1, and not -1"),
     ],
 )
-def test_what_cannot_be_is_refused_and_the_group_stays(session, arguments, error, message):
+def test_invalid_arguments_are_refused_and_the_group_stays(session, arguments, error, message):
     with pytest.raises(error, match=message) as caught:
         session.initialize(**arguments)
     assert "\n" not in str(caught.value)
@@ -129,7 +129,7 @@ def test_an_initialisation_that_fails_on_one_rank_leaves_no_half_made_group(sess
     assert values(session.run(SUM)) == ["2.0", "2.0"]
 
 
-def test_an_engine_that_dies_is_named_and_a_hard_reset_mends_it(session):
+def test_a_dead_engine_is_named_and_replaced_by_a_hard_reset(session):
     session.run("kept = 1")
     os.kill(session.states()[1].pid, signal.SIGKILL)
     result = session.run("1")
@@ -143,7 +143,7 @@ def test_an_engine_that_dies_is_named_and_a_hard_reset_mends_it(session):
     assert values(session.run(SUM)) == ["2.0", "2.0"]
 
 
-def test_an_engine_that_dies_in_its_cell_ends_the_wait(session):
+def test_a_cell_ends_when_its_engine_dies(session):
     begin = time.monotonic()
     result = session.run("import os\nif rank == 1: os._exit(7)")
     assert time.monotonic() - begin < 5
@@ -152,14 +152,14 @@ def test_an_engine_that_dies_in_its_cell_ends_the_wait(session):
     assert session.states()[1].ended == "ended with exit code 7"
 
 
-def test_whom_a_dead_rank_has_kept_waiting_has_made_no_error(session):
+def test_a_rank_freed_from_waiting_for_a_dead_one_shows_no_error(session):
     result = session.run("import os\nif rank == 1: os._exit(7)\ndist.barrier()")
     assert session.snapshot().verdict == result.diagnosis
     assert result.diagnosis.kind == "dead"
     assert session.states()[0].last_error == ""
 
 
-def test_an_error_is_of_the_last_cell_and_of_this_group(session):
+def test_last_error_is_that_of_the_last_cell_and_the_present_group(session):
     session.run("1 / 0")
     assert [s.last_error for s in session.states()] == ["ZeroDivisionError: division by zero"] * 2
     cell = session.in_background(lambda: session.run("import time\nif rank: time.sleep(60)"))
@@ -172,7 +172,7 @@ def test_an_error_is_of_the_last_cell_and_of_this_group(session):
     assert [state.last_error for state in session.states()] == ["", ""]
 
 
-def test_a_lost_controller_is_said_at_once(session):
+def test_a_lost_controller_is_reported_at_once(session):
     [controller] = [
         p for p in psutil.Process().children() if "rankbook.cluster.controller" in p.cmdline()
     ]
@@ -206,7 +206,7 @@ def test_a_hard_reset_ends_a_cell_that_hangs(session):
     assert values(session.run(SUM)) == ["2.0", "2.0"]
 
 
-def test_shut_down_twice_is_once(session):
+def test_a_second_shutdown_does_nothing(session):
     session.shutdown()
     session.shutdown()
     assert rankbook.session() is None
@@ -237,14 +237,14 @@ def test_a_second_session_is_refused(session):
     ("arguments", "error"),
     [(("nccl",), DeviceError), (("foo",), BackendError), (("gloo", 0), InputError)],
 )
-def test_what_cannot_start_is_refused_before_anything_is_started(arguments, error):
+def test_an_impossible_start_is_refused_before_any_process_is_started(arguments, error):
     before = len(psutil.Process().children(recursive=True))
     with pytest.raises(error):
         rankbook.start(*arguments)
     assert len(psutil.Process().children(recursive=True)) == before
 
 
-def test_training_with_ddp_and_fsdp(session):
+def test_models_train_with_ddp_and_fsdp(session):
     ddp = """
 from torch.nn.parallel import DistributedDataParallel
 torch.manual_seed(rank)

@@ -166,14 +166,14 @@ def is_healthy(world, code):
 
 
 @pytest.mark.parametrize("name", LATE)
-def test_one_for_a_collective_that_is_only_late_is_no_hang(world, name):
+def test_a_wait_for_a_late_collective_is_no_hang(world, name):
     seen = is_healthy(world, f"if rank: time.sleep(2)\n{COLLECTIVES[name]}")
     assert any((its.kind, its.ranks) == ("slow", (1,)) for its in seen)
     assert not any(its.proven for its in seen)
 
 
 @pytest.mark.parametrize(("code", "its"), ONE_TO_ANOTHER.values(), ids=ONE_TO_ANOTHER)
-def test_one_for_another_rank_that_is_only_late_is_no_hang(world, code, its):
+def test_a_wait_for_a_late_rank_is_no_hang(world, code, its):
     seen = is_healthy(world, f"{only(0, code)}{only(1, f'time.sleep(2){chr(10)}{its}')}")
     assert not any(its.proven for its in seen)
 
@@ -190,7 +190,7 @@ def test_one_for_another_rank_that_is_only_late_is_no_hang(world, code, its):
     ],
     ids=["future", "a class of one's own", "lock"],
 )
-def test_what_is_no_wait_for_a_rank_is_not_ended(world, body):
+def test_a_wait_for_something_else_than_a_rank_is_not_ended(world, body):
     code = f"import threading\n{only(0, body)}dist.barrier()"
     assert not any(its.proven for its in is_healthy(world, code))
 
@@ -207,7 +207,7 @@ def test_a_handle_that_ends_with_a_timeout_of_its_own_is_no_hang(world):
     world.session.reset()
 
 
-def test_the_verdict_names_the_line_of_the_cell(world):
+def test_the_verdict_on_a_waiting_handle_names_the_line_of_the_cell(world):
     running = world.in_background(
         lambda: world.session.run(only(0, COLLECTIVES["attribute"]), on_hang="wait")
     )

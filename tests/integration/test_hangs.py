@@ -38,7 +38,7 @@ SLOW = [name for name in KINDS if name not in PROVEN]
 
 
 @pytest.mark.parametrize("name", PROVEN)
-def test_a_hang_is_explained_and_freed_by_itself(world, name):
+def test_a_hang_is_explained_and_freed_without_a_command(world, name):
     hang = KINDS[name](Random(name), 4)
     generation = world.session.generation
     running = world.in_background(lambda: world.session.run(hang.code))
@@ -57,7 +57,7 @@ def test_a_hang_is_explained_and_freed_by_itself(world, name):
 
 
 @pytest.mark.parametrize("name", SLOW)
-def test_a_slow_rank_is_not_touched_until_someone_interrupts(world, name):
+def test_a_slow_rank_is_left_alone_until_an_interrupt(world, name):
     hang = KINDS[name](Random(name), 4)
     running = world.in_background(lambda: world.session.run(hang.code))
     seen = []
@@ -76,7 +76,7 @@ def test_a_slow_rank_is_not_touched_until_someone_interrupts(world, name):
     }
 
 
-def test_the_rank_that_raised_is_shown_first_and_the_others_in_the_verdict_only(world):
+def test_only_the_rank_that_raised_shows_a_traceback(world):
     result = world.session.run("if rank == 2: 1 / 0\ndist.barrier()")
     with pytest.raises(HangError) as caught:
         result.raise_for_error()
@@ -87,7 +87,7 @@ def test_the_rank_that_raised_is_shown_first_and_the_others_in_the_verdict_only(
     assert "rank 0  waits in barrier" in shown
 
 
-def test_ranks_that_are_not_needed_go_on(world):
+def test_ranks_outside_the_hang_go_on(world):
     code = (
         "import time\n"
         "if rank == 0: dist.recv(torch.ones(1), 1)\n"
@@ -100,13 +100,13 @@ def test_ranks_that_are_not_needed_go_on(world):
     assert result[3].seconds > 3.9  # was left alone
 
 
-def test_a_cell_on_some_ranks_in_a_collective_of_all(world):
+def test_a_collective_of_all_ranks_in_a_cell_on_some_is_explained_and_freed(world):
     result = world.session.run("dist.barrier()", ranks="0,2")
     assert (result.diagnosis.kind, result.diagnosis.ranks) == ("missing_rank", (1, 3))
     assert "run no cell" in result.diagnosis.summary
 
 
-def test_many_groups_have_threads_that_wake_for_nothing(world):
+def test_a_hang_beside_many_groups_is_proven_and_freed(world):
     """That the wait is none of data on its way is seen of processes that hardly compute."""
     world.session.run("groups = [dist.new_group() for _ in range(16)]").raise_for_error()
     code = "if rank == 0: dist.irecv(torch.zeros(2), src=1).wait()"
@@ -115,7 +115,7 @@ def test_many_groups_have_threads_that_wake_for_nothing(world):
     assert running.value.diagnosis.proven
 
 
-def test_groups_that_were_cut_leave_no_threads_and_sockets(world):
+def test_cut_groups_leave_no_threads_and_sockets(world):
     """Tracebacks of what was cut must not hold the groups."""
     engines = [psutil.Process(pid) for pid in world.pids]
 
@@ -128,7 +128,7 @@ def test_groups_that_were_cut_leave_no_threads_and_sockets(world):
         world.session.run("if rank: dist.new_group()")
 
     def tidy():
-        # What the last traceback holds stays: Python itself keeps it, for whoever wants to look.
+        # What the last traceback holds stays: Python itself keeps it, for a debugger.
         return all(
             threads <= was[0] + 4 and files <= was[1] + 8
             for (threads, files), was in zip(held(), before, strict=True)
@@ -137,7 +137,7 @@ def test_groups_that_were_cut_leave_no_threads_and_sockets(world):
     assert until(tidy, SOON) < SOON, (before, held())
 
 
-def test_ranks_whose_group_was_made_again_are_idle_at_once_and_stay_so(world):
+def test_ranks_are_idle_and_stay_idle_after_their_group_was_re_created(world):
     """What an engine clears away behind a former group is not taken for work."""
     for _ in range(3):
         world.session.run("if rank: dist.barrier()")
@@ -146,7 +146,7 @@ def test_ranks_whose_group_was_made_again_are_idle_at_once_and_stay_so(world):
             assert world.session.diagnose().summary == "Every rank is idle."
 
 
-def test_a_group_whose_timeout_was_reached_is_made_again(world):
+def test_a_group_that_reached_its_timeout_is_re_created(world):
     world.session.initialize(timeout_minutes=0.01)
     result = world.session.run("if rank: dist.barrier()", on_hang="wait")
     assert result.diagnosis is None
@@ -154,7 +154,7 @@ def test_a_group_whose_timeout_was_reached_is_made_again(world):
     world.session.initialize(timeout_minutes=1)
 
 
-def test_a_lock_or_a_process_that_is_waited_for_is_no_hang(world):
+def test_waiting_for_a_lock_or_a_process_is_no_hang(world):
     code = (
         "import os, subprocess, threading\n"
         "if rank == 0:\n"
@@ -165,7 +165,7 @@ def test_a_lock_or_a_process_that_is_waited_for_is_no_hang(world):
     assert world.session.run(code).diagnosis is None
 
 
-def test_report_says_it_and_waits(world):
+def test_on_hang_report_prints_the_verdict_and_waits(world):
     notes = []
 
     class Output:
@@ -188,7 +188,7 @@ def test_report_says_it_and_waits(world):
     assert len(notes) == 1
 
 
-def test_two_interrupts_at_once(world):
+def test_two_interrupts_at_once_leave_a_group_that_works(world):
     running = world.in_background(
         lambda: world.session.run("if rank: dist.barrier()", on_hang="wait")
     )
@@ -200,7 +200,7 @@ def test_two_interrupts_at_once(world):
     assert running.join(SOON)
 
 
-def test_interrupts_without_end_leave_a_group(world):
+def test_repeated_interrupts_leave_a_group_that_works(world):
     """Whoever presses again and again must not be left without what is made again meanwhile."""
     for _ in range(3):
         running = world.in_background(
@@ -212,7 +212,7 @@ def test_interrupts_without_end_leave_a_group(world):
         assert "the process group was re-created" in running.value.note
 
 
-def test_an_interrupt_when_nothing_runs(world):
+def test_an_interrupt_while_nothing_runs_does_nothing(world):
     assert world.session.interrupt() is False
 
 
@@ -235,7 +235,7 @@ def test_a_rank_that_goes_on_after_an_interrupt_is_named_and_not_replaced(world)
     assert running.join(SOON)
 
 
-def test_ctrl_c_in_the_thread_that_waits(world):
+def test_ctrl_c_in_the_waiting_thread_ends_the_cell(world):
     main = threading.main_thread()
 
     def press():
@@ -250,7 +250,7 @@ def test_ctrl_c_in_the_thread_that_waits(world):
     assert {r.error.ename for rank, r in result.items() if rank} == {"KeyboardInterrupt"}
 
 
-def test_what_another_client_runs_after_a_hang_fails_as_it_would_before(world):
+def test_code_of_another_client_fails_as_usual_after_a_hang(world):
     world.session.run("if rank: dist.barrier()")
     failed = world.session.pool.launcher.client[:].execute(
         "raise RuntimeError('mine')", silent=False
@@ -276,7 +276,7 @@ def test_ranks_out_of_step_make_a_new_group(world):
     assert world.session.generation == generation + 1
 
 
-def test_what_was_interrupted_in_the_middle_is_not_mixed_up_with_what_comes_next(world):
+def test_an_interrupted_collective_is_not_mixed_up_with_the_next_one(world):
     """Only Python was interrupted: rank 0 has begun a collective that the others have not."""
     code = (
         "import time\nstale = torch.full((2,), 1000.)\n"
@@ -290,7 +290,7 @@ def test_what_was_interrupted_in_the_middle_is_not_mixed_up_with_what_comes_next
     assert {its.result_repr for its in result.values()} == {"[4.0, 4.0]"}
 
 
-def test_a_socket_of_the_persons_own_is_no_connection_of_a_group(world):
+def test_a_socket_of_user_code_is_no_connection_of_a_group(world):
     """A logger's, say: it is connected, and no stream."""
     code = (
         "import socket\nlogger = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
@@ -320,7 +320,7 @@ def test_traffic_in_another_group_does_not_keep_ranks_from_being_freed(world):
     world.session.run(code).raise_for_error()
 
 
-def test_an_error_of_the_persons_own_says_nothing_about_the_group(world):
+def test_an_error_of_user_code_about_connections_keeps_the_group(world):
     generation = world.session.generation
     for words in ("database: connection refused", "Timed out waiting for the lock of a file"):
         result = world.session.run(f"if rank == 0: raise RuntimeError({words!r})")
@@ -328,7 +328,7 @@ def test_an_error_of_the_persons_own_says_nothing_about_the_group(world):
     assert world.session.generation == generation
 
 
-def test_an_error_after_an_interrupt_stays_what_it_is(world):
+def test_an_error_raised_after_an_interrupt_is_reported_unchanged(world):
     code = (
         "import time\ntry: time.sleep(100)\nexcept KeyboardInterrupt: pass\n"
         "raise RuntimeError('out of memory')"
@@ -339,7 +339,7 @@ def test_an_error_after_an_interrupt_stays_what_it_is(world):
     }
 
 
-def test_what_could_not_be_mended_is_before_the_next_cell(world):
+def test_a_cut_group_is_re_created_once_its_stuck_rank_lets_go(world):
     """Rank 0 does not let go at first, so the group that was cut is not made again."""
     code = (
         "import time\nstubborn = 0\n"
@@ -359,7 +359,7 @@ def test_what_could_not_be_mended_is_before_the_next_cell(world):
     assert world.session.generation == generation + 1
 
 
-def test_ctrl_c_again_while_the_group_is_made_again(world):
+def test_a_second_ctrl_c_while_the_group_is_re_created_is_ignored(world):
     """It is pressed until something happens; the verdict is not lost, and there is a group."""
     generation = world.session.generation
     main, over = threading.main_thread(), threading.Event()

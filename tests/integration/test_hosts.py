@@ -143,7 +143,7 @@ def engines_of(client_file, namespace):
     return int(subprocess.run(asked, check=True, capture_output=True, text=True, timeout=30).stdout)
 
 
-def test_a_group_over_two_hosts(cluster, tmp_path):
+def test_a_group_forms_and_works_over_two_hosts(cluster, tmp_path):
     (anna, _), client_file = cluster
     wait_for(lambda: engines_of(client_file, anna) == 3, tmp_path, timeout=60)
     notebook = on_host(

@@ -1,4 +1,4 @@
-"""Joining a cluster that somebody else has started, with ipyparallel's own engines."""
+"""Joining a cluster that another process has started, with ipyparallel's own engines."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def init(notebook, line):
 
 
 def hang(notebook, tmp_path):
-    """Have rank 0 wait for ever in a cell that nobody frees; return what tells that it does."""
+    """Have rank 0 wait endlessly in a cell that is not freed; return the file that shows it."""
     sign = tmp_path / "waits"
     notebook.start(
         "%%dist --on-hang wait\nkept = rank + 40\n"
@@ -225,7 +225,7 @@ def test_a_restarted_kernel_finds_group_and_variables_as_they_were(lab, tmp_path
 
 
 @pytest.mark.parametrize("way_out", ["%dist_interrupt", "%dist_reset"])
-def test_what_a_killed_kernel_has_left_hanging_is_found_explained_and_freed(lab, tmp_path, way_out):
+def test_a_hang_left_by_a_killed_kernel_is_found_explained_and_freed(lab, tmp_path, way_out):
     hang(lab, tmp_path)
     lab.restart(kill=True)
     refused = init(lab, f"gloo --cluster-id {lab.cluster}")
@@ -247,7 +247,7 @@ def test_what_a_killed_kernel_has_left_hanging_is_found_explained_and_freed(lab,
     assert lab.stdout == "2\n"
 
 
-def test_a_cell_waits_for_its_turn_and_is_proven_to_wait_in_vain(lab, tmp_path):
+def test_a_cell_behind_an_adopted_hang_ends_with_an_error_and_frees_it(lab, tmp_path):
     hang(lab, tmp_path)
     lab.restart(kill=True)
     init(lab, f"--cluster-id {lab.cluster}")
@@ -256,7 +256,7 @@ def test_a_cell_waits_for_its_turn_and_is_proven_to_wait_in_vain(lab, tmp_path):
     assert lab.shown == ["[0-1] 2.0"]
 
 
-def test_a_restart_while_a_cell_hangs_ends_it_first_as_jupyter_does(lab, tmp_path):
+def test_a_kernel_restart_during_a_hang_ends_the_cell_first(lab, tmp_path):
     hang(lab, tmp_path)
     lab.restart()
     assert init(lab, f"--cluster-id {lab.cluster}").startswith("2 ranks, gloo, generation")
@@ -264,7 +264,7 @@ def test_a_restart_while_a_cell_hangs_ends_it_first_as_jupyter_does(lab, tmp_pat
     assert "\n".join(lab.shown) == "[0] 42.0\n[1] 43.0"
 
 
-def test_a_rank_that_cannot_answer_is_left_alone(cluster, connect, tmp_path, monkeypatch):
+def test_a_joining_session_leaves_a_silent_rank_alone(cluster, connect, tmp_path, monkeypatch):
     """What it does is not known: it may be at work for another notebook."""
     first, sign = connect(), tmp_path / "begun"
     results = []
@@ -303,7 +303,7 @@ def test_a_kernel_that_ends_leaves_the_group_and_a_shutdown_destroys_it(cluster,
     assert raw[:].apply(eval, there).get() == [False, False]
 
 
-def test_another_number_of_ranks_is_another_group(cluster, connect):
+def test_joining_with_another_number_of_ranks_makes_a_new_group(cluster, connect):
     connect().detach()
     session = connect(nproc=1)
     assert (session.generation, session.world_size) == (2, 1)
@@ -326,7 +326,7 @@ def test_a_mistake_in_joining_leaves_the_group_as_it_is(cluster, connect):
     found.shutdown()
 
 
-def test_where_a_rank_is_missing_there_is_a_new_group_with_a_higher_number():
+def test_joining_a_group_that_lost_a_rank_makes_a_new_one_with_a_higher_number():
     with running_cluster() as cluster:
         session = rankbook.connect("gloo", cluster_id=cluster.cluster_id)
         session.reset()
@@ -349,7 +349,7 @@ def ipcluster(*arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
 
 
-def test_ipcluster_lists_and_stops_what_a_session_has_started():
+def test_ipcluster_lists_and_stops_the_cluster_of_a_session():
     session = rankbook.start("gloo", 2)
     try:
         listed = ipcluster("list")

@@ -62,7 +62,7 @@ def test_a_cell_that_fails_on_a_rank_fails_here_with_its_traceback(notebook):
     assert "magics.py" not in text
 
 
-def test_what_a_failing_cell_leaves_to_be_done_later_costs_no_group(notebook):
+def test_work_that_a_failing_cell_deferred_does_not_cost_the_group(notebook):
     """A rank whose main thread is not back yet cannot say which collectives it has called."""
     notebook.run("print(__import__('rankbook').session().generation)")
     before = notebook.stdout
@@ -74,7 +74,7 @@ def test_what_a_failing_cell_leaves_to_be_done_later_costs_no_group(notebook):
     assert notebook.stdout == before
 
 
-def test_a_mistake_is_one_line_and_an_error(notebook):
+def test_a_mistake_in_a_magic_is_a_one_line_error(notebook):
     for code, line in [
         ("%%rank 7\n1", "There is no rank 7 in '7': this group has 3, 0 to 2."),
         ("%%rank 3-1\n1", "'3-1' runs backwards: use 1-3."),
@@ -88,7 +88,7 @@ def test_a_mistake_is_one_line_and_an_error(notebook):
         assert notebook.stderr.count("\n") == 1
 
 
-def test_a_syntax_error_is_reported_once_and_sent_to_nobody(notebook):
+def test_a_syntax_error_is_reported_once_and_sent_to_no_rank(notebook):
     assert notebook.run("%%dist\nx = = 1")["status"] == "error"
     [error] = notebook.of("error")
     assert error["ename"] == "CellSyntaxError"
@@ -130,7 +130,7 @@ def test_the_stop_button_pressed_twice_leaves_no_broken_group(notebook, gap):
         assert notebook.run("%dist dist.all_reduce(torch.ones(1))")["status"] == "ok"
 
 
-def test_output_comes_while_the_cell_runs(notebook, tmp_path):
+def test_output_is_shown_while_the_cell_runs(notebook, tmp_path):
     sign = tmp_path / "seen"
     notebook.start(f"%%rank 0\nprint('first')\n{waits_for(sign)}print('second')")
     while not notebook.of("stream"):
@@ -140,7 +140,7 @@ def test_output_comes_while_the_cell_runs(notebook, tmp_path):
     assert notebook.stdout == "[0] first\n[0] second\n"
 
 
-def test_ten_thousand_lines_of_each_rank_come_once(notebook):
+def test_ten_thousand_lines_of_each_rank_are_shown_once(notebook):
     notebook.run("%%dist\nfor i in range(10_000): print(f'{rank}:{i:05d}', 'x' * 90)")
     seen = {rank: [] for rank in range(3)}
     # What a stream may not carry in a Jupyter server comes as blocks of text.
@@ -207,7 +207,7 @@ def test_mode_on_sends_plain_cells_to_the_ranks(notebook):
     assert notebook.stdout == "here\n"
 
 
-def test_a_cell_that_nobody_waits_for(notebook, tmp_path):
+def test_a_cell_with_no_wait_runs_in_the_background(notebook, tmp_path):
     sign = tmp_path / "seen"
     code = f"%%dist --no-wait -o later\nprint('bg')\n{waits_for(sign)}print('end')"
     assert notebook.run(code)["status"] == "ok"
@@ -237,7 +237,7 @@ def test_status_answers_and_the_dashboard_has_three_forms(notebook):
     assert "application/vnd.jupyter.widget-view+json" in live["data"]
 
 
-def test_the_kernel_never_imports_cuda_or_starts_it(notebook):
+def test_the_kernel_never_initialises_cuda(notebook):
     notebook.run(
         "import sys\nt = sys.modules.get('torch')\nprint(t is not None and t.cuda.is_initialized())"
     )

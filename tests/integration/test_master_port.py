@@ -14,7 +14,7 @@ int(y), int(os.environ["MASTER_PORT"]) > 0
 """
 
 
-def test_after_ranks_were_added_and_replaced():
+def test_a_group_is_made_by_hand_after_ranks_were_added_and_replaced():
     session = rankbook.start("gloo", 2)
     try:
         for change in (

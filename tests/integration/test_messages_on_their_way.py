@@ -55,8 +55,8 @@ def slow_network():
     return command
 
 
-def test_a_rank_to_which_a_big_message_comes_slowly_is_not_taken_for_stuck(slow_network):
-    """Its sender's cell has ended: it was sent with isend, which nobody records."""
+def test_a_rank_that_slowly_receives_a_big_message_does_not_count_as_stuck(slow_network):
+    """Its sender's cell has ended: it was sent with isend, which is not recorded."""
     done = subprocess.run(
         [*slow_network, sys.executable, "-c", A_BIG_MESSAGE],
         check=False,

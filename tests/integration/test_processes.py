@@ -45,8 +45,8 @@ def test_the_controller_ends_at_once_whatever_its_loop_waits_for():
         session.shutdown()
 
 
-def test_a_controller_that_ends_as_a_session_is_closed_stops_no_other_session():
-    """They share ZeroMQ's thread, which must not wait for somebody to hear of that end."""
+def test_a_controller_that_ends_while_its_session_closes_stops_no_other_session():
+    """They share ZeroMQ's thread, which must not wait until the end is noticed."""
     code = """
         import psutil
         import rankbook
@@ -79,8 +79,8 @@ def test_a_controller_that_ends_as_a_session_is_closed_stops_no_other_session():
     assert run_python(code).stdout == "True\n"
 
 
-def test_a_hub_that_another_client_has_shut_down_is_gone_at_once_and_stops_no_other_session():
-    """The client would close itself then; nobody who waits would ever hear of that."""
+def test_a_hub_shut_down_by_another_client_is_lost_at_once_and_stops_no_other_session():
+    """The client would close itself then, and threads that wait would never notice."""
     code = """
         import threading
         import ipyparallel
@@ -116,7 +116,7 @@ def test_a_hub_that_another_client_has_shut_down_is_gone_at_once_and_stops_no_ot
     assert run_python(code).stdout == f"{gone}False\n{gone}True\n"
 
 
-def test_a_session_removes_its_files(ipython_dir):
+def test_a_shutdown_removes_the_files_of_its_session(ipython_dir):
     session = rankbook.start("gloo", 2)
     cluster = session.pool.cluster_id
     assert list(ipython_dir.glob(f"*/security/*{cluster}*"))
@@ -163,7 +163,7 @@ def test_loading_the_extension_imports_neither_torch_nor_ipyparallel():
     assert json.loads(run_python(code).stdout) == []
 
 
-def test_the_notebooks_process_imports_no_torch_to_run_cells():
+def test_a_notebook_imports_no_torch_to_run_cells():
     code = """
         import sys
         import rankbook
@@ -178,7 +178,7 @@ def test_the_notebooks_process_imports_no_torch_to_run_cells():
 
 
 @pytest.mark.parametrize("busy", [False, True])
-def test_a_killed_kernel_takes_everything_with_it(busy, ipython_dir):
+def test_a_killed_kernel_leaves_no_process_running(busy, ipython_dir):
     manager = KernelManager(kernel_name="python3")
     manager.kernel_spec_manager.ensure_native_kernel = True
     manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -211,7 +211,7 @@ def test_a_killed_kernel_takes_everything_with_it(busy, ipython_dir):
 
 
 @pytest.mark.parametrize("moment", ["server", "engines", "registered"])
-def test_ctrl_c_while_it_starts_leaves_nothing_running(moment):
+def test_ctrl_c_during_the_start_leaves_no_process_running(moment):
     """SIGINT at the first sign of each stage of the start."""
     code = """
         import sys, time
@@ -244,7 +244,7 @@ def test_ctrl_c_while_it_starts_leaves_nothing_running(moment):
         process.communicate("\n", timeout=20)
 
 
-def test_a_notebook_that_ends_in_order_takes_everything_with_it():
+def test_a_notebook_that_ends_in_order_leaves_no_process_running():
     code = """
         import psutil
         import rankbook

@@ -62,7 +62,9 @@ def secret_there(monkeypatch):
     monkeypatch.setenv("NCCL_DEBUG", "INFO")
 
 
-def test_a_hang_can_be_looked_at_elsewhere_while_it_hangs_and_after(two, tmp_path, secret_there):
+def test_a_report_of_a_hang_is_saved_and_loaded_while_it_hangs_and_after(
+    two, tmp_path, secret_there
+):
     live, after = tmp_path / "live.json", tmp_path / "after.json"
     running = Background(lambda: two.run(HANG, on_hang="wait"))
     assert until(lambda: two.verdict is not None, SOON) < SOON

@@ -142,13 +142,13 @@ sys.stdout.write(f"{info.rank} fine\\n")  # in one piece, where ranks share a pi
 """
 
 
-def test_five_generations_under_torchrun_with_ranks_apart(script):
+def test_five_generations_under_torchrun_form_with_ranks_apart(script):
     out, err = torchrun(script(GENERATIONS))
     assert out == ["0 fine", "1 fine"]
     assert "Traceback" not in err
 
 
-def test_five_generations_without_torchruns_store(script):
+def test_five_generations_form_without_the_store_of_torchrun(script):
     path = script(GENERATIONS)
     ranks = [start(path, **environ) for environ in launched(2)]
     for rank, (out, err) in enumerate(outputs(ranks)):
@@ -170,7 +170,7 @@ def test_nothing_of_ours_listens_beyond_loopback(script):
     assert outputs([start(path, **environ) for environ in launched(2)]) == [("0", ""), ("1", "")]
 
 
-def test_ranks_that_come_seconds_apart_meet(script):
+def test_ranks_that_arrive_seconds_apart_meet(script):
     path = script("""
         time.sleep(1.5 * int(os.environ["RANK"]))  # the skew is what is tested
         print(initialize_distributed("gloo").rank, reduced())
@@ -227,7 +227,7 @@ def test_a_rank_that_dies_while_connecting_is_an_error_not_a_half_made_group(scr
     assert said.startswith("gloo could not connect the 2 ranks (")
 
 
-def test_destroy_from_a_thread_while_the_main_thread_works(script):
+def test_a_thread_destroys_the_group_while_the_main_thread_works(script):
     path = script("""
         handler = signal.getsignal(signal.SIGINT)
         for _ in range(3):
@@ -243,7 +243,7 @@ def test_destroy_from_a_thread_while_the_main_thread_works(script):
     assert outputs([start(path, **environ) for environ in launched(2)]) == [("0", ""), ("1", "")]
 
 
-def test_ctrl_c_is_as_before_after_destroy(script):
+def test_ctrl_c_works_as_before_after_destroy(script):
     path = script("""
         signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal
         info = initialize_distributed("gloo")
@@ -257,7 +257,7 @@ def test_ctrl_c_is_as_before_after_destroy(script):
     assert outputs([start(path, **environ) for environ in launched(2)]) == [("0", ""), ("1", "")]
 
 
-def test_a_collective_that_nobody_joins_holds_up_neither_destroy_nor_exit(script):
+def test_a_collective_that_no_rank_joins_holds_up_neither_destroy_nor_exit(script):
     path = script("""
         info = initialize_distributed("gloo", timeout_minutes=10)
         if info.is_main:
@@ -288,7 +288,7 @@ def test_an_error_at_the_end_keeps_its_exit_code_and_one_prefix(script):
     assert "[rank1]: [rank1]" not in err
 
 
-def test_slurm(script):
+def test_ranks_meet_under_slurm(script):
     path = script("""
         info = initialize_distributed("gloo")
         print(info.rank, info.world_size, reduced(), get_local_rank_preinit())
@@ -306,13 +306,13 @@ def test_slurm(script):
     assert outputs(ranks) == [("0 2 2 0", ""), ("1 2 2 1", "")]
 
 
-def test_the_script_of_sbatch_is_alone(script):
+def test_the_script_of_sbatch_is_a_world_of_one(script):
     path = script("print(initialize_distributed('gloo').world_size)")
     job = {"SLURM_JOB_ID": "1", "SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_LOCALID": "0"}
     assert outputs([start(path, **job)]) == [("1", "")]
 
 
-def test_mpirun(script):
+def test_ranks_meet_under_mpirun(script):
     path = script("""
         info = initialize_distributed("gloo")
         print(info.rank, info.world_size, reduced(), get_local_world_size_preinit())
@@ -361,7 +361,7 @@ except RendezvousError as error:
 
 
 @pytest.mark.parametrize("place", ["file", "tcp"])
-def test_a_session_says_where_to_meet(script, tmp_path, place):
+def test_ranks_meet_where_a_session_says(script, tmp_path, place):
     path = script(SESSION)
     ranks = [
         subprocess.Popen(

@@ -18,7 +18,7 @@ from rankbook.selftest.steps import FAILED, NOT_RUN, PASSED
 
 
 @pytest.mark.slow
-def test_the_walk_works_here_and_the_report_says_so(tmp_path):
+def test_the_selftest_walks_through_and_its_report_says_so(tmp_path):
     environ = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
         [sys.executable, "-m", "rankbook.selftest", "--out", str(tmp_path), "--minutes", "1.7"],
@@ -39,7 +39,7 @@ def test_the_walk_works_here_and_the_report_says_so(tmp_path):
     assert not (tmp_path / "ipython").exists()
 
 
-def test_a_step_that_takes_too_long_ends_with_all_that_it_has_started(tmp_path):
+def test_a_step_of_the_selftest_that_takes_too_long_ends_with_its_processes(tmp_path):
     walk = named("walk")
     hasty = replace(walk, steps=(replace(walk.steps[0], seconds=0.8), *walk.steps[1:]))
     seen = []

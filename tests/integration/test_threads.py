@@ -37,7 +37,7 @@ def without_variables(monkeypatch):
 
 
 @pytest.mark.usefixtures("without_variables")
-def test_each_rank_has_its_part_of_the_cores():
+def test_each_rank_gets_its_share_of_the_cores():
     session = rankbook.start("gloo", 1)
     try:
         assert said(session) == of(CORES)
@@ -50,7 +50,7 @@ def test_each_rank_has_its_part_of_the_cores():
         session.shutdown()
 
 
-def test_what_the_notebook_s_environment_says_is_obeyed(monkeypatch):
+def test_ranks_obey_the_thread_variables_of_the_notebook(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # of more than there are torch makes fewer
     session = rankbook.start("gloo", 1)
     try:

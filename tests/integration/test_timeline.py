@@ -1,4 +1,4 @@
-"""The timeline of real engines: who was late, for how long, and what cannot be known."""
+"""The timeline of real engines: late ranks, their lateness, and what cannot be known."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def of(bars, rank):
     return [bar for bar in bars if bar["rank"] == rank]
 
 
-def test_a_rank_that_is_slow_is_late(timeline):
+def test_a_slow_rank_is_late_in_the_timeline(timeline):
     bars = timeline.run(
         "import time\n"
         "calls = []\n"
@@ -94,7 +94,7 @@ def test_a_rank_that_is_slow_is_late(timeline):
     assert {(bar["op"], bar["nbytes"]) for bar in bars} == {("all_reduce", 400)}
 
 
-def test_what_is_not_waited_for_in_python_has_no_end(timeline):
+def test_a_collective_that_python_does_not_wait_for_has_no_end(timeline):
     bars = timeline.run(
         "handle = dist.all_reduce(torch.ones(1), async_op=True)\n"
         "dist.barrier()\n"
@@ -116,7 +116,7 @@ def test_what_is_not_waited_for_in_python_has_no_end(timeline):
     assert not any(math.isnan(bar["lateness"]) for bar in bars)
 
 
-def test_send_and_recv_are_not_shown_and_do_not_disturb(timeline):
+def test_send_and_recv_are_not_in_the_timeline(timeline):
     bars = timeline.run(
         "x = torch.ones(1)\n"
         "handle = dist.all_reduce(x, async_op=True)\n"
@@ -127,7 +127,7 @@ def test_send_and_recv_are_not_shown_and_do_not_disturb(timeline):
     assert all(math.isnan(bar["duration"]) for bar in bars)
 
 
-def test_groups_of_some_ranks(timeline):
+def test_collectives_of_subgroups_are_in_the_timeline(timeline):
     bars = timeline.run(
         "pairs = [dist.new_group([0, 1]), dist.new_group([2, 3])]\n"
         "if rank == 3: time.sleep(0.05)\n"
@@ -142,7 +142,7 @@ def test_groups_of_some_ranks(timeline):
     assert second[3] > 0.03
 
 
-def test_a_group_that_the_cell_has_made_anew(timeline):
+def test_collectives_of_a_group_made_by_a_cell_are_in_the_timeline(timeline):
     bars = timeline.run(
         "from rankbook.distributed import destroy_global_state, initialize_distributed\n"
         "dist.barrier()\n"
@@ -157,7 +157,7 @@ def test_a_group_that_the_cell_has_made_anew(timeline):
     assert {bar["group"] for bar in bars if bar not in reduced} <= {"0", "0 (2)"}
 
 
-def test_a_hang_is_in_flight_until_it_is_freed(timeline):
+def test_a_hang_is_in_flight_in_the_timeline_until_it_is_freed(timeline):
     session = timeline.session
     thread = session.in_background(
         lambda: session.run(
@@ -184,7 +184,7 @@ def test_a_hang_is_in_flight_until_it_is_freed(timeline):
     assert {bar["rank"] for bar in freed} == {1, 3}
     assert all(bar["duration"] > 0.1 and bar["failed"] for bar in freed)
     assert not any(bar["failed"] for bar in bars if bar not in freed)
-    # And the next group begins anew.
+    # And the next group starts from nothing.
     timeline.forget()
     bars = timeline.run("dist.all_reduce(torch.ones(1))")
     assert {(bar["generation"], bar["rank"]) for bar in bars} == {
@@ -214,7 +214,7 @@ def test_a_rank_that_goes_from_wait_to_wait_is_no_hang(timeline):
     thread.join(SOON)
 
 
-def test_the_age_of_a_collective_is_its_own(timeline):
+def test_the_age_of_a_collective_begins_with_its_call(timeline):
     session = timeline.session
     thread = session.in_background(
         lambda: session.run(
@@ -241,7 +241,7 @@ def test_the_age_of_a_collective_is_its_own(timeline):
     thread.join(SOON)
 
 
-def test_a_rank_that_was_replaced(timeline):
+def test_the_timeline_follows_a_replaced_rank(timeline):
     session = timeline.session
     session.run("import os\nif rank == 3: os.kill(os.getpid(), 9)\ndist.barrier()")
     wait_until(lambda: 3 in session.dead_ranks, SOON)
@@ -256,7 +256,7 @@ def test_a_rank_that_was_replaced(timeline):
     assert timeline.timeline.open == []
 
 
-def test_of_very_many_it_is_said_how_many_were_lost(timeline):
+def test_the_timeline_says_how_many_of_very_many_collectives_were_lost(timeline):
     timeline.run("x = torch.ones(1)\nfor _ in range(10_000): dist.all_reduce(x)")
     bars = timeline.bars()
     there = len(of(bars, 0))
@@ -268,7 +268,7 @@ def test_of_very_many_it_is_said_how_many_were_lost(timeline):
     assert lost == 10_000 - fewest
 
 
-def test_of_the_noting_nothing_is_seen_in_a_traceback(four):
+def test_a_traceback_shows_no_frame_of_the_recording(four):
     code = (
         "import datetime\nshort = dist.new_group(timeout=datetime.timedelta(seconds=1))\n"
         "if rank == 0: dist.barrier(group=short)"

@@ -132,7 +132,7 @@ def settle(formed):
 
 @pytest.fixture
 def calls(pool):
-    """Has engines call something, in a cell of which nobody waits for the end."""
+    """Has engines run a cell without waiting for its end."""
 
     def run_cell(code, *engines):
         pool.channel.request(everyone(engines or pool.engines, Run(code, 1)))

@@ -444,14 +444,14 @@ def test_an_interrupt_that_comes_too_late_to_the_session_does_not_hit_the_next(
     monkeypatch.setattr(formed, "interrupt", late_interrupt)
     first, _ = run_stuck(formed)
     late = board.press("interrupt", during=formed.turn)
-    formed.interrupt()
+    interrupt()
     end_of(first)
     second, _ = run_stuck(formed)
     begins.set()
     end_of(late)
     assert board.last == ("done", "Interrupt: nothing runs on any rank.")
     assert second.is_alive()
-    formed.interrupt()
+    interrupt()
     end_of(second)
 
 

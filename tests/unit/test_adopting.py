@@ -42,11 +42,11 @@ def test_a_group_is_found_by_rank_with_spares_left_out():
     assert found.busy == ()
 
 
-def test_who_is_busy_is_told_by_rank():
+def test_busy_engines_of_a_found_group_are_given_by_rank():
     assert finding.find(seen(info(1), info(0), busy=[10])).busy == (1,)
 
 
-def test_of_who_has_ended_nothing_is_said_and_of_who_is_silent_that_it_is(cluster, timing):
+def test_a_look_leaves_out_ended_engines_and_marks_silent_ones(cluster, timing):
     cluster.pool.kill(0, registered=True)
     cluster.pool[1].answers = False
 
@@ -59,18 +59,18 @@ def test_of_who_has_ended_nothing_is_said_and_of_who_is_silent_that_it_is(cluste
 
 
 @pytest.mark.parametrize(
-    ("silent", "who", "which"),
+    ("silent", "engines", "which"),
     [
         ([3], "Engine 3 does", "it where it was"),
         ([5, 3], "Engines 3,5 do", "them where they were"),
     ],
 )
-def test_who_is_silent_is_named(silent, who, which):
+def test_a_silent_engine_is_refused_by_its_number(silent, engines, which):
     finding.refuse_silent(seen(info(0), None))
     with pytest.raises(ClusterError) as caught:
         finding.refuse_silent(seen(info(0)) | dict.fromkeys(silent))
     assert str(caught.value) == (
-        f"{who} not answer and may be at work: try again, or end {which} started."
+        f"{engines} not answer and may be at work: try again, or end {which} started."
     )
 
 
@@ -91,7 +91,7 @@ def test_who_is_silent_is_named(silent, who, which):
         (info(0), info(1), info(0, 1, generation=7)),
     ],
 )
-def test_ranks_that_are_missing_or_disagree_are_no_group(infos):
+def test_no_group_is_found_when_ranks_are_missing_or_disagree(infos):
     assert finding.find(seen(*infos)) is None
 
 
@@ -115,7 +115,7 @@ def test_the_placement_is_the_one_that_made_the_group():
     ]
 
 
-def test_a_group_that_nobody_would_have_placed_so_is_not_kept():
+def test_a_found_group_with_another_placement_than_ours_is_not_kept():
     found = finding.find(seen(info(0), info(1)))
     elsewhere = facts(10) | facts(11, host="b")
     assert finding.placement(found, elsewhere, [10, 11]) is None
@@ -142,7 +142,7 @@ def cluster(timing):
 
 @pytest.fixture
 def silent(cluster, monkeypatch):
-    """Has engines not answer; whoever asks them has waited long enough soon."""
+    """Has engines not answer until the test ends."""
 
     def fall_silent(*engines):
         for engine in engines:
@@ -162,7 +162,7 @@ def dead(cluster):
     return session
 
 
-def test_a_group_is_taken_over_as_it_is(dead, cluster):
+def test_adopt_takes_over_a_group_without_touching_its_engines(dead, cluster):
     before = [len(engine.asked) for engine in cluster.pool.all.values()]
     session = cluster()
     assert session.adopt()
@@ -175,7 +175,7 @@ def test_a_group_is_taken_over_as_it_is(dead, cluster):
     assert session.run("rank")[2].result_repr == "2"
 
 
-def test_what_comes_next_is_numbered_after_it_and_keeps_its_terms(dead, cluster):
+def test_the_group_after_an_adopted_one_keeps_its_terms_and_is_numbered_after_it(dead, cluster):
     session = cluster()
     session.adopt()
     session.reset()
@@ -192,7 +192,7 @@ def test_what_comes_next_is_numbered_after_it_and_keeps_its_terms(dead, cluster)
     assert len(directories) == 2
 
 
-def test_spares_stay_spare(cluster):
+def test_adopt_keeps_spare_engines_spare(cluster):
     cluster().initialize("gloo", 2)
     session = cluster()
     assert session.adopt()
@@ -202,7 +202,7 @@ def test_spares_stay_spare(cluster):
     assert [its.rank for its in infos(cluster.pool)] == [0, 1, 2]
 
 
-def test_without_a_group_there_is_nothing_to_take_over(cluster):
+def test_adopt_returns_false_without_a_group(cluster):
     session = cluster()
     assert not session.adopt()
     assert session.generation == 0
@@ -210,7 +210,7 @@ def test_without_a_group_there_is_nothing_to_take_over(cluster):
     assert session.generation == 1
 
 
-def test_where_a_rank_has_ended_a_new_group_has_a_higher_number(dead, cluster):
+def test_a_new_group_is_numbered_after_one_that_lost_a_rank(dead, cluster):
     cluster.pool.kill(1)
     session = cluster()
     assert not session.adopt()
@@ -218,7 +218,7 @@ def test_where_a_rank_has_ended_a_new_group_has_a_higher_number(dead, cluster):
     assert (session.generation, session.world_size) == (3, 2)
 
 
-def test_a_smaller_group_leaves_nobody_in_the_former_one(dead, cluster):
+def test_a_smaller_group_leaves_no_engine_in_the_former_one(dead, cluster):
     session = cluster()
     session.initialize("gloo", 1)
     assert session.generation == 3
@@ -226,7 +226,7 @@ def test_a_smaller_group_leaves_nobody_in_the_former_one(dead, cluster):
 
 
 @pytest.mark.parametrize("take", [lambda s: s.adopt(), lambda s: s.initialize("gloo")])
-def test_where_a_rank_does_not_answer_nothing_is_touched(dead, cluster, silent, take):
+def test_a_joining_session_touches_nothing_while_a_rank_is_silent(dead, cluster, silent, take):
     """It may be at work for another notebook."""
     session = cluster()
     silent(1)
@@ -239,7 +239,7 @@ def test_where_a_rank_does_not_answer_nothing_is_touched(dead, cluster, silent, 
     assert session.generation == 2
 
 
-def test_a_spare_that_does_not_answer_is_no_reason_to_leave_a_whole_group(cluster, silent):
+def test_a_group_is_adopted_beside_a_silent_spare_engine(cluster, silent):
     cluster().initialize("gloo", 2)
     silent(2)
     session = cluster()
@@ -249,13 +249,13 @@ def test_a_spare_that_does_not_answer_is_no_reason_to_leave_a_whole_group(cluste
     assert session.groups[1].generation == 1
 
 
-def test_who_has_ended_is_waited_for_by_nobody(dead, cluster):
+def test_adopt_does_not_wait_for_an_engine_that_has_ended(dead, cluster):
     """Though the controller has not noticed."""
     cluster.pool.kill(1, registered=True)
     assert not cluster().adopt()
 
 
-def test_two_sessions_never_go_back_in_numbers(cluster):
+def test_generations_of_two_sessions_on_the_same_engines_only_rise(cluster):
     first = cluster()
     first.initialize("gloo")
     second = cluster()
@@ -280,7 +280,7 @@ def stuck(dead, cluster):
     end_of(thread)
 
 
-def test_a_group_is_taken_over_while_it_hangs(stuck, cluster):
+def test_adopt_takes_over_a_group_while_it_hangs(stuck, cluster):
     session = cluster()
     assert session.adopt()
     assert [state.state for state in session.states()] == ["waiting", "waiting", "idle"]
@@ -291,7 +291,7 @@ def test_a_group_is_taken_over_while_it_hangs(stuck, cluster):
     assert session.run("rank")[0].ok
 
 
-def test_a_reset_ends_what_a_dead_kernel_has_left(stuck, cluster):
+def test_a_reset_ends_the_cell_that_a_dead_kernel_left(stuck, cluster):
     session = cluster()
     session.adopt()
     session.reset()
@@ -299,7 +299,7 @@ def test_a_reset_ends_what_a_dead_kernel_has_left(stuck, cluster):
     assert cluster.pool[0].freed
 
 
-def test_a_reset_says_who_does_not_let_go(stuck, cluster):
+def test_a_reset_names_the_rank_that_does_not_let_go(stuck, cluster):
     cluster.pool[1].ignores = FOR_GOOD
     session = cluster()
     session.adopt()
@@ -307,7 +307,7 @@ def test_a_reset_says_who_does_not_let_go(stuck, cluster):
         session.reset()
 
 
-def test_a_shutdown_destroys_the_group_at_once_though_it_hangs(stuck, cluster):
+def test_a_shutdown_destroys_an_adopted_group_that_hangs(stuck, cluster):
     session = cluster()
     session.adopt()
     session.shutdown()
@@ -325,7 +325,7 @@ def test_another_group_is_refused_while_ranks_are_busy(stuck, cluster):
     assert not cluster.pool[0].freed
 
 
-def test_what_is_left_of_a_group_that_lost_a_rank_is_ended(stuck, cluster):
+def test_initialize_ends_the_remains_of_a_group_that_lost_a_rank(stuck, cluster):
     cluster.pool.kill(2)
     session = cluster()
     assert not session.adopt()
@@ -336,7 +336,7 @@ def test_what_is_left_of_a_group_that_lost_a_rank_is_ended(stuck, cluster):
 # -- how it ends -----------------------------------------------------------------------------
 
 
-def test_a_session_that_ends_with_its_process_leaves_the_group(cluster):
+def test_a_detached_session_leaves_the_group_and_its_file(cluster):
     session = cluster()
     session.initialize("gloo")
     folder = folder_of(cluster.pool)
@@ -353,7 +353,7 @@ def test_a_session_that_ends_with_its_process_leaves_the_group(cluster):
     folder.rmdir()
 
 
-def test_without_a_group_nothing_is_left(cluster, tmp_path, monkeypatch):
+def test_a_detached_session_without_a_group_leaves_no_files(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     session = cluster()
     assert list(tmp_path.iterdir())
@@ -361,14 +361,14 @@ def test_without_a_group_nothing_is_left(cluster, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_engines_of_its_own_end_with_it(session, pool):
+def test_a_detached_session_stops_the_engines_that_it_started(session, pool):
     session.initialize("gloo")
     session.detach()
     assert pool.closed == 1
     assert not folder_of(pool).exists()
 
 
-def test_a_directory_that_another_session_removed_is_made_again(cluster):
+def test_a_folder_that_another_session_removed_is_made_again(cluster):
     session = cluster()
     session.initialize("gloo")
     folder = folder_of(cluster.pool)
@@ -404,14 +404,14 @@ def test_connect_keeps_the_group_and_leaves_it_at_exit(joined, cluster):
 @pytest.mark.parametrize(
     "asked", [{"backend": "gloo"}, {"nproc": 3}, {"timeout_minutes": 1}, {"check": False}]
 )
-def test_connect_makes_another_group_if_anything_is_asked_of_it(joined, asked):
+def test_connect_makes_a_new_group_if_any_of_its_terms_is_given(joined, asked):
     assert rankbook.connect(cluster_id="lab", **asked).generation == 3
 
 
 @pytest.mark.parametrize(
     ("asked", "error"), [({"backend": "nosuch"}, BackendError), ({"nproc": 9}, ClusterError)]
 )
-def test_a_mistake_leaves_the_group_as_it_is(joined, cluster, asked, error):
+def test_a_refused_connect_leaves_the_group_as_it_is(joined, cluster, asked, error):
     with pytest.raises(error):
         rankbook.connect(cluster_id="lab", **asked)
     assert rankbook.session() is None

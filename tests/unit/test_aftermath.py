@@ -1,4 +1,4 @@
-"""What is done behind a cell that has ended, on engines that live in this process."""
+"""What is done after a cell has ended, on engines that live in this process."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ AGAIN = (
 )
 
 
-# -- leaving a group behind that works -------------------------------------------------------
+# -- leaving a group that works --------------------------------------------------------------
 
 
-def test_behind_a_cell_that_went_well_nothing_is_done(settle, formed, pool):
+def test_a_cell_that_succeeded_needs_no_settling(settle, formed, pool):
     before = len(pool.wire.requests)
     result = result_of()
     assert settle(result, None, [0, 1, 2, 3]) is result
@@ -34,7 +34,7 @@ def test_behind_a_cell_that_went_well_nothing_is_done(settle, formed, pool):
     assert formed.generation == 1
 
 
-def test_a_group_that_was_cut_is_made_again(settle, formed, pool, calls, repair):
+def test_a_cut_group_is_re_created_after_the_cell(settle, formed, pool, calls, repair):
     calls("wait_in('all_reduce', seq=1)", 0)
     freed = repair.free([0])
     result = settle(result_of(), freed, [0, 1, 2, 3])
@@ -43,7 +43,7 @@ def test_a_group_that_was_cut_is_made_again(settle, formed, pool, calls, repair)
     assert repair.after(Event.CELL_ENDS) == ""
 
 
-def test_a_group_in_which_only_python_was_interrupted_is_kept(settle, formed, calls, repair):
+def test_a_group_is_kept_when_only_python_was_interrupted(settle, formed, calls, repair):
     calls("stick()", 0)
     freed = repair.free([0])
     result = settle(result_of(), freed, [0, 1, 2, 3])
@@ -51,7 +51,7 @@ def test_a_group_in_which_only_python_was_interrupted_is_kept(settle, formed, ca
     assert formed.generation == 1
 
 
-def test_a_group_that_cannot_be_made_again_is_told(settle, formed, pool, calls, repair):
+def test_the_note_says_why_the_group_could_not_be_re_created(settle, formed, pool, calls, repair):
     calls("wait_in('all_reduce', seq=1)", 0)
     freed = repair.free([0])
     pool[2].refuses = EngineError("no memory.")
@@ -78,7 +78,7 @@ FAILED = Failure("ValueError", "no")
     ],
     ids=["further", "not-at-all", "of-a-subgroup", "of-a-subgroup-not-at-all"],
 )
-def test_after_a_failure_ranks_out_of_step_get_a_new_group(settle, formed, calls, code):
+def test_ranks_out_of_step_get_a_new_group_after_a_failed_cell(settle, formed, calls, code):
     """The next collective would hang, or mix up the data of two."""
     calls(code)
     result = settle(result_of(r1=FAILED), None, [0, 1, 2, 3])
@@ -87,14 +87,14 @@ def test_after_a_failure_ranks_out_of_step_get_a_new_group(settle, formed, calls
     assert settle(result_of(r1=FAILED), None, [0, 1, 2, 3]).note == ""
 
 
-def test_a_call_that_was_begun_and_never_ended_is_out_of_step(settle, formed, pool):
+def test_an_unfinished_collective_counts_as_out_of_step(settle, formed, pool):
     for number in pool.engines:
         pool[number].recent = [REDUCE]
     settle(result_of(r1=FAILED), None, [0, 1, 2, 3])
     assert formed.generation == 2
 
 
-def test_a_call_of_which_the_recorder_learns_the_end_a_moment_later_is_in_step(
+def test_a_collective_whose_end_is_recorded_late_counts_as_in_step(
     settle, formed, pool, monkeypatch, clock
 ):
     for number in pool.engines:
@@ -122,7 +122,7 @@ def test_a_call_of_which_the_recorder_learns_the_end_a_moment_later_is_in_step(
         "called('all_reduce', 3)\nif rank < 2: called('barrier', 1, '01', ranks=(0, 1))",
     ],
 )
-def test_after_a_failure_ranks_in_step_keep_their_group(settle, formed, calls, code):
+def test_ranks_in_step_keep_their_group_after_a_failed_cell(settle, formed, calls, code):
     calls(code)
     result = settle(result_of(r1=FAILED), None, [0, 1, 2, 3])
     assert result.note == ""
@@ -130,10 +130,8 @@ def test_after_a_failure_ranks_in_step_keep_their_group(settle, formed, calls, c
 
 
 @pytest.mark.parametrize("unknown", ["busy", "silent"])
-def test_a_rank_of_which_it_is_not_known_where_it_stands_proves_nothing(
-    settle, formed, pool, calls, unknown
-):
-    """Its main thread does what the cell has left to be done later, say."""
+def test_a_busy_or_silent_rank_does_not_count_as_out_of_step(settle, formed, pool, calls, unknown):
+    """Its main thread may be busy with work that the cell deferred."""
     calls("called('all_reduce', 3)")
     if unknown == "busy":
         calls("stick()", 2)
@@ -144,9 +142,7 @@ def test_a_rank_of_which_it_is_not_known_where_it_stands_proves_nothing(
     assert pool.asked("look").count(2) > 1
 
 
-def test_ranks_that_are_known_to_be_out_of_step_get_a_new_group_whatever_another_does(
-    settle, formed, pool, calls
-):
+def test_ranks_out_of_step_get_a_new_group_beside_a_busy_rank(settle, formed, pool, calls):
     calls("called('all_reduce', 3 + (rank == 1))")
     look = pool[2].look
     pool[2].look = lambda closely: look(closely) | {"state": "running", "recent": []}
@@ -154,7 +150,7 @@ def test_ranks_that_are_known_to_be_out_of_step_get_a_new_group_whatever_another
     assert formed.generation == 2
 
 
-def test_a_rank_that_is_busy_for_a_moment_is_looked_at_again(
+def test_a_rank_that_is_busy_for_a_moment_is_looked_at_again_for_being_in_step(
     settle, formed, pool, calls, monkeypatch, clock
 ):
     calls("called('all_reduce', 3 + (rank == 2))")
@@ -175,7 +171,7 @@ def test_a_rank_that_is_busy_for_a_moment_is_looked_at_again(
 @pytest.mark.parametrize(
     ("result", "ran"), [(result_of(), [0, 1, 2, 3]), (result_of([1], r1=FAILED), [1])]
 )
-def test_it_is_not_looked_where_all_is_well_or_only_some_ranks_ran(
+def test_ranks_are_not_compared_after_success_or_a_cell_on_some_ranks(
     settle, formed, pool, calls, result, ran
 ):
     calls("called('all_reduce', 3 + rank)")
@@ -207,7 +203,7 @@ def checked(seq, op, shape):
     )
 
 
-def test_what_torch_says_of_a_mismatch_on_each_rank_is_one_verdict(settle, formed):
+def test_the_mismatch_errors_of_all_ranks_become_one_verdict(settle, formed):
     odd, other = checked(2, "ALLREDUCE", "5"), checked(2, "ALLREDUCE", "4")
     result = result_of(r0=other, r1=other, r2=odd, r3=other)
     settle(result, None, [0, 1, 2, 3])
@@ -222,14 +218,14 @@ def test_what_torch_says_of_a_mismatch_on_each_rank_is_one_verdict(settle, forme
     assert formed.generation == 1
 
 
-def test_who_raised_something_else_beside_a_mismatch_is_still_shown(settle):
+def test_another_error_beside_a_mismatch_keeps_its_traceback(settle):
     odd, other = checked(2, "ALLREDUCE", "5"), checked(2, "ALLREDUCE", "4")
     result = result_of(r0=other, r1=FAILED, r2=odd)
     settle(result, None, [0, 1, 2, 3])
     assert [plain(line) for line in result.traceback_lines()] == ["[1] ValueError: no"]
 
 
-def test_calls_that_match_are_no_mismatch(settle):
+def test_equal_fingerprints_give_no_verdict(settle):
     same = checked(2, "ALLREDUCE", "4")
     result = settle(result_of(r0=same, r1=same), None, [0, 1, 2, 3])
     assert result.diagnosis is None
@@ -239,7 +235,7 @@ def test_calls_that_match_are_no_mismatch(settle):
 # -- ranks that have died --------------------------------------------------------------------
 
 
-def test_of_a_dead_rank_it_is_said_how_it_died_and_how_it_comes_back(settle, pool):
+def test_the_result_says_how_a_rank_died_and_how_to_replace_it(settle, pool):
     pool.kill(1, -11)
     gone = Failure("EngineError", "Engine 1 has ended.")
     result = settle(result_of(r1=gone), None, [0, 1, 2, 3])
@@ -255,7 +251,7 @@ def test_of_a_dead_rank_it_is_said_how_it_died_and_how_it_comes_back(settle, poo
     )
 
 
-def test_that_others_lost_their_connection_is_no_news(settle, pool):
+def test_connections_lost_to_a_dead_rank_show_no_traceback(settle, pool):
     """The verdict says so; their tracebacks are left out, those of other errors are not."""
     pool.kill(1)
     gone, other = Failure("EngineError", "Engine 1 has ended."), Failure("ValueError", "no")
@@ -280,20 +276,20 @@ def test_that_others_lost_their_connection_is_no_news(settle, pool):
         "connect: Connection refused",
     ],
 )
-def test_a_connection_is_lost_in_several_ways(settle, pool, text):
+def test_every_message_of_gloo_about_a_lost_connection_is_recognised(settle, pool, text):
     pool.kill(1)
     result = settle(result_of(r0=Failure("RuntimeError", f"{GLOO} {text}")), None, [0, 1, 2, 3])
     assert result[0].error.freed
 
 
-def test_several_dead_ranks_come_back_together(settle, pool):
+def test_the_note_names_all_dead_ranks_in_one_command(settle, pool):
     pool.kill(1)
     pool.kill(3, 1)
     result = settle(result_of(), None, [0, 1, 2, 3])
     assert result.note.startswith("%dist_restart 1,3 (or restart_ranks([1, 3])) brings them back;")
 
 
-def test_with_a_dead_rank_the_group_is_not_made_again(settle, formed, pool, calls, repair):
+def test_the_group_of_a_dead_rank_is_not_re_created(settle, formed, pool, calls, repair):
     calls("wait_in('all_reduce', seq=1)", 0)
     pool.kill(1)
     freed = repair.free([0])
@@ -301,14 +297,14 @@ def test_with_a_dead_rank_the_group_is_not_made_again(settle, formed, pool, call
     assert len(pool.requested("initialize")) == 1
 
 
-def test_whom_a_dead_rank_kept_waiting_is_told_though_they_are_free_by_now(formed, watchful):
+def test_the_verdict_names_the_freed_ranks_that_waited_for_a_dead_rank(formed, watchful):
     result = formed.run("if rank == 1: die(-6)\nwait_in('all_reduce', seq=1)")
     assert result.diagnosis.summary.startswith(
         "Rank 1 was killed by SIGABRT while ranks 0,2-3 waited for it in all_reduce #1"
     )
 
 
-def test_a_connection_that_is_lost_and_nobody_has_died_is_of_an_earlier_group(settle):
+def test_a_lost_connection_without_a_dead_rank_is_explained_by_an_earlier_group(settle):
     result = settle(result_of(r0=LOST), None, [0, 1, 2, 3])
     assert result.diagnosis is None
     assert result.note == (
@@ -317,7 +313,7 @@ def test_a_connection_that_is_lost_and_nobody_has_died_is_of_an_earlier_group(se
     )
 
 
-def test_who_does_not_let_go_beside_a_dead_rank_is_told(formed, pool):
+def test_a_stuck_rank_is_named_beside_a_dead_rank(formed, pool):
     pool[2].ignores = FOR_GOOD
     with pytest.raises(StuckError, match=r"rank 2 is at line 2: if rank == 2: stick\(\)"):
         formed.run("if rank == 1: die()\nif rank == 2: stick()", timeout=0.02)
@@ -333,7 +329,7 @@ def stuck_in(pool, calls, code, *engines):
     calls(code, *engines)
 
 
-def test_who_stays_in_torch_is_replaced(settle, formed, pool, calls, repair):
+def test_a_rank_stuck_in_a_collective_is_replaced(settle, formed, pool, calls, repair):
     pool[0].names["x"] = "kept"
     stuck_in(pool, calls, "wait_in('all_reduce', seq=1)", 1)
     freed = repair.free([1])
@@ -349,7 +345,9 @@ def test_who_stays_in_torch_is_replaced(settle, formed, pool, calls, repair):
     assert formed.generation == 2
 
 
-def test_several_that_stay_in_torch_are_replaced_together(settle, formed, pool, calls, repair):
+def test_several_ranks_stuck_in_a_collective_are_replaced_together(
+    settle, formed, pool, calls, repair
+):
     stuck_in(pool, calls, "wait_in('all_reduce', seq=1)", 1, 3)
     result = settle(result_of([0, 2]), repair.free([1, 3]), [0, 1, 2, 3])
     assert result.note.startswith("Ranks 1,3 did not let go and were replaced: their variables")
@@ -357,7 +355,7 @@ def test_several_that_stay_in_torch_are_replaced_together(settle, formed, pool, 
     assert formed.generation == 2
 
 
-def test_who_stays_in_torch_on_an_engine_that_was_joined_is_told(make):
+def test_a_stuck_rank_on_a_joined_engine_is_named_and_not_replaced(make):
     session = make(2, owned=False)
     session.initialize("gloo")
     session.pool[1].ignores = FOR_GOOD
@@ -366,7 +364,9 @@ def test_who_stays_in_torch_on_an_engine_that_was_joined_is_told(make):
     assert session.pool.engines == [0, 1]
 
 
-def test_who_stays_in_python_is_told_with_the_result_of_the_others(settle, pool, calls, repair):
+def test_a_rank_stuck_in_python_is_named_with_the_results_of_the_others(
+    settle, pool, calls, repair
+):
     stuck_in(pool, calls, "stick()", 1)
     result = result_of([0, 2, 3], r2=Failure("ValueError", "no", ("ValueError: no",)))
     with pytest.raises(StuckError) as caught:
@@ -380,7 +380,7 @@ def test_who_stays_in_python_is_told_with_the_result_of_the_others(settle, pool,
     assert pool.engines == [0, 1, 2, 3]
 
 
-def test_who_may_be_in_python_is_not_replaced(settle, pool, calls, repair):
+def test_no_stuck_rank_is_replaced_while_one_may_be_in_python(settle, pool, calls, repair):
     stuck_in(pool, calls, "wait_in('recv')", 0)
     stuck_in(pool, calls, "stick()", 1)
     pool[2].answers = False
@@ -394,7 +394,7 @@ def test_who_may_be_in_python_is_not_replaced(settle, pool, calls, repair):
     assert pool.engines == [0, 1, 2, 3]
 
 
-def test_who_waits_for_data_that_comes_is_not_replaced(settle, pool, calls, repair):
+def test_a_rank_that_still_receives_data_is_not_replaced(settle, pool, calls, repair):
     stuck_in(pool, calls, "wait_in('recv')", 0)
     pool[0].silent = 0.01
     with pytest.raises(StuckError) as caught:
@@ -405,14 +405,14 @@ def test_who_waits_for_data_that_comes_is_not_replaced(settle, pool, calls, repa
     assert pool.engines == [0, 1, 2, 3]
 
 
-def test_a_cell_whose_only_rank_was_replaced_did_not_go_well(formed, pool):
+def test_a_cell_whose_only_rank_was_replaced_raises_an_error(formed, pool):
     pool[1].ignores = FOR_GOOD
     result = formed.run("wait_in('recv', peer=0)", "1", timeout=0.02)
     with pytest.raises(RankError, match="Rank 1 did not let go and was replaced"):
         result.raise_for_error()
 
 
-def test_who_lets_go_at_the_last_moment_is_not_replaced(formed, pool, monkeypatch, repair):
+def test_a_rank_that_lets_go_at_the_last_moment_is_not_replaced(formed, pool, monkeypatch, repair):
     pool[1].ignores = FOR_GOOD
     free = repair.free
 
@@ -428,7 +428,7 @@ def test_who_lets_go_at_the_last_moment_is_not_replaced(formed, pool, monkeypatc
     assert pool.engines == [0, 1, 2, 3]
 
 
-def test_a_rank_that_could_not_be_replaced_is_told(settle, formed, pool, calls, repair):
+def test_the_note_says_why_a_stuck_rank_could_not_be_replaced(settle, formed, pool, calls, repair):
     stuck_in(pool, calls, "wait_in('all_reduce', seq=1)", 1)
     freed = repair.free([1])
     pool[0].refuses = EngineError("no memory.")
@@ -436,7 +436,7 @@ def test_a_rank_that_could_not_be_replaced_is_told(settle, formed, pool, calls, 
     assert "no memory." in result.note
 
 
-def test_a_rank_that_lets_go_later_has_its_group_made_again_then(formed, pool):
+def test_a_later_interrupt_re_creates_the_group_of_a_stuck_rank(formed, pool):
     pool[1].ignores = FOR_GOOD
     with pytest.raises(StuckError):
         formed.run("stick() if rank == 1 else wait_in('barrier', seq=1)", timeout=0.02)

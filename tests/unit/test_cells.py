@@ -29,12 +29,12 @@ def test_a_cell_runs_on_every_rank(formed):
     ("ranks", "chosen"),
     [("all", [0, 1, 2, 3]), ("0,2", [0, 2]), (1, [1]), ([3, 0], [0, 3]), ("-1", [3])],
 )
-def test_a_cell_runs_on_the_ranks_that_are_chosen(formed, pool, ranks, chosen):
+def test_a_cell_runs_only_on_the_chosen_ranks(formed, pool, ranks, chosen):
     assert list(formed.run("ran = True", ranks)) == chosen
     assert [n for n in pool.engines if "ran" in pool[n].names] == chosen
 
 
-def test_ranks_are_not_engines(make):
+def test_a_cell_is_addressed_by_rank_and_not_by_engine(make):
     """On several hosts rank 1 is engine 2."""
     session = make(4, hosts="ab")
     session.initialize("gloo")
@@ -60,7 +60,7 @@ def test_an_error_on_a_rank_is_in_the_result_and_not_raised(formed):
         result.raise_for_error()
 
 
-def test_output_is_shown_while_it_comes_and_finished_once(formed):
+def test_output_is_passed_on_as_it_arrives_and_finished_once(formed):
     output = Recorder()
     formed.run("print('hello')\nrank", "0,1", output=output)
     assert [(r, b) for r, b in output.events if isinstance(b, Stream) and b.text.strip()] == [
@@ -79,7 +79,7 @@ def test_output_is_shown_while_it_comes_and_finished_once(formed):
         ([], InputError, "No ranks given"),
     ],
 )
-def test_ranks_that_are_not_there_are_refused(formed, pool, ranks, error, said):
+def test_a_cell_refuses_a_bad_selection_of_ranks(formed, pool, ranks, error, said):
     with pytest.raises(error, match=said):
         formed.run("rank", ranks)
     assert pool.asked("run") == []
@@ -125,7 +125,7 @@ def test_ctrl_c_interrupts_the_cell(formed):
     assert output.finished == 1
 
 
-def test_a_cell_that_no_interrupt_ends_says_where_it_is(formed, pool):
+def test_the_error_about_a_stuck_cell_says_at_which_line_it_is(formed, pool):
     pool[1].ignores = FOR_GOOD
     output = Recorder()
     with pytest.raises(StuckError) as caught:
@@ -165,14 +165,14 @@ def test_a_rank_that_lets_go_at_the_second_interrupt_is_not_stuck(formed, pool):
     assert pool[1].freed.count("interrupt") == 2
 
 
-def test_interrupt_from_elsewhere_ends_the_cell(formed):
+def test_interrupt_from_another_thread_ends_the_cell(formed):
     thread, ended = run_stuck(formed)
     assert formed.interrupt() is True
     end_of(thread)
     assert {ended["result"][r].error.ename for r in range(4)} == {"KeyboardInterrupt"}
 
 
-def test_interrupting_ranks_that_do_nothing_says_so(formed):
+def test_interrupt_returns_false_when_every_rank_is_idle(formed):
     assert formed.interrupt() is False
 
 
@@ -204,7 +204,7 @@ def test_a_short_cell_is_not_looked_at(formed, pool):
     assert pool.asked("look") == []
 
 
-def test_a_cell_that_cannot_end_is_ended_and_said_why(formed, pool, watchful):
+def test_a_hang_is_freed_and_its_error_is_the_verdict(formed, pool, watchful):
     result = formed.run(ONE_IS_MISSING)
     verdict = result.diagnosis
     assert (verdict.kind, verdict.ranks, verdict.stuck) == ("missing_rank", (3,), (0, 1, 2))
@@ -224,7 +224,7 @@ def test_a_cell_that_cannot_end_is_ended_and_said_why(formed, pool, watchful):
     assert caught.value.traceback_lines == []
 
 
-def test_then_its_variables_are_there_and_the_next_cell_runs(formed, pool, watchful):
+def test_variables_survive_a_freed_hang_and_the_next_cell_runs(formed, pool, watchful):
     formed.run(ONE_IS_MISSING)
     assert formed.doing == ""
     assert formed.generation == 2
@@ -236,7 +236,7 @@ def test_then_its_variables_are_there_and_the_next_cell_runs(formed, pool, watch
     assert result.diagnosis is None
 
 
-def test_what_raised_while_others_waited_is_shown_first(formed, watchful):
+def test_the_error_that_left_other_ranks_waiting_is_shown_first(formed, watchful):
     result = formed.run("if rank == 2: raise ValueError('no')\nwait_in('barrier', seq=1)")
     assert (result.diagnosis.kind, result.diagnosis.ranks) == ("raised", (2,))
     assert plain("\n".join(result.traceback_lines())) == "[2] ValueError: no"
@@ -244,7 +244,7 @@ def test_what_raised_while_others_waited_is_shown_first(formed, watchful):
         result.raise_for_error()
 
 
-def test_the_first_verdict_is_kept_however_often_ranks_are_freed(formed, pool, watchful):
+def test_the_first_verdict_of_a_hang_is_kept_when_ranks_are_freed_again(formed, pool, watchful):
     """What is seen after ranks were freed says less than what led to it."""
 
     class Impatient(Recorder):
@@ -261,7 +261,7 @@ def test_the_first_verdict_is_kept_however_often_ranks_are_freed(formed, pool, w
     assert (result.diagnosis.kind, result.diagnosis.ranks) == ("missing_rank", (3,))
 
 
-def test_a_rank_that_nobody_waits_for_is_left_alone(formed, pool, watchful):
+def test_freeing_a_hang_leaves_a_rank_alone_that_no_other_waits_for(formed, pool, watchful):
     thread, ended = run_stuck(
         formed, "0-2", "stick() if rank == 2 else wait_in('all_reduce', seq=1, ranks=(0, 1, 3))"
     )
@@ -291,7 +291,7 @@ def test_a_rank_that_dies_ends_the_wait_of_the_others(formed, pool, watchful):
         "wait_in('all_reduce', seq=1)",
         "stick() if rank == 3 else wait_in('all_reduce', seq=1)",
     ],
-    ids=["nobody-is-missing", "one-still-runs"],
+    ids=["none-is-missing", "one-still-runs"],
 )
 def test_a_cell_that_may_still_end_is_waited_for(formed, pool, hung, watchful, code):
     thread, ended = hung("all", code)
@@ -302,7 +302,7 @@ def test_a_cell_that_may_still_end_is_waited_for(formed, pool, hung, watchful, c
 
 
 @pytest.mark.parametrize("of_the_session", [True, False])
-def test_it_can_be_left_to_wait(formed, pool, hung, watchful, of_the_session):
+def test_a_hang_is_left_waiting_with_on_hang_wait(formed, pool, hung, watchful, of_the_session):
     if of_the_session:
         formed.on_hang = "wait"
     output = Recorder()
@@ -316,7 +316,7 @@ def test_it_can_be_left_to_wait(formed, pool, hung, watchful, of_the_session):
     assert output.notes == []
 
 
-def test_it_can_be_only_reported_which_is_done_once(formed, pool, hung, watchful):
+def test_a_hang_is_reported_once_and_left_waiting_with_on_hang_report(formed, pool, hung, watchful):
     output = Recorder()
     thread, _ = hung(output=output, on_hang="report")
     wait_until(lambda: output.notes, SOON)
@@ -329,19 +329,19 @@ def test_it_can_be_only_reported_which_is_done_once(formed, pool, hung, watchful
     end_of(thread)
 
 
-def test_what_is_chosen_for_a_cell_goes_before_what_is_for_the_session(formed, watchful):
+def test_on_hang_of_a_cell_overrides_that_of_the_session(formed, watchful):
     formed.on_hang = "wait"
     assert formed.run(ONE_IS_MISSING, on_hang="free").diagnosis.proven
 
 
-def test_another_way_to_treat_a_hang_is_refused(formed, pool):
+def test_an_unknown_on_hang_is_refused(formed, pool):
     with pytest.raises(InputError) as caught:
         formed.run("rank", on_hang="pray")
     assert str(caught.value) == "on_hang='pray' is none of free, report, wait."
     assert pool.asked("run") == []
 
 
-def test_a_diagnosis_can_be_asked_for_at_any_time(formed):
+def test_diagnose_answers_when_idle_and_during_a_hang(formed):
     assert formed.diagnose().kind == "idle"
     thread, _ = run_stuck(formed, "0,1", "wait_in('all_reduce', seq=1)")
     verdict = formed.diagnose()
@@ -350,7 +350,7 @@ def test_a_diagnosis_can_be_asked_for_at_any_time(formed):
     end_of(thread)
 
 
-def test_ranks_that_have_done_their_part_are_said_to(formed):
+def test_diagnose_tells_the_line_that_a_rank_runs(formed):
     thread, _ = run_stuck(formed, "1", "stick()")
     assert formed.diagnose().per_rank[1] == "runs line 1: stick()"
     formed.interrupt()
@@ -360,8 +360,8 @@ def test_ranks_that_have_done_their_part_are_said_to(formed):
 # -- ctrl-c ----------------------------------------------------------------------------------
 
 
-def test_ctrl_c_while_ranks_are_freed_does_not_stop_that(formed, pool, monkeypatch, repair):
-    """It is pressed again and again by who wants just that."""
+def test_ctrl_c_does_not_stop_the_freeing_of_ranks(formed, pool, monkeypatch, repair):
+    """A person presses it repeatedly to have the ranks freed."""
     free = repair.free
     pressed = []
 
@@ -378,7 +378,7 @@ def test_ctrl_c_while_ranks_are_freed_does_not_stop_that(formed, pool, monkeypat
     assert formed.doing == ""
 
 
-def test_a_cell_in_torch_is_ended_by_ctrl_c_and_its_group_made_again(formed):
+def test_ctrl_c_ends_a_cell_in_a_collective_and_the_group_is_re_created(formed):
     class Impatient(Recorder):
         def pause(self, running):
             super().pause(running)

@@ -173,7 +173,7 @@ def test_views_that_a_page_does_not_hear_are_replaced(board, formed, monkeypatch
     board.comm.sent.clear()
     ask(deaf.comm, 1)
     assert [set(state) for state in board.comm.states] == [{"children"}]
-    # That what is not shown any more goes does not mean that nobody looks.
+    # A page that drops the former panel still shows the present one.
     say(old[0].comm, {"kind": "gone", "view": "v"})
     assert board.monitor.looks == []
 

@@ -82,10 +82,10 @@ ABORTED = Look(
 UNRECORDED = call(seq=None)
 
 CASES = {
-    # -- nobody is to blame ------------------------------------------------------------------
+    # -- no culprit --------------------------------------------------------------------------
     "all idle": Case([IDLE] * 3, "idle", summary="Every rank is idle."),
     "one rank, idle": Case([IDLE], "idle", summary="Every rank is idle."),
-    "nobody at all": Case([], "idle"),
+    "no ranks at all": Case([], "idle"),
     "idle after an exception": Case([RAISED, IDLE], "idle", summary="Every rank is idle."),
     "all run": Case(
         [runs("line 2: train()")] * 4, "running", summary="Ranks 0-3 run line 2: train()."
@@ -229,7 +229,7 @@ CASES = {
     "one is missing while another is silent": Case(
         [waits(), IDLE, SILENT], "missing_rank", (1,), (0,), PROVEN
     ),
-    "nobody sends": Case(
+    "no rank sends": Case(
         [receives(1), IDLE],
         "missing_rank",
         (1,),
@@ -238,7 +238,7 @@ CASES = {
         "Rank 1 never called send, for which rank 0 waits in recv from 1 "
         "(line 2: dist.recv(x)): it runs no cell.",
     ),
-    "nobody receives": Case(
+    "no rank receives": Case(
         [sends(2), IDLE, IDLE],
         "missing_rank",
         (2,),
@@ -247,7 +247,7 @@ CASES = {
         "Rank 2 never called recv, for which rank 0 waits in send to 2 "
         "(line 2: dist.send(x)): it runs no cell.",
     ),
-    "nobody sends to one who takes it from anyone": Case(
+    "no rank sends to one that receives from any": Case(
         [receives(None), IDLE, IDLE],
         "missing_rank",
         (1, 2),
@@ -265,7 +265,7 @@ CASES = {
     "from an isend before the cell's end, over a slow link": Case(
         [receives(1, silent=0.01), IDLE], "missing_rank", (1,), (0,), OPEN
     ),
-    "from an isend before the cell's end, if nobody knows what comes": Case(
+    "from an isend before the cell's end, if it is unknown what comes": Case(
         [receives(1, silent=None), IDLE], "missing_rank", (1,), (0,), PROVEN
     ),
     "a collective needs no quiet": Case(
@@ -525,7 +525,7 @@ CASES = {
         "Ranks 0-4 wait for each other: rank 0 in recv from 4, rank 1 in recv from 0, rank 2 in "
         "recv from 1, ranks 3-4 likewise.",
     ),
-    "who waits behind a circle is no culprit": Case(
+    "a rank that waits behind a cycle is no culprit": Case(
         [receives(1), receives(2), receives(1)], "mismatch", (1, 2), (0, 1, 2), PROVEN
     ),
     "recv while the others reduce": Case(
@@ -563,7 +563,7 @@ CASES = {
         "Rank 1 was killed by SIGKILL while ranks 0,2 waited for it in all_reduce #5 "
         "(line 3: dist.all_reduce(x)).",
     ),
-    "killed while nobody waits": Case(
+    "killed while no rank waits": Case(
         [IDLE, KILLED], "dead", (1,), summary="Rank 1 was killed by SIGKILL."
     ),
     "two killed": Case(
@@ -640,7 +640,7 @@ CASES = {
         "recv from 2 for 2.0 s.",
     ),
     "a pipeline that goes on": Case([runs(), receives(0), receives(1), receives(2)], "slow", (0,)),
-    "from anyone, one of whom runs": Case([receives(None), IDLE, runs()], "slow", (2,)),
+    "from any rank, one of which runs": Case([receives(None), IDLE, runs()], "slow", (2,)),
     "a handle, and one runs": Case([waits(HANDLE), IDLE, runs()], "slow", (2,)),
     "a group of two of which one still runs": Case(
         [waits(NEW_GROUP), runs(), IDLE],
@@ -715,7 +715,7 @@ def judged(looks):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_verdict(name):
+def test_looks_give_the_expected_verdict(name):
     case = CASES[name]
     found = judged(case.looks)
     assert (found.kind, found.ranks, found.stuck, found.proven) == (
@@ -775,7 +775,7 @@ def test_every_verdict_is_a_sentence_and_every_rank_has_its_phrase(name):
         (SILENT, "does not answer"),
     ],
 )  # fmt: skip
-def test_what_a_rank_does(look, phrase):
+def test_a_rank_is_described_in_a_phrase(look, phrase):
     assert judged([look, IDLE, IDLE]).per_rank[0] == phrase
 
 
@@ -838,14 +838,14 @@ def test_the_order_in_which_looks_come_does_not_matter():
     ],
     ids=lambda its: f"{its.op} {its.seq} {its.peer}",
 )
-def test_one_that_runs_and_is_needed_by_all_leaves_nobody_stuck(its):
+def test_a_running_rank_that_all_need_leaves_no_rank_stuck(its):
     found = judged([waits(its, still=1e6, quiet=1e6, silent=1e6)] * 3 + [runs()])
     assert (found.kind, found.ranks, found.stuck, found.proven) == ("slow", (3,), (), False)
 
 
 @pytest.mark.parametrize("state", ["running", "no answer"])
 @pytest.mark.parametrize("name", CASES)
-def test_whoever_may_go_on_makes_nobody_stuck(name, state):
+def test_a_rank_that_may_go_on_leaves_no_rank_stuck(name, state):
     looks = CASES[name].looks
     stuck = set(judged(looks).stuck)
     for rank, look in enumerate(looks):
@@ -869,7 +869,7 @@ def any_look(random, size):
 
 
 @pytest.mark.parametrize("seed", range(200))
-def test_any_world_gets_a_verdict_that_makes_sense(seed):
+def test_every_random_world_gets_a_consistent_verdict(seed):
     random = Random(seed)
     size = random.choice([2, 3, 4])
     looks = [any_look(random, size) for _ in range(size)]
@@ -912,7 +912,7 @@ SURE = [n for n, case in CASES.items() if case.looks and all(map(concerns_known_
     "more", [IDLE, waits(pair(90, 91))], ids=["idle", "in a collective of their own"]
 )
 @pytest.mark.parametrize("name", SURE)
-def test_a_healthy_subgroup_beside_it_changes_nothing(name, more):
+def test_a_healthy_subgroup_does_not_change_the_verdict(name, more):
     ranks = tuple(range(len(CASES[name].looks)))
     looks = {rank: within(look, ranks) for rank, look in enumerate(CASES[name].looks)}
     before, after = diagnose(looks), diagnose({**looks, 90: more, 91: more})
@@ -923,7 +923,7 @@ def test_a_healthy_subgroup_beside_it_changes_nothing(name, more):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_is_seen_for_a_moment_only_is_not_proven(name):
+def test_a_wait_seen_for_a_moment_only_proves_nothing(name):
     found = judged([replace(look, still=0.05) for look in CASES[name].looks])
     assert not found.proven
     assert (found.kind, found.stuck) == (CASES[name].kind, CASES[name].stuck)
@@ -939,7 +939,7 @@ def test_only_ranks_that_wait_are_stuck_and_only_stuck_ones_prove_anything(name)
         assert not found.stuck
 
 
-def test_many_ranks_take_no_time():
+def test_a_verdict_on_very_many_ranks_takes_little_time():
     recent = tuple(call(seq=seq, group=str(group)) for group in range(4) for seq in range(32))
     looks = [waits(call(seq=40), recent=recent)] * 255 + [IDLE]
     found = judged(looks)
@@ -947,7 +947,7 @@ def test_many_ranks_take_no_time():
     assert len(found.stuck) == 255
 
 
-def test_it_does_without_torch():
+def test_the_diagnosis_imports_no_torch():
     code = (
         "import sys, rankbook.diagnosis, rankbook.display.verdict\n"
         "assert 'torch' not in sys.modules"
@@ -974,11 +974,11 @@ rank  part          what it does
   10                idle: it runs no cell"""
 
 
-def test_a_verdict_as_text():
+def test_a_verdict_is_written_as_text():
     assert to_text(SHOWN) == SHOWN_AS_TEXT
 
 
-def test_a_verdict_as_html():
+def test_a_verdict_is_written_as_html():
     page = Page(to_html(SHOWN))
     assert page.open == []
     assert page.caption == SHOWN.summary
@@ -990,12 +990,12 @@ def test_a_verdict_as_html():
     ]
 
 
-def test_a_verdict_shows_itself():
+def test_a_verdict_displays_itself():
     assert repr(Verdict(SHOWN)) == SHOWN_AS_TEXT
     assert Verdict(SHOWN)._repr_html_() == to_html(SHOWN)
 
 
-def test_a_verdict_without_ranks_is_its_sentence():
+def test_a_verdict_without_ranks_is_shown_as_its_sentence():
     nothing = Diagnosis("idle", (), "Every rank is idle.")
     assert to_text(nothing) == "Every rank is idle."
     assert "Every rank is idle." in to_html(nothing)
@@ -1003,7 +1003,7 @@ def test_a_verdict_without_ranks_is_its_sentence():
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_verdict_can_be_shown(name):
+def test_every_verdict_can_be_displayed(name):
     found = judged(CASES[name].looks)
     page = Page(to_html(found))
     assert [row[0] for row in page.rows[1:]] == [str(rank) for rank in found.per_rank]
@@ -1014,7 +1014,7 @@ def test_every_verdict_can_be_shown(name):
     assert [row for row in page.rows if row[1].startswith("◆ cause")] != [] or not found.ranks
 
 
-def test_nothing_of_the_user_becomes_markup():
+def test_text_of_the_user_is_escaped_in_a_verdict():
     evil = "line 1: <b onmouseover='x'>\"&"
     html = to_html(judged([waits(line=evil), IDLE]))
     assert "<b " not in html
@@ -1022,18 +1022,18 @@ def test_nothing_of_the_user_becomes_markup():
     assert evil in Page(html).rows[1][2]
 
 
-def test_colour_says_nothing_alone():
+def test_a_verdict_says_nothing_by_colour_alone():
     plain = Page(re.sub(r"color: [^;\"]*", "", to_html(SHOWN)))
     assert [row[1].split()[1:] for row in plain.rows[1:]] == [["stuck"], ["cause,", "stuck"], []]
 
 
-def test_shapes_are_hidden_from_screen_readers_and_columns_have_heads():
+def test_a_verdict_hides_shapes_from_screen_readers_and_heads_its_columns():
     tags = Page(to_html(SHOWN)).tags
     assert all(attrs["aria-hidden"] == "true" for tag, attrs in tags if tag == "span")
     assert [attrs["scope"] for tag, attrs in tags if tag == "th"] == ["col"] * 3
 
 
-def test_html_needs_nothing_from_elsewhere():
+def test_the_html_of_a_verdict_loads_nothing():
     assert not re.search(r"<script|<link|<style|class=|https?:", to_html(SHOWN))
 
 

@@ -80,7 +80,7 @@ def rows(text):
     return [(first.strip().strip("`"), second.strip()) for first, second in cells]
 
 
-def test_the_table_of_ranks_is_true():
+def test_the_table_of_selections_of_ranks_is_true():
     table = rows(page("reference/ranks.md"))
     assert len(table) == 10
     for written, chosen in table:
@@ -105,7 +105,7 @@ def test_every_name_and_variable_that_a_rank_gets_is_listed():
     ] == []
 
 
-def test_the_floors_of_the_architecture_are_those_that_are_enforced():
+def test_the_architecture_page_lists_the_enforced_floors():
     layers = runpy.run_path(str(Path(__file__).with_name("test_import_layers.py")))["FLOORS"]
     told = {
         int(floor): set(re.findall(r"`(\w+)`", rooms))

@@ -32,30 +32,30 @@ def without(variables, *names):
     return {name: value for name, value in variables.items() if name not in names}
 
 
-def test_no_launcher_is_one_process():
+def test_a_process_without_a_launcher_is_a_world_of_one():
     assert read({}) == Launch("none", 0, 1, 0, 1, one_host=True)
 
 
-def test_torchrun():
+def test_the_variables_of_torchrun_are_read():
     assert read(TORCHRUN) == Launch("torchrun", 3, 4, 1, 2, one_host=False)
 
 
-def test_torchrun_on_one_host():
+def test_torchrun_on_one_host_is_recognised():
     launch = read({**TORCHRUN, "LOCAL_RANK": "3", "LOCAL_WORLD_SIZE": "4"})
     assert launch.one_host
 
 
-def test_mpirun():
+def test_the_variables_of_mpirun_are_read():
     launch = read(MPIRUN)
     assert launch == Launch("mpirun", 2, 3, 2, 3, one_host=True, job="prterun-host-77@1")
 
 
-def test_slurm():
+def test_the_variables_of_slurm_are_read():
     assert read(SLURM) == Launch("slurm", 5, 7, 1, 2, one_host=False, job="1234.0")
 
 
 @pytest.mark.parametrize(("node", "tasks"), [("0", 2), ("2", 2), ("3", 1)])
-def test_slurm_tasks_of_a_node(node, tasks):
+def test_the_slurm_tasks_of_a_node_are_counted(node, tasks):
     environ = {**SLURM, "SLURM_NODEID": node, "SLURM_LOCALID": "0"}
     assert read(environ).local_world_size == tasks
 
@@ -66,7 +66,7 @@ def test_slurm_on_one_node_needs_no_task_list():
     assert read(environ).one_host
 
 
-def test_slurm_tasks_per_node_as_asked_for():
+def test_slurm_tasks_per_node_are_read_as_asked_for():
     environ = without(SLURM, "SLURM_STEP_TASKS_PER_NODE") | {"SLURM_NTASKS_PER_NODE": "2"}
     assert read(environ).local_world_size == 2
 
@@ -107,19 +107,19 @@ def test_a_shell_inside_a_slurm_job_is_one_process(environ):
     assert read(environ).world_size == 1
 
 
-def test_the_bare_variables_of_slurm_are_enough():
+def test_the_bare_variables_of_slurm_suffice():
     environ = {"SLURM_PROCID": "1", "SLURM_NTASKS": "2", "SLURM_LOCALID": "1"}
     assert read(environ) == Launch("slurm", 1, 2, 1, None, one_host=False)
 
 
-def test_a_step_counts_its_own_tasks():
+def test_a_slurm_step_counts_its_own_tasks():
     assert read({**SLURM, "SLURM_NTASKS": "64"}).world_size == 7
 
 
 @pytest.mark.parametrize(
     "families", list(itertools.combinations([TORCHRUN, MPIRUN, SLURM], 2)), ids=["tm", "ts", "ms"]
 )
-def test_the_first_family_wins_as_a_whole(families):
+def test_the_first_family_of_variables_wins_as_a_whole(families):
     first, second = families
     assert read({**second, **first}) == read(first)
 
@@ -134,7 +134,7 @@ def test_the_first_family_wins_as_a_whole(families):
         ({"LOCAL_WORLD_SIZE": "4"}, 3, 4),
     ],
 )
-def test_what_is_said_about_the_host_by_halves(environ, local_rank, local_world_size):
+def test_missing_local_variables_are_derived_or_left_unknown(environ, local_rank, local_world_size):
     launch = read({"RANK": "3", "WORLD_SIZE": "4", **environ})
     assert (launch.local_rank, launch.local_world_size) == (local_rank, local_world_size)
 
@@ -179,7 +179,7 @@ def test_an_impossible_variable_is_named_with_its_value(environ, message):
     assert "\n" not in str(raised.value)
 
 
-def test_master_address_as_set():
+def test_the_master_address_is_taken_as_set():
     environ = {"MASTER_ADDR": "node1", "MASTER_PORT": "29500"}
     assert master_address(read(TORCHRUN), environ) == ("node1", 29500)
 
@@ -209,7 +209,7 @@ def test_jobs_derive_different_ports():
         ({**TORCHRUN, "MASTER_ADDR": "node1", "MASTER_PORT": "65536"}, "from 1 to 65535"),
     ],
 )
-def test_where_to_meet_is_unknown(environ, message):
+def test_an_unknown_master_address_is_an_error(environ, message):
     with pytest.raises(EnvironmentVariableError, match=message):
         master_address(read(environ), environ)
 
@@ -224,5 +224,5 @@ def test_where_to_meet_is_unknown(environ, message):
         ("node1", False),
     ],
 )
-def test_is_loopback(host, answer):
+def test_loopback_addresses_are_recognised(host, answer):
     assert is_loopback(host) is answer

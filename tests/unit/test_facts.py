@@ -97,8 +97,8 @@ def test_a_number_of_ranks_is_never_taken_for_the_number_of_a_rank():
     states[3:6] = ["no answer"] * 3
     shown = snapshot(*(member(rank, state) for rank, state in enumerate(states)))
     assert health(shown) == "ranks 1,7 ended · no answer from ranks 3-5 · ranks 0,2,6,8 idle"
-    everybody = snapshot(*(member(rank, "gone" if rank % 2 else "idle") for rank in range(10)))
-    assert health(everybody) == "5 ranks ended · 5 ranks idle"
+    mixed = snapshot(*(member(rank, "gone" if rank % 2 else "idle") for rank in range(10)))
+    assert health(mixed) == "5 ranks ended · 5 ranks idle"
 
 
 def test_health_names_the_ranks_whose_last_cell_failed():
@@ -157,7 +157,7 @@ def test_no_age_is_shown_without_an_activity():
         (member(0, gpu_memory=2_000_000_000), "250 MB + 2.0 GB GPU"),
         (member(0, gpu_memory=0), "250 MB + 0 B GPU"),
         (with_gpu(member(0)), "250 MB + 42.0 GB GPU"),
-        # What everybody uses is what there is no room for.
+        # What all processes use counts, not this rank's part alone.
         (with_gpu(member(0, gpu_memory=2_000_000_000)), "250 MB + 42.0 GB GPU"),
     ],
 )

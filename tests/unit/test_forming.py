@@ -30,7 +30,7 @@ def test_a_new_session_has_no_group(session):
     assert repr(session) == "<Session: no group, generation 0>"
 
 
-def test_initialising_takes_every_engine(session, pool):
+def test_initialize_takes_every_engine_by_default(session, pool):
     session.initialize("gloo")
     assert session.world_size == 4
     assert session.backend == "gloo"
@@ -48,7 +48,7 @@ def test_infos_are_what_initialize_distributed_returns(formed):
     assert formed.infos == {r: DistInfo("gloo", r, 4, cpu, is_main=r == 0) for r in range(4)}
 
 
-def test_groups_are_a_copy(formed):
+def test_groups_returns_a_copy(formed):
     formed.groups.clear()
     assert formed.world_size == 4
 
@@ -80,7 +80,7 @@ def test_backend_size_and_timeout_are_kept_unless_changed(make):
     assert (session.backend, session.world_size, session.timeout_minutes) == ("gloo", 3, 2)
 
 
-def test_what_the_engines_are_told(session, pool):
+def test_initialize_tells_every_engine_its_place(session, pool):
     session.initialize("gloo", 2, 5)
     [args] = pool.requested("initialize")
     store = args[0].pop("url"), args[1].pop("url")
@@ -99,7 +99,7 @@ def test_what_the_engines_are_told(session, pool):
     assert args == {r: common | {"rank": r, "local_rank": r} for r in range(2)}
 
 
-def test_whether_collectives_are_checked_is_kept_until_it_is_changed(session, pool):
+def test_check_is_kept_until_it_is_changed(session, pool):
     session.initialize("gloo", check=True)
     session.reset()
     session.initialize(check=False)
@@ -114,7 +114,7 @@ def test_every_generation_on_one_host_meets_in_a_file_of_its_own(formed, pool):
     assert first[0]["url"] != second[0]["url"]
 
 
-def test_on_several_hosts_the_first_address_that_all_reach_is_taken(make):
+def test_ranks_on_several_hosts_meet_at_the_first_address_that_all_reach(make):
     session = make(4, hosts="ab")
     session.pool[1].reachable = {"a-2"}
     session.initialize("gloo")
@@ -141,7 +141,7 @@ def test_hosts_that_cannot_reach_each_other_are_named(make):
     assert session.world_size == 0
 
 
-def test_fewer_ranks_leave_spare_engines_out_of_the_group(formed, pool):
+def test_a_smaller_group_leaves_spare_engines(formed, pool):
     formed.initialize(nproc=2)
     assert formed.world_size == 2
     assert [info is not None for info in infos(pool)] == [True, True, False, False]
@@ -156,7 +156,7 @@ def test_spare_engines_keep_their_variables_and_come_back(formed, pool):
     assert pool.grown == []
 
 
-def test_more_ranks_start_the_missing_engines(formed, pool):
+def test_a_larger_group_starts_the_missing_engines(formed, pool):
     formed.initialize(nproc=6)
     assert pool.grown == [2]
     assert formed.world_size == 6
@@ -173,7 +173,7 @@ def test_engines_are_asked_for_their_facts_once(session, pool, monkeypatch):
     assert asked == [[0, 1, 2, 3], [4]]
 
 
-def test_a_cluster_that_cannot_grow_says_so_and_keeps_its_group(make):
+def test_too_many_ranks_are_refused_where_no_engine_can_be_started(make):
     session = make(2, owned=False)
     session.initialize("gloo")
     with pytest.raises(ClusterError, match="rankbook cannot add"):
@@ -194,7 +194,9 @@ def test_a_cluster_that_cannot_grow_says_so_and_keeps_its_group(make):
         (("gloo", 2, -1.5), InputError, "must be positive, for example 1, and not -1.5"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_anything_changes(formed, pool, args, error, said):
+def test_invalid_arguments_of_initialize_are_refused_before_anything_changes(
+    formed, pool, args, error, said
+):
     before = formed.generation, formed.groups, formed.timeout_minutes, infos(pool)
     with pytest.raises(error, match=said):
         formed.initialize(*args)
@@ -204,7 +206,7 @@ def test_what_makes_no_sense_is_refused_before_anything_changes(formed, pool, ar
 
 
 @pytest.mark.parametrize("args", [("ncll", 6, 9), ("nccl", 2, 9)])
-def test_a_refusal_leaves_the_timeout_as_it_was(formed, args):
+def test_a_refused_initialisation_leaves_the_timeout_as_it_was(formed, args):
     with pytest.raises(InputError):
         formed.initialize(*args)
     assert formed.timeout_minutes == 1
@@ -226,7 +228,7 @@ def test_a_refused_backend_is_not_remembered(formed):
 # -- a group that does not come about --------------------------------------------------------
 
 
-def test_an_engine_that_refuses_leaves_no_group(formed, pool):
+def test_an_engine_that_refuses_to_initialise_leaves_no_group(formed, pool):
     pool[2].refuses = BackendError("torch was built without it.")
     with pytest.raises(BackendError, match="torch was built without it"):
         formed.reset()
@@ -236,7 +238,7 @@ def test_an_engine_that_refuses_leaves_no_group(formed, pool):
     assert all(engine.stuck is None for engine in pool.all.values())
 
 
-def test_an_engine_that_does_not_come_is_named_by_its_rank(formed, pool):
+def test_an_engine_that_does_not_join_the_group_is_named_by_its_rank(formed, pool):
     pool[3].answers = False
     with pytest.raises(RendezvousError) as caught:
         formed.initialize(timeout_minutes=0.0005)
@@ -245,7 +247,7 @@ def test_an_engine_that_does_not_come_is_named_by_its_rank(formed, pool):
     assert infos(pool)[:3] == [None] * 3
 
 
-def test_after_a_failure_the_session_is_ready_again(formed, pool):
+def test_a_session_is_ready_again_after_a_failed_initialisation(formed, pool):
     pool[2].refuses = BackendError("not now.")
     with pytest.raises(BackendError):
         formed.reset()
@@ -257,7 +259,7 @@ def test_after_a_failure_the_session_is_ready_again(formed, pool):
     assert formed.generation == 3
 
 
-def test_an_engine_that_ends_while_the_group_forms_leaves_none(session, pool, monkeypatch):
+def test_an_engine_that_ends_while_the_group_forms_leaves_no_group(session, pool, monkeypatch):
     ask = pool.channel.request
 
     def request(requests, buffers=()):
@@ -275,7 +277,7 @@ def test_an_engine_that_ends_while_the_group_forms_leaves_none(session, pool, mo
     assert infos(pool) == [None] * 3
 
 
-def test_ctrl_c_while_the_group_forms_leaves_none(session, pool, monkeypatch):
+def test_ctrl_c_while_the_group_forms_leaves_no_group(session, pool, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
@@ -287,7 +289,7 @@ def test_ctrl_c_while_the_group_forms_leaves_none(session, pool, monkeypatch):
     assert session.doing == ""
 
 
-def test_an_initialisation_that_is_interrupted_from_elsewhere_leaves_none(formed, pool):
+def test_an_initialisation_interrupted_from_another_thread_leaves_no_group(formed, pool):
     pool[3].answers = False
     ended = []
 
@@ -309,7 +311,7 @@ def test_an_initialisation_that_is_interrupted_from_elsewhere_leaves_none(formed
     assert formed.world_size == 4
 
 
-def test_no_call_is_left_behind(formed, pool):
+def test_forming_a_group_leaves_no_call_waiting(formed, pool):
     pool[0].refuses = EngineError("no.")
     with pytest.raises(EngineError):
         formed.reset()

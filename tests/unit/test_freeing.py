@@ -40,7 +40,7 @@ def run(pool):
 
 @pytest.fixture
 def rounds(pool, clock, monkeypatch):
-    """What engines were asked for to free them: a pair of the time and the arguments by engine."""
+    """The requests that free engines: pairs of the time and the arguments by engine."""
     asked = []
     request = pool.channel.request
 
@@ -68,7 +68,7 @@ def asked_of(rounds, engine):
 # -- nothing to free -------------------------------------------------------------------------
 
 
-def test_idle_ranks_are_left_alone(pool, rounds, free):
+def test_freeing_leaves_idle_ranks_alone(pool, rounds, free):
     freed = free([0, 1], [2, 3])
     assert not freed.was_busy
     assert not freed.cut
@@ -76,12 +76,12 @@ def test_idle_ranks_are_left_alone(pool, rounds, free):
     assert rounds == []
 
 
-def test_nobody_is_free_at_once(pool, rounds, free):
+def test_freeing_no_ranks_asks_nothing(pool, rounds, free):
     assert free([]) == Freed(was_busy=False, cut=False)
     assert pool.wire.requests == []
 
 
-def test_no_call_is_left_behind(pool, run, free):
+def test_freeing_leaves_no_call_waiting(pool, run, free):
     run(IN_TORCH, 0, 1)
     run(IN_PYTHON, 2)
     pool[3].answers = False
@@ -92,7 +92,7 @@ def test_no_call_is_left_behind(pool, run, free):
 # -- one round -------------------------------------------------------------------------------
 
 
-def test_python_is_interrupted_and_nothing_is_cut(pool, run, rounds, free):
+def test_python_code_is_interrupted_and_no_connection_is_cut(pool, run, rounds, free):
     call = run(IN_PYTHON, 0, 1)
     freed = free([0, 1], [2, 3])
     assert (freed.was_busy, freed.cut, freed.busy) == (True, False, frozenset())
@@ -109,8 +109,8 @@ def test_a_wait_in_torch_is_cut_first_and_not_interrupted(pool, run, rounds, fre
     assert call.done
 
 
-def test_where_data_is_on_its_way_python_is_interrupted_and_nothing_is_cut(pool, run, rounds, free):
-    """Gloo wakes nobody whose message is cut in two."""
+def test_a_collective_whose_data_still_arrives_is_interrupted_and_not_cut(pool, run, rounds, free):
+    """Gloo never wakes a thread that waits for the rest of a message."""
     call = run(IN_TORCH, 0, 1)
     pool[0].silent = pool[1].silent = 0.01
     freed = free([0, 1], [2, 3])
@@ -119,7 +119,7 @@ def test_where_data_is_on_its_way_python_is_interrupted_and_nothing_is_cut(pool,
     assert call.done
 
 
-def test_once_it_has_come_who_still_waits_is_cut(pool, run, rounds, monkeypatch, free):
+def test_a_rank_that_waits_after_its_data_has_arrived_is_cut(pool, run, rounds, monkeypatch, free):
     run(IN_TORCH, 0)
     pool[0].silent, pool[0].ignores = 0.01, 1
     interrupt = pool[0].free
@@ -134,7 +134,7 @@ def test_once_it_has_come_who_still_waits_is_cut(pool, run, rounds, monkeypatch,
     assert [args for _, args in rounds] == [{0: "interrupt"}, {0: "interrupt, cut"}]
 
 
-def test_what_does_not_end_coming_is_not_cut_either(pool, run, rounds, free):
+def test_a_collective_whose_data_never_stops_arriving_is_not_cut(pool, run, rounds, free):
     run(IN_TORCH, 0)
     pool[0].ignores, pool[0].silent = FOR_GOOD, 0.01
     freed = free([0])
@@ -142,7 +142,7 @@ def test_what_does_not_end_coming_is_not_cut_either(pool, run, rounds, free):
     assert set(asked_of(rounds, 0)) == {"interrupt"}
 
 
-def test_the_ends_of_the_others_are_cut_as_well_and_all_are_told_before(pool, run, rounds, free):
+def test_a_cut_is_announced_to_all_ranks_and_then_made_on_all(pool, run, rounds, free):
     run(IN_TORCH, 1)
     free([1], [0, 2, 3])
     assert pool.announced == [0, 1, 2, 3]
@@ -157,13 +157,13 @@ def test_python_beside_a_wait_in_torch_is_interrupted_in_the_same_round(pool, ru
     assert [args for _, args in rounds] == [{0: "cut", 1: "interrupt, cut"}]
 
 
-def test_only_those_that_are_busy_are_asked(pool, run, rounds, free):
+def test_only_busy_ranks_are_asked_to_let_go(pool, run, rounds, free):
     run(IN_PYTHON, 2)
     free([0, 1, 2, 3])
     assert [args for _, args in rounds] == [{2: "interrupt"}]
 
 
-def test_it_ends_as_soon_as_all_are_idle(pool, run, clock, free):
+def test_freeing_ends_when_all_ranks_are_idle(pool, run, clock, free):
     begin = clock.now
     run(IN_TORCH, 0)
     free([0])
@@ -182,7 +182,7 @@ def test_a_wait_that_survives_the_cut_is_cut_again_and_interrupted(pool, run, ro
     assert asked_of(rounds, 1) == ["cut", "cut"]
 
 
-def test_the_next_round_comes_after_a_third_of_a_second(pool, run, rounds, free, timing):
+def test_the_next_round_of_freeing_comes_after_free_round_seconds(pool, run, rounds, free, timing):
     run(IN_TORCH, 0)
     pool[0].ignores = 1
     free([0])
@@ -190,10 +190,10 @@ def test_the_next_round_comes_after_a_third_of_a_second(pool, run, rounds, free,
     assert second - first == pytest.approx(timing.free_round, abs=2 * timing.idle_poll)
 
 
-def test_python_that_goes_on_is_interrupted_again_only_after_a_while(
+def test_python_code_that_goes_on_is_interrupted_again_after_free_again_seconds(
     pool, run, rounds, free, timing
 ):
-    """What it still does may be worth waiting for."""
+    """It may still do something useful."""
     run(IN_PYTHON, 0)
     pool[0].ignores = 1
     freed = free([0])
@@ -207,7 +207,7 @@ def test_python_that_goes_on_is_interrupted_again_only_after_a_while(
     assert asked_of(rounds, 0) == ["interrupt", "interrupt"]
 
 
-def test_python_that_runs_into_a_wait_is_cut_then(pool, run, rounds, monkeypatch, free):
+def test_python_code_that_runs_into_a_collective_is_cut(pool, run, rounds, monkeypatch, free):
     run(IN_PYTHON, 0)
     let_go = pool[0]._let_go
 
@@ -226,11 +226,13 @@ def test_python_that_runs_into_a_wait_is_cut_then(pool, run, rounds, monkeypatch
     assert asked_of(rounds, 0)[-1] == "interrupt, cut"
 
 
-# -- what does not let go --------------------------------------------------------------------
+# -- ranks that do not let go ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("code", "state"), [(IN_PYTHON, "running"), (IN_TORCH, "waiting")])
-def test_who_never_lets_go_is_named_with_what_it_does(pool, run, clock, code, state, free, timing):
+def test_a_rank_that_never_lets_go_is_reported_with_its_look(
+    pool, run, clock, code, state, free, timing
+):
     begin = clock.now
     run(code, 1, 2)
     pool[1].ignores = FOR_GOOD
@@ -241,7 +243,7 @@ def test_who_never_lets_go_is_named_with_what_it_does(pool, run, clock, code, st
     assert timing.free < clock.now - begin < timing.free + 3 * timing.free_round
 
 
-def test_the_bound_can_be_another(pool, run, clock, free):
+def test_freeing_gives_up_after_the_given_timeout(pool, run, clock, free):
     begin = clock.now
     run(IN_PYTHON, 0)
     pool[0].ignores = FOR_GOOD
@@ -249,7 +251,7 @@ def test_the_bound_can_be_another(pool, run, clock, free):
     assert clock.now - begin < 2.0
 
 
-def test_who_does_not_answer_is_interrupted_and_named(pool, rounds, clock, free, timing):
+def test_a_silent_rank_is_interrupted_and_reported_as_busy(pool, rounds, clock, free, timing):
     begin = clock.now
     pool[3].answers = False
     freed = free([0, 3])
@@ -259,7 +261,7 @@ def test_who_does_not_answer_is_interrupted_and_named(pool, rounds, clock, free,
     assert clock.now - begin < timing.free + 3 * timing.free_round
 
 
-def test_who_answers_again_is_free(pool, rounds, monkeypatch, free):
+def test_a_rank_that_answers_again_and_is_idle_counts_as_free(pool, rounds, monkeypatch, free):
     """It held the GIL in C for a while."""
     pool[3].answers = False
     looks = looking.looks
@@ -273,8 +275,8 @@ def test_who_answers_again_is_free(pool, rounds, monkeypatch, free):
     assert free([3]).busy == frozenset()
 
 
-def test_what_begins_meanwhile_is_freed_as_well(pool, run, monkeypatch, free):
-    """One that does not answer keeps it from being seen that the others had yet to begin."""
+def test_a_cell_that_begins_during_freeing_is_freed(pool, run, monkeypatch, free):
+    """A silent rank hides that the others had yet to begin."""
     pool[3].answers = False
     wait_until_idle = looking.wait_until_idle
 
@@ -288,14 +290,14 @@ def test_what_begins_meanwhile_is_freed_as_well(pool, run, monkeypatch, free):
     assert pool[0].freed == ["interrupt"]
 
 
-def test_who_ends_meanwhile_is_free(pool, run, monkeypatch, free):
+def test_a_rank_that_dies_during_freeing_counts_as_free(pool, run, monkeypatch, free):
     run(IN_TORCH, 0, 1)
     monkeypatch.setattr(pool[1], "_let_go", lambda: pool.kill(1))
     freed = free([0, 1])
     assert freed.busy == frozenset()
 
 
-def test_a_controller_that_is_gone_ends_it(pool, run, free):
+def test_freeing_raises_when_the_controller_is_gone(pool, run, free):
     run(IN_PYTHON, 0)
     pool.channel.lost.set()
     with pytest.raises(ClusterError, match="controller is gone"):

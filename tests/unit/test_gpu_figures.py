@@ -276,7 +276,7 @@ def test_a_driver_that_hangs_does_not_hold_up_the_caller(driver, clock):
     assert meter.read("cuda:0") is not None
     driver.goes_on.clear()
     clock.time += 1
-    # For a moment what was read last will do; nobody waits for the driver again.
+    # For a moment the last reading is used; no call waits for the driver again.
     assert meter.read("cuda:0") is not None
     calls = len(driver.calls)
     clock.time += 10

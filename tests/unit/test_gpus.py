@@ -59,7 +59,7 @@ class Nvml(types.ModuleType):
         self.open -= 1
 
 
-def test_where_the_list_is_hidden_nvml_counts(visible, hidden):
+def test_nvml_counts_gpus_where_the_driver_hides_its_list(visible, hidden):
     nvml = Nvml(3)
     hidden(nvml)
     assert visible(environ={}) == 3
@@ -67,19 +67,19 @@ def test_where_the_list_is_hidden_nvml_counts(visible, hidden):
     assert nvml.open == 0
 
 
-def test_where_nvml_fails_there_are_none(visible, hidden):
+def test_no_gpu_is_visible_where_nvml_fails(visible, hidden):
     nvml = Nvml(None)
     hidden(nvml)
     assert visible(environ={}) == 0
     assert nvml.open == 0
 
 
-def test_without_nvml_there_are_none(visible, hidden):
+def test_no_gpu_is_visible_without_pynvml(visible, hidden):
     hidden(None)  # this is how Python says that a module cannot be imported
     assert visible(environ={}) == 0
 
 
-def test_without_a_driver_there_are_none(visible):
+def test_no_gpu_is_visible_without_a_driver(visible):
     assert visible(environ={}) == 0
     assert visible("0,1", environ={}) == 0
     assert visible(environ={"CUDA_VISIBLE_DEVICES": "0,1"}) == 0
@@ -100,20 +100,20 @@ def test_without_a_driver_there_are_none(visible):
         ("0,1,2", "0", 3),
     ],
 )
-def test_what_is_visible_is_counted(visible, driver, asked, variable, count):
+def test_visible_gpus_are_counted(visible, driver, asked, variable, count):
     driver(4)
     environ = {} if variable is None else {"CUDA_VISIBLE_DEVICES": variable}
     assert visible(asked, environ) == count
 
 
 @pytest.mark.parametrize(("variable", "count"), [("-1", 0), ("0,-1,1", 1), ("NoDevFiles", 0)])
-def test_cuda_hides_what_follows_an_invalid_entry(visible, driver, variable, count):
+def test_gpus_after_an_invalid_entry_are_hidden(visible, driver, variable, count):
     """CUDA's rule: devices before the first invalid index are visible, the others are not."""
     driver(4)
     assert visible(environ={"CUDA_VISIBLE_DEVICES": variable}) == count
 
 
-def test_the_environment_of_this_process_is_the_default(visible, driver, monkeypatch):
+def test_the_environment_of_this_process_narrows_the_gpus_by_default(visible, driver, monkeypatch):
     driver(4)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     assert visible() == 1

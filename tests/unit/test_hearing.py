@@ -77,7 +77,7 @@ def test_questions_are_counted_for_each_page(panel, deaf, clock):
     assert deaf == []
 
 
-def test_other_messages_of_a_page_are_no_questions(panel, deaf, clock):
+def test_other_messages_of_a_page_do_not_count_as_questions(panel, deaf, clock):
     for _ in range(2):
         say(panel.comm, {"kind": "here", "view": "a", "shown": panel.drawn})
         say(panel.comm, {})

@@ -1,4 +1,4 @@
-"""Reads every import of the package, those inside functions too, and checks who may know whom."""
+"""Checks every import of the package against the floors, those inside functions too."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FLOORS = [
 # Inside sessions the rooms follow each other in this order, too; what stands beside them is a face.
 ROOMS = ["changes", "members", "group", "cells", "live"]
 
-# What a module must not import on top of that, whoever offers it.
+# What a module must not import on top of that, by whatever way.
 FORBIDDEN = {
     "distributed": {"IPython", "ipyparallel"},
     "display": {"ipyparallel", "ipywidgets"},
@@ -133,7 +133,7 @@ def test_imports_point_downward(module):
         ("rankbook.display.text", "from ipywidgets import HTML", "must not import ipywidgets"),
     ],
 )
-def test_a_fault_is_found(module, source, fault):
+def test_an_upward_import_is_found(module, source, fault):
     [message] = faults(module, source, is_package=False)
     assert fault in message
 
@@ -159,10 +159,10 @@ def test_above_members_no_room_of_sessions_handles_engines(module):
         ("rankbook.display.text", "import torch"),
     ],
 )
-def test_what_is_allowed_passes(module, source):
+def test_a_downward_import_passes(module, source):
     assert faults(module, source, is_package=False) == []
 
 
-def test_a_module_on_no_floor_is_a_fault():
+def test_a_module_without_a_floor_is_found():
     with pytest.raises(LookupError, match="give 'attic' a place"):
         floor("rankbook.attic.box")

@@ -100,7 +100,7 @@ def test_the_sockets_go_soon_after_the_group():
     assert stores.poll(lambda: not opened & sockets(), deadline)
 
 
-def test_getters_before_during_and_after(monkeypatch):
+def test_getters_answer_before_during_and_after_a_group(monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "1")
     monkeypatch.setenv("LOCAL_RANK", "0")
@@ -110,7 +110,7 @@ def test_getters_before_during_and_after(monkeypatch):
         initialize_distributed("gloo")
 
 
-def test_getters_know_slurm(monkeypatch):
+def test_getters_read_the_variables_of_slurm(monkeypatch):
     for name, value in {
         "PROCID": "3",
         "NTASKS": "8",
@@ -140,21 +140,21 @@ def test_an_unknown_local_world_size_is_an_error(monkeypatch):
 # --- a group that exists already -----------------------------------------------------------------
 
 
-def test_a_second_call_tells_what_is(caplog):
+def test_a_second_initialisation_warns_about_the_present_backend(caplog):
     first = initialize_distributed("gloo")
     with caplog.at_level(logging.WARNING):
         assert initialize_distributed("nccl", timeout_minutes=7) == first
     assert "backend gloo, not nccl" in caplog.text
 
 
-def test_a_second_call_with_the_same_backend_is_silent(caplog):
+def test_a_second_initialisation_with_the_same_backend_logs_nothing(caplog):
     initialize_distributed("gloo")
     with caplog.at_level(logging.WARNING):
         initialize_distributed("GLOO")
     assert not caplog.records
 
 
-def test_a_group_that_someone_else_made():
+def test_a_group_made_by_init_process_group_is_taken_and_destroyed():
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     assert initialize_distributed("gloo") == DistInfo("gloo", 0, 1, CPU, is_main=True)
     destroy_global_state()
@@ -171,21 +171,21 @@ def test_the_backend_reported_is_the_real_one(backend):
 
 
 @pytest.mark.parametrize("backend", ["glo", "", None, 3, "undefined", "fake", "cpu:", "a:b:c"])
-def test_an_unknown_backend_lists_what_there_is(backend):
+def test_an_unknown_backend_is_refused_with_the_available_ones(backend):
     with pytest.raises(BackendError, match=r"which has .*'gloo'"):
         initialize_distributed(backend)
     assert not dist.is_initialized()
 
 
 @pytest.mark.parametrize("backend", ["nccl", "cpu:gloo,cuda:nccl"])
-def test_nccl_without_a_gpu(monkeypatch, backend):
+def test_nccl_without_a_gpu_is_refused(monkeypatch, backend):
     gpus(monkeypatch, 0)
     with pytest.raises(DeviceError, match=r"needs a GPU for every rank.*use 'gloo'"):
         initialize_distributed(backend)
 
 
 @pytest.mark.skipif(dist.is_nccl_available(), reason="this torch has NCCL")
-def test_nccl_not_in_this_build(monkeypatch):
+def test_nccl_that_this_build_lacks_is_refused(monkeypatch):
     gpus(monkeypatch, 1)
     with pytest.raises(BackendError, match="not in this build"):
         initialize_distributed("nccl")
@@ -234,7 +234,7 @@ def test_check_backend_answers_as_torch_writes_it():
 
 
 @pytest.mark.parametrize("minutes", [0, -1, float("nan"), float("inf"), "1", None, True, 1e300])
-def test_a_timeout_that_is_none(minutes):
+def test_an_invalid_timeout_is_refused(minutes):
     with pytest.raises(InputError, match="timeout_minutes="):
         initialize_distributed("gloo", minutes)
 
@@ -260,7 +260,7 @@ def test_a_failed_initialisation_leaves_no_group(monkeypatch):
     assert initialize_distributed("gloo").world_size == 1
 
 
-def test_an_attempt_in_vain_is_not_counted_by_torch(monkeypatch):
+def test_a_failed_initialisation_does_not_raise_torchs_group_count(monkeypatch):
     """A rank that is new counts from 0; the others must name their next group as it does."""
     import torch.distributed.distributed_c10d as c10d
 
@@ -290,7 +290,7 @@ def test_ctrl_c_during_initialisation_leaves_no_group(monkeypatch):
 # --- destroying ----------------------------------------------------------------------------------
 
 
-def test_destroying_nothing_is_fine():
+def test_destroying_without_a_group_does_nothing():
     destroy_global_state()
     destroy_global_state()
 
@@ -360,7 +360,7 @@ def test_sigint_is_restored_when_destroy_raises(monkeypatch, sigint_handler):
     assert signal.getsignal(signal.SIGINT) is sigint_handler
 
 
-def test_destroying_from_another_thread(sigint_handler):
+def test_a_group_is_destroyed_from_another_thread(sigint_handler):
     initialize_distributed("gloo")
     thread = threading.Thread(target=destroy_global_state)
     thread.start()
@@ -369,7 +369,7 @@ def test_destroying_from_another_thread(sigint_handler):
     assert signal.getsignal(signal.SIGINT) is sigint_handler
 
 
-def test_a_destroy_that_hangs_is_left_behind(monkeypatch, caplog):
+def test_a_destroy_that_hangs_is_abandoned_with_a_warning(monkeypatch, caplog):
     initialize_distributed("gloo")
     real, release = dist.destroy_process_group, threading.Event()
 
@@ -390,7 +390,7 @@ def test_a_destroy_that_hangs_is_left_behind(monkeypatch, caplog):
     assert initialize_distributed("cpu:gloo").backend == "cpu:gloo"
 
 
-def test_a_destroy_where_no_thread_can_be_started(monkeypatch):
+def test_a_group_is_destroyed_where_no_thread_can_be_started(monkeypatch):
     """As at exit of Python 3.12."""
 
     def start(self):
@@ -402,7 +402,7 @@ def test_a_destroy_where_no_thread_can_be_started(monkeypatch):
     assert not dist.is_initialized()
 
 
-def test_a_destroy_during_an_initialisation_gives_up(monkeypatch, caplog):
+def test_a_destroy_during_an_initialisation_gives_up_with_a_warning(monkeypatch, caplog):
     monkeypatch.setattr(teardown, "SECONDS", 0.05)
     with init_utils._lock:
         thread = threading.Thread(target=destroy_global_state)
@@ -412,7 +412,7 @@ def test_a_destroy_during_an_initialisation_gives_up(monkeypatch, caplog):
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_deepep_buffers_go_first_and_never_stop_the_rest(monkeypatch, caplog, fails):
+def test_deepep_buffers_are_freed_first_and_never_stop_the_destroy(monkeypatch, caplog, fails):
     class Buffer:
         explicitly_destroy = True
 
@@ -460,24 +460,24 @@ def test_another_place_closes_the_hosted_store():
         socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=1)
 
 
-def test_hosting_on_an_address_of_another_host():
+def test_hosting_on_an_address_of_another_host_is_refused():
     with pytest.raises(InputError, match=r"cannot listen on '192\.0\.2\.1'"):
         rendezvous.host("192.0.2.1")
 
 
 @pytest.mark.parametrize("url", ["http://x:1", "file:", "tcp://host", "/store", ""])
-def test_meeting_at_something_else(url):
+def test_a_place_that_is_no_file_or_tcp_url_is_refused(url):
     with pytest.raises(InputError, match="write file:///path or tcp://address:port"):
         rendezvous.use(url, 1)
 
 
-def test_a_place_for_a_while():
+def test_a_temporary_place_is_forgotten_after_its_block():
     with rendezvous.at("file:///tmp/here", 3):
         assert rendezvous._process.place == ("file:///tmp/here", 3)
     assert rendezvous._process.place is None
 
 
-def test_a_file_that_cannot_be_written(monkeypatch, tmp_path):
+def test_a_meeting_file_that_cannot_be_written_is_an_error(monkeypatch, tmp_path):
     two_ranks(monkeypatch)
     rendezvous.use(f"file://{tmp_path}/missing/store", 1)
     with pytest.raises(InputError, match=r"missing/store' \(No such file"):
@@ -498,7 +498,7 @@ def test_the_missing_rank_is_named(monkeypatch, tmp_path):
     assert str(raised.value).startswith("ranks 0, 2 and 3 of 4 did not arrive within 0.18 s: ")
 
 
-def test_who_gave_up_is_told_from_who_never_came(monkeypatch, tmp_path):
+def test_ranks_that_gave_up_are_told_apart_from_ranks_that_never_came(monkeypatch, tmp_path):
     rendezvous.use(f"file://{tmp_path}/store", 1)
     for rank, says in (("1", "ranks 0 and 2"), ("2", "rank 0")):
         two_ranks(monkeypatch, WORLD_SIZE="3", RANK=rank, LOCAL_RANK=rank)
@@ -507,7 +507,7 @@ def test_who_gave_up_is_told_from_who_never_came(monkeypatch, tmp_path):
     assert "rank 1 of 3 came and gave up" in str(raised.value)
 
 
-def test_nobody_listens(monkeypatch):
+def test_an_address_where_nothing_listens_is_an_error(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     two_ranks(monkeypatch, MASTER_PORT=str(port))
@@ -515,14 +515,14 @@ def test_nobody_listens(monkeypatch):
         initialize_distributed("gloo", 0.003)
 
 
-def test_something_else_listens(monkeypatch):
+def test_a_port_where_another_program_listens_is_an_error(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         two_ranks(monkeypatch, MASTER_PORT=str(server.getsockname()[1]))
         with pytest.raises(RendezvousError, match="does not answer as a TCPStore"):
             initialize_distributed("gloo", 0.005)
 
 
-def test_the_port_is_taken(monkeypatch):
+def test_a_taken_port_is_an_error(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         two_ranks(monkeypatch, RANK="0", LOCAL_RANK="0", MASTER_PORT=str(port))
@@ -531,7 +531,7 @@ def test_the_port_is_taken(monkeypatch):
 
 
 @pytest.mark.parametrize("place", ["file", "nobody listens", "something else listens", "hosted"])
-def test_ctrl_c_comes_through_while_waiting(monkeypatch, tmp_path, place):
+def test_ctrl_c_ends_the_wait_for_the_other_ranks(monkeypatch, tmp_path, place):
     server = socket.create_server(("127.0.0.1", 0))
     port = server.getsockname()[1]
     if place != "something else listens":
@@ -565,12 +565,14 @@ def test_ctrl_c_comes_through_while_waiting(monkeypatch, tmp_path, place):
         (["10.1.2.3"], False, ["10.1.2.3", "10.0.0.7"]),
     ],
 )
-def test_where_rank_0_listens(monkeypatch, found, one_host, addresses):
+def test_the_addresses_of_rank_0_are_chosen_by_how_its_name_resolves(
+    monkeypatch, found, one_host, addresses
+):
     monkeypatch.setattr(stores, "resolve", lambda name: found)
     monkeypatch.setattr(stores, "outbound_address", lambda: "10.0.0.7")
     assert stores.own_addresses("node1", one_host=one_host) == addresses
 
 
-def test_ipv4_comes_first():
+def test_an_ipv4_address_is_preferred():
     assert stores.resolve("localhost")[0] == "127.0.0.1"
     assert stores.resolve("::1") == ["::1"]

@@ -9,16 +9,16 @@ import threading
 import pytest
 
 from rankbook import interrupts
-from rankbook.interrupts import undisturbed
+from rankbook.interrupts import ignore_ctrl_c
 
 
 def press():
     signal.raise_signal(signal.SIGINT)
 
 
-def test_while_it_lasts_ctrl_c_does_nothing_and_then_what_it_did():
+def test_ctrl_c_is_ignored_in_the_block_and_obeyed_after_it():
     before = signal.getsignal(signal.SIGINT)
-    with undisturbed():
+    with ignore_ctrl_c():
         press()
         press()
     assert signal.getsignal(signal.SIGINT) is before
@@ -27,11 +27,11 @@ def test_while_it_lasts_ctrl_c_does_nothing_and_then_what_it_did():
 
 
 @pytest.mark.parametrize(("patience", "later", "raises"), [(3, 2, False), (3, 4, True)])
-def test_after_a_while_it_does_so_again(monkeypatch, patience, later, raises):
+def test_ctrl_c_is_obeyed_after_the_patience_has_passed(monkeypatch, patience, later, raises):
     now = [0.0]
     monkeypatch.setattr(interrupts.time, "monotonic", lambda: now[0])
     pressed = []
-    with undisturbed(patience):
+    with ignore_ctrl_c(patience):
         now[0] += later
         try:
             press()
@@ -41,26 +41,26 @@ def test_after_a_while_it_does_so_again(monkeypatch, patience, later, raises):
 
 
 @pytest.mark.parametrize("patience", [0, math.inf])
-def test_whoever_ignores_it_goes_on_ignoring_it(patience):
+def test_a_process_that_ignores_sigint_goes_on_ignoring_it(patience):
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with undisturbed(patience):
+        with ignore_ctrl_c(patience):
             press()
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def test_one_within_another():
-    with undisturbed(), undisturbed(0):
+def test_blocks_that_ignore_ctrl_c_can_be_nested():
+    with ignore_ctrl_c(), ignore_ctrl_c(0):
         press()
 
 
-def test_in_another_thread_it_is_left_alone():
+def test_the_handler_of_sigint_is_unchanged_in_another_thread():
     seen = []
 
     def look():
-        with undisturbed():
+        with ignore_ctrl_c():
             seen.append(signal.getsignal(signal.SIGINT))
 
     before = signal.getsignal(signal.SIGINT)
@@ -70,8 +70,8 @@ def test_in_another_thread_it_is_left_alone():
     assert seen == [before]
 
 
-def test_what_is_raised_comes_out():
+def test_an_error_leaves_the_block_and_restores_the_handler():
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(ValueError, match="no"), undisturbed():
+    with pytest.raises(ValueError, match="no"), ignore_ctrl_c():
         raise ValueError("no")
     assert signal.getsignal(signal.SIGINT) is before

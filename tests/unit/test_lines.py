@@ -160,7 +160,7 @@ def test_opposite_orders_do_not_deadlock():
     ranks.say(0, "a", "b")
     ranks.say(1, "b", "a")
     shown = ranks.due()
-    assert shown  # nobody waits for the other
+    assert shown  # no rank waits for the other
     ranks.pass_time()
     shown += ranks.due()
     assert kept_order(shown, {0: ["a", "b"], 1: ["b", "a"]})
@@ -244,7 +244,7 @@ def test_a_flood_of_several_ranks_is_still_merged():
 
 
 def test_a_late_rank_is_not_held_up_behind_the_flood_of_another():
-    """Turns are taken by lines already shown; who is far behind must not starve the other."""
+    """Turns are taken by lines already shown; a rank far behind must not starve the other."""
     ranks = Ranks(2)
     for number in range(100):
         ranks.say(0, f"early {number}")

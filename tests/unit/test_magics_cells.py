@@ -19,7 +19,7 @@ from rankbook.sessions.cells.results import CellResult
 
 
 def end_of_cells():
-    """Wait for cells that nobody waits for."""
+    """Wait for cells in the background."""
     for thread in threading.enumerate():
         if thread.name == "rankbook-cell":
             end_of(thread)

@@ -1,4 +1,4 @@
-"""Who is which rank, from one process group to the next."""
+"""Which engine is which rank, from one process group to the next."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def drawn(group):
     return [(p.engine, p.host, p.local_rank) for p in group.members.placed().places]
 
 
-# -- who is there ----------------------------------------------------------------------------
+# -- living and dead engines -----------------------------------------------------------------
 
 
-def test_before_the_first_group_nobody_is_a_rank(timing):
+def test_a_group_that_was_never_initialised_has_no_ranks(timing):
     group = Group(Members(FakePool(2), timing))
     assert group.number == 0
     assert group.infos == {}
@@ -58,20 +58,20 @@ def test_before_the_first_group_nobody_is_a_rank(timing):
 
 
 @pytest.mark.parametrize("registered", [True, False])
-def test_who_has_ended_is_not_alive_whatever_the_hub_says(four, registered):
+def test_an_ended_engine_is_not_alive_even_if_the_hub_lists_it(four, registered):
     pool, group = four
     pool.kill(1, 3, registered=registered)
     assert group.members.alive == [0, 2, 3]
     assert group.members.dead == {1: 3}
 
 
-def test_dead_ranks_are_told_by_rank_and_not_by_engine(start):
+def test_dead_ranks_are_keyed_by_rank_and_not_by_engine(start):
     pool, group = start(4, hosts="ab")
     pool.kill(2)
     assert group.members.dead == {1: -9}
 
 
-def test_a_spare_engine_that_ends_is_no_dead_rank(start):
+def test_an_ended_spare_engine_is_no_dead_rank(start):
     pool, group = start(4, nproc=2)
     pool.kill(3)
     assert group.members.dead == {}
@@ -81,7 +81,7 @@ def test_a_spare_engine_that_ends_is_no_dead_rank(start):
 # -- refusing --------------------------------------------------------------------------------
 
 
-def test_with_a_dead_rank_what_needs_all_is_refused(four):
+def test_a_dead_rank_refuses_what_needs_every_rank(four):
     pool, group = four
     pool.kill(2)
     for act in (group.members.refuse_dead, group.initialize):
@@ -94,7 +94,7 @@ def test_with_a_dead_rank_what_needs_all_is_refused(four):
 
 
 @pytest.mark.parametrize(("ranks", "refused"), [([0, 1], False), ([1, 2], True), ([], False)])
-def test_only_a_dead_rank_that_is_asked_for_is_refused(four, ranks, refused):
+def test_a_dead_rank_refuses_only_selections_that_contain_it(four, ranks, refused):
     pool, group = four
     pool.kill(2)
     if refused:
@@ -104,7 +104,7 @@ def test_only_a_dead_rank_that_is_asked_for_is_refused(four, ranks, refused):
         group.members.refuse_dead(ranks)
 
 
-def test_a_refusal_names_all_that_are_to_be_replaced(four):
+def test_a_refusal_names_every_dead_rank(four):
     pool, group = four
     pool.kill(2, 1)
     pool.kill(0)
@@ -119,7 +119,7 @@ def test_a_refusal_names_all_that_are_to_be_replaced(four):
 # -- making groups ---------------------------------------------------------------------------
 
 
-def test_who_was_a_rank_stays_the_same_one(start):
+def test_engines_keep_their_rank_from_one_group_to_the_next(start):
     """After a restart rank 1 is engine 4; the next group must not put it last."""
     _, group = start(4)
     group.restart([1])
@@ -131,8 +131,8 @@ def test_who_was_a_rank_stays_the_same_one(start):
     assert group.members.placed().engines[:2] == (0, 4)
 
 
-def test_more_engines_are_started_by_their_ids(four):
-    """One that has ended may still be counted by the hub, and its id is never used again."""
+def test_missing_engines_are_counted_by_their_ids(four):
+    """The hub may still count an ended engine, whose id is never used again."""
     pool, group = four
     group.initialize(size=2)
     pool.kill(3, registered=True)
@@ -142,21 +142,21 @@ def test_more_engines_are_started_by_their_ids(four):
     assert [info.rank for info in infos(pool) if info] == [0, 1, 2, 3]
 
 
-def test_who_is_no_rank_any_more_leaves_the_group(four):
+def test_engines_that_become_spare_leave_the_group(four):
     pool, group = four
     group.initialize(size=2)
     assert pool.requested("destroy") == [{2: {}, 3: {}}]
     assert infos(pool)[2:] == [None, None]
 
 
-def test_one_that_does_not_leave_hinders_nobody(four):
+def test_a_smaller_group_forms_though_a_spare_engine_does_not_leave(four):
     pool, group = four
     pool[3].answers = False
     group.initialize(size=3)
     assert len(group.infos) == 3
 
 
-def test_leaving_asks_those_that_live(four):
+def test_leaving_a_group_asks_only_living_engines(four):
     pool, group = four
     pool.kill(1)
     group.leave()
@@ -164,7 +164,7 @@ def test_leaving_asks_those_that_live(four):
     assert pool.requested("destroy") == [{0: {}, 2: {}, 3: {}}]
 
 
-def test_new_engines_are_asked_for_their_facts_anew(four):
+def test_replaced_engines_are_asked_for_their_facts_again(four):
     pool, group = four
     group.forget()
     group.members.replace_all()
@@ -175,7 +175,7 @@ def test_new_engines_are_asked_for_their_facts_anew(four):
     assert drawn(group)[0] == (0, "elsewhere", 0)
 
 
-def test_nothing_is_left_in_files(four):
+def test_closing_a_group_removes_its_files(four):
     pool, group = four
     url = pool.requested("initialize")[0][0]["url"]
     folder = Path(url.removeprefix("file://")).parent
@@ -202,7 +202,7 @@ def test_a_dead_rank_gets_a_new_engine_and_the_others_keep_theirs(four):
     assert [info.rank for info in infos(pool)] == [0, 2, 3, 1]
 
 
-def test_the_new_engine_is_told_the_same_place(four):
+def test_a_replaced_rank_is_initialised_with_the_same_place(four):
     pool, group = four
     group.restart([2])
     first, second = pool.requested("initialize")
@@ -212,7 +212,7 @@ def test_the_new_engine_is_told_the_same_place(four):
         assert second[4 if engine == 2 else engine] == first[engine] | new
 
 
-def test_a_rank_that_lives_is_ended_first(four):
+def test_a_living_rank_is_ended_before_it_is_replaced(four):
     pool, group = four
     group.restart([0, 3])
     assert group.members.ended == {0: -9, 3: -9}
@@ -229,7 +229,7 @@ def test_engines_that_have_ended_are_not_ended_again(four, monkeypatch):
     assert ended == []
 
 
-def test_a_spare_engine_takes_the_place_before_one_is_started(start):
+def test_a_spare_engine_replaces_a_rank_before_one_is_started(start):
     pool, group = start(4, nproc=3)
     group.restart([1])
     assert pool.grown == []
@@ -240,21 +240,21 @@ def test_a_spare_engine_takes_the_place_before_one_is_started(start):
     assert group.members.placed().engines == (0, 4, 2)
 
 
-def test_other_spares_stay_spare(start):
+def test_a_restart_takes_one_spare_engine_for_each_rank(start):
     _, group = start(5, nproc=2)
     group.restart([0])
     assert group.members.placed().engines == (2, 1)
     assert group.members.placed().spare == (3, 4)
 
 
-def test_the_new_engine_stands_on_the_same_host(start):
+def test_a_rank_is_replaced_on_its_own_host(start):
     _, group = start(6, hosts="ab", nproc=4)
     assert drawn(group) == [(0, "a", 0), (2, "a", 1), (4, "a", 2), (1, "b", 0)]
     group.restart([3])
     assert drawn(group) == [(0, "a", 0), (2, "a", 1), (4, "a", 2), (3, "b", 0)]
 
 
-def test_where_no_engine_can_take_the_place_it_says_where_one_is_missing(start):
+def test_a_restart_without_an_engine_on_the_host_names_rank_and_host(start):
     pool, group = start(5, hosts="ab", nproc=4)
     pool.kill(0)
     with pytest.raises(ClusterError) as caught:
@@ -266,14 +266,14 @@ def test_where_no_engine_can_take_the_place_it_says_where_one_is_missing(start):
     assert group.infos == {}
 
 
-def test_engines_that_were_joined_are_replaced_by_spare_ones(start):
+def test_a_joined_engine_is_replaced_by_a_spare_one(start):
     pool, group = start(3, owned=False, nproc=2)
     group.restart([1])
     assert pool.engines == [0, 2]
     assert group.members.placed().engines == (0, 2)
 
 
-def test_where_none_can_be_started_no_rank_is_ended(start):
+def test_a_restart_without_a_spare_engine_ends_no_joined_rank(start):
     pool, group = start(2, owned=False)
     with pytest.raises(ClusterError, match="no spare engine for rank 1"):
         group.restart([1])
@@ -281,7 +281,7 @@ def test_where_none_can_be_started_no_rank_is_ended(start):
     assert len(group.infos) == 2
 
 
-def test_a_restart_that_fails_can_be_done_again(four):
+def test_initialize_completes_a_restart_that_failed(four):
     pool, group = four
     pool[0].refuses = EngineError("not now.")
     with pytest.raises(EngineError, match="not now"):
@@ -293,7 +293,7 @@ def test_a_restart_that_fails_can_be_done_again(four):
     assert len(group.infos) == 4
 
 
-def test_backend_timeout_and_check_are_kept(start):
+def test_a_restart_keeps_backend_timeout_and_check(start):
     pool, group = start(2)
     group.initialize("gloo", timeout_minutes=7, check=True)
     group.restart([0])
@@ -303,7 +303,7 @@ def test_backend_timeout_and_check_are_kept(start):
         assert (args["backend"], args["timeout_minutes"], args["check"]) == ("gloo", 7, True)
 
 
-def test_what_makes_no_sense_leaves_the_group_as_it_was(four):
+def test_an_impossible_world_size_leaves_the_group_as_it_was(four):
     _, group = four
     with pytest.raises(InputError):
         group.initialize(size=0)

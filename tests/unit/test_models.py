@@ -131,7 +131,7 @@ def test_a_model_survives_json(value):
 
 
 @pytest.mark.parametrize("value", EXAMPLES, ids=lambda v: type(v).__name__)
-def test_a_model_is_hashable_after_json(value):
+def test_a_loaded_model_is_hashable(value):
     back = load(type(value), over_the_wire(value))
     assert hash(back) == hash(value)
 
@@ -142,7 +142,7 @@ def test_a_model_ignores_fields_of_a_newer_version(value):
     assert load(type(value), data) == value
 
 
-def test_a_model_in_a_model_ignores_fields_of_a_newer_version():
+def test_nested_fields_of_a_newer_version_are_left_out():
     data = over_the_wire(LOOK)
     for inner in (data["info"], data["waiting"], *data["recent"]):
         inner["invented_later"] = True
@@ -157,13 +157,13 @@ def test_a_model_takes_defaults_for_fields_that_an_older_version_does_not_send()
     )
 
 
-def test_two_verdicts_do_not_share_what_they_say():
+def test_two_verdicts_share_no_per_rank_phrases():
     first, second = (Diagnosis("idle", (), "Every rank is idle.") for _ in range(2))
     first.per_rank[0] = "idle"
     assert second.per_rank == {}
 
 
-def test_the_first_choice_of_what_to_do_about_a_hang_is_the_default():
+def test_the_choices_of_on_hang_are_free_report_and_wait():
     assert models.ON_HANG == ("free", "report", "wait")
 
 
@@ -193,7 +193,7 @@ def test_an_event_of_a_flood_takes_little_more_than_its_text():
     assert json.dumps(events.to_row(Stream("stdout", ""))) == '["stream", "stdout", ""]'
 
 
-def test_an_entry_of_a_recording_is_a_row_on_the_wire_and_has_names_again_here():
+def test_an_entry_of_a_recording_travels_as_a_row_and_is_loaded_by_name():
     assert over_the_wire(RECORDING)["entries"][0] == [7, 0, 0, 3, 1e9, 1e9 + 0.5, True, 400, False]
     back = load(Recording, over_the_wire(RECORDING))
     assert [entry.seq for entry in back.entries] == [3, 1]

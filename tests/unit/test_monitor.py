@@ -47,14 +47,14 @@ def watch(session):
         monitor.join(SOON)
 
 
-def test_it_looks_again_and_again(session, pace, watch):
+def test_a_monitor_looks_periodically(session, pace, watch):
     pace(0.001)
     seen = queue.Queue()
     watch(seen.put)
     assert {len(seen.get(timeout=SOON).states) for _ in range(3)} == {4}
 
 
-def test_it_looks_soon_after_a_change(session, pace, watch):
+def test_a_monitor_looks_soon_after_a_change(session, pace, watch):
     pace(NEVER)
     seen = queue.Queue()
     watch(seen.put)
@@ -67,7 +67,7 @@ def test_it_looks_soon_after_a_change(session, pace, watch):
     assert session.generation == 2
 
 
-def test_changes_in_a_row_are_one_look(session, pace, watch):
+def test_a_monitor_looks_once_for_changes_in_a_row(session, pace, watch):
     pace(NEVER)
     seen, go_on = queue.Queue(), threading.Event()
 
@@ -89,8 +89,8 @@ def test_changes_in_a_row_are_one_look(session, pace, watch):
 # -- while the session is busy ---------------------------------------------------------------
 
 
-def test_while_the_session_is_busy_it_looks_more_often(formed, pace, watch):
-    """A rank changes what it does without telling."""
+def test_a_monitor_looks_more_often_while_the_session_is_busy(formed, pace, watch):
+    """Ranks do not announce what they do."""
     pace(NEVER, busy=0.001)
     seen = queue.Queue()
     watch(seen.put)
@@ -119,10 +119,10 @@ def is_quiet(seen):
     return True
 
 
-# -- whether anybody looks -------------------------------------------------------------------
+# -- whether a page shows the session --------------------------------------------------------
 
 
-def test_where_nobody_looks_any_more_it_stops(session, pace, watch):
+def test_a_monitor_pauses_while_no_page_shows_the_session(session, pace, watch):
     pace(0.001)
     seen = queue.Queue()
     monitor = watch(seen.put)
@@ -132,7 +132,7 @@ def test_where_nobody_looks_any_more_it_stops(session, pace, watch):
     assert not monitor.join(0)
 
 
-def test_whoever_comes_back_sees_the_present_state_at_once(session, pace, watch):
+def test_a_page_that_comes_back_is_shown_the_present_state_at_once(session, pace, watch):
     pace(NEVER)
     seen = queue.Queue()
     monitor = watch(seen.put)
@@ -142,7 +142,7 @@ def test_whoever_comes_back_sees_the_present_state_at_once(session, pace, watch)
     assert len(seen.get(timeout=SOON).states) == 4
 
 
-def test_whoever_looks_already_causes_no_look(session, pace, watch):
+def test_a_sign_of_a_page_that_is_there_causes_no_look(session, pace, watch):
     pace(NEVER)
     seen = queue.Queue()
     monitor = watch(seen.put)
@@ -152,14 +152,14 @@ def test_whoever_looks_already_causes_no_look(session, pace, watch):
         seen.get(timeout=0.05)
 
 
-def test_a_page_that_gives_no_sign_any_more_is_forgotten(session, pace, watch):
+def test_a_page_that_gives_no_sign_is_forgotten(session, pace, watch):
     pace(0.001, forgotten=0.0)
     seen = queue.Queue()
     watch(seen.put)
     assert is_quiet(seen)
 
 
-def test_a_sign_keeps_it_from_being_forgotten(session, pace, watch):
+def test_a_sign_keeps_a_page_from_being_forgotten(session, pace, watch):
     pace(0.001, forgotten=0.0)
     seen = queue.Queue()
     monitor = watch(seen.put)
@@ -170,7 +170,7 @@ def test_a_sign_keeps_it_from_being_forgotten(session, pace, watch):
         seen.get(timeout=SOON)
 
 
-def test_where_nobody_looks_a_change_is_not_looked_at_either(formed, pace, watch):
+def test_a_monitor_without_a_page_ignores_changes(formed, pace, watch):
     pace(0.001)
     seen = queue.Queue()
     monitor = watch(seen.put)
@@ -189,7 +189,7 @@ def beside_a_cell(hear, **content):
     end_of(thread)
 
 
-def test_whoever_is_heard_while_a_cell_runs_can_be_forgotten_while_one_runs(formed, pace, watch):
+def test_a_page_heard_beside_a_running_cell_is_forgotten_while_one_runs(formed, pace, watch):
     pace(NEVER, busy=0.001)
     seen = queue.Queue()
     monitor = watch(seen.put)
@@ -202,7 +202,7 @@ def test_whoever_is_heard_while_a_cell_runs_can_be_forgotten_while_one_runs(form
     end_of(thread)
 
 
-def test_what_is_heard_where_cells_run_is_not_heard_beside_them(formed, pace, watch):
+def test_a_page_heard_in_the_main_thread_does_not_count_as_heard_beside_cells(formed, pace, watch):
     """The session may be busy while the main thread is not: with a click, or `--no-wait`."""
     pace(NEVER, busy=0.001, forgotten=0.0)
     seen = queue.Queue()
@@ -217,7 +217,7 @@ def test_what_is_heard_where_cells_run_is_not_heard_beside_them(formed, pace, wa
     end_of(thread)
 
 
-def test_a_snapshot_that_cannot_be_shown_is_not_the_last_one(session, pace, watch, caplog):
+def test_a_monitor_goes_on_after_a_snapshot_that_cannot_be_shown(session, pace, watch, caplog):
     pace(0.001)
     seen = queue.Queue()
 
@@ -233,7 +233,7 @@ def test_a_snapshot_that_cannot_be_shown_is_not_the_last_one(session, pace, watc
     assert "IndexError: too short" in caplog.text
 
 
-def test_nor_is_an_error_that_cannot_be_shown(session, pool, pace, watch, caplog):
+def test_a_monitor_goes_on_after_an_error_that_cannot_be_shown(session, pool, pace, watch, caplog):
     pace(0.001)
     told = queue.Queue()
 
@@ -248,7 +248,7 @@ def test_nor_is_an_error_that_cannot_be_shown(session, pool, pace, watch, caplog
     assert "IndexError: too long" in caplog.text
 
 
-def test_while_the_session_is_busy_nobody_is_forgotten(formed, pace, watch):
+def test_a_page_is_not_forgotten_while_the_session_is_busy(formed, pace, watch):
     """The signs of a page may not be heard while a cell runs."""
     pace(NEVER, busy=0.001, forgotten=0.0)
     seen = queue.Queue()
@@ -264,7 +264,7 @@ def test_while_the_session_is_busy_nobody_is_forgotten(formed, pace, watch):
 # -- its thread ------------------------------------------------------------------------------
 
 
-def test_it_listens_in_a_thread_of_its_own_that_keeps_nothing_alive(session, pace, watch):
+def test_a_monitor_calls_its_listener_in_a_daemon_thread_that_ends_with_it(session, pace, watch):
     pace(0.001)
     seen = queue.Queue()
     monitor = watch(lambda _: seen.put(threading.current_thread()))
@@ -274,7 +274,7 @@ def test_it_listens_in_a_thread_of_its_own_that_keeps_nothing_alive(session, pac
     end_of(thread)
 
 
-def test_it_ends_with_the_session_and_shows_that_end(session, pace, watch):
+def test_a_monitor_ends_with_the_session_and_shows_its_end(session, pace, watch):
     pace(NEVER)
     seen = []
     monitor = watch(seen.append)
@@ -284,8 +284,8 @@ def test_it_ends_with_the_session_and_shows_that_end(session, pace, watch):
     assert session.changes.subscribers == session.endings.subscribers == 0
 
 
-def test_what_it_saw_last_is_what_was_there_at_the_end(formed, pace, watch):
-    """However soon after a change the session is shut down, and whether or not anybody looks."""
+def test_the_last_snapshot_of_a_monitor_is_taken_before_the_ranks_end(formed, pace, watch):
+    """However soon after a change the session is shut down, and whether or not a page shows it."""
     pace(NEVER, settle=NEVER)
     seen = []
     monitor = watch(seen.append)
@@ -298,7 +298,7 @@ def test_what_it_saw_last_is_what_was_there_at_the_end(formed, pace, watch):
     assert [state.state for state in seen[0].states] == ["idle"] * 4
 
 
-def test_the_end_does_not_wait_for_whoever_cannot_look(formed, pace, watch, monkeypatch):
+def test_a_shutdown_does_not_wait_for_a_listener_that_is_stuck(formed, pace, watch, monkeypatch):
     pace(NEVER, last_look=0.0)
     go_on = threading.Event()
     monitor = watch(lambda _: go_on.wait(SOON))
@@ -309,7 +309,7 @@ def test_the_end_does_not_wait_for_whoever_cannot_look(formed, pace, watch, monk
     assert monitor.join(SOON)
 
 
-def test_stop_ends_it_whatever_it_waits_for(session, pace, watch):
+def test_stop_ends_a_monitor_that_waits(session, pace, watch):
     pace(NEVER, settle=NEVER)
     monitor = watch(lambda _: None)
     session.changes.notify()
@@ -319,7 +319,7 @@ def test_stop_ends_it_whatever_it_waits_for(session, pace, watch):
     assert session.changes.subscribers == session.endings.subscribers == 0
 
 
-def test_a_controller_that_has_gone_does_not_end_it(session, pool, pace, watch):
+def test_a_monitor_survives_a_lost_controller(session, pool, pace, watch):
     pace(0.001)
     seen, lost = queue.Queue(), threading.Event()
     states = session.states

@@ -1,4 +1,4 @@
-"""What the session adds to what ranks say of themselves: who raised, who ended, who is silent."""
+"""What a session adds to the looks of ranks: which raised, which ended, which are silent."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def unseen(engine, state, **facts):
     return Look(state, engine=engine, host="a", pid=100 + engine, **facts)
 
 
-def test_what_those_say_that_answer_is_taken_as_it_is(complete):
+def test_looks_of_ranks_that_answered_are_unchanged(complete):
     seen = {rank: idle(still=rank) for rank in range(4)}
     assert complete(seen, {}) == seen
 
 
-def test_who_says_nothing_does_not_answer(complete):
+def test_a_silent_rank_is_reported_as_not_answering(complete):
     found = complete({0: idle(), 1: idle(), 3: idle()}, {})
     assert found[2] == unseen(2, "no answer")
     assert set(found) == {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize("registered", [True, False])
-def test_of_who_has_ended_it_is_told_how_with_its_last_words(complete, pool, registered):
+def test_a_dead_rank_is_reported_with_its_signal_and_last_words(complete, pool, registered):
     pool[2].words = ["terminate called", "  what():  no"]
     pool.kill(2, -6, registered=registered)
     found = complete({0: idle(), 1: idle(), 2: idle(), 3: idle()}, {2: PENDING})
@@ -53,7 +53,7 @@ def test_of_who_has_ended_it_is_told_how_with_its_last_words(complete, pool, reg
     )
 
 
-def test_of_a_crash_it_is_told_in_which_line_of_the_cell(complete, pool):
+def test_a_crash_is_reported_with_its_line_of_the_cell(complete, pool):
     pool[2].words = [
         "before it",
         "Fatal Python error: Segmentation fault",
@@ -68,7 +68,7 @@ def test_of_a_crash_it_is_told_in_which_line_of_the_cell(complete, pool):
     )
 
 
-def test_of_who_left_a_joined_cluster_it_is_told_that_it_has_ended(make):
+def test_an_engine_that_left_a_joined_cluster_is_reported_as_gone(make):
     session = make(2, owned=False)
     session.initialize("gloo")
     session.pool.end([1])
@@ -89,7 +89,7 @@ def test_of_who_left_a_joined_cluster_it_is_told_that_it_has_ended(make):
         (Failure("KeyboardInterrupt", ""), idle(raised="KeyboardInterrupt")),
     ],
 )
-def test_what_the_cell_came_to_on_an_idle_rank_is_added(complete, outcome, look):
+def test_the_outcome_of_the_cell_is_added_to_an_idle_rank(complete, outcome, look):
     assert complete({1: idle()}, {1: outcome})[1] == look
 
 
@@ -105,8 +105,8 @@ BARRIER = Collective("barrier", "0", seq=2, done=True)
         ((), Collective("wait")),
     ],
 )
-def test_who_lost_a_connection_was_in_what_it_waited_in(recent, call):
-    """Its call ended with the rank at the other end; that is no cause of its own."""
+def test_a_rank_that_lost_a_connection_is_reported_in_its_last_collective(recent, call):
+    """Its call ended because the rank at the other end did; that is no cause of its own."""
     failure = Failure(LOST.ename, LOST.evalue, line="line 2: dist.all_reduce(x)")
     look = when_it_was_lost(idle(recent=recent), failure)
     assert (look.state, look.waiting, look.line) == ("waiting", call, failure.line)
@@ -122,7 +122,7 @@ def test_who_lost_a_connection_was_in_what_it_waited_in(recent, call):
         Failure("RuntimeError", "database: connection refused"),
     ],
 )
-def test_a_connection_of_the_persons_own_is_another_matter(complete, failure):
+def test_a_connection_error_of_user_code_is_reported_as_raised(complete, failure):
     look = complete({1: idle(recent=(BARRIER,))}, {1: failure})[1]
     assert (look.state, look.raised) == ("idle", f"{failure.ename}: {failure.evalue}")
 
@@ -131,12 +131,12 @@ def test_a_connection_of_the_persons_own_is_another_matter(complete, failure):
 @pytest.mark.parametrize(
     "look", [Look("running", "line 1: f()", 1), Look("waiting", "", 1, REDUCE)]
 )
-def test_a_busy_rank_knows_best_itself(complete, look, outcome):
+def test_the_look_of_a_busy_rank_is_unchanged_by_its_outcome(complete, look, outcome):
     assert complete({1: look}, {1: outcome})[1] == look
 
 
-def test_who_was_a_rank_when_the_cell_began_is_told_whoever_is_one_now(formed, pool):
-    """All engines are being replaced while somebody still waits for a cell."""
+def test_looks_are_completed_for_the_ranks_that_began_the_cell(formed, pool):
+    """All engines are being replaced while a thread still waits for a cell."""
     then = formed.members.ranks([0, 1])
     formed.members.placement = None
     pool.kill(1)

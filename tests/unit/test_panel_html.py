@@ -142,7 +142,7 @@ def test_the_panel_has_no_inline_styles(page):
             assert re.fullmatch(r"width: \d+\.\d%", its["style"])
 
 
-# -- nothing of anybody else's becomes markup ------------------------------------------------
+# -- text of others is escaped ---------------------------------------------------------------
 
 ALMOST = replace(HANG, summary=EVIL, per_rank={0: EVIL})
 

@@ -117,7 +117,7 @@ def test_unknown_messages_of_a_page_are_ignored(panel, clicks, looks):
     assert (clicks, looks, panel.comm.sent) == ([], [], [])
 
 
-# -- who looks -------------------------------------------------------------------------------
+# -- pages that show the panel ---------------------------------------------------------------
 
 
 def test_the_panel_counts_as_visible_while_any_page_shows_it(panel, looks):

@@ -48,7 +48,7 @@ def head(panel):
         (Panel(DEAD), ("rb-bad", "✕", "rank 1 ended · rank 0 idle")),
         (Panel(replace(DEAD, doing="running a cell on rank 0", verdict=HANG)),
          ("rb-bad", "✕", "rank 1 ended · rank 0 idle")),
-        # An engine that is no rank matters to nobody.
+        # A spare engine does not matter.
         (shown(member(0), Look("gone", engine=1)), ("rb-ok", "●", "all idle")),
         (shown(member(0), Look("running", engine=1)), ("rb-ok", "●", "all idle")),
         (PANELS["closed"], ("rb-off", "○", "shut down")),

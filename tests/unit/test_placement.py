@@ -82,7 +82,7 @@ def test_on_several_hosts_the_host_of_the_first_rank_stays_first():
     assert placement.addresses == ("b-1", "b-2")
 
 
-def test_a_placement_is_kept_if_nothing_changes():
+def test_an_unchanged_cluster_gives_the_same_placement():
     facts = engines("a", "b", "a", "b", "c")
     first = place(facts)
     assert place(facts[::-1], before=first.engines) == first
@@ -93,13 +93,13 @@ def test_the_local_world_size_does_not_count_spares():
     assert [p.local_world_size for p in placement.places] == [2, 2, 1]
 
 
-def test_a_host_with_spares_only_makes_the_group_no_less_local():
+def test_a_group_is_local_though_another_host_has_spares():
     placement = place(engines("a", "a", "b"), 2)
     assert placement.is_local
     assert placement.addresses == (LOOPBACK,)
 
 
-def test_one_rank_is_a_group():
+def test_a_single_rank_can_be_placed():
     assert drawn(place(engines("a"))) == [(0, 0, "a", 0, 1)]
 
 
@@ -113,11 +113,11 @@ def test_more_ranks_than_engines_are_refused(asked, there):
     )
 
 
-def test_on_one_host_only_loopback_is_tried():
+def test_a_group_on_one_host_tries_loopback_only():
     assert place(engines("a", "a")).addresses == (LOOPBACK,)
 
 
-def test_on_several_hosts_the_addresses_of_the_first_rank_are_tried_in_order():
+def test_a_group_on_several_hosts_tries_the_addresses_of_rank_0_in_order():
     assert place(engines("b", "a", "a")).addresses == ("b-1", "b-2")
 
 
@@ -183,7 +183,7 @@ def test_nccl_with_too_few_gpus_names_the_host_and_the_number():
     )
 
 
-def test_nccl_where_one_host_has_no_gpu_does_not_propose_no_ranks():
+def test_the_refusal_of_nccl_never_proposes_zero_ranks():
     facts = [engine(0, "a", 1), engine(1, "b", 0)]
     with pytest.raises(DeviceError) as caught:
         choose_backend(place(facts), "nccl")

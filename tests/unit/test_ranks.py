@@ -44,7 +44,7 @@ from rankbook.ranks import label, parse
         ({1}, (1,)),
     ],
 )
-def test_a_selection_is_read(text, ranks):
+def test_a_selection_of_ranks_is_parsed(text, ranks):
     assert parse(text, 4) == ranks
 
 
@@ -72,7 +72,7 @@ def test_a_selection_is_read(text, ranks):
         ("0 1", "is not a selection of ranks"),
     ],
 )
-def test_a_mistake_is_one_line_that_helps(text, said):
+def test_a_bad_selection_is_refused_in_one_line_that_says_what_to_type(text, said):
     with pytest.raises(InputError) as caught:
         parse(text, 4)
     message = str(caught.value)
@@ -81,7 +81,7 @@ def test_a_mistake_is_one_line_that_helps(text, said):
     assert any(help_text in message for help_text in ("use ", "this group has 4, 0 to 3"))
 
 
-def test_a_long_range_is_refused_without_being_counted_out():
+def test_a_huge_range_is_refused_without_being_enumerated():
     with pytest.raises(InputError, match="There is no rank 999999999999"):
         parse("0-999999999999", 4)
 
@@ -99,11 +99,11 @@ def test_a_long_range_is_refused_without_being_counted_out():
         ({9, 10}, "9-10"),
     ],
 )
-def test_ranks_are_written_short(ranks, text):
+def test_a_label_of_ranks_uses_ranges(ranks, text):
     assert label(ranks) == text
 
 
-def test_what_is_written_is_read_back():
+def test_a_label_of_ranks_parses_back_to_the_same_ranks():
     generator = random.Random(0)
     for _ in range(200):
         chosen = tuple(sorted(generator.sample(range(40), generator.randint(1, 40))))

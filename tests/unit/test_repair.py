@@ -25,7 +25,7 @@ AGAIN = (
 # -- looking ---------------------------------------------------------------------------------
 
 
-def test_all_ranks_that_live_are_looked_at_for_a_diagnosis(repair, pool, calls, formed):
+def test_a_diagnosis_looks_at_every_living_rank(repair, pool, calls, formed):
     calls("wait_in('all_reduce', seq=1)", 0, 1)
     pool.kill(2)
     verdict = formed.diagnose()
@@ -34,7 +34,7 @@ def test_all_ranks_that_live_are_looked_at_for_a_diagnosis(repair, pool, calls, 
     assert set(verdict.per_rank) == {0, 1, 2, 3}
 
 
-def test_who_is_seen_in_a_collective_is_looked_at_twice(repair, pool, calls, clock, formed):
+def test_a_diagnosis_looks_twice_when_a_rank_is_in_a_collective(repair, pool, calls, clock, formed):
     """It may have been on its way through it."""
     calls("wait_in('all_reduce', seq=1)", 0, 1, 2)
     pool[1].still = 0.1
@@ -46,7 +46,7 @@ def test_who_is_seen_in_a_collective_is_looked_at_twice(repair, pool, calls, clo
     assert verdict.per_rank[1].startswith("runs")
 
 
-def test_where_nobody_waits_one_look_is_enough(repair, pool, calls, clock, formed):
+def test_a_diagnosis_looks_once_when_no_rank_waits(repair, pool, calls, clock, formed):
     calls("stick()", 0)
     begin = clock.now
     assert formed.diagnose().kind == "running"
@@ -57,7 +57,7 @@ def test_where_nobody_waits_one_look_is_enough(repair, pool, calls, clock, forme
 # -- freeing ---------------------------------------------------------------------------------
 
 
-def test_ctrl_c_while_ranks_are_freed_does_not_hide_that_they_were_cut(repair, monkeypatch):
+def test_ctrl_c_during_freeing_does_not_lose_that_connections_were_cut(repair, monkeypatch):
     def free(*_):
         os.kill(os.getpid(), signal.SIGINT)
         return Freed(was_busy=True, cut=True)
@@ -68,16 +68,14 @@ def test_ctrl_c_while_ranks_are_freed_does_not_hide_that_they_were_cut(repair, m
     assert repair.after(Event.CELL_ENDS) == AGAIN.format(2)
 
 
-def test_idle_ranks_of_the_same_group_are_cut_as_well_and_spares_are_not(
-    formed, pool, calls, repair
-):
+def test_freeing_cuts_idle_ranks_of_the_group_and_no_spares(formed, pool, calls, repair):
     formed.initialize(nproc=3)
     calls("wait_in('all_reduce', seq=1)", 1)
     repair.free([1])
     assert [pool[n].freed for n in range(4)] == [["cut"], ["cut"], ["cut"], []]
 
 
-def test_ranks_that_run_are_not_cut_when_others_are_freed(repair, pool, calls):
+def test_freeing_some_ranks_does_not_cut_running_ones(repair, pool, calls):
     calls("stick()", 2)
     calls("wait_in('all_reduce', seq=1)", 1)
     repair.free([1])
@@ -85,7 +83,7 @@ def test_ranks_that_run_are_not_cut_when_others_are_freed(repair, pool, calls):
     assert pool[2].stuck is not None
 
 
-def test_who_has_ended_is_not_asked(repair, pool, calls):
+def test_freeing_asks_no_dead_rank(repair, pool, calls):
     calls("stick()")
     pool.kill(3)
     freed = repair.free([0, 3])
@@ -96,7 +94,7 @@ def test_who_has_ended_is_not_asked(repair, pool, calls):
 # -- making the group again ------------------------------------------------------------------
 
 
-def test_no_group_is_made_where_there_is_none(repair, formed, calls):
+def test_a_destroyed_group_is_not_re_created(repair, formed, calls):
     calls("wait_in('all_reduce', seq=1)", 0)
     repair.free([0])
     formed.destroy()
@@ -104,7 +102,7 @@ def test_no_group_is_made_where_there_is_none(repair, formed, calls):
     assert formed.world_size == 0
 
 
-def test_no_group_is_made_with_a_dead_rank(repair, formed, pool, calls):
+def test_a_cut_group_with_a_dead_rank_is_not_re_created(repair, formed, pool, calls):
     calls("wait_in('all_reduce', seq=1)", 0)
     repair.free([0])
     pool.kill(1)
@@ -112,7 +110,7 @@ def test_no_group_is_made_with_a_dead_rank(repair, formed, pool, calls):
     assert formed.generation == 1
 
 
-def test_who_interrupts_again_leaves_the_group_that_is_made_again(
+def test_an_interrupt_while_the_group_is_re_created_frees_no_rank(
     formed, pool, calls, monkeypatch, group, repair
 ):
     calls("wait_in('all_reduce', seq=1)", 0)
@@ -128,7 +126,9 @@ def test_who_interrupts_again_leaves_the_group_that_is_made_again(
     assert len(pool.asked("free")) == asked
 
 
-def test_unless_making_it_takes_too_long(repair, formed, pool, calls, monkeypatch, clock):
+def test_an_interrupt_ends_a_re_creation_that_takes_too_long(
+    repair, formed, pool, calls, monkeypatch, clock
+):
     calls("wait_in('all_reduce', seq=1)", 0)
     repair.free([0])
     pool[3].answers = False
@@ -145,7 +145,7 @@ def test_unless_making_it_takes_too_long(repair, formed, pool, calls, monkeypatc
 FREE = "The ranks are free, their variables in place."
 
 
-def test_for_whoever_makes_another_group_the_old_one_is_not_made_again(
+def test_a_cut_group_is_not_re_created_while_a_renewal_is_under_way(
     settle, formed, pool, calls, repair
 ):
     calls("wait_in('all_reduce', seq=1)", 0)
@@ -157,7 +157,7 @@ def test_for_whoever_makes_another_group_the_old_one_is_not_made_again(
     assert len(pool.requested("initialize")) == 1
 
 
-def test_if_nobody_makes_it_in_the_end_it_is_made_again_later(repair, formed, calls):
+def test_a_cut_group_is_re_created_after_a_renewal_that_made_none(repair, formed, calls):
     calls("wait_in('all_reduce', seq=1)", 0)
     with repair.renewing():
         repair.free([0])
@@ -166,7 +166,9 @@ def test_if_nobody_makes_it_in_the_end_it_is_made_again_later(repair, formed, ca
     assert repair.after(Event.CELL_ENDS) == ""
 
 
-def test_several_may_be_about_to_make_it(repair, formed, calls):
+def test_a_second_renewal_keeps_the_cut_group_waiting_when_the_first_has_ended(
+    repair, formed, calls
+):
     calls("wait_in('all_reduce', seq=1)", 0)
     repair.free([0])
     with repair.renewing():
@@ -176,7 +178,7 @@ def test_several_may_be_about_to_make_it(repair, formed, calls):
     assert repair.after(Event.CELL_ENDS) == AGAIN.format(2)
 
 
-def test_who_fails_is_about_to_make_it_no_more(repair, calls):
+def test_a_renewal_that_raised_no_longer_keeps_a_cut_group_waiting(repair, calls):
     calls("wait_in('all_reduce', seq=1)", 0)
     repair.free([0])
     with pytest.raises(EngineError), repair.renewing():
@@ -184,7 +186,7 @@ def test_who_fails_is_about_to_make_it_no_more(repair, calls):
     assert repair.after(Event.CELL_ENDS) == AGAIN.format(2)
 
 
-def test_a_group_that_works_needs_no_successor(repair, formed):
+def test_a_group_that_works_is_not_re_created(repair, formed):
     with repair.renewing():
         assert repair.after(Event.CELL_ENDS) == ""
 
@@ -192,7 +194,7 @@ def test_a_group_that_works_needs_no_successor(repair, formed):
 # -- the session as a whole ------------------------------------------------------------------
 
 
-def test_an_interrupt_from_elsewhere_leaves_a_group_that_works(formed, pool):
+def test_an_interrupt_from_another_thread_re_creates_the_group(formed, pool):
     thread, ended = run_stuck(formed, code="wait_in('all_reduce', seq=1)")
     assert formed.interrupt() is True
     end_of(thread)
@@ -205,7 +207,7 @@ def test_an_interrupt_from_elsewhere_leaves_a_group_that_works(formed, pool):
         result.raise_for_error()
 
 
-def test_an_interrupt_that_does_not_end_it_says_where_it_is(formed, pool):
+def test_an_interrupt_that_a_rank_ignores_says_at_which_line_it_is(formed, pool):
     pool[2].ignores = FOR_GOOD
     thread, ended = run_stuck(formed, "2")
     with pytest.raises(StuckError, match=r"rank 2 is at line 1: stick\(\)\. Interrupt again"):
@@ -217,7 +219,7 @@ def test_an_interrupt_that_does_not_end_it_says_where_it_is(formed, pool):
     assert ended["result"][2].error.ename == "KeyboardInterrupt"
 
 
-def test_a_rank_that_dies_while_others_wait_comes_back_and_the_others_keep_theirs(
+def test_a_rank_that_died_in_a_hang_is_replaced_and_the_others_keep_their_variables(
     formed, pool, watchful
 ):
     formed.run("x = rank")
@@ -236,7 +238,7 @@ def test_a_rank_that_dies_while_others_wait_comes_back_and_the_others_keep_their
 
 
 @pytest.mark.parametrize("renew", [lambda s: s.restart_ranks(), lambda s: s.reset(hard=True)])
-def test_a_group_that_was_made_since_is_not_made_once_more(formed, watchful, renew):
+def test_a_group_renewed_after_a_death_is_not_re_created(formed, watchful, renew):
     formed.run("if rank == 1: die()\nwait_in('all_reduce', seq=1)")
     renew(formed)
     generation = formed.generation

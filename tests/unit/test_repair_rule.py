@@ -33,7 +33,7 @@ def bring_about(formed, repair, pool, calls):
 
             def end():
                 if not formed.is_closed:
-                    pool.kill(3)  # those who wait for it need not wait any longer
+                    pool.kill(3)  # the ranks that wait for it need not wait any longer
                 end_of(thread)
 
             afterwards.callback(end)

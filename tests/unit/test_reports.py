@@ -1,4 +1,4 @@
-"""The file of a report: who can read it, what overwrites it, what is no report."""
+"""The file of a report: its permissions, what overwrites it, what is no report."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_half_of_a_surrogate_pair_can_be_saved(tmp_path):
 
 @pytest.fixture
 def generous():
-    """New files could be read by everybody."""
+    """An umask with which everyone can read new files."""
     before = os.umask(0)
     yield
     os.umask(before)

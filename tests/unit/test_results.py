@@ -32,7 +32,7 @@ def test_a_result_is_a_mapping_by_rank():
     assert dict(cell) == cell.ranks
 
 
-def test_ok_is_what_every_rank_says():
+def test_a_result_is_ok_if_every_rank_is():
     assert result().ok
     assert result()[0].ok
     failed = result(r2=failure())
@@ -53,15 +53,15 @@ def test_ok_is_what_every_rank_says():
         ),
     ],
 )
-def test_the_repr_says_how_it_went(cell, shown):
+def test_the_repr_of_a_result_says_which_ranks_failed(cell, shown):
     assert repr(cell) == shown
 
 
-def test_no_failure_makes_no_group():
+def test_a_result_without_failures_has_no_failure_groups():
     assert group_failures(result()) == []
 
 
-def test_the_same_error_is_one_group_whenever_it_happened():
+def test_equal_errors_are_one_group_whenever_they_happened():
     cell = result(r0=failure(when=3), r1=failure(when=1), r3=failure(when=2))
     [(ranks, first)] = group_failures(cell)
     assert ranks == [0, 1, 3]
@@ -75,7 +75,7 @@ def test_errors_differ_by_class_message_and_line(other):
     assert [ranks for ranks, _ in group_failures(result(r0=failure(), r1=other))] == [[0], [1]]
 
 
-def test_the_first_cause_comes_first():
+def test_failures_are_grouped_with_the_earliest_first():
     cell = result(
         r0=failure("RuntimeError", "connection closed", when=5),
         r1=failure("RuntimeError", "connection closed", when=6),
@@ -89,7 +89,7 @@ def test_the_first_cause_comes_first():
     ]
 
 
-def test_nothing_is_raised_where_nothing_failed():
+def test_raise_for_error_raises_nothing_without_a_failure():
     assert result().raise_for_error() is None
 
 
@@ -139,7 +139,7 @@ def test_an_error_without_a_traceback_is_shown_by_its_name():
     assert plain(caught.value._render_traceback_()[0]) == "[1] EngineError: Engine 1 has ended."
 
 
-def test_a_message_of_blank_lines_is_no_trouble():
+def test_an_error_whose_message_is_blank_lines_can_be_raised():
     with pytest.raises(RankError, match="ValueError on rank 0"):
         result(r0=failure(evalue="\n\n")).raise_for_error()
 
@@ -164,7 +164,7 @@ def hung(note=NOTE, **failures):
     return cell
 
 
-def test_the_error_of_a_hang_is_the_verdict_and_what_was_done():
+def test_the_error_of_a_hang_is_the_verdict_and_the_note():
     with pytest.raises(HangError) as caught:
         hung(r0=FREED).raise_for_error()
     assert str(caught.value) == f"{VERDICT.summary} {NOTE}"
@@ -173,7 +173,7 @@ def test_the_error_of_a_hang_is_the_verdict_and_what_was_done():
     assert isinstance(caught.value, RankError)
 
 
-def test_where_nothing_was_done_the_verdict_stands_alone():
+def test_the_error_of_a_hang_without_a_note_is_the_verdict_alone():
     with pytest.raises(HangError) as caught:
         hung("", r0=FREED).raise_for_error()
     assert str(caught.value) == VERDICT.summary
@@ -191,7 +191,7 @@ def test_a_hang_is_shown_with_what_every_rank_did():
     ]
 
 
-def test_ranks_that_only_waited_need_no_traceback():
+def test_freed_ranks_show_no_traceback():
     cell = hung(r0=FREED, r2=failure("KeyError", "'k'"))
     assert [plain(line) for line in cell.traceback_lines()] == [
         "[2] header",
@@ -203,7 +203,7 @@ def test_ranks_that_only_waited_need_no_traceback():
     assert caught.value.ranks == (0, 2)
 
 
-def test_without_a_verdict_an_interrupt_is_shown_like_any_error():
+def test_an_interrupt_without_a_verdict_is_shown_like_any_error():
     cell = result(r1=FREED)
     cell.note = NOTE
     assert plain(cell.traceback_lines()[0]) == "[1] header"
@@ -214,7 +214,7 @@ def test_without_a_verdict_an_interrupt_is_shown_like_any_error():
     assert str(caught.value).endswith(NOTE)
 
 
-def test_a_note_is_a_sentence_of_its_own():
+def test_the_note_follows_the_error_as_a_sentence_of_its_own():
     cell = result(r1=failure())
     cell.note = NOTE
     with pytest.raises(RankError) as caught:
@@ -222,7 +222,7 @@ def test_a_note_is_a_sentence_of_its_own():
     assert str(caught.value) == f"ValueError on rank 1: no. {NOTE}"
 
 
-def test_a_cell_that_went_well_is_no_error_whatever_was_done():
+def test_a_successful_result_with_a_note_raises_nothing():
     cell = result()
     cell.note = NOTE
     assert cell.raise_for_error() is None

@@ -52,7 +52,7 @@ def test_a_busy_session_says_what_it_does_and_refuses(formed, pool, act):
     assert formed.run("rank").ok
 
 
-def test_a_busy_session_can_be_looked_at(formed):
+def test_a_busy_session_answers_states_stacks_and_snapshots(formed):
     thread, _ = run_stuck(formed, "1", "wait_in('all_reduce', seq=1)")
     assert formed.doing == "running a cell on rank 1"
     assert repr(formed).endswith("generation 1, running a cell on rank 1>")
@@ -65,7 +65,7 @@ def test_a_busy_session_can_be_looked_at(formed):
     end_of(thread)
 
 
-def test_the_session_is_ready_after_an_error_of_ours(formed):
+def test_a_session_is_ready_again_after_it_raised_an_error(formed):
     with pytest.raises(InputError):
         formed.pull("nothing")
     assert formed.doing == ""
@@ -84,8 +84,10 @@ NAMES = ["initialize", "reset", "restart_ranks"]
 
 @pytest.mark.parametrize("code", ["stick()", "wait_in('all_reduce', seq=1)"])
 @pytest.mark.parametrize("renew", RENEWS, ids=NAMES)
-def test_what_it_is_busy_with_can_be_ended_for_another_group(formed, renew, code):
-    """There is one new group, not also one that mends the old."""
+def test_a_renewal_with_interrupt_ends_the_running_cell_and_makes_one_new_group(
+    formed, renew, code
+):
+    """There is one new group, not a second one that repairs the old."""
     formed.run("kept = rank")
     thread, ended = run_stuck(formed, code=code)
     renew(formed)
@@ -100,13 +102,13 @@ def test_what_it_is_busy_with_can_be_ended_for_another_group(formed, renew, code
 
 
 @pytest.mark.parametrize("renew", RENEWS, ids=NAMES)
-def test_a_session_that_is_not_busy_need_not_be_interrupted(formed, pool, renew):
+def test_a_renewal_with_interrupt_frees_no_rank_of_an_idle_session(formed, pool, renew):
     renew(formed)
     assert formed.generation == 2
     assert pool.asked("free") == []
 
 
-def test_after_a_group_that_was_made_by_interrupting_a_hang_frees_as_before(formed, watchful):
+def test_a_hang_is_freed_in_a_group_made_by_a_reset_with_interrupt(formed, watchful):
     thread, _ = run_stuck(formed, code="wait_in('all_reduce', seq=1)")
     formed.reset(interrupt=True)
     end_of(thread)
@@ -115,7 +117,7 @@ def test_after_a_group_that_was_made_by_interrupting_a_hang_frees_as_before(form
     assert formed.run("rank").ok
 
 
-def test_the_number_of_ranks_can_change_while_a_cell_hangs(formed):
+def test_initialize_with_interrupt_changes_the_world_size_while_a_cell_hangs(formed):
     thread, _ = run_stuck(formed, code="wait_in('all_reduce', seq=1)")
     formed.initialize(nproc=2, interrupt=True)
     end_of(thread)
@@ -132,7 +134,7 @@ IMPOSSIBLE = [
 
 
 @pytest.mark.parametrize("renew", IMPOSSIBLE)
-def test_for_what_cannot_be_done_nothing_is_interrupted(formed, pool, renew):
+def test_an_infeasible_group_is_refused_without_interrupting_the_running_cell(formed, pool, renew):
     thread, _ = run_stuck(formed, code="wait_in('all_reduce', seq=1)")
     with pytest.raises(RankbookError):
         renew(formed)
@@ -152,7 +154,9 @@ NO_ROOM = [
 
 
 @pytest.mark.parametrize("renew", NO_ROOM, ids=["reset", "restart_ranks", "initialize"])
-def test_beside_a_dead_rank_that_cannot_be_replaced_nothing_is_interrupted(formed, pool, renew):
+def test_a_renewal_that_needs_a_dead_rank_replaced_leaves_the_running_cell_alone(
+    formed, pool, renew
+):
     pool.launcher.can_add = False
     thread, _ = run_stuck(formed, "0-2", on_hang="wait")
     pool.kill(3)
@@ -174,7 +178,7 @@ def test_after_an_interrupt_the_next_cell_is_never_refused(formed):
         end_of(again)
 
 
-def test_what_is_not_on_the_ranks_yet_is_interrupted_too(formed, pool, monkeypatch):
+def test_an_interrupt_ends_a_cell_that_has_not_reached_the_ranks_yet(formed, pool, monkeypatch):
     run = Cells.run
 
     def late(*args):
@@ -191,7 +195,7 @@ def test_what_is_not_on_the_ranks_yet_is_interrupted_too(formed, pool, monkeypat
     assert {its.error.ename for its in ended["result"].values()} == {"KeyboardInterrupt"}
 
 
-def test_what_is_seen_is_never_told_of_a_later_turn(formed, monkeypatch):
+def test_a_snapshot_never_carries_the_number_of_a_later_turn(formed, monkeypatch):
     states, begun = formed.states, formed.turn
 
     def slowly():
@@ -203,7 +207,7 @@ def test_what_is_seen_is_never_told_of_a_later_turn(formed, monkeypatch):
     assert formed.snapshot().turn in {0, begun}
 
 
-def test_where_no_new_group_comes_about_the_old_one_is_made_again(formed, pool, monkeypatch):
+def test_a_renewal_that_fails_re_creates_the_group_that_it_cut(formed, pool, monkeypatch):
     def grow(count):
         raise ClusterError("There is no room for more.")
 
@@ -217,7 +221,7 @@ def test_where_no_new_group_comes_about_the_old_one_is_made_again(formed, pool, 
 
 
 @pytest.mark.parametrize("renew", RENEWS, ids=NAMES)
-def test_a_rank_that_does_not_let_go_keeps_its_group(formed, pool, renew):
+def test_a_renewal_keeps_the_group_when_a_rank_ignores_the_interrupt(formed, pool, renew):
     pool[1].ignores = FOR_GOOD
     thread, _ = run_stuck(formed, "1")
     with pytest.raises(StuckError, match=r"rank 1 is at line 1: stick\(\)"):
@@ -237,7 +241,7 @@ def test_a_rank_that_does_not_let_go_keeps_its_group(formed, pool, renew):
         (lambda s: s.restart_ranks([9], interrupt=True), InputError),
     ],
 )
-def test_what_cannot_be_done_anyway_interrupts_nothing(formed, pool, act, error):
+def test_a_refused_restart_of_ranks_leaves_the_running_cell_alone(formed, pool, act, error):
     thread, _ = run_stuck(formed)
     with pytest.raises(error):
         act(formed)
@@ -250,7 +254,7 @@ def test_what_cannot_be_done_anyway_interrupts_nothing(formed, pool, act, error)
 # -- in the background -----------------------------------------------------------------------
 
 
-def test_in_background_returns_once_the_session_is_busy(formed):
+def test_in_background_returns_when_the_session_is_busy(formed):
     thread = formed.in_background(lambda: formed.run("stick()"))
     assert formed.doing == "running a cell on ranks 0-3"
     while not formed.interrupt():
@@ -259,7 +263,7 @@ def test_in_background_returns_once_the_session_is_busy(formed):
     assert formed.doing == ""
 
 
-def test_work_that_never_makes_the_session_busy_returns_too(formed):
+def test_in_background_returns_for_work_that_never_takes_a_turn(formed):
     done = []
     thread = formed.in_background(lambda: done.append(1))
     end_of(thread)
@@ -285,14 +289,14 @@ def test_pull_brings_the_values_of_the_ranks(formed):
         ("rank == 0", "1", "'x' exists on none of rank 1."),
     ],
 )
-def test_pulling_what_is_missing_names_the_ranks(formed, where, ranks, said):
+def test_pulling_a_missing_variable_names_the_ranks_that_have_it(formed, where, ranks, said):
     formed.run(f"if {where}: x = 1")
     with pytest.raises(InputError) as caught:
         formed.pull("x", ranks)
     assert str(caught.value) == said
 
 
-def test_pulling_what_does_not_pickle_says_so(formed):
+def test_pulling_a_value_that_does_not_pickle_is_refused(formed):
     formed.run("import threading\nx = threading.Lock() if rank == 2 else 0")
     with pytest.raises(InputError, match=r"'x' \(lock\) cannot be sent"):
         formed.pull("x")
@@ -306,13 +310,13 @@ def test_push_sends_values_to_the_ranks(formed, pool):
     assert pool[3].names["name"] == "é"
 
 
-def test_a_variable_may_be_called_as_an_argument_of_ours_is(formed, pool):
+def test_push_accepts_variables_named_ranks_and_self(formed, pool):
     formed.push("0", ranks=[1], self=2)
     assert pool[0].names["ranks"] == [1]
     assert pool[0].names["self"] == 2
 
 
-def test_pushing_what_does_not_pickle_sends_nothing(formed, pool):
+def test_pushing_a_value_that_does_not_pickle_sends_nothing(formed, pool):
     with pytest.raises(InputError, match=r"'bad' \(lock\) cannot be sent"):
         formed.push(good=1, bad=threading.Lock())
     assert pool.asked("push") == []
@@ -320,7 +324,7 @@ def test_pushing_what_does_not_pickle_sends_nothing(formed, pool):
 
 
 @pytest.mark.parametrize("act", [lambda s: s.pull("x", "9"), lambda s: s.push("9", x=1)])
-def test_values_of_ranks_that_are_not_there_are_refused(formed, act):
+def test_pull_and_push_refuse_a_rank_outside_the_world(formed, act):
     with pytest.raises(InputError, match="There is no rank 9"):
         act(formed)
 
@@ -335,7 +339,7 @@ def test_values_of_ranks_that_are_not_there_are_refused(formed, act):
         lambda s: s.restart_ranks([0]),
     ],
 )
-def test_most_things_need_a_group(session, act):
+def test_a_session_without_a_group_refuses_what_needs_ranks(session, act):
     with pytest.raises(SessionError, match="There is no process group"):
         act(session)
 
@@ -343,7 +347,7 @@ def test_most_things_need_a_group(session, act):
 # -- engines that end or do not answer -------------------------------------------------------
 
 
-def test_states_stand_by_rank_then_spares(make):
+def test_states_are_ordered_by_rank_with_spares_last(make):
     session = make(4, hosts="ab")
     session.initialize("gloo", 3)
     states = session.states()
@@ -356,7 +360,7 @@ def test_states_stand_by_rank_then_spares(make):
     assert {s.state for s in states} == {"idle"}
 
 
-def test_an_engine_that_does_not_answer_is_said_to(formed, pool):
+def test_a_silent_engine_has_the_state_no_answer(formed, pool):
     pool[1].answers = False
     states = formed.states()
     assert [s.state for s in states] == ["idle", "no answer", "idle", "idle"]
@@ -365,8 +369,7 @@ def test_an_engine_that_does_not_answer_is_said_to(formed, pool):
 
 
 @pytest.mark.parametrize("happens", ["does not answer", "ends"])
-def test_where_an_engine_stands_is_known_when_it_can_no_more_be_asked(make, happens):
-    """That is when one needs it."""
+def test_host_and_pid_of_an_engine_are_shown_after_it_ended_or_fell_silent(make, happens):
     session = make(4, hosts="ab")
     session.initialize("gloo")
     before = session.states()[2]
@@ -384,13 +387,15 @@ def test_where_an_engine_stands_is_known_when_it_can_no_more_be_asked(make, happ
     ("status", "said"),
     [(-9, "was killed by SIGKILL"), (3, "ended with exit code 3"), (0, "ended with exit code 0")],
 )
-def test_an_engine_that_has_ended_is_said_to_and_how(formed, pool, status, said, registered):
+def test_an_ended_engine_is_shown_as_gone_with_its_exit_status(
+    formed, pool, status, said, registered
+):
     pool.kill(1, status, registered=registered)
     state = formed.states()[1]
     assert (state.state, state.info.rank, state.ended) == ("gone", 1, said)
 
 
-def test_an_engine_that_left_a_joined_cluster_has_ended(make):
+def test_an_engine_that_left_a_joined_cluster_is_shown_as_gone(make):
     session = make(2, owned=False)
     session.initialize("gloo")
     session.pool.kill(1)
@@ -417,7 +422,7 @@ def test_an_engine_that_ends_during_a_cell_fails_on_its_rank_only(formed, pool):
     ],
     ids=["run", "pull", "push", "initialize", "reset"],
 )
-def test_a_group_with_an_ended_rank_says_what_to_do(formed, pool, act):
+def test_a_session_with_a_dead_rank_refuses_work_and_says_what_to_run(formed, pool, act):
     pool.kill(2)
     with pytest.raises(SessionError) as caught:
         act(formed)
@@ -427,7 +432,7 @@ def test_a_group_with_an_ended_rank_says_what_to_do(formed, pool, act):
     )
 
 
-def test_several_ended_ranks_are_all_named(formed, pool):
+def test_the_refusal_names_every_dead_rank(formed, pool):
     pool.kill(2)
     pool.kill(0, 1)
     with pytest.raises(SessionError) as caught:
@@ -448,13 +453,13 @@ def test_several_ended_ranks_are_all_named(formed, pool):
     ],
     ids=["run", "pull", "push", "select"],
 )
-def test_a_selection_with_an_ended_rank_is_refused(formed, pool, act):
+def test_a_selection_that_contains_a_dead_rank_is_refused(formed, pool, act):
     pool.kill(2)
     with pytest.raises(SessionError, match="Rank 2 was killed by SIGKILL"):
         act(formed)
 
 
-def test_the_ranks_that_live_can_still_be_used(formed, pool):
+def test_living_ranks_run_cells_beside_a_dead_rank(formed, pool):
     pool.kill(2)
     assert formed.select("0,1,3") == (0, 1, 3)
     formed.push("0,1", x=1)
@@ -462,14 +467,14 @@ def test_the_ranks_that_live_can_still_be_used(formed, pool):
     assert formed.run("rank", "0,1,3").ok
 
 
-def test_a_cell_that_goes_well_beside_an_ended_rank_is_no_error(formed, pool):
+def test_a_cell_that_succeeds_beside_a_dead_rank_raises_nothing(formed, pool):
     pool.kill(2)
     result = formed.run("rank", "0,1,3")
     assert result.diagnosis is None
     result.raise_for_error()
 
 
-def test_interrupt_does_not_ask_the_dead(formed, pool):
+def test_an_interrupt_asks_no_dead_rank(formed, pool):
     pool.kill(2)
     assert formed.interrupt() is False
     assert 2 not in pool.asked("look")
@@ -478,7 +483,7 @@ def test_interrupt_does_not_ask_the_dead(formed, pool):
     assert set(pool.asked("free")) == {1}
 
 
-def test_stacks_of_those_that_live_are_still_told(formed, pool):
+def test_stacks_of_living_ranks_are_answered_beside_a_dead_rank(formed, pool):
     pool.kill(2)
     assert formed.stacks()[0] == ["stack of engine 0\n"]
 
@@ -500,7 +505,7 @@ def test_a_hard_reset_keeps_the_number_of_ranks(formed):
 
 
 @pytest.mark.parametrize("code", ["stick()", "wait_in('all_reduce', seq=1)"])
-def test_a_hard_reset_ends_the_cell_that_runs(formed, code):
+def test_a_hard_reset_ends_the_running_cell(formed, code):
     thread, ended = run_stuck(formed, code=code)
     formed.reset(hard=True)
     end_of(thread)
@@ -508,9 +513,7 @@ def test_a_hard_reset_ends_the_cell_that_runs(formed, code):
     assert formed.run("rank").ok
 
 
-def test_a_hard_reset_ends_the_cell_that_runs_though_engines_end_one_by_one(
-    formed, pool, monkeypatch
-):
+def test_a_hard_reset_ends_the_running_cell_when_engines_end_one_by_one(formed, pool, monkeypatch):
     thread, ended = run_stuck(formed)
     replace = pool.replace
 
@@ -525,7 +528,7 @@ def test_a_hard_reset_ends_the_cell_that_runs_though_engines_end_one_by_one(
     assert {ended["result"][r].error.ename for r in range(4)} == {"EngineError"}
 
 
-def test_a_hard_reset_of_joined_engines_is_refused_and_harms_nothing(make):
+def test_a_hard_reset_of_joined_engines_is_refused_and_changes_nothing(make):
     session = make(2, owned=False)
     session.initialize("gloo")
     with pytest.raises(RankbookError):
@@ -534,7 +537,7 @@ def test_a_hard_reset_of_joined_engines_is_refused_and_harms_nothing(make):
     assert session.run("rank").ok
 
 
-def test_a_lost_controller_is_told_by_whatever_comes_next(formed, pool):
+def test_every_call_after_the_controller_is_lost_raises_an_error_that_says_so(formed, pool):
     pool.channel.lost.set()
     for act in (
         lambda: formed.run("rank"),
@@ -551,7 +554,7 @@ def test_a_lost_controller_is_told_by_whatever_comes_next(formed, pool):
 # -- replacing ranks ----------------------------------------------------------------------------
 
 
-def test_ranks_that_have_ended_are_replaced_and_the_others_kept(formed, pool):
+def test_restart_ranks_replaces_dead_ranks_and_keeps_the_others(formed, pool):
     formed.run("x = rank")
     pool.kill(2)
     pool.kill(0, 1)
@@ -566,34 +569,34 @@ def test_ranks_that_have_ended_are_replaced_and_the_others_kept(formed, pool):
 @pytest.mark.parametrize(
     ("ranks", "replaced"), [("1", {1}), ([0, 3], {0, 3}), (-1, {3}), ("all", {0, 1, 2, 3})]
 )
-def test_ranks_that_live_can_be_replaced_too(formed, pool, ranks, replaced):
+def test_restart_ranks_replaces_living_ranks(formed, pool, ranks, replaced):
     formed.run("x = rank")
     formed.restart_ranks(ranks)
     assert [n for n in range(4) if n in pool.engines] == sorted({0, 1, 2, 3} - replaced)
     assert formed.world_size == 4
 
 
-def test_ranks_that_have_ended_are_replaced_along_with_those_asked_for(formed, pool):
+def test_restart_ranks_replaces_dead_ranks_beside_the_given_ones(formed, pool):
     pool.kill(3)
     formed.restart_ranks("1")
     assert pool.engines == [0, 2, 4, 5]
     assert formed.run("rank").ok
 
 
-def test_where_no_rank_has_ended_it_must_be_said_which(formed):
+def test_restart_ranks_without_a_dead_rank_asks_which(formed):
     with pytest.raises(SessionError) as caught:
         formed.restart_ranks()
     assert str(caught.value) == ("No rank has ended: say which to replace, restart_ranks([1]).")
     assert formed.generation == 1
 
 
-def test_a_rank_that_is_not_there_is_not_replaced(formed, pool):
+def test_restart_ranks_refuses_a_rank_outside_the_world(formed, pool):
     with pytest.raises(InputError, match="There is no rank 4"):
         formed.restart_ranks("4")
     assert pool.engines == [0, 1, 2, 3]
 
 
-def test_a_rank_that_no_interrupt_ends_can_be_replaced(formed, pool):
+def test_a_rank_that_ignores_interrupts_can_be_replaced(formed, pool):
     pool[1].ignores = FOR_GOOD
     formed.run("x = rank")
     with pytest.raises(StuckError, match=r"restart_ranks\(\[1\]\)"):
@@ -626,7 +629,7 @@ def test_shutdown_stops_engines_that_were_started_here(formed, pool):
     assert not directory.exists()
 
 
-def test_engines_for_which_no_session_comes_about_are_ended(pool, monkeypatch):
+def test_engines_are_stopped_when_their_session_cannot_be_made(pool, monkeypatch):
     monkeypatch.setattr(api.current, "session", None)
     monkeypatch.setattr(Pool, "start", lambda *_, **__: pool)
     monkeypatch.setattr(notebook_module, "Session", Mock(side_effect=ZeroDivisionError))
@@ -635,7 +638,7 @@ def test_engines_for_which_no_session_comes_about_are_ended(pool, monkeypatch):
     assert pool.closed == 1
 
 
-def test_a_session_that_is_shut_down_is_kept_by_nobody(monkeypatch):
+def test_a_session_that_is_shut_down_is_garbage_collected(monkeypatch):
     monkeypatch.setattr(api.current, "session", None)
     monkeypatch.setattr(Pool, "join", lambda **_: FakePool(2))
     kept = weakref.ref(rankbook.connect(cluster_id="lab"))
@@ -651,7 +654,7 @@ def test_shutdown_is_idempotent(formed, pool):
     assert pool.closed == 1
 
 
-def test_ctrl_c_leaves_no_session_half_shut_down(formed, pool, monkeypatch):
+def test_ctrl_c_does_not_stop_a_shutdown(formed, pool, monkeypatch):
     close = pool.close
 
     def pressed():
@@ -665,7 +668,7 @@ def test_ctrl_c_leaves_no_session_half_shut_down(formed, pool, monkeypatch):
     assert not folder_of(pool).exists()
 
 
-def test_what_lies_in_files_goes_though_the_engines_do_not_stop(formed, pool, monkeypatch):
+def test_a_shutdown_removes_its_files_when_the_engines_do_not_stop(formed, pool, monkeypatch):
     heard = []
     formed.changes.subscribe(lambda: heard.append(formed.doing))
     monkeypatch.setattr(pool, "close", Mock(side_effect=ClusterError("They stay.")))
@@ -683,7 +686,7 @@ def test_shutdown_of_joined_engines_destroys_their_group_and_leaves_them(make):
     assert [session.pool[n].info for n in range(2)] == [None, None]
 
 
-def test_shutdown_works_though_the_controller_is_gone(make):
+def test_a_session_without_a_controller_can_be_shut_down(make):
     session = make(2, owned=False)
     session.initialize("gloo")
     session.pool.channel.lost.set()
@@ -692,7 +695,7 @@ def test_shutdown_works_though_the_controller_is_gone(make):
     assert session.pool.closed == 1
 
 
-def test_shutdown_while_a_cell_runs_ends_it(formed, pool):
+def test_shutdown_ends_the_running_cell(formed, pool):
     thread, ended = run_stuck(formed)
     formed.shutdown()
     end_of(thread)
@@ -718,14 +721,14 @@ def test_shutdown_while_a_cell_runs_ends_it(formed, pool):
         *RENEWS,
     ],
 )
-def test_a_session_that_is_shut_down_says_so(formed, act):
+def test_every_call_on_a_session_that_is_shut_down_is_refused(formed, act):
     formed.shutdown()
     with pytest.raises(SessionError) as caught:
         act(formed)
     assert str(caught.value) == "This session is shut down: start another with %dist_init."
 
 
-def test_whoever_waits_for_engines_hears_that_they_will_not_come():
+def test_waiting_for_engines_ends_with_an_error_when_the_session_is_shut_down():
     pool = FakePool()
     with pytest.raises(SessionError) as caught:
         pool._wait(pool.close, 0.1, "They did not come")  # which returns nothing
@@ -740,10 +743,10 @@ def test_the_snapshot_of_a_session_that_is_shut_down_is_empty(formed):
     assert snapshot.world_size == 0
 
 
-# -- whoever watches -------------------------------------------------------------------------
+# -- snapshots and subscribers ---------------------------------------------------------------
 
 
-def test_the_snapshot_holds_what_a_view_shows(formed):
+def test_a_snapshot_holds_backend_world_size_generation_cluster_and_states(formed):
     snapshot = formed.snapshot()
     assert (snapshot.backend, snapshot.world_size, snapshot.generation) == ("gloo", 4, 1)
     assert snapshot.doing == ""
@@ -753,7 +756,7 @@ def test_the_snapshot_holds_what_a_view_shows(formed):
     ]
 
 
-def test_listeners_hear_of_every_change(formed, pool):
+def test_subscribers_are_called_at_every_change(formed, pool):
     heard = []
     formed.changes.subscribe(lambda: heard.append(formed.doing))
     formed.run("rank", "0")
@@ -770,7 +773,7 @@ def test_listeners_hear_of_every_change(formed, pool):
     assert heard == ["shut down"]
 
 
-def test_a_listener_that_has_gone_hears_nothing(formed):
+def test_a_subscriber_that_has_stopped_is_not_called(formed):
     heard = []
     stop = formed.changes.subscribe(lambda: heard.append(1))
     stop()
@@ -779,7 +782,7 @@ def test_a_listener_that_has_gone_hears_nothing(formed):
     assert heard == []
 
 
-def test_a_listener_may_go_while_it_is_told(formed):
+def test_a_subscriber_may_stop_while_it_is_called(formed):
     heard = []
     stops = []
 
@@ -793,7 +796,7 @@ def test_a_listener_may_go_while_it_is_told(formed):
     assert heard == [1, 2, 2]
 
 
-def test_the_dashboard_is_made_once(session, monkeypatch):
+def test_a_session_makes_its_dashboard_once(session, monkeypatch):
     made = []
     monkeypatch.setattr("rankbook.widgets.Dashboard", lambda its: made.append(its) or object())
     assert session.dashboard() is session.dashboard()

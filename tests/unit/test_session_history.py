@@ -1,4 +1,4 @@
-"""What a session remembers: its turns, when its cells ran, why one could not end."""
+"""The history of a session: its turns, its cells, and the last verdict."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RENEWS = [
 NAMES = ["initialize", "reset", "restart_ranks"]
 
 
-def test_every_thing_it_is_busy_with_has_a_turn_of_its_own(formed):
+def test_every_thing_a_session_is_busy_with_is_a_turn_of_its_own(formed):
     turns = []
     formed.changes.subscribe(lambda: turns.append((formed.turn, formed.doing)))
     before = formed.turn
@@ -48,7 +48,7 @@ def test_looking_and_being_refused_take_no_turn(formed):
     assert formed.turn == before
 
 
-def test_it_is_known_when_cells_ran(formed):
+def test_a_session_remembers_when_its_cells_ran(formed):
     before = time.time()
     formed.run("\n  x = 1  \ny = 2", number=7)
     formed.run("1 / 0", "0", number=8)
@@ -59,7 +59,7 @@ def test_it_is_known_when_cells_ran(formed):
     assert before <= first.started <= first.ended <= second.started <= second.ended <= after
 
 
-def test_a_cell_that_runs_has_not_ended(formed):
+def test_the_running_cell_has_no_end_in_the_history(formed):
     assert formed.cells == ()
     thread, _ = run_stuck(formed)
     assert [(cell.label, cell.ended) for cell in formed.cells] == [("stick()", None)]
@@ -69,14 +69,14 @@ def test_a_cell_that_runs_has_not_ended(formed):
     assert cell.ended >= cell.started
 
 
-def test_a_cell_that_no_interrupt_ended_is_not_waited_for_any_more(formed, pool):
+def test_a_cell_that_ignored_every_interrupt_has_an_end_in_the_history(formed, pool):
     pool[1].ignores = FOR_GOOD
     with pytest.raises(StuckError):
         formed.run("if rank == 1: stick()", timeout=0.02)
     assert formed.cells[0].ended is not None
 
 
-def test_of_many_cells_the_latest_are_remembered(make, monkeypatch):
+def test_a_session_remembers_only_its_latest_cells(make, monkeypatch):
     monkeypatch.setattr(cells, "_REMEMBERED", 2)
     session = make(1)
     session.initialize("gloo")
@@ -85,7 +85,7 @@ def test_of_many_cells_the_latest_are_remembered(make, monkeypatch):
     assert [cell.number for cell in session.cells] == [2, 3]
 
 
-def test_a_cell_is_known_by_the_beginning_of_its_first_line(formed):
+def test_a_cell_is_labelled_with_the_beginning_of_its_first_line(formed):
     formed.run("x = " + "1" * 200)
     formed.run("")
     assert [cell.label for cell in formed.cells] == ["x = " + "1" * 76, ""]
@@ -104,13 +104,13 @@ def hopeless(formed, watchful):
     end_of(thread)
 
 
-def test_why_a_cell_cannot_end_is_known_while_it_runs(hopeless):
+def test_the_verdict_on_a_hang_is_there_while_its_cell_runs(hopeless):
     assert hopeless.verdict.kind == "mismatch"
     assert hopeless.verdict.proven
     assert hopeless.snapshot().verdict.kind == "mismatch"
 
 
-def test_nothing_is_wrong_with_a_cell_that_runs(formed, watchful, pool):
+def test_a_healthy_running_cell_has_no_verdict(formed, watchful, pool):
     thread, _ = run_stuck(formed)
     wait_until(lambda: len(pool.asked("look")) >= 8, SOON)
     assert formed.verdict is None
@@ -124,7 +124,7 @@ def test_nothing_is_wrong_with_a_cell_that_runs(formed, watchful, pool):
     [lambda s: s.run("rank"), *RENEWS],
     ids=["run", *NAMES],
 )
-def test_why_a_cell_could_not_end_is_known_until_there_is_something_new(formed, watchful, act):
+def test_the_verdict_on_the_last_hang_stays_until_the_next_cell_or_renewal(formed, watchful, act):
     assert formed.verdict is None
     result = formed.run(HANGS)
     assert formed.verdict == result.diagnosis
@@ -138,7 +138,9 @@ def test_why_a_cell_could_not_end_is_known_until_there_is_something_new(formed, 
 
 
 @pytest.mark.parametrize("renew", RENEWS, ids=NAMES)
-def test_who_makes_another_group_during_a_hang_has_read_the_verdict(formed, watchful, renew):
+def test_a_renewal_during_a_hang_clears_the_verdict_and_the_result_keeps_it(
+    formed, watchful, renew
+):
     thread, ended = run_stuck(formed, code=HANGS, on_hang="wait")
     wait_until(lambda: formed.verdict is not None, SOON)
     renew(formed)

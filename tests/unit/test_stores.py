@@ -40,7 +40,7 @@ def store(file):
 # -- waiting ---------------------------------------------------------------------------------
 
 
-def test_what_is_there_is_not_waited_for(store, file):
+def test_keys_that_are_set_are_not_waited_for(store, file):
     file.set("a", "1")
     file.set("b", "2")
     store.wait(["a", "b"])
@@ -64,7 +64,7 @@ def test_a_wait_that_times_out_names_the_keys_that_are_missing(store, file):
     assert str(caught.value) == "rank1, rank2 was not set within 0.02 s"
 
 
-def test_a_wait_that_is_given_no_timeout_has_that_of_the_store(file):
+def test_a_wait_without_a_timeout_uses_that_of_the_store(file):
     begin = time.monotonic()
     with pytest.raises(dist.DistStoreError, match=r"rank1 was not set within 0\.02 s"):
         Interruptible(file, SHORT).wait(["rank1"])
@@ -107,7 +107,7 @@ def test_a_real_sigint_ends_a_wait(store, file, wait, monkeypatch):
 # -- all else passes through -----------------------------------------------------------------
 
 
-def test_values_are_those_of_the_store_below(store, other):
+def test_a_store_reads_and_writes_the_store_below(store, other):
     store.set("a", "1")
     assert other.get("a") == b"1"
     other.set("b", "2")
@@ -121,7 +121,7 @@ def test_a_value_that_another_rank_sets_later_is_waited_for(store, other):
     thread.join()
 
 
-def test_a_value_that_nobody_sets_is_named(file):
+def test_a_value_that_is_never_set_is_named(file):
     with pytest.raises(dist.DistStoreError, match="rank1 was not set within"):
         Interruptible(file, SHORT).get("rank1")
 
@@ -132,7 +132,7 @@ def test_counters_are_shared(store, other):
     assert store.add("n", 0) == 5
 
 
-def test_a_value_is_exchanged_if_it_is_what_is_expected(store, other):
+def test_compare_set_exchanges_an_expected_value(store, other):
     assert store.compare_set("a", "", "1") == b"1"
     assert store.compare_set("a", "x", "2") == b"1"
     assert other.get("a") == b"1"
@@ -157,14 +157,14 @@ def test_keys_are_deleted():
     assert not below.check(["a"])
 
 
-def test_it_promises_no_more_than_plain_keys(store):
+def test_a_store_claims_no_extended_api(store):
     assert not store.has_extended_api()
 
 
 # -- for torch it is a store -----------------------------------------------------------------
 
 
-def test_torch_takes_it_for_a_store(store):
+def test_torch_accepts_our_store(store):
     assert isinstance(store, dist.Store)
     prefixed = dist.PrefixStore("p", store)
     prefixed.set("a", "1")
@@ -172,7 +172,7 @@ def test_torch_takes_it_for_a_store(store):
     assert store.get("p/a") == b"1"
 
 
-def test_torch_waits_in_python_through_it(store, monkeypatch):
+def test_torch_waits_through_our_store_in_python(store, monkeypatch):
     """Called from C++, with a prefix before the keys."""
     asked = []
     monkeypatch.setattr(store, "wait", lambda keys, timeout=None: asked.append(list(keys)))
@@ -180,7 +180,7 @@ def test_torch_waits_in_python_through_it(store, monkeypatch):
     assert asked == [["p/a"]]
 
 
-def test_gloo_forms_a_group_and_works_through_it(tmp_path):
+def test_gloo_forms_a_group_through_our_store(tmp_path):
     """Two ranks in two threads."""
     results = {}
 

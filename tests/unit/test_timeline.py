@@ -50,18 +50,18 @@ def test_a_bar_has_all_facts():
     assert alignment.settle() == [Bar(10.0, 0.5, 0.0, 4, "broadcast", "1", 12, 3, 2)]
 
 
-def test_of_what_has_no_end_the_duration_is_not_known():
+def test_a_bar_without_an_end_has_no_duration():
     [bar] = align(one(1, 10.0, ranks=(0,), ended=None)).values()
     assert math.isnan(bar.duration)
 
 
-def test_what_raised_has_not_completed():
+def test_a_collective_that_raised_has_not_completed():
     bars = align(one(1, 10.0, failed=True), one(1, 10.0, 1), one(1, 10.0, 2))
     assert {rank: bar.failed for (_, rank), bar in bars.items()} == {0: True, 1: False, 2: False}
     assert {bar.duration for bar in bars.values()} == {1.0}
 
 
-def test_what_is_in_flight_has_not_failed():
+def test_a_collective_in_flight_has_not_failed():
     alignment = Alignment()
     align(one(1, 10.0, done=False, ended=None), until=15.0, alignment=alignment)
     assert [bar.failed for bar in alignment.open()] == [False]
@@ -74,7 +74,7 @@ def test_every_bar_is_settled_once():
     assert align(*calls, alignment=alignment, heard=()) == {}
 
 
-def test_it_waits_for_a_rank_that_may_have_been_the_first():
+def test_a_bar_waits_for_a_rank_that_may_have_been_the_first():
     alignment = Alignment()
     assert align(one(1, 10.0), one(1, 10.5, 1), heard=(0, 1), alignment=alignment) == {}
     bars = align(one(1, 9.0, 2), heard=(2,), alignment=alignment)
@@ -90,13 +90,13 @@ def test_a_rank_that_answers_later_was_not_the_first():
     assert {rank: bar.lateness for (_, rank), bar in late.items()} == {1: 20.0, 2: 21.0}
 
 
-def test_a_rank_that_does_not_answer_is_not_waited_for():
+def test_a_bar_does_not_wait_for_a_silent_rank():
     bars = align(one(1, 10.0), one(1, 10.5, 1), heard=(0, 1), silent={2})
     assert set(bars) == {(1, 0), (1, 1)}
     assert all(math.isnan(bar.lateness) for bar in bars.values())
 
 
-def test_what_a_recorder_has_dropped_is_not_waited_for():
+def test_a_bar_does_not_wait_for_an_entry_that_the_recorder_dropped():
     bars = align(one(1, 10.0), one(1, 10.5, 1), one(2, 20.0, 2, done=False))
     assert set(bars) == {(1, 0), (1, 1)}
     assert all(math.isnan(bar.lateness) for bar in bars.values())
@@ -122,12 +122,12 @@ def test_groups_and_generations_are_not_mixed():
     assert late[2, "0", 1] == 0.25
 
 
-def test_a_group_whose_members_are_not_known_takes_all_that_were_heard_of():
+def test_a_group_of_unknown_members_waits_for_every_known_rank():
     bars = align(one(1, 10.0, ranks=()), one(1, 10.5, 1, ranks=()), until=20.0)
     assert {rank: bar.lateness for (_, rank), bar in bars.items()} == {0: 0.0, 1: 0.5}
 
 
-def test_what_has_not_completed_is_open():
+def test_a_collective_that_has_not_completed_is_open():
     alignment = Alignment()
     calls = [one(1, 10.0), one(1, 10.5, 1), one(2, 20.0, done=False, ended=None)]
     assert set(align(*calls, until=15.0, alignment=alignment)) == {(1, 0), (1, 1)}
@@ -136,7 +136,7 @@ def test_what_has_not_completed_is_open():
     assert math.isnan(bar.duration)
 
 
-def test_of_a_rank_that_has_moved_since_it_is_known_how_long_it_was_in_flight():
+def test_an_open_bar_of_a_rank_that_has_moved_on_has_a_duration():
     alignment = Alignment()
     calls = [one(1, 10.0, rank, done=False, ended=None) for rank in (0, 1)]
     align(*calls, until=15.0, alignment=alignment)
@@ -144,7 +144,7 @@ def test_of_a_rank_that_has_moved_since_it_is_known_how_long_it_was_in_flight():
     assert bars == {0: pytest.approx(math.nan, nan_ok=True), 1: 5.0}
 
 
-def test_what_was_open_is_settled_when_it_has_completed():
+def test_an_open_bar_is_settled_when_it_has_completed():
     alignment = Alignment()
     align(one(1, 10.0, done=False, ended=None), until=15.0, alignment=alignment)
     [bar] = align(one(1, 10.0), until=15.0, alignment=alignment).values()
@@ -152,7 +152,7 @@ def test_what_was_open_is_settled_when_it_has_completed():
     assert alignment.open() == []
 
 
-def test_what_never_completed_is_settled_with_the_next_generation():
+def test_a_collective_that_never_completed_is_settled_with_the_next_generation():
     alignment = Alignment()
     hangs = [one(1, 10.0, done=False, ended=None), one(1, 10.5, 1, done=False, ended=None)]
     align(*hangs, until=15.0, alignment=alignment)
@@ -162,27 +162,27 @@ def test_what_never_completed_is_settled_with_the_next_generation():
     assert alignment.open() == []
 
 
-def test_what_a_dead_rank_was_in_is_settled():
+def test_the_collective_of_a_dead_rank_is_settled():
     alignment = Alignment()
     hang = one(1, 10.0, done=False, ended=None)
     assert list(align(hang, until=15.0, alignment=alignment, gone={0})) == [(1, 0)]
 
 
-def test_at_the_end_everything_is_settled():
+def test_every_bar_is_settled_at_the_end():
     alignment = Alignment()
     align(one(1, 10.0, done=False, ended=None), one(2, 11.0), heard=(0,), alignment=alignment)
     assert {bar.seq for bar in alignment.end()} == {1, 2}
     assert alignment.open() == alignment.end() == []
 
 
-def test_what_some_rank_never_calls_does_not_pile_up():
+def test_collectives_that_a_rank_never_calls_do_not_accumulate():
     alignment = Alignment()
     for seq in range(1, 4000):
         align(one(seq, seq, generation=1), until=1e9, alignment=alignment)
     assert alignment.size < 1500
 
 
-def test_what_nobody_can_settle_does_not_pile_up_either():
+def test_collectives_that_cannot_be_settled_do_not_accumulate():
     alignment = Alignment(unsettled=50)
     told = {}
     for seq in range(1, 200):
@@ -195,7 +195,7 @@ def test_what_nobody_can_settle_does_not_pile_up_either():
     assert late[7, 1].lateness == 0.5
 
 
-def test_of_a_group_whose_members_are_not_known_only_who_reached_it_is_waited_for():
+def test_a_group_of_unknown_members_waits_only_for_ranks_of_its_generation():
     alignment = Alignment()
     for rank in range(4):
         alignment.take(rank, [], 5.0, 1)
@@ -206,14 +206,14 @@ def test_of_a_group_whose_members_are_not_known_only_who_reached_it_is_waited_fo
     assert alignment.size == 0
 
 
-def test_of_groups_that_are_settled_nothing_is_remembered():
+def test_settled_groups_are_forgotten():
     alignment = Alignment()
     for group in range(50):
         align(*(one(1, 10.0, rank, group=str(group)) for rank in range(3)), alignment=alignment)
     assert alignment.size == 0
 
 
-def test_what_was_settled_at_the_end_is_not_settled_again_when_it_completes():
+def test_a_bar_settled_at_the_end_is_not_settled_again_when_it_completes():
     alignment = Alignment()
     hang = one(1, 10.0, done=False, ended=None)
     align(hang, until=15.0, alignment=alignment)
@@ -224,7 +224,7 @@ def test_what_was_settled_at_the_end_is_not_settled_again_when_it_completes():
     }
 
 
-def test_nor_is_what_was_settled_with_the_next_generation():
+def test_a_bar_settled_with_the_next_generation_is_not_settled_again():
     alignment = Alignment()
     hangs = [one(1, 10.0, rank, done=False, ended=None) for rank in range(3)]
     align(*hangs, until=15.0, alignment=alignment)
@@ -233,7 +233,7 @@ def test_nor_is_what_was_settled_with_the_next_generation():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_however_answers_come_the_bars_are_the_same(seed):
+def test_the_order_of_answers_does_not_change_the_bars(seed):
     """In several pieces, some while they are open, in any order of the ranks."""
     rng = random.Random(seed)
     times = {(s, r): 10.0 * s + rng.random() for s in range(1, 20) for r in range(3)}
@@ -281,7 +281,7 @@ def test_clocks_are_compared_within_half_of_the_shortest_round_trip(offset, shar
     assert abs(clock.offset - offset) <= clock.error + 1e-9
 
 
-def test_a_clock_that_does_not_answer_is_not_known():
+def test_a_clock_that_does_not_answer_is_unknown():
     assert measure(lambda: None, lambda: LONG_AGO) is None
     answers = iter([LONG_AGO + 1, None])
     assert measure(lambda: next(answers), lambda: LONG_AGO) == Clock(1.0, 0.0)
@@ -314,7 +314,7 @@ def test_all_bars_are_kept_in_their_order():
     assert kept.note == ""
 
 
-def test_names_are_told_once():
+def test_names_of_operations_and_groups_are_kept_once():
     kept = Kept()
     a, b = Bar(1, 1, 0, 0, "a", "0", 1, 1, 1), Bar(1, 1, 0, 0, "b", "1", 1, 1, 1)
     kept.add([a, b, a])
@@ -322,7 +322,7 @@ def test_names_are_told_once():
     assert rows(kept)["op"].tolist() == [0, 1, 0]
 
 
-def test_of_too_many_every_second_older_one_is_left_out():
+def test_every_second_older_collective_is_left_out_of_too_many():
     kept = Kept(collectives=16)
     kept.add(bars(range(16)))
     assert kept.edition == 0
@@ -336,7 +336,7 @@ def test_of_too_many_every_second_older_one_is_left_out():
     assert "one collective in 2 is shown" in kept.note
 
 
-def test_so_are_names_that_no_bar_has():
+def test_names_without_a_bar_are_left_out_of_too_many():
     kept = Kept(collectives=100)
     for number in range(5000):
         kept.add([Bar(number, 1, 0, 0, f"op {number}", f"{number}", 1, 1, 1)])
@@ -347,7 +347,7 @@ def test_so_are_names_that_no_bar_has():
     assert kept.oldest == its["start"].min()
 
 
-def test_the_late_ones_stay():
+def test_late_collectives_stay_when_others_are_left_out():
     kept = Kept(collectives=64)
     late = {seq: 1.0 + seq for seq in range(0, 200, 10)}
     for seq in range(200):
@@ -359,26 +359,26 @@ def test_the_late_ones_stay():
     assert "one collective in" in kept.note
 
 
-def test_so_do_the_slow_ones():
+def test_slow_collectives_stay_when_others_are_left_out():
     kept = Kept(collectives=16)
     kept.add(bars(range(17), slow={1, 2, 5}))
     assert {1, 2, 5} <= set(rows(kept)["seq"].tolist())
 
 
-def test_so_many_bars_of_many_ranks_are_kept():
+def test_bars_of_many_ranks_are_kept_up_to_their_limit():
     kept = Kept(bars=100)
     kept.add(bars(range(50), ranks=8))
     assert len(kept) <= 100
 
 
-def test_one_collective_of_very_many_ranks_is_kept_all_the_same():
+def test_a_single_collective_is_kept_whole_beyond_the_limit():
     kept = Kept(bars=10)
     kept.add(bars([1], ranks=64))
     assert len(kept) == 64
 
 
-def test_hundred_thousand_bars_are_thinned_at_once():
-    """Whoever adds or reads waits for it."""
+def test_a_hundred_thousand_bars_are_thinned_quickly():
+    """Threads that add or read wait for it."""
     kept = Kept(bars=200_000)
     kept.add(bars(range(25_000), ranks=4))
 
@@ -392,7 +392,7 @@ def test_hundred_thousand_bars_are_thinned_at_once():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_collectives_are_kept_whole_and_stand_for_all(seed):
+def test_kept_collectives_are_whole_and_stand_for_those_left_out(seed):
     rng = random.Random(seed)
     kept = Kept(collectives=100)
     total = 0

@@ -106,14 +106,14 @@ def asked(pool):
 # -- when ------------------------------------------------------------------------------------
 
 
-def test_where_nothing_was_run_the_ranks_are_asked_once(pool, timeline, clock):
+def test_ranks_are_asked_once_when_no_cell_has_run(pool, timeline, clock):
     assert timeline.collect(states(pool), [])
     clock.sleep(100)
     assert not timeline.collect(states(pool), [])
     assert asked(pool) == 1
 
 
-def test_after_a_cell_the_ranks_are_asked_once_soon(pool, timeline, clock):
+def test_ranks_are_asked_once_soon_after_a_cell(pool, timeline, clock):
     cell = CellSpan(1, "f()", clock.now - 1, clock.now)
     assert not timeline.collect(states(pool), [cell])  # the next cell may be about to follow
     clock.sleep(0.5)
@@ -123,14 +123,14 @@ def test_after_a_cell_the_ranks_are_asked_once_soon(pool, timeline, clock):
     assert timeline.collect(states(pool), [cell, ran(2, clock)])
 
 
-def test_at_the_end_the_ranks_are_asked_whatever_was_asked_before(pool, timeline, clock):
+def test_ranks_are_asked_at_the_end_of_the_session_whatever_was_asked_before(pool, timeline, clock):
     just_over = CellSpan(1, "f()", clock.now - 1, clock.now)
     assert timeline.collect(states(pool), [just_over], is_last=True)
     assert not timeline.collect(states(pool), [runs(clock)])
     assert timeline.collect(states(pool), [runs(clock)], is_last=True)
 
 
-def test_who_does_not_answer_is_asked_again(pool, timeline, clock):
+def test_a_rank_that_does_not_answer_is_asked_again(pool, timeline, clock):
     pool[1].answers = False
     assert timeline.collect(states(pool), [ran(1, clock)])
     assert timeline.collect(states(pool), [ran(1, clock)])
@@ -140,7 +140,7 @@ def test_who_does_not_answer_is_asked_again(pool, timeline, clock):
     assert pool.awaited == set()
 
 
-def test_a_new_generation_is_asked_once_more(pool, timeline, clock):
+def test_ranks_of_a_new_generation_are_asked_once_more(pool, timeline, clock):
     cells = [ran(1, clock)]
     timeline.collect(states(pool), cells)
     join(pool, 2)
@@ -149,7 +149,9 @@ def test_a_new_generation_is_asked_once_more(pool, timeline, clock):
 
 
 @pytest.mark.parametrize("took", [0.001, 0.02])
-def test_while_a_cell_runs_answers_cost_little(pool, timeline, clock, monkeypatch, took):
+def test_answers_take_little_of_the_time_of_a_running_cell(
+    pool, timeline, clock, monkeypatch, took
+):
     def answer(engine, **_):
         return to_dict(Recording(clock.now, took if engine.number else 0.0))
 
@@ -176,13 +178,13 @@ def test_ranks_that_stand_still_are_asked_more_often(pool, timeline, clock, monk
     assert requests == [{0, 1}, {0}, {0}]
 
 
-def test_who_is_no_rank_is_not_asked(pool, timeline):
+def test_a_spare_engine_is_not_asked_for_its_timeline(pool, timeline):
     pool[1].info = None
     timeline.collect(states(pool), [])
     assert set(pool.requested("timeline")[0]) == {0}
 
 
-def test_where_nobody_is_nobody_is_asked(timeline):
+def test_nothing_is_asked_without_engines(timeline):
     assert not timeline.collect([], [])
 
 
@@ -204,7 +206,9 @@ def in_flight(timeline):
     return {rank: "still" if math.isnan(its) else its for rank, its in lengths.items()}
 
 
-def test_only_who_stands_in_it_is_in_flight_for_longer_than_is_known(pool, timeline, clock):
+def test_a_collective_stays_in_flight_only_for_a_rank_that_stands_still_in_it(
+    pool, timeline, clock
+):
     for number in pool.engines:
         pool[number].recorded = [call(0, clock.now - 1, done=False, ended=None)]
         pool[number].took = 0.4  # so that the others are not asked soon
@@ -228,7 +232,9 @@ def test_only_who_stands_in_it_is_in_flight_for_longer_than_is_known(pool, timel
 
 
 @pytest.mark.parametrize("state", ["running", "no answer"])
-def test_so_is_what_a_rank_was_in_that_does_something_else(pool, timeline, clock, state):
+def test_an_open_collective_ends_at_the_last_answer_when_its_rank_does_something_else(
+    pool, timeline, clock, state
+):
     pool[0].recorded = [call(0, clock.now - 1, done=False, ended=None)]
     pool[0].took = 0.4  # so that it is not asked soon
     timeline.collect(states(pool, state="running"), [runs(clock)])
@@ -237,7 +243,7 @@ def test_so_is_what_a_rank_was_in_that_does_something_else(pool, timeline, clock
     assert in_flight(timeline) == {0: pytest.approx(1.0, abs=0.1)}
 
 
-def test_what_nobody_waits_for_is_looked_after_while_nothing_runs(pool, timeline, clock):
+def test_an_async_collective_is_followed_while_no_cell_runs(pool, timeline, clock):
     cells = [ran(1, clock)]
     pool[0].recorded = [call(0, clock.now - 30, done=False, ended=None)]
     for _ in range(10):
@@ -254,7 +260,7 @@ def test_what_nobody_waits_for_is_looked_after_while_nothing_runs(pool, timeline
     assert asked(pool) == times
 
 
-def test_it_is_said_how_rarely_busy_ranks_are_asked(pool, timeline, clock, monkeypatch):
+def test_the_note_says_how_rarely_busy_ranks_are_asked(pool, timeline, clock, monkeypatch):
     monkeypatch.setattr(
         fakes.FakeEngine, "timeline", lambda *_, **__: to_dict(Recording(clock.now, 0.025))
     )
@@ -282,7 +288,7 @@ def test_each_bar_is_taken_once(pool, timeline, clock):
     assert [args[0]["after"] for args in pool.requested("timeline")] == [-1, 0, 3]
 
 
-def test_it_is_said_how_many_were_lost(pool, timeline, clock):
+def test_the_note_says_how_many_collectives_were_lost(pool, timeline, clock):
     pool[0].recorded = [call(0, 900.0)]
     pool[1].recorded = [call(0, 900.0)]
     timeline.collect(states(pool), [ran(1, clock)])
@@ -296,7 +302,7 @@ def test_it_is_said_how_many_were_lost(pool, timeline, clock):
     assert timeline.note.startswith("7 ")
 
 
-def test_what_was_before_the_first_answer_is_not_lost(pool, timeline, clock):
+def test_collectives_before_the_first_answer_do_not_count_as_lost(pool, timeline, clock):
     """A notebook that has just begun joins ranks that have worked for long."""
     for number in pool.engines:
         pool[number].recorded = [call(50_000, 900.0)]
@@ -308,7 +314,7 @@ def test_what_was_before_the_first_answer_is_not_lost(pool, timeline, clock):
     assert timeline.note.startswith("2 ")
 
 
-def test_a_rank_that_was_replaced_begins_anew(pool, timeline, clock, members):
+def test_a_replaced_rank_is_read_from_its_first_collective(pool, timeline, clock, members):
     for number in pool.engines:
         pool[number].recorded = [call(n, 900.0 + n) for n in range(5)]
     timeline.collect(states(pool), [ran(1, clock)])
@@ -329,7 +335,7 @@ def test_a_rank_that_was_replaced_begins_anew(pool, timeline, clock, members):
     assert timeline.note == ""
 
 
-def test_a_rank_that_is_gone_is_not_waited_for(pool, timeline, clock):
+def test_a_bar_does_not_wait_for_a_rank_that_is_gone(pool, timeline, clock):
     pool[0].recorded = [call(0, clock.now - 0.01)]
     gone = replace(states(pool)[1], state="gone")
     timeline.collect([states(pool)[0], gone], [ran(1, clock)])
@@ -338,7 +344,7 @@ def test_a_rank_that_is_gone_is_not_waited_for(pool, timeline, clock):
     assert math.isnan(lateness)
 
 
-def test_nor_is_who_is_no_rank_any_more(pool, timeline, clock):
+def test_a_bar_does_not_wait_for_a_rank_that_the_smaller_group_lacks(pool, timeline, clock):
     """A hang, and then a group of fewer ranks."""
     pool[1].recorded = [call(0, 900.0, done=False, ended=None)]
     timeline.collect(states(pool), [ran(1, clock)])
@@ -353,7 +359,7 @@ def test_nor_is_who_is_no_rank_any_more(pool, timeline, clock):
     assert (bar["rank"], bar["failed"]) == (1, 1)
 
 
-def test_without_a_group_nothing_is_in_flight(pool, timeline, clock):
+def test_nothing_is_in_flight_without_a_group(pool, timeline, clock):
     pool[0].recorded = [call(0, 900.0, done=False, ended=None)]
     timeline.collect(states(pool), [])
     assert len(timeline.open) == 1
@@ -369,7 +375,7 @@ def test_without_a_group_nothing_is_in_flight(pool, timeline, clock):
     assert (timeline.open, len(timeline.kept)) == ([], 1)
 
 
-def test_in_a_closed_session_nothing_is_in_flight(pool, timeline, clock):
+def test_nothing_is_in_flight_in_a_closed_session(pool, timeline, clock):
     pool[0].recorded = [call(0, 900.0, done=False, ended=None)]
     timeline.collect(states(pool), [])
     assert (len(timeline.open), timeline.ended) == (1, None)
@@ -430,7 +436,7 @@ def test_a_host_that_does_not_answer_has_no_clock_and_is_not_shown(far, clock, m
     assert (timeline.note, late(timeline)[1, 1]) == ("", 0.25)
 
 
-def test_of_a_host_that_has_gone_nothing_is_said(far, clock, members_of):
+def test_the_note_leaves_out_hosts_that_are_gone(far, clock, members_of):
     timeline = Timeline(members_of(far), HOST)
     far[1].answers = False
     timeline.collect(states(far), [])
@@ -440,7 +446,9 @@ def test_of_a_host_that_has_gone_nothing_is_said(far, clock, members_of):
 
 
 @pytest.mark.parametrize("state", ["idle", "running"])
-def test_nothing_is_shown_by_a_clock_that_was_not_compared(clock, monkeypatch, state, members_of):
+def test_no_bar_is_shown_of_a_host_whose_clock_was_not_compared(
+    clock, monkeypatch, state, members_of
+):
     """There are more hosts than can be compared at a time."""
     tell = fakes.FakeEngine.timeline
 

@@ -1,4 +1,4 @@
-"""One thing at a time: whom an interrupt meets, and whom it does not."""
+"""One thing at a time: which turn an interrupt hits, and which it does not."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Busy:
         end_of(self._thread)
 
 
-def test_an_interrupt_is_repeated_until_the_turn_is_on_the_ranks_and_has_ended(turns):
+def test_an_interrupt_is_repeated_until_its_turn_has_ended(turns):
     first = Busy(turns, "first")
     wait_until(lambda: turns.doing, SOON)
     said = iter([False, False, True])
@@ -50,7 +50,7 @@ def test_an_interrupt_is_repeated_until_the_turn_is_on_the_ranks_and_has_ended(t
     assert next(said, None) is None
 
 
-def test_an_interrupt_does_not_meet_the_turn_after(turns):
+def test_an_interrupt_does_not_hit_the_next_turn(turns):
     first = Busy(turns, "first")
     wait_until(lambda: turns.doing, SOON)
     second = None
@@ -71,7 +71,7 @@ def test_an_interrupt_does_not_meet_the_turn_after(turns):
 
 
 class Watched:
-    """A lock that counts who has come to it."""
+    """A lock that counts the threads that have come to it."""
 
     def __init__(self):
         self._lock = threading.Lock()
@@ -85,7 +85,7 @@ class Watched:
         self._lock.release()
 
 
-def test_two_interrupts_at_once_do_not_meet_the_turn_after_either(turns):
+def test_two_interrupts_at_once_do_not_hit_the_next_turn(turns):
     """The one that comes second waits for the first, and by then that turn may be over."""
     first = Busy(turns, "first")
     wait_until(lambda: turns.doing, SOON)
@@ -114,7 +114,7 @@ def test_two_interrupts_at_once_do_not_meet_the_turn_after_either(turns):
     second.ends()
 
 
-def test_an_interrupt_of_a_turn_that_is_over_frees_nobody(turns):
+def test_an_interrupt_of_a_turn_that_is_over_frees_no_rank(turns):
     first = Busy(turns, "first")
     wait_until(lambda: turns.doing, SOON)
     meant = turns.number
@@ -127,7 +127,7 @@ def test_an_interrupt_of_a_turn_that_is_over_frees_nobody(turns):
     second.ends()
 
 
-def test_who_waits_for_a_turn_while_it_is_closed_gets_none(turns):
+def test_a_thread_that_waits_for_a_turn_is_refused_when_turns_are_closed(turns):
     """And does not open it again."""
     closed = threading.Event()
     refused = []

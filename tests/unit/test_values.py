@@ -49,12 +49,12 @@ def test_two_names_of_one_tensor_stay_one_tensor():
     assert second.tolist() == [1, 0]
 
 
-def test_an_array_comes_back():
+def test_an_array_comes_back_equal():
     array = np.arange(6).reshape(2, 3)
     assert round_trip(array).tolist() == array.tolist()
 
 
-def test_a_buffer_of_a_message_is_read():
+def test_a_value_is_loaded_from_the_buffer_of_a_message():
     assert values.loads(memoryview(values.dumps([1, 2], "x"))) == [1, 2]
 
 
@@ -104,7 +104,7 @@ class Unpicklable:
         ([Unpicklable()], "list"),
     ],
 )
-def test_what_does_not_pickle_is_refused_in_one_line(value, kind):
+def test_a_value_that_does_not_pickle_is_refused_in_one_line(value, kind):
     with pytest.raises(InputError) as caught:
         values.dumps(value, "thing")
     message = str(caught.value)
@@ -113,12 +113,12 @@ def test_what_does_not_pickle_is_refused_in_one_line(value, kind):
     assert "\n" not in message
 
 
-def test_the_reason_is_part_of_the_refusal():
+def test_the_refusal_of_a_value_says_why_it_does_not_pickle():
     with pytest.raises(InputError, match="not in this life"):
         values.dumps(Unpicklable(), "thing")
 
 
-def test_endless_nesting_is_refused():
+def test_an_endlessly_nested_value_is_refused():
     deep = []
     for _ in range(20_000):
         deep = [deep]

@@ -35,7 +35,7 @@ def members(pool, clock):
 
 @pytest.fixture
 def run(pool, monkeypatch):
-    """Has the engines run a cell; nobody may wait for anything but that."""
+    """Has the engines run a cell; waiting for answers fails the test."""
 
     def run_cell(code):
         for number in pool.engines:
@@ -78,7 +78,7 @@ def test_a_short_cell_is_never_looked_at(watch, pool, clock):
     assert not watch.is_hopeless()
 
 
-def test_then_every_rank_is_looked_at(watch, pool, clock):
+def test_a_watch_looks_at_every_rank_after_the_first_pause(watch, pool, clock):
     later(clock, watch, 0.7)
     assert looked(pool) == 1
     assert pool.asked("look") == [0, 1, 2, 3]
@@ -99,13 +99,13 @@ def test_ranks_that_wait_are_looked_at_more_often_than_those_that_run(
     assert looked(pool) == 3
 
 
-def test_it_looks_at_once_if_something_has_changed(watch, pool):
+def test_a_watch_looks_at_once_after_a_change(watch, pool):
     watch.soon()
     watch.pause({})
     assert looked(pool) == 1
 
 
-def test_what_has_changed_does_not_put_off_a_look_that_is_due(watch, pool, clock):
+def test_a_change_does_not_put_off_a_look_that_is_due(watch, pool, clock):
     clock.sleep(2.0)
     watch.soon()
     watch.pause({})
@@ -115,7 +115,7 @@ def test_what_has_changed_does_not_put_off_a_look_that_is_due(watch, pool, clock
 # -- what it does with the answers -----------------------------------------------------------
 
 
-def test_looks_are_by_rank_and_completed_by_the_session(clock):
+def test_a_watch_looks_by_rank_and_knows_dead_ranks(clock):
     """On two hosts rank 1 is engine 2, and rank 2 engine 1."""
     pool = FakePool(4, hosts="ab")
     members = Members(pool, Timing())
@@ -128,7 +128,7 @@ def test_looks_are_by_rank_and_completed_by_the_session(clock):
     assert set(watch.diagnosis.per_rank) == {0, 1, 2, 3}
 
 
-def test_it_does_not_wait_for_an_answer(watch, pool, clock, run):
+def test_a_watch_does_not_wait_for_answers(watch, pool, clock, run):
     run(ONE_IS_MISSING)
     pool[3].answers = False
     assert 0 < later(clock, watch, 0.7) < 0.1
@@ -141,7 +141,7 @@ def test_it_does_not_wait_for_an_answer(watch, pool, clock, run):
     assert watch.diagnosis.stuck == (1, 2, 3)
 
 
-def test_who_does_not_answer_is_left_out_after_a_second(watch, pool, clock):
+def test_a_silent_rank_is_left_out_of_a_look_after_a_second(watch, pool, clock):
     pool[3].answers = False
     later(clock, watch, 0.7)
     later(clock, watch, 1.0)
@@ -151,9 +151,7 @@ def test_who_does_not_answer_is_left_out_after_a_second(watch, pool, clock):
     assert pool.awaited == set()
 
 
-def test_what_changes_during_a_look_does_not_make_it_take_half_of_the_answers(
-    watch, pool, clock, run
-):
+def test_a_change_during_a_look_does_not_end_it_with_half_of_the_answers(watch, pool, clock, run):
     run(ONE_IS_MISSING)
     pool[3].answers = False
     later(clock, watch, 0.7)
@@ -162,7 +160,7 @@ def test_what_changes_during_a_look_does_not_make_it_take_half_of_the_answers(
     assert watch.diagnosis is None or set(watch.diagnosis.per_rank) == {0, 1, 2, 3}
 
 
-def test_a_controller_that_is_gone_is_no_secret(watch, pool, clock):
+def test_a_watch_raises_when_the_controller_is_gone(watch, pool, clock):
     pool.channel.lost.set()
     with pytest.raises(ClusterError, match="controller is gone"):
         later(clock, watch, 0.7)
@@ -171,7 +169,7 @@ def test_a_controller_that_is_gone_is_no_secret(watch, pool, clock):
 # -- what it makes of them -------------------------------------------------------------------
 
 
-def test_a_proof_needs_ranks_that_stand_still(watch, pool, clock, run):
+def test_a_verdict_is_proven_only_by_ranks_that_stand_still(watch, pool, clock, run):
     run(ONE_IS_MISSING)
     pool[2].still = 0.1
     later(clock, watch, 0.7)
@@ -192,14 +190,14 @@ def test_a_proof_needs_ranks_that_stand_still(watch, pool, clock, run):
         ("stick() if rank == 0 else wait_in('barrier', seq=1)", "slow"),
     ],
 )
-def test_what_is_nothing_wrong_is_no_verdict(watch, clock, run, code, kind):
+def test_a_healthy_cell_has_no_verdict(watch, clock, run, code, kind):
     run(code)
     later(clock, watch, 0.7)
     assert watch.diagnosis.kind == kind
     assert watch.verdict is None
 
 
-def test_who_does_not_answer_is_no_verdict(watch, pool, clock):
+def test_ranks_that_are_all_silent_give_no_verdict(watch, pool, clock):
     for number in pool.engines:
         pool[number].answers = False
     later(clock, watch, 0.7)
@@ -221,7 +219,7 @@ def test_the_verdict_is_that_of_the_last_look(watch, pool, clock, run):
 
 
 @pytest.mark.parametrize("still", [0.0, 1.0])
-def test_a_dead_rank_is_a_verdict_proven_or_not(watch, pool, clock, run, still):
+def test_a_dead_rank_gives_a_verdict_whether_proven_or_not(watch, pool, clock, run, still):
     run(ONE_IS_MISSING)
     for number in pool.engines:
         pool[number].still = still
@@ -230,7 +228,7 @@ def test_a_dead_rank_is_a_verdict_proven_or_not(watch, pool, clock, run, still):
     assert (watch.verdict.kind, watch.verdict.proven) == ("dead", still == 1.0)
 
 
-def test_beside_a_dead_rank_waiting_ones_are_looked_at_still_more_often(watch, pool, clock, run):
+def test_ranks_that_wait_beside_a_dead_rank_are_looked_at_most_often(watch, pool, clock, run):
     run(ONE_IS_MISSING)
     pool.kill(0)
     later(clock, watch, 0.7)
@@ -240,10 +238,10 @@ def test_beside_a_dead_rank_waiting_ones_are_looked_at_still_more_often(watch, p
     assert looked(pool) == 2
 
 
-# -- beginning anew --------------------------------------------------------------------------
+# -- after ranks were freed ------------------------------------------------------------------
 
 
-def test_after_ranks_were_freed_it_begins_anew(watch, pool, clock, run):
+def test_a_watch_forgets_its_verdict_after_ranks_were_freed(watch, pool, clock, run):
     run(ONE_IS_MISSING)
     later(clock, watch, 0.7)
     assert watch.is_hopeless()
@@ -255,7 +253,7 @@ def test_after_ranks_were_freed_it_begins_anew(watch, pool, clock, run):
     assert looked(pool) == 2
 
 
-def test_a_look_that_was_under_way_is_dropped(watch, pool, clock):
+def test_a_watch_drops_a_pending_look_after_ranks_were_freed(watch, pool, clock):
     pool[3].answers = False
     later(clock, watch, 0.7)
     watch.begin_again()

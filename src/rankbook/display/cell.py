@@ -17,10 +17,10 @@ from rankbook.models.events import Display, Event, Result, Stream, from_row, to_
 __all__ = ["LiveOutput", "Screen"]
 
 _BAR_AFTER = 0.15
-"""Seconds after which a line that rewrites itself, a progress bar, is shown as it stands."""
+"""Seconds after which a line that rewrites itself, a progress bar, is shown as it is."""
 
 _OPEN_AFTER = 1.0
-"""Seconds after which any other line that has no end yet is; its end is mostly on its way."""
+"""The same for any other line without an end: its end mostly arrives within that."""
 
 _REDRAW = 0.1
 """Seconds between two redraws of such lines."""
@@ -62,7 +62,7 @@ class _Region:
         del self.open[key]
 
     def text(self) -> str:
-        """The rows by rank; a row that several ranks show is in it once."""
+        """The rows by rank; equal rows of several ranks are one."""
         alike: dict[tuple[int, str], list[int]] = {}
         turn: dict[int, int] = {}
         for (rank, _, _), row in self.rows.items():
@@ -115,7 +115,7 @@ class LiveOutput:
             self._line(key, line, now)
             since = now
         if rest:
-            # Of a line that is rewritten again and again, only what is visible need be kept.
+            # Only the visible part of a line that is rewritten must be kept.
             self._partial[key] = (rest if len(rest) < _LONG else overwrite(rest), since)
 
     def _line(self, key: tuple[int, str], line: str, now: float) -> None:
@@ -185,16 +185,16 @@ class LiveOutput:
             if updated == self._owners[local]:
                 self._screen.show(display.data, display.metadata, local, update=True)
             else:
-                # The displays were alike and shown once; those that now differ get their own.
+                # Equal displays were shown once; those that now differ get their own.
                 self._owners[local] -= updated
                 new |= updated
         if new:
             self._show_new(new, display)
 
     def _replaces(self, rank: int, display: Display) -> str | None:
-        """The display here whose place a rank's display takes, None for a new one."""
+        """The display here that a rank's display replaces; None for a new one."""
         if not display.update and rank in self._cleared:
-            # A notebook would clear the cell's output; of several ranks', only this one's goes.
+            # A notebook would clear the cell's output; here only this rank's is replaced.
             return self._last.get(rank)
         return self._ids.get((rank, display.display_id)) if display.display_id else None
 
@@ -254,7 +254,7 @@ class LiveOutput:
             region.drawn = text
 
     def _leave_region(self) -> None:
-        """Show what follows below the lines that were rewritten, once these have ended."""
+        """Close the region once its lines have ended: what follows is shown below it."""
         if self._region is not None and not self._region.open:
             self._close_region()
 

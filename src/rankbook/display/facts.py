@@ -22,7 +22,7 @@ __all__ = [
     "word",
 ]
 
-# A shape and a word for every state, so that colour never says anything alone.
+# A shape and a word for every state: colour alone must never carry a meaning.
 MARKS = {
     "idle": "●",
     "running": "▶",
@@ -42,10 +42,10 @@ _PHRASES = {
 """How to describe the ranks in a state; the most urgent states come first."""
 
 _LONGEST = 110
-"""Characters of a rank's last error that stand in a line."""
+"""Characters of a rank's last error that fit in a line."""
 
 _WHOLE = 5_000
-"""Characters of it that are shown at all: hundreds of ranks may have the same one."""
+"""Characters of it that are shown in full: hundreds of ranks may have the same error."""
 
 _NAMED = 4
 """Runs of ranks that are named; more are counted instead."""
@@ -69,7 +69,7 @@ def headline(snapshot: Snapshot) -> str:
 
 
 def health(snapshot: Snapshot) -> str:
-    """How the ranks are, in words that change only when something does."""
+    """The state of the ranks, in words that change only when a state does."""
     if not any(state.info for state in snapshot.states):
         return snapshot.doing or "no rank is in the group"
     by_state: dict[str, list[int]] = {}
@@ -79,7 +79,7 @@ def health(snapshot: Snapshot) -> str:
     if not by_state.keys() <= {"idle", "left"}:
         order = [*_PHRASES, *by_state]
         parts = [
-            _PHRASES.get(state, f"{{}} {state}").format(_who(by_state[state]))
+            _PHRASES.get(state, f"{{}} {state}").format(_name(by_state[state]))
             for state in sorted(by_state, key=order.index)
         ]
     elif snapshot.doing:
@@ -87,16 +87,16 @@ def health(snapshot: Snapshot) -> str:
     else:
         parts = ["all idle"]
     if ranks := failed(snapshot):
-        parts.append(f"error on {_who(ranks)}")
+        parts.append(f"error on {_name(ranks)}")
     return " · ".join(parts)
 
 
 def failed(snapshot: Snapshot) -> list[int]:
-    """Ranks whose last cell ended with an error; of one that runs again, that is long ago."""
+    """Idle ranks whose last cell ended with an error."""
     return [s.info.rank for s in snapshot.states if s.info and s.state == "idle" and s.last_error]
 
 
-def _who(ranks: list[int]) -> str:
+def _name(ranks: list[int]) -> str:
     """Name ranks, or count them where their names would be too long for a sentence."""
     named = in_words(ranks)
     return named if named.count(",") < _NAMED else f"{len(ranks)} ranks"
@@ -118,7 +118,7 @@ def call_of(state: Look) -> str:
 
 
 def doing(state: Look) -> str:
-    """What the rank does, and for how long once that is worth saying."""
+    """What the rank does, and for how long from one second on."""
     if state.state == "waiting":
         does = f"{call_of(state)} ({state.line})" if state.line else call_of(state)
     else:
@@ -134,7 +134,7 @@ def memory(state: Look) -> str:
 
 
 def gpu_memory(state: Look) -> int | None:
-    """Bytes in use on its GPU: by everybody if the driver says so, else by this rank's torch."""
+    """Bytes in use on its GPU: by all processes if the driver tells, else by this rank's torch."""
     return state.gpu.used if state.gpu else state.gpu_memory
 
 

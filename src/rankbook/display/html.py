@@ -11,10 +11,10 @@ from rankbook import ranks as rank_selection
 __all__ = ["ERROR", "QUIET", "caption", "heading", "mark", "table"]
 
 QUIET = "var(--jp-ui-font-color2, #6b7280)"
-"""Of words that matter less."""
+"""For words that matter less."""
 
 ERROR = "var(--jp-error-color1, #d32f2f)"
-"""Of what went wrong."""
+"""For errors."""
 
 _LINE = "var(--jp-border-color2, #d1d5db)"
 
@@ -36,7 +36,7 @@ _CAPTION = (
 
 
 def caption(ranks: Iterable[int]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The line above something rich that says which ranks it comes from.
+    """The line above a rich output that names its ranks.
 
     Returns:
         A MIME bundle and its metadata.
@@ -46,7 +46,7 @@ def caption(ranks: Iterable[int]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def heading(text: str) -> str:
-    """What stands alone where there is nothing for a table."""
+    """A line that stands alone where there are no rows for a table."""
     return f'<div style="font-weight: 600; padding: 4px 0">{escape(text)}</div>'
 
 

@@ -26,16 +26,16 @@ _NOTICEABLE = 0.008
 """Seconds of waiting in vain that a person may notice; ranks in step differ by less."""
 
 _FLOOD = 256
-"""Items that may wait; beyond, none waits any longer: there is too much to read anyway."""
+"""Items that may wait; beyond that none waits: there is too much to read anyway."""
 
 
 class Item(NamedTuple):
     """A line of a stream, or something else that is shown as a whole."""
 
     kind: str
-    """``stdout``, ``stderr``, or what else the caller tells apart."""
+    """``stdout``, ``stderr``, or another kind that the caller distinguishes."""
     key: str
-    """The text; items of one kind are the same if their keys are."""
+    """The text; items of one kind are equal if their keys are."""
 
 
 class Merged(NamedTuple):
@@ -67,7 +67,7 @@ class _Queue:
 
 
 class Merger:
-    """Takes items of ranks as they come, gives them back merged when they are due."""
+    """Takes items of ranks as they arrive, returns them merged when they are due."""
 
     def __init__(self, ranks: Collection[int]) -> None:
         self._queues = {rank: _Queue() for rank in sorted(ranks)}
@@ -75,7 +75,7 @@ class Merger:
         self._patience = _LONGEST
 
     def push(self, rank: int, item: Item, now: float) -> None:
-        """Take an item that a rank said at ``now`` (seconds, any monotonic clock)."""
+        """Take an item that a rank printed at ``now`` (seconds, any monotonic clock)."""
         self._queues[rank].push(item, now)
         self._size += 1
 
@@ -83,7 +83,7 @@ class Merger:
         """Return what is to be shown now.
 
         Args:
-            running: Ranks that may still say something.
+            running: Ranks that may still print.
             now: The time, by the clock of :meth:`push`.
 
         Returns:
@@ -97,7 +97,7 @@ class Merger:
                 out += self._run_of(first)
                 continue
             item = self._queues[first].items[0]
-            blocker = self._said_something_before(item, first)
+            blocker = self._printed_something_before(item, first)
             if blocker is not None:
                 out.append(self._take(self._queues[blocker].items[0]))
                 continue
@@ -118,12 +118,12 @@ class Merger:
         return min((queue.taken, rank) for rank, queue in waiting if queue.times[0] <= latest)[1]
 
     def _own(self, rank: int) -> bool:
-        """Whether no other rank waits with what this one says first."""
+        """Whether no other rank has the first item of this one in its queue."""
         item = self._queues[rank].items[0]
         return not any(item in q.counts for other, q in self._queues.items() if other != rank)
 
     def _run_of(self, rank: int) -> list[Merged]:
-        """Take what a rank says until another one says it too: the quick way through a flood."""
+        """Take what a rank prints until another prints it too: the quick way through a flood."""
         queue = self._queues[rank]
         others = [q.counts for other, q in self._queues.items() if other != rank]
         out = []
@@ -135,18 +135,18 @@ class Merger:
             self._size -= 1
         return out
 
-    def _said_something_before(self, item: Item, first: int) -> int | None:
-        """A rank that has said ``item`` too, after something that rank ``first`` has not said."""
-        mine = self._queues[first].counts
+    def _printed_something_before(self, item: Item, first: int) -> int | None:
+        """A rank that printed ``item`` too, after something that rank ``first`` did not print."""
+        of_first = self._queues[first].counts
         for rank, queue in self._queues.items():
             if queue.items and queue.items[0] != item and item in queue.counts:
-                # Two ranks that say the same two things in opposite order must not wait for
+                # Two ranks that print the same two things in opposite order must not wait for
                 # each other.
-                return rank if queue.items[0] not in mine else None
+                return rank if queue.items[0] not in of_first else None
         return None
 
     def _may_follow(self, running: Collection[int]) -> bool:
-        """Whether a rank that has said nothing yet could be about to say the same."""
+        """Whether a rank with an empty queue may be about to print the same."""
         return any(not self._queues[rank].items for rank in running if rank in self._queues)
 
     def _take(self, item: Item, now: float | None = None) -> Merged:

@@ -104,7 +104,7 @@ class Panel:
     message: Message | None = None
     answer: Answer | None = None
     closed: bool = False
-    """Whether the session is shut down: nothing can be asked for any more."""
+    """Whether the session is shut down: its buttons are disabled then."""
 
 
 def to_html(panel: Panel) -> str:
@@ -127,7 +127,7 @@ _LEVEL_MARKS = {"off": "○", "ok": "●", "failed": "!", "busy": "▶", "stuck"
 
 
 def _level(panel: Panel) -> str:
-    """How it is, at a glance: the word for a colour."""
+    """The level at a glance, which has a colour in the style sheet."""
     snapshot = panel.snapshot
     states = {state.state for state in snapshot.states if state.info}
     if panel.closed or not snapshot.world_size:
@@ -184,7 +184,7 @@ def _header(panel: Panel) -> str:
 
 
 def _phrases(words: str) -> str:
-    """Words whose lines are to break between their phrases."""
+    """Words as HTML whose lines break between phrases."""
     return f"<span>{escape(words).replace(' · ', ' ·</span> <span>')}</span>"
 
 

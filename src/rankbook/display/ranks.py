@@ -1,7 +1,7 @@
-"""The ranks of a dashboard as HTML: a row for each where they are few, else a tile.
+"""The ranks of a dashboard as HTML: a row for each of a few, a tile for each of many.
 
-Classes only: the style is in ``widgets/page/dashboard.css``. Everything is in the HTML, also what
-a tile shows only when it is opened, so that no click needs the kernel.
+Classes only: the style is in ``widgets/page/dashboard.css``. The HTML has everything, also what a
+tile shows only when it is open, so that no click needs the kernel.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _Column = tuple[str, Callable[[Look], str]]
 
 
 def to_html(states: Sequence[Look]) -> str:
-    """Render every rank, and every engine that is none.
+    """Render every rank and every spare engine.
 
     Args:
         states: As a snapshot has them.
@@ -137,9 +137,9 @@ def _tile(state: Look) -> str:
     parts = ((state.last_error, _whole_error(state)), (call, _call(call)), (line, _line(line)))
     more = "".join(part for text, part in parts if text != does)
     facts = "".join(
-        f"<div><dt>{name}</dt><dd>{told}</dd></div>"
+        f"<div><dt>{name}</dt><dd>{shown}</dd></div>"
         for name, cell in _columns([state])
-        if name not in {"rank", "state"} and (told := cell(state))
+        if name not in {"rank", "state"} and (shown := cell(state))
     )
     return _opens(state, inside, f"{more}<dl>{facts}</dl>")
 
@@ -206,7 +206,7 @@ def _gpu(state: Look) -> str:
 
 
 def _model(gpu: str) -> str:
-    """The name of a GPU without what nearly all of them begin with."""
+    """The name of a GPU without its maker."""
     return gpu.removeprefix("NVIDIA ")
 
 
@@ -225,11 +225,11 @@ def _gpu_bar(state: Look) -> str:
 
 
 def _bar(part: int, whole: int, kind: str = "rb-host") -> str:
-    """How much of something is used; what it shows stands beside it in words."""
+    """How much of something is used; the words beside it say the same."""
     if not whole:
         return ""
     percent = min(100.0, 100 * part / whole)
-    full = " rb-full" if percent > 90 else ""  # noqa: PLR2004 - soon there is no more
+    full = " rb-full" if percent > 90 else ""  # noqa: PLR2004 - nearly used up
     return (
         f'<span class="rb-bar {kind}{full}" aria-hidden="true">'
         f'<span style="width: {percent:.1f}%"></span></span>'

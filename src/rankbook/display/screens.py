@@ -21,7 +21,7 @@ _WINDOW = 3.0
 """Seconds over which Jupyter's server counts what streams carry."""
 
 _STREAM_BUDGET = 2_000_000
-"""Characters that streams may carry within that; the server's own limit is 3,000,000 bytes."""
+"""Characters that streams may carry in that time; the server's limit is 3,000,000 bytes."""
 
 _PIECE = 200_000
 """Characters of one message at most: front ends draw several of those quicker than a large one."""
@@ -38,8 +38,8 @@ _BACKGROUND_LINES = 500
 class NotebookScreen:
     """A Jupyter front end: streams, displays, and displays that change in place.
 
-    Jupyter's server drops what streams carry beyond 3 MB in 3 s, and the person with it. Displays
-    are not counted there, so a flood goes on as blocks of plain text, which look the same.
+    Jupyter's server drops stream output beyond 3 MB in 3 s. It does not count displays, so a flood
+    goes on as blocks of plain text, which look the same.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -63,7 +63,7 @@ class NotebookScreen:
         now = self._clock()
         while self._sent and now - self._sent[0][0] > _WINDOW:
             self._sent.popleft()
-        if sum(its for _, its in self._sent) + size > _STREAM_BUDGET:
+        if sum(sent for _, sent in self._sent) + size > _STREAM_BUDGET:
             return True
         self._sent.append((now, size))
         return False
@@ -106,10 +106,10 @@ class TerminalScreen:
 
 
 class BackgroundScreen:
-    """The screen of a cell that nobody waits for: text in one display that grows.
+    """The screen of a cell in the background: text in one display that grows.
 
-    Streams belong to the cell that runs just now, so text written from a thread would go astray; a
-    display is found by its id, wherever the notebook has gone meanwhile.
+    Streams belong to the cell that runs at the moment, so text written from a thread would appear
+    there; a display is found by its id whatever cell runs.
     """
 
     def __init__(self, screen: NotebookScreen | TerminalScreen) -> None:
@@ -131,7 +131,7 @@ class BackgroundScreen:
     def show(
         self, data: dict[str, Any], metadata: dict[str, Any], display_id: str, *, update: bool
     ) -> None:
-        """Show a display, wherever the notebook is by now; plain text stays with the rest."""
+        """Show a display, whatever cell runs by now; plain text joins the rest."""
         if data.keys() == {"text/plain"}:
             self.write("stdout", data["text/plain"])
         else:
@@ -147,14 +147,14 @@ class BackgroundScreen:
 def _wait_for_model(model_id: str) -> None:
     """Wait until the widget that a rank made is known here.
 
-    ipyparallel relays what makes it on another way than the display that shows it, and a front end
-    that gets the display first shows an error.
+    ipyparallel relays the message that makes the widget and the display that shows it by different
+    ways, and a front end that gets the display first shows an error.
     """
     manager = getattr(getattr(get_ipython(), "kernel", None), "comm_manager", None)
     deadline = time.monotonic() + _MODEL_TIMEOUT
     while manager is not None and model_id not in manager.comms:
         if time.monotonic() > deadline:
-            return  # the front end will say that it has no such widget, which is then true
+            return  # the front end will report that it has no such widget, which is true then
         time.sleep(0.005)
 
 

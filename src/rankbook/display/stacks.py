@@ -1,4 +1,4 @@
-"""Python stacks of ranks as text and as HTML, the same one of several ranks only once."""
+"""Python stacks of ranks as text and as HTML; equal stacks of several ranks are shown once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CELL = re.compile(r'File "[^"]*(?:ipykernel_|<ipython-input)[^"]*"')
 _PACKAGES = re.compile(r'File "[^"]*/(?:site|dist)-packages/')
 
 _WAITS = re.compile(r'File "[^"]*selectors.py"')
-"""The innermost frame of an engine that has nothing to do."""
+"""The innermost frame of an idle engine."""
 
 _KEPT = 12
 """Innermost frames that are shown of a stack without a cell in it."""
@@ -40,7 +40,7 @@ def to_text(stacks: Mapping[int, Sequence[str]]) -> str:
 
 
 def _alike(stacks: Mapping[int, Sequence[str]]) -> list[tuple[str, str]]:
-    """Which ranks, and the stack of all of them."""
+    """Pairs of ranks in words and the stack that they share."""
     alike: dict[str, list[int]] = {}
     for rank, frames in sorted(stacks.items()):
         alike.setdefault("".join(relevant(frames)), []).append(rank)
@@ -48,10 +48,10 @@ def _alike(stacks: Mapping[int, Sequence[str]]) -> list[tuple[str, str]]:
 
 
 def relevant(frames: Sequence[str]) -> list[str]:
-    """Cut a stack to what its reader wants to know.
+    """Cut a stack to the frames that matter.
 
-    The frames that led the engine to its cell are left out, because they are always the same; so
-    is what differs between ranks at the same place.
+    The frames that lead the engine to its cell are left out: they are always the same. So is what
+    differs between ranks at the same place, such as folders.
     """
     first = next((i for i, frame in enumerate(frames) if _CELL.search(frame)), None)
     if first is not None:

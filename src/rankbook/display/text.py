@@ -39,7 +39,7 @@ def _cells(text: str) -> list[str]:
         cells.append(found[0])
         at = found.end()
     if cells:
-        # Colours after the last character belong to it: they end what began before it.
+        # Colours after the last character belong to it: they end those that began before it.
         cells[-1] += text[at:]
     return cells
 

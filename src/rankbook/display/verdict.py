@@ -17,10 +17,10 @@ _HEAD = ("rank", "part", "what it does")
 _MARKS = {"cause": "◆", "cause, stuck": "◆", "stuck": "■"}
 
 _MANY = 8
-"""Beyond so many ranks, those that do the same share a line."""
+"""With more ranks than these, those that do the same share a line."""
 
 _AGE = re.compile(r"\bfor [\d.]+ s\b")
-"""For how long a rank has done it; this differs a little between ranks that do the same."""
+"""How long a rank has done it; this differs a little between ranks that do the same."""
 
 _CELL = "padding: 3px 10px; line-height: 1.4; vertical-align: top"
 

@@ -7,7 +7,6 @@ from IPython.core.magic import line_magic, magics_class
 from rankbook.display.environment import Environments
 from rankbook.magics.base import RankMagics
 from rankbook.magics.usage import parse, takes
-from rankbook.sessions.members.environment import environments
 
 __all__ = ["EnvironmentMagics"]
 
@@ -25,6 +24,9 @@ class EnvironmentMagics(RankMagics):
         variables of the environment that launchers, torch, NCCL, gloo and OpenMP read. What looks
         like a secret is masked. It answers while a cell runs or hangs.
         """
+        # ipyparallel comes with it, which loading the extension must not import.
+        from rankbook.sessions.members.environment import environments
+
         parse(self.dist_env, line)
         members = self.session().members
         size = members.placed().world_size

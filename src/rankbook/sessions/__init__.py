@@ -1,6 +1,6 @@
-"""A session and what belongs to it.
+"""A session, in four rooms that import each other only in this order.
 
-``session`` is the state machine. It delegates: ``formation`` makes a generation of the process
-group, ``cells`` runs a cell and collects its ``results``, ``looking`` asks what the ranks do,
-``transfer`` moves values. ``monitor`` looks at a session again and again.
+``members`` knows which engine is which rank, and asks them; ``group`` makes, adopts and repairs the
+process group; ``cells`` runs cells, watches them, and settles what they leave; ``live`` looks at a
+session periodically, for a dashboard. ``session`` is the facade over them.
 """

@@ -18,7 +18,7 @@ class Changes:
         """Have ``listener`` called at every change.
 
         Returns:
-            Stops it when called.
+            Ends the subscription when called.
         """
         self._listeners.append(listener)
 

@@ -1,4 +1,4 @@
-"""Interrupting a session, and renewing its process group by request."""
+"""Interrupting a session, and renewing its process group on request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Renewal"]
 
 
 class Renewal:
-    """Ends what the ranks do, and has the next group made; one at a time, by turns."""
+    """Interrupts the ranks and has the next group made, one request at a time."""
 
     def __init__(
         self, members: Members, group: Group, repair: Repair, cells: Cells, turns: Turns
@@ -34,7 +34,7 @@ class Renewal:
         """Free the ranks; see :meth:`~rankbook.sessions.session.Session.interrupt`."""
         was_busy = self._turns.end(self._free, turn)
 
-        # The thread that runs the cell makes the group again; if none does, it is done here.
+        # The thread that runs the cell re-creates the group; without one, this thread does.
         def is_due() -> bool:
             return self._repair.step(Event.INTERRUPT_ENDS) is Step.MAKE
 
@@ -53,13 +53,13 @@ class Renewal:
         interrupt: bool,
     ) -> None:
         """Make the next group; see :meth:`~rankbook.sessions.session.Session.initialize`."""
-        if interrupt:  # what cannot be done is no reason to interrupt anything
+        if interrupt:  # do not interrupt anything for an impossible group
             self._group.check_feasible(backend, size, timeout_minutes)
         with self._renewing("initialising the process group", interrupt=interrupt):
             self._group.initialize(backend, size, timeout_minutes, check=check)
 
     def reset(self, backend: str | None, *, hard: bool, interrupt: bool) -> None:
-        """Make the next group, ``hard`` on new engines."""
+        """Make the next group; with ``hard``, on new engines."""
         size = self._members.size
         if hard:
             self._replace_engines()
@@ -70,8 +70,8 @@ class Renewal:
             self._group.initialize(backend, size)
 
     def restart(self, ranks: Collection[int], *, interrupt: bool) -> None:
-        """Make the next group with new engines for ``ranks``, and for those that have ended."""
-        # Asked before anything is interrupted for it.
+        """Make the next group with new engines for ``ranks`` and for dead ranks."""
+        # Refuse before anything is interrupted.
         if not ranks and not self._members.dead:
             raise SessionError("No rank has ended: say which to replace, restart_ranks([1]).")
         self._members.count_missing({*ranks, *self._members.dead})
@@ -79,18 +79,18 @@ class Renewal:
             self._group.restart({*ranks, *self._members.dead})
 
     def leave(self) -> None:
-        """End what joined engines do for this session, and their group: it is shut down."""
+        """At a shutdown, end the group of joined engines and what they do for this session."""
         with suppress(RankbookError), self._repair.renewing():
             self._end_abandoned()
             self._group.leave()
 
     @contextmanager
     def _renewing(self, doing: str, *, wait: float = 0, interrupt: bool = False) -> Iterator[None]:
-        """Be busy with making another group, on joined engines as on others."""
+        """Take the turn to make another group, on joined engines too."""
         with ExitStack() as until_it_is_there:
             make_way: Callable[[], object] | None = None
             if interrupt:
-                # What is interrupted need not make the group again for one that is about to.
+                # The interrupted cell must not re-create a group that this is about to renew.
                 until_it_is_there.enter_context(self._repair.renewing())
                 make_way = self._free
             with self._turns.take(doing, wait=wait, make_way=make_way):
@@ -105,7 +105,7 @@ class Renewal:
                 looks.forget_errors(self._members.everyone())
 
     def _free(self) -> bool:
-        """End what the ranks do; tell whether there was anything."""
+        """Free the ranks; tell whether any was busy."""
         self._cells.confirm()
         freed = self._repair.free()
         if freed.busy:
@@ -113,7 +113,7 @@ class Renewal:
         return freed.was_busy
 
     def _end_abandoned(self) -> None:
-        """End what joined engines may still do for a notebook that is gone."""
+        """Free joined engines of work for a notebook that is gone."""
         if self._members.is_owned:
             return
         if self._members.placement is not None:
@@ -123,7 +123,7 @@ class Renewal:
             self._repair.free()
 
     def _replace_engines(self) -> None:
-        """Replace all engines, busy or not: what runs on them ends, and so does the wait for it."""
+        """Replace all engines, busy or not: what runs on them ends, and so do waits for it."""
         if not self._members.is_owned:
             raise SessionError(
                 "This session joined its engines and cannot replace them: restart them where they "

@@ -29,7 +29,7 @@ __all__ = ["gather", "save"]
 _PACKAGES = ("torch", "ipyparallel", "ipykernel", "ipython", "ipywidgets", "anywidget", "numpy")
 
 _PLAIN = frozenset({"group"})
-"""Names of process groups: torch makes them of ranks, by a hash that looks like a key."""
+"""Names of process groups: torch derives them from ranks by a hash that looks like a key."""
 
 
 def save(session: SessionView, path: str | os.PathLike[str]) -> SavedReport:
@@ -46,17 +46,17 @@ def gather(session: SessionView, environment: Mapping[str, str]) -> Report:
     """Gather what is known of a session; nothing is masked yet.
 
     Args:
-        session: Whatever it does just now.
+        session: Busy or not.
         environment: The variables of this process.
     """
     snapshot = session.snapshot()
-    verdict, looks, stacks, told = snapshot.verdict, {}, {}, {}
+    verdict, looks, stacks, variables = snapshot.verdict, {}, {}, {}
     with suppress(SessionError):  # it was shut down, or there is no group
         stacks = session.stacks()
         looks = session.looks()
         verdict = verdict or session.diagnose()
         with suppress(EngineError):  # engines of another version do not know the question
-            told = environments(session.members.living())
+            variables = environments(session.members.living())
     return Report(
         made=time.time(),
         host=socket.gethostname(),
@@ -67,7 +67,7 @@ def gather(session: SessionView, environment: Mapping[str, str]) -> Report:
         stacks={rank: tuple(frames) for rank, frames in stacks.items()},
         versions=_versions(),
         environment=relevant(environment),
-        environments=told,
+        environments=variables,
     )
 
 

@@ -16,7 +16,7 @@ from rankbook import ranks as rank_selection
 from rankbook import values
 from rankbook.cluster.pool import Pool
 from rankbook.errors import InputError, SessionError
-from rankbook.interrupts import undisturbed
+from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import ON_HANG
 from rankbook.sessions.cells.collecting import CellOutput
 from rankbook.sessions.cells.results import CellResult
@@ -43,10 +43,10 @@ class Session(SessionView):
     # -- the group ---------------------------------------------------------------------------
 
     def adopt(self) -> bool:
-        """Take over the group that joined engines are in already: as it is, whatever they do.
+        """Take over the group of joined engines as it is, also while they are busy.
 
         Returns:
-            Whether they are in one of which no rank is missing; else :meth:`initialize` makes one.
+            Whether there is a whole one; else :meth:`initialize` makes one.
         """
         with self._turns.take("looking for a process group"):
             return self._group.adopt()
@@ -139,16 +139,16 @@ class Session(SessionView):
     ) -> CellResult:
         """Run a cell on ranks and wait for it. IPython syntax works as in a notebook.
 
-        Ctrl-C interrupts it on the ranks. Where it is proven that some rank waits for what will
-        never come, the ranks are freed, their variables stay, and the group is made again.
+        Ctrl-C interrupts it on the ranks. When it is proven that some rank waits in vain, the
+        ranks are freed, their variables stay, and the group is re-created.
 
         Args:
             code: The cell.
             ranks: A selection such as ``"0,2"``, ``1`` or ``[0, 2]``.
             timeout: Seconds after which the cell is interrupted; None waits.
-            on_hang: Instead of freeing: ``report`` it and go on waiting, or just ``wait``; None
-                takes the session's own ``on_hang``.
-            output: Shows what the ranks say while they say it; None shows nothing.
+            on_hang: ``free`` the ranks of a hang, ``report`` it and go on waiting, or just
+                ``wait``; None takes the session's ``on_hang``.
+            output: Shows the output of the ranks as it arrives; None shows nothing.
             number: What tracebacks call the cell.
 
         Returns:
@@ -203,12 +203,12 @@ class Session(SessionView):
     def interrupt(self, turn: int | None = None) -> bool:
         """Free the ranks, whatever they do; their variables stay.
 
-        Python gets a ``KeyboardInterrupt``; a collective that waits is ended on every rank, and
-        the group is made again.
+        Python code gets a ``KeyboardInterrupt``; a waiting collective is ended on every rank, and
+        the group is re-created.
 
         Args:
-            turn: What of this session's is meant, as its ``turn`` said: nothing happens if that
-                has ended by now. None: whatever it is busy with.
+            turn: The ``turn`` of this session to end; nothing happens if it has ended already.
+                None: the present one.
 
         Returns:
             Whether anything was running.
@@ -285,13 +285,13 @@ class Session(SessionView):
         self._close()
 
     def _close(self) -> None:
-        # Closed is closed: a second call would not stop what Ctrl-C had left running.
-        with undisturbed(self.timing.stop):
+        # A second call does nothing, so Ctrl-C must not leave engines running now.
+        with ignore_ctrl_c(self.timing.stop):
             self._turns.close()
             try:
                 self.members.close()
             finally:
                 self._group.close()
                 self.changes.notify()
-                # For a session that is detached at exit; the interpreter would keep it until then.
+                # Otherwise the interpreter would keep the session until its exit.
                 atexit.unregister(self.detach)

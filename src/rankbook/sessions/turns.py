@@ -1,4 +1,4 @@
-"""One thing at a time: what a session is busy with."""
+"""One thing at a time: the turns of a session."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CLOSED = "shut down"
 
 
 class Turns:
-    """A lock that says who holds it; nobody waits for it unseen.
+    """A lock that says what it is held for, and refuses instead of waiting.
 
     Attributes:
         number: How many things the session has been busy with so far.
@@ -30,7 +30,7 @@ class Turns:
         self._closed = False
         self._changes = changes
         self._lock = threading.Lock()
-        # Held while ranks are freed, so that it does not meet the turn after the one meant.
+        # Held while ranks are freed, so that freeing does not hit the next turn.
         self._ending = threading.Lock()
 
     @property
@@ -40,11 +40,11 @@ class Turns:
 
     @property
     def is_closed(self) -> bool:
-        """Whether there are no turns any more."""
+        """Whether there are no more turns."""
         return self._closed
 
     def close(self) -> None:
-        """End it for good; what is under way goes on to its own end."""
+        """Give no more turns; the present one goes on to its own end."""
         self._closed = True
 
     def refuse_closed(self) -> None:
@@ -64,17 +64,18 @@ class Turns:
 
         Args:
             doing: What it is, in words.
-            wait: Seconds to wait for one's turn.
-            make_way: Ends what the session is busy with, as far as it sees; called again until
-                that makes way.
+            wait: Seconds to wait for the turn.
+            make_way: Ends what the session is busy with; called again until the turn is free.
 
         Raises:
             SessionError: It is busy, or closed.
         """
-        mine = self._lock.acquire(timeout=wait) if make_way is None else self._clear(make_way)
-        if not mine and not self.doing:  # somebody is between two turns, and soon gone
-            mine = self._lock.acquire(timeout=self._timing.settle)
-        if not mine:
+        is_held = self._lock.acquire(timeout=wait) if make_way is None else self._clear(make_way)
+        if (
+            not is_held and not self.doing
+        ):  # another thread holds it between two turns, for a moment
+            is_held = self._lock.acquire(timeout=self._timing.settle)
+        if not is_held:
             raise SessionError(
                 f"The session is {self.doing or 'busy'}: wait, or run %dist_interrupt."
             )
@@ -91,12 +92,12 @@ class Turns:
             self._changes.notify()
 
     def end(self, free: Callable[[], bool], number: int | None = None) -> bool:
-        """End what the session is busy with; the lock is left to whoever wants to be next.
+        """End what the session is busy with; any thread may take the next turn.
 
         Args:
-            free: Frees the ranks; tells whether they did anything. Called again while they do not,
-                for what has only just begun is not on them yet.
-            number: Of the turn that is to end; None: the present one.
+            free: Frees the ranks; tells whether any was busy. Called again until one is, since
+                work that has just begun may not have reached them.
+            number: The turn to end; None: the present one.
 
         Returns:
             Whether there was anything to end.
@@ -120,22 +121,22 @@ class Turns:
 
     @contextmanager
     def between(self, needed: Callable[[], bool]) -> Iterator[bool]:
-        """Hold the lock between two turns, for what whoever has it now may do as well.
+        """Hold the lock between two turns, for work that the present holder may do instead.
 
         Args:
-            needed: Whether it is still to be done.
+            needed: Whether the work is still to be done.
 
         Yields:
-            Whether it is the caller's to do.
+            Whether the caller is to do it.
         """
         deadline = time.monotonic() + self._timing.settle
-        mine = False
-        while needed() and not mine and time.monotonic() < deadline:
-            mine = self._lock.acquire(timeout=self._timing.turn_poll)
+        is_held = False
+        while needed() and not is_held and time.monotonic() < deadline:
+            is_held = self._lock.acquire(timeout=self._timing.turn_poll)
         try:
-            yield mine and needed()
+            yield is_held and needed()
         finally:
-            if mine:
+            if is_held:
                 self._lock.release()
 
     def _clear(self, make_way: Callable[[], object]) -> bool:
@@ -143,7 +144,7 @@ class Turns:
         while not self._lock.acquire(blocking=False):
             self.refuse_closed()
             make_way()
-            # What had only just begun, and was not on the ranks yet, is ended the next time.
+            # Work that has just begun and is not on the ranks yet is ended the next time.
             if self._lock.acquire(timeout=self._timing.interrupt_again):
                 break
             if time.monotonic() > deadline:

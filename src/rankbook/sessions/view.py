@@ -1,4 +1,4 @@
-"""What a session says about itself; asking changes nothing."""
+"""What can be asked of a session; asking changes nothing."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class SessionView:
 
     Attributes:
         pool: The engines.
-        members: Who is which rank.
+        members: Which engine is which rank.
         timing: How long it waits.
-        on_hang: What happens when it is proven that a cell cannot end: ``free`` its ranks,
-            ``report`` it and go on waiting, or ``wait``.
+        on_hang: What to do about a proven hang: ``free`` its ranks, ``report`` it and go on
+            waiting, or ``wait``.
         changes: Tells subscribers when the group, an engine, or what it is doing changes.
-        endings: Tells subscribers that it is about to be shut down; what they do delays that.
-        is_ending: Whether they are being told.
+        endings: Tells subscribers that it is about to be shut down; it waits for them.
+        is_ending: Whether those are being called.
     """
 
     def __init__(self, pool: Pool, timing: Timing | None = None) -> None:
@@ -98,7 +98,7 @@ class SessionView:
 
     @property
     def dead_ranks(self) -> Mapping[int, str]:
-        """By rank, how those have ended that have and are not replaced yet."""
+        """By dead rank that is not replaced yet, how it ended."""
         return {rank: how_ended(status) for rank, status in self.members.dead.items()}
 
     @property
@@ -115,9 +115,9 @@ class SessionView:
 
     @property
     def verdict(self) -> Diagnosis | None:
-        """Why the cell that runs cannot end, as far as is seen, or the last one could not.
+        """Why the running cell cannot end, by the last look, or why the last one could not.
 
-        None if nothing was wrong with it, and again once the group is renewed by request.
+        None if nothing was wrong with it, and after the group was renewed on request.
         """
         return self._cells.verdict[0]
 
@@ -148,7 +148,7 @@ class SessionView:
 
     def snapshot(self) -> Snapshot:
         """Everything a view shows; see :meth:`states`."""
-        # First: what is seen may be of this turn, and must not pass for the next one's.
+        # Read first: a look at this turn must not count as one at the next.
         number, turn = next(self._snapshots), self.turn
         doing = self.doing
         states = () if self.is_closed else tuple(self.states())
@@ -167,7 +167,7 @@ class SessionView:
         )
 
     def stacks(self) -> dict[int, list[str]]:
-        """By rank, the main thread's Python stack, of those that answer; at any time.
+        """By rank that answers, the Python stack of its main thread; at any time.
 
         Raises:
             SessionError: There was no group yet, or the session is shut down.
@@ -177,7 +177,7 @@ class SessionView:
         return looks.stacks(self.members.living())
 
     def looks(self) -> dict[int, Look]:
-        """By rank, what a diagnosis is made from; at any time.
+        """By rank, the look that a diagnosis is made from; at any time.
 
         Raises:
             SessionError: There was no group yet, or the session is shut down.

@@ -1,4 +1,4 @@
-"""From what every rank has recorded to a timeline that all of them share.
+"""From the recording of every rank to one timeline of all of them.
 
 Pure: it knows neither torch nor engines, only the ``Recorded`` of every rank.
 """

@@ -1,4 +1,4 @@
-"""What the ranks have recorded, put side by side: who came late to which collective."""
+"""The recordings of all ranks side by side: which rank came late to which collective."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ _SURE = 0.1
 """Seconds by which an answer must be younger than a call to say that there was none before it."""
 
 _PENDING = 1000
-"""Collectives whose bars are settled and for which other ranks may come; of more, the oldest are
-given up."""
+"""Settled collectives that other ranks may still call; of more, the oldest are given up."""
 
 Key = tuple[int, str, int]
 
@@ -27,18 +26,19 @@ class _Call:
 
     ranks: tuple[int, ...]
     by_rank: dict[int, Recorded] = field(default_factory=dict)
-    told: set[int] = field(default_factory=set)
+    emitted: set[int] = field(default_factory=set)
+    """Ranks whose bar is settled."""
     first: float = math.inf
 
     @property
     def is_settled(self) -> bool:
-        """Whether of all ranks of which it is known it has been told."""
-        return len(self.told) == len(self.by_rank)
+        """Whether the bar of every known rank has been emitted."""
+        return len(self.emitted) == len(self.by_rank)
 
     def give_up(self, lateness: float | None = None) -> list[Bar]:
-        """Settle what is not, as it is known now; without a lateness, it is the known one."""
-        news = {rank: one for rank, one in self.by_rank.items() if rank not in self.told}
-        self.told |= news.keys()
+        """Settle the remaining bars as known now; without a ``lateness``, with the known one."""
+        news = {rank: one for rank, one in self.by_rank.items() if rank not in self.emitted}
+        self.emitted |= news.keys()
         return [
             _bar(rank, one, one.created - self.first if lateness is None else lateness, one.ended)
             for rank, one in news.items()
@@ -48,8 +48,8 @@ class _Call:
 class Alignment:
     """Collects what was recorded until nothing that is still to come can change a bar.
 
-    A bar is *settled* when its collective has completed on its rank and it is certain who was the
-    first to call it: every other rank of the group has called it, too, or had not yet when this one
+    A bar is *settled* when its collective has completed on its rank and it is certain which rank
+    called it first: every other rank of the group has called it, too, or had not yet when this one
     did. Until it has completed it is *open*.
     """
 
@@ -73,9 +73,9 @@ class Alignment:
 
         Args:
             rank: Which one.
-            recorded: New collectives, and those that had not completed when it was asked last,
-                by the notebook's clock; each that has completed only once.
-            until: The moment up to which it would have told of others, by the same clock.
+            recorded: New collectives, and those that had not completed at its last answer, by the
+                notebook's clock; a completed one only once.
+            until: The moment up to which the answer is complete, by the same clock.
             generation: The group in which it is now.
         """
         self._until[rank] = max(until, self._until.get(rank, 0.0))
@@ -97,7 +97,7 @@ class Alignment:
             gone: Ranks that have ended, or that the group does not have any more.
         """
         settled = []
-        not_there = {*silent, *gone}
+        absent = {*silent, *gone}
         for key, call in list(self._calls.items()):
             if call.is_settled:
                 continue
@@ -105,16 +105,16 @@ class Alignment:
             lost = {rank for rank in missing if self._has_later(key, rank)}
             for rank, one in call.by_rank.items():
                 over = rank in gone or self._reached.get(rank, 0) > one.generation
-                if rank in call.told or not (one.done or over):
+                if rank in call.emitted or not (one.done or over):
                     continue
-                # Who was heard of since has not called it before, and so was not the first.
+                # A rank that answered since had not called it before, so it was not the first.
                 since = one.created + _SURE
                 unknown = lost | {r for r in missing if self._until.get(r, 0.0) < since}
-                if over or unknown <= lost | not_there:
-                    call.told.add(rank)
+                if over or unknown <= lost | absent:
+                    call.emitted.add(rank)
                     lateness = NAN if unknown else one.created - call.first
                     settled.append(_bar(rank, one, lateness, one.ended))
-            # What has not completed is told of once more when it has.
+            # A call that has not completed is recorded once more when it has.
             is_done = all(one.done for one in call.by_rank.values())
             if call.is_settled and is_done and missing <= lost:
                 del self._calls[key]
@@ -124,7 +124,7 @@ class Alignment:
         return settled
 
     def end(self) -> list[Bar]:
-        """Settle everything; what is told of it later does not count any more."""
+        """Settle everything; later recordings of it are ignored."""
         return [bar for call in self._calls.values() for bar in call.give_up()]
 
     @property
@@ -134,26 +134,26 @@ class Alignment:
 
     @property
     def ranks(self) -> set[int]:
-        """Ranks that were ever heard of."""
+        """Every rank that has ever answered."""
         return set(self._until)
 
     def until(self, rank: int) -> float:
-        """Up to when it is known what a rank has called, by the notebook's clock; 0: it is not."""
+        """Up to when a rank's calls are known, by the notebook's clock; 0: it never answered."""
         return self._until.get(rank, 0.0)
 
     def open(self, moved: Collection[int] = ()) -> list[Bar]:
-        """The bars of collectives that had not completed on their rank when it answered last.
+        """The bars of collectives that had not completed at their rank's last answer.
 
         Args:
-            moved: Ranks that may have completed theirs since. The duration of these bars is for
-                how long they were in flight by then; that of the others, which still are, is NaN.
+            moved: Ranks that may have completed theirs since. The duration of these bars lasts to
+                that answer; that of the others, still in flight, is NaN.
         """
         known = {rank: self.until(rank) for rank in moved}
         return [
             _bar(rank, one, one.created - call.first, known.get(rank), is_open=True)
             for call in self._calls.values()
             for rank, one in call.by_rank.items()
-            if rank not in call.told and not one.done
+            if rank not in call.emitted and not one.done
         ]
 
     def _has_later(self, key: Key, rank: int) -> bool:
@@ -161,7 +161,7 @@ class Alignment:
         return self._latest.get((generation, group, rank), 0) > seq
 
     def _members(self, key: Key) -> set[int]:
-        """Who may be part of a collective of a group whose members are not known."""
+        """Ranks that may take part in a collective of a group whose members are not known."""
         return {rank for rank, generation in self._reached.items() if generation >= key[0]}
 
     def _give_up_old(self) -> list[Bar]:

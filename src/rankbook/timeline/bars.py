@@ -22,10 +22,10 @@ class Bar(NamedTuple):
     start: float
     """When it was called, seconds since the epoch."""
     duration: float
-    """Seconds until it returned, or the work was done; NaN: that was not recorded. Of an open one,
-    seconds for which it was in flight as its rank answered last; NaN: it still is."""
+    """Seconds until it returned, or the work was done; NaN: that was not recorded. Of an open bar,
+    seconds in flight up to its rank's last answer; NaN: it still is in flight."""
     lateness: float
-    """Seconds after the first rank that called it; NaN: not all others are known."""
+    """Seconds after the first rank that called it; NaN: not every rank is known."""
     rank: int
     op: str
     group: str
@@ -61,14 +61,14 @@ FIELDS = np.dtype(
 
 
 class Names(list[str]):
-    """Names and their indices, in the order in which they came."""
+    """Names and their indices, in order of arrival."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         super().__init__(names)
         self._index = {name: i for i, name in enumerate(self)}
 
     def index_of(self, name: str) -> int:
-        """Where a name stands; a new one comes last."""
+        """The index of a name; a new one is appended."""
         if name not in self._index:
             self._index[name] = len(self)
             self.append(name)
@@ -76,7 +76,7 @@ class Names(list[str]):
 
 
 def as_array(bars: Iterable[Bar], ops: Names, groups: Names) -> NDArray[np.void]:
-    """Bars as rows of :data:`FIELDS`; names that are new are added to those."""
+    """Bars as rows of :data:`FIELDS`; new names are added to ``ops`` and ``groups``."""
     rows = [
         bar._replace(op=ops.index_of(bar.op), group=groups.index_of(bar.group))  # type: ignore[arg-type]
         for bar in bars

@@ -27,12 +27,12 @@ def measure(
     """Compare clocks as NTP does.
 
     The other clock was read at some moment between question and answer; the middle is wrong by half
-    of that time at most. The quickest of several exchanges says it most precisely.
+    of that time at most. The quickest of several exchanges is the most precise.
 
     Args:
         ask: Reads the other clock; None if there is no answer.
         now: Reads our own.
-        times: How many exchanges there are.
+        times: Number of exchanges.
         within: Seconds after which none is begun.
 
     Returns:
@@ -44,11 +44,11 @@ def measure(
         begin = now()
         if best is not None and begin >= until:
             break
-        theirs = ask()
+        other = ask()
         end = now()
-        if theirs is None:
+        if other is None:
             break
         error = max(0.0, end - begin) / 2
         if best is None or error < best.error:
-            best = Clock(theirs - (begin + end) / 2, error)
+            best = Clock(other - (begin + end) / 2, error)
     return best

@@ -1,4 +1,4 @@
-"""The settled bars that are kept, and what was left out of them."""
+"""The settled bars that are kept, and a note on those left out."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _KEY = ["generation", "group", "seq"]
 
 
 class Kept:
-    """Bars in the order in which they were settled; of too many, the older ones are thinned.
+    """Bars in the order in which they were settled; of too many, older ones are left out.
 
     One thread adds, others may read.
 
     Attributes:
         ops: Names of operations.
         groups: Names of groups.
-        edition: Rises when bars are left out that were there before; names are then others, too.
-        oldest: When the first of them was called; infinite if there is none.
+        edition: Rises when bars are left out; the indices of names change then, too.
+        oldest: When the first bar was called; infinite if there is none.
     """
 
     def __init__(self, collectives: int = 20_000, bars: int = 400_000) -> None:
@@ -77,7 +77,7 @@ class Kept:
     def note(self) -> str:
         """A sentence about what was left out; empty if nothing was.
 
-        The time in it is in UTC, as ISO 8601 has it: whoever shows it knows the reader's zone.
+        The time in it is in UTC, in ISO 8601: the page that shows it knows the reader's zone.
         """
         if self._one_in <= 1:
             return ""
@@ -115,7 +115,7 @@ class Kept:
         pairs = order[: n // 4 * 2].reshape(-1, 2)
         if len(pairs) == 0:
             return False
-        # Of two neighbours that one stays which was waited for longest, or else took longest.
+        # Of two neighbours, the one with the longest wait stays, or else the one that took longest.
         second = (late[pairs[:, 1]] > late[pairs[:, 0]]) | (
             (late[pairs[:, 1]] == late[pairs[:, 0]]) & (slow[pairs[:, 1]] > slow[pairs[:, 0]])
         )
@@ -140,13 +140,13 @@ class Kept:
         return True
 
     def _renamed(self, field: str, names: Names) -> Names:
-        """Keep only names that bars have, and have the bars say where they stand now."""
+        """Keep only names that bars have, and renumber the bars."""
         used, self._rows[field] = np.unique(self._rows[field], return_inverse=True)
         return Names(names[i] for i in used)
 
 
 def _collectives(rows: NDArray[np.void]) -> NDArray[np.int64]:
-    """Which collective each bar is of, numbered from 0: found fastest among whole numbers."""
+    """The number of each bar's collective, from 0; sorting whole numbers is fastest."""
     scopes = (rows["generation"].astype(np.int64) << 32) + rows["group"]
     _, scope = np.unique(scopes, return_inverse=True)
     _, which = np.unique((scope << 32) + rows["seq"], return_inverse=True)

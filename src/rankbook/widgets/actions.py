@@ -1,4 +1,4 @@
-"""What the dashboard's buttons do, each in a thread of its own, so that none waits for another."""
+"""The actions of the dashboard's buttons, each in its own thread so that none waits for another."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _CHANGES = frozenset({"initialise", "reset", "restart"})
 """Actions that create another process group: one at a time."""
 
 _MEANT_FOR = frozenset({*_CHANGES, "interrupt", "shutdown"})
-"""Actions that a person clicks because of what the session is busy with."""
+"""Actions that are meant for what the session is busy with when they are clicked."""
 
 
 class Actions:
-    """The actions of one dashboard, and how the last one went.
+    """The actions of one dashboard, and the outcome of the last one.
 
     Attributes:
         message: The progress or outcome of the last action; None before the first.
@@ -45,8 +45,8 @@ class Actions:
         Args:
             session: The session that the actions act on.
             on_change: Called, from any thread, when ``message`` or ``answer`` has changed; clicks
-                are not heard until it returns.
-            on_end: Called in an action's own thread when it has ended, however it did.
+                wait until it returns.
+            on_end: Called in an action's own thread when it has ended, one way or another.
         """
         self.message: Message | None = None
         self.answer: Answer | None = None
@@ -57,7 +57,7 @@ class Actions:
         self._changes_by = ""
         self._latest: Click | None = None
         self._message_since = self._answer_since = (0, 0.0)
-        """During which of the session's turns each was set, and when."""
+        """The turn of the session in which each was set, and the time."""
         self._found: Diagnosis | None = None
         self._actions: dict[str, Callable[[Click], str]] = {
             "initialise": self._initialise,
@@ -70,7 +70,7 @@ class Actions:
         }
 
     def take(self, click: Click) -> threading.Thread | None:
-        """Carry out a click, in a thread; return that, None if the click is not carried out."""
+        """Carry out a click in a thread; return the thread, None if the click is refused."""
         if click.do == "close":
             self.answer = None
             if self.message is not None and self.message.kind != "busy":
@@ -135,7 +135,7 @@ class Actions:
         return self.message
 
     def let_go(self) -> None:
-        """Drop a message and an answer of an earlier turn, once there was time to read them.
+        """Drop a message and an answer of an earlier turn, after some time to read them.
 
         Also drop a verdict that the dashboard shows by itself and keeps up to date.
         """
@@ -216,7 +216,7 @@ class Actions:
         return "Shut down: run %dist_init for new ranks."
 
     def _keep(self, answer: Answer, generation: int, found: Diagnosis | None = None) -> None:
-        """Show an answer, unless it is about a group that is gone by now."""
+        """Show an answer, unless its group is gone by now."""
         if self._session.generation == generation:
             self.answer, self._answer_since, self._found = answer, self._now(), found
             self.let_go()

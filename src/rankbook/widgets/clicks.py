@@ -9,7 +9,7 @@ from typing import Any
 __all__ = ["LATEST", "Click", "why_stale"]
 
 LATEST = 2.0
-"""Seconds after which a click counts as made for a state that is gone."""
+"""Seconds after which a click counts as meant for a state that is gone."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ def why_stale(click: Click, busy_with: int) -> str:
 
     Args:
         click: As the page reports it.
-        busy_with: The same as ``during``, at this moment. If nothing runs any more, a click cannot
-            hit anything by mistake.
+        busy_with: The present turn, 0 if the session is ready: then a click cannot hit anything
+            by mistake.
     """
     if click.during and busy_with and click.during != busy_with:
         return "what it was meant for has ended by itself"

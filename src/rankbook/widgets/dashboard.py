@@ -45,7 +45,7 @@ class Dashboard(widgets.VBox):
         timeline: Shows the collectives.
     """
 
-    # ipywidgets 7 shows itself through this, and would leave out the static forms below.
+    # ipywidgets 7 displays itself by this method, and would leave out the static forms below.
     _ipython_display_ = None
 
     def __init__(self, session: Session) -> None:
@@ -54,7 +54,7 @@ class Dashboard(widgets.VBox):
         self._showing = threading.Lock()
         self.actions = Actions(session, self._redraw, self._look_again)
         self._loss: Message | None = None
-        # Where this widget is alive, it takes the place of the table that display() shows first.
+        # Where this widget is alive, it hides the static table that display() shows first.
         self._fallback = f"rankbook-{uuid.uuid4().hex}"
         self._hide = widgets.HTML(f"<style>.{self._fallback} {{ display: none }}</style>")
         self._hide.layout.display = "none"
@@ -66,7 +66,7 @@ class Dashboard(widgets.VBox):
         self.monitor = Monitor(session, self._follow, self._lose)
 
     def display(self) -> None:
-        """Show the dashboard so that something is left of it wherever it cannot live.
+        """Show the dashboard, with a static form for places where a widget cannot live.
 
         A saved notebook, GitHub and nbconvert show the table alone, a kernel's front end the live
         widget alone, a terminal the table as text.
@@ -78,7 +78,7 @@ class Dashboard(widgets.VBox):
             publish_display_data({_WIDGET: self._model, "text/plain": repr(self)})
 
     def _follow(self, snapshot: Snapshot) -> None:
-        """Show what the monitor saw, and what was recorded since; in its thread only."""
+        """Show a snapshot of the monitor and the latest recordings; in its thread only."""
         self.show(snapshot)
         cells = self._session.cells
         if self._session.is_closed:
@@ -89,11 +89,11 @@ class Dashboard(widgets.VBox):
             self.timeline.update(self._timeline, snapshot.states, cells)
 
     def show(self, snapshot: Snapshot) -> None:
-        """Draw a snapshot, unless a later one was drawn; nothing is sent where nothing differs."""
+        """Draw a snapshot unless a later one was drawn; nothing is sent if nothing differs."""
         with self._showing:
             if snapshot.number < self._snapshot.number:
                 return
-            if self.actions.message is self._loss:  # they can be asked again
+            if self.actions.message is self._loss:  # the ranks answer again
                 self.actions.message = None
             self._loss = None
             self.actions.let_go()
@@ -111,8 +111,8 @@ class Dashboard(widgets.VBox):
             self._draw()
 
     def _lose(self, why: str) -> None:
-        """The ranks cannot be asked any more: do not go on showing them as well."""
-        if self._session.is_closed:  # which is why, and is shown in a moment
+        """The ranks cannot be asked any more: show them as not answering."""
+        if self._session.is_closed:  # that is the reason, and is shown in a moment
             return
         with self._showing:
             lost = (replace(s, state="no answer") for s in self._snapshot.states)
@@ -121,7 +121,7 @@ class Dashboard(widgets.VBox):
             self._draw()
 
     def close(self) -> None:
-        """End it; the session makes another one when it is asked for."""
+        """End it; the session makes another when one is asked for."""
         self.monitor.stop()
         with self._showing:
             self._close_former()
@@ -130,7 +130,7 @@ class Dashboard(widgets.VBox):
             super().close()
 
     def _make_views(self, patience: float) -> None:
-        # A page that is deaf at least shows what they were made with.
+        # A deaf page shows at least the state that the views were made with.
         html, during = self._picture()
         self.panel = PanelView(self._click, self._looked_at, html=html, during=during, drawn=1)
         self.timeline = TimelineView()
@@ -138,12 +138,12 @@ class Dashboard(widgets.VBox):
             Hearing(view, partial(self._replace_views, view, patience), patience)
 
     def _replace_views(self, deaf: PanelView | TimelineView, patience: float) -> None:
-        """A page shows a view and receives nothing for it: put new views in the place of all."""
+        """A page shows a view and receives nothing for it: replace all views."""
         with self._showing:
             if self.comm is None:  # it was closed
                 return
             if deaf not in (self.panel, self.timeline):
-                # A server drops messages when there are too many, maybe the one that replaced it.
+                # A server that drops messages may have dropped the one that replaced the view.
                 self.send_state("children")
                 return
             self._close_former()
@@ -208,4 +208,4 @@ class Dashboard(widgets.VBox):
 
 
 def _ignore(_: object) -> None:
-    """Ignore a call that does not matter any more."""
+    """Ignore a call that no longer matters."""

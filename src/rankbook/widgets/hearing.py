@@ -1,4 +1,4 @@
-"""Pages that show a widget and hear nothing of it."""
+"""Pages that show a widget and never receive its messages."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ __all__ = ["Hearing"]
 
 
 class Hearing:
-    """Answers pages that have received nothing for a widget yet, and notices pages that stay deaf.
+    """Answers pages that have not received anything for a widget yet, and notices deaf ones.
 
     anywidget (0.11) waits two seconds for a page to load a widget. A page that takes longer, on an
     overloaded machine, shows the widget all the same, and its messages arrive here; but it never
     receives any. So pages ask until they receive something
     (``page/hearing.js``); one that still asks a while after it was answered twice is deaf.
 
-    One answer would prove nothing: where the kernel receives nothing while a cell runs, a cell may
-    run between the first question and the next, so that the next is old when it arrives.
+    A question after one answer proves nothing: where the kernel receives nothing while a cell runs,
+    a cell may run between two questions, so that the second is old when it arrives.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Hearing:
 
         Args:
             widget: The widget whose pages ask.
-            on_deaf: Called when a page is deaf, maybe more than once.
+            on_deaf: Called when a page is found to be deaf, possibly more than once.
             patience: Seconds after an answer within which it may still be on its way.
         """
         self._widget, self._on_deaf, self._patience = widget, on_deaf, patience

@@ -1,4 +1,4 @@
-"""Scripts of several modules as one, which is what anywidget hands to a page."""
+"""Joining the modules of a script into one, as anywidget hands it to a page."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _LEFT = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)
 def joined(entry: Path) -> str:
     """One ES module out of an entry and all that it imports, also indirectly, from its folder.
 
-    In a page a widget's script has no folder from which it could import anything. So what it
-    imports is put before it, each module once. Only ``import { a, b } from "./module.js";`` in one
+    In a page, a widget's script has no folder to import from. So the modules that it imports are
+    put before it, each once. Only ``import { a, b } from "./module.js";`` in one
     line is understood, and exports of ``const``, ``function`` and ``class``.
 
     Args:

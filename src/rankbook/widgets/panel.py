@@ -23,14 +23,15 @@ _PAGE = Path(__file__).parent / "page"
 
 
 class PanelView(anywidget.AnyWidget):
-    """Shows HTML and tells of clicks on it; the same in however many places it is shown.
+    """Shows HTML and reports clicks on it; the same in every place where it is shown.
 
     Attributes:
         html: What it shows.
         during: The ``Snapshot.turn`` of what it shows.
-        drawn: How often that has changed: how a page knows whether it has missed something.
+        drawn: How often that has changed: it tells a page whether it has missed something.
         on_click: Called with each click.
-        on_look: Called whenever a page says that it shows it, or no more, with whether any does.
+        on_look: Called when a page says that it shows the panel or has stopped, with whether any
+            page still does.
     """
 
     _esm = joined(_PAGE / "dashboard.js")
@@ -51,7 +52,7 @@ class PanelView(anywidget.AnyWidget):
         answer_beside_cells(self)
 
     def draw(self, html: str, during: int) -> None:
-        """Show something else; nothing is sent where nothing has changed. From any thread."""
+        """Show new HTML, from any thread; nothing is sent if nothing has changed."""
         with self._drawing:
             if (html, during) != (self.html, self.during):
                 with self.hold_sync():
@@ -63,8 +64,8 @@ class PanelView(anywidget.AnyWidget):
             self._asked[content.get("id")] = time.monotonic()
             self.send({"kind": "heard", "id": content.get("id")})
         elif kind == "click" and content.get("id") in self._asked:
-            # What the page counts until it is heard, and what is counted here since: no clock is
-            # compared with another.
+            # The page counts until its first message is answered, the kernel from then on: no
+            # clock is compared with another.
             since = time.monotonic() - self._asked.pop(content.get("id"))
             self.on_click(
                 Click(
@@ -83,6 +84,6 @@ class PanelView(anywidget.AnyWidget):
             self.on_look(True)  # noqa: FBT003
         elif kind == "gone":
             self._views.pop(content.get("view"), None)
-            # A page may have gone without a word.
+            # A page may have gone without a message.
             latest = max(self._views.values(), default=-math.inf)
             self.on_look(time.monotonic() - latest < Timing.forgotten)

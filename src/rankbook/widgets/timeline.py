@@ -32,14 +32,14 @@ __all__ = ["TimelineView"]
 _PAGE = Path(__file__).parent / "page"
 
 _CELLS = 200
-"""Cells that are shown at most: every one that runs sends all of them."""
+"""Cells that are shown at most: each new one sends them all."""
 
 _OF_A_CELL = ("number", "label", "started", "ended")
-"""What a page is told of a cell; its code is not needed there."""
+"""The fields of a cell that a page gets; it does not need the code."""
 
 
 class _Sent(NamedTuple):
-    """What has been sent: of which edition, and how many."""
+    """What has been sent: the edition, and how many of each."""
 
     edition: int = 0
     bars: int = 0
@@ -54,9 +54,9 @@ class TimelineView(anywidget.AnyWidget):
     :data:`rankbook.timeline.FIELDS`, and with them the kernel's time (seconds since the epoch),
     which need not be the page's.
 
-    Settled ones are sent once, and so are their names: each message says which ones it begins
-    with, and of which edition. A page that comes later, or that has missed a message (servers drop
-    some when there are too many), says ``hello`` and gets them all.
+    Settled bars are sent once, and so are their names: each message says with which bar and edition
+    it begins. A page that opens later, or that has missed a message (servers drop some when there
+    are too many), sends ``hello`` and gets them all.
     """
 
     _esm: ClassVar[str] = joined(_PAGE / "timeline.js")
@@ -77,10 +77,10 @@ class TimelineView(anywidget.AnyWidget):
         answer_beside_cells(self)
 
     def update(self, timeline: Timeline, states: Iterable[Look], cells: Sequence[CellSpan]) -> None:
-        """Show what has been collected since; nothing is sent where nothing has changed.
+        """Show what was collected since the last call; nothing is sent if nothing has changed.
 
         Args:
-            timeline: What was collected.
+            timeline: The collected bars.
             states: What the ranks do, by rank.
             cells: When cells ran.
         """
@@ -99,7 +99,7 @@ class TimelineView(anywidget.AnyWidget):
                 self._tell_open()
 
     def _lanes(self, states: Iterable[Look]) -> list[dict[str, Any]]:
-        # A rank that does not answer reports no host: it is still where it was.
+        # A silent rank reports no host: it is still on its former one.
         known = {lane["rank"]: lane["host"] for lane in self.lanes}
         ranks = [(s.info.rank, s.host) for s in states if s.info]
         lanes = [{"rank": rank, "host": host or known.get(rank, "")} for rank, host in ranks]
@@ -133,7 +133,7 @@ class TimelineView(anywidget.AnyWidget):
         self._open = self._timeline.open
         ops, groups = Names(), Names()
         rows = as_array(self._open, ops, groups)
-        # This says, too, which bars a page must have by now: no other message may follow for long.
+        # It also says which bars a page must have by now: the next message may be a long time off.
         content = {"edition": self._sent.edition, "settled": self._sent.bars}
         self._tell("open", content | {"ops": list(ops), "groups": list(groups)}, rows)
 
@@ -143,7 +143,7 @@ class TimelineView(anywidget.AnyWidget):
 
 
 def _shown(cells: Sequence[CellSpan], timeline: Timeline) -> Iterator[CellSpan]:
-    """Cells that are not older than all bars, the latest ones; none runs in a closed session."""
+    """The latest cells that are not older than all bars; none runs in a closed session."""
     for cell in cells[-_CELLS:]:
         if cell.ended is None:
             yield replace(cell, ended=timeline.ended)

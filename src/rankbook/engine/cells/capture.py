@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rankbook.engine import frames
-from rankbook.interrupts import undisturbed
+from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import Failure
 from rankbook.models.events import Clear, Display, Result
 
@@ -178,7 +178,7 @@ class Capture:
         if self.outbox is None or not self.freed:
             self._shows(exc_tuple, *args, **options)
             return
-        with undisturbed(_SHOWING):
+        with ignore_ctrl_c(_SHOWING):
             error = (exc_tuple or sys.exc_info())[1]
             if error is not None and self._is_end(type(error)):
                 exc_tuple = _interrupt(error)

@@ -1,1 +1,1 @@
-"""A cell from its request to its result, and what is left behind it."""
+"""A cell from its request to its result, and the state in which it leaves the group."""

@@ -1,4 +1,4 @@
-"""What is done behind a cell that has ended: said in its result, and a group left that works."""
+"""After a cell: complete its result, and leave a group that works."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from rankbook.diagnosis import diagnose, fingerprint, refused
 from rankbook.errors import RankbookError
-from rankbook.interrupts import undisturbed
+from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import Failure, Look
 from rankbook.sessions.cells.results import CellResult, RankResult
 from rankbook.sessions.group import stuck as stuck_ranks
@@ -29,23 +29,23 @@ class Aftermath:
         self._repair = repair
 
     def settle(self, result: CellResult, freed: Freed | None, ran: Collection[int]) -> CellResult:
-        """Leave a group that works behind a cell, and say in its result what was done.
+        """Leave a group that works after a cell, and say in its result what was done.
 
         Args:
             result: Of the cell that has just ended.
-            freed: What freeing came to, if it was needed.
+            freed: The outcome of freeing, if it was needed.
             ran: The ranks that ran it.
 
         Raises:
             StuckError: Some ranks do not let go.
         """
         patience = self._members.timing.repair_timeout(len(self._members.living()))
-        with undisturbed(patience):
+        with ignore_ctrl_c(patience):
             return self._settle(result, freed, ran)
 
     def _settle(self, result: CellResult, freed: Freed | None, ran: Collection[int]) -> CellResult:
         self._repair.wait()
-        failures = {rank: its.error for rank, its in result.items() if its.error is not None}
+        failures = {rank: done.error for rank, done in result.items() if done.error is not None}
         stuck = stuck_ranks.of(freed, result) if freed else {}
         dead = self._members.dead
         if dead and not stuck:
@@ -64,17 +64,17 @@ class Aftermath:
         return result
 
     def _explain_death(self, result: CellResult, failures: Mapping[int, Failure]) -> None:
-        """Say how a rank died first; that others lost their connection to it is no news."""
+        """Say how a rank died; hide that others lost their connection to it."""
         dead = self._members.dead
-        its = {rank: failure for rank, failure in failures.items() if rank not in dead}
+        living = {rank: failure for rank, failure in failures.items() if rank not in dead}
         if result.diagnosis is None or result.diagnosis.kind != "dead":
-            progress = {rank: its.get(rank) for rank in result}
+            progress = {rank: living.get(rank) for rank in result}
             seen = looks.looks(self._members.living())
             complete = looks.complete(self._members, self._members.ranks(), seen, progress)
             result.diagnosis = diagnose(
-                {r: outcomes.when_it_was_lost(look, its.get(r)) for r, look in complete.items()}
+                {r: outcomes.when_it_was_lost(look, living.get(r)) for r, look in complete.items()}
             )
-        victims = [r for r, failure in its.items() if outcomes.is_lost(failure)]
+        victims = [r for r, failure in living.items() if outcomes.is_lost(failure)]
         looks.forget_errors(self._members.ranks(victims))
         for rank, failure in failures.items():
             if rank in dead or rank in victims:
@@ -88,7 +88,7 @@ class Aftermath:
         )
 
     def _explain_mismatch(self, result: CellResult, failures: Mapping[int, Failure]) -> None:
-        """Put together what checked collectives say on each rank."""
+        """Make one verdict of the mismatch errors that checked collectives raised on each rank."""
         calls = {r: call for r, f in failures.items() if (call := fingerprint(f.evalue))}
         if result.diagnosis is None and calls:
             result.diagnosis = refused(calls, {rank: failures[rank].line for rank in calls})
@@ -98,7 +98,7 @@ class Aftermath:
     def _why_useless(
         self, result: CellResult, failures: Mapping[int, Failure], ran: int
     ) -> str | None:
-        """Why the group must be made again though nobody was freed; None if it need not."""
+        """Why the group must be re-created though no rank was freed; None if it need not."""
         size = len(self._group.infos)
         if result.ok or size < 2:  # noqa: PLR2004 - one rank has no group to lose
             return None
@@ -115,12 +115,12 @@ class Aftermath:
     def _is_out_of_step(self) -> bool:
         """Whether ranks stand at different collectives: the next one would hang, or mix up data."""
         if self._repair.is_cut:
-            return False  # nobody stands anywhere any more
+            return False  # the connections are gone: there is nothing to compare
         timing = self._members.timing
         for pause in (0, *timing.retire):
             timing.clock.sleep(pause)
-            # Of one that does not answer, or whose main thread is busy with what a cell has left
-            # to be done later, it is not known what it has called. That is no proof of anything.
+            # What a rank has called is not known if it is silent, or if its main thread is busy
+            # with work that the cell deferred. Such a rank proves nothing.
             seen = looks.looks(self._members.living())
             known = {r: look for r, look in seen.items() if look.state == "idle" or look.recent}
             complete = len(known) == len(self._group.infos)
@@ -129,7 +129,7 @@ class Aftermath:
         return outcomes.out_of_step(known)
 
     def _replace(self, stuck: Mapping[int, Look | None], result: CellResult) -> None:
-        """The last step: engines that stay inside torch whatever is tried."""
+        """Replace engines that stay inside torch whatever was tried; raise for other stuck ones."""
         timing = self._members.timing
         for_good = all(
             look and look.waiting and not data_moves(look, timing) for look in stuck.values()
@@ -138,9 +138,9 @@ class Aftermath:
             error = self._repair.stuck(stuck)
             error.result, error.traceback_lines = result, result.traceback_lines()
             raise error
-        was, its = agree(stuck, "was", "were"), agree(stuck, "its", "their")
+        was, their = agree(stuck, "was", "were"), agree(stuck, "its", "their")
         ranks = sentence_start(in_words(stuck))
-        lost = f"{ranks} did not let go and {was} replaced: {its} variables are lost"
+        lost = f"{ranks} did not let go and {was} replaced: {their} variables are lost"
         for rank in stuck:
             result.ranks[rank] = RankResult(rank, error=Failure("EngineError", lost, freed=True))
         try:

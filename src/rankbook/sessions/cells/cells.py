@@ -1,4 +1,4 @@
-"""The cells of a session: the one that runs, and what is remembered of those that ran."""
+"""The cells of a session: the running one, and a history of those before it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from rankbook.sessions.members.looks import Progress, diagnose
 __all__ = ["Cells"]
 
 _REMEMBERED = 300
-"""Cells of which it is known when they ran."""
+"""Cells in the history."""
 
 
 class Cells:
-    """Runs one cell at a time; everything else is answered from any thread meanwhile."""
+    """Runs one cell at a time; answers questions about it from any thread meanwhile."""
 
     def __init__(self, members: Members, group: Group, repair: Repair) -> None:
         self._members = members
@@ -36,14 +36,14 @@ class Cells:
         members.changes.subscribe(self._look_soon)
 
     def run(self, cell: Cell, output: CellOutput | None) -> CellResult:
-        """Run a cell to its end, whatever it takes.
+        """Run a cell, and free and repair what it takes to end it.
 
         Args:
             cell: What is to run, and where.
-            output: Shows what the ranks say.
+            output: Shows the output of the ranks.
 
         Raises:
-            SessionError: The group is of no use, and cannot be made again now.
+            SessionError: The group is broken, and cannot be re-created now.
             StuckError: Some ranks do not let go.
             ClusterError: The controller is gone.
         """
@@ -60,7 +60,7 @@ class Cells:
             self._verdict = running.watch.proof if result is None else result.diagnosis
             self._running = None
         result = self._aftermath.settle(result, freed, cell.ranks)
-        self._verdict = result.diagnosis  # of ranks that died, or disagreed, it is known by now
+        self._verdict = result.diagnosis  # that of deaths and mismatches is known only now
         return result
 
     @property
@@ -78,7 +78,7 @@ class Cells:
 
     @property
     def progress(self) -> Progress:
-        """By rank, what has become of the cell that runs; empty while none does."""
+        """By rank, how the running cell went so far; empty while none runs."""
         running = self._running
         return {} if running is None else running.progress
 
@@ -87,11 +87,11 @@ class Cells:
         return diagnose(self._members, self.progress)
 
     def forget_verdict(self) -> None:
-        """The group is renewed by request: what was wrong before is no news any more."""
+        """Forget the verdict: the group is renewed by request."""
         self._verdict = None
 
     def confirm(self) -> None:
-        """Keep what is wrong with the cell that runs as a proof; it is about to be freed."""
+        """Keep the verdict on the running cell as a proof: it is about to be freed."""
         if (running := self._running) is not None:
             running.watch.confirm(running.progress)
 

@@ -1,4 +1,4 @@
-"""Building the result of a cell from what its ranks say."""
+"""Building the result of a cell from the events of its ranks."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ class CellOutput(Protocol):
     """Shows a cell's output while it runs; called from the thread that waits for the cell."""
 
     def event(self, rank: int, body: events.Event) -> None:
-        """Take something that a rank said."""
+        """Take an event of a rank."""
 
     def pause(self, running: Collection[int]) -> float:
-        """Show what is due; nothing waits to be read.
+        """Show what is due; there are no events to read just now.
 
         Args:
-            running: The ranks that may still say something.
+            running: The ranks that may still send events.
 
         Returns:
             Seconds after which to be called again at the latest.
         """
 
     def note(self, text: str) -> None:
-        """Show a line that no rank said: the session's own."""
+        """Show a line of the session's own."""
 
     def finish(self) -> None:
-        """Show what is left: the cell has ended, however it did."""
+        """Show what is left: the cell has ended, one way or another."""
 
 
 class Collector:
-    """Collects what ranks say, and passes it on to be shown."""
+    """Collects the events of ranks, and passes them on to be shown."""
 
     def __init__(self, ranks: Collection[int], output: CellOutput | None) -> None:
         self._output = output

@@ -39,7 +39,7 @@ class CellResult(Mapping[int, RankResult]):
 
     ranks: dict[int, RankResult] = field(default_factory=dict)
     diagnosis: Diagnosis | None = None
-    """Why it could not end on some ranks, where that is so."""
+    """Why it could not end on some ranks; None if it could."""
     note: str = ""
     """What the session has done about it."""
 
@@ -77,7 +77,7 @@ class CellResult(Mapping[int, RankResult]):
         groups = group_failures(self)
         if not groups and self.diagnosis is None:
             return
-        failed = tuple(sorted(rank for its, _ in groups for rank in its))
+        failed = tuple(sorted(rank for ranks, _ in groups for rank in ranks))
         error: RankError
         if self.diagnosis is not None:
             error = HangError(f"{self.diagnosis.summary} {self.note}".rstrip(), failed)
@@ -93,21 +93,21 @@ class CellResult(Mapping[int, RankResult]):
         raise error
 
     def traceback_lines(self) -> list[str]:
-        """The tracebacks, one for each different error, headed by its ranks; first cause first.
+        """One traceback for each different error, headed by its ranks; the first cause first.
 
-        Where there is a diagnosis, those of ranks that only waited and were freed are left out:
-        the verdict says what they would.
+        With a diagnosis, ranks that only waited and were freed are left out: the verdict says
+        the same.
         """
         return [
             line
-            for ranks, its in group_failures(self)
-            if not (its.freed and self.diagnosis is not None)
-            for line in _headed(ranks, its)
+            for ranks, failure in group_failures(self)
+            if not (failure.freed and self.diagnosis is not None)
+            for line in _headed(ranks, failure)
         ]
 
 
 def group_failures(result: CellResult) -> list[tuple[list[int], Failure]]:
-    """Put the same exception of several ranks together.
+    """Group equal exceptions of several ranks.
 
     Returns:
         Pairs of ranks and their failure, the one that happened first in front. Exceptions are

@@ -1,11 +1,11 @@
-"""Running a cell on several ranks, until every rank has answered or is given up."""
+"""Running a cell on several ranks, until every rank has answered or was given up."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
 
-from rankbook.interrupts import undisturbed
+from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import CellOutcome, Failure, load
 from rankbook.models.requests import Run
 from rankbook.sessions.cells.collecting import CellOutput, Collector
@@ -45,7 +45,7 @@ class Cell:
 
 
 class RunningCell:
-    """A cell from the request on: waits for it, watches it, has its ranks freed.
+    """A running cell: waits for it, watches it, has its ranks freed.
 
     Attributes:
         watch: Decides whether it is hopeless.
@@ -60,7 +60,7 @@ class RunningCell:
             members: The ranks.
             repair: Frees them.
             cell: What to run.
-            output: Shows what the ranks say.
+            output: Shows the output of the ranks.
         """
         self.watch = Watch(members)
         self._timing = members.timing
@@ -80,10 +80,10 @@ class RunningCell:
         return progress
 
     def finish(self) -> tuple[CellResult, Freed | None]:
-        """Wait until it has ended; free its ranks if it cannot, on Ctrl-C, and after the timeout.
+        """Wait for its end; free its ranks in a hang, on Ctrl-C, and after the timeout.
 
         Returns:
-            What it did on the ranks that answered, and what freeing came to, if it was needed.
+            What it did on the ranks that answered, and the outcome of freeing, if it was needed.
 
         Raises:
             ClusterError: The controller is gone.
@@ -96,9 +96,9 @@ class RunningCell:
                 if outcome == _HOPELESS:
                     # Ranks that others do not wait for may still run: they are left alone.
                     pending &= set(watch.diagnosis.stuck) if watch.diagnosis else set()
-                with undisturbed():  # it is being obeyed
+                with ignore_ctrl_c():  # it is being obeyed already
                     watch.confirm(self.progress)
-                    # What is seen after ranks were freed says less than what led to it.
+                    # A look after ranks were freed says less than the one before.
                     verdict = verdict or watch.proof
                     freed = self._repair.free(pending)
                     watch.begin_again()
@@ -107,14 +107,14 @@ class RunningCell:
                         self._call.wait(timeout, self._collector.event)
                         break
         finally:
-            with undisturbed(self._timing.show):
+            with ignore_ctrl_c(self._timing.show):
                 for rank, body in self._call.left():
                     self._collector.event(rank, body)
                 self._collector.finish()
             self._call.forget()
-        outcomes = {rank: load(CellOutcome, its) for rank, its in self._call.values.items()}
+        outcomes = {rank: load(CellOutcome, value) for rank, value in self._call.values.items()}
         result = self._collector.result(outcomes, self._call.failures)
-        # Where another thread has freed the ranks, what it was for is what was seen before.
+        # If another thread freed the ranks, the proof from before that is the reason.
         was_freed = any(rank.error and rank.error.freed for rank in result.values())
         result.diagnosis = verdict or (watch.proof if was_freed else None)
         return result, freed
@@ -136,7 +136,7 @@ class RunningCell:
         return _HOPELESS if waited else _INTERRUPTED
 
     def _is_to_be_freed(self) -> bool:
-        """Whether it is hopeless, and the person wants hopeless cells to be ended."""
+        """Whether it is hopeless and its ``on_hang`` is to free; reports it where that is asked."""
         hopeless = self.watch.is_hopeless()
         if hopeless and self._cell.on_hang == "report" and not self._has_reported:
             self._has_reported = True

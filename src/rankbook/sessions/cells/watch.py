@@ -1,4 +1,4 @@
-"""Watching a cell that runs: here it is decided that it is hopeless."""
+"""Watching a running cell: here it is decided that it is hopeless."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rankbook.sessions.members.looks import Progress
 __all__ = ["Watch"]
 
 _HARMLESS = ("idle", "running", "slow", "unknown")
-"""Kinds of diagnosis that are no reason why a cell fails."""
+"""Kinds of diagnosis that are no reason for a cell to fail."""
 
 
 class Watch:
@@ -23,8 +23,8 @@ class Watch:
     0.7 s is never looked at, and so costs nothing.
 
     Attributes:
-        diagnosis: What the last look came to; None before there was one.
-        proof: The last diagnosis that was proven, whatever was seen since; None if none was.
+        diagnosis: From the last look; None before the first.
+        proof: The last proven diagnosis, whatever was seen since; None if none was proven.
     """
 
     def __init__(self, members: Members) -> None:
@@ -43,7 +43,7 @@ class Watch:
         """Look, if it is time; return seconds after which to be called again at the latest.
 
         Args:
-            progress: What has become of the cell.
+            progress: How the cell went so far, by rank.
         """
         now = time.monotonic()
         if self._call is None:
@@ -71,19 +71,19 @@ class Watch:
         self._due = time.monotonic() + self._period
 
     def is_hopeless(self) -> bool:
-        """Whether some rank waits for what will never come, which is proven: free the ranks."""
+        """Whether it is proven that some rank waits in vain: its ranks must be freed."""
         return self.diagnosis is not None and self.diagnosis.proven
 
     @property
     def verdict(self) -> Diagnosis | None:
-        """Why the cell cannot end, as far as is seen; None if nothing is wrong."""
+        """Why the cell cannot end, by the last look; None if nothing is wrong."""
         found = self.diagnosis
         return found if found and (found.proven or found.kind not in _HARMLESS) else None
 
     def confirm(self, progress: Progress) -> None:
         """Keep the verdict as a proof if a closer look agrees; ranks are about to be freed.
 
-        What was seen once, on ranks that move, may have been on its way.
+        A rank that was seen once in a collective may have been on its way through it.
         """
         if not self.is_hopeless() and (self.verdict is not None or self.diagnosis is None):
             found = looks.diagnose(self._members, progress)

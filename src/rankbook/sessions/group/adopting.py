@@ -11,10 +11,10 @@ __all__ = ["adopt", "refuse_others_work"]
 
 
 def adopt(members: Members) -> dict[int, GroupInfo]:
-    """Make the engines of a group that is there the ranks of this session, whatever they do.
+    """Make the engines of an existing group the ranks of this session, also while they are busy.
 
     Returns:
-        By rank, its place in the group; empty if there is none that is whole.
+        By rank, its place in the group; empty if no group is whole.
 
     Raises:
         ClusterError: An engine does not say which group it is in, or where it stands.
@@ -34,8 +34,8 @@ def refuse_others_work(members: Members) -> None:
     """Raise if joined engines are at work for a group that this session has not adopted.
 
     Raises:
-        SessionError: The message says how to come to it.
-        ClusterError: It is not known whether an engine is at work: it does not answer.
+        SessionError: The message says how to take the group over.
+        ClusterError: An engine is silent, so it is not known whether it is at work.
     """
     if members.placement is not None or members.is_owned:
         return

@@ -17,7 +17,7 @@ __all__ = ["Terms", "form"]
 
 @dataclass(frozen=True)
 class Terms:
-    """What a process group is to be like."""
+    """The terms of a process group."""
 
     backend: str
     """As ``initialize_distributed`` takes it."""
@@ -34,16 +34,16 @@ def form(
 
     Args:
         members: The ranks, where they are placed.
-        terms: What the group is to be like.
+        terms: Of the group.
         generation: Its number; the ranks meet under a prefix of their own.
-        url: Where they meet.
-        address: Of rank 0's host, for all of them.
+        url: Where the ranks meet.
+        address: Of rank 0's host; every rank reaches it.
 
     Returns:
         By rank, its place in the group.
 
     Raises:
-        RankbookError: What the first rank to fail says. No rank is left in a group.
+        RankbookError: The error of the first rank that failed. No rank is left in a group.
     """
     placement = members.placed()
 
@@ -74,7 +74,7 @@ def form(
 
 
 def _wait(call: RankCall, placement: Placement, timeout: float) -> None:
-    """Wait for all ranks, or for the first that fails: the others would wait for it in vain."""
+    """Wait for all ranks, or for the first that fails: the others wait for it in vain."""
     if not call.wait(timeout, until=lambda: bool(call.failures)):
         raise RendezvousError(
             f"Ranks {sorted(call.pending)} of {placement.world_size} did not form the group within "

@@ -40,7 +40,7 @@ class Group:
         self._meeting = MeetingPlace()
 
     def adopt(self) -> bool:
-        """Take over the group that joined engines are in already, whatever they do.
+        """Take over the group that joined engines are in already, also while they are busy.
 
         Returns:
             Whether there is one that is whole.
@@ -65,7 +65,7 @@ class Group:
         *,
         check: bool | None = None,
     ) -> None:
-        """Make the next group; what is None stays as it is.
+        """Make the next group; arguments that are None stay as they are.
 
         Raises:
             RankbookError: No group was formed, and none is left half-made; the message says why.
@@ -77,7 +77,7 @@ class Group:
     def check_feasible(
         self, backend: str | None, size: int | None, timeout_minutes: float | None
     ) -> None:
-        """Refuse a group that cannot be, as far as is known before anything is done for it.
+        """Refuse an impossible group before anything is done for it.
 
         Raises:
             RankbookError: The message says why.
@@ -90,7 +90,7 @@ class Group:
         choose_backend(self.members.plan(size), backend)
 
     def restart(self, ranks: Iterable[int]) -> None:
-        """Give ranks engines that are new, or spare, and make the next group.
+        """Give ranks new or spare engines, and make the next group.
 
         Raises:
             ClusterError: There is no engine to take the place of one that has ended.
@@ -106,11 +106,11 @@ class Group:
         self.members.everyone().ask(Destroy(), self.members.timing.leave)
 
     def forget(self) -> None:
-        """The engines are about to be others: there is no group."""
+        """Forget the group: its engines are about to be replaced."""
         self.infos = {}
 
     def close(self) -> None:
-        """Remove what lies in files; the group must be gone, or left behind."""
+        """Remove the files of the group, which must be gone or left behind."""
         self.infos = {}
         self._meeting.close()
 
@@ -128,7 +128,7 @@ class Group:
     ) -> None:
         members = self.members
         name = choose_backend(placement, backend)
-        # Engines that others, too, may have initialised are asked.
+        # Another session, too, may have initialised joined engines: ask them.
         seen = {} if members.is_owned else found.look(members)
         self.infos, self.is_being_made = {}, True
         try:
@@ -138,7 +138,9 @@ class Group:
             self.number = 1 + max(self.number, found.newest(seen))
             dropped = members.seat(placement, found.in_groups(seen))
             if len(dropped):
-                with suppress(RankbookError):  # it is no rank any more, whatever becomes of it
+                with suppress(
+                    RankbookError
+                ):  # they are no ranks any more, whether or not this succeeds
                     dropped.ask(Destroy(), members.timing.leave)
             url, address = self._meeting.open(members, placement, self.number)
             terms = Terms(name, self.timeout_minutes, self.check)

@@ -38,7 +38,7 @@ class MeetingPlace:
             ClusterError: The hosts cannot reach each other.
         """
         if not Path(self._folder).is_dir():
-            # Another session on the same engines removes it when they have left our group.
+            # Another session on the same engines removes the folder when they leave our group.
             self._folder = tempfile.mkdtemp(prefix="rankbook-")
         if placement.is_local:
             return f"file://{self._file(generation)}", LOOPBACK

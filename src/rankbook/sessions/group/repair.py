@@ -1,8 +1,8 @@
-"""The condition of the process group, and who makes the next one: the table ``RULE`` decides.
+"""The condition of the process group, and which thread makes the next: ``RULE`` decides.
 
 A cell ends in the thread that ran it, which still has the turn. An interrupt makes a group
 only where no cell runs: it takes the turn for it. While a repair is under way, an interrupt leaves
-the ranks to it for some seconds: a person who presses twice must not be left without a group.
+the ranks alone for some seconds: pressing Ctrl-C twice must not leave a session without a group.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from enum import Enum
 
 from rankbook.errors import RankbookError, SessionError, StuckError
-from rankbook.interrupts import undisturbed
+from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import Look
 from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.stuck import at_place
@@ -57,13 +57,13 @@ class Event(Enum):
 
 
 class Step(Enum):
-    """What is done then, by the thread in which it happens."""
+    """What the thread in which it happens does then."""
 
     NOTHING = "nothing"
     REFUSE = "refuse"
     """Raise, and say what to do."""
     BREAK = "break"
-    """Note that the group is of no use."""
+    """Mark the group as broken."""
     MAKE = "make"
     """Make the next group."""
     LEAVE = "leave"
@@ -96,7 +96,7 @@ class Repair:
         # Held while ranks are freed, and while it is decided that the next group is made.
         self._lock = threading.Lock()
         self._broken = 0
-        """The generation that is of no use."""
+        """The generation that is broken; 0 if none is."""
         self._renewals: set[object] = set()
         """Threads that are about to renew the group."""
         self._began = -math.inf
@@ -123,11 +123,11 @@ class Repair:
 
     @property
     def is_cut(self) -> bool:
-        """Whether the present group was found to be of no use; earlier ones are forgotten."""
+        """Whether the present group is broken; earlier ones are forgotten."""
         return bool(self._broken) and self._broken == self._group.number
 
     def mark_broken(self) -> None:
-        """Note that the present group is of no use, whether or not any connection of it was cut."""
+        """Mark the present group as broken, whether or not a connection was cut."""
         if self.step(Event.FREED_WITH_CUT) is Step.BREAK:
             self._broken = self._group.number
 
@@ -136,13 +136,13 @@ class Repair:
     def free(self, ranks: Collection[int] | None = None) -> Freed:
         """End what ranks do; see :func:`rankbook.sessions.members.freeing.free`.
 
-        While the group is repaired, ranks are left to that for a while.
+        While a repair is under way, ranks are left alone for some seconds.
 
         Args:
             ranks: Those to free; None: all, or every engine where none is a rank yet.
         """
         members, clock = self._members, self._members.timing.clock
-        with undisturbed(), self._lock:
+        with ignore_ctrl_c(), self._lock:
             party = members.living() if members.placement else members.everyone()
             chosen = party if ranks is None else set(ranks) & set(party)
             patience = members.timing.repair_timeout(len(chosen))
@@ -170,7 +170,7 @@ class Repair:
     # -- making the next group ---------------------------------------------------------------
 
     def begin_cell(self) -> None:
-        """See that a cell finds a group that works.
+        """Make sure that a cell finds a group that works.
 
         Raises:
             SessionError: There is none, and none can be made now; the message says why.
@@ -187,7 +187,7 @@ class Repair:
                 raise SessionError(outcome)
 
     def after(self, event: Event) -> str:
-        """Do what the rule says, and say what became of it; empty where nothing is done."""
+        """Do what the rule says; return the outcome in words, empty if nothing was done."""
         step = self.step(event)
         if step is Step.LEAVE:
             return "The ranks are free, their variables in place."
@@ -195,7 +195,7 @@ class Repair:
 
     @contextmanager
     def renewing(self) -> Iterator[None]:
-        """While this lasts, the caller is about to renew the group: nobody else makes one."""
+        """The caller is about to renew the group: within the block, no other thread makes one."""
         renewal = object()
         self._renewals.add(renewal)
         try:
@@ -204,12 +204,12 @@ class Repair:
             self._renewals.discard(renewal)
 
     def _make(self) -> str:
-        """Make the next group; return what became of it, in words."""
+        """Make the next group; return the outcome in words."""
         timing = self._members.timing
         with self._lock:  # a thread that frees ranks just now is about to finish
             self._began = timing.clock.monotonic()
         try:
-            with undisturbed(timing.repair_timeout(len(self._members.living()))):
+            with ignore_ctrl_c(timing.repair_timeout(len(self._members.living()))):
                 self._group.initialize()
         except RankbookError as error:
             return f"The process group could not be re-created: {error}"
@@ -221,11 +221,11 @@ class Repair:
         )
 
     def _refuse_busy(self) -> None:
-        """Raise if an interrupt has cut the group, and some rank has not let go since then."""
+        """Raise if an interrupt has cut the group and some rank is still busy."""
         seen = looks.looks(self._members.living())
         busy = {rank: look for rank, look in sorted(seen.items()) if look.state != "idle"}
         if busy:
-            where = "; ".join(at_place([r], its.line or its.state) for r, its in busy.items())
+            where = "; ".join(at_place([r], look.line or look.state) for r, look in busy.items())
             raise SessionError(
                 f"The group's connections were cut, and {where} since then: interrupt again, or "
                 f"{how_to_replace(busy)} replaces {in_words(busy)} and keeps the others."

@@ -17,8 +17,8 @@ def of(freed: Freed, answered: Collection[int] = ()) -> dict[int, Look | None]:
     """By rank that was not freed, what it does; None if it does not answer.
 
     Args:
-        freed: What came of freeing.
-        answered: Ranks that have said how their cell ended: they let go at the last moment.
+        freed: The outcome of freeing.
+        answered: Ranks that have reported how their cell ended: they let go at the last moment.
     """
     return {rank: freed.looks.get(rank) for rank in sorted(freed.busy - set(answered))}
 
@@ -31,8 +31,7 @@ def error(
     Args:
         stuck: By rank, what it does; None if it does not answer.
         timing: Of the session.
-        lets_go_after: Minutes after which gloo gives up on connections that were cut; None: they
-            were not.
+        lets_go_after: Minutes after which gloo gives up on cut connections; None: none was cut.
     """
     places: dict[str, list[int]] = {}
     for rank, look in sorted(stuck.items()):
@@ -46,16 +45,16 @@ def error(
 
 
 def at_place(ranks: Sequence[int], place: str) -> str:
-    """``ranks 0-2 are at line 3: f(x)``; of those without a place, that they do not answer."""
+    """``ranks 0-2 are at line 3: f(x)``; ``ranks 0-2 do not answer`` without a place."""
     be, do = ("is", "does") if len(ranks) == 1 else ("are", "do")
     return f"{in_words(ranks)} {f'{be} at {place}' if place else f'{do} not answer'}"
 
 
 def _until(look: Look, timing: Timing, lets_go_after: float | None) -> str:
-    """When a rank that did not let go does so by itself, if that is known; in brackets."""
+    """When a stuck rank will let go by itself, in brackets; empty if that is not known."""
     if data_moves(look, timing):
         return " (data is on its way: it ends when that has come)"
     if look.waiting and lets_go_after is not None:
-        # Of gloo's: nothing wakes a thread that waits for half a message.
+        # Nothing wakes a thread of gloo that waits for the rest of a message.
         return f" (it lets go after the group's timeout, {lets_go_after:g} min)"
     return ""

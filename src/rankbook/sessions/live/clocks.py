@@ -17,7 +17,7 @@ from rankbook.timeline import Clock, measure
 __all__ = ["HostClocks"]
 
 _AGAIN = 2.0
-"""Seconds after which a rank that did not tell its time is asked for it again."""
+"""Seconds after which a rank that did not answer is asked for its time again."""
 
 _HOLDS = 120.0
 """Seconds after which the clock of another host is compared again."""
@@ -52,17 +52,17 @@ class HostClocks:
         return self._clocks[host][0].offset if host in self._clocks else None
 
     def is_due(self, host: str) -> bool:
-        """Whether the clock of a host is still to be compared: it did not fail before."""
+        """Whether the clock of a host is still to be compared, and that has not failed yet."""
         return self.offset(host) is None and host not in self.unknown
 
     def keep(self, hosts: Collection[str]) -> None:
-        """Forget the failures of hosts that are not there any more."""
+        """Forget the failures of all other hosts: they are gone."""
         self.unknown &= set(hosts)
 
     def compare(self, ranks: Mapping[int, Look]) -> None:
-        """Compare the clocks of other hosts with this one's, if it was not done lately.
+        """Compare the clocks of other hosts with this one's, unless that was done lately.
 
-        First those that are not known; of the rest, the one that was not asked for longest.
+        Unknown clocks come first; then the one that was compared the longest ago.
         """
         begin = time.monotonic()
         within = self._members.timing.compare_clocks

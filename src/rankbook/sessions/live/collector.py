@@ -1,6 +1,6 @@
-"""Collecting what the ranks have recorded, so rarely that they do not feel it.
+"""Collecting what the ranks have recorded, rarely enough not to slow them down.
 
-Whoever looks at a session periodically, plugs it in like this::
+To use it beside periodic looks at a session::
 
     timeline = Timeline(session.members)
     ...
@@ -30,18 +30,18 @@ from rankbook.timeline import Alignment, Bar, Kept
 __all__ = ["Timeline"]
 
 _COST = 1 / 250
-"""Share of the time that ranks which run a cell may spend on answering, by their own account; to
-send the answer takes them a quarter more."""
+"""Share of its time that a rank with a running cell may spend on answering, by its own account;
+sending the answer takes a quarter more."""
 
 _LEAST = 0.005
-"""Seconds that an answer takes at least, all that it does not count itself included."""
+"""Seconds that an answer takes at least, with the parts that it does not count itself."""
 
 _SETTLE = 0.3
-"""Seconds after a cell's end in which the next one may follow, and must not meet us."""
+"""Seconds after a cell's end in which the next may follow, so no rank is asked."""
 
 _STANDS = 2.0
-"""Seconds in one collective after which a rank stands still, and has time for an answer; and after
-which what a rank that does not stand still has answered is old."""
+"""Seconds in one collective after which a rank stands still, and has time to answer; and age at
+which the answer of a moving rank is old."""
 
 _NOT_THERE = ("gone", "no answer")
 
@@ -55,7 +55,7 @@ class _Process:
     last: int = -1
     """The highest entry that is known."""
     completed: frozenset[int] = frozenset()
-    """Entries above ``after`` of which it is known that they have completed."""
+    """Entries above ``after`` that are known to have completed."""
     mark: str = ""
     lost: int = 0
     due: float = 0.0
@@ -64,12 +64,14 @@ class _Process:
         """Note how far an answer went."""
         done = {entry.id: entry.done for entry in answer.entries}
         dropped = answer.first - 1  # up to this one, before it could be asked for
-        if self.mark:  # else nobody has asked it before, and nothing of that could be shown
+        if self.mark:  # else this is its first answer, and earlier entries could not be shown
             self.lost += max(0, dropped - self.last)
         self.mark = answer.mark
         self.last = max([self.last, dropped, *done])
-        self.after = min((i for i, its in done.items() if not its), default=self.last + 1) - 1
-        self.completed = frozenset(i for i, its in done.items() if its and i > self.after)
+        self.after = (
+            min((i for i, is_done in done.items() if not is_done), default=self.last + 1) - 1
+        )
+        self.completed = frozenset(i for i, is_done in done.items() if is_done and i > self.after)
 
 
 class Timeline:
@@ -109,7 +111,7 @@ class Timeline:
     def note(self) -> str:
         """What is not shown, in a sentence or two; empty if everything is."""
         notes = [self.kept.note]
-        # Each rank loses about the same ones.
+        # Each rank loses about the same collectives.
         if lost := max((process.lost for process in self._processes.values()), default=0):
             were = "collective was" if lost == 1 else "collectives were"
             notes.append(f"{lost:,} {were} not kept by torch's recorder (TORCH_FR_BUFFER_SIZE).")
@@ -122,10 +124,10 @@ class Timeline:
     def collect(
         self, states: Sequence[Look], cells: Sequence[CellSpan], *, is_last: bool = False
     ) -> bool:
-        """Ask the ranks, if it is time; returns within a second or two, at once if it is not.
+        """Ask the ranks if it is time; returns within a second or two, at once if it is not.
 
         Args:
-            states: What the ranks do, as it was seen a moment ago.
+            states: What the ranks did a moment ago.
             cells: When cells ran.
             is_last: The ranks are about to end: it is time.
 
@@ -135,22 +137,22 @@ class Timeline:
         looked = time.time()
         size = self._members.size or 0
         ranks = {s.info.rank: s for s in states if s.info is not None and s.info.rank < size}
-        there = {r: s for r, s in ranks.items() if s.state not in _NOT_THERE}
+        present = {r: s for r, s in ranks.items() if s.state not in _NOT_THERE}
         if not ranks:
             self._settle_all()
-        self._hosts.keep({s.host for s in there.values()})
+        self._hosts.keep({s.host for s in present.values()})
         runs = bool(cells) and cells[-1].ended is None
-        self._is_busy = runs or any(s.state != "idle" for s in there.values())
+        self._is_busy = runs or any(s.state != "idle" for s in present.values())
         if self._is_busy:
             self._seen = None
-            chosen = there if is_last else self._due_while_busy(there)
+            chosen = present if is_last else self._due_while_busy(present)
             answers = self._ask(chosen)
         else:
-            seen = (cells[-1:], [(r, s.pid, s.info, r in there) for r, s in ranks.items()])
+            seen = (cells[-1:], [(r, s.pid, s.info, r in present) for r, s in ranks.items()])
             soon = cells and looked - (cells[-1].ended or 0.0) < _SETTLE
-            # What was started and not waited for may end at any time.
+            # An asynchronous collective may end at any time.
             known = seen == self._seen and not (self.open and time.monotonic() >= self._due)
-            chosen = there if is_last or not (soon or known) else {}
+            chosen = present if is_last or not (soon or known) else {}
             answers = self._ask(chosen)
             if len(answers) == len(chosen) and chosen:
                 self._seen = seen
@@ -160,7 +162,7 @@ class Timeline:
             newest = max((s.info for s in ranks.values() if s.info), key=lambda i: i.generation)
             gone |= {rank for rank in self._alignment.ranks if rank >= newest.world_size}
             expected = {
-                r for r, s in there.items() if r not in chosen or self._hosts.is_due(s.host)
+                r for r, s in present.items() if r not in chosen or self._hosts.is_due(s.host)
             }
             silent = [s for r, s in ranks.items() if r not in answers and r not in expected]
             self.kept.add(self._alignment.settle(_ranks(silent), gone))
@@ -169,11 +171,11 @@ class Timeline:
         return bool(chosen)
 
     def _moved(self, states: Iterable[Look], looked: float) -> Iterator[Look]:
-        """Who may do something else by now than when it answered last.
+        """Ranks that may do something else by now than when they last answered.
 
         Args:
             states: What the ranks do.
-            looked: When that was seen.
+            looked: When that was.
         """
         for state in states:
             assert state.info is not None  # noqa: S101 - only ranks have a lane
@@ -182,26 +184,26 @@ class Timeline:
             if began > answered and looked - answered > _STANDS:
                 yield state
 
-    def _due_while_busy(self, there: Mapping[int, Look]) -> Mapping[int, Look]:
-        """Whom to ask while a cell runs: all, now and then; who stands still, more often.
+    def _due_while_busy(self, present: Mapping[int, Look]) -> Mapping[int, Look]:
+        """Ranks to ask while a cell runs: all now and then, those that stand still more often.
 
-        And at once, whose clock is still to be compared.
+        Ranks whose clock is still to be compared are asked at once.
         """
         now = time.monotonic()
         if now >= self._due:
-            return there
-        still = {r: s for r, s in there.items() if s.state == "waiting" and s.since > _STANDS}
+            return present
+        still = {r: s for r, s in present.items() if s.state == "waiting" and s.since > _STANDS}
         chosen = {r: s for r, s in still.items() if now >= self._process(s).due}
-        return chosen | {r: s for r, s in there.items() if self._hosts.is_due(s.host)}
+        return chosen | {r: s for r, s in present.items() if self._hosts.is_due(s.host)}
 
     def _ask(self, chosen: Mapping[int, Look]) -> Mapping[int, Recording]:
-        """Ask ranks for what is new, and take what they answer."""
+        """Ask ranks for what is new, and take their answers."""
         self._hosts.compare(chosen)
         chosen = {r: s for r, s in chosen.items() if self._hosts.offset(s.host) is not None}
         if not chosen:
             return {}
         known = {rank: self._process(state) for rank, state in chosen.items()}
-        asked = {rank: TellTimeline(its.after, its.mark) for rank, its in known.items()}
+        asked = {r: TellTimeline(process.after, process.mark) for r, process in known.items()}
         call = self._members.ranks(chosen).request(asked)
         call.wait(self._members.timing.answer_timeout(len(chosen)))
         call.forget()
@@ -209,8 +211,8 @@ class Timeline:
         for rank, answer in answers.items():
             self._take(chosen[rank], known[rank], answer)
         now = time.monotonic()
-        for its in known.values():
-            its.due = now + _STANDS
+        for process in known.values():
+            process.due = now + _STANDS
         took = max([_LEAST, *(answer.took for answer in answers.values())])
         self._pause = took / _COST
         self._due = max(self._due, now + self._pause)
@@ -220,7 +222,7 @@ class Timeline:
         info = state.info
         assert info is not None  # noqa: S101 - only ranks are asked
         offset = self._hosts.offset(state.host)
-        assert offset is not None  # noqa: S101 - only who has a clock is asked
+        assert offset is not None  # noqa: S101 - only ranks with a known clock are asked
         by_rank: dict[int, list[Recorded]] = {info.rank: []}
         if answer.mark:
             for entry in answer.entries:
@@ -236,13 +238,13 @@ class Timeline:
         return self._processes.setdefault((state.host, state.pid), _Process())
 
     def end(self) -> None:
-        """The session is closed: nothing is in flight any more, and no cell runs."""
+        """The session is closed: end what was in flight, and the cell."""
         self.ended = time.time()
         self._is_busy = False
         self._settle_all()
 
     def _settle_all(self) -> None:
-        """There is no group any more: nothing that was in flight still is."""
+        """There is no group any more: settle everything in flight."""
         self.kept.add(self._alignment.end())
         self.open = []
 

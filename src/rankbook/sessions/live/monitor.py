@@ -1,4 +1,4 @@
-"""Looks at the ranks in the background and tells whoever watches."""
+"""Looks at the ranks in the background and gives snapshots to a listener."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ class Monitor:
     """A thread that gives snapshots of one session to a listener.
 
     It looks once a second, more often while the session is busy, and soon after the session says
-    that something has changed. Where nobody looks at what it shows, it does not look either. It
-    ends with the session, after a last look: that is what stays on screen.
+    that something has changed. While no page shows its snapshots, it takes none. It ends with the
+    session, after a last look, which stays on screen.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Monitor:
         self._stopped = threading.Event()
         self._at_once = threading.Event()
         self._has_looked_last = threading.Event()
-        # Whoever made it is about to show it.
+        # A page is about to show it.
         self._forgotten_at = time.monotonic() + self._timing.forgotten
         self._unsubscribe = ExitStack()
         self._unsubscribe.callback(session.changes.subscribe(self._changed.set))
@@ -90,10 +90,10 @@ class Monitor:
         self._thread.start()
 
     def watched(self, someone: bool) -> None:  # noqa: FBT001
-        """Note whether somebody looks now; whoever has just come sees the present state at once."""
+        """Note whether a page shows the session; one that comes back causes a look at once."""
         was_forgotten = self._is_forgotten
         # A page whose kernel hears nothing while a cell runs must not be taken for one that left.
-        # Cells run in the main thread: what that hears itself, it hears beside none.
+        # Cells run in the main thread: a sign that arrives there did not arrive beside a cell.
         is_beside = threading.current_thread() is not threading.main_thread()
         self._is_heard_while_busy |= is_beside and bool(self._session.doing)
         self._forgotten_at = time.monotonic() + (self._timing.forgotten if someone else 0)
@@ -143,7 +143,7 @@ class Monitor:
                 self._has_looked_last.set()
 
     def _look_last(self) -> None:
-        """See what has become of the ranks while they are still there; in any other thread."""
+        """Have the monitor look once more before the ranks end; called in another thread."""
         self._has_looked_last.clear()
         self._at_once.set()
         self._changed.set()
@@ -156,12 +156,12 @@ class Monitor:
             except (RankbookError, OSError) as error:  # the controller is gone, say
                 self._on_error(str(error))
         except Exception:  # noqa: BLE001 - it is logged
-            # One snapshot that cannot be shown must not be the last one.
+            # A snapshot that cannot be shown must not end the monitor.
             _log.exception("The dashboard could not be brought up to date")
 
     @property
     def _is_idle(self) -> bool:
-        """Whether nobody looks, as far as can be known."""
+        """Whether no page shows the session, as far as is known."""
         return self._is_forgotten and (self._is_heard_while_busy or not self._session.doing)
 
     def _pause(self) -> float | None:

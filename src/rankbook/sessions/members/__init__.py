@@ -1,4 +1,4 @@
-"""Who is which rank, and who lives. Above this room nobody names an engine."""
+"""Which engine is which rank, and which engines live. Rooms above this one name no engines."""
 
 from __future__ import annotations
 

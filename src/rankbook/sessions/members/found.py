@@ -1,7 +1,7 @@
 """Finding the process group that joined engines are in already, so that it can be kept as it is.
 
-A notebook's kernel may be restarted, or die, while its engines go on. All that is asked here is
-answered on their control threads: they may be busy, or stuck in a collective.
+A notebook's kernel may be restarted, or die, while its engines go on. Everything here is
+asked of their control threads: they may be busy, or stuck in a collective.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class Found:
 
 
 Seen: TypeAlias = Mapping[int, "Look | None"]
-"""By engine, what it does and which group it is in; None of one that is there and does not say."""
+"""By engine, what it does and which group it is in; None of one that is there and silent."""
 
 
 def look(members: Members) -> dict[int, Look | None]:
-    """Ask the engines what they do and which group they are in; leave out those that have ended."""
+    """Ask the engines what they do and which group they are in; ended ones are left out."""
     engines = members.alive
     call = members.party({engine: engine for engine in engines}).request(LookAt())
     call.wait(members.timing.adopt)
@@ -53,7 +53,7 @@ def look(members: Members) -> dict[int, Look | None]:
 
 
 def refuse_silent(seen: Seen) -> None:
-    """Raise if an engine does not say what it does: it may be at work in a group.
+    """Raise if an engine is silent: it may be at work in a group.
 
     Raises:
         ClusterError: The message names it.
@@ -96,11 +96,11 @@ def in_groups(seen: Seen) -> set[int]:
 def placement(
     found: Found, facts: Mapping[int, EngineFacts], alive: Collection[int]
 ) -> Placement | None:
-    """Where the ranks of a group that was found stand; None if nobody would have placed it so.
+    """Where the ranks of a group that was found stand; None if we would have placed it otherwise.
 
     Args:
         found: The group.
-        facts: By engine, of its ranks at least.
+        facts: By engine; those of its ranks at least.
         alive: Every engine of the cluster.
     """
     placed = place([facts[engine] for engine in found.engines], before=found.engines)

@@ -1,4 +1,4 @@
-"""Freeing ranks: whatever they do, they are to be idle again, with their variables in place."""
+"""Freeing ranks: whatever they do, make them idle again, with their variables in place."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from rankbook.timing import Timing
 __all__ = ["Freed", "data_moves", "free"]
 
 _FREED = (Run.op, Initialize.op)
-"""What ranks are asked for that may last: the rest ends by itself."""
+"""Operations that may last; all others end by themselves."""
 
 
 @dataclass(frozen=True)
 class Freed:
-    """What came of it."""
+    """The outcome of freeing."""
 
     was_busy: bool
     """Whether there was anything to free."""
     cut: bool
-    """Whether connections were cut: the process group is of no use any more."""
+    """Whether connections were cut: the process group is broken then."""
     busy: frozenset[int] = frozenset()
     """Ranks that did not become idle."""
     looks: Mapping[int, Look] = field(default_factory=dict)
-    """By rank of those, what it was seen to do; one that did not answer is missing."""
+    """By rank of those, its last look; a silent one is missing."""
 
 
 def free(party: Party, ranks: Collection[int], timeout: float | None = None) -> Freed:
     """End what ranks do.
 
-    Python gets a ``KeyboardInterrupt``. A collective that waits in C++ does not notice signals;
-    it ends with the connections that it waits on, which are cut on all ranks, for gloo passes the
-    end on from rank to rank only slowly or not at all. But gloo never wakes a thread that waits
-    for a message that is cut in two: while data is on its way, only Python is interrupted, and
-    stops after the collective. Both may come at a bad moment (between two waits, in code that
-    catches everything), so the ranks are looked at, and it is done again. A rank that has yet to
-    begin with what it was asked for is not idle.
+    Python code gets a ``KeyboardInterrupt``. A collective that waits in C++ does not notice
+    signals; it ends when the connections that it waits on are cut. They are cut on all ranks,
+    because gloo passes the end on from rank to rank slowly or not at all. But gloo never wakes a
+    thread that waits for the rest of a message: while data is arriving, only Python is
+    interrupted, and stops after the collective. Either may come at a bad moment (between two
+    waits, in code that catches everything), so the ranks are looked at and freed again. A rank
+    that has yet to begin a request is not idle.
 
     Args:
         party: The ranks of the group that live. Those that are idle, and not to be freed, have
@@ -69,8 +69,8 @@ def free(party: Party, ranks: Collection[int], timeout: float | None = None) -> 
         waiting = {rank for rank in busy if rank in seen and seen[rank].state == "waiting"}
         on_its_way = not cut and any(data_moves(seen[rank], timing) for rank in waiting)
         at_once = bool(signalled) or cut or on_its_way
-        # A signal that arrives while torch handles the cut, or IPython the exception, would only
-        # confuse; and what Python still does may be worth waiting for (it saves something, say).
+        # A signal that arrives while torch handles the cut, or IPython the exception, would do
+        # harm; and Python may still do something useful (save a checkpoint, for example).
         again = timing.free_again
         due = {
             rank
@@ -95,7 +95,7 @@ def free(party: Party, ranks: Collection[int], timeout: float | None = None) -> 
 
 
 def data_moves(look: Look, timing: Timing) -> bool:
-    """Whether what a rank waits for is on its way: then it has only to wait for longer."""
+    """Whether the data that a rank waits for is arriving: then it only has to wait longer."""
     return bool(look.waiting) and look.silent is not None and look.silent < timing.on_its_way
 
 

@@ -1,4 +1,4 @@
-"""Looking at ranks: what each does, answered whatever its main thread does."""
+"""Looking at ranks: what each does, answered while its main thread is busy."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _unseen(members: Members, engine: int, info: GroupInfo | None = None) -> Loo
 
 
 def wait_until_idle(party: Party, timeout: float) -> set[int]:
-    """Wait for ranks to have nothing to do; return those that still have after ``timeout``."""
+    """Wait for ranks to become idle; return those that are still busy after ``timeout``."""
     timing = party.timing
     deadline = timing.clock.monotonic() + timeout
     busy = set(party)
@@ -123,13 +123,13 @@ def diagnose(members: Members, progress: Progress) -> Diagnosis:
 def complete(
     members: Members, party: Party, seen: Mapping[int, Look], progress: Progress
 ) -> dict[int, Look]:
-    """Add what ranks cannot say themselves: which raised, has ended, does not answer.
+    """Add what ranks cannot report themselves: which raised, has ended, does not answer.
 
     Args:
-        members: Knows who lives.
+        members: Knows which ranks live.
         party: All ranks, as they were when the present cell began.
         seen: By rank, the looks of those that answered.
-        progress: What has become of the present cell.
+        progress: How the present cell went, by rank.
     """
     found = {}
     for rank, engine in party.engines.items():

@@ -1,4 +1,4 @@
-"""The engines of one session by rank: who is which rank, who lives, who takes whose place."""
+"""The engines of one session by rank: which is which rank, which live, which replace others."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["Members"]
 
 
 class Members:
-    """Who is which rank, and who lives.
+    """Which engine is which rank, and which engines live.
 
     Attributes:
         timing: How long the session waits.
         changes: Tells listeners that an engine has ended.
         placement: Where every rank stands; None before the first group.
-        known: By engine, what it said about where it stands; also of those that have ended.
+        known: By engine, the facts that it reported; engines that have ended included.
         ended: Engines that have ended, and their exit code or minus the signal.
     """
 
@@ -37,7 +37,7 @@ class Members:
         self._pool = pool
         pool.on_end = self._has_ended
 
-    # -- who is there ------------------------------------------------------------------------
+    # -- the engines by rank -----------------------------------------------------------------
 
     def placed(self) -> Placement:
         """Where every rank stands.
@@ -65,11 +65,11 @@ class Members:
         return self._pool.can_grow
 
     def seated(self) -> dict[int, int]:
-        """By rank, its engine; also of those that have ended."""
+        """By rank, its engine; dead ones are included."""
         return dict(enumerate(self.placement.engines)) if self.placement else {}
 
     def spares(self) -> dict[int, int]:
-        """Engines that are no rank, by a number of their own: they go on where ranks end."""
+        """Spare engines, numbered on from the last rank."""
         ranks = self.seated()
         others = [engine for engine in self._pool.engines if engine not in ranks.values()]
         return dict(enumerate(others, len(ranks)))
@@ -85,12 +85,12 @@ class Members:
 
     @property
     def dead(self) -> dict[int, int | None]:
-        """By rank, how those have ended that have; None where nobody saw it."""
-        there = set(self._pool.engines)
+        """By dead rank, its exit code or minus the signal; None if that is not known."""
+        registered = set(self._pool.engines)
         return {
             rank: self.ended.get(engine)
             for rank, engine in self.seated().items()
-            if engine in self.ended or engine not in there
+            if engine in self.ended or engine not in registered
         }
 
     def refuse_dead(self, ranks: Collection[int] | None = None) -> None:
@@ -115,14 +115,14 @@ class Members:
         """The last lines that an engine wrote past Python, oldest first; none if unknown."""
         return self._pool.last_words(engine)
 
-    # -- parties: whom to ask ----------------------------------------------------------------
+    # -- parties: ranks to ask ---------------------------------------------------------------
 
     def party(self, engines: Mapping[int, int]) -> Party:
         """Engines by rank, or by another number, to be asked together."""
         return Party(self._pool.channel, engines, self.timing)
 
     def ranks(self, chosen: Collection[int] | None = None) -> Party:
-        """Ranks, those that have ended included.
+        """Ranks; dead ones are included.
 
         Args:
             chosen: Which; None: all.
@@ -135,21 +135,21 @@ class Members:
         return self.party({r: e for r, e in self.seated().items() if self.lives(e)})
 
     def everyone(self) -> Party:
-        """All engines that live: the ranks, and those that are none."""
-        all_of_them = self.seated() | self.spares()
-        return self.party({n: e for n, e in all_of_them.items() if self.lives(e)})
+        """All living engines: ranks and spares."""
+        numbered = self.seated() | self.spares()
+        return self.party({n: e for n, e in numbered.items() if self.lives(e)})
 
-    # -- who takes a place -------------------------------------------------------------------
+    # -- placing engines ---------------------------------------------------------------------
 
     def facts(self) -> list[EngineFacts]:
-        """What the living engines say; asked once per engine, for nothing of it changes."""
+        """The facts of the living engines; each is asked once, since its facts do not change."""
         engines = self.alive
         if new := [engine for engine in engines if engine not in self.known]:
             self.known |= {facts.engine: facts for facts in self._pool.facts(new)}
         return [self.known[engine] for engine in engines]
 
     def facts_of(self, engines: Collection[int]) -> dict[int, EngineFacts]:
-        """What some engines say, asked now."""
+        """The facts of some engines, asked now."""
         found = {facts.engine: facts for facts in self._pool.facts(engines)}
         self.known |= found
         return found
@@ -166,7 +166,7 @@ class Members:
         facts, missing = self.facts(), (size or 0) - len(self.alive)
         if missing > 0:
             self._pool.refuse_growth()
-            # New ones will be like those that are there.
+            # New engines will be like the present ones.
             last = facts[-1].engine
             facts += [replace(facts[0], engine=last + 1 + i) for i in range(missing)]
         return place(facts, size)
@@ -247,7 +247,7 @@ class Members:
         """Stop all engines and start as many new ones.
 
         Raises:
-            ClusterError: The new ones did not come.
+            ClusterError: The new engines did not register.
         """
         self.placement = None
         self._pool.replace()

@@ -1,4 +1,4 @@
-"""What a cell, or a death, has left of a rank: added to what its engine says of itself."""
+"""Adding to a rank's look what its engine cannot say: how its cell ended, how it died."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def is_timeout(failure: Failure) -> bool:
 
 
 def _is_gloos(failure: Failure) -> bool:
-    """Whether an exception is gloo's: it says in which file of its own it was raised."""
+    """Whether gloo raised an exception: its message names a source file of gloo."""
     return failure.ename == "RuntimeError" and "gloo/" in failure.evalue
 
 
@@ -54,7 +54,7 @@ def out_of_step(looks: Mapping[int, Look]) -> bool:
     """Whether ranks stand at different collectives: the next one would hang, or mix up data.
 
     Args:
-        looks: By rank, of those of which it is known what they have called.
+        looks: By rank, of those whose calls are known.
     """
     calls = [(rank, call) for rank, look in looks.items() for call in look.recent]
     if not all(call.done for _, call in calls):
@@ -65,13 +65,13 @@ def out_of_step(looks: Mapping[int, Look]) -> bool:
             last.setdefault(call.group, {})[rank] = call.seq
     members = {call.group: call.ranks for _, call in calls}
     return any(
-        len({its.get(rank, 0) for rank in looks if rank in (members[group] or looks)}) > 1
-        for group, its in last.items()
+        len({numbers.get(rank, 0) for rank in looks if rank in (members[group] or looks)}) > 1
+        for group, numbers in last.items()
     )
 
 
 def when_it_was_lost(look: Look, failure: Failure | None) -> Look:
-    """What a rank did, that is idle by now, when the one at the other end died."""
+    """The look of an idle rank at the moment when it lost the connection to a dead one."""
     if look.state != "idle" or failure is None or not is_lost(failure):
         return look
     open_ones = [call for call in look.recent if not call.done]
@@ -88,7 +88,7 @@ def post_mortem(log: list[str]) -> tuple[str, tuple[str, ...]]:
 
 
 def with_outcome(look: Look, failure: Failure | str | None) -> Look:
-    """What an idle rank has made of the cell."""
+    """The look of an idle rank, with how its cell ended."""
     if look.state != "idle":
         return look
     if failure is None:

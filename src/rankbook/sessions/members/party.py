@@ -56,7 +56,7 @@ class Party:
         """Ask for one operation and return at once.
 
         Args:
-            requests: What everybody is asked for, or by rank.
+            requests: The request for every rank, or one by rank.
             buffers: Bytes for every rank, beside the JSON.
 
         Raises:
@@ -69,7 +69,7 @@ class Party:
         return RankCall(self._channel, call, {self._engines[rank]: rank for rank in requests})
 
     def look(self, request: Request) -> RankCall:
-        """Ask for what is answered at any time; do not wait for those who do not answer."""
+        """Ask for something that engines answer at any time; stop waiting for silent ranks."""
         call = self.request(request)
         call.wait(self.timing.answer_timeout(len(self)))
         call.forget()
@@ -111,17 +111,18 @@ class RankCall:
 
     @property
     def values(self) -> dict[int, Any]:
-        """By rank, what those answered that succeeded."""
-        return {self._ranks[engine]: its for engine, its in dict(self._call.values).items()}
+        """By rank, the answers of those that succeeded."""
+        return {self._ranks[engine]: value for engine, value in dict(self._call.values).items()}
 
     @property
     def failures(self) -> dict[int, RemoteError]:
         """By rank, why the operation failed there."""
-        return {self._ranks[engine]: its for engine, its in dict(self._call.failures).items()}
+        failures = dict(self._call.failures)
+        return {self._ranks[engine]: failure for engine, failure in failures.items()}
 
     def buffers(self, rank: int) -> list[memoryview]:
         """Bytes that came with a rank's answer."""
-        return next(self._call.buffers[e] for e, its in self._ranks.items() if its == rank)
+        return next(self._call.buffers[e] for e, other in self._ranks.items() if other == rank)
 
     def wait(
         self,
@@ -134,8 +135,8 @@ class RankCall:
 
         Args:
             timeout: Seconds; None waits as long as it takes.
-            on_event: Called here with the rank and what it said.
-            on_pause: Called whenever nothing is to be read.
+            on_event: Called in this thread with the rank and its event.
+            on_pause: Called whenever there is nothing to read.
             until: Ends the wait early.
         """
 
@@ -146,14 +147,14 @@ class RankCall:
         return self._channel.wait(self._call, timeout, tell, on_pause, until)
 
     def left(self) -> Iterator[tuple[int, events.Event]]:
-        """What has arrived and was not read by :meth:`wait`."""
+        """Events that have arrived and were not read by :meth:`wait`."""
         for event in self._call.left():
             yield self._ranks[event.engine], event.body
 
     def raise_for_failure(self) -> None:
-        """Raise what the first rank that failed says, as the class that its engine raised."""
+        """Raise the error of the first rank that failed, as the class that its engine raised."""
         self._channel.raise_for_failure(self._call)
 
     def forget(self) -> None:
-        """Drop it: nobody wants the answers that have not come."""
+        """Drop the call: answers that are still missing are no longer wanted."""
         self._channel.forget(self._call)

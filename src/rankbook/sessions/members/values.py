@@ -16,7 +16,7 @@ __all__ = ["pull", "push"]
 
 
 def pull(party: Party, name: str) -> dict[int, Any]:
-    """Bring a variable; see :meth:`rankbook.sessions.session.Session.pull`.
+    """Bring a variable here; see :meth:`rankbook.sessions.session.Session.pull`.
 
     Args:
         party: The ranks to ask.
@@ -25,10 +25,10 @@ def pull(party: Party, name: str) -> dict[int, Any]:
     call = party.request(Pull(name))
     call.wait()
     call.raise_for_failure()
-    there = [rank for rank in party if call.values[rank]]
-    if len(there) < len(party):
-        where = f"only on {in_words(there)}" if there else f"on none of {in_words(party)}"
-        hint = f"; use -r {label(there)}" if there else ""
+    owners = [rank for rank in party if call.values[rank]]
+    if len(owners) < len(party):
+        where = f"only on {in_words(owners)}" if owners else f"on none of {in_words(party)}"
+        hint = f"; use -r {label(owners)}" if owners else ""
         raise InputError(f"{name!r} exists {where}{hint}.")
     return {rank: values.loads(call.buffers(rank)[0]) for rank in party}
 

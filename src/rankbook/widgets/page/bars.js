@@ -1,11 +1,11 @@
-// The bars: what the kernel has sent, by lane, and which of them are of one collective.
+// The bars that the kernel has sent, by lane, and which of them belong to one collective.
 
 import { familyOf, P2P } from "./families.js";
 import { addBusy, below } from "./scale.js";
 import { Table } from "./table.js";
 
 const BAR = {
-  // what the kernel sends of a bar, in the order of its buffers
+  // the fields of a bar, in the order of the kernel's buffers
   start: Float64Array, length: Float32Array, late: Float32Array, rank: Int32Array, op: Int32Array,
   group: Int32Array, bytes: Float64Array, seq: Int32Array, generation: Int32Array,
   failed: Int32Array,
@@ -14,7 +14,7 @@ const LINKS = { of: Int32Array, next: Int32Array }; // its collective; the bar b
 const COLLECTIVE = {
   first: Float64Array, last: Float64Array, // when its first and its last rank began
   firstRank: Int32Array, lastRank: Int32Array, size: Int32Array, head: Int32Array,
-  // the host whose clock errs most, by how much it may, and another's at most (-1: there is none)
+  // the host with the largest clock error, that error, and the largest of another host (-1: none)
   host: Int32Array, error: Float64Array, others: Float64Array,
 };
 const LANE = { start: Float64Array, end: Float64Array, reach: Float64Array, bar: Int32Array };
@@ -25,8 +25,8 @@ export class Bars extends Table {
     super({ ...BAR, ...LINKS });
     this.collectives = new Table(COLLECTIVE);
     this.lanes = new Map();
-    this.hostOf = new Map(); // by rank: where it is, or was last
-    this.places = new Map(); // by rank: the number of that host, and by how much its clock may err
+    this.hostOf = new Map(); // by rank: its host, or its last one
+    this.places = new Map(); // by rank: the number of that host, and the error of its clock
     this.clear();
   }
 
@@ -43,7 +43,7 @@ export class Bars extends Table {
     Object.assign(this, { ops, groups, families: ops.map(familyOf) });
   }
 
-  /** Take where ranks are, and the clocks of hosts that were compared with the kernel's. */
+  /** Take the hosts of ranks, and the clocks of hosts that were compared with the kernel's. */
   setClocks(lanes, clocks) {
     const told = JSON.stringify([lanes, clocks]);
     if (told === this.told) return;
@@ -84,7 +84,7 @@ export class Bars extends Table {
       for (const name of ["start", "end", "bar"]) lane[name].copyWithin(at + 1, at, lane.n - 1);
     }
     [lane.start[at], lane.end[at], lane.bar[at]] = [start, end, bar];
-    // Up to where the bars until here reach: it only grows, so that it can be searched.
+    // The latest end of the bars so far: it only grows, so that it can be searched.
     for (; at < lane.n; at++) {
       lane.reach[at] = Math.max(at ? lane.reach[at - 1] : end, lane.end[at]);
     }
@@ -114,7 +114,7 @@ export class Bars extends Table {
     [host[c], error[c], others[c]] = [-1, 0, -1];
   }
 
-  /** A collective is on the host of this rank, too. */
+  /** Note that a collective is also on the host of this rank. */
   doubt(c, rank) {
     const place = this.places.get(rank);
     const { host, error, others } = this.collectives;
@@ -123,14 +123,14 @@ export class Bars extends Table {
     if (host[c] < 0 || place.error > error[c]) [host[c], error[c]] = [place.host, place.error];
   }
 
-  /** By how much the starts of a bar's collective may be wrong against each other, seconds */
+  /** By how much the starts of a bar's collective may be wrong to each other, seconds */
   doubtOf(bar) {
     const { error, others } = this.collectives;
     const c = this.of[bar];
     return others[c] < 0 ? 0 : error[c] + others[c];
   }
 
-  /** By how much those of two ranks may */
+  /** The same for the starts of two ranks */
   doubtBetween(rank, other) {
     const [a, b] = [this.places.get(rank), this.places.get(other)];
     return !a || !b || a.host === b.host ? 0 : a.error + b.error;
@@ -155,19 +155,19 @@ export class Bars extends Table {
     return peers;
   }
 
-  /** The collective here that `bar` of `other` is part of; names may stand elsewhere there. */
+  /** The collective here that `bar` of `other` is part of; names may have other indices there. */
   find(other, bar) {
     const group = this.groups.indexOf(other.groups[other.group[bar]]);
     if (group < 0) return undefined;
     return this.numbers(other.generation[bar], group, other.isP2P(bar)).get(other.seq[bar]);
   }
 
-  /** Up to where it reaches: to `now` if no length is known */
+  /** Its end: `now` if no length is known */
   until(bar, now) {
     return Number.isNaN(this.length[bar]) ? now : this.start[bar] + this.length[bar];
   }
 
-  /** How many collectives there are of bars without a length */
+  /** Number of collectives that have bars without a length */
   endless() {
     const found = new Set();
     for (let bar = 0; bar < this.n; bar++) {
@@ -176,13 +176,13 @@ export class Bars extends Table {
     return found.size;
   }
 
-  /** Whether the others had to wait for this one: the last, by more than the clocks may err */
+  /** Whether the others had to wait for this one: it was last, by more than the clocks may err */
   isLast(bar, doubt = this.doubtOf(bar)) {
     const c = this.of[bar];
     return this.late[bar] > doubt && this.start[bar] === this.collectives.last[c];
   }
 
-  /** Until when it waited for the last rank. Who failed, or ended before it began, did not. */
+  /** Until when it waited for the last rank. A bar that failed, or ended before, did not wait. */
   waitedUntil(bar) {
     const start = this.start[bar];
     const end = start + this.length[bar];

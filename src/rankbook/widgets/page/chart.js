@@ -1,4 +1,4 @@
-// The picture.
+// Painting the chart.
 
 import { duration, size } from "./words.js";
 import { below, BREAK, toPixel } from "./scale.js";
@@ -14,15 +14,15 @@ const CROSS = 18; // px that the cross of a failed bar takes
 /** Height of a lane for `n` lanes: 30 px for a few, 6 for 64 */
 export const laneHeight = (n) => Math.max(4, Math.min(30, Math.floor(400 / n)));
 
-/** Paints what a View shows: it is handed the View, and keeps only what saves work. */
+/** Paints what a View shows: it is given the View, and keeps only what saves work. */
 export class Chart extends Pen {
   constructor(canvas) {
     super(canvas.getContext("2d"));
     Object.assign(this, { canvas, runs: makeRuns() });
-    this.seen = new Set(); // what there was to be seen so far, for the legend
+    this.seen = new Set(); // kinds that were painted so far, for the legend
   }
 
-  /** Fit the canvas to its place and its colours; gives the width of the plot. */
+  /** Fit the canvas to its place and the theme; returns the width of the plot. */
   measure(place, width, lanes, hosts) {
     const { canvas } = this;
     const ratio = (this.ratio = window.devicePixelRatio);
@@ -131,7 +131,7 @@ export class Chart extends Pen {
     }
   }
 
-  /** It waited until it was given up: the post that ends it is painted when all bars are. */
+  /** A wait that was given up: the post that ends it is painted after all bars. */
   paintFailed(bars, bar, family, x0, x1, y, height) {
     const { palette, ctx } = this;
     const striped = height >= 8 && x1 - x0 >= 8;
@@ -148,7 +148,7 @@ export class Chart extends Pen {
     if (height >= 12 && label) this.plate(label, at, y + height / 2);
   }
 
-  /** A blunt end that stands out of the lane's bars, and a cross before it where there is room */
+  /** A blunt end that is higher than the lane's bars, and a cross before it if there is room */
   paintPost(x0, x1, y, height) {
     const { ctx, palette } = this;
     const out = height >= 12 ? 2 : 1;
@@ -163,7 +163,7 @@ export class Chart extends Pen {
     }
   }
 
-  /** A dashed lead from where the first rank began, a tip, and by how much where there is room */
+  /** A dashed line from the start of the first rank, a tip, and the lateness if there is room */
   paintLate(bars, bar, before, y, height) {
     const { ctx, scale, palette } = this;
     const x = this.x(bars.start[bar]);
@@ -188,7 +188,7 @@ export class Chart extends Pen {
     if (isSaid) this.text(label, x - tip - 4, y, { colour: palette.alarm, align: "right" });
   }
 
-  /** In flight: a striped arrow that grows until now, or frays where its rank was heard of last */
+  /** In flight: a striped arrow that grows until now, or frays at its rank's last answer */
   paintOpen({ store: { open }, now }, rank, top) {
     const lane = open.lanes.get(rank);
     const { ctx, palette } = this;
@@ -239,7 +239,7 @@ export class Chart extends Pen {
     }
   }
 
-  /** The bar that is pointed at or stepped to, and its collective on the other ranks */
+  /** The bar under the pointer or the keys, and its collective on the other ranks */
   paintShown({ shown, store, lanes, now }) {
     const found = [store.bars, store.open].flatMap((bars) =>
       bars.peers(shown.bars, shown.bar).map((peer) => ({

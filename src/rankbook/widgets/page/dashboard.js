@@ -1,10 +1,10 @@
-// The dashboard's panel in the page. Python renders it (display/panel.py); here it is put in place
-// with as few changes as possible, and clicks are told to the kernel.
+// The dashboard's panel in the page. Python renders it (display/panel.py); this script updates the
+// page with as few changes as possible, and sends clicks to the kernel.
 
 import { askUntilHeard } from "./hearing.js";
 
-const HEARD_WITHIN = 900; // ms for the kernel to say that it has heard a click
-const HERE_EVERY = 30_000; // ms between two signs that somebody looks
+const HEARD_WITHIN = 900; // ms for the kernel to acknowledge a click
+const HERE_EVERY = 30_000; // ms between two signs that a page shows the panel
 
 const ENDED =
   '<span class="rb-mark" aria-hidden="true">○</span> <span class="rb-words">no kernel</span>';
@@ -21,7 +21,7 @@ function render({ model, el }) {
   note.className = "rb-unheard";
   note.setAttribute("role", "alert");
 
-  // Of a kernel that has gone, or was restarted, the widget is deaf for good.
+  // The widget of a kernel that is gone, or was restarted, stays deaf.
   const send = (content) => {
     try {
       model.send(content);
@@ -41,9 +41,9 @@ function render({ model, el }) {
     if (!button) return;
     clicks.tell(button.dataset.do, form(board));
     if (button.dataset.do !== "close") opener = button;
-    else opener?.focus(); // what has the focus now is about to go
+    else opener?.focus(); // the focused element is about to be removed
   };
-  // As in any form.
+  // Enter submits, as in any form.
   const onKey = (event) => {
     if (event.key !== "Enter" || !event.target.matches(".rb-form input")) return;
     event.preventDefault();
@@ -80,26 +80,26 @@ function render({ model, el }) {
 
 // -- clicks -----------------------------------------------------------------------------------
 
-// Tells the kernel of clicks, and the person if the kernel does not listen.
+// Sends clicks to the kernel, and tells the person if the kernel does not answer.
 class Clicks {
   constructor(model, send, note) {
     Object.assign(this, { model, send, note, waiting: new Map(), count: 0 });
     this.name = Math.random().toString(36).slice(2);
   }
 
-  // At first only that there is one. A kernel that hears of it late must not carry it out: it is
-  // told what was clicked, and how long ago, when it has answered.
+  // First only announce a click. A kernel that receives this late must not carry it out: when it
+  // has answered, it is sent what was clicked, and how long ago.
   tell(action, fields) {
     const id = `${this.name}-${++this.count}`;
     if (!this.send({ kind: "ask", id })) return;
     const timer = setTimeout(() => this.unheard(action), HEARD_WITHIN);
-    // What the person saw: if that has ended by then, the click was not meant for what runs now.
+    // The turn that the person saw: if it has ended by then, the click is not for the present one.
     const click = { kind: "click", id, do: action, during: this.model.get("during"), form: fields };
     this.waiting.set(id, { click, timer, at: performance.now() });
   }
 
   heard(id) {
-    if (!this.waiting.has(id)) return; // another view's
+    if (!this.waiting.has(id)) return; // it belongs to another view
     const { click, timer, at } = this.waiting.get(id);
     clearTimeout(timer);
     this.waiting.delete(id);
@@ -119,7 +119,7 @@ class Clicks {
   }
 }
 
-// Show that what is shown is not so any more.
+// Show that the state on the page is out of date.
 function end(board, note) {
   board.inert = true;
   const panel = board.querySelector(".rb-panel");
@@ -136,8 +136,8 @@ function revive(board, note) {
   note.textContent = "";
 }
 
-// Press the notebook's ■, where the front end is JupyterLab or Jupyter Notebook 7. It is that of the
-// notebook in which the person works: that must still be this one.
+// Press the ■ of the notebook in JupyterLab or Jupyter Notebook 7. It belongs to the one that has the
+// focus, which must still be this one.
 function interruptKernel(near) {
   if (!near.closest(".jp-NotebookPanel")?.contains(document.activeElement)) return;
   const button = document.createElement("button");
@@ -155,8 +155,8 @@ function form(board) {
 
 // -- drawing ----------------------------------------------------------------------------------
 
-// Make `board` show `html`. Elements that stay are kept: what is focused, opened, selected, scrolled
-// or typed stays so, and a screen reader reads only what is new.
+// Make `board` show `html`. Elements that stay are kept, with their focus, selection, scrolling,
+// open state and typed text, and a screen reader reads only what is new.
 export function update(board, html) {
   const template = document.createElement("template");
   template.innerHTML = html;
@@ -178,7 +178,7 @@ function morphChildren(old, fresh) {
   while (old.childNodes.length > wanted.length) old.lastChild.remove();
 }
 
-// Sections come and go: one is never turned into another.
+// Sections come and go: one is never changed into another.
 function isSame(old, fresh) {
   return (
     old.nodeName === fresh.nodeName &&

@@ -1,8 +1,8 @@
-// What there is to read about a bar, a cell, and clocks.
+// The texts about a bar, a cell, and clocks.
 
 import { cellName, clock, duration, ranges, size } from "./words.js";
 
-/** What a bar is, in lines; the first is its title. */
+/** The description of a bar, in lines; the first is its title. */
 export function describe(bars, bar, { hosts, cells, now }, isOpen) {
   const all = bars.collectives;
   const [c, late, length] = [bars.of[bar], bars.late[bar], bars.length[bar]];
@@ -39,7 +39,7 @@ export function describe(bars, bar, { hosts, cells, now }, isOpen) {
   return lines;
 }
 
-/** What a cell is, in lines */
+/** The description of a cell, in lines */
 export function describeCell({ number, label, started, ended }) {
   const took = ended === null ? "still runs" : `took ${duration(ended - started)}`;
   return [`${cellName(number)} ${label}`, `began at ${clock(started)}, ${took}`];
@@ -47,9 +47,9 @@ export function describeCell({ number, label, started, ended }) {
 
 /** How the clocks of other hosts were corrected, in a sentence; empty if there are none */
 export function describeClocks(clocks) {
-  const said = clocks.map(({ host, offset, error }) => {
+  const corrected = clocks.map(({ host, offset, error }) => {
     const sign = offset < 0 ? "−" : "+";
     return `${host} ${sign}${duration(Math.abs(offset))} ± ${duration(error)}`;
   });
-  return said.length ? `Clocks: ${said.join(", ")} (corrected)` : "";
+  return corrected.length ? `Clocks: ${corrected.join(", ")} (corrected)` : "";
 }

@@ -1,8 +1,8 @@
-// Kinds of collectives: what they are called, and their colours.
+// Families of collectives: their names, operations and colours.
 
 export const FAMILIES = [
-  // name, what its operations are called, colour in light and in dark themes (also for the
-  // colour-blind: neighbours differ in lightness)
+  // name, pattern of its operations, colour in light and in dark themes (neighbours differ in
+  // lightness, for the colour-blind)
   ["all_reduce", /^all_?reduce/, "#1a5fa8", "#5aa9ec"],
   ["reduce_scatter", /reduce_?scatter/, "#3f97d3", "#a8dcff"],
   ["all_gather", /all_?gather/, "#0b8a66", "#2fbf94"],

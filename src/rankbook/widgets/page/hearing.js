@@ -1,10 +1,10 @@
-// Some pages show a widget and hear nothing of it, ever (widgets/hearing.py says why). So a page asks
-// until it hears something, less and less often; the kernel shows the widget anew if it never does.
+// Some pages show a widget and never receive its messages (widgets/hearing.py says why). So a page
+// asks until it receives something, less and less often; the kernel replaces a widget that is deaf.
 
 const FIRST_PAUSE = 1000; // ms
 const LONGEST_PAUSE = 60_000; // ms
 
-/** Asks; what it returns ends that, too. `send` tells the kernel something. */
+/** Asks until it is answered, or until the returned function is called. `send` sends a message. */
 export function askUntilHeard(model, send) {
   const page = Math.random().toString(36).slice(2);
   let pause = FIRST_PAUSE;

@@ -1,11 +1,11 @@
-// Names of hosts, for where there is little room.
+// Short names of hosts.
 
 const kind = (letter) => (/\d/.test(letter) ? 0 : /[a-z]/i.test(letter) ? 1 : 2);
 
-/** Whether the letter at `n` goes on with a word or a number */
+/** Whether the letter at `n` continues a word or a number */
 const isInside = (name, n) => kind(name[n]) < 2 && kind(name[n - 1]) === kind(name[n]);
 
-/** How many letters all names begin with, up to where a word or a number in them does */
+/** The length of the common beginning of all names, up to the start of a word or a number */
 function shared(names) {
   const [first] = names;
   let n = 0;
@@ -23,8 +23,8 @@ function shortened(name, most) {
 }
 
 /**
- * Names of `most` letters or a few more, by host: without the domain, and if one is too long only
- * what tells them apart.
+ * Names of about `most` letters, by host: without the domain, and if one is too long only the part
+ * that tells them apart.
  */
 export function shortNames(hosts, most) {
   const all = [...hosts];

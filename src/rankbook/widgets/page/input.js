@@ -1,6 +1,6 @@
-// Keys, wheel and pointers: what is asked of a View.
+// Keys, wheel and pointers, and what they do to a View.
 
-/** Hear of keys, wheel and pointers until the view ends. */
+/** Listen for keys, wheel and pointers until the view ends. */
 export function listen(view) {
   const { canvas, el } = view;
   const { signal } = view.ended;
@@ -17,16 +17,16 @@ export function listen(view) {
       view.refresh();
     });
   }
-  // Wherever the focus is; whoever else listens for it hears it, too.
+  // Wherever the focus is; other listeners get it, too.
   on(window, "keydown", ({ key }) => key === "Escape" && view.hover && view.point(null),
     { capture: true });
   on(el, "click", ({ target }) => view.do(target.closest("button")?.dataset.do));
-  // The style sheet gives the background an instant transition: so a change of theme is heard. One
-  // that comes in several steps cancels those before.
+  // The style sheet gives the background an instant transition, so a new theme fires an event.
+  // One in several steps cancels those before.
   for (const type of ["run", "end", "cancel"]) {
     on(el, `transition${type}`, ({ target }) => target === el && view.refresh());
   }
-  const onScroll = () => view.shown && view.point(null); // what it explains has moved away
+  const onScroll = () => view.shown && view.point(null); // the bar that it explains has moved away
   on(window, "scroll", onScroll, { capture: true, passive: true });
 }
 
@@ -75,7 +75,7 @@ function onPointer(view, event) {
     if (!other && !before.moved && Math.abs(x - before.x) < 4) return;
     pointers.set(id, { x, y, moved: true });
     view.hover = null;
-    if (other) { // two fingers: what lies between them stays there
+    if (other) { // two fingers: the time between them stays there
       const [was, is] = [before.x, x].map((each) => Math.max(10, Math.abs(each - other.x)));
       view.zoom(is / was, (x + other.x) / 2 - view.chart.gutter);
     } else view.pan(before.x - x);

@@ -1,11 +1,11 @@
-// What stands around the lanes: whose they are, the cells above them, the clock below.
+// The labels around the lanes: ranks and hosts, the cells above, the clock below.
 
 import { cellName, clock, tickLabel, tickStep } from "./words.js";
 import { below, toTime } from "./scale.js";
 
 export const TOP = 24; // px for the cells
 
-/** How many lanes share a label */
+/** Number of lanes that share a label */
 const labelEvery = (height) => (height >= 13 ? 1 : 2 ** Math.ceil(Math.log2(48 / height)));
 
 export const rankName = ({ rank, isFormer }) => `rank ${rank}${isFormer ? " (before)" : ""}`;
@@ -53,7 +53,7 @@ export function paintCells(chart, cells, now) {
     if (cell.ended !== null) chart.fill(palette.text, x1 - 1.5, TOP - 4.5, 1.5, 4.5, 0.5);
     const text = cellName(cell.number);
     const width = chart.widthOf(text);
-    const at = Math.max(Math.min(x0 + 2, plot - width), 2); // whole, also at the right edge
+    const at = Math.max(Math.min(x0 + 2, plot - width), 2); // not cut at the right edge
     const room = Math.min(x1, plot) - Math.max(x0, 0);
     if (at < labels.at(-1)?.end) { // of two that collide, the wider cell is named
       if (room <= labels.at(-1).room) continue;

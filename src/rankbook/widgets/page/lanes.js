@@ -1,17 +1,17 @@
-// Which lanes there are.
+// The lanes of the chart.
 
 import { below } from "./scale.js";
 
 const sorted = (ranks) => [...new Set(ranks)].sort((a, b) => a - b);
 
-/** A lane for each rank of the group; where that is not told, for each that has called anything */
+/** A lane for each rank of the group; if that is unknown, for each that has called anything */
 export function presentLanes(told, { bars, open }) {
   if (told?.length) return told;
   const ranks = sorted([...bars.lanes.keys(), ...open.lanes.keys()]);
   return ranks.map((rank) => ({ rank, host: "" }));
 }
 
-/** Lanes of ranks that were in a group before, of which there are bars between two times */
+/** Lanes of former ranks that have bars between two times */
 export function formerLanes(present, bars, from, to) {
   const now = new Set(present.map(({ rank }) => rank));
   const isThere = (rank) => {

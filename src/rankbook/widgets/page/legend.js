@@ -1,8 +1,8 @@
-// What the colours and shapes stand for.
+// The legend of colours and shapes.
 
 import { FAMILIES } from "./families.js";
 
-// What else is in the picture: a name, its class, what is said, and whether it alarms
+// The other marks: a name, its class, its text, and whether it is an alarm
 const MARKS = [
   ["waits", "rbt-waits", "waits for the last rank", false],
   ["late", "rbt-late", "late", true],
@@ -10,7 +10,7 @@ const MARKS = [
   ["open", "rbt-flies", "in flight", true],
 ];
 
-/** The items of the list: families, and those marks that there are. */
+/** The items of the list: families and marks that are in the chart. */
 export function legend(families, marks, palette) {
   const items = families.map((family) => ["", FAMILIES[family][0], palette.bars[family]]);
   for (const [mark, name, text, alarms] of MARKS) {

@@ -2,7 +2,7 @@
 
 import { ALARM, FAMILIES } from "./families.js";
 
-/** What the theme asks for: our own colours follow its background, whatever that is called. */
+/** The colours of the theme; our own follow the lightness of its background. */
 export function makePalette(place, ratio) {
   const { color, backgroundColor, fontFamily } = getComputedStyle(place);
   const probe = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });

@@ -1,6 +1,6 @@
 // Lines, areas and texts on a canvas.
 
-/** Draws in the colours of a palette; a subclass says what. */
+/** Draws in the colours of a palette; subclasses decide what. */
 export class Pen {
   constructor(ctx) {
     this.ctx = ctx;
@@ -26,7 +26,7 @@ export class Pen {
     ctx.globalAlpha = 1;
   }
 
-  /** Letters on stripes need a ground. */
+  /** Text on stripes needs a background. */
   plate(text, x, y) {
     this.fill(this.palette.back, x - 3, y - 8, this.widthOf(text) + 6, 16);
     this.text(text, x, y);
@@ -39,7 +39,7 @@ export class Pen {
     ctx.globalAlpha = 1;
   }
 
-  /** What has an end that is not known */
+  /** A bar whose end is not known */
   fray(colour, end, y, height) {
     for (let x = end + 1; x < end + 8; x += 3) this.fill(colour, x, y, 1, height);
   }

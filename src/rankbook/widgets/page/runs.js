@@ -1,4 +1,4 @@
-// What of a lane is visible: bars, or runs of bars too narrow to be told apart.
+// The visible part of a lane: bars, or runs of bars too narrow to tell apart.
 
 import { below, toPixel, toTime } from "./scale.js";
 import { Table } from "./table.js";
@@ -7,9 +7,9 @@ const RUN = { x0: Float64Array, x1: Float64Array, bar: Int32Array, kind: Int32Ar
 export const makeRuns = () => new Table(RUN);
 
 /**
- * What to paint of a lane, left to right, into `runs`: bars, and where bars are narrower than a
- * pixel, pixels of one kind (bar -1). The kind is twice the family, and one more for waiting.
- * Who is late or failed is there by itself.
+ * Put into `runs` what to paint of a lane, left to right: bars, and where bars are narrower than a
+ * pixel, pixels of one kind (bar -1). The kind is twice the family, plus one for waiting. Bars that
+ * are late or failed are never merged.
  */
 export function visibleRuns(bars, lane, scale, left, width, runs) {
   const { start, end } = lane;

@@ -5,7 +5,7 @@ const IDLE = 1; // s without a collective after which time may be skipped
 export const BREAK = 26; // px that skipped time takes at most
 export const MOST = 2e6; // px per second: half a microsecond each
 
-/** How many of the first `n` of the sorted `values` are less than `x` */
+/** Number of the first `n` of the sorted `values` that are less than `x` */
 export function below(values, n, x) {
   let low = 0;
   while (low < n) {
@@ -16,7 +16,7 @@ export function below(values, n, x) {
   return low;
 }
 
-/** Add a time in which something happens to those known; what is less than IDLE apart is one. */
+/** Add a busy time to the known ones; those less than IDLE apart become one. */
 export function addBusy({ starts, ends }, start, end) {
   const i = below(ends, ends.length, start - IDLE);
   let j = i;

@@ -1,4 +1,4 @@
-// Columns of numbers, as the kernel sends them and as they are looked up.
+// Columns of numbers, as the kernel sends them and for looking up.
 
 /** Columns of numbers, which grow by doubling and never shrink */
 export class Table {

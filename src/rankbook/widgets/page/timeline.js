@@ -1,15 +1,15 @@
 // The timeline of collectives: a lane per rank, a bar per collective, time to the right.
 //
-// Words, scale, data and what is visible are plain functions and know nothing of the page. A Chart
+// Words, scale, data and visible bars are plain functions that know nothing of the page. A Chart
 // paints, a View listens. Seconds are since the epoch; pixels are CSS pixels of the plot.
 
 import { Bars } from "./bars.js";
 import { askUntilHeard } from "./hearing.js";
 import { View } from "./view.js";
 
-const AGAIN = 1000; // ms after which the kernel is asked once more for what is missing
+const AGAIN = 1000; // ms after which the kernel is asked again for missing bars
 
-// A server drops messages when there are too many of them: so each says what must be here by then.
+// A server drops messages when there are too many: so each says what must have arrived before it.
 function takeBars(store, { edition, from, open, ...content }, buffers) {
   if (content.reset) store.edition = edition;
   else if (edition !== store.edition || from !== store.bars.n) return false;
@@ -22,7 +22,7 @@ function takeOpen(store, { edition, settled, ...content }, buffers) {
   return edition === store.edition && settled === store.bars.n;
 }
 
-/** Asks for everything: at once, and when something is missing; less and less often in vain */
+/** Asks for everything at once, and again when something is missing, less and less often */
 class Hello {
   constructor(model) {
     Object.assign(this, { model, pause: AGAIN });
@@ -30,15 +30,15 @@ class Hello {
   }
 
   say() {
-    this.said = Date.now();
+    this.asked = Date.now();
     this.model.send({ kind: "hello" });
   }
 
-  /** Something has arrived: it was all there is, or something is missing. */
+  /** A message has arrived: either nothing is missing now, or something is. */
   hear(isAll) {
     if (isAll) this.pause = AGAIN;
     if (isAll) this.end();
-    else this.timer ??= setTimeout(() => this.repeat(), this.said + this.pause - Date.now());
+    else this.timer ??= setTimeout(() => this.repeat(), this.asked + this.pause - Date.now());
   }
 
   repeat() {

@@ -1,8 +1,8 @@
-// The cards: what is pointed at, and what the keys do.
+// The cards: about the bar under the pointer, and about the keys.
 
 /** Show lines beside a point of the window; the first is the title. */
 export function show(tip, lines, x, y) {
-  // Above all else in the page: an output area would cut it.
+  // In the top layer of the page: an output area would cut it off.
   if (tip.showPopover && !tip.matches(":popover-open")) tip.showPopover();
   tip.replaceChildren(...lines.map((line, i) => {
     const element = document.createElement(i ? "span" : "strong");

@@ -1,5 +1,5 @@
-// One place in a page that shows a store of bars: it says what there is in words, decides what is
-// in sight, and listens.
+// One place in a page that shows a store of bars: it describes them in words, decides which part is
+// visible, and listens.
 
 import { counted, inZone } from "./words.js";
 import { addBusy, below, makeScale, MOST, toPixel, toTime, zoomFor } from "./scale.js";
@@ -13,7 +13,7 @@ import { legend } from "./legend.js";
 import { opens, show } from "./tip.js";
 import { listen } from "./input.js";
 
-const RECENT = 40; // collectives that are in sight while following
+const RECENT = 40; // collectives that are visible while following
 const MARGIN = 16; // px left and right of everything
 
 /** Names a bar, also when the lists of bars have been replaced. */
@@ -52,7 +52,7 @@ export class View {
     this.el.replaceChildren();
   }
 
-  /** The data have changed: everything said in words, then the picture. */
+  /** The data have changed: update the words, then the chart. */
   changed() {
     const { model, store } = this;
     this.present = presentLanes(model.get("lanes"), store);
@@ -107,7 +107,7 @@ export class View {
     return [...this.present, ...former];
   }
 
-  /** Decide what is in sight: `at` is the time at the left edge, `k` the zoom. */
+  /** Decide which part is visible: `at` is the time at the left edge, `k` the zoom. */
   place(plot) {
     const { bars } = this.store;
     this.findBusy();
@@ -130,11 +130,11 @@ export class View {
     }
   }
 
-  /** When something happens, from the oldest until now */
+  /** The busy times, from the oldest until now */
   findBusy() {
     const { bars, open, kernelMinusPage } = this.store;
     const edges = this.cells.flatMap((cell) => [cell.started, cell.ended ?? cell.started]);
-    // Where nothing is in flight, nobody need know what time it is.
+    // While nothing is in flight, the present time does not matter.
     const now = this.flying ? Date.now() / 1e3 + kernelMinusPage : 0;
     this.now = edges.reduce((a, b) => Math.max(a, b), Math.max(bars.newest, open.newest, now));
     this.busy = { starts: [...bars.busy.starts], ends: [...bars.busy.ends] };
@@ -156,7 +156,7 @@ export class View {
     return null;
   }
 
-  /** What is at a point of the canvas: a bar, a cell or nothing */
+  /** The bar or cell at a point of the canvas, or nothing */
   under(x, y) {
     const px = x - this.chart.gutter;
     if (px < 0 || !this.scale) return null;
@@ -171,7 +171,7 @@ export class View {
     const lane = bars.lanes.get(rank);
     let i = lane ? hit(lane, this.scale, this.left + px, 4) : -1;
     if (i >= 0) return pick(bars, lane.bar[i]);
-    const flying = open.lanes.get(rank); // without an end: the last that began before
+    const flying = open.lanes.get(rank); // without an end: take the last that began before
     i = flying ? below(flying.start, flying.n, time(3)) - 1 : -1;
     const isUnder = i >= 0 && open.until(flying.bar[i], this.now) >= time(-3);
     return isUnder ? pick(open, flying.bar[i]) : null;
@@ -252,7 +252,7 @@ export class View {
     this.setFollow(this.follow);
   }
 
-  /** Choose the next bar of the lane, or the one before, bring it in sight and say what it is. */
+  /** Choose the next bar of the lane, or the one before, make it visible and describe it. */
   step(by) {
     const rank = this.picked?.rank ?? this.lanes[0]?.rank;
     const all = [this.store.bars, this.store.open].flatMap((bars) => {
@@ -261,7 +261,7 @@ export class View {
     });
     if (!all.length) return;
     const edge = toTime(this.scale, this.left + (by < 0 ? this.chart.plot : 0));
-    const isFirst = this.picked?.start === undefined; // then from an edge of what is in sight
+    const isFirst = this.picked?.start === undefined; // then from an edge of the visible part
     const from = isFirst ? edge : this.picked.start;
     const now = this.find(this.picked ?? {});
     const here = all.findIndex(([bars, bar]) => bars === now?.bars && bar === now.bar);
@@ -284,7 +284,7 @@ export class View {
     const rank = this.lanes[Math.min(Math.max(lane + by, 0), this.lanes.length - 1)]?.rank;
     if (rank === undefined) return;
     const now = this.find(this.picked ?? {});
-    // The same collective on that rank if it is part of it, else what is nearest in time.
+    // The same collective on that rank if it takes part, else the bar that is nearest in time.
     for (const bars of now ? [this.store.bars, this.store.open] : []) {
       const peer = bars.peers(now.bars, now.bar).find((each) => bars.rank[each] === rank);
       if (peer !== undefined) return this.choose(bars, peer);

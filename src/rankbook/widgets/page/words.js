@@ -1,4 +1,4 @@
-// How things are said: names, durations, sizes, times of day. Seconds are since the epoch.
+// Names, durations, sizes and times of day in words. Seconds are since the epoch.
 
 const digits = (value) => String(Number(value.toPrecision(value < 1000 ? 3 : 4)));
 
@@ -21,7 +21,7 @@ export function size(bytes) {
 
 export const counted = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
 
-/** `In [3]`; what a program gave the ranks to run has no number */
+/** `In [3]`; a cell that a program ran has no number */
 export const cellName = (number) => (number ? `In [${number}]` : "run");
 
 /** `rank 3`, `ranks 0, 2-7` */
@@ -31,22 +31,22 @@ export function ranges(ranks) {
     if (parts.length && parts.at(-1)[1] === rank - 1) parts.at(-1)[1] = rank;
     else parts.push([rank, rank]);
   }
-  const said = parts.map(([from, to]) => (from === to ? from : `${from}-${to}`)).join(", ");
-  return `rank${ranks.length === 1 ? "" : "s"} ${said}`;
+  const runs = parts.map(([from, to]) => (from === to ? from : `${from}-${to}`)).join(", ");
+  return `rank${ranks.length === 1 ? "" : "s"} ${runs}`;
 }
 
-/** `12:03:04`, in the zone of whoever looks */
+/** `12:03:04`, in the reader's time zone */
 export function clock(time) {
   const two = (value) => String(value).padStart(2, "0");
   const date = new Date(time * 1000);
   return [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":");
 }
 
-/** A sentence of the kernel, in which times are UTC, as one of the page */
+/** A sentence of the kernel, with its times in UTC changed to the reader's zone */
 export const inZone = (text) =>
   text.replace(/\d{4}-\d\d-\d\dT[\d:]{8}Z/g, (time) => clock(Date.parse(time) / 1000));
 
-/** A tick of the axis: `12:03:04` on a whole second, else what comes after it: `.250` */
+/** A tick of the axis: `12:03:04` on a whole second, else the fraction: `.250` */
 export function tickLabel(time, step) {
   const whole = Math.floor(time + Math.min(step, 1) / 2);
   if (step >= 1 || time - whole < step / 2) return clock(whole);
