@@ -243,8 +243,12 @@ async def test_a_signal_interrupts_work_that_does_not_await():
 # -- freeing ---------------------------------------------------------------------------------
 
 
-def freed(engine, **how):
-    engine.group = types.SimpleNamespace(cut=lambda: engine.begun.append("cut"))
+def freed(engine, *, nccl=False, aborting=False, **how):
+    engine.group = types.SimpleNamespace(
+        cut=lambda: engine.begun.append("cut"),
+        aborts=types.SimpleNamespace(are_under_way=aborting),
+    )
+    engine.streams = types.SimpleNamespace(are_used=nccl)
     engine.runner = types.SimpleNamespace(capture=types.SimpleNamespace(freed=False, cut=False))
     job = types.SimpleNamespace(engine=engine)
     return freeing.free.act(job, Free(**how))
@@ -289,3 +293,20 @@ def test_an_idle_rank_is_not_freed_but_its_connections_are_cut():
     assert freed(engine, cut=True) is False
     assert (engine.runner.capture.freed, engine.runner.capture.cut) == (False, False)
     assert engine.begun == ["cut"]
+
+
+@pytest.mark.parametrize(
+    ("how", "done"),
+    [
+        ({"nccl": True}, ["signal", "cut"]),
+        ({"nccl": True, "aborting": True}, ["cut"]),
+        ({"nccl": False}, ["cut"]),
+    ],
+)
+def test_nccl_is_aborted_after_a_signal_which_is_sent_once(monkeypatch, how, done):
+    """After an abort, ``.item()`` returns as if all were well: only a signal ends the cell."""
+    engine = Engine()
+    engine.job = types.SimpleNamespace(name="run")
+    monkeypatch.setattr(freeing.os, "kill", lambda pid, signum: engine.begun.append("signal"))
+    assert freed(engine, cut=True, **how) is True
+    assert engine.begun == done
