@@ -161,7 +161,7 @@ def test_a_late_rank_of_a_group_made_by_hand_is_no_hang(world):
 
 
 @pytest.mark.parametrize("late", [0, 1])
-def test_a_rank_that_is_late_after_it_is_left_alone_as_well(world, late):
+def test_a_late_rank_in_a_group_made_by_hand_is_no_hang(world, late):
     """What it called last was number 1, too, but of the group that was destroyed."""
     code = f"{LEAVE}dist.init_process_group('gloo')\nif rank == {late}: time.sleep(3){REDUCE}"
     result = world.run(f"dist.barrier()\n{code}")

@@ -286,7 +286,7 @@ def test_a_driver_that_hangs_does_not_hold_up_the_caller(driver, clock):
     wait_until(lambda: meter.read("cuda:0") is not None, SOON)
 
 
-def test_where_no_thread_can_be_started_only_the_figure_is_missing(driver, monkeypatch, clock):
+def test_no_gpu_is_read_where_no_thread_can_be_started(driver, monkeypatch, clock):
     meter = gpu.Meter({})
     rank = GroupInfo("nccl", 1, 2, "cuda:1", is_main=False)
     start = threading.Thread.start
@@ -300,7 +300,7 @@ def test_where_no_thread_can_be_started_only_the_figure_is_missing(driver, monke
     assert gpu.current(rank, meter).used == GB
 
 
-def test_where_torch_cannot_be_asked_only_the_figure_is_missing(monkeypatch):
+def test_no_gpu_is_read_while_torch_is_being_imported(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", types.ModuleType("torch"))  # it is being imported
     assert gpu.current(GroupInfo("nccl", 1, 2, "cuda:1", is_main=False)) is None
 
@@ -316,7 +316,7 @@ def test_the_real_nvml_gives_nothing_or_a_gpu():
     assert found is None or found.total > 0
 
 
-def test_the_real_package_has_all_that_the_stand_in_has():
+def test_the_real_pynvml_has_every_name_of_the_stand_in():
     import pynvml
 
     names = [n for n in vars(Driver) if n.startswith("nvml")]

@@ -84,12 +84,12 @@ SECRETS = [
 
 
 @pytest.mark.parametrize(("text", "expected"), SECRETS, ids=[text for text, _ in SECRETS])
-def test_what_looks_like_a_secret_is_masked(text, expected):
+def test_text_that_looks_like_a_secret_is_masked(text, expected):
     assert masked(text)[0] == expected
 
 
 @pytest.mark.parametrize(("text", "expected"), SECRETS, ids=[text for text, _ in SECRETS])
-def test_what_is_masked_stays_as_it_is(text, expected):
+def test_masked_text_is_not_masked_again(text, expected):
     assert masked(expected) == (expected, 0)
 
 
@@ -118,7 +118,7 @@ PLAIN = [
 
 
 @pytest.mark.parametrize("text", PLAIN)
-def test_what_is_no_secret_is_left_as_it_is(text):
+def test_text_that_is_no_secret_is_unchanged(text):
     assert masked(text) == (text, 0)
 
 
@@ -154,7 +154,7 @@ def test_known_secrets_are_masked_wherever_they_stand():
     )
 
 
-def test_what_stands_under_the_name_of_a_secret_is_masked_whole():
+def test_a_value_under_the_name_of_a_secret_is_masked_whole():
     assert masked({"NCCL_TOKEN": "a b", "NCCL_DEBUG": "INFO"}) == (
         {"NCCL_TOKEN": MASK, "NCCL_DEBUG": "INFO"},
         1,

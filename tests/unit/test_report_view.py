@@ -36,7 +36,7 @@ def test_a_report_as_text():
     assert text.endswith(REPORT.contents)
 
 
-def test_a_cell_that_was_freed_is_said_to_have_ended():
+def test_the_report_of_a_freed_cell_says_that_it_ended():
     snapshot = replace(HEALTHY, verdict=HANG)
     cell = CellSpan(0, "f()", 10.0, 12.5, "f()", (1,))
     text = to_text(replace(REPORT, snapshot=snapshot, cell=cell))
@@ -44,7 +44,7 @@ def test_a_cell_that_was_freed_is_said_to_have_ended():
     assert "Cell on rank 1: it ended after 2.5 s\n1  f()" in text
 
 
-def test_what_is_not_known_has_no_heading():
+def test_unknown_parts_of_a_report_have_no_heading():
     text = to_text(Report(0.0, "a", HEALTHY))
     assert text.startswith("Report of a session · 1970-01-01 00:00:00 UTC · host a")
     for heading in ("Cell", "Stacks", "Versions", "Variables", "What each rank"):

@@ -103,7 +103,7 @@ def test_ranks_that_are_gone_or_silent_are_in_the_report(formed, pool, of):
     pool[2].answers = True
 
 
-def test_it_is_said_what_was_saved_and_where(formed, path):
+def test_save_report_says_what_was_saved_and_where(formed, path):
     said = repr(formed.save_report(path))
     assert said.startswith(f"Saved {path}. Contains the verdict")
     assert "\n" not in said

@@ -71,7 +71,7 @@ def test_the_file_says_what_it_contains(tmp_path):
     assert "masked, in 2 places" in about
 
 
-def test_what_is_not_in_a_report_is_not_said_to_be():
+def test_the_contents_line_leaves_out_missing_parts():
     nothing = Report(0.0, "a", HUNG)
     assert "verdict" not in nothing.contents
     assert "stacks" not in nothing.contents
@@ -135,7 +135,7 @@ def test_a_report_of_another_version_or_a_part_of_one_is_overwritten(tmp_path, t
 @pytest.mark.parametrize(
     "data", [b"", b"notes", b'{"a": 1}', b'["rankbook_report"]', b"\xff\xfe\x00", b"{" * 10_000]
 )
-def test_what_is_no_report_is_not_overwritten(tmp_path, data):
+def test_a_file_that_is_no_report_is_not_overwritten(tmp_path, data):
     path = tmp_path / "hang.json"
     path.write_bytes(data)
     with pytest.raises(ReportError, match=r"hang.json exists and is no report: choose another"):
@@ -180,7 +180,7 @@ def test_ctrl_c_while_it_is_written_leaves_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_nobody_may_write_to_is_one_line(tmp_path):
+def test_a_read_only_folder_is_refused_in_one_line(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(ReportError, match="cannot be written: Permission denied"):
         saved(tmp_path)

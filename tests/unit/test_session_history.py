@@ -10,7 +10,6 @@ from processes import wait_until
 from steps import SOON, end_of, run_stuck
 
 from rankbook.errors import SessionError, StuckError
-from rankbook.sessions.cells import cells
 
 RENEWS = [
     lambda s: s.initialize("gloo", interrupt=True),
@@ -76,13 +75,12 @@ def test_a_cell_that_ignored_every_interrupt_has_an_end_in_the_history(formed, p
     assert formed.cells[0].ended is not None
 
 
-def test_a_session_remembers_only_its_latest_cells(make, monkeypatch):
-    monkeypatch.setattr(cells, "_REMEMBERED", 2)
+def test_a_session_remembers_only_its_latest_cells(make):
     session = make(1)
     session.initialize("gloo")
-    for number in range(4):
+    for number in range(302):
         session.run("rank", number=number)
-    assert [cell.number for cell in session.cells] == [2, 3]
+    assert [cell.number for cell in session.cells] == list(range(2, 302))
 
 
 def test_a_cell_is_labelled_with_the_beginning_of_its_first_line(formed):
