@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -276,7 +277,8 @@ def stuck(dead, cluster):
     yield dead
     for engine in cluster.pool.all.values():
         engine.ignores = 0
-    dead.interrupt()
+    with suppress(SessionError):  # the session that joined may have closed their channel
+        dead.interrupt()
     end_of(thread)
 
 
