@@ -84,8 +84,9 @@ class Group:
             LOCAL_WORLD_SIZE=str(wanted.local_world_size),
             MASTER_ADDR=wanted.address,
         )
-        # Else torch ends the process a minute after the timeout of a collective of NCCL's.
-        os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
+        if "nccl" in wanted.backend:
+            # Else torch ends the process a minute after the timeout of a collective.
+            os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
         self._threads.share(wanted.local_world_size)
         self._use_interface(wanted.address)
         # For good: a cell may destroy the group and initialise it again.
