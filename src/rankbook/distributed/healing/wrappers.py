@@ -1,0 +1,209 @@
+"""DDP and FSDP modules of this process: what they had begun when their group was cut is forgotten.
+
+A collective that was cut leaves a wrapper in the middle of a step. The step is lost; the next one
+must begin, on every rank, as if it had not been.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from rankbook.errors import StaleGroupError
+
+__all__ = ["STALE", "Found", "find", "refuse", "restart"]
+
+STALE = "ended:"
+"""What a mesh has before the name of a group that has ended, and by which it finds none."""
+
+Layouts = Mapping[str, Sequence[bool]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The wrappers that are alive."""
+
+    ddp: tuple[tuple[str, Any], ...] = ()
+    """DDP modules; those of one kind are alike to all ranks: its group, its parameters' shapes."""
+    fsdp: tuple[Any, ...] = ()
+    """FSDP2's modules, roots and others."""
+    meshes: tuple[Any, ...] = ()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What there is of modules, in the plural."""
+        named = {"DDP modules": self.ddp, "FSDP modules": self.fsdp}
+        return tuple(name for name, found in named.items() if found)
+
+    @property
+    def layouts(self) -> dict[str, tuple[bool, ...]]:
+        """By kind of DDP module, whether the buckets of each are those of its second step."""
+        found: dict[str, tuple[bool, ...]] = {}
+        for kind, module in self.ddp:
+            found[kind] = (*found.get(kind, ()), bool(module._has_rebuilt_buckets))
+        return found
+
+    def split(self, groups: Collection[Any]) -> tuple[Found, Found]:
+        """The modules all of whose groups are among these, and the others."""
+        ddp = [one for one in self.ddp if one[1].process_group in groups]
+        fsdp = [one for one in self.fsdp if all(group in groups for group in _groups_of(one))]
+        others = [one for one in self.ddp if one not in ddp]
+        shards = [one for one in self.fsdp if one not in fsdp]
+        return Found(tuple(ddp), tuple(fsdp)), Found(tuple(others), tuple(shards), self.meshes)
+
+
+def find(names: Mapping[Any, str]) -> Found:
+    """Look for them among all objects: nobody else keeps a list. Some 20 ms with torch loaded.
+
+    Args:
+        names: By group that was left, its name; modules that hold none of them are left out.
+    """
+    sharded = _class("torch.distributed.fsdp", "FSDPModule")
+    mesh = _class("torch.distributed.device_mesh", "DeviceMesh")
+    ddp, shards, meshes = [], [], []
+    for one in gc.get_objects() if names else ():
+        # Of its own class only: asking some objects for anything has effects.
+        cls = type(one)
+        if issubclass(cls, DistributedDataParallel):
+            with suppress(AttributeError):  # it is being made, or has no reducer of torch's
+                if isinstance(one.reducer, dist.Reducer) and one.process_group in names:
+                    ddp.append((_kind(one, names[one.process_group]), one))
+        elif issubclass(cls, sharded):
+            if any(group in names for group in _groups_of(one)):
+                shards.append(one)
+        elif issubclass(cls, mesh):
+            meshes.append(one)
+    return Found(tuple(ddp), tuple(shards), tuple(meshes))
+
+
+def _class(module: str, name: str) -> Any:
+    """A class of torch's, nothing where that has not been imported."""
+    return getattr(sys.modules.get(module), name, ())
+
+
+def restart(found: Found, layouts: Sequence[Layouts]) -> None:
+    """Have the next step of each begin as the first collective of a new group.
+
+    Args:
+        found: Of this rank.
+        layouts: Of every rank: see :attr:`Found.layouts`.
+    """
+    for kind, module in found.ddp:
+        states = {state for its in layouts for state in its.get(kind, ())}
+        _restart_ddp(module, is_rebuilt=states == {True})
+    for module in found.fsdp:
+        _restart_fsdp(module)
+
+
+def refuse(found: Found, names: Collection[str], generation: int) -> None:
+    """Have modules and meshes that cannot go on say so when they are used.
+
+    Args:
+        found: Those modules, and every mesh.
+        names: Of groups that have ended, and by which a mesh must find no other.
+        generation: In which they were made.
+    """
+    made = f"was made for generation {generation}, whose process group has ended"
+    for _, module in found.ddp:
+        _refuse(
+            module,
+            f"this DDP module {made}: wrap the model that is in it again, "
+            "ddp = DistributedDataParallel(ddp.module)",
+        )
+    for module in found.fsdp:
+        _refuse(
+            module,
+            f"this FSDP module {made}, and its shards with it: make the model again, "
+            "fully_shard(model), and load a checkpoint",
+        )
+    for mesh in found.meshes:
+        if names & set(its := getattr(mesh, "_dim_group_names", ())):
+            its[:] = [f"{STALE} {name}" if name in names else name for name in its]
+
+
+def _refuse(module: Any, why: str) -> None:
+    def refuse(_module: Any, _inputs: Any) -> None:
+        raise StaleGroupError(why)
+
+    module.register_forward_pre_hook(refuse, prepend=True)
+
+
+def _groups_of(module: Any) -> list[Any]:
+    """The groups that an FSDP2 module holds."""
+    held = []
+    for group in _param_groups(module._get_fsdp_state()):
+        info = group.mesh_info
+        for name in ("shard_process_group", "replicate_process_group"):
+            held.append(getattr(info, name, None))
+    return [group for group in held if group is not None]
+
+
+def _kind(module: Any, group: str) -> str:
+    shapes = [tuple(parameter.shape) for parameter in module.parameters()]
+    # Python's own hash of numbers is the same in every process.
+    return f"{group} {hash(tuple(shapes)):x}"
+
+
+def _restart_ddp(module: Any, *, is_rebuilt: bool) -> None:
+    """Have its reducer begin again with the next forward.
+
+    Not before: a loss that was computed earlier may still be sent backward, and would not be reduced.
+    After its first step the reducer sorts the buckets as gradients arrive. Ranks that were cut there
+    have different ones: all make a reducer as it was at first.
+    """
+
+    def begin(_module: Any, _inputs: Any) -> None:
+        once.remove()
+        if is_rebuilt:
+            module._update_process_group(module.process_group)
+        else:
+            _make_reducer(module)
+
+    once = module.register_forward_pre_hook(begin, prepend=True)
+
+
+def _make_reducer(module: Any) -> None:
+    """As ``DistributedDataParallel`` does when it was unpickled, and with its hooks again."""
+    module._has_rebuilt_buckets = False
+    parameters, expect_sparse = module._build_params_for_reducer()
+    names = module._build_debug_param_to_name_mapping(parameters)
+    module.reducer = None  # takes its hooks from the parameters
+    module._ddp_init_helper(parameters, expect_sparse, names, module.static_graph)
+    if module.static_graph:
+        module.reducer._set_static_graph()
+        module.logger._set_static_graph()
+    for hook, state in module._comm_hooks:
+        dist._register_comm_hook(module.reducer, state, hook)
+
+
+def _restart_fsdp(module: Any) -> None:
+    """Shard the parameters of an interrupted step, and forget its gradients."""
+    root = module._get_fsdp_state()
+    if not root._is_root or not hasattr(module, "reset_iter_state"):
+        return
+    groups = [group for state in root._state_ctx.all_states for group in _param_groups(state)]
+    states = [*root._state_ctx.all_states, *groups]
+    if all(state._training_state.name == "IDLE" for state in states):
+        return
+    for group in groups:
+        group._all_gather_result = None  # to be waited for in vain
+        for parameter in group.fsdp_params:
+            # zero_grad() does not see these.
+            parameter.unsharded_accumulated_grad = None
+            with suppress(AttributeError):  # it was never whole
+                parameter._unsharded_param.grad = None
+    module.reset_iter_state()
+
+
+def _param_groups(state: Any) -> Iterator[Any]:
+    if hasattr(state, "_fsdp_param_groups"):
+        yield from state._fsdp_param_groups
+    elif state._fsdp_param_group is not None:
+        yield state._fsdp_param_group
