@@ -11,7 +11,7 @@ from typing import Any
 import torch.distributed as dist
 import torch.distributed.distributed_c10d as c10d
 
-from rankbook.distributed.healing import connections, wrappers
+from rankbook.distributed.healing import connections, stale, wrappers
 from rankbook.distributed.healing.account import Account, Held, Terms
 
 __all__ = ["Healed", "heal", "on_connected"]
@@ -69,19 +69,19 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     ]
     for one in going:
         _connect(one)
-    alive, stale = found.split({one.group for one in going})
+    alive, ended = found.split({one.group for one in going})
     wrappers.restart(alive, [word.layouts for word in words])
     lost = [one.terms for one in held if one not in going]
     if account is not None and lost:
         is_other = account.size != dist.get_world_size()
         names = {its.name for its in lost if is_other or not its.is_default}
-        wrappers.refuse(stale, names, account.generation)
+        stale.refuse(ended, names, account.generation)
     for one in going:
         for tell in on_connected:
             tell(one.group)
     return Healed(
         (*alive.kinds, *_subgroups([one.terms for one in going])),
-        (*stale.kinds, *_subgroups(lost)),
+        (*ended.kinds, *_subgroups(lost)),
     )
 
 

@@ -16,12 +16,7 @@ from typing import Any
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from rankbook.errors import StaleGroupError
-
-__all__ = ["STALE", "Found", "find", "refuse", "restart"]
-
-STALE = "ended:"
-"""What a mesh has before the name of a group that has ended, and by which it finds none."""
+__all__ = ["Found", "find", "restart"]
 
 Layouts = Mapping[str, Sequence[bool]]
 
@@ -100,39 +95,6 @@ def restart(found: Found, layouts: Sequence[Layouts]) -> None:
         _restart_ddp(module, is_rebuilt=states == {True})
     for module in found.fsdp:
         _restart_fsdp(module)
-
-
-def refuse(found: Found, names: Collection[str], generation: int) -> None:
-    """Have modules and meshes that cannot go on say so when they are used.
-
-    Args:
-        found: Those modules, and every mesh.
-        names: Of groups that have ended, and by which a mesh must find no other.
-        generation: In which they were made.
-    """
-    made = f"was made for generation {generation}, whose process group has ended"
-    for _, module in found.ddp:
-        _refuse(
-            module,
-            f"this DDP module {made}: wrap the model that is in it again, "
-            "ddp = DistributedDataParallel(ddp.module)",
-        )
-    for module in found.fsdp:
-        _refuse(
-            module,
-            f"this FSDP module {made}, and its shards with it: make the model again, "
-            "fully_shard(model), and load a checkpoint",
-        )
-    for mesh in found.meshes:
-        if names & set(its := getattr(mesh, "_dim_group_names", ())):
-            its[:] = [f"{STALE} {name}" if name in names else name for name in its]
-
-
-def _refuse(module: Any, why: str) -> None:
-    def refuse(_module: Any, _inputs: Any) -> None:
-        raise StaleGroupError(why)
-
-    module.register_forward_pre_hook(refuse, prepend=True)
 
 
 def _groups_of(module: Any) -> list[Any]:
