@@ -1,4 +1,4 @@
-"""What people train with: cells that make it, and one training step of it that can be stopped halfway.
+"""What people train with: cells that make it, and a training step that can be stopped halfway.
 
 Every kind defines ``grads(k)``, which computes the gradients of step ``k`` and can be stopped in
 ``pause``, ``apply()``, and ``state()``, whose numbers are compared to the bit.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from objects import COMMON, OBJECTS, STEP
-from steps import SOON
 from processes import wait_until
+from steps import SOON
 
 STEPS = 6
 BEFORE = 3

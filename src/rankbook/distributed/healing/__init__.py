@@ -12,4 +12,13 @@ from rankbook.distributed.healing.connections import is_possible, separate
 from rankbook.distributed.healing.heal import Healed, heal, on_connected
 from rankbook.distributed.healing.stale import explain
 
-__all__ = ["Account", "Healed", "explain", "heal", "is_possible", "note", "on_connected", "separate"]
+__all__ = [
+    "Account",
+    "Healed",
+    "explain",
+    "heal",
+    "is_possible",
+    "note",
+    "on_connected",
+    "separate",
+]

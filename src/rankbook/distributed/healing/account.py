@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -87,11 +88,8 @@ def _terms(group: Any) -> Terms:
 
 
 def _timeout(group: Any) -> timedelta:
-    for device in group._device_types:
-        try:
-            backend = group._get_backend(device)
-            options = getattr(backend, "wrapped_pg", backend).options
-            return options._timeout  # type: ignore[no-any-return]
-        except (AttributeError, RuntimeError):  # another kind of backend
-            continue
+    with suppress(AttributeError, RuntimeError):  # a backend that does not say
+        backend = group._get_backend(group._device_types[0])
+        timeout: timedelta = getattr(backend, "wrapped_pg", backend).options._timeout
+        return timeout
     return c10d.default_pg_timeout

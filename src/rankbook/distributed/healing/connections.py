@@ -3,8 +3,8 @@
 A ``ProcessGroup`` is a shell: it hands every collective to a backend, of which it has one per kind.
 A kind that is there is not replaced, and nothing in Python removes one. In C++ there is a function
 that does, which torch has for groups that nobody refers to: ``release_resources`` clears the
-store and the backends. It is called by its name in torch's library (2.13 and 2.14 have the same one,
-which takes nothing but the group); where a torch does not have it, nothing is healed.
+store and the backends. It is called by its name in torch's library (in 2.13 and 2.14 it is the
+same, and takes nothing but the group); where a torch does not have it, nothing is healed.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ from __future__ import annotations
 import ctypes
 from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.distributed_c10d as c10d
 
 from rankbook.distributed import teardown
 from rankbook.distributed.healing.account import Account
 
 __all__ = ["is_possible", "lend", "separate"]
+
+_c10d: Any = import_module("torch.distributed.distributed_c10d")
 
 _RELEASE = "_ZN4c10d12ProcessGroup17release_resourcesEv"
 """``c10d::ProcessGroup::release_resources()``."""
@@ -78,9 +80,9 @@ def lend(group: Any, other: Any, name: str) -> None:
     for device in other._device_types:
         backend = other._get_backend(device)
         group._register_backend(device, kinds.GLOO, backend)
-    world = c10d._world
+    world = _c10d._world
     theirs = world.pg_names[other]
-    c10d._unregister_process_group(theirs)
+    _c10d._unregister_process_group(theirs)
     for table in (
         world.pg_map,
         world.pg_names,
@@ -93,6 +95,6 @@ def lend(group: Any, other: Any, name: str) -> None:
     for groups in world.tags_to_pg.values():
         groups[:] = [group if one is other else one for one in groups]
     world.pg_names[group] = name
-    c10d._register_process_group(name, group)
+    _c10d._register_process_group(name, group)
     if world.default_pg is other:
-        c10d._update_default_pg(group)
+        _c10d._update_default_pg(group)

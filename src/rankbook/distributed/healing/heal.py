@@ -6,18 +6,20 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import torch.distributed as dist
-import torch.distributed.distributed_c10d as c10d
 
 from rankbook.distributed.healing import connections, stale, wrappers
 from rankbook.distributed.healing.account import Account, Held, Terms
 
 __all__ = ["Healed", "heal", "on_connected"]
 
+_c10d: Any = import_module("torch.distributed.distributed_c10d")
+
 on_connected: list[Callable[[Any], object]] = []
-"""Told of each ``ProcessGroup`` that was there before and has new connections, on its main thread."""
+"""Each is told of every ``ProcessGroup`` that has new connections, on the main thread."""
 
 
 _USERS = "user:"
@@ -63,10 +65,8 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     found = wrappers.find({one.group: one.terms.name for one in held})
     words = _exchange(_Word(tuple(one.terms for one in mine), _count(account), found.layouts))
     # No name of a group that ended is given to another: a mesh would find it by that.
-    c10d._world.group_count = max(c10d._world.group_count, *(word.count for word in words))
-    going = [
-        one for one in mine if all(one.terms in words[rank].terms for rank in one.terms.ranks)
-    ]
+    _c10d._world.group_count = max(_c10d._world.group_count, *(word.count for word in words))
+    going = [one for one in mine if all(one.terms in words[rank].terms for rank in one.terms.ranks)]
     for one in going:
         _connect(one)
     alive, ended = found.split({one.group for one in going})
@@ -100,7 +100,7 @@ def _count(account: Account | None) -> int:
 
 def _exchange(word: _Word) -> list[_Word]:
     """Tell the others what this rank holds, and hear it from them; waits in Python."""
-    store = c10d._get_default_store()
+    store = _c10d._get_default_store()
     store.set(f"healing/{dist.get_rank()}", json.dumps(asdict(word)))
     return [_read(store.get(f"healing/{rank}")) for rank in range(dist.get_world_size())]
 
@@ -119,18 +119,18 @@ def _connect(held: Held) -> None:
         connections.lend(held.group, dist.group.WORLD, terms.name)
         return
     ranks = {rank: place for place, rank in enumerate(terms.ranks)}
-    made, _ = c10d._new_process_group_helper(
+    made, _ = _c10d._new_process_group_helper(
         len(ranks),
         ranks[dist.get_rank()],
         list(ranks),
-        c10d.Backend(terms.backend),
-        c10d._get_default_store(),
+        _c10d.Backend(terms.backend),
+        _c10d._get_default_store(),
         group_name=terms.name,
         timeout=timedelta(seconds=terms.seconds),
         pg_tag=terms.tag.removeprefix(_USERS) if terms.tag.startswith(_USERS) else None,
         group_desc=terms.description,
     )
-    c10d._world.pg_group_ranks[made] = ranks
+    _c10d._world.pg_group_ranks[made] = ranks
     connections.lend(held.group, made, terms.name)
 
 

@@ -11,12 +11,14 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
-import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 __all__ = ["Found", "find", "restart"]
+
+_dist: Any = import_module("torch.distributed")
 
 Layouts = Mapping[str, Sequence[bool]]
 
@@ -68,7 +70,7 @@ def find(names: Mapping[Any, str]) -> Found:
         cls = type(one)
         if issubclass(cls, DistributedDataParallel):
             with suppress(AttributeError):  # it is being made, or has no reducer of torch's
-                if isinstance(one.reducer, dist.Reducer) and one.process_group in names:
+                if isinstance(one.reducer, _dist.Reducer) and one.process_group in names:
                     ddp.append((_kind(one, names[one.process_group]), one))
         elif issubclass(cls, sharded):
             if any(group in names for group in _groups_of(one)):
@@ -102,8 +104,8 @@ def _groups_of(module: Any) -> list[Any]:
     held = []
     for group in _param_groups(module._get_fsdp_state()):
         info = group.mesh_info
-        for name in ("shard_process_group", "replicate_process_group"):
-            held.append(getattr(info, name, None))
+        names = ("shard_process_group", "replicate_process_group")
+        held.extend(getattr(info, name, None) for name in names)
     return [group for group in held if group is not None]
 
 
@@ -116,9 +118,9 @@ def _kind(module: Any, group: str) -> str:
 def _restart_ddp(module: Any, *, is_rebuilt: bool) -> None:
     """Have its reducer begin again with the next forward.
 
-    Not before: a loss that was computed earlier may still be sent backward, and would not be reduced.
-    After its first step the reducer sorts the buckets as gradients arrive. Ranks that were cut there
-    have different ones: all make a reducer as it was at first.
+    Not before: a loss that was computed earlier may still be sent backward, and would not be
+    reduced. After its first step a reducer sorts the buckets as gradients arrive. Ranks that were
+    cut there have different ones: all make a reducer as it was at first.
     """
 
     def begin(_module: Any, _inputs: Any) -> None:
@@ -142,7 +144,7 @@ def _make_reducer(module: Any) -> None:
         module.reducer._set_static_graph()
         module.logger._set_static_graph()
     for hook, state in module._comm_hooks:
-        dist._register_comm_hook(module.reducer, state, hook)
+        _dist._register_comm_hook(module.reducer, state, hook)
 
 
 def _restart_fsdp(module: Any) -> None:
