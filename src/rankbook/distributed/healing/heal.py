@@ -13,6 +13,7 @@ import torch.distributed as dist
 
 from rankbook.distributed.healing import connections, stale, wrappers
 from rankbook.distributed.healing.account import Account, Held, Terms
+from rankbook.distributed.healing.reducers import Standing
 
 __all__ = ["Healed", "heal", "on_connected"]
 
@@ -42,8 +43,8 @@ class _Word:
 
     terms: tuple[Terms, ...]
     count: int
-    layouts: Mapping[str, tuple[bool, ...]]
-    """By kind of DDP module, whether the buckets of each are those of its second step."""
+    standings: Mapping[str, Sequence[Standing]]
+    """By kind of DDP module, where the reducer of each stands."""
 
 
 def heal(account: Account | None, *, clean: bool = False) -> Healed:
@@ -63,14 +64,15 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     held = account.held if account is not None else ()
     mine = [] if clean or account is None else _able(account)
     found = wrappers.find({one.group: one.terms.name for one in held})
-    words = _exchange(_Word(tuple(one.terms for one in mine), _count(account), found.layouts))
+    words = _exchange(_Word(tuple(one.terms for one in mine), _count(account), found.standings))
     # No name of a group that ended is given to another: a mesh would find it by that.
     _c10d._world.group_count = max(_c10d._world.group_count, *(word.count for word in words))
     going = [one for one in mine if all(one.terms in words[rank].terms for rank in one.terms.ranks)]
     for one in going:
         _connect(one)
     alive, ended = found.split({one.group for one in going})
-    wrappers.restart(alive, [word.layouts for word in words])
+    store = _c10d._get_default_store()
+    wrappers.restart(alive, [word.standings for word in words], store)
     lost = [one.terms for one in held if one not in going]
     if account is not None and lost:
         is_other = account.size != dist.get_world_size()
@@ -108,8 +110,8 @@ def _exchange(word: _Word) -> list[_Word]:
 def _read(text: bytes) -> _Word:
     said = json.loads(text)
     terms = tuple(Terms(**{**one, "ranks": tuple(one["ranks"])}) for one in said["terms"])
-    layouts = {kind: tuple(states) for kind, states in said["layouts"].items()}
-    return _Word(terms, said["count"], layouts)
+    standings = {kind: [Standing(*one) for one in its] for kind, its in said["standings"].items()}
+    return _Word(terms, said["count"], standings)
 
 
 def _connect(held: Held) -> None:

@@ -16,11 +16,15 @@ from typing import Any
 
 from torch.nn.parallel import DistributedDataParallel
 
+from rankbook.distributed.healing import reducers
+from rankbook.distributed.healing.reducers import Standing
+from rankbook.distributed.stores import Store
+
 __all__ = ["Found", "find", "restart"]
 
 _dist: Any = import_module("torch.distributed")
 
-Layouts = Mapping[str, Sequence[bool]]
+Standings = Mapping[str, Sequence[Standing]]
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,11 @@ class Found:
         return tuple(name for name, found in named.items() if found)
 
     @property
-    def layouts(self) -> dict[str, tuple[bool, ...]]:
-        """By kind of DDP module, whether the buckets of each are those of its second step."""
-        found: dict[str, tuple[bool, ...]] = {}
+    def standings(self) -> dict[str, tuple[Standing, ...]]:
+        """By kind of DDP module, where the reducer of each stands."""
+        found: dict[str, tuple[Standing, ...]] = {}
         for kind, module in self.ddp:
-            found[kind] = (*found.get(kind, ()), bool(module._has_rebuilt_buckets))
+            found[kind] = (*found.get(kind, ()), reducers.standing(module))
         return found
 
     def split(self, groups: Collection[Any]) -> tuple[Found, Found]:
@@ -57,11 +61,20 @@ class Found:
 
 
 def find(names: Mapping[Any, str]) -> Found:
-    """Look for them among all objects: nobody else keeps a list. Some 20 ms with torch loaded.
+    """Look for them among all objects, for there is no list of them: some 20 ms.
 
     Args:
         names: By group that was left, its name; modules that hold none of them are left out.
     """
+    found = _find(names)
+    if any(len(set(its)) > 1 for its in found.standings.values()):
+        # One of the two may be what an earlier run of a cell has made, and Python not freed yet.
+        gc.collect()
+        found = _find(names)
+    return found
+
+
+def _find(names: Mapping[Any, str]) -> Found:
     sharded = _class("torch.distributed.fsdp", "FSDPModule")
     mesh = _class("torch.distributed.device_mesh", "DeviceMesh")
     ddp, shards, meshes = [], [], []
@@ -85,23 +98,25 @@ def _class(module: str, name: str) -> Any:
     return getattr(sys.modules.get(module), name, ())
 
 
-def restart(found: Found, layouts: Sequence[Layouts]) -> None:
-    """Have the next step of each begin as the first collective of a new group.
+def restart(found: Found, said: Sequence[Standings], store: Store) -> None:
+    """Have the next step of each begin as if the one that was cut had not been.
 
     Args:
         found: Of this rank.
-        layouts: Of every rank: see :attr:`Found.layouts`.
+        said: By rank, its :attr:`Found.standings`.
+        store: In which the ranks tell each other more.
     """
-    for kind, module in found.ddp:
-        states = {state for its in layouts for state in its.get(kind, ())}
-        _restart_ddp(module, is_rebuilt=states == {True})
+    standings = {kind: [[*its.get(kind, ())] for its in said] for kind, _ in found.ddp}
+    for act in (reducers.tell, reducers.restart):
+        for kind, module in found.ddp:
+            act(module, kind, standings[kind], store)
     for module in found.fsdp:
         _restart_fsdp(module)
 
 
 def _groups_of(module: Any) -> list[Any]:
     """The groups that an FSDP2 module holds."""
-    held = []
+    held: list[Any] = []
     for group in _param_groups(module._get_fsdp_state()):
         info = group.mesh_info
         names = ("shard_process_group", "replicate_process_group")
@@ -113,38 +128,6 @@ def _kind(module: Any, group: str) -> str:
     shapes = [tuple(parameter.shape) for parameter in module.parameters()]
     # Python's own hash of numbers is the same in every process.
     return f"{group} {hash(tuple(shapes)):x}"
-
-
-def _restart_ddp(module: Any, *, is_rebuilt: bool) -> None:
-    """Have its reducer begin again with the next forward.
-
-    Not before: a loss that was computed earlier may still be sent backward, and would not be
-    reduced. After its first step a reducer sorts the buckets as gradients arrive. Ranks that were
-    cut there have different ones: all make a reducer as it was at first.
-    """
-
-    def begin(_module: Any, _inputs: Any) -> None:
-        once.remove()
-        if is_rebuilt:
-            module._update_process_group(module.process_group)
-        else:
-            _make_reducer(module)
-
-    once = module.register_forward_pre_hook(begin, prepend=True)
-
-
-def _make_reducer(module: Any) -> None:
-    """As ``DistributedDataParallel`` does when it was unpickled, and with its hooks again."""
-    module._has_rebuilt_buckets = False
-    parameters, expect_sparse = module._build_params_for_reducer()
-    names = module._build_debug_param_to_name_mapping(parameters)
-    module.reducer = None  # takes its hooks from the parameters
-    module._ddp_init_helper(parameters, expect_sparse, names, module.static_graph)
-    if module.static_graph:
-        module.reducer._set_static_graph()
-        module.logger._set_static_graph()
-    for hook, state in module._comm_hooks:
-        _dist._register_comm_hook(module.reducer, state, hook)
 
 
 def _restart_fsdp(module: Any) -> None:
