@@ -12,6 +12,7 @@
     │   └── EngineError                  an engine cannot be a rank: the message names its host
     ├── SessionError                     there is no session, or it is busy
     │   └── StuckError                   an interrupt did not end a cell
+    ├── StaleGroupError                  what was made for an earlier process group cannot go on
     ├── ReportError                      a report cannot be saved, or a file is none
     └── RankError                        the user's code raised on some ranks
         └── HangError                    its collectives could not complete: a rank was missing,
@@ -35,6 +36,7 @@ __all__ = [
     "RendezvousError",
     "ReportError",
     "SessionError",
+    "StaleGroupError",
     "StuckError",
 ]
 
@@ -90,6 +92,10 @@ class StuckError(SessionError):
 
     def _render_traceback_(self) -> list[str]:
         return [*self.traceback_lines, f"StuckError: {self}"]
+
+
+class StaleGroupError(RankbookError):
+    """What was made for an earlier process group was used, and could not get new connections."""
 
 
 class ReportError(RankbookError):

@@ -24,6 +24,7 @@ __all__ = [
     "forget_attempt",
     "free_optional_buffers",
     "ignoring_sigint",
+    "let_go",
     "pending",
     "wait_for_last",
     "wait_until_freed",
@@ -66,7 +67,19 @@ class _Leaving(threading.Thread):
         del world
 
 
+class _LettingGo(threading.Thread):
+    """Drops what is referred to from here only: C++ closes sockets, and waits for threads."""
+
+    def __init__(self, things: list[object]) -> None:
+        super().__init__(name="rankbook-let-go", daemon=True)
+        self._things = things
+
+    def run(self) -> None:
+        self._things.clear()
+
+
 _leaving: list[_Leaving] = []  # those that still run, and the last one
+_letting_go: list[_LettingGo] = []
 
 
 def destroy() -> None:
@@ -92,6 +105,20 @@ def destroy() -> None:
         raise _leaving[-1].fault
 
 
+def let_go(things: list[object]) -> None:
+    """Drop what has been taken from groups, in the background.
+
+    Args:
+        things: Emptied; the caller keeps no other references to what is in it.
+    """
+    thread = _LettingGo(things)
+    _letting_go[:] = [*filter(_LettingGo.is_alive, _letting_go), thread]
+    try:
+        thread.start()
+    except RuntimeError:
+        thread.run()  # Python 3.12 starts no thread at exit
+
+
 def forget_attempt() -> None:
     """Have torch count groups from 0 again after one that did not come about.
 
@@ -113,7 +140,8 @@ def wait_until_freed() -> None:
     A thread that returns from C++ to an interpreter that is gone aborts the process.
     """
     deadline = time.monotonic() + _FREEING_SECONDS
-    for thread in filter(_Leaving.is_alive, _leaving):
+    threads: list[threading.Thread] = [*_leaving, *_letting_go]
+    for thread in filter(threading.Thread.is_alive, threads):
         thread.join(max(0.0, deadline - time.monotonic()))
 
 

@@ -19,6 +19,7 @@ from rankbook.distributed import (
     by_hand,
     destroy_global_state,
     environment,
+    healing,
     initialize_distributed,
     rendezvous,
     teardown,
@@ -59,6 +60,8 @@ class Group:
         self._namespace = namespace
         self._interfaces: dict[str, str] = {}
         self._url = ""
+        self._account: healing.Account | None = None
+        """What there was when the latest group was left."""
 
     @property
     def since(self) -> int:
@@ -98,6 +101,8 @@ class Group:
         timeout = timedelta(minutes=wanted.timeout_minutes)
         port = by_hand.enable(environment.read(), wanted.address, timeout)
         os.environ["MASTER_PORT"] = str(port)
+        healed = healing.heal(self._account, clean=wanted.clean)
+        self._account = None
         self.info = GroupInfo(
             backend=info.backend,
             rank=info.rank,
@@ -108,6 +113,8 @@ class Group:
             generation=wanted.generation,
             timeout_minutes=wanted.timeout_minutes,
             check=wanted.check,
+            healed=healed.kinds,
+            lost=healed.lost,
         )
         self._remove_former_store(wanted.url)
         self._namespace.update(
@@ -127,10 +134,16 @@ class Group:
             teardown.forget_attempt()
 
     def destroy(self) -> None:
-        """Leave the group, if this engine is in one."""
+        """Leave the group, if this engine is in one; what holds it cannot use it from then on."""
+        generation = self.info.generation if self.info is not None else 0
         self.info = None
         self.aborts.wait()
+        account = healing.note(generation)
         destroy_global_state()
+        if account is not None and not dist.is_initialized():
+            self._account = account
+            self._sockets.cut()  # a handle that nobody has waited for would keep them open
+            healing.separate(account)
 
     def cut(self) -> None:
         """Free the main thread from the collective that it waits in; from any thread.

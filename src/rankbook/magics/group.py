@@ -95,15 +95,21 @@ class GroupMagics(RankMagics):
         option(
             "--hard", action="store_true", help="Replace the engines. Their variables are lost."
         ),
+        option(
+            "--clean",
+            action="store_true",
+            help="Forget what was made before: subgroups, device meshes, DDP and FSDP modules.",
+        ),
     )
     def dist_reset(self, line: str) -> None:
         """Run destroy_global_state on every rank, then initialise a new generation.
 
-        Engines and their variables are kept, unless --hard is given.
+        Engines and their variables are kept, unless --hard is given. DDP and FSDP modules, device
+        meshes and subgroups go on with the new group, where the backend is gloo and stays the same.
         """
         args = parse(self.dist_reset, line)
         session = self.session()
-        session.reset(args.backend, args.hard)
+        session.reset(args.backend, args.hard, clean=args.clean)
         print(_in_one_line(session))
 
     @line_magic
@@ -157,4 +163,4 @@ def _connect(args: Namespace) -> Session:
 def _in_one_line(session: Session) -> str:
     """What the session's group is: ``4 ranks, gloo, generation 2``."""
     ranks = plural(session.world_size, "rank")
-    return f"{ranks}, {session.backend}, generation {session.generation}"
+    return f"{ranks}, {session.backend}, generation {session.generation}{session.carried}"

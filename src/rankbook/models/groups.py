@@ -47,6 +47,8 @@ class Initialize(Request):
     """Of rank 0, reachable from here; loopback if all ranks share a host."""
     check: bool = False
     """Have every collective compared across ranks before it runs."""
+    clean: bool = False
+    """Forget what was made with earlier groups, instead of giving it the new connections."""
     op = "initialize"
 
 
@@ -72,3 +74,7 @@ class GroupInfo:
     """Of every collective of the group."""
     check: bool = False
     """Whether every collective is compared across ranks before it runs."""
+    healed: tuple[str, ...] = ()
+    """What was made with earlier groups and goes on, in the plural: ``DDP modules``."""
+    lost: tuple[str, ...] = ()
+    """What does not go on: earlier groups, by their members."""

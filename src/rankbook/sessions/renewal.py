@@ -58,7 +58,7 @@ class Renewal:
         with self._renewing("initialising the process group", interrupt=interrupt):
             self._group.initialize(backend, size, timeout_minutes, check=check)
 
-    def reset(self, backend: str | None, *, hard: bool, interrupt: bool) -> None:
+    def reset(self, backend: str | None, *, hard: bool, clean: bool, interrupt: bool) -> None:
         """Make the next group; with ``hard``, on new engines."""
         size = self._members.size
         if hard:
@@ -67,7 +67,7 @@ class Renewal:
             self._group.check_feasible(backend, size, None)
         wait = self._members.timing.replaced if hard else 0
         with self._renewing("resetting", wait=wait, interrupt=interrupt):
-            self._group.initialize(backend, size)
+            self._group.initialize(backend, size, clean=clean)
 
     def restart(self, ranks: Collection[int], *, interrupt: bool) -> None:
         """Make the next group with new engines for ``ranks`` and for dead ranks."""

@@ -84,13 +84,18 @@ class Session(SessionView):
         backend: str | None = None,
         hard: bool = False,  # noqa: FBT001, FBT002
         *,
+        clean: bool = False,
         interrupt: bool = False,
     ) -> None:
         """Run ``destroy_global_state`` on every rank, then make a new generation.
 
+        DDP and FSDP modules, device meshes and subgroups that were made before go on with it,
+        where the backend is gloo and stays the same.
+
         Args:
             backend: Another backend, None keeps it.
             hard: Replace the engines too. Their variables are lost.
+            clean: Forget what was made before: it raises an error when it is used.
             interrupt: End what the session is busy with first, instead of refusing.
 
         Raises:
@@ -99,7 +104,7 @@ class Session(SessionView):
             RankbookError: See :meth:`initialize`.
         """
         self._turns.refuse_closed()
-        self._renewal.reset(backend, hard=hard, interrupt=interrupt)
+        self._renewal.reset(backend, hard=hard, clean=clean, interrupt=interrupt)
 
     def restart_ranks(
         self, ranks: str | int | list[int] | None = None, *, interrupt: bool = False

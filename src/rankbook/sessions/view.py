@@ -13,6 +13,7 @@ from rankbook.models.report import SavedReport
 from rankbook.sessions import reporting
 from rankbook.sessions.cells.cells import Cells
 from rankbook.sessions.changes import Changes
+from rankbook.sessions.group import carried
 from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.repair import Repair
 from rankbook.sessions.members import Members, looks
@@ -90,6 +91,15 @@ class SessionView:
     def groups(self) -> Mapping[int, GroupInfo]:
         """By rank, its place in the group in plain types (importing no torch)."""
         return dict(self._group.infos)
+
+    @property
+    def carried(self) -> str:
+        """What was made before the present group and goes on with it, or has ended, in words.
+
+        The end of a sentence that says that the group was made; empty where there is no such thing.
+        """
+        text = carried.in_words(self._group.infos)
+        return "" if text == "." else text
 
     @property
     def ended(self) -> Mapping[int, int]:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from rankbook.distributed import healing
 from rankbook.engine import frames
 from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import Failure
@@ -146,6 +147,10 @@ class Capture:
             freed and etype is not KeyboardInterrupt
         ):  # the rank was freed while IPython showed an exception
             etype, evalue, _ = _interrupt(evalue)
+            stb = self._render(evalue)
+        elif (stale := healing.explain(evalue)) is not None:
+            trace = frames.outside_torch(evalue.__traceback__)
+            etype, evalue = type(stale), stale.with_traceback(trace)
             stb = self._render(evalue)
         if issubclass(etype, SystemExit):
             # IPython shows no traceback of SystemExit, which ends the program in a terminal.

@@ -10,6 +10,7 @@ from rankbook.errors import RankbookError
 from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import Failure, Look
 from rankbook.sessions.cells.results import CellResult, RankResult
+from rankbook.sessions.group import carried
 from rankbook.sessions.group import stuck as stuck_ranks
 from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.repair import Event, Repair
@@ -150,5 +151,5 @@ class Aftermath:
             return
         result.note = (
             f"{lost}, the others' are in place. The process group was re-created (generation "
-            f"{self._group.number})."
+            f"{self._group.number}){carried.in_words(self._group.infos)}"
         )

@@ -25,6 +25,8 @@ class Terms:
     """Of the initialisation and of every collective."""
     check: bool = False
     """Whether every collective is compared across ranks before it runs."""
+    clean: bool = False
+    """Whether what was made with earlier groups is forgotten."""
 
 
 def form(
@@ -59,6 +61,7 @@ def form(
             place.local_world_size,
             address,
             terms.check,
+            terms.clean,
         )
 
     call = members.ranks().request({place.rank: request(place) for place in placement.places})

@@ -64,15 +64,18 @@ class Group:
         timeout_minutes: float | None = None,
         *,
         check: bool | None = None,
+        clean: bool = False,
     ) -> None:
         """Make the next group; arguments that are None stay as they are.
+
+        What was made before gets its connections, unless it is to be ``clean``.
 
         Raises:
             RankbookError: No group was formed, and none is left half-made; the message says why.
         """
         self.check_feasible(backend, size, timeout_minutes)
         placement = self.members.place(size or self.members.size)
-        self._form(placement, backend or self._asked, timeout_minutes, check)
+        self._form(placement, backend or self._asked, timeout_minutes, check, clean=clean)
 
     def check_feasible(
         self, backend: str | None, size: int | None, timeout_minutes: float | None
@@ -125,6 +128,8 @@ class Group:
         backend: str | None,
         timeout_minutes: float | None = None,
         check: bool | None = None,  # noqa: FBT001
+        *,
+        clean: bool = False,
     ) -> None:
         members = self.members
         name = choose_backend(placement, backend)
@@ -143,7 +148,7 @@ class Group:
                 ):  # they are no ranks any more, whether or not this succeeds
                     dropped.ask(Destroy(), members.timing.leave)
             url, address = self._meeting.open(members, placement, self.number)
-            terms = Terms(name, self.timeout_minutes, self.check)
+            terms = Terms(name, self.timeout_minutes, self.check, clean)
             self.infos = form(members, terms, self.number, url, address)
         finally:
             self.is_being_made = False

@@ -16,6 +16,7 @@ from enum import Enum
 from rankbook.errors import RankbookError, SessionError, StuckError
 from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import Look
+from rankbook.sessions.group import carried
 from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.stuck import at_place
 from rankbook.sessions.group.stuck import error as stuck_error
@@ -217,7 +218,7 @@ class Repair:
             self._began = -math.inf
         return (
             f"The ranks are free, their variables in place, and the process group was re-created "
-            f"(generation {self._group.number})."
+            f"(generation {self._group.number}){carried.in_words(self._group.infos)}"
         )
 
     def _refuse_busy(self) -> None:

@@ -1,0 +1,100 @@
+"""Separating a process group from its connections, and giving it those of another one.
+
+A ``ProcessGroup`` is a shell: it hands every collective to a backend, of which it has one per kind.
+A kind that is there is not replaced, and nothing in Python removes one. In C++ there is a function
+that does, which torch has for groups that nobody refers to: ``release_resources`` clears the
+store and the backends. It is called by its name in torch's library (in 2.13 and 2.14 it is the
+same, and takes nothing but the group); where a torch does not have it, nothing is healed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from contextlib import suppress
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from rankbook.distributed import teardown
+from rankbook.distributed.healing.account import Account
+
+__all__ = ["is_possible", "lend", "separate"]
+
+_c10d: Any = import_module("torch.distributed.distributed_c10d")
+
+_RELEASE = "_ZN4c10d12ProcessGroup17release_resourcesEv"
+"""``c10d::ProcessGroup::release_resources()``."""
+
+
+@cache
+def _release() -> Any:
+    """The function of torch's, None where there is none."""
+    folder = Path(torch.__file__).parent / "lib"
+    for name in ("libtorch_cpu.so", "libtorch_cpu.dylib"):
+        with suppress(OSError, AttributeError):
+            function = getattr(ctypes.CDLL(str(folder / name)), _RELEASE)
+            function.argtypes, function.restype = [ctypes.c_void_p], None
+            return function
+    return None
+
+
+def is_possible() -> bool:
+    """Whether this torch can."""
+    return _release() is not None
+
+
+def separate(account: Account) -> None:
+    """Take their connections from groups that torch has forgotten; using one is an error then.
+
+    The connections are closed in the background, which takes some 10 ms per rank. Only those of
+    gloo: NCCL's were shut down when the group was left.
+
+    Args:
+        account: Of the groups.
+    """
+    release = _release()
+    if release is None:
+        return
+    backends = []
+    for group in (held.group for held in account.held if held.terms.backend == "gloo"):
+        for device in group._device_types:
+            with suppress(RuntimeError):  # it was separated before
+                backends.append(group._get_backend(device))
+        release(group._id())
+    teardown.let_go(backends)
+
+
+def lend(group: Any, other: Any, name: str) -> None:
+    """Put a group that was separated in the place of one that has just been made.
+
+    Args:
+        group: Gets the connections, and the place in torch's account.
+        other: Has them, and is in its place by now; nothing refers to it afterwards.
+        name: Of the group, in torch's account.
+    """
+    kinds = dist.ProcessGroup.BackendType
+    for device in other._device_types:
+        backend = other._get_backend(device)
+        group._register_backend(device, kinds.GLOO, backend)
+    world = _c10d._world
+    theirs = world.pg_names[other]
+    _c10d._unregister_process_group(theirs)
+    for table in (
+        world.pg_map,
+        world.pg_names,
+        world.pg_group_ranks,
+        world.pg_backend_config,
+        world.pg_to_tag,
+    ):
+        if other in table:
+            table[group] = table.pop(other)
+    for groups in world.tags_to_pg.values():
+        groups[:] = [group if one is other else one for one in groups]
+    world.pg_names[group] = name
+    _c10d._register_process_group(name, group)
+    if world.default_pg is other:
+        _c10d._update_default_pg(group)

@@ -1,0 +1,140 @@
+"""DDP's reducers: after a step that was cut, all ranks' stand at the same place again.
+
+In the second forward a reducer sorts its buckets as the gradients of the first step have arrived.
+Ranks that were cut around there have different buckets; ranks that were cut in a backward wait for
+the rest of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from rankbook.distributed.stores import Store
+
+__all__ = ["Standing", "restart", "standing", "tell"]
+
+_dist: Any = import_module("torch.distributed")
+
+
+class Standing(NamedTuple):
+    """Where a reducer stands."""
+
+    has_begun: bool
+    """Whether it has seen a gradient."""
+    is_sorted: bool
+    """Whether its buckets are those of the second step and later."""
+    is_done: bool
+    """Whether it has come to the end of every backward that it has begun."""
+
+
+def standing(module: Any) -> Standing:
+    """Where the reducer of a DDP module stands."""
+    try:
+        module.reducer._check_reducer_finalized()
+    except RuntimeError:
+        is_done = False
+    else:
+        is_done = True
+    if module.static_graph:  # whose first step takes no times
+        has_begun = bool(module._static_graph_delay_allreduce_enqueued)
+    else:
+        has_begun = any(module.reducer.get_backward_stats())
+    return Standing(has_begun, bool(module._has_rebuilt_buckets), is_done)
+
+
+def tell(module: Any, kind: str, standings: Sequence[Sequence[Standing]], store: Store) -> None:
+    """Tell the other ranks the buckets of a reducer, if they need them and this rank is the first.
+
+    Args:
+        module: The DDP module.
+        kind: The same on all ranks.
+        standings: By rank, where its reducers of this kind stand.
+        store: In which it is told.
+    """
+    sorted_on = [rank for rank, its in enumerate(standings) if any(one.is_sorted for one in its)]
+    is_needed = any(not one.is_sorted for its in standings for one in its)
+    is_first = sorted_on[:1] == [_dist.get_rank()]
+    if is_needed and is_first and standing(module).is_sorted:
+        store.set(f"healing/buckets/{kind}", json.dumps(_layout(module)))
+
+
+def restart(module: Any, kind: str, standings: Sequence[Sequence[Standing]], store: Store) -> None:
+    """Have the reducer of a DDP module begin again with the next forward, as those of all ranks do.
+
+    Not before: a loss that was computed earlier may still be sent backward, and would not be
+    reduced.
+
+    Args:
+        module: The DDP module.
+        kind: The same on all ranks.
+        standings: By rank, where its reducers of this kind stand.
+        store: In which one rank has told its buckets: see :func:`tell`.
+    """
+    every = [one for its in standings for one in its]
+    are_sorted = {one.is_sorted for one in every}
+    have_begun = {one.has_begun for one in every}
+    # These do not sort in the second forward, or do not tell whether they have been cut before it.
+    are_others = module.find_unused_parameters or module.static_graph
+    are_alike = len(have_begun) == 1 and all(one.is_done for one in every)
+    if are_sorted == {False} and are_alike and not (are_others and have_begun == {True}):
+        return  # none has done anything, or all are to sort in the next forward
+    key = f"healing/buckets/{kind}"
+    layout = json.loads(store.get(key)) if len(are_sorted) > 1 else None
+
+    def begin(_module: Any, _inputs: Any) -> None:
+        once.remove()
+        if are_sorted == {True}:
+            module._update_process_group(module.process_group)
+        else:
+            _make(module, layout)
+
+    once = module.register_forward_pre_hook(begin, prepend=True)
+
+
+def _layout(module: Any) -> list[list[int]]:
+    """By bucket, the numbers of its parameters."""
+    parameters, _ = module._build_params_for_reducer()
+    numbers = {id(parameter): number for number, parameter in enumerate(parameters)}
+    buckets = module.reducer._get_zeros_like_grad_buckets()
+    return [[numbers[id(its)] for its in bucket.parameters()] for bucket in buckets]
+
+
+def _make(module: Any, layout: list[list[int]] | None) -> None:
+    """Make a reducer as ``DistributedDataParallel`` does when unpickled, and with its hooks again.
+
+    Args:
+        module: The DDP module.
+        layout: Its buckets; None: those of a first step.
+    """
+    module._has_rebuilt_buckets = module._static_graph_delay_allreduce_enqueued = False
+    parameters, expect_sparse = module._build_params_for_reducer()
+    names = module._build_debug_param_to_name_mapping(parameters)
+    module.reducer._remove_autograd_hooks()  # a traceback may hold it
+    with _assigning(layout):
+        module._ddp_init_helper(parameters, expect_sparse, names, module.static_graph)
+    if module.static_graph:
+        module.reducer._set_static_graph()
+        module.logger._set_static_graph()
+    for hook, state in module._comm_hooks:
+        _dist._register_comm_hook(module.reducer, state, hook)
+
+
+@contextmanager
+def _assigning(layout: list[list[int]] | None) -> Iterator[None]:
+    """Have DDP take these buckets while it makes a reducer, which it does from the last one on."""
+    compute = _dist._compute_bucket_assignment_by_size
+
+    def given(*_args: Any, **_options: Any) -> Any:
+        assert layout is not None  # noqa: S101 - what the type checker cannot see
+        return [*reversed(layout)], [0] * len(layout)
+
+    try:
+        if layout is not None:
+            _dist._compute_bucket_assignment_by_size = given
+        yield
+    finally:
+        _dist._compute_bucket_assignment_by_size = compute

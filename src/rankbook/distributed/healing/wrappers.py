@@ -1,0 +1,156 @@
+"""DDP and FSDP modules of this process: what they had begun when their group was cut is forgotten.
+
+A collective that was cut leaves a wrapper in the middle of a step. The step is lost; the next one
+must begin, on every rank, as if it had not been.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from torch.nn.parallel import DistributedDataParallel
+
+from rankbook.distributed.healing import reducers
+from rankbook.distributed.healing.reducers import Standing
+from rankbook.distributed.stores import Store
+
+__all__ = ["Found", "find", "restart"]
+
+_dist: Any = import_module("torch.distributed")
+
+Standings = Mapping[str, Sequence[Standing]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The wrappers that are alive."""
+
+    ddp: tuple[tuple[str, Any], ...] = ()
+    """DDP modules; those of one kind are alike to all ranks: its group, its parameters' shapes."""
+    fsdp: tuple[Any, ...] = ()
+    """FSDP2's modules, roots and others."""
+    meshes: tuple[Any, ...] = ()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What there is of modules, in the plural."""
+        named = {"DDP modules": self.ddp, "FSDP modules": self.fsdp}
+        return tuple(name for name, found in named.items() if found)
+
+    @property
+    def standings(self) -> dict[str, tuple[Standing, ...]]:
+        """By kind of DDP module, where the reducer of each stands."""
+        found: dict[str, tuple[Standing, ...]] = {}
+        for kind, module in self.ddp:
+            found[kind] = (*found.get(kind, ()), reducers.standing(module))
+        return found
+
+    def split(self, groups: Collection[Any]) -> tuple[Found, Found]:
+        """The modules all of whose groups are among these, and the others."""
+        ddp = [one for one in self.ddp if one[1].process_group in groups]
+        fsdp = [one for one in self.fsdp if all(group in groups for group in _groups_of(one))]
+        others = [one for one in self.ddp if one not in ddp]
+        shards = [one for one in self.fsdp if one not in fsdp]
+        return Found(tuple(ddp), tuple(fsdp)), Found(tuple(others), tuple(shards), self.meshes)
+
+
+def find(names: Mapping[Any, str]) -> Found:
+    """Look for them among all objects, for there is no list of them: some 20 ms.
+
+    Args:
+        names: By group that was left, its name; modules that hold none of them are left out.
+    """
+    found = _find(names)
+    if any(len(set(its)) > 1 for its in found.standings.values()):
+        # One of the two may be what an earlier run of a cell has made, and Python not freed yet.
+        gc.collect()
+        found = _find(names)
+    return found
+
+
+def _find(names: Mapping[Any, str]) -> Found:
+    sharded = _class("torch.distributed.fsdp", "FSDPModule")
+    mesh = _class("torch.distributed.device_mesh", "DeviceMesh")
+    ddp, shards, meshes = [], [], []
+    for one in gc.get_objects() if names else ():
+        # Of its own class only: asking some objects for anything has effects.
+        cls = type(one)
+        if issubclass(cls, DistributedDataParallel):
+            with suppress(AttributeError):  # it is being made, or has no reducer of torch's
+                if isinstance(one.reducer, _dist.Reducer) and one.process_group in names:
+                    ddp.append((_kind(one, names[one.process_group]), one))
+        elif issubclass(cls, sharded):
+            if any(group in names for group in _groups_of(one)):
+                shards.append(one)
+        elif issubclass(cls, mesh):
+            meshes.append(one)
+    return Found(tuple(ddp), tuple(shards), tuple(meshes))
+
+
+def _class(module: str, name: str) -> Any:
+    """A class of torch's, nothing where that has not been imported."""
+    return getattr(sys.modules.get(module), name, ())
+
+
+def restart(found: Found, said: Sequence[Standings], store: Store) -> None:
+    """Have the next step of each begin as if the one that was cut had not been.
+
+    Args:
+        found: Of this rank.
+        said: By rank, its :attr:`Found.standings`.
+        store: In which the ranks tell each other more.
+    """
+    standings = {kind: [[*its.get(kind, ())] for its in said] for kind, _ in found.ddp}
+    for act in (reducers.tell, reducers.restart):
+        for kind, module in found.ddp:
+            act(module, kind, standings[kind], store)
+    for module in found.fsdp:
+        _restart_fsdp(module)
+
+
+def _groups_of(module: Any) -> list[Any]:
+    """The groups that an FSDP2 module holds."""
+    held: list[Any] = []
+    for group in _param_groups(module._get_fsdp_state()):
+        info = group.mesh_info
+        names = ("shard_process_group", "replicate_process_group")
+        held.extend(getattr(info, name, None) for name in names)
+    return [group for group in held if group is not None]
+
+
+def _kind(module: Any, group: str) -> str:
+    shapes = [tuple(parameter.shape) for parameter in module.parameters()]
+    # Python's own hash of numbers is the same in every process.
+    return f"{group} {hash(tuple(shapes)):x}"
+
+
+def _restart_fsdp(module: Any) -> None:
+    """Shard the parameters of an interrupted step, and forget its gradients."""
+    root = module._get_fsdp_state()
+    if not root._is_root or not hasattr(module, "reset_iter_state"):
+        return
+    groups = [group for state in root._state_ctx.all_states for group in _param_groups(state)]
+    states = [*root._state_ctx.all_states, *groups]
+    if all(state._training_state.name == "IDLE" for state in states):
+        return
+    for group in groups:
+        group._all_gather_result = None  # to be waited for in vain
+        for parameter in group.fsdp_params:
+            # zero_grad() does not see these.
+            parameter.unsharded_accumulated_grad = None
+            with suppress(AttributeError):  # it was never whole
+                parameter._unsharded_param.grad = None
+    module.reset_iter_state()
+
+
+def _param_groups(state: Any) -> Iterator[Any]:
+    if hasattr(state, "_fsdp_param_groups"):
+        yield from state._fsdp_param_groups
+    elif state._fsdp_param_group is not None:
+        yield state._fsdp_param_group

@@ -1,0 +1,167 @@
+"""What people train with: cells that make it, and a training step that can be stopped halfway.
+
+Every kind defines ``grads(k)``, which computes the gradients of step ``k`` and can be stopped in
+``pause``, ``apply()``, and ``state()``, whose numbers are compared to the bit.
+"""
+
+from __future__ import annotations
+
+__all__ = ["COMMON", "OBJECTS", "STEP"]
+
+COMMON = """
+import time
+import torch.nn as nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.optim import ZeroRedundancyOptimizer
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+from torch.distributed.tensor.parallel import (
+    ColwiseParallel, RowwiseParallel, parallelize_module,
+)
+
+halt = {}  # by place, what this rank does there
+
+def pause(place):
+    what = halt.pop(place, None)
+    if what == "raise":
+        raise ValueError(f"in {place}")
+    if what == "sleep":
+        time.sleep(600)
+
+class Pause(nn.Module):
+    def forward(self, x):
+        pause("forward")
+        if x.requires_grad:
+            x.register_hook(lambda gradient: pause("backward"))
+        return x
+
+def make_model():
+    torch.manual_seed(7)
+    return nn.Sequential(
+        nn.Linear(24, 40), nn.Tanh(), nn.Linear(40, 40), Pause(), nn.Tanh(), nn.Linear(40, 24)
+    )
+
+def batch(k):
+    torch.manual_seed(100 * k + rank)
+    return torch.randn(6, 24)
+
+def full(tensor):
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+def local(tensor):
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+def mark(tensors):
+    return [local(t.detach()).double().sum().item().hex() for t in tensors]
+
+def grads(k):
+    optimizer.zero_grad()
+    model(batch(k)).pow(2).sum().backward()
+
+def apply():
+    optimizer.step()
+
+def moments(of):
+    return [v for s in of.state.values() for v in s.values() if isinstance(v, torch.Tensor)]
+
+def state():
+    return mark(model.parameters()), mark(moments(optimizer))
+"""
+
+_ADAM = "optimizer = torch.optim.Adam(model.parameters(), lr=0.01)"
+
+_FSDP = f"""
+model = make_model()
+for layer in model:
+    if isinstance(layer, nn.Linear):
+        fully_shard(layer, mesh=mesh)
+fully_shard(model, mesh=mesh)
+{_ADAM}
+"""
+
+OBJECTS = {
+    "DDP": f"model = DistributedDataParallel(make_model())\n{_ADAM}",
+    "DDP with buffers and unused parameters": f"""
+model = DistributedDataParallel(
+    nn.Sequential(make_model(), nn.BatchNorm1d(24)), find_unused_parameters=True
+)
+{_ADAM}
+""",
+    "DDP static_graph": f"""
+model = DistributedDataParallel(make_model(), static_graph=True)
+{_ADAM}
+""",
+    "FSDP2": f"mesh = init_device_mesh('cpu', (world_size,))\n{_FSDP}",
+    "FSDP2 on a 2-D mesh": f"""
+mesh = init_device_mesh('cpu', (2, 2), mesh_dim_names=('replicate', 'shard'))
+{_FSDP}
+""",
+    "TP and FSDP2": f"""
+mesh = init_device_mesh('cpu', (2, 2), mesh_dim_names=('dp', 'tp'))
+model = make_model()
+parallelize_module(model, mesh['tp'], {{'0': ColwiseParallel(), '2': RowwiseParallel()}})
+fully_shard(model, mesh=mesh['dp'])
+{_ADAM}
+
+def batch(k):
+    torch.manual_seed(100 * k + mesh['dp'].get_local_rank())
+    return torch.randn(6, 24)
+""",
+    "DTensor": """
+mesh = init_device_mesh('cpu', (2, 2), mesh_dim_names=('a', 'b'))
+torch.manual_seed(7)
+weight = distribute_tensor(torch.randn(8, 8), mesh, [Shard(0), Shard(1)])
+update = None
+
+def grads(k):
+    global update
+    x = distribute_tensor(batch(k)[:, :8].contiguous(), mesh, [Shard(0), Replicate()])
+    y = (x @ weight).redistribute(mesh, [Replicate(), Replicate()])
+    pause("forward")
+    update = (y.T @ y).redistribute(mesh, [Shard(0), Shard(1)])
+    pause("backward")
+    dist.all_reduce(torch.ones(1), group=mesh.get_group('a'))
+
+def apply():
+    global weight
+    weight = weight + 0.001 * update
+
+def state():
+    return mark([weight]), mark([weight.full_tensor()])
+""",
+    "three subgroups": """
+pairs, _ = dist.new_subgroups(2)
+evens = dist.new_group([0, 2])
+odds = dist.new_group([1, 3], use_local_synchronization=True) if rank in (1, 3) else None
+torch.manual_seed(7 + rank)
+weight, update = torch.randn(30), None
+
+def grads(k):
+    global update
+    update = weight * batch(k)[0, 0]
+    dist.all_reduce(update, group=pairs)
+    pause("forward")
+    dist.broadcast(update, min(0, rank) if rank % 2 == 0 else 1, group=odds or evens)
+    pause("backward")
+    dist.all_reduce(update)
+
+def apply():
+    global weight
+    weight = weight + 0.01 * update
+
+def state():
+    return mark([weight]), []
+""",
+    "ZeRO": """
+model = DistributedDataParallel(make_model())
+optimizer = ZeroRedundancyOptimizer(
+    model.parameters(), optimizer_class=torch.optim.Adam, lr=0.01
+)
+
+def state():
+    return mark(model.parameters()), mark(moments(optimizer.optim))
+""",
+}
+
+STEP = "grads({0}); apply(); seen = state()"
