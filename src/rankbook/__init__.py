@@ -31,6 +31,7 @@ from rankbook.errors import (
     RendezvousError,
     ReportError,
     SessionError,
+    StaleGroupError,
     StuckError,
 )
 
@@ -67,6 +68,7 @@ __all__ = [
     "ReportError",
     "Session",
     "SessionError",
+    "StaleGroupError",
     "StuckError",
     "__version__",
     "connect",

@@ -7,6 +7,7 @@ import sys
 from random import Random, randrange
 
 import hangs
+import healing
 import health
 import kills
 
@@ -17,6 +18,7 @@ def main() -> int:
     parser.add_argument("--hangs", type=int, default=100, metavar="N")
     parser.add_argument("--kills", type=int, default=30, metavar="N")
     parser.add_argument("--healthy", type=float, default=600, metavar="SECONDS")
+    parser.add_argument("--healings", type=int, default=100, metavar="N")
     parser.add_argument("--generations", type=int, default=100, metavar="N")
     parser.add_argument("--cost", type=int, default=300, metavar="CELLS")
     parser.add_argument("--sizes", type=int, nargs="+", default=[2, 4, 8], metavar="RANKS")
@@ -29,6 +31,8 @@ def main() -> int:
         trials.append(lambda: hangs.run(args.hangs, random, tuple(args.sizes)))
     if args.kills:
         trials.append(lambda: kills.run(args.kills, random))
+    if args.healings:
+        trials.append(lambda: healing.run(args.healings, random))
     if args.generations:
         trials.append(lambda: health.growth(args.generations))
     if args.healthy:

@@ -54,6 +54,7 @@ def test_the_options_of_a_magic_are_read_as_a_person_writes_them():
     assert [written for written, _ in REFERENCE["options"](MAGICS["dist_reset"])] == [
         "BACKEND",
         "--hard",
+        "--clean",
     ]
     assert "-r RANKS, --ranks RANKS" in dict(REFERENCE["options"](MAGICS["dist"]))
 

@@ -91,6 +91,7 @@ def test_initialize_tells_every_engine_its_place(session, pool):
         "backend": "gloo",
         "timeout_minutes": 5,
         "check": False,
+        "clean": False,
         "generation": 1,
         "world_size": 2,
         "local_world_size": 2,

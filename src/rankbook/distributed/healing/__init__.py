@@ -3,13 +3,13 @@
 A DDP or FSDP module, a device mesh, a DTensor, an optimizer hold ``ProcessGroup`` objects, or the
 names of such. For torch those end with ``destroy_process_group``. Here they are noted before
 (``account``), separated from what connects them (``connections``), and when the ranks have met
-again, they get new connections under the names that they had (``heal``). What a wrapper has begun
+again, they get new connections under the names that they had (``groups``). What a wrapper has begun
 and cannot end is forgotten (``wrappers``). What cannot go on says so (``stale``).
 """
 
 from rankbook.distributed.healing.account import Account, note
 from rankbook.distributed.healing.connections import is_possible, separate
-from rankbook.distributed.healing.heal import Healed, heal, on_connected
+from rankbook.distributed.healing.groups import Healed, heal, on_connected
 from rankbook.distributed.healing.stale import explain
 
 __all__ = [

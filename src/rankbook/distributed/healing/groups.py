@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from importlib import import_module
@@ -67,7 +67,8 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     words = _exchange(_Word(tuple(one.terms for one in mine), _count(account), found.standings))
     # No name of a group that ended is given to another: a mesh would find it by that.
     _c10d._world.group_count = max(_c10d._world.group_count, *(word.count for word in words))
-    going = [one for one in mine if all(one.terms in words[rank].terms for rank in one.terms.ranks)]
+    said = [word.terms for word in words]
+    going = [one for one in mine if is_agreed(one.terms, said)]
     for one in going:
         _connect(one)
     alive, ended = found.split({one.group for one in going})
@@ -85,6 +86,16 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
         (*alive.kinds, *_subgroups([one.terms for one in going])),
         (*ended.kinds, *_subgroups(lost)),
     )
+
+
+def is_agreed(terms: Terms, said: Sequence[Collection[Terms]]) -> bool:
+    """Whether all members of a group hold it, made in the same way.
+
+    Args:
+        terms: Of the group.
+        said: By rank, those of the groups that it holds.
+    """
+    return all(terms in said[rank] for rank in terms.ranks)
 
 
 def _able(account: Account) -> list[Held]:

@@ -1,0 +1,181 @@
+"""Events at random, on objects at random: the next steps give what an undisturbed run gives."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from random import Random
+from statistics import median
+
+import psutil
+from objects import COMMON, OBJECTS, STEP
+
+import rankbook as rb
+from rankbook.sessions.session import Session
+
+__all__ = ["run"]
+
+_STEPS = 6
+_RANKS = 4
+_PATIENCE = 30.0
+
+_PLACES = ("forward", "backward")
+
+_FORGET = """
+import gc, sys
+model = optimizer = mesh = weight = update = pairs = evens = odds = None
+sys.last_value = sys.last_traceback = sys.last_exc = None
+gc.collect()
+"""
+
+
+@dataclass
+class Healing:
+    """What became of the trials."""
+
+    right: int = 0
+    wrong: list[str] = field(default_factory=list)
+    by_event: dict[str, int] = field(default_factory=dict)
+    resets: list[float] = field(default_factory=list)
+    grown: str = ""
+
+    @property
+    def is_good(self) -> bool:
+        return not self.wrong
+
+    def lines(self) -> list[str]:
+        events = ", ".join(f"{count} {name}" for name, count in sorted(self.by_event.items()))
+        count = self.right + len(self.wrong)
+        took = f"; a reset took {median(self.resets):.2f} s" if self.resets else ""
+        return [
+            f"healing: {self.right} of {count} trials right ({events}){took}",
+            f"         {self.grown}",
+            *self.wrong,
+        ]
+
+
+def run(count: int, random: Random) -> Healing:
+    """Try so many events.
+
+    Args:
+        count: Events.
+        random: Draws objects, steps and events.
+    """
+    report = Healing()
+    session = rb.start("gloo", _RANKS)
+    try:
+        expected = {}
+        for name in OBJECTS:
+            _make(session, name)
+            expected[name] = [_step(session, k) for k in range(_STEPS)]
+        before = _held(session)
+        for _ in range(count):
+            _try(session, random, expected, report)
+        session.reset(clean=True)
+        session.run(_FORGET)
+        report.grown = f"threads, descriptors, MB of the ranks: {before} before, {_held(session)}"
+    finally:
+        session.shutdown()
+    return report
+
+
+def _try(session: Session, random: Random, expected: dict, report: Healing) -> None:
+    name, k = random.choice([*OBJECTS]), random.randrange(_STEPS - 1)
+    event, rank = random.choice([*_EVENTS]), random.randrange(_RANKS)
+    what = f"{name}, {event} on rank {rank} before or in step {k}, generation {session.generation}"
+    try:
+        _make(session, name)
+        for step in range(k):
+            _step(session, step)
+        begin = time.perf_counter()
+        held = _seen(session, "seen = state()")
+        _EVENTS[event](session, random, rank, k)
+        if event == "reset":
+            report.resets.append(time.perf_counter() - begin)
+        assert _seen(session, "seen = state()") == held, "the event has changed parameters"
+        for step in range(k, _STEPS):
+            assert _close(_step(session, step), expected[name][step]), f"step {step} differs"
+    except (AssertionError, rb.RankbookError) as error:
+        report.wrong.append(f"{what}: {type(error).__name__}: {str(error)[:500]}")
+        if session.dead_ranks:
+            session.restart_ranks()
+        session.reset(interrupt=True)
+    else:
+        report.right += 1
+    report.by_event[event] = report.by_event.get(event, 0) + 1
+
+
+def _close(seen: object, expected: object) -> bool:
+    """Equal to the bit, or but for rounding: of a DDP module that was cut in its second step."""
+    numbers = [
+        [float.fromhex(x) for its in states.values() for values in its for x in values]
+        for states in (seen, expected)
+    ]
+    return seen == expected or all(
+        abs(a - b) < 1e-5 + 1e-4 * abs(b) for a, b in zip(*numbers, strict=True)
+    )
+
+
+def _make(session: Session, name: str) -> None:
+    session.run(_FORGET + COMMON + OBJECTS[name]).raise_for_error()
+
+
+def _step(session: Session, k: int) -> object:
+    return _seen(session, STEP.format(k))
+
+
+def _seen(session: Session, code: str) -> dict:
+    session.run(code).raise_for_error()
+    return session.pull("seen")
+
+
+def _skip(session: Session, random: Random, rank: int, k: int) -> None:
+    session.run(f"if rank != {rank}: grads({k})")
+
+
+def _raise(session: Session, random: Random, rank: int, k: int) -> None:
+    session.run(f"if rank == {rank}: halt[{random.choice(_PLACES)!r}] = 'raise'")
+    session.run(f"grads({k})")
+    session.run("halt.clear()")
+
+
+def _interrupt(session: Session, random: Random, rank: int, k: int) -> None:
+    session.run(f"if rank == {rank}: halt[{random.choice(_PLACES)!r}] = 'sleep'")
+    cell = session.in_background(lambda: session.run(f"grads({k})"))
+    time.sleep(random.uniform(0, 1))
+    session.interrupt()
+    cell.join(_PATIENCE)
+    session.run("halt.clear()")
+
+
+def _hang_elsewhere(session: Session, random: Random, rank: int, k: int) -> None:
+    session.run(f"if rank != {rank}: dist.barrier()")
+
+
+def _reset(session: Session, random: Random, rank: int, k: int) -> None:
+    session.reset()
+
+
+def _twice(session: Session, random: Random, rank: int, k: int) -> None:
+    _raise(session, random, rank, k)
+    _reset(session, random, rank, k)
+    _skip(session, random, random.randrange(_RANKS), k)
+
+
+_EVENTS = {
+    "skip": _skip,
+    "raise": _raise,
+    "interrupt": _interrupt,
+    "hang elsewhere": _hang_elsewhere,
+    "reset": _reset,
+    "three in a row": _twice,
+}
+
+
+def _held(session: Session) -> list[tuple[int, int, int]]:
+    processes = [psutil.Process(pid) for pid in _pids(session)]
+    return [(p.num_threads(), p.num_fds(), p.memory_info().rss >> 20) for p in processes]
+
+
+def _pids(session: Session) -> list[int]:
+    return [*_seen(session, "import os\nseen = os.getpid()").values()]

@@ -1,0 +1,180 @@
+"""Giving process groups new connections, in one process; those of several are in integration."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+import torch.distributed as dist
+from processes import wait_until
+from torch.nn.parallel import DistributedDataParallel
+
+from rankbook.distributed import healing
+from rankbook.distributed.healing import connections, groups, reducers, wrappers
+from rankbook.distributed.healing.account import Terms
+from rankbook.errors import StaleGroupError
+from rankbook.models import GroupInfo
+from rankbook.sessions.group import carried
+
+C10D = import_module("torch.distributed.distributed_c10d")
+
+
+def begin():
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+
+
+def again(**options):
+    """Leave the group as an engine does, and heal what was left."""
+    account = healing.note(7)
+    dist.destroy_process_group()
+    healing.separate(account)
+    begin()
+    return healing.heal(account, **options)
+
+
+@pytest.fixture(autouse=True)
+def group():
+    begin()
+    yield dist.group.WORLD
+    dist.destroy_process_group()
+
+
+def works(group):
+    tensor = torch.ones(2)
+    dist.all_reduce(tensor, group=group)
+    return float(tensor.sum()) == 2
+
+
+def test_this_torch_has_what_we_call_in_its_library():
+    assert healing.is_possible(), "distributed/healing/connections.py must find another way"
+
+
+def test_private_names_of_torch_that_healing_uses_are_there(group):
+    for name in ("pg_map", "pg_names", "pg_group_ranks", "pg_backend_config", "pg_to_tag"):
+        assert group in getattr(C10D._world, name)
+    for name in ("_register_process_group", "_unregister_process_group", "_update_default_pg"):
+        assert callable(getattr(C10D, name))
+    assert group._get_backend(torch.device("cpu")).options._timeout
+    model = DistributedDataParallel(torch.nn.Linear(2, 2))
+    for name in ("_ddp_init_helper", "_build_params_for_reducer", "_update_process_group"):
+        assert callable(getattr(model, name))
+    assert (model._has_rebuilt_buckets, model._comm_hooks) == (False, [])
+    assert reducers.standing(model) == (False, False, True)
+
+
+def test_the_same_objects_and_names_have_connections_again(group):
+    other = dist.new_group([0], group_desc="mine")
+    names = [group.group_name, other.group_name]
+    assert again() == groups.Healed(("subgroups",), ())
+    assert dist.group.WORLD is group
+    assert [group.group_name, other.group_name] == names
+    assert other.group_desc == "mine"
+    assert C10D._resolve_process_group(names[1]) is other
+    assert works(group)
+    assert works(other)
+    assert int(dist.new_group([0]).group_name) > int(names[1])
+
+
+def test_a_group_without_connections_raises(group):
+    account = healing.note()
+    dist.destroy_process_group()
+    healing.separate(account)
+    assert not dist.is_initialized()
+    with pytest.raises(RuntimeError, match="backend"):
+        group.barrier().wait()
+    begin()
+
+
+def test_a_hundred_times_leave_no_threads_and_descriptors(group):
+    other = dist.new_group([0])
+    process = psutil.Process()
+    again()
+    wait_until(lambda: not threads("let-go"))
+    before = process.num_threads(), process.num_fds()
+    for _ in range(100):
+        again()
+    assert works(other)
+    wait_until(lambda: (process.num_threads(), process.num_fds()) <= before)
+
+
+def threads(name):
+    return [one for one in threading.enumerate() if name in one.name]
+
+
+def test_what_is_told_of_new_connections_hears_of_each_group(group):
+    other = dist.new_group([0])
+    heard = []
+    healing.on_connected.append(heard.append)
+    try:
+        again()
+    finally:
+        healing.on_connected.remove(heard.append)
+    assert heard == [group, other]
+
+
+def test_what_is_forgotten_says_so_when_it_is_used(group):
+    model = DistributedDataParallel(torch.nn.Linear(2, 2))
+    other = dist.new_group([0])
+    assert again(clean=True) == groups.Healed((), ("DDP modules", "subgroups"))
+    assert dist.group.WORLD is not group
+    with pytest.raises(StaleGroupError, match=r"made for generation 7.*DataParallel\(ddp.module\)"):
+        model(torch.ones(1, 2))
+    with pytest.raises(ValueError, match="not initialized") as caught:
+        works(other)
+    said = healing.explain(caught.value)
+    assert "made for generation 7 or before" in str(said)
+    assert healing.explain(ValueError("anything else")) is None
+
+
+def test_nothing_goes_on_in_a_group_of_another_size(group):
+    dist.new_group([0])
+    account = replace(healing.note(1), size=2)
+    dist.destroy_process_group()
+    healing.separate(account)
+    begin()
+    assert healing.heal(account) == groups.Healed((), ("subgroups",))
+
+
+def test_a_group_goes_on_only_where_all_its_members_hold_it_alike():
+    def terms(name, **other):
+        return Terms(name, (0, 1), "gloo", 60.0, "", "", **other)
+
+    one, two = terms("1"), terms("2")
+    said = [{one, two}, {one, terms("2", is_default=True)}]
+    assert [its for its in (one, two) if groups.is_agreed(its, said)] == [one]
+
+
+def test_what_can_go_on_is_said_in_a_sentence():
+    def said(*ranks):
+        infos = [
+            GroupInfo("gloo", r, len(ranks), "cpu", r == 0, healed=healed, lost=lost)
+            for r, (healed, lost) in enumerate(ranks)
+        ]
+        return carried.in_words(dict(enumerate(infos)))
+
+    assert said(((), ()), ((), ())) == "."
+    assert said((("DDP modules",), ()), ((), ())) == "; DDP modules made before go on."
+    assert said((("DDP modules", "FSDP modules", "subgroups"), ())) == (
+        "; DDP modules, FSDP modules and subgroups made before go on."
+    )
+    assert said((("subgroups",), ("DDP modules",)), ((), ("subgroups",))) == (
+        "; subgroups made before go on. DDP modules and some subgroups made before have ended; "
+        "each says so when it is used."
+    )
+
+
+def test_every_private_name_of_torch_in_the_room_is_used_in_one_file_only():
+    room = Path(connections.__file__).parent
+    for name in ("_register_process_group", "release_resources", "_ddp_init_helper"):
+        assert len([p for p in room.glob("*.py") if name in p.read_text()]) == 1
+
+
+def test_modules_of_another_group_are_left_alone(group):
+    model = DistributedDataParallel(torch.nn.Linear(2, 2))
+    assert wrappers.find({group: "0"}).ddp[-1][1] is model
+    assert wrappers.find({object(): "0"}).ddp == ()
