@@ -1,7 +1,7 @@
 """Measure what the account of calls costs: ``python benchmarks/calls.py [-n RANKS]``.
 
-Small collectives of gloo, with and without the account in turns, for the machine is never quiet: the
-median of the blocks of each kind, and what the account adds to one call.
+Small collectives of gloo, with and without the account in turns, for the machine is never quiet:
+the median of the blocks of each kind, and what the account adds to one call.
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ def _measure(rank: int, size: int, blocks: int, folder: Path) -> None:
         took: dict[bool, list[float]] = {False: [], True: []}
         _block(call)
         for _ in range(blocks):
-            for is_told in took:
+            for is_told, blocks_of_it in took.items():
                 if is_told:
                     calls.install(ledger)
                 else:
                     calls.remove()
                 _block(call)
-                took[is_told].append(_block(call))
+                blocks_of_it.append(_block(call))
         if not rank:
             without, told = (statistics.median(took[is_told]) for is_told in took)
             least = min(took[True]) - min(took[False])

@@ -1,4 +1,4 @@
-"""The parts of the account that need no second process: places, fingerprints, the file, the ring."""
+"""The account of one process: places, fingerprints, the ring, the file of the last calls."""
 
 from __future__ import annotations
 

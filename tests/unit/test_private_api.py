@@ -229,7 +229,8 @@ def names_of_our_own(tree):
 
 # torch's private names, in distributed/, are checked beside the tests of that room.
 @pytest.mark.parametrize(
-    "room", ["calls", "cluster", "diagnosis", "display", "engine", "magics", "sessions", "widgets", "."]
+    "room",
+    ["calls", "cluster", "diagnosis", "display", "engine", "magics", "sessions", "widgets", "."],
 )
 def test_every_private_name_that_we_use_is_listed(room):
     trees = {path: ast.parse(path.read_text()) for path in files(room)}

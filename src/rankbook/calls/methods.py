@@ -92,7 +92,7 @@ def _telling(ledger: Ledger, theirs: Any, tap: Tap) -> Callable[..., Any]:
             None if tag is None else args[tag],
         )
         # With no gradients to be had autograd has nothing to say: to pass it by, too, is quicker.
-        is_plain = len(tensors) == 1 and not tensors[0].requires_grad
+        is_plain = not tensors or (len(tensors) == 1 and not tensors[0].requires_grad)
         try:
             with (
                 _AutoDispatchBelowADInplaceOrView() if is_plain else _ExcludeDispatchKeyGuard(_HERE)

@@ -182,6 +182,10 @@ def to_call(record: Record) -> Call:
 
 def measure(record: Record, tensors: Sequence[Any]) -> None:
     """Note how much a call moves that has no tensor, or several."""
+    if not tensors:
+        record.shapes = record.dtypes = ()
+        record.elements, record.stream_ordered = 0, False
+        return
     few = tensors[:_SHAPES]
     record.shapes = tuple([tensor.shape for tensor in few])
     record.dtypes = tuple([tensor.dtype for tensor in few])
