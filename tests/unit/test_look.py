@@ -239,7 +239,7 @@ def silence():
 
 @pytest.fixture
 def observer(silence):
-    return Observer(Recorder(), lambda group: silence[0], Streams(dump=None))
+    return Observer(ledger, Recorder(), lambda group: silence[0], Streams(dump=None))
 
 
 @pytest.fixture

@@ -95,7 +95,7 @@ def other_recorder(monkeypatch):
 
 @pytest.fixture
 def observer(streams):
-    return Observer(Recorder(streams), lambda group: None, streams)
+    return Observer(Ledger(), Recorder(streams), lambda group: None, streams)
 
 
 # -- what NCCL has not completed -------------------------------------------------------------

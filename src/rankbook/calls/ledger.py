@@ -231,6 +231,31 @@ class Ledger:
         self.settle()
         return [to_call(each) for each in list(self._records.copy())[-count:]]
 
+    def latest(self, since: int, kept: int) -> list[tuple[Call, bool]]:
+        """The latest calls of each group, oldest first, each with whether it is open.
+
+        Of a group that was destroyed and made again under the same name, only the new one's.
+
+        Args:
+            since: Earlier ones are left out; ns since the epoch.
+            kept: Calls of each group before the first open one, and from there on.
+        """
+        self.settle()
+        groups: dict[str, tuple[Group, list[tuple[Record, bool]]]] = {}
+        for record in self._records.copy():
+            if record.issued < since or record.group.generation != self.generation:
+                continue
+            name = record.group.name
+            if name not in groups or groups[name][0] is not record.group:
+                groups[name] = record.group, []
+            groups[name][1].append((record, is_open(record)))
+        found: list[tuple[Record, bool]] = []
+        for _, records in groups.values():
+            first = next((i for i, (_, opened) in enumerate(records) if opened), len(records))
+            found += records[max(0, min(first, len(records) - kept)) : first + kept]
+        found.sort(key=lambda each: each[0].id)
+        return [(to_call(record), opened) for record, opened in found]
+
     def open(self) -> list[Call]:
         """The calls that are not known to be done, oldest first.
 
