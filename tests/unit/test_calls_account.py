@@ -315,3 +315,11 @@ def test_our_frames_are_told_from_others(ledger):
     assert calls.is_ours(vars(dist.ProcessGroup)["allreduce"].__code__)
     assert calls.is_ours(vars(dist.Work)["wait"].__code__)
     assert not calls.is_ours(ones.__code__)
+
+
+def test_a_wait_whose_end_was_not_announced_is_no_wait(ledger):
+    """An interrupt may come where nothing can be announced any more."""
+    ledger.wait("work")
+    assert ledger.waits() == {}
+    dist.barrier()
+    assert ledger.waits() == {}

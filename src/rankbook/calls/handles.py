@@ -19,31 +19,45 @@ _AT_ONCE = 16
 class Handles:
     """The handles of a process, each with its call.
 
-    They are not kept alive, for what holds a ``Work`` holds its tensors. Only those that nobody in
-    Python has are held here, until they are done.
+    What holds a ``Work`` holds its tensors. So a handle is kept only until its call is done, which
+    it is asked at the next call, and never where that is a matter of a device.
     """
 
     def __init__(self) -> None:
-        self._records: dict[int, tuple[Callable[[], Any], Record]] = {}
+        self._records: dict[int, Record] = {}
+        self._futures: dict[int, tuple[Callable[[], Any], Record]] = {}
         self._givers: dict[int, Record] = {}
         self.held: deque[Record] = deque(maxlen=_KEPT)
 
-    def add(self, handle: Any, record: Record) -> Callable[[], Any]:
-        """Note what call a handle is of.
-
-        Returns:
-            A weak reference to it.
-        """
-        ref = weakref.ref(handle)
+    def add(self, work: Any, record: Record) -> None:
+        """Note what call a handle is of."""
+        if record.stream_ordered:
+            record.work = weakref.ref(work)
+        else:
+            record.work = lambda: work
+            self.held.append(record)
         if len(self._records) >= _KEPT:
             self._forget()
-        self._records[id(handle)] = (ref, record)
-        return ref
+        self._records[id(work)] = record
 
-    def record_of(self, handle: Any) -> Record | None:
+    def add_future(self, future: Any, work: Any) -> None:
+        """Note that a future is of the same call as a handle."""
+        if (record := self.record_of(work)) is not None:
+            while len(self._futures) >= _KEPT:
+                self._futures.pop(next(iter(self._futures)), None)
+            self._futures[id(future)] = weakref.ref(future), record
+
+    def record_of(self, work: Any) -> Record | None:
         """The call that a handle is of; None if it is not known."""
-        found = self._records.get(id(handle))
-        return found[1] if found is not None and found[0]() is handle else None
+        record = self._records.get(id(work))
+        if record is None or record.work is None or record.work() is not work:
+            return None
+        return record
+
+    def record_of_future(self, future: Any) -> Record | None:
+        """The call that a future is of; None if it is not known."""
+        found = self._futures.get(id(future))
+        return found[1] if found is not None and found[0]() is future else None
 
     def gave(self, record: Record, tensors: Sequence[Any]) -> None:
         """Note which functional call gave tensors."""
@@ -56,11 +70,6 @@ class Handles:
     def giver_of(self, tensor: Any) -> Record | None:
         """The functional call that gave a tensor, told once; None if it is not known."""
         return self._givers.pop(tensor.data_ptr(), None)
-
-    def hold(self, work: Any, record: Record) -> None:
-        """Keep a handle that nobody in Python has."""
-        record.work = lambda: work
-        self.held.append(record)
 
     def done(self) -> list[Record]:
         """Let go of handles that are held, as far as they are done, and return their calls."""
@@ -82,8 +91,8 @@ class Handles:
 
     def _forget(self) -> None:
         records = self._records
-        for key, (ref, _) in list(records.items()):
-            if ref() is None:
+        for key, record in list(records.items()):
+            if record.work is None or record.work() is None:
                 records.pop(key, None)
-        while len(records) >= _KEPT:  # all of them are kept by somebody
+        while len(records) >= _KEPT:  # all of them are waited for later
             records.pop(next(iter(records)), None)

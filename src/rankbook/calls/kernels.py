@@ -91,9 +91,7 @@ def _issuing(ledger: Ledger, tap: Tap, go: Any) -> Callable[..., Any]:
             raise
         boxed = done[-1] if isinstance(done, tuple) else done
         work = None if boxed is None else c10d.Work.unbox(boxed)
-        # Nobody in Python has it: it is asked now and then whether it is done. To ask a device's
-        # may spoil the capture of a graph.
-        ledger.returned(record, work, hold=not record.stream_ordered)
+        ledger.returned(record, work)
         return done
 
     return issue
@@ -139,9 +137,9 @@ def _waiting(ledger: Ledger, go: Any) -> Callable[..., Any]:
         if keys.has(_WITHOUT_DATA):
             return go(keys, args, kwargs)
         record = ledger.handles.giver_of(args[0])
-        outer = ledger.wait("tensor", record)
-        failed = True
+        outer, failed = None, True
         try:
+            outer = ledger.wait("tensor", record)
             done = go(keys, args, kwargs)
             failed = False
             return done

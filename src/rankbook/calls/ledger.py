@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from sys import _getframe
+from sys import _current_frames, _getframe
 from threading import get_ident
 from time import time_ns
 from typing import Any
@@ -16,6 +16,7 @@ import torch.distributed.distributed_c10d as c10d
 from rankbook.calls.blackbox import BlackBox
 from rankbook.calls.handles import Handles
 from rankbook.calls.places import Spot
+from rankbook.calls.places import is_told_of
 from rankbook.calls.places import spot as find_spot
 from rankbook.calls.records import (
     P2P,
@@ -145,21 +146,18 @@ class Ledger:
             self.settle()
         return record
 
-    def returned(self, record: Record, work: Any, *, hold: bool = False) -> None:
+    def returned(self, record: Record, work: Any) -> None:
         """Announce that torch has given back a handle.
 
         Args:
             record: Of the call.
             work: The handle; None where the call is over when it returns.
-            hold: Keep it until it is done: nobody in Python has it.
         """
         record.returned = time_ns()
         if work is None:
             self.ended(record)
-        elif hold:
-            self.handles.hold(work, record)
         else:
-            record.work = self.handles.add(work, record)
+            self.handles.add(work, record)
 
     def gave(self, record: Record, tensors: Sequence[Any]) -> None:
         """Announce that a functional call has given back tensors that are to be waited for."""
@@ -193,12 +191,11 @@ class Ledger:
     def waited(self, outer: Awaited | None) -> None:
         """Announce that this thread's latest wait has ended."""
         thread = get_ident()
-        began = self._waiting[thread][0]
-        if outer is None:
-            del self._waiting[thread]
-            self._present.waiting += time_ns() - began
-        else:
+        ended = self._waiting.pop(thread, None)
+        if outer is not None:
             self._waiting[thread] = outer
+        elif ended is not None:
+            self._present.waiting += time_ns() - ended[0]
 
     # What is to be known: any thread.
 
@@ -266,14 +263,18 @@ class Ledger:
 
     def waits(self) -> dict[int, Wait]:
         """By thread, what it waits for; also to be given a handle."""
+        # An interrupt may have kept a wait from announcing its end: a function of ours must be on
+        # the stack of a thread that waits.
+        telling = {thread for thread, frame in _current_frames().items() if is_told_of(frame)}
         found = {
             thread: Wait(kind, thread, began / 1e9, to_call(record) if record else None, timeout)
             for thread, (began, kind, record, timeout) in self._waiting.copy().items()
+            if thread in telling
         }
-        for record in self._records.copy():
-            if not record.returned and not record.completed and record.thread not in found:
-                began = record.issued / 1e9
-                found[record.thread] = Wait("issue", record.thread, began, to_call(record))
+        for record in self._records.copy() if telling else ():
+            if not record.returned and not record.completed and record.thread in telling:
+                wait = Wait("issue", record.thread, record.issued / 1e9, to_call(record))
+                found.setdefault(record.thread, wait)
         return found
 
     def fingerprints(self) -> dict[str, tuple[int, tuple[int, ...]]]:

@@ -12,9 +12,10 @@ import torch
 
 from rankbook.models.calls import Place
 
-__all__ = ["Spot", "innermost", "name_cell", "place_of", "spot"]
+__all__ = ["Spot", "innermost", "is_told_of", "name_cell", "place_of", "spot"]
 
 _OURS = f"{Path(__file__).parents[1]}{os.sep}"
+_HERE = f"{Path(__file__).parent}{os.sep}"
 _TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 _STANDARD_LIBRARY = f"{sysconfig.get_path('stdlib')}{os.sep}"
 
@@ -93,6 +94,15 @@ def innermost(thread: int) -> Place | None:
     """The person's line in which a thread stands just now."""
     found, _, _ = spot(sys._current_frames().get(thread))
     return found.place if found else None
+
+
+def is_told_of(frame: FrameType | None) -> bool:
+    """Whether a function that stands in for one of torch's is above a frame."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(_HERE):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _spot(frame: FrameType) -> Spot:

@@ -76,9 +76,9 @@ def _of_works(ledger: Ledger) -> Callable[..., Any]:
     def wait(work: c10d.Work, timeout: timedelta | None = None) -> Any:
         __tracebackhide__ = True  # in a debugger
         record = record_of(work)
-        outer = begin("work", record, timeout.total_seconds() if timeout else None)
-        failed = True
-        try:
+        outer, failed = None, True
+        try:  # from here on, for an interrupt may come at any call
+            outer = begin("work", record, timeout.total_seconds() if timeout else None)
             done = call(work) if timeout is None else call(work, timeout)
             failed = False
             return done
@@ -97,8 +97,7 @@ def _of_futures_given(ledger: Ledger) -> Callable[..., Any]:
 
     def get_future(work: c10d.Work) -> Any:
         future = call(work)
-        if (record := ledger.handles.record_of(work)) is not None:
-            ledger.handles.add(future, record)
+        ledger.handles.add_future(future, work)
         return future
 
     return get_future
@@ -110,10 +109,10 @@ def _of_futures(ledger: Ledger) -> Callable[..., Any]:
 
     def wait(future: Any) -> Any:
         __tracebackhide__ = True
-        record = ledger.handles.record_of(future)
-        outer = ledger.wait("future", record)
-        failed = True
+        record = ledger.handles.record_of_future(future)
+        outer, failed = None, True
         try:
+            outer = ledger.wait("future", record)
             done = call(future)
             failed = False
             return done
@@ -132,8 +131,9 @@ def _telling(ledger: Ledger, theirs: Any, kind: str) -> Callable[..., Any]:
     @wraps(call)
     def wait(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        outer = ledger.wait(kind)
+        outer = None
         try:
+            outer = ledger.wait(kind)
             return call(*args, **kwargs)
         finally:
             ledger.waited(outer)

@@ -30,6 +30,7 @@ __all__ = ["called", "recorded", "waits_in"]
 _KEPT = 16
 """Calls of each group that a look carries."""
 
+
 def called(ledger: Ledger, since_ns: int) -> tuple[Collective, ...]:
     """The latest calls of every group, in the order in which they were issued.
 
@@ -45,9 +46,7 @@ def called(ledger: Ledger, since_ns: int) -> tuple[Collective, ...]:
     )
 
 
-def waits_in(
-    at: Position, wait: Wait | None, recent: tuple[Collective, ...]
-) -> Collective | None:
+def waits_in(at: Position, wait: Wait | None, recent: tuple[Collective, ...]) -> Collective | None:
     """What the main thread waits in; None if that is nothing of ``torch.distributed``.
 
     Args:
@@ -59,6 +58,8 @@ def waits_in(
         return _collective(wait.call, time.time())
     if wait is not None and wait.kind == "store" and at.call:
         return _from_arguments(at)
+    if at.awaits == OF_TWO and not at.call:
+        return Collective("wait")
     # Nothing is announced where C++ waits by itself, as at the end of DDP's backward. The call that
     # was started first holds up the others.
     open_ones = [call for call in recent if not call.done and call.op not in P2P]

@@ -83,7 +83,7 @@ class Waits:
         """Stop noting: restore torch's own functions."""
         for owner in (c10d.Work, Future):
             replaced = vars(owner)["wait"]
-            owner.wait = getattr(replaced, "below", replaced)  # type: ignore[attr-defined]
+            setattr(owner, "wait", getattr(replaced, "below", replaced))  # noqa: B010
 
     def ended(self) -> list[Wait]:
         """The latest waits for recorded collectives, in the order in which they ended."""
