@@ -15,8 +15,7 @@ import torch.distributed.distributed_c10d as c10d
 
 from rankbook.calls.blackbox import BlackBox
 from rankbook.calls.handles import Handles
-from rankbook.calls.places import Spot
-from rankbook.calls.places import is_told_of
+from rankbook.calls.places import Spot, is_told_of
 from rankbook.calls.places import spot as find_spot
 from rankbook.calls.records import (
     P2P,
@@ -124,7 +123,9 @@ class Ledger:
             record.stream_ordered = not tensor.is_cpu
         else:
             measure(record, tensors)
-        record.thread = get_ident()
+        record.thread = thread = get_ident()
+        # Whoever issues waits no longer, even if an interrupt has kept that from being announced.
+        self._waiting.pop(thread, None)
         record.cell = self._cell
         record.returned = record.completed = 0
         record.failed = False

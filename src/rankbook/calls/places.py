@@ -15,7 +15,9 @@ from rankbook.models.calls import Place
 __all__ = ["Spot", "innermost", "is_told_of", "name_cell", "place_of", "spot"]
 
 _OURS = f"{Path(__file__).parents[1]}{os.sep}"
-_HERE = f"{Path(__file__).parent}{os.sep}"
+_STAND_INS = {
+    str(Path(__file__).with_name(f"{name}.py")) for name in ("kernels", "methods", "waits")
+}
 _TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 _STANDARD_LIBRARY = f"{sysconfig.get_path('stdlib')}{os.sep}"
 
@@ -99,7 +101,7 @@ def innermost(thread: int) -> Place | None:
 def is_told_of(frame: FrameType | None) -> bool:
     """Whether a function that stands in for one of torch's is above a frame."""
     while frame is not None:
-        if frame.f_code.co_filename.startswith(_HERE):
+        if frame.f_code.co_filename in _STAND_INS:
             return True
         frame = frame.f_back
     return False
