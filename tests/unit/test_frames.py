@@ -238,15 +238,13 @@ ALL_REDUCE, SEND, RECV = 1, 12, 13
 def handle(gate, monkeypatch):
     """Makes handles whose ``wait`` is ours, over one that is C."""
     in_c = types.SimpleNamespace(__func__=operator.methodcaller("wait_in_c"))
-    monkeypatch.setattr(waits, "_OF_WORKS", in_c)
-    monkeypatch.setattr(waits, "_OF_FUTURES", in_c)
-    monkeypatch.setattr(Handle, "wait", waits._noting(collections.deque()), raising=False)
+    monkeypatch.setattr(Handle, "wait", waits._noting(collections.deque(), in_c), raising=False)
 
     def make(kind=ALL_REDUCE):
         if kind is not None:
             return Handle(gate, kind)
         its = Handle(gate, kind)
-        its.wait = functools.partial(waits._announcing(), its)
+        its.wait = functools.partial(waits._announcing(in_c), its)
         return its
 
     return make

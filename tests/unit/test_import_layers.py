@@ -29,7 +29,7 @@ FLOORS = [
         "values",
         "words",
     },
-    {"diagnosis", "distributed", "engine", "timeline"},
+    {"calls", "diagnosis", "distributed", "engine", "timeline"},
     {"cluster"},
     {"sessions"},
     {"display", "widgets"},
@@ -41,6 +41,7 @@ ROOMS = ["changes", "members", "group", "cells", "live"]
 
 # What a module must not import on top of that, by whatever way.
 FORBIDDEN = {
+    "calls": {"IPython", "ipykernel", "ipyparallel"},
     "distributed": {"IPython", "ipyparallel"},
     "display": {"ipyparallel", "ipywidgets"},
 }

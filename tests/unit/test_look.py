@@ -14,6 +14,7 @@ import torch.distributed as dist
 from processes import wait_until
 from steps import SOON
 
+from rankbook import calls
 from rankbook.engine import flight, frames, recorder
 from rankbook.engine import look as look_module
 from rankbook.engine.frames import Position
@@ -22,7 +23,9 @@ from rankbook.engine.nccl import Streams
 from rankbook.engine.recorder import Recorder
 from rankbook.engine.stillness import Movement
 from rankbook.models import Collective
+from rankbook.models.calls import Call, Wait
 
+MAIN = threading.main_thread().ident
 CELL = "/ipykernel_7/1.py"
 SETTLED = 0.1  # seconds of standing still that are enough for anything
 
@@ -231,6 +234,51 @@ def test_a_look_has_as_many_calls_of_every_group(dump):
 # -- what the rank does ----------------------------------------------------------------------
 
 
+class Account:
+    """Takes the ledger's place: what the rank has called, and what its main thread awaits."""
+
+    def __init__(self):
+        self.calls, self.wait, self.asked = (), None, 0
+
+    def say(self, *calls):
+        self.calls = calls
+
+    def waits(self):
+        return {MAIN: self.wait} if self.wait else {}
+
+    def latest(self, since, kept):
+        self.asked += 1
+        return list(self.calls)
+
+
+@pytest.fixture
+def account():
+    return Account()
+
+
+def call(op, number, group="0", *, done=True, created=1_000, sizes=(), dtypes=(), **more):
+    """A call, and whether it is open."""
+    found = Call(
+        number,
+        op,
+        "",
+        group,
+        (),
+        0,
+        number,
+        shapes=sizes,
+        dtypes=dtypes,
+        issued=created / 1e9,
+        **more,
+    )
+    return found, not done
+
+
+def awaits(op, number, kind="work", **more):
+    """A wait of the main thread for a call."""
+    return Wait(kind, MAIN, time.time(), call(op, number, **more)[0])
+
+
 @pytest.fixture
 def silence():
     """How long the connections have been silent, as the observer is told."""
@@ -238,8 +286,8 @@ def silence():
 
 
 @pytest.fixture
-def observer(silence):
-    return Observer(Recorder(), lambda group: silence[0], Streams(dump=None))
+def observer(silence, account):
+    return Observer(account, Recorder(), lambda group: silence[0], Streams(dump=None))
 
 
 @pytest.fixture
@@ -272,39 +320,39 @@ def settled(observer):
     return look
 
 
-def test_a_rank_in_its_event_loop_is_idle(observer, at, dump):
+def test_a_rank_in_its_event_loop_is_idle(observer, at, account):
     at(in_loop=True)
-    dump(entry("all_reduce", 3))
+    account.say(call("all_reduce", 3))
     look = observer.look("", None, 0, closely=True)
     assert (look.state, look.line, look.cell, look.waiting) == ("idle", "", None, None)
     assert numbers(look.recent) == [("0", 3)]
 
 
 def test_a_rank_whose_other_threads_are_in_a_collective_is_not_idle(
-    observer, at, dump, monkeypatch
+    observer, at, account, monkeypatch
 ):
     monkeypatch.setattr(frames, "other_threads_in_torch_distributed", lambda: True)
     at(in_loop=True)
     assert observer.look("", None, 0, closely=True).state == "running"
 
 
-def test_a_rank_in_a_short_callback_is_idle(observer, dump, monkeypatch):
+def test_a_rank_in_a_short_callback_is_idle(observer, account, monkeypatch):
     places = iter([Position(mark=((1, 1),)), Position(in_loop=True)])
     monkeypatch.setattr(frames, "position", lambda: next(places))
     assert observer.look("", None, 0, closely=True).state == "idle"
 
 
-def test_a_rank_in_a_long_callback_is_running(observer, at, dump):
+def test_a_rank_in_a_long_callback_is_running(observer, at, account):
     at(mark=((1, 1),))
     assert observer.look("", None, 0, closely=True).state == "running"
 
 
-def test_a_rank_whose_cell_awaits_is_running(observer, at, dump):
+def test_a_rank_whose_cell_awaits_is_running(observer, at, account):
     at(in_loop=True)
     assert observer.look("run", 7, 0, closely=True).state == "running"
 
 
-def test_the_line_of_a_rank_without_a_cell_is_its_operation(observer, at, dump):
+def test_the_line_of_a_rank_without_a_cell_is_its_operation(observer, at, account):
     at()
     assert observer.look("initialize", None, 0, closely=True).line == "initialize"
     assert observer.look("run", 7, 0, closely=True).line == ""
@@ -313,21 +361,22 @@ def test_the_line_of_a_rank_without_a_cell_is_its_operation(observer, at, dump):
     assert (look.state, look.line, look.cell) == ("running", "line 2: f(x)", 7)
 
 
-def test_a_rank_in_python_is_running_and_its_recorder_is_not_read(observer, at, dump, monkeypatch):
-    monkeypatch.setattr(recorder, "_dump_fr_trace", lambda **_: pytest.fail("it was asked"))
+def test_a_rank_in_python_is_running_and_its_calls_are_not_read(observer, at, account):
     at(line="line 2: f(x)")
     look = observer.look("run", 7, 0, closely=True)
-    assert (look.state, look.recent) == ("running", ())
+    assert (look.state, look.recent, account.asked) == ("running", (), 0)
 
 
-def test_a_rank_in_recv_waits_in_what_the_arguments_say(observer, world, monkeypatch):
+def test_a_rank_in_recv_waits_in_the_call_of_its_account(world, monkeypatch):
+    ledger = calls.Ledger()
+    observer = Observer(ledger, Recorder(), lambda group: None, Streams(dump=None))
+    calls.install(ledger)
     source = "def cell():\n    dist.recv(torch.ones(2, 3))\n"
     lines = source.splitlines(keepends=True)
     monkeypatch.setitem(linecache.cache, CELL, (len(source), None, lines, CELL))
     names = {"dist": dist, "torch": torch}
     exec(compile(source, CELL, "exec"), names)  # noqa: S102
     looks = []
-    began = time.time_ns()
 
     def watch():
         def waits():
@@ -341,16 +390,20 @@ def test_a_rank_in_recv_waits_in_what_the_arguments_say(observer, world, monkeyp
     with pytest.raises(RuntimeError, match="recv"):
         names["cell"]()  # it ends with the group's timeout
     watcher.join()
+    calls.remove()
     look = looks[-1]
     world_group = str(dist.group.WORLD.group_name)
-    assert look.waiting == Collective("recv", world_group, (0,), None, ((2, 3),), ("float32",))
+    assert look.waiting == Collective(
+        "recv", world_group, (0,), 1, ((2, 3),), ("float32",), tag=0, since=look.waiting.since
+    )
     assert (look.state, look.line) == ("waiting", "line 2: dist.recv(torch.ones(2, 3))")
-    assert recorded(began) == ()
 
 
-def test_a_rank_waits_in_the_call_that_is_open_in_the_recorder(settled, at, dump):
+def test_where_nothing_is_announced_a_rank_waits_in_the_call_that_is_open(settled, at, account):
     at(line="line 2: f(x)", call="all_reduce", in_torch=True)
-    dump(entry("all_reduce", 4), entry("all_reduce", 5, done=False, sizes=[(2,)], dtypes=["Half"]))
+    account.say(
+        call("all_reduce", 4), call("all_reduce", 5, done=False, sizes=((2,),), dtypes=("float16",))
+    )
     look = settled()
     assert look.state == "waiting"
     waits = look.waiting
@@ -364,44 +417,50 @@ def test_a_rank_waits_in_the_call_that_is_open_in_the_recorder(settled, at, dump
     assert numbers(look.recent) == [("0", 4), ("0", 5)]
 
 
-def test_a_rank_waits_in_the_first_of_several_open_calls(settled, at, dump):
+def test_a_rank_waits_in_the_first_of_several_open_calls(settled, at, account):
     at(call="all_reduce", in_torch=True)
-    dump(entry("all_gather", 5, done=False), entry("all_reduce", 6, done=False))
+    account.say(call("all_gather", 5, done=False), call("all_reduce", 6, done=False))
     assert settled().waiting.seq == 5
 
 
-def test_a_rank_waits_in_the_open_call_of_the_group_that_is_on_its_stack(settled, world, at, dump):
-    group = dist.new_group([0])
-    name = str(group.group_name)
-    at(call="all_reduce", arguments={"group": group}, in_torch=True)
-    dump(entry("all_reduce", 5, done=False), entry("all_reduce", 1, name, done=False))
-    assert numbers([settled().waiting]) == [(name, 1)]
+def test_a_rank_waits_in_what_it_has_announced_whatever_else_is_open(settled, account, at):
+    at(call="all_reduce", in_torch=True)
+    account.say(call("all_reduce", 5, done=False), call("broadcast", 1, "3", done=False))
+    account.wait = awaits("broadcast", 1, group="3", root=2)
+    waits = settled().waiting
+    assert (numbers([waits]), waits.peer) == ([("3", 1)], 2)
 
 
-@pytest.mark.parametrize(
-    ("given", "peer"),
-    [
-        ({"src": 2}, 2),
-        ({"dst": 3, "group": None}, 3),
-        ({"src": None, "group_src": 0}, 0),
-        ({"group_dst": 5}, 5),
-        ({}, None),
-    ],
-)
-def test_the_root_is_known_from_the_arguments(settled, world, at, dump, given, peer):
-    at(call="broadcast", arguments=given, in_torch=True)
-    dump(entry("broadcast", 5, done=False))
-    assert settled().waiting.peer == peer
+@pytest.mark.parametrize("kind", ["work", "future", "tensor", "issue"])
+def test_a_wait_of_any_kind_is_for_its_call(settled, account, at, kind):
+    at(line="line 2: f(x)")
+    account.wait = awaits("monitored_barrier", 7, kind)
+    look = settled()
+    assert (look.state, look.waiting.op, look.waiting.seq) == ("waiting", "monitored_barrier", 7)
 
 
-def test_the_root_of_an_earlier_open_call_is_unknown(settled, world, at, dump):
-    """The arguments on the stack are those of the latest."""
-    at(call="broadcast", arguments={"src": 2}, in_torch=True)
-    dump(entry("reduce", 5, done=False), entry("broadcast", 6, done=False))
-    assert settled().waiting.peer is None
+def test_a_send_has_its_peer_and_its_tag(settled, account, at):
+    at(call="send", in_torch=True)
+    account.wait = awaits("send", 3, peer=1, tag=9)
+    waits = settled().waiting
+    assert (waits.op, waits.seq, waits.peer, waits.tag) == ("send", 3, 1, 9)
 
 
-def test_the_peer_within_a_group_is_given_as_a_global_rank(settled, world, at, dump, monkeypatch):
+def test_an_open_send_is_not_what_a_rank_waits_in_where_nothing_is_announced(settled, account, at):
+    at(call="all_reduce", in_torch=True)
+    account.say(call("send", 1, done=False, peer=1), call("all_reduce", 6, done=False))
+    assert numbers([settled().waiting]) == [("0", 6)]
+
+
+def test_a_call_on_a_stream_is_not_open_for_the_account(settled, account, at):
+    at(line="line 2: f(x)", in_torch=True)
+    account.say(call("all_reduce", 6, done=False, stream_ordered=True))
+    assert settled().state == "running"
+
+
+def test_the_peer_within_a_group_is_given_as_a_global_rank(
+    settled, world, at, account, monkeypatch
+):
     group = dist.new_group([0])
     monkeypatch.setitem(flight.c10d._world.pg_group_ranks, group, {4: 0, 6: 1})
     at(
@@ -413,72 +472,53 @@ def test_the_peer_within_a_group_is_given_as_a_global_rank(settled, world, at, d
     assert (waits.op, waits.ranks, waits.peer) == ("recv", (4, 6), 6)
 
 
-def test_a_rank_waits_in_what_the_arguments_say_where_torch_checks_collectives(
-    settled, world, at, dump, monkeypatch
-):
-    monkeypatch.setattr(flight, "get_debug_level", lambda: flight.DebugLevel.DETAIL)
-    at(
-        call="all_gather",
-        arguments={"tensor_list": [torch.ones(3)], "tensor": torch.ones(2, dtype=torch.bool)},
-        in_torch=True,
-    )
-    dump(entry("all_reduce", 5, done=False))
-    waits = settled().waiting
-    assert (waits.op, waits.seq, waits.sizes, waits.dtypes) == (
-        "all_gather",
-        None,
-        ((2,),),
-        ("bool",),
-    )
-
-
-def test_a_rank_that_stands_still_waits_in_a_call_that_is_not_recorded(settled, world, at, dump):
+def test_a_rank_that_stands_still_waits_in_a_call_that_is_not_recorded(settled, world, at, account):
     at(call="new_group", arguments={"ranks": [0]}, in_torch=True)
     waits = settled().waiting
     assert (waits.op, waits.seq, waits.sizes) == ("new_group", None, ())
 
 
-def test_a_rank_that_makes_a_group_waits_in_init_process_group(settled, at, dump):
+def test_a_rank_that_makes_a_group_waits_in_init_process_group(settled, at, account):
     at(call="init_process_group", arguments={"group": "x"}, in_torch=True)
     assert settled().waiting == Collective("init_process_group")
 
 
-def test_a_rank_that_waits_for_an_unknown_handle_is_in_a_wait(settled, at, dump):
+def test_a_rank_that_waits_for_an_unknown_handle_is_in_a_wait(settled, at, account):
     at(line="line 2: work.wait()", in_torch=True, awaits="work")
-    dump(entry("all_reduce", 4))
+    account.say(call("all_reduce", 4))
     assert settled().waiting == Collective("wait")
 
 
 @pytest.mark.parametrize("awaits", ["", "work", "future"])
-def test_a_rank_that_waits_for_a_handle_is_in_the_recorded_call(settled, at, dump, awaits):
+def test_a_rank_that_waits_for_a_handle_is_in_the_recorded_call(settled, at, account, awaits):
     at(line="line 2: work.wait()", in_torch=True, awaits=awaits)
-    dump(entry("all_reduce", 4, done=False))
+    account.say(call("all_reduce", 4, done=False))
     assert settled().waiting.seq == 4
 
 
-def test_a_rank_that_waits_for_a_send_is_not_in_an_open_collective(settled, at, dump):
+def test_a_rank_that_waits_for_a_send_is_not_in_an_open_collective(settled, at, account):
     at(line="line 2: work.wait()", in_torch=True, awaits="p2p")
-    dump(entry("all_reduce", 4, done=False))
+    account.say(call("all_reduce", 4, done=False))
     assert settled().waiting == Collective("wait")
 
 
-def test_a_rank_in_recv_is_in_recv_however_it_waits(settled, world, at, dump):
+def test_a_rank_in_recv_is_in_recv_however_it_waits(settled, world, at, account):
     at(call="recv", arguments={"src": 0}, in_torch=True, awaits="p2p")
     assert (settled().waiting.op, settled().waiting.peer) == ("recv", 0)
 
 
-def test_a_rank_that_waits_for_an_unknown_future_is_running(settled, at, dump):
+def test_a_rank_that_waits_for_an_unknown_future_is_running(settled, at, account):
     at(line="line 2: future.wait()", in_torch=True, awaits="future")
-    dump(entry("all_reduce", 4))
+    account.say(call("all_reduce", 4))
     assert settled().state == "running"
 
 
-def test_a_rank_in_another_function_of_torch_is_running(settled, at, dump):
+def test_a_rank_in_another_function_of_torch_is_running(settled, at, account):
     at(line="line 2: x @ y", in_torch=True)
     assert settled().state == "running"
 
 
-def test_a_rank_whose_main_thread_moves_is_running(observer, dump, monkeypatch):
+def test_a_rank_whose_main_thread_moves_is_running(observer, account, monkeypatch):
     moves = iter(range(1000))
     monkeypatch.setattr(
         frames,
@@ -505,22 +545,22 @@ def glance(observer, monkeypatch):
     return look
 
 
-def test_a_glance_at_an_idle_rank_does_not_read_its_recorder(dump, at, glance):
-    dump(entry("all_reduce", 3))
+def test_a_glance_at_an_idle_rank_does_not_read_its_calls(account, at, glance):
+    account.say(call("all_reduce", 3))
     at(in_loop=True)
     assert (glance("", None).state, glance("", None).recent) == ("idle", ())
     at(mark=((1, 1),))  # some callback
     assert glance("", None).state == "idle"
-    assert dump.asked == []
+    assert account.asked == 0
 
 
-def test_a_glance_sees_a_cell_of_another_client(dump, at, glance):
+def test_a_glance_sees_a_cell_of_another_client(account, at, glance):
     at(line="line 2: f(x)")
     look = glance("", None)
     assert (look.state, look.line, look.cell) == ("running", "line 2: f(x)", None)
 
 
-def test_a_glance_sees_other_threads_in_a_collective(dump, at, glance, monkeypatch):
+def test_a_glance_sees_other_threads_in_a_collective(account, at, glance, monkeypatch):
     monkeypatch.setattr(frames, "other_threads_in_torch_distributed", lambda: True)
     at(in_loop=True)
     assert glance("", None).state == "running"
@@ -536,22 +576,22 @@ def test_a_glance_sees_other_threads_in_a_collective(dump, at, glance, monkeypat
         ({}, None),
     ],
 )
-def test_a_glance_says_that_a_rank_waits_in_what_its_frames_say(dump, at, glance, facts, waits):
-    dump(entry("all_reduce", 5, done=False))
+def test_a_glance_says_that_a_rank_waits_in_what_its_frames_say(account, at, glance, facts, waits):
+    account.say(call("all_reduce", 5, done=False))
     at(line="line 2: f(x)", in_torch=True, **facts)
     look = glance()
     assert (look.waiting, look.state) == (waits, "waiting" if waits else "running")
-    assert dump.asked == []
+    assert account.asked == 0
 
 
-def test_glances_at_a_rank_that_stands_still_read_its_recorder_once(observer, dump, at, glance):
+def test_glances_at_a_rank_that_stands_still_read_its_calls_once(observer, account, at, glance):
     """A handle of its own: its frames do not say of what."""
-    dump(entry("all_reduce", 5, created=time.time_ns() - 3_000_000_000, done=False))
+    account.say(call("all_reduce", 5, created=time.time_ns() - 3_000_000_000, done=False))
     at(line="line 2: work.wait()", in_torch=True, awaits="work", mark=((1, 2),))
 
     def watch():
         wait_until(lambda: glance().waiting.seq == 5, SOON)
-        return glance(), glance(), len(dump.asked), observer.look("run", 7, 0, closely=True)
+        return glance(), glance(), account.asked, observer.look("run", 7, 0, closely=True)
 
     first, again, times, closely = aside(watch)
     assert times == 1
@@ -561,13 +601,13 @@ def test_glances_at_a_rank_that_stands_still_read_its_recorder_once(observer, du
     assert (again.waiting.op, again.waiting.seq) == (closely.waiting.op, closely.waiting.seq)
 
 
-def test_a_glance_reads_the_recorder_again_after_the_rank_has_moved(observer, dump, at, glance):
+def test_a_glance_reads_the_calls_again_after_the_rank_has_moved(observer, account, at, glance):
     at(line="line 2: work.wait()", in_torch=True, awaits="work", mark=((1, 2),))
 
     def watch():
-        dump(entry("all_reduce", 5, done=False))
+        account.say(call("all_reduce", 5, done=False))
         wait_until(lambda: glance().waiting.seq == 5, SOON)
-        dump(entry("barrier", 6, done=False))
+        account.say(call("barrier", 6, done=False))
         observer.forget()
         wait_until(lambda: glance().waiting.seq, SOON)
         return glance()
@@ -578,7 +618,7 @@ def test_a_glance_reads_the_recorder_again_after_the_rank_has_moved(observer, du
 # -- since when ------------------------------------------------------------------------------
 
 
-def test_a_rank_in_python_has_waited_for_no_time(observer, at, dump):
+def test_a_rank_in_python_has_waited_for_no_time(observer, at, account):
     at(line="line 2: f(x)")
     assert observer.look("run", 7, 0, closely=True).since == 0.0
 
@@ -596,7 +636,7 @@ def test_a_wait_that_is_not_announced_lasts_since_it_was_first_seen():
 # -- standing still --------------------------------------------------------------------------
 
 
-def test_a_look_says_for_how_long_the_main_thread_has_stood_still(observer, at, dump):
+def test_a_look_says_for_how_long_the_main_thread_has_stood_still(observer, at, account):
     at(line="line 2: f(x)", mark=((1, 2),))
 
     def watch():
@@ -609,7 +649,7 @@ def test_a_look_says_for_how_long_the_main_thread_has_stood_still(observer, at, 
     assert aside(watch) == 0.0
 
 
-def test_a_rank_that_begins_something_else_has_not_stood_still(observer, at, dump):
+def test_a_rank_that_begins_something_else_has_not_stood_still(observer, at, account):
     at(line="line 2: f(x)", mark=((1, 2),))
 
     def watch():
@@ -620,7 +660,7 @@ def test_a_rank_that_begins_something_else_has_not_stood_still(observer, at, dum
     assert aside(watch) == 0.0
 
 
-def test_a_main_thread_that_was_given_a_core_has_moved(observer, at, dump):
+def test_a_main_thread_that_was_given_a_core_has_moved(observer, at, account):
     """Even if it stands at the same place again: a loop in C, say."""
     at(line="line 2: f(x)", mark=((1, 2),))
     time.sleep(0.001)
@@ -630,7 +670,7 @@ def test_a_main_thread_that_was_given_a_core_has_moved(observer, at, dump):
         assert observer.look("run", 7, 0, closely=True).still == 0.0
 
 
-def test_a_process_in_which_no_thread_computes_is_quiet(observer, at, dump):
+def test_a_process_in_which_no_thread_computes_is_quiet(observer, at, account):
     at()
     aside(
         lambda: wait_until(lambda: observer.look("run", 7, 0, closely=True).quiet > SETTLED, SOON)
@@ -638,7 +678,9 @@ def test_a_process_in_which_no_thread_computes_is_quiet(observer, at, dump):
 
 
 @pytest.mark.parametrize("known", [0.0, 0.3, 1e6, None])
-def test_a_rank_that_waits_says_for_how_long_no_data_has_moved(observer, at, dump, silence, known):
+def test_a_rank_that_waits_says_for_how_long_no_data_has_moved(
+    observer, at, account, silence, known
+):
     silence[0] = known
     look = waiting_look(observer, at)
     assert (look.state, look.silent) == ("waiting", known)
@@ -685,13 +727,13 @@ def still_for_half_a_second(observer):
     return looks[-1]
 
 
-def test_a_process_in_which_another_thread_computes_is_not_quiet(observer, at, dump, computing):
+def test_a_process_in_which_another_thread_computes_is_not_quiet(observer, at, account, computing):
     at()
     look = still_for_half_a_second(observer)
     assert look.quiet < look.still / 2
 
 
-def test_a_rank_that_waits_in_a_store_is_as_quiet_as_it_is_still(observer, at, dump, computing):
+def test_a_rank_that_waits_in_a_store_is_as_quiet_as_it_is_still(observer, at, account, computing):
     """That threads of its process use a core is no reason to think otherwise."""
     at(in_torch=True, in_store=True)
     look = still_for_half_a_second(observer)

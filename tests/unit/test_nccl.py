@@ -11,6 +11,7 @@ import torch.distributed.distributed_c10d as c10d
 from processes import wait_until
 from steps import SOON
 
+from rankbook.calls import Ledger
 from rankbook.engine import frames
 from rankbook.engine.frames import Position
 from rankbook.engine.look import Observer
@@ -95,7 +96,7 @@ def other_recorder(monkeypatch):
 
 @pytest.fixture
 def observer(streams):
-    return Observer(Recorder(streams), lambda group: None, streams)
+    return Observer(Ledger(), Recorder(streams), lambda group: None, streams)
 
 
 # -- what NCCL has not completed -------------------------------------------------------------

@@ -39,6 +39,9 @@ COMM = "ipykernel.comm.comm.BaseComm"
 QUEUE = "zmq.devices.ThreadMonitoredQueue"
 C10D = "torch.distributed.distributed_c10d"
 C10D_IN_C = "torch._C._distributed_c10d"
+LIBRARY = "torch.library.Library"
+OPERATOR = "torch._ops.OpOverload"
+TORCH = "torch"
 TORCH_IN_C = "torch._C"
 WORK = "torch.distributed.distributed_c10d.Work"
 WORLD = "torch.distributed.distributed_c10d._World"
@@ -95,6 +98,20 @@ USES = [
     (TORCH_IN_C, "Future", "engine"),
     (WORLD, "pg_group_ranks", "engine"),
     (WORLD, "pg_names", "engine"),
+    (C10D, "_resolve_process_group", "calls"),
+    (C10D, "_world", "calls"),
+    (WORLD, "pg_group_ranks", "calls"),
+    (WORLD, "pg_names", "calls"),
+    (TORCH_IN_C, "_AutoDispatchBelowADInplaceOrView", "calls"),
+    (TORCH_IN_C, "_ExcludeDispatchKeyGuard", "calls"),
+    (TORCH_IN_C, "_TorchDispatchModeKey", "calls"),
+    (TORCH_IN_C, "_get_dispatch_mode", "calls"),
+    (TORCH_IN_C, "_len_torch_dispatch_stack", "calls"),
+    (TORCH_IN_C, "DispatchKey", "calls"),
+    (TORCH_IN_C, "DispatchKeySet", "calls"),
+    (TORCH, "_C", "calls"),
+    (LIBRARY, "_destroy", "calls"),
+    (OPERATOR, "_handle", "calls"),
     (C10D_IN_C, "DebugLevel", "engine"),
     (C10D_IN_C, "_dump_fr_trace", "engine"),
     (C10D_IN_C, "get_debug_level", "engine"),
@@ -123,6 +140,8 @@ OUR_MARKS = {"_rankbook_agent", "_render_traceback_"}
 
 def find(dotted):
     module, _, name = dotted.rpartition(".")
+    if not module:
+        return import_module(name)
     return getattr(import_module(module), name)
 
 
@@ -210,7 +229,8 @@ def names_of_our_own(tree):
 
 # torch's private names, in distributed/, are checked beside the tests of that room.
 @pytest.mark.parametrize(
-    "room", ["cluster", "diagnosis", "display", "engine", "magics", "sessions", "widgets", "."]
+    "room",
+    ["calls", "cluster", "diagnosis", "display", "engine", "magics", "sessions", "widgets", "."],
 )
 def test_every_private_name_that_we_use_is_listed(room):
     trees = {path: ast.parse(path.read_text()) for path in files(room)}

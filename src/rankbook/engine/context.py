@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rankbook import calls
+from rankbook.distributed.stores import Interruptible
 from rankbook.engine import children
 from rankbook.engine.cells.runner import Runner
 from rankbook.engine.cells.shell import prepare
@@ -13,6 +15,7 @@ from rankbook.engine.look import Observer
 from rankbook.engine.nccl import Streams
 from rankbook.engine.recorder import Recorder
 from rankbook.engine.waits import Waits, hide
+from rankbook.models.requests import Run
 
 if TYPE_CHECKING:
     from rankbook.engine.jobs import Job
@@ -28,6 +31,7 @@ class Engine:
         runner: Runs cells.
         group: This engine's place in the process group.
         observer: Sees what the main thread does.
+        ledger: What this process calls of torch.distributed, and waits for.
         history: Tells what was recorded.
         streams: What NCCL has not completed.
         job: What the main thread works at; None while it is idle.
@@ -41,9 +45,11 @@ class Engine:
         self.group = Group(kernel.shell.user_ns)
         self.streams = Streams()
         recorder, waits = Recorder(self.streams), Waits()
+        self.ledger = calls.Ledger()
+        calls.install(self.ledger, [Interruptible])
         waits.install()
         hide(kernel.shell.InteractiveTB)
-        self.observer = Observer(recorder, self.group.silent_for, self.streams)
+        self.observer = Observer(self.ledger, recorder, self.group.silent_for, self.streams)
         self.history = History(recorder, waits)
         self.job: Job | None = None
         self.waiting: set[Job] = set()
@@ -68,6 +74,7 @@ class Engine:
     def begin(self, job: Job) -> None:
         """Have the main thread work at a job."""
         self.observer.forget()
+        self.ledger.cell = job.arguments["number"] if job.name == Run.op else None
         self.job = job
         self.waiting.discard(job)
         # Comm messages of widgets made in the cell are addressed through the parent request.
@@ -76,6 +83,7 @@ class Engine:
     def end(self) -> None:
         """Have the main thread idle again."""
         self.job = None
+        self.ledger.cell = None
 
     def expect_end(self) -> None:
         """Take what ends the cell that runs for the end of this process, no error of its own."""

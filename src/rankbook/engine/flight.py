@@ -1,9 +1,8 @@
-"""What this rank has in flight, as the flight recorder and the Python frames tell it.
+"""What this rank has in flight: as its account of calls tells it, and for NCCL its recorder.
 
-torch's flight recorder numbers the collectives of each group, which tells whether two ranks are at
-the same one. It does not record send, recv and monitored_barrier, nor collectives that
-``TORCH_DISTRIBUTED_DEBUG=DETAIL`` checks; those are read from the arguments of the call on the
-stack. (2.8 to 2.13; the names are private, ``tests/unit/test_private_api.py`` fails if they go.)
+The account numbers the collectives of each group, which tells whether two ranks are at the same
+one, and knows what each thread has announced to wait for. What a function of torch's does without
+any of that, such as joining a group, is read from the arguments of the call on the stack.
 """
 
 from __future__ import annotations
@@ -15,45 +14,75 @@ from typing import Any
 
 import torch.distributed as dist
 import torch.distributed.distributed_c10d as c10d
-from torch._C._distributed_c10d import DebugLevel, get_debug_level
 
+from rankbook.calls import Ledger
+from rankbook.calls.records import P2P
 from rankbook.dtypes import python_name
 from rankbook.engine.frames import Position
 from rankbook.engine.recorder import Recorder, members
-from rankbook.engine.waits import P2P, WORK
+from rankbook.engine.waits import P2P as OF_TWO
+from rankbook.engine.waits import WORK
 from rankbook.models import Collective
+from rankbook.models.calls import Call, Wait
 
-__all__ = ["recorded", "waits_in"]
+__all__ = ["called", "recorded", "waits_in"]
 
 _KEPT = 16
 """Calls of each group that a look carries."""
 
-_NOT_RECORDED = {"send", "recv", "isend", "irecv", "monitored_barrier", "batch_isend_irecv"}
+
+def called(ledger: Ledger, since_ns: int) -> tuple[Collective, ...]:
+    """The latest calls of every group, in the order in which they were issued.
+
+    Args:
+        ledger: Has them.
+        since_ns: Earlier ones are left out; ns since the epoch.
+    """
+    now = time.time()
+    return tuple(
+        # What is open on a stream, its backend's recorder knows.
+        replace(_collective(call, now), done=call.stream_ordered or not is_open)
+        for call, is_open in ledger.latest(since_ns, _KEPT)
+    )
 
 
-def waits_in(at: Position, recent: tuple[Collective, ...]) -> Collective | None:
+def waits_in(at: Position, wait: Wait | None, recent: tuple[Collective, ...]) -> Collective | None:
     """What the main thread waits in; None if that is nothing of ``torch.distributed``.
 
     Args:
         at: Where it stands.
-        recent: The latest calls that were recorded, as far as that was looked up.
+        wait: What it has announced to wait for.
+        recent: The latest calls, as far as they were looked up.
     """
-    if at.call in _NOT_RECORDED or (at.call and get_debug_level() == DebugLevel.DETAIL):
+    if wait is not None and wait.call is not None:
+        return _collective(wait.call, time.time())
+    if wait is not None and wait.kind == "store" and at.call:
         return _from_arguments(at)
-    if at.awaits == P2P and not at.call:
+    if at.awaits == OF_TWO and not at.call:
         return Collective("wait")
-    # The call that was started first holds up the others.
-    name, _ = _group(at.arguments.get("group")) if at.call else ("", ())
-    open_ones = [call for call in recent if not call.done]
-    open_ones = [call for call in open_ones if call.group == name] or open_ones
+    # Nothing is announced where C++ waits by itself, as at the end of DDP's backward. The call that
+    # was started first holds up the others.
+    open_ones = [call for call in recent if not call.done and call.op not in P2P]
     if open_ones:
-        # The recorder does not keep the root; the call on the stack is the latest one.
-        peer = _peer(at.arguments, open_ones[0].ranks) if len(open_ones) == 1 else None
-        return replace(open_ones[0], peer=peer)
+        return open_ones[0]
     if at.call:
         return _from_arguments(at)
     # A future without a known collective may be of something else: of a thread that computes.
-    return Collective("wait") if at.awaits in (WORK, P2P) else None
+    return Collective("wait") if at.awaits in (WORK, OF_TWO) else None
+
+
+def _collective(call: Call, now: float) -> Collective:
+    return Collective(
+        call.op,
+        call.group,
+        call.ranks,
+        call.number,
+        call.shapes,
+        call.dtypes,
+        call.peer if call.is_p2p else call.root,
+        call.tag,
+        since=now - call.issued,
+    )
 
 
 def _from_arguments(at: Position) -> Collective:

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from rankbook.engine.waits import awaited, is_ours
+from rankbook import calls
+from rankbook.engine.waits import above_the_account, awaited, is_ours
 
 __all__ = [
     "Position",
@@ -74,7 +75,10 @@ class Position:
 def _main_frame() -> tuple[FrameType | None, str]:
     """The innermost frame below our wrappers of waits, and what it waits for in one of them."""
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
-    if frame is None or not is_ours(frame.f_code):
+    if frame is None:
+        return None, ""
+    frame = above_the_account(frame)
+    if not is_ours(frame.f_code):
         return frame, ""
     return frame.f_back, awaited(frame)
 
@@ -92,7 +96,7 @@ def position() -> Position:
         return Position()
     # Skip our own frames below torch: the position is where torch waits.
     polling = innermost
-    while polling.f_back is not None and _WAITS in polling.f_code.co_filename:
+    while polling.f_back is not None and _is_polling(polling):
         polling = polling.f_back
     in_store = polling is not innermost and _TORCH in polling.f_code.co_filename
     if in_store:
@@ -126,6 +130,10 @@ def position() -> Position:
         in_loop=in_loop,
         mark=tuple(mark),
     )
+
+
+def _is_polling(frame: FrameType) -> bool:
+    return _WAITS in frame.f_code.co_filename or calls.is_ours(frame.f_code)
 
 
 def line_of(trace: TracebackType | None) -> str:

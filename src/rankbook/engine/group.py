@@ -196,6 +196,7 @@ class Group:
 @operation(Initialize, on=MAIN)
 def initialize(job: Job, request: Initialize) -> GroupInfo:
     """Join a generation."""
+    job.engine.ledger.generation = request.generation
     group = job.engine.group
     info = group.initialize(request)
     if len(group.epochs) > 1:

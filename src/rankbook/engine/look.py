@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from rankbook.calls import Ledger
 from rankbook.engine import flight, frames, gpu, host
 from rankbook.engine.frames import Position
 from rankbook.engine.jobs import Job
@@ -35,15 +37,21 @@ class Observer:
     """Looks at this rank from the control thread."""
 
     def __init__(
-        self, recorder: Recorder, silent_for: Callable[[str], float | None], streams: Streams
+        self,
+        ledger: Ledger,
+        recorder: Recorder,
+        silent_for: Callable[[str], float | None],
+        streams: Streams,
     ) -> None:
         """Begin to look.
 
         Args:
+            ledger: What this process calls and waits for.
             recorder: What torch has recorded.
             silent_for: See :meth:`rankbook.engine.sockets.GlooSockets.silent_for`.
             streams: What NCCL has not completed.
         """
+        self._ledger = ledger
         self._streams = streams
         self._recorder = recorder
         self._silent_for = silent_for
@@ -79,7 +87,7 @@ class Observer:
             stands = self._movement.seen(at)
         if not doing and (at.in_loop or not (closely or at.line)):
             word = "running" if frames.other_threads_in_torch_distributed() else "idle"
-            recent = flight.recorded(self._recorder, since_ns) if closely else ()
+            recent = flight.called(self._ledger, since_ns) if closely else ()
             return Look(word, "", cell, None, recent, stands.still, stands.quiet)
         waiting, recent = self._wait(at, stands, since_ns, closely=closely)
         return Look(
@@ -120,19 +128,20 @@ class Observer:
         self, at: Position, stands: Standing, since_ns: int, *, closely: bool
     ) -> tuple[Collective | None, tuple[Collective, ...]]:
         """What the main thread waits in, and what was called lately if it was looked up."""
-        if not at.in_torch:
+        wait = self._ledger.waits().get(threading.main_thread().ident or 0)
+        if not at.in_torch and wait is None:
             return None, ()
         if stands.still < _SETTLED:
-            # A thread that moves is not held up for what it has called: its frames say enough.
-            return (None if closely else flight.waits_in(at, ())), ()
+            # A thread that moves is not held up for what it has called: what it says is enough.
+            return (None if closely else flight.waits_in(at, wait, ())), ()
         now = time.monotonic()
         asked, waiting = self._known
         if not closely and now - stands.still <= asked:  # it has not moved since
             if waiting and waiting.since:
                 waiting = replace(waiting, since=waiting.since + now - asked)
             return waiting, ()
-        recent = flight.recorded(self._recorder, since_ns)
-        waiting = flight.waits_in(at, recent)
+        recent = flight.called(self._ledger, since_ns)
+        waiting = flight.waits_in(at, wait, recent)
         self._known = now, waiting
         return waiting, recent if closely else ()
 

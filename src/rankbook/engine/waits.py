@@ -30,7 +30,19 @@ from typing import Any
 import torch.distributed.distributed_c10d as c10d
 from torch._C import Future
 
-__all__ = ["FUTURE", "P2P", "WORK", "Wait", "Waits", "awaited", "hide", "is_ours"]
+from rankbook import calls
+
+__all__ = [
+    "FUTURE",
+    "P2P",
+    "WORK",
+    "Wait",
+    "Waits",
+    "above_the_account",
+    "awaited",
+    "hide",
+    "is_ours",
+]
 
 Wait = tuple[int, CodeType, int, int, bool]
 """When it began, who waited, in which thread, when it ended (ns since the epoch), and whether in
@@ -45,8 +57,6 @@ WORK, P2P, FUTURE = "work", "p2p", "future"
 _OF_TWO = {12, 13, 14}
 """torch's numbers for send, recv and recv from any source among the operations of a ``Work``."""
 
-_OF_WORKS: Any = vars(c10d.Work)["wait"]
-_OF_FUTURES: Any = vars(Future)["wait"]
 _OURS = {"wait", "wait_for_future"}
 """Names of the functions that replace torch's."""
 
@@ -61,14 +71,19 @@ class Waits:
 
     def install(self) -> None:
         """Note waits from now on, in place of an earlier instance."""
-        c10d.Work.wait = _noting(self._noted)  # type: ignore[method-assign]
-        Future.wait = _announcing()  # type: ignore[method-assign]
+        below_work, below_future = vars(c10d.Work)["wait"], vars(Future)["wait"]
+        # The account may have replaced them before; an earlier instance is taken out.
+        below_work = getattr(below_work, "below", below_work)
+        below_future = getattr(below_future, "below", below_future)
+        c10d.Work.wait = _noting(self._noted, below_work)  # type: ignore[method-assign]
+        Future.wait = _announcing(below_future)  # type: ignore[method-assign]
 
     @staticmethod
     def remove() -> None:
         """Stop noting: restore torch's own functions."""
-        c10d.Work.wait = _OF_WORKS  # type: ignore[method-assign]
-        Future.wait = _OF_FUTURES  # type: ignore[method-assign]
+        for owner in (c10d.Work, Future):
+            replaced = vars(owner)["wait"]
+            setattr(owner, "wait", getattr(replaced, "below", replaced))  # noqa: B010
 
     def ended(self) -> list[Wait]:
         """The latest waits for recorded collectives, in the order in which they ended."""
@@ -94,11 +109,12 @@ class Waits:
         return _began(frames[threading.main_thread().ident or 0])
 
 
-def _noting(noted: deque[Wait]) -> Callable[..., Any]:
+def _noting(noted: deque[Wait], below: Any) -> Callable[..., Any]:
     """Make the function that replaces ``Work.wait``."""
     # Bound once: every blocking collective runs this, with cold caches after its wait, so each
     # object that is touched costs more than what is computed.
-    call, of_torch, frame = _OF_WORKS.__func__, vars(c10d), sys._getframe
+    call, of_torch = getattr(below, "__func__", below), vars(c10d)
+    frame = sys._getframe
     note, now, ident = noted.append, time.time_ns, threading.get_ident
 
     def wait(work: c10d.Work, timeout: timedelta | None = None) -> Any:
@@ -118,29 +134,38 @@ def _noting(noted: deque[Wait]) -> Callable[..., Any]:
         finally:
             note((began, caller.f_code, ident(), now(), failed))
 
+    wait.below = below  # type: ignore[attr-defined]
     return wait
 
 
-def _announcing() -> Callable[..., Any]:
+def _announcing(below: Any) -> Callable[..., Any]:
     """Make the function that replaces ``Future.wait``."""
-    call, now = _OF_FUTURES.__func__, time.time_ns
+    call, now = getattr(below, "__func__", below), time.time_ns
 
     def wait_for_future(future: Any) -> Any:
         __tracebackhide__ = True
         began = now()  # noqa: F841 - read from another thread
         return call(future)
 
+    wait_for_future.below = below  # type: ignore[attr-defined]
     return wait_for_future
 
 
 def is_ours(code: CodeType) -> bool:
     """Whether code belongs to one of the functions that replace torch's."""
-    return code.co_filename == __file__ and code.co_name in _OURS
+    return (code.co_filename == __file__ and code.co_name in _OURS) or calls.is_ours(code)
+
+
+def above_the_account(frame: FrameType) -> FrameType:
+    """Skip the frames of the account's own functions, which call torch's."""
+    while calls.is_ours(frame.f_code) and frame.f_back is not None:
+        frame = frame.f_back
+    return frame
 
 
 def awaited(frame: FrameType) -> str:
     """What the innermost frame of a thread waits for: ``WORK``, ``P2P``, ``FUTURE``, or nothing."""
-    if not is_ours(frame.f_code):
+    if frame.f_code.co_filename != __file__:
         return ""
     if frame.f_code.co_name == "wait_for_future":
         return FUTURE
@@ -151,16 +176,19 @@ def awaited(frame: FrameType) -> str:
 
 def _began(frame: FrameType) -> int | None:
     """When the wait began that a thread is in; None if it is in none."""
-    return frame.f_locals.get("began") if is_ours(frame.f_code) else None
+    frame = above_the_account(frame)
+    return frame.f_locals.get("began") if frame.f_code.co_filename == __file__ else None
 
 
 def _is_noted(frame: FrameType) -> bool:
     """Whether a frame of ours notes its return: ``torch.distributed`` has called it."""
+    frame = above_the_account(frame)
     return frame.f_back is not None and frame.f_back.f_globals is vars(c10d)
 
 
 def _waiter(frame: FrameType) -> str:
     """The function of torch that called a frame of ours."""
+    frame = above_the_account(frame)
     return frame.f_back.f_code.co_name if frame.f_back else ""
 
 

@@ -40,13 +40,16 @@ class Collective:
     ranks: tuple[int, ...] = ()
     """The group's global ranks; empty: every rank."""
     seq: int | None = None
-    """Its number in the group, as the flight recorder counts them; None: it does not record it."""
+    """Its number in the group, as all its ranks count it; of a send or recv, among those between
+    the same two ranks with the same tag. None: unknown."""
     sizes: tuple[tuple[int, ...], ...] = ()
     """Shapes of the tensors; empty: unknown, or none."""
     dtypes: tuple[str, ...] = ()
     """``float32`` …, in the order of ``sizes``."""
     peer: int | None = None
     """Global rank of the root, or of the other end of a send or recv; None: any, or none."""
+    tag: int | None = None
+    """Of a send or recv; None: unknown, or none."""
     done: bool = False
     """Whether it has completed on this rank."""
     since: float = 0.0
@@ -83,6 +86,8 @@ class Look:
     since: float = 0.0
     """Seconds for which it has been doing that: since the collective was called, the wait began,
     or the cell did."""
+    in_thread: bool = False
+    """Whether a thread of the cell's waits in ``waiting``, and the main one for that thread."""
     raised: str = ""
     """One line about the exception that ended the cell on this rank, empty if it did not."""
     ended: str = ""

@@ -1,0 +1,64 @@
+"""The account of a process: what it called of ``torch.distributed``, and what it waits for.
+
+Every call is announced when it is issued, every wait when it begins and when it ends; everything
+else reads that account. ``taps`` says where calls are seen, ``methods`` and ``kernels`` see them,
+``waits`` sees what blocks, and the ``Ledger`` keeps it: a ring of calls in memory, and the last of
+them in a file that outlives the process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from rankbook.calls import kernels, methods, waits
+from rankbook.calls.blackbox import LastCalls, read
+from rankbook.calls.ledger import Ledger
+
+__all__ = ["LastCalls", "Ledger", "install", "installed", "is_ours", "read", "remove"]
+
+_installed: Ledger | None = None
+
+
+def install(ledger: Ledger, stores: Iterable[type] = ()) -> None:
+    """Have all that this process calls and waits for told to an account, from now on.
+
+    One account at a time: a second one takes the place of the first. A forked child begins an
+    account of its own, which is empty and has no file.
+
+    Args:
+        ledger: The account.
+        stores: Classes of stores that wait in Python, beside torch's own.
+    """
+    global _installed  # noqa: PLW0603 - what is replaced is the process's, too
+    methods.install(ledger)
+    kernels.install(ledger)
+    waits.install(ledger, stores)
+    _installed = ledger
+
+
+def installed() -> Ledger | None:
+    """The account that this process tells; None if there is none."""
+    return _installed
+
+
+def remove() -> None:
+    """Tell nothing more: what was replaced is torch's own again."""
+    global _installed  # noqa: PLW0603
+    waits.remove()
+    kernels.remove()
+    methods.remove()
+    _installed = None
+
+
+def is_ours(code: object) -> bool:
+    """Whether code is that of a function that stands where one of torch's does."""
+    return methods.is_ours(code) or waits.is_ours(code) or kernels.is_ours(code)
+
+
+def _in_child() -> None:
+    if _installed is not None:
+        _installed.reset()
+
+
+os.register_at_fork(after_in_child=_in_child)

@@ -1,0 +1,98 @@
+"""Which call a handle is of: of a ``Work``, of a future, of a tensor to be waited for."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rankbook.calls.records import Record
+
+__all__ = ["Handles"]
+
+_KEPT = 1024
+_AT_ONCE = 16
+"""Handles that are asked together whether they are done."""
+
+
+class Handles:
+    """The handles of a process, each with its call.
+
+    What holds a ``Work`` holds its tensors. So a handle is kept only until its call is done, which
+    it is asked at the next call, and never where that is a matter of a device.
+    """
+
+    def __init__(self) -> None:
+        self._records: dict[int, Record] = {}
+        self._futures: dict[int, tuple[Callable[[], Any], Record]] = {}
+        self._givers: dict[int, Record] = {}
+        self.held: deque[Record] = deque(maxlen=_KEPT)
+
+    def add(self, work: Any, record: Record) -> None:
+        """Note what call a handle is of."""
+        if record.stream_ordered:
+            record.work = weakref.ref(work)
+        else:
+            record.work = lambda: work
+            self.held.append(record)
+        if len(self._records) >= _KEPT:
+            self._forget()
+        self._records[id(work)] = record
+
+    def add_future(self, future: Any, work: Any) -> None:
+        """Note that a future is of the same call as a handle."""
+        if (record := self.record_of(work)) is not None:
+            while len(self._futures) >= _KEPT:
+                self._futures.pop(next(iter(self._futures)), None)
+            self._futures[id(future)] = weakref.ref(future), record
+
+    def record_of(self, work: Any) -> Record | None:
+        """The call that a handle is of; None if it is not known."""
+        record = self._records.get(id(work))
+        if record is None or record.work is None or record.work() is not work:
+            return None
+        return record
+
+    def record_of_future(self, future: Any) -> Record | None:
+        """The call that a future is of; None if it is not known."""
+        found = self._futures.get(id(future))
+        return found[1] if found is not None and found[0]() is future else None
+
+    def gave(self, record: Record, tensors: Sequence[Any]) -> None:
+        """Note which functional call gave tensors."""
+        givers = self._givers
+        while len(givers) >= _KEPT:
+            givers.pop(next(iter(givers)), None)
+        for tensor in tensors:
+            givers[tensor.data_ptr()] = record
+
+    def giver_of(self, tensor: Any) -> Record | None:
+        """The functional call that gave a tensor, told once; None if it is not known."""
+        return self._givers.pop(tensor.data_ptr(), None)
+
+    def done(self) -> list[Record]:
+        """Let go of handles that are held, as far as they are done, and return their calls."""
+        found = []
+        for _ in range(min(len(self.held), _AT_ONCE)):
+            record = self.held.popleft()
+            work = record.work and record.work()
+            if work is not None and not work.is_completed():
+                self.held.append(record)
+            elif work is not None:
+                found.append(record)
+        return found
+
+    def release(self) -> None:
+        """Let go of all handles that are held."""
+        for record in self.held.copy():
+            record.work = None
+        self.held.clear()
+
+    def _forget(self) -> None:
+        records = self._records
+        for key, record in list(records.items()):
+            if record.work is None or record.work() is None:
+                records.pop(key, None)
+        while len(records) >= _KEPT:  # all of them are waited for later
+            records.pop(next(iter(records)), None)

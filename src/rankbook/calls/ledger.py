@@ -1,0 +1,344 @@
+"""The account of a process: its calls of ``torch.distributed``, and what its threads wait for."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from sys import _current_frames, _getframe
+from threading import get_ident
+from time import time_ns
+from typing import Any
+
+import torch.distributed.distributed_c10d as c10d
+
+from rankbook.calls.blackbox import BlackBox
+from rankbook.calls.handles import Handles
+from rankbook.calls.places import Spot, is_told_of
+from rankbook.calls.places import spot as find_spot
+from rankbook.calls.records import (
+    P2P,
+    Group,
+    Record,
+    Site,
+    Totals,
+    is_open,
+    measure,
+    nbytes,
+    to_call,
+    what_must_agree,
+)
+from rankbook.models.calls import Call, Traffic, Wait
+
+__all__ = ["Awaited", "Ledger"]
+
+_KEPT = 4096
+_CELLS = 64
+_SITES = 4096
+_BATCH = 512
+"""Calls after which those are summed up that were not yet."""
+
+Awaited = tuple[int, str, Record | None, float | None]
+"""When a wait began (ns since the epoch), its kind, the call, and the timeout of its own."""
+
+
+class Ledger:
+    """What a process has called, calls, and waits for.
+
+    Written by the thread that calls, read by any. Its memory is bounded: ``since`` says how many
+    calls it no longer has.
+
+    Attributes:
+        generation: Of the session's group; calls are counted from 1 again when it changes.
+        handles: Which call a handle is of.
+        box: The file of the last calls; None if there is none.
+    """
+
+    def __init__(self, kept: int = _KEPT, file: Path | None = None) -> None:
+        """Begin an empty account.
+
+        Args:
+            kept: Calls to keep.
+            file: Where the last calls are to be found when the process has died; None: nowhere.
+
+        Raises:
+            OSError: The file cannot be made.
+        """
+        self.generation = 0
+        self.box = BlackBox(file) if file else None
+        self._lock = threading.RLock()
+        self._records: deque[Record] = deque(maxlen=kept)
+        self._fresh: deque[Record] = deque()
+        self._sites: dict[tuple[object, ...], Site] = {}
+        self._last = 0
+        self._groups: dict[int, Group] = {}
+        self.handles = Handles()
+        self._waiting: dict[int, Awaited] = {}
+        self._cell: int | None = None
+        self._totals: dict[int | None, Totals] = {None: Totals()}
+        self._present = self._totals[None]
+
+    # What happens: called where it does.
+
+    def issue(
+        self,
+        pg: Any,
+        op: str,
+        tensors: Any,
+        reduce_op: str = "",
+        root: int | None = None,
+        peer: int | None = None,
+        tag: int | None = None,
+    ) -> Record:
+        """Announce a call that is about to be issued.
+
+        Args:
+            pg: The process group.
+            op: As all ranks know it.
+            tensors: A sequence of those that say how much.
+            reduce_op: Name of the operation.
+            root: Rank in the group.
+            peer: Rank in the group.
+            tag: Of a send or recv.
+        """
+        record = Record()
+        group = self._groups.get(id(pg))
+        if group is None or group.ref() is not pg or group.generation != self.generation:
+            group = self._know(pg)
+        spot, cell, function = find_spot(_getframe(1))
+        site = self._sites.get((op, reduce_op, function, spot, cell))
+        if site is None:
+            site = self._site(op, reduce_op, function, spot, cell)
+        record.group = group
+        record.site = site
+        record.root = root if root is None else group.to_global(root)
+        record.peer = peer if peer is None else group.to_global(peer)
+        record.tag = tag
+        if len(tensors) == 1:
+            [tensor] = tensors
+            record.shapes = (tensor.shape,)
+            record.dtypes = (tensor.dtype,)
+            record.elements = tensor.numel()
+            record.stream_ordered = not tensor.is_cpu
+        else:
+            measure(record, tensors)
+        record.thread = thread = get_ident()
+        # Whoever issues waits no longer, even if an interrupt has kept that from being announced.
+        self._waiting.pop(thread, None)
+        record.cell = self._cell
+        record.returned = record.completed = 0
+        record.failed = False
+        record.work = None
+        with self._lock:
+            self._last = record.id = self._last + 1
+            if op in P2P:
+                record.number = group.next_of_pair(op, record.peer, tag)
+            else:
+                group.issued = record.number = group.issued + 1
+            record.issued = time_ns()
+            self._records.append(record)
+            self._fresh.append(record)
+            if self.box is not None:
+                self.box.issued(record)
+        if len(self._fresh) >= _BATCH:
+            self._sum_up()
+        if self.handles.held:
+            self.settle()
+        return record
+
+    def returned(self, record: Record, work: Any) -> None:
+        """Announce that torch has given back a handle.
+
+        Args:
+            record: Of the call.
+            work: The handle; None where the call is over when it returns.
+        """
+        record.returned = time_ns()
+        if work is None:
+            self.ended(record)
+        else:
+            self.handles.add(work, record)
+
+    def gave(self, record: Record, tensors: Sequence[Any]) -> None:
+        """Announce that a functional call has given back tensors that are to be waited for."""
+        record.returned = time_ns()
+        self.handles.gave(record, tensors)
+
+    def ended(self, record: Record, *, failed: bool = False) -> None:
+        """Announce that a call is done, or has failed."""
+        record.failed = failed
+        record.work = None
+        if failed or not record.stream_ordered:
+            record.completed = time_ns()
+        if self.box is not None:
+            self.box.ended(record)
+
+    def wait(
+        self, kind: str, record: Record | None = None, timeout: float | None = None
+    ) -> Awaited | None:
+        """Announce that this thread begins to wait.
+
+        Returns:
+            What it waited for already, to be given to :meth:`waited`.
+        """
+        thread = get_ident()
+        outer = self._waiting.get(thread)
+        self._waiting[thread] = (time_ns(), kind, record, timeout)
+        if record is not None and self.box is not None:
+            self.box.awaited(record)
+        return outer
+
+    def waited(self, outer: Awaited | None) -> None:
+        """Announce that this thread's latest wait has ended."""
+        thread = get_ident()
+        ended = self._waiting.pop(thread, None)
+        if outer is not None:
+            self._waiting[thread] = outer
+        elif ended is not None:
+            self._present.waiting += time_ns() - ended[0]
+
+    # What is to be known: any thread.
+
+    @property
+    def cell(self) -> int | None:
+        """Number of the cell that runs."""
+        return self._cell
+
+    @cell.setter
+    def cell(self, number: int | None) -> None:
+        while len(self._totals) >= _CELLS:
+            del self._totals[next(iter(self._totals))]
+        self._cell = number
+        self._present = self._totals.setdefault(number, Totals())
+
+    @property
+    def last(self) -> int:
+        """Id of the latest call; 0: there was none."""
+        return self._last
+
+    def since(self, last: int = 0) -> tuple[list[Call], int]:
+        """The calls after one, oldest first; and how many there were that are no longer kept."""
+        self.settle()
+        records = self._records.copy()
+        first = records[0].id if records else self._last + 1
+        return [to_call(each) for each in records if each.id > last], max(0, first - 1 - last)
+
+    def recent(self, count: int) -> list[Call]:
+        """The latest calls, oldest first."""
+        self.settle()
+        return [to_call(each) for each in list(self._records.copy())[-count:]]
+
+    def latest(self, since: int, kept: int) -> list[tuple[Call, bool]]:
+        """The latest calls of each group, oldest first, each with whether it is open.
+
+        Of a group that was destroyed and made again under the same name, only the new one's.
+
+        Args:
+            since: Earlier ones are left out; ns since the epoch.
+            kept: Calls of each group before the first open one, and from there on.
+        """
+        self.settle()
+        groups: dict[str, tuple[Group, list[tuple[Record, bool]]]] = {}
+        for record in self._records.copy():
+            if record.issued < since or record.group.generation != self.generation:
+                continue
+            name = record.group.name
+            if name not in groups or groups[name][0] is not record.group:
+                groups[name] = record.group, []
+            groups[name][1].append((record, is_open(record)))
+        found: list[tuple[Record, bool]] = []
+        for _, records in groups.values():
+            first = next((i for i, (_, opened) in enumerate(records) if opened), len(records))
+            found += records[max(0, min(first, len(records) - kept)) : first + kept]
+        found.sort(key=lambda each: each[0].id)
+        return [(to_call(record), opened) for record, opened in found]
+
+    def open(self) -> list[Call]:
+        """The calls that are not known to be done, oldest first.
+
+        Not those whose handle was thrown away: nothing more is ever heard of them.
+        """
+        self.settle()
+        return [to_call(each) for each in self._records.copy() if is_open(each)]
+
+    def waits(self) -> dict[int, Wait]:
+        """By thread, what it waits for; also to be given a handle."""
+        # An interrupt may have kept a wait from announcing its end: a function of ours must be on
+        # the stack of a thread that waits.
+        telling = {thread for thread, frame in _current_frames().items() if is_told_of(frame)}
+        found = {
+            thread: Wait(kind, thread, began / 1e9, to_call(record) if record else None, timeout)
+            for thread, (began, kind, record, timeout) in self._waiting.copy().items()
+            if thread in telling
+        }
+        for record in self._records.copy() if telling else ():
+            if not record.returned and not record.completed and record.thread in telling:
+                wait = Wait("issue", record.thread, record.issued / 1e9, to_call(record))
+                found.setdefault(record.thread, wait)
+        return found
+
+    def fingerprints(self) -> dict[str, tuple[int, tuple[int, ...]]]:
+        """By group of this generation, how many collectives, and the hashes of the latest counts.
+
+        Of ``k`` hashes after ``n`` calls the first is that of the first ``n - k + 1`` calls.
+        """
+        self._sum_up()
+        return {
+            group.name: group.fingerprint.latest()
+            for group in list(self._groups.values())
+            if group.generation == self.generation and group.ref() is not None
+        }
+
+    def traffic(self, cell: int | None) -> Traffic:
+        """What a cell did; of the latest 64."""
+        self._sum_up()
+        totals = self._totals.get(cell)
+        if totals is None:
+            return Traffic()
+        return Traffic(totals.calls, totals.nbytes, totals.waiting / 1e9)
+
+    def settle(self) -> None:
+        """Find out which calls are done of those that nobody in Python has a handle of."""
+        with self._lock:
+            for record in self.handles.done():
+                self.ended(record)
+
+    def reset(self) -> None:
+        """Begin again, in a forked child: nothing of this was called by it."""
+        if self.box is not None:
+            self.box.detach()
+        generation = self.generation
+        self.__init__(self._records.maxlen or _KEPT)  # type: ignore[misc]
+        self.generation = generation
+
+    def _know(self, pg: Any) -> Group:
+        ranks = c10d._world.pg_group_ranks.get(pg, {})
+        name = c10d._world.pg_names.get(pg, "")
+        ordered = tuple(sorted(ranks, key=lambda rank: ranks[rank]))
+        self._groups = {
+            key: group
+            for key, group in self._groups.items()
+            if group.ref() is not None and group.generation == self.generation
+        }
+        group = self._groups[id(pg)] = Group(pg, name, ordered, self.generation)
+        return group
+
+    def _site(self, op: str, reduce_op: str, function: str, *spots: Spot | None) -> Site:
+        if len(self._sites) >= _SITES:
+            self._sites.clear()
+        site = Site(op, reduce_op, function, *spots)
+        self._sites[(op, reduce_op, function, *spots)] = site
+        return site
+
+    def _sum_up(self) -> None:
+        """Add fresh calls to the fingerprints and the totals: many at once cost little each."""
+        with self._lock:
+            while self._fresh:
+                record = self._fresh.popleft()
+                totals = self._totals.get(record.cell)
+                if totals is not None:
+                    totals.calls += 1
+                    totals.nbytes += nbytes(record)
+                if record.site.op not in P2P:
+                    record.group.fingerprint.add(what_must_agree(record))

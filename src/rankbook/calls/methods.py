@@ -1,0 +1,118 @@
+"""Python's door: the methods of ``ProcessGroup``, each replaced by one that tells the account.
+
+A call that has been told of passes the other door, in ``kernels``, unseen: it goes on with the
+dispatch key switched off at which that one stands. A call whose arguments are given in a way that
+the table does not know is not told of here, and seen there.
+
+Setting methods of pybind11 classes works in torch 2.8 to 2.15; ``tests/unit/test_private_api.py``
+says so if one of them goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed.distributed_c10d as c10d
+from torch._C import _AutoDispatchBelowADInplaceOrView, _ExcludeDispatchKeyGuard
+
+from rankbook.calls.ledger import Ledger
+from rankbook.calls.taps import METHODS, REDUCTIONS, Tap, is_fake, reduction, tensors_of
+
+__all__ = ["install", "is_ours", "remove", "unseen"]
+
+_THEIRS: dict[str, Any] = {
+    name: vars(c10d.ProcessGroup)[name] for name in METHODS if name in vars(c10d.ProcessGroup)
+}
+_ENDS: dict[str, Any] = {name: vars(c10d.ProcessGroup)[name] for name in ("abort", "shutdown")}
+
+_HERE = torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView)
+
+
+def install(ledger: Ledger) -> None:
+    """Begin to tell an account, in place of another."""
+    for name, theirs in _THEIRS.items():
+        setattr(c10d.ProcessGroup, name, _telling(ledger, theirs, METHODS[name]))
+    for name, theirs in _ENDS.items():
+        setattr(c10d.ProcessGroup, name, _releasing(ledger, theirs))
+
+
+def remove() -> None:
+    """Put torch's own methods back."""
+    for name, theirs in (_THEIRS | _ENDS).items():
+        setattr(c10d.ProcessGroup, name, theirs)
+
+
+def unseen() -> Any:
+    """Let what is issued in this context pass the dispatcher's door unseen."""
+    return _ExcludeDispatchKeyGuard(_HERE)
+
+
+def is_ours(code: Any) -> bool:
+    """Whether code is that of a method that stands where one of torch's does."""
+    return code.co_filename == __file__  # type: ignore[no-any-return]
+
+
+def _telling(ledger: Ledger, theirs: Any, tap: Tap) -> Callable[..., Any]:
+    """Make what stands where a method of torch's does."""
+    call = theirs.__func__
+    op, at, reduces, root, peer, tag = tap.op, tap.tensors, tap.reduces, tap.root, tap.peer, tap.tag
+    needed = max(position for position in (at, peer, tag, -1) if position is not None) + 1
+    issue, returned, ended = ledger.issue, ledger.returned, ledger.ended
+    modes = torch._C._len_torch_dispatch_stack
+
+    def method(group: Any, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        given = len(args)
+        if given < needed:
+            return call(group, *args, **kwargs)
+        tensors: Any = () if at is None else tensors_of(args[at])
+        if modes() and is_fake(tensors):
+            return call(group, *args, **kwargs)
+        reduced, rooted = "", None
+        if reduces is not None:
+            value: Any = args[reduces] if given > reduces else kwargs.get("opts", kwargs.get("op"))
+            if isinstance(value, int):  # one of the old forms
+                return call(group, *args, **kwargs)
+            try:  # options: what most calls are given
+                reduced = REDUCTIONS[hash(value.reduceOp)]
+            except AttributeError:
+                reduced = reduction(value)
+        if root is not None:
+            value = args[root] if given > root else kwargs.get("opts", kwargs.get("root", 0))
+            rooted = value if isinstance(value, int) else value.rootRank
+        record = issue(
+            group,
+            op,
+            tensors,
+            reduced,
+            rooted,
+            None if peer is None else args[peer],
+            None if tag is None else args[tag],
+        )
+        # With no gradients to be had autograd has nothing to say: to pass it by, too, is quicker.
+        is_plain = not tensors or (len(tensors) == 1 and not tensors[0].requires_grad)
+        try:
+            with (
+                _AutoDispatchBelowADInplaceOrView() if is_plain else _ExcludeDispatchKeyGuard(_HERE)
+            ):
+                work = call(group, *args, **kwargs)
+        except BaseException:
+            ended(record, failed=True)
+            raise
+        returned(record, work)
+        return work
+
+    return method
+
+
+def _releasing(ledger: Ledger, theirs: Any) -> Callable[..., Any]:
+    """Make what stands where a method does that ends a group."""
+    call = theirs.__func__
+
+    def method(group: Any, *args: Any, **kwargs: Any) -> Any:
+        ledger.handles.release()
+        return call(group, *args, **kwargs)
+
+    return method

@@ -1,0 +1,150 @@
+"""Which line of a person's a call comes from, found in a microsecond."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from pathlib import Path
+from types import CodeType, FrameType
+
+import torch
+
+from rankbook.models.calls import Place
+
+__all__ = ["Spot", "innermost", "is_told_of", "name_cell", "place_of", "spot"]
+
+_OURS = f"{Path(__file__).parents[1]}{os.sep}"
+_STAND_INS = {
+    str(Path(__file__).with_name(f"{name}.py")) for name in ("kernels", "methods", "waits")
+}
+_TORCH = f"{Path(torch.__file__).parent}{os.sep}"
+_STANDARD_LIBRARY = f"{sysconfig.get_path('stdlib')}{os.sep}"
+
+_MACHINERY = tuple(
+    f"{_TORCH}{room}"
+    for room in ("_dynamo", "_functorch", "_inductor", "_library", "_ops.py", f"fx{os.sep}")
+)
+"""What of torch's runs compiled code, or calls any operator: not what a person has called."""
+_WRITTEN_BY_NOBODY = ("<eval_with_key", "<frozen ", "<string>")
+
+_OTHERS, _OF_TORCH, _BELOW = 0, 1, 2
+"""Kinds of files: a person's or a library's, torch's, and what is never told of."""
+
+_HELPERS = {"wrapper", "inner", "<lambda>", "<genexpr>", "<listcomp>"}
+"""Functions of torch's that nobody calls by name."""
+
+_DEEPEST = 24
+"""Frames above a person's line in which its cell is looked for."""
+
+_MOST = 4096
+"""Lines that are remembered."""
+
+_kinds: dict[str, int] = {}
+_cells: dict[str, str] = {}
+_spots: dict[tuple[int, int], Spot] = {}
+
+
+class Spot:
+    """One instruction of a person's code; its line is worked out once."""
+
+    __slots__ = ("code", "place")
+
+    def __init__(self, code: CodeType, line: int) -> None:
+        self.code = code  # keeps its id from being given to another
+        self.place = place_of(code, line)
+
+
+def name_cell(filename: str, name: str) -> None:
+    """Have the lines of a file told as those of a cell, ``In [4]``."""
+    _cells[filename] = name
+
+
+def place_of(code: CodeType, line: int) -> Place:
+    """Tell a line of some code."""
+    name = _cells.get(code.co_filename)
+    if name is None and _is_cell(code.co_filename):
+        name = "a cell"
+    scope = "" if code.co_name == "<module>" else code.co_name
+    return Place(name or code.co_filename, line, scope, name is not None)
+
+
+def spot(frame: FrameType | None) -> tuple[Spot | None, Spot | None, str]:
+    """Find the person's line above a frame.
+
+    Returns:
+        The innermost line outside of torch, rankbook and the standard library; the cell's line that
+        led there, if that is another one; and the function of torch's that was called there.
+    """
+    function = ""
+    kinds = _kinds
+    while frame is not None:
+        code = frame.f_code
+        kind = kinds.get(code.co_filename)
+        if kind is None:
+            kind = _kind(code.co_filename)
+        if kind == _OTHERS:
+            found = _spot(frame)
+            return found, None if found.place.is_cell else _cell_above(frame), function
+        if kind == _OF_TORCH and code.co_name not in _HELPERS and code.co_name[0] != "_":
+            function = code.co_name
+        frame = frame.f_back
+    return None, None, function
+
+
+def innermost(thread: int) -> Place | None:
+    """The person's line in which a thread stands just now."""
+    found, _, _ = spot(sys._current_frames().get(thread))
+    return found.place if found else None
+
+
+def is_told_of(frame: FrameType | None) -> bool:
+    """Whether a function that stands in for one of torch's is above a frame."""
+    while frame is not None:
+        if frame.f_code.co_filename in _STAND_INS:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _spot(frame: FrameType) -> Spot:
+    code = frame.f_code
+    key = (id(code), frame.f_lasti)
+    found = _spots.get(key)
+    if found is None or found.code is not code:
+        if len(_spots) >= _MOST:
+            _spots.clear()
+        found = _spots[key] = Spot(code, frame.f_lineno)
+    return found
+
+
+def _cell_above(frame: FrameType) -> Spot | None:
+    above = frame.f_back
+    for _ in range(_DEEPEST):
+        if above is None:
+            return None
+        if _is_cell(above.f_code.co_filename):
+            return _spot(above)
+        above = above.f_back
+    return None
+
+
+def _kind(filename: str) -> int:
+    if filename.startswith((_OURS, *_MACHINERY, *_WRITTEN_BY_NOBODY)):
+        kind = _BELOW
+    elif filename.startswith(_TORCH):
+        kind = _OF_TORCH
+    elif filename.startswith(_STANDARD_LIBRARY) and "-packages" not in filename:
+        kind = _BELOW
+    elif filename.endswith("typing_extensions.py") or "torchinductor_" in filename:
+        kind = _BELOW  # torch decorates with it, or has written it
+    else:
+        kind = _OTHERS
+    if len(_kinds) >= _MOST:
+        _kinds.clear()
+    _kinds[filename] = kind
+    return kind
+
+
+def _is_cell(filename: str) -> bool:
+    return filename in _cells or "ipykernel_" in filename or "<ipython-input" in filename

@@ -1,0 +1,208 @@
+"""What the account keeps of a call while the call is fresh: quick to make, read as a ``Call``."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any
+
+from rankbook.calls.fingerprints import Fingerprint
+from rankbook.calls.places import Spot
+from rankbook.models.calls import Call
+
+__all__ = [
+    "P2P",
+    "Group",
+    "Record",
+    "Site",
+    "Totals",
+    "is_open",
+    "measure",
+    "nbytes",
+    "to_call",
+    "what_must_agree",
+]
+
+P2P = {"send", "recv"}
+
+_SIZED = {"all_reduce", "broadcast", "reduce", "all_gather_into_tensor", "reduce_scatter_tensor"}
+"""What cannot be done unless all ranks give equally many elements."""
+
+
+_SHAPES = 64
+"""Tensors of a call whose shapes are kept."""
+
+
+class Group:
+    """One process group, as the account counts its calls."""
+
+    __slots__ = ("_pairs", "encoded", "fingerprint", "generation", "issued", "name", "ranks", "ref")
+
+    def __init__(self, pg: Any, name: str, ranks: tuple[int, ...], generation: int) -> None:
+        self.ref = weakref.ref(pg)
+        self.name = name
+        self.encoded = name.encode()
+        self.ranks = ranks
+        self.generation = generation
+        self.issued = 0
+        self.fingerprint = Fingerprint()
+        self._pairs: dict[tuple[str, int | None, int | None], count[int]] = {}
+
+    def next_of_pair(self, op: str, peer: int | None, tag: int | None) -> int:
+        """Count a send or recv."""
+        numbers = self._pairs.get((op, peer, tag))
+        if numbers is None:
+            numbers = self._pairs[op, peer, tag] = count(1)
+        return next(numbers)
+
+    def to_global(self, rank: int) -> int:
+        """Translate a rank of the group."""
+        return self.ranks[rank] if 0 <= rank < len(self.ranks) else rank
+
+
+class Site:
+    """One operation at one line: what is the same each time that it is called there."""
+
+    __slots__ = ("cell", "function", "op", "reduce_op", "serial", "spot")
+
+    def __init__(
+        self, op: str, reduce_op: str, function: str, spot: Spot | None, cell: Spot | None
+    ) -> None:
+        self.op = op
+        self.reduce_op = reduce_op
+        self.function = function
+        self.spot = spot
+        self.cell = cell
+        self.serial = 0
+        """Its number in the file of the last calls; 0: it has not been there."""
+
+
+class Record:
+    """A call; what is not yet known of it is filled in later, by any thread."""
+
+    __slots__ = (
+        "cell",
+        "completed",
+        "dtypes",
+        "elements",
+        "failed",
+        "group",
+        "id",
+        "issued",
+        "number",
+        "peer",
+        "returned",
+        "root",
+        "shapes",
+        "site",
+        "stream_ordered",
+        "tag",
+        "thread",
+        "work",
+    )
+
+    id: int
+    site: Site
+    group: Group
+    number: int
+    peer: int | None
+    tag: int | None
+    root: int | None
+    shapes: tuple[Any, ...]
+    dtypes: tuple[Any, ...]
+    elements: int
+    stream_ordered: bool
+    thread: int
+    cell: int | None
+    issued: int
+    """ns since the epoch, as are the other times; 0: not yet."""
+    returned: int
+    completed: int
+    failed: bool
+    work: Callable[[], Any] | None
+    """Gives the ``Work``; None where it is gone."""
+
+
+class Totals:
+    """What a cell did."""
+
+    __slots__ = ("calls", "nbytes", "waiting")
+
+    def __init__(self) -> None:
+        self.calls = self.nbytes = self.waiting = 0
+
+
+def nbytes(record: Record) -> int:
+    """Size of the tensors of a call, bytes."""
+    if len(record.dtypes) == 1:
+        return int(record.elements * record.dtypes[0].itemsize)
+    sizes = zip(record.shapes, record.dtypes, strict=True)
+    return sum(math.prod(shape) * dtype.itemsize for shape, dtype in sizes)
+
+
+def what_must_agree(record: Record) -> tuple[object, ...]:
+    """What all ranks must have called alike, of a collective."""
+    site = record.site
+    sized = record.elements if site.op in _SIZED else None
+    dtype = record.dtypes[0] if record.dtypes else None
+    return site.op, site.reduce_op, record.root, dtype, sized
+
+
+def to_call(record: Record) -> Call:
+    """Make of a record what others may keep."""
+    group, site = record.group, record.site
+    return Call(
+        id=record.id,
+        op=site.op,
+        function=site.function,
+        group=group.name,
+        ranks=group.ranks,
+        generation=group.generation,
+        number=record.number,
+        peer=record.peer,
+        tag=record.tag,
+        root=record.root,
+        reduce_op=site.reduce_op,
+        shapes=tuple(map(tuple, record.shapes)),
+        dtypes=tuple(str(dtype).removeprefix("torch.") for dtype in record.dtypes),
+        nbytes=nbytes(record),
+        thread=record.thread,
+        cell=record.cell,
+        place=site.spot.place if site.spot else None,
+        called_from=site.cell.place if site.cell else None,
+        stream_ordered=record.stream_ordered,
+        issued=record.issued / 1e9,
+        returned=record.returned / 1e9 if record.returned else None,
+        completed=record.completed / 1e9 if record.completed else None,
+        failed=record.failed,
+    )
+
+
+def measure(record: Record, tensors: Sequence[Any]) -> None:
+    """Note how much a call moves that has no tensor, or several."""
+    if not tensors:
+        record.shapes = record.dtypes = ()
+        record.elements, record.stream_ordered = 0, False
+        return
+    few = tensors[:_SHAPES]
+    record.shapes = tuple([tensor.shape for tensor in few])
+    record.dtypes = tuple([tensor.dtype for tensor in few])
+    record.elements = sum([tensor.numel() for tensor in tensors])
+    record.stream_ordered = any(not tensor.is_cpu for tensor in few)
+
+
+def is_open(record: Record) -> bool:
+    """Whether a call is not known to be done, and may still be heard of."""
+    if record.completed:
+        return False
+    return (
+        record.stream_ordered
+        or not record.returned
+        or (
+            record.work is not None
+            and (work := record.work()) is not None
+            and not work.is_completed()
+        )
+    )

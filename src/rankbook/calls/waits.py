@@ -1,0 +1,141 @@
+"""What blocks announces itself, whoever wrote it, however the handle is kept, in any thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from functools import wraps
+from typing import Any
+
+import torch
+import torch.distributed.distributed_c10d as c10d
+from torch._C import Future
+
+from rankbook.calls.ledger import Ledger
+
+__all__ = ["install", "is_ours", "remove"]
+
+_WORK: Any = vars(c10d.Work)["wait"]
+_GET_FUTURE: Any = vars(c10d.Work)["get_future"]
+_FUTURE: Any = vars(Future)["wait"]
+
+_STORE: Any = c10d.Store
+_DEVICE = (
+    (torch.cuda, "synchronize"),
+    (torch.cuda.Stream, "synchronize"),
+    (torch.cuda.Event, "synchronize"),
+)
+
+_replaced: list[tuple[Any, str, Any]] = []
+
+
+def install(ledger: Ledger, stores: Iterable[type] = ()) -> None:
+    """Begin to tell an account, in place of another.
+
+    Args:
+        ledger: The account.
+        stores: Classes of stores beside torch's own, which wait in Python.
+    """
+    remove()
+    _replace(c10d.Work, "wait", _of_works(ledger))
+    _replace(c10d.Work, "get_future", _of_futures_given(ledger))
+    _replace(Future, "wait", _of_futures(ledger))
+    for store in (_STORE, *stores):
+        for name in ("wait", "get"):
+            if name in vars(store):
+                _replace(store, name, _telling(ledger, vars(store)[name], "store"))
+    for owner, name in _DEVICE:
+        if name in vars(owner):
+            _replace(owner, name, _telling(ledger, vars(owner)[name], "device"))
+
+
+def remove() -> None:
+    """Put back what was there."""
+    while _replaced:
+        owner, name, theirs = _replaced.pop()
+        setattr(owner, name, theirs)
+
+
+def is_ours(code: Any) -> bool:
+    """Whether code is that of a function that stands where one of torch's does."""
+    return code.co_filename == __file__  # type: ignore[no-any-return]
+
+
+def _replace(owner: Any, name: str, by: Any) -> None:
+    _replaced.append((owner, name, vars(owner)[name]))
+    setattr(owner, name, by)
+
+
+def _of_works(ledger: Ledger) -> Callable[..., Any]:
+    """Make what stands where ``Work.wait`` does."""
+    # Bound once: every blocking collective comes through here, and finds nothing in the caches of
+    # the core after it has waited, so that what is touched counts rather than what is computed.
+    call, record_of = _WORK.__func__, ledger.handles.record_of
+    begin, waited, ended = ledger.wait, ledger.waited, ledger.ended
+
+    def wait(work: c10d.Work, timeout: timedelta | None = None) -> Any:
+        __tracebackhide__ = True  # in a debugger
+        record = record_of(work)
+        outer, failed = None, True
+        try:  # from here on, for an interrupt may come at any call
+            outer = begin("work", record, timeout.total_seconds() if timeout else None)
+            done = call(work) if timeout is None else call(work, timeout)
+            failed = False
+            return done
+        finally:
+            waited(outer)
+            # A wait that gave up, or was interrupted, leaves the call as it is.
+            if record is not None and (not failed or work.is_completed()):
+                ended(record, failed=failed)
+
+    return wait
+
+
+def _of_futures_given(ledger: Ledger) -> Callable[..., Any]:
+    """Make what stands where ``Work.get_future`` does."""
+    call = _GET_FUTURE.__func__
+
+    def get_future(work: c10d.Work) -> Any:
+        future = call(work)
+        ledger.handles.add_future(future, work)
+        return future
+
+    return get_future
+
+
+def _of_futures(ledger: Ledger) -> Callable[..., Any]:
+    """Make what stands where the ``wait`` of futures does."""
+    call = _FUTURE.__func__
+
+    def wait(future: Any) -> Any:
+        __tracebackhide__ = True
+        record = ledger.handles.record_of_future(future)
+        outer, failed = None, True
+        try:
+            outer = ledger.wait("future", record)
+            done = call(future)
+            failed = False
+            return done
+        finally:
+            ledger.waited(outer)
+            if record is not None and (not failed or future.done()):
+                ledger.ended(record, failed=failed)
+
+    return wait
+
+
+def _telling(ledger: Ledger, theirs: Any, kind: str) -> Callable[..., Any]:
+    """Make what stands where some other function that blocks does."""
+    call = getattr(theirs, "__func__", theirs)
+
+    @wraps(call)
+    def wait(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        outer = None
+        try:
+            outer = ledger.wait(kind)
+            return call(*args, **kwargs)
+        finally:
+            ledger.waited(outer)
+
+    return wait

@@ -1,0 +1,113 @@
+"""One call of ``torch.distributed``, and one wait, as the account of a process has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Call", "Place", "Traffic", "Wait"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line that a person wrote."""
+
+    file: str
+    """Path of the file; of a cell its name, ``In [4]``."""
+    line: int
+    """Counted from 1."""
+    scope: str = ""
+    """The function around it; empty at the top level."""
+    is_cell: bool = False
+    """Whether it is a cell's."""
+
+    def __str__(self) -> str:
+        """Say it in few words: ``train.py:6 in step``, ``In [4] line 2``."""
+        if self.is_cell:
+            return f"{self.file} line {self.line}"
+        name = self.file.rpartition("/")[2]
+        return f"{name}:{self.line} in {self.scope}" if self.scope else f"{name}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of ``torch.distributed`` on one rank, from whatever issued it."""
+
+    id: int
+    """Consecutive in its process, from 1, over all groups and threads."""
+    op: str
+    """What is done: ``all_reduce``, ``send`` …; the same on all ranks that take part."""
+    function: str = ""
+    """The function of torch's that the person's line called: ``isend``, ``backward`` …; empty if
+    it is not known."""
+    group: str = ""
+    """torch's name of the process group, the same on all its ranks."""
+    ranks: tuple[int, ...] = ()
+    """The group's global ranks; empty: unknown."""
+    generation: int = 0
+    """The session's process group under which it was issued."""
+    number: int = 0
+    """From 1. Of a collective in its group, as all its ranks count it; of a send or recv among
+    those between the same two ranks in the same direction with the same tag."""
+    peer: int | None = None
+    """Global rank of the other end of a send or recv; None: any, or none."""
+    tag: int | None = None
+    """Of a send or recv."""
+    root: int | None = None
+    """Global rank that a collective comes from or goes to; None where there is none."""
+    reduce_op: str = ""
+    """``sum``, ``max`` …; empty where nothing is reduced."""
+    shapes: tuple[tuple[int, ...], ...] = ()
+    """Of the tensors that this rank gives, or takes where it gives none."""
+    dtypes: tuple[str, ...] = ()
+    """``float32`` …, in the order of ``shapes``."""
+    nbytes: int = 0
+    """Size of these tensors, bytes."""
+    thread: int = 0
+    """``threading.get_ident()`` of the thread that issued it."""
+    cell: int | None = None
+    """Number of the cell that ran; None if none did."""
+    place: Place | None = None
+    """The innermost line outside of torch and rankbook; None: issued where no Python ran."""
+    called_from: Place | None = None
+    """The cell's line that led there, where ``place`` is not a cell's."""
+    stream_ordered: bool = False
+    """Whether it is done on a device's stream: it returns, and its wait does, before it is done."""
+    issued: float = 0.0
+    """When it was called, seconds since the epoch."""
+    returned: float | None = None
+    """When torch gave back its handle; None: it is still being issued, or that failed."""
+    completed: float | None = None
+    """When it was seen to be done: at the end of a wait for it, or later; None: not yet."""
+    failed: bool = False
+    """Whether issuing it, or a wait for it, raised."""
+
+    @property
+    def is_p2p(self) -> bool:
+        """Whether it concerns two ranks of its group only."""
+        return self.op in {"send", "recv"}
+
+
+@dataclass(frozen=True)
+class Wait:
+    """What one thread waits for."""
+
+    kind: str
+    """``work`` (a handle's ``wait``), ``future``, ``tensor``, ``issue`` (torch has not given back
+    a handle yet), ``store``, ``device`` (a stream, an event, a whole device)."""
+    thread: int
+    began: float
+    """Seconds since the epoch."""
+    call: Call | None = None
+    """What is waited for, where it is known."""
+    timeout: float | None = None
+    """Seconds after which it ends by itself, if whoever waits said so."""
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What one cell did over the groups of one rank."""
+
+    calls: int = 0
+    nbytes: int = 0
+    waiting: float = 0.0
+    """Seconds in waits, of all threads."""

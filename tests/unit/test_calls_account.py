@@ -1,0 +1,325 @@
+"""The account of one process: places, fingerprints, the ring, the file of the last calls."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from rankbook import calls
+from rankbook.calls import Ledger, places
+from rankbook.calls.fingerprints import Fingerprint
+from rankbook.calls.taps import FUNCTIONAL, METHODS, OPS
+from rankbook.models.calls import Place
+
+
+@pytest.fixture
+def world():
+    """A group of one rank."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield dist.group.WORLD
+    dist.destroy_process_group()
+
+
+@pytest.fixture
+def ledger(world, tmp_path):
+    """An account that is told of everything."""
+    ledger = Ledger(kept=8, file=tmp_path / "calls")
+    calls.install(ledger)
+    yield ledger
+    calls.remove()
+
+
+def ones():
+    return torch.ones(4)
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        (Place("/home/me/train.py", 6, "step"), "train.py:6 in step"),
+        (Place("train.py", 6), "train.py:6"),
+        (Place("In [4]", 2, is_cell=True), "In [4] line 2"),
+        (Place("In [4]", 2, "step", is_cell=True), "In [4] line 2"),
+    ],
+)
+def test_a_place_is_said_in_few_words(place, text):
+    assert str(place) == text
+
+
+def in_a_cell(source, filename):
+    """Run a cell's code, as IPython does: under the name of a file."""
+    exec(compile(source, filename, "exec"), {"dist": dist, "torch": torch, "ones": ones})  # noqa: S102
+
+
+def test_a_cells_line_is_told_under_its_name(ledger):
+    places.name_cell("/tmp/ipykernel_1/17.py", "In [4]")  # noqa: S108 - as IPython names them
+    in_a_cell("\ndist.all_reduce(ones())", "/tmp/ipykernel_1/17.py")  # noqa: S108
+    [call] = ledger.recent(1)
+    assert str(call.place) == "In [4] line 2"
+    assert call.called_from is None
+
+
+def test_the_cell_that_led_to_a_files_line_is_told_too(ledger):
+    def step():
+        dist.all_reduce(ones())
+
+    places.name_cell("/tmp/ipykernel_1/18.py", "In [5]")  # noqa: S108
+    code = compile("\n\nstep()", "/tmp/ipykernel_1/18.py", "exec")  # noqa: S108
+    exec(code, {"step": step})  # noqa: S102
+    [call] = ledger.recent(1)
+    assert str(call.place).startswith("test_calls_account.py:")
+    assert str(call.place).endswith(" in step")
+    assert str(call.called_from) == "In [5] line 3"
+
+
+def test_each_line_of_a_loop_is_told_apart(ledger):
+    in_a_cell(
+        "for _ in range(2):\n    dist.barrier()\n    dist.all_reduce(ones())", "<ipython-input-3>"
+    )
+    assert [call.place.line for call in ledger.recent(4)] == [2, 3, 2, 3]
+
+
+def test_fingerprints_of_the_same_calls_are_the_same_at_each_count():
+    one, other = Fingerprint(), Fingerprint()
+    for fingerprint in (one, other):
+        fingerprint.add(("all_reduce", "sum", 4))
+        fingerprint.add(("broadcast", 0))
+    assert one.latest() == other.latest()
+    other.add(("barrier",))
+    assert one.at(2) == other.at(2) != other.at(3)
+    assert one.at(3) is None
+
+
+def test_calls_in_another_order_have_another_fingerprint():
+    one, other = Fingerprint(), Fingerprint()
+    one.add(("a",))
+    one.add(("b",))
+    other.add(("b",))
+    other.add(("a",))
+    assert one.at(2) != other.at(2)
+
+
+def test_the_hashes_of_the_latest_thousand_counts_are_kept():
+    fingerprint = Fingerprint()
+    for _ in range(1500):
+        fingerprint.add(("all_reduce",))
+    assert fingerprint.count == 1500
+    assert fingerprint.at(500) is None
+    assert fingerprint.at(501) is not None
+    assert len(fingerprint.latest()[1]) == 1000
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: dist.all_reduce(ones(), dist.ReduceOp.MAX),
+        lambda: dist.all_reduce(ones().double()),
+        lambda: dist.all_reduce(torch.ones(5)),
+        lambda: dist.broadcast(ones(), src=0),
+    ],
+    ids=["reduce operation", "dtype", "size", "operation"],
+)
+def test_what_must_agree_tells_two_calls_apart(world, ledger, other):
+    dist.all_reduce(ones())
+    [_, first] = ledger.fingerprints()["0"][1]
+    ledger.generation = 1
+    dist.all_reduce(ones())
+    assert ledger.fingerprints()["0"][1] == (0, first)
+    ledger.generation = 2
+    other()
+    assert ledger.fingerprints()["0"][1][1] != first
+
+
+def test_sizes_that_may_differ_leave_the_fingerprint_alone(world, ledger):
+    found = []
+    for generation, size in enumerate((2, 4)):
+        ledger.generation = generation
+        dist.all_to_all_single(torch.ones(size), torch.ones(size))
+        found.append(ledger.fingerprints()["0"])
+    assert found[0] == found[1]
+
+
+def test_a_new_generation_counts_from_one(ledger):
+    dist.barrier()
+    dist.barrier()
+    ledger.generation = 1
+    dist.barrier()
+    assert [(call.generation, call.number) for call in ledger.recent(3)] == [(0, 1), (0, 2), (1, 1)]
+
+
+def test_the_ring_is_bounded_and_says_what_it_dropped(ledger):
+    for _ in range(20):
+        dist.barrier()
+    found, dropped = ledger.since(5)
+    assert [call.id for call in found] == list(range(13, 21))
+    assert dropped == 7
+    assert ledger.since(20) == ([], 0)
+    assert ledger.since(12)[1] == 0
+
+
+def test_an_asynchronous_call_is_open_until_it_is_waited_for(ledger):
+    work = dist.barrier(async_op=True)
+    [record] = ledger.recent(1)
+    assert record.returned is not None
+    work.wait()
+    assert ledger.open() == []
+    assert ledger.recent(1)[0].completed is not None
+
+
+def test_a_call_that_torch_refuses_has_failed(ledger):
+    with pytest.raises((RuntimeError, ValueError)):
+        dist.group.WORLD.allreduce([torch.ones(2), torch.ones(3)]).wait()
+    [call] = ledger.recent(1)
+    assert call.failed
+    assert not ledger.waits()
+
+
+def test_an_account_takes_the_place_of_another(ledger):
+    dist.barrier()
+    other = Ledger()
+    calls.install(other)
+    dist.barrier()
+    assert (ledger.last, other.last) == (1, 1)
+    assert calls.installed() is other
+
+
+def test_traffic_is_summed_up_by_cell(ledger):
+    for cell in (1, 2):
+        ledger.cell = cell
+        for _ in range(cell):
+            dist.all_reduce(ones())
+    assert (ledger.traffic(1).calls, ledger.traffic(1).nbytes) == (1, 16)
+    assert (ledger.traffic(2).calls, ledger.traffic(2).nbytes) == (2, 32)
+    assert ledger.traffic(2).waiting > 0
+    assert ledger.traffic(3).calls == 0
+
+
+def test_calls_of_many_threads_have_each_a_number(world):
+    ledger = Ledger()
+    calls.install(ledger)
+    threads = [
+        threading.Thread(target=lambda: [dist.barrier() for _ in range(50)]) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    calls.remove()
+    found, _ = ledger.since()
+    assert [call.id for call in found] == list(range(1, 201))
+    assert sorted(call.number for call in found) == list(range(1, 201))
+    assert ledger.fingerprints()["0"][0] == 200
+
+
+def test_the_file_of_the_last_calls_is_read_as_it_was_written(ledger):
+    def step():
+        dist.all_reduce(ones(), dist.ReduceOp.MIN)
+        dist.broadcast(ones(), src=0)
+
+    ledger.cell = 3
+    step()
+    last = calls.read(ledger.box.path)
+    assert last.pid == os.getpid()
+    assert [
+        replace(call, ranks=(0,), thread=0, nbytes=0, returned=None) for call in last.calls
+    ] == [replace(call, thread=0, nbytes=0, returned=None) for call in ledger.recent(2)]
+
+
+def test_the_file_keeps_the_latest_calls_of_many(ledger):
+    for _ in range(100):
+        dist.barrier()
+    numbers = [call.number for call in calls.read(ledger.box.path).calls]
+    assert numbers == list(range(37, 101))
+
+
+def test_the_file_says_which_call_is_waited_for(ledger):
+    work = dist.barrier(async_op=True)
+    record = ledger.handles.record_of(work)
+    outer = ledger.wait("work", record)
+    assert calls.read(ledger.box.path).awaited == record.id
+    ledger.waited(outer)
+    work.wait()
+    assert calls.read(ledger.box.path).awaited is None
+
+
+def test_only_its_owner_reads_the_file(ledger):
+    assert stat.S_IMODE(ledger.box.path.stat().st_mode) == 0o600
+
+
+def test_a_closed_file_is_gone(tmp_path):
+    ledger = Ledger(file=tmp_path / "calls")
+    ledger.box.close()
+    assert not (tmp_path / "calls").exists()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"rankbook calls 1", b"x" * 60_000])
+def test_what_is_no_such_file_is_not_read(tmp_path, content):
+    file = tmp_path / "calls"
+    if content is not None:
+        file.write_bytes(content)
+    assert calls.read(file) is None
+
+
+def test_a_link_is_not_followed(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match=r"symbolic|levels"):
+        Ledger(file=tmp_path / "link")
+
+
+@pytest.mark.parametrize(
+    ("table", "owner"),
+    [(OPS, torch.ops.c10d), (FUNCTIONAL, torch.ops._c10d_functional)],
+    ids=["c10d", "functional"],
+)
+def test_each_operator_in_the_tables_has_its_group_where_they_say(table, owner):
+    for name, tap in table.items():
+        if not hasattr(owner, name):  # of a newer torch
+            continue
+        schema = getattr(owner, name).default._schema
+        names = [argument.name for argument in schema.arguments]
+        assert names[tap.group] in {"process_group", "group_name"}, name
+        for position, expected in (
+            (tap.reduces, {"reduce_op"}),
+            (tap.root, {"root_rank", "src"}),
+            (tap.peer, {"src", "dst"}),
+            (tap.tag, {"tag"}),
+        ):
+            assert position is None or names[position] in expected, name
+
+
+def test_every_operator_of_torchs_is_in_the_tables():
+    named = {
+        name.removeprefix("c10d::")
+        for name in torch._C._dispatch_get_all_op_names()
+        if name.startswith("c10d::")
+    }
+    assert named - set(OPS) <= {"check_for_nan"}
+
+
+def test_every_method_that_gives_a_work_is_in_the_table():
+    gives = {
+        name
+        for name, method in vars(dist.ProcessGroup).items()
+        if "-> c10d::Work" in (getattr(method, "__doc__", None) or "")
+    }
+    assert gives - set(METHODS) <= {"_end_coalescing", "reconfigure"}
+
+
+def test_our_frames_are_told_from_others(ledger):
+    assert calls.is_ours(vars(dist.ProcessGroup)["allreduce"].__code__)
+    assert calls.is_ours(vars(dist.Work)["wait"].__code__)
+    assert not calls.is_ours(ones.__code__)
+
+
+def test_a_wait_whose_end_was_not_announced_is_no_wait(ledger):
+    """An interrupt may come where nothing can be announced any more."""
+    ledger.wait("work")
+    assert ledger.waits() == {}
+    dist.barrier()
+    assert ledger.waits() == {}
