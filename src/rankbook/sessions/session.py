@@ -62,8 +62,7 @@ class Session(SessionView):
     ) -> None:
         """Make the next generation: leave the present group, if any, and form a new one.
 
-        Engines and their variables stay. With another number of ranks, engines that are no
-        longer ranks wait as spares, and missing ones are started.
+        Engines and their variables stay; missing engines are started, others become spares.
 
         Args:
             backend: See :func:`start`; None keeps what was asked for last.
@@ -89,8 +88,7 @@ class Session(SessionView):
     ) -> None:
         """Run ``destroy_global_state`` on every rank, then make a new generation.
 
-        DDP and FSDP modules, device meshes and subgroups that were made before go on with it,
-        where the backend is gloo and stays the same.
+        With gloo, DDP and FSDP modules, meshes and subgroups that were made before go on.
 
         Args:
             backend: Another backend, None keeps it.
