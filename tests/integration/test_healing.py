@@ -235,3 +235,14 @@ def test_the_sentence_after_a_hang_says_what_goes_on(four):
     note = four.run("if rank: dist.barrier()").note
     goes_on = "; FSDP modules and subgroups made before go on."
     assert note.endswith(made.format(four.generation) + goes_on)
+
+
+def test_a_mesh_that_is_made_again_works_where_one_like_it_has_ended(four):
+    """DTensor keeps what it has worked out, by mesh, and takes equal ones for the same."""
+    make(four, "DTensor")
+    expected = seen_after(four, STEP.format(0))
+    four.reset(clean=True)
+    result = four.run(STEP.format(1))
+    assert {result[rank].error.ename for rank in result} == {"StaleGroupError"}
+    make(four, "DTensor")
+    assert seen_after(four, STEP.format(0)) == expected
