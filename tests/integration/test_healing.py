@@ -8,6 +8,8 @@ from objects import COMMON, OBJECTS, STEP
 from processes import wait_until
 from steps import SOON
 
+from rankbook.errors import SessionError
+
 STEPS = 6
 BEFORE = 3
 """Steps that are taken before the event."""
@@ -235,3 +237,64 @@ def test_the_sentence_after_a_hang_says_what_goes_on(four):
     note = four.run("if rank: dist.barrier()").note
     goes_on = "; FSDP modules and subgroups made before go on."
     assert note.endswith(made.format(four.generation) + goes_on)
+
+
+def test_a_mesh_that_is_made_again_works_where_one_like_it_has_ended(four):
+    """DTensor keeps what it has worked out, by mesh, and takes equal ones for the same."""
+    make(four, "DTensor")
+    expected = seen_after(four, STEP.format(0))
+    four.reset(clean=True)
+    result = four.run(STEP.format(1))
+    assert {result[rank].error.ename for rank in result} == {"StaleGroupError"}
+    make(four, "DTensor")
+    assert seen_after(four, STEP.format(0)) == expected
+
+
+def test_what_was_made_outlives_an_initialisation_that_fails_halfway(four, undisturbed):
+    expected = undisturbed("FSDP2 on a 2-D mesh")
+    make(four, "FSDP2 on a 2-D mesh")
+    states(four, range(BEFORE))
+    code = """
+from rankbook.distributed.healing import groups
+connect, left = groups._connect, [2]
+def fail(held):
+    left[0] -= 1
+    if left[0] == 0:
+        groups._connect = connect
+        raise KeyboardInterrupt
+    connect(held)
+if rank == 1: groups._connect = fail
+"""
+    four.run(code).raise_for_error()
+    with pytest.raises(SessionError, match="interrupted"):
+        four.reset()
+    assert four.groups == {}
+    four.initialize()
+    assert states(four, range(BEFORE, STEPS)) == expected[BEFORE:]
+
+
+def test_under_comparison_the_same_objects_go_on(four, undisturbed):
+    expected = undisturbed("FSDP2 on a 2-D mesh")
+    four.initialize(check=True)
+    make(four, "FSDP2 on a 2-D mesh")
+    states(four, range(BEFORE))
+    skip(four)
+    assert states(four, range(BEFORE, STEPS)) == expected[BEFORE:]
+    four.initialize(check=False)
+    assert states(four, range(STEPS, STEPS + 1))
+
+
+def test_with_a_replaced_rank_only_groups_of_the_others_go_on(four):
+    make(four, "DDP")
+    four.run("low, high = dist.new_group([0, 1]), dist.new_group([2, 3])").raise_for_error()
+    four.restart_ranks([3])
+    assert four.carried == (
+        "; subgroups made before go on. DDP modules and some subgroups made before have ended; "
+        "each says so when it is used."
+    )
+    code = "seen = torch.ones(1)\nif rank < 2: dist.all_reduce(seen, group=low)"
+    assert [float(value) for value in seen_after(four, code).values()] == [2, 2, 1, 1]
+    result = four.run("if rank == 2: dist.all_reduce(torch.ones(1), group=high)")
+    assert result[2].error.ename == "StaleGroupError"
+    result = four.run("grads(0)", ranks="0-2")
+    assert {result[rank].error.ename for rank in result} == {"StaleGroupError"}

@@ -61,7 +61,7 @@ class Group:
         self._interfaces: dict[str, str] = {}
         self._url = ""
         self._account: healing.Account | None = None
-        """What there was when the latest group was left."""
+        """What there was when the latest group was left, until it goes on with another."""
 
     @property
     def since(self) -> int:
@@ -141,9 +141,11 @@ class Group:
         account = healing.note(generation)
         destroy_global_state()
         if account is not None and not dist.is_initialized():
-            self._account = account
             self._sockets.cut()  # a handle that nobody has waited for would keep them open
-            healing.separate(account)
+            # What waits for an initialisation that did not succeed goes on waiting.
+            self._account = self._account or account
+            for left in (account, self._account):
+                healing.separate(left)
 
     def cut(self) -> None:
         """Free the main thread from the collective that it waits in; from any thread.

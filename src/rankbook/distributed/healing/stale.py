@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 from rankbook.distributed.healing.wrappers import Found
@@ -53,6 +56,19 @@ def refuse(found: Found, names: Collection[str], generation: int) -> None:
     for mesh in found.meshes:
         held: list[str] = getattr(mesh, "_dim_group_names", [])
         held[:] = [f"{_ENDED} {name}" if name in names else name for name in held]
+    if found.meshes:
+        _clear_caches()
+
+
+def _clear_caches() -> None:
+    """Have DTensor forget what it has worked out: a later mesh equals one that has ended."""
+    for name in ("_dispatch", "_sharding_prop", "_redistribute", "_collective_utils"):
+        module = sys.modules.get(f"torch.distributed.tensor.{name}")
+        for one in list(vars(module).values()) if module else ():
+            if hasattr(one, "cache_clear"):
+                one.cache_clear()
+    with suppress(ImportError, AttributeError):  # another torch keeps none here
+        import_module("torch.distributed.tensor.debug")._clear_sharding_prop_cache()
 
 
 def _refuse(module: Any, why: str) -> None:

@@ -115,9 +115,10 @@ def restart(found: Found, said: Sequence[Standings], store: Store) -> None:
 
 
 def _groups_of(module: Any) -> list[Any]:
-    """The groups that an FSDP2 module holds."""
+    """The groups that an FSDP2 module holds; of a root, those of the modules in it, too."""
+    state = module._get_fsdp_state()
     held: list[Any] = []
-    for group in _param_groups(module._get_fsdp_state()):
+    for group in [its for one in (state, *_states(state)) for its in _param_groups(one)]:
         info = group.mesh_info
         names = ("shard_process_group", "replicate_process_group")
         held.extend(getattr(info, name, None) for name in names)
@@ -135,8 +136,8 @@ def _restart_fsdp(module: Any) -> None:
     root = module._get_fsdp_state()
     if not root._is_root or not hasattr(module, "reset_iter_state"):
         return
-    groups = [group for state in root._state_ctx.all_states for group in _param_groups(state)]
-    states = [*root._state_ctx.all_states, *groups]
+    groups = [group for state in _states(root) for group in _param_groups(state)]
+    states = [*_states(root), *groups]
     if all(state._training_state.name == "IDLE" for state in states):
         return
     for group in groups:
@@ -147,6 +148,11 @@ def _restart_fsdp(module: Any) -> None:
             with suppress(AttributeError):  # it was never whole
                 parameter._unsharded_param.grad = None
     module.reset_iter_state()
+
+
+def _states(state: Any) -> list[Any]:
+    """Of a root that has run, its own state and those of the modules in it."""
+    return list(state._state_ctx.all_states) if state._is_root else []
 
 
 def _param_groups(state: Any) -> Iterator[Any]:
