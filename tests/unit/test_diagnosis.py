@@ -1049,3 +1049,62 @@ def test_many_ranks_that_do_the_same_share_a_line():
         "       5  cause  idle",
     ]
     assert [row[0] for row in Page(to_html(found)).rows] == ["rank", "0-4,6-11", "5"]
+
+
+# -- what the account of calls knows ---------------------------------------------------------
+
+
+def ends(send_tag, recv_tag, number=1):
+    """A rank that sends to the other, which receives from it."""
+    return {
+        0: waits(p2p("send", 1, tag=send_tag, seq=number), "line 2: dist.send(x, 1)"),
+        1: waits(p2p("recv", 0, tag=recv_tag, seq=number), "line 4: dist.recv(x, 0)"),
+    }
+
+
+def test_a_send_and_a_recv_with_other_tags_are_a_mismatch():
+    verdict = diagnose(ends(1, 2))
+    assert (verdict.kind, verdict.ranks, verdict.proven) == ("mismatch", (0, 1), True)
+    assert verdict.summary == (
+        "Rank 0 sends to 1 with tag 1 (line 2: dist.send(x, 1)), "
+        "where rank 1 receives from 0 with tag 2 (line 4: dist.recv(x, 0))."
+    )
+
+
+def test_a_send_and_a_recv_with_the_same_tag_are_on_their_way():
+    assert not diagnose(ends(3, 3)).stuck
+
+
+def test_a_recv_whose_send_has_been_issued_is_on_its_way_whatever_the_sender_does_now():
+    """It has called isend, and waits for others now."""
+    sent = p2p("send", 1, tag=0, seq=4)
+    looks = {
+        0: waits(REDUCE, recent=(sent,)),
+        1: waits(p2p("recv", 0, tag=0, seq=4), "line 4: dist.recv(x, 0)"),
+    }
+    assert not diagnose(looks).stuck
+
+
+def test_a_recv_of_a_later_number_than_was_sent_waits_for_its_sender():
+    sent = p2p("send", 1, tag=0, seq=4)
+    looks = {
+        0: waits(REDUCE, recent=(done(sent),)),
+        1: waits(p2p("recv", 0, tag=0, seq=5), "line 4: dist.recv(x, 0)"),
+    }
+    verdict = diagnose(looks)
+    assert verdict.stuck == (0, 1)
+    assert (verdict.kind, verdict.ranks) == ("mismatch", (0, 1))
+
+
+@pytest.mark.parametrize(("quiet", "proven"), [(2.0, True), (0.5, False)])
+def test_a_collective_in_a_thread_is_proven_stuck_when_no_thread_computes(quiet, proven):
+    look = replace(waits(quiet=quiet, line="line 4: thread.join()"), in_thread=True)
+    verdict = diagnose({0: look, 1: IDLE})
+    assert (verdict.kind, verdict.ranks, verdict.proven) == ("missing_rank", (1,), proven)
+
+
+def test_what_runs_in_a_file_is_said_with_its_line():
+    line = "train.py:6 in step, called from line 3: step()"
+    verdict = diagnose({0: waits(), 1: runs(line)})
+    assert verdict.per_rank[1] == f"runs {line}"
+    assert f"Rank 1 still runs ({line})" in verdict.summary

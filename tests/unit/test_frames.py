@@ -110,11 +110,30 @@ def test_a_line_without_known_source_is_given_by_its_number(write, look, monkeyp
     assert look(cell.cell).line == "line 2"
 
 
-def test_a_position_below_the_cell_has_the_line_of_the_cell(write, look):
+def test_a_position_in_a_persons_file_has_its_line_and_that_of_the_cell(write, look):
     write(MINE, "def train():\n    stop()\n")
     cell = write(CELL, "def cell():\n\n    train()\n")
     at = look(cell.cell)
-    assert at.line == "line 3: train()"
+    assert at.line == "model.py:2 in train, called from line 3: train()"
+
+
+@pytest.mark.parametrize("filename", [f"{TORCH}nn.py", "/x/site-packages/lib.py", "<generated>"])
+def test_a_position_in_a_librarys_file_has_the_line_of_the_cell(write, look, filename):
+    write(filename, "def fit():\n    stop()\n")
+    cell = write(CELL, "def cell():\n\n    fit()\n")
+    assert look(cell.cell).line == "line 3: fit()"
+
+
+def test_a_main_thread_that_joins_another_is_in_a_lock(write, look, gate):
+    def stop():
+        thread = threading.Thread(target=gate.wait)
+        thread.start()
+        thread.join()
+
+    cell = write(CELL, "def cell(stop):\n    stop()\n")
+    at = look(lambda: cell.cell(stop))
+    assert at.in_lock
+    assert not at.in_torch
 
 
 def test_a_position_in_a_function_of_an_earlier_cell_has_the_innermost_line(write, look):
@@ -282,7 +301,10 @@ def test_a_wait_is_seen_however_the_handle_is_kept(write, look, handle, source, 
     )
     at = look(cell.cell if filename == MINE else cell.step)
     assert (at.awaits, at.in_torch, at.call) == ("work", True, "")
-    assert at.line.startswith("line 2")
+    of_the_file = "model.py:2 in step, called from " if filename == MINE else ""
+    if not hasattr(file.step.__code__, "co_qualname"):  # before Python 3.11
+        of_the_file = of_the_file and at.line.partition("line 2")[0]
+    assert at.line.startswith(f"{of_the_file}line 2")
 
 
 @pytest.mark.parametrize(

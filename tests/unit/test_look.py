@@ -738,3 +738,62 @@ def test_a_rank_that_waits_in_a_store_is_as_quiet_as_it_is_still(observer, at, a
     at(in_torch=True, in_store=True)
     look = still_for_half_a_second(observer)
     assert look.quiet == look.still
+
+
+# -- threads of the cell ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def threads(monkeypatch):
+    """Sets which threads run code of the person's, and whether each waits for another."""
+
+    def are(**others):
+        known = {int(name.removeprefix("t")): in_lock for name, in_lock in others.items()}
+        monkeypatch.setattr(frames, "threads_of_the_person", lambda: known)
+
+    return are
+
+
+class InThread(Account):
+    def waits(self):
+        return {1: self.wait} if self.wait else {}
+
+
+@pytest.fixture
+def of_thread(silence):
+    """An account in which thread 1 waits in all_reduce #5, and an observer of it."""
+    account = InThread()
+    account.wait = awaits("all_reduce", 5)
+    return Observer(account, Recorder(), lambda group: silence[0], Streams(dump=None))
+
+
+def settle(observer):
+    def look():
+        wait_until(lambda: observer.look("run", 7, 0, closely=True).still > SETTLED, SOON)
+        return observer.look("run", 7, 0, closely=True)
+
+    return aside(look)
+
+
+def test_a_rank_that_joins_a_thread_in_a_collective_waits_in_it(of_thread, at, threads):
+    at(line="line 4: thread.join()", in_lock=True)
+    threads(t1=False, t2=True)
+    look = settle(of_thread)
+    assert (look.state, look.waiting.op, look.waiting.seq) == ("waiting", "all_reduce", 5)
+    assert look.in_thread
+    assert look.line == "line 4: thread.join()"
+
+
+def test_a_rank_of_which_another_thread_may_go_on_is_running(of_thread, at, threads):
+    at(line="line 4: thread.join()", in_lock=True)
+    threads(t1=False, t2=False)
+    look = settle(of_thread)
+    assert (look.state, look.in_thread) == ("running", False)
+
+
+def test_a_rank_whose_main_thread_computes_is_running_whatever_a_thread_waits_in(
+    of_thread, at, threads
+):
+    at(line="line 4: x @ y")
+    threads(t1=False)
+    assert settle(of_thread).state == "running"

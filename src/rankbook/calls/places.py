@@ -65,7 +65,10 @@ def place_of(code: CodeType, line: int) -> Place:
     name = _cells.get(code.co_filename)
     if name is None and _is_cell(code.co_filename):
         name = "a cell"
-    scope = "" if code.co_name == "<module>" else code.co_name
+    scope = code.co_name
+    if scope.startswith("<"):  # a lambda, a comprehension: the function around it
+        scope = getattr(code, "co_qualname", "").partition(".<locals>")[0]
+        scope = "" if scope.startswith("<") else scope.rpartition(".")[2]
     return Place(name or code.co_filename, line, scope, name is not None)
 
 

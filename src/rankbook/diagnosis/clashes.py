@@ -48,6 +48,14 @@ def clash(calls: _Calls) -> Clash:
 def mismatch(words: Words, found: Clash) -> str:
     """Say which calls do not match, or who waits for each other."""
     calls, sorts = found.calls, found.sorts
+    if not sorts and (ends := _of_other_tags(calls)):
+        sends, receives = ends
+        given, taken = calls[sends], calls[receives]
+        return (
+            f"Rank {sends} sends to {receives} with tag {given.tag}{words.at([sends])}, "
+            f"where rank {receives} receives from {sends} with tag {taken.tag}"
+            f"{words.at([receives])}."
+        )
     if not sorts:
         return f"{sentence_start(in_words(calls))} wait for each other: {words.waiting(calls)}."
     others = next((ranks for ranks in sorts if ranks[0] not in found.culprits), None)
@@ -55,6 +63,20 @@ def mismatch(words: Words, found: Clash) -> str:
         [odd] = [ranks for ranks in sorts if ranks != others]
         return _odd_ones(words, calls, odd, others)
     return _all_different(words, calls, sorts)
+
+
+def _of_other_tags(calls: _Calls) -> tuple[int, int] | None:
+    """Who sends and who receives, if two ranks would be each other's but for the tags."""
+    if len(calls) != 2:  # noqa: PLR2004 - a send and a recv
+        return None
+    ends = {family(call.op): rank for rank, call in calls.items()}
+    if ends.keys() != {"send", "recv"}:
+        return None
+    sends, receives = ends["send"], ends["recv"]
+    given, taken = calls[sends], calls[receives]
+    are_of_one = group(given) == group(taken) and None not in (given.tag, taken.tag)
+    face = given.peer == receives and taken.peer in (sends, None)
+    return (sends, receives) if are_of_one and face and given.tag != taken.tag else None
 
 
 def _odd_ones(words: Words, calls: _Calls, odd: tuple[int, ...], others: tuple[int, ...]) -> str:

@@ -50,7 +50,8 @@ class _Scene:
         look, wait = self.looks[rank], self.waits[rank]
         if not wait.any_of and any(self.looks[other].state == "gone" for other in wait.needs):
             return look.still >= _STILL_BESIDE_DEAD
-        is_recorded = not (is_p2p(wait.call) or is_vague(wait.call))
+        # What a thread waits for may be on its way, and what its main thread waits for as well.
+        is_recorded = not (is_p2p(wait.call) or is_vague(wait.call) or look.in_thread)
         at_rest = look.quiet >= _QUIET and (look.silent is None or look.silent >= _QUIET)
         return look.still >= _STILL and (is_recorded or at_rest)
 

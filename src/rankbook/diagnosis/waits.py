@@ -22,6 +22,7 @@ from rankbook.models import Collective, Look
 __all__ = ["Wait", "calls_at", "knots", "stuck_ranks", "survey"]
 
 _Slot = tuple[str, int]
+_Pair = tuple[str, int | None, int | None, str]
 
 _STANDING = {"idle", "waiting", "gone"}
 """States of ranks that do nothing by themselves. Of one that gives no answer nothing is known, so
@@ -58,11 +59,12 @@ def survey(looks: Mapping[int, Look]) -> dict[int, Wait]:
     }
     places = {place for call in calls.values() if (place := slot(call))}
     latest = {rank: _latest(look) for rank, look in looks.items()}
+    exchanged = {rank: _exchanged(look) for rank, look in looks.items()}
     clashing = {place for place in places if len(classes(calls_at(looks, place))) > 1}
     return {
         rank: Wait(
             call,
-            _needs(rank, latest, calls),
+            _needs(rank, latest, exchanged, calls),
             any_of=is_vague(call) or (is_p2p(call) and call.peer is None),
             clashes=slot(call) in clashing,
         )
@@ -97,8 +99,21 @@ def _latest(look: Look) -> dict[str, int]:
     return found
 
 
+def _exchanged(look: Look) -> dict[_Pair, int]:
+    """The last number of a rank's sends and receives: by direction, other end, tag and group."""
+    found: dict[_Pair, int] = {}
+    for call in (*look.recent, look.waiting) if look.waiting else look.recent:
+        if is_p2p(call) and call.seq is not None:
+            pair = family(call.op), call.peer, call.tag, group(call)
+            found[pair] = max(call.seq, found.get(pair, 0))
+    return found
+
+
 def _needs(
-    rank: int, latest: Mapping[int, Mapping[str, int]], calls: Mapping[int, Collective]
+    rank: int,
+    latest: Mapping[int, Mapping[str, int]],
+    exchanged: Mapping[int, Mapping[_Pair, int]],
+    calls: Mapping[int, Collective],
 ) -> frozenset[int]:
     call = calls[rank]
     others = latest.keys() - {rank}
@@ -107,7 +122,7 @@ def _needs(
     if call.ranks:
         others &= set(call.ranks)
     if is_p2p(call):
-        return _needs_of_p2p(rank, calls, others)
+        return _needs_of_p2p(rank, exchanged, calls, others)
     if place := slot(call):
         own, seq = place
         return frozenset(other for other in others if latest[other].get(own, seq - 1) < seq)
@@ -117,16 +132,32 @@ def _needs(
 
 
 def _needs_of_p2p(
-    rank: int, calls: Mapping[int, Collective], others: Collection[int]
+    rank: int,
+    exchanged: Mapping[int, Mapping[_Pair, int]],
+    calls: Mapping[int, Collective],
+    others: Collection[int],
 ) -> frozenset[int]:
     call = calls[rank]
     partners = frozenset(other for other in others if call.peer in (other, None))
     wanted = COMPLEMENT[family(call.op)]
-    for partner in partners & calls.keys():
-        its = calls[partner]
-        if family(its.op) == wanted and group(its) == group(call) and its.peer in (rank, None):
+    for partner in partners:
+        pair = wanted, rank, call.tag, group(call)
+        # The other end has issued its part if it has counted as far, whatever it does now.
+        if call.seq and call.peer is not None and exchanged[partner].get(pair, 0) >= call.seq:
+            return frozenset()
+        if partner in calls and _is_counterpart(calls[partner], wanted, rank, call):
             return frozenset()
     return partners
+
+
+def _is_counterpart(other: Collective, wanted: str, rank: int, call: Collective) -> bool:
+    """Whether the call in which another rank waits is the other end of a send or recv."""
+    if family(other.op) != wanted or group(other) != group(call) or other.peer not in (rank, None):
+        return False
+    if None not in (other.tag, call.tag) and other.tag != call.tag:
+        return False
+    # With both ends named, the numbers say whether it is this one.
+    return None in (other.seq, call.seq, other.peer, call.peer) or other.seq == call.seq
 
 
 def _meets(call: Collective, other: Collective) -> bool:

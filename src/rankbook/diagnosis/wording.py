@@ -62,7 +62,8 @@ class Words:
         run = agree(ranks, "runs", "run")
         line = shortened(self.looks[ranks[0]].line)
         # Outside of a cell it is said what the rank does instead.
-        return f"{run} {line}" if line.startswith("line ") else f"{run}{self.at(ranks)}"
+        is_of_code = line.startswith("line ") or ", called from line " in line
+        return f"{run} {line}" if is_of_code else f"{run}{self.at(ranks)}"
 
     def call(self, call: Collective, *, tensors: bool = False) -> str:
         """Name a call: ``all_reduce #5``, ``broadcast #2 from 0 of ranks 0-1``, ``recv from 1``."""

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from rankbook import calls
+from rankbook.calls import places
 from rankbook.engine.waits import above_the_account, awaited, is_ours
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "outside_torch",
     "position",
     "stack",
+    "threads_of_the_person",
 ]
 
 _TORCH = f"{os.sep}torch{os.sep}"
@@ -50,14 +52,16 @@ class Position:
     """Where the main thread stands.
 
     Attributes:
-        line: The innermost line of the cell, ``line 3: dist.all_reduce(x)``; empty if the cell is
-            not on the stack.
+        line: The innermost line of the cell, ``line 3: dist.all_reduce(x)``; of a file of the
+            person's, ``train.py:6 in step, called from line 3: step()``; empty if the cell is not
+            on the stack.
         call: The public function of ``torch.distributed`` that it is in; empty if none.
         arguments: The local names of that call: what it was given.
         in_torch: Whether the innermost frame is torch's, or waits for a handle of torch's: then it
             works or waits in C++.
         awaits: What it has announced to wait for: see :func:`rankbook.engine.waits.awaited`.
         in_loop: Whether it waits in the event loop, or our agent is about to return there.
+        in_lock: Whether it waits for another thread of Python.
         in_store: Whether torch waits in Python of ours, which polls.
         mark: Differs between two moments if the thread has moved meanwhile.
     """
@@ -69,6 +73,7 @@ class Position:
     awaits: str = ""
     in_loop: bool = False
     in_store: bool = False
+    in_lock: bool = False
     mark: tuple[tuple[int, int], ...] = ()
 
 
@@ -103,7 +108,7 @@ def position() -> Position:
         innermost = polling
     frame: FrameType | None = innermost
     call: FrameType | None = None
-    line = ""
+    line = own = ""
     mark = []
     in_loop = innermost.f_code.co_filename.endswith(_EVENT_LOOP)
     while frame is not None:
@@ -119,14 +124,17 @@ def position() -> Position:
         elif _is_cell(code.co_filename):
             line = _line(code.co_filename, frame.f_lineno)
             break
+        elif not own and _is_own(code.co_filename):
+            own = str(places.place_of(code, frame.f_lineno))
         frame = frame.f_back
     return Position(
-        line,
+        f"{own}, called from {line}" if own and line else line,
         call.f_code.co_name if call else "",
         dict(call.f_locals) if call else {},
         in_torch=bool(awaits) or _TORCH in innermost.f_code.co_filename,
         awaits=awaits,
         in_store=in_store,
+        in_lock=innermost.f_code.co_filename == threading.__file__,
         in_loop=in_loop,
         mark=tuple(mark),
     )
@@ -165,6 +173,21 @@ def outside_torch(trace: TracebackType | None) -> TracebackType | None:
     return copy
 
 
+def threads_of_the_person() -> dict[int, bool]:
+    """By thread beside the main one that runs a person's code, whether it waits for another."""
+    main = threading.main_thread().ident
+    found = {}
+    for ident, innermost in sys._current_frames().items():
+        frame: FrameType | None = innermost
+        while frame is not None and ident != main:
+            filename = frame.f_code.co_filename
+            if _is_cell(filename) or _is_own(filename):
+                found[ident] = innermost.f_code.co_filename == threading.__file__
+                break
+            frame = frame.f_back
+    return found
+
+
 def other_threads_in_torch_distributed() -> bool:
     """Whether a thread other than the main one is in a call of ``torch.distributed``."""
     main = threading.main_thread().ident
@@ -179,6 +202,13 @@ def other_threads_in_torch_distributed() -> bool:
 
 def _is_of_the_standard_library(filename: str) -> bool:
     return filename.startswith(_STANDARD_LIBRARY) and "-packages" not in filename
+
+
+def _is_own(filename: str) -> bool:
+    """Whether a file is a person's: no library's, and none that no one has written."""
+    return not (
+        filename.startswith((*_NOT_OF_A_PERSON, _STANDARD_LIBRARY, "<")) or "-packages" in filename
+    )
 
 
 def _is_cell(filename: str) -> bool:

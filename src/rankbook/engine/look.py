@@ -97,6 +97,9 @@ class Observer:
             recent = flight.called(self._ledger, since_ns) if closely else ()
             return Look(word, "", cell, None, recent, stands.still, stands.quiet)
         waiting, recent = self._wait(at, stands, since_ns, closely=closely)
+        in_thread = waiting is None and at.in_lock and stands.still >= _SETTLED
+        if in_thread and (waiting := self._wait_of_threads()) and closely:
+            recent = flight.called(self._ledger, since_ns)
         return Look(
             "waiting" if waiting else "running",
             at.line or (doing if doing != Run.op else ""),
@@ -107,7 +110,18 @@ class Observer:
             stands.quiet,
             self._silent_for(waiting.group) if waiting and closely else None,
             since=(waiting.since or stands.here) if waiting else 0.0,
+            in_thread=in_thread and waiting is not None,
         )
+
+    def _wait_of_threads(self) -> Collective | None:
+        """What a thread waits in while the main one waits for it; None if some thread may go on."""
+        waits = {thread: wait for thread, wait in self._ledger.waits().items() if wait.call}
+        for thread, is_in_lock in frames.threads_of_the_person().items():
+            if thread not in waits and not is_in_lock:
+                return None
+        # The one that began first holds up the others.
+        first = min(waits.values(), key=lambda wait: wait.began, default=None)
+        return flight.waits_in(Position(), first, ()) if first else None
 
     def _on_stream(
         self, at: Position, still: float, doing: str, cell: int | None, since_ns: int

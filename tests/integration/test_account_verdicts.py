@@ -1,0 +1,87 @@
+"""Verdicts that only the account of calls can give: tags, threads, lines of a file."""
+
+from __future__ import annotations
+
+import pytest
+from world import World
+
+SOON = 20.0
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("modules")
+    (folder / "train.py").write_text(
+        "import torch\nimport torch.distributed as dist\n\n"
+        "def step():\n    x = torch.ones(2)\n    dist.all_reduce(x)\n"
+    )
+    (folder / "script.py").write_text(
+        "import torch\nimport torch.distributed as dist\n"
+        "if dist.get_rank() == 0:\n    dist.broadcast(torch.ones(2), src=0)\n"
+    )
+    world = World(2, seed=1)
+    world.session.run(
+        f"import sys, threading\nsys.path.insert(0, {str(folder)!r})\nimport train\n"
+        f"folder = {str(folder)!r}\nx = torch.ones(2)"
+    ).raise_for_error()
+    yield world
+    world.close()
+
+
+@pytest.fixture(autouse=True)
+def whole_afterwards(world):
+    yield
+    assert world.works()
+    assert world.is_as_it_was()
+
+
+def hung(world, code):
+    """Run what never ends; return the verdict with which it was freed."""
+    running = world.in_background(lambda: world.session.run(code))
+    assert running.join(SOON), "it was not freed"
+    assert running.value.diagnosis is not None, running.error or running.value
+    assert running.value.diagnosis.proven
+    return running.value.diagnosis
+
+
+TAGS = "if rank == 0: dist.send(x, 1, tag=1)\nelse: dist.recv(x, 0, tag=2)"
+ITAGS = "if rank == 0: dist.isend(x, 1, tag=1).wait()\nelse: dist.irecv(x, 0, tag=2).wait()"
+
+
+@pytest.mark.parametrize("code", [TAGS, ITAGS], ids=["send and recv", "isend and irecv"])
+def test_tags_that_do_not_match_are_named(world, code):
+    verdict = hung(world, code)
+    assert (verdict.kind, verdict.ranks) == ("mismatch", (0, 1))
+    assert "Rank 0 sends to 1 with tag 1 (line 1: " in verdict.summary
+    assert "where rank 1 receives from 0 with tag 2 (line 2: " in verdict.summary
+
+
+def test_a_collective_in_a_thread_is_explained_and_freed(world):
+    verdict = hung(
+        world,
+        "if rank == 0:\n"
+        "    thread = threading.Thread(target=lambda: dist.all_reduce(x))\n"
+        "    thread.start()\n"
+        "    thread.join()",
+    )
+    assert (verdict.kind, verdict.ranks) == ("missing_rank", (1,))
+    assert "all_reduce" in verdict.summary
+    assert "thread.join()" in verdict.summary
+
+
+def test_the_line_of_a_module_is_named_with_the_cells(world):
+    verdict = hung(world, "y = 1\nif rank == 0: train.step()")
+    assert (verdict.kind, verdict.ranks) == ("missing_rank", (1,))
+    assert "train.py:6 in step, called from line 2: " in verdict.summary
+
+
+def test_the_line_of_a_script_is_named_with_the_cells(world):
+    verdict = hung(world, "%run $folder/script.py")
+    assert "script.py:4, called from line 1: " in verdict.summary
+    assert "broadcast" in verdict.summary
+
+
+def test_a_collective_issued_by_gloos_own_barrier_is_explained(world):
+    verdict = hung(world, "if rank == 0: dist.monitored_barrier()")
+    assert (verdict.kind, verdict.ranks) == ("missing_rank", (1,))
+    assert "monitored_barrier" in verdict.summary
