@@ -285,6 +285,7 @@ def test_under_comparison_the_same_objects_go_on(four, undisturbed):
 
 
 def test_with_a_replaced_rank_only_groups_of_the_others_go_on(four):
+    forget(four)
     make(four, "DDP")
     four.run("low, high = dist.new_group([0, 1]), dist.new_group([2, 3])").raise_for_error()
     four.restart_ranks([3])

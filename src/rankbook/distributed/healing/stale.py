@@ -56,7 +56,7 @@ def refuse(found: Found, names: Collection[str], generation: int) -> None:
     for mesh in found.meshes:
         held: list[str] = getattr(mesh, "_dim_group_names", [])
         held[:] = [f"{_ENDED} {name}" if name in names else name for name in held]
-    if found.meshes:
+    if names and found.meshes:
         _clear_caches()
 
 
@@ -65,7 +65,7 @@ def _clear_caches() -> None:
     for name in ("_dispatch", "_sharding_prop", "_redistribute", "_collective_utils"):
         module = sys.modules.get(f"torch.distributed.tensor.{name}")
         for one in list(vars(module).values()) if module else ():
-            if hasattr(one, "cache_clear"):
+            if hasattr(one, "cache_clear") and not isinstance(one, type):
                 one.cache_clear()
     with suppress(ImportError, AttributeError):  # another torch keeps none here
         import_module("torch.distributed.tensor.debug")._clear_sharding_prop_cache()

@@ -59,6 +59,12 @@ class Found:
         shards = [one for one in self.fsdp if one not in fsdp]
         return Found(tuple(ddp), tuple(fsdp)), Found(tuple(others), tuple(shards), self.meshes)
 
+    def and_also(self, other: Found) -> Found:
+        """These and those."""
+        return Found(
+            (*self.ddp, *other.ddp), (*self.fsdp, *other.fsdp), (*self.meshes, *other.meshes)
+        )
+
 
 def find(names: Mapping[Any, str]) -> Found:
     """Look for them among all objects, for there is no list of them: some 20 ms.
@@ -86,8 +92,9 @@ def _find(names: Mapping[Any, str]) -> Found:
                 if isinstance(one.reducer, _dist.Reducer) and one.process_group in names:
                     ddp.append((_kind(one, names[one.process_group]), one))
         elif issubclass(cls, sharded):
-            if any(group in names for group in _groups_of(one)):
-                shards.append(one)
+            with suppress(AttributeError):  # it is being made
+                if any(group in names for group in _groups_of(one)):
+                    shards.append(one)
         elif issubclass(cls, mesh):
             meshes.append(one)
     return Found(tuple(ddp), tuple(shards), tuple(meshes))
@@ -98,20 +105,22 @@ def _class(module: str, name: str) -> Any:
     return getattr(sys.modules.get(module), name, ())
 
 
-def restart(found: Found, said: Sequence[Standings], store: Store) -> None:
+def restart(found: Found, said: Sequence[Standings], store: Store) -> Found:
     """Have the next step of each begin as if the one that was cut had not been.
 
     Args:
         found: Of this rank.
         said: By rank, its :attr:`Found.standings`.
         store: In which the ranks tell each other more.
+
+    Returns:
+        Those FSDP modules of which this torch does not let that be done.
     """
     standings = {kind: [[*its.get(kind, ())] for its in said] for kind, _ in found.ddp}
     for act in (reducers.tell, reducers.restart):
         for kind, module in found.ddp:
             act(module, kind, standings[kind], store)
-    for module in found.fsdp:
-        _restart_fsdp(module)
+    return Found(fsdp=tuple(module for module in found.fsdp if not _restart_fsdp(module)))
 
 
 def _groups_of(module: Any) -> list[Any]:
@@ -131,15 +140,15 @@ def _kind(module: Any, group: str) -> str:
     return f"{group} {hash(tuple(shapes)):x}"
 
 
-def _restart_fsdp(module: Any) -> None:
-    """Shard the parameters of an interrupted step, and forget its gradients."""
+def _restart_fsdp(module: Any) -> bool:
+    """Shard the parameters of an interrupted step, and forget its gradients; tell if it worked."""
     root = module._get_fsdp_state()
-    if not root._is_root or not hasattr(module, "reset_iter_state"):
-        return
     groups = [group for state in _states(root) for group in _param_groups(state)]
     states = [*_states(root), *groups]
     if all(state._training_state.name == "IDLE" for state in states):
-        return
+        return True
+    if not hasattr(module, "reset_iter_state"):  # torch below 2.13
+        return False
     for group in groups:
         group._all_gather_result = None  # to be waited for in vain
         for parameter in group.fsdp_params:
@@ -148,6 +157,7 @@ def _restart_fsdp(module: Any) -> None:
             with suppress(AttributeError):  # it was never whole
                 parameter._unsharded_param.grad = None
     module.reset_iter_state()
+    return True
 
 
 def _states(state: Any) -> list[Any]:
