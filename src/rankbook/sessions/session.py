@@ -1,8 +1,7 @@
 """The session: the notebook's handle on one cluster and its process group.
 
-A session is a small state machine, ``ready → running → ready`` and ``ready → initialising →
-ready``, guarded by one lock: what changes the group or runs a cell takes it and never waits for it
-(a busy session says so); what only looks (state, interrupt) works at any time, from any thread.
+What changes the group or runs a cell takes the session's turn and never waits for it: a busy session
+says so. What only looks, or interrupts, works at any time, from any thread.
 """
 
 from __future__ import annotations
