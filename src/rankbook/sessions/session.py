@@ -1,7 +1,7 @@
 """The session: the notebook's handle on one cluster and its process group.
 
-What changes the group or runs a cell takes the session's turn and never waits for it: a busy session
-says so. What only looks, or interrupts, works at any time, from any thread.
+What changes the group or runs a cell takes the session's turn and never waits for it: a busy
+session says so. What only looks, or interrupts, works at any time, from any thread.
 """
 
 from __future__ import annotations
