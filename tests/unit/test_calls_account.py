@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import stat
 import threading
@@ -323,3 +324,18 @@ def test_a_wait_whose_end_was_not_announced_is_no_wait(ledger):
     assert ledger.waits() == {}
     dist.barrier()
     assert ledger.waits() == {}
+
+
+def test_calls_of_a_destroyed_group_are_not_the_latest_of_its_successor():
+    """They have the same name and the same numbers."""
+    ledger = Ledger()
+    calls.install(ledger)
+    for _ in range(2):
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        before = [call.number for call, _ in ledger.latest(0, 16)]
+        dist.barrier()
+        after = [call.number for call, _ in ledger.latest(0, 16)]
+        dist.destroy_process_group()
+        gc.collect()
+        assert (before, after) == ([], [1])
+    calls.remove()

@@ -232,7 +232,8 @@ class Ledger:
     def latest(self, since: int, kept: int) -> list[tuple[Call, bool]]:
         """The latest calls of each group, oldest first, each with whether it is open.
 
-        Of a group that was destroyed and made again under the same name, only the new one's.
+        Of a group that was destroyed and made again under the same name, only the new one's: there
+        this process may have called nothing yet.
 
         Args:
             since: Earlier ones are left out; ns since the epoch.
@@ -241,7 +242,10 @@ class Ledger:
         self.settle()
         groups: dict[str, tuple[Group, list[tuple[Record, bool]]]] = {}
         for record in self._records.copy():
-            if record.issued < since or record.group.generation != self.generation:
+            group = record.group
+            if record.issued < since or group.generation != self.generation:
+                continue
+            if (pg := group.ref()) is None or pg not in c10d._world.pg_names:
                 continue
             name = record.group.name
             if name not in groups or groups[name][0] is not record.group:
