@@ -50,7 +50,6 @@ class Healing:
         return [
             f"healing: {self.right} of {count} trials right ({events}){took}",
             f"         {self.grown}",
-            *self.wrong,
         ]
 
 
@@ -64,7 +63,7 @@ def run(count: int, random: Random) -> Healing:
     report = Healing()
     session = rb.start("gloo", _RANKS)
     try:
-        expected = {}
+        expected: dict[str, list[object]] = {}
         for name in OBJECTS:
             _make(session, name)
             expected[name] = [_step(session, k) for k in range(_STEPS)]
@@ -97,6 +96,7 @@ def _try(session: Session, random: Random, expected: dict, report: Healing) -> N
             assert _close(_step(session, step), expected[name][step]), f"step {step} differs"
     except (AssertionError, rb.RankbookError) as error:
         report.wrong.append(f"{what}: {type(error).__name__}: {str(error)[:500]}")
+        print(report.wrong[-1], flush=True)  # noqa: T201 - a run takes long
         if session.dead_ranks:
             session.restart_ranks()
         session.reset(interrupt=True)

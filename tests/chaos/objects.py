@@ -108,6 +108,21 @@ def batch(k):
     torch.manual_seed(100 * k + mesh['dp'].get_local_rank())
     return torch.randn(6, 24)
 """,
+    "pipeline": f"""
+from torch.distributed.pipelining import PipelineStage, ScheduleGPipe
+torch.manual_seed(7 + rank)
+model = nn.Sequential(nn.Linear(24, 24), Pause(), nn.Tanh())
+stage = PipelineStage(model, rank, world_size, device)
+schedule = ScheduleGPipe(stage, 2, loss_fn=nn.functional.mse_loss)
+{_ADAM}
+
+def grads(k):
+    optimizer.zero_grad()
+    torch.manual_seed(k)
+    x, y = torch.randn(6, 24), torch.randn(6, 24)
+    first, last = rank == 0, rank == world_size - 1
+    schedule.step(*([x] if first else []), **({{'target': y, 'losses': []}} if last else {{}}))
+""",
     "DTensor": """
 mesh = init_device_mesh('cpu', (2, 2), mesh_dim_names=('a', 'b'))
 torch.manual_seed(7)

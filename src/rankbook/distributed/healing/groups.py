@@ -73,9 +73,9 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
         _connect(one)
     alive, ended = found.split({one.group for one in going})
     store = _c10d._get_default_store()
-    ended = ended.and_also(wrappers.restart(alive, [word.standings for word in words], store))
+    wrappers.restart(alive, [word.standings for word in words], store)
     lost = [one.terms for one in held if one not in going]
-    if account is not None and (lost or ended.kinds):
+    if account is not None and lost:
         is_other = account.size != dist.get_world_size()
         names = {its.name for its in lost if is_other or not its.is_default}
         stale.refuse(ended, names, account.generation)

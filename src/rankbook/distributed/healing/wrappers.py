@@ -36,6 +36,8 @@ class Found:
     fsdp: tuple[Any, ...] = ()
     """FSDP2's modules, roots and others."""
     meshes: tuple[Any, ...] = ()
+    schedules: tuple[Any, ...] = ()
+    """Of pipelines, whatever their groups."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -57,13 +59,8 @@ class Found:
         fsdp = [one for one in self.fsdp if all(group in groups for group in _groups_of(one))]
         others = [one for one in self.ddp if one not in ddp]
         shards = [one for one in self.fsdp if one not in fsdp]
-        return Found(tuple(ddp), tuple(fsdp)), Found(tuple(others), tuple(shards), self.meshes)
-
-    def and_also(self, other: Found) -> Found:
-        """These and those."""
-        return Found(
-            (*self.ddp, *other.ddp), (*self.fsdp, *other.fsdp), (*self.meshes, *other.meshes)
-        )
+        going = Found(tuple(ddp), tuple(fsdp), schedules=self.schedules)
+        return going, Found(tuple(others), tuple(shards), self.meshes)
 
 
 def find(names: Mapping[Any, str]) -> Found:
@@ -83,7 +80,8 @@ def find(names: Mapping[Any, str]) -> Found:
 def _find(names: Mapping[Any, str]) -> Found:
     sharded = _class("torch.distributed.fsdp", "FSDPModule")
     mesh = _class("torch.distributed.device_mesh", "DeviceMesh")
-    ddp, shards, meshes = [], [], []
+    schedule = _class("torch.distributed.pipelining.schedules", "_PipelineSchedule")
+    ddp, shards, meshes, schedules = [], [], [], []
     for one in gc.get_objects() if names else ():
         # Of its own class only: asking some objects for anything has effects.
         cls = type(one)
@@ -97,7 +95,9 @@ def _find(names: Mapping[Any, str]) -> Found:
                     shards.append(one)
         elif issubclass(cls, mesh):
             meshes.append(one)
-    return Found(tuple(ddp), tuple(shards), tuple(meshes))
+        elif issubclass(cls, schedule):
+            schedules.append(one)
+    return Found(tuple(ddp), tuple(shards), tuple(meshes), tuple(schedules))
 
 
 def _class(module: str, name: str) -> Any:
@@ -105,22 +105,24 @@ def _class(module: str, name: str) -> Any:
     return getattr(sys.modules.get(module), name, ())
 
 
-def restart(found: Found, said: Sequence[Standings], store: Store) -> Found:
+def restart(found: Found, said: Sequence[Standings], store: Store) -> None:
     """Have the next step of each begin as if the one that was cut had not been.
 
     Args:
         found: Of this rank.
         said: By rank, its :attr:`Found.standings`.
         store: In which the ranks tell each other more.
-
-    Returns:
-        Those FSDP modules of which this torch does not let that be done.
     """
     standings = {kind: [[*its.get(kind, ())] for its in said] for kind, _ in found.ddp}
     for act in (reducers.tell, reducers.restart):
         for kind, module in found.ddp:
             act(module, kind, standings[kind], store)
-    return Found(fsdp=tuple(module for module in found.fsdp if not _restart_fsdp(module)))
+    for schedule in found.schedules:
+        # The rest a pipeline forgets by itself when a step begins.
+        with suppress(AttributeError):  # another torch keeps them elsewhere
+            schedule._internal_losses.clear()
+    for module in found.fsdp:
+        _restart_fsdp(module)
 
 
 def _groups_of(module: Any) -> list[Any]:
@@ -140,15 +142,13 @@ def _kind(module: Any, group: str) -> str:
     return f"{group} {hash(tuple(shapes)):x}"
 
 
-def _restart_fsdp(module: Any) -> bool:
-    """Shard the parameters of an interrupted step, and forget its gradients; tell if it worked."""
+def _restart_fsdp(module: Any) -> None:
+    """Shard the parameters of an interrupted step, and forget its gradients."""
     root = module._get_fsdp_state()
     groups = [group for state in _states(root) for group in _param_groups(state)]
     states = [*_states(root), *groups]
     if all(state._training_state.name == "IDLE" for state in states):
-        return True
-    if not hasattr(module, "reset_iter_state"):  # torch below 2.13
-        return False
+        return
     for group in groups:
         group._all_gather_result = None  # to be waited for in vain
         for parameter in group.fsdp_params:
@@ -156,8 +156,27 @@ def _restart_fsdp(module: Any) -> bool:
             parameter.unsharded_accumulated_grad = None
             with suppress(AttributeError):  # it was never whole
                 parameter._unsharded_param.grad = None
-    module.reset_iter_state()
-    return True
+    if hasattr(module, "reset_iter_state"):  # from torch 2.13 on
+        module.reset_iter_state()
+    else:
+        _begin_again(root, groups)
+
+
+def _begin_again(root: Any, groups: Sequence[Any]) -> None:
+    """What ``reset_iter_state`` does, as far as it concerns a CPU."""
+    context = root._comm_ctx
+    context.all_gather_state = context.reduce_scatter_state = None
+    context.post_forward_order.clear()
+    for group in groups:
+        group._post_reduce_event = group._all_reduce_state = None
+        group._reshard_after_forward_event = group._partial_reduce_output = None
+        group._post_forward_indices.clear()
+        group._to_sharded()
+    idle = type(root._training_state).IDLE
+    for one in (*_states(root), *groups):
+        one._training_state = idle
+    root._state_ctx.iter_forward_root = None
+    root._state_ctx.post_backward_final_callback_queued = False
 
 
 def _states(state: Any) -> list[Any]:
