@@ -110,7 +110,7 @@ class GroupMagics(RankMagics):
         args = parse(self.dist_reset, line)
         session = self.session()
         session.reset(args.backend, args.hard, clean=args.clean)
-        print(_in_one_line(session))
+        print(f"{_in_one_line(session)}{session.carried}")
 
     @line_magic
     @takes(SELECTION.but(help=f"{SELECTION.settings['help']} Default: those that died."))
@@ -123,7 +123,7 @@ class GroupMagics(RankMagics):
         session = self.session()
         # Not argparse: it would take the ranks -2,-1 for an option.
         session.restart_ranks(line.strip() or None)
-        print(_in_one_line(session))
+        print(f"{_in_one_line(session)}{session.carried}")
 
     @line_magic
     @takes()
@@ -163,4 +163,4 @@ def _connect(args: Namespace) -> Session:
 def _in_one_line(session: Session) -> str:
     """What the session's group is: ``4 ranks, gloo, generation 2``."""
     ranks = plural(session.world_size, "rank")
-    return f"{ranks}, {session.backend}, generation {session.generation}{session.carried}"
+    return f"{ranks}, {session.backend}, generation {session.generation}"
