@@ -46,7 +46,7 @@ class Simulated:
         self._panel = PanelView(lambda _click: None, lambda _someone: None)
         self._view = TimelineView()
         # It collects nothing: bars are put in where it would put them.
-        self._timeline = Timeline(channel=None, host="here")  # type: ignore[arg-type]
+        self._timeline = Timeline(members=None, host="here")  # type: ignore[arg-type]
         self._collectives = 0
         self._epoch = time.time() - 3600
         self._cells: list[CellSpan] = []
