@@ -31,7 +31,7 @@ demo: $(STAMP) ## run the quickstart on 2 CPU ranks and print what it shows
 lab: $(STAMP) ## open the quickstart in JupyterLab
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(QUICKSTART)
 
-test: $(STAMP) ## run all tests (ARGS="-k name" chooses), 25 minutes at most
+test: $(STAMP) ## run all tests (ARGS="-k name" chooses), 30 minutes at most
 	@$(BIN)/python -m pytest $(ARGS)
 
 lint: $(STAMP) ## check style
