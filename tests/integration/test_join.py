@@ -217,7 +217,7 @@ def test_a_restarted_kernel_finds_group_and_variables_as_they_were(lab, tmp_path
     assert lab.shown == ["[0-1] 2.0"]
     former = set(tmp_path.glob("rankbook-*/store-*"))
     lab.run("%dist_reset")
-    assert lab.stdout == "2 ranks, gloo, generation 3\n"
+    assert lab.stdout == "2 ranks, gloo, generation 3; subgroups made before go on.\n"
     lab.run(f"%%dist\n{ALL_REDUCE}")
     assert lab.shown == ["[0-1] 2.0"]
     assert len(former) == 1
@@ -239,7 +239,7 @@ def test_a_hang_left_by_a_killed_kernel_is_found_explained_and_freed(lab, tmp_pa
     assert "all_reduce" in why
     lab.run(way_out)
     expected = "Interrupted." if "interrupt" in way_out else "2 ranks, gloo, generation 2"
-    assert lab.stdout == f"{expected}\n"
+    assert lab.stdout.startswith(expected)  # and what was made before goes on
     assert time.monotonic() - begin < 20
     lab.run(f"%%dist\n{ALL_REDUCE} + kept")
     assert "\n".join(lab.shown) == "[0] 42.0\n[1] 43.0"

@@ -10,9 +10,9 @@ from rankbook.display import ranks, table
 
 START = "x = torch.ones(1)\nwork = None if rank else dist.{}\n"
 WAITS = {
-    "blocking call": ("barrier(async_op=True)", "dist.all_reduce(x)", "barrier"),
+    "blocking call": ("barrier(async_op=True)", "dist.all_reduce(x)", "all_reduce"),
     "handle": ("all_reduce(x, async_op=True)", "work.wait()", "all_reduce"),
-    "handle of two": ("irecv(x, 1)", "work.wait()", "wait"),
+    "handle of two": ("irecv(x, 1)", "work.wait()", "recv"),
 }
 
 
@@ -23,7 +23,7 @@ def test_a_rank_that_waits_does_so_in_dashboard_table_and_verdict(two, kind):
     thread = two.in_background(lambda: two.run(code, on_hang="wait"))
     does = f"{call} (line 3: if rank == 0: {wait})"
     try:
-        # It waits once it stands still, and only the recorder knows what a handle is of.
+        # It waits once it stands still.
         wait_until(lambda: f"collective: {does}" in table.to_text(two.snapshot()), SOON)
         wait_until(lambda: two.diagnose().per_rank[0].startswith("waits in "), SOON)
         dashboard = ranks.to_html(two.states())
@@ -34,7 +34,7 @@ def test_a_rank_that_waits_does_so_in_dashboard_table_and_verdict(two, kind):
     assert '<tr class="rb-row rb-is-collective">' in dashboard
     assert f'<span class="rb-does">{call}' in dashboard
     assert verdict[0].endswith(f"(line 3: if rank == 0: {wait})")
-    assert (f"waits in {call} #" in verdict[0]) == (call != "wait")
+    assert (f"waits in {call} #" in verdict[0]) == (call != "recv")
     assert verdict[1] == "idle: its cell has ended"
 
 
