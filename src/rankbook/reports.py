@@ -47,7 +47,7 @@ def refuse(path: str | os.PathLike[str]) -> Path:
 
 
 def write(place: Path, about: str, data: Mapping[str, Any]) -> None:
-    """Write a report; whoever reads finds an older one or all of this one, never a part.
+    """Write a report; a reader finds an older one or all of this one, never a part.
 
     Args:
         place: What :func:`refuse` has returned.

@@ -1,4 +1,4 @@
-"""What blocks announces itself, whoever wrote it, however the handle is kept, in any thread."""
+"""What blocks announces itself, in any code and any thread, however the handle is kept."""
 
 from __future__ import annotations
 

@@ -264,7 +264,7 @@ def _get(environ: Environ, name: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address, as written, means this host to whoever reads it."""
+    """Whether a host name or address, as written, means this host to a process that reads it."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -224,7 +224,7 @@ def connect(name: str, port: int, timeout: timedelta, deadline: float) -> Store:
 
 
 def _construct_client(name: str, port: int, timeout: timedelta, deadline: float) -> Store:
-    """Make torch's client on a thread: against a server of another kind it would block for ever."""
+    """Make torch's client on a thread: against a server of another kind it would block forever."""
     outcome: list[Store | Exception] = []
 
     def construct() -> None:

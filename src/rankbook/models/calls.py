@@ -100,7 +100,7 @@ class Wait:
     call: Call | None = None
     """What is waited for, where it is known."""
     timeout: float | None = None
-    """Seconds after which it ends by itself, if whoever waits said so."""
+    """Seconds after which it ends by itself, if the caller said so."""
 
 
 @dataclass(frozen=True)
