@@ -71,7 +71,7 @@ def _look_around(session: rb.Session | None) -> None:
     """Write to the log what the ranks do, after a step has failed."""
     if session is None or session.is_closed:
         return
-    with suppress(Exception):  # it is only to help whoever reads the log
+    with suppress(Exception):  # it only helps a reader of the log
         for state in session.states():
             print(state, flush=True)  # noqa: T201
         print(session.diagnose(), flush=True)  # noqa: T201

@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def _say(**facts: Any) -> None:
-    print(json.dumps(facts), flush=True)  # noqa: T201 - read by whoever has started this
+    print(json.dumps(facts), flush=True)  # noqa: T201 - the parent process reads it
 
 
 if __name__ == "__main__":

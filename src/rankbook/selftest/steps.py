@@ -151,7 +151,7 @@ class Held:
     def _run(self, code: str, options: dict[str, Any]) -> None:
         try:
             self.result = self._session.run(code, **options)
-        except BaseException as error:  # noqa: BLE001 - whoever holds the cell looks at it
+        except BaseException as error:  # noqa: BLE001 - the thread that holds the cell looks at it
             self.error = error
 
     def __enter__(self) -> Held:  # noqa: PYI034 - Self is younger than our oldest Python
