@@ -45,7 +45,7 @@ STEPS: dict[str, Step] = {
     "a line": Step("%dist 5 * rank", r"0(.|\n)*5"),
     "a semicolon": Step("%%dist\n6 * 7;", hidden=r"42"),
     "a semicolon and a comment": Step("%%dist\n6 * 7;  # it's hidden", hidden=r"42"),
-    "a shell command and a value": Step("%%dist\n!echo :-/ :-(\n6 * 7", r":-/ :-\((.|\n)*42"),
+    "a shell command and a value": Step("%%dist\n!echo ':-/ :-('\n6 * 7", r":-/ :-\((.|\n)*42"),
     "no value": Step("%%dist\nx = 42", hidden=r"42"),
     "prints": Step(
         "%%dist\nprint('same'); print('mine', rank)", r"\[0(-1)?\] same(.|\n)*\[1\] mine 1"
