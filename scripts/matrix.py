@@ -166,7 +166,7 @@ def of_walk(said: str) -> tuple[str, bool]:
     total = re.search(r"(\d+) of (\d+) steps are wrong", said)
     if total is None:
         return f"did not end: {said.strip().splitlines()[-1] if said.strip() else 'silent'}", False
-    wrong = re.findall(r"^(.+): (?!ok$)(?:it ended|no |'|.* is shown).*$", said, re.MULTILINE)
+    wrong = re.findall(r"^(.+?): (?!ok$)(?:it ended with|no '|').*$", said, re.MULTILINE)
     count, steps = int(total[1]), int(total[2])
     text = f"{steps - count} of {steps}"
     return (text, True) if not count else (f"{text}; wrong: {', '.join(wrong)}", False)
@@ -175,7 +175,7 @@ def of_walk(said: str) -> tuple[str, bool]:
 def of_unit_tests(said: str) -> tuple[str, bool]:
     """What pytest's output comes to, and whether nothing has failed."""
     failed = re.findall(r"^(?:FAILED|ERROR) tests/unit/(\S+)", said, re.MULTILINE)
-    last = re.findall(r"^=+ (.*\d+ (?:passed|failed|error).*) in [\d.]+s.*=+$", said, re.MULTILINE)
+    last = re.findall(r"^(?:=+ )?(\d+ (?:passed|failed|error).*) in [\d.]+s", said, re.MULTILINE)
     if not last:
         return f"did not end: {said.strip().splitlines()[-1] if said.strip() else 'silent'}", False
     text = re.sub(r", \d+ warnings?", "", last[-1])
