@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch.distributed as dist
 
-from rankbook import calls
+from rankbook import calls, lastcalls
 
 PROGRAMS = Path(__file__).parents[1] / "account_programs.py"
 
@@ -215,7 +215,7 @@ def test_the_last_calls_of_a_process_that_died_can_be_read(tmp_path, name, end):
     program.write_text(DYING + end)
     done = subprocess.run([sys.executable, str(program), str(file)], check=False, timeout=60)
     assert done.returncode == -getattr(signal, name)
-    last = calls.read(file)
+    last = lastcalls.read(file)
     assert [(call.op, call.number) for call in last.calls] == [("broadcast", 1), ("all_reduce", 2)]
     call = last.calls[-1]
     assert str(call.place) == "train.py:8 in step"

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from rankbook import calls
+from rankbook import calls, lastcalls
 from rankbook.calls import Ledger, places
 from rankbook.calls.fingerprints import Fingerprint
 from rankbook.calls.taps import FUNCTIONAL, METHODS, OPS
@@ -225,7 +225,7 @@ def test_the_file_of_the_last_calls_is_read_as_it_was_written(ledger):
 
     ledger.cell = 3
     step()
-    last = calls.read(ledger.box.path)
+    last = lastcalls.read(ledger.box.path)
     assert last.pid == os.getpid()
     assert [
         replace(call, ranks=(0,), thread=0, nbytes=0, returned=None) for call in last.calls
@@ -235,7 +235,7 @@ def test_the_file_of_the_last_calls_is_read_as_it_was_written(ledger):
 def test_the_file_keeps_the_latest_calls_of_many(ledger):
     for _ in range(100):
         dist.barrier()
-    numbers = [call.number for call in calls.read(ledger.box.path).calls]
+    numbers = [call.number for call in lastcalls.read(ledger.box.path).calls]
     assert numbers == list(range(37, 101))
 
 
@@ -243,10 +243,10 @@ def test_the_file_says_which_call_is_waited_for(ledger):
     work = dist.barrier(async_op=True)
     record = ledger.handles.record_of(work)
     outer = ledger.wait("work", record)
-    assert calls.read(ledger.box.path).awaited == record.id
+    assert lastcalls.read(ledger.box.path).awaited == record.id
     ledger.waited(outer)
     work.wait()
-    assert calls.read(ledger.box.path).awaited is None
+    assert lastcalls.read(ledger.box.path).awaited is None
 
 
 def test_only_its_owner_reads_the_file(ledger):
@@ -264,7 +264,7 @@ def test_what_is_no_such_file_is_not_read(tmp_path, content):
     file = tmp_path / "calls"
     if content is not None:
         file.write_bytes(content)
-    assert calls.read(file) is None
+    assert lastcalls.read(file) is None
 
 
 def test_a_link_is_not_followed(tmp_path):

@@ -20,6 +20,7 @@ FLOORS = [
         "dtypes",
         "errors",
         "interrupts",
+        "lastcalls",
         "masking",
         "models",
         "protocol",

@@ -394,8 +394,17 @@ def test_a_rank_in_recv_waits_in_the_call_of_its_account(world, monkeypatch):
     look = looks[-1]
     world_group = str(dist.group.WORLD.group_name)
     assert look.waiting == Collective(
-        "recv", world_group, (0,), 1, ((2, 3),), ("float32",), tag=0, since=look.waiting.since
+        "recv",
+        world_group,
+        (0,),
+        1,
+        ((2, 3),),
+        ("float32",),
+        tag=0,
+        since=look.waiting.since,
+        line=look.waiting.line,
     )
+    assert look.waiting.line.endswith("line 2")
     assert (look.state, look.line) == ("waiting", "line 2: dist.recv(torch.ones(2, 3))")
 
 

@@ -101,6 +101,7 @@ ASKED = [
     requests.Pull("x"),
     requests.Push(("x", "y")),
     requests.Reach("tcp://10.0.0.1:1234"),
+    requests.ReadLastCalls("/dev/shm/rankbook-0/x-1.calls"),  # noqa: S108
     requests.Run("x = 1", 3),
     requests.SayEnvironment(),
     requests.SayFacts("10.0.0.1"),

@@ -12,10 +12,9 @@ import os
 from collections.abc import Iterable
 
 from rankbook.calls import kernels, methods, waits
-from rankbook.calls.blackbox import LastCalls, read
 from rankbook.calls.ledger import Ledger
 
-__all__ = ["LastCalls", "Ledger", "install", "installed", "is_ours", "read", "remove"]
+__all__ = ["Ledger", "install", "installed", "is_ours", "remove"]
 
 _installed: Ledger | None = None
 

@@ -49,12 +49,26 @@ class Words:
         if look.state == "running":
             return self.runs([rank])
         if look.state == "gone":
-            return f"{look.ended or 'has ended'}{f' at {look.line}' if look.line else ''}"
+            return f"{look.ended or 'has ended'}{self._last_call(look)}"
         if look.state == "idle":
             if look.raised:
                 return f"raised {shortened(look.raised)}"
             return f"idle: {look.line or 'it runs no cell'}"
         return "does not answer"
+
+    def _last_call(self, look: Look) -> str:
+        """In or after what a rank ended, with a space before it, as far as that is known."""
+        if look.waiting is not None:
+            at = f" ({shortened(look.line)})" if look.line else ""
+            return f" in {self.call(look.waiting, tensors=True)}{at}"
+        said = f" at {look.line}" if look.line else ""
+        if not look.recent:
+            return said
+        last = look.recent[-1]
+        how = "after" if last.done else "with"
+        at = f" ({shortened(last.line)})" if last.line else ""
+        under_way = "" if last.done else " under way"
+        return f"{said}{',' if said else ''} {how} {self.call(last)}{under_way}{at}"
 
     def runs(self, ranks: Iterable[int]) -> str:
         """What ranks run that stand at the same line: ``runs line 4: f(x)``."""
@@ -91,6 +105,16 @@ class Words:
         """Where the first of some ranks stands, with a space before it: ``(line 3: f(x))``."""
         line = next((line for rank in ranks if (line := self.looks[rank].line)), "")
         return f" ({shortened(line)})" if line else ""
+
+    def at_call(self, rank: int, call: Collective) -> str:
+        """Where a rank called something, with a space before it.
+
+        That is where it stands if it is in the call still.
+        """
+        its = self.looks[rank].waiting
+        if its is not None and (its == call or (slot(its) and slot(its) == slot(call))):
+            return self.at([rank])
+        return f" ({shortened(call.line)})" if call.line else ""
 
     def age(self, ranks: Iterable[int]) -> str:
         """For how long the longest of some ranks has waited, with a space before it."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankbook import calls
 from rankbook.distributed.stores import Interruptible
-from rankbook.engine import children
+from rankbook.engine import children, lastcalls
 from rankbook.engine.cells.runner import Runner
 from rankbook.engine.cells.shell import prepare
 from rankbook.engine.group import Group
@@ -45,7 +45,7 @@ class Engine:
         self.group = Group(kernel.shell.user_ns)
         self.streams = Streams()
         recorder, waits = Recorder(self.streams), Waits()
-        self.ledger = calls.Ledger()
+        self.ledger = lastcalls.ledger()
         calls.install(self.ledger, [Interruptible])
         waits.install()
         hide(kernel.shell.InteractiveTB)

@@ -31,6 +31,7 @@ ROOMS = (
     "rankbook.engine.facts",
     "rankbook.engine.group",
     "rankbook.engine.history",
+    "rankbook.engine.lastcalls",
     "rankbook.engine.look",
     "rankbook.engine.values",
 )

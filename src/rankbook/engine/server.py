@@ -30,6 +30,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from rankbook import lastcalls
 from rankbook.engine.cells.tail import LOG_VARIABLE
 
 __all__ = ["main"]
@@ -183,8 +184,10 @@ class Server:
 
 
 def _remove_files() -> None:
-    """Remove what this cluster has left in its profile."""
+    """Remove what this cluster has left."""
     cluster, profile = os.environ.get("IPP_CLUSTER_ID"), os.environ.get("IPP_PROFILE_DIR")
+    if cluster:
+        lastcalls.remove(cluster)
     if cluster and profile:
         for path in Path(profile).glob(f"*/*{cluster}*"):
             with suppress(OSError):

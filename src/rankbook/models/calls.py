@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Call", "Place", "Traffic", "Wait"]
+from rankbook.models.wire import Request
+
+__all__ = ["Call", "LastCalls", "Place", "ReadLastCalls", "Traffic", "Wait"]
+
+
+@dataclass(frozen=True)
+class ReadLastCalls(Request):
+    """Read what a process of this host has called last; the answer is :class:`LastCalls`, or None.
+
+    It may have ended.
+    """
+
+    file: str
+    """As :attr:`rankbook.models.EngineFacts.last_calls` names it."""
+    op = "last_calls"
 
 
 @dataclass(frozen=True)
@@ -82,6 +96,13 @@ class Call:
     """Whether issuing it, or a wait for it, raised."""
 
     @property
+    def line(self) -> str:
+        """Where it was called: ``train.py:6 in step, called from In [4] line 2``; or empty."""
+        if self.called_from is None:
+            return str(self.place or "")
+        return f"{self.place}, called from {self.called_from}"
+
+    @property
     def is_p2p(self) -> bool:
         """Whether it concerns two ranks of its group only."""
         return self.op in {"send", "recv"}
@@ -101,6 +122,18 @@ class Wait:
     """What is waited for, where it is known."""
     timeout: float | None = None
     """Seconds after which it ends by itself, if the caller said so."""
+
+
+@dataclass(frozen=True)
+class LastCalls:
+    """What a file says of the process that wrote it."""
+
+    pid: int
+    calls: tuple[Call, ...]
+    """Oldest first. Of each it is not told when it returned, nor the ranks; and its tensors are
+    told as one, with all their elements."""
+    awaited: int | None = None
+    """Id of the latest call that was waited for; None: none was."""
 
 
 @dataclass(frozen=True)

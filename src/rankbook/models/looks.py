@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rankbook.models.calls import Call
 from rankbook.models.engines import Gpu
 from rankbook.models.groups import GroupInfo
 from rankbook.models.wire import Request
@@ -54,6 +55,30 @@ class Collective:
     """Whether it has completed on this rank."""
     since: float = 0.0
     """Seconds since it was called, at the moment of the look."""
+    line: str = ""
+    """Where it was called: ``train.py:6 in step``; empty: unknown."""
+
+    @classmethod
+    def of(cls, call: Call, now: float) -> Collective:
+        """What a rank reports of a call in its account.
+
+        Args:
+            call: The call.
+            now: Seconds since the epoch.
+        """
+        return cls(
+            call.op,
+            call.group,
+            call.ranks,
+            call.number,
+            call.shapes,
+            call.dtypes,
+            call.peer if call.is_p2p else call.root,
+            call.tag,
+            done=call.completed is not None or call.failed,
+            since=now - call.issued,
+            line=call.line,
+        )
 
 
 @dataclass(frozen=True)

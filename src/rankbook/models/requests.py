@@ -1,5 +1,6 @@
 """What a session asks an engine for: one class per operation, beside the model of its answer."""
 
+from rankbook.models.calls import ReadLastCalls
 from rankbook.models.cells import ForgetError, Free, Run
 from rankbook.models.engines import SayFacts
 from rankbook.models.environment import SayEnvironment
@@ -19,6 +20,7 @@ __all__ = [
     "Pull",
     "Push",
     "Reach",
+    "ReadLastCalls",
     "RemoteError",
     "Request",
     "Run",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from rankbook.models import Collective, Failure, Look
+from rankbook.models.calls import LastCalls
 
 __all__ = [
     "PENDING",
@@ -15,6 +16,7 @@ __all__ = [
     "out_of_step",
     "post_mortem",
     "when_it_was_lost",
+    "with_last_calls",
     "with_outcome",
 ]
 
@@ -85,6 +87,33 @@ def post_mortem(log: list[str]) -> tuple[str, tuple[str, ...]]:
     stack = (_CELL_FRAME.search(line) for line in log[crash:])
     line = next((f"line {match[1]}" for match in stack if match), "")
     return line, tuple(_TERMINATE.sub("", line).strip() for line in log[:crash])
+
+
+def with_last_calls(look: Look, last: LastCalls | None, others: Mapping[int, Look]) -> Look:
+    """The look of a rank that has ended, with what it called last.
+
+    Args:
+        look: Of the rank.
+        last: What it has left; None: nothing is known.
+        others: By rank, looks of those that answer: they know the present group.
+    """
+    if last is None:
+        return look
+    present = [other for other in others.values() if other.info]
+    generation = max((other.info.generation for other in present if other.info), default=None)
+    ranks = {call.group: call.ranks for other in present for call in other.recent}
+    recent = {
+        call.id: replace(Collective.of(call, call.issued), ranks=ranks.get(call.group, ()))
+        for call in last.calls
+        if generation in (call.generation, None)
+    }
+    awaited = recent.get(last.awaited or 0)
+    return replace(
+        look,
+        recent=tuple(recent.values()),
+        waiting=awaited,
+        line=awaited.line if awaited else "",
+    )
 
 
 def with_outcome(look: Look, failure: Failure | str | None) -> Look:
