@@ -25,7 +25,7 @@ def differing(calls: Mapping[int, Collective]) -> Diagnosis | None:
     """
     words = Words({rank: Look("waiting", call.line, waiting=call) for rank, call in calls.items()})
     sorts = grouped(calls, lambda rank: _what_must_agree(calls[rank]))
-    if len(sorts) == 1:
+    if len(sorts) <= 1:
         return None
     most = max(sorts, key=len)
     odd = set(calls) - set(most) if 2 * len(most) > len(calls) else set(calls)
