@@ -8,7 +8,7 @@ import io
 import traceback
 from itertools import count
 
-from rankbook.models import Collective
+from rankbook.models import Collective, to_dict
 from rankbook.models.events import Result, Stream
 
 __all__ = ["Death", "Hang", "moment", "run"]
@@ -66,7 +66,8 @@ def run(engine, task, code, number):
         }
         engine.last_error = f"{error['ename']}: {error['evalue']}"
     engine.cell = None
-    task.answer({"error": error, "seconds": 0.25})
+    said = [to_dict(fingerprint) for fingerprint in engine.fingerprints]
+    task.answer({"error": error, "seconds": 0.25, "fingerprints": said})
     return None
 
 

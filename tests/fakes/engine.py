@@ -22,7 +22,7 @@ from rankbook.models import (
     Recording,
     to_dict,
 )
-from rankbook.models.calls import LastCalls
+from rankbook.models.calls import Call, Fingerprint, LastCalls
 from rankbook.models.environment import Environment
 from rankbook.models.recorded import Entry, EntryGroup
 
@@ -35,7 +35,17 @@ FOR_GOOD = math.inf
 """For ``FakeEngine.ignores``: nothing ends what the engine does."""
 
 AT_ANY_TIME = {
-    *("environment", "facts", "forget_error", "free", "last_calls", "look", "stacks", "timeline"),
+    *(
+        "call",
+        "environment",
+        "facts",
+        "forget_error",
+        "free",
+        "last_calls",
+        "look",
+        "stacks",
+        "timeline",
+    ),
 }
 """Operations that an engine does whatever its main thread does."""
 
@@ -54,6 +64,10 @@ class FakeEngine:
             versions=(("rankbook", __version__),),
             last_calls=f"{number}.calls",
         )
+        self.calls: dict[tuple, Call] = {}
+        """By group, its members, generation and number, the collectives that it called."""
+        self.fingerprints: list[Fingerprint] = []
+        """What it says of its groups after each cell."""
         self.left: dict[str, LastCalls] = {}
         """By name of their files, what processes of its host have left."""
         self.names = {
@@ -194,6 +208,10 @@ class FakeEngine:
 
     def environment(self):
         return to_dict(self.runs_with)
+
+    def call(self, group, ranks, generation, number):
+        called = self.calls.get((group, tuple(ranks), generation, number))
+        return to_dict(called) if called else None
 
     def last_calls(self, file):
         return to_dict(self.left[file]) if file in self.left else None

@@ -183,11 +183,12 @@ def test_while_it_blocks_a_thread_is_known_to_wait_and_for_what(ranks):
 
 
 def test_ranks_that_called_alike_have_the_same_fingerprints(ranks):
-    first, second = ({k: v for k, v in said["fingerprints"].items() if k in "01"} for said in ranks)
+    first, second = (
+        {one["group"]: one for one in said["fingerprints"] if one["group"] in {"0", "1"}}
+        for said in ranks
+    )
     assert first == second
-    count, hashes = first["0"]
-    assert count + 1 == len(hashes)
-    assert len(set(hashes)) == len(hashes)
+    assert first["0"]["count"] > 10
 
 
 DYING = """

@@ -29,7 +29,7 @@ def public(cls):
     [
         (fakes.FakePool().launcher, Launcher, {"client", "closed", "cluster_id", "grown"}),
         (fakes.FakeWire({}), ClientWire, {"join", "leave", "lost", "requests"}),
-        (fakes.Recorder(), LiveOutput, {"events", "finished", "notes", "running"}),
+        (fakes.Recorder(), LiveOutput, {"events", "finished", "mismatches", "notes", "running"}),
         (fakes.Clock(), time, {"now"}),
     ],
 )
@@ -42,7 +42,10 @@ def test_the_fake_has_nothing_that_the_real_one_lacks(fake, real, own):
     [
         *((fakes.FakeLauncher, Launcher, name) for name in sorted(LAUNCHING)),
         *((fakes.FakeWire, Wire, name) for name in sorted(public(Wire) - {"address", "engines"})),
-        *((fakes.Recorder, LiveOutput, name) for name in ("event", "finish", "note", "pause")),
+        *(
+            (fakes.Recorder, LiveOutput, name)
+            for name in ("event", "finish", "mismatch", "note", "pause")
+        ),
     ],
 )
 def test_methods_of_the_fakes_take_what_the_real_ones_take(fake, real, name):

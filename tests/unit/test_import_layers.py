@@ -19,6 +19,7 @@ FLOORS = [
         "_version",
         "dtypes",
         "errors",
+        "fingerprints",
         "interrupts",
         "lastcalls",
         "masking",

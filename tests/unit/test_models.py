@@ -106,6 +106,7 @@ ASKED = [
     requests.SayEnvironment(),
     requests.SayFacts("10.0.0.1"),
     requests.SayStacks(),
+    requests.TellCall("0", (0, 1), 2, 7),
     requests.TellTimeline(None),
     requests.TellTimeline(7, "mark"),
 ]

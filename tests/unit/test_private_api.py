@@ -98,6 +98,7 @@ USES = [
     (TORCH_IN_C, "Future", "engine"),
     (WORLD, "pg_group_ranks", "engine"),
     (WORLD, "pg_names", "engine"),
+    (C10D, "_new_process_group_helper", "calls"),
     (C10D, "_resolve_process_group", "calls"),
     (C10D, "_world", "calls"),
     (WORLD, "pg_group_ranks", "calls"),

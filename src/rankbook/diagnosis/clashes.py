@@ -20,6 +20,7 @@ from rankbook.diagnosis.wording import (
     Words,
     listed,
     number,
+    reduces,
     root,
     with_tensors,
 )
@@ -185,10 +186,10 @@ def _best_known(calls: _Calls, ranks: tuple[int, ...]) -> Collective:
 
 
 def _given(call: Collective, others: Sequence[Collective]) -> str:
-    """In what a call differs from others of the same function: its root, its tensors."""
+    """In what a call differs from others of the same function: root, tensors, reduce operation."""
     return "".join(
         its(call)
-        for its in (root, with_tensors)
+        for its in (root, with_tensors, reduces)
         if any(its(other) != its(call) for other in others)
     )
 

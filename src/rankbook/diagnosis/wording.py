@@ -14,6 +14,7 @@ __all__ = [
     "grouped",
     "listed",
     "number",
+    "reduces",
     "root",
     "shortened",
     "with_tensors",
@@ -147,6 +148,11 @@ def with_tensors(call: Collective) -> str:
     parts = [plural(count, "element")] if call.sizes else []
     parts += [" and ".join(dict.fromkeys(call.dtypes))] if call.dtypes else []
     return f" with {' of '.join(parts)}" if parts else ""
+
+
+def reduces(call: Collective) -> str:
+    """How a call reduces, with a space before it: ``with ReduceOp.MAX``."""
+    return f" with ReduceOp.{call.reduce_op.upper()}" if call.reduce_op else ""
 
 
 def _tensors(call: Collective) -> str:

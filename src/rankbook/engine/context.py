@@ -74,7 +74,7 @@ class Engine:
     def begin(self, job: Job) -> None:
         """Have the main thread work at a job."""
         self.observer.forget()
-        self.ledger.cell = job.arguments["number"] if job.name == Run.op else None
+        self.ledger.counts.cell = job.arguments["number"] if job.name == Run.op else None
         self.job = job
         self.waiting.discard(job)
         # Comm messages of widgets made in the cell are addressed through the parent request.
@@ -83,7 +83,7 @@ class Engine:
     def end(self) -> None:
         """Have the main thread idle again."""
         self.job = None
-        self.ledger.cell = None
+        self.ledger.counts.cell = None
 
     def expect_end(self) -> None:
         """Take what ends the cell that runs for the end of this process, no error of its own."""

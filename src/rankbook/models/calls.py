@@ -6,7 +6,22 @@ from dataclasses import dataclass
 
 from rankbook.models.wire import Request
 
-__all__ = ["Call", "LastCalls", "Place", "ReadLastCalls", "Traffic", "Wait"]
+__all__ = [
+    "SAME_SIZE",
+    "Call",
+    "Fingerprint",
+    "LastCalls",
+    "Place",
+    "ReadLastCalls",
+    "TellCall",
+    "Traffic",
+    "Wait",
+]
+
+SAME_SIZE = frozenset(
+    {"all_reduce", "broadcast", "reduce", "all_gather_into_tensor", "reduce_scatter_tensor"}
+)
+"""What cannot be done unless all ranks give equally many elements."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +152,34 @@ class LastCalls:
 
 
 @dataclass(frozen=True)
+class TellCall(Request):
+    """Tell of one collective; the answer is a :class:`Call`, or None if it is no longer kept."""
+
+    group: str
+    """As :class:`Fingerprint` names it."""
+    ranks: tuple[int, ...]
+    generation: int
+    number: int
+    """In its group."""
+    op = "call"
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """How far a rank has come in a group, and what it has called there, hashed."""
+
+    group: str
+    """torch's name of the group; of the second one of that name and those members ``name (2)``."""
+    ranks: tuple[int, ...]
+    """Its members."""
+    generation: int
+    count: int
+    """Collectives so far."""
+    hashes: str
+    """Those of the latest counts, as :mod:`rankbook.fingerprints` packs them."""
+
+
+@dataclass(frozen=True)
 class Traffic:
     """What one cell did over the groups of one rank."""
 
@@ -144,3 +187,5 @@ class Traffic:
     nbytes: int = 0
     waiting: float = 0.0
     """Seconds in waits, of all threads."""
+    computing: float = 0.0
+    """Seconds of the cell in which it did not wait."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from rankbook.models.calls import Fingerprint, Traffic
 from rankbook.models.wire import Request
 
 __all__ = ["ON_HANG", "CellOutcome", "CellSpan", "Failure", "ForgetError", "Free", "Run"]
@@ -70,6 +71,10 @@ class CellOutcome:
     """The exception that ended it; None: it ran to its end."""
     seconds: float = 0.0
     """How long it ran."""
+    traffic: Traffic = field(default_factory=Traffic)
+    """What it did over the rank's groups."""
+    fingerprints: tuple[Fingerprint, ...] = ()
+    """Of the groups that were used since the last cell: what was called there."""
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,8 @@ class Collective:
     """Global rank of the root, or of the other end of a send or recv; None: any, or none."""
     tag: int | None = None
     """Of a send or recv; None: unknown, or none."""
+    reduce_op: str = ""
+    """``sum``, ``max`` …; empty: unknown, or none."""
     done: bool = False
     """Whether it has completed on this rank."""
     since: float = 0.0
@@ -75,6 +77,7 @@ class Collective:
             call.dtypes,
             call.peer if call.is_p2p else call.root,
             call.tag,
+            call.reduce_op,
             done=call.completed is not None or call.failed,
             since=now - call.issued,
             line=call.line,

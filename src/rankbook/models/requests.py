@@ -1,6 +1,6 @@
 """What a session asks an engine for: one class per operation, beside the model of its answer."""
 
-from rankbook.models.calls import ReadLastCalls
+from rankbook.models.calls import ReadLastCalls, TellCall
 from rankbook.models.cells import ForgetError, Free, Run
 from rankbook.models.engines import SayFacts
 from rankbook.models.environment import SayEnvironment
@@ -27,5 +27,6 @@ __all__ = [
     "SayEnvironment",
     "SayFacts",
     "SayStacks",
+    "TellCall",
     "TellTimeline",
 ]

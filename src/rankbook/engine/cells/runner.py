@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rankbook.engine.cells.capture import Capture
@@ -119,7 +120,15 @@ async def run(job: Job, request: Run) -> CellOutcome:
 
     job.engine.group.before_cell()
     job.control.call(look_past_python, after=_LOOK_PAST_PYTHON)
-    return await runner.run(job.outbox, request)
+    outcome = await runner.run(job.outbox, request)
+    ledger = job.engine.ledger
+    traffic = ledger.counts.traffic(request.number)
+    computing = max(0.0, outcome.seconds - traffic.waiting)
+    return replace(
+        outcome,
+        traffic=replace(traffic, computing=computing),
+        fingerprints=ledger.fingerprints(),
+    )
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from dataclasses import replace
 from rankbook.models import CellSpan, Diagnosis
 from rankbook.sessions.cells.aftermath import Aftermath
 from rankbook.sessions.cells.collecting import CellOutput
+from rankbook.sessions.cells.comparing import Comparing
 from rankbook.sessions.cells.results import CellResult
 from rankbook.sessions.cells.running import Cell, RunningCell
 from rankbook.sessions.group.group import Group
@@ -29,6 +30,7 @@ class Cells:
     def __init__(self, members: Members, group: Group, repair: Repair) -> None:
         self._members = members
         self._repair = repair
+        self._comparing = Comparing(members)
         self._aftermath = Aftermath(members, group, repair)
         self._running: RunningCell | None = None
         self._verdict: Diagnosis | None = None
@@ -48,7 +50,7 @@ class Cells:
             ClusterError: The controller is gone.
         """
         self._repair.begin_cell()
-        running = RunningCell(self._members, self._repair, cell, output)
+        running = RunningCell(self._members, self._repair, self._comparing, cell, output)
         self._running, self._verdict = running, None
         span = CellSpan(cell.number, cell.label, time.time(), code=cell.code, ranks=cell.ranks)
         self._spans.append(span)
