@@ -29,6 +29,7 @@ RESULTS = PAGE.with_suffix(".json")
 BEGIN, END = "<!-- begin: results -->", "<!-- end: results -->"
 
 PYTEST = (
+    "comm",
     "matplotlib",
     "nbclient",
     "nbconvert",

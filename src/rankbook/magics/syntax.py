@@ -34,6 +34,6 @@ def check_cell(shell: InteractiveShell, cell: str) -> None:
     try:
         code = shell.transform_cell(cell)
         compile(code, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-    except SyntaxError as error:
+    except (SyntaxError, ValueError) as error:  # ValueError: null bytes, below Python 3.11.4
         shown = "".join(traceback.format_exception_only(error)).rstrip()
         raise CellSyntaxError(f"{shown}\nThe cell was not sent to any rank.") from None
