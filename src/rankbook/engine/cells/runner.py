@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rankbook.engine.cells.capture import Capture
+from rankbook.engine.cells.naming import Naming
 from rankbook.engine.cells.tail import LOG_VARIABLE, Tail
 from rankbook.engine.jobs import Job
 from rankbook.engine.operations import MAIN, operation
@@ -41,6 +42,7 @@ class Runner:
     def __init__(self, kernel: Any) -> None:
         self.shell = kernel.shell
         self.capture = Capture(self.shell)
+        self._naming = Naming(self.shell)
         self._tail = Tail(os.environ.get(LOG_VARIABLE))
         self.cell: int | None = None
         self.started = 0.0
@@ -59,11 +61,13 @@ class Runner:
         begin = time.perf_counter()
         self._tail.skip()
         self.capture.begin(outbox)
+        self._naming.begin(cell)
         try:
             result = await self._run(cell.code)
         finally:
             self.show_descriptors(outbox)
             failure = self.capture.end()
+            self._naming.end()
             self.cell = None
         raised = result.error_before_exec or result.error_in_exec
         if failure is None and raised is not None:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
+from rankbook.cellnames import name_of
 from rankbook.models import CellSpan, Diagnosis
 from rankbook.sessions.cells.aftermath import Aftermath
 from rankbook.sessions.cells.collecting import CellOutput
@@ -34,6 +35,7 @@ class Cells:
         self._aftermath = Aftermath(members, group, repair)
         self._running: RunningCell | None = None
         self._verdict: Diagnosis | None = None
+        self._count = 0
         self._spans: deque[CellSpan] = deque(maxlen=_REMEMBERED)
         members.changes.subscribe(self._look_soon)
 
@@ -50,9 +52,19 @@ class Cells:
             ClusterError: The controller is gone.
         """
         self._repair.begin_cell()
+        self._count += 1
+        cell = replace(cell, name=name_of(cell.number, self._count))
         running = RunningCell(self._members, self._repair, self._comparing, cell, output)
         self._running, self._verdict = running, None
-        span = CellSpan(cell.number, cell.label, time.time(), code=cell.code, ranks=cell.ranks)
+        span = CellSpan(
+            cell.number,
+            cell.label,
+            time.time(),
+            code=cell.code,
+            ranks=cell.ranks,
+            name=cell.name,
+            first_line=cell.first_line,
+        )
         self._spans.append(span)
         result: CellResult | None = None
         try:

@@ -32,7 +32,11 @@ class Cell:
     code: str
     ranks: tuple[int, ...]
     number: int = 0
-    """What tracebacks call it."""
+    """Of the notebook's cell; 0: a program runs it."""
+    name: str = "a cell"
+    """What it is called: ``In [4]``, ``cell 3``."""
+    first_line: int = 1
+    """The line of the editor in which the code begins."""
     timeout: float | None = None
     """Seconds after which it is interrupted, None for never."""
     on_hang: str = "free"
@@ -77,7 +81,9 @@ class RunningCell:
         self._collector = Collector(cell.ranks, output)
         self._deadline = None if cell.timeout is None else time.monotonic() + cell.timeout
         self._has_reported = False
-        self._call = members.ranks(cell.ranks).request(Run(cell.code, cell.number))
+        self._call = members.ranks(cell.ranks).request(
+            Run(cell.code, cell.number, cell.name, cell.first_line)
+        )
 
     @property
     def progress(self) -> dict[int, Failure | str | None]:
