@@ -268,6 +268,11 @@ def _elsewhere(target: Target, python: str | None, address: str, gpus: str) -> H
         from rankbook.cluster.launchers.ssh import SSHLauncher
 
         return SSHLauncher(target.hosts, python, gpus, address)
+    if isinstance(target, Slurm):
+        from rankbook.cluster.launchers.slurm import AllocationLauncher, JobLauncher, own_job
+
+        kind = AllocationLauncher if own_job() else JobLauncher
+        return kind(target, python, gpus, address)
     raise NotImplementedError
 
 
