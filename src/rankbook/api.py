@@ -30,7 +30,7 @@ from rankbook.words import plural
 
 # What needs ipyparallel is imported when it is used: loading the extension must stay quick.
 if TYPE_CHECKING:
-    from rankbook.cluster.launchers.hosts import HostsLauncher
+    from rankbook.cluster.launchers.far import FarLauncher
     from rankbook.cluster.pool import Pool
     from rankbook.notebook import Session
 
@@ -262,7 +262,7 @@ def _of_profile(profile: str | None, count: int) -> Launcher:
     return ProfileLauncher(str(profile), count)
 
 
-def _elsewhere(target: Target, python: str | None, address: str, gpus: str) -> HostsLauncher:
+def _elsewhere(target: Target, python: str | None, address: str, gpus: str) -> FarLauncher:
     """The launcher for ranks that run on other hosts, or by other programs."""
     if isinstance(target, Ssh):
         from rankbook.cluster.launchers.ssh import SSHLauncher
@@ -273,7 +273,9 @@ def _elsewhere(target: Target, python: str | None, address: str, gpus: str) -> H
 
         kind = AllocationLauncher if own_job() else JobLauncher
         return kind(target, python, gpus, address)
-    raise NotImplementedError
+    from rankbook.cluster.launchers.mpi import MPILauncher
+
+    return MPILauncher(target, python, gpus, address)
 
 
 def _refuse_far_options(python: str | None, address: str | None) -> None:

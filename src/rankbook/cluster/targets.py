@@ -11,7 +11,7 @@ from typing import TypeAlias
 from rankbook.errors import InputError
 from rankbook.words import plural
 
-__all__ = ["Hosts", "JobOptions", "Mpi", "Slurm", "Ssh", "Target", "read_hosts", "read_job", "read_target"]
+__all__ = ["Hosts", "JobOptions", "Mpi", "Slurm", "Ssh", "Target", "read_hosts", "read_job", "read_target", "shares"]
 
 Hosts: TypeAlias = "str | Mapping[str, int] | Iterable[str]"
 """``"alpha:4,beta:4"``, ``{"alpha": 4}`` or ``["alpha", "beta"]``."""
@@ -132,8 +132,8 @@ def read_hosts(asked: Hosts, nproc: int | None, option: str) -> tuple[tuple[str,
             f"-n {nproc} contradicts {option} {shown}, "
             f"{'at least ' if open_ else ''}{plural(least, 'rank')}: leave out one of them."
         )
-    shares = dict(zip(open_, _shares(rest, len(open_)), strict=True))
-    return tuple((name, shares[name] if seats is None else seats) for name, seats in pairs)
+    given_out = dict(zip(open_, shares(rest, len(open_)), strict=True))
+    return tuple((name, given_out[name] if seats is None else seats) for name, seats in pairs)
 
 
 def _pairs(asked: Hosts, option: str) -> Iterable[tuple[str, int | None]]:
@@ -153,7 +153,8 @@ def _pairs(asked: Hosts, option: str) -> Iterable[tuple[str, int | None]]:
             yield word.strip("[]"), None
 
 
-def _shares(n: int, parts: int) -> list[int]:
+def shares(n: int, parts: int) -> list[int]:
+    """Divide ``n`` into parts as equal as possible, the larger ones first."""
     return [n // parts + (i < n % parts) for i in range(parts)]
 
 

@@ -10,10 +10,8 @@ Before torch is imported it says who it is, in one line: its host, the notebook'
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import sys
-import tempfile
 
 from rankbook._version import __version__
 
@@ -25,16 +23,7 @@ def main() -> None:
     _say_hello()
     from rankbook.engine import server
 
-    server.load()
-    serving = server.Server()
-    # The person's IPython folder on this host stays as it is.
-    folder = tempfile.mkdtemp(prefix="rankbook-host-")
-    os.environ["IPP_PROFILE_DIR"] = folder
-    try:
-        serving.serve()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    os._exit(0)
+    server.main()
 
 
 def _say_hello() -> None:

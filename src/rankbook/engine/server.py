@@ -27,9 +27,11 @@ import gc
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from importlib import import_module
@@ -256,10 +258,16 @@ def run_engine(argv: list[str], events: int) -> int:
     gc.enable()
     # On a crash, write the line of the cell into the log.
     faulthandler.enable()
+    # Where no notebook has a profile, the person's own stays as it is.
+    folder = "" if "IPP_PROFILE_DIR" in os.environ else tempfile.mkdtemp(prefix="rankbook-engine-")
+    if folder:
+        os.environ["IPP_PROFILE_DIR"] = folder
 
     def on_ready(engine: int, uuid: str) -> None:
         tell({"event": "ready", "engine": engine, "uuid": uuid}, events)
         os.close(events)
+        if folder:  # an engine reads it as it starts; so nothing is left, however it ends
+            shutil.rmtree(folder, ignore_errors=True)
 
     app = RankEngine.instance()
     app.on_ready = on_ready

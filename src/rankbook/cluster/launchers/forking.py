@@ -29,7 +29,7 @@ from traitlets import Integer, Unicode
 from rankbook.cluster.launchers.base import Ended, EngineEvent, Ready
 from rankbook.cluster.warm import WarmProcess
 
-__all__ = ["LocalController", "LocalEngines", "fork_command"]
+__all__ = ["ENGINE_OPTIONS", "LocalController", "LocalEngines", "fork_command"]
 
 _CONTROLLER_OPTIONS = {
     # One process instead of nine; its queues run in C++ threads, without the GIL.

@@ -7,9 +7,7 @@ engines are told, added and ended in the same way, and end when this process or 
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
 import queue
 import sys
 import threading
@@ -19,17 +17,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ipyparallel.cluster.cluster import Cluster
-
 from rankbook._version import __version__
-from rankbook.cluster.launchers.base import ClusterLauncher, Ended, EngineEvent, Ready, beside_loops
-from rankbook.cluster.launchers.forking import LocalController, fork_command
+from rankbook.cluster.launchers.base import Ended, EngineEvent, Ready
+from rankbook.cluster.launchers.far import FarLauncher
+from rankbook.cluster.launchers.forking import fork_command
 from rankbook.cluster.warm import WarmProcess
 from rankbook.errors import ClusterError, EngineError, RankbookError
-from rankbook.words import plural
 
 if TYPE_CHECKING:
     import ipyparallel
@@ -37,24 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["REMOTE_MODULE", "Host", "HostsLauncher", "seats_to_fill"]
 
 REMOTE_MODULE = "rankbook.engine.remote"
-
-_log = logging.getLogger(__name__)
-
-_BEAT = 500
-"""Milliseconds between two heartbeats of the controller."""
-
-_ALONE = 45
-"""Heartbeats that an engine misses before it ends: more than a network that is away for half a
-minute, and within a minute of the controller's end. An engine counts them a second apart."""
-
-_CONTROLLER_OPTIONS = (
-    f"--HeartMonitor.period={_BEAT}",
-    # The process that forked an engine reports its end.
-    "--HeartMonitor.max_heartmonitor_misses=240",
-    # Clients are on this host.
-    "--IPController.client_ip=127.0.0.1",
-    "--IPController.monitor_ip=127.0.0.1",
-)
 
 _HELLO = 15.0
 """Seconds for a host's process to say who it is."""
@@ -90,36 +67,25 @@ class _News:
     event: dict[str, Any] | None
 
 
-class HostsLauncher(ClusterLauncher):
+class HostsLauncher(FarLauncher):
     """Starts a controller here, a process on each host, and has that fork engines.
 
-    Args:
-        nproc: Number of engines.
-        python: The interpreter on the hosts; None: the path of this one.
-        gpus: ``CUDA_VISIBLE_DEVICES`` of the engines, empty leaves it as it is.
+    Its arguments are those of :class:`FarLauncher`.
     """
 
     can_add = True
 
-    def __init__(self, nproc: int, python: str | None = None, gpus: str = "") -> None:
-        super().__init__(
-            Cluster(
-                log=_log,
-                n=nproc,
-                controller=LocalController,
-                load_profile=False,
-                send_engines_connection_env=False,
-            )
-        )
-        self.python = python or sys.executable
+    def __init__(
+        self, nproc: int, python: str | None = None, gpus: str = "", address: str = ""
+    ) -> None:
+        super().__init__(nproc, python, gpus, address)
         self.hosts: list[Host] = []
-        self._gpus = gpus
-        self._info: dict[str, Any] = {}
         self._news: queue.Queue[_News | None] = queue.Queue()
         self._next = 0
         self._words: dict[int, list[str]] = {}
         self._stopping = False
         self._was_ready = False
+        self._problem = ""
 
     # -- what a subclass says ----------------------------------------------------------------
 
@@ -157,36 +123,6 @@ class HostsLauncher(ClusterLauncher):
         """The address of this host at which the others reach it, once they have said hello."""
         raise NotImplementedError
 
-    def start_controller(self) -> None:
-        """Start the controller at :attr:`address`; strangers who connect there are refused."""
-        self.cluster.controller_args = [
-            *_CONTROLLER_OPTIONS,
-            f"--IPController.engine_ip={self.address}",
-            f"--IPController.location={self.address}",
-            "--IPController.enable_curve=True",
-        ]
-        self.cluster.start_controller_sync()
-
-    def at_end(self, command: Sequence[str]) -> None:
-        """Have the controller run a command when this process ends, however it does."""
-        lifeline = self.cluster.controller.lifeline
-        lifeline.write(json.dumps(list(command)).encode() + b"\n")
-        lifeline.flush()
-
-    @property
-    def info(self) -> dict[str, Any]:
-        """How engines reach the controller; waits until it is up."""
-        if not self._info:
-            found: list[dict[str, Any]] = []
-
-            def ask() -> None:
-                controller = self.cluster.controller
-                found.append(asyncio.run(controller.get_connection_info())["engine"])
-
-            beside_loops(ask)
-            self._info = found[0]
-        return self._info
-
     def start_engines(self, n: int, **options: Any) -> None:
         """Have ``n`` engines forked, by as many on each host as it has seats."""
         del options
@@ -208,22 +144,12 @@ class HostsLauncher(ClusterLauncher):
             if count:
                 ids = set(range(self._next, self._next + count))
                 host.process.tell(
-                    fork_command(count, self._next, self._engine_options(), env=self.env(), log="")
+                    fork_command(count, self._next, self.engine_options(), env=self.env(), log="")
                 )
                 self._next += count
                 host.engines |= ids
                 new |= ids
         return new
-
-    def env(self) -> dict[str, str]:
-        """What is added to the environment of the engines."""
-        env = {"IPP_CONNECTION_INFO": json.dumps(self.info)}
-        if self._gpus:
-            env["CUDA_VISIBLE_DEVICES"] = self._gpus
-        return env
-
-    def _engine_options(self) -> list[str]:
-        return [f"--IPEngine.max_heartbeat_misses={_ALONE}", "--IPEngine.timeout=20"]
 
     def _reach_lost(self) -> None:
         """Reach hosts again whose process has ended."""
@@ -314,8 +240,6 @@ class HostsLauncher(ClusterLauncher):
             if self._stopping and not any(host.engines for host in self.hosts):
                 return
 
-    _problem = ""
-
     def _lose(self, host: Host) -> Iterator[EngineEvent]:
         engines, host.engines = sorted(host.engines), set()
         if engines and not self._stopping:
@@ -361,11 +285,7 @@ class HostsLauncher(ClusterLauncher):
             with ThreadPoolExecutor(len(closing), "rankbook-close") as executor:
                 list(executor.map(_call, closing))
         self._news.put(None)
-        with suppress(Exception):
-            super().stop()
-        for path in Path(self.cluster.profile_dir).glob(f"*/*{self.cluster_id}*"):
-            with suppress(OSError):
-                path.unlink()
+        super().stop()
 
 
 def seats_to_fill(n: int, room: Sequence[int]) -> list[int]:
@@ -404,9 +324,3 @@ def _refuse_other_version(host: Host) -> None:
             f"{host.name} has Python {host.hello['python']} and this notebook has "
             f"{ours[0]}.{ours[1]}: say which Python there is the same, --python PATH (or python=…)."
         )
-
-
-def describe_hosts(hosts: Sequence[Host]) -> str:
-    """Say where engines are: ``4 hosts``, or ``alpha and beta``."""
-    names = [host.name for host in hosts]
-    return " and ".join(names) if len(names) < 3 else plural(len(names), "host")  # noqa: PLR2004

@@ -17,8 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rankbook.cluster.addresses import address_to
 from rankbook.cluster.launchers.hosts import REMOTE_MODULE, Host, HostsLauncher, seats_to_fill
-from rankbook.cluster.targets import Slurm
+from rankbook.cluster.targets import Slurm, shares
 from rankbook.errors import ClusterError, InputError
 
 if TYPE_CHECKING:
@@ -102,9 +103,8 @@ class JobLauncher(_StepLauncher):
     def __init__(
         self, asked: Slurm, python: str | None = None, gpus: str = "", address: str = ""
     ) -> None:
-        super().__init__(asked.nproc, python, gpus)
+        super().__init__(asked.nproc, python, gpus, address)
         self._asked = asked
-        self.address = address
         self._name = f"rankbook-{self.cluster_id}"
 
     def describe(self) -> str:
@@ -144,7 +144,7 @@ class JobLauncher(_StepLauncher):
             per_rank = int(self._asked.option("--cpus-per-task", "-c") or 1)
             seats = seats_to_fill(n, [max(1, cpus // per_rank) for cpus in nodes.values()])
         else:
-            seats = seats_to_fill(n, [-(-n // len(nodes))] * len(nodes))
+            seats = shares(n, len(nodes))
         return [self._step(node, k) for node, k in zip(nodes, seats, strict=True) if k]
 
     def stop(self) -> None:
@@ -211,9 +211,8 @@ class AllocationLauncher(_StepLauncher):
     def __init__(
         self, asked: Slurm, python: str | None = None, gpus: str = "", address: str = ""
     ) -> None:
-        super().__init__(asked.nproc, python, gpus)
+        super().__init__(asked.nproc, python, gpus, address)
         self._asked = asked
-        self.address = address
         self.job = own_job()
 
     def describe(self) -> str:
@@ -233,7 +232,7 @@ class AllocationLauncher(_StepLauncher):
                 f"Job {self.job} has {len(nodes)} nodes: ask for --nodes {len(nodes)} or fewer."
             )
         chosen = list(nodes)[:wanted]
-        seats = seats_to_fill(self._asked.nproc, [-(-self._asked.nproc // wanted)] * wanted)
+        seats = shares(self._asked.nproc, wanted)
         return [self._step(node, k) for node, k in zip(chosen, seats, strict=True) if k]
 
     def find_address(self) -> str:
@@ -347,24 +346,6 @@ def address_towards(partition: str | None) -> str:
         _ask(["sbatch", "--test-only", *chosen, "--wrap=true"], env=dict(os.environ))
         raise ClusterError("Slurm has no nodes there.")
     return address_to(answer[0])
-
-
-def address_to(host: str) -> str:
-    """This host's address on the way to another one. Nothing is sent.
-
-    Raises:
-        ClusterError: There is no way there, or only by IPv6.
-    """
-    try:
-        found = socket.getaddrinfo(host, 9, socket.AF_INET, socket.SOCK_DGRAM)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect(found[0][4])
-            return str(probe.getsockname()[0])
-    except OSError as error:
-        raise ClusterError(
-            f"There is no way from here to {host} by IPv4 ({error.strerror or error}): give this "
-            "host's address for the engines, --address (or address=…)."
-        ) from None
 
 
 def _ask(command: Sequence[str], text: str = "", env: Mapping[str, str] | None = None) -> str:

@@ -37,9 +37,8 @@ class SSHLauncher(HostsLauncher):
         gpus: str = "",
         address: str = "",
     ) -> None:
-        super().__init__(sum(seats for _, seats in hosts), python, gpus)
+        super().__init__(sum(seats for _, seats in hosts), python, gpus, address)
         self._seats = tuple(hosts)
-        self.address = address
 
     def describe(self) -> str:
         """By its hosts."""
