@@ -122,6 +122,7 @@ def start(
 
 
 def preview(
+    backend: str | None = None,
     nproc: int | None = None,
     *,
     slurm: JobOptions | None = None,
@@ -140,6 +141,9 @@ def preview(
     Raises:
         InputError: Arguments contradict each other, or nothing would be run elsewhere.
     """
+    check_numbers(nproc, None)
+    if backend is not None:
+        check_backend(backend)
     target = read_target(nproc, slurm=slurm, ssh=ssh, mpi=mpi, nodes=nodes, profile=profile)
     if target is None:
         raise InputError("There is a job script or a command to show with --slurm, --ssh or --mpi.")

@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-__all__ = ["NODES", "Hosts", "why_not"]
+__all__ = ["NODES", "CannotMakeHosts", "Hosts", "why_not"]
 
 NODES = ("alpha", "beta-2")
 _ADDRESSES = {"login": "10.98.0.1", "alpha": "10.98.0.11", "beta-2": "10.98.0.12"}
@@ -39,6 +39,10 @@ def why_not() -> str | None:
         return "needs Linux and root to make network namespaces"
     missing = sorted({p for name, p in _PROGRAMS.items() if not shutil.which(name, path=_SYSTEM)})
     return f"needs {', '.join(missing)}" if missing else None
+
+
+class CannotMakeHosts(Exception):
+    """This machine does not let us make network namespaces."""
 
 
 class Hosts:
@@ -160,7 +164,10 @@ class Hosts:
             (self._etc(host) / "nsswitch.conf").write_text(
                 "passwd: files\ngroup: files\nshadow: files\nhosts: files\n"
             )
-            _run("ip", "netns", "add", self._namespace(host))
+            try:
+                _run("ip", "netns", "add", self._namespace(host))
+            except RuntimeError as error:
+                raise CannotMakeHosts(f"cannot make network namespaces: {error}") from None
             self.ip(host, "link", "set", "lo", "up")
         login = self._namespace("login")
         self.ip("login", "link", "add", "bridge", "type", "bridge")

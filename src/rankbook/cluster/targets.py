@@ -225,7 +225,11 @@ def _options(asked: JobOptions) -> Iterable[str]:
         words = shlex.split(asked)
     except ValueError as error:
         raise InputError(f"{asked!r} are no options of sbatch: {error}.") from None
-    for word in words:
+    while words:
+        word = words.pop(0)
+        is_short = len(word) == len("-p") and word.startswith("-")
+        if is_short and words and not words[0].startswith("-") and "=" not in words[0]:
+            word += f" {words.pop(0)}"
         yield word if word.startswith("-") else f"--{word}"
 
 

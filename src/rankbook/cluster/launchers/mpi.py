@@ -120,9 +120,10 @@ class MPILauncher(FarLauncher):
             self._ready.add(ready.engine)
             yield ready
         status = mpiexec.process.wait()
-        if mpiexec is not self._mpiexec:
-            return  # it was ended from here
-        yield from self._ends(engines, status, mpiexec.errors())
+        if mpiexec is self._mpiexec:
+            yield from self._ends(engines, status, mpiexec.errors())
+        else:  # it was ended from here
+            yield from (Ended(engine, None) for engine in engines)
 
     def _ends(self, engines: Sequence[int], status: int, errors: list[str]) -> Iterator[Ended]:
         died = next((match for line in errors if (match := _DIED.search(line))), None)

@@ -167,7 +167,7 @@ class JobLauncher(_StepLauncher):
             options.insert(0, f"--nodes={asked.nodes}")
             if not any("--ntasks-per-node" in option for option in options):
                 options.insert(1, f"--ntasks-per-node={-(-asked.nproc // asked.nodes)}")
-        lines = "".join(f"#SBATCH {option}\n" for option in options)
+        lines = "".join(f"#SBATCH {_quoted(option)}\n" for option in options)
         return _SCRIPT.format(
             name=self._name, n=asked.nproc, options=lines, address=address, port=port
         )
@@ -371,6 +371,12 @@ def _ask(command: Sequence[str], text: str = "", env: Mapping[str, str] | None =
     if done.returncode:
         raise ClusterError(f"{command[0]}: {_cause(done.stderr)}.")
     return done.stdout
+
+
+def _quoted(option: str) -> str:
+    """An option as a line of a job script has it: with quotation marks around spaces."""
+    name, equals, value = option.partition("=")
+    return f'{name}="{value}"' if equals and re.search(r"\s", value) else option
 
 
 def _missing(program: str) -> InputError:
