@@ -12,25 +12,20 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from rankbook.cluster.gpus import visible_gpus
+from rankbook.cluster.launchers import choose
 from rankbook.cluster.launchers.base import Launcher, Progress
 from rankbook.cluster.placement import check_backend, check_numbers, choose_backend, place
 from rankbook.cluster.targets import (
     Hosts,
     JobOptions,
-    Mpi,
-    Slurm,
-    Ssh,
-    Target,
     read_target,
 )
-from rankbook.cluster.warm import WarmProcess
 from rankbook.errors import InputError, RankbookError, SessionError
 from rankbook.models import EngineFacts
 from rankbook.words import plural
 
 # What needs ipyparallel is imported when it is used: loading the extension must stay quick.
 if TYPE_CHECKING:
-    from rankbook.cluster.launchers.far import FarLauncher
     from rankbook.cluster.pool import Pool
     from rankbook.notebook import Session
 
@@ -58,7 +53,7 @@ def session() -> Session | None:
     return made if made is not None and not made.is_closed else None
 
 
-def start(
+def start(  # noqa: PLR0913 - each is a keyword, and most stay away
     backend: str | None = None,
     nproc: int | None = None,
     *,
@@ -107,21 +102,25 @@ def start(
     _refuse_second()
     check_numbers(nproc, timeout_minutes)
     target = read_target(nproc, slurm=slurm, ssh=ssh, mpi=mpi, nodes=nodes, profile=profile)
-    if target is None and profile is None:
+    make: Callable[[], Launcher]
+    if target is not None:
+        count = target.nproc
+        make = partial(choose.elsewhere, target, python, address or "", gpus)
+    else:
         _refuse_far_options(python, address)
         count = nproc or visible_gpus(gpus) or 2
+        make = partial(choose.here, count, profile, gpus)
+    if target is None and profile is None:
         _refuse_early(backend, count, gpus)
-        return _started(lambda: _local(count, gpus), count, backend, timeout_minutes, check)
-    if backend is not None:
+    elif backend is not None:
         check_backend(backend)
-    if target is None:
-        count = nproc or visible_gpus(gpus) or 2
-        return _started(lambda: _of_profile(profile, count), count, backend, timeout_minutes, check)
-    where = partial(_elsewhere, target, python, address or "", gpus)
-    return _started(where, target.nproc, backend, timeout_minutes, check)
+    return _session_on(
+        lambda: _start_pool(make, count),
+        lambda new: new.initialize(backend, count, timeout_minutes, check=check),
+    )
 
 
-def preview(
+def preview(  # noqa: PLR0913 - those of start
     backend: str | None = None,
     nproc: int | None = None,
     *,
@@ -147,7 +146,7 @@ def preview(
     target = read_target(nproc, slurm=slurm, ssh=ssh, mpi=mpi, nodes=nodes, profile=profile)
     if target is None:
         raise InputError("There is a job script or a command to show with --slurm, --ssh or --mpi.")
-    return "\n".join(_elsewhere(target, python, address or "", gpus).preview())
+    return "\n".join(choose.elsewhere(target, python, address or "", gpus).preview())
 
 
 def connect(
@@ -202,19 +201,6 @@ def connect(
     )
 
 
-def _started(
-    make: Callable[[], Launcher],
-    count: int,
-    backend: str | None,
-    timeout_minutes: float,
-    check: bool,  # noqa: FBT001
-) -> Session:
-    return _session_on(
-        lambda: _start_pool(make, count),
-        lambda new: new.initialize(backend, count, timeout_minutes, check=check),
-    )
-
-
 def _start_pool(make: Callable[[], Launcher], count: int) -> Pool:
     """Start engines; Ctrl-C leaves none of them running."""
     # In a thread of its own: Ctrl-C must not hit between starting a process and knowing it.
@@ -246,40 +232,6 @@ def _tell_until_done(starting: Future[Pool], progress: Progress) -> None:
             if told:
                 print(told, flush=True)  # noqa: T201 - what a person waits for
         wait([starting], timeout=_POLL)
-
-
-def _local(count: int, gpus: str) -> Launcher:
-    # First what takes longest: it imports torch while this process imports ipyparallel.
-    warm = WarmProcess()
-    try:
-        from rankbook.cluster.launchers.local import LocalLauncher
-
-        return LocalLauncher(count, gpus, warm)
-    except BaseException:
-        warm.close()
-        raise
-
-
-def _of_profile(profile: str | None, count: int) -> Launcher:
-    from rankbook.cluster.launchers.profile import ProfileLauncher
-
-    return ProfileLauncher(str(profile), count)
-
-
-def _elsewhere(target: Target, python: str | None, address: str, gpus: str) -> FarLauncher:
-    """The launcher for ranks that run on other hosts, or by other programs."""
-    if isinstance(target, Ssh):
-        from rankbook.cluster.launchers.ssh import SSHLauncher
-
-        return SSHLauncher(target.hosts, python, gpus, address)
-    if isinstance(target, Slurm):
-        from rankbook.cluster.launchers.slurm import AllocationLauncher, JobLauncher, own_job
-
-        kind = AllocationLauncher if own_job() else JobLauncher
-        return kind(target, python, gpus, address)
-    from rankbook.cluster.launchers.mpi import MPILauncher
-
-    return MPILauncher(target, python, gpus, address)
 
 
 def _refuse_far_options(python: str | None, address: str | None) -> None:

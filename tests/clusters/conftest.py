@@ -1,4 +1,4 @@
-"""Three hosts with real Slurm, sshd and Open MPI, shared by all tests here, and notebooks on them."""
+"""Three hosts with real Slurm, sshd and Open MPI, and notebooks on them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from clusters.hosts import CannotMakeHosts, Hosts, why_not
 from jupyter_client.manager import KernelManager
 from kernels import Notebook
 from processes import wait_until
+
+from clusters.hosts import Hosts, NoHostsError, why_not
 
 PYTHON = sys.executable
 
@@ -35,7 +36,7 @@ def hosts():
         try:
             made.up()
             yield made
-        except CannotMakeHosts as error:
+        except NoHostsError as error:
             pytest.skip(str(error))
         finally:
             made.down()

@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-__all__ = ["NODES", "CannotMakeHosts", "Hosts", "why_not"]
+__all__ = ["NODES", "Hosts", "NoHostsError", "why_not"]
 
 NODES = ("alpha", "beta-2")
 _ADDRESSES = {"login": "10.98.0.1", "alpha": "10.98.0.11", "beta-2": "10.98.0.12"}
@@ -41,7 +41,7 @@ def why_not() -> str | None:
     return f"needs {', '.join(missing)}" if missing else None
 
 
-class CannotMakeHosts(Exception):
+class NoHostsError(Exception):
     """This machine does not let us make network namespaces."""
 
 
@@ -109,7 +109,9 @@ class Hosts:
         """The processes on some hosts, on all by default, daemons and their children apart."""
         found = set()
         for host in hosts or _ADDRESSES:
-            found |= {int(pid) for pid in _run("ip", "netns", "pids", self._namespace(host)).split()}
+            found |= {
+                int(pid) for pid in _run("ip", "netns", "pids", self._namespace(host)).split()
+            }
         return {pid for pid in found if not _is_daemons(pid)}
 
     def cut(self, host: str) -> None:
@@ -149,10 +151,10 @@ class Hosts:
         script.write_text(
             "#!/bin/sh\n"
             'host=$1; shift; letter=${host%"${host#?}"}\n'
-            f"export SLURM_CONF={self.folder}/slurm/slurm.conf PATH=\"$PATH:/usr/sbin:/sbin\"\n"
+            f'export SLURM_CONF={self.folder}/slurm/slurm.conf PATH="$PATH:/usr/sbin:/sbin"\n'
             "export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1\n"
             f'exec ip netns exec "rb{self.tag}$letter" unshare --uts '
-            "sh -c 'hostname \"$0\"; exec \"$@\"' \"$host\" \"$@\"\n"
+            'sh -c \'hostname "$0"; exec "$@"\' "$host" "$@"\n'
         )
         script.chmod(0o755)
 
@@ -167,7 +169,7 @@ class Hosts:
             try:
                 _run("ip", "netns", "add", self._namespace(host))
             except RuntimeError as error:
-                raise CannotMakeHosts(f"cannot make network namespaces: {error}") from None
+                raise NoHostsError(f"cannot make network namespaces: {error}") from None
             self.ip(host, "link", "set", "lo", "up")
         login = self._namespace("login")
         self.ip("login", "link", "add", "bridge", "type", "bridge")
@@ -309,7 +311,7 @@ if __name__ == "__main__":
     made = Hosts(Path(sys.argv[1]))
     try:
         made.up()
-        print("up", flush=True)
+        print("up", flush=True)  # noqa: T201
         sys.stdin.read()
     finally:
         made.down()

@@ -11,7 +11,18 @@ from typing import TypeAlias
 from rankbook.errors import InputError
 from rankbook.words import plural
 
-__all__ = ["Hosts", "JobOptions", "Mpi", "Slurm", "Ssh", "Target", "read_hosts", "read_job", "read_target", "shares"]
+__all__ = [
+    "Hosts",
+    "JobOptions",
+    "Mpi",
+    "Slurm",
+    "Ssh",
+    "Target",
+    "read_hosts",
+    "read_job",
+    "read_target",
+    "shares",
+]
 
 Hosts: TypeAlias = "str | Mapping[str, int] | Iterable[str]"
 """``"alpha:4,beta:4"``, ``{"alpha": 4}`` or ``["alpha", "beta"]``."""
@@ -83,7 +94,7 @@ def read_target(
         raise InputError("--nodes belongs to --slurm: add that, or leave it out.")
     if slurm is not None and slurm is not False:
         return read_job(slurm, nodes, nproc)
-    if ssh is not None and ssh is not False:
+    if ssh is not None:
         return Ssh(read_hosts(ssh, nproc, "--ssh"))
     if mpi is None or mpi is False:
         return None
@@ -148,7 +159,9 @@ def _pairs(asked: Hosts, option: str) -> Iterable[tuple[str, int | None]]:
         if match := _SEATS.fullmatch(word):
             yield match["name"].strip("[]"), int(match["seats"])
         elif word.endswith(":") or (":" in word and not word.startswith("[")):
-            raise InputError(f"{word!r} is no host with a number of ranks: {option} alpha:4,beta:4.")
+            raise InputError(
+                f"{word!r} is no host with a number of ranks: {option} alpha:4,beta:4."
+            )
         else:
             yield word.strip("[]"), None
 

@@ -1,8 +1,8 @@
 """An engine that ``mpiexec`` starts: ``python -m rankbook.engine.member OPTIONS``.
 
-Each process of mpiexec's is an engine itself, so that a program that uses MPI finds what it expects.
-Its id is the number that mpiexec gives it, after ``RANKBOOK_FIRST_ENGINE``. What it tells the
-notebook's kernel it writes to its standard output, as :mod:`rankbook.engine.server` does.
+Each process of mpiexec's is an engine itself, as a program that uses MPI expects. Its id is the
+number that mpiexec gives it, after ``RANKBOOK_FIRST_ENGINE``. What it tells the notebook's kernel
+it writes to its standard output, as :mod:`rankbook.engine.server` does.
 
 mpiexec passes its own standard input on to the first process. When it closes, because the kernel
 is gone, that one ends, and mpiexec then ends the others.

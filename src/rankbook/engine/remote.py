@@ -4,7 +4,8 @@ It is behind ``ssh`` or ``srun``, which carry its standard input and output to t
 kernel, and so what :mod:`rankbook.engine.server` says of them holds here: when the kernel, or the
 connection, is gone, stdin closes, and this process ends its engines.
 
-Before torch is imported it says who it is, in one line: its host, the notebook's address as it sees that, and versions.
+Before torch is imported it says who it is, in one line: its host, the notebook's
+address as it sees that, and versions.
 """
 
 from __future__ import annotations

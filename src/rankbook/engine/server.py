@@ -35,7 +35,6 @@ import tempfile
 import time
 from contextlib import suppress
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from rankbook.engine import files

@@ -59,9 +59,7 @@ class GroupMagics(RankMagics):
         MPI,
         PYTHON,
         ADDRESS,
-        option(
-            "--dry-run", action="store_true", help="Only show the job script and the commands."
-        ),
+        option("--dry-run", action="store_true", help="Only show the job script and the commands."),
         PROFILE,
         CLUSTER_ID,
         option("--no-dashboard", action="store_true", help="Show no dashboard."),
@@ -91,7 +89,7 @@ class GroupMagics(RankMagics):
         args = parse(self.dist_init, only_quoted_values(line, "--slurm", "--mpi"))
         _refuse_contradictions(args)
         if args.dry_run:
-            print(api.preview(args.backend, args.n, **_where(args)))
+            print(api.preview(args.backend, args.n, gpus=args.gpus, **_where(args)))
             return
         if not args.no_dashboard:
             # The widgets take a while to import, and so do the engines to start: both at once.
@@ -99,7 +97,7 @@ class GroupMagics(RankMagics):
         session = api.session()
         if session is None:
             session = _connect(args) if args.cluster_id else _start(args)
-        elif args.cluster_id or any(value not in (None, "") for value in _where(args).values()):
+        elif args.cluster_id or args.gpus or _where(args):
             raise SessionError(
                 "This notebook has a cluster already: run %dist_shutdown before another %dist_init."
             )
@@ -159,11 +157,11 @@ class GroupMagics(RankMagics):
 
 
 def _where(args: Namespace) -> dict[str, Any]:
-    """What says where the engines start."""
-    names = ("slurm", "ssh", "mpi", "nodes", "profile", "python", "address", "gpus")
-    found = {name: getattr(args, name) for name in names}
+    """What says where the engines start, as far as it was given."""
+    names = ("slurm", "ssh", "mpi", "nodes", "profile", "python", "address")
+    given = {name: value for name in names if (value := getattr(args, name)) is not None}
     # --slurm and --mpi without a value.
-    return {name: True if found[name] == "" and name != "gpus" else found[name] for name in found}
+    return {name: True if value == "" else value for name, value in given.items()}
 
 
 def _refuse_contradictions(args: Namespace) -> None:
@@ -185,6 +183,7 @@ def _start(args: Namespace) -> Session:
         args.backend,
         args.n,
         **_where(args),
+        gpus=args.gpus,
         timeout_minutes=1 if args.timeout is None else args.timeout,
         check=bool(args.check),
     )

@@ -18,8 +18,8 @@ __all__ = [
     "CHECK",
     "CLUSTER_ID",
     "GPUS",
-    "NAMES",
     "MPI",
+    "NAMES",
     "NODES",
     "NO_CHECK",
     "NPROC",
@@ -49,8 +49,7 @@ class Option:
     @property
     def takes_value(self) -> bool:
         """Whether a value follows the option's name."""
-        is_flag = "action" in self.settings or "const" in self.settings
-        return self.names[0].startswith("-") and not is_flag
+        return self.names[0].startswith("-") and "action" not in self.settings
 
     def but(self, **settings: Any) -> Option:
         """The same option with some settings changed, mostly its help."""
@@ -104,8 +103,8 @@ SLURM = option(
     nargs="?",
     const=True,
     metavar="OPTIONS",
-    help='Ranks in a job of Slurm\'s. Options of sbatch pass through: --slurm "partition=gpu '
-    'time=1:00:00 exclusive". In a job\'s allocation, its nodes are used.',
+    help="Ranks in a job of Slurm's. Options of sbatch pass through: --slurm \"partition=gpu "
+    "time=1:00:00 exclusive\". In a job's allocation, its nodes are used.",
 )
 NODES = option("--nodes", type=int, metavar="N", help="Number of nodes of the job.")
 SSH = option(
@@ -118,7 +117,8 @@ MPI = option(
     nargs="?",
     const=True,
     metavar="HOST:N,...",
-    help="Ranks that mpiexec starts, here or on hosts: --mpi=alpha:2,beta:2. When one ends, all do.",
+    help="Ranks that mpiexec starts, here or on hosts: --mpi=alpha:2,beta:2. When one ends, all "
+    "end.",
 )
 PYTHON = option(
     "--python",

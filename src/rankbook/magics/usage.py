@@ -7,7 +7,7 @@ import re
 import shlex
 from argparse import Namespace
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -85,13 +85,13 @@ def only_quoted_values(line: str, *names: str) -> str:
     """
     for name in names:
         quoted = rf"""(?<!\S){name}\s+(?P<q>["'])(?P<value>(?:(?!(?P=q)).)*)(?P=q)(?!\S)"""
-        line = re.sub(quoted, lambda match: _joined(match, name), line)
+        line = re.sub(quoted, partial(_joined, name), line)
         # argparse takes the next word for the value; an empty value after = is none.
         line = re.sub(rf"(?<!\S){name}(?!\S)", f"{name}=", line)
     return line
 
 
-def _joined(match: re.Match[str], name: str) -> str:
+def _joined(name: str, match: re.Match[str]) -> str:
     """``--slurm "time=10"`` as ``--slurm="time=10"``, if that is a value and no backend."""
     is_value = re.search("[=: ]|^-", match["value"])
     return f"{name}={match['q']}{match['value']}{match['q']}" if is_value else match[0]

@@ -1,4 +1,4 @@
-"""A controller here, engines elsewhere: what they need to find it, and that nobody else can use it."""
+"""A controller here, engines elsewhere: how they find it, and that nobody else can use it."""
 
 from __future__ import annotations
 

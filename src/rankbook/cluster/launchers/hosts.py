@@ -9,54 +9,28 @@ from __future__ import annotations
 
 import json
 import queue
-import sys
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rankbook._version import __version__
 from rankbook.cluster.launchers.base import Ended, EngineEvent, Ready
 from rankbook.cluster.launchers.far import FarLauncher
 from rankbook.cluster.launchers.forking import fork_command
-from rankbook.cluster.warm import WarmProcess
+from rankbook.cluster.launchers.host import Host, refuse_other_version, seats_to_fill
 from rankbook.errors import ClusterError, EngineError, RankbookError
 
 if TYPE_CHECKING:
     import ipyparallel
 
-__all__ = ["REMOTE_MODULE", "Host", "HostsLauncher", "seats_to_fill"]
-
-REMOTE_MODULE = "rankbook.engine.remote"
+__all__ = ["HostsLauncher"]
 
 _HELLO = 15.0
 """Seconds for a host's process to say who it is."""
-
-
-class Host:
-    """The process that forks the engines of one host, and what it has said.
-
-    Args:
-        name: By which it is reached.
-        seats: Number of engines that it should have.
-        command: What runs it.
-        env: The command's environment; None: as it is here.
-    """
-
-    def __init__(
-        self, name: str, seats: int, command: Sequence[str], env: Mapping[str, str] | None = None
-    ) -> None:
-        self.name = name
-        self.seats = seats
-        self.process = WarmProcess(command, env)
-        self.hello: dict[str, Any] = {}
-        self.engines: set[int] = set()
-        """Those that live, or are being started."""
-        self.has_ended = False
 
 
 @dataclass(frozen=True)
@@ -178,7 +152,7 @@ class HostsLauncher(FarLauncher):
                 raise ClusterError(f"{names} did not answer within {_HELLO:g} s.")
             time.sleep(0.01)
         for host in hosts:
-            _refuse_other_version(host)
+            refuse_other_version(host)
 
     def _cannot_serve(self, host: Host) -> RankbookError:
         """Say why a host's process ended before it could fork anything."""
@@ -288,39 +262,5 @@ class HostsLauncher(FarLauncher):
         super().stop()
 
 
-def seats_to_fill(n: int, room: Sequence[int]) -> list[int]:
-    """Share ``n`` new engines among hosts.
-
-    Args:
-        n: How many.
-        room: By host, how many engines fewer it has than seats; negative: more.
-
-    Returns:
-        How many each gets: first those with room, in their order, then where there is most room.
-    """
-    counts = [0] * len(room)
-    for i, free in enumerate(room):
-        counts[i] = max(0, min(free, n - sum(counts)))
-    while sum(counts) < n:
-        left = [free - count for free, count in zip(room, counts, strict=True)]
-        counts[left.index(max(left))] += 1
-    return counts
-
-
 def _call(function: Callable[[], None]) -> None:
     function()
-
-
-def _refuse_other_version(host: Host) -> None:
-    theirs = host.hello["rankbook"]
-    if theirs != __version__:
-        raise EngineError(
-            f"{host.name} has rankbook {theirs} and this notebook has {__version__}: "
-            "install one version in both."
-        )
-    ours = sys.version_info[:2]
-    if host.hello["python"].split(".")[:2] != [str(part) for part in ours]:
-        raise EngineError(
-            f"{host.name} has Python {host.hello['python']} and this notebook has "
-            f"{ours[0]}.{ours[1]}: say which Python there is the same, --python PATH (or python=…)."
-        )

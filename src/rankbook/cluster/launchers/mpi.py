@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import subprocess
-import threading
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from itertools import takewhile

@@ -6,7 +6,8 @@ import ipaddress
 import shlex
 from collections.abc import Sequence
 
-from rankbook.cluster.launchers.hosts import REMOTE_MODULE, Host, HostsLauncher
+from rankbook.cluster.launchers.host import REMOTE_MODULE, Host
+from rankbook.cluster.launchers.hosts import HostsLauncher
 from rankbook.errors import ClusterError
 
 __all__ = ["SSHLauncher"]
@@ -53,7 +54,7 @@ class SSHLauncher(HostsLauncher):
         try:
             return [Host(name, seats, self._command(name)) for name, seats in self._seats]
         except FileNotFoundError:
-            raise ClusterError("There is no `ssh` on this host: install OpenSSH's client.") from None
+            raise ClusterError("There is no ssh on this host: install OpenSSH's client.") from None
 
     def reach_again(self, host: Host) -> Host:
         """Log in again."""
@@ -81,7 +82,9 @@ class SSHLauncher(HostsLauncher):
     def why_it_ended(self, host: Host) -> str:
         """By ssh's own last line, and what to do about it."""
         errors = host.process.errors()
-        line = errors[-1].rstrip(".") if errors else "the connection was closed"
+        line = (
+            errors[-1].removeprefix("ssh: ").rstrip(".") if errors else "the connection was closed"
+        )
         hint = next((hint for what, hint in _HINTS.items() if what in line), "")
         return f"ssh {host.name}: {line}" + (f": {hint.format(host=host.name)}" if hint else "")
 

@@ -33,7 +33,7 @@ class Members:
         self.changes = Changes()
         self.placement: Placement | None = None
         self.known: dict[int, EngineFacts] = {}
-        self.ended: dict[int, int] = {}
+        self.ended: dict[int, int | None] = {}
         self._pool = pool
         pool.on_end = self._has_ended
 
@@ -258,6 +258,6 @@ class Members:
         """Stop the engines that this session started; leave those that it joined."""
         self._pool.close()
 
-    def _has_ended(self, engine: int, status: int) -> None:
+    def _has_ended(self, engine: int, status: int | None) -> None:
         self.ended[engine] = status
         self.changes.notify()
