@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -79,7 +79,7 @@ def notebook_on(hosts, host, folder, **env):
         yield made
     finally:
         client.stop_channels()
-        with suppress(RuntimeError):
+        if manager.has_kernel:
             manager.shutdown_kernel()
 
 

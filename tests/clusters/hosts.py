@@ -114,6 +114,10 @@ class Hosts:
             }
         return {pid for pid in found if not _is_daemons(pid)}
 
+    def kill(self, pid: int) -> None:
+        """Kill a process, if it is still there."""
+        _run("kill", "-9", str(pid), check=False)
+
     def cut(self, host: str) -> None:
         """Unplug a host's network cable."""
         _run("ip", "-n", self._namespace("login"), "link", "set", self._cable(host), "down")
