@@ -12,10 +12,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo lab test lint format types docs bench chaos kit screenshot constraints clean distclean
+.PHONY: help env demo lab test lint format types docs bench chaos kit test-matrix screenshot constraints clean distclean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: $(STAMP) ## install everything into .venv; PYTHON=python3.12 chooses the Python
 
@@ -55,6 +55,9 @@ bench: $(STAMP) ## measure
 
 chaos: $(STAMP) ## hang and kill ranks at random, and count what comes of it (20 minutes)
 	@$(BIN)/python tests/chaos/run.py $(ARGS)
+
+test-matrix: ## run unit tests and a walk on other versions (1 hour, 6 GB): ARGS="--list" names them
+	@$(PYTHON) scripts/matrix.py $(ARGS)
 
 kit: $(STAMP) ## pack wheels for a machine without a network; KIT_PYTHON=3.12 chooses its Python
 	@$(BIN)/python scripts/kit.py

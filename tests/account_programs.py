@@ -336,7 +336,7 @@ def main(directory):
     calls.install(ledger, [Interruptible])
     said = {"programs": {}}
     for name, run in PROGRAMS.items():
-        ledger.cell = len(said["programs"])
+        ledger.counts.cell = len(said["programs"])
         mark = ledger.last
         mark = run() or mark
         found, dropped = ledger.since(mark)
@@ -344,11 +344,11 @@ def main(directory):
         assert not [call for call in ledger.open() if not call.failed], name
         said["programs"][name] = {
             "calls": [dataclasses.asdict(call) | {"said": str(call.place)} for call in found],
-            "traffic": dataclasses.asdict(ledger.traffic(ledger.cell)),
+            "traffic": dataclasses.asdict(ledger.counts.traffic(ledger.counts.cell)),
         }
     said["waits"] = waits()
     dist.barrier()
-    said["fingerprints"] = ledger.fingerprints()
+    said["fingerprints"] = [dataclasses.asdict(one) for one in ledger.fingerprints()]
     (directory / f"{rank}.json").write_text(json.dumps(said))
     dist.destroy_process_group()
     if child:

@@ -37,6 +37,13 @@ class Notebook:
             if reply["parent_header"]["msg_id"] == self.id:
                 return reply["content"]
 
+    def wait_for_output(self, timeout=60):
+        """Wait until what runs has printed something."""
+        deadline = time.monotonic() + timeout
+        while not self.of("stream"):
+            left = max(0.01, deadline - time.monotonic())
+            self.messages.append(self.client.get_iopub_msg(timeout=left))
+
     def run(self, code, timeout=60):
         self.start(code)
         return self.finish(timeout)

@@ -36,6 +36,8 @@ class Step:
     """Name of the exception that ends it in the notebook."""
     kind: str = ""
     """MIME type of something that it displays."""
+    interrupted: bool = False
+    """Whether the kernel is interrupted once the cell has printed something."""
 
 
 STEPS: dict[str, Step] = {
@@ -90,9 +92,26 @@ STEPS: dict[str, Step] = {
     "pull": Step("%dist_pull x\nx[1].tolist()", r"2\.0"),
     "status": Step("%dist_status", r"rank(.|\n)*idle"),
     "why": Step("%dist_why", "idle"),
-    "dashboard": Step("%dashboard"),
+    "dashboard": Step("%dashboard", kind="application/vnd.jupyter.widget-view+json"),
     "a hang": Step("%%dist\nif rank: dist.barrier()", "never called barrier", fails="HangError"),
     "after a hang": Step("%%dist\ndist.barrier()\n'together'", "together"),
+    "a hang that is left alone": Step(
+        "%%dist --no-wait --on-hang report\nif rank: dist.barrier()", hidden="Error"
+    ),
+    "why while it hangs": Step("%dist_why", r"never called barrier|waits? in barrier"),
+    "interrupted from a cell": Step("%dist_interrupt"),
+    "the stop button": Step(
+        "%%dist\nprint('begun', flush=True)\nwhile True: pass",
+        "begun",
+        fails="RankError",
+        interrupted=True,
+    ),
+    "after the stop button": Step("%%dist\ndist.barrier()\nx.tolist()", r"2\.0"),
+    "a death": Step(
+        "%%dist\nif rank: import os; os.kill(os.getpid(), 9)", "SIGKILL", fails="HangError"
+    ),
+    "a new process for it": Step("%dist_restart", "2 ranks"),
+    "after a death": Step("%%dist\ndist.barrier()\n'x' in dir()", r"\[0\] True(.|\n)*\[1\] False"),
     "reset": Step("%dist_reset", "2 ranks"),
     "another size": Step("%dist_init -n 3 --no-dashboard", "3 ranks"),
     "three ranks": Step("%%dist\ny = torch.ones(1)\ndist.all_reduce(y)\ny", r"3\."),
@@ -106,7 +125,11 @@ def walk(notebook: Notebook, step: Step) -> str:
     for _ in range(_ATTEMPTS):
         # For a moment after an error, older kernels drop what was sent before it was heard of.
         if reply["status"] == "aborted":
-            reply = notebook.run(step.cell, timeout=90)
+            notebook.start(step.cell)
+            if step.interrupted:
+                notebook.wait_for_output()
+                notebook.manager.interrupt_kernel()
+            reply = notebook.finish(timeout=90)
     shown = [data for kind in ("display_data", "execute_result") for data in notebook.of(kind)]
     text = (
         notebook.stdout

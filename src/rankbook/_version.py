@@ -1,3 +1,6 @@
-"""The version of this package: the one place where it is written."""
+"""The version of this package, and of the torch that it is tested with: written here alone."""
 
 __version__ = "0.1.0.dev0"
+
+NEWEST_TORCH = (2, 15)
+"""The newest torch, as (major, minor), that the tests have run on."""

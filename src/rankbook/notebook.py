@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from rankbook.display.faces import give_faces
 from rankbook.sessions import session
 
 __all__ = ["Session"]
+
+give_faces()
 
 
 class Session(session.Session):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
+from processes import wait_until
+
 from clusters.conftest import notebook_on
 from clusters.test_starts import LINES, REDUCE, lines_of_ranks
-from processes import wait_until
 
 
 @pytest.fixture

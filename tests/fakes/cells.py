@@ -8,7 +8,7 @@ import io
 import traceback
 from itertools import count
 
-from rankbook.models import Collective
+from rankbook.models import Collective, to_dict
 from rankbook.models.events import Result, Stream
 
 __all__ = ["Death", "Hang", "moment", "run"]
@@ -40,7 +40,7 @@ def moment() -> float:
     return float(next(_moments))
 
 
-def run(engine, task, code, number):
+def run(engine, task, code, number, name, first_line):
     """Run a cell; return the status with which it ends the engine, None if it does not."""
     engine.cell, engine.last_error = number, ""
     error = None
@@ -51,7 +51,7 @@ def run(engine, task, code, number):
         if value is not None:
             task.say(Result({"text/plain": repr(value)}))
     except Hang as hang:
-        engine.hang(task, _line(hang, code), hang.waiting)
+        engine.hang(task, _line(hang, code, name, first_line), hang.waiting)
         return None
     except Death as death:
         return death.status
@@ -62,22 +62,26 @@ def run(engine, task, code, number):
             "evalue": str(raised),
             "traceback": [line.rstrip() for line in lines],
             "when": moment(),
-            "line": _line(raised, code),
+            "line": _line(raised, code, name, first_line),
         }
         engine.last_error = f"{error['ename']}: {error['evalue']}"
     engine.cell = None
-    task.answer({"error": error, "seconds": 0.25})
+    said = [to_dict(fingerprint) for fingerprint in engine.fingerprints]
+    task.answer({"error": error, "seconds": 0.25, "fingerprints": said})
     return None
 
 
-def _line(error, code):
-    """Where in a cell: ``line 3: stick()``."""
+def _line(error, code, name, first_line):
+    """Where in a cell: ``cell 1 line 3: stick()``."""
     numbers = [
         number
         for frame, number in traceback.walk_tb(error.__traceback__)
         if frame.f_code.co_filename == _CELL
     ]
-    return f"line {numbers[-1]}: {code.splitlines()[numbers[-1] - 1].strip()}" if numbers else ""
+    if not numbers:
+        return ""
+    text = code.splitlines()[numbers[-1] - 1].strip()
+    return f"{name} line {first_line + numbers[-1] - 1}: {text}"
 
 
 class _Stream(io.TextIOBase):

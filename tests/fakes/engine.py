@@ -22,6 +22,7 @@ from rankbook.models import (
     Recording,
     to_dict,
 )
+from rankbook.models.calls import Call, Fingerprint, LastCalls
 from rankbook.models.environment import Environment
 from rankbook.models.recorded import Entry, EntryGroup
 
@@ -34,7 +35,17 @@ FOR_GOOD = math.inf
 """For ``FakeEngine.ignores``: nothing ends what the engine does."""
 
 AT_ANY_TIME = {
-    *("environment", "facts", "forget_error", "free", "look", "stacks", "timeline"),
+    *(
+        "call",
+        "environment",
+        "facts",
+        "forget_error",
+        "free",
+        "last_calls",
+        "look",
+        "stacks",
+        "timeline",
+    ),
 }
 """Operations that an engine does whatever its main thread does."""
 
@@ -51,7 +62,14 @@ class FakeEngine:
             100 + number,
             ("GPU",) * gpus,
             versions=(("rankbook", __version__),),
+            last_calls=f"{number}.calls",
         )
+        self.calls: dict[tuple, Call] = {}
+        """By group, its members, generation and number, the collectives that it called."""
+        self.fingerprints: list[Fingerprint] = []
+        """What it says of its groups after each cell."""
+        self.left: dict[str, LastCalls] = {}
+        """By name of their files, what processes of its host have left."""
         self.names = {
             "stick": self._stick,
             "wait_in": self._wait_in,
@@ -190,6 +208,13 @@ class FakeEngine:
 
     def environment(self):
         return to_dict(self.runs_with)
+
+    def call(self, group, ranks, generation, number):
+        called = self.calls.get((group, tuple(ranks), generation, number))
+        return to_dict(called) if called else None
+
+    def last_calls(self, file):
+        return to_dict(self.left[file]) if file in self.left else None
 
     def stacks(self):
         return [f"stack of engine {self.number}\n"]

@@ -13,6 +13,7 @@ class Recorder:
         self.running: list[set[int]] = []
         self.notes: list[str] = []
         self.finished = 0
+        self.mismatches: list[object] = []
 
     def event(self, rank, body):
         self.events.append((rank, body))
@@ -23,6 +24,9 @@ class Recorder:
 
     def note(self, text):
         self.notes.append(text)
+
+    def mismatch(self, found):
+        self.mismatches.append(found)
 
     def finish(self):
         self.finished += 1

@@ -16,6 +16,7 @@ from jupyter_client.manager import KernelManager
 from processes import family, listening, wait_until
 
 import rankbook
+from rankbook import lastcalls
 from rankbook.errors import ClusterError
 
 
@@ -116,12 +117,19 @@ def test_a_hub_shut_down_by_another_client_is_lost_at_once_and_stops_no_other_se
     assert run_python(code).stdout == f"{gone}False\n{gone}True\n"
 
 
+def files_of_last_calls(cluster):
+    """Files in which ranks of a cluster have left what they called last."""
+    return [path for path in lastcalls._files(lastcalls._folder()) if cluster in path.name]
+
+
 def test_a_shutdown_removes_the_files_of_its_session(ipython_dir):
     session = rankbook.start("gloo", 2)
     cluster = session.pool.cluster_id
     assert list(ipython_dir.glob(f"*/security/*{cluster}*"))
+    assert len(files_of_last_calls(cluster)) == 2
     session.shutdown()
     assert list(ipython_dir.glob(f"*/*/*{cluster}*")) == []
+    assert files_of_last_calls(cluster) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="where engines end with what forked them")
@@ -205,6 +213,7 @@ def test_a_killed_kernel_leaves_no_process_running(busy, ipython_dir):
         _, alive = psutil.wait_procs(started, timeout=10)
         assert [" ".join(p.cmdline()) for p in alive] == []
         assert list(ipython_dir.glob(f"*/log/*{cluster}*")) == []
+        assert files_of_last_calls(cluster) == []
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)

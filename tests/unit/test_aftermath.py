@@ -315,7 +315,7 @@ def test_a_lost_connection_without_a_dead_rank_is_explained_by_an_earlier_group(
 
 def test_a_stuck_rank_is_named_beside_a_dead_rank(formed, pool):
     pool[2].ignores = FOR_GOOD
-    with pytest.raises(StuckError, match=r"rank 2 is at line 2: if rank == 2: stick\(\)"):
+    with pytest.raises(StuckError, match=r"rank 2 is at cell 1 line 2: if rank == 2: stick\(\)"):
         formed.run("if rank == 1: die()\nif rank == 2: stick()", timeout=0.02)
 
 
@@ -359,7 +359,7 @@ def test_a_stuck_rank_on_a_joined_engine_is_named_and_not_replaced(make):
     session = make(2, owned=False)
     session.initialize("gloo")
     session.pool[1].ignores = FOR_GOOD
-    with pytest.raises(StuckError, match=r"rank 1 is at line 1: wait_in\('recv'\)"):
+    with pytest.raises(StuckError, match=r"rank 1 is at cell 1 line 1: wait_in\('recv'\)"):
         session.run("wait_in('recv')", timeout=0.02)
     assert session.pool.engines == [0, 1]
 
@@ -372,7 +372,8 @@ def test_a_rank_stuck_in_python_is_named_with_the_results_of_the_others(
     with pytest.raises(StuckError) as caught:
         settle(result, repair.free([1]), [0, 1, 2, 3])
     assert str(caught.value) == (
-        "The interrupt did not end the cell: rank 1 is at line 1: stick(). Interrupt again, or "
+        "The interrupt did not end the cell: "
+        "rank 1 is at a cell line 1: stick(). Interrupt again, or "
         "%dist_restart 1 (or restart_ranks([1])) replaces rank 1 and keeps the others."
     )
     assert caught.value.result is result
@@ -387,8 +388,9 @@ def test_no_stuck_rank_is_replaced_while_one_may_be_in_python(settle, pool, call
     with pytest.raises(StuckError) as caught:
         settle(result_of([3]), repair.free([0, 1, 2]), [0, 1, 2, 3])
     assert (
-        "rank 0 is at line 1: wait_in('recv') (it lets go after the group's timeout, 1 min); "
-        "rank 1 is at line 1: stick(); rank 2 does not answer. Interrupt again, or"
+        "rank 0 is at a cell line 1: wait_in('recv') "
+        "(it lets go after the group's timeout, 1 min); "
+        "rank 1 is at a cell line 1: stick(); rank 2 does not answer. Interrupt again, or"
     ) in str(caught.value)
     assert "restart_ranks([0, 1, 2])) replaces ranks 0-2 and keeps the others." in str(caught.value)
     assert pool.engines == [0, 1, 2, 3]
@@ -400,7 +402,8 @@ def test_a_rank_that_still_receives_data_is_not_replaced(settle, pool, calls, re
     with pytest.raises(StuckError) as caught:
         settle(result_of([1, 2, 3]), repair.free([0]), [0, 1, 2, 3])
     assert (
-        "rank 0 is at line 1: wait_in('recv') (data is on its way: it ends when that has come). "
+        "rank 0 is at a cell line 1: wait_in('recv') "
+        "(data is on its way: it ends when that has come). "
     ) in str(caught.value)
     assert pool.engines == [0, 1, 2, 3]
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from rankbook import calls
-from rankbook.calls import Ledger, places
-from rankbook.calls.fingerprints import Fingerprint
+from rankbook import calls, lastcalls
+from rankbook.calls import Ledger
 from rankbook.calls.taps import FUNCTIONAL, METHODS, OPS
+from rankbook.cellnames import file_of
 from rankbook.models.calls import Place
 
 
@@ -59,8 +59,7 @@ def in_a_cell(source, filename):
 
 
 def test_a_cells_line_is_told_under_its_name(ledger):
-    places.name_cell("/tmp/ipykernel_1/17.py", "In [4]")  # noqa: S108 - as IPython names them
-    in_a_cell("\ndist.all_reduce(ones())", "/tmp/ipykernel_1/17.py")  # noqa: S108
+    in_a_cell("\ndist.all_reduce(ones())", file_of("In [4]"))
     [call] = ledger.recent(1)
     assert str(call.place) == "In [4] line 2"
     assert call.called_from is None
@@ -70,8 +69,7 @@ def test_the_cell_that_led_to_a_files_line_is_told_too(ledger):
     def step():
         dist.all_reduce(ones())
 
-    places.name_cell("/tmp/ipykernel_1/18.py", "In [5]")  # noqa: S108
-    code = compile("\n\nstep()", "/tmp/ipykernel_1/18.py", "exec")  # noqa: S108
+    code = compile("\n\nstep()", file_of("In [5]"), "exec")
     exec(code, {"step": step})  # noqa: S102
     [call] = ledger.recent(1)
     assert str(call.place).startswith("test_calls_account.py:")
@@ -86,36 +84,6 @@ def test_each_line_of_a_loop_is_told_apart(ledger):
     assert [call.place.line for call in ledger.recent(4)] == [2, 3, 2, 3]
 
 
-def test_fingerprints_of_the_same_calls_are_the_same_at_each_count():
-    one, other = Fingerprint(), Fingerprint()
-    for fingerprint in (one, other):
-        fingerprint.add(("all_reduce", "sum", 4))
-        fingerprint.add(("broadcast", 0))
-    assert one.latest() == other.latest()
-    other.add(("barrier",))
-    assert one.at(2) == other.at(2) != other.at(3)
-    assert one.at(3) is None
-
-
-def test_calls_in_another_order_have_another_fingerprint():
-    one, other = Fingerprint(), Fingerprint()
-    one.add(("a",))
-    one.add(("b",))
-    other.add(("b",))
-    other.add(("a",))
-    assert one.at(2) != other.at(2)
-
-
-def test_the_hashes_of_the_latest_thousand_counts_are_kept():
-    fingerprint = Fingerprint()
-    for _ in range(1500):
-        fingerprint.add(("all_reduce",))
-    assert fingerprint.count == 1500
-    assert fingerprint.at(500) is None
-    assert fingerprint.at(501) is not None
-    assert len(fingerprint.latest()[1]) == 1000
-
-
 @pytest.mark.parametrize(
     "other",
     [
@@ -128,13 +96,15 @@ def test_the_hashes_of_the_latest_thousand_counts_are_kept():
 )
 def test_what_must_agree_tells_two_calls_apart(world, ledger, other):
     dist.all_reduce(ones())
-    [_, first] = ledger.fingerprints()["0"][1]
+    [first] = ledger.fingerprints()
     ledger.generation = 1
     dist.all_reduce(ones())
-    assert ledger.fingerprints()["0"][1] == (0, first)
+    [same] = ledger.fingerprints()
+    assert (same.count, same.hashes) == (first.count, first.hashes)
     ledger.generation = 2
     other()
-    assert ledger.fingerprints()["0"][1][1] != first
+    [another] = ledger.fingerprints()
+    assert another.hashes != first.hashes
 
 
 def test_sizes_that_may_differ_leave_the_fingerprint_alone(world, ledger):
@@ -142,7 +112,8 @@ def test_sizes_that_may_differ_leave_the_fingerprint_alone(world, ledger):
     for generation, size in enumerate((2, 4)):
         ledger.generation = generation
         dist.all_to_all_single(torch.ones(size), torch.ones(size))
-        found.append(ledger.fingerprints()["0"])
+        [fingerprint] = ledger.fingerprints()
+        found.append(fingerprint.hashes)
     assert found[0] == found[1]
 
 
@@ -192,13 +163,13 @@ def test_an_account_takes_the_place_of_another(ledger):
 
 def test_traffic_is_summed_up_by_cell(ledger):
     for cell in (1, 2):
-        ledger.cell = cell
+        ledger.counts.cell = cell
         for _ in range(cell):
             dist.all_reduce(ones())
-    assert (ledger.traffic(1).calls, ledger.traffic(1).nbytes) == (1, 16)
-    assert (ledger.traffic(2).calls, ledger.traffic(2).nbytes) == (2, 32)
-    assert ledger.traffic(2).waiting > 0
-    assert ledger.traffic(3).calls == 0
+    assert (ledger.counts.traffic(1).calls, ledger.counts.traffic(1).nbytes) == (1, 16)
+    assert (ledger.counts.traffic(2).calls, ledger.counts.traffic(2).nbytes) == (2, 32)
+    assert ledger.counts.traffic(2).waiting > 0
+    assert ledger.counts.traffic(3).calls == 0
 
 
 def test_calls_of_many_threads_have_each_a_number(world):
@@ -215,7 +186,9 @@ def test_calls_of_many_threads_have_each_a_number(world):
     found, _ = ledger.since()
     assert [call.id for call in found] == list(range(1, 201))
     assert sorted(call.number for call in found) == list(range(1, 201))
-    assert ledger.fingerprints()["0"][0] == 200
+    [fingerprint] = ledger.fingerprints()
+    assert fingerprint.count == 200
+    assert ledger.fingerprints() == ()
 
 
 def test_the_file_of_the_last_calls_is_read_as_it_was_written(ledger):
@@ -223,9 +196,9 @@ def test_the_file_of_the_last_calls_is_read_as_it_was_written(ledger):
         dist.all_reduce(ones(), dist.ReduceOp.MIN)
         dist.broadcast(ones(), src=0)
 
-    ledger.cell = 3
+    ledger.counts.cell = 3
     step()
-    last = calls.read(ledger.box.path)
+    last = lastcalls.read(ledger.box.path)
     assert last.pid == os.getpid()
     assert [
         replace(call, ranks=(0,), thread=0, nbytes=0, returned=None) for call in last.calls
@@ -235,7 +208,7 @@ def test_the_file_of_the_last_calls_is_read_as_it_was_written(ledger):
 def test_the_file_keeps_the_latest_calls_of_many(ledger):
     for _ in range(100):
         dist.barrier()
-    numbers = [call.number for call in calls.read(ledger.box.path).calls]
+    numbers = [call.number for call in lastcalls.read(ledger.box.path).calls]
     assert numbers == list(range(37, 101))
 
 
@@ -243,10 +216,10 @@ def test_the_file_says_which_call_is_waited_for(ledger):
     work = dist.barrier(async_op=True)
     record = ledger.handles.record_of(work)
     outer = ledger.wait("work", record)
-    assert calls.read(ledger.box.path).awaited == record.id
+    assert lastcalls.read(ledger.box.path).awaited == record.id
     ledger.waited(outer)
     work.wait()
-    assert calls.read(ledger.box.path).awaited is None
+    assert lastcalls.read(ledger.box.path).awaited is None
 
 
 def test_only_its_owner_reads_the_file(ledger):
@@ -264,7 +237,7 @@ def test_what_is_no_such_file_is_not_read(tmp_path, content):
     file = tmp_path / "calls"
     if content is not None:
         file.write_bytes(content)
-    assert calls.read(file) is None
+    assert lastcalls.read(file) is None
 
 
 def test_a_link_is_not_followed(tmp_path):

@@ -44,7 +44,11 @@ PREAMBLE = """
 def python(code):
     code = textwrap.dedent(PREAMBLE) + textwrap.dedent(code)
     ran = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert (ran.returncode, ran.stderr) == (0, "")
     return ran.stdout.split()

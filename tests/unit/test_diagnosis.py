@@ -79,7 +79,12 @@ ABORTED = Look(
     ended="was killed by SIGABRT",
     last_words=("terminate called", "  what(): op.preamble.length <= op.nbytes", ""),
 )
+LOST = idle(raised="RuntimeError: Connection closed by peer [127.0.0.1]:1")
 UNRECORDED = call(seq=None)
+OF_FOUR = call(sizes=((4,),), dtypes=("float32",), line="train.py:6 in step")
+OF_FIVE = call(sizes=((5,),), dtypes=("float32",), line="train.py:8 in step")
+SENT = replace(OF_FIVE, op="send", seq=1, peer=1, tag=0, line="line 1: dist.send(x, 1)")
+TAKEN = replace(OF_FOUR, op="recv", seq=1, peer=0, tag=0, line="line 2: dist.recv(y, 0)")
 
 CASES = {
     # -- no culprit --------------------------------------------------------------------------
@@ -606,6 +611,51 @@ CASES = {
         summary="Rank 1 was killed by SIGABRT; its last words: what(): op.preamble.length <= "
         "op.nbytes. Gloo ends a process when sizes or dtypes differ between ranks: "
         "%dist_init --check says so beforehand.",
+    ),
+    "aborted in a call that did not match": Case(
+        [
+            replace(LOST, recent=(OF_FOUR,)),
+            replace(ABORTED, waiting=OF_FIVE, recent=(OF_FIVE,), line=OF_FIVE.line, last_words=()),
+        ],
+        "mismatch",
+        (0, 1),
+        summary="Ranks 0-1 call all_reduce #5 differently: rank 0 with 4 elements of float32 "
+        "(train.py:6 in step), rank 1 with 5 elements of float32 (train.py:8 in step). Rank 1 was "
+        "killed by SIGABRT in all_reduce #5 of 5 float32 (train.py:8 in step). Gloo ends a process "
+        "when sizes or dtypes differ between ranks: %dist_init --check says so beforehand.",
+    ),
+    "aborted in a recv of less than was sent": Case(
+        [
+            replace(IDLE, recent=(SENT,)),
+            replace(ABORTED, waiting=TAKEN, recent=(TAKEN,), line=TAKEN.line, last_words=()),
+        ],
+        "mismatch",
+        (0, 1),
+        summary="Rank 0 sends 5 elements of float32 to 1 (line 1: dist.send(x, 1)), where rank 1 "
+        "receives 4 elements of float32 (line 2: dist.recv(y, 0)). Rank 1 was killed by SIGABRT in "
+        "recv from 0 of 4 float32 (line 2: dist.recv(y, 0)).",
+    ),
+    "killed in a call that matched": Case(
+        [waits(OF_FOUR), replace(KILLED, waiting=OF_FOUR, recent=(OF_FOUR,), line=OF_FOUR.line)],
+        "dead",
+        (1,),
+        (0,),
+        PROVEN,
+        "Rank 1 was killed by SIGKILL in all_reduce #5 of 4 float32 (train.py:6 in step) while "
+        "rank 0 waited for it in all_reduce #5 (line 3: dist.all_reduce(x)).",
+    ),
+    "killed after its last call": Case(
+        [IDLE, replace(KILLED, recent=(replace(OF_FOUR, done=True),))],
+        "dead",
+        (1,),
+        summary="Rank 1 was killed by SIGKILL after all_reduce #5 (train.py:6 in step).",
+    ),
+    "killed with an asynchronous call under way": Case(
+        [IDLE, replace(KILLED, recent=(OF_FOUR,), line="line 9")],
+        "dead",
+        (1,),
+        summary="Rank 1 was killed by SIGKILL at line 9, with all_reduce #5 under way "
+        "(train.py:6 in step).",
     ),
     "aborted for other reasons": Case(
         [IDLE, replace(ABORTED, last_words=())],

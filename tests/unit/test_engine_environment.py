@@ -15,7 +15,7 @@ import rankbook
 from rankbook.engine.environment import say_environment
 from rankbook.models.environment import SayEnvironment
 
-JOB = SimpleNamespace(engine=SimpleNamespace(id=3))
+JOB = SimpleNamespace(engine=SimpleNamespace(id=3, ledger=SimpleNamespace(box=None)))
 
 
 def say():

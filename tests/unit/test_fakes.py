@@ -29,7 +29,7 @@ def public(cls):
     [
         (fakes.FakePool().launcher, Launcher, {"client", "closed", "cluster_id", "grown"}),
         (fakes.FakeWire({}), ClientWire, {"join", "leave", "lost", "requests"}),
-        (fakes.Recorder(), LiveOutput, {"events", "finished", "notes", "running"}),
+        (fakes.Recorder(), LiveOutput, {"events", "finished", "mismatches", "notes", "running"}),
         (fakes.Clock(), time, {"now"}),
     ],
 )
@@ -42,7 +42,10 @@ def test_the_fake_has_nothing_that_the_real_one_lacks(fake, real, own):
     [
         *((fakes.FakeLauncher, Launcher, name) for name in sorted(LAUNCHING)),
         *((fakes.FakeWire, Wire, name) for name in sorted(public(Wire) - {"address", "engines"})),
-        *((fakes.Recorder, LiveOutput, name) for name in ("event", "finish", "note", "pause")),
+        *(
+            (fakes.Recorder, LiveOutput, name)
+            for name in ("event", "finish", "mismatch", "note", "pause")
+        ),
     ],
 )
 def test_methods_of_the_fakes_take_what_the_real_ones_take(fake, real, name):
@@ -99,12 +102,16 @@ def ask(pool):
 def test_a_cell_that_sticks_ends_with_an_interrupt_and_not_with_a_cut(ask, pool):
     call = ask(Run("x = 1\nstick()", 7))
     look = load(Look, ask(LookAt()).values[1])
-    assert (look.state, look.line, look.cell) == ("running", "line 2: stick()", 7)
+    assert (look.state, look.line, look.cell) == ("running", "a cell line 2: stick()", 7)
     assert ask(Free(cut=True)).values == {1: True}
     assert not call.done
     ask(Free(interrupt=True))
     error = load(Failure, call.values[1]["error"])
-    assert (error.ename, error.freed, error.line) == ("KeyboardInterrupt", True, "line 2: stick()")
+    assert (error.ename, error.freed, error.line) == (
+        "KeyboardInterrupt",
+        True,
+        "a cell line 2: stick()",
+    )
     assert load(Look, ask(LookAt()).values[1]).state == "idle"
     assert ask(Free(interrupt=True)).values == {1: False}
 

@@ -17,9 +17,12 @@ SOURCE = Path(rankbook.__file__).parent
 FLOORS = [
     {
         "_version",
+        "cellnames",
         "dtypes",
         "errors",
+        "fingerprints",
         "interrupts",
+        "lastcalls",
         "masking",
         "models",
         "protocol",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
@@ -123,3 +124,26 @@ def test_an_engine_with_another_version_is_refused_at_the_start(make, versions, 
     )
     assert session.world_size == 0
     assert session.pool.asked("initialize") == []
+
+
+# -- a torch newer than tested ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("torch", ["2.16.0", "2.16.0a0+git1234", "3.0"])
+def test_a_newer_torch_than_tested_is_warned_of_and_then_used(make, torch):
+    session = make(2, hosts="ab", owned=False)
+    other = session.pool[1]
+    other.facts = replace(other.facts, versions=(("torch", torch), ("rankbook", __version__)))
+    with pytest.warns(UserWarning, match=re.escape(f"torch {torch} on b is newer than")) as caught:
+        session.initialize("gloo")
+    assert all(len(str(warning.message).splitlines()) == 1 for warning in caught)
+    assert session.world_size == 2
+
+
+@pytest.mark.parametrize("torch", ["2.9.0", "2.15.1+cu130", "odd"])
+def test_a_tested_torch_is_not_warned_of(make, torch):
+    session = make(1, owned=False)
+    first = session.pool[0]
+    first.facts = replace(first.facts, versions=(("torch", torch), ("rankbook", __version__)))
+    session.initialize("gloo")  # a warning would be an error
+    assert session.world_size == 1

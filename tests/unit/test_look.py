@@ -394,9 +394,18 @@ def test_a_rank_in_recv_waits_in_the_call_of_its_account(world, monkeypatch):
     look = looks[-1]
     world_group = str(dist.group.WORLD.group_name)
     assert look.waiting == Collective(
-        "recv", world_group, (0,), 1, ((2, 3),), ("float32",), tag=0, since=look.waiting.since
+        "recv",
+        world_group,
+        (0,),
+        1,
+        ((2, 3),),
+        ("float32",),
+        tag=0,
+        since=look.waiting.since,
+        line=look.waiting.line,
     )
-    assert (look.state, look.line) == ("waiting", "line 2: dist.recv(torch.ones(2, 3))")
+    assert look.waiting.line.endswith("line 2")
+    assert (look.state, look.line) == ("waiting", "a cell line 2: dist.recv(torch.ones(2, 3))")
 
 
 def test_where_nothing_is_announced_a_rank_waits_in_the_call_that_is_open(settled, at, account):

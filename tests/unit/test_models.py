@@ -101,10 +101,12 @@ ASKED = [
     requests.Pull("x"),
     requests.Push(("x", "y")),
     requests.Reach("tcp://10.0.0.1:1234"),
+    requests.ReadLastCalls("/dev/shm/rankbook-0/x-1.calls"),  # noqa: S108
     requests.Run("x = 1", 3),
     requests.SayEnvironment(),
     requests.SayFacts("10.0.0.1"),
     requests.SayStacks(),
+    requests.TellCall("0", (0, 1), 2, 7),
     requests.TellTimeline(None),
     requests.TellTimeline(7, "mark"),
 ]

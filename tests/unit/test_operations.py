@@ -20,7 +20,7 @@ from rankbook.engine.agent import Agent
 from rankbook.engine.cells import freeing
 from rankbook.engine.operations import CONTROL, MAIN, every_operation, operation
 from rankbook.errors import InputError
-from rankbook.models import CellOutcome, requests
+from rankbook.models import Failure, load, requests
 from rankbook.models.requests import Free, Request, Run
 
 
@@ -132,9 +132,11 @@ async def test_an_operation_gets_its_request_and_what_it_returns_is_the_answer()
 
 @pytest.mark.asyncio
 async def test_a_model_is_answered_as_a_dict():
-    asked = Asked(operation(Greet, on=CONTROL)(lambda job, request: CellOutcome(seconds=2.0)))
+    asked = Asked(operation(Greet, on=CONTROL)(lambda job, request: Failure("E", "why")))
     asked.ask("greet", name="a")
-    assert asked.answers == [{"status": "ok", "value": {"error": None, "seconds": 2.0}}]
+    [answer] = asked.answers
+    assert answer["status"] == "ok"
+    assert load(Failure, answer["value"]) == Failure("E", "why")
 
 
 @pytest.mark.asyncio

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rankbook.models import Collective, Failure, Look
+from rankbook.models import Collective, Failure, GroupInfo, Look
+from rankbook.models.calls import Call, LastCalls, Place
 from rankbook.sessions.members import looks
 from rankbook.sessions.members.outcomes import PENDING, when_it_was_lost
 
@@ -58,13 +59,17 @@ def test_a_crash_is_reported_with_its_line_of_the_cell(complete, pool):
         "before it",
         "Fatal Python error: Segmentation fault",
         "Current thread 0x1 (most recent call first):",
-        '  File "/lib/ctypes/__init__.py", line 519 in string_at',
-        '  File "/tmp/ipykernel_12/3.py", line 4 in f',
-        '  File "/tmp/ipykernel_12/4.py", line 2 in <module>',
+        '  File "/usr/lib/python3.11/ctypes/__init__.py", line 519 in string_at',
+        '  File "/tmp/ipykernel_12/8/In [3].py", line 4 in f',
+        '  File "/tmp/ipykernel_12/9/In [4].py", line 2 in <module>',
     ]
     pool.kill(2, -11)
     assert complete({}, {})[2] == unseen(
-        2, "gone", line="line 4", ended="was killed by SIGSEGV", last_words=("before it",)
+        2,
+        "gone",
+        line="In [3] line 4 in f, called from In [4] line 2",
+        ended="was killed by SIGSEGV",
+        last_words=("before it",),
     )
 
 
@@ -142,3 +147,38 @@ def test_looks_are_completed_for_the_ranks_that_began_the_cell(formed, pool):
     pool.kill(1)
     found = looks.complete(formed.members, then, {0: idle()}, {})
     assert found == {0: idle(), 1: unseen(1, "gone", ended="was killed by SIGKILL")}
+
+
+FILE = Place("/home/me/train.py", 6, "step")
+LAST = LastCalls(
+    102,
+    (
+        Call(1, "broadcast", group="0", generation=1, number=9, issued=1.0, completed=2.0),
+        Call(2, "all_reduce", group="0", generation=2, number=1, place=FILE, issued=3.0),
+    ),
+    awaited=2,
+)
+
+
+def test_a_dead_rank_is_reported_with_its_last_calls_in_the_present_group(complete, pool):
+    """An engine that lives on the same host reads them."""
+    pool[0].left = {"2.calls": LAST}
+    pool.kill(2, -9)
+    info = GroupInfo("gloo", 0, 4, "cpu", is_main=True, generation=2)
+    called = Collective("all_reduce", "0", (0, 1, 2, 3), 1)
+    found = complete({0: idle(info=info, recent=(called,))}, {})[2]
+    assert [(call.op, call.seq, call.ranks) for call in found.recent] == [
+        ("all_reduce", 1, (0, 1, 2, 3))
+    ]
+    assert found.waiting is not None
+    assert found.line == "train.py:6 in step"
+    complete({}, {})
+    assert [engine.asked.count("last_calls") for engine in pool.all.values()] == [1, 0, 0, 0]
+
+
+def test_without_a_living_rank_on_its_host_nothing_is_known_of_a_rank_that_died(complete, pool):
+    for number in (0, 1, 3):
+        pool.kill(number)
+    pool.kill(2)
+    found = complete({}, {})[2]
+    assert (found.state, found.recent, found.waiting) == ("gone", (), None)

@@ -14,11 +14,13 @@ import time
 from datetime import timedelta
 from functools import partial
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
+from packaging.version import Version
 from processes import wait_until
 from steps import SOON
 
@@ -98,6 +100,7 @@ USES = [
     (TORCH_IN_C, "Future", "engine"),
     (WORLD, "pg_group_ranks", "engine"),
     (WORLD, "pg_names", "engine"),
+    (C10D, "_new_process_group_helper", "calls"),
     (C10D, "_resolve_process_group", "calls"),
     (C10D, "_world", "calls"),
     (WORLD, "pg_group_ranks", "calls"),
@@ -131,11 +134,20 @@ CALLS = [
     (HOOK, "quiet", [], "engine"),
 ]
 
+# Since which version of what a name is there; before, we do without.
+SINCE = {"_reply_subshell_for": ("ipykernel", "7.4")}
+
 # Of the standard library: documented, or as stable as if they were.
 STANDARD = {"_exit", "_current_frames", "_getframe"}
 
 # What we set on objects of others, and what IPython asks objects of ours for.
 OUR_MARKS = {"_rankbook_agent", "_render_traceback_"}
+
+
+def skip_before_it_came(name):
+    package, since = SINCE.get(name, ("torch", "0"))
+    if Version(version(package)) < Version(since):
+        pytest.skip(f"came with {package} {since}")
 
 
 def find(dotted):
@@ -173,6 +185,7 @@ def files(room):
 
 @pytest.mark.parametrize(("dotted", "name", "room"), USES)
 def test_what_we_use_is_still_there(dotted, name, room):
+    skip_before_it_came(name)
     assert has(find(dotted), name), (
         f"{dotted} has no {name} any more; {users(name, room)} must find another way"
     )
@@ -180,6 +193,7 @@ def test_what_we_use_is_still_there(dotted, name, room):
 
 @pytest.mark.parametrize(("dotted", "name", "arguments", "room"), CALLS)
 def test_what_we_call_still_takes_what_we_give(dotted, name, arguments, room):
+    skip_before_it_came(name)
     method = getattr(find(dotted), name)
     taken = [parameter for parameter in inspect.signature(method).parameters if parameter != "self"]
     assert taken == arguments, (

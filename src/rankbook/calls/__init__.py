@@ -11,11 +11,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from rankbook.calls import kernels, methods, waits
-from rankbook.calls.blackbox import LastCalls, read
+from rankbook.calls import groups, kernels, methods, waits
 from rankbook.calls.ledger import Ledger
 
-__all__ = ["LastCalls", "Ledger", "install", "installed", "is_ours", "read", "remove"]
+__all__ = ["Ledger", "install", "installed", "is_ours", "remove"]
 
 _installed: Ledger | None = None
 
@@ -33,6 +32,7 @@ def install(ledger: Ledger, stores: Iterable[type] = ()) -> None:
     global _installed  # noqa: PLW0603 - what is replaced is the process's, too
     methods.install(ledger)
     kernels.install(ledger)
+    groups.install(ledger)
     waits.install(ledger, stores)
     _installed = ledger
 
@@ -46,6 +46,7 @@ def remove() -> None:
     """Tell nothing more: what was replaced is torch's own again."""
     global _installed  # noqa: PLW0603
     waits.remove()
+    groups.remove()
     kernels.remove()
     methods.remove()
     _installed = None

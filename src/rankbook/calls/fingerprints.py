@@ -4,58 +4,49 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
+from itertools import islice
 
-__all__ = ["Fingerprint"]
+from rankbook.fingerprints import FACTOR, MASK, packed
 
-_FACTOR, _MASK = 0x5851F42D4C957F2D, (1 << 61) - 1
+__all__ = ["Running", "key_of"]
+
 _KEPT = 1000
-_MOST = 4096
-
-_keys: dict[tuple[object, ...], int] = {}
 
 
-class Fingerprint:
+class Running:
     """What all ranks of a group must call alike, hashed call by call."""
 
-    __slots__ = ("_hashes",)
+    __slots__ = ("_hashes", "_told", "count")
 
     def __init__(self) -> None:
-        # With its count, so that another thread never sees one without the other.
-        self._hashes: deque[tuple[int, int]] = deque([(0, 0)], maxlen=_KEPT)
-
-    @property
-    def count(self) -> int:
+        self.count = 0
         """Calls so far."""
-        return self._hashes[-1][0]
+        self._told = 0
+        self._hashes: deque[int] = deque([0], maxlen=_KEPT + 1)
 
-    def add(self, what: tuple[object, ...]) -> None:
-        """Add a call; one thread at a time.
+    def add(self, key: int) -> None:
+        """Add a call, by its key; one thread at a time."""
+        hashes = self._hashes
+        hashes.append((hashes[-1] * FACTOR + key) & MASK)
+        self.count += 1
 
-        Args:
-            what: All that must be the same on every rank.
+    def news(self) -> tuple[int, str]:
+        """How many calls, and the hashes of the counts that were not told yet, packed.
+
+        Of many calls, those of the latest 1,000 counts; empty if there was none.
         """
-        key = _keys.get(what)
-        if key is None:
-            key = _key(what)
-        count, before = self._hashes[-1]
-        self._hashes.append((count + 1, (before * _FACTOR + key) & _MASK))
-
-    def at(self, count: int) -> int | None:
-        """The hash of the first ``count`` calls; None: not reached, or no longer kept."""
-        hashes = self._hashes.copy()
-        index = count - hashes[0][0]
-        return hashes[index][1] if 0 <= index < len(hashes) else None
-
-    def latest(self) -> tuple[int, tuple[int, ...]]:
-        """How many calls, and the hashes of the latest counts, oldest first."""
-        hashes = self._hashes.copy()
-        return hashes[-1][0], tuple(each for _, each in hashes)
+        new = min(self.count - self._told, _KEPT)
+        self._told = self.count
+        kept = len(self._hashes)
+        return self.count, packed(islice(self._hashes, kept - new, kept)) if new else ""
 
 
-def _key(what: tuple[object, ...]) -> int:
-    if len(_keys) >= _MOST:
-        _keys.clear()
+def key_of(what: tuple[object, ...]) -> int:
+    """The key of a call, the same on every rank.
+
+    Args:
+        what: All that must be the same on every rank.
+    """
     # Python's own hash of a text differs between processes.
     digest = hashlib.blake2b(repr(what).encode(), digest_size=8).digest()
-    _keys[what] = key = int.from_bytes(digest, "big") & _MASK
-    return key
+    return int.from_bytes(digest, "big") & MASK

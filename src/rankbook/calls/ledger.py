@@ -14,6 +14,8 @@ from typing import Any
 import torch.distributed.distributed_c10d as c10d
 
 from rankbook.calls.blackbox import BlackBox
+from rankbook.calls.counts import Counts
+from rankbook.calls.groups import Groups
 from rankbook.calls.handles import Handles
 from rankbook.calls.places import Spot, is_told_of
 from rankbook.calls.places import spot as find_spot
@@ -22,23 +24,16 @@ from rankbook.calls.records import (
     Group,
     Record,
     Site,
-    Totals,
     is_open,
     measure,
-    nbytes,
     to_call,
-    what_must_agree,
 )
-from rankbook.models.calls import Call, Traffic, Wait
+from rankbook.models.calls import Call, Fingerprint, Wait
 
 __all__ = ["Awaited", "Ledger"]
 
 _KEPT = 4096
-_CELLS = 64
 _SITES = 4096
-_BATCH = 512
-"""Calls after which those are summed up that were not yet."""
-
 Awaited = tuple[int, str, Record | None, float | None]
 """When a wait began (ns since the epoch), its kind, the call, and the timeout of its own."""
 
@@ -52,6 +47,8 @@ class Ledger:
     Attributes:
         generation: Of the session's group; calls are counted from 1 again when it changes.
         handles: Which call a handle is of.
+        groups: The process groups that it knows.
+        counts: What is added up over the calls.
         box: The file of the last calls; None if there is none.
     """
 
@@ -69,15 +66,12 @@ class Ledger:
         self.box = BlackBox(file) if file else None
         self._lock = threading.RLock()
         self._records: deque[Record] = deque(maxlen=kept)
-        self._fresh: deque[Record] = deque()
         self._sites: dict[tuple[object, ...], Site] = {}
         self._last = 0
-        self._groups: dict[int, Group] = {}
+        self.groups = Groups()
         self.handles = Handles()
         self._waiting: dict[int, Awaited] = {}
-        self._cell: int | None = None
-        self._totals: dict[int | None, Totals] = {None: Totals()}
-        self._present = self._totals[None]
+        self.counts = Counts()
 
     # What happens: called where it does.
 
@@ -103,9 +97,9 @@ class Ledger:
             tag: Of a send or recv.
         """
         record = Record()
-        group = self._groups.get(id(pg))
+        group = self.groups.by_id.get(id(pg))
         if group is None or group.ref() is not pg or group.generation != self.generation:
-            group = self._know(pg)
+            group = self.groups.know(pg, self.generation)
         spot, cell, function = find_spot(_getframe(1))
         site = self._sites.get((op, reduce_op, function, spot, cell))
         if site is None:
@@ -126,7 +120,7 @@ class Ledger:
         record.thread = thread = get_ident()
         # Whoever issues waits no longer, even if an interrupt has kept that from being announced.
         self._waiting.pop(thread, None)
-        record.cell = self._cell
+        record.cell = self.counts.cell
         record.returned = record.completed = 0
         record.failed = False
         record.work = None
@@ -138,11 +132,9 @@ class Ledger:
                 group.issued = record.number = group.issued + 1
             record.issued = time_ns()
             self._records.append(record)
-            self._fresh.append(record)
             if self.box is not None:
                 self.box.issued(record)
-        if len(self._fresh) >= _BATCH:
-            self._sum_up()
+            self.counts.add(record)
         if self.handles.held:
             self.settle()
         return record
@@ -196,21 +188,9 @@ class Ledger:
         if outer is not None:
             self._waiting[thread] = outer
         elif ended is not None:
-            self._present.waiting += time_ns() - ended[0]
+            self.counts.present.waiting += time_ns() - ended[0]
 
     # What is to be known: any thread.
-
-    @property
-    def cell(self) -> int | None:
-        """Number of the cell that runs."""
-        return self._cell
-
-    @cell.setter
-    def cell(self, number: int | None) -> None:
-        while len(self._totals) >= _CELLS:
-            del self._totals[next(iter(self._totals))]
-        self._cell = number
-        self._present = self._totals.setdefault(number, Totals())
 
     @property
     def last(self) -> int:
@@ -282,25 +262,22 @@ class Ledger:
                 found.setdefault(record.thread, wait)
         return found
 
-    def fingerprints(self) -> dict[str, tuple[int, tuple[int, ...]]]:
-        """By group of this generation, how many collectives, and the hashes of the latest counts.
+    def fingerprints(self) -> tuple[Fingerprint, ...]:
+        """What was called in each group of this generation, hashed; not of groups told before."""
+        groups = list(self.groups.by_id.values())
+        return self.counts.fingerprints(g for g in groups if g.generation == self.generation)
 
-        Of ``k`` hashes after ``n`` calls the first is that of the first ``n - k + 1`` calls.
-        """
-        self._sum_up()
-        return {
-            group.name: group.fingerprint.latest()
-            for group in list(self._groups.values())
-            if group.generation == self.generation and group.ref() is not None
-        }
-
-    def traffic(self, cell: int | None) -> Traffic:
-        """What a cell did; of the latest 64."""
-        self._sum_up()
-        totals = self._totals.get(cell)
-        if totals is None:
-            return Traffic()
-        return Traffic(totals.calls, totals.nbytes, totals.waiting / 1e9)
+    def collective(
+        self, group: str, ranks: Sequence[int], generation: int, number: int
+    ) -> Call | None:
+        """One collective of a group, as :class:`Fingerprint` names it; None if it is not kept."""
+        wanted = (number, group, tuple(ranks), generation)
+        for record in reversed(self._records.copy()):
+            its = record.group
+            found = (record.number, its.key, its.ranks, its.generation)
+            if found == wanted and record.site.op not in P2P:
+                return to_call(record)
+        return None
 
     def settle(self) -> None:
         """Find out which calls are done of those that nobody in Python has a handle of."""
@@ -316,33 +293,9 @@ class Ledger:
         self.__init__(self._records.maxlen or _KEPT)  # type: ignore[misc]
         self.generation = generation
 
-    def _know(self, pg: Any) -> Group:
-        ranks = c10d._world.pg_group_ranks.get(pg, {})
-        name = c10d._world.pg_names.get(pg, "")
-        ordered = tuple(sorted(ranks, key=lambda rank: ranks[rank]))
-        self._groups = {
-            key: group
-            for key, group in self._groups.items()
-            if group.ref() is not None and group.generation == self.generation
-        }
-        group = self._groups[id(pg)] = Group(pg, name, ordered, self.generation)
-        return group
-
     def _site(self, op: str, reduce_op: str, function: str, *spots: Spot | None) -> Site:
         if len(self._sites) >= _SITES:
             self._sites.clear()
         site = Site(op, reduce_op, function, *spots)
         self._sites[(op, reduce_op, function, *spots)] = site
         return site
-
-    def _sum_up(self) -> None:
-        """Add fresh calls to the fingerprints and the totals: many at once cost little each."""
-        with self._lock:
-            while self._fresh:
-                record = self._fresh.popleft()
-                totals = self._totals.get(record.cell)
-                if totals is not None:
-                    totals.calls += 1
-                    totals.nbytes += nbytes(record)
-                if record.site.op not in P2P:
-                    record.group.fingerprint.add(what_must_agree(record))

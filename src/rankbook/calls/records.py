@@ -8,16 +8,15 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
-from rankbook.calls.fingerprints import Fingerprint
+from rankbook.calls.fingerprints import Running
 from rankbook.calls.places import Spot
-from rankbook.models.calls import Call
+from rankbook.models.calls import SAME_SIZE, Call
 
 __all__ = [
     "P2P",
     "Group",
     "Record",
     "Site",
-    "Totals",
     "is_open",
     "measure",
     "nbytes",
@@ -27,10 +26,6 @@ __all__ = [
 
 P2P = {"send", "recv"}
 
-_SIZED = {"all_reduce", "broadcast", "reduce", "all_gather_into_tensor", "reduce_scatter_tensor"}
-"""What cannot be done unless all ranks give equally many elements."""
-
-
 _SHAPES = 64
 """Tensors of a call whose shapes are kept."""
 
@@ -38,16 +33,29 @@ _SHAPES = 64
 class Group:
     """One process group, as the account counts its calls."""
 
-    __slots__ = ("_pairs", "encoded", "fingerprint", "generation", "issued", "name", "ranks", "ref")
+    __slots__ = (
+        "_pairs",
+        "encoded",
+        "fingerprint",
+        "generation",
+        "issued",
+        "key",
+        "name",
+        "ranks",
+        "ref",
+    )
 
-    def __init__(self, pg: Any, name: str, ranks: tuple[int, ...], generation: int) -> None:
+    def __init__(
+        self, pg: Any, name: str, ranks: tuple[int, ...], generation: int, nth: int = 1
+    ) -> None:
         self.ref = weakref.ref(pg)
         self.name = name
+        self.key = f"{name} ({nth})" if nth > 1 else name
         self.encoded = name.encode()
         self.ranks = ranks
         self.generation = generation
         self.issued = 0
-        self.fingerprint = Fingerprint()
+        self.fingerprint = Running()
         self._pairs: dict[tuple[str, int | None, int | None], count[int]] = {}
 
     def next_of_pair(self, op: str, peer: int | None, tag: int | None) -> int:
@@ -125,15 +133,6 @@ class Record:
     """Gives the ``Work``; None where it is gone."""
 
 
-class Totals:
-    """What a cell did."""
-
-    __slots__ = ("calls", "nbytes", "waiting")
-
-    def __init__(self) -> None:
-        self.calls = self.nbytes = self.waiting = 0
-
-
 def nbytes(record: Record) -> int:
     """Size of the tensors of a call, bytes."""
     if len(record.dtypes) == 1:
@@ -145,7 +144,7 @@ def nbytes(record: Record) -> int:
 def what_must_agree(record: Record) -> tuple[object, ...]:
     """What all ranks must have called alike, of a collective."""
     site = record.site
-    sized = record.elements if site.op in _SIZED else None
+    sized = record.elements if site.op in SAME_SIZE else None
     dtype = record.dtypes[0] if record.dtypes else None
     return site.op, site.reduce_op, record.root, dtype, sized
 

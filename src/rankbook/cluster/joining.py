@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.profiledir import ProfileDir, ProfileDirError
 from IPython.paths import get_ipython_dir
 
-from rankbook._version import __version__
+from rankbook._version import NEWEST_TORCH, __version__
 from rankbook.cluster.channel import Channel, everyone
 from rankbook.errors import ClusterError, EngineError
 from rankbook.models import EngineFacts
@@ -25,6 +27,7 @@ __all__ = [
     "profile_dir_of",
     "refuse_other_versions",
     "wake_agents",
+    "warn_of_newer_torch",
 ]
 
 _ANSWERS_WITHIN = 0.3
@@ -110,6 +113,22 @@ def refuse_other_versions(facts: Sequence[EngineFacts]) -> None:
                 f"has {__version__}: install one version in both, then restart the engines and "
                 "this notebook's kernel."
             )
+
+
+def warn_of_newer_torch(facts: Sequence[EngineFacts]) -> None:
+    """Warn, in one line, of engines whose torch is newer than any that was tested."""
+    for engine in facts:
+        torch = dict(engine.versions).get("torch", "")
+        numbers = re.match(r"(\d+)\.(\d+)", torch)
+        if numbers and (int(numbers[1]), int(numbers[2])) > NEWEST_TORCH:
+            tested = ".".join(map(str, NEWEST_TORCH))
+            warnings.warn(
+                f"torch {torch} on {engine.host} is newer than {tested}, the newest that rankbook "
+                f"{__version__} was tested with: what hangs may not be explained. "
+                "`pip install -U rankbook` brings the newest rankbook.",
+                stacklevel=3,
+            )
+            return
 
 
 def _install_on(client: ipyparallel.Client, engines: Iterable[int]) -> dict[int, Any]:

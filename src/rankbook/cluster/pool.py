@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rankbook.cluster.channel import Channel, everyone
-from rankbook.cluster.joining import one_line, refuse_other_versions
+from rankbook.cluster.joining import one_line, refuse_other_versions, warn_of_newer_torch
 from rankbook.cluster.launchers.base import EngineEvent, Launcher, Progress, Ready
 from rankbook.cluster.launchers.joined import JoinedLauncher
 from rankbook.cluster.messages import Wire
@@ -183,6 +183,7 @@ class Pool:
         answers = self.channel.ask(asked, timeout=60, again=2)
         facts = [load(EngineFacts, answers[e]) for e in sorted(answers)]
         refuse_other_versions(facts)
+        warn_of_newer_torch(facts)
         return facts
 
     def last_words(self, engine: int) -> list[str]:

@@ -5,18 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rankbook.diagnosis.calls import classes, family, group, is_p2p, name, slot
+from rankbook.diagnosis.calls import (
+    COMPLEMENT,
+    classes,
+    elements,
+    family,
+    group,
+    is_p2p,
+    name,
+    slot,
+)
+from rankbook.diagnosis.waits import calls_at
 from rankbook.diagnosis.wording import (
     Words,
     listed,
     number,
+    reduces,
     root,
     with_tensors,
 )
-from rankbook.models import Collective
+from rankbook.models import Collective, Look
 from rankbook.words import in_words, ranks_do, sentence_start
 
-__all__ = ["Clash", "clash", "mismatch"]
+__all__ = ["Clash", "clash", "fatal", "mismatch"]
 
 _Calls = Mapping[int, Collective]
 
@@ -45,6 +56,41 @@ def clash(calls: _Calls) -> Clash:
     return Clash(calls, sorts, tuple(sorted(calls.keys() - set(majority))))
 
 
+def fatal(looks: Mapping[int, Look], gone: Sequence[int]) -> Clash | None:
+    """Find calls of ranks that have ended, and of others, that did not match; None if all did.
+
+    Gloo ends a process that is sent more than it expects.
+    """
+    for rank in gone:
+        look = looks[rank]
+        last = look.waiting or next((call for call in look.recent[-1:] if not call.done), None)
+        if last is None:
+            continue
+        if place := slot(last):
+            found = clash(calls_at(looks, place))
+            if found.sorts:
+                return found
+        elif is_p2p(last):
+            ends = _ends(looks, rank, last)
+            if len({(elements(call), call.dtypes) for call in ends.values()}) > 1:
+                return Clash(ends, (), tuple(sorted(ends)))
+    return None
+
+
+def _ends(looks: Mapping[int, Look], rank: int, call: Collective) -> _Calls:
+    """A send or recv of a rank, and the call that it met, if one rank's alone can be that."""
+    found = {
+        other: its
+        for other, look in looks.items()
+        for its in look.recent
+        if call.peer in (other, None)
+        and (family(its.op), its.peer) == (COMPLEMENT[family(call.op)], rank)
+        and (its.tag, group(its)) == (call.tag, group(call))
+        and (its.seq == call.seq or call.peer is None)
+    }
+    return {rank: call} | (found if len(found) == 1 else {})
+
+
 def mismatch(words: Words, found: Clash) -> str:
     """Say which calls do not match, or who waits for each other."""
     calls, sorts = found.calls, found.sorts
@@ -55,6 +101,14 @@ def mismatch(words: Words, found: Clash) -> str:
             f"Rank {sends} sends to {receives} with tag {given.tag}{words.at([sends])}, "
             f"where rank {receives} receives from {sends} with tag {taken.tag}"
             f"{words.at([receives])}."
+        )
+    if not sorts and (ends := _of_other_sizes(calls)):
+        sends, receives = ends
+        at = {rank: words.at_call(rank, calls[rank]) for rank in ends}
+        return (
+            f"Rank {sends} sends{with_tensors(calls[sends]).removeprefix(' with')} to "
+            f"{receives}{at[sends]}, where rank {receives} receives"
+            f"{with_tensors(calls[receives]).removeprefix(' with')}{at[receives]}."
         )
     if not sorts:
         return f"{sentence_start(in_words(calls))} wait for each other: {words.waiting(calls)}."
@@ -77,6 +131,18 @@ def _of_other_tags(calls: _Calls) -> tuple[int, int] | None:
     are_of_one = group(given) == group(taken) and None not in (given.tag, taken.tag)
     face = given.peer == receives and taken.peer in (sends, None)
     return (sends, receives) if are_of_one and face and given.tag != taken.tag else None
+
+
+def _of_other_sizes(calls: _Calls) -> tuple[int, int] | None:
+    """Who sends and who receives, if only what they give and take differs."""
+    ends = {family(call.op): rank for rank, call in calls.items()}
+    if len(calls) != 2 or ends.keys() != {"send", "recv"}:  # noqa: PLR2004 - a send and a recv
+        return None
+    sends, receives = ends["send"], ends["recv"]
+    given, taken = calls[sends], calls[receives]
+    differ = (elements(given), given.dtypes) != (elements(taken), taken.dtypes)
+    face = given.peer == receives and taken.peer in (sends, None)
+    return (sends, receives) if differ and face else None
 
 
 def _odd_ones(words: Words, calls: _Calls, odd: tuple[int, ...], others: tuple[int, ...]) -> str:
@@ -120,10 +186,10 @@ def _best_known(calls: _Calls, ranks: tuple[int, ...]) -> Collective:
 
 
 def _given(call: Collective, others: Sequence[Collective]) -> str:
-    """In what a call differs from others of the same function: its root, its tensors."""
+    """In what a call differs from others of the same function: root, tensors, reduce operation."""
     return "".join(
         its(call)
-        for its in (root, with_tensors)
+        for its in (root, with_tensors, reduces)
         if any(its(other) != its(call) for other in others)
     )
 
@@ -137,9 +203,5 @@ def _places(words: Words, calls: _Calls, sorts: Sequence[tuple[int, ...]]) -> tu
 
 
 def _at(words: Words, calls: _Calls, ranks: tuple[int, ...]) -> str:
-    """Where ranks stand that are in that call still; who has completed it stands elsewhere."""
-    return words.at(
-        rank
-        for rank in ranks
-        if (its := words.looks[rank].waiting) and slot(its) == slot(calls[rank])
-    )
+    """Where the first of some ranks called that, with a space before it."""
+    return next((at for rank in ranks if (at := words.at_call(rank, calls[rank]))), "")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from rankbook.diagnosis import sentences
 from rankbook.diagnosis.calls import family, group, is_handle, is_p2p, is_vague, slot
-from rankbook.diagnosis.clashes import clash, mismatch
+from rankbook.diagnosis.clashes import clash, fatal, mismatch
 from rankbook.diagnosis.sentences import Case
 from rankbook.diagnosis.waits import Wait, calls_at, knots, stuck_ranks, survey
 from rankbook.diagnosis.wording import Words
@@ -110,7 +110,10 @@ def _dead(scene: _Scene) -> _Finding | None:
     gone = scene.ranks("gone")
     if not gone:
         return None
-    return "dead", gone, sentences.dead(scene.words, gone, scene.case(scene.waits, gone))
+    said = sentences.dead(scene.words, gone, scene.case(scene.waits, gone))
+    if found := fatal(scene.looks, gone):
+        return "mismatch", found.culprits, f"{mismatch(scene.words, found)} {said}"
+    return "dead", gone, said
 
 
 def _mismatch(scene: _Scene) -> _Finding | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ __all__ = [
     "grouped",
     "listed",
     "number",
+    "reduces",
     "root",
     "shortened",
     "with_tensors",
@@ -26,6 +28,9 @@ _LONGEST = 100
 
 _TENTHS_UNTIL = 10
 """Seconds from which on tenths are left out."""
+
+_OF_CODE = re.compile(r"(?:^| )line \d+")
+"""What is said of a rank in code, not of one that does something else."""
 
 _MOST = 3
 """Groups of ranks that a sentence lists one by one."""
@@ -49,12 +54,26 @@ class Words:
         if look.state == "running":
             return self.runs([rank])
         if look.state == "gone":
-            return f"{look.ended or 'has ended'}{f' at {look.line}' if look.line else ''}"
+            return f"{look.ended or 'has ended'}{self._last_call(look)}"
         if look.state == "idle":
             if look.raised:
                 return f"raised {shortened(look.raised)}"
             return f"idle: {look.line or 'it runs no cell'}"
         return "does not answer"
+
+    def _last_call(self, look: Look) -> str:
+        """In or after what a rank ended, with a space before it, as far as that is known."""
+        if look.waiting is not None:
+            at = f" ({shortened(look.line)})" if look.line else ""
+            return f" in {self.call(look.waiting, tensors=True)}{at}"
+        said = f" at {look.line}" if look.line else ""
+        if not look.recent:
+            return said
+        last = look.recent[-1]
+        how = "after" if last.done else "with"
+        at = f" ({shortened(last.line)})" if last.line else ""
+        under_way = "" if last.done else " under way"
+        return f"{said}{',' if said else ''} {how} {self.call(last)}{under_way}{at}"
 
     def runs(self, ranks: Iterable[int]) -> str:
         """What ranks run that stand at the same line: ``runs line 4: f(x)``."""
@@ -62,7 +81,7 @@ class Words:
         run = agree(ranks, "runs", "run")
         line = shortened(self.looks[ranks[0]].line)
         # Outside of a cell it is said what the rank does instead.
-        is_of_code = line.startswith("line ") or ", called from line " in line
+        is_of_code = _OF_CODE.search(line) is not None
         return f"{run} {line}" if is_of_code else f"{run}{self.at(ranks)}"
 
     def call(self, call: Collective, *, tensors: bool = False) -> str:
@@ -91,6 +110,16 @@ class Words:
         """Where the first of some ranks stands, with a space before it: ``(line 3: f(x))``."""
         line = next((line for rank in ranks if (line := self.looks[rank].line)), "")
         return f" ({shortened(line)})" if line else ""
+
+    def at_call(self, rank: int, call: Collective) -> str:
+        """Where a rank called something, with a space before it.
+
+        That is where it stands if it is in the call still.
+        """
+        its = self.looks[rank].waiting
+        if its is not None and (its == call or (slot(its) and slot(its) == slot(call))):
+            return self.at([rank])
+        return f" ({shortened(call.line)})" if call.line else ""
 
     def age(self, ranks: Iterable[int]) -> str:
         """For how long the longest of some ranks has waited, with a space before it."""
@@ -123,6 +152,11 @@ def with_tensors(call: Collective) -> str:
     parts = [plural(count, "element")] if call.sizes else []
     parts += [" and ".join(dict.fromkeys(call.dtypes))] if call.dtypes else []
     return f" with {' of '.join(parts)}" if parts else ""
+
+
+def reduces(call: Collective) -> str:
+    """How a call reduces, with a space before it: ``with ReduceOp.MAX``."""
+    return f" with ReduceOp.{call.reduce_op.upper()}" if call.reduce_op else ""
 
 
 def _tensors(call: Collective) -> str:

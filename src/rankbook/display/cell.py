@@ -9,9 +9,11 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from rankbook.display import verdict
 from rankbook.display.html import caption
 from rankbook.display.lines import Item, Merged, Merger
 from rankbook.display.text import overwrite, prefixed
+from rankbook.models import Diagnosis
 from rankbook.models.events import Display, Event, Result, Stream, from_row, to_row
 
 __all__ = ["LiveOutput", "Screen"]
@@ -144,6 +146,12 @@ class LiveOutput:
     def note(self, text: str) -> None:
         """Show a line that comes from no rank."""
         self._write("stderr", [text])
+
+    def mismatch(self, found: Diagnosis) -> None:
+        """Show that ranks have called a collective differently, though nothing hung."""
+        self._leave_region()
+        bundle = {"text/plain": verdict.to_text(found), "text/html": verdict.to_html(found)}
+        self._screen.show(bundle, {}, uuid.uuid4().hex, update=False)
 
     def finish(self) -> None:
         """Show what is left, then the values of the last expression."""

@@ -1,9 +1,11 @@
 """The seed API: joining and leaving a process group, with or without a notebook.
 
-``environment`` reads what the launcher said, ``stores`` opens what ranks meet in, ``rendezvous``
-brings them together, ``init_utils`` makes and destroys the process group.
+``torch_build`` refuses a torch that cannot do it, ``environment`` reads what the launcher said,
+``stores`` opens what ranks meet in, ``rendezvous`` brings them together, ``init_utils`` makes and
+destroys the process group.
 """
 
+from rankbook.distributed import torch_build  # noqa: F401 - first: it says what a torch lacks
 from rankbook.distributed.init_utils import (
     DistInfo,
     destroy_global_state,

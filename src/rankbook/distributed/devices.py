@@ -35,11 +35,7 @@ def check_backend(backend: object) -> str:
             f" (torch {torch.__version__}): use 'gloo', or check CUDA_VISIBLE_DEVICES, the driver,"
             " and that torch is a CUDA build"
         )
-    try:
-        known = bool(name) and name not in _NO_BACKENDS and dist.is_backend_available(name)
-    except ValueError:  # a malformed choice per device type
-        known = False
-    if not known:
+    if not _is_known(name):
         have = [b for b in dist.Backend.backend_list if b not in _NO_BACKENDS]
         have = [repr(b) for b in have if dist.is_backend_available(b)]
         raise BackendError(
@@ -47,6 +43,16 @@ def check_backend(backend: object) -> str:
             f" which has {', '.join(have)}; per device type write 'cpu:gloo,cuda:nccl'"
         )
     return name
+
+
+def _is_known(name: str) -> bool:
+    """Whether a backend, or every one of a choice per device type, is in this build of torch."""
+    names = [name]
+    if ":" in name:  # which torch before 2.10 does not take for a backend
+        devices, _, names = zip(*(part.partition(":") for part in name.split(",")), strict=True)
+        if not all(devices) or len(set(devices)) < len(devices):
+            return False
+    return all(n and n not in _NO_BACKENDS and dist.is_backend_available(n) for n in names)
 
 
 def uses_nccl(backend: str) -> bool:

@@ -7,11 +7,15 @@ does not reach it. Here a server listens on one address, and a client is awaited
 from __future__ import annotations
 
 import errno
+import os
 import socket
+import stat
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch.distributed import DistStoreError
@@ -43,6 +47,8 @@ __all__ = [
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.05
 _BACKLOG = 2048
+_TRY = timedelta(seconds=2)
+"""How long torch tries to connect at a time."""
 
 
 def poll(ready: Callable[[], bool], deadline: float) -> bool:
@@ -225,26 +231,84 @@ def connect(name: str, port: int, timeout: timedelta, deadline: float) -> Store:
 
 def _construct_client(name: str, port: int, timeout: timedelta, deadline: float) -> Store:
     """Make torch's client on a thread: against a server of another kind it would block forever."""
-    outcome: list[Store | Exception] = []
-
-    def construct() -> None:
-        try:
-            outcome.append(
-                TCPStore(name, port, is_master=False, wait_for_workers=False, timeout=timeout)
-            )
-        except Exception as error:  # noqa: BLE001 - raised again on the thread that waits
-            outcome.append(error)
-
-    threading.Thread(target=construct, name="rankbook-connect", daemon=True).start()
-    if not poll(lambda: bool(outcome), deadline) or isinstance(outcome[0], Exception):
-        why = first_line(outcome[0]) if outcome else "it does not answer as a TCPStore"
+    connecting = _Connecting(name, port, deadline)
+    connecting.start()
+    try:
+        poll(lambda: not connecting.is_alive(), deadline)
+    finally:
+        connecting.give_up()
+    if connecting.store is None:
         raise RendezvousError(
-            f"what listens at {name}:{port} is not the store of these ranks ({why});"
+            f"what listens at {name}:{port} is not the store of these ranks ({connecting.fault});"
             " choose another port"
         )
-    store = outcome[0]
-    assert isinstance(store, Store)  # noqa: S101 - what the type checker cannot see
-    return store
+    connecting.store.set_timeout(timeout)
+    return connecting.store
+
+
+class _Connecting(threading.Thread):
+    """Constructs a client of a TCPStore; ends within seconds when it is given up.
+
+    It is no daemon: a thread that comes back from C++ while Python finalizes ends the process with
+    SIGABRT.
+
+    Attributes:
+        store: The client, None as long as there is none.
+        fault: Why there is none.
+    """
+
+    def __init__(self, name: str, port: int, deadline: float) -> None:
+        super().__init__(name="rankbook-connect", daemon=False)
+        self.store: Store | None = None
+        self.fault = "it does not answer as a TCPStore"
+        self._name, self._port, self._deadline = name, port, deadline
+        self._is_given_up = False
+        self._before = _connections(port).keys()
+
+    def run(self) -> None:
+        """Try until the deadline, or until it is given up."""
+        while not (self.store or self._is_given_up or time.monotonic() > self._deadline):
+            self._try()
+
+    def _try(self) -> None:
+        try:
+            self.store = TCPStore(
+                self._name, self._port, is_master=False, wait_for_workers=False, timeout=_TRY
+            )
+        except Exception as error:  # noqa: BLE001 - told by the thread that waits
+            self.fault = first_line(error)
+
+    def give_up(self) -> None:
+        """Have the thread end; without effect if it has ended.
+
+        torch waits for the server's first words without a limit, and no longer if the connection
+        is shut down.
+        """
+        self._is_given_up = True
+        if self.is_alive():
+            connections = _connections(self._port)
+            for inode in connections.keys() - self._before:
+                _shut_down(connections[inode])
+
+
+def _connections(port: int) -> dict[int, int]:
+    """Descriptors of this process that are connected to a port, by inode; Linux only."""
+    found = {}
+    with suppress(OSError):
+        for descriptor in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
+            with suppress(OSError):
+                status = os.fstat(descriptor)
+                if stat.S_ISSOCK(status.st_mode):
+                    with socket.socket(fileno=os.dup(descriptor)) as connection:
+                        peer = connection.getpeername()
+                    if isinstance(peer, tuple) and peer[1] == port:
+                        found[status.st_ino] = descriptor
+    return found
+
+
+def _shut_down(descriptor: int) -> None:
+    with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as connection:
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def first_line(error: object) -> str:

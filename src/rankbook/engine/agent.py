@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rankbook.distributed import torch_build  # noqa: F401 - first: it says what a torch lacks
 from rankbook.engine.cells.runner import interruptible
 from rankbook.engine.context import Engine
 from rankbook.engine.control import Control

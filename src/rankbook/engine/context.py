@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankbook import calls
 from rankbook.distributed.stores import Interruptible
-from rankbook.engine import children
+from rankbook.engine import children, lastcalls
 from rankbook.engine.cells.runner import Runner
 from rankbook.engine.cells.shell import prepare
 from rankbook.engine.group import Group
@@ -45,7 +45,7 @@ class Engine:
         self.group = Group(kernel.shell.user_ns)
         self.streams = Streams()
         recorder, waits = Recorder(self.streams), Waits()
-        self.ledger = calls.Ledger()
+        self.ledger = lastcalls.ledger()
         calls.install(self.ledger, [Interruptible])
         waits.install()
         hide(kernel.shell.InteractiveTB)
@@ -74,7 +74,7 @@ class Engine:
     def begin(self, job: Job) -> None:
         """Have the main thread work at a job."""
         self.observer.forget()
-        self.ledger.cell = job.arguments["number"] if job.name == Run.op else None
+        self.ledger.counts.cell = job.arguments["number"] if job.name == Run.op else None
         self.job = job
         self.waiting.discard(job)
         # Comm messages of widgets made in the cell are addressed through the parent request.
@@ -83,7 +83,7 @@ class Engine:
     def end(self) -> None:
         """Have the main thread idle again."""
         self.job = None
-        self.ledger.cell = None
+        self.ledger.counts.cell = None
 
     def expect_end(self) -> None:
         """Take what ends the cell that runs for the end of this process, no error of its own."""

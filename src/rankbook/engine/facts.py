@@ -23,6 +23,7 @@ def facts(job: Job, request: SayFacts) -> EngineFacts:
     """Where this engine stands."""
     import torch
 
+    box = job.engine.ledger.box
     return EngineFacts(
         engine=job.engine.id,
         host=socket.gethostname(),
@@ -35,6 +36,7 @@ def facts(job: Job, request: SayFacts) -> EngineFacts:
             ("torch", torch.__version__),
             ("rankbook", __version__),
         ),
+        last_calls=str(box.path) if box else "",
     )
 
 

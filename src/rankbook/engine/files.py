@@ -7,6 +7,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from rankbook import lastcalls
+
 __all__ = ["OWN", "last_lines", "open_named", "open_unnamed", "remove_all"]
 
 OWN = "/proc/self/fd/1"
@@ -47,8 +49,10 @@ def last_lines(log: int) -> list[str]:
 
 
 def remove_all() -> None:
-    """Remove what this process's cluster has left in its profile."""
+    """Remove what this process's cluster has left."""
     cluster, profile = os.environ.get("IPP_CLUSTER_ID"), os.environ.get("IPP_PROFILE_DIR")
+    if cluster:
+        lastcalls.remove(cluster)
     if cluster and profile:
         for path in Path(profile).glob(f"*/*{cluster}*"):
             with suppress(OSError):

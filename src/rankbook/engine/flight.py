@@ -23,7 +23,7 @@ from rankbook.engine.recorder import Recorder, members
 from rankbook.engine.waits import P2P as OF_TWO
 from rankbook.engine.waits import WORK
 from rankbook.models import Collective
-from rankbook.models.calls import Call, Wait
+from rankbook.models.calls import Wait
 
 __all__ = ["called", "recorded", "waits_in"]
 
@@ -41,7 +41,7 @@ def called(ledger: Ledger, since_ns: int) -> tuple[Collective, ...]:
     now = time.time()
     return tuple(
         # What is open on a stream, its backend's recorder knows.
-        replace(_collective(call, now), done=call.stream_ordered or not is_open)
+        replace(Collective.of(call, now), done=call.stream_ordered or not is_open)
         for call, is_open in ledger.latest(since_ns, _KEPT)
     )
 
@@ -55,7 +55,7 @@ def waits_in(at: Position, wait: Wait | None, recent: tuple[Collective, ...]) ->
         recent: The latest calls, as far as they were looked up.
     """
     if wait is not None and wait.call is not None:
-        return _collective(wait.call, time.time())
+        return Collective.of(wait.call, time.time())
     if wait is not None and wait.kind == "store" and at.call:
         return _from_arguments(at)
     if at.awaits == OF_TWO and not at.call:
@@ -69,20 +69,6 @@ def waits_in(at: Position, wait: Wait | None, recent: tuple[Collective, ...]) ->
         return _from_arguments(at)
     # A future without a known collective may be of something else: of a thread that computes.
     return Collective("wait") if at.awaits in (WORK, OF_TWO) else None
-
-
-def _collective(call: Call, now: float) -> Collective:
-    return Collective(
-        call.op,
-        call.group,
-        call.ranks,
-        call.number,
-        call.shapes,
-        call.dtypes,
-        call.peer if call.is_p2p else call.root,
-        call.tag,
-        since=now - call.issued,
-    )
 
 
 def _from_arguments(at: Position) -> Collective:

@@ -8,15 +8,17 @@ import sys
 import sysconfig
 import threading
 import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 import torch
 
-from rankbook import calls
+from rankbook import calls, cellnames
 from rankbook.calls import places
+from rankbook.cellnames import is_cell
 from rankbook.engine.waits import above_the_account, awaited, is_ours
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "position",
     "stack",
     "threads_of_the_person",
+    "where",
 ]
 
 _TORCH = f"{os.sep}torch{os.sep}"
@@ -52,9 +55,8 @@ class Position:
     """Where the main thread stands.
 
     Attributes:
-        line: The innermost line of the cell, ``line 3: dist.all_reduce(x)``; of a file of the
-            person's, ``train.py:6 in step, called from line 3: step()``; empty if the cell is not
-            on the stack.
+        line: The innermost line of a person's code, as :func:`where` tells it; empty if no cell
+            is on the stack.
         call: The public function of ``torch.distributed`` that it is in; empty if none.
         arguments: The local names of that call: what it was given.
         in_torch: Whether the innermost frame is torch's, or waits for a handle of torch's: then it
@@ -108,27 +110,23 @@ def position() -> Position:
         innermost = polling
     frame: FrameType | None = innermost
     call: FrameType | None = None
-    line = own = ""
     mark = []
     in_loop = innermost.f_code.co_filename.endswith(_EVENT_LOOP)
     while frame is not None:
         code = frame.f_code
         mark.append((id(code), frame.f_lasti))
         in_loop = in_loop or code.co_filename.endswith(_AGENT)
-        if _TORCH_DISTRIBUTED in code.co_filename and not line:
+        if _TORCH_DISTRIBUTED in code.co_filename:
             # The outermost function of torch.distributed is the one that the person called.
             if not code.co_name.startswith("_") and code.co_name not in _HELPERS:
                 call = frame
         elif code.co_filename.startswith("<frozen importlib"):
             call = None  # the module is being imported
-        elif _is_cell(code.co_filename):
-            line = _line(code.co_filename, frame.f_lineno)
+        elif is_cell(code.co_filename):
             break
-        elif not own and _is_own(code.co_filename):
-            own = str(places.place_of(code, frame.f_lineno))
         frame = frame.f_back
     return Position(
-        f"{own}, called from {line}" if own and line else line,
+        where((each.f_code, each.f_lineno) for each, _ in traceback.walk_stack(innermost)),
         call.f_code.co_name if call else "",
         dict(call.f_locals) if call else {},
         in_torch=bool(awaits) or _TORCH in innermost.f_code.co_filename,
@@ -145,13 +143,32 @@ def _is_polling(frame: FrameType) -> bool:
 
 
 def line_of(trace: TracebackType | None) -> str:
-    """The innermost line of the cell that an exception came through; empty if there is none."""
-    line = ""
-    while trace is not None:
-        if _is_cell(trace.tb_frame.f_code.co_filename):
-            line = _line(trace.tb_frame.f_code.co_filename, trace.tb_lineno)
-        trace = trace.tb_next
-    return line
+    """The innermost line of a person's that an exception came through; empty if there is none."""
+    entries = [(frame.f_code, line) for frame, line in traceback.walk_tb(trace)]
+    return where(reversed(entries))
+
+
+def where(stack: Iterable[tuple[CodeType, int]]) -> str:
+    """Say where code stands.
+
+    Args:
+        stack: Code and its line, innermost first.
+
+    Returns:
+        ``In [4] line 3: dist.all_reduce(x)`` of a cell; of a file or an earlier cell ``train.py:6
+        in step, called from In [4] line 2``; empty if no cell is on the stack.
+    """
+    own = [
+        (code, line)
+        for code, line in stack
+        if is_cell(code.co_filename) or _is_own(code.co_filename)
+    ]
+    told = cellnames.where(places.place_of(*each) for each in own)
+    if ", called from " in told or not told:
+        return told
+    code, line = own[0]
+    text = linecache.getline(code.co_filename, line).strip()
+    return f"{told}: {text}" if text else told
 
 
 def outside_torch(trace: TracebackType | None) -> TracebackType | None:
@@ -181,7 +198,7 @@ def threads_of_the_person() -> dict[int, bool]:
         frame: FrameType | None = innermost
         while frame is not None and ident != main:
             filename = frame.f_code.co_filename
-            if _is_cell(filename) or _is_own(filename):
+            if is_cell(filename) or _is_own(filename):
                 found[ident] = innermost.f_code.co_filename == threading.__file__
                 break
             frame = frame.f_back
@@ -209,12 +226,3 @@ def _is_own(filename: str) -> bool:
     return not (
         filename.startswith((*_NOT_OF_A_PERSON, _STANDARD_LIBRARY, "<")) or "-packages" in filename
     )
-
-
-def _is_cell(filename: str) -> bool:
-    return "ipykernel_" in filename or "<ipython-input" in filename
-
-
-def _line(filename: str, number: int) -> str:
-    text = linecache.getline(filename, number).strip()
-    return f"line {number}: {text}" if text else f"line {number}"

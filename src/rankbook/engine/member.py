@@ -45,12 +45,15 @@ def main() -> None:
     os.environ[LOG_VARIABLE] = files.OWN
     os.environ.pop("IPP_PROFILE_DIR", None)  # it is the notebook's
     first = int(os.environ.get(FIRST_VARIABLE, "0"))
-    os._exit(server.run_engine([f"--IPEngine.id={first + number}", *sys.argv[1:]], events))
+    status = server.run_engine([f"--IPEngine.id={first + number}", *sys.argv[1:]], events)
+    files.remove_all()  # when one ends, all do
+    os._exit(status)
 
 
 def _watch(lifeline: int) -> None:
     while os.read(lifeline, 4096):
         pass
+    files.remove_all()
     os._exit(1)  # mpiexec ends the others when one fails
 
 

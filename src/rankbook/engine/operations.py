@@ -27,10 +27,12 @@ __all__ = ["CONTROL", "MAIN", "ROOMS", "Operation", "every_operation", "operatio
 ROOMS = (
     "rankbook.engine.cells.freeing",
     "rankbook.engine.cells.runner",
+    "rankbook.engine.comparing",
     "rankbook.engine.environment",
     "rankbook.engine.facts",
     "rankbook.engine.group",
     "rankbook.engine.history",
+    "rankbook.engine.lastcalls",
     "rankbook.engine.look",
     "rankbook.engine.values",
 )

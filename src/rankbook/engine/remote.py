@@ -22,9 +22,12 @@ __all__ = ["main"]
 def main() -> None:
     """Say hello, then fork engines until stdin closes."""
     _say_hello()
-    from rankbook.engine import server
+    from rankbook.engine import files, server
 
-    server.main()
+    server.load()
+    server.Server().serve()
+    files.remove_all()
+    os._exit(0)
 
 
 def _say_hello() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rankbook.display.cell import LiveOutput, Screen
 from rankbook.display.screens import BackgroundScreen, NotebookScreen, screen_for
 from rankbook.errors import RankbookError, RankError, StuckError
+from rankbook.magics.lines import Typed
 from rankbook.magics.syntax import check_cell
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ __all__ = ["run_cell"]
 def run_cell(
     shell: InteractiveShell,
     session: Session,
-    cell: str,
+    cell: Typed,
     ranks: str,
     *,
     timeout: float | None = None,
@@ -47,8 +48,6 @@ def run_cell(
     """
     check_cell(shell, cell)
     chosen = session.select(ranks)
-    # Not execution_count: IPython 9 has counted on by now, earlier ones have not.
-    number = len(shell.user_ns["In"]) - 1
     screen: Screen = screen_for(shell)
     if not wait and isinstance(screen, NotebookScreen):
         screen = BackgroundScreen(screen)
@@ -61,7 +60,13 @@ def run_cell(
     def run() -> None:
         try:
             result = session.run(
-                cell, list(chosen), timeout, on_hang=on_hang, output=output, number=number
+                cell.text,
+                list(chosen),
+                timeout,
+                on_hang=on_hang,
+                output=output,
+                number=cell.number,
+                first_line=cell.first_line,
             )
         except StuckError as error:
             keep(error.result)

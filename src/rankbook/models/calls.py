@@ -4,7 +4,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Call", "Place", "Traffic", "Wait"]
+from rankbook.models.wire import Request
+
+__all__ = [
+    "SAME_SIZE",
+    "Call",
+    "Fingerprint",
+    "LastCalls",
+    "Place",
+    "ReadLastCalls",
+    "TellCall",
+    "Traffic",
+    "Wait",
+]
+
+SAME_SIZE = frozenset(
+    {"all_reduce", "broadcast", "reduce", "all_gather_into_tensor", "reduce_scatter_tensor"}
+)
+"""What cannot be done unless all ranks give equally many elements."""
+
+
+@dataclass(frozen=True)
+class ReadLastCalls(Request):
+    """Read what a process of this host has called last; the answer is :class:`LastCalls`, or None.
+
+    It may have ended.
+    """
+
+    file: str
+    """As :attr:`rankbook.models.EngineFacts.last_calls` names it."""
+    op = "last_calls"
 
 
 @dataclass(frozen=True)
@@ -82,6 +111,13 @@ class Call:
     """Whether issuing it, or a wait for it, raised."""
 
     @property
+    def line(self) -> str:
+        """Where it was called: ``train.py:6 in step, called from In [4] line 2``; or empty."""
+        if self.called_from is None:
+            return str(self.place or "")
+        return f"{self.place}, called from {self.called_from}"
+
+    @property
     def is_p2p(self) -> bool:
         """Whether it concerns two ranks of its group only."""
         return self.op in {"send", "recv"}
@@ -104,6 +140,46 @@ class Wait:
 
 
 @dataclass(frozen=True)
+class LastCalls:
+    """What a file says of the process that wrote it."""
+
+    pid: int
+    calls: tuple[Call, ...]
+    """Oldest first. Of each it is not told when it returned, nor the ranks; and its tensors are
+    told as one, with all their elements."""
+    awaited: int | None = None
+    """Id of the latest call that was waited for; None: none was."""
+
+
+@dataclass(frozen=True)
+class TellCall(Request):
+    """Tell of one collective; the answer is a :class:`Call`, or None if it is no longer kept."""
+
+    group: str
+    """As :class:`Fingerprint` names it."""
+    ranks: tuple[int, ...]
+    generation: int
+    number: int
+    """In its group."""
+    op = "call"
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """How far a rank has come in a group, and what it has called there, hashed."""
+
+    group: str
+    """torch's name of the group; of the second one of that name and those members ``name (2)``."""
+    ranks: tuple[int, ...]
+    """Its members."""
+    generation: int
+    count: int
+    """Collectives so far."""
+    hashes: str
+    """Those of the latest counts, as :mod:`rankbook.fingerprints` packs them."""
+
+
+@dataclass(frozen=True)
 class Traffic:
     """What one cell did over the groups of one rank."""
 
@@ -111,3 +187,5 @@ class Traffic:
     nbytes: int = 0
     waiting: float = 0.0
     """Seconds in waits, of all threads."""
+    computing: float = 0.0
+    """Seconds of the cell in which it did not wait."""

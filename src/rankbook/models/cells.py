@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from rankbook.models.calls import Fingerprint, Traffic
 from rankbook.models.wire import Request
 
 __all__ = ["ON_HANG", "CellOutcome", "CellSpan", "Failure", "ForgetError", "Free", "Run"]
@@ -20,7 +21,11 @@ class Run(Request):
     code: str
     """IPython syntax included."""
     number: int = 0
-    """What tracebacks call it: ``Cell In[number]``."""
+    """Of the notebook's cell; 0: a program runs it."""
+    name: str = "a cell"
+    """What it is called: ``In [4]``, ``cell 3``."""
+    first_line: int = 1
+    """The line of the editor in which the code begins."""
     op = "run"
 
 
@@ -59,7 +64,8 @@ class Failure:
     freed: bool = False
     """Whether the cell ended here because the session interrupted it or freed the rank."""
     line: str = ""
-    """Where in the cell: ``line 3: dist.all_reduce(x)``; empty if not in the cell itself."""
+    """Where it was raised: ``In [4] line 3: f(x)``, ``train.py:6 in step, called from In [4] line
+    2``; empty if no code of a person's is known."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,10 @@ class CellOutcome:
     """The exception that ended it; None: it ran to its end."""
     seconds: float = 0.0
     """How long it ran."""
+    traffic: Traffic = field(default_factory=Traffic)
+    """What it did over the rank's groups."""
+    fingerprints: tuple[Fingerprint, ...] = ()
+    """Of the groups that were used since the last cell: what was called there."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,7 @@ class CellSpan:
     """When a cell ran on the ranks."""
 
     number: int
-    """What tracebacks call it; 0 where it is not a cell of the notebook."""
+    """Of the notebook's cell; 0: a program ran it."""
     label: str
     """Its first line."""
     started: float
@@ -88,3 +98,7 @@ class CellSpan:
     """All of it."""
     ranks: tuple[int, ...] = ()
     """Those that ran it."""
+    name: str = ""
+    """What it is called: ``In [4]``, ``cell 3``."""
+    first_line: int = 1
+    """The line of the editor in which its code begins."""

@@ -34,6 +34,9 @@ class EngineFacts:
     cwd: str = ""
     versions: tuple[tuple[str, str], ...] = ()
     """Pairs of a package and its version: python, torch, rankbook."""
+    last_calls: str = ""
+    """The file on its host in which its last calls stand, also after its end; empty: there is
+    none."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rankbook.models.calls import Call
 from rankbook.models.engines import Gpu
 from rankbook.models.groups import GroupInfo
 from rankbook.models.wire import Request
@@ -50,10 +51,37 @@ class Collective:
     """Global rank of the root, or of the other end of a send or recv; None: any, or none."""
     tag: int | None = None
     """Of a send or recv; None: unknown, or none."""
+    reduce_op: str = ""
+    """``sum``, ``max`` …; empty: unknown, or none."""
     done: bool = False
     """Whether it has completed on this rank."""
     since: float = 0.0
     """Seconds since it was called, at the moment of the look."""
+    line: str = ""
+    """Where it was called: ``train.py:6 in step``; empty: unknown."""
+
+    @classmethod
+    def of(cls, call: Call, now: float) -> Collective:
+        """What a rank reports of a call in its account.
+
+        Args:
+            call: The call.
+            now: Seconds since the epoch.
+        """
+        return cls(
+            call.op,
+            call.group,
+            call.ranks,
+            call.number,
+            call.shapes,
+            call.dtypes,
+            call.peer if call.is_p2p else call.root,
+            call.tag,
+            call.reduce_op,
+            done=call.completed is not None or call.failed,
+            since=now - call.issued,
+            line=call.line,
+        )
 
 
 @dataclass(frozen=True)
@@ -68,7 +96,8 @@ class Look:
     """``idle``, ``running`` (Python), ``waiting`` (in torch.distributed); the session adds
     ``no answer`` and ``gone``."""
     line: str = ""
-    """Where it stands: ``line 3: dist.all_reduce(x)`` of the cell, or what it does instead."""
+    """Where it stands: ``In [4] line 3: dist.all_reduce(x)``, ``train.py:6 in step, called from In
+    [4] line 2``; or what it does instead."""
     cell: int | None = None
     """Number of the cell that runs, None if none does."""
     waiting: Collective | None = None

@@ -1,5 +1,6 @@
 """What a session asks an engine for: one class per operation, beside the model of its answer."""
 
+from rankbook.models.calls import ReadLastCalls, TellCall
 from rankbook.models.cells import ForgetError, Free, Run
 from rankbook.models.engines import SayFacts
 from rankbook.models.environment import SayEnvironment
@@ -19,11 +20,13 @@ __all__ = [
     "Pull",
     "Push",
     "Reach",
+    "ReadLastCalls",
     "RemoteError",
     "Request",
     "Run",
     "SayEnvironment",
     "SayFacts",
     "SayStacks",
+    "TellCall",
     "TellTimeline",
 ]

@@ -138,6 +138,7 @@ class Session(SessionView):
         on_hang: str | None = None,
         output: CellOutput | None = None,
         number: int = 0,
+        first_line: int = 1,
     ) -> CellResult:
         """Run a cell on ranks and wait for it. IPython syntax works as in a notebook.
 
@@ -151,7 +152,9 @@ class Session(SessionView):
             on_hang: ``free`` the ranks of a hang, ``report`` it and go on waiting, or just
                 ``wait``; None takes the session's ``on_hang``.
             output: Shows the output of the ranks as it arrives; None shows nothing.
-            number: What tracebacks call the cell.
+            number: Of the notebook's cell, which is called ``In [4]`` then; 0: it is called after
+                how many cells the session has run, ``cell 3``.
+            first_line: The line of the editor in which ``code`` begins.
 
         Returns:
             What it did on each rank. An exception there is in the result, never raised here, and
@@ -166,7 +169,8 @@ class Session(SessionView):
         on_hang = on_hang or self.on_hang
         if on_hang not in ON_HANG:
             raise InputError(f"on_hang={on_hang!r} is none of {', '.join(ON_HANG)}.")
-        cell = Cell(code, self.select(ranks), number, timeout, on_hang)
+        chosen = self.select(ranks)
+        cell = Cell(code, chosen, number, first_line=first_line, timeout=timeout, on_hang=on_hang)
         with self._turns.take(f"running a cell on {in_words(cell.ranks)}"):
             return self._cells.run(cell, output)
 

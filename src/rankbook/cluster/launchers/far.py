@@ -101,7 +101,7 @@ class FarLauncher(ClusterLauncher):
 
     def env(self) -> dict[str, str]:
         """What is added to the environment of the engines."""
-        env = {"IPP_CONNECTION_INFO": json.dumps(self.info)}
+        env = {"IPP_CONNECTION_INFO": json.dumps(self.info), "IPP_CLUSTER_ID": self.cluster_id}
         if self._gpus:
             env["CUDA_VISIBLE_DEVICES"] = self._gpus
         return env

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ipyparallel.cluster.cluster import Cluster
 
+from rankbook import lastcalls
 from rankbook.cluster.launchers.base import ClusterLauncher, EngineEvent
 from rankbook.cluster.launchers.forking import LocalController, LocalEngines
 from rankbook.cluster.warm import WarmProcess
@@ -109,6 +110,7 @@ class LocalLauncher(ClusterLauncher):
         super().stop()
         if (warm := self._options.get("warm")) is not None:  # it may not have come to forking
             warm.close()
+        lastcalls.remove(self.cluster_id)
         # One log per engine and session would gather forever.
         for path in Path(self.cluster.profile_dir).glob(f"*/*{self.cluster_id}*"):
             with suppress(OSError):

@@ -28,8 +28,8 @@ __all__ = ["MPILauncher", "cause"]
 
 _MODULE = "rankbook.engine.member"
 _FIRST = "RANKBOOK_FIRST_ENGINE"
-_PASSED_ON = ("IPP_CONNECTION_INFO", _FIRST)
-"""Variables that the engines need; the first has a key, which a command line would show to all."""
+_PASSED_ON = ("IPP_CONNECTION_INFO", "IPP_CLUSTER_ID", _FIRST)
+"""Variables that the engines need; the first has a key, which a command line would show."""
 
 _DIED = re.compile(r"process rank (\d+) .*exited on signal (\d+)")
 

@@ -9,9 +9,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rankbook.engine.cells.capture import Capture
+from rankbook.engine.cells.naming import Naming
 from rankbook.engine.cells.tail import LOG_VARIABLE, Tail
 from rankbook.engine.jobs import Job
 from rankbook.engine.operations import MAIN, operation
@@ -40,6 +42,7 @@ class Runner:
     def __init__(self, kernel: Any) -> None:
         self.shell = kernel.shell
         self.capture = Capture(self.shell)
+        self._naming = Naming(self.shell)
         self._tail = Tail(os.environ.get(LOG_VARIABLE))
         self.cell: int | None = None
         self.started = 0.0
@@ -58,11 +61,13 @@ class Runner:
         begin = time.perf_counter()
         self._tail.skip()
         self.capture.begin(outbox)
+        self._naming.begin(cell)
         try:
             result = await self._run(cell.code)
         finally:
             self.show_descriptors(outbox)
             failure = self.capture.end()
+            self._naming.end()
             self.cell = None
         raised = result.error_before_exec or result.error_in_exec
         if failure is None and raised is not None:
@@ -119,7 +124,15 @@ async def run(job: Job, request: Run) -> CellOutcome:
 
     job.engine.group.before_cell()
     job.control.call(look_past_python, after=_LOOK_PAST_PYTHON)
-    return await runner.run(job.outbox, request)
+    outcome = await runner.run(job.outbox, request)
+    ledger = job.engine.ledger
+    traffic = ledger.counts.traffic(request.number)
+    computing = max(0.0, outcome.seconds - traffic.waiting)
+    return replace(
+        outcome,
+        traffic=replace(traffic, computing=computing),
+        fingerprints=ledger.fingerprints(),
+    )
 
 
 @contextlib.contextmanager

@@ -7,9 +7,11 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
+from rankbook.cellnames import name_of
 from rankbook.models import CellSpan, Diagnosis
 from rankbook.sessions.cells.aftermath import Aftermath
 from rankbook.sessions.cells.collecting import CellOutput
+from rankbook.sessions.cells.comparing import Comparing
 from rankbook.sessions.cells.results import CellResult
 from rankbook.sessions.cells.running import Cell, RunningCell
 from rankbook.sessions.group.group import Group
@@ -29,9 +31,11 @@ class Cells:
     def __init__(self, members: Members, group: Group, repair: Repair) -> None:
         self._members = members
         self._repair = repair
+        self._comparing = Comparing(members)
         self._aftermath = Aftermath(members, group, repair)
         self._running: RunningCell | None = None
         self._verdict: Diagnosis | None = None
+        self._count = 0
         self._spans: deque[CellSpan] = deque(maxlen=_REMEMBERED)
         members.changes.subscribe(self._look_soon)
 
@@ -48,9 +52,19 @@ class Cells:
             ClusterError: The controller is gone.
         """
         self._repair.begin_cell()
-        running = RunningCell(self._members, self._repair, cell, output)
+        self._count += 1
+        cell = replace(cell, name=name_of(cell.number, self._count))
+        running = RunningCell(self._members, self._repair, self._comparing, cell, output)
         self._running, self._verdict = running, None
-        span = CellSpan(cell.number, cell.label, time.time(), code=cell.code, ranks=cell.ranks)
+        span = CellSpan(
+            cell.number,
+            cell.label,
+            time.time(),
+            code=cell.code,
+            ranks=cell.ranks,
+            name=cell.name,
+            first_line=cell.first_line,
+        )
         self._spans.append(span)
         result: CellResult | None = None
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from rankbook.models import CellOutcome, Failure, events
+from rankbook.models import CellOutcome, Diagnosis, Failure, events
 from rankbook.models.requests import RemoteError
 from rankbook.sessions.cells.results import CellResult, RankResult
 
@@ -33,6 +33,9 @@ class CellOutput(Protocol):
 
     def finish(self) -> None:
         """Show what is left: the cell has ended, one way or another."""
+
+    def mismatch(self, found: Diagnosis) -> None:
+        """Show, after the end, that ranks have called a collective differently."""
 
 
 class Collector:
@@ -68,6 +71,11 @@ class Collector:
         if self._output is not None:
             self._output.finish()
 
+    def mismatch(self, found: Diagnosis) -> None:
+        """Show that ranks have called a collective differently."""
+        if self._output is not None:
+            self._output.mismatch(found)
+
     def result(
         self, outcomes: Mapping[int, CellOutcome], failures: Mapping[int, RemoteError]
     ) -> CellResult:
@@ -93,4 +101,5 @@ class Collector:
                 outcome.error,
                 outcome.seconds,
             )
-        return CellResult(ranks)
+        traffic = {rank: outcome.traffic for rank, outcome in sorted(outcomes.items())}
+        return CellResult(ranks, traffic=traffic)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from rankbook import ranks as rank_selection
 from rankbook.errors import HangError, RankError
 from rankbook.models import Diagnosis, Failure
+from rankbook.models.calls import Traffic
 from rankbook.words import in_words
 
 __all__ = ["CellResult", "RankResult", "group_failures"]
@@ -42,6 +43,10 @@ class CellResult(Mapping[int, RankResult]):
     """Why it could not end on some ranks; None if it could."""
     note: str = ""
     """What the session has done about it."""
+    mismatches: tuple[Diagnosis, ...] = ()
+    """Collectives that ranks called differently, though nothing hung; the first of each group."""
+    traffic: Mapping[int, Traffic] = field(default_factory=dict)
+    """By rank, what the cell did over its groups: calls, bytes, seconds waiting and computing."""
 
     def __getitem__(self, rank: int) -> RankResult:
         return self.ranks[rank]

@@ -9,6 +9,7 @@ from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import CellOutcome, Failure, load
 from rankbook.models.requests import Run
 from rankbook.sessions.cells.collecting import CellOutput, Collector
+from rankbook.sessions.cells.comparing import Comparing
 from rankbook.sessions.cells.results import CellResult
 from rankbook.sessions.cells.watch import Watch
 from rankbook.sessions.group.repair import Repair
@@ -31,7 +32,11 @@ class Cell:
     code: str
     ranks: tuple[int, ...]
     number: int = 0
-    """What tracebacks call it."""
+    """Of the notebook's cell; 0: a program runs it."""
+    name: str = "a cell"
+    """What it is called: ``In [4]``, ``cell 3``."""
+    first_line: int = 1
+    """The line of the editor in which the code begins."""
     timeout: float | None = None
     """Seconds after which it is interrupted, None for never."""
     on_hang: str = "free"
@@ -52,24 +57,33 @@ class RunningCell:
     """
 
     def __init__(
-        self, members: Members, repair: Repair, cell: Cell, output: CellOutput | None
+        self,
+        members: Members,
+        repair: Repair,
+        comparing: Comparing,
+        cell: Cell,
+        output: CellOutput | None,
     ) -> None:
         """Start it.
 
         Args:
             members: The ranks.
             repair: Frees them.
+            comparing: Compares what they have called.
             cell: What to run.
             output: Shows the output of the ranks.
         """
         self.watch = Watch(members)
         self._timing = members.timing
         self._repair = repair
+        self._comparing = comparing
         self._cell = cell
         self._collector = Collector(cell.ranks, output)
         self._deadline = None if cell.timeout is None else time.monotonic() + cell.timeout
         self._has_reported = False
-        self._call = members.ranks(cell.ranks).request(Run(cell.code, cell.number))
+        self._call = members.ranks(cell.ranks).request(
+            Run(cell.code, cell.number, cell.name, cell.first_line)
+        )
 
     @property
     def progress(self) -> dict[int, Failure | str | None]:
@@ -117,6 +131,12 @@ class RunningCell:
         # If another thread freed the ranks, the proof from before that is the reason.
         was_freed = any(rank.error and rank.error.freed for rank in result.values())
         result.diagnosis = verdict or (watch.proof if was_freed else None)
+        said = {rank: outcome.fingerprints for rank, outcome in outcomes.items()}
+        differing = self._comparing.compare(said)
+        if result.diagnosis is None:  # else that says more
+            result.mismatches = differing
+            for found in differing:
+                self._collector.mismatch(found)
         return result, freed
 
     def _wait(self) -> str:

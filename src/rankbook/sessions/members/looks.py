@@ -136,9 +136,11 @@ def complete(
         look = seen.get(rank)
         if look is None or not members.lives(engine):
             look = _unseen(members, engine)
+        if not members.lives(engine):
+            look = outcomes.with_last_calls(look, members.last_calls(engine), seen)
         if engine in members.ended:
             line, words = outcomes.post_mortem(members.last_words(engine))
-            look = replace(look, line=line, last_words=words)
+            look = replace(look, line=look.line or line, last_words=words)
         elif rank in progress:
             look = outcomes.with_outcome(look, progress[rank])
         found[rank] = look

@@ -1,0 +1,108 @@
+"""What is added up over the calls of a process: fingerprints by group, traffic by cell.
+
+Adding up waits until somebody asks, or until many calls have gathered: many at once cost little
+each, and a call pays nothing for it when it is issued.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable
+
+from rankbook.calls.fingerprints import key_of
+from rankbook.calls.records import P2P, Group, Record, nbytes, what_must_agree
+from rankbook.models.calls import Fingerprint, Traffic
+
+__all__ = ["Counts", "Totals"]
+
+_CELLS = 64
+
+_MOST = 4096
+"""Different calls that are remembered."""
+
+_BATCH = 512
+"""Calls after which those are summed up that were not yet."""
+
+
+class Totals:
+    """What a cell did."""
+
+    __slots__ = ("calls", "nbytes", "waiting")
+
+    def __init__(self) -> None:
+        self.calls = self.nbytes = self.waiting = 0
+
+
+class Counts:
+    """Sums of one process; calls are added by the thread that issues them, read by any.
+
+    Attributes:
+        present: What the cell that runs did.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._fresh: deque[Record] = deque()
+        self._seen: dict[tuple[object, ...], tuple[int | None, int]] = {}
+        """What is added for calls that are the same; of those with one tensor."""
+        self._cell: int | None = None
+        self._totals: dict[int | None, Totals] = {None: Totals()}
+        self.present = self._totals[None]
+
+    @property
+    def cell(self) -> int | None:
+        """Number of the cell that runs; to set it begins a new sum."""
+        return self._cell
+
+    @cell.setter
+    def cell(self, number: int | None) -> None:
+        self._sum_up()
+        while len(self._totals) >= _CELLS:
+            del self._totals[next(iter(self._totals))]
+        self._cell = number
+        self.present = self._totals[number] = Totals()
+
+    def add(self, record: Record) -> None:
+        """Add a call."""
+        self._fresh.append(record)
+        if len(self._fresh) >= _BATCH:
+            self._sum_up()
+
+    def traffic(self, cell: int | None) -> Traffic:
+        """What a cell did; of the latest 64."""
+        self._sum_up()
+        totals = self._totals.get(cell)
+        if totals is None:
+            return Traffic()
+        return Traffic(totals.calls, totals.nbytes, totals.waiting / 1e9)
+
+    def fingerprints(self, groups: Iterable[Group]) -> tuple[Fingerprint, ...]:
+        """How far this process has come in groups that it has used since it was asked last."""
+        self._sum_up()
+        found = []
+        for group in groups:
+            count, hashes = group.fingerprint.news()
+            if hashes:
+                found.append(Fingerprint(group.key, group.ranks, group.generation, count, hashes))
+        return tuple(found)
+
+    def _sum_up(self) -> None:
+        """Add fresh calls to the fingerprints and the totals."""
+        fresh, seen = self._fresh, self._seen
+        with self._lock:
+            while fresh:
+                record = fresh.popleft()
+                site = record.site
+                what = (site, record.root, record.elements, record.dtypes)
+                known = seen.get(what)
+                if known is None or len(record.dtypes) > 1:
+                    if len(seen) >= _MOST:
+                        seen.clear()
+                    key = None if site.op in P2P else key_of(what_must_agree(record))
+                    known = seen[what] = key, nbytes(record)
+                if (totals := self._totals.get(record.cell)) is not None:
+                    totals.calls += 1
+                    totals.nbytes += known[1]
+                if known[0] is not None:
+                    record.group.fingerprint.add(known[0])

@@ -1,0 +1,84 @@
+"""The process groups that an account knows, told apart also where their names are the same.
+
+torch gives a name again once its group was destroyed: a cell that makes the default group again
+gets another one with the old name, and calls are counted from 1 there. All members of a group make
+it together, so they agree which one of its name it is.
+
+torch makes every group in one function, which is replaced; ``tests/unit/test_private_api.py`` fails
+if it goes.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections import Counter
+from typing import Any
+
+import torch.distributed.distributed_c10d as c10d
+
+from rankbook.calls.records import Group
+
+__all__ = ["Groups", "install", "remove"]
+
+_MOST = 10_000
+"""Names that are counted."""
+
+
+class Groups:
+    """Known by the identity of torch's object, which a call has."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[int, Group] = {}
+        self._made: Counter[tuple[int, str, tuple[int, ...]]] = Counter()
+        self._nth: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+
+    def made(self, pg: Any, name: str, ranks: tuple[int, ...], generation: int) -> None:
+        """Count a group that was made; it is the n-th of its name and members."""
+        if len(self._made) >= _MOST:
+            self._made.clear()
+        self._made[generation, name, ranks] += 1
+        self._nth[pg] = self._made[generation, name, ranks]
+
+    def know(self, pg: Any, generation: int) -> Group:
+        """Begin to count the calls of a group."""
+        name, ranks = c10d._world.pg_names.get(pg, ""), members_of(pg)
+        self.by_id = {
+            key: group
+            for key, group in self.by_id.items()
+            if group.ref() is not None and group.generation == generation
+        }
+        group = Group(pg, name, ranks, generation, self._nth.get(pg, 1))
+        self.by_id[id(pg)] = group
+        return group
+
+
+def members_of(pg: Any) -> tuple[int, ...]:
+    """The global ranks of a group, by rank in it."""
+    ranks = c10d._world.pg_group_ranks.get(pg, {})
+    return tuple(sorted(ranks, key=lambda rank: ranks[rank]))
+
+
+def install(ledger: Any) -> None:
+    """Begin to tell an account which groups are made, in place of another."""
+    remove()
+    theirs: Any = c10d._new_process_group_helper
+
+    @functools.wraps(theirs)
+    def make_group(size: int, rank: int, members: Any, *args: Any, **kwargs: Any) -> Any:
+        made = theirs(size, rank, members, *args, **kwargs)
+        if isinstance(made[0], c10d.ProcessGroup):
+            name = str(c10d._world.pg_names.get(made[0], ""))
+            ranks = tuple(members) or tuple(range(size))  # none: it is the default group
+            ledger.groups.made(made[0], name, ranks, ledger.generation)
+        return made
+
+    make_group.of_account = True  # type: ignore[attr-defined]
+    c10d._new_process_group_helper = make_group  # type: ignore[assignment]
+
+
+def remove() -> None:
+    """Put torch's function back, unless another stand-in has come above ours."""
+    present: Any = c10d._new_process_group_helper
+    if "of_account" in vars(present):
+        c10d._new_process_group_helper = present.__wrapped__

@@ -1,0 +1,46 @@
+"""The verdict on one collective that ranks have called differently, whether it hung or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rankbook.diagnosis.calls import elements, name
+from rankbook.diagnosis.clashes import Clash, mismatch
+from rankbook.diagnosis.wording import Words, grouped, reduces
+from rankbook.models import Collective, Diagnosis, Look
+from rankbook.models.calls import SAME_SIZE
+
+__all__ = ["differing"]
+
+
+def differing(calls: Mapping[int, Collective]) -> Diagnosis | None:
+    """Say how calls of one number differ.
+
+    Args:
+        calls: By rank, what it called.
+
+    Returns:
+        A verdict of the kind ``mismatch`` about those who differ from most; None if the calls are
+        the same as far as is known.
+    """
+    words = Words({rank: Look("waiting", call.line, waiting=call) for rank, call in calls.items()})
+    sorts = grouped(calls, lambda rank: _what_must_agree(calls[rank]))
+    if len(sorts) <= 1:
+        return None
+    most = max(sorts, key=len)
+    odd = set(calls) - set(most) if 2 * len(most) > len(calls) else set(calls)
+    culprits = tuple(sorted(odd))
+    return Diagnosis(
+        "mismatch",
+        culprits,
+        mismatch(words, Clash(calls, sorts, culprits)),
+        {
+            rank: f"called {words.call(call, tensors=True)}{reduces(call)}{words.at([rank])}"
+            for rank, call in sorted(calls.items())
+        },
+    )
+
+
+def _what_must_agree(call: Collective) -> tuple[object, ...]:
+    sized = elements(call) if call.op in SAME_SIZE else None
+    return name(call.op), call.peer, call.reduce_op, call.dtypes[:1], sized

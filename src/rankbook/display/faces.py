@@ -1,0 +1,87 @@
+"""What a session returns, as a front end without magics shows it: marimo, a plain cell, a REPL.
+
+Such a front end asks a value for its HTML. Results and verdicts stand on lower floors, which do
+not know how anything looks; :func:`give_faces` teaches them.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from itertools import zip_longest
+from typing import Any
+
+from rankbook.display import verdict
+from rankbook.display.cell import LiveOutput
+from rankbook.display.text import plain
+from rankbook.models import Diagnosis
+from rankbook.models.events import Result, Stream
+from rankbook.sessions.cells.results import CellResult
+
+__all__ = ["give_faces", "html_of_result", "text_of_result"]
+
+_STYLE = "margin: 0; white-space: pre-wrap; font-family: var(--jp-code-font-family, monospace)"
+
+
+def give_faces() -> None:
+    """Make results and verdicts show themselves; called again, it changes nothing."""
+    CellResult._repr_html_ = html_of_result  # type: ignore[attr-defined]
+    Diagnosis._repr_html_ = verdict.to_html  # type: ignore[attr-defined]
+
+
+def text_of_result(result: CellResult) -> str:
+    """What a cell printed and its last values, merged by rank, then what went wrong."""
+    parts = [_printed(result)]
+    if result.diagnosis is not None:
+        parts.append(f"{verdict.to_text(result.diagnosis)}\n{result.note}".rstrip())
+    return "\n".join(filter(None, parts)) or repr(result)
+
+
+def html_of_result(result: CellResult) -> str:
+    """The same as HTML."""
+    parts = [_block(_printed(result))]
+    if result.diagnosis is not None:
+        parts += [verdict.to_html(result.diagnosis), _block(result.note)]
+    return "".join(parts) or _block(repr(result))
+
+
+def _block(text: str) -> str:
+    return f'<pre style="{_STYLE}">{escape(text)}</pre>' if text else ""
+
+
+def _printed(result: CellResult) -> str:
+    page = _Page()
+    output = LiveOutput(page, list(result), clock=lambda: 0.0)
+    for name in ("stdout", "stderr"):
+        texts = [getattr(its, name).splitlines(keepends=True) for its in result.values()]
+        # Line by line, as ranks in step print: equal lines of several ranks become one.
+        for row in zip_longest(*texts):
+            for rank, line in zip(result, row, strict=True):
+                if line is not None:
+                    output.event(rank, Stream(name, line))
+    for rank, its in result.items():
+        if its.result_repr is not None:
+            output.event(rank, Result({"text/plain": its.result_repr}))
+    output.finish()
+    return plain("".join([*page.texts, *result.traceback_lines()])).rstrip("\n")
+
+
+class _Page:
+    """A screen that keeps all text that is written on it."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def write(self, name: str, text: str) -> None:
+        del name
+        self.texts.append(text)
+
+    def show(
+        self, data: dict[str, Any], metadata: dict[str, Any], display_id: str, *, update: bool
+    ) -> None:
+        del metadata, display_id, update
+        self.texts.append(f"{data['text/plain']}\n")
+
+    def redraw(self, text: str, display_id: str, *, first: bool, final: bool) -> None:
+        del display_id, first
+        if final:
+            self.texts.append(f"{text}\n")

@@ -1,0 +1,38 @@
+"""The file of this engine's last calls; reading that of an engine of this host that has ended."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+from pathlib import Path
+
+from rankbook import lastcalls
+from rankbook.calls import Ledger
+from rankbook.engine.jobs import Job
+from rankbook.engine.operations import CONTROL, operation
+from rankbook.models.calls import LastCalls
+from rankbook.models.requests import ReadLastCalls
+
+__all__ = ["ledger", "read"]
+
+_log = logging.getLogger(__name__)
+
+
+def ledger() -> Ledger:
+    """An account of this process, which outlives it in a file where one can be made."""
+    try:
+        kept = Ledger(file=lastcalls.new_file(os.environ.get("IPP_CLUSTER_ID", "")))
+    except OSError as error:
+        _log.warning("What this rank calls last will not be known after its end: %s", error)
+        return Ledger()
+    assert kept.box is not None  # noqa: S101 - there is a file
+    # Of an engine that ends in order nobody asks.
+    atexit.register(kept.box.close)
+    return kept
+
+
+@operation(ReadLastCalls, on=CONTROL)
+def read(_job: Job, request: ReadLastCalls) -> LastCalls | None:
+    """Read what a process of this host has called last."""
+    return lastcalls.read(Path(request.file))

@@ -1,0 +1,154 @@
+"""Comparing what ranks called in a group, by hashes that each rank keeps call by call.
+
+The hash after ``n`` calls is a polynomial in their keys, so that the hash of the calls between two
+counts follows from those at these counts: what differed before is nothing to what comes after.
+"""
+
+from __future__ import annotations
+
+import base64
+import sys
+from array import array
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from rankbook.models.calls import Fingerprint
+
+__all__ = ["FACTOR", "MASK", "Comparison", "packed"]
+
+FACTOR, MASK = 0x5851F42D4C957F2D, (1 << 61) - 1
+
+_KEPT = 1000
+"""Hashes that are kept of each rank."""
+
+_MOST = 1000
+"""Groups of which hashes are kept."""
+
+
+def packed(hashes: Iterable[int]) -> str:
+    """Hashes as they travel."""
+    values = array("Q", hashes)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return base64.b64encode(values.tobytes()).decode()
+
+
+def _unpacked(text: str) -> array[int]:
+    values = array("Q", base64.b64decode(text))
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values
+
+
+@dataclass
+class _Member:
+    """What one rank has told of a group."""
+
+    count: int = 0
+    told: list[tuple[int, str]] = field(default_factory=list)
+    """Counts, and the packed hashes up to there; unpacked where they are needed only."""
+    base: int = 0
+    """The hash at the count up to which was compared."""
+
+    def tell(self, count: int, hashes: str) -> None:
+        self.count = count
+        self.told.append((count, hashes))
+        while len(self.told) > 1 and self.told[1][0] <= count - _KEPT:
+            self.told.pop(0)
+
+    def at(self, count: int) -> int | None:
+        """The hash at a count; None: it is not known."""
+        for last, text in reversed(self.told):
+            if count <= last:
+                hashes = _unpacked(text)
+                first = last - len(hashes) + 1
+                if count >= first:
+                    return hashes[count - first]
+        return None
+
+
+@dataclass
+class _Group:
+    members: dict[int, _Member]
+    compared: int = 0
+    """The count up to which the members' calls were compared."""
+
+
+class Comparison:
+    """Finds the first call in which the members of a group differ.
+
+    They are compared at the last count that all of them have reached; what some have called beyond
+    that is compared when the others have, too.
+    """
+
+    def __init__(self) -> None:
+        self._generation = 0
+        self._groups: dict[tuple[str, tuple[int, ...]], _Group] = {}
+
+    def compare(
+        self, said: Mapping[int, Iterable[Fingerprint]]
+    ) -> list[tuple[str, tuple[int, ...], int]]:
+        """Take what ranks say after a cell, and compare.
+
+        Args:
+            said: By rank, of the groups that it has used.
+
+        Returns:
+            Groups whose members differ: name, members, and number of the first call that does.
+        """
+        touched: dict[tuple[str, tuple[int, ...]], _Group] = {}
+        for rank, fingerprints in said.items():
+            for one in fingerprints:
+                if one.generation < self._generation:
+                    continue
+                if one.generation > self._generation:
+                    self._generation, touched = one.generation, {}
+                    self._groups.clear()
+                group = self._groups.get((one.group, one.ranks))
+                if group is None:
+                    while len(self._groups) >= _MOST:
+                        del self._groups[next(iter(self._groups))]
+                    members = {member: _Member() for member in one.ranks}
+                    group = self._groups[one.group, one.ranks] = _Group(members)
+                if rank in group.members:
+                    group.members[rank].tell(one.count, one.hashes)
+                    touched[one.group, one.ranks] = group
+        found = []
+        for (name, ranks), group in touched.items():
+            number = _first_difference(group)
+            if number is not None:
+                found.append((name, ranks, number))
+        return found
+
+
+def _first_difference(group: _Group) -> int | None:
+    members = list(group.members.values())
+    start, end = group.compared, min(member.count for member in members)
+    at_end = [member.at(end) for member in members]
+    if end <= start or None in at_end:
+        return None  # or a member is too far ahead: they are compared when the others follow
+    number = None
+    if not _agree(members, start, end):
+        # Once the calls differ, so do all later hashes.
+        low, number = start, end
+        while number - low > 1:
+            middle = (low + number) // 2
+            if _agree(members, start, middle):
+                low = middle
+            else:
+                number = middle
+    for member, value in zip(members, at_end, strict=True):
+        member.base = value or 0
+    group.compared = end
+    return number
+
+
+def _agree(members: list[_Member], start: int, count: int) -> bool:
+    """Whether all have called the same between two counts, as far as is known."""
+    factor = pow(FACTOR, count - start, MASK + 1)
+    hashes = {
+        (value - member.base * factor) & MASK
+        for member in members
+        if (value := member.at(count)) is not None
+    }
+    return len(hashes) <= 1

@@ -1,0 +1,161 @@
+"""The file of a process's last calls, which outlives the process: where it lies, and what it says.
+
+The process writes it through mapped memory (``calls/blackbox.py``). Two rings: of calls, and of the
+lines that they come from. Whoever wants to know what a process called before it ended, by SIGKILL
+or in the middle of C++, reads it here, without torch.
+
+The file lies in a folder that its owner alone can read, in memory where the system has such a file
+system, so that nothing is ever written to a disk. Its name begins with the cluster's, and whoever
+ends the cluster removes it. What nobody could remove, because everything was killed at once, the
+next process of the same person removes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import struct
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from rankbook.models.calls import Call, LastCalls, Place
+
+__all__ = ["new_file", "read", "remove"]
+
+MAGIC = b"rankbook calls 1"
+HEADER = struct.Struct("<16sQ")
+SLOT = struct.Struct("<QBxxxIQQQ6i24s16s")
+SITE = struct.Struct("<QII?24s16s32s32s96s96s")
+HEADER_SIZE, SLOT_SIZE, SITE_SIZE = 64, 128, 320
+SLOTS, SITES = 64, 128
+SITES_AT = HEADER_SIZE + SLOTS * SLOT_SIZE
+SIZE = SITES_AT + SITES * SITE_SIZE
+ENDED = struct.Struct("<Q")
+STATE_AT, ENDED_AT = 8, 24
+NONE = -(2**31)
+
+ISSUED, AWAITED, DONE, FAILED = range(1, 5)
+
+_IN_MEMORY = Path("/dev/shm")  # noqa: S108 - only a folder of our own is used there
+_SUFFIX = ".calls"
+_TAIL = re.compile(rf"-(\d+){re.escape(_SUFFIX)}$")
+
+
+def new_file(cluster: str) -> Path:
+    """Where this process may write its last calls; files of processes that are gone are removed.
+
+    Args:
+        cluster: Id of the cluster that it belongs to; empty: unknown.
+
+    Raises:
+        OSError: There is no folder that this person alone can read, and none can be made.
+    """
+    folder = _folder()
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise PermissionError(f"{folder} is not a folder that only you can read.")
+    for path in _files(folder):
+        with suppress(OSError):
+            if not _lives(int(path.name.rpartition("-")[2].removesuffix(_SUFFIX))):
+                path.unlink()
+    return folder / f"{cluster}-{os.getpid()}{_SUFFIX}"
+
+
+def remove(cluster: str) -> None:
+    """Remove the files of a cluster on this host, whoever of it still lives."""
+    for path in _files(_folder()):
+        if _TAIL.sub("", path.name) == cluster:
+            with suppress(OSError):
+                path.unlink()
+    with suppress(OSError):  # other clusters have files there
+        _folder().rmdir()
+
+
+def read(path: Path) -> LastCalls | None:
+    """Read what a process has written, whether it lives or not.
+
+    Returns:
+        None where there is no such file, or it is none of these.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    if len(content) < SIZE or not content.startswith(MAGIC):
+        return None
+    sites = {
+        site[0]: site[1:]
+        for index in range(SITES)
+        if (site := SITE.unpack_from(content, SITES_AT + index * SITE_SIZE))[0]
+    }
+    slots = [SLOT.unpack_from(content, HEADER_SIZE + index * SLOT_SIZE) for index in range(SLOTS)]
+    used = sorted(slot for slot in slots if slot[1])
+    awaited = [slot[0] for slot in used if slot[1] == AWAITED]
+    return LastCalls(
+        HEADER.unpack_from(content)[1],
+        tuple(_call(slot, sites[slot[2]]) for slot in used if slot[2] in sites),
+        awaited[-1] if awaited else None,
+    )
+
+
+def _folder() -> Path:
+    return (_IN_MEMORY if _IN_MEMORY.is_dir() else Path(tempfile.gettempdir())) / (
+        f"rankbook-{os.getuid()}"
+    )
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if _TAIL.search(path.name)]
+    except OSError:
+        return []
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _call(slot: tuple[Any, ...], site: tuple[Any, ...]) -> Call:
+    number, state, _, issued, ended, elements = slot[:6]
+    nth, peer, tag, root, cell, generation = slot[6:12]
+    group, dtype = map(_decoded, slot[12:])
+    line, cell_line, is_cell = site[:3]
+    op, reduce_op, function, scope, file, cell_file = map(_decoded, site[3:])
+    return Call(
+        number,
+        op,
+        function,
+        group,
+        generation=generation,
+        number=nth,
+        peer=_or_none(peer),
+        tag=_or_none(tag),
+        root=_or_none(root),
+        reduce_op=reduce_op,
+        shapes=((elements,),) if dtype else (),
+        dtypes=(dtype,) if dtype else (),
+        cell=_or_none(cell),
+        place=Place(file, line, scope, is_cell) if file else None,
+        called_from=Place(cell_file, cell_line, is_cell=True) if cell_file else None,
+        issued=issued / 1e9,
+        completed=ended / 1e9 if ended else None,
+        failed=state == FAILED,
+    )
+
+
+def _decoded(text: bytes) -> str:
+    return text.rstrip(b"\0").decode(errors="replace")
+
+
+def _or_none(number: int) -> int | None:
+    return None if number == NONE else number
