@@ -634,7 +634,7 @@ def test_engines_are_stopped_when_their_session_cannot_be_made(pool, monkeypatch
     monkeypatch.setattr(Pool, "start", lambda *_, **__: pool)
     monkeypatch.setattr(notebook_module, "Session", Mock(side_effect=ZeroDivisionError))
     with pytest.raises(ZeroDivisionError):
-        rankbook.start("gloo", 4, profile="lab")
+        rankbook.start("gloo", ssh="alpha:4")
     assert pool.closed == 1
 
 

@@ -5,27 +5,33 @@ from __future__ import annotations
 from argparse import Namespace
 from importlib import import_module
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import line_magic, magics_class
 
 from rankbook import api
-from rankbook.errors import SessionError
+from rankbook.errors import InputError, SessionError
 from rankbook.magics.base import RankMagics
 from rankbook.magics.options import (
+    ADDRESS,
     BACKEND,
     CHECK,
     CLUSTER_ID,
     GPUS,
+    MPI,
     NO_CHECK,
+    NODES,
     NPROC,
     ON_HANG,
     PROFILE,
+    PYTHON,
     SELECTION,
+    SLURM,
+    SSH,
     TIMEOUT_MINUTES,
     option,
 )
-from rankbook.magics.usage import parse, takes
+from rankbook.magics.usage import only_quoted_values, parse, takes
 from rankbook.words import plural
 
 if TYPE_CHECKING:
@@ -47,6 +53,13 @@ class GroupMagics(RankMagics):
         NO_CHECK,
         ON_HANG,
         GPUS,
+        SLURM,
+        NODES,
+        SSH,
+        MPI,
+        PYTHON,
+        ADDRESS,
+        option("--dry-run", action="store_true", help="Only show the job script and the commands."),
         PROFILE,
         CLUSTER_ID,
         option("--no-dashboard", action="store_true", help="Show no dashboard."),
@@ -67,17 +80,24 @@ class GroupMagics(RankMagics):
             %dist_init gloo -n 4 --timeout 5
             %dist_init --check
             %dist_init nccl --gpus 0,1
-            %dist_init --profile slurm -n 16
+            %dist_init --slurm "partition=gpu time=1:00:00" --nodes 2 -n 8
+            %dist_init --ssh alpha:4,beta:4
+            %dist_init --mpi -n 4
+            %dist_init --profile pbs -n 16
             %dist_init --cluster-id 1700000000-abcd
         """
-        args = parse(self.dist_init, line)
+        args = parse(self.dist_init, only_quoted_values(line, "--slurm", "--mpi"))
+        _refuse_contradictions(args)
+        if args.dry_run:
+            print(api.preview(args.backend, args.n, gpus=args.gpus, **_where(args)))
+            return
         if not args.no_dashboard:
             # The widgets take a while to import, and so do the engines to start: both at once.
             Thread(target=import_module, args=("rankbook.widgets",), daemon=True).start()
         session = api.session()
         if session is None:
             session = _connect(args) if args.cluster_id else _start(args)
-        elif args.profile or args.cluster_id or args.gpus:
+        elif args.cluster_id or args.gpus or _where(args):
             raise SessionError(
                 "This notebook has a cluster already: run %dist_shutdown before another %dist_init."
             )
@@ -136,11 +156,33 @@ class GroupMagics(RankMagics):
         self.session().shutdown()
 
 
+def _where(args: Namespace) -> dict[str, Any]:
+    """What says where the engines start, as far as it was given."""
+    names = ("slurm", "ssh", "mpi", "nodes", "profile", "python", "address")
+    given = {name: value for name in names if (value := getattr(args, name)) is not None}
+    # --slurm and --mpi without a value.
+    return {name: True if value == "" else value for name, value in given.items()}
+
+
+def _refuse_contradictions(args: Namespace) -> None:
+    if args.cluster_id:
+        for name in ("slurm", "ssh", "mpi"):
+            if getattr(args, name) is not None:
+                raise InputError(
+                    f"--{name} starts ranks and --cluster-id joins some: leave out one of them."
+                )
+    if args.backend and "=" in args.backend:
+        raise InputError(
+            f"{args.backend!r} is no backend: options of sbatch stand in quotation marks, "
+            '--slurm "partition=gpu time=1:00:00".'
+        )
+
+
 def _start(args: Namespace) -> Session:
     return api.start(
         args.backend,
         args.n,
-        profile=args.profile,
+        **_where(args),
         gpus=args.gpus,
         timeout_minutes=1 if args.timeout is None else args.timeout,
         check=bool(args.check),

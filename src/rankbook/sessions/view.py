@@ -102,7 +102,7 @@ class SessionView:
         return "" if text == "." else text
 
     @property
-    def ended(self) -> Mapping[int, int]:
+    def ended(self) -> Mapping[int, int | None]:
         """Engines that have ended, and their exit code or minus the signal."""
         return dict(self.members.ended)
 

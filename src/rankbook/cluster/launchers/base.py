@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rankbook.errors import ClusterError
@@ -18,7 +19,15 @@ if TYPE_CHECKING:
 
     from rankbook.cluster.channel import Channel
 
-__all__ = ["ClusterLauncher", "Ended", "EngineEvent", "Launcher", "Ready", "beside_loops"]
+__all__ = [
+    "ClusterLauncher",
+    "Ended",
+    "EngineEvent",
+    "Launcher",
+    "Progress",
+    "Ready",
+    "beside_loops",
+]
 
 
 @dataclass(frozen=True)
@@ -35,11 +44,29 @@ class Ended:
     """An engine's process has ended."""
 
     engine: int
-    status: int
-    """Its exit code, or minus the signal that killed it."""
+    status: int | None
+    """Its exit code, or minus the signal that killed it; None where nobody knows."""
 
 
 EngineEvent: TypeAlias = Ready | Ended
+
+
+@dataclass
+class Progress:
+    """A start on its way: what it waits for, and whether to go on. Shared between two threads."""
+
+    waits_for: str = ""
+    """In words, for a person; empty while it goes on."""
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def refuse_cancelled(self) -> None:
+        """Raise if the start is to be given up.
+
+        Raises:
+            ClusterError: It is.
+        """
+        if self.cancelled.is_set():
+            raise ClusterError("The start was interrupted.")
 
 
 class Launcher(ABC):
@@ -55,6 +82,10 @@ class Launcher(ABC):
     """What other notebooks join the cluster by."""
     client: ipyparallel.Client
     """What :meth:`start` returned."""
+    address = ""
+    """This host's address as the engines reach it; empty where only the client knows."""
+    progress = Progress()
+    """Of the start; the pool sets it."""
 
     @abstractmethod
     def describe(self) -> str:

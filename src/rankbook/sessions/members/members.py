@@ -38,7 +38,7 @@ class Members:
         self.changes = Changes()
         self.placement: Placement | None = None
         self.known: dict[int, EngineFacts] = {}
-        self.ended: dict[int, int] = {}
+        self.ended: dict[int, int | None] = {}
         self._last_calls: dict[int, LastCalls | RankCall | None] = {}
         self._pool = pool
         pool.on_end = self._has_ended
@@ -297,7 +297,7 @@ class Members:
         """Stop the engines that this session started; leave those that it joined."""
         self._pool.close()
 
-    def _has_ended(self, engine: int, status: int) -> None:
+    def _has_ended(self, engine: int, status: int | None) -> None:
         self.ended[engine] = status
         self.last_calls(engine)  # while the file is there
         self.changes.notify()
