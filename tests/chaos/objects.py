@@ -63,7 +63,8 @@ def apply():
     optimizer.step()
 
 def moments(of):
-    return [v for s in of.state.values() for v in s.values() if isinstance(v, torch.Tensor)]
+    found = (v for s in of.state.values() for _, v in sorted(s.items()))
+    return [v for v in found if isinstance(v, torch.Tensor)]
 
 def state():
     return mark(model.parameters()), mark(moments(optimizer))

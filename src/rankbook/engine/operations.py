@@ -27,6 +27,7 @@ __all__ = ["CONTROL", "MAIN", "ROOMS", "Operation", "every_operation", "operatio
 ROOMS = (
     "rankbook.engine.cells.freeing",
     "rankbook.engine.cells.runner",
+    "rankbook.engine.copying",
     "rankbook.engine.environment",
     "rankbook.engine.facts",
     "rankbook.engine.group",

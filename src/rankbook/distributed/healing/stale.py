@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, MutableMapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
+from weakref import WeakKeyDictionary
+
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from rankbook.distributed.healing.wrappers import Found
 from rankbook.errors import StaleGroupError
 
-__all__ = ["explain", "refuse"]
+__all__ = ["Refusal", "clear_caches", "explain", "refuse", "refuse_empty", "release", "wait"]
 
 _ENDED = "ended:"
 """What a mesh has before the name of a group that has ended, so that it finds no other by it."""
@@ -47,7 +52,7 @@ def refuse(found: Found, names: Collection[str], generation: int) -> None:
             f"this DDP module {made}: wrap the model that is in it again, "
             "ddp = DistributedDataParallel(ddp.module)",
         )
-    for module in found.fsdp:
+    for _, module in found.fsdp:
         _refuse(
             module,
             f"this FSDP module {made}, and its shards with it: make the model again, "
@@ -56,12 +61,21 @@ def refuse(found: Found, names: Collection[str], generation: int) -> None:
     for mesh in found.meshes:
         held: list[str] = getattr(mesh, "_dim_group_names", [])
         held[:] = [f"{_ENDED} {name}" if name in names else name for name in held]
-    if names and found.meshes:
-        _clear_caches()
 
 
-def _clear_caches() -> None:
-    """Have DTensor forget what it has worked out: a later mesh equals one that has ended."""
+def refuse_empty(name: str, module: Any, path: str) -> None:
+    """Have a sharded module that was made without values say so when it is used."""
+    parameters = module.parameters() if isinstance(module, nn.Module) else ()
+    if any(hasattr(one, "placements") for one in parameters):
+        _refuse(module, f"{name} is sharded, and {path} does not have its values: load them")
+
+
+def clear_caches() -> None:
+    """Have DTensor forget what it has worked out.
+
+    It takes equal meshes for the same, and what it works out for one has the names of its groups:
+    those of a mesh that has ended, or that a replaced rank does not have.
+    """
     for name in ("_dispatch", "_sharding_prop", "_redistribute", "_collective_utils"):
         module = sys.modules.get(f"torch.distributed.tensor.{name}")
         for one in list(vars(module).values()) if module else ():
@@ -71,11 +85,60 @@ def _clear_caches() -> None:
         import_module("torch.distributed.tensor.debug")._clear_sharding_prop_cache()
 
 
-def _refuse(module: Any, why: str) -> None:
-    def refuse(_module: Any, _inputs: Any) -> None:
-        raise StaleGroupError(why)
+def wait(found: Found, new: Sequence[int]) -> None:
+    """Have modules refuse to run until ranks that came without them have them, too.
 
-    module.register_forward_pre_hook(refuse, prepend=True)
+    Args:
+        found: Those modules.
+        new: Those ranks.
+    """
+    if not found.kinds:
+        return
+    ranks = ",".join(map(str, new))
+    source = next(rank for rank in range(len(new) + 1) if rank not in new)
+    verb = "was" if len(new) == 1 else "were"
+    have = "has" if len(new) == 1 else "have"
+    told = (
+        f"rank{'s' * (len(new) > 1)} {ranks} {verb} replaced and {have} no such {{}} module: "
+        f"%dist_restart {ranks} --from {source}{{}} makes it there, or make it again on all ranks"
+    )
+    for kind, modules, more in (
+        ("DDP", found.ddp, ""),
+        ("FSDP", found.fsdp, " --checkpoint PATH"),
+    ):
+        for _, module in modules:
+            if module not in _waiting:
+                _waiting[module] = _refuse(module, told.format(kind, more))
+
+
+def release(found: Found) -> tuple[str, ...]:
+    """Have modules run that waited for others of their kind; return the kinds that wait still."""
+    for _, module in (*found.ddp, *found.fsdp):
+        handle = _waiting.pop(module, None)
+        if handle is not None:
+            handle.remove()
+    kinds = ("DDP modules", DistributedDataParallel), ("FSDP modules", object)
+    left = [next(name for name, cls in kinds if isinstance(one, cls)) for one in _waiting]
+    return tuple(sorted(set(left)))
+
+
+_waiting: MutableMapping[Any, Any] = WeakKeyDictionary()
+"""By module that waits, the handle of the hook by which it does."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A forward hook that lets no module run."""
+
+    why: str
+
+    def __call__(self, _module: Any, _inputs: Any) -> None:
+        """Raise."""
+        raise StaleGroupError(self.why)
+
+
+def _refuse(module: Any, why: str) -> Any:
+    return module.register_forward_pre_hook(Refusal(why), prepend=True)
 
 
 def explain(error: BaseException) -> StaleGroupError | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -20,7 +20,7 @@ from rankbook.distributed.healing import reducers
 from rankbook.distributed.healing.reducers import Standing
 from rankbook.distributed.stores import Store
 
-__all__ = ["Found", "find", "restart"]
+__all__ = ["Found", "find", "param_groups", "restart"]
 
 _dist: Any = import_module("torch.distributed")
 
@@ -33,8 +33,8 @@ class Found:
 
     ddp: tuple[tuple[str, Any], ...] = ()
     """DDP modules; those of one kind are alike to all ranks: its group, its parameters' shapes."""
-    fsdp: tuple[Any, ...] = ()
-    """FSDP2's modules, roots and others."""
+    fsdp: tuple[tuple[str, Any], ...] = ()
+    """FSDP2's modules, roots and others; those of one kind have parameters of the same shapes."""
     meshes: tuple[Any, ...] = ()
     schedules: tuple[Any, ...] = ()
     """Of pipelines, whatever their groups."""
@@ -55,12 +55,18 @@ class Found:
 
     def split(self, groups: Collection[Any]) -> tuple[Found, Found]:
         """The modules all of whose groups are among these, and the others."""
-        ddp = [one for one in self.ddp if one[1].process_group in groups]
-        fsdp = [one for one in self.fsdp if all(group in groups for group in _groups_of(one))]
-        others = [one for one in self.ddp if one not in ddp]
-        shards = [one for one in self.fsdp if one not in fsdp]
-        going = Found(tuple(ddp), tuple(fsdp), schedules=self.schedules)
-        return going, Found(tuple(others), tuple(shards), self.meshes)
+        going = self.where(lambda _kind, group: group in groups)
+        ddp = [one for one in self.ddp if one not in going.ddp]
+        fsdp = [one for one in self.fsdp if one not in going.fsdp]
+        return going, Found(tuple(ddp), tuple(fsdp), self.meshes)
+
+    def where(self, is_so: Callable[[str, Any], bool]) -> Found:
+        """The modules of which something is so for their kind and each of their groups."""
+        ddp = [one for one in self.ddp if is_so(one[0], one[1].process_group)]
+        fsdp = [
+            one for one in self.fsdp if all(is_so(one[0], group) for group in _groups_of(one[1]))
+        ]
+        return Found(tuple(ddp), tuple(fsdp), schedules=self.schedules)
 
 
 def find(names: Mapping[Any, str]) -> Found:
@@ -92,7 +98,7 @@ def _find(names: Mapping[Any, str]) -> Found:
         elif issubclass(cls, sharded):
             with suppress(AttributeError):  # it is being made
                 if any(group in names for group in _groups_of(one)):
-                    shards.append(one)
+                    shards.append((_kind(one, "shards"), one))
         elif issubclass(cls, mesh):
             meshes.append(one)
         elif issubclass(cls, schedule):
@@ -121,18 +127,23 @@ def restart(found: Found, said: Sequence[Standings], store: Store) -> None:
         # The rest a pipeline forgets by itself when a step begins.
         with suppress(AttributeError):  # another torch keeps them elsewhere
             schedule._internal_losses.clear()
-    for module in found.fsdp:
+    for _, module in found.fsdp:
         _restart_fsdp(module)
 
 
+def param_groups(module: Any) -> list[Any]:
+    """What FSDP2 knows of the parameters of a module; those of modules in it are apart."""
+    return [*_param_groups(module._get_fsdp_state())]
+
+
 def _groups_of(module: Any) -> list[Any]:
-    """The groups that an FSDP2 module holds; of a root, those of the modules in it, too."""
-    state = module._get_fsdp_state()
+    """The groups that an FSDP2 module holds, and the modules in it."""
     held: list[Any] = []
-    for group in [its for one in (state, *_states(state)) for its in _param_groups(one)]:
-        info = group.mesh_info
-        names = ("shard_process_group", "replicate_process_group")
-        held.extend(getattr(info, name, None) for name in names)
+    for one in module.modules():
+        for group in param_groups(one) if hasattr(one, "_get_fsdp_state") else ():
+            info = group.mesh_info
+            names = ("shard_process_group", "replicate_process_group")
+            held.extend(getattr(info, name, None) for name in names)
     return [group for group in held if group is not None]
 
 
