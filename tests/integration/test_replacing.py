@@ -245,6 +245,8 @@ def test_a_rank_that_was_replaced_empty_can_be_filled_later(four):
     assert "DDP modules wait until rank 2 has them, too." in four.carried
     result = four.run(f"grads({BEFORE})", ranks="0,1,3")
     assert {result[rank].error.ename for rank in result} == {"StaleGroupError"}
+    assert not four.run("if rank: dist.barrier()").ok
+    assert four.carried == ". DDP modules wait until the replaced rank has them, too."
     four.restart_ranks([2], from_rank=3)
     assert states(four, range(BEFORE, STEPS)) == expected[BEFORE:]
 

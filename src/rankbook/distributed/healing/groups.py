@@ -86,7 +86,7 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     going = [Held(one.terms, _connect(one)) for one in going]
     alive, ended = found.split({one.group for one in going})
     new = [rank for rank, word in enumerate(words) if word.is_new]
-    alive, waiting = alive.split(_without(going, new))
+    alive, waiting = alive.split(_without(going, new), besides=stale.waiting())
     wrappers.restart(alive, [word.standings for word in words], _c10d._get_default_store())
     stale.wait(waiting, new)
     lost = [one.terms for one in held if one.terms not in [its.terms for its in going]]

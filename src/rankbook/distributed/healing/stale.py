@@ -16,7 +16,16 @@ from torch.nn.parallel import DistributedDataParallel
 from rankbook.distributed.healing.wrappers import Found
 from rankbook.errors import StaleGroupError
 
-__all__ = ["Refusal", "clear_caches", "explain", "refuse", "refuse_empty", "release", "wait"]
+__all__ = [
+    "Refusal",
+    "clear_caches",
+    "explain",
+    "refuse",
+    "refuse_empty",
+    "release",
+    "wait",
+    "waiting",
+]
 
 _ENDED = "ended:"
 """What a mesh has before the name of a group that has ended, so that it finds no other by it."""
@@ -92,8 +101,8 @@ def wait(found: Found, new: Sequence[int]) -> None:
         found: Those modules.
         new: Those ranks.
     """
-    if not found.kinds:
-        return
+    if not found.kinds or not new:
+        return  # they wait since an earlier generation, if any
     ranks = ",".join(map(str, new))
     source = next(rank for rank in range(len(new) + 1) if rank not in new)
     verb = "was" if len(new) == 1 else "were"
@@ -120,6 +129,11 @@ def release(found: Found) -> tuple[str, ...]:
     kinds = ("DDP modules", DistributedDataParallel), ("FSDP modules", object)
     left = [next(name for name, cls in kinds if isinstance(one, cls)) for one in _waiting]
     return tuple(sorted(set(left)))
+
+
+def waiting() -> set[Any]:
+    """Modules that wait for others of their kind."""
+    return set(_waiting)
 
 
 _waiting: MutableMapping[Any, Any] = WeakKeyDictionary()

@@ -10,7 +10,7 @@ import gc
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
@@ -53,12 +53,21 @@ class Found:
             found[kind] = (*found.get(kind, ()), reducers.standing(module))
         return found
 
-    def split(self, groups: Collection[Any]) -> tuple[Found, Found]:
-        """The modules all of whose groups are among these, and the others."""
+    def split(self, groups: Collection[Any], besides: Collection[Any] = ()) -> tuple[Found, Found]:
+        """The modules all of whose groups are among these, and the others.
+
+        Args:
+            groups: Those groups.
+            besides: Modules that are others, whatever their groups.
+        """
         going = self.where(lambda _kind, group: group in groups)
-        ddp = [one for one in self.ddp if one not in going.ddp]
-        fsdp = [one for one in self.fsdp if one not in going.fsdp]
-        return going, Found(tuple(ddp), tuple(fsdp), self.meshes)
+        ddp, fsdp = (
+            tuple(one for one in its if one[1] not in besides) for its in (going.ddp, going.fsdp)
+        )
+        going = replace(going, ddp=ddp, fsdp=fsdp)
+        others = [one for one in self.ddp if one not in going.ddp]
+        shards = [one for one in self.fsdp if one not in going.fsdp]
+        return going, Found(tuple(others), tuple(shards), self.meshes)
 
     def where(self, is_so: Callable[[str, Any], bool]) -> Found:
         """The modules of which something is so for their kind and each of their groups."""

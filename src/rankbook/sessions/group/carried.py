@@ -26,8 +26,8 @@ def sentence_end(infos: Mapping[int, GroupInfo]) -> str:
         text += f" {sentence_start(some)} made before have ended; each says so when it is used."
     if waiting:
         new = [rank for rank, info in infos.items() if info.is_new]
-        have = agree(new, "has", "have")
-        text += f" {sentence_start(_listed(waiting))} wait until {in_words(new)} {have} them, too."
+        who = f"{in_words(new)} {agree(new, 'has', 'have')}" if new else "the replaced rank has"
+        text += f" {sentence_start(_listed(waiting))} wait until {who} them, too."
     return text
 
 
