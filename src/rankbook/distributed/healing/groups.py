@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from rankbook.distributed.healing import connections, stale, wrappers
+from rankbook.distributed.healing import connections, meshes, stale, wrappers
 from rankbook.distributed.healing.account import Account, Held, Terms, note
 from rankbook.distributed.healing.reducers import Standing
 
@@ -94,7 +95,7 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
         is_other = account.size != dist.get_world_size()
         names = {its.name for its in lost if is_other or not its.is_default}
         stale.refuse(ended, names, account.generation)
-    stale.clear_caches()
+    meshes.clear_caches()
     _tell(going)
     return Healed(
         (*alive.kinds, *_subgroups([one.terms for one in going])),
@@ -116,7 +117,10 @@ def settle() -> tuple[tuple[str, ...], tuple[str, ...]]:
     account = note()
     if account is None:
         return (), ()
+    gc.collect()  # else a mesh that is only garbage might be the newest, on some ranks
     found = wrappers.find({one.group: one.terms.name for one in account.held})
+    meshes.unify(found.meshes, {one.terms.name for one in account.held})
+    meshes.clear_caches()
     word = _Word((), 0, found.standings, tuple(kind for kind, _ in found.fsdp))
     words = _exchange("settle", word)
     kinds = [{*its.standings, *its.shards} for its in words]

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, MutableMapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from rankbook.distributed.healing import meshes
 from rankbook.distributed.healing.wrappers import Found
 from rankbook.errors import StaleGroupError
 
 __all__ = [
     "Refusal",
-    "clear_caches",
     "explain",
     "refuse",
     "refuse_empty",
@@ -26,9 +23,6 @@ __all__ = [
     "wait",
     "waiting",
 ]
-
-_ENDED = "ended:"
-"""What a mesh has before the name of a group that has ended, so that it finds no other by it."""
 
 _SIGNS = (
     "Could not retrieve or create the backend",
@@ -67,9 +61,7 @@ def refuse(found: Found, names: Collection[str], generation: int) -> None:
             f"this FSDP module {made}, and its shards with it: make the model again, "
             "fully_shard(model), and load a checkpoint",
         )
-    for mesh in found.meshes:
-        held: list[str] = getattr(mesh, "_dim_group_names", [])
-        held[:] = [f"{_ENDED} {name}" if name in names else name for name in held]
+    meshes.end(found.meshes, names)
 
 
 def refuse_empty(name: str, module: Any, path: str) -> None:
@@ -77,21 +69,6 @@ def refuse_empty(name: str, module: Any, path: str) -> None:
     parameters = module.parameters() if isinstance(module, nn.Module) else ()
     if any(hasattr(one, "placements") for one in parameters):
         _refuse(module, f"{name} is sharded, and {path} does not have its values: load them")
-
-
-def clear_caches() -> None:
-    """Have DTensor forget what it has worked out.
-
-    It takes equal meshes for the same, and what it works out for one has the names of its groups:
-    those of a mesh that has ended, or that a replaced rank does not have.
-    """
-    for name in ("_dispatch", "_sharding_prop", "_redistribute", "_collective_utils"):
-        module = sys.modules.get(f"torch.distributed.tensor.{name}")
-        for one in list(vars(module).values()) if module else ():
-            if hasattr(one, "cache_clear") and not isinstance(one, type):
-                one.cache_clear()
-    with suppress(ImportError, AttributeError):  # another torch keeps none here
-        import_module("torch.distributed.tensor.debug")._clear_sharding_prop_cache()
 
 
 def wait(found: Found, new: Sequence[int]) -> None:

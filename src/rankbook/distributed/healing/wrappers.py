@@ -27,6 +27,15 @@ _dist: Any = import_module("torch.distributed")
 Standings = Mapping[str, Sequence[Standing]]
 
 
+_TOLD = {
+    f"{stage}{direction}_initialized"
+    for stage in ("_stage", "_stages")
+    for direction in ("", "_forward", "_backward")
+}
+"""What a pipeline notes when its stages know each other's shapes, in one version of torch or
+another."""
+
+
 @dataclass(frozen=True)
 class Found:
     """The wrappers that are alive."""
@@ -133,11 +142,21 @@ def restart(found: Found, said: Sequence[Standings], store: Store) -> None:
         for kind, module in found.ddp:
             act(module, kind, standings[kind], store)
     for schedule in found.schedules:
-        # The rest a pipeline forgets by itself when a step begins.
-        with suppress(AttributeError):  # another torch keeps them elsewhere
-            schedule._internal_losses.clear()
+        _restart_schedule(schedule)
     for _, module in found.fsdp:
         _restart_fsdp(module)
+
+
+def _restart_schedule(schedule: Any) -> None:
+    """Forget losses of a step that was cut; the rest a pipeline forgets when a step begins.
+
+    Its stages tell each other the shapes again, for one of them may be new, or have been cut while
+    it was told.
+    """
+    with suppress(AttributeError):  # another torch keeps them elsewhere
+        schedule._internal_losses.clear()
+    for name in _TOLD & set(vars(schedule)):
+        setattr(schedule, name, False)
 
 
 def param_groups(module: Any) -> list[Any]:
