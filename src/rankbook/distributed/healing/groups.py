@@ -85,9 +85,9 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     if account is None and not clean:
         going = [Held(its, None) for its in _missed(said)]
     going = [Held(one.terms, _connect(one)) for one in going]
-    alive, ended = found.split({one.group for one in going})
+    alive, ended = found.split(_with_default(going))
     new = [rank for rank, word in enumerate(words) if word.is_new]
-    alive, waiting = alive.split(_without(going, new), besides=stale.waiting())
+    alive, waiting = alive.apart(_without(going, new), stale.waiting())
     wrappers.restart(alive, [word.standings for word in words], _c10d._get_default_store())
     stale.wait(waiting, new)
     lost = [one.terms for one in held if one.terms not in [its.terms for its in going]]
@@ -162,6 +162,11 @@ def _missed(said: Sequence[Collection[Terms] | None]) -> list[Terms]:
     rank = dist.get_rank()
     mine = [its for its in every if rank in its.ranks and is_agreed(its, said)]
     return sorted(mine, key=lambda its: its.name)
+
+
+def _with_default(held: Sequence[Held]) -> set[Any]:
+    """These groups, and None where the default one is among them."""
+    return {one.group for one in held} | {None for one in held if one.terms.is_default}
 
 
 def _without(held: Sequence[Held], ranks: Collection[int]) -> set[Any]:

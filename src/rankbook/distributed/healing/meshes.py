@@ -13,7 +13,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
-__all__ = ["clear_caches", "end", "unify"]
+__all__ = ["clear_caches", "end", "is_of_ended", "unify"]
 
 _ENDED = "ended:"
 """What a mesh has before the name of a group that has ended, so that it finds no other by it."""
@@ -24,6 +24,11 @@ def end(meshes: Sequence[Any], names: Collection[str]) -> None:
     for mesh in meshes:
         held = _names(mesh)
         held[:] = [f"{_ENDED} {name}" if name in names else name for name in held]
+
+
+def is_of_ended(text: str) -> bool:
+    """Whether torch complains of the group of a mesh that has ended."""
+    return _ENDED in text
 
 
 def unify(meshes: Sequence[Any], names: Collection[str]) -> None:

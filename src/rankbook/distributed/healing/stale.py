@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Collection, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -61,7 +63,22 @@ def refuse(found: Found, names: Collection[str], generation: int) -> None:
             f"this FSDP module {made}, and its shards with it: make the model again, "
             "fully_shard(model), and load a checkpoint",
         )
+    for name, one, _ in found.others:
+        _refuse(one, f"this {_CALLED[name]} {made}: make it again, {_MAKE[name]}")
     meshes.end(found.meshes, names)
+
+
+_CALLED = {
+    "ZeroRedundancyOptimizer": "ZeroRedundancyOptimizer",
+    "FullyShardedDataParallel": "FSDP module",
+    "_PipelineSchedule": "pipeline schedule",
+}
+
+_MAKE = {
+    "ZeroRedundancyOptimizer": "ZeroRedundancyOptimizer(model.parameters(), ...)",
+    "FullyShardedDataParallel": "FullyShardedDataParallel(model), and load a checkpoint",
+    "_PipelineSchedule": "with stages for the ranks that there are, PipelineStage(module, ...)",
+}
 
 
 def refuse_empty(name: str, module: Any, path: str) -> None:
@@ -119,17 +136,23 @@ _waiting: MutableMapping[Any, Any] = WeakKeyDictionary()
 
 @dataclass(frozen=True)
 class Refusal:
-    """A forward hook that lets no module run."""
+    """A hook that lets nothing run."""
 
     why: str
 
-    def __call__(self, _module: Any, _inputs: Any) -> None:
+    def __call__(self, *_args: Any, **_options: Any) -> None:
         """Raise."""
         raise StaleGroupError(self.why)
 
 
-def _refuse(module: Any, why: str) -> Any:
-    return module.register_forward_pre_hook(Refusal(why), prepend=True)
+def _refuse(one: Any, why: str) -> Any:
+    """Have a module, an optimizer or a schedule of a pipeline say why it cannot run."""
+    if isinstance(one, nn.Module):
+        return one.register_forward_pre_hook(Refusal(why), prepend=True)
+    if isinstance(one, torch.optim.Optimizer):
+        return one.register_step_pre_hook(Refusal(why))
+    one.step = Refusal(why)
+    return None
 
 
 def explain(error: BaseException) -> StaleGroupError | None:
@@ -139,7 +162,31 @@ def explain(error: BaseException) -> StaleGroupError | None:
     is_torchs = isinstance(error, (RuntimeError, ValueError))
     if _Last.generation < 0 or not (is_torchs and any(sign in str(error) for sign in _SIGNS)):
         return None
+    kind, again = _kind(error)
+    what = "" if kind == "process group" else "its process group "
     return StaleGroupError(
-        f"this process group, or device mesh, was made for generation {_Last.generation} or "
-        "before, and has ended: make it again with dist.new_group, or init_device_mesh"
+        f"this {kind} was made for generation {_Last.generation} or before, and {what}has ended: "
+        f"make it again, {again}"
     )
+
+
+_USERS = (
+    ("torch/distributed/tensor/parallel/", "tensor-parallel module", "parallelize_module(...)"),
+    ("torch/distributed/tensor/", "DTensor", "distribute_tensor(tensor, init_device_mesh(...))"),
+    ("torch/distributed/pipelining/", "pipeline stage", "PipelineStage(module, ...)"),
+    ("torch/nn/modules/_functions", "SyncBatchNorm", "with dist.new_group(...)"),
+    ("torch/distributed/device_mesh", "device mesh", "init_device_mesh(...)"),
+)
+"""Where torch uses groups: a part of its path, what it uses them for, and how that is made."""
+
+
+def _kind(error: BaseException) -> tuple[str, str]:
+    """What it was that an exception comes of, and how it is made again."""
+    frames = traceback.extract_tb(error.__traceback__)
+    files = [frame.filename.replace("\\", "/") for frame in frames]
+    for path, kind, again in _USERS:
+        if any(path in file for file in files):
+            return kind, again
+    if meshes.is_of_ended(str(error)):
+        return "device mesh", "init_device_mesh(...)"
+    return "process group", "dist.new_group(...)"

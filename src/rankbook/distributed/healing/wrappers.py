@@ -45,14 +45,15 @@ class Found:
     fsdp: tuple[tuple[str, Any], ...] = ()
     """FSDP2's modules, roots and others; those of one kind have parameters of the same shapes."""
     meshes: tuple[Any, ...] = ()
-    schedules: tuple[Any, ...] = ()
-    """Of pipelines, whatever their groups."""
+    others: tuple[tuple[str, Any, tuple[Any, ...]], ...] = ()
+    """What else holds groups: the name of its class, itself, and these; None: the default one."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """What there is of modules, in the plural."""
         named = {"DDP modules": self.ddp, "FSDP modules": self.fsdp}
-        return tuple(name for name, found in named.items() if found)
+        found = [name for name, its in named.items() if its]
+        return tuple(dict.fromkeys((*found, *(_OTHERS[name] for name, *_ in self.others))))
 
     @property
     def standings(self) -> dict[str, tuple[Standing, ...]]:
@@ -62,21 +63,33 @@ class Found:
             found[kind] = (*found.get(kind, ()), reducers.standing(module))
         return found
 
-    def split(self, groups: Collection[Any], besides: Collection[Any] = ()) -> tuple[Found, Found]:
-        """The modules all of whose groups are among these, and the others.
+    def split(self, groups: Collection[Any]) -> tuple[Found, Found]:
+        """What has all of its groups among these, and the rest.
+
+        Args:
+            groups: Those groups; None stands for the default one.
+        """
+        going = self.where(lambda _kind, group: group in groups)
+        return going, self._without(going)
+
+    def apart(self, groups: Collection[Any], besides: Collection[Any]) -> tuple[Found, Found]:
+        """The same, but only DDP and FSDP modules are in the rest.
 
         Args:
             groups: Those groups.
-            besides: Modules that are others, whatever their groups.
+            besides: Modules that are in the rest, too, whatever their groups.
         """
         going = self.where(lambda _kind, group: group in groups)
-        ddp, fsdp = (
-            tuple(one for one in its if one[1] not in besides) for its in (going.ddp, going.fsdp)
-        )
-        going = replace(going, ddp=ddp, fsdp=fsdp)
-        others = [one for one in self.ddp if one not in going.ddp]
-        shards = [one for one in self.fsdp if one not in going.fsdp]
-        return going, Found(tuple(others), tuple(shards), self.meshes)
+        ddp = tuple(one for one in going.ddp if one[1] not in besides)
+        fsdp = tuple(one for one in going.fsdp if one[1] not in besides)
+        going = replace(self, ddp=ddp, fsdp=fsdp)
+        return going, self._without(going)
+
+    def _without(self, going: Found) -> Found:
+        ddp = tuple(one for one in self.ddp if one not in going.ddp)
+        fsdp = tuple(one for one in self.fsdp if one not in going.fsdp)
+        rest = tuple(one for one in self.others if one not in going.others)
+        return Found(ddp, fsdp, self.meshes, rest)
 
     def where(self, is_so: Callable[[str, Any], bool]) -> Found:
         """The modules of which something is so for their kind and each of their groups."""
@@ -84,7 +97,8 @@ class Found:
         fsdp = [
             one for one in self.fsdp if all(is_so(one[0], group) for group in _groups_of(one[1]))
         ]
-        return Found(tuple(ddp), tuple(fsdp), schedules=self.schedules)
+        others = [one for one in self.others if all(is_so(one[0], group) for group in one[2])]
+        return Found(tuple(ddp), tuple(fsdp), others=tuple(others))
 
 
 def find(names: Mapping[Any, str]) -> Found:
@@ -104,8 +118,8 @@ def find(names: Mapping[Any, str]) -> Found:
 def _find(names: Mapping[Any, str]) -> Found:
     sharded = _class("torch.distributed.fsdp", "FSDPModule")
     mesh = _class("torch.distributed.device_mesh", "DeviceMesh")
-    schedule = _class("torch.distributed.pipelining.schedules", "_PipelineSchedule")
-    ddp, shards, meshes, schedules = [], [], [], []
+    others = {cls: name for name, cls in _others()}
+    ddp, shards, meshes, rest = [], [], [], []
     for one in gc.get_objects() if names else ():
         # Of its own class only: asking some objects for anything has effects.
         cls = type(one)
@@ -119,9 +133,40 @@ def _find(names: Mapping[Any, str]) -> Found:
                     shards.append((_kind(one, "shards"), one))
         elif issubclass(cls, mesh):
             meshes.append(one)
-        elif issubclass(cls, schedule):
-            schedules.append(one)
-    return Found(tuple(ddp), tuple(shards), tuple(meshes), tuple(schedules))
+        elif issubclass(cls, tuple(others)):
+            with suppress(AttributeError):  # it is being made
+                name = next(others[base] for base in cls.__mro__ if base in others)
+                groups = _groups_of_other(one)
+                if any(group is None or group in names for group in groups):
+                    rest.append((name, one, groups))
+    return Found(tuple(ddp), tuple(shards), tuple(meshes), tuple(rest))
+
+
+_OTHERS = {
+    "ZeroRedundancyOptimizer": "ZeRO optimizers",
+    "FullyShardedDataParallel": "FSDP modules",
+    "_PipelineSchedule": "pipelines",
+}
+"""By class of what else holds groups, what it is called in the plural."""
+
+
+def _others() -> Iterator[tuple[str, Any]]:
+    """Those classes that there are."""
+    for module, name in (
+        ("torch.distributed.optim", "ZeroRedundancyOptimizer"),
+        ("torch.distributed.fsdp", "FullyShardedDataParallel"),
+        ("torch.distributed.pipelining.schedules", "_PipelineSchedule"),
+    ):
+        if found := _class(module, name):
+            yield name, found
+
+
+def _groups_of_other(one: Any) -> tuple[Any, ...]:
+    """The groups of such an object; None stands for the default one."""
+    if hasattr(one, "process_group"):
+        return (one.process_group,)
+    stages = one._stages if hasattr(one, "_stages") else [one._stage]
+    return tuple({stage.group for stage in stages})
 
 
 def _class(module: str, name: str) -> Any:
@@ -141,8 +186,9 @@ def restart(found: Found, said: Sequence[Standings], store: Store) -> None:
     for act in (reducers.tell, reducers.restart):
         for kind, module in found.ddp:
             act(module, kind, standings[kind], store)
-    for schedule in found.schedules:
-        _restart_schedule(schedule)
+    for name, one, _ in found.others:
+        if name == "_PipelineSchedule":
+            _restart_schedule(one)
     for _, module in found.fsdp:
         _restart_fsdp(module)
 
