@@ -91,6 +91,7 @@ EXAMPLES = [
     CellOutcome(),
 ]
 ASKED = [
+    requests.Copy((2,), ("x",), with_shards=True),
     requests.Destroy(),
     requests.ForgetError(),
     requests.Free(cut=True),
@@ -103,10 +104,14 @@ ASKED = [
     requests.Reach("tcp://10.0.0.1:1234"),
     requests.ReadLastCalls("/dev/shm/rankbook-0/x-1.calls"),  # noqa: S108
     requests.Run("x = 1", 3),
+    requests.SayDigests(("x", "y")),
     requests.SayEnvironment(),
     requests.SayFacts("10.0.0.1"),
+    requests.SayHoldings(),
     requests.SayStacks(),
     requests.TellCall("0", (0, 1), 2, 7),
+    requests.Settle(),
+    requests.Take(0, ("x",), ("def f(): ...",), {"pairs": ("1", "2")}),
     requests.TellTimeline(None),
     requests.TellTimeline(7, "mark"),
 ]

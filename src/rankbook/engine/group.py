@@ -115,6 +115,8 @@ class Group:
             check=wanted.check,
             healed=healed.kinds,
             lost=healed.lost,
+            waiting=healed.waiting,
+            is_new=healed.is_new,
         )
         self._remove_former_store(wanted.url)
         self._namespace.update(

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from rankbook.distributed.stores import Store
 
-__all__ = ["Standing", "restart", "standing", "tell"]
+__all__ = ["Standing", "renew", "restart", "standing", "tell"]
 
 _dist: Any = import_module("torch.distributed")
 
@@ -93,6 +93,11 @@ def restart(module: Any, kind: str, standings: Sequence[Sequence[Standing]], sto
             _make(module, layout)
 
     once = module.register_forward_pre_hook(begin, prepend=True)
+
+
+def renew(module: Any) -> None:
+    """Give a DDP module the reducer of a first step."""
+    _make(module, None)
 
 
 def _layout(module: Any) -> list[list[int]]:

@@ -10,7 +10,7 @@ from rankbook.errors import RankbookError
 from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import Failure, Look
 from rankbook.sessions.cells.results import CellResult, RankResult
-from rankbook.sessions.group import carried
+from rankbook.sessions.group import carried, filling
 from rankbook.sessions.group import stuck as stuck_ranks
 from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.repair import Event, Repair
@@ -85,8 +85,17 @@ class Aftermath:
                 result.ranks[rank].error = Failure("EngineError", how, freed=True)
         result.note = (
             f"{how_to_replace(dead)} brings {'it' if len(dead) == 1 else 'them'} back; "
-            "the other ranks keep their variables."
+            f"the other ranks keep their variables.{self._what_is_gone()}"
         )
+
+    def _what_is_gone(self) -> str:
+        """What dead ranks held as well, as far as others tell, and what brings it back."""
+        dead = self._members.dead
+        names = filling.held_by_others(self._members, dead)
+        if not names:
+            return ""
+        it, source = agree(dead, "it", "them"), min(set(self._members.living()))
+        return f" They hold {filling.listed(names)}: --from {source} copies that to {it}, too."
 
     def _explain_mismatch(self, result: CellResult, failures: Mapping[int, Failure]) -> None:
         """Make one verdict of the mismatch errors that checked collectives raised on each rank."""
@@ -151,5 +160,5 @@ class Aftermath:
             return
         result.note = (
             f"{lost}, the others' are in place. The process group was re-created (generation "
-            f"{self._group.number}){carried.in_words(self._group.infos)}"
+            f"{self._group.number}){carried.sentence_end(self._group.infos)}"
         )
