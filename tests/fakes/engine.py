@@ -20,9 +20,10 @@ from rankbook.models import (
     Look,
     Recorded,
     Recording,
+    load,
     to_dict,
 )
-from rankbook.models.calls import Call, Fingerprint, LastCalls
+from rankbook.models.calls import Call, Fingerprint, LastCalls, Slot
 from rankbook.models.environment import Environment
 from rankbook.models.recorded import Entry, EntryGroup
 
@@ -67,8 +68,8 @@ class FakeEngine:
             versions=(("rankbook", __version__),),
             last_calls=f"{number}.calls",
         )
-        self.calls: dict[tuple, Call] = {}
-        """By group, its members, generation and number, the collectives that it called."""
+        self.calls: dict[Slot, Call] = {}
+        """The collectives that it called."""
         self.fingerprints: list[Fingerprint] = []
         """What it says of its groups after each cell."""
         self.left: dict[str, LastCalls] = {}
@@ -223,8 +224,8 @@ class FakeEngine:
     def environment(self):
         return to_dict(self.runs_with)
 
-    def call(self, group, ranks, generation, number):
-        called = self.calls.get((group, tuple(ranks), generation, number))
+    def call(self, slot):
+        called = self.calls.get(load(Slot, slot))
         return to_dict(called) if called else None
 
     def last_calls(self, file):

@@ -24,6 +24,7 @@ from rankbook.models import (
     requests,
     to_dict,
 )
+from rankbook.models.calls import Slot
 from rankbook.models.events import Clear, Display, Result, Stream
 from rankbook.models.recorded import Entry, EntryGroup
 
@@ -109,7 +110,7 @@ ASKED = [
     requests.SayFacts("10.0.0.1"),
     requests.SayHoldings(),
     requests.SayStacks(),
-    requests.TellCall("0", (0, 1), 2, 7),
+    requests.TellCall(Slot("0", (0, 1), 2, 7)),
     requests.Settle(),
     requests.Take(0, ("x",), ("def f(): ...",), {"pairs": ("1", "2")}),
     requests.TellTimeline(None),
