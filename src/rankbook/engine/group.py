@@ -203,6 +203,8 @@ def initialize(job: Job, request: Initialize) -> GroupInfo:
     job.engine.ledger.generation = request.generation
     group = job.engine.group
     info = group.initialize(request)
+    # A rank that is new has counted what made the group, those whose groups have healed have not.
+    job.engine.ledger.count_again()
     if len(group.epochs) > 1:
         job.later.append((_TIDY, _tidy))
     return info
