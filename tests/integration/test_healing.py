@@ -134,6 +134,17 @@ def test_ranks_cut_while_ddp_sorts_its_buckets_take_the_next_step(
         assert taken == expected[before:]
 
 
+def test_what_was_due_for_a_step_that_one_rank_never_took_is_no_longer_due(four, undisturbed):
+    expected = undisturbed("DDP")
+    forget(four)
+    make(four, "DDP")
+    four.run("if rank == 0: halt['forward'] = 'raise'").raise_for_error()
+    assert not four.run("grads(0)").ok
+    four.reset()
+    assert not four.run("if rank != 2: grads(0)").ok
+    assert_close(states(four, range(STEPS)), expected)
+
+
 def test_a_loss_of_before_a_reset_is_reduced_after_it(four, undisturbed):
     expected = undisturbed("DDP")
     make(four, "DDP")

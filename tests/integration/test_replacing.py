@@ -260,6 +260,26 @@ def test_the_verdict_on_a_death_says_what_the_new_rank_would_lack(four):
     four.restart_ranks()
 
 
+@pytest.mark.parametrize("source", [None, 0])
+def test_the_verdict_on_a_hang_with_a_replaced_rank_names_the_missing_one(four, source):
+    kill(four)
+    four.restart_ranks(from_rank=source)
+    result = four.run("if rank != 3: dist.barrier()")
+    assert result.diagnosis.summary.startswith(
+        "Rank 3 never called barrier #1, in which ranks 0-2 wait"
+    )
+
+
+def test_a_rank_that_dies_after_a_hang_is_filled_as_well(four):
+    expected = undisturbed(four, "DDP")
+    make(four, "DDP")
+    states(four, range(BEFORE))
+    assert not four.run(f"if rank != 3: grads({BEFORE})").ok
+    kill(four)
+    assert not four.restart_ranks(from_rank=0).left
+    assert states(four, range(BEFORE, STEPS)) == expected[BEFORE:]
+
+
 def test_two_ranks_are_filled_at_once(four):
     expected = undisturbed(four, "DDP")
     make(four, "DDP")

@@ -76,6 +76,11 @@ class Ledger:
         self.counts = Counts()
         self.check: Check | None = None
 
+    def count_again(self) -> None:
+        """Count the calls of every group from 1 again, as all its ranks do at this moment."""
+        with self._lock:
+            self._groups.clear()
+
     # What happens: called where it does.
 
     def issue(

@@ -206,6 +206,8 @@ def initialize(job: Job, request: Initialize) -> GroupInfo:
     info = group.initialize(request)
     if request.check:
         ledger.check = Check(_board(request), request.rank, request.timeout_minutes * 60)
+    # A rank that is new has counted what made the group, those whose groups have healed have not.
+    ledger.count_again()
     if len(group.epochs) > 1:
         job.later.append((_TIDY, _tidy))
     return info

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from rankbook.distributed.copying import restoring, sharding
+from rankbook.distributed.healing.reducers import Begin
 from rankbook.distributed.healing.stale import Refusal
 
 __all__ = ["Copied", "dump"]
@@ -261,4 +262,4 @@ def _state(module: Any) -> dict[str, Any]:
 
 def _is_ours(hook: Any) -> bool:
     owner = type(getattr(hook, "__self__", None)).__name__
-    return isinstance(hook, Refusal) or owner == "FSDPState"
+    return isinstance(hook, (Begin, Refusal)) or owner == "FSDPState"
