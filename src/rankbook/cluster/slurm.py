@@ -23,6 +23,7 @@ __all__ = [
     "own_job",
     "plain",
     "why_job_ended",
+    "why_step_ended",
     "without_job",
 ]
 
@@ -95,6 +96,20 @@ def why_job_ended(job: str) -> str:
     if match is None or match[1] not in _ENDS:
         return ""
     return f"Slurm ended job {job}: {_ENDS[match[1]]}"
+
+
+def why_step_ended(job: str, errors: Sequence[str]) -> str:
+    """The same of what srun passes on: ``*** STEP 6.0 ON n1 CANCELLED AT … DUE TO TIME LIMIT ***``.
+
+    Args:
+        job: The step's job.
+        errors: What srun wrote to its standard error.
+    """
+    for line in errors:
+        if match := re.search(r"CANCELLED AT \S+(?: DUE TO ([A-Z ]+?))? \*\*\*", line):
+            why = (match[1] or "").lower()
+            return f"Slurm ended job {job}: {why or 'it was cancelled'}"
+    return ""
 
 
 def nodes_of(job: str) -> dict[str, int]:
