@@ -21,6 +21,8 @@ __all__ = [
     "node_address",
     "nodes_of",
     "own_job",
+    "own_nodes",
+    "own_tasks",
     "plain",
     "why_job_ended",
     "why_step_ended",
@@ -34,6 +36,17 @@ _ANSWER = 20.0
 def own_job() -> str:
     """The job whose allocation this process runs in; empty if there is none."""
     return os.environ.get("SLURM_JOB_ID", "")
+
+
+def own_nodes() -> int:
+    """Number of nodes of that job; 1 if there is none."""
+    return int(os.environ.get("SLURM_JOB_NUM_NODES", "1")) if own_job() else 1
+
+
+def own_tasks() -> int | None:
+    """Number of tasks that were asked for with that job; None if there is none."""
+    tasks = os.environ.get("SLURM_NTASKS", "") if own_job() else ""
+    return int(tasks) if tasks.isdigit() else None
 
 
 @dataclass(frozen=True)
