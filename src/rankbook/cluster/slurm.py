@@ -15,6 +15,7 @@ from rankbook.errors import ClusterError, InputError
 __all__ = [
     "JobState",
     "address_towards",
+    "addresses",
     "ask",
     "job_state",
     "missing",
@@ -150,6 +151,15 @@ def node_address(node: str) -> str:
     return match[1] if match else node
 
 
+def addresses(*options: str) -> list[str]:
+    """Where Slurm reaches its nodes.
+
+    Args:
+        *options: Of sinfo, to choose some.
+    """
+    return ask(["sinfo", "--noheader", "--Node", *options, "--format=%o"]).split()
+
+
 def address_towards(partition: str | None) -> str:
     """This host's address on the way to the nodes of a partition.
 
@@ -157,7 +167,7 @@ def address_towards(partition: str | None) -> str:
         ClusterError: There is no such partition, or its nodes cannot be reached by IPv4.
     """
     chosen = [f"--partition={partition}"] if partition else []
-    answer = ask(["sinfo", "--noheader", "--Node", *chosen, "--format=%o"]).split()
+    answer = addresses(*chosen)
     if not answer:
         # sbatch says best what is wrong with the partition.
         ask(["sbatch", "--test-only", *chosen, "--wrap=true"], env=dict(os.environ))
