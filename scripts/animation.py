@@ -25,12 +25,12 @@ SIZE = {"width": 860, "height": 640}
 LIMIT = 2_000_000
 """Bytes that the animation may take."""
 
-BEGIN = [
-    "%load_ext rankbook\n%dist_init gloo -n 4 --no-dashboard",
+START = "%load_ext rankbook\n%dist_init gloo -n 4 --no-dashboard"
+MAKE = (
     "%%dist\n"
     "model = torch.nn.Linear(3, 1)\n"
-    "shard = torch.randn(99, 3).tensor_split(4)[rank]     # 25, 25, 25, 24 samples",
-]
+    "shard = torch.randn(99, 3).tensor_split(4)[rank]     # 25, 25, 25, 24 samples"
+)
 HANG = (
     "%%dist\n"
     "for batch in shard.split(8):\n"
@@ -94,7 +94,7 @@ def type_cell(page: Page, film: Film, source: str) -> None:
 
 
 def run_cell(page: Page, film: Film, most: float) -> None:
-    """Run the cell that is being written; film until the kernel is idle, or for ``most`` seconds."""
+    """Run the cell that is being written; film it for at most some seconds."""
     screenshot.command(page, "notebook:run-cell")
     end = time.monotonic() + most
     film.shoot(0.3)
@@ -119,7 +119,7 @@ def main() -> int:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         notebook = Path(folder, "hang.ipynb")
-        screenshot.write(notebook, BEGIN)
+        screenshot.write(notebook, [START, MAKE])
         with screenshot.lab(notebook) as url, sync_playwright() as playwright:
             browser = playwright.chromium.launch(
                 executable_path=shutil.which("chromium") or shutil.which("google-chrome"),

@@ -15,6 +15,7 @@ from rankbook.cluster.gpus import visible_gpus
 from rankbook.cluster.launchers import choose
 from rankbook.cluster.launchers.base import Launcher, Progress
 from rankbook.cluster.placement import check_backend, check_numbers, choose_backend, place
+from rankbook.cluster.slurm import own_tasks
 from rankbook.cluster.targets import (
     Hosts,
     JobOptions,
@@ -101,6 +102,8 @@ def start(  # noqa: PLR0913 - each is a keyword, and most stay away
     """
     _refuse_second()
     check_numbers(nproc, timeout_minutes)
+    if slurm and nproc is None:
+        nproc = own_tasks()
     target = read_target(nproc, slurm=slurm, ssh=ssh, mpi=mpi, nodes=nodes, profile=profile)
     make: Callable[[], Launcher]
     if target is not None:
@@ -143,6 +146,8 @@ def preview(  # noqa: PLR0913 - those of start
     check_numbers(nproc, None)
     if backend is not None:
         check_backend(backend)
+    if slurm and nproc is None:
+        nproc = own_tasks()
     target = read_target(nproc, slurm=slurm, ssh=ssh, mpi=mpi, nodes=nodes, profile=profile)
     if target is None:
         raise InputError("There is a job script or a command to show with --slurm, --ssh or --mpi.")

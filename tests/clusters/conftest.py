@@ -48,7 +48,7 @@ def clean(hosts):
     before = hosts.pids()
     yield hosts
     wait_until(lambda: not hosts.pids() - before, 10)
-    assert hosts.ask("squeue", "--noheader") == ""
+    wait_until(lambda: hosts.ask("squeue", "--noheader") == "", 15)
 
 
 @pytest.fixture

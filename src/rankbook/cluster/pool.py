@@ -116,6 +116,15 @@ class Pool:
         """Whether :meth:`grow` can add engines."""
         return self.launcher.can_add
 
+    @property
+    def instead(self) -> str:
+        """What to run when an engine has ended and none can be added; else empty."""
+        return "" if self.can_grow else self.launcher.instead
+
+    def why_lost(self, engine: int) -> str:
+        """Why an engine ended that did not end by itself; empty if it did, or nobody knows."""
+        return self.launcher.why_lost(engine)
+
     def refuse_growth(self) -> None:
         """Raise if :meth:`grow` cannot add engines.
 

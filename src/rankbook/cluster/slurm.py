@@ -15,14 +15,18 @@ from rankbook.errors import ClusterError, InputError
 __all__ = [
     "JobState",
     "address_towards",
+    "addresses",
     "ask",
     "job_state",
     "missing",
     "node_address",
     "nodes_of",
     "own_job",
+    "own_nodes",
+    "own_tasks",
     "plain",
     "why_job_ended",
+    "why_step_ended",
     "without_job",
 ]
 
@@ -33,6 +37,17 @@ _ANSWER = 20.0
 def own_job() -> str:
     """The job whose allocation this process runs in; empty if there is none."""
     return os.environ.get("SLURM_JOB_ID", "")
+
+
+def own_nodes() -> int:
+    """Number of nodes of that job; 1 if there is none."""
+    return int(os.environ.get("SLURM_JOB_NUM_NODES", "1")) if own_job() else 1
+
+
+def own_tasks() -> int | None:
+    """Number of tasks that were asked for with that job; None if there is none."""
+    tasks = os.environ.get("SLURM_NTASKS", "") if own_job() else ""
+    return int(tasks) if tasks.isdigit() else None
 
 
 @dataclass(frozen=True)
@@ -97,6 +112,20 @@ def why_job_ended(job: str) -> str:
     return f"Slurm ended job {job}: {_ENDS[match[1]]}"
 
 
+def why_step_ended(job: str, errors: Sequence[str]) -> str:
+    """The same of what srun passes on: ``*** STEP 6.0 ON n1 CANCELLED AT … DUE TO TIME LIMIT ***``.
+
+    Args:
+        job: The step's job.
+        errors: What srun wrote to its standard error.
+    """
+    for line in errors:
+        if match := re.search(r"CANCELLED AT \S+(?: DUE TO ([A-Z ]+?))? \*\*\*", line):
+            why = (match[1] or "").lower()
+            return f"Slurm ended job {job}: {why or 'it was cancelled'}"
+    return ""
+
+
 def nodes_of(job: str) -> dict[str, int]:
     """The nodes of a job, in their order, and how many CPUs it has on each."""
     shown = ask(["scontrol", "--oneliner", "--details", "show", "job", job])
@@ -122,6 +151,15 @@ def node_address(node: str) -> str:
     return match[1] if match else node
 
 
+def addresses(*options: str) -> list[str]:
+    """Where Slurm reaches its nodes.
+
+    Args:
+        *options: Of sinfo, to choose some.
+    """
+    return ask(["sinfo", "--noheader", "--Node", *options, "--format=%o"]).split()
+
+
 def address_towards(partition: str | None) -> str:
     """This host's address on the way to the nodes of a partition.
 
@@ -129,7 +167,7 @@ def address_towards(partition: str | None) -> str:
         ClusterError: There is no such partition, or its nodes cannot be reached by IPv4.
     """
     chosen = [f"--partition={partition}"] if partition else []
-    answer = ask(["sinfo", "--noheader", "--Node", *chosen, "--format=%o"]).split()
+    answer = addresses(*chosen)
     if not answer:
         # sbatch says best what is wrong with the partition.
         ask(["sbatch", "--test-only", *chosen, "--wrap=true"], env=dict(os.environ))

@@ -12,6 +12,9 @@ share its pages. The launcher and this process exchange JSON lines over stdin an
 - when an engine ends, ``{"event": "ended", "index": 0, "pid": 123, "status": -9}`` says so; the
   status is that of ``subprocess``: an exit code, or minus the signal.
 
+- when something else than the kernel ends this process by SIGTERM, ``{"event": "leaving"}`` says
+  so, before the engines end.
+
 Where ``log`` is empty the engines have logs without a name, which nothing outlives; the event of an
 engine's end then has its last lines, as ``"words": [...]``.
 
@@ -114,6 +117,7 @@ class Server:
         while True:
             ready, _, _ = select.select([0, self._wake_r], [], [])
             if self._wake_r in ready and signal.SIGTERM in self._signals():
+                tell({"event": "leaving"})
                 break
             if 0 in ready:
                 data = os.read(0, 65536)

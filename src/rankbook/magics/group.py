@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.magic import line_magic, magics_class
 
 from rankbook import api
+from rankbook.cluster import slurm
 from rankbook.errors import InputError, SessionError
 from rankbook.magics.base import RankMagics
 from rankbook.magics.options import (
@@ -32,7 +33,7 @@ from rankbook.magics.options import (
     option,
 )
 from rankbook.magics.usage import only_quoted_values, parse, takes
-from rankbook.words import plural
+from rankbook.words import agree, plural
 
 if TYPE_CHECKING:
     from rankbook.notebook import Session
@@ -103,6 +104,7 @@ class GroupMagics(RankMagics):
             )
         else:
             session.initialize(args.backend, args.n, args.timeout, check=args.check)
+        _tell_of_idle_nodes(session)
         session.on_hang = args.on_hang or session.on_hang
         if args.no_dashboard:
             print(_in_one_line(session))
@@ -211,6 +213,18 @@ def _refuse_contradictions(args: Namespace) -> None:
         raise InputError(
             f"{args.backend!r} is no backend: options of sbatch stand in quotation marks, "
             '--slurm "partition=gpu time=1:00:00".'
+        )
+
+
+def _tell_of_idle_nodes(session: Session) -> None:
+    """Say that an allocation has more nodes than the ranks use."""
+    used = len({state.host for state in session.states()}) if slurm.own_nodes() > 1 else 0
+    if 0 < used < slurm.own_nodes():
+        idle = slurm.own_nodes() - used
+        print(
+            f"{plural(idle, 'node')} of this allocation (job {slurm.own_job()}) "
+            f"{agree(range(idle), 'is', 'are')} idle: %dist_shutdown, then %dist_init --slurm, "
+            "uses all."
         )
 
 

@@ -19,7 +19,6 @@ from rankbook.sessions.group.repair import Repair
 from rankbook.sessions.members import Members, looks
 from rankbook.sessions.turns import Turns
 from rankbook.timing import Timing
-from rankbook.words import how_ended
 
 if TYPE_CHECKING:
     from rankbook.distributed import DistInfo
@@ -115,7 +114,7 @@ class SessionView:
     @property
     def dead_ranks(self) -> Mapping[int, str]:
         """By dead rank that is not replaced yet, how it ended."""
-        return {rank: how_ended(status) for rank, status in self.members.dead.items()}
+        return self.members.ends
 
     @property
     def infos(self) -> dict[int, DistInfo]:

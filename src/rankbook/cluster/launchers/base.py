@@ -82,6 +82,8 @@ class Launcher(ABC):
     """What other notebooks join the cluster by."""
     client: ipyparallel.Client
     """What :meth:`start` returned."""
+    instead = ""
+    """What to run, in a sentence, when an engine has ended and none can be added."""
     address = ""
     """This host's address as the engines reach it; empty where only the client knows."""
     progress = Progress()
@@ -173,6 +175,11 @@ class Launcher(ABC):
         """
         return iter(())
 
+    def why_lost(self, engine: int) -> str:
+        """Why an engine ended that did not end by itself, a host's loss, say; empty if unknown."""
+        del engine
+        return ""
+
     def log_tail(self, engine: int) -> list[str]:
         """The last lines that an engine wrote past Python, oldest first; none if unknown."""
         del engine
@@ -185,6 +192,11 @@ class ClusterLauncher(Launcher):
     Args:
         cluster: Configured, and not started.
     """
+
+    instead = (
+        "%dist_reset --hard (or reset(hard=True)) gives all ranks new processes; their variables "
+        "are lost."
+    )
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster

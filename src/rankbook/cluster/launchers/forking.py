@@ -202,7 +202,7 @@ class LocalEngines(_Lifeline, EngineLauncher):
             if event["event"] == "ready":
                 self.was_ready = True
                 yield Ready(event["engine"], event["uuid"])
-            else:
+            elif event["event"] == "ended":
                 has_ended.add(event["index"])
                 yield self._ended(event["index"], event["status"])
         # The forking process was killed before it could report these: they were killed with it.

@@ -34,6 +34,8 @@ class Host:
         self.hello: dict[str, Any] = {}
         self.engines: set[int] = set()
         """Those that live, or are being started."""
+        self.is_leaving = False
+        """Whether something there told the process to end."""
         self.has_ended = False
 
 

@@ -57,6 +57,7 @@ class HostsLauncher(FarLauncher):
         self._news: queue.Queue[_News | None] = queue.Queue()
         self._next = 0
         self._words: dict[int, list[str]] = {}
+        self._lost: dict[int, str] = {}
         self._stopping = False
         self._was_ready = False
         self._problem = ""
@@ -204,7 +205,11 @@ class HostsLauncher(FarLauncher):
                 index = news.event["index"]
                 news.host.engines.discard(index)
                 self._words[index] = news.event.get("words", [])
+                if news.host.is_leaving and not self._stopping:
+                    self._lost[index] = self.why_it_ended(news.host)
                 yield Ended(index, news.event["status"])
+            elif news.event["event"] == "leaving":
+                news.host.is_leaving = True
             elif news.event["event"] == "reached" and news.event["problem"]:
                 self._problem = (
                     f"{news.host.name} cannot reach this notebook at {self.address}:"
@@ -220,8 +225,7 @@ class HostsLauncher(FarLauncher):
             why = self.why_it_ended(host)
             if not self._was_ready:
                 self._problem = why
-            for engine in engines:
-                self._words[engine] = [why]
+            self._lost |= dict.fromkeys(engines, why)
         for engine in engines:
             yield Ended(engine, None)
 
@@ -230,8 +234,12 @@ class HostsLauncher(FarLauncher):
         if self._problem:
             raise ClusterError(f"{self._problem}.")
 
+    def why_lost(self, engine: int) -> str:
+        """What ended an engine together with its host's process."""
+        return self._lost.get(engine, "")
+
     def log_tail(self, engine: int) -> list[str]:
-        """The last lines of an engine's log, or why it was lost with its host."""
+        """The last lines of an engine's log."""
         return self._words.get(engine, [])
 
     # -- ending ------------------------------------------------------------------------------

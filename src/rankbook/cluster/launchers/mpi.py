@@ -51,7 +51,7 @@ class MPILauncher(FarLauncher):
         self._asked = asked
         self._mpiexec: WarmProcess | None = None
         self._first = self._next = 0
-        self._words: dict[int, list[str]] = {}
+        self._lost: dict[int, str] = {}
         self._ready: set[int] = set()
 
     def describe(self) -> str:
@@ -134,12 +134,12 @@ class MPILauncher(FarLauncher):
             if engine == first and died is not None:
                 yield Ended(engine, -int(died[2]))
             else:
-                self._words[engine] = [f"mpiexec ends all ranks when one ends ({how})"]
+                self._lost[engine] = f"mpiexec ends all ranks when one ends, and {how}"
                 yield Ended(engine, None)
 
-    def log_tail(self, engine: int) -> list[str]:
-        """Why an engine ended that did not end by itself."""
-        return self._words.get(engine, [])
+    def why_lost(self, engine: int) -> str:
+        """What ended an engine that did not end by itself: mpiexec."""
+        return self._lost.get(engine, "")
 
     def stop(self) -> None:
         """End mpiexec and the controller."""

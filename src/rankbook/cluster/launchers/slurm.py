@@ -29,6 +29,9 @@ __all__ = ["AllocationLauncher", "JobLauncher"]
 _POLL = 1.0
 """Seconds between two looks at a job that is pending."""
 
+_REASON = 2.0
+"""Seconds for Slurm to say why a step ended."""
+
 _SCRIPT = """#!/bin/bash
 #SBATCH --job-name={name}
 #SBATCH --output=/dev/null
@@ -59,12 +62,21 @@ class _StepLauncher(HostsLauncher):
 
     def why_it_ended(self, host: Host) -> str:
         """By what Slurm says of the job, or srun of the step."""
-        if self.job and not self._reason:
-            self._reason = slurm.why_job_ended(self.job)
+        if not self._reason:
+            self._reason = self._find_reason(host)
         if self._reason:
             return self._reason
         said = [slurm.plain(line) for line in host.process.errors()]
         return f"The step on {host.name} ended: {said[0]}" if said else f"{host.name} was lost"
+
+    def _find_reason(self, host: Host) -> str:
+        """What Slurm says: first to the step, then of the job, when that has quite ended."""
+        until = time.monotonic() + _REASON
+        while not (why := slurm.why_step_ended(self.job, host.process.errors())):
+            if (why := slurm.why_job_ended(self.job)) or time.monotonic() > until:
+                break
+            time.sleep(_REASON / 10)
+        return why
 
     def _step(self, node: str, seats: int) -> Host:
         try:

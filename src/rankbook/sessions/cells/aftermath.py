@@ -17,7 +17,7 @@ from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.repair import Event, Repair
 from rankbook.sessions.members import Members, looks, outcomes
 from rankbook.sessions.members.freeing import Freed, data_moves
-from rankbook.words import agree, how_ended, how_to_replace, in_words, sentence_start
+from rankbook.words import agree, how_to_replace, in_words, sentence_start
 
 __all__ = ["Aftermath"]
 
@@ -82,11 +82,12 @@ class Aftermath:
             if rank in dead or rank in victims:
                 result.ranks[rank].error = replace(failure, freed=True)
             if rank in dead:
-                how = f"rank {rank} {how_ended(dead[rank])}"
+                how = f"rank {rank} {self._members.ends[rank]}"
                 result.ranks[rank].error = Failure("EngineError", how, freed=True)
-        result.note = (
-            f"{how_to_replace(dead)} brings {'it' if len(dead) == 1 else 'them'} back; "
-            f"the other ranks keep their variables.{self._what_is_gone()}"
+        kept = "; the other ranks keep their variables" if len(dead) < len(result.ranks) else ""
+        result.note = self._members.instead or (
+            f"{how_to_replace(dead)} brings {agree(dead, 'it', 'them')} back{kept}."
+            f"{self._what_is_gone()}"
         )
 
     def _what_is_gone(self) -> str:
