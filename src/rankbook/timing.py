@@ -78,6 +78,15 @@ class Timing:
     retire: tuple[float, ...] = (0.02, 0.1, 0.2)
     """Between looks until torch's recorder knows that a collective has ended."""
 
+    # -- prompts -----------------------------------------------------------------------------
+
+    ask: float = 0.15
+    """After a rank has stopped, for others that are about to stop, too."""
+    ask_again: float = 0.4
+    """The same for ranks that have been told to go on and may be about to stop again."""
+    asking: float = 0.02
+    """Between two looks at a person who has been asked."""
+
     # -- turns -------------------------------------------------------------------------------
 
     settle: float = 10.0

@@ -25,6 +25,7 @@ from rankbook.models import (
 )
 from rankbook.models.calls import Call, Fingerprint, LastCalls, Slot
 from rankbook.models.environment import Environment
+from rankbook.models.events import Asks
 from rankbook.models.recorded import Entry, EntryGroup
 
 __all__ = ["AT_ANY_TIME", "FOR_GOOD", "FakeEngine"]
@@ -37,6 +38,7 @@ FOR_GOOD = math.inf
 
 AT_ANY_TIME = {
     *(
+        "answer",
         "call",
         "environment",
         "facts",
@@ -79,6 +81,7 @@ class FakeEngine:
             "wait_in": self._wait_in,
             "called": self._called,
             "die": self._die,
+            "stop": self._stop,
         }
         self.end: Callable[[int], None] = _ignore
         """Called with the status when a cell ends its process."""
@@ -114,6 +117,10 @@ class FakeEngine:
         self.later: list[Callable[[], None]] = []
         """What it does when its main thread is free again."""
         self.cell: int | None = None
+        self.asks: Asks | None = None
+        """What it stands at a prompt with."""
+        self.answered: list[str] = []
+        """What it was told there."""
         self.last_error = ""
         self.recorded: list[Recorded] = []
         """What it tells the timeline."""
@@ -167,7 +174,9 @@ class FakeEngine:
 
     def look(self, closely=False):  # noqa: FBT002
         state = "idle"
-        if self.stuck is not None:
+        if self.asks is not None:
+            state = "stopped"
+        elif self.stuck is not None:
             state = "waiting" if self.waiting is not None else "running"
         return to_dict(
             Look(
@@ -230,6 +239,14 @@ class FakeEngine:
 
     def last_calls(self, file):
         return to_dict(self.left[file]) if file in self.left else None
+
+    def answer(self, number, text):
+        if self.asks is None or self.asks.number != number:
+            return False
+        self.answered.append(text)
+        task, self.stuck, self.asks, self.line, self.cell = self.stuck, None, None, "", None
+        task.answer({"error": None, "seconds": 1.0})
+        return True
 
     def stacks(self):
         return [f"stack of engine {self.number}\n"]
@@ -302,7 +319,7 @@ class FakeEngine:
         return [name for name, its in self.names.items() if name not in own and not callable(its)]
 
     def _let_go(self) -> None:
-        task, cell = self.stuck, self.cell
+        task, cell, self.asks = self.stuck, self.cell, None
         error = {
             "ename": "KeyboardInterrupt",
             "evalue": "",
@@ -332,6 +349,9 @@ class FakeEngine:
 
     def _called(self, op, seq, group="0", **facts):
         self.recent.append(Collective(op, group, seq=seq, done=True, **facts))
+
+    def _stop(self, of="debugger", text="", place="In [1] line 1"):
+        raise cells.Stop(Asks(len(self.answered) + 1, of, text, place))
 
     def _die(self, status=-9):
         raise cells.Death(status)

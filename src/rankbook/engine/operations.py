@@ -29,6 +29,7 @@ ROOMS = (
     "rankbook.engine.cells.runner",
     "rankbook.engine.comparing",
     "rankbook.engine.copying",
+    "rankbook.engine.debugging.prompt",
     "rankbook.engine.environment",
     "rankbook.engine.facts",
     "rankbook.engine.group",

@@ -24,6 +24,7 @@ _FAMILIES = {
     "group": "GroupMagics",
     "cells": "CellMagics",
     "looks": "LookMagics",
+    "debugging": "DebugMagics",
     "environment": "EnvironmentMagics",
     "values": "ValueMagics",
 }

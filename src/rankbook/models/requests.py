@@ -7,11 +7,13 @@ from rankbook.models.engines import SayFacts
 from rankbook.models.environment import SayEnvironment
 from rankbook.models.groups import Destroy, HostStore, Initialize, Reach
 from rankbook.models.looks import LookAt, SayStacks
+from rankbook.models.prompts import Answer
 from rankbook.models.recorded import TellTimeline
 from rankbook.models.variables import Pull, Push
 from rankbook.models.wire import RemoteError, Request
 
 __all__ = [
+    "Answer",
     "Copy",
     "Destroy",
     "ForgetError",

@@ -164,6 +164,7 @@ class Session(SessionView):
         output: CellOutput | None = None,
         number: int = 0,
         first_line: int = 1,
+        post_mortem: str = "",
     ) -> CellResult:
         """Run a cell on ranks and wait for it. IPython syntax works as in a notebook.
 
@@ -180,6 +181,7 @@ class Session(SessionView):
             number: Of the notebook's cell, which is called ``In [4]`` then; 0: it is called after
                 how many cells the session has run, ``cell 3``.
             first_line: The line of the editor in which ``code`` begins.
+            post_mortem: ``failure``: stop where it fails; ``last``: look back at one that failed.
 
         Returns:
             What it did on each rank. An exception there is in the result, never raised here, and
@@ -195,7 +197,15 @@ class Session(SessionView):
         if on_hang not in ON_HANG:
             raise InputError(f"on_hang={on_hang!r} is none of {', '.join(ON_HANG)}.")
         chosen = self.select(ranks)
-        cell = Cell(code, chosen, number, first_line=first_line, timeout=timeout, on_hang=on_hang)
+        cell = Cell(
+            code,
+            chosen,
+            number,
+            first_line=first_line,
+            timeout=timeout,
+            on_hang=on_hang,
+            post_mortem=post_mortem,
+        )
         with self._turns.take(f"running a cell on {in_words(cell.ranks)}"):
             return self._cells.run(cell, output)
 
@@ -315,8 +325,7 @@ class Session(SessionView):
             self._group.leave_behind()
         self._close()
 
-    def _close(self) -> None:
-        # A second call does nothing, so Ctrl-C must not leave engines running now.
+    def _close(self) -> None:  # a second call does nothing: Ctrl-C must not leave engines running
         with ignore_ctrl_c(self.timing.stop):
             self._turns.close()
             try:
