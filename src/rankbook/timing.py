@@ -39,6 +39,11 @@ class Timing:
     second_look: float = 0.25
     """Between two looks, for a diagnosis that is asked for."""
 
+    complete: float = 0.15
+    """For the first rank to complete a name, while a person waits for it."""
+    inspect: float = 0.3
+    """For ranks to say what a name stands for."""
+
     # -- freeing -----------------------------------------------------------------------------
 
     free: float = 5.0

@@ -26,6 +26,7 @@ from rankbook.models import (
 from rankbook.models.calls import Call, Fingerprint, LastCalls, Slot
 from rankbook.models.environment import Environment
 from rankbook.models.events import Asks
+from rankbook.models.inspecting import Completion, Completions, Inspected, Variable
 from rankbook.models.recorded import Entry, EntryGroup
 
 __all__ = ["AT_ANY_TIME", "FOR_GOOD", "FakeEngine"]
@@ -40,12 +41,15 @@ AT_ANY_TIME = {
     *(
         "answer",
         "call",
+        "complete",
         "environment",
         "facts",
         "forget_error",
         "free",
         "holdings",
+        "inspect",
         "last_calls",
+        "list_variables",
         "look",
         "stacks",
         "timeline",
@@ -247,6 +251,21 @@ class FakeEngine:
         task, self.stuck, self.asks, self.line, self.cell = self.stuck, None, None, "", None
         task.answer({"error": None, "seconds": 1.0})
         return True
+
+    def complete(self, code, cursor):
+        typed = code[:cursor]
+        found = tuple(Completion(name) for name in sorted(self.names) if name.startswith(typed))
+        return to_dict(Completions(0, found))
+
+    def inspect(self, name, detail=0):
+        del detail
+        if name not in self.names:
+            return to_dict(Inspected(is_found=False))
+        value = self.names[name]
+        return to_dict(Inspected(True, {"Type": type(value).__name__, "Value": repr(value)}))  # noqa: FBT003
+
+    def list_variables(self):
+        return [to_dict(Variable(name, type(v).__name__)) for name, v in self.names.items()]
 
     def stacks(self):
         return [f"stack of engine {self.number}\n"]

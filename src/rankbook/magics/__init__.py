@@ -25,6 +25,7 @@ _FAMILIES = {
     "cells": "CellMagics",
     "looks": "LookMagics",
     "debugging": "DebugMagics",
+    "inspecting": "InspectMagics",
     "environment": "EnvironmentMagics",
     "values": "ValueMagics",
 }

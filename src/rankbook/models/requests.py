@@ -6,6 +6,7 @@ from rankbook.models.copies import Copy, SayDigests, SayHoldings, Settle, Take
 from rankbook.models.engines import SayFacts
 from rankbook.models.environment import SayEnvironment
 from rankbook.models.groups import Destroy, HostStore, Initialize, Reach
+from rankbook.models.inspecting import Complete, Inspect, ListVariables
 from rankbook.models.looks import LookAt, SayStacks
 from rankbook.models.prompts import Answer
 from rankbook.models.recorded import TellTimeline
@@ -14,12 +15,15 @@ from rankbook.models.wire import RemoteError, Request
 
 __all__ = [
     "Answer",
+    "Complete",
     "Copy",
     "Destroy",
     "ForgetError",
     "Free",
     "HostStore",
     "Initialize",
+    "Inspect",
+    "ListVariables",
     "LookAt",
     "Pull",
     "Push",

@@ -76,6 +76,7 @@ class Runner:
         self.prompt.begin()
         try:
             raised = await self._execute(cell)
+            self._show_pages()
         finally:
             self.stops.end_cell()
             for left in ("__return__", "__exception__"):  # pdb leaves them where it stopped
@@ -103,6 +104,14 @@ class Runner:
         except KeyboardInterrupt as interrupt:  # at the prompt
             return interrupt
         return raised
+
+    def _show_pages(self) -> None:
+        """Print what ``x?`` has found: IPython would send it with an answer that nobody gets."""
+        manager = self.shell.payload_manager
+        pages = [each for each in manager.read_payload() if each.get("source") == "page"]
+        manager.clear_payload()
+        for page in pages:
+            print(page["data"].get("text/plain", "").rstrip())
 
     def _look_back(self, error: BaseException | None) -> None:
         """Stop where an exception was raised."""
