@@ -63,7 +63,7 @@ def run(engine, task, code, number, name, first_line, post_mortem=""):
         engine.hang(task, _line(hang, code, name, first_line), hang.waiting)
         return None
     except Stop as stop:
-        engine.hang(task, _line(stop, code))
+        engine.hang(task, _line(stop, code, name, first_line))
         engine.asks = stop.asks
         task.say(stop.asks)
         return None
