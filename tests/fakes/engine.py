@@ -24,6 +24,7 @@ from rankbook.models import (
     to_dict,
 )
 from rankbook.models.calls import Call, Fingerprint, LastCalls, Slot
+from rankbook.models.diffs import Leaf, Prints
 from rankbook.models.environment import Environment
 from rankbook.models.events import Asks
 from rankbook.models.inspecting import Completion, Completions, Inspected, Variable
@@ -251,6 +252,23 @@ class FakeEngine:
         task, self.stuck, self.asks, self.line, self.cell = self.stuck, None, None, "", None
         task.answer({"error": None, "seconds": 1.0})
         return True
+
+    def fingerprint(self, expression):
+        try:
+            value = eval(expression, self.names)  # noqa: S307
+        except Exception as error:  # noqa: BLE001
+            return to_dict(Prints(f"{type(error).__name__}: {error}"))
+        return to_dict(Prints("", (Leaf("", type(value).__name__, repr(value), text=repr(value)),)))
+
+    def chunks(self, path):
+        del path
+        return []
+
+    def send_chunks(self, path, numbers):
+        del path, numbers
+
+    def drop_compared(self):
+        pass
 
     def complete(self, code, cursor):
         typed = code[:cursor]

@@ -122,3 +122,18 @@ def test_the_variables_of_the_ranks_stand_in_one_table(notebook):
     assert rows["same"] == ["0-2", "Tensor", "2x3", "float32", "cpu", "24", "B", "the", "same"]
     assert rows["own"][-2:] == ["all", "differ"]
     assert not {"torch", "rank", "exit", "time"} & rows.keys()
+
+
+def test_a_value_is_compared_now_and_after_every_cell(notebook):
+    notebook.run("%dist_diff --every model.weight.shape")
+    assert notebook.shown == ["It is the same on ranks 0-2."]
+    notebook.run("%%dist\nif rank == 1: model = torch.nn.Linear(3, 5)")
+    assert notebook.stdout == (
+        "model.weight.shape: Rank 1's value departs from ranks 0,2: "
+        "torch.Size([5, 3]), not torch.Size([4, 3]).\n"
+    )
+    notebook.run("%dist 1")
+    assert notebook.stdout == ""
+    notebook.run("%dist_diff --every")
+    notebook.run("%%dist\nif rank == 1: model = torch.nn.Linear(3, 4)")
+    assert notebook.stdout == ""

@@ -15,6 +15,7 @@ import torch
 from IPython.core.completer import provisionalcompleter
 
 from rankbook.engine import frames
+from rankbook.engine.diffing import digest_of
 from rankbook.engine.jobs import Job
 from rankbook.engine.operations import ASIDE, operation
 from rankbook.models import to_dict
@@ -160,5 +161,4 @@ def _digest(tensor: torch.Tensor) -> str:
     """A hash of a tensor's bytes; empty where it is too large, or not in this host's memory."""
     if tensor.numel() * tensor.element_size() > _HASHED or not tensor.is_cpu:
         return ""
-    data = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return hashlib.blake2b(data.tobytes(), digest_size=16).hexdigest()
+    return digest_of(tensor.detach())

@@ -30,6 +30,7 @@ ROOMS = (
     "rankbook.engine.comparing",
     "rankbook.engine.copying",
     "rankbook.engine.debugging.prompt",
+    "rankbook.engine.diffing",
     "rankbook.engine.environment",
     "rankbook.engine.facts",
     "rankbook.engine.group",

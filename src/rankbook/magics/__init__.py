@@ -26,6 +26,7 @@ _FAMILIES = {
     "looks": "LookMagics",
     "debugging": "DebugMagics",
     "inspecting": "InspectMagics",
+    "diffs": "DiffMagics",
     "environment": "EnvironmentMagics",
     "values": "ValueMagics",
 }

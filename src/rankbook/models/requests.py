@@ -3,6 +3,7 @@
 from rankbook.models.calls import ReadLastCalls, TellCall
 from rankbook.models.cells import ForgetError, Free, Run
 from rankbook.models.copies import Copy, SayDigests, SayHoldings, Settle, Take
+from rankbook.models.diffs import Chunks, Drop, Fingerprint, SendChunks
 from rankbook.models.engines import SayFacts
 from rankbook.models.environment import SayEnvironment
 from rankbook.models.groups import Destroy, HostStore, Initialize, Reach
@@ -15,9 +16,12 @@ from rankbook.models.wire import RemoteError, Request
 
 __all__ = [
     "Answer",
+    "Chunks",
     "Complete",
     "Copy",
     "Destroy",
+    "Drop",
+    "Fingerprint",
     "ForgetError",
     "Free",
     "HostStore",
@@ -37,6 +41,7 @@ __all__ = [
     "SayFacts",
     "SayHoldings",
     "SayStacks",
+    "SendChunks",
     "Settle",
     "Take",
     "TellCall",

@@ -18,10 +18,12 @@ from rankbook.cluster.pool import Pool
 from rankbook.errors import InputError, SessionError
 from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import ON_HANG
+from rankbook.models.diffs import Diff
 from rankbook.sessions.cells.collecting import CellOutput
 from rankbook.sessions.cells.results import CellResult
 from rankbook.sessions.cells.running import Cell
 from rankbook.sessions.group.filling import Filled
+from rankbook.sessions.members import diffs
 from rankbook.sessions.members import values as member_values
 from rankbook.sessions.renewal import Renewal
 from rankbook.sessions.view import SessionView
@@ -295,6 +297,20 @@ class Session(SessionView):
         data = {name: values.dumps(value, name) for name, value in variables.items()}
         with self._turns.take(f"pushing {', '.join(variables)}"):
             member_values.push(self.members.ranks(chosen), data)
+
+    def diff(self, expression: str, ranks: str | int | list[int] = "all") -> Diff:
+        """Compare a value across ranks; see ``%dist_diff``. No collective is issued.
+
+        Args:
+            expression: What is evaluated on each rank.
+            ranks: A selection of ranks.
+
+        Raises:
+            InputError: It cannot be evaluated on any of them.
+        """
+        chosen = self.select(ranks)
+        with self._turns.take(f"comparing {expression}"):
+            return diffs.diff(self.members.ranks(chosen), expression)
 
     # -- ends --------------------------------------------------------------------------------
 
