@@ -190,7 +190,7 @@ class Group:
         a rank stands at a prompt. NCCL's watchdog has a clock of its own, and so has torch's
         own comparison of collectives (``TORCH_DISTRIBUTED_DEBUG=DETAIL``).
         """
-        self._lends = backend == "gloo" and dist.get_debug_level() != dist.DebugLevel.DETAIL
+        self._lends = backend == "gloo" and not _is_wrapped()
         if self._lends:
             # Private in torch, 2.1 to 2.15; tests/unit/test_private_api.py fails if it goes.
             c10d._set_pg_timeout(_LENT, dist.group.WORLD)
@@ -278,3 +278,8 @@ def _tidy() -> None:
     threads and sockets, until Python's collector happens to find such cycles.
     """
     gc.collect()
+
+
+def _is_wrapped() -> bool:
+    """Whether torch compares collectives itself, in groups around the real ones."""
+    return os.environ.get("TORCH_DISTRIBUTED_DEBUG", "").upper() == "DETAIL"
