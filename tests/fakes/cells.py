@@ -11,7 +11,7 @@ from itertools import count
 from rankbook.models import Collective, to_dict
 from rankbook.models.events import Result, Stream
 
-__all__ = ["Death", "Hang", "moment", "run"]
+__all__ = ["Death", "Hang", "Stop", "moment", "run"]
 
 _CELL = "cell"
 """File name of the code that engines run."""
@@ -27,6 +27,14 @@ class Hang(BaseException):
         self.waiting = waiting
 
 
+class Stop(BaseException):
+    """Ends the Python of a cell that stands at a prompt until it is answered, or freed."""
+
+    def __init__(self, asks) -> None:
+        super().__init__()
+        self.asks = asks
+
+
 class Death(BaseException):
     """Ends the Python of a cell that ends its process."""
 
@@ -40,8 +48,9 @@ def moment() -> float:
     return float(next(_moments))
 
 
-def run(engine, task, code, number, name, first_line):
+def run(engine, task, code, number, name, first_line, post_mortem=""):
     """Run a cell; return the status with which it ends the engine, None if it does not."""
+    del post_mortem
     engine.cell, engine.last_error = number, ""
     error = None
     out, err = _Stream("stdout", task.say), _Stream("stderr", task.say)
@@ -52,6 +61,11 @@ def run(engine, task, code, number, name, first_line):
             task.say(Result({"text/plain": repr(value)}))
     except Hang as hang:
         engine.hang(task, _line(hang, code, name, first_line), hang.waiting)
+        return None
+    except Stop as stop:
+        engine.hang(task, _line(stop, code, name, first_line))
+        engine.asks = stop.asks
+        task.say(stop.asks)
         return None
     except Death as death:
         return death.status

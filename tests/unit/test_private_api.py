@@ -104,6 +104,7 @@ USES = [
     (C10D, "_new_process_group_helper", "calls"),
     (C10D, "_resolve_process_group", "calls"),
     (C10D, "_world", "calls"),
+    (C10D, "_set_pg_timeout", "engine"),
     (WORLD, "pg_group_ranks", "calls"),
     (WORLD, "pg_names", "calls"),
     (TORCH_IN_C, "_AutoDispatchBelowADInplaceOrView", "calls"),

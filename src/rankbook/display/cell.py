@@ -45,6 +45,9 @@ class Screen(Protocol):
     def redraw(self, text: str, display_id: str, *, first: bool, final: bool) -> None:
         """Show text that changes in place until it is final."""
 
+    def ask(self, prompt: str, *, secret: bool) -> str:
+        """Ask the person for a line; PromptError where nobody can be asked."""
+
 
 @dataclass
 class _Region:
@@ -152,6 +155,14 @@ class LiveOutput:
         self._leave_region()
         bundle = {"text/plain": verdict.to_text(found), "text/html": verdict.to_html(found)}
         self._screen.show(bundle, {}, uuid.uuid4().hex, update=False)
+
+    def say(self, text: str) -> None:
+        """Show an answer that comes from no rank."""
+        self._write("stdout", [text])
+
+    def ask(self, prompt: str, *, secret: bool) -> str:
+        """Ask the person; see :meth:`rankbook.sessions.cells.collecting.CellOutput.ask`."""
+        return self._screen.ask(prompt, secret=secret)
 
     def finish(self) -> None:
         """Show what is left, then the values of the last expression."""

@@ -27,6 +27,7 @@ MARKS = {
     "idle": "●",
     "running": "▶",
     "collective": "⇄",
+    "stopped": "‖",
     "no answer": "?",
     "gone": "✕",
     "left": "○",
@@ -35,6 +36,7 @@ MARKS = {
 _PHRASES = {
     "gone": "{} ended",
     "no answer": "no answer from {}",
+    "stopped": "{} at a prompt",
     "collective": "{} in a collective",
     "running": "{} running",
     "idle": "{} idle",
@@ -122,7 +124,9 @@ def doing(state: Look) -> str:
     if state.state == "waiting":
         does = f"{call_of(state)} ({state.line})" if state.line else call_of(state)
     else:
-        does = {"running": state.line, "gone": state.ended}.get(state.state, "")
+        does = {"running": state.line, "stopped": state.line, "gone": state.ended}.get(
+            state.state, ""
+        )
     return f"{does}, {state.since:.0f} s" if state.since >= 1 and does else does
 
 

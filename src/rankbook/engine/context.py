@@ -18,6 +18,8 @@ from rankbook.engine.waits import Waits, hide
 from rankbook.models.requests import Run
 
 if TYPE_CHECKING:
+    import torch
+
     from rankbook.engine.jobs import Job
 
 __all__ = ["Engine"]
@@ -34,6 +36,7 @@ class Engine:
         ledger: What this process calls of torch.distributed, and waits for.
         history: Tells what was recorded.
         streams: What NCCL has not completed.
+        compared: Tensors that a comparison across ranks looks at.
         job: What the main thread works at; None while it is idle.
         waiting: Jobs that the main thread has yet to begin.
     """
@@ -51,6 +54,7 @@ class Engine:
         hide(kernel.shell.InteractiveTB)
         self.observer = Observer(self.ledger, recorder, self.group.silent_for, self.streams)
         self.history = History(recorder, waits)
+        self.compared: dict[str, torch.Tensor] = {}
         self.job: Job | None = None
         self.waiting: set[Job] = set()
         prepare(kernel.shell)

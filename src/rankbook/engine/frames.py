@@ -23,6 +23,8 @@ from rankbook.engine.waits import above_the_account, awaited, is_ours
 
 __all__ = [
     "Position",
+    "is_cell",
+    "is_of_a_person",
     "line_of",
     "other_threads_in_torch_distributed",
     "outside_torch",
@@ -232,3 +234,8 @@ def _is_own(filename: str) -> bool:
     return not (
         filename.startswith((*_NOT_OF_A_PERSON, _STANDARD_LIBRARY, "<")) or "-packages" in filename
     )
+
+
+def is_of_a_person(code: CodeType) -> bool:
+    """Whether code is a person's: a cell's, or that of a file which belongs to no library."""
+    return is_cell(code.co_filename) or _is_own(code.co_filename)

@@ -32,12 +32,15 @@ from rankbook.engine.jobs import Job
 from rankbook.engine.operations import MAIN, operation
 from rankbook.engine.sockets import GlooSockets
 from rankbook.engine.threads import Threads
-from rankbook.models import GroupInfo
+from rankbook.models import Collective, GroupInfo
 from rankbook.models.requests import Destroy, HostStore, Initialize, Reach
 
 __all__ = ["Group", "destroy", "host_store", "initialize", "reach"]
 
 _LOOPBACK = "127.0.0.1"
+
+_LENT = timedelta(days=2)
+"""What gloo is told instead of the group's timeout."""
 
 _EPOCHS = 31
 """Earlier groups that are remembered, so that a collective can be assigned to its group."""
@@ -61,6 +64,7 @@ class Group:
         self._namespace = namespace
         self._interfaces: dict[str, str] = {}
         self._url = ""
+        self._lends = False
         self._account: healing.Account | None = None
         """What there was when the latest group was left, until it goes on with another."""
 
@@ -100,6 +104,7 @@ class Group:
         port = by_hand.enable(environment.read(), wanted.address, timeout)
         os.environ["MASTER_PORT"] = str(port)
         healed = healing.heal(self._account, clean=wanted.clean)
+        self._lend_time(info.backend)
         self._account = None
         self.info = GroupInfo(
             backend=info.backend,
@@ -166,6 +171,29 @@ class Group:
             None where the system does not tell.
         """
         return self._sockets.silent_for(group)
+
+    def overdue(self, waiting: Collective | None) -> float:
+        """Seconds by which a collective of the group has taken longer than the group allows.
+
+        The session ends it, because only the session knows how long a rank stood at a prompt.
+        """
+        if waiting is None or not self._lends or self.info is None or not dist.is_initialized():
+            return 0.0
+        is_of_the_group = waiting.group == dist.group.WORLD.group_name  # type: ignore[union-attr]
+        late = waiting.since - 60 * self.info.timeout_minutes
+        return max(0.0, late) if is_of_the_group else 0.0
+
+    def _lend_time(self, backend: str) -> None:
+        """Have gloo wait longer than the group allows; see :meth:`overdue`.
+
+        gloo takes note of the timeout when a collective is called, and cannot be told later that
+        a rank stands at a prompt. NCCL's watchdog has a clock of its own, and so has torch's
+        own comparison of collectives (``TORCH_DISTRIBUTED_DEBUG=DETAIL``).
+        """
+        self._lends = backend == "gloo" and not _is_wrapped()
+        if self._lends:
+            # Private in torch, 2.1 to 2.15; tests/unit/test_private_api.py fails if it goes.
+            c10d._set_pg_timeout(_LENT, dist.group.WORLD)
 
     def _remove_former_store(self, url: str) -> None:
         """Remove the file in which the ranks met for an earlier session; all have left it.
@@ -250,3 +278,8 @@ def _tidy() -> None:
     threads and sockets, until Python's collector happens to find such cycles.
     """
     gc.collect()
+
+
+def _is_wrapped() -> bool:
+    """Whether torch compares collectives itself, in groups around the real ones."""
+    return os.environ.get("TORCH_DISTRIBUTED_DEBUG", "").upper() == "DETAIL"

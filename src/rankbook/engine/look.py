@@ -168,13 +168,19 @@ def look(job: Job, request: LookAt) -> Look:
     """Say what the rank does."""
     engine = job.engine
     runner, info = engine.runner, engine.group.info
-    seen = engine.observer.look(
-        engine.doing, runner.cell, engine.group.since, closely=request.closely
-    )
+    asks = runner.prompt.asks
+    if asks is not None:
+        since = time.monotonic() - runner.prompt.since
+        seen = Look("stopped", asks.place or asks.of, runner.cell, since=since)
+    else:
+        seen = engine.observer.look(
+            engine.doing, runner.cell, engine.group.since, closely=request.closely
+        )
     runs = seen.state == "running" and runner.cell is not None
     return replace(
         seen,
         since=time.time() - runner.started if runs else seen.since,
+        overdue=engine.group.overdue(seen.waiting),
         engine=engine.id,
         info=info,
         host=socket.gethostname(),

@@ -24,6 +24,9 @@ _FAMILIES = {
     "group": "GroupMagics",
     "cells": "CellMagics",
     "looks": "LookMagics",
+    "debugging": "DebugMagics",
+    "inspecting": "InspectMagics",
+    "diffs": "DiffMagics",
     "environment": "EnvironmentMagics",
     "values": "ValueMagics",
 }

@@ -52,6 +52,11 @@ class CellMagics(RankMagics):
         TIMEOUT_SECONDS,
         ON_HANG.but(help="See %%dist_init; for this cell only."),
         option("--no-wait", action="store_true", help="Return at once; the output follows."),
+        option(
+            "--pdb",
+            action="store_true",
+            help="Stop where the cell fails, and ask for commands of pdb; see %%dist_debug.",
+        ),
         option("expression", nargs="*", help="For %%dist: what to run."),
     )
     def dist(self, line: str, cell: str | None = None) -> None:
@@ -92,6 +97,7 @@ class CellMagics(RankMagics):
             out=args.out,
             on_hang=args.on_hang,
             wait=not args.no_wait,
+            post_mortem="failure" if args.pdb else "",
         )
 
     @cell_magic

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rankbook.display.cell import LiveOutput, Screen
 from rankbook.display.screens import BackgroundScreen, NotebookScreen, screen_for
@@ -25,10 +25,9 @@ def run_cell(
     cell: Typed,
     ranks: str,
     *,
-    timeout: float | None = None,
     out: str | None = None,
-    on_hang: str | None = None,
     wait: bool = True,
+    **how: Any,
 ) -> None:
     """Run a cell on ranks, as :meth:`rankbook.Session.run` does, and show its output.
 
@@ -37,10 +36,9 @@ def run_cell(
         session: The session whose ranks run it.
         cell: The code.
         ranks: A selection of ranks.
-        timeout: Seconds after which it is interrupted.
         out: Name of the variable here that keeps the result.
-        on_hang: See :meth:`rankbook.Session.run`.
         wait: Return when the cell has ended, else at once; then its errors are shown, not raised.
+        **how: The other arguments of :meth:`rankbook.Session.run`.
 
     Raises:
         RankError: The cell failed on some rank.
@@ -62,11 +60,10 @@ def run_cell(
             result = session.run(
                 cell.text,
                 list(chosen),
-                timeout,
-                on_hang=on_hang,
                 output=output,
                 number=cell.number,
                 first_line=cell.first_line,
+                **how,
             )
         except StuckError as error:
             keep(error.result)

@@ -7,11 +7,25 @@ from dataclasses import dataclass, field
 from rankbook.models.calls import Fingerprint, Slot, Traffic
 from rankbook.models.wire import Request
 
-__all__ = ["ON_HANG", "CellOutcome", "CellSpan", "Failure", "ForgetError", "Free", "Run"]
+__all__ = [
+    "ON_HANG",
+    "POST_MORTEM",
+    "CellOutcome",
+    "CellSpan",
+    "Failure",
+    "ForgetError",
+    "Free",
+    "Run",
+]
 
 
 ON_HANG = ("free", "report", "wait")
 """What to do when it is proven that a cell cannot end: free its ranks, only say so, nothing."""
+
+
+POST_MORTEM = ("", "last", "failure")
+"""Which exception the debugger shows: none, the one that ended an earlier cell, the one that is
+about to end this cell."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +40,8 @@ class Run(Request):
     """What it is called: ``In [4]``, ``cell 3``."""
     first_line: int = 1
     """The line of the editor in which the code begins."""
+    post_mortem: str = ""
+    """One of :data:`POST_MORTEM`; ``last`` takes the place of the code."""
     op = "run"
 
 

@@ -18,10 +18,12 @@ from rankbook.cluster.pool import Pool
 from rankbook.errors import InputError, SessionError
 from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import ON_HANG
+from rankbook.models.diffs import Diff
 from rankbook.sessions.cells.collecting import CellOutput
 from rankbook.sessions.cells.results import CellResult
 from rankbook.sessions.cells.running import Cell
 from rankbook.sessions.group.filling import Filled
+from rankbook.sessions.members import diffs
 from rankbook.sessions.members import values as member_values
 from rankbook.sessions.renewal import Renewal
 from rankbook.sessions.view import SessionView
@@ -164,6 +166,7 @@ class Session(SessionView):
         output: CellOutput | None = None,
         number: int = 0,
         first_line: int = 1,
+        post_mortem: str = "",
     ) -> CellResult:
         """Run a cell on ranks and wait for it. IPython syntax works as in a notebook.
 
@@ -180,6 +183,7 @@ class Session(SessionView):
             number: Of the notebook's cell, which is called ``In [4]`` then; 0: it is called after
                 how many cells the session has run, ``cell 3``.
             first_line: The line of the editor in which ``code`` begins.
+            post_mortem: ``failure``: stop where it fails; ``last``: look back at one that failed.
 
         Returns:
             What it did on each rank. An exception there is in the result, never raised here, and
@@ -195,7 +199,15 @@ class Session(SessionView):
         if on_hang not in ON_HANG:
             raise InputError(f"on_hang={on_hang!r} is none of {', '.join(ON_HANG)}.")
         chosen = self.select(ranks)
-        cell = Cell(code, chosen, number, first_line=first_line, timeout=timeout, on_hang=on_hang)
+        cell = Cell(
+            code,
+            chosen,
+            number,
+            first_line=first_line,
+            timeout=timeout,
+            on_hang=on_hang,
+            post_mortem=post_mortem,
+        )
         with self._turns.take(f"running a cell on {in_words(cell.ranks)}"):
             return self._cells.run(cell, output)
 
@@ -286,6 +298,20 @@ class Session(SessionView):
         with self._turns.take(f"pushing {', '.join(variables)}"):
             member_values.push(self.members.ranks(chosen), data)
 
+    def diff(self, expression: str, ranks: str | int | list[int] = "all") -> Diff:
+        """Compare a value across ranks; see ``%dist_diff``. No collective is issued.
+
+        Args:
+            expression: What is evaluated on each rank.
+            ranks: A selection of ranks.
+
+        Raises:
+            InputError: It cannot be evaluated on any of them.
+        """
+        chosen = self.select(ranks)
+        with self._turns.take(f"comparing {expression}"):
+            return diffs.diff(self.members.ranks(chosen), expression)
+
     # -- ends --------------------------------------------------------------------------------
 
     def shutdown(self) -> None:
@@ -315,8 +341,7 @@ class Session(SessionView):
             self._group.leave_behind()
         self._close()
 
-    def _close(self) -> None:
-        # A second call does nothing, so Ctrl-C must not leave engines running now.
+    def _close(self) -> None:  # a second call does nothing: Ctrl-C must not leave engines running
         with ignore_ctrl_c(self.timing.stop):
             self._turns.close()
             try:

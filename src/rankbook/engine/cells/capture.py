@@ -12,6 +12,7 @@ import sys
 import time
 import tokenize
 from collections.abc import Mapping
+from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,8 @@ class _Stream(io.TextIOBase):
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        if self._capture.muted and get_ident() in self._capture.muted:
+            return len(text)
         outbox = self._capture.outbox
         if outbox is None:
             return self._original.write(text)  # type: ignore[no-any-return]
@@ -81,6 +84,7 @@ class Capture:
 
     Attributes:
         outbox: Where output goes now; None: where ipykernel sends it.
+        muted: Threads whose output is dropped.
         failure: The exception that was shown last.
         cell: What runs, IPython's own syntax replaced.
         freed: Whether the session has interrupted the cell, or is about to.
@@ -89,6 +93,7 @@ class Capture:
 
     def __init__(self, shell: Any) -> None:
         self.outbox: Outbox | None = None
+        self.muted: set[int] = set()
         self.failure: Failure | None = None
         self.cell = ""
         self.freed = self.cut = False

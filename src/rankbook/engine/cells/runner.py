@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from rankbook.engine.cells.capture import Capture
 from rankbook.engine.cells.naming import Naming
 from rankbook.engine.cells.tail import LOG_VARIABLE, Tail
+from rankbook.engine.debugging.prompt import Prompt
+from rankbook.engine.debugging.stops import Stops
 from rankbook.engine.jobs import Job
 from rankbook.engine.operations import MAIN, operation
 from rankbook.models import CellOutcome
@@ -37,6 +39,8 @@ class Runner:
 
     Attributes:
         capture: Takes their output.
+        prompt: Where a cell asks, and waits for the answer.
+        stops: What stops a cell.
         cell: Number of the cell that runs, None if none does.
         started: When the last cell began, seconds since the epoch.
         last_error: One line about the exception that ended the last cell, empty if none did.
@@ -47,6 +51,8 @@ class Runner:
         self.shell = kernel.shell
         self.capture = Capture(self.shell)
         self._naming = Naming(self.shell)
+        self.prompt = Prompt(lambda: self.capture.outbox)
+        self.stops = Stops(self.prompt)
         self._tail = Tail(os.environ.get(LOG_VARIABLE))
         self.cell: int | None = None
         self.started = 0.0
@@ -67,19 +73,54 @@ class Runner:
         self._tail.skip()
         self.capture.begin(outbox)
         self._naming.begin(cell)
+        self.prompt.begin()
         try:
-            result = await self._run(cell.code)
+            raised = await self._execute(cell)
+            self._show_pages()
         finally:
+            self.stops.end_cell()
+            for left in ("__return__", "__exception__"):  # pdb leaves them where it stopped
+                self.shell.user_ns.pop(left, None)
             self.show_descriptors(outbox)
             failure = self.capture.end()
             self._naming.end()
             self.cell = None
-        raised = result.error_before_exec or result.error_in_exec
         if failure is None and raised is not None:
             failure = self.capture.unshown(raised)
         if failure is not None and not failure.freed:  # an interrupt is not the cell's error
             self.last_error = f"{failure.ename}: {failure.evalue}".rstrip(": ")
         return CellOutcome(failure, time.perf_counter() - begin)
+
+    async def _execute(self, cell: Run) -> BaseException | None:
+        """Run a cell, or look back at an earlier one; return the exception that ended it."""
+        try:
+            if cell.post_mortem == "last":
+                self._look_back(getattr(sys, "last_value", None))
+                return None
+            result = await self._run(cell.code)
+            raised: BaseException | None = result.error_before_exec or result.error_in_exec
+            if cell.post_mortem == "failure" and raised is not None and not self.capture.freed:
+                self._look_back(raised)
+        except KeyboardInterrupt as interrupt:  # at the prompt
+            return interrupt
+        return raised
+
+    def _show_pages(self) -> None:
+        """Print what ``x?`` has found: IPython would send it with an answer that nobody gets."""
+        manager = self.shell.payload_manager
+        pages = [each for each in manager.read_payload() if each.get("source") == "page"]
+        manager.clear_payload()
+        for page in pages:
+            print(page["data"].get("text/plain", "").rstrip())
+
+    def _look_back(self, error: BaseException | None) -> None:
+        """Stop where an exception was raised."""
+        if error is None or error.__traceback__ is None:
+            print("No cell has failed here.")
+            return
+        print(f"{type(error).__name__}: {error}".rstrip(": "))
+        with interruptible():
+            self.stops.look_back(error.__traceback__)
 
     def show_descriptors(self, outbox: Outbox) -> None:
         """Send what was written past Python; from any thread, also while the cell runs."""

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import builtins
-import getpass
-import sys
 import warnings
 from typing import Any
-
-from IPython.core.error import StdinNotImplementedError
 
 __all__ = ["prepare"]
 
 
 def prepare(shell: Any) -> None:
-    """Make a shell survive ``exit``, and say what cannot work in a rank."""
+    """Make a shell survive ``exit``."""
 
     class _Exit:
         """In a rank, ``exit`` is an error like any other: the engine must live on."""
@@ -26,22 +21,5 @@ def prepare(shell: Any) -> None:
             return "exit() raises SystemExit; %dist_shutdown stops the engines"
 
     shell.user_ns["exit"] = shell.user_ns["quit"] = _Exit()
-    sys.breakpointhook = _no_breakpoint
-    builtins.input = getpass.getpass = _no_input
     # IPython's advice after sys.exit() is for a terminal; the exception itself is shown.
     warnings.filterwarnings("ignore", message="To exit: use 'exit'")
-
-
-def _no_input(*_args: Any, **_kwargs: Any) -> str:
-    __tracebackhide__ = True
-    raise StdinNotImplementedError(
-        "A rank cannot ask for input: assign the value in the notebook, then %dist_push it."
-    )
-
-
-def _no_breakpoint(*_args: Any, **_kwargs: Any) -> None:
-    __tracebackhide__ = True
-    raise RuntimeError(
-        "breakpoint() needs a terminal, which a rank does not have: "
-        "print from the cell, or look at the ranks with %dist_status."
-    )

@@ -63,6 +63,8 @@ class Aftermath:
                 self._repair.mark_broken()
                 result.note = f"{why} {self._repair.after(Event.CELL_ENDS)}".strip()
         result.note = result.note or self._repair.after(Event.CELL_ENDS)
+        if result.was_overdue:
+            result.note = f"{self._too_long()} {result.note}".strip()
         return result
 
     def _explain_death(self, result: CellResult, failures: Mapping[int, Failure]) -> None:
@@ -118,14 +120,17 @@ class Aftermath:
         if result.ok or size < 2:  # noqa: PLR2004 - one rank has no group to lose
             return None
         if any(map(outcomes.is_timeout, failures.values())):
-            minutes = self._group.timeout_minutes
-            return f"A collective took longer than the group's timeout of {minutes:g} min."
+            return self._too_long()
         if any(map(outcomes.is_lost, failures.values())):
             return (
                 "What was made for an earlier process group (a DDP or FSDP module, a subgroup) "
                 "must be re-created."
             )
         return "" if ran == size and self._is_out_of_step() else None
+
+    def _too_long(self) -> str:
+        minutes = self._group.timeout_minutes
+        return f"A collective took longer than the group's timeout of {minutes:g} min."
 
     def _is_out_of_step(self) -> bool:
         """Whether ranks stand at different collectives: the next one would hang, or mix up data."""

@@ -12,7 +12,7 @@ from rankbook.models import CellSpan, Diagnosis
 from rankbook.sessions.cells.aftermath import Aftermath
 from rankbook.sessions.cells.collecting import CellOutput
 from rankbook.sessions.cells.comparing import Comparing
-from rankbook.sessions.cells.results import CellResult
+from rankbook.sessions.cells.results import CellResult, group_failures
 from rankbook.sessions.cells.running import Cell, RunningCell
 from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.repair import Repair
@@ -36,6 +36,7 @@ class Cells:
         self._running: RunningCell | None = None
         self._verdict: Diagnosis | None = None
         self._count = 0
+        self._failed: tuple[int, ...] = ()
         self._spans: deque[CellSpan] = deque(maxlen=_REMEMBERED)
         members.changes.subscribe(self._look_soon)
 
@@ -74,6 +75,8 @@ class Cells:
             self._verdict = running.watch.proof if result is None else result.diagnosis
             self._running = None
         result = self._aftermath.settle(result, freed, cell.ranks)
+        failed = [ranks for ranks, failure in group_failures(result) if not failure.freed]
+        self._failed = tuple(failed[0]) if failed else self._failed
         self._verdict = result.diagnosis  # that of deaths and mismatches is known only now
         return result
 
@@ -81,6 +84,11 @@ class Cells:
     def spans(self) -> Sequence[CellSpan]:
         """When the latest cells ran on the ranks, the newest last."""
         return tuple(self._spans)
+
+    @property
+    def failed(self) -> Sequence[int]:
+        """The ranks on which a cell failed first, of the latest that failed; none if none did."""
+        return self._failed
 
     @property
     def verdict(self) -> tuple[Diagnosis | None, bool]:

@@ -48,6 +48,12 @@ class CellResult(Mapping[int, RankResult]):
     traffic: Mapping[int, Traffic] = field(default_factory=dict)
     """By rank, what the cell did over its groups: calls, bytes, seconds waiting and computing."""
 
+    ended: str = ""
+    """Why it was ended at a prompt, where ranks had stopped; empty if it was not."""
+
+    was_overdue: bool = False
+    """Whether a collective had taken longer than the group allows."""
+
     def __getitem__(self, rank: int) -> RankResult:
         return self.ranks[rank]
 
@@ -79,7 +85,9 @@ class CellResult(Mapping[int, RankResult]):
             HangError: The cell could not end on some ranks; the message is the verdict.
             RankError: The cell raised on some ranks. The message names them and the first cause.
         """
-        groups = group_failures(self)
+        groups = self._failures()
+        if not groups and self.ended:
+            groups = group_failures(self)
         if not groups and self.diagnosis is None:
             return
         failed = tuple(sorted(rank for ranks, _ in groups for rank in ranks))
@@ -92,10 +100,15 @@ class CellResult(Mapping[int, RankResult]):
                 f"  rank {rank:{width}}  {does}" for rank, does in self.diagnosis.per_rank.items()
             ]
         else:
-            cause = _first_cause(groups)
+            only_ended = self.ended and not self._failures()
+            cause = self.ended.rstrip(".") if only_ended else _first_cause(groups)
             error = RankError(f"{cause}. {self.note}" if self.note else cause, failed)
         error.traceback_lines = self.traceback_lines()
         raise error
+
+    def _failures(self) -> list[tuple[list[int], Failure]]:
+        """The failures by which a cell is known; where it was ended, those that came before."""
+        return [pair for pair in group_failures(self) if not (self.ended and pair[1].freed)]
 
     def traceback_lines(self) -> list[str]:
         """One traceback for each different error, headed by its ranks; the first cause first.
@@ -106,7 +119,7 @@ class CellResult(Mapping[int, RankResult]):
         return [
             line
             for ranks, failure in group_failures(self)
-            if not (failure.freed and self.diagnosis is not None)
+            if not (failure.freed and (self.diagnosis is not None or self.ended))
             for line in _headed(ranks, failure)
         ]
 
