@@ -33,6 +33,9 @@ def digest(value: Any) -> str:
 
 
 def _parts(value: Any, depth: int) -> Any:
+    """What a digest is made of; None where that is not known."""
+    if value is None:
+        return "None"
     if isinstance(value, (bool, int, float, complex, str, bytes)):
         return value
     if isinstance(value, torch.Tensor):
