@@ -61,6 +61,7 @@ class Group:
         self._namespace = namespace
         self._interfaces: dict[str, str] = {}
         self._url = ""
+        healing.count_steps()
         self._account: healing.Account | None = None
         """What there was when the latest group was left, until it goes on with another."""
 
@@ -115,6 +116,7 @@ class Group:
             lost=healed.lost,
             waiting=healed.waiting,
             is_new=healed.is_new,
+            departed=healed.departed,
         )
         self._remove_former_store(wanted.url)
         self._namespace.update(
