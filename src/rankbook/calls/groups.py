@@ -40,6 +40,18 @@ class Groups:
         self._made[generation, name, ranks] += 1
         self._nth[pg] = self._made[generation, name, ranks]
 
+    def count_again(self, generation: int) -> None:
+        """Take every group that there is for the first of its name, its calls not yet counted.
+
+        To be called on all ranks at the same moment: one that was replaced has just made what the
+        others have had for long.
+        """
+        self.by_id = {}
+        self._made.clear()
+        self._nth.clear()
+        for pg, name in c10d._world.pg_names.items():
+            self.made(pg, str(name), members_of(pg), generation)
+
     def know(self, pg: Any, generation: int) -> Group:
         """Begin to count the calls of a group."""
         name, ranks = c10d._world.pg_names.get(pg, ""), members_of(pg)

@@ -79,7 +79,7 @@ class Ledger:
     def count_again(self) -> None:
         """Count the calls of every group from 1 again, as all its ranks do at this moment."""
         with self._lock:
-            self.groups.by_id.clear()
+            self.groups.count_again(self.generation)
 
     # What happens: called where it does.
 

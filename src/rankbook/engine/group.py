@@ -65,6 +65,7 @@ class Group:
         self._interfaces: dict[str, str] = {}
         self._url = ""
         self._lends = False
+        healing.count_steps()
         self._account: healing.Account | None = None
         """What there was when the latest group was left, until it goes on with another."""
 
@@ -120,6 +121,7 @@ class Group:
             lost=healed.lost,
             waiting=healed.waiting,
             is_new=healed.is_new,
+            departed=healed.departed,
         )
         self._remove_former_store(wanted.url)
         self._namespace.update(

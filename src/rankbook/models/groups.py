@@ -82,3 +82,6 @@ class GroupInfo:
     """What does not before a rank that was replaced has it, too."""
     is_new: bool = False
     """Whether the rank came without groups, and was given those that others hold with it."""
+    departed: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    """Class of each optimizer that has taken more steps on some ranks than on others, and by rank
+    how many since the last generation; -1 on a rank that is new."""
