@@ -135,7 +135,7 @@ class Keeper:
         except RankbookError:
             return False
         finally:
-            pool.close()
+            pool.close(leave=True)
 
 
 def main() -> None:

@@ -46,8 +46,8 @@ class Kept:
     """Seconds since 1970."""
     hours: float
     """After which it ends if no notebook uses it and no cell runs."""
-    users: tuple[str, ...] = ()
-    """Who uses it: pids and folders of notebooks' kernels."""
+    users: tuple[str, ...] | None = None
+    """Who uses it: pids and folders of notebooks' kernels. None where only its host knows."""
 
 
 def keep(kept: Kept, connection_file: Path, fds: Sequence[int]) -> User:
@@ -130,8 +130,9 @@ def all_kept(folders: Sequence[Path]) -> list[Kept]:
     return sorted(found, key=lambda each: each.since)
 
 
-def find(connection_file: Path, name: str) -> User | None:
-    """Use a kept cluster; None if that one is not kept."""
+def find(connection_file: Path) -> User | None:
+    """Use a kept cluster, found by its connection file for clients; None if it is not kept."""
+    name = connection_file.name.removeprefix("ipcontroller-").removesuffix("-client.json")
     note = _note(connection_file, name)
     if not note.exists():
         return None

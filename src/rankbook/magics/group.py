@@ -201,18 +201,19 @@ def _refuse_contradictions(args: Namespace) -> None:
 def _offer_kept() -> None:
     """Name the clusters that stay and that nobody uses; none is joined by itself."""
     for kept in api.clusters():
-        if not kept.users:
+        if kept.users == ():  # None: it is on another host
             print(f"Kept: {_described(kept)}. %dist_init --cluster-id {kept.name} joins it.")
 
 
 def _described(kept: Kept) -> str:
     """``1795-ab on login: 4 ranks of the local cluster, since 14:05, used by nobody``."""
     since = time.strftime("%Y-%m-%d %H:%M", time.localtime(kept.since))
-    users = " and ".join(kept.users) or "nobody"
-    return (
-        f"{kept.name} on {kept.host}: {plural(kept.ranks, 'rank')} of {kept.where}, since {since}, "
-        f"used by {users}"
+    text = (
+        f"{kept.name} on {kept.host}: {plural(kept.ranks, 'rank')} of {kept.where}, since {since}"
     )
+    if kept.users is None:  # only its keeper knows, there
+        return text
+    return f"{text}, used by {' and '.join(kept.users) or 'nobody'}"
 
 
 def _tell_of_idle_nodes(session: Session) -> None:

@@ -71,7 +71,7 @@ class JoinedLauncher(Launcher):
             client.close(linger=0)
             raise ClusterError("The cluster has no engines: start some, then join again.")
         self.client = client
-        self.user = kept.find(self._path, self.cluster_id)
+        self.user = kept.find(self._path)
         return client
 
     def let_go(self) -> None:
