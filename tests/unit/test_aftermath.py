@@ -11,6 +11,7 @@ from steps import infos, result_of
 from rankbook.display.text import plain
 from rankbook.errors import EngineError, HangError, RankError, StuckError
 from rankbook.models import Collective, Failure
+from rankbook.models.calls import Call, Slot
 from rankbook.sessions.group.repair import Event
 
 REDUCE = Collective("all_reduce", "0", seq=3)
@@ -191,21 +192,27 @@ def test_one_rank_is_never_out_of_step(make):
 # -- what checked collectives say ------------------------------------------------------------
 
 
-def checked(seq, op, shape):
-    """What torch raises on a rank where it compares collectives itself."""
-    return Failure(
-        "RuntimeError",
-        "Detected mismatch between collectives on ranks. Rank 0 is running collective: "
-        f"CollectiveFingerPrint(SequenceNumber={seq}, OpType={op}, TensorShape=[{shape}], "
-        "TensorDtypes=Float, TensorDeviceTypes=TensorOptions(dtype=float (default))), but Rank 1 "
-        "is running collective: CollectiveFingerPrint(SequenceNumber=9, OpType=BARRIER).",
-        line="line 2: f(x)",
-    )
+SLOT = Slot("0", (0, 1, 2, 3), 1, 2)
+REFUSED = Failure("MismatchError", "all_reduce #2 …", line="line 2: f(x)", slot=SLOT)
 
 
-def test_the_mismatch_errors_of_all_ranks_become_one_verdict(settle, formed):
-    odd, other = checked(2, "ALLREDUCE", "5"), checked(2, "ALLREDUCE", "4")
-    result = result_of(r0=other, r1=other, r2=odd, r3=other)
+def called(pool, counts):
+    """Have each engine say that it has called an all_reduce of so many elements."""
+    for engine, count in zip(pool.all.values(), counts, strict=True):
+        engine.calls[SLOT] = Call(
+            9,
+            "all_reduce",
+            group="0",
+            ranks=SLOT.ranks,
+            number=2,
+            shapes=((count,),),
+            dtypes=("float32",),
+        )
+
+
+def test_the_mismatch_errors_of_all_ranks_become_one_verdict(settle, formed, pool):
+    called(pool, [4, 4, 5, 4])
+    result = result_of(r0=REFUSED, r1=REFUSED, r2=REFUSED, r3=REFUSED)
     settle(result, None, [0, 1, 2, 3])
     verdict = result.diagnosis
     assert (verdict.kind, verdict.ranks) == ("mismatch", (2,))
@@ -218,16 +225,16 @@ def test_the_mismatch_errors_of_all_ranks_become_one_verdict(settle, formed):
     assert formed.generation == 1
 
 
-def test_another_error_beside_a_mismatch_keeps_its_traceback(settle):
-    odd, other = checked(2, "ALLREDUCE", "5"), checked(2, "ALLREDUCE", "4")
-    result = result_of(r0=other, r1=FAILED, r2=odd)
+def test_another_error_beside_a_mismatch_keeps_its_traceback(settle, pool):
+    called(pool, [4, 4, 5, 4])
+    result = result_of(r0=REFUSED, r1=FAILED, r2=REFUSED)
     settle(result, None, [0, 1, 2, 3])
     assert [plain(line) for line in result.traceback_lines()] == ["[1] ValueError: no"]
 
 
-def test_equal_fingerprints_give_no_verdict(settle):
-    same = checked(2, "ALLREDUCE", "4")
-    result = settle(result_of(r0=same, r1=same), None, [0, 1, 2, 3])
+def test_calls_that_agree_after_all_give_no_verdict(settle, pool):
+    called(pool, [4, 4, 4, 4])
+    result = settle(result_of(r0=REFUSED, r1=REFUSED), None, [0, 1, 2, 3])
     assert result.diagnosis is None
     assert not result[0].error.freed
 

@@ -312,3 +312,16 @@ def test_calls_of_a_destroyed_group_are_not_the_latest_of_its_successor():
         gc.collect()
         assert (before, after) == ([], [1])
     calls.remove()
+
+
+def test_calls_can_be_counted_from_1_again(world):
+    """A rank that is new has not called what the others have; from then on they agree."""
+    ledger = Ledger()
+    calls.install(ledger)
+    dist.barrier()
+    dist.barrier()
+    ledger.count_again()
+    dist.barrier()
+    calls.remove()
+    found, _ = ledger.since()
+    assert [call.number for call in found] == [1, 2, 1]

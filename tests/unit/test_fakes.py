@@ -55,7 +55,7 @@ def test_methods_of_the_fakes_take_what_the_real_ones_take(fake, real, name):
 
 
 def test_the_fake_engines_know_every_operation():
-    known = {"run", "facts", "pull", "push"}
+    known = {"run", "facts", "pull", "push", "copy", "fill"}
     known |= {name for name in vars(fakes.FakeEngine) if not name.startswith("_")}
     assert set(every_operation()) <= known
 

@@ -24,6 +24,7 @@ from rankbook.models import (
     requests,
     to_dict,
 )
+from rankbook.models.calls import Slot
 from rankbook.models.events import Clear, Display, Result, Stream
 from rankbook.models.recorded import Entry, EntryGroup
 
@@ -91,6 +92,7 @@ EXAMPLES = [
     CellOutcome(),
 ]
 ASKED = [
+    requests.Copy((2,), ("x",), with_shards=True),
     requests.Destroy(),
     requests.ForgetError(),
     requests.Free(cut=True),
@@ -103,10 +105,14 @@ ASKED = [
     requests.Reach("tcp://10.0.0.1:1234"),
     requests.ReadLastCalls("/dev/shm/rankbook-0/x-1.calls"),  # noqa: S108
     requests.Run("x = 1", 3),
+    requests.SayDigests(("x", "y")),
     requests.SayEnvironment(),
     requests.SayFacts("10.0.0.1"),
+    requests.SayHoldings(),
     requests.SayStacks(),
-    requests.TellCall("0", (0, 1), 2, 7),
+    requests.TellCall(Slot("0", (0, 1), 2, 7)),
+    requests.Settle(),
+    requests.Take(0, ("x",), ("def f(): ...",), {"pairs": ("1", "2")}),
     requests.TellTimeline(None),
     requests.TellTimeline(7, "mark"),
 ]

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from rankbook import calls, cellnames
-from rankbook.calls import places
+from rankbook.calls import checks, places
 from rankbook.cellnames import is_cell
 from rankbook.engine.waits import above_the_account, awaited, is_ours
 
@@ -79,26 +79,31 @@ class Position:
     mark: tuple[tuple[int, int], ...] = ()
 
 
-def _main_frame() -> tuple[FrameType | None, str]:
-    """The innermost frame below our wrappers of waits, and what it waits for in one of them."""
+def _main_frame() -> tuple[FrameType | None, str, bool]:
+    """The innermost frame below our wrappers of waits.
+
+    Returns:
+        It, what it waits for in one of them, and whether it asks there again and again.
+    """
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     if frame is None:
-        return None, ""
+        return None, "", False
+    polls = checks.is_ours(frame.f_code)
     frame = above_the_account(frame)
     if not is_ours(frame.f_code):
-        return frame, ""
-    return frame.f_back, awaited(frame)
+        return frame, "", polls
+    return frame.f_back, awaited(frame), polls
 
 
 def stack() -> list[str]:
     """The main thread's Python stack, formatted, outermost call first."""
-    frame, _ = _main_frame()
+    frame, _, _ = _main_frame()
     return traceback.format_stack(frame) if frame else []
 
 
 def position() -> Position:
     """Where the main thread stands at this moment."""
-    innermost, awaits = _main_frame()
+    innermost, awaits, polls = _main_frame()
     if innermost is None:
         return Position()
     # Skip our own frames below torch: the position is where torch waits.
@@ -108,6 +113,7 @@ def position() -> Position:
     in_store = polling is not innermost and _TORCH in polling.f_code.co_filename
     if in_store:
         innermost = polling
+    in_store = in_store or polls
     frame: FrameType | None = innermost
     call: FrameType | None = None
     mark = []

@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch._C._distributed_c10d import DebugLevel, get_debug_level, set_debug_level
+import torch.distributed.distributed_c10d as c10d
 
+from rankbook.calls.boards import FileBoard, StoreBoard
+from rankbook.calls.checks import Board, Check
 from rankbook.distributed import (
     by_hand,
     destroy_global_state,
@@ -56,7 +58,6 @@ class Group:
         self.aborts = nccl.Aborts()
         self._sockets = GlooSockets()
         self._threads = Threads()
-        self._level = get_debug_level()
         self._namespace = namespace
         self._interfaces: dict[str, str] = {}
         self._url = ""
@@ -94,9 +95,6 @@ class Group:
         self._use_interface(wanted.address)
         # For good: a cell may destroy the group and initialise it again.
         rendezvous.use(wanted.url, wanted.generation)
-        level = self._level if not wanted.check else DebugLevel.DETAIL
-        if get_debug_level() != level:
-            set_debug_level(level)
         info = initialize_distributed(wanted.backend, wanted.timeout_minutes)
         timeout = timedelta(minutes=wanted.timeout_minutes)
         port = by_hand.enable(environment.read(), wanted.address, timeout)
@@ -115,6 +113,8 @@ class Group:
             check=wanted.check,
             healed=healed.kinds,
             lost=healed.lost,
+            waiting=healed.waiting,
+            is_new=healed.is_new,
         )
         self._remove_former_store(wanted.url)
         self._namespace.update(
@@ -198,12 +198,26 @@ class Group:
 @operation(Initialize, on=MAIN)
 def initialize(job: Job, request: Initialize) -> GroupInfo:
     """Join a generation."""
-    job.engine.ledger.generation = request.generation
-    group = job.engine.group
+    ledger, group = job.engine.ledger, job.engine.group
+    ledger.generation = request.generation
+    if ledger.check is not None:
+        ledger.check.close()
+        ledger.check = None
     info = group.initialize(request)
+    if request.check:
+        ledger.check = Check(_board(request), request.rank, request.timeout_minutes * 60)
+    # A rank that is new has counted what made the group, those whose groups have healed have not.
+    ledger.count_again()
     if len(group.epochs) > 1:
         job.later.append((_TIDY, _tidy))
     return info
+
+
+def _board(wanted: Initialize) -> Board:
+    """Where the ranks of a generation post what they are about to call."""
+    if wanted.url.startswith("file://"):  # they share a host
+        return FileBoard(f"{wanted.url.removeprefix('file://')}-check-{{}}", wanted.rank)
+    return StoreBoard(c10d._get_default_store(), wanted.rank)
 
 
 @operation(Destroy, on=MAIN)

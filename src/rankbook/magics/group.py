@@ -142,17 +142,53 @@ class GroupMagics(RankMagics):
         print(f"{_in_one_line(session)}{session.carried}")
 
     @line_magic
-    @takes(SELECTION.but(help=f"{SELECTION.settings['help']} Default: those that died."))
+    @takes(
+        SELECTION.but(help=f"{SELECTION.settings['help']} Default: those that died."),
+        option(
+            "--from",
+            dest="source",
+            metavar="RANK",
+            help="Run the imports, functions and classes of earlier cells on the new ranks, and "
+            "copy the variables of RANK to them.",
+        ),
+        option(
+            "--checkpoint",
+            metavar="PATH",
+            help="With --from: have all ranks load modules and optimizers from PATH, which "
+            "torch.distributed.checkpoint.save has made. Sharded ones need it.",
+        ),
+    )
     def dist_restart(self, line: str) -> None:
         """Give ranks new processes, and initialise a new generation with the others as they are.
 
         The new processes run on the same hosts and GPUs as the old ones, and start empty. The
-        other ranks keep their variables.
+        other ranks keep their variables. With --from, the new ranks get a copy of another rank's,
+        and DDP modules, device meshes and subgroups go on with them. Nothing is called there that
+        earlier cells have called. Not copied, but listed with the reason: loaders with worker
+        processes, open files, generators, locks. RNG states are not copied.
+
+        Examples::
+
+            %dist_restart
+            %dist_restart 2
+            %dist_restart 2 --from 0
+            %dist_restart 2 --from 0 --checkpoint checkpoints/step-100
         """
         session = self.session()
-        # Not argparse: it would take the ranks -2,-1 for an option.
-        session.restart_ranks(line.strip() or None)
+        # Not argparse for what comes first: it would take the ranks -2,-1 for an option.
+        first, mark, options = line.partition("--")
+        args = parse(self.dist_restart, f"{mark}{options}")
+        ranks = " ".join([first.strip(), *args.ranks]).strip()
+        if args.checkpoint and args.source is not None:
+            print(
+                f"All ranks load modules and optimizers from {args.checkpoint}: "
+                "what they hold now is replaced."
+            )
+        filled = session.restart_ranks(
+            ranks or None, from_rank=args.source, checkpoint=args.checkpoint
+        )
         print(f"{_in_one_line(session)}{session.carried}")
+        print(filled or session.lacking)
 
     @line_magic
     @takes()

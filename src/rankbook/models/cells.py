@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rankbook.models.calls import Fingerprint, Traffic
+from rankbook.models.calls import Fingerprint, Slot, Traffic
 from rankbook.models.wire import Request
 
 __all__ = ["ON_HANG", "CellOutcome", "CellSpan", "Failure", "ForgetError", "Free", "Run"]
@@ -66,6 +66,8 @@ class Failure:
     line: str = ""
     """Where it was raised: ``In [4] line 3: f(x)``, ``train.py:6 in step, called from In [4] line
     2``; empty if no code of a person's is known."""
+    slot: Slot | None = None
+    """The collective that was refused because other ranks call something else there."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from rankbook.models.report import SavedReport
 from rankbook.sessions import reporting
 from rankbook.sessions.cells.cells import Cells
 from rankbook.sessions.changes import Changes
-from rankbook.sessions.group import carried
+from rankbook.sessions.group import carried, filling
 from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.repair import Repair
 from rankbook.sessions.members import Members, looks
@@ -97,8 +97,14 @@ class SessionView:
 
         The end of a sentence that says that the group was made; empty where there is no such thing.
         """
-        text = carried.in_words(self._group.infos)
+        text = carried.sentence_end(self._group.infos)
         return "" if text == "." else text
+
+    @property
+    def lacking(self) -> str:
+        """What ranks that were replaced lack of what the others hold, in a sentence or none."""
+        new = [rank for rank, info in self._group.infos.items() if info.is_new]
+        return filling.lacking(self.members, new) if new else ""
 
     @property
     def ended(self) -> Mapping[int, int | None]:

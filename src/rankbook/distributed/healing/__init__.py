@@ -9,7 +9,7 @@ and cannot end is forgotten (``wrappers``). What cannot go on says so (``stale``
 
 from rankbook.distributed.healing.account import Account, note
 from rankbook.distributed.healing.connections import is_possible, separate
-from rankbook.distributed.healing.groups import Healed, heal, on_connected
+from rankbook.distributed.healing.groups import Healed, heal, on_connected, roster, settle
 from rankbook.distributed.healing.stale import explain
 
 __all__ = [
@@ -20,5 +20,7 @@ __all__ = [
     "is_possible",
     "note",
     "on_connected",
+    "roster",
     "separate",
+    "settle",
 ]

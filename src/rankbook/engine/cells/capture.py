@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankbook.distributed import healing
 from rankbook.engine import frames
+from rankbook.errors import MismatchError
 from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import Failure
 from rankbook.models.events import Clear, Display, Result
@@ -156,7 +157,10 @@ class Capture:
             # IPython shows no traceback of SystemExit, which ends the program in a terminal.
             stb = self._render(evalue)
         line = frames.line_of(evalue.__traceback__)
-        self.failure = Failure(etype.__name__, _text(evalue), tuple(stb), time.time(), freed, line)
+        slot = evalue.slot if isinstance(evalue, MismatchError) else None
+        self.failure = Failure(
+            etype.__name__, _text(evalue), tuple(stb), time.time(), freed, line, slot
+        )
 
     def unshown(self, error: BaseException) -> Failure:
         """The exception that ended the cell, where IPython has not shown it.

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,9 @@ __all__ = ["Runner", "interruptible", "run"]
 _LOOK_PAST_PYTHON = 0.2
 """Seconds between two looks at what a cell has written past Python."""
 
+_REMEMBERED = 10_000
+"""Cells of which it is remembered what they have defined."""
+
 
 class Runner:
     """Runs cells in the engine's IPython shell.
@@ -37,6 +40,7 @@ class Runner:
         cell: Number of the cell that runs, None if none does.
         started: When the last cell began, seconds since the epoch.
         last_error: One line about the exception that ended the last cell, empty if none did.
+        cells: The cells that were run, the latest last, each once, IPython's syntax replaced.
     """
 
     def __init__(self, kernel: Any) -> None:
@@ -47,6 +51,7 @@ class Runner:
         self.cell: int | None = None
         self.started = 0.0
         self.last_error = ""
+        self.cells: dict[str, None] = {}
 
     async def run(self, outbox: Outbox, cell: Run) -> CellOutcome:
         """Run one cell.
@@ -80,6 +85,14 @@ class Runner:
         """Send what was written past Python; from any thread, also while the cell runs."""
         self._tail.show(lambda text: outbox.write("stdout", text))
 
+    def remember(self, cells: Iterable[str]) -> None:
+        """Take note of cells that have run here, or whose definitions have."""
+        for cell in cells:
+            self.cells.pop(cell, None)
+            self.cells[cell] = None
+        for cell in list(self.cells)[:-_REMEMBERED]:
+            del self.cells[cell]
+
     async def _run(self, code: str) -> Any:
         shell = self.shell
         error = None
@@ -88,6 +101,7 @@ class Runner:
         except Exception:  # noqa: BLE001 - IPython shows it, as its own kernel does
             transformed, error = code, sys.exc_info()
         self.capture.cell = transformed
+        self.remember([transformed])
         options: dict[str, Any] = {"store_history": False, "silent": False}
         if not shell.should_run_async(
             code, transformed_cell=transformed, preprocessing_exc_tuple=error

@@ -133,7 +133,8 @@ class RunningCell:
         result.diagnosis = verdict or (watch.proof if was_freed else None)
         said = {rank: outcome.fingerprints for rank, outcome in outcomes.items()}
         differing = self._comparing.compare(said)
-        if result.diagnosis is None:  # else that says more
+        was_refused = any(rank.error and rank.error.slot for rank in result.values())
+        if result.diagnosis is None and not was_refused:  # else that says more
             result.mismatches = differing
             for found in differing:
                 self._collector.mismatch(found)
