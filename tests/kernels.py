@@ -104,4 +104,5 @@ def notebook_with_magics(**options):
         yield notebook
     finally:
         client.stop_channels()
-        manager.shutdown_kernel()
+        if manager.has_kernel:
+            manager.shutdown_kernel()

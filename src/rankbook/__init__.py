@@ -40,7 +40,7 @@ from rankbook.errors import (
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from rankbook.api import connect, session, start
+    from rankbook.api import clusters, connect, preview, session, start
     from rankbook.display.report import load_report
     from rankbook.distributed.init_utils import (
         DistInfo,
@@ -75,6 +75,7 @@ __all__ = [
     "StaleGroupError",
     "StuckError",
     "__version__",
+    "clusters",
     "connect",
     "destroy_global_state",
     "get_local_rank_preinit",
@@ -83,6 +84,7 @@ __all__ = [
     "get_world_size_safe",
     "initialize_distributed",
     "load_report",
+    "preview",
     "session",
     "start",
 ]
@@ -99,7 +101,9 @@ _HOME = {
     "initialize_distributed": "rankbook.distributed.init_utils",
     "load_report": "rankbook.display.report",
     "Session": "rankbook.notebook",
+    "clusters": "rankbook.api",
     "connect": "rankbook.api",
+    "preview": "rankbook.api",
     "session": "rankbook.api",
     "start": "rankbook.api",
 }

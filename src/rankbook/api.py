@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import atexit
+import math
 import socket
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankbook.cluster.gpus import visible_gpus
+from rankbook.cluster.kept import Kept, all_kept
 from rankbook.cluster.launchers import choose
 from rankbook.cluster.launchers.base import Launcher, Progress
 from rankbook.cluster.placement import check_backend, check_numbers, choose_backend, place
@@ -30,7 +33,10 @@ if TYPE_CHECKING:
     from rankbook.cluster.pool import Pool
     from rankbook.notebook import Session
 
-__all__ = ["Current", "connect", "current", "preview", "session", "start"]
+__all__ = ["Current", "clusters", "connect", "current", "preview", "session", "start"]
+
+_KEEP = 8.0
+"""Hours after which a kept cluster ends that is idle."""
 
 _POLL = 0.1
 """Seconds between two looks at what a start waits for."""
@@ -66,6 +72,7 @@ def start(  # noqa: PLR0913 - each is a keyword, and most stay away
     python: str | None = None,
     address: str | None = None,
     gpus: str = "",
+    keep: bool | float = False,
     timeout_minutes: float = 1,
     check: bool = False,
 ) -> Session:
@@ -88,6 +95,8 @@ def start(  # noqa: PLR0913 - each is a keyword, and most stay away
         python: The interpreter that has rankbook on the hosts; None: the path of this one.
         address: This host's address for the engines; None finds it.
         gpus: GPUs that engines may use, as ``CUDA_VISIBLE_DEVICES`` writes them.
+        keep: Have ranks, group and variables stay when this process ends, until no notebook
+            has used them for so many hours and no cell runs; True: 8. :func:`clusters` lists them.
         timeout_minutes: Of the initialisation and of every collective of the group.
         check: Compare every collective across ranks before it runs. Mistakes become errors on
             every rank instead of hangs; it makes small collectives several times slower.
@@ -117,10 +126,16 @@ def start(  # noqa: PLR0913 - each is a keyword, and most stay away
         _refuse_early(backend, count, gpus)
     elif backend is not None:
         check_backend(backend)
-    return _session_on(
-        lambda: _start_pool(make, count),
-        lambda new: new.initialize(backend, count, timeout_minutes, check=check),
-    )
+    hours = _KEEP if keep is True else float(keep)
+    if not 0 <= hours < math.inf:
+        raise InputError(f"A cluster is kept for a number of hours, 8, say, and not {hours:g}.")
+
+    def form(new: Session) -> None:
+        new.initialize(backend, count, timeout_minutes, check=check)
+        if hours:
+            new.members.keep(hours, count)
+
+    return _session_on(lambda: _start_pool(make, count), form)
 
 
 def preview(  # noqa: PLR0913 - those of start
@@ -204,6 +219,16 @@ def connect(
         lambda: Pool.join(profile=profile, cluster_id=cluster_id, connection_file=connection_file),
         form,
     )
+
+
+def clusters() -> list[Kept]:
+    """The clusters of yours that stay without a notebook: started with ``keep``, oldest first.
+
+    ``connect(cluster_id=…)`` joins one by its name; its session's ``shutdown()`` ends it.
+    """
+    from IPython.paths import get_ipython_dir
+
+    return all_kept(sorted(Path(get_ipython_dir()).glob("profile_*/security")))
 
 
 def _start_pool(make: Callable[[], Launcher], count: int) -> Pool:

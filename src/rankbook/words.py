@@ -16,6 +16,7 @@ __all__ = [
     "agree",
     "how_ended",
     "how_to_replace",
+    "in_minutes",
     "in_words",
     "plural",
     "ranks_do",
@@ -77,3 +78,11 @@ def how_to_replace(ranks: Collection[int]) -> str:
     """Say what to type to give ranks new processes: the magic, and the call for a script."""
     argument = sorted(ranks) if len(ranks) <= _FEW else label(ranks)
     return f"%dist_restart {label(ranks)} (or restart_ranks({argument!r}))"
+
+
+def in_minutes(seconds: float) -> str:
+    """``2 h 5 min``, ``9 min``, ``40 s``."""
+    minutes = int(seconds // 60)
+    if minutes >= 60:  # noqa: PLR2004
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min" if minutes else f"{int(seconds)} s"

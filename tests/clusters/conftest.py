@@ -18,13 +18,18 @@ from processes import wait_until
 from clusters.hosts import Hosts, NoHostsError, why_not
 
 PYTHON = sys.executable
+SLOW = "RANKBOOK_SLOW_CLUSTER_TESTS"
 
 
 def pytest_collection_modifyitems(items):
     reason = why_not()
     for item in items:
-        if "clusters" in item.path.parts and reason:
+        if "clusters" not in item.path.parts:
+            continue
+        if reason:
             item.add_marker(pytest.mark.skip(reason=reason))
+        elif item.get_closest_marker("slow") and not os.environ.get(SLOW):
+            item.add_marker(pytest.mark.skip(reason=f"takes long; {SLOW}=1 runs it"))
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +61,23 @@ def notebook(clean, tmp_path):
     """A notebook on the host ``login``."""
     with notebook_on(clean, "login", tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def inside(clean, tmp_path):
+    """A notebook on the first node of an allocation of two, with Slurm's variables."""
+    kept = tmp_path / "environment"
+    script = f"#!/bin/sh\nenv -0 > {kept}.part; mv {kept}.part {kept}; sleep 1000"
+    (tmp_path / "job").write_text(script)
+    options = ("--nodes=2", "--ntasks=4", "--ntasks-per-node=2", "--output=/dev/null")
+    job = clean.ask("sbatch", "--parsable", *options, str(tmp_path / "job")).strip()
+    wait_until(kept.exists, 20)
+    pairs = (line.partition("=") for line in kept.read_text().split("\0"))
+    own = {name: value for name, _, value in pairs if name.startswith("SLURM")}
+    with notebook_on(clean, "alpha", tmp_path, **own) as notebook:
+        yield notebook
+    clean.ask("scancel", job)
+    wait_until(lambda: clean.ask("squeue", "--noheader") == "", 20)
 
 
 @contextmanager

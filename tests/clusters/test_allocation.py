@@ -2,28 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-from processes import wait_until
-
-from clusters.conftest import notebook_on
 from clusters.test_starts import REDUCE, TWO_BY_TWO, lines_of_ranks
-
-
-@pytest.fixture
-def inside(clean, tmp_path):
-    """A notebook on the first node of an allocation of two, with Slurm's variables."""
-    kept = tmp_path / "environment"
-    script = f"#!/bin/sh\nenv -0 > {kept}.part; mv {kept}.part {kept}; sleep 1000"
-    (tmp_path / "job").write_text(script)
-    options = ("--nodes=2", "--ntasks=4", "--ntasks-per-node=2", "--output=/dev/null")
-    job = clean.ask("sbatch", "--parsable", *options, str(tmp_path / "job")).strip()
-    wait_until(kept.exists, 20)
-    pairs = (line.partition("=") for line in kept.read_text().split("\0"))
-    own = {name: value for name, _, value in pairs if name.startswith("SLURM")}
-    with notebook_on(clean, "alpha", tmp_path, **own) as notebook:
-        yield notebook
-    clean.ask("scancel", job)
-    wait_until(lambda: clean.ask("squeue", "--noheader") == "", 20)
 
 
 def test_slurm_spreads_over_the_nodes_of_the_allocation(inside, clean):

@@ -30,6 +30,7 @@ def test_a_killed_kernel_leaves_no_process_no_job_and_no_file(clean, before, tmp
         wait_until(lambda: notebook.files() == [], 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", LINES)
 def test_a_kernel_that_is_shut_down_leaves_nothing(clean, before, tmp_path, kind):
     with notebook_on(clean, "login", tmp_path) as notebook:
@@ -42,7 +43,7 @@ def test_a_kernel_that_is_shut_down_leaves_nothing(clean, before, tmp_path, kind
 
 def test_a_kernel_that_is_killed_while_its_job_is_pending_leaves_no_job(clean, before, tmp_path):
     with notebook_on(clean, "login", tmp_path) as notebook:
-        notebook.start('%dist_init gloo --slurm "hold" --nodes 2 -n 2')
+        notebook.start("%dist_init gloo --slurm=hold --nodes 2 -n 2")
         wait_until(lambda: "PENDING" in clean.ask("squeue", "-h", "-o", "%T"), 10)
         notebook.kill()
         wait_until(lambda: clean.ask("squeue", "--noheader") == "", 10)
@@ -77,6 +78,7 @@ def test_a_lost_node_is_said_with_its_host(notebook, clean):
     notebook.ok("%dist_shutdown")
 
 
+@pytest.mark.slow
 def test_half_a_minute_without_network_ends_nothing(notebook, clean):
     notebook.ok(f"%dist_init gloo {LINES['ssh']} --no-dashboard")
     notebook.ok("%%dist\nx = torch.ones(1) * 5")

@@ -166,6 +166,7 @@ def test_a_job_that_is_cancelled_while_it_is_pending_ends_the_wait(failing, clea
     assert f"UsageError: Slurm ended job {job}: it was cancelled." in failing.stderr
 
 
+@pytest.mark.slow
 def test_two_notebooks_can_start_at_once(clean, tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()

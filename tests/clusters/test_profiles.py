@@ -32,6 +32,7 @@ def test_a_controller_on_loopback_is_refused_with_the_address_to_take(notebook, 
     assert took < 4
 
 
+@pytest.mark.slow
 def test_a_profile_starts_engines_in_a_job_of_slurms(notebook, profile):
     profile(
         CONFIGS["slurm"] + '\nc.Cluster.controller_ip = "10.98.0.1"\n'

@@ -60,6 +60,15 @@ def test_a_rank_that_died_is_replaced_on_its_host(notebook, kind):
     assert lines_of_ranks(notebook.ok(REDUCE)) == TWO_BY_TWO
 
 
+def test_the_end_of_a_job_is_counted_down(notebook):
+    notebook.ok('%dist_init gloo --slurm "time=5" --nodes 2 -n 2 --no-dashboard')
+    assert "ends in 4 min: what its ranks hold is lost then." in notebook.ok("%%dist\npass")
+    assert "ends in" not in notebook.ok("%%dist\npass")
+    shown = notebook.ok("import rankbook; print(rankbook.session().snapshot().ends_in)")
+    assert 200 < float(shown) < 300
+    notebook.ok("%dist_shutdown")
+
+
 def test_mpi_on_this_host_needs_no_list_of_hosts(notebook):
     notebook.ok("%dist_init gloo --mpi -n 2 --no-dashboard")
     seen = lines_of_ranks(notebook.ok(REDUCE))

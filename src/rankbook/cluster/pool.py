@@ -142,6 +142,7 @@ class Pool:
         new = self.launcher.add(n)
         # By their ids, not their number: one that has just ended may still be counted.
         self._wait(lambda: new <= set(self.engines), timeout, f"Not all of {n} new engines came")
+        self.launcher.keep_on()
 
     def end(self, engines: Collection[int], timeout: float = 10.0) -> None:
         """Kill engines, whatever they do, and wait until they are gone.
@@ -165,6 +166,7 @@ class Pool:
         self.launcher.start_engines(n)
         self._follow()
         self.wait_for(n, timeout)
+        self.launcher.keep_on()
 
     def wait_for(self, n: int, timeout: float) -> None:
         """Wait until ``n`` engines can be reached and answer requests.
@@ -199,15 +201,36 @@ class Pool:
         """The last lines that an engine wrote past Python, oldest first; none if unknown."""
         return self.launcher.log_tail(engine)
 
-    def close(self) -> None:
-        """Stop what was started here; leave a cluster that was joined. Idempotent."""
+    @property
+    def is_kept(self) -> bool:
+        """Whether the cluster stays when this process ends."""
+        return self.launcher.user is not None
+
+    def keep(self, hours: float, ranks: int) -> None:
+        """Have the cluster stay when this process ends, until it is idle for some hours.
+
+        Raises:
+            ClusterError: Clusters of this kind are not kept.
+        """
+        self.launcher.keep(hours, ranks)
+
+    def close(self, *, leave: bool = False) -> None:
+        """Stop what was started here or kept; leave a cluster that was joined. Idempotent.
+
+        Args:
+            leave: Leave one that is kept, too.
+        """
         was_closed, self._closed = self._closed, True
         if was_closed:
             return
         self.on_end = _ignore
         self.channel.close()
         self.wire.close()
-        self.launcher.stop()
+        if leave and self.is_kept:
+            self.launcher.leave()
+        else:
+            self.launcher.let_go()
+            self.launcher.stop()
 
     # ----------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ __all__ = [
     "address_towards",
     "addresses",
     "ask",
+    "end_of",
     "job_state",
     "missing",
     "node_address",
@@ -98,6 +99,15 @@ _ENDS = {
     "COMPLETED": "it was given back",
     "BOOT_FAIL": "a node did not boot",
 }
+
+
+def end_of(job: str) -> float | None:
+    """When a job reaches its time limit, in seconds since 1970; None if it has none."""
+    try:
+        shown = ask(["squeue", "--noheader", f"--jobs={job}", "--format=%e"]).strip()
+        return time.mktime(time.strptime(shown, "%Y-%m-%dT%H:%M:%S"))
+    except (ClusterError, ValueError):
+        return None
 
 
 def why_job_ended(job: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rankbook.diagnosis.calls import name
 from rankbook.models import Look, Snapshot
-from rankbook.words import in_words, plural
+from rankbook.words import in_minutes, in_words, plural
 
 __all__ = [
     "MARKS",
@@ -67,6 +67,8 @@ def headline(snapshot: Snapshot) -> str:
     hosts = {state.host for state in snapshot.states if state.info and state.host}
     if len(hosts) > 1:
         parts.append(f"{len(hosts)} hosts")
+    if snapshot.ends:
+        parts.append(f"{snapshot.ends} ends in {in_minutes(snapshot.ends_in)}")
     return " · ".join([*parts, health(snapshot)])
 
 

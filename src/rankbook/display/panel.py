@@ -12,6 +12,7 @@ from html import escape
 from rankbook.display import ranks, verdict
 from rankbook.display.facts import failed, health, short
 from rankbook.models import Snapshot
+from rankbook.words import in_minutes
 
 __all__ = ["CONTROLS", "Answer", "Control", "Message", "Panel", "to_html"]
 
@@ -113,6 +114,7 @@ def to_html(panel: Panel) -> str:
         _header(panel),
         _announcement(panel),
         _controls(panel),
+        _limit(panel.snapshot),
         _message(panel.message),
         _verdict(panel.snapshot),
         _answer(panel.answer, closed=panel.closed),
@@ -122,6 +124,9 @@ def to_html(panel: Panel) -> str:
 
 
 # -- the header ------------------------------------------------------------------------------
+
+_SOON = 600.0
+"""Seconds before the end of a job at which it is shown as a warning."""
 
 _LEVEL_MARKS = {"off": "○", "ok": "●", "failed": "!", "busy": "▶", "stuck": "■", "bad": "✕"}
 
@@ -158,6 +163,15 @@ def _announcement(panel: Panel) -> str:
     else:
         words = _words(panel.snapshot)
     return f'<p class="rb-announcement" aria-live="polite">{escape(words)}</p>'
+
+
+def _limit(snapshot: Snapshot) -> str:
+    """The time that is left of a job, in red for its last minutes; nothing where none ends."""
+    if not snapshot.ends:
+        return ""
+    kind = "rb-error" if snapshot.ends_in <= _SOON else "rb-limit"
+    words = f"{snapshot.ends} ends in {in_minutes(snapshot.ends_in)}"
+    return f'<p class="rb-message {kind}">{escape(words)}</p>'
 
 
 def _header(panel: Panel) -> str:

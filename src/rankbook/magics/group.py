@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from argparse import Namespace
 from importlib import import_module
 from threading import Thread
@@ -19,6 +20,7 @@ from rankbook.magics.options import (
     CHECK,
     CLUSTER_ID,
     GPUS,
+    KEEP,
     MPI,
     NO_CHECK,
     NODES,
@@ -36,6 +38,7 @@ from rankbook.magics.usage import only_quoted_values, parse, takes
 from rankbook.words import agree, plural
 
 if TYPE_CHECKING:
+    from rankbook.cluster.kept import Kept
     from rankbook.notebook import Session
 
 __all__ = ["GroupMagics"]
@@ -61,6 +64,7 @@ class GroupMagics(RankMagics):
         PYTHON,
         ADDRESS,
         option("--dry-run", action="store_true", help="Only show the job script and the commands."),
+        KEEP,
         PROFILE,
         CLUSTER_ID,
         option("--no-dashboard", action="store_true", help="Show no dashboard."),
@@ -84,10 +88,11 @@ class GroupMagics(RankMagics):
             %dist_init --slurm "partition=gpu time=1:00:00" --nodes 2 -n 8
             %dist_init --ssh alpha:4,beta:4
             %dist_init --mpi -n 4
+            %dist_init gloo -n 4 --keep
             %dist_init --profile pbs -n 16
             %dist_init --cluster-id 1700000000-abcd
         """
-        args = parse(self.dist_init, only_quoted_values(line, "--slurm", "--mpi"))
+        args = parse(self.dist_init, only_quoted_values(line, "--slurm", "--mpi", "--keep"))
         _refuse_contradictions(args)
         if args.dry_run:
             print(api.preview(args.backend, args.n, gpus=args.gpus, **_where(args)))
@@ -97,6 +102,8 @@ class GroupMagics(RankMagics):
             Thread(target=import_module, args=("rankbook.widgets",), daemon=True).start()
         session = api.session()
         if session is None:
+            if not args.cluster_id:
+                _offer_kept()
             session = _connect(args) if args.cluster_id else _start(args)
         elif args.cluster_id or args.gpus or _where(args):
             raise SessionError(
@@ -185,6 +192,17 @@ class GroupMagics(RankMagics):
 
     @line_magic
     @takes()
+    def dist_clusters(self, line: str) -> None:
+        """List the clusters of yours that stay without a notebook, started with --keep.
+
+        %dist_init --cluster-id NAME joins one as it is; %dist_shutdown then ends it.
+        """
+        parse(self.dist_clusters, line)
+        found = api.clusters()
+        print("\n".join(map(_described, found)) or "No cluster is kept: %dist_init --keep.")
+
+    @line_magic
+    @takes()
     def dist_shutdown(self, line: str) -> None:
         """Stop the engines that this session started.
 
@@ -216,6 +234,24 @@ def _refuse_contradictions(args: Namespace) -> None:
         )
 
 
+def _offer_kept() -> None:
+    """Name the clusters that stay and that nobody uses; none is joined by itself."""
+    for kept in api.clusters():
+        if kept.users == ():  # None: it is on another host
+            print(f"Kept: {_described(kept)}. %dist_init --cluster-id {kept.name} joins it.")
+
+
+def _described(kept: Kept) -> str:
+    """``1795-ab on login: 4 ranks of the local cluster, since 14:05, used by nobody``."""
+    since = time.strftime("%Y-%m-%d %H:%M", time.localtime(kept.since))
+    text = (
+        f"{kept.name} on {kept.host}: {plural(kept.ranks, 'rank')} of {kept.where}, since {since}"
+    )
+    if kept.users is None:  # only its keeper knows, there
+        return text
+    return f"{text}, used by {' and '.join(kept.users) or 'nobody'}"
+
+
 def _tell_of_idle_nodes(session: Session) -> None:
     """Say that an allocation has more nodes than the ranks use."""
     used = len({state.host for state in session.states()}) if slurm.own_nodes() > 1 else 0
@@ -234,6 +270,7 @@ def _start(args: Namespace) -> Session:
         args.n,
         **_where(args),
         gpus=args.gpus,
+        **({} if args.keep is None else {"keep": args.keep}),
         timeout_minutes=1 if args.timeout is None else args.timeout,
         check=bool(args.check),
     )

@@ -6,6 +6,7 @@ the same declarations as the magics: this module knows nothing of IPython.
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,7 @@ __all__ = [
     "CHECK",
     "CLUSTER_ID",
     "GPUS",
+    "KEEP",
     "MPI",
     "NAMES",
     "NODES",
@@ -59,6 +61,14 @@ class Option:
 def option(*names: str, **settings: Any) -> Option:
     """Declare an option as ``add_argument`` does; every one has a ``help``."""
     return Option(names, settings)
+
+
+def _hours(text: str) -> float | bool:
+    """A number of hours; True where the option has no value."""
+    try:
+        return float(text) if text else True
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is no number of hours") from None
 
 
 _RANKS = "all, 0, 0,2, 0-3, 1:, ::2, [0,2] or -1."
@@ -129,6 +139,15 @@ ADDRESS = option(
     "--address",
     metavar="IP",
     help="This host's address for the ranks. Default: the one on the way to them.",
+)
+KEEP = option(
+    "--keep",
+    nargs="?",
+    const=True,
+    type=_hours,
+    metavar="HOURS",
+    help="Ranks, group and variables stay when the kernel ends; %%dist_clusters lists them. They "
+    "end when no notebook has used them for HOURS and no cell runs. Default: 8.",
 )
 CLUSTER_ID = option(
     "--cluster-id",

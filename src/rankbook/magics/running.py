@@ -45,6 +45,8 @@ def run_cell(
         RankbookError: The cell could not be run.
     """
     check_cell(shell, cell)
+    if (limit := session.pool.launcher.limit) and (warning := limit.due_warning()):
+        print(warning)
     chosen = session.select(ranks)
     screen: Screen = screen_for(shell)
     if not wait and isinstance(screen, NotebookScreen):

@@ -31,5 +31,9 @@ class Snapshot:
     """Whether ``verdict`` is of a cell that still runs."""
     turn: int = 0
     """Which of the things it was asked for it is busy with, from 1; 0 when it is ready."""
+    ends: str = ""
+    """What ends by itself, a job at its time limit: ``job 8``; empty if nothing does."""
+    ends_in: float = 0.0
+    """Seconds until then."""
     number: int = 0
     """Of two of a session, the one with the higher number was begun later."""

@@ -333,19 +333,20 @@ class Session(SessionView):
     def detach(self) -> None:
         """End with the notebook's process: joined engines stay, and so does their group.
 
-        Another session can :meth:`adopt` it. Engines that this one started end.
+        Another session can :meth:`adopt` it. Engines that this one started end, unless kept.
         """
         if self.is_closed:
             return
-        if not self.members.is_owned:
+        if self.members.stay:
             self._group.leave_behind()
-        self._close()
+        self._close(leave=True)
 
-    def _close(self) -> None:  # a second call does nothing: Ctrl-C must not leave engines running
+    def _close(self, *, leave: bool = False) -> None:
+        # A second call does nothing, so Ctrl-C must not leave engines running now.
         with ignore_ctrl_c(self.timing.stop):
             self._turns.close()
             try:
-                self.members.close()
+                self.members.close(leave=leave)
             finally:
                 self._group.close()
                 self.changes.notify()

@@ -173,6 +173,7 @@ class SessionView:
         doing = self.doing
         states = () if self.is_closed else tuple(self.states())
         verdict, hangs = self._cells.verdict
+        limit = self.pool.launcher.limit
         return Snapshot(
             self.backend,
             self.world_size,
@@ -183,6 +184,8 @@ class SessionView:
             verdict,
             hangs=hangs,
             turn=turn if doing else 0,
+            ends=limit.what if limit else "",
+            ends_in=limit.seconds_left if limit else 0.0,
             number=number,
         )
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rankbook.errors import ClusterError
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from ipyparallel.cluster.cluster import Cluster
 
     from rankbook.cluster.channel import Channel
+    from rankbook.cluster.kept import User
+    from rankbook.cluster.limit import TimeLimit
+    from rankbook.cluster.warm import WarmProcess
 
 __all__ = [
     "ClusterLauncher",
@@ -74,6 +80,8 @@ class Launcher(ABC):
 
     is_owned = True
     """Whether the engines end with the pool."""
+    user: User | None = None
+    """The connection to what keeps the cluster, if it stays when the kernel ends."""
     can_add = False
     """Whether :meth:`add` can start more engines."""
     timeout = 60.0
@@ -82,6 +90,8 @@ class Launcher(ABC):
     """What other notebooks join the cluster by."""
     client: ipyparallel.Client
     """What :meth:`start` returned."""
+    limit: TimeLimit | None = None
+    """When the engines end by themselves, if that is known."""
     instead = ""
     """What to run, in a sentence, when an engine has ended and none can be added."""
     address = ""
@@ -151,6 +161,28 @@ class Launcher(ABC):
         """
         raise NotImplementedError(n)
 
+    def keep(self, hours: float, ranks: int) -> None:
+        """Have the cluster stay when this process ends, until it is idle for some hours.
+
+        Raises:
+            ClusterError: This launcher cannot.
+        """
+        del hours, ranks
+        raise ClusterError(f"rankbook does not keep {self.describe()}.")
+
+    def keep_on(self) -> None:  # noqa: B027 - most have nothing to do
+        """Have what was started since :meth:`keep` stay, too."""
+
+    def leave(self) -> None:
+        """Let a kept cluster go on without this process."""
+        if self.user is not None:
+            self.user.close()
+
+    def let_go(self) -> None:
+        """Have nothing stay any more that was kept; idempotent."""
+        if self.user is not None:
+            self.user.end()
+
     def stop(self) -> None:  # noqa: B027 - most have nothing to do
         """Stop what :meth:`start` started; idempotent."""
 
@@ -200,6 +232,7 @@ class ClusterLauncher(Launcher):
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
+        self._kept: tuple[float, int] | None = None
         self.cluster_id = str(cluster.cluster_id)
         self.timeout = float(cluster.engine_timeout)
 
@@ -223,6 +256,33 @@ class ClusterLauncher(Launcher):
         n: int = max(1, sum(engines.n for engines in self.cluster.engines.values()))
         beside_loops(self.cluster.stop_engines_sync)
         return n
+
+    def processes(self) -> list[WarmProcess]:
+        """Those that end when this process ends; none where that is not known."""
+        return []
+
+    def keep(self, hours: float, ranks: int) -> None:
+        """Start a keeper that holds what these processes hold on to."""
+        processes = self.processes()
+        if not processes:
+            super().keep(hours, ranks)
+        from rankbook.cluster import kept
+
+        pipes = [p for each in processes for p in (each.process.stdin, each.process.stdout) if p]
+        file = Path(self.cluster.controller.connection_files["client"])
+        what = kept.Kept(
+            self.cluster_id, socket.gethostname(), ranks, self.describe(), time.time(), hours
+        )
+        lifeline = self.cluster.controller.lifeline
+        self.user = kept.keep(what, file, [p.fileno() for p in (lifeline, *pipes)])
+        self.cluster.shutdown_atexit = False
+        self._kept = hours, ranks
+
+    def keep_on(self) -> None:
+        """Start another keeper: the present one does not hold new processes."""
+        if self._kept is not None:
+            self.let_go()
+            self.keep(*self._kept)
 
     def stop(self) -> None:
         """Stop controller and engines."""

@@ -22,6 +22,7 @@ from rankbook.cluster.launchers.base import Ended, EngineEvent, Ready
 from rankbook.cluster.launchers.far import FarLauncher
 from rankbook.cluster.launchers.forking import fork_command
 from rankbook.cluster.launchers.host import Host, refuse_other_version, seats_to_fill
+from rankbook.cluster.warm import WarmProcess
 from rankbook.errors import ClusterError, EngineError, RankbookError
 
 if TYPE_CHECKING:
@@ -228,6 +229,10 @@ class HostsLauncher(FarLauncher):
             self._lost |= dict.fromkeys(engines, why)
         for engine in engines:
             yield Ended(engine, None)
+
+    def processes(self) -> list[WarmProcess]:
+        """Those that engines are forked from, one for each host."""
+        return [host.process for host in self.hosts if not host.has_ended]
 
     def check(self) -> None:
         """Raise if some host's engines cannot come any more."""

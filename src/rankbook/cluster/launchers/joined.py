@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import ipyparallel
 
+from rankbook.cluster import kept
 from rankbook.cluster.channel import Channel
 from rankbook.cluster.joining import connection_file_of, one_line, wake_agents
 from rankbook.cluster.launchers.base import Launcher
 from rankbook.errors import ClusterError
 
 __all__ = ["JoinedLauncher"]
+
+_END = 20.0
+"""Seconds for a cluster that was kept to end."""
 
 _CONNECT_TIMEOUT = 10.0
 """Seconds for the controller to answer a client."""
@@ -66,7 +71,15 @@ class JoinedLauncher(Launcher):
             client.close(linger=0)
             raise ClusterError("The cluster has no engines: start some, then join again.")
         self.client = client
+        self.user = kept.find(self._path)
         return client
+
+    def let_go(self) -> None:
+        """End a cluster that was kept, and wait for its end."""
+        super().let_go()
+        until = time.monotonic() + _END
+        while self.user is not None and self._path.exists() and time.monotonic() < until:
+            time.sleep(0.02)
 
     def make_answer(self, channel: Channel) -> None:
         """Install agents in the engines that have none yet."""

@@ -101,6 +101,10 @@ class LocalLauncher(ClusterLauncher):
         """What the process that forked the engines reports of each."""
         return iter(()) if self._engines is None else self._engines.events()
 
+    def processes(self) -> list[WarmProcess]:
+        """The one that engines are forked from."""
+        return [] if self._engines is None else [self._engines.warm]
+
     def log_tail(self, engine: int) -> list[str]:
         """The last lines of an engine's log: what C++ and subprocesses wrote."""
         return [] if self._engines is None else self._engines.log_tail(engine)

@@ -98,6 +98,10 @@ class MPILauncher(FarLauncher):
         del engines
         self.refuse_add()
 
+    def processes(self) -> list[WarmProcess]:
+        """The one run of mpiexec."""
+        return [] if self._mpiexec is None else [self._mpiexec]
+
     def check(self) -> None:
         """Raise if mpiexec has ended while its engines are awaited."""
         if self._mpiexec is None or self._mpiexec.process.poll() is None:

@@ -18,6 +18,7 @@ from rankbook.cluster import slurm
 from rankbook.cluster.addresses import address_to
 from rankbook.cluster.launchers.host import REMOTE_MODULE, Host, seats_to_fill
 from rankbook.cluster.launchers.hosts import HostsLauncher
+from rankbook.cluster.limit import TimeLimit
 from rankbook.cluster.targets import Slurm, shares
 from rankbook.errors import ClusterError
 
@@ -77,6 +78,10 @@ class _StepLauncher(HostsLauncher):
                 break
             time.sleep(_REASON / 10)
         return why
+
+    def _note_limit(self) -> None:
+        if (ends_at := slurm.end_of(self.job)) is not None:
+            self.limit = TimeLimit(f"job {self.job}", ends_at)
 
     def _step(self, node: str, seats: int) -> Host:
         try:
@@ -144,6 +149,7 @@ class JobLauncher(_StepLauncher):
     def reach(self) -> list[Host]:
         """Start a step on each node of the job."""
         nodes = slurm.nodes_of(self.job)
+        self._note_limit()
         n = self._asked.nproc
         if self._asked.nodes is None:
             per_rank = int(self._asked.option("--cpus-per-task", "-c") or 1)
@@ -233,6 +239,7 @@ class AllocationLauncher(_StepLauncher):
     def reach(self) -> list[Host]:
         """Start a step on each node of the allocation, or on as many as were asked for."""
         nodes = slurm.nodes_of(self.job)
+        self._note_limit()
         wanted = self._asked.nodes or len(nodes)
         if wanted > len(nodes):
             raise ClusterError(

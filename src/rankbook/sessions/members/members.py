@@ -313,9 +313,26 @@ class Members:
         self.known.clear()
         self._last_calls.clear()
 
-    def close(self) -> None:
-        """Stop the engines that this session started; leave those that it joined."""
-        self._pool.close()
+    def keep(self, hours: float, ranks: int) -> None:
+        """Have the engines stay when this process ends.
+
+        Raises:
+            ClusterError: Clusters of this kind are not kept.
+        """
+        self._pool.keep(hours, ranks)
+
+    @property
+    def stay(self) -> bool:
+        """Whether the engines stay when this process ends: they were joined, or are kept."""
+        return not self.is_owned or self._pool.is_kept
+
+    def close(self, *, leave: bool) -> None:
+        """Stop the engines that this session started; leave those that it joined.
+
+        Args:
+            leave: Leave those that are kept, too.
+        """
+        self._pool.close(leave=leave)
 
     def _has_ended(self, engine: int, status: int | None) -> None:
         self.ended[engine] = status

@@ -1,0 +1,120 @@
+"""A cluster started with ``--keep``: it stays when its kernel goes, and ends on request."""
+
+from __future__ import annotations
+
+import signal
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+from kernels import notebook_with_magics
+from processes import wait_until
+
+KEEP = "%dist_init gloo -n 2 --no-dashboard --keep"
+
+
+@pytest.fixture
+def ours(ipython_dir):
+    """The processes of kept clusters of these tests."""
+
+    def find():
+        return [p for p in psutil.process_iter() if is_ours(p, str(ipython_dir))]
+
+    yield find
+    for process in find():
+        process.kill()
+
+
+def is_ours(process, ipython_dir):
+    with suppress(psutil.Error):
+        is_rankbook = "rankbook." in " ".join(process.cmdline())
+        return is_rankbook and process.environ().get("IPYTHONDIR") == ipython_dir
+    return False
+
+
+def text(notebook, code):
+    reply = notebook.run(code)
+    assert reply["status"] == "ok", (reply, notebook.stderr)
+    return notebook.stdout
+
+
+@pytest.mark.parametrize("how", ["killed", "shut down"])
+def test_ranks_group_and_variables_survive_a_kernel_and_end_in_the_next(how, ours, ipython_dir):
+    with notebook_with_magics() as first:
+        text(first, KEEP)
+        text(first, "%%dist\nx = torch.ones(1) * (rank + 1)")
+        assert "in" in text(first, "%dist_clusters")
+        if how == "killed":
+            first.manager.signal_kernel(signal.SIGKILL)
+            wait_until(lambda: not first.manager.is_alive())
+        else:
+            first.manager.shutdown_kernel()
+
+    [note] = Path(ipython_dir).glob("profile_*/security/kept-*.json")
+    assert stat.S_IMODE(note.stat().st_mode) == 0o600
+    name = note.stem.removeprefix("kept-")
+    with notebook_with_magics() as second:
+        listed = text(second, "%dist_clusters")
+        assert f"{name} on " in listed
+        assert "2 ranks of the local cluster" in listed
+        assert "used by nobody" in listed
+
+        offered = text(second, "%dist_init gloo -n 1 --no-dashboard")
+        assert f"%dist_init --cluster-id {name} joins it." in offered
+        assert "1 rank" in offered
+        text(second, "%dist_shutdown")
+
+        assert "2 ranks, gloo, generation 1" in text(
+            second, f"%dist_init --cluster-id {name} --no-dashboard"
+        )
+        assert "used by pid" in text(second, "%dist_clusters")
+        seen = text(second, "%%dist\ndist.all_reduce(x)\nprint(x.item())")
+        assert seen == "[0-1] 3.0\n"
+
+        text(second, "%dist_shutdown")
+        assert "No cluster is kept" in text(second, "%dist_clusters")
+    wait_until(lambda: not ours(), 15)
+    assert not list(Path(ipython_dir).glob(f"profile_*/*/*{name}*"))
+
+
+def test_what_nobody_uses_ends_after_its_hours(ours):
+    with notebook_with_magics() as notebook:
+        text(notebook, f"{KEEP}=0.0005")
+        text(notebook, "%%dist\nprint(rank)")
+        notebook.manager.signal_kernel(signal.SIGKILL)
+        wait_until(lambda: not notebook.manager.is_alive())
+    wait_until(lambda: not ours(), 20)
+
+
+def test_a_running_cell_is_use(ours):
+    with notebook_with_magics() as notebook:
+        text(notebook, f"{KEEP}=0.0002")
+        text(notebook, "%%dist --no-wait\nimport time; print('begun', flush=True); time.sleep(6)")
+        notebook.manager.signal_kernel(signal.SIGKILL)
+        wait_until(lambda: not notebook.manager.is_alive())
+    psutil.wait_procs(ours(), timeout=3)
+    assert ours()
+    wait_until(lambda: not ours(), 30)
+
+
+def test_a_new_rank_is_kept_like_the_first(ours):
+    with notebook_with_magics() as notebook:
+        text(notebook, KEEP)
+        text(notebook, "%dist_reset --hard")
+        notebook.manager.signal_kernel(signal.SIGKILL)
+        wait_until(lambda: not notebook.manager.is_alive())
+    with notebook_with_magics() as notebook:
+        [name] = [line.split()[0] for line in text(notebook, "%dist_clusters").splitlines()]
+        assert "2 ranks" in text(notebook, f"%dist_init --cluster-id {name} --no-dashboard")
+        text(notebook, "%dist_shutdown")
+    wait_until(lambda: not ours(), 15)
+
+
+def test_the_owner_ends_a_kept_cluster_by_shutdown(ours):
+    with notebook_with_magics() as notebook:
+        text(notebook, KEEP)
+        text(notebook, "%dist_shutdown")
+        wait_until(lambda: not ours(), 10)
+        assert "No cluster is kept" in text(notebook, "%dist_clusters")
