@@ -14,6 +14,7 @@ at an address of its own, a process that was forked, another host.
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -27,10 +28,11 @@ from rankbook.distributed import rendezvous, stores, teardown
 from rankbook.distributed.environment import Launch, is_loopback
 from rankbook.distributed.stores import Store
 
-__all__ = ["enable"]
+__all__ = ["act_as", "enable", "wait_until_connected"]
 
 _LOOPBACK = "127.0.0.1"
 _PORT = "port"
+_CONNECTED = "rankbook/connected"
 _KEPT = 64
 """Stores that are kept: C++ holds only its own half of one, the methods go with the other."""
 
@@ -69,6 +71,43 @@ def enable(launch: Launch, address: str, timeout: timedelta) -> int:
     _session.launch, _session.pid, _session.address = launch, os.getpid(), (address, port)
     _torchs._create_c10d_store, _torchs.FileStore = _create_store, _file_store
     return port
+
+
+def act_as(launch: Launch | None) -> Launch | None:
+    """Initialise by hand as one of other ranks from now on: of those that run a script.
+
+    Args:
+        launch: This process among them; its ``job`` must be the same on them, and on no others.
+
+    Returns:
+        What it was before, to be put back.
+    """
+    former, _session.launch = _session.launch, launch
+    return former
+
+
+def wait_until_connected(
+    size: int, rank: int, members: object, backend: object, store: Any, *_: Any, **options: Any
+) -> None:
+    """Wait until gloo has connected all ranks of a default group, as it has this one.
+
+    A rank that destroys the group at once would take the connections from those that are slower.
+
+    Args:
+        size: Number of ranks; then what else torch was given to make the group.
+        rank: This one.
+        members: Empty in a default group.
+        backend: Its name.
+        store: In which the ranks have met.
+        options: Its ``timeout``, among others.
+    """
+    del rank, members
+    if size > 1 and str(backend) in ("gloo", "undefined"):
+        if store.add(f"{_CONNECTED}/count", 1) == size:
+            store.set(_CONNECTED, "")
+        limit = options.get("timeout") or _torchs.default_pg_timeout
+        # If one does not come, that is for the group's first collective to say.
+        stores.poll(lambda: store.check([_CONNECTED]), time.monotonic() + limit.total_seconds())
 
 
 def _loopback_port(launch: Launch, timeout: timedelta) -> int:
@@ -111,7 +150,7 @@ def _is_here(launch: Launch | None) -> TypeGuard[Launch]:
 
 def _meet(launch: Launch, where: str, timeout: timedelta) -> Store:
     try:
-        store = rendezvous.meet(replace(launch, job=f"by hand/{where}"), timeout).store
+        store = rendezvous.meet(replace(launch, job=f"by hand/{launch.job}/{where}"), timeout).store
     except BaseException:
         if not dist.is_initialized():
             teardown.forget_attempt()

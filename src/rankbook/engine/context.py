@@ -41,11 +41,11 @@ class Engine:
     def __init__(self, kernel: Any) -> None:
         self.kernel = kernel
         children.install()
-        self.runner = Runner(kernel)
-        self.group = Group(kernel.shell.user_ns)
+        self.ledger = lastcalls.ledger()
+        self.group = Group(kernel.shell.user_ns, self.ledger)
+        self.runner = Runner(kernel, self.group)
         self.streams = Streams()
         recorder, waits = Recorder(self.streams), Waits()
-        self.ledger = lastcalls.ledger()
         calls.install(self.ledger, [Interruptible])
         waits.install()
         hide(kernel.shell.InteractiveTB)
@@ -73,6 +73,7 @@ class Engine:
 
     def begin(self, job: Job) -> None:
         """Have the main thread work at a job."""
+        self.group.end_script()
         self.observer.forget()
         self.ledger.counts.cell = job.arguments["number"] if job.name == Run.op else None
         self.job = job

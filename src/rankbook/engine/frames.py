@@ -44,6 +44,9 @@ _HELPERS = {"wrapper", "inner", "<module>", "<lambda>", "<genexpr>", "<listcomp>
 
 _EVENT_LOOP = ("selectors.py", f"asyncio{os.sep}base_events.py")
 
+_SCRIPT = f"{os.sep}rankbook{os.sep}engine{os.sep}cells{os.sep}script.py"
+"""Below it on the stack stands the first line of a script."""
+
 _AGENT = f"{os.sep}rankbook{os.sep}engine{os.sep}agent.py"
 
 
@@ -53,8 +56,8 @@ class Position:
 
     Attributes:
         line: The innermost line of the cell, ``line 3: dist.all_reduce(x)``; of a file of the
-            person's, ``train.py:6 in step, called from line 3: step()``; empty if the cell is not
-            on the stack.
+            person's, ``train.py:6 in step, called from line 3: step()``; in a script ``train.py:6
+            in step``; empty if neither is on the stack.
         call: The public function of ``torch.distributed`` that it is in; empty if none.
         arguments: The local names of that call: what it was given.
         in_torch: Whether the innermost frame is torch's, or waits for a handle of torch's: then it
@@ -108,27 +111,26 @@ def position() -> Position:
         innermost = polling
     frame: FrameType | None = innermost
     call: FrameType | None = None
-    line = own = ""
+    own: list[FrameType] = []
     mark = []
     in_loop = innermost.f_code.co_filename.endswith(_EVENT_LOOP)
     while frame is not None:
         code = frame.f_code
         mark.append((id(code), frame.f_lasti))
         in_loop = in_loop or code.co_filename.endswith(_AGENT)
-        if _TORCH_DISTRIBUTED in code.co_filename and not line:
+        if _TORCH_DISTRIBUTED in code.co_filename:
             # The outermost function of torch.distributed is the one that the person called.
             if not code.co_name.startswith("_") and code.co_name not in _HELPERS:
                 call = frame
         elif code.co_filename.startswith("<frozen importlib"):
             call = None  # the module is being imported
-        elif _is_cell(code.co_filename):
-            line = _line(code.co_filename, frame.f_lineno)
+        elif _is_cell(code.co_filename) or code.co_filename.endswith(_SCRIPT):
             break
-        elif not own and _is_own(code.co_filename):
-            own = str(places.place_of(code, frame.f_lineno))
+        elif _is_own(code.co_filename):
+            own.append(frame)
         frame = frame.f_back
     return Position(
-        f"{own}, called from {line}" if own and line else line,
+        _where(own, frame),
         call.f_code.co_name if call else "",
         dict(call.f_locals) if call else {},
         in_torch=bool(awaits) or _TORCH in innermost.f_code.co_filename,
@@ -140,18 +142,42 @@ def position() -> Position:
     )
 
 
+def _where(own: list[FrameType], base: FrameType | None) -> str:
+    """The line of a person's that is the innermost, and where it was called from in their code.
+
+    Args:
+        own: Frames of their files, the innermost first.
+        base: Of the cell, or ours that runs a script; None: there is neither.
+    """
+    if base is None:
+        return ""
+    inner = str(places.place_of(own[0].f_code, own[0].f_lineno)) if own else ""
+    if _is_cell(base.f_code.co_filename):
+        line = _line(base.f_code.co_filename, base.f_lineno)
+        return f"{inner}, called from {line}" if inner else line
+    if not own or own[-1].f_code.co_filename == own[0].f_code.co_filename:
+        return inner
+    return f"{inner}, called from {places.place_of(own[-1].f_code, own[-1].f_lineno)}"
+
+
 def _is_polling(frame: FrameType) -> bool:
     return _WAITS in frame.f_code.co_filename or calls.is_ours(frame.f_code)
 
 
 def line_of(trace: TracebackType | None) -> str:
-    """The innermost line of the cell that an exception came through; empty if there is none."""
-    line = ""
+    """The innermost line of the cell that an exception came through, or of a file of a person's.
+
+    Empty if it came through neither.
+    """
+    line = own = ""
     while trace is not None:
-        if _is_cell(trace.tb_frame.f_code.co_filename):
-            line = _line(trace.tb_frame.f_code.co_filename, trace.tb_lineno)
+        code = trace.tb_frame.f_code
+        if _is_cell(code.co_filename):
+            line = _line(code.co_filename, trace.tb_lineno)
+        elif _is_own(code.co_filename):
+            own = str(places.place_of(code, trace.tb_lineno))
         trace = trace.tb_next
-    return line
+    return line or own
 
 
 def outside_torch(trace: TracebackType | None) -> TracebackType | None:

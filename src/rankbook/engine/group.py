@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import socket
@@ -15,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import DebugLevel, get_debug_level, set_debug_level
 
+from rankbook.calls import Ledger
 from rankbook.distributed import (
     by_hand,
     destroy_global_state,
@@ -24,6 +26,8 @@ from rankbook.distributed import (
     rendezvous,
     teardown,
 )
+from rankbook.distributed.aside import Aside
+from rankbook.distributed.environment import Launch
 from rankbook.engine import host, nccl
 from rankbook.engine.history import Epoch
 from rankbook.engine.jobs import Job
@@ -31,9 +35,9 @@ from rankbook.engine.operations import MAIN, operation
 from rankbook.engine.sockets import GlooSockets
 from rankbook.engine.threads import Threads
 from rankbook.models import GroupInfo
-from rankbook.models.requests import Destroy, HostStore, Initialize, Reach
+from rankbook.models.requests import Destroy, EndScript, HostStore, Initialize, Reach
 
-__all__ = ["Group", "destroy", "host_store", "initialize", "reach"]
+__all__ = ["Group", "destroy", "end_script", "host_store", "initialize", "reach"]
 
 _LOOPBACK = "127.0.0.1"
 
@@ -47,19 +51,26 @@ _TIDY = 0.2
 class Group:
     """Joins and leaves process groups, and keeps the names that a cell finds."""
 
-    def __init__(self, namespace: dict[str, Any]) -> None:
+    def __init__(self, namespace: dict[str, Any], ledger: Ledger) -> None:
         self.info: GroupInfo | None = None
         self.began = 0
         """When the present group was asked for, ns since the epoch."""
+        self.names: dict[str, Any] = {}
+        """What a cell finds: ``rank``, ``dist`` …"""
         self.epochs: list[Epoch] = []
         """The latest groups that were asked for, the present one last."""
         self.aborts = nccl.Aborts()
+        self._ledger = ledger
         self._sockets = GlooSockets()
         self._threads = Threads()
         self._level = get_debug_level()
         self._namespace = namespace
         self._interfaces: dict[str, str] = {}
         self._url = ""
+        self._resumed = 0
+        """When the group was there again after a script, ns since the epoch."""
+        self._aside: tuple[Aside, Launch | None] | None = None
+        """What a script has put aside."""
         self._account: healing.Account | None = None
         """What there was when the latest group was left, until it goes on with another."""
 
@@ -69,7 +80,7 @@ class Group:
 
         A group of the same name that was destroyed has had the same numbers.
         """
-        return max(self.began, self._sockets.began)
+        return max(self.began, self._sockets.began, self._resumed)
 
     def initialize(self, wanted: Initialize) -> GroupInfo:
         """Join a generation; blocks until every rank has.
@@ -117,15 +128,16 @@ class Group:
             lost=healed.lost,
         )
         self._remove_former_store(wanted.url)
-        self._namespace.update(
-            torch=torch,
-            dist=dist,
-            rank=info.rank,
-            world_size=info.world_size,
-            local_rank=wanted.local_rank,
-            device=info.device,
-            dist_info=info,
-        )
+        self.names = {
+            "torch": torch,
+            "dist": dist,
+            "rank": info.rank,
+            "world_size": info.world_size,
+            "local_rank": wanted.local_rank,
+            "device": info.device,
+            "dist_info": info,
+        }
+        self._namespace.update(self.names)
         return self.info
 
     def before_cell(self) -> None:
@@ -146,6 +158,28 @@ class Group:
             self._account = self._account or account
             for left in (account, self._account):
                 healing.separate(left)
+
+    def begin_script(self, launch: Launch, world: tuple[int, ...]) -> None:
+        """Have no group, for a script that makes its own.
+
+        Args:
+            launch: This process among those that run it.
+            world: Their ranks in the session, by their rank in the script.
+        """
+        self._aside = Aside(), by_hand.act_as(launch)
+        self._ledger.groups.world = world
+
+    def end_script(self) -> None:
+        """Have the session's group again, if a script has ended since; destroy that of the script.
+
+        Not when the script ends on this rank: others may wait for it, and it is seen for what.
+        """
+        if self._aside is not None:
+            (former, launch), self._aside = self._aside, None
+            former.end()
+            by_hand.act_as(launch)
+            self._ledger.groups.world = ()
+            self._resumed = time.time_ns()
 
     def cut(self) -> None:
         """Free the main thread from the collective that it waits in; from any thread.
@@ -212,6 +246,12 @@ def destroy(job: Job, _request: Destroy) -> None:
     job.engine.group.destroy()
 
 
+@operation(EndScript, on=MAIN)
+def end_script(job: Job, _request: EndScript) -> None:
+    """Have the session's group again after a script; so does whatever begins on this thread."""
+    job.later.append((_TIDY, _tidy))
+
+
 @operation(HostStore, on=MAIN)
 def host_store(_job: Job, request: HostStore) -> str:
     """Open the store in which the ranks meet; return the URL that other ranks reach it by."""
@@ -236,3 +276,5 @@ def _tidy() -> None:
     threads and sockets, until Python's collector happens to find such cycles.
     """
     gc.collect()
+    with suppress(OSError, AttributeError):  # glibc keeps for itself what is released in pieces
+        ctypes.CDLL(None).malloc_trim(0)

@@ -25,7 +25,7 @@ from typing import Any
 import torch.distributed as dist
 import torch.distributed.distributed_c10d as c10d
 
-from rankbook.distributed import teardown
+from rankbook.distributed import by_hand, teardown
 
 __all__ = ["GlooSockets"]
 
@@ -95,11 +95,14 @@ class GlooSockets:
     def _watched(self) -> Any:
         @functools.wraps(self._make_group)
         def make_group(*args: Any, **kwargs: Any) -> Any:
-            if not dist.is_initialized():
+            is_default = not dist.is_initialized()
+            if is_default:
                 self.began = time.time_ns()
             self._before, name = _inodes(), ""
             try:
                 made = self._make_group(*args, **kwargs)
+                if is_default:
+                    by_hand.wait_until_connected(*args, **kwargs)
             except BaseException:
                 if not dist.is_initialized():
                     teardown.forget_attempt()

@@ -19,8 +19,10 @@ __all__ = [
     "GPUS",
     "NAMES",
     "NO_CHECK",
+    "NO_WAIT",
     "NPROC",
     "ON_HANG",
+    "OUT",
     "PROFILE",
     "RANKS",
     "SELECTION",
@@ -115,4 +117,6 @@ SELECTION = option("ranks", nargs="*", help=_RANKS)
 TIMEOUT_SECONDS = option(
     "--timeout", type=float, metavar="S", help="Interrupt the cell after S seconds."
 )
+OUT = option("-o", "--out", metavar="NAME", help="Keep the CellResult in this notebook variable.")
+NO_WAIT = option("--no-wait", action="store_true", help="Return at once; the output follows.")
 NAMES = option("names", nargs="+", metavar="NAME", help="Names of variables.")

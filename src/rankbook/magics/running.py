@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rankbook.display.cell import LiveOutput, Screen
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from rankbook.notebook import Session
+    from rankbook.sessions.cells.results import CellResult
 
-__all__ = ["run_cell"]
+__all__ = ["run_cell", "show"]
 
 
 def run_cell(
@@ -47,22 +48,52 @@ def run_cell(
     """
     check_cell(shell, cell)
     chosen = session.select(ranks)
+
+    def run(output: LiveOutput, number: int) -> CellResult:
+        return session.run(
+            cell, list(chosen), timeout, on_hang=on_hang, output=output, number=number
+        )
+
+    show(shell, session, chosen, run, out=out, wait=wait)
+
+
+def show(
+    shell: InteractiveShell,
+    session: Session,
+    ranks: Sequence[int],
+    run: Callable[[LiveOutput, int], CellResult],
+    *,
+    out: str | None,
+    wait: bool,
+) -> None:
+    """Run something on ranks, and show its output.
+
+    Args:
+        shell: The notebook's IPython.
+        session: The session whose ranks run it.
+        ranks: Those that do.
+        run: Does it, given what shows the output and the number of the cell.
+        out: Name of the variable here that keeps the result.
+        wait: See :func:`run_cell`.
+
+    Raises:
+        RankError: It failed on some rank.
+        RankbookError: It could not be run.
+    """
     # Not execution_count: IPython 9 has counted on by now, earlier ones have not.
     number = len(shell.user_ns["In"]) - 1
     screen: Screen = screen_for(shell)
     if not wait and isinstance(screen, NotebookScreen):
         screen = BackgroundScreen(screen)
-    output = LiveOutput(screen, chosen)
+    output = LiveOutput(screen, ranks)
 
     def keep(result: object) -> None:
         if out:
             shell.user_ns[out] = result
 
-    def run() -> None:
+    def ran() -> None:
         try:
-            result = session.run(
-                cell, list(chosen), timeout, on_hang=on_hang, output=output, number=number
-            )
+            result = run(output, number)
         except StuckError as error:
             keep(error.result)
             raise
@@ -70,9 +101,9 @@ def run_cell(
         result.raise_for_error()
 
     if wait:
-        run()
+        ran()
     else:
-        session.in_background(lambda: _shown_errors(run, screen))
+        session.in_background(lambda: _shown_errors(ran, screen))
 
 
 def _shown_errors(run: Callable[[], None], screen: Screen) -> None:

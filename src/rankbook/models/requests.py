@@ -4,7 +4,7 @@ from rankbook.models.calls import ReadLastCalls, TellCall
 from rankbook.models.cells import ForgetError, Free, Run
 from rankbook.models.engines import SayFacts
 from rankbook.models.environment import SayEnvironment
-from rankbook.models.groups import Destroy, HostStore, Initialize, Reach
+from rankbook.models.groups import Destroy, EndScript, HostStore, Initialize, Reach
 from rankbook.models.looks import LookAt, SayStacks
 from rankbook.models.recorded import TellTimeline
 from rankbook.models.variables import Pull, Push
@@ -12,6 +12,7 @@ from rankbook.models.wire import RemoteError, Request
 
 __all__ = [
     "Destroy",
+    "EndScript",
     "ForgetError",
     "Free",
     "HostStore",

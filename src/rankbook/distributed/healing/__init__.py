@@ -10,11 +10,12 @@ and cannot end is forgotten (``wrappers``). What cannot go on says so (``stale``
 from rankbook.distributed.healing.account import Account, note
 from rankbook.distributed.healing.connections import is_possible, separate
 from rankbook.distributed.healing.groups import Healed, heal, on_connected
-from rankbook.distributed.healing.stale import explain
+from rankbook.distributed.healing.stale import clear_caches, explain
 
 __all__ = [
     "Account",
     "Healed",
+    "clear_caches",
     "explain",
     "heal",
     "is_possible",

@@ -11,7 +11,7 @@ from typing import Any
 from rankbook.distributed.healing.wrappers import Found
 from rankbook.errors import StaleGroupError
 
-__all__ = ["explain", "refuse"]
+__all__ = ["clear_caches", "explain", "refuse"]
 
 _ENDED = "ended:"
 """What a mesh has before the name of a group that has ended, so that it finds no other by it."""
@@ -57,16 +57,18 @@ def refuse(found: Found, names: Collection[str], generation: int) -> None:
         held: list[str] = getattr(mesh, "_dim_group_names", [])
         held[:] = [f"{_ENDED} {name}" if name in names else name for name in held]
     if names and found.meshes:
-        _clear_caches()
+        clear_caches()
 
 
-def _clear_caches() -> None:
+def clear_caches() -> None:
     """Have DTensor forget what it has worked out: a later mesh equals one that has ended."""
     for name in ("_dispatch", "_sharding_prop", "_redistribute", "_collective_utils"):
         module = sys.modules.get(f"torch.distributed.tensor.{name}")
         for one in list(vars(module).values()) if module else ():
             if hasattr(one, "cache_clear") and not isinstance(one, type):
                 one.cache_clear()
+    if "torch.distributed.tensor" not in sys.modules:
+        return  # to import it takes a second
     with suppress(ImportError, AttributeError):  # another torch keeps none here
         import_module("torch.distributed.tensor.debug")._clear_sharding_prop_cache()
 

@@ -158,6 +158,15 @@ class Capture:
         line = frames.line_of(evalue.__traceback__)
         self.failure = Failure(etype.__name__, _text(evalue), tuple(stb), time.time(), freed, line)
 
+    def exited(self, error: SystemExit, code: int) -> None:
+        """Note that a script has ended itself with an exit code that is not 0."""
+        line = frames.line_of(error.__traceback__)
+        if not isinstance(error.code, int):  # as Python does
+            sys.stderr.write(f"{error.code}\n")
+        text = f"exit code {code}"
+        shown = (f"SystemExit: {text} ({line})" if line else f"SystemExit: {text}",)
+        self.failure = Failure("SystemExit", text, shown, time.time(), self.freed, line)
+
     def unshown(self, error: BaseException) -> Failure:
         """The exception that ended the cell, where IPython has not shown it.
 

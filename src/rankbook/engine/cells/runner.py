@@ -12,15 +12,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from rankbook.engine import children
+from rankbook.engine.cells import script
 from rankbook.engine.cells.capture import Capture
 from rankbook.engine.cells.tail import LOG_VARIABLE, Tail
 from rankbook.engine.jobs import Job
 from rankbook.engine.operations import MAIN, operation
 from rankbook.models import CellOutcome
+from rankbook.models.cells import Script
 from rankbook.models.requests import Run
 
 if TYPE_CHECKING:
     from rankbook.engine.cells.outbox import Outbox
+    from rankbook.engine.group import Group
 
 __all__ = ["Runner", "interruptible", "run"]
 
@@ -38,8 +42,9 @@ class Runner:
         last_error: One line about the exception that ended the last cell, empty if none did.
     """
 
-    def __init__(self, kernel: Any) -> None:
+    def __init__(self, kernel: Any, group: Group) -> None:
         self.shell = kernel.shell
+        self._group = group
         self.capture = Capture(self.shell)
         self._tail = Tail(os.environ.get(LOG_VARIABLE))
         self.cell: int | None = None
@@ -56,25 +61,46 @@ class Runner:
         self.shell.execution_count = cell.number
         self.cell, self.started = cell.number, time.time()
         self.last_error = ""
-        begin = time.perf_counter()
+        begin, pid = time.perf_counter(), os.getpid()
+        code, left = None, ""
         self._tail.skip()
         self.capture.begin(outbox)
         try:
-            result = await self._run(cell.code)
+            if cell.script is None:
+                result = await self._run(cell.code)
+                raised = result.error_before_exec or result.error_in_exec
+                if os.getpid() != pid:
+                    children.end(raised)
+            else:
+                ended = self._run_script(cell.script)
+                raised, code, left = ended.error, ended.exit_code, ended.left
         finally:
             self.show_descriptors(outbox)
             failure = self.capture.end()
             self.cell = None
-        raised = result.error_before_exec or result.error_in_exec
         if failure is None and raised is not None:
             failure = self.capture.unshown(raised)
         if failure is not None and not failure.freed:  # an interrupt is not the cell's error
             self.last_error = f"{failure.ename}: {failure.evalue}".rstrip(": ")
-        return CellOutcome(failure, time.perf_counter() - begin)
+        if code and failure is not None and failure.freed:
+            code = -signal.SIGINT
+        return CellOutcome(
+            failure, time.perf_counter() - begin, exit_code=code, left=left
+        )
 
     def show_descriptors(self, outbox: Outbox) -> None:
         """Send what was written past Python; from any thread, also while the cell runs."""
         self._tail.show(lambda text: outbox.write("stdout", text))
+
+    def _run_script(self, wanted: Script) -> script.Ended:
+        def show(error: BaseException, code: int) -> None:
+            if isinstance(error, SystemExit):
+                self.capture.exited(error, code)
+            else:
+                self.shell.showtraceback((type(error), error, error.__traceback__))
+
+        with interruptible():
+            return script.execute(wanted, self._group, self.shell.user_ns, show)
 
     async def _run(self, code: str) -> Any:
         shell = self.shell

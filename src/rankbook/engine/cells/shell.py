@@ -27,6 +27,9 @@ def prepare(shell: Any) -> None:
 
     shell.user_ns["exit"] = shell.user_ns["quit"] = _Exit()
     sys.breakpointhook = _no_breakpoint
+    # IPython has set these; libraries ask for them to learn whether a person types here.
+    for name in ("ps1", "ps2", "ps3"):
+        vars(sys).pop(name, None)
     builtins.input = getpass.getpass = _no_input
     # IPython's advice after sys.exit() is for a terminal; the exception itself is shown.
     warnings.filterwarnings("ignore", message="To exit: use 'exit'")

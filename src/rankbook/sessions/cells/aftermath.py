@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from rankbook.diagnosis import diagnose, fingerprint, refused
@@ -10,13 +10,14 @@ from rankbook.errors import RankbookError
 from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import Failure, Look
 from rankbook.sessions.cells.results import CellResult, RankResult
+from rankbook.sessions.cells.running import Cell
 from rankbook.sessions.group import carried
 from rankbook.sessions.group import stuck as stuck_ranks
 from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.repair import Event, Repair
 from rankbook.sessions.members import Members, looks, outcomes
 from rankbook.sessions.members.freeing import Freed, data_moves
-from rankbook.words import agree, how_ended, how_to_replace, in_words, sentence_start
+from rankbook.words import agree, how_ended, how_to_replace, in_words, ranks_do, sentence_start
 
 __all__ = ["Aftermath"]
 
@@ -29,42 +30,46 @@ class Aftermath:
         self._group = group
         self._repair = repair
 
-    def settle(self, result: CellResult, freed: Freed | None, ran: Collection[int]) -> CellResult:
+    def settle(self, result: CellResult, freed: Freed | None, cell: Cell) -> CellResult:
         """Leave a group that works after a cell, and say in its result what was done.
 
         Args:
             result: Of the cell that has just ended.
             freed: The outcome of freeing, if it was needed.
-            ran: The ranks that ran it.
+            cell: What ran, and where.
 
         Raises:
             StuckError: Some ranks do not let go.
         """
         patience = self._members.timing.repair_timeout(len(self._members.living()))
         with ignore_ctrl_c(patience):
-            return self._settle(result, freed, ran)
+            return self._settle(result, freed, cell)
 
-    def _settle(self, result: CellResult, freed: Freed | None, ran: Collection[int]) -> CellResult:
+    def _settle(self, result: CellResult, freed: Freed | None, cell: Cell) -> CellResult:
         self._repair.wait()
         failures = {rank: done.error for rank, done in result.items() if done.error is not None}
         stuck = stuck_ranks.of(freed, result) if freed else {}
         dead = self._members.dead
         if dead and not stuck:
-            if set(dead) & set(ran) or any(map(outcomes.is_lost, failures.values())):
-                self._explain_death(result, failures)
+            if set(dead) & set(cell.ranks) or any(map(outcomes.is_lost, failures.values())):
+                self._explain_death(result, failures, is_script=bool(cell.scripts))
             return result
         self._explain_mismatch(result, failures)
         if stuck:
             self._replace(stuck, result)
+        elif cell.scripts and not self._repair.is_cut:  # the script's group was its own
+            result.note = _who_had_left(result, failures)
         elif not self._repair.is_cut:
-            why = self._why_useless(result, failures, len(ran))
+            why = self._why_useless(result, failures, len(cell.ranks))
             if why is not None:
                 self._repair.mark_broken()
                 result.note = f"{why} {self._repair.after(Event.CELL_ENDS)}".strip()
         result.note = result.note or self._repair.after(Event.CELL_ENDS)
         return result
 
-    def _explain_death(self, result: CellResult, failures: Mapping[int, Failure]) -> None:
+    def _explain_death(
+        self, result: CellResult, failures: Mapping[int, Failure], *, is_script: bool
+    ) -> None:
         """Say how a rank died; hide that others lost their connection to it."""
         dead = self._members.dead
         living = {rank: failure for rank, failure in failures.items() if rank not in dead}
@@ -83,6 +88,7 @@ class Aftermath:
             if rank in dead:
                 how = f"rank {rank} {how_ended(dead[rank])}"
                 result.ranks[rank].error = Failure("EngineError", how, freed=True)
+                result.ranks[rank].exit_code = dead[rank] if is_script else None
         result.note = (
             f"{how_to_replace(dead)} brings {'it' if len(dead) == 1 else 'them'} back; "
             "the other ranks keep their variables."
@@ -153,3 +159,12 @@ class Aftermath:
             f"{lost}, the others' are in place. The process group was re-created (generation "
             f"{self._group.number}){carried.in_words(self._group.infos)}"
         )
+
+
+def _who_had_left(result: CellResult, failures: Mapping[int, Failure]) -> str:
+    """Which ranks had ended a script, and their connections, when others still needed them."""
+    left = sorted(set(result) - set(failures))
+    if not (left and failures and all(map(outcomes.is_lost, failures.values()))):
+        return ""
+    they = sentence_start(ranks_do(left, "had left", "had left"))
+    return f"{they} the script's process group by then: {agree(left, 'it', 'they')} had ended."

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import CellOutcome, Failure, load
-from rankbook.models.requests import Run
+from rankbook.models.cells import Script
+from rankbook.models.requests import Request, Run
 from rankbook.sessions.cells.collecting import CellOutput, Collector
 from rankbook.sessions.cells.comparing import Comparing
 from rankbook.sessions.cells.results import CellResult
@@ -37,12 +39,18 @@ class Cell:
     """Seconds after which it is interrupted, None for never."""
     on_hang: str = "free"
     """One of :data:`rankbook.models.ON_HANG`."""
+    scripts: Mapping[int, Script] = field(default_factory=dict)
+    """By rank, what is to run there instead of code."""
 
     @property
     def label(self) -> str:
         """Its first line, cut if it is long."""
         first = next((line.strip() for line in self.code.splitlines() if line.strip()), "")
         return first[:_LABEL]
+
+    def requests(self) -> dict[int, Request]:
+        """By rank, what it is asked for."""
+        return {r: Run(self.code, self.number, self.scripts.get(r)) for r in self.ranks}
 
 
 class RunningCell:
@@ -77,7 +85,7 @@ class RunningCell:
         self._collector = Collector(cell.ranks, output)
         self._deadline = None if cell.timeout is None else time.monotonic() + cell.timeout
         self._has_reported = False
-        self._call = members.ranks(cell.ranks).request(Run(cell.code, cell.number))
+        self._call = members.ranks(cell.ranks).request(cell.requests())
 
     @property
     def progress(self) -> dict[int, Failure | str | None]:
