@@ -87,6 +87,8 @@ class FakeEngine:
         """What it raises when it is to join a group."""
         self.reachable: set[str] | None = None
         """Addresses that it can connect to; None: all."""
+        self.scripts: list[dict] = []
+        """Scripts that it was asked to run, as they came."""
         self.asked: list[str] = []
         """Operations that it was asked for, in order."""
         self.unanswered: list[Task] = []
@@ -140,6 +142,9 @@ class FakeEngine:
 
     def destroy(self):
         self.info = None
+
+    def end_script(self):
+        pass
 
     def host_store(self, address):
         return f"tcp://{address}:1234"

@@ -227,6 +227,14 @@ def test_a_hang_of_some_ranks_is_told_by_the_ranks_of_the_session(four, write):
     assert works(four)
 
 
+def test_a_rank_that_has_left_the_group_is_named_by_the_one_that_waits_for_it(two, write):
+    write(f"{INIT}if dist.get_rank() == 0:\n    dist.all_reduce(torch.ones(1))\n{DESTROY}")
+    result = two.run_script("train.py", timeout=60)
+    assert (result.diagnosis.kind, result.diagnosis.ranks) == ("missing_rank", (1,))
+    assert "train.py:4" in result.diagnosis.summary
+    assert works(two)
+
+
 def test_a_rank_that_does_not_initialise_is_named(four, write):
     write(
         "import os, time, torch.distributed as dist\n"

@@ -24,6 +24,7 @@ from rankbook.models import (
     requests,
     to_dict,
 )
+from rankbook.models.cells import Script
 from rankbook.models.events import Clear, Display, Result, Stream
 from rankbook.models.recorded import Entry, EntryGroup
 
@@ -92,6 +93,7 @@ EXAMPLES = [
 ]
 ASKED = [
     requests.Destroy(),
+    requests.EndScript(),
     requests.ForgetError(),
     requests.Free(cut=True),
     requests.HostStore("10.0.0.1"),
@@ -103,6 +105,7 @@ ASKED = [
     requests.Reach("tcp://10.0.0.1:1234"),
     requests.ReadLastCalls("/dev/shm/rankbook-0/x-1.calls"),  # noqa: S108
     requests.Run("x = 1", 3),
+    requests.Run("%dist_run a.py", 3, Script("a.py", ("-v",), variables={"RANK": "0"}, world=(0,))),
     requests.SayEnvironment(),
     requests.SayFacts("10.0.0.1"),
     requests.SayStacks(),

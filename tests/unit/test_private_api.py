@@ -39,6 +39,7 @@ PUBLISHER = "ipykernel.zmqshell.ZMQDisplayPublisher"
 CONTROLLER = "ipyparallel.controller.app.IPController"
 COMM = "ipykernel.comm.comm.BaseComm"
 QUEUE = "zmq.devices.ThreadMonitoredQueue"
+ASYNCIO = "asyncio"
 C10D = "torch.distributed.distributed_c10d"
 C10D_IN_C = "torch._C._distributed_c10d"
 LIBRARY = "torch.library.Library"
@@ -92,6 +93,7 @@ USES = [
     (HOOK, "finish_displayhook", "engine"),
     (HOOK, "quiet", "engine"),
     (PUBLISHER, "register_hook", "engine"),
+    (ASYNCIO, "_set_running_loop", "engine"),
     (C10D, "_abort_process_group", "engine"),
     (C10D, "_new_process_group_helper", "engine"),
     (C10D, "_world", "engine"),

@@ -150,7 +150,8 @@ def _is_here(launch: Launch | None) -> TypeGuard[Launch]:
 
 def _meet(launch: Launch, where: str, timeout: timedelta) -> Store:
     try:
-        store = rendezvous.meet(replace(launch, job=f"by hand/{launch.job}/{where}"), timeout).store
+        job = f"by hand/{launch.job}/{where}" if launch.job else f"by hand/{where}"
+        store = rendezvous.meet(replace(launch, job=job), timeout).store
     except BaseException:
         if not dist.is_initialized():
             teardown.forget_attempt()

@@ -168,6 +168,7 @@ class Group:
         """
         self._aside = Aside(), by_hand.act_as(launch)
         self._ledger.groups.world = world
+        self._sockets.keep()
 
     def end_script(self) -> None:
         """Have the session's group again, if a script has ended since; destroy that of the script.
@@ -177,6 +178,7 @@ class Group:
         if self._aside is not None:
             (former, launch), self._aside = self._aside, None
             former.end()
+            self._sockets.let_go()
             by_hand.act_as(launch)
             self._ledger.groups.world = ()
             self._resumed = time.time_ns()

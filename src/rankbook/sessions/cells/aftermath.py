@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from rankbook.diagnosis import diagnose, fingerprint, refused
@@ -10,7 +10,6 @@ from rankbook.errors import RankbookError
 from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import Failure, Look
 from rankbook.sessions.cells.results import CellResult, RankResult
-from rankbook.sessions.cells.running import Cell
 from rankbook.sessions.group import carried
 from rankbook.sessions.group import stuck as stuck_ranks
 from rankbook.sessions.group.group import Group
@@ -30,37 +29,47 @@ class Aftermath:
         self._group = group
         self._repair = repair
 
-    def settle(self, result: CellResult, freed: Freed | None, cell: Cell) -> CellResult:
+    def settle(
+        self,
+        result: CellResult,
+        freed: Freed | None,
+        ran: Collection[int],
+        *,
+        is_script: bool = False,
+    ) -> CellResult:
         """Leave a group that works after a cell, and say in its result what was done.
 
         Args:
             result: Of the cell that has just ended.
             freed: The outcome of freeing, if it was needed.
-            cell: What ran, and where.
+            ran: The ranks that ran it.
+            is_script: Whether it was a script, with a process group of its own.
 
         Raises:
             StuckError: Some ranks do not let go.
         """
         patience = self._members.timing.repair_timeout(len(self._members.living()))
         with ignore_ctrl_c(patience):
-            return self._settle(result, freed, cell)
+            return self._settle(result, freed, ran, is_script=is_script)
 
-    def _settle(self, result: CellResult, freed: Freed | None, cell: Cell) -> CellResult:
+    def _settle(
+        self, result: CellResult, freed: Freed | None, ran: Collection[int], *, is_script: bool
+    ) -> CellResult:
         self._repair.wait()
         failures = {rank: done.error for rank, done in result.items() if done.error is not None}
         stuck = stuck_ranks.of(freed, result) if freed else {}
         dead = self._members.dead
         if dead and not stuck:
-            if set(dead) & set(cell.ranks) or any(map(outcomes.is_lost, failures.values())):
-                self._explain_death(result, failures, is_script=bool(cell.scripts))
+            if set(dead) & set(ran) or any(map(outcomes.is_lost, failures.values())):
+                self._explain_death(result, failures, is_script=is_script)
             return result
         self._explain_mismatch(result, failures)
         if stuck:
             self._replace(stuck, result)
-        elif cell.scripts and not self._repair.is_cut:  # the script's group was its own
+        elif is_script and not self._repair.is_cut:
             result.note = _who_had_left(result, failures)
         elif not self._repair.is_cut:
-            why = self._why_useless(result, failures, len(cell.ranks))
+            why = self._why_useless(result, failures, len(ran))
             if why is not None:
                 self._repair.mark_broken()
                 result.note = f"{why} {self._repair.after(Event.CELL_ENDS)}".strip()

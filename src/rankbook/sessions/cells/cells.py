@@ -68,7 +68,7 @@ class Cells:
             self._running = None
         if cell.scripts:
             self._end_script(result, freed)
-        result = self._aftermath.settle(result, freed, cell)
+        result = self._aftermath.settle(result, freed, cell.ranks, is_script=bool(cell.scripts))
         self._verdict = result.diagnosis  # that of deaths and mismatches is known only now
         return result
 
