@@ -86,22 +86,17 @@ def act_as(launch: Launch | None) -> Launch | None:
     return former
 
 
-def wait_until_connected(
-    size: int, rank: int, members: object, backend: object, store: Any, *_: Any, **options: Any
-) -> None:
+def wait_until_connected(*given: Any, **options: Any) -> None:
     """Wait until gloo has connected all ranks of a default group, as it has this one.
 
     A rank that destroys the group at once would take the connections from those that are slower.
 
     Args:
-        size: Number of ranks; then what else torch was given to make the group.
-        rank: This one.
-        members: Empty in a default group.
-        backend: Its name.
-        store: In which the ranks have met.
-        options: Its ``timeout``, among others.
+        *given: What torch has made the group of: the number of ranks, this rank, its members, the
+            backend, the store in which the ranks have met.
+        **options: Its ``timeout``, among others.
     """
-    del rank, members
+    size, _, _, backend, store = given[:5]
     if size > 1 and str(backend) in ("gloo", "undefined"):
         if store.add(f"{_CONNECTED}/count", 1) == size:
             store.set(_CONNECTED, "")

@@ -21,6 +21,7 @@ from rankbook.engine.waits import above_the_account, awaited, is_ours
 
 __all__ = [
     "Position",
+    "line_in_script",
     "line_of",
     "other_threads_in_torch_distributed",
     "outside_torch",
@@ -165,19 +166,24 @@ def _is_polling(frame: FrameType) -> bool:
 
 
 def line_of(trace: TracebackType | None) -> str:
-    """The innermost line of the cell that an exception came through, or of a file of a person's.
+    """The innermost line of the cell that an exception came through; empty if there is none."""
+    line = ""
+    while trace is not None:
+        if _is_cell(trace.tb_frame.f_code.co_filename):
+            line = _line(trace.tb_frame.f_code.co_filename, trace.tb_lineno)
+        trace = trace.tb_next
+    return line
 
-    Empty if it came through neither.
-    """
-    line = own = ""
+
+def line_in_script(trace: TracebackType | None) -> str:
+    """The innermost line of a person's file that an exception of a script came through."""
+    line = ""
     while trace is not None:
         code = trace.tb_frame.f_code
-        if _is_cell(code.co_filename):
-            line = _line(code.co_filename, trace.tb_lineno)
-        elif _is_own(code.co_filename):
-            own = str(places.place_of(code, trace.tb_lineno))
+        if _is_own(code.co_filename):
+            line = str(places.place_of(code, trace.tb_lineno))
         trace = trace.tb_next
-    return line or own
+    return line
 
 
 def outside_torch(trace: TracebackType | None) -> TracebackType | None:

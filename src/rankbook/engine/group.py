@@ -128,15 +128,15 @@ class Group:
             lost=healed.lost,
         )
         self._remove_former_store(wanted.url)
-        self.names = {
-            "torch": torch,
-            "dist": dist,
-            "rank": info.rank,
-            "world_size": info.world_size,
-            "local_rank": wanted.local_rank,
-            "device": info.device,
-            "dist_info": info,
-        }
+        self.names.update(
+            torch=torch,
+            dist=dist,
+            rank=info.rank,
+            world_size=info.world_size,
+            local_rank=wanted.local_rank,
+            device=info.device,
+            dist_info=info,
+        )
         self._namespace.update(self.names)
         return self.info
 

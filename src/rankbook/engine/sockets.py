@@ -108,7 +108,7 @@ class GlooSockets:
         return min(times, default=None)
 
     def _keep(self, group: Any, *, is_default: bool) -> None:
-        if self._kept is not None and type(group) is dist.ProcessGroup:
+        if self._kept is not None:
             if is_default:
                 self._kept.clear()  # every rank has left the one before
             self._kept.append(group)
@@ -122,9 +122,10 @@ class GlooSockets:
             self._before, name = _inodes(), ""
             try:
                 made = self._make_group(*args, **kwargs)
-                self._keep(made[0], is_default=is_default)
-                if is_default:
-                    by_hand.wait_until_connected(*args, **kwargs)
+                if type(made[0]) is dist.ProcessGroup:
+                    self._keep(made[0], is_default=is_default)
+                    if is_default:
+                        by_hand.wait_until_connected(*args, **kwargs)
             except BaseException:
                 if not dist.is_initialized():
                     teardown.forget_attempt()

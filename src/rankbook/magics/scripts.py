@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from argparse import REMAINDER
 from typing import TYPE_CHECKING
 
 from IPython.core.magic import line_magic, magics_class
@@ -38,7 +39,7 @@ class ScriptMagics(RankMagics):
         TIMEOUT_SECONDS,
         ON_HANG.but(help="See %%dist_init; for this script only."),
         NO_WAIT,
-        option("script", nargs="*", help="The script, and what is the script's own."),
+        option("script", nargs=REMAINDER, help="The script, and what is the script's own."),
     )
     def dist_run(self, line: str) -> None:
         """Run a script on the ranks as torchrun would, without starting processes.

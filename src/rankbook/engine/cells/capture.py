@@ -83,6 +83,7 @@ class Capture:
         failure: The exception that was shown last.
         cell: What runs, IPython's own syntax replaced.
         freed: Whether the session has interrupted the cell, or is about to.
+        in_script: Whether a script runs instead of a cell.
         cut: Whether it has cut the connections under it, or is about to.
     """
 
@@ -90,7 +91,7 @@ class Capture:
         self.outbox: Outbox | None = None
         self.failure: Failure | None = None
         self.cell = ""
-        self.freed = self.cut = False
+        self.freed = self.cut = self.in_script = False
         self._shows = shell.showtraceback
         shell.showtraceback = self._show
         self._shell = shell
@@ -105,9 +106,10 @@ class Capture:
         self._finish_result, hook.finish_displayhook = hook.finish_displayhook, self._on_result
         self._quiet, hook.quiet = hook.quiet, self._is_quiet
 
-    def begin(self, outbox: Outbox) -> None:
+    def begin(self, outbox: Outbox, *, in_script: bool = False) -> None:
         """Send output into an outbox from now on."""
         self.outbox, self.failure, self.cell = outbox, None, ""
+        self.in_script = in_script
         self.freed = self.cut = False
 
     def end(self) -> Failure | None:
@@ -155,12 +157,12 @@ class Capture:
         if issubclass(etype, SystemExit):
             # IPython shows no traceback of SystemExit, which ends the program in a terminal.
             stb = self._render(evalue)
-        line = frames.line_of(evalue.__traceback__)
+        line = self._line_of(evalue)
         self.failure = Failure(etype.__name__, _text(evalue), tuple(stb), time.time(), freed, line)
 
     def exited(self, error: SystemExit, code: int) -> None:
         """Note that a script has ended itself with an exit code that is not 0."""
-        line = frames.line_of(error.__traceback__)
+        line = self._line_of(error)
         if not isinstance(error.code, int):  # as Python does
             sys.stderr.write(f"{error.code}\n")
         text = f"exit code {code}"
@@ -172,10 +174,14 @@ class Capture:
 
         An interrupt that arrives while IPython shows an exception ends that as well.
         """
-        freed, line = self._is_end(type(error)), frames.line_of(error.__traceback__)
+        freed, line = self._is_end(type(error)), self._line_of(error)
         if freed:
             error = KeyboardInterrupt()
         return Failure(type(error).__name__, _text(error), (), time.time(), freed, line)
+
+    def _line_of(self, error: BaseException) -> str:
+        find = frames.line_in_script if self.in_script else frames.line_of
+        return find(error.__traceback__)
 
     def _is_end(self, etype: type[BaseException]) -> bool:
         """Whether an exception is the result of freeing the rank."""

@@ -64,7 +64,7 @@ class Runner:
         begin, pid = time.perf_counter(), os.getpid()
         code, left = None, ""
         self._tail.skip()
-        self.capture.begin(outbox)
+        self.capture.begin(outbox, in_script=cell.script is not None)
         try:
             if cell.script is None:
                 result = await self._run(cell.code)
