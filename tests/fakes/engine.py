@@ -109,14 +109,11 @@ class FakeEngine:
         """What it wrote past Python before its end."""
         self.later: list[Callable[[], None]] = []
         """What it does when its main thread is free again."""
-        self.cell: int | None = None
-        self.last_error = ""
+        self.cell, self.last_error = None, ""
         self.recorded: list[Recorded] = []
         """What it tells the timeline."""
-        self.took = 0.001
-        """Seconds that it takes to tell that, by its own account."""
-        self.ahead: float = 0
-        """Seconds by which its clock is ahead."""
+        self.took, self.ahead = 0.001, 0.0
+        """Seconds that it takes to tell that, by its own account; by which its clock is ahead."""
         self.runs_with = Environment(self.facts, {"torch": "2.9.0"}, 4, 2, {"NCCL_DEBUG": "INFO"})
         """What it says of its environment."""
 

@@ -84,9 +84,7 @@ class Runner:
             self.last_error = f"{failure.ename}: {failure.evalue}".rstrip(": ")
         if code and failure is not None and failure.freed:
             code = -signal.SIGINT
-        return CellOutcome(
-            failure, time.perf_counter() - begin, exit_code=code, left=left
-        )
+        return CellOutcome(failure, time.perf_counter() - begin, exit_code=code, left=left)
 
     def show_descriptors(self, outbox: Outbox) -> None:
         """Send what was written past Python; from any thread, also while the cell runs."""
