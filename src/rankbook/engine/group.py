@@ -82,6 +82,11 @@ class Group:
         """
         return max(self.began, self._sockets.began, self._resumed)
 
+    @property
+    def is_destroyed(self) -> bool:
+        """Whether a cell has destroyed the session's group, and made no other."""
+        return self.info is not None and self._aside is None and not dist.is_initialized()
+
     def initialize(self, wanted: Initialize) -> GroupInfo:
         """Join a generation; blocks until every rank has.
 
@@ -110,8 +115,10 @@ class Group:
             set_debug_level(level)
         info = initialize_distributed(wanted.backend, wanted.timeout_minutes)
         timeout = timedelta(minutes=wanted.timeout_minutes)
-        port = by_hand.enable(environment.read(), wanted.address, timeout)
-        os.environ["MASTER_PORT"] = str(port)
+        ports = by_hand.enable(environment.read(), wanted.address, timeout)
+        os.environ["MASTER_PORT"] = str(ports.ours)
+        # What this process starts inherits this one, which os.environ does not show.
+        os.putenv("MASTER_PORT", str(ports.childrens))
         healed = healing.heal(self._account, clean=wanted.clean)
         self._account = None
         self.info = GroupInfo(

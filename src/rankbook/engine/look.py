@@ -177,6 +177,7 @@ def look(job: Job, request: LookAt) -> Look:
         since=time.time() - runner.started if runs else seen.since,
         engine=engine.id,
         info=info,
+        in_group=not engine.group.is_destroyed,
         host=socket.gethostname(),
         pid=os.getpid(),
         memory=host.memory(),

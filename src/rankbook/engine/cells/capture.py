@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from rankbook.distributed import healing
+from rankbook.distributed import adopting, healing
 from rankbook.engine import frames
 from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import Failure
@@ -150,9 +150,9 @@ class Capture:
         ):  # the rank was freed while IPython showed an exception
             etype, evalue, _ = _interrupt(evalue)
             stb = self._render(evalue)
-        elif (stale := healing.explain(evalue)) is not None:
+        elif better := healing.explain(evalue) or adopting.explain(evalue):
             trace = frames.outside_torch(evalue.__traceback__)
-            etype, evalue = type(stale), stale.with_traceback(trace)
+            etype, evalue = type(better), better.with_traceback(trace)
             stb = self._render(evalue)
         if issubclass(etype, SystemExit):
             # IPython shows no traceback of SystemExit, which ends the program in a terminal.

@@ -92,7 +92,8 @@ def _environment(more: dict[str, str]) -> Iterator[None]:
     finally:
         for name in os.environ.keys() - before.keys():
             del os.environ[name]
-        os.environ.update(before)
+        # Only what differs: children may inherit another value than os.environ shows.
+        os.environ.update({k: v for k, v in before.items() if os.environ.get(k) != v})
 
 
 @contextmanager

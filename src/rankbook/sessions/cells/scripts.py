@@ -95,7 +95,7 @@ def _variables(places: Sequence[Place], number: int, hosts: Sequence[str]) -> Ma
         "ROLE_NAME": "default",
         "TORCHELASTIC_RESTART_COUNT": 0,
         "TORCHELASTIC_MAX_RESTARTS": 0,
-        # Rank 0 of the session serves the store at MASTER_ADDR and MASTER_PORT.
-        "TORCHELASTIC_USE_AGENT_STORE": True,
+        # What the script starts must not look for an agent's store at a port of its own.
+        "TORCHELASTIC_USE_AGENT_STORE": False,
     }
     return {name: str(value) for name, value in values.items()}
