@@ -298,3 +298,13 @@ def test_torchrun_runs_on_a_rank(world, tmp_path, how):
     result = world.run(f"{code}{REDUCE}", timeout=100)
     result.raise_for_error()
     assert [its.stdout.count("reduced 2.0") for its in result.values()] == [2, 2]
+
+
+@pytest.mark.parametrize("method", ["raise ValueError('no')", "dist.is_initialized()"])
+def test_a_rank_that_does_not_come_to_the_shutdown_of_rpc_is_named(world, method):
+    code = RPC.format(then=f"if rank: {method}\nelse: rpc.shutdown()")
+    result = world.run(code, timeout=60)
+    kind = "raised" if "raise" in method else "missing_rank"
+    assert (result.diagnosis.kind, result.diagnosis.ranks) == (kind, (1,))
+    assert "shutdown" in result.diagnosis.summary
+    world.reset(hard=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankbook import calls
 from rankbook.distributed.stores import Interruptible
-from rankbook.engine import children, lastcalls
+from rankbook.engine import children, lastcalls, spawned
 from rankbook.engine.cells.runner import Runner
 from rankbook.engine.cells.shell import prepare
 from rankbook.engine.group import Group
@@ -41,6 +41,7 @@ class Engine:
     def __init__(self, kernel: Any) -> None:
         self.kernel = kernel
         children.install()
+        spawned.install()
         self.ledger = lastcalls.ledger()
         self.group = Group(kernel.shell.user_ns, self.ledger)
         self.runner = Runner(kernel, self.group)

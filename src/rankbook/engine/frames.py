@@ -134,7 +134,7 @@ def position() -> Position:
         _where(own, frame),
         call.f_code.co_name if call else "",
         dict(call.f_locals) if call else {},
-        in_torch=bool(awaits) or _TORCH in innermost.f_code.co_filename,
+        in_torch=bool(awaits) or _TORCH in _below_threading(innermost).f_code.co_filename,
         awaits=awaits,
         in_store=in_store,
         in_lock=innermost.f_code.co_filename == threading.__file__,
@@ -159,6 +159,13 @@ def _where(own: list[FrameType], base: FrameType | None) -> str:
     if not own or own[-1].f_code.co_filename == own[0].f_code.co_filename:
         return inner
     return f"{inner}, called from {places.place_of(own[-1].f_code, own[-1].f_lineno)}"
+
+
+def _below_threading(frame: FrameType) -> FrameType:
+    """What waits for another thread of Python, where that is the innermost thing: RPC does."""
+    while frame.f_back is not None and frame.f_code.co_filename == threading.__file__:
+        frame = frame.f_back
+    return frame
 
 
 def _is_polling(frame: FrameType) -> bool:

@@ -31,9 +31,13 @@ from pathlib import Path
 from typing import Any
 
 from rankbook import lastcalls
+from rankbook.engine import orphans
 from rankbook.engine.cells.tail import LOG_VARIABLE
 
 __all__ = ["main"]
+
+_MOMENT = 0.05
+"""Seconds between two looks for engines that were killed."""
 
 _GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL when all engines are ended."""
@@ -82,6 +86,8 @@ class Server:
     def __init__(self) -> None:
         self._kernel = os.getppid()
         self._engines: dict[int, int] = {}
+        self._logs: dict[int, str] = {}
+        orphans.adopt()
         self._wake_r, self._wake_w = os.pipe()
         os.set_blocking(self._wake_r, False)
         os.set_blocking(self._wake_w, False)
@@ -127,12 +133,12 @@ class Server:
 
     def _fork(self, index: int, command: dict[str, Any]) -> None:
         parent = os.getpid()
+        log = command["log"].replace("{index}", str(index))
         pid = os.fork()
         if pid:
-            self._engines[pid] = index
+            self._engines[pid], self._logs[pid] = index, log
             return
         status = 1
-        log = command["log"].replace("{index}", str(index))
         try:
             events = os.dup(1)
             _become_child(parent, log)
@@ -161,6 +167,8 @@ class Server:
             if pid == 0:
                 return
             if (index := self._engines.pop(pid, None)) is not None:
+                # What it has started has the name of its log file in the environment.
+                orphans.end(pid, f"{LOG_VARIABLE}={self._logs.pop(pid)}")
                 code = os.waitstatus_to_exitcode(status)
                 _tell({"event": "ended", "index": index, "pid": pid, "status": code})
 
@@ -174,6 +182,10 @@ class Server:
             select.select([self._wake_r], [], [], left)
             self._signals()
         self._signal_all(signal.SIGKILL)
+        deadline = time.monotonic() + _GRACE
+        while self._engines and time.monotonic() < deadline:
+            self._reap()
+            select.select([self._wake_r], [], [], _MOMENT)
         if os.getppid() != self._kernel:
             _remove_files()  # the kernel was killed and cannot
 

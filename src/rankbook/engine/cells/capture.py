@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import sys
+import threading
 import time
 import tokenize
 from collections.abc import Mapping
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankbook.distributed import adopting, healing
 from rankbook.engine import frames
+from rankbook.engine.cells.between import Between
 from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import Failure
 from rankbook.models.events import Clear, Display, Result
@@ -36,6 +39,7 @@ class _Stream(io.TextIOBase):
 
     def __init__(self, name: str, original: Any, capture: Capture) -> None:
         self.name = name
+        self._in_child: Any = None
         self._original = original
         self._capture = capture
 
@@ -43,15 +47,28 @@ class _Stream(io.TextIOBase):
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         outbox = self._capture.outbox
-        if outbox is None:
-            return self._original.write(text)  # type: ignore[no-any-return]
-        if text:
+        if self._in_child is not None:
+            self._in_child.write(text)
+        elif outbox is not None:
             outbox.write(self.name, text)
+        else:
+            self._original.write(text)
+            if threading.current_thread() is not threading.main_thread():
+                self._capture.between.write(self.name, text)
         return len(text)
 
     def flush(self) -> None:
-        if self._capture.outbox is None:
+        if self._in_child is not None:
+            self._in_child.flush()
+        elif self._capture.outbox is None:
             self._original.flush()
+
+    def go_past_python(self) -> None:
+        """In a forked child: write whole lines to the descriptor, which the rank reads."""
+        descriptor = 1 if self.name == "stdout" else 2
+        self._in_child = open(  # noqa: SIM115 - it lives as long as the child
+            descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
+        )
 
     def writable(self) -> bool:
         return True
@@ -80,6 +97,7 @@ class Capture:
 
     Attributes:
         outbox: Where output goes now; None: where ipykernel sends it.
+        between: What is said while it goes nowhere.
         failure: The exception that was shown last.
         cell: What runs, IPython's own syntax replaced.
         freed: Whether the session has interrupted the cell, or is about to.
@@ -89,14 +107,16 @@ class Capture:
 
     def __init__(self, shell: Any) -> None:
         self.outbox: Outbox | None = None
+        self.between = Between()
         self.failure: Failure | None = None
         self.cell = ""
         self.freed = self.cut = self.in_script = False
         self._shows = shell.showtraceback
         shell.showtraceback = self._show
         self._shell = shell
-        sys.stdout = _Stream("stdout", sys.stdout, self)
-        sys.stderr = _Stream("stderr", sys.stderr, self)
+        self._streams = _Stream("stdout", sys.stdout, self), _Stream("stderr", sys.stderr, self)
+        sys.stdout, sys.stderr = self._streams
+        os.register_at_fork(after_in_child=self._in_child)
         shell.display_pub.register_hook(self._on_display)
         # Private in IPython, unchanged in IPython 7 to 9: ipykernel overrides it to send its
         # 'error' message. tests/unit/test_private_api.py fails if it goes.
@@ -106,10 +126,18 @@ class Capture:
         self._finish_result, hook.finish_displayhook = hook.finish_displayhook, self._on_result
         self._quiet, hook.quiet = hook.quiet, self._is_quiet
 
+    def _in_child(self) -> None:
+        """Let what a forked child prints be seen: nobody takes anything from its outbox."""
+        self.outbox = None
+        for stream in self._streams:
+            stream.go_past_python()
+
     def begin(self, outbox: Outbox, *, in_script: bool = False) -> None:
         """Send output into an outbox from now on."""
         self.outbox, self.failure, self.cell = outbox, None, ""
         self.in_script = in_script
+        for stream, text in self.between.take():
+            outbox.write(stream, text)
         self.freed = self.cut = False
 
     def end(self) -> Failure | None:

@@ -63,7 +63,7 @@ class Runner:
         self.last_error = ""
         begin, pid = time.perf_counter(), os.getpid()
         code, left = None, ""
-        self._tail.skip()
+        self._tail.show(lambda text: self.capture.between.keep("stdout", text))
         self.capture.begin(outbox, in_script=cell.script is not None)
         try:
             if cell.script is None:
@@ -77,6 +77,7 @@ class Runner:
         finally:
             self.show_descriptors(outbox)
             failure = self.capture.end()
+            self.capture.between.ended(cell.number)
             self.cell = None
         if failure is None and raised is not None:
             failure = self.capture.unshown(raised)

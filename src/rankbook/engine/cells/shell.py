@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import builtins
 import getpass
+import os
 import sys
 import warnings
 from typing import Any
 
 from IPython.core.error import StdinNotImplementedError
+
+from rankbook.engine.cells import system
 
 __all__ = ["prepare"]
 
@@ -25,11 +28,17 @@ def prepare(shell: Any) -> None:
         def __repr__(self) -> str:
             return "exit() raises SystemExit; %dist_shutdown stops the engines"
 
+    def _system(command: str) -> None:
+        shell.user_ns["_exit_code"] = system.run(shell.var_expand(command, depth=1))
+
+    shell.system = _system
     shell.user_ns["exit"] = shell.user_ns["quit"] = _Exit()
     sys.breakpointhook = _no_breakpoint
     # IPython has set these; libraries ask for them to learn whether a person types here.
     for name in ("ps1", "ps2", "ps3"):
         vars(sys).pop(name, None)
+    # Else a child writes into a file only when it has gathered much, or has ended.
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
     builtins.input = getpass.getpass = _no_input
     # IPython's advice after sys.exit() is for a terminal; the exception itself is shown.
     warnings.filterwarnings("ignore", message="To exit: use 'exit'")
