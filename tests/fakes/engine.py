@@ -143,6 +143,9 @@ class FakeEngine:
     def end_script(self):
         pass
 
+    def follow(self, folder, before=(), after=()):
+        self.follows = folder, tuple(before), tuple(after)
+
     def host_store(self, address):
         return f"tcp://{address}:1234"
 

@@ -19,6 +19,7 @@ FLOORS = [
         "_version",
         "dtypes",
         "errors",
+        "folders",
         "fingerprints",
         "interrupts",
         "lastcalls",

@@ -94,6 +94,7 @@ EXAMPLES = [
 ASKED = [
     requests.Destroy(),
     requests.EndScript(),
+    requests.Follow("/home/me", ("/home/me/lib",)),
     requests.ForgetError(),
     requests.Free(cut=True),
     requests.HostStore("10.0.0.1"),

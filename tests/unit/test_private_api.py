@@ -72,7 +72,6 @@ USES = [
     (LAUNCHER, "get_env", "cluster"),
     (LAUNCHER, "notify_start", "cluster"),
     (LAUNCHER, "output_file", "cluster"),
-    (LAUNCHER, "work_dir", "cluster"),
     (ENGINE, "enable_nanny", "cluster"),
     (ENGINE, "id", "cluster"),
     (ENGINE, "_signal_stop", "engine"),

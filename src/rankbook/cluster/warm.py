@@ -7,12 +7,14 @@ one imports ipyparallel.
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from subprocess import PIPE, Popen, TimeoutExpired
+
+from rankbook import folders
+from rankbook.cluster import isolated
 
 __all__ = ["WarmProcess"]
 
@@ -30,10 +32,11 @@ class WarmProcess:
         # A file without a name: nothing is left behind, however this process ends.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process runs
         self.process = Popen(
-            [sys.executable, "-m", "rankbook.engine.server"],
+            isolated.command("rankbook.engine.server"),
             stdin=PIPE,
             stdout=PIPE,
             stderr=self._log,
+            cwd=folders.here() or "/",  # the folder may be gone
             start_new_session=True,  # the terminal's Ctrl-C is the kernel's alone
         )
         # Held forever by what closes stdout: a pipe must not be closed while another thread

@@ -7,9 +7,11 @@ import gc
 import os
 import socket
 import time
+import weakref
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -44,6 +46,9 @@ _LOOPBACK = "127.0.0.1"
 _EPOCHS = 31
 """Earlier groups that are remembered, so that a collective can be assigned to its group."""
 
+_LENT = "__rankbook_lent__"
+"""In the globals of a function that was sent here: which names are this rank's."""
+
 _TIDY = 0.2
 """Seconds after a group was replaced until what the former one has left is released."""
 
@@ -65,6 +70,7 @@ class Group:
         self._threads = Threads()
         self._level = get_debug_level()
         self._namespace = namespace
+        self._functions = weakref.WeakSet[FunctionType]()
         self._interfaces: dict[str, str] = {}
         self._url = ""
         self._resumed = 0
@@ -145,10 +151,30 @@ class Group:
             dist_info=info,
         )
         self._namespace.update(self.names)
+        for function in self._functions:
+            self._lend(function)
         return self.info
 
+    def lend_names(self, function: FunctionType) -> None:
+        """Have a function that was sent here find ``rank``, ``dist`` … now and in later groups."""
+        self._functions.add(function)
+        self._lend(function)
+
+    def _lend(self, function: FunctionType) -> None:
+        there = function.__globals__
+        for name, value in self.names.items():
+            # What the notebook has under such a name wins, unless it is a module like this one's.
+            is_free = name not in there or isinstance(there[name], ModuleType)
+            if is_free or there.get(_LENT, {}).get(name) is there[name]:
+                there[name] = there.setdefault(_LENT, {})[name] = value
+
     def before_cell(self) -> None:
-        """Forget an earlier cell's attempt to make a group, of which other ranks may not know."""
+        """Forget an earlier cell's attempt to make a group, of which other ranks may not know.
+
+        And give back names that a cell has deleted, as ``%reset`` does.
+        """
+        for name, value in self.names.items():
+            self._namespace.setdefault(name, value)
         if not dist.is_initialized():
             teardown.forget_attempt()
 

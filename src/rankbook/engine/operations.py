@@ -30,6 +30,7 @@ ROOMS = (
     "rankbook.engine.comparing",
     "rankbook.engine.environment",
     "rankbook.engine.facts",
+    "rankbook.engine.following",
     "rankbook.engine.group",
     "rankbook.engine.history",
     "rankbook.engine.lastcalls",

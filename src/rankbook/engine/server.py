@@ -145,7 +145,8 @@ class Server:
             os.close(self._wake_r)
             os.close(self._wake_w)
             os.environ[LOG_VARIABLE] = log
-            os.chdir(command["cwd"])
+            with suppress(OSError):  # it has been removed: the rank stays where this process is
+                os.chdir(command["cwd"])
             argv = [a.replace("{index}", str(index)) for a in command["argv"]]
             status = _run_engine(argv, events)
         except BaseException:  # noqa: BLE001 - the child must never go on as a second server

@@ -4,6 +4,7 @@ from rankbook.models.calls import ReadLastCalls, TellCall
 from rankbook.models.cells import ForgetError, Free, Run
 from rankbook.models.engines import SayFacts
 from rankbook.models.environment import SayEnvironment
+from rankbook.models.following import Follow
 from rankbook.models.groups import Destroy, EndScript, HostStore, Initialize, Reach
 from rankbook.models.looks import LookAt, SayStacks
 from rankbook.models.recorded import TellTimeline
@@ -13,6 +14,7 @@ from rankbook.models.wire import RemoteError, Request
 __all__ = [
     "Destroy",
     "EndScript",
+    "Follow",
     "ForgetError",
     "Free",
     "HostStore",

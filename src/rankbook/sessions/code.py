@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from rankbook import folders
 from rankbook import ranks as rank_selection
 from rankbook.errors import InputError, SessionError
 from rankbook.models import ON_HANG
@@ -102,7 +103,7 @@ class SessionCode(SessionView):
             ClusterError: See :meth:`run`.
         """
         wanted = Script(
-            os.fspath(script), tuple(map(str, args)), module, clean, folder=scripts.here()
+            os.fspath(script), tuple(map(str, args)), module, clean, folder=folders.here()
         )
         chosen, placement = self.select(ranks), self.members.placed()
         if placement.is_local:

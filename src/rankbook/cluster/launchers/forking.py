@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +25,8 @@ from ipyparallel.cluster.launcher import (
 from traitlets import Any as AnyTrait
 from traitlets import Integer, Unicode
 
+from rankbook import folders
+from rankbook.cluster import isolated
 from rankbook.cluster.launchers.base import Ended, EngineEvent, Ready
 from rankbook.cluster.warm import WarmProcess
 
@@ -91,7 +92,7 @@ class LocalController(_Lifeline, LocalControllerLauncher):
     def find_args(self) -> list[str]:
         """The command line of the controller."""
         options = [f"--{name}={value}" for name, value in _CONTROLLER_OPTIONS.items()]
-        command = [sys.executable, "-m", "rankbook.cluster.controller"]
+        command = isolated.command("rankbook.cluster.controller")
         return [*command, *self.cluster_args, *options, "--log-level=ERROR", *self.controller_args]
 
     def _spawn(self) -> Popen[bytes]:
@@ -102,7 +103,7 @@ class LocalController(_Lifeline, LocalControllerLauncher):
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self.get_env()},
-                cwd=self.work_dir,
+                cwd=folders.here() or "/",  # the folder may be gone
                 start_new_session=True,  # the terminal's Ctrl-C is the kernel's alone
             )
 
@@ -156,7 +157,7 @@ class LocalEngines(_Lifeline, EngineLauncher):
                 "--log-level=ERROR",
                 *self.engine_args,
             ],
-            "cwd": str(Path.cwd()),
+            "cwd": folders.here(),
             "env": self.get_env(),
             "log": self._log,
         }

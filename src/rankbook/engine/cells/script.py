@@ -20,6 +20,7 @@ from pathlib import Path
 from types import CodeType, TracebackType
 from typing import Any
 
+from rankbook import folders
 from rankbook.distributed import environment
 from rankbook.engine import children
 from rankbook.engine.cells.fresh import at_exit, fresh
@@ -117,7 +118,7 @@ def _run(module: types.ModuleType, script: Script, entry: str) -> BaseException 
 
 def _entry(script: Script) -> str:
     """What Python puts in front of ``sys.path``: a script's folder; for a module where it runs."""
-    here = script.folder if os.path.isdir(script.folder) else os.getcwd()  # noqa: PTH109, PTH112
+    here = script.folder if os.path.isdir(script.folder) else folders.here() or os.sep  # noqa: PTH112
     if script.is_module:
         return here
     path = Path(here, script.path).resolve()

@@ -9,7 +9,7 @@ import sys
 import warnings
 from typing import Any
 
-from IPython.core.error import StdinNotImplementedError
+from IPython.core.error import StdinNotImplementedError, UsageError
 
 from rankbook.engine.cells import system
 
@@ -32,6 +32,9 @@ def prepare(shell: Any) -> None:
         shell.user_ns["_exit_code"] = system.run(shell.var_expand(command, depth=1))
 
     shell.system = _system
+    shell.set_hook("show_in_pager", _print_page, 0)
+    for name in ("pdb", "debug"):
+        shell.register_magic_function(_no_debugger, "line", name)
     shell.user_ns["exit"] = shell.user_ns["quit"] = _Exit()
     sys.breakpointhook = _no_breakpoint
     # IPython has set these; libraries ask for them to learn whether a person types here.
@@ -42,6 +45,17 @@ def prepare(shell: Any) -> None:
     builtins.input = getpass.getpass = _no_input
     # IPython's advice after sys.exit() is for a terminal; the exception itself is shown.
     warnings.filterwarnings("ignore", message="To exit: use 'exit'")
+
+
+def _print_page(_shell: Any, page: Any, *_args: Any, **_options: Any) -> None:
+    """Show what IPython would show in a pager: ``x?``, ``%%prun``."""
+    sys.stdout.write(f"{page.get('text/plain', '') if isinstance(page, dict) else page}\n")
+
+
+def _no_debugger(_line: str) -> None:
+    raise UsageError(
+        "A rank has no prompt for a debugger: print from the cell, or look with %dist_why."
+    )
 
 
 def _no_input(*_args: Any, **_kwargs: Any) -> str:

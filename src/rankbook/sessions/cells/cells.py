@@ -20,6 +20,7 @@ from rankbook.sessions.cells.running import Cell, RunningCell
 from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.repair import Repair
 from rankbook.sessions.members import Members
+from rankbook.sessions.members.following import Following
 from rankbook.sessions.members.freeing import Freed
 from rankbook.sessions.members.looks import Progress, diagnose
 
@@ -37,6 +38,7 @@ class Cells:
         self._repair = repair
         self._comparing = Comparing(members)
         self._aftermath = Aftermath(members, group, repair)
+        self._following = Following(members)
         self._running: RunningCell | None = None
         self._verdict: Diagnosis | None = None
         self._spans: deque[CellSpan] = deque(maxlen=_REMEMBERED)
@@ -55,6 +57,7 @@ class Cells:
             ClusterError: The controller is gone.
         """
         self._repair.begin_cell()
+        self._following.tell()
         running = RunningCell(self._members, self._repair, self._comparing, cell, output)
         self._running, self._verdict = running, None
         span = CellSpan(cell.number, cell.label, time.time(), code=cell.code, ranks=cell.ranks)

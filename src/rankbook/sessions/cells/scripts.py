@@ -7,7 +7,6 @@ import shlex
 import traceback
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,14 +14,7 @@ from rankbook.cluster.placement import Place, Placement
 from rankbook.errors import InputError
 from rankbook.models.cells import Script
 
-__all__ = ["check", "for_ranks", "here", "line"]
-
-
-def here() -> str:
-    """The folder of the notebook, in which a script is looked for; empty if it is gone."""
-    with suppress(OSError):
-        return str(Path.cwd())
-    return ""
+__all__ = ["check", "for_ranks", "line"]
 
 
 def line(script: Script) -> str:
