@@ -114,7 +114,15 @@ REPORT = Report(
     host="a",
     snapshot=replace(HUNG, states=(replace(HUNG.states[0], gpu=Gpu("H100", 1, 2)), HUNG.states[1])),
     verdict=HANG,
-    cell=CellSpan(5, "x = 1", 1.7e9 - 20, code="x = 1\ndist.all_reduce(x)", ranks=(0, 1)),
+    cell=CellSpan(
+        5,
+        "x = 1",
+        1.7e9 - 20,
+        code="x = 1\ndist.all_reduce(x)",
+        ranks=(0, 1),
+        name="In [5]",
+        first_line=2,
+    ),
     looks={
         0: Look("waiting", "line 2: dist.all_reduce(x)", 5, _REDUCE, (_REDUCE,), 3.5, 3.5, 3.0),
         1: Look("gone", ended="was killed by SIGKILL", last_words=("Killed",)),

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import atexit
 import socket
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rankbook.cluster.gpus import visible_gpus
-from rankbook.cluster.placement import check_numbers, choose_backend, place
-from rankbook.cluster.warm import WarmProcess
-from rankbook.errors import RankbookError, SessionError
+from rankbook.cluster.launchers import choose
+from rankbook.cluster.launchers.base import Launcher, Progress
+from rankbook.cluster.placement import check_backend, check_numbers, choose_backend, place
+from rankbook.cluster.slurm import own_tasks
+from rankbook.cluster.targets import (
+    Hosts,
+    JobOptions,
+    read_target,
+)
+from rankbook.errors import InputError, RankbookError, SessionError
 from rankbook.models import EngineFacts
 from rankbook.words import plural
 
@@ -23,7 +30,10 @@ if TYPE_CHECKING:
     from rankbook.cluster.pool import Pool
     from rankbook.notebook import Session
 
-__all__ = ["Current", "connect", "current", "session", "start"]
+__all__ = ["Current", "connect", "current", "preview", "session", "start"]
+
+_POLL = 0.1
+"""Seconds between two looks at what a start waits for."""
 
 
 @dataclass
@@ -44,24 +54,40 @@ def session() -> Session | None:
     return made if made is not None and not made.is_closed else None
 
 
-def start(
+def start(  # noqa: PLR0913 - each is a keyword, and most stay away
     backend: str | None = None,
     nproc: int | None = None,
     *,
+    slurm: JobOptions | None = None,
+    ssh: Hosts | None = None,
+    mpi: Hosts | bool | None = None,
+    nodes: int | None = None,
     profile: str | None = None,
+    python: str | None = None,
+    address: str | None = None,
     gpus: str = "",
     timeout_minutes: float = 1,
     check: bool = False,
 ) -> Session:
     """Start a cluster, initialise the process group on it, make it the current session.
 
+    Without ``slurm``, ``ssh``, ``mpi`` and ``profile`` the engines are on this machine. While a
+    job is pending, its reason is printed, and Ctrl-C cancels it.
+
     Args:
         backend: As ``torch.distributed`` names it; None: ``nccl`` where every rank has a GPU of
             its own, else ``gloo``.
-        nproc: Number of ranks; None: one per visible GPU, or 2 without GPUs.
-        profile: IPython profile whose ``ipcluster_config.py`` starts the engines (Slurm, SSH …);
-            None starts them on this machine.
-        gpus: GPUs that local engines may use, as ``CUDA_VISIBLE_DEVICES`` writes them.
+        nproc: Number of ranks; None: what the other arguments say, or one per visible GPU, or 2
+            without GPUs.
+        slurm: Options of sbatch, as ``{"partition": "gpu", "exclusive": True}`` or
+            ``"partition=gpu exclusive"``; True for none. In a job's allocation, its nodes are used.
+        ssh: Hosts and how many ranks each has, as ``{"alpha": 4}`` or ``"alpha:4,beta:4"``.
+        mpi: The same for ``mpiexec``; True: on this host.
+        nodes: Number of nodes of a job of Slurm's.
+        profile: IPython profile whose ``ipcluster_config.py`` starts the engines.
+        python: The interpreter that has rankbook on the hosts; None: the path of this one.
+        address: This host's address for the engines; None finds it.
+        gpus: GPUs that engines may use, as ``CUDA_VISIBLE_DEVICES`` writes them.
         timeout_minutes: Of the initialisation and of every collective of the group.
         check: Compare every collective across ranks before it runs. Mistakes become errors on
             every rank instead of hangs; it makes small collectives several times slower.
@@ -71,17 +97,61 @@ def start(
 
     Raises:
         SessionError: There is a session already.
+        InputError: Arguments contradict each other; the message says which.
         RankbookError: The start failed; nothing that was started is left running.
     """
     _refuse_second()
     check_numbers(nproc, timeout_minutes)
-    count = nproc or visible_gpus(gpus) or 2
-    if profile is None:
+    if slurm and nproc is None:
+        nproc = own_tasks()
+    target = read_target(nproc, slurm=slurm, ssh=ssh, mpi=mpi, nodes=nodes, profile=profile)
+    make: Callable[[], Launcher]
+    if target is not None:
+        count = target.nproc
+        make = partial(choose.elsewhere, target, python, address or "", gpus)
+    else:
+        _refuse_far_options(python, address)
+        count = nproc or visible_gpus(gpus) or 2
+        make = partial(choose.here, count, profile, gpus)
+    if target is None and profile is None:
         _refuse_early(backend, count, gpus)
+    elif backend is not None:
+        check_backend(backend)
     return _session_on(
-        lambda: _start_pool(count, profile, gpus),
+        lambda: _start_pool(make, count),
         lambda new: new.initialize(backend, count, timeout_minutes, check=check),
     )
+
+
+def preview(  # noqa: PLR0913 - those of start
+    backend: str | None = None,
+    nproc: int | None = None,
+    *,
+    slurm: JobOptions | None = None,
+    ssh: Hosts | None = None,
+    mpi: Hosts | bool | None = None,
+    nodes: int | None = None,
+    profile: str | None = None,
+    python: str | None = None,
+    address: str | None = None,
+    gpus: str = "",
+) -> str:
+    """Say what :func:`start` would run elsewhere: the job script and the commands.
+
+    Nothing is started. Arguments are those of :func:`start`.
+
+    Raises:
+        InputError: Arguments contradict each other, or nothing would be run elsewhere.
+    """
+    check_numbers(nproc, None)
+    if backend is not None:
+        check_backend(backend)
+    if slurm and nproc is None:
+        nproc = own_tasks()
+    target = read_target(nproc, slurm=slurm, ssh=ssh, mpi=mpi, nodes=nodes, profile=profile)
+    if target is None:
+        raise InputError("There is a job script or a command to show with --slurm, --ssh or --mpi.")
+    return "\n".join(choose.elsewhere(target, python, address or "", gpus).preview())
 
 
 def connect(
@@ -136,32 +206,43 @@ def connect(
     )
 
 
-def _start_pool(count: int, profile: str | None, gpus: str) -> Pool:
+def _start_pool(make: Callable[[], Launcher], count: int) -> Pool:
     """Start engines; Ctrl-C leaves none of them running."""
-    cancelled = threading.Event()
-
-    def start() -> Pool:
-        # First what takes longest: it imports torch while this process imports ipyparallel.
-        warm = WarmProcess() if profile is None else None
-        try:
-            from rankbook.cluster.pool import Pool
-
-            return Pool.start(count, profile=profile, gpus=gpus, warm=warm, cancelled=cancelled)
-        except BaseException:
-            if warm is not None:
-                warm.close()
-            raise
-
     # In a thread of its own: Ctrl-C must not hit between starting a process and knowing it.
     with ThreadPoolExecutor(1, "rankbook-start") as executor:
-        starting = executor.submit(start)
+        progress = Progress()
+        starting = executor.submit(_start_launcher, make, count, progress)
         try:
+            _tell_until_done(starting, progress)
             return starting.result()
         except KeyboardInterrupt:
-            cancelled.set()
+            progress.cancelled.set()
             with suppress(RankbookError):
                 starting.result().close()
             raise
+
+
+def _start_launcher(make: Callable[[], Launcher], count: int, progress: Progress) -> Pool:
+    from rankbook.cluster.pool import Pool
+
+    return Pool.start(make(), count, progress)
+
+
+def _tell_until_done(starting: Future[Pool], progress: Progress) -> None:
+    """Print what a start waits for, each time that this changes."""
+    told = ""
+    while not starting.done():
+        if (now := progress.waits_for) != told:
+            told = now
+            if told:
+                print(told, flush=True)  # noqa: T201 - what a person waits for
+        wait([starting], timeout=_POLL)
+
+
+def _refuse_far_options(python: str | None, address: str | None) -> None:
+    for given, name in ((python, "python"), (address, "address")):
+        if given:
+            raise InputError(f"{name} is for ranks on other hosts: add slurm, ssh or mpi.")
 
 
 def _session_on(make_pool: Callable[[], Pool], form: Callable[[Session], None]) -> Session:

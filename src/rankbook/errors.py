@@ -12,6 +12,7 @@
     │   └── EngineError                  an engine cannot be a rank: the message names its host
     ├── SessionError                     there is no session, or it is busy
     │   └── StuckError                   an interrupt did not end a cell
+    ├── MismatchError (RuntimeError)     ranks call different collectives: none was issued
     ├── StaleGroupError                  what was made for an earlier process group cannot go on
     ├── ReportError                      a report cannot be saved, or a file is none
     └── RankError                        the user's code raised on some ranks
@@ -23,6 +24,11 @@ A message is one line that says what happened and what to do about it.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rankbook.models.calls import Slot
+
 __all__ = [
     "BackendError",
     "ClusterError",
@@ -31,6 +37,7 @@ __all__ = [
     "EnvironmentVariableError",
     "HangError",
     "InputError",
+    "MismatchError",
     "RankError",
     "RankbookError",
     "RendezvousError",
@@ -92,6 +99,18 @@ class StuckError(SessionError):
 
     def _render_traceback_(self) -> list[str]:
         return [*self.traceback_lines, f"StuckError: {self}"]
+
+
+class MismatchError(RankbookError, RuntimeError):
+    """A collective was not issued: under its number, another rank calls something else.
+
+    Attributes:
+        slot: Which collective it is, a :class:`~rankbook.models.calls.Slot`.
+    """
+
+    def __init__(self, message: str, slot: Slot | None = None) -> None:
+        super().__init__(message)
+        self.slot = slot
 
 
 class StaleGroupError(RankbookError):

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from rankbook.models.calls import Fingerprint
+from rankbook.models.calls import Fingerprint, Slot
 
 __all__ = ["FACTOR", "MASK", "Comparison", "packed"]
 
@@ -85,16 +85,14 @@ class Comparison:
         self._generation = 0
         self._groups: dict[tuple[str, tuple[int, ...]], _Group] = {}
 
-    def compare(
-        self, said: Mapping[int, Iterable[Fingerprint]]
-    ) -> list[tuple[str, tuple[int, ...], int]]:
+    def compare(self, said: Mapping[int, Iterable[Fingerprint]]) -> list[Slot]:
         """Take what ranks say after a cell, and compare.
 
         Args:
             said: By rank, of the groups that it has used.
 
         Returns:
-            Groups whose members differ: name, members, and number of the first call that does.
+            Of groups whose members differ, the first call that does.
         """
         touched: dict[tuple[str, tuple[int, ...]], _Group] = {}
         for rank, fingerprints in said.items():
@@ -117,7 +115,7 @@ class Comparison:
         for (name, ranks), group in touched.items():
             number = _first_difference(group)
             if number is not None:
-                found.append((name, ranks, number))
+                found.append(Slot(name, ranks, self._generation, number))
         return found
 
 

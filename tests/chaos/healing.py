@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, field
 from random import Random
+from signal import SIGKILL
 from statistics import median
+from tempfile import TemporaryDirectory
 
 import psutil
-from objects import COMMON, OBJECTS, STEP
+from objects import COMMON, LOAD, OBJECTS, SAVE, STEP
+from world import until
 
 import rankbook as rb
 from rankbook.sessions.session import Session
@@ -23,7 +27,7 @@ _PLACES = ("forward", "backward")
 
 _FORGET = """
 import gc, sys
-model = optimizer = mesh = weight = update = pairs = evens = odds = None
+model = optimizer = mesh = weight = update = pairs = evens = odds = schedule = stage = None
 sys.last_value = sys.last_traceback = sys.last_exc = None
 gc.collect()
 """
@@ -88,7 +92,10 @@ def _try(session: Session, random: Random, expected: dict, report: Healing) -> N
             _step(session, step)
         begin = time.perf_counter()
         held = _seen(session, "seen = state()")
-        _EVENTS[event](session, random, rank, k)
+        if event == "kill":
+            _kill(session, random, rank, k, name)
+        else:
+            _EVENTS[event](session, random, rank, k)
         if event == "reset":
             report.resets.append(time.perf_counter() - begin)
         assert _seen(session, "seen = state()") == held, "the event has changed parameters"
@@ -99,7 +106,7 @@ def _try(session: Session, random: Random, expected: dict, report: Healing) -> N
         print(report.wrong[-1], flush=True)  # noqa: T201 - a run takes long
         if session.dead_ranks:
             session.restart_ranks()
-        session.reset(interrupt=True)
+        session.reset(clean=True, interrupt=True)
     else:
         report.right += 1
     report.by_event[event] = report.by_event.get(event, 0) + 1
@@ -162,6 +169,27 @@ def _twice(session: Session, random: Random, rank: int, k: int) -> None:
     _skip(session, random, random.randrange(_RANKS), k)
 
 
+def _kill(session: Session, random: Random, rank: int, k: int, name: str) -> None:
+    """Kill a rank, idle or in the middle of a step; fill another one from a rank that lives."""
+    with TemporaryDirectory() as path:
+        if name in SAVE:
+            session.run(SAVE[name].format(path)).raise_for_error()
+        place = random.choice([*_PLACES, None])
+        if place is None:
+            pid = _pids(session)[rank]
+            os.kill(pid, SIGKILL)
+        else:
+            session.run(f"if rank == {rank}: halt[{place!r}] = 'die'")
+            session.run(f"grads({k})")
+        if until(lambda: rank in session.dead_ranks, _PATIENCE) > _PATIENCE:
+            raise AssertionError(f"rank {rank} lives")
+        source = random.choice([one for one in range(_RANKS) if one != rank])
+        checkpoint = path if name in SAVE and name not in LOAD else None
+        session.restart_ranks(from_rank=source, checkpoint=checkpoint)
+        if name in LOAD:
+            session.run(LOAD[name].format(path), ranks=rank).raise_for_error()
+
+
 _EVENTS = {
     "skip": _skip,
     "raise": _raise,
@@ -169,6 +197,7 @@ _EVENTS = {
     "hang elsewhere": _hang_elsewhere,
     "reset": _reset,
     "three in a row": _twice,
+    "kill": _kill,
 }
 
 

@@ -6,9 +6,11 @@ Every kind defines ``grads(k)``, which computes the gradients of step ``k`` and 
 
 from __future__ import annotations
 
-__all__ = ["COMMON", "OBJECTS", "STEP"]
+__all__ = ["COMMON", "LOAD", "OBJECTS", "SAVE", "STEP"]
 
 COMMON = """
+import os
+import signal
 import time
 import torch.nn as nn
 from torch.nn.parallel import DistributedDataParallel
@@ -28,6 +30,8 @@ def pause(place):
         raise ValueError(f"in {place}")
     if what == "sleep":
         time.sleep(600)
+    if what == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
 
 class Pause(nn.Module):
     def forward(self, x):
@@ -63,7 +67,8 @@ def apply():
     optimizer.step()
 
 def moments(of):
-    return [v for s in of.state.values() for v in s.values() if isinstance(v, torch.Tensor)]
+    found = (v for s in of.state.values() for _, v in sorted(s.items()))
+    return [v for v in found if isinstance(v, torch.Tensor)]
 
 def state():
     return mark(model.parameters()), mark(moments(optimizer))
@@ -180,3 +185,49 @@ def state():
 }
 
 STEP = "grads({0}); apply(); seen = state()"
+
+_SHARDS = """
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.state_dict import get_state_dict
+of_model, of_optimizer = get_state_dict(model, optimizer)
+dcp.save({{'model': of_model, 'optimizer': of_optimizer}}, checkpoint_id={0!r})
+del of_model, of_optimizer
+"""
+
+SAVE = {
+    "FSDP2": _SHARDS,
+    "FSDP2 on a 2-D mesh": _SHARDS,
+    "TP and FSDP2": _SHARDS,
+    "ZeRO": """
+import torch.distributed.checkpoint as dcp
+optimizer.consolidate_state_dict(0)
+both = [optimizer.state_dict() if rank == 0 else None]
+dist.broadcast_object_list(both)
+dcp.save({{'model': model.state_dict(), 'optimizer': both.pop()}}, checkpoint_id={0!r})
+""",
+    "pipeline": "torch.save([model.state_dict(), optimizer.state_dict()], f'{0}/{{rank}}')",
+    "DTensor": """
+parts = [None if one is None else local(one) for one in (weight, update)]
+torch.save(parts, f'{0}/{{rank}}')
+""",
+    "three subgroups": "torch.save([weight, update], f'{0}/{{rank}}')",
+}
+"""By object, saves what every rank has a part of."""
+
+_PIPELINE = OBJECTS["pipeline"].replace("{", "{{").replace("}", "}}")
+
+LOAD = {
+    "pipeline": f"""
+{_PIPELINE}
+of_model, of_optimizer = torch.load(f'{{0}}/{{{{rank}}}}')
+model.load_state_dict(of_model)
+optimizer.load_state_dict(of_optimizer)
+""",
+    "DTensor": """
+def spread(part):
+    return None if part is None else DTensor.from_local(part, mesh, [Shard(0), Shard(1)])
+weight, update = map(spread, torch.load(f'{0}/{{rank}}'))
+""",
+    "three subgroups": "weight, update = torch.load(f'{0}/{{rank}}')",
+}
+"""By object, loads on a new rank what ``%dist_restart --from`` cannot copy."""

@@ -41,7 +41,7 @@ def moment() -> float:
     return float(next(_moments))
 
 
-def run(engine, task, code, number, script=None):
+def run(engine, task, code, number, name, first_line, script=None):
     """Run a cell, or a script; return the status with which it ends the engine, if it does."""
     engine.cell, engine.last_error = number, ""
     error = exit_code = None
@@ -55,7 +55,7 @@ def run(engine, task, code, number, script=None):
         if value is not None:
             task.say(Result({"text/plain": repr(value)}))
     except Hang as hang:
-        engine.hang(task, _line(hang, code), hang.waiting)
+        engine.hang(task, _line(hang, code, name, first_line), hang.waiting)
         return None
     except Death as death:
         return death.status
@@ -66,7 +66,7 @@ def run(engine, task, code, number, script=None):
             "evalue": str(raised),
             "traceback": [line.rstrip() for line in lines],
             "when": moment(),
-            "line": _line(raised, code),
+            "line": _line(raised, code, name, first_line),
         }
         exit_code = exit_code if exit_code is None else 1
         engine.last_error = f"{error['ename']}: {error['evalue']}"
@@ -77,14 +77,17 @@ def run(engine, task, code, number, script=None):
     return None
 
 
-def _line(error, code):
-    """Where in a cell: ``line 3: stick()``."""
+def _line(error, code, name, first_line):
+    """Where in a cell: ``cell 1 line 3: stick()``."""
     numbers = [
         number
         for frame, number in traceback.walk_tb(error.__traceback__)
         if frame.f_code.co_filename == _CELL
     ]
-    return f"line {numbers[-1]}: {code.splitlines()[numbers[-1] - 1].strip()}" if numbers else ""
+    if not numbers:
+        return ""
+    text = code.splitlines()[numbers[-1] - 1].strip()
+    return f"{name} line {first_line + numbers[-1] - 1}: {text}"
 
 
 class _Stream(io.TextIOBase):

@@ -20,9 +20,10 @@ from rankbook.models import (
     Look,
     Recorded,
     Recording,
+    load,
     to_dict,
 )
-from rankbook.models.calls import Call, Fingerprint, LastCalls
+from rankbook.models.calls import Call, Fingerprint, LastCalls, Slot
 from rankbook.models.environment import Environment
 from rankbook.models.recorded import Entry, EntryGroup
 
@@ -41,6 +42,7 @@ AT_ANY_TIME = {
         "facts",
         "forget_error",
         "free",
+        "holdings",
         "last_calls",
         "look",
         "stacks",
@@ -53,7 +55,9 @@ AT_ANY_TIME = {
 class FakeEngine:
     """An engine of a cluster, and what a test wants of it."""
 
-    def __init__(self, number: int, host: str = "a", gpus: int = 0) -> None:
+    def __init__(  # noqa: PLR0915 - a list of what a test may set
+        self, number: int, host: str = "a", gpus: int = 0
+    ) -> None:
         self.number = number
         self.facts = EngineFacts(
             number,
@@ -64,8 +68,8 @@ class FakeEngine:
             versions=(("rankbook", __version__),),
             last_calls=f"{number}.calls",
         )
-        self.calls: dict[tuple, Call] = {}
-        """By group, its members, generation and number, the collectives that it called."""
+        self.calls: dict[Slot, Call] = {}
+        """The collectives that it called."""
         self.fingerprints: list[Fingerprint] = []
         """What it says of its groups after each cell."""
         self.left: dict[str, LastCalls] = {}
@@ -85,6 +89,8 @@ class FakeEngine:
         """How many interrupts (in Python) or cuts (in torch) it goes on after."""
         self.refuses: RankbookError | None = None
         """What it raises when it is to join a group."""
+        self.cannot_take = ""
+        """The variable that it cannot set when it is filled."""
         self.reachable: set[str] | None = None
         """Addresses that it can connect to; None: all."""
         self.scripts: list[dict] = []
@@ -145,6 +151,15 @@ class FakeEngine:
 
     def follow(self, folder, before=(), after=()):
         self.follows = folder, tuple(before), tuple(after)
+
+    def holdings(self):
+        return {"names": self._variables(), "groups": {}}
+
+    def digests(self, names):
+        return {name: repr(self.names[name]) for name in names if name in self.names}
+
+    def settle(self):
+        return {"healed": [], "waiting": []}
 
     def host_store(self, address):
         return f"tcp://{address}:1234"
@@ -214,8 +229,8 @@ class FakeEngine:
     def environment(self):
         return to_dict(self.runs_with)
 
-    def call(self, group, ranks, generation, number):
-        called = self.calls.get((group, tuple(ranks), generation, number))
+    def call(self, slot):
+        called = self.calls.get(load(Slot, slot))
         return to_dict(called) if called else None
 
     def last_calls(self, file):
@@ -256,6 +271,10 @@ class FakeEngine:
                 self._pull(task, **task.args)
             elif task.op == "push":
                 self._push(task, **task.args)
+            elif task.op == "copy":
+                self._copy(task, **task.args)
+            elif task.op == "fill":
+                self._fill(task, **task.args)
             else:
                 operation = self.say_facts if task.op == "facts" else getattr(self, task.op)
                 task.answer(operation(**task.args))
@@ -270,6 +289,22 @@ class FakeEngine:
         pairs = zip(names, task.buffers, strict=True)
         self.names |= {name: values.loads(data) for name, data in pairs}
         task.answer(None)
+
+    def _copy(self, task: Task, without: list[str], **_) -> None:
+        names = [name for name in self._variables() if name not in without]
+        data = values.dumps([self.names[name] for name in names], "all")
+        task.answer({"names": names, "cells": ["def f(): ..."]}, [data])
+
+    def _fill(self, task: Task, names: list[str], **_) -> None:
+        if self.cannot_take in names:
+            task.answer({"left": {self.cannot_take: "it does not unpickle"}})
+            return
+        self.names |= dict(zip(names, values.loads(task.buffers[0]), strict=True))
+        task.answer({"names": names, "left": {}})
+
+    def _variables(self) -> list[str]:
+        own = ("rank", "world_size")
+        return [name for name, its in self.names.items() if name not in own and not callable(its)]
 
     def _let_go(self) -> None:
         task, cell = self.stuck, self.cell

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from world import World
 
@@ -52,8 +54,8 @@ ITAGS = "if rank == 0: dist.isend(x, 1, tag=1).wait()\nelse: dist.irecv(x, 0, ta
 def test_tags_that_do_not_match_are_named(world, code):
     verdict = hung(world, code)
     assert (verdict.kind, verdict.ranks) == ("mismatch", (0, 1))
-    assert "Rank 0 sends to 1 with tag 1 (line 1: " in verdict.summary
-    assert "where rank 1 receives from 0 with tag 2 (line 2: " in verdict.summary
+    assert re.search(r"Rank 0 sends to 1 with tag 1 \(cell \d+ line 1: ", verdict.summary)
+    assert re.search(r"rank 1 receives from 0 with tag 2 \(cell \d+ line 2: ", verdict.summary)
 
 
 def test_a_collective_in_a_thread_is_explained_and_freed(world):
@@ -72,12 +74,12 @@ def test_a_collective_in_a_thread_is_explained_and_freed(world):
 def test_the_line_of_a_module_is_named_with_the_cells(world):
     verdict = hung(world, "y = 1\nif rank == 0: train.step()")
     assert (verdict.kind, verdict.ranks) == ("missing_rank", (1,))
-    assert "train.py:6 in step, called from line 2: " in verdict.summary
+    assert re.search(r"\(train.py:6 in step, called from cell \d+ line 2\)", verdict.summary)
 
 
 def test_the_line_of_a_script_is_named_with_the_cells(world):
     verdict = hung(world, "%run $folder/script.py")
-    assert "script.py:4, called from line 1: " in verdict.summary
+    assert re.search(r"\(script.py:4, called from cell \d+ line 1\)", verdict.summary)
     assert "broadcast" in verdict.summary
 
 

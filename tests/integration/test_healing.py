@@ -134,6 +134,17 @@ def test_ranks_cut_while_ddp_sorts_its_buckets_take_the_next_step(
         assert taken == expected[before:]
 
 
+def test_what_was_due_for_a_step_that_one_rank_never_took_is_no_longer_due(four, undisturbed):
+    expected = undisturbed("DDP")
+    forget(four)
+    make(four, "DDP")
+    four.run("if rank == 0: halt['forward'] = 'raise'").raise_for_error()
+    assert not four.run("grads(0)").ok
+    four.reset()
+    assert not four.run("if rank != 2: grads(0)").ok
+    assert_close(states(four, range(STEPS)), expected)
+
+
 def test_a_loss_of_before_a_reset_is_reduced_after_it(four, undisturbed):
     expected = undisturbed("DDP")
     make(four, "DDP")
@@ -284,18 +295,19 @@ def test_under_comparison_the_same_objects_go_on(four, undisturbed):
     assert states(four, range(STEPS, STEPS + 1))
 
 
-def test_with_a_replaced_rank_only_groups_of_the_others_go_on(four):
+def test_with_a_replaced_rank_groups_go_on_and_modules_wait_for_it(four):
     forget(four)
     make(four, "DDP")
     four.run("low, high = dist.new_group([0, 1]), dist.new_group([2, 3])").raise_for_error()
     four.restart_ranks([3])
     assert four.carried == (
-        "; subgroups made before go on. DDP modules and some subgroups made before have ended; "
-        "each says so when it is used."
+        "; subgroups made before go on. DDP modules wait until rank 3 has them, too."
     )
+    assert four.lacking.startswith("Rank 3 lacks what the others hold: model, optimizer, ")
+    assert four.lacking.endswith(". %dist_restart 3 --from 0 copies it from rank 0.")
     code = "seen = torch.ones(1)\nif rank < 2: dist.all_reduce(seen, group=low)"
     assert [float(value) for value in seen_after(four, code).values()] == [2, 2, 1, 1]
-    result = four.run("if rank == 2: dist.all_reduce(torch.ones(1), group=high)")
-    assert result[2].error.ename == "StaleGroupError"
     result = four.run("grads(0)", ranks="0-2")
     assert {result[rank].error.ename for rank in result} == {"StaleGroupError"}
+    assert "rank 3 was replaced and has no such DDP module" in result[0].error.evalue
+    assert "%dist_restart 3 --from 0 makes it there" in result[0].error.evalue

@@ -57,8 +57,7 @@ def test_a_cell_that_fails_on_a_rank_fails_here_with_its_traceback(notebook):
     )
     text = "\n".join(error["traceback"])
     assert "[1]" in text
-    assert f"In[{reply['execution_count']}]" in plain(text)
-    assert "line 2" in text
+    assert f"In [{reply['execution_count']}], line 3" in plain(text)
     assert "magics.py" not in text
 
 

@@ -16,12 +16,19 @@ WAITS = {
 }
 
 
+def its_name(session):
+    """What the cell is called that runs, or is about to."""
+    wait_until(lambda: session.cells and session.cells[-1].ended is None, SOON)
+    return session.cells[-1].name
+
+
 @pytest.mark.parametrize("kind", WAITS)
 def test_a_rank_that_waits_does_so_in_dashboard_table_and_verdict(two, kind):
     start, wait, call = WAITS[kind]
     code = START.format(start) + f"if rank == 0: {wait}"
     thread = two.in_background(lambda: two.run(code, on_hang="wait"))
-    does = f"{call} (line 3: if rank == 0: {wait})"
+    name = its_name(two)
+    does = f"{call} ({name} line 3: if rank == 0: {wait})"
     try:
         # It waits once it stands still.
         wait_until(lambda: f"collective: {does}" in table.to_text(two.snapshot()), SOON)
@@ -33,7 +40,7 @@ def test_a_rank_that_waits_does_so_in_dashboard_table_and_verdict(two, kind):
         thread.join(SOON)
     assert '<tr class="rb-row rb-is-collective">' in dashboard
     assert f'<span class="rb-does">{call}' in dashboard
-    assert verdict[0].endswith(f"(line 3: if rank == 0: {wait})")
+    assert verdict[0].endswith(f"({name} line 3: if rank == 0: {wait})")
     assert (f"waits in {call} #" in verdict[0]) == (call != "recv")
     assert verdict[1] == "idle: its cell has ended"
 
@@ -42,8 +49,11 @@ def test_a_rank_that_only_computes_is_running_in_all_of_them(two):
     code = "while rank == 0: pass"
     thread = two.in_background(lambda: two.run(code))
     try:
-        wait_until(lambda: f"running: line 1: {code}" in table.to_text(two.snapshot()), SOON)
-        assert two.diagnose().per_rank[0] == f"runs line 1: {code}"
+        wait_until(
+            lambda: f"running: {its_name(two)} line 1: {code}" in table.to_text(two.snapshot()),
+            SOON,
+        )
+        assert two.diagnose().per_rank[0] == f"runs {its_name(two)} line 1: {code}"
     finally:
         two.interrupt()
         thread.join(SOON)

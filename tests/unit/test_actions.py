@@ -205,7 +205,9 @@ def test_interrupt_names_the_rank_that_does_not_let_go(board, formed, pool):
     thread, _ = run_stuck(formed, "1")
     kind, text = board.click("interrupt", during=formed.turn)
     assert kind == "error"
-    assert text.startswith("Interrupt: The interrupt did not end the cell: rank 1 is at line 1")
+    assert text.startswith(
+        "Interrupt: The interrupt did not end the cell: rank 1 is at cell 1 line 1"
+    )
     pool[1].ignores = 0
     formed.interrupt()
     end_of(thread)

@@ -305,7 +305,7 @@ def test_a_reset_names_the_rank_that_does_not_let_go(stuck, cluster):
     cluster.pool[1].ignores = FOR_GOOD
     session = cluster()
     session.adopt()
-    with pytest.raises(StuckError, match="rank 1 is at line 1: wait_in"):
+    with pytest.raises(StuckError, match="rank 1 is at cell 1 line 1: wait_in"):
         session.reset()
 
 

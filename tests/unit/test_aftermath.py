@@ -11,6 +11,7 @@ from steps import infos, result_of
 from rankbook.display.text import plain
 from rankbook.errors import EngineError, HangError, RankError, StuckError
 from rankbook.models import Collective, Failure
+from rankbook.models.calls import Call, Slot
 from rankbook.sessions.group.repair import Event
 
 REDUCE = Collective("all_reduce", "0", seq=3)
@@ -191,21 +192,27 @@ def test_one_rank_is_never_out_of_step(make):
 # -- what checked collectives say ------------------------------------------------------------
 
 
-def checked(seq, op, shape):
-    """What torch raises on a rank where it compares collectives itself."""
-    return Failure(
-        "RuntimeError",
-        "Detected mismatch between collectives on ranks. Rank 0 is running collective: "
-        f"CollectiveFingerPrint(SequenceNumber={seq}, OpType={op}, TensorShape=[{shape}], "
-        "TensorDtypes=Float, TensorDeviceTypes=TensorOptions(dtype=float (default))), but Rank 1 "
-        "is running collective: CollectiveFingerPrint(SequenceNumber=9, OpType=BARRIER).",
-        line="line 2: f(x)",
-    )
+SLOT = Slot("0", (0, 1, 2, 3), 1, 2)
+REFUSED = Failure("MismatchError", "all_reduce #2 …", line="line 2: f(x)", slot=SLOT)
 
 
-def test_the_mismatch_errors_of_all_ranks_become_one_verdict(settle, formed):
-    odd, other = checked(2, "ALLREDUCE", "5"), checked(2, "ALLREDUCE", "4")
-    result = result_of(r0=other, r1=other, r2=odd, r3=other)
+def called(pool, counts):
+    """Have each engine say that it has called an all_reduce of so many elements."""
+    for engine, count in zip(pool.all.values(), counts, strict=True):
+        engine.calls[SLOT] = Call(
+            9,
+            "all_reduce",
+            group="0",
+            ranks=SLOT.ranks,
+            number=2,
+            shapes=((count,),),
+            dtypes=("float32",),
+        )
+
+
+def test_the_mismatch_errors_of_all_ranks_become_one_verdict(settle, formed, pool):
+    called(pool, [4, 4, 5, 4])
+    result = result_of(r0=REFUSED, r1=REFUSED, r2=REFUSED, r3=REFUSED)
     settle(result, None, [0, 1, 2, 3])
     verdict = result.diagnosis
     assert (verdict.kind, verdict.ranks) == ("mismatch", (2,))
@@ -218,16 +225,16 @@ def test_the_mismatch_errors_of_all_ranks_become_one_verdict(settle, formed):
     assert formed.generation == 1
 
 
-def test_another_error_beside_a_mismatch_keeps_its_traceback(settle):
-    odd, other = checked(2, "ALLREDUCE", "5"), checked(2, "ALLREDUCE", "4")
-    result = result_of(r0=other, r1=FAILED, r2=odd)
+def test_another_error_beside_a_mismatch_keeps_its_traceback(settle, pool):
+    called(pool, [4, 4, 5, 4])
+    result = result_of(r0=REFUSED, r1=FAILED, r2=REFUSED)
     settle(result, None, [0, 1, 2, 3])
     assert [plain(line) for line in result.traceback_lines()] == ["[1] ValueError: no"]
 
 
-def test_equal_fingerprints_give_no_verdict(settle):
-    same = checked(2, "ALLREDUCE", "4")
-    result = settle(result_of(r0=same, r1=same), None, [0, 1, 2, 3])
+def test_calls_that_agree_after_all_give_no_verdict(settle, pool):
+    called(pool, [4, 4, 4, 4])
+    result = settle(result_of(r0=REFUSED, r1=REFUSED), None, [0, 1, 2, 3])
     assert result.diagnosis is None
     assert not result[0].error.freed
 
@@ -315,7 +322,7 @@ def test_a_lost_connection_without_a_dead_rank_is_explained_by_an_earlier_group(
 
 def test_a_stuck_rank_is_named_beside_a_dead_rank(formed, pool):
     pool[2].ignores = FOR_GOOD
-    with pytest.raises(StuckError, match=r"rank 2 is at line 2: if rank == 2: stick\(\)"):
+    with pytest.raises(StuckError, match=r"rank 2 is at cell 1 line 2: if rank == 2: stick\(\)"):
         formed.run("if rank == 1: die()\nif rank == 2: stick()", timeout=0.02)
 
 
@@ -359,7 +366,7 @@ def test_a_stuck_rank_on_a_joined_engine_is_named_and_not_replaced(make):
     session = make(2, owned=False)
     session.initialize("gloo")
     session.pool[1].ignores = FOR_GOOD
-    with pytest.raises(StuckError, match=r"rank 1 is at line 1: wait_in\('recv'\)"):
+    with pytest.raises(StuckError, match=r"rank 1 is at cell 1 line 1: wait_in\('recv'\)"):
         session.run("wait_in('recv')", timeout=0.02)
     assert session.pool.engines == [0, 1]
 
@@ -372,7 +379,8 @@ def test_a_rank_stuck_in_python_is_named_with_the_results_of_the_others(
     with pytest.raises(StuckError) as caught:
         settle(result, repair.free([1]), [0, 1, 2, 3])
     assert str(caught.value) == (
-        "The interrupt did not end the cell: rank 1 is at line 1: stick(). Interrupt again, or "
+        "The interrupt did not end the cell: "
+        "rank 1 is at a cell line 1: stick(). Interrupt again, or "
         "%dist_restart 1 (or restart_ranks([1])) replaces rank 1 and keeps the others."
     )
     assert caught.value.result is result
@@ -387,8 +395,9 @@ def test_no_stuck_rank_is_replaced_while_one_may_be_in_python(settle, pool, call
     with pytest.raises(StuckError) as caught:
         settle(result_of([3]), repair.free([0, 1, 2]), [0, 1, 2, 3])
     assert (
-        "rank 0 is at line 1: wait_in('recv') (it lets go after the group's timeout, 1 min); "
-        "rank 1 is at line 1: stick(); rank 2 does not answer. Interrupt again, or"
+        "rank 0 is at a cell line 1: wait_in('recv') "
+        "(it lets go after the group's timeout, 1 min); "
+        "rank 1 is at a cell line 1: stick(); rank 2 does not answer. Interrupt again, or"
     ) in str(caught.value)
     assert "restart_ranks([0, 1, 2])) replaces ranks 0-2 and keeps the others." in str(caught.value)
     assert pool.engines == [0, 1, 2, 3]
@@ -400,7 +409,8 @@ def test_a_rank_that_still_receives_data_is_not_replaced(settle, pool, calls, re
     with pytest.raises(StuckError) as caught:
         settle(result_of([1, 2, 3]), repair.free([0]), [0, 1, 2, 3])
     assert (
-        "rank 0 is at line 1: wait_in('recv') (data is on its way: it ends when that has come). "
+        "rank 0 is at a cell line 1: wait_in('recv') "
+        "(data is on its way: it ends when that has come). "
     ) in str(caught.value)
     assert pool.engines == [0, 1, 2, 3]
 

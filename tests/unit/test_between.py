@@ -20,8 +20,8 @@ def test_lines_are_marked_with_the_cell_that_began_their_thread():
 
     thread = threading.Thread(target=talk)
     thread.start()
-    kept.ended(4)
-    kept.ended(5)
+    kept.ended("In [4]")
+    kept.ended("In [5]")
     go.set()
     thread.join()
     kept.keep("stderr", "of a process\n")

@@ -131,7 +131,8 @@ def test_the_error_about_a_stuck_cell_says_at_which_line_it_is(formed, pool):
     with pytest.raises(StuckError) as caught:
         formed.run("if rank:\n    stick()", timeout=0.02, output=output)
     assert str(caught.value) == (
-        "The interrupt did not end the cell: rank 1 is at line 2: stick(). Interrupt again, or "
+        "The interrupt did not end the cell: "
+        "rank 1 is at cell 1 line 2: stick(). Interrupt again, or "
         "%dist_restart 1 (or restart_ranks([1])) replaces rank 1 and keeps the others."
     )
     assert output.finished == 1
@@ -154,7 +155,7 @@ def test_the_message_about_a_stuck_cell_is_one_line_for_several_ranks(formed, po
         pool[number].ignores = FOR_GOOD
     with pytest.raises(StuckError) as caught:
         formed.run("stick()", timeout=0.02)
-    assert "ranks 0,2 are at line 1: stick()." in str(caught.value)
+    assert "ranks 0,2 are at cell 1 line 1: stick()." in str(caught.value)
     assert "restart_ranks([0, 2])) replaces ranks 0,2 and keeps" in str(caught.value)
 
 
@@ -352,7 +353,7 @@ def test_diagnose_answers_when_idle_and_during_a_hang(formed):
 
 def test_diagnose_tells_the_line_that_a_rank_runs(formed):
     thread, _ = run_stuck(formed, "1", "stick()")
-    assert formed.diagnose().per_rank[1] == "runs line 1: stick()"
+    assert formed.diagnose().per_rank[1] == "runs cell 1 line 1: stick()"
     formed.interrupt()
     end_of(thread)
 

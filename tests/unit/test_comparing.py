@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rankbook.calls.fingerprints import Running, key_of
-from rankbook.models.calls import Call, Fingerprint, Place
+from rankbook.models.calls import Call, Fingerprint, Place, Slot
 
 ALL = (0, 1, 2, 3)
 
@@ -15,7 +15,7 @@ def say(pool, *ops, generation):
         running.add(key_of((op, reduce_op)))
         engine.fingerprints = [Fingerprint("0", ALL, generation, *running.news())]
         place = Place("train.py", engine.number + 1)
-        engine.calls["0", ALL, generation, 1] = Call(
+        engine.calls[Slot("0", ALL, generation, 1)] = Call(
             1, op, group="0", ranks=ALL, number=1, reduce_op=reduce_op, place=place
         )
 

@@ -349,7 +349,7 @@ def test_the_dashboard_names_a_rank_that_does_not_let_go(board, formed, pool):
     thread, _ = run_stuck(formed, "1")
     board.show(formed.snapshot())
     click(board, "reset")
-    assert "rank 1 is at line 1: stick()" in status(board)
+    assert "rank 1 is at cell 1 line 1: stick()" in status(board)
     pool[1].ignores = 0
     formed.interrupt()
     end_of(thread)

@@ -55,7 +55,7 @@ def test_methods_of_the_fakes_take_what_the_real_ones_take(fake, real, name):
 
 
 def test_the_fake_engines_know_every_operation():
-    known = {"run", "facts", "pull", "push"}
+    known = {"run", "facts", "pull", "push", "copy", "fill"}
     known |= {name for name in vars(fakes.FakeEngine) if not name.startswith("_")}
     assert set(every_operation()) <= known
 
@@ -102,12 +102,16 @@ def ask(pool):
 def test_a_cell_that_sticks_ends_with_an_interrupt_and_not_with_a_cut(ask, pool):
     call = ask(Run("x = 1\nstick()", 7))
     look = load(Look, ask(LookAt()).values[1])
-    assert (look.state, look.line, look.cell) == ("running", "line 2: stick()", 7)
+    assert (look.state, look.line, look.cell) == ("running", "a cell line 2: stick()", 7)
     assert ask(Free(cut=True)).values == {1: True}
     assert not call.done
     ask(Free(interrupt=True))
     error = load(Failure, call.values[1]["error"])
-    assert (error.ename, error.freed, error.line) == ("KeyboardInterrupt", True, "line 2: stick()")
+    assert (error.ename, error.freed, error.line) == (
+        "KeyboardInterrupt",
+        True,
+        "a cell line 2: stick()",
+    )
     assert load(Look, ask(LookAt()).values[1]).state == "idle"
     assert ask(Free(interrupt=True)).values == {1: False}
 

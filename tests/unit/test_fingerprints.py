@@ -31,7 +31,7 @@ class Rank:
 
 
 def compare(comparison, *ranks):
-    return [number for _, _, number in comparison.compare(dict(enumerate(r.says() for r in ranks)))]
+    return [slot.number for slot in comparison.compare(dict(enumerate(r.says() for r in ranks)))]
 
 
 @pytest.fixture

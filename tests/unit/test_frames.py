@@ -19,9 +19,11 @@ import pytest
 from processes import wait_until
 from steps import SOON
 
+from rankbook.cellnames import file_of
 from rankbook.engine import frames, waits
 
-CELL = f"{os.sep}somewhere{os.sep}ipykernel_7{os.sep}1.py"
+CELL = file_of("In [7]")
+EARLIER = file_of("In [3]")
 TORCH = f"{os.sep}site-packages{os.sep}torch{os.sep}"
 DISTRIBUTED = f"{TORCH}distributed{os.sep}c10d.py"
 MINE = f"{os.sep}home{os.sep}me{os.sep}model.py"
@@ -99,7 +101,7 @@ def look(gate):
 def test_a_position_has_the_line_of_the_cell(write, look):
     cell = write(CELL, "def cell():\n    x = 1\n    stop()\n")
     at = look(cell.cell)
-    assert at.line == "line 3: stop()"
+    assert at.line == "In [7] line 3: stop()"
     assert (at.call, at.arguments) == ("", {})
     assert (at.in_torch, at.in_loop) == (False, False)
 
@@ -107,21 +109,21 @@ def test_a_position_has_the_line_of_the_cell(write, look):
 def test_a_line_without_known_source_is_given_by_its_number(write, look, monkeypatch):
     cell = write(CELL, "def cell():\n    stop()\n")
     monkeypatch.delitem(linecache.cache, CELL)
-    assert look(cell.cell).line == "line 2"
+    assert look(cell.cell).line == "In [7] line 2"
 
 
 def test_a_position_in_a_persons_file_has_its_line_and_that_of_the_cell(write, look):
     write(MINE, "def train():\n    stop()\n")
     cell = write(CELL, "def cell():\n\n    train()\n")
     at = look(cell.cell)
-    assert at.line == "model.py:2 in train, called from line 3: train()"
+    assert at.line == "model.py:2 in train, called from In [7] line 3"
 
 
 @pytest.mark.parametrize("filename", [f"{TORCH}nn.py", "/x/site-packages/lib.py", "<generated>"])
 def test_a_position_in_a_librarys_file_has_the_line_of_the_cell(write, look, filename):
     write(filename, "def fit():\n    stop()\n")
     cell = write(CELL, "def cell():\n\n    fit()\n")
-    assert look(cell.cell).line == "line 3: fit()"
+    assert look(cell.cell).line == "In [7] line 3: fit()"
 
 
 def test_a_main_thread_that_joins_another_is_in_a_lock(write, look, gate):
@@ -136,10 +138,20 @@ def test_a_main_thread_that_joins_another_is_in_a_lock(write, look, gate):
     assert not at.in_torch
 
 
-def test_a_position_in_a_function_of_an_earlier_cell_has_the_innermost_line(write, look):
-    write("<ipython-input-3-abc>", "def step():\n    stop()\n")
-    cell = write(CELL, "def cell():\n    step()\n")
-    assert look(cell.cell).line == "line 2: stop()"
+def test_a_position_in_a_function_of_an_earlier_cell_has_the_lines_of_both(write, look):
+    write(EARLIER, "def step():\n    stop()\n")
+    cell = write(CELL, "def cell():\n\n    step()\n")
+    assert look(cell.cell).line == "In [3] line 2 in step, called from In [7] line 3"
+
+
+def test_a_position_in_a_function_of_the_same_cell_has_the_innermost_line(write, look):
+    cell = write(CELL, "def step():\n    stop()\n\ndef cell():\n    step()\n")
+    assert look(cell.cell).line == "In [7] line 2: stop()"
+
+
+def test_a_position_in_a_cell_of_another_client_names_no_cell(write, look):
+    cell = write("<ipython-input-3-abc>", "def cell():\n    stop()\n")
+    assert look(cell.cell).line == "a cell line 2: stop()"
 
 
 def test_a_position_outside_of_a_cell_has_no_line(write, look):
@@ -156,7 +168,7 @@ def test_a_position_has_the_call_of_torch_distributed_and_its_arguments(write, l
     write(DISTRIBUTED, "def all_reduce(tensor, op='sum', group=None):\n    stop()\n")
     cell = write(CELL, "def cell():\n    all_reduce([1, 2], group='g')\n")
     at = look(cell.cell)
-    assert (at.call, at.line) == ("all_reduce", "line 2: all_reduce([1, 2], group='g')")
+    assert (at.call, at.line) == ("all_reduce", "In [7] line 2: all_reduce([1, 2], group='g')")
     assert at.arguments == {"tensor": [1, 2], "op": "sum", "group": "g"}
     assert at.in_torch
 
@@ -208,7 +220,7 @@ def test_a_cell_function_that_a_call_runs_counts_instead_of_the_call(write, look
     write(DISTRIBUTED, "def all_reduce(hook):\n    hook()\n")
     cell = write(CELL, "def hook():\n    stop()\ndef cell():\n    all_reduce(hook)\n")
     at = look(cell.cell)
-    assert at.line == "line 2: stop()"
+    assert at.line == "In [7] line 2: stop()"
     assert at.call == ""
 
 
@@ -219,7 +231,7 @@ def test_importing_torch_distributed_is_not_a_call(write, look):
     cell = write(CELL, "def cell():\n    load()\n")
     at = look(cell.cell)
     assert (at.call, at.arguments) == ("", {})
-    assert at.line == "line 2: load()"
+    assert at.line == "In [7] line 2: load()"
 
 
 def test_a_call_of_torch_distributed_that_imports_is_a_call(write, look):
@@ -303,8 +315,8 @@ def test_a_wait_is_seen_however_the_handle_is_kept(write, look, handle, source, 
     assert (at.awaits, at.in_torch, at.call) == ("work", True, "")
     of_the_file = "model.py:2 in step, called from " if filename == MINE else ""
     if not hasattr(file.step.__code__, "co_qualname"):  # before Python 3.11
-        of_the_file = of_the_file and at.line.partition("line 2")[0]
-    assert at.line.startswith(f"{of_the_file}line 2")
+        of_the_file = of_the_file and at.line.partition("In [7]")[0]
+    assert at.line.startswith(f"{of_the_file}In [7] line 2")
 
 
 @pytest.mark.parametrize(
@@ -438,7 +450,16 @@ def test_the_line_of_an_exception_is_the_innermost_of_the_cell(write):
     cell = write(CELL, "def step():\n    all_reduce()\n\ndef cell():\n    step()\n")
     with pytest.raises(ValueError, match="no") as caught:
         cell.cell()
-    assert frames.line_of(caught.value.__traceback__) == "line 2: all_reduce()"
+    assert frames.line_of(caught.value.__traceback__) == "In [7] line 2: all_reduce()"
+
+
+def test_the_line_of_an_exception_in_a_persons_file_has_that_of_the_cell(write):
+    write(MINE, "def train():\n    raise ValueError('no')\n")
+    cell = write(CELL, "def cell():\n    train()\n")
+    with pytest.raises(ValueError, match="no") as caught:
+        cell.cell()
+    line = frames.line_of(caught.value.__traceback__)
+    assert line == "model.py:2 in train, called from In [7] line 2"
 
 
 def test_a_traceback_ends_above_the_frames_of_torch(write, monkeypatch):
@@ -456,7 +477,8 @@ def test_a_traceback_ends_above_the_frames_of_torch(write, monkeypatch):
     # A function of the person's that torch calls is theirs, and so is how it came to that.
     assert names(frames.outside_torch(whole)) == ["cell", "call", "step"]
     assert names(whole) == ["cell", "call", "step", "all_reduce", "helper"]
-    assert frames.line_of(frames.outside_torch(whole)) == "line 2: call(step)"
+    line = frames.line_of(frames.outside_torch(whole))
+    assert line == "model.py:2 in step, called from In [7] line 2"
     assert frames.outside_torch(None) is None
 
 

@@ -239,7 +239,7 @@ def test_a_rank_that_never_lets_go_is_reported_with_its_look(
     freed = free([0, 1, 2])
     assert freed.busy == {1}
     look = dict(freed.looks)[1]
-    assert (look.state, look.line) == (state, f"line 1: {code}")
+    assert (look.state, look.line) == (state, f"a cell line 1: {code}")
     assert timing.free < clock.now - begin < timing.free + 3 * timing.free_round
 
 

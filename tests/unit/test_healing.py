@@ -155,7 +155,7 @@ def test_what_can_go_on_is_said_in_a_sentence():
             GroupInfo("gloo", r, len(ranks), "cpu", r == 0, healed=healed, lost=lost)
             for r, (healed, lost) in enumerate(ranks)
         ]
-        return carried.in_words(dict(enumerate(infos)))
+        return carried.sentence_end(dict(enumerate(infos)))
 
     assert said(((), ()), ((), ())) == "."
     assert said((("DDP modules",), ()), ((), ())) == "; DDP modules made before go on."

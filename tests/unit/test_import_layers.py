@@ -17,6 +17,7 @@ SOURCE = Path(rankbook.__file__).parent
 FLOORS = [
     {
         "_version",
+        "cellnames",
         "dtypes",
         "errors",
         "folders",

@@ -406,7 +406,7 @@ def test_a_rank_in_recv_waits_in_the_call_of_its_account(world, monkeypatch):
         line=look.waiting.line,
     )
     assert look.waiting.line.endswith("line 2")
-    assert (look.state, look.line) == ("waiting", "line 2: dist.recv(torch.ones(2, 3))")
+    assert (look.state, look.line) == ("waiting", "a cell line 2: dist.recv(torch.ones(2, 3))")
 
 
 def test_where_nothing_is_announced_a_rank_waits_in_the_call_that_is_open(settled, at, account):

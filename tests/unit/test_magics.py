@@ -258,7 +258,7 @@ def test_a_mistake_in_a_magic_sends_nothing_to_the_ranks(notebook, pool):
 # -- %dist_init ------------------------------------------------------------------------------
 
 
-START = {"profile": None, "gpus": "", "timeout_minutes": 1, "check": False}
+START = {"gpus": "", "timeout_minutes": 1, "check": False}
 JOIN = {
     "profile": None,
     "cluster_id": None,
@@ -278,6 +278,17 @@ JOIN = {
             ("start", "nccl", None, START | {"gpus": "0,1", "timeout_minutes": 0.5}),
         ),
         ("--profile slurm -n 16", ("start", None, 16, START | {"profile": "slurm"})),
+        (
+            '--slurm "partition=gpu time=1:00:00" --nodes 2 -n 8',
+            ("start", None, 8, START | {"slurm": "partition=gpu time=1:00:00", "nodes": 2}),
+        ),
+        ("--slurm gloo -n 2", ("start", "gloo", 2, START | {"slurm": True})),
+        ("--slurm=exclusive -n 2", ("start", None, 2, START | {"slurm": "exclusive"})),
+        ("--ssh a:4,b-1:4", ("start", None, None, START | {"ssh": "a:4,b-1:4"})),
+        ("--mpi gloo -n 4", ("start", "gloo", 4, START | {"mpi": True})),
+        ("--mpi cpu:gloo,cuda:nccl", ("start", "cpu:gloo,cuda:nccl", None, START | {"mpi": True})),
+        ("--mpi=a:2,b:2 gloo", ("start", "gloo", None, START | {"mpi": "a:2,b:2"})),
+        ("--mpi 'a:2,b:2' gloo", ("start", "gloo", None, START | {"mpi": "a:2,b:2"})),
         ("--check", ("start", None, None, START | {"check": True})),
         ("--no-check", ("start", None, None, START)),
         ("--cluster-id 1700-abcd", ("connect", None, None, JOIN | {"cluster_id": "1700-abcd"})),

@@ -133,7 +133,7 @@ def test_a_cell_that_cannot_end_is_shown_as_one_sentence_and_a_table(notebook, w
     error = notebook.fail(f"%%dist -o result\n{ONE_IS_MISSING}")
     assert isinstance(error, HangError)
     sentence, *table, note = plain(notebook.out + notebook.err).strip().splitlines()
-    line = "line 3: wait_in('all_reduce', seq=1)"
+    line = "cell 1 line 4: wait_in('all_reduce', seq=1)"
     assert sentence == (
         f"HangError: Rank 3 never called all_reduce #1, in which ranks 0-2 wait ({line}): "
         "its cell has ended."
@@ -176,7 +176,7 @@ def test_the_result_of_other_ranks_is_kept_when_one_ignores_the_interrupt(notebo
     assert isinstance(error, StuckError)
     assert list(notebook["result"]) == [0, 2, 3]
     shown = plain(notebook.out + notebook.err)
-    assert "StuckError: The interrupt did not end the cell: rank 1 is at line 1: if rank" in shown
+    assert "did not end the cell: rank 1 is at cell 1 line 2: if rank" in shown
     pool[1].ignores = 0
     notebook.run("%dist_interrupt")
     assert notebook.out == "Interrupted.\n"

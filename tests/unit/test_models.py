@@ -24,6 +24,7 @@ from rankbook.models import (
     requests,
     to_dict,
 )
+from rankbook.models.calls import Slot
 from rankbook.models.cells import Script
 from rankbook.models.events import Clear, Display, Result, Stream
 from rankbook.models.recorded import Entry, EntryGroup
@@ -92,6 +93,7 @@ EXAMPLES = [
     CellOutcome(),
 ]
 ASKED = [
+    requests.Copy((2,), ("x",), with_shards=True),
     requests.Destroy(),
     requests.EndScript(),
     requests.Follow("/home/me", ("/home/me/lib",)),
@@ -106,11 +108,15 @@ ASKED = [
     requests.Reach("tcp://10.0.0.1:1234"),
     requests.ReadLastCalls("/dev/shm/rankbook-0/x-1.calls"),  # noqa: S108
     requests.Run("x = 1", 3),
-    requests.Run("%dist_run a.py", 3, Script("a.py", ("-v",), variables={"RANK": "0"}, world=(0,))),
+    requests.Run("%dist_run a.py", 3, script=Script("a.py", ("-v",), variables={"RANK": "0"})),
+    requests.SayDigests(("x", "y")),
     requests.SayEnvironment(),
     requests.SayFacts("10.0.0.1"),
+    requests.SayHoldings(),
     requests.SayStacks(),
-    requests.TellCall("0", (0, 1), 2, 7),
+    requests.TellCall(Slot("0", (0, 1), 2, 7)),
+    requests.Settle(),
+    requests.Take(0, ("x",), ("def f(): ...",), {"pairs": ("1", "2")}),
     requests.TellTimeline(None),
     requests.TellTimeline(7, "mark"),
 ]

@@ -59,13 +59,17 @@ def test_a_crash_is_reported_with_its_line_of_the_cell(complete, pool):
         "before it",
         "Fatal Python error: Segmentation fault",
         "Current thread 0x1 (most recent call first):",
-        '  File "/lib/ctypes/__init__.py", line 519 in string_at',
-        '  File "/tmp/ipykernel_12/3.py", line 4 in f',
-        '  File "/tmp/ipykernel_12/4.py", line 2 in <module>',
+        '  File "/usr/lib/python3.11/ctypes/__init__.py", line 519 in string_at',
+        '  File "/tmp/ipykernel_12/8/In [3].py", line 4 in f',
+        '  File "/tmp/ipykernel_12/9/In [4].py", line 2 in <module>',
     ]
     pool.kill(2, -11)
     assert complete({}, {})[2] == unseen(
-        2, "gone", line="line 4", ended="was killed by SIGSEGV", last_words=("before it",)
+        2,
+        "gone",
+        line="In [3] line 4 in f, called from In [4] line 2",
+        ended="was killed by SIGSEGV",
+        last_words=("before it",),
     )
 
 

@@ -94,6 +94,7 @@ USES = [
     (PUBLISHER, "register_hook", "engine"),
     (ASYNCIO, "_set_running_loop", "engine"),
     (C10D, "_abort_process_group", "engine"),
+    (C10D, "_get_default_store", "engine"),
     (C10D, "_new_process_group_helper", "engine"),
     (C10D, "_world", "engine"),
     (C10D, "Work", "engine"),
@@ -116,10 +117,7 @@ USES = [
     (TORCH, "_C", "calls"),
     (LIBRARY, "_destroy", "calls"),
     (OPERATOR, "_handle", "calls"),
-    (C10D_IN_C, "DebugLevel", "engine"),
     (C10D_IN_C, "_dump_fr_trace", "engine"),
-    (C10D_IN_C, "get_debug_level", "engine"),
-    (C10D_IN_C, "set_debug_level", "engine"),
 ]
 
 # (class, method, arguments that we call it with, the room of ours that does)
@@ -438,13 +436,3 @@ def test_the_waits_of_a_future_can_be_replaced():
 def test_a_group_is_aborted_without_being_named():
     taken = inspect.signature(find(C10D)._abort_process_group).parameters.values()
     assert all(parameter.default is not parameter.empty for parameter in taken)
-
-
-def test_whether_collectives_are_checked_can_be_changed_in_a_running_process():
-    module = find(C10D_IN_C)
-    before = module.get_debug_level()
-    try:
-        module.set_debug_level(module.DebugLevel.DETAIL)
-        assert module.get_debug_level() == module.DebugLevel.DETAIL
-    finally:
-        module.set_debug_level(before)

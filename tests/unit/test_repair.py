@@ -210,7 +210,9 @@ def test_an_interrupt_from_another_thread_re_creates_the_group(formed, pool):
 def test_an_interrupt_that_a_rank_ignores_says_at_which_line_it_is(formed, pool):
     pool[2].ignores = FOR_GOOD
     thread, ended = run_stuck(formed, "2")
-    with pytest.raises(StuckError, match=r"rank 2 is at line 1: stick\(\)\. Interrupt again"):
+    with pytest.raises(
+        StuckError, match=r"rank 2 is at cell 1 line 1: stick\(\)\. Interrupt again"
+    ):
         formed.interrupt()
     assert thread.is_alive()
     pool[2].ignores = 0

@@ -23,7 +23,7 @@ def test_a_report_as_text():
     assert HANG.summary in text
     assert "   1  cause  runs line 3: other(x)" in text
     assert "gloo · 2 ranks · generation 1" in text
-    assert "Cell 5 on ranks 0-1: it has run for 20.0 s\n1  x = 1\n2  dist.all_reduce(x)" in text
+    assert "In [5] on ranks 0-1: it has run for 20.0 s\n2  x = 1\n3  dist.all_reduce(x)" in text
     assert (
         "rank 0  waits in all_reduce #7 of 2x3 float32 for 3.5 s (line 2: dist.all_reduce(x)); "
         "latest calls: all_reduce #7 (open)"
@@ -38,16 +38,16 @@ def test_a_report_as_text():
 
 def test_the_report_of_a_freed_cell_says_that_it_ended():
     snapshot = replace(HEALTHY, verdict=HANG)
-    cell = CellSpan(0, "f()", 10.0, 12.5, "f()", (1,))
+    cell = CellSpan(0, "f()", 10.0, 12.5, "f()", (1,), "cell 3")
     text = to_text(replace(REPORT, snapshot=snapshot, cell=cell))
     assert text.startswith("Report of a cell that could not end · ")
-    assert "Cell on rank 1: it ended after 2.5 s\n1  f()" in text
+    assert "Cell 3 on rank 1: it ended after 2.5 s\n1  f()" in text
 
 
 def test_unknown_parts_of_a_report_have_no_heading():
     text = to_text(Report(0.0, "a", HEALTHY))
     assert text.startswith("Report of a session · 1970-01-01 00:00:00 UTC · host a")
-    for heading in ("Cell", "Stacks", "Versions", "Variables", "What each rank"):
+    for heading in ("In [", "Stacks", "Versions", "Variables", "What each rank"):
         assert heading not in text
 
 
@@ -57,7 +57,7 @@ def test_the_html_has_everything_that_the_text_has():
     for part in (HANG.summary, "dist.all_reduce(x)", "NCCL_DEBUG INFO", "3.12.1", REPORT.contents):
         assert part in told
     assert [summary.text for summary in page.all("summary")] == [
-        "Cell 5 on ranks 0-1: it has run for 20.0 s",
+        "In [5] on ranks 0-1: it has run for 20.0 s",
         "What each rank did when the report was made",
         "Stacks when the report was made",
         "What the ranks run with",

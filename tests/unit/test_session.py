@@ -224,7 +224,7 @@ def test_a_renewal_that_fails_re_creates_the_group_that_it_cut(formed, pool, mon
 def test_a_renewal_keeps_the_group_when_a_rank_ignores_the_interrupt(formed, pool, renew):
     pool[1].ignores = FOR_GOOD
     thread, _ = run_stuck(formed, "1")
-    with pytest.raises(StuckError, match=r"rank 1 is at line 1: stick\(\)"):
+    with pytest.raises(StuckError, match=r"rank 1 is at cell 1 line 1: stick\(\)"):
         renew(formed)
     assert thread.is_alive()
     assert formed.generation == 1
@@ -634,7 +634,7 @@ def test_engines_are_stopped_when_their_session_cannot_be_made(pool, monkeypatch
     monkeypatch.setattr(Pool, "start", lambda *_, **__: pool)
     monkeypatch.setattr(notebook_module, "Session", Mock(side_effect=ZeroDivisionError))
     with pytest.raises(ZeroDivisionError):
-        rankbook.start("gloo", 4, profile="lab")
+        rankbook.start("gloo", ssh="alpha:4")
     assert pool.closed == 1
 
 

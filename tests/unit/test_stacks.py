@@ -19,7 +19,7 @@ def in_cell(pid, line=2):
     return [
         frame("/usr/lib/python3.11/threading.py", 1002, "_bootstrap"),
         frame(f"{SITE}/ipykernel/kernelapp.py", 750, "start"),
-        frame(f"/scratch/ipykernel_{pid}/31415.py", line, "<module>", "f(x)"),
+        frame(f"/scratch/ipykernel_{pid}/7/In [4].py", line, "<module>", "f(x)"),
         frame("/home/u/train.py", 7, "f", "dist.all_reduce(x)"),
         frame(f"{SITE}/torch/distributed/c10d.py", 2500, "all_reduce", "work.wait()"),
     ]
@@ -33,21 +33,21 @@ IDLE = [
 
 def test_a_stack_begins_with_the_cell():
     assert relevant(in_cell(1)) == [
-        "  Cell, line 2, in <module>\n    f(x)\n",
+        "  In [4] line 2, in <module>\n    f(x)\n",
         '  File "/home/u/train.py", line 7, in f\n    dist.all_reduce(x)\n',
         '  File "torch/distributed/c10d.py", line 2500, in all_reduce\n    work.wait()\n',
     ]
 
 
 def test_a_cell_of_terminal_ipython_is_recognised_in_a_stack():
-    assert relevant([frame("<ipython-input-3-0123abcd>", 1)]) == ["  Cell, line 1, in <module>\n"]
+    assert relevant([frame("<ipython-input-3-0123abcd>", 1)]) == ["  a cell line 1, in <module>\n"]
 
 
 def test_a_stack_through_several_cells_begins_with_the_outermost():
-    frames = [*in_cell(1)[:3], frame("/scratch/ipykernel_1/27.py", 9, "f")]
+    frames = [*in_cell(1)[:3], frame("/scratch/ipykernel_1/8/In [2].py", 9, "f")]
     assert relevant(frames) == [
-        "  Cell, line 2, in <module>\n    f(x)\n",
-        "  Cell, line 9, in f\n",
+        "  In [4] line 2, in <module>\n    f(x)\n",
+        "  In [2] line 9, in f\n",
     ]
 
 
@@ -63,7 +63,7 @@ def test_an_engine_that_waits_for_work_has_no_cell():
 
 def test_a_cell_that_waits_in_a_selector_runs_all_the_same():
     frames = [*in_cell(1), frame("/usr/lib/python3.11/selectors.py", 468, "select")]
-    assert relevant(frames)[0].startswith("  Cell, line 2")
+    assert relevant(frames)[0].startswith("  In [4] line 2")
 
 
 def test_a_stack_without_a_cell_is_cut_to_its_innermost_frames():
@@ -89,7 +89,7 @@ def test_an_equal_stack_of_several_ranks_is_shown_once():
     """Though the files of their cells have different names."""
     stacks = {0: in_cell(10), 1: in_cell(11), 2: in_cell(12, line=3), 3: in_cell(13)}
     assert list(shown(stacks)) == ["ranks 0-1,3", "rank 2"]
-    assert "Cell, line 3" in shown(stacks)["rank 2"]
+    assert "In [4] line 3" in shown(stacks)["rank 2"]
 
 
 def test_stacks_are_in_the_order_of_the_ranks():
@@ -98,7 +98,7 @@ def test_stacks_are_in_the_order_of_the_ranks():
 
 def test_a_stack_is_shown_as_python_writes_it():
     [text] = shown({0: in_cell(1)}).values()
-    assert text.splitlines()[:2] == ["  Cell, line 2, in <module>", "    f(x)"]
+    assert text.splitlines()[:2] == ["  In [4] line 2, in <module>", "    f(x)"]
     assert not text.endswith("\n")
 
 
@@ -106,7 +106,7 @@ def test_stacks_as_text():
     stacks = {0: in_cell(10), 1: IDLE, 2: in_cell(12)}
     assert to_text(stacks).splitlines()[:3] == [
         "ranks 0,2",
-        "  Cell, line 2, in <module>",
+        "  In [4] line 2, in <module>",
         "    f(x)",
     ]
     assert to_text(stacks).endswith("\nrank 1\n  no cell runs")

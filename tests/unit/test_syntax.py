@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from rankbook.errors import RankbookError
+from rankbook.magics.lines import Typed
 from rankbook.magics.syntax import CellSyntaxError, check_cell
 
 
@@ -30,7 +31,7 @@ from rankbook.magics.syntax import CellSyntaxError, check_cell
     ],
 )
 def test_the_syntax_check_accepts_what_ipython_understands(shell, cell):
-    assert check_cell(shell, cell) is None
+    assert check_cell(shell, Typed(cell, 4, 2)) is None
 
 
 @pytest.mark.parametrize(
@@ -42,22 +43,22 @@ def test_the_syntax_check_accepts_what_ipython_understands(shell, cell):
         ("print('open", 1, "print('open"),
         ("x = (1,\n", 1, "x = (1,"),
         ("return 1", 1, "SyntaxError: 'return' outside function"),
-        ("if True:\n  a = 1\n b = 2", 3, "IndentationError"),
+        ("if True:\n  a = 1\n b = 2", 3, "unindent does not match"),
         ("\x00", 0, "null bytes"),
     ],
 )
 def test_a_syntax_error_is_shown_with_its_line(shell, cell, line, shown):
     with pytest.raises(CellSyntaxError) as caught:
-        check_cell(shell, cell)
+        check_cell(shell, Typed(cell, 4, 2))
     message = str(caught.value)
     assert shown in message
-    assert not line or f"line {line}" in message
+    assert not line or f"In [4] line {line + 1}\n" in message
     assert message.endswith("\nThe cell was not sent to any rank.")
 
 
 def test_the_caret_of_a_syntax_error_is_below_the_fault(shell):
     with pytest.raises(CellSyntaxError) as caught:
-        check_cell(shell, "x = = 1")
+        check_cell(shell, Typed("x = = 1", 4, 2))
     lines = str(caught.value).splitlines()
     [number] = [i for i, line in enumerate(lines) if "x = = 1" in line]
     assert lines[number + 1].index("^") == lines[number].index("= 1")
@@ -65,14 +66,14 @@ def test_the_caret_of_a_syntax_error_is_below_the_fault(shell):
 
 def test_a_cell_syntax_error_shows_itself_without_our_frames(shell):
     with pytest.raises(RankbookError) as caught:
-        check_cell(shell, "x = = 1")
+        check_cell(shell, Typed("x = = 1", 4, 2))
     [shown] = caught.value._render_traceback_()
     assert shown == str(caught.value)
     assert ".py" not in shown
 
 
 def test_the_syntax_check_runs_no_code(shell):
-    check_cell(shell, "import sys\nsys.rankbook_ran = True")
+    check_cell(shell, Typed("import sys\nsys.rankbook_ran = True", 4, 2))
     import sys
 
     assert not hasattr(sys, "rankbook_ran")

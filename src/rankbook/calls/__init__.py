@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from rankbook.calls import groups, kernels, methods, waits
+from rankbook.calls import checks, groups, kernels, methods, waits
 from rankbook.calls.ledger import Ledger
 
 __all__ = ["Ledger", "install", "installed", "is_ours", "remove"]
@@ -54,7 +54,7 @@ def remove() -> None:
 
 def is_ours(code: object) -> bool:
     """Whether code is that of a function that stands where one of torch's does."""
-    return methods.is_ours(code) or waits.is_ours(code) or kernels.is_ours(code)
+    return any(room.is_ours(code) for room in (methods, waits, kernels, checks))
 
 
 def _in_child() -> None:

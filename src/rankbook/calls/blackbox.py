@@ -70,8 +70,13 @@ class BlackBox:
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(path, flags, 0o600)
         try:
-            os.truncate(descriptor, SIZE)
+            # Room for all of it, now: a write into a file system that is full would end the
+            # process with SIGBUS.
+            os.posix_fallocate(descriptor, 0, SIZE)
             self._memory = mmap.mmap(descriptor, SIZE)
+        except OSError:
+            path.unlink()
+            raise
         finally:
             os.close(descriptor)
         HEADER.pack_into(self._memory, 0, MAGIC, os.getpid())

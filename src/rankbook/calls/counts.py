@@ -44,7 +44,7 @@ class Counts:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._fresh: deque[Record] = deque()
-        self._seen: dict[tuple[object, ...], tuple[int | None, int]] = {}
+        self._seen: dict[tuple[object, ...], tuple[int, int]] = {}
         """What is added for calls that are the same; of those with one tensor."""
         self._cell: int | None = None
         self._totals: dict[int | None, Totals] = {None: Totals()}
@@ -87,22 +87,29 @@ class Counts:
                 found.append(Fingerprint(group.key, group.ranks, group.generation, count, hashes))
         return tuple(found)
 
+    def key(self, record: Record) -> int:
+        """The key of a collective, the same on every rank that calls the same."""
+        return self._look_up(record)[0]
+
+    def _look_up(self, record: Record) -> tuple[int, int]:
+        """Key and bytes of a call, which are worked out once for calls that are the same."""
+        what = (record.site, record.root, record.elements, record.dtypes, record.group.is_gloo)
+        known = self._seen.get(what)
+        if known is None or len(record.dtypes) > 1:
+            if len(self._seen) >= _MOST:
+                self._seen.clear()
+            known = self._seen[what] = key_of(what_must_agree(record)), nbytes(record)
+        return known
+
     def _sum_up(self) -> None:
         """Add fresh calls to the fingerprints and the totals."""
-        fresh, seen = self._fresh, self._seen
+        fresh, look_up = self._fresh, self._look_up
         with self._lock:
             while fresh:
                 record = fresh.popleft()
-                site = record.site
-                what = (site, record.root, record.elements, record.dtypes)
-                known = seen.get(what)
-                if known is None or len(record.dtypes) > 1:
-                    if len(seen) >= _MOST:
-                        seen.clear()
-                    key = None if site.op in P2P else key_of(what_must_agree(record))
-                    known = seen[what] = key, nbytes(record)
+                key, size = look_up(record)
                 if (totals := self._totals.get(record.cell)) is not None:
                     totals.calls += 1
-                    totals.nbytes += known[1]
-                if known[0] is not None:
-                    record.group.fingerprint.add(known[0])
+                    totals.nbytes += size
+                if record.site.op not in P2P:
+                    record.group.fingerprint.add(key)

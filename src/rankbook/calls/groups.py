@@ -55,7 +55,10 @@ class Groups:
             for key, group in self.by_id.items()
             if group.ref() is not None and group.generation == generation
         }
-        group = Group(pg, name, ranks, generation, self._nth.get(pg, 1))
+        backend = c10d._world.pg_map.get(pg, ("", None))[0]
+        group = Group(
+            pg, name, ranks, generation, self._nth.get(pg, 1), is_gloo=str(backend) == "gloo"
+        )
         self.by_id[id(pg)] = group
         return group
 

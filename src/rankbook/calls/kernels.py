@@ -85,6 +85,8 @@ def _issuing(ledger: Ledger, tap: Tap, go: Any) -> Callable[..., Any]:
             None if tap.tag is None else args[tap.tag],
         )
         try:
+            if ledger.check is not None:
+                ledger.check.before(ledger, record, is_blocking=False)
             done = go(keys, args, kwargs)
         except BaseException:
             ledger.ended(record, failed=True)
@@ -119,6 +121,8 @@ def _functional(ledger: Ledger, tap: Tap, go: Any) -> Callable[..., Any]:
             None if tap.tag is None else args[tap.tag],
         )
         try:
+            if ledger.check is not None:
+                ledger.check.before(ledger, record, is_blocking=False)
             with unseen():
                 given = go(keys, args, kwargs)
         except BaseException:

@@ -14,6 +14,7 @@ from typing import Any
 import torch.distributed.distributed_c10d as c10d
 
 from rankbook.calls.blackbox import BlackBox
+from rankbook.calls.checks import Check
 from rankbook.calls.counts import Counts
 from rankbook.calls.groups import Groups
 from rankbook.calls.handles import Handles
@@ -28,7 +29,7 @@ from rankbook.calls.records import (
     measure,
     to_call,
 )
-from rankbook.models.calls import Call, Fingerprint, Wait
+from rankbook.models.calls import Call, Fingerprint, Slot, Wait
 
 __all__ = ["Awaited", "Ledger"]
 
@@ -49,6 +50,7 @@ class Ledger:
         handles: Which call a handle is of.
         groups: The process groups that it knows.
         counts: What is added up over the calls.
+        check: Compares calls before they are issued; None: they are not compared.
         box: The file of the last calls; None if there is none.
     """
 
@@ -72,6 +74,12 @@ class Ledger:
         self.handles = Handles()
         self._waiting: dict[int, Awaited] = {}
         self.counts = Counts()
+        self.check: Check | None = None
+
+    def count_again(self) -> None:
+        """Count the calls of every group from 1 again, as all its ranks do at this moment."""
+        with self._lock:
+            self.groups.by_id.clear()
 
     # What happens: called where it does.
 
@@ -267,15 +275,12 @@ class Ledger:
         groups = list(self.groups.by_id.values())
         return self.counts.fingerprints(g for g in groups if g.generation == self.generation)
 
-    def collective(
-        self, group: str, ranks: Sequence[int], generation: int, number: int
-    ) -> Call | None:
-        """One collective of a group, as :class:`Fingerprint` names it; None if it is not kept."""
-        wanted = (number, group, tuple(ranks), generation)
+    def collective(self, slot: Slot) -> Call | None:
+        """What was called as one collective of a group; None if it is not kept."""
         for record in reversed(self._records.copy()):
             its = record.group
-            found = (record.number, its.key, its.ranks, its.generation)
-            if found == wanted and record.site.op not in P2P:
+            found = Slot(its.key, its.ranks, its.generation, record.number)
+            if found == slot and record.site.op not in P2P:
                 return to_call(record)
         return None
 

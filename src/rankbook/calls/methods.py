@@ -94,6 +94,9 @@ def _telling(ledger: Ledger, theirs: Any, tap: Tap) -> Callable[..., Any]:
         # With no gradients to be had autograd has nothing to say: to pass it by, too, is quicker.
         is_plain = not tensors or (len(tensors) == 1 and not tensors[0].requires_grad)
         try:
+            if ledger.check is not None:
+                is_blocking = not getattr(args[-1] if args else None, "asyncOp", True)
+                ledger.check.before(ledger, record, is_blocking=is_blocking)
             with (
                 _AutoDispatchBelowADInplaceOrView() if is_plain else _ExcludeDispatchKeyGuard(_HERE)
             ):

@@ -10,9 +10,10 @@ from types import CodeType, FrameType
 
 import torch
 
+from rankbook.cellnames import cell_of, is_cell
 from rankbook.models.calls import Place
 
-__all__ = ["Spot", "innermost", "is_told_of", "name_cell", "place_of", "spot"]
+__all__ = ["Spot", "innermost", "is_told_of", "place_of", "spot"]
 
 _OURS = f"{Path(__file__).parents[1]}{os.sep}"
 _STAND_INS = {
@@ -41,7 +42,6 @@ _MOST = 4096
 """Lines that are remembered."""
 
 _kinds: dict[str, int] = {}
-_cells: dict[str, str] = {}
 _spots: dict[tuple[int, int], Spot] = {}
 
 
@@ -55,21 +55,14 @@ class Spot:
         self.place = place_of(code, line)
 
 
-def name_cell(filename: str, name: str) -> None:
-    """Have the lines of a file told as those of a cell, ``In [4]``."""
-    _cells[filename] = name
-
-
 def place_of(code: CodeType, line: int) -> Place:
     """Tell a line of some code."""
-    name = _cells.get(code.co_filename)
-    if name is None and _is_cell(code.co_filename):
-        name = "a cell"
+    cell = cell_of(code.co_filename)
     scope = code.co_name
     if scope.startswith("<"):  # a lambda, a comprehension: the function around it
         scope = getattr(code, "co_qualname", "").partition(".<locals>")[0]
         scope = "" if scope.startswith("<") else scope.rpartition(".")[2]
-    return Place(name or code.co_filename, line, scope, name is not None)
+    return Place(cell or code.co_filename, line, scope, bool(cell))
 
 
 def spot(frame: FrameType | None) -> tuple[Spot | None, Spot | None, str]:
@@ -126,7 +119,7 @@ def _cell_above(frame: FrameType) -> Spot | None:
     for _ in range(_DEEPEST):
         if above is None:
             return None
-        if _is_cell(above.f_code.co_filename):
+        if is_cell(above.f_code.co_filename):
             return _spot(above)
         above = above.f_back
     return None
@@ -147,7 +140,3 @@ def _kind(filename: str) -> int:
         _kinds.clear()
     _kinds[filename] = kind
     return kind
-
-
-def _is_cell(filename: str) -> bool:
-    return filename in _cells or "ipykernel_" in filename or "<ipython-input" in filename

@@ -10,7 +10,7 @@ from typing import Any
 
 from rankbook.calls.fingerprints import Running
 from rankbook.calls.places import Spot
-from rankbook.models.calls import SAME_SIZE, Call
+from rankbook.models.calls import SAME_SIZE, SAME_SIZE_ON_GLOO, Call
 
 __all__ = [
     "P2P",
@@ -38,6 +38,7 @@ class Group:
         "encoded",
         "fingerprint",
         "generation",
+        "is_gloo",
         "issued",
         "key",
         "name",
@@ -46,11 +47,19 @@ class Group:
     )
 
     def __init__(
-        self, pg: Any, name: str, ranks: tuple[int, ...], generation: int, nth: int = 1
+        self,
+        pg: Any,
+        name: str,
+        ranks: tuple[int, ...],
+        generation: int,
+        nth: int = 1,
+        *,
+        is_gloo: bool = False,
     ) -> None:
         self.ref = weakref.ref(pg)
         self.name = name
         self.key = f"{name} ({nth})" if nth > 1 else name
+        self.is_gloo = is_gloo
         self.encoded = name.encode()
         self.ranks = ranks
         self.generation = generation
@@ -144,7 +153,8 @@ def nbytes(record: Record) -> int:
 def what_must_agree(record: Record) -> tuple[object, ...]:
     """What all ranks must have called alike, of a collective."""
     site = record.site
-    sized = record.elements if site.op in SAME_SIZE else None
+    is_even = site.op in SAME_SIZE or (record.group.is_gloo and site.op in SAME_SIZE_ON_GLOO)
+    sized = record.elements if is_even else None
     dtype = record.dtypes[0] if record.dtypes else None
     return site.op, site.reduce_op, record.root, dtype, sized
 

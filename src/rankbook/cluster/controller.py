@@ -1,24 +1,34 @@
 """ipyparallel's controller, for a local cluster: ``python -m rankbook.cluster.controller``.
 
-It ends when its stdin closes, so that it never outlives the notebook's kernel.
+It ends when its stdin closes, so that it never outlives the notebook's kernel. Each line that it
+reads before is a command, as a JSON list of words, that it runs then: what ends on other hosts
+when the kernel was killed and cannot end it, a job, say.
 """
 
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
 from ipyparallel.controller.app import IPController
 from zmq.devices import ThreadMonitoredQueue
 
+from rankbook.engine import files
+
 __all__ = ["Controller", "Queue", "main"]
 
 _PR_SET_PDEATHSIG = 1
+
+_PATIENCE = 20.0
+"""Seconds for a command that is run at the end."""
 
 
 class Queue(ThreadMonitoredQueue):
@@ -54,7 +64,7 @@ class Controller(IPController):
         keeper = socket.socket()
         # As ZeroMQ does: two sockets with this option may share a port while one of them listens.
         keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        keeper.bind(("127.0.0.1", 0))
+        keeper.bind(("", 0))  # the controller may listen on several addresses
         self._reserved.append(keeper)
         return int(keeper.getsockname()[1])
 
@@ -91,8 +101,12 @@ def _die_with_parent() -> None:
 
 
 def _watch(lifeline: int) -> None:
-    while os.read(lifeline, 4096):
-        pass
+    with os.fdopen(lifeline, "rb") as lines:
+        commands = [json.loads(line) for line in lines]
+    for command in commands:
+        with suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(command, timeout=_PATIENCE, capture_output=True, check=False)
+    files.remove_all()  # a kernel that was killed cannot
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from rankbook.cluster.channel import Channel, everyone
 from rankbook.cluster.joining import one_line, refuse_other_versions, warn_of_newer_torch
-from rankbook.cluster.launchers.base import EngineEvent, Launcher, Ready
+from rankbook.cluster.launchers.base import EngineEvent, Launcher, Progress, Ready
 from rankbook.cluster.launchers.joined import JoinedLauncher
-from rankbook.cluster.launchers.local import LocalLauncher
-from rankbook.cluster.launchers.profile import ProfileLauncher
 from rankbook.cluster.messages import Wire
-from rankbook.cluster.warm import WarmProcess
 from rankbook.cluster.wire import ClientWire
 from rankbook.errors import ClusterError, RankbookError, SessionError
 from rankbook.models import EngineFacts, load
@@ -31,51 +29,35 @@ class Pool:
     Args:
         launcher: Started.
         wire: To the launcher's engines.
-        cancelled: Set by another thread to give up waiting for engines.
     """
 
-    def __init__(
-        self, launcher: Launcher, wire: Wire, cancelled: threading.Event | None = None
-    ) -> None:
+    def __init__(self, launcher: Launcher, wire: Wire) -> None:
         self.launcher = launcher
         self.wire = wire
         self.channel = Channel(wire)
-        self.on_end: Callable[[int, int], None] = _ignore
+        self.on_end: Callable[[int, int | None], None] = _ignore
         """Called with engine and status, in another thread, when an engine ends; the status is an
-        exit code, or minus a signal."""
-        self._cancelled = cancelled or threading.Event()
+        exit code, or minus a signal, or None if nobody knows."""
         self._closed = False
         self._follow()
 
     # -- making one --------------------------------------------------------------------------
 
     @classmethod
-    def start(
-        cls,
-        nproc: int,
-        *,
-        profile: str | None = None,
-        gpus: str = "",
-        warm: WarmProcess | None = None,
-        cancelled: threading.Event | None = None,
-    ) -> Pool:
+    def start(cls, launcher: Launcher, nproc: int, progress: Progress | None = None) -> Pool:
         """Start a cluster and wait for its engines.
 
         Args:
+            launcher: Not started.
             nproc: Number of engines.
-            profile: An IPython profile whose ``ipcluster_config.py`` says how engines start
-                (Slurm, SSH, MPI …); None forks them here.
-            gpus: ``CUDA_VISIBLE_DEVICES`` of local engines, empty leaves it as it is.
-            warm: What to fork local engines from, if that has been started already.
-            cancelled: Set by another thread to give up.
+            progress: Says what is waited for, and lets another thread give up.
 
         Raises:
-            ClusterError: It did not come up, or its engines not within ``c.Cluster.engine_timeout``
-                (60 s). Nothing that was started is left running.
+            ClusterError: It did not come up, or its engines not within the launcher's patience.
+                Nothing that was started is left running.
         """
-        if profile is None:
-            return cls._open(LocalLauncher(nproc, gpus, warm), nproc, cancelled)
-        return cls._open(ProfileLauncher(profile, nproc), nproc, cancelled)
+        launcher.progress = progress or Progress()
+        return cls._open(launcher, nproc)
 
     @classmethod
     def join(
@@ -98,18 +80,15 @@ class Pool:
         return cls._open(JoinedLauncher(profile, cluster_id, connection_file), 0)
 
     @classmethod
-    def _open(
-        cls, launcher: Launcher, nproc: int, cancelled: threading.Event | None = None
-    ) -> Pool:
+    def _open(cls, launcher: Launcher, nproc: int) -> Pool:
         pool = None
         try:
-            pool = cls(launcher, ClientWire(launcher.start(nproc)), cancelled)
+            pool = cls(launcher, ClientWire(launcher.start(nproc)))
             pool.wait_for(nproc, launcher.timeout)
         except BaseException as error:
-            if pool is None:
-                launcher.stop()
-            else:
-                pool.close()
+            # What fails while it is stopped must not hide why.
+            with suppress(Exception):
+                (launcher.stop if pool is None else pool.close)()
             if isinstance(error, RankbookError) or not isinstance(error, Exception):
                 raise
             raise ClusterError(f"The cluster did not start: {one_line(error)}.") from error
@@ -136,6 +115,15 @@ class Pool:
     def can_grow(self) -> bool:
         """Whether :meth:`grow` can add engines."""
         return self.launcher.can_add
+
+    @property
+    def instead(self) -> str:
+        """What to run when an engine has ended and none can be added; else empty."""
+        return "" if self.can_grow else self.launcher.instead
+
+    def why_lost(self, engine: int) -> str:
+        """Why an engine ended that did not end by itself; empty if it did, or nobody knows."""
+        return self.launcher.why_lost(engine)
 
     def refuse_growth(self) -> None:
         """Raise if :meth:`grow` cannot add engines.
@@ -199,7 +187,7 @@ class Pool:
             EngineError: One has another version of rankbook; the message names both, and the host.
             ClusterError: Some engines did not answer, or the controller is gone.
         """
-        request = SayFacts(self.wire.address)
+        request = SayFacts(self.launcher.address or self.wire.address)
         asked = everyone(self.engines if engines is None else engines, request)
         answers = self.channel.ask(asked, timeout=60, again=2)
         facts = [load(EngineFacts, answers[e]) for e in sorted(answers)]
@@ -226,8 +214,7 @@ class Pool:
     def _wait(self, condition: Callable[[], bool], timeout: float, failure: str) -> None:
         deadline = time.monotonic() + timeout
         while not condition():
-            if self._cancelled.is_set():
-                raise ClusterError("The start was interrupted.")
+            self.launcher.progress.refuse_cancelled()
             self._refuse_closed()
             self.launcher.check()
             if time.monotonic() > deadline:
@@ -259,5 +246,5 @@ class Pool:
         self.wire.unregister(event.engine)
 
 
-def _ignore(engine: int, status: int) -> None:
+def _ignore(engine: int, status: int | None) -> None:
     """Nobody listens for the ends of engines."""

@@ -1,4 +1,4 @@
-"""The process from which local engines are forked, seen from the notebook's kernel.
+"""A process from which engines are forked, seen from the notebook's kernel.
 
 This module imports next to nothing: that process is started first, and imports torch while this
 one imports ipyparallel.
@@ -6,12 +6,14 @@ one imports ipyparallel.
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from subprocess import PIPE, Popen, TimeoutExpired
+from typing import Any
 
 from rankbook import folders
 from rankbook.cluster import isolated
@@ -22,17 +24,27 @@ _GRACE = 5.0
 """Seconds for it to end its engines and itself; it gives its engines less."""
 
 
+LOCAL = tuple(isolated.command("rankbook.engine.server"))
+
+
 class WarmProcess:
-    """A running ``python -m rankbook.engine.server``.
+    """A running :mod:`rankbook.engine.server`, here or behind a command that reaches another host.
 
     It ends when its stdin closes: by :meth:`close`, or with this process.
+
+    Args:
+        command: What runs it.
+        env: Its environment; None: as it is here.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, command: Sequence[str] = LOCAL, env: Mapping[str, str] | None = None
+    ) -> None:
         # A file without a name: nothing is left behind, however this process ends.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process runs
         self.process = Popen(
-            isolated.command("rankbook.engine.server"),
+            list(command),
+            env=None if env is None else dict(env),
             stdin=PIPE,
             stdout=PIPE,
             stderr=self._log,
@@ -52,11 +64,26 @@ class WarmProcess:
             with self.process.stdout as stdout:
                 yield from stdout
 
+    def tell(self, command: Mapping[str, Any]) -> None:
+        """Give it a command.
+
+        Raises:
+            OSError: It has ended.
+        """
+        if self.process.stdin is None or self.process.stdin.closed:
+            raise BrokenPipeError
+        self.process.stdin.write(json.dumps(command).encode() + b"\n")
+        self.process.stdin.flush()
+
+    def errors(self) -> list[str]:
+        """The lines that it has written to its standard error, without the empty ones."""
+        size = os.fstat(self._log.fileno()).st_size
+        lines = os.pread(self._log.fileno(), size, 0).decode(errors="replace").splitlines()
+        return [line.strip() for line in lines if line.strip()]
+
     def last_words(self) -> str:
         """The last line that it wrote to its standard error."""
-        size = os.fstat(self._log.fileno()).st_size
-        lines = os.pread(self._log.fileno(), size, 0).decode(errors="replace").split("\n")
-        return next((line for line in reversed(lines) if line.strip()), "it left no message")
+        return (self.errors() or ["it left no message"])[-1]
 
     def close(self) -> None:
         """Make it end, and wait for that; idempotent."""

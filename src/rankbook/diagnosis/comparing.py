@@ -25,6 +25,8 @@ def differing(calls: Mapping[int, Collective]) -> Diagnosis | None:
     """
     words = Words({rank: Look("waiting", call.line, waiting=call) for rank, call in calls.items()})
     sorts = grouped(calls, lambda rank: _what_must_agree(calls[rank]))
+    if len(sorts) == 1:  # then it is what some backends only want to be equal
+        sorts = grouped(calls, lambda rank: elements(calls[rank]))
     if len(sorts) <= 1:
         return None
     most = max(sorts, key=len)

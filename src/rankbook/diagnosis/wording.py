@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
@@ -27,6 +28,9 @@ _LONGEST = 100
 
 _TENTHS_UNTIL = 10
 """Seconds from which on tenths are left out."""
+
+_OF_CODE = re.compile(r"(?:^| )line \d+")
+"""What is said of a rank in code, not of one that does something else."""
 
 _MOST = 3
 """Groups of ranks that a sentence lists one by one."""
@@ -77,7 +81,7 @@ class Words:
         run = agree(ranks, "runs", "run")
         line = shortened(self.looks[ranks[0]].line)
         # Outside of a cell it is said what the rank does instead.
-        is_of_code = line.startswith("line ") or ", called from line " in line
+        is_of_code = _OF_CODE.search(line) is not None
         return f"{run} {line}" if is_of_code else f"{run}{self.at(ranks)}"
 
     def call(self, call: Collective, *, tensors: bool = False) -> str:

@@ -13,7 +13,7 @@ from rankbook.diagnosis.wording import Words, shortened
 from rankbook.display import environment, html, stacks, table, verdict
 from rankbook.models import CellSpan, Look
 from rankbook.models.report import Report
-from rankbook.words import in_words
+from rankbook.words import in_words, sentence_start
 
 __all__ = ["LoadedReport", "load_report", "to_html", "to_text"]
 
@@ -83,7 +83,7 @@ def to_html(report: Report) -> str:
 def _texts(report: Report) -> Iterator[tuple[str, str]]:
     """What follows the verdict and the table: headings, and what stands below them."""
     if report.cell:
-        yield _cell(report.cell, report.made), _numbered(report.cell.code)
+        yield _cell(report.cell, report.made), _numbered(report.cell.code, report.cell.first_line)
     if report.looks:
         yield "What each rank did when the report was made", "\n".join(_looks(report.looks))
     if report.stacks:
@@ -106,10 +106,10 @@ def _title(report: Report) -> str:
 
 
 def _cell(cell: CellSpan, made: float) -> str:
-    number = f" {cell.number}" if cell.number else ""
     seconds = (made if cell.ended is None else cell.ended) - cell.started
     state = "it has run for" if cell.ended is None else "it ended after"
-    return f"Cell{number} on {in_words(cell.ranks)}: {state} {seconds:.1f} s"
+    name = sentence_start(cell.name or "the cell")
+    return f"{name} on {in_words(cell.ranks)}: {state} {seconds:.1f} s"
 
 
 def _looks(looks: Mapping[int, Look]) -> Iterator[str]:
@@ -124,10 +124,10 @@ def _looks(looks: Mapping[int, Look]) -> Iterator[str]:
         yield from (f"  {shortened(line)}" for line in look.last_words)
 
 
-def _numbered(code: str) -> str:
+def _numbered(code: str, first: int) -> str:
     lines = code.splitlines()
-    width = len(str(len(lines)))
-    return "\n".join(f"{number:{width}}  {line}" for number, line in enumerate(lines, 1))
+    width = len(str(first + len(lines) - 1))
+    return "\n".join(f"{number:{width}}  {line}" for number, line in enumerate(lines, first))
 
 
 def _listed(pairs: Mapping[str, str]) -> str:

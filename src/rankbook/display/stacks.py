@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from rankbook.cellnames import cell_of, is_cell
 from rankbook.words import in_words
 
 __all__ = ["relevant", "to_html", "to_text"]
 
-_CELL = re.compile(r'File "[^"]*(?:ipykernel_|<ipython-input)[^"]*"')
-"""The file name of a cell, which differs between engines."""
+_FRAME = re.compile(r'File "([^"]*)", line (\d+)')
 
 _PACKAGES = re.compile(r'File "[^"]*/(?:site|dist)-packages/')
 
@@ -53,7 +53,7 @@ def relevant(frames: Sequence[str]) -> list[str]:
     The frames that lead the engine to its cell are left out: they are always the same. So is what
     differs between ranks at the same place, such as folders.
     """
-    first = next((i for i, frame in enumerate(frames) if _CELL.search(frame)), None)
+    first = next((i for i, frame in enumerate(frames) if _is_of_a_cell(frame)), None)
     if first is not None:
         return [_shortened(frame) for frame in frames[first:]]
     if frames and _WAITS.search(frames[-1]):
@@ -62,4 +62,14 @@ def relevant(frames: Sequence[str]) -> list[str]:
 
 
 def _shortened(frame: str) -> str:
-    return _PACKAGES.sub('File "', _CELL.sub("Cell", frame))
+    return _PACKAGES.sub('File "', _FRAME.sub(_named, frame))
+
+
+def _is_of_a_cell(frame: str) -> bool:
+    match = _FRAME.search(frame)
+    return match is not None and is_cell(match[1])
+
+
+def _named(match: re.Match[str]) -> str:
+    cell = cell_of(match[1])
+    return f"{cell} line {match[2]}" if cell else match[0]

@@ -47,12 +47,13 @@ def check_backend(backend: object) -> str:
 
 def _is_known(name: str) -> bool:
     """Whether a backend, or every one of a choice per device type, is in this build of torch."""
-    names = [name]
+    names = {"": name}
     if ":" in name:  # which torch before 2.10 does not take for a backend
-        devices, _, names = zip(*(part.partition(":") for part in name.split(",")), strict=True)
-        if not all(devices) or len(set(devices)) < len(devices):
+        parts = [part.partition(":") for part in name.split(",")]
+        names = {device: backend for device, _, backend in parts}
+        if not all(names) or len(names) < len(parts):
             return False
-    return all(n and n not in _NO_BACKENDS and dist.is_backend_available(n) for n in names)
+    return all(n and n not in _NO_BACKENDS and dist.is_backend_available(n) for n in names.values())
 
 
 def uses_nccl(backend: str) -> bool:

@@ -13,6 +13,4 @@ __all__ = ["tell_call"]
 @operation(TellCall, on=CONTROL)
 def tell_call(job: Job, request: TellCall) -> Call | None:
     """Tell of one collective; None if it is no longer kept."""
-    return job.engine.ledger.collective(
-        request.group, request.ranks, request.generation, request.number
-    )
+    return job.engine.ledger.collective(request.slot)

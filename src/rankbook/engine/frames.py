@@ -8,15 +8,17 @@ import sys
 import sysconfig
 import threading
 import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 import torch
 
-from rankbook import calls
-from rankbook.calls import places
+from rankbook import calls, cellnames
+from rankbook.calls import checks, places
+from rankbook.cellnames import is_cell
 from rankbook.engine.waits import above_the_account, awaited, is_ours
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "position",
     "stack",
     "threads_of_the_person",
+    "where",
 ]
 
 _TORCH = f"{os.sep}torch{os.sep}"
@@ -56,9 +59,8 @@ class Position:
     """Where the main thread stands.
 
     Attributes:
-        line: The innermost line of the cell, ``line 3: dist.all_reduce(x)``; of a file of the
-            person's, ``train.py:6 in step, called from line 3: step()``; in a script ``train.py:6
-            in step``; empty if neither is on the stack.
+        line: The innermost line of a person's code, as :func:`where` tells it, and in a script
+            ``train.py:6 in step``; empty if neither a cell nor a script is on the stack.
         call: The public function of ``torch.distributed`` that it is in; empty if none.
         arguments: The local names of that call: what it was given.
         in_torch: Whether the innermost frame is torch's, or waits for a handle of torch's: then it
@@ -81,26 +83,31 @@ class Position:
     mark: tuple[tuple[int, int], ...] = ()
 
 
-def _main_frame() -> tuple[FrameType | None, str]:
-    """The innermost frame below our wrappers of waits, and what it waits for in one of them."""
+def _main_frame() -> tuple[FrameType | None, str, bool]:
+    """The innermost frame below our wrappers of waits.
+
+    Returns:
+        It, what it waits for in one of them, and whether it asks there again and again.
+    """
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     if frame is None:
-        return None, ""
+        return None, "", False
+    polls = checks.is_ours(frame.f_code)
     frame = above_the_account(frame)
     if not is_ours(frame.f_code):
-        return frame, ""
-    return frame.f_back, awaited(frame)
+        return frame, "", polls
+    return frame.f_back, awaited(frame), polls
 
 
 def stack() -> list[str]:
     """The main thread's Python stack, formatted, outermost call first."""
-    frame, _ = _main_frame()
+    frame, _, _ = _main_frame()
     return traceback.format_stack(frame) if frame else []
 
 
 def position() -> Position:
     """Where the main thread stands at this moment."""
-    innermost, awaits = _main_frame()
+    innermost, awaits, polls = _main_frame()
     if innermost is None:
         return Position()
     # Skip our own frames below torch: the position is where torch waits.
@@ -110,6 +117,7 @@ def position() -> Position:
     in_store = polling is not innermost and _TORCH in polling.f_code.co_filename
     if in_store:
         innermost = polling
+    in_store = in_store or polls
     frame: FrameType | None = innermost
     call: FrameType | None = None
     own: list[FrameType] = []
@@ -125,13 +133,15 @@ def position() -> Position:
                 call = frame
         elif code.co_filename.startswith("<frozen importlib"):
             call = None  # the module is being imported
-        elif _is_cell(code.co_filename) or code.co_filename.endswith(_SCRIPT):
+        elif is_cell(code.co_filename) or code.co_filename.endswith(_SCRIPT):
             break
         elif _is_own(code.co_filename):
             own.append(frame)
         frame = frame.f_back
+    in_script = frame is not None and frame.f_code.co_filename.endswith(_SCRIPT)
+    stack = ((each.f_code, each.f_lineno) for each, _ in traceback.walk_stack(innermost))
     return Position(
-        _where(own, frame),
+        _in_script(own) if in_script else where(stack),
         call.f_code.co_name if call else "",
         dict(call.f_locals) if call else {},
         in_torch=bool(awaits) or _TORCH in _below_threading(innermost).f_code.co_filename,
@@ -143,22 +153,19 @@ def position() -> Position:
     )
 
 
-def _where(own: list[FrameType], base: FrameType | None) -> str:
-    """The line of a person's that is the innermost, and where it was called from in their code.
+def _in_script(own: list[FrameType]) -> str:
+    """The innermost line of a person's files, and the script's that led there.
 
     Args:
-        own: Frames of their files, the innermost first.
-        base: Of the cell, or ours that runs a script; None: there is neither.
+        own: Frames of those files, the innermost first.
     """
-    if base is None:
+    if not own:
         return ""
-    inner = str(places.place_of(own[0].f_code, own[0].f_lineno)) if own else ""
-    if _is_cell(base.f_code.co_filename):
-        line = _line(base.f_code.co_filename, base.f_lineno)
-        return f"{inner}, called from {line}" if inner else line
-    if not own or own[-1].f_code.co_filename == own[0].f_code.co_filename:
-        return inner
-    return f"{inner}, called from {places.place_of(own[-1].f_code, own[-1].f_lineno)}"
+    inner, outer = own[0], own[-1]
+    told = str(places.place_of(inner.f_code, inner.f_lineno))
+    if inner.f_code.co_filename == outer.f_code.co_filename:
+        return told
+    return f"{told}, called from {places.place_of(outer.f_code, outer.f_lineno)}"
 
 
 def _below_threading(frame: FrameType) -> FrameType:
@@ -173,13 +180,32 @@ def _is_polling(frame: FrameType) -> bool:
 
 
 def line_of(trace: TracebackType | None) -> str:
-    """The innermost line of the cell that an exception came through; empty if there is none."""
-    line = ""
-    while trace is not None:
-        if _is_cell(trace.tb_frame.f_code.co_filename):
-            line = _line(trace.tb_frame.f_code.co_filename, trace.tb_lineno)
-        trace = trace.tb_next
-    return line
+    """The innermost line of a person's that an exception came through; empty if there is none."""
+    entries = [(frame.f_code, line) for frame, line in traceback.walk_tb(trace)]
+    return where(reversed(entries))
+
+
+def where(stack: Iterable[tuple[CodeType, int]]) -> str:
+    """Say where code stands.
+
+    Args:
+        stack: Code and its line, innermost first.
+
+    Returns:
+        ``In [4] line 3: dist.all_reduce(x)`` of a cell; of a file or an earlier cell ``train.py:6
+        in step, called from In [4] line 2``; empty if no cell is on the stack.
+    """
+    own = [
+        (code, line)
+        for code, line in stack
+        if is_cell(code.co_filename) or _is_own(code.co_filename)
+    ]
+    told = cellnames.where(places.place_of(*each) for each in own)
+    if ", called from " in told or not told:
+        return told
+    code, line = own[0]
+    text = linecache.getline(code.co_filename, line).strip()
+    return f"{told}: {text}" if text else told
 
 
 def line_in_script(trace: TracebackType | None) -> str:
@@ -220,7 +246,7 @@ def threads_of_the_person() -> dict[int, bool]:
         frame: FrameType | None = innermost
         while frame is not None and ident != main:
             filename = frame.f_code.co_filename
-            if _is_cell(filename) or _is_own(filename):
+            if is_cell(filename) or _is_own(filename):
                 found[ident] = innermost.f_code.co_filename == threading.__file__
                 break
             frame = frame.f_back
@@ -248,12 +274,3 @@ def _is_own(filename: str) -> bool:
     return not (
         filename.startswith((*_NOT_OF_A_PERSON, _STANDARD_LIBRARY, "<")) or "-packages" in filename
     )
-
-
-def _is_cell(filename: str) -> bool:
-    return "ipykernel_" in filename or "<ipython-input" in filename
-
-
-def _line(filename: str, number: int) -> str:
-    text = linecache.getline(filename, number).strip()
-    return f"line {number}: {text}" if text else f"line {number}"

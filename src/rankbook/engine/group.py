@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import os
 import socket
 import time
-import weakref
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch._C._distributed_c10d import DebugLevel, get_debug_level, set_debug_level
+import torch.distributed.distributed_c10d as c10d
 
 from rankbook.calls import Ledger
+from rankbook.calls.boards import FileBoard, StoreBoard
+from rankbook.calls.checks import Board, Check
 from rankbook.distributed import (
     by_hand,
     destroy_global_state,
@@ -33,9 +31,11 @@ from rankbook.distributed.environment import Launch
 from rankbook.engine import host, nccl
 from rankbook.engine.history import Epoch
 from rankbook.engine.jobs import Job
+from rankbook.engine.names import Names
 from rankbook.engine.operations import MAIN, operation
 from rankbook.engine.sockets import GlooSockets
 from rankbook.engine.threads import Threads
+from rankbook.engine.tidying import tidy
 from rankbook.models import GroupInfo
 from rankbook.models.requests import Destroy, EndScript, HostStore, Initialize, Reach
 
@@ -45,9 +45,6 @@ _LOOPBACK = "127.0.0.1"
 
 _EPOCHS = 31
 """Earlier groups that are remembered, so that a collective can be assigned to its group."""
-
-_LENT = "__rankbook_lent__"
-"""In the globals of a function that was sent here: which names are this rank's."""
 
 _TIDY = 0.2
 """Seconds after a group was replaced until what the former one has left is released."""
@@ -60,17 +57,13 @@ class Group:
         self.info: GroupInfo | None = None
         self.began = 0
         """When the present group was asked for, ns since the epoch."""
-        self.names: dict[str, Any] = {}
-        """What a cell finds: ``rank``, ``dist`` …"""
+        self.names = Names(namespace)
         self.epochs: list[Epoch] = []
         """The latest groups that were asked for, the present one last."""
         self.aborts = nccl.Aborts()
         self._ledger = ledger
         self._sockets = GlooSockets()
         self._threads = Threads()
-        self._level = get_debug_level()
-        self._namespace = namespace
-        self._functions = weakref.WeakSet[FunctionType]()
         self._interfaces: dict[str, str] = {}
         self._url = ""
         self._resumed = 0
@@ -116,9 +109,6 @@ class Group:
         self._use_interface(wanted.address)
         # For good: a cell may destroy the group and initialise it again.
         rendezvous.use(wanted.url, wanted.generation)
-        level = self._level if not wanted.check else DebugLevel.DETAIL
-        if get_debug_level() != level:
-            set_debug_level(level)
         info = initialize_distributed(wanted.backend, wanted.timeout_minutes)
         timeout = timedelta(minutes=wanted.timeout_minutes)
         ports = by_hand.enable(environment.read(), wanted.address, timeout)
@@ -139,6 +129,8 @@ class Group:
             check=wanted.check,
             healed=healed.kinds,
             lost=healed.lost,
+            waiting=healed.waiting,
+            is_new=healed.is_new,
         )
         self._remove_former_store(wanted.url)
         self.names.update(
@@ -150,31 +142,14 @@ class Group:
             device=info.device,
             dist_info=info,
         )
-        self._namespace.update(self.names)
-        for function in self._functions:
-            self._lend(function)
         return self.info
-
-    def lend_names(self, function: FunctionType) -> None:
-        """Have a function that was sent here find ``rank``, ``dist`` … now and in later groups."""
-        self._functions.add(function)
-        self._lend(function)
-
-    def _lend(self, function: FunctionType) -> None:
-        there = function.__globals__
-        for name, value in self.names.items():
-            # What the notebook has under such a name wins, unless it is a module like this one's.
-            is_free = name not in there or isinstance(there[name], ModuleType)
-            if is_free or there.get(_LENT, {}).get(name) is there[name]:
-                there[name] = there.setdefault(_LENT, {})[name] = value
 
     def before_cell(self) -> None:
         """Forget an earlier cell's attempt to make a group, of which other ranks may not know.
 
         And give back names that a cell has deleted, as ``%reset`` does.
         """
-        for name, value in self.names.items():
-            self._namespace.setdefault(name, value)
+        self.names.restore()
         if not dist.is_initialized():
             teardown.forget_attempt()
 
@@ -267,12 +242,26 @@ class Group:
 @operation(Initialize, on=MAIN)
 def initialize(job: Job, request: Initialize) -> GroupInfo:
     """Join a generation."""
-    job.engine.ledger.generation = request.generation
-    group = job.engine.group
+    ledger, group = job.engine.ledger, job.engine.group
+    ledger.generation = request.generation
+    if ledger.check is not None:
+        ledger.check.close()
+        ledger.check = None
     info = group.initialize(request)
+    if request.check:
+        ledger.check = Check(_board(request), request.rank, request.timeout_minutes * 60)
+    # A rank that is new has counted what made the group, those whose groups have healed have not.
+    ledger.count_again()
     if len(group.epochs) > 1:
-        job.later.append((_TIDY, _tidy))
+        job.later.append((_TIDY, tidy))
     return info
+
+
+def _board(wanted: Initialize) -> Board:
+    """Where the ranks of a generation post what they are about to call."""
+    if wanted.url.startswith("file://"):  # they share a host
+        return FileBoard(f"{wanted.url.removeprefix('file://')}-check-{{}}", wanted.rank)
+    return StoreBoard(c10d._get_default_store(), wanted.rank)
 
 
 @operation(Destroy, on=MAIN)
@@ -284,7 +273,7 @@ def destroy(job: Job, _request: Destroy) -> None:
 @operation(EndScript, on=MAIN)
 def end_script(job: Job, _request: EndScript) -> None:
     """Have the session's group again after a script; so does whatever begins on this thread."""
-    job.later.append((_TIDY, _tidy))
+    job.later.append((_TIDY, tidy))
 
 
 @operation(HostStore, on=MAIN)
@@ -302,14 +291,3 @@ def reach(_job: Job, request: Reach) -> bool:
     except OSError:
         return False
     return True
-
-
-def _tidy() -> None:
-    """Release the former group.
-
-    Tracebacks, and what IPython makes of them, refer to each other and to that group with its
-    threads and sockets, until Python's collector happens to find such cycles.
-    """
-    gc.collect()
-    with suppress(OSError, AttributeError):  # glibc keeps for itself what is released in pieces
-        ctypes.CDLL(None).malloc_trim(0)

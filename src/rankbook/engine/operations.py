@@ -28,6 +28,7 @@ ROOMS = (
     "rankbook.engine.cells.freeing",
     "rankbook.engine.cells.runner",
     "rankbook.engine.comparing",
+    "rankbook.engine.copying",
     "rankbook.engine.environment",
     "rankbook.engine.facts",
     "rankbook.engine.following",

@@ -7,8 +7,16 @@ share its pages. The launcher and this process exchange JSON lines over stdin an
   forks four engines; each says ``{"event": "ready", "engine": 0, "uuid": "..."}`` as soon as it
   answers requests, which is some heartbeats before ipyparallel's hub would announce it;
 - ``{"kill": [0, 2]}`` kills engines;
+- ``{"reach": ["10.0.0.5", 41000]}`` connects to the controller and says ``{"event": "reached",
+  "problem": ""}``, or why that was not possible: before engines wait for it in vain;
 - when an engine ends, ``{"event": "ended", "index": 0, "pid": 123, "status": -9}`` says so; the
   status is that of ``subprocess``: an exit code, or minus the signal.
+
+- when something else than the kernel ends this process by SIGTERM, ``{"event": "leaving"}`` says
+  so, before the engines end.
+
+Where ``log`` is empty the engines have logs without a name, which nothing outlives; the event of an
+engine's end then has its last lines, as ``"words": [...]``.
 
 stdin is also the lifeline: when it closes, because the notebook's kernel has ended in whatever way,
 this process ends all engines. Before it forks, it must not touch CUDA or start a thread.
@@ -22,19 +30,23 @@ import gc
 import json
 import os
 import select
+import shutil
 import signal
+import socket
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-from rankbook import lastcalls
-from rankbook.engine import orphans
+from rankbook.engine import files, orphans
 from rankbook.engine.cells.tail import LOG_VARIABLE
 
-__all__ = ["main"]
+__all__ = ["Server", "load", "main", "run_engine", "tell"]
+
+_MARK = "RANKBOOK_ENGINE"
+"""The variable that names an engine, for what it starts."""
 
 _MOMENT = 0.05
 """Seconds between two looks for engines that were killed."""
@@ -42,22 +54,30 @@ _MOMENT = 0.05
 _GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL when all engines are ended."""
 
+_REACH = 5.0
+"""Seconds for the controller to accept a connection."""
+
 _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
     """Import what engines need, then serve until stdin closes."""
-    # Imports leave hardly any garbage, and collecting takes a seventh of their time.
-    gc.disable()
-    _load()
-    # Keep the collector from touching (and so copying) pages that the engines share.
-    gc.freeze()
+    load()
     Server().serve()
     # Nothing is left to do, and unloading torch would take a third of a second.
     os._exit(0)
 
 
-def _load() -> None:
+def load() -> None:
+    """Import, once for all engines, what each of them would."""
+    # Imports leave hardly any garbage, and collecting takes a seventh of their time.
+    gc.disable()
+    _import_all()
+    # Keep the collector from touching (and so copying) pages that the engines share.
+    gc.freeze()
+
+
+def _import_all() -> None:
     import rankbook.engine.app  # noqa: F401
     from rankbook.engine.operations import every_operation
 
@@ -86,8 +106,9 @@ class Server:
     def __init__(self) -> None:
         self._kernel = os.getppid()
         self._engines: dict[int, int] = {}
-        self._logs: dict[int, str] = {}
         orphans.adopt()
+        self._logs: dict[int, int] = {}
+        """By process, the descriptor of its log, if that has no name."""
         self._wake_r, self._wake_w = os.pipe()
         os.set_blocking(self._wake_r, False)
         os.set_blocking(self._wake_w, False)
@@ -103,6 +124,7 @@ class Server:
         while True:
             ready, _, _ = select.select([0, self._wake_r], [], [])
             if self._wake_r in ready and signal.SIGTERM in self._signals():
+                tell({"event": "leaving"})
                 break
             if 0 in ready:
                 data = os.read(0, 65536)
@@ -123,6 +145,8 @@ class Server:
         return b""
 
     def _obey(self, command: dict[str, Any]) -> None:
+        if "reach" in command:
+            tell({"event": "reached", "problem": _problem_on_the_way_to(*command["reach"])})
         if "fork" in command:
             os.environ.update(command["env"])
             for index in range(command["first"], command["first"] + command["fork"]):
@@ -133,10 +157,15 @@ class Server:
 
     def _fork(self, index: int, command: dict[str, Any]) -> None:
         parent = os.getpid()
-        log = command["log"].replace("{index}", str(index))
+        path = command["log"].replace("{index}", str(index))
+        log = files.open_named(path) if path else files.open_unnamed()
         pid = os.fork()
         if pid:
-            self._engines[pid], self._logs[pid] = index, log
+            self._engines[pid] = index
+            if path:
+                os.close(log)
+            else:
+                self._logs[pid] = log
             return
         status = 1
         try:
@@ -144,11 +173,12 @@ class Server:
             _become_child(parent, log)
             os.close(self._wake_r)
             os.close(self._wake_w)
-            os.environ[LOG_VARIABLE] = log
-            with suppress(OSError):  # it has been removed: the rank stays where this process is
+            os.environ[_MARK] = f"{parent}.{index}"
+            os.environ[LOG_VARIABLE] = path or files.OWN
+            with suppress(OSError):  # another host need not have the notebook's folder
                 os.chdir(command["cwd"])
             argv = [a.replace("{index}", str(index)) for a in command["argv"]]
-            status = _run_engine(argv, events)
+            status = run_engine(argv, events)
         except BaseException:  # noqa: BLE001 - the child must never go on as a second server
             import traceback
 
@@ -168,10 +198,14 @@ class Server:
             if pid == 0:
                 return
             if (index := self._engines.pop(pid, None)) is not None:
-                # What it has started has the name of its log file in the environment.
-                orphans.end(pid, f"{LOG_VARIABLE}={self._logs.pop(pid)}")
-                code = os.waitstatus_to_exitcode(status)
-                _tell({"event": "ended", "index": index, "pid": pid, "status": code})
+                # What it has started has its mark in the environment.
+                orphans.end(pid, f"{_MARK}={os.getpid()}.{index}")
+                event = {"event": "ended", "index": index, "pid": pid}
+                event["status"] = os.waitstatus_to_exitcode(status)
+                if (log := self._logs.pop(pid, None)) is not None:
+                    event["words"] = files.last_lines(log)
+                    os.close(log)
+                tell(event)
 
     def _end_all(self) -> None:
         deadline = time.monotonic() + _GRACE
@@ -188,7 +222,7 @@ class Server:
             self._reap()
             select.select([self._wake_r], [], [], _MOMENT)
         if os.getppid() != self._kernel:
-            _remove_files()  # the kernel was killed and cannot
+            files.remove_all()  # the kernel was killed and cannot
 
     def _signal_all(self, signum: int) -> None:
         for pid in self._engines:
@@ -196,24 +230,22 @@ class Server:
                 os.kill(pid, signum)
 
 
-def _remove_files() -> None:
-    """Remove what this cluster has left."""
-    cluster, profile = os.environ.get("IPP_CLUSTER_ID"), os.environ.get("IPP_PROFILE_DIR")
-    if cluster:
-        lastcalls.remove(cluster)
-    if cluster and profile:
-        for path in Path(profile).glob(f"*/*{cluster}*"):
-            with suppress(OSError):
-                path.unlink()
+def _problem_on_the_way_to(host: str, port: int) -> str:
+    try:
+        socket.create_connection((host, port), _REACH).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
-def _tell(event: dict[str, Any], to: int = 1) -> None:
+def tell(event: dict[str, Any], to: int = 1) -> None:
+    """Write an event where the notebook's kernel reads it."""
     # The pipe is broken when the notebook's kernel is gone; the engines must still be ended.
     with suppress(OSError):
         os.write(to, json.dumps(event).encode() + b"\n")
 
 
-def _become_child(parent: int, log: str) -> None:
+def _become_child(parent: int, log: int) -> None:
     """Cut what a forked child shares with the server: signals, terminal, streams."""
     os.setsid()
     if sys.platform == "linux":
@@ -225,23 +257,34 @@ def _become_child(parent: int, log: str) -> None:
     for signum in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, signal.SIG_DFL)
     null = os.open(os.devnull, os.O_RDONLY)
-    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for source, target in ((null, 0), (out, 1), (out, 2)):
+    for source, target in ((null, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
     os.close(null)
-    os.close(out)
+    os.close(log)
 
 
-def _run_engine(argv: list[str], events: int) -> int:
+def run_engine(argv: list[str], events: int) -> int:
+    """Be an engine until it is ended; return its exit code.
+
+    Args:
+        argv: Its command line.
+        events: The descriptor to say there that it is ready.
+    """
     from rankbook.engine.app import RankEngine
 
     gc.enable()
     # On a crash, write the line of the cell into the log.
     faulthandler.enable()
+    # Where no notebook has a profile, the person's own stays as it is.
+    folder = "" if "IPP_PROFILE_DIR" in os.environ else tempfile.mkdtemp(prefix="rankbook-engine-")
+    if folder:
+        os.environ["IPP_PROFILE_DIR"] = folder
 
     def on_ready(engine: int, uuid: str) -> None:
-        _tell({"event": "ready", "engine": engine, "uuid": uuid}, events)
+        tell({"event": "ready", "engine": engine, "uuid": uuid}, events)
         os.close(events)
+        if folder:  # an engine reads it as it starts; so nothing is left, however it ends
+            shutil.rmtree(folder, ignore_errors=True)
 
     app = RankEngine.instance()
     app.on_ready = on_ready

@@ -40,7 +40,7 @@ def push(job: Job, request: Push) -> None:
 def _settle(engine: Engine, value: Any) -> None:
     """Let a function find this rank's names, and a class of the notebook be found by its name."""
     if isinstance(value, types.FunctionType):
-        engine.group.lend_names(value)
+        engine.group.names.lend(value)
     elif isinstance(value, type) and value.__module__ == "__main__":
         # Where it is looked for when an instance of it is pickled.
         engine.namespace[value.__name__] = value

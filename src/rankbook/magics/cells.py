@@ -14,6 +14,7 @@ from IPython.core.magic import (
 
 from rankbook.errors import InputError
 from rankbook.magics.base import RankMagics
+from rankbook.magics.lines import below, in_line
 from rankbook.magics.mode import Mode
 from rankbook.magics.options import (
     NO_WAIT,
@@ -76,7 +77,8 @@ class CellMagics(RankMagics):
             %dist x.sum()
         """
         if cell is None:
-            args, cell = parse_with_code(self.dist, line)
+            args, text = parse_with_code(self.dist, line)
+            code = in_line(self.shell, text)
         else:
             args = parse(self.dist, line)
             if args.expression:
@@ -84,12 +86,13 @@ class CellMagics(RankMagics):
                     f"{' '.join(args.expression)!r} is not an option of %%dist: write code on the "
                     "lines below it."
                 )
-        if not cell.strip():
+            code = below(self.shell, cell)
+        if not code.text.strip():
             raise InputError("There is nothing to run: write code below %%dist, or %dist EXPR.")
         run_cell(
             self.shell,
             self.session(),
-            cell,
+            code,
             args.ranks,
             timeout=args.timeout,
             out=args.out,
@@ -102,7 +105,7 @@ class CellMagics(RankMagics):
     def rank(self, line: str, cell: str) -> None:
         """Run a cell on some ranks: short for %%dist -r RANKS."""
         # Not argparse: it would take the ranks -2,-1 for an option.
-        run_cell(self.shell, self.session(), cell, line.strip())
+        run_cell(self.shell, self.session(), below(self.shell, cell), line.strip())
 
     @cell_magic
     def local(self, line: str, cell: str) -> None:

@@ -5,28 +5,35 @@ from __future__ import annotations
 from argparse import Namespace
 from importlib import import_module
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import line_magic, magics_class
 
 from rankbook import api
-from rankbook.errors import SessionError
+from rankbook.cluster import slurm
+from rankbook.errors import InputError, SessionError
 from rankbook.magics.base import RankMagics
 from rankbook.magics.options import (
+    ADDRESS,
     BACKEND,
     CHECK,
     CLUSTER_ID,
     GPUS,
+    MPI,
     NO_CHECK,
+    NODES,
     NPROC,
     ON_HANG,
     PROFILE,
+    PYTHON,
     SELECTION,
+    SLURM,
+    SSH,
     TIMEOUT_MINUTES,
     option,
 )
-from rankbook.magics.usage import parse, takes
-from rankbook.words import plural
+from rankbook.magics.usage import only_quoted_values, parse, takes
+from rankbook.words import agree, plural
 
 if TYPE_CHECKING:
     from rankbook.notebook import Session
@@ -47,6 +54,13 @@ class GroupMagics(RankMagics):
         NO_CHECK,
         ON_HANG,
         GPUS,
+        SLURM,
+        NODES,
+        SSH,
+        MPI,
+        PYTHON,
+        ADDRESS,
+        option("--dry-run", action="store_true", help="Only show the job script and the commands."),
         PROFILE,
         CLUSTER_ID,
         option("--no-dashboard", action="store_true", help="Show no dashboard."),
@@ -67,22 +81,30 @@ class GroupMagics(RankMagics):
             %dist_init gloo -n 4 --timeout 5
             %dist_init --check
             %dist_init nccl --gpus 0,1
-            %dist_init --profile slurm -n 16
+            %dist_init --slurm "partition=gpu time=1:00:00" --nodes 2 -n 8
+            %dist_init --ssh alpha:4,beta:4
+            %dist_init --mpi -n 4
+            %dist_init --profile pbs -n 16
             %dist_init --cluster-id 1700000000-abcd
         """
-        args = parse(self.dist_init, line)
+        args = parse(self.dist_init, only_quoted_values(line, "--slurm", "--mpi"))
+        _refuse_contradictions(args)
+        if args.dry_run:
+            print(api.preview(args.backend, args.n, gpus=args.gpus, **_where(args)))
+            return
         if not args.no_dashboard:
             # The widgets take a while to import, and so do the engines to start: both at once.
             Thread(target=import_module, args=("rankbook.widgets",), daemon=True).start()
         session = api.session()
         if session is None:
             session = _connect(args) if args.cluster_id else _start(args)
-        elif args.profile or args.cluster_id or args.gpus:
+        elif args.cluster_id or args.gpus or _where(args):
             raise SessionError(
                 "This notebook has a cluster already: run %dist_shutdown before another %dist_init."
             )
         else:
             session.initialize(args.backend, args.n, args.timeout, check=args.check)
+        _tell_of_idle_nodes(session)
         session.on_hang = args.on_hang or session.on_hang
         if args.no_dashboard:
             print(_in_one_line(session))
@@ -113,17 +135,53 @@ class GroupMagics(RankMagics):
         print(f"{_in_one_line(session)}{session.carried}")
 
     @line_magic
-    @takes(SELECTION.but(help=f"{SELECTION.settings['help']} Default: those that died."))
+    @takes(
+        SELECTION.but(help=f"{SELECTION.settings['help']} Default: those that died."),
+        option(
+            "--from",
+            dest="source",
+            metavar="RANK",
+            help="Run the imports, functions and classes of earlier cells on the new ranks, and "
+            "copy the variables of RANK to them.",
+        ),
+        option(
+            "--checkpoint",
+            metavar="PATH",
+            help="With --from: have all ranks load modules and optimizers from PATH, which "
+            "torch.distributed.checkpoint.save has made. Sharded ones need it.",
+        ),
+    )
     def dist_restart(self, line: str) -> None:
         """Give ranks new processes, and initialise a new generation with the others as they are.
 
         The new processes run on the same hosts and GPUs as the old ones, and start empty. The
-        other ranks keep their variables.
+        other ranks keep their variables. With --from, the new ranks get a copy of another rank's,
+        and DDP modules, device meshes and subgroups go on with them. Nothing is called there that
+        earlier cells have called. Not copied, but listed with the reason: loaders with worker
+        processes, open files, generators, locks. RNG states are not copied.
+
+        Examples::
+
+            %dist_restart
+            %dist_restart 2
+            %dist_restart 2 --from 0
+            %dist_restart 2 --from 0 --checkpoint checkpoints/step-100
         """
         session = self.session()
-        # Not argparse: it would take the ranks -2,-1 for an option.
-        session.restart_ranks(line.strip() or None)
+        # Not argparse for what comes first: it would take the ranks -2,-1 for an option.
+        first, mark, options = line.partition("--")
+        args = parse(self.dist_restart, f"{mark}{options}")
+        ranks = " ".join([first.strip(), *args.ranks]).strip()
+        if args.checkpoint and args.source is not None:
+            print(
+                f"All ranks load modules and optimizers from {args.checkpoint}: "
+                "what they hold now is replaced."
+            )
+        filled = session.restart_ranks(
+            ranks or None, from_rank=args.source, checkpoint=args.checkpoint
+        )
         print(f"{_in_one_line(session)}{session.carried}")
+        print(filled or session.lacking)
 
     @line_magic
     @takes()
@@ -136,11 +194,45 @@ class GroupMagics(RankMagics):
         self.session().shutdown()
 
 
+def _where(args: Namespace) -> dict[str, Any]:
+    """What says where the engines start, as far as it was given."""
+    names = ("slurm", "ssh", "mpi", "nodes", "profile", "python", "address")
+    given = {name: value for name in names if (value := getattr(args, name)) is not None}
+    # --slurm and --mpi without a value.
+    return {name: True if value == "" else value for name, value in given.items()}
+
+
+def _refuse_contradictions(args: Namespace) -> None:
+    if args.cluster_id:
+        for name in ("slurm", "ssh", "mpi"):
+            if getattr(args, name) is not None:
+                raise InputError(
+                    f"--{name} starts ranks and --cluster-id joins some: leave out one of them."
+                )
+    if args.backend and "=" in args.backend:
+        raise InputError(
+            f"{args.backend!r} is no backend: options of sbatch stand in quotation marks, "
+            '--slurm "partition=gpu time=1:00:00".'
+        )
+
+
+def _tell_of_idle_nodes(session: Session) -> None:
+    """Say that an allocation has more nodes than the ranks use."""
+    used = len({state.host for state in session.states()}) if slurm.own_nodes() > 1 else 0
+    if 0 < used < slurm.own_nodes():
+        idle = slurm.own_nodes() - used
+        print(
+            f"{plural(idle, 'node')} of this allocation (job {slurm.own_job()}) "
+            f"{agree(range(idle), 'is', 'are')} idle: %dist_shutdown, then %dist_init --slurm, "
+            "uses all."
+        )
+
+
 def _start(args: Namespace) -> Session:
     return api.start(
         args.backend,
         args.n,
-        profile=args.profile,
+        **_where(args),
         gpus=args.gpus,
         timeout_minutes=1 if args.timeout is None else args.timeout,
         check=bool(args.check),

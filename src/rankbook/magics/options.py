@@ -13,19 +13,25 @@ from typing import Any
 from rankbook.models import ON_HANG as _ON_HANG
 
 __all__ = [
+    "ADDRESS",
     "BACKEND",
     "CHECK",
     "CLUSTER_ID",
     "GPUS",
+    "MPI",
     "NAMES",
+    "NODES",
     "NO_CHECK",
     "NO_WAIT",
     "NPROC",
     "ON_HANG",
     "OUT",
     "PROFILE",
+    "PYTHON",
     "RANKS",
     "SELECTION",
+    "SLURM",
+    "SSH",
     "TIMEOUT_MINUTES",
     "TIMEOUT_SECONDS",
     "Option",
@@ -87,12 +93,44 @@ CHECK = option(
     "instead of hangs, small collectives become several times slower.",
 )
 NO_CHECK = option("--no-check", dest="check", action="store_false", help="Turn --check off.")
-GPUS = option("--gpus", default="", metavar="0,1", help="GPUs that local engines may use.")
+GPUS = option("--gpus", default="", metavar="0,1", help="GPUs that the engines may use.")
 PROFILE = option(
     "--profile",
     metavar="P",
-    help="IPython profile whose ipcluster_config.py starts the engines (Slurm, SSH, ...), "
+    help="IPython profile whose ipcluster_config.py starts the engines, "
     "or whose running cluster --cluster-id joins.",
+)
+SLURM = option(
+    "--slurm",
+    nargs="?",
+    const=True,
+    metavar="OPTIONS",
+    help="Ranks in a job of Slurm's. Options of sbatch pass through: --slurm \"partition=gpu "
+    "time=1:00:00 exclusive\". In a job's allocation, its nodes are used.",
+)
+NODES = option("--nodes", type=int, metavar="N", help="Number of nodes of the job.")
+SSH = option(
+    "--ssh",
+    metavar="HOST:N,...",
+    help="Ranks on hosts that ssh reaches without a password: --ssh alpha:4,beta:4.",
+)
+MPI = option(
+    "--mpi",
+    nargs="?",
+    const=True,
+    metavar="HOST:N,...",
+    help="Ranks that mpiexec starts, here or on hosts: --mpi=alpha:2,beta:2. When one ends, all "
+    "end.",
+)
+PYTHON = option(
+    "--python",
+    metavar="PATH",
+    help="The interpreter that has rankbook on the hosts. Default: the path of this one.",
+)
+ADDRESS = option(
+    "--address",
+    metavar="IP",
+    help="This host's address for the ranks. Default: the one on the way to them.",
 )
 CLUSTER_ID = option(
     "--cluster-id",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rankbook.display.cell import LiveOutput, Screen
 from rankbook.display.screens import BackgroundScreen, NotebookScreen, screen_for
 from rankbook.errors import RankbookError, RankError, StuckError
+from rankbook.magics.lines import Typed
 from rankbook.magics.syntax import check_cell
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ __all__ = ["run_cell", "show"]
 def run_cell(
     shell: InteractiveShell,
     session: Session,
-    cell: str,
+    cell: Typed,
     ranks: str,
     *,
     timeout: float | None = None,
@@ -49,9 +50,15 @@ def run_cell(
     check_cell(shell, cell)
     chosen = session.select(ranks)
 
-    def run(output: LiveOutput, number: int) -> CellResult:
+    def run(output: LiveOutput) -> CellResult:
         return session.run(
-            cell, list(chosen), timeout, on_hang=on_hang, output=output, number=number
+            cell.text,
+            list(chosen),
+            timeout,
+            on_hang=on_hang,
+            output=output,
+            number=cell.number,
+            first_line=cell.first_line,
         )
 
     show(shell, session, chosen, run, out=out, wait=wait)
@@ -61,7 +68,7 @@ def show(
     shell: InteractiveShell,
     session: Session,
     ranks: Sequence[int],
-    run: Callable[[LiveOutput, int], CellResult],
+    run: Callable[[LiveOutput], CellResult],
     *,
     out: str | None,
     wait: bool,
@@ -72,7 +79,7 @@ def show(
         shell: The notebook's IPython.
         session: The session whose ranks run it.
         ranks: Those that do.
-        run: Does it, given what shows the output and the number of the cell.
+        run: Does it, given what shows the output.
         out: Name of the variable here that keeps the result.
         wait: See :func:`run_cell`.
 
@@ -80,8 +87,6 @@ def show(
         RankError: It failed on some rank.
         RankbookError: It could not be run.
     """
-    # Not execution_count: IPython 9 has counted on by now, earlier ones have not.
-    number = len(shell.user_ns["In"]) - 1
     screen: Screen = screen_for(shell)
     if not wait and isinstance(screen, NotebookScreen):
         screen = BackgroundScreen(screen)
@@ -93,7 +98,7 @@ def show(
 
     def ran() -> None:
         try:
-            result = run(output, number)
+            result = run(output)
         except StuckError as error:
             keep(error.result)
             raise

@@ -67,7 +67,7 @@ class ScriptMagics(RankMagics):
         session = self.session()
         chosen = session.select(args.ranks)
 
-        def run(output: LiveOutput, number: int) -> CellResult:
+        def run(output: LiveOutput) -> CellResult:
             result = session.run_script(
                 words[0],
                 words[1:],
@@ -77,7 +77,7 @@ class ScriptMagics(RankMagics):
                 clean=args.clean,
                 on_hang=args.on_hang,
                 output=output,
-                number=number,
+                number=len(self.shell.user_ns["In"]) - 1,
             )
             for what, those in _left(result).items():
                 they = sentence_start(ranks_do(those, "still runs", "still run"))

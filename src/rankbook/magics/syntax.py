@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ast
+import re
 import traceback
 from typing import TYPE_CHECKING
 
 from rankbook.errors import RankbookError
+from rankbook.magics.lines import Typed, leading_blanks
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 __all__ = ["CellSyntaxError", "check_cell"]
+
+_FILE = re.compile(r'^( *)File "[^"]*", line (\d+)')
 
 
 class CellSyntaxError(RankbookError):
@@ -21,19 +25,22 @@ class CellSyntaxError(RankbookError):
         return [self.args[0]]
 
 
-def check_cell(shell: InteractiveShell, cell: str) -> None:
+def check_cell(shell: InteractiveShell, cell: Typed) -> None:
     """Compile a cell as the ranks will, to report an error once.
 
     Args:
         shell: Transforms ``!ls`` and magics into Python.
-        cell: The cell's text.
+        cell: What was typed.
 
     Raises:
         CellSyntaxError: Shows the line, and where in it.
     """
+    above = cell.first_line - 1 + leading_blanks(cell.text.splitlines())
     try:
-        code = shell.transform_cell(cell)
+        code = shell.transform_cell(cell.text)
         compile(code, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     except (SyntaxError, ValueError) as error:  # ValueError: null bytes, below Python 3.11.4
         shown = "".join(traceback.format_exception_only(error)).rstrip()
+        # Its first line names a file: the one above, or one of those that compile a part of it.
+        shown = _FILE.sub(lambda m: f"{m[1]}{cell.cell} line {int(m[2]) + above}", shown, count=1)
         raise CellSyntaxError(f"{shown}\nThe cell was not sent to any rank.") from None

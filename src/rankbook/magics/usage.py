@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import re
+import shlex
 from argparse import Namespace
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -15,7 +17,7 @@ from rankbook.errors import RankbookError, RankError, StuckError
 from rankbook.magics.options import Option
 from rankbook.magics.syntax import CellSyntaxError
 
-__all__ = ["parse", "parse_with_code", "takes"]
+__all__ = ["only_quoted_values", "parse", "parse_with_code", "takes"]
 
 
 def takes(*options: Option) -> Callable[[Callable[..., Any]], Any]:
@@ -64,10 +66,35 @@ def parse(magic: Any, line: str) -> Namespace:
         UsageError: The line does not parse; the message says where help is.
     """
     try:
-        args: Namespace = magic.parser.parse_argstring(line)
+        # Not parse_argstring: it leaves quotation marks in the words.
+        args: Namespace = magic.parser.parse_args(shlex.split(line))
     except (UsageError, ValueError) as error:  # ValueError: quotation marks that do not match
         raise UsageError(f"{error}: run %{magic.__name__}? to see its options.") from None
     return args
+
+
+def only_quoted_values(line: str, *names: str) -> str:
+    """Give options whose value may be left out their value only where it is meant.
+
+    ``--mpi gloo`` is the option without a value and the backend gloo; ``--slurm "time=10"``, a
+    quoted text with ``=`` or ``:``, becomes ``--slurm="time=10"``, which argparse reads as one.
+
+    Args:
+        line: As it was typed.
+        names: The options.
+    """
+    for name in names:
+        quoted = rf"""(?<!\S){name}\s+(?P<q>["'])(?P<value>(?:(?!(?P=q)).)*)(?P=q)(?!\S)"""
+        line = re.sub(quoted, partial(_joined, name), line)
+        # argparse takes the next word for the value; an empty value after = is none.
+        line = re.sub(rf"(?<!\S){name}(?!\S)", f"{name}=", line)
+    return line
+
+
+def _joined(name: str, match: re.Match[str]) -> str:
+    """``--slurm "time=10"`` as ``--slurm="time=10"``, if that is a value and no backend."""
+    is_value = re.search("[=: ]|^-", match["value"])
+    return f"{name}={match['q']}{match['value']}{match['q']}" if is_value else match[0]
 
 
 def parse_with_code(magic: Any, line: str) -> tuple[Namespace, str]:

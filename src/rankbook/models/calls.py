@@ -8,11 +8,13 @@ from rankbook.models.wire import Request
 
 __all__ = [
     "SAME_SIZE",
+    "SAME_SIZE_ON_GLOO",
     "Call",
     "Fingerprint",
     "LastCalls",
     "Place",
     "ReadLastCalls",
+    "Slot",
     "TellCall",
     "Traffic",
     "Wait",
@@ -22,6 +24,9 @@ SAME_SIZE = frozenset(
     {"all_reduce", "broadcast", "reduce", "all_gather_into_tensor", "reduce_scatter_tensor"}
 )
 """What cannot be done unless all ranks give equally many elements."""
+
+SAME_SIZE_ON_GLOO = frozenset({"all_gather", "gather", "scatter"})
+"""What gloo cannot do either, where other backends can."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,8 @@ class Wait:
 
     kind: str
     """``work`` (a handle's ``wait``), ``future``, ``tensor``, ``issue`` (torch has not given back
-    a handle yet), ``store``, ``device`` (a stream, an event, a whole device)."""
+    a handle yet), ``check`` (other ranks have yet to call it), ``store``, ``device`` (a stream, an
+    event, a whole device)."""
     thread: int
     began: float
     """Seconds since the epoch."""
@@ -152,8 +158,8 @@ class LastCalls:
 
 
 @dataclass(frozen=True)
-class TellCall(Request):
-    """Tell of one collective; the answer is a :class:`Call`, or None if it is no longer kept."""
+class Slot:
+    """One collective of a group, whatever its members call there."""
 
     group: str
     """As :class:`Fingerprint` names it."""
@@ -161,6 +167,13 @@ class TellCall(Request):
     generation: int
     number: int
     """In its group."""
+
+
+@dataclass(frozen=True)
+class TellCall(Request):
+    """Tell of one collective; the answer is a :class:`Call`, or None if it is no longer kept."""
+
+    slot: Slot
     op = "call"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from rankbook.models.calls import Fingerprint, Traffic
+from rankbook.models.calls import Fingerprint, Slot, Traffic
 from rankbook.models.wire import Request
 
 __all__ = ["ON_HANG", "CellOutcome", "CellSpan", "Failure", "ForgetError", "Free", "Run", "Script"]
@@ -42,7 +42,11 @@ class Run(Request):
     code: str
     """IPython syntax included. Of a script the line that runs it."""
     number: int = 0
-    """What tracebacks call it: ``Cell In[number]``."""
+    """Of the notebook's cell; 0: a program runs it."""
+    name: str = "a cell"
+    """What it is called: ``In [4]``, ``cell 3``."""
+    first_line: int = 1
+    """The line of the editor in which the code begins."""
     script: Script | None = None
     """What is to be run instead of code."""
     op = "run"
@@ -83,7 +87,10 @@ class Failure:
     freed: bool = False
     """Whether the cell ended here because the session interrupted it or freed the rank."""
     line: str = ""
-    """Where in the cell: ``line 3: dist.all_reduce(x)``; empty if not in the cell itself."""
+    """Where it was raised: ``In [4] line 3: f(x)``, ``train.py:6 in step, called from In [4] line
+    2``; empty if no code of a person's is known."""
+    slot: Slot | None = None
+    """The collective that was refused because other ranks call something else there."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,7 @@ class CellSpan:
     """When a cell ran on the ranks."""
 
     number: int
-    """What tracebacks call it; 0 where it is not a cell of the notebook."""
+    """Of the notebook's cell; 0: a program ran it."""
     label: str
     """Its first line."""
     started: float
@@ -120,3 +127,7 @@ class CellSpan:
     """All of it."""
     ranks: tuple[int, ...] = ()
     """Those that ran it."""
+    name: str = ""
+    """What it is called: ``In [4]``, ``cell 3``."""
+    first_line: int = 1
+    """The line of the editor in which its code begins."""

@@ -85,3 +85,7 @@ class GroupInfo:
     """What was made with earlier groups and goes on, in the plural: ``DDP modules``."""
     lost: tuple[str, ...] = ()
     """What does not go on: earlier groups, by their members."""
+    waiting: tuple[str, ...] = ()
+    """What does not before a rank that was replaced has it, too."""
+    is_new: bool = False
+    """Whether the rank came without groups, and was given those that others hold with it."""

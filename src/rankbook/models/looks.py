@@ -96,7 +96,8 @@ class Look:
     """``idle``, ``running`` (Python), ``waiting`` (in torch.distributed); the session adds
     ``no answer`` and ``gone``."""
     line: str = ""
-    """Where it stands: ``line 3: dist.all_reduce(x)`` of the cell, or what it does instead."""
+    """Where it stands: ``In [4] line 3: dist.all_reduce(x)``, ``train.py:6 in step, called from In
+    [4] line 2``; or what it does instead."""
     cell: int | None = None
     """Number of the cell that runs, None if none does."""
     waiting: Collective | None = None

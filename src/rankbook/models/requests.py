@@ -2,6 +2,7 @@
 
 from rankbook.models.calls import ReadLastCalls, TellCall
 from rankbook.models.cells import ForgetError, Free, Run
+from rankbook.models.copies import Copy, SayDigests, SayHoldings, Settle, Take
 from rankbook.models.engines import SayFacts
 from rankbook.models.environment import SayEnvironment
 from rankbook.models.following import Follow
@@ -12,6 +13,7 @@ from rankbook.models.variables import Pull, Push
 from rankbook.models.wire import RemoteError, Request
 
 __all__ = [
+    "Copy",
     "Destroy",
     "EndScript",
     "Follow",
@@ -27,9 +29,13 @@ __all__ = [
     "RemoteError",
     "Request",
     "Run",
+    "SayDigests",
     "SayEnvironment",
     "SayFacts",
+    "SayHoldings",
     "SayStacks",
+    "Settle",
+    "Take",
     "TellCall",
     "TellTimeline",
 ]

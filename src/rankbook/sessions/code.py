@@ -35,6 +35,7 @@ class SessionCode(SessionView):
         on_hang: str | None = None,
         output: CellOutput | None = None,
         number: int = 0,
+        first_line: int = 1,
     ) -> CellResult:
         """Run a cell on ranks and wait for it. IPython syntax works as in a notebook.
 
@@ -48,7 +49,9 @@ class SessionCode(SessionView):
             on_hang: ``free`` the ranks of a hang, ``report`` it and go on waiting, or just
                 ``wait``; None takes the session's ``on_hang``.
             output: Shows the output of the ranks as it arrives; None shows nothing.
-            number: What tracebacks call the cell.
+            number: Of the notebook's cell, which is called ``In [4]`` then; 0: it is called after
+                how many cells the session has run, ``cell 3``.
+            first_line: The line of the editor in which ``code`` begins.
 
         Returns:
             What it did on each rank. An exception there is in the result, never raised here, and
@@ -60,7 +63,11 @@ class SessionCode(SessionView):
             InputError: There are no such ranks.
             ClusterError: The controller is gone.
         """
-        return self._run(Cell(code, self.select(ranks), number, timeout, on_hang or ""), output)
+        chosen = self.select(ranks)
+        cell = Cell(
+            code, chosen, number, first_line=first_line, timeout=timeout, on_hang=on_hang or ""
+        )
+        return self._run(cell, output)
 
     def run_script(  # noqa: PLR0913 - what can be typed after %dist_run
         self,
@@ -109,7 +116,14 @@ class SessionCode(SessionView):
         if placement.is_local:
             scripts.check(wanted)
         each = scripts.for_ranks(wanted, placement, chosen)
-        cell = Cell(scripts.line(wanted), chosen, number, timeout, on_hang or "", each)
+        cell = Cell(
+            scripts.line(wanted),
+            chosen,
+            number,
+            timeout=timeout,
+            on_hang=on_hang or "",
+            scripts=each,
+        )
         return self._run(cell, output)
 
     def _run(self, cell: Cell, output: CellOutput | None) -> CellResult:

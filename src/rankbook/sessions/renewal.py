@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import threading
+from ast import literal_eval
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
 
-from rankbook.errors import RankbookError, SessionError
+from rankbook.errors import InputError, RankbookError, SessionError
 from rankbook.sessions.cells.cells import Cells
-from rankbook.sessions.group import adopting, stuck
+from rankbook.sessions.cells.running import Cell
+from rankbook.sessions.group import adopting, filling, stuck
+from rankbook.sessions.group.filling import Filled
 from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.repair import Event, Repair, Step
 from rankbook.sessions.members import Members, looks
 from rankbook.sessions.turns import Turns
+from rankbook.words import in_words, sentence_start
 
 __all__ = ["Renewal"]
+
+_CHECKPOINTS = "rankbook.distributed.copying.checkpoints"
 
 
 class Renewal:
@@ -69,14 +77,49 @@ class Renewal:
         with self._renewing("resetting", wait=wait, interrupt=interrupt):
             self._group.initialize(backend, size, clean=clean)
 
-    def restart(self, ranks: Collection[int], *, interrupt: bool) -> None:
-        """Make the next group with new engines for ``ranks`` and for dead ranks."""
+    def restart(
+        self, ranks: Collection[int], source: int | None, checkpoint: str, *, interrupt: bool
+    ) -> Filled | None:
+        """Make the next group with new engines for ``ranks`` and for dead ranks; maybe fill them.
+
+        See :meth:`~rankbook.sessions.session.Session.restart_ranks`.
+        """
         # Refuse before anything is interrupted.
         if not ranks and not self._members.dead:
             raise SessionError("No rank has ended: say which to replace, restart_ranks([1]).")
-        self._members.count_missing({*ranks, *self._members.dead})
+        ranks = {*ranks, *self._members.dead}
+        if source in ranks:
+            raise InputError(f"Rank {source} is one of those to replace: copy from another one.")
+        if checkpoint and self._members.placed().is_local:
+            _refuse_others(checkpoint)
+        self._members.count_missing(ranks)
         with self._renewing("replacing ranks", interrupt=interrupt):
-            self._group.restart({*ranks, *self._members.dead})
+            self._group.restart(ranks)
+            if source is None:
+                return None
+            filled = filling.fill(self._members, ranks, source, with_shards=bool(checkpoint))
+            if checkpoint:
+                filled = self._load(filled, checkpoint)
+            self._group.settle()
+            return filled
+
+    def _load(self, filled: Filled, path: str) -> Filled:
+        """Have all ranks load a checkpoint, watched as any cell is."""
+        arguments = f"{path!r}, globals(), {filled.ranks}"
+        call = f"__import__({_CHECKPOINTS!r}, fromlist=['load']).load({arguments})"
+        cell = Cell(call, tuple(self._members.ranks()), name="loading the checkpoint")
+        result = self._cells.run(cell, None)
+        if not result.ok:
+            why = result.diagnosis or next(its.error for its in result.ranks.values() if its.error)
+            said = getattr(why, "summary", "") or getattr(why, "evalue", "")
+            raise SessionError(
+                f"{sentence_start(in_words(filled.ranks))} was filled, but the checkpoint was not "
+                f"loaded: {said}"
+            )
+        loaded, missing = literal_eval(result[0].result_repr or "((), ())")
+        left = dict.fromkeys(missing, "not in the checkpoint")
+        left |= filled.left
+        return replace(filled, checkpoint=path, loaded=loaded, left=left)
 
     def leave(self) -> None:
         """At a shutdown, end the group of joined engines and what they do for this session."""
@@ -136,3 +179,11 @@ class Renewal:
             self._members.replace_all()
         finally:
             self._replacing.release()
+
+
+def _refuse_others(path: str) -> None:
+    """Raise for what is no checkpoint, before anything is replaced."""
+    if not Path(path, ".metadata").is_file():
+        raise InputError(
+            f"{path} is no checkpoint of torch.distributed.checkpoint: it has no .metadata."
+        )

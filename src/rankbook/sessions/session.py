@@ -7,13 +7,16 @@ session says so. What only looks, or interrupts, works at any time, from any thr
 from __future__ import annotations
 
 import atexit
+import os
 from typing import Any
 
 from rankbook import ranks as rank_selection
 from rankbook import values
 from rankbook.cluster.pool import Pool
+from rankbook.errors import InputError
 from rankbook.interrupts import ignore_ctrl_c
 from rankbook.sessions.code import SessionCode
+from rankbook.sessions.group.filling import Filled
 from rankbook.sessions.members import values as member_values
 from rankbook.sessions.renewal import Renewal
 from rankbook.timing import Timing
@@ -96,23 +99,46 @@ class Session(SessionCode):
         self._renewal.reset(backend, hard=hard, clean=clean, interrupt=interrupt)
 
     def restart_ranks(
-        self, ranks: str | int | list[int] | None = None, *, interrupt: bool = False
-    ) -> None:
+        self,
+        ranks: str | int | list[int] | None = None,
+        *,
+        from_rank: str | int | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        interrupt: bool = False,
+    ) -> Filled | None:
         """Give ranks new engines, and make the next generation with the others as they are.
 
-        The new engines stand where the old ones stood: on the same host, with the same GPU.
+        The new engines stand where the old ones stood: on the same host, with the same GPU. They
+        start empty, unless ``from_rank`` is given. Then the imports, functions and classes of
+        earlier cells are run on them, and the variables of that rank are copied to them; DDP
+        modules, meshes and subgroups are theirs afterwards as if they had been there all along.
 
         Args:
             ranks: A selection of ranks; None: those that have ended.
+            from_rank: The rank whose variables are copied; None: none are.
+            checkpoint: A folder of ``torch.distributed.checkpoint``, from which *all* ranks load
+                their modules and optimizers: for those whose state is sharded.
             interrupt: End what the session is busy with first, instead of refusing.
+
+        Returns:
+            What was copied and what was not, and why; None without ``from_rank``.
 
         Raises:
             SessionError: The session is busy, or no rank has ended and none was given.
+            InputError: ``from_rank`` is among those that are replaced, or no rank.
             ClusterError: No engine can take the place of one that has ended.
         """
         size = self.members.placed().world_size
         chosen = () if ranks is None else rank_selection.parse(ranks, size)
-        self._renewal.restart(chosen, interrupt=interrupt)
+        source: tuple[int | None, ...] = (None,)
+        if from_rank is not None:
+            source = rank_selection.parse(from_rank, size)
+            if len(source) > 1:
+                raise InputError(f"{from_rank!r} is more than one rank: copy from one.")
+        elif checkpoint:
+            raise InputError("A checkpoint is for filling a new rank: give from_rank, too.")
+        path = os.path.abspath(checkpoint) if checkpoint else ""  # noqa: PTH100 - as os knows it
+        return self._renewal.restart(chosen, source[0], path, interrupt=interrupt)
 
     def destroy(self) -> None:
         """Run ``destroy_global_state`` on every rank and form no new group."""

@@ -13,13 +13,12 @@ from rankbook.models.report import SavedReport
 from rankbook.sessions import reporting
 from rankbook.sessions.cells.cells import Cells
 from rankbook.sessions.changes import Changes
-from rankbook.sessions.group import carried
+from rankbook.sessions.group import carried, filling
 from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.repair import Repair
 from rankbook.sessions.members import Members, looks
 from rankbook.sessions.turns import Turns
 from rankbook.timing import Timing
-from rankbook.words import how_ended
 
 if TYPE_CHECKING:
     from rankbook.distributed import DistInfo
@@ -98,18 +97,24 @@ class SessionView:
 
         The end of a sentence that says that the group was made; empty where there is no such thing.
         """
-        text = carried.in_words(self._group.infos)
+        text = carried.sentence_end(self._group.infos)
         return "" if text == "." else text
 
     @property
-    def ended(self) -> Mapping[int, int]:
+    def lacking(self) -> str:
+        """What ranks that were replaced lack of what the others hold, in a sentence or none."""
+        new = [rank for rank, info in self._group.infos.items() if info.is_new]
+        return filling.lacking(self.members, new) if new else ""
+
+    @property
+    def ended(self) -> Mapping[int, int | None]:
         """Engines that have ended, and their exit code or minus the signal."""
         return dict(self.members.ended)
 
     @property
     def dead_ranks(self) -> Mapping[int, str]:
         """By dead rank that is not replaced yet, how it ended."""
-        return {rank: how_ended(status) for rank, status in self.members.dead.items()}
+        return self.members.ends
 
     @property
     def infos(self) -> dict[int, DistInfo]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rankbook.errors import ClusterError
@@ -18,7 +19,15 @@ if TYPE_CHECKING:
 
     from rankbook.cluster.channel import Channel
 
-__all__ = ["ClusterLauncher", "Ended", "EngineEvent", "Launcher", "Ready", "beside_loops"]
+__all__ = [
+    "ClusterLauncher",
+    "Ended",
+    "EngineEvent",
+    "Launcher",
+    "Progress",
+    "Ready",
+    "beside_loops",
+]
 
 
 @dataclass(frozen=True)
@@ -35,11 +44,29 @@ class Ended:
     """An engine's process has ended."""
 
     engine: int
-    status: int
-    """Its exit code, or minus the signal that killed it."""
+    status: int | None
+    """Its exit code, or minus the signal that killed it; None where nobody knows."""
 
 
 EngineEvent: TypeAlias = Ready | Ended
+
+
+@dataclass
+class Progress:
+    """A start on its way: what it waits for, and whether to go on. Shared between two threads."""
+
+    waits_for: str = ""
+    """In words, for a person; empty while it goes on."""
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def refuse_cancelled(self) -> None:
+        """Raise if the start is to be given up.
+
+        Raises:
+            ClusterError: It is.
+        """
+        if self.cancelled.is_set():
+            raise ClusterError("The start was interrupted.")
 
 
 class Launcher(ABC):
@@ -55,6 +82,12 @@ class Launcher(ABC):
     """What other notebooks join the cluster by."""
     client: ipyparallel.Client
     """What :meth:`start` returned."""
+    instead = ""
+    """What to run, in a sentence, when an engine has ended and none can be added."""
+    address = ""
+    """This host's address as the engines reach it; empty where only the client knows."""
+    progress = Progress()
+    """Of the start; the pool sets it."""
 
     @abstractmethod
     def describe(self) -> str:
@@ -142,6 +175,11 @@ class Launcher(ABC):
         """
         return iter(())
 
+    def why_lost(self, engine: int) -> str:
+        """Why an engine ended that did not end by itself, a host's loss, say; empty if unknown."""
+        del engine
+        return ""
+
     def log_tail(self, engine: int) -> list[str]:
         """The last lines that an engine wrote past Python, oldest first; none if unknown."""
         del engine
@@ -154,6 +192,11 @@ class ClusterLauncher(Launcher):
     Args:
         cluster: Configured, and not started.
     """
+
+    instead = (
+        "%dist_reset --hard (or reset(hard=True)) gives all ranks new processes; their variables "
+        "are lost."
+    )
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster

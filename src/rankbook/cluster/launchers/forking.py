@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from subprocess import PIPE, Popen
@@ -30,7 +30,7 @@ from rankbook.cluster import isolated
 from rankbook.cluster.launchers.base import Ended, EngineEvent, Ready
 from rankbook.cluster.warm import WarmProcess
 
-__all__ = ["LocalController", "LocalEngines"]
+__all__ = ["ENGINE_OPTIONS", "LocalController", "LocalEngines", "fork_command"]
 
 _CONTROLLER_OPTIONS = {
     # One process instead of nine; its queues run in C++ threads, without the GIL.
@@ -45,6 +45,37 @@ _CONTROLLER_OPTIONS = {
 
 _LOG_TAIL = 65536
 """Bytes of an engine's log that are read after its end."""
+
+
+ENGINE_OPTIONS = (
+    # The forking process watches and ends them.
+    "--IPEngine.enable_nanny=False",
+    # All engines would write the same file; what a rank runs is the notebook's history.
+    "--HistoryManager.enabled=False",
+    "--log-level=ERROR",
+)
+
+
+def fork_command(
+    n: int, first: int, argv: Sequence[str], *, env: Mapping[str, str], log: str
+) -> dict[str, Any]:
+    """Tell a forking process to fork engines.
+
+    Args:
+        n: How many.
+        first: Id of the first.
+        argv: Options of ipyparallel's engine, beside those that all of ours have.
+        env: What is added to their environment.
+        log: The path of each one's log, with ``{index}`` in it; empty: a file without a name.
+    """
+    return {
+        "fork": n,
+        "first": first,
+        "argv": ["--IPEngine.id={index}", *ENGINE_OPTIONS, *argv],
+        "cwd": folders.here(),
+        "env": dict(env),
+        "log": log,
+    }
 
 
 class _Lifeline(LocalProcessLauncher):
@@ -91,7 +122,9 @@ class LocalController(_Lifeline, LocalControllerLauncher):
 
     def find_args(self) -> list[str]:
         """The command line of the controller."""
-        options = [f"--{name}={value}" for name, value in _CONTROLLER_OPTIONS.items()]
+        given = " ".join(self.controller_args)  # twice is an error
+        defaults = {n: v for n, v in _CONTROLLER_OPTIONS.items() if f"--{n}=" not in given}
+        options = [f"--{name}={value}" for name, value in defaults.items()]
         command = isolated.command("rankbook.cluster.controller")
         return [*command, *self.cluster_args, *options, "--log-level=ERROR", *self.controller_args]
 
@@ -145,23 +178,9 @@ class LocalEngines(_Lifeline, EngineLauncher):
 
     def add(self, n: int) -> set[int]:
         """Fork ``n`` more engines; return their ids."""
-        command = {
-            "fork": n,
-            "first": self._next,
-            "argv": [
-                "--IPEngine.id={index}",
-                # The forking process watches and ends them.
-                "--IPEngine.enable_nanny=False",
-                # All engines would write the same file; what a rank runs is the notebook's history.
-                "--HistoryManager.enabled=False",
-                "--log-level=ERROR",
-                *self.engine_args,
-            ],
-            "cwd": folders.here(),
-            "env": self.get_env(),
-            "log": self._log,
-        }
-        self._tell(command)
+        self.warm.tell(
+            fork_command(n, self._next, self.engine_args, env=self.get_env(), log=self._log)
+        )
         new = set(range(self._next, self._next + n))
         self._next += n
         self.n += n
@@ -174,7 +193,7 @@ class LocalEngines(_Lifeline, EngineLauncher):
 
     def end(self, engines: Collection[int]) -> None:
         """Kill engines, by their ids; those that have ended are skipped."""
-        self._tell({"kill": sorted(engines)})
+        self.warm.tell({"kill": sorted(engines)})
 
     def events(self) -> Iterator[EngineEvent]:
         """What the forking process reports of its engines; ends when it has ended."""
@@ -184,7 +203,7 @@ class LocalEngines(_Lifeline, EngineLauncher):
             if event["event"] == "ready":
                 self.was_ready = True
                 yield Ready(event["engine"], event["uuid"])
-            else:
+            elif event["event"] == "ended":
                 has_ended.add(event["index"])
                 yield self._ended(event["index"], event["status"])
         # The forking process was killed before it could report these: they were killed with it.
@@ -194,10 +213,6 @@ class LocalEngines(_Lifeline, EngineLauncher):
     def _ended(self, engine: int, status: int) -> Ended:
         self.n -= 1
         return Ended(engine, status)
-
-    def _tell(self, command: dict[str, Any]) -> None:
-        self.lifeline.write(json.dumps(command).encode() + b"\n")
-        self.lifeline.flush()
 
     def log_tail(self, engine: int) -> list[str]:
         """The last lines of an engine's log, oldest first: what C++ and subprocesses wrote."""

@@ -108,6 +108,8 @@ class LocalLauncher(ClusterLauncher):
     def stop(self) -> None:
         """Stop controller and engines, and remove their files."""
         super().stop()
+        if (warm := self._options.get("warm")) is not None:  # it may not have come to forking
+            warm.close()
         lastcalls.remove(self.cluster_id)
         # One log per engine and session would gather forever.
         for path in Path(self.cluster.profile_dir).glob(f"*/*{self.cluster_id}*"):

@@ -1,14 +1,23 @@
-"""Engines that ipyparallel starts as an IPython profile says: by Slurm, over SSH, with MPI."""
+"""Engines that ipyparallel starts as an IPython profile says: by PBS, by LSF, in a site's way."""
 
 from __future__ import annotations
 
 import logging
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 from ipyparallel.cluster.cluster import Cluster
+from ipyparallel.cluster.launcher import SlurmLauncher, SSHEngineSetLauncher
 
+from rankbook.cluster import slurm
+from rankbook.cluster.addresses import address_to
 from rankbook.cluster.channel import Channel
 from rankbook.cluster.joining import install_agents, profile_dir_of
 from rankbook.cluster.launchers.base import ClusterLauncher
+from rankbook.errors import ClusterError
 
 __all__ = ["ProfileLauncher"]
 
@@ -23,12 +32,15 @@ class ProfileLauncher(ClusterLauncher):
         nproc: Number of engines.
 
     Raises:
-        ClusterError: There is no such profile.
+        ClusterError: There is no such profile, or its engines could not reach its controller.
     """
 
     def __init__(self, profile: str, nproc: int) -> None:
         super().__init__(Cluster(log=_log, n=nproc, profile_dir=str(profile_dir_of(profile))))
         self._profile = profile
+        if _listens_on_loopback(self.cluster):
+            for host in _hosts(self.cluster):
+                self._refuse_loopback(host)
 
     def describe(self) -> str:
         """By the profile's name."""
@@ -38,3 +50,35 @@ class ProfileLauncher(ClusterLauncher):
         """Install agents: the engines are ipyparallel's own."""
         del channel
         install_agents(self.client)
+
+    def _refuse_loopback(self, host: str) -> None:
+        """Raise if a host is another one than this: it does not reach our loopback."""
+        own = address_to(host)
+        with suppress(OSError):
+            if socket.gethostbyname(host.rpartition("@")[2]) in (own, "127.0.0.1", "127.0.1.1"):
+                return
+        raise ClusterError(
+            f"The controller of profile {self._profile!r} listens on loopback, which {host} cannot "
+            f"reach: add c.Cluster.controller_ip = {own!r} to its ipcluster_config.py."
+        )
+
+
+def _listens_on_loopback(cluster: Cluster) -> bool:
+    """Whether the engines are to find the controller on loopback, as is the default."""
+    if any(word.partition("=")[0].endswith("ip") for word in cluster.controller_args):
+        return False
+    config = Path(cluster.profile_dir, "ipcontroller_config.py")
+    with suppress(OSError):
+        if re.search(r"^\s*c\.IPController\.(engine_)?ip\b", config.read_text(), re.MULTILINE):
+            return False
+    return cluster.controller_ip in ("", "localhost") or cluster.controller_ip.startswith("127.")
+
+
+def _hosts(cluster: Cluster) -> Iterator[str]:
+    """Hosts on which the engines would start, as far as that can be known."""
+    kind = cluster.engine_launcher_class
+    if issubclass(kind, SSHEngineSetLauncher):
+        yield from cluster.config.SSHEngineSetLauncher.get("engines", {})
+    elif issubclass(kind, SlurmLauncher):
+        with suppress(ClusterError):  # sbatch says it better
+            yield from slurm.addresses()[:1]

@@ -9,8 +9,9 @@ and cannot end is forgotten (``wrappers``). What cannot go on says so (``stale``
 
 from rankbook.distributed.healing.account import Account, note
 from rankbook.distributed.healing.connections import is_possible, separate
-from rankbook.distributed.healing.groups import Healed, heal, on_connected
-from rankbook.distributed.healing.stale import clear_caches, explain
+from rankbook.distributed.healing.groups import Healed, heal, on_connected, roster, settle
+from rankbook.distributed.healing.meshes import clear_caches
+from rankbook.distributed.healing.stale import explain
 
 __all__ = [
     "Account",
@@ -21,5 +22,7 @@ __all__ = [
     "is_possible",
     "note",
     "on_connected",
+    "roster",
     "separate",
+    "settle",
 ]

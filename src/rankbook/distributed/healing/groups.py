@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,11 +12,11 @@ from typing import Any
 
 import torch.distributed as dist
 
-from rankbook.distributed.healing import connections, stale, wrappers
-from rankbook.distributed.healing.account import Account, Held, Terms
+from rankbook.distributed.healing import connections, meshes, stale, wrappers
+from rankbook.distributed.healing.account import Account, Held, Terms, note
 from rankbook.distributed.healing.reducers import Standing
 
-__all__ = ["Healed", "heal", "on_connected"]
+__all__ = ["Healed", "heal", "on_connected", "roster", "settle"]
 
 _c10d: Any = import_module("torch.distributed.distributed_c10d")
 
@@ -35,6 +36,10 @@ class Healed:
     """What there is that goes on, in the plural: ``DDP modules``."""
     lost: tuple[str, ...] = ()
     """What does not."""
+    waiting: tuple[str, ...] = ()
+    """What does not before a rank that was replaced has it, too."""
+    is_new: bool = False
+    """Whether this rank came without groups, and was given those that it is a member of."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +50,18 @@ class _Word:
     count: int
     standings: Mapping[str, Sequence[Standing]]
     """By kind of DDP module, where the reducer of each stands."""
+    shards: tuple[str, ...] = ()
+    """Kinds of FSDP modules."""
+    is_new: bool = False
+    """Whether it had no groups."""
 
 
 def heal(account: Account | None, *, clean: bool = False) -> Healed:
     """Have the groups of an account go on; on every rank, when the new default group was made.
 
-    A group goes on if all its members hold it and agree how it was made. Its object and its name
-    stay what they were, and so does the default group's. What cannot go on raises when it is used.
+    A group goes on if all its members hold it and agree how it was made; a rank that comes without
+    groups is given those that it is a member of. A group's object and name stay what they were, and
+    so do the default group's. What cannot go on raises when it is used.
 
     Args:
         account: Of this rank, its groups separated from their connections; None: it has none.
@@ -64,38 +74,110 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     held = account.held if account is not None else ()
     mine = [] if clean or account is None else _able(account)
     found = wrappers.find({one.group: one.terms.name for one in held})
-    words = _exchange(_Word(tuple(one.terms for one in mine), _count(account), found.standings))
+    terms = tuple(one.terms for one in mine)
+    word = _Word(terms, _count(account), found.standings, (), account is None)
+    words = _exchange("heal", word)
+    _Roster.said = words
     # No name of a group that ended is given to another: a mesh would find it by that.
     _c10d._world.group_count = max(_c10d._world.group_count, *(word.count for word in words))
-    said = [word.terms for word in words]
+    said = [None if word.is_new else word.terms for word in words]
     going = [one for one in mine if is_agreed(one.terms, said)]
-    for one in going:
-        _connect(one)
-    alive, ended = found.split({one.group for one in going})
-    store = _c10d._get_default_store()
-    wrappers.restart(alive, [word.standings for word in words], store)
-    lost = [one.terms for one in held if one not in going]
+    if account is None and not clean:
+        going = [Held(its, None) for its in _missed(said)]
+    going = [Held(one.terms, _connect(one)) for one in going]
+    alive, ended = found.split(_with_default(going))
+    new = [rank for rank, word in enumerate(words) if word.is_new]
+    alive, waiting = alive.apart(_without(going, new), stale.waiting())
+    wrappers.restart(alive, [word.standings for word in words], _c10d._get_default_store())
+    stale.wait(waiting, new)
+    lost = [one.terms for one in held if one.terms not in [its.terms for its in going]]
     if account is not None and lost:
         is_other = account.size != dist.get_world_size()
         names = {its.name for its in lost if is_other or not its.is_default}
         stale.refuse(ended, names, account.generation)
-    for one in going:
-        for tell in on_connected:
-            tell(one.group)
+    meshes.clear_caches()
+    _tell(going)
     return Healed(
         (*alive.kinds, *_subgroups([one.terms for one in going])),
         (*ended.kinds, *_subgroups(lost)),
+        waiting.kinds,
+        account is None and any(said),
     )
 
 
-def is_agreed(terms: Terms, said: Sequence[Collection[Terms]]) -> bool:
+def settle() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Have wrappers go on that waited for a replaced rank, which has them by now; on every rank.
+
+    Returns:
+        The kinds of those that go on, and of those that wait still.
+
+    Raises:
+        DistStoreError: A rank did not say within the timeout what it holds.
+    """
+    account = note()
+    if account is None:
+        return (), ()
+    gc.collect()  # else a mesh that is only garbage might be the newest, on some ranks
+    found = wrappers.find({one.group: one.terms.name for one in account.held})
+    meshes.unify(found.meshes, {one.terms.name for one in account.held})
+    meshes.clear_caches()
+    word = _Word((), 0, found.standings, tuple(kind for kind, _ in found.fsdp))
+    words = _exchange("settle", word)
+    kinds = [{*its.standings, *its.shards} for its in words]
+    members = {one.group: one.terms.ranks for one in account.held}
+
+    def is_everywhere(kind: str, group: Any) -> bool:
+        return group in members and all(kind in kinds[rank] for rank in members[group])
+
+    whole = found.where(is_everywhere)
+    wrappers.restart(whole, [its.standings for its in words], _c10d._get_default_store())
+    return whole.kinds, stale.release(whole)
+
+
+def roster() -> list[tuple[Terms, ...]]:
+    """By rank, how the groups were made that it held when the ranks met last."""
+    return [word.terms for word in _Roster.said]
+
+
+class _Roster:
+    """What the ranks said when they met last."""
+
+    said: Sequence[_Word] = ()
+
+
+def is_agreed(terms: Terms, said: Sequence[Collection[Terms] | None]) -> bool:
     """Whether all members of a group hold it, made in the same way.
 
     Args:
         terms: Of the group.
-        said: By rank, those of the groups that it holds.
+        said: By rank, those of the groups that it holds; None: it came without any.
     """
-    return all(terms in said[rank] for rank in terms.ranks)
+    heard = (said[rank] for rank in terms.ranks)
+    return all(its is None or terms in its for its in heard)
+
+
+def _missed(said: Sequence[Collection[Terms] | None]) -> list[Terms]:
+    """Groups of others that a rank without groups is a member of, in the order of all ranks."""
+    every = {its for held in said if held is not None for its in held}
+    rank = dist.get_rank()
+    mine = [its for its in every if rank in its.ranks and is_agreed(its, said)]
+    return sorted(mine, key=lambda its: its.name)
+
+
+def _with_default(held: Sequence[Held]) -> set[Any]:
+    """These groups, and None where the default one is among them."""
+    return {one.group for one in held} | {None for one in held if one.terms.is_default}
+
+
+def _without(held: Sequence[Held], ranks: Collection[int]) -> set[Any]:
+    """Those groups that none of these ranks is a member of."""
+    return {one.group for one in held if not set(ranks) & set(one.terms.ranks)}
+
+
+def _tell(held: Sequence[Held]) -> None:
+    for one in held:
+        for tell in on_connected:
+            tell(one.group)
 
 
 def _able(account: Account) -> list[Held]:
@@ -111,26 +193,32 @@ def _count(account: Account | None) -> int:
     return account.count if account is not None else 0
 
 
-def _exchange(word: _Word) -> list[_Word]:
+def _exchange(topic: str, word: _Word) -> list[_Word]:
     """Tell the others what this rank holds, and hear it from them; waits in Python."""
     store = _c10d._get_default_store()
-    store.set(f"healing/{dist.get_rank()}", json.dumps(asdict(word)))
-    return [_read(store.get(f"healing/{rank}")) for rank in range(dist.get_world_size())]
+    store.set(f"healing/{topic}/{dist.get_rank()}", json.dumps(asdict(word)))
+    ranks = range(dist.get_world_size())
+    return [_read(store.get(f"healing/{topic}/{rank}")) for rank in ranks]
 
 
 def _read(text: bytes) -> _Word:
     said = json.loads(text)
     terms = tuple(Terms(**{**one, "ranks": tuple(one["ranks"])}) for one in said["terms"])
     standings = {kind: [Standing(*one) for one in its] for kind, its in said["standings"].items()}
-    return _Word(terms, said["count"], standings)
+    return _Word(terms, said["count"], standings, tuple(said["shards"]), said["is_new"])
 
 
-def _connect(held: Held) -> None:
-    """Make a group as this one was made, and have this one take its place."""
+def _connect(held: Held) -> Any:
+    """Make a group as this one was made, and have this one, if there is one, take its place.
+
+    Returns:
+        The group.
+    """
     terms = held.terms
     if terms.is_default:
-        connections.lend(held.group, dist.group.WORLD, terms.name)
-        return
+        if held.group is not None:
+            connections.lend(held.group, dist.group.WORLD, terms.name)
+        return dist.group.WORLD
     ranks = {rank: place for place, rank in enumerate(terms.ranks)}
     made, _ = _c10d._new_process_group_helper(
         len(ranks),
@@ -144,7 +232,10 @@ def _connect(held: Held) -> None:
         group_desc=terms.description,
     )
     _c10d._world.pg_group_ranks[made] = ranks
+    if held.group is None:
+        return made
     connections.lend(held.group, made, terms.name)
+    return held.group
 
 
 def _subgroups(terms: Sequence[Terms]) -> tuple[str, ...]:

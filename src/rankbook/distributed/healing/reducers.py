@@ -8,14 +8,16 @@ the rest of it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from rankbook.distributed.stores import Store
 
-__all__ = ["Standing", "restart", "standing", "tell"]
+__all__ = ["Begin", "Standing", "renew", "restart", "standing", "tell"]
 
 _dist: Any = import_module("torch.distributed")
 
@@ -74,6 +76,9 @@ def restart(module: Any, kind: str, standings: Sequence[Sequence[Standing]], sto
         standings: By rank, where its reducers of this kind stand.
         store: In which one rank has told its buckets: see :func:`tell`.
     """
+    # A step that did not come on this rank, but on others, would do what was due for the last one.
+    if module in _due:
+        _due.pop(module).remove()
     every = [one for its in standings for one in its]
     are_sorted = {one.is_sorted for one in every}
     have_begun = {one.has_begun for one in every}
@@ -85,14 +90,35 @@ def restart(module: Any, kind: str, standings: Sequence[Sequence[Standing]], sto
     key = f"healing/buckets/{kind}"
     layout = json.loads(store.get(key)) if len(are_sorted) > 1 else None
 
-    def begin(_module: Any, _inputs: Any) -> None:
-        once.remove()
-        if are_sorted == {True}:
+    begin = Begin(are_sorted == {True}, layout)
+    _due[module] = module.register_forward_pre_hook(begin, prepend=True)
+
+
+_due: MutableMapping[Any, Any] = WeakKeyDictionary()
+"""By module whose reducer is to begin again, the handle of the hook by which it does."""
+
+
+@dataclass(frozen=True)
+class Begin:
+    """A forward hook that has the reducer of a DDP module begin again, once."""
+
+    are_sorted: bool
+    """Whether the buckets of all ranks are sorted: they stay."""
+    layout: list[list[int]] | None
+    """Else what they are to be; None: those of a first step."""
+
+    def __call__(self, module: Any, _inputs: Any) -> None:
+        """Have it begin."""
+        _due.pop(module).remove()
+        if self.are_sorted:
             module._update_process_group(module.process_group)
         else:
-            _make(module, layout)
+            _make(module, self.layout)
 
-    once = module.register_forward_pre_hook(begin, prepend=True)
+
+def renew(module: Any) -> None:
+    """Give a DDP module the reducer of a first step."""
+    _make(module, None)
 
 
 def _layout(module: Any) -> list[list[int]]:

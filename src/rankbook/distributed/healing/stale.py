@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Collection
-from contextlib import suppress
-from importlib import import_module
+import traceback
+from collections.abc import Collection, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from rankbook.distributed.healing import meshes
 from rankbook.distributed.healing.wrappers import Found
 from rankbook.errors import StaleGroupError
 
-__all__ = ["clear_caches", "explain", "refuse"]
-
-_ENDED = "ended:"
-"""What a mesh has before the name of a group that has ended, so that it finds no other by it."""
+__all__ = [
+    "Refusal",
+    "explain",
+    "refuse",
+    "refuse_empty",
+    "release",
+    "wait",
+    "waiting",
+]
 
 _SIGNS = (
     "Could not retrieve or create the backend",
@@ -47,37 +57,102 @@ def refuse(found: Found, names: Collection[str], generation: int) -> None:
             f"this DDP module {made}: wrap the model that is in it again, "
             "ddp = DistributedDataParallel(ddp.module)",
         )
-    for module in found.fsdp:
+    for _, module in found.fsdp:
         _refuse(
             module,
             f"this FSDP module {made}, and its shards with it: make the model again, "
             "fully_shard(model), and load a checkpoint",
         )
-    for mesh in found.meshes:
-        held: list[str] = getattr(mesh, "_dim_group_names", [])
-        held[:] = [f"{_ENDED} {name}" if name in names else name for name in held]
-    if names and found.meshes:
-        clear_caches()
+    for name, one, _ in found.others:
+        _refuse(one, f"this {_CALLED[name]} {made}: make it again, {_MAKE[name]}")
+    meshes.end(found.meshes, names)
 
 
-def clear_caches() -> None:
-    """Have DTensor forget what it has worked out: a later mesh equals one that has ended."""
-    for name in ("_dispatch", "_sharding_prop", "_redistribute", "_collective_utils"):
-        module = sys.modules.get(f"torch.distributed.tensor.{name}")
-        for one in list(vars(module).values()) if module else ():
-            if hasattr(one, "cache_clear") and not isinstance(one, type):
-                one.cache_clear()
-    if "torch.distributed.tensor" not in sys.modules:
-        return  # to import it takes a second
-    with suppress(ImportError, AttributeError):  # another torch keeps none here
-        import_module("torch.distributed.tensor.debug")._clear_sharding_prop_cache()
+_CALLED = {
+    "ZeroRedundancyOptimizer": "ZeroRedundancyOptimizer",
+    "FullyShardedDataParallel": "FSDP module",
+    "_PipelineSchedule": "pipeline schedule",
+}
+
+_MAKE = {
+    "ZeroRedundancyOptimizer": "ZeroRedundancyOptimizer(model.parameters(), ...)",
+    "FullyShardedDataParallel": "FullyShardedDataParallel(model), and load a checkpoint",
+    "_PipelineSchedule": "with stages for the ranks that there are, PipelineStage(module, ...)",
+}
 
 
-def _refuse(module: Any, why: str) -> None:
-    def refuse(_module: Any, _inputs: Any) -> None:
-        raise StaleGroupError(why)
+def refuse_empty(name: str, module: Any, path: str) -> None:
+    """Have a sharded module that was made without values say so when it is used."""
+    parameters = module.parameters() if isinstance(module, nn.Module) else ()
+    if any(hasattr(one, "placements") for one in parameters):
+        _refuse(module, f"{name} is sharded, and {path} does not have its values: load them")
 
-    module.register_forward_pre_hook(refuse, prepend=True)
+
+def wait(found: Found, new: Sequence[int]) -> None:
+    """Have modules refuse to run until ranks that came without them have them, too.
+
+    Args:
+        found: Those modules.
+        new: Those ranks.
+    """
+    if not found.kinds or not new:
+        return  # they wait since an earlier generation, if any
+    ranks = ",".join(map(str, new))
+    source = next(rank for rank in range(len(new) + 1) if rank not in new)
+    verb = "was" if len(new) == 1 else "were"
+    have = "has" if len(new) == 1 else "have"
+    told = (
+        f"rank{'s' * (len(new) > 1)} {ranks} {verb} replaced and {have} no such {{}} module: "
+        f"%dist_restart {ranks} --from {source}{{}} makes it there, or make it again on all ranks"
+    )
+    for kind, modules, more in (
+        ("DDP", found.ddp, ""),
+        ("FSDP", found.fsdp, " --checkpoint PATH"),
+    ):
+        for _, module in modules:
+            if module not in _waiting:
+                _waiting[module] = _refuse(module, told.format(kind, more))
+
+
+def release(found: Found) -> tuple[str, ...]:
+    """Have modules run that waited for others of their kind; return the kinds that wait still."""
+    for _, module in (*found.ddp, *found.fsdp):
+        handle = _waiting.pop(module, None)
+        if handle is not None:
+            handle.remove()
+    kinds = ("DDP modules", DistributedDataParallel), ("FSDP modules", object)
+    left = [next(name for name, cls in kinds if isinstance(one, cls)) for one in _waiting]
+    return tuple(sorted(set(left)))
+
+
+def waiting() -> set[Any]:
+    """Modules that wait for others of their kind."""
+    return set(_waiting)
+
+
+_waiting: MutableMapping[Any, Any] = WeakKeyDictionary()
+"""By module that waits, the handle of the hook by which it does."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A hook that lets nothing run."""
+
+    why: str
+
+    def __call__(self, *_args: Any, **_options: Any) -> None:
+        """Raise."""
+        raise StaleGroupError(self.why)
+
+
+def _refuse(one: Any, why: str) -> Any:
+    """Have a module, an optimizer or a schedule of a pipeline say why it cannot run."""
+    if isinstance(one, nn.Module):
+        return one.register_forward_pre_hook(Refusal(why), prepend=True)
+    if isinstance(one, torch.optim.Optimizer):
+        return one.register_step_pre_hook(Refusal(why))
+    one.step = Refusal(why)
+    return None
 
 
 def explain(error: BaseException) -> StaleGroupError | None:
@@ -87,7 +162,31 @@ def explain(error: BaseException) -> StaleGroupError | None:
     is_torchs = isinstance(error, (RuntimeError, ValueError))
     if _Last.generation < 0 or not (is_torchs and any(sign in str(error) for sign in _SIGNS)):
         return None
+    kind, again = _kind(error)
+    what = "" if kind == "process group" else "its process group "
     return StaleGroupError(
-        f"this process group, or device mesh, was made for generation {_Last.generation} or "
-        "before, and has ended: make it again with dist.new_group, or init_device_mesh"
+        f"this {kind} was made for generation {_Last.generation} or before, and {what}has ended: "
+        f"make it again, {again}"
     )
+
+
+_USERS = (
+    ("torch/distributed/tensor/parallel/", "tensor-parallel module", "parallelize_module(...)"),
+    ("torch/distributed/tensor/", "DTensor", "distribute_tensor(tensor, init_device_mesh(...))"),
+    ("torch/distributed/pipelining/", "pipeline stage", "PipelineStage(module, ...)"),
+    ("torch/nn/modules/_functions", "SyncBatchNorm", "with dist.new_group(...)"),
+    ("torch/distributed/device_mesh", "device mesh", "init_device_mesh(...)"),
+)
+"""Where torch uses groups: a part of its path, what it uses them for, and how that is made."""
+
+
+def _kind(error: BaseException) -> tuple[str, str]:
+    """What it was that an exception comes of, and how it is made again."""
+    frames = traceback.extract_tb(error.__traceback__)
+    files = [frame.filename.replace("\\", "/") for frame in frames]
+    for path, kind, again in _USERS:
+        if any(path in file for file in files):
+            return kind, again
+    if meshes.is_of_ended(str(error)):
+        return "device mesh", "init_device_mesh(...)"
+    return "process group", "dist.new_group(...)"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
@@ -20,11 +20,20 @@ from rankbook.distributed.healing import reducers
 from rankbook.distributed.healing.reducers import Standing
 from rankbook.distributed.stores import Store
 
-__all__ = ["Found", "find", "restart"]
+__all__ = ["Found", "find", "param_groups", "restart"]
 
 _dist: Any = import_module("torch.distributed")
 
 Standings = Mapping[str, Sequence[Standing]]
+
+
+_TOLD = {
+    f"{stage}{direction}_initialized"
+    for stage in ("_stage", "_stages")
+    for direction in ("", "_forward", "_backward")
+}
+"""What a pipeline notes when its stages know each other's shapes, in one version of torch or
+another."""
 
 
 @dataclass(frozen=True)
@@ -33,17 +42,18 @@ class Found:
 
     ddp: tuple[tuple[str, Any], ...] = ()
     """DDP modules; those of one kind are alike to all ranks: its group, its parameters' shapes."""
-    fsdp: tuple[Any, ...] = ()
-    """FSDP2's modules, roots and others."""
+    fsdp: tuple[tuple[str, Any], ...] = ()
+    """FSDP2's modules, roots and others; those of one kind have parameters of the same shapes."""
     meshes: tuple[Any, ...] = ()
-    schedules: tuple[Any, ...] = ()
-    """Of pipelines, whatever their groups."""
+    others: tuple[tuple[str, Any, tuple[Any, ...]], ...] = ()
+    """What else holds groups: the name of its class, itself, and these; None: the default one."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """What there is of modules, in the plural."""
         named = {"DDP modules": self.ddp, "FSDP modules": self.fsdp}
-        return tuple(name for name, found in named.items() if found)
+        found = [name for name, its in named.items() if its]
+        return tuple(dict.fromkeys((*found, *(_OTHERS[name] for name, *_ in self.others))))
 
     @property
     def standings(self) -> dict[str, tuple[Standing, ...]]:
@@ -54,13 +64,41 @@ class Found:
         return found
 
     def split(self, groups: Collection[Any]) -> tuple[Found, Found]:
-        """The modules all of whose groups are among these, and the others."""
-        ddp = [one for one in self.ddp if one[1].process_group in groups]
-        fsdp = [one for one in self.fsdp if all(group in groups for group in _groups_of(one))]
-        others = [one for one in self.ddp if one not in ddp]
-        shards = [one for one in self.fsdp if one not in fsdp]
-        going = Found(tuple(ddp), tuple(fsdp), schedules=self.schedules)
-        return going, Found(tuple(others), tuple(shards), self.meshes)
+        """What has all of its groups among these, and the rest.
+
+        Args:
+            groups: Those groups; None stands for the default one.
+        """
+        going = self.where(lambda _kind, group: group in groups)
+        return going, self._without(going)
+
+    def apart(self, groups: Collection[Any], besides: Collection[Any]) -> tuple[Found, Found]:
+        """The same, but only DDP and FSDP modules are in the rest.
+
+        Args:
+            groups: Those groups.
+            besides: Modules that are in the rest, too, whatever their groups.
+        """
+        going = self.where(lambda _kind, group: group in groups)
+        ddp = tuple(one for one in going.ddp if one[1] not in besides)
+        fsdp = tuple(one for one in going.fsdp if one[1] not in besides)
+        going = replace(self, ddp=ddp, fsdp=fsdp)
+        return going, self._without(going)
+
+    def _without(self, going: Found) -> Found:
+        ddp = tuple(one for one in self.ddp if one not in going.ddp)
+        fsdp = tuple(one for one in self.fsdp if one not in going.fsdp)
+        rest = tuple(one for one in self.others if one not in going.others)
+        return Found(ddp, fsdp, self.meshes, rest)
+
+    def where(self, is_so: Callable[[str, Any], bool]) -> Found:
+        """The modules of which something is so for their kind and each of their groups."""
+        ddp = [one for one in self.ddp if is_so(one[0], one[1].process_group)]
+        fsdp = [
+            one for one in self.fsdp if all(is_so(one[0], group) for group in _groups_of(one[1]))
+        ]
+        others = [one for one in self.others if all(is_so(one[0], group) for group in one[2])]
+        return Found(tuple(ddp), tuple(fsdp), others=tuple(others))
 
 
 def find(names: Mapping[Any, str]) -> Found:
@@ -80,8 +118,8 @@ def find(names: Mapping[Any, str]) -> Found:
 def _find(names: Mapping[Any, str]) -> Found:
     sharded = _class("torch.distributed.fsdp", "FSDPModule")
     mesh = _class("torch.distributed.device_mesh", "DeviceMesh")
-    schedule = _class("torch.distributed.pipelining.schedules", "_PipelineSchedule")
-    ddp, shards, meshes, schedules = [], [], [], []
+    others = {cls: name for name, cls in _others()}
+    ddp, shards, meshes, rest = [], [], [], []
     for one in gc.get_objects() if names else ():
         # Of its own class only: asking some objects for anything has effects.
         cls = type(one)
@@ -92,12 +130,43 @@ def _find(names: Mapping[Any, str]) -> Found:
         elif issubclass(cls, sharded):
             with suppress(AttributeError):  # it is being made
                 if any(group in names for group in _groups_of(one)):
-                    shards.append(one)
+                    shards.append((_kind(one, "shards"), one))
         elif issubclass(cls, mesh):
             meshes.append(one)
-        elif issubclass(cls, schedule):
-            schedules.append(one)
-    return Found(tuple(ddp), tuple(shards), tuple(meshes), tuple(schedules))
+        elif issubclass(cls, tuple(others)):
+            with suppress(AttributeError):  # it is being made
+                name = next(others[base] for base in cls.__mro__ if base in others)
+                groups = _groups_of_other(one)
+                if any(group is None or group in names for group in groups):
+                    rest.append((name, one, groups))
+    return Found(tuple(ddp), tuple(shards), tuple(meshes), tuple(rest))
+
+
+_OTHERS = {
+    "ZeroRedundancyOptimizer": "ZeRO optimizers",
+    "FullyShardedDataParallel": "FSDP modules",
+    "_PipelineSchedule": "pipelines",
+}
+"""By class of what else holds groups, what it is called in the plural."""
+
+
+def _others() -> Iterator[tuple[str, Any]]:
+    """Those classes that there are."""
+    for module, name in (
+        ("torch.distributed.optim", "ZeroRedundancyOptimizer"),
+        ("torch.distributed.fsdp", "FullyShardedDataParallel"),
+        ("torch.distributed.pipelining.schedules", "_PipelineSchedule"),
+    ):
+        if found := _class(module, name):
+            yield name, found
+
+
+def _groups_of_other(one: Any) -> tuple[Any, ...]:
+    """The groups of such an object; None stands for the default one."""
+    if hasattr(one, "process_group"):
+        return (one.process_group,)
+    stages = one._stages if hasattr(one, "_stages") else [one._stage]
+    return tuple({stage.group for stage in stages})
 
 
 def _class(module: str, name: str) -> Any:
@@ -117,22 +186,38 @@ def restart(found: Found, said: Sequence[Standings], store: Store) -> None:
     for act in (reducers.tell, reducers.restart):
         for kind, module in found.ddp:
             act(module, kind, standings[kind], store)
-    for schedule in found.schedules:
-        # The rest a pipeline forgets by itself when a step begins.
-        with suppress(AttributeError):  # another torch keeps them elsewhere
-            schedule._internal_losses.clear()
-    for module in found.fsdp:
+    for name, one, _ in found.others:
+        if name == "_PipelineSchedule":
+            _restart_schedule(one)
+    for _, module in found.fsdp:
         _restart_fsdp(module)
 
 
+def _restart_schedule(schedule: Any) -> None:
+    """Forget losses of a step that was cut; the rest a pipeline forgets when a step begins.
+
+    Its stages tell each other the shapes again, for one of them may be new, or have been cut while
+    it was told.
+    """
+    with suppress(AttributeError):  # another torch keeps them elsewhere
+        schedule._internal_losses.clear()
+    for name in _TOLD & set(vars(schedule)):
+        setattr(schedule, name, False)
+
+
+def param_groups(module: Any) -> list[Any]:
+    """What FSDP2 knows of the parameters of a module; those of modules in it are apart."""
+    return [*_param_groups(module._get_fsdp_state())]
+
+
 def _groups_of(module: Any) -> list[Any]:
-    """The groups that an FSDP2 module holds; of a root, those of the modules in it, too."""
-    state = module._get_fsdp_state()
+    """The groups that an FSDP2 module holds, and the modules in it."""
     held: list[Any] = []
-    for group in [its for one in (state, *_states(state)) for its in _param_groups(one)]:
-        info = group.mesh_info
-        names = ("shard_process_group", "replicate_process_group")
-        held.extend(getattr(info, name, None) for name in names)
+    for one in module.modules():
+        for group in param_groups(one) if hasattr(one, "_get_fsdp_state") else ():
+            info = group.mesh_info
+            names = ("shard_process_group", "replicate_process_group")
+            held.extend(getattr(info, name, None) for name in names)
     return [group for group in held if group is not None]
 
 

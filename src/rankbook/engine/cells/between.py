@@ -20,13 +20,13 @@ class Between:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: deque[tuple[int, str, str]] = deque()
+        self._kept: deque[tuple[str, str, str]] = deque()
         self._size = 0
         self._lost = 0
-        self._cells: dict[threading.Thread, int] = {}
-        self._latest = 0
+        self._cells: dict[threading.Thread, str] = {}
+        self._latest = "an earlier cell"
 
-    def ended(self, cell: int) -> None:
+    def ended(self, cell: str) -> None:
         """Note which threads go on from a cell that has just ended."""
         with self._lock:
             running = threading.enumerate()
@@ -37,7 +37,7 @@ class Between:
         """Keep what the current thread writes."""
         self.keep(stream, text, self._cells.get(threading.current_thread(), self._latest))
 
-    def keep(self, stream: str, text: str, cell: int | None = None) -> None:
+    def keep(self, stream: str, text: str, cell: str | None = None) -> None:
         """Keep text of a cell; None: of the latest one."""
         with self._lock:
             self._kept.append((self._latest if cell is None else cell, stream, text))
@@ -51,17 +51,13 @@ class Between:
         with self._lock:
             kept, self._kept = self._kept, deque()
             lost, self._size, self._lost = self._lost, 0, 0
-        texts: dict[tuple[int, str], str] = {}
+        texts: dict[tuple[str, str], str] = {}
         for cell, stream, text in kept:
             texts[cell, stream] = texts.get((cell, stream), "") + text
         marked = [
-            (stream, "".join(f"({_mark(cell)}) {line}\n" for line in text.splitlines() if line))
+            (stream, "".join(f"(from {cell}) {line}\n" for line in text.splitlines() if line))
             for (cell, stream), text in texts.items()
         ]
         if lost:
             marked.insert(0, ("stdout", f"({lost:,} characters before this are lost)\n"))
         return [(stream, text) for stream, text in marked if text]
-
-
-def _mark(cell: int) -> str:
-    return f"from In [{cell}]" if cell else "from an earlier cell"

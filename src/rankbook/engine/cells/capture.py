@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from rankbook.distributed import adopting, healing
 from rankbook.engine import frames
 from rankbook.engine.cells.between import Between
+from rankbook.errors import MismatchError
 from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import Failure
 from rankbook.models.events import Clear, Display, Result
@@ -186,7 +187,10 @@ class Capture:
             # IPython shows no traceback of SystemExit, which ends the program in a terminal.
             stb = self._render(evalue)
         line = self._line_of(evalue)
-        self.failure = Failure(etype.__name__, _text(evalue), tuple(stb), time.time(), freed, line)
+        slot = evalue.slot if isinstance(evalue, MismatchError) else None
+        self.failure = Failure(
+            etype.__name__, _text(evalue), tuple(stb), time.time(), freed, line, slot
+        )
 
     def exited(self, error: SystemExit, code: int) -> None:
         """Note that a script has ended itself with an exit code that is not 0."""

@@ -8,13 +8,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rankbook.engine import children
 from rankbook.engine.cells import script
 from rankbook.engine.cells.capture import Capture
+from rankbook.engine.cells.naming import Naming
 from rankbook.engine.cells.tail import LOG_VARIABLE, Tail
 from rankbook.engine.jobs import Job
 from rankbook.engine.operations import MAIN, operation
@@ -31,6 +32,9 @@ __all__ = ["Runner", "interruptible", "run"]
 _LOOK_PAST_PYTHON = 0.2
 """Seconds between two looks at what a cell has written past Python."""
 
+_REMEMBERED = 10_000
+"""Cells of which it is remembered what they have defined."""
+
 
 class Runner:
     """Runs cells in the engine's IPython shell.
@@ -40,16 +44,19 @@ class Runner:
         cell: Number of the cell that runs, None if none does.
         started: When the last cell began, seconds since the epoch.
         last_error: One line about the exception that ended the last cell, empty if none did.
+        cells: The cells that were run, the latest last, each once, IPython's syntax replaced.
     """
 
     def __init__(self, kernel: Any, group: Group) -> None:
         self.shell = kernel.shell
         self._group = group
         self.capture = Capture(self.shell)
+        self._naming = Naming(self.shell)
         self._tail = Tail(os.environ.get(LOG_VARIABLE))
         self.cell: int | None = None
         self.started = 0.0
         self.last_error = ""
+        self.cells: dict[str, None] = {}
 
     async def run(self, outbox: Outbox, cell: Run) -> CellOutcome:
         """Run one cell.
@@ -65,6 +72,7 @@ class Runner:
         code, left = None, ""
         self._tail.show(lambda text: self.capture.between.keep("stdout", text))
         self.capture.begin(outbox, in_script=cell.script is not None)
+        self._naming.begin(cell)
         try:
             if cell.script is None:
                 result = await self._run(cell.code)
@@ -77,7 +85,8 @@ class Runner:
         finally:
             self.show_descriptors(outbox)
             failure = self.capture.end()
-            self.capture.between.ended(cell.number)
+            self.capture.between.ended(cell.name)
+            self._naming.end()
             self.cell = None
         if failure is None and raised is not None:
             failure = self.capture.unshown(raised)
@@ -101,6 +110,14 @@ class Runner:
         with interruptible():
             return script.execute(wanted, self._group, self.shell.user_ns, show)
 
+    def remember(self, cells: Iterable[str]) -> None:
+        """Take note of cells that have run here, or whose definitions have."""
+        for cell in cells:
+            self.cells.pop(cell, None)
+            self.cells[cell] = None
+        for cell in list(self.cells)[:-_REMEMBERED]:
+            del self.cells[cell]
+
     async def _run(self, code: str) -> Any:
         shell = self.shell
         error = None
@@ -109,6 +126,7 @@ class Runner:
         except Exception:  # noqa: BLE001 - IPython shows it, as its own kernel does
             transformed, error = code, sys.exc_info()
         self.capture.cell = transformed
+        self.remember([transformed])
         options: dict[str, Any] = {"store_history": False, "silent": False}
         if not shell.should_run_async(
             code, transformed_cell=transformed, preprocessing_exc_tuple=error

@@ -83,7 +83,7 @@ def execute(
         vars(module).clear()
         left = Left(set(), set())
     else:
-        own = {name for name in vars(module) if name.startswith("__")} | group.names.keys()
+        own = {name for name in vars(module) if name.startswith("__")} | group.names.values.keys()
         namespace.update({name: value for name, value in vars(module).items() if name not in own})
     return Ended(code, error if code else None, str(left))
 

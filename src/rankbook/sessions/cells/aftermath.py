@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from rankbook.diagnosis import diagnose, fingerprint, refused
+from rankbook.diagnosis import diagnose
 from rankbook.errors import RankbookError
 from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import Failure, Look
+from rankbook.sessions.cells.comparing import verdict_on
 from rankbook.sessions.cells.results import CellResult, RankResult
-from rankbook.sessions.group import carried
+from rankbook.sessions.group import carried, filling
 from rankbook.sessions.group import stuck as stuck_ranks
 from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.repair import Event, Repair
 from rankbook.sessions.members import Members, looks, outcomes
 from rankbook.sessions.members.freeing import Freed, data_moves
-from rankbook.words import agree, how_ended, how_to_replace, in_words, ranks_do, sentence_start
+from rankbook.words import agree, how_to_replace, in_words, ranks_do, sentence_start
 
 __all__ = ["Aftermath"]
 
@@ -95,21 +96,34 @@ class Aftermath:
             if rank in dead or rank in victims:
                 result.ranks[rank].error = replace(failure, freed=True)
             if rank in dead:
-                how = f"rank {rank} {how_ended(dead[rank])}"
+                how = f"rank {rank} {self._members.ends[rank]}"
                 result.ranks[rank].error = Failure("EngineError", how, freed=True)
                 result.ranks[rank].exit_code = dead[rank] if is_script else None
-        result.note = (
-            f"{how_to_replace(dead)} brings {'it' if len(dead) == 1 else 'them'} back; "
-            "the other ranks keep their variables."
+        kept = "; the other ranks keep their variables" if len(dead) < len(result.ranks) else ""
+        result.note = self._members.instead or (
+            f"{how_to_replace(dead)} brings {agree(dead, 'it', 'them')} back{kept}."
+            f"{self._what_is_gone()}"
         )
 
+    def _what_is_gone(self) -> str:
+        """What dead ranks held as well, as far as others tell, and what brings it back."""
+        dead = self._members.dead
+        names = filling.held_by_others(self._members, dead)
+        if not names:
+            return ""
+        it, source = agree(dead, "it", "them"), min(set(self._members.living()))
+        return f" They hold {filling.listed(names)}: --from {source} copies that to {it}, too."
+
     def _explain_mismatch(self, result: CellResult, failures: Mapping[int, Failure]) -> None:
-        """Make one verdict of the mismatch errors that checked collectives raised on each rank."""
-        calls = {r: call for r, f in failures.items() if (call := fingerprint(f.evalue))}
-        if result.diagnosis is None and calls:
-            result.diagnosis = refused(calls, {rank: failures[rank].line for rank in calls})
-            for rank in calls if result.diagnosis else ():
-                result.ranks[rank].error = replace(failures[rank], freed=True)
+        """Make one verdict of the errors with which checked collectives were refused on ranks."""
+        refused = {rank: failure for rank, failure in failures.items() if failure.slot}
+        if result.diagnosis is not None or not refused:
+            return
+        first = min(refused.values(), key=lambda failure: failure.when)
+        assert first.slot is not None  # noqa: S101 - or it would not be among them
+        result.diagnosis = verdict_on(self._members, first.slot)
+        for rank, failure in refused.items() if result.diagnosis else ():
+            result.ranks[rank].error = replace(failure, freed=True)
 
     def _why_useless(
         self, result: CellResult, failures: Mapping[int, Failure], ran: int
@@ -166,7 +180,7 @@ class Aftermath:
             return
         result.note = (
             f"{lost}, the others' are in place. The process group was re-created (generation "
-            f"{self._group.number}){carried.in_words(self._group.infos)}"
+            f"{self._group.number}){carried.sentence_end(self._group.infos)}"
         )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from rankbook.cellnames import name_of
 from rankbook.errors import RankbookError
 from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import CellSpan, Diagnosis
@@ -41,6 +42,7 @@ class Cells:
         self._following = Following(members)
         self._running: RunningCell | None = None
         self._verdict: Diagnosis | None = None
+        self._count = 0
         self._spans: deque[CellSpan] = deque(maxlen=_REMEMBERED)
         members.changes.subscribe(self._look_soon)
 
@@ -58,9 +60,19 @@ class Cells:
         """
         self._repair.begin_cell()
         self._following.tell()
+        self._count += 1
+        cell = replace(cell, name=name_of(cell.number, self._count))
         running = RunningCell(self._members, self._repair, self._comparing, cell, output)
         self._running, self._verdict = running, None
-        span = CellSpan(cell.number, cell.label, time.time(), code=cell.code, ranks=cell.ranks)
+        span = CellSpan(
+            cell.number,
+            cell.label,
+            time.time(),
+            code=cell.code,
+            ranks=cell.ranks,
+            name=cell.name,
+            first_line=cell.first_line,
+        )
         self._spans.append(span)
         result: CellResult | None = None
         try:

@@ -8,11 +8,11 @@ from dataclasses import replace
 from rankbook.diagnosis import differing
 from rankbook.fingerprints import Comparison
 from rankbook.models import Collective, Diagnosis, load
-from rankbook.models.calls import Call, Fingerprint
+from rankbook.models.calls import Call, Fingerprint, Slot
 from rankbook.models.requests import TellCall
 from rankbook.sessions.members import Members
 
-__all__ = ["Comparing"]
+__all__ = ["Comparing", "verdict_on"]
 
 _BUT = "It did not hang: check what came of it."
 
@@ -33,13 +33,17 @@ class Comparing:
         Returns:
             Verdicts of the kind ``mismatch``; none where what a rank called is no longer kept.
         """
-        found = []
-        for group, ranks, number in self._comparison.compare(said):
-            generation = max(one.generation for its in said.values() for one in its)
-            request = TellCall(group, ranks, generation, number)
-            values = self._members.ranks(ranks).look(request).values
-            calls = {rank: load(Call, value) for rank, value in values.items() if value}
-            verdict = differing({r: Collective.of(call, call.issued) for r, call in calls.items()})
-            if verdict is not None:
-                found.append(replace(verdict, summary=f"{verdict.summary} {_BUT}"))
-        return tuple(found)
+        found = [verdict_on(self._members, slot) for slot in self._comparison.compare(said)]
+        return tuple(replace(one, summary=f"{one.summary} {_BUT}") for one in found if one)
+
+
+def verdict_on(members: Members, slot: Slot) -> Diagnosis | None:
+    """Ask ranks what they have called as one collective, and say how that differs.
+
+    Args:
+        members: The ranks.
+        slot: The collective.
+    """
+    values = members.ranks(slot.ranks).look(TellCall(slot)).values
+    calls = {rank: load(Call, value) for rank, value in values.items() if value}
+    return differing({rank: Collective.of(call, call.issued) for rank, call in calls.items()})

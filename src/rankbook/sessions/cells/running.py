@@ -34,7 +34,11 @@ class Cell:
     code: str
     ranks: tuple[int, ...]
     number: int = 0
-    """What tracebacks call it."""
+    """Of the notebook's cell; 0: a program runs it."""
+    name: str = "a cell"
+    """What it is called: ``In [4]``, ``cell 3``."""
+    first_line: int = 1
+    """The line of the editor in which the code begins."""
     timeout: float | None = None
     """Seconds after which it is interrupted, None for never."""
     on_hang: str = "free"
@@ -50,7 +54,10 @@ class Cell:
 
     def requests(self) -> dict[int, Request]:
         """By rank, what it is asked for."""
-        return {r: Run(self.code, self.number, self.scripts.get(r)) for r in self.ranks}
+        return {
+            r: Run(self.code, self.number, self.name, self.first_line, self.scripts.get(r))
+            for r in self.ranks
+        }
 
 
 class RunningCell:
@@ -135,7 +142,8 @@ class RunningCell:
         result.diagnosis = verdict or (watch.proof if was_freed else None)
         said = {rank: outcome.fingerprints for rank, outcome in outcomes.items()}
         differing = self._comparing.compare(said)
-        if result.diagnosis is None:  # else that says more
+        was_refused = any(rank.error and rank.error.slot for rank in result.values())
+        if result.diagnosis is None and not was_refused:  # else that says more
             result.mismatches = differing
             for found in differing:
                 self._collector.mismatch(found)

@@ -5,23 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from rankbook.models import GroupInfo
-from rankbook.words import sentence_start
+from rankbook.words import agree, in_words, sentence_start
 
-__all__ = ["in_words"]
+__all__ = ["sentence_end"]
 
 
-def in_words(infos: Mapping[int, GroupInfo]) -> str:
+def sentence_end(infos: Mapping[int, GroupInfo]) -> str:
     """The end of a sentence that says that a group was made: its full stop, and more where needed.
 
     Args:
         infos: By rank, its place in that group.
     """
+    waiting = _kinds(info.waiting for info in infos.values())
     goes_on = _kinds(info.healed for info in infos.values())
+    goes_on = [kind for kind in goes_on if kind not in waiting]
     ended = _kinds(info.lost for info in infos.values())
     text = f"; {_listed(goes_on)} made before go on." if goes_on else "."
     if ended:
         some = _listed([f"some {kind}" if kind in goes_on else kind for kind in ended])
         text += f" {sentence_start(some)} made before have ended; each says so when it is used."
+    if waiting:
+        new = [rank for rank, info in infos.items() if info.is_new]
+        who = f"{in_words(new)} {agree(new, 'has', 'have')}" if new else "the replaced rank has"
+        text += f" {sentence_start(_listed(waiting))} wait until {who} them, too."
     return text
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 
 from rankbook.cluster.placement import Placement, check_backend, check_numbers, choose_backend
 from rankbook.errors import RankbookError
 from rankbook.models import GroupInfo
 from rankbook.models.requests import Destroy
+from rankbook.sessions.group import filling
 from rankbook.sessions.group.adopting import adopt
 from rankbook.sessions.group.forming import Terms, form
 from rankbook.sessions.group.meeting import MeetingPlace
@@ -102,6 +104,17 @@ class Group:
         self.members.count_missing(ranks)  # while there is a group still
         self.infos = {}
         self._form(self.members.replacement(ranks), self._asked)
+
+    def settle(self) -> None:
+        """Have what waited for replaced ranks go on, where they have it now.
+
+        Raises:
+            RankbookError: A rank did not say what it holds.
+        """
+        for rank, settled in filling.settle(self.members).items():
+            info = self.infos[rank]
+            healed = tuple(dict.fromkeys((*settled.healed, *info.healed)))
+            self.infos[rank] = replace(info, healed=healed, waiting=settled.waiting)
 
     def leave(self) -> None:
         """End the group on every engine and form no new one."""

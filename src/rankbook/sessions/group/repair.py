@@ -218,7 +218,7 @@ class Repair:
             self._began = -math.inf
         return (
             f"The ranks are free, their variables in place, and the process group was re-created "
-            f"(generation {self._group.number}){carried.in_words(self._group.infos)}"
+            f"(generation {self._group.number}){carried.sentence_end(self._group.infos)}"
         )
 
     def _refuse_busy(self) -> None:

@@ -11,7 +11,6 @@ from rankbook.models.requests import ForgetError, LookAt, SayStacks
 from rankbook.sessions.members import outcomes
 from rankbook.sessions.members.members import Members
 from rankbook.sessions.members.party import Party
-from rankbook.words import how_ended
 
 __all__ = [
     "Progress",
@@ -81,7 +80,7 @@ def _unseen(members: Members, engine: int, info: GroupInfo | None = None) -> Loo
     )
     if members.lives(engine):
         return silent
-    return replace(silent, state="gone", ended=how_ended(members.ended.get(engine)))
+    return replace(silent, state="gone", ended=members.how_it_ended(engine))
 
 
 def wait_until_idle(party: Party, timeout: float) -> set[int]:

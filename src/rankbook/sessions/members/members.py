@@ -17,7 +17,7 @@ from rankbook.models.requests import ReadLastCalls
 from rankbook.sessions.changes import Changes
 from rankbook.sessions.members.party import Party, RankCall
 from rankbook.timing import Timing
-from rankbook.words import how_ended, how_to_replace, in_words
+from rankbook.words import agree, how_ended, how_to_replace, in_words
 
 __all__ = ["Members"]
 
@@ -38,7 +38,7 @@ class Members:
         self.changes = Changes()
         self.placement: Placement | None = None
         self.known: dict[int, EngineFacts] = {}
-        self.ended: dict[int, int] = {}
+        self.ended: dict[int, int | None] = {}
         self._last_calls: dict[int, LastCalls | RankCall | None] = {}
         self._pool = pool
         pool.on_end = self._has_ended
@@ -111,11 +111,31 @@ class Members:
         dead = self.dead
         if not dead or (ranks is not None and not set(dead) & set(ranks)):
             return
-        words = ", ".join(f"rank {rank} {how_ended(status)}" for rank, status in dead.items())
+        words = ", ".join(f"rank {rank} {how}" for rank, how in self.ends.items())
         raise SessionError(
-            f"{words[0].upper()}{words[1:]}: {how_to_replace(dead)} replaces "
-            f"{'it' if len(dead) == 1 else 'them'} and keeps the others."
+            f"{words[0].upper()}{words[1:]}: "
+            + (
+                self.instead
+                or f"{how_to_replace(dead)} replaces {agree(dead, 'it', 'them')} and keeps the "
+                "others."
+            )
         )
+
+    @property
+    def ends(self) -> dict[int, str]:
+        """By dead rank, how it ended, in words."""
+        return {rank: self.how_it_ended(self.seated()[rank]) for rank in self.dead}
+
+    def how_it_ended(self, engine: int) -> str:
+        """Say how an engine ended: by itself, or with its host or job."""
+        if why := self._pool.why_lost(engine):
+            return f"was lost ({why})"
+        return how_ended(self.ended.get(engine))
+
+    @property
+    def instead(self) -> str:
+        """What to run when a rank has ended, where none can be replaced alone; else empty."""
+        return self._pool.instead
 
     def last_words(self, engine: int) -> list[str]:
         """The last lines that an engine wrote past Python, oldest first; none if unknown."""
@@ -260,7 +280,7 @@ class Members:
         if missing > 0 and not self.can_grow:
             raise ClusterError(
                 f"There is no spare engine for {in_words(ranks)}, and rankbook cannot add to this "
-                f"cluster: start one more, then {how_to_replace(ranks)}."
+                f"cluster: {self.instead or f'start one more, then {how_to_replace(ranks)}.'}"
             )
         return missing
 
@@ -297,7 +317,7 @@ class Members:
         """Stop the engines that this session started; leave those that it joined."""
         self._pool.close()
 
-    def _has_ended(self, engine: int, status: int) -> None:
+    def _has_ended(self, engine: int, status: int | None) -> None:
         self.ended[engine] = status
         self.last_calls(engine)  # while the file is there
         self.changes.notify()

@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
+from rankbook.cellnames import cell_of, where
 from rankbook.models import Collective, Failure, Look
-from rankbook.models.calls import LastCalls
+from rankbook.models.calls import LastCalls, Place
 
 __all__ = [
     "PENDING",
@@ -26,8 +27,10 @@ PENDING = "pending"
 _TIMED_OUT = ("Timed out waiting", "timeout caused pair closure")
 """What gloo says of a collective that took too long, and of the ones after it."""
 
-_CELL_FRAME = re.compile(r'File ".*(?:ipykernel_|<ipython-input).*", line (\d+)')
-"""A frame of the cell, as Python's fault handler writes it."""
+_FRAME = re.compile(r'File "(.+)", line (\d+) in (\S+)')
+"""A frame, as Python's fault handler writes it."""
+
+_NOT_OF_A_PERSON = re.compile(r"-packages/|/lib/python3|^<|/rankbook/(?:engine|calls)/")
 
 _TERMINATE = re.compile(r"^\s*what\(\):|\[enforce fail at [^\]]*\]")
 """What C++ and gloo write around the reason why they end a process."""
@@ -84,9 +87,17 @@ def when_it_was_lost(look: Look, failure: Failure | None) -> Look:
 def post_mortem(log: list[str]) -> tuple[str, tuple[str, ...]]:
     """The line of the cell in which a process crashed, and what it wrote before that."""
     crash = next((i for i, line in enumerate(log) if line.startswith("Fatal Python")), len(log))
-    stack = (_CELL_FRAME.search(line) for line in log[crash:])
-    line = next((f"line {match[1]}" for match in stack if match), "")
-    return line, tuple(_TERMINATE.sub("", line).strip() for line in log[:crash])
+    return _where(log[crash:]), tuple(_TERMINATE.sub("", line).strip() for line in log[:crash])
+
+
+def _where(dump: list[str]) -> str:
+    """Where a stack stands that the fault handler has written, innermost frame first."""
+    frames = [match.groups() for line in dump if (match := _FRAME.search(line))]
+    return where(
+        Place(cell or file, int(line), "" if scope == "<module>" else scope, bool(cell))
+        for file, line, scope in frames
+        if (cell := cell_of(file)) or not _NOT_OF_A_PERSON.search(file)
+    )
 
 
 def with_last_calls(look: Look, last: LastCalls | None, others: Mapping[int, Look]) -> Look:

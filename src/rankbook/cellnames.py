@@ -1,0 +1,78 @@
+"""What a cell is called, ``In [4]`` or ``cell 3``, and the files by which its code is known.
+
+Python knows where code comes from by a file name, in frames, tracebacks, warnings and the words of
+a process that crashes. So the file of a cell is called as the cell is, and its lines are numbered
+as in the editor: whoever has a frame, on whatever machine, can say where it is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterable
+from itertools import count
+from pathlib import Path
+
+from rankbook.models.calls import Place
+
+__all__ = ["cell_of", "file_of", "is_cell", "name_of", "where"]
+
+_FILE = re.compile(r"ipykernel_\d+[/\\]\d+[/\\]([^/\\]+)\.py$")
+_OF_IPYTHON = re.compile(r"ipykernel_|<ipython-input")
+"""What other clients of an engine run, ``%%px`` for example."""
+
+_SOME_CELL = "a cell"
+
+_serial = count(1)
+
+
+def name_of(number: int, nth: int) -> str:
+    """Name a cell.
+
+    Args:
+        number: Of the notebook's cell; 0: a program ran it.
+        nth: How many cells the session had run with it.
+    """
+    return f"In [{number}]" if number else f"cell {nth}"
+
+
+def file_of(name: str) -> str:
+    """Make up a file for a cell; another one each time, for a cell can run different code."""
+    # Libraries take code for a notebook's by the name of this folder.
+    folder = f"ipykernel_{os.getpid()}"
+    return str(Path(tempfile.gettempdir(), folder, str(next(_serial)), f"{name}.py"))
+
+
+def is_cell(filename: str) -> bool:
+    """Whether code of that file is a cell's."""
+    return _OF_IPYTHON.search(filename) is not None
+
+
+def cell_of(filename: str) -> str:
+    """The name of the cell whose code has that file; empty if it is no cell's."""
+    if match := _FILE.search(filename):
+        return match[1]
+    return _SOME_CELL if is_cell(filename) else ""
+
+
+def where(stack: Iterable[Place]) -> str:
+    """Say where code stands, as all that a person reads says it.
+
+    Args:
+        stack: Lines of a person's code, innermost first.
+
+    Returns:
+        ``In [4] line 3`` of a cell; of a file or an earlier cell ``train.py:6 in step, called from
+        In [4] line 2``; empty if no cell is on the stack.
+    """
+    lines = list(stack)
+    cells = [line for line in lines if line.is_cell]
+    if not cells:
+        return ""
+    running = next(line for line in cells if line.file == cells[-1].file)
+    inner = lines[0]
+    if inner is running:
+        return str(running)
+    scope = f" in {inner.scope}" if inner.is_cell and inner.scope else ""
+    return f"{inner}{scope}, called from {running}"

@@ -1,0 +1,78 @@
+"""The process that forks the engines of one host, seen from the notebook's kernel."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rankbook._version import __version__
+from rankbook.cluster.warm import WarmProcess
+from rankbook.errors import EngineError
+
+__all__ = ["REMOTE_MODULE", "Host", "refuse_other_version", "seats_to_fill"]
+
+REMOTE_MODULE = "rankbook.engine.remote"
+
+
+class Host:
+    """The process that forks the engines of one host, and what it has said.
+
+    Args:
+        name: By which it is reached.
+        seats: Number of engines that it should have.
+        command: What runs it.
+        env: The command's environment; None: as it is here.
+    """
+
+    def __init__(
+        self, name: str, seats: int, command: Sequence[str], env: Mapping[str, str] | None = None
+    ) -> None:
+        self.name = name
+        self.seats = seats
+        self.process = WarmProcess(command, env)
+        self.hello: dict[str, Any] = {}
+        self.engines: set[int] = set()
+        """Those that live, or are being started."""
+        self.is_leaving = False
+        """Whether something there told the process to end."""
+        self.has_ended = False
+
+
+def refuse_other_version(host: Host) -> None:
+    """Refuse a host whose rankbook or Python is another version than this process's.
+
+    Raises:
+        EngineError: The message names the host and both versions.
+    """
+    theirs = host.hello["rankbook"]
+    if theirs != __version__:
+        raise EngineError(
+            f"{host.name} has rankbook {theirs} and this notebook has {__version__}: "
+            "install one version in both."
+        )
+    ours = sys.version_info[:2]
+    if host.hello["python"].split(".")[:2] != [str(part) for part in ours]:
+        raise EngineError(
+            f"{host.name} has Python {host.hello['python']} and this notebook has "
+            f"{ours[0]}.{ours[1]}: say which Python there is the same, --python PATH (or python=…)."
+        )
+
+
+def seats_to_fill(n: int, room: Sequence[int]) -> list[int]:
+    """Share ``n`` new engines among hosts.
+
+    Args:
+        n: How many.
+        room: By host, how many engines fewer it has than seats; negative: more.
+
+    Returns:
+        How many each gets: first those with room, in their order, then where there is most room.
+    """
+    counts = [0] * len(room)
+    for i, free in enumerate(room):
+        counts[i] = max(0, min(free, n - sum(counts)))
+    while sum(counts) < n:
+        left = [free - count for free, count in zip(room, counts, strict=True)]
+        counts[left.index(max(left))] += 1
+    return counts

@@ -1,0 +1,209 @@
+"""Engines that ``mpiexec`` starts, on this host or on several. When one ends, it ends all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Collection, Iterator, Sequence
+from functools import cached_property
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+from rankbook.cluster.addresses import LOOPBACK, address_to
+from rankbook.cluster.launchers.base import Ended, EngineEvent, Ready
+from rankbook.cluster.launchers.far import FarLauncher
+from rankbook.cluster.launchers.forking import ENGINE_OPTIONS
+from rankbook.cluster.targets import Mpi
+from rankbook.cluster.warm import WarmProcess
+from rankbook.errors import ClusterError, InputError
+from rankbook.words import how_ended
+
+if TYPE_CHECKING:
+    import ipyparallel
+
+__all__ = ["MPILauncher", "cause"]
+
+_MODULE = "rankbook.engine.member"
+_FIRST = "RANKBOOK_FIRST_ENGINE"
+_PASSED_ON = ("IPP_CONNECTION_INFO", "IPP_CLUSTER_ID", _FIRST)
+"""Variables that the engines need; the first has a key, which a command line would show."""
+
+_DIED = re.compile(r"process rank (\d+) .*exited on signal (\d+)")
+
+
+class MPILauncher(FarLauncher):
+    """Runs ``mpiexec``, once.
+
+    Args:
+        asked: How many engines, and where.
+        python: See :class:`FarLauncher`.
+        gpus: See :class:`FarLauncher`.
+        address: See :class:`FarLauncher`.
+    """
+
+    def __init__(
+        self, asked: Mpi, python: str | None = None, gpus: str = "", address: str = ""
+    ) -> None:
+        super().__init__(asked.nproc, python, gpus, address)
+        self._asked = asked
+        self._mpiexec: WarmProcess | None = None
+        self._first = self._next = 0
+        self._lost: dict[int, str] = {}
+        self._ready: set[int] = set()
+
+    def describe(self) -> str:
+        """By the program."""
+        return "the engines of mpiexec"
+
+    def preview(self) -> list[str]:
+        """The command, for a person to read."""
+        return [shlex.join(self._command(self._asked.nproc))]
+
+    def start(self, n: int) -> ipyparallel.Client:
+        """Start the controller, then mpiexec."""
+        hosts = [name for name, _ in self._asked.hosts]
+        self.address = self.address or (address_to(hosts[0]) if hosts else LOOPBACK)
+        _ = self._is_open_mpi  # refuse before anything is started
+        self.start_controller()
+        self.start_engines(n)
+        return self.connect()
+
+    def start_engines(self, n: int, **options: Any) -> None:
+        """Run mpiexec."""
+        del options
+        self._first = self._next
+        self._next += n
+        self._ready = set()
+        env = {**os.environ, **self.env(), _FIRST: str(self._first)}
+        self._mpiexec = WarmProcess(self._command(n), env)
+
+    def stop_engines(self) -> int:
+        """End mpiexec, and its engines with it."""
+        self._end_mpiexec()
+        return self._asked.nproc
+
+    def refuse_add(self) -> None:
+        """Raise: a run of mpiexec has as many engines as it started with."""
+        raise ClusterError(
+            f"mpiexec has started {self._asked.nproc} engines and cannot add to them: "
+            "%dist_reset --hard (or reset(hard=True)) starts as many new ones; for another number "
+            "%dist_shutdown, then %dist_init --mpi -n N."
+        )
+
+    def end(self, engines: Collection[int]) -> None:
+        """Raise: when one engine of mpiexec's ends, all do."""
+        del engines
+        self.refuse_add()
+
+    def check(self) -> None:
+        """Raise if mpiexec has ended while its engines are awaited."""
+        if self._mpiexec is None or self._mpiexec.process.poll() is None:
+            return
+        if len(self._ready) < self._next - self._first:
+            raise ClusterError(f"mpiexec: {cause(self._mpiexec.errors())}.")
+
+    def events(self) -> Iterator[EngineEvent]:
+        """What the engines say of themselves, and all their ends when mpiexec ends."""
+        mpiexec, engines = self._mpiexec, range(self._first, self._next)
+        if mpiexec is None:
+            return
+        for line in mpiexec.lines():
+            try:
+                event = json.loads(line)
+                ready = Ready(event["engine"], event["uuid"])
+            except (ValueError, TypeError, KeyError):
+                continue
+            self._ready.add(ready.engine)
+            yield ready
+        status = mpiexec.process.wait()
+        if mpiexec is self._mpiexec:
+            yield from self._ends(engines, status, mpiexec.errors())
+        else:  # it was ended from here
+            yield from (Ended(engine, None) for engine in engines)
+
+    def _ends(self, engines: Sequence[int], status: int, errors: list[str]) -> Iterator[Ended]:
+        died = next((match for line in errors if (match := _DIED.search(line))), None)
+        first, how = None, f"mpiexec {how_ended(status)}"
+        if died is not None:
+            first = engines[int(died[1])]
+            how = f"rank {died[1]} {how_ended(-int(died[2]))}"
+        for engine in engines:
+            if engine == first and died is not None:
+                yield Ended(engine, -int(died[2]))
+            else:
+                self._lost[engine] = f"mpiexec ends all ranks when one ends, and {how}"
+                yield Ended(engine, None)
+
+    def why_lost(self, engine: int) -> str:
+        """What ended an engine that did not end by itself: mpiexec."""
+        return self._lost.get(engine, "")
+
+    def stop(self) -> None:
+        """End mpiexec and the controller."""
+        self._end_mpiexec()
+        super().stop()
+
+    # ----------------------------------------------------------------------------------------
+
+    def _end_mpiexec(self) -> None:
+        mpiexec, self._mpiexec = self._mpiexec, None
+        if mpiexec is not None:
+            mpiexec.close()
+
+    def _command(self, n: int) -> list[str]:
+        names = list(_PASSED_ON)
+        hosts = ",".join(f"{name}:{seats}" for name, seats in self._asked.hosts)
+        if self._is_open_mpi:
+            passed = [word for name in names for word in ("-x", name)]
+            where = ["--host", hosts] if hosts else []
+        else:
+            passed = ["-genvlist", ",".join(names)]
+            where = ["-hosts", hosts] if hosts else []
+        engine = [self.python, "-m", _MODULE, *ENGINE_OPTIONS, *self.engine_options()]
+        return ["mpiexec", "-n", str(n), *where, *passed, *engine]
+
+    @cached_property
+    def _is_open_mpi(self) -> bool:
+        """Whether mpiexec is Open MPI's; MPICH's and Intel's take other options.
+
+        Raises:
+            InputError: There is none.
+        """
+        try:
+            shown = subprocess.run(
+                ["mpiexec", "--version"],  # noqa: S607 - the person's
+                capture_output=True,
+                text=True,
+                timeout=20,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
+        except FileNotFoundError:
+            raise InputError(
+                "There is no mpiexec on this host: install Open MPI or MPICH, or load its module."
+            ) from None
+        return bool(re.search("Open ?(MPI|RTE)|prte", shown.stdout + shown.stderr, re.IGNORECASE))
+
+
+def cause(errors: Sequence[str]) -> str:
+    """Say why a run of mpiexec's failed, of what it wrote to its standard error.
+
+    Args:
+        errors: Its lines, without the empty ones.
+    """
+    lines = [line for line in errors if line.strip("-")]
+    if not lines:
+        return "it gave no reason"
+    if any("No module named 'rankbook" in line for line in lines):
+        return "the Python there has no rankbook: run `pip install rankbook` with it"
+    if raised := next((line for line in lines if re.match(r"\w*(Error|Exception)\b", line)), None):
+        return raised.rstrip(".")
+    if "ssh" in lines[0] or lines[0].endswith(":"):
+        return lines[0].rstrip(".:")
+    # The first sentence of a paragraph that may have several lines.
+    start = next((i for i, line in enumerate(errors) if line.strip("-")), 0)
+    text = " ".join(takewhile(lambda line: line.strip("-"), errors[start:]))
+    return re.split(r"(?<=[a-z])[.:](?:\s|$)", text, maxsplit=1)[0]

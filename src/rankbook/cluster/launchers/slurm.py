@@ -1,0 +1,256 @@
+"""Engines in an allocation of Slurm's: one that sbatch gets, or the one that the notebook is in.
+
+The job itself only holds the nodes. The engines run in steps of it, one per node, that ``srun``
+starts from here: its standard input and output reach the node, as those of ``ssh`` do.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from rankbook.cluster import slurm
+from rankbook.cluster.addresses import address_to
+from rankbook.cluster.launchers.host import REMOTE_MODULE, Host, seats_to_fill
+from rankbook.cluster.launchers.hosts import HostsLauncher
+from rankbook.cluster.targets import Slurm, shares
+from rankbook.errors import ClusterError
+
+if TYPE_CHECKING:
+    import ipyparallel
+
+__all__ = ["AllocationLauncher", "JobLauncher"]
+
+_POLL = 1.0
+"""Seconds between two looks at a job that is pending."""
+
+_REASON = 2.0
+"""Seconds for Slurm to say why a step ended."""
+
+_SCRIPT = """#!/bin/bash
+#SBATCH --job-name={name}
+#SBATCH --output=/dev/null
+#SBATCH --ntasks={n}
+{options}
+# rankbook starts its ranks in steps of this job. The job ends with the notebook, or when the
+# notebook's controller has not been there for most of a minute.
+missed=0
+while [ $missed -lt 4 ]; do
+    sleep 10
+    if timeout 5 bash -c ": < /dev/tcp/{address}/{port}" 2> /dev/null
+    then missed=0
+    else missed=$((missed + 1))
+    fi
+done
+"""
+
+
+class _StepLauncher(HostsLauncher):
+    """Runs a step on each node of a job."""
+
+    job = ""
+    _reason = ""
+
+    def reach_again(self, host: Host) -> Host:
+        """Start another step on a node."""
+        return self._step(host.name, host.seats)
+
+    def why_it_ended(self, host: Host) -> str:
+        """By what Slurm says of the job, or srun of the step."""
+        if not self._reason:
+            self._reason = self._find_reason(host)
+        if self._reason:
+            return self._reason
+        said = [slurm.plain(line) for line in host.process.errors()]
+        return f"The step on {host.name} ended: {said[0]}" if said else f"{host.name} was lost"
+
+    def _find_reason(self, host: Host) -> str:
+        """What Slurm says: first to the step, then of the job, when that has quite ended."""
+        until = time.monotonic() + _REASON
+        while not (why := slurm.why_step_ended(self.job, host.process.errors())):
+            if (why := slurm.why_job_ended(self.job)) or time.monotonic() > until:
+                break
+            time.sleep(_REASON / 10)
+        return why
+
+    def _step(self, node: str, seats: int) -> Host:
+        try:
+            return Host(node, seats, self._srun(self.job, node), slurm.without_job(os.environ))
+        except FileNotFoundError:
+            raise slurm.missing("srun") from None
+
+    def _srun(self, job: str, node: str) -> list[str]:
+        # All of the node that the job has, beside other steps; who computes where is the ranks'.
+        return [
+            *("srun", f"--jobid={job}", "--overlap", f"--nodelist={node}", "--nodes=1"),
+            *("--ntasks=1", "--mem=0", "--cpu-bind=none", "--kill-on-bad-exit=0", "--unbuffered"),
+            *(self.python, "-m", REMOTE_MODULE),
+        ]
+
+
+class JobLauncher(_StepLauncher):
+    """Gets an allocation by ``sbatch``, and gives it back at the end.
+
+    Args:
+        asked: The job.
+        python: See :class:`HostsLauncher`.
+        gpus: See :class:`HostsLauncher`.
+        address: Of this host, for the engines; empty: the one on the way to the nodes.
+    """
+
+    def __init__(
+        self, asked: Slurm, python: str | None = None, gpus: str = "", address: str = ""
+    ) -> None:
+        super().__init__(asked.nproc, python, gpus, address)
+        self._asked = asked
+        self._name = f"rankbook-{self.cluster_id}"
+
+    def describe(self) -> str:
+        """By the job."""
+        return f"Slurm's job {self.job}" if self.job else "the job"
+
+    def preview(self) -> list[str]:
+        """The job script and the commands, for a person to read."""
+        script = self._script(self.address or "ADDRESS", "PORT")
+        steps = shlex.join(self._srun("JOB", "NODE"))
+        return [
+            f"sbatch --parsable <<'END'\n{script}END",
+            f"{steps}   # on each node",
+            "scancel JOB   # at the end",
+        ]
+
+    def start(self, n: int) -> ipyparallel.Client:
+        """Start the controller, submit the job, wait for its nodes, and start steps there."""
+        self.address = self.address or slurm.address_towards(
+            self._asked.option("--partition", "-p")
+        )
+        self.start_controller()
+        # Whatever happens from here on, also between sbatch's start and its answer.
+        self.at_end(["scancel", f"--name={self._name}"])
+        self.job = self._submit(n)
+        self._wait_for_nodes()
+        return super().start(n)
+
+    def start_controller(self) -> None:
+        """Start the controller, once."""
+        if self.cluster.controller is None:
+            super().start_controller()
+
+    def reach(self) -> list[Host]:
+        """Start a step on each node of the job."""
+        nodes = slurm.nodes_of(self.job)
+        n = self._asked.nproc
+        if self._asked.nodes is None:
+            per_rank = int(self._asked.option("--cpus-per-task", "-c") or 1)
+            seats = seats_to_fill(n, [max(1, cpus // per_rank) for cpus in nodes.values()])
+        else:
+            seats = shares(n, len(nodes))
+        return [self._step(node, k) for node, k in zip(nodes, seats, strict=True) if k]
+
+    def stop(self) -> None:
+        """Cancel the job while the steps end."""
+        if self.cluster.controller is None:
+            super().stop()
+            return
+        with ThreadPoolExecutor(1, "rankbook-scancel") as executor:
+            # By its name, too: the answer of sbatch may not have come.
+            cancelling = executor.submit(slurm.ask, ["scancel", f"--name={self._name}"])
+            super().stop()
+            cancelling.exception()
+
+    # ----------------------------------------------------------------------------------------
+
+    def _script(self, address: str, port: object) -> str:
+        asked = self._asked
+        options = list(asked.options)
+        if asked.nodes:
+            options.insert(0, f"--nodes={asked.nodes}")
+            if not any("--ntasks-per-node" in option for option in options):
+                options.insert(1, f"--ntasks-per-node={-(-asked.nproc // asked.nodes)}")
+        lines = "".join(f"#SBATCH {_quoted(option)}\n" for option in options)
+        return _SCRIPT.format(
+            name=self._name, n=asked.nproc, options=lines, address=address, port=port
+        )
+
+    def _submit(self, n: int) -> str:
+        del n
+        script = self._script(self.address, self.info["registration"])
+        answer = slurm.ask(["sbatch", "--parsable"], script, env=dict(os.environ))
+        return answer.strip().splitlines()[-1].partition(";")[0]
+
+    def _wait_for_nodes(self) -> None:
+        """Wait until the job runs, however long that takes.
+
+        Raises:
+            ClusterError: It never will, or somebody has given up.
+        """
+        pause = 0.1
+        while (state := slurm.job_state(self.job)).name != "RUNNING":
+            if not state.is_alive:
+                raise ClusterError(
+                    f"{slurm.why_job_ended(self.job) or f'Job {self.job} has ended'}."
+                )
+            if pause >= _POLL:  # not for a job that starts at once
+                self.progress.waits_for = f"{state.in_words(self.job)}; Ctrl-C cancels it"
+            until = time.monotonic() + pause
+            pause = min(_POLL, 2 * pause)
+            while time.monotonic() < until:
+                self.progress.refuse_cancelled()
+                time.sleep(0.02)
+        self.progress.waits_for = ""
+
+
+class AllocationLauncher(_StepLauncher):
+    """Uses the allocation that the notebook is in.
+
+    Args:
+        asked: Number of ranks; options of sbatch come too late.
+        python: See :class:`HostsLauncher`.
+        gpus: See :class:`HostsLauncher`.
+        address: Of this host, for the engines; empty: the one on the way to the nodes.
+    """
+
+    def __init__(
+        self, asked: Slurm, python: str | None = None, gpus: str = "", address: str = ""
+    ) -> None:
+        super().__init__(asked.nproc, python, gpus, address)
+        self._asked = asked
+        self.job = slurm.own_job()
+
+    def describe(self) -> str:
+        """By the job."""
+        return f"the allocation of job {self.job}"
+
+    def preview(self) -> list[str]:
+        """The commands, for a person to read."""
+        return [f"{shlex.join(self._srun(self.job, 'NODE'))}   # on each node"]
+
+    def reach(self) -> list[Host]:
+        """Start a step on each node of the allocation, or on as many as were asked for."""
+        nodes = slurm.nodes_of(self.job)
+        wanted = self._asked.nodes or len(nodes)
+        if wanted > len(nodes):
+            raise ClusterError(
+                f"Job {self.job} has {len(nodes)} nodes: ask for --nodes {len(nodes)} or fewer."
+            )
+        chosen = list(nodes)[:wanted]
+        seats = shares(self._asked.nproc, wanted)
+        return [self._step(node, k) for node, k in zip(chosen, seats, strict=True) if k]
+
+    def find_address(self) -> str:
+        """The address on the way to another node of the job."""
+        for host in self.hosts:
+            if host.hello["host"] != socket.gethostname():
+                return address_to(slurm.node_address(host.name))
+        return address_to(slurm.node_address(self.hosts[0].name))
+
+
+def _quoted(option: str) -> str:
+    """An option as a line of a job script has it: with quotation marks around spaces."""
+    name, equals, value = option.partition("=")
+    return f'{name}="{value}"' if equals and re.search(r"\s", value) else option

@@ -1,0 +1,93 @@
+"""Engines on hosts that ``ssh`` reaches: one login each, all at once."""
+
+from __future__ import annotations
+
+import ipaddress
+import shlex
+from collections.abc import Sequence
+
+from rankbook.cluster.launchers.host import REMOTE_MODULE, Host
+from rankbook.cluster.launchers.hosts import HostsLauncher
+from rankbook.errors import ClusterError
+
+__all__ = ["SSHLauncher"]
+
+_OPTIONS = ("-T", "-x", "-oBatchMode=yes", "-oConnectTimeout=4", "-oConnectionAttempts=1")
+"""No terminal, no question that nobody could answer, and no long wait for a host that is off."""
+
+_HINTS = {
+    "Host key verification failed": "run `ssh {host}` once in a terminal to accept its key",
+    "Permission denied": "`ssh {host}` must work without a password",
+}
+
+
+class SSHLauncher(HostsLauncher):
+    """Logs in to each host once.
+
+    Args:
+        hosts: Names, as ``ssh`` takes them, and how many engines each has.
+        python: See :class:`HostsLauncher`.
+        gpus: See :class:`HostsLauncher`.
+        address: Of this host, for the engines; empty: what the hosts see.
+    """
+
+    def __init__(
+        self,
+        hosts: Sequence[tuple[str, int]],
+        python: str | None = None,
+        gpus: str = "",
+        address: str = "",
+    ) -> None:
+        super().__init__(sum(seats for _, seats in hosts), python, gpus, address)
+        self._seats = tuple(hosts)
+
+    def describe(self) -> str:
+        """By its hosts."""
+        return f"the engines on {', '.join(name for name, _ in self._seats)}"
+
+    def preview(self) -> list[str]:
+        """The commands that are run, for a person to read."""
+        return [shlex.join(self._command(name)) for name, _ in self._seats]
+
+    def reach(self) -> list[Host]:
+        """Log in everywhere."""
+        try:
+            return [Host(name, seats, self._command(name)) for name, seats in self._seats]
+        except FileNotFoundError:
+            raise ClusterError("There is no ssh on this host: install OpenSSH's client.") from None
+
+    def reach_again(self, host: Host) -> Host:
+        """Log in again."""
+        return Host(host.name, host.seats, self._command(host.name))
+
+    def find_address(self) -> str:
+        """The address from which the first host sees this one."""
+        seen = {host.name: host.hello["client"] for host in self.hosts}
+        for name, address in seen.items():
+            if not address:
+                raise ClusterError(
+                    f"{name} does not say from where it is reached (SSH_CONNECTION is empty): give "
+                    "this host's address, --address."
+                )
+        found = [ipaddress.ip_address(address) for address in seen.values()]
+        if any(address.version != 4 for address in found):  # noqa: PLR2004
+            raise ClusterError(
+                f"{self.hosts[0].name} is reached by IPv6 only ({found[0]}), and ipyparallel's "
+                "connections need IPv4: give this host's IPv4 address, --address."
+            )
+        # A host that is this one sees loopback, which serves only if all are.
+        outside = [address for address in found if not address.is_loopback]
+        return str((outside or found)[0])
+
+    def why_it_ended(self, host: Host) -> str:
+        """By ssh's own last line, and what to do about it."""
+        errors = host.process.errors()
+        line = (
+            errors[-1].removeprefix("ssh: ").rstrip(".") if errors else "the connection was closed"
+        )
+        hint = next((hint for what, hint in _HINTS.items() if what in line), "")
+        return f"ssh {host.name}: {line}" + (f": {hint.format(host=host.name)}" if hint else "")
+
+    def _command(self, name: str) -> list[str]:
+        remote = shlex.join([self.python, "-m", REMOTE_MODULE])
+        return ["ssh", *_OPTIONS, "--", name, f"exec {remote}"]

@@ -1,0 +1,227 @@
+"""What Slurm is asked by its own programs, and what it answers."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rankbook.cluster.addresses import address_to
+from rankbook.errors import ClusterError, InputError
+
+__all__ = [
+    "JobState",
+    "address_towards",
+    "addresses",
+    "ask",
+    "job_state",
+    "missing",
+    "node_address",
+    "nodes_of",
+    "own_job",
+    "own_nodes",
+    "own_tasks",
+    "plain",
+    "why_job_ended",
+    "why_step_ended",
+    "without_job",
+]
+
+_ANSWER = 20.0
+"""Seconds for a command of Slurm's to answer."""
+
+
+def own_job() -> str:
+    """The job whose allocation this process runs in; empty if there is none."""
+    return os.environ.get("SLURM_JOB_ID", "")
+
+
+def own_nodes() -> int:
+    """Number of nodes of that job; 1 if there is none."""
+    return int(os.environ.get("SLURM_JOB_NUM_NODES", "1")) if own_job() else 1
+
+
+def own_tasks() -> int | None:
+    """Number of tasks that were asked for with that job; None if there is none."""
+    tasks = os.environ.get("SLURM_NTASKS", "") if own_job() else ""
+    return int(tasks) if tasks.isdigit() else None
+
+
+@dataclass(frozen=True)
+class JobState:
+    """What squeue says of a job."""
+
+    name: str
+    reason: str = ""
+    start: str = ""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs, or will."""
+        return self.name in ("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "REQUEUED")
+
+    def in_words(self, job: str) -> str:
+        """``job 8 is pending: Resources (expected 14:05)``."""
+        words = f"job {job} is {self.name.lower()}"
+        if self.reason not in ("", "None"):
+            words += f": {self.reason}"
+        if match := re.search(r"(\d+-\d+-\d+)T(\d+:\d+)", self.start):
+            today = time.strftime("%Y-%m-%d") == match[1]
+            words += f" (expected {match[2] if today else f'{match[1]} {match[2]}'})"
+        return words
+
+
+def job_state(job: str) -> JobState:
+    """How a job stands in the queue; ``GONE`` if it is not there any more."""
+    try:
+        answer = ask(["squeue", "--noheader", f"--jobs={job}", "--format=%T|%r|%S"])
+    except ClusterError as error:
+        if "Invalid job id" in str(error):
+            return JobState("GONE")
+        raise
+    first = next((line for line in answer.splitlines() if line.strip()), "GONE||")
+    name, reason, start = [*first.strip().split("|"), "", ""][:3]
+    return JobState(name, reason, start)
+
+
+_ENDS = {
+    "TIMEOUT": "time limit",
+    "CANCELLED": "it was cancelled",
+    "NODE_FAIL": "a node failed",
+    "OUT_OF_MEMORY": "out of memory",
+    "PREEMPTED": "it was preempted",
+    "DEADLINE": "its deadline",
+    "FAILED": "it failed",
+    "COMPLETED": "it was given back",
+    "BOOT_FAIL": "a node did not boot",
+}
+
+
+def why_job_ended(job: str) -> str:
+    """``Slurm ended job 6: time limit``; empty if it lives, or nobody knows."""
+    try:
+        shown = ask(["scontrol", "--oneliner", "show", "job", job])
+    except ClusterError:
+        return ""
+    match = re.search(r"\bJobState=(\w+)", shown)
+    if match is None or match[1] not in _ENDS:
+        return ""
+    return f"Slurm ended job {job}: {_ENDS[match[1]]}"
+
+
+def why_step_ended(job: str, errors: Sequence[str]) -> str:
+    """The same of what srun passes on: ``*** STEP 6.0 ON n1 CANCELLED AT … DUE TO TIME LIMIT ***``.
+
+    Args:
+        job: The step's job.
+        errors: What srun wrote to its standard error.
+    """
+    for line in errors:
+        if match := re.search(r"CANCELLED AT \S+(?: DUE TO ([A-Z ]+?))? \*\*\*", line):
+            why = (match[1] or "").lower()
+            return f"Slurm ended job {job}: {why or 'it was cancelled'}"
+    return ""
+
+
+def nodes_of(job: str) -> dict[str, int]:
+    """The nodes of a job, in their order, and how many CPUs it has on each."""
+    shown = ask(["scontrol", "--oneliner", "--details", "show", "job", job])
+    nodes: dict[str, int] = {}
+    for names, cpus in re.findall(r"\bNodes=(\S+) CPU_IDs=(\S+)", shown):
+        for node in ask(["scontrol", "show", "hostnames", names]).split():
+            nodes[node] = _count(cpus)
+    if not nodes:
+        raise ClusterError(f"Slurm does not say which nodes job {job} has.")
+    return nodes
+
+
+def _count(ids: str) -> int:
+    """Number of ids in ``0-3,8``."""
+    spans = [part.partition("-") for part in ids.split(",")]
+    return sum(int(last or first) - int(first) + 1 for first, _, last in spans)
+
+
+def node_address(node: str) -> str:
+    """The address, or the name, at which Slurm reaches a node."""
+    shown = ask(["scontrol", "--oneliner", "show", "node", node])
+    match = re.search(r"\bNodeAddr=(\S+)", shown)
+    return match[1] if match else node
+
+
+def addresses(*options: str) -> list[str]:
+    """Where Slurm reaches its nodes.
+
+    Args:
+        *options: Of sinfo, to choose some.
+    """
+    return ask(["sinfo", "--noheader", "--Node", *options, "--format=%o"]).split()
+
+
+def address_towards(partition: str | None) -> str:
+    """This host's address on the way to the nodes of a partition.
+
+    Raises:
+        ClusterError: There is no such partition, or its nodes cannot be reached by IPv4.
+    """
+    chosen = [f"--partition={partition}"] if partition else []
+    answer = addresses(*chosen)
+    if not answer:
+        # sbatch says best what is wrong with the partition.
+        ask(["sbatch", "--test-only", *chosen, "--wrap=true"], env=dict(os.environ))
+        raise ClusterError("Slurm has no nodes there.")
+    return address_to(answer[0])
+
+
+def ask(command: Sequence[str], text: str = "", env: Mapping[str, str] | None = None) -> str:
+    """Run a command of Slurm's and return what it prints.
+
+    Raises:
+        ClusterError: It failed; the message is its own first sentence that says why.
+    """
+    try:
+        done = subprocess.run(
+            list(command),
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=_ANSWER,
+            check=False,
+            env=without_job(os.environ) if env is None else dict(env),
+        )
+    except FileNotFoundError:
+        raise missing(command[0]) from None
+    except subprocess.TimeoutExpired:
+        raise ClusterError(f"{command[0]} does not answer within {_ANSWER:g} s.") from None
+    if done.returncode:
+        raise ClusterError(f"{command[0]}: {_cause(done.stderr)}.")
+    return done.stdout
+
+
+def missing(program: str) -> InputError:
+    """The error for a program of Slurm's that is not there."""
+    return InputError(f"There is no {program} on this host: Slurm is not installed here.")
+
+
+def _cause(errors: str) -> str:
+    """The sentence that says why, of what a program of Slurm's wrote to its standard error."""
+    lines = [plain(line) for line in errors.splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("Try ")]  # sbatch --help
+    errors_only = [line for line in lines if not line.startswith("Warning")]
+    return (errors_only or lines or ["it gave no reason"])[-1].rstrip(".")
+
+
+def plain(line: str) -> str:
+    """A line without the program's name and the word error."""
+    return re.sub(r"^(\w+: )?(error: )*", "", line.strip())
+
+
+def without_job(env: Mapping[str, str]) -> dict[str, str]:
+    """An environment without what describes the job that this process is in."""
+    return {
+        name: value
+        for name, value in env.items()
+        if not name.startswith(("SLURM_", "SLURMD_", "SRUN_", "SBATCH_")) or name == "SLURM_CONF"
+    }

@@ -1,0 +1,281 @@
+"""What a person asks for when ranks are to run elsewhere: read, checked, and nothing started."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from rankbook.errors import InputError
+from rankbook.words import plural
+
+__all__ = [
+    "Hosts",
+    "JobOptions",
+    "Mpi",
+    "Slurm",
+    "Ssh",
+    "Target",
+    "read_hosts",
+    "read_job",
+    "read_target",
+    "shares",
+]
+
+Hosts: TypeAlias = "str | Mapping[str, int] | Iterable[str]"
+"""``"alpha:4,beta:4"``, ``{"alpha": 4}`` or ``["alpha", "beta"]``."""
+
+JobOptions: TypeAlias = "str | Mapping[str, object] | bool"
+"""``"partition=gpu exclusive"``, ``{"partition": "gpu", "exclusive": True}``, or True for none."""
+
+
+@dataclass(frozen=True)
+class Ssh:
+    """Hosts that ``ssh`` reaches, and how many ranks each has."""
+
+    hosts: tuple[tuple[str, int], ...]
+
+    @property
+    def nproc(self) -> int:
+        """Number of ranks."""
+        return sum(seats for _, seats in self.hosts)
+
+
+@dataclass(frozen=True)
+class Mpi:
+    """What ``mpiexec`` starts: so many ranks, on this host or on some."""
+
+    nproc: int
+    hosts: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Slurm:
+    """A job of Slurm's."""
+
+    nproc: int
+    nodes: int | None = None
+    """Number of nodes; None lets Slurm decide."""
+    options: tuple[str, ...] = ()
+    """Of sbatch, as it takes them: ``--partition=gpu``, ``--exclusive``."""
+
+    def option(self, *names: str) -> str | None:
+        """The value of an option that has one of these names, with its dashes."""
+        return _value_of(self.options, *names)
+
+
+Target: TypeAlias = "Ssh | Mpi | Slurm"
+
+
+def read_target(
+    nproc: int | None,
+    *,
+    slurm: JobOptions | None = None,
+    ssh: Hosts | None = None,
+    mpi: Hosts | bool | None = None,
+    nodes: int | None = None,
+    profile: str | None = None,
+) -> Target | None:
+    """Read where ranks are to run; see :func:`rankbook.start`.
+
+    Returns:
+        None for this machine, or what a profile says.
+
+    Raises:
+        InputError: Two of them are given, or one is no sense by itself.
+    """
+    asked = {"--slurm": slurm, "--ssh": ssh, "--mpi": mpi, "--profile": profile}
+    given = [name for name, value in asked.items() if value is not None and value is not False]
+    if len(given) > 1:
+        raise InputError(f"{given[0]} and {given[1]} exclude each other: leave out one of them.")
+    if nodes is not None and "--slurm" not in given:
+        raise InputError("--nodes belongs to --slurm: add that, or leave it out.")
+    if slurm is not None and slurm is not False:
+        return read_job(slurm, nodes, nproc)
+    if ssh is not None:
+        return Ssh(read_hosts(ssh, nproc, "--ssh"))
+    if mpi is None or mpi is False:
+        return None
+    if mpi is True or mpi == "":
+        if nproc is None:
+            raise InputError("Nothing says how many ranks mpiexec starts: add -n 4 (or nproc=4).")
+        return Mpi(nproc)
+    hosts = read_hosts(mpi, nproc, "--mpi")
+    return Mpi(sum(seats for _, seats in hosts), hosts)
+
+
+# -- hosts -----------------------------------------------------------------------------------
+
+_SEATS = re.compile(r"(?P<name>.*[^:]):(?P<seats>\d+)")
+
+
+def read_hosts(asked: Hosts, nproc: int | None, option: str) -> tuple[tuple[str, int], ...]:
+    """Read hosts and their numbers of ranks.
+
+    Args:
+        asked: See :data:`Hosts`. A host without a number gets its share of ``nproc``, else one.
+        nproc: Number of ranks that was asked for beside, if any.
+        option: By which they were given, for messages: ``--ssh``.
+
+    Raises:
+        InputError: That is no list of hosts, or its numbers contradict ``nproc``.
+    """
+    pairs = list(_pairs(asked, option))
+    if not pairs:
+        raise InputError(f"{option} needs hosts: {option} alpha:4,beta:4.")
+    for name, seats in pairs:
+        if not name or name.startswith("-") or re.search(r"\s", name):
+            raise InputError(f"{name!r} is no host: {option} alpha:4,beta:4.")
+        if seats is not None and seats < 1:
+            raise InputError(f"{seats} ranks on {name}: each host has 1 or more, or leave it out.")
+    names = [name for name, _ in pairs]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(f"{twice} is there twice: say once how many ranks it has, {twice}:4.")
+    given = sum(seats or 0 for _, seats in pairs)
+    open_ = [name for name, seats in pairs if seats is None]
+    rest = len(open_) if nproc is None else nproc - given
+    if (nproc is not None and not open_ and rest) or rest < len(open_):
+        shown = ",".join(name if seats is None else f"{name}:{seats}" for name, seats in pairs)
+        least = given + len(open_)
+        raise InputError(
+            f"-n {nproc} contradicts {option} {shown}, "
+            f"{'at least ' if open_ else ''}{plural(least, 'rank')}: leave out one of them."
+        )
+    given_out = dict(zip(open_, shares(rest, len(open_)), strict=True))
+    return tuple((name, given_out[name] if seats is None else seats) for name, seats in pairs)
+
+
+def _pairs(asked: Hosts, option: str) -> Iterable[tuple[str, int | None]]:
+    if isinstance(asked, Mapping):
+        for name, seats in asked.items():
+            if not isinstance(seats, int) or isinstance(seats, bool):
+                raise InputError(f"{seats!r} is no number of ranks for {name}: give 4, say.")
+            yield str(name), seats
+        return
+    words = asked.split(",") if isinstance(asked, str) else list(asked)
+    for word in (str(word).strip() for word in words):
+        if match := _SEATS.fullmatch(word):
+            yield match["name"].strip("[]"), int(match["seats"])
+        elif word.endswith(":") or (":" in word and not word.startswith("[")):
+            raise InputError(
+                f"{word!r} is no host with a number of ranks: {option} alpha:4,beta:4."
+            )
+        else:
+            yield word.strip("[]"), None
+
+
+def shares(n: int, parts: int) -> list[int]:
+    """Divide ``n`` into parts as equal as possible, the larger ones first."""
+    return [n // parts + (i < n % parts) for i in range(parts)]
+
+
+# -- jobs ------------------------------------------------------------------------------------
+
+_SHORT = {"-N": "--nodes", "-n": "--ntasks"}
+_OURS = {
+    "--output": "where output goes",
+    "--error": "where output goes",
+    "--input": "where input comes from",
+    "--array": "how many jobs there are",
+    "--wrap": "what the job runs",
+    "--parsable": "how sbatch answers",
+    "--wait": "when sbatch returns",
+    "--job-name": "the job's name, by which it is found",
+}
+
+
+def read_job(asked: JobOptions, nodes: int | None, nproc: int | None) -> Slurm:
+    """Read options of sbatch, which pass through as they are.
+
+    Args:
+        asked: See :data:`JobOptions`.
+        nodes: Number of nodes, if it was given beside.
+        nproc: Number of ranks, if it was given beside.
+
+    Raises:
+        InputError: An option is rankbook's own, contradicts what was given beside, or nothing says
+            how many ranks there are.
+    """
+    options = tuple(_options(asked))
+    for each in options:
+        name = each.partition("=")[0].partition(" ")[0]
+        if "\n" in each:
+            raise InputError(f"An option of sbatch is one line, and {each!r} is not.")
+        if name in _OURS:
+            raise InputError(f"rankbook decides {_OURS[name]}: leave out {each}.")
+    nodes = _number(options, "--nodes", "--nodes", nodes)
+    nproc = _number(options, "--ntasks", "-n", nproc)
+    per_node = _value_of(options, "--ntasks-per-node")
+    if nproc is None and nodes and per_node and per_node.isdigit():
+        nproc = nodes * int(per_node)
+    if nproc is None:
+        nproc = _gpus_asked(options, nodes)
+    if nproc is None:
+        raise InputError("Nothing says how many ranks the job has: add -n 8 (or nproc=8), say.")
+    if nodes is not None and nodes > nproc:
+        raise InputError(
+            f"{plural(nproc, 'rank')} on {plural(nodes, 'node')} leave some without a rank: "
+            f"ask for --nodes {nproc} or fewer."
+        )
+    rest = tuple(o for o in options if _name(o) not in ("--nodes", "--ntasks"))
+    return Slurm(nproc, nodes, rest)
+
+
+def _options(asked: JobOptions) -> Iterable[str]:
+    if isinstance(asked, bool):
+        return
+    if isinstance(asked, Mapping):
+        for key, value in asked.items():
+            dashed = f"-{key}" if len(str(key)) == 1 else f"--{str(key).replace('_', '-')}"
+            if value is True or value == "":
+                yield dashed
+            elif value is not None and value is not False:
+                yield f"{dashed}={value}" if len(dashed) > 2 else f"{dashed} {value}"  # noqa: PLR2004
+        return
+    try:
+        words = shlex.split(asked)
+    except ValueError as error:
+        raise InputError(f"{asked!r} are no options of sbatch: {error}.") from None
+    while words:
+        word = words.pop(0)
+        is_short = len(word) == len("-p") and word.startswith("-")
+        if is_short and words and not words[0].startswith("-") and "=" not in words[0]:
+            word += f" {words.pop(0)}"
+        yield word if word.startswith("-") else f"--{word}"
+
+
+def _name(option: str) -> str:
+    name = re.split(r"[= ]", option, maxsplit=1)[0]
+    return _SHORT.get(name, name)
+
+
+def _value_of(options: Iterable[str], *names: str) -> str | None:
+    for each in options:
+        if _name(each) in names:
+            return re.split(r"[= ]", each, maxsplit=1)[1] if re.search("[= ]", each) else ""
+    return None
+
+
+def _number(options: Iterable[str], name: str, shown: str, given: int | None) -> int | None:
+    """A number that is given beside the options, or among them, or nowhere."""
+    value = _value_of(options, name)
+    if value is None:
+        return given
+    if not value.isdigit() or not int(value):
+        raise InputError(f"{name}={value} is no number: give {shown} a number, 2, say.")
+    if given not in (None, int(value)):
+        raise InputError(f"{shown} {given} contradicts {name}={value}: leave out one of them.")
+    return int(value)
+
+
+def _gpus_asked(options: Iterable[str], nodes: int | None) -> int | None:
+    """Number of GPUs that a job asks for: one rank each is the default."""
+    options = tuple(options)
+    per_node = _value_of(options, "--gpus-per-node")
+    total = _value_of(options, "--gpus")
+    for value, factor in ((total, 1), (per_node, nodes or 1)):
+        if value and value.rpartition(":")[2].isdigit():
+            return int(value.rpartition(":")[2]) * factor
+    return None

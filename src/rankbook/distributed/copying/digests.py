@@ -1,0 +1,61 @@
+"""Telling values of different ranks apart by a few bytes."""
+
+from __future__ import annotations
+
+import ctypes
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+__all__ = ["digest"]
+
+_MANY = 1000
+"""Items of a collection that are looked at."""
+
+_DEEP = 4
+"""Collections within each other that are looked at."""
+
+_LARGE = 1 << 20
+"""Elements of a tensor that are looked at; of a larger one so many, evenly spread."""
+
+
+def digest(value: Any) -> str:
+    """A short text that is the same for values that are equal; empty where that is not known.
+
+    Args:
+        value: A number, text, tensor, module, optimizer, or a collection of such.
+    """
+    parts = _parts(value, 0)
+    return "" if parts is None else f"{zlib.crc32(repr(parts).encode()):08x}"
+
+
+def _parts(value: Any, depth: int) -> Any:
+    if isinstance(value, (bool, int, float, complex, str, bytes)):
+        return value
+    if isinstance(value, torch.Tensor):
+        return _tensor(value)
+    if isinstance(value, nn.Module):
+        # Buffers, as of a BatchNorm, differ from rank to rank while all is well.
+        return _parts([its.detach() for its in value.parameters()], depth)
+    if isinstance(value, torch.optim.Optimizer):
+        return _parts([*value.state.values()], depth)
+    if isinstance(value, Mapping):
+        value = [*value.items()]
+    if type(value) in (list, tuple) and depth < _DEEP and len(value) <= _MANY:
+        parts = [_parts(one, depth + 1) for one in value]
+        return None if any(part is None for part in parts) else parts
+    return None
+
+
+def _tensor(tensor: Any) -> Any:
+    if type(tensor) not in (torch.Tensor, nn.Parameter) or tensor.layout is not torch.strided:
+        return None
+    flat = tensor.detach().reshape(-1)
+    some = flat[:: max(1, flat.numel() // _LARGE)].cpu().contiguous()
+    if some.is_complex() or some.is_quantized:
+        return None
+    number = zlib.crc32(ctypes.string_at(some.data_ptr(), some.nbytes))
+    return tuple(tensor.shape), str(tensor.dtype), number

@@ -1,0 +1,265 @@
+"""The variables of this rank in one pickle, for another rank to take them."""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import pickle
+import types
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cloudpickle
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+from torch.utils.data.distributed import DistributedSampler
+
+from rankbook.distributed.copying import restoring, sharding
+from rankbook.distributed.healing.reducers import Begin
+from rankbook.distributed.healing.stale import Refusal
+
+__all__ = ["Copied", "dump"]
+
+_STAYS = {
+    types.GeneratorType: "a generator",
+    types.CoroutineType: "a coroutine",
+    io.IOBase: "an open file",
+    dist.Work: "a collective that is under way",
+}
+"""By type, what a variable is that belongs to the process that has it."""
+
+
+@dataclass(frozen=True)
+class Copied:
+    """Variables on their way."""
+
+    data: bytes
+    names: tuple[str, ...]
+    """In the order of the pickle."""
+    left: Mapping[str, str]
+    """By name of those that cannot be copied, the reason."""
+
+
+class _Left(Exception):  # noqa: N818 - no error: a reason
+    """Why something cannot be copied."""
+
+
+def dump(
+    namespace: Mapping[str, Any],
+    names: Iterable[str],
+    defined: Collection[str] = (),
+    *,
+    with_shards: bool = False,
+) -> Copied:
+    """Pickle variables.
+
+    Args:
+        namespace: Has them.
+        names: Of the variables.
+        defined: Names of functions and classes that are defined where the pickle goes, too.
+        with_shards: Whether sharded modules and optimizers are copied, without their values.
+    """
+    left: dict[str, str] = {}
+    names = list(names)
+    while True:
+        buffer = io.BytesIO()
+        pickler = _Pickler(buffer, namespace, defined, with_shards=with_shards)
+        for name in names:
+            reason = _try(pickler, namespace[name])
+            if reason:
+                left[name] = reason
+                break
+        else:
+            return Copied(buffer.getvalue(), tuple(names), left)
+        names.remove(name)  # and begin again: others may refer to what was pickled halfway
+
+
+def _try(pickler: _Pickler, value: Any) -> str:
+    """Pickle a value; return why it cannot be, empty if it can."""
+    try:
+        pickler.dump(value)
+    except _Left as reason:
+        return str(reason)
+    except RecursionError:
+        return "it is nested too deeply"
+    except Exception as error:  # noqa: BLE001 - __reduce__ can raise anything
+        return " ".join(str(error).split()) or type(error).__name__
+    return ""
+
+
+class _Pickler(cloudpickle.Pickler):
+    """Has process groups, and what holds them, travel by what they are made of."""
+
+    def __init__(
+        self,
+        file: io.BytesIO,
+        namespace: Mapping[str, Any],
+        defined: Collection[str],
+        *,
+        with_shards: bool,
+    ) -> None:
+        super().__init__(file, pickle.HIGHEST_PROTOCOL)
+        self._namespace = namespace
+        self._defined = defined
+        self._with_shards = with_shards
+        self._storages: dict[int, Any] = {}
+        self._shards = sharding.shards()
+
+    def reducer_override(self, obj: Any) -> Any:
+        """How an object is taken apart; called for all but Python's own simple types."""
+        if isinstance(obj, (type, types.FunctionType)):
+            return self._definition(obj)
+        for kind, reason in _STAYS.items():
+            if isinstance(obj, kind):
+                raise _Left(reason)
+        for its, reduce in _REDUCERS.items():
+            if isinstance(obj, its):
+                return reduce(self, obj)
+        found = sharding.stays(obj)
+        if found:
+            raise _Left(found)
+        return super().reducer_override(obj)
+
+    # -- what is defined in cells ------------------------------------------------------------
+
+    def _definition(self, obj: Any) -> Any:
+        if obj.__module__ == "__main__" and self._named(obj.__qualname__) is obj:
+            return restoring.named, (obj.__qualname__,)
+        if isinstance(obj, types.FunctionType) and obj.__globals__ is self._namespace:
+            make, (code, _, *more), state, *rest = self._dynamic_function_reduce(obj)
+            state[1]["__globals__"] = {}  # those of the rank that takes it
+            return (restoring.function, (make, code, *more), state, *rest)
+        return super().reducer_override(obj)
+
+    def _named(self, name: str) -> Any:
+        first, *more = name.split(".")
+        found = self._namespace.get(first) if first in self._defined else None
+        for part in more:
+            found = getattr(found, part, None)
+        return found
+
+    # -- torch -------------------------------------------------------------------------------
+
+    def _group(self, obj: Any) -> Any:
+        name = dist.distributed_c10d._world.pg_names.get(obj)
+        if name is None:
+            raise _Left("a process group that has ended")
+        return restoring.group, (name,)
+
+    def _tensor(self, obj: Any) -> Any:
+        if id(obj) in self._shards:
+            self._need_shards()
+            return sharding.reduce_parameter(self._shards[id(obj)])
+        if sharding.is_dtensor(obj):
+            if not sharding.is_replicated(obj):
+                if not isinstance(obj, nn.Parameter):
+                    raise _Left("a DTensor, whose parts are on their ranks: make it again on all")
+                self._need_shards()
+            return sharding.reduce_dtensor(obj)
+        is_parameter = isinstance(obj, nn.Parameter)
+        if obj.layout is not torch.strided or type(obj) not in (torch.Tensor, nn.Parameter):
+            return super().reducer_override(obj)
+        if obj.is_quantized or obj.is_meta or obj.is_conj() or obj.is_neg():
+            return super().reducer_override(obj)
+        storage = obj.untyped_storage()
+        kept = self._storages.setdefault(storage._cdata, storage)
+        view = (obj.dtype, obj.storage_offset(), tuple(obj.size()), obj.stride())
+        grad = obj.grad if obj.is_leaf else None
+        made = (kept, *view, obj.requires_grad, is_parameter, obj.is_cuda)
+        return restoring.tensor, made, (grad, dict(vars(obj))), None, None, restoring.set_tensor
+
+    def _storage(self, obj: Any) -> Any:
+        data = obj.cpu()
+        return restoring.storage, (ctypes.string_at(data.data_ptr(), data.nbytes()),)
+
+    def _ddp(self, obj: Any) -> Any:
+        own = ("process_group", "reducer", "logger")
+        attributes = {name: value for name, value in _state(obj).items() if name not in own}
+        state = attributes, obj.process_group
+        return restoring.blank, (type(obj),), state, None, None, restoring.set_ddp
+
+    def _module(self, obj: Any) -> Any:
+        if sharding.is_sharded(obj):
+            self._need_shards()
+            if reason := sharding.why_not(obj):
+                raise _Left(reason)
+            cls, state, terms = sharding.reduce_module(obj, _state(obj))
+            return restoring.blank, (cls,), (state, terms), None, None, sharding.set_module
+        if any(isinstance(hook, Refusal) for hook in obj._forward_pre_hooks.values()):
+            return restoring.blank, (type(obj),), _state(obj), None, None, restoring.set_module
+        return super().reducer_override(obj)
+
+    def _optimizer(self, obj: Any) -> Any:
+        if sharding.is_zero(obj):
+            if sharding.zero_has_state(obj):
+                self._need_shards()
+            made = sharding.reduce_zero(obj)
+            return restoring.blank, (type(obj),), made, None, None, sharding.set_zero
+        state = obj.__getstate__()
+        kept = (
+            (one, its)
+            for one, its in state["state"].items()
+            if id(one) not in self._shards and not any(map(sharding.is_dtensor, its.values()))
+        )
+        state["state"] = defaultdict(dict, kept)
+        return restoring.blank, (type(obj),), state, None, None, sharding.set_optimizer
+
+    def _mesh(self, obj: Any) -> Any:
+        return restoring.blank, (type(obj),), obj.__getstate__(), None, None, restoring.set_mesh
+
+    def _sampler(self, obj: Any) -> Any:
+        if obj.num_replicas > 1 and (obj.num_replicas, obj.rank) != (
+            dist.get_world_size(),
+            dist.get_rank(),
+        ):
+            raise _Left("it samples for this rank's place in a group of its own")
+        return restoring.blank, (type(obj),), dict(vars(obj)), None, None, restoring.set_sampler
+
+    def _loader(self, obj: Any) -> Any:
+        if obj.num_workers:
+            raise _Left("a loader with worker processes")
+        return super().reducer_override(obj)
+
+    def _need_shards(self) -> None:
+        if not self._with_shards:
+            raise _Left("sharded: --checkpoint PATH loads it on all ranks")
+
+
+_REDUCERS: Mapping[type, Any] = {
+    dist.ProcessGroup: _Pickler._group,
+    torch.Tensor: _Pickler._tensor,
+    torch.UntypedStorage: _Pickler._storage,
+    DistributedDataParallel: _Pickler._ddp,
+    nn.Module: _Pickler._module,
+    torch.optim.Optimizer: _Pickler._optimizer,
+    sharding.DeviceMesh: _Pickler._mesh,
+    DistributedSampler: _Pickler._sampler,
+    DataLoader: _Pickler._loader,
+}
+"""By type, how it is taken apart; the first that fits."""
+
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks")
+
+
+def _state(module: Any) -> dict[str, Any]:
+    """The attributes of a module, without hooks that FSDP or this package have put there."""
+    state = dict(vars(module))
+    for table in _HOOKS:
+        kept = {number: hook for number, hook in state[table].items() if not _is_ours(hook)}
+        gone: Collection[int] = set(state[table]) - set(kept)
+        state[table] = type(state[table])(kept)
+        for name in (f"{table}_with_kwargs", f"{table}_always_called"):
+            if name in state:
+                flags = {number: it for number, it in state[name].items() if number not in gone}
+                state[name] = type(state[name])(flags)
+    return state
+
+
+def _is_ours(hook: Any) -> bool:
+    owner = type(getattr(hook, "__self__", None)).__name__
+    return isinstance(hook, (Begin, Refusal)) or owner == "FSDPState"

@@ -1,0 +1,100 @@
+"""What stands for the source's place among the ranks, in this rank's place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import torch.distributed as dist
+
+from rankbook.distributed import healing
+from rankbook.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rankbook.distributed.healing.account import Terms
+
+__all__ = ["counterpart", "group_here", "group_named", "source_rank", "taking_the_place_of"]
+
+_c10d: Any = import_module("torch.distributed.distributed_c10d")
+
+
+class _Source:
+    """The rank whose variables are loaded just now."""
+
+    rank = 0
+
+
+@contextmanager
+def taking_the_place_of(rank: int) -> Iterator[None]:
+    """Within the block, what is loaded comes from this rank."""
+    _Source.rank = rank
+    yield
+
+
+def source_rank() -> int:
+    """The rank whose variables are loaded just now."""
+    return _Source.rank
+
+
+def group_here(name: str) -> str:
+    """The name of the group that is to this rank what a group is to the source.
+
+    Args:
+        name: Of the source's group.
+
+    Raises:
+        InputError: There is none.
+    """
+    roster = healing.roster()
+    here = counterpart(name, roster[_Source.rank], [one for its in roster for one in its])
+    if here is None:
+        raise InputError(f"group {name} of rank {_Source.rank} has no counterpart on this rank")
+    return here
+
+
+def group_named(name: str) -> Any:
+    """The process group of this rank that has a name.
+
+    Raises:
+        InputError: There is none.
+    """
+    try:
+        return _c10d._resolve_process_group(name)
+    except RuntimeError:
+        raise InputError(f"there is no group {name} on this rank") from None
+
+
+def counterpart(
+    name: str, theirs: Sequence[Terms], every: Iterable[Terms], rank: int | None = None
+) -> str | None:
+    """The name of the group in which a rank is what another one is in a group.
+
+    The same one if the rank is a member; else the one that was made alike and beside it, as
+    the rows of a device mesh are.
+
+    Args:
+        name: Of the other rank's group.
+        theirs: The groups of that rank.
+        every: The groups of all ranks.
+        rank: Whose place it is; None: of this process.
+    """
+    rank = dist.get_rank() if rank is None else rank
+    its = next((one for one in theirs if one.name == name), None)
+    if its is None:
+        return None
+    if rank in its.ranks:
+        return name
+
+    def alike(one: Terms) -> bool:
+        return (one.description, len(one.ranks)) == (its.description, len(its.ranks))
+
+    def in_order(some: Iterable[Terms]) -> list[str]:
+        return sorted({one.name for one in some if alike(one)}, key=lambda one: (len(one), one))
+
+    source = in_order(theirs)
+    here = in_order(one for one in every if rank in one.ranks)
+    return here[source.index(name)] if len(source) == len(here) else None

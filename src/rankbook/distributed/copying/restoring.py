@@ -1,0 +1,170 @@
+"""What a pickle of another rank's variables calls, on the rank that takes them."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from rankbook.distributed.copying import places, sharding
+from rankbook.distributed.healing import reducers
+from rankbook.errors import InputError
+
+__all__ = [
+    "blank",
+    "function",
+    "group",
+    "load",
+    "named",
+    "set_ddp",
+    "set_mesh",
+    "set_module",
+    "set_sampler",
+    "set_tensor",
+    "storage",
+    "tensor",
+]
+
+_parallel: Any = import_module("torch.nn.parallel.distributed")
+
+
+class _Here:
+    """Where variables are loaded into just now."""
+
+    namespace: MutableMapping[str, Any]
+
+
+def load(
+    data: bytes | memoryview, names: Sequence[str], namespace: MutableMapping[str, Any], source: int
+) -> str:
+    """Set variables to what another rank has pickled; all of them or none.
+
+    Args:
+        data: What :func:`~rankbook.distributed.copying.dump` gave there.
+        names: In the order of the pickle.
+        namespace: In which they are set; has what cells define.
+        source: The other rank.
+
+    Returns:
+        Name of the one that could not be set and the reason, empty if all were.
+    """
+    _Here.namespace = namespace
+    values: dict[str, Any] = {}
+    unpickler = pickle.Unpickler(io.BytesIO(data))  # noqa: S301 - of a rank of this session
+    with places.taking_the_place_of(source), sharding.replacing():
+        name = ""
+        try:
+            for name in names:
+                values[name] = unpickler.load()
+        except Exception as error:  # noqa: BLE001 - __setstate__ can raise anything
+            return f"{name}: {' '.join(str(error).split()) or type(error).__name__}"
+    namespace.update(values)
+    return ""
+
+
+def blank(cls: type) -> Any:
+    """An object without attributes; these come when what refers to it can."""
+    return object.__new__(cls)
+
+
+def named(name: str) -> Any:
+    """A function or a class that a cell has defined."""
+    first, *more = name.split(".")
+    if first not in _Here.namespace:
+        raise InputError(f"{first} is not defined here")
+    found = _Here.namespace[first]
+    for part in more:
+        found = getattr(found, part)
+    return found
+
+
+def function(make: Callable[..., Any], code: Any, *more: Any) -> Any:
+    """A function of a cell that no name leads to: a lambda, a closure."""
+    return make(code, _Here.namespace, *more)
+
+
+def group(name: str) -> Any:
+    """The process group of this rank that is what another rank has under a name."""
+    return places.group_named(places.group_here(name))
+
+
+def storage(data: bytes) -> Any:
+    """Memory that tensors may share."""
+    if not data:
+        return torch.UntypedStorage(0)
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8).untyped_storage()
+
+
+def tensor(
+    kept: Any,
+    dtype: torch.dtype,
+    offset: int,
+    size: tuple[int, ...],
+    stride: tuple[int, ...],
+    requires_grad: bool,  # noqa: FBT001
+    is_parameter: bool,  # noqa: FBT001
+    is_cuda: bool,  # noqa: FBT001
+) -> Any:
+    """A view of such memory, on this rank's GPU if it was on one."""
+    made = torch.empty(0, dtype=dtype).set_(kept, offset, size, stride)
+    if is_cuda:
+        made = made.cuda()
+    return nn.Parameter(made, requires_grad) if is_parameter else made.requires_grad_(requires_grad)
+
+
+def set_tensor(made: Any, state: tuple[Any, dict[str, Any]]) -> None:
+    """Give a tensor its gradient and attributes."""
+    made.grad, more = state
+    vars(made).update(more)
+
+
+def set_module(module: Any, state: dict[str, Any]) -> None:
+    """Give a module its attributes."""
+    module.__setstate__(state)
+
+
+def set_ddp(module: Any, state: tuple[dict[str, Any], Any]) -> None:
+    """Give a DDP module its attributes, and a reducer; asks no other rank anything."""
+    attributes, process_group = state
+    attributes["broadcast_buffers"] = attributes.get("forward_sync_buffers", True)
+    with _default_group(process_group):
+        module.__setstate__(attributes)
+    reducers.renew(module)
+
+
+@contextmanager
+def _default_group(process_group: Any) -> Iterator[None]:
+    """Have DDP take another group for the default one, as it does when unpickled."""
+    get = _parallel._get_default_group
+    _parallel._get_default_group = lambda: process_group
+    try:
+        yield
+    finally:
+        _parallel._get_default_group = get
+
+
+def set_mesh(mesh: Any, state: dict[str, Any]) -> None:
+    """Give a device mesh its attributes, with this rank's place in it."""
+    state = dict(state, _rank=dist.get_rank(), _hash=None)
+    if state.get("_dim_group_names"):
+        state["_dim_group_names"] = [places.group_here(one) for one in state["_dim_group_names"]]
+    mesh.__setstate__(state)
+    place = (mesh.mesh == dist.get_rank()).nonzero()
+    # Some versions of torch have a list of coordinates, others a tuple.
+    is_list = isinstance(state.get("_coordinate_on_dim"), list)
+    coordinates = place[0].tolist() if len(place) else None
+    mesh._coordinate_on_dim = coordinates if is_list or not coordinates else tuple(coordinates)
+
+
+def set_sampler(sampler: Any, state: dict[str, Any]) -> None:
+    """Give a ``DistributedSampler`` its attributes, and this rank's part of the data."""
+    vars(sampler).update(state)
+    if sampler.num_replicas > 1:
+        sampler.rank = dist.get_rank()

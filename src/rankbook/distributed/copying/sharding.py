@@ -1,0 +1,267 @@
+"""Modules and optimizers whose values are spread over ranks: copied without these.
+
+On the rank that takes them they are made as their makers make them, from parameters of the same
+shapes, which asks no other rank anything. Their values have to be loaded from a checkpoint.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+
+from rankbook.distributed.healing import wrappers
+
+__all__ = [
+    "DeviceMesh",
+    "is_dtensor",
+    "is_replicated",
+    "is_sharded",
+    "is_zero",
+    "reduce_dtensor",
+    "reduce_module",
+    "reduce_parameter",
+    "reduce_zero",
+    "replacing",
+    "set_module",
+    "set_optimizer",
+    "set_zero",
+    "shards",
+    "spread",
+    "stays",
+    "why_not",
+    "zero_has_state",
+]
+
+_contract: Any = import_module("torch.distributed._composable.contract")
+
+_OF_FSDP = {"_is_fsdp_managed_module", "_fsdp_use_orig_params"}
+
+
+def _class(module: str, name: str) -> Any:
+    return getattr(sys.modules.get(module), name, ())
+
+
+# -- FSDP --------------------------------------------------------------------------------------
+
+
+def shards() -> dict[int, Any]:
+    """By identity of a parameter that FSDP manages, what it knows of it."""
+    sharded = _class("torch.distributed.fsdp", "FSDPModule")
+    found: dict[int, Any] = {}
+    for module in gc.get_objects() if sharded else ():
+        if issubclass(type(module), sharded):
+            for group in wrappers.param_groups(module):
+                for its in group.fsdp_params:
+                    found[id(its.sharded_param)] = its
+                    found[id(getattr(its, "_unsharded_param", its.sharded_param))] = its
+    return found
+
+
+def is_sharded(module: Any) -> bool:
+    """Whether FSDP shards this very module."""
+    return issubclass(type(module), _class("torch.distributed.fsdp", "FSDPModule"))
+
+
+def why_not(module: Any) -> str:
+    """Why an FSDP module cannot be made again elsewhere; empty if it can."""
+    if len(module._get_fsdp_state()._modules) > 1:
+        return "several modules are sharded together: make it on the new rank"
+    for group in wrappers.param_groups(module):
+        after = group.post_forward_mesh_info
+        if after is not None and after is not group.mesh_info:
+            return "it is resharded to a smaller mesh: make it on the new rank"
+    return ""
+
+
+def reduce_module(
+    module: Any, state: dict[str, Any]
+) -> tuple[type, dict[str, Any], dict[str, Any]]:
+    """Take an FSDP module apart: its class, its attributes, and how it was sharded.
+
+    Args:
+        module: Sharded by FSDP.
+        state: Its attributes.
+    """
+    own = {_contract.STATE_KEY, _contract.REGISTRY_KEY, *_OF_FSDP}
+    state = {name: value for name, value in state.items() if name not in own}
+    fsdp = module._get_fsdp_state()
+    terms: dict[str, Any] = {"mp_policy": fsdp._mp_policy}
+    for group in wrappers.param_groups(module):
+        mesh_info = group.mesh_info
+        terms["mesh"] = mesh_info.mesh
+        terms["offload_policy"] = group.offload_policy
+        is_kept = group.post_forward_mesh_info is not None
+        terms["reshard_after_forward"] = None if fsdp._auto_reshard_after_forward else is_kept
+        places = [(its.sharded_param, its.fsdp_placement) for its in group.fsdp_params]
+        if any(place.dim for _, place in places):
+            terms["placements"] = places
+    return type(module).__mro__[2], state, terms
+
+
+def reduce_parameter(its: Any) -> Any:
+    """Take a parameter apart that FSDP manages: what is needed to make one like it."""
+    parameter = its.sharded_param
+    spec = getattr(its, "_unsharded_dtensor_spec", None) or getattr(its, "_tp_spec", None)
+    if spec is not None and its.is_dtensor:
+        made = (tuple(spec.shape), parameter.dtype, parameter.requires_grad, True)
+        return _dtensor, (*made, spec.mesh, tuple(spec.placements), None)
+    device = its._spmd_mesh.device_type if hasattr(its, "_spmd_mesh") else parameter.device.type
+    size = tuple(its._orig_size)
+    return _parameter, (size, parameter.dtype, parameter.requires_grad, device)
+
+
+def _parameter(
+    size: tuple[int, ...],
+    dtype: torch.dtype,
+    requires_grad: bool,  # noqa: FBT001
+    device: str,
+) -> nn.Parameter:
+    return nn.Parameter(torch.zeros(size, dtype=dtype, device=device), requires_grad)
+
+
+def set_module(module: Any, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Give a module its attributes, and shard it."""
+    attributes, terms = state
+    placements = {id(one): place for one, place in terms.pop("placements", ())}
+    if placements:
+        terms["shard_placement_fn"] = lambda one: placements.get(id(one))
+    module.__setstate__(attributes)
+    before = dict(module.named_parameters(remove_duplicate=False))
+    import_module("torch.distributed.fsdp").fully_shard(module, **terms)
+    for name, now in module.named_parameters(remove_duplicate=False):
+        if before[name] is not now:
+            _Loading.replaced[id(before[name])] = (before[name], now)
+
+
+# -- DTensor -----------------------------------------------------------------------------------
+
+
+def is_dtensor(tensor: Any) -> bool:
+    """Whether a tensor is spread over a device mesh."""
+    return isinstance(tensor, _class("torch.distributed.tensor", "DTensor"))
+
+
+def is_replicated(tensor: Any) -> bool:
+    """Whether every rank of its mesh has all of it."""
+    return all(place.is_replicate() for place in tensor.placements)
+
+
+def reduce_dtensor(tensor: Any) -> Any:
+    """Take a DTensor apart; its values come along only if every rank has all of them."""
+    local = tensor._local_tensor.detach() if is_replicated(tensor) else None
+    made = (tuple(tensor.shape), tensor.dtype, tensor.requires_grad)
+    is_parameter = isinstance(tensor, nn.Parameter)
+    return _dtensor, (*made, is_parameter, tensor.device_mesh, tuple(tensor.placements), local)
+
+
+def _dtensor(
+    size: tuple[int, ...],
+    dtype: torch.dtype,
+    requires_grad: bool,  # noqa: FBT001
+    is_parameter: bool,  # noqa: FBT001
+    mesh: Any,
+    placements: tuple[Any, ...],
+    local: Any,
+) -> Any:
+    of = import_module("torch.distributed.tensor")
+    if local is None:
+        utils = import_module("torch.distributed.tensor._utils")
+        here, _ = utils.compute_local_shape_and_global_offset(size, mesh, placements)
+        local = torch.zeros(tuple(here), dtype=dtype, device=mesh.device_type)
+    stride = torch.empty(size, device="meta").stride()
+    options = {"run_check": False, "shape": torch.Size(size), "stride": stride}
+    made = of.DTensor.from_local(local, mesh, placements, **options)
+    return nn.Parameter(made, requires_grad) if is_parameter else made.requires_grad_(requires_grad)
+
+
+def spread(state: Mapping[str, Any], parameter: Any) -> dict[str, Any]:
+    """The state of a parameter, spread over ranks as the parameter is; asks no other rank."""
+    if not is_dtensor(parameter):
+        return dict(state)
+    of = import_module("torch.distributed.tensor")
+    mesh, placements = parameter.device_mesh, parameter.placements
+    return {
+        name: of.distribute_tensor(value, mesh, placements, src_data_rank=None)
+        if isinstance(value, torch.Tensor) and value.shape == parameter.shape
+        else value
+        for name, value in state.items()
+    }
+
+
+# -- optimizers --------------------------------------------------------------------------------
+
+
+class _Loading:
+    """What is being loaded just now."""
+
+    replaced: dict[int, tuple[Any, Any]]
+    """By identity of a parameter that FSDP has sharded meanwhile: it, and its shard."""
+    optimizers: list[Any]
+
+
+@contextmanager
+def replacing() -> Iterator[None]:
+    """After the block, optimizers that it has loaded have the shards for their parameters."""
+    _Loading.replaced, _Loading.optimizers = {}, []
+    try:
+        yield
+        for optimizer in _Loading.optimizers:
+            for group in optimizer.param_groups:
+                group["params"] = [
+                    _Loading.replaced.get(id(one), (one, one))[1] for one in group["params"]
+                ]
+    finally:
+        _Loading.replaced, _Loading.optimizers = {}, []
+
+
+def set_optimizer(optimizer: Any, state: dict[str, Any]) -> None:
+    """Give an optimizer its attributes."""
+    optimizer.__setstate__(state)
+    _Loading.optimizers.append(optimizer)
+
+
+def is_zero(optimizer: Any) -> bool:
+    """Whether an optimizer keeps a part of its state on each rank."""
+    return isinstance(optimizer, _class("torch.distributed.optim", "ZeroRedundancyOptimizer"))
+
+
+def zero_has_state(optimizer: Any) -> bool:
+    """Whether there is any state."""
+    return optimizer._overlap_with_ddp or bool(optimizer.optim.state)
+
+
+def reduce_zero(optimizer: Any) -> dict[str, Any]:
+    """What such an optimizer was made with."""
+    return {
+        "params": optimizer.param_groups,
+        "optimizer_class": optimizer._optim_constructor,
+        "process_group": optimizer.process_group,
+        "parameters_as_bucket_view": optimizer.parameters_as_bucket_view,
+        "overlap_with_ddp": optimizer._overlap_with_ddp,
+        **optimizer._optim_defaults,
+    }
+
+
+def set_zero(optimizer: Any, made: dict[str, Any]) -> None:
+    """Make such an optimizer, with this rank's part of the parameters."""
+    optimizer.__init__(**made)
+
+
+# -- what stays --------------------------------------------------------------------------------
+
+
+def stays(obj: Any) -> str:
+    """Why an object of a pipeline is not copied; empty for anything else."""
+    stage = _class("torch.distributed.pipelining.stage", "_PipelineStageBase")
+    schedule = _class("torch.distributed.pipelining.schedules", "_PipelineSchedule")
+    if isinstance(obj, (stage, schedule)):
+        return "each rank has a stage of its own: make it again there"
+    return ""

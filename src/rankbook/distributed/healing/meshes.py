@@ -1,0 +1,68 @@
+"""Device meshes, which know their groups by name, and what DTensor has worked out for them.
+
+DTensor takes equal meshes for the same: what it works out for one, it uses for the other. So a
+tensor may be on a mesh that its maker has long replaced by an equal one, on each rank alike. Of
+that a replaced rank knows nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
+
+__all__ = ["clear_caches", "end", "is_of_ended", "unify"]
+
+_ENDED = "ended:"
+"""What a mesh has before the name of a group that has ended, so that it finds no other by it."""
+
+
+def end(meshes: Sequence[Any], names: Collection[str]) -> None:
+    """Have meshes find no group by the names of those that have ended."""
+    for mesh in meshes:
+        held = _names(mesh)
+        held[:] = [f"{_ENDED} {name}" if name in names else name for name in held]
+
+
+def is_of_ended(text: str) -> bool:
+    """Whether torch complains of the group of a mesh that has ended."""
+    return _ENDED in text
+
+
+def unify(meshes: Sequence[Any], names: Collection[str]) -> None:
+    """Have equal meshes use the same groups: those of the newest, whose names are the highest.
+
+    Args:
+        meshes: Some of them.
+        names: Of the groups that there are.
+    """
+    newest: dict[Any, list[str]] = {}
+    whole = [mesh for mesh in meshes if _names(mesh) and set(_names(mesh)) <= set(names)]
+    for mesh in whole:
+        newest[mesh] = max(newest.get(mesh, []), _names(mesh), key=_age)
+    for mesh in whole:
+        _names(mesh)[:] = newest[mesh]
+
+
+def clear_caches() -> None:
+    """Have DTensor forget what it has worked out: it has the names of groups in it."""
+    for name in ("_dispatch", "_sharding_prop", "_redistribute", "_collective_utils"):
+        module = sys.modules.get(f"torch.distributed.tensor.{name}")
+        for one in list(vars(module).values()) if module else ():
+            if hasattr(one, "cache_clear") and not isinstance(one, type):
+                one.cache_clear()
+    if "torch.distributed.tensor" not in sys.modules:
+        return  # to import it takes a second
+    with suppress(ImportError, AttributeError):  # another torch keeps none here
+        import_module("torch.distributed.tensor.debug")._clear_sharding_prop_cache()
+
+
+def _names(mesh: Any) -> list[str]:
+    held: list[str] = getattr(mesh, "_dim_group_names", [])
+    return held
+
+
+def _age(names: Sequence[str]) -> list[tuple[int, str]]:
+    return [(len(name), name) for name in names]

@@ -1,0 +1,133 @@
+"""The code of a cell under the cell's name, each line at the number that it has in the editor.
+
+IPython compiles what it is given; ``%%dist`` has cut the first line off, and more may stand above.
+So empty lines are put before a cell's code. With that, frames, tracebacks, warnings and the fault
+handler all tell the editor's line, and none of them has to be corrected.
+"""
+
+from __future__ import annotations
+
+import linecache
+import sys
+import warnings
+from types import FrameType
+from typing import Any
+
+from IPython.core.compilerop import CachingCompiler
+
+from rankbook.cellnames import cell_of, file_of
+from rankbook.models.requests import Run
+
+__all__ = ["Naming"]
+
+
+class Naming:
+    """Installed once per engine."""
+
+    def __init__(self, shell: Any) -> None:
+        self._cell: Run | None = None
+        self._above = 0
+        self._compiler = shell.compile = _Compiler(shell.compile)
+        shell.input_transformers_cleanup.insert(0, self._see)
+        shell.input_transformers_post.append(self._move)
+        warnings.formatwarning = _format_warning
+
+    def begin(self, cell: Run) -> None:
+        """Name what is compiled from now on."""
+        self._cell = self._compiler.cell = cell
+        self._compiler.file = ""
+
+    def end(self) -> None:
+        """Leave what is compiled to IPython again."""
+        self._cell = self._compiler.cell = None
+
+    def _see(self, lines: list[str]) -> list[str]:
+        """Find out how many lines stand above a text that IPython is about to transform."""
+        self._above = self._count(lines) if self._cell else 0
+        return lines
+
+    def _count(self, lines: list[str]) -> int:
+        assert self._cell is not None  # noqa: S101 - or nothing would be counted
+        whole = self._cell.code.splitlines()
+        blank = next((i for i, line in enumerate(lines) if line.strip()), 0)  # IPython drops them
+        if [line.rstrip() for line in lines] == [
+            line.rstrip() for line in whole[len(whole) - len(lines) :]
+        ]:  # the cell, or what stands below a magic in it
+            return self._cell.first_line - 1 + len(whole) - len(lines) + blank
+        # A text that some line of the cell runs.
+        return (_line_that_runs(self._compiler.file) or self._cell.first_line) - 1 + blank
+
+    def _move(self, lines: list[str]) -> list[str]:
+        return ["\n"] * self._above + lines
+
+
+class _Compiler(CachingCompiler):
+    """Names the code of our cells; of other clients of the engine, as the engine did before."""
+
+    def __init__(self, before: CachingCompiler) -> None:
+        super().__init__()
+        self._before = before
+        self.flags = before.flags
+        self.cell: Run | None = None
+        self.file = ""
+        """What was compiled last of the cell."""
+
+    def get_code_name(self, raw_code: str, transformed_code: str, number: int) -> str:
+        if self.cell is None:
+            return self._before.get_code_name(raw_code, transformed_code, number)
+        self.file = file_of(self.cell.name)
+        return self.file
+
+    def cache(self, transformed_code: str, number: int = 0, raw_code: str | None = None) -> str:
+        name = super().cache(transformed_code, number, raw_code)
+        if self.cell is not None and raw_code is not None:
+            _show_as_typed(name, transformed_code, raw_code)
+        return name
+
+    def format_code_name(self, name: str) -> tuple[str, str] | None:
+        if (cell := cell_of(name)) and name in self._filename_map:
+            return ("Cell", cell) if cell.startswith("In") else ("Cell", cell.removeprefix("cell "))
+        return super().format_code_name(name)
+
+    def __call__(self, source: Any, filename: str, symbol: str, **options: Any) -> Any:
+        # Magics that compile the cell's text call it <timed exec> and so on.
+        if self.file and self.cell is not None and filename.startswith("<"):
+            filename = self.file
+        return super().__call__(source, filename, symbol, **options)
+
+
+def _show_as_typed(name: str, transformed: str, raw: str) -> None:
+    """Have the lines of a cell shown as they were typed: ``%run train.py``, not what runs it."""
+    made, typed = transformed.splitlines(), raw.strip("\n").splitlines()
+    above = next((i for i, line in enumerate(made) if line), 0)
+    is_magic = bool(typed) and typed[0].startswith("%%")
+    if is_magic or len(made) - above == len(typed):
+        lines = [*made[:above], *typed]
+        linecache.cache[name] = len(raw), None, [f"{line}\n" for line in lines], name
+
+
+def _line_that_runs(file: str) -> int:
+    """The line of a cell that runs now; 0 if none does."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_filename == file:
+            return frame.f_lineno
+        frame = frame.f_back
+    return 0
+
+
+_format = warnings.formatwarning
+
+
+def _format_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """Format a warning; of a cell's line it says which cell, the same on all ranks."""
+    if not (cell := cell_of(filename)):
+        return _format(message, category, filename, lineno, line)
+    text = (linecache.getline(filename, lineno) if line is None else line).strip()
+    return f"{cell} line {lineno}: {category.__name__}: {message}\n{f'  {text}' if text else ''}\n"

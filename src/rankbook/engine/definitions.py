@@ -1,0 +1,93 @@
+"""What cells have defined: their imports, functions and classes, without anything else they do."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+__all__ = ["names", "of", "run"]
+
+_DEFINE = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+_HARMLESS = (*_DEFINE, ast.Pass)
+
+
+def of(cell: str) -> list[ast.stmt]:
+    """The statements of a cell that import or define, nothing that is called at its top level.
+
+    Of ``try`` and ``if`` statements, those that contain nothing else: an import with another in
+    its place, for example.
+
+    Args:
+        cell: Python, IPython's own syntax replaced.
+    """
+    try:
+        tree = ast.parse(cell)
+    except (SyntaxError, ValueError):
+        return []
+    return [statement for statement in tree.body if _defines(statement)]
+
+
+def names(cells: Iterable[str]) -> set[str]:
+    """The functions and classes that cells define."""
+    return {name for cell in cells for statement in of(cell) for name in _named(statement)}
+
+
+def _named(statement: ast.AST) -> Iterator[str]:
+    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        yield statement.name
+        return
+    for one in ast.iter_child_nodes(statement):
+        yield from _named(one)
+
+
+def _defines(statement: ast.stmt) -> bool:
+    if isinstance(statement, _DEFINE):
+        return True
+    if isinstance(statement, ast.Try):
+        bodies = [statement.body, statement.orelse, statement.finalbody]
+        bodies += [handler.body for handler in statement.handlers]
+        return _all_define(one for body in bodies for one in body)
+    if isinstance(statement, ast.If):
+        calls = any(isinstance(node, ast.Call) for node in ast.walk(statement.test))
+        return not calls and _all_define([*statement.body, *statement.orelse])
+    return False
+
+
+def _all_define(statements: Iterable[ast.stmt]) -> bool:
+    return all(isinstance(one, _HARMLESS) or _defines(one) for one in statements)
+
+
+def run(cells: Iterable[str], shell: Any) -> Iterator[tuple[str, str]]:
+    """Run what cells have defined, in a shell's namespace.
+
+    What fails is tried once more at the end: it may need what comes later.
+
+    Args:
+        cells: In their order.
+        shell: IPython's.
+
+    Yields:
+        A line of each statement that failed, and the reason.
+    """
+    failed = []
+    for cell in cells:
+        # So that a traceback, and inspect.getsource, find the lines.
+        name = shell.compile.cache(cell)
+        for statement in of(cell):
+            code = compile(ast.Module([statement], []), name, "exec")
+            if _error(code, shell.user_ns):
+                failed.append((code, ast.unparse(statement).splitlines()[0]))
+    for code, line in failed:
+        reason = _error(code, shell.user_ns)
+        if reason:
+            yield line, reason
+
+
+def _error(code: Any, namespace: dict[str, Any]) -> str:
+    try:
+        exec(code, namespace)  # noqa: S102 - a cell that this session has run on another rank
+    except Exception as error:  # noqa: BLE001 - a cell may raise anything
+        return f"{type(error).__name__}: {error}"
+    return ""

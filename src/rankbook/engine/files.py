@@ -1,0 +1,59 @@
+"""Files of a cluster: logs of engines, named on the notebook's host and unnamed elsewhere."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from rankbook import lastcalls
+
+__all__ = ["OWN", "last_lines", "open_named", "open_unnamed", "remove_all"]
+
+OWN = "/proc/self/fd/1"
+"""The path by which a process opens its own log, if that has no name."""
+
+_TAIL = 65536
+"""Bytes of a log that are read after an engine's end."""
+
+
+def open_named(path: str) -> int:
+    """Open a log to append to it; it stays until the session removes it."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+
+def open_unnamed() -> int:
+    """Open a file that is gone when all that have it open have ended, however they end.
+
+    It is in memory where no folder for such files can be written to, on a full disk, say.
+    """
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(b"\n")  # a full disk gives out names, and then no room
+            file.flush()
+            return os.open(f"/proc/self/fd/{file.fileno()}", os.O_RDWR | os.O_APPEND)
+    except OSError:
+        return os.memfd_create("rankbook-engine")
+
+
+def last_lines(log: int) -> list[str]:
+    """The last lines of a log that are not empty, oldest first.
+
+    Args:
+        log: Its descriptor.
+    """
+    size = os.fstat(log).st_size
+    text = os.pread(log, _TAIL, max(0, size - _TAIL)).decode(errors="replace")
+    return [line for line in text.split("\n") if line.strip()]
+
+
+def remove_all() -> None:
+    """Remove what this process's cluster has left."""
+    cluster, profile = os.environ.get("IPP_CLUSTER_ID"), os.environ.get("IPP_PROFILE_DIR")
+    if cluster:
+        lastcalls.remove(cluster)
+    if cluster and profile:
+        for path in Path(profile).glob(f"*/*{cluster}*"):
+            with suppress(OSError):
+                path.unlink()

@@ -1,0 +1,164 @@
+"""Giving ranks that were replaced what another rank holds."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from rankbook.errors import RankbookError
+from rankbook.models import load
+from rankbook.models.copies import Copies, Holdings, Settled
+from rankbook.models.requests import Copy, Request, SayDigests, SayHoldings, Settle, Take
+from rankbook.sessions.members import Members
+from rankbook.sessions.members.freeing import free
+from rankbook.words import agree, in_words, sentence_start
+
+__all__ = ["Filled", "fill", "held_by_others", "lacking", "listed", "settle"]
+
+_MANY = 8
+"""Names that a sentence lists; of more it says how many."""
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What replaced ranks have been given."""
+
+    ranks: tuple[int, ...]
+    source: int
+    names: tuple[str, ...]
+    """The variables."""
+    left: Mapping[str, str] = field(default_factory=dict)
+    """By name of what was not copied, or by line of a cell that failed, the reason."""
+    differing: tuple[str, ...] = ()
+    """Those that differ from rank to rank among the others."""
+    loaded: tuple[str, ...] = ()
+    """Modules and optimizers that all ranks have loaded from a checkpoint."""
+    checkpoint: str = ""
+
+    def __str__(self) -> str:
+        have = agree(self.ranks, "has", "have")
+        what = f"its {listed(self.names)}" if self.names else "what its cells have defined"
+        lines = [f"{sentence_start(in_words(self.ranks))} {have} from rank {self.source} {what}."]
+        differing = [name for name in self.differing if name not in self.loaded]
+        if differing:
+            lines.append(
+                f"These differ from rank to rank, and {in_words(self.ranks)} {have} those of "
+                f"rank {self.source} now: {listed(differing)}."
+            )
+        if self.loaded:
+            lines.append(f"All ranks have loaded {listed(self.loaded)} from {self.checkpoint}.")
+        if self.left:
+            reasons = "; ".join(f"{name} ({reason})" for name, reason in self.left.items())
+            lines.append(f"Not copied: {reasons}.")
+        lines.append("RNG states are not copied: seed all ranks where that matters.")
+        return "\n".join(lines)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Write names as a sentence has them, not too many: ``model, optimizer, loader``."""
+    more = len(names) - _MANY
+    return ", ".join(names) if more <= 1 else f"{', '.join(names[:_MANY])} and {more} more"
+
+
+def held_by_others(members: Members, ranks: Iterable[int]) -> tuple[str, ...]:
+    """The variables that the lowest rank beside these holds; whatever it does."""
+    others = sorted(set(members.living()) - set(ranks))
+    said = _holdings(members, others[:1])
+    return said[0].names if said else ()
+
+
+def lacking(members: Members, ranks: Collection[int]) -> str:
+    """Say what others hold that replaced ranks lack, and what to type; empty if nothing."""
+    names = held_by_others(members, ranks)
+    if not names:
+        return ""
+    source = min(set(members.living()) - set(ranks))
+    chosen = ",".join(map(str, sorted(ranks)))
+    return (
+        f"{sentence_start(in_words(ranks))} {agree(ranks, 'lacks', 'lack')} what the others hold: "
+        f"{listed(names)}. %dist_restart {chosen} --from {source} copies it from rank {source}."
+    )
+
+
+def fill(members: Members, ranks: Collection[int], source: int, *, with_shards: bool) -> Filled:
+    """Copy the variables of one rank to others, which have taken places in its groups.
+
+    Args:
+        members: The ranks.
+        ranks: Those to fill.
+        source: The rank whose variables are copied.
+        with_shards: Whether sharded modules and optimizers are copied, without their values.
+
+    Raises:
+        RankbookError: A rank could not send or take them; those to fill have none of them.
+    """
+    ranks = tuple(sorted(ranks))
+    members.refuse_dead([source])
+    others = sorted(set(members.living()) - set(ranks))
+    groups: dict[str, tuple[str, ...]] = {}
+    for holdings in _holdings(members, [source, *(rank for rank in others if rank != source)]):
+        for name, group in holdings.groups.items():
+            groups[name] = (*groups.get(name, ()), group)
+    left: dict[str, str] = {}
+    while True:
+        copy = Copy(ranks, tuple(left), with_shards)
+        copies, buffers = _ask(members, [source], copy)
+        sent = copies[source]
+        take = Take(source, sent.names, sent.cells, groups)
+        taken, _ = _ask(members, ranks, take, buffers)
+        failed = {} if not sent.names else _failed(taken.values())
+        if not failed:
+            break
+        left |= failed
+    first = taken[ranks[0]]
+    differing = _differing(members, others, first.names)
+    return Filled(ranks, source, first.names, {**left, **sent.left, **first.left}, differing)
+
+
+def settle(members: Members) -> dict[int, Settled]:
+    """Have what waited for replaced ranks go on, on all ranks; by rank, what does.
+
+    Raises:
+        RankbookError: A rank did not say what it holds.
+    """
+    call = members.ranks().request(Settle())
+    call.wait()
+    call.raise_for_failure()
+    return {rank: load(Settled, value) for rank, value in call.values.items()}
+
+
+def _differing(members: Members, ranks: Sequence[int], names: tuple[str, ...]) -> tuple[str, ...]:
+    """The variables that are not the same on these ranks."""
+    call = members.ranks(ranks).request(SayDigests(names))
+    call.wait()
+    call.raise_for_failure()
+    said = [call.values[rank] for rank in ranks]
+    return tuple(name for name in names if len({its.get(name) for its in said}) > 1)
+
+
+def _failed(taken: Iterable[Copies]) -> dict[str, str]:
+    """What a rank could not set: it has set nothing then."""
+    return {name: why for its in taken if not its.names for name, why in its.left.items()}
+
+
+def _holdings(members: Members, ranks: Sequence[int]) -> list[Holdings]:
+    call = members.ranks(ranks).look(SayHoldings())
+    return [load(Holdings, call.values[rank]) for rank in ranks if rank in call.values]
+
+
+def _ask(
+    members: Members, ranks: Sequence[int], request: Request, buffers: Sequence[bytes] = ()
+) -> tuple[dict[int, Copies], list[bytes]]:
+    """Have ranks copy or take; they are free again if this is interrupted."""
+    call = members.ranks(ranks).request(request, buffers)
+    try:
+        call.wait()
+    except BaseException:
+        with suppress(RankbookError):
+            free(members.ranks(ranks), ranks)
+        call.forget()
+        raise
+    call.raise_for_failure()
+    answers = {rank: load(Copies, call.values[rank]) for rank in ranks}
+    return answers, [bytes(data) for data in call.buffers(ranks[0])]

@@ -1,0 +1,126 @@
+"""Three hosts with real Slurm, sshd and Open MPI, and notebooks on them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from jupyter_client.manager import KernelManager
+from kernels import Notebook
+from processes import wait_until
+
+from clusters.hosts import Hosts, NoHostsError, why_not
+
+PYTHON = sys.executable
+
+
+def pytest_collection_modifyitems(items):
+    reason = why_not()
+    for item in items:
+        if "clusters" in item.path.parts and reason:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def hosts():
+    """The hosts, their daemons running."""
+    # Not below pytest's folders: munged wants one that everybody may enter.
+    with TemporaryDirectory(prefix="rankbook-test-hosts-") as folder:
+        made = Hosts(Path(folder))
+        try:
+            made.up()
+            yield made
+        except NoHostsError as error:
+            pytest.skip(str(error))
+        finally:
+            made.down()
+
+
+@pytest.fixture
+def clean(hosts):
+    """The hosts, on which a test must leave nothing: no process, no job."""
+    before = hosts.pids()
+    yield hosts
+    wait_until(lambda: not hosts.pids() - before, 10)
+    wait_until(lambda: hosts.ask("squeue", "--noheader") == "", 15)
+
+
+@pytest.fixture
+def notebook(clean, tmp_path):
+    """A notebook on the host ``login``."""
+    with notebook_on(clean, "login", tmp_path) as made:
+        yield made
+
+
+@contextmanager
+def notebook_on(hosts, host, folder, **env):
+    """A notebook whose kernel runs on a host, with a home and a folder of its own."""
+    manager = KernelManager(kernel_name="python3", transport="ipc")
+    manager.ip = str(folder / "k")  # sockets in the file system reach into a network namespace
+    manager.kernel_spec.argv = [
+        *hosts.on(host, PYTHON, "-m", "ipykernel_launcher", "-f"),
+        "{connection_file}",
+    ]
+    work = folder / "work"
+    work.mkdir(exist_ok=True)
+    own = {"IPYTHONDIR": str(folder / "ipython"), **env}
+    manager.start_kernel(cwd=str(work), env={**os.environ, **own})
+    client = manager.client()
+    try:
+        client.start_channels()
+        made = ClusterNotebook(manager, client, folder)
+        made._load()
+        yield made
+    finally:
+        client.stop_channels()
+        if manager.has_kernel:
+            manager.shutdown_kernel()
+
+
+class ClusterNotebook(Notebook):
+    """A notebook, and what it leaves behind."""
+
+    def __init__(self, manager, client, folder):
+        super().__init__(manager, client)
+        self.folder = folder
+
+    @property
+    def pid(self):
+        return self.manager.provisioner.pid
+
+    def ok(self, code, timeout=60):
+        """Run a cell that must work; return what it printed and showed."""
+        reply = self.run(code, timeout)
+        assert reply["status"] == "ok", "\n".join([*reply.get("traceback", []), self.stderr])
+        return "".join([self.stdout, *self.shown])
+
+    def refused(self, code, timeout=60):
+        """Run a cell that must end in one line; return that, and the seconds it took."""
+        begun = time.monotonic()
+        reply = self.run(code, timeout)
+        took = time.monotonic() - begun
+        said = self.stderr.strip().splitlines()
+        assert reply["status"] == "error", (self.stdout, self.stderr)
+        assert len(said) == 1, self.stderr
+        assert self.stdout.strip().count("\n") == 0, self.stdout
+        return said[0], took
+
+    def press_stop(self):
+        self.manager.signal_kernel(signal.SIGINT)
+
+    def kill(self):
+        """Kill the kernel by SIGKILL."""
+        os.kill(self.pid, signal.SIGKILL)
+
+    def files(self):
+        """What there is in the notebook's folder, and of clusters in the IPython folder."""
+        work = [path.name for path in (self.folder / "work").iterdir()]
+        ipython = self.folder / "ipython"
+        kinds = ("security/*", "pid/*", "log/*")
+        return work + [p.name for kind in kinds for p in ipython.glob(f"profile_*/{kind}")]

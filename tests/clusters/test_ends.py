@@ -1,0 +1,88 @@
+"""Nothing outlives the notebook on any host, however it goes; and what ends by itself says why."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from processes import wait_until
+
+from clusters.conftest import notebook_on
+from clusters.test_starts import LINES, REDUCE, lines_of_ranks
+
+
+@pytest.fixture
+def before(clean):
+    """The processes on the hosts before a notebook starts."""
+    return clean.pids()
+
+
+@pytest.mark.parametrize("kind", LINES)
+def test_a_killed_kernel_leaves_no_process_no_job_and_no_file(clean, before, tmp_path, kind):
+    with notebook_on(clean, "login", tmp_path) as notebook:
+        notebook.ok(f"%dist_init gloo {LINES[kind]} --no-dashboard")
+        # While they are stuck, too: nobody can free these ranks any more.
+        notebook.start("%%dist --on-hang wait\nif rank != 3:\n    dist.barrier()")
+        time.sleep(1)
+        notebook.kill()
+        wait_until(lambda: clean.pids() <= before, 20)
+        wait_until(lambda: clean.ask("squeue", "--noheader") == "", 10)
+        wait_until(lambda: notebook.files() == [], 5)
+
+
+@pytest.mark.parametrize("kind", LINES)
+def test_a_kernel_that_is_shut_down_leaves_nothing(clean, before, tmp_path, kind):
+    with notebook_on(clean, "login", tmp_path) as notebook:
+        notebook.ok(f"%dist_init gloo {LINES[kind]} --no-dashboard")
+        notebook.manager.shutdown_kernel()
+        wait_until(lambda: clean.pids() <= before, 10)
+        assert clean.ask("squeue", "--noheader") == ""
+        assert notebook.files() == []
+
+
+def test_a_kernel_that_is_killed_while_its_job_is_pending_leaves_no_job(clean, before, tmp_path):
+    with notebook_on(clean, "login", tmp_path) as notebook:
+        notebook.start('%dist_init gloo --slurm "hold" --nodes 2 -n 2')
+        wait_until(lambda: "PENDING" in clean.ask("squeue", "-h", "-o", "%T"), 10)
+        notebook.kill()
+        wait_until(lambda: clean.ask("squeue", "--noheader") == "", 10)
+        wait_until(lambda: clean.pids() <= before, 10)
+
+
+def test_a_cancelled_job_is_said_to_be_cancelled(notebook, clean):
+    notebook.ok(f"%dist_init gloo {LINES['slurm']} --no-dashboard")
+    job = clean.ask("squeue", "-h", "-o", "%i").strip()
+    notebook.start("%%dist\nimport time; time.sleep(60)")
+    time.sleep(1)
+    begun = time.monotonic()
+    clean.ask("scancel", job)
+    reply = notebook.finish(30)
+    assert time.monotonic() - begun < 10
+    assert f"Slurm ended job {job}: it was cancelled" in f"{reply['evalue']} {notebook.stderr}"
+    notebook.ok("%dist_shutdown")
+
+
+def test_a_lost_node_is_said_with_its_host(notebook, clean):
+    notebook.ok(f"%dist_init gloo {LINES['ssh']} --no-dashboard")
+    notebook.start("%%dist\nimport time\nif rank > 1: time.sleep(60)\ndist.barrier()")
+    time.sleep(1)
+    begun = time.monotonic()
+    for pid in clean.pids("beta-2"):
+        clean.kill(pid)
+    reply = notebook.finish(30)
+    assert time.monotonic() - begun < 10
+    assert "beta-2" in f"{reply['evalue']} {notebook.stderr}"
+    notebook.ok("%dist_restart")
+    assert len(lines_of_ranks(notebook.ok(REDUCE))) == 4
+    notebook.ok("%dist_shutdown")
+
+
+def test_half_a_minute_without_network_ends_nothing(notebook, clean):
+    notebook.ok(f"%dist_init gloo {LINES['ssh']} --no-dashboard")
+    notebook.ok("%%dist\nx = torch.ones(1) * 5")
+    clean.cut("beta-2")
+    time.sleep(30)
+    clean.join("beta-2")
+    wait_until(lambda: "no answer" not in notebook.ok("%dist_status"), 30)
+    assert "[0-3] 5.0" in notebook.ok("%%dist\nprint(x.item())")
+    notebook.ok("%dist_shutdown")

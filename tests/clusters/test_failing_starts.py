@@ -1,0 +1,183 @@
+"""A start that fails is one line with the first cause, and leaves no process, job or file."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+
+import pytest
+from processes import wait_until
+
+from clusters.conftest import notebook_on
+
+
+@pytest.fixture
+def failing(clean, tmp_path):
+    """A notebook whose starts fail; nothing is left of them, and it still is usable after."""
+    with notebook_on(clean, "login", tmp_path) as notebook:
+        before = clean.pids()
+        yield notebook
+        wait_until(lambda: clean.pids() <= before, 10)
+        assert notebook.files() == []
+        assert clean.ask("squeue", "--noheader") == ""
+        assert notebook.ok("rankbook.session() is None") == "True"
+
+
+def test_slurms_own_reason_is_said_for_a_wrong_partition(failing):
+    failing.ok("import rankbook")
+    said, took = failing.refused('%dist_init gloo --slurm "partition=nix" -n 4 --nodes 2')
+    assert said == "UsageError: sbatch: allocation failure: Invalid partition name specified."
+    assert took < 3
+
+
+def test_slurms_own_reason_is_said_for_an_unknown_option(failing):
+    failing.ok("import rankbook")
+    said, took = failing.refused('%dist_init gloo --slurm "nonsense=1" -n 4')
+    assert said == "UsageError: sbatch: unrecognized option '--nonsense=1'."
+    assert took < 4
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("--slurm -n 2", "There is no sinfo on this host: Slurm is not installed here."),
+        ("--mpi -n 2", "There is no mpiexec on this host: install Open MPI or MPICH"),
+        ("--ssh alpha", "There is no ssh on this host: install OpenSSH's client."),
+    ],
+)
+def test_a_program_that_is_not_installed_is_named(clean, tmp_path, line, reason):
+    with notebook_on(clean, "login", tmp_path) as notebook:
+        notebook.ok("import os; os.environ['PATH'] = '/nowhere'")
+        said, took = notebook.refused(f"%dist_init gloo {line}")
+        assert reason in said
+        assert took < 3
+        assert notebook.files() == []
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("nosuch:2", "ssh nosuch: Could not resolve hostname nosuch: Name or service not known"),
+        ("alpha:1 --python /opt/nix/python", "There is no /opt/nix/python on alpha"),
+        ("alpha:1 --python /usr/bin/python3", "/usr/bin/python3 on alpha has no rankbook"),
+    ],
+)
+def test_ssh_says_in_one_line_why_a_host_cannot_serve(failing, line, reason):
+    failing.ok("import rankbook")
+    said, took = failing.refused(f"%dist_init gloo --ssh {line}")
+    assert reason in said
+    assert took < 5
+
+
+def test_an_unknown_host_key_is_one_line_with_what_to_do(failing, clean):
+    failing.ok("import rankbook")
+    known = clean.folder / "ssh" / "known_hosts"
+    before = known.read_text()
+    known.write_text("")
+    try:
+        said, took = failing.refused("%dist_init gloo --ssh alpha:1,beta-2:1")
+    finally:
+        known.write_text(before)
+    assert "Host key verification failed: run `ssh " in said
+    assert took < 5
+
+
+def test_a_host_that_does_not_answer_is_named_while_the_others_are_up(failing, clean):
+    failing.ok("import rankbook")
+    clean.cut("beta-2")
+    try:
+        said, took = failing.refused("%dist_init gloo --ssh alpha:1,beta-2:1")
+    finally:
+        clean.join("beta-2")
+    assert said.startswith("UsageError: ssh beta-2: connect to host beta-2 port 22: ")
+    assert took < 6
+
+
+def test_another_version_of_rankbook_there_is_one_line(failing, tmp_path):
+    failing.ok("import rankbook")
+    fake = tmp_path / "python"
+    fake.write_text(
+        '#!/bin/sh\necho \'{"event": "hello", "host": "alpha", "client": "10.98.0.1", '
+        '"python": "3.11.0", "rankbook": "0.0.1"}\'\ncat\n'
+    )
+    fake.chmod(fake.stat().st_mode | stat.S_IEXEC)
+    said, took = failing.refused(f"%dist_init gloo --ssh alpha:1 --python {fake}")
+    assert "alpha has rankbook 0.0.1 and this notebook has" in said
+    assert took < 5
+
+
+def test_the_direction_that_is_blocked_is_named(failing, clean):
+    failing.ok("import rankbook")
+    clean.ip("login", "addr", "add", "10.97.0.1/32", "dev", "lo")
+    try:
+        said, took = failing.refused("%dist_init gloo --ssh alpha:1 --address 10.97.0.1")
+    finally:
+        clean.ip("login", "addr", "del", "10.97.0.1/32", "dev", "lo")
+    assert "alpha cannot reach this notebook at 10.97.0.1:" in said
+    assert "Network is unreachable" in said
+    assert took < 15
+
+
+def test_mpiexecs_own_reason_is_said_for_more_ranks_than_slots(failing):
+    failing.ok("import rankbook")
+    ranks = 2 * (os.cpu_count() or 1) + 1
+    said, took = failing.refused(f"%dist_init gloo --mpi -n {ranks}")
+    assert said.startswith("UsageError: mpiexec: There are not enough slots available")
+    assert took < 5
+
+
+def test_mpiexecs_own_reason_is_said_for_a_host_that_is_not_there(failing):
+    failing.ok("import rankbook")
+    said, took = failing.refused("%dist_init gloo --mpi=10.98.0.77:1 -n 1")
+    assert "mpiexec: ssh: connect to host 10.98.0.77 port 22: No route to host" in said
+    assert took < 10
+
+
+def test_a_pending_job_says_why_and_starts_when_it_may(notebook, clean):
+    notebook.start('%dist_init gloo --slurm "partition=main hold" --nodes 2 -n 2 --no-dashboard')
+    wait_until(lambda: "PENDING" in clean.ask("squeue", "-h", "-o", "%T"), 10)
+    time.sleep(3)
+    clean.ask("scontrol", "release", clean.ask("squeue", "-h", "-o", "%i").strip())
+    assert notebook.finish(60)["status"] == "ok"
+    assert "is pending: JobHeldUser; Ctrl-C cancels it" in notebook.stdout
+    notebook.ok("%dist_shutdown")
+
+
+def test_ctrl_c_cancels_a_pending_job(failing, clean):
+    failing.ok("import rankbook")
+    failing.start('%dist_init gloo --slurm "partition=main hold" --nodes 2 -n 2')
+    wait_until(lambda: "PENDING" in clean.ask("squeue", "-h", "-o", "%T"), 10)
+    begun = time.monotonic()
+    failing.press_stop()
+    reply = failing.finish(10)
+    assert reply["ename"] == "KeyboardInterrupt"
+    assert time.monotonic() - begun < 2
+    assert clean.ask("squeue", "-h", "-o", "%i") == ""
+
+
+def test_a_job_that_is_cancelled_while_it_is_pending_ends_the_wait(failing, clean):
+    failing.ok("import rankbook")
+    failing.start('%dist_init gloo --slurm "partition=main hold" --nodes 2 -n 2')
+    wait_until(lambda: "PENDING" in clean.ask("squeue", "-h", "-o", "%T"), 10)
+    job = clean.ask("squeue", "-h", "-o", "%i").strip()
+    clean.ask("scancel", job)
+    assert failing.finish(10)["status"] == "error"
+    assert f"UsageError: Slurm ended job {job}: it was cancelled." in failing.stderr
+
+
+def test_two_notebooks_can_start_at_once(clean, tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    line = '%dist_init gloo --slurm "partition=main" --nodes 2 -n 2 --no-dashboard'
+    with (
+        notebook_on(clean, "login", tmp_path / "a") as one,
+        notebook_on(clean, "login", tmp_path / "b") as two,
+    ):
+        for notebook in (one, two):
+            notebook.start(line)
+        for notebook in (one, two):
+            assert notebook.finish(90)["status"] == "ok", notebook.stderr
+            assert "2 ranks" in notebook.stdout
+        for notebook in (one, two):
+            notebook.ok("%dist_shutdown")

@@ -1,0 +1,138 @@
+"""What cannot go on says so when it is used first, in one line, and has done no harm by then."""
+
+from __future__ import annotations
+
+import pytest
+from objects import COMMON, OBJECTS, STEP
+
+KINDS = {
+    "DDP": ("DDP module", "ddp = DistributedDataParallel(ddp.module)"),
+    "DDP with buffers and unused parameters": ("DDP module", "DistributedDataParallel(ddp.module)"),
+    "DDP static_graph": ("DDP module", "ddp = DistributedDataParallel(ddp.module)"),
+    "FSDP2": ("FSDP module", "fully_shard(model), and load a checkpoint"),
+    "FSDP2 on a 2-D mesh": ("FSDP module", "fully_shard(model), and load a checkpoint"),
+    "TP and FSDP2": ("device mesh", "init_device_mesh(...)"),
+    "pipeline": ("pipeline schedule", "PipelineStage(module, ...)"),
+    "DTensor": ("DTensor", "distribute_tensor(tensor, init_device_mesh(...))"),
+    "three subgroups": ("process group", "dist.new_group(...)"),
+    "ZeRO": ("DDP module", "ddp = DistributedDataParallel(ddp.module)"),
+}
+
+CLOSED = """
+def closed(group):
+    return lambda: dist.broadcast(torch.ones(1), 0, group=group)
+use = closed(dist.new_group())
+"""
+
+MESH = "mesh = init_device_mesh('cpu', (2, 2), mesh_dim_names=('a', 'b'))"
+
+FUNCTIONAL = f"""
+import torch.distributed._functional_collectives as functional
+{MESH}
+"""
+
+ZERO = """
+model = make_model()
+optimizer = ZeroRedundancyOptimizer(
+    model.parameters(), optimizer_class=torch.optim.Adam, lr=0.01
+)
+model(batch(0)).sum().backward()
+def state():
+    return mark(model.parameters()), []
+before = state()
+"""
+
+GROUP = ("process group", "dist.new_group(...)")
+ON_MESH = ("device mesh", "init_device_mesh(...)")
+
+MORE = {
+    "a group of new_group": (
+        "group = dist.new_group()",
+        "dist.all_reduce(torch.ones(1), group=group)",
+        GROUP,
+    ),
+    "a group in a closure": (CLOSED, "use()", GROUP),
+    "the default group, kept": (
+        "group = dist.group.WORLD",
+        "dist.all_reduce(torch.ones(1), group=group)",
+        GROUP,
+    ),
+    "a mesh": (MESH, "mesh['a'].get_group()", ON_MESH),
+    "a functional collective": (
+        FUNCTIONAL,
+        "functional.all_reduce(torch.ones(1), 'sum', (mesh, 0))",
+        ON_MESH,
+    ),
+    "a ZeRO optimizer, before it has changed a parameter": (
+        ZERO,
+        "optimizer.step()",
+        ("ZeroRedundancyOptimizer", "ZeroRedundancyOptimizer(model.parameters(), ...)"),
+    ),
+}
+
+
+def change_size(session):
+    session.initialize(nproc=3)
+
+
+def forget(session):
+    session.reset(clean=True)
+
+
+def assert_says(result, generation, kind, again):
+    for rank in result:
+        error = result[rank].error
+        assert error.ename == "StaleGroupError", error
+        assert error.evalue.startswith(f"this {kind} was made for generation {generation}")
+        assert error.evalue.endswith(again)
+        assert "\n" not in error.evalue
+        assert len(error.traceback) < 12
+
+
+@pytest.fixture(autouse=True)
+def four_ranks(four):
+    four.initialize(nproc=4)
+    four.run("import sys\nsys.last_value = sys.last_traceback = sys.last_exc = None")
+
+
+def test_every_kind_of_object_is_tried():
+    assert set(KINDS) == set(OBJECTS)
+
+
+@pytest.mark.parametrize("event", [change_size, forget])
+@pytest.mark.parametrize("name", KINDS)
+def test_an_object_that_cannot_go_on_says_what_it_is_and_what_to_write(four, name, event):
+    four.run(f"{COMMON}{OBJECTS[name]}\n{STEP.format(0)}").raise_for_error()
+    if name != "DTensor":  # its state is told by collectives
+        four.run("before = state()").raise_for_error()
+    generation = four.generation
+    event(four)
+    assert_says(four.run(STEP.format(1)), generation, *KINDS[name])
+    if name != "DTensor":
+        four.run("assert state() == before, 'a parameter has changed'").raise_for_error()
+
+
+@pytest.mark.parametrize("event", [change_size, forget])
+@pytest.mark.parametrize("name", MORE)
+def test_what_holds_a_group_of_before_says_so(four, name, event):
+    make, use, said = MORE[name]
+    four.run(f"{COMMON}{make}").raise_for_error()
+    generation = four.generation
+    event(four)
+    assert_says(four.run(use), generation, *said)
+    if make is ZERO:
+        four.run("assert state() == before, 'a parameter has changed'").raise_for_error()
+
+
+def test_what_was_said_to_be_made_again_works(four):
+    four.run(f"{COMMON}{OBJECTS['DDP']}\n{STEP.format(0)}").raise_for_error()
+    change_size(four)
+    assert not four.run(STEP.format(1)).ok
+    four.run(
+        "model = DistributedDataParallel(model.module)\n"
+        "optimizer = torch.optim.Adam(model.parameters(), lr=0.01)"
+    ).raise_for_error()
+    four.run(STEP.format(1)).raise_for_error()
+    states = four.pull("seen")
+    assert len(states) == 3
+    assert states[0] == states[1] == states[2]
