@@ -7,6 +7,7 @@ import contextlib
 import io
 import traceback
 from itertools import count
+from pathlib import Path
 
 from rankbook.models import Collective, to_dict
 from rankbook.models.events import Result, Stream
@@ -48,11 +49,14 @@ def moment() -> float:
     return float(next(_moments))
 
 
-def run(engine, task, code, number, name, first_line, post_mortem=""):
-    """Run a cell; return the status with which it ends the engine, None if it does not."""
+def run(engine, task, code, number, name, first_line, post_mortem="", script=None):
+    """Run a cell, or a script; return the status with which it ends the engine, if it does."""
     del post_mortem
     engine.cell, engine.last_error = number, ""
-    error = None
+    error = exit_code = None
+    if script is not None:
+        engine.scripts.append(script)
+        code, exit_code = Path(script["folder"], script["path"]).read_text(), 0
     out, err = _Stream("stdout", task.say), _Stream("stderr", task.say)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -78,10 +82,12 @@ def run(engine, task, code, number, name, first_line, post_mortem=""):
             "when": moment(),
             "line": _line(raised, code, name, first_line),
         }
+        exit_code = exit_code if exit_code is None else 1
         engine.last_error = f"{error['ename']}: {error['evalue']}"
     engine.cell = None
     said = [to_dict(fingerprint) for fingerprint in engine.fingerprints]
-    task.answer({"error": error, "seconds": 0.25, "fingerprints": said})
+    answer = {"error": error, "seconds": 0.25, "fingerprints": said, "exit_code": exit_code}
+    task.answer(answer)
     return None
 
 

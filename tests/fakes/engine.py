@@ -101,6 +101,8 @@ class FakeEngine:
         """The variable that it cannot set when it is filled."""
         self.reachable: set[str] | None = None
         """Addresses that it can connect to; None: all."""
+        self.scripts: list[dict] = []
+        """Scripts that it was asked to run, as they came."""
         self.asked: list[str] = []
         """Operations that it was asked for, in order."""
         self.unanswered: list[Task] = []
@@ -121,18 +123,15 @@ class FakeEngine:
         """What it wrote past Python before its end."""
         self.later: list[Callable[[], None]] = []
         """What it does when its main thread is free again."""
-        self.cell: int | None = None
         self.asks: Asks | None = None
         """What it stands at a prompt with."""
         self.answered: list[str] = []
         """What it was told there."""
-        self.last_error = ""
+        self.cell, self.last_error = None, ""
         self.recorded: list[Recorded] = []
         """What it tells the timeline."""
-        self.took = 0.001
-        """Seconds that it takes to tell that, by its own account."""
-        self.ahead: float = 0
-        """Seconds by which its clock is ahead."""
+        self.took, self.ahead = 0.001, 0.0
+        """Seconds that it takes to tell that, by its own account; by which its clock is ahead."""
         self.runs_with = Environment(self.facts, {"torch": "2.9.0"}, 4, 2, {"NCCL_DEBUG": "INFO"})
         """What it says of its environment."""
 
@@ -158,6 +157,12 @@ class FakeEngine:
 
     def destroy(self):
         self.info = None
+
+    def end_script(self):
+        pass
+
+    def follow(self, folder, before=(), after=()):
+        self.follows = folder, tuple(before), tuple(after)
 
     def holdings(self):
         return {"names": self._variables(), "groups": {}}

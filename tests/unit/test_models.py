@@ -25,6 +25,7 @@ from rankbook.models import (
     to_dict,
 )
 from rankbook.models.calls import Slot
+from rankbook.models.cells import Script
 from rankbook.models.events import Asks, Clear, Display, Result, Stream
 from rankbook.models.recorded import Entry, EntryGroup
 
@@ -94,6 +95,8 @@ EXAMPLES = [
 ASKED = [
     requests.Copy((2,), ("x",), with_shards=True),
     requests.Destroy(),
+    requests.EndScript(),
+    requests.Follow("/home/me", ("/home/me/lib",)),
     requests.ForgetError(),
     requests.Free(cut=True),
     requests.HostStore("10.0.0.1"),
@@ -105,6 +108,7 @@ ASKED = [
     requests.Reach("tcp://10.0.0.1:1234"),
     requests.ReadLastCalls("/dev/shm/rankbook-0/x-1.calls"),  # noqa: S108
     requests.Run("x = 1", 3),
+    requests.Run("%dist_run a.py", 3, script=Script("a.py", ("-v",), variables={"RANK": "0"})),
     requests.SayDigests(("x", "y")),
     requests.Answer(4, "p x"),
     requests.Complete("x.w", 3),

@@ -39,6 +39,7 @@ PUBLISHER = "ipykernel.zmqshell.ZMQDisplayPublisher"
 CONTROLLER = "ipyparallel.controller.app.IPController"
 COMM = "ipykernel.comm.comm.BaseComm"
 QUEUE = "zmq.devices.ThreadMonitoredQueue"
+ASYNCIO = "asyncio"
 C10D = "torch.distributed.distributed_c10d"
 C10D_IN_C = "torch._C._distributed_c10d"
 LIBRARY = "torch.library.Library"
@@ -71,7 +72,6 @@ USES = [
     (LAUNCHER, "get_env", "cluster"),
     (LAUNCHER, "notify_start", "cluster"),
     (LAUNCHER, "output_file", "cluster"),
-    (LAUNCHER, "work_dir", "cluster"),
     (ENGINE, "enable_nanny", "cluster"),
     (ENGINE, "id", "cluster"),
     (ENGINE, "_signal_stop", "engine"),
@@ -92,6 +92,7 @@ USES = [
     (HOOK, "finish_displayhook", "engine"),
     (HOOK, "quiet", "engine"),
     (PUBLISHER, "register_hook", "engine"),
+    (ASYNCIO, "_set_running_loop", "engine"),
     (C10D, "_abort_process_group", "engine"),
     (C10D, "_get_default_store", "engine"),
     (C10D, "_new_process_group_helper", "engine"),

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from rankbook.display import verdict
 from rankbook.display.html import caption
 from rankbook.display.lines import Item, Merged, Merger
-from rankbook.display.text import overwrite, prefixed
+from rankbook.display.text import alike, overwrite, prefixed
 from rankbook.models import Diagnosis
 from rankbook.models.events import Display, Event, Result, Stream, from_row, to_row
 
@@ -129,7 +129,7 @@ class LiveOutput:
         if self._region is not None and key in self._region.open:
             self._region.end(key, line)
         else:
-            self._merger.push(key[0], Item(key[1], line), now)
+            self._merger.push(key[0], Item(key[1], alike(line, key[1]), line), now)
 
     def _end_partial(self, rank: int) -> None:
         for key in [k for k in self._partial if k[0] == rank]:
@@ -181,7 +181,7 @@ class LiveOutput:
                 self._show_display(ranks, from_row(json.loads(item.key)))
             else:
                 stream = item.kind
-                text.append(prefixed(ranks, item.key))
+                text.append(prefixed(ranks, item.shown))
         if text:
             self._write(stream, text)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankbook import calls
 from rankbook.distributed.stores import Interruptible
-from rankbook.engine import children, lastcalls
+from rankbook.engine import children, lastcalls, spawned
 from rankbook.engine.cells.runner import Runner
 from rankbook.engine.cells.shell import prepare
 from rankbook.engine.group import Group
@@ -44,11 +44,12 @@ class Engine:
     def __init__(self, kernel: Any) -> None:
         self.kernel = kernel
         children.install()
-        self.runner = Runner(kernel)
-        self.group = Group(kernel.shell.user_ns)
+        spawned.install()
+        self.ledger = lastcalls.ledger()
+        self.group = Group(kernel.shell.user_ns, self.ledger)
+        self.runner = Runner(kernel, self.group)
         self.streams = Streams()
         recorder, waits = Recorder(self.streams), Waits()
-        self.ledger = lastcalls.ledger()
         calls.install(self.ledger, [Interruptible])
         waits.install()
         hide(kernel.shell.InteractiveTB)
@@ -77,6 +78,7 @@ class Engine:
 
     def begin(self, job: Job) -> None:
         """Have the main thread work at a job."""
+        self.group.end_script()
         self.observer.forget()
         self.ledger.counts.cell = job.arguments["number"] if job.name == Run.op else None
         self.job = job

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import socket
 import time
@@ -15,6 +14,7 @@ import torch
 import torch.distributed as dist
 import torch.distributed.distributed_c10d as c10d
 
+from rankbook.calls import Ledger
 from rankbook.calls.boards import FileBoard, StoreBoard
 from rankbook.calls.checks import Board, Check
 from rankbook.distributed import (
@@ -26,16 +26,20 @@ from rankbook.distributed import (
     rendezvous,
     teardown,
 )
+from rankbook.distributed.aside import Aside
+from rankbook.distributed.environment import Launch
 from rankbook.engine import host, nccl
 from rankbook.engine.history import Epoch
 from rankbook.engine.jobs import Job
+from rankbook.engine.names import Names
 from rankbook.engine.operations import MAIN, operation
 from rankbook.engine.sockets import GlooSockets
 from rankbook.engine.threads import Threads
+from rankbook.engine.tidying import tidy
 from rankbook.models import Collective, GroupInfo
-from rankbook.models.requests import Destroy, HostStore, Initialize, Reach
+from rankbook.models.requests import Destroy, EndScript, HostStore, Initialize, Reach
 
-__all__ = ["Group", "destroy", "host_store", "initialize", "reach"]
+__all__ = ["Group", "destroy", "end_script", "host_store", "initialize", "reach"]
 
 _LOOPBACK = "127.0.0.1"
 
@@ -52,20 +56,25 @@ _TIDY = 0.2
 class Group:
     """Joins and leaves process groups, and keeps the names that a cell finds."""
 
-    def __init__(self, namespace: dict[str, Any]) -> None:
+    def __init__(self, namespace: dict[str, Any], ledger: Ledger) -> None:
         self.info: GroupInfo | None = None
         self.began = 0
         """When the present group was asked for, ns since the epoch."""
+        self.names = Names(namespace)
         self.epochs: list[Epoch] = []
         """The latest groups that were asked for, the present one last."""
         self.aborts = nccl.Aborts()
+        self._ledger = ledger
         self._sockets = GlooSockets()
         self._threads = Threads()
-        self._namespace = namespace
         self._interfaces: dict[str, str] = {}
         self._url = ""
         self._lends = False
         healing.count_steps()
+        self._resumed = 0
+        """When the group was there again after a script, ns since the epoch."""
+        self._aside: tuple[Aside, Launch | None] | None = None
+        """What a script has put aside."""
         self._account: healing.Account | None = None
         """What there was when the latest group was left, until it goes on with another."""
 
@@ -75,7 +84,12 @@ class Group:
 
         A group of the same name that was destroyed has had the same numbers.
         """
-        return max(self.began, self._sockets.began)
+        return max(self.began, self._sockets.began, self._resumed)
+
+    @property
+    def is_destroyed(self) -> bool:
+        """Whether a cell has destroyed the session's group, and made no other."""
+        return self.info is not None and self._aside is None and not dist.is_initialized()
 
     def initialize(self, wanted: Initialize) -> GroupInfo:
         """Join a generation; blocks until every rank has.
@@ -102,8 +116,10 @@ class Group:
         rendezvous.use(wanted.url, wanted.generation)
         info = initialize_distributed(wanted.backend, wanted.timeout_minutes)
         timeout = timedelta(minutes=wanted.timeout_minutes)
-        port = by_hand.enable(environment.read(), wanted.address, timeout)
-        os.environ["MASTER_PORT"] = str(port)
+        ports = by_hand.enable(environment.read(), wanted.address, timeout)
+        os.environ["MASTER_PORT"] = str(ports.ours)
+        # What this process starts inherits this one, which os.environ does not show.
+        os.putenv("MASTER_PORT", str(ports.childrens))
         healed = healing.heal(self._account, clean=wanted.clean)
         self._lend_time(info.backend)
         self._account = None
@@ -124,7 +140,7 @@ class Group:
             departed=healed.departed,
         )
         self._remove_former_store(wanted.url)
-        self._namespace.update(
+        self.names.update(
             torch=torch,
             dist=dist,
             rank=info.rank,
@@ -136,7 +152,11 @@ class Group:
         return self.info
 
     def before_cell(self) -> None:
-        """Forget an earlier cell's attempt to make a group, of which other ranks may not know."""
+        """Forget an earlier cell's attempt to make a group, of which other ranks may not know.
+
+        And give back names that a cell has deleted, as ``%reset`` does.
+        """
+        self.names.restore()
         if not dist.is_initialized():
             teardown.forget_attempt()
 
@@ -153,6 +173,30 @@ class Group:
             self._account = self._account or account
             for left in (account, self._account):
                 healing.separate(left)
+
+    def begin_script(self, launch: Launch, world: tuple[int, ...]) -> None:
+        """Have no group, for a script that makes its own.
+
+        Args:
+            launch: This process among those that run it.
+            world: Their ranks in the session, by their rank in the script.
+        """
+        self._aside = Aside(), by_hand.act_as(launch)
+        self._ledger.groups.world = world
+        self._sockets.keep()
+
+    def end_script(self) -> None:
+        """Have the session's group again, if a script has ended since; destroy that of the script.
+
+        Not when the script ends on this rank: others may wait for it, and it is seen for what.
+        """
+        if self._aside is not None:
+            (former, launch), self._aside = self._aside, None
+            former.end()
+            self._sockets.let_go()
+            by_hand.act_as(launch)
+            self._ledger.groups.world = ()
+            self._resumed = time.time_ns()
 
     def cut(self) -> None:
         """Free the main thread from the collective that it waits in; from any thread.
@@ -239,7 +283,7 @@ def initialize(job: Job, request: Initialize) -> GroupInfo:
     # A rank that is new has counted what made the group, those whose groups have healed have not.
     ledger.count_again()
     if len(group.epochs) > 1:
-        job.later.append((_TIDY, _tidy))
+        job.later.append((_TIDY, tidy))
     return info
 
 
@@ -254,6 +298,12 @@ def _board(wanted: Initialize) -> Board:
 def destroy(job: Job, _request: Destroy) -> None:
     """Leave the group."""
     job.engine.group.destroy()
+
+
+@operation(EndScript, on=MAIN)
+def end_script(job: Job, _request: EndScript) -> None:
+    """Have the session's group again after a script; so does whatever begins on this thread."""
+    job.later.append((_TIDY, tidy))
 
 
 @operation(HostStore, on=MAIN)
@@ -271,15 +321,6 @@ def reach(_job: Job, request: Reach) -> bool:
     except OSError:
         return False
     return True
-
-
-def _tidy() -> None:
-    """Release the former group.
-
-    Tracebacks, and what IPython makes of them, refer to each other and to that group with its
-    threads and sockets, until Python's collector happens to find such cycles.
-    """
-    gc.collect()
 
 
 def _is_wrapped() -> bool:

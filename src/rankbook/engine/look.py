@@ -121,7 +121,7 @@ class Observer:
                 return None
         # The one that began first holds up the others.
         first = min(waits.values(), key=lambda wait: wait.began, default=None)
-        return flight.waits_in(Position(), first, ()) if first else None
+        return flight.waits_in(self._ledger, Position(), first, ()) if first else None
 
     def _on_stream(
         self, at: Position, still: float, doing: str, cell: int | None, since_ns: int
@@ -132,7 +132,7 @@ class Observer:
         call that does not announce itself (``.item()``), or be idle, or compute; so it is never
         said to have stood still, and a verdict about it is likely, not proven.
         """
-        recent = flight.recorded(self._recorder, since_ns)
+        recent = flight.recorded(self._recorder, since_ns, self._ledger)
         first = next((call for call in recent if not call.done), None)
         line = at.line or (doing if doing != Run.op else "")
         if first is None:  # it has completed meanwhile
@@ -150,7 +150,7 @@ class Observer:
             return None, ()
         if stands.still < _SETTLED:
             # A thread that moves is not held up for what it has called: what it says is enough.
-            return (None if closely else flight.waits_in(at, wait, ())), ()
+            return (None if closely else flight.waits_in(self._ledger, at, wait, ())), ()
         now = time.monotonic()
         asked, waiting = self._known
         if not closely and now - stands.still <= asked:  # it has not moved since
@@ -158,7 +158,7 @@ class Observer:
                 waiting = replace(waiting, since=waiting.since + now - asked)
             return waiting, ()
         recent = flight.called(self._ledger, since_ns)
-        waiting = flight.waits_in(at, wait, recent)
+        waiting = flight.waits_in(self._ledger, at, wait, recent)
         self._known = now, waiting
         return waiting, recent if closely else ()
 
@@ -183,6 +183,7 @@ def look(job: Job, request: LookAt) -> Look:
         overdue=engine.group.overdue(seen.waiting),
         engine=engine.id,
         info=info,
+        in_group=not engine.group.is_destroyed,
         host=socket.gethostname(),
         pid=os.getpid(),
         memory=host.memory(),

@@ -33,6 +33,7 @@ ROOMS = (
     "rankbook.engine.diffing",
     "rankbook.engine.environment",
     "rankbook.engine.facts",
+    "rankbook.engine.following",
     "rankbook.engine.group",
     "rankbook.engine.history",
     "rankbook.engine.inspecting",

@@ -23,6 +23,7 @@ __all__ = ["families", "load_ipython_extension", "unload_ipython_extension"]
 _FAMILIES = {
     "group": "GroupMagics",
     "cells": "CellMagics",
+    "scripts": "ScriptMagics",
     "looks": "LookMagics",
     "debugging": "DebugMagics",
     "inspecting": "InspectMagics",

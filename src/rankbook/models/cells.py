@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rankbook.models.calls import Fingerprint, Slot, Traffic
@@ -16,6 +17,7 @@ __all__ = [
     "ForgetError",
     "Free",
     "Run",
+    "Script",
 ]
 
 
@@ -29,11 +31,31 @@ about to end this cell."""
 
 
 @dataclass(frozen=True)
+class Script:
+    """A script that a rank runs as a launcher would have it run."""
+
+    path: str
+    """As it was typed: relative to ``folder``, or absolute. Of a module its dotted name."""
+    args: tuple[str, ...] = ()
+    """What is typed after it."""
+    is_module: bool = False
+    """Whether it is run as ``python -m`` does."""
+    clean: bool = False
+    """Whether its names, threads and processes go with it."""
+    folder: str = ""
+    """The notebook's, where it runs if there is one of that name."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """What a launcher tells this rank in its environment."""
+    world: tuple[int, ...] = ()
+    """Its ranks in the session, by their rank in the script."""
+
+
+@dataclass(frozen=True)
 class Run(Request):
     """Run a cell; the answer is a :class:`CellOutcome`, its output comes as events before."""
 
     code: str
-    """IPython syntax included."""
+    """IPython syntax included. Of a script the line that runs it."""
     number: int = 0
     """Of the notebook's cell; 0: a program runs it."""
     name: str = "a cell"
@@ -42,6 +64,8 @@ class Run(Request):
     """The line of the editor in which the code begins."""
     post_mortem: str = ""
     """One of :data:`POST_MORTEM`; ``last`` takes the place of the code."""
+    script: Script | None = None
+    """What is to be run instead of code."""
     op = "run"
 
 
@@ -98,6 +122,10 @@ class CellOutcome:
     """What it did over the rank's groups."""
     fingerprints: tuple[Fingerprint, ...] = ()
     """Of the groups that were used since the last cell: what was called there."""
+    exit_code: int | None = None
+    """Of a script: what its process would have ended with; minus the signal if one ended it."""
+    left: str = ""
+    """Threads and processes that a script has left behind, in words."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rankbook.models.wire import Request
 
-__all__ = ["Destroy", "GroupInfo", "HostStore", "Initialize", "Reach"]
+__all__ = ["Destroy", "EndScript", "GroupInfo", "HostStore", "Initialize", "Reach"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,13 @@ class Destroy(Request):
     """Leave the process group, if the engine is in one."""
 
     op = "destroy"
+
+
+@dataclass(frozen=True)
+class EndScript(Request):
+    """Leave the group of a script, and be in the session's again."""
+
+    op = "end_script"
 
 
 @dataclass(frozen=True)

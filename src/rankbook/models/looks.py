@@ -129,7 +129,9 @@ class Look:
     engine: int | None = None
     """Id in the cluster."""
     info: GroupInfo | None = None
-    """Its place in the process group; None where the engine is in none."""
+    """Its place in the session's process group; None where the engine is no rank."""
+    in_group: bool = True
+    """Whether it has a process group at this moment: a cell may have destroyed it."""
     host: str = ""
     pid: int = 0
     memory: int = 0

@@ -6,7 +6,8 @@ from rankbook.models.copies import Copy, SayDigests, SayHoldings, Settle, Take
 from rankbook.models.diffs import Chunks, Drop, Fingerprint, SendChunks
 from rankbook.models.engines import SayFacts
 from rankbook.models.environment import SayEnvironment
-from rankbook.models.groups import Destroy, HostStore, Initialize, Reach
+from rankbook.models.following import Follow
+from rankbook.models.groups import Destroy, EndScript, HostStore, Initialize, Reach
 from rankbook.models.inspecting import Complete, Inspect, ListVariables
 from rankbook.models.looks import LookAt, SayStacks
 from rankbook.models.prompts import Answer
@@ -21,7 +22,9 @@ __all__ = [
     "Copy",
     "Destroy",
     "Drop",
+    "EndScript",
     "Fingerprint",
+    "Follow",
     "ForgetError",
     "Free",
     "HostStore",

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from rankbook.engine import children
+from rankbook.engine.cells import script
 from rankbook.engine.cells.capture import Capture
 from rankbook.engine.cells.naming import Naming
 from rankbook.engine.cells.tail import LOG_VARIABLE, Tail
@@ -20,10 +22,12 @@ from rankbook.engine.debugging.stops import Stops
 from rankbook.engine.jobs import Job
 from rankbook.engine.operations import MAIN, operation
 from rankbook.models import CellOutcome
+from rankbook.models.cells import Script
 from rankbook.models.requests import Run
 
 if TYPE_CHECKING:
     from rankbook.engine.cells.outbox import Outbox
+    from rankbook.engine.group import Group
 
 __all__ = ["Runner", "interruptible", "run"]
 
@@ -47,8 +51,9 @@ class Runner:
         cells: The cells that were run, the latest last, each once, IPython's syntax replaced.
     """
 
-    def __init__(self, kernel: Any) -> None:
+    def __init__(self, kernel: Any, group: Group) -> None:
         self.shell = kernel.shell
+        self._group = group
         self.capture = Capture(self.shell)
         self._naming = Naming(self.shell)
         self.prompt = Prompt(lambda: self.capture.outbox)
@@ -69,27 +74,36 @@ class Runner:
         self.shell.execution_count = cell.number
         self.cell, self.started = cell.number, time.time()
         self.last_error = ""
-        begin = time.perf_counter()
-        self._tail.skip()
-        self.capture.begin(outbox)
+        begin, pid = time.perf_counter(), os.getpid()
+        code, left = None, ""
+        self._tail.show(lambda text: self.capture.between.keep("stdout", text))
+        self.capture.begin(outbox, in_script=cell.script is not None)
         self._naming.begin(cell)
         self.prompt.begin()
         try:
-            raised = await self._execute(cell)
-            self._show_pages()
+            if cell.script is None:
+                raised = await self._execute(cell)
+                if os.getpid() != pid:
+                    children.end(raised)
+            else:
+                ended = self._run_script(cell.script)
+                raised, code, left = ended.error, ended.exit_code, ended.left
         finally:
             self.stops.end_cell()
-            for left in ("__return__", "__exception__"):  # pdb leaves them where it stopped
-                self.shell.user_ns.pop(left, None)
+            for name in ("__return__", "__exception__"):  # pdb leaves them where it stopped
+                self.shell.user_ns.pop(name, None)
             self.show_descriptors(outbox)
             failure = self.capture.end()
+            self.capture.between.ended(cell.name)
             self._naming.end()
             self.cell = None
         if failure is None and raised is not None:
             failure = self.capture.unshown(raised)
         if failure is not None and not failure.freed:  # an interrupt is not the cell's error
             self.last_error = f"{failure.ename}: {failure.evalue}".rstrip(": ")
-        return CellOutcome(failure, time.perf_counter() - begin)
+        if code and failure is not None and failure.freed:
+            code = -signal.SIGINT
+        return CellOutcome(failure, time.perf_counter() - begin, exit_code=code, left=left)
 
     async def _execute(self, cell: Run) -> BaseException | None:
         """Run a cell, or look back at an earlier one; return the exception that ended it."""
@@ -105,14 +119,6 @@ class Runner:
             return interrupt
         return raised
 
-    def _show_pages(self) -> None:
-        """Print what ``x?`` has found: IPython would send it with an answer that nobody gets."""
-        manager = self.shell.payload_manager
-        pages = [each for each in manager.read_payload() if each.get("source") == "page"]
-        manager.clear_payload()
-        for page in pages:
-            print(page["data"].get("text/plain", "").rstrip())
-
     def _look_back(self, error: BaseException | None) -> None:
         """Stop where an exception was raised."""
         if error is None or error.__traceback__ is None:
@@ -125,6 +131,16 @@ class Runner:
     def show_descriptors(self, outbox: Outbox) -> None:
         """Send what was written past Python; from any thread, also while the cell runs."""
         self._tail.show(lambda text: outbox.write("stdout", text))
+
+    def _run_script(self, wanted: Script) -> script.Ended:
+        def show(error: BaseException, code: int) -> None:
+            if isinstance(error, SystemExit):
+                self.capture.exited(error, code)
+            else:
+                self.shell.showtraceback((type(error), error, error.__traceback__))
+
+        with interruptible():
+            return script.execute(wanted, self._group, self.shell.user_ns, show)
 
     def remember(self, cells: Iterable[str]) -> None:
         """Take note of cells that have run here, or whose definitions have."""

@@ -127,6 +127,8 @@ class Collector:
                 self._values.get(rank),
                 outcome.error,
                 outcome.seconds,
+                outcome.exit_code,
+                outcome.left,
             )
         traffic = {rank: outcome.traffic for rank, outcome in sorted(outcomes.items())}
         return CellResult(ranks, traffic=traffic)

@@ -27,6 +27,12 @@ class RankResult:
     """The exception that ended the cell here: ``.ename``, ``.evalue``, ``.traceback``."""
     seconds: float = 0.0
     """How long the cell ran on this rank."""
+    exit_code: int | None = None
+    """Of a script: what its process would have ended with, minus the signal if one ended it.
+
+    None for a cell."""
+    left: str = ""
+    """Of a script: the threads and processes that it has left behind, in words."""
 
     @property
     def ok(self) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from rankbook.errors import InputError, PromptError
 from rankbook.interrupts import ignore_ctrl_c, read_beside
 from rankbook.models import CellOutcome, Diagnosis, Failure, events, load
-from rankbook.models.requests import Run
+from rankbook.models.cells import Script
+from rankbook.models.requests import Request, Run
 from rankbook.sessions.cells.collecting import CellOutput, Collector
 from rankbook.sessions.cells.comparing import Comparing
 from rankbook.sessions.cells.prompting import QUIT, RANKS, Prompting, Question
@@ -48,12 +49,28 @@ class Cell:
     """One of :data:`rankbook.models.ON_HANG`."""
     post_mortem: str = ""
     """One of :data:`rankbook.models.cells.POST_MORTEM`."""
+    scripts: Mapping[int, Script] = field(default_factory=dict)
+    """By rank, what is to run there instead of code."""
 
     @property
     def label(self) -> str:
         """Its first line, cut if it is long."""
         first = next((line.strip() for line in self.code.splitlines() if line.strip()), "")
         return first[:_LABEL]
+
+    def requests(self) -> dict[int, Request]:
+        """By rank, what it is asked for."""
+        return {
+            r: Run(
+                self.code,
+                self.number,
+                self.name,
+                self.first_line,
+                self.post_mortem,
+                self.scripts.get(r),
+            )
+            for r in self.ranks
+        }
 
 
 class RunningCell:
@@ -94,8 +111,7 @@ class RunningCell:
         self._was_overdue = False
         self._ended = ""
         """Why a person, or a front end that cannot ask, has ended it at a prompt."""
-        request = Run(cell.code, cell.number, cell.name, cell.first_line, cell.post_mortem)
-        self._call = members.ranks(cell.ranks).request(request)
+        self._call = members.ranks(cell.ranks).request(cell.requests())
 
     @property
     def progress(self) -> dict[int, Failure | str | None]:
