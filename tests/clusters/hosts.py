@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from string import Template
 
 __all__ = ["NODES", "Hosts", "NoHostsError", "why_not"]
 
@@ -222,31 +223,11 @@ class Hosts:
             f"NodeName={host} NodeAddr={_ADDRESSES[host]} CPUs=4 RealMemory=1000\n"
             for host in NODES
         )
+        template = Template(Path(__file__).with_name("slurm.conf").read_text())
         (folder / "slurm.conf").write_text(
-            f"""ClusterName=rankbook
-SlurmctldHost=login({_ADDRESSES["login"]})
-SlurmUser=root
-SlurmdUser=root
-AuthType=auth/munge
-AuthInfo=socket={self.folder}/munge/socket
-CredType=cred/munge
-MpiDefault=none
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
-JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
-ReturnToService=2
-SlurmdParameters=config_overrides
-SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd-%n.pid
-StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool-%n
-SchedulerParameters=sched_interval=2,bf_interval=2
-KillWait=5
-{nodes}PartitionName=main Nodes={",".join(NODES)} Default=YES MaxTime=INFINITE State=UP
-"""
+            template.substitute(
+                login=_ADDRESSES["login"], folder=self.folder, nodes=nodes, names=",".join(NODES)
+            )
         )
         for name in ("state", *(f"spool-{host}" for host in NODES)):
             (folder / name).mkdir()

@@ -657,9 +657,9 @@ def test_shutdown_is_idempotent(formed, pool):
 def test_ctrl_c_does_not_stop_a_shutdown(formed, pool, monkeypatch):
     close = pool.close
 
-    def pressed(**how):
+    def pressed(**options):
         signal.raise_signal(signal.SIGINT)
-        close(**how)
+        close(**options)
 
     monkeypatch.setattr(pool, "close", pressed)
     with suppress(KeyboardInterrupt):

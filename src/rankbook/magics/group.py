@@ -105,7 +105,7 @@ class GroupMagics(RankMagics):
             if not args.cluster_id:
                 _offer_kept()
             session = _connect(args) if args.cluster_id else _start(args)
-        elif args.cluster_id or args.gpus or _where(args):
+        elif args.cluster_id or args.gpus or args.keep is not None or _where(args):
             raise SessionError(
                 "This notebook has a cluster already: run %dist_shutdown before another %dist_init."
             )
@@ -222,7 +222,7 @@ def _where(args: Namespace) -> dict[str, Any]:
 
 def _refuse_contradictions(args: Namespace) -> None:
     if args.cluster_id:
-        for name in ("slurm", "ssh", "mpi"):
+        for name in ("slurm", "ssh", "mpi", "keep"):
             if getattr(args, name) is not None:
                 raise InputError(
                     f"--{name} starts ranks and --cluster-id joins some: leave out one of them."

@@ -14,7 +14,7 @@ from typing import Any
 
 from ipyparallel.cluster.cluster import Cluster
 
-from rankbook.cluster.launchers.base import ClusterLauncher, beside_loops
+from rankbook.cluster.launchers.cluster import ClusterLauncher, beside_loops
 from rankbook.cluster.launchers.forking import LocalController
 
 __all__ = ["FarLauncher"]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ipyparallel.cluster.cluster import Cluster
 
 from rankbook import lastcalls
-from rankbook.cluster.launchers.base import ClusterLauncher, EngineEvent
+from rankbook.cluster.launchers.base import EngineEvent
+from rankbook.cluster.launchers.cluster import ClusterLauncher
 from rankbook.cluster.launchers.forking import LocalController, LocalEngines
 from rankbook.cluster.warm import WarmProcess
 from rankbook.errors import ClusterError

@@ -16,7 +16,7 @@ from rankbook.cluster import slurm
 from rankbook.cluster.addresses import address_to
 from rankbook.cluster.channel import Channel
 from rankbook.cluster.joining import install_agents, profile_dir_of
-from rankbook.cluster.launchers.base import ClusterLauncher
+from rankbook.cluster.launchers.cluster import ClusterLauncher
 from rankbook.errors import ClusterError
 
 __all__ = ["ProfileLauncher"]
