@@ -52,6 +52,8 @@ class Groups:
         To be called on all ranks at the same moment: one that was replaced has just made what the
         others have had for long.
         """
+        for group in self.by_id.values():
+            group.generation = -1  # what was called so far is of none: its numbers come again
         self.by_id = {}
         self._made.clear()
         self._nth.clear()

@@ -14,7 +14,7 @@ from rankbook.engine.history import History
 from rankbook.engine.look import Observer
 from rankbook.engine.nccl import Streams
 from rankbook.engine.recorder import Recorder
-from rankbook.engine.waits import Waits, hide
+from rankbook.engine.tracebacks import hide
 from rankbook.models.requests import Run
 
 if TYPE_CHECKING:
@@ -49,12 +49,12 @@ class Engine:
         self.group = Group(kernel.shell.user_ns, self.ledger)
         self.runner = Runner(kernel, self.group)
         self.streams = Streams()
-        recorder, waits = Recorder(self.streams), Waits()
         calls.install(self.ledger, [Interruptible])
-        waits.install()
         hide(kernel.shell.InteractiveTB)
-        self.observer = Observer(self.ledger, recorder, self.group.silent_for, self.streams)
-        self.history = History(recorder, waits)
+        self.observer = Observer(
+            self.ledger, Recorder(self.streams), self.group.silent_for, self.streams
+        )
+        self.history = History(self.ledger, self.streams)
         self.compared: dict[str, torch.Tensor] = {}
         self.job: Job | None = None
         self.waiting: set[Job] = set()

@@ -17,11 +17,11 @@ import torch.distributed.distributed_c10d as c10d
 
 from rankbook.calls import Ledger
 from rankbook.calls.records import P2P
+from rankbook.calls.waits import P2P as OF_TWO
+from rankbook.calls.waits import WORK
 from rankbook.dtypes import python_name
 from rankbook.engine.frames import Position
 from rankbook.engine.recorder import Recorder, members
-from rankbook.engine.waits import P2P as OF_TWO
-from rankbook.engine.waits import WORK
 from rankbook.models import Collective
 from rankbook.models.calls import Wait
 

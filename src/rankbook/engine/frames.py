@@ -17,9 +17,8 @@ from typing import Any
 import torch
 
 from rankbook import calls, cellnames
-from rankbook.calls import checks, places
+from rankbook.calls import checks, places, waits
 from rankbook.cellnames import is_cell
-from rankbook.engine.waits import above_the_account, awaited, is_ours
 
 __all__ = [
     "Position",
@@ -67,7 +66,7 @@ class Position:
         arguments: The local names of that call: what it was given.
         in_torch: Whether the innermost frame is torch's, or waits for a handle of torch's: then it
             works or waits in C++.
-        awaits: What it has announced to wait for: see :func:`rankbook.engine.waits.awaited`.
+        awaits: What it has announced to wait for: see :func:`rankbook.calls.waits.awaited`.
         in_loop: Whether it waits in the event loop, or our agent is about to return there.
         in_lock: Whether it waits for another thread of Python.
         in_store: Whether torch waits in Python of ours, which polls.
@@ -94,11 +93,10 @@ def _main_frame() -> tuple[FrameType | None, str, bool]:
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     if frame is None:
         return None, "", False
-    polls = checks.is_ours(frame.f_code)
-    frame = above_the_account(frame)
-    if not is_ours(frame.f_code):
-        return frame, "", polls
-    return frame.f_back, awaited(frame), polls
+    polls, awaits = checks.is_ours(frame.f_code), waits.awaited(frame)
+    while calls.is_ours(frame.f_code) and frame.f_back is not None:
+        frame = frame.f_back
+    return frame, awaits, polls
 
 
 def stack() -> list[str]:

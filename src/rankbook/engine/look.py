@@ -78,7 +78,7 @@ class Observer:
             closely: Take the time to look twice, and tell what was called lately.
         """
         at = frames.position()
-        stands = self._movement.seen(at)
+        stands = self._movement.seen(at, self._began(at))
         if open_calls := self._streams.open_calls():
             mark = (open_calls, at.mark if doing else ())
             still = self._open_since.seconds(mark, time.monotonic())
@@ -91,7 +91,7 @@ class Observer:
             # told. Asking the recorder at once would hold up a thread that moves.
             time.sleep(_MOMENT)
             at = frames.position()
-            stands = self._movement.seen(at)
+            stands = self._movement.seen(at, self._began(at))
         if not doing and (at.in_loop or not (closely or at.line)):
             word = "running" if frames.other_threads_in_torch_distributed() else "idle"
             recent = flight.called(self._ledger, since_ns) if closely else ()
@@ -112,6 +112,11 @@ class Observer:
             since=(waiting.since or stands.here) if waiting else 0.0,
             in_thread=in_thread and waiting is not None,
         )
+
+    def _began(self, at: Position) -> float | None:
+        """When the wait began in which the main thread is."""
+        wait = self._ledger.waits().get(threading.main_thread().ident or 0) if at.awaits else None
+        return wait.began if wait else None
 
     def _wait_of_threads(self) -> Collective | None:
         """What a thread waits in while the main one waits for it; None if some thread may go on."""

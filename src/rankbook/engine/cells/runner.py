@@ -34,6 +34,9 @@ __all__ = ["Runner", "interruptible", "run"]
 _LOOK_PAST_PYTHON = 0.2
 """Seconds between two looks at what a cell has written past Python."""
 
+_SEE_ENDS = 0.02
+"""Seconds between two looks at which asynchronous calls have ended."""
+
 _REMEMBERED = 10_000
 """Cells of which it is remembered what they have defined."""
 
@@ -193,10 +196,17 @@ async def run(job: Job, request: Run) -> CellOutcome:
             runner.show_descriptors(job.outbox)
             job.control.call(look_past_python, after=_LOOK_PAST_PYTHON)
 
+    def see_ends() -> None:
+        # Of calls whose handles somebody has yet to wait for.
+        if job.is_open:
+            ledger.settle()
+            job.control.call(see_ends, after=_SEE_ENDS)
+
+    ledger = job.engine.ledger
     job.engine.group.before_cell()
     job.control.call(look_past_python, after=_LOOK_PAST_PYTHON)
+    job.control.call(see_ends, after=_SEE_ENDS)
     outcome = await runner.run(job.outbox, request)
-    ledger = job.engine.ledger
     traffic = ledger.counts.traffic(request.number)
     computing = max(0.0, outcome.seconds - traffic.waiting)
     return replace(
