@@ -65,6 +65,7 @@ kit: $(STAMP) ## pack wheels for a machine without a network; KIT_PYTHON=3.12 ch
 screenshot: $(STAMP) ## take the pictures of the documentation anew
 	@$(BIN)/python scripts/screenshot.py
 	@$(BIN)/python scripts/dashboard_pictures.py
+	@$(BIN)/python scripts/debugger_picture.py
 
 constraints: $(STAMP) ## write the installed versions into constraints.txt
 	@$(BIN)/python scripts/freeze_constraints.py > constraints.tmp

@@ -106,7 +106,7 @@ def test_ranks_that_wait_for_one_at_the_prompt_are_named_and_never_freed(noteboo
     told = [line for line in notebook.stdout.splitlines() if "have waited for it" in line]
     assert len(told) == 1
     assert "Rank 1 stands at a prompt (In [" in told[0]
-    assert re.search(r"ranks 0,2 have waited for it in barrier #\d", told[0])
+    assert re.search(r"ranks 0,2 have waited for it in barrier #\d\.$", told[0])
     assert re.search(r"rank 0  waits in barrier", notebook.stdout)
     assert re.search(r"rank 1  stands at a prompt \(In \[\d+\] line 2\)", notebook.stdout)
 

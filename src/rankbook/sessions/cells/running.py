@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,9 @@ __all__ = ["Cell", "RunningCell"]
 _ENDED, _HOPELESS, _OVERDUE, _ASKED, _INTERRUPTED = (
     *("ended", "hopeless", "overdue", "asked", "interrupted"),
 )
+
+_AGE = re.compile(r" for [\d.]+ s\b")
+"""How long a rank has waited."""
 
 _LABEL = 80
 """Characters of a cell's first line by which it is known."""
@@ -255,10 +259,11 @@ class RunningCell:
 
     def _tell(self, found: Diagnosis) -> None:
         """Say once who waits for a rank that stands at a prompt."""
-        who = f"{found.ranks} {found.stuck} {self._prompting.question().text}"
+        words = _AGE.sub("", found.summary)
+        who = words.partition("; ")[2]  # where the others stand was shown when they stopped
         if self._prompting.asking & set(found.ranks) and who != self._told:
             self._told = who
-            self._collector.say(found.summary)
+            self._collector.say(words)
 
     def _obey(self, line: str, question: Question) -> bool:
         """Do what the person says at a prompt; return whether the cell goes on."""

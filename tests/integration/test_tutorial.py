@@ -1,0 +1,46 @@
+"""The cells of the tutorial on debugging, run in a real kernel, as its page has them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from kernels import notebook_with_magics
+
+PAGE = Path(__file__).parents[2] / "docs" / "tutorials" / "debugging.md"
+TRIANGLE = "\N{BLACK RIGHT-POINTING SMALL TRIANGLE}"
+
+
+def test_both_bugs_are_found_as_the_page_says(ipython_dir):
+    blocks = re.findall(r"```text\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    prompts = [line for block in blocks for line in block.splitlines() if TRIANGLE in line]
+    typed = [line.partition(TRIANGLE)[2].strip() for line in prompts]
+    cells = [block for block in blocks if block.startswith("%")]
+    said = {}
+    with notebook_with_magics() as notebook:
+        for cell in cells:
+            code = cell.replace("%load_ext rankbook\n", "")
+            notebook.start(code)
+            if "breakpoint()" in code:
+                asked = notebook.says(*typed)
+            reply = notebook.finish()
+            assert reply["status"] == "ok", (code, notebook.of("error"))
+            said.setdefault(code.strip(), []).append("".join(notebook.shown))
+            if "breakpoint()" in code:
+                masks = [line for line in notebook.stdout.splitlines() if "tensor(" in line]
+        notebook.run("%dist_shutdown")
+    assert said["%dist_diff model"] == ["All 4 tensors agree on ranks 0-3."]
+    assert "[0]['params'][4] differs on every rank" in said["%dist_diff optimizer.param_groups"][0]
+    assert "\n[0]['params'][5]" in said["%dist_diff optimizer.param_groups"][0]
+    assert "weight differs on every rank" in said["%dist_diff head"][0]
+    assert said["%dist_diff [*model.parameters(), *head.parameters()]"] == [
+        "All 6 tensors agree on ranks 0-3."
+    ]
+    assert "differs on every rank" in said["%dist_diff head.weight"][0]
+    assert not set(re.findall(r"\d\.", said["%dist step()"][0])) <= {"0.", "4."}
+    assert said["%dist_diff torch.random.get_rng_state()"][0].startswith("Rank 2's value departs")
+    # The extension was loaded in a cell of its own here, before the page's first.
+    asked = [re.sub(r"\[(\d+)\]", lambda n: f"[{int(n[1]) - 1}]", line) for line in asked]
+    assert asked == [f"{line.partition(TRIANGLE)[0]}{TRIANGLE} " for line in prompts]
+    shown = [line for line in PAGE.read_text().splitlines() if re.match(r"\[\d\] tensor", line)]
+    assert masks == shown
