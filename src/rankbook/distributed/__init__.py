@@ -1,7 +1,7 @@
 """The seed API: joining and leaving a process group, with or without a notebook.
 
 ``torch_build`` refuses a torch that cannot do it, ``environment`` reads what the launcher said,
-``stores`` opens what ranks meet in, ``rendezvous`` brings them together, ``init_utils`` makes and
+``stores`` opens what ranks meet in, ``connecting`` connects to it, ``rendezvous`` brings them together, ``init_utils`` makes and
 destroys the process group.
 """
 

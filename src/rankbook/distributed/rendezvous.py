@@ -25,7 +25,7 @@ from urllib.parse import unquote, urlsplit
 
 from torch.distributed import DistError
 
-from rankbook.distributed import stores
+from rankbook.distributed import connecting, stores
 from rankbook.distributed.environment import Launch, is_loopback, master_address
 from rankbook.distributed.stores import FileStore, HashStore, PrefixStore, Store
 from rankbook.errors import EnvironmentVariableError, InputError, RendezvousError
@@ -194,7 +194,7 @@ def _open(url: str, launch: Launch, timeout: timedelta, deadline: float) -> Stor
     elif launch.rank == 0 and _process.place is None and not _agent_serves():
         store = _serve(parts.hostname or "", parts.port or 0, launch, timeout)
     else:
-        store = stores.connect(parts.hostname or "", parts.port or 0, timeout, deadline)
+        store = connecting.connect(parts.hostname or "", parts.port or 0, timeout, deadline)
     _process.opened = {url: store}
     return store
 
