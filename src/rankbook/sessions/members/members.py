@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from pathlib import Path
 
-from rankbook import lastcalls
 from rankbook.cluster.placement import Placement, place
 from rankbook.cluster.pool import Pool
 from rankbook.errors import ClusterError, SessionError
-from rankbook.models import EngineFacts, load
+from rankbook.models import EngineFacts
 from rankbook.models.calls import LastCalls
-from rankbook.models.requests import ReadLastCalls
 from rankbook.sessions.changes import Changes
-from rankbook.sessions.members.party import Party, RankCall
+from rankbook.sessions.members.afterend import AfterEnd
+from rankbook.sessions.members.party import Party
 from rankbook.timing import Timing
 from rankbook.words import agree, how_ended, how_to_replace, in_words
 
@@ -39,7 +36,7 @@ class Members:
         self.placement: Placement | None = None
         self.known: dict[int, EngineFacts] = {}
         self.ended: dict[int, int | None] = {}
-        self._last_calls: dict[int, LastCalls | RankCall | None] = {}
+        self._last_calls = AfterEnd(self.party)
         self._pool = pool
         pool.on_end = self._has_ended
 
@@ -142,36 +139,8 @@ class Members:
         return self._pool.last_words(engine)
 
     def last_calls(self, engine: int) -> LastCalls | None:
-        """What an engine that has ended called last; None if no process can tell, or not yet.
-
-        It has left that in a file, which this process reads, or an engine that lives on its host.
-        Nothing is waited for.
-        """
-        if engine not in self._last_calls:
-            self._last_calls[engine] = self._ask_for_last_calls(engine)
-        found = self._last_calls[engine]
-        if not isinstance(found, RankCall):
-            return found
-        if not found.done:
-            return None
-        found.forget()
-        value = found.values.get(0)
-        self._last_calls[engine] = known = load(LastCalls, value) if value else None
-        return known
-
-    def _ask_for_last_calls(self, engine: int) -> LastCalls | RankCall | None:
-        facts = self.known.get(engine)
-        if facts is None or not facts.last_calls:
-            return None
-        if facts.host == socket.gethostname():
-            return lastcalls.read(Path(facts.last_calls))
-        there = [e for e in self.alive if e in self.known and self.known[e].host == facts.host]
-        if not there:
-            return None
-        try:
-            return self.party({0: there[0]}).request(ReadLastCalls(facts.last_calls))
-        except ClusterError:  # the controller is gone, which is told elsewhere
-            return None
+        """What an engine that has ended called last; None if no process can tell, or not yet."""
+        return self._last_calls.of(engine, self.known, self.alive)
 
     # -- parties: ranks to ask ---------------------------------------------------------------
 
@@ -311,7 +280,7 @@ class Members:
         self._pool.replace()
         self.ended.clear()
         self.known.clear()
-        self._last_calls.clear()
+        self._last_calls.forget()
 
     def keep(self, hours: float, ranks: int) -> None:
         """Have the engines stay when this process ends.
