@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rankbook.models.calls import Fingerprint, Slot, Traffic
@@ -116,6 +117,8 @@ class CellSpan:
     """All of it."""
     ranks: tuple[int, ...] = ()
     """Those that ran it."""
+    traffic: Mapping[int, Traffic] = field(default_factory=dict, hash=False)
+    """By rank, what it did over the rank's groups; empty while it runs."""
     name: str = ""
     """What it is called: ``In [4]``, ``cell 3``."""
     first_line: int = 1
