@@ -171,8 +171,8 @@ def test_the_view_shows_lanes_cells_clocks_and_the_note(view, collected):
     assert update(view, collected) == []
     assert view.lanes == [{"rank": 0, "host": "a"}, {"rank": 1, "host": "b"}]
     assert view.cells == [
-        {"number": 3, "label": "f()", "started": 10.0, "ended": 11.0},
-        {"number": 4, "label": "g()", "started": 12.0, "ended": None},
+        {"number": 3, "label": "f()", "started": 10.0, "ended": 11.0, "traffic": ""},
+        {"number": 4, "label": "g()", "started": 12.0, "ended": None, "traffic": ""},
     ]
     assert (view.clocks, view.note) == (collected.clocks, "Some are not shown.")
 

@@ -144,6 +144,8 @@ class CellSpan:
     """All of it."""
     ranks: tuple[int, ...] = ()
     """Those that ran it."""
+    traffic: Mapping[int, Traffic] = field(default_factory=dict, hash=False)
+    """By rank, what it did over the rank's groups; empty while it runs."""
     name: str = ""
     """What it is called: ``In [4]``, ``cell 3``."""
     first_line: int = 1

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import anywidget
 import traitlets
 
+from rankbook.display.traffic import traffic_in_words
 from rankbook.timeline import FIELDS, Names, as_array
 from rankbook.widgets.modules import joined
 from rankbook.widgets.subshell import answer_beside_cells
@@ -86,7 +87,9 @@ class TimelineView(anywidget.AnyWidget):
         """
         self.lanes = self._lanes(states)
         self.cells = [
-            {name: getattr(cell, name) for name in _OF_A_CELL} for cell in _shown(cells, timeline)
+            {name: getattr(cell, name) for name in _OF_A_CELL}
+            | {"traffic": traffic_in_words(cell.traffic)}
+            for cell in _shown(cells, timeline)
         ]
         self.clocks, self.note = timeline.clocks, timeline.note
         with self._lock:

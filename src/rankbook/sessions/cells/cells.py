@@ -79,7 +79,8 @@ class Cells:
         try:
             result, freed = running.finish()
         finally:
-            self._spans[-1] = replace(self._spans[-1], ended=time.time())
+            traffic = {} if result is None else result.traffic
+            self._spans[-1] = replace(self._spans[-1], ended=time.time(), traffic=traffic)
             self._verdict = running.watch.proof if result is None else result.diagnosis
             self._running = None
         if cell.scripts:

@@ -40,9 +40,10 @@ export function describe(bars, bar, { hosts, cells, now }, isOpen) {
 }
 
 /** The description of a cell, in lines */
-export function describeCell({ number, label, started, ended }) {
+export function describeCell({ number, label, started, ended, traffic }) {
   const took = ended === null ? "still runs" : `took ${duration(ended - started)}`;
-  return [`${cellName(number)} ${label}`, `began at ${clock(started)}, ${took}`];
+  const lines = [`${cellName(number)} ${label}`, `began at ${clock(started)}, ${took}`];
+  return traffic ? [...lines, traffic] : lines;
 }
 
 /** How the clocks of other hosts were corrected, in a sentence; empty if there are none */
