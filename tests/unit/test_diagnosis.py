@@ -79,6 +79,7 @@ ABORTED = Look(
     ended="was killed by SIGABRT",
     last_words=("terminate called", "  what(): op.preamble.length <= op.nbytes", ""),
 )
+MAKES = Collective("new_group", "0", (0, 1))
 LOST = idle(raised="RuntimeError: Connection closed by peer [127.0.0.1]:1")
 UNRECORDED = call(seq=None)
 OF_FOUR = call(sizes=((4,),), dtypes=("float32",), line="train.py:6 in step")
@@ -656,6 +657,17 @@ CASES = {
         (1,),
         summary="Rank 1 was killed by SIGKILL at line 9, with all_reduce #5 under way "
         "(train.py:6 in step).",
+    ),
+    "members of a new group wait for each other only": Case(
+        [waits(MAKES), waits(MAKES), IDLE],
+        "running",
+    ),
+    "a member of a new group is missing": Case(
+        [waits(MAKES), IDLE, IDLE],
+        "missing_rank",
+        (1,),
+        (0,),
+        PROVEN,
     ),
     "aborted for other reasons": Case(
         [IDLE, replace(ABORTED, last_words=())],

@@ -77,6 +77,7 @@ def waits_in(
 def _from_arguments(ledger: Ledger, at: Position) -> Collective:
     given = at.arguments
     name, ranks = _group(ledger, given.get("group"))
+    ranks = at.members or ranks  # who is no member of a new group does not wait, nor is waited for
     tensors = [v for k in ("tensor", "tensor_list", "input", "output") for v in _tensors(given, k)]
     return Collective(
         at.call,

@@ -47,6 +47,9 @@ _WAITS = f"{os.sep}rankbook{os.sep}distributed{os.sep}"
 _HELPERS = {"wrapper", "inner", "<module>", "<lambda>", "<genexpr>", "<listcomp>"}
 """Functions of ``torch.distributed`` that a person does not call by name."""
 
+_MAKES_GROUP = "_new_group_with_tag"
+"""The function of torch's through which every group but the default one is asked for."""
+
 _EVENT_LOOP = ("selectors.py", f"asyncio{os.sep}base_events.py")
 
 _SCRIPT = f"{os.sep}rankbook{os.sep}engine{os.sep}cells{os.sep}script.py"
@@ -64,6 +67,7 @@ class Position:
             ``train.py:6 in step``; empty if neither a cell nor a script is on the stack.
         call: The public function of ``torch.distributed`` that it is in; empty if none.
         arguments: The local names of that call: what it was given.
+        members: Of a group that it is making, the ranks that it waits for; empty: all, or none.
         in_torch: Whether the innermost frame is torch's, or waits for a handle of torch's: then it
             works or waits in C++.
         awaits: What it has announced to wait for: see :func:`rankbook.calls.waits.awaited`.
@@ -76,6 +80,7 @@ class Position:
     line: str = ""
     call: str = ""
     arguments: dict[str, Any] = field(default_factory=dict)
+    members: tuple[int, ...] = ()
     in_torch: bool = False
     awaits: str = ""
     in_loop: bool = False
@@ -122,6 +127,7 @@ def position() -> Position:
     call: FrameType | None = None
     own: list[FrameType] = []
     mark = []
+    members: tuple[int, ...] = ()
     in_loop = innermost.f_code.co_filename.endswith(_EVENT_LOOP)
     while frame is not None:
         code = frame.f_code
@@ -131,6 +137,8 @@ def position() -> Position:
             # The outermost function of torch.distributed is the one that the person called.
             if not code.co_name.startswith("_") and code.co_name not in _HELPERS:
                 call = frame
+            if code.co_name == _MAKES_GROUP:
+                members = tuple(frame.f_locals.get("ranks") or ())
         elif code.co_filename.startswith("<frozen importlib"):
             call = None  # the module is being imported
         elif is_cell(code.co_filename) or code.co_filename.endswith(_SCRIPT):
@@ -144,6 +152,7 @@ def position() -> Position:
         _in_script(own) if in_script else where(stack),
         call.f_code.co_name if call else "",
         dict(call.f_locals) if call else {},
+        members,
         in_torch=bool(awaits) or _TORCH in _below_threading(innermost).f_code.co_filename,
         awaits=awaits,
         in_store=in_store,
