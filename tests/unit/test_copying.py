@@ -225,7 +225,7 @@ def test_digests_tell_values_apart():
     assert digest(None) != ""
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 def test_private_names_of_torch_that_copying_uses_are_there():
     parallel = import_module("torch.nn.parallel.distributed")
     assert callable(parallel._get_default_group)
