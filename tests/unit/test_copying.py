@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
@@ -220,3 +223,48 @@ def test_digests_tell_values_apart():
     assert digest(model) != before
     assert digest(object()) == digest([object()]) == ""
     assert digest(None) != ""
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_private_names_of_torch_that_copying_uses_are_there():
+    parallel = import_module("torch.nn.parallel.distributed")
+    assert callable(parallel._get_default_group)
+    contract = import_module("torch.distributed._composable.contract")
+    mesh = init_device_mesh("cpu", (1,))
+    assert mesh._dim_group_names
+    assert mesh.get_coordinate() == mesh._coordinate_on_dim
+    model = fully_shard(torch.nn.Linear(2, 2), mesh=mesh)
+    assert {contract.STATE_KEY, contract.REGISTRY_KEY} <= set(vars(model))
+    state = model._get_fsdp_state()
+    assert type(state).__name__ == "FSDPState"
+    assert state._modules == (model,)
+    assert (state._auto_reshard_after_forward, state._mp_policy) == (True, MixedPrecisionPolicy())
+    [group] = healing.wrappers.param_groups(model)
+    assert group.post_forward_mesh_info is group.mesh_info
+    assert group.mesh_info.mesh is mesh
+    assert group.offload_policy is not None
+    assert [its.sharded_param for its in group.fsdp_params] == [model.weight, model.bias]
+    assert [tuple(its._orig_size) for its in group.fsdp_params] == [(2, 2), (2,)]
+    assert {its.fsdp_placement.dim for its in group.fsdp_params} == {0}
+    parameters = torch.nn.Linear(2, 2).parameters()
+    make = import_module("torch.distributed.optim").ZeroRedundancyOptimizer
+    zero = make(parameters, optimizer_class=torch.optim.Adam, lr=0.5)
+    assert (zero._optim_constructor, zero._optim_defaults) == (torch.optim.Adam, {"lr": 0.5})
+    assert zero._overlap_with_ddp is False
+
+
+def test_a_sharded_module_is_left_without_a_checkpoint_and_made_again_with_one():
+    model = fully_shard(torch.nn.Linear(2, 2), mesh=init_device_mesh("cpu", (1,)))
+    optimizer = torch.optim.Adam(model.parameters())
+    _, left = copied("model optimizer", model=model, optimizer=optimizer)
+    assert set(left.values()) == {"sharded: --checkpoint PATH loads it on all ranks"}
+    namespace = {"optimizer": optimizer, "model": model}
+    sent = copying.dump(namespace, ["optimizer", "model"], with_shards=True)
+    here = {}
+    assert copying.load(sent.data, sent.names, here, 0) == ""
+    assert isinstance(here["model"], FSDPModule)
+    assert [tuple(one.shape) for one in here["model"].parameters()] == [(2, 2), (2,)]
+    [group] = here["optimizer"].param_groups
+    assert group["params"][0] is here["model"].weight
+    here["model"](torch.ones(1, 2)).sum().backward()
+    here["optimizer"].step()

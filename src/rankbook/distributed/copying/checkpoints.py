@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import nn
 
 from rankbook.distributed.copying import sharding
-from rankbook.distributed.healing import stale
+from rankbook.distributed.healing import stale, steps
 from rankbook.errors import InputError
 
 __all__ = ["load", "prefix_of"]
@@ -48,6 +48,7 @@ def load(
     optimizers = {name: namespace[name] for name in names if name not in modules}
     known = [modules[name] for name in loaded]
     loaded += [n for n, one in optimizers.items() if _load_optimizer(path, keys, n, one, known)]
+    steps.begin()  # torch takes one where an optimizer has no state yet
     missing = tuple(name for name in names if name not in loaded)
     for name in missing if dist.get_rank() in new else ():
         stale.refuse_empty(name, namespace[name], path)
