@@ -1,7 +1,7 @@
 """Measure what the timeline of collectives costs the ranks: ``python benchmarks/timeline.py``.
 
 Two questions, each answered by medians of interleaved runs, for the machine is never quiet: what is
-added to one small blocking collective by noting when it returns, and what is added to a cell full
+added to one small blocking collective by the account of calls, and what is added to a cell full
 of them by somebody who collects the timeline meanwhile.
 """
 
@@ -17,8 +17,8 @@ from rankbook.sessions.live.collector import Timeline
 _NOTING = """\
 import random, time
 from statistics import median
-from rankbook.engine.waits import Waits
-from torch.distributed.distributed_c10d import Work
+from rankbook import calls
+from rankbook.distributed.stores import Interruptible
 
 def timed(count):
     begin = time.perf_counter()
@@ -27,17 +27,17 @@ def timed(count):
     return (time.perf_counter() - begin) / count * 1e6
 
 x = torch.ones(2)
-noting = vars(Work)["wait"]
+account = calls.installed()
 took = {{"with": [], "without": [], "without, again": []}}
 order = random.Random(1)
 for _ in range({rounds}):
     for name in order.sample(list(took), 3):
         if name == "with":
-            Work.wait = noting
+            calls.install(account, [Interruptible])
         else:
-            Waits.remove()
+            calls.remove()
         took[name].append(timed(100))
-Work.wait = noting
+calls.install(account, [Interruptible])
 {{name: median(its) for name, its in took.items()}}"""
 
 _CELL = """\

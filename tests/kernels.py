@@ -44,6 +44,20 @@ class Notebook:
             left = max(0.01, deadline - time.monotonic())
             self.messages.append(self.client.get_iopub_msg(timeout=left))
 
+    def asked(self, timeout=60):
+        """Wait until the cell asks; return the prompt, and whether the answer is a secret."""
+        message = self.client.get_stdin_msg(timeout=timeout)
+        assert message["msg_type"] == "input_request"
+        return message["content"]["prompt"], message["content"]["password"]
+
+    def says(self, *lines, timeout=60):
+        """Type a line at each prompt that comes; return the prompts."""
+        prompts = []
+        for line in lines:
+            prompts.append(self.asked(timeout)[0])
+            self.client.input(line)
+        return prompts
+
     def run(self, code, timeout=60):
         self.start(code)
         return self.finish(timeout)

@@ -38,6 +38,7 @@ __all__ = [
     "HangError",
     "InputError",
     "MismatchError",
+    "PromptError",
     "RankError",
     "RankbookError",
     "RendezvousError",
@@ -115,6 +116,10 @@ class MismatchError(RankbookError, RuntimeError):
 
 class StaleGroupError(RankbookError):
     """What was made for an earlier process group was used, and could not get new connections."""
+
+
+class PromptError(RankbookError):
+    """A rank stands at a prompt, and nobody can be asked."""
 
 
 class ReportError(RankbookError):

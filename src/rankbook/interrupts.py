@@ -1,16 +1,17 @@
-"""Ignoring Ctrl-C while something must not be left half done."""
+"""Ctrl-C: ignoring it while something must not be left half done; asking a person meanwhile."""
 
 from __future__ import annotations
 
+import contextvars
 import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["ignore_ctrl_c"]
+__all__ = ["ignore_ctrl_c", "read_beside"]
 
 
 @contextmanager
@@ -40,3 +41,91 @@ def ignore_ctrl_c(patience: float = math.inf) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+class _Unwanted(BaseException):
+    """Ends :func:`input`: the answer is not wanted any more."""
+
+
+def read_beside(read: Callable[[], str], work: Callable[[Callable[[], bool]], None]) -> str | None:
+    """Have a person asked in this thread, and something else done in another until then.
+
+    Args:
+        read: Asks, and blocks. Where this is the main thread, a signal ends it.
+        work: Takes a function that says whether the answer is there, and returns soon after. If
+            it returns earlier, the answer is not wanted any more.
+
+    Returns:
+        The answer; None if it is not wanted any more.
+
+    Raises:
+        KeyboardInterrupt: The person has pressed Ctrl-C instead.
+        Exception: What ``work`` has raised.
+    """
+    asked = _Asked()
+    context = contextvars.copy_context()  # what the thread prints belongs to this cell
+    thread = threading.Thread(
+        target=lambda: context.run(asked.work, work), name="rankbook-beside", daemon=True
+    )
+    with asked.listening():
+        try:
+            try:
+                thread.start()
+                answer: str | None = read()
+            finally:
+                asked.is_answered = True
+        except _Unwanted:
+            answer = None
+        finally:
+            if thread.ident is not None:
+                thread.join()
+    if asked.error is not None:
+        raise asked.error
+    return answer
+
+
+class _Asked:
+    """A person is asked in the main thread, and a thread works beside it."""
+
+    def __init__(self) -> None:
+        self.is_answered = False
+        self.error: Exception | None = None
+        self._can_end = threading.current_thread() is threading.main_thread()
+        self._is_unwanted = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Within the block, the signal of :meth:`work` ends ``input()``; Ctrl-C is as before."""
+        before: Any = signal.getsignal(signal.SIGINT)
+        if not self._can_end or before is None:
+            yield
+            return
+
+        def on_signal(signum: int, frame: Any) -> None:
+            if self._is_unwanted:
+                if not self.is_answered:
+                    raise _Unwanted
+            elif callable(before):
+                before(signum, frame)
+
+        signal.signal(signal.SIGINT, on_signal)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def work(self, work: Callable[[Callable[[], bool]], None]) -> None:
+        """Work beside the question; end it if there is nothing left to ask."""
+        try:
+            work(lambda: self.is_answered)
+        except Exception as error:  # noqa: BLE001 - it is raised in the thread that asks
+            self.error = error
+        main = threading.main_thread().ident
+        while self._can_end and not self.is_answered and main is not None:
+            self._is_unwanted = True
+            signal.pthread_kill(main, signal.SIGINT)
+            time.sleep(_AGAIN)
+
+
+_AGAIN = 0.1
+"""Seconds after which a thread that did not hear a signal is sent another."""

@@ -39,6 +39,11 @@ class Timing:
     second_look: float = 0.25
     """Between two looks, for a diagnosis that is asked for."""
 
+    complete: float = 0.15
+    """For the first rank to complete a name, while a person waits for it."""
+    inspect: float = 0.3
+    """For ranks to say what a name stands for."""
+
     # -- freeing -----------------------------------------------------------------------------
 
     free: float = 5.0
@@ -77,6 +82,15 @@ class Timing:
     """For which Ctrl-C is ignored while output that has arrived is shown."""
     retire: tuple[float, ...] = (0.02, 0.1, 0.2)
     """Between looks until torch's recorder knows that a collective has ended."""
+
+    # -- prompts -----------------------------------------------------------------------------
+
+    ask: float = 0.15
+    """After a rank has stopped, for others that are about to stop, too."""
+    ask_again: float = 0.4
+    """The same for ranks that have been told to go on and may be about to stop again."""
+    asking: float = 0.02
+    """Between two looks at a person who has been asked."""
 
     # -- turns -------------------------------------------------------------------------------
 

@@ -7,11 +7,12 @@ import contextlib
 import io
 import traceback
 from itertools import count
+from pathlib import Path
 
 from rankbook.models import Collective, to_dict
 from rankbook.models.events import Result, Stream
 
-__all__ = ["Death", "Hang", "moment", "run"]
+__all__ = ["Death", "Hang", "Stop", "moment", "run"]
 
 _CELL = "cell"
 """File name of the code that engines run."""
@@ -27,6 +28,14 @@ class Hang(BaseException):
         self.waiting = waiting
 
 
+class Stop(BaseException):
+    """Ends the Python of a cell that stands at a prompt until it is answered, or freed."""
+
+    def __init__(self, asks) -> None:
+        super().__init__()
+        self.asks = asks
+
+
 class Death(BaseException):
     """Ends the Python of a cell that ends its process."""
 
@@ -40,10 +49,14 @@ def moment() -> float:
     return float(next(_moments))
 
 
-def run(engine, task, code, number, name, first_line):
-    """Run a cell; return the status with which it ends the engine, None if it does not."""
+def run(engine, task, code, number, name, first_line, post_mortem="", script=None):
+    """Run a cell, or a script; return the status with which it ends the engine, if it does."""
+    del post_mortem
     engine.cell, engine.last_error = number, ""
-    error = None
+    error = exit_code = None
+    if script is not None:
+        engine.scripts.append(script)
+        code, exit_code = Path(script["folder"], script["path"]).read_text(), 0
     out, err = _Stream("stdout", task.say), _Stream("stderr", task.say)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -52,6 +65,11 @@ def run(engine, task, code, number, name, first_line):
             task.say(Result({"text/plain": repr(value)}))
     except Hang as hang:
         engine.hang(task, _line(hang, code, name, first_line), hang.waiting)
+        return None
+    except Stop as stop:
+        engine.hang(task, _line(stop, code, name, first_line))
+        engine.asks = stop.asks
+        task.say(stop.asks)
         return None
     except Death as death:
         return death.status
@@ -64,10 +82,12 @@ def run(engine, task, code, number, name, first_line):
             "when": moment(),
             "line": _line(raised, code, name, first_line),
         }
+        exit_code = exit_code if exit_code is None else 1
         engine.last_error = f"{error['ename']}: {error['evalue']}"
     engine.cell = None
     said = [to_dict(fingerprint) for fingerprint in engine.fingerprints]
-    task.answer({"error": error, "seconds": 0.25, "fingerprints": said})
+    answer = {"error": error, "seconds": 0.25, "fingerprints": said, "exit_code": exit_code}
+    task.answer(answer)
     return None
 
 

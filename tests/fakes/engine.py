@@ -24,7 +24,10 @@ from rankbook.models import (
     to_dict,
 )
 from rankbook.models.calls import Call, Fingerprint, LastCalls, Slot
+from rankbook.models.diffs import Leaf, Prints
 from rankbook.models.environment import Environment
+from rankbook.models.events import Asks
+from rankbook.models.inspecting import Completion, Completions, Inspected, Variable
 from rankbook.models.recorded import Entry, EntryGroup
 
 __all__ = ["AT_ANY_TIME", "FOR_GOOD", "FakeEngine"]
@@ -37,13 +40,17 @@ FOR_GOOD = math.inf
 
 AT_ANY_TIME = {
     *(
+        "answer",
         "call",
+        "complete",
         "environment",
         "facts",
         "forget_error",
         "free",
         "holdings",
+        "inspect",
         "last_calls",
+        "list_variables",
         "look",
         "stacks",
         "timeline",
@@ -79,6 +86,7 @@ class FakeEngine:
             "wait_in": self._wait_in,
             "called": self._called,
             "die": self._die,
+            "stop": self._stop,
         }
         self.end: Callable[[int], None] = _ignore
         """Called with the status when a cell ends its process."""
@@ -93,6 +101,8 @@ class FakeEngine:
         """The variable that it cannot set when it is filled."""
         self.reachable: set[str] | None = None
         """Addresses that it can connect to; None: all."""
+        self.scripts: list[dict] = []
+        """Scripts that it was asked to run, as they came."""
         self.asked: list[str] = []
         """Operations that it was asked for, in order."""
         self.unanswered: list[Task] = []
@@ -113,14 +123,15 @@ class FakeEngine:
         """What it wrote past Python before its end."""
         self.later: list[Callable[[], None]] = []
         """What it does when its main thread is free again."""
-        self.cell: int | None = None
-        self.last_error = ""
+        self.asks: Asks | None = None
+        """What it stands at a prompt with."""
+        self.answered: list[str] = []
+        """What it was told there."""
+        self.cell, self.last_error = None, ""
         self.recorded: list[Recorded] = []
         """What it tells the timeline."""
-        self.took = 0.001
-        """Seconds that it takes to tell that, by its own account."""
-        self.ahead: float = 0
-        """Seconds by which its clock is ahead."""
+        self.took, self.ahead = 0.001, 0.0
+        """Seconds that it takes to tell that, by its own account; by which its clock is ahead."""
         self.runs_with = Environment(self.facts, {"torch": "2.9.0"}, 4, 2, {"NCCL_DEBUG": "INFO"})
         """What it says of its environment."""
 
@@ -147,6 +158,12 @@ class FakeEngine:
     def destroy(self):
         self.info = None
 
+    def end_script(self):
+        pass
+
+    def follow(self, folder, before=(), after=()):
+        self.follows = folder, tuple(before), tuple(after)
+
     def holdings(self):
         return {"names": self._variables(), "groups": {}}
 
@@ -167,7 +184,9 @@ class FakeEngine:
 
     def look(self, closely=False):  # noqa: FBT002
         state = "idle"
-        if self.stuck is not None:
+        if self.asks is not None:
+            state = "stopped"
+        elif self.stuck is not None:
             state = "waiting" if self.waiting is not None else "running"
         return to_dict(
             Look(
@@ -230,6 +249,46 @@ class FakeEngine:
 
     def last_calls(self, file):
         return to_dict(self.left[file]) if file in self.left else None
+
+    def answer(self, number, text):
+        if self.asks is None or self.asks.number != number:
+            return False
+        self.answered.append(text)
+        task, self.stuck, self.asks, self.line, self.cell = self.stuck, None, None, "", None
+        task.answer({"error": None, "seconds": 1.0})
+        return True
+
+    def fingerprint(self, expression):
+        try:
+            value = eval(expression, self.names)  # noqa: S307
+        except Exception as error:  # noqa: BLE001
+            return to_dict(Prints(f"{type(error).__name__}: {error}"))
+        return to_dict(Prints("", (Leaf("", type(value).__name__, repr(value), text=repr(value)),)))
+
+    def chunks(self, path):
+        del path
+        return []
+
+    def send_chunks(self, path, numbers):
+        del path, numbers
+
+    def drop_compared(self):
+        pass
+
+    def complete(self, code, cursor):
+        typed = code[:cursor]
+        found = tuple(Completion(name) for name in sorted(self.names) if name.startswith(typed))
+        return to_dict(Completions(0, found))
+
+    def inspect(self, name, detail=0):
+        del detail
+        if name not in self.names:
+            return to_dict(Inspected(is_found=False))
+        value = self.names[name]
+        return to_dict(Inspected(True, {"Type": type(value).__name__, "Value": repr(value)}))  # noqa: FBT003
+
+    def list_variables(self):
+        return [to_dict(Variable(name, type(v).__name__)) for name, v in self.names.items()]
 
     def stacks(self):
         return [f"stack of engine {self.number}\n"]
@@ -302,7 +361,7 @@ class FakeEngine:
         return [name for name, its in self.names.items() if name not in own and not callable(its)]
 
     def _let_go(self) -> None:
-        task, cell = self.stuck, self.cell
+        task, cell, self.asks = self.stuck, self.cell, None
         error = {
             "ename": "KeyboardInterrupt",
             "evalue": "",
@@ -332,6 +391,9 @@ class FakeEngine:
 
     def _called(self, op, seq, group="0", **facts):
         self.recent.append(Collective(op, group, seq=seq, done=True, **facts))
+
+    def _stop(self, of="debugger", text="", place="In [1] line 1"):
+        raise cells.Stop(Asks(len(self.answered) + 1, of, text, place))
 
     def _die(self, status=-9):
         raise cells.Death(status)

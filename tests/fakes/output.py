@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rankbook.errors import PromptError
+
 __all__ = ["Recorder"]
 
 
@@ -27,6 +29,12 @@ class Recorder:
 
     def mismatch(self, found):
         self.mismatches.append(found)
+
+    def say(self, text):
+        self.notes.append(text)
+
+    def ask(self, prompt, *, secret):
+        raise PromptError("a test types nothing")
 
     def finish(self):
         self.finished += 1

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import psutil
 import pytest
 from processes import family, listening
+
+from rankbook.display.facts import headline
 
 LEAVE = "dist.destroy_process_group()\n"
 REDUCE = "\ny = torch.ones(2)\ndist.all_reduce(y)\ny.tolist()"
@@ -196,3 +200,111 @@ def test_a_world_of_one_rank_is_made_by_hand(world):
         f"dist.init_process_group('gloo'){REDUCE}, alone"
     )
     assert values(world, code) == {"([2.0, 2.0], 1)"}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "dist.init_process_group('gloo')",
+        "dist.init_process_group()",
+        "torch.distributed.init_process_group(backend='gloo', init_method='env://')",
+        "dist.init_process_group('gloo', rank=rank, world_size=world_size)",
+        "import helper; helper.begin()",
+    ],
+)
+def test_the_sessions_group_is_adopted_and_that_is_said_once(world, call):
+    world.reset()
+    code = f"group = dist.group.WORLD\n{call}\n{call}\nassert group is dist.group.WORLD{REDUCE}"
+    result = world.run(code)
+    assert [its.result_repr for its in result.values()] == ["[2.0, 2.0]"] * 2
+    assert {its.stderr for its in result.values()} == {
+        "init_process_group uses the process group that is there (gloo, 2 ranks).\n"
+    }
+    assert world.run(call)[0].stderr == ""
+
+
+def test_an_adopted_group_has_the_timeout_of_the_caller(world):
+    code = (
+        "import datetime\n"
+        "dist.init_process_group('gloo', timeout=datetime.timedelta(seconds=7))\n"
+        "dist.group.WORLD._get_backend(torch.device('cpu')).options._timeout.total_seconds()"
+    )
+    assert values(world, code) == {"7.0"}
+
+
+@pytest.mark.parametrize(
+    ("call", "what"),
+    [
+        ("dist.init_process_group('nccl')", "the backend nccl"),
+        ("dist.init_process_group('gloo', rank=0, world_size=1)", "world_size=1"),
+        ("dist.init_process_group('gloo', rank=1 - rank, world_size=2)", "rank="),
+    ],
+)
+def test_another_group_than_the_one_that_is_there_is_refused_in_one_line(world, call, what):
+    for its in world.run(call).values():
+        assert its.error.ename == "ValueError"
+        assert "there is a process group already (gloo, 2 ranks)" in its.error.evalue
+        assert what in its.error.evalue
+        assert "dist.destroy_process_group()" in its.error.evalue
+    assert values(world, REDUCE) == {"[2.0, 2.0]"}
+
+
+def test_a_group_that_a_cell_has_destroyed_stays_destroyed(world):
+    assert values(world, f"{LEAVE}dist.is_initialized()") == {"False"}
+    assert values(world, "dist.is_initialized()") == {"False"}
+    assert headline(world.snapshot()) == (
+        f"no process group · 2 ranks · generation {world.generation} · "
+        "no process group on ranks 0-1: %dist_reset makes one"
+    )
+    for its in world.run("dist.all_reduce(torch.ones(1))").values():
+        assert its.error.ename == "ValueError"
+        assert "%dist_reset" in its.error.evalue
+    assert values(world, "dist.is_initialized()") == {"False"}
+    world.reset()
+    assert values(world, REDUCE) == {"[2.0, 2.0]"}
+
+
+PROGRAM = """
+import torch, torch.distributed as dist
+dist.init_process_group("gloo")
+x = torch.ones(1)
+dist.all_reduce(x)
+print("reduced", x.item())
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize("how", ["!", "subprocess"])
+def test_a_process_of_every_rank_makes_a_group_of_its_own_again_and_again(world, tmp_path, how):
+    (tmp_path / "train.py").write_text(PROGRAM)
+    command = f"{sys.executable} {tmp_path}/train.py"
+    code = f"!{command}" if how == "!" else f"import subprocess\nsubprocess.run({command.split()})"
+    for _ in range(2):
+        result = world.run(f"{code}\n{code}", timeout=100)
+        result.raise_for_error()
+        assert [its.stdout.count("reduced 2.0") for its in result.values()] == [2, 2]
+    assert values(world, REDUCE) == {"[2.0, 2.0]"}
+
+
+@pytest.mark.parametrize("how", ["!", "in the cell"])
+def test_torchrun_runs_on_a_rank(world, tmp_path, how):
+    (tmp_path / "train.py").write_text(PROGRAM)
+    arguments = f"--standalone --nproc-per-node=2 {tmp_path}/train.py"
+    code = (
+        f"!{sys.executable} -m torch.distributed.run {arguments}"
+        if how == "!"
+        else f"from torch.distributed.run import main\nmain({arguments.split()})"
+    )
+    result = world.run(f"{code}{REDUCE}", timeout=100)
+    result.raise_for_error()
+    assert [its.stdout.count("reduced 2.0") for its in result.values()] == [2, 2]
+
+
+@pytest.mark.parametrize("method", ["raise ValueError('no')", "dist.is_initialized()"])
+def test_a_rank_that_does_not_come_to_the_shutdown_of_rpc_is_named(world, method):
+    code = RPC.format(then=f"if rank: {method}\nelse: rpc.shutdown()")
+    result = world.run(code, timeout=60)
+    kind = "raised" if "raise" in method else "missing_rank"
+    assert (result.diagnosis.kind, result.diagnosis.ranks) == (kind, (1,))
+    assert "shutdown" in result.diagnosis.summary
+    world.reset(hard=True)

@@ -180,6 +180,39 @@ def test_nothing_is_left_on_the_sockets_of_before_a_reset(four):
     assert seen_after(four, STEP.format(1))
 
 
+def held(session, pids):
+    """By rank: groups of torch's, threads, descriptors."""
+    groups = seen_after(session, "seen = len(dist.distributed_c10d._world.pg_map)")
+    ranks = [psutil.Process(pid) for pid in pids]
+    return [(groups[n], p.num_threads(), p.num_fds()) for n, p in enumerate(ranks)]
+
+
+def test_nothing_grows_over_a_hundred_generations(four):
+    forget(four)
+    make(four, "FSDP2 on a 2-D mesh")
+    four.run("import os; pid = os.getpid()")
+    pids = [*four.pull("pid").values()]
+    states(four, [0])
+    for _ in range(5):
+        four.reset()
+    states(four, [1])
+    before, memory = held(four, pids), [psutil.Process(pid).memory_info().rss for pid in pids]
+    for _ in range(100):
+        four.reset()
+    states(four, [2])
+    wait_until(
+        lambda: all(
+            now <= then
+            for ranks in zip(held(four, pids), before, strict=True)
+            for now, then in zip(*ranks, strict=True)
+        )
+    )
+    grown = [
+        psutil.Process(pid).memory_info().rss - was for pid, was in zip(pids, memory, strict=True)
+    ]
+    assert max(grown) < 20e6
+
+
 def test_a_destroyed_group_is_none_for_torch_and_goes_on_with_the_next(four, undisturbed):
     expected = undisturbed("three subgroups")
     make(four, "three subgroups")
@@ -248,6 +281,20 @@ def test_the_sentence_after_a_hang_says_what_goes_on(four):
     note = four.run("if rank: dist.barrier()").note
     goes_on = "; FSDP modules and subgroups made before go on."
     assert note.endswith(made.format(four.generation) + goes_on)
+
+
+def test_replicas_that_have_departed_are_reported(four):
+    forget(four)
+    make(four, "DDP")
+    states(four, range(2))
+    code = "grads(2)\nif rank != 3: apply()\nif rank == 3: raise ValueError\ndist.barrier()"
+    note = four.run(code).note
+    assert note.endswith(
+        "DDP modules made before go on. Replicas have departed: Adam has taken 3 steps on ranks "
+        "0-2, 2 on rank 3, since the group was made: load a checkpoint on all ranks."
+    )
+    # It is said once, and of what has happened since.
+    assert "departed" not in four.run("if rank: dist.barrier()").note
 
 
 def test_a_mesh_that_is_made_again_works_where_one_like_it_has_ended(four):

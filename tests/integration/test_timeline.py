@@ -94,10 +94,11 @@ def test_a_slow_rank_is_late_in_the_timeline(timeline):
     assert {(bar["op"], bar["nbytes"]) for bar in bars} == {("all_reduce", 400)}
 
 
-def test_a_collective_that_python_does_not_wait_for_has_no_end(timeline):
+def test_an_asynchronous_collective_ends_when_it_is_done(timeline):
     bars = timeline.run(
+        "import time\n"
         "handle = dist.all_reduce(torch.ones(1), async_op=True)\n"
-        "dist.barrier()\n"
+        "time.sleep(1)\n"
         "handle.wait()\n"
         "model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2))\n"
         "dist.barrier()\n"
@@ -106,25 +107,30 @@ def test_a_collective_that_python_does_not_wait_for_has_no_end(timeline):
     )
     for rank in range(4):
         known = of(bars, rank)
-        assert [bar["op"] for bar in known][:2] == ["all_reduce", "barrier"]
-        assert math.isnan(known[0]["duration"])
-        assert not any(math.isnan(bar["duration"]) for bar in known if bar["op"] == "barrier")
+        assert known[0]["op"] == "all_reduce"
+        assert known[0]["duration"] < 0.8
         # The bucket that DDP's reducer has reduced from C++, between the last two barriers.
         *_, barrier, bucket, last = known
         assert (barrier["op"], bucket["op"], last["op"]) == ("barrier", "all_reduce", "barrier")
-        assert math.isnan(bucket["duration"])
+    assert not any(math.isnan(bar["duration"]) for bar in bars)
     assert not any(math.isnan(bar["lateness"]) for bar in bars)
 
 
-def test_send_and_recv_are_not_in_the_timeline(timeline):
+def test_send_and_recv_are_in_the_timeline_by_pairs(timeline):
     bars = timeline.run(
         "x = torch.ones(1)\n"
-        "handle = dist.all_reduce(x, async_op=True)\n"
-        "dist.send(x, (rank + 1) % 4) if rank % 2 == 0 else dist.recv(x, (rank - 1) % 4)\n"
-        "handle.wait()"
+        "if rank == 1: time.sleep(0.1)\n"
+        "dist.send(x, (rank + 1) % 4) if rank % 2 == 0 else dist.recv(x, (rank - 1) % 4)"
     )
-    assert [bar["op"] for bar in bars] == ["all_reduce"] * 4
-    assert all(math.isnan(bar["duration"]) for bar in bars)
+    assert {(bar["op"], bar["rank"], bar["group"]) for bar in bars} == {
+        ("send", 0, "0: 0→1"),
+        ("recv", 1, "0: 0→1"),
+        ("send", 2, "0: 2→3"),
+        ("recv", 3, "0: 2→3"),
+    }
+    [late] = [bar for bar in bars if bar["rank"] == 1]
+    assert late["lateness"] > 0.05
+    assert all(bar["duration"] >= 0 for bar in bars)
 
 
 def test_collectives_of_subgroups_are_in_the_timeline(timeline):
@@ -260,9 +266,9 @@ def test_the_timeline_says_how_many_of_very_many_collectives_were_lost(timeline)
     timeline.run("x = torch.ones(1)\nfor _ in range(10_000): dist.all_reduce(x)")
     bars = timeline.bars()
     there = len(of(bars, 0))
-    assert 2_000 <= there < 10_000
+    assert 4_000 <= there < 10_000
     note = timeline.timeline.note
-    assert "not kept by torch's recorder (TORCH_FR_BUFFER_SIZE)" in note
+    assert "called too fast to be kept" in note
     lost = int(note.split()[0].replace(",", ""))
     fewest = min(len(of(bars, rank)) for rank in range(4))
     assert lost == 10_000 - fewest

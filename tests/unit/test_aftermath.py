@@ -395,8 +395,7 @@ def test_no_stuck_rank_is_replaced_while_one_may_be_in_python(settle, pool, call
     with pytest.raises(StuckError) as caught:
         settle(result_of([3]), repair.free([0, 1, 2]), [0, 1, 2, 3])
     assert (
-        "rank 0 is at a cell line 1: wait_in('recv') "
-        "(it lets go after the group's timeout, 1 min); "
+        "rank 0 is at a cell line 1: wait_in('recv'); "
         "rank 1 is at a cell line 1: stick(); rank 2 does not answer. Interrupt again, or"
     ) in str(caught.value)
     assert "restart_ranks([0, 1, 2])) replaces ranks 0-2 and keeps the others." in str(caught.value)

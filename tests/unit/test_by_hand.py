@@ -35,6 +35,8 @@ def met(monkeypatch):
 def session(monkeypatch, tmp_path):
     """This process is rank 0 of two on one host, or what the variables say."""
     before = vars(_session).copy()
+    modules = (dist, dist.distributed_c10d)
+    theirs = {module: module.init_process_group for module in modules}
     store, files = by_hand._torchs._create_c10d_store, by_hand._torchs.FileStore
     rendezvous.use(f"file://{tmp_path}/store", 1)
     rendezvous._process.opened = {f"file://{tmp_path}/store": dist.HashStore()}
@@ -47,20 +49,23 @@ def session(monkeypatch, tmp_path):
 
     yield begin
     by_hand._torchs._create_c10d_store, by_hand._torchs.FileStore = store, files
+    by_hand._release()
+    for module, init in theirs.items():
+        module.init_process_group = init
     vars(_session).update(before)
     rendezvous.forget()
 
 
 def test_rank_0_has_a_port_of_loopback_and_tells_the_others(session):
-    port = session()
+    port = session().ours
     assert port > 0
-    assert session() == port  # it is kept from one generation to the next
-    assert session(RANK="1", LOCAL_RANK="1") == port
+    assert session().ours == port  # it is kept from one generation to the next
+    assert session(RANK="1", LOCAL_RANK="1").ours == port
     assert _session.served is None
 
 
 def test_the_session_s_own_address_is_where_its_ranks_meet(session, met):
-    port = session()
+    port = session().ours
     _create_store("127.0.0.1", port, 0, 2, MINUTE)
     _create_store("127.0.0.1", port, 1, 2, MINUTE, use_libuv=True)
     _create_store("127.0.0.1", port, 0, 1, MINUTE)
@@ -102,7 +107,7 @@ def test_a_file_of_all_of_them(session, met):
 
 
 def test_a_process_that_was_forked_is_no_rank(session, met, monkeypatch):
-    port = session()
+    port = session().ours
     monkeypatch.setattr(os, "getpid", lambda: -1)
     _create_store("127.0.0.1", port, 0, 2, MINUTE)
     _file_store("/some/file", 2)
@@ -112,7 +117,7 @@ def test_a_process_that_was_forked_is_no_rank(session, met, monkeypatch):
 def test_on_several_hosts_the_port_is_that_of_the_store(session):
     url = rendezvous.host()
     rendezvous.use(url, 2)
-    assert session(LOCAL_WORLD_SIZE="1") == int(url.rpartition(":")[2])
+    assert session(LOCAL_WORLD_SIZE="1").ours == int(url.rpartition(":")[2])
 
 
 def test_after_an_attempt_in_vain_groups_are_counted_from_0_again(session, monkeypatch):

@@ -201,7 +201,7 @@ def test_the_file_of_the_last_calls_is_read_as_it_was_written(ledger):
     last = lastcalls.read(ledger.box.path)
     assert last.pid == os.getpid()
     assert [
-        replace(call, ranks=(0,), thread=0, nbytes=0, returned=None) for call in last.calls
+        replace(call, ranks=(0,), thread=0, nbytes=0, returned=None, key="0") for call in last.calls
     ] == [replace(call, thread=0, nbytes=0, returned=None) for call in ledger.recent(2)]
 
 

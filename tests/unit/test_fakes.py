@@ -13,7 +13,7 @@ from rankbook.cluster.launchers.base import Launcher
 from rankbook.cluster.messages import Wire
 from rankbook.cluster.wire import ClientWire
 from rankbook.display.cell import LiveOutput
-from rankbook.engine.operations import CONTROL, every_operation
+from rankbook.engine.operations import ASIDE, CONTROL, every_operation
 from rankbook.models import Collective, Failure, Look, load
 from rankbook.models.requests import Destroy, Free, LookAt, Run
 
@@ -61,7 +61,7 @@ def test_the_fake_engines_know_every_operation():
 
 
 def test_the_fake_engines_answer_at_any_time_what_the_real_ones_do():
-    real = {name for name, its in every_operation().items() if its.on == CONTROL}
+    real = {name for name, its in every_operation().items() if its.on in {CONTROL, ASIDE}}
     assert real == fakes.AT_ANY_TIME
 
 

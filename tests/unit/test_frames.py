@@ -19,8 +19,9 @@ import pytest
 from processes import wait_until
 from steps import SOON
 
+from rankbook.calls import Ledger, waits
 from rankbook.cellnames import file_of
-from rankbook.engine import frames, waits
+from rankbook.engine import frames
 
 CELL = file_of("In [7]")
 EARLIER = file_of("In [3]")
@@ -269,13 +270,16 @@ ALL_REDUCE, SEND, RECV = 1, 12, 13
 def handle(gate, monkeypatch):
     """Makes handles whose ``wait`` is ours, over one that is C."""
     in_c = types.SimpleNamespace(__func__=operator.methodcaller("wait_in_c"))
-    monkeypatch.setattr(Handle, "wait", waits._noting(collections.deque(), in_c), raising=False)
+    monkeypatch.setattr(waits, "_WORK", in_c)
+    monkeypatch.setattr(waits, "_FUTURE", in_c)
+    ledger = Ledger()
+    monkeypatch.setattr(Handle, "wait", waits._of_works(ledger), raising=False)
 
     def make(kind=ALL_REDUCE):
         if kind is not None:
             return Handle(gate, kind)
         its = Handle(gate, kind)
-        its.wait = functools.partial(waits._announcing(in_c), its)
+        its.wait = functools.partial(waits._of_futures(ledger), its)
         return its
 
     return make

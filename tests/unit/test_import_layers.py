@@ -20,6 +20,7 @@ FLOORS = [
         "cellnames",
         "dtypes",
         "errors",
+        "folders",
         "fingerprints",
         "interrupts",
         "lastcalls",

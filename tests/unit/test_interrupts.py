@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import signal
 import threading
+import time
 
 import pytest
+from processes import wait_until
+from steps import SOON
 
 from rankbook import interrupts
-from rankbook.interrupts import ignore_ctrl_c
+from rankbook.interrupts import ignore_ctrl_c, read_beside
 
 
 def press():
@@ -75,3 +78,61 @@ def test_an_error_leaves_the_block_and_restores_the_handler():
     with pytest.raises(ValueError, match="no"), ignore_ctrl_c():
         raise ValueError("no")
     assert signal.getsignal(signal.SIGINT) is before
+
+
+# -- asking a person, and something else beside it -------------------------------------------
+
+
+def test_the_answer_ends_the_work_beside_it():
+    worked = []
+
+    def work(is_answered):
+        wait_until(is_answered, SOON)
+        worked.append(True)
+
+    assert read_beside(lambda: "yes", work) == "yes"
+    assert worked == [True]
+
+
+def test_work_that_is_done_ends_the_question_in_the_main_thread():
+    def read():
+        time.sleep(SOON)
+        return "late"
+
+    began = time.monotonic()
+    assert read_beside(read, lambda _: None) is None
+    assert time.monotonic() - began < SOON / 2
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_at_the_question_is_raised_after_the_work_has_ended():
+    worked = []
+
+    def work(is_answered):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        wait_until(is_answered, SOON)
+        worked.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        read_beside(lambda: time.sleep(SOON), work)
+    assert worked == [True]
+
+
+def test_what_the_work_raises_is_raised_here():
+    def work(_):
+        raise ValueError("no controller")
+
+    with pytest.raises(ValueError, match="no controller"):
+        read_beside(lambda: time.sleep(SOON), work)
+
+
+def test_in_another_thread_the_question_is_not_ended_by_a_signal():
+    found = []
+
+    def ask():
+        found.append(read_beside(lambda: time.sleep(0.3) or "typed", lambda _: None))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join(SOON)
+    assert found == ["typed"]

@@ -234,10 +234,11 @@ def test_a_look_has_as_many_calls_of_every_group(dump):
 # -- what the rank does ----------------------------------------------------------------------
 
 
-class Account:
+class Account(calls.Ledger):
     """Takes the ledger's place: what the rank has called, and what its main thread awaits."""
 
     def __init__(self):
+        super().__init__()
         self.calls, self.wait, self.asked = (), None, 0
 
     def say(self, *calls):

@@ -25,7 +25,8 @@ from rankbook.models import (
     to_dict,
 )
 from rankbook.models.calls import Slot
-from rankbook.models.events import Clear, Display, Result, Stream
+from rankbook.models.cells import Script
+from rankbook.models.events import Asks, Clear, Display, Result, Stream
 from rankbook.models.recorded import Entry, EntryGroup
 
 INFO = GroupInfo("gloo", 1, 4, "cuda:1", is_main=False, local_rank=1, generation=3)
@@ -94,6 +95,8 @@ EXAMPLES = [
 ASKED = [
     requests.Copy((2,), ("x",), with_shards=True),
     requests.Destroy(),
+    requests.EndScript(),
+    requests.Follow("/home/me", ("/home/me/lib",)),
     requests.ForgetError(),
     requests.Free(cut=True),
     requests.HostStore("10.0.0.1"),
@@ -105,7 +108,16 @@ ASKED = [
     requests.Reach("tcp://10.0.0.1:1234"),
     requests.ReadLastCalls("/dev/shm/rankbook-0/x-1.calls"),  # noqa: S108
     requests.Run("x = 1", 3),
+    requests.Run("%dist_run a.py", 3, script=Script("a.py", ("-v",), variables={"RANK": "0"})),
     requests.SayDigests(("x", "y")),
+    requests.Answer(4, "p x"),
+    requests.Complete("x.w", 3),
+    requests.Inspect("x", 1),
+    requests.ListVariables(),
+    requests.Fingerprint("model"),
+    requests.Chunks("0.weight"),
+    requests.SendChunks("0.weight", (0, 3)),
+    requests.Drop(),
     requests.SayEnvironment(),
     requests.SayFacts("10.0.0.1"),
     requests.SayHoldings(),
@@ -122,6 +134,7 @@ SAID = [
     Display({"text/plain": "1"}),
     Display({"text/plain": "1"}, {"a": 1}, "name", update=True),
     Clear(),
+    Asks(3, "debugger", "", "In [7] line 4"),
 ]
 
 # A verdict is made in the notebook and leaves it no more.

@@ -18,7 +18,7 @@ from rankbook import protocol
 from rankbook.engine import operations
 from rankbook.engine.agent import Agent
 from rankbook.engine.cells import freeing
-from rankbook.engine.operations import CONTROL, MAIN, every_operation, operation
+from rankbook.engine.operations import ASIDE, CONTROL, MAIN, every_operation, operation
 from rankbook.errors import InputError
 from rankbook.models import Failure, load, requests
 from rankbook.models.requests import Free, Request, Run
@@ -104,7 +104,7 @@ def test_every_request_has_one_operation():
     known = every_operation()
     assert {one.request for one in known.values()} == asked_for
     assert all(name == one.request.op for name, one in known.items())
-    assert {one.on for one in known.values()} == {CONTROL, MAIN}
+    assert {one.on for one in known.values()} == {ASIDE, CONTROL, MAIN}
 
 
 def test_an_operation_in_a_new_room_is_found(monkeypatch):

@@ -295,9 +295,7 @@ def test_the_note_says_how_many_collectives_were_lost(pool, timeline, clock):
     pool[0].recorded = [call(8, 908.0)]
     pool[1].recorded = [call(2, 902.0)]
     timeline.collect(states(pool), [ran(2, clock)])
-    assert timeline.note == (
-        "7 collectives were not kept by torch's recorder (TORCH_FR_BUFFER_SIZE)."
-    )
+    assert timeline.note == ("7 collectives were called too fast to be kept.")
     timeline.collect(states(pool), [ran(3, clock)])
     assert timeline.note.startswith("7 ")
 

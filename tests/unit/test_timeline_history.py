@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from datetime import timedelta
 
 import pytest
 import torch
@@ -12,16 +13,18 @@ import torch.distributed as dist
 from processes import wait_until
 from steps import SOON
 
+from rankbook import calls
 from rankbook.engine import history as history_module
 from rankbook.engine.history import Epoch, History
-from rankbook.engine.recorder import Recorder
-from rankbook.engine.waits import Waits
+from rankbook.engine.nccl import Streams
 from rankbook.models import Recording, load, to_dict
 from rankbook.models.recorded import EntryGroup
 
+MOMENT = timedelta(seconds=0.3)
+
 
 def join():
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1, timeout=MOMENT)
 
 
 @pytest.fixture
@@ -32,21 +35,23 @@ def world():
 
 
 @pytest.fixture
-def waits():
-    noting = Waits()
-    noting.install()
-    yield noting
-    noting.remove()
+def ledger():
+    """An account that is told of everything."""
+    ledger = calls.Ledger()
+    calls.install(ledger)
+    yield ledger
+    calls.remove()
 
 
 @pytest.fixture
-def history(waits):
-    return History(Recorder(), waits)
+def history(ledger):
+    return History(ledger, Streams(dump=None))
 
 
 @pytest.fixture
-def epochs():
+def epochs(ledger):
     """One group, which begins now, as rank 3 of generation 7."""
+    ledger.generation = 7
     return [Epoch(time.time_ns(), 7, 3)]
 
 
@@ -77,23 +82,31 @@ def test_a_blocking_collective_has_its_times(world, history, epochs):
     assert not one["failed"]
 
 
-def test_the_end_of_an_asynchronous_collective_is_unknown(world, history, epochs):
+def test_an_asynchronous_collective_has_its_end_when_it_is_seen_to_be_done(world, history, epochs):
     handle = dist.all_reduce(torch.ones(2), async_op=True)
-    dist.barrier()
+    [seen] = told(history, epochs)
+    time.sleep(0.05)  # the person computes
+    before = time.time()
     handle.wait()
-    first, second = told(history, epochs)
-    assert (first["op"], first["ended"], first["done"]) == ("all_reduce", None, True)
-    assert second["ended"] is not None
+    [again] = told(history, epochs)
+    assert seen["created"] <= seen["ended"] == again["ended"] <= before
 
 
-def test_each_thread_waits_for_its_own_collectives(world, history, epochs):
-    dist.all_reduce(torch.ones(2), async_op=True)
+def test_send_and_recv_have_bars_between_their_two_ends(world, history, epochs):
+    with pytest.raises(RuntimeError):
+        dist.recv(torch.ones(2), tag=5)
+    [one] = told(history, epochs)
+    assert (one["op"], one["seq"], one["failed"]) == ("recv", 1, True)
+    assert one["group"] == EntryGroup("0: any→3 tag 5", (3,), 7, 3)
+    assert one["ended"] - one["created"] > 0.2
+
+
+def test_calls_of_each_thread_end_when_they_do(world, history, epochs):
     thread = threading.Thread(target=dist.barrier)
     thread.start()
     thread.join()
     dist.broadcast(torch.ones(1), src=0)
     ended = {one["op"]: one["ended"] for one in told(history, epochs)}
-    assert ended["all_reduce"] is None
     assert ended["barrier"] < ended["broadcast"]
 
 
@@ -105,12 +118,12 @@ def test_only_new_entries_are_told(world, history, epochs):
     assert told(history, epochs, after=rest[-1]["id"]) == []
 
 
-def test_the_recorder_is_not_read_where_nothing_has_changed(world, history, epochs, monkeypatch):
+def test_calls_are_not_read_where_nothing_has_changed(world, history, epochs, monkeypatch):
     dist.all_reduce(torch.ones(2))
     told(history, epochs)
     mark = history.tell(epochs, -1).mark
     with monkeypatch.context() as patch:
-        patch.setattr(Recorder, "entries", lambda _: pytest.fail("it was asked"))
+        patch.setattr(calls.Ledger, "since", lambda *_: pytest.fail("it was asked"))
         answer = history.tell(epochs, -1, mark)
         only_the_time = history.tell(epochs, None)
         for said in (answer, only_the_time):
@@ -126,12 +139,12 @@ def test_before_the_first_group_there_are_no_entries(history):
     assert answer.entries == ()
 
 
-def test_entries_belong_to_the_generation_in_which_they_were_called(history):
-    before = time.time_ns()
+def test_entries_belong_to_the_generation_in_which_they_were_called(ledger, history):
     seen = []
     epochs = []
     for generation in (1, 2):
         epochs.append(Epoch(time.time_ns(), generation, generation - 1))
+        ledger.generation = generation
         join()
         dist.barrier()
         dist.destroy_process_group()
@@ -141,9 +154,9 @@ def test_entries_belong_to_the_generation_in_which_they_were_called(history):
         ("0", 1, 0),
         ("0", 2, 1),
     ]
-    # What was called before all of them is nobody's.
+    # What was called under none of them is left out.
     assert told(history, [Epoch(time.time_ns(), 3, 0)]) == []
-    assert len(told(history, [Epoch(before, 1, 0)])) == 2
+    assert len(told(history, [Epoch(0, 1, 0)])) == 1
 
 
 def test_a_group_that_a_cell_has_re_created_is_another_group(history, epochs):
@@ -163,27 +176,23 @@ def test_a_group_that_a_cell_has_re_created_is_another_group(history, epochs):
     assert told(history, epochs, after=known[2]["id"]) == known[3:]
 
 
-def test_the_ranks_of_a_destroyed_group_are_known_if_it_was_seen(world, history, epochs):
+def test_the_ranks_of_a_destroyed_group_are_known(world, history, epochs):
     group = dist.new_group([0])
     dist.barrier(group)
-    [one] = told(history, epochs)
+    name = str(group.group_name)
     dist.destroy_process_group(group)
-    [again] = told(history, epochs)
-    assert one["group"] == again["group"] == EntryGroup(str(group.group_name), (0,), 7, 3)
+    [one] = told(history, epochs)
+    assert one["group"] == EntryGroup(name, (0,), 7, 3)
 
 
-def test_the_ranks_of_a_group_are_forgotten_with_its_last_collective(world, history, epochs):
-    for _ in range(3):
-        group = dist.new_group([0])
-        dist.barrier(group)
-        history.tell(epochs, -1)
-        dist.destroy_process_group(group)
-    history.tell(epochs, -1)
-    assert len(history._members) == 4
-    for _ in range(2500):  # more than the recorder keeps
+def test_of_more_calls_than_are_kept_it_is_said_how_many_are_missing(world, history, epochs):
+    dist.barrier()
+    [one] = told(history, epochs)
+    for _ in range(5000):
         dist.barrier()
-    history.tell(epochs, -1)
-    assert len(history._members) == 1
+    answer = history.tell(epochs, one["id"])
+    assert len(answer.entries) == 4096
+    assert answer.first == answer.entries[0].id == one["id"] + 5000 - 4096 + 1
 
 
 # -- made-up entries -------------------------------------------------------------------------
@@ -199,39 +208,6 @@ def entry(number, created, thread=1, backend="gloo", **facts):
         "time_discovered_completed_ns": None,
         **facts,
     }
-
-
-def wait(begun, ended, *, thread=1, failed=False):
-    return begun, wait.__code__, thread, ended, failed
-
-
-ENTRIES = [entry(0, 10), entry(1, 20), entry(2, 30), entry(3, 25, thread=2)]
-
-
-@pytest.mark.parametrize(
-    ("waits", "ends"),
-    [
-        ([wait(11, 19), wait(21, 29, failed=True)], {0: (19, False), 1: (29, True)}),
-        ([wait(31, 40)], {2: (40, False)}),  # the two before were not waited for
-        ([wait(31, 40), wait(41, 50)], {2: (40, False)}),  # the second was for something else
-        ([wait(31, 40, thread=2)], {3: (40, False)}),
-        ([wait(5, 40), wait(31, 40, thread=9)], {}),
-    ],
-)
-def test_a_wait_is_for_the_newest_collective_of_its_thread(waits, ends):
-    assert history_module._ends(ENTRIES, waits, {}) == (ends, set())
-
-
-def test_a_collective_that_is_still_waited_for_is_not_done():
-    assert history_module._ends(ENTRIES, [], {1: 31, 2: 20, 9: 99}) == ({}, {2})
-    # Its end was noted in the moment between.
-    ends = {2: (40, False)}
-    assert history_module._ends(ENTRIES, [wait(31, 40)], {1: 31}) == (ends, set())
-
-
-def test_a_wait_for_nccl_does_not_say_when_the_collective_ended():
-    entries = [entry(0, 10, backend="nccl")]
-    assert history_module._ends(entries, [wait(11, 19)], {1: 11}) == ({}, set())
 
 
 @pytest.mark.parametrize(
@@ -260,17 +236,3 @@ def test_a_wait_for_nccl_does_not_say_when_the_collective_ended():
 )
 def test_the_end_of_a_collective_by_the_recorder_s_own_account(facts, ended):
     assert history_module._ended(entry(0, 10, backend="nccl", **facts)) == ended
-
-
-@pytest.mark.parametrize(
-    ("sizes", "dtypes", "nbytes"),
-    [
-        ([[2, 3]], ["Float"], 24),
-        ([[2], [3]], ["Half", "Long"], 28),
-        ([[]], ["Double"], 8),
-        ([], [], 0),
-        ([[5]], ["Unheard"], 0),
-    ],
-)
-def test_the_bytes_of_an_entry_are_those_of_its_tensors(sizes, dtypes, nbytes):
-    assert history_module._nbytes({"input_sizes": sizes, "input_dtypes": dtypes}) == nbytes

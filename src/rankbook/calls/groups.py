@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import torch.distributed.distributed_c10d as c10d
@@ -26,9 +27,14 @@ _MOST = 10_000
 
 
 class Groups:
-    """Known by the identity of torch's object, which a call has."""
+    """Known by the identity of torch's object, which a call has.
+
+    Attributes:
+        world: In a script the session's ranks, by those of its default group; else empty.
+    """
 
     def __init__(self) -> None:
+        self.world: tuple[int, ...] = ()
         self.by_id: dict[int, Group] = {}
         self._made: Counter[tuple[int, str, tuple[int, ...]]] = Counter()
         self._nth: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
@@ -40,9 +46,24 @@ class Groups:
         self._made[generation, name, ranks] += 1
         self._nth[pg] = self._made[generation, name, ranks]
 
+    def count_again(self, generation: int) -> None:
+        """Take every group that there is for the first of its name, its calls not yet counted.
+
+        To be called on all ranks at the same moment: one that was replaced has just made what the
+        others have had for long.
+        """
+        for group in self.by_id.values():
+            group.generation = -1  # what was called so far is of none: its numbers come again
+        self.by_id = {}
+        self._made.clear()
+        self._nth.clear()
+        for pg, name in c10d._world.pg_names.items():
+            self.made(pg, str(name), members_of(pg), generation)
+
     def know(self, pg: Any, generation: int) -> Group:
         """Begin to count the calls of a group."""
-        name, ranks = c10d._world.pg_names.get(pg, ""), members_of(pg)
+        name = self.name_in_session(c10d._world.pg_names.get(pg, ""))
+        ranks = self.in_session(members_of(pg))
         self.by_id = {
             key: group
             for key, group in self.by_id.items()
@@ -55,9 +76,18 @@ class Groups:
         self.by_id[id(pg)] = group
         return group
 
+    def in_session(self, ranks: Iterable[int]) -> tuple[int, ...]:
+        """The session's numbers of ranks that torch has numbered."""
+        world = self.world
+        return tuple(world[rank] if rank < len(world) else rank for rank in ranks)
+
+    def name_in_session(self, name: str) -> str:
+        """The name of a group, which in a script differs from those of the session's groups."""
+        return f"script/{name}" if self.world and name else name
+
 
 def members_of(pg: Any) -> tuple[int, ...]:
-    """The global ranks of a group, by rank in it."""
+    """The global ranks of a group, as torch numbers them, by rank in it."""
     ranks = c10d._world.pg_group_ranks.get(pg, {})
     return tuple(sorted(ranks, key=lambda rank: ranks[rank]))
 
@@ -73,7 +103,9 @@ def install(ledger: Any) -> None:
         if isinstance(made[0], c10d.ProcessGroup):
             name = str(c10d._world.pg_names.get(made[0], ""))
             ranks = tuple(members) or tuple(range(size))  # none: it is the default group
-            ledger.groups.made(made[0], name, ranks, ledger.generation)
+            groups = ledger.groups
+            name, ranks = groups.name_in_session(name), groups.in_session(ranks)
+            groups.made(made[0], name, ranks, ledger.generation)
         return made
 
     make_group.of_account = True  # type: ignore[attr-defined]

@@ -73,13 +73,15 @@ class Ledger:
         self.groups = Groups()
         self.handles = Handles()
         self._waiting: dict[int, Awaited] = {}
+        self._issuing: dict[int, Record] = {}
+        self._ends = 0
         self.counts = Counts()
         self.check: Check | None = None
 
     def count_again(self) -> None:
         """Count the calls of every group from 1 again, as all its ranks do at this moment."""
         with self._lock:
-            self.groups.by_id.clear()
+            self.groups.count_again(self.generation)
 
     # What happens: called where it does.
 
@@ -132,6 +134,7 @@ class Ledger:
         record.returned = record.completed = 0
         record.failed = False
         record.work = None
+        self._issuing[thread] = record
         with self._lock:
             self._last = record.id = self._last + 1
             if op in P2P:
@@ -155,6 +158,7 @@ class Ledger:
             work: The handle; None where the call is over when it returns.
         """
         record.returned = time_ns()
+        self._issuing.pop(record.thread, None)
         if work is None:
             self.ended(record)
         else:
@@ -163,12 +167,16 @@ class Ledger:
     def gave(self, record: Record, tensors: Sequence[Any]) -> None:
         """Announce that a functional call has given back tensors that are to be waited for."""
         record.returned = time_ns()
+        self._issuing.pop(record.thread, None)
         self.handles.gave(record, tensors)
 
     def ended(self, record: Record, *, failed: bool = False) -> None:
         """Announce that a call is done, or has failed."""
+        if record.completed:
+            return  # it was seen to be done before it was waited for
         record.failed = failed
         record.work = None
+        self._ends += 1
         if failed or not record.stream_ordered:
             record.completed = time_ns()
         if self.box is not None:
@@ -204,6 +212,12 @@ class Ledger:
     def last(self) -> int:
         """Id of the latest call; 0: there was none."""
         return self._last
+
+    @property
+    def mark(self) -> str:
+        """Differs between two moments if something was called or has ended meanwhile."""
+        self.settle()
+        return f"{self._last}/{self._ends}"
 
     def since(self, last: int = 0) -> tuple[list[Call], int]:
         """The calls after one, oldest first; and how many there were that are no longer kept."""
@@ -264,10 +278,10 @@ class Ledger:
             for thread, (began, kind, record, timeout) in self._waiting.copy().items()
             if thread in telling
         }
-        for record in self._records.copy() if telling else ():
-            if not record.returned and not record.completed and record.thread in telling:
-                wait = Wait("issue", record.thread, record.issued / 1e9, to_call(record))
-                found.setdefault(record.thread, wait)
+        for thread, record in self._issuing.copy().items():
+            if thread in telling and not record.returned and not record.completed:
+                wait = Wait("issue", thread, record.issued / 1e9, to_call(record))
+                found.setdefault(thread, wait)
         return found
 
     def fingerprints(self) -> tuple[Fingerprint, ...]:

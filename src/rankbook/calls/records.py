@@ -167,6 +167,7 @@ def to_call(record: Record) -> Call:
         op=site.op,
         function=site.function,
         group=group.name,
+        key=group.key,
         ranks=group.ranks,
         generation=group.generation,
         number=record.number,

@@ -128,7 +128,8 @@ REDUCTIONS = {
 def reduction(value: Any) -> str:
     """Name a reduce operation, as it stands at any of the doors: ``sum``, ``max`` and so on."""
     if isinstance(value, torch.ScriptObject):
-        return REDUCTIONS[value.op()]  # type: ignore[attr-defined]
+        op = getattr(value, "op", None)  # torch 2.9 does not say
+        return "" if op is None else REDUCTIONS[op()]
     if isinstance(value, str):
         return value.lower()
     if value is None:  # what torch takes then

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import wraps
+from types import FrameType
 from typing import Any
 
 import torch
@@ -13,7 +14,13 @@ from torch._C import Future
 
 from rankbook.calls.ledger import Ledger
 
-__all__ = ["install", "is_ours", "remove"]
+__all__ = ["FUTURE", "P2P", "WORK", "awaited", "install", "is_ours", "remove"]
+
+WORK, P2P, FUTURE = "work", "p2p", "future"
+"""What a thread can be seen to wait for: a collective, a send or recv, or any future."""
+
+_OF_TWO = {12, 13, 14}
+"""torch's numbers for send, recv and recv from any source among the operations of a ``Work``."""
 
 _WORK: Any = vars(c10d.Work)["wait"]
 _GET_FUTURE: Any = vars(c10d.Work)["get_future"]
@@ -59,6 +66,19 @@ def remove() -> None:
 def is_ours(code: Any) -> bool:
     """Whether code is that of a function that stands where one of torch's does."""
     return code.co_filename == __file__  # type: ignore[no-any-return]
+
+
+def awaited(frame: FrameType) -> str:
+    """What the innermost frame of a thread waits for: ``WORK``, ``P2P``, ``FUTURE``, or nothing."""
+    if frame.f_code.co_filename != __file__:
+        return ""
+    if frame.f_code.co_name == "wait_for_future":
+        return FUTURE
+    if frame.f_code.co_name != "wait":
+        return ""
+    # The frame has no arguments yet before its first line runs.
+    kind = getattr(frame.f_locals.get("work"), "_get_op_type", int)()
+    return P2P if kind in _OF_TWO else WORK
 
 
 def _replace(owner: Any, name: str, by: Any) -> None:
@@ -107,7 +127,7 @@ def _of_futures(ledger: Ledger) -> Callable[..., Any]:
     """Make what stands where the ``wait`` of futures does."""
     call = _FUTURE.__func__
 
-    def wait(future: Any) -> Any:
+    def wait_for_future(future: Any) -> Any:
         __tracebackhide__ = True
         record = ledger.handles.record_of_future(future)
         outer, failed = None, True
@@ -121,7 +141,7 @@ def _of_futures(ledger: Ledger) -> Callable[..., Any]:
             if record is not None and (not failed or future.done()):
                 ledger.ended(record, failed=failed)
 
-    return wait
+    return wait_for_future
 
 
 def _telling(ledger: Ledger, theirs: Any, kind: str) -> Callable[..., Any]:
@@ -129,7 +149,7 @@ def _telling(ledger: Ledger, theirs: Any, kind: str) -> Callable[..., Any]:
     call = getattr(theirs, "__func__", theirs)
 
     @wraps(call)
-    def wait(*args: Any, **kwargs: Any) -> Any:
+    def stand_in(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
         outer = None
         try:
@@ -138,4 +158,4 @@ def _telling(ledger: Ledger, theirs: Any, kind: str) -> Callable[..., Any]:
         finally:
             ledger.waited(outer)
 
-    return wait
+    return stand_in

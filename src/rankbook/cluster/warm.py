@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,13 +15,16 @@ from contextlib import suppress
 from subprocess import PIPE, Popen, TimeoutExpired
 from typing import Any
 
+from rankbook import folders
+from rankbook.cluster import isolated
+
 __all__ = ["WarmProcess"]
 
 _GRACE = 5.0
 """Seconds for it to end its engines and itself; it gives its engines less."""
 
 
-LOCAL = (sys.executable, "-m", "rankbook.engine.server")
+LOCAL = tuple(isolated.command("rankbook.engine.server"))
 
 
 class WarmProcess:
@@ -46,6 +48,7 @@ class WarmProcess:
             stdin=PIPE,
             stdout=PIPE,
             stderr=self._log,
+            cwd=folders.here() or "/",  # the folder may be gone
             start_new_session=True,  # the terminal's Ctrl-C is the kernel's alone
         )
         # Held forever by what closes stdout: a pipe must not be closed while another thread

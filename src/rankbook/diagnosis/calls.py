@@ -71,6 +71,7 @@ _OF_ITS_GROUP = {
     "reduce_scatter",
     "scatter",
     "scatter_object_list",
+    "shutdown",  # of RPC, which waits for every worker
 }
 _ROOTED = {"broadcast", "reduce", "scatter", "gather"}
 _SAME_SIZE = {"all_reduce", "broadcast", "reduce"}

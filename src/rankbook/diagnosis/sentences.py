@@ -16,7 +16,7 @@ from rankbook.diagnosis.wording import (
 from rankbook.models import Collective
 from rankbook.words import agree, in_words, ranks_do, sentence_start
 
-__all__ = ["Case", "dead", "missing", "raised", "running", "silent", "slow", "unclear"]
+__all__ = ["Case", "dead", "missing", "raised", "running", "silent", "slow", "stopped", "unclear"]
 
 _CHECK = (
     "Gloo ends a process when sizes or dtypes differ between ranks: "
@@ -102,6 +102,13 @@ def slow(words: Words, case: Case) -> str:
     return f"{sentence_start(run)}; {_have_waited(words, case)}."
 
 
+def stopped(words: Words, case: Case) -> str:
+    """Say who stands at a prompt while others wait for it."""
+    groups = grouped(case.culprits, words.does)
+    stand = ", ".join(f"{in_words(ranks)} {words.stands(ranks)}" for ranks in groups)
+    return f"{sentence_start(stand)}; {_have_waited(words, case)}."
+
+
 def silent(words: Words, ranks: Collection[int], case: Case | None) -> str:
     """Say who gives no answer, and who waits for them."""
     wait = f"; {_have_waited(words, case)}" if case else ""
@@ -122,6 +129,9 @@ def running(words: Words, waits: Mapping[int, Wait], runners: Iterable[int]) -> 
     parts = []
     if runs := grouped(runners, lambda rank: words.looks[rank].line):
         parts.append(listed(runs, lambda ranks: f"{in_words(ranks)} {words.runs(ranks)}", "run"))
+    stopped = (rank for rank, look in words.looks.items() if look.state == "stopped")
+    groups = grouped(stopped, words.does)
+    parts += [f"{in_words(ranks)} {words.stands(ranks)}" for ranks in groups]
     if under_way:
         parts.append(f"{words.waiting(under_way, verb=True)}, where nobody is missing")
     if behind:

@@ -32,7 +32,7 @@ _QUIET = 1.0
 """Seconds in which no data comes or goes and no thread of the process computes, where a rank may
 wait for an ``isend`` or ``irecv`` that nobody recorded: what it waits for may be on its way."""
 
-_KNOWN = {"idle", "running", "waiting", "gone"}
+_KNOWN = {"idle", "running", "waiting", "stopped", "gone"}
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,11 @@ def _missing_rank(scene: _Scene) -> _Finding | None:
     return ("missing_rank", case.culprits, sentences.missing(scene.words, case)) if case else None
 
 
+def _stopped(scene: _Scene) -> _Finding | None:
+    case = scene.case(scene.waits, scene.ranks("stopped"))
+    return ("slow", case.culprits, sentences.stopped(scene.words, case)) if case else None
+
+
 def _slow(scene: _Scene) -> _Finding | None:
     case = scene.case(scene.waits, scene.ranks("running"))
     return ("slow", case.culprits, sentences.slow(scene.words, case)) if case else None
@@ -172,6 +177,7 @@ _WORST_FIRST: tuple[Callable[[_Scene], _Finding | None], ...] = (
     _mismatch,
     _raised,
     _missing_rank,
+    _stopped,
     _slow,
     _unknown,
     _healthy,

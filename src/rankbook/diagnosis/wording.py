@@ -51,8 +51,8 @@ class Words:
         if look.state == "waiting":
             call = look.waiting or Collective(HANDLE)
             return f"waits in {self.call(call, tensors=True)}{self.age([rank])}{self.at([rank])}"
-        if look.state == "running":
-            return self.runs([rank])
+        if look.state in {"running", "stopped"}:
+            return self.runs([rank]) if look.state == "running" else self.stands([rank])
         if look.state == "gone":
             return f"{look.ended or 'has ended'}{self._last_call(look)}"
         if look.state == "idle":
@@ -83,6 +83,11 @@ class Words:
         # Outside of a cell it is said what the rank does instead.
         is_of_code = _OF_CODE.search(line) is not None
         return f"{run} {line}" if is_of_code else f"{run}{self.at(ranks)}"
+
+    def stands(self, ranks: Iterable[int]) -> str:
+        """At which prompt ranks stand: ``stands at a prompt (In [7] line 4)``."""
+        ranks = list(ranks)
+        return f"{agree(ranks, 'stands', 'stand')} at a prompt{self.at(ranks)}"
 
     def call(self, call: Collective, *, tensors: bool = False) -> str:
         """Name a call: ``all_reduce #5``, ``broadcast #2 from 0 of ranks 0-1``, ``recv from 1``."""

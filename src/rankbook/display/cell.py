@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from rankbook.display import verdict
 from rankbook.display.html import caption
 from rankbook.display.lines import Item, Merged, Merger
-from rankbook.display.text import overwrite, prefixed
+from rankbook.display.text import alike, overwrite, prefixed
 from rankbook.models import Diagnosis
 from rankbook.models.events import Display, Event, Result, Stream, from_row, to_row
 
@@ -44,6 +44,9 @@ class Screen(Protocol):
 
     def redraw(self, text: str, display_id: str, *, first: bool, final: bool) -> None:
         """Show text that changes in place until it is final."""
+
+    def ask(self, prompt: str, *, secret: bool) -> str:
+        """Ask the person for a line; PromptError where nobody can be asked."""
 
 
 @dataclass
@@ -126,7 +129,7 @@ class LiveOutput:
         if self._region is not None and key in self._region.open:
             self._region.end(key, line)
         else:
-            self._merger.push(key[0], Item(key[1], line), now)
+            self._merger.push(key[0], Item(key[1], alike(line, key[1]), line), now)
 
     def _end_partial(self, rank: int) -> None:
         for key in [k for k in self._partial if k[0] == rank]:
@@ -153,6 +156,14 @@ class LiveOutput:
         bundle = {"text/plain": verdict.to_text(found), "text/html": verdict.to_html(found)}
         self._screen.show(bundle, {}, uuid.uuid4().hex, update=False)
 
+    def say(self, text: str) -> None:
+        """Show an answer that comes from no rank."""
+        self._write("stdout", [text])
+
+    def ask(self, prompt: str, *, secret: bool) -> str:
+        """Ask the person; see :meth:`rankbook.sessions.cells.collecting.CellOutput.ask`."""
+        return self._screen.ask(prompt, secret=secret)
+
     def finish(self) -> None:
         """Show what is left, then the values of the last expression."""
         self.pause(())
@@ -170,7 +181,7 @@ class LiveOutput:
                 self._show_display(ranks, from_row(json.loads(item.key)))
             else:
                 stream = item.kind
-                text.append(prefixed(ranks, item.key))
+                text.append(prefixed(ranks, item.shown))
         if text:
             self._write(stream, text)
 

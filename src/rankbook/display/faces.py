@@ -13,6 +13,7 @@ from typing import Any
 from rankbook.display import verdict
 from rankbook.display.cell import LiveOutput
 from rankbook.display.text import plain
+from rankbook.errors import PromptError
 from rankbook.models import Diagnosis
 from rankbook.models.events import Result, Stream
 from rankbook.sessions.cells.results import CellResult
@@ -85,3 +86,7 @@ class _Page:
         del display_id, first
         if final:
             self.texts.append(f"{text}\n")
+
+    def ask(self, prompt: str, *, secret: bool) -> str:
+        del prompt, secret
+        raise PromptError("a page that keeps a result cannot ask")

@@ -27,16 +27,20 @@ MARKS = {
     "idle": "●",
     "running": "▶",
     "collective": "⇄",
+    "stopped": "‖",
     "no answer": "?",
     "gone": "✕",
+    "no group": "◇",
     "left": "○",
 }
 
 _PHRASES = {
     "gone": "{} ended",
     "no answer": "no answer from {}",
+    "stopped": "{} at a prompt",
     "collective": "{} in a collective",
     "running": "{} running",
+    "no group": "no process group on {}: %dist_reset makes one",
     "idle": "{} idle",
 }
 """How to describe the ranks in a state; the most urgent states come first."""
@@ -57,8 +61,10 @@ def headline(snapshot: Snapshot) -> str:
     """The session in one line: ``gloo · 4 ranks · generation 2 · all idle``."""
     if not snapshot.world_size:
         return f"no process group · {snapshot.doing or 'ready'}"
+    ranks = [state for state in snapshot.states if state.info]
+    none = ranks and not any(state.in_group for state in ranks)
     parts = [
-        snapshot.backend,
+        "no process group" if none else snapshot.backend,
         plural(snapshot.world_size, "rank"),
         f"generation {snapshot.generation}",
     ]
@@ -111,6 +117,8 @@ def rank_name(state: Look) -> str:
 
 def word(state: Look) -> str:
     """The word for its state: a rank that waits is in a ``collective``."""
+    if state.state == "idle" and state.info and not state.in_group:
+        return "no group"
     return "collective" if state.state == "waiting" else state.state
 
 
@@ -124,7 +132,9 @@ def doing(state: Look) -> str:
     if state.state == "waiting":
         does = f"{call_of(state)} ({state.line})" if state.line else call_of(state)
     else:
-        does = {"running": state.line, "gone": state.ended}.get(state.state, "")
+        does = {"running": state.line, "stopped": state.line, "gone": state.ended}.get(
+            state.state, ""
+        )
     return f"{does}, {state.since:.0f} s" if state.since >= 1 and does else does
 
 

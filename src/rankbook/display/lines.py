@@ -36,6 +36,19 @@ class Item(NamedTuple):
     """``stdout``, ``stderr``, or another kind that the caller distinguishes."""
     key: str
     """The text; items of one kind are equal if their keys are."""
+    text: str = ""
+    """What to show instead, where texts that are not the same count as equal."""
+
+    @property
+    def shown(self) -> str:
+        """Its text."""
+        return self.text or self.key
+
+    def __eq__(self, other: object) -> bool:
+        return self[:2] == other[:2] if isinstance(other, tuple) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self[:2])
 
 
 class Merged(NamedTuple):

@@ -83,7 +83,7 @@ def _columns(states: Sequence[Look]) -> list[_Column]:
         ("local rank", lambda s: str(s.info.local_rank) if s.info else ""),
         ("engine", lambda s: str(s.engine)),
         ("main", lambda s: _yes_or_no(s.info.is_main) if s.info else ""),
-        ("backend", lambda s: escape(s.info.backend) if s.info else ""),
+        ("backend", lambda s: escape(s.info.backend) if s.info and s.in_group else ""),
         ("world size", lambda s: str(s.info.world_size) if s.info else ""),
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import sys
 import time
 import uuid
@@ -9,8 +10,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.error import StdinNotImplementedError
 from IPython.core.getipython import get_ipython
 from IPython.display import publish_display_data
+
+from rankbook.errors import PromptError
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -81,6 +85,10 @@ class NotebookScreen:
         del final
         self.show({"text/plain": text}, {}, display_id, update=not first)
 
+    def ask(self, prompt: str, *, secret: bool) -> str:
+        """Ask in the cell's own input field."""
+        return _ask(prompt, secret=secret)
+
 
 class TerminalScreen:
     """A terminal, or anything that only shows text: what changes is shown when it is final."""
@@ -103,6 +111,10 @@ class TerminalScreen:
         del display_id, first
         if final and text:
             print(text)
+
+    def ask(self, prompt: str, *, secret: bool) -> str:
+        """Ask below the output."""
+        return _ask(prompt, secret=secret)
 
 
 class BackgroundScreen:
@@ -142,6 +154,28 @@ class BackgroundScreen:
         del display_id, first
         if final and text:
             self.write("stdout", text)
+
+    def ask(self, prompt: str, *, secret: bool) -> str:
+        """A cell in the background has no input field."""
+        del prompt, secret
+        raise PromptError("a cell that was started with --no-wait cannot ask: run it without")
+
+
+def _ask(prompt: str, *, secret: bool) -> str:
+    """Ask with Python's own functions, in whose place a kernel puts its own.
+
+    Raises:
+        PromptError: The front end cannot ask.
+    """
+    try:
+        return getpass.getpass(prompt) if secret else input(prompt)
+    except StdinNotImplementedError:
+        raise PromptError(
+            "this front end cannot ask for input: run the notebook in JupyterLab, or take the "
+            "prompt out of it"
+        ) from None
+    except EOFError:
+        raise PromptError("the input has ended") from None
 
 
 def _wait_for_model(model_id: str) -> None:

@@ -105,7 +105,7 @@ def _cells(state: Look) -> tuple[str, ...]:
         rank_name(state),
         str(info.local_rank) if info else "",
         info.device if info else "",
-        info.backend if info else "",
+        info.backend if info and state.in_group else "",
         str(info.world_size) if info else "",
         ("yes" if info.is_main else "no") if info else "",
         str(state.engine),

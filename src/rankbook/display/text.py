@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from rankbook import ranks as rank_selection
 
-__all__ = ["overwrite", "plain", "prefixed"]
+__all__ = ["alike", "overwrite", "plain", "prefixed"]
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _CELL = re.compile(r"(?:\x1b\[[0-9;?]*[A-Za-z])*[^\x1b]")
@@ -42,6 +42,25 @@ def _cells(text: str) -> list[str]:
         # Colours after the last character belong to it: they end those that began before it.
         cells[-1] += text[at:]
     return cells
+
+
+def alike(line: str, stream: str) -> str:
+    """A line without what differs between ranks that say the same: the pid, the rank, the time.
+
+    Warnings name a file after the process that ran the cell, torch's log lines begin with the rank
+    and the time. A time that a person prints stays: only what goes to ``stderr`` is logged.
+    """
+    if "[" in line or "_" in line:
+        line = _OF_RANK.sub("", _OF_LOG.sub(r"\1", _OF_CELL.sub("ipykernel", line)))
+    if stream == "stderr":
+        line = _OF_TIME.sub("", line)
+    return line
+
+
+_OF_CELL = re.compile(r"ipykernel_\d+")
+_OF_RANK = re.compile(r"^\[rank\d+\]: ?|(?<=\[Gloo\] Rank )\d+")
+_OF_LOG = re.compile(r"\[([IWEF])\d{4} \d\d:\d\d:\d\d\.\d+(?: \d+)?(?= )")
+_OF_TIME = re.compile(r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?|\bpid[ =]\d+")
 
 
 def plain(text: str) -> str:

@@ -14,7 +14,10 @@ at an address of its own, a process that was forked, another host.
 from __future__ import annotations
 
 import os
+import socket
+import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib import import_module
@@ -23,14 +26,15 @@ from typing import Any, TypeGuard
 import torch
 import torch.distributed as dist
 
-from rankbook.distributed import rendezvous, stores, teardown
+from rankbook.distributed import adopting, rendezvous, stores, teardown
 from rankbook.distributed.environment import Launch, is_loopback
 from rankbook.distributed.stores import Store
 
-__all__ = ["enable"]
+__all__ = ["Ports", "act_as", "enable", "wait_until_connected"]
 
 _LOOPBACK = "127.0.0.1"
-_PORT = "port"
+_PORT, _CHILDRENS_PORT = "port", "children's port"
+_CONNECTED = "rankbook/connected"
 _KEPT = 64
 """Stores that are kept: C++ holds only its own half of one, the methods go with the other."""
 
@@ -48,39 +52,108 @@ class _Session:
     """Its MASTER_ADDR and MASTER_PORT."""
     served: tuple[Store, int] | None = None
     """On loopback, by rank 0, for libraries that open a store there by themselves."""
+    reserved: socket.socket | None = None
+    """By rank 0, for a store that a process of its own serves."""
 
 
 _session = _Session()
 _kept: deque[Store] = deque(maxlen=_KEPT)
 
 
-def enable(launch: Launch, address: str, timeout: timedelta) -> int:
+@dataclass(frozen=True)
+class Ports:
+    """Of rank 0's host, the same on every rank."""
+
+    ours: int
+    """The session's: MASTER_PORT. On one host it is one of loopback."""
+    childrens: int
+    """On which nobody listens: for a process that rank 0 starts, and that serves a store."""
+
+
+def enable(launch: Launch, address: str, timeout: timedelta) -> Ports:
     """Let this rank initialise by hand; after an initialisation, on every rank.
 
     Args:
         launch: This process among the ranks of the session.
         address: Of rank 0's host, as MASTER_ADDR says.
-        timeout: How long to wait for rank 0 to say on which port it listens.
-
-    Returns:
-        A port of rank 0's that is the session's: MASTER_PORT. On one host it is one of loopback.
+        timeout: How long to wait for rank 0 to say which ports there are.
     """
-    port = rendezvous.port() or _loopback_port(launch, timeout)
+    port = rendezvous.port() or _told(launch, _PORT, _serve, timeout)
+    ports = Ports(port, _told(launch, _CHILDRENS_PORT, _reserve, timeout))
+    if launch.rank:
+        _session.served = None
+        _release()
     _session.launch, _session.pid, _session.address = launch, os.getpid(), (address, port)
     _torchs._create_c10d_store, _torchs.FileStore = _create_store, _file_store
+    adopting.install()
+    return ports
+
+
+def _told(launch: Launch, key: str, find: Callable[[timedelta], int], timeout: timedelta) -> int:
+    """A port that rank 0 finds and tells the others."""
+    if launch.rank:
+        return int(stores.Interruptible(rendezvous.shared(), timeout).get(key))
+    port = find(timeout)
+    if launch.world_size > 1:
+        rendezvous.shared().set(key, str(port))
     return port
 
 
-def _loopback_port(launch: Launch, timeout: timedelta) -> int:
-    if launch.rank:
-        _session.served = None
-        return int(stores.Interruptible(rendezvous.shared(), timeout).get(_PORT))
+def _serve(timeout: timedelta) -> int:
+    """Serve an empty store on loopback."""
     if _session.served is None:
         served, _, port = stores.host([_LOOPBACK], 0, timeout)
         _session.served = (served, port)
-    if launch.world_size > 1:
-        rendezvous.shared().set(_PORT, str(_session.served[1]))
     return _session.served[1]
+
+
+def _release() -> None:
+    reserved, _session.reserved = _session.reserved, None
+    if reserved is not None:
+        reserved.close()
+
+
+def _reserve(_timeout: timedelta) -> int:
+    """Bind a port without listening there, so that only who says so can."""
+    if _session.reserved is None:
+        _session.reserved = socket.socket()
+        _session.reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _session.reserved.bind(("", 0))
+    port: int = _session.reserved.getsockname()[1]
+    return port
+
+
+def act_as(launch: Launch | None) -> Launch | None:
+    """Initialise by hand as one of other ranks from now on: of those that run a script.
+
+    Args:
+        launch: This process among them; its ``job`` must be the same on them, and on no others.
+
+    Returns:
+        What it was before, to be put back.
+    """
+    former, _session.launch = _session.launch, launch
+    adopting.allow(launch is not None and not launch.job)
+    return former
+
+
+def wait_until_connected(*given: Any, **options: Any) -> None:
+    """Wait until gloo has connected all ranks of a default group, as it has this one.
+
+    A rank that destroys the group at once would take the connections from those that are slower.
+
+    Args:
+        *given: What torch has made the group of: the number of ranks, this rank, its members, the
+            backend, the store in which the ranks have met.
+        **options: Its ``timeout``, among others.
+    """
+    size, _, _, backend, store = given[:5]
+    if size > 1 and str(backend) in ("gloo", "undefined"):
+        if store.add(f"{_CONNECTED}/count", 1) == size:
+            store.set(_CONNECTED, "")
+        limit = options.get("timeout") or _torchs.default_pg_timeout
+        # If one does not come, that is for the group's first collective to say.
+        stores.poll(lambda: store.check([_CONNECTED]), time.monotonic() + limit.total_seconds())
 
 
 def _create_store(
@@ -111,7 +184,8 @@ def _is_here(launch: Launch | None) -> TypeGuard[Launch]:
 
 def _meet(launch: Launch, where: str, timeout: timedelta) -> Store:
     try:
-        store = rendezvous.meet(replace(launch, job=f"by hand/{where}"), timeout).store
+        job = f"by hand/{launch.job}/{where}" if launch.job else f"by hand/{where}"
+        store = rendezvous.meet(replace(launch, job=job), timeout).store
     except BaseException:
         if not dist.is_initialized():
             teardown.forget_attempt()

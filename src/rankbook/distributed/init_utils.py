@@ -199,6 +199,17 @@ def destroy_global_state() -> None:
         _lock.release()
 
 
+def exchange(group: _Group | None) -> _Group | None:
+    """Put another group in the place of what this module knows of the present one.
+
+    Returns:
+        That, to be put back later. For :mod:`rankbook.distributed.aside` only.
+    """
+    global _group
+    former, _group = _group, group
+    return former
+
+
 def _make_group(
     backend: str,
     timeout: timedelta,

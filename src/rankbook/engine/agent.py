@@ -11,6 +11,7 @@ import asyncio
 import inspect
 import socket
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ from rankbook.engine.cells.runner import interruptible
 from rankbook.engine.context import Engine
 from rankbook.engine.control import Control
 from rankbook.engine.jobs import Job, raised, returned
-from rankbook.engine.operations import CONTROL, Operation, every_operation
+from rankbook.engine.operations import ASIDE, CONTROL, Operation, every_operation
 from rankbook.errors import EngineError
 from rankbook.models import load
 
@@ -29,6 +30,9 @@ _SWITCH_INTERVAL = 0.0005
 """Seconds after which the main thread, computing in Python, lets the control thread have its turn.
 
 Python's own 5 ms would be paid several times for every answer."""
+
+_MOST_ASIDE = 8
+"""Threads that may block in a person's code at the same time."""
 
 
 def install(kernel: Any) -> Agent:
@@ -70,6 +74,7 @@ class Agent:
         self._operations = operations
         self._main = asyncio.get_event_loop()
         self._turn = asyncio.Lock()
+        self._aside: set[threading.Thread] = set()
         control.listen(self._on_request)
 
     def _on_request(self, idents: list[bytes], message: dict[str, Any]) -> None:
@@ -84,11 +89,35 @@ class Agent:
             except Exception as error:  # noqa: BLE001 - the session gets to know it
                 answer = raised(error)
             job.finish(answer)
+        elif operation.on == ASIDE:
+            self._do_aside(job, operation)
         else:
             self.engine.waiting.add(job)
             self._main.call_soon_threadsafe(
                 lambda: asyncio.ensure_future(self._work(job, operation))
             )
+
+    def _do_aside(self, job: Job, operation: Operation) -> None:
+        """Do what was asked for in a thread of its own; refuse if too many of those block."""
+        if len(self._aside) >= _MOST_ASIDE:
+            job.finish(raised(EngineError(f"{_MOST_ASIDE} looks at values block on this rank.")))
+            return
+
+        def work() -> None:
+            muted = self.engine.runner.capture.muted
+            muted.add(threading.get_ident())
+            try:
+                answer = returned(operation.act(job, load(operation.request, job.arguments)))
+            except BaseException as error:  # noqa: BLE001 - the session gets to know it
+                answer = raised(error)
+            finally:
+                muted.discard(threading.get_ident())
+                self._aside.discard(thread)
+            self._control.call(lambda: job.finish(answer))
+
+        thread = threading.Thread(target=work, name="rankbook-aside", daemon=True)
+        self._aside.add(thread)
+        thread.start()
 
     async def _work(self, job: Job, operation: Operation) -> None:
         """Do what was asked for when its turn has come; on the main thread."""

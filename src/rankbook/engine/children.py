@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+import traceback
+from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import Any, NoReturn
 
-__all__ = ["install"]
+__all__ = ["end", "install"]
 
 _PLAIN: dict[signal.Signals, Any] = {
     signal.SIGTERM: signal.SIG_DFL,
@@ -34,6 +37,29 @@ class _Held(threading.local):
 
 
 _held = _Held()
+
+
+def end(error: BaseException | None) -> NoReturn:
+    """End this child, which has run to the end of the code that its rank runs.
+
+    Else it would go on as the rank itself: two processes would answer.
+
+    Args:
+        error: What has ended the code here; None: nothing.
+    """
+    status = 0
+    with suppress(Exception):
+        if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
+            status = error.code or 0
+        elif error is not None:
+            status = 1
+            if isinstance(error, SystemExit):
+                sys.stderr.write(f"{error.code}\n")
+            else:
+                traceback.print_exception(error)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    os._exit(status & 0xFF)
 
 
 @cache

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankbook import calls
 from rankbook.distributed.stores import Interruptible
-from rankbook.engine import children, lastcalls
+from rankbook.engine import children, lastcalls, spawned
 from rankbook.engine.cells.runner import Runner
 from rankbook.engine.cells.shell import prepare
 from rankbook.engine.group import Group
@@ -14,10 +14,12 @@ from rankbook.engine.history import History
 from rankbook.engine.look import Observer
 from rankbook.engine.nccl import Streams
 from rankbook.engine.recorder import Recorder
-from rankbook.engine.waits import Waits, hide
+from rankbook.engine.tracebacks import hide
 from rankbook.models.requests import Run
 
 if TYPE_CHECKING:
+    import torch
+
     from rankbook.engine.jobs import Job
 
 __all__ = ["Engine"]
@@ -34,6 +36,7 @@ class Engine:
         ledger: What this process calls of torch.distributed, and waits for.
         history: Tells what was recorded.
         streams: What NCCL has not completed.
+        compared: Tensors that a comparison across ranks looks at.
         job: What the main thread works at; None while it is idle.
         waiting: Jobs that the main thread has yet to begin.
     """
@@ -41,16 +44,18 @@ class Engine:
     def __init__(self, kernel: Any) -> None:
         self.kernel = kernel
         children.install()
-        self.runner = Runner(kernel)
-        self.group = Group(kernel.shell.user_ns)
-        self.streams = Streams()
-        recorder, waits = Recorder(self.streams), Waits()
+        spawned.install()
         self.ledger = lastcalls.ledger()
+        self.group = Group(kernel.shell.user_ns, self.ledger)
+        self.runner = Runner(kernel, self.group)
+        self.streams = Streams()
         calls.install(self.ledger, [Interruptible])
-        waits.install()
         hide(kernel.shell.InteractiveTB)
-        self.observer = Observer(self.ledger, recorder, self.group.silent_for, self.streams)
-        self.history = History(recorder, waits)
+        self.observer = Observer(
+            self.ledger, Recorder(self.streams), self.group.silent_for, self.streams
+        )
+        self.history = History(self.ledger, self.streams)
+        self.compared: dict[str, torch.Tensor] = {}
         self.job: Job | None = None
         self.waiting: set[Job] = set()
         prepare(kernel.shell)
@@ -73,6 +78,7 @@ class Engine:
 
     def begin(self, job: Job) -> None:
         """Have the main thread work at a job."""
+        self.group.end_script()
         self.observer.forget()
         self.ledger.counts.cell = job.arguments["number"] if job.name == Run.op else None
         self.job = job

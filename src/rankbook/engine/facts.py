@@ -6,8 +6,8 @@ import os
 import socket
 import sys
 from functools import cache
-from pathlib import Path
 
+from rankbook import folders
 from rankbook._version import __version__
 from rankbook.engine import host
 from rankbook.engine.jobs import Job
@@ -30,7 +30,7 @@ def facts(job: Job, request: SayFacts) -> EngineFacts:
         addresses=host.addresses(request.towards),
         pid=os.getpid(),
         gpus=_gpus(),
-        cwd=str(Path.cwd()),
+        cwd=folders.here(),
         versions=(
             ("python", sys.version.split()[0]),
             ("torch", torch.__version__),

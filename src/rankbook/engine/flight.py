@@ -17,11 +17,11 @@ import torch.distributed.distributed_c10d as c10d
 
 from rankbook.calls import Ledger
 from rankbook.calls.records import P2P
+from rankbook.calls.waits import P2P as OF_TWO
+from rankbook.calls.waits import WORK
 from rankbook.dtypes import python_name
 from rankbook.engine.frames import Position
 from rankbook.engine.recorder import Recorder, members
-from rankbook.engine.waits import P2P as OF_TWO
-from rankbook.engine.waits import WORK
 from rankbook.models import Collective
 from rankbook.models.calls import Wait
 
@@ -46,10 +46,13 @@ def called(ledger: Ledger, since_ns: int) -> tuple[Collective, ...]:
     )
 
 
-def waits_in(at: Position, wait: Wait | None, recent: tuple[Collective, ...]) -> Collective | None:
+def waits_in(
+    ledger: Ledger, at: Position, wait: Wait | None, recent: tuple[Collective, ...]
+) -> Collective | None:
     """What the main thread waits in; None if that is nothing of ``torch.distributed``.
 
     Args:
+        ledger: Of the process.
         at: Where it stands.
         wait: What it has announced to wait for.
         recent: The latest calls, as far as they were looked up.
@@ -57,7 +60,7 @@ def waits_in(at: Position, wait: Wait | None, recent: tuple[Collective, ...]) ->
     if wait is not None and wait.call is not None:
         return Collective.of(wait.call, time.time())
     if wait is not None and wait.kind == "store" and at.call:
-        return _from_arguments(at)
+        return _from_arguments(ledger, at)
     if at.awaits == OF_TWO and not at.call:
         return Collective("wait")
     # Nothing is announced where C++ waits by itself, as at the end of DDP's backward. The call that
@@ -66,14 +69,14 @@ def waits_in(at: Position, wait: Wait | None, recent: tuple[Collective, ...]) ->
     if open_ones:
         return open_ones[0]
     if at.call:
-        return _from_arguments(at)
+        return _from_arguments(ledger, at)
     # A future without a known collective may be of something else: of a thread that computes.
     return Collective("wait") if at.awaits in (WORK, OF_TWO) else None
 
 
-def _from_arguments(at: Position) -> Collective:
+def _from_arguments(ledger: Ledger, at: Position) -> Collective:
     given = at.arguments
-    name, ranks = _group(given.get("group"))
+    name, ranks = _group(ledger, given.get("group"))
     tensors = [v for k in ("tensor", "tensor_list", "input", "output") for v in _tensors(given, k)]
     return Collective(
         at.call,
@@ -101,23 +104,29 @@ def _peer(given: dict[str, Any], ranks: tuple[int, ...]) -> int | None:
     return None
 
 
-def _group(group: Any) -> tuple[str, tuple[int, ...]]:
-    """Name and global ranks of a group, None being the default one; empty if unknown."""
+def _group(ledger: Ledger, group: Any) -> tuple[str, tuple[int, ...]]:
+    """Name and ranks of a group, None being the default one; empty if unknown."""
     group = dist.group.WORLD if group is None else group
     if not isinstance(group, dist.ProcessGroup):  # a mesh, or the group is being made
-        return "", ()
-    return str(group.group_name), tuple(c10d._world.pg_group_ranks.get(group, ()))
+        return "", ledger.groups.world
+    ranks = c10d._world.pg_group_ranks.get(group, ())
+    return ledger.groups.name_in_session(str(group.group_name)), ledger.groups.in_session(ranks)
 
 
-def recorded(recorder: Recorder, since_ns: int) -> tuple[Collective, ...]:
+def recorded(
+    recorder: Recorder,
+    since_ns: int,
+    ledger: Ledger | None = None,
+) -> tuple[Collective, ...]:
     """The latest calls of every group, in the order in which they were made.
 
     Args:
         recorder: Has them.
         since_ns: Earlier ones are left out; ns since the epoch.
+        ledger: Translates ranks and names of groups, which in a script differ.
     """
     now = time.time_ns()
-    ranks = members()
+    ranks, ledger = members(), ledger or Ledger()
     groups: dict[str, tuple[int, list[dict[str, Any]]]] = {}
     for entry in recorder.entries():
         if entry["time_created_ns"] < since_ns:
@@ -131,8 +140,8 @@ def recorded(recorder: Recorder, since_ns: int) -> tuple[Collective, ...]:
     return tuple(
         Collective(
             entry["profiling_name"].rpartition(":")[2],
-            entry["process_group"][0],
-            ranks.get(entry["process_group"][0], ()),
+            ledger.groups.name_in_session(entry["process_group"][0]),
+            ledger.groups.in_session(ranks.get(entry["process_group"][0], ())),
             entry["collective_seq_id"],
             tuple(map(tuple, entry["input_sizes"])),
             tuple(map(python_name, entry["input_dtypes"])),

@@ -17,12 +17,14 @@ from typing import Any
 import torch
 
 from rankbook import calls, cellnames
-from rankbook.calls import checks, places
+from rankbook.calls import checks, places, waits
 from rankbook.cellnames import is_cell
-from rankbook.engine.waits import above_the_account, awaited, is_ours
 
 __all__ = [
     "Position",
+    "is_cell",
+    "is_of_a_person",
+    "line_in_script",
     "line_of",
     "other_threads_in_torch_distributed",
     "outside_torch",
@@ -47,6 +49,9 @@ _HELPERS = {"wrapper", "inner", "<module>", "<lambda>", "<genexpr>", "<listcomp>
 
 _EVENT_LOOP = ("selectors.py", f"asyncio{os.sep}base_events.py")
 
+_SCRIPT = f"{os.sep}rankbook{os.sep}engine{os.sep}cells{os.sep}script.py"
+"""Below it on the stack stands the first line of a script."""
+
 _AGENT = f"{os.sep}rankbook{os.sep}engine{os.sep}agent.py"
 
 
@@ -55,13 +60,13 @@ class Position:
     """Where the main thread stands.
 
     Attributes:
-        line: The innermost line of a person's code, as :func:`where` tells it; empty if no cell
-            is on the stack.
+        line: The innermost line of a person's code, as :func:`where` tells it, and in a script
+            ``train.py:6 in step``; empty if neither a cell nor a script is on the stack.
         call: The public function of ``torch.distributed`` that it is in; empty if none.
         arguments: The local names of that call: what it was given.
         in_torch: Whether the innermost frame is torch's, or waits for a handle of torch's: then it
             works or waits in C++.
-        awaits: What it has announced to wait for: see :func:`rankbook.engine.waits.awaited`.
+        awaits: What it has announced to wait for: see :func:`rankbook.calls.waits.awaited`.
         in_loop: Whether it waits in the event loop, or our agent is about to return there.
         in_lock: Whether it waits for another thread of Python.
         in_store: Whether torch waits in Python of ours, which polls.
@@ -88,11 +93,10 @@ def _main_frame() -> tuple[FrameType | None, str, bool]:
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     if frame is None:
         return None, "", False
-    polls = checks.is_ours(frame.f_code)
-    frame = above_the_account(frame)
-    if not is_ours(frame.f_code):
-        return frame, "", polls
-    return frame.f_back, awaited(frame), polls
+    polls, awaits = checks.is_ours(frame.f_code), waits.awaited(frame)
+    while calls.is_ours(frame.f_code) and frame.f_back is not None:
+        frame = frame.f_back
+    return frame, awaits, polls
 
 
 def stack() -> list[str]:
@@ -116,6 +120,7 @@ def position() -> Position:
     in_store = in_store or polls
     frame: FrameType | None = innermost
     call: FrameType | None = None
+    own: list[FrameType] = []
     mark = []
     in_loop = innermost.f_code.co_filename.endswith(_EVENT_LOOP)
     while frame is not None:
@@ -128,20 +133,46 @@ def position() -> Position:
                 call = frame
         elif code.co_filename.startswith("<frozen importlib"):
             call = None  # the module is being imported
-        elif is_cell(code.co_filename):
+        elif is_cell(code.co_filename) or code.co_filename.endswith(_SCRIPT):
             break
+        elif _is_own(code.co_filename):
+            own.append(frame)
         frame = frame.f_back
+    in_script = frame is not None and frame.f_code.co_filename.endswith(_SCRIPT)
+    stack = ((each.f_code, each.f_lineno) for each, _ in traceback.walk_stack(innermost))
     return Position(
-        where((each.f_code, each.f_lineno) for each, _ in traceback.walk_stack(innermost)),
+        _in_script(own) if in_script else where(stack),
         call.f_code.co_name if call else "",
         dict(call.f_locals) if call else {},
-        in_torch=bool(awaits) or _TORCH in innermost.f_code.co_filename,
+        in_torch=bool(awaits) or _TORCH in _below_threading(innermost).f_code.co_filename,
         awaits=awaits,
         in_store=in_store,
         in_lock=innermost.f_code.co_filename == threading.__file__,
         in_loop=in_loop,
         mark=tuple(mark),
     )
+
+
+def _in_script(own: list[FrameType]) -> str:
+    """The innermost line of a person's files, and the script's that led there.
+
+    Args:
+        own: Frames of those files, the innermost first.
+    """
+    if not own:
+        return ""
+    inner, outer = own[0], own[-1]
+    told = str(places.place_of(inner.f_code, inner.f_lineno))
+    if inner.f_code.co_filename == outer.f_code.co_filename:
+        return told
+    return f"{told}, called from {places.place_of(outer.f_code, outer.f_lineno)}"
+
+
+def _below_threading(frame: FrameType) -> FrameType:
+    """What waits for another thread of Python, where that is the innermost thing: RPC does."""
+    while frame.f_back is not None and frame.f_code.co_filename == threading.__file__:
+        frame = frame.f_back
+    return frame
 
 
 def _is_polling(frame: FrameType) -> bool:
@@ -175,6 +206,17 @@ def where(stack: Iterable[tuple[CodeType, int]]) -> str:
     code, line = own[0]
     text = linecache.getline(code.co_filename, line).strip()
     return f"{told}: {text}" if text else told
+
+
+def line_in_script(trace: TracebackType | None) -> str:
+    """The innermost line of a person's file that an exception of a script came through."""
+    line = ""
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if _is_own(code.co_filename):
+            line = str(places.place_of(code, trace.tb_lineno))
+        trace = trace.tb_next
+    return line
 
 
 def outside_torch(trace: TracebackType | None) -> TracebackType | None:
@@ -232,3 +274,8 @@ def _is_own(filename: str) -> bool:
     return not (
         filename.startswith((*_NOT_OF_A_PERSON, _STANDARD_LIBRARY, "<")) or "-packages" in filename
     )
+
+
+def is_of_a_person(code: CodeType) -> bool:
+    """Whether code is a person's: a cell's, or that of a file which belongs to no library."""
+    return is_cell(code.co_filename) or _is_own(code.co_filename)

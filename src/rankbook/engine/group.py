@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import socket
 import time
@@ -15,6 +14,7 @@ import torch
 import torch.distributed as dist
 import torch.distributed.distributed_c10d as c10d
 
+from rankbook.calls import Ledger
 from rankbook.calls.boards import FileBoard, StoreBoard
 from rankbook.calls.checks import Board, Check
 from rankbook.distributed import (
@@ -26,18 +26,25 @@ from rankbook.distributed import (
     rendezvous,
     teardown,
 )
+from rankbook.distributed.aside import Aside
+from rankbook.distributed.environment import Launch
 from rankbook.engine import host, nccl
 from rankbook.engine.history import Epoch
 from rankbook.engine.jobs import Job
+from rankbook.engine.names import Names
 from rankbook.engine.operations import MAIN, operation
 from rankbook.engine.sockets import GlooSockets
 from rankbook.engine.threads import Threads
-from rankbook.models import GroupInfo
-from rankbook.models.requests import Destroy, HostStore, Initialize, Reach
+from rankbook.engine.tidying import tidy
+from rankbook.models import Collective, GroupInfo
+from rankbook.models.requests import Destroy, EndScript, HostStore, Initialize, Reach
 
-__all__ = ["Group", "destroy", "host_store", "initialize", "reach"]
+__all__ = ["Group", "destroy", "end_script", "host_store", "initialize", "reach"]
 
 _LOOPBACK = "127.0.0.1"
+
+_LENT = timedelta(days=2)
+"""What gloo is told instead of the group's timeout."""
 
 _EPOCHS = 31
 """Earlier groups that are remembered, so that a collective can be assigned to its group."""
@@ -49,18 +56,25 @@ _TIDY = 0.2
 class Group:
     """Joins and leaves process groups, and keeps the names that a cell finds."""
 
-    def __init__(self, namespace: dict[str, Any]) -> None:
+    def __init__(self, namespace: dict[str, Any], ledger: Ledger) -> None:
         self.info: GroupInfo | None = None
         self.began = 0
         """When the present group was asked for, ns since the epoch."""
+        self.names = Names(namespace)
         self.epochs: list[Epoch] = []
         """The latest groups that were asked for, the present one last."""
         self.aborts = nccl.Aborts()
+        self._ledger = ledger
         self._sockets = GlooSockets()
         self._threads = Threads()
-        self._namespace = namespace
         self._interfaces: dict[str, str] = {}
         self._url = ""
+        self._lends = False
+        healing.count_steps()
+        self._resumed = 0
+        """When the group was there again after a script, ns since the epoch."""
+        self._aside: tuple[Aside, Launch | None] | None = None
+        """What a script has put aside."""
         self._account: healing.Account | None = None
         """What there was when the latest group was left, until it goes on with another."""
 
@@ -70,7 +84,12 @@ class Group:
 
         A group of the same name that was destroyed has had the same numbers.
         """
-        return max(self.began, self._sockets.began)
+        return max(self.began, self._sockets.began, self._resumed)
+
+    @property
+    def is_destroyed(self) -> bool:
+        """Whether a cell has destroyed the session's group, and made no other."""
+        return self.info is not None and self._aside is None and not dist.is_initialized()
 
     def initialize(self, wanted: Initialize) -> GroupInfo:
         """Join a generation; blocks until every rank has.
@@ -97,9 +116,12 @@ class Group:
         rendezvous.use(wanted.url, wanted.generation)
         info = initialize_distributed(wanted.backend, wanted.timeout_minutes)
         timeout = timedelta(minutes=wanted.timeout_minutes)
-        port = by_hand.enable(environment.read(), wanted.address, timeout)
-        os.environ["MASTER_PORT"] = str(port)
+        ports = by_hand.enable(environment.read(), wanted.address, timeout)
+        os.environ["MASTER_PORT"] = str(ports.ours)
+        # What this process starts inherits this one, which os.environ does not show.
+        os.putenv("MASTER_PORT", str(ports.childrens))
         healed = healing.heal(self._account, clean=wanted.clean)
+        self._lend_time(info.backend)
         self._account = None
         self.info = GroupInfo(
             backend=info.backend,
@@ -115,9 +137,10 @@ class Group:
             lost=healed.lost,
             waiting=healed.waiting,
             is_new=healed.is_new,
+            departed=healed.departed,
         )
         self._remove_former_store(wanted.url)
-        self._namespace.update(
+        self.names.update(
             torch=torch,
             dist=dist,
             rank=info.rank,
@@ -129,7 +152,11 @@ class Group:
         return self.info
 
     def before_cell(self) -> None:
-        """Forget an earlier cell's attempt to make a group, of which other ranks may not know."""
+        """Forget an earlier cell's attempt to make a group, of which other ranks may not know.
+
+        And give back names that a cell has deleted, as ``%reset`` does.
+        """
+        self.names.restore()
         if not dist.is_initialized():
             teardown.forget_attempt()
 
@@ -146,6 +173,30 @@ class Group:
             self._account = self._account or account
             for left in (account, self._account):
                 healing.separate(left)
+
+    def begin_script(self, launch: Launch, world: tuple[int, ...]) -> None:
+        """Have no group, for a script that makes its own.
+
+        Args:
+            launch: This process among those that run it.
+            world: Their ranks in the session, by their rank in the script.
+        """
+        self._aside = Aside(), by_hand.act_as(launch)
+        self._ledger.groups.world = world
+        self._sockets.keep()
+
+    def end_script(self) -> None:
+        """Have the session's group again, if a script has ended since; destroy that of the script.
+
+        Not when the script ends on this rank: others may wait for it, and it is seen for what.
+        """
+        if self._aside is not None:
+            (former, launch), self._aside = self._aside, None
+            former.end()
+            self._sockets.let_go()
+            by_hand.act_as(launch)
+            self._ledger.groups.world = ()
+            self._resumed = time.time_ns()
 
     def cut(self) -> None:
         """Free the main thread from the collective that it waits in; from any thread.
@@ -166,6 +217,29 @@ class Group:
             None where the system does not tell.
         """
         return self._sockets.silent_for(group)
+
+    def overdue(self, waiting: Collective | None) -> float:
+        """Seconds by which a collective of the group has taken longer than the group allows.
+
+        The session ends it, because only the session knows how long a rank stood at a prompt.
+        """
+        if waiting is None or not self._lends or self.info is None or not dist.is_initialized():
+            return 0.0
+        is_of_the_group = waiting.group == dist.group.WORLD.group_name  # type: ignore[union-attr]
+        late = waiting.since - 60 * self.info.timeout_minutes
+        return max(0.0, late) if is_of_the_group else 0.0
+
+    def _lend_time(self, backend: str) -> None:
+        """Have gloo wait longer than the group allows; see :meth:`overdue`.
+
+        gloo takes note of the timeout when a collective is called, and cannot be told later that
+        a rank stands at a prompt. NCCL's watchdog has a clock of its own, and so has torch's
+        own comparison of collectives (``TORCH_DISTRIBUTED_DEBUG=DETAIL``).
+        """
+        self._lends = backend == "gloo" and not _is_wrapped()
+        if self._lends:
+            # Private in torch, 2.1 to 2.15; tests/unit/test_private_api.py fails if it goes.
+            c10d._set_pg_timeout(_LENT, dist.group.WORLD)
 
     def _remove_former_store(self, url: str) -> None:
         """Remove the file in which the ranks met for an earlier session; all have left it.
@@ -209,7 +283,7 @@ def initialize(job: Job, request: Initialize) -> GroupInfo:
     # A rank that is new has counted what made the group, those whose groups have healed have not.
     ledger.count_again()
     if len(group.epochs) > 1:
-        job.later.append((_TIDY, _tidy))
+        job.later.append((_TIDY, tidy))
     return info
 
 
@@ -224,6 +298,12 @@ def _board(wanted: Initialize) -> Board:
 def destroy(job: Job, _request: Destroy) -> None:
     """Leave the group."""
     job.engine.group.destroy()
+
+
+@operation(EndScript, on=MAIN)
+def end_script(job: Job, _request: EndScript) -> None:
+    """Have the session's group again after a script; so does whatever begins on this thread."""
+    job.later.append((_TIDY, tidy))
 
 
 @operation(HostStore, on=MAIN)
@@ -243,10 +323,6 @@ def reach(_job: Job, request: Reach) -> bool:
     return True
 
 
-def _tidy() -> None:
-    """Release the former group.
-
-    Tracebacks, and what IPython makes of them, refer to each other and to that group with its
-    threads and sockets, until Python's collector happens to find such cycles.
-    """
-    gc.collect()
+def _is_wrapped() -> bool:
+    """Whether torch compares collectives itself, in groups around the real ones."""
+    return os.environ.get("TORCH_DISTRIBUTED_DEBUG", "").upper() == "DETAIL"

@@ -78,7 +78,7 @@ class Observer:
             closely: Take the time to look twice, and tell what was called lately.
         """
         at = frames.position()
-        stands = self._movement.seen(at)
+        stands = self._movement.seen(at, self._began(at))
         if open_calls := self._streams.open_calls():
             mark = (open_calls, at.mark if doing else ())
             still = self._open_since.seconds(mark, time.monotonic())
@@ -91,7 +91,7 @@ class Observer:
             # told. Asking the recorder at once would hold up a thread that moves.
             time.sleep(_MOMENT)
             at = frames.position()
-            stands = self._movement.seen(at)
+            stands = self._movement.seen(at, self._began(at))
         if not doing and (at.in_loop or not (closely or at.line)):
             word = "running" if frames.other_threads_in_torch_distributed() else "idle"
             recent = flight.called(self._ledger, since_ns) if closely else ()
@@ -113,6 +113,11 @@ class Observer:
             in_thread=in_thread and waiting is not None,
         )
 
+    def _began(self, at: Position) -> float | None:
+        """When the wait began in which the main thread is."""
+        wait = self._ledger.waits().get(threading.main_thread().ident or 0) if at.awaits else None
+        return wait.began if wait else None
+
     def _wait_of_threads(self) -> Collective | None:
         """What a thread waits in while the main one waits for it; None if some thread may go on."""
         waits = {thread: wait for thread, wait in self._ledger.waits().items() if wait.call}
@@ -121,7 +126,7 @@ class Observer:
                 return None
         # The one that began first holds up the others.
         first = min(waits.values(), key=lambda wait: wait.began, default=None)
-        return flight.waits_in(Position(), first, ()) if first else None
+        return flight.waits_in(self._ledger, Position(), first, ()) if first else None
 
     def _on_stream(
         self, at: Position, still: float, doing: str, cell: int | None, since_ns: int
@@ -132,7 +137,7 @@ class Observer:
         call that does not announce itself (``.item()``), or be idle, or compute; so it is never
         said to have stood still, and a verdict about it is likely, not proven.
         """
-        recent = flight.recorded(self._recorder, since_ns)
+        recent = flight.recorded(self._recorder, since_ns, self._ledger)
         first = next((call for call in recent if not call.done), None)
         line = at.line or (doing if doing != Run.op else "")
         if first is None:  # it has completed meanwhile
@@ -150,7 +155,7 @@ class Observer:
             return None, ()
         if stands.still < _SETTLED:
             # A thread that moves is not held up for what it has called: what it says is enough.
-            return (None if closely else flight.waits_in(at, wait, ())), ()
+            return (None if closely else flight.waits_in(self._ledger, at, wait, ())), ()
         now = time.monotonic()
         asked, waiting = self._known
         if not closely and now - stands.still <= asked:  # it has not moved since
@@ -158,7 +163,7 @@ class Observer:
                 waiting = replace(waiting, since=waiting.since + now - asked)
             return waiting, ()
         recent = flight.called(self._ledger, since_ns)
-        waiting = flight.waits_in(at, wait, recent)
+        waiting = flight.waits_in(self._ledger, at, wait, recent)
         self._known = now, waiting
         return waiting, recent if closely else ()
 
@@ -168,15 +173,22 @@ def look(job: Job, request: LookAt) -> Look:
     """Say what the rank does."""
     engine = job.engine
     runner, info = engine.runner, engine.group.info
-    seen = engine.observer.look(
-        engine.doing, runner.cell, engine.group.since, closely=request.closely
-    )
+    asks = runner.prompt.asks
+    if asks is not None:
+        since = time.monotonic() - runner.prompt.since
+        seen = Look("stopped", asks.place or asks.of, runner.cell, since=since)
+    else:
+        seen = engine.observer.look(
+            engine.doing, runner.cell, engine.group.since, closely=request.closely
+        )
     runs = seen.state == "running" and runner.cell is not None
     return replace(
         seen,
         since=time.time() - runner.started if runs else seen.since,
+        overdue=engine.group.overdue(seen.waiting),
         engine=engine.id,
         info=info,
+        in_group=not engine.group.is_destroyed,
         host=socket.gethostname(),
         pid=os.getpid(),
         memory=host.memory(),

@@ -22,17 +22,21 @@ from rankbook.models.requests import Request
 if TYPE_CHECKING:
     from rankbook.engine.jobs import Job
 
-__all__ = ["CONTROL", "MAIN", "ROOMS", "Operation", "every_operation", "operation"]
+__all__ = ["ASIDE", "CONTROL", "MAIN", "ROOMS", "Operation", "every_operation", "operation"]
 
 ROOMS = (
     "rankbook.engine.cells.freeing",
     "rankbook.engine.cells.runner",
     "rankbook.engine.comparing",
     "rankbook.engine.copying",
+    "rankbook.engine.debugging.prompt",
+    "rankbook.engine.diffing",
     "rankbook.engine.environment",
     "rankbook.engine.facts",
+    "rankbook.engine.following",
     "rankbook.engine.group",
     "rankbook.engine.history",
+    "rankbook.engine.inspecting",
     "rankbook.engine.lastcalls",
     "rankbook.engine.look",
     "rankbook.engine.values",
@@ -46,6 +50,10 @@ MAIN = "main"
 """On the main thread, in turn with cells. A signal interrupts it; an operation that awaits has to
 see to that by itself."""
 
+ASIDE = "aside"
+"""In a thread of its own, whatever the main thread does: it may block, for it runs a person's code
+that is only to be looked at. What it prints is dropped. While several block, more are refused."""
+
 _R = TypeVar("_R", bound=Request)
 
 
@@ -56,7 +64,7 @@ class Operation:
     request: type[Request]
     """What asks for it; ``request.op`` is its name on the wire."""
     on: str
-    """The thread that does it: :data:`CONTROL` or :data:`MAIN`."""
+    """The thread that does it: :data:`CONTROL`, :data:`MAIN` or :data:`ASIDE`."""
     act: Callable[[Job, Any], Any]
     """Does it, given the job and the request."""
 

@@ -40,10 +40,16 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
-from rankbook.engine import files
+from rankbook.engine import files, orphans
 from rankbook.engine.cells.tail import LOG_VARIABLE
 
 __all__ = ["Server", "load", "main", "run_engine", "tell"]
+
+_MARK = "RANKBOOK_ENGINE"
+"""The variable that names an engine, for what it starts."""
+
+_MOMENT = 0.05
+"""Seconds between two looks for engines that were killed."""
 
 _GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL when all engines are ended."""
@@ -100,6 +106,7 @@ class Server:
     def __init__(self) -> None:
         self._kernel = os.getppid()
         self._engines: dict[int, int] = {}
+        orphans.adopt()
         self._logs: dict[int, int] = {}
         """By process, the descriptor of its log, if that has no name."""
         self._wake_r, self._wake_w = os.pipe()
@@ -166,6 +173,7 @@ class Server:
             _become_child(parent, log)
             os.close(self._wake_r)
             os.close(self._wake_w)
+            os.environ[_MARK] = f"{parent}.{index}"
             os.environ[LOG_VARIABLE] = path or files.OWN
             with suppress(OSError):  # another host need not have the notebook's folder
                 os.chdir(command["cwd"])
@@ -190,6 +198,8 @@ class Server:
             if pid == 0:
                 return
             if (index := self._engines.pop(pid, None)) is not None:
+                # What it has started has its mark in the environment.
+                orphans.end(pid, f"{_MARK}={os.getpid()}.{index}")
                 event = {"event": "ended", "index": index, "pid": pid}
                 event["status"] = os.waitstatus_to_exitcode(status)
                 if (log := self._logs.pop(pid, None)) is not None:
@@ -207,6 +217,10 @@ class Server:
             select.select([self._wake_r], [], [], left)
             self._signals()
         self._signal_all(signal.SIGKILL)
+        deadline = time.monotonic() + _GRACE
+        while self._engines and time.monotonic() < deadline:
+            self._reap()
+            select.select([self._wake_r], [], [], _MOMENT)
         if os.getppid() != self._kernel:
             files.remove_all()  # the kernel was killed and cannot
 

@@ -10,7 +10,6 @@ import psutil
 import torch.distributed.distributed_c10d as c10d
 
 from rankbook.engine.frames import Position
-from rankbook.engine.waits import Waits
 
 __all__ = ["Movement", "Standing"]
 
@@ -50,8 +49,13 @@ class Movement:
         """Start again: the main thread is about to do something else."""
         self._mark = self._place = None
 
-    def seen(self, at: Position) -> Standing:
-        """Note where the main thread is now, and say for how long it has stood there."""
+    def seen(self, at: Position, began: float | None = None) -> Standing:
+        """Note where the main thread is now, and say for how long it has stood there.
+
+        Args:
+            at: Where it is.
+            began: When the wait began that it has announced, seconds since the epoch; None: none.
+        """
         now = time.monotonic()
         # A thread that polls is given a core now and then, and stands still all the same.
         mark = (at.mark,) if at.in_store else (at.mark, _times_scheduled(), round(_main_cpu(), 3))
@@ -67,11 +71,10 @@ class Movement:
             # Nothing is on its way to a rank that waits for a key: other main threads set those.
             self._quiet_since = self._still_since
         self._mark, self._place, self._cpu, self._last = mark, at.mark, cpu, now
-        return Standing(now - self._still_since, now - self._quiet_since, self._here(now))
+        return Standing(now - self._still_since, now - self._quiet_since, self._here(now, began))
 
-    def _here(self, now: float) -> float:
-        began = Waits.since()
-        return now - self._here_since if began is None else max(0.0, time.time() - began / 1e9)
+    def _here(self, now: float, began: float | None) -> float:
+        return now - self._here_since if began is None else max(0.0, time.time() - began)
 
 
 def _main_cpu() -> float:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import types
+from typing import TYPE_CHECKING, Any
+
 from rankbook import values
 from rankbook.engine.jobs import Job
 from rankbook.engine.operations import MAIN, operation
 from rankbook.models.requests import Pull, Push
+
+if TYPE_CHECKING:
+    from rankbook.engine.context import Engine
 
 __all__ = ["pull", "push"]
 
@@ -24,5 +30,17 @@ def pull(job: Job, request: Pull) -> bool:
 def push(job: Job, request: Push) -> None:
     """Set variables."""
     # All or nothing: a value that does not unpickle here leaves the others unset as well.
-    pairs = zip(request.names, job.buffers, strict=True)
-    job.engine.namespace.update({name: values.loads(data) for name, data in pairs})
+    pairs, made = zip(request.names, job.buffers, strict=True), list[Any]()
+    given = {name: values.loads(data, made) for name, data in pairs}
+    for value in made:
+        _settle(job.engine, value)
+    job.engine.namespace.update(given)
+
+
+def _settle(engine: Engine, value: Any) -> None:
+    """Let a function find this rank's names, and a class of the notebook be found by its name."""
+    if isinstance(value, types.FunctionType):
+        engine.group.names.lend(value)
+    elif isinstance(value, type) and value.__module__ == "__main__":
+        # Where it is looked for when an instance of it is pickled.
+        engine.namespace[value.__name__] = value

@@ -23,7 +23,11 @@ __all__ = ["families", "load_ipython_extension", "unload_ipython_extension"]
 _FAMILIES = {
     "group": "GroupMagics",
     "cells": "CellMagics",
+    "scripts": "ScriptMagics",
     "looks": "LookMagics",
+    "debugging": "DebugMagics",
+    "inspecting": "InspectMagics",
+    "diffs": "DiffMagics",
     "environment": "EnvironmentMagics",
     "values": "ValueMagics",
 }

@@ -16,7 +16,15 @@ from rankbook.errors import InputError
 from rankbook.magics.base import RankMagics
 from rankbook.magics.lines import below, in_line
 from rankbook.magics.mode import Mode
-from rankbook.magics.options import ON_HANG, RANKS, SELECTION, TIMEOUT_SECONDS, option
+from rankbook.magics.options import (
+    NO_WAIT,
+    ON_HANG,
+    OUT,
+    RANKS,
+    SELECTION,
+    TIMEOUT_SECONDS,
+    option,
+)
 from rankbook.magics.running import run_cell
 from rankbook.magics.usage import parse, parse_with_code, takes
 
@@ -46,12 +54,15 @@ class CellMagics(RankMagics):
     @line_cell_magic
     @takes(
         RANKS,
-        option(
-            "-o", "--out", metavar="NAME", help="Keep the CellResult in this notebook variable."
-        ),
+        OUT,
         TIMEOUT_SECONDS,
         ON_HANG.but(help="See %%dist_init; for this cell only."),
-        option("--no-wait", action="store_true", help="Return at once; the output follows."),
+        option(
+            "--pdb",
+            action="store_true",
+            help="Stop where the cell fails, and ask for commands of pdb; see %%dist_debug.",
+        ),
+        NO_WAIT,
         option("expression", nargs="*", help="For %%dist: what to run."),
     )
     def dist(self, line: str, cell: str | None = None) -> None:
@@ -92,6 +103,7 @@ class CellMagics(RankMagics):
             out=args.out,
             on_hang=args.on_hang,
             wait=not args.no_wait,
+            post_mortem="failure" if args.pdb else "",
         )
 
     @cell_magic

@@ -40,7 +40,7 @@ class Mode:
         first = lines[at].strip()
         if first.split()[0] == "%%local":
             return [*lines[:at], "\n", *lines[at + 1 :]]  # an empty line keeps the numbers right
-        if not self.on or first[0] in "%!?" or first.endswith("?"):
+        if not self.on or first[0] in "%!?":
             return lines
         return ["%%dist\n", *lines]
 

@@ -24,8 +24,10 @@ __all__ = [
     "NAMES",
     "NODES",
     "NO_CHECK",
+    "NO_WAIT",
     "NPROC",
     "ON_HANG",
+    "OUT",
     "PROFILE",
     "PYTHON",
     "RANKS",
@@ -172,4 +174,6 @@ SELECTION = option("ranks", nargs="*", help=_RANKS)
 TIMEOUT_SECONDS = option(
     "--timeout", type=float, metavar="S", help="Interrupt the cell after S seconds."
 )
+OUT = option("-o", "--out", metavar="NAME", help="Keep the CellResult in this notebook variable.")
+NO_WAIT = option("--no-wait", action="store_true", help="Return at once; the output follows.")
 NAMES = option("names", nargs="+", metavar="NAME", help="Names of variables.")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rankbook.display.cell import LiveOutput, Screen
 from rankbook.display.screens import BackgroundScreen, NotebookScreen, screen_for
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from rankbook.notebook import Session
+    from rankbook.sessions.cells.results import CellResult
 
-__all__ = ["run_cell"]
+__all__ = ["run_cell", "show"]
 
 
 def run_cell(
@@ -25,10 +26,9 @@ def run_cell(
     cell: Typed,
     ranks: str,
     *,
-    timeout: float | None = None,
     out: str | None = None,
-    on_hang: str | None = None,
     wait: bool = True,
+    **how: Any,
 ) -> None:
     """Run a cell on ranks, as :meth:`rankbook.Session.run` does, and show its output.
 
@@ -37,10 +37,9 @@ def run_cell(
         session: The session whose ranks run it.
         cell: The code.
         ranks: A selection of ranks.
-        timeout: Seconds after which it is interrupted.
         out: Name of the variable here that keeps the result.
-        on_hang: See :meth:`rankbook.Session.run`.
         wait: Return when the cell has ended, else at once; then its errors are shown, not raised.
+        **how: The other arguments of :meth:`rankbook.Session.run`.
 
     Raises:
         RankError: The cell failed on some rank.
@@ -50,26 +49,55 @@ def run_cell(
     if (limit := session.pool.launcher.limit) and (warning := limit.due_warning()):
         print(warning)
     chosen = session.select(ranks)
+
+    def run(output: LiveOutput) -> CellResult:
+        return session.run(
+            cell.text,
+            list(chosen),
+            output=output,
+            number=cell.number,
+            first_line=cell.first_line,
+            **how,
+        )
+
+    show(shell, session, chosen, run, out=out, wait=wait)
+
+
+def show(
+    shell: InteractiveShell,
+    session: Session,
+    ranks: Sequence[int],
+    run: Callable[[LiveOutput], CellResult],
+    *,
+    out: str | None,
+    wait: bool,
+) -> None:
+    """Run something on ranks, and show its output.
+
+    Args:
+        shell: The notebook's IPython.
+        session: The session whose ranks run it.
+        ranks: Those that do.
+        run: Does it, given what shows the output.
+        out: Name of the variable here that keeps the result.
+        wait: See :func:`run_cell`.
+
+    Raises:
+        RankError: It failed on some rank.
+        RankbookError: It could not be run.
+    """
     screen: Screen = screen_for(shell)
     if not wait and isinstance(screen, NotebookScreen):
         screen = BackgroundScreen(screen)
-    output = LiveOutput(screen, chosen)
+    output = LiveOutput(screen, ranks)
 
     def keep(result: object) -> None:
         if out:
             shell.user_ns[out] = result
 
-    def run() -> None:
+    def ran() -> None:
         try:
-            result = session.run(
-                cell.text,
-                list(chosen),
-                timeout,
-                on_hang=on_hang,
-                output=output,
-                number=cell.number,
-                first_line=cell.first_line,
-            )
+            result = run(output)
         except StuckError as error:
             keep(error.result)
             raise
@@ -77,9 +105,9 @@ def run_cell(
         result.raise_for_error()
 
     if wait:
-        run()
+        ran()
     else:
-        session.in_background(lambda: _shown_errors(run, screen))
+        session.in_background(lambda: _shown_errors(ran, screen))
 
 
 def _shown_errors(run: Callable[[], None], screen: Screen) -> None:

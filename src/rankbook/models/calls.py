@@ -114,6 +114,8 @@ class Call:
     """When it was seen to be done: at the end of a wait for it, or later; None: not yet."""
     failed: bool = False
     """Whether issuing it, or a wait for it, raised."""
+    key: str = ""
+    """Name of its group, told apart from an earlier one of that name: ``0 (2)``."""
 
     @property
     def line(self) -> str:

@@ -2,16 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rankbook.models.calls import Fingerprint, Slot, Traffic
 from rankbook.models.wire import Request
 
-__all__ = ["ON_HANG", "CellOutcome", "CellSpan", "Failure", "ForgetError", "Free", "Run"]
+__all__ = [
+    "ON_HANG",
+    "POST_MORTEM",
+    "CellOutcome",
+    "CellSpan",
+    "Failure",
+    "ForgetError",
+    "Free",
+    "Run",
+    "Script",
+]
 
 
 ON_HANG = ("free", "report", "wait")
 """What to do when it is proven that a cell cannot end: free its ranks, only say so, nothing."""
+
+
+POST_MORTEM = ("", "last", "failure")
+"""Which exception the debugger shows: none, the one that ended an earlier cell, the one that is
+about to end this cell."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script that a rank runs as a launcher would have it run."""
+
+    path: str
+    """As it was typed: relative to ``folder``, or absolute. Of a module its dotted name."""
+    args: tuple[str, ...] = ()
+    """What is typed after it."""
+    is_module: bool = False
+    """Whether it is run as ``python -m`` does."""
+    clean: bool = False
+    """Whether its names, threads and processes go with it."""
+    folder: str = ""
+    """The notebook's, where it runs if there is one of that name."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """What a launcher tells this rank in its environment."""
+    world: tuple[int, ...] = ()
+    """Its ranks in the session, by their rank in the script."""
 
 
 @dataclass(frozen=True)
@@ -19,13 +55,17 @@ class Run(Request):
     """Run a cell; the answer is a :class:`CellOutcome`, its output comes as events before."""
 
     code: str
-    """IPython syntax included."""
+    """IPython syntax included. Of a script the line that runs it."""
     number: int = 0
     """Of the notebook's cell; 0: a program runs it."""
     name: str = "a cell"
     """What it is called: ``In [4]``, ``cell 3``."""
     first_line: int = 1
     """The line of the editor in which the code begins."""
+    post_mortem: str = ""
+    """One of :data:`POST_MORTEM`; ``last`` takes the place of the code."""
+    script: Script | None = None
+    """What is to be run instead of code."""
     op = "run"
 
 
@@ -82,6 +122,10 @@ class CellOutcome:
     """What it did over the rank's groups."""
     fingerprints: tuple[Fingerprint, ...] = ()
     """Of the groups that were used since the last cell: what was called there."""
+    exit_code: int | None = None
+    """Of a script: what its process would have ended with; minus the signal if one ended it."""
+    left: str = ""
+    """Threads and processes that a script has left behind, in words."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
-__all__ = ["Clear", "Display", "Event", "Result", "Stream", "from_row", "to_row"]
+__all__ = ["Asks", "Clear", "Display", "Event", "Result", "Stream", "from_row", "to_row"]
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,24 @@ class Clear:
     kind: ClassVar[str] = "clear"
 
 
-Event: TypeAlias = Stream | Result | Display | Clear
+@dataclass(frozen=True)
+class Asks:
+    """The rank stands at a prompt, and goes on when it is answered."""
 
-_CLASSES: dict[str, type[Event]] = {cls.kind: cls for cls in (Stream, Result, Display, Clear)}
+    number: int
+    """Of the question, on this rank."""
+    of: str
+    """Who asks: ``debugger``, ``input``, or ``password``, whose answer must not be shown."""
+    text: str = ""
+    """What :func:`input` was given."""
+    place: str = ""
+    """Where the debugger stands: ``In [7] line 4``."""
+    kind: ClassVar[str] = "asks"
+
+
+Event: TypeAlias = Stream | Result | Display | Clear | Asks
+
+_CLASSES: dict[str, type[Event]] = {cls.kind: cls for cls in (Stream, Result, Display, Clear, Asks)}
 
 
 def to_row(event: Event) -> list[Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rankbook.models.wire import Request
 
-__all__ = ["Destroy", "GroupInfo", "HostStore", "Initialize", "Reach"]
+__all__ = ["Destroy", "EndScript", "GroupInfo", "HostStore", "Initialize", "Reach"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,13 @@ class Destroy(Request):
 
 
 @dataclass(frozen=True)
+class EndScript(Request):
+    """Leave the group of a script, and be in the session's again."""
+
+    op = "end_script"
+
+
+@dataclass(frozen=True)
 class GroupInfo:
     """A ``DistInfo`` in JSON's types: ``device`` is ``str(torch.device)``."""
 
@@ -82,3 +89,6 @@ class GroupInfo:
     """What does not before a rank that was replaced has it, too."""
     is_new: bool = False
     """Whether the rank came without groups, and was given those that others hold with it."""
+    departed: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    """Class of each optimizer that has taken more steps on some ranks than on others, and by rank
+    how many since the last generation; -1 on a rank that is new."""

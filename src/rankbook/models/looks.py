@@ -93,8 +93,8 @@ class Look:
     """
 
     state: str
-    """``idle``, ``running`` (Python), ``waiting`` (in torch.distributed); the session adds
-    ``no answer`` and ``gone``."""
+    """``idle``, ``running`` (Python), ``waiting`` (in torch.distributed), ``stopped`` (at a
+    prompt); the session adds ``no answer`` and ``gone``."""
     line: str = ""
     """Where it stands: ``In [4] line 3: dist.all_reduce(x)``, ``train.py:6 in step, called from In
     [4] line 2``; or what it does instead."""
@@ -115,6 +115,9 @@ class Look:
     since: float = 0.0
     """Seconds for which it has been doing that: since the collective was called, the wait began,
     or the cell did."""
+    overdue: float = 0.0
+    """Seconds by which ``waiting`` has taken longer than the group allows; 0 where torch itself
+    counts them."""
     in_thread: bool = False
     """Whether a thread of the cell's waits in ``waiting``, and the main one for that thread."""
     raised: str = ""
@@ -126,7 +129,9 @@ class Look:
     engine: int | None = None
     """Id in the cluster."""
     info: GroupInfo | None = None
-    """Its place in the process group; None where the engine is in none."""
+    """Its place in the session's process group; None where the engine is no rank."""
+    in_group: bool = True
+    """Whether it has a process group at this moment: a cell may have destroyed it."""
     host: str = ""
     pid: int = 0
     memory: int = 0

@@ -3,21 +3,34 @@
 from rankbook.models.calls import ReadLastCalls, TellCall
 from rankbook.models.cells import ForgetError, Free, Run
 from rankbook.models.copies import Copy, SayDigests, SayHoldings, Settle, Take
+from rankbook.models.diffs import Chunks, Drop, Fingerprint, SendChunks
 from rankbook.models.engines import SayFacts
 from rankbook.models.environment import SayEnvironment
-from rankbook.models.groups import Destroy, HostStore, Initialize, Reach
+from rankbook.models.following import Follow
+from rankbook.models.groups import Destroy, EndScript, HostStore, Initialize, Reach
+from rankbook.models.inspecting import Complete, Inspect, ListVariables
 from rankbook.models.looks import LookAt, SayStacks
+from rankbook.models.prompts import Answer
 from rankbook.models.recorded import TellTimeline
 from rankbook.models.variables import Pull, Push
 from rankbook.models.wire import RemoteError, Request
 
 __all__ = [
+    "Answer",
+    "Chunks",
+    "Complete",
     "Copy",
     "Destroy",
+    "Drop",
+    "EndScript",
+    "Fingerprint",
+    "Follow",
     "ForgetError",
     "Free",
     "HostStore",
     "Initialize",
+    "Inspect",
+    "ListVariables",
     "LookAt",
     "Pull",
     "Push",
@@ -31,6 +44,7 @@ __all__ = [
     "SayFacts",
     "SayHoldings",
     "SayStacks",
+    "SendChunks",
     "Settle",
     "Take",
     "TellCall",

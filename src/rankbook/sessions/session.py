@@ -8,30 +8,25 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
-from collections.abc import Callable
 from typing import Any
 
 from rankbook import ranks as rank_selection
 from rankbook import values
 from rankbook.cluster.pool import Pool
-from rankbook.errors import InputError, SessionError
+from rankbook.errors import InputError
 from rankbook.interrupts import ignore_ctrl_c
-from rankbook.models import ON_HANG
-from rankbook.sessions.cells.collecting import CellOutput
-from rankbook.sessions.cells.results import CellResult
-from rankbook.sessions.cells.running import Cell
+from rankbook.models.diffs import Diff
+from rankbook.sessions.code import SessionCode
 from rankbook.sessions.group.filling import Filled
+from rankbook.sessions.members import diffs
 from rankbook.sessions.members import values as member_values
 from rankbook.sessions.renewal import Renewal
-from rankbook.sessions.view import SessionView
 from rankbook.timing import Timing
-from rankbook.words import in_words
 
 __all__ = ["Session"]
 
 
-class Session(SessionView):
+class Session(SessionCode):
     """One cluster and its process group, seen from the notebook.
 
     Made by :func:`start` or :func:`connect`.
@@ -152,85 +147,6 @@ class Session(SessionView):
         with self._turns.take("destroying the process group"):
             self._group.leave()
 
-    # -- cells -------------------------------------------------------------------------------
-
-    def run(
-        self,
-        code: str,
-        ranks: str | int | list[int] = "all",
-        timeout: float | None = None,
-        *,
-        on_hang: str | None = None,
-        output: CellOutput | None = None,
-        number: int = 0,
-        first_line: int = 1,
-    ) -> CellResult:
-        """Run a cell on ranks and wait for it. IPython syntax works as in a notebook.
-
-        Ctrl-C interrupts it on the ranks. When it is proven that some rank waits in vain, the
-        ranks are freed, their variables stay, and the group is re-created.
-
-        Args:
-            code: The cell.
-            ranks: A selection such as ``"0,2"``, ``1`` or ``[0, 2]``.
-            timeout: Seconds after which the cell is interrupted; None waits.
-            on_hang: ``free`` the ranks of a hang, ``report`` it and go on waiting, or just
-                ``wait``; None takes the session's ``on_hang``.
-            output: Shows the output of the ranks as it arrives; None shows nothing.
-            number: Of the notebook's cell, which is called ``In [4]`` then; 0: it is called after
-                how many cells the session has run, ``cell 3``.
-            first_line: The line of the editor in which ``code`` begins.
-
-        Returns:
-            What it did on each rank. An exception there is in the result, never raised here, and
-            so is the diagnosis of a hang.
-
-        Raises:
-            SessionError: The session is busy, or has no group.
-            StuckError: An interrupt did not end the cell on some ranks.
-            InputError: There are no such ranks.
-            ClusterError: The controller is gone.
-        """
-        on_hang = on_hang or self.on_hang
-        if on_hang not in ON_HANG:
-            raise InputError(f"on_hang={on_hang!r} is none of {', '.join(ON_HANG)}.")
-        chosen = self.select(ranks)
-        cell = Cell(code, chosen, number, first_line=first_line, timeout=timeout, on_hang=on_hang)
-        with self._turns.take(f"running a cell on {in_words(cell.ranks)}"):
-            return self._cells.run(cell, output)
-
-    def select(self, ranks: str | int | list[int]) -> tuple[int, ...]:
-        """Read a selection of ranks, all of which can run a cell.
-
-        Raises:
-            SessionError: There is no group, or a selected rank has ended.
-            InputError: There are no such ranks.
-        """
-        self._turns.refuse_closed()
-        if not self.groups:
-            self.members.refuse_dead()
-            raise SessionError("There is no process group: make one with %dist_init.")
-        chosen = rank_selection.parse(ranks, self.world_size)
-        self.members.refuse_dead(chosen)
-        return chosen
-
-    def in_background(self, work: Callable[[], Any]) -> threading.Thread:
-        """Do ``work`` in a thread and return as soon as it has made the session busy."""
-        begun = threading.Event()
-        stop = self.changes.subscribe(begun.set)
-
-        def run() -> None:
-            try:
-                work()
-            finally:
-                begun.set()
-
-        thread = threading.Thread(target=run, name="rankbook-cell", daemon=True)
-        thread.start()
-        begun.wait()
-        stop()
-        return thread
-
     def interrupt(self, turn: int | None = None) -> bool:
         """Free the ranks, whatever they do; their variables stay.
 
@@ -285,6 +201,20 @@ class Session(SessionView):
         data = {name: values.dumps(value, name) for name, value in variables.items()}
         with self._turns.take(f"pushing {', '.join(variables)}"):
             member_values.push(self.members.ranks(chosen), data)
+
+    def diff(self, expression: str, ranks: str | int | list[int] = "all") -> Diff:
+        """Compare a value across ranks; see ``%dist_diff``. No collective is issued.
+
+        Args:
+            expression: What is evaluated on each rank.
+            ranks: A selection of ranks.
+
+        Raises:
+            InputError: It cannot be evaluated on any of them.
+        """
+        chosen = self.select(ranks)
+        with self._turns.take(f"comparing {expression}"):
+            return diffs.diff(self.members.ranks(chosen), expression)
 
     # -- ends --------------------------------------------------------------------------------
 

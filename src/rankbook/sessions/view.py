@@ -142,6 +142,11 @@ class SessionView:
         return self._cells.spans
 
     @property
+    def failed(self) -> Sequence[int]:
+        """The ranks on which a cell failed first, of the latest that failed."""
+        return self._cells.failed
+
+    @property
     def is_closed(self) -> bool:
         """Whether it was shut down."""
         return self._turns.is_closed

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +25,8 @@ from ipyparallel.cluster.launcher import (
 from traitlets import Any as AnyTrait
 from traitlets import Integer, Unicode
 
+from rankbook import folders
+from rankbook.cluster import isolated
 from rankbook.cluster.launchers.base import Ended, EngineEvent, Ready
 from rankbook.cluster.warm import WarmProcess
 
@@ -71,7 +72,7 @@ def fork_command(
         "fork": n,
         "first": first,
         "argv": ["--IPEngine.id={index}", *ENGINE_OPTIONS, *argv],
-        "cwd": str(Path.cwd()),
+        "cwd": folders.here(),
         "env": dict(env),
         "log": log,
     }
@@ -124,7 +125,7 @@ class LocalController(_Lifeline, LocalControllerLauncher):
         given = " ".join(self.controller_args)  # twice is an error
         defaults = {n: v for n, v in _CONTROLLER_OPTIONS.items() if f"--{n}=" not in given}
         options = [f"--{name}={value}" for name, value in defaults.items()]
-        command = [sys.executable, "-m", "rankbook.cluster.controller"]
+        command = isolated.command("rankbook.cluster.controller")
         return [*command, *self.cluster_args, *options, "--log-level=ERROR", *self.controller_args]
 
     def _spawn(self) -> Popen[bytes]:
@@ -135,7 +136,7 @@ class LocalController(_Lifeline, LocalControllerLauncher):
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self.get_env()},
-                cwd=self.work_dir,
+                cwd=folders.here() or "/",  # the folder may be gone
                 start_new_session=True,  # the terminal's Ctrl-C is the kernel's alone
             )
 

@@ -33,8 +33,9 @@ def digest(value: Any) -> str:
 
 
 def _parts(value: Any, depth: int) -> Any:
-    if isinstance(value, (bool, int, float, complex, str, bytes)):
-        return value
+    """What a digest is made of; None where that is not known."""
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
+        return repr(value)
     if isinstance(value, torch.Tensor):
         return _tensor(value)
     if isinstance(value, nn.Module):

@@ -210,7 +210,9 @@ class _Pickler(cloudpickle.Pickler):
         return restoring.blank, (type(obj),), state, None, None, sharding.set_optimizer
 
     def _mesh(self, obj: Any) -> Any:
-        return restoring.blank, (type(obj),), obj.__getstate__(), None, None, restoring.set_mesh
+        # Not by its __getstate__, which torch has from 2.13 on.
+        state = {name: value for name, value in vars(obj).items() if name != "_pg_registry"}
+        return restoring.blank, (type(obj),), state, None, None, restoring.set_mesh
 
     def _sampler(self, obj: Any) -> Any:
         if obj.num_replicas > 1 and (obj.num_replicas, obj.rank) != (

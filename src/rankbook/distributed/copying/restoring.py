@@ -155,7 +155,9 @@ def set_mesh(mesh: Any, state: dict[str, Any]) -> None:
     state = dict(state, _rank=dist.get_rank(), _hash=None)
     if state.get("_dim_group_names"):
         state["_dim_group_names"] = [places.group_here(one) for one in state["_dim_group_names"]]
-    mesh.__setstate__(state)
+    vars(mesh).update(state)
+    if hasattr(mesh, "__setstate__"):
+        mesh.__setstate__(state)
     place = (mesh.mesh == dist.get_rank()).nonzero()
     # Some versions of torch have a list of coordinates, others a tuple.
     is_list = isinstance(state.get("_coordinate_on_dim"), list)

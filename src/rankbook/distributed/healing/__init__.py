@@ -10,11 +10,15 @@ and cannot end is forgotten (``wrappers``). What cannot go on says so (``stale``
 from rankbook.distributed.healing.account import Account, note
 from rankbook.distributed.healing.connections import is_possible, separate
 from rankbook.distributed.healing.groups import Healed, heal, on_connected, roster, settle
+from rankbook.distributed.healing.meshes import clear_caches
 from rankbook.distributed.healing.stale import explain
+from rankbook.distributed.healing.steps import count as count_steps
 
 __all__ = [
     "Account",
     "Healed",
+    "clear_caches",
+    "count_steps",
     "explain",
     "heal",
     "is_possible",

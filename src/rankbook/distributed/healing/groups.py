@@ -5,16 +5,17 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
 import torch.distributed as dist
 
-from rankbook.distributed.healing import connections, meshes, stale, wrappers
+from rankbook.distributed.healing import connections, meshes, stale, steps, wrappers
 from rankbook.distributed.healing.account import Account, Held, Terms, note
 from rankbook.distributed.healing.reducers import Standing
+from rankbook.distributed.healing.steps import Departed
 
 __all__ = ["Healed", "heal", "on_connected", "roster", "settle"]
 
@@ -40,6 +41,8 @@ class Healed:
     """What does not before a rank that was replaced has it, too."""
     is_new: bool = False
     """Whether this rank came without groups, and was given those that it is a member of."""
+    departed: tuple[Departed, ...] = ()
+    """Optimizers that have taken more steps on some ranks than on others."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class _Word:
     """Kinds of FSDP modules."""
     is_new: bool = False
     """Whether it had no groups."""
+    steps: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """What optimizers have taken since the ranks met last."""
 
 
 def heal(account: Account | None, *, clean: bool = False) -> Healed:
@@ -75,7 +80,8 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     mine = [] if clean or account is None else _able(account)
     found = wrappers.find({one.group: one.terms.name for one in held})
     terms = tuple(one.terms for one in mine)
-    word = _Word(terms, _count(account), found.standings, (), account is None)
+    word = _Word(terms, _count(account), found.standings, (), account is None, steps.taken())
+    steps.begin()
     words = _exchange("heal", word)
     _Roster.said = words
     # No name of a group that ended is given to another: a mesh would find it by that.
@@ -102,6 +108,7 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
         (*ended.kinds, *_subgroups(lost)),
         waiting.kinds,
         account is None and any(said),
+        steps.departed([None if word.is_new else word.steps for word in words]),
     )
 
 
@@ -205,7 +212,9 @@ def _read(text: bytes) -> _Word:
     said = json.loads(text)
     terms = tuple(Terms(**{**one, "ranks": tuple(one["ranks"])}) for one in said["terms"])
     standings = {kind: [Standing(*one) for one in its] for kind, its in said["standings"].items()}
-    return _Word(terms, said["count"], standings, tuple(said["shards"]), said["is_new"])
+    return _Word(
+        terms, said["count"], standings, tuple(said["shards"]), said["is_new"], said["steps"]
+    )
 
 
 def _connect(held: Held) -> Any:

@@ -53,6 +53,8 @@ def clear_caches() -> None:
         for one in list(vars(module).values()) if module else ():
             if hasattr(one, "cache_clear") and not isinstance(one, type):
                 one.cache_clear()
+    if "torch.distributed.tensor" not in sys.modules:
+        return  # to import it takes a second
     with suppress(ImportError, AttributeError):  # another torch keeps none here
         import_module("torch.distributed.tensor.debug")._clear_sharding_prop_cache()
 

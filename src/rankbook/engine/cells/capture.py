@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import sys
+import threading
 import time
 import tokenize
 from collections.abc import Mapping
+from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from rankbook.distributed import healing
+from rankbook.distributed import adopting, healing
 from rankbook.engine import frames
+from rankbook.engine.cells.between import Between
 from rankbook.errors import MismatchError
 from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import Failure
@@ -37,22 +41,38 @@ class _Stream(io.TextIOBase):
 
     def __init__(self, name: str, original: Any, capture: Capture) -> None:
         self.name = name
+        self._in_child: Any = None
         self._original = original
         self._capture = capture
 
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        if self._capture.muted and get_ident() in self._capture.muted:
+            return len(text)
         outbox = self._capture.outbox
-        if outbox is None:
-            return self._original.write(text)  # type: ignore[no-any-return]
-        if text:
+        if self._in_child is not None:
+            self._in_child.write(text)
+        elif outbox is not None:
             outbox.write(self.name, text)
+        else:
+            self._original.write(text)
+            if threading.current_thread() is not threading.main_thread():
+                self._capture.between.write(self.name, text)
         return len(text)
 
     def flush(self) -> None:
-        if self._capture.outbox is None:
+        if self._in_child is not None:
+            self._in_child.flush()
+        elif self._capture.outbox is None:
             self._original.flush()
+
+    def go_past_python(self) -> None:
+        """In a forked child: write whole lines to the descriptor, which the rank reads."""
+        descriptor = 1 if self.name == "stdout" else 2
+        self._in_child = open(  # noqa: SIM115 - it lives as long as the child
+            descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
+        )
 
     def writable(self) -> bool:
         return True
@@ -81,22 +101,28 @@ class Capture:
 
     Attributes:
         outbox: Where output goes now; None: where ipykernel sends it.
+        muted: Threads whose output is dropped.
+        between: What is said while it goes nowhere.
         failure: The exception that was shown last.
         cell: What runs, IPython's own syntax replaced.
         freed: Whether the session has interrupted the cell, or is about to.
+        in_script: Whether a script runs instead of a cell.
         cut: Whether it has cut the connections under it, or is about to.
     """
 
     def __init__(self, shell: Any) -> None:
         self.outbox: Outbox | None = None
+        self.muted: set[int] = set()
+        self.between = Between()
         self.failure: Failure | None = None
         self.cell = ""
-        self.freed = self.cut = False
+        self.freed = self.cut = self.in_script = False
         self._shows = shell.showtraceback
         shell.showtraceback = self._show
         self._shell = shell
-        sys.stdout = _Stream("stdout", sys.stdout, self)
-        sys.stderr = _Stream("stderr", sys.stderr, self)
+        self._streams = _Stream("stdout", sys.stdout, self), _Stream("stderr", sys.stderr, self)
+        sys.stdout, sys.stderr = self._streams
+        os.register_at_fork(after_in_child=self._in_child)
         shell.display_pub.register_hook(self._on_display)
         # Private in IPython, unchanged in IPython 7 to 9: ipykernel overrides it to send its
         # 'error' message. tests/unit/test_private_api.py fails if it goes.
@@ -106,9 +132,18 @@ class Capture:
         self._finish_result, hook.finish_displayhook = hook.finish_displayhook, self._on_result
         self._quiet, hook.quiet = hook.quiet, self._is_quiet
 
-    def begin(self, outbox: Outbox) -> None:
+    def _in_child(self) -> None:
+        """Let what a forked child prints be seen: nobody takes anything from its outbox."""
+        self.outbox = None
+        for stream in self._streams:
+            stream.go_past_python()
+
+    def begin(self, outbox: Outbox, *, in_script: bool = False) -> None:
         """Send output into an outbox from now on."""
         self.outbox, self.failure, self.cell = outbox, None, ""
+        self.in_script = in_script
+        for stream, text in self.between.take():
+            outbox.write(stream, text)
         self.freed = self.cut = False
 
     def end(self) -> Failure | None:
@@ -149,28 +184,41 @@ class Capture:
         ):  # the rank was freed while IPython showed an exception
             etype, evalue, _ = _interrupt(evalue)
             stb = self._render(evalue)
-        elif (stale := healing.explain(evalue)) is not None:
+        elif better := healing.explain(evalue) or adopting.explain(evalue):
             trace = frames.outside_torch(evalue.__traceback__)
-            etype, evalue = type(stale), stale.with_traceback(trace)
+            etype, evalue = type(better), better.with_traceback(trace)
             stb = self._render(evalue)
         if issubclass(etype, SystemExit):
             # IPython shows no traceback of SystemExit, which ends the program in a terminal.
             stb = self._render(evalue)
-        line = frames.line_of(evalue.__traceback__)
+        line = self._line_of(evalue)
         slot = evalue.slot if isinstance(evalue, MismatchError) else None
         self.failure = Failure(
             etype.__name__, _text(evalue), tuple(stb), time.time(), freed, line, slot
         )
+
+    def exited(self, error: SystemExit, code: int) -> None:
+        """Note that a script has ended itself with an exit code that is not 0."""
+        line = self._line_of(error)
+        if not isinstance(error.code, int):  # as Python does
+            sys.stderr.write(f"{error.code}\n")
+        text = f"exit code {code}"
+        shown = (f"SystemExit: {text} ({line})" if line else f"SystemExit: {text}",)
+        self.failure = Failure("SystemExit", text, shown, time.time(), self.freed, line)
 
     def unshown(self, error: BaseException) -> Failure:
         """The exception that ended the cell, where IPython has not shown it.
 
         An interrupt that arrives while IPython shows an exception ends that as well.
         """
-        freed, line = self._is_end(type(error)), frames.line_of(error.__traceback__)
+        freed, line = self._is_end(type(error)), self._line_of(error)
         if freed:
             error = KeyboardInterrupt()
         return Failure(type(error).__name__, _text(error), (), time.time(), freed, line)
+
+    def _line_of(self, error: BaseException) -> str:
+        find = frames.line_in_script if self.in_script else frames.line_of
+        return find(error.__traceback__)
 
     def _is_end(self, etype: type[BaseException]) -> bool:
         """Whether an exception is the result of freeing the rank."""

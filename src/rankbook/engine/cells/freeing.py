@@ -35,6 +35,7 @@ def free(job: Job, request: Free) -> bool:
         for waiting in [one for one in list(engine.waiting) if one.name == Run.op]:
             waiting.is_dropped = True
     if request.interrupt and works:
+        engine.runner.prompt.end()  # a thread at the prompt hears of no signal
         os.kill(os.getpid(), signal.SIGINT)
     return works
 

@@ -12,21 +12,30 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from rankbook.engine import children
+from rankbook.engine.cells import script
 from rankbook.engine.cells.capture import Capture
 from rankbook.engine.cells.naming import Naming
 from rankbook.engine.cells.tail import LOG_VARIABLE, Tail
+from rankbook.engine.debugging.prompt import Prompt
+from rankbook.engine.debugging.stops import Stops
 from rankbook.engine.jobs import Job
 from rankbook.engine.operations import MAIN, operation
 from rankbook.models import CellOutcome
+from rankbook.models.cells import Script
 from rankbook.models.requests import Run
 
 if TYPE_CHECKING:
     from rankbook.engine.cells.outbox import Outbox
+    from rankbook.engine.group import Group
 
 __all__ = ["Runner", "interruptible", "run"]
 
 _LOOK_PAST_PYTHON = 0.2
 """Seconds between two looks at what a cell has written past Python."""
+
+_SEE_ENDS = 0.02
+"""Seconds between two looks at which asynchronous calls have ended."""
 
 _REMEMBERED = 10_000
 """Cells of which it is remembered what they have defined."""
@@ -37,16 +46,21 @@ class Runner:
 
     Attributes:
         capture: Takes their output.
+        prompt: Where a cell asks, and waits for the answer.
+        stops: What stops a cell.
         cell: Number of the cell that runs, None if none does.
         started: When the last cell began, seconds since the epoch.
         last_error: One line about the exception that ended the last cell, empty if none did.
         cells: The cells that were run, the latest last, each once, IPython's syntax replaced.
     """
 
-    def __init__(self, kernel: Any) -> None:
+    def __init__(self, kernel: Any, group: Group) -> None:
         self.shell = kernel.shell
+        self._group = group
         self.capture = Capture(self.shell)
         self._naming = Naming(self.shell)
+        self.prompt = Prompt(lambda: self.capture.outbox)
+        self.stops = Stops(self.prompt)
         self._tail = Tail(os.environ.get(LOG_VARIABLE))
         self.cell: int | None = None
         self.started = 0.0
@@ -63,27 +77,73 @@ class Runner:
         self.shell.execution_count = cell.number
         self.cell, self.started = cell.number, time.time()
         self.last_error = ""
-        begin = time.perf_counter()
-        self._tail.skip()
-        self.capture.begin(outbox)
+        begin, pid = time.perf_counter(), os.getpid()
+        code, left = None, ""
+        self._tail.show(lambda text: self.capture.between.keep("stdout", text))
+        self.capture.begin(outbox, in_script=cell.script is not None)
         self._naming.begin(cell)
+        self.prompt.begin()
         try:
-            result = await self._run(cell.code)
+            if cell.script is None:
+                raised = await self._execute(cell)
+                if os.getpid() != pid:
+                    children.end(raised)
+            else:
+                ended = self._run_script(cell.script)
+                raised, code, left = ended.error, ended.exit_code, ended.left
         finally:
+            self.stops.end_cell()
+            for name in ("__return__", "__exception__"):  # pdb leaves them where it stopped
+                self.shell.user_ns.pop(name, None)
             self.show_descriptors(outbox)
             failure = self.capture.end()
+            self.capture.between.ended(cell.name)
             self._naming.end()
             self.cell = None
-        raised = result.error_before_exec or result.error_in_exec
         if failure is None and raised is not None:
             failure = self.capture.unshown(raised)
         if failure is not None and not failure.freed:  # an interrupt is not the cell's error
             self.last_error = f"{failure.ename}: {failure.evalue}".rstrip(": ")
-        return CellOutcome(failure, time.perf_counter() - begin)
+        if code and failure is not None and failure.freed:
+            code = -signal.SIGINT
+        return CellOutcome(failure, time.perf_counter() - begin, exit_code=code, left=left)
+
+    async def _execute(self, cell: Run) -> BaseException | None:
+        """Run a cell, or look back at an earlier one; return the exception that ended it."""
+        try:
+            if cell.post_mortem == "last":
+                self._look_back(getattr(sys, "last_value", None))
+                return None
+            result = await self._run(cell.code)
+            raised: BaseException | None = result.error_before_exec or result.error_in_exec
+            if cell.post_mortem == "failure" and raised is not None and not self.capture.freed:
+                self._look_back(raised)
+        except KeyboardInterrupt as interrupt:  # at the prompt
+            return interrupt
+        return raised
+
+    def _look_back(self, error: BaseException | None) -> None:
+        """Stop where an exception was raised."""
+        if error is None or error.__traceback__ is None:
+            print("No cell has failed here.")
+            return
+        print(f"{type(error).__name__}: {error}".rstrip(": "))
+        with interruptible():
+            self.stops.look_back(error.__traceback__)
 
     def show_descriptors(self, outbox: Outbox) -> None:
         """Send what was written past Python; from any thread, also while the cell runs."""
         self._tail.show(lambda text: outbox.write("stdout", text))
+
+    def _run_script(self, wanted: Script) -> script.Ended:
+        def show(error: BaseException, code: int) -> None:
+            if isinstance(error, SystemExit):
+                self.capture.exited(error, code)
+            else:
+                self.shell.showtraceback((type(error), error, error.__traceback__))
+
+        with interruptible():
+            return script.execute(wanted, self._group, self.shell.user_ns, show)
 
     def remember(self, cells: Iterable[str]) -> None:
         """Take note of cells that have run here, or whose definitions have."""
@@ -136,10 +196,17 @@ async def run(job: Job, request: Run) -> CellOutcome:
             runner.show_descriptors(job.outbox)
             job.control.call(look_past_python, after=_LOOK_PAST_PYTHON)
 
+    def see_ends() -> None:
+        # Of calls whose handles somebody has yet to wait for.
+        if job.is_open:
+            ledger.settle()
+            job.control.call(see_ends, after=_SEE_ENDS)
+
+    ledger = job.engine.ledger
     job.engine.group.before_cell()
     job.control.call(look_past_python, after=_LOOK_PAST_PYTHON)
+    job.control.call(see_ends, after=_SEE_ENDS)
     outcome = await runner.run(job.outbox, request)
-    ledger = job.engine.ledger
     traffic = ledger.counts.traffic(request.number)
     computing = max(0.0, outcome.seconds - traffic.waiting)
     return replace(

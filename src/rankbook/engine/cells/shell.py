@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import builtins
-import getpass
+import os
 import sys
 import warnings
 from typing import Any
 
-from IPython.core.error import StdinNotImplementedError
+from IPython.core.error import UsageError
+
+from rankbook.engine.cells import system
 
 __all__ = ["prepare"]
 
 
 def prepare(shell: Any) -> None:
-    """Make a shell survive ``exit``, and say what cannot work in a rank."""
+    """Make a shell survive ``exit``."""
 
     class _Exit:
         """In a rank, ``exit`` is an error like any other: the engine must live on."""
@@ -25,23 +26,29 @@ def prepare(shell: Any) -> None:
         def __repr__(self) -> str:
             return "exit() raises SystemExit; %dist_shutdown stops the engines"
 
+    def _system(command: str) -> None:
+        shell.user_ns["_exit_code"] = system.run(shell.var_expand(command, depth=1))
+
+    shell.system = _system
+    shell.set_hook("show_in_pager", _print_page, 0)
+    for name in ("pdb", "debug"):
+        shell.register_magic_function(_ask_session, "line", name)
     shell.user_ns["exit"] = shell.user_ns["quit"] = _Exit()
-    sys.breakpointhook = _no_breakpoint
-    builtins.input = getpass.getpass = _no_input
+    # IPython has set these; libraries ask for them to learn whether a person types here.
+    for name in ("ps1", "ps2", "ps3"):
+        vars(sys).pop(name, None)
+    # Else a child writes into a file only when it has gathered much, or has ended.
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
     # IPython's advice after sys.exit() is for a terminal; the exception itself is shown.
     warnings.filterwarnings("ignore", message="To exit: use 'exit'")
 
 
-def _no_input(*_args: Any, **_kwargs: Any) -> str:
-    __tracebackhide__ = True
-    raise StdinNotImplementedError(
-        "A rank cannot ask for input: assign the value in the notebook, then %dist_push it."
-    )
+def _print_page(_shell: Any, page: Any, *_args: Any, **_options: Any) -> None:
+    """Show what IPython would show in a pager: ``x?``, ``%%prun``."""
+    sys.stdout.write(f"{page.get('text/plain', '') if isinstance(page, dict) else page}\n")
 
 
-def _no_breakpoint(*_args: Any, **_kwargs: Any) -> None:
-    __tracebackhide__ = True
-    raise RuntimeError(
-        "breakpoint() needs a terminal, which a rank does not have: "
-        "print from the cell, or look at the ranks with %dist_status."
+def _ask_session(_line: str) -> None:
+    raise UsageError(
+        "On ranks, %dist_debug looks back at where a cell failed, and %%dist --pdb stops there."
     )

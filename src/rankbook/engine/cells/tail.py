@@ -7,8 +7,11 @@ when a rank dies. While a cell runs, additions to that file are shown with its o
 
 from __future__ import annotations
 
+import codecs
+import ctypes
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["LOG_VARIABLE", "Tail"]
@@ -28,25 +31,30 @@ class Tail:
         """
         self._path = Path(path) if path else None
         self._lock = threading.Lock()
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._at = self._size()
 
     def show(self, write: Callable[[str], object]) -> None:
         """Pass on what was appended since the last call."""
         with self._lock:
+            _flush()
             if self._path is None or self._size() <= self._at:
                 return
             with self._path.open("rb") as file:
                 file.seek(self._at)
                 data = file.read()
             self._at += len(data)
-            write(data.decode(errors="replace"))
-
-    def skip(self) -> None:
-        """Pass over what was appended since the last call."""
-        self.show(str)
+            write(self._decoder.decode(data))
 
     def _size(self) -> int:
         try:
             return self._path.stat().st_size if self._path else 0
         except OSError:
             return 0
+
+
+def _flush() -> None:
+    """Have C write what it has buffered of its standard output, which is a file here."""
+    with suppress(OSError, ValueError, AttributeError):  # another C library names it otherwise
+        library = ctypes.CDLL(None)
+        library.fflush(ctypes.c_void_p.in_dll(library, "stdout"))

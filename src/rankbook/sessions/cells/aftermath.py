@@ -17,7 +17,7 @@ from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.repair import Event, Repair
 from rankbook.sessions.members import Members, looks, outcomes
 from rankbook.sessions.members.freeing import Freed, data_moves
-from rankbook.words import agree, how_to_replace, in_words, sentence_start
+from rankbook.words import agree, how_to_replace, in_words, ranks_do, sentence_start
 
 __all__ = ["Aftermath"]
 
@@ -30,42 +30,58 @@ class Aftermath:
         self._group = group
         self._repair = repair
 
-    def settle(self, result: CellResult, freed: Freed | None, ran: Collection[int]) -> CellResult:
+    def settle(
+        self,
+        result: CellResult,
+        freed: Freed | None,
+        ran: Collection[int],
+        *,
+        is_script: bool = False,
+    ) -> CellResult:
         """Leave a group that works after a cell, and say in its result what was done.
 
         Args:
             result: Of the cell that has just ended.
             freed: The outcome of freeing, if it was needed.
             ran: The ranks that ran it.
+            is_script: Whether it was a script, with a process group of its own.
 
         Raises:
             StuckError: Some ranks do not let go.
         """
         patience = self._members.timing.repair_timeout(len(self._members.living()))
         with ignore_ctrl_c(patience):
-            return self._settle(result, freed, ran)
+            return self._settle(result, freed, ran, is_script=is_script)
 
-    def _settle(self, result: CellResult, freed: Freed | None, ran: Collection[int]) -> CellResult:
+    def _settle(
+        self, result: CellResult, freed: Freed | None, ran: Collection[int], *, is_script: bool
+    ) -> CellResult:
         self._repair.wait()
         failures = {rank: done.error for rank, done in result.items() if done.error is not None}
         stuck = stuck_ranks.of(freed, result) if freed else {}
         dead = self._members.dead
         if dead and not stuck:
             if set(dead) & set(ran) or any(map(outcomes.is_lost, failures.values())):
-                self._explain_death(result, failures)
+                self._explain_death(result, failures, is_script=is_script)
             return result
         self._explain_mismatch(result, failures)
         if stuck:
             self._replace(stuck, result)
+        elif is_script and not self._repair.is_cut:
+            result.note = _who_had_left(result, failures)
         elif not self._repair.is_cut:
             why = self._why_useless(result, failures, len(ran))
             if why is not None:
                 self._repair.mark_broken()
                 result.note = f"{why} {self._repair.after(Event.CELL_ENDS)}".strip()
         result.note = result.note or self._repair.after(Event.CELL_ENDS)
+        if result.was_overdue:
+            result.note = f"{self._too_long()} {result.note}".strip()
         return result
 
-    def _explain_death(self, result: CellResult, failures: Mapping[int, Failure]) -> None:
+    def _explain_death(
+        self, result: CellResult, failures: Mapping[int, Failure], *, is_script: bool
+    ) -> None:
         """Say how a rank died; hide that others lost their connection to it."""
         dead = self._members.dead
         living = {rank: failure for rank, failure in failures.items() if rank not in dead}
@@ -84,6 +100,7 @@ class Aftermath:
             if rank in dead:
                 how = f"rank {rank} {self._members.ends[rank]}"
                 result.ranks[rank].error = Failure("EngineError", how, freed=True)
+                result.ranks[rank].exit_code = dead[rank] if is_script else None
         kept = "; the other ranks keep their variables" if len(dead) < len(result.ranks) else ""
         result.note = self._members.instead or (
             f"{how_to_replace(dead)} brings {agree(dead, 'it', 'them')} back{kept}."
@@ -118,14 +135,17 @@ class Aftermath:
         if result.ok or size < 2:  # noqa: PLR2004 - one rank has no group to lose
             return None
         if any(map(outcomes.is_timeout, failures.values())):
-            minutes = self._group.timeout_minutes
-            return f"A collective took longer than the group's timeout of {minutes:g} min."
+            return self._too_long()
         if any(map(outcomes.is_lost, failures.values())):
             return (
                 "What was made for an earlier process group (a DDP or FSDP module, a subgroup) "
                 "must be re-created."
             )
         return "" if ran == size and self._is_out_of_step() else None
+
+    def _too_long(self) -> str:
+        minutes = self._group.timeout_minutes
+        return f"A collective took longer than the group's timeout of {minutes:g} min."
 
     def _is_out_of_step(self) -> bool:
         """Whether ranks stand at different collectives: the next one would hang, or mix up data."""
@@ -167,3 +187,12 @@ class Aftermath:
             f"{lost}, the others' are in place. The process group was re-created (generation "
             f"{self._group.number}){carried.sentence_end(self._group.infos)}"
         )
+
+
+def _who_had_left(result: CellResult, failures: Mapping[int, Failure]) -> str:
+    """Which ranks had ended a script, and their connections, when others still needed them."""
+    left = sorted(set(result) - set(failures))
+    if not (left and failures and all(map(outcomes.is_lost, failures.values()))):
+        return ""
+    they = sentence_start(ranks_do(left, "had left", "had left"))
+    return f"{they} the script's process group by then: {agree(left, 'it', 'they')} had ended."

@@ -5,18 +5,24 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from rankbook.cellnames import name_of
+from rankbook.errors import RankbookError
+from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import CellSpan, Diagnosis
+from rankbook.models.requests import EndScript
 from rankbook.sessions.cells.aftermath import Aftermath
 from rankbook.sessions.cells.collecting import CellOutput
 from rankbook.sessions.cells.comparing import Comparing
-from rankbook.sessions.cells.results import CellResult
+from rankbook.sessions.cells.results import CellResult, group_failures
 from rankbook.sessions.cells.running import Cell, RunningCell
 from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.repair import Repair
 from rankbook.sessions.members import Members
+from rankbook.sessions.members.following import Following
+from rankbook.sessions.members.freeing import Freed
 from rankbook.sessions.members.looks import Progress, diagnose
 
 __all__ = ["Cells"]
@@ -33,9 +39,11 @@ class Cells:
         self._repair = repair
         self._comparing = Comparing(members)
         self._aftermath = Aftermath(members, group, repair)
+        self._following = Following(members)
         self._running: RunningCell | None = None
         self._verdict: Diagnosis | None = None
         self._count = 0
+        self._failed: tuple[int, ...] = ()
         self._spans: deque[CellSpan] = deque(maxlen=_REMEMBERED)
         members.changes.subscribe(self._look_soon)
 
@@ -52,6 +60,7 @@ class Cells:
             ClusterError: The controller is gone.
         """
         self._repair.begin_cell()
+        self._following.tell()
         self._count += 1
         cell = replace(cell, name=name_of(cell.number, self._count))
         running = RunningCell(self._members, self._repair, self._comparing, cell, output)
@@ -73,14 +82,30 @@ class Cells:
             self._spans[-1] = replace(self._spans[-1], ended=time.time())
             self._verdict = running.watch.proof if result is None else result.diagnosis
             self._running = None
-        result = self._aftermath.settle(result, freed, cell.ranks)
+        if cell.scripts:
+            self._end_script(result, freed)
+        result = self._aftermath.settle(result, freed, cell.ranks, is_script=bool(cell.scripts))
+        failed = [ranks for ranks, failure in group_failures(result) if not failure.freed]
+        self._failed = tuple(failed[0]) if failed else self._failed
         self._verdict = result.diagnosis  # that of deaths and mismatches is known only now
         return result
+
+    def _end_script(self, result: CellResult, freed: Freed | None) -> None:
+        """Have the session's group again on the ranks where a script has ended."""
+        ranks = set(result) - (freed.busy if freed else set())
+        party = self._members.living().only(ranks)
+        with ignore_ctrl_c(self._members.timing.leave), suppress(RankbookError):
+            party.ask(EndScript(), self._members.timing.leave)
 
     @property
     def spans(self) -> Sequence[CellSpan]:
         """When the latest cells ran on the ranks, the newest last."""
         return tuple(self._spans)
+
+    @property
+    def failed(self) -> Sequence[int]:
+        """The ranks on which a cell failed first, of the latest that failed; none if none did."""
+        return self._failed
 
     @property
     def verdict(self) -> tuple[Diagnosis | None, bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
+from rankbook.errors import PromptError
 from rankbook.models import CellOutcome, Diagnosis, Failure, events
 from rankbook.models.requests import RemoteError
 from rankbook.sessions.cells.results import CellResult, RankResult
@@ -30,6 +31,21 @@ class CellOutput(Protocol):
 
     def note(self, text: str) -> None:
         """Show a line of the session's own."""
+
+    def say(self, text: str) -> None:
+        """Show an answer of the session's own."""
+
+    def ask(self, prompt: str, *, secret: bool) -> str:
+        """Ask the person for a line, and wait for it.
+
+        Args:
+            prompt: Stands before what is typed.
+            secret: Do not show what is typed.
+
+        Raises:
+            PromptError: Nobody can be asked here.
+            KeyboardInterrupt: The person has pressed Ctrl-C instead.
+        """
 
     def finish(self) -> None:
         """Show what is left: the cell has ended, one way or another."""
@@ -66,6 +82,17 @@ class Collector:
         if self._output is not None:
             self._output.note(text)
 
+    def say(self, text: str) -> None:
+        """Show an answer of the session's own."""
+        if self._output is not None:
+            self._output.say(text)
+
+    def ask(self, prompt: str, *, secret: bool) -> str:
+        """Ask the person for a line; see :meth:`CellOutput.ask`."""
+        if self._output is None:
+            raise PromptError("nobody can be asked: the cell was run without an output")
+        return self._output.ask(prompt, secret=secret)
+
     def finish(self) -> None:
         """Show what is left."""
         if self._output is not None:
@@ -100,6 +127,8 @@ class Collector:
                 self._values.get(rank),
                 outcome.error,
                 outcome.seconds,
+                outcome.exit_code,
+                outcome.left,
             )
         traffic = {rank: outcome.traffic for rank, outcome in sorted(outcomes.items())}
         return CellResult(ranks, traffic=traffic)

@@ -27,6 +27,12 @@ class RankResult:
     """The exception that ended the cell here: ``.ename``, ``.evalue``, ``.traceback``."""
     seconds: float = 0.0
     """How long the cell ran on this rank."""
+    exit_code: int | None = None
+    """Of a script: what its process would have ended with, minus the signal if one ended it.
+
+    None for a cell."""
+    left: str = ""
+    """Of a script: the threads and processes that it has left behind, in words."""
 
     @property
     def ok(self) -> bool:
@@ -47,6 +53,12 @@ class CellResult(Mapping[int, RankResult]):
     """Collectives that ranks called differently, though nothing hung; the first of each group."""
     traffic: Mapping[int, Traffic] = field(default_factory=dict)
     """By rank, what the cell did over its groups: calls, bytes, seconds waiting and computing."""
+
+    ended: str = ""
+    """Why it was ended at a prompt, where ranks had stopped; empty if it was not."""
+
+    was_overdue: bool = False
+    """Whether a collective had taken longer than the group allows."""
 
     def __getitem__(self, rank: int) -> RankResult:
         return self.ranks[rank]
@@ -79,7 +91,9 @@ class CellResult(Mapping[int, RankResult]):
             HangError: The cell could not end on some ranks; the message is the verdict.
             RankError: The cell raised on some ranks. The message names them and the first cause.
         """
-        groups = group_failures(self)
+        groups = self._failures()
+        if not groups and self.ended:
+            groups = group_failures(self)
         if not groups and self.diagnosis is None:
             return
         failed = tuple(sorted(rank for ranks, _ in groups for rank in ranks))
@@ -92,10 +106,15 @@ class CellResult(Mapping[int, RankResult]):
                 f"  rank {rank:{width}}  {does}" for rank, does in self.diagnosis.per_rank.items()
             ]
         else:
-            cause = _first_cause(groups)
+            only_ended = self.ended and not self._failures()
+            cause = self.ended.rstrip(".") if only_ended else _first_cause(groups)
             error = RankError(f"{cause}. {self.note}" if self.note else cause, failed)
         error.traceback_lines = self.traceback_lines()
         raise error
+
+    def _failures(self) -> list[tuple[list[int], Failure]]:
+        """The failures by which a cell is known; where it was ended, those that came before."""
+        return [pair for pair in group_failures(self) if not (self.ended and pair[1].freed)]
 
     def traceback_lines(self) -> list[str]:
         """One traceback for each different error, headed by its ranks; the first cause first.
@@ -106,7 +125,7 @@ class CellResult(Mapping[int, RankResult]):
         return [
             line
             for ranks, failure in group_failures(self)
-            if not (failure.freed and self.diagnosis is not None)
+            if not (failure.freed and (self.diagnosis is not None or self.ended))
             for line in _headed(ranks, failure)
         ]
 

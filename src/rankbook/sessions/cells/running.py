@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
-from rankbook.interrupts import ignore_ctrl_c
-from rankbook.models import CellOutcome, Failure, load
-from rankbook.models.requests import Run
+from rankbook.errors import InputError, PromptError
+from rankbook.interrupts import ignore_ctrl_c, read_beside
+from rankbook.models import CellOutcome, Diagnosis, Failure, events, load
+from rankbook.models.cells import Script
+from rankbook.models.requests import Request, Run
 from rankbook.sessions.cells.collecting import CellOutput, Collector
 from rankbook.sessions.cells.comparing import Comparing
+from rankbook.sessions.cells.prompting import QUIT, RANKS, Prompting, Question
 from rankbook.sessions.cells.results import CellResult
 from rankbook.sessions.cells.watch import Watch
 from rankbook.sessions.group.repair import Repair
-from rankbook.sessions.members import Members
+from rankbook.sessions.members import Members, looks
 from rankbook.sessions.members.freeing import Freed
 from rankbook.sessions.members.outcomes import PENDING
 
 __all__ = ["Cell", "RunningCell"]
 
-_ENDED, _HOPELESS, _INTERRUPTED = "ended", "hopeless", "interrupted"
+_ENDED, _HOPELESS, _OVERDUE, _ASKED, _INTERRUPTED = (
+    *("ended", "hopeless", "overdue", "asked", "interrupted"),
+)
 
 _LABEL = 80
 """Characters of a cell's first line by which it is known."""
@@ -41,6 +47,10 @@ class Cell:
     """Seconds after which it is interrupted, None for never."""
     on_hang: str = "free"
     """One of :data:`rankbook.models.ON_HANG`."""
+    post_mortem: str = ""
+    """One of :data:`rankbook.models.cells.POST_MORTEM`."""
+    scripts: Mapping[int, Script] = field(default_factory=dict)
+    """By rank, what is to run there instead of code."""
 
     @property
     def label(self) -> str:
@@ -48,9 +58,23 @@ class Cell:
         first = next((line.strip() for line in self.code.splitlines() if line.strip()), "")
         return first[:_LABEL]
 
+    def requests(self) -> dict[int, Request]:
+        """By rank, what it is asked for."""
+        return {
+            r: Run(
+                self.code,
+                self.number,
+                self.name,
+                self.first_line,
+                self.post_mortem,
+                self.scripts.get(r),
+            )
+            for r in self.ranks
+        }
+
 
 class RunningCell:
-    """A running cell: waits for it, watches it, has its ranks freed.
+    """A running cell: waits for it, watches it, asks what its ranks ask, has them freed.
 
     Attributes:
         watch: Decides whether it is hopeless.
@@ -74,6 +98,7 @@ class RunningCell:
             output: Shows the output of the ranks.
         """
         self.watch = Watch(members)
+        self._members = members
         self._timing = members.timing
         self._repair = repair
         self._comparing = comparing
@@ -81,9 +106,12 @@ class RunningCell:
         self._collector = Collector(cell.ranks, output)
         self._deadline = None if cell.timeout is None else time.monotonic() + cell.timeout
         self._has_reported = False
-        self._call = members.ranks(cell.ranks).request(
-            Run(cell.code, cell.number, cell.name, cell.first_line)
-        )
+        self._prompting = Prompting(members)
+        self._told = ""
+        self._was_overdue = False
+        self._ended = ""
+        """Why a person, or a front end that cannot ask, has ended it at a prompt."""
+        self._call = members.ranks(cell.ranks).request(cell.requests())
 
     @property
     def progress(self) -> dict[int, Failure | str | None]:
@@ -106,24 +134,30 @@ class RunningCell:
         freed = verdict = None
         try:
             while (outcome := self._wait()) != _ENDED:
+                if outcome == _ASKED and self._converse():
+                    continue
                 pending = self._call.pending
                 if outcome == _HOPELESS:
                     # Ranks that others do not wait for may still run: they are left alone.
                     pending &= set(watch.diagnosis.stuck) if watch.diagnosis else set()
+                elif outcome == _OVERDUE:
+                    pending &= set(watch.overdue)
+                    self._was_overdue = True
+                    verdict = verdict or watch.diagnosis
                 with ignore_ctrl_c():  # it is being obeyed already
                     watch.confirm(self.progress)
                     # A look after ranks were freed says less than the one before.
                     verdict = verdict or watch.proof
                     freed = self._repair.free(pending)
                     watch.begin_again()
-                    if outcome == _INTERRUPTED or freed.busy:
+                    if outcome not in (_HOPELESS, _OVERDUE) or freed.busy:
                         timeout = self._timing.answer_timeout(len(pending))
-                        self._call.wait(timeout, self._collector.event)
+                        self._call.wait(timeout, self._take)
                         break
         finally:
             with ignore_ctrl_c(self._timing.show):
                 for rank, body in self._call.left():
-                    self._collector.event(rank, body)
+                    self._take(rank, body)
                 self._collector.finish()
             self._call.forget()
         outcomes = {rank: load(CellOutcome, value) for rank, value in self._call.values.items()}
@@ -138,23 +172,111 @@ class RunningCell:
             result.mismatches = differing
             for found in differing:
                 self._collector.mismatch(found)
+        result.ended = self._ended
+        result.was_overdue = self._was_overdue
         return result, freed
 
+    def _take(self, rank: int, body: events.Event) -> None:
+        """Take an event of a rank."""
+        if isinstance(body, events.Asks):
+            self._prompting.take(rank, body)
+        else:
+            self._collector.event(rank, body)
+
+    def _pause(self) -> float:
+        """Show and look, if it is time; return the seconds until that is due again."""
+        due = self._collector.pause(self._call.pending - self._prompting.asking)
+        return min(due, self.watch.pause(self.progress))
+
     def _wait(self) -> str:
-        """Wait until the cell has ended, or its ranks are to be freed."""
+        """Wait until the cell has ended, its ranks are to be freed, or one of them asks."""
 
-        def pause() -> float:
-            due = self._collector.pause(self._call.pending)
-            return min(due, self.watch.pause(self.progress))
+        def calls() -> bool:
+            is_to_end = self._is_to_be_freed() or self._is_overdue()
+            return is_to_end or self._prompting.is_due(self._call.pending)
 
-        left = None if self._deadline is None else self._deadline - time.monotonic()
         try:
-            waited = self._call.wait(left, self._collector.event, pause, self._is_to_be_freed)
+            # Time at a prompt does not count, so there may be some left after the wait.
+            while not self._call.wait(left := self._left(), self._take, self._pause, calls):
+                if left is not None and (self._left() or 0) <= 0:
+                    return _INTERRUPTED
         except KeyboardInterrupt:
-            waited = False
+            return _ENDED if self._call.done else _INTERRUPTED
         if self._call.done:
             return _ENDED
-        return _HOPELESS if waited else _INTERRUPTED
+        if self._is_to_be_freed():
+            return _HOPELESS
+        return _OVERDUE if self._is_overdue() else _ASKED
+
+    def _is_overdue(self) -> bool:
+        """Whether a collective has taken longer than the group allows, time at prompts apart."""
+        return max(self.watch.overdue.values(), default=0.0) > self._prompting.held
+
+    def _left(self) -> float | None:
+        """Seconds until it is interrupted, None: never."""
+        if self._deadline is None:
+            return None
+        return self._deadline + self._prompting.held - time.monotonic()
+
+    # -- a rank that asks --------------------------------------------------------------------
+
+    def _converse(self) -> bool:
+        """Ask the person once, and pass the answer on; return whether the cell goes on."""
+        question = self._prompting.question()
+        self._collector.pause(self._call.pending - self._prompting.asking)
+        try:
+            line = read_beside(
+                lambda: self._collector.ask(question.text, secret=question.of == "password"),
+                lambda is_answered: self._go_on(question, is_answered),
+            )
+        except KeyboardInterrupt:
+            self._ended = f"Interrupted at a prompt ({question.where})."
+            return False
+        except PromptError as error:
+            self._ended = f"A prompt was reached ({question.where}), and {error}."
+            return False
+        return line is None or self._obey(line, question)
+
+    def _go_on(self, question: Question, is_answered: Callable[[], bool]) -> None:
+        """Show, and watch, what other ranks do until the answer is there, or of no use."""
+
+        def pause() -> float:
+            due = min(self._pause(), self._timing.asking)
+            if (found := self.watch.diagnosis) and found.kind == "slow":
+                self._tell(found)
+            return due
+
+        def ends() -> bool:
+            self._prompting.keep(self._call.pending)
+            nobody_asks = not self._prompting.asking & set(question.ranks)
+            return is_answered() or nobody_asks or self._is_to_be_freed()
+
+        self._call.wait(None, self._take, pause, ends)
+
+    def _tell(self, found: Diagnosis) -> None:
+        """Say once who waits for a rank that stands at a prompt."""
+        who = f"{found.ranks} {found.stuck} {self._prompting.question().text}"
+        if self._prompting.asking & set(found.ranks) and who != self._told:
+            self._told = who
+            self._collector.say(found.summary)
+
+    def _obey(self, line: str, question: Question) -> bool:
+        """Do what the person says at a prompt; return whether the cell goes on."""
+        try:
+            command = self._prompting.read(line, question)
+        except InputError as error:
+            self._collector.say(str(error))
+            return True
+        word = command.text.strip() if question.of == "debugger" else ""
+        if word == RANKS:
+            done = looks.diagnose(self._members, self.progress).per_rank
+            self._collector.say("\n".join(f"rank {rank}  {does}" for rank, does in done.items()))
+            return True
+        if word in QUIT and self._cell.post_mortem != "last":
+            self._ended = f"Ended at the prompt by {word} ({question.where})."
+            return False
+        self._prompting.answer(command)
+        return True
 
     def _is_to_be_freed(self) -> bool:
         """Whether it is hopeless and its ``on_hang`` is to free; reports it where that is asked."""

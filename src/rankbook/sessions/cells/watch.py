@@ -24,6 +24,7 @@ class Watch:
 
     Attributes:
         diagnosis: From the last look; None before the first.
+        overdue: By rank, for how many seconds a collective has taken longer than the group allows.
         proof: The last proven diagnosis, whatever was seen since; None if none was proven.
     """
 
@@ -38,6 +39,7 @@ class Watch:
         self._hurry = False
         self.diagnosis: Diagnosis | None = None
         self.proof: Diagnosis | None = None
+        self.overdue: dict[int, float] = {}
 
     def pause(self, progress: Progress) -> float:
         """Look, if it is time; return seconds after which to be called again at the latest.
@@ -67,7 +69,7 @@ class Watch:
         """Drop what was seen: ranks have been freed."""
         if self._call is not None:
             self._call.forget()
-        self._call, self.diagnosis = None, None
+        self._call, self.diagnosis, self.overdue = None, None, {}
         self._due = time.monotonic() + self._period
 
     def is_hopeless(self) -> bool:
@@ -92,6 +94,7 @@ class Watch:
     def _take(self, call: RankCall, progress: Progress) -> None:
         seen = {rank: load(Look, value) for rank, value in call.values.items()}
         self.diagnosis = diagnose(looks.complete(self._members, self._ranks, seen, progress))
+        self.overdue = {rank: look.overdue for rank, look in seen.items() if look.overdue}
         if self.diagnosis.proven:
             self.proof = self.diagnosis
         timing = self._members.timing

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from rankbook.models import GroupInfo
-from rankbook.words import agree, in_words, sentence_start
+from rankbook.words import agree, in_words, plural, sentence_start
 
 __all__ = ["sentence_end"]
 
@@ -28,6 +28,24 @@ def sentence_end(infos: Mapping[int, GroupInfo]) -> str:
         new = [rank for rank, info in infos.items() if info.is_new]
         who = f"{in_words(new)} {agree(new, 'has', 'have')}" if new else "the replaced rank has"
         text += f" {sentence_start(_listed(waiting))} wait until {who} them, too."
+    return text + _departed(infos)
+
+
+def _departed(infos: Mapping[int, GroupInfo]) -> str:
+    """Say that ranks have taken steps that others have not; empty if all is well."""
+    text = ""
+    for name, steps in dict.fromkeys(one for info in infos.values() for one in info.departed):
+        by_count: dict[int, list[int]] = {}
+        for rank, count in enumerate(steps):
+            by_count.setdefault(count, []).append(rank)
+        by_count.pop(-1, None)
+        most, *fewer = sorted(by_count, reverse=True)
+        less = _listed([f"{count} on {in_words(by_count[count])}" for count in fewer])
+        text += (
+            f" Replicas have departed: {name} has taken {plural(most, 'step')} on "
+            f"{in_words(by_count[most])}, {less}, since the group was made: load a checkpoint on "
+            "all ranks."
+        )
     return text
 
 

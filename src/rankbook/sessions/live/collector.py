@@ -114,7 +114,7 @@ class Timeline:
         # Each rank loses about the same collectives.
         if lost := max((process.lost for process in self._processes.values()), default=0):
             were = "collective was" if lost == 1 else "collectives were"
-            notes.append(f"{lost:,} {were} not kept by torch's recorder (TORCH_FR_BUFFER_SIZE).")
+            notes.append(f"{lost:,} {were} called too fast to be kept.")
         if hosts := ", ".join(sorted(self._hosts.unknown)):
             notes.append(f"What ran on {hosts} is not shown: its clock could not be compared yet.")
         if self._is_busy and self._pause > _STANDS:

@@ -30,7 +30,18 @@ def pull(party: Party, name: str) -> dict[int, Any]:
         where = f"only on {in_words(owners)}" if owners else f"on none of {in_words(party)}"
         hint = f"; use -r {label(owners)}" if owners else ""
         raise InputError(f"{name!r} exists {where}{hint}.")
-    return {rank: values.loads(call.buffers(rank)[0]) for rank in party}
+    return {rank: _loaded(call.buffers(rank)[0], name, rank) for rank in party}
+
+
+def _loaded(data: memoryview, name: str, rank: int) -> Any:
+    try:
+        return values.loads(data)
+    except Exception as error:  # noqa: BLE001 - __setstate__ can raise anything
+        said = " ".join(str(error).split())
+        raise InputError(
+            f"{name!r} of rank {rank} cannot be made here ({type(error).__name__}: {said}): pull "
+            "what it is made from, for example its state_dict()."
+        ) from None
 
 
 def push(party: Party, variables: Mapping[str, bytes]) -> None:

@@ -1,4 +1,4 @@
-"""Noting when blocking collectives return: torch's own ones in a world of one rank."""
+"""What blocks announces itself, and nothing of that is seen: torch's own waits, one rank."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ import torch.distributed as dist
 from processes import wait_until
 from steps import SOON
 
+from rankbook import calls
 from rankbook.engine import frames
-from rankbook.engine.frames import Position
-from rankbook.engine.stillness import Movement
-from rankbook.engine.waits import Waits, hide, is_ours
+from rankbook.engine.tracebacks import hide
 
 MAIN = threading.main_thread().ident
 THEIRS = vars(dist.Work)["wait"]
@@ -37,10 +36,10 @@ def world():
 
 @pytest.fixture
 def waits():
-    noting = Waits()
-    noting.install()
-    yield noting
-    noting.remove()
+    ledger = calls.Ledger()
+    calls.install(ledger)
+    yield ledger
+    calls.remove()
 
 
 def receive():
@@ -58,31 +57,12 @@ def watched(wait, look):
     watcher.join()
 
 
-def test_a_blocking_collective_is_noted(world, waits):
-    before = time.time_ns()
-    dist.all_reduce(torch.ones(2))
-    [(begun, _, thread, ended, failed)] = waits.ended()
-    assert before <= begun <= ended <= time.time_ns()
-    assert (thread, failed) == (MAIN, False)
-    assert waits.last() == waits.ended()[-1]
-    assert waits.waiting() == {}
-
-
-def test_a_blocking_collective_in_another_thread_is_noted(world, waits):
-    threads = [threading.Thread(target=dist.all_reduce, args=[torch.ones(2)]) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-        thread.join()
-    assert len(waits.ended()) == 2
-    assert MAIN not in {thread for _, _, thread, *_ in waits.ended()}
-
-
-def test_a_wait_for_a_handle_works_and_is_not_noted(world, waits):
+def test_a_handle_can_be_waited_for_in_every_way(world, waits):
     handle = dist.all_reduce(torch.ones(2), async_op=True)
     assert handle.wait() is True
     assert handle.wait(dt.timedelta(seconds=1)) is True
     assert dist.Work.wait(handle) is True
-    assert waits.ended() == []
+    assert waits.waits() == {}
 
 
 def test_a_thread_started_with_wait_works(world, waits, monkeypatch):
@@ -105,37 +85,6 @@ def test_a_timeout_of_a_wait_is_torch_s(world, waits):
     for wait in (ours["waits_for"], of_torch):
         with pytest.raises(RuntimeError, match="17ms"):
             wait(dist.irecv(torch.ones(2)), dt.timedelta(milliseconds=17))
-    assert waits.last()[1].co_name == "waits_for"
-
-
-def test_a_wait_for_a_call_that_is_not_recorded_is_left_out_when_it_has_ended(world, waits):
-    receive()
-    assert waits.last()[1].co_name == "recv"
-    assert waits.ended() == []
-
-
-def test_a_wait_for_a_call_that_is_not_recorded_is_left_out_while_it_lasts(world, waits):
-    """Or what was called before would be taken to last."""
-    seen = []
-
-    def look():
-        before = waits.since()
-        waiting = waits.waiting()
-        if before and waits.since() == before:
-            seen.append(waiting)
-        return seen
-
-    watched(receive, look)
-    assert seen == [{}]
-
-
-def test_a_wait_that_raises_has_ended(world, waits):
-    before = time.time_ns()
-    receive()
-    begun, _, thread, ended, failed = waits.last()
-    assert before <= begun < ended <= time.time_ns()
-    assert (thread, failed) == (MAIN, True)
-    assert waits.waiting() == {}
 
 
 def test_a_traceback_of_ipython_has_no_frame_of_ours(world, waits, shell):
@@ -147,7 +96,7 @@ def test_a_traceback_of_ipython_has_no_frame_of_ours(world, waits, shell):
     seen = {}
     for noting in (True, False):
         if not noting:
-            waits.remove()
+            calls.remove()
         try:
             try:
                 dist.recv(torch.ones(2))
@@ -164,9 +113,8 @@ def test_the_position_of_a_rank_that_waits_is_in_torch(world, waits):
     seen = []
 
     def look():
-        before = waits.since()
         found = frames.position(), frames.stack()
-        if before and waits.since() == before:
+        if found[0].awaits and frames.position().awaits:
             seen.append(found)
         return seen
 
@@ -176,67 +124,10 @@ def test_the_position_of_a_rank_that_waits_is_in_torch(world, waits):
     assert "in recv\n" in stack[-1]
 
 
-def test_only_the_latest_waits_are_kept(world, waits, monkeypatch):
-    monkeypatch.setenv("TORCH_FR_BUFFER_SIZE", "3000")
-    assert Waits()._noted.maxlen == 6000
-    monkeypatch.setenv("TORCH_FR_BUFFER_SIZE", "many")
-    assert Waits()._noted.maxlen == 4000
-
-
-def test_of_two_installed_notes_of_waits_only_the_second_notes(world, waits):
-    other = Waits()
-    other.install()
-    dist.all_reduce(torch.ones(2))
-    assert (len(other.ended()), len(waits.ended())) == (1, 0)
-
-
 def test_removing_the_notes_of_waits_restores_torch_s_functions(waits):
-    waits.remove()
+    calls.remove()
     assert vars(dist.Work)["wait"] is THEIRS
     assert vars(torch._C.Future)["wait"] is OF_FUTURES
-
-
-def test_the_age_of_a_wait_is_counted_from_its_beginning(world, waits):
-    movement = Movement()
-    seen = []
-
-    def look():
-        before = waits.since()
-        begin = time.time()
-        its = movement.seen(Position(mark=((1, 2),))).here
-        if before and waits.since() == before:
-            began = before / 1e9
-            seen.append((begin - began, its, time.time() - began))
-        return seen and seen[-1][0] > 0.1
-
-    watched(receive, look)
-    assert all(least <= its <= most for least, its, most in seen)
-
-
-def test_the_age_of_a_failed_wait_does_not_count_for_what_follows(world, waits):
-    receive()
-    assert Movement().seen(Position(mark=((1, 2),))).here < 0.2
-
-
-def test_a_wait_for_a_handle_after_a_failed_wait_is_another_wait(world, waits):
-    receive()
-    seen = []
-
-    def wait():
-        with pytest.raises(RuntimeError):
-            dist.irecv(torch.ones(2)).wait()
-
-    def look():
-        is_there = [is_ours(sys._current_frames()[MAIN].f_code) for _ in range(2)]
-        if all(is_there):
-            seen.append((waits.waiting(), waits.since()))
-        return seen
-
-    began = waits.last()[3]
-    watched(wait, look)
-    [(waiting, since)] = seen
-    assert waiting == {}
-    assert began < since <= time.time_ns()
 
 
 def test_a_wait_for_a_future_works(world, waits):
@@ -257,7 +148,7 @@ def test_a_wait_for_a_future_is_announced(world, waits):
     future, seen = torch.futures.Future(), []
 
     def look():
-        seen[:] = [(frames.position(), waits.since(), waits.waiting(), frames.stack())]
+        seen[:] = [(frames.position(), waits.waits(), frames.stack())]
         return seen[0][0].awaits
 
     def watch():
@@ -268,7 +159,8 @@ def test_a_wait_for_a_future_is_announced(world, waits):
     watcher.start()
     future.wait()
     watcher.join()
-    [(at, since, waiting, stack)] = seen
-    assert (at.awaits, at.in_torch, waiting) == ("future", True, {})
-    assert since <= time.time_ns()
+    [(at, waiting, stack)] = seen
+    assert (at.awaits, at.in_torch) == ("future", True)
+    assert waiting[MAIN].kind == "future"
+    assert waiting[MAIN].began <= time.time()
     assert "waits.py" not in stack[-1]

@@ -1,0 +1,36 @@
+"""What a name stands for on ranks, merged: what is the same stands once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rankbook.display.text import prefixed
+from rankbook.models.inspecting import Inspected
+from rankbook.ranks import label
+from rankbook.words import in_words
+
+__all__ = ["to_text"]
+
+
+def to_text(name: str, found: Mapping[int, Inspected]) -> str:
+    """The text that a front end shows for ``name?``.
+
+    Args:
+        name: What was asked for.
+        found: By rank that has answered.
+    """
+    there = {rank: one for rank, one in found.items() if one.is_found}
+    lines = []
+    if absent := sorted(found.keys() - there.keys()):
+        lines.append(f"{name!r} is not there on {in_words(absent)}.")
+    for title in dict.fromkeys(title for one in there.values() for title in one.fields):
+        alike: dict[str, list[int]] = {}
+        for rank, one in there.items():
+            alike.setdefault(one.fields.get(title, "(none)"), []).append(rank)
+        if len(alike) == 1:
+            [text] = alike
+            separator = "\n" if "\n" in text else " "
+            lines.append(f"{title}:{separator}{text}")
+        else:
+            lines += [f"{title}:", *(prefixed(ranks, text) for text, ranks in alike.items())]
+    return "\n".join([f"[{label(found)}] {name}", *lines])

@@ -1,0 +1,94 @@
+"""``init_process_group`` in a process of a session, where its process group is there already.
+
+Under a launcher, code makes its group first. In a session one is there, and torch would refuse:
+"trying to initialize the default process group twice!". If what is asked for is what is there, the
+call adopts it; else one line says what to do. A script has no group of the session's, so that there
+torch has the last word.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+from datetime import timedelta
+from importlib import import_module
+from typing import Any
+
+import torch.distributed as dist
+
+__all__ = ["allow", "explain", "install"]
+
+_c10d: Any = import_module("torch.distributed.distributed_c10d")
+_theirs: Any = _c10d.init_process_group
+_SIGNATURE = inspect.signature(_theirs)
+
+
+_NONE = "Default process group has not been initialized"
+"""What torch says of a collective where there is no group."""
+
+
+class _State:
+    """Of this process."""
+
+    pid = 0
+    """Whose group may be adopted: not that of a child, which cannot use it."""
+    is_allowed = True
+    told: object = None
+    """The group of which it was said that it was adopted."""
+
+
+def install() -> None:
+    """Adopt from now on; called again, say it again."""
+    _State.pid, _State.told = os.getpid(), None
+    for name in ("torch.distributed", "torch.distributed.distributed_c10d"):
+        module: Any = import_module(name)
+        module.init_process_group = _init_process_group
+
+
+def allow(is_allowed: bool) -> None:  # noqa: FBT001
+    """Begin to adopt again, or leave everything to torch."""
+    _State.is_allowed = is_allowed
+
+
+@functools.wraps(_theirs)
+def _init_process_group(*args: Any, **options: Any) -> None:
+    if not (dist.is_initialized() and _State.is_allowed and _State.pid == os.getpid()):
+        _theirs(*args, **options)
+        return
+    asked = _SIGNATURE.bind(*args, **options).arguments
+    present = f"{dist.get_backend()}, {dist.get_world_size()} ranks"
+    if (difference := _difference(asked)) is not None:
+        raise ValueError(
+            f"there is a process group already ({present}), and this asks for {difference}: call "
+            "dist.destroy_process_group() first, or run a script by %dist_run, where none is there"
+        )
+    if isinstance(timeout := asked.get("timeout"), timedelta):
+        _c10d._set_pg_timeout(timeout)
+    if _State.told is not dist.group.WORLD:
+        _State.told = dist.group.WORLD
+        sys.stderr.write(f"init_process_group uses the process group that is there ({present}).\n")
+
+
+def explain(error: BaseException) -> ValueError | None:
+    """What to say of a collective where a cell has destroyed the group; None of anything else."""
+    is_meant = isinstance(error, ValueError) and str(error).startswith(_NONE)
+    if not is_meant or dist.is_initialized() or not _State.is_allowed:
+        return None
+    return ValueError(
+        "there is no process group, for this rank has destroyed it: %dist_reset makes the "
+        "session's again, dist.init_process_group another one"
+    )
+
+
+def _difference(asked: dict[str, Any]) -> str | None:
+    """What is asked for and is not what is there, in words; None if there is nothing."""
+    backend, real = str(asked.get("backend") or "").lower(), dist.get_backend()
+    if backend not in ("", real, str(_c10d.get_backend_config())):
+        return f"the backend {backend}"
+    for name, there in (("world_size", dist.get_world_size()), ("rank", dist.get_rank())):
+        value = asked.get(name, -1)
+        if value not in (-1, there):
+            return f"{name}={value}"
+    return None

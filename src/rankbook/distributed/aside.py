@@ -1,0 +1,88 @@
+"""Setting the process groups of this process aside, while a script runs that makes its own.
+
+torch has one default group per process, and names its groups by a number. While some are set aside
+it knows of none, as in a process that has just been started; afterwards it has the former ones
+again, the same objects with their connections, so that whatever holds them goes on.
+
+(The names are private in torch 2.9 to 2.15; ``tests/unit/test_private_api.py`` says so if they go.)
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from importlib import import_module
+from typing import Any
+
+from rankbook.distributed import healing, init_utils, teardown
+from rankbook.distributed.stores import poll
+
+__all__ = ["Aside"]
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE = 30.0
+"""Seconds for torch to let go of a group that NCCL still waits in; beyond those of ``teardown``."""
+
+_c10d: Any = import_module("torch.distributed.distributed_c10d")
+
+
+def _tables() -> list[Any]:
+    """Where torch keeps what it knows of groups."""
+    world = _c10d._world
+    return [
+        world.pg_map,
+        world.pg_names,
+        world.pg_group_ranks,
+        world.pg_backend_config,
+        world.pg_to_tag,
+        world.tags_to_pg,
+        world.pg_coalesce_state,
+    ]
+
+
+class Aside:
+    """The process groups that were set aside when this was made."""
+
+    def __init__(self) -> None:
+        """Have torch know of no group from now on."""
+        world = _c10d._world
+        self._tables = [dict(table) for table in _tables()]
+        self._default, self._count = world.default_pg, world.group_count
+        self._comms, self._ours = list(world.comms), init_utils.exchange(None)
+        _hold([{} for _ in self._tables], None, 0, [])
+
+    def end(self) -> None:
+        """Destroy the group that was made meanwhile, if any; the former ones are there again."""
+        with teardown.ignoring_sigint():
+            if _is_left():
+                init_utils.exchange(self._ours)
+                _hold(self._tables, self._default, self._count, self._comms)
+
+
+def _is_left() -> bool:
+    """Leave the group that was made meanwhile, if any; tell whether torch has let go of it."""
+    try:
+        init_utils.destroy_global_state()
+    except Exception:  # the former groups must come back in any case
+        logger.warning("the process group of a script could not be destroyed", exc_info=True)
+    # torch empties its account only then: of whatever is in it.
+    if poll(lambda: not teardown.pending(), time.monotonic() + _PATIENCE):
+        return True
+    logger.warning("torch does not let go of a script's process group: the former one is lost")
+    return False
+
+
+def _hold(tables: list[dict[Any, Any]], default: Any, count: int, comms: list[Any]) -> None:
+    """Have torch know of these groups, and of no others."""
+    world = _c10d._world
+    _c10d._unregister_all_process_groups()
+    for table, content in zip(_tables(), tables, strict=True):
+        table.clear()
+        table.update(content)
+    world.comms[:] = comms
+    world.group_count = count
+    for group, name in world.pg_names.items():
+        _c10d._register_process_group(name, group)
+    _c10d._update_default_pg(default)
+    healing.clear_caches()

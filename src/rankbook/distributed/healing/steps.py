@@ -1,0 +1,70 @@
+"""How many steps each optimizer has taken since the ranks met last, on each rank.
+
+A step that was cut is lost on ranks that had not come to ``optimizer.step()``, and taken on those
+that had. Replicas are not the same afterwards, and nothing in torch notices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
+
+__all__ = ["Departed", "begin", "count", "departed", "taken"]
+
+Departed = tuple[str, tuple[int, ...]]
+"""Class of an optimizer, and by rank how many steps it has taken; -1 where it is new."""
+
+_taken: MutableMapping[Any, int] = WeakKeyDictionary()
+"""By optimizer, its steps."""
+
+
+class _Hook:
+    """Whether steps are counted."""
+
+    handle: Any = None
+
+
+def count() -> None:
+    """Count the steps of all optimizers of this process from now on."""
+    if _Hook.handle is None:
+        _Hook.handle = register_optimizer_step_post_hook(_note)
+
+
+def _note(optimizer: Optimizer, _args: Any, _options: Any) -> None:
+    _taken[optimizer] = _taken.get(optimizer, 0) + 1
+
+
+def begin() -> None:
+    """Count from 0 again."""
+    _taken.clear()
+
+
+def taken() -> dict[str, list[int]]:
+    """By class and shapes of the parameters, the steps of the optimizers that have taken any."""
+    found: dict[str, list[int]] = {}
+    for optimizer, steps in list(_taken.items()):
+        parameters = [one for group in optimizer.param_groups for one in group["params"]]
+        # Python's own hash of numbers is the same in every process.
+        kind = f"{type(optimizer).__name__} {hash(tuple(tuple(one.shape) for one in parameters)):x}"
+        found[kind] = sorted([*found.get(kind, ()), steps])
+    return found
+
+
+def departed(said: Sequence[Mapping[str, Sequence[int]] | None]) -> tuple[Departed, ...]:
+    """The optimizers that have not taken as many steps on all ranks.
+
+    Args:
+        said: By rank, its :func:`taken`; None: the rank is new.
+    """
+    known = [its for its in said if its is not None]
+    found = []
+    for kind in dict.fromkeys(kind for its in known for kind in its):
+        steps = [its.get(kind, [0]) for its in known]
+        # With several of a kind, one may be garbage that Python has freed on some ranks only.
+        if all(len(its) == 1 for its in steps) and len({its[0] for its in steps}) > 1:
+            by_rank = (-1 if its is None else its.get(kind, [0])[0] for its in said)
+            found.append((kind.split()[0], tuple(by_rank)))
+    return tuple(found)

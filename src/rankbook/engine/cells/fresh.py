@@ -1,0 +1,224 @@
+"""What a script finds as in a process of its own, and what is put back after it.
+
+Under a launcher all of this ends with the process: variables, the folder, ``sys.argv``, signal
+handlers, torch's defaults, the modules that lie beside the script. In a rank they would be found
+by the cells that come after it, and by the next script.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import random
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from types import ModuleType
+from typing import Any
+
+import torch
+
+__all__ = ["at_exit", "fresh"]
+
+_SEED = 67280421310721
+"""What torch begins with in every process that seeds nothing."""
+
+
+@contextmanager
+def fresh(
+    environ: dict[str, str], argv: list[str], path: list[str], folder: str, beside: str
+) -> Iterator[None]:
+    """Be like a new process within the block.
+
+    Args:
+        environ: Variables of the environment that are added or changed.
+        argv: For ``sys.argv``.
+        path: Folders in front of ``sys.path``.
+        folder: Where it runs; left alone where there is no such folder on this host.
+        beside: The script's folder: modules of it are imported again, here and afterwards.
+    """
+    with ExitStack() as stack:
+        for part in (
+            _environment(environ),
+            _folder(folder),
+            _interpreter(argv, path),
+            _event_loop(),
+            _signals(),
+            _logging(),
+            _torch(),
+            _modules(beside),
+            warnings.catch_warnings(),
+        ):
+            stack.enter_context(part)
+        yield
+
+
+@contextmanager
+def at_exit(folder: str) -> Iterator[None]:
+    """Call at the end of the block what the files of a folder register to be called at exit."""
+    register, calls = atexit.register, list[tuple[Callable[..., Any], Any, Any]]()
+
+    def registered(call: Callable[..., Any], *args: Any, **named: Any) -> Callable[..., Any]:
+        caller = sys._getframe(1).f_globals.get("__name__")
+        if caller != "__main__" and caller not in _of_folder(folder):
+            return register(call, *args, **named)
+        calls.append((call, args, named))
+        return call
+
+    atexit.register = registered  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        atexit.register = register
+        while calls:
+            call, args, named = calls.pop()
+            try:
+                call(*args, **named)
+            except Exception:  # noqa: BLE001 - Python, too, shows it and goes on
+                traceback.print_exc()
+
+
+@contextmanager
+def _environment(more: dict[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(more)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        # Only what differs: children may inherit another value than os.environ shows.
+        os.environ.update({k: v for k, v in before.items() if os.environ.get(k) != v})
+
+
+@contextmanager
+def _folder(folder: str) -> Iterator[None]:
+    before = None
+    with suppress(OSError):  # it has been removed
+        before = os.getcwd()  # noqa: PTH109 - Path.cwd is the same, and imports nothing less
+    with suppress(OSError):
+        os.chdir(folder)
+    mask = os.umask(0o077)
+    os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(mask)
+        if before is not None:
+            with suppress(OSError):
+                os.chdir(before)
+
+
+@contextmanager
+def _interpreter(argv: list[str], path: list[str]) -> Iterator[None]:
+    names = ("argv", "stdin", "stdout", "stderr", "excepthook", "displayhook", "breakpointhook")
+    before = {name: getattr(sys, name) for name in names}
+    before_path, recursion = sys.path[:], sys.getrecursionlimit()
+    sys.argv = argv
+    # In a rank, '' or the folder of the notebook stands in front, where Python has the script's.
+    sys.path[:] = [*path, *(each for each in sys.path if each)]
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(sys, name, value)
+        sys.path[:] = before_path
+        sys.setrecursionlimit(recursion)
+
+
+@contextmanager
+def _event_loop() -> Iterator[None]:
+    """Have no event loop run in this thread, so that ``asyncio.run`` works."""
+    loop = asyncio.get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(loop)
+        asyncio.set_event_loop(loop)
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Put back all handlers but that of SIGINT, which ends what runs: the caller does."""
+    numbers = signal.valid_signals() - {signal.SIGINT}
+    before = {number: signal.getsignal(number) for number in numbers}
+    # A rank that is told to end waits for its cell; a script ends at once, as a process does.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            if handler is not None and signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+
+
+@contextmanager
+def _logging() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level, disabled = root.handlers[:], root.level, logging.root.manager.disable
+    try:
+        yield
+    finally:
+        root.handlers[:], root.level = handlers, level
+        logging.disable(disabled)
+
+
+@contextmanager
+def _torch() -> Iterator[None]:
+    state, python = torch.random.get_rng_state(), random.getstate()
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    device, grad = torch.get_default_device(), torch.is_grad_enabled()
+    exact = torch.are_deterministic_algorithms_enabled()
+    torch.default_generator.manual_seed(_SEED)
+    try:
+        yield
+    finally:
+        torch.random.set_rng_state(state)
+        random.setstate(python)
+        torch.set_grad_enabled(grad)
+        torch.set_default_dtype(dtype)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        if torch.get_default_device() != device:
+            torch.set_default_device(device)
+        if torch.are_deterministic_algorithms_enabled() != exact:
+            torch.use_deterministic_algorithms(exact)
+
+
+@contextmanager
+def _modules(folder: str) -> Iterator[None]:
+    """Have the modules of a folder imported again, as a new process does."""
+    before = _of_folder(folder)
+    for name in before:
+        del sys.modules[name]
+    try:
+        yield
+    finally:
+        for name in _of_folder(folder):
+            del sys.modules[name]
+        sys.modules.update(before)
+
+
+def _of_folder(folder: str) -> dict[str, ModuleType]:
+    """The modules that Python found because a folder is in ``sys.path``, and those inside them."""
+    modules = sys.modules.copy()
+    tops = {name for name, module in modules.items() if _lies_in(module, folder)}
+    tops -= {"__main__", __name__.partition(".")[0]}
+    return {name: module for name, module in modules.items() if name.partition(".")[0] in tops}
+
+
+def _lies_in(module: ModuleType, folder: str) -> bool:
+    names = getattr(module, "__dict__", {})  # some of torch's answer to every name
+    places = [*names.get("__path__", ())] or [names.get("__file__")]
+    return any(
+        os.path.dirname(os.path.abspath(place)) == folder  # noqa: PTH100, PTH120
+        for place in places
+        if isinstance(place, str)
+    )

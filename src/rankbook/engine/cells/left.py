@@ -1,0 +1,83 @@
+"""What code has started and left behind on a rank: threads and processes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import psutil
+
+from rankbook.words import plural
+
+__all__ = ["Left"]
+
+_OURS = "rankbook-"
+"""What the names of our own threads begin with."""
+
+_PATIENCE = 2.0
+"""Seconds for threads and processes to end that were told to."""
+
+
+def _threads() -> set[threading.Thread]:
+    return {one for one in threading.enumerate() if not one.name.startswith(_OURS)}
+
+
+def _processes() -> set[psutil.Process]:
+    try:
+        return set(psutil.Process().children(recursive=True))
+    except psutil.Error:
+        return set()
+
+
+@dataclass
+class Left:
+    """What runs beside the main thread that did not when this was made."""
+
+    threads: set[threading.Thread] = field(default_factory=_threads)
+    processes: set[psutil.Process] = field(default_factory=_processes)
+
+    def since(self) -> Left:
+        """What was started since, and still runs."""
+        return Left(_threads() - self.threads, _processes() - self.processes)
+
+    def __str__(self) -> str:
+        """``2 threads and 1 process``; empty where nothing is left."""
+        counts = [
+            plural(len(self.threads), "thread") if self.threads else "",
+            f"{len(self.processes)} process{'es' if len(self.processes) > 1 else ''}"
+            if self.processes
+            else "",
+        ]
+        return " and ".join(filter(None, counts))
+
+    def end(self) -> None:
+        """End it: processes by a signal, threads by an exception that nothing catches by mistake.
+
+        A thread that waits in C gets the exception when it returns to Python.
+        """
+        for process in self.processes:
+            with suppress(psutil.Error):
+                process.terminate()
+        for thread in self.threads:
+            _raise_in(thread, SystemExit)
+        _, alive = psutil.wait_procs(list(self.processes), timeout=_PATIENCE)
+        for process in alive:
+            with suppress(psutil.Error):
+                process.kill()
+        deadline = time.monotonic() + _PATIENCE
+        for thread in self.threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        for process in self.processes:
+            with suppress(OSError):  # none of ours, or reaped already
+                os.waitpid(process.pid, os.WNOHANG)
+
+
+def _raise_in(thread: threading.Thread, kind: type[BaseException]) -> None:
+    if thread.ident is not None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread.ident), ctypes.py_object(kind)
+        )

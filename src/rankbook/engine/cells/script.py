@@ -1,0 +1,195 @@
+"""Running a script on this rank as a launcher would: like a new process, in all but name.
+
+Its process group, its variables, its signal handlers are its own; what a rank has of these is put
+back afterwards. Its names are left for looking at, as IPython's ``%run`` leaves them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import linecache
+import os
+import signal
+import sys
+import types
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, TracebackType
+from typing import Any
+
+from rankbook import folders
+from rankbook.distributed import environment
+from rankbook.engine import children
+from rankbook.engine.cells.fresh import at_exit, fresh
+from rankbook.engine.cells.left import Left
+from rankbook.engine.group import Group
+from rankbook.models.cells import Script
+
+__all__ = ["Ended", "execute"]
+
+_MAIN = "__main__"
+_NO_FILE = 2
+"""What Python ends with where it cannot open a script."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a script has ended."""
+
+    exit_code: int
+    error: BaseException | None = None
+    """What ended it, where its exit code is not 0."""
+    left: str = ""
+    """Threads and processes that it has left behind, in words."""
+
+
+def execute(
+    script: Script,
+    group: Group,
+    namespace: dict[str, Any],
+    show: Callable[[BaseException, int], object],
+) -> Ended:
+    """Run a script; on the main thread.
+
+    Args:
+        script: Which.
+        group: Is set aside meanwhile.
+        namespace: Gets the script's names.
+        show: Called with the exception that has ended it, and its exit code, if that is not 0.
+    """
+    before, interrupts = Left(), signal.getsignal(signal.SIGINT)
+    module = types.ModuleType(_MAIN)
+    launch = environment.read({**os.environ, **script.variables})
+    stack = ExitStack()
+    try:
+        entry, argv = _entry(script), [script.path, *script.args]
+        group.begin_script(launch, script.world)
+        stack.enter_context(fresh(dict(script.variables), argv, [entry], script.folder, entry))
+        stack.enter_context(_main(module))
+        error = _run(module, script, entry)
+        code = exit_code(error)
+        if error is not None and code:
+            show(error, code)
+    finally:
+        _ignore_interrupts()
+        stack.close()
+        signal.signal(signal.SIGINT, interrupts)
+    left = before.since()
+    if script.clean:
+        left.end()
+        vars(module).clear()
+        left = Left(set(), set())
+    else:
+        own = {name for name in vars(module) if name.startswith("__")} | group.names.values.keys()
+        namespace.update({name: value for name, value in vars(module).items() if name not in own})
+    return Ended(code, error if code else None, str(left))
+
+
+def exit_code(error: BaseException | None) -> int:
+    """What a Python process ends with that an exception has ended; None: none has."""
+    if error is None:
+        return 0
+    if isinstance(error, SystemExit):
+        if error.code is None:
+            return 0
+        # The system keeps the lowest byte.
+        return error.code & 0xFF if isinstance(error.code, int) else 1
+    if isinstance(error, KeyboardInterrupt):
+        return -signal.SIGINT
+    return _NO_FILE if isinstance(error, FileNotFoundError) and error.__traceback__ is None else 1
+
+
+def _run(module: types.ModuleType, script: Script, entry: str) -> BaseException | None:
+    """Run it; return the exception that has ended it."""
+    pid, error = os.getpid(), None
+    try:
+        code = _module(module, script.path) if script.is_module else _file(module, script.path)
+        with at_exit(entry):
+            exec(code, vars(module))  # noqa: S102 - what a person wants run
+    except BaseException as raised:  # noqa: BLE001 - whatever ends it is told
+        error = raised.with_traceback(_of_script(raised.__traceback__))
+    if os.getpid() != pid:
+        children.end(error)
+    return error
+
+
+def _entry(script: Script) -> str:
+    """What Python puts in front of ``sys.path``: a script's folder; for a module where it runs."""
+    here = script.folder if os.path.isdir(script.folder) else folders.here() or os.sep  # noqa: PTH112
+    if script.is_module:
+        return here
+    path = Path(here, script.path).resolve()
+    return str(path if path.is_dir() else path.parent)
+
+
+def _file(module: types.ModuleType, name: str) -> CodeType:
+    path = os.path.abspath(name)  # noqa: PTH100 - symbolic links stay, as in Python
+    if os.path.isdir(path):  # noqa: PTH112
+        path = os.path.join(path, "__main__.py")  # noqa: PTH118
+    linecache.checkcache(path)
+    module.__file__ = path
+    module.__dict__.update(__builtins__=__builtins__, __cached__=None, __spec__=None)
+    try:
+        with io.open_code(path) as file:
+            source = file.read()
+    except OSError as error:
+        raise FileNotFoundError(error.errno, error.strerror, name).with_traceback(None) from None
+    code: CodeType = compile(source, path, "exec", dont_inherit=True)
+    return code
+
+
+def _module(module: types.ModuleType, name: str) -> CodeType:
+    spec = importlib.util.find_spec(name)
+    if spec is not None and spec.submodule_search_locations is not None:
+        spec = importlib.util.find_spec(f"{name}.__main__")
+    code = spec.loader.get_code(spec.name) if spec is not None and spec.loader else None  # type: ignore[attr-defined]
+    if spec is None or code is None:
+        raise ModuleNotFoundError(f"No module named {name}", name=name)
+    linecache.checkcache(spec.origin or "")
+    sys.argv[0] = spec.origin or name
+    module.__dict__.update(
+        __builtins__=__builtins__,
+        __cached__=spec.cached,
+        __file__=spec.origin,
+        __loader__=spec.loader,
+        __package__=spec.parent,
+        __spec__=spec,
+    )
+    return code  # type: ignore[no-any-return]
+
+
+class _main:  # noqa: N801 - a context manager
+    """Has a module be ``__main__`` within the block: what pickles its classes looks there."""
+
+    def __init__(self, module: types.ModuleType) -> None:
+        self._module = module
+        self._former = sys.modules[_MAIN]
+
+    def __enter__(self) -> None:
+        sys.modules[_MAIN] = self._module
+
+    def __exit__(self, *_: object) -> None:
+        sys.modules[_MAIN] = self._former
+
+
+def _of_script(trace: TracebackType | None) -> TracebackType | None:
+    """A traceback from the script's first line on; None where its code was not reached."""
+    while trace is not None and _is_ours(trace):
+        trace = trace.tb_next
+    return trace
+
+
+def _is_ours(trace: TracebackType) -> bool:
+    name = trace.tb_frame.f_code.co_filename
+    return name == __file__ or name.startswith("<frozen importlib")
+
+
+def _ignore_interrupts() -> None:
+    """What is put back now must be put back whole."""
+    with suppress(KeyboardInterrupt):  # it arrives at the last moment
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

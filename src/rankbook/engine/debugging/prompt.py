@@ -1,0 +1,136 @@
+"""Where this rank asks the notebook, and waits for the answer.
+
+The question is an event of the cell that runs. The answer comes to the control thread, as the main
+thread is the one that waits.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from itertools import count
+from typing import TYPE_CHECKING
+
+from rankbook.engine.jobs import Job
+from rankbook.engine.operations import CONTROL, operation
+from rankbook.models.events import Asks
+from rankbook.models.requests import Answer
+
+if TYPE_CHECKING:
+    from rankbook.engine.cells.outbox import Outbox
+
+__all__ = ["CannotAskError", "Prompt", "answer"]
+
+_POLL = 0.1
+"""Seconds after which a thread that no signal reaches looks whether the cell is to end."""
+
+
+class CannotAskError(RuntimeError):
+    """There is nobody to ask: no cell runs, or this is not the rank's own process."""
+
+
+class Prompt:
+    """Asks one question at a time, from any thread of the rank.
+
+    Attributes:
+        asks: The question to which no answer has come; None if there is none.
+        since: When it was asked, by ``time.monotonic``.
+    """
+
+    def __init__(self, outbox: Callable[[], Outbox | None]) -> None:
+        """Make a prompt.
+
+        Args:
+            outbox: Tells where the output of the cell goes that runs; None if none runs.
+        """
+        self.asks: Asks | None = None
+        self.since = 0.0
+        self._outbox = outbox
+        self._process = os.getpid()
+        self._turn = threading.Lock()
+        self._numbers = count(1)
+        self._answers: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
+        self._is_over = False
+
+    def begin(self) -> None:
+        """A cell begins: questions are answered."""
+        self._is_over = False
+
+    def end(self) -> None:
+        """The cell is to end: the question that waits, and each further one, ends its thread."""
+        self._is_over = True
+
+    def ask(self, of: str, text: str = "", place: str = "") -> str:
+        """Ask, and wait for the answer.
+
+        Args:
+            of: Who asks; see :class:`~rankbook.models.events.Asks`.
+            text: What :func:`input` was given.
+            place: Where the debugger stands.
+
+        Returns:
+            The line, without its end.
+
+        Raises:
+            CannotAskError: There is nobody to ask.
+            KeyboardInterrupt: The cell is to end. In a thread, it is ``SystemExit``: that ends
+                the thread and prints nothing.
+        """
+        self.refuse()
+        with self._turn:
+            outbox = self._outbox()
+            if outbox is None:
+                raise CannotAskError("No cell runs any more, so nobody can be asked.")
+            question = Asks(next(self._numbers), of, text, place)
+            self.since = time.monotonic()
+            self.asks = question
+            try:
+                outbox.put(question)
+                return self._wait(question.number)
+            finally:
+                self.asks = None
+
+    def refuse(self) -> None:
+        """Raise in a process that was forked from the rank's.
+
+        Raises:
+            CannotAskError: This is one.
+        """
+        if os.getpid() != self._process:
+            raise CannotAskError(
+                f"Process {os.getpid()} is a child of this rank, and only the rank itself can ask: "
+                "stop in the rank's own code (DataLoader: num_workers=0)."
+            )
+
+    def _wait(self, number: int) -> str:
+        while not self._is_over:
+            try:
+                answered, text = self._answers.get(timeout=_POLL)
+            except queue.Empty:
+                continue
+            if answered == number:
+                return text
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        raise SystemExit
+
+    def answer(self, number: int, text: str) -> bool:
+        """Answer a question; from another thread than the one that asks.
+
+        Returns:
+            Whether it waited for the answer.
+        """
+        asks = self.asks
+        if asks is None or asks.number != number:
+            return False
+        self._answers.put((number, text))
+        return True
+
+
+@operation(Answer, on=CONTROL)
+def answer(job: Job, request: Answer) -> bool:
+    """Answer what the rank asks; tell whether it still asked."""
+    return job.engine.runner.prompt.answer(request.number, request.text)

@@ -1,0 +1,40 @@
+"""Being where the notebook is, and finding modules where it does."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from rankbook import folders
+from rankbook.engine.jobs import Job
+from rankbook.engine.operations import MAIN, operation
+from rankbook.models.requests import Follow
+
+__all__ = ["follow"]
+
+
+class _Taken:
+    """What of ``sys.path`` is the notebook's."""
+
+    entries: frozenset[str] = frozenset()
+
+
+@operation(Follow, on=MAIN)
+def follow(_job: Job, request: Follow) -> None:
+    """Change the folder and ``sys.path`` as the notebook has, where its folders are there."""
+    if request.folder not in ("", folders.here()):
+        with suppress(OSError):  # another host has no such folder
+            os.chdir(request.folder)
+    kept = [each for each in sys.path if each not in _Taken.entries]
+    before, after = _new(request.before, kept), _new(request.after, kept)
+    _Taken.entries = frozenset(before + after)
+    # The present folder stays in front of all.
+    here = [each for each in kept if not each]
+    sys.path[:] = [*here, *before, *filter(None, kept), *after]
+
+
+def _new(entries: Iterable[str], kept: list[str]) -> list[str]:
+    return [each for each in entries if each not in kept and Path(each).exists()]

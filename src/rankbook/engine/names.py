@@ -1,0 +1,51 @@
+"""The names that a cell finds on its rank: ``torch``, ``dist``, ``rank`` and the others."""
+
+from __future__ import annotations
+
+import weakref
+from types import FunctionType, ModuleType
+from typing import Any
+
+__all__ = ["Names"]
+
+_LENT = "__rankbook_lent__"
+"""In the globals of a function that was sent here: which names are this rank's."""
+
+
+class Names:
+    """Sets them in the cells' namespace, and lends them to functions that were sent here.
+
+    Attributes:
+        values: By name, what it is.
+    """
+
+    def __init__(self, namespace: dict[str, Any]) -> None:
+        self.values: dict[str, Any] = {}
+        self._namespace = namespace
+        self._functions = weakref.WeakSet[FunctionType]()
+
+    def update(self, **values: Any) -> None:
+        """Set them, after an initialisation."""
+        self.values.update(values)
+        self._namespace.update(values)
+        for function in self._functions:
+            self._lend(function)
+
+    def restore(self) -> None:
+        """Set again what a cell has deleted, as ``%reset`` does."""
+        for name, value in self.values.items():
+            self._namespace.setdefault(name, value)
+
+    def lend(self, function: FunctionType) -> None:
+        """Have a function that was sent here find them, now and after later initialisations."""
+        self._functions.add(function)
+        self._lend(function)
+
+    def _lend(self, function: FunctionType) -> None:
+        there = function.__globals__
+        lent = there.setdefault(_LENT, {})
+        for name, value in self.values.items():
+            # What the notebook has under such a name wins, unless it is a module like this one's.
+            is_free = name not in there or isinstance(there[name], ModuleType)
+            if is_free or (name in lent and lent[name] is there[name]):
+                there[name] = lent[name] = value

@@ -1,0 +1,67 @@
+"""Stopping ranks, and looking at where they stand."""
+
+from __future__ import annotations
+
+from IPython.core.magic import line_magic, magics_class
+
+from rankbook.errors import InputError
+from rankbook.magics.base import RankMagics
+from rankbook.magics.lines import in_line
+from rankbook.magics.options import SELECTION, option
+from rankbook.magics.running import run_cell
+from rankbook.magics.usage import parse, takes
+
+__all__ = ["DebugMagics"]
+
+_ATTACH = """
+from rankbook.engine.debugging.attach import attach
+print(attach())
+"""
+
+
+@magics_class
+class DebugMagics(RankMagics):
+    """``%dist_debug``."""
+
+    @line_magic
+    @takes(
+        SELECTION.but(
+            help=f"{SELECTION.settings['help']} Default: those on which a cell failed first."
+        ),
+        option(
+            "--attach",
+            action="store_true",
+            help="Stop nowhere: print, for every rank, where an editor's debugger attaches.",
+        ),
+    )
+    def dist_debug(self, line: str) -> None:
+        """Look back, with pdb, at where the last cell failed on ranks.
+
+        The cell becomes a prompt. What is typed goes to all ranks that stand there, or to some:
+        2: p x. It takes what pdb takes (where, up, down, list, p, pp, n, s, c, until, b, display,
+        !statement), but interact. Beyond that: ranks shows where every rank is, q ends it.
+
+        breakpoint(), pdb.set_trace() and torch.distributed.breakpoint(rank) in a cell open the
+        same prompt; %%dist --pdb opens it where a cell fails. There q ends the cell on all ranks
+        and frees those that wait. As long as a rank stands at a prompt, no other counts as stuck
+        for it, and the cell's --timeout does not run.
+
+        Examples::
+
+            %dist_debug
+            %dist_debug 2
+            %dist_debug --attach
+        """
+        is_attach = "--attach" in line.split()
+        # Not argparse alone: it would take the ranks -2,-1 for an option.
+        ranks = " ".join(word for word in line.split() if word != "--attach")
+        if ranks.startswith("--"):
+            parse(self.dist_debug, line)
+        session = self.session()
+        if is_attach:
+            run_cell(self.shell, session, in_line(self.shell, _ATTACH), ranks or "all")
+            return
+        chosen = ranks or ",".join(map(str, session.failed))
+        if not chosen:
+            raise InputError("No cell has failed on any rank.")
+        run_cell(self.shell, session, in_line(self.shell, ""), chosen, post_mortem="last")

@@ -1,0 +1,81 @@
+"""Comparing values across ranks."""
+
+from __future__ import annotations
+
+from IPython.core.magic import line_magic, magics_class, no_var_expand
+
+from rankbook import api
+from rankbook.display.diffs import DiffView
+from rankbook.errors import InputError, RankbookError
+from rankbook.magics.base import RankMagics
+from rankbook.magics.options import RANKS, option
+from rankbook.magics.usage import parse_with_code, takes
+
+__all__ = ["DiffMagics"]
+
+
+@magics_class
+class DiffMagics(RankMagics):
+    """``%dist_diff``."""
+
+    def attach(self) -> None:
+        """Look after every cell, for ``--every``."""
+        self._watched: dict[str, str] = {}
+        self._told: dict[str, str] = {}
+        self.shell.events.register("post_run_cell", self._after_cell)
+
+    def detach(self) -> None:
+        """Look no more."""
+        self.shell.events.unregister("post_run_cell", self._after_cell)
+
+    @no_var_expand
+    @line_magic
+    @takes(
+        RANKS,
+        option(
+            "--every",
+            action="store_true",
+            help="Compare it after every cell from now on; without EXPR: stop that.",
+        ),
+        option("expression", nargs="*", metavar="EXPR", help="What is evaluated on each rank."),
+    )
+    def dist_diff(self, line: str) -> DiffView | None:
+        """Compare a value across ranks: one sentence, then a table of what departs.
+
+        EXPR can be a tensor, a module, an optimizer, a state_dict(), a DTensor (equal shards are
+        compared), the state of a random generator, or anything that Python nests. Every bit
+        counts, but one NaN equals another. No collective is issued, and only what departs travels.
+
+        Examples::
+
+            %dist_diff model
+            %dist_diff -r 0-3 optimizer.state_dict()
+            %dist_diff torch.random.get_rng_state()
+            %dist_diff --every model
+        """
+        args, expression = parse_with_code(self.dist_diff, line)
+        if args.every and not expression:
+            self._watched.clear()
+            print("No value is compared after cells any more.")
+            return None
+        if not expression:
+            raise InputError("There is nothing to compare: %dist_diff EXPR.")
+        found = self.session().diff(expression, args.ranks)
+        if args.every:
+            self._watched[expression] = args.ranks
+            self._told[expression] = found.summary
+        return DiffView(found)
+
+    def _after_cell(self, *_: object) -> None:
+        """Compare what is watched; say what has changed."""
+        session = api.session()
+        if not self._watched or session is None or session.doing or not session.groups:
+            return
+        for expression, ranks in self._watched.items():
+            try:
+                summary = session.diff(expression, ranks).summary
+            except RankbookError as error:
+                summary = str(error)
+            if summary != self._told.get(expression):
+                self._told[expression] = summary
+                print(f"{expression}: {summary}")

@@ -1,0 +1,191 @@
+"""Tab, Shift-Tab and ``?`` where code is for ranks; a table of the ranks' variables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.magic import line_magic, magics_class
+from IPython.utils.tokenutil import token_at_cursor
+
+from rankbook import api
+from rankbook import ranks as rank_selection
+from rankbook.display import inspected
+from rankbook.display.variables import Variables
+from rankbook.errors import RankbookError
+from rankbook.magics.base import RankMagics
+from rankbook.magics.cursor import ForRanks, InMagic, options_at, target
+from rankbook.magics.options import RANKS
+from rankbook.magics.usage import parse, takes
+
+if TYPE_CHECKING:
+    from rankbook.sessions.members.party import Party
+
+__all__ = ["InspectMagics"]
+
+_HELP = re.compile(r"(\s*%dist\s+(?:-\S+\s+\S+\s+)*)([\w.\[\]'\"]+)(\?\??)\s*")
+"""``%dist x?``, which IPython would take for a question about this notebook's ``x``."""
+
+
+class _Nothing(list[Any]):
+    """No completions, which IPython takes for some: so it asks no other source of them.
+
+    This notebook's own names must not stand in for those of ranks that do not answer.
+    """
+
+    def __len__(self) -> int:
+        return 1
+
+
+@magics_class
+class InspectMagics(RankMagics):
+    """``%dist_who``, and what the front end asks for while a person types."""
+
+    _inspect_here: Callable[..., dict[str, Any]] | None = None
+
+    def attach(self) -> None:
+        """Answer completion and inspection from now on, where code is for ranks."""
+        matchers = getattr(self.shell.Completer, "custom_matchers", None)
+        if matchers is not None:  # IPython 8.6 and later
+            from IPython.core.completer import context_matcher
+
+            # A function: attributes cannot be set on a method.
+            match: Any = lambda at: self._match(at)  # noqa: E731, PLW0108
+            self._matcher = context_matcher(identifier="rankbook")(match)
+            matchers.append(self._matcher)
+        kernel = getattr(self.shell, "kernel", None)
+        if kernel is not None:
+            self._inspect_here = kernel.do_inspect
+            kernel.do_inspect = self._inspect
+        self.shell.input_transformers_cleanup.append(self._ask_ranks)
+
+    def detach(self) -> None:
+        """Undo :meth:`attach`."""
+        matchers = getattr(self.shell.Completer, "custom_matchers", [])
+        if getattr(self, "_matcher", None) in matchers:
+            matchers.remove(self._matcher)
+        if self._inspect_here is not None:
+            self.shell.kernel.do_inspect = self._inspect_here  # type: ignore[attr-defined]
+            self._inspect_here = None
+        self.shell.input_transformers_cleanup.remove(self._ask_ranks)
+
+    @line_magic
+    @takes(RANKS)
+    def dist_who(self, line: str) -> Variables:
+        """List the variables of the ranks: type, shape, dtype, device, size, and who has the same.
+
+        It answers while a cell runs or hangs.
+        """
+        from rankbook.sessions.members.inspecting import variables
+
+        args = parse(self.dist_who, line)
+        session = self.session()
+        chosen = session.select(args.ranks)
+        return Variables(variables(session.members.living().only(chosen)), chosen)
+
+    # -- what a front end asks for -----------------------------------------------------------
+
+    def _match(self, context: Any) -> dict[str, Any]:
+        """Complete for IPython, whose matchers this is one of."""
+        from IPython.core.completer import SimpleCompletion
+
+        lines = context.full_text.split("\n")
+        before = [
+            *lines[: context.cursor_line],
+            lines[context.cursor_line][: context.cursor_position],
+        ]
+        cursor = len("\n".join(before))
+        found = self._complete(context.full_text, cursor)
+        if found is None:
+            return {"completions": [], "suppress": False}
+        start, ways = found
+        return {
+            "completions": [SimpleCompletion(text, type=kind) for text, kind in ways] or _Nothing(),
+            "matched_fragment": context.full_text[start:cursor],
+            "suppress": True,
+            "ordered": True,
+        }
+
+    def _complete(self, cell: str, cursor: int) -> tuple[int, list[tuple[str, str]]] | None:
+        """Where a completion begins, and the ways to go on; None: it is for the notebook."""
+        at = self._target(cell, cursor)
+        if at is None:
+            return None
+        if isinstance(at, InMagic):
+            return self._complete_option(at, cursor)
+        party = self._party(at.ranks)
+        if party is None:
+            return cursor, []
+        from rankbook.sessions.members.inspecting import complete
+
+        found = complete(party, at.code, at.cursor)
+        return at.begin + found.start, [(one.text, one.kind) for one in found.found]
+
+    def _complete_option(self, at: InMagic, cursor: int) -> tuple[int, list[tuple[str, str]]]:
+        typed = at.words[-1]
+        session = api.session()
+        size = session.world_size if session is not None else 0
+        words = options_at(self._magics()[at.magic], at.words, size)
+        if words is None and at.magic == "dist_pull" and (party := self._party("all")):
+            from rankbook.sessions.members.inspecting import complete
+
+            words = [one.text for one in complete(party, typed, len(typed)).found]
+        elif words is None:
+            words = [name for name in self.shell.user_ns if not name.startswith("_")]
+        begun = dict.fromkeys(word for word in words if word.startswith(typed))
+        return cursor - len(typed), [(word, "param") for word in begun]
+
+    def _inspect(
+        self, code: str, cursor_pos: int, detail_level: int = 0, omit_sections: Any = ()
+    ) -> dict[str, Any]:
+        """Answer Shift-Tab and ``?``, in the place of the kernel's own method."""
+        assert self._inspect_here is not None  # noqa: S101 - attach has set it
+        at = self._target(code, cursor_pos)
+        party = self._party(at.ranks) if isinstance(at, ForRanks) else None
+        if not isinstance(at, ForRanks) or party is None:
+            return self._inspect_here(code, cursor_pos, detail_level, omit_sections)
+        from rankbook.sessions.members.inspecting import inspect
+
+        name = token_at_cursor(at.code, at.cursor)
+        found = inspect(party, name, detail_level) if name else {}
+        is_found = any(one.is_found for one in found.values())
+        data = {"text/plain": inspected.to_text(name, found)} if is_found else {}
+        return {"status": "ok", "found": is_found, "data": data, "metadata": {}}
+
+    def _ask_ranks(self, lines: list[str]) -> list[str]:
+        """Have ``%dist x?`` ask the ranks."""
+        return [
+            f"{found[1]}%pinfo{'2' if found[3] == '??' else ''} {found[2]}\n"
+            if (found := _HELP.fullmatch(line))
+            else line
+            for line in lines
+        ]
+
+    # ----------------------------------------------------------------------------------------
+
+    def _target(self, cell: str, cursor: int) -> ForRanks | InMagic | None:
+        cells: Any = self.shell.magics_manager.registry.get("CellMagics")
+        return target(cell, cursor, self._magics(), mode=bool(cells and cells.mode.on))
+
+    def _magics(self) -> dict[str, Any]:
+        """By name, what can be typed after each magic of ours."""
+        registry = self.shell.magics_manager.registry.values()
+        families = [family for family in registry if isinstance(family, RankMagics)]
+        return {
+            name: getattr(magic, "options", ())
+            for family in families
+            for named in family.magics.values()
+            for name, magic in named.items()
+        }
+
+    def _party(self, selection: str) -> Party | None:
+        """The ranks that live of a selection; None if there is no session, or no such rank."""
+        session = api.session()
+        if session is None or not session.groups:
+            return None
+        try:
+            chosen = rank_selection.parse(selection, session.world_size)
+        except RankbookError:
+            return None
+        return session.members.living().only(chosen) or None

@@ -1,0 +1,96 @@
+"""Running scripts on the ranks, as torchrun would."""
+
+from __future__ import annotations
+
+import shlex
+from argparse import REMAINDER
+from typing import TYPE_CHECKING
+
+from IPython.core.magic import line_magic, magics_class
+
+from rankbook.errors import InputError
+from rankbook.magics.base import RankMagics
+from rankbook.magics.options import NO_WAIT, ON_HANG, OUT, RANKS, TIMEOUT_SECONDS, option
+from rankbook.magics.running import show
+from rankbook.magics.usage import parse_with_code, takes
+from rankbook.words import ranks_do, sentence_start
+
+if TYPE_CHECKING:
+    from rankbook.display.cell import LiveOutput
+    from rankbook.sessions.cells.results import CellResult
+
+__all__ = ["ScriptMagics"]
+
+
+@magics_class
+class ScriptMagics(RankMagics):
+    """``%dist_run``."""
+
+    @line_magic
+    @takes(
+        RANKS.but(help=f"{RANKS.settings['help']} They are the script's whole world."),
+        option("-m", action="store_true", help="SCRIPT is a module, as for python -m."),
+        option(
+            "--clean",
+            action="store_true",
+            help="End the threads and processes that the script leaves behind, and keep no names.",
+        ),
+        OUT,
+        TIMEOUT_SECONDS,
+        ON_HANG.but(help="See %%dist_init; for this script only."),
+        NO_WAIT,
+        option("script", nargs=REMAINDER, help="The script, and what is the script's own."),
+    )
+    def dist_run(self, line: str) -> None:
+        """Run a script on the ranks as torchrun would, without starting processes.
+
+        The script finds __main__, its arguments, its folder in sys.path and a launcher's variables.
+        It makes its own process group and destroys it; the session's, with all that holds it, is
+        there again afterwards. Its names stay on the ranks. Files beside it are read again at every
+        run, so edit them and run again. An exit code that is not 0 fails the cell.
+
+        Options of this magic stand before SCRIPT; what follows is the script's.
+
+        Examples::
+
+            %dist_run train.py --epochs 1
+            %dist_run -r 0,1 train.py
+            %dist_run -m mypackage.train --lr 0.1
+        """
+        args, rest = parse_with_code(self.dist_run, line)
+        try:
+            words = shlex.split(rest)
+        except ValueError as error:
+            raise InputError(f"{error} in {rest!r}: close the quotation mark.") from None
+        if not words:
+            raise InputError("There is nothing to run: give a script, %dist_run train.py.")
+        session = self.session()
+        chosen = session.select(args.ranks)
+
+        def run(output: LiveOutput) -> CellResult:
+            result = session.run_script(
+                words[0],
+                words[1:],
+                list(chosen),
+                args.timeout,
+                module=args.m,
+                clean=args.clean,
+                on_hang=args.on_hang,
+                output=output,
+                number=len(self.shell.user_ns["In"]) - 1,
+            )
+            for what, those in _left(result).items():
+                they = sentence_start(ranks_do(those, "still runs", "still run"))
+                output.note(f"{they} {what} of {words[0]}: --clean ends what a script leaves.")
+            return result
+
+        show(self.shell, session, chosen, run, out=args.out, wait=not args.no_wait)
+
+
+def _left(result: CellResult) -> dict[str, list[int]]:
+    """By what a script has left behind, the ranks."""
+    found: dict[str, list[int]] = {}
+    for rank, its in result.items():
+        if its.left:
+            found.setdefault(its.left, []).append(rank)
+    return found

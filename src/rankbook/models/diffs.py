@@ -1,0 +1,135 @@
+"""Comparing a value across ranks: what a rank says of it, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rankbook.models.wire import Request
+
+__all__ = [
+    "CHUNK",
+    "Chunks",
+    "Departure",
+    "Diff",
+    "Drop",
+    "Fingerprint",
+    "Leaf",
+    "LeafDiff",
+    "Prints",
+    "SendChunks",
+]
+
+CHUNK = 256 * 1024
+"""Bytes of a value that are compared, and sent, together."""
+
+
+@dataclass(frozen=True)
+class Fingerprint(Request):
+    """Evaluate an expression and say what it consists of; the answer is :class:`Prints`.
+
+    The value is kept on the rank until :class:`Drop`.
+    """
+
+    expression: str
+    op = "fingerprint"
+
+
+@dataclass(frozen=True)
+class Chunks(Request):
+    """Say the hashes of a leaf's chunks, a list."""
+
+    path: str
+    op = "chunks"
+
+
+@dataclass(frozen=True)
+class SendChunks(Request):
+    """Send chunks of a leaf, beside the answer."""
+
+    path: str
+    numbers: tuple[int, ...]
+    op = "send_chunks"
+
+
+@dataclass(frozen=True)
+class Drop(Request):
+    """Let go of the value that is compared."""
+
+    op = "drop_compared"
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One part of a value that has no parts: a tensor, a number, a text."""
+
+    path: str
+    """``0.weight``, ``['lr']``; empty: the value itself."""
+    kind: str
+    """``tensor``, or the name of its class."""
+    digest: str = ""
+    """The same on two ranks if every bit is, NaN apart; empty: it cannot be compared."""
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
+    device: str = ""
+    requires_grad: bool = False
+    part: str = ""
+    """Which shard of a DTensor: only equal ones are compared."""
+    layout: str = ""
+    """A DTensor's global shape, mesh and placements."""
+    nbytes: int = 0
+    nans: int = 0
+    infs: int = 0
+    text: str = ""
+    """A short value, as ``repr`` has it."""
+    why: str = ""
+    """Why it cannot be compared."""
+
+
+@dataclass(frozen=True)
+class Prints:
+    """What a value consists of on one rank."""
+
+    error: str = ""
+    """One line about the exception that the expression raised; empty: none."""
+    leaves: tuple[Leaf, ...] = ()
+
+
+@dataclass(frozen=True)
+class Departure:
+    """Ranks whose leaf departs from that of most."""
+
+    ranks: tuple[int, ...]
+    why: str
+    """``max |Δ| 0.001 at [3, 4]``, ``shape 3x4, not 3x5``, ``is not there``."""
+
+
+@dataclass(frozen=True)
+class LeafDiff:
+    """A leaf, compared."""
+
+    path: str
+    kind: str
+    agree: tuple[int, ...]
+    """The ranks that agree; of several such sets the largest, with the lowest rank."""
+    departures: tuple[Departure, ...] = ()
+    part: str = ""
+    nans: tuple[tuple[int, int], ...] = ()
+    """Rank and number of NaN or infinite values, where there are any."""
+    why: str = ""
+    """Why it cannot be compared."""
+
+
+@dataclass(frozen=True)
+class Diff:
+    """A value compared across ranks."""
+
+    expression: str
+    ranks: tuple[int, ...]
+    summary: str
+    """One sentence."""
+    leaves: tuple[LeafDiff, ...] = ()
+
+    @property
+    def agree(self) -> bool:
+        """Whether nothing departs."""
+        return not any(leaf.departures for leaf in self.leaves)

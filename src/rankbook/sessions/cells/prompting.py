@@ -1,0 +1,161 @@
+"""The ranks of a cell that stand at a prompt: what they ask, and who is given an answer."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from rankbook import ranks as rank_selection
+from rankbook.errors import InputError
+from rankbook.models.events import Asks
+from rankbook.models.requests import Answer
+from rankbook.sessions.members import Members
+from rankbook.words import in_words, ranks_do, sentence_start
+
+__all__ = ["QUIT", "RANKS", "Command", "Prompting", "Question"]
+
+QUIT = frozenset({"q", "quit", "exit", "EOF"})
+"""What ends the cell, on all ranks."""
+
+RANKS = "ranks"
+"""What shows where every rank stands."""
+
+_TO_SOME = re.compile(r"\s*(\d[\d,\s-]*):\s*(.*)")
+"""``2: p x``, ``0-1: n``: a command for some of the ranks that stand at the prompt."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of the person."""
+
+    ranks: tuple[int, ...]
+    """Those that ask it."""
+    of: str
+    """See :class:`~rankbook.models.events.Asks`."""
+    text: str
+    """The prompt, with its ranks."""
+    where: str
+    """Where they stand, for a message."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """What the person has said."""
+
+    text: str
+    ranks: tuple[int, ...]
+    """Those that it is for."""
+
+
+class Prompting:
+    """What the ranks of one cell ask, from the thread that waits for the cell.
+
+    Ranks that stop within a moment are asked about together, and so are those that have been
+    answered together: each may take its own time to the next line.
+    """
+
+    def __init__(self, members: Members) -> None:
+        self._members = members
+        self._asks: dict[int, Asks] = {}
+        self._awaited: frozenset[int] = frozenset()
+        """Ranks that were answered, and may ask again soon."""
+        self._news = 0.0
+        self._since: float | None = None
+        self._held = 0.0
+
+    @property
+    def held(self) -> float:
+        """Seconds for which some rank has stood at a prompt, all in all."""
+        present = 0.0 if self._since is None else time.monotonic() - self._since
+        return self._held + present
+
+    @property
+    def asking(self) -> frozenset[int]:
+        """The ranks that ask."""
+        return frozenset(self._asks)
+
+    def take(self, rank: int, asks: Asks) -> None:
+        """A rank asks."""
+        self._asks[rank] = asks
+        self._news = time.monotonic()
+        if self._since is None:
+            self._since = self._news
+
+    def keep(self, pending: Collection[int]) -> None:
+        """Forget what ranks have asked whose cell has ended."""
+        for rank in self._asks.keys() - set(pending):
+            self._drop(rank)
+
+    def is_due(self, pending: Collection[int]) -> bool:
+        """Whether the person is to be asked now.
+
+        Args:
+            pending: The ranks whose cell has not ended.
+        """
+        self.keep(pending)
+        if not self._asks:
+            return False
+        missing = set(pending) - self.asking
+        timing = self._members.timing
+        patience = timing.ask_again if missing & self._awaited else timing.ask
+        return not missing or time.monotonic() - self._news >= patience
+
+    def question(self) -> Question:
+        """What to ask now: what the lowest rank asks, of all that ask the same."""
+        first = self._asks[min(self._asks)]
+        by_place: dict[str, list[int]] = {}
+        for rank, asks in sorted(self._asks.items()):
+            if asks.of == first.of and (asks.of == "debugger" or asks.text == first.text):
+                by_place.setdefault(asks.place, []).append(rank)
+        ranks = tuple(sorted(rank for some in by_place.values() for rank in some))
+        places = ", ".join(f"[{_label(some)}] {place}" for place, some in by_place.items())
+        if first.of != "debugger":
+            name = "input" if first.of == "input" else "getpass"
+            text = f"[{_label(ranks)}] {first.text}"
+            return Question(ranks, first.of, text, f"{name}() of {in_words(ranks)}")
+        where = "; ".join(f"{in_words(some)}: {place}" for place, some in by_place.items())
+        return Question(
+            ranks, first.of, f"{places} \N{BLACK RIGHT-POINTING SMALL TRIANGLE} ", where
+        )
+
+    def read(self, line: str, question: Question) -> Command:
+        """Read what the person has typed.
+
+        Raises:
+            InputError: It is for ranks that do not stand at this prompt.
+        """
+        if question.of != "debugger" or not (named := _TO_SOME.fullmatch(line)):
+            return Command(line, question.ranks)
+        size = self._members.placed().world_size
+        chosen = rank_selection.parse(named[1].strip(), size)
+        if absent := sorted(set(chosen) - set(question.ranks)):
+            raise InputError(
+                f"{sentence_start(ranks_do(absent, 'does', 'do'))} not stand at this prompt, but "
+                f"{in_words(question.ranks)}: {RANKS} shows where each rank is."
+            )
+        return Command(named[2], chosen)
+
+    def answer(self, command: Command) -> None:
+        """Have ranks go on with what they were told."""
+        requests = {
+            rank: Answer(self._asks[rank].number, command.text)
+            for rank in command.ranks
+            if rank in self._asks
+        }
+        for rank in requests:
+            self._drop(rank)
+        self._awaited = frozenset(requests)
+        self._news = time.monotonic()
+        self._members.ranks(requests).request(requests).forget()
+
+    def _drop(self, rank: int) -> None:
+        del self._asks[rank]
+        if not self._asks and self._since is not None:
+            self._held += time.monotonic() - self._since
+            self._since = None
+
+
+def _label(ranks: Collection[int]) -> str:
+    return rank_selection.label(ranks)

@@ -1,0 +1,244 @@
+"""Comparing a value across ranks: hashes first, and of what departs only the departing chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rankbook.errors import InputError
+from rankbook.models import load
+from rankbook.models.diffs import (
+    CHUNK,
+    Chunks,
+    Departure,
+    Diff,
+    Drop,
+    Fingerprint,
+    Leaf,
+    LeafDiff,
+    Prints,
+    SendChunks,
+)
+from rankbook.sessions.members.party import Party
+from rankbook.words import agree, in_words, plural, sentence_start
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["diff"]
+
+_BUDGET = 64 * 1024 * 1024
+"""Bytes that travel at most, of all leaves together."""
+
+_Leaves = Mapping[int, Leaf]
+"""By rank, one leaf."""
+
+
+def diff(party: Party, expression: str) -> Diff:
+    """Compare a value across ranks; no collective is issued.
+
+    Args:
+        party: The ranks.
+        expression: What is evaluated on each.
+
+    Raises:
+        InputError: It cannot be evaluated on any rank.
+    """
+    told = {r: load(Prints, v) for r, v in party.ask(Fingerprint(expression)).items()}
+    try:
+        return _Comparison(party, expression, told).result()
+    finally:
+        party.ask(Drop())
+
+
+class _Comparison:
+    """One value, compared."""
+
+    def __init__(self, party: Party, expression: str, told: Mapping[int, Prints]) -> None:
+        self._party = party
+        self._expression = expression
+        self._told = {rank: prints for rank, prints in told.items() if not prints.error}
+        self._errors = {rank: prints.error for rank, prints in told.items() if prints.error}
+        self._left = _BUDGET
+        if not self._told:
+            raise InputError(f"{expression}: {next(iter(self._errors.values()))}.")
+
+    def result(self) -> Diff:
+        paths = dict.fromkeys(leaf.path for one in self._told.values() for leaf in one.leaves)
+        by_rank = {
+            rank: {leaf.path: leaf for leaf in prints.leaves} for rank, prints in self._told.items()
+        }
+        found = []
+        for path in paths:
+            there = {rank: own[path] for rank, own in by_rank.items() if path in own}
+            absent = tuple(sorted(by_rank.keys() - there.keys()))
+            parts: dict[str, dict[int, Leaf]] = {}
+            for rank, leaf in there.items():
+                parts.setdefault(leaf.part, {})[rank] = leaf
+            for part, leaves in parts.items():
+                found.append(self._compare(path, part, leaves, absent))
+        ranks = tuple(sorted((*self._told, *self._errors)))
+        return Diff(self._expression, ranks, self._summary(found), tuple(found))
+
+    def _compare(self, path: str, part: str, leaves: _Leaves, absent: tuple[int, ...]) -> LeafDiff:
+        groups: dict[object, list[int]] = {}
+        for rank, leaf in sorted(leaves.items()):
+            key = (leaf.kind, leaf.digest, leaf.shape, leaf.dtype, leaf.device, leaf.layout)
+            groups.setdefault((*key, leaf.requires_grad), []).append(rank)
+        most, *others = sorted(groups.values(), key=lambda ranks: (-len(ranks), ranks))
+        reference = leaves[most[0]]
+        departures = [
+            Departure(tuple(ranks), self._why(path, leaves, most[0], ranks[0])) for ranks in others
+        ]
+        if absent:
+            departures.append(Departure(absent, "is not there"))
+        return LeafDiff(
+            path,
+            reference.kind,
+            tuple(most),
+            tuple(departures),
+            part,
+            tuple(
+                (rank, leaf.nans + leaf.infs)
+                for rank, leaf in leaves.items()
+                if leaf.nans + leaf.infs
+            ),
+            reference.why,
+        )
+
+    def _why(self, path: str, leaves: _Leaves, one: int, other: int) -> str:
+        """How the leaf of one rank departs from that of another."""
+        a, b = leaves[one], leaves[other]
+        facts = [
+            f"{name} {_shown(getattr(b, field))}, not {_shown(getattr(a, field))}"
+            for name, field in _FACTS.items()
+            if getattr(a, field) != getattr(b, field)
+        ]
+        if facts or a.digest == b.digest:
+            return "; ".join(facts)
+        if a.kind != "tensor":
+            return f"{b.text}, not {a.text}"
+        return self._delta(path, a, one, other)
+
+    def _delta(self, path: str, leaf: Leaf, one: int, other: int) -> str:
+        """The largest difference of two tensors, and where the first is."""
+        pair = self._party.only([one, other])
+        hashes = pair.ask(Chunks(path))
+        numbers = [i for i, (a, b) in enumerate(zip(*hashes.values(), strict=True)) if a != b]
+        sent = numbers[: max(0, self._left // (2 * CHUNK))]
+        if not sent:
+            return f"in {plural(len(numbers), 'place')} of {CHUNK // 1024} KiB (not looked at)"
+        self._left -= 2 * CHUNK * len(sent)
+        call = pair.request(SendChunks(path, tuple(sent)))
+        call.wait()
+        call.raise_for_failure()
+        return _largest(
+            leaf, sent, call.buffers(one), call.buffers(other), len(sent) < len(numbers)
+        )
+
+    def _summary(self, found: Sequence[LeafDiff]) -> str:
+        departing = [leaf for leaf in found if leaf.departures]
+        ranks = sorted(self._told)
+        kinds = {leaf.kind for leaf in found}
+        noun = "tensor" if kinds == {"tensor"} else "part"
+        missing = ""
+        if self._errors:
+            why = next(iter(self._errors.values()))
+            missing = f" On {in_words(self._errors)} it cannot be evaluated: {why}."
+        if not departing:
+            opaque = [leaf for leaf in found if leaf.why]
+            alike = len(found) - len(opaque)
+            parts = [f"{_all(alike, noun)} on {in_words(ranks)}."] if alike else []
+            if opaque:
+                parts.append(f"{plural(len(opaque), noun)} cannot be compared: {opaque[0].why}.")
+            return " ".join(parts) + missing
+        first = departing[0]
+        away = first.departures[0]
+        what = f"'s {first.path}" if first.path else "'s value"
+        verb = agree(away.ranks, "departs", "depart")
+        if len(first.departures) == len(ranks) - 1 > 1:
+            return f"{first.path or 'The value'} differs on every rank: {away.why}.{missing}"
+        who = sentence_start(in_words(away.ranks))
+        told = f"{who}{what} {verb} from {in_words(first.agree)}: {away.why}"
+        if len(departing) < len(found):
+            count = len(found) - len(departing)
+            told += (
+                f"; {count} of {plural(len(found), noun)} {agree(range(count), 'agrees', 'agree')}"
+            )
+        elif len(found) > 1:
+            told += f"; so {_do_the_others(len(found) - 1, noun)}"
+        return f"{told}.{missing}"
+
+
+def _do_the_others(others: int, noun: str) -> str:
+    """``does the other tensor``, ``do the other 3 tensors``."""
+    return f"does the other {noun}" if others == 1 else f"do the other {plural(others, noun)}"
+
+
+_FACTS = {
+    "class": "kind",
+    "shape": "shape",
+    "dtype": "dtype",
+    "device": "device",
+    "requires_grad": "requires_grad",
+    "layout": "layout",
+}
+
+
+def _all(count: int, noun: str) -> str:
+    if count == 1:
+        return "It is the same" if noun == "part" else f"The {noun} is the same"
+    return f"All {plural(count, noun)} agree"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "x".join(map(str, value)) or "()"
+    return str(value)
+
+
+def _largest(
+    leaf: Leaf,
+    numbers: Sequence[int],
+    ours: Sequence[memoryview],
+    theirs: Sequence[memoryview],
+    more: bool,  # noqa: FBT001
+) -> str:
+    """Say the largest difference between chunks, and where the values differ first."""
+    import torch
+
+    dtype = getattr(torch, leaf.dtype)
+    step = CHUNK // dtype.itemsize
+    largest, first, count = 0.0, -1, 0
+    for number, a, b in zip(numbers, ours, theirs, strict=True):
+        x, y = (_wide(torch.frombuffer(bytearray(data), dtype=dtype)) for data in (a, b))
+        bits = torch.frombuffer(bytearray(a), dtype=torch.uint8) != torch.frombuffer(
+            bytearray(b), dtype=torch.uint8
+        )
+        differs = bits.reshape(x.numel(), -1).any(1)
+        count += int(differs.sum())
+        if first < 0:
+            first = number * step + int(differs.nonzero()[0])
+        delta = (x - y).abs()[differs]
+        delta = torch.where(delta.isnan(), torch.full_like(delta, torch.inf), delta)
+        largest = max(largest, float(delta.max()))
+    at_least = "at least " if more else ""
+    place = _index(first, leaf.shape)
+    if not largest:
+        return f"the sign of zero at {place}, {at_least}{plural(count, 'value')}"
+    return f"max |Δ| {at_least}{largest:.3g} at {place}, {at_least}{plural(count, 'value')}"
+
+
+def _wide(values: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    return values if values.is_complex() else values.to(torch.float64)
+
+
+def _index(flat: int, shape: Sequence[int]) -> str:
+    """Where in a tensor: ``[3, 4]``."""
+    found = []
+    for length in reversed(shape):
+        flat, at = divmod(flat, length)
+        found.append(at)
+    return str(found[::-1])

@@ -1,0 +1,49 @@
+"""Having the ranks follow the notebook: its folder, and where it finds modules."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from pathlib import Path
+
+from rankbook import folders
+from rankbook.models.requests import Follow
+from rankbook.sessions.members.members import Members
+
+__all__ = ["Following", "where"]
+
+_PYTHONS = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+"""Folders of this Python's: that of an engine has its own."""
+
+
+class Following:
+    """Tells engines once where the notebook is, and again when that has changed."""
+
+    def __init__(self, members: Members) -> None:
+        self._members = members
+        self._told: tuple[Follow, frozenset[int]] | None = None
+
+    def tell(self) -> None:
+        """Tell the ranks, before what they are asked for next, if there is anything new."""
+        party = self._members.living()
+        now = where(folders.here(), sys.path), frozenset(party.engines.values())
+        if now != self._told:
+            self._told = now
+            party.request(now[0]).forget()
+
+
+def where(folder: str, path: list[str]) -> Follow:
+    """What the ranks are told.
+
+    Args:
+        folder: The notebook's; empty if it is gone.
+        path: Its ``sys.path``.
+    """
+    own = [str(Path(folder, each)) if folder else each for each in path if each]
+    first = next((i for i, each in enumerate(own) if _is_pythons(each)), len(own))
+    before = tuple(each for each in own[:first] if each != folder)
+    return Follow(folder, before, tuple(e for e in own[first:] if not _is_pythons(e)))
+
+
+def _is_pythons(entry: str) -> bool:
+    return entry in _PYTHONS or entry.endswith(("lib-dynload", ".zip")) or "-packages" in entry

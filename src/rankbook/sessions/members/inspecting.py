@@ -1,0 +1,56 @@
+"""Looking at names and values of ranks, whatever these do, and without waiting long for them."""
+
+from __future__ import annotations
+
+from rankbook.models import load
+from rankbook.models.inspecting import (
+    Complete,
+    Completions,
+    Inspect,
+    Inspected,
+    ListVariables,
+    Variable,
+)
+from rankbook.sessions.members.party import Party
+
+__all__ = ["complete", "inspect", "variables"]
+
+
+def complete(party: Party, code: str, cursor: int) -> Completions:
+    """Complete what is typed, on the rank that answers first.
+
+    Args:
+        party: The ranks to ask.
+        code: The cell, without magics.
+        cursor: Where the cursor is.
+
+    Returns:
+        Nothing found, where no rank answers in time.
+    """
+    call = party.request(Complete(code, cursor))
+    call.wait(party.timing.complete, until=lambda: bool(call.values))
+    call.forget()
+    return next((load(Completions, value) for value in call.values.values()), Completions(cursor))
+
+
+def inspect(party: Party, name: str, detail: int = 0) -> dict[int, Inspected]:
+    """By rank that answers in time, what a name stands for there.
+
+    Args:
+        party: The ranks to ask.
+        name: With dots, maybe.
+        detail: 1: with its source.
+    """
+    call = party.request(Inspect(name, detail))
+    call.wait(party.timing.inspect)
+    call.forget()
+    return {rank: load(Inspected, value) for rank, value in sorted(call.values.items())}
+
+
+def variables(party: Party) -> dict[int, list[Variable]]:
+    """By rank that answers, its variables."""
+    call = party.look(ListVariables())
+    return {
+        rank: [load(Variable, one) for one in values]
+        for rank, values in sorted(call.values.items())
+    }

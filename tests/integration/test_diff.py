@@ -1,0 +1,127 @@
+"""Comparing values across real ranks."""
+
+from __future__ import annotations
+
+import pytest
+
+from rankbook.display.diffs import to_html, to_text
+from rankbook.errors import InputError
+
+
+@pytest.fixture
+def diff(four):
+    def compare(expression, before=""):
+        four.run(before).raise_for_error()
+        return four.diff(expression)
+
+    return compare
+
+
+MODEL = (
+    "torch.manual_seed(0)\n"
+    "model = torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2))"
+)
+
+
+def test_what_is_the_same_everywhere_is_one_sentence(diff):
+    found = diff("model", MODEL)
+    assert found.agree
+    assert to_text(found) == "All 4 tensors agree on ranks 0-3."
+
+
+def test_the_parameter_that_departs_is_named_with_rank_size_and_place(diff):
+    change = "if rank == 2:\n    with torch.no_grad(): model[0].weight[3, 1] += 1e-3"
+    found = diff("model", f"{MODEL}\n{change}")
+    assert found.summary == (
+        "Rank 2's 0.weight departs from ranks 0-1,3: max |Δ| 0.001 at [3, 1], 1 value; "
+        "3 of 4 tensors agree."
+    )
+    assert not found.agree
+    assert "0.weight" in to_html(found)
+
+
+@pytest.mark.parametrize(
+    ("expression", "before", "summary"),
+    [
+        (
+            "x",
+            "x = torch.ones(3 if rank else 4)",
+            "Rank 0's value departs from ranks 1-3: shape 4, not 3.",
+        ),
+        (
+            "x",
+            "x = torch.ones(2).to(torch.float64 if rank == 1 else torch.float32)",
+            "Rank 1's value departs from ranks 0,2-3: dtype float64, not float32.",
+        ),
+        (
+            "x",
+            "x = torch.ones(2, requires_grad=rank == 3)",
+            "Rank 3's value departs from ranks 0-2: requires_grad True, not False.",
+        ),
+        ("x", "x = torch.tensor([0.0, float('nan')])", "The tensor is the same on ranks 0-3."),
+        (
+            "x",
+            "x = torch.zeros(2)\nif rank == 3: x[0] = -0.0",
+            "Rank 3's value departs from ranks 0-2: the sign of zero at [0], 1 value.",
+        ),
+        ("rank", "", "The value differs on every rank: 1, not 0."),
+        (
+            "{'lr': 0.1 * (rank // 3), 'n': 1}",
+            "",
+            "Rank 3's ['lr'] departs from ranks 0-2: 0.1, not 0.0; 1 of 2 parts agrees.",
+        ),
+        (
+            "only",
+            "if rank < 2: only = 1",
+            (
+                "It is the same on ranks 0-1. On ranks 2-3 it cannot be evaluated: "
+                "NameError: name 'only' is not defined."
+            ),
+        ),
+        ("(i for i in range(3))", "", "1 part cannot be compared: a generator cannot be compared."),
+        ("torch.ones(2, device='meta')", "", "1 tensor cannot be compared: a tensor without data."),
+        ("dict.fromkeys(range(2 + (rank == 1)))", "", "Rank 1's [2] departs"),
+    ],
+)
+def test_what_departs_is_said_in_one_sentence(diff, expression, before, summary):
+    found = diff(expression, before).summary
+    assert found == summary or (expression.startswith("dict") and "is not there" in found)
+
+
+def test_a_seed_that_differs_is_found_in_the_state_of_the_generator(diff):
+    found = diff("torch.random.get_rng_state()", "torch.manual_seed(7 + (rank == 1))")
+    assert found.summary.startswith("Rank 1's value departs from ranks 0,2-3: max |Δ|")
+
+
+def test_of_a_dtensor_equal_shards_are_compared(diff):
+    make = (
+        "from torch.distributed.device_mesh import init_device_mesh\n"
+        "from torch.distributed.tensor import Replicate, Shard, distribute_tensor\n"
+        "mesh = init_device_mesh('cpu', (2, 2), mesh_dim_names=('dp', 'tp'))\n"
+        "d = distribute_tensor(torch.arange(8.0).reshape(4, 2), mesh, [Replicate(), Shard(0)])"
+    )
+    assert diff("d", make).agree
+    found = diff("d", "if rank == 3: d.to_local().add_(1)")
+    assert [leaf.part for leaf in found.leaves if leaf.departures] == ["tp=1"]
+    assert found.summary.startswith("Rank 3's value departs from rank 1: max |Δ| 1 at [0, 0]")
+
+
+def test_only_departing_chunks_travel_and_beyond_a_budget_it_is_at_least(diff, monkeypatch):
+    from rankbook.sessions.members import diffs
+
+    make = "big = torch.ones(2_000_000)\nif rank == 1: big[1_500_000] = 3"
+    assert "max |Δ| 2 at [1500000], 1 value" in diff("big", make).summary
+    monkeypatch.setattr(diffs, "_BUDGET", 4 * diffs.CHUNK)
+    found = diff("big", "if rank == 1: big.add_(1)").summary
+    assert "max |Δ| at least 1 at [0], at least 131072 values" in found
+
+
+def test_what_no_rank_can_evaluate_is_an_error_in_one_line(diff):
+    with pytest.raises(InputError, match=r"^nothing: NameError: name 'nothing' is not defined\.$"):
+        diff("nothing")
+
+
+def test_nothing_of_the_value_is_kept_on_the_ranks(diff, four):
+    diff("model", MODEL)
+    result = four.run("len(get_ipython().kernel._rankbook_agent.engine.compared)")
+    assert {one.result_repr for one in result.values()} == {"0"}

@@ -1,0 +1,89 @@
+"""What ranks have started ends with them, however they end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+from processes import wait_until
+
+import rankbook
+
+START = """
+import multiprocessing, os, subprocess, sys, threading, time
+started = [subprocess.Popen(["sleep", "1000"]).pid]
+started.append(subprocess.Popen(["sleep", "1000"], start_new_session=True).pid)
+started.append(subprocess.Popen(["sh", "-c", "setsid sh -c 'sleep 1000 & sleep 1000' & wait"]).pid)
+context = multiprocessing.get_context("fork")
+pool = context.Pool(2)
+started += [worker.pid for worker in pool._pool]
+process = context.Process(target=time.sleep, args=(1000,)); process.start()
+started.append(process.pid)
+import psutil
+time.sleep(0.3)
+started = [child.pid for child in psutil.Process().children(recursive=True)]
+"""
+
+
+def started(session):
+    session.run(START, timeout=60).raise_for_error()
+    pids = [pid for pids in session.pull("started").values() for pid in pids]
+    assert len(pids) >= 8 * session.world_size
+    return pids
+
+
+def gone(pids):
+    def are_gone():
+        return not any(
+            psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+            for pid in pids
+        )
+
+    wait_until(are_gone, 10)
+
+
+@pytest.mark.parametrize("how", ["shutdown", "restart", "hard"])
+def test_what_ranks_have_started_ends_with_them(how):
+    session = rankbook.start("gloo", 2)
+    try:
+        pids = started(session)
+        if how == "restart":
+            session.restart_ranks([0, 1])
+        elif how == "hard":
+            session.reset(hard=True)
+    finally:
+        session.shutdown()
+    gone(pids)
+
+
+def test_a_rank_that_is_replaced_ends_what_it_has_started_and_nothing_of_the_others():
+    session = rankbook.start("gloo", 2)
+    try:
+        started(session)
+        pids = session.pull("started")
+        session.restart_ranks([0])
+        gone(pids[0])
+        assert all(map(psutil.pid_exists, pids[1]))
+    finally:
+        session.shutdown()
+    gone(pids[1])
+
+
+def test_what_ranks_have_started_ends_when_the_notebooks_process_is_killed(tmp_path):
+    program = (
+        "import rankbook, sys, time\n"
+        "session = rankbook.start('gloo', 2)\n"
+        f"session.run({START!r}).raise_for_error()\n"
+        "print([pid for pids in session.pull('started').values() for pid in pids], flush=True)\n"
+        "time.sleep(1000)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as notebook:
+        pids = eval(notebook.stdout.readline())  # noqa: S307 - of a program of ours
+        os.kill(notebook.pid, signal.SIGKILL)
+    gone(pids)

@@ -1,0 +1,419 @@
+"""Scripts on the ranks, as torchrun runs them: a process of their own in all but name."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import textwrap
+
+import psutil
+import pytest
+
+import rankbook
+from rankbook.errors import InputError
+
+RUNS = int(os.environ.get("RANKBOOK_SCRIPTS", "8"))
+"""Scripts in a row of which nothing may be left: 30 where it is counted."""
+
+INIT = "import torch, torch.distributed as dist\ndist.init_process_group('gloo')\n"
+REDUCE = "\ny = torch.ones(2)\ndist.all_reduce(y)\n"
+DESTROY = "dist.destroy_process_group()\n"
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Writes a script into the folder of the notebook."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(code, name="train.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(textwrap.dedent(code))
+        return name
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def four():
+    """Beside the session of two ranks."""
+    former, rankbook.api.current.session = rankbook.api.current.session, None
+    session = rankbook.start("gloo", 4)
+    rankbook.api.current.session = former
+    yield session
+    session.shutdown()
+
+
+def said(result):
+    """What every rank printed, which must be the same."""
+    result.raise_for_error()
+    [text] = {its.stdout for its in result.values()}
+    return text.strip()
+
+
+def value(session, code):
+    result = session.run(code, timeout=60)
+    result.raise_for_error()
+    [text] = {its.result_repr for its in result.values()}
+    return text
+
+
+def works(session):
+    """Whether the session's own group works, with the session's own names."""
+    code = "z = torch.ones(1)\ndist.all_reduce(z)\n(z.item(), world_size == dist.get_world_size())"
+    return value(session, code) == f"({float(session.world_size)}, True)"
+
+
+def test_a_script_is_run_as_by_torchrun(two, write):
+    write("""
+        import argparse, os, sys
+        import torch.distributed as dist
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--epochs", type=int)
+        args = parser.parse_args()
+        assert not dist.is_initialized()
+        assert dist.is_torchelastic_launched()
+        dist.init_process_group("gloo")
+        assert (dist.get_rank(), dist.get_world_size()) == (int(os.environ["RANK"]), 2)
+        assert __name__ == "__main__" and sys.modules["__main__"].args is args
+        assert sys.path[0] == os.path.dirname(__file__)
+        print(args.epochs, sys.argv, os.path.isabs(__file__), os.environ["WORLD_SIZE"])
+        dist.destroy_process_group()
+    """)
+    result = two.run_script("train.py", ["--epochs", 3])
+    assert said(result) == "3 ['train.py', '--epochs', '3'] True 2"
+    assert [its.exit_code for its in result.values()] == [0, 0]
+    assert works(two)
+
+
+NAMES = """
+RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE GROUP_RANK GROUP_WORLD_SIZE ROLE_RANK ROLE_WORLD_SIZE
+ROLE_NAME MASTER_ADDR MASTER_PORT TORCHELASTIC_RESTART_COUNT TORCHELASTIC_MAX_RESTARTS
+TORCHELASTIC_RUN_ID TORCHELASTIC_USE_AGENT_STORE OMP_NUM_THREADS
+"""
+
+
+def test_every_variable_of_torchrun_is_there(two, write):
+    write(f"import os\nprint([name for name in {NAMES!r}.split() if not os.environ.get(name)])")
+    assert said(two.run_script("train.py")) == "[]"
+
+
+def test_what_a_script_changes_in_its_process_is_as_before_afterwards(two, write):
+    write("""
+        import logging, os, signal, sys, warnings
+        import torch
+        os.environ.update(RANK="7", MINE="1")
+        os.environ.pop("HOME", None)
+        os.chdir("/")
+        sys.path.insert(0, "/nowhere")
+        sys.argv[:] = ["?"]
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        signal.signal(signal.SIGUSR1, lambda *_: None)
+        logging.basicConfig(level="DEBUG")
+        warnings.simplefilter("error")
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+        torch.manual_seed(1)
+        sys.stdout = open(os.devnull, "w")
+        rank = device = dist_info = None
+    """)
+    state = """
+import logging, os, signal, sys, warnings
+sorted(os.environ.items()), os.getcwd(), sys.path, sys.argv, [
+    repr(signal.getsignal(n)) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+], len(logging.root.handlers), logging.root.level, warnings.filters[0], \\
+torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_rng_state().sum().item(), \\
+sys.stdout, rank, device, dist_info
+"""
+    before = {rank: its.result_repr for rank, its in two.run(state).items()}
+    two.run_script("train.py").raise_for_error()
+    assert {rank: its.result_repr for rank, its in two.run(state).items()} == before
+
+
+def test_what_holds_the_sessions_group_goes_on_after_a_script(two, write):
+    write(INIT + REDUCE + DESTROY)
+    two.run(
+        "from torch.nn.parallel import DistributedDataParallel as DDP\n"
+        "ddp = DDP(torch.nn.Linear(2, 2))\nsub = dist.new_group([0, 1])\n"
+        "from torch.distributed.device_mesh import init_device_mesh\n"
+        "mesh = init_device_mesh('cpu', (2,))\n"
+    ).raise_for_error()
+    generation = two.generation
+    for _ in range(3):
+        two.run_script("train.py").raise_for_error()
+        code = (
+            "ddp(torch.ones(1, 2)).sum().backward()\nw = torch.ones(1)\n"
+            "dist.all_reduce(w, group=sub)\ndist.all_reduce(w, group=mesh.get_group())\nw.item()"
+        )
+        assert value(two, code) == "4.0"
+    assert two.generation == generation
+
+
+def test_the_names_of_a_script_stay_on_the_ranks(two, write):
+    write("answer = 42\nclass Net: pass\nnet = Net()\nrank = 99\n")
+    two.run_script("train.py").raise_for_error()
+    code = "import pickle\n(answer, type(pickle.loads(pickle.dumps(net))) is Net, rank < 2)"
+    assert value(two, code) == "(42, True, True)"
+
+
+def test_with_clean_no_names_threads_and_processes_stay(two, write):
+    write("""
+        import subprocess, threading, time
+        cleaned = 1
+        threading.Thread(target=lambda: [time.sleep(0.05) for _ in range(10_000)]).start()
+        child = subprocess.Popen(["sleep", "600"])
+    """)
+    result = two.run_script("train.py")
+    assert {its.left for its in result.values()} == {"1 thread and 1 process"}
+    assert value(two, "cleaned") == "1"
+    value(two, "del cleaned\nchild.kill()\nchild.wait()")
+    result = two.run_script("train.py", clean=True)
+    assert {its.left for its in result.values()} == {""}
+    code = "import psutil\n'cleaned' in globals(), len(psutil.Process().children())"
+    assert value(two, code) == "(False, 0)"
+
+
+def test_a_module_is_run_as_by_python_m(two, write):
+    write("", "package/__init__.py")
+    write(
+        "from package.inner import say\nimport sys\nsay(__name__, __package__, sys.argv[1:])",
+        "package/train.py",
+    )
+    write("say = print", "package/inner.py")
+    assert said(two.run_script("package.train", ["a b"], module=True)) == (
+        "__main__ package ['a b']"
+    )
+    result = two.run_script("package.nothing", module=True)
+    assert {its.error.ename for its in result.values()} == {"ModuleNotFoundError"}
+
+
+def test_files_beside_a_script_are_read_again(two, write):
+    write("from helper import VALUE\nprint(VALUE)")
+    for text in ("one", "two"):
+        write(f"VALUE = {text!r}", "helper.py")
+        assert said(two.run_script("train.py")) == text
+
+
+def test_some_ranks_are_the_whole_world_of_a_script(four, write):
+    write(f"""{INIT}{REDUCE}
+import os
+print(os.environ["RANK"], dist.get_rank(), dist.get_world_size(), y.tolist())
+{DESTROY}""")
+    result = four.run_script("train.py", ranks="1,3")
+    result.raise_for_error()
+    assert {rank: its.stdout for rank, its in result.items()} == {
+        1: "0 0 2 [2.0, 2.0]\n",
+        3: "1 1 2 [2.0, 2.0]\n",
+    }
+    assert works(four)
+    assert said(four.run_script("train.py", ranks=2)) == "0 0 1 [1.0, 1.0]"
+
+
+def test_a_hang_in_a_script_is_named_by_its_line_and_ends(two, write):
+    write(INIT + "if dist.get_rank() == 0:\n    dist.all_reduce(torch.ones(1))\n")
+    result = two.run_script("train.py", timeout=60)
+    assert (result.diagnosis.kind, result.diagnosis.ranks) == ("missing_rank", (1,))
+    assert "train.py:4" in result.diagnosis.summary
+    assert result[0].exit_code == -signal.SIGINT
+    assert works(two)
+
+
+def test_a_hang_of_some_ranks_is_told_by_the_ranks_of_the_session(four, write):
+    write(INIT + "if dist.get_rank() == 0:\n    dist.all_reduce(torch.ones(1))\n")
+    result = four.run_script("train.py", ranks="1,3", timeout=60)
+    assert (result.diagnosis.kind, result.diagnosis.ranks) == ("missing_rank", (3,))
+    assert works(four)
+
+
+def test_a_rank_that_has_left_the_group_is_named_by_the_one_that_waits_for_it(two, write):
+    write(f"{INIT}if dist.get_rank() == 0:\n    dist.all_reduce(torch.ones(1))\n{DESTROY}")
+    result = two.run_script("train.py", timeout=60)
+    assert (result.diagnosis.kind, result.diagnosis.ranks) == ("missing_rank", (1,))
+    assert "train.py:4" in result.diagnosis.summary
+    assert works(two)
+
+
+def test_a_rank_that_does_not_initialise_is_named(four, write):
+    write(
+        "import os, time, torch.distributed as dist\n"
+        "if os.environ['RANK'] == '1': dist.init_process_group('gloo')\n"
+    )
+    result = four.run_script("train.py", ranks="1,3", timeout=60)
+    assert (result.diagnosis.kind, result.diagnosis.ranks) == ("missing_rank", (1,))
+    assert "init_process_group" in result.diagnosis.summary
+    assert works(four)
+
+
+def test_an_exception_in_a_script_beside_ranks_that_wait_is_the_verdict(two, write):
+    write(INIT + "if dist.get_rank(): raise ValueError('no')\ndist.barrier()\n")
+    result = two.run_script("train.py", timeout=60)
+    assert (result.diagnosis.kind, result.diagnosis.ranks) == ("raised", (1,))
+    assert "ValueError" in result.diagnosis.summary
+    assert result[1].exit_code == 1
+    assert "train.py" in "".join(result[1].error.traceback)
+    assert works(two)
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code", "error"),
+    [
+        ("import sys; sys.exit()", 0, None),
+        ("import sys; sys.exit(0)", 0, None),
+        ("import sys; sys.exit(3)", 3, "SystemExit"),
+        ("import sys; sys.exit(-1)", 255, "SystemExit"),
+        ("import sys; sys.exit('reason')", 1, "SystemExit"),
+        ("raise ValueError", 1, "ValueError"),
+        (
+            "import asyncio, sys\nasync def main(): sys.exit(4)\nasyncio.run(main())",
+            4,
+            "SystemExit",
+        ),
+    ],
+)
+def test_the_exit_code_of_a_script_is_in_its_result(two, write, code, exit_code, error):
+    result = two.run_script(write(code))
+    assert {its.exit_code for its in result.values()} == {exit_code}
+    assert {its.error and its.error.ename for its in result.values()} == {error}
+    assert works(two)
+
+
+def test_a_script_that_is_not_there_or_no_python_is_refused(two, write):
+    with pytest.raises(InputError, match=r"cannot open 'nothing\.py'"):
+        two.run_script("nothing.py")
+    write("x =\n")
+    with pytest.raises(InputError, match=r"(?s)train.py.*invalid syntax.*not run on any rank"):
+        two.run_script("train.py")
+    assert works(two)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "if not os.fork(): sys.exit(5)\nprint(os.waitstatus_to_exitcode(os.wait()[1]))",
+        "if not os.fork(): os._exit(5)\nprint(os.waitstatus_to_exitcode(os.wait()[1]))",
+        "pid = os.fork()\nif pid: print(5 if os.wait()[1] == 0 else 0)",
+    ],
+    ids=["exits", "ends at once", "runs to its end"],
+)
+def test_a_child_that_a_script_forks_does_not_go_on_as_the_rank(two, write, code):
+    result = two.run_script(write(f"import os, sys\n{code}"), timeout=30)
+    assert {its.stdout for its in result.values()} == {"5\n"}
+    assert works(two)
+
+
+def test_a_script_that_reads_stdin_is_told(two, write):
+    result = two.run_script(write("input('name? ')"))
+    assert result.ended.startswith("A prompt was reached (")
+    assert said(two.run_script(write("import sys\nprint(repr(sys.stdin.read()))"))) == "''"
+
+
+def test_a_script_may_leave_a_group_of_another_size(two, write):
+    write(
+        "import os, torch.distributed as dist\n"
+        "dist.init_process_group('gloo', store=dist.HashStore(), rank=0, world_size=1)\n"
+        "print(dist.get_world_size())\n"
+    )
+    for _ in range(2):
+        assert said(two.run_script("train.py")) == "1"
+        assert works(two)
+
+
+def test_a_thread_that_prints_for_ever_does_not_disturb_what_follows(two, write):
+    write("""
+        import threading, time
+        def talk():
+            while True:
+                print("and on")
+                time.sleep(0.01)
+        threading.Thread(target=talk, daemon=True).start()
+    """)
+    two.run_script("train.py", clean=True).raise_for_error()
+    assert works(two)
+    assert said(two.run("import time; time.sleep(0.1)")) == ""
+
+
+def test_what_a_script_registers_is_called_at_its_end(two, write):
+    write(
+        f"import atexit\n{INIT}atexit.register(dist.destroy_process_group)\n"
+        "atexit.register(print, 'bye')\nprint('end')\n"
+    )
+    for _ in range(2):
+        assert said(two.run_script("train.py")) == "end\nbye"
+    assert works(two)
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("import os; os._exit(5)", 5),
+        ("import os, signal; os.killpg(os.getpgrp(), signal.SIGTERM)", -signal.SIGTERM),
+        ("import os, signal; os.kill(0, signal.SIGKILL)", -signal.SIGKILL),
+    ],
+    ids=["exits at once", "ends its process group", "kills its process group"],
+)
+def test_a_script_that_ends_its_process_ends_that_rank_only(two, write, code, status):
+    write(f"import os\nif os.environ['RANK'] == '1':\n    {code}\n")
+    two.run("kept = 1").raise_for_error()
+    result = two.run_script("train.py", timeout=30)
+    assert result[0].exit_code == 0
+    assert result[1].exit_code == status
+    two.restart_ranks()
+    assert two.run("kept", ranks=0)[0].result_repr == "1"
+    assert works(two)
+
+
+def test_a_port_that_another_program_has_taken_does_no_harm(two, write):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code = f"{INIT}{REDUCE}print(y.tolist())\n{DESTROY}"
+        write(f"import os\nos.environ['MASTER_PORT'] = {port!r}\n{code}")
+        assert said(two.run_script("train.py", timeout=60)) == "[2.0, 2.0]"
+
+
+def test_two_sessions_on_one_host_run_scripts_at_the_same_time(two, write):
+    write(INIT + REDUCE + "print(y.tolist())\n" + DESTROY)
+    former = rankbook.api.current.session
+    rankbook.api.current.session = None
+    other = rankbook.start("gloo", 2)
+    try:
+        for _ in range(3):
+            thread = other.in_background(lambda: said(other.run_script("train.py")))
+            assert said(two.run_script("train.py")) == "[2.0, 2.0]"
+            thread.join()
+        assert works(other)
+    finally:
+        other.shutdown()
+        rankbook.api.current.session = former
+
+
+def test_nothing_grows_while_scripts_run_one_after_another(two, write):
+    write(INIT + REDUCE + "big = torch.ones(1000, 1000)\n" + DESTROY)
+    mine = [look.pid for look in two.states()]
+
+    def sizes():
+        two.run("import ctypes, gc; gc.collect(); ctypes.CDLL(None).malloc_trim(0)")
+        seen = [psutil.Process(pid) for pid in mine]
+        return [(p.num_fds(), p.num_threads(), p.memory_info().rss) for p in seen]
+
+    for _ in range(3):
+        two.run_script("train.py").raise_for_error()
+    before = sizes()
+    for _ in range(RUNS):
+        two.run_script("train.py").raise_for_error()
+    for (fds, threads, rss), (fds_now, threads_now, rss_now) in zip(before, sizes(), strict=True):
+        assert fds_now <= fds + 2
+        assert threads_now <= threads + 1
+        assert rss_now < rss + 10e6
+    assert works(two)
+
+
+def test_the_line_of_a_script_and_of_the_file_that_it_calls_are_both_named(two, write):
+    write(
+        "import torch\ndef sync():\n    torch.distributed.all_reduce(torch.ones(1))\n",
+        "helper.py",
+    )
+    write(f"import helper\n{INIT}if dist.get_rank() == 0:\n    helper.sync()\n")
+    summary = two.run_script("train.py", timeout=60).diagnosis.summary
+    assert re.search(r"helper\.py:3 in sync, called from train\.py:5", summary)

@@ -1,0 +1,74 @@
+"""What is said between cells: kept, marked with the cell that it comes from, bounded."""
+
+from __future__ import annotations
+
+import threading
+
+from rankbook.display.lines import Item, Merger
+from rankbook.display.text import alike
+from rankbook.engine.cells import between
+from rankbook.engine.cells.between import Between
+
+
+def test_lines_are_marked_with_the_cell_that_began_their_thread():
+    kept, go = Between(), threading.Event()
+
+    def talk():
+        go.wait(10)
+        kept.write("stdout", "a")
+        kept.write("stdout", "\nb\n")
+
+    thread = threading.Thread(target=talk)
+    thread.start()
+    kept.ended("In [4]")
+    kept.ended("In [5]")
+    go.set()
+    thread.join()
+    kept.keep("stderr", "of a process\n")
+    assert kept.take() == [
+        ("stdout", "(from In [4]) a\n(from In [4]) b\n"),
+        ("stderr", "(from In [5]) of a process\n"),
+    ]
+    assert kept.take() == []
+
+
+def test_of_too_much_the_latest_is_kept_and_the_loss_is_said(monkeypatch):
+    monkeypatch.setattr(between, "_MOST", 10)
+    kept = Between()
+    for text in ("first\n", "second\n", "third\n"):
+        kept.keep("stdout", text)
+    lost, (_, last) = kept.take()
+    assert "13 characters" in lost[1]
+    assert last.endswith("third\n")
+
+
+def merged(*lines, stream="stderr"):
+    merger = Merger(range(len(lines)))
+    for rank, line in enumerate(lines):
+        merger.push(rank, Item(stream, alike(line, stream), line), 0.0)
+    return [(item.ranks, item.item.shown) for item in merger.due((), 1.0)[0]]
+
+
+def test_warnings_and_log_lines_merge_in_spite_of_pids_ranks_and_times():
+    for one, other in (
+        (
+            "/t/ipykernel_12/34.py:1: UserWarning: hi",
+            "/t/ipykernel_99/34.py:1: UserWarning: hi",
+        ),
+        (
+            "[rank0]:[W1127 22:57:08.893779130 TCPStore.cpp:340] [c10d] failed",
+            "[rank1]:[W1127 22:57:09.1 TCPStore.cpp:340] [c10d] failed",
+        ),
+        (
+            "[Gloo] Rank 0 is connected to 1 peer ranks.",
+            "[Gloo] Rank 1 is connected to 1 peer ranks.",
+        ),
+        ("2026-11-27 22:57:08,123 INFO begun", "2026-11-27 22:57:08,999 INFO begun"),
+    ):
+        assert merged(one, other) == [((0, 1), one)]
+
+
+def test_what_a_person_prints_is_not_taken_for_the_same():
+    one, other = "2026-11-27 22:57:08 begun", "2026-11-27 22:57:09 begun"
+    assert merged(one, other, stream="stdout") == [((0,), one), ((1,), other)]
+    assert len(merged("loss[0] = 1", "loss[1] = 1")) == 2

@@ -1,0 +1,222 @@
+"""Taking variables apart and making them again; that of several ranks is in integration."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+from torch.utils.data.distributed import DistributedSampler
+
+from rankbook.distributed import copying, healing
+from rankbook.distributed.copying import places
+from rankbook.distributed.copying.checkpoints import prefix_of
+from rankbook.distributed.healing.account import Terms
+from rankbook.errors import StaleGroupError
+
+
+def begin():
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+
+
+@pytest.fixture(autouse=True)
+def group():
+    """A group that has healed, so that the ranks know of each other which groups they hold."""
+    begin()
+    account = healing.note(1)
+    dist.destroy_process_group()
+    healing.separate(account)
+    begin()
+    healing.heal(account)
+    yield dist.group.WORLD
+    dist.destroy_process_group()
+
+
+def copied(names, *, defined=(), **namespace):
+    """What another process would have of these, and what would be left out."""
+    sent = copying.dump(namespace, names.split(), defined)
+    here = {name: namespace[name] for name in defined}
+    assert copying.load(sent.data, sent.names, here, 0) == ""
+    return here, dict(sent.left)
+
+
+def test_an_optimizer_refers_to_the_parameters_of_its_model():
+    model = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.5)
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    here, left = copied("optimizer model", model=model, optimizer=optimizer)
+    assert not left
+    [group] = here["optimizer"].param_groups
+    assert group["params"][0] is here["model"].weight
+    assert group["lr"] == 0.5
+    assert here["model"].weight is not model.weight
+    assert torch.equal(here["model"].weight, model.weight)
+    assert torch.equal(here["model"].weight.grad, model.weight.grad)
+    state = here["optimizer"].state[here["model"].weight]
+    assert torch.equal(state["exp_avg"], optimizer.state[model.weight]["exp_avg"])
+
+
+def test_tensors_that_share_memory_share_it_afterwards():
+    x = torch.arange(6.0)
+    view = x[2:4]
+    here, _ = copied("x view", x=x, view=view)
+    here["x"][2] = 7
+    assert here["view"].tolist() == [7, 3]
+    assert x[2] == 2
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.tensor([]),
+        torch.arange(6).reshape(2, 3).T,
+        torch.tensor(2.5),
+        torch.ones(2, 2).to_sparse(),
+        torch.tensor([1 + 2j]).conj(),
+        torch.ones(2, dtype=torch.bfloat16),
+        torch.tensor([True, False]),
+    ],
+    ids=["empty", "strided", "scalar", "sparse", "conjugate", "bfloat16", "bool"],
+)
+def test_a_tensor_of_any_kind_is_copied(value):
+    here, left = copied("value", value=value)
+    assert not left
+    assert here["value"].dtype == value.dtype
+    assert torch.equal(here["value"].to_dense(), value.to_dense())
+
+
+def test_a_ddp_module_is_made_again_around_the_copied_one_and_trains():
+    model = DistributedDataParallel(torch.nn.Linear(2, 2))
+    model(torch.ones(1, 2)).sum().backward()
+    here, left = copied("model", model=model)
+    assert not left
+    other = here["model"]
+    assert type(other) is DistributedDataParallel
+    assert other.process_group is dist.group.WORLD
+    other.zero_grad()
+    other(torch.ones(1, 2)).sum().backward()
+    assert torch.equal(other.module.weight.grad, model.module.weight.grad)
+
+
+def test_what_waits_for_a_replaced_rank_does_not_wait_there():
+    model = DistributedDataParallel(torch.nn.Linear(2, 2))
+    found = healing.wrappers.Found(ddp=(("kind", model),))
+    healing.stale.wait(found, [1])
+    with pytest.raises(StaleGroupError, match=r"rank 1 was replaced.*%dist_restart 1 --from 0"):
+        model(torch.ones(1, 2))
+    here, _ = copied("model", model=model)
+    here["model"](torch.ones(1, 2))
+    assert healing.stale.release(found) == ()
+    model(torch.ones(1, 2))
+
+
+def test_what_belongs_to_this_process_is_left_with_the_reason():
+    with Path(__file__).open() as log:
+        here, left = copied(
+            "x loader log numbers lock",
+            x=1,
+            loader=DataLoader([1, 2], num_workers=1),
+            log=log,
+            numbers=(n for n in range(3)),
+            lock=threading.Lock(),
+        )
+    assert here == {"x": 1}
+    assert left.pop("lock").startswith("cannot pickle")
+    assert left == {
+        "loader": "a loader with worker processes",
+        "log": "an open file",
+        "numbers": "a generator",
+    }
+
+
+def test_a_value_that_holds_what_stays_is_left_and_the_rest_is_whole():
+    shared = [1, 2]
+    here, left = copied("a b c", a=shared, b=[shared, (n for n in ())], c={"shared": shared})
+    assert left == {"b": "a generator"}
+    assert here["c"]["shared"] is here["a"]
+
+
+def test_functions_of_cells_look_names_up_where_they_are():
+    namespace = {"__name__": "__main__"}
+    exec(  # noqa: S102 - as a cell
+        "def make():\n    n = 2\n    return lambda: factor * n\nf = make()\nfactor = 3", namespace
+    )
+    sent = copying.dump(namespace, ["f"])
+    here = {"factor": 10}
+    assert copying.load(sent.data, sent.names, here, 0) == ""
+    assert here["f"]() == 20
+    here["factor"] = 1
+    assert here["f"]() == 2
+
+
+def test_a_class_that_is_not_defined_there_is_named():
+    namespace = {"__name__": "__main__"}
+    exec("class A: ...\na = A()", namespace)  # noqa: S102 - as a cell
+    sent = copying.dump(namespace, ["a"], {"A"})
+    assert copying.load(sent.data, sent.names, {}, 0) == "a: A is not defined here"
+
+
+def test_a_sampler_of_another_group_is_left():
+    sampler = DistributedSampler([1, 2], num_replicas=2, rank=1)
+    _, left = copied("sampler", sampler=sampler)
+    assert "another" in left["sampler"] or "group of its own" in left["sampler"]
+
+
+def terms(name, *ranks, description=""):
+    return Terms(name, ranks, "gloo", 60.0, description, "")
+
+
+ROWS = [terms("1", 0, 1, description="a"), terms("2", 2, 3, description="a")]
+COLUMNS = [terms("3", 0, 2, description="b"), terms("4", 1, 3, description="b")]
+
+
+@pytest.mark.parametrize(
+    ("name", "rank", "here"),
+    [("1", 1, "1"), ("1", 2, "2"), ("1", 3, "2"), ("3", 2, "3"), ("3", 3, "4"), ("9", 1, None)],
+)
+def test_a_group_stands_for_the_one_made_beside_it(name, rank, here):
+    theirs = [ROWS[0], COLUMNS[0]]
+    assert places.counterpart(name, theirs, [*ROWS, *COLUMNS], rank) == here
+
+
+def test_a_group_that_has_none_beside_it_stands_for_none():
+    alone = terms("5", 0, 1)
+    assert places.counterpart("5", [alone], [alone, *ROWS], 3) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "prefix"),
+    [
+        ("model", {"model.0.weight", "model.0.bias"}, "model."),
+        ("model", {"model.module.0.weight", "model.module.0.bias"}, "model.module."),
+        ("net", {"app.model.0.weight", "app.model.0.bias"}, "app.model."),
+        ("model", {"0.weight", "0.bias"}, ""),
+        ("model", {"model.0.weight", "model.0.bias", "ema.0.weight", "ema.0.bias"}, "model."),
+        ("net", {"model.0.weight", "model.0.bias", "ema.0.weight", "ema.0.bias"}, None),
+        ("model", {"model.0.weight"}, None),
+        ("model", {"model.10.weight", "model.10.bias"}, None),
+    ],
+)
+def test_the_keys_of_a_module_are_found_in_a_checkpoint(name, keys, prefix):
+    assert prefix_of(name, ["0.weight", "0.bias"], keys) == prefix
+
+
+def test_digests_tell_values_apart():
+    digest = copying.digest
+    model = torch.nn.Linear(2, 2)
+    assert digest(1) != digest(2)
+    assert digest(1) == digest(1)
+    assert digest([1, {"a": torch.ones(2)}]) == digest([1, {"a": torch.ones(2)}])
+    assert digest(torch.ones(2)) != digest(torch.ones(3))
+    assert digest(torch.ones(2)) != digest(torch.ones(2, dtype=torch.int32))
+    before = digest(model)
+    with torch.no_grad():
+        model.weight[0, 0] += 1
+    assert digest(model) != before
+    assert digest(object()) == digest([object()]) == ""
+    assert digest(None) != ""

@@ -1,0 +1,58 @@
+"""Counting the steps of optimizers, to notice where ranks have departed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rankbook.distributed.healing import steps
+from rankbook.models import GroupInfo
+from rankbook.sessions.group import carried
+
+
+@pytest.fixture(autouse=True)
+def counting():
+    steps.count()
+    steps.begin()
+    yield
+    steps.begin()
+
+
+def test_steps_are_counted_by_class_and_shapes():
+    one, two = (torch.optim.SGD([torch.zeros(n, requires_grad=True)], lr=1) for n in (2, 3))
+    for _ in range(2):
+        one.step()
+    two.step()
+    assert sorted(steps.taken().values()) == [[1], [2]]
+    assert {kind.split()[0] for kind in steps.taken()} == {"SGD"}
+    steps.begin()
+    assert steps.taken() == {}
+
+
+def test_an_optimizer_that_is_gone_is_forgotten():
+    torch.optim.SGD([torch.zeros(2, requires_grad=True)], lr=1).step()
+    assert steps.taken() == {}
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ([{"Adam 1": [3]}, {"Adam 1": [3]}], ()),
+        ([{"Adam 1": [3]}, {"Adam 1": [2]}], (("Adam", (3, 2)),)),
+        ([{"Adam 1": [1]}, {}], (("Adam", (1, 0)),)),
+        ([{"Adam 1": [3]}, None, {"Adam 1": [2]}], (("Adam", (3, -1, 2)),)),
+        ([{"Adam 1": [3]}, None], ()),
+        ([{"Adam 1": [3, 4]}, {"Adam 1": [4]}], ()),
+        ([{}, {}], ()),
+    ],
+)
+def test_ranks_with_other_numbers_of_steps_have_departed(said, expected):
+    assert steps.departed(said) == expected
+
+
+def test_what_departed_is_said_in_words():
+    info = GroupInfo("gloo", 0, 4, "cpu", is_main=True, departed=(("Adam", (4, 4, -1, 3)),))
+    assert carried.sentence_end(dict.fromkeys(range(4), info)) == (
+        ". Replicas have departed: Adam has taken 4 steps on ranks 0-1, 3 on rank 3, since the "
+        "group was made: load a checkpoint on all ranks."
+    )
