@@ -12,7 +12,7 @@ from rankbook.errors import ClusterError
 
 __all__ = ["SSHLauncher"]
 
-_OPTIONS = ("-T", "-x", "-oBatchMode=yes", "-oConnectTimeout=4", "-oConnectionAttempts=1")
+_OPTIONS = ("-T", "-x", "-oBatchMode=yes", "-oConnectTimeout=3", "-oConnectionAttempts=1")
 """No terminal, no question that nobody could answer, and no long wait for a host that is off."""
 
 _HINTS = {
