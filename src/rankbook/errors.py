@@ -132,7 +132,11 @@ class RankError(RankbookError):
     Attributes:
         ranks: The ranks that raised, in ascending order.
         traceback_lines: Their tracebacks, one for each different error, headed by its ranks.
+        sentence: What no traceback says: when the cell was interrupted.
+        note: What the session has done about it.
     """
+
+    sentence = note = ""
 
     def __init__(self, message: str, ranks: tuple[int, ...] = ()) -> None:
         super().__init__(message)
@@ -140,8 +144,16 @@ class RankError(RankbookError):
         self.traceback_lines: list[str] = []
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows: where the cell failed on the ranks, not our own frames."""
-        return [*self.traceback_lines, f"{type(self).__name__}: {self}"]
+        """What IPython shows: where the cell failed on the ranks, not our own frames.
+
+        A traceback says already what the message does.
+        """
+        said = [*self.traceback_lines]
+        if self.sentence:
+            said.append(_bold(type(self).__name__, self.sentence))
+        if self.note and said:
+            said.append(self.note)
+        return said or [f"{type(self).__name__}: {self}"]
 
 
 class HangError(RankError):
@@ -151,12 +163,12 @@ class HangError(RankError):
 
     Attributes:
         diagnosis: The verdict, a :class:`~rankbook.models.Diagnosis`.
+        hint: What it often is, and the remedy.
         table_lines: What each rank did.
-        note: What was done about the hang.
     """
 
     diagnosis: object = None
-    note = ""
+    hint = ""
 
     def __init__(self, message: str, ranks: tuple[int, ...] = ()) -> None:
         super().__init__(message, ranks)
@@ -164,5 +176,15 @@ class HangError(RankError):
 
     def _render_traceback_(self) -> list[str]:
         sentence = str(self).removesuffix(self.note).rstrip()
-        lines = [*self.traceback_lines, f"HangError: {sentence}", *self.table_lines]
-        return [*lines, self.note] if self.note else lines
+        lines = [
+            *self.traceback_lines,
+            _bold("HangError", sentence),
+            self.hint,
+            *self.table_lines,
+            self.note,
+        ]
+        return [line for line in lines if line]
+
+
+def _bold(name: str, sentence: str) -> str:
+    return f"\x1b[1;31m{name}\x1b[0m: \x1b[1m{sentence}\x1b[0m"

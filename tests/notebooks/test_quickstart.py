@@ -56,11 +56,11 @@ def test_a_hang_ends_with_a_verdict_and_the_next_cell_works(executed):
     name, message, traceback = error_of(hung)
     assert name == "HangError"
     assert re.match(
-        r"Rank 2 never called all_reduce #\d+, in which ranks 0-1 wait "
-        r"\(line 3: dist\.all_reduce\(loss\)\): its cell has ended\. The ranks are free",
+        r"Rank 2 never called all_reduce #\d+, in which ranks 0-1 waited "
+        r"\(In \[\d+\] line 4: dist\.all_reduce\(loss\)\): its cell had ended\. The ranks are free",
         message,
     )
-    assert "  rank 2  idle: its cell has ended\n" in traceback
+    assert "◆ rank 2     was idle: its cell had ended\n" in traceback
     after = executed[executed.index(hung) + 1]
     assert shown(after) == "[0-2] (tensor([3.]), tensor([3.]))\n"
 

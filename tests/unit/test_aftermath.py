@@ -216,7 +216,7 @@ def test_the_mismatch_errors_of_all_ranks_become_one_verdict(settle, formed, poo
     settle(result, None, [0, 1, 2, 3])
     verdict = result.diagnosis
     assert (verdict.kind, verdict.ranks) == ("mismatch", (2,))
-    assert verdict.summary.startswith("Rank 2 calls all_reduce #2 with 5 elements")
+    assert verdict.summary.startswith("Rank 2 called all_reduce #2 with 5 elements")
     assert verdict.per_rank[2].startswith("called all_reduce #2 of 5 float32")
     assert (verdict.stuck, verdict.proven) == ((), False)
     assert result.traceback_lines() == []

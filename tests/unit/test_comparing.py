@@ -34,7 +34,7 @@ def test_the_odd_rank_is_named_with_both_lines(formed, pool):
     [found] = result.mismatches
     assert found.ranks == (1,)
     assert found.summary == (
-        "Rank 1 calls all_reduce #1 with ReduceOp.MAX (train.py:2), where ranks 0,2-3 call it "
+        "Rank 1 called all_reduce #1 with ReduceOp.MAX (train.py:2), where ranks 0,2-3 called it "
         "with ReduceOp.SUM (train.py:1). It did not hang: check what came of it."
     )
     assert found.per_rank[1] == "called all_reduce #1 with ReduceOp.MAX (train.py:2)"

@@ -14,6 +14,7 @@ from page import Page
 from rankbook.diagnosis import diagnose
 from rankbook.display.verdict import Verdict, to_html, to_text
 from rankbook.models import Collective, Diagnosis, Look
+from rankbook.ranks import parse
 
 REDUCE = Collective("all_reduce", "0", (), 5, ((4,),), ("float32",), since=12.0)
 LINE = "line 3: dist.all_reduce(x)"
@@ -515,8 +516,8 @@ CASES = {
         (0, 1),
         (0, 1),
         PROVEN,
-        "Ranks 0-1 wait for each other: rank 0 in recv from 1 (line 2: dist.recv(x)), rank 1 in "
-        "recv from 0 (line 2: dist.recv(x)).",
+        "Ranks 0-1 wait for each other: rank 0 in recv from 1, rank 1 in recv from 0 "
+        "(line 2: dist.recv(x)).",
     ),
     "both receive what may have been sent asynchronously": Case(
         [receives(1, quiet=0.1), receives(0)], "mismatch", (0, 1), (0, 1), OPEN
@@ -810,7 +811,7 @@ def test_every_verdict_is_a_sentence_and_every_rank_has_its_phrase(name):
         (waits(pair(0, 1), ""), "waits in all_reduce #2 of 4 float32 of ranks 0-1 for 12 s"),
         (
             waits(call("gloo:broadcast", sizes=((),), peer=1, since=9.96), ""),
-            "waits in broadcast #5 from 1 of one float32 for 10 s",
+            "waits in broadcast #5 from 1 of a float32 scalar for 10 s",
         ),
         (
             waits(call("_allgather_base", sizes=(), since=0.01), ""),
@@ -1030,10 +1031,10 @@ SHOWN = Diagnosis(
 
 SHOWN_AS_TEXT = """\
 Rank 1 calls barrier #5, where ranks 0,2 call all_reduce #5.
-rank  part          what it does
-   0  stuck         waits in all_reduce #5
-   1  cause, stuck  waits in barrier #5
-  10                idle: it runs no cell"""
+ranks  part          what they do
+    1  cause, stuck  waits in barrier #5
+    0  stuck         waits in all_reduce #5
+   10                idle: it runs no cell"""
 
 
 def test_a_verdict_is_written_as_text():
@@ -1043,11 +1044,11 @@ def test_a_verdict_is_written_as_text():
 def test_a_verdict_is_written_as_html():
     page = Page(to_html(SHOWN))
     assert page.open == []
-    assert page.caption == SHOWN.summary
+    assert page.caption == f"◆ {SHOWN.summary}"
     assert page.rows == [
-        ["rank", "part", "what it does"],
-        ["0", "■ stuck", "waits in all_reduce #5"],
+        ["ranks", "part", "what they do"],
         ["1", "◆ cause, stuck", "waits in barrier #5"],
+        ["0", "■ stuck", "waits in all_reduce #5"],
         ["10", "", "idle: it runs no cell"],
     ]
 
@@ -1068,12 +1069,19 @@ def test_a_verdict_without_ranks_is_shown_as_its_sentence():
 def test_every_verdict_can_be_displayed(name):
     found = judged(CASES[name].looks)
     page = Page(to_html(found))
-    assert [row[0] for row in page.rows[1:]] == [str(rank) for rank in found.per_rank]
+    if not found.per_rank:
+        assert page.rows == []
+        return
+    named = [rank for row in page.rows[1:] for rank in parse(row[0], len(found.per_rank))]
+    assert sorted(named) == sorted(found.per_rank)
     lines = to_text(found).splitlines()
     assert lines[0] == found.summary
-    causes = [line for line in lines[2:] if line.split()[1].startswith("cause")]
-    assert len(causes) == len(found.ranks)
-    assert [row for row in page.rows if row[1].startswith("◆ cause")] != [] or not found.ranks
+    assert (lines[1] == found.hint) == bool(found.hint)
+    causes = [row for row in page.rows[1:] if row[1].startswith("◆ cause")]
+    assert [rank for row in causes for rank in parse(row[0], len(found.per_rank))] == list(
+        found.ranks
+    )
+    assert page.rows[1 : 1 + len(causes)] == causes, "the cause stands first"
 
 
 def test_text_of_the_user_is_escaped_in_a_verdict():
@@ -1081,12 +1089,12 @@ def test_text_of_the_user_is_escaped_in_a_verdict():
     html = to_html(judged([waits(line=evil), IDLE]))
     assert "<b " not in html
     assert evil in Page(html).caption
-    assert evil in Page(html).rows[1][2]
+    assert evil in Page(html).rows[2][2]
 
 
 def test_a_verdict_says_nothing_by_colour_alone():
     plain = Page(re.sub(r"color: [^;\"]*", "", to_html(SHOWN)))
-    assert [row[1].split()[1:] for row in plain.rows[1:]] == [["stuck"], ["cause,", "stuck"], []]
+    assert [row[1].split()[1:] for row in plain.rows[1:]] == [["cause,", "stuck"], ["stuck"], []]
 
 
 def test_a_verdict_hides_shapes_from_screen_readers_and_heads_its_columns():
@@ -1106,11 +1114,11 @@ def test_many_ranks_that_do_the_same_share_a_line():
     found = Diagnosis("missing_rank", (5,), "Rank 5 never came.", per_rank, stuck, proven=True)
     assert to_text(found).splitlines() == [
         "Rank 5 never came.",
-        "    rank  part   what it does",
-        "0-4,6-11  stuck  waits in barrier for 7.0 s",
+        "   ranks  part   what they do",
         "       5  cause  idle",
+        "0-4,6-11  stuck  wait in barrier for 7.0 s",
     ]
-    assert [row[0] for row in Page(to_html(found)).rows] == ["rank", "0-4,6-11", "5"]
+    assert [row[0] for row in Page(to_html(found)).rows] == ["ranks", "5", "0-4,6-11"]
 
 
 # -- what the account of calls knows ---------------------------------------------------------
@@ -1170,3 +1178,96 @@ def test_what_runs_in_a_file_is_said_with_its_line():
     verdict = diagnose({0: waits(), 1: runs(line)})
     assert verdict.per_rank[1] == f"runs {line}"
     assert f"Rank 1 still runs ({line})" in verdict.summary
+
+
+# -- an exception that has not ended the cell ------------------------------------------------
+
+BARRIER = replace(waits(call("barrier", 5), "In [4] line 6: dist.barrier()"), recent=())
+FIRST = {"handles": "ValueError: no data", "raised_at": "In [4] line 3: f()"}
+
+
+def test_a_rank_that_raised_and_waits_is_the_cause():
+    found = diagnose({0: waits(), 1: replace(BARRIER, **FIRST), 2: waits()})
+    assert (found.kind, found.ranks, found.stuck) == ("raised", (1,), (0, 1, 2))
+    assert found.summary == (
+        "Rank 1 raised ValueError: no data (In [4] line 3: f()) and then waits in barrier #5 "
+        "(In [4] line 6: dist.barrier()); ranks 0,2 wait in all_reduce #5 "
+        "(line 3: dist.all_reduce(x))."
+    )
+    assert found.per_rank[1].startswith(
+        "raised ValueError: no data (In [4] line 3: f()), then waits in barrier #5"
+    )
+
+
+def test_a_rank_that_raised_and_waits_for_ranks_that_have_ended_is_the_cause():
+    ended = replace(IDLE, line="its cell has ended")
+    found = diagnose({0: ended, 1: replace(BARRIER, **FIRST), 2: ended})
+    assert (found.kind, found.ranks) == ("raised", (1,))
+    assert found.summary.endswith("which ranks 0,2 never called: their cells have ended.")
+
+
+def test_what_all_ranks_handle_does_not_set_them_apart():
+    looks = {rank: replace(waits(), **FIRST) for rank in range(2)}
+    looks[0] = replace(looks[0], waiting=call("barrier", 5), recent=())
+    assert diagnose(looks).kind == "mismatch"
+
+
+# -- after ranks were freed ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_verdict_on_freed_ranks_differs_in_its_words_only(name):
+    looks = dict(enumerate(CASES[name].looks))
+    now, then = diagnose(looks), diagnose(looks, past=True)
+    assert replace(then, summary=now.summary, per_rank=now.per_rank) == now
+    for text in then.per_rank.values():
+        assert not re.match(r"waits |runs |is |does ", text)
+    if then.kind in {"missing_rank", "mismatch"} and "killed" not in then.summary:
+        words = re.sub(r"\S*wait\(\)", "", then.summary)
+        assert not re.search(r"\b(waits?|calls?|sends|receives|its cell has)\b", words)
+
+
+def test_a_slow_rank_is_said_to_have_been_computing():
+    found = diagnose({0: waits(), 1: runs("In [4] line 2: f()"), 2: waits()}, past=True)
+    assert found.summary == (
+        "Rank 1 was still computing in In [4] line 2, ranks 0,2 waited for it in all_reduce #5."
+    )
+
+
+# -- what it often is ------------------------------------------------------------------------
+
+HERE = replace(REDUCE, line="In [4] line 3")
+ENDED_CELL = "its cell has ended"
+
+
+def ended_after(*calls):
+    return replace(idle(*calls), line=ENDED_CELL)
+
+
+@pytest.mark.parametrize(
+    ("looks", "hint"),
+    [
+        ([waits(HERE), ended_after(done(replace(HERE, seq=4)))], "uneven shards: rank 1 had fewer"),
+        ([waits(HERE), ended_after()], "a branch that only some ranks take"),
+        ([waits(HERE), ended_after(done(replace(HERE, seq=4, line="x.py:1")))], "a branch"),
+        ([waits(HERE), IDLE], "The cell was not given to rank 1"),
+        ([waits(NEW_GROUP), ended_after()], "Every rank of the world must call new_group"),
+        ([receives(1), ended_after()], "Every send needs a recv"),
+        ([receives(1), receives(0)], "let odd ranks send first"),
+        ([waits(), waits(call("barrier"))], "different branches"),
+        ([waits(), waits(call(sizes=((5,),)))], "--check says so before the call"),
+        (
+            [waits(call("broadcast", peer=0)), waits(call("broadcast", peer=1))],
+            "must be the same on every rank",
+        ),
+        ([waits(), runs()], "work that only some ranks do"),
+    ],
+)
+def test_a_verdict_says_what_it_often_is(looks, hint):
+    assert hint in judged(looks).hint
+
+
+def test_a_verdict_that_is_only_likely_says_so():
+    looks = [waits(HERE, still=0.0), ended_after()]
+    assert "likely, not proven" in judged(looks).hint
+    assert "likely" not in judged([waits(HERE), ended_after()]).hint

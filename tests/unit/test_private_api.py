@@ -138,7 +138,7 @@ CALLS = [
 SINCE = {"_reply_subshell_for": ("ipykernel", "7.4")}
 
 # Of the standard library: documented, or as stable as if they were.
-STANDARD = {"_exit", "_current_frames", "_getframe"}
+STANDARD = {"_exit", "_current_exceptions", "_current_frames", "_getframe"}
 
 # What we set on objects of others, and what IPython asks objects of ours for.
 OUR_MARKS = {"_rankbook_agent", "_render_traceback_"}

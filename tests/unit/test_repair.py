@@ -203,7 +203,7 @@ def test_an_interrupt_from_another_thread_re_creates_the_group(formed, pool):
     assert formed.generation == 2
     assert [info.rank for info in infos(pool)] == [0, 1, 2, 3]
     assert result.note == AGAIN.format(2)
-    with pytest.raises(RankError, match=r"KeyboardInterrupt on ranks 0-3.*re-created"):
+    with pytest.raises(RankError, match=r"Interrupted after .* s: ranks 0-3 .*re-created"):
         result.raise_for_error()
 
 

@@ -55,13 +55,15 @@ def test_a_report_of_a_cell_that_hangs(hung, of):
     assert report.cell.ended is None
 
 
-def test_a_report_of_a_cell_that_was_freed_has_the_verdict_from_before(formed, watchful, of):
+def test_a_report_of_a_cell_that_was_freed_has_what_was_seen_before(formed, watchful, of):
     formed.run(HANG)
     report = of(formed)
     assert report.verdict.kind == "missing_rank"
-    assert "waits in all_reduce #3" in report.verdict.per_rank[2]
+    assert "waited in all_reduce #3" in report.verdict.per_rank[2]
     assert not report.snapshot.hangs
-    assert [look.state for look in report.looks.values()] == ["idle"] * 4
+    assert [look.state for look in report.looks.values()] == ["idle", *["waiting"] * 3]
+    assert report.before_freed
+    assert list(report.stacks) == [0, 1, 2, 3]
     assert report.cell.ended is not None
 
 
@@ -89,7 +91,7 @@ def test_a_report_of_a_session_that_was_shut_down_still_has_the_last_verdict(mak
     session.run("if rank: wait_in('barrier', seq=1)")
     session.shutdown()
     report = of(session)
-    assert (report.verdict.kind, report.looks) == ("missing_rank", {})
+    assert (report.verdict.kind, list(report.looks)) == ("missing_rank", [0, 1])
 
 
 def test_ranks_that_are_gone_or_silent_are_in_the_report(formed, pool, of):

@@ -7,7 +7,8 @@ import pytest
 from rankbook.display.text import plain
 from rankbook.errors import HangError, RankError
 from rankbook.models import Diagnosis, Failure
-from rankbook.sessions.cells.results import CellResult, RankResult, group_failures
+from rankbook.sessions.cells.failures import group_failures
+from rankbook.sessions.cells.results import CellResult, RankResult
 
 
 def result(**failures):
@@ -17,6 +18,18 @@ def result(**failures):
 
 def failure(ename="ValueError", evalue="no", line=1, when=1.0):
     return Failure(ename, evalue, ("header", f"----> {line} raise", f"{ename}: {evalue}"), when)
+
+
+def groups(cell):
+    """The failures of a result, equal ones together."""
+    return group_failures({rank: done.error for rank, done in cell.items() if done.error})
+
+
+def shown(cell):
+    """What a notebook shows of what a result raises, without colours."""
+    with pytest.raises(RankError) as caught:
+        cell.raise_for_error()
+    return [plain(line) for line in caught.value._render_traceback_()]
 
 
 def test_a_result_is_a_mapping_by_rank():
@@ -58,12 +71,12 @@ def test_the_repr_of_a_result_says_which_ranks_failed(cell, shown):
 
 
 def test_a_result_without_failures_has_no_failure_groups():
-    assert group_failures(result()) == []
+    assert groups(result()) == []
 
 
 def test_equal_errors_are_one_group_whenever_they_happened():
     cell = result(r0=failure(when=3), r1=failure(when=1), r3=failure(when=2))
-    [(ranks, first)] = group_failures(cell)
+    [(ranks, first)] = groups(cell)
     assert ranks == [0, 1, 3]
     assert first.when == 1
 
@@ -72,7 +85,7 @@ def test_equal_errors_are_one_group_whenever_they_happened():
     "other", [failure("KeyError"), failure(evalue="other"), failure(line=2)], ids=str
 )
 def test_errors_differ_by_class_message_and_line(other):
-    assert [ranks for ranks, _ in group_failures(result(r0=failure(), r1=other))] == [[0], [1]]
+    assert [ranks for ranks, _ in groups(result(r0=failure(), r1=other))] == [[0], [1]]
 
 
 def test_failures_are_grouped_with_the_earliest_first():
@@ -82,7 +95,7 @@ def test_failures_are_grouped_with_the_earliest_first():
         r2=failure("ZeroDivisionError", when=4.5),
         r3=failure("KeyError", when=7),
     )
-    assert [(r, f.ename) for r, f in group_failures(cell)] == [
+    assert [(r, f.ename) for r, f in groups(cell)] == [
         ([2], "ZeroDivisionError"),
         ([0, 1], "RuntimeError"),
         ([3], "KeyError"),
@@ -120,17 +133,75 @@ def test_every_different_traceback_is_shown_once_headed_by_its_ranks():
     cell = result(
         r0=failure(when=2), r1=failure(when=3), r2=failure("KeyError", "'k'", line=7, when=1)
     )
-    with pytest.raises(RankError) as caught:
-        cell.raise_for_error()
-    assert [plain(line) for line in caught.value._render_traceback_()] == [
+    assert shown(cell) == [
         "[2] header",
         "----> 7 raise",
         "KeyError: 'k'",
         "[0-1] header",
         "----> 1 raise",
         "ValueError: no",
-        "RankError: KeyError on rank 2: 'k'; then ValueError on ranks 0-1",
     ]
+
+
+def test_errors_that_differ_only_in_the_message_share_a_traceback():
+    cell = result(
+        r0=failure(evalue="bad sample 0", when=2), r2=failure(evalue="bad sample 2", when=1)
+    )
+    assert shown(cell) == [
+        "[0,2] header",
+        "----> 1 raise",
+        "[0] ValueError: bad sample 0",
+        "[2] ValueError: bad sample 2",
+    ]
+
+
+LOST = "[/t/gloo/transport/tcp/pair.cc:1] Connection closed by peer [127.0.0.1]:{}. Long text.\n"
+
+
+def test_errors_that_only_follow_from_a_lost_connection_are_one_line():
+    lost = {
+        f"r{rank}": replace(failure("RuntimeError", LOST.format(rank)), line="In [4] line 3: f()")
+        for rank in (0, 1, 3)
+    }
+    assert shown(result(r2=failure("KeyError", "'k'", when=9), **lost)) == [
+        "[2] header",
+        "----> 1 raise",
+        "KeyError: 'k'",
+        "[0-1,3] RuntimeError (In [4] line 3: f()): Connection closed by peer",
+    ]
+    with pytest.raises(RankError) as caught:
+        result(r2=failure("KeyError", "'k'", when=9), **lost).raise_for_error()
+    assert str(caught.value) == "KeyError on rank 2: 'k'"
+
+
+def test_the_note_of_an_error_is_shown_below_it():
+    cell = result(r1=failure())
+    cell.note = NOTE
+    assert shown(cell) == ["[1] header", "----> 1 raise", "ValueError: no", NOTE]
+
+
+INTERRUPTION = "Interrupted after 3 s: rank 1 was still computing in In [4] line 2."
+
+
+def test_an_interrupted_cell_says_when_and_shows_no_traceback_of_it():
+    cell = result(r0=FREED, r1=FREED)
+    cell.interruption, cell.note = INTERRUPTION, NOTE
+    assert shown(cell) == [f"RankError: {INTERRUPTION}", NOTE]
+    with pytest.raises(RankError) as caught:
+        cell.raise_for_error()
+    assert str(caught.value) == f"{INTERRUPTION} {NOTE}"
+
+
+def test_an_interrupted_hang_says_when_with_the_verdict():
+    cell = hung(r0=FREED)
+    cell.interruption = "Interrupted after 3 s: rank 10 never called all_reduce #1."
+    assert shown(cell)[0] == f"HangError: {cell.interruption}"
+
+
+def test_an_error_of_the_persons_is_shown_above_an_interruption():
+    cell = result(r0=FREED, r1=failure())
+    cell.interruption = INTERRUPTION
+    assert shown(cell)[-2:] == ["ValueError: no", f"RankError: {INTERRUPTION}"]
 
 
 def test_an_error_without_a_traceback_is_shown_by_its_name():
@@ -150,9 +221,10 @@ VERDICT = Diagnosis(
     "missing_rank",
     (10,),
     "Rank 10 never called all_reduce #1, in which rank 0 waits: it runs no cell.",
-    {0: "waits in all_reduce #1", 10: "idle: it runs no cell"},
-    (0,),
+    {0: "waits in all_reduce #1", 10: "idle: it runs no cell", 11: "waits in all_reduce #1"},
+    (0, 11),
     proven=True,
+    hint="Often it is a branch.",
 )
 NOTE = "The ranks are free."
 FREED = replace(failure("KeyboardInterrupt", ""), freed=True)
@@ -177,16 +249,15 @@ def test_the_error_of_a_hang_without_a_note_is_the_verdict_alone():
     with pytest.raises(HangError) as caught:
         hung("", r0=FREED).raise_for_error()
     assert str(caught.value) == VERDICT.summary
-    assert caught.value._render_traceback_()[-1].startswith("  rank 10  ")
+    assert plain(caught.value._render_traceback_()[-1]).startswith("  ranks 0,11  ")
 
 
 def test_a_hang_is_shown_with_what_every_rank_did():
-    with pytest.raises(HangError) as caught:
-        hung(r0=FREED).raise_for_error()
-    assert caught.value._render_traceback_() == [
+    assert shown(hung(r0=FREED)) == [
         f"HangError: {VERDICT.summary}",
-        "  rank  0  waits in all_reduce #1",
-        "  rank 10  idle: it runs no cell",
+        "Often it is a branch.",
+        "◆ rank 10     idle: it runs no cell",
+        "  ranks 0,11  wait in all_reduce #1",
         NOTE,
     ]
 

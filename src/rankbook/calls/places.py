@@ -16,6 +16,7 @@ from rankbook.models.calls import Place
 __all__ = ["Spot", "innermost", "is_told_of", "place_of", "spot"]
 
 _OURS = f"{Path(__file__).parents[1]}{os.sep}"
+_OF_THE_AGENT = f"{_OURS}engine{os.sep}agent.py"
 _STAND_INS = {
     str(Path(__file__).with_name(f"{name}.py")) for name in ("kernels", "methods", "waits")
 }
@@ -29,8 +30,9 @@ _MACHINERY = tuple(
 """What of torch's runs compiled code, or calls any operator: not what a person has called."""
 _WRITTEN_BY_NOBODY = ("<eval_with_key", "<frozen ", "<string>")
 
-_OTHERS, _OF_TORCH, _BELOW = 0, 1, 2
-"""Kinds of files: a person's or a library's, torch's, and what is never told of."""
+_OTHERS, _OF_TORCH, _BELOW, _AGENT = 0, 1, 2, 3
+"""Kinds of files: a person's or a library's, torch's, what is never told of, and the engine's
+agent, which runs all that a session asks for."""
 
 _HELPERS = {"wrapper", "inner", "<lambda>", "<genexpr>", "<listcomp>"}
 """Functions of torch's that nobody calls by name."""
@@ -79,6 +81,8 @@ def spot(frame: FrameType | None) -> tuple[Spot | None, Spot | None, str]:
         kind = kinds.get(code.co_filename)
         if kind is None:
             kind = _kind(code.co_filename)
+        if kind == _AGENT:
+            break  # no person called it: an engine joins or leaves a group
         if kind == _OTHERS:
             found = _spot(frame)
             return found, None if found.place.is_cell else _cell_above(frame), function
@@ -126,7 +130,9 @@ def _cell_above(frame: FrameType) -> Spot | None:
 
 
 def _kind(filename: str) -> int:
-    if filename.startswith((_OURS, *_MACHINERY, *_WRITTEN_BY_NOBODY)):
+    if filename == _OF_THE_AGENT:
+        kind = _AGENT
+    elif filename.startswith((_OURS, *_MACHINERY, *_WRITTEN_BY_NOBODY)):
         kind = _BELOW
     elif filename.startswith(_TORCH):
         kind = _OF_TORCH

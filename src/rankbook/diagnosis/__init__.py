@@ -1,13 +1,14 @@
 """From what every rank does to a verdict: pure functions, no torch.
 
 ``calls`` says when calls on several ranks are one collective; ``waits`` who waits for whom, and who
-is stuck; ``verdict`` of what kind that is, and whose doing. ``clashes`` judges calls that keep each
-other from completing. ``sentences`` puts the verdict in words, and ``wording`` what a rank does.
-``comparing`` judges calls
-that were refused, or that did not even hang.
+is stuck; ``verdict`` of what kind that is, and whose doing. ``hints`` says what it often is;
+``rows`` sums up what each rank does. ``clashes`` judges calls that keep each other from
+completing. ``sentences`` puts the verdict in words, and ``wording`` what a rank does.
+``comparing`` judges calls that were refused, or that did not even hang.
 """
 
 from rankbook.diagnosis.comparing import differing
+from rankbook.diagnosis.rows import Row, rows
 from rankbook.diagnosis.verdict import diagnose
 
-__all__ = ["diagnose", "differing"]
+__all__ = ["Row", "diagnose", "differing", "rows"]

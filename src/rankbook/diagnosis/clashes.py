@@ -25,7 +25,7 @@ from rankbook.diagnosis.wording import (
     with_tensors,
 )
 from rankbook.models import Collective, Look
-from rankbook.words import in_words, ranks_do, sentence_start
+from rankbook.words import in_words, sentence_start
 
 __all__ = ["Clash", "clash", "fatal", "mismatch"]
 
@@ -96,22 +96,23 @@ def mismatch(words: Words, found: Clash) -> str:
     calls, sorts = found.calls, found.sorts
     if not sorts and (ends := _of_other_tags(calls)):
         sends, receives = ends
-        given, taken = calls[sends], calls[receives]
+        one, other = words.do([sends], "send"), words.do([receives], "receive")
+        tag, instead = calls[sends].tag, calls[receives].tag
         return (
-            f"Rank {sends} sends to {receives} with tag {given.tag}{words.at([sends])}, "
-            f"where rank {receives} receives from {sends} with tag {taken.tag}"
-            f"{words.at([receives])}."
+            f"{sentence_start(one)} to {receives} with tag {tag}{words.at([sends])}, "
+            f"where {other} from {sends} with tag {instead}{words.at([receives])}."
         )
     if not sorts and (ends := _of_other_sizes(calls)):
         sends, receives = ends
+        one, other = words.do([sends], "send"), words.do([receives], "receive")
         at = {rank: words.at_call(rank, calls[rank]) for rank in ends}
         return (
-            f"Rank {sends} sends{with_tensors(calls[sends]).removeprefix(' with')} to "
-            f"{receives}{at[sends]}, where rank {receives} receives"
+            f"{sentence_start(one)}{with_tensors(calls[sends]).removeprefix(' with')} to "
+            f"{receives}{at[sends]}, where {other}"
             f"{with_tensors(calls[receives]).removeprefix(' with')}{at[receives]}."
         )
     if not sorts:
-        return f"{sentence_start(in_words(calls))} wait for each other: {words.waiting(calls)}."
+        return f"{sentence_start(words.do(calls, 'wait'))} for each other: {words.waiting(calls)}."
     others = next((ranks for ranks in sorts if ranks[0] not in found.culprits), None)
     if others and len(sorts) == 2:  # noqa: PLR2004 - those and the odd ones
         [odd] = [ranks for ranks in sorts if ranks != others]
@@ -153,7 +154,7 @@ def _odd_ones(words: Words, calls: _Calls, odd: tuple[int, ...], others: tuple[i
     else:
         given, instead = root(one), f"{name(other.op)}{number(other)}{root(other)}"
     (here, there), shared = _places(words, calls, [odd, others])
-    some, most = ranks_do(odd, "calls", "call"), ranks_do(others, "calls", "call")
+    some, most = words.do(odd, "call"), words.do(others, "call")
     return (
         f"{sentence_start(some)} {called}{given}{words.members(one)}{here}, "
         f"where {most} {instead}{there}{shared}."
@@ -171,11 +172,13 @@ def _all_different(words: Words, calls: _Calls, sorts: Sequence[tuple[int, ...]]
         what = f"different collectives{' as' if shared else ''}{shared}{words.members(one)}"
         own = ["" if shared else number(call) for call in known]
         given = [f" {name(call.op)}{its}{root(call)}" for call, its in zip(known, own, strict=True)]
-    of = dict(zip(sorts, given, strict=True))
     places, at_all = _places(words, calls, sorts)
-    at = dict(zip(sorts, places, strict=True))
-    items = listed(sorts, lambda ranks: f"{in_words(ranks)}{of[ranks]}{at[ranks]}", "others")
-    return f"{sentence_start(in_words(calls))} call {what}: {items}{at_all}."
+    alike: dict[str, tuple[int, ...]] = {}
+    for ranks, its, at in zip(sorts, given, places, strict=True):
+        alike[its + at] = (*alike.get(its + at, ()), *ranks)
+    of = {ranks: its for its, ranks in alike.items()}
+    items = listed(list(of), lambda ranks: f"{in_words(ranks)}{of[ranks]}", "others")
+    return f"{sentence_start(words.do(calls, 'call'))} {what}: {items}{at_all}."
 
 
 def _best_known(calls: _Calls, ranks: tuple[int, ...]) -> Collective:

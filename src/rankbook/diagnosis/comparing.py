@@ -23,7 +23,8 @@ def differing(calls: Mapping[int, Collective]) -> Diagnosis | None:
         A verdict of the kind ``mismatch`` about those who differ from most; None if the calls are
         the same as far as is known.
     """
-    words = Words({rank: Look("waiting", call.line, waiting=call) for rank, call in calls.items()})
+    looks = {rank: Look("waiting", call.line, waiting=call) for rank, call in calls.items()}
+    words = Words(looks, past=True)
     sorts = grouped(calls, lambda rank: _what_must_agree(calls[rank]))
     if len(sorts) == 1:  # then it is what some backends only want to be equal
         sorts = grouped(calls, lambda rank: elements(calls[rank]))

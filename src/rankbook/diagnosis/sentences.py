@@ -68,6 +68,24 @@ def raised(words: Words, case: Case) -> str:
     return f"{_each(words, case.culprits)}, and {_wait_for(words, case)}."
 
 
+def raised_first(words: Words, culprits: Collection[int], calls: Mapping[int, Collective]) -> str:
+    """Say what ranks raised that wait all the same, and in what the others wait."""
+    what = listed(
+        grouped(culprits, lambda rank: f"{words.raising(rank)} {words.call(calls[rank])}"),
+        lambda ranks: (
+            f"{in_words(ranks)} {words.raising(ranks[0])} and then {words.verb('wait', ranks)} "
+            f"in {words.call(calls[ranks[0]])}{words.at(ranks)}"
+        ),
+        "likewise",
+    )
+    others = {rank: call for rank, call in calls.items() if rank not in culprits}
+    if others:
+        return f"{sentence_start(what)}; {words.waiting(others, verb=True)}."
+    idle = [rank for rank, look in words.looks.items() if look.state == "idle"]
+    why = f", which {in_words(idle)} never called: {_why_idle(words, idle)}" if idle else ""
+    return f"{sentence_start(what)}{why}."
+
+
 def missing(words: Words, case: Case) -> str:
     """Say who is idle while others wait for them."""
     culprits, waiters = case.culprits, case.waiters
@@ -75,7 +93,7 @@ def missing(words: Words, case: Case) -> str:
     if is_handle(case.call):
         return f"{who} will not come ({why}), and {_wait_for(words, case)}."
     call, at = words.call(case.call), words.at(waiters)
-    wait = ranks_do(waiters, "waits", "wait")
+    wait = words.do(waiters, "wait")
     if is_p2p(case.call):
         part = COMPLEMENT[family(case.call.op)]
         never = f"{part}, for which {wait} in {call}{at}"
@@ -87,12 +105,20 @@ def missing(words: Words, case: Case) -> str:
 def _why_idle(words: Words, ranks: Collection[int]) -> str:
     """Whether idle ranks have run the cell to its end, or were not given it."""
     if all(words.looks[rank].line for rank in ranks):
-        return agree(ranks, "its cell has ended", "their cells have ended")
-    return agree(ranks, "it runs no cell", "they run no cell")
+        return words.ended(len(ranks))
+    return words.runs_none(len(ranks))
 
 
 def slow(words: Words, case: Case) -> str:
     """Say who still runs while others wait for them."""
+    if words.is_past:
+        was = listed(
+            grouped(case.culprits, words.place), words.was_computing, "were still computing"
+        )
+        return (
+            f"{sentence_start(was)}, {words.do(case.waiters, 'wait')} for {_them(case.culprits)} "
+            f"in {words.call(case.call)}."
+        )
     groups = grouped(case.culprits, lambda rank: words.looks[rank].line)
     run = listed(
         groups,
@@ -127,13 +153,16 @@ def running(words: Words, waits: Mapping[int, Wait], runners: Iterable[int]) -> 
     under_way = {rank: wait.call for rank, wait in waits.items() if not wait.needs}
     behind = {rank: wait.call for rank, wait in waits.items() if wait.needs}
     parts = []
-    if runs := grouped(runners, lambda rank: words.looks[rank].line):
+    if words.is_past and (runs := grouped(runners, words.place)):
+        parts.append(listed(runs, words.was_computing, "were computing"))
+    elif runs := grouped(runners, lambda rank: words.looks[rank].line):
         parts.append(listed(runs, lambda ranks: f"{in_words(ranks)} {words.runs(ranks)}", "run"))
     stopped = (rank for rank, look in words.looks.items() if look.state == "stopped")
     groups = grouped(stopped, words.does)
     parts += [f"{in_words(ranks)} {words.stands(ranks)}" for ranks in groups]
     if under_way:
-        parts.append(f"{words.waiting(under_way, verb=True)}, where nobody is missing")
+        nobody = f"nobody {words.verb('be', [0])} missing"
+        parts.append(f"{words.waiting(under_way, verb=True)}, where {nobody}")
     if behind:
         parts.append(f"{words.waiting(behind, verb=True)} for others that can go on")
     return sentence_start("; ".join(parts)) + "."
@@ -152,7 +181,7 @@ def _each(words: Words, ranks: Iterable[int]) -> str:
 
 def _wait_for(words: Words, case: Case) -> str:
     return (
-        f"{ranks_do(case.waiters, 'waits', 'wait')} for {_them(case.culprits)} "
+        f"{words.do(case.waiters, 'wait')} for {_them(case.culprits)} "
         f"in {words.call(case.call)}{words.at(case.waiters)}"
     )
 

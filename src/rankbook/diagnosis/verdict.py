@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from rankbook.diagnosis import sentences
+from rankbook.diagnosis import hints, sentences
 from rankbook.diagnosis.calls import family, group, is_handle, is_p2p, is_vague, slot
 from rankbook.diagnosis.clashes import clash, fatal, mismatch
 from rankbook.diagnosis.sentences import Case
@@ -32,6 +32,8 @@ _QUIET = 1.0
 """Seconds in which no data comes or goes and no thread of the process computes, where a rank may
 wait for an ``isend`` or ``irecv`` that nobody recorded: what it waits for may be on its way."""
 
+_CERTAIN_WHEN_PROVEN = {"missing_rank", "mismatch", "raised"}
+
 _KNOWN = {"idle", "running", "waiting", "stopped", "gone"}
 
 
@@ -40,10 +42,11 @@ class _Scene:
     looks: Mapping[int, Look]
     waits: Mapping[int, Wait]
     stuck: tuple[int, ...]
+    past: bool
 
     @property
     def words(self) -> Words:
-        return Words(self.looks)
+        return Words(self.looks, past=self.past)
 
     def is_proven(self, rank: int) -> bool:
         """Whether a stuck rank is certain to stay so."""
@@ -73,31 +76,39 @@ class _Scene:
         return min(cases, key=lambda case: (case.culprits[0], case.waiters), default=None)
 
 
-_Finding = tuple[str, tuple[int, ...], str]
-"""Kind, culprits and sentence."""
+@dataclass(frozen=True)
+class _Finding:
+    kind: str
+    culprits: tuple[int, ...]
+    sentence: str
+    hint: str = ""
 
 
-def diagnose(looks: Mapping[int, Look]) -> Diagnosis:
+def diagnose(looks: Mapping[int, Look], *, past: bool = False) -> Diagnosis:
     """Say what the ranks of a session do or wait for, and why.
 
     Args:
         looks: What each rank of the world's group does, all of them, seen at about one time.
+        past: Say it in the past tense: the ranks were freed.
 
     Returns:
         The verdict about the worst that is found; of several alike, about the lowest rank.
     """
     waits = survey(looks)
-    scene = _Scene(looks, waits, stuck_ranks(looks, waits))
-    kind, culprits, summary = next(
-        finding for judge in _WORST_FIRST if (finding := judge(scene)) is not None
-    )
+    scene = _Scene(looks, waits, stuck_ranks(looks, waits), past)
+    found = next(finding for judge in _WORST_FIRST if (finding := judge(scene)) is not None)
+    proven = bool(scene.stuck) and all(scene.is_proven(rank) for rank in scene.stuck)
+    hint = found.hint
+    if scene.stuck and not proven and found.kind in _CERTAIN_WHEN_PROVEN:
+        hint = f"{hint} {hints.UNPROVEN}".strip()
     return Diagnosis(
-        kind,
-        culprits,
-        summary,
+        found.kind,
+        found.culprits,
+        found.sentence,
         {rank: scene.words.does(rank) for rank in sorted(looks)},
         scene.stuck,
-        bool(scene.stuck) and all(scene.is_proven(rank) for rank in scene.stuck),
+        proven,
+        hint,
     )
 
 
@@ -112,8 +123,24 @@ def _dead(scene: _Scene) -> _Finding | None:
         return None
     said = sentences.dead(scene.words, gone, scene.case(scene.waits, gone))
     if found := fatal(scene.looks, gone):
-        return "mismatch", found.culprits, f"{mismatch(scene.words, found)} {said}"
-    return "dead", gone, said
+        told = f"{mismatch(scene.words, found)} {said}"
+        return _Finding("mismatch", found.culprits, told, hints.mismatch(found))
+    return _Finding("dead", gone, said)
+
+
+def _raised_first(scene: _Scene) -> _Finding | None:
+    """An exception that has not ended a cell, because the rank waits in a ``finally`` or the like.
+
+    Where all that wait have raised the same, that does not set them apart.
+    """
+    looks = scene.looks
+    culprits = tuple(rank for rank in scene.stuck if looks[rank].handles)
+    kinds = {looks[rank].handles.partition(":")[0] for rank in scene.stuck}
+    others = [rank for rank in looks if rank not in culprits]
+    if not culprits or (len(kinds) == 1 and len(culprits) == len(scene.stuck) and not others):
+        return None
+    calls = {rank: scene.waits[rank].call for rank in scene.stuck}
+    return _Finding("raised", culprits, sentences.raised_first(scene.words, culprits, calls))
 
 
 def _mismatch(scene: _Scene) -> _Finding | None:
@@ -125,13 +152,16 @@ def _mismatch(scene: _Scene) -> _Finding | None:
     if not found:
         return None
     worst = min(found, key=lambda each: (each.culprits[0], sorted(each.calls)))
-    return "mismatch", worst.culprits, mismatch(scene.words, worst)
+    told = mismatch(scene.words, worst)
+    return _Finding("mismatch", worst.culprits, told, hints.mismatch(worst))
 
 
 def _raised(scene: _Scene) -> _Finding | None:
     suspects = [rank for rank in scene.ranks("idle") if scene.looks[rank].raised]
     case = scene.case(scene.stuck, suspects)
-    return ("raised", case.culprits, sentences.raised(scene.words, case)) if case else None
+    if case is None:
+        return None
+    return _Finding("raised", case.culprits, sentences.raised(scene.words, case))
 
 
 def _missing_rank(scene: _Scene) -> _Finding | None:
@@ -142,17 +172,24 @@ def _missing_rank(scene: _Scene) -> _Finding | None:
         if not is_handle(scene.waits[rank].call) or len(scene.waits[rank].needs) == 1
     ]
     case = scene.case(waiters, scene.ranks("idle"))
-    return ("missing_rank", case.culprits, sentences.missing(scene.words, case)) if case else None
+    if case is None:
+        return None
+    told = sentences.missing(scene.words, case)
+    return _Finding("missing_rank", case.culprits, told, hints.missing(scene.looks, case))
 
 
 def _stopped(scene: _Scene) -> _Finding | None:
     case = scene.case(scene.waits, scene.ranks("stopped"))
-    return ("slow", case.culprits, sentences.stopped(scene.words, case)) if case else None
+    if case is None:
+        return None
+    return _Finding("slow", case.culprits, sentences.stopped(scene.words, case))
 
 
 def _slow(scene: _Scene) -> _Finding | None:
     case = scene.case(scene.waits, scene.ranks("running"))
-    return ("slow", case.culprits, sentences.slow(scene.words, case)) if case else None
+    if case is None:
+        return None
+    return _Finding("slow", case.culprits, sentences.slow(scene.words, case), hints.SLOW)
 
 
 def _unknown(scene: _Scene) -> _Finding | None:
@@ -160,20 +197,23 @@ def _unknown(scene: _Scene) -> _Finding | None:
     if silent:
         case = scene.case(scene.waits, silent)
         culprits = case.culprits if case else silent
-        return "unknown", culprits, sentences.silent(scene.words, culprits, case)
+        return _Finding("unknown", culprits, sentences.silent(scene.words, culprits, case))
     if scene.stuck:
-        return "unknown", (), sentences.unclear(scene.words, scene.waits, scene.stuck)
+        told = sentences.unclear(scene.words, scene.waits, scene.stuck)
+        return _Finding("unknown", (), told)
     return None
 
 
 def _healthy(scene: _Scene) -> _Finding:
     if len(scene.ranks("idle")) == len(scene.looks):
-        return "idle", (), "Every rank is idle."
-    return "running", (), sentences.running(scene.words, scene.waits, scene.ranks("running"))
+        return _Finding("idle", (), "Every rank is idle.")
+    told = sentences.running(scene.words, scene.waits, scene.ranks("running"))
+    return _Finding("running", (), told)
 
 
 _WORST_FIRST: tuple[Callable[[_Scene], _Finding | None], ...] = (
     _dead,
+    _raised_first,
     _mismatch,
     _raised,
     _missing_rank,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from rankbook.diagnosis.calls import HANDLE, elements, group, is_handle, is_p2p, name, slot
@@ -11,6 +11,7 @@ from rankbook.models import Collective, Look
 from rankbook.words import agree, in_words, plural
 
 __all__ = [
+    "ENDED",
     "Words",
     "grouped",
     "listed",
@@ -35,6 +36,20 @@ _OF_CODE = re.compile(r"(?:^| )line \d+")
 _MOST = 3
 """Groups of ranks that a sentence lists one by one."""
 
+ENDED = "its cell has ended"
+"""What a look says instead of a line where a rank has run the cell to its end."""
+
+_VERBS = {
+    "be": ("is", "are", "was"),
+    "call": ("calls", "call", "called"),
+    "do": ("does", "do", "did"),
+    "receive": ("receives", "receive", "received"),
+    "run": ("runs", "run", "ran"),
+    "send": ("sends", "send", "sent"),
+    "wait": ("waits", "wait", "waited"),
+}
+"""By infinitive: of one, of many, in the past."""
+
 _FROM = ("broadcast", "scatter", "recv")
 _TO = ("reduce", "gather", "send")
 
@@ -42,24 +57,85 @@ _TO = ("reduce", "gather", "send")
 class Words:
     """Says what ranks call and do; knows the whole world of them."""
 
-    def __init__(self, looks: Mapping[int, Look]) -> None:
+    def __init__(self, looks: Mapping[int, Look], *, past: bool = False) -> None:
+        """Take looks.
+
+        Args:
+            looks: By rank.
+            past: Whether ranks do that no longer: they were freed.
+        """
         self.looks = looks
+        self._past = past
+
+    @property
+    def is_past(self) -> bool:
+        """Whether all is said in the past tense."""
+        return self._past
+
+    def place(self, rank: int) -> str:
+        """Where a rank stands, without the text of the line: ``In [4] line 2``."""
+        line = self.looks[rank].line
+        return line.partition(": ")[0] if _OF_CODE.search(line) else line
+
+    def was_computing(self, ranks: Collection[int]) -> str:
+        """What ranks did: ``rank 1 was still computing in In [4] line 2``."""
+        place = self.place(min(ranks))
+        at = f" in {place}" if place else ""
+        return f"{in_words(ranks)} {agree(ranks, 'was', 'were')} still computing{at}"
+
+    def verb(self, verb: str, ranks: Iterable[int]) -> str:
+        """A verb that agrees with ranks, in the tense of all that is said."""
+        one, many, was = _VERBS[verb]
+        if self._past:
+            return was if verb != "be" or len(set(ranks)) == 1 else "were"
+        return agree(ranks, one, many)
+
+    def do(self, ranks: Iterable[int], verb: str) -> str:
+        """A subject and its verb: ``rank 1 waits``, ``ranks 0-3 waited``."""
+        ranks = set(ranks)
+        return f"{in_words(ranks)} {self.verb(verb, ranks)}"
 
     def does(self, rank: int) -> str:
-        """What a rank does: ``waits in all_reduce #5 for 2.1 s (line 3: dist.all_reduce(x))``."""
+        """What a rank does: ``waits in all_reduce #5 for 2.1 s (In [4] line 3: f(x))``."""
         look = self.looks[rank]
+        first = f"{self.raising(rank)}, then " if look.handles else ""
         if look.state == "waiting":
             call = look.waiting or Collective(HANDLE)
-            return f"waits in {self.call(call, tensors=True)}{self.age([rank])}{self.at([rank])}"
+            wait = f"{self.verb('wait', [rank])} in {self.call(call, tensors=True)}"
+            return f"{first}{wait}{self.age([rank])}{self.at([rank])}"
         if look.state in {"running", "stopped"}:
-            return self.runs([rank]) if look.state == "running" else self.stands([rank])
+            does = self.runs if look.state == "running" else self.stands
+            return f"{first}{does([rank])}"
         if look.state == "gone":
             return f"{look.ended or 'has ended'}{self._last_call(look)}"
         if look.state == "idle":
             if look.raised:
-                return f"raised {shortened(look.raised)}"
-            return f"idle: {look.line or 'it runs no cell'}"
-        return "does not answer"
+                return self.raising(rank)
+            return f"{'was ' if self._past else ''}idle: {self._why_idle(look)}"
+        return f"{self.verb('do', [rank])} not answer"
+
+    def raising(self, rank: int) -> str:
+        """What a rank raised, and where: ``raised ValueError: no data (In [4] line 3: f(x))``."""
+        look = self.looks[rank]
+        error, line = (look.handles, look.raised_at) if look.handles else (look.raised, look.line)
+        return f"raised {shortened(error)}{f' ({shortened(line)})' if line else ''}"
+
+    def _why_idle(self, look: Look) -> str:
+        if look.line in {"", ENDED}:
+            return self.ended(1) if look.line else self.runs_none(1)
+        return look.line
+
+    def ended(self, count: int) -> str:
+        """The clause that says of idle ranks that they have run the cell to its end."""
+        had = "had" if self._past else "has"
+        many = "had" if self._past else "have"
+        return f"its cell {had} ended" if count == 1 else f"their cells {many} ended"
+
+    def runs_none(self, count: int) -> str:
+        """The clause that says of idle ranks that they were not given the cell."""
+        if count == 1:
+            return "it ran no cell" if self._past else "it runs no cell"
+        return "they ran no cell" if self._past else "they run no cell"
 
     def _last_call(self, look: Look) -> str:
         """In or after what a rank ended, with a space before it, as far as that is known."""
@@ -78,7 +154,7 @@ class Words:
     def runs(self, ranks: Iterable[int]) -> str:
         """What ranks run that stand at the same line: ``runs line 4: f(x)``."""
         ranks = list(ranks)
-        run = agree(ranks, "runs", "run")
+        run = self.verb("run", ranks)
         line = shortened(self.looks[ranks[0]].line)
         # Outside of a cell it is said what the rank does instead.
         is_of_code = _OF_CODE.search(line) is not None
@@ -100,11 +176,15 @@ class Words:
         """List who is in which call: ``rank 0 in recv from 1 (line 3: f(x)), rank 2 in …``."""
 
         def say(ranks: tuple[int, ...]) -> str:
-            wait = f"{agree(ranks, 'waits', 'wait')} " if verb else ""
-            return f"{in_words(ranks)} {wait}in {self.call(calls[ranks[0]])}{self.at(ranks)}"
+            wait = f"{self.verb('wait', ranks)} " if verb else ""
+            at = "" if shared else self.at(ranks)
+            return f"{in_words(ranks)} {wait}in {self.call(calls[ranks[0]])}{at}"
 
+        places = {self.at([rank]) for rank in calls}
+        shared = places.pop() if len(places) == 1 and len(calls) > 1 else ""
         same = grouped(calls, lambda rank: self.call(calls[rank]))
-        return listed(same, say, "wait likewise" if verb else "likewise")
+        rest = "waited likewise" if self._past else "wait likewise"
+        return listed(same, say, rest if verb else "likewise") + shared
 
     def members(self, call: Collective) -> str:
         """Whose group a call is of, with a space before it; empty for the whole world's."""
@@ -165,12 +245,13 @@ def reduces(call: Collective) -> str:
 
 
 def _tensors(call: Collective) -> str:
-    """What a call is given, with its shapes: ``2x3 float32``, ``3 tensors``."""
+    """What a call is given, with its shapes: ``2x3 float32``, ``a float32 scalar``."""
     if len(call.dtypes) > 1:
         return f"{len(call.dtypes)} tensors"
     shape = "x".join(str(length) for length in call.sizes[0]) if call.sizes else ""
-    # What has no dimensions is one number.
-    return f"{shape or 'one'} {call.dtypes[0]}" if call.sizes else call.dtypes[0]
+    if not call.sizes:
+        return call.dtypes[0]
+    return f"{shape} {call.dtypes[0]}" if shape else f"a {call.dtypes[0]} scalar"
 
 
 def shortened(text: str) -> str:
@@ -190,8 +271,9 @@ def grouped(ranks: Iterable[int], key: Callable[[int], _Key]) -> list[tuple[int,
 def listed(
     groups: Sequence[tuple[int, ...]], say: Callable[[tuple[int, ...]], str], rest: str
 ) -> str:
-    """List groups of ranks; of those beyond the third it is only said that they do ``rest``."""
-    items = [say(ranks) for ranks in groups[:_MOST]]
-    if left := [rank for ranks in groups[_MOST:] for rank in ranks]:
+    """List groups of ranks; of several beyond the third only that they do ``rest``."""
+    shown = len(groups) if len(groups) <= _MOST + 1 else _MOST
+    items = [say(ranks) for ranks in groups[:shown]]
+    if left := [rank for ranks in groups[shown:] for rank in ranks]:
         items.append(f"{in_words(left)} {rest}")
     return ", ".join(items)

@@ -47,9 +47,9 @@ def caption(ranks: Iterable[int]) -> tuple[dict[str, Any], dict[str, Any]]:
     return {"text/plain": label, "text/html": f'<div style="{_CAPTION}">{label}</div>'}, {}
 
 
-def heading(text: str) -> str:
-    """A line that stands alone where there are no rows for a table."""
-    return f'<div style="font-weight: 600; padding: 4px 0">{escape(text)}</div>'
+def heading(text: str, *, shape: str = "", below: str = "") -> str:
+    """A line that stands alone where there are no rows for a table; see :func:`table`."""
+    return f'<div style="font-weight: 600; padding: 4px 0">{_titled(text, shape, below)}</div>'
 
 
 def mark(shape: str) -> str:
@@ -58,13 +58,17 @@ def mark(shape: str) -> str:
     return f'<span style="color: {colour}" aria-hidden="true">{shape}</span>'
 
 
-def table(title: str, head: Iterable[tuple[str, str]], rows: str) -> str:
+def table(
+    title: str, head: Iterable[tuple[str, str]], rows: str, *, shape: str = "", below: str = ""
+) -> str:
     """A table whose every style is inline, so that it survives in a saved notebook.
 
     Args:
         title: What it shows, in words.
         head: Of every column its name and its style.
         rows: The rows below, as HTML.
+        shape: What stands before the title, see :func:`mark`; empty for nothing.
+        below: A line below the title that matters less; empty for none.
     """
     cells = "".join(
         f'<th scope="col" style="{style}; color: {QUIET}; font-weight: 500; '
@@ -74,6 +78,12 @@ def table(title: str, head: Iterable[tuple[str, str]], rows: str) -> str:
     return (
         f'<table style="border-collapse: collapse; font-size: 13px; margin: 4px 0">'
         f'<caption style="text-align: left; caption-side: top; padding: 2px 0 6px; '
-        f'font-weight: 600; color: inherit">{escape(title)}</caption>'
+        f'font-weight: 600; color: inherit">{_titled(title, shape, below)}</caption>'
         f"<thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table>"
     )
+
+
+def _titled(title: str, shape: str, below: str) -> str:
+    before = f"{mark(shape)} " if shape else ""
+    after = f'<div style="font-weight: 400">{escape(below)}</div>' if below else ""
+    return f"{before}{escape(title)}{after}"

@@ -17,7 +17,7 @@ from rankbook.words import in_words, sentence_start
 
 __all__ = ["LoadedReport", "load_report", "to_html", "to_text"]
 
-_STACKS = "Stacks when the report was made"
+_STACKS = "Stacks"
 
 _ENVIRONMENTS = "What the ranks run with"
 
@@ -69,7 +69,7 @@ def to_html(report: Report) -> str:
         parts.append(verdict.to_html(report.verdict))
     parts.append(table.to_html(report.snapshot))
     rich = {  # HTML that is easier to read
-        _STACKS: stacks.to_html(report.stacks),
+        f"{_STACKS} {_when_seen(report)}": stacks.to_html(report.stacks),
         _ENVIRONMENTS: environment.to_html(report.environments),
     }
     for heading, text in _texts(report):
@@ -85,15 +85,19 @@ def _texts(report: Report) -> Iterator[tuple[str, str]]:
     if report.cell:
         yield _cell(report.cell, report.made), _numbered(report.cell.code, report.cell.first_line)
     if report.looks:
-        yield "What each rank did when the report was made", "\n".join(_looks(report.looks))
+        yield f"What each rank did {_when_seen(report)}", "\n".join(_looks(report.looks))
     if report.stacks:
-        yield _STACKS, stacks.to_text(report.stacks)
+        yield f"{_STACKS} {_when_seen(report)}", stacks.to_text(report.stacks)
     if report.environments:
         yield _ENVIRONMENTS, environment.to_text(report.environments)
     if report.versions:
         yield f"Versions in the notebook's kernel, on {report.host}", _listed(report.versions)
     if report.environment:
         yield "Variables of the environment there", _listed(report.environment)
+
+
+def _when_seen(report: Report) -> str:
+    return "before it was freed" if report.before_freed else "when the report was made"
 
 
 def _title(report: Report) -> str:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from html import escape
 
 from rankbook import ranks as rank_selection
+from rankbook.diagnosis import rows
 from rankbook.display import html
 from rankbook.models import Diagnosis
 
 __all__ = ["Verdict", "to_html", "to_text"]
 
-_HEAD = ("rank", "part", "what it does")
+_HEAD = ("ranks", "part", "what they do")
 
 # The words name a rank's part in the verdict; shape and colour only repeat them.
 _MARKS = {"cause": "◆", "cause, stuck": "◆", "stuck": "■"}
-
-_MANY = 8
-"""With more ranks than these, those that do the same share a line."""
-
-_AGE = re.compile(r"\bfor [\d.]+ s\b")
-"""How long a rank has done it; this differs a little between ranks that do the same."""
 
 _CELL = "padding: 3px 10px; line-height: 1.4; vertical-align: top"
 
@@ -40,52 +34,45 @@ class Verdict:
 
 def to_text(diagnosis: Diagnosis) -> str:
     """The verdict for a terminal, nbconvert's text, or a screen reader."""
-    rows = [_HEAD, *_rows(diagnosis)]
-    if len(rows) == 1:
-        return diagnosis.summary
-    first, second, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
-    lines = [f"{rank.rjust(first)}  {part.ljust(second)}  {does}" for rank, part, does in rows]
-    return "\n".join([diagnosis.summary, *lines])
+    above = [diagnosis.summary, *([diagnosis.hint] if diagnosis.hint else [])]
+    table = _rows(diagnosis)
+    if not table:
+        return "\n".join(above)
+    first, second, _ = (max(map(len, column)) for column in zip(_HEAD, *table, strict=True))
+    lines = [
+        f"{ranks.rjust(first)}  {part.ljust(second)}  {does}"
+        for ranks, part, does in (_HEAD, *table)
+    ]
+    return "\n".join([*above, *lines])
 
 
 def to_html(diagnosis: Diagnosis) -> str:
     """The verdict as HTML; every style is inline, so that it survives in a saved notebook."""
-    rows = _rows(diagnosis)
-    if not rows:
-        return html.heading(diagnosis.summary)
+    title, below = diagnosis.summary, diagnosis.hint
+    shape = _MARKS["cause"] if diagnosis.ranks else ""
+    table = _rows(diagnosis)
+    if not table:
+        return html.heading(title, shape=shape, below=below)
     head = [(name, f"text-align: {_align(name)}; {_CELL}") for name in _HEAD]
-    return html.table(diagnosis.summary, head, "".join(map(_row, rows)))
+    return html.table(title, head, "".join(map(_row, table)), shape=shape, below=below)
 
 
 def _row(row: tuple[str, str, str]) -> str:
-    rank, part, does = map(escape, row)
+    ranks, part, does = map(escape, row)
+    weight = "; font-weight: 600" if "cause" in part else ""
     if part:
         part = f"{html.mark(_MARKS[part])} {part}"
     return (
-        f'<tr><td style="text-align: right; {_CELL}; font-variant-numeric: tabular-nums">{rank}'
+        f'<tr><td style="text-align: right; {_CELL}; font-variant-numeric: tabular-nums">{ranks}'
         f'</td><td style="text-align: left; {_CELL}; white-space: nowrap">{part}</td>'
-        f'<td style="text-align: left; {_CELL}">{does}</td></tr>'
+        f'<td style="text-align: left; {_CELL}{weight}">{does}</td></tr>'
     )
 
 
 def _rows(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
-    """Of each rank, or of many: its number, its part in the verdict, what it does."""
-
-    def part_of(rank: int) -> str:
-        parts = {"cause": diagnosis.ranks, "stuck": diagnosis.stuck}
-        return ", ".join(name for name, ranks in parts.items() if rank in ranks)
-
-    per_rank = sorted(diagnosis.per_rank.items())
-    if len(per_rank) <= _MANY:
-        return [(str(rank), part_of(rank), does) for rank, does in per_rank]
-    alike: dict[tuple[str, str], list[int]] = {}
-    for rank, does in per_rank:
-        alike.setdefault((part_of(rank), _AGE.sub("", does)), []).append(rank)
-    return [
-        (rank_selection.label(ranks), part, diagnosis.per_rank[ranks[0]])
-        for (part, _), ranks in alike.items()
-    ]
+    """Of ranks that do the same: their numbers, their part in the verdict, what they do."""
+    return [(rank_selection.label(row.ranks), row.part, row.does) for row in rows(diagnosis)]
 
 
 def _align(name: str) -> str:
-    return "right" if name == "rank" else "left"
+    return "right" if name == "ranks" else "left"

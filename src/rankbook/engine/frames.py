@@ -22,8 +22,11 @@ from rankbook.cellnames import is_cell
 
 __all__ = [
     "Position",
+    "ends_in_torch",
+    "in_lines",
     "is_cell",
     "is_of_a_person",
+    "led_through_a_person",
     "line_in_script",
     "line_of",
     "other_threads_in_torch_distributed",
@@ -190,8 +193,37 @@ def _is_polling(frame: FrameType) -> bool:
 
 def line_of(trace: TracebackType | None) -> str:
     """The innermost line of a person's that an exception came through; empty if there is none."""
-    entries = [(frame.f_code, line) for frame, line in traceback.walk_tb(trace)]
-    return where(reversed(entries))
+    if trace is None:
+        return ""
+    inner = [(frame.f_code, line) for frame, line in traceback.walk_tb(trace)]
+    # What caught it may not be the cell.
+    outer = traceback.walk_stack(trace.tb_frame.f_back) if trace.tb_frame.f_back else ()
+    return where([*reversed(inner), *((frame.f_code, line) for frame, line in outer)])
+
+
+def in_lines(error: BaseException, message: str) -> list[str]:
+    """A traceback of a person's lines, as text; the last entry is the exception's own."""
+    stack = traceback.walk_tb(error.__traceback__)
+    shown = ["Traceback (most recent call last):"]
+    for frame, line in stack:
+        code = frame.f_code
+        if is_cell(code.co_filename) or _is_own(code.co_filename):
+            shown.append(f"  {places.place_of(code, line)}")
+            if text := linecache.getline(code.co_filename, line).strip():
+                shown.append(f"    {text}")
+    return [*shown, f"{type(error).__name__}: {message}".rstrip(": ")]
+
+
+def led_through_a_person(trace: TracebackType | None) -> bool:
+    """Whether an exception came through a person's code, below where it was caught."""
+    files = (frame.f_code.co_filename for frame, _ in traceback.walk_tb(trace))
+    return any(is_cell(filename) or _is_own(filename) for filename in files)
+
+
+def ends_in_torch(trace: TracebackType | None) -> bool:
+    """Whether an exception was raised by torch, or by what we put in its place."""
+    *_, last = ["", *(frame.f_code.co_filename for frame, _ in traceback.walk_tb(trace))]
+    return last.startswith(_NOT_OF_A_PERSON)
 
 
 def where(stack: Iterable[tuple[CodeType, int]]) -> str:

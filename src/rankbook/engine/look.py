@@ -11,14 +11,15 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from rankbook.calls import Ledger
-from rankbook.engine import flight, frames, gpu, host
+from rankbook.engine import flight, frames, gpu, handling, host
+from rankbook.engine.cells.capture import text
 from rankbook.engine.frames import Position
 from rankbook.engine.jobs import Job
 from rankbook.engine.nccl import OpenSince, Streams
 from rankbook.engine.operations import CONTROL, operation
 from rankbook.engine.recorder import Recorder
 from rankbook.engine.stillness import Movement, Standing
-from rankbook.models import Collective, Look
+from rankbook.models import Collective, Failure, Look
 from rankbook.models.requests import LookAt, Run, SayStacks
 
 __all__ = ["Observer", "look", "say_stacks"]
@@ -182,6 +183,8 @@ def look(job: Job, request: LookAt) -> Look:
             engine.doing, runner.cell, engine.group.since, closely=request.closely
         )
     runs = seen.state == "running" and runner.cell is not None
+    if runner.cell is not None and request.closely:
+        seen = _with_what_it_raised(seen, runner.capture.failure)
     return replace(
         seen,
         since=time.time() - runner.started if runs else seen.since,
@@ -197,6 +200,28 @@ def look(job: Job, request: LookAt) -> Look:
         gpu=gpu.current(info),
         last_error=runner.last_error,
     )
+
+
+def _with_what_it_raised(seen: Look, shown: Failure | None) -> Look:
+    """Add the exception that has not ended the cell: the rank does something because of it."""
+    if shown is not None and not shown.freed:
+        return replace(seen, handles=_in_a_line(shown.ename, shown.evalue), raised_at=shown.line)
+    if seen.state != "waiting" or seen.still < _SETTLED:
+        return seen  # to find out costs some milliseconds
+    main = threading.main_thread().ident or 0
+    found = handling.raised_by(main, frames.led_through_a_person)
+    if found is None:
+        return seen
+    error, trace = found
+    return replace(
+        seen,
+        handles=_in_a_line(type(error).__name__, text(error)),
+        raised_at=frames.line_of(trace),
+    )
+
+
+def _in_a_line(name: str, message: str) -> str:
+    return f"{name}: {message}".rstrip(": ").partition("\n")[0]
 
 
 @operation(SayStacks, on=CONTROL)

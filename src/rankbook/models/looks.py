@@ -122,6 +122,11 @@ class Look:
     """Whether a thread of the cell's waits in ``waiting``, and the main one for that thread."""
     raised: str = ""
     """One line about the exception that ended the cell on this rank, empty if it did not."""
+    handles: str = ""
+    """One line about an exception that has not ended the cell: the rank still runs an ``except``, a
+    ``finally`` or the like for it; empty if there is none."""
+    raised_at: str = ""
+    """Where that was raised."""
     ended: str = ""
     """How the process ended, of a rank that is gone: ``was killed by SIGKILL``."""
     last_words: tuple[str, ...] = ()

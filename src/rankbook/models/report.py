@@ -31,7 +31,7 @@ class Report:
     cell: CellSpan | None = None
     """The cell that ran, or the last one; None: there was none."""
     looks: Mapping[int, Look] = field(default_factory=dict)
-    """By rank, what it did when the report was made."""
+    """By rank, what it did when the report was made, or before it was freed."""
     stacks: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     """By rank, the main thread's Python stack then, of those that answered; outermost first."""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -40,6 +40,8 @@ class Report:
     """Variables of the environment of the notebook's kernel, those that matter to torch."""
     environments: Mapping[int, Environment] = field(default_factory=dict)
     """By rank, what its process runs with, of those that answered."""
+    before_freed: bool = False
+    """Whether ``looks`` and ``stacks`` are from before the ranks of the last cell were freed."""
     masked: int = 0
     """Places in which something looked like a secret and was masked."""
 

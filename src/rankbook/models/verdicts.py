@@ -24,3 +24,5 @@ class Diagnosis:
     """Ranks that wait and cannot go on, whatever those still do that run."""
     proven: bool = False
     """Whether it is certain that the ``stuck`` ranks stay stuck until they are freed."""
+    hint: str = ""
+    """What it often is, and the remedy, in a line; and that it is only likely, where it is."""

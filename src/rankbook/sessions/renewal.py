@@ -149,7 +149,7 @@ class Renewal:
 
     def _free(self) -> bool:
         """Free the ranks; tell whether any was busy."""
-        self._cells.confirm()
+        self._cells.interrupt()
         freed = self._repair.free()
         if freed.busy:
             raise self._repair.stuck(stuck.of(freed))

@@ -57,6 +57,9 @@ def gather(session: SessionView, environment: Mapping[str, str]) -> Report:
         verdict = verdict or session.diagnose()
         with suppress(EngineError):  # engines of another version do not know the question
             variables = environments(session.members.living())
+    hang = session.hang
+    if hang is not None:  # what ranks do after they were freed says less
+        looks, stacks = dict(hang.looks), {r: list(lines) for r, lines in hang.stacks.items()}
     return Report(
         made=time.time(),
         host=socket.gethostname(),
@@ -68,6 +71,7 @@ def gather(session: SessionView, environment: Mapping[str, str]) -> Report:
         versions=_versions(),
         environment=relevant(environment),
         environments=variables,
+        before_freed=hang is not None,
     )
 
 

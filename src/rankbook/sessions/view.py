@@ -12,6 +12,7 @@ from rankbook.models import CellSpan, Diagnosis, GroupInfo, Look, Snapshot
 from rankbook.models.report import SavedReport
 from rankbook.sessions import reporting
 from rankbook.sessions.cells.cells import Cells
+from rankbook.sessions.cells.watch import Hang
 from rankbook.sessions.changes import Changes
 from rankbook.sessions.group import carried, filling
 from rankbook.sessions.group.group import Group
@@ -135,6 +136,11 @@ class SessionView:
         None if nothing was wrong with it, and after the group was renewed on request.
         """
         return self._cells.verdict[0]
+
+    @property
+    def hang(self) -> Hang | None:
+        """What was seen of the last cell before its ranks were freed; None if they were not."""
+        return self._cells.hang
 
     @property
     def cells(self) -> Sequence[CellSpan]:

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rankbook.distributed import adopting, healing
-from rankbook.engine import frames
+from rankbook.engine import frames, handling
 from rankbook.engine.cells.between import Between
 from rankbook.errors import MismatchError
 from rankbook.interrupts import ignore_ctrl_c
@@ -29,7 +29,7 @@ from rankbook.models.events import Clear, Display, Result
 if TYPE_CHECKING:
     from rankbook.engine.cells.outbox import Outbox
 
-__all__ = ["Capture", "ends_in_semicolon"]
+__all__ = ["Capture", "ends_in_semicolon", "text"]
 
 
 class _Stream(io.TextIOBase):
@@ -117,6 +117,8 @@ class Capture:
         self.failure: Failure | None = None
         self.cell = ""
         self.freed = self.cut = self.in_script = False
+        self._first: BaseException | None = None
+        self._unraisable, sys.unraisablehook = sys.unraisablehook, self._on_unraisable
         self._shows = shell.showtraceback
         shell.showtraceback = self._show
         self._shell = shell
@@ -145,6 +147,7 @@ class Capture:
         for stream, text in self.between.take():
             outbox.write(stream, text)
         self.freed = self.cut = False
+        self._first = None
 
     def end(self) -> Failure | None:
         """Send output where it went before; return the exception that was shown meanwhile."""
@@ -180,7 +183,7 @@ class Capture:
             return
         freed = self._is_end(etype)
         if (
-            freed and etype is not KeyboardInterrupt
+            freed and etype is not KeyboardInterrupt and evalue is not self._first
         ):  # the rank was freed while IPython showed an exception
             etype, evalue, _ = _interrupt(evalue)
             stb = self._render(evalue)
@@ -191,10 +194,13 @@ class Capture:
         if issubclass(etype, SystemExit):
             # IPython shows no traceback of SystemExit, which ends the program in a terminal.
             stb = self._render(evalue)
+        if evalue is self._first:
+            # IPython takes the line at which a frame ended for that at which it raised.
+            freed, stb = False, frames.in_lines(evalue, text(evalue))
         line = self._line_of(evalue)
         slot = evalue.slot if isinstance(evalue, MismatchError) else None
         self.failure = Failure(
-            etype.__name__, _text(evalue), tuple(stb), time.time(), freed, line, slot
+            etype.__name__, text(evalue), tuple(stb), time.time(), freed, line, slot
         )
 
     def exited(self, error: SystemExit, code: int) -> None:
@@ -214,7 +220,7 @@ class Capture:
         freed, line = self._is_end(type(error)), self._line_of(error)
         if freed:
             error = KeyboardInterrupt()
-        return Failure(type(error).__name__, _text(error), (), time.time(), freed, line)
+        return Failure(type(error).__name__, text(error), (), time.time(), freed, line)
 
     def _line_of(self, error: BaseException) -> str:
         find = frames.line_in_script if self.in_script else frames.line_of
@@ -224,6 +230,25 @@ class Capture:
         """Whether an exception is the result of freeing the rank."""
         ends = (*_INTERRUPTS, RuntimeError) if self.cut else _INTERRUPTS
         return self.freed and issubclass(etype, ends)
+
+    def _on_unraisable(self, unraisable: Any) -> None:
+        """Say nothing of what freeing has ended in a destructor: the verdict says it."""
+        if not self._is_end(unraisable.exc_type):
+            self._unraisable(unraisable)
+
+    def _raised_first(
+        self, error: BaseException
+    ) -> tuple[type[BaseException], BaseException, TracebackType | None] | None:
+        """The exception that the cell was handling when the rank was freed, which began it all."""
+
+        def is_end(one: BaseException) -> bool:
+            torchs = isinstance(one, RuntimeError) and frames.ends_in_torch(one.__traceback__)
+            return isinstance(one, _INTERRUPTS) or (self.cut and torchs)
+
+        self._first = handling.original(error, is_end, frames.led_through_a_person)
+        if self._first is None:
+            return None
+        return type(self._first), self._first, self._first.__traceback__
 
     def _render(self, error: BaseException) -> list[str]:
         render = self._shell.InteractiveTB.structured_traceback
@@ -238,7 +263,7 @@ class Capture:
         with ignore_ctrl_c(_SHOWING):
             error = (exc_tuple or sys.exc_info())[1]
             if error is not None and self._is_end(type(error)):
-                exc_tuple = _interrupt(error)
+                exc_tuple = self._raised_first(error) or _interrupt(error)
             self._shows(exc_tuple, *args, **options)
 
 
@@ -291,7 +316,8 @@ def _interrupt(
     return KeyboardInterrupt, interrupt.with_traceback(trace), trace
 
 
-def _text(value: BaseException) -> str:
+def text(value: BaseException) -> str:
+    """The message of an exception, whatever its ``__str__`` does."""
     try:
         return str(value)
     except Exception as error:  # noqa: BLE001 - a person's __str__ can raise anything

@@ -16,8 +16,9 @@ from rankbook.models.requests import EndScript
 from rankbook.sessions.cells.aftermath import Aftermath
 from rankbook.sessions.cells.collecting import CellOutput
 from rankbook.sessions.cells.comparing import Comparing
-from rankbook.sessions.cells.results import CellResult, group_failures
+from rankbook.sessions.cells.results import CellResult
 from rankbook.sessions.cells.running import Cell, RunningCell
+from rankbook.sessions.cells.watch import Hang
 from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.repair import Repair
 from rankbook.sessions.members import Members
@@ -42,6 +43,7 @@ class Cells:
         self._following = Following(members)
         self._running: RunningCell | None = None
         self._verdict: Diagnosis | None = None
+        self._hang: Hang | None = None
         self._count = 0
         self._failed: tuple[int, ...] = ()
         self._spans: deque[CellSpan] = deque(maxlen=_REMEMBERED)
@@ -64,7 +66,7 @@ class Cells:
         self._count += 1
         cell = replace(cell, name=name_of(cell.number, self._count))
         running = RunningCell(self._members, self._repair, self._comparing, cell, output)
-        self._running, self._verdict = running, None
+        self._running, self._verdict, self._hang = running, None, None
         span = CellSpan(
             cell.number,
             cell.label,
@@ -81,12 +83,14 @@ class Cells:
         finally:
             traffic = {} if result is None else result.traffic
             self._spans[-1] = replace(self._spans[-1], ended=time.time(), traffic=traffic)
-            self._verdict = running.watch.proof if result is None else result.diagnosis
+            hang = running.watch.hang
+            self._hang = hang
+            self._verdict = result.diagnosis if result else hang.diagnosis if hang else None
             self._running = None
         if cell.scripts:
             self._end_script(result, freed)
         result = self._aftermath.settle(result, freed, cell.ranks, is_script=bool(cell.scripts))
-        failed = [ranks for ranks, failure in group_failures(result) if not failure.freed]
+        failed = [ranks for ranks, failure in result.failures() if not failure.freed]
         self._failed = tuple(failed[0]) if failed else self._failed
         self._verdict = result.diagnosis  # that of deaths and mismatches is known only now
         return result
@@ -128,12 +132,17 @@ class Cells:
 
     def forget_verdict(self) -> None:
         """Forget the verdict: the group is renewed by request."""
-        self._verdict = None
+        self._verdict = self._hang = None
 
-    def confirm(self) -> None:
-        """Keep the verdict on the running cell as a proof: it is about to be freed."""
+    def interrupt(self) -> None:
+        """Keep what is seen of the running cell: its ranks are about to be freed by request."""
         if (running := self._running) is not None:
-            running.watch.confirm(running.progress)
+            running.watch.interrupt(running.progress)
+
+    @property
+    def hang(self) -> Hang | None:
+        """What was seen of the last cell before its ranks were freed; None if they were not."""
+        return self._hang
 
     def _look_soon(self) -> None:
         """Something has changed: look at the ranks at once, if a cell runs."""

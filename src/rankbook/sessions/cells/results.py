@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from rankbook import ranks as rank_selection
+from rankbook.diagnosis import rows
 from rankbook.errors import HangError, RankError
 from rankbook.models import Diagnosis, Failure
 from rankbook.models.calls import Traffic
+from rankbook.sessions.cells.failures import first_cause, group_failures, tracebacks
 from rankbook.words import in_words
 
-__all__ = ["CellResult", "RankResult", "group_failures"]
+__all__ = ["CellResult", "RankResult"]
+
+_CAUSE = "\x1b[1;31m◆\x1b[0m"
+"""Stands before ranks whose doing a hang is."""
 
 
 @dataclass
@@ -49,6 +53,8 @@ class CellResult(Mapping[int, RankResult]):
     """Why it could not end on some ranks; None if it could."""
     note: str = ""
     """What the session has done about it."""
+    interruption: str = ""
+    """When it was interrupted, and what its ranks did then, in a sentence; empty if it was not."""
     mismatches: tuple[Diagnosis, ...] = ()
     """Collectives that ranks called differently, though nothing hung; the first of each group."""
     traffic: Mapping[int, Traffic] = field(default_factory=dict)
@@ -75,7 +81,7 @@ class CellResult(Mapping[int, RankResult]):
         if self.ok:
             return f"<CellResult: ok on {in_words(self.ranks)}>"
         failed = ", ".join(
-            f"{failure.ename} on {in_words(ranks)}" for ranks, failure in group_failures(self)
+            f"{failure.ename} on {in_words(ranks)}" for ranks, failure in self._failures()
         )
         return f"<CellResult: {failed}>"
 
@@ -93,77 +99,47 @@ class CellResult(Mapping[int, RankResult]):
         """
         groups = self._failures()
         if not groups and self.ended:
-            groups = group_failures(self)
+            groups = self.failures()
         if not groups and self.diagnosis is None:
             return
         failed = tuple(sorted(rank for ranks, _ in groups for rank in ranks))
+        sentence = self.interruption or (self.diagnosis.summary if self.diagnosis else "")
         error: RankError
         if self.diagnosis is not None:
-            error = HangError(f"{self.diagnosis.summary} {self.note}".rstrip(), failed)
-            error.diagnosis, error.note = self.diagnosis, self.note
-            width = len(str(max(self.diagnosis.per_rank, default=0)))
-            error.table_lines = [
-                f"  rank {rank:{width}}  {does}" for rank, does in self.diagnosis.per_rank.items()
-            ]
+            error = HangError(f"{sentence} {self.note}".rstrip(), failed)
+            error.diagnosis, error.hint = self.diagnosis, self.diagnosis.hint
+            error.table_lines = _table(self.diagnosis)
         else:
             only_ended = self.ended and not self._failures()
-            cause = self.ended.rstrip(".") if only_ended else _first_cause(groups)
-            error = RankError(f"{cause}. {self.note}" if self.note else cause, failed)
-        error.traceback_lines = self.traceback_lines()
+            cause = self.ended.rstrip(".") if only_ended else first_cause(groups)
+            said = sentence or f"{cause}."
+            error = RankError(f"{said} {self.note}" if self.note else said.rstrip("."), failed)
+            error.sentence = sentence or (self.ended if only_ended else "")
+        error.note, error.traceback_lines = self.note, self.traceback_lines()
         raise error
+
+    def failures(self) -> list[tuple[list[int], Failure]]:
+        """Equal exceptions of several ranks together, the first cause in front."""
+        return group_failures({r: done.error for r, done in self.ranks.items() if done.error})
 
     def _failures(self) -> list[tuple[list[int], Failure]]:
         """The failures by which a cell is known; where it was ended, those that came before."""
-        return [pair for pair in group_failures(self) if not (self.ended and pair[1].freed)]
+        return [pair for pair in self.failures() if not (self.ended and pair[1].freed)]
 
     def traceback_lines(self) -> list[str]:
         """One traceback for each different error, headed by its ranks; the first cause first.
 
-        With a diagnosis, ranks that only waited and were freed are left out: the verdict says
-        the same.
+        Where a sentence says why ranks were freed, those that only waited are left out.
         """
-        return [
-            line
-            for ranks, failure in group_failures(self)
-            if not (failure.freed and (self.diagnosis is not None or self.ended))
-            for line in _headed(ranks, failure)
-        ]
+        is_said = self.diagnosis is not None or bool(self.interruption or self.ended)
+        return tracebacks([pair for pair in self.failures() if not (pair[1].freed and is_said)])
 
 
-def group_failures(result: CellResult) -> list[tuple[list[int], Failure]]:
-    """Group equal exceptions of several ranks.
-
-    Returns:
-        Pairs of ranks and their failure, the one that happened first in front. Exceptions are
-        the same if class, message and the lines of the cell agree.
-    """
-    groups: dict[tuple[str, ...], tuple[list[int], Failure]] = {}
-    for rank in sorted(result.ranks):
-        failure = result.ranks[rank].error
-        if failure is None:
-            continue
-        key = (failure.ename, failure.evalue, *failure.traceback)
-        if key in groups:
-            ranks, known = groups[key]
-            ranks.append(rank)
-            groups[key] = (ranks, min(known, failure, key=lambda f: f.when))
-        else:
-            groups[key] = ([rank], failure)
-    return sorted(groups.values(), key=lambda pair: pair[1].when)
-
-
-def _headed(ranks: list[int], failure: Failure) -> list[str]:
-    head = f"\x1b[1;31m[{rank_selection.label(ranks)}]\x1b[0m "
-    lines = list(failure.traceback) or [f"{failure.ename}: {failure.evalue}"]
-    return [head + lines[0], *lines[1:]]
-
-
-def _first_cause(groups: list[tuple[list[int], Failure]]) -> str:
-    (ranks, first), *others = groups
-    message = f"{first.ename} on {in_words(ranks)}"
-    if first.evalue:
-        message += f": {first.evalue.splitlines()[0]}"
-    if others:
-        names = (f"{f.ename} on {in_words(r)}" for r, f in others)
-        message += f"; then {', '.join(names)}"
-    return message
+def _table(diagnosis: Diagnosis) -> list[str]:
+    """What each rank did, in lines; the cause first, and marked."""
+    table = rows(diagnosis)
+    width = max((len(in_words(row.ranks)) for row in table), default=0)
+    return [
+        f"{_CAUSE if 'cause' in row.part else ' '} {in_words(row.ranks):{width}}  {row.does}"
+        for row in table
+    ]

@@ -16,11 +16,12 @@ from rankbook.sessions.cells.collecting import CellOutput, Collector
 from rankbook.sessions.cells.comparing import Comparing
 from rankbook.sessions.cells.prompting import QUIT, RANKS, Prompting, Question
 from rankbook.sessions.cells.results import CellResult
-from rankbook.sessions.cells.watch import Watch
+from rankbook.sessions.cells.watch import Hang, Watch
 from rankbook.sessions.group.repair import Repair
 from rankbook.sessions.members import Members, looks
 from rankbook.sessions.members.freeing import Freed
 from rankbook.sessions.members.outcomes import PENDING
+from rankbook.words import how_ended, ranks_do, sentence_start
 
 __all__ = ["Cell", "RunningCell"]
 
@@ -116,6 +117,7 @@ class RunningCell:
         self._ended = ""
         """Why a person, or a front end that cannot ask, has ended it at a prompt."""
         self._call = members.ranks(cell.ranks).request(cell.requests())
+        self._known_dead = set(members.dead)
 
     @property
     def progress(self) -> dict[int, Failure | str | None]:
@@ -135,7 +137,9 @@ class RunningCell:
             ClusterError: The controller is gone.
         """
         watch = self.watch
-        freed = verdict = None
+        freed: Freed | None = None
+        hang: Hang | None = None
+        overdue: Diagnosis | None = None
         try:
             while (outcome := self._wait()) != _ENDED:
                 if outcome == _ASKED and self._converse():
@@ -147,11 +151,14 @@ class RunningCell:
                 elif outcome == _OVERDUE:
                     pending &= set(watch.overdue)
                     self._was_overdue = True
-                    verdict = verdict or watch.diagnosis
+                    overdue = overdue or watch.diagnosis
                 with ignore_ctrl_c():  # it is being obeyed already
-                    watch.confirm(self.progress)
+                    if outcome == _INTERRUPTED:
+                        watch.interrupt(self.progress)
+                    else:
+                        watch.keep()
                     # A look after ranks were freed says less than the one before.
-                    verdict = verdict or watch.proof
+                    hang = hang or watch.hang
                     freed = self._repair.free(pending)
                     watch.begin_again()
                     if outcome not in (_HOPELESS, _OVERDUE) or freed.busy:
@@ -164,11 +171,23 @@ class RunningCell:
                     self._take(rank, body)
                 self._collector.finish()
             self._call.forget()
+        return self._result(hang, overdue), freed
+
+    def _result(self, hang: Hang | None, overdue: Diagnosis | None) -> CellResult:
+        """What it did on the ranks that answered.
+
+        Args:
+            hang: What was seen before its ranks were freed.
+            overdue: The verdict where a collective took longer than the group allows.
+        """
         outcomes = {rank: load(CellOutcome, value) for rank, value in self._call.values.items()}
         result = self._collector.result(outcomes, self._call.failures)
-        # If another thread freed the ranks, the proof from before that is the reason.
-        was_freed = any(rank.error and rank.error.freed for rank in result.values())
-        result.diagnosis = verdict or (watch.proof if was_freed else None)
+        # If another thread freed the ranks, what was seen before that is the reason.
+        if any(rank.error and rank.error.freed for rank in result.values()):
+            hang = hang or self.watch.hang
+        if hang is not None:
+            result.diagnosis, result.interruption = hang.diagnosis, hang.interruption
+        result.diagnosis = result.diagnosis or overdue
         said = {rank: outcome.fingerprints for rank, outcome in outcomes.items()}
         differing = self._comparing.compare(said)
         was_refused = any(rank.error and rank.error.slot for rank in result.values())
@@ -178,7 +197,7 @@ class RunningCell:
                 self._collector.mismatch(found)
         result.ended = self._ended
         result.was_overdue = self._was_overdue
-        return result, freed
+        return result
 
     def _take(self, rank: int, body: events.Event) -> None:
         """Take an event of a rank."""
@@ -189,6 +208,7 @@ class RunningCell:
 
     def _pause(self) -> float:
         """Show and look, if it is time; return the seconds until that is due again."""
+        self._tell_deaths()
         due = self._collector.pause(self._call.pending - self._prompting.asking)
         return min(due, self.watch.pause(self.progress))
 
@@ -282,6 +302,16 @@ class RunningCell:
             return False
         self._prompting.answer(command)
         return True
+
+    def _tell_deaths(self) -> None:
+        """Say at once that a rank has died, in the output of the cell that goes on elsewhere."""
+        dead = self._members.dead
+        for rank in sorted(dead.keys() - self._known_dead):
+            others = self._call.pending - dead.keys()
+            go_on = f"; {ranks_do(others, 'goes on', 'go on')}" if others else ""
+            said = sentence_start(f"rank {rank} {how_ended(dead[rank])}{go_on}.")
+            self._collector.note(said)
+        self._known_dead |= dead.keys()
 
     def _is_to_be_freed(self) -> bool:
         """Whether it is hopeless and its ``on_hang`` is to free; reports it where that is asked."""

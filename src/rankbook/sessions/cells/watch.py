@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from rankbook.diagnosis import diagnose
 from rankbook.models import Diagnosis, Look, load
@@ -10,10 +12,38 @@ from rankbook.models.requests import LookAt
 from rankbook.sessions.members import Members, RankCall, looks
 from rankbook.sessions.members.looks import Progress
 
-__all__ = ["Watch"]
+__all__ = ["Hang", "Watch"]
 
 _HARMLESS = ("idle", "running", "slow", "unknown")
 """Kinds of diagnosis that are no reason for a cell to fail."""
+
+
+@dataclass(frozen=True)
+class Hang:
+    """What was seen of a cell before its ranks were freed."""
+
+    looks: Mapping[int, Look]
+    stacks: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    """By rank, the main thread's Python stack."""
+    interrupted: float | None = None
+    """Seconds after which somebody asked for it to end; None: it was hopeless."""
+
+    @property
+    def diagnosis(self) -> Diagnosis | None:
+        """Why it could not end, in the past tense; None if nothing was wrong with it."""
+        found = diagnose(self.looks, past=True)
+        return found if found.kind not in _HARMLESS else None
+
+    @property
+    def interruption(self) -> str:
+        """When it was interrupted, and what its ranks did; empty if it was not."""
+        if self.interrupted is None:
+            return ""
+        after = f"Interrupted after {round(self.interrupted, 1):g} s"
+        did = diagnose(self.looks, past=True)
+        if did.kind == "idle":
+            return f"{after}."
+        return f"{after}: {did.summary[:1].lower()}{did.summary[1:]}"
 
 
 class Watch:
@@ -25,7 +55,8 @@ class Watch:
     Attributes:
         diagnosis: From the last look; None before the first.
         overdue: By rank, for how many seconds a collective has taken longer than the group allows.
-        proof: The last proven diagnosis, whatever was seen since; None if none was proven.
+        hang: What was seen when it was last proven that it cannot end, or when it was interrupted,
+            whatever was seen since; None if neither has happened.
     """
 
     def __init__(self, members: Members) -> None:
@@ -37,8 +68,9 @@ class Watch:
         self._period = members.timing.look_waiting
         self._due = time.monotonic() + members.timing.first_look
         self._hurry = False
+        self._began = time.monotonic()
         self.diagnosis: Diagnosis | None = None
-        self.proof: Diagnosis | None = None
+        self.hang: Hang | None = None
         self.overdue: dict[int, float] = {}
 
     def pause(self, progress: Progress) -> float:
@@ -82,21 +114,34 @@ class Watch:
         found = self.diagnosis
         return found if found and (found.proven or found.kind not in _HARMLESS) else None
 
-    def confirm(self, progress: Progress) -> None:
-        """Keep the verdict as a proof if a closer look agrees; ranks are about to be freed.
+    def keep(self) -> None:
+        """Keep the stacks as well: ranks are about to be freed, for it is proven."""
+        if self.hang is not None:
+            self.hang = replace(self.hang, stacks=looks.stacks(self._members.living()))
+
+    def interrupt(self, progress: Progress) -> None:
+        """Keep what a closer look shows: ranks are about to be freed because somebody asked.
 
         A rank that was seen once in a collective may have been on its way through it.
+
+        Args:
+            progress: How the cell went so far, by rank.
         """
-        if not self.is_hopeless() and (self.verdict is not None or self.diagnosis is None):
-            found = looks.diagnose(self._members, progress)
-            self.proof = found if found.kind not in _HARMLESS else self.proof
+        if self.hang is not None and self.hang.interrupted is not None:
+            return  # a look after ranks were freed says less
+        seconds = time.monotonic() - self._began
+        if not self.is_hopeless() or self.hang is None:
+            self.hang = Hang(looks.observe(self._members, progress))
+        self.hang = replace(self.hang, interrupted=seconds)
+        self.keep()
 
     def _take(self, call: RankCall, progress: Progress) -> None:
         seen = {rank: load(Look, value) for rank, value in call.values.items()}
-        self.diagnosis = diagnose(looks.complete(self._members, self._ranks, seen, progress))
         self.overdue = {rank: look.overdue for rank, look in seen.items() if look.overdue}
+        seen = looks.complete(self._members, self._ranks, seen, progress)
+        self.diagnosis = diagnose(seen)
         if self.diagnosis.proven:
-            self.proof = self.diagnosis
+            self.hang = Hang(seen)
         timing = self._members.timing
         waits = any(look.waiting for look in seen.values())
         beside = timing.look_beside_dead if self.diagnosis.kind == "dead" else timing.look_waiting

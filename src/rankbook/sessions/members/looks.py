@@ -18,6 +18,7 @@ __all__ = [
     "diagnose",
     "forget_errors",
     "looks",
+    "observe",
     "stacks",
     "states",
     "wait_until_idle",
@@ -104,6 +105,15 @@ def diagnose(members: Members, progress: Progress) -> Diagnosis:
     Raises:
         SessionError: There was no group yet.
     """
+    return verdict_on(observe(members, progress))
+
+
+def observe(members: Members, progress: Progress) -> dict[int, Look]:
+    """Look at all ranks closely enough for a verdict.
+
+    Raises:
+        SessionError: There was no group yet.
+    """
     members.placed()
     seen = looks(members.living())
     if any(look.waiting for look in seen.values()):
@@ -116,7 +126,7 @@ def diagnose(members: Members, progress: Progress) -> Diagnosis:
             else look
             for rank, look in looks(members.living()).items()
         }
-    return verdict_on(complete(members, members.ranks(), seen, progress))
+    return complete(members, members.ranks(), seen, progress)
 
 
 def complete(

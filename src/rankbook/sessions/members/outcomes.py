@@ -12,7 +12,10 @@ from rankbook.models.calls import LastCalls, Place
 
 __all__ = [
     "PENDING",
+    "in_a_line",
+    "in_short",
     "is_lost",
+    "is_of_connections",
     "is_timeout",
     "out_of_step",
     "post_mortem",
@@ -35,6 +38,9 @@ _NOT_OF_A_PERSON = re.compile(r"-packages/|/lib/python3|^<|/rankbook/(?:engine|c
 _TERMINATE = re.compile(r"^\s*what\(\):|\[enforce fail at [^\]]*\]")
 """What C++ and gloo write around the reason why they end a process."""
 
+_GLOOS = re.compile(r"gloo/[^\]]*\]\s*([^\[\n.]+)")
+"""What gloo says happened, after the place in its source and before an address."""
+
 _CONNECTION_LOST = ("onnection closed", "onnection reset", "roken pipe", "onnection refused")
 """What gloo says on ranks that were connected to one that has ended."""
 
@@ -48,6 +54,24 @@ def is_lost(failure: Failure) -> bool:
 def is_timeout(failure: Failure) -> bool:
     """Whether a collective took longer than the group allows; its connections are gone then."""
     return _is_gloos(failure) and any(w in failure.evalue for w in _TIMED_OUT)
+
+
+def is_of_connections(failure: Failure) -> bool:
+    """Whether a rank failed because the group's connections are gone: it follows from something."""
+    return is_lost(failure) or is_timeout(failure)
+
+
+def in_short(failure: Failure) -> str:
+    """The message of an exception in a line; of gloo's, what happened, without files and ports."""
+    if _is_gloos(failure) and (match := _GLOOS.search(failure.evalue)):
+        return match[1].strip()
+    return (failure.evalue.splitlines() or [""])[0]
+
+
+def in_a_line(failure: Failure) -> str:
+    """All that is said of an exception that only follows from a lost connection."""
+    at = f" ({failure.line})" if failure.line else ""
+    return f"{failure.ename}{at}: {in_short(failure)}"
 
 
 def _is_gloos(failure: Failure) -> bool:
@@ -135,5 +159,5 @@ def with_outcome(look: Look, failure: Failure | str | None) -> Look:
         return replace(look, line="its cell has ended")
     if isinstance(failure, str):
         return replace(look, state="running", line="the cell in a moment")
-    words = f"{failure.ename}: {failure.evalue}".rstrip(": ").split("\n")[0]
+    words = f"{failure.ename}: {in_short(failure)}".rstrip(": ")
     return replace(look, raised=words, line=failure.line)

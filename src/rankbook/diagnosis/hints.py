@@ -1,0 +1,108 @@
+"""What a verdict often means, and the remedy, in a line."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from rankbook.diagnosis.calls import (
+    alike,
+    elements,
+    family,
+    group,
+    is_p2p,
+    slot,
+)
+from rankbook.diagnosis.clashes import Clash
+from rankbook.diagnosis.sentences import Case
+from rankbook.models import Collective, Look
+from rankbook.words import in_words
+
+__all__ = ["SLOW", "UNPROVEN", "mismatch", "missing"]
+
+SLOW = (
+    "Often it is work that only some ranks do (saving, logging or downloading below "
+    "`if rank == 0`), or uneven data."
+)
+
+UNPROVEN = "This is likely, not proven: the ranks are freed on request only, by %dist_interrupt."
+
+_BRANCH = (
+    "Often it is a collective in a branch that only some ranks take (`if rank == 0`): every rank "
+    "of the group must call it."
+)
+_CHECK = "%dist_init --check says so before the call."
+
+_JOINED = {
+    "init_process_group": "Every rank must call init_process_group.",
+    "new_group": "Every rank of the world must call new_group, with the same members, "
+    "also ranks that will not be in the group.",
+    "split_group": "Every rank of the group must call split_group.",
+}
+
+
+def missing(looks: Mapping[int, Look], case: Case) -> str:
+    """What it often is that ranks never called something."""
+    if not all(looks[rank].line for rank in case.culprits):
+        return (
+            f"The cell was not given to {in_words(case.culprits)}: run it on every rank of the "
+            "group, or use a group of the ranks that run it."
+        )
+    op = family(case.call.op)
+    if op in _JOINED:
+        return _JOINED[op]
+    if is_p2p(case.call):
+        return "Every send needs a recv, with the other's rank, the same group and the same tag."
+    if _ran_out(looks, case):
+        return (
+            f"Often it is uneven shards: {in_words(case.culprits)} had fewer batches. Drop the "
+            "last batch (DistributedSampler(drop_last=True)), or wrap the loop in "
+            "torch.distributed.algorithms.Join."
+        )
+    return _BRANCH
+
+
+def _ran_out(looks: Mapping[int, Look], case: Case) -> bool:
+    """Whether the missing ranks have called the same before, at the same line: one time fewer."""
+    lasts = [_last(looks[rank], group(case.call)) for rank in case.culprits]
+    return all(
+        last is not None
+        and alike(last, case.call)
+        and bool(last.line)
+        and last.line.partition(", called")[0] == case.call.line.partition(", called")[0]
+        for last in lasts
+    )
+
+
+def _last(look: Look, name: str) -> Collective | None:
+    """The last collective that a rank has called of a group."""
+    calls = [call for call in look.recent if group(call) == name and slot(call)]
+    return calls[-1] if calls else None
+
+
+def mismatch(found: Clash) -> str:
+    """What it often is that calls do not match."""
+    calls = list(found.calls.values())
+    families = {family(call.op) for call in calls}
+    if not found.sorts:
+        return _of_a_circle(calls, families)
+    if len(families) > 1:
+        return "Often ranks take different branches, or call collectives in different orders."
+    if len({call.peer for call in calls}) > 1:
+        return "The root (src or dst) is a global rank, and must be the same on every rank."
+    if len({elements(call) for call in calls if call.sizes}) > 1:
+        return f"Often it is a last batch that is smaller: drop it, or pad it. {_CHECK}"
+    return f"Tensors must have the same dtype on every rank. {_CHECK}"
+
+
+def _of_a_circle(calls: Collection[Collective], families: set[str]) -> str:
+    if families == {"send", "recv"} and len({call.tag for call in calls}) > 1:
+        return "A recv takes only what is sent with its tag: give both ends the same."
+    if families <= {"send", "recv"}:
+        return (
+            "Often every rank receives (or sends) first: let odd ranks send first, or use "
+            "batch_isend_irecv."
+        )
+    return (
+        "Often two groups or two threads are used in different orders: every rank must call "
+        "collectives in the same order."
+    )

@@ -1,0 +1,120 @@
+"""The exception for which a rank runs an ``except``, ``finally``, ``__exit__`` or a destructor.
+
+Such a rank has raised, but its cell has not ended: it may wait there in a collective, and the
+exception that began it would never be seen.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import cast
+
+__all__ = ["original", "raised_by"]
+
+_CONTROL_FLOW = (StopIteration, StopAsyncIteration, GeneratorExit)
+
+_DESTRUCTORS = {"__del__", "close", "aclose"}
+
+
+Raised = tuple[BaseException, "TracebackType | None"]
+"""An exception, and the way that it took."""
+
+
+def raised_by(thread: int, is_of_a_person: Callable[[TracebackType | None], bool]) -> Raised | None:
+    """The exception that a thread handles, or that is on its way through it; None if none is.
+
+    Args:
+        thread: ``threading.get_ident()`` of the thread.
+        is_of_a_person: Whether a traceback leads through a person's code: torch and other
+            libraries use exceptions for purposes of their own.
+    """
+    active = sys._current_exceptions().get(thread)
+    error = active[1] if isinstance(active, tuple) else active  # before Python 3.12
+    seen: set[int] = set()
+    while isinstance(error, BaseException) and id(error) not in seen:
+        seen.add(id(error))
+        if not isinstance(error, _CONTROL_FLOW) and is_of_a_person(error.__traceback__):
+            return error, error.__traceback__
+        error = error.__context__
+    return _on_its_way(sys._current_frames().get(thread), is_of_a_person)
+
+
+def _on_its_way(
+    frame: FrameType | None, is_of_a_person: Callable[[TracebackType | None], bool]
+) -> Raised | None:
+    """The exception that unwinds a stack, on which something is destroyed because of it.
+
+    While a frame is left, what only that frame held is destroyed: a generator is closed,
+    ``__del__`` runs. Python keeps the exception out of sight; its traceback has the frame.
+    """
+    stack = [each for each, _ in traceback.walk_stack(frame)]
+    # A generator that is closed is not told from one that is asked for its next value.
+    if not any(
+        each.f_code.co_name in _DESTRUCTORS or each.f_code.co_flags & inspect.CO_GENERATOR
+        for each in stack
+    ):
+        return None
+    everything = gc.get_objects()
+    try:
+        return _unwinding(everything, stack, is_of_a_person)
+    finally:
+        everything.clear()  # another thread may have seen this frame, which keeps what it holds
+
+
+def _unwinding(
+    everything: list[object],
+    stack: list[FrameType],
+    is_of_a_person: Callable[[TracebackType | None], bool],
+) -> Raised | None:
+    """Find the exception whose traceback leads through frames that are still on a stack."""
+
+    def is_its(trace: TracebackType | None) -> bool:
+        return _leads_through(trace, stack) and is_of_a_person(trace)
+
+    # By type(): some objects do something when they are asked for their class.
+    errors = [cast("BaseException", x) for x in everything if issubclass(type(x), BaseException)]
+    known = [error.__traceback__ for error in errors]
+    errors = [error for error in errors if not isinstance(error, _CONTROL_FLOW)]
+    for error in errors:
+        if is_its(error.__traceback__):
+            return error, error.__traceback__
+    # Before Python 3.12 an exception gets its traceback when it is caught, and nothing holds it.
+    traces = [x for x in everything if type(x) is TracebackType and is_its(x)]
+    traces = [trace for trace in traces if not any(trace is its for its in known)]
+    for error in reversed(errors) if traces else ():
+        holders = [each for each in gc.get_referrers(error) if not isinstance(each, list)]
+        if error.__traceback__ is None and all(isinstance(each, FrameType) for each in holders):
+            return error, traces[0]
+    return None
+
+
+def _leads_through(trace: TracebackType | None, stack: list[FrameType]) -> bool:
+    return any(each is frame for each, _ in traceback.walk_tb(trace) for frame in stack)
+
+
+def original(
+    error: BaseException,
+    is_end: Callable[[BaseException], bool],
+    is_of_a_person: Callable[[TracebackType | None], bool],
+) -> BaseException | None:
+    """The exception that a rank handled when it was freed; None if it handled none.
+
+    Args:
+        error: What ended its cell.
+        is_end: Whether an exception comes from freeing the rank.
+        is_of_a_person: See :func:`raised_by`.
+    """
+    seen: set[int] = set()
+    context = error.__context__
+    while context is not None and id(context) not in seen:
+        seen.add(id(context))
+        is_theirs = not is_end(context) and not isinstance(context, _CONTROL_FLOW)
+        if is_theirs and is_of_a_person(context.__traceback__):
+            return context
+        context = context.__context__
+    return None

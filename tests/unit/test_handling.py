@@ -1,0 +1,146 @@
+"""The exception for which a rank waits in a finally, an except, an exit or a destructor."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+
+import pytest
+from steps import SOON
+
+from rankbook.engine import handling
+
+
+class Bench:
+    """Code that stands still until another thread has looked."""
+
+    def __init__(self):
+        self._here, self._looked = threading.Event(), threading.Event()
+        self.found = None
+
+    def stop(self):
+        self._here.set()
+        assert self._looked.wait(SOON)
+
+    def look(self, thread, is_of_a_person):
+        assert self._here.wait(SOON)
+        try:
+            self.found = handling.raised_by(thread, is_of_a_person)
+        finally:
+            self._looked.set()
+
+
+@pytest.fixture
+def seen():
+    """Runs code while another thread looks at what it raised."""
+
+    def run(code, is_of_a_person=lambda trace: trace is not None):
+        bench = Bench()
+        main = threading.get_ident()
+        watcher = threading.Thread(target=bench.look, args=(main, is_of_a_person))
+        watcher.start()
+        with contextlib.suppress(ValueError):
+            code(bench.stop)
+        watcher.join()
+        return bench.found
+
+    return run
+
+
+def fail():
+    raise ValueError("no data")
+
+
+def in_finally(stop):
+    try:
+        raise ValueError("no data")
+    finally:
+        stop()
+
+
+def in_except(stop):
+    try:
+        fail()
+    except ValueError:
+        stop()
+
+
+def in_exit(stop):
+    class Guard:
+        def __enter__(self):
+            pass
+
+        def __exit__(self, *_):
+            stop()
+
+    with Guard():
+        raise ValueError("no data")
+
+
+def in_a_generators_finally(stop):
+    def batches():
+        try:
+            yield from range(3)
+        finally:
+            stop()
+
+    for _ in batches():
+        raise ValueError("no data")
+
+
+def behind_another_exception(stop):
+    try:
+        fail()
+    except ValueError:
+        try:
+            next(iter(()))
+        except StopIteration:
+            stop()
+
+
+KINDS = [in_finally, in_except, in_exit, in_a_generators_finally, behind_another_exception]
+
+
+@pytest.mark.parametrize("code", KINDS, ids=lambda code: code.__name__)
+def test_the_exception_is_found_that_has_not_ended_the_code(seen, code):
+    error, trace = seen(code)
+    assert repr(error) == "ValueError('no data')"
+    assert trace is not None
+
+
+def test_an_exception_that_no_persons_code_has_raised_is_of_no_interest(seen):
+    assert seen(in_except, lambda _: False) is None
+
+
+def test_a_generator_that_is_closed_in_time_has_raised_nothing(seen):
+    def code(stop):
+        def batches():
+            try:
+                yield 1
+            finally:
+                stop()
+
+        for _ in batches():
+            break
+
+    assert seen(code) is None
+
+
+def test_code_without_an_exception_handles_none(seen):
+    assert seen(lambda stop: stop()) is None
+
+
+def test_the_original_is_what_was_handled_when_the_rank_was_freed():
+    def is_end(error):
+        return isinstance(error, KeyboardInterrupt)
+
+    try:
+        try:
+            raise ValueError("no data")
+        finally:
+            raise KeyboardInterrupt
+    except KeyboardInterrupt as interrupt:
+        freed = interrupt
+    assert repr(handling.original(freed, is_end, bool)) == "ValueError('no data')"
+    assert handling.original(freed, is_end, lambda _: False) is None
+    assert handling.original(KeyboardInterrupt(), is_end, bool) is None
