@@ -125,44 +125,54 @@ def position() -> Position:
     in_store = polling is not innermost and _TORCH in polling.f_code.co_filename
     if in_store:
         innermost = polling
-    in_store = in_store or polls
-    frame: FrameType | None = innermost
-    call: FrameType | None = None
-    own: list[FrameType] = []
-    mark = []
-    members: tuple[int, ...] = ()
-    in_loop = innermost.f_code.co_filename.endswith(_EVENT_LOOP)
-    while frame is not None:
+    walk = _Walk(innermost)
+    stack = ((each.f_code, each.f_lineno) for each, _ in traceback.walk_stack(innermost))
+    return Position(
+        _in_script(walk.own) if walk.in_script else where(stack),
+        walk.call.f_code.co_name if walk.call else "",
+        dict(walk.call.f_locals) if walk.call else {},
+        walk.members,
+        in_torch=bool(awaits) or _TORCH in _below_threading(innermost).f_code.co_filename,
+        awaits=awaits,
+        in_store=in_store or polls,
+        in_lock=innermost.f_code.co_filename == threading.__file__,
+        in_loop=walk.in_loop,
+        mark=tuple(walk.mark),
+    )
+
+
+class _Walk:
+    """What is met on the way from a frame out to the cell or the script."""
+
+    def __init__(self, innermost: FrameType) -> None:
+        self.call: FrameType | None = None
+        self.own: list[FrameType] = []
+        self.mark: list[tuple[int, int]] = []
+        self.members: tuple[int, ...] = ()
+        self.in_loop = innermost.f_code.co_filename.endswith(_EVENT_LOOP)
+        frame: FrameType | None = innermost
+        while frame is not None and self._passes(frame):
+            frame = frame.f_back
+        self.in_script = frame is not None and frame.f_code.co_filename.endswith(_SCRIPT)
+
+    def _passes(self, frame: FrameType) -> bool:
+        """Take note of a frame; return whether to go on with the one that called it."""
         code = frame.f_code
-        mark.append((id(code), frame.f_lasti))
-        in_loop = in_loop or code.co_filename.endswith(_AGENT)
+        self.mark.append((id(code), frame.f_lasti))
+        self.in_loop = self.in_loop or code.co_filename.endswith(_AGENT)
         if _TORCH_DISTRIBUTED in code.co_filename:
             # The outermost function of torch.distributed is the one that the person called.
             if not code.co_name.startswith("_") and code.co_name not in _HELPERS:
-                call = frame
+                self.call = frame
             if code.co_name == _MAKES_GROUP:
-                members = tuple(frame.f_locals.get("ranks") or ())
+                self.members = tuple(frame.f_locals.get("ranks") or ())
         elif code.co_filename.startswith("<frozen importlib"):
-            call = None  # the module is being imported
+            self.call = None  # the module is being imported
         elif is_cell(code.co_filename) or code.co_filename.endswith(_SCRIPT):
-            break
+            return False
         elif _is_own(code.co_filename):
-            own.append(frame)
-        frame = frame.f_back
-    in_script = frame is not None and frame.f_code.co_filename.endswith(_SCRIPT)
-    stack = ((each.f_code, each.f_lineno) for each, _ in traceback.walk_stack(innermost))
-    return Position(
-        _in_script(own) if in_script else where(stack),
-        call.f_code.co_name if call else "",
-        dict(call.f_locals) if call else {},
-        members,
-        in_torch=bool(awaits) or _TORCH in _below_threading(innermost).f_code.co_filename,
-        awaits=awaits,
-        in_store=in_store,
-        in_lock=innermost.f_code.co_filename == threading.__file__,
-        in_loop=in_loop,
-        mark=tuple(mark),
-    )
+            self.own.append(frame)
+        return True
 
 
 def _in_script(own: list[FrameType]) -> str:
