@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo lab test lint format types docs bench chaos kit test-matrix screenshot constraints clean distclean
+.PHONY: help env demo lab test libraries lint format types docs bench chaos kit test-matrix screenshot constraints clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ lab: $(STAMP) ## open the quickstart in JupyterLab
 
 test: $(STAMP) ## run all tests (ARGS="-k name" chooses), 30 minutes at most
 	@$(BIN)/python -m pytest $(ARGS)
+
+libraries: $(STAMP) ## try the cells of the page about libraries (installs them)
+	@$(BIN)/python -m pip install -qq accelerate transformers lightning torchmetrics peft
+	@$(BIN)/python -m pytest -o timeout=350 -o filterwarnings=default tests/libraries
 
 lint: $(STAMP) ## check style
 	@$(BIN)/ruff check --quiet .

@@ -13,11 +13,11 @@ __all__ = ["command"]
 
 _START = (
     "import sys; sys.path[:] = [*filter(None, sys.path), {root!r}]; import runpy; "
-    "runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
 )
 
 
 def command(module: str) -> list[str]:
     """The command line that runs a module of this package, wherever that lies."""
     root = str(Path(__file__).parents[2])
-    return [sys.executable, "-c", _START.format(root=root, module=module)]
+    return [sys.executable, "-c", _START.format(root=root), module]

@@ -36,14 +36,17 @@ def run(command: str) -> int:
     try:
         shell = os.environ.get("SHELL") or "/bin/sh"
         process = subprocess.Popen(
-            [shell, "-c", command], stdin=subprocess.DEVNULL, stdout=far, stderr=far
+            [shell, "-c", command],
+            stdin=subprocess.DEVNULL,
+            stdout=far,
+            stderr=far,
+            start_new_session=True,  # an interrupt is for all that it has started
         )
         os.close(far)
         try:
             _show(near, process)
-        except BaseException:
+        except KeyboardInterrupt:  # as in IPython the cell goes on after it
             _end(process)
-            raise
         return process.wait()
     finally:
         os.close(near)
@@ -74,8 +77,9 @@ def _show(near: int, process: subprocess.Popen[bytes]) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    for act in (lambda: process.send_signal(signal.SIGINT), process.terminate, process.kill):
-        act()
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signum)
         with suppress(subprocess.TimeoutExpired):
             process.wait(_GRACE)
             return

@@ -1,0 +1,50 @@
+"""The cells of the page about libraries, on two ranks: ``make libraries``."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+import rankbook
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "libraries.md"
+CELLS = re.findall(r"^```python\n# (\w+)\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def session():
+    session = rankbook.start("gloo", 2)
+    yield session
+    session.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("library", "code"), CELLS, ids=[f"{library}{n}" for n, (library, _) in enumerate(CELLS)]
+)
+def test_a_cell_of_the_page_works_on_two_ranks(session, library, code):
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    result = session.run(code, timeout=300)
+    result.raise_for_error()
+    session.run("dist.barrier()", timeout=60).raise_for_error()
+
+
+@pytest.mark.parametrize(
+    ("library", "code"), CELLS, ids=[f"{library}{n}" for n, (library, _) in enumerate(CELLS)]
+)
+def test_a_cell_of_the_page_works_as_a_script(session, library, code, tmp_path):
+    """It makes the group by itself, as under torchrun."""
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    head = (
+        "import torch, torch.distributed as dist\n"
+        "dist.init_process_group('gloo')\n"
+        "rank, world_size, device = dist.get_rank(), dist.get_world_size(), torch.device('cpu')\n"
+    )
+    script = tmp_path / "train.py"
+    script.write_text(f"{head}{code}")
+    session.run_script(script, timeout=300).raise_for_error()
+    session.run("dist.barrier()", timeout=60).raise_for_error()
