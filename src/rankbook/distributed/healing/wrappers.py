@@ -30,7 +30,7 @@ Standings = Mapping[str, Sequence[Standing]]
 _TOLD = {
     f"{stage}{direction}_initialized"
     for stage in ("_stage", "_stages")
-    for direction in ("_forward", "_backward")  # torch 2.9, with one for both, cannot do it twice
+    for direction in ("", "_forward", "_backward")
 }
 """What a pipeline notes when its stages know each other's shapes, in one version of torch or
 another."""
