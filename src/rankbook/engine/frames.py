@@ -127,7 +127,6 @@ def position() -> Position:
     call: FrameType | None = None
     own: list[FrameType] = []
     mark = []
-    members: tuple[int, ...] = ()
     in_loop = innermost.f_code.co_filename.endswith(_EVENT_LOOP)
     while frame is not None:
         code = frame.f_code
@@ -137,8 +136,6 @@ def position() -> Position:
             # The outermost function of torch.distributed is the one that the person called.
             if not code.co_name.startswith("_") and code.co_name not in _HELPERS:
                 call = frame
-            if code.co_name == _MAKES_GROUP:
-                members = tuple(frame.f_locals.get("ranks") or ())
         elif code.co_filename.startswith("<frozen importlib"):
             call = None  # the module is being imported
         elif is_cell(code.co_filename) or code.co_filename.endswith(_SCRIPT):
@@ -152,7 +149,7 @@ def position() -> Position:
         _in_script(own) if in_script else where(stack),
         call.f_code.co_name if call else "",
         dict(call.f_locals) if call else {},
-        members,
+        _members(innermost),
         in_torch=bool(awaits) or _TORCH in _below_threading(innermost).f_code.co_filename,
         awaits=awaits,
         in_store=in_store,
@@ -182,6 +179,14 @@ def _below_threading(frame: FrameType) -> FrameType:
     while frame.f_back is not None and frame.f_code.co_filename == threading.__file__:
         frame = frame.f_back
     return frame
+
+
+def _members(innermost: FrameType) -> tuple[int, ...]:
+    """The members of the group that a thread is making; none if it makes none, or of all ranks."""
+    for frame, _ in traceback.walk_stack(innermost):
+        if frame.f_code.co_name == _MAKES_GROUP:
+            return tuple(frame.f_locals.get("ranks") or ())
+    return ()
 
 
 def _is_polling(frame: FrameType) -> bool:
