@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from rankbook import lastcalls
 
-__all__ = ["OWN", "last_lines", "open_named", "open_unnamed", "remove_all"]
+__all__ = [
+    "OWN",
+    "last_lines",
+    "new_profile",
+    "open_named",
+    "open_unnamed",
+    "remove_all",
+    "remove_profile",
+]
 
 OWN = "/proc/self/fd/1"
 """The path by which a process opens its own log, if that has no name."""
@@ -57,3 +66,14 @@ def remove_all() -> None:
         for path in Path(profile).glob(f"*/*{cluster}*"):
             with suppress(OSError):
                 path.unlink()
+
+
+def new_profile() -> str:
+    """Make a folder that serves this process as its IPython profile."""
+    return tempfile.mkdtemp(prefix=f"rankbook-engine-{os.getpid()}-")
+
+
+def remove_profile(pid: int) -> None:
+    """Remove the folder that a process of this host has made in this way, if it is there."""
+    for path in Path(tempfile.gettempdir()).glob(f"rankbook-engine-{pid}-*"):
+        shutil.rmtree(path, ignore_errors=True)

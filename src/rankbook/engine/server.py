@@ -30,11 +30,9 @@ import gc
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
 from contextlib import suppress
 from importlib import import_module
@@ -197,6 +195,7 @@ class Server:
                 return
             if pid == 0:
                 return
+            files.remove_profile(pid)  # it may not have come so far as to remove it itself
             if (index := self._engines.pop(pid, None)) is not None:
                 # What it has started has its mark in the environment.
                 orphans.end(pid, f"{_MARK}={os.getpid()}.{index}")
@@ -276,15 +275,14 @@ def run_engine(argv: list[str], events: int) -> int:
     # On a crash, write the line of the cell into the log.
     faulthandler.enable()
     # Where no notebook has a profile, the person's own stays as it is.
-    folder = "" if "IPP_PROFILE_DIR" in os.environ else tempfile.mkdtemp(prefix="rankbook-engine-")
-    if folder:
-        os.environ["IPP_PROFILE_DIR"] = folder
+    if is_alone := "IPP_PROFILE_DIR" not in os.environ:
+        os.environ["IPP_PROFILE_DIR"] = files.new_profile()
 
     def on_ready(engine: int, uuid: str) -> None:
         tell({"event": "ready", "engine": engine, "uuid": uuid}, events)
         os.close(events)
-        if folder:  # an engine reads it as it starts; so nothing is left, however it ends
-            shutil.rmtree(folder, ignore_errors=True)
+        if is_alone:  # an engine reads it as it starts; so nothing is left, however it ends
+            files.remove_profile(os.getpid())
 
     app = RankEngine.instance()
     app.on_ready = on_ready
