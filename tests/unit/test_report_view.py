@@ -38,7 +38,7 @@ def test_a_report_as_text():
 
 def test_the_report_of_a_freed_cell_says_that_it_ended():
     snapshot = replace(HEALTHY, verdict=HANG)
-    cell = CellSpan(0, "f()", 10.0, 12.5, "f()", (1,), "cell 3")
+    cell = CellSpan(0, "f()", 10.0, 12.5, "f()", (1,), name="cell 3")
     text = to_text(replace(REPORT, snapshot=snapshot, cell=cell))
     assert text.startswith("Report of a cell that could not end · ")
     assert "Cell 3 on rank 1: it ended after 2.5 s\n1  f()" in text
