@@ -54,8 +54,8 @@ ITAGS = "if rank == 0: dist.isend(x, 1, tag=1).wait()\nelse: dist.irecv(x, 0, ta
 def test_tags_that_do_not_match_are_named(world, code):
     verdict = hung(world, code)
     assert (verdict.kind, verdict.ranks) == ("mismatch", (0, 1))
-    assert re.search(r"Rank 0 sends to 1 with tag 1 \(cell \d+ line 1: ", verdict.summary)
-    assert re.search(r"rank 1 receives from 0 with tag 2 \(cell \d+ line 2: ", verdict.summary)
+    assert re.search(r"Rank 0 sent to 1 with tag 1 \(cell \d+ line 1: ", verdict.summary)
+    assert re.search(r"rank 1 received from 0 with tag 2 \(cell \d+ line 2: ", verdict.summary)
 
 
 def test_a_collective_in_a_thread_is_explained_and_freed(world):
