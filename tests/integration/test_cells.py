@@ -194,9 +194,9 @@ def test_states_tell_the_line_of_a_running_cell_and_its_collective(two):
     wait_until(lambda: [s.state for s in two.states()] == ["waiting", "running"])
     waiting, computing = two.states()
     assert waiting.waiting.op == "barrier"
-    assert re.fullmatch(r"cell \d+ line 3: dist.barrier\(\)", waiting.line)
+    assert re.fullmatch(r"In \[5\] line 3: dist.barrier\(\)", waiting.line)
     assert computing.waiting is None
-    assert re.fullmatch(r"cell \d+ line 5: time.sleep\(2\)", computing.line)
+    assert re.fullmatch(r"In \[5\] line 5: time.sleep\(2\)", computing.line)
     assert waiting.cell == computing.cell == 5
     assert any("dist.barrier()" in line for line in two.stacks()[0])
     thread.join(20)

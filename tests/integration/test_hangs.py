@@ -84,7 +84,7 @@ def test_only_the_rank_that_raised_shows_a_traceback(world):
     assert shown.count("Traceback (most recent call last)") == 1
     assert shown.index("ZeroDivisionError") < shown.index("HangError")
     assert "KeyboardInterrupt" not in shown
-    assert "rank 0  waits in barrier" in shown
+    assert "ranks 0-1,3  waited in barrier" in shown
 
 
 def test_ranks_outside_the_hang_go_on(world):
@@ -229,7 +229,7 @@ def test_a_rank_that_goes_on_after_an_interrupt_is_named_and_not_replaced(world)
     )
     running = world.in_background(lambda: world.session.run(code))
     until(lambda: world.session.diagnose().per_rank[1].startswith("runs cell "), SOON)
-    with pytest.raises(StuckError, match="rank 1 is at line"):
+    with pytest.raises(StuckError, match=r"rank 1 is at cell \d+ line"):
         world.session.interrupt()
     world.session.interrupt()
     assert running.join(SOON)
@@ -349,9 +349,9 @@ def test_a_cut_group_is_re_created_once_its_stuck_rank_lets_go(world):
         "    except KeyboardInterrupt: stubborn += 1"
     )
     generation = world.session.generation
-    with pytest.raises(StuckError, match="rank 0 is at line"):
+    with pytest.raises(StuckError, match=r"rank 0 is at cell \d+ line"):
         world.session.run(code, timeout=2)
-    with pytest.raises(SessionError, match=r"cut, and rank 0 is at line .*interrupt again"):
+    with pytest.raises(SessionError, match=r"cut, and rank 0 is at cell \d+ line .*interrupt again"):
         world.session.run("1")
     until(lambda: world.session.interrupt() and world.session.states()[0].state == "idle", SOON)
     result = world.session.run("dist.barrier()")
