@@ -72,5 +72,5 @@ def assert_alive(notebook):
     notebook.hang()
     expect(notebook.page.locator(".rbt-flying")).to_contain_text("1 in flight")
     notebook.click("Interrupt")
-    assert "Rank 0 never called barrier" in notebook.end()
+    assert "rank 0 never called barrier" in notebook.end()
     notebook.wait_until_idle()
