@@ -94,5 +94,7 @@ def test_a_report_of_a_hang_is_saved_and_loaded_while_it_hangs_and_after(
 
     found = read_elsewhere(after)
     assert (found["kind"], found["ranks"], found["hangs"]) == ("missing_rank", [0], False)
-    assert found["looks"] == ["idle", "idle"]
-    assert "waits in all_reduce" in found["text"]
+    # What was seen before the ranks were freed.
+    assert found["looks"] == ["idle", "waiting"]
+    assert "dist.all_reduce(x)" in found["stacks"]["1"]
+    assert "waited in all_reduce" in found["text"]
