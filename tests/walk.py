@@ -98,7 +98,11 @@ STEPS: dict[str, Step] = {
     "a hang that is left alone": Step(
         "%%dist --no-wait --on-hang report\nif rank: dist.barrier()", hidden="Error"
     ),
-    "why while it hangs": Step("%dist_why", r"never called barrier|waits? in barrier"),
+    "why while it hangs": Step(
+        "import rankbook, time\nwhile not rankbook.session().diagnose().stuck: time.sleep(0.05)\n"
+        "%dist_why",
+        "never called barrier",
+    ),
     "interrupted from a cell": Step("%dist_interrupt"),
     "the stop button": Step(
         "%%dist\nprint('begun', flush=True)\nwhile True: pass",
