@@ -269,7 +269,7 @@ import torch, torch.distributed as dist
 dist.init_process_group("gloo")
 x = torch.ones(1)
 dist.all_reduce(x)
-print("reduced", x.item())
+print(f"reduced {x.item()}")  # in one piece: two processes write at once
 dist.destroy_process_group()
 """
 

@@ -32,7 +32,8 @@ def make(session, name):
 def forget(session):
     """Leave nothing of what was made before."""
     session.reset(clean=True)
-    names = "model = optimizer = loss = mesh = other = layer = weight = update = None\nstage = schedule = None"
+    names = "model = optimizer = loss = mesh = other = layer = weight = update = None"
+    names += "\nstage = schedule = None"
     last = "sys.last_value = sys.last_traceback = sys.last_exc = None"
     session.run(f"import gc, sys\n{names}\n{last}\ngc.collect()").raise_for_error()
 
