@@ -66,7 +66,7 @@ test-matrix: ## run unit tests and a walk on other versions (1 hour, 6 GB): ARGS
 kit: $(STAMP) ## pack wheels for a machine without a network; KIT_PYTHON=3.12 chooses its Python
 	@$(BIN)/python scripts/kit.py
 
-screenshot: $(STAMP) ## take the pictures of the documentation anew
+screenshot: $(STAMP) ## take the pictures of the documentation again
 	@$(BIN)/python scripts/screenshot.py
 	@$(BIN)/python scripts/dashboard_pictures.py
 	@$(BIN)/python scripts/debugger_picture.py
