@@ -581,3 +581,18 @@ def test_the_addresses_of_rank_0_are_chosen_by_how_its_name_resolves(
 def test_an_ipv4_address_is_preferred():
     assert stores.resolve("localhost")[0] == "127.0.0.1"
     assert stores.resolve("::1") == ["::1"]
+
+
+def test_an_interrupt_while_torch_makes_the_group_leaves_none(monkeypatch):
+    real = dist.distributed_c10d._update_default_pg
+
+    def interrupted(group):
+        monkeypatch.setattr(dist.distributed_c10d, "_update_default_pg", real)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dist.distributed_c10d, "_update_default_pg", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        initialize_distributed("gloo")
+    assert not dist.is_initialized()
+    initialize_distributed("gloo")
+    dist.barrier()

@@ -27,27 +27,13 @@ _PATIENCE = 30.0
 _c10d: Any = import_module("torch.distributed.distributed_c10d")
 
 
-def _tables() -> list[Any]:
-    """Where torch keeps what it knows of groups."""
-    world = _c10d._world
-    return [
-        world.pg_map,
-        world.pg_names,
-        world.pg_group_ranks,
-        world.pg_backend_config,
-        world.pg_to_tag,
-        world.tags_to_pg,
-        world.pg_coalesce_state,
-    ]
-
-
 class Aside:
     """The process groups that were set aside when this was made."""
 
     def __init__(self) -> None:
         """Have torch know of no group from now on."""
         world = _c10d._world
-        self._tables = [dict(table) for table in _tables()]
+        self._tables = [dict(table) for table in teardown.tables()]
         self._default, self._count = world.default_pg, world.group_count
         self._comms, self._ours = list(world.comms), init_utils.exchange(None)
         _hold([{} for _ in self._tables], None, 0, [])
@@ -77,7 +63,7 @@ def _hold(tables: list[dict[Any, Any]], default: Any, count: int, comms: list[An
     """Have torch know of these groups, and of no others."""
     world = _c10d._world
     _c10d._unregister_all_process_groups()
-    for table, content in zip(_tables(), tables, strict=True):
+    for table, content in zip(teardown.tables(), tables, strict=True):
         table.clear()
         table.update(content)
     world.comms[:] = comms

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from types import ModuleType
+from typing import Any
 
 import torch.distributed as dist
 import torch.distributed.distributed_c10d as c10d
@@ -26,6 +27,7 @@ __all__ = [
     "ignoring_sigint",
     "let_go",
     "pending",
+    "tables",
     "wait_for_last",
     "wait_until_freed",
 ]
@@ -120,13 +122,33 @@ def let_go(things: list[object]) -> None:
 
 
 def forget_attempt() -> None:
-    """Have torch count groups from 0 again after one that did not come about.
+    """Have torch forget a group that did not come about, and count groups from 0 again.
 
     It names a group by that number, also in the store. A rank that has tried in vain would look
-    for the others under another name than one that is new, and never find it. (The counter is
-    private in torch 2.8 to 2.13; ``destroy_process_group`` resets it, but only with a group.)
+    for the others under another name than one that is new, and never find it. Where it was
+    interrupted between the making of the group and its becoming the default one, torch would refuse
+    its name from then on. (What it counts and keeps is private in torch 2.8 to 2.15;
+    ``destroy_process_group`` clears it, but only with a group.)
     """
     c10d._world.group_count = 0
+    if not dist.is_initialized() and not pending() and c10d._world.pg_names:
+        c10d._unregister_all_process_groups()  # type: ignore[attr-defined]
+        for table in tables():
+            table.clear()
+
+
+def tables() -> list[Any]:
+    """Where torch keeps what it knows of groups."""
+    world: Any = c10d._world
+    return [
+        world.pg_map,
+        world.pg_names,
+        world.pg_group_ranks,
+        world.pg_backend_config,
+        world.pg_to_tag,
+        world.tags_to_pg,
+        world.pg_coalesce_state,
+    ]
 
 
 def pending() -> bool:
