@@ -2,7 +2,7 @@
 
 Python knows where code comes from by a file name, in frames, tracebacks, warnings and the words of
 a process that crashes. So the file of a cell is called as the cell is, and its lines are numbered
-as in the editor: whoever has a frame, on whatever machine, can say where it is.
+as in the editor: a frame alone says where it is, on any machine.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """The file of a process's last calls, which outlives the process: where it lies, and what it says.
 
 The process writes it through mapped memory (``calls/blackbox.py``). Two rings: of calls, and of the
-lines that they come from. Whoever wants to know what a process called before it ended, by SIGKILL
-or in the middle of C++, reads it here, without torch.
+lines that they come from. What a process called before it ended, by SIGKILL or in the middle of
+C++, is read here, without torch.
 
 The file lies in a folder that its owner alone can read, in memory where the system has such a file
-system, so that nothing is ever written to a disk. Its name begins with the cluster's, and whoever
-ends the cluster removes it. What nobody could remove, because everything was killed at once, the
-next process of the same person removes.
+system, so that nothing is ever written to a disk. Its name begins with the cluster's id, and the
+process that ends the cluster removes it. If everything was killed at once, the next process of the
+same person removes what is left.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def new_file(cluster: str) -> Path:
 
 
 def remove(cluster: str) -> None:
-    """Remove the files of a cluster on this host, whoever of it still lives."""
+    """Remove the files of a cluster on this host, also while some of it still runs."""
     for path in _files(_folder()):
         if _TAIL.sub("", path.name) == cluster:
             with suppress(OSError):

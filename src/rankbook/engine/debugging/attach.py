@@ -16,7 +16,8 @@ _listening: list[tuple[str, int]] = []
 def attach() -> str:
     """Have debugpy listen on the loopback interface; say where.
 
-    debugpy asks for no password: whoever can open a port of this machine can run code in the rank.
+    debugpy asks for no password: anyone who can reach a port of this machine can run code in
+    the rank.
 
     Raises:
         ModuleNotFoundError: debugpy is not installed.
