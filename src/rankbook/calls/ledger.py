@@ -128,7 +128,8 @@ class Ledger:
         else:
             measure(record, tensors)
         record.thread = thread = get_ident()
-        # A thread that issues a call waits no longer, even if an interrupt has kept that from being announced.
+        # A thread that issues a call waits no longer, even if an interrupt has kept that from being
+        # announced.
         self._waiting.pop(thread, None)
         record.cell = self.counts.cell
         record.returned = record.completed = 0
