@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo lab test libraries lint format types docs bench chaos kit test-matrix screenshot constraints clean distclean
+.PHONY: help env demo lab test test-all libraries lint format types docs bench chaos kit test-matrix screenshot constraints clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,8 +31,11 @@ demo: $(STAMP) ## run the quickstart on 2 CPU ranks and print what it shows
 lab: $(STAMP) ## open the quickstart in JupyterLab
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(QUICKSTART)
 
-test: $(STAMP) ## run all tests (ARGS="-k name" chooses), 30 minutes at most
+test: $(STAMP) ## run the tests (ARGS="-k name" chooses), 30 minutes at most
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-all: $(STAMP) ## run the tests, the slow ones, too (1 hour)
+	@$(BIN)/python -m pytest --slow -o session_timeout=7200 $(ARGS)
 
 libraries: $(STAMP) ## try the cells of the page about libraries (installs them)
 	@$(BIN)/python -m pip install -qq accelerate transformers lightning torchmetrics peft

@@ -21,8 +21,21 @@ def has_gpu() -> bool:
     return torch.cuda.device_count() > 0
 
 
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--slow"):
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    if slow and len(slow) < len(items):  # who names slow tests alone wants them
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
+
+
 def pytest_configure(config):
-    # Whoever ends a run shall leave nothing of it running: fixtures end what they have started.
+    # A run that is ended leaves nothing running: fixtures end what they have started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # A shell has what it starts in the background ignore Ctrl-C, which some tests press.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -18,21 +18,16 @@ from processes import wait_until
 from clusters.hosts import Hosts, NoHostsError, why_not
 
 PYTHON = sys.executable
-SLOW = "RANKBOOK_SLOW_CLUSTER_TESTS"
 
 
 def pytest_collection_modifyitems(items):
-    reason = why_not()
-    for item in items:
-        if "clusters" not in item.path.parts:
-            continue
-        if reason:
-            item.add_marker(pytest.mark.skip(reason=reason))
-        elif item.get_closest_marker("slow") and not os.environ.get(SLOW):
-            item.add_marker(pytest.mark.skip(reason=f"takes long; {SLOW}=1 runs it"))
+    if reason := why_not():
+        for item in items:
+            if "clusters" in item.path.parts:
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def hosts():
     """The hosts, their daemons running."""
     # Not below pytest's folders: munged wants one that everybody may enter.

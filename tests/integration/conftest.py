@@ -25,11 +25,12 @@ def ipython_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_stays_running():
-    """Whatever a module's tests start must be gone when they are done."""
+    """What a module's tests start must be gone when they are done."""
+    before = set(psutil.Process().children(recursive=True))
     yield
     current = rankbook.session()
     assert current is None, f"a test left {current} open"
-    left = psutil.Process().children(recursive=True)
+    left = set(psutil.Process().children(recursive=True)) - before
     _, alive = psutil.wait_procs(left, timeout=10)
     assert [" ".join(p.cmdline()) for p in alive] == []
 
