@@ -37,7 +37,7 @@ MEASUREMENTS: dict[str, Callable[..., list[Section]]] = {
 def main() -> None:
     """Measure, print, and on demand write the page."""
     args = _arguments()
-    # Leave nothing running, whoever ends us.
+    # Leave nothing running when this process is ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with chromium() as browser:
         its_version = browser.version

@@ -32,8 +32,8 @@ _FORGOTTEN = 80.0
 def idle(browser: Browser, *, quick: bool) -> list[Section]:
     """Watch processes of ranks that do nothing: without a dashboard, with one, and abandoned.
 
-    An engine has threads of its own, of gloo's and of ZeroMQ's, that wake now and then whoever
-    looks; the dashboard's part is what is added to that.
+    An engine has threads of its own, of gloo's and of ZeroMQ's, that wake now and then, watched
+    or not; the dashboard's part is what is added to that.
     """
     section = Section(
         "CPU while nothing runs, of one core",

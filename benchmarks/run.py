@@ -26,7 +26,7 @@ SLOW = 20.0
 def main() -> None:
     """Measure, print, and on demand write the page."""
     args = _arguments()
-    # Leave nothing running, whoever ends us.
+    # Leave nothing running when this process is ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     results = Results()
     contenders = []

@@ -85,7 +85,7 @@ class Notebook:
         return self.page.evaluate("() => window.ended")
 
     def hang(self) -> None:
-        """Run a cell in which rank 1 waits for rank 0 for ever, and see it stuck."""
+        """Run a cell in which rank 1 waits for rank 0 without end, and see it stuck."""
         self.start("%%dist --on-hang wait\nif rank == 1: dist.barrier()")
         expect(self.health).to_contain_text("stuck", timeout=SOON)
 

@@ -6,8 +6,6 @@ import atexit
 import math
 import socket
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,15 +14,11 @@ from typing import TYPE_CHECKING
 from rankbook.cluster.gpus import visible_gpus
 from rankbook.cluster.kept import Kept, all_kept
 from rankbook.cluster.launchers import choose
-from rankbook.cluster.launchers.base import Launcher, Progress
+from rankbook.cluster.launchers.base import Launcher
 from rankbook.cluster.placement import check_backend, check_numbers, choose_backend, place
-from rankbook.cluster.slurm import own_tasks
-from rankbook.cluster.targets import (
-    Hosts,
-    JobOptions,
-    read_target,
-)
-from rankbook.errors import InputError, RankbookError, SessionError
+from rankbook.cluster.starting import start_pool
+from rankbook.cluster.targets import Hosts, JobOptions, read_target
+from rankbook.errors import InputError, SessionError
 from rankbook.models import EngineFacts
 from rankbook.words import plural
 
@@ -37,9 +31,6 @@ __all__ = ["Current", "clusters", "connect", "current", "preview", "session", "s
 
 _KEEP = 8.0
 """Hours after which a kept cluster ends that is idle."""
-
-_POLL = 0.1
-"""Seconds between two looks at what a start waits for."""
 
 
 @dataclass
@@ -111,8 +102,6 @@ def start(  # noqa: PLR0913 - each is a keyword, and most stay away
     """
     _refuse_second()
     check_numbers(nproc, timeout_minutes)
-    if slurm and nproc is None:
-        nproc = own_tasks()
     target = read_target(nproc, slurm=slurm, ssh=ssh, mpi=mpi, nodes=nodes, profile=profile)
     make: Callable[[], Launcher]
     if target is not None:
@@ -135,7 +124,7 @@ def start(  # noqa: PLR0913 - each is a keyword, and most stay away
         if hours:
             new.members.keep(hours, count)
 
-    return _session_on(lambda: _start_pool(make, count), form)
+    return _session_on(lambda: start_pool(make, count), form)
 
 
 def preview(  # noqa: PLR0913 - those of start
@@ -161,8 +150,6 @@ def preview(  # noqa: PLR0913 - those of start
     check_numbers(nproc, None)
     if backend is not None:
         check_backend(backend)
-    if slurm and nproc is None:
-        nproc = own_tasks()
     target = read_target(nproc, slurm=slurm, ssh=ssh, mpi=mpi, nodes=nodes, profile=profile)
     if target is None:
         raise InputError("There is a job script or a command to show with --slurm, --ssh or --mpi.")
@@ -229,39 +216,6 @@ def clusters() -> list[Kept]:
     from IPython.paths import get_ipython_dir
 
     return all_kept(sorted(Path(get_ipython_dir()).glob("profile_*/security")))
-
-
-def _start_pool(make: Callable[[], Launcher], count: int) -> Pool:
-    """Start engines; Ctrl-C leaves none of them running."""
-    # In a thread of its own: Ctrl-C must not hit between starting a process and knowing it.
-    with ThreadPoolExecutor(1, "rankbook-start") as executor:
-        progress = Progress()
-        starting = executor.submit(_start_launcher, make, count, progress)
-        try:
-            _tell_until_done(starting, progress)
-            return starting.result()
-        except KeyboardInterrupt:
-            progress.cancelled.set()
-            with suppress(RankbookError):
-                starting.result().close()
-            raise
-
-
-def _start_launcher(make: Callable[[], Launcher], count: int, progress: Progress) -> Pool:
-    from rankbook.cluster.pool import Pool
-
-    return Pool.start(make(), count, progress)
-
-
-def _tell_until_done(starting: Future[Pool], progress: Progress) -> None:
-    """Print what a start waits for, each time that this changes."""
-    told = ""
-    while not starting.done():
-        if (now := progress.waits_for) != told:
-            told = now
-            if told:
-                print(told, flush=True)  # noqa: T201 - what a person waits for
-        wait([starting], timeout=_POLL)
 
 
 def _refuse_far_options(python: str | None, address: str | None) -> None:

@@ -313,7 +313,7 @@ def test_a_cell_that_was_interrupted_before_it_began_does_not_run_later(two, tmp
 
 
 def test_output_that_arrived_before_the_timeout_is_kept(two):
-    """Whoever shows it is slow; the cell has ended long ago."""
+    """The view that shows it is slow; the cell has ended long ago."""
 
     class Slow:
         def event(self, rank, body):

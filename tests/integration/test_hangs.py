@@ -201,7 +201,7 @@ def test_two_interrupts_at_once_leave_a_group_that_works(world):
 
 
 def test_repeated_interrupts_leave_a_group_that_works(world):
-    """Whoever presses again and again must not be left without what is made again meanwhile."""
+    """A press while the group is made again must not leave the ranks without one."""
     for _ in range(3):
         running = world.in_background(
             lambda: world.session.run("if rank: dist.barrier()", on_hang="wait")

@@ -73,7 +73,7 @@ def test_operations_of_the_fake_engines_take_what_the_real_ones_take(name):
 
 
 def test_the_end_of_an_engine_is_reported_before_its_requests_fail(monkeypatch):
-    """Whoever waits for it must find out how it ended, not only that."""
+    """Code that waits for it must find out how it ended, not only that."""
     order = []
 
     def told(*its):

@@ -35,7 +35,7 @@ class Gate:
 
     Attributes:
         wait: Called from Python it leaves no frame, like what torch does in C++.
-        open: Lets whoever waits go on.
+        open: Lets the code that waits go on.
     """
 
     def __init__(self):

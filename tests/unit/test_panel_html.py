@@ -1,7 +1,7 @@
 """The dashboard's HTML, whole and as people review it: the files in ``snapshots``.
 
 After a change that is meant, ``RANKBOOK_NEW_SNAPSHOTS=1 python -m pytest`` on this file writes them
-anew; ``git diff`` then shows what has changed.
+again; ``git diff`` then shows what has changed.
 """
 
 from __future__ import annotations

@@ -168,7 +168,7 @@ def has(cls, name):
 
 
 def users(name, room):
-    """Our files that use a name: what must be mended if it goes."""
+    """Our files that use a name: what to change if it goes."""
     word = re.compile(rf"\b{name}\b")
     return [
         f"src/rankbook/{path.relative_to(SOURCE)}"

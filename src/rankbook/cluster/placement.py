@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
-from rankbook.errors import BackendError, DeviceError, InputError
+from rankbook.errors import BackendError, ClusterError, DeviceError, InputError
 from rankbook.models import EngineFacts
+from rankbook.words import how_to_replace
 
 __all__ = [
     "LOOPBACK",
@@ -17,6 +18,7 @@ __all__ = [
     "check_numbers",
     "choose_backend",
     "place",
+    "replace_engines",
 ]
 
 LOOPBACK = "127.0.0.1"
@@ -104,6 +106,36 @@ def place(
         tuple(f.engine for f in spare),
         (LOOPBACK,) if local else chosen[0].addresses,
     )
+
+
+def replace_engines(
+    placement: Placement, ranks: Collection[int], facts: Sequence[EngineFacts]
+) -> Placement:
+    """Give the places of some ranks to other engines; the others keep theirs.
+
+    A new engine stands on the same host, with the same local rank, and so the same GPU.
+
+    Args:
+        placement: Where the ranks have stood.
+        ranks: Those whose engines leave.
+        facts: What every living engine reports.
+
+    Raises:
+        ClusterError: No engine on a host is free to become the rank.
+    """
+    places = list(placement.places)
+    free = {f.engine: f.host for f in facts if f.engine not in placement.engines}
+    for rank in sorted(ranks):
+        host = places[rank].host
+        here = [engine for engine in sorted(free) if free[engine] == host]
+        if not here:
+            raise ClusterError(
+                f"No engine on {host} can become rank {rank}: start one there, "
+                f"then {how_to_replace([rank])}."
+            )
+        del free[here[0]]
+        places[rank] = replace(places[rank], engine=here[0])
+    return replace(placement, places=tuple(places), spare=tuple(sorted(free)))
 
 
 def check_numbers(nproc: int | None, timeout_minutes: float | None) -> None:

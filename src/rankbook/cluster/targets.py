@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from rankbook.cluster.slurm import own_tasks
 from rankbook.errors import InputError
 from rankbook.words import plural
 
@@ -80,6 +81,8 @@ def read_target(
 ) -> Target | None:
     """Read where ranks are to run; see :func:`rankbook.start`.
 
+    In a job of Slurm's, its tasks are the number of ranks that nothing else says.
+
     Returns:
         None for this machine, or what a profile says.
 
@@ -93,7 +96,7 @@ def read_target(
     if nodes is not None and "--slurm" not in given:
         raise InputError("--nodes belongs to --slurm: add that, or leave it out.")
     if slurm is not None and slurm is not False:
-        return read_job(slurm, nodes, nproc)
+        return read_job(slurm, nodes, own_tasks() if nproc is None else nproc)
     if ssh is not None:
         return Ssh(read_hosts(ssh, nproc, "--ssh"))
     if mpi is None or mpi is False:

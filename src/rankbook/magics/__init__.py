@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["families", "load_ipython_extension", "unload_ipython_extension"]
 
-# In the order of the documentation. Imported when needed: whoever imports this package for
-# ``options`` alone must not need IPython.
+# In the order of the documentation. Imported when needed: who imports this package for
+# ``options`` alone needs no IPython.
 _FAMILIES = {
     "group": "GroupMagics",
     "cells": "CellMagics",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from rankbook.cluster.placement import Placement, place
+from rankbook.cluster.placement import Placement, place, replace_engines
 from rankbook.cluster.pool import Pool
 from rankbook.errors import ClusterError, SessionError
 from rankbook.models import EngineFacts
@@ -211,8 +211,7 @@ class Members:
     def replacement(self, ranks: Collection[int]) -> Placement:
         """End what is left of ranks, and give their places to new or spare engines.
 
-        The others keep their engines, and so their variables. A new engine stands on the same
-        host, with the same local rank, and so the same GPU.
+        The others keep their engines, and so their variables.
 
         Raises:
             ClusterError: There is no engine to take the place of one that has ended.
@@ -224,19 +223,7 @@ class Members:
             self._pool.end(leaving)
         if missing > 0:
             self._pool.grow(missing)
-        places = list(placement.places)
-        free = {f.engine: f for f in self.facts() if f.engine not in placement.engines}
-        for rank in sorted(ranks):
-            host = places[rank].host
-            here = [engine for engine in sorted(free) if free[engine].host == host]
-            if not here:
-                raise ClusterError(
-                    f"No engine on {host} can become rank {rank}: start one there, "
-                    f"then {how_to_replace([rank])}."
-                )
-            del free[here[0]]
-            places[rank] = replace(places[rank], engine=here[0])
-        return replace(placement, places=tuple(places), spare=tuple(sorted(free)))
+        return replace_engines(placement, ranks, self.facts())
 
     def count_missing(self, ranks: Collection[int]) -> int:
         """How many engines must be started to replace ranks; the others are there, as spares.
