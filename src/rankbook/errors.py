@@ -148,12 +148,12 @@ class RankError(RankbookError):
 
         A traceback says already what the message does.
         """
-        said = [*self.traceback_lines]
+        lines = [*self.traceback_lines]
         if self.sentence:
-            said.append(_bold(type(self).__name__, self.sentence))
-        if self.note and said:
-            said.append(self.note)
-        return said or [f"{type(self).__name__}: {self}"]
+            lines.append(_bold(type(self).__name__, self.sentence))
+        if self.note and lines:
+            lines.append(self.note)
+        return lines or [f"{type(self).__name__}: {self}"]
 
 
 class HangError(RankError):

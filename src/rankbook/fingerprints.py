@@ -85,17 +85,17 @@ class Comparison:
         self._generation = 0
         self._groups: dict[tuple[str, tuple[int, ...]], _Group] = {}
 
-    def compare(self, said: Mapping[int, Iterable[Fingerprint]]) -> list[Slot]:
+    def compare(self, by_rank: Mapping[int, Iterable[Fingerprint]]) -> list[Slot]:
         """Take what ranks say after a cell, and compare.
 
         Args:
-            said: By rank, of the groups that it has used.
+            by_rank: By rank, of the groups that it has used.
 
         Returns:
             Of groups whose members differ, the first call that does.
         """
         touched: dict[tuple[str, tuple[int, ...]], _Group] = {}
-        for rank, fingerprints in said.items():
+        for rank, fingerprints in by_rank.items():
             for one in fingerprints:
                 if one.generation < self._generation:
                     continue

@@ -36,9 +36,9 @@ def as_json(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
-        return {as_json(str(key)): as_json(its) for key, its in value.items()}
+        return {as_json(str(key)): as_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [as_json(its) for its in value]
+        return [as_json(item) for item in value]
     if value is None or isinstance(value, (bool, int, float)):
         return value
     return as_json(repr(value))

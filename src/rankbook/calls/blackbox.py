@@ -139,9 +139,9 @@ class BlackBox:
 
     def close(self) -> None:
         """Forget the file; remove it, too, if it is this process's own."""
-        mine = HEADER.unpack_from(self._memory)[1] == os.getpid()
+        is_own = HEADER.unpack_from(self._memory)[1] == os.getpid()
         self._memory.close()
-        if mine:
+        if is_own:
             with suppress(OSError):
                 self.path.unlink()
 

@@ -151,8 +151,8 @@ class StoreBoard:
 
 
 def _id_of(group: Group) -> bytes:
-    said: Sequence[object] = (group.generation, group.key, group.ranks)
-    return hashlib.blake2b(repr(said).encode(), digest_size=8).digest()
+    identity: Sequence[object] = (group.generation, group.key, group.ranks)
+    return hashlib.blake2b(repr(identity).encode(), digest_size=8).digest()
 
 
 def _made(path: Path) -> mmap.mmap:

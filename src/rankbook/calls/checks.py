@@ -85,10 +85,10 @@ class Check:
 
     def _agrees(self, rank: int, record: Record, key: int) -> bool:
         """Whether a rank has come, with the same call; raise if it is another one."""
-        theirs = self._board.read(rank, record.group, record.number)
-        if theirs is None:
+        other = self._board.read(rank, record.group, record.number)
+        if other is None:
             return False
-        if theirs not in (key, PASSED):
+        if other not in (key, PASSED):
             group = record.group
             slot = Slot(group.key, group.ranks, group.generation, record.number)
             raise MismatchError(

@@ -93,12 +93,12 @@ class Counts:
 
     def _look_up(self, record: Record) -> tuple[int, int]:
         """Key and bytes of a call, which are worked out once for calls that are the same."""
-        what = (record.site, record.root, record.elements, record.dtypes, record.group.is_gloo)
-        known = self._seen.get(what)
+        key = (record.site, record.root, record.elements, record.dtypes, record.group.is_gloo)
+        known = self._seen.get(key)
         if known is None or len(record.dtypes) > 1:
             if len(self._seen) >= _MOST:
                 self._seen.clear()
-            known = self._seen[what] = key_of(what_must_agree(record)), nbytes(record)
+            known = self._seen[key] = key_of(what_must_agree(record)), nbytes(record)
         return known
 
     def _sum_up(self) -> None:

@@ -41,12 +41,12 @@ class Running:
         return self.count, packed(islice(self._hashes, kept - new, kept)) if new else ""
 
 
-def key_of(what: tuple[object, ...]) -> int:
+def key_of(terms: tuple[object, ...]) -> int:
     """The key of a call, the same on every rank.
 
     Args:
-        what: All that must be the same on every rank.
+        terms: All that must be the same on every rank.
     """
     # Python's own hash of a text differs between processes.
-    digest = hashlib.blake2b(repr(what).encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(repr(terms).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") & MASK

@@ -95,11 +95,11 @@ def members_of(pg: Any) -> tuple[int, ...]:
 def install(ledger: Any) -> None:
     """Begin to tell an account which groups are made, in place of another."""
     remove()
-    theirs: Any = c10d._new_process_group_helper
+    original: Any = c10d._new_process_group_helper
 
-    @functools.wraps(theirs)
+    @functools.wraps(original)
     def make_group(size: int, rank: int, members: Any, *args: Any, **kwargs: Any) -> Any:
-        made = theirs(size, rank, members, *args, **kwargs)
+        made = original(size, rank, members, *args, **kwargs)
         if isinstance(made[0], c10d.ProcessGroup):
             name = str(c10d._world.pg_names.get(made[0], ""))
             ranks = tuple(members) or tuple(range(size))  # none: it is the default group

@@ -293,8 +293,8 @@ class Ledger:
     def collective(self, slot: Slot) -> Call | None:
         """What was called as one collective of a group; None if it is not kept."""
         for record in reversed(self._records.copy()):
-            its = record.group
-            found = Slot(its.key, its.ranks, its.generation, record.number)
+            group = record.group
+            found = Slot(group.key, group.ranks, group.generation, record.number)
             if found == slot and record.site.op not in P2P:
                 return to_call(record)
         return None

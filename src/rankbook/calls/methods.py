@@ -32,16 +32,16 @@ _HERE = torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView)
 
 def install(ledger: Ledger) -> None:
     """Begin to tell an account, in place of another."""
-    for name, theirs in _THEIRS.items():
-        setattr(c10d.ProcessGroup, name, _telling(ledger, theirs, METHODS[name]))
-    for name, theirs in _ENDS.items():
-        setattr(c10d.ProcessGroup, name, _releasing(ledger, theirs))
+    for name, original in _THEIRS.items():
+        setattr(c10d.ProcessGroup, name, _telling(ledger, original, METHODS[name]))
+    for name, original in _ENDS.items():
+        setattr(c10d.ProcessGroup, name, _releasing(ledger, original))
 
 
 def remove() -> None:
     """Put torch's own methods back."""
-    for name, theirs in (_THEIRS | _ENDS).items():
-        setattr(c10d.ProcessGroup, name, theirs)
+    for name, original in (_THEIRS | _ENDS).items():
+        setattr(c10d.ProcessGroup, name, original)
 
 
 def unseen() -> Any:
@@ -54,9 +54,9 @@ def is_ours(code: Any) -> bool:
     return code.co_filename == __file__  # type: ignore[no-any-return]
 
 
-def _telling(ledger: Ledger, theirs: Any, tap: Tap) -> Callable[..., Any]:
+def _telling(ledger: Ledger, original: Any, tap: Tap) -> Callable[..., Any]:
     """Make what stands where a method of torch's does."""
-    call = theirs.__func__
+    call = original.__func__
     op, at, reduces, root, peer, tag = tap.op, tap.tensors, tap.reduces, tap.root, tap.peer, tap.tag
     needed = max(position for position in (at, peer, tag, -1) if position is not None) + 1
     issue, returned, ended = ledger.issue, ledger.returned, ledger.ended
@@ -110,9 +110,9 @@ def _telling(ledger: Ledger, theirs: Any, tap: Tap) -> Callable[..., Any]:
     return method
 
 
-def _releasing(ledger: Ledger, theirs: Any) -> Callable[..., Any]:
+def _releasing(ledger: Ledger, original: Any) -> Callable[..., Any]:
     """Make what stands where a method does that ends a group."""
-    call = theirs.__func__
+    call = original.__func__
 
     def method(group: Any, *args: Any, **kwargs: Any) -> Any:
         ledger.handles.release()

@@ -59,8 +59,8 @@ def install(ledger: Ledger, stores: Iterable[type] = ()) -> None:
 def remove() -> None:
     """Put back what was there."""
     while _replaced:
-        owner, name, theirs = _replaced.pop()
-        setattr(owner, name, theirs)
+        owner, name, original = _replaced.pop()
+        setattr(owner, name, original)
 
 
 def is_ours(code: Any) -> bool:
@@ -144,9 +144,9 @@ def _of_futures(ledger: Ledger) -> Callable[..., Any]:
     return wait_for_future
 
 
-def _telling(ledger: Ledger, theirs: Any, kind: str) -> Callable[..., Any]:
+def _telling(ledger: Ledger, original: Any, kind: str) -> Callable[..., Any]:
     """Make what stands where some other function that blocks does."""
-    call = getattr(theirs, "__func__", theirs)
+    call = getattr(original, "__func__", original)
 
     @wraps(call)
     def stand_in(*args: Any, **kwargs: Any) -> Any:

@@ -106,10 +106,10 @@ def refuse_other_versions(facts: Sequence[EngineFacts]) -> None:
         EngineError: The message names the first such engine, its host, and both versions.
     """
     for engine in facts:
-        theirs = dict(engine.versions).get("rankbook", "of an unknown version")
-        if theirs != __version__:
+        version = dict(engine.versions).get("rankbook", "of an unknown version")
+        if version != __version__:
             raise EngineError(
-                f"Engine {engine.engine} on {engine.host} has rankbook {theirs} and this notebook "
+                f"Engine {engine.engine} on {engine.host} has rankbook {version} and this notebook "
                 f"has {__version__}: install one version in both, then restart the engines and "
                 "this notebook's kernel."
             )

@@ -54,10 +54,10 @@ def _start_launcher(make: Callable[[], Launcher], count: int, progress: Progress
 
 def _tell_until_done(starting: Future[Pool], progress: Progress) -> None:
     """Print what a start waits for, each time that this changes."""
-    told = ""
+    printed = ""
     while not starting.done():
-        if (now := progress.waits_for) != told:
-            told = now
-            if told:
-                print(told, flush=True)  # noqa: T201 - what a person waits for
+        if (now := progress.waits_for) != printed:
+            printed = now
+            if printed:
+                print(printed, flush=True)  # noqa: T201 - what a person waits for
         wait([starting], timeout=_POLL)

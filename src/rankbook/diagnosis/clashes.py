@@ -80,13 +80,13 @@ def fatal(looks: Mapping[int, Look], gone: Sequence[int]) -> Clash | None:
 def _ends(looks: Mapping[int, Look], rank: int, call: Collective) -> _Calls:
     """A send or recv of a rank, and the call that it met, if one rank's alone can be that."""
     found = {
-        other: its
+        other: recent
         for other, look in looks.items()
-        for its in look.recent
+        for recent in look.recent
         if call.peer in (other, None)
-        and (family(its.op), its.peer) == (COMPLEMENT[family(call.op)], rank)
-        and (its.tag, group(its)) == (call.tag, group(call))
-        and (its.seq == call.seq or call.peer is None)
+        and (family(recent.op), recent.peer) == (COMPLEMENT[family(call.op)], rank)
+        and (recent.tag, group(recent)) == (call.tag, group(call))
+        and (recent.seq == call.seq or call.peer is None)
     }
     return {rank: call} | (found if len(found) == 1 else {})
 

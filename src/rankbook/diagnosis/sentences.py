@@ -39,9 +39,9 @@ def dead(words: Words, gone: Collection[int], case: Case | None) -> str:
     """Say how ranks ended, and who waited for them."""
     wait = ""
     if case:
-        whom = _them(gone) if len(case.culprits) == len(gone) else in_words(case.culprits)
+        culprits = _them(gone) if len(case.culprits) == len(gone) else in_words(case.culprits)
         wait = (
-            f" while {in_words(case.waiters)} waited for {whom} "
+            f" while {in_words(case.waiters)} waited for {culprits} "
             f"in {words.call(case.call)}{words.at(case.waiters)}"
         )
     aborted = any("SIGABRT" in words.looks[rank].ended for rank in gone)
@@ -70,7 +70,7 @@ def raised(words: Words, case: Case) -> str:
 
 def raised_first(words: Words, culprits: Collection[int], calls: Mapping[int, Collective]) -> str:
     """Say what ranks raised that wait all the same, and in what the others wait."""
-    what = listed(
+    errors = listed(
         grouped(culprits, lambda rank: f"{words.raising(rank)} {words.call(calls[rank])}"),
         lambda ranks: (
             f"{in_words(ranks)} {words.raising(ranks[0])} and then {words.verb('wait', ranks)} "
@@ -80,18 +80,18 @@ def raised_first(words: Words, culprits: Collection[int], calls: Mapping[int, Co
     )
     others = {rank: call for rank, call in calls.items() if rank not in culprits}
     if others:
-        return f"{sentence_start(what)}; {words.waiting(others, verb=True)}."
+        return f"{sentence_start(errors)}; {words.waiting(others, verb=True)}."
     idle = [rank for rank, look in words.looks.items() if look.state == "idle"]
     why = f", which {in_words(idle)} never called: {_why_idle(words, idle)}" if idle else ""
-    return f"{sentence_start(what)}{why}."
+    return f"{sentence_start(errors)}{why}."
 
 
 def missing(words: Words, case: Case) -> str:
     """Say who is idle while others wait for them."""
     culprits, waiters = case.culprits, case.waiters
-    who, why = sentence_start(in_words(culprits)), _why_idle(words, culprits)
+    subject, why = sentence_start(in_words(culprits)), _why_idle(words, culprits)
     if is_handle(case.call):
-        return f"{who} will not come ({why}), and {_wait_for(words, case)}."
+        return f"{subject} will not come ({why}), and {_wait_for(words, case)}."
     call, at = words.call(case.call), words.at(waiters)
     wait = words.do(waiters, "wait")
     if is_p2p(case.call):
@@ -99,7 +99,7 @@ def missing(words: Words, case: Case) -> str:
         never = f"{part}, for which {wait} in {call}{at}"
     else:
         never = f"{call}, in which {wait}{at}"
-    return f"{who} never called {never}: {why}."
+    return f"{subject} never called {never}: {why}."
 
 
 def _why_idle(words: Words, ranks: Collection[int]) -> str:
@@ -143,9 +143,9 @@ def silent(words: Words, ranks: Collection[int], case: Case | None) -> str:
 
 def unclear(words: Words, waits: Mapping[int, Wait], stuck: Collection[int]) -> str:
     """Say who is stuck where no culprit can be named."""
-    who, wait = sentence_start(in_words(stuck)), agree(stuck, "it waits", "they wait")
+    subject, wait = sentence_start(in_words(stuck)), agree(stuck, "it waits", "they wait")
     items = words.waiting({rank: waits[rank].call for rank in stuck})
-    return f"{who} cannot go on, but too little is known of what {wait} for: {items}."
+    return f"{subject} cannot go on, but too little is known of what {wait} for: {items}."
 
 
 def running(words: Words, waits: Mapping[int, Wait], runners: Iterable[int]) -> str:
@@ -172,10 +172,10 @@ def _each(words: Words, ranks: Iterable[int]) -> str:
     """What happened to ranks, for the start of a sentence: ``Rank 1 was killed by SIGKILL``."""
     parts = []
     for same in grouped(ranks, words.does):
-        what = words.does(same[0])
+        action = words.does(same[0])
         if len(same) > 1:
-            what = _PLURAL.get(verb := what.partition(" ")[0], verb) + what.removeprefix(verb)
-        parts.append(f"{in_words(same)} {what}")
+            action = _PLURAL.get(verb := action.partition(" ")[0], verb) + action.removeprefix(verb)
+        parts.append(f"{in_words(same)} {action}")
     return sentence_start(" and ".join(parts))
 
 

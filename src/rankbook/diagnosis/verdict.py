@@ -121,11 +121,11 @@ def _dead(scene: _Scene) -> _Finding | None:
     gone = scene.ranks("gone")
     if not gone:
         return None
-    said = sentences.dead(scene.words, gone, scene.case(scene.waits, gone))
+    sentence = sentences.dead(scene.words, gone, scene.case(scene.waits, gone))
     if found := fatal(scene.looks, gone):
-        told = f"{mismatch(scene.words, found)} {said}"
-        return _Finding("mismatch", found.culprits, told, hints.mismatch(found))
-    return _Finding("dead", gone, said)
+        message = f"{mismatch(scene.words, found)} {sentence}"
+        return _Finding("mismatch", found.culprits, message, hints.mismatch(found))
+    return _Finding("dead", gone, sentence)
 
 
 def _raised_first(scene: _Scene) -> _Finding | None:
@@ -152,8 +152,8 @@ def _mismatch(scene: _Scene) -> _Finding | None:
     if not found:
         return None
     worst = min(found, key=lambda each: (each.culprits[0], sorted(each.calls)))
-    told = mismatch(scene.words, worst)
-    return _Finding("mismatch", worst.culprits, told, hints.mismatch(worst))
+    message = mismatch(scene.words, worst)
+    return _Finding("mismatch", worst.culprits, message, hints.mismatch(worst))
 
 
 def _raised(scene: _Scene) -> _Finding | None:
@@ -174,8 +174,8 @@ def _missing_rank(scene: _Scene) -> _Finding | None:
     case = scene.case(waiters, scene.ranks("idle"))
     if case is None:
         return None
-    told = sentences.missing(scene.words, case)
-    return _Finding("missing_rank", case.culprits, told, hints.missing(scene.looks, case))
+    message = sentences.missing(scene.words, case)
+    return _Finding("missing_rank", case.culprits, message, hints.missing(scene.looks, case))
 
 
 def _stopped(scene: _Scene) -> _Finding | None:
@@ -199,16 +199,16 @@ def _unknown(scene: _Scene) -> _Finding | None:
         culprits = case.culprits if case else silent
         return _Finding("unknown", culprits, sentences.silent(scene.words, culprits, case))
     if scene.stuck:
-        told = sentences.unclear(scene.words, scene.waits, scene.stuck)
-        return _Finding("unknown", (), told)
+        message = sentences.unclear(scene.words, scene.waits, scene.stuck)
+        return _Finding("unknown", (), message)
     return None
 
 
 def _healthy(scene: _Scene) -> _Finding:
     if len(scene.ranks("idle")) == len(scene.looks):
         return _Finding("idle", (), "Every rank is idle.")
-    told = sentences.running(scene.words, scene.waits, scene.ranks("running"))
-    return _Finding("running", (), told)
+    message = sentences.running(scene.words, scene.waits, scene.ranks("running"))
+    return _Finding("running", (), message)
 
 
 _WORST_FIRST: tuple[Callable[[_Scene], _Finding | None], ...] = (

@@ -142,14 +142,14 @@ class Words:
         if look.waiting is not None:
             at = f" ({shortened(look.line)})" if look.line else ""
             return f" in {self.call(look.waiting, tensors=True)}{at}"
-        said = f" at {look.line}" if look.line else ""
+        where = f" at {look.line}" if look.line else ""
         if not look.recent:
-            return said
+            return where
         last = look.recent[-1]
         how = "after" if last.done else "with"
         at = f" ({shortened(last.line)})" if last.line else ""
         under_way = "" if last.done else " under way"
-        return f"{said}{',' if said else ''} {how} {self.call(last)}{under_way}{at}"
+        return f"{where}{',' if where else ''} {how} {self.call(last)}{under_way}{at}"
 
     def runs(self, ranks: Iterable[int]) -> str:
         """What ranks run that stand at the same line: ``runs line 4: f(x)``."""
@@ -201,8 +201,10 @@ class Words:
 
         That is where it stands if it is in the call still.
         """
-        its = self.looks[rank].waiting
-        if its is not None and (its == call or (slot(its) and slot(its) == slot(call))):
+        waiting = self.looks[rank].waiting
+        if waiting is not None and (
+            waiting == call or (slot(waiting) and slot(waiting) == slot(call))
+        ):
             return self.at([rank])
         return f" ({shortened(call.line)})" if call.line else ""
 

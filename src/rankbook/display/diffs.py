@@ -61,9 +61,9 @@ def _cell(text: str) -> str:
 
 
 def _rows(diff: Diff) -> list[tuple[str, ...]]:
-    told = [leaf for leaf in diff.leaves if leaf.departures or leaf.nans or leaf.why]
+    leaves = [leaf for leaf in diff.leaves if leaf.departures or leaf.nans or leaf.why]
     rows: list[tuple[str, ...]] = []
-    for leaf in told[:_MOST]:
+    for leaf in leaves[:_MOST]:
         where = leaf.path or diff.expression
         name = f"{where} ({leaf.part})" if leaf.part else where
         notes = [leaf.why] if leaf.why else []
@@ -73,6 +73,6 @@ def _rows(diff: Diff) -> list[tuple[str, ...]]:
         notes += [f"{count} NaN or infinite on {in_words(same)}" for count, same in alike.items()]
         rows.append((name, label(leaf.agree), "", "; ".join(notes)))
         rows += [("", label(away.ranks), "departs", away.why) for away in leaf.departures]
-    if len(told) > _MOST:
-        rows.append((f"… and {len(told) - _MOST} more", "", "", ""))
+    if len(leaves) > _MOST:
+        rows.append((f"… and {len(leaves) - _MOST} more", "", "", ""))
     return rows

@@ -110,21 +110,21 @@ def _headline(environments: Mapping[int, Environment], silent: Collection[int]) 
 
 
 def _rows(environments: Mapping[int, Environment]) -> Iterator[_Row]:
-    told = {rank: _values(one) for rank, one in sorted(environments.items())}
+    by_rank = {rank: _values(one) for rank, one in sorted(environments.items())}
     variables = {name for one in environments.values() for name in one.variables}
-    names = dict.fromkeys(name for values in told.values() for name in values)
-    for what in [*(name for name in names if name not in variables), *sorted(variables)]:
+    names = dict.fromkeys(name for values in by_rank.values() for name in values)
+    for key in [*(name for name in names if name not in variables), *sorted(variables)]:
         alike: dict[str, list[int]] = {}
-        for rank, values in told.items():
-            alike.setdefault(values.get(what, _NOT_SET), []).append(rank)
-        is_theirs = what in _OWN or (what in _OF_A_GPU and _NOT_SET not in alike)
-        if len(alike) == len(told) > 1 and is_theirs:
+        for rank, values in by_rank.items():
+            alike.setdefault(values.get(key, _NOT_SET), []).append(rank)
+        is_theirs = key in _OWN or (key in _OF_A_GPU and _NOT_SET not in alike)
+        if len(alike) == len(by_rank) > 1 and is_theirs:
             listed = [*list(alike)[:_SHOWN], *(["…"] if len(alike) > _SHOWN else [])]
-            yield _Row(what, label(told), ", ".join(listed), "")
+            yield _Row(key, label(by_rank), ", ".join(listed), "")
             continue
         mark = "differs" if len(alike) > 1 and not is_theirs else ""
         for number, (value, ranks) in enumerate(alike.items()):
-            yield _Row("" if number else what, label(ranks), value, mark)
+            yield _Row("" if number else key, label(ranks), value, mark)
 
 
 def _values(environment: Environment) -> dict[str, str]:

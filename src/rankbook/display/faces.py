@@ -53,15 +53,15 @@ def _printed(result: CellResult) -> str:
     page = _Page()
     output = LiveOutput(page, list(result), clock=lambda: 0.0)
     for name in ("stdout", "stderr"):
-        texts = [getattr(its, name).splitlines(keepends=True) for its in result.values()]
+        texts = [getattr(own, name).splitlines(keepends=True) for own in result.values()]
         # Line by line, as ranks in step print: equal lines of several ranks become one.
         for row in zip_longest(*texts):
             for rank, line in zip(result, row, strict=True):
                 if line is not None:
                     output.event(rank, Stream(name, line))
-    for rank, its in result.items():
-        if its.result_repr is not None:
-            output.event(rank, Result({"text/plain": its.result_repr}))
+    for rank, own in result.items():
+        if own.result_repr is not None:
+            output.event(rank, Result({"text/plain": own.result_repr}))
     output.finish()
     return plain("".join([*page.texts, *result.traceback_lines()])).rstrip("\n")
 

@@ -19,13 +19,13 @@ def to_text(name: str, found: Mapping[int, Inspected]) -> str:
         name: What was asked for.
         found: By rank that has answered.
     """
-    there = {rank: one for rank, one in found.items() if one.is_found}
+    present = {rank: one for rank, one in found.items() if one.is_found}
     lines = []
-    if absent := sorted(found.keys() - there.keys()):
+    if absent := sorted(found.keys() - present.keys()):
         lines.append(f"{name!r} is not there on {in_words(absent)}.")
-    for title in dict.fromkeys(title for one in there.values() for title in one.fields):
+    for title in dict.fromkeys(title for one in present.values() for title in one.fields):
         alike: dict[str, list[int]] = {}
-        for rank, one in there.items():
+        for rank, one in present.items():
             alike.setdefault(one.fields.get(title, "(none)"), []).append(rank)
         if len(alike) == 1:
             [text] = alike

@@ -85,15 +85,15 @@ def _rows(variables: Mapping[int, Sequence[Variable]]) -> list[tuple[str, ...]]:
         for one, ranks in kinds.items():
             nbytes = "" if one.nbytes is None else size(one.nbytes)
             values = _values(digests[name], ranks)
-            what = (one.type, one.shape, one.dtype, one.device, nbytes, values)
-            rows.append((name, label(ranks), *what))
+            row = (one.type, one.shape, one.dtype, one.device, nbytes, values)
+            rows.append((name, label(ranks), *row))
     return rows
 
 
 def _values(digests: Mapping[str, Sequence[int]], ranks: Sequence[int]) -> str:
     """Who has the same value: ``the same``, ``differ``, ``0-1 | 2``; empty: not compared."""
-    mine = [[r for r in some if r in ranks] for digest, some in digests.items() if digest]
-    groups = [some for some in mine if some]
+    among = [[r for r in some if r in ranks] for digest, some in digests.items() if digest]
+    groups = [some for some in among if some]
     if not groups or len(ranks) == 1:
         return ""
     if len(groups) == 1:

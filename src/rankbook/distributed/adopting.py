@@ -87,8 +87,8 @@ def _difference(asked: dict[str, Any]) -> str | None:
     backend, real = str(asked.get("backend") or "").lower(), dist.get_backend()
     if backend not in ("", real, str(_c10d.get_backend_config())):
         return f"the backend {backend}"
-    for name, there in (("world_size", dist.get_world_size()), ("rank", dist.get_rank())):
+    for name, present in (("world_size", dist.get_world_size()), ("rank", dist.get_rank())):
         value = asked.get(name, -1)
-        if value not in (-1, there):
+        if value not in (-1, present):
             return f"{name}={value}"
     return None

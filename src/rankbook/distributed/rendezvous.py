@@ -228,7 +228,7 @@ def _serve(name: str, port: int, launch: Launch, timeout: timedelta) -> Store:
 
 def _call_roll(roll: Store, launch: Launch, timeout: timedelta, deadline: float) -> str:
     """Wait for all ranks; return the number of the meeting, the same on each."""
-    mine, token = f"here/{launch.rank}", uuid.uuid4().hex
+    own_key, token = f"here/{launch.rank}", uuid.uuid4().hex
     everyone = [f"here/{rank}" for rank in range(launch.world_size)]
 
     def answered() -> bool:
@@ -236,14 +236,14 @@ def _call_roll(roll: Store, launch: Launch, timeout: timedelta, deadline: float)
             _try_to_open_meeting(roll, everyone)
         return roll.check([token])
 
-    roll.set(mine, token)
+    roll.set(own_key, token)
     complete = False
     try:
         complete = stores.poll(answered, deadline)
     finally:
         if not complete:
             with suppress(DistError):
-                roll.set(mine, _LEFT)
+                roll.set(own_key, _LEFT)
     if not complete:
         raise RendezvousError(_who_is_missing(roll, everyone, launch.rank, timeout))
     return roll.get(token).decode()

@@ -85,7 +85,7 @@ def digests(job: Job, request: SayDigests) -> dict[str, str]:
     """Tell this rank's variables apart from others'."""
     namespace = job.engine.namespace
     found = {name: copying.digest(namespace.get(name)) for name in request.names}
-    return {name: its for name, its in found.items() if its}
+    return {name: value for name, value in found.items() if value}
 
 
 @operation(Settle, on=MAIN)
@@ -119,8 +119,8 @@ def _group_of_mine(names: tuple[str, ...], source: int) -> Any:
 
     Where there is none, what ``new_group`` gives to ranks that are no members.
     """
-    mine = {one.name for its in healing.roster() for one in its if dist.get_rank() in one.ranks}
+    own = {one.name for held in healing.roster() for one in held if dist.get_rank() in one.ranks}
     with places.taking_the_place_of(source), suppress(InputError):
-        found = next((one for one in names if one in mine), None) or places.group_here(names[0])
+        found = next((one for one in names if one in own), None) or places.group_here(names[0])
         return group_named(found)
     return dist.GroupMember.NON_GROUP_MEMBER

@@ -36,11 +36,11 @@ def fingerprint(job: Job, request: Fingerprint) -> Prints:
     try:
         value = eval(request.expression, job.engine.namespace)  # noqa: S307 - as a cell would
         found = dict(islice(leaves(value), MOST))
-        told = tuple(_leaf(path, value) for path, value in found.items())
+        found_leaves = tuple(_leaf(path, value) for path, value in found.items())
     except Exception as error:  # noqa: BLE001 - it is told
         return Prints(f"{type(error).__name__}: {error}".split("\n")[0])
     compared.update({path: _local(v) for path, v in found.items() if isinstance(v, torch.Tensor)})
-    return Prints("", told)
+    return Prints("", found_leaves)
 
 
 @operation(Chunks, on=MAIN)

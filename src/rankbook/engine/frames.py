@@ -184,10 +184,10 @@ def _in_script(own: list[FrameType]) -> str:
     if not own:
         return ""
     inner, outer = own[0], own[-1]
-    told = str(places.place_of(inner.f_code, inner.f_lineno))
+    place = str(places.place_of(inner.f_code, inner.f_lineno))
     if inner.f_code.co_filename == outer.f_code.co_filename:
-        return told
-    return f"{told}, called from {places.place_of(outer.f_code, outer.f_lineno)}"
+        return place
+    return f"{place}, called from {places.place_of(outer.f_code, outer.f_lineno)}"
 
 
 def _below_threading(frame: FrameType) -> FrameType:
@@ -251,12 +251,12 @@ def where(stack: Iterable[tuple[CodeType, int]]) -> str:
         for code, line in stack
         if is_cell(code.co_filename) or _is_own(code.co_filename)
     ]
-    told = cellnames.where(places.place_of(*each) for each in own)
-    if ", called from " in told or not told:
-        return told
+    place = cellnames.where(places.place_of(*each) for each in own)
+    if ", called from " in place or not place:
+        return place
     code, line = own[0]
     text = linecache.getline(code.co_filename, line).strip()
-    return f"{told}: {text}" if text else told
+    return f"{place}: {text}" if text else place
 
 
 def line_in_script(trace: TracebackType | None) -> str:

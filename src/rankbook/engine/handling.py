@@ -85,7 +85,7 @@ def _unwinding(
             return error, error.__traceback__
     # Before Python 3.12 an exception gets its traceback when it is caught, and nothing holds it.
     traces = [x for x in everything if type(x) is TracebackType and is_its(x)]
-    traces = [trace for trace in traces if not any(trace is its for its in known)]
+    traces = [trace for trace in traces if not any(trace is other for other in known)]
     for error in reversed(errors) if traces else ():
         holders = [each for each in gc.get_referrers(error) if not isinstance(each, list)]
         if error.__traceback__ is None and all(isinstance(each, FrameType) for each in holders):

@@ -109,8 +109,8 @@ def _group(call: Call, rank: int) -> EntryGroup:
     ends = (rank, call.peer) if call.op == "send" else (call.peer, rank)
     known = tuple(sorted(end for end in ends if end is not None))
     tag = f" tag {call.tag}" if call.tag else ""
-    way = "→".join("any" if end is None else str(end) for end in ends)
-    return EntryGroup(f"{call.key or call.group}: {way}{tag}", known, call.generation, rank)
+    direction = "→".join("any" if end is None else str(end) for end in ends)
+    return EntryGroup(f"{call.key or call.group}: {direction}{tag}", known, call.generation, rank)
 
 
 def _ends_of_streams(entries: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], float]:

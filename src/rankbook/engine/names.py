@@ -42,10 +42,10 @@ class Names:
         self._lend(function)
 
     def _lend(self, function: FunctionType) -> None:
-        there = function.__globals__
-        lent = there.setdefault(_LENT, {})
+        own_globals = function.__globals__
+        lent = own_globals.setdefault(_LENT, {})
         for name, value in self.values.items():
             # What the notebook has under such a name wins, unless it is a module like this one's.
-            is_free = name not in there or isinstance(there[name], ModuleType)
-            if is_free or (name in lent and lent[name] is there[name]):
-                there[name] = lent[name] = value
+            is_free = name not in own_globals or isinstance(own_globals[name], ModuleType)
+            if is_free or (name in lent and lent[name] is own_globals[name]):
+                own_globals[name] = lent[name] = value

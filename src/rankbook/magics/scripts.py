@@ -79,9 +79,9 @@ class ScriptMagics(RankMagics):
                 output=output,
                 number=len(self.shell.user_ns["In"]) - 1,
             )
-            for what, those in _left(result).items():
-                they = sentence_start(ranks_do(those, "still runs", "still run"))
-                output.note(f"{they} {what} of {words[0]}: --clean ends what a script leaves.")
+            for kind, ranks in _left(result).items():
+                they = sentence_start(ranks_do(ranks, "still runs", "still run"))
+                output.note(f"{they} {kind} of {words[0]}: --clean ends what a script leaves.")
             return result
 
         show(self.shell, session, chosen, run, out=args.out, wait=not args.no_wait)
@@ -90,7 +90,7 @@ class ScriptMagics(RankMagics):
 def _left(result: CellResult) -> dict[str, list[int]]:
     """By what a script has left behind, the ranks."""
     found: dict[str, list[int]] = {}
-    for rank, its in result.items():
-        if its.left:
-            found.setdefault(its.left, []).append(rank)
+    for rank, of_rank in result.items():
+        if of_rank.left:
+            found.setdefault(of_rank.left, []).append(rank)
     return found

@@ -29,9 +29,9 @@ def begin(
         stay: Whether it goes on until it is killed.
         **start: Arguments of :func:`rankbook.start`.
     """
-    told = json.dumps({"start": start, "cell": cell, "stay": stay})
+    message = json.dumps({"start": start, "cell": cell, "stay": stay})
     return subprocess.Popen(
-        [sys.executable, "-m", "rankbook.selftest.notebook", told],
+        [sys.executable, "-m", "rankbook.selftest.notebook", message],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
@@ -56,13 +56,13 @@ def run(cell: str, *, environ: Mapping[str, str], seconds: float, **start: Any) 
 
 def main() -> None:
     """Do as told."""
-    told = json.loads(sys.argv[1])
+    message = json.loads(sys.argv[1])
     try:
-        session = rb.start(**told["start"])
+        session = rb.start(**message["start"])
     except rb.RankbookError as error:
         _say(error=f"{type(error).__name__}: {error}")
         return
-    result = session.run(told["cell"])
+    result = session.run(message["cell"])
     pids = [state.pid for state in session.states()]
     values = [result[rank].result_repr for rank in sorted(result)]
     errors = [result[rank].error for rank in sorted(result)]
@@ -72,7 +72,7 @@ def main() -> None:
         values=values,
         error=next((f"{e.ename}: {e.evalue}" for e in errors if e), ""),
     )
-    if told["stay"]:
+    if message["stay"]:
         signal.pause()
     session.shutdown()
 

@@ -32,8 +32,8 @@ def lines(outcome: Outcome, former: Outcome | None) -> Iterator[str]:
 
 def _line(outcome: Outcome) -> str:
     seconds = f"{outcome.seconds:6.1f} s" if outcome.outcome != NOT_RUN else " " * 8
-    said = f": {outcome.detail}" if outcome.detail else ""
-    return f"{MARKS[outcome.outcome]} {seconds}  {outcome.step}{said}"
+    detail = f": {outcome.detail}" if outcome.detail else ""
+    return f"{MARKS[outcome.outcome]} {seconds}  {outcome.step}{detail}"
 
 
 def counted(outcomes: Sequence[Outcome]) -> str:

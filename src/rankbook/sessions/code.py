@@ -138,8 +138,8 @@ class SessionCode(SessionView):
         cell = replace(cell, on_hang=cell.on_hang or self.on_hang)
         if cell.on_hang not in ON_HANG:
             raise InputError(f"on_hang={cell.on_hang!r} is none of {', '.join(ON_HANG)}.")
-        what = "a script" if cell.scripts else "a cell"
-        with self._turns.take(f"running {what} on {in_words(cell.ranks)}"):
+        kind = "a script" if cell.scripts else "a cell"
+        with self._turns.take(f"running {kind} on {in_words(cell.ranks)}"):
             return self._cells.run(cell, output)
 
     def select(self, ranks: str | int | list[int]) -> tuple[int, ...]:

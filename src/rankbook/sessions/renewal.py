@@ -110,11 +110,11 @@ class Renewal:
         cell = Cell(call, tuple(self._members.ranks()), name="loading the checkpoint")
         result = self._cells.run(cell, None)
         if not result.ok:
-            why = result.diagnosis or next(its.error for its in result.ranks.values() if its.error)
-            said = getattr(why, "summary", "") or getattr(why, "evalue", "")
+            why = result.diagnosis or next(one.error for one in result.ranks.values() if one.error)
+            reason = getattr(why, "summary", "") or getattr(why, "evalue", "")
             raise SessionError(
                 f"{sentence_start(in_words(filled.ranks))} was filled, but the checkpoint was not "
-                f"loaded: {said}"
+                f"loaded: {reason}"
             )
         loaded, missing = literal_eval(result[0].result_repr or "((), ())")
         left = dict.fromkeys(missing, "not in the checkpoint")

@@ -72,11 +72,11 @@ class ClusterLauncher(Launcher):
             super().keep(hours, ranks)
         pipes = [p for each in processes for p in (each.process.stdin, each.process.stdout) if p]
         file = Path(self.cluster.controller.connection_files["client"])
-        what = kept.Kept(
+        entry = kept.Kept(
             self.cluster_id, socket.gethostname(), ranks, self.describe(), time.time(), hours
         )
         lifeline = self.cluster.controller.lifeline
-        self.user = kept.keep(what, file, [p.fileno() for p in (lifeline, *pipes)])
+        self.user = kept.keep(entry, file, [p.fileno() for p in (lifeline, *pipes)])
         self.cluster.shutdown_atexit = False
         self._kept = hours, ranks
 

@@ -45,17 +45,18 @@ def refuse_other_version(host: Host) -> None:
     Raises:
         EngineError: The message names the host and both versions.
     """
-    theirs = host.hello["rankbook"]
-    if theirs != __version__:
+    version = host.hello["rankbook"]
+    if version != __version__:
         raise EngineError(
-            f"{host.name} has rankbook {theirs} and this notebook has {__version__}: "
+            f"{host.name} has rankbook {version} and this notebook has {__version__}: "
             "install one version in both."
         )
-    ours = sys.version_info[:2]
-    if host.hello["python"].split(".")[:2] != [str(part) for part in ours]:
+    own_python = sys.version_info[:2]
+    if host.hello["python"].split(".")[:2] != [str(part) for part in own_python]:
         raise EngineError(
             f"{host.name} has Python {host.hello['python']} and this notebook has "
-            f"{ours[0]}.{ours[1]}: say which Python there is the same, --python PATH (or python=…)."
+            f"{own_python[0]}.{own_python[1]}: say which Python there is the same, --python PATH "
+            "(or python=…)."
         )
 
 

@@ -67,8 +67,8 @@ class _StepLauncher(HostsLauncher):
             self._reason = self._find_reason(host)
         if self._reason:
             return self._reason
-        said = [slurm.plain(line) for line in host.process.errors()]
-        return f"The step on {host.name} ended: {said[0]}" if said else f"{host.name} was lost"
+        errors = [slurm.plain(line) for line in host.process.errors()]
+        return f"The step on {host.name} ended: {errors[0]}" if errors else f"{host.name} was lost"
 
     def _find_reason(self, host: Host) -> str:
         """What Slurm says: first to the step, then of the job, when that has quite ended."""

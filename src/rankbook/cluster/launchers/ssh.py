@@ -85,7 +85,7 @@ class SSHLauncher(HostsLauncher):
         line = (
             errors[-1].removeprefix("ssh: ").rstrip(".") if errors else "the connection was closed"
         )
-        hint = next((hint for what, hint in _HINTS.items() if what in line), "")
+        hint = next((hint for phrase, hint in _HINTS.items() if phrase in line), "")
         return f"ssh {host.name}: {line}" + (f": {hint.format(host=host.name)}" if hint else "")
 
     def _command(self, name: str) -> list[str]:

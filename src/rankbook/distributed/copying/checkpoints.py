@@ -89,18 +89,18 @@ def _keys(path: str) -> Mapping[str, Any]:
 def _names_everywhere(namespace: Mapping[str, Any]) -> list[str]:
     """Modules and optimizers that every rank has, those apart that are parts of others."""
     kinds = (nn.Module, torch.optim.Optimizer)
-    mine = {name: one for name, one in namespace.items() if isinstance(one, kinds)}
-    modules = [one for one in mine.values() if isinstance(one, nn.Module)]
+    matching = {name: one for name, one in namespace.items() if isinstance(one, kinds)}
+    modules = [one for one in matching.values() if isinstance(one, nn.Module)]
     parts = {id(part) for one in modules for part in one.modules() if part is not one}
     seen: set[int] = set()
     names = []
-    for name, one in mine.items():
+    for name, one in matching.items():
         if not name.startswith("_") and id(one) not in parts | seen:
             names.append(name)
             seen.add(id(one))
-    said: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(said, names)
-    return [name for name in said[0] if all(name in its for its in said)]
+    gathered: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, names)
+    return [name for name in gathered[0] if all(name in found for found in gathered)]
 
 
 def _load_module(path: str, keys: Mapping[str, Any], name: str, module: nn.Module) -> bool:
@@ -130,7 +130,9 @@ def _load_optimizer(
         if parameters <= {id(one) for one in module.parameters()}:
             options = states.StateDictOptions(flatten_optimizer_state_dict=False)
             state = states.get_optimizer_state_dict(module, optimizer, options=options)
-            parts = [f"state.{fqn}.{key}" for fqn, its in state["state"].items() for key in its]
+            parts = [
+                f"state.{fqn}.{key}" for fqn, entries in state["state"].items() for key in entries
+            ]
             prefix = prefix_of(name, parts, keys) if parts else None
             if prefix is not None:
                 nested = _nested(prefix, state)
@@ -177,7 +179,9 @@ def _load_counted(path: str, keys: Mapping[str, Any], prefix: str, optimizer: An
         table, number, name = key.removeprefix(prefix).split(".", 2)
         (state if table == "state" else groups).setdefault(int(number), {})[name] = value
     parameters = [one for group in optimizer.param_groups for one in group["params"]]
-    spread = {number: sharding.spread(its, parameters[number]) for number, its in state.items()}
+    spread = {
+        number: sharding.spread(entries, parameters[number]) for number, entries in state.items()
+    }
     in_order = [groups[number] for number in sorted(groups)]
     optimizer.load_state_dict({"state": spread, "param_groups": in_order})
 

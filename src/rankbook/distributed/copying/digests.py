@@ -40,7 +40,7 @@ def _parts(value: Any, depth: int) -> Any:
         return _tensor(value)
     if isinstance(value, nn.Module):
         # Buffers, as of a BatchNorm, differ from rank to rank while all is well.
-        return _parts([its.detach() for its in value.parameters()], depth)
+        return _parts([parameter.detach() for parameter in value.parameters()], depth)
     if isinstance(value, torch.optim.Optimizer):
         return _parts([*value.state.values()], depth)
     if isinstance(value, Mapping):

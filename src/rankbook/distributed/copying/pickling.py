@@ -117,8 +117,8 @@ class _Pickler(cloudpickle.Pickler):
         for kind, reason in _STAYS.items():
             if isinstance(obj, kind):
                 raise _Left(reason)
-        for its, reduce in _REDUCERS.items():
-            if isinstance(obj, its):
+        for base, reduce in _REDUCERS.items():
+            if isinstance(obj, base):
                 return reduce(self, obj)
         found = sharding.stays(obj)
         if found:
@@ -202,9 +202,9 @@ class _Pickler(cloudpickle.Pickler):
             return restoring.blank, (type(obj),), made, None, None, sharding.set_zero
         state = obj.__getstate__()
         kept = (
-            (one, its)
-            for one, its in state["state"].items()
-            if id(one) not in self._shards and not any(map(sharding.is_dtensor, its.values()))
+            (one, entries)
+            for one, entries in state["state"].items()
+            if id(one) not in self._shards and not any(map(sharding.is_dtensor, entries.values()))
         )
         state["state"] = defaultdict(dict, kept)
         return restoring.blank, (type(obj),), state, None, None, sharding.set_optimizer
@@ -257,7 +257,7 @@ def _state(module: Any) -> dict[str, Any]:
         state[table] = type(state[table])(kept)
         for name in (f"{table}_with_kwargs", f"{table}_always_called"):
             if name in state:
-                flags = {number: it for number, it in state[name].items() if number not in gone}
+                flags = {number: flag for number, flag in state[name].items() if number not in gone}
                 state[name] = type(state[name])(flags)
     return state
 

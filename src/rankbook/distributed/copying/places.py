@@ -50,7 +50,7 @@ def group_here(name: str) -> str:
         InputError: There is none.
     """
     roster = healing.roster()
-    here = counterpart(name, roster[_Source.rank], [one for its in roster for one in its])
+    here = counterpart(name, roster[_Source.rank], [one for held in roster for one in held])
     if here is None:
         raise InputError(f"group {name} of rank {_Source.rank} has no counterpart on this rank")
     return here
@@ -69,7 +69,7 @@ def group_named(name: str) -> Any:
 
 
 def counterpart(
-    name: str, theirs: Sequence[Terms], every: Iterable[Terms], rank: int | None = None
+    name: str, others: Sequence[Terms], every: Iterable[Terms], rank: int | None = None
 ) -> str | None:
     """The name of the group in which a rank is what another one is in a group.
 
@@ -78,23 +78,23 @@ def counterpart(
 
     Args:
         name: Of the other rank's group.
-        theirs: The groups of that rank.
+        others: The groups of that rank.
         every: The groups of all ranks.
         rank: Whose place it is; None: of this process.
     """
     rank = dist.get_rank() if rank is None else rank
-    its = next((one for one in theirs if one.name == name), None)
-    if its is None:
+    terms = next((one for one in others if one.name == name), None)
+    if terms is None:
         return None
-    if rank in its.ranks:
+    if rank in terms.ranks:
         return name
 
     def alike(one: Terms) -> bool:
-        return (one.description, len(one.ranks)) == (its.description, len(its.ranks))
+        return (one.description, len(one.ranks)) == (terms.description, len(terms.ranks))
 
     def in_order(some: Iterable[Terms]) -> list[str]:
         return sorted({one.name for one in some if alike(one)}, key=lambda one: (len(one), one))
 
-    source = in_order(theirs)
+    source = in_order(others)
     here = in_order(one for one in every if rank in one.ranks)
     return here[source.index(name)] if len(source) == len(here) else None

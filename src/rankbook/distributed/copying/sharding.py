@@ -59,9 +59,11 @@ def shards() -> dict[int, Any]:
     for module in gc.get_objects() if sharded else ():
         if issubclass(type(module), sharded):
             for group in wrappers.param_groups(module):
-                for its in group.fsdp_params:
-                    found[id(its.sharded_param)] = its
-                    found[id(getattr(its, "_unsharded_param", its.sharded_param))] = its
+                for parameter in group.fsdp_params:
+                    found[id(parameter.sharded_param)] = parameter
+                    found[id(getattr(parameter, "_unsharded_param", parameter.sharded_param))] = (
+                        parameter
+                    )
     return found
 
 
@@ -100,21 +102,25 @@ def reduce_module(
         terms["offload_policy"] = group.offload_policy
         is_kept = group.post_forward_mesh_info is not None
         terms["reshard_after_forward"] = None if fsdp._auto_reshard_after_forward else is_kept
-        places = [(its.sharded_param, its.fsdp_placement) for its in group.fsdp_params]
+        places = [
+            (parameter.sharded_param, parameter.fsdp_placement) for parameter in group.fsdp_params
+        ]
         if any(place.dim for _, place in places):
             terms["placements"] = places
     return type(module).__mro__[2], state, terms
 
 
-def reduce_parameter(its: Any) -> Any:
+def reduce_parameter(sharded: Any) -> Any:
     """Take a parameter apart that FSDP manages: what is needed to make one like it."""
-    parameter = its.sharded_param
-    spec = getattr(its, "_unsharded_dtensor_spec", None) or getattr(its, "_tp_spec", None)
-    if spec is not None and its.is_dtensor:
+    parameter = sharded.sharded_param
+    spec = getattr(sharded, "_unsharded_dtensor_spec", None) or getattr(sharded, "_tp_spec", None)
+    if spec is not None and sharded.is_dtensor:
         made = (tuple(spec.shape), parameter.dtype, parameter.requires_grad, True)
         return _dtensor, (*made, spec.mesh, tuple(spec.placements), None)
-    device = its._spmd_mesh.device_type if hasattr(its, "_spmd_mesh") else parameter.device.type
-    size = tuple(its._orig_size)
+    device = (
+        sharded._spmd_mesh.device_type if hasattr(sharded, "_spmd_mesh") else parameter.device.type
+    )
+    size = tuple(sharded._orig_size)
     return _parameter, (size, parameter.dtype, parameter.requires_grad, device)
 
 

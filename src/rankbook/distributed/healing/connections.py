@@ -81,8 +81,8 @@ def lend(group: Any, other: Any, name: str) -> None:
         backend = other._get_backend(device)
         group._register_backend(device, kinds.GLOO, backend)
     world = _c10d._world
-    theirs = world.pg_names[other]
-    _c10d._unregister_process_group(theirs)
+    other_name = world.pg_names[other]
+    _c10d._unregister_process_group(other_name)
     for table in (
         world.pg_map,
         world.pg_names,

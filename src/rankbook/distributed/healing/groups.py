@@ -77,26 +77,26 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
         DistStoreError: A rank did not say within the timeout what it holds.
     """
     held = account.held if account is not None else ()
-    mine = [] if clean or account is None else _able(account)
+    able = [] if clean or account is None else _able(account)
     found = wrappers.find({one.group: one.terms.name for one in held})
-    terms = tuple(one.terms for one in mine)
+    terms = tuple(one.terms for one in able)
     word = _Word(terms, _count(account), found.standings, (), account is None, steps.taken())
     steps.begin()
     words = _exchange("heal", word)
     _Roster.said = words
     # No name of a group that ended is given to another: a mesh would find it by that.
     _c10d._world.group_count = max(_c10d._world.group_count, *(word.count for word in words))
-    said = [None if word.is_new else word.terms for word in words]
-    going = [one for one in mine if is_agreed(one.terms, said)]
+    rosters = [None if word.is_new else word.terms for word in words]
+    going = [one for one in able if is_agreed(one.terms, rosters)]
     if account is None and not clean:
-        going = [Held(its, None) for its in _missed(said)]
+        going = [Held(terms_missed, None) for terms_missed in _missed(rosters)]
     going = [Held(one.terms, _connect(one)) for one in going]
     alive, ended = found.split(_with_default(going))
     new = [rank for rank, word in enumerate(words) if word.is_new]
     alive, waiting = alive.apart(_without(going, new), stale.waiting())
     wrappers.restart(alive, [word.standings for word in words], _c10d._get_default_store())
     stale.wait(waiting, new)
-    lost = [one.terms for one in held if one.terms not in [its.terms for its in going]]
+    lost = [one.terms for one in held if one.terms not in [each.terms for each in going]]
     if account is not None and lost:
         is_other = account.size != dist.get_world_size()
         names = {its.name for its in lost if is_other or not its.is_default}
@@ -107,7 +107,7 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
         (*alive.kinds, *_subgroups([one.terms for one in going])),
         (*ended.kinds, *_subgroups(lost)),
         waiting.kinds,
-        account is None and any(said),
+        account is None and any(rosters),
         steps.departed([None if word.is_new else word.steps for word in words]),
     )
 
@@ -152,23 +152,23 @@ class _Roster:
     said: Sequence[_Word] = ()
 
 
-def is_agreed(terms: Terms, said: Sequence[Collection[Terms] | None]) -> bool:
+def is_agreed(terms: Terms, rosters: Sequence[Collection[Terms] | None]) -> bool:
     """Whether all members of a group hold it, made in the same way.
 
     Args:
         terms: Of the group.
-        said: By rank, those of the groups that it holds; None: it came without any.
+        rosters: By rank, those of the groups that it holds; None: it came without any.
     """
-    heard = (said[rank] for rank in terms.ranks)
-    return all(its is None or terms in its for its in heard)
+    heard = (rosters[rank] for rank in terms.ranks)
+    return all(roster is None or terms in roster for roster in heard)
 
 
-def _missed(said: Sequence[Collection[Terms] | None]) -> list[Terms]:
+def _missed(rosters: Sequence[Collection[Terms] | None]) -> list[Terms]:
     """Groups of others that a rank without groups is a member of, in the order of all ranks."""
-    every = {its for held in said if held is not None for its in held}
+    every = {terms for held in rosters if held is not None for terms in held}
     rank = dist.get_rank()
-    mine = [its for its in every if rank in its.ranks and is_agreed(its, said)]
-    return sorted(mine, key=lambda its: its.name)
+    missed = [terms for terms in every if rank in terms.ranks and is_agreed(terms, rosters)]
+    return sorted(missed, key=lambda terms: terms.name)
 
 
 def _with_default(held: Sequence[Held]) -> set[Any]:
@@ -209,11 +209,18 @@ def _exchange(topic: str, word: _Word) -> list[_Word]:
 
 
 def _read(text: bytes) -> _Word:
-    said = json.loads(text)
-    terms = tuple(Terms(**{**one, "ranks": tuple(one["ranks"])}) for one in said["terms"])
-    standings = {kind: [Standing(*one) for one in its] for kind, its in said["standings"].items()}
+    content = json.loads(text)
+    terms = tuple(Terms(**{**one, "ranks": tuple(one["ranks"])}) for one in content["terms"])
+    standings = {
+        kind: [Standing(*one) for one in items] for kind, items in content["standings"].items()
+    }
     return _Word(
-        terms, said["count"], standings, tuple(said["shards"]), said["is_new"], said["steps"]
+        terms,
+        content["count"],
+        standings,
+        tuple(content["shards"]),
+        content["is_new"],
+        content["steps"],
     )
 
 
@@ -248,4 +255,4 @@ def _connect(held: Held) -> Any:
 
 
 def _subgroups(terms: Sequence[Terms]) -> tuple[str, ...]:
-    return ("subgroups",) if any(not its.is_default for its in terms) else ()
+    return ("subgroups",) if any(not one.is_default for one in terms) else ()

@@ -57,8 +57,10 @@ def tell(module: Any, kind: str, standings: Sequence[Sequence[Standing]], store:
         standings: By rank, where its reducers of this kind stand.
         store: In which it is told.
     """
-    sorted_on = [rank for rank, its in enumerate(standings) if any(one.is_sorted for one in its)]
-    is_needed = any(not one.is_sorted for its in standings for one in its)
+    sorted_on = [
+        rank for rank, of_rank in enumerate(standings) if any(one.is_sorted for one in of_rank)
+    ]
+    is_needed = any(not one.is_sorted for of_rank in standings for one in of_rank)
     is_first = sorted_on[:1] == [_dist.get_rank()]
     if is_needed and is_first and standing(module).is_sorted:
         store.set(f"healing/buckets/{kind}", json.dumps(_layout(module)))
@@ -79,7 +81,7 @@ def restart(module: Any, kind: str, standings: Sequence[Sequence[Standing]], sto
     # A step that did not come on this rank, but on others, would do what was due for the last one.
     if module in _due:
         _due.pop(module).remove()
-    every = [one for its in standings for one in its]
+    every = [one for of_rank in standings for one in of_rank]
     are_sorted = {one.is_sorted for one in every}
     have_begun = {one.has_begun for one in every}
     # These do not sort in the second forward, or do not tell whether they have been cut before it.
@@ -126,7 +128,7 @@ def _layout(module: Any) -> list[list[int]]:
     parameters, _ = module._build_params_for_reducer()
     numbers = {id(parameter): number for number, parameter in enumerate(parameters)}
     buckets = module.reducer._get_zeros_like_grad_buckets()
-    return [[numbers[id(its)] for its in bucket.parameters()] for bucket in buckets]
+    return [[numbers[id(each)] for each in bucket.parameters()] for bucket in buckets]
 
 
 def _make(module: Any, layout: list[list[int]] | None) -> None:

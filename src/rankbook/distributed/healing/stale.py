@@ -101,7 +101,7 @@ def wait(found: Found, new: Sequence[int]) -> None:
     source = next(rank for rank in range(len(new) + 1) if rank not in new)
     verb = "was" if len(new) == 1 else "were"
     have = "has" if len(new) == 1 else "have"
-    told = (
+    message = (
         f"rank{'s' * (len(new) > 1)} {ranks} {verb} replaced and {have} no such {{}} module: "
         f"%dist_restart {ranks} --from {source}{{}} makes it there, or make it again on all ranks"
     )
@@ -111,7 +111,7 @@ def wait(found: Found, new: Sequence[int]) -> None:
     ):
         for _, module in modules:
             if module not in _waiting:
-                _waiting[module] = _refuse(module, told.format(kind, more))
+                _waiting[module] = _refuse(module, message.format(kind, more))
 
 
 def release(found: Found) -> tuple[str, ...]:
@@ -163,9 +163,9 @@ def explain(error: BaseException) -> StaleGroupError | None:
     if _Last.generation < 0 or not (is_torchs and any(sign in str(error) for sign in _SIGNS)):
         return None
     kind, again = _kind(error)
-    what = "" if kind == "process group" else "its process group "
+    owner = "" if kind == "process group" else "its process group "
     return StaleGroupError(
-        f"this {kind} was made for generation {_Last.generation} or before, and {what}has ended: "
+        f"this {kind} was made for generation {_Last.generation} or before, and {owner}has ended: "
         f"make it again, {again}"
     )
 

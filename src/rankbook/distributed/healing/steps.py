@@ -53,18 +53,18 @@ def taken() -> dict[str, list[int]]:
     return found
 
 
-def departed(said: Sequence[Mapping[str, Sequence[int]] | None]) -> tuple[Departed, ...]:
+def departed(reports: Sequence[Mapping[str, Sequence[int]] | None]) -> tuple[Departed, ...]:
     """The optimizers that have not taken as many steps on all ranks.
 
     Args:
-        said: By rank, its :func:`taken`; None: the rank is new.
+        reports: By rank, its :func:`taken`; None: the rank is new.
     """
-    known = [its for its in said if its is not None]
+    known = [report for report in reports if report is not None]
     found = []
-    for kind in dict.fromkeys(kind for its in known for kind in its):
-        steps = [its.get(kind, [0]) for its in known]
+    for kind in dict.fromkeys(kind for report in known for kind in report):
+        steps = [report.get(kind, [0]) for report in known]
         # With several of a kind, one may be garbage that Python has freed on some ranks only.
-        if all(len(its) == 1 for its in steps) and len({its[0] for its in steps}) > 1:
-            by_rank = (-1 if its is None else its.get(kind, [0])[0] for its in said)
+        if all(len(report) == 1 for report in steps) and len({report[0] for report in steps}) > 1:
+            by_rank = (-1 if report is None else report.get(kind, [0])[0] for report in reports)
             found.append((kind.split()[0], tuple(by_rank)))
     return tuple(found)

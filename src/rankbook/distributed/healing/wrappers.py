@@ -52,7 +52,7 @@ class Found:
     def kinds(self) -> tuple[str, ...]:
         """What there is of modules, in the plural."""
         named = {"DDP modules": self.ddp, "FSDP modules": self.fsdp}
-        found = [name for name, its in named.items() if its]
+        found = [name for name, objects in named.items() if objects]
         return tuple(dict.fromkeys((*found, *(_OTHERS[name] for name, *_ in self.others))))
 
     @property
@@ -108,7 +108,7 @@ def find(names: Mapping[Any, str]) -> Found:
         names: By group that was left, its name; modules that hold none of them are left out.
     """
     found = _find(names)
-    if any(len(set(its)) > 1 for its in found.standings.values()):
+    if any(len(set(seen)) > 1 for seen in found.standings.values()):
         # One of the two may be what an earlier run of a cell has made, and Python not freed yet.
         gc.collect()
         found = _find(names)
@@ -174,15 +174,15 @@ def _class(module: str, name: str) -> Any:
     return getattr(sys.modules.get(module), name, ())
 
 
-def restart(found: Found, said: Sequence[Standings], store: Store) -> None:
+def restart(found: Found, reports: Sequence[Standings], store: Store) -> None:
     """Have the next step of each begin as if the one that was cut had not been.
 
     Args:
         found: Of this rank.
-        said: By rank, its :attr:`Found.standings`.
+        reports: By rank, its :attr:`Found.standings`.
         store: In which the ranks tell each other more.
     """
-    standings = {kind: [[*its.get(kind, ())] for its in said] for kind, _ in found.ddp}
+    standings = {kind: [[*report.get(kind, ())] for report in reports] for kind, _ in found.ddp}
     for act in (reducers.tell, reducers.restart):
         for kind, module in found.ddp:
             act(module, kind, standings[kind], store)

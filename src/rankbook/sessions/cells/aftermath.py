@@ -113,8 +113,8 @@ class Aftermath:
         names = filling.held_by_others(self._members, dead)
         if not names:
             return ""
-        it, source = agree(dead, "it", "them"), min(set(self._members.living()))
-        return f" They hold {filling.listed(names)}: --from {source} copies that to {it}, too."
+        pronoun, source = agree(dead, "it", "them"), min(set(self._members.living()))
+        return f" They hold {filling.listed(names)}: --from {source} copies that to {pronoun}, too."
 
     def _explain_mismatch(self, result: CellResult, failures: Mapping[int, Failure]) -> None:
         """Make one verdict of the errors with which checked collectives were refused on ranks."""

@@ -24,16 +24,16 @@ class Comparing:
         self._members = members
         self._comparison = Comparison()
 
-    def compare(self, said: Mapping[int, Iterable[Fingerprint]]) -> tuple[Diagnosis, ...]:
+    def compare(self, by_rank: Mapping[int, Iterable[Fingerprint]]) -> tuple[Diagnosis, ...]:
         """Find the first collective of each group that its members have called differently.
 
         Args:
-            said: By rank, what it says of the groups that it has used.
+            by_rank: By rank, what it says of the groups that it has used.
 
         Returns:
             Verdicts of the kind ``mismatch``; none where what a rank called is no longer kept.
         """
-        found = [verdict_on(self._members, slot) for slot in self._comparison.compare(said)]
+        found = [verdict_on(self._members, slot) for slot in self._comparison.compare(by_rank)]
         return tuple(replace(one, summary=f"{one.summary} {_BUT}") for one in found if one)
 
 

@@ -50,7 +50,7 @@ def first_cause(groups: Sequence[_Group]) -> str:
     for more, failure in others:
         then.setdefault(failure.ename, []).extend(more)
     if then:
-        message += f"; then {', '.join(f'{name} on {in_words(its)}' for name, its in then.items())}"
+        message += f"; then {', '.join(f'{name} on {in_words(who)}' for name, who in then.items())}"
     return message
 
 

@@ -112,8 +112,10 @@ class CellResult(Mapping[int, RankResult]):
         else:
             only_ended = self.ended and not self._failures()
             cause = self.ended.rstrip(".") if only_ended else first_cause(groups)
-            said = sentence or f"{cause}."
-            error = RankError(f"{said} {self.note}" if self.note else said.rstrip("."), failed)
+            message = sentence or f"{cause}."
+            error = RankError(
+                f"{message} {self.note}" if self.note else message.rstrip("."), failed
+            )
             error.sentence = sentence or (self.ended if only_ended else "")
         error.note, error.traceback_lines = self.note, self.traceback_lines()
         raise error

@@ -188,8 +188,8 @@ class RunningCell:
         if hang is not None:
             result.diagnosis, result.interruption = hang.diagnosis, hang.interruption
         result.diagnosis = result.diagnosis or overdue
-        said = {rank: outcome.fingerprints for rank, outcome in outcomes.items()}
-        differing = self._comparing.compare(said)
+        fingerprints = {rank: outcome.fingerprints for rank, outcome in outcomes.items()}
+        differing = self._comparing.compare(fingerprints)
         was_refused = any(rank.error and rank.error.slot for rank in result.values())
         if result.diagnosis is None and not was_refused:  # else that says more
             result.mismatches = differing
@@ -280,9 +280,9 @@ class RunningCell:
     def _tell(self, found: Diagnosis) -> None:
         """Say once who waits for a rank that stands at a prompt."""
         words = _AGE.sub("", found.summary)
-        who = words.partition("; ")[2]  # where the others stand was shown when they stopped
-        if self._prompting.asking & set(found.ranks) and who != self._told:
-            self._told = who
+        others = words.partition("; ")[2]  # where the others stand was shown when they stopped
+        if self._prompting.asking & set(found.ranks) and others != self._told:
+            self._told = others
             self._collector.say(words)
 
     def _obey(self, line: str, question: Question) -> bool:
@@ -309,8 +309,8 @@ class RunningCell:
         for rank in sorted(dead.keys() - self._known_dead):
             others = self._call.pending - dead.keys()
             go_on = f"; {ranks_do(others, 'goes on', 'go on')}" if others else ""
-            said = sentence_start(f"rank {rank} {how_ended(dead[rank])}{go_on}.")
-            self._collector.note(said)
+            message = sentence_start(f"rank {rank} {how_ended(dead[rank])}{go_on}.")
+            self._collector.note(message)
         self._known_dead |= dead.keys()
 
     def _is_to_be_freed(self) -> bool:

@@ -26,8 +26,8 @@ def sentence_end(infos: Mapping[int, GroupInfo]) -> str:
         text += f" {sentence_start(some)} made before have ended; each says so when it is used."
     if waiting:
         new = [rank for rank, info in infos.items() if info.is_new]
-        who = f"{in_words(new)} {agree(new, 'has', 'have')}" if new else "the replaced rank has"
-        text += f" {sentence_start(_listed(waiting))} wait until {who} them, too."
+        subject = f"{in_words(new)} {agree(new, 'has', 'have')}" if new else "the replaced rank has"
+        text += f" {sentence_start(_listed(waiting))} wait until {subject} them, too."
     return text + _departed(infos)
 
 
@@ -49,8 +49,8 @@ def _departed(infos: Mapping[int, GroupInfo]) -> str:
     return text
 
 
-def _kinds(said: Iterable[Iterable[str]]) -> list[str]:
-    return list(dict.fromkeys(kind for its in said for kind in its))
+def _kinds(by_rank: Iterable[Iterable[str]]) -> list[str]:
+    return list(dict.fromkeys(kind for kinds in by_rank for kind in kinds))
 
 
 def _listed(kinds: list[str]) -> str:

@@ -38,8 +38,8 @@ class Filled:
 
     def __str__(self) -> str:
         have = agree(self.ranks, "has", "have")
-        what = f"its {listed(self.names)}" if self.names else "what its cells have defined"
-        lines = [f"{sentence_start(in_words(self.ranks))} {have} from rank {self.source} {what}."]
+        names = f"its {listed(self.names)}" if self.names else "what its cells have defined"
+        lines = [f"{sentence_start(in_words(self.ranks))} {have} from rank {self.source} {names}."]
         differing = [name for name in self.differing if name not in self.loaded]
         if differing:
             lines.append(
@@ -64,8 +64,8 @@ def listed(names: Sequence[str]) -> str:
 def held_by_others(members: Members, ranks: Iterable[int]) -> tuple[str, ...]:
     """The variables that the lowest rank beside these holds; whatever it does."""
     others = sorted(set(members.living()) - set(ranks))
-    said = _holdings(members, others[:1])
-    return said[0].names if said else ()
+    held = _holdings(members, others[:1])
+    return held[0].names if held else ()
 
 
 def lacking(members: Members, ranks: Collection[int]) -> str:
@@ -133,13 +133,13 @@ def _differing(members: Members, ranks: Sequence[int], names: tuple[str, ...]) -
     call = members.ranks(ranks).request(SayDigests(names))
     call.wait()
     call.raise_for_failure()
-    said = [call.values[rank] for rank in ranks]
-    return tuple(name for name in names if len({its.get(name) for its in said}) > 1)
+    values = [call.values[rank] for rank in ranks]
+    return tuple(name for name in names if len({of_rank.get(name) for of_rank in values}) > 1)
 
 
 def _failed(taken: Iterable[Copies]) -> dict[str, str]:
     """What a rank could not set: it has set nothing then."""
-    return {name: why for its in taken if not its.names for name, why in its.left.items()}
+    return {name: why for one in taken if not one.names for name, why in one.left.items()}
 
 
 def _holdings(members: Members, ranks: Sequence[int]) -> list[Holdings]:

@@ -64,10 +64,10 @@ class AfterEnd:
             return None
         if facts.host == socket.gethostname():
             return lastcalls.read(Path(facts.last_calls))
-        there = [each for each in alive if each in known and known[each].host == facts.host]
-        if not there:
+        neighbours = [each for each in alive if each in known and known[each].host == facts.host]
+        if not neighbours:
             return None
         try:
-            return self._party({0: there[0]}).request(ReadLastCalls(facts.last_calls))
+            return self._party({0: neighbours[0]}).request(ReadLastCalls(facts.last_calls))
         except ClusterError:  # the controller is gone, which is told elsewhere
             return None

@@ -44,9 +44,9 @@ def diff(party: Party, expression: str) -> Diff:
     Raises:
         InputError: It cannot be evaluated on any rank.
     """
-    told = {r: load(Prints, v) for r, v in party.ask(Fingerprint(expression)).items()}
+    prints = {r: load(Prints, v) for r, v in party.ask(Fingerprint(expression)).items()}
     try:
-        return _Comparison(party, expression, told).result()
+        return _Comparison(party, expression, prints).result()
     finally:
         party.ask(Drop())
 
@@ -54,11 +54,11 @@ def diff(party: Party, expression: str) -> Diff:
 class _Comparison:
     """One value, compared."""
 
-    def __init__(self, party: Party, expression: str, told: Mapping[int, Prints]) -> None:
+    def __init__(self, party: Party, expression: str, by_rank: Mapping[int, Prints]) -> None:
         self._party = party
         self._expression = expression
-        self._told = {rank: prints for rank, prints in told.items() if not prints.error}
-        self._errors = {rank: prints.error for rank, prints in told.items() if prints.error}
+        self._told = {rank: prints for rank, prints in by_rank.items() if not prints.error}
+        self._errors = {rank: prints.error for rank, prints in by_rank.items() if prints.error}
         self._left = _BUDGET
         if not self._told:
             raise InputError(f"{expression}: {next(iter(self._errors.values()))}.")
@@ -70,10 +70,10 @@ class _Comparison:
         }
         found = []
         for path in paths:
-            there = {rank: own[path] for rank, own in by_rank.items() if path in own}
-            absent = tuple(sorted(by_rank.keys() - there.keys()))
+            holders = {rank: own[path] for rank, own in by_rank.items() if path in own}
+            absent = tuple(sorted(by_rank.keys() - holders.keys()))
             parts: dict[str, dict[int, Leaf]] = {}
-            for rank, leaf in there.items():
+            for rank, leaf in holders.items():
                 parts.setdefault(leaf.part, {})[rank] = leaf
             for part, leaves in parts.items():
                 found.append(self._compare(path, part, leaves, absent))
@@ -154,20 +154,20 @@ class _Comparison:
             return " ".join(parts) + missing
         first = departing[0]
         away = first.departures[0]
-        what = f"'s {first.path}" if first.path else "'s value"
+        name = f"'s {first.path}" if first.path else "'s value"
         verb = agree(away.ranks, "departs", "depart")
         if len(first.departures) == len(ranks) - 1 > 1:
             return f"{first.path or 'The value'} differs on every rank: {away.why}.{missing}"
-        who = sentence_start(in_words(away.ranks))
-        told = f"{who}{what} {verb} from {in_words(first.agree)}: {away.why}"
+        subject = sentence_start(in_words(away.ranks))
+        sentence = f"{subject}{name} {verb} from {in_words(first.agree)}: {away.why}"
         if len(departing) < len(found):
             count = len(found) - len(departing)
-            told += (
+            sentence += (
                 f"; {count} of {plural(len(found), noun)} {agree(range(count), 'agrees', 'agree')}"
             )
         elif len(found) > 1:
-            told += f"; so {_do_the_others(len(found) - 1, noun)}"
-        return f"{told}.{missing}"
+            sentence += f"; so {_do_the_others(len(found) - 1, noun)}"
+        return f"{sentence}.{missing}"
 
 
 def _do_the_others(others: int, noun: str) -> str:
@@ -200,8 +200,8 @@ def _shown(value: Any) -> str:
 def _largest(
     leaf: Leaf,
     numbers: Sequence[int],
-    ours: Sequence[memoryview],
-    theirs: Sequence[memoryview],
+    own: Sequence[memoryview],
+    other: Sequence[memoryview],
     more: bool,  # noqa: FBT001
 ) -> str:
     """Say the largest difference between chunks, and where the values differ first."""
@@ -210,7 +210,7 @@ def _largest(
     dtype = getattr(torch, leaf.dtype)
     step = CHUNK // dtype.itemsize
     largest, first, count = 0.0, -1, 0
-    for number, a, b in zip(numbers, ours, theirs, strict=True):
+    for number, a, b in zip(numbers, own, other, strict=True):
         x, y = (_wide(torch.frombuffer(bytearray(data), dtype=dtype)) for data in (a, b))
         bits = torch.frombuffer(bytearray(a), dtype=torch.uint8) != torch.frombuffer(
             bytearray(b), dtype=torch.uint8

@@ -37,9 +37,9 @@ def _loaded(data: memoryview, name: str, rank: int) -> Any:
     try:
         return values.loads(data)
     except Exception as error:  # noqa: BLE001 - __setstate__ can raise anything
-        said = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise InputError(
-            f"{name!r} of rank {rank} cannot be made here ({type(error).__name__}: {said}): pull "
+            f"{name!r} of rank {rank} cannot be made here ({type(error).__name__}: {reason}): pull "
             "what it is made from, for example its state_dict()."
         ) from None
 
