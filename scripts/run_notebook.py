@@ -18,6 +18,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal, DeadKernelError
 from nbformat import NotebookNode
+from solutions import solve
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 RULE = "─" * 72
@@ -104,17 +105,21 @@ class LiveClient(NotebookClient):  # type: ignore[misc]
         return super().process_message(msg, cell, cell_index)
 
 
-def run(path: Path, timeout: float) -> int:
+def run(path: Path, timeout: float, *, solved: bool = False, save: Path | None = None) -> int:
     """Run the notebook at a path.
 
     Args:
         path: The notebook. Its folder is the kernel's working directory.
         timeout: Seconds that one cell may take.
+        solved: Fill in the solutions of a lesson first.
+        save: Where the notebook is written with its outputs; None: nowhere.
 
     Returns:
         The exit status: 0, or 1 if a cell raised, took too long or killed the kernel.
     """
     notebook = nbformat.read(path, as_version=4)
+    if solved:
+        solve(notebook)
     run_cells = [
         index
         for index, cell in enumerate(notebook.cells)
@@ -152,6 +157,9 @@ def run(path: Path, timeout: float) -> int:
             reason = getattr(error, "ename", "") or str(error)
             print(f"\n{path}: stopped: {reason}", file=sys.stderr)
             return 1
+        finally:
+            if save is not None:
+                nbformat.write(notebook, save)
     return 0
 
 
@@ -162,10 +170,12 @@ def main() -> int:
     parser.add_argument(
         "--timeout", type=float, default=300, help="seconds one cell may take (default: 300)"
     )
+    parser.add_argument("--solved", action="store_true", help="with a lesson's solutions")
+    parser.add_argument("--save", type=Path, help="write the notebook with its outputs there")
     args = parser.parse_args()
     if not args.notebook.is_file():
         parser.error(f"there is no notebook {args.notebook}")
-    return run(args.notebook, args.timeout)
+    return run(args.notebook, args.timeout, solved=args.solved, save=args.save)
 
 
 if __name__ == "__main__":

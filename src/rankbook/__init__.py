@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING
 from rankbook._version import __version__
 from rankbook.errors import (
     BackendError,
+    CheckFailed,
     ClusterError,
     DeviceError,
     EngineError,
     EnvironmentVariableError,
     HangError,
     InputError,
+    LessonError,
     MismatchError,
     PromptError,
     RankbookError,
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BackendError",
+    "CheckFailed",
     "ClusterError",
     "DeviceError",
     "Diagnosis",
@@ -64,6 +67,7 @@ __all__ = [
     "EnvironmentVariableError",
     "HangError",
     "InputError",
+    "LessonError",
     "MismatchError",
     "PromptError",
     "RankError",

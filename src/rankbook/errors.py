@@ -6,7 +6,8 @@
     ├── InputError (ValueError)          an argument makes no sense: the message says what to type
     │   ├── BackendError                 the backend is unknown, or torch was built without it
     │   ├── DeviceError                  the ranks ask for GPUs that are not there
-    │   └── EnvironmentVariableError     RANK, WORLD_SIZE … hold something impossible
+    │   ├── EnvironmentVariableError     RANK, WORLD_SIZE … hold something impossible
+    │   └── LessonError                  a lesson cannot do that, or not now
     ├── RendezvousError (TimeoutError)   some ranks did not arrive: the message says which
     ├── ClusterError                     the cluster cannot be started, found or reached
     │   └── EngineError                  an engine cannot be a rank: the message names its host
@@ -15,6 +16,7 @@
     ├── MismatchError (RuntimeError)     ranks call different collectives: none was issued
     ├── StaleGroupError                  what was made for an earlier process group cannot go on
     ├── ReportError                      a report cannot be saved, or a file is none
+    ├── CheckFailed (AssertionError)     an exercise of a lesson is not solved yet
     └── RankError                        the user's code raised on some ranks
         └── HangError                    its collectives could not complete: a rank was missing,
                                          or called something else
@@ -31,12 +33,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BackendError",
+    "CheckFailed",
     "ClusterError",
     "DeviceError",
     "EngineError",
     "EnvironmentVariableError",
     "HangError",
     "InputError",
+    "LessonError",
     "MismatchError",
     "PromptError",
     "RankError",
@@ -67,6 +71,13 @@ class DeviceError(InputError):
 
 class EnvironmentVariableError(InputError):
     """A launcher's variable (RANK, WORLD_SIZE, LOCAL_RANK …) holds something impossible."""
+
+
+class LessonError(InputError):
+    """A lesson cannot do what was asked, or not now. The message says what to do first."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [_bold("LessonError", str(self))]
 
 
 class RendezvousError(RankbookError, TimeoutError):
@@ -124,6 +135,22 @@ class PromptError(RankbookError):
 
 class ReportError(RankbookError):
     """A report cannot be saved where it was to be, or a file is no report that can be read."""
+
+
+class CheckFailed(RankbookError, AssertionError):  # noqa: N818 - as one says it
+    """An exercise is not solved yet: what is wrong by rank, and a hint where the mistake is known.
+
+    Attributes:
+        checked: What was found, a :class:`rankbook.teach.Checked`.
+    """
+
+    def __init__(self, message: str, checked: object = None) -> None:
+        super().__init__(message)
+        self.checked = checked
+
+    def _render_traceback_(self) -> list[str]:
+        first, *rest = str(self).splitlines()
+        return [_bold("CheckFailed", first), *rest]
 
 
 class RankError(RankbookError):

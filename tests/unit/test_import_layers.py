@@ -38,6 +38,7 @@ FLOORS = [
     {"sessions"},
     {"display", "widgets"},
     {"api", "magics", "notebook", "selftest", ""},  # "" is the package itself
+    {"teach"},
 ]
 
 # Inside sessions the rooms follow each other in this order, too; what stands beside them is a face.

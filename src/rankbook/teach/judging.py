@@ -1,0 +1,134 @@
+"""What happens on a rank when an answer is checked: it is tried, and judged where its values are.
+
+No tensor leaves the rank: what travels is which mistake it is, and a short text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from rankbook.teach.definitions import Exercise, Lesson
+from rankbook.teach.forms import plain
+
+__all__ = ["Here", "judge"]
+
+_WIDTH = 60
+
+
+class Here:
+    """A rank, as the functions of a lesson see it: the learner's names are its attributes.
+
+    ``here.torch``, ``here.dist``, ``here.rank`` and ``here.world_size`` are torch's own, whatever
+    the learner has called so.
+    """
+
+    def __init__(self, names: Mapping[str, Any]) -> None:
+        import torch
+        from torch import distributed as dist
+
+        self._names = names
+        self.torch: Any = torch
+        self.dist: Any = dist
+        self.rank: int = dist.get_rank()
+        self.world_size: int = dist.get_world_size()
+        self.notes: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        """The learner's variable of that name."""
+        try:
+            return self._names[name]
+        except KeyError:
+            raise NameError(f"name {name!r} is not defined", name=name) from None
+
+    def lacks(self, names: tuple[str, ...]) -> list[str]:
+        """Those of the names that the learner has not defined."""
+        return [name for name in names if name not in self._names]
+
+    def note(self, **values: Any) -> None:
+        """Keep numbers for the targets of an exercise."""
+        self.notes |= values
+
+
+def judge(module: str, name: str, names: Mapping[str, Any]) -> str:
+    """Try an answer on this rank.
+
+    Args:
+        module: Where the lesson is defined.
+        name: Of the exercise or prediction.
+        names: The learner's variables.
+
+    Returns:
+        JSON: for an exercise ``finding``, ``got``, ``want`` and ``notes``, or ``lacks``; for a
+        prediction ``truth``.
+    """
+    lesson: Lesson = import_module(module).LESSON
+    item, here = lesson.find(name), Here(names)
+    if not isinstance(item, Exercise):
+        return json.dumps({"truth": plain(item.truth(here))})
+    if lacking := here.lacks(item.needs):
+        return json.dumps({"lacks": lacking})
+    got = item.tries(here)
+    want = item.right(here)
+    return json.dumps(
+        {
+            "finding": _finding(item, here, got, want),
+            "got": _short(got),
+            "want": _short(want),
+            "notes": here.notes,
+        }
+    )
+
+
+def _finding(exercise: Exercise, here: Here, got: Any, want: Any) -> str:
+    if _agree(got, want, exercise.tolerance):
+        return "right"
+    for mistake in exercise.mistakes:
+        if mistake.gives and _agree(got, mistake.gives(here), exercise.tolerance):
+            return mistake.name
+    return "other"
+
+
+def _agree(got: Any, want: Any, tolerance: float) -> bool:
+    """Whether two values are the same: tensors, numbers, and lists, tuples and dicts of them."""
+    import torch
+
+    if isinstance(want, torch.Tensor):
+        return (
+            isinstance(got, torch.Tensor)
+            and got.shape == want.shape
+            and torch.allclose(got.detach().double(), want.double(), rtol=tolerance, atol=tolerance)
+        )
+    if isinstance(want, (list, tuple)):
+        return (
+            isinstance(got, (list, tuple))
+            and len(got) == len(want)
+            and all(_agree(g, w, tolerance) for g, w in zip(got, want, strict=True))
+        )
+    if isinstance(want, float):
+        return isinstance(got, (int, float)) and abs(got - want) <= tolerance * max(1.0, abs(want))
+    return bool(got == want)
+
+
+def _short(value: Any) -> str:
+    """A value in one line."""
+    if hasattr(value, "tolist"):
+        if value.numel() > 8:  # noqa: PLR2004 - what fits into a line
+            begins = _rounded(value.flatten()[:4])
+            return f"a tensor of shape {tuple(value.shape)} that begins {begins}"
+        return _rounded(value)
+    if isinstance(value, (list, tuple)):
+        return " and ".join(map(_short, value)) or "nothing"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…"
+
+
+def _rounded(tensor: Any) -> str:
+    def each(value: Any) -> str:
+        if isinstance(value, list):
+            return f"[{', '.join(map(each, value))}]"
+        return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+    return each(tensor.detach().tolist())

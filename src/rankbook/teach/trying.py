@@ -1,0 +1,122 @@
+"""Trying an answer on the ranks of the current session, and what is in the way of that."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rankbook.api import session
+from rankbook.errors import LessonError, RankbookError
+from rankbook.teach.definitions import Exercise, Lesson, Prediction
+from rankbook.words import in_words, plural
+
+if TYPE_CHECKING:
+    from rankbook.models.calls import Traffic
+    from rankbook.notebook import Session
+    from rankbook.sessions.cells.results import CellResult
+
+__all__ = ["Tried", "has_run", "try_out"]
+
+_TIMEOUT = 20.0
+"""Seconds for a prediction's truth."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came of an answer that was tried on all ranks."""
+
+    said: Mapping[int, Mapping[str, Any]]
+    """By rank that came to an end, what :func:`rankbook.teach.judging.judge` says of it."""
+    traffic: Mapping[int, Traffic] = field(default_factory=dict)
+    hang: str = ""
+    """Kind of the diagnosis, if ranks had to be freed; empty if not."""
+    verdict: str = ""
+    """What was wrong then, in a sentence."""
+    raised: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    """By rank that raised, the exception's name, and a sentence that says what and where."""
+    late: bool = False
+    """Whether it was interrupted because it took too long."""
+
+
+def has_run(prediction: Prediction) -> bool:
+    """Whether the cell that answers a prediction has run in the current session."""
+    current = session()
+    return current is not None and any(prediction.cell in span.code for span in current.cells)
+
+
+def try_out(lesson: Lesson, item: Exercise | Prediction) -> Tried:
+    """Try an answer on all ranks.
+
+    Raises:
+        LessonError: It cannot be tried now; the message says what to do first.
+    """
+    current = _session(lesson)
+    module = type_module(lesson)
+    code = (
+        "__import__('rankbook.teach.judging', fromlist=['judge'])"
+        f".judge({module!r}, {item.name!r}, globals())"
+    )
+    limit = item.timeout if isinstance(item, Exercise) else _TIMEOUT
+    try:
+        result = current.run(code, timeout=limit)
+    except RankbookError as error:
+        raise LessonError(f"{item.name} cannot be checked now: {error}") from None
+    return _read(result)
+
+
+def type_module(lesson: Lesson) -> str:
+    """The module in which the ranks find the lesson."""
+    from rankbook.teach.lessons import module_of
+
+    return module_of(lesson.name)
+
+
+def _session(lesson: Lesson) -> Session:
+    """The current session, if it can try an answer."""
+    init = f"%dist_init gloo -n {lesson.ranks}"
+    current = session()
+    if current is None:
+        raise LessonError(f"There are no ranks: run {init} and the cells above first.")
+    if dead := current.dead_ranks:
+        ranks = ",".join(map(str, sorted(dead)))
+        raise LessonError(
+            f"{in_words(dead).capitalize()} ended: run %dist_restart {ranks} --from "
+            f"{min(set(range(current.world_size or lesson.ranks)) - set(dead), default=0)}, "
+            "then check again."
+        )
+    if not current.world_size:
+        raise LessonError("There is no process group: run %dist_reset, then check again.")
+    if current.world_size != lesson.ranks:
+        raise LessonError(
+            f"This lesson needs {plural(lesson.ranks, 'rank')}, and there are "
+            f"{current.world_size}: run {init} and the cells above again."
+        )
+    return current
+
+
+def _read(result: CellResult) -> Tried:
+    said, raised = {}, {}
+    for rank, done in result.items():
+        if done.error is None and done.result_repr is not None:
+            said[rank] = json.loads(ast.literal_eval(done.result_repr))
+        elif done.error is not None and not done.error.freed:
+            error = done.error
+            where = f" ({error.line})" if error.line else ""
+            raised[rank] = (
+                error.ename,
+                f"{error.ename}: {error.evalue.splitlines()[0]}{where}"
+                if (error.evalue)
+                else f"{error.ename}{where}",
+            )
+    diagnosis = result.diagnosis
+    return Tried(
+        said,
+        result.traffic,
+        diagnosis.kind if diagnosis else "",
+        diagnosis.summary if diagnosis else "",
+        raised,
+        late=bool(result.interruption),
+    )

@@ -1,0 +1,154 @@
+"""From what was tried to what is said: by rank, by target, with the hint of a known mistake.
+
+Pure: it asks nobody, and keeps nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rankbook.errors import LessonError
+from rankbook.teach.definitions import Exercise, Mistake, Seen, Target
+from rankbook.teach.trying import Tried
+from rankbook.words import agree, in_words, ranks_do
+
+__all__ = ["Verdict", "verdict_on"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said about an answer to an exercise."""
+
+    ok: bool
+    said: str
+    """By rank, in a sentence: ``Ranks 0-2 are right, rank 3 has the sum twice.``"""
+    reached: str = ""
+    """By target, in a sentence; empty where the result is not right."""
+    mistake: str = ""
+    """Name of the mistake that was recognised; empty if none was."""
+    hint: str = ""
+    """Of that mistake."""
+
+
+def verdict_on(exercise: Exercise, tried: Tried) -> Verdict:
+    """Judge what was tried.
+
+    Raises:
+        LessonError: The exercise's cell has not run on all ranks.
+    """
+    _refuse_lacking(tried)
+    findings = {rank: said["finding"] for rank, said in tried.said.items() if "finding" in said}
+    notes = {rank: said.get("notes", {}) for rank, said in tried.said.items()}
+    raised = {rank: name for rank, (name, _) in tried.raised.items()}
+    has_ended = not (tried.hang or tried.late or raised)
+    is_right = has_ended and set(findings.values()) == {"right"}
+    missed = [t for t in exercise.targets if is_right and not _is_met(t, tried, notes)]
+    seen = Seen(findings, tried.hang, raised, frozenset(t.name for t in missed), notes)
+    if is_right and not missed:
+        reached = _reached(exercise.targets, tried, notes)
+        return Verdict(True, f"{_ranks(findings)} {_are(findings)} right.", reached)  # noqa: FBT003
+    mistake = _recognised(exercise, seen)
+    said = _said(exercise, tried, findings, mistake)
+    return Verdict(
+        ok=False,
+        said=said,
+        reached=" ".join(_missed(t, tried, notes) for t in missed),
+        mistake=mistake.name if mistake else "",
+        hint=mistake.hint if mistake else "",
+    )
+
+
+def _refuse_lacking(tried: Tried) -> None:
+    lacking = {rank: said["lacks"] for rank, said in tried.said.items() if "lacks" in said}
+    if lacking:
+        names = ", ".join(dict.fromkeys(name for each in lacking.values() for name in each))
+        raise LessonError(
+            f"{ranks_do(lacking, 'has', 'have').capitalize()} no {names}: run the exercise's cell "
+            "on all ranks first."
+        )
+
+
+def _recognised(exercise: Exercise, seen: Seen) -> Mistake | None:
+    """The mistake that explains what was seen: one of all ranks first, then one of some."""
+    for mistake in exercise.mistakes:
+        if mistake.seen and mistake.seen(seen):
+            return mistake
+    found = set(seen.findings.values())
+    return next((m for m in exercise.mistakes if m.gives and m.name in found), None)
+
+
+def _said(
+    exercise: Exercise, tried: Tried, findings: dict[int, str], mistake: Mistake | None
+) -> str:
+    """What the ranks have, or did, in a sentence."""
+    if tried.hang and not tried.raised:
+        return tried.verdict
+    groups: dict[str, list[int]] = {}
+    for rank, found in sorted(findings.items()):
+        groups.setdefault(_of_rank(exercise, tried, rank, found, mistake), []).append(rank)
+    for rank, (_, what) in sorted(tried.raised.items()):
+        groups.setdefault(f"raised {what}", []).append(rank)
+    if tried.late:
+        groups[f"did not come to an end in {exercise.timeout:.0f} s"] = sorted(
+            set(tried.traffic) - set(findings) - set(tried.raised)
+        )
+    # What is right first, as one says it.
+    ordered = sorted(groups.items(), key=lambda pair: (pair[0] != "right", pair[1]))
+    parts = [f"{in_words(r)} {_are(r)} right" if s == "right" else f"{in_words(r)} {s}"
+             for s, r in ordered if r]  # fmt: skip
+    text = ", ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _of_rank(
+    exercise: Exercise, tried: Tried, rank: int, found: str, mistake: Mistake | None
+) -> str:
+    if found == "right":
+        return "right"
+    known = next((m for m in exercise.mistakes if m.name == found), None)
+    if known is None and mistake is not None and mistake.says:
+        known = mistake
+    if known is not None and known.says:
+        return known.says
+    said = tried.said[rank]
+    if said["got"] == "None":
+        return "got nothing (None): does the function return its result?"
+    return f"got {said['got']}, not {said['want']}"
+
+
+def _is_met(target: Target, tried: Tried, notes: dict[int, dict[str, object]]) -> bool:
+    return all(target.is_met(value) for value in _values(target, tried, notes).values())
+
+
+def _values(target: Target, tried: Tried, notes: dict[int, dict[str, object]]) -> dict[int, float]:
+    return {rank: target.value(tried.traffic[rank], notes[rank]) for rank in sorted(tried.said)}
+
+
+def _missed(target: Target, tried: Tried, notes: dict[int, dict[str, object]]) -> str:
+    values = _values(target, tried, notes)
+    worst = [rank for rank, value in values.items() if not target.is_met(value)]
+    low, high = min(values[r] for r in worst), max(values[r] for r in worst)
+    count = f"{high:g}" if low == high else f"{low:g} to {high:g}"
+    enough = f"{target.most:g}" if high > target.most else f"{target.least:g}"
+    asked = "are enough" if high > target.most else "are needed"
+    return f"But {in_words(worst)} had {count} {target.unit}, where {enough} {asked}."
+
+
+def _reached(targets: Iterable[Target], tried: Tried, notes: dict[int, dict[str, object]]) -> str:
+    parts = []
+    for target in targets:
+        values = set(_values(target, tried, notes).values())
+        low, high = min(values), max(values)
+        parts.append(
+            f"{high:g} {target.unit}" if low == high else f"{low:g} to {high:g} {target.unit}"
+        )
+    return f"On each rank {', '.join(parts)}." if parts else ""
+
+
+def _ranks(ranks: Iterable[int]) -> str:
+    return in_words(ranks).capitalize()
+
+
+def _are(ranks: Iterable[int]) -> str:
+    return agree(ranks, "is", "are")
