@@ -1,25 +1,38 @@
-"""The RANKS of a magic: ``all``, ``0``, ``0,2``, ``0-3``, ``1:``, ``::2``, ``[0,2]``, ``-1``."""
+"""The RANKS of a magic: ``all``, ``0``, ``0,2``, ``0-3``, ``1:``, ``::2``, ``[0,2]``, ``-1``.
+
+Where the ranks have a mesh with named dimensions, they are selected by these, too: ``tp=0``,
+``dp=1,tp=0``, ``dp=0-1``. Several conditions on one dimension add up (``dp=0,dp=2``); those on
+different ones restrict each other.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from rankbook.errors import InputError
+
+if TYPE_CHECKING:
+    from rankbook.models.meshes import NamedMesh
 
 __all__ = ["label", "parse"]
 
 _HELP = "use all, 0, 0,2, 0-3, 1:, ::2 or -1"
 _SLICE = re.compile(r"(-?\d+)?:(-?\d+)?(?::(-?\d+)?)?")
 _RANGE = re.compile(r"(\d+)-(\d+)")
+_EQUALS = re.compile(r"\s*=\s*")
 
 
-def parse(text: str | int | Iterable[int], world_size: int) -> tuple[int, ...]:
+def parse(
+    text: str | int | Iterable[int], world_size: int, mesh: NamedMesh | None = None
+) -> tuple[int, ...]:
     """Read a selection of ranks.
 
     Args:
         text: A selection as a person types it, one rank, or several.
         world_size: Number of ranks in the group.
+        mesh: Whose dimensions can be named in it.
 
     Returns:
         The ranks in ascending order, each once.
@@ -39,11 +52,55 @@ def parse(text: str | int | Iterable[int], world_size: int) -> tuple[int, ...]:
     if inner.lower() == "all":
         return tuple(range(world_size))
     found: set[int] = set()
-    for part in inner.split(","):
-        found.update(_part(part.strip(), text, world_size))
+    if "=" in inner:
+        found.update(_by_dimensions(_EQUALS.sub("=", inner), text, world_size, mesh))
+    else:
+        for part in inner.split(","):
+            found.update(_part(part.strip(), text, world_size))
     if not found:
         raise InputError(f"{text!r} selects none of the {world_size} ranks: {_HELP}.")
     return tuple(sorted(found))
+
+
+def _by_dimensions(inner: str, text: str, world_size: int, mesh: NamedMesh | None) -> Iterable[int]:
+    """The ranks that meet conditions on the dimensions of a mesh."""
+    wanted: dict[str, set[int]] = {}
+    named = ""
+    for part in filter(None, re.split(r"[,\s]+", inner)):
+        dim, equals, at = part.rpartition("=")
+        named = dim if equals else named
+        if not named:
+            raise InputError(
+                f"{text!r} mixes ranks and dimensions: use either numbers or names like dp=0."
+            )
+        wanted.setdefault(named, set()).update(_along(named, at, text, world_size, mesh))
+    assert mesh is not None  # noqa: S101 - else _along has refused
+    for rank in mesh.ranks:
+        place = dict(zip(mesh.dims, mesh.coordinates(rank), strict=True))
+        if all(place[dim] in some for dim, some in wanted.items()):
+            yield rank
+
+
+def _along(dim: str, at: str, text: str, world_size: int, mesh: NamedMesh | None) -> Iterable[int]:
+    """The coordinates that a condition allows: ``0``, ``0-1``, ``1:``, ``-1``."""
+    if mesh is None:
+        raise InputError(
+            f"The ranks have no dimension {dim!r}: name dimensions with %dist_mesh dp=2 tp=2, say."
+        )
+    if mesh.size != world_size:
+        raise InputError(
+            f"The mesh {mesh} was made for {mesh.size} ranks, and this group has {world_size}: "
+            f"run %dist_mesh with sizes that make {world_size}."
+        )
+    if dim not in mesh.dims:
+        raise InputError(f"The mesh {mesh} has no dimension {dim!r}.")
+    size = mesh.sizes[mesh.dims.index(dim)]
+    try:
+        return _part(at, text, size)
+    except InputError:
+        raise InputError(
+            f"{dim}={at} is no place in the mesh {mesh}: {dim} goes from 0 to {size - 1}."
+        ) from None
 
 
 def _part(part: str, text: str, world_size: int) -> Iterable[int]:
@@ -76,8 +133,15 @@ def _existing(rank: int, text: str, world_size: int) -> int:
     return rank % world_size
 
 
-def label(ranks: Iterable[int]) -> str:
-    """Write ranks as short as they can be said: ``0-3``, ``0,2``, ``0-1,5``."""
+def label(ranks: Iterable[int], mesh: NamedMesh | None = None) -> str:
+    """Write ranks as short as they can be said: ``0-3``, ``0,2``, ``0-1,5``.
+
+    Args:
+        ranks: Which.
+        mesh: Whose names may say it better: ``dp=1``.
+    """
+    if mesh is not None and (name := mesh.name_of(ranks := set(ranks))):
+        return name
     parts: list[str] = []
     run: list[int] = []
     for rank in [*sorted(set(ranks)), None]:

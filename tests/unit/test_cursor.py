@@ -16,7 +16,13 @@ from rankbook.magics.options import (
 )
 
 MAGICS = {
-    "dist": (RANKS, TIMEOUT_SECONDS, option("--no-wait", action="store_true")),
+    "dist": (
+        RANKS,
+        TIMEOUT_SECONDS,
+        option("--no-wait", action="store_true"),
+        option("expression", nargs="*"),
+    ),
+    "dist_show": (RANKS, option("expression", nargs="*")),
     "rank": (SELECTION,),
     "dist_init": (BACKEND, ON_HANG),
     "dist_pull": (NAMES, RANKS),
@@ -38,6 +44,7 @@ def at(marked, *, mode=False):
         ("%dist x.su|", ("all", "x.su", 4)),
         ("%dist -r 0 --no-wait x|.y", ("0", "x.y", 1)),
         ("a = 1\n%dist x|\nb = 2", ("all", "x", 1)),
+        ("%dist_show -r tp=0 w.wei|", ("tp=0", "w.wei", 5)),
     ],
 )
 def test_code_for_ranks_is_found_with_its_ranks(cell, expected):
@@ -82,13 +89,13 @@ def test_in_dist_mode_plain_code_is_for_ranks_and_what_stays_here_is_not():
         ("dist_init", ("--on-hang", ""), ["free", "report", "wait"]),
         ("dist_init", ("",), ["gloo", "nccl"]),
         ("dist_init", ("--o",), ["--on-hang"]),
-        ("dist", ("-r", ""), ["all", "0", "1", "2"]),
+        ("dist", ("-r", ""), ["all", "0", "1", "2", "tp=0"]),
         ("dist", ("-",), ["-r", "--ranks", "--timeout", "--no-wait"]),
         ("dist", ("--timeout", ""), []),
-        ("rank", ("",), ["all", "0", "1", "2"]),
+        ("rank", ("",), ["all", "0", "1", "2", "tp=0"]),
         ("dist_pull", ("",), None),
-        ("dist_pull", ("x", "-r", ""), ["all", "0", "1", "2"]),
+        ("dist_pull", ("x", "-r", ""), ["all", "0", "1", "2", "tp=0"]),
     ],
 )
 def test_options_and_their_values(magic, words, expected):
-    assert options_at(MAGICS[magic], words, 3) == expected
+    assert options_at(MAGICS[magic], words, ["0", "1", "2", "tp=0"]) == expected

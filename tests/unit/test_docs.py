@@ -15,6 +15,7 @@ import pytest
 from rankbook import ranks
 from rankbook.engine.group import Group
 from rankbook.magics import families
+from rankbook.models.meshes import NamedMesh
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
@@ -83,9 +84,10 @@ def rows(text):
 
 def test_the_table_of_selections_of_ranks_is_true():
     table = rows(page("reference/ranks.md"))
-    assert len(table) == 10
+    assert len(table) == 14
+    mesh = NamedMesh(("dp", "tp"), (4, 2), tuple(range(8)))
     for written, chosen in table:
-        assert ranks.parse(written, 8) == tuple(map(int, chosen.split(", "))), written
+        assert ranks.parse(written, 8, mesh) == tuple(map(int, chosen.split(", "))), written
 
 
 def test_every_name_and_variable_that_a_rank_gets_is_listed():

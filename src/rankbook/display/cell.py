@@ -9,12 +9,14 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from rankbook.display import verdict
+from rankbook.display import shown, verdict
 from rankbook.display.html import caption
 from rankbook.display.lines import Item, Merged, Merger
 from rankbook.display.text import alike, overwrite, prefixed
-from rankbook.models import Diagnosis
+from rankbook.models import Diagnosis, load
 from rankbook.models.events import Display, Event, Result, Stream, from_row, to_row
+from rankbook.models.meshes import NamedMesh
+from rankbook.models.shown import MIME, Held, Shown
 
 __all__ = ["LiveOutput", "Screen"]
 
@@ -66,7 +68,7 @@ class _Region:
         self.put(key, text)
         del self.open[key]
 
-    def text(self) -> str:
+    def text(self, mesh: NamedMesh | None) -> str:
         """The rows by rank; equal rows of several ranks are one."""
         alike: dict[tuple[int, str], list[int]] = {}
         turn: dict[int, int] = {}
@@ -74,7 +76,7 @@ class _Region:
             turn[rank] = turn.get(rank, -1) + 1
             alike.setdefault((turn[rank], row), []).append(rank)
         ordered = sorted(alike.items(), key=lambda pair: (pair[0][0], min(pair[1])))
-        return "\n".join(prefixed(ranks, row) for (_, row), ranks in ordered)
+        return "\n".join(prefixed(ranks, row, mesh) for (_, row), ranks in ordered)
 
 
 class LiveOutput:
@@ -85,8 +87,18 @@ class LiveOutput:
         screen: Screen,
         ranks: Collection[int],
         clock: Callable[[], float] = time.monotonic,
+        mesh: NamedMesh | None = None,
     ) -> None:
+        """Show what ranks print.
+
+        Args:
+            screen: Where.
+            ranks: Those that may print.
+            clock: Seconds, monotonic.
+            mesh: By whose dimensions ranks are named, where that is possible.
+        """
         self._screen = screen
+        self._mesh = mesh
         self._clock = clock
         self._merger = Merger(ranks)
         self._partial: dict[tuple[int, str], tuple[str, float]] = {}
@@ -181,7 +193,7 @@ class LiveOutput:
                 self._show_display(ranks, from_row(json.loads(item.key)))
             else:
                 stream = item.kind
-                text.append(prefixed(ranks, item.shown))
+                text.append(prefixed(ranks, item.shown, self._mesh))
         if text:
             self._write(stream, text)
 
@@ -225,16 +237,17 @@ class LiveOutput:
             self._last[rank] = local
             if display.display_id:
                 self._ids[rank, display.display_id] = local
-        self._screen.show(*caption(ranks), uuid.uuid4().hex, update=False)
+        self._screen.show(*caption(ranks, self._mesh), uuid.uuid4().hex, update=False)
         self._screen.show(display.data, display.metadata, local, update=False)
 
     def _show_results(self) -> None:
+        self._show_drawn()
         groups: dict[str, list[int]] = {}
         for rank in sorted(self._results):
             key = json.dumps(self._results[rank].data, sort_keys=True)
             groups.setdefault(key, []).append(rank)
         plain = [
-            prefixed(ranks, json.loads(data)["text/plain"])
+            prefixed(ranks, json.loads(data)["text/plain"], self._mesh)
             for data, ranks in groups.items()
             if json.loads(data).keys() == {"text/plain"}
         ]
@@ -243,9 +256,20 @@ class LiveOutput:
             self._screen.show(text, {}, uuid.uuid4().hex, update=False)
         for data, ranks in groups.items():
             if (bundle := json.loads(data)).keys() != {"text/plain"}:
-                self._screen.show(*caption(ranks), uuid.uuid4().hex, update=False)
+                self._screen.show(*caption(ranks, self._mesh), uuid.uuid4().hex, update=False)
                 metadata = self._results[ranks[0]].metadata
                 self._screen.show(bundle, metadata, uuid.uuid4().hex, update=False)
+
+    def _show_drawn(self) -> None:
+        """Show the values that are drawn, each rank having its part in one picture."""
+        held = {r: value.data[MIME] for r, value in self._results.items() if MIME in value.data}
+        if held:
+            by_rank = {rank: load(Held, told) for rank, told in sorted(held.items())}
+            value = Shown("", by_rank, mesh=self._mesh)
+            bundle = {"text/plain": shown.to_text(value), "text/html": shown.to_html(value)}
+            self._screen.show(bundle, {}, uuid.uuid4().hex, update=False)
+        for rank in held:
+            del self._results[rank]
 
     # -- lines without an end ----------------------------------------------------------------
 
@@ -266,7 +290,7 @@ class LiveOutput:
         return _REDRAW
 
     def _redraw(self, region: _Region, *, final: bool) -> None:
-        text = region.text()
+        text = region.text(self._mesh)
         if text != region.drawn or final:
             first = region.drawn is None
             self._screen.redraw(text, region.id, first=first, final=final)

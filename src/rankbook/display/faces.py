@@ -10,12 +10,14 @@ from html import escape
 from itertools import zip_longest
 from typing import Any
 
-from rankbook.display import verdict
+from rankbook.display import shown, verdict
 from rankbook.display.cell import LiveOutput
 from rankbook.display.text import plain
 from rankbook.errors import PromptError
-from rankbook.models import Diagnosis
+from rankbook.models import Diagnosis, to_dict
 from rankbook.models.events import Result, Stream
+from rankbook.models.meshes import NamedMesh
+from rankbook.models.shown import MIME, Shown
 from rankbook.sessions.cells.results import CellResult
 
 __all__ = ["give_faces", "html_of_result", "text_of_result"]
@@ -27,6 +29,10 @@ def give_faces() -> None:
     """Make results and verdicts show themselves; called again, it changes nothing."""
     CellResult._repr_html_ = html_of_result  # type: ignore[attr-defined]
     Diagnosis._repr_html_ = verdict.to_html  # type: ignore[attr-defined]
+    Shown._repr_html_ = shown.to_html  # type: ignore[attr-defined]
+    Shown.__repr__ = shown.to_text  # type: ignore[method-assign, assignment]
+    NamedMesh._repr_html_ = shown.mesh_to_html  # type: ignore[attr-defined]
+    NamedMesh.__repr__ = shown.mesh_to_text  # type: ignore[method-assign, assignment]
 
 
 def text_of_result(result: CellResult) -> str:
@@ -38,8 +44,10 @@ def text_of_result(result: CellResult) -> str:
 
 
 def html_of_result(result: CellResult) -> str:
-    """The same as HTML."""
-    parts = [_block(_printed(result))]
+    """The same as HTML, with values that are drawn as pictures."""
+    parts = [_block(_printed(result, with_drawn=False))]
+    if held := {rank: own.held for rank, own in result.items() if own.held}:
+        parts.append(shown.to_html(Shown("", held, mesh=result.mesh)))
     if result.diagnosis is not None:
         parts += [verdict.to_html(result.diagnosis), _block(result.note)]
     return "".join(parts) or _block(repr(result))
@@ -49,9 +57,9 @@ def _block(text: str) -> str:
     return f'<pre style="{_STYLE}">{escape(text)}</pre>' if text else ""
 
 
-def _printed(result: CellResult) -> str:
+def _printed(result: CellResult, *, with_drawn: bool = True) -> str:
     page = _Page()
-    output = LiveOutput(page, list(result), clock=lambda: 0.0)
+    output = LiveOutput(page, list(result), clock=lambda: 0.0, mesh=result.mesh)
     for name in ("stdout", "stderr"):
         texts = [getattr(own, name).splitlines(keepends=True) for own in result.values()]
         # Line by line, as ranks in step print: equal lines of several ranks become one.
@@ -60,7 +68,9 @@ def _printed(result: CellResult) -> str:
                 if line is not None:
                     output.event(rank, Stream(name, line))
     for rank, own in result.items():
-        if own.result_repr is not None:
+        if own.held is not None and with_drawn:
+            output.event(rank, Result({MIME: to_dict(own.held)}))
+        elif own.result_repr is not None and own.held is None:
             output.event(rank, Result({"text/plain": own.result_repr}))
     output.finish()
     return plain("".join([*page.texts, *result.traceback_lines()])).rstrip("\n")

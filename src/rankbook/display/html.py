@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from rankbook import ranks as rank_selection
+from rankbook.models.meshes import NamedMesh
 
 __all__ = ["ERROR", "QUIET", "caption", "heading", "mark", "table"]
 
@@ -37,13 +38,19 @@ _CAPTION = (
 )
 
 
-def caption(ranks: Iterable[int]) -> tuple[dict[str, Any], dict[str, Any]]:
+def caption(
+    ranks: Iterable[int], mesh: NamedMesh | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The line above a rich output that names its ranks.
+
+    Args:
+        ranks: Whose output it is.
+        mesh: By whose dimensions the ranks are named, where that is possible.
 
     Returns:
         A MIME bundle and its metadata.
     """
-    label = f"[{rank_selection.label(ranks)}]"
+    label = f"[{rank_selection.label(ranks, mesh)}]"
     return {"text/plain": label, "text/html": f'<div style="{_CAPTION}">{label}</div>'}, {}
 
 

@@ -118,7 +118,7 @@ def to_html(panel: Panel) -> str:
         _message(panel.message),
         _verdict(panel.snapshot),
         _answer(panel.answer, closed=panel.closed),
-        ranks.to_html(panel.snapshot.states),
+        ranks.to_html(panel.snapshot.states, panel.snapshot.mesh),
     )
     return f'<div class="rb-panel rb-{_level(panel)}">{"".join(parts)}</div>'
 
@@ -182,6 +182,7 @@ def _header(panel: Panel) -> str:
         ("world size", str(snapshot.world_size or "")),
         ("generation", str(snapshot.generation or "")),
         ("hosts", str(len(hosts) or "")),
+        ("mesh", str(snapshot.mesh or "")),
         ("cluster", snapshot.cluster),
     ]
     shown = "".join(

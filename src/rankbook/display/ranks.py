@@ -22,6 +22,7 @@ from rankbook.display.facts import (
     word,
 )
 from rankbook.models import Look
+from rankbook.models.meshes import NamedMesh
 
 __all__ = ["ROWS", "to_html"]
 
@@ -34,22 +35,23 @@ _DENSE = 128
 _Column = tuple[str, Callable[[Look], str]]
 
 
-def to_html(states: Sequence[Look]) -> str:
+def to_html(states: Sequence[Look], mesh: NamedMesh | None = None) -> str:
     """Render every rank and every spare engine.
 
     Args:
         states: As a snapshot has them.
+        mesh: Where the ranks stand, if their dimensions have names.
     """
     if not states:
         return ""
-    return _rows(states) if len(states) <= ROWS else _tiles(states)
+    return _rows(states, mesh) if len(states) <= ROWS else _tiles(states, mesh)
 
 
 # -- rows ------------------------------------------------------------------------------------
 
 
-def _rows(states: Sequence[Look]) -> str:
-    columns = _columns(states)
+def _rows(states: Sequence[Look], mesh: NamedMesh | None) -> str:
+    columns = _columns(states, mesh)
     head = "".join(f'<th scope="col" class="{_name(name)}">{name}</th>' for name, _ in columns)
     body = "".join(_row(state, columns) for state in states)
     return (
@@ -68,12 +70,14 @@ def _row(state: Look, columns: Sequence[_Column]) -> str:
     return f'<tr class="rb-row {_state_class(state)}">{cells}</tr>'
 
 
-def _columns(states: Sequence[Look]) -> list[_Column]:
+def _columns(states: Sequence[Look], mesh: NamedMesh | None) -> list[_Column]:
     """What differs from rank to rank first: the last columns may be out of sight."""
     on_gpus = any(gpu_memory(state) is not None for state in states)
     gpus: list[_Column] = [("GPU", _gpu)] if on_gpus else []
+    places: list[_Column] = [("place", lambda s: _place(s, mesh))] if mesh else []
     return [
         ("rank", lambda s: escape(rank_name(s))),
+        *places,
         ("state", _state),
         ("memory", _memory),
         *gpus,
@@ -86,6 +90,11 @@ def _columns(states: Sequence[Look]) -> list[_Column]:
         ("backend", lambda s: escape(s.info.backend) if s.info and s.in_group else ""),
         ("world size", lambda s: str(s.info.world_size) if s.info else ""),
     ]
+
+
+def _place(state: Look, mesh: NamedMesh | None) -> str:
+    """Where it stands in the mesh: ``dp=1 tp=0``."""
+    return escape(mesh.place(state.info.rank)) if mesh and state.info else ""
 
 
 def _state(state: Look) -> str:
@@ -120,15 +129,15 @@ def _whole_error(state: Look) -> str:
 # -- tiles -----------------------------------------------------------------------------------
 
 
-def _tiles(states: Sequence[Look]) -> str:
-    if len(states) > _DENSE:
-        return f'<ul class="rb-tiles rb-dense">{"".join(map(_dense_tile, states))}</ul>'
-    return f'<ul class="rb-tiles">{"".join(map(_tile, states))}</ul>'
+def _tiles(states: Sequence[Look], mesh: NamedMesh | None) -> str:
+    tile, kind = (_dense_tile, " rb-dense") if len(states) > _DENSE else (_tile, "")
+    tiles = "".join(tile(state, mesh) for state in states)
+    return f'<ul class="rb-tiles{kind}">{tiles}</ul>'
 
 
-def _tile(state: Look) -> str:
+def _tile(state: Look, mesh: NamedMesh | None) -> str:
     call, line = _activity(state)
-    place = f"{state.info.device if state.info else ''} {state.host}".strip()
+    place = _place(state, mesh) or f"{state.info.device if state.info else ''} {state.host}".strip()
     does = short(state.last_error) or call or line or place
     inside = (
         f'<span class="rb-does">{escape(does)}</span>'
@@ -138,17 +147,18 @@ def _tile(state: Look) -> str:
     more = "".join(part for text, part in parts if text != does)
     facts = "".join(
         f"<div><dt>{name}</dt><dd>{shown}</dd></div>"
-        for name, cell in _columns([state])
+        for name, cell in _columns([state], mesh)
         if name not in {"rank", "state"} and (shown := cell(state))
     )
     return _opens(state, inside, f"{more}<dl>{facts}</dl>")
 
 
-def _dense_tile(state: Look) -> str:
+def _dense_tile(state: Look, mesh: NamedMesh | None) -> str:
     """The same in a tenth of the HTML: there are hundreds of them, and they change every second."""
     info = state.info
     facts = [
         doing(state),
+        _place(state, mesh),
         f"{info.device}, {info.backend}, local rank {info.local_rank}, "
         f"world size {info.world_size}, main: {_yes_or_no(info.is_main)}"
         if info

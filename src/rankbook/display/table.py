@@ -7,6 +7,7 @@ from html import escape
 from rankbook.display import html
 from rankbook.display.facts import MARKS, doing, headline, memory, rank_name, short, word
 from rankbook.models import Look, Snapshot
+from rankbook.models.meshes import NamedMesh
 
 __all__ = ["Table", "to_html", "to_text"]
 
@@ -44,12 +45,13 @@ def to_text(snapshot: Snapshot) -> str:
     """The table for a terminal, nbconvert's text, or a screen reader."""
     if not snapshot.states:
         return headline(snapshot)
-    rows = [_COLUMNS, *(_cells(state) for state in snapshot.states)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
+    columns = _columns(snapshot)
+    rows = [columns, *(_cells(state, snapshot.mesh) for state in snapshot.states)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
     lines = [
         "  ".join(
             cell.rjust(width) if name in _NUMBERS else cell.ljust(width)
-            for name, cell, width in zip(_COLUMNS, row, widths, strict=True)
+            for name, cell, width in zip(columns, row, widths, strict=True)
         ).rstrip()
         for row in rows
     ]
@@ -61,13 +63,19 @@ def to_html(snapshot: Snapshot) -> str:
     """The table as HTML; every style is inline, so that it survives in a saved notebook."""
     if not snapshot.states:
         return html.heading(headline(snapshot))
-    head = [(name, _style(name)) for name in _COLUMNS]
-    return html.table(headline(snapshot), head, "".join(map(_row, snapshot.states)))
+    columns = _columns(snapshot)
+    head = [(name, _style(name)) for name in columns]
+    rows = "".join(_row(state, columns, snapshot.mesh) for state in snapshot.states)
+    return html.table(headline(snapshot), head, rows)
 
 
-def _row(state: Look) -> str:
+def _columns(snapshot: Snapshot) -> tuple[str, ...]:
+    return _COLUMNS if snapshot.mesh is None else (_COLUMNS[0], snapshot.mesh.name, *_COLUMNS[1:])
+
+
+def _row(state: Look, columns: tuple[str, ...], mesh: NamedMesh | None) -> str:
     cells = []
-    for name, text in zip(_COLUMNS, _cells(state), strict=True):
+    for name, text in zip(columns, _cells(state, mesh), strict=True):
         if name == "state":
             does = f' <span style="color: {html.QUIET}">{escape(doing(state))}</span>'
             inner = (
@@ -80,7 +88,7 @@ def _row(state: Look) -> str:
     error = ""
     if state.last_error:
         error = (
-            f'<tr><td></td><td colspan="{len(_COLUMNS) - 1}" style="text-align: left; '
+            f'<tr><td></td><td colspan="{len(columns) - 1}" style="text-align: left; '
             f'padding: 0 10px 4px; line-height: 1.4; color: {html.ERROR}" '
             f'title="{escape(state.last_error)}">'
             f"{escape(short(state.last_error))}</td></tr>"
@@ -98,11 +106,13 @@ def _style(name: str) -> str:
     return style
 
 
-def _cells(state: Look) -> tuple[str, ...]:
+def _cells(state: Look, mesh: NamedMesh | None) -> tuple[str, ...]:
     info = state.info
     does = doing(state)
+    place = () if mesh is None else (mesh.place(info.rank) if info else "",)
     return (
         rank_name(state),
+        *place,
         str(info.local_rank) if info else "",
         info.device if info else "",
         info.backend if info and state.in_group else "",

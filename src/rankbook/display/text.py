@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from rankbook import ranks as rank_selection
+from rankbook.models.meshes import NamedMesh
 
 __all__ = ["alike", "overwrite", "plain", "prefixed"]
 
@@ -69,13 +70,19 @@ def plain(text: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _prefix(ranks: tuple[int, ...]) -> str:
-    return f"[{rank_selection.label(ranks)}] "
+def _prefix(ranks: tuple[int, ...], mesh: NamedMesh | None) -> str:
+    return f"[{rank_selection.label(ranks, mesh)}] "
 
 
-def prefixed(ranks: Iterable[int], text: str) -> str:
-    """Put ranks before a text; its further lines are indented to stand below the first."""
-    prefix = _prefix(tuple(ranks))
+def prefixed(ranks: Iterable[int], text: str, mesh: NamedMesh | None = None) -> str:
+    """Put ranks before a text; its further lines are indented to stand below the first.
+
+    Args:
+        ranks: Whose text it is.
+        text: One line, or several.
+        mesh: By whose dimensions the ranks are named, where that is possible.
+    """
+    prefix = _prefix(tuple(ranks), mesh)
     if "\n" not in text:
         return prefix + text
     return prefix + text.replace("\n", "\n" + " " * len(prefix))

@@ -19,7 +19,7 @@ from rankbook.engine.leaves import MOST, Opaque, leaves
 from rankbook.engine.operations import MAIN, operation
 from rankbook.models.diffs import CHUNK, Chunks, Drop, Fingerprint, Leaf, Prints, SendChunks
 
-__all__ = ["chunks", "digest_of", "drop", "fingerprint", "send_chunks"]
+__all__ = ["chunks", "digest_of", "drop", "fingerprint", "local_part", "send_chunks"]
 
 _PIECE = 64 * 1024 * 1024
 """Bytes that are brought to the CPU, and hashed, at a time."""
@@ -39,7 +39,9 @@ def fingerprint(job: Job, request: Fingerprint) -> Prints:
         found_leaves = tuple(_leaf(path, value) for path, value in found.items())
     except Exception as error:  # noqa: BLE001 - it is told
         return Prints(f"{type(error).__name__}: {error}".split("\n")[0])
-    compared.update({path: _local(v) for path, v in found.items() if isinstance(v, torch.Tensor)})
+    compared.update(
+        {path: local_part(v) for path, v in found.items() if isinstance(v, torch.Tensor)}
+    )
     return Prints("", found_leaves)
 
 
@@ -69,7 +71,7 @@ def _leaf(path: str, value: Any) -> Leaf:
         kind, text = type(value).__name__, repr(value)
         digest = hashlib.blake2b(f"{kind} {text}".encode(), digest_size=16).hexdigest()
         return Leaf(path, kind, digest, text=text if len(text) <= _SHORT else f"{text[:_SHORT]}…")
-    local = _local(value)
+    local = local_part(value)
     part, layout, why = _shard(value)
     facts: dict[str, Any] = {
         "shape": tuple(local.shape),
@@ -88,7 +90,7 @@ def _leaf(path: str, value: Any) -> Leaf:
     return Leaf(path, "tensor", digest_of(local), nans=nans, infs=infs, text=text, **facts)
 
 
-def _local(tensor: torch.Tensor) -> torch.Tensor:
+def local_part(tensor: torch.Tensor) -> torch.Tensor:
     """What of a tensor is on this rank."""
     tensor = tensor.detach()
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor

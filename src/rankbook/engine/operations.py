@@ -39,6 +39,8 @@ ROOMS = (
     "rankbook.engine.inspecting",
     "rankbook.engine.lastcalls",
     "rankbook.engine.look",
+    "rankbook.engine.meshes",
+    "rankbook.engine.showing",
     "rankbook.engine.values",
 )
 """The modules in which operations are."""

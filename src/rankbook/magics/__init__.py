@@ -28,6 +28,7 @@ _FAMILIES = {
     "debugging": "DebugMagics",
     "inspecting": "InspectMagics",
     "diffs": "DiffMagics",
+    "showing": "ShowMagics",
     "environment": "EnvironmentMagics",
     "values": "ValueMagics",
 }

@@ -72,13 +72,15 @@ def target(
     return None
 
 
-def options_at(options: Sequence[Option], words: Sequence[str], ranks: int) -> list[str] | None:
+def options_at(
+    options: Sequence[Option], words: Sequence[str], ranks: Sequence[str]
+) -> list[str] | None:
     """What can be typed after a magic, of which ``words`` are there.
 
     Args:
         options: Of the magic.
         words: Before the cursor; the last is being typed.
-        ranks: How many there are.
+        ranks: Selections of ranks: ``0``, ``tp=1``.
 
     Returns:
         None: names of variables.
@@ -96,13 +98,13 @@ def options_at(options: Sequence[Option], words: Sequence[str], ranks: int) -> l
     return None if plain[0].names[0] == "names" else _values(plain[0], ranks)
 
 
-def _values(option: Option, ranks: int) -> list[str]:
+def _values(option: Option, ranks: Sequence[str]) -> list[str]:
     if option.settings.get("choices"):
         return list(option.settings["choices"])
     if "backend" in option.names:
         return ["gloo", "nccl"]
     if {"--ranks", "ranks"} & set(option.names):
-        return ["all", *map(str, range(ranks))]
+        return ["all", *ranks]
     return []
 
 
@@ -115,11 +117,12 @@ def _after(
     options: Sequence[Option],
     end: int,
 ) -> ForRanks | InMagic:
-    """What stands after a magic of ours: options, or the code of ``%dist``."""
+    """What stands after a magic of ours: options, or the code of ``%dist`` or ``%dist_show``."""
     words = typed.split()
     if not typed or typed[-1].isspace():
         words.append("")
-    if name != "dist" or mark == "%%":
+    takes_code = any(each.names == ("expression",) for each in options)
+    if mark == "%%" or not takes_code:
         return InMagic(name, tuple(words))
     with_value = {one for each in options if each.takes_value for one in each.names}
     rest, offset = typed.lstrip(), cursor - len(typed.lstrip())

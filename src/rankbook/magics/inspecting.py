@@ -10,7 +10,6 @@ from IPython.core.magic import line_magic, magics_class
 from IPython.utils.tokenutil import token_at_cursor
 
 from rankbook import api
-from rankbook import ranks as rank_selection
 from rankbook.display import inspected
 from rankbook.display.variables import Variables
 from rankbook.errors import RankbookError
@@ -125,8 +124,8 @@ class InspectMagics(RankMagics):
     def _complete_option(self, at: InMagic, cursor: int) -> tuple[int, list[tuple[str, str]]]:
         typed = at.words[-1]
         session = api.session()
-        size = session.world_size if session is not None else 0
-        words = options_at(self._magics()[at.magic], at.words, size)
+        ranks = session.members.selections() if session is not None else []
+        words = options_at(self._magics()[at.magic], at.words, ranks)
         if words is None and at.magic == "dist_pull" and (party := self._party("all")):
             from rankbook.sessions.members.inspecting import complete
 
@@ -185,7 +184,7 @@ class InspectMagics(RankMagics):
         if session is None or not session.groups:
             return None
         try:
-            chosen = rank_selection.parse(selection, session.world_size)
+            chosen = session.members.select(selection)
         except RankbookError:
             return None
         return session.members.living().only(chosen) or None

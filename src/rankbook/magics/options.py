@@ -73,7 +73,7 @@ def _hours(text: str) -> float | bool:
         raise ArgumentTypeError(f"{text!r} is no number of hours") from None
 
 
-_RANKS = "all, 0, 0,2, 0-3, 1:, ::2, [0,2] or -1."
+_RANKS = "all, 0, 0,2, 0-3, 1:, ::2, [0,2], -1, or after %%dist_mesh tp=0."
 
 # -- the cluster and its group ---------------------------------------------------------------
 

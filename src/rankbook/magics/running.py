@@ -89,7 +89,7 @@ def show(
     screen: Screen = screen_for(shell)
     if not wait and isinstance(screen, NotebookScreen):
         screen = BackgroundScreen(screen)
-    output = LiveOutput(screen, ranks)
+    output = LiveOutput(screen, ranks, mesh=session.members.named_mesh)
 
     def keep(result: object) -> None:
         if out:

@@ -10,8 +10,10 @@ from rankbook.models.following import Follow
 from rankbook.models.groups import Destroy, EndScript, HostStore, Initialize, Reach
 from rankbook.models.inspecting import Complete, Inspect, ListVariables
 from rankbook.models.looks import LookAt, SayStacks
+from rankbook.models.meshes import SayMesh
 from rankbook.models.prompts import Answer
 from rankbook.models.recorded import TellTimeline
+from rankbook.models.shown import Show
 from rankbook.models.variables import Pull, Push
 from rankbook.models.wire import RemoteError, Request
 
@@ -43,9 +45,11 @@ __all__ = [
     "SayEnvironment",
     "SayFacts",
     "SayHoldings",
+    "SayMesh",
     "SayStacks",
     "SendChunks",
     "Settle",
+    "Show",
     "Take",
     "TellCall",
     "TellTimeline",

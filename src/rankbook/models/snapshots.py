@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rankbook.models.looks import Look
+from rankbook.models.meshes import NamedMesh
 from rankbook.models.verdicts import Diagnosis
 
 __all__ = ["Snapshot"]
@@ -35,5 +36,7 @@ class Snapshot:
     """What ends by itself, a job at its time limit: ``job 8``; empty if nothing does."""
     ends_in: float = 0.0
     """Seconds until then."""
+    mesh: NamedMesh | None = None
+    """Where the ranks stand, if their dimensions have names."""
     number: int = 0
     """Of two of a session, the one with the higher number was begun later."""

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 from rankbook import folders
-from rankbook import ranks as rank_selection
 from rankbook.errors import InputError, SessionError
 from rankbook.models import ON_HANG
 from rankbook.models.cells import Script
@@ -45,7 +44,8 @@ class SessionCode(SessionView):
 
         Args:
             code: The cell.
-            ranks: A selection such as ``"0,2"``, ``1`` or ``[0, 2]``.
+            ranks: A selection such as ``"0,2"``, ``1``, ``[0, 2]`` or ``"tp=0"``, see
+                :meth:`Session.mesh`.
             timeout: Seconds after which the cell is interrupted; None waits.
             on_hang: ``free`` the ranks of a hang, ``report`` it and go on waiting, or just
                 ``wait``; None takes the session's ``on_hang``.
@@ -153,7 +153,7 @@ class SessionCode(SessionView):
         if not self.groups:
             self.members.refuse_dead()
             raise SessionError("There is no process group: make one with %dist_init.")
-        chosen = rank_selection.parse(ranks, self.world_size)
+        chosen = self.members.select(ranks)
         self.members.refuse_dead(chosen)
         return chosen
 

@@ -8,25 +8,19 @@ from __future__ import annotations
 
 import atexit
 import os
-from typing import Any
 
-from rankbook import ranks as rank_selection
-from rankbook import values
 from rankbook.cluster.pool import Pool
 from rankbook.errors import InputError
 from rankbook.interrupts import ignore_ctrl_c
-from rankbook.models.diffs import Diff
-from rankbook.sessions.code import SessionCode
 from rankbook.sessions.group.filling import Filled
-from rankbook.sessions.members import diffs
-from rankbook.sessions.members import values as member_values
 from rankbook.sessions.renewal import Renewal
+from rankbook.sessions.values import SessionValues
 from rankbook.timing import Timing
 
 __all__ = ["Session"]
 
 
-class Session(SessionCode):
+class Session(SessionValues):
     """One cluster and its process group, seen from the notebook.
 
     Made by :func:`start` or :func:`connect`.
@@ -130,11 +124,10 @@ class Session(SessionCode):
             InputError: ``from_rank`` is among those that are replaced, or no rank.
             ClusterError: No engine can take the place of one that has ended.
         """
-        size = self.members.placed().world_size
-        chosen = () if ranks is None else rank_selection.parse(ranks, size)
+        chosen = () if ranks is None else self.members.select(ranks)
         source: tuple[int | None, ...] = (None,)
         if from_rank is not None:
-            source = rank_selection.parse(from_rank, size)
+            source = self.members.select(from_rank)
             if len(source) > 1:
                 raise InputError(f"{from_rank!r} is more than one rank: copy from one.")
         elif checkpoint:
@@ -167,54 +160,6 @@ class Session(SessionCode):
         if not self.doing:
             self.members.placed()
         return self._renewal.interrupt(turn)
-
-    # -- values ------------------------------------------------------------------------------
-
-    def pull(self, name: str, ranks: str | int | list[int] = "all") -> dict[int, Any]:
-        """Bring a variable here.
-
-        Args:
-            name: Its name on the ranks.
-            ranks: A selection of ranks.
-
-        Returns:
-            Its value by rank. Tensors arrive on the CPU.
-
-        Raises:
-            InputError: Some rank does not have it, or it cannot be pickled.
-        """
-        chosen = self.select(ranks)
-        with self._turns.take(f"pulling {name}"):
-            return member_values.pull(self.members.ranks(chosen), name)
-
-    def push(self, ranks: str | int | list[int] = "all", /, **variables: Any) -> None:
-        """Send variables to ranks.
-
-        Args:
-            ranks: A selection of ranks.
-            **variables: Names and values.
-
-        Raises:
-            InputError: A value cannot be pickled. Nothing was sent.
-        """
-        chosen = self.select(ranks)
-        data = {name: values.dumps(value, name) for name, value in variables.items()}
-        with self._turns.take(f"pushing {', '.join(variables)}"):
-            member_values.push(self.members.ranks(chosen), data)
-
-    def diff(self, expression: str, ranks: str | int | list[int] = "all") -> Diff:
-        """Compare a value across ranks; see ``%dist_diff``. No collective is issued.
-
-        Args:
-            expression: What is evaluated on each rank.
-            ranks: A selection of ranks.
-
-        Raises:
-            InputError: It cannot be evaluated on any of them.
-        """
-        chosen = self.select(ranks)
-        with self._turns.take(f"comparing {expression}"):
-            return diffs.diff(self.members.ranks(chosen), expression)
 
     # -- ends --------------------------------------------------------------------------------
 

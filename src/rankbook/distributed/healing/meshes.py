@@ -13,7 +13,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
-__all__ = ["clear_caches", "end", "is_of_ended", "unify"]
+__all__ = ["clear_caches", "end", "has_ended", "is_of_ended", "unify"]
 
 _ENDED = "ended:"
 """What a mesh has before the name of a group that has ended, so that it finds no other by it."""
@@ -29,6 +29,11 @@ def end(meshes: Sequence[Any], names: Collection[str]) -> None:
 def is_of_ended(text: str) -> bool:
     """Whether torch complains of the group of a mesh that has ended."""
     return _ENDED in text
+
+
+def has_ended(mesh: Any) -> bool:
+    """Whether a mesh finds no group any more."""
+    return any(is_of_ended(name) for name in _names(mesh))
 
 
 def unify(meshes: Sequence[Any], names: Collection[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
+from rankbook.engine import showing
 from rankbook.engine.cells import system
 
 __all__ = ["prepare"]
@@ -30,6 +31,7 @@ def prepare(shell: Any) -> None:
         shell.user_ns["_exit_code"] = system.run(shell.var_expand(command, depth=1))
 
     shell.system = _system
+    showing.tell_in_results(shell)
     shell.set_hook("show_in_pager", _print_page, 0)
     for name in ("pdb", "debug"):
         shell.register_magic_function(_ask_session, "line", name)

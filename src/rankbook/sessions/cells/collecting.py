@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from rankbook.errors import PromptError
-from rankbook.models import CellOutcome, Diagnosis, Failure, events
+from rankbook.models import CellOutcome, Diagnosis, Failure, events, load
 from rankbook.models.requests import RemoteError
+from rankbook.models.shown import MIME, Held
 from rankbook.sessions.cells.results import CellResult, RankResult
 
 __all__ = ["CellOutput", "Collector"]
@@ -63,6 +64,7 @@ class Collector:
             rank: {"stdout": [], "stderr": []} for rank in ranks
         }
         self._values: dict[int, str] = {}
+        self._held: dict[int, Held] = {}
 
     def event(self, rank: int, body: events.Event) -> None:
         """Take one event of a rank."""
@@ -70,6 +72,8 @@ class Collector:
             self._streams[rank][body.name].append(body.text)
         elif isinstance(body, events.Result):
             self._values[rank] = body.data.get("text/plain", "")
+            if MIME in body.data:
+                self._held[rank] = load(Held, body.data[MIME])
         if self._output is not None:
             self._output.event(rank, body)
 
@@ -129,6 +133,7 @@ class Collector:
                 outcome.seconds,
                 outcome.exit_code,
                 outcome.left,
+                self._held.get(rank),
             )
         traffic = {rank: outcome.traffic for rank, outcome in sorted(outcomes.items())}
         return CellResult(ranks, traffic=traffic)

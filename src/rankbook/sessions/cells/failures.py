@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from rankbook import ranks as rank_selection
 from rankbook.models import Failure
+from rankbook.models.meshes import NamedMesh
 from rankbook.sessions.members import outcomes
 from rankbook.words import in_words
 
@@ -54,8 +55,8 @@ def first_cause(groups: Sequence[_Group]) -> str:
     return message
 
 
-def tracebacks(groups: Sequence[_Group]) -> list[str]:
-    """What is shown of exceptions, headed by the ranks.
+def tracebacks(groups: Sequence[_Group], mesh: NamedMesh | None = None) -> list[str]:
+    """What is shown of exceptions, headed by the ranks, or by what ``mesh`` calls them.
 
     Those that differ only in their message share a traceback, below which the messages stand by
     rank. Those that only follow from a lost connection are a line each.
@@ -67,9 +68,9 @@ def tracebacks(groups: Sequence[_Group]) -> list[str]:
             broken.setdefault(outcomes.in_a_line(failure), []).extend(ranks)
             continue
         *lines, last = failure.traceback or (f"{failure.ename}: {failure.evalue}",)
-        kinds.setdefault((failure.ename, *lines), _Kind(lines)).messages.append((ranks, last))
+        kinds.setdefault((failure.ename, *lines), _Kind(lines, mesh)).messages.append((ranks, last))
     shown = [line for kind in kinds.values() for line in kind.shown()]
-    return [*shown, *(_headed(ranks, line) for line, ranks in broken.items())]
+    return [*shown, *(_headed(ranks, line, mesh) for line, ranks in broken.items())]
 
 
 @dataclass
@@ -78,6 +79,7 @@ class _Kind:
 
     lines: list[str]
     """Of the traceback, without the message."""
+    mesh: NamedMesh | None
     messages: list[tuple[list[int], str]] = field(default_factory=list)
 
     def shown(self) -> Iterator[str]:
@@ -85,14 +87,14 @@ class _Kind:
         if len(self.messages) == 1 or not self.lines:
             for ranks, message in self.messages:
                 head, *rest = [*self.lines, message]
-                yield _headed(ranks, head)
+                yield _headed(ranks, head, self.mesh)
                 yield from rest
             return
-        yield _headed(everyone, self.lines[0])
+        yield _headed(everyone, self.lines[0], self.mesh)
         yield from self.lines[1:]
         for ranks, message in sorted(self.messages):
-            yield _headed(ranks, message)
+            yield _headed(ranks, message, self.mesh)
 
 
-def _headed(ranks: Iterable[int], line: str) -> str:
-    return f"{_BOLD_RED}[{rank_selection.label(ranks)}]{_PLAIN} {line}"
+def _headed(ranks: Iterable[int], line: str, mesh: NamedMesh | None) -> str:
+    return f"{_BOLD_RED}[{rank_selection.label(ranks, mesh)}]{_PLAIN} {line}"

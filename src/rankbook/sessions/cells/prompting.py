@@ -7,7 +7,6 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from rankbook import ranks as rank_selection
 from rankbook.errors import InputError
 from rankbook.models.events import Asks
 from rankbook.models.requests import Answer
@@ -22,8 +21,8 @@ QUIT = frozenset({"q", "quit", "exit", "EOF"})
 RANKS = "ranks"
 """What shows where every rank stands."""
 
-_TO_SOME = re.compile(r"\s*(\d[\d,\s-]*):\s*(.*)")
-"""``2: p x``, ``0-1: n``: a command for some of the ranks that stand at the prompt."""
+_TO_SOME = re.compile(r"\s*(\d[\d,\s-]*|\w+=[\w=,\s-]*):\s*(.*)")
+"""``2: p x``, ``0-1: n``, ``tp=0: n``: a command for some of the ranks that stand at the prompt."""
 
 
 @dataclass(frozen=True)
@@ -110,10 +109,11 @@ class Prompting:
             if asks.of == first.of and (asks.of == "debugger" or asks.text == first.text):
                 by_place.setdefault(asks.place, []).append(rank)
         ranks = tuple(sorted(rank for some in by_place.values() for rank in some))
-        places = ", ".join(f"[{_label(some)}] {place}" for place, some in by_place.items())
+        label = self._members.label
+        places = ", ".join(f"[{label(some)}] {place}" for place, some in by_place.items())
         if first.of != "debugger":
             name = "input" if first.of == "input" else "getpass"
-            text = f"[{_label(ranks)}] {first.text}"
+            text = f"[{label(ranks)}] {first.text}"
             return Question(ranks, first.of, text, f"{name}() of {in_words(ranks)}")
         where = "; ".join(f"{in_words(some)}: {place}" for place, some in by_place.items())
         return Question(
@@ -128,8 +128,7 @@ class Prompting:
         """
         if question.of != "debugger" or not (named := _TO_SOME.fullmatch(line)):
             return Command(line, question.ranks)
-        size = self._members.placed().world_size
-        chosen = rank_selection.parse(named[1].strip(), size)
+        chosen = self._members.select(named[1].strip())
         if absent := sorted(set(chosen) - set(question.ranks)):
             raise InputError(
                 f"{sentence_start(ranks_do(absent, 'does', 'do'))} not stand at this prompt, but "
@@ -155,7 +154,3 @@ class Prompting:
         if not self._asks and self._since is not None:
             self._held += time.monotonic() - self._since
             self._since = None
-
-
-def _label(ranks: Collection[int]) -> str:
-    return rank_selection.label(ranks)

@@ -9,6 +9,8 @@ from rankbook.diagnosis import rows
 from rankbook.errors import HangError, RankError
 from rankbook.models import Diagnosis, Failure
 from rankbook.models.calls import Traffic
+from rankbook.models.meshes import NamedMesh
+from rankbook.models.shown import Held
 from rankbook.sessions.cells.failures import first_cause, group_failures, tracebacks
 from rankbook.words import in_words
 
@@ -37,6 +39,8 @@ class RankResult:
     None for a cell."""
     left: str = ""
     """Of a script: the threads and processes that it has left behind, in words."""
+    held: Held | None = None
+    """What this rank has of a value that is drawn: of a DTensor, or a device mesh."""
 
     @property
     def ok(self) -> bool:
@@ -65,6 +69,9 @@ class CellResult(Mapping[int, RankResult]):
 
     was_overdue: bool = False
     """Whether a collective had taken longer than the group allows."""
+
+    mesh: NamedMesh | None = None
+    """By whose dimensions ranks are named; None: by their numbers."""
 
     def __getitem__(self, rank: int) -> RankResult:
         return self.ranks[rank]
@@ -134,7 +141,8 @@ class CellResult(Mapping[int, RankResult]):
         Where a sentence says why ranks were freed, those that only waited are left out.
         """
         is_said = self.diagnosis is not None or bool(self.interruption or self.ended)
-        return tracebacks([pair for pair in self.failures() if not (pair[1].freed and is_said)])
+        shown = [pair for pair in self.failures() if not (pair[1].freed and is_said)]
+        return tracebacks(shown, self.mesh)
 
 
 def _table(diagnosis: Diagnosis) -> list[str]:

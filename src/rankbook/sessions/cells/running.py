@@ -182,6 +182,7 @@ class RunningCell:
         """
         outcomes = {rank: load(CellOutcome, value) for rank, value in self._call.values.items()}
         result = self._collector.result(outcomes, self._call.failures)
+        result.mesh = self._members.named_mesh
         # If another thread freed the ranks, what was seen before that is the reason.
         if any(rank.error and rank.error.freed for rank in result.values()):
             hang = hang or self.watch.hang

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
+from rankbook import ranks as rank_selection
 from rankbook.cluster.placement import Placement, place, replace_engines
 from rankbook.cluster.pool import Pool
 from rankbook.errors import ClusterError, SessionError
 from rankbook.models import EngineFacts
 from rankbook.models.calls import LastCalls
+from rankbook.models.meshes import NamedMesh
 from rankbook.sessions.changes import Changes
 from rankbook.sessions.members.afterend import AfterEnd
 from rankbook.sessions.members.party import Party
@@ -28,6 +30,7 @@ class Members:
         placement: Where every rank stands; None before the first group.
         known: By engine, the facts that it reported; engines that have ended included.
         ended: Engines that have ended, and their exit code or minus the signal.
+        mesh: Whose dimensions select ranks; None while none is named.
     """
 
     def __init__(self, pool: Pool, timing: Timing) -> None:
@@ -36,6 +39,7 @@ class Members:
         self.placement: Placement | None = None
         self.known: dict[int, EngineFacts] = {}
         self.ended: dict[int, int | None] = {}
+        self.mesh: NamedMesh | None = None
         self._last_calls = AfterEnd(self.party)
         self._pool = pool
         pool.on_end = self._has_ended
@@ -56,6 +60,31 @@ class Members:
     def size(self) -> int | None:
         """Number of ranks, those that have ended included; None before the first group."""
         return self.placement.world_size if self.placement else None
+
+    def select(self, ranks: str | int | Iterable[int]) -> tuple[int, ...]:
+        """Read a selection of ranks, by number or by the dimensions of the mesh.
+
+        Raises:
+            SessionError: There was no group yet.
+            InputError: There are no such ranks.
+        """
+        return rank_selection.parse(ranks, self.placed().world_size, self.mesh)
+
+    def selections(self) -> list[str]:
+        """What selects ranks: each by its number, and each place along a dimension of the mesh."""
+        mesh = self.named_mesh
+        sizes = zip(mesh.dims, mesh.sizes, strict=True) if mesh else ()
+        named = [f"{dim}={at}" for dim, size in sizes for at in range(size)]
+        return [*map(str, self.seated()), *named]
+
+    def label(self, ranks: Iterable[int]) -> str:
+        """Write ranks as short as they can be said: ``0-3``, ``dp=1``."""
+        return rank_selection.label(ranks, self.named_mesh)
+
+    @property
+    def named_mesh(self) -> NamedMesh | None:
+        """The mesh, if it is of as many ranks as there are now."""
+        return self.mesh if self.mesh and self.mesh.size == self.size else None
 
     @property
     def is_owned(self) -> bool:

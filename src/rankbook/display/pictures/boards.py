@@ -1,0 +1,88 @@
+"""From what ranks hold to the boards that show it, one for each tensor in it; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from rankbook.display.pictures.blocks import Board
+from rankbook.display.pictures.meshes import mesh_board
+from rankbook.display.pictures.shards import shard_board
+from rankbook.display.pictures.tensors import tensor_board, titled
+from rankbook.models.meshes import HeldMesh, NamedMesh
+from rankbook.models.shown import Held, Part, Shown
+from rankbook.ranks import label
+from rankbook.words import in_words
+
+__all__ = ["boards"]
+
+
+def boards(shown: Shown) -> list[Board]:
+    """Arrange what ranks hold, one board for each tensor in it."""
+    found: list[Board] = []
+    plain: list[str] = []
+    paths = dict.fromkeys(part.path for held in shown.by_rank.values() for part in held.parts)
+    for path in paths:
+        there = {
+            rank: part
+            for rank, held in shown.by_rank.items()
+            for part in held.parts
+            if part.path == path
+        }
+        found += _of_parts(_name(shown.expression, path), there, shown.mesh)
+        plain += _plain(path, there, shown.mesh)
+    if plain:
+        ranks = [rank for rank, held in shown.by_rank.items() if held.parts]
+        found.append(Board(f"{shown.expression} on {in_words(ranks)}".lstrip(), (), tuple(plain)))
+    more = max((held.more for held in shown.by_rank.values()), default=0)
+    if more:
+        found.append(Board(f"… and {more} more: show them one by one."))
+    notes = tuple(_missing(shown.by_rank, shown.silent))
+    if not found:
+        return [Board(shown.expression, notes=notes)]
+    return [replace(found[0], notes=(*found[0].notes, *notes)), *found[1:]]
+
+
+def _name(expression: str, path: str) -> str:
+    return expression + (path if path.startswith("[") else f".{path}") if path else expression
+
+
+def _missing(by_rank: Mapping[int, Held], silent: Sequence[int]) -> Iterable[str]:
+    errors: dict[str, list[int]] = {}
+    for rank, held in by_rank.items():
+        if held.error:
+            errors.setdefault(held.error, []).append(rank)
+    for error, ranks in errors.items():
+        yield f"{in_words(ranks)}: {error}"
+    if silent:
+        yield f"no answer from {in_words(silent)}"
+
+
+def _of_parts(name: str, parts: Mapping[int, Part], mesh: NamedMesh | None) -> Iterable[Board]:
+    """The boards of one name: one for each kind of thing that ranks hold under it."""
+    meshes: dict[HeldMesh, list[int]] = {}
+    tensors: dict[int, Part] = {}
+    sharded: dict[int, Part] = {}
+    for rank, part in parts.items():
+        if part.mesh is not None:
+            meshes.setdefault(part.mesh, []).append(rank)
+        elif part.shard is not None:
+            sharded[rank] = part
+        elif part.values is not None:
+            tensors[rank] = part
+    for one, ranks in meshes.items():
+        yield mesh_board(f"{titled(name)}device mesh on {in_words(ranks)}", one)
+    if sharded:
+        yield shard_board(name, sharded)
+    if tensors:
+        yield tensor_board(name, tensors, mesh)
+
+
+def _plain(path: str, parts: Mapping[int, Part], mesh: NamedMesh | None) -> Iterable[str]:
+    """Lines about what is no tensor and no mesh."""
+    alike: dict[str, list[int]] = {}
+    for rank, part in parts.items():
+        if part.mesh is None and part.values is None:
+            alike.setdefault(part.text or part.kind, []).append(rank)
+    for text, ranks in alike.items():
+        yield f"[{label(ranks, mesh)}] {path}{': ' if path else ''}{text}"

@@ -1,0 +1,31 @@
+"""Who holds what, shown: as a picture where there is a rich front end, else as text."""
+
+from __future__ import annotations
+
+from rankbook.display.pictures import svg, text
+from rankbook.display.pictures.boards import boards
+from rankbook.display.pictures.meshes import mesh_board
+from rankbook.models.meshes import NamedMesh
+from rankbook.models.shown import Shown
+
+__all__ = ["mesh_to_html", "mesh_to_text", "to_html", "to_text"]
+
+
+def to_text(shown: Shown) -> str:
+    """What ranks hold, for a terminal or a screen reader."""
+    return "\n\n".join(map(text.to_text, boards(shown)))
+
+
+def to_html(shown: Shown) -> str:
+    """The same as pictures; every style is inline, so that they survive in a saved notebook."""
+    return "".join(map(svg.to_html, boards(shown)))
+
+
+def mesh_to_text(mesh: NamedMesh) -> str:
+    """A named mesh as a grid of ranks."""
+    return text.to_text(mesh_board(mesh.name, mesh))
+
+
+def mesh_to_html(mesh: NamedMesh) -> str:
+    """The same as a picture."""
+    return svg.to_html(mesh_board(mesh.name, mesh))

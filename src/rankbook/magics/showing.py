@@ -1,0 +1,82 @@
+"""Naming where the ranks stand, and seeing what they hold."""
+
+from __future__ import annotations
+
+from IPython.core.magic import line_magic, magics_class, no_var_expand
+
+from rankbook.errors import InputError
+from rankbook.magics.base import RankMagics
+from rankbook.magics.options import RANKS, option
+from rankbook.magics.usage import parse, parse_with_code, takes
+from rankbook.models.meshes import NamedMesh
+from rankbook.models.shown import Shown
+
+__all__ = ["ShowMagics"]
+
+
+@magics_class
+class ShowMagics(RankMagics):
+    """``%dist_mesh`` and ``%dist_show``."""
+
+    @line_magic
+    @takes(
+        option(
+            "dims",
+            nargs="*",
+            metavar="DIM=N",
+            help="Names and sizes of the dimensions. One size may be -1: what the others leave. "
+            "Without any, the mesh that the ranks hold already is taken.",
+        ),
+        option("--name", default="mesh", metavar="NAME", help="Of the variable. Default: mesh."),
+    )
+    def dist_mesh(self, line: str) -> NamedMesh:
+        """Make a device mesh on the ranks, whose dimensions then select ranks by name.
+
+        The ranks find it as `mesh`. It goes on after a hang or a reset. From then on, RANKS can
+        be tp=0, dp=1,tp=0 or dp=0-1, output is labelled [dp=1] where exactly these ranks say
+        the same, and tables show where each rank stands.
+
+        Examples::
+
+            %dist_mesh dp=2 tp=2
+            %%dist -r tp=0
+        """
+        args = parse(self.dist_mesh, line)
+        dims: dict[str, int] = {}
+        for word in args.dims:
+            name, _, size = word.partition("=")
+            if name in dims:
+                raise InputError(f"The dimension {name} is given twice.")
+            try:
+                dims[name] = int(size)
+            except ValueError:
+                raise InputError(
+                    f"{word!r} is no dimension with a size: %dist_mesh dp=2 tp=2."
+                ) from None
+        return self.session().mesh(args.name, **dims)
+
+    @no_var_expand
+    @line_magic
+    @takes(
+        RANKS,
+        option(
+            "expression", nargs="*", metavar="EXPR", help="A name, with attributes and indices."
+        ),
+    )
+    def dist_show(self, line: str) -> Shown:
+        """Show who holds what, as a picture: tensors, the shards of a DTensor, a device mesh.
+
+        A small tensor is shown number by number, of a larger one the means of equal areas. A
+        DTensor is put together from its shards, each with the ranks that hold it. Nothing is run
+        on the ranks and no collective is issued, so it answers while a cell runs or hangs.
+
+        Examples::
+
+            %dist_show x
+            %dist_show -r 0-3 model.layers[0].weight
+            %dist_show mesh
+        """
+        args, expression = parse_with_code(self.dist_show, line)
+        if not expression:
+            raise InputError("There is nothing to show: %dist_show EXPR.")
+        return self.session().show(expression, args.ranks)

@@ -1,0 +1,119 @@
+"""What the ranks of a session hold: bringing, sending and comparing values, and naming a mesh."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rankbook import values
+from rankbook.models.diffs import Diff
+from rankbook.models.meshes import NamedMesh
+from rankbook.models.shown import Shown
+from rankbook.sessions.cells.running import Cell
+from rankbook.sessions.code import SessionCode
+from rankbook.sessions.members import diffs, meshes, showing
+from rankbook.sessions.members import values as member_values
+
+__all__ = ["SessionValues"]
+
+
+class SessionValues(SessionCode):
+    """The part of a session that deals with what the ranks hold."""
+
+    def pull(self, name: str, ranks: str | int | list[int] = "all") -> dict[int, Any]:
+        """Bring a variable here.
+
+        Args:
+            name: Its name on the ranks.
+            ranks: A selection of ranks.
+
+        Returns:
+            Its value by rank. Tensors arrive on the CPU.
+
+        Raises:
+            InputError: Some rank does not have it, or it cannot be pickled.
+        """
+        chosen = self.select(ranks)
+        with self._turns.take(f"pulling {name}"):
+            return member_values.pull(self.members.ranks(chosen), name)
+
+    def push(self, ranks: str | int | list[int] = "all", /, **variables: Any) -> None:
+        """Send variables to ranks.
+
+        Args:
+            ranks: A selection of ranks.
+            **variables: Names and values.
+
+        Raises:
+            InputError: A value cannot be pickled. Nothing was sent.
+        """
+        chosen = self.select(ranks)
+        data = {name: values.dumps(value, name) for name, value in variables.items()}
+        with self._turns.take(f"pushing {', '.join(variables)}"):
+            member_values.push(self.members.ranks(chosen), data)
+
+    def diff(self, expression: str, ranks: str | int | list[int] = "all") -> Diff:
+        """Compare a value across ranks; see ``%dist_diff``. No collective is issued.
+
+        Args:
+            expression: What is evaluated on each rank.
+            ranks: A selection of ranks.
+
+        Raises:
+            InputError: It cannot be evaluated on any of them.
+        """
+        chosen = self.select(ranks)
+        with self._turns.take(f"comparing {expression}"):
+            return diffs.diff(self.members.ranks(chosen), expression)
+
+    def show(self, expression: str, ranks: str | int | list[int] = "all") -> Shown:
+        """Look who holds what of a value, to be drawn; see ``%dist_show``.
+
+        No collective is issued, and nothing of the person's is called. It answers while a cell
+        runs or hangs.
+
+        Args:
+            expression: A name on the ranks, with attributes and indices: ``model.fc.weight``.
+            ranks: A selection of ranks.
+
+        Returns:
+            What shows itself as a picture, and as text where there is no rich front end.
+
+        Raises:
+            InputError: No rank that answers has such a value.
+        """
+        party = self.members.living().only(self.select(ranks))
+        return showing.shown(party, expression, self.members.named_mesh)
+
+    def mesh(self, name: str = "mesh", /, **dims: int) -> NamedMesh:
+        """Make a device mesh on the ranks, whose names select ranks from then on: ``"tp=0"``.
+
+        It goes on after a hang or a reset, as other objects do. Without dimensions, the mesh that
+        the ranks hold already under that name is taken.
+
+        Args:
+            name: Of the variable on the ranks. Nothing but the mesh that an earlier call has made
+                is overwritten.
+            **dims: Names and sizes; one size may be -1: what the others leave.
+
+        Returns:
+            Which rank stands where.
+
+        Raises:
+            InputError: The sizes do not make the number of ranks, or the name is taken.
+            RankError: It could not be made.
+        """
+        chosen = self.select("all")
+        size = len(chosen)
+        sizes = meshes.check(dims, size) if dims else {}
+        party = self.members.ranks(chosen)
+        with self._turns.take(f"making the mesh {name}" if dims else f"looking for {name}"):
+            there = meshes.held(party, name)
+            if dims and not meshes.is_there(there, sizes):
+                meshes.refuse_taken(there, name, self.members.mesh)
+                device = self.groups[0].device.partition(":")[0]
+                line = meshes.code(name, sizes, device)
+                self._cells.run(Cell(line, chosen, on_hang="free"), None).raise_for_error()
+                there = meshes.held(party, name)
+            self.members.mesh = meshes.named(there, name, size)
+        self.changes.notify()
+        return self.members.mesh

@@ -1,0 +1,244 @@
+"""Who holds what, drawn: whole pictures as people review them, in ``snapshots/pictures``.
+
+After a change that is meant, ``RANKBOOK_NEW_SNAPSHOTS=1 python -m pytest`` on this file writes them
+again; ``git diff`` then shows what has changed.
+"""
+
+from __future__ import annotations
+
+import os
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from samples import EVIL
+
+from rankbook.display.pictures.boards import boards
+from rankbook.display.shown import mesh_to_html, mesh_to_text, to_html, to_text
+from rankbook.models.meshes import HeldMesh, NamedMesh
+from rankbook.models.shown import Held, Part, Shard, Shown, Values
+
+SNAPSHOTS = Path(__file__).parent / "snapshots" / "pictures"
+RENEW = os.environ.get("RANKBOOK_NEW_SNAPSHOTS") == "1"
+
+NAMED = NamedMesh(("dp", "tp"), (2, 2), (0, 1, 2, 3))
+GRID = HeldMesh("DeviceMesh", ("dp", "tp"), (2, 2), (0, 1, 2, 3))
+
+
+def numbers(rows, *, digest="", dtype="float32", **about):
+    """The values of a small tensor, from its rows."""
+    cells = tuple(f"{number:.4g}" for row in rows for number in row)
+    shape = (len(rows), len(rows[0]))
+    return Values(shape, dtype, "cpu", len(rows), cells, digest=digest or str(cells), **about)
+
+
+def tensor(values, path=""):
+    return Held(parts=(Part(path, "Tensor", values=values),))
+
+
+def shard(rows, offset, coordinate, placements=("Shard(0)", "Replicate()"), shape=(4, 2)):
+    lies = Shard(shape, GRID, placements, coordinate, offset)
+    return Held(parts=(Part("", "DTensor", values=numbers(rows), shard=lies),))
+
+
+UPPER, LOWER = [[0, 1], [2, 3]], [[4, 5], [6, -7]]
+
+PICTURES = {
+    "each_rank": Shown("x", {rank: tensor(numbers([[rank, -rank / 2]])) for rank in range(2)}),
+    "in_a_mesh": Shown("x", {rank: tensor(numbers([[rank]])) for rank in range(4)}, mesh=NAMED),
+    "the_same": Shown("x", {rank: tensor(numbers([[1, 2.5]])) for rank in range(4)}),
+    "not_finite": Shown(
+        "x",
+        {0: tensor(numbers([[float("nan"), 1, float("-inf")]], odd=2)), 1: Held("NameError: x")},
+    ),
+    "large": Shown(
+        "grad",
+        {
+            0: tensor(
+                replace(
+                    numbers([[1, 2, 3], [-3, 0, 3]], least="-9", most="9", mean="1"),
+                    shape=(1000, 300),
+                    is_pooled=True,
+                )
+            )
+        },
+        silent=(1,),
+    ),
+    "shapes_differ": Shown("x", {0: tensor(numbers([[1, 2]])), 1: tensor(numbers([[1, 2, 3]]))}),
+    "shards": Shown(
+        "w",
+        {
+            0: shard(UPPER, (0, 0), (0, 0)),
+            1: shard(UPPER, (0, 0), (0, 1)),
+            2: shard(LOWER, (2, 0), (1, 0)),
+            3: shard(LOWER, (2, 0), (1, 1)),
+        },
+    ),
+    "replicas_that_differ": Shown(
+        "w",
+        {
+            0: shard(UPPER, (0, 0), (0, 0)),
+            1: shard(LOWER, (0, 0), (0, 1)),
+            2: shard(LOWER, (2, 0), (1, 0)),
+            3: shard(LOWER, (2, 0), (1, 1)),
+        },
+    ),
+    "partial": Shown(
+        "w",
+        {
+            rank: shard(
+                [[rank, 1]], (), divmod(rank, 2), ("Partial(sum)", "Replicate()"), shape=(1, 2)
+            )
+            for rank in range(4)
+        },
+    ),
+    "several": Shown(
+        "model",
+        {
+            rank: Held(
+                parts=(
+                    Part("0.weight", "Parameter", values=numbers([[0.5, rank]])),
+                    Part("0.bias", "Parameter", values=numbers([[1]])),
+                ),
+                more=3,
+            )
+            for rank in range(2)
+        },
+    ),
+    "plain": Shown(
+        "n", {0: Held(parts=(Part("", "int", "0"),)), 1: Held(parts=(Part("", "Bad"),))}
+    ),
+    "mesh": Shown("mesh", {r: Held(parts=(Part("", "DeviceMesh", mesh=GRID),)) for r in range(4)}),
+    "mesh_of_three_dimensions": Shown(
+        "mesh",
+        {
+            0: Held(
+                parts=(
+                    Part(
+                        "",
+                        "DeviceMesh",
+                        mesh=HeldMesh(
+                            "DeviceMesh", ("pp", "dp", "tp"), (2, 2, 3), tuple(range(12))
+                        ),
+                    ),
+                )
+            )
+        },
+    ),
+}
+
+
+def compare(name, text):
+    file = SNAPSHOTS / name
+    if RENEW:
+        file.write_text(text, encoding="utf-8")
+    assert text == file.read_text(encoding="utf-8"), (
+        "if that is meant, write it again with RANKBOOK_NEW_SNAPSHOTS=1"
+    )
+
+
+def svgs(html):
+    return [
+        ET.fromstring(f"<svg{part.partition('</svg>')[0]}</svg>")  # noqa: S314 - our own
+        for part in html.split("<svg")[1:]
+    ]
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_what_ranks_hold_looks_as_reviewed(name):
+    compare(f"{name}.txt", f"{to_text(PICTURES[name])}\n")
+    compare(f"{name}.html", to_html(PICTURES[name]).replace("><", ">\n<") + "\n")
+
+
+def test_every_file_of_a_picture_belongs_to_a_sample():
+    assert {file.stem for file in SNAPSHOTS.iterdir()} == {*PICTURES}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_says_the_same_to_a_screen_reader_and_stays_inside_its_frame(name):
+    told = [board for board in boards(PICTURES[name]) if any(board.rows)]
+    drawn = svgs(to_html(PICTURES[name]))
+    assert len(drawn) == len(told)
+    for svg, board in zip(drawn, told, strict=True):
+        assert svg.get("role") == "img"
+        assert svg.get("aria-label") == board.title
+        [description] = [one.text for one in svg if one.tag.endswith("desc")]
+        assert board.title in description
+        assert within(svg, 0, 0)
+
+
+def within(element, x, y):
+    """Whether every rectangle lies in the picture."""
+    wide, high = float(element.get("width")), float(element.get("height"))
+
+    def inside(one, x, y):
+        moved = one.get("transform", "translate(0 0)")[len("translate(") : -1].split()
+        x, y = x + float(moved[0]), y + float(moved[1])
+        if one.tag.endswith("rect"):
+            right = x + float(one.get("x")) + float(one.get("width"))
+            below = y + float(one.get("y")) + float(one.get("height"))
+            if not (right <= wide + 1 and below <= high + 1):
+                return False
+        return all(inside(child, x, y) for child in one)
+
+    return all(inside(child, x, y) for child in element)
+
+
+def test_no_colour_is_of_one_theme_only():
+    html = to_html(PICTURES["shards"])
+    assert "currentColor" in html
+    assert "black" not in html
+    assert "white" not in html
+    assert all(share <= 0.61 for share in opacities(html))
+
+
+def opacities(html):
+    return [float(part.partition('"')[0]) for part in html.split('fill-opacity="')[1:]]
+
+
+def test_what_ranks_hold_cannot_be_markup():
+    told = Shown(EVIL, {0: tensor(numbers([[1]])), 1: Held(EVIL)})
+    assert "<b" not in to_html(told)
+    plain = Shown("x", {0: Held(parts=(Part("", "str", EVIL),))})
+    assert "<b" not in to_html(plain)
+
+
+def test_many_ranks_that_hold_the_same_share_a_block():
+    held = {rank: tensor(numbers([[rank % 2]])) for rank in range(64)}
+    [board] = boards(Shown("x", held))
+    assert [len(block.title) > 0 for row in board.rows for block in row] == [True, True]
+    assert "the same on ranks 0,2,4" in board.title
+
+
+def test_of_many_ranks_that_differ_some_are_drawn_and_the_others_counted():
+    held = {rank: tensor(numbers([[rank]])) for rank in range(64)}
+    [board] = boards(Shown("x", held))
+    [row] = board.rows
+    assert [block.title for block in row[-2:]] == ["rank 15", "… and 48 others"]
+
+
+def test_a_picture_of_a_hundred_shards_ends_with_their_number():
+    mesh = HeldMesh("DeviceMesh", ("dp",), (100,), tuple(range(100)))
+    held = {
+        rank: Held(
+            parts=(
+                Part(
+                    "",
+                    "DTensor",
+                    values=numbers([[rank]]),
+                    shard=Shard((100, 1), mesh, ("Shard(0)",), (rank,), (rank, 0)),
+                ),
+            )
+        )
+        for rank in range(100)
+    }
+    [board] = boards(Shown("w", held))
+    assert board.rows[-1][0].title == "… and 84 others"
+
+
+def test_a_named_mesh_shows_itself_as_a_grid():
+    assert mesh_to_text(NAMED) == (
+        "mesh: dp=2 tp=2\n      tp=0  tp=1\ndp=0     0     1\ndp=1     2     3"
+    )
+    assert "<svg" in mesh_to_html(NAMED)

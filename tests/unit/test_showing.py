@@ -1,0 +1,156 @@
+"""What a rank tells of a value so that it can be drawn, and how the value is found."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import pytest
+import torch
+
+from rankbook.engine.expressions import value_of
+from rankbook.engine.showing import held
+from rankbook.errors import InputError
+
+
+class Blocking:
+    """Whose every method a person's session would wait for."""
+
+    def __repr__(self):
+        time.sleep(60)
+
+    __str__ = __repr__
+
+
+def only(value):
+    [part] = held(value).parts
+    return part.values
+
+
+def test_a_small_tensor_is_told_number_by_number():
+    values = only(torch.tensor([[1.0, -2.5], [math.nan, math.inf]]))
+    assert values.cells == ("1", "-2.5", "nan", "inf")
+    assert (values.rows, values.odd, values.least, values.most) == (2, 2, "-2.5", "1")
+    assert not values.is_pooled
+
+
+@pytest.mark.parametrize(
+    ("tensor", "rows", "cells"),
+    [
+        (torch.tensor(3), 1, ("3",)),
+        (torch.tensor([True, False]), 1, ("True", "False")),
+        (torch.tensor([1 + 2j]), 1, ("1+2j",)),
+        (torch.arange(8).reshape(2, 2, 2), 4, tuple("01234567")),
+        (torch.tensor([1.0], dtype=torch.bfloat16), 1, ("1",)),
+        (torch.zeros(0, 3), 0, ()),
+        (torch.tensor([1.0], requires_grad=True), 1, ("1",)),
+        (torch.tensor([1 + 2j]).conj(), 1, ("1-2j",)),
+        (torch.arange(6).reshape(2, 3).T, 3, tuple("031425")),
+    ],
+)
+def test_every_kind_of_tensor_has_its_numbers_told(tensor, rows, cells):
+    values = only(tensor)
+    assert (values.rows, values.cells) == (rows, cells)
+
+
+def test_of_a_large_tensor_the_means_of_equal_areas_are_told():
+    tensor = torch.zeros(100, 64)
+    tensor[:50] = 2.0
+    values = only(tensor)
+    assert values.is_pooled
+    assert (values.rows, len(values.cells)) == (16, 16 * 32)
+    assert set(values.cells[: 7 * 32]) == {"2"}
+    assert set(values.cells[9 * 32 :]) == {"0"}
+    assert (values.least, values.most, values.mean) == ("0", "2", "1")
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(1000),
+        torch.zeros(3, 1000, dtype=torch.int64),
+        torch.zeros(20, 20, dtype=torch.complex64),
+        torch.zeros(20, 20, dtype=torch.bool),
+        torch.zeros(4, 5, 6, 7),
+    ],
+)
+def test_every_large_tensor_can_be_drawn(tensor):
+    assert only(tensor).is_pooled
+
+
+@pytest.mark.parametrize(
+    ("tensor", "why"),
+    [
+        (torch.zeros(3, device="meta"), "it has no data"),
+        (torch.zeros(3, 3).to_sparse(), "its layout is torch.sparse_coo"),
+        (torch.zeros(1).expand(64 * 1024, 1024), "it is too large to be read here"),
+    ],
+)
+def test_a_tensor_whose_numbers_cannot_be_told_says_why(tensor, why):
+    values = only(tensor)
+    assert values.why == why
+    assert values.cells == ()
+
+
+def test_equal_values_have_equal_digests():
+    assert only(torch.ones(3)).digest == only(torch.ones(3)).digest
+    assert only(torch.ones(3)).digest != only(torch.zeros(3)).digest
+
+
+def test_the_tensors_of_a_module_are_told_and_further_ones_counted():
+    model = torch.nn.Sequential(*[torch.nn.Linear(2, 2) for _ in range(6)])
+    told = held(model)
+    assert [part.path for part in told.parts][:2] == ["0.weight", "0.bias"]
+    assert (len(told.parts), told.more) == (8, 4)
+
+
+def test_no_repr_of_a_person_is_called():
+    [part] = held(Blocking()).parts
+    assert (part.kind, part.text) == ("Blocking", "")
+    [part] = held([Blocking(), torch.ones(1)]).parts
+    assert part.path == "[1]"
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("x", 5),
+        (" x ", 5),
+        ("d['a']", 1),
+        ("d['b'][1]", 3),
+        ("d['b'][-1]", 3),
+        ("d['b'][0:1]", [2]),
+        ("d['b'][:]", [2, 3]),
+        ("d['b'].__class__.__name__", "list"),
+        ("t[0, 1]", torch.tensor(1)),
+        ("t[0, :]", torch.tensor([0, 1])),
+        ("t[:, ::2]", torch.tensor([[0]])),
+        ("t[None]", torch.tensor([[[0, 1]]])),
+        ("d[k]", 1),
+        ("int", int),
+        ("3", 3),
+    ],
+)
+def test_names_attributes_and_indices_are_read(expression, value):
+    names = {"x": 5, "d": {"a": 1, "b": [2, 3]}, "t": torch.tensor([[0, 1]]), "k": "a"}
+    found = value_of(expression, names)
+    assert torch.equal(found, value) if isinstance(value, torch.Tensor) else found == value
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["f()", "x + x", "[f() for _ in x]", "(y := 3)", "lambda: 0", "x if x else x", "d[f()]", "-x"],
+)
+def test_nothing_is_called_to_find_a_value(expression):
+    def f():
+        pytest.fail("it was called")
+
+    with pytest.raises(InputError, match="only names, attributes and indices"):
+        value_of(expression, {"f": f, "x": [1], "d": {}})
+
+
+def test_what_cannot_be_found_says_why():
+    with pytest.raises(NameError, match="name 'nope' is not defined"):
+        value_of("nope", {})
+    with pytest.raises(InputError, match="x \\+: invalid syntax"):
+        value_of("x +", {"x": 1})
