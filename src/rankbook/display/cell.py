@@ -6,12 +6,12 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from rankbook.display import shown, verdict
 from rankbook.display.html import caption
 from rankbook.display.lines import Item, Merged, Merger
+from rankbook.display.region import Region
 from rankbook.display.text import alike, overwrite, prefixed
 from rankbook.models import Diagnosis, load
 from rankbook.models.events import Display, Event, Result, Stream, from_row, to_row
@@ -51,34 +51,6 @@ class Screen(Protocol):
         """Ask the person for a line; PromptError where nobody can be asked."""
 
 
-@dataclass
-class _Region:
-    """Lines that are still being rewritten, in one display of their own."""
-
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    rows: dict[tuple[int, str, int], str] = field(default_factory=dict)
-    open: dict[tuple[int, str], int] = field(default_factory=dict)
-    drawn: str | None = None
-
-    def put(self, key: tuple[int, str], text: str) -> None:
-        number = self.open.setdefault(key, len(self.rows))
-        self.rows[(*key, number)] = text
-
-    def end(self, key: tuple[int, str], text: str) -> None:
-        self.put(key, text)
-        del self.open[key]
-
-    def text(self, mesh: NamedMesh | None) -> str:
-        """The rows by rank; equal rows of several ranks are one."""
-        alike: dict[tuple[int, str], list[int]] = {}
-        turn: dict[int, int] = {}
-        for (rank, _, _), row in self.rows.items():
-            turn[rank] = turn.get(rank, -1) + 1
-            alike.setdefault((turn[rank], row), []).append(rank)
-        ordered = sorted(alike.items(), key=lambda pair: (pair[0][0], min(pair[1])))
-        return "\n".join(prefixed(ranks, row, mesh) for (_, row), ranks in ordered)
-
-
 class LiveOutput:
     """Shows output as :class:`rankbook.sessions.cells.collecting.CellOutput` asks for it."""
 
@@ -102,7 +74,7 @@ class LiveOutput:
         self._clock = clock
         self._merger = Merger(ranks)
         self._partial: dict[tuple[int, str], tuple[str, float]] = {}
-        self._region: _Region | None = None
+        self._region: Region | None = None
         self._next_draw = 0.0
         self._results: dict[int, Result] = {}
         self._ids: dict[tuple[int, str], str] = {}
@@ -278,7 +250,7 @@ class LiveOutput:
         due = {key: since + _patience(text) for key, (text, since) in self._partial.items()}
         ready = [key for key, at in due.items() if now >= at]
         if ready and self._region is None:
-            self._region = _Region()
+            self._region = Region()
         if self._region is None:
             return min((at - now for at in due.values()), default=float("inf"))
         if now < self._next_draw:
@@ -289,7 +261,7 @@ class LiveOutput:
         self._redraw(self._region, final=False)
         return _REDRAW
 
-    def _redraw(self, region: _Region, *, final: bool) -> None:
+    def _redraw(self, region: Region, *, final: bool) -> None:
         text = region.text(self._mesh)
         if text != region.drawn or final:
             first = region.drawn is None
