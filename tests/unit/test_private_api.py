@@ -42,6 +42,10 @@ ASYNCIO = "asyncio"
 C10D = "torch.distributed.distributed_c10d"
 C10D_IN_C = "torch._C._distributed_c10d"
 LIBRARY = "torch.library.Library"
+FUNCTION = "_pytest.python.Function"
+ASSERTIONS = "_pytest.assertion"
+PATHS = "_pytest.pathlib"
+SHOWN = "_pytest._code.code"
 OPERATOR = "torch._ops.OpOverload"
 TORCH = "torch"
 TORCH_IN_C = "torch._C"
@@ -119,6 +123,13 @@ USES = [
     (LIBRARY, "_destroy", "calls"),
     (OPERATOR, "_handle", "calls"),
     (C10D_IN_C, "_dump_fr_trace", "engine"),
+    (ASSERTIONS, "pytest_runtest_protocol", "testing"),
+    (PATHS, "import_path", "testing"),
+    (SHOWN, "ExceptionChainRepr", "testing"),
+    (SHOWN, "ReprEntryNative", "testing"),
+    (SHOWN, "ReprFileLocation", "testing"),
+    (SHOWN, "ReprTraceback", "testing"),
+    (FUNCTION, "_fixtureinfo", "testing"),
 ]
 
 # (class, method, arguments that we call it with, the room of ours that does)
@@ -132,6 +143,8 @@ CALLS = [
     (QUEUE, "connect_mon", ["addr"], "cluster"),
     (HOOK, "finish_displayhook", [], "engine"),
     (HOOK, "quiet", [], "engine"),
+    (ASSERTIONS, "pytest_runtest_protocol", ["item"], "testing"),
+    (PATHS, "import_path", ["path", "mode", "root", "consider_namespace_packages"], "testing"),
 ]
 
 # Since which version of what a name is there; before, we do without.
@@ -159,11 +172,11 @@ def find(dotted):
 
 def has(cls, name):
     """Whether a class or module has a name: as an attribute, a trait, or set on its instances."""
-    sets = f"self.{name} = "
+    sets = re.compile(rf"self\.{name}(: \w+)? = ")
     return hasattr(cls, name) or any(
-        sets in inspect.getsource(base)
+        sets.search(inspect.getsource(base))
         for base in getattr(cls, "__mro__", ())
-        if base.__module__.startswith(("ipyparallel", "ipykernel", "IPython"))
+        if base.__module__.startswith(("ipyparallel", "ipykernel", "IPython", "_pytest"))
     )
 
 
@@ -244,7 +257,10 @@ def names_of_our_own(tree):
 # torch's private names, in distributed/, are checked beside the tests of that room.
 @pytest.mark.parametrize(
     "room",
-    ["calls", "cluster", "diagnosis", "display", "engine", "magics", "sessions", "widgets", "."],
+    [
+        *("calls", "cluster", "diagnosis", "display", "engine", "magics", "sessions", "testing"),
+        *("widgets", "."),
+    ],
 )
 def test_every_private_name_that_we_use_is_listed(room):
     trees = {path: ast.parse(path.read_text()) for path in files(room)}

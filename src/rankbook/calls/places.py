@@ -13,10 +13,16 @@ import torch
 from rankbook.cellnames import cell_of, is_cell
 from rankbook.models.calls import Place
 
-__all__ = ["Spot", "innermost", "is_told_of", "place_of", "spot"]
+__all__ = ["Spot", "innermost", "is_entrance", "is_told_of", "place_of", "spot"]
 
 _OURS = f"{Path(__file__).parents[1]}{os.sep}"
 _OF_THE_AGENT = f"{_OURS}engine{os.sep}agent.py"
+_ENTRANCES = {
+    str(Path(_OURS, "engine", "cells", "script.py")),
+    str(Path(_OURS, "testing", "on_rank.py")),
+}
+"""What calls a person's code that is no cell's: below it stands the first line of a script, or the
+body of a test."""
 _STAND_INS = {
     str(Path(__file__).with_name(f"{name}.py")) for name in ("kernels", "methods", "waits")
 }
@@ -92,6 +98,11 @@ def spot(frame: FrameType | None) -> tuple[Spot | None, Spot | None, str]:
     return None, None, function
 
 
+def is_entrance(filename: str) -> bool:
+    """Whether code of that file calls a script, or a test: cells above it are not the person's."""
+    return filename in _ENTRANCES
+
+
 def innermost(thread: int) -> Place | None:
     """The person's line in which a thread stands just now."""
     found, _, _ = spot(sys._current_frames().get(thread))
@@ -121,7 +132,7 @@ def _spot(frame: FrameType) -> Spot:
 def _cell_above(frame: FrameType) -> Spot | None:
     above = frame.f_back
     for _ in range(_DEEPEST):
-        if above is None:
+        if above is None or above.f_code.co_filename in _ENTRANCES:
             return None
         if is_cell(above.f_code.co_filename):
             return _spot(above)

@@ -55,9 +55,6 @@ _MAKES_GROUP = "_new_group_with_tag"
 
 _EVENT_LOOP = ("selectors.py", f"asyncio{os.sep}base_events.py")
 
-_SCRIPT = f"{os.sep}rankbook{os.sep}engine{os.sep}cells{os.sep}script.py"
-"""Below it on the stack stands the first line of a script."""
-
 _AGENT = f"{os.sep}rankbook{os.sep}engine{os.sep}agent.py"
 
 
@@ -128,7 +125,7 @@ def position() -> Position:
     walk = _Walk(innermost)
     stack = ((each.f_code, each.f_lineno) for each, _ in traceback.walk_stack(innermost))
     return Position(
-        _in_script(walk.own) if walk.in_script else where(stack),
+        where(stack),
         walk.call.f_code.co_name if walk.call else "",
         dict(walk.call.f_locals) if walk.call else {},
         walk.members,
@@ -146,14 +143,12 @@ class _Walk:
 
     def __init__(self, innermost: FrameType) -> None:
         self.call: FrameType | None = None
-        self.own: list[FrameType] = []
         self.mark: list[tuple[int, int]] = []
         self.members: tuple[int, ...] = ()
         self.in_loop = innermost.f_code.co_filename.endswith(_EVENT_LOOP)
         frame: FrameType | None = innermost
         while frame is not None and self._passes(frame):
             frame = frame.f_back
-        self.in_script = frame is not None and frame.f_code.co_filename.endswith(_SCRIPT)
 
     def _passes(self, frame: FrameType) -> bool:
         """Take note of a frame; return whether to go on with the one that called it."""
@@ -168,26 +163,24 @@ class _Walk:
                 self.members = tuple(frame.f_locals.get("ranks") or ())
         elif code.co_filename.startswith("<frozen importlib"):
             self.call = None  # the module is being imported
-        elif is_cell(code.co_filename) or code.co_filename.endswith(_SCRIPT):
+        elif is_cell(code.co_filename) or places.is_entrance(code.co_filename):
             return False
-        elif _is_own(code.co_filename):
-            self.own.append(frame)
         return True
 
 
-def _in_script(own: list[FrameType]) -> str:
-    """The innermost line of a person's files, and the script's that led there.
+def _in_files(own: list[tuple[CodeType, int]]) -> str:
+    """The innermost line of a person's files, and that of the script or the test that led there.
 
     Args:
-        own: Frames of those files, the innermost first.
+        own: Code of those files and its line, the innermost first.
     """
     if not own:
         return ""
     inner, outer = own[0], own[-1]
-    place = str(places.place_of(inner.f_code, inner.f_lineno))
-    if inner.f_code.co_filename == outer.f_code.co_filename:
+    place = str(places.place_of(*inner))
+    if inner[0].co_filename == outer[0].co_filename:
         return place
-    return f"{place}, called from {places.place_of(outer.f_code, outer.f_lineno)}"
+    return f"{place}, called from {places.place_of(*outer)}"
 
 
 def _below_threading(frame: FrameType) -> FrameType:
@@ -244,13 +237,15 @@ def where(stack: Iterable[tuple[CodeType, int]]) -> str:
 
     Returns:
         ``In [4] line 3: dist.all_reduce(x)`` of a cell; of a file or an earlier cell ``train.py:6
-        in step, called from In [4] line 2``; empty if no cell is on the stack.
+        in step, called from In [4] line 2``; in a script or a test ``train.py:6 in step``; empty if
+        none of these is on the stack.
     """
-    own = [
-        (code, line)
-        for code, line in stack
-        if is_cell(code.co_filename) or _is_own(code.co_filename)
-    ]
+    own: list[tuple[CodeType, int]] = []
+    for code, line in stack:
+        if places.is_entrance(code.co_filename):
+            return _in_files(own)
+        if is_cell(code.co_filename) or _is_own(code.co_filename):
+            own.append((code, line))
     place = cellnames.where(places.place_of(*each) for each in own)
     if ", called from " in place or not place:
         return place

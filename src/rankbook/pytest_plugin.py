@@ -1,0 +1,187 @@
+"""pytest's side of tests whose bodies run on ranks: ``@pytest.mark.ranks(4)``.
+
+Only pytest and the standard library are imported until a test wants ranks, so that a run without
+such a test pays nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import sys
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from rankbook.testing.bodies import OnRank, Run
+    from rankbook.testing.cluster import Cluster
+
+__all__ = ["device", "rank", "world_size"]
+
+_MARK = "ranks"
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What ``@pytest.mark.ranks`` asks for."""
+
+    size: int
+    backend: str | None = None
+    timeout: float | None = None
+
+
+class _Ranks:
+    """The cluster of this process, and what its ranks are told of pytest."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        from rankbook.testing.bodies import run_of
+        from rankbook.testing.cluster import Cluster
+
+        self.cluster: Cluster = Cluster()
+        self.run: Run = run_of(config)
+
+
+_RANKS = pytest.StashKey[_Ranks]()
+_SHOWN = pytest.StashKey[tuple[BaseException, Any]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker."""
+    config.addinivalue_line(
+        "markers",
+        "ranks(size, backend=None, timeout=None): run the body of the test on that many ranks of "
+        "a torch.distributed process group (rankbook)",
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Refuse a debugger that could not look at a rank."""
+    if not (config.getoption("usepdb") or config.getoption("trace")):
+        return
+    marked = [item for item in items if item.get_closest_marker(_MARK)]
+    if marked:
+        run = "runs" if len(marked) == 1 else "run"
+        raise pytest.UsageError(
+            f"--pdb cannot stop on a rank, and {len(marked)} of these tests {run} on ranks: leave "
+            "--pdb out, or them (-m 'not ranks'). In a notebook, %%dist --pdb stops there."
+        )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Refuse, before its fixtures are made, a test that cannot run on ranks."""
+    if item.get_closest_marker(_MARK) is None:
+        return
+    cls, function = getattr(item, "cls", None), getattr(item, "obj", None)
+    unittest = sys.modules.get("unittest")
+    if not isinstance(item, pytest.Function) or (
+        cls and unittest and issubclass(cls, unittest.TestCase)
+    ):
+        pytest.fail("Only functions and methods of plain classes run on ranks.", pytrace=False)
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        pytest.fail("An async test does not run on ranks: call asyncio.run in it.", pytrace=False)
+    _wish(item)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run the body of a marked test on ranks."""
+    if pyfuncitem.get_closest_marker(_MARK) is None:
+        return None
+    from rankbook.errors import RankbookError
+
+    error: BaseException | None
+    try:
+        error = _run(pyfuncitem)
+    except RankbookError as refused:
+        error = pytest.fail.Exception(str(refused), pytrace=False)
+    if error is not None:
+        raise error
+    return True
+
+
+def _run(item: pytest.Function) -> BaseException | None:
+    """Run a body; return what the test is to raise."""
+    from rankbook.testing.bodies import body_of
+    from rankbook.testing.outcomes import Outcome
+
+    wish, stash = _wish(item), item.config.stash
+    if _RANKS not in stash:
+        stash[_RANKS] = _Ranks(item.config)
+    ranks = stash[_RANKS]
+    body = pickle.dumps(body_of(item, ranks.run))
+    result = ranks.cluster.run(body, wish.size, wish.backend, wish.timeout)
+    own = [r for r, done in result.items() if done.error is not None and not done.error.freed]
+    outcome = Outcome(result, ranks.cluster.raised(own), item)
+    ranks.cluster.is_group_lost = outcome.is_group_lost
+    outcome.warn()
+    if (error := outcome.error()) is not None:
+        item.stash[_SHOWN] = error, outcome.shown(error)
+    return error
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what ranks have raised as it was raised there."""
+    report = yield
+    if call.excinfo is not None and _SHOWN in item.stash:
+        error, shown = item.stash[_SHOWN]
+        is_plain = report.failed or isinstance(error, pytest.skip.Exception)  # no xfail
+        if call.excinfo.value is error and shown is not None and is_plain:
+            report.longrepr = shown
+    return report
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the ranks."""
+    if _RANKS in config.stash:
+        config.stash[_RANKS].cluster.close()
+
+
+@pytest.fixture
+def rank(request: pytest.FixtureRequest) -> OnRank:
+    """The rank on which the test's body runs; another one on each."""
+    return _on_rank(request, "rank")
+
+
+@pytest.fixture
+def world_size(request: pytest.FixtureRequest) -> int:
+    """On how many ranks the test's body runs."""
+    _on_rank(request, "world_size")
+    return _wish(request.node).size
+
+
+@pytest.fixture
+def device(request: pytest.FixtureRequest) -> OnRank:
+    """The device of the rank on which the test's body runs, a ``torch.device``."""
+    return _on_rank(request, "device")
+
+
+def _on_rank(request: pytest.FixtureRequest, name: str) -> OnRank:
+    if request.node.get_closest_marker(_MARK) is None:
+        pytest.fail(f"{name!r} is for tests on ranks: add @pytest.mark.ranks(2).", pytrace=False)
+    from rankbook.testing.bodies import OnRank
+
+    return OnRank(name)
+
+
+def _wish(item: pytest.Item) -> _Wish:
+    """What the marker of a test asks for; the test fails where that cannot be read."""
+    marker = item.get_closest_marker(_MARK)
+    assert marker is not None  # noqa: S101 - only tests with a marker are asked
+    try:
+        wish = _Wish(*marker.args, **marker.kwargs)
+        is_number = type(wish.size) is int and wish.size > 0
+    except TypeError:
+        is_number = False
+    if not is_number:
+        pytest.fail(
+            "Give the number of ranks: @pytest.mark.ranks(4), and backend= or timeout= if needed.",
+            pytrace=False,
+        )
+    return wish
