@@ -78,6 +78,8 @@ class Timing:
     """The same while some rank waits and another is dead."""
     look_busy: float = 1.0
     """The same while all ranks are busy by themselves."""
+    silent: float = 7.0
+    """Without an answer, after which a host is said to be silent. Nothing is ended then."""
     show: float = 3.0
     """For which Ctrl-C is ignored while output that has arrived is shown."""
     retire: tuple[float, ...] = (0.02, 0.1, 0.2)

@@ -78,6 +78,29 @@ def test_a_lost_node_is_said_with_its_host(notebook, clean):
     notebook.ok("%dist_shutdown")
 
 
+def test_a_host_without_network_is_named_and_the_others_go_on_without_it(notebook, clean):
+    notebook.ok(f"%dist_init gloo {LINES['ssh']} --no-dashboard")
+    notebook.start("%%dist\nimport time\nif rank > 1: time.sleep(60)\ndist.barrier()")
+    time.sleep(1)
+    begun = time.monotonic()
+    clean.cut("beta-2")
+    notebook.wait_for_output(20)
+    assert time.monotonic() - begun < 10
+    assert "beta-2 has not answered for" in notebook.stderr
+    assert "nothing has been ended" in notebook.stderr
+    notebook.press_stop()
+    assert "ranks 2-3 do not answer" in notebook.finish(30)["evalue"]
+    said, _ = notebook.refused("%%dist\nprint(1)")
+    assert "beta-2 does not answer (ranks 2-3)" in said
+    begun = time.monotonic()
+    assert "%dist_init -n 2 goes on without it" in said
+    notebook.ok("%dist_init -n 2")
+    assert len(lines_of_ranks(notebook.ok(REDUCE))) == 2
+    assert time.monotonic() - begun < 10
+    clean.join("beta-2")
+    notebook.ok("%dist_shutdown")
+
+
 @pytest.mark.slow
 def test_half_a_minute_without_network_ends_nothing(notebook, clean):
     notebook.ok(f"%dist_init gloo {LINES['ssh']} --no-dashboard")

@@ -21,6 +21,8 @@ from rankbook.cluster.channel import everyone
 from rankbook.display.table import Table
 from rankbook.models.requests import Run
 from rankbook.notebook import Session
+from rankbook.sessions.group.group import Group
+from rankbook.sessions.members import Members
 from rankbook.timing import Timing
 
 
@@ -152,6 +154,22 @@ def make(timing):
     yield new
     for session in made:
         session.shutdown()
+
+
+@pytest.fixture
+def start(timing):
+    """Makes groups on pools of one's own; returns the pool and the group."""
+    made = []
+
+    def new(*args, nproc=None, **options):
+        pool = fakes.FakePool(*args, **options)
+        made.append(group := Group(Members(pool, timing)))
+        group.initialize("gloo", nproc)
+        return pool, group
+
+    yield new
+    for group in made:
+        group.close()
 
 
 class StandIn:

@@ -15,22 +15,6 @@ from rankbook.sessions.members import Members
 
 
 @pytest.fixture
-def start(timing):
-    """Makes groups on pools of one's own; returns the pool and the group."""
-    made = []
-
-    def new(*args, nproc=None, **options):
-        pool = FakePool(*args, **options)
-        made.append(group := Group(Members(pool, timing)))
-        group.initialize("gloo", nproc)
-        return pool, group
-
-    yield new
-    for group in made:
-        group.close()
-
-
-@pytest.fixture
 def four(start):
     return start(4)
 
@@ -91,6 +75,21 @@ def test_a_dead_rank_refuses_what_needs_every_rank(four):
             "Rank 2 was killed by SIGKILL: %dist_restart 2 (or restart_ranks([2])) replaces it and "
             "keeps the others."
         )
+
+
+def test_a_smaller_group_goes_on_without_a_rank_that_has_ended(four):
+    pool, group = four
+    pool.kill(1, 3)
+    group.initialize(size=3)
+    assert group.members.placed().engines == (0, 2, 3)
+    assert group.members.dead == {}
+
+
+def test_a_group_of_more_ranks_than_live_names_the_dead_one(four):
+    pool, group = four
+    pool.kill(1, 3)
+    with pytest.raises(SessionError, match="Rank 1 ended with exit code 3"):
+        group.initialize(size=4)
 
 
 @pytest.mark.parametrize(("ranks", "refused"), [([0, 1], False), ([1, 2], True), ([], False)])

@@ -62,6 +62,13 @@ class Placement:
         """Engine ids by rank."""
         return tuple(p.engine for p in self.places)
 
+    def hosts_within(self, ranks: Collection[int]) -> dict[str, list[int]]:
+        """By host, there ranks: of the hosts all of whose ranks are among ``ranks``."""
+        by_host: dict[str, list[int]] = {}
+        for one in self.places:
+            by_host.setdefault(one.host, []).append(one.rank)
+        return {host: there for host, there in by_host.items() if set(there) <= set(ranks)}
+
 
 def place(
     facts: Sequence[EngineFacts], world_size: int | None = None, before: Sequence[int] = ()

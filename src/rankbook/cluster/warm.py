@@ -85,6 +85,10 @@ class WarmProcess:
         """The last line that it wrote to its standard error."""
         return (self.errors() or ["it left no message"])[-1]
 
+    def abandon(self) -> None:
+        """Kill what runs here: what is behind it does not answer. Its output ends by that."""
+        self.process.kill()
+
     def close(self) -> None:
         """Make it end, and wait for that; idempotent."""
         if self.process.stdin is not None:

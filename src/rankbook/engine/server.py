@@ -9,6 +9,7 @@ share its pages. The launcher and this process exchange JSON lines over stdin an
 - ``{"kill": [0, 2]}`` kills engines;
 - ``{"reach": ["10.0.0.5", 41000]}`` connects to the controller and says ``{"event": "reached",
   "problem": ""}``, or why that was not possible: before engines wait for it in vain;
+- ``{"ping": true}`` is answered by ``{"event": "pong"}``: the way there and back is open;
 - when an engine ends, ``{"event": "ended", "index": 0, "pid": 123, "status": -9}`` says so; the
   status is that of ``subprocess``: an exit code, or minus the signal.
 
@@ -145,6 +146,8 @@ class Server:
     def _obey(self, command: dict[str, Any]) -> None:
         if "reach" in command:
             tell({"event": "reached", "problem": _problem_on_the_way_to(*command["reach"])})
+        if "ping" in command:
+            tell({"event": "pong"})
         if "fork" in command:
             os.environ.update(command["env"])
             for index in range(command["first"], command["first"] + command["fork"]):

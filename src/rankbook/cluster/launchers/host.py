@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,11 +33,27 @@ class Host:
         self.seats = seats
         self.process = WarmProcess(command, env)
         self.hello: dict[str, Any] = {}
+        self.pongs: queue.Queue[None] = queue.Queue()
         self.engines: set[int] = set()
         """Those that live, or are being started."""
         self.is_leaving = False
         """Whether something there told the process to end."""
         self.has_ended = False
+
+    def answers(self, within: float) -> bool:
+        """Whether the process answers, and so its host and the network are up.
+
+        Args:
+            within: Seconds to wait for that.
+        """
+        while not self.pongs.empty():
+            self.pongs.get()  # late answers to earlier questions
+        try:
+            self.process.tell({"ping": True})
+            self.pongs.get(timeout=within)
+        except (OSError, queue.Empty):
+            return False
+        return True
 
 
 def refuse_other_version(host: Host) -> None:

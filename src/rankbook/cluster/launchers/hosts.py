@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["HostsLauncher"]
 
+_PONG = 3.0
+"""Seconds for a host to answer before its engines are given up."""
+
 _HELLO = 15.0
 """Seconds for a host's process to say who it is."""
 
@@ -187,6 +190,8 @@ class HostsLauncher(FarLauncher):
                 continue
             if kind == "hello":
                 host.hello = event
+            elif kind == "pong":
+                host.pongs.put(None)
             else:
                 self._news.put(_News(host, event))
         with suppress(Exception):
@@ -250,11 +255,18 @@ class HostsLauncher(FarLauncher):
     # -- ending ------------------------------------------------------------------------------
 
     def end(self, engines: Collection[int]) -> None:
-        """Have the processes that forked the engines kill some."""
-        for host in self.hosts:
-            if chosen := sorted(host.engines & set(engines)):
-                with suppress(OSError):
-                    host.process.tell({"kill": chosen})
+        """Have the processes that forked the engines kill some.
+
+        A host that does not answer is given up, with all its engines: the connection to it is
+        ended here, and what is left there ends when it notices.
+        """
+        concerned = [host for host in self.hosts if host.engines & set(engines)]
+        for host in concerned:
+            with suppress(OSError):
+                host.process.tell({"kill": sorted(host.engines & set(engines))})
+        for host in concerned:
+            if not host.answers(_PONG):
+                host.process.abandon()
 
     def stop_engines(self) -> int:
         """Kill all engines; return how many there should be, at least 1."""

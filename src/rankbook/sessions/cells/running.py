@@ -14,6 +14,7 @@ from rankbook.models.cells import Script
 from rankbook.models.requests import Request, Run
 from rankbook.sessions.cells.collecting import CellOutput, Collector
 from rankbook.sessions.cells.comparing import Comparing
+from rankbook.sessions.cells.news import News
 from rankbook.sessions.cells.prompting import QUIT, RANKS, Prompting, Question
 from rankbook.sessions.cells.results import CellResult
 from rankbook.sessions.cells.watch import Hang, Watch
@@ -21,7 +22,6 @@ from rankbook.sessions.group.repair import Repair
 from rankbook.sessions.members import Members, looks
 from rankbook.sessions.members.freeing import Freed
 from rankbook.sessions.members.outcomes import PENDING
-from rankbook.words import how_ended, ranks_do, sentence_start
 
 __all__ = ["Cell", "RunningCell"]
 
@@ -117,7 +117,7 @@ class RunningCell:
         self._ended = ""
         """Why a person, or a front end that cannot ask, has ended it at a prompt."""
         self._call = members.ranks(cell.ranks).request(cell.requests())
-        self._known_dead = set(members.dead)
+        self._news = News(members, self._collector)
 
     @property
     def progress(self) -> dict[int, Failure | str | None]:
@@ -209,7 +209,7 @@ class RunningCell:
 
     def _pause(self) -> float:
         """Show and look, if it is time; return the seconds until that is due again."""
-        self._tell_deaths()
+        self._news.tell(self._call.pending, self.watch.unheard)
         due = self._collector.pause(self._call.pending - self._prompting.asking)
         return min(due, self.watch.pause(self.progress))
 
@@ -303,16 +303,6 @@ class RunningCell:
             return False
         self._prompting.answer(command)
         return True
-
-    def _tell_deaths(self) -> None:
-        """Say at once that a rank has died, in the output of the cell that goes on elsewhere."""
-        dead = self._members.dead
-        for rank in sorted(dead.keys() - self._known_dead):
-            others = self._call.pending - dead.keys()
-            go_on = f"; {ranks_do(others, 'goes on', 'go on')}" if others else ""
-            message = sentence_start(f"rank {rank} {how_ended(dead[rank])}{go_on}.")
-            self._collector.note(message)
-        self._known_dead |= dead.keys()
 
     def _is_to_be_freed(self) -> bool:
         """Whether it is hopeless and its ``on_hang`` is to free; reports it where that is asked."""

@@ -54,6 +54,7 @@ class Watch:
 
     Attributes:
         diagnosis: From the last look; None before the first.
+        unheard: By rank that did not answer the last look, the seconds since it did.
         overdue: By rank, for how many seconds a collective has taken longer than the group allows.
         hang: What was seen when it was last proven that it cannot end, or when it was interrupted,
             whatever was seen since; None if neither has happened.
@@ -72,6 +73,8 @@ class Watch:
         self.diagnosis: Diagnosis | None = None
         self.hang: Hang | None = None
         self.overdue: dict[int, float] = {}
+        self.unheard: dict[int, float] = {}
+        self._heard = dict.fromkeys(self._ranks, self._began)
 
     def pause(self, progress: Progress) -> float:
         """Look, if it is time; return seconds after which to be called again at the latest.
@@ -137,6 +140,9 @@ class Watch:
 
     def _take(self, call: RankCall, progress: Progress) -> None:
         seen = {rank: load(Look, value) for rank, value in call.values.items()}
+        now = time.monotonic()
+        self._heard |= dict.fromkeys(seen, now)
+        self.unheard = {rank: now - at for rank, at in self._heard.items() if rank not in seen}
         self.overdue = {rank: look.overdue for rank, look in seen.items() if look.overdue}
         seen = looks.complete(self._members, self._ranks, seen, progress)
         self.diagnosis = diagnose(seen)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from rankbook.cluster.placement import Placement, check_backend, check_numbers, choose_backend
 from rankbook.errors import RankbookError
 from rankbook.models import GroupInfo
-from rankbook.models.requests import Destroy
+from rankbook.models.requests import Destroy, LookAt
 from rankbook.sessions.group import filling
 from rankbook.sessions.group.adopting import adopt
 from rankbook.sessions.group.forming import Terms, form
@@ -84,6 +84,8 @@ class Group:
     ) -> None:
         """Refuse an impossible group before anything is done for it.
 
+        A smaller group than before can do without ranks that have ended.
+
         Raises:
             RankbookError: The message says why.
         """
@@ -91,7 +93,8 @@ class Group:
         check_numbers(size, timeout_minutes)
         if backend is not None:
             check_backend(backend)
-        self.members.refuse_dead()
+        if size is None or not self.members.can_shrink_to(size):
+            self.members.refuse_dead()
         choose_backend(self.members.plan(size), backend)
 
     def restart(self, ranks: Iterable[int]) -> None:
@@ -156,10 +159,10 @@ class Group:
             self.number = 1 + max(self.number, found.newest(seen))
             dropped = members.seat(placement, found.in_groups(seen))
             if len(dropped):
-                with suppress(
-                    RankbookError
-                ):  # they are no ranks any more, whether or not this succeeds
-                    dropped.ask(Destroy(), members.timing.leave)
+                # They are no ranks any more, whether or not this succeeds.
+                with suppress(RankbookError):
+                    heard = dropped.look(LookAt()).values  # not those of a host that is down
+                    dropped.only(heard).ask(Destroy(), members.timing.leave)
             url, address = self._meeting.open(members, placement, self.number)
             terms = Terms(name, self.timeout_minutes, self.check, clean)
             self.infos = form(members, terms, self.number, url, address)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from rankbook.cluster.placement import LOOPBACK, Placement
 from rankbook.errors import ClusterError
-from rankbook.models.requests import HostStore, Reach
+from rankbook.models.requests import HostStore, LookAt, Reach
 from rankbook.sessions.members import Members
+from rankbook.words import how_to_replace, in_words
 
 __all__ = ["MeetingPlace"]
 
@@ -42,6 +43,7 @@ class MeetingPlace:
             self._folder = tempfile.mkdtemp(prefix="rankbook-")
         if placement.is_local:
             return f"file://{self._file(generation)}", LOOPBACK
+        _refuse_silent(members, placement)
         first = placement.places[0]
         elsewhere = members.ranks([p.rank for p in placement.places if p.host != first.host])
         for address in placement.addresses:
@@ -72,3 +74,14 @@ class MeetingPlace:
 
     def _file(self, generation: int) -> Path:
         return Path(self._folder, f"store-{generation}")
+
+
+def _refuse_silent(members: Members, placement: Placement) -> None:
+    """Name a host that does not answer at all, instead of waiting for its ranks."""
+    heard = members.ranks().look(LookAt()).values
+    for host, ranks in placement.hosts_within(set(members.ranks()) - heard.keys()).items():
+        raise ClusterError(
+            f"{host} does not answer ({in_words(ranks)}): the host or the network is down. When it "
+            f"is back, {how_to_replace(ranks)} replaces what is lost; %dist_init -n "
+            f"{placement.world_size - len(ranks)} goes on without it."
+        )

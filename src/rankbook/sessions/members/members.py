@@ -125,6 +125,10 @@ class Members:
             if engine in self.ended or engine not in registered
         }
 
+    def can_shrink_to(self, size: int) -> bool:
+        """Whether fewer ranks than before are asked for, and as many engines live."""
+        return size <= len(self.alive) and size < (self.size or 0)
+
     def refuse_dead(self, ranks: Collection[int] | None = None) -> None:
         """Raise if a rank has ended.
 
