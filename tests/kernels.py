@@ -78,6 +78,26 @@ class Notebook:
         kinds = ("display_data", "execute_result")
         return [c["data"]["text/plain"] for kind in kinds for c in self.of(kind)]
 
+    @property
+    def seen(self):
+        """What stands below the cell in the end: text, and the plain text of displays."""
+        places, clears_next = [], False
+        for message in self.messages:
+            kind, content = message["msg_type"], message["content"]
+            if kind == "clear_output":
+                clears_next = content["wait"]
+                places = places if clears_next else []
+            elif kind == "update_display_data":
+                for place in places:
+                    if place[0] == content["transient"]["display_id"]:
+                        place[1] = content["data"]["text/plain"]
+            elif kind in ("stream", "display_data"):
+                places, clears_next = [] if clears_next else places, False
+                name = content.get("transient", {}).get("display_id", "")
+                text = content["text"] if kind == "stream" else content["data"]["text/plain"]
+                places.append([name, text])
+        return [line for _, text in places for line in text.splitlines()]
+
     def restart(self, *, kill=False):
         """Restart the kernel as a person does, or after it has died of something."""
         if kill:

@@ -21,6 +21,8 @@ class Screen:
     def show(self, data, metadata, display_id, *, update):
         self.shown.append(data)
 
+    can_clear = False
+
     def redraw(self, text, display_id, *, first, final):
         pass
 

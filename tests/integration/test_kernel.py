@@ -189,6 +189,95 @@ def test_a_widget_made_on_a_rank_reaches_the_front_end(notebook):
     assert view["model_id"] in opened
 
 
+_FRAMES = """%%dist
+from IPython.display import HTML, clear_output, display
+for step in range(3):
+    clear_output(wait={wait})
+    print("step", step)
+    display(HTML(f"figure {{step}} of {{rank}}"), HTML("table"))
+    dist.barrier()"""
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_of_frames_that_are_cleared_the_last_one_is_seen(notebook, wait):
+    assert notebook.run(_FRAMES.format(wait=wait))["status"] == "ok"
+    shown = "<IPython.core.display.HTML object>"
+    seen = notebook.seen
+    assert seen[0] == "[0-2] step 2"
+    assert sorted(seen[1:]) == sorted(["[0]", "[1]", "[2]", "[0-2]", *[shown] * 4])
+    captions = [line for line in seen if line in ("[0]", "[1]", "[2]")]
+    assert captions == ["[0]", "[1]", "[2]"]
+
+
+def test_a_display_is_updated_from_a_later_cell(notebook):
+    notebook.run(
+        "%%dist\nfrom IPython.display import display, update_display\n"
+        "_ = display({'lr': 1}, display_id='state')"
+    )
+    shown = [content["transient"] for content in notebook.of("display_data")]
+    notebook.run("%%dist\nupdate_display({'lr': 2}, display_id='state')")
+    updates = notebook.of("update_display_data")
+    assert {update["data"]["text/plain"] for update in updates} == {"{'lr': 2}"}
+    assert all(update["transient"] in shown for update in updates)
+    assert notebook.of("display_data") == []
+
+
+def test_what_is_said_inside_an_output_widget_goes_into_it(notebook):
+    code = """%%dist -r 1
+import ipywidgets
+from IPython.display import HTML, clear_output, display
+out = ipywidgets.Output()
+display(out)
+print("before")
+with out:
+    print("taken back")
+    clear_output(wait=True)
+    print("inside")
+    display(HTML("shown"))
+    print("error", file=__import__("sys").stderr)
+    1 / 0
+print("after")"""
+    assert notebook.run(code)["status"] == "ok"
+    assert notebook.stdout == "[1] before\n[1] after\n"
+    assert notebook.stderr == ""
+    states = [message["data"].get("state", {}) for message in notebook.of("comm_msg")]
+    *_, last = [state["outputs"] for state in states if "outputs" in state]
+    kinds = [(one["output_type"], one.get("text") or one.get("ename")) for one in last]
+    assert kinds == [
+        ("stream", "inside\n"),
+        ("display_data", None),
+        ("stream", "error\n"),
+        ("error", "ZeroDivisionError"),
+    ]
+    assert any("1 / 0" in plain(line) for line in last[-1]["traceback"])
+
+
+def test_a_rank_that_hangs_inside_an_output_widget_is_freed_and_its_cell_ends(notebook):
+    code = """%%dist
+out = __import__("ipywidgets").Output()
+with out:
+    if rank:
+        dist.all_reduce(torch.ones(1))
+    print("not reached by ranks that were freed") if rank else None
+went_on = True"""
+    assert notebook.run("%%dist\nwent_on = False")["status"] == "ok"
+    reply = notebook.run(code)
+    assert (reply["status"], reply["ename"]) == ("error", "HangError")
+    notebook.run("%dist went_on")
+    assert notebook.shown == ["[0] True\n[1-2] False"]
+
+
+def test_a_thread_can_show_something(notebook):
+    code = """%%dist -r 0
+import threading
+from IPython.display import HTML, display
+thread = threading.Thread(target=lambda: display(HTML("x"), {"of": "a thread"}))
+thread.start()
+thread.join()"""
+    notebook.run(code)
+    assert "{'of': 'a thread'}" in notebook.seen
+
+
 def test_mode_on_sends_plain_cells_to_the_ranks(notebook):
     notebook.run("%dist_mode on")
     try:

@@ -21,7 +21,10 @@ RED, END = "\x1b[31m", "\x1b[0m"
 class RecordingScreen:
     """A screen whose displays are looked at as a person sees them: in place, top to bottom."""
 
+    can_clear = True
+
     def __init__(self):
+        self.clears = 0
         self.places = []  # display ids, or ("stream", name), from top to bottom
         self.shown = {}
         self.redraws = []
@@ -53,6 +56,10 @@ class RecordingScreen:
         self.redraws.append(text)
         self.final[display_id] = final
 
+    def clear(self, *, wait):
+        self.clears += 1
+        self.places, self.shown, self.final = [], {}, {}
+
     @property
     def lines(self):
         """What stands there, as lines of text; rich displays as their MIME types' first text."""
@@ -73,11 +80,11 @@ class RecordingScreen:
 class Cell:
     """A cell that runs on ranks, with a clock that moves only when told."""
 
-    def __init__(self, n=2):
+    def __init__(self, n=2, named=None):
         self.screen = RecordingScreen()
         self.now = 50.0
         self.running = set(range(n))
-        self.output = LiveOutput(self.screen, range(n), lambda: self.now)
+        self.output = LiveOutput(self.screen, range(n), lambda: self.now, named)
 
     def say(self, rank, text, stream="stdout"):
         self.output.event(rank, Stream(stream, text))
@@ -88,8 +95,8 @@ class Cell:
     def update(self, rank, data, display_id):
         self.display(rank, data, display_id, update=True)
 
-    def clear(self, rank):
-        self.output.event(rank, Clear())
+    def clear(self, rank, *, wait=False):
+        self.output.event(rank, Clear(wait))
 
     def value(self, rank, text, html=None):
         data = {"text/plain": text} | ({"text/html": html} if html else {})
@@ -426,6 +433,22 @@ def test_a_rich_display_has_a_caption_with_its_rank():
     assert cell.screen.shown[cell.screen.places[1]] == (html("figure"), {"k": 1})
 
 
+@pytest.mark.parametrize(
+    ("data", "captions"),
+    [
+        ({"text/plain": ""}, 0),
+        ({"text/plain": "", "text/html": '<pre style="x"></pre>\n'}, 0),
+        ({"text/plain": "", "text/html": "<svg></svg>"}, 1),
+        ({"text/plain": "", "image/png": "x"}, 1),
+        ({"text/plain": "None"}, 1),
+    ],
+)
+def test_an_empty_display_has_no_caption(data, captions):
+    cell = Cell(1)
+    cell.display(0, data)
+    assert cell.finish().count("<[0]>") == captions
+
+
 def test_equal_displays_are_merged():
     cell = Cell(3)
     for rank in range(3):
@@ -514,6 +537,181 @@ def test_an_update_of_what_was_never_shown_is_shown():
     cell = Cell(1)
     cell.update(0, html("late"), "unknown")
     assert cell.finish() == ["<[0]>", "<late>"]
+
+
+def test_an_update_in_a_later_cell_changes_the_display_of_the_earlier_one():
+    named = {}
+    earlier, later = Cell(2, named), Cell(2, named)
+    later.output = LiveOutput(earlier.screen, range(2), lambda: 0.0, named)
+    earlier.display(0, html("old"), "d")
+    earlier.finish()
+    later.update(0, html("new"), "d")
+    later.output.finish()
+    assert earlier.screen.lines == ["<[0]>", "<new>"]
+
+
+def test_an_update_by_one_rank_in_a_later_cell_leaves_the_display_of_the_others():
+    named = {}
+    earlier, later = Cell(2, named), Cell(2, named)
+    later.output = LiveOutput(earlier.screen, range(2), lambda: 0.0, named)
+    for rank in range(2):
+        earlier.display(rank, html("old"), "d")
+    earlier.finish()
+    later.update(1, html("new"), "d")
+    later.output.finish()
+    assert earlier.screen.lines == ["<[0]>", "<old>", "<[1]>", "<new>"]
+
+
+def test_a_second_display_of_a_name_is_one_more_and_changes_the_first():
+    cell = Cell(1)
+    cell.display(0, html("old"), "d")
+    cell.display(0, html("new"), "d")
+    assert cell.finish() == ["<[0]>", "<new>", "<[0]>", "<new>"]
+
+
+def test_a_rank_that_departs_in_an_update_has_its_own_display_beside_the_others():
+    cell = Cell(3)
+    for rank in range(3):
+        cell.display(rank, html("start"), "d")
+    cell.say(0, "below\n")
+    cell.pause(0.2)
+    cell.update(1, html("another"), "d")
+    assert cell.finish() == ["<[0,2]>", "<start>", "<[1]>", "<another>", "[0] below"]
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_clear_output_takes_back_text(wait):
+    cell = Cell(2)
+    for step in range(3):
+        for rank in range(2):
+            cell.clear(rank, wait=wait)
+            cell.say(rank, f"step {step}\nloss of {rank}\n")
+        cell.pause(0.2)
+        assert cell.screen.lines == [f"[0-1] step {step}", "[0] loss of 0", "[1] loss of 1"]
+    assert cell.finish() == ["[0-1] step 2", "[0] loss of 0", "[1] loss of 1"]
+
+
+def test_clear_output_takes_back_several_displays_and_text_between_them():
+    cell = Cell(1)
+    for step in range(3):
+        cell.clear(0, wait=True)
+        cell.display(0, html(f"figure {step}"))
+        cell.say(0, f"loss {step}\n")
+        cell.display(0, html(f"table {step}"))
+        cell.pause(0.2)
+    assert cell.finish() == ["<[0]>", "<figure 2>", "[0] loss 2", "<[0]>", "<table 2>"]
+
+
+def test_clear_output_of_one_rank_leaves_what_others_print():
+    cell = Cell(3)
+    for rank in range(3):
+        cell.say(rank, "hello\n")
+    cell.say(1, "mine\n")
+    cell.pause(0.2)
+    cell.clear(0)
+    cell.pause(0.2)
+    assert cell.screen.lines == ["[1-2] hello", "[1] mine"]
+    assert cell.finish() == ["[1-2] hello", "[1] mine"]
+
+
+def test_clear_output_that_waits_does_nothing_when_nothing_follows():
+    cell = Cell(1)
+    cell.say(0, "hello\n")
+    cell.clear(0, wait=True)
+    cell.pause(0.2)
+    assert cell.finish() == ["[0] hello"]
+    assert cell.screen.clears == 0
+
+
+def test_clear_output_that_waits_is_obeyed_by_a_value():
+    cell = Cell(1)
+    cell.say(0, "hello\n")
+    cell.clear(0, wait=True)
+    cell.value(0, "42")
+    assert cell.finish() == ["[0] 42"]
+
+
+def test_clear_output_takes_back_an_open_line():
+    cell = Cell(2)
+    for step in range(3):
+        for rank in range(2):
+            cell.clear(rank, wait=True)
+            cell.say(rank, f"step {step} of {rank}")
+        cell.pause(0.2)
+        cell.pause(0.2)
+        assert cell.screen.lines == [f"[0] step {step} of 0", f"[1] step {step} of 1"]
+    assert cell.finish() == ["[0] step 2 of 0", "[1] step 2 of 1"]
+
+
+def test_an_update_of_what_was_taken_back_shows_nothing():
+    cell = Cell(1)
+    cell.display(0, html("old"), "d")
+    cell.clear(0)
+    cell.say(0, "next\n")
+    cell.update(0, html("new"), "d")
+    assert cell.finish() == ["[0] next"]
+
+
+def test_an_update_is_no_output_that_clear_output_waits_for():
+    cell = Cell(1)
+    cell.say(0, "line\n")
+    cell.display(0, html("old"), "d")
+    cell.clear(0, wait=True)
+    cell.update(0, html("new"), "d")
+    assert cell.finish() == ["[0] line", "<[0]>", "<new>"]
+
+
+def test_frames_keep_the_order_of_the_ranks_whichever_comes_first():
+    cell = Cell(2)
+    for step in range(4):
+        for rank in (0, 1) if step % 2 else (1, 0):
+            cell.clear(rank, wait=True)
+            cell.display(rank, html(f"{step} of {rank}"))
+            cell.pause(0.2)
+        assert cell.screen.lines == ["<[0]>", f"<{step} of 0>", "<[1]>", f"<{step} of 1>"]
+
+
+def test_a_quick_animation_is_redrawn_ten_times_a_second():
+    cell = Cell(1)
+    for step in range(1000):
+        cell.clear(0, wait=True)
+        cell.say(0, f"step {step}\n")
+        cell.pause(0.001)
+    assert 5 <= cell.screen.clears <= 15
+    assert cell.finish() == ["[0] step 999"]
+
+
+def test_what_the_session_says_is_not_taken_back():
+    cell = Cell(2)
+    cell.say(0, "hello\n")
+    cell.output.note("Rank 1 was killed.")
+    cell.clear(0)
+    cell.say(0, "next\n")
+    assert "! Rank 1 was killed." in cell.finish()
+
+
+def test_a_terminal_keeps_what_is_cleared():
+    cell = Cell(1)
+    cell.screen.can_clear = False
+    cell.say(0, "one\n")
+    cell.clear(0, wait=True)
+    cell.say(0, "two\n")
+    assert cell.finish() == ["[0] one", "[0] two"]
+
+
+def test_a_flood_before_clear_output_is_remembered_in_part():
+    cell = Cell(2)
+    for number in range(45_000):
+        cell.say(0, f"line {number}\n")
+    cell.say(1, "other\n")
+    cell.pause(0.2)
+    cell.say(1, "another\n")
+    cell.pause(0.2)
+    cell.clear(1)
+    seen = cell.finish()
+    assert seen[0].endswith("lines above left out)")
+    assert seen[-1] == "[0] line 44999"
+    assert len(seen) < 20_100
 
 
 def test_clear_output_and_a_display_replace_the_display_before():
@@ -737,3 +935,14 @@ def test_in_the_background_a_flood_keeps_its_end_and_says_what_it_dropped():
     lines = below.lines
     assert lines[0] == "(700 lines above left out)"
     assert lines[1:] == [f"line {number}" for number in range(700, 1200)]
+
+
+def test_in_the_background_clear_output_empties_what_is_there():
+    below = RecordingScreen()
+    screen = BackgroundScreen(below)
+    screen.write("stdout", "a\n")
+    screen.show(html("figure"), {}, "d", update=False)
+    screen.clear(wait=True)
+    screen.write("stdout", "b\n")
+    assert below.lines == ["b", "<>"]
+    assert below.clears == 0

@@ -251,7 +251,7 @@ def freed(engine, *, nccl=False, aborting=False, **how):
         aborts=types.SimpleNamespace(are_under_way=aborting),
     )
     engine.streams = types.SimpleNamespace(are_used=nccl)
-    engine.runner = types.SimpleNamespace(capture=types.SimpleNamespace(freed=False, cut=False))
+    engine.runner = types.SimpleNamespace(failures=types.SimpleNamespace(freed=False, cut=False))
     job = types.SimpleNamespace(engine=engine)
     return freeing.free.act(job, Free(**how))
 
@@ -285,15 +285,15 @@ def test_a_rank_that_is_told_of_a_cut_takes_an_error_for_its_result(how, marks, 
     engine = Engine()
     engine.job = types.SimpleNamespace(name="run")
     assert freed(engine, **how) is True
-    capture = engine.runner.capture
-    assert (capture.freed, capture.cut) == marks
+    failures = engine.runner.failures
+    assert (failures.freed, failures.cut) == marks
     assert engine.begun == cuts
 
 
 def test_an_idle_rank_is_not_freed_but_its_connections_are_cut():
     engine = Engine()
     assert freed(engine, cut=True) is False
-    assert (engine.runner.capture.freed, engine.runner.capture.cut) == (False, False)
+    assert (engine.runner.failures.freed, engine.runner.failures.cut) == (False, False)
     assert engine.begun == ["cut"]
 
 

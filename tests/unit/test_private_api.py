@@ -94,7 +94,7 @@ USES = [
     (SHELL, "should_run_async", "engine"),
     (HOOK, "finish_displayhook", "engine"),
     (HOOK, "quiet", "engine"),
-    (PUBLISHER, "register_hook", "engine"),
+    (PUBLISHER, "_thread_local", "engine"),
     (ASYNCIO, "_set_running_loop", "engine"),
     (C10D, "_abort_process_group", "engine"),
     (C10D, "_get_default_store", "engine"),

@@ -79,6 +79,8 @@ def _printed(result: CellResult, *, with_drawn: bool = True) -> str:
 class _Page:
     """A screen that keeps all text that is written on it."""
 
+    can_clear = False
+
     def __init__(self) -> None:
         self.texts: list[str] = []
 
@@ -96,6 +98,9 @@ class _Page:
         del display_id, first
         if final:
             self.texts.append(f"{text}\n")
+
+    def clear(self, *, wait: bool) -> None:
+        """What is written stays."""
 
     def ask(self, prompt: str, *, secret: bool) -> str:
         del prompt, secret

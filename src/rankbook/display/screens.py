@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import StdinNotImplementedError
 from IPython.core.getipython import get_ipython
-from IPython.display import publish_display_data
+from IPython.display import clear_output, publish_display_data
 
 from rankbook.errors import PromptError
 
@@ -39,12 +39,17 @@ _BACKGROUND_LINES = 500
 """Lines that a cell in the background keeps on screen."""
 
 
+_EMPTY = {"text/plain": "", "text/html": ""}
+
+
 class NotebookScreen:
     """A Jupyter front end: streams, displays, and displays that change in place.
 
     Jupyter's server drops stream output beyond 3 MB in 3 s. It does not count displays, so a flood
     goes on as blocks of plain text, which look the same.
     """
+
+    can_clear = True
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -85,6 +90,10 @@ class NotebookScreen:
         del final
         self.show({"text/plain": text}, {}, display_id, update=not first)
 
+    def clear(self, *, wait: bool) -> None:
+        """Clear what the cell has shown."""
+        clear_output(wait=wait)
+
     def ask(self, prompt: str, *, secret: bool) -> str:
         """Ask in the cell's own input field."""
         return _ask(prompt, secret=secret)
@@ -92,6 +101,8 @@ class NotebookScreen:
 
 class TerminalScreen:
     """A terminal, or anything that only shows text: what changes is shown when it is final."""
+
+    can_clear = False
 
     def write(self, name: str, text: str) -> None:
         """Append text to a stream."""
@@ -112,6 +123,9 @@ class TerminalScreen:
         if final and text:
             print(text)
 
+    def clear(self, *, wait: bool) -> None:
+        """What is printed stays."""
+
     def ask(self, prompt: str, *, secret: bool) -> str:
         """Ask below the output."""
         return _ask(prompt, secret=secret)
@@ -125,8 +139,10 @@ class BackgroundScreen:
     """
 
     def __init__(self, screen: NotebookScreen | TerminalScreen) -> None:
+        self.can_clear = screen.can_clear
         self._screen = screen
         self._id = uuid.uuid4().hex
+        self._displays: list[str] = []
         self._lines: deque[str] = deque(maxlen=_BACKGROUND_LINES)
         self._dropped = 0
         screen.redraw("", self._id, first=True, final=False)
@@ -148,6 +164,17 @@ class BackgroundScreen:
             self.write("stdout", data["text/plain"])
         else:
             self._screen.show(data, metadata, display_id, update=update)
+            self._displays.append(display_id)
+
+    def clear(self, *, wait: bool) -> None:
+        """Empty its displays: their cell is another one by now."""
+        del wait
+        self._lines.clear()
+        self._dropped = 0
+        self._screen.redraw("", self._id, first=False, final=False)
+        for display_id in self._displays:
+            self._screen.show(_EMPTY, {}, display_id, update=True)
+        self._displays.clear()
 
     def redraw(self, text: str, display_id: str, *, first: bool, final: bool) -> None:
         """Show lines that are rewritten once they are final."""

@@ -93,4 +93,4 @@ class Engine:
 
     def expect_end(self) -> None:
         """Take what ends the cell that runs for the end of this process, no error of its own."""
-        self.runner.capture.freed = self.runner.capture.cut = True
+        self.runner.failures.freed = self.runner.failures.cut = True

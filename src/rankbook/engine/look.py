@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from rankbook.calls import Ledger
 from rankbook.engine import flight, frames, gpu, handling, host
-from rankbook.engine.cells.capture import text
+from rankbook.engine.cells.failures import text
 from rankbook.engine.frames import Position
 from rankbook.engine.jobs import Job
 from rankbook.engine.nccl import OpenSince, Streams
@@ -184,7 +184,7 @@ def look(job: Job, request: LookAt) -> Look:
         )
     runs = seen.state == "running" and runner.cell is not None
     if runner.cell is not None and request.closely:
-        seen = _with_what_it_raised(seen, runner.capture.failure)
+        seen = _with_what_it_raised(seen, runner.failures.last)
     return replace(
         seen,
         since=time.time() - runner.started if runs else seen.since,

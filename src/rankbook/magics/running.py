@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
-from rankbook.display.cell import LiveOutput, Screen
+from rankbook.display.cell import LiveOutput
+from rankbook.display.entries import Screen
+from rankbook.display.page import Named
 from rankbook.display.screens import BackgroundScreen, NotebookScreen, screen_for
 from rankbook.errors import RankbookError, RankError, StuckError
 from rankbook.magics.lines import Typed
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from rankbook.sessions.cells.results import CellResult
 
 __all__ = ["run_cell", "show"]
+
+_named: WeakKeyDictionary[Session, Named] = WeakKeyDictionary()
+"""The displays that later cells of a session may update."""
 
 
 def run_cell(
@@ -89,7 +95,8 @@ def show(
     screen: Screen = screen_for(shell)
     if not wait and isinstance(screen, NotebookScreen):
         screen = BackgroundScreen(screen)
-    output = LiveOutput(screen, ranks, mesh=session.members.named_mesh)
+    named = _named.setdefault(session, {})
+    output = LiveOutput(screen, ranks, mesh=session.members.named_mesh, named=named)
 
     def keep(result: object) -> None:
         if out:

@@ -49,8 +49,10 @@ class Display:
 
 @dataclass(frozen=True)
 class Clear:
-    """The cell has asked for its output to be cleared when the next display comes."""
+    """The cell has asked for its output to be cleared."""
 
+    wait: bool = False
+    """Whether only when the next output comes."""
     kind: ClassVar[str] = "clear"
 
 

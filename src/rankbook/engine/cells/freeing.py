@@ -21,9 +21,9 @@ def free(job: Job, request: Free) -> bool:
     """Free the main thread; tell whether it works for a session."""
     engine = job.engine
     works = engine.job is not None
-    capture = engine.runner.capture
-    capture.freed = works
-    capture.cut |= works and (request.cut or not request.interrupt)
+    failures = engine.runner.failures
+    failures.freed = works
+    failures.cut |= works and (request.cut or not request.interrupt)
     if request.cut and works and engine.streams.are_used and not engine.group.aborts.are_under_way:
         # Before the abort: after it .item() returns as if all were well, and the cell would go on.
         os.kill(os.getpid(), signal.SIGINT)

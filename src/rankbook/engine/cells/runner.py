@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rankbook.engine import children
 from rankbook.engine.cells import script
 from rankbook.engine.cells.capture import Capture
+from rankbook.engine.cells.failures import Failures
 from rankbook.engine.cells.naming import Naming
 from rankbook.engine.cells.tail import LOG_VARIABLE, Tail
 from rankbook.engine.debugging.prompt import Prompt
@@ -46,6 +47,7 @@ class Runner:
 
     Attributes:
         capture: Takes their output.
+        failures: Takes the exceptions that end them.
         prompt: Where a cell asks, and waits for the answer.
         stops: What stops a cell.
         cell: Number of the cell that runs, None if none does.
@@ -57,7 +59,8 @@ class Runner:
     def __init__(self, kernel: Any, group: Group) -> None:
         self.shell = kernel.shell
         self._group = group
-        self.capture = Capture(self.shell)
+        self.failures = Failures(self.shell)
+        self.capture = Capture(kernel, self.failures)
         self._naming = Naming(self.shell)
         self.prompt = Prompt(lambda: self.capture.outbox)
         self.stops = Stops(self.prompt)
@@ -80,7 +83,8 @@ class Runner:
         begin, pid = time.perf_counter(), os.getpid()
         code, left = None, ""
         self._tail.show(lambda text: self.capture.between.keep("stdout", text))
-        self.capture.begin(outbox, in_script=cell.script is not None)
+        self.capture.begin(outbox)
+        self.failures.begin(in_script=cell.script is not None)
         self._naming.begin(cell)
         self.prompt.begin()
         try:
@@ -96,12 +100,13 @@ class Runner:
             for name in ("__return__", "__exception__"):  # pdb leaves them where it stopped
                 self.shell.user_ns.pop(name, None)
             self.show_descriptors(outbox)
-            failure = self.capture.end()
+            failure = self.failures.end()
+            self.capture.end()
             self.capture.between.ended(cell.name)
             self._naming.end()
             self.cell = None
         if failure is None and raised is not None:
-            failure = self.capture.unshown(raised)
+            failure = self.failures.unshown(raised)
         if failure is not None and not failure.freed:  # an interrupt is not the cell's error
             self.last_error = f"{failure.ename}: {failure.evalue}".rstrip(": ")
         if code and failure is not None and failure.freed:
@@ -116,7 +121,7 @@ class Runner:
                 return None
             result = await self._run(cell.code)
             raised: BaseException | None = result.error_before_exec or result.error_in_exec
-            if cell.post_mortem == "failure" and raised is not None and not self.capture.freed:
+            if cell.post_mortem == "failure" and raised is not None and not self.failures.freed:
                 self._look_back(raised)
         except KeyboardInterrupt as interrupt:  # at the prompt
             return interrupt
@@ -132,13 +137,14 @@ class Runner:
             self.stops.look_back(error.__traceback__)
 
     def show_descriptors(self, outbox: Outbox) -> None:
-        """Send what was written past Python; from any thread, also while the cell runs."""
+        """Send what was written past Python, or into widgets; from any thread, as the cell runs."""
         self._tail.show(lambda text: outbox.write("stdout", text))
+        self.capture.outputs.show()
 
     def _run_script(self, wanted: Script) -> script.Ended:
         def show(error: BaseException, code: int) -> None:
             if isinstance(error, SystemExit):
-                self.capture.exited(error, code)
+                self.failures.exited(error, code)
             else:
                 self.shell.showtraceback((type(error), error, error.__traceback__))
 
@@ -183,7 +189,7 @@ class Runner:
 
     def _on_cancel(self) -> None:
         # An interrupt cancels a cell that awaits; to a person it is an interrupt as well.
-        self.capture.freed = True
+        self.failures.freed = True
 
 
 @operation(Run, on=MAIN)

@@ -1,0 +1,131 @@
+"""What stands on a page: lines of text, and displays."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from rankbook.display.html import caption
+from rankbook.display.text import prefixed
+from rankbook.models.events import Display
+from rankbook.models.meshes import NamedMesh
+
+__all__ = ["Entry", "Key", "Line", "Picture", "Screen"]
+
+Key = tuple[int, str]
+"""A rank and a stream."""
+
+_BLANK = re.compile(r"\s*(<pre[^>]*>\s*</pre>)?\s*")
+"""HTML of nothing."""
+
+
+class Screen(Protocol):
+    """Where output goes: a notebook, a terminal, a test."""
+
+    can_clear: bool
+    """Whether something can be taken back."""
+
+    def write(self, name: str, text: str) -> None:
+        """Append text to ``stdout`` or ``stderr``."""
+
+    def show(
+        self, data: dict[str, Any], metadata: dict[str, Any], display_id: str, *, update: bool
+    ) -> None:
+        """Show a rich display, or put another in its place."""
+
+    def redraw(self, text: str, display_id: str, *, first: bool, final: bool) -> None:
+        """Show text that changes in place until it is final."""
+
+    def clear(self, *, wait: bool) -> None:
+        """Take back everything; wait: when the next output comes."""
+
+    def ask(self, prompt: str, *, secret: bool) -> str:
+        """Ask the person for a line; PromptError where nobody can be asked."""
+
+
+@dataclass(eq=False)
+class Entry:
+    """Something that stands on the page, and whose it is; nobody's: it stays."""
+
+    ranks: set[int]
+    place: tuple[int, ...] = ()
+    """By which it is sorted among the others."""
+    is_drawn: bool = False
+    is_gone: bool = False
+    stream: str = ""
+    """Of a line: ``stdout`` or ``stderr``."""
+
+    def take_back(self, ranks: Collection[int]) -> bool:
+        """Take back what is of these ranks; return whether anything was."""
+        was = len(self.ranks)
+        self.ranks.difference_update(ranks)
+        return len(self.ranks) < was
+
+    @property
+    def size(self) -> int:
+        """Characters that it takes to show it."""
+        raise NotImplementedError
+
+    def draw(self, screen: Screen, mesh: NamedMesh | None) -> None:
+        """Show it, where it is no line, at the end of the screen.
+
+        Args:
+            screen: Where.
+            mesh: By whose dimensions ranks are named, where that is possible.
+        """
+        raise NotImplementedError
+
+
+@dataclass(eq=False)
+class Line(Entry):
+    """A line of a stream, which may have several lines that stand below each other."""
+
+    text: str = ""
+
+    @property
+    def size(self) -> int:
+        """See :attr:`Entry.size`."""
+        return len(self.text)
+
+    def shown(self, mesh: NamedMesh | None) -> str:
+        """The line with its ranks."""
+        return prefixed(sorted(self.ranks), self.text, mesh) if self.ranks else self.text
+
+
+@dataclass(eq=False)
+class Picture(Entry):
+    """A display, below a caption that names its ranks."""
+
+    data: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    display_id: str = ""
+    caption_id: str = ""
+
+    @property
+    def size(self) -> int:
+        """See :attr:`Entry.size`."""
+        return sum(len(text) for text in self.data.values() if isinstance(text, str))
+
+    def draw(self, screen: Screen, mesh: NamedMesh | None) -> None:
+        """See :meth:`Entry.draw`."""
+        # A front end takes what has a known name for an update of what had it before.
+        self.display_id, self.caption_id = uuid.uuid4().hex, uuid.uuid4().hex
+        if self.ranks and not self._is_blank:
+            screen.show(*caption(self.ranks, mesh), self.caption_id, update=False)
+        screen.show(self.data, self.metadata, self.display_id, update=False)
+
+    @property
+    def _is_blank(self) -> bool:
+        """Whether it is an empty line, as rich shows one where something ends."""
+        others = self.data.keys() - {"text/plain", "text/html"}
+        is_blank = _BLANK.fullmatch(self.data.get("text/html", ""))
+        return bool(is_blank) and not others and self.data.get("text/plain") == ""
+
+    def replace(self, screen: Screen, display: Display) -> None:
+        """Put another display in its place."""
+        self.data, self.metadata = display.data, display.metadata
+        if self.is_drawn:
+            screen.show(self.data, self.metadata, self.display_id, update=True)

@@ -1,0 +1,178 @@
+"""Which exception ended a cell, and how it is shown.
+
+A rank that was freed has been interrupted, or its connections were cut: what that raises says
+nothing, so the exception that the cell was handling is shown, or a plain ``KeyboardInterrupt``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+from rankbook.distributed import adopting, healing
+from rankbook.engine import frames, handling
+from rankbook.errors import MismatchError
+from rankbook.interrupts import ignore_ctrl_c
+from rankbook.models import Failure
+
+__all__ = ["Failures", "text"]
+
+
+class Failures:
+    """Installed once per engine, in place of what IPython shows exceptions with.
+
+    Attributes:
+        last: The exception that was shown last in the cell that runs, or has run.
+        freed: Whether the session has interrupted the cell, or is about to.
+        cut: Whether it has cut the connections under it, or is about to.
+        in_script: Whether a script runs instead of a cell.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        self.last: Failure | None = None
+        self.freed = self.cut = self.in_script = False
+        self._is_on = False
+        self._first: BaseException | None = None
+        self._unraisable, sys.unraisablehook = sys.unraisablehook, self._on_unraisable
+        self._shell = shell
+        self._shows, shell.showtraceback = shell.showtraceback, self._show
+        # Private in IPython, unchanged in IPython 7 to 9: ipykernel overrides it to send its
+        # 'error' message. tests/unit/test_private_api.py fails if it goes.
+        self._showtraceback, shell._showtraceback = shell._showtraceback, self._on_error
+
+    def begin(self, *, in_script: bool = False) -> None:
+        """Take what is shown from now on for what ends the cell, or script."""
+        self.last, self._first = None, None
+        self.freed = self.cut = False
+        self.in_script, self._is_on = in_script, True
+
+    def end(self) -> Failure | None:
+        """Leave exceptions to IPython; return that which was shown meanwhile."""
+        self._is_on = False
+        return self.last
+
+    def _on_error(self, etype: type[BaseException], evalue: BaseException, stb: list[str]) -> None:
+        if not self._is_on:
+            self._showtraceback(etype, evalue, stb)
+            return
+        freed = self.is_end(etype)
+        if (
+            freed and etype is not KeyboardInterrupt and evalue is not self._first
+        ):  # the rank was freed while IPython showed an exception
+            etype, evalue, _ = _interrupt(evalue)
+            stb = self.render(evalue)
+        elif better := healing.explain(evalue) or adopting.explain(evalue):
+            trace = frames.outside_torch(evalue.__traceback__)
+            etype, evalue = type(better), better.with_traceback(trace)
+            stb = self.render(evalue)
+        if issubclass(etype, SystemExit):
+            # IPython shows no traceback of SystemExit, which ends the program in a terminal.
+            stb = self.render(evalue)
+        if evalue is self._first:
+            # IPython takes the line at which a frame ended for that at which it raised.
+            freed, stb = False, frames.in_lines(evalue, text(evalue))
+        line = self._line_of(evalue)
+        slot = evalue.slot if isinstance(evalue, MismatchError) else None
+        self.last = Failure(
+            etype.__name__, text(evalue), tuple(stb), time.time(), freed, line, slot
+        )
+
+    def exited(self, error: SystemExit, code: int) -> None:
+        """Note that a script has ended itself with an exit code that is not 0."""
+        line = self._line_of(error)
+        if not isinstance(error.code, int):  # as Python does
+            sys.stderr.write(f"{error.code}\n")
+        text = f"exit code {code}"
+        shown = (f"SystemExit: {text} ({line})" if line else f"SystemExit: {text}",)
+        self.last = Failure("SystemExit", text, shown, time.time(), self.freed, line)
+
+    def unshown(self, error: BaseException) -> Failure:
+        """The exception that ended the cell, where IPython has not shown it.
+
+        An interrupt that arrives while IPython shows an exception ends that as well.
+        """
+        freed, line = self.is_end(type(error)), self._line_of(error)
+        if freed:
+            error = KeyboardInterrupt()
+        return Failure(type(error).__name__, text(error), (), time.time(), freed, line)
+
+    def _line_of(self, error: BaseException) -> str:
+        find = frames.line_in_script if self.in_script else frames.line_of
+        return find(error.__traceback__)
+
+    def is_end(self, etype: type[BaseException]) -> bool:
+        """Whether an exception is the result of freeing the rank."""
+        ends = (*_INTERRUPTS, RuntimeError) if self.cut else _INTERRUPTS
+        return self.freed and issubclass(etype, ends)
+
+    def _on_unraisable(self, unraisable: Any) -> None:
+        """Say nothing of what freeing has ended in a destructor: the verdict says it."""
+        if not self.is_end(unraisable.exc_type):
+            self._unraisable(unraisable)
+
+    def _raised_first(
+        self, error: BaseException
+    ) -> tuple[type[BaseException], BaseException, TracebackType | None] | None:
+        """The exception that the cell was handling when the rank was freed, which began it all."""
+
+        def is_end(one: BaseException) -> bool:
+            torchs = isinstance(one, RuntimeError) and frames.ends_in_torch(one.__traceback__)
+            return isinstance(one, _INTERRUPTS) or (self.cut and torchs)
+
+        self._first = handling.original(error, is_end, frames.led_through_a_person)
+        if self._first is None:
+            return None
+        return type(self._first), self._first, self._first.__traceback__
+
+    def render(self, error: BaseException, *, skip: int = 1) -> list[str]:
+        """The traceback of an exception, as IPython shows it.
+
+        Args:
+            error: The exception.
+            skip: How many frames are not the cell's; IPython's own is one.
+        """
+        render = self._shell.InteractiveTB.structured_traceback
+        lines: list[str] = render(type(error), error, error.__traceback__, tb_offset=skip)
+        return lines
+
+    def _show(self, exc_tuple: Any = None, *args: Any, **options: Any) -> None:
+        """Show an exception; while the rank is being freed, ignore further interrupts."""
+        if not (self._is_on and self.freed):
+            self._shows(exc_tuple, *args, **options)
+            return
+        with ignore_ctrl_c(_SHOWING):
+            error = (exc_tuple or sys.exc_info())[1]
+            if error is not None and self.is_end(type(error)):
+                exc_tuple = self._raised_first(error) or _interrupt(error)
+            self._shows(exc_tuple, *args, **options)
+
+
+_INTERRUPTS = (KeyboardInterrupt, asyncio.CancelledError)
+"""What an interrupt raises in a cell. A cut connection raises one of torch's RuntimeErrors."""
+
+_SHOWING = 1.0
+"""Seconds for showing an exception; only a person's ``__str__`` takes longer."""
+
+
+def _interrupt(
+    error: BaseException,
+) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+    """The ``KeyboardInterrupt`` that stands for an exception by which a rank was freed.
+
+    How torch came to raise ("connection closed by peer", and an exception during another) does not
+    help a person, and showing it takes half a second on a slow core.
+    """
+    trace = frames.outside_torch(error.__traceback__)
+    interrupt = KeyboardInterrupt(*(error.args if isinstance(error, KeyboardInterrupt) else ()))
+    return KeyboardInterrupt, interrupt.with_traceback(trace), trace
+
+
+def text(value: BaseException) -> str:
+    """The message of an exception, whatever its ``__str__`` does."""
+    try:
+        return str(value)
+    except Exception as error:  # noqa: BLE001 - a person's __str__ can raise anything
+        return f"<its message cannot be shown: {type(error).__name__}: {error}>"

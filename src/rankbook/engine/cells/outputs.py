@@ -1,0 +1,177 @@
+"""``ipywidgets.Output`` on a rank: what is said inside ``with out:`` goes into the widget.
+
+In a plain notebook the page does that: it puts what comes with the cell's message into the widget.
+What a rank says comes with messages of its own, and several ranks say something at once. So the
+rank puts it into the widget, as ``append_stdout`` does. ``rich.live`` and others stand on this.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from rankbook.engine.cells.failures import text
+from rankbook.models.events import Clear, Display
+
+if TYPE_CHECKING:
+    from rankbook.engine.cells.failures import Failures
+
+__all__ = ["Outputs"]
+
+_PAUSE = 0.05
+"""Seconds between two changes of a widget: each sends all that is in it."""
+
+
+class _Content:
+    """What one widget is to show; from any thread."""
+
+    def __init__(self, widget: Any) -> None:
+        self._widget = widget
+        self._lock = threading.RLock()
+        self._new: list[dict[str, Any]] = []
+        self._is_to_clear = False
+        self._shown = 0.0
+
+    def add(self, *outputs: dict[str, Any]) -> None:
+        """Show outputs of notebooks, soon."""
+        with self._lock:
+            self._new += outputs
+            if time.monotonic() >= self._shown + _PAUSE:
+                self.show()
+
+    def show(self) -> None:
+        """Show now what is not shown yet."""
+        with self._lock:
+            if not self._new:
+                return
+            outputs = [] if self._is_to_clear else list(self._widget.outputs)
+            self._is_to_clear = False
+            new, self._new = self._new, []
+            for one in new:
+                last = outputs[-1] if outputs else {}
+                if one["output_type"] == "stream" and last.get("name") == one["name"]:
+                    outputs[-1] = last | {"text": last["text"] + one["text"]}
+                else:
+                    outputs.append(one)
+            self._widget.outputs = tuple(outputs)
+            self._shown = time.monotonic()
+
+    def clear(self, *, wait: bool) -> None:
+        """Take back what it shows; wait: when something else is to be shown."""
+        with self._lock:
+            self._new.clear()
+            self._is_to_clear = wait
+            if not wait:
+                self._widget.outputs = ()
+
+    def update(self, display: Display) -> bool:
+        """Replace the displays of a name; return whether there are any."""
+        with self._lock:
+            self.show()
+            outputs = tuple(
+                _output(display) if _name(one) == display.display_id else one
+                for one in self._widget.outputs
+            )
+            was, self._widget.outputs = self._widget.outputs, outputs
+            return bool(was != outputs)
+
+
+class Outputs:
+    """The widgets of this process into which something is said."""
+
+    def __init__(self, manager: Any, failures: Failures) -> None:
+        """Have the class behave so as soon as a widget is made.
+
+        Args:
+            manager: Where the kernel keeps the comms of widgets.
+            failures: Tells what ends the cell, so that it does not end in a widget.
+        """
+        self._contents: WeakKeyDictionary[Any, _Content] = WeakKeyDictionary()
+        self._inside: list[_Content] = []
+        self._failures = failures
+        self._has_learned = False
+        register = manager.register_comm
+
+        def register_comm(comm: Any) -> Any:
+            self._learn()
+            return register(comm)
+
+        manager.register_comm = register_comm
+
+    def write(self, stream: str, text: str) -> bool:
+        """Take text if it is said inside a widget; return whether it is."""
+        if not self._inside:
+            return False
+        self._inside[-1].add({"output_type": "stream", "name": stream, "text": text})
+        return True
+
+    def display(self, display: Display | Clear) -> bool:
+        """Take a display if it belongs into a widget; return whether it does."""
+        if isinstance(display, Display) and display.update:
+            replaced = [content.update(display) for content in list(self._contents.values())]
+            return any(replaced)
+        if not self._inside:
+            return False
+        if isinstance(display, Clear):
+            self._inside[-1].clear(wait=display.wait)
+        else:
+            self._inside[-1].add(_output(display))
+        return True
+
+    def show(self) -> None:
+        """Show what has waited for more to come; from any thread."""
+        for content in list(self._contents.values()):
+            content.show()
+
+    def leave(self) -> None:
+        """In a forked child: what it says does not go into widgets."""
+        self._inside.clear()
+
+    def _learn(self) -> None:
+        module = sys.modules.get("ipywidgets.widgets.widget_output")
+        if module is None or self._has_learned:
+            return
+        self._has_learned = True
+
+        def enter(widget: Any) -> None:
+            content = self._contents.setdefault(widget, _Content(widget))
+            self._inside.append(content)
+
+        def leave(widget: Any, etype: Any, error: Any, _traceback: Any) -> bool:
+            content = self._contents[widget]
+            self._inside.remove(content)
+            shows = isinstance(error, Exception) and not self._failures.is_end(etype)
+            if shows:
+                content.add(_error(error, self._failures.render(error, skip=0)))
+            content.show()
+            return shows
+
+        module.Output.__enter__, module.Output.__exit__ = enter, leave
+
+
+def _output(display: Display) -> dict[str, Any]:
+    output = {
+        "output_type": "display_data",
+        "data": display.data,
+        "metadata": display.metadata,
+    }
+    if display.display_id:
+        output["transient"] = {"display_id": display.display_id}
+    return output
+
+
+def _error(error: BaseException, traceback: list[str]) -> dict[str, Any]:
+    return {
+        "output_type": "error",
+        "ename": type(error).__name__,
+        "evalue": text(error),
+        "traceback": traceback,
+    }
+
+
+def _name(output: dict[str, Any]) -> str:
+    name: str = output.get("transient", {}).get("display_id", "")
+    return name

@@ -1,0 +1,86 @@
+"""What takes the place of ``sys.stdout`` and ``sys.stderr`` in an engine."""
+
+from __future__ import annotations
+
+import io
+import threading
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rankbook.engine.cells.capture import Capture
+
+__all__ = ["CapturedStream"]
+
+
+class CapturedStream(io.TextIOBase):
+    """Replaces ``sys.stdout`` or ``sys.stderr`` of the engine for good.
+
+    Logging handlers and a person's code keep references to the stream that they found, and what
+    they write must be shown in later cells, too.
+    """
+
+    def __init__(self, name: str, original: Any, capture: Capture) -> None:
+        self.name = name
+        self._in_child: Any = None
+        self._original = original
+        self._capture = capture
+
+    def write(self, text: str) -> int:
+        """Send text where the output of this process goes now."""
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        if self._capture.muted and get_ident() in self._capture.muted:
+            return len(text)
+        outbox = self._capture.outbox
+        if self._in_child is not None:
+            self._in_child.write(text)
+        elif self._capture.outputs.write(self.name, text):
+            pass
+        elif outbox is not None:
+            outbox.write(self.name, text)
+        else:
+            self._original.write(text)
+            if threading.current_thread() is not threading.main_thread():
+                self._capture.between.write(self.name, text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Send what waits, if it waits here."""
+        if self._in_child is not None:
+            self._in_child.flush()
+        elif self._capture.outbox is None:
+            self._original.flush()
+
+    def go_past_python(self) -> None:
+        """In a forked child: write whole lines to the descriptor, which the rank reads."""
+        descriptor = 1 if self.name == "stdout" else 2
+        self._in_child = open(  # noqa: SIM115 - it lives as long as the child
+            descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
+        )
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def isatty(self) -> bool:
+        """Never, though a person reads it."""
+        return False
+
+    def fileno(self) -> int:
+        """The descriptor of the stream in whose place this one is."""
+        return self._original.fileno()  # type: ignore[no-any-return]
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """The encoding in which children write to the descriptor."""
+        return "utf-8"
+
+    @property
+    def errors(self) -> str:  # type: ignore[override]
+        """What becomes of text that cannot be encoded."""
+        return "backslashreplace"
+
+    def __getattr__(self, name: str) -> Any:
+        # ipykernel uses attributes of its own stream class (parent headers, echo).
+        return getattr(self._original, name)
