@@ -63,14 +63,14 @@ class Failures:
             freed and etype is not KeyboardInterrupt and evalue is not self._first
         ):  # the rank was freed while IPython showed an exception
             etype, evalue, _ = _interrupt(evalue)
-            stb = self.render(evalue)
+            stb = self._render(evalue)
         elif better := healing.explain(evalue) or adopting.explain(evalue):
             trace = frames.outside_torch(evalue.__traceback__)
             etype, evalue = type(better), better.with_traceback(trace)
-            stb = self.render(evalue)
+            stb = self._render(evalue)
         if issubclass(etype, SystemExit):
             # IPython shows no traceback of SystemExit, which ends the program in a terminal.
-            stb = self.render(evalue)
+            stb = self._render(evalue)
         if evalue is self._first:
             # IPython takes the line at which a frame ended for that at which it raised.
             freed, stb = False, frames.in_lines(evalue, text(evalue))
@@ -127,15 +127,9 @@ class Failures:
             return None
         return type(self._first), self._first, self._first.__traceback__
 
-    def render(self, error: BaseException, *, skip: int = 1) -> list[str]:
-        """The traceback of an exception, as IPython shows it.
-
-        Args:
-            error: The exception.
-            skip: How many frames are not the cell's; IPython's own is one.
-        """
+    def _render(self, error: BaseException) -> list[str]:
         render = self._shell.InteractiveTB.structured_traceback
-        lines: list[str] = render(type(error), error, error.__traceback__, tb_offset=skip)
+        lines: list[str] = render(type(error), error, error.__traceback__, tb_offset=1)
         return lines
 
     def _show(self, exc_tuple: Any = None, *args: Any, **options: Any) -> None:

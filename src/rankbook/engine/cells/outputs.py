@@ -10,9 +10,10 @@ from __future__ import annotations
 import sys
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
+from rankbook.engine import frames
 from rankbook.engine.cells.failures import text
 from rankbook.models.events import Clear, Display
 
@@ -29,7 +30,7 @@ class _Content:
     """What one widget is to show; from any thread."""
 
     def __init__(self, widget: Any) -> None:
-        self._widget = widget
+        self._find = weakref.ref(widget)  # what is kept for a widget must not keep it
         self._lock = threading.RLock()
         self._new: list[dict[str, Any]] = []
         self._is_to_clear = False
@@ -45,9 +46,10 @@ class _Content:
     def show(self) -> None:
         """Show now what is not shown yet."""
         with self._lock:
-            if not self._new:
+            widget = self._find()
+            if widget is None or not self._new:
                 return
-            outputs = [] if self._is_to_clear else list(self._widget.outputs)
+            outputs = [] if self._is_to_clear else list(widget.outputs)
             self._is_to_clear = False
             new, self._new = self._new, []
             for one in new:
@@ -56,7 +58,7 @@ class _Content:
                     outputs[-1] = last | {"text": last["text"] + one["text"]}
                 else:
                     outputs.append(one)
-            self._widget.outputs = tuple(outputs)
+            widget.outputs = tuple(outputs)
             self._shown = time.monotonic()
 
     def clear(self, *, wait: bool) -> None:
@@ -64,19 +66,23 @@ class _Content:
         with self._lock:
             self._new.clear()
             self._is_to_clear = wait
-            if not wait:
-                self._widget.outputs = ()
+            if not wait and (widget := self._find()):
+                widget.outputs = ()
 
     def update(self, display: Display) -> bool:
         """Replace the displays of a name; return whether there are any."""
         with self._lock:
             self.show()
-            outputs = tuple(
-                _output(display) if _name(one) == display.display_id else one
-                for one in self._widget.outputs
+            widget = self._find()
+            if widget is None:
+                return False
+            known = widget.outputs
+            if not any(_name(one) == display.display_id for one in known):
+                return False
+            widget.outputs = tuple(
+                _output(display) if _name(one) == display.display_id else one for one in known
             )
-            was, self._widget.outputs = self._widget.outputs, outputs
-            return bool(was != outputs)
+            return True
 
 
 class Outputs:
@@ -89,7 +95,7 @@ class Outputs:
             manager: Where the kernel keeps the comms of widgets.
             failures: Tells what ends the cell, so that it does not end in a widget.
         """
-        self._contents: WeakKeyDictionary[Any, _Content] = WeakKeyDictionary()
+        self._contents: weakref.WeakKeyDictionary[Any, _Content] = weakref.WeakKeyDictionary()
         self._inside: list[_Content] = []
         self._failures = failures
         self._has_learned = False
@@ -145,7 +151,7 @@ class Outputs:
             self._inside.remove(content)
             shows = isinstance(error, Exception) and not self._failures.is_end(etype)
             if shows:
-                content.add(_error(error, self._failures.render(error, skip=0)))
+                content.add(_error(error))
             content.show()
             return shows
 
@@ -163,12 +169,13 @@ def _output(display: Display) -> dict[str, Any]:
     return output
 
 
-def _error(error: BaseException, traceback: list[str]) -> dict[str, Any]:
+def _error(error: BaseException) -> dict[str, Any]:
     return {
         "output_type": "error",
         "ename": type(error).__name__,
         "evalue": text(error),
-        "traceback": traceback,
+        # IPython takes the line at which a frame ended, here that of "with", for the error's.
+        "traceback": frames.in_lines(error, text(error)),
     }
 
 
