@@ -84,7 +84,7 @@ class Cell:
         self.screen = RecordingScreen()
         self.now = 50.0
         self.running = set(range(n))
-        self.output = LiveOutput(self.screen, range(n), lambda: self.now, named)
+        self.output = LiveOutput(self.screen, range(n), lambda: self.now, named=named)
 
     def say(self, rank, text, stream="stdout"):
         self.output.event(rank, Stream(stream, text))
@@ -542,7 +542,7 @@ def test_an_update_of_what_was_never_shown_is_shown():
 def test_an_update_in_a_later_cell_changes_the_display_of_the_earlier_one():
     named = {}
     earlier, later = Cell(2, named), Cell(2, named)
-    later.output = LiveOutput(earlier.screen, range(2), lambda: 0.0, named)
+    later.output = LiveOutput(earlier.screen, range(2), lambda: 0.0, named=named)
     earlier.display(0, html("old"), "d")
     earlier.finish()
     later.update(0, html("new"), "d")
@@ -553,7 +553,7 @@ def test_an_update_in_a_later_cell_changes_the_display_of_the_earlier_one():
 def test_an_update_by_one_rank_in_a_later_cell_leaves_the_display_of_the_others():
     named = {}
     earlier, later = Cell(2, named), Cell(2, named)
-    later.output = LiveOutput(earlier.screen, range(2), lambda: 0.0, named)
+    later.output = LiveOutput(earlier.screen, range(2), lambda: 0.0, named=named)
     for rank in range(2):
         earlier.display(rank, html("old"), "d")
     earlier.finish()
