@@ -10,7 +10,9 @@ from itertools import count
 from pathlib import Path
 
 from rankbook.models import Collective, to_dict
+from rankbook.models.calls import Call
 from rankbook.models.events import Result, Stream
+from rankbook.models.exchanges import Exchange
 
 __all__ = ["Death", "Hang", "Stop", "moment", "run"]
 
@@ -49,9 +51,10 @@ def moment() -> float:
     return float(next(_moments))
 
 
-def run(engine, task, code, number, name, first_line, post_mortem="", script=None):
+def run(engine, task, code, number, name, first_line, *, script=None, **options):
     """Run a cell, or a script; return the status with which it ends the engine, if it does."""
-    del post_mortem
+    if options.get("keep_values"):
+        engine.kept = Exchange(Call(1, "all_reduce", ranks=(engine.number,), number=1))
     engine.cell, engine.last_error = number, ""
     error = exit_code = None
     if script is not None:

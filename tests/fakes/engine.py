@@ -27,8 +27,11 @@ from rankbook.models.calls import Call, Fingerprint, LastCalls, Slot
 from rankbook.models.diffs import Leaf, Prints
 from rankbook.models.environment import Environment
 from rankbook.models.events import Asks
+from rankbook.models.exchanges import Exchange, KeptCalls
 from rankbook.models.inspecting import Completion, Completions, Inspected, Variable
+from rankbook.models.meshes import HeldMesh
 from rankbook.models.recorded import Entry, EntryGroup
+from rankbook.models.shown import Held, Part
 
 __all__ = ["AT_ANY_TIME", "FOR_GOOD", "FakeEngine"]
 
@@ -52,6 +55,9 @@ AT_ANY_TIME = {
         "last_calls",
         "list_variables",
         "look",
+        "say_kept",
+        "say_mesh",
+        "show",
         "stacks",
         "timeline",
     ),
@@ -77,6 +83,8 @@ class FakeEngine:
         )
         self.calls: dict[Slot, Call] = {}
         """The collectives that it called."""
+        self.kept: Exchange | None = None
+        """The call of a cell that was to keep its values."""
         self.fingerprints: list[Fingerprint] = []
         """What it says of its groups after each cell."""
         self.left: dict[str, LastCalls] = {}
@@ -289,6 +297,21 @@ class FakeEngine:
 
     def list_variables(self):
         return [to_dict(Variable(name, type(v).__name__)) for name, v in self.names.items()]
+
+    def say_mesh(self, name):
+        value = self.names.get(name)
+        if name not in self.names:
+            return to_dict(HeldMesh())
+        return to_dict(value if isinstance(value, HeldMesh) else HeldMesh(type(value).__name__))
+
+    def show(self, expression):
+        if expression not in self.names:
+            return to_dict(Held(f"NameError: name {expression!r} is not defined"))
+        value = self.names[expression]
+        return to_dict(Held(parts=(Part("", type(value).__name__, repr(value)),)))
+
+    def say_kept(self):
+        return to_dict(KeptCalls((self.kept,) if self.kept else ()))
 
     def stacks(self):
         return [f"stack of engine {self.number}\n"]

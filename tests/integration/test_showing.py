@@ -182,6 +182,30 @@ def test_a_cell_whose_value_is_distributed_shows_it_as_one_picture(sharded, scre
     assert "<svg" in result._repr_html_()
 
 
+def test_what_every_rank_put_into_a_collective_and_got_is_shown(named):
+    code = (
+        "x = torch.ones(2) * rank\ndist.all_reduce(x)\nx.zero_()\n"
+        "y = [torch.zeros(1) for _ in range(4)]\ndist.all_gather(y, torch.ones(1) * rank)"
+    )
+    named.run(code, keep_values=True).raise_for_error()
+    named.run("dist.barrier()").raise_for_error()
+    first, second = repr(named.exchanges()).split("\n\nall_gather")
+    assert first.startswith("all_reduce #")
+    assert " (sum) on ranks 0-3\nat cell " in first
+    assert "rank 3  puts in float32 [2]\n3  3\n" in first
+    assert first.count("6  6") == 4
+    assert "gets float32 [4, 1]" in second
+    assert named.exchanges()._repr_html_().count("<svg") == 2
+
+
+def test_a_collective_of_a_hang_shows_what_was_put_in(named):
+    hung = named.run("if rank: dist.all_reduce(torch.ones(1) * rank)", keep_values=True)
+    assert hung.diagnosis.kind == "missing_rank"
+    text = repr(named.exchanges())
+    assert "rank 0 did not call it\nit did not end on ranks 1-3\n" in text
+    assert " gets " not in text
+
+
 def test_after_another_world_size_a_name_says_what_to_do(named):
     named.initialize(nproc=2)
     try:

@@ -15,7 +15,16 @@ import pytest
 from samples import EVIL
 
 from rankbook.display.pictures.boards import boards
-from rankbook.display.shown import mesh_to_html, mesh_to_text, to_html, to_text
+from rankbook.display.shown import (
+    exchanges_to_html,
+    exchanges_to_text,
+    mesh_to_html,
+    mesh_to_text,
+    to_html,
+    to_text,
+)
+from rankbook.models.calls import Call, Place
+from rankbook.models.exchanges import Exchange, Exchanges, KeptCalls
 from rankbook.models.meshes import HeldMesh, NamedMesh
 from rankbook.models.shown import Held, Part, Shard, Shown, Values
 
@@ -129,6 +138,42 @@ PICTURES = {
 }
 
 
+def called(rank, number, given, got, *, op="all_reduce", issued=1.0, **about):
+    call = {"op": op, "key": "0", "ranks": (0, 1), "number": number, "issued": issued} | about
+    place = Place("In [4]", 3, is_cell=True)
+    return Exchange(
+        Call(rank, place=place, **call),
+        numbers(given) if given else None,
+        numbers(got) if got else None,
+        is_done=got is not None,
+    )
+
+
+EXCHANGES = {
+    "collectives": Exchanges(
+        {
+            0: KeptCalls(
+                (
+                    called(0, 1, [[1, 2]], [[4, 6]], reduce_op="sum"),
+                    called(0, 2, [[5]], [[5]], op="broadcast", root=0, issued=2.0),
+                    called(0, 1, [[7]], [], op="send", peer=1, tag=0, issued=3.0),
+                    called(0, 3, [[9]], None, issued=4.0),
+                )
+            ),
+            1: KeptCalls(
+                (
+                    called(1, 1, [[3, 4]], [[4, 6]], reduce_op="sum"),
+                    called(1, 2, [[0]], [[5]], op="broadcast", root=0, issued=2.0),
+                    called(1, 1, [], [[7]], op="recv", peer=0, tag=0, issued=3.0),
+                ),
+                more=2,
+            ),
+        },
+        silent=(2,),
+    )
+}
+
+
 def compare(name, text):
     file = SNAPSHOTS / name
     if RENEW:
@@ -151,8 +196,15 @@ def test_what_ranks_hold_looks_as_reviewed(name):
     compare(f"{name}.html", to_html(PICTURES[name]).replace("><", ">\n<") + "\n")
 
 
+@pytest.mark.parametrize("name", EXCHANGES)
+def test_what_collectives_put_in_and_get_looks_as_reviewed(name):
+    compare(f"{name}.txt", f"{exchanges_to_text(EXCHANGES[name])}\n")
+    html = exchanges_to_html(EXCHANGES[name])
+    compare(f"{name}.html", html.replace("><", ">\n<") + "\n")
+
+
 def test_every_file_of_a_picture_belongs_to_a_sample():
-    assert {file.stem for file in SNAPSHOTS.iterdir()} == {*PICTURES}
+    assert {file.stem for file in SNAPSHOTS.iterdir()} == {*PICTURES, *EXCHANGES}
 
 
 @pytest.mark.parametrize("name", PICTURES)

@@ -85,6 +85,8 @@ def _issuing(ledger: Ledger, tap: Tap, go: Any) -> Callable[..., Any]:
             None if tap.tag is None else args[tap.tag],
         )
         try:
+            if ledger.keeper is not None:
+                ledger.keeper.before(record, args)
             if ledger.check is not None:
                 ledger.check.before(ledger, record, is_blocking=False)
             done = go(keys, args, kwargs)
@@ -121,6 +123,8 @@ def _functional(ledger: Ledger, tap: Tap, go: Any) -> Callable[..., Any]:
             None if tap.tag is None else args[tap.tag],
         )
         try:
+            if ledger.keeper is not None:
+                ledger.keeper.before(record, args[:1])
             if ledger.check is not None:
                 ledger.check.before(ledger, record, is_blocking=False)
             with unseen():

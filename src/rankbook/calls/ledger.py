@@ -18,6 +18,7 @@ from rankbook.calls.checks import Check
 from rankbook.calls.counts import Counts
 from rankbook.calls.groups import Groups
 from rankbook.calls.handles import Handles
+from rankbook.calls.keeping import Keeper
 from rankbook.calls.places import Spot, is_told_of
 from rankbook.calls.places import spot as find_spot
 from rankbook.calls.records import (
@@ -51,6 +52,7 @@ class Ledger:
         groups: The process groups that it knows.
         counts: What is added up over the calls.
         check: Compares calls before they are issued; None: they are not compared.
+        keeper: Keeps what calls put in and get out; None: nothing does.
         box: The file of the last calls; None if there is none.
     """
 
@@ -77,6 +79,7 @@ class Ledger:
         self._ends = 0
         self.counts = Counts()
         self.check: Check | None = None
+        self.keeper: Keeper | None = None
 
     def count_again(self) -> None:
         """Count the calls of every group from 1 again, as all its ranks do at this moment."""
@@ -170,13 +173,17 @@ class Ledger:
         record.returned = time_ns()
         self._issuing.pop(record.thread, None)
         self.handles.gave(record, tensors)
+        if self.keeper is not None:
+            self.keeper.gave(record, tensors)
 
     def ended(self, record: Record, *, failed: bool = False) -> None:
         """Announce that a call is done, or has failed."""
+        # A keeper has to hear of it again from the thread that waits, by the same handle.
+        if self.keeper is None or failed or self.keeper.after(record):
+            record.work = None
         if record.completed:
             return  # it was seen to be done before it was waited for
         record.failed = failed
-        record.work = None
         self._ends += 1
         if failed or not record.stream_ordered:
             record.completed = time_ns()

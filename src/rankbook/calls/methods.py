@@ -94,9 +94,8 @@ def _telling(ledger: Ledger, original: Any, tap: Tap) -> Callable[..., Any]:
         # With no gradients to be had autograd has nothing to say: to pass it by, too, is quicker.
         is_plain = not tensors or (len(tensors) == 1 and not tensors[0].requires_grad)
         try:
-            if ledger.check is not None:
-                is_blocking = not getattr(args[-1] if args else None, "asyncOp", True)
-                ledger.check.before(ledger, record, is_blocking=is_blocking)
+            if ledger.check is not None or ledger.keeper is not None:
+                _before(ledger, record, args)
             with (
                 _AutoDispatchBelowADInplaceOrView() if is_plain else _ExcludeDispatchKeyGuard(_HERE)
             ):
@@ -108,6 +107,15 @@ def _telling(ledger: Ledger, original: Any, tap: Tap) -> Callable[..., Any]:
         return work
 
     return method
+
+
+def _before(ledger: Ledger, record: Any, args: Any) -> None:
+    """Do what a person has asked for before each call."""
+    if ledger.keeper is not None:
+        ledger.keeper.before(record, args)
+    if ledger.check is not None:
+        is_blocking = not getattr(args[-1] if args else None, "asyncOp", True)
+        ledger.check.before(ledger, record, is_blocking=is_blocking)
 
 
 def _releasing(ledger: Ledger, original: Any) -> Callable[..., Any]:

@@ -16,6 +16,7 @@ from rankbook.display.text import plain
 from rankbook.errors import PromptError
 from rankbook.models import Diagnosis, to_dict
 from rankbook.models.events import Result, Stream
+from rankbook.models.exchanges import Exchanges
 from rankbook.models.meshes import NamedMesh
 from rankbook.models.shown import MIME, Shown
 from rankbook.sessions.cells.results import CellResult
@@ -31,6 +32,8 @@ def give_faces() -> None:
     Diagnosis._repr_html_ = verdict.to_html  # type: ignore[attr-defined]
     Shown._repr_html_ = shown.to_html  # type: ignore[attr-defined]
     Shown.__repr__ = shown.to_text  # type: ignore[method-assign, assignment]
+    Exchanges._repr_html_ = shown.exchanges_to_html  # type: ignore[attr-defined]
+    Exchanges.__repr__ = shown.exchanges_to_text  # type: ignore[method-assign, assignment]
     NamedMesh._repr_html_ = shown.mesh_to_html  # type: ignore[attr-defined]
     NamedMesh.__repr__ = shown.mesh_to_text  # type: ignore[method-assign, assignment]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rankbook import calls
+from rankbook.calls.keeping import Keeper
 from rankbook.distributed.stores import Interruptible
 from rankbook.engine import children, lastcalls, spawned
 from rankbook.engine.cells.runner import Runner
@@ -36,6 +37,7 @@ class Engine:
         ledger: What this process calls of torch.distributed, and waits for.
         history: Tells what was recorded.
         streams: What NCCL has not completed.
+        kept: What the latest cell kept of its calls that was to; None if there was none.
         compared: Tensors that a comparison across ranks looks at.
         job: What the main thread works at; None while it is idle.
         waiting: Jobs that the main thread has yet to begin.
@@ -55,6 +57,7 @@ class Engine:
             self.ledger, Recorder(self.streams), self.group.silent_for, self.streams
         )
         self.history = History(self.ledger, self.streams)
+        self.kept: Keeper | None = None
         self.compared: dict[str, torch.Tensor] = {}
         self.job: Job | None = None
         self.waiting: set[Job] = set()

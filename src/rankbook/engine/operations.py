@@ -32,6 +32,7 @@ ROOMS = (
     "rankbook.engine.debugging.prompt",
     "rankbook.engine.diffing",
     "rankbook.engine.environment",
+    "rankbook.engine.exchanges",
     "rankbook.engine.facts",
     "rankbook.engine.following",
     "rankbook.engine.group",

@@ -24,7 +24,7 @@ from rankbook.errors import InputError
 from rankbook.models import to_dict
 from rankbook.models.shown import MIME, Held, Part, Shard, Show, Values
 
-__all__ = ["held", "show", "tell_in_results"]
+__all__ = ["held", "show", "tell_in_results", "values_of"]
 
 _PARTS = 8
 """Tensors of a module, or of a list, that are told."""
@@ -91,7 +91,7 @@ def _is_dtensor(value: Any) -> bool:
 def _part(path: str, leaf: Any) -> Part:
     if isinstance(leaf, torch.Tensor):
         shard = _shard(leaf) if _is_dtensor(leaf) else None
-        return Part(path, type(leaf).__name__, values=_values(local_part(leaf)), shard=shard)
+        return Part(path, type(leaf).__name__, values=values_of(local_part(leaf)), shard=shard)
     if isinstance(leaf, Opaque):
         return Part(path, leaf.kind)
     text = repr(leaf)  # of Python's own: leaves have no others
@@ -121,7 +121,8 @@ def _offset(tensor: Any) -> tuple[int, ...]:
     return tuple(chunks[0].offsets) if len(chunks) == 1 else ()
 
 
-def _values(tensor: torch.Tensor) -> Values:
+def values_of(tensor: torch.Tensor) -> Values:
+    """Tell the numbers of a tensor, or say why they cannot be told."""
     facts: dict[str, Any] = {
         "shape": tuple(tensor.shape),
         "dtype": str(tensor.dtype).removeprefix("torch."),

@@ -62,6 +62,12 @@ class CellMagics(RankMagics):
             action="store_true",
             help="Stop where the cell fails, and ask for commands of pdb; see %%dist_debug.",
         ),
+        option(
+            "--keep-values",
+            action="store_true",
+            help="Keep what the cell's collectives put in and get out, up to 1 MB each; "
+            "%%dist_show --collectives draws it.",
+        ),
         NO_WAIT,
         option("expression", nargs="*", help="For %%dist: what to run."),
     )
@@ -104,6 +110,7 @@ class CellMagics(RankMagics):
             on_hang=args.on_hang,
             wait=not args.no_wait,
             post_mortem="failure" if args.pdb else "",
+            keep_values=args.keep_values,
         )
 
     @cell_magic

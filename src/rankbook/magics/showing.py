@@ -8,6 +8,7 @@ from rankbook.errors import InputError
 from rankbook.magics.base import RankMagics
 from rankbook.magics.options import RANKS, option
 from rankbook.magics.usage import parse, parse_with_code, takes
+from rankbook.models.exchanges import Exchanges
 from rankbook.models.meshes import NamedMesh
 from rankbook.models.shown import Shown
 
@@ -60,10 +61,16 @@ class ShowMagics(RankMagics):
     @takes(
         RANKS,
         option(
+            "--collectives",
+            action="store_true",
+            help="Show what every rank put into each collective of the latest cell that was run "
+            "with %%dist --keep-values, and what it got.",
+        ),
+        option(
             "expression", nargs="*", metavar="EXPR", help="A name, with attributes and indices."
         ),
     )
-    def dist_show(self, line: str) -> Shown:
+    def dist_show(self, line: str) -> Shown | Exchanges:
         """Show who holds what, as a picture: tensors, the shards of a DTensor, a device mesh.
 
         A small tensor is shown number by number, of a larger one the means of equal areas. A
@@ -75,8 +82,11 @@ class ShowMagics(RankMagics):
             %dist_show x
             %dist_show -r 0-3 model.layers[0].weight
             %dist_show mesh
+            %dist_show --collectives
         """
         args, expression = parse_with_code(self.dist_show, line)
+        if args.collectives:
+            return self.session().exchanges(args.ranks)
         if not expression:
             raise InputError("There is nothing to show: %dist_show EXPR.")
         return self.session().show(expression, args.ranks)

@@ -66,6 +66,8 @@ class Run(Request):
     """One of :data:`POST_MORTEM`; ``last`` takes the place of the code."""
     script: Script | None = None
     """What is to be run instead of code."""
+    keep_values: bool = False
+    """Whether to keep what its calls put in and get out."""
     op = "run"
 
 

@@ -6,6 +6,7 @@ from rankbook.models.copies import Copy, SayDigests, SayHoldings, Settle, Take
 from rankbook.models.diffs import Chunks, Drop, Fingerprint, SendChunks
 from rankbook.models.engines import SayFacts
 from rankbook.models.environment import SayEnvironment
+from rankbook.models.exchanges import SayKept
 from rankbook.models.following import Follow
 from rankbook.models.groups import Destroy, EndScript, HostStore, Initialize, Reach
 from rankbook.models.inspecting import Complete, Inspect, ListVariables
@@ -45,6 +46,7 @@ __all__ = [
     "SayEnvironment",
     "SayFacts",
     "SayHoldings",
+    "SayKept",
     "SayMesh",
     "SayStacks",
     "SendChunks",

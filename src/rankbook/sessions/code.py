@@ -25,7 +25,7 @@ __all__ = ["SessionCode"]
 class SessionCode(SessionView):
     """The part of a session that runs code."""
 
-    def run(
+    def run(  # noqa: PLR0913 - what can be typed after %%dist
         self,
         code: str,
         ranks: str | int | list[int] = "all",
@@ -36,6 +36,7 @@ class SessionCode(SessionView):
         number: int = 0,
         first_line: int = 1,
         post_mortem: str = "",
+        keep_values: bool = False,
     ) -> CellResult:
         """Run a cell on ranks and wait for it. IPython syntax works as in a notebook.
 
@@ -54,6 +55,7 @@ class SessionCode(SessionView):
                 how many cells the session has run, ``cell 3``.
             first_line: The line of the editor in which ``code`` begins.
             post_mortem: ``failure``: stop where it fails; ``last``: look back at one that failed.
+            keep_values: Keep what its collectives put in and get out, for :meth:`exchanges`.
 
         Returns:
             What it did on each rank. An exception there is in the result, never raised here, and
@@ -74,6 +76,7 @@ class SessionCode(SessionView):
             timeout=timeout,
             on_hang=on_hang or "",
             post_mortem=post_mortem,
+            keep_values=keep_values,
         )
         return self._run(cell, output)
 

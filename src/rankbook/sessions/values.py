@@ -6,11 +6,12 @@ from typing import Any
 
 from rankbook import values
 from rankbook.models.diffs import Diff
+from rankbook.models.exchanges import Exchanges
 from rankbook.models.meshes import NamedMesh
 from rankbook.models.shown import Shown
 from rankbook.sessions.cells.running import Cell
 from rankbook.sessions.code import SessionCode
-from rankbook.sessions.members import diffs, meshes, showing
+from rankbook.sessions.members import diffs, exchanges, meshes, showing
 from rankbook.sessions.members import values as member_values
 
 __all__ = ["SessionValues"]
@@ -83,6 +84,23 @@ class SessionValues(SessionCode):
         """
         party = self.members.living().only(self.select(ranks))
         return showing.shown(party, expression, self.members.named_mesh)
+
+    def exchanges(self, ranks: str | int | list[int] = "all") -> Exchanges:
+        """Look what ranks put into each collective of a cell, and what they got.
+
+        The cell is the latest that was run with ``keep_values``.
+
+        Args:
+            ranks: A selection of ranks.
+
+        Returns:
+            What shows itself as pictures, and as text where there is no rich front end.
+
+        Raises:
+            InputError: Nothing was kept.
+        """
+        party = self.members.living().only(self.select(ranks))
+        return exchanges.exchanges(party, self.members.named_mesh)
 
     def mesh(self, name: str = "mesh", /, **dims: int) -> NamedMesh:
         """Make a device mesh on the ranks, whose names select ranks from then on: ``"tp=0"``.

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from rankbook.calls.keeping import Keeper
 from rankbook.engine import children
 from rankbook.engine.cells import script
 from rankbook.engine.cells.capture import Capture
@@ -28,6 +29,7 @@ from rankbook.models.requests import Run
 
 if TYPE_CHECKING:
     from rankbook.engine.cells.outbox import Outbox
+    from rankbook.engine.context import Engine
     from rankbook.engine.group import Group
 
 __all__ = ["Runner", "interruptible", "run"]
@@ -212,7 +214,8 @@ async def run(job: Job, request: Run) -> CellOutcome:
     job.engine.group.before_cell()
     job.control.call(look_past_python, after=_LOOK_PAST_PYTHON)
     job.control.call(see_ends, after=_SEE_ENDS)
-    outcome = await runner.run(job.outbox, request)
+    with _keeping(job.engine) if request.keep_values else contextlib.nullcontext():
+        outcome = await runner.run(job.outbox, request)
     traffic = ledger.counts.traffic(request.number)
     computing = max(0.0, outcome.seconds - traffic.waiting)
     return replace(
@@ -220,6 +223,17 @@ async def run(job: Job, request: Run) -> CellOutcome:
         traffic=replace(traffic, computing=computing),
         fingerprints=ledger.fingerprints(),
     )
+
+
+@contextlib.contextmanager
+def _keeping(engine: Engine) -> Iterator[None]:
+    """Keep what is put into calls, and what they get out."""
+    engine.kept = engine.ledger.keeper = keeper = Keeper()
+    try:
+        yield
+    finally:
+        engine.ledger.keeper = None
+        keeper.finish()
 
 
 @contextlib.contextmanager

@@ -54,6 +54,8 @@ class Cell:
     """One of :data:`rankbook.models.ON_HANG`."""
     post_mortem: str = ""
     """One of :data:`rankbook.models.cells.POST_MORTEM`."""
+    keep_values: bool = False
+    """Whether the ranks keep what its calls put in and get out."""
     scripts: Mapping[int, Script] = field(default_factory=dict)
     """By rank, what is to run there instead of code."""
 
@@ -73,6 +75,7 @@ class Cell:
                 self.first_line,
                 self.post_mortem,
                 self.scripts.get(r),
+                self.keep_values,
             )
             for r in self.ranks
         }

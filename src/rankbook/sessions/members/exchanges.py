@@ -1,0 +1,32 @@
+"""Asking ranks what they have kept of a cell's calls."""
+
+from __future__ import annotations
+
+from rankbook.errors import InputError
+from rankbook.models import load
+from rankbook.models.exchanges import Exchanges, KeptCalls, SayKept
+from rankbook.models.meshes import NamedMesh
+from rankbook.sessions.members.party import Party
+
+__all__ = ["exchanges"]
+
+
+def exchanges(party: Party, mesh: NamedMesh | None) -> Exchanges:
+    """What ranks have kept of the latest cell that was to keep its values.
+
+    Args:
+        party: The ranks.
+        mesh: Where they stand, if their dimensions have names.
+
+    Raises:
+        InputError: Nothing was kept.
+    """
+    call = party.look(SayKept())
+    call.raise_for_failure()
+    kept = {rank: load(KeptCalls, value) for rank, value in sorted(call.values.items())}
+    if kept and not any(each.calls for each in kept.values()):
+        raise InputError(
+            "No values were kept: run a cell that calls collectives with %%dist --keep-values "
+            "(or run(code, keep_values=True))."
+        )
+    return Exchanges(kept, tuple(sorted(set(party) - kept.keys())), mesh)
