@@ -38,7 +38,7 @@ FLOORS = [
     {"sessions"},
     {"display", "widgets"},
     {"api", "magics", "notebook", "selftest", ""},  # "" is the package itself
-    {"pytest_plugin", "teach", "testing"},
+    {"__main__", "cli", "pytest_plugin", "teach", "testing"},
 ]
 
 # Inside sessions the rooms follow each other in this order, too; what stands beside them is a face.

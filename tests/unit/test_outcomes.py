@@ -182,3 +182,27 @@ def test_without_a_living_rank_on_its_host_nothing_is_known_of_a_rank_that_died(
     pool.kill(2)
     found = complete({}, {})[2]
     assert (found.state, found.recent, found.waiting) == ("gone", (), None)
+
+
+def test_who_has_ended_a_cell_of_another_session_is_known_by_the_cell_that_others_run(complete):
+    seen = {
+        0: Look("waiting", ran="In [3]"),
+        1: idle(ran="In [3]"),
+        2: idle(ran="In [3]", last_error="KeyError: 'x: y'", failed_at="In [3] line 2"),
+        3: idle(ran="In [2]", last_error="ValueError: an older one"),
+    }
+    found = complete(seen, {})
+    assert found[1].line == "its cell has ended"
+    assert (found[2].raised, found[2].line) == ("KeyError: 'x: y'", "In [3] line 2")
+    assert (found[3].line, found[3].raised) == ("", "")
+
+
+@pytest.mark.parametrize("others", [["idle", ""], ["running", ""], ["waiting", "In [4]"]])
+def test_where_no_one_cell_runs_nothing_is_known_of_idle_ranks(complete, others):
+    state, ran = others
+    seen = {
+        0: Look(state, ran=ran),
+        1: Look("waiting" if ran else "idle", ran="In [3]"),
+        **{rank: idle(ran="In [3]") for rank in (2, 3)},
+    }
+    assert {look.line for look in complete(seen, {}).values()} == {""}

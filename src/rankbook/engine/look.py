@@ -199,6 +199,8 @@ def look(job: Job, request: LookAt) -> Look:
         gpu_memory=host.gpu_memory(info),
         gpu=gpu.current(info),
         last_error=runner.last_error,
+        ran=runner.ran,
+        failed_at=runner.failed_at,
     )
 
 

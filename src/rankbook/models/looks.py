@@ -149,3 +149,7 @@ class Look:
     """The rank's GPU; None without one, or without NVML."""
     last_error: str = ""
     """One line about the last exception, empty if the last cell ended well."""
+    failed_at: str = ""
+    """Where that was raised."""
+    ran: str = ""
+    """What the cell is called that runs, or ran last: ``In [4]``, ``cell 3``; empty before that."""

@@ -54,7 +54,9 @@ class Runner:
         stops: What stops a cell.
         cell: Number of the cell that runs, None if none does.
         started: When the last cell began, seconds since the epoch.
+        ran: What the cell is called that runs, or ran last; empty before the first.
         last_error: One line about the exception that ended the last cell, empty if none did.
+        failed_at: The line that raised it.
         cells: The cells that were run, the latest last, each once, IPython's syntax replaced.
     """
 
@@ -69,7 +71,7 @@ class Runner:
         self._tail = Tail(os.environ.get(LOG_VARIABLE))
         self.cell: int | None = None
         self.started = 0.0
-        self.last_error = ""
+        self.ran = self.last_error = self.failed_at = ""
         self.cells: dict[str, None] = {}
 
     async def run(self, outbox: Outbox, cell: Run) -> CellOutcome:
@@ -81,7 +83,7 @@ class Runner:
         """
         self.shell.execution_count = cell.number
         self.cell, self.started = cell.number, time.time()
-        self.last_error = ""
+        self.ran, self.last_error, self.failed_at = cell.name, "", ""
         begin, pid = time.perf_counter(), os.getpid()
         code, left = None, ""
         self._tail.show(lambda text: self.capture.between.keep("stdout", text))
@@ -111,6 +113,7 @@ class Runner:
             failure = self.failures.unshown(raised)
         if failure is not None and not failure.freed:  # an interrupt is not the cell's error
             self.last_error = f"{failure.ename}: {failure.evalue}".rstrip(": ")
+            self.failed_at = failure.line
         if code and failure is not None and failure.freed:
             code = -signal.SIGINT
         return CellOutcome(failure, time.perf_counter() - begin, exit_code=code, left=left)

@@ -138,8 +138,9 @@ def complete(
         members: Knows which ranks live.
         party: All ranks, as they were when the present cell began.
         seen: By rank, the looks of those that answered.
-        progress: How the present cell went, by rank.
+        progress: How the present cell went, by rank; empty while this session runs none.
     """
+    progress = progress or outcomes.inferred(seen)
     found = {}
     for rank, engine in party.engines.items():
         look = seen.get(rank)

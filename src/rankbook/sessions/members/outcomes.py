@@ -14,6 +14,7 @@ __all__ = [
     "PENDING",
     "in_a_line",
     "in_short",
+    "inferred",
     "is_lost",
     "is_of_connections",
     "is_timeout",
@@ -149,6 +150,29 @@ def with_last_calls(look: Look, last: LastCalls | None, others: Mapping[int, Loo
         waiting=awaited,
         line=awaited.line if awaited else "",
     )
+
+
+def inferred(looks: Mapping[int, Look]) -> dict[int, Failure | None]:
+    """How the cell ended on ranks that are idle, where another session runs it.
+
+    It is the cell that all busy ranks run; an idle rank that ran another one last was not given it.
+
+    Returns:
+        By idle rank, the exception that ended the cell there; None: it ran to its end.
+    """
+    run = {look.ran for look in looks.values() if look.state not in ("idle", "gone", "no answer")}
+    if len(run) != 1 or "" in run:
+        return {}
+    return {
+        rank: _last_failure(look)
+        for rank, look in looks.items()
+        if look.state == "idle" and look.ran in run
+    }
+
+
+def _last_failure(look: Look) -> Failure | None:
+    name, _, message = look.last_error.partition(": ")
+    return Failure(name, message, line=look.failed_at) if name else None
 
 
 def with_outcome(look: Look, failure: Failure | str | None) -> Look:

@@ -1,0 +1,1 @@
+"""The command line, ``python -m rankbook``: for terminals, scripts and coding agents."""

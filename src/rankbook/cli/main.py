@@ -1,0 +1,85 @@
+"""Reading the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from rankbook.cli.ends import End, RefusedError
+from rankbook.cli.printing import say
+from rankbook.errors import RankbookError
+from rankbook.magics.options import CLUSTER_ID, RANKS, SELECTION, TIMEOUT_SECONDS, Option, option
+
+__all__ = ["main", "parser"]
+
+_INTERRUPTED = 130
+"""What a shell reports of a command that Ctrl-C has ended."""
+
+_CLUSTER = CLUSTER_ID.but(
+    help="Its id, as `clusters` lists it, or the path of its connection file. "
+    "Default: the only one that runs."
+)
+_JSON = option("--json", action="store_true", help="Print JSON.")
+
+_TAKES: dict[str, tuple[str, tuple[Option, ...]]] = {
+    "status": ("one table of all ranks", (_CLUSTER,)),
+    "why": ("what the ranks do or wait for, and why", (_CLUSTER,)),
+    "stacks": ("the Python stack of every rank", (_CLUSTER,)),
+    "run": (
+        "run code on ranks",
+        (
+            option("code", metavar="CODE", help="A cell, or - for standard input."),
+            RANKS,
+            TIMEOUT_SECONDS.but(help="Interrupt it after S seconds."),
+            _CLUSTER,
+        ),
+    ),
+    "interrupt": ("free the ranks, whatever they do; variables stay", (_CLUSTER,)),
+    "restart": (
+        "replace ranks that ended, or those that are named",
+        (
+            SELECTION,
+            option("--from", dest="source", metavar="RANK", help="Copy its variables to them."),
+            _CLUSTER,
+        ),
+    ),
+    "clusters": ("the clusters of yours that run on this host", ()),
+    "skill": ("how a coding agent uses these commands", ()),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    made = argparse.ArgumentParser(
+        "python -m rankbook",
+        description="Look at the ranks of a notebook from a terminal, also while they hang, and "
+        "act on those that no notebook uses.",
+        epilog="Exit codes: "
+        + "; ".join(f"{end.value} {end.name.lower().replace('_', ' ')}" for end in End)
+        + f"; {_INTERRUPTED} Ctrl-C.",
+    )
+    commands = made.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (what, options) in _TAKES.items():
+        command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
+        for each in (*options, _JSON):
+            command.add_argument(*each.names, **each.settings)
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out a command; return its exit code."""
+    options = parser().parse_args(arguments)
+    # ipyparallel comes with it, which a mistake in the command line need not wait for.
+    from rankbook.cli.commands import COMMANDS
+
+    try:
+        return COMMANDS[options.command](options)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except RankbookError as error:
+        end = error.end if isinstance(error, RefusedError) else End.ERROR
+        if options.json:
+            say(options, "", {"error": str(error), "exit": int(end)})
+        print(error, file=sys.stderr)  # noqa: T201
+        return end

@@ -1,0 +1,93 @@
+"""The clusters of yours that run, kept or not: which, since when, and whose they are."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from rankbook.cluster.kept import all_kept
+
+__all__ = ["Owner", "Running", "all_running"]
+
+_CLIENT = "ipcontroller-{}-client.json"
+_KERNELS = ("ipykernel", "jupyter", "marimo", "voila")
+"""What the command line of a process contains that a SIGINT does not end: it ends its cell."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process whose session uses a cluster."""
+
+    pid: int
+    command: str
+    folder: str = ""
+    is_kernel: bool = False
+    """Whether a SIGINT ends its cell, not the process."""
+
+    def __str__(self) -> str:
+        what = "a notebook's kernel" if self.is_kernel else self.command
+        return f"{what} (pid {self.pid}{self.folder and f' in {self.folder}'})"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A cluster that runs."""
+
+    name: str
+    """Its id, by which ``%dist_init --cluster-id`` joins it."""
+    host: str
+    """The host of its controller."""
+    connection_file: str
+    """By which clients reach its controller."""
+    since: float
+    """Seconds since 1970."""
+    is_kept: bool = False
+    """Whether it stays when its notebook ends."""
+    users: tuple[str, ...] = ()
+    """Of a kept one that a notebook uses: pid and folder of each."""
+    owners: tuple[Owner, ...] = ()
+    """The living processes of this host that use it; none of ranks that nobody uses."""
+
+
+def all_running(folders: Sequence[Path]) -> list[Running]:
+    """The clusters that are noted in some folders ``security``, oldest first.
+
+    ipyparallel notes those that it started, with the process of their controller; one whose
+    controller has ended on this host is left out.
+    """
+    kept = {each.name: each for each in all_kept(folders)}
+    found = []
+    for note in sorted(path for folder in folders for path in folder.glob("cluster-*.json")):
+        try:
+            said = json.loads(note.read_text())
+            name, pid = said["cluster"]["cluster_id"], said["controller"]["state"]["pid"]
+            controller = psutil.Process(pid)
+            begun = controller.create_time()
+        except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+            continue
+        path = note.with_name(_CLIENT.format(name))
+        if not path.exists() or begun > note.stat().st_mtime + 1:  # another process by now
+            continue
+        if name in kept:  # who uses it says so
+            users = kept[name].users or ()
+            pids = [int(user.split()[1]) for user in users]
+        else:  # its controller ends with the process that has started it
+            users, pids = (), [controller.ppid()]
+        owners = tuple(owner for owner in map(_owner, pids) if owner is not None)
+        host = socket.gethostname()
+        found.append(Running(name, host, str(path), begun, name in kept, users, owners))
+    return sorted(found, key=lambda each: each.since)
+
+
+def _owner(pid: int) -> Owner | None:
+    try:
+        process = psutil.Process(pid)
+        command, folder = " ".join(filter(None, process.cmdline())), process.cwd()
+    except psutil.Error:
+        return None
+    return Owner(pid, command, folder, any(word in command for word in _KERNELS))

@@ -1,0 +1,125 @@
+"""The command line, as far as it needs no ranks."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import psutil
+import pytest
+
+import rankbook
+from rankbook.cli import finding
+from rankbook.cli.ends import End, RefusedError, end_of
+from rankbook.cli.main import main, parser
+from rankbook.cluster.running import Owner, Running, all_running
+from rankbook.models import Diagnosis
+
+ONE = Running("1795-ab", "here", "/x/ipcontroller-1795-ab-client.json", 1.0)
+OTHER = Running("1796-cd", "here", "/x/ipcontroller-1796-cd-client.json", 2.0)
+KERNEL = Owner(1, "python -m ipykernel_launcher", "/work", is_kernel=True)
+
+
+def note(folder, name, pid, *, reaches=True):
+    said = {"cluster": {"cluster_id": name}, "controller": {"state": {"pid": pid}}}
+    (folder / f"cluster-{name}.json").write_text(json.dumps(said))
+    if reaches:
+        (folder / f"ipcontroller-{name}-client.json").write_text("{}")
+
+
+def test_a_cluster_whose_controller_lives_is_found_with_the_process_that_started_it(tmp_path):
+    note(tmp_path, "1795-ab", os.getpid())
+    [found] = all_running([tmp_path])
+    assert (found.name, found.is_kept) == ("1795-ab", False)
+    assert found.connection_file == str(tmp_path / "ipcontroller-1795-ab-client.json")
+    assert [owner.pid for owner in found.owners] == [os.getppid()]
+    assert found.since == psutil.Process().create_time()
+
+
+def test_what_is_left_of_clusters_that_have_ended_is_not_found(tmp_path):
+    note(tmp_path, "1795-ab", 2**22 + 1)
+    note(tmp_path, "1796-cd", os.getpid(), reaches=False)
+    (tmp_path / "cluster-1797-ef.json").write_text("no JSON")
+    (tmp_path / "cluster-1798-gh.json").write_text('{"cluster": {}}')
+    assert all_running([tmp_path]) == []
+
+
+def test_a_pid_that_another_process_has_by_now_is_no_controller(tmp_path):
+    note(tmp_path, "1795-ab", os.getpid())
+    before = psutil.Process().create_time() - 100
+    os.utime(tmp_path / "cluster-1795-ab.json", (before, before))
+    assert all_running([tmp_path]) == []
+
+
+def test_the_only_cluster_need_not_be_named():
+    assert finding.choose(None, [ONE]) is ONE
+    assert finding.choose("1796-cd", [ONE, OTHER]) is OTHER
+    assert finding.choose("/y/z-client.json", []).connection_file == "/y/z-client.json"
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "why"),
+    [
+        (None, [], "No cluster of yours runs on this host: %dist_init starts one."),
+        (None, [ONE, OTHER], "Several clusters run: give --cluster-id, one of 1795-ab, 1796-cd."),
+        ("x", [ONE], "There is no cluster 'x' on this host. These run: 1795-ab."),
+        ("x", [], "There is no cluster 'x' on this host. None runs."),
+    ],
+)
+def test_a_cluster_that_is_not_clear_is_a_line(name, found, why):
+    with pytest.raises(RefusedError) as raised:
+        finding.choose(name, found)
+    assert str(raised.value) == why
+    assert raised.value.end == End.NO_CLUSTER
+
+
+def test_ranks_that_a_living_process_uses_are_left_to_it():
+    used = Running("1795-ab", "here", "/x", 1.0, owners=(KERNEL,))
+    with pytest.raises(RefusedError) as raised, finding.acting_on(used, "run it"):
+        pass
+    assert str(raised.value) == (
+        "a notebook's kernel (pid 1 in /work) uses 1795-ab: run it in its notebook or script, or "
+        "end it first."
+    )
+    assert raised.value.end == End.NOT_YOURS
+
+
+@pytest.mark.parametrize(
+    ("kind", "end"),
+    [
+        *(("idle", 0), ("running", 0), ("slow", 0), ("missing_rank", 4), ("mismatch", 4)),
+        *(("raised", 4), ("unknown", 4), ("dead", 6)),
+    ],
+)
+def test_the_exit_code_says_what_a_diagnosis_does(kind, end):
+    assert end_of(Diagnosis(kind, (), "")) == end
+
+
+def test_an_error_is_a_line_and_json_where_that_is_asked_for(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    assert main(["why", "--json"]) == End.NO_CLUSTER
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"error": said.err.strip(), "exit": 3}
+
+
+@pytest.mark.parametrize("line", [[], ["frob"], ["run"], ["why", "now"], ["status", "--xml"]])
+def test_a_command_line_that_makes_no_sense_ends_with_2(line, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(line)
+    assert ended.value.code == End.USAGE
+    assert "usage: python -m rankbook" in capsys.readouterr().err
+
+
+def test_the_page_and_the_skill_list_every_command_and_exit_code(capsys):
+    page = (Path(__file__).parents[2] / "docs/reference/cli.md").read_text()
+    skill = (Path(rankbook.__file__).parent / "SKILL.md").read_text()
+    assert main(["skill"]) == 0
+    assert capsys.readouterr().out.strip() == skill.strip()
+    [commands] = [a.choices for a in parser()._actions if a.dest == "command"]
+    assert set(re.findall(r"^\| `(\w+)", page, re.MULTILINE)) == set(commands)
+    assert set(re.findall(r"python -m rankbook (\w+)", skill)) == set(commands) - {"skill"}
+    codes = {str(end.value) for end in End} | {"130"}
+    assert set(re.findall(r"^\| (\d+) \|", page, re.MULTILINE)) == codes
+    assert codes <= set(re.findall(r"\b\d+\b", skill.partition("## Exit codes")[2]))
