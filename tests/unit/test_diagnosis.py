@@ -14,6 +14,7 @@ from page import Page
 from rankbook.diagnosis import diagnose
 from rankbook.display.verdict import Verdict, to_html, to_text
 from rankbook.models import Collective, Diagnosis, Look
+from rankbook.models.calls import Making
 from rankbook.ranks import parse
 
 REDUCE = Collective("all_reduce", "0", (), 5, ((4,),), ("float32",), since=12.0)
@@ -88,7 +89,92 @@ OF_FIVE = call(sizes=((5,),), dtypes=("float32",), line="train.py:8 in step")
 SENT = replace(OF_FIVE, op="send", seq=1, peer=1, tag=0, line="line 1: dist.send(x, 1)")
 TAKEN = replace(OF_FOUR, op="recv", seq=1, peer=0, tag=0, line="line 2: dist.recv(y, 0)")
 
+
+def making(name, *ranks, nth=1, epoch=1, line="", done=False):
+    return Making(name, ranks, nth, epoch, line, done)
+
+
+def makes(name, *ranks, line="line 3: g()", nth=1):
+    """A rank that waits while it makes a group, of which it is told by its account as well."""
+    wait = Collective("new_group", name, ranks, since=1.0, makes=True)
+    groups = (making(name, *ranks, nth=nth, line=line),)
+    return replace(waits(wait, line), groups=groups)
+
+
+OVER = replace(IDLE, line="its cell has ended")
+NEEDS_KEY = Collective("store.wait", since=1.0, keys=("ready",))
+
 CASES = {
+    # -- groups made differently ---------------------------------------------------------------
+    "a group is made of other members": Case(
+        [
+            makes("1", 0, 1, line="line 2: f()"),
+            replace(IDLE, groups=(making("1", 1, 2, line="line 4", done=True),)),
+            replace(IDLE, groups=(making("1", 1, 2, line="line 4", done=True),)),
+        ],
+        "mismatch",
+        (0,),
+        (0,),
+        proven=True,
+        summary="Rank 0 makes group 1 of ranks 0-1 (line 2: f()), where ranks 1-2 make it of "
+        "ranks 1-2 (line 4).",
+    ),
+    "a rank has made a group more": Case(
+        [makes("2", 0, 1, nth=2), makes("1", 0, 1, nth=1)],
+        "mismatch",
+        (0, 1),
+        (0, 1),
+        proven=True,
+        summary="Rank 0 makes a group of ranks 0-1 as its 2nd (line 3: g()), where rank 1 makes a "
+        "group of ranks 0-1 as its 1st (line 3: g()).",
+    ),
+    "a collective of a group of other members, nobody missing": Case(
+        [
+            replace(
+                waits(call(seq=1, group="1", ranks=(0, 1))),
+                groups=(making("1", 0, 1, done=True),),
+            ),
+            replace(
+                IDLE,
+                groups=(making("1", 1, 2, done=True),),
+                recent=(call(seq=1, group="1", ranks=(1, 2), done=True),),
+            ),
+            replace(IDLE, groups=(making("1", 1, 2, done=True),)),
+        ],
+        "mismatch",
+        (0,),
+        (0,),
+        proven=True,
+    ),
+    "a group of that name was of another default group": Case(
+        [makes("1", 0, 1), replace(runs(), groups=(making("1", 1, epoch=0, done=True),))],
+        "slow",
+        (1,),
+    ),
+    "the other end has made the group and gone on": Case(
+        [makes("1", 0, 1), replace(IDLE, groups=(making("1", 0, 1, done=True),))], "running"
+    ),
+    "two ranks make different groups, each with the other": Case(
+        [makes("1", 0, 1), makes("2", 0, 1, 2), makes("2", 0, 1, 2)],
+        "mismatch",
+        (0, 1),
+        (0, 1, 2),
+        PROVEN,
+    ),
+    # -- keys of a store -----------------------------------------------------------------------
+    "a key that no rank set": Case(
+        [waits(NEEDS_KEY, "line 3: f()"), OVER, OVER],
+        "missing_rank",
+        (1, 2),
+        (0,),
+        proven=True,
+        summary="Ranks 1-2 never set ready, for which rank 0 waits (line 3: f()): "
+        "their cells have ended.",
+    ),
+    "a key that a thread may set": Case(
+        [waits(NEEDS_KEY), replace(OVER, threads=1)], "missing_rank", (1,), (0,)
+    ),
+    "a key that a rank may set that runs": Case([waits(NEEDS_KEY), runs(), IDLE], "slow", (1,)),
     # -- no culprit --------------------------------------------------------------------------
     "all idle": Case([IDLE] * 3, "idle", summary="Every rank is idle."),
     "one rank, idle": Case([IDLE], "idle", summary="Every rank is idle."),
@@ -956,7 +1042,7 @@ def within(look, ranks):
     """The same look, where calls of the world's group say which ranks that has."""
 
     def told(its):
-        return its if its.ranks else replace(its, group="1", ranks=ranks)
+        return its if its.ranks else replace(its, group="5ffe", ranks=ranks)
 
     return replace(
         look, waiting=look.waiting and told(look.waiting), recent=tuple(map(told, look.recent))

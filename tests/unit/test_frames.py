@@ -245,17 +245,6 @@ def test_a_call_of_torch_distributed_that_imports_is_a_call(write, look):
     assert at.in_torch
 
 
-def test_a_rank_that_makes_a_group_waits_for_its_members_alone(write, look):
-    write(
-        DISTRIBUTED,
-        "def new_group(ranks):\n    _new_group_with_tag(ranks)\n"
-        "def _new_group_with_tag(ranks):\n    stop()\n",
-    )
-    cell = write(CELL, "def cell():\n    new_group([0, 2])\n")
-    at = look(cell.cell)
-    assert (at.call, at.members) == ("new_group", (0, 2))
-
-
 def test_a_position_elsewhere_in_torch_is_in_torch_and_in_no_call(write, look):
     write(f"{TORCH}nn.py", "def forward():\n    stop()\n")
     cell = write(CELL, "def cell():\n    forward()\n")

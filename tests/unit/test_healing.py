@@ -146,7 +146,16 @@ def test_a_group_goes_on_only_where_all_its_members_hold_it_alike():
 
     one, two = terms("1"), terms("2")
     said = [{one, two}, {one, terms("2", is_default=True)}]
-    assert [its for its in (one, two) if groups.is_agreed(its, said)] == [one]
+    assert groups.agreed_on(said) == {one}
+
+
+def test_groups_of_other_members_under_one_name_do_not_go_on():
+    def terms(name, *ranks):
+        return Terms(name, ranks, "gloo", 60.0, "", "")
+
+    whole, outer, inner = terms("0", 0, 1, 2, 3), terms("1", 0, 3), terms("1", 1, 2)
+    said = [{whole, outer}, {whole, inner}, {whole, inner}, {whole, outer}]
+    assert groups.agreed_on(said) == {whole}
 
 
 def test_what_can_go_on_is_said_in_a_sentence():

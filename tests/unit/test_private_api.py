@@ -98,7 +98,6 @@ USES = [
     (ASYNCIO, "_set_running_loop", "engine"),
     (C10D, "_abort_process_group", "engine"),
     (C10D, "_get_default_store", "engine"),
-    (C10D, "_new_group_with_tag", "engine"),
     (C10D, "_new_process_group_helper", "engine"),
     (C10D, "_world", "engine"),
     (C10D, "Work", "calls"),

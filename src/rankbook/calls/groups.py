@@ -11,19 +11,27 @@ if it goes.
 from __future__ import annotations
 
 import functools
+import sys
+import threading
 import weakref
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch.distributed.distributed_c10d as c10d
 
+from rankbook.calls.places import line_of_call
 from rankbook.calls.records import Group
+from rankbook.models.calls import Making
 
 __all__ = ["Groups", "install", "remove"]
 
 _MOST = 10_000
 """Names that are counted."""
+
+_MAKINGS = 32
+"""Groups of which it is remembered who made them where."""
 
 
 class Groups:
@@ -37,6 +45,9 @@ class Groups:
         self.world: tuple[int, ...] = ()
         self.by_id: dict[int, Group] = {}
         self._made: Counter[tuple[int, str, tuple[int, ...]]] = Counter()
+        self._makings: deque[Making] = deque(maxlen=_MAKINGS)
+        self._under_way: dict[int, Making] = {}
+        self._epoch = 0
         self._nth: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 
     def made(self, pg: Any, name: str, ranks: tuple[int, ...], generation: int) -> None:
@@ -45,6 +56,27 @@ class Groups:
             self._made.clear()
         self._made[generation, name, ranks] += 1
         self._nth[pg] = self._made[generation, name, ranks]
+
+    def begin(self, name: str, ranks: tuple[int, ...], line: str, *, is_default: bool) -> None:
+        """Note that this thread begins to make a group."""
+        self._epoch += is_default
+        nth = int(name) if name.isdigit() else len(c10d._world.pg_names)
+        name, ranks = self.name_in_session(name), self.in_session(ranks)
+        self._under_way[threading.get_ident()] = Making(name, ranks, nth, self._epoch, line)
+
+    def end(self, *, made: bool) -> None:
+        """Note that the group is made that this thread has begun, or that it came to nothing."""
+        making = self._under_way.pop(threading.get_ident(), None)
+        if made and making is not None:
+            self._makings.append(replace(making, done=True))
+
+    def under_way(self, thread: int) -> Making | None:
+        """The group that a thread makes just now."""
+        return self._under_way.get(thread)
+
+    def makings(self) -> tuple[Making, ...]:
+        """The latest groups that were made, and those that are being made, oldest first."""
+        return (*self._makings.copy(), *self._under_way.copy().values())
 
     def count_again(self, generation: int) -> None:
         """Take every group that there is for the first of its name, its calls not yet counted.
@@ -57,6 +89,8 @@ class Groups:
         self.by_id = {}
         self._made.clear()
         self._nth.clear()
+        self._makings.clear()
+        self._epoch = 0
         for pg, name in c10d._world.pg_names.items():
             self.made(pg, str(name), members_of(pg), generation)
 
@@ -99,11 +133,19 @@ def install(ledger: Any) -> None:
 
     @functools.wraps(original)
     def make_group(size: int, rank: int, members: Any, *args: Any, **kwargs: Any) -> Any:
-        made = original(size, rank, members, *args, **kwargs)
+        groups, is_default = ledger.groups, not members
+        ranks = tuple(range(size)) if is_default else tuple(members)
+        name = str(kwargs.get("group_name", args[2] if len(args) > 2 else ""))  # noqa: PLR2004
+        line = line_of_call(sys._getframe(1))
+        groups.begin(name, ranks, line, is_default=is_default)
+        done = False
+        try:
+            made = original(size, rank, members, *args, **kwargs)
+            done = True
+        finally:
+            groups.end(made=done)
         if isinstance(made[0], c10d.ProcessGroup):
             name = str(c10d._world.pg_names.get(made[0], ""))
-            ranks = tuple(members) or tuple(range(size))  # none: it is the default group
-            groups = ledger.groups
             name, ranks = groups.name_in_session(name), groups.in_session(ranks)
             groups.made(made[0], name, ranks, ledger.generation)
         return made

@@ -36,8 +36,9 @@ __all__ = ["Awaited", "Ledger"]
 
 _KEPT = 4096
 _SITES = 4096
-Awaited = tuple[int, str, Record | None, float | None]
-"""When a wait began (ns since the epoch), its kind, the call, and the timeout of its own."""
+Awaited = tuple[int, str, Record | None, float | None, Sequence[str]]
+"""When a wait began (ns since the epoch), its kind, the call, the timeout of its own, and the keys
+of a store."""
 
 
 class Ledger:
@@ -191,7 +192,11 @@ class Ledger:
             self.box.ended(record)
 
     def wait(
-        self, kind: str, record: Record | None = None, timeout: float | None = None
+        self,
+        kind: str,
+        record: Record | None = None,
+        timeout: float | None = None,
+        keys: Sequence[str] = (),
     ) -> Awaited | None:
         """Announce that this thread begins to wait.
 
@@ -200,10 +205,14 @@ class Ledger:
         """
         thread = get_ident()
         outer = self._waiting.get(thread)
-        self._waiting[thread] = (time_ns(), kind, record, timeout)
+        self._waiting[thread] = (time_ns(), kind, record, timeout, keys)
         if record is not None and self.box is not None:
             self.box.awaited(record)
         return outer
+
+    def present_wait(self) -> Awaited | None:
+        """What this thread waits for."""
+        return self._waiting.get(get_ident())
 
     def waited(self, outer: Awaited | None) -> None:
         """Announce that this thread's latest wait has ended."""
@@ -282,8 +291,10 @@ class Ledger:
         # the stack of a thread that waits.
         telling = {thread for thread, frame in _current_frames().items() if is_told_of(frame)}
         found = {
-            thread: Wait(kind, thread, began / 1e9, to_call(record) if record else None, timeout)
-            for thread, (began, kind, record, timeout) in self._waiting.copy().items()
+            thread: Wait(
+                kind, thread, began / 1e9, to_call(record) if record else None, timeout, tuple(keys)
+            )
+            for thread, (began, kind, record, timeout, keys) in self._waiting.copy().items()
             if thread in telling
         }
         for thread, record in self._issuing.copy().items():

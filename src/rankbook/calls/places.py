@@ -13,7 +13,15 @@ import torch
 from rankbook.cellnames import cell_of, is_cell
 from rankbook.models.calls import Place
 
-__all__ = ["Spot", "innermost", "is_entrance", "is_told_of", "place_of", "spot"]
+__all__ = [
+    "Spot",
+    "innermost",
+    "is_entrance",
+    "is_told_of",
+    "line_of_call",
+    "place_of",
+    "spot",
+]
 
 _OURS = f"{Path(__file__).parents[1]}{os.sep}"
 _OF_THE_AGENT = f"{_OURS}engine{os.sep}agent.py"
@@ -101,6 +109,14 @@ def spot(frame: FrameType | None) -> tuple[Spot | None, Spot | None, str]:
 def is_entrance(filename: str) -> bool:
     """Whether code of that file calls a script, or a test: cells above it are not the person's."""
     return filename in _ENTRANCES
+
+
+def line_of_call(frame: FrameType | None) -> str:
+    """Say which line of a person's led to a frame, as :attr:`rankbook.models.calls.Call.line`."""
+    found, cell, _ = spot(frame)
+    if found is None:
+        return ""
+    return f"{found.place}, called from {cell.place}" if cell else str(found.place)
 
 
 def innermost(thread: int) -> Place | None:

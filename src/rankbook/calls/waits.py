@@ -14,10 +14,24 @@ from torch._C import Future
 
 from rankbook.calls.ledger import Ledger
 
-__all__ = ["FUTURE", "P2P", "WORK", "awaited", "install", "is_ours", "remove"]
+__all__ = [
+    "FUTURE",
+    "OTHER_STORE",
+    "P2P",
+    "STORE",
+    "WORK",
+    "awaited",
+    "install",
+    "is_ours",
+    "remove",
+]
 
 WORK, P2P, FUTURE = "work", "p2p", "future"
 """What a thread can be seen to wait for: a collective, a send or recv, or any future."""
+
+STORE, OTHER_STORE = "store", "other store"
+"""Kinds of waits for keys: in the store in which the ranks meet, which nobody else can reach; in
+any other, whose keys another process may set."""
 
 _OF_TWO = {12, 13, 14}
 """torch's numbers for send, recv and recv from any source among the operations of a ``Work``."""
@@ -26,7 +40,7 @@ _WORK: Any = vars(c10d.Work)["wait"]
 _GET_FUTURE: Any = vars(c10d.Work)["get_future"]
 _FUTURE: Any = vars(Future)["wait"]
 
-_STORE: Any = c10d.Store
+_TORCHS_STORE: Any = c10d.Store
 _DEVICE = (
     (torch.cuda, "synchronize"),
     (torch.cuda.Stream, "synchronize"),
@@ -47,10 +61,11 @@ def install(ledger: Ledger, stores: Iterable[type] = ()) -> None:
     _replace(c10d.Work, "wait", _of_works(ledger))
     _replace(c10d.Work, "get_future", _of_futures_given(ledger))
     _replace(Future, "wait", _of_futures(ledger))
-    for store in (_STORE, *stores):
+    for store in (_TORCHS_STORE, *stores):
+        kind = OTHER_STORE if store is _TORCHS_STORE else STORE
         for name in ("wait", "get"):
             if name in vars(store):
-                _replace(store, name, _telling(ledger, vars(store)[name], "store"))
+                _replace(store, name, _of_stores(ledger, vars(store)[name], kind))
     for owner, name in _DEVICE:
         if name in vars(owner):
             _replace(owner, name, _telling(ledger, vars(owner)[name], "device"))
@@ -142,6 +157,27 @@ def _of_futures(ledger: Ledger) -> Callable[..., Any]:
                 ledger.ended(record, failed=failed)
 
     return wait_for_future
+
+
+def _of_stores(ledger: Ledger, original: Any, kind: str) -> Callable[..., Any]:
+    """Make what stands where a function of a store does that waits for keys."""
+    call = getattr(original, "__func__", original)
+
+    @wraps(call)
+    def stand_in(store: Any, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        given = args[0] if args else next(iter(kwargs.values()), ())
+        outer, keys = ledger.present_wait(), (given,) if isinstance(given, str) else given
+        if outer is not None and outer[1] in (STORE, OTHER_STORE):
+            keys = outer[4]  # as they are called above a prefix
+        outer = None
+        try:
+            outer = ledger.wait(kind, keys=keys)
+            return call(store, *args, **kwargs)
+        finally:
+            ledger.waited(outer)
+
+    return stand_in
 
 
 def _telling(ledger: Ledger, original: Any, kind: str) -> Callable[..., Any]:

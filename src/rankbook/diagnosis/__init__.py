@@ -3,7 +3,8 @@
 ``calls`` says when calls on several ranks are one collective; ``waits`` who waits for whom, and who
 is stuck; ``verdict`` of what kind that is, and whose doing. ``hints`` says what it often is;
 ``rows`` sums up what each rank does. ``clashes`` judges calls that keep each other from
-completing. ``sentences`` puts the verdict in words, and ``wording`` what a rank does.
+completing, ``makings`` groups that ranks make differently. ``sentences`` puts the verdict in words,
+and ``wording`` what a rank does.
 ``comparing`` judges calls that were refused, or that did not even hang.
 """
 

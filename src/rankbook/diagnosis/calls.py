@@ -109,7 +109,8 @@ def is_vague(call: Collective) -> bool:
     Besides handles these are functions like ``new_group`` or a pipeline's ``step``, where what is
     waited for inside is not recorded.
     """
-    return slot(call) is None and not is_p2p(call) and family(call.op) not in _OF_ITS_GROUP
+    is_known = call.makes or is_p2p(call) or slot(call) is not None
+    return not is_known and family(call.op) not in _OF_ITS_GROUP
 
 
 def group(call: Collective) -> str:

@@ -10,6 +10,7 @@ from rankbook.diagnosis.waits import Wait
 from rankbook.diagnosis.wording import (
     Words,
     grouped,
+    keys,
     listed,
     shortened,
 )
@@ -90,6 +91,9 @@ def missing(words: Words, case: Case) -> str:
     """Say who is idle while others wait for them."""
     culprits, waiters = case.culprits, case.waiters
     subject, why = sentence_start(in_words(culprits)), _why_idle(words, culprits)
+    if case.call.keys:
+        wait = f"{words.do(waiters, 'wait')}{words.at(waiters)}"
+        return f"{subject} never set {keys(case.call)}, for which {wait}: {why}."
     if is_handle(case.call):
         return f"{subject} will not come ({why}), and {_wait_for(words, case)}."
     call, at = words.call(case.call), words.at(waiters)

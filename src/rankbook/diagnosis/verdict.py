@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from rankbook.diagnosis import hints, sentences
+from rankbook.diagnosis import hints, makings, sentences
 from rankbook.diagnosis.calls import family, group, is_handle, is_p2p, is_vague, slot
 from rankbook.diagnosis.clashes import clash, fatal, mismatch
 from rankbook.diagnosis.sentences import Case
@@ -51,6 +51,8 @@ class _Scene:
     def is_proven(self, rank: int) -> bool:
         """Whether a stuck rank is certain to stay so."""
         look, wait = self.looks[rank], self.waits[rank]
+        if wait.call.keys and any(look.threads for look in self.looks.values()):
+            return False  # any of them may set the key
         if not wait.any_of and any(self.looks[other].state == "gone" for other in wait.needs):
             return look.still >= _STILL_BESIDE_DEAD
         # What a thread waits for may be on its way, and what its main thread waits for as well.
@@ -145,6 +147,10 @@ def _raised_first(scene: _Scene) -> _Finding | None:
 
 def _mismatch(scene: _Scene) -> _Finding | None:
     waits = scene.waits
+    for rank in scene.stuck:
+        if apart := makings.misfit(scene.looks, rank, waits[rank].call):
+            told = makings.sentence(scene.words, apart)
+            return _Finding("mismatch", apart.culprits, told, makings.HINT)
     places = {slot(waits[rank].call) for rank in scene.stuck if waits[rank].clashes}
     found = [clash(calls_at(scene.looks, place)) for place in places if place]
     for knot in knots(waits, scene.stuck):

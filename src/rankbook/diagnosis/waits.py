@@ -17,6 +17,7 @@ from rankbook.diagnosis.calls import (
     is_vague,
     slot,
 )
+from rankbook.diagnosis.makings import has_come, misfit
 from rankbook.models import Collective, Look
 
 __all__ = ["Wait", "calls_at", "knots", "stuck_ranks", "survey"]
@@ -64,9 +65,9 @@ def survey(looks: Mapping[int, Look]) -> dict[int, Wait]:
     return {
         rank: Wait(
             call,
-            _needs(rank, latest, exchanged, calls),
+            _needs(rank, looks, latest, exchanged, calls),
             any_of=is_vague(call) or (is_p2p(call) and call.peer is None),
-            clashes=slot(call) in clashing,
+            clashes=slot(call) in clashing or misfit(looks, rank, call) is not None,
         )
         for rank, call in calls.items()
     }
@@ -111,6 +112,7 @@ def _exchanged(look: Look) -> dict[_Pair, int]:
 
 def _needs(
     rank: int,
+    looks: Mapping[int, Look],
     latest: Mapping[int, Mapping[str, int]],
     exchanged: Mapping[int, Mapping[_Pair, int]],
     calls: Mapping[int, Collective],
@@ -121,6 +123,8 @@ def _needs(
         return frozenset(others)
     if call.ranks:
         others &= set(call.ranks)
+    if call.makes:
+        return frozenset(other for other in others if not has_come(looks[other], looks[rank], call))
     if is_p2p(call):
         return _needs_of_p2p(rank, exchanged, calls, others)
     if place := slot(call):

@@ -14,6 +14,7 @@ __all__ = [
     "ENDED",
     "Words",
     "grouped",
+    "keys",
     "listed",
     "number",
     "reduces",
@@ -43,6 +44,7 @@ _VERBS = {
     "be": ("is", "are", "was"),
     "call": ("calls", "call", "called"),
     "do": ("does", "do", "did"),
+    "make": ("makes", "make", "made"),
     "receive": ("receives", "receive", "received"),
     "run": ("runs", "run", "ran"),
     "send": ("sends", "send", "sent"),
@@ -169,6 +171,8 @@ class Words:
         """Name a call: ``all_reduce #5``, ``broadcast #2 from 0 of ranks 0-1``, ``recv from 1``."""
         if is_handle(call):
             return "a handle's wait()"
+        if call.keys:
+            return f"{name(call.op)} for {keys(call)}"
         about = f" of {_tensors(call)}" if tensors and call.dtypes else ""
         return f"{name(call.op)}{number(call)}{root(call)}{about}{self.members(call)}"
 
@@ -188,8 +192,13 @@ class Words:
 
     def members(self, call: Collective) -> str:
         """Whose group a call is of, with a space before it; empty for the whole world's."""
-        whole = not group(call) or not call.ranks or self.looks.keys() <= set(call.ranks)
-        return "" if whole or is_p2p(call) else f" of {in_words(call.ranks)}"
+        if not group(call) or not call.ranks or is_p2p(call):
+            return ""
+        if self.looks.keys() <= set(call.ranks):
+            # Not the default group, which it might be taken for.
+            named = group(call).rpartition("/")[2]
+            return f" of group {named}" if named.isdigit() and named != "0" else ""
+        return f" of {in_words(call.ranks)}"
 
     def at(self, ranks: Iterable[int]) -> str:
         """Where the first of some ranks stands, with a space before it: ``(line 3: f(x))``."""
@@ -244,6 +253,13 @@ def with_tensors(call: Collective) -> str:
 def reduces(call: Collective) -> str:
     """How a call reduces, with a space before it: ``with ReduceOp.MAX``."""
     return f" with ReduceOp.{call.reduce_op.upper()}" if call.reduce_op else ""
+
+
+def keys(call: Collective) -> str:
+    """The keys for which a rank waits in a store: ``ready``, ``a, b and 3 more``."""
+    shown = ", ".join(shortened(key) for key in call.keys[:_MOST])
+    more = len(call.keys) - _MOST
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _tensors(call: Collective) -> str:

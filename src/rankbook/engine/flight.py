@@ -7,6 +7,7 @@ any of that, such as joining a group, is read from the arguments of the call on 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -17,8 +18,8 @@ import torch.distributed.distributed_c10d as c10d
 
 from rankbook.calls import Ledger
 from rankbook.calls.records import P2P
+from rankbook.calls.waits import OTHER_STORE, STORE, WORK
 from rankbook.calls.waits import P2P as OF_TWO
-from rankbook.calls.waits import WORK
 from rankbook.dtypes import python_name
 from rankbook.engine.frames import Position
 from rankbook.engine.recorder import Recorder, members
@@ -59,8 +60,23 @@ def waits_in(
     """
     if wait is not None and wait.call is not None:
         return Collective.of(wait.call, time.time())
-    if wait is not None and wait.kind == "store" and at.call:
+    making = ledger.groups.under_way(threading.main_thread().ident or 0)
+    if making is not None and at.call:
+        return Collective(at.call, making.name, making.ranks, makes=True)
+    if wait is not None and wait.kind in (STORE, OTHER_STORE):
+        return _in_store(ledger, at, wait)
+    return _unannounced(ledger, at, recent)
+
+
+def _in_store(ledger: Ledger, at: Position, wait: Wait) -> Collective | None:
+    """What a thread waits in that waits for keys: torch does in many a call, a person by hand."""
+    if at.call:
         return _from_arguments(ledger, at)
+    return Collective("store.wait", keys=wait.keys) if at.line else None
+
+
+def _unannounced(ledger: Ledger, at: Position, recent: tuple[Collective, ...]) -> Collective | None:
+    """What a thread waits in that has announced no more than that, or nothing."""
     if at.awaits == OF_TWO and not at.call:
         return Collective("wait")
     # Nothing is announced where C++ waits by itself, as at the end of DDP's backward. The call that
@@ -77,7 +93,6 @@ def waits_in(
 def _from_arguments(ledger: Ledger, at: Position) -> Collective:
     given = at.arguments
     name, ranks = _group(ledger, given.get("group"))
-    ranks = at.members or ranks  # who is no member of a new group does not wait, nor is waited for
     tensors = [v for k in ("tensor", "tensor_list", "input", "output") for v in _tensors(given, k)]
     return Collective(
         at.call,

@@ -50,9 +50,6 @@ _WAITS = f"{os.sep}rankbook{os.sep}distributed{os.sep}"
 _HELPERS = {"wrapper", "inner", "<module>", "<lambda>", "<genexpr>", "<listcomp>"}
 """Functions of ``torch.distributed`` that a person does not call by name."""
 
-_MAKES_GROUP = "_new_group_with_tag"
-"""The function of torch's through which every group but the default one is asked for."""
-
 _EVENT_LOOP = ("selectors.py", f"asyncio{os.sep}base_events.py")
 
 _AGENT = f"{os.sep}rankbook{os.sep}engine{os.sep}agent.py"
@@ -67,20 +64,18 @@ class Position:
             ``train.py:6 in step``; empty if neither a cell nor a script is on the stack.
         call: The public function of ``torch.distributed`` that it is in; empty if none.
         arguments: The local names of that call: what it was given.
-        members: Of a group that it is making, the ranks that it waits for; empty: all, or none.
         in_torch: Whether the innermost frame is torch's, or waits for a handle of torch's: then it
             works or waits in C++.
         awaits: What it has announced to wait for: see :func:`rankbook.calls.waits.awaited`.
         in_loop: Whether it waits in the event loop, or our agent is about to return there.
         in_lock: Whether it waits for another thread of Python.
-        in_store: Whether torch waits in Python of ours, which polls.
+        in_store: Whether torch, or a person, waits in Python of ours, which polls.
         mark: Differs between two moments if the thread has moved meanwhile.
     """
 
     line: str = ""
     call: str = ""
     arguments: dict[str, Any] = field(default_factory=dict)
-    members: tuple[int, ...] = ()
     in_torch: bool = False
     awaits: str = ""
     in_loop: bool = False
@@ -119,7 +114,10 @@ def position() -> Position:
     polling = innermost
     while polling.f_back is not None and _is_polling(polling):
         polling = polling.f_back
-    in_store = polling is not innermost and _TORCH in polling.f_code.co_filename
+    filename = polling.f_code.co_filename
+    in_store = polling is not innermost and (
+        _TORCH in filename or is_cell(filename) or _is_own(filename)
+    )
     if in_store:
         innermost = polling
     walk = _Walk(innermost)
@@ -128,7 +126,6 @@ def position() -> Position:
         where(stack),
         walk.call.f_code.co_name if walk.call else "",
         dict(walk.call.f_locals) if walk.call else {},
-        walk.members,
         in_torch=bool(awaits) or _TORCH in _below_threading(innermost).f_code.co_filename,
         awaits=awaits,
         in_store=in_store or polls,
@@ -144,7 +141,6 @@ class _Walk:
     def __init__(self, innermost: FrameType) -> None:
         self.call: FrameType | None = None
         self.mark: list[tuple[int, int]] = []
-        self.members: tuple[int, ...] = ()
         self.in_loop = innermost.f_code.co_filename.endswith(_EVENT_LOOP)
         frame: FrameType | None = innermost
         while frame is not None and self._passes(frame):
@@ -159,8 +155,6 @@ class _Walk:
             # The outermost function of torch.distributed is the one that the person called.
             if not code.co_name.startswith("_") and code.co_name not in _HELPERS:
                 self.call = frame
-            if code.co_name == _MAKES_GROUP:
-                self.members = tuple(frame.f_locals.get("ranks") or ())
         elif code.co_filename.startswith("<frozen importlib"):
             self.call = None  # the module is being imported
         elif is_cell(code.co_filename) or places.is_entrance(code.co_filename):
@@ -201,7 +195,8 @@ def line_of(trace: TracebackType | None) -> str:
     inner = [(frame.f_code, line) for frame, line in traceback.walk_tb(trace)]
     # What caught it may not be the cell.
     outer = traceback.walk_stack(trace.tb_frame.f_back) if trace.tb_frame.f_back else ()
-    return where([*reversed(inner), *((frame.f_code, line) for frame, line in outer)])
+    stack = [*reversed(inner), *((frame.f_code, line) for frame, line in outer)]
+    return where(stack)
 
 
 def in_lines(error: BaseException, message: str) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from rankbook.calls import Ledger
+from rankbook.calls.waits import OTHER_STORE
 from rankbook.engine import flight, frames, gpu, handling, host
 from rankbook.engine.cells.failures import text
 from rankbook.engine.frames import Position
@@ -78,6 +79,21 @@ class Observer:
                 earlier ones is left out.
             closely: Take the time to look twice, and tell what was called lately.
         """
+        seen = self._look(doing, cell, since_ns, closely=closely)
+        if not closely:
+            return seen
+        if seen.waiting is not None and seen.waiting.keys:
+            wait = self._ledger.waits().get(threading.main_thread().ident or 0)
+            if wait is not None and wait.kind == OTHER_STORE:
+                # Who else has it is not known, so that nothing can be proven.
+                seen = replace(seen, still=0.0)
+        return replace(
+            seen,
+            groups=self._ledger.groups.makings(),
+            threads=len(frames.threads_of_the_person()),
+        )
+
+    def _look(self, doing: str, cell: int | None, since_ns: int, *, closely: bool) -> Look:
         at = frames.position()
         stands = self._movement.seen(at, self._began(at))
         if open_calls := self._streams.open_calls():
@@ -218,7 +234,7 @@ def _with_what_it_raised(seen: Look, shown: Failure | None) -> Look:
     return replace(
         seen,
         handles=_in_a_line(type(error).__name__, text(error)),
-        raised_at=frames.line_of(trace),
+        raised_at=frames.line_of(trace) or frames.line_in_script(trace),
     )
 
 

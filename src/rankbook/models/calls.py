@@ -12,6 +12,7 @@ __all__ = [
     "Call",
     "Fingerprint",
     "LastCalls",
+    "Making",
     "Place",
     "ReadLastCalls",
     "Slot",
@@ -136,8 +137,8 @@ class Wait:
 
     kind: str
     """``work`` (a handle's ``wait``), ``future``, ``tensor``, ``issue`` (torch has not given back
-    a handle yet), ``check`` (other ranks have yet to call it), ``store``, ``device`` (a stream, an
-    event, a whole device)."""
+    a handle yet), ``check`` (other ranks have yet to call it), ``store`` (in which the ranks meet),
+    ``other store``, ``device`` (a stream, an event, a whole device)."""
     thread: int
     began: float
     """Seconds since the epoch."""
@@ -145,6 +146,25 @@ class Wait:
     """What is waited for, where it is known."""
     timeout: float | None = None
     """Seconds after which it ends by itself, if the caller said so."""
+    keys: tuple[str, ...] = ()
+    """That have to be set, of a wait in a store."""
+
+
+@dataclass(frozen=True)
+class Making:
+    """One process group that a rank has made, or makes, or of which it is told as no member."""
+
+    name: str
+    """torch's: a number that each rank counts for itself, or a hash."""
+    ranks: tuple[int, ...]
+    """Its members, global ranks."""
+    nth: int = 0
+    """How many groups the rank had made before, or had."""
+    epoch: int = 0
+    """How many default groups; names begin again with each."""
+    line: str = ""
+    """Where, as :attr:`Call.line`."""
+    done: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rankbook.models.calls import Call
+from rankbook.models.calls import Call, Making
 from rankbook.models.engines import Gpu
 from rankbook.models.groups import GroupInfo
 from rankbook.models.wire import Request
@@ -59,6 +59,10 @@ class Collective:
     """Seconds since it was called, at the moment of the look."""
     line: str = ""
     """Where it was called: ``train.py:6 in step``; empty: unknown."""
+    makes: bool = False
+    """Whether it makes ``group``, and waits for those of ``ranks`` that have yet to come."""
+    keys: tuple[str, ...] = ()
+    """For which it waits in a store."""
 
     @classmethod
     def of(cls, call: Call, now: float) -> Collective:
@@ -120,6 +124,10 @@ class Look:
     counts them."""
     in_thread: bool = False
     """Whether a thread of the cell's waits in ``waiting``, and the main one for that thread."""
+    groups: tuple[Making, ...] = ()
+    """The latest groups that it has made, or makes; only where it was looked closely."""
+    threads: int = 0
+    """Threads of a person's beside the main one; only where it was looked closely."""
     raised: str = ""
     """One line about the exception that ended the cell on this rank, empty if it did not."""
     handles: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
@@ -87,9 +88,10 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     # No name of a group that ended is given to another: a mesh would find it by that.
     _c10d._world.group_count = max(_c10d._world.group_count, *(word.count for word in words))
     rosters = [None if word.is_new else word.terms for word in words]
-    going = [one for one in able if is_agreed(one.terms, rosters)]
+    agreed = agreed_on(rosters)
+    going = [one for one in able if one.terms in agreed]
     if account is None and not clean:
-        going = [Held(terms_missed, None) for terms_missed in _missed(rosters)]
+        going = [Held(terms_missed, None) for terms_missed in _missed(agreed)]
     going = [Held(one.terms, _connect(one)) for one in going]
     alive, ended = found.split(_with_default(going))
     new = [rank for rank, word in enumerate(words) if word.is_new]
@@ -152,22 +154,29 @@ class _Roster:
     said: Sequence[_Word] = ()
 
 
-def is_agreed(terms: Terms, rosters: Sequence[Collection[Terms] | None]) -> bool:
-    """Whether all members of a group hold it, made in the same way.
+def agreed_on(rosters: Sequence[Collection[Terms] | None]) -> set[Terms]:
+    """The groups that all their members hold, made in the same way.
+
+    Members find each other by the group's name. So of several groups that have one name, as when
+    ranks call ``new_group`` with different members, none can be made again.
 
     Args:
-        terms: Of the group.
-        rosters: By rank, those of the groups that it holds; None: it came without any.
+        rosters: By rank, the groups that it holds; None: it came without any.
     """
-    heard = (rosters[rank] for rank in terms.ranks)
-    return all(roster is None or terms in roster for roster in heard)
-
-
-def _missed(rosters: Sequence[Collection[Terms] | None]) -> list[Terms]:
-    """Groups of others that a rank without groups is a member of, in the order of all ranks."""
     every = {terms for held in rosters if held is not None for terms in held}
+    names = Counter(terms.name for terms in every)
+
+    def is_held(terms: Terms) -> bool:
+        heard = (rosters[rank] for rank in terms.ranks)
+        return all(roster is None or terms in roster for roster in heard)
+
+    return {terms for terms in every if names[terms.name] == 1 and is_held(terms)}
+
+
+def _missed(agreed: Collection[Terms]) -> list[Terms]:
+    """Groups of others that a rank without groups is a member of, in the order of all ranks."""
     rank = dist.get_rank()
-    missed = [terms for terms in every if rank in terms.ranks and is_agreed(terms, rosters)]
+    missed = [terms for terms in agreed if rank in terms.ranks]
     return sorted(missed, key=lambda terms: terms.name)
 
 

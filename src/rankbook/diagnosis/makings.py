@@ -1,0 +1,112 @@
+"""Process groups that ranks make differently: of other members, or under other names.
+
+torch names a group by a number that each rank counts for itself, and the members of a group find
+each other by its name. So a rank that has made a group more, or of other ranks, meets nobody, or
+the wrong ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rankbook.diagnosis.wording import Words, grouped, listed
+from rankbook.models import Collective, Look
+from rankbook.models.calls import Making
+from rankbook.words import agree, in_words, sentence_start
+
+__all__ = ["HINT", "Misfit", "has_come", "misfit", "sentence"]
+
+HINT = (
+    "Every rank of the world must make the same groups in the same order, also groups that it will "
+    "not be in; torch numbers them on each rank by itself."
+)
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """Groups of several ranks that ought to be one."""
+
+    made: Mapping[int, Making]
+    culprits: tuple[int, ...]
+    """Those that differ from the majority; without one, all."""
+
+    @property
+    def of_one_name(self) -> bool:
+        """Whether the name is the same, and the members are not."""
+        return len({making.name for making in self.made.values()}) == 1
+
+
+def has_come(look: Look, waiter: Look, call: Collective) -> bool:
+    """Whether a rank has come to the making of a group in which another one waits."""
+    its = _named(waiter, call.group)
+    return _named(look, call.group, its.epoch if its else None) is not None
+
+
+def misfit(looks: Mapping[int, Look], rank: int, call: Collective) -> Misfit | None:
+    """Find how ranks have made the group differently in which a rank waits; None if they did not.
+
+    Args:
+        looks: Of all ranks.
+        rank: One that waits.
+        call: What it waits in: a call of the group, or that which makes it.
+    """
+    mine = _named(looks[rank], call.group)
+    if mine is None:
+        return None
+    made = {rank: mine}
+    for other, look in looks.items():
+        its = _named(look, mine.name, mine.epoch)
+        if its is None and call.makes and other in mine.ranks:
+            its = _under_way(look, mine)
+        if its is not None:
+            made[other] = its
+    sorts = grouped(made, lambda each: (made[each].name, made[each].ranks))
+    if len(sorts) == 1:
+        return None
+    most = max(sorts, key=len)
+    majority = most if 2 * len(most) > len(made) else ()
+    return Misfit(made, tuple(sorted(made.keys() - set(majority))))
+
+
+def sentence(words: Words, found: Misfit) -> str:
+    """Say who has made which group, and where."""
+
+    def say(ranks: tuple[int, ...]) -> str:
+        its = found.made[ranks[0]]
+        at = f" ({its.line})" if its.line else ""
+        if found.of_one_name:
+            return f"{words.do(ranks, 'make')} it of {in_words(its.ranks)}{at}"
+        nth = f"{agree(ranks, 'its', 'their')} {_nth(its.nth)}"
+        made = f"{words.do(ranks, 'make')} a group of {in_words(its.ranks)} as {nth}"
+        return f"{made}{at}"
+
+    made = found.made
+    first, *others = grouped(made, lambda each: (made[each].name, made[each].ranks))
+    one = say(first)
+    if found.of_one_name:
+        one = one.replace(" it of ", f" group {_number(made[first[0]])} of ", 1)
+    return f"{sentence_start(one)}, where {listed(others, say, 'others')}."
+
+
+def _named(look: Look, name: str, epoch: int | None = None) -> Making | None:
+    """The latest group of a name that a rank has made, or makes."""
+    found = [each for each in look.groups if each.name == name and epoch in (None, each.epoch)]
+    return found[-1] if found else None
+
+
+def _under_way(look: Look, mine: Making) -> Making | None:
+    """The group that a rank makes just now of the same members, under another name."""
+    its = look.groups[-1] if look.groups else None
+    waits = look.waiting is not None and look.waiting.makes
+    return its if its and waits and not its.done and set(its.ranks) == set(mine.ranks) else None
+
+
+def _number(making: Making) -> str:
+    name = making.name.rpartition("/")[2]
+    return name if name.isdigit() else "of a name"
+
+
+def _nth(number: int) -> str:
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10 if number // 10 % 10 != 1 else 0, "th")
+    return f"{number}{ending}"
