@@ -63,6 +63,19 @@ def test_a_cancelled_job_is_said_to_be_cancelled(notebook, clean):
     notebook.ok("%dist_shutdown")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_job_at_its_time_limit_is_said_to_have_reached_it(notebook, clean):
+    notebook.ok('%dist_init gloo --slurm "partition=main time=1" --nodes 2 -n 4 --no-dashboard')
+    job = clean.ask("squeue", "-h", "-o", "%i").strip()
+    reply = notebook.run("%%dist\nimport time; time.sleep(300)", 200)
+    said = f"{reply['evalue']} {notebook.stderr}"
+    assert f"Slurm ended job {job}: time limit" in said
+    assert "2 ranks died" not in said
+    wait_until(lambda: clean.ask("squeue", "--noheader") == "", 30)
+    notebook.ok("%dist_shutdown")
+
+
 def test_a_lost_node_is_said_with_its_host(notebook, clean):
     notebook.ok(f"%dist_init gloo {LINES['ssh']} --no-dashboard")
     notebook.start("%%dist\nimport time\nif rank > 1: time.sleep(60)\ndist.barrier()")

@@ -1,4 +1,4 @@
-"""A cluster of other hosts that is kept: its ranks outlive the kernel, and a later one ends them."""
+"""A cluster on other hosts that is kept: ranks outlive their kernel, and a later one ends them."""
 
 from __future__ import annotations
 
