@@ -6,7 +6,18 @@ Every kind defines ``grads(k)``, which computes the gradients of step ``k`` and 
 
 from __future__ import annotations
 
-__all__ = ["COMMON", "LOAD", "OBJECTS", "SAVE", "STEP"]
+__all__ = ["COMMON", "FORGET", "LOAD", "OBJECTS", "SAVE", "STEP"]
+
+FORGET = """
+import gc, sys
+sys.last_value = sys.last_traceback = sys.last_exc = None
+kept = {*'torch dist rank world_size local_rank device dist_info In Out get_ipython gc'.split()}
+for name in [one for one in globals() if not one.startswith('_') and one not in kept]:
+    del globals()[name]
+gc.collect()
+del gc
+"""
+"""Drops all names that a test has made."""
 
 COMMON = """
 import os

@@ -49,3 +49,11 @@ def four():
     session = rankbook.start("gloo", 4)
     yield session
     session.shutdown()
+
+
+@pytest.fixture
+def whole_afterwards(world):
+    """After each hang the next cell works, on the same processes, with the same variables."""
+    yield
+    assert world.works()
+    assert world.is_as_it_was()

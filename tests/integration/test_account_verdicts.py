@@ -7,6 +7,8 @@ import re
 import pytest
 from world import World
 
+pytestmark = pytest.mark.usefixtures("whole_afterwards")
+
 SOON = 20.0
 
 
@@ -28,13 +30,6 @@ def world(tmp_path_factory):
     ).raise_for_error()
     yield world
     world.close()
-
-
-@pytest.fixture(autouse=True)
-def whole_afterwards(world):
-    yield
-    assert world.works()
-    assert world.is_as_it_was()
 
 
 def hung(world, code):

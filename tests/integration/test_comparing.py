@@ -8,6 +8,8 @@ from world import World
 
 from rankbook.display.cell import LiveOutput
 
+pytestmark = pytest.mark.usefixtures("whole_afterwards")
+
 
 class Screen:
     """Keeps what is shown."""
@@ -43,13 +45,6 @@ def world(tmp_path_factory):
     ).raise_for_error()
     yield world
     world.close()
-
-
-@pytest.fixture(autouse=True)
-def whole_afterwards(world):
-    yield
-    assert world.works()
-    assert world.is_as_it_was()
 
 
 ODD = "dist.ReduceOp.MAX if rank == 1 else dist.ReduceOp.SUM"

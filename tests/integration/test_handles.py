@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from world import World, until
 
+pytestmark = pytest.mark.usefixtures("whole_afterwards")
+
 SOON = 20.0
 
 COLLECTIVES = {
@@ -109,13 +111,6 @@ def world(tmp_path_factory):
     ).raise_for_error()
     yield world
     world.close()
-
-
-@pytest.fixture(autouse=True)
-def whole_afterwards(world):
-    yield
-    assert world.works()
-    assert world.is_as_it_was()
 
 
 def hung(world, code):

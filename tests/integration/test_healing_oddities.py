@@ -7,18 +7,8 @@ import signal
 import threading
 
 import pytest
-from objects import COMMON, OBJECTS, STEP
+from objects import COMMON, FORGET, OBJECTS, STEP
 from processes import wait_until
-
-FORGET = """
-import gc, sys
-sys.last_value = sys.last_traceback = sys.last_exc = None
-kept = {*'torch dist rank world_size local_rank device dist_info In Out get_ipython gc'.split()}
-for name in [one for one in globals() if not one.startswith('_') and one not in kept]:
-    del globals()[name]
-gc.collect()
-del gc
-"""
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 import torch
-from objects import COMMON, OBJECTS, STEP
+from objects import COMMON, FORGET, OBJECTS, STEP
 from processes import wait_until
 
 from rankbook.errors import InputError, SessionError
@@ -32,16 +32,6 @@ optimizer.consolidate_state_dict(0)
 both = [optimizer.state_dict() if rank == 0 else None]
 dist.broadcast_object_list(both)
 dcp.save({{'model': model.state_dict(), 'optimizer': both.pop()}}, checkpoint_id={0!r})
-"""
-
-FORGET = """
-import gc, sys
-sys.last_value = sys.last_traceback = sys.last_exc = None
-kept = {*'torch dist rank world_size local_rank device dist_info In Out get_ipython gc'.split()}
-for name in [one for one in globals() if not one.startswith('_') and one not in kept]:
-    del globals()[name]
-gc.collect()
-del gc
 """
 
 

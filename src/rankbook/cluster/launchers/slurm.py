@@ -52,10 +52,23 @@ done
 
 
 class _StepLauncher(HostsLauncher):
-    """Runs a step on each node of a job."""
+    """Runs a step on each node of a job.
 
-    job = ""
+    Args:
+        asked: The job; where there is one already, options of sbatch come too late.
+        python: See :class:`HostsLauncher`.
+        gpus: See :class:`HostsLauncher`.
+        address: Of this host, for the engines; empty: the one on the way to the nodes.
+    """
+
     _reason = ""
+
+    def __init__(
+        self, asked: Slurm, python: str | None = None, gpus: str = "", address: str = ""
+    ) -> None:
+        super().__init__(asked.nproc, python, gpus, address)
+        self._asked = asked
+        self.job = slurm.own_job()
 
     def reach_again(self, host: Host) -> Host:
         """Start another step on a node."""
@@ -99,21 +112,12 @@ class _StepLauncher(HostsLauncher):
 
 
 class JobLauncher(_StepLauncher):
-    """Gets an allocation by ``sbatch``, and gives it back at the end.
+    """Gets an allocation by ``sbatch``, and gives it back at the end."""
 
-    Args:
-        asked: The job.
-        python: See :class:`HostsLauncher`.
-        gpus: See :class:`HostsLauncher`.
-        address: Of this host, for the engines; empty: the one on the way to the nodes.
-    """
-
-    def __init__(
-        self, asked: Slurm, python: str | None = None, gpus: str = "", address: str = ""
-    ) -> None:
-        super().__init__(asked.nproc, python, gpus, address)
-        self._asked = asked
-        self._name = f"rankbook-{self.cluster_id}"
+    @property
+    def _name(self) -> str:
+        """Of the job."""
+        return f"rankbook-{self.cluster_id}"
 
     def describe(self) -> str:
         """By the job."""
@@ -212,21 +216,7 @@ class JobLauncher(_StepLauncher):
 
 
 class AllocationLauncher(_StepLauncher):
-    """Uses the allocation that the notebook is in.
-
-    Args:
-        asked: Number of ranks; options of sbatch come too late.
-        python: See :class:`HostsLauncher`.
-        gpus: See :class:`HostsLauncher`.
-        address: Of this host, for the engines; empty: the one on the way to the nodes.
-    """
-
-    def __init__(
-        self, asked: Slurm, python: str | None = None, gpus: str = "", address: str = ""
-    ) -> None:
-        super().__init__(asked.nproc, python, gpus, address)
-        self._asked = asked
-        self.job = slurm.own_job()
+    """Uses the allocation that the notebook is in."""
 
     def describe(self) -> str:
         """By the job."""
