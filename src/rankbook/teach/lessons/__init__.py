@@ -15,6 +15,7 @@ __all__ = ["LESSONS", "load", "module_of"]
 LESSONS = {
     "03_collectives_in_pictures": "rankbook.teach.lessons.collectives",
     "04_all_reduce_by_hand": "rankbook.teach.lessons.all_reduce",
+    "05_ddp_from_scratch": "rankbook.teach.lessons.ddp",
 }
 """By the name of the notebook, the module of its lesson."""
 
