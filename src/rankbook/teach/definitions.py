@@ -64,6 +64,8 @@ class Target:
     """As the rest of ``12 …``: ``calls``, ``bytes sent or received``."""
     most: float
     least: float = 0
+    tells: bool = True
+    """Whether it is mentioned where it is reached."""
 
     def value(self, traffic: Traffic, notes: Mapping[str, Any]) -> float:
         """What a rank has reached."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -26,7 +27,12 @@ def _card(colour: str, *parts: str) -> str:
 
 def _strong(text: str, colour: str = "") -> str:
     style = f' style="color:{colour}"' if colour else ""
-    return f"<b{style}>{escape(text)}</b>"
+    return f"<b{style}>{_html(text)}</b>"
+
+
+def _html(text: str) -> str:
+    """A sentence, with `code` in it."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 class _Shown:
@@ -66,9 +72,9 @@ class Prompt(_Shown):
     def _repr_html_(self) -> str:
         return _card(
             _BLUE,
-            escape(self.prediction.asks),
+            _html(self.prediction.asks),
             _strong(self._said()),
-            escape(self.note),
+            _html(self.note),
         )
 
 
@@ -111,7 +117,7 @@ class Revealed(_Shown):
             colour,
             _strong(f"{'✓' if self.ok else '✗'} {heading}", colour),
             _over(self.locked.value, self.truth),
-            *map(escape, self._notes()),
+            *map(_html, self._notes()),
         )
 
 
@@ -148,7 +154,7 @@ class Checked(_Shown):
         colour = _GREEN if self.ok else _AMBER
         first, *rest = self._lines()
         title = f"{'✓' if self.ok else '✗'} {self.exercise.title}"
-        return _card(colour, _strong(title, colour), escape(first), *map(escape, rest))
+        return _card(colour, _strong(title, colour), _html(first), *map(_html, rest))
 
 
 @dataclass(frozen=True, repr=False)
@@ -165,7 +171,7 @@ class Hint(_Shown):
 
     def _repr_html_(self) -> str:
         head = f"Hint {self.number} of {self.count} for {self.exercise}"
-        return _card(_BLUE, _strong(head), escape(self.text))
+        return _card(_BLUE, _strong(head), _html(self.text))
 
 
 @dataclass(frozen=True, repr=False)
@@ -203,7 +209,7 @@ class State(_Shown):
         head = f"{self.lesson.title} · {self.lesson.minutes} minutes · {self.lesson.ranks} ranks"
         count = f"{len(self.done)} of {len(rows)} done"
         colour = _GREEN if len(self.done) == len(rows) else _BLUE
-        return _card(colour, _strong(head), chips, escape(count), escape(self.note))
+        return _card(colour, _strong(head), chips, escape(count), _html(self.note))
 
 
 def _chip(name: str, kind: str, *, done: bool) -> str:

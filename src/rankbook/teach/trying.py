@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rankbook.api import session
 from rankbook.errors import LessonError, RankbookError
+from rankbook.ranks import label
 from rankbook.teach.definitions import Exercise, Lesson, Prediction
-from rankbook.words import in_words, plural
+from rankbook.words import plural, ranks_do
 
 if TYPE_CHECKING:
     from rankbook.models.calls import Traffic
@@ -64,7 +66,10 @@ def try_out(lesson: Lesson, item: Exercise | Prediction) -> Tried:
         result = current.run(code, timeout=limit)
     except RankbookError as error:
         raise LessonError(f"{item.name} cannot be checked now: {error}") from None
-    return _read(result)
+    tried = _read(result)
+    if dead := current.dead_ranks:
+        tried = replace(tried, verdict=f"{tried.verdict} {_replace(dead)}")
+    return tried
 
 
 def type_module(lesson: Lesson) -> str:
@@ -81,12 +86,7 @@ def _session(lesson: Lesson) -> Session:
     if current is None:
         raise LessonError(f"There are no ranks: run {init} and the cells above first.")
     if dead := current.dead_ranks:
-        ranks = ",".join(map(str, sorted(dead)))
-        raise LessonError(
-            f"{in_words(dead).capitalize()} ended: run %dist_restart {ranks} --from "
-            f"{min(set(range(current.world_size or lesson.ranks)) - set(dead), default=0)}, "
-            "then check again."
-        )
+        raise LessonError(f"{ranks_do(dead, 'has', 'have').capitalize()} ended. {_replace(dead)}")
     if not current.world_size:
         raise LessonError("There is no process group: run %dist_reset, then check again.")
     if current.world_size != lesson.ranks:
@@ -95,6 +95,12 @@ def _session(lesson: Lesson) -> Session:
             f"{current.world_size}: run {init} and the cells above again."
         )
     return current
+
+
+def _replace(dead: Mapping[int, str]) -> str:
+    """What to do about ranks that have ended."""
+    source = next(rank for rank in itertools.count() if rank not in dead)
+    return f"Run %dist_restart {label(dead)} --from {source}, then check again."
 
 
 def _read(result: CellResult) -> Tried:

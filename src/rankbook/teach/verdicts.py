@@ -129,21 +129,27 @@ def _missed(target: Target, tried: Tried, notes: dict[int, dict[str, object]]) -
     values = _values(target, tried, notes)
     worst = [rank for rank, value in values.items() if not target.is_met(value)]
     low, high = min(values[r] for r in worst), max(values[r] for r in worst)
-    count = f"{high:g}" if low == high else f"{low:g} to {high:g}"
-    enough = f"{target.most:g}" if high > target.most else f"{target.least:g}"
-    asked = "are enough" if high > target.most else "are needed"
-    return f"But {in_words(worst)} had {count} {target.unit}, where {enough} {asked}."
+    enough = target.most if high > target.most else target.least
+    asked = (
+        f"{agree(range(round(enough)), 'is', 'are')} {'enough' if high > target.most else 'needed'}"
+    )
+    return f"But {in_words(worst)} had {_count(low, high, target.unit)}, where {enough:g} {asked}."
 
 
 def _reached(targets: Iterable[Target], tried: Tried, notes: dict[int, dict[str, object]]) -> str:
     parts = []
-    for target in targets:
+    for target in (each for each in targets if each.tells):
         values = set(_values(target, tried, notes).values())
         low, high = min(values), max(values)
-        parts.append(
-            f"{high:g} {target.unit}" if low == high else f"{low:g} to {high:g} {target.unit}"
-        )
+        parts.append(_count(low, high, target.unit))
     return f"On each rank {', '.join(parts)}." if parts else ""
+
+
+def _count(low: float, high: float, unit: str) -> str:
+    """Write how many: ``1 call``, ``96 bytes``, ``2 to 4 calls``."""
+    if low == high == 1 and " " not in unit:
+        return f"1 {unit.removesuffix('s')}"
+    return f"{high:g} {unit}" if low == high else f"{low:g} to {high:g} {unit}"
 
 
 def _ranks(ranks: Iterable[int]) -> str:

@@ -152,9 +152,17 @@ def _targets(collectives: int) -> tuple[Target, ...]:
             "of them asynchronous",
             most=collectives,
             least=collectives,
+            tells=False,
         ),
-        Target("early", "early", "of them waited for before its end", most=0),
-        Target("waited", "waited", "of them waited for", most=collectives, least=collectives),
+        Target("early", "early", "of them waited for before its end", most=0, tells=False),
+        Target(
+            "waited",
+            "waited",
+            "of them waited for",
+            most=collectives,
+            least=collectives,
+            tells=False,
+        ),
     )
 
 
@@ -243,7 +251,7 @@ class HookedDDP(nn.Module):
     def __init__(self, model):
         super().__init__()
         self.model = model
-        self.handles = []
+        self.started = []
         same_start(model)
         for parameter in model.parameters():
             parameter.register_post_accumulate_grad_hook(self.on_gradient)
@@ -258,8 +266,8 @@ class HookedDDP(nn.Module):
 {body}"""
 
 
-_ASYNC = "self.handles.append(dist.all_reduce(parameter.grad, async_op=True))"
-_WAIT = ("for handle in self.handles:", "    handle.wait()", "self.handles.clear()")
+_ASYNC = "self.started.append((parameter, dist.all_reduce(parameter.grad, async_op=True)))"
+_WAIT = ("for _, handle in self.started:", "    handle.wait()", "self.started.clear()")
 _DIVIDE = ("for parameter in self.model.parameters():", "    parameter.grad /= world_size")
 
 _HOOKS = Exercise(
@@ -270,7 +278,7 @@ _HOOKS = Exercise(
     right=_mean,
     targets=_targets(_PARAMETERS),
     hints=(
-        "dist.all_reduce(tensor, async_op=True) returns a handle at once. Keep it in self.handles.",
+        "dist.all_reduce(tensor, async_op=True) returns a handle at once. Keep it in self.started.",
         "finish() waits for every handle, and divides each gradient by world_size after that.",
         f"on_gradient: {_ASYNC}",
     ),
@@ -294,7 +302,7 @@ _HOOKS = Exercise(
             "never-waits",
             "Nobody has waited for the handles: the gradients are used while they are still on "
             "their way. It may go well here, and does not on a network. Wait in finish().",
-            _hooked(_ASYNC, "self.handles.clear()", *_DIVIDE),
+            _hooked(_ASYNC, "self.started.clear()", *_DIVIDE),
             seen=lambda seen: any(
                 notes["waited"] < notes["asynchronous"] for notes in seen.notes.values()
             ),
@@ -320,7 +328,8 @@ _HOOKS = Exercise(
             _hooked(
                 "pass",
                 "for parameter in self.model.parameters():",
-                "    self.handles.append(dist.all_reduce(parameter.grad, async_op=True))",
+                "    handle = dist.all_reduce(parameter.grad, async_op=True)",
+                "    self.started.append((parameter, handle))",
                 *_WAIT,
                 *_DIVIDE,
             ),

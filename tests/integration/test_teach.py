@@ -1,0 +1,151 @@
+"""A lesson on real ranks: right, wrong, out of order, on too few ranks, after a death."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+from processes import wait_until
+
+import rankbook
+from rankbook.errors import CheckFailed, LessonError
+from rankbook.teach import check, hint, lesson, predict, progress
+
+ADD = """
+def add(x):
+    x = torch.tensor(x)
+    dist.all_reduce(x)
+    return {}
+"""
+
+
+@pytest.fixture(autouse=True)
+def opened(tmp_path):
+    lesson("own_lesson", keep=tmp_path)
+    return tmp_path / "own.progress.json"
+
+
+def define(session, returns):
+    assert session.run(ADD.format(returns)).ok
+
+
+def test_an_exercise_whose_cell_did_not_run_is_not_judged(two):
+    with pytest.raises(LessonError, match=r"Ranks 0-1 have no add: run the exercise's cell"):
+        check("add")
+
+
+def test_a_right_answer_is_solved_and_kept(two, opened):
+    define(two, "x.item()")
+    found = check("add")
+    assert found.ok
+    assert str(found) == "✓ add: Ranks 0-1 are right.\nOn each rank 1 collective."
+    assert "Ranks 0-1 are right." in found._repr_html_()
+    assert progress().done == ("add",)
+    assert json.loads(opened.read_text())["exercises"]["add"]["passed"]
+
+
+def test_a_wrong_answer_fails_the_cell_and_says_by_rank_what_is_wrong(two):
+    define(two, "x.item() * (1 + rank)")
+    with pytest.raises(AssertionError) as caught:
+        check("add")
+    assert str(caught.value).splitlines() == [
+        "✗ add: Rank 0 is right, rank 1 has the sum twice.",
+        "Hint: Once.",
+    ]
+    assert "Traceback" not in "".join(caught.value._render_traceback_())
+    assert progress().done == ()
+
+
+def test_an_answer_that_misses_a_target_is_not_solved(two):
+    define(two, "(dist.all_reduce(torch.ones(1)), x.item())[1]")
+    with pytest.raises(CheckFailed, match="But ranks 0-1 had 2 collectives, where 1 is enough"):
+        check("add")
+
+
+def test_an_answer_that_hangs_gets_its_verdict_and_the_ranks_are_free(two):
+    define(two, "x.item() if rank else dist.barrier()")
+    with pytest.raises(CheckFailed, match=r"Rank 1 never called barrier(.|\n)*Hint: All ranks"):
+        check("add")
+    define(two, "x.item()")
+    assert check("add").ok
+
+
+def test_an_answer_that_never_ends_is_interrupted(two):
+    define(two, "[None for _ in iter(int, 1)]")
+    with pytest.raises(CheckFailed, match="Ranks 0-1 did not come to an end in 3 s"):
+        check("add")
+
+
+def test_an_exception_of_an_answer_is_told_with_its_line(two):
+    define(two, "x.item() / 0")
+    with pytest.raises(CheckFailed, match=r"Ranks 0-1 raised ZeroDivisionError: .*line 5"):
+        check("add")
+
+
+def test_a_prediction_is_locked_and_shown_over_the_truth(two, opened):
+    with pytest.raises(LessonError, match="Predict first"):
+        check("total")
+    assert "Locked at" in str(predict("total", 2))
+    with pytest.raises(LessonError, match=r"Run the cell with 'total = add\(' first"):
+        check("total")
+    define(two, "int(x)")
+    two.run("total = add(rank + 1)")
+    found = check("total")
+    assert not found
+    assert str(found) == "✗ predicted 2, it is 3.\nThat is rank 1's.\n1 + 2."
+    assert "stays your prediction" in str(predict("total", 3))
+    assert "(Another value was predicted after the cell had run.)" in str(check("total"))
+    lesson("own_lesson", keep=opened.parent)  # as after a restart of the kernel
+    assert not check("total")
+
+
+def test_a_prediction_after_the_cell_is_marked_as_late(two):
+    two.run("total = add(rank + 1)")
+    assert "its cell had run before" in str(predict("total", 3))
+    assert "(You predicted after the cell had run.)" in str(check("total"))
+
+
+def test_hints_follow_the_exercise_that_one_is_at(two):
+    assert str(hint(1)) == "Hint 1 of 2 for add: Which collective adds?"
+    with pytest.raises(LessonError, match=r"add has 2 hints: hint\(1\) to hint\(2\)"):
+        hint(3)
+    with pytest.raises(LessonError, match="total is a prediction"):
+        hint(1, "total")
+
+
+def test_another_number_of_ranks_is_refused(two):
+    two.initialize(nproc=1)
+    try:
+        with pytest.raises(LessonError, match=r"needs 2 ranks, and there are 1: run %dist_init"):
+            check("add")
+    finally:
+        two.initialize(nproc=2)
+
+
+def test_a_dead_rank_is_named_and_how_to_replace_it(two):
+    define(two, "x.item()")
+    [pid] = [s.pid for s in two.states() if s.info and s.info.rank == 1]
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: two.dead_ranks)
+    with pytest.raises(LessonError, match=r"Rank 1 has ended\. Run %dist_restart 1 --from 0, then"):
+        check("add")
+    two.restart_ranks(from_rank=0)
+    assert check("add").ok
+
+
+def test_an_answer_that_ends_its_process_is_told_so(two):
+    define(two, "__import__('os').kill(__import__('os').getpid(), 9) if rank else x.item()")
+    with pytest.raises(CheckFailed, match=r"Rank 1 was killed by SIGKILL.*restart 1 --from 0"):
+        check("add")
+    two.restart_ranks(from_rank=0)
+
+
+def test_without_ranks_or_a_lesson_one_line_says_what_to_run(monkeypatch):
+    monkeypatch.setattr(rankbook.api.current, "session", None)
+    with pytest.raises(LessonError, match="There are no ranks: run %dist_init gloo -n 2"):
+        check("add")
+    monkeypatch.setattr("rankbook.teach.classroom._desk.lesson", None)
+    with pytest.raises(LessonError, match="No lesson is open"):
+        check("add")

@@ -1,0 +1,102 @@
+"""What is said about an answer, by rank and by target."""
+
+from __future__ import annotations
+
+import pytest
+
+from rankbook.errors import LessonError
+from rankbook.models.calls import Traffic
+from rankbook.teach import Exercise, Mistake, Target
+from rankbook.teach.trying import Tried
+from rankbook.teach.verdicts import verdict_on
+
+
+def never(here):
+    raise AssertionError("nothing is tried here")
+
+
+TWICE = Mistake("twice", "Add once.", "", says="has the sum twice", gives=never)
+HANGS = Mistake("hangs", "Send first.", "", seen=lambda seen: seen.hang == "mismatch")
+TOO_MUCH = Mistake("much", "Send less.", "", seen=lambda seen: "bytes" in seen.missed)
+EXERCISE = Exercise(
+    "ring",
+    "A ring",
+    needs=("ring",),
+    tries=never,
+    right=never,
+    mistakes=(TWICE, HANGS, TOO_MUCH),
+    hints=("Think.",),
+    targets=(Target("bytes", "nbytes", "bytes", most=96), Target("calls", "calls", "calls", 12)),
+)
+
+
+RING = Traffic(12, 96)
+
+
+def tried(*findings, traffic=RING, **more):
+    said = {
+        rank: {"finding": finding, "got": "3", "want": "4", "notes": {}}
+        for rank, finding in enumerate(findings)
+        if finding
+    }
+    return Tried(said, dict.fromkeys(range(len(findings)), traffic), **more)
+
+
+def test_right_on_all_ranks_with_what_it_took():
+    verdict = verdict_on(EXERCISE, tried("right", "right", "right", "right"))
+    assert verdict.ok
+    assert verdict.said == "Ranks 0-3 are right."
+    assert verdict.reached == "On each rank 96 bytes, 12 calls."
+    assert verdict.hint == ""
+
+
+def test_each_rank_is_spoken_of_and_the_mistake_of_one_gets_its_hint():
+    verdict = verdict_on(EXERCISE, tried("right", "right", "right", "twice"))
+    assert not verdict.ok
+    assert verdict.said == "Ranks 0-2 are right, rank 3 has the sum twice."
+    assert (verdict.mistake, verdict.hint) == ("twice", "Add once.")
+
+
+def test_a_value_that_nobody_knows_is_shown_beside_the_right_one():
+    verdict = verdict_on(EXERCISE, tried("other", "right"))
+    assert verdict.said == "Rank 1 is right, rank 0 got 3, not 4."
+    assert verdict.hint == ""
+
+
+def test_a_function_that_returns_nothing_is_recognised():
+    answer = Tried({0: {"finding": "other", "got": "None", "want": "4", "notes": {}}})
+    assert "got nothing (None)" in verdict_on(EXERCISE, answer).said
+
+
+def test_a_target_that_is_missed_is_said_with_the_ranks():
+    answer = tried("right", "right", traffic=Traffic(12, 384))
+    verdict = verdict_on(EXERCISE, answer)
+    assert not verdict.ok
+    assert verdict.said == "Ranks 0-1 are right."
+    assert verdict.reached == "But ranks 0-1 had 384 bytes, where 96 are enough."
+    assert verdict.hint == "Send less."
+
+
+def test_of_a_hang_the_verdict_is_told():
+    answer = tried(None, None, hang="mismatch", verdict="Ranks 0-1 waited for each other.")
+    verdict = verdict_on(EXERCISE, answer)
+    assert verdict.said == "Ranks 0-1 waited for each other."
+    assert verdict.hint == "Send first."
+
+
+def test_an_exception_is_told_with_its_ranks_even_if_others_waited_for_them():
+    raised = {1: ("IndexError", "IndexError: out of range (In [3] line 4)")}
+    answer = tried(None, None, hang="raised", verdict="Rank 1 raised …", raised=raised)
+    said = verdict_on(EXERCISE, answer).said
+    assert said == "Rank 1 raised IndexError: out of range (In [3] line 4)."
+
+
+def test_what_takes_too_long_is_said_with_the_time():
+    said = verdict_on(EXERCISE, tried("right", None, late=True)).said
+    assert said == "Rank 0 is right, rank 1 did not come to an end in 20 s."
+
+
+def test_names_that_ranks_lack_send_one_back_to_the_exercise():
+    lacking = {rank: {"lacks": ["ring"]} for rank in range(4)}
+    with pytest.raises(LessonError, match=r"Ranks 0-3 have no ring: run the exercise's cell"):
+        verdict_on(EXERCISE, Tried(lacking))
