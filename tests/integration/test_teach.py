@@ -72,6 +72,7 @@ def test_an_answer_that_hangs_gets_its_verdict_and_the_ranks_are_free(two):
     assert check("add").ok
 
 
+@pytest.mark.slow
 def test_an_answer_that_never_ends_is_interrupted(two):
     define(two, "[None for _ in iter(int, 1)]")
     with pytest.raises(CheckFailed, match="Ranks 0-1 did not come to an end in 3 s"):
