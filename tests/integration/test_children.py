@@ -125,3 +125,44 @@ def test_a_rank_keeps_its_own_handler_of_sigterm_after_forks(two):
     """Its own handler is as it was, however often it has forked."""
     result = two.run("import signal\nsignal.getsignal(signal.SIGTERM).__qualname__")
     assert {its.result_repr for its in result.values()} == {"'RankEngine._signal_stop'"}
+
+
+_OWN_GROUP = """
+import multiprocessing, os, socket
+
+def work(number, port, results):
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    dist.init_process_group("gloo", rank=number, world_size=2)
+    x = torch.ones(1) * number
+    dist.all_reduce(x, group=dist.new_group([0, 1]))
+    results.put((x.item(), dist.get_world_size()))
+    dist.destroy_process_group()
+
+fork = multiprocessing.get_context("fork")
+results, seen = fork.SimpleQueue(), []
+for attempt in range(3):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    children = [fork.Process(target=work, args=(n, port, results)) for n in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(20)
+    seen.append([child.exitcode for child in children] + [results.get(), results.get()])
+"""
+
+
+def test_forked_children_make_a_group_of_their_own_beside_that_of_their_rank(two):
+    two.run(_OWN_GROUP, timeout=60).raise_for_error()
+    assert two.pull("seen")[0] == [[0, 0, (1.0, 2), (1.0, 2)]] * 3
+    assert two.run("x = torch.ones(1); dist.all_reduce(x); x")[1].result_repr == "tensor([2.])"
+
+
+def test_a_worker_of_a_loader_knows_its_rank(two):
+    code = (
+        "class Data(torch.utils.data.IterableDataset):\n"
+        "    def __iter__(self):\n"
+        "        yield from [dist.get_rank(), dist.get_world_size()]\n"
+        "[batch.tolist() for batch in torch.utils.data.DataLoader(Data(), num_workers=1)]"
+    )
+    assert [r.result_repr for r in two.run(code).values()] == ["[[0], [2]]", "[[1], [2]]"]

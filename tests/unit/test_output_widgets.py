@@ -29,11 +29,9 @@ def outputs(monkeypatch):
     cls = type("Output", (Widget,), {})
     module = types.SimpleNamespace(Output=cls)
     monkeypatch.setitem(sys.modules, "ipywidgets.widgets.widget_output", module)
-    manager = types.SimpleNamespace(register_comm=lambda comm: comm)
     freed = types.SimpleNamespace(value=False)
     failures = types.SimpleNamespace(is_end=lambda etype: freed.value)
-    outputs = Outputs(manager, failures)
-    assert manager.register_comm("a comm") == "a comm"
+    outputs = Outputs(failures)
     outputs.cls, outputs.freed = cls, freed
     return outputs
 

@@ -18,6 +18,8 @@ from typing import Any
 
 import torch.distributed as dist
 
+from rankbook.distributed.aside import Aside
+
 __all__ = ["allow", "explain", "install"]
 
 _c10d: Any = import_module("torch.distributed.distributed_c10d")
@@ -37,6 +39,8 @@ class _State:
     is_allowed = True
     told: object = None
     """The group of which it was said that it was adopted."""
+    inherited: object = None
+    """In a forked child: the groups of its parent. It cannot use them, nor destroy them."""
 
 
 def install() -> None:
@@ -54,6 +58,8 @@ def allow(is_allowed: bool) -> None:  # noqa: FBT001
 
 @functools.wraps(_theirs)
 def _init_process_group(*args: Any, **options: Any) -> None:
+    if _State.pid != os.getpid() and _State.inherited is None:
+        _State.inherited = Aside()
     if not (dist.is_initialized() and _State.is_allowed and _State.pid == os.getpid()):
         _theirs(*args, **options)
         return

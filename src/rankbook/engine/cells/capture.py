@@ -42,7 +42,7 @@ class Capture:
         self.outbox: Outbox | None = None
         self.muted: set[int] = set()
         self.between = Between()
-        self.outputs = Outputs(kernel.comm_manager, failures)
+        self.outputs = Outputs(failures)
         self.cell = ""
         self._shell = shell = kernel.shell
         self._streams = (

@@ -7,14 +7,15 @@ rank puts it into the widget, as ``append_stdout`` does. ``rich.live`` and other
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 import weakref
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from rankbook.engine import frames
 from rankbook.engine.cells.failures import text
+from rankbook.engine.imports import when_imported
 from rankbook.models.events import Clear, Display
 
 if TYPE_CHECKING:
@@ -88,24 +89,16 @@ class _Content:
 class Outputs:
     """The widgets of this process into which something is said."""
 
-    def __init__(self, manager: Any, failures: Failures) -> None:
-        """Have the class behave so as soon as a widget is made.
+    def __init__(self, failures: Failures) -> None:
+        """Have the class behave so as soon as there is one.
 
         Args:
-            manager: Where the kernel keeps the comms of widgets.
             failures: Tells what ends the cell, so that it does not end in a widget.
         """
         self._contents: weakref.WeakKeyDictionary[Any, _Content] = weakref.WeakKeyDictionary()
         self._inside: list[_Content] = []
         self._failures = failures
-        self._has_learned = False
-        register = manager.register_comm
-
-        def register_comm(comm: Any) -> Any:
-            self._learn()
-            return register(comm)
-
-        manager.register_comm = register_comm
+        when_imported("ipywidgets.widgets.widget_output", self._replace)
 
     def write(self, stream: str, text: str) -> bool:
         """Take text if it is said inside a widget; return whether it is."""
@@ -136,12 +129,7 @@ class Outputs:
         """In a forked child: what it says does not go into widgets."""
         self._inside.clear()
 
-    def _learn(self) -> None:
-        module = sys.modules.get("ipywidgets.widgets.widget_output")
-        if module is None or self._has_learned:
-            return
-        self._has_learned = True
-
+    def _replace(self, module: ModuleType) -> None:
         def enter(widget: Any) -> None:
             content = self._contents.setdefault(widget, _Content(widget))
             self._inside.append(content)
@@ -155,7 +143,8 @@ class Outputs:
             content.show()
             return shows
 
-        module.Output.__enter__, module.Output.__exit__ = enter, leave
+        cls: Any = module.Output
+        cls.__enter__, cls.__exit__ = enter, leave
 
 
 def _output(display: Display) -> dict[str, Any]:
