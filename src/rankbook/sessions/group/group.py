@@ -24,7 +24,6 @@ class Group:
 
     Attributes:
         members: Who is which rank.
-        number: Which group is the present one, or was the last one, from 1.
         infos: By rank, its place in the present group; empty while there is none.
         is_being_made: Whether ranks are about to join one.
         timeout_minutes: Of the initialisation and of every collective.
@@ -32,7 +31,6 @@ class Group:
     """
 
     def __init__(self, members: Members) -> None:
-        self.number = 0
         self.infos: dict[int, GroupInfo] = {}
         self.is_being_made = False
         self.timeout_minutes: float = 1
@@ -40,6 +38,11 @@ class Group:
         self.members = members
         self._asked: str | None = None
         self._meeting = MeetingPlace()
+
+    @property
+    def number(self) -> int:
+        """Which group is the present one, or was the last one, from 1."""
+        return self.members.generation
 
     def adopt(self) -> bool:
         """Take over the group that joined engines are in already, also while they are busy.
@@ -54,7 +57,7 @@ class Group:
         if not infos:
             return False
         first = infos[0]
-        self.number, self._asked = first.generation, first.backend
+        self.members.generation, self._asked = first.generation, first.backend
         self.timeout_minutes, self.check = first.timeout_minutes, first.check
         self.infos = infos
         return True
@@ -156,7 +159,7 @@ class Group:
             self._asked = backend
             self.timeout_minutes = timeout_minutes or self.timeout_minutes
             self.check = self.check if check is None else check
-            self.number = 1 + max(self.number, found.newest(seen))
+            members.generation = 1 + max(self.number, found.newest(seen))
             dropped = members.seat(placement, found.in_groups(seen))
             if len(dropped):
                 # They are no ranks any more, whether or not this succeeds.

@@ -147,7 +147,8 @@ def complete(
         if look is None or not members.lives(engine):
             look = _unseen(members, engine)
         if not members.lives(engine):
-            look = outcomes.with_last_calls(look, members.last_calls(engine), seen)
+            last = members.last_calls(engine)
+            look = outcomes.with_last_calls(look, last, members.generation, seen)
         if engine in members.ended:
             line, words = outcomes.post_mortem(members.last_words(engine))
             look = replace(look, line=look.line or line, last_words=words)

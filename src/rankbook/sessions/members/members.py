@@ -28,6 +28,7 @@ class Members:
         timing: How long the session waits.
         changes: Tells listeners that an engine has ended.
         placement: Where every rank stands; None before the first group.
+        generation: Number of the group that they are in, or were in last; 0 before the first.
         known: By engine, the facts that it reported; engines that have ended included.
         ended: Engines that have ended, and their exit code or minus the signal.
         mesh: Whose dimensions select ranks; None while none is named.
@@ -37,6 +38,7 @@ class Members:
         self.timing = timing
         self.changes = Changes()
         self.placement: Placement | None = None
+        self.generation = 0
         self.known: dict[int, EngineFacts] = {}
         self.ended: dict[int, int | None] = {}
         self.mesh: NamedMesh | None = None

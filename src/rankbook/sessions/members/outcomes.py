@@ -125,23 +125,24 @@ def _where(dump: list[str]) -> str:
     )
 
 
-def with_last_calls(look: Look, last: LastCalls | None, others: Mapping[int, Look]) -> Look:
+def with_last_calls(
+    look: Look, last: LastCalls | None, generation: int, others: Mapping[int, Look]
+) -> Look:
     """The look of a rank that has ended, with what it called last.
 
     Args:
         look: Of the rank.
         last: What it has left; None: nothing is known.
-        others: By rank, looks of those that answer: they know the present group.
+        generation: Of the present group: calls in a former one explain nothing.
+        others: By rank, looks of those that answer: they know who is in which group.
     """
     if last is None:
         return look
-    present = [other for other in others.values() if other.info]
-    generation = max((other.info.generation for other in present if other.info), default=None)
-    ranks = {call.group: call.ranks for other in present for call in other.recent}
+    ranks = {call.group: call.ranks for other in others.values() for call in other.recent}
     recent = {
         call.id: replace(Collective.of(call, call.issued), ranks=ranks.get(call.group, ()))
         for call in last.calls
-        if generation in (call.generation, None)
+        if call.generation == generation
     }
     awaited = recent.get(last.awaited or 0)
     return replace(
