@@ -102,7 +102,7 @@ def makes(name, *ranks, line="line 3: g()", nth=1):
 
 
 OVER = replace(IDLE, line="its cell has ended")
-NEEDS_KEY = Collective("store.wait", since=1.0, keys=("ready",))
+NEEDS_KEY = Collective("store.wait", since=1.0, entries=("ready",))
 
 CASES = {
     # -- groups made differently ---------------------------------------------------------------

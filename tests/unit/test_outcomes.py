@@ -160,12 +160,13 @@ LAST = LastCalls(
 )
 
 
-def test_a_dead_rank_is_reported_with_its_last_calls_in_the_present_group(complete, pool):
+def test_a_dead_rank_is_reported_with_its_last_calls_in_the_present_group(complete, pool, formed):
     """An engine that lives on the same host reads them."""
     pool[0].left = {"2.calls": LAST}
     pool.kill(2, -9)
     info = GroupInfo("gloo", 0, 4, "cpu", is_main=True, generation=2)
     called = Collective("all_reduce", "0", (0, 1, 2, 3), 1)
+    formed.members.generation = 2
     found = complete({0: idle(info=info, recent=(called,))}, {})[2]
     assert [(call.op, call.seq, call.ranks) for call in found.recent] == [
         ("all_reduce", 1, (0, 1, 2, 3))

@@ -47,7 +47,7 @@ def missing(looks: Mapping[int, Look], case: Case) -> str:
             f"The cell was not given to {in_words(case.culprits)}: run it on every rank of the "
             "group, or use a group of the ranks that run it."
         )
-    if case.call.keys:
+    if case.call.entries:
         return "The key must be set on some rank, in the same store and below the same prefix."
     op = family(case.call.op)
     if op in _JOINED:

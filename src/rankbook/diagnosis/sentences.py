@@ -91,7 +91,7 @@ def missing(words: Words, case: Case) -> str:
     """Say who is idle while others wait for them."""
     culprits, waiters = case.culprits, case.waiters
     subject, why = sentence_start(in_words(culprits)), _why_idle(words, culprits)
-    if case.call.keys:
+    if case.call.entries:
         wait = f"{words.do(waiters, 'wait')}{words.at(waiters)}"
         return f"{subject} never set {keys(case.call)}, for which {wait}: {why}."
     if is_handle(case.call):

@@ -51,7 +51,7 @@ class _Scene:
     def is_proven(self, rank: int) -> bool:
         """Whether a stuck rank is certain to stay so."""
         look, wait = self.looks[rank], self.waits[rank]
-        if wait.call.keys and any(look.threads for look in self.looks.values()):
+        if wait.call.entries and any(look.threads for look in self.looks.values()):
             return False  # any of them may set the key
         if not wait.any_of and any(self.looks[other].state == "gone" for other in wait.needs):
             return look.still >= _STILL_BESIDE_DEAD

@@ -171,7 +171,7 @@ class Words:
         """Name a call: ``all_reduce #5``, ``broadcast #2 from 0 of ranks 0-1``, ``recv from 1``."""
         if is_handle(call):
             return "a handle's wait()"
-        if call.keys:
+        if call.entries:
             return f"{name(call.op)} for {keys(call)}"
         about = f" of {_tensors(call)}" if tensors and call.dtypes else ""
         return f"{name(call.op)}{number(call)}{root(call)}{about}{self.members(call)}"
@@ -257,8 +257,8 @@ def reduces(call: Collective) -> str:
 
 def keys(call: Collective) -> str:
     """The keys for which a rank waits in a store: ``ready``, ``a, b and 3 more``."""
-    shown = ", ".join(shortened(key) for key in call.keys[:_MOST])
-    more = len(call.keys) - _MOST
+    shown = ", ".join(shortened(key) for key in call.entries[:_MOST])
+    more = len(call.entries) - _MOST
     return f"{shown} and {more} more" if more > 0 else shown
 
 

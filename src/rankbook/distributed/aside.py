@@ -35,7 +35,9 @@ class Aside:
         world = _c10d._world
         self._tables = [dict(table) for table in teardown.tables()]
         self._default, self._count = world.default_pg, world.group_count
-        self._comms, self._ours = list(world.comms), init_utils.exchange(None)
+        # torch 2.9 has no list of NCCL's communicators.
+        self._comms = list(getattr(world, "comms", ()))
+        self._ours = init_utils.exchange(None)
         _hold([{} for _ in self._tables], None, 0, [])
 
     def end(self) -> None:
@@ -66,7 +68,8 @@ def _hold(tables: list[dict[Any, Any]], default: Any, count: int, comms: list[An
     for table, content in zip(teardown.tables(), tables, strict=True):
         table.clear()
         table.update(content)
-    world.comms[:] = comms
+    if hasattr(world, "comms"):
+        world.comms[:] = comms
     world.group_count = count
     for group, name in world.pg_names.items():
         _c10d._register_process_group(name, group)

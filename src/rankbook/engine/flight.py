@@ -72,7 +72,7 @@ def _in_store(ledger: Ledger, at: Position, wait: Wait) -> Collective | None:
     """What a thread waits in that waits for keys: torch does in many a call, a person by hand."""
     if at.call:
         return _from_arguments(ledger, at)
-    return Collective("store.wait", keys=wait.keys) if at.line else None
+    return Collective("store.wait", entries=wait.entries) if at.line else None
 
 
 def _unannounced(ledger: Ledger, at: Position, recent: tuple[Collective, ...]) -> Collective | None:

@@ -82,7 +82,7 @@ class Observer:
         seen = self._look(doing, cell, since_ns, closely=closely)
         if not closely:
             return seen
-        if seen.waiting is not None and seen.waiting.keys:
+        if seen.waiting is not None and seen.waiting.entries:
             wait = self._ledger.waits().get(threading.main_thread().ident or 0)
             if wait is not None and wait.kind == OTHER_STORE:
                 # Who else has it is not known, so that nothing can be proven.

@@ -23,7 +23,7 @@ __all__ = ["families", "load_ipython_extension", "unload_ipython_extension"]
 _FAMILIES = {
     "group": "GroupMagics",
     "cells": "CellMagics",
-    "scripts": "ScriptMagics",
+    "scripts": "RunMagics",
     "looks": "LookMagics",
     "debugging": "DebugMagics",
     "inspecting": "InspectMagics",

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from rankbook.display.cell import LiveOutput
     from rankbook.sessions.cells.results import CellResult
 
-__all__ = ["ScriptMagics"]
+__all__ = ["RunMagics"]
 
 
 @magics_class
-class ScriptMagics(RankMagics):
+class RunMagics(RankMagics):
     """``%dist_run``."""
 
     @line_magic

@@ -146,8 +146,8 @@ class Wait:
     """What is waited for, where it is known."""
     timeout: float | None = None
     """Seconds after which it ends by itself, if the caller said so."""
-    keys: tuple[str, ...] = ()
-    """That have to be set, of a wait in a store."""
+    entries: tuple[str, ...] = ()
+    """The keys that have to be set, of a wait in a store."""
 
 
 @dataclass(frozen=True)

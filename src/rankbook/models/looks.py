@@ -61,8 +61,8 @@ class Collective:
     """Where it was called: ``train.py:6 in step``; empty: unknown."""
     makes: bool = False
     """Whether it makes ``group``, and waits for those of ``ranks`` that have yet to come."""
-    keys: tuple[str, ...] = ()
-    """For which it waits in a store."""
+    entries: tuple[str, ...] = ()
+    """The keys for which it waits in a store."""
 
     @classmethod
     def of(cls, call: Call, now: float) -> Collective:
