@@ -41,6 +41,8 @@ class Timing:
 
     complete: float = 0.15
     """For the first rank to complete a name, while a person waits for it."""
+    native: float = 15.0
+    """For the frames of C++: py-spy reads the symbols of torch first."""
     inspect: float = 0.3
     """For ranks to say what a name stands for."""
 

@@ -28,6 +28,7 @@ from rankbook.models.diffs import Leaf, Prints
 from rankbook.models.environment import Environment
 from rankbook.models.events import Asks
 from rankbook.models.exchanges import Exchange, KeptCalls
+from rankbook.models.frames import Frame, Standing
 from rankbook.models.inspecting import Completion, Completions, Inspected, Variable
 from rankbook.models.meshes import HeldMesh
 from rankbook.models.recorded import Entry, EntryGroup
@@ -55,6 +56,7 @@ AT_ANY_TIME = {
         "last_calls",
         "list_variables",
         "look",
+        "say_frames",
         "say_kept",
         "say_mesh",
         "show",
@@ -297,6 +299,12 @@ class FakeEngine:
 
     def list_variables(self):
         return [to_dict(Variable(name, type(v).__name__)) for name, v in self.names.items()]
+
+    def say_frames(self, native):
+        if self.cell is None:
+            return to_dict(Standing())
+        frame = Frame("In [1] line 1", "stick()", {"engine": str(self.number)})
+        return to_dict(Standing((frame,), no_native="py-spy is not installed there" * native))
 
     def say_mesh(self, name):
         value = self.names.get(name)

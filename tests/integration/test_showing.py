@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
+from processes import wait_until
 
 from rankbook.display.cell import LiveOutput
+from rankbook.display.verdict import Closely
 from rankbook.errors import InputError
 
 SHARDED = """
@@ -204,6 +206,45 @@ def test_a_collective_of_a_hang_shows_what_was_put_in(named):
     text = repr(named.exchanges())
     assert "rank 0 did not call it\nit did not end on ranks 1-3\n" in text
     assert " gets " not in text
+
+
+STEP = """
+def step(n):
+    password = "sesame"
+    x = torch.ones(2) * rank
+    dist.all_reduce(x)
+"""
+
+
+def test_where_ranks_stood_in_a_hang_is_known_after_they_were_freed(named):
+    named.run(STEP).raise_for_error()
+    assert not named.run("if rank: step(5)").ok
+    diagnosis, standings = named.diagnose_closely()
+    text = repr(Closely(diagnosis, standings, None))
+    assert text.startswith("Rank 0 never called all_reduce #")
+    assert "[1-3] cell " in text
+    assert "in step: dist.all_reduce(x)\n" in text
+    assert "n: 5\n" in text
+    assert "password: <masked>\n" in text
+    assert "x: [1] float32 [2] = [" in text
+    assert text.endswith("[0] no cell runs")
+    assert named.run("x = 1").ok
+    assert repr(Closely(*named.diagnose_closely(), None)).endswith("\n\n[0-3] no cell runs")
+
+
+def test_where_ranks_stand_is_told_while_a_cell_runs(named):
+    thread = named.in_background(lambda: named.run("n = 3\nimport time\ntime.sleep(60 + n)"))
+    try:
+        wait_until(lambda: all(state.state == "running" for state in named.states()))
+        _, standings = named.diagnose_closely()
+        assert {standing.frames[0].code for standing in standings.values()} == {
+            "time.sleep(60 + n)"
+        }
+        assert standings[2].frames[0].variables == {"n": "3"}
+    finally:
+        named.interrupt()
+        thread.join(20)
+    assert not thread.is_alive()
 
 
 def test_after_another_world_size_a_name_says_what_to_do(named):

@@ -364,6 +364,23 @@ def test_dist_why_answers_while_a_cell_hangs(notebook, session, pool):
     assert repr(verdict).startswith("Ranks 2-3 never called all_reduce #1, in which ranks 0-1 wait")
 
 
+def test_dist_why_closely_says_where_ranks_stand_and_stood(notebook, session, pool):
+    assert repr(notebook.run("%dist_why -v")).endswith("\n\n[0-3] no cell runs")
+    with capture_output():
+        notebook.shell.run_cell("%%dist --no-wait -r 0,1\nwait_in('all_reduce', seq=1)")
+        wait_until(lambda: pool[0].stuck and pool[1].stuck, SOON)
+        during = notebook.shell.run_cell("%dist_why -v").result
+        session.interrupt()
+        end_of_cells()
+    after = notebook.run("%dist_why -v")
+    tree = "[0-1] In [1] line 1: stick()\n      engine: [0] 0  [1] 1\n[2-3] no cell runs"
+    for seen in (during, after):
+        assert repr(seen).startswith("Ranks 2-3 never called all_reduce #1")
+        assert tree in repr(seen)
+        assert "<pre" in seen._repr_html_()
+    assert "no native frames, for py-spy is not installed there." in repr(during)
+
+
 def test_dist_interrupt_recreates_the_group_whose_collective_it_cut(notebook, session, pool):
     with capture_output():
         notebook.shell.run_cell("%%dist --no-wait\nwait_in('all_reduce', seq=1)")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 
 from rankbook import ranks as rank_selection
 from rankbook.diagnosis import rows
-from rankbook.display import html
+from rankbook.display import html, standings
 from rankbook.models import Diagnosis
+from rankbook.models.frames import Standing
+from rankbook.models.meshes import NamedMesh
 
-__all__ = ["Verdict", "to_html", "to_text"]
+__all__ = ["Closely", "Verdict", "to_html", "to_text"]
 
 _HEAD = ("ranks", "part", "what they do")
 
@@ -76,3 +79,20 @@ def _rows(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
 
 def _align(name: str) -> str:
     return "right" if name == "ranks" else "left"
+
+
+class Closely:
+    """A diagnosis with where every rank stands, shown as text and as HTML."""
+
+    def __init__(
+        self, diagnosis: Diagnosis, seen: Mapping[int, Standing], mesh: NamedMesh | None
+    ) -> None:
+        self.diagnosis = diagnosis
+        self.standings = seen
+        self.mesh = mesh
+
+    def __repr__(self) -> str:
+        return f"{to_text(self.diagnosis)}\n\n{standings.to_text(self.standings, self.mesh)}"
+
+    def _repr_html_(self) -> str:
+        return f"{to_html(self.diagnosis)}{standings.to_html(self.standings, self.mesh)}"

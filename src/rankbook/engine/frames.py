@@ -29,6 +29,7 @@ __all__ = [
     "led_through_a_person",
     "line_in_script",
     "line_of",
+    "main_frame",
     "other_threads_in_torch_distributed",
     "outside_torch",
     "position",
@@ -84,8 +85,8 @@ class Position:
     mark: tuple[tuple[int, int], ...] = ()
 
 
-def _main_frame() -> tuple[FrameType | None, str, bool]:
-    """The innermost frame below our wrappers of waits.
+def main_frame() -> tuple[FrameType | None, str, bool]:
+    """The main thread's innermost frame, below our wrappers of waits.
 
     Returns:
         It, what it waits for in one of them, and whether it asks there again and again.
@@ -101,13 +102,13 @@ def _main_frame() -> tuple[FrameType | None, str, bool]:
 
 def stack() -> list[str]:
     """The main thread's Python stack, formatted, outermost call first."""
-    frame, _, _ = _main_frame()
+    frame, _, _ = main_frame()
     return traceback.format_stack(frame) if frame else []
 
 
 def position() -> Position:
     """Where the main thread stands at this moment."""
-    innermost, awaits, polls = _main_frame()
+    innermost, awaits, polls = main_frame()
     if innermost is None:
         return Position()
     # Skip our own frames below torch: the position is where torch waits.

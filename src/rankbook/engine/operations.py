@@ -42,6 +42,7 @@ ROOMS = (
     "rankbook.engine.look",
     "rankbook.engine.meshes",
     "rankbook.engine.showing",
+    "rankbook.engine.standing",
     "rankbook.engine.values",
 )
 """The modules in which operations are."""

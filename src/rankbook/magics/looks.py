@@ -5,8 +5,9 @@ from __future__ import annotations
 from IPython.core.magic import line_magic, magics_class
 
 from rankbook.display.table import Table
-from rankbook.display.verdict import Verdict
+from rankbook.display.verdict import Closely, Verdict
 from rankbook.magics.base import RankMagics
+from rankbook.magics.options import option
 from rankbook.magics.usage import parse, takes
 
 __all__ = ["LookMagics"]
@@ -27,14 +28,27 @@ class LookMagics(RankMagics):
         return Table(self.session().snapshot())
 
     @line_magic
-    @takes()
-    def dist_why(self, line: str) -> Verdict:
+    @takes(
+        option(
+            "-v",
+            "--verbose",
+            action="store_true",
+            help="With the stacks of the ranks as one tree, and the local variables of your "
+            "functions; and with the frames of C++, where py-spy is installed.",
+        )
+    )
+    def dist_why(self, line: str) -> Verdict | Closely:
         """Say what the ranks do or wait for, and why: one sentence, then a line per rank.
 
-        It answers while a cell runs or hangs.
+        It answers while a cell runs or hangs. With -v after a hang, it says where the ranks stood
+        before they were freed. What looks like a secret is masked.
         """
-        parse(self.dist_why, line)
-        return Verdict(self.session().diagnose())
+        args = parse(self.dist_why, line)
+        session = self.session()
+        if not args.verbose:
+            return Verdict(session.diagnose())
+        diagnosis, standings = session.diagnose_closely()
+        return Closely(diagnosis, standings, session.members.named_mesh)
 
     @line_magic
     @takes()

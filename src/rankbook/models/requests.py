@@ -8,6 +8,7 @@ from rankbook.models.engines import SayFacts
 from rankbook.models.environment import SayEnvironment
 from rankbook.models.exchanges import SayKept
 from rankbook.models.following import Follow
+from rankbook.models.frames import SayFrames
 from rankbook.models.groups import Destroy, EndScript, HostStore, Initialize, Reach
 from rankbook.models.inspecting import Complete, Inspect, ListVariables
 from rankbook.models.looks import LookAt, SayStacks
@@ -45,6 +46,7 @@ __all__ = [
     "SayDigests",
     "SayEnvironment",
     "SayFacts",
+    "SayFrames",
     "SayHoldings",
     "SayKept",
     "SayMesh",

@@ -10,21 +10,22 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rankbook import reports
 from rankbook._version import __version__
 from rankbook.errors import EngineError, SessionError
-from rankbook.masking import masked, secret_values
+from rankbook.masking import MASK, is_secret_name, masked, secret_values
 from rankbook.models import load, to_dict
 from rankbook.models.environment import relevant
+from rankbook.models.frames import Standing
 from rankbook.models.report import Report, SavedReport
 from rankbook.sessions.members.environment import environments
 
 if TYPE_CHECKING:
     from rankbook.sessions.view import SessionView
 
-__all__ = ["gather", "save"]
+__all__ = ["gather", "masked_standings", "save"]
 
 _PACKAGES = ("torch", "ipyparallel", "ipykernel", "ipython", "ipywidgets", "anywidget", "numpy")
 
@@ -40,6 +41,36 @@ def save(session: SessionView, path: str | os.PathLike[str]) -> SavedReport:
     report = replace(load(Report, data), masked=count)
     reports.write(place, report.contents, to_dict(report))
     return SavedReport(str(place), report.contents)
+
+
+def masked_standings(standings: Mapping[int, Standing]) -> dict[int, Standing]:
+    """Mask what looks like a secret in the local variables of ranks.
+
+    ``tokens`` may name a tensor: under the name of a secret only texts, and what holds some, are
+    masked whole.
+    """
+    plain = {str(rank): _in_pairs(standing) for rank, standing in standings.items()}
+    data, _ = masked(plain, secret_values(os.environ.items()))
+    return {int(rank): load(Standing, _in_dicts(one)) for rank, one in data.items()}
+
+
+def _in_pairs(standing: Standing) -> dict[str, Any]:
+    data = to_dict(standing)
+    for frame in data["frames"]:
+        frame["variables"] = [
+            [name, MASK if is_secret_name(name) and text[:1] in _OF_TEXTS else text]
+            for name, text in frame["variables"].items()
+        ]
+    return data
+
+
+def _in_dicts(data: dict[str, Any]) -> dict[str, Any]:
+    frames = [frame | {"variables": dict(frame["variables"])} for frame in data["frames"]]
+    return data | {"frames": frames}
+
+
+_OF_TEXTS = frozenset("'\"b([{")
+"""How a text, bytes, or what may hold some, begins."""
 
 
 def gather(session: SessionView, environment: Mapping[str, str]) -> Report:

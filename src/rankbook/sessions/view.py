@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rankbook.cluster.pool import Pool
 from rankbook.models import CellSpan, Diagnosis, GroupInfo, Look, Snapshot
+from rankbook.models.frames import Standing
 from rankbook.models.report import SavedReport
 from rankbook.sessions import reporting
 from rankbook.sessions.cells.cells import Cells
@@ -229,6 +230,24 @@ class SessionView:
         """
         self._turns.refuse_closed()
         return self._cells.diagnose()
+
+    def diagnose_closely(self) -> tuple[Diagnosis, dict[int, Standing]]:
+        """The diagnosis, and by rank where its main thread stands, with local variables.
+
+        While no cell runs, after a hang: what was seen before its ranks were freed. Otherwise the
+        present, with the frames of C++ where py-spy is installed and may read the process. What
+        looks like a secret is masked, as in a report.
+
+        Raises:
+            SessionError: There is no group.
+        """
+        self._turns.refuse_closed()
+        hang = self.hang
+        if hang is not None and hang.diagnosis is not None and not self.doing:
+            return hang.diagnosis, reporting.masked_standings(hang.standings)
+        found = self._cells.diagnose()
+        seen = looks.standings(self.members.living(), native=True)
+        return found, reporting.masked_standings(seen)
 
     def save_report(self, path: str | os.PathLike[str]) -> SavedReport:
         """Save what is needed to look at a hang elsewhere; at any time, also while a cell hangs.

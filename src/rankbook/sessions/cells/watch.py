@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from rankbook.diagnosis import diagnose
 from rankbook.models import Diagnosis, Look, load
+from rankbook.models.frames import Standing
 from rankbook.models.requests import LookAt
 from rankbook.sessions.members import Members, RankCall, looks
 from rankbook.sessions.members.looks import Progress
@@ -25,6 +26,8 @@ class Hang:
     looks: Mapping[int, Look]
     stacks: Mapping[int, Sequence[str]] = field(default_factory=dict)
     """By rank, the main thread's Python stack."""
+    standings: Mapping[int, Standing] = field(default_factory=dict)
+    """By rank, the same frame by frame, with local variables."""
     interrupted: float | None = None
     """Seconds after which somebody asked for it to end; None: it was hopeless."""
 
@@ -120,7 +123,8 @@ class Watch:
     def keep(self) -> None:
         """Keep the stacks as well: ranks are about to be freed, for it is proven."""
         if self.hang is not None:
-            self.hang = replace(self.hang, stacks=looks.stacks(self._members.living()))
+            stacks, standings = looks.stacks_and_standings(self._members.living())
+            self.hang = replace(self.hang, stacks=stacks, standings=standings)
 
     def interrupt(self, progress: Progress) -> None:
         """Keep what a closer look shows: ranks are about to be freed because somebody asked.

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from rankbook.diagnosis import diagnose as verdict_on
 from rankbook.models import Diagnosis, Failure, GroupInfo, Look, load
-from rankbook.models.requests import ForgetError, LookAt, SayStacks
+from rankbook.models.frames import Standing
+from rankbook.models.requests import ForgetError, LookAt, SayFrames, SayStacks
 from rankbook.sessions.members import outcomes
 from rankbook.sessions.members.members import Members
-from rankbook.sessions.members.party import Party
+from rankbook.sessions.members.party import Party, RankCall
 
 __all__ = [
     "Progress",
@@ -20,6 +21,8 @@ __all__ = [
     "looks",
     "observe",
     "stacks",
+    "stacks_and_standings",
+    "standings",
     "states",
     "wait_until_idle",
 ]
@@ -43,6 +46,32 @@ def looks(party: Party, *, closely: bool = True) -> dict[int, Look]:
 def stacks(party: Party) -> dict[int, list[str]]:
     """By rank, the main thread's Python stack, of those that answer."""
     return dict(sorted(party.look(SayStacks()).values.items()))
+
+
+def standings(party: Party, *, native: bool = False) -> dict[int, Standing]:
+    """By rank that answers, where its main thread stands, with local variables.
+
+    Args:
+        party: Whom to ask.
+        native: With the frames of C++, where py-spy can read them.
+    """
+    call = party.request(SayFrames(native))
+    call.wait(party.timing.native if native else party.timing.answer_timeout(len(party)))
+    call.forget()
+    return _standings(call)
+
+
+def stacks_and_standings(party: Party) -> tuple[dict[int, list[str]], dict[int, Standing]]:
+    """Both at once: somebody waits for the ranks to be freed."""
+    both = party.request(SayStacks()), party.request(SayFrames())
+    for call in both:
+        call.wait(party.timing.answer_timeout(len(party)))
+        call.forget()
+    return dict(sorted(both[0].values.items())), _standings(both[1])
+
+
+def _standings(call: RankCall) -> dict[int, Standing]:
+    return {rank: load(Standing, value) for rank, value in sorted(call.values.items())}
 
 
 def forget_errors(party: Party) -> None:

@@ -1,0 +1,109 @@
+"""Telling local variables in a few words, without running any code of a person's."""
+
+from __future__ import annotations
+
+import sys
+from types import CodeType, FrameType, ModuleType
+from typing import Any
+
+import torch
+
+__all__ = ["in_few_words", "variables"]
+
+_MOST = 24
+"""Variables of a frame that are told."""
+
+_LONGEST = 80
+"""Characters of a value that are told."""
+
+_NUMBERS = 8
+"""Numbers of a tensor, or items of a list, that are told one by one."""
+
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
+
+_GIVEN = {"torch", "dist", "rank", "world_size", "local_rank", "device", "dist_info"}
+"""Names that every rank has anyway."""
+
+
+def variables(frame: FrameType) -> dict[str, str]:
+    """The local variables of a frame; at the top level of a cell, those that its code names."""
+    values = frame.f_locals
+    is_function = frame.f_code.co_flags & 0x2  # CO_NEWLOCALS
+    names = [*values] if is_function else _named_in(frame.f_code)
+    told: dict[str, str] = {}
+    for name in names:
+        if name.startswith("_") or name in _GIVEN or name not in values:
+            continue
+        value = values[name]
+        if isinstance(value, (ModuleType, type)) or type(value).__name__ in _FUNCTIONS:
+            continue
+        if len(told) == _MOST:
+            told["…"] = f"{len(names) - _MOST} more"
+            break
+        told[name] = in_few_words(value)
+    return told
+
+
+_FUNCTIONS = {"function", "builtin_function_or_method", "method", "_OpNamespace"}
+
+
+def _named_in(code: CodeType) -> list[str]:
+    """The names of a cell's code that may be variables, in the order in which it has them."""
+    return list(dict.fromkeys(code.co_names))
+
+
+def in_few_words(value: Any) -> str:
+    """Tell a value: type, shape, and what is small of it."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return _short(repr(value))
+    if isinstance(value, torch.Tensor):
+        return _tensor(value)
+    if isinstance(value, torch.nn.Module):
+        count = sum(parameter.numel() for parameter in value.parameters())
+        return f"{kind.__name__}, {count:,} parameters"
+    if kind in (list, tuple, set, frozenset, dict):
+        return _container(value)
+    return kind.__name__
+
+
+def _tensor(tensor: torch.Tensor) -> str:
+    kind = type(tensor)
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    told = f"{dtype} {list(tensor.shape)}"
+    if _is_dtensor(tensor):
+        dtensor: Any = tensor
+        return f"DTensor {told}, {', '.join(map(str, dtensor.placements))}"
+    if tensor.device.type != "cpu":
+        return f"{told} on {tensor.device}"
+    is_readable = kind in (torch.Tensor, torch.nn.Parameter) and tensor.layout == torch.strided
+    if is_readable and tensor.numel() <= _NUMBERS and not tensor.is_quantized:
+        return _short(f"{told} = {_numbers(tensor.detach().tolist())}")
+    return told
+
+
+def _numbers(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_numbers, value))}]"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _container(value: Any) -> str:
+    items = [*value.items()] if isinstance(value, dict) else [*value]
+    parts = [part for item in items for part in (item if isinstance(value, dict) else [item])]
+    if len(items) <= _NUMBERS and all(type(part) in _PLAIN for part in parts):
+        return _short(repr(value))
+    noun = "item" if len(items) == 1 else "items"
+    kinds = {type(item).__name__ for item in (value.values() if isinstance(value, dict) else items)}
+    return f"{type(value).__name__} of {len(items)} {noun}" + (
+        f" ({kinds.pop()})" if len(kinds) == 1 else ""
+    )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _is_dtensor(value: Any) -> bool:
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(value, module.DTensor)
