@@ -12,9 +12,10 @@ import os
 from collections.abc import Iterable
 
 from rankbook.calls import checks, groups, kernels, methods, waits
+from rankbook.calls.dispatch import lacking
 from rankbook.calls.ledger import Ledger
 
-__all__ = ["Ledger", "install", "installed", "is_ours", "remove"]
+__all__ = ["Ledger", "install", "installed", "is_ours", "lacking", "remove"]
 
 _installed: Ledger | None = None
 

@@ -14,39 +14,44 @@ no calls.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
-import torch
 import torch.distributed.distributed_c10d as c10d
 
+from rankbook.calls import dispatch
+from rankbook.calls.dispatch import (
+    BEFORE_BACKENDS,
+    BEFORE_FUNCTIONS,
+    aside,
+    group_named,
+    has_no_data,
+    is_aside,
+    is_fake,
+)
 from rankbook.calls.ledger import Ledger
-from rankbook.calls.methods import unseen
-from rankbook.calls.taps import FUNCTIONAL, OPS, Tap, is_fake, reduction, tensors_of
+from rankbook.calls.taps import FUNCTIONAL, OPS, Tap, reduction, tensors_of
 
 __all__ = ["install", "is_ours", "remove"]
 
-_BEFORE_BACKENDS, _BEFORE_FUNCTIONS = "ADInplaceOrView", "BackendSelect"
-_WITHOUT_DATA = torch._C.DispatchKey.Meta
-
-_libraries: list[torch.library.Library] = []
+_registered: list[Callable[[], object]] = []
+"""Each takes one of our kernels out."""
 
 
 def install(ledger: Ledger) -> None:
     """Begin to tell an account, in place of another."""
     remove()
     for name, tap in OPS.items():
-        _register("c10d", name, _BEFORE_BACKENDS, partial(_issuing, ledger, tap))
+        _register("c10d", name, BEFORE_BACKENDS, partial(_issuing, ledger, tap))
     for name, tap in FUNCTIONAL.items():
-        _register("_c10d_functional", name, _BEFORE_FUNCTIONS, partial(_functional, ledger, tap))
-    _register("_c10d_functional", "wait_tensor", _BEFORE_FUNCTIONS, partial(_waiting, ledger))
+        _register("_c10d_functional", name, BEFORE_FUNCTIONS, partial(_functional, ledger, tap))
+    _register("_c10d_functional", "wait_tensor", BEFORE_FUNCTIONS, partial(_waiting, ledger))
 
 
 def remove() -> None:
     """Take our kernels out."""
-    while _libraries:
-        _libraries.pop()._destroy()
+    while _registered:
+        _registered.pop()()
 
 
 def is_ours(code: Any) -> bool:
@@ -56,16 +61,8 @@ def is_ours(code: Any) -> bool:
 
 def _register(namespace: str, name: str, key: str, make: Callable[[Any], Any]) -> None:
     """Put a kernel in the way of an operator, if this torch has it."""
-    with suppress(AttributeError):
-        operator = getattr(getattr(torch.ops, namespace), name).default
-        go_on, here = operator._handle.redispatch_boxed, getattr(torch._C.DispatchKey, key)
-
-        def go(keys: Any, args: Any, kwargs: Any) -> Any:
-            return go_on(keys.remove(here), *args, **kwargs)
-
-        library = torch.library.Library(namespace, "IMPL")
-        library.impl(name, make(go), key, with_keyset=True)
-        _libraries.append(library)
+    if (take_out := dispatch.register(namespace, name, key, make)) is not None:
+        _registered.append(take_out)
 
 
 def _issuing(ledger: Ledger, tap: Tap, go: Any) -> Callable[..., Any]:
@@ -73,7 +70,7 @@ def _issuing(ledger: Ledger, tap: Tap, go: Any) -> Callable[..., Any]:
 
     def issue(keys: Any, *args: Any, **kwargs: Any) -> Any:
         tensors: Any = () if tap.tensors is None else tensors_of(args[tap.tensors])
-        if is_fake(tensors):
+        if is_aside() or is_fake(tensors):
             return go(keys, args, kwargs)
         record = ledger.issue(
             c10d.ProcessGroup.unbox(args[tap.group]),
@@ -105,14 +102,12 @@ def _functional(ledger: Ledger, tap: Tap, go: Any) -> Callable[..., Any]:
     """Make a kernel for a functional collective."""
 
     def issue(keys: Any, *args: Any, **kwargs: Any) -> Any:
-        if keys.has(_WITHOUT_DATA):
+        if has_no_data(keys):
             return go(keys, args, kwargs)
         tensors = tensors_of(args[tap.tensors or 0])
         group = args[tap.group]
-        if isinstance(group, str):
-            group = c10d._resolve_process_group(group)  # type: ignore[attr-defined,arg-type]
-        else:
-            group = c10d.ProcessGroup.unbox(group)
+        is_name = isinstance(group, str)
+        group = group_named(group) if is_name else c10d.ProcessGroup.unbox(group)
         record = ledger.issue(
             group,
             tap.op,
@@ -127,7 +122,7 @@ def _functional(ledger: Ledger, tap: Tap, go: Any) -> Callable[..., Any]:
                 ledger.keeper.before(record, args[:1])
             if ledger.check is not None:
                 ledger.check.before(ledger, record, is_blocking=False)
-            with unseen():
+            with aside():
                 given = go(keys, args, kwargs)
         except BaseException:
             ledger.ended(record, failed=True)
@@ -142,7 +137,7 @@ def _waiting(ledger: Ledger, go: Any) -> Callable[..., Any]:
     """Make the kernel of ``wait_tensor``."""
 
     def wait(keys: Any, *args: Any, **kwargs: Any) -> Any:
-        if keys.has(_WITHOUT_DATA):
+        if has_no_data(keys):
             return go(keys, args, kwargs)
         record = ledger.handles.giver_of(args[0])
         outer, failed = None, True

@@ -1,8 +1,8 @@
 """Python's door: the methods of ``ProcessGroup``, each replaced by one that tells the account.
 
 A call that has been told of passes the other door, in ``kernels``, unseen: it goes on with the
-dispatch key switched off at which that one stands. A call whose arguments are given in a way that
-the table does not know is not told of here, and seen there.
+dispatch key switched off at which that one stands (``dispatch.aside``). A call whose arguments are
+given in a way that the table does not know is not told of here, and seen there.
 
 Setting methods of pybind11 classes works in torch 2.8 to 2.15; ``tests/unit/test_private_api.py``
 says so if one of them goes.
@@ -13,21 +13,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 import torch.distributed.distributed_c10d as c10d
-from torch._C import _AutoDispatchBelowADInplaceOrView, _ExcludeDispatchKeyGuard
 
+from rankbook.calls.dispatch import aside, is_fake, is_tried_out, quickly_aside
 from rankbook.calls.ledger import Ledger
-from rankbook.calls.taps import METHODS, REDUCTIONS, Tap, is_fake, reduction, tensors_of
+from rankbook.calls.taps import METHODS, REDUCTIONS, Tap, reduction, tensors_of
 
-__all__ = ["install", "is_ours", "remove", "unseen"]
+__all__ = ["install", "is_ours", "remove"]
 
 _THEIRS: dict[str, Any] = {
     name: vars(c10d.ProcessGroup)[name] for name in METHODS if name in vars(c10d.ProcessGroup)
 }
 _ENDS: dict[str, Any] = {name: vars(c10d.ProcessGroup)[name] for name in ("abort", "shutdown")}
-
-_HERE = torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView)
 
 
 def install(ledger: Ledger) -> None:
@@ -44,11 +41,6 @@ def remove() -> None:
         setattr(c10d.ProcessGroup, name, original)
 
 
-def unseen() -> Any:
-    """Let what is issued in this context pass the dispatcher's door unseen."""
-    return _ExcludeDispatchKeyGuard(_HERE)
-
-
 def is_ours(code: Any) -> bool:
     """Whether code is that of a method that stands where one of torch's does."""
     return code.co_filename == __file__  # type: ignore[no-any-return]
@@ -60,7 +52,6 @@ def _telling(ledger: Ledger, original: Any, tap: Tap) -> Callable[..., Any]:
     op, at, reduces, root, peer, tag = tap.op, tap.tensors, tap.reduces, tap.root, tap.peer, tap.tag
     needed = max(position for position in (at, peer, tag, -1) if position is not None) + 1
     issue, returned, ended = ledger.issue, ledger.returned, ledger.ended
-    modes = torch._C._len_torch_dispatch_stack
 
     def method(group: Any, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
@@ -68,7 +59,7 @@ def _telling(ledger: Ledger, original: Any, tap: Tap) -> Callable[..., Any]:
         if given < needed:
             return call(group, *args, **kwargs)
         tensors: Any = () if at is None else tensors_of(args[at])
-        if modes() and is_fake(tensors):
+        if is_tried_out() and is_fake(tensors):
             return call(group, *args, **kwargs)
         reduced, rooted = "", None
         if reduces is not None:
@@ -96,9 +87,7 @@ def _telling(ledger: Ledger, original: Any, tap: Tap) -> Callable[..., Any]:
         try:
             if ledger.check is not None or ledger.keeper is not None:
                 _before(ledger, record, args)
-            with (
-                _AutoDispatchBelowADInplaceOrView() if is_plain else _ExcludeDispatchKeyGuard(_HERE)
-            ):
+            with quickly_aside() if is_plain else aside():
                 work = call(group, *args, **kwargs)
         except BaseException:
             ended(record, failed=True)

@@ -21,7 +21,6 @@ __all__ = [
     "OPS",
     "REDUCTIONS",
     "Tap",
-    "is_fake",
     "reduction",
     "tensors_of",
 ]
@@ -117,8 +116,6 @@ FUNCTIONAL = {
 }
 """Of the dispatcher's ``_c10d_functional``, where also compiled code arrives."""
 
-_FAKE = torch._C._TorchDispatchModeKey.FAKE
-
 REDUCTIONS = {
     hash(value): name.lower() for name, value in c10d.ReduceOp.RedOpType.__members__.items()
 }
@@ -145,10 +142,3 @@ def tensors_of(value: Any) -> Sequence[Any]:
     if value and isinstance(value[0], (list, tuple)):
         return list(chain.from_iterable(value))
     return value  # type: ignore[no-any-return]
-
-
-def is_fake(tensors: Sequence[Any]) -> bool:
-    """Whether a call is only tried out, on tensors without data, as when torch compiles."""
-    if torch._C._len_torch_dispatch_stack() and torch._C._get_dispatch_mode(_FAKE) is not None:
-        return True
-    return any(type(tensor).__name__ == "FakeTensor" or tensor.is_meta for tensor in tensors[:1])

@@ -27,6 +27,7 @@ __all__ = [
     "profile_dir_of",
     "refuse_other_versions",
     "wake_agents",
+    "warn_of_lacks",
     "warn_of_newer_torch",
 ]
 
@@ -129,6 +130,13 @@ def warn_of_newer_torch(facts: Sequence[EngineFacts]) -> None:
                 stacklevel=3,
             )
             return
+
+
+def warn_of_lacks(facts: Sequence[EngineFacts]) -> None:
+    """Warn, once for each thing, of what does not work with the engines' torch."""
+    for lack in dict.fromkeys(lack for engine in facts for lack in engine.lacking):
+        torch = next(dict(engine.versions).get("torch", "") for engine in facts)
+        warnings.warn(f"With torch {torch}, {lack}", stacklevel=3)
 
 
 def _install_on(client: ipyparallel.Client, engines: Iterable[int]) -> dict[int, Any]:

@@ -9,7 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from rankbook.cluster.channel import Channel, everyone
-from rankbook.cluster.joining import one_line, refuse_other_versions, warn_of_newer_torch
+from rankbook.cluster.joining import (
+    one_line,
+    refuse_other_versions,
+    warn_of_lacks,
+    warn_of_newer_torch,
+)
 from rankbook.cluster.launchers.base import EngineEvent, Launcher, Progress, Ready
 from rankbook.cluster.launchers.joined import JoinedLauncher
 from rankbook.cluster.messages import Wire
@@ -195,6 +200,7 @@ class Pool:
         facts = [load(EngineFacts, answers[e]) for e in sorted(answers)]
         refuse_other_versions(facts)
         warn_of_newer_torch(facts)
+        warn_of_lacks(facts)
         return facts
 
     def last_words(self, engine: int) -> list[str]:

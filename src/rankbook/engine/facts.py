@@ -7,9 +7,9 @@ import socket
 import sys
 from functools import cache
 
-from rankbook import folders
+from rankbook import calls, folders
 from rankbook._version import __version__
-from rankbook.engine import host
+from rankbook.engine import host, recorder
 from rankbook.engine.jobs import Job
 from rankbook.engine.operations import CONTROL, operation
 from rankbook.models import EngineFacts
@@ -37,6 +37,7 @@ def facts(job: Job, request: SayFacts) -> EngineFacts:
             ("rankbook", __version__),
         ),
         last_calls=str(box.path) if box else "",
+        lacking=(*calls.lacking(), *recorder.lacking()),
     )
 
 

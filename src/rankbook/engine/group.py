@@ -236,10 +236,12 @@ class Group:
         a rank stands at a prompt. NCCL's watchdog has a clock of its own, and so has torch's
         own comparison of collectives (``TORCH_DISTRIBUTED_DEBUG=DETAIL``).
         """
-        self._lends = backend == "gloo" and not _is_wrapped()
-        if self._lends:
-            # Private in torch, 2.1 to 2.15; tests/unit/test_private_api.py fails if it goes.
-            c10d._set_pg_timeout(_LENT, dist.group.WORLD)
+        # Private in torch, 2.1 to 2.15; tests/unit/test_private_api.py fails if it goes. Without
+        # it gloo keeps the group's timeout, also while a rank stands at a prompt.
+        lend = getattr(c10d, "_set_pg_timeout", None)
+        self._lends = backend == "gloo" and lend is not None and not _is_wrapped()
+        if lend is not None and self._lends:
+            lend(_LENT, dist.group.WORLD)
 
     def _remove_former_store(self, url: str) -> None:
         """Remove the file in which the ranks met for an earlier session; all have left it.

@@ -8,14 +8,16 @@ the names are private, ``tests/unit/test_private_api.py`` fails if they go.)
 from __future__ import annotations
 
 import pickle
+from importlib import import_module
 from typing import Any
 
 import torch.distributed.distributed_c10d as c10d
-from torch._C._distributed_c10d import _dump_fr_trace  # type: ignore[attr-defined]
 
 from rankbook.engine.nccl import Streams
 
-__all__ = ["Recorder", "members"]
+__all__ = ["Recorder", "lacking", "members"]
+
+_dump: Any = getattr(import_module("torch._C._distributed_c10d"), "_dump_fr_trace", None)
 
 _NAMES = 10_000
 """Names of groups that are remembered. Of more, the oldest are dropped of which the recorder has no
@@ -47,8 +49,10 @@ class Recorder:
 
     def entries(self) -> list[dict[str, Any]]:
         """All collectives in the recorder, in the order of their calls."""
-        dump = _dump_fr_trace(includeCollectives=True, includeStackTraces=False, onlyActive=False)
-        entries = pickle.loads(dump)["entries"]  # noqa: S301 - torch made it in this process
+        entries = []
+        if _dump is not None:
+            kept = _dump(includeCollectives=True, includeStackTraces=False, onlyActive=False)
+            entries = pickle.loads(kept)["entries"]  # noqa: S301 - torch made it in this process
         if more := self._streams.entries():  # NCCL keeps its calls in a recorder of its own
             entries = sorted([*entries, *more], key=lambda entry: entry["time_created_ns"])
             entries = [entry | {"record_id": i} for i, entry in enumerate(entries)]
@@ -83,8 +87,21 @@ class Recorder:
 
         It has the number of each group's last call, and takes 10 microseconds.
         """
-        kept = _dump_fr_trace(includeCollectives=False, includeStackTraces=False, onlyActive=False)
+        kept = b""
+        if _dump is not None:
+            kept = _dump(includeCollectives=False, includeStackTraces=False, onlyActive=False)
         return bytes(kept) + self._streams.mark()
+
+
+def lacking() -> tuple[str, ...]:
+    """What is not known where torch's recorder cannot be read, a sentence; else empty."""
+    if _dump is not None:
+        return ()
+    lack = (
+        "torch's flight recorder cannot be read: beside calls on a GPU's stream, what the same "
+        "ranks call on the CPU is not told."
+    )
+    return (lack,)
 
 
 def members() -> dict[str, tuple[int, ...]]:

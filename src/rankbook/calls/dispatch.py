@@ -1,0 +1,165 @@
+"""torch's dispatcher: its private names, all of them here, and what is done without them.
+
+They are those of torch 2.9 to 2.15; ``tests/unit/test_private_api.py`` says so if one goes. Each
+is looked up and none is taken for granted: a rank starts without any of them. What the account
+then does not see stands in :func:`lacking`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import torch
+import torch.distributed.distributed_c10d as c10d
+
+__all__ = [
+    "aside",
+    "group_named",
+    "has_no_data",
+    "is_aside",
+    "is_fake",
+    "is_tried_out",
+    "lacking",
+    "quickly_aside",
+    "register",
+]
+
+_C: Any = torch._C
+
+BEFORE_BACKENDS, BEFORE_FUNCTIONS = "ADInplaceOrView", "BackendSelect"
+"""Keys at which our kernels stand; the second is one that inference mode does not switch off."""
+
+
+def _found(*names: str) -> Any:
+    """Look up a name below ``torch._C``; None if it is not there."""
+    found = _C
+    for name in names:
+        found = getattr(found, name, None)
+    return found
+
+
+def _key_set() -> Any:
+    key, keys = _found("DispatchKey", BEFORE_BACKENDS), _found("DispatchKeySet")
+    return None if key is None or keys is None else keys(key)
+
+
+_HERE = _key_set()
+_EXCLUDE, _BELOW = _found("_ExcludeDispatchKeyGuard"), _found("_AutoDispatchBelowADInplaceOrView")
+_WITHOUT_DATA = _found("DispatchKey", "Meta")
+_FAKE = _found("_TorchDispatchModeKey", "FAKE")
+_MODE = _found("_get_dispatch_mode")
+_RESOLVE = getattr(c10d, "_resolve_process_group", None)
+
+
+def _can_listen() -> bool:
+    operator = getattr(getattr(torch.ops.c10d, "allreduce_", None), "default", None)
+    handle = getattr(operator, "_handle", None)
+    return _found("DispatchKey", BEFORE_BACKENDS) is not None and hasattr(
+        handle, "redispatch_boxed"
+    )
+
+
+_LISTENS = _can_listen()
+
+
+class _Aside(threading.local):
+    depth = 0
+
+
+_aside = _Aside()
+
+
+@contextmanager
+def _marked() -> Any:
+    """Do by a mark of the thread's what the dispatcher does not offer: calls stay in a thread."""
+    _aside.depth += 1
+    try:
+        yield
+    finally:
+        _aside.depth -= 1
+
+
+def _excluded() -> Any:
+    return _EXCLUDE(_HERE)
+
+
+aside: Callable[[], Any] = _marked if _EXCLUDE is None or _HERE is None else _excluded
+"""Let what is issued in this context pass our kernels unseen."""
+
+quickly_aside: Callable[[], Any] = aside if _BELOW is None else _BELOW
+"""The same for tensors of which autograd wants to know nothing; it is passed by, too."""
+
+is_tried_out: Callable[[], int] = _found("_len_torch_dispatch_stack") or (lambda: 1)
+"""Whether some mode is on, as when torch compiles, in which a call may only be tried out."""
+
+
+def is_aside() -> bool:
+    """Whether this thread is in a context of :func:`aside` that the dispatcher knows nothing of."""
+    return _aside.depth > 0
+
+
+def is_fake(tensors: Sequence[Any]) -> bool:
+    """Whether a call is only tried out, on tensors without data, as when torch compiles."""
+    if _MODE is not None and _FAKE is not None and is_tried_out() and _MODE(_FAKE) is not None:
+        return True
+    return any(type(tensor).__name__ == "FakeTensor" or tensor.is_meta for tensor in tensors[:1])
+
+
+def has_no_data(keys: Any) -> bool:
+    """Whether the tensors of a call have none, by its dispatch keys."""
+    return _WITHOUT_DATA is not None and bool(keys.has(_WITHOUT_DATA))
+
+
+def group_named(name: str) -> Any:
+    """The process group that torch calls so."""
+    if _RESOLVE is not None:
+        return _RESOLVE(name)
+    return next(group for group, its in c10d._world.pg_names.items() if its == name)
+
+
+def register(
+    namespace: str, name: str, key: str, make: Callable[[Any], Any]
+) -> Callable[[], object] | None:
+    """Put a kernel in the way of an operator.
+
+    Args:
+        namespace: ``c10d``, for example.
+        name: Of the operator.
+        key: At which it stands.
+        make: Makes the kernel; it is given what sends a call on.
+
+    Returns:
+        What takes it out again; None if this torch lacks the operator, or a way to do this.
+    """
+    if not _LISTENS:
+        return None
+    with suppress(AttributeError):
+        operator = getattr(getattr(torch.ops, namespace), name).default
+        go_on, here = operator._handle.redispatch_boxed, getattr(_C.DispatchKey, key)
+
+        def go(keys: Any, args: Any, kwargs: Any) -> Any:
+            return go_on(keys.remove(here), *args, **kwargs)
+
+        library = torch.library.Library(namespace, "IMPL")
+        library.impl(name, make(go), key, with_keyset=True)
+        owned = [library]  # which ends with what owns it
+
+        def take_out() -> None:
+            getattr(owned.pop(), "_destroy", lambda: None)()
+
+        return take_out
+    return None
+
+
+def lacking() -> tuple[str, ...]:
+    """What the account cannot see in this torch, a sentence each; empty if it sees everything."""
+    if _LISTENS:
+        return ()
+    lack = (
+        "torch's dispatcher cannot be listened to: what C++ calls (DDP's gradients, functional "
+        "collectives) is not known, and hangs there are explained by their line alone."
+    )
+    return (lack,)
