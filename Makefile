@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo lab test test-all libraries lint format types docs bench chaos kit test-matrix screenshot constraints clean distclean
+.PHONY: help env demo lab test test-all test-lessons lessons libraries lint format types docs bench chaos kit test-matrix screenshot constraints clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,12 @@ test: $(STAMP) ## run the tests (ARGS="-k name" chooses), 30 minutes at most
 
 test-all: $(STAMP) ## run the tests, the slow ones, too (1 hour)
 	@$(BIN)/python -m pytest --slow -o session_timeout=7200 $(ARGS)
+
+test-lessons: $(STAMP) ## run the lessons with their solutions and every wrong answer (5 minutes)
+	@$(BIN)/python -m pytest --slow tests/lessons $(ARGS)
+
+lessons: $(STAMP) ## execute the lessons with their solutions for the documentation
+	@$(BIN)/python scripts/render_lessons.py $(ARGS)
 
 libraries: $(STAMP) ## try the cells of the page about libraries (installs them)
 	@$(BIN)/python -m pip install -qq accelerate transformers lightning torchmetrics peft

@@ -1,3 +1,4 @@
+import os
 import sys
 from pathlib import Path
 
@@ -11,8 +12,8 @@ copyright = author
 release = version = __version__
 
 extensions = ["magic_reference", "myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build", "_ext"]
-myst_enable_extensions = ["colon_fence", "deflist"]
+exclude_patterns = ["_build", "_ext", "lessons/rendered"]
+myst_enable_extensions = ["colon_fence", "deflist", "substitution"]
 myst_heading_anchors = 3
 
 autodoc_default_options = {"members": True, "show-inheritance": True}
@@ -31,7 +32,19 @@ nitpick_ignore_regex = [
     ("py:(class|meth)", r"rankbook\.(cluster|models|sessions\.cells)\..*"),  # not public
 ]
 
+# Lessons open on Colab by a badge, where the repository has an address that Colab reaches.
+_repository = os.environ.get("RANKBOOK_REPOSITORY", "")
+_colab = "https://colab.research.google.com"
+_badge = f"{_colab}/assets/colab-badge.svg"
+_opens = f"{_colab}/github/{_repository}/blob/main/notebooks"
+myst_substitutions = {
+    f"colab_{page.name[:2]}": f"[![Open in Colab]({_badge})]({_opens}/{page.stem}.ipynb)"
+    if _repository
+    else ""
+    for page in (Path(__file__).parent / "lessons").glob("[0-9]*.md")
+}
+
 html_theme = "furo"
 html_static_path = ["_static"]
-html_css_files = ["wrap.css"]
+html_css_files = ["wrap.css", "lessons.css"]
 html_title = f"rankbook {release}"

@@ -57,6 +57,11 @@ def test_each_rank_is_spoken_of_and_the_mistake_of_one_gets_its_hint():
     assert (verdict.mistake, verdict.hint) == ("twice", "Add once.")
 
 
+def test_what_several_ranks_did_is_said_in_the_plural():
+    said = verdict_on(EXERCISE, tried("twice", "twice")).said
+    assert said == "Ranks 0-1 have the sum twice."
+
+
 def test_a_value_that_nobody_knows_is_shown_beside_the_right_one():
     verdict = verdict_on(EXERCISE, tried("other", "right"))
     assert verdict.said == "Rank 1 is right, rank 0 got 3, not 4."

@@ -5,6 +5,7 @@ Pure: it asks nobody, and keeps nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -14,6 +15,10 @@ from rankbook.teach.trying import Tried
 from rankbook.words import agree, in_words, ranks_do
 
 __all__ = ["Verdict", "verdict_on"]
+
+_RIGHT = "is right"
+
+_OF_MANY = {"is": "are", "has": "have", "its": "their", "it": "they"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ def verdict_on(exercise: Exercise, tried: Tried) -> Verdict:
     seen = Seen(findings, tried.hang, raised, frozenset(t.name for t in missed), notes)
     if is_right and not missed:
         reached = _reached(exercise.targets, tried, notes)
-        return Verdict(True, f"{_ranks(findings)} {_are(findings)} right.", reached)  # noqa: FBT003
+        return Verdict(True, f"{ranks_do(findings, 'is', 'are').capitalize()} right.", reached)  # noqa: FBT003
     mistake = _recognised(exercise, seen)
     said = _said(exercise, tried, findings, mistake)
     return Verdict(
@@ -94,10 +99,10 @@ def _said(
             set(tried.traffic) - set(findings) - set(tried.raised)
         )
     # What is right first, as one says it.
-    ordered = sorted(groups.items(), key=lambda pair: (pair[0] != "right", pair[1]))
-    parts = [f"{in_words(r)} {_are(r)} right" if s == "right" else f"{in_words(r)} {s}"
-             for s, r in ordered if r]  # fmt: skip
-    text = ", ".join(parts)
+    ordered = sorted(groups.items(), key=lambda pair: (pair[0] != _RIGHT, pair[1]))
+    text = ", ".join(
+        f"{in_words(ranks)} {_agreeing(what, ranks)}" for what, ranks in ordered if ranks
+    )
     return f"{text[:1].upper()}{text[1:]}."
 
 
@@ -105,7 +110,7 @@ def _of_rank(
     exercise: Exercise, tried: Tried, rank: int, found: str, mistake: Mistake | None
 ) -> str:
     if found == "right":
-        return "right"
+        return _RIGHT
     known = next((m for m in exercise.mistakes if m.name == found), None)
     if known is None and mistake is not None and mistake.says:
         known = mistake
@@ -115,6 +120,13 @@ def _of_rank(
     if said["got"] == "None":
         return "got nothing (None): does the function return its result?"
     return f"got {said['got']}, not {said['want']}"
+
+
+def _agreeing(says: str, ranks: Iterable[int]) -> str:
+    """What is said of one rank, as it is said of these: ``have their own`` for ``has its own``."""
+    if agree(ranks, "one", "many") == "one":
+        return says
+    return re.sub(r"\b(is|has|its|it)\b", lambda found: _OF_MANY[found[0]], says)
 
 
 def _is_met(target: Target, tried: Tried, notes: dict[int, dict[str, object]]) -> bool:
@@ -150,11 +162,3 @@ def _count(low: float, high: float, unit: str) -> str:
     if low == high == 1 and " " not in unit:
         return f"1 {unit.removesuffix('s')}"
     return f"{high:g} {unit}" if low == high else f"{low:g} to {high:g} {unit}"
-
-
-def _ranks(ranks: Iterable[int]) -> str:
-    return in_words(ranks).capitalize()
-
-
-def _are(ranks: Iterable[int]) -> str:
-    return agree(ranks, "is", "are")
