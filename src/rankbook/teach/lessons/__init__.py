@@ -16,6 +16,8 @@ LESSONS = {
     "03_collectives_in_pictures": "rankbook.teach.lessons.collectives",
     "04_all_reduce_by_hand": "rankbook.teach.lessons.all_reduce",
     "05_ddp_from_scratch": "rankbook.teach.lessons.ddp",
+    "06_zero_to_fsdp2": "rankbook.teach.lessons.zero",
+    "07_tensor_parallel": "rankbook.teach.lessons.tensor_parallel",
 }
 """By the name of the notebook, the module of its lesson."""
 

@@ -1,0 +1,225 @@
+"""Lesson 07: tensor parallel; layers cut by their outputs, by their inputs, and both."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rankbook.teach.definitions import Exercise, Lesson, Mistake, Prediction, Target
+from rankbook.teach.forms import Numbers, Ranks, Whole
+
+if TYPE_CHECKING:
+    from rankbook.teach.judging import Here
+
+__all__ = ["LESSON"]
+
+_WIDTH, _INNER = 8, 32
+
+
+def _whole(here: Here) -> tuple[Any, ...]:
+    """Input, both weights, and a direction for the gradients: the same on all ranks."""
+    seeded = here.torch.Generator().manual_seed(7)
+    shapes = (4, _WIDTH), (_INNER, _WIDTH), (_WIDTH, _INNER), (4, _WIDTH)
+    return tuple(here.torch.randn(*shape, generator=seeded) / 3 for shape in shapes)
+
+
+def _answers(here: Here, *, rank: int | None = None, scale: float = 1.0) -> list[Any]:
+    """Output and gradients of the two layers, worked out on this rank.
+
+    Args:
+        here: The rank.
+        rank: Whose part is computed; None: the whole.
+        scale: Of the gradients.
+    """
+    x, w1, w2, direction = _whole(here)
+    if rank is not None:
+        w1 = w1.chunk(here.world_size)[rank]
+        w2 = w2.chunk(here.world_size, dim=1)[rank]
+    leaves = [tensor.clone().requires_grad_() for tensor in (x, w1, w2)]
+    y = here.torch.nn.functional.gelu(leaves[0] @ leaves[1].T) @ leaves[2].T
+    (y * direction * scale).sum().backward()
+    gradients = [leaf.grad for leaf in leaves]
+    if rank is None:
+        gradients[1] = gradients[1].chunk(here.world_size)[here.rank]
+        gradients[2] = gradients[2].chunk(here.world_size, dim=1)[here.rank]
+    return [y.detach(), *gradients]
+
+
+def _try_mlp(here: Here) -> list[Any]:
+    x, w1, w2, direction = _whole(here)
+    part1 = w1.chunk(here.world_size)[here.rank].clone().requires_grad_()
+    part2 = w2.chunk(here.world_size, dim=1)[here.rank].clone().requires_grad_()
+    x = x.clone().requires_grad_()
+    y = here.parallel_mlp(x, part1, part2)
+    (y * direction).sum().backward()
+    return [y.detach(), x.grad, part1.grad, part2.grad]
+
+
+def _own_output(here: Here) -> list[Any]:
+    own, right = _answers(here, rank=here.rank), _answers(here)
+    return [own[0], *right[1:]]
+
+
+def _own_gradient(here: Here) -> list[Any]:
+    own, right = _answers(here, rank=here.rank), _answers(here)
+    return [right[0], own[1], *right[2:]]
+
+
+def _too_large(here: Here) -> list[Any]:
+    right, large = _answers(here), _answers(here, scale=here.world_size)
+    return [right[0], *large[1:]]
+
+
+_IDENTITY = ("return {0}",)
+_SUM = ("{0} = {0}.clone()", "dist.all_reduce({0})", "return {0}")
+
+
+def _pair(
+    enter: tuple[tuple[str, ...], tuple[str, ...]], leave: tuple[tuple[str, ...], tuple[str, ...]]
+) -> str:
+    """A cell with the two functions; of each its forward and its backward."""
+    text = "%%dist\n"
+    for name, (forward, backward) in (("Enter", enter), ("Leave", leave)):
+        text += f"class {name}(torch.autograd.Function):\n"
+        for method, argument, body in (
+            ("forward", "x", forward),
+            ("backward", "gradient", backward),
+        ):
+            text += f"    @staticmethod\n    def {method}(ctx, {argument}):\n"
+            text += "".join(f"        {line.format(argument)}\n" for line in body)
+    return (
+        f"{text}\n\ndef parallel_mlp(x, part1, part2):\n"
+        "    h = nn.functional.gelu(Enter.apply(x) @ part1.T)\n"
+        "    return Leave.apply(h @ part2.T)\n"
+    )
+
+
+_MLP = Exercise(
+    name="pair",
+    title="Into the parallel part, and out of it",
+    needs=("Enter", "Leave", "parallel_mlp"),
+    tries=_try_mlp,
+    right=_answers,
+    targets=(Target("calls", "calls", "collectives, forward and backward", most=2),),
+    hints=(
+        "Leave.forward adds up the partial results: an all_reduce. Its backward has nothing to "
+        "add: every rank has the whole gradient of y already.",
+        "Enter is the mirror image: nothing in forward, and an all_reduce in backward, because "
+        "each rank knows only what went through its own part.",
+        "x = x.clone(); dist.all_reduce(x); return x. All four methods are that, or return what "
+        "they get.",
+    ),
+    mistakes=(
+        Mistake(
+            "partial-output",
+            "Each rank's result is one part of a sum. Leave.forward has to add them up.",
+            _pair((_IDENTITY, _SUM), (_IDENTITY, _IDENTITY)),
+            says="has its own part of the output only",
+            gives=_own_output,
+        ),
+        Mistake(
+            "partial-gradient",
+            "The output is right, but the gradient of x is what went through one rank's part. "
+            "Enter.backward has to add up those of all ranks.",
+            _pair((_IDENTITY, _IDENTITY), (_SUM, _IDENTITY)),
+            says="has its own part of the gradient of x only",
+            gives=_own_gradient,
+        ),
+        Mistake(
+            "sums-twice",
+            "The gradients are four times too large: every rank has the whole gradient of y, and "
+            "Leave.backward added the four copies. It has to hand it on as it is.",
+            _pair((_IDENTITY, _SUM), (_SUM, _SUM)),
+            says="has gradients that are four times too large",
+            gives=_too_large,
+        ),
+        Mistake(
+            "sums-at-the-wrong-end",
+            "The gradient of y was added up in Leave.backward, where every rank has the whole of "
+            "it; and that of x in Enter.backward was not, where each has a part.",
+            _pair((_IDENTITY, _IDENTITY), (_SUM, _SUM)),
+            seen=lambda seen: set(seen.findings.values()) == {"other"} and not seen.hang,
+        ),
+    ),
+)
+
+
+# -- predictions -----------------------------------------------------------------------------
+
+
+def _step_of_block(here: Here) -> None:
+    here.parallel_block(here.x.clone().requires_grad_()).square().sum().backward()
+
+
+_PREDICTIONS = (
+    Prediction(
+        "part-shape",
+        "x has the shape [4, 8], the whole weight [32, 8]. Which shape does each rank's result "
+        "have?",
+        Numbers(2),
+        cell="part1 = w1.chunk(world_size)[rank]",
+        truth=lambda here: list(here.h.shape),
+        answer=[4, 8],
+        rank=0,
+        why="Each rank makes 8 of the 32 outputs, of all 4 samples.",
+        slips=(
+            ([1, 8], "The samples are not shared: that would be data parallel."),
+            ([4, 32], "That is the whole output; each rank makes a fourth of it."),
+            ([1, 32], "The samples are not shared: that would be data parallel."),
+        ),
+    ),
+    Prediction(
+        "who-is-right",
+        "Before the all_reduce: which ranks hold the right result of the second layer? Such as "
+        '"0,2", or "none".',
+        Ranks(),
+        cell="partial = h @ part2.T",
+        truth=lambda here: (
+            [here.rank] if here.torch.allclose(here.partial, here.y, atol=1e-5) else []
+        ),
+        answer="none",
+        rank=0,
+        why="Every rank has a tensor of the right shape, and a fourth of the sum in it.",
+        slips=(
+            ("0-3", "The shape is right on all of them. The numbers are not, yet."),
+            ("0", "Rank 0 is not special: it has its own inputs, like the others."),
+        ),
+    ),
+    Prediction(
+        "block-calls",
+        "How many collectives does a whole block make, attention and MLP, forward and backward?",
+        Whole(),
+        cell="out = parallel_block(",
+        truth=_step_of_block,
+        answer=4,
+        rank=0,
+        counts="calls",
+        why="Two for each layer: one as it is left going forward, one as it is left going backward.",
+        slips=(
+            (2, "That is the forward pass, or one of the two layers."),
+            (8, "The three matrices before the attention have one Enter in common."),
+        ),
+    ),
+    Prediction(
+        "who-waits",
+        'Rank 2 leaves the loop one step early. Which ranks get stuck? Such as "0,2".',
+        Ranks(),
+        cell="if rank == 2 and step == 3:",
+        truth=lambda here: [0, 1, 3],  # noqa: ARG005 - the cell has hung
+        answer="0-1,3",
+        rank=0,
+        why="The others need rank 2's part of the sum.",
+        slips=(
+            ("2", "Rank 2 is done. It is the others that miss it."),
+            ("none", "The others call an all_reduce in the next step, and rank 2 does not."),
+        ),
+    ),
+)
+
+LESSON = Lesson(
+    name="07_tensor_parallel",
+    title="Tensor parallel",
+    minutes=30,
+    ranks=4,
+    predictions=_PREDICTIONS,
+    exercises=(_MLP,),
+)
