@@ -95,6 +95,15 @@ def test_unloading_the_extension_twice_changes_nothing(shell):
     assert state_of(shell) == before
 
 
+def test_the_extension_loads_where_ipython_has_no_matchers_that_see_the_cell(shell, monkeypatch):
+    monkeypatch.delattr("IPython.core.completer.context_matcher")
+    before = state_of(shell)
+    shell.extension_manager.load_extension("rankbook")
+    assert "dist" in shell.magics_manager.magics["cell"]
+    shell.extension_manager.unload_extension("rankbook")
+    assert state_of(shell) == before
+
+
 def test_unloading_the_extension_ends_dist_mode(notebook):
     notebook.run("%dist_mode on")
     rankbook.unload_ipython_extension(notebook.shell)

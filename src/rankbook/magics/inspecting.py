@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import line_magic, magics_class
@@ -45,14 +46,14 @@ class InspectMagics(RankMagics):
 
     def attach(self) -> None:
         """Answer completion and inspection from now on, where code is for ranks."""
-        matchers = getattr(self.shell.Completer, "custom_matchers", None)
-        if matchers is not None:  # IPython 8.6 and later
+        # IPython before 8.6 asks matchers for a word alone, without the cell that it stands in.
+        with suppress(ImportError):
             from IPython.core.completer import context_matcher
 
             # A function: attributes cannot be set on a method.
             match: Any = lambda at: self._match(at)  # noqa: E731, PLW0108
             self._matcher = context_matcher(identifier="rankbook")(match)
-            matchers.append(self._matcher)
+            self.shell.Completer.custom_matchers.append(self._matcher)
         kernel = getattr(self.shell, "kernel", None)
         if kernel is not None:
             self._inspect_here = kernel.do_inspect
