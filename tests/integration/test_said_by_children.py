@@ -109,6 +109,25 @@ os.waitpid(pid, 0)[1]
     assert {its.stdout.count("x") for its in result.values()} == {50_000 * 79}
 
 
+@pytest.mark.parametrize("how", ["fork", "spawn", "forkserver"])
+def test_lines_of_children_that_print_at_once_are_whole(two, how):
+    code = f"""
+import multiprocessing
+def say(name, barrier):
+    barrier.wait(30)
+    for number in range(300):
+        print("line", number, "of", name)
+context = multiprocessing.get_context({how!r})
+barrier = context.Barrier(3)
+children = [context.Process(target=say, args=(name, barrier)) for name in "abc"]
+for child in children: child.start()
+for child in children: child.join()
+"""
+    said = [f"line {number} of {name}" for name in "abc" for number in range(300)]
+    for its in two.run(code, timeout=60).values():
+        assert sorted(its.stdout.splitlines()) == sorted(said)
+
+
 CELLS = int(os.environ.get("RANKBOOK_LAST_WORDS", "20"))
 """Cells that write past Python at their end: 200 where it is counted."""
 

@@ -101,8 +101,13 @@ def test_every_variable_of_torchrun_is_there(two, write):
 
 def test_what_a_script_changes_in_its_process_is_as_before_afterwards(two, write):
     write("""
-        import logging, os, signal, sys, warnings
+        import builtins, logging, multiprocessing, os, signal, sys, warnings
         import torch
+        torch.autograd.set_detect_anomaly(True)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = True
+        multiprocessing.set_start_method("forkserver")  # which a process can do once
+        builtins.print, builtins.mine = (lambda *_, **__: None), 1
         os.environ.update(RANK="7", MINE="1")
         os.environ.pop("HOME", None)
         os.chdir("/")
@@ -120,12 +125,15 @@ def test_what_a_script_changes_in_its_process_is_as_before_afterwards(two, write
         rank = device = dist_info = None
     """)
     state = """
-import logging, os, signal, sys, warnings
+import builtins, logging, multiprocessing, os, signal, sys, warnings
 sorted(os.environ.items()), os.getcwd(), sys.path, sys.argv, [
     repr(signal.getsignal(n)) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 ], len(logging.root.handlers), logging.root.level, warnings.filters[0], \\
 torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_rng_state().sum().item(), \\
-sys.stdout, rank, device, dist_info
+sys.stdout, rank, device, dist_info, torch.is_anomaly_enabled(), print, \\
+hasattr(builtins, "mine"), \\
+torch.get_deterministic_debug_mode(), torch.backends.cudnn.benchmark, \\
+multiprocessing.get_start_method(allow_none=True)
 """
     before = {rank: its.result_repr for rank, its in two.run(state).items()}
     two.run_script("train.py").raise_for_error()

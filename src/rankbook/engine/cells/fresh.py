@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import builtins
 import logging
+import multiprocessing
 import os
 import random
 import signal
@@ -22,6 +24,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+import torch.multiprocessing
 
 __all__ = ["at_exit", "fresh"]
 
@@ -50,7 +53,10 @@ def fresh(
             _event_loop(),
             _signals(),
             _logging(),
-            _torch(),
+            _builtins(),
+            _start_method(),
+            _random(),
+            _settings(),
             _modules(beside),
             warnings.catch_warnings(),
         ):
@@ -171,25 +177,68 @@ def _logging() -> Iterator[None]:
 
 
 @contextmanager
-def _torch() -> Iterator[None]:
+def _builtins() -> Iterator[None]:
+    """Put back what every module finds without an import: scripts mute ``print`` by rank."""
+    names = vars(builtins)
+    before = dict(names)
+    try:
+        yield
+    finally:
+        for name in names.keys() - before.keys():
+            del names[name]
+        names.update(before)
+
+
+@contextmanager
+def _start_method() -> Iterator[None]:
+    """Let the script choose once, as a process may, how it starts others."""
+    before = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method(None, force=True)
+    try:
+        yield
+    finally:
+        multiprocessing.set_start_method(before, force=True)
+
+
+@contextmanager
+def _random() -> Iterator[None]:
     state, python = torch.random.get_rng_state(), random.getstate()
-    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
-    device, grad = torch.get_default_device(), torch.is_grad_enabled()
-    exact = torch.are_deterministic_algorithms_enabled()
     torch.default_generator.manual_seed(_SEED)
     try:
         yield
     finally:
         torch.random.set_rng_state(state)
         random.setstate(python)
-        torch.set_grad_enabled(grad)
-        torch.set_default_dtype(dtype)
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)
-        if torch.get_default_device() != device:
-            torch.set_default_device(device)
-        if torch.are_deterministic_algorithms_enabled() != exact:
-            torch.use_deterministic_algorithms(exact)
+
+
+_SETTINGS: list[tuple[Callable[[], Any], Callable[[Any], object]]] = [
+    (torch.is_grad_enabled, torch.set_grad_enabled),
+    (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.get_default_device, torch.set_default_device),
+    (torch.get_num_threads, torch.set_num_threads),
+    (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
+    (torch.multiprocessing.get_sharing_strategy, torch.multiprocessing.set_sharing_strategy),
+]
+"""What torch is set to for the whole process: how to ask, and how to set it."""
+
+_FLAGS = ("benchmark", "deterministic", "enabled")
+"""The same of cuDNN."""
+
+
+@contextmanager
+def _settings() -> Iterator[None]:
+    before = [ask() for ask, _ in _SETTINGS]
+    flags = {name: getattr(torch.backends.cudnn, name) for name in _FLAGS}
+    try:
+        yield
+    finally:
+        for value, (ask, set_to) in zip(before, _SETTINGS, strict=True):
+            if ask() != value:
+                set_to(value)
+        for name, flag in flags.items():
+            if getattr(torch.backends.cudnn, name) != flag:
+                setattr(torch.backends.cudnn, name, flag)
 
 
 @contextmanager
