@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
-from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,20 +25,20 @@ from rankbook.distributed import (
 )
 from rankbook.distributed.aside import Aside
 from rankbook.distributed.environment import Launch
-from rankbook.engine import host, nccl
+from rankbook.engine import nccl
 from rankbook.engine.history import Epoch
+from rankbook.engine.interfaces import Interfaces
 from rankbook.engine.jobs import Job
+from rankbook.engine.meeting import remove_former
 from rankbook.engine.names import Names
 from rankbook.engine.operations import MAIN, operation
 from rankbook.engine.sockets import GlooSockets
 from rankbook.engine.threads import Threads
 from rankbook.engine.tidying import tidy
 from rankbook.models import Collective, GroupInfo
-from rankbook.models.requests import Destroy, EndScript, HostStore, Initialize, Reach
+from rankbook.models.requests import Destroy, EndScript, Initialize
 
-__all__ = ["Group", "destroy", "end_script", "host_store", "initialize", "reach"]
-
-_LOOPBACK = "127.0.0.1"
+__all__ = ["Group", "destroy", "end_script", "initialize"]
 
 _LENT = timedelta(days=2)
 """What gloo is told instead of the group's timeout."""
@@ -67,7 +64,7 @@ class Group:
         self._ledger = ledger
         self._sockets = GlooSockets()
         self._threads = Threads()
-        self._interfaces: dict[str, str] = {}
+        self._interfaces = Interfaces()
         self._url = ""
         self._lends = False
         healing.count_steps()
@@ -111,7 +108,7 @@ class Group:
             # Else torch ends the process a minute after the timeout of a collective.
             os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
         self._threads.share(wanted.local_world_size)
-        self._use_interface(wanted.address)
+        self._interfaces.use(wanted.address)
         # For good: a cell may destroy the group and initialise it again.
         rendezvous.use(wanted.url, wanted.generation)
         info = initialize_distributed(wanted.backend, wanted.timeout_minutes)
@@ -139,7 +136,8 @@ class Group:
             is_new=healed.is_new,
             departed=healed.departed,
         )
-        self._remove_former_store(wanted.url)
+        remove_former(self._url, wanted.url)
+        self._url = wanted.url
         self.names.update(
             torch=torch,
             dist=dist,
@@ -243,33 +241,6 @@ class Group:
         if lend is not None and self._lends:
             lend(_LENT, dist.group.WORLD)
 
-    def _remove_former_store(self, url: str) -> None:
-        """Remove the file in which the ranks met for an earlier session; all have left it.
-
-        A session removes its own files, unless it ended and left its group as it was.
-        """
-        former, self._url = self._url, url
-        folder = Path(former.removeprefix("file://")).parent
-        if former.startswith("file://") and folder != Path(url.removeprefix("file://")).parent:
-            with suppress(OSError):  # the other ranks do the same
-                for path in folder.glob("store-*"):
-                    path.unlink(missing_ok=True)
-                folder.rmdir()
-
-    def _use_interface(self, address: str) -> None:
-        """Bind gloo, NCCL's bootstrap and RPC to the interface on which rank 0 is reached.
-
-        By default gloo takes the address to which the host name resolves, which on many machines
-        no other host can reach. What a person has set stays.
-        """
-        if address == _LOOPBACK:
-            name = host.interface_of(_LOOPBACK)
-        else:
-            name = host.interface_of(host.addresses(address)[0])
-        for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "TP_SOCKET_IFNAME"):
-            if os.environ.get(variable) == self._interfaces.get(variable):
-                os.environ[variable] = self._interfaces[variable] = name
-
 
 @operation(Initialize, on=MAIN)
 def initialize(job: Job, request: Initialize) -> GroupInfo:
@@ -306,23 +277,6 @@ def destroy(job: Job, _request: Destroy) -> None:
 def end_script(job: Job, _request: EndScript) -> None:
     """Have the session's group again after a script; so does whatever begins on this thread."""
     job.later.append((_TIDY, tidy))
-
-
-@operation(HostStore, on=MAIN)
-def host_store(_job: Job, request: HostStore) -> str:
-    """Open the store in which the ranks meet; return the URL that other ranks reach it by."""
-    return rendezvous.host(request.address)
-
-
-@operation(Reach, on=MAIN)
-def reach(_job: Job, request: Reach) -> bool:
-    """Whether a store that another host has opened can be connected to from here."""
-    address, _, port = request.url.removeprefix("tcp://").rpartition(":")
-    try:
-        socket.create_connection((address, int(port)), timeout=2).close()
-    except OSError:
-        return False
-    return True
 
 
 def _is_wrapped() -> bool:

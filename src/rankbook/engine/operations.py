@@ -40,6 +40,7 @@ ROOMS = (
     "rankbook.engine.inspecting",
     "rankbook.engine.lastcalls",
     "rankbook.engine.look",
+    "rankbook.engine.meeting",
     "rankbook.engine.meshes",
     "rankbook.engine.showing",
     "rankbook.engine.standing",

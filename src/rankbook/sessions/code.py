@@ -13,9 +13,9 @@ from rankbook.errors import InputError, SessionError
 from rankbook.models import ON_HANG
 from rankbook.models.cells import Script
 from rankbook.sessions.cells import scripts
+from rankbook.sessions.cells.cell import Cell
 from rankbook.sessions.cells.collecting import CellOutput
 from rankbook.sessions.cells.results import CellResult
-from rankbook.sessions.cells.running import Cell
 from rankbook.sessions.view import SessionView
 from rankbook.words import in_words
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from rankbook.errors import InputError, RankbookError, SessionError
+from rankbook.sessions.cells.cell import Cell
 from rankbook.sessions.cells.cells import Cells
-from rankbook.sessions.cells.running import Cell
 from rankbook.sessions.group import adopting, filling, stuck
 from rankbook.sessions.group.filling import Filled
 from rankbook.sessions.group.group import Group

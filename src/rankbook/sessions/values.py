@@ -9,7 +9,7 @@ from rankbook.models.diffs import Diff
 from rankbook.models.exchanges import Exchanges
 from rankbook.models.meshes import NamedMesh
 from rankbook.models.shown import Shown
-from rankbook.sessions.cells.running import Cell
+from rankbook.sessions.cells.cell import Cell
 from rankbook.sessions.code import SessionCode
 from rankbook.sessions.members import diffs, exchanges, meshes, showing
 from rankbook.sessions.members import values as member_values

@@ -14,10 +14,11 @@ from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import CellSpan, Diagnosis
 from rankbook.models.requests import EndScript
 from rankbook.sessions.cells.aftermath import Aftermath
+from rankbook.sessions.cells.cell import Cell
 from rankbook.sessions.cells.collecting import CellOutput
 from rankbook.sessions.cells.comparing import Comparing
 from rankbook.sessions.cells.results import CellResult
-from rankbook.sessions.cells.running import Cell, RunningCell
+from rankbook.sessions.cells.running import RunningCell
 from rankbook.sessions.cells.watch import Hang
 from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.repair import Repair

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 from rankbook.errors import InputError, PromptError
 from rankbook.interrupts import ignore_ctrl_c, read_beside
 from rankbook.models import CellOutcome, Diagnosis, Failure, events, load
-from rankbook.models.cells import Script
-from rankbook.models.requests import Request, Run
+from rankbook.sessions.cells.cell import Cell
 from rankbook.sessions.cells.collecting import CellOutput, Collector
 from rankbook.sessions.cells.comparing import Comparing
 from rankbook.sessions.cells.news import News
@@ -23,7 +21,7 @@ from rankbook.sessions.members import Members, looks
 from rankbook.sessions.members.freeing import Freed
 from rankbook.sessions.members.outcomes import PENDING
 
-__all__ = ["Cell", "RunningCell"]
+__all__ = ["RunningCell"]
 
 _ENDED, _HOPELESS, _OVERDUE, _ASKED, _INTERRUPTED = (
     *("ended", "hopeless", "overdue", "asked", "interrupted"),
@@ -31,54 +29,6 @@ _ENDED, _HOPELESS, _OVERDUE, _ASKED, _INTERRUPTED = (
 
 _AGE = re.compile(r" for [\d.]+ s\b")
 """How long a rank has waited."""
-
-_LABEL = 80
-"""Characters of a cell's first line by which it is known."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What is to run, and where."""
-
-    code: str
-    ranks: tuple[int, ...]
-    number: int = 0
-    """Of the notebook's cell; 0: a program runs it."""
-    name: str = "a cell"
-    """What it is called: ``In [4]``, ``cell 3``."""
-    first_line: int = 1
-    """The line of the editor in which the code begins."""
-    timeout: float | None = None
-    """Seconds after which it is interrupted, None for never."""
-    on_hang: str = "free"
-    """One of :data:`rankbook.models.ON_HANG`."""
-    post_mortem: str = ""
-    """One of :data:`rankbook.models.cells.POST_MORTEM`."""
-    keep_values: bool = False
-    """Whether the ranks keep what its calls put in and get out."""
-    scripts: Mapping[int, Script] = field(default_factory=dict)
-    """By rank, what is to run there instead of code."""
-
-    @property
-    def label(self) -> str:
-        """Its first line, cut if it is long."""
-        first = next((line.strip() for line in self.code.splitlines() if line.strip()), "")
-        return first[:_LABEL]
-
-    def requests(self) -> dict[int, Request]:
-        """By rank, what it is asked for."""
-        return {
-            r: Run(
-                self.code,
-                self.number,
-                self.name,
-                self.first_line,
-                self.post_mortem,
-                self.scripts.get(r),
-                self.keep_values,
-            )
-            for r in self.ranks
-        }
 
 
 class RunningCell:
