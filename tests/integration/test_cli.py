@@ -54,7 +54,9 @@ def notebook():
         notebook.run("%dist_shutdown")
 
 
-def test_a_terminal_explains_a_hang_and_frees_it_by_way_of_the_kernel(notebook, command, capsys):
+def test_a_terminal_explains_a_hang_and_frees_it_by_way_of_the_kernel(
+    notebook, command, capsys, tmp_path
+):
     notebook.start(HANGS)
 
     def is_proven():
@@ -67,7 +69,11 @@ def test_a_terminal_explains_a_hang_and_frees_it_by_way_of_the_kernel(notebook, 
         "wait for it in barrier #1 (In [3] line 4: dist.barrier())."
     )
     assert terminal("why", code=4).startswith(verdict)
-    assert json.loads(command("why", "--json", code=4))["ranks"] == [1]
+    folder = str(tmp_path / "calls")
+    assert json.loads(command("why", "--json", "--save", folder, code=4))["ranks"] == [1]
+    analyser = [sys.executable, "-m", "torch.distributed.flight_recorder.fr_trace", folder]
+    said = subprocess.run(analyser, capture_output=True, text=True, timeout=60, check=True).stderr
+    assert "collective: gloo:barrier\nmissing ranks: {1}" in said
     assert "In [3] line 4, in <module>\n    dist.barrier()" in command("stacks")
     assert "ranks 0,2 in a collective" in command("status")
 

@@ -192,3 +192,25 @@ def test_the_environment_is_left_as_it_is(formed, path):
     before = dict(os.environ)
     formed.save_report(path)
     assert dict(os.environ) == before
+
+
+# -- calls for torch's analyser ------------------------------------------------------------------
+
+
+def test_a_recording_is_a_file_per_rank_that_only_its_owner_reads(formed, tmp_path):
+    saved = formed.save_recording(tmp_path / "new")
+    files = sorted((tmp_path / "new").iterdir())
+    assert [path.name for path in files] == [f"rank_{rank}" for rank in range(formed.world_size)]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    assert f"torchfrtrace {tmp_path / 'new'}" in repr(saved)
+
+
+def test_an_earlier_recording_is_replaced_and_nothing_else_is(formed, tmp_path):
+    (tmp_path / "rank_77").write_text("of yesterday")
+    formed.save_recording(tmp_path)
+    assert not (tmp_path / "rank_77").exists()
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ReportError, match=r"not empty \(notes.txt\)"):
+        formed.save_recording(tmp_path)
+    with pytest.raises(ReportError, match="is a file"):
+        formed.save_recording(tmp_path / "notes.txt")

@@ -57,6 +57,8 @@ def status(options: Namespace) -> End:
 def why(options: Namespace) -> End:
     """Show what the ranks do or wait for, and why."""
     with looking_at(_chosen(options)) as session:
+        if options.save:
+            print(session.save_recording(options.save), file=sys.stderr)  # noqa: T201
         found = session.diagnose()
     say(options, verdict.to_text(found), to_dict(found))
     return end_of(found)

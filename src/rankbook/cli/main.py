@@ -9,7 +9,15 @@ from collections.abc import Sequence
 from rankbook.cli.ends import End, RefusedError
 from rankbook.cli.printing import say
 from rankbook.errors import RankbookError
-from rankbook.magics.options import CLUSTER_ID, RANKS, SELECTION, TIMEOUT_SECONDS, Option, option
+from rankbook.magics.options import (
+    CLUSTER_ID,
+    RANKS,
+    SAVE,
+    SELECTION,
+    TIMEOUT_SECONDS,
+    Option,
+    option,
+)
 
 __all__ = ["main", "parser"]
 
@@ -24,7 +32,7 @@ _JSON = option("--json", action="store_true", help="Print JSON.")
 
 _TAKES: dict[str, tuple[str, tuple[Option, ...]]] = {
     "status": ("one table of all ranks", (_CLUSTER,)),
-    "why": ("what the ranks do or wait for, and why", (_CLUSTER,)),
+    "why": ("what the ranks do or wait for, and why", (SAVE, _CLUSTER)),
     "stacks": ("the Python stack of every rank", (_CLUSTER,)),
     "run": (
         "run code on ranks",

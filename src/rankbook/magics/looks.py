@@ -7,7 +7,7 @@ from IPython.core.magic import line_magic, magics_class
 from rankbook.display.table import Table
 from rankbook.display.verdict import Closely, Verdict
 from rankbook.magics.base import RankMagics
-from rankbook.magics.options import option
+from rankbook.magics.options import SAVE, option
 from rankbook.magics.usage import parse, takes
 
 __all__ = ["LookMagics"]
@@ -29,22 +29,27 @@ class LookMagics(RankMagics):
 
     @line_magic
     @takes(
+        SAVE,
         option(
             "-v",
             "--verbose",
             action="store_true",
             help="With the stacks of the ranks as one tree, and the local variables of your "
             "functions; and with the frames of C++, where py-spy is installed.",
-        )
+        ),
     )
     def dist_why(self, line: str) -> Verdict | Closely:
         """Say what the ranks do or wait for, and why: one sentence, then a line per rank.
 
         It answers while a cell runs or hangs. With -v after a hang, it says where the ranks stood
-        before they were freed. What looks like a secret is masked.
+        before they were freed. What looks like a secret is masked. --save DIR also saves the last
+        calls of all ranks as torch's flight recorder does, after a hang those from before:
+        `torchfrtrace DIR` analyses them.
         """
         args = parse(self.dist_why, line)
         session = self.session()
+        if args.save:
+            print(session.save_recording(args.save))
         if not args.verbose:
             return Verdict(session.diagnose())
         diagnosis, standings = session.diagnose_closely()

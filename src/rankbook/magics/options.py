@@ -31,6 +31,7 @@ __all__ = [
     "PROFILE",
     "PYTHON",
     "RANKS",
+    "SAVE",
     "SELECTION",
     "SLURM",
     "SSH",
@@ -176,4 +177,9 @@ TIMEOUT_SECONDS = option(
 )
 OUT = option("-o", "--out", metavar="NAME", help="Keep the CellResult in this notebook variable.")
 NO_WAIT = option("--no-wait", action="store_true", help="Return at once; the output follows.")
+SAVE = option(
+    "--save",
+    metavar="DIR",
+    help="Also save the ranks' last calls there, for torch's analyser: torchfrtrace DIR.",
+)
 NAMES = option("names", nargs="+", metavar="NAME", help="Names of variables.")

@@ -12,7 +12,7 @@ from rankbook.models.snapshots import Snapshot
 from rankbook.models.verdicts import Diagnosis
 from rankbook.words import in_words, plural
 
-__all__ = ["Report", "SavedReport"]
+__all__ = ["Report", "SavedRecording", "SavedReport"]
 
 
 @dataclass(frozen=True)
@@ -73,3 +73,22 @@ class SavedReport:
 
     def __repr__(self) -> str:
         return f"Saved {self.path}. {self.contents}"
+
+
+@dataclass(frozen=True, repr=False)
+class SavedRecording:
+    """What ranks have called, saved for torch's analyser; shows itself as a line."""
+
+    path: str
+    ranks: tuple[int, ...]
+    """Those that there is a file of."""
+    missing: tuple[int, ...] = ()
+    """Those that have ended or do not answer."""
+    calls: int = 0
+
+    def __repr__(self) -> str:
+        lacking = f" --allow-incomplete-ranks, for there is none of {in_words(self.missing)}"
+        return (
+            f"Saved the last {plural(self.calls, 'call')} of {in_words(self.ranks)}. Analyse it: "
+            f"torchfrtrace {self.path}{lacking if self.missing else ''}"
+        )

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from rankbook.cluster.pool import Pool
 from rankbook.models import CellSpan, Diagnosis, GroupInfo, Look, Snapshot
 from rankbook.models.frames import Standing
-from rankbook.models.report import SavedReport
-from rankbook.sessions import reporting
+from rankbook.models.report import SavedRecording, SavedReport
+from rankbook.sessions import recording, reporting
 from rankbook.sessions.cells.cells import Cells
 from rankbook.sessions.cells.watch import Hang
 from rankbook.sessions.changes import Changes
@@ -265,3 +265,20 @@ class SessionView:
             ReportError: It cannot be written there.
         """
         return reporting.save(self, path)
+
+    def save_recording(self, folder: str | os.PathLike[str]) -> SavedRecording:
+        """Save what the ranks have called lately as torch's flight recorder does; at any time.
+
+        ``torchfrtrace FOLDER`` analyses it. After a hang it is what was seen before the ranks were
+        freed.
+
+        Args:
+            folder: A new or empty one, or one with an earlier recording, which is replaced.
+
+        Returns:
+            What says in a line what was saved, and how to analyse it.
+
+        Raises:
+            ReportError: It cannot be written there.
+        """
+        return recording.save(self, folder)
