@@ -33,7 +33,7 @@ FLOORS = [
         "values",
         "words",
     },
-    {"calls", "diagnosis", "distributed", "engine", "timeline", "trace"},
+    {"bench", "calls", "diagnosis", "distributed", "engine", "timeline", "trace"},
     {"cluster"},
     {"sessions"},
     {"display", "widgets"},

@@ -10,11 +10,12 @@ from html import escape
 from itertools import zip_longest
 from typing import Any
 
-from rankbook.display import shown, verdict
+from rankbook.display import bench, shown, verdict
 from rankbook.display.cell import LiveOutput
 from rankbook.display.text import plain
 from rankbook.errors import PromptError
 from rankbook.models import Diagnosis, to_dict
+from rankbook.models.benchmarks import Benchmark
 from rankbook.models.events import Result, Stream
 from rankbook.models.exchanges import Exchanges
 from rankbook.models.meshes import NamedMesh
@@ -29,6 +30,8 @@ _STYLE = "margin: 0; white-space: pre-wrap; font-family: var(--jp-code-font-fami
 def give_faces() -> None:
     """Make results and verdicts show themselves; called again, it changes nothing."""
     CellResult._repr_html_ = html_of_result  # type: ignore[attr-defined]
+    Benchmark._repr_html_ = bench.to_html  # type: ignore[attr-defined]
+    Benchmark.__repr__ = bench.to_text  # type: ignore[method-assign, assignment]
     Diagnosis._repr_html_ = verdict.to_html  # type: ignore[attr-defined]
     Shown._repr_html_ = shown.to_html  # type: ignore[attr-defined]
     Shown.__repr__ = shown.to_text  # type: ignore[method-assign, assignment]

@@ -29,6 +29,7 @@ _FAMILIES = {
     "inspecting": "InspectMagics",
     "diffs": "DiffMagics",
     "showing": "ShowMagics",
+    "benching": "BenchMagics",
     "environment": "EnvironmentMagics",
     "values": "ValueMagics",
 }

@@ -11,7 +11,9 @@ from typing import Any
 from rankbook import folders
 from rankbook.errors import InputError, SessionError
 from rankbook.models import ON_HANG
+from rankbook.models.benchmarks import Benchmark
 from rankbook.models.cells import Script
+from rankbook.sessions import benching
 from rankbook.sessions.cells import scripts
 from rankbook.sessions.cells.cell import Cell
 from rankbook.sessions.cells.collecting import CellOutput
@@ -136,6 +138,36 @@ class SessionCode(SessionView):
             scripts=each,
         )
         return self._run(cell, output)
+
+    def bench(
+        self,
+        collective: str,
+        sizes: str = "1K:64M",
+        group: str = "",
+        *,
+        rounds: int = 20,
+        number: int = 0,
+    ) -> Benchmark:
+        """Measure latency and bandwidth of a collective, by size; see ``%dist_bench``.
+
+        Args:
+            collective: ``all_reduce``, ``all_gather``, ``reduce_scatter``, ``all_to_all``,
+                ``broadcast``, ``reduce``, ``gather``, ``scatter`` or ``send_recv``.
+            sizes: Bytes of the largest buffer: ``FROM:TO``, ``FROM:TO:FACTOR``, or a list.
+            group: A dimension of the mesh, or a variable of the ranks; empty: all ranks.
+            rounds: Repetitions of each size; the median counts.
+            number: Of the cell that measures.
+
+        Returns:
+            Rows of seconds and bytes per second, and the fit; it shows itself with a plot.
+
+        Raises:
+            InputError: There is no such collective, size or group, the backend has none, or the
+                group is of one rank.
+            SessionError: See :meth:`run`.
+            RankError: It failed on a rank.
+        """
+        return benching.bench(self, collective, sizes, group, rounds, number)
 
     def _run(self, cell: Cell, output: CellOutput | None) -> CellResult:
         cell = replace(cell, on_hang=cell.on_hang or self.on_hang)

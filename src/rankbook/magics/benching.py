@@ -1,0 +1,67 @@
+"""Measuring collectives."""
+
+from __future__ import annotations
+
+from IPython.core.magic import line_magic, magics_class
+
+from rankbook.magics.base import RankMagics
+from rankbook.magics.options import option
+from rankbook.magics.usage import parse, takes
+from rankbook.models.benchmarks import Benchmark
+
+__all__ = ["BenchMagics"]
+
+
+@magics_class
+class BenchMagics(RankMagics):
+    """``%dist_bench``."""
+
+    @line_magic
+    @takes(
+        option(
+            "collective",
+            help="all_reduce, all_gather, reduce_scatter, all_to_all, broadcast, reduce, gather, "
+            "scatter or send_recv (each rank to the next).",
+        ),
+        option(
+            "--sizes",
+            default="1K:64M",
+            metavar="SIZES",
+            help="FROM:TO in steps of 4 times, FROM:TO:FACTOR, or a list such as 4K,1M. "
+            "Default: 1K:64M.",
+        ),
+        option(
+            "--group",
+            default="",
+            metavar="NAME",
+            help="A dimension of the mesh, or a variable of the ranks that holds a group. All "
+            "groups of that name measure at the same time. Default: all ranks.",
+        ),
+        option(
+            "--rounds",
+            type=int,
+            default=20,
+            metavar="N",
+            help="Repetitions of each size; the median counts. Default: 20.",
+        ),
+    )
+    def dist_bench(self, line: str) -> Benchmark:
+        """Measure latency and bandwidth of a collective, by size: a table, a fit, and a plot.
+
+        A size is that of the largest buffer, as nccl-tests count it, of float32 on the rank's
+        device. Each repetition begins together and lasts as long as on its slowest rank.
+        Algorithm bandwidth is size by time; bus bandwidth is that times what each link carries, and
+        compares operations and numbers of ranks. The fit, time = alpha + size / bandwidth, is by
+        least squares of the relative errors. The line below the title says what the bytes went
+        over: with gloo on one machine that is no network.
+
+        Examples::
+
+            %dist_bench all_reduce
+            %dist_bench all_gather --sizes 4K:16M:2 --group dp
+        """
+        args = parse(self.dist_bench, line)
+        number = len(self.shell.user_ns["In"]) - 1
+        return self.session().bench(
+            args.collective, args.sizes, args.group, rounds=args.rounds, number=number
+        )

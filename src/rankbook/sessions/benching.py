@@ -1,0 +1,84 @@
+"""Measuring a collective: it runs as a cell, so it is watched, freed and interrupted like one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from rankbook.bench import collectives, fitting, sizes
+from rankbook.errors import InputError
+from rankbook.models import load
+from rankbook.models.benchmarks import Benchmark, Timings
+from rankbook.sessions.cells.results import CellResult
+from rankbook.words import plural
+
+if TYPE_CHECKING:
+    from rankbook.sessions.code import SessionCode
+
+__all__ = ["bench"]
+
+_CALL = "__import__('rankbook.bench.on_rank', fromlist=['measure']).measure(globals(), {})"
+
+
+def bench(
+    session: SessionCode, collective: str, wanted: str, group: str, rounds: int, number: int
+) -> Benchmark:
+    """Measure a collective; see :meth:`rankbook.Session.bench`."""
+    collectives.refuse(collective)
+    nbytes = sizes.parse(wanted)
+    if rounds < 1:
+        raise InputError(f"rounds must be positive, for example 20, and not {rounds}.")
+    session.select("all")
+    _refuse_one(collective, session.world_size)
+    given = (collective, list(nbytes), rounds, _variable(session, group))
+    result = session.run(_CALL.format(", ".join(map(repr, given))), number=number)
+    _raise_for(result, collective, session.backend)
+    timings = {
+        rank: load(Timings, json.loads(done.result_repr or "{}")) for rank, done in result.items()
+    }
+    groups = {one.group for one in timings.values()}
+    ranks = max(map(len, groups))
+    _refuse_one(collective, ranks)
+    factor = collectives.factor(collective, ranks)
+    rows = fitting.measured(timings, factor)
+    device = next(iter(timings.values())).device
+    link = _link(timings, session.backend)
+    fit = fitting.fit(rows)
+    where = (ranks, len(groups), session.backend, device.partition(":")[0], link, factor)
+    return Benchmark(collective, rows, fit, *where)
+
+
+def _variable(session: SessionCode, group: str) -> str:
+    """What the ranks know a group by: a dimension of the mesh goes with the mesh's variable."""
+    mesh = session.members.named_mesh
+    return f"{mesh.name}.{group}" if mesh and group in mesh.dims else group
+
+
+def _refuse_one(collective: str, ranks: int) -> None:
+    if ranks < 2:  # noqa: PLR2004
+        raise InputError(
+            f"{collective} moves nothing in a group of one rank: %dist_init -n 2 makes two."
+        )
+
+
+def _raise_for(result: CellResult, collective: str, backend: str) -> None:
+    """Raise what a rank has raised: ours as it is, and in a line what the backend cannot do."""
+    errors = [done.error for done in result.values() if done.error and not done.error.freed]
+    for error in errors:
+        if error.ename == "InputError":
+            raise InputError(error.evalue)
+        if "not support" in error.evalue or error.ename == "NotImplementedError":
+            said = error.evalue.partition("\n")[0].rstrip(".")
+            raise InputError(f"{backend} has no {collective} here: {said}.")
+    result.raise_for_error()
+
+
+def _link(timings: Mapping[int, Timings], backend: str) -> str:
+    """What the bytes went over, as far as can be told."""
+    hosts = sorted({one.host for one in timings.values()})
+    if len(hosts) > 1:
+        return f"{plural(len(hosts), 'host')} ({', '.join(hosts)}), over the network between them"
+    if "nccl" in backend:
+        return f"one host ({hosts[0]}): NVLink, PCIe or shared memory, as NCCL_DEBUG=INFO says"
+    return f"loopback on one host ({hosts[0]}): no network, it measures memory and the processor"
