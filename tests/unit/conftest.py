@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 from dataclasses import replace
 
@@ -24,6 +25,9 @@ from rankbook.notebook import Session
 from rankbook.sessions.group.group import Group
 from rankbook.sessions.members import Members
 from rankbook.timing import Timing
+
+# The recorder of torch 2.9 keeps nothing unless this says how much, before torch is imported.
+os.environ.setdefault("TORCH_FR_BUFFER_SIZE", "2000")
 
 
 @pytest.fixture

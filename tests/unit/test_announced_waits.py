@@ -105,7 +105,7 @@ def test_a_traceback_of_ipython_has_no_frame_of_ours(world, waits, shell):
         except ValueError:
             seen[noting] = shown()
     assert seen[True] == seen[False]
-    assert len(seen[True]) > 3
+    assert any(__file__ in line for line in seen[True])
 
 
 def test_the_position_of_a_rank_that_waits_is_in_torch(world, waits):

@@ -46,7 +46,7 @@ def dump(monkeypatch):
     def say(*entries):
         numbered = [dict(entry, record_id=number) for number, entry in enumerate(entries)]
         pickled = pickle.dumps({"version": "2.10", "entries": numbered})
-        monkeypatch.setattr(recorder, "_dump_fr_trace", lambda **_: say.asked.append(1) or pickled)
+        monkeypatch.setattr(recorder, "_dump", lambda **_: say.asked.append(1) or pickled)
 
     say.asked = []
     say()

@@ -91,7 +91,7 @@ def at(monkeypatch):
 def other_recorder(monkeypatch):
     """Torch's own recorder has kept nothing, whatever other tests have done."""
     empty = pickle.dumps({"entries": []})
-    monkeypatch.setattr("rankbook.engine.recorder._dump_fr_trace", lambda **_: empty)
+    monkeypatch.setattr("rankbook.engine.recorder._dump", lambda **_: empty)
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_the_mark_differs_when_a_call_is_enqueued_and_when_it_completes(streams,
 def test_calls_of_both_recorders_stand_in_the_order_of_their_time(streams, card, monkeypatch):
     theirs = entry(0, "broadcast") | {"time_created_ns": 1_795_806_566_000_000_005}
     monkeypatch.setattr(
-        "rankbook.engine.recorder._dump_fr_trace", lambda **_: pickle.dumps({"entries": [theirs]})
+        "rankbook.engine.recorder._dump", lambda **_: pickle.dumps({"entries": [theirs]})
     )
     card.call()
     card.call()
