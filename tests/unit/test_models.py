@@ -123,6 +123,7 @@ ASKED = [
     requests.SayHoldings(),
     requests.SayKept(),
     requests.SayMesh("mesh"),
+    requests.SayFrames(),
     requests.SayStacks(),
     requests.Show("x"),
     requests.TellCall(Slot("0", (0, 1), 2, 7)),
