@@ -12,7 +12,6 @@ share its pages. The launcher and this process exchange JSON lines over stdin an
 - ``{"ping": true}`` is answered by ``{"event": "pong"}``: the way there and back is open;
 - when an engine ends, ``{"event": "ended", "index": 0, "pid": 123, "status": -9}`` says so; the
   status is that of ``subprocess``: an exit code, or minus the signal.
-
 - when something else than the kernel ends this process by SIGTERM, ``{"event": "leaving"}`` says
   so, before the engines end.
 
@@ -63,8 +62,7 @@ def main() -> None:
     """Import what engines need, then serve until stdin closes."""
     load()
     Server().serve()
-    # Nothing is left to do, and unloading torch would take a third of a second.
-    os._exit(0)
+    os._exit(0)  # unloading torch would take a third of a second
 
 
 def load() -> None:

@@ -1,50 +1,37 @@
-"""The engines of one session by rank: which is which rank, which live, which replace others."""
+"""The engines of one session by rank: which is which rank, which replace others."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from rankbook import ranks as rank_selection
 from rankbook.cluster.placement import Placement, place, replace_engines
 from rankbook.cluster.pool import Pool
 from rankbook.errors import ClusterError, SessionError
-from rankbook.models import EngineFacts
-from rankbook.models.calls import LastCalls
 from rankbook.models.meshes import NamedMesh
-from rankbook.sessions.changes import Changes
-from rankbook.sessions.members.afterend import AfterEnd
+from rankbook.sessions.members.engines import Engines
 from rankbook.sessions.members.party import Party
 from rankbook.timing import Timing
-from rankbook.words import agree, how_ended, how_to_replace, in_words
+from rankbook.words import agree, how_to_replace, in_words
 
 __all__ = ["Members"]
 
 
-class Members:
-    """Which engine is which rank, and which engines live.
+class Members(Engines):
+    """Which engine is which rank.
 
     Attributes:
-        timing: How long the session waits.
-        changes: Tells listeners that an engine has ended.
         placement: Where every rank stands; None before the first group.
         generation: Number of the group that they are in, or were in last; 0 before the first.
-        known: By engine, the facts that it reported; engines that have ended included.
-        ended: Engines that have ended, and their exit code or minus the signal.
         mesh: Whose dimensions select ranks; None while none is named.
     """
 
     def __init__(self, pool: Pool, timing: Timing) -> None:
-        self.timing = timing
-        self.changes = Changes()
+        super().__init__(pool, timing)
         self.placement: Placement | None = None
         self.generation = 0
-        self.known: dict[int, EngineFacts] = {}
-        self.ended: dict[int, int | None] = {}
         self.mesh: NamedMesh | None = None
-        self._last_calls = AfterEnd(self.party)
-        self._pool = pool
-        pool.on_end = self._has_ended
 
     # -- the engines by rank -----------------------------------------------------------------
 
@@ -88,16 +75,6 @@ class Members:
         """The mesh, if it is of as many ranks as there are now."""
         return self.mesh if self.mesh and self.mesh.size == self.size else None
 
-    @property
-    def is_owned(self) -> bool:
-        """Whether this session started the engines, and so ends them."""
-        return self._pool.is_owned
-
-    @property
-    def can_grow(self) -> bool:
-        """Whether engines can be added."""
-        return self._pool.can_grow
-
     def seated(self) -> dict[int, int]:
         """By rank, its engine; dead ones are included."""
         return dict(enumerate(self.placement.engines)) if self.placement else {}
@@ -107,15 +84,6 @@ class Members:
         ranks = self.seated()
         others = [engine for engine in self._pool.engines if engine not in ranks.values()]
         return dict(enumerate(others, len(ranks)))
-
-    def lives(self, engine: int) -> bool:
-        """Whether the cluster has an engine that is not known to have ended."""
-        return engine in self._pool.engines and engine not in self.ended
-
-    @property
-    def alive(self) -> list[int]:
-        """Engines that live, ranks or not."""
-        return [engine for engine in self._pool.engines if engine not in self.ended]
 
     @property
     def dead(self) -> dict[int, int | None]:
@@ -158,30 +126,7 @@ class Members:
         """By dead rank, how it ended, in words."""
         return {rank: self.how_it_ended(self.seated()[rank]) for rank in self.dead}
 
-    def how_it_ended(self, engine: int) -> str:
-        """Say how an engine ended: by itself, or with its host or job."""
-        if why := self._pool.why_lost(engine):
-            return f"was lost ({why})"
-        return how_ended(self.ended.get(engine))
-
-    @property
-    def instead(self) -> str:
-        """What to run when a rank has ended, where none can be replaced alone; else empty."""
-        return self._pool.instead
-
-    def last_words(self, engine: int) -> list[str]:
-        """The last lines that an engine wrote past Python, oldest first; none if unknown."""
-        return self._pool.last_words(engine)
-
-    def last_calls(self, engine: int) -> LastCalls | None:
-        """What an engine that has ended called last; None if no process can tell, or not yet."""
-        return self._last_calls.of(engine, self.known, self.alive)
-
     # -- parties: ranks to ask ---------------------------------------------------------------
-
-    def party(self, engines: Mapping[int, int]) -> Party:
-        """Engines by rank, or by another number, to be asked together."""
-        return Party(self._pool.channel, engines, self.timing)
 
     def ranks(self, chosen: Collection[int] | None = None) -> Party:
         """Ranks; dead ones are included.
@@ -202,19 +147,6 @@ class Members:
         return self.party({n: e for n, e in numbered.items() if self.lives(e)})
 
     # -- placing engines ---------------------------------------------------------------------
-
-    def facts(self) -> list[EngineFacts]:
-        """The facts of the living engines; each is asked once, since its facts do not change."""
-        engines = self.alive
-        if new := [engine for engine in engines if engine not in self.known]:
-            self.known |= {facts.engine: facts for facts in self._pool.facts(new)}
-        return [self.known[engine] for engine in engines]
-
-    def facts_of(self, engines: Collection[int]) -> dict[int, EngineFacts]:
-        """The facts of some engines, asked now."""
-        found = {facts.engine: facts for facts in self._pool.facts(engines)}
-        self.known |= found
-        return found
 
     def plan(self, size: int | None) -> Placement:
         """Where ranks would stand, with engines that would have to be started.
@@ -303,29 +235,3 @@ class Members:
         self.ended.clear()
         self.known.clear()
         self._last_calls.forget()
-
-    def keep(self, hours: float, ranks: int) -> None:
-        """Have the engines stay when this process ends.
-
-        Raises:
-            ClusterError: Clusters of this kind are not kept.
-        """
-        self._pool.keep(hours, ranks)
-
-    @property
-    def stay(self) -> bool:
-        """Whether the engines stay when this process ends: they were joined, or are kept."""
-        return not self.is_owned or self._pool.is_kept
-
-    def close(self, *, leave: bool) -> None:
-        """Stop the engines that this session started; leave those that it joined.
-
-        Args:
-            leave: Leave those that are kept, too.
-        """
-        self._pool.close(leave=leave)
-
-    def _has_ended(self, engine: int, status: int | None) -> None:
-        self.ended[engine] = status
-        self.last_calls(engine)  # while the file is there
-        self.changes.notify()
