@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+from collections import Counter
 
 import pytest
 
@@ -28,10 +29,25 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--slow"):
         return
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    if slow and len(slow) < len(items):  # who names slow tests alone wants them
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if item not in slow]
+    left_out = [*filter(is_slow, items), *beyond_the_sample(items)]
+    if len(left_out) < len(items):  # who names slow tests alone wants them
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def is_slow(item):
+    return item.get_closest_marker("slow") is not None
+
+
+def beyond_the_sample(items):
+    """Cases of parametrised tests of which only every n-th runs, the first of them."""
+    counts = Counter()
+    for item in items:
+        if (marker := item.get_closest_marker("sample")) and not is_slow(item):
+            test = item.path, item.originalname
+            if counts[test] % marker.kwargs["every"]:
+                yield item
+            counts[test] += 1
 
 
 def pytest_configure(config):

@@ -90,6 +90,7 @@ def test_a_group_is_made_by_hand_three_times_in_a_row(world, method, tmp_path):
 
 @pytest.mark.parametrize("late", [0, 1])
 @pytest.mark.parametrize("name", ["env", "tcp", "file"])
+@pytest.mark.sample(every=4)
 def test_a_group_made_by_hand_waits_for_a_late_rank(world, name, late, tmp_path):
     method = METHODS[name].replace("{folder}", str(tmp_path))
     code = f"{LEAVE}if rank == {late}: time.sleep(1.5)\n{method}{REDUCE}"

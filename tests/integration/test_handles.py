@@ -130,6 +130,7 @@ def only(rank, code):
 
 
 @pytest.mark.parametrize("code", COLLECTIVES.values(), ids=COLLECTIVES)
+@pytest.mark.sample(every=3)
 def test_a_wait_for_a_collective_is_explained_and_freed(world, code):
     verdict = hung(world, code)
     assert (verdict.kind, verdict.ranks) == ("missing_rank", (1,))
@@ -137,6 +138,7 @@ def test_a_wait_for_a_collective_is_explained_and_freed(world, code):
 
 
 @pytest.mark.parametrize("name", [name for name in ONE_TO_ANOTHER if name != "any source"])
+@pytest.mark.sample(every=2)
 def test_a_wait_for_another_rank_is_explained_and_freed(world, name):
     """Of a message from any rank it is explained, but gloo does not let go of it."""
     code, _ = ONE_TO_ANOTHER[name]
@@ -168,6 +170,7 @@ def test_a_wait_for_a_late_collective_is_no_hang(world, name):
 
 
 @pytest.mark.parametrize(("code", "its"), ONE_TO_ANOTHER.values(), ids=ONE_TO_ANOTHER)
+@pytest.mark.sample(every=3)
 def test_a_wait_for_a_late_rank_is_no_hang(world, code, its):
     seen = is_healthy(world, f"{only(0, code)}{only(1, f'time.sleep(2){chr(10)}{its}')}")
     assert not any(its.proven for its in seen)

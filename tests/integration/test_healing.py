@@ -98,6 +98,7 @@ EVENTS = {
 }
 
 
+@pytest.mark.sample(every=3)
 @pytest.mark.parametrize("event", EVENTS)
 @pytest.mark.parametrize("name", OBJECTS)
 def test_the_same_objects_take_the_next_step(four, undisturbed, name, event):
@@ -118,6 +119,7 @@ DDP_KINDS = [name for name in OBJECTS if name.startswith("DDP")]
 @pytest.mark.parametrize("before", [0, 1])
 @pytest.mark.parametrize("missing", [0, 3])
 @pytest.mark.parametrize("name", DDP_KINDS)
+@pytest.mark.sample(every=5)
 def test_ranks_cut_while_ddp_sorts_its_buckets_take_the_next_step(
     four, undisturbed, name, missing, before
 ):
@@ -188,7 +190,8 @@ def held(session, pids):
     return [(groups[n], p.num_threads(), p.num_fds()) for n, p in enumerate(ranks)]
 
 
-def test_nothing_grows_over_a_hundred_generations(four):
+@pytest.mark.parametrize("generations", [20, pytest.param(100, marks=pytest.mark.slow)])
+def test_nothing_grows_over_many_generations(four, generations):
     forget(four)
     make(four, "FSDP2 on a 2-D mesh")
     four.run("import os; pid = os.getpid()")
@@ -198,7 +201,7 @@ def test_nothing_grows_over_a_hundred_generations(four):
         four.reset()
     states(four, [1])
     before, memory = held(four, pids), [psutil.Process(pid).memory_info().rss for pid in pids]
-    for _ in range(100):
+    for _ in range(generations):
         four.reset()
     states(four, [2])
     wait_until(

@@ -82,6 +82,7 @@ def undisturbed(session, name):
 
 @pytest.mark.parametrize("before", [0, 1, BEFORE])
 @pytest.mark.parametrize("name", [name for name in OBJECTS if name.startswith("DDP")])
+@pytest.mark.sample(every=4)
 def test_a_ddp_module_trains_on_with_a_rank_that_was_killed_and_filled(four, name, before):
     expected = undisturbed(four, name)
     make(four, name)
@@ -110,6 +111,7 @@ SLICES = pytest.mark.skipif(
     "name",
     ["FSDP2", "FSDP2 on a 2-D mesh", pytest.param("TP and FSDP2", marks=SLICES), "ZeRO"],
 )
+@pytest.mark.sample(every=3)
 def test_sharded_objects_train_on_from_a_checkpoint_on_all_ranks(four, tmp_path, name):
     expected = undisturbed(four, name)
     make(four, name)

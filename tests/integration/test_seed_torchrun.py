@@ -148,6 +148,7 @@ def test_five_generations_under_torchrun_form_with_ranks_apart(script):
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_five_generations_form_without_the_store_of_torchrun(script):
     path = script(GENERATIONS)
     ranks = [start(path, **environ) for environ in launched(2)]
@@ -180,6 +181,7 @@ def test_ranks_that_arrive_seconds_apart_meet(script):
 
 
 @pytest.mark.parametrize("missing", [0, 1])
+@pytest.mark.sample(every=2)
 def test_a_missing_rank_is_named_by_all_others_and_may_come_later(script, missing):
     path = script(f"""
         together("imported")
@@ -227,6 +229,7 @@ def test_a_rank_that_dies_while_connecting_is_an_error_not_a_half_made_group(scr
     assert said.startswith("gloo could not connect the 2 ranks (")
 
 
+@pytest.mark.slow
 def test_a_thread_destroys_the_group_while_the_main_thread_works(script):
     path = script("""
         handler = signal.getsignal(signal.SIGINT)
@@ -361,6 +364,7 @@ except RendezvousError as error:
 
 
 @pytest.mark.parametrize("place", ["file", "tcp"])
+@pytest.mark.sample(every=2)
 def test_ranks_meet_where_a_session_says(script, tmp_path, place):
     path = script(SESSION)
     ranks = [

@@ -101,6 +101,7 @@ def test_every_kind_of_object_is_tried():
 
 @pytest.mark.parametrize("event", [change_size, forget])
 @pytest.mark.parametrize("name", KINDS)
+@pytest.mark.sample(every=3)
 def test_an_object_that_cannot_go_on_says_what_it_is_and_what_to_write(four, name, event):
     four.run(f"{COMMON}{OBJECTS[name]}\n{STEP.format(0)}").raise_for_error()
     if name != "DTensor":  # its state is told by collectives
@@ -114,6 +115,7 @@ def test_an_object_that_cannot_go_on_says_what_it_is_and_what_to_write(four, nam
 
 @pytest.mark.parametrize("event", [change_size, forget])
 @pytest.mark.parametrize("name", MORE)
+@pytest.mark.sample(every=3)
 def test_what_holds_a_group_of_before_says_so(four, name, event):
     make, use, said = MORE[name]
     four.run(f"{COMMON}{make}").raise_for_error()
