@@ -43,10 +43,13 @@ class InspectMagics(RankMagics):
     """``%dist_who``, and what the front end asks for while a person types."""
 
     _inspect_here: Callable[..., dict[str, Any]] | None = None
+    _complete_here: Callable[..., dict[str, Any]] | None = None
+    """Where IPython has no matchers, before 8.6: the kernel's own method."""
 
     def attach(self) -> None:
         """Answer completion and inspection from now on, where code is for ranks."""
         # IPython before 8.6 asks matchers for a word alone, without the cell that it stands in.
+        # There only a kernel can be asked.
         with suppress(ImportError):
             from IPython.core.completer import context_matcher
 
@@ -56,6 +59,9 @@ class InspectMagics(RankMagics):
             self.shell.Completer.custom_matchers.append(self._matcher)
         kernel = getattr(self.shell, "kernel", None)
         if kernel is not None:
+            if not hasattr(self, "_matcher"):
+                self._complete_here = kernel.do_complete
+                kernel.do_complete = self._complete_request
             self._inspect_here = kernel.do_inspect
             kernel.do_inspect = self._inspect
         self.shell.input_transformers_cleanup.append(self._ask_ranks)
@@ -65,9 +71,11 @@ class InspectMagics(RankMagics):
         matchers = getattr(self.shell.Completer, "custom_matchers", [])
         if getattr(self, "_matcher", None) in matchers:
             matchers.remove(self._matcher)
+        kernel: Any = getattr(self.shell, "kernel", None)
+        if self._complete_here is not None:
+            kernel.do_complete, self._complete_here = self._complete_here, None
         if self._inspect_here is not None:
-            self.shell.kernel.do_inspect = self._inspect_here  # type: ignore[attr-defined]
-            self._inspect_here = None
+            kernel.do_inspect, self._inspect_here = self._inspect_here, None
         self.shell.input_transformers_cleanup.remove(self._ask_ranks)
 
     @line_magic
@@ -105,6 +113,24 @@ class InspectMagics(RankMagics):
             "matched_fragment": context.full_text[start:cursor],
             "suppress": True,
             "ordered": True,
+        }
+
+    def _complete_request(self, code: str, cursor_pos: int) -> dict[str, Any]:
+        """Answer Tab, in the place of the kernel's own method."""
+        assert self._complete_here is not None  # noqa: S101 - attach has set it
+        found = self._complete(code, cursor_pos)
+        if found is None:
+            return self._complete_here(code, cursor_pos)
+        start, ways = found
+        types = [
+            {"start": start, "end": cursor_pos, "text": text, "type": kind} for text, kind in ways
+        ]
+        return {
+            "matches": [text for text, _ in ways],
+            "cursor_start": start,
+            "cursor_end": cursor_pos,
+            "metadata": {"_jupyter_types_experimental": types},
+            "status": "ok",
         }
 
     def _complete(self, cell: str, cursor: int) -> tuple[int, list[tuple[str, str]]] | None:
