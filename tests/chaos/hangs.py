@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from statistics import median
 
-from kinds import KINDS, Hang
+from kinds import ALL_KINDS, Hang
+from placed import WAYS, Placed, place
 from world import World, until
 
 import rankbook as rb
@@ -35,6 +38,7 @@ class Report:
     """From the start of cells that end by themselves until they had ended."""
     faults: list[str] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
+    ways: Counter[str] = field(default_factory=Counter)
 
     @property
     def is_good(self) -> bool:
@@ -47,13 +51,16 @@ class Report:
 
     def lines(self) -> list[str]:
         """The report in words."""
-        kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(self.kinds.items()))
+        kinds = ", ".join(
+            f"{n} {kind}" if n > 1 else kind for kind, n in sorted(self.kinds.items())
+        )
+        ways = ", ".join(f"{n} in a {way}" for way, n in sorted(self.ways.items()))
         freed = f"median {median(self.seconds):.2f} s, worst {max(self.seconds):.2f} s"
         total = f"median {median(self.totals):.2f} s, worst {max(self.totals):.2f} s"
         return [
-            f"hangs: {self.count} ({kinds})",
+            f"hangs: {self.count} of {len(self.kinds)} kinds, {ways} ({kinds})",
             f"  freed: {self.freed} (until the group works again, from proven: {freed})",
-            f"  verdicts that name the right ranks and operation: {self.verdicts}",
+            f"  verdicts that name the right ranks, operation and lines: {self.verdicts}",
             f"  next cells that work: {self.next_cells}",
             f"  variables and processes unchanged: {self.unchanged}",
             f"  cells that cannot end, from their start to their end: {total}",
@@ -77,8 +84,9 @@ def run(count: int, random: Random, sizes: tuple[int, ...] = (2, 4, 8)) -> Repor
             world = World(size, seed=random.randrange(10**6))
             try:
                 share = count // len(sizes) + (i < count % len(sizes))
-                for _ in range(share):
-                    _one(world, random, report, begun)
+                with tempfile.TemporaryDirectory() as folder:
+                    for name in _drawn(random, size, share):
+                        _one(name, world, random, report, begun, Path(folder))
             finally:
                 world.close()
     finally:
@@ -86,14 +94,33 @@ def run(count: int, random: Random, sizes: tuple[int, ...] = (2, 4, 8)) -> Repor
     return report
 
 
-def _one(world: World, random: Random, report: Report, begun: list[float]) -> None:
-    name = random.choice(list(KINDS))
-    hang = KINDS[name](random, world.n)
-    report.kinds[name] += 1
+def _drawn(random: Random, size: int, count: int) -> list[str]:
+    """Names of kinds, each once before one comes again."""
+    names = [name for name, (_, least) in ALL_KINDS.items() if least <= size]
+    drawn: list[str] = []
+    while len(drawn) < count:
+        drawn += random.sample(names, len(names))
+    return drawn[:count]
+
+
+def _one(
+    name: str,
+    world: World,
+    random: Random,
+    report: Report,
+    begun: list[float],
+    folder: Path,
+) -> None:
+    hang = ALL_KINDS[name][0](random, world.n)
+    way = random.choice(WAYS)
+    placed = place(hang.code, way, folder)
+    name = f"{name}, in a {way}"
+    report.kinds[name.partition(", in a ")[0]] += 1
+    report.ways[way] += 1
     report.count += 1
     begun.clear()
     start = time.perf_counter()
-    diagnosis, ended, error = _hang(world, hang)
+    diagnosis, ended, error = _hang(world, hang, placed)
     if not ended:
         report.faults.append(f"{name} on {world.n}: not freed: {error} {hang.code!r}")
         world.session.reset(hard=True)
@@ -109,6 +136,7 @@ def _one(world: World, random: Random, report: Report, begun: list[float]) -> No
         diagnosis.kind == hang.verdict
         and set(diagnosis.ranks) == hang.culprits
         and hang.operation in diagnosis.summary
+        and not placed.unnamed(diagnosis.summary)
     )
     report.verdicts += right
     if not right:
@@ -122,9 +150,9 @@ def _one(world: World, random: Random, report: Report, begun: list[float]) -> No
         report.faults.append(f"{name} on {world.n}: {works=} {same=} after {hang.code!r}")
 
 
-def _hang(world: World, hang: Hang) -> tuple[rb.Diagnosis | None, bool, object]:
+def _hang(world: World, hang: Hang, placed: Placed) -> tuple[rb.Diagnosis | None, bool, object]:
     session = world.session
-    running = world.in_background(lambda: session.run(hang.code))
+    running = world.in_background(lambda: placed.run(session))
     diagnosis = None
     if not hang.proven:
 

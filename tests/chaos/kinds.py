@@ -1,17 +1,23 @@
-"""Kinds of hangs: the cell that hangs, and what must be said about it."""
+"""Kinds of hangs: the code that hangs, and what must be said about it.
+
+Lines that end with ``# *`` must be named.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
-__all__ = ["KINDS", "Hang"]
+from reported import REPORTED, Reported
+
+__all__ = ["ALL_KINDS", "KINDS", "Hang"]
 
 
 @dataclass(frozen=True)
 class Hang:
-    """A cell that cannot end by itself."""
+    """Code that cannot end by itself."""
 
     code: str
     verdict: str
@@ -42,7 +48,7 @@ def missing_rank(random: Random, n: int) -> Hang:
             ("all_gather", "dist.all_gather([torch.ones(2)] * world_size, torch.ones(2))"),
         ]
     )
-    return Hang(f"if rank not in {set(skip)}:\n    {call}", "missing_rank", skip, name)
+    return Hang(f"if rank not in {set(skip)}:\n    {call}  # *", "missing_rank", skip, name)
 
 
 def asynchronous(random: Random, n: int) -> Hang:
@@ -52,7 +58,7 @@ def asynchronous(random: Random, n: int) -> Hang:
         f"if rank not in {set(skip)}:\n"
         "    work = dist.all_reduce(torch.ones(3), async_op=True)\n"
         "    total = sum(range(1000))\n"
-        "    work.wait()"
+        "    work.wait()  # *"
     )
     return Hang(code, "missing_rank", skip, "all_reduce")
 
@@ -60,7 +66,9 @@ def asynchronous(random: Random, n: int) -> Hang:
 def mismatch(random: Random, n: int) -> Hang:
     """One rank calls something else than the others."""
     odd = random.randrange(n)
-    code = f"if rank == {odd}:\n    dist.barrier()\nelse:\n    dist.all_reduce(torch.ones(4, 4))"
+    code = (
+        f"if rank == {odd}:\n    dist.barrier()\nelse:\n    dist.all_reduce(torch.ones(4, 4))  # *"
+    )
     culprits = frozenset([odd]) if n > 2 else frozenset(range(n))
     return Hang(code, "mismatch", culprits, "barrier")
 
@@ -72,7 +80,7 @@ def subgroup(random: Random, n: int) -> Hang:
     code = (
         f"group = dist.new_group({members})\n"
         f"if rank in {members} and rank not in {set(skip)}:\n"
-        "    dist.all_reduce(torch.ones(5), group=group)"
+        "    dist.all_reduce(torch.ones(5), group=group)  # *"
     )
     return Hang(code, "missing_rank", skip, "all_reduce")
 
@@ -81,14 +89,14 @@ def new_group(random: Random, n: int) -> Hang:
     """Some ranks do not take part in making a group, for which the others wait in a store."""
     skip = _some(random, n)
     return Hang(
-        f"if rank not in {set(skip)}:\n    dist.new_group()", "missing_rank", skip, "new_group"
+        f"if rank not in {set(skip)}:\n    dist.new_group()  # *", "missing_rank", skip, "new_group"
     )
 
 
 def receive(random: Random, n: int) -> Hang:
     """A rank receives what no rank sends."""
     receiver, sender = random.sample(range(n), 2)
-    code = f"if rank == {receiver}:\n    dist.recv(torch.ones(3), src={sender})"
+    code = f"if rank == {receiver}:\n    dist.recv(torch.ones(3), src={sender})  # *"
     return Hang(code, "missing_rank", frozenset([sender]), "recv")
 
 
@@ -97,7 +105,7 @@ def receive_from_each_other(random: Random, n: int) -> Hang:
     one, other = random.sample(range(n), 2)
     code = (
         f"if rank in {{{one}, {other}}}:\n"
-        f"    dist.recv(torch.ones(3), src={other} if rank == {one} else {one})"
+        f"    dist.recv(torch.ones(3), src={other} if rank == {one} else {one})  # *"
     )
     return Hang(code, "mismatch", frozenset([one, other]), "recv")
 
@@ -105,7 +113,9 @@ def receive_from_each_other(random: Random, n: int) -> Hang:
 def raised(random: Random, n: int) -> Hang:
     """A rank raises while others wait for it."""
     bad = random.randrange(n)
-    code = f"if rank == {bad}:\n    raise ValueError('no data')\ndist.all_reduce(torch.ones(2))"
+    code = (
+        f"if rank == {bad}:\n    raise ValueError('no data')  # *\ndist.all_reduce(torch.ones(2))"
+    )
     return Hang(code, "raised", frozenset([bad]), "all_reduce")
 
 
@@ -114,7 +124,7 @@ def ddp(random: Random, n: int) -> Hang:
     skip = random.randrange(n)
     code = (
         "net = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(4, 4))\n"
-        f"loss = net(torch.ones(2, 4)).sum()\nif rank != {skip}:\n    loss.backward()"
+        f"loss = net(torch.ones(2, 4)).sum()\nif rank != {skip}:\n    loss.backward()  # *"
     )
     return Hang(code, "missing_rank", frozenset([skip]), "all_reduce")
 
@@ -127,7 +137,7 @@ def fsdp(random: Random, n: int) -> Hang:
         "from torch.distributed.device_mesh import init_device_mesh\n"
         "net = torch.nn.Linear(8, 8)\n"
         "fully_shard(net, mesh=init_device_mesh('cpu', (world_size,)))\n"
-        f"if rank != {skip}:\n    net(torch.ones(2, 8))"
+        f"if rank != {skip}:\n    net(torch.ones(2, 8))  # *"
     )
     return Hang(code, "missing_rank", frozenset([skip]), "all_gather")
 
@@ -139,6 +149,10 @@ def _slow(body: str) -> Kind:
         return Hang(code, "slow", frozenset([slow]), "all_reduce", proven=False)
 
     return kind
+
+
+def _as_reported(its: Reported, _random: Random, n: int) -> Hang:
+    return Hang(its.code, its.verdict, its.culprits_of(n), its.operation)
 
 
 KINDS: dict[str, Kind] = {
@@ -156,3 +170,8 @@ KINDS: dict[str, Kind] = {
     "time.sleep": _slow("time.sleep(600)"),
     "subprocess": _slow("import subprocess; subprocess.run(['sleep', '600'])"),
 }
+
+ALL_KINDS: dict[str, tuple[Kind, int]] = {name: (kind, 2) for name, kind in KINDS.items()} | {
+    its.name: (partial(_as_reported, its), its.ranks) for its in REPORTED
+}
+"""Those and the reported ones by name, and how many ranks they take at least."""

@@ -40,6 +40,12 @@ class Handles:
             self._forget()
         self._records[id(work)] = record
 
+    def drop(self, record: Record) -> None:
+        """Let go of a handle whose call is done, if it is the latest: what blocks ends at once."""
+        held = self.held
+        if held and held[-1] is record and (latest := held.pop()) is not record:
+            held.append(latest)  # another thread has just begun a call
+
     def add_future(self, future: Any, work: Any) -> None:
         """Note that a future is of the same call as a handle."""
         if (record := self.record_of(work)) is not None:

@@ -182,6 +182,7 @@ class Ledger:
         # A keeper has to hear of it again from the thread that waits, by the same handle.
         if self.keeper is None or failed or self.keeper.after(record):
             record.work = None
+            self.handles.drop(record)
         if record.completed:
             return  # it was seen to be done before it was waited for
         record.failed = failed

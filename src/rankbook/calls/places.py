@@ -44,9 +44,9 @@ _MACHINERY = tuple(
 """What of torch's runs compiled code, or calls any operator: not what a person has called."""
 _WRITTEN_BY_NOBODY = ("<eval_with_key", "<frozen ", "<string>")
 
-_OTHERS, _OF_TORCH, _BELOW, _AGENT = 0, 1, 2, 3
-"""Kinds of files: a person's or a library's, torch's, what is never told of, and the engine's
-agent, which runs all that a session asks for."""
+_OTHERS, _OF_TORCH, _BELOW, _AGENT, _CELL, _ENTRANCE = range(6)
+"""Kinds of files: a person's or a library's, torch's, what is never told of, the engine's agent,
+which runs all that a session asks for, a cell, and what calls a script or a test."""
 
 _HELPERS = {"wrapper", "inner", "<lambda>", "<genexpr>", "<listcomp>"}
 """Functions of torch's that nobody calls by name."""
@@ -97,9 +97,10 @@ def spot(frame: FrameType | None) -> tuple[Spot | None, Spot | None, str]:
             kind = _kind(code.co_filename)
         if kind == _AGENT:
             break  # no person called it: an engine joins or leaves a group
+        if kind == _CELL:
+            return _spot(frame), None, function
         if kind == _OTHERS:
-            found = _spot(frame)
-            return found, None if found.place.is_cell else _cell_above(frame), function
+            return _spot(frame), _cell_above(frame), function
         if kind == _OF_TORCH and code.co_name not in _HELPERS and code.co_name[0] != "_":
             function = code.co_name
         frame = frame.f_back
@@ -146,12 +147,16 @@ def _spot(frame: FrameType) -> Spot:
 
 
 def _cell_above(frame: FrameType) -> Spot | None:
-    above = frame.f_back
+    above, kinds = frame.f_back, _kinds
     for _ in range(_DEEPEST):
-        if above is None or above.f_code.co_filename in _ENTRANCES:
+        if above is None:
             return None
-        if is_cell(above.f_code.co_filename):
-            return _spot(above)
+        filename = above.f_code.co_filename
+        kind = kinds.get(filename)
+        if kind is None:
+            kind = _kind(filename)
+        if kind >= _CELL:
+            return _spot(above) if kind == _CELL else None
         above = above.f_back
     return None
 
@@ -159,6 +164,10 @@ def _cell_above(frame: FrameType) -> Spot | None:
 def _kind(filename: str) -> int:
     if filename == _OF_THE_AGENT:
         kind = _AGENT
+    elif is_cell(filename):
+        kind = _CELL
+    elif filename in _ENTRANCES:
+        kind = _ENTRANCE
     elif filename.startswith((_OURS, *_MACHINERY, *_WRITTEN_BY_NOBODY)):
         kind = _BELOW
     elif filename.startswith(_TORCH):

@@ -82,7 +82,7 @@ class Group:
 class Site:
     """One operation at one line: what is the same each time that it is called there."""
 
-    __slots__ = ("cell", "function", "op", "reduce_op", "serial", "spot")
+    __slots__ = ("cell", "function", "known", "op", "reduce_op", "serial", "spot")
 
     def __init__(
         self, op: str, reduce_op: str, function: str, spot: Spot | None, cell: Spot | None
@@ -94,6 +94,8 @@ class Site:
         self.cell = cell
         self.serial = 0
         """Its number in the file of the last calls; 0: it has not been there."""
+        self.known: tuple[int, Any, int | None, bool, tuple[int, int]] | None = None
+        """Of its latest call with one tensor or none: how much, and what was worked out of it."""
 
 
 class Record:
