@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
 from statistics import median
@@ -31,6 +32,104 @@ if world_size > 1:
 dist.barrier()
 """
 
+_LATE = """
+import random, threading, time
+chance = random.Random({seed} + rank)
+def late():
+    time.sleep(chance.choice([0, 0, chance.uniform(0, 3)]))
+"""
+
+_LOADS = {
+    "a thread with a group of its own": """
+group = dist.new_group(list(range(world_size)))
+def work():
+    for _ in range(10):
+        late()
+        dist.all_reduce(torch.ones(100), group=group)
+thread = threading.Thread(target=work)
+thread.start()
+for _ in range(10):
+    late()
+    dist.all_reduce(torch.ones(10))
+thread.join()
+""",
+    "checkpoints in the background": """
+import tempfile
+import torch.distributed.checkpoint as dcp
+folder = [tempfile.mkdtemp()]
+dist.broadcast_object_list(folder, src=0)
+saver = dist.new_group(list(range(world_size)), backend="gloo")
+for step in range(2):
+    saved = dcp.async_save(
+        {{"x": torch.ones(100)}}, checkpoint_id=f"{{folder[0]}}/{{step}}", process_group=saver
+    )
+    for _ in range(3):
+        late()
+        dist.all_reduce(torch.ones(10))
+    saved.result()
+dist.barrier()
+if rank == 0:
+    import shutil
+    shutil.rmtree(folder[0])
+""",
+    "Join over uneven inputs": """
+from torch.distributed.algorithms.join import Join
+from torch.nn.parallel import DistributedDataParallel
+net = DistributedDataParallel(torch.nn.Linear(4, 4))
+with Join([net]):
+    for _ in range(2 + rank):
+        late()
+        net(torch.ones(2, 4)).sum().backward()
+""",
+    "functional collectives": """
+import torch.distributed._functional_collectives as functional
+total = torch.ones(4)
+for _ in range(5):
+    late()
+    total = functional.all_reduce(total, "max", dist.group.WORLD)
+    late()
+    total.sum().item()
+""",
+    "groups made late, and keys set late": """
+for step in range(3):
+    late()
+    group = dist.new_group([0, world_size - 1])
+    if rank in (0, world_size - 1):
+        dist.barrier(group=group)
+store = dist.distributed_c10d._get_default_store()
+for step in range(3):
+    if rank == step % world_size:
+        time.sleep(chance.uniform(0, 4))
+        store.set(f"{seed}/{{step}}", "here")
+    store.wait([f"{seed}/{{step}}"])
+""",
+    "a key that another thread sets": """
+store = dist.distributed_c10d._get_default_store()
+if rank == 0:
+    def set_late():
+        time.sleep(4)
+        store.set("{seed}/from a thread", "here")
+    threading.Thread(target=set_late).start()
+else:
+    store.wait(["{seed}/from a thread"])
+""",
+    "objects, pipelines of messages, handles kept": """
+handles = {{}}
+for step in range(3):
+    late()
+    handles[step] = dist.all_reduce(torch.ones(4), async_op=True)
+    found = [None] * world_size
+    dist.all_gather_object(found, rank)
+if rank < world_size - 1:
+    late()
+    dist.send(torch.ones(2), rank + 1, tag=3)
+if rank:
+    dist.recv(torch.ones(2), rank - 1, tag=3)
+[handle.wait() for handle in handles.values()]
+""",
+}
+"""Cells that end well, whose ranks come late; by what is in them."""
+
 
 @dataclass
 class Skew:
@@ -38,6 +137,7 @@ class Skew:
 
     seconds: float = 0.0
     cells: int = 0
+    loads: Counter[str] = field(default_factory=Counter)
     alarms: list[str] = field(default_factory=list)
 
     @property
@@ -47,7 +147,8 @@ class Skew:
 
     def lines(self) -> list[str]:
         """The report in words."""
-        load = f"healthy load for {self.seconds:.0f} s, ranks up to 20 s apart"
+        kinds = ", ".join(f"{n} {load}" for load, n in sorted(self.loads.items()))
+        load = f"healthy load for {self.seconds:.0f} s, ranks up to 20 s apart ({kinds})"
         return [
             f"{load}: {self.cells} cells, {len(self.alarms)} false alarms",
             *(f"  FAULT {alarm}" for alarm in self.alarms),
@@ -61,10 +162,13 @@ def skew(seconds: float, random: Random, n: int = 4) -> Skew:
     begin = time.perf_counter()
     try:
         while (now := time.perf_counter() - begin) < seconds:
-            result = session.run(_SKEWED.format(seed=random.randrange(10**6)))
+            name = random.choice(["skew", *_LOADS])
+            code = _SKEWED if name == "skew" else _LATE + _LOADS[name]
+            result = session.run(code.format(seed=random.randrange(10**6)))
             report.cells += 1
+            report.loads[name] += 1
             if not result.ok or result.diagnosis is not None:
-                report.alarms.append(f"after {now:.0f} s: {result} {result.diagnosis}")
+                report.alarms.append(f"after {now:.0f} s, {name}: {result} {result.diagnosis}")
     finally:
         session.shutdown()
     report.seconds = time.perf_counter() - begin

@@ -71,6 +71,16 @@ HANGS = [
             for rank, peer in enumerate((3, 0, 1, 2))
         ],
     ),
+    (
+        "training.train(steps=4)",
+        (
+            r"Rank 0 called barrier #(\d+) "
+            r"\(training\.py:18 in save, called from In \[\d+\] line 7\), "
+            r"where ranks 1-3 called all_reduce #\1 "
+            r"\(training\.py:9 in train, called from In \[\d+\] line 7\)\."
+        ),
+        [("rank 0", "waited in barrier"), ("ranks 1-3", "waited in all_reduce")],
+    ),
 ]
 
 
@@ -126,6 +136,12 @@ def test_the_fixed_cell_works(executed, source, nth, ranks, lines):
     assert [rank for rank in said if said[rank]] == list(ranks)
     for rank in ranks:
         assert re.fullmatch("\n".join(lines), "\n".join(said[rank])), said
+
+
+def test_the_file_that_was_repaired_works_on_the_same_ranks(executed):
+    said = by_rank(shown(cell_with(executed, "reload(training)")), 4)
+    value = "tensor([-1.6000])"
+    assert said == {0: ["saved -0.8", value], 1: [value], 2: [value], 3: [value]}
 
 
 def test_the_verdict_can_be_asked_for_while_a_cell_hangs(executed):
