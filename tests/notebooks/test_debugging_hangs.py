@@ -111,7 +111,7 @@ def test_shapes_that_differ_are_refused_on_every_rank(executed):
     assert re.fullmatch(
         r"Rank 2 called all_reduce #\d+ with 3 elements of int64, "
         r"where ranks 0-1,3 called it with 4 elements of int64 "
-        r"\(In \[\d+\] line 3\)\.",
+        r"\(In \[\d+\] line 3: dist\.all_reduce\(per_class\)\)\.",
         said,
     )
     assert [ranks for ranks, _ in rows] == ["rank 2", "ranks 0-1,3"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from sys import _current_frames, _getframe
 from threading import get_ident
@@ -315,7 +316,8 @@ class Ledger:
             group = record.group
             found = Slot(group.key, group.ranks, group.generation, record.number)
             if found == slot and record.site.op not in P2P:
-                return to_call(record)
+                spot = record.site.spot
+                return replace(to_call(record), text=spot.text if spot else "")
         return None
 
     def settle(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import os
 import sys
 import sysconfig
@@ -69,6 +70,13 @@ class Spot:
     def __init__(self, code: CodeType, line: int) -> None:
         self.code = code  # keeps its id from being given to another
         self.place = place_of(code, line)
+
+    @property
+    def text(self) -> str:
+        """The line of a cell as it was typed; empty for a file's."""
+        if not self.place.is_cell:
+            return ""
+        return linecache.getline(self.code.co_filename, self.place.line).strip()
 
 
 def place_of(code: CodeType, line: int) -> Place:

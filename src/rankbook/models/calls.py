@@ -115,6 +115,8 @@ class Call:
     """When it was seen to be done: at the end of a wait for it, or later; None: not yet."""
     failed: bool = False
     """Whether issuing it, or a wait for it, raised."""
+    text: str = ""
+    """The line of a cell where it was called, as typed; only where a rank tells of one call."""
     key: str = ""
     """Name of its group, told apart from an earlier one of that name: ``0 (2)``."""
 

@@ -84,7 +84,7 @@ class Collective:
             call.reduce_op,
             done=call.completed is not None or call.failed,
             since=now - call.issued,
-            line=call.line,
+            line=f"{call.line}: {call.text}" if call.text else call.line,
         )
 
 
