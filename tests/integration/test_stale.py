@@ -126,6 +126,35 @@ def test_what_holds_a_group_of_before_says_so(four, name, event):
         four.run("assert state() == before, 'a parameter has changed'").raise_for_error()
 
 
+SAMPLERS = """
+from torch.utils.data import DataLoader, DistributedSampler
+class Mine(DistributedSampler):
+    def __iter__(self):
+        return iter(list(super().__iter__()))
+loader = DataLoader(range(12), sampler=DistributedSampler(range(12)))
+mine = Mine(range(12), shuffle=False)
+of_a_part = DistributedSampler(range(12), num_replicas=2, rank=rank % 2)
+"""
+
+
+def test_a_sampler_for_another_number_of_ranks_says_so_when_it_is_iterated_over(four):
+    four.run(SAMPLERS).raise_for_error()
+    assert four.run("len(list(loader)), len(list(mine))")[3].result_repr == "(3, 3)"
+    four.reset()
+    assert four.run("len(list(loader)), len(list(mine))")[3].result_repr == "(3, 3)"
+    change_size(four)
+    made = "was made for 4 ranks, and there are 3: make it again, "
+    for code, name in (("list(loader)", "DistributedSampler"), ("list(mine)", "Mine")):
+        for rank in four.run(code).values():
+            assert rank.error.ename == "StaleGroupError"
+            assert rank.error.evalue.startswith(f"this {name} {made}{name}(dataset)")
+    checks = "isinstance(mine, Mine), len(list(of_a_part)), len(mine)"
+    assert four.run(checks)[0].result_repr == "(True, 6, 3)"
+    assert "istributed samplers" in four.carried
+    four.run(SAMPLERS).raise_for_error()
+    assert four.run("len(list(loader))")[2].result_repr == "4"
+
+
 def test_what_was_said_to_be_made_again_works(four):
     four.run(f"{COMMON}{OBJECTS['DDP']}\n{STEP.format(0)}").raise_for_error()
     change_size(four)

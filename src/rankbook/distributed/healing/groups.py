@@ -13,7 +13,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from rankbook.distributed.healing import connections, meshes, stale, steps, wrappers
+from rankbook.distributed.healing import connections, meshes, samplers, stale, steps, wrappers
 from rankbook.distributed.healing.account import Account, Held, Terms, note
 from rankbook.distributed.healing.reducers import Standing
 from rankbook.distributed.healing.steps import Departed
@@ -99,15 +99,18 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     wrappers.restart(alive, [word.standings for word in words], _c10d._get_default_store())
     stale.wait(waiting, new)
     lost = [one.terms for one in held if one.terms not in [each.terms for each in going]]
+    is_other = account is not None and account.size != dist.get_world_size()
+    shares: tuple[str, ...] = ()
+    if account is not None and is_other:
+        shares = samplers.refuse(account.size, account.rank, dist.get_world_size())
     if account is not None and lost:
-        is_other = account.size != dist.get_world_size()
         names = {its.name for its in lost if is_other or not its.is_default}
         stale.refuse(ended, names, account.generation)
     meshes.clear_caches()
     _tell(going)
     return Healed(
         (*alive.kinds, *_subgroups([one.terms for one in going])),
-        (*ended.kinds, *_subgroups(lost)),
+        (*ended.kinds, *shares, *_subgroups(lost)),
         waiting.kinds,
         account is None and any(rosters),
         steps.departed([None if word.is_new else word.steps for word in words]),

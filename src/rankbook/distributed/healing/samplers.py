@@ -1,0 +1,41 @@
+"""Samplers that share a data set out among a number of ranks that there no longer are."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from typing import Any
+
+from rankbook.distributed.healing.stale import Refusal
+
+__all__ = ["refuse"]
+
+
+def refuse(size: int, rank: int, now: int) -> tuple[str, ...]:
+    """Have samplers for a world of another size say so when they are iterated over.
+
+    They would go on without an error, and leave out what the missing ranks had, or share it out
+    among too few.
+
+    Args:
+        size: For how many ranks they were made.
+        rank: Which of these this process was: others are for parts of the world, and stay.
+        now: How many ranks there are.
+
+    Returns:
+        What they are called in the plural; nothing if there are none.
+    """
+    module = sys.modules.get("torch.utils.data.distributed")
+    sampler: Any = getattr(module, "DistributedSampler", ())
+    found = [one for one in gc.get_objects() if issubclass(type(one), sampler)]
+    ended = [one for one in found if vars(one).get("num_replicas") == size]
+    ended = [one for one in ended if vars(one).get("rank") == rank]
+    for one in ended:
+        cls = type(one)
+        why = Refusal(
+            f"this {cls.__name__} was made for {size} ranks, and there are {now}: make it again, "
+            f"{cls.__name__}(dataset), and the loader that has it"
+        )
+        # Python asks the class how to iterate, not the object.
+        one.__class__ = type(cls.__name__, (cls,), {"__iter__": why, "__module__": cls.__module__})
+    return ("distributed samplers",) if ended else ()
