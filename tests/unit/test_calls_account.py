@@ -14,6 +14,7 @@ import torch.distributed as dist
 
 from rankbook import calls, lastcalls
 from rankbook.calls import Ledger
+from rankbook.calls.records import to_call
 from rankbook.calls.taps import FUNCTIONAL, METHODS, OPS
 from rankbook.cellnames import file_of
 from rankbook.models.calls import Place
@@ -202,7 +203,9 @@ def test_the_file_of_the_last_calls_is_read_as_it_was_written(ledger):
     assert last.pid == os.getpid()
     assert [
         replace(call, ranks=(0,), thread=0, nbytes=0, returned=None, key="0") for call in last.calls
-    ] == [replace(call, thread=0, nbytes=0, returned=None) for call in ledger.recent(2)]
+    ] == [
+        replace(call, thread=0, nbytes=0, returned=None, awaited=None) for call in ledger.recent(2)
+    ]
 
 
 def test_the_file_keeps_the_latest_calls_of_many(ledger):
@@ -325,3 +328,14 @@ def test_calls_can_be_counted_from_1_again(world):
     calls.remove()
     found, _ = ledger.since()
     assert [call.number for call in found] == [1, 2, 1]
+
+
+def test_when_a_thread_first_waits_for_a_call_is_kept(world, ledger):
+    record = ledger.issue(world, "all_reduce", [ones()])
+    assert to_call(record).awaited is None
+    ledger.waited(ledger.wait("work", record))
+    first = to_call(record).awaited
+    assert first >= to_call(record).issued
+    ledger.waited(ledger.wait("work", record))
+    assert to_call(record).awaited == first
+    ledger.ended(record)

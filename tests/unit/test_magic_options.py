@@ -66,3 +66,20 @@ def test_a_new_option_with_a_value_is_kept_apart_from_the_code_behind_it():
 
     args, code = parse_with_code(magic, "--quick --where here x -1")
     assert (args.quick, args.where, code) == (True, "here", "x -1")
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("--trace x.sum()", ("default", "x.sum()")),
+        ("--trace=t.json x.sum()", ("t.json", "x.sum()")),
+        ("x.sum()", (None, "x.sum()")),
+    ],
+)
+def test_a_value_that_may_be_left_out_stands_behind_an_equals_sign(line, expected):
+    @takes(option("--trace", nargs="?", const="default", help="Record."))
+    def magic(self, line, cell=None):
+        """Run code."""
+
+    args, code = parse_with_code(magic, line)
+    assert (args.trace, code) == expected

@@ -119,6 +119,8 @@ ASKED = [
     requests.SendChunks("0.weight", (0, 3)),
     requests.Drop(),
     requests.SayEnvironment(),
+    requests.StartProfile(),
+    requests.TakeProfile(),
     requests.SayFacts("10.0.0.1"),
     requests.SayHoldings(),
     requests.SayKept(),

@@ -137,7 +137,7 @@ class Ledger:
         # announced.
         self._waiting.pop(thread, None)
         record.cell = self.counts.cell
-        record.returned = record.completed = 0
+        record.returned = record.awaited = record.completed = 0
         record.failed = False
         record.work = None
         self._issuing[thread] = record
@@ -207,9 +207,12 @@ class Ledger:
         """
         thread = get_ident()
         outer = self._waiting.get(thread)
-        self._waiting[thread] = (time_ns(), kind, record, timeout, keys)
-        if record is not None and self.box is not None:
-            self.box.awaited(record)
+        now = time_ns()
+        self._waiting[thread] = (now, kind, record, timeout, keys)
+        if record is not None:
+            record.awaited = record.awaited or now
+            if self.box is not None:
+                self.box.awaited(record)
         return outer
 
     def present_wait(self) -> Awaited | None:

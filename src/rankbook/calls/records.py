@@ -102,6 +102,7 @@ class Record:
     """A call; what is not yet known of it is filled in later, by any thread."""
 
     __slots__ = (
+        "awaited",
         "cell",
         "completed",
         "dtypes",
@@ -138,6 +139,8 @@ class Record:
     issued: int
     """ns since the epoch, as are the other times; 0: not yet."""
     returned: int
+    awaited: int
+    """When a thread first began to wait for it."""
     completed: int
     failed: bool
     work: Callable[[], Any] | None
@@ -187,6 +190,7 @@ def to_call(record: Record) -> Call:
         stream_ordered=record.stream_ordered,
         issued=record.issued / 1e9,
         returned=record.returned / 1e9 if record.returned else None,
+        awaited=record.awaited / 1e9 if record.awaited else None,
         completed=record.completed / 1e9 if record.completed else None,
         failed=record.failed,
     )

@@ -10,7 +10,7 @@ from html import escape
 from itertools import zip_longest
 from typing import Any
 
-from rankbook.display import bench, shown, verdict
+from rankbook.display import bench, profile, shown, verdict
 from rankbook.display.cell import LiveOutput
 from rankbook.display.text import plain
 from rankbook.errors import PromptError
@@ -19,6 +19,7 @@ from rankbook.models.benchmarks import Benchmark
 from rankbook.models.events import Result, Stream
 from rankbook.models.exchanges import Exchanges
 from rankbook.models.meshes import NamedMesh
+from rankbook.models.profiles import Profile
 from rankbook.models.shown import MIME, Shown
 from rankbook.sessions.cells.results import CellResult
 
@@ -33,6 +34,8 @@ def give_faces() -> None:
     Benchmark._repr_html_ = bench.to_html  # type: ignore[attr-defined]
     Benchmark.__repr__ = bench.to_text  # type: ignore[method-assign, assignment]
     Diagnosis._repr_html_ = verdict.to_html  # type: ignore[attr-defined]
+    Profile._repr_html_ = profile.to_html  # type: ignore[attr-defined]
+    Profile.__repr__ = profile.to_text  # type: ignore[method-assign, assignment]
     Shown._repr_html_ = shown.to_html  # type: ignore[attr-defined]
     Shown.__repr__ = shown.to_text  # type: ignore[method-assign, assignment]
     Exchanges._repr_html_ = shown.exchanges_to_html  # type: ignore[attr-defined]

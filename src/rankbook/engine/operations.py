@@ -42,6 +42,7 @@ ROOMS = (
     "rankbook.engine.look",
     "rankbook.engine.meeting",
     "rankbook.engine.meshes",
+    "rankbook.engine.profiling",
     "rankbook.engine.showing",
     "rankbook.engine.standing",
     "rankbook.engine.values",

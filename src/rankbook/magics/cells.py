@@ -23,6 +23,7 @@ from rankbook.magics.options import (
     RANKS,
     SELECTION,
     TIMEOUT_SECONDS,
+    TRACE,
     option,
 )
 from rankbook.magics.running import run_cell
@@ -68,6 +69,7 @@ class CellMagics(RankMagics):
             help="Keep what the cell's collectives put in and get out, up to 1 MB each; "
             "%%dist_show --collectives draws it.",
         ),
+        TRACE,
         NO_WAIT,
         option("expression", nargs="*", help="For %%dist: what to run."),
     )
@@ -86,6 +88,9 @@ class CellMagics(RankMagics):
             x
 
             %dist x.sum()
+
+            %%dist --profile=step.json.gz
+            train_step()
         """
         if cell is None:
             args, text = parse_with_code(self.dist, line)
@@ -111,6 +116,7 @@ class CellMagics(RankMagics):
             wait=not args.no_wait,
             post_mortem="failure" if args.pdb else "",
             keep_values=args.keep_values,
+            profile=args.profile,
         )
 
     @cell_magic

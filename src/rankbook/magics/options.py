@@ -37,6 +37,7 @@ __all__ = [
     "SSH",
     "TIMEOUT_MINUTES",
     "TIMEOUT_SECONDS",
+    "TRACE",
     "Option",
     "option",
 ]
@@ -55,6 +56,11 @@ class Option:
     def takes_value(self) -> bool:
         """Whether a value follows the option's name."""
         return self.names[0].startswith("-") and "action" not in self.settings
+
+    @property
+    def needs_value(self) -> bool:
+        """Whether it must: where it may be left out, it stands behind ``=``."""
+        return self.takes_value and self.settings.get("nargs") != "?"
 
     def but(self, **settings: Any) -> Option:
         """The same option with some settings changed, mostly its help."""
@@ -181,5 +187,14 @@ SAVE = option(
     "--save",
     metavar="DIR",
     help="Also save the ranks' last calls there, for torch's analyser: torchfrtrace DIR.",
+)
+TRACE = option(
+    "--profile",
+    "--trace",
+    nargs="?",
+    const="trace.json.gz",
+    metavar="FILE",
+    help="Record it with torch's profiler on every rank: one trace of all ranks in FILE, for "
+    "Perfetto, and a table of where the time went. Default: trace.json.gz.",
 )
 NAMES = option("names", nargs="+", metavar="NAME", help="Names of variables.")

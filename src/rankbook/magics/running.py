@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from rankbook.display import profile
 from rankbook.display.cell import LiveOutput
 from rankbook.display.entries import Screen
 from rankbook.display.page import Named
@@ -17,6 +19,7 @@ from rankbook.magics.syntax import check_cell
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from rankbook.models.profiles import Profile
     from rankbook.notebook import Session
     from rankbook.sessions.cells.results import CellResult
 
@@ -109,12 +112,18 @@ def show(
             keep(error.result)
             raise
         keep(result)
+        if result.profile is not None:
+            screen.show(*_bundle(result.profile), uuid.uuid4().hex, update=False)
         result.raise_for_error()
 
     if wait:
         ran()
     else:
         session.in_background(lambda: _shown_errors(ran, screen))
+
+
+def _bundle(found: Profile) -> tuple[dict[str, Any], dict[str, Any]]:
+    return {"text/plain": profile.to_text(found), "text/html": profile.to_html(found)}, {}
 
 
 def _shown_errors(run: Callable[[], None], screen: Screen) -> None:

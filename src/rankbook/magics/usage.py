@@ -99,7 +99,7 @@ def _joined(name: str, match: re.Match[str]) -> str:
 
 def parse_with_code(magic: Any, line: str) -> tuple[Namespace, str]:
     """Split ``-r 0 x.sum()`` into options and code, which must reach the ranks untouched."""
-    with_value = {name for each in magic.options if each.takes_value for name in each.names}
+    with_value = {name for each in magic.options if each.needs_value for name in each.names}
     head, rest = [], line.strip()
     while rest.startswith("-"):
         word, _, rest = rest.partition(" ")

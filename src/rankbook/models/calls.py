@@ -111,6 +111,8 @@ class Call:
     """When it was called, seconds since the epoch."""
     returned: float | None = None
     """When torch gave back its handle; None: it is still being issued, or that failed."""
+    awaited: float | None = None
+    """When a thread first began to wait for it; None: none has."""
     completed: float | None = None
     """When it was seen to be done: at the end of a wait for it, or later; None: not yet."""
     failed: bool = False

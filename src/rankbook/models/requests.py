@@ -13,6 +13,7 @@ from rankbook.models.groups import Destroy, EndScript, HostStore, Initialize, Re
 from rankbook.models.inspecting import Complete, Inspect, ListVariables
 from rankbook.models.looks import LookAt, SayStacks
 from rankbook.models.meshes import SayMesh
+from rankbook.models.profiles import StartProfile, TakeProfile
 from rankbook.models.prompts import Answer
 from rankbook.models.recorded import TellTimeline
 from rankbook.models.shown import Show
@@ -54,7 +55,9 @@ __all__ = [
     "SendChunks",
     "Settle",
     "Show",
+    "StartProfile",
     "Take",
+    "TakeProfile",
     "TellCall",
     "TellTimeline",
 ]

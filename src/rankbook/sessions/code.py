@@ -18,6 +18,7 @@ from rankbook.sessions.cells import scripts
 from rankbook.sessions.cells.cell import Cell
 from rankbook.sessions.cells.collecting import CellOutput
 from rankbook.sessions.cells.results import CellResult
+from rankbook.sessions.profiling import Profiling
 from rankbook.sessions.view import SessionView
 from rankbook.words import in_words
 
@@ -39,6 +40,7 @@ class SessionCode(SessionView):
         first_line: int = 1,
         post_mortem: str = "",
         keep_values: bool = False,
+        profile: str | os.PathLike[str] | None = None,
     ) -> CellResult:
         """Run a cell on ranks and wait for it. IPython syntax works as in a notebook.
 
@@ -58,6 +60,9 @@ class SessionCode(SessionView):
             first_line: The line of the editor in which ``code`` begins.
             post_mortem: ``failure``: stop where it fails; ``last``: look back at one that failed.
             keep_values: Keep what its collectives put in and get out, for :meth:`exchanges`.
+            profile: Record it with torch's profiler on every rank, and write one trace there, for
+                Perfetto; compressed if the name ends in ``.gz``. The result's ``profile`` says
+                where the time went.
 
         Returns:
             What it did on each rank. An exception there is in the result, never raised here, and
@@ -80,7 +85,7 @@ class SessionCode(SessionView):
             post_mortem=post_mortem,
             keep_values=keep_values,
         )
-        return self._run(cell, output)
+        return self._run(cell, output, profile)
 
     def run_script(  # noqa: PLR0913 - what can be typed after %dist_run
         self,
@@ -169,13 +174,27 @@ class SessionCode(SessionView):
         """
         return benching.bench(self, collective, sizes, group, rounds, number)
 
-    def _run(self, cell: Cell, output: CellOutput | None) -> CellResult:
+    def _run(
+        self,
+        cell: Cell,
+        output: CellOutput | None,
+        profile: str | os.PathLike[str] | None = None,
+    ) -> CellResult:
         cell = replace(cell, on_hang=cell.on_hang or self.on_hang)
         if cell.on_hang not in ON_HANG:
             raise InputError(f"on_hang={cell.on_hang!r} is none of {', '.join(ON_HANG)}.")
         kind = "a script" if cell.scripts else "a cell"
         with self._turns.take(f"running {kind} on {in_words(cell.ranks)}"):
-            return self._cells.run(cell, output)
+            if profile is None:
+                return self._cells.run(cell, output)
+            profiling = Profiling(self.members, cell.ranks, profile)
+            try:
+                result = self._cells.run(cell, output)
+            except BaseException:
+                profiling.drop()
+                raise
+            result.profile = profiling.finish(result)
+            return result
 
     def select(self, ranks: str | int | list[int]) -> tuple[int, ...]:
         """Read a selection of ranks, all of which can run a cell.

@@ -10,6 +10,7 @@ from rankbook.errors import HangError, RankError
 from rankbook.models import Diagnosis, Failure
 from rankbook.models.calls import Traffic
 from rankbook.models.meshes import NamedMesh
+from rankbook.models.profiles import Profile
 from rankbook.models.shown import Held
 from rankbook.sessions.cells.failures import first_cause, group_failures, tracebacks
 from rankbook.words import in_words
@@ -69,6 +70,9 @@ class CellResult(Mapping[int, RankResult]):
 
     was_overdue: bool = False
     """Whether a collective had taken longer than the group allows."""
+
+    profile: Profile | None = None
+    """Where the time went, of a cell that was profiled."""
 
     mesh: NamedMesh | None = None
     """By whose dimensions ranks are named; None: by their numbers."""

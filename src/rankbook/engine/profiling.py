@@ -1,0 +1,102 @@
+"""Recording what this rank does with torch's profiler, from before a cell until after it."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from rankbook.engine.jobs import Job
+from rankbook.engine.operations import MAIN, operation
+from rankbook.errors import InputError
+from rankbook.models.profiles import Taken
+from rankbook.models.requests import StartProfile, TakeProfile
+
+__all__ = ["start_profile", "take_profile"]
+
+_TRIES = 200
+"""Operations by which it is measured what recording one costs."""
+
+
+class _Running:
+    """The profiler that runs, and the last call before it."""
+
+    profiler: Any = None
+    last = 0
+
+
+@operation(StartProfile, on=MAIN)
+def start_profile(job: Job, _request: StartProfile) -> float:
+    """Start the profiler."""
+    _stop()
+    without = _seconds_of_one()
+    activities = [ProfilerActivity.CPU]
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        activities.append(ProfilerActivity.CUDA)
+    profiler = profile(activities=activities)
+    try:
+        with _quiet():
+            profiler.start()
+    except RuntimeError as error:  # one that a cell has started runs already
+        raise InputError(f"torch's profiler cannot start: {error}") from None
+    _Running.profiler, _Running.last = profiler, job.engine.ledger.last
+    return max(0.0, _seconds_of_one() - without)
+
+
+@operation(TakeProfile, on=MAIN)
+def take_profile(job: Job, _request: TakeProfile) -> Taken:
+    """Stop it, and send the trace."""
+    engine, profiler = job.engine, _Running.profiler
+    calls, dropped = engine.ledger.since(_Running.last)
+    _stop()
+    if profiler is not None:
+        with tempfile.TemporaryDirectory(prefix="rankbook-") as folder, _quiet():
+            path = Path(folder, "trace.json")
+            profiler.export_chrome_trace(str(path))
+            job.attachments.append(gzip.compress(path.read_bytes(), 1))
+    main = threading.main_thread().ident or 0
+    return Taken(socket.gethostname(), engine.runner.started, main, tuple(calls), dropped)
+
+
+def _stop() -> None:
+    if _Running.profiler is not None:
+        profiler, _Running.profiler = _Running.profiler, None
+        with _quiet():
+            profiler.stop()
+
+
+def _seconds_of_one() -> float:
+    """How long a small operation takes here, the median of some."""
+    x = torch.zeros(1)
+    times = []
+    for _ in range(_TRIES):
+        begin = time.perf_counter()
+        x.add_(1)
+        times.append(time.perf_counter() - begin)
+    return sorted(times)[_TRIES // 2]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Drop what Kineto writes past Python: its stages. It reads its log level only once."""
+    kept = os.dup(1), os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        for number, descriptor in enumerate(kept, 1):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        os.close(nowhere)
