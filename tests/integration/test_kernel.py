@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 import time
 
 import psutil
@@ -11,6 +14,8 @@ from kernels import notebook_with_magics
 from lines import by_rank
 from processes import wait_until, waits_for
 
+from rankbook.cli.ends import End
+from rankbook.cli.main import main
 from rankbook.display.text import plain
 
 
@@ -339,6 +344,82 @@ def test_a_reset_while_a_cell_runs_is_refused_in_one_line(notebook):
     notebook.run("while 'slow' not in globals(): pass\nprint(slow[0].error.ename)")
     assert notebook.stdout == "KeyboardInterrupt\n"
     wait_until(lambda: notebook.run("%dist 1")["status"] == "ok")
+
+
+@pytest.fixture
+def command(capsys):
+    """Runs a command in this process, which is another than the kernel; returns what it prints."""
+
+    def run(*words, code=0):
+        end = main(words)
+        said = capsys.readouterr()
+        assert end == code, (words, end, said)
+        return said.err if code == End.NOT_YOURS else said.out
+
+    return run
+
+
+def test_a_terminal_explains_a_hang_and_frees_it_by_way_of_the_kernel(
+    notebook, command, capsys, tmp_path
+):
+    notebook.start(
+        '%%dist --on-hang wait\nif rank == 1:\n    raise KeyError("lost")\ndist.barrier()'
+    )
+
+    def is_proven():
+        main(["why", "--json"])
+        return json.loads(capsys.readouterr().out)["proven"]
+
+    wait_until(is_proven)
+    why = [sys.executable, "-m", "rankbook", "why"]
+    said = subprocess.run(why, capture_output=True, text=True, timeout=60, check=False)
+    assert said.returncode == End.HANGS
+    assert re.match(
+        r"Rank 1 raised KeyError: 'lost' \(In \[\d+\] line 3: raise KeyError\(\"lost\"\)\), and "
+        r"ranks 0,2 wait for it in barrier #\d+ \(In \[\d+\] line 4: dist.barrier\(\)\)\.",
+        said.stdout,
+    )
+    folder = str(tmp_path / "calls")
+    assert json.loads(command("why", "--json", "--save", folder, code=4))["ranks"] == [1]
+    analyser = [sys.executable, "-m", "torch.distributed.flight_recorder.fr_trace", folder]
+    said = subprocess.run(analyser, capture_output=True, text=True, timeout=60, check=True).stderr
+    assert "collective: gloo:barrier\nmissing ranks: {1}" in said
+    assert "line 4, in <module>\n    dist.barrier()" in command("stacks")
+    assert "ranks 0,2 in a collective" in command("status")
+
+    [cluster] = json.loads(command("clusters", "--json"))
+    [owner] = cluster["owners"]
+    assert (owner["pid"], owner["is_kernel"]) == (notebook.manager.provisioner.pid, True)
+    uses = f"a notebook's kernel (pid {owner['pid']} in {owner['folder']}) uses {cluster['name']}"
+    assert command("run", "1", code=5).startswith(uses)
+    assert command("restart", code=5).startswith(uses)
+
+    assert command("interrupt") == "Interrupted: the ranks are free.\n"
+    reply = notebook.finish()
+    assert (reply["status"], reply["ename"]) == ("error", "HangError")
+    assert notebook.run("%dist dist.barrier()")["status"] == "ok"
+    assert command("why").startswith("Every rank is idle.")
+    assert command("interrupt") == "Nothing runs on any rank.\n"
+
+
+def test_a_benchmark_is_a_table_with_a_plot(notebook):
+    assert notebook.run("%dist_bench all_reduce --sizes 4K,64K --rounds 1")["status"] == "ok"
+    [shown] = notebook.of("execute_result")
+    assert "no network" in shown["data"]["text/plain"]
+    assert "<svg" in shown["data"]["text/html"]
+    assert notebook.run("%dist_bench frob")["status"] == "error"
+    assert "'frob' cannot be measured" in notebook.stderr
+
+
+def test_a_profiled_cell_shows_where_its_time_went_below_its_output(notebook, tmp_path):
+    path = tmp_path / "step.json.gz"
+    code = f"%%dist --profile={path}\nprint('hello')\ndist.barrier()"
+    assert notebook.run(code)["status"] == "ok"
+    assert notebook.stdout == "[0-2] hello\n"
+    [shown] = notebook.shown
+    assert "waiting for others" in shown
+    assert str(path) in shown
+    assert path.exists()
 
 
 def test_sessions_that_have_ended_leave_no_threads_and_open_files(ipython_dir):
