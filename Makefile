@@ -79,6 +79,7 @@ screenshot: $(STAMP) ## take the pictures of the documentation again
 	@$(BIN)/python scripts/screenshot.py
 	@$(BIN)/python scripts/dashboard_pictures.py
 	@$(BIN)/python scripts/debugger_picture.py
+	@$(BIN)/python scripts/show_picture.py
 
 constraints: $(STAMP) ## write the installed versions into constraints.txt
 	@$(BIN)/python scripts/freeze_constraints.py > constraints.tmp

@@ -16,6 +16,9 @@ __all__ = ["to_html", "to_text"]
 
 _STEP = "  "
 
+_WIDE = 80
+"""Characters of a variable's values by rank that stand in one line."""
+
 
 @dataclass(frozen=True)
 class _Line:
@@ -43,7 +46,8 @@ def to_html(standings: Mapping[int, Standing], mesh: NamedMesh | None = None) ->
         )
         for line in _lines(standings, mesh)
     ]
-    return f'<pre style="line-height: 1.45; overflow-x: auto">{chr(10).join(lines)}</pre>'
+    style = "line-height: 1.45; white-space: pre; overflow-x: auto"
+    return f'<pre style="{style}">{chr(10).join(lines)}</pre>'
 
 
 def _lines(standings: Mapping[int, Standing], mesh: NamedMesh | None) -> Iterable[_Line]:
@@ -91,8 +95,13 @@ def _variables(frames: Mapping[int, Frame], depth: int, mesh: NamedMesh | None) 
         if len(alike) == 1:
             yield _Line(depth, f"{name}: {next(iter(alike))}")
         else:
-            each = "  ".join(f"[{label(some, mesh)}] {text}" for text, some in alike.items())
-            yield _Line(depth, f"{name}: {each}")
+            each = [f"[{label(some, mesh)}] {text}" for text, some in alike.items()]
+            together = f"{name}: {'  '.join(each)}"
+            if len(together) <= _WIDE:
+                yield _Line(depth, together)
+            else:
+                yield _Line(depth, f"{name}:")
+                yield from (_Line(depth + 1, line) for line in each)
 
 
 def _native(standings: Mapping[int, Standing], mesh: NamedMesh | None) -> Iterable[_Line]:

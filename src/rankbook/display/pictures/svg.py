@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 from rankbook.display import html
@@ -44,8 +44,8 @@ def to_html(board: Board) -> str:
         return head
     parts: list[str] = []
     y = width = 0.0
-    for row in board.rows:
-        for line in _wrapped([_Drawn.of(block) for block in row]):
+    for row in _aligned([[_Drawn.of(block) for block in row] for row in board.rows]):
+        for line in _wrapped(row):
             x = 0.0
             for drawn in line:
                 parts.append(f'<g transform="translate({x:.0f} {y:.0f})">{drawn.svg}</g>')
@@ -141,6 +141,17 @@ def _cell(cell: Cell, x: float, y: float, wide: float, high: float, *, with_text
 def _text(text: str, x: float, y: float, *, anchor: str = "middle", quiet: bool = False) -> str:
     colour = f' fill="{html.QUIET}"' if quiet else ""
     return f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}"{colour}>{escape(text)}</text>'
+
+
+def _aligned(rows: list[list[_Drawn]]) -> list[list[_Drawn]]:
+    """Rows of equally many blocks, each as wide as the others in its column."""
+    if len({len(row) for row in rows}) != 1:
+        return rows
+    widths = [max(drawn.width for drawn in column) for column in zip(*rows, strict=True)]
+    return [
+        [replace(drawn, width=width) for drawn, width in zip(row, widths, strict=True)]
+        for row in rows
+    ]
 
 
 def _wrapped(blocks: Sequence[_Drawn]) -> list[list[_Drawn]]:

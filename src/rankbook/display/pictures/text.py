@@ -15,9 +15,9 @@ _WIDTH = 100
 def to_text(board: Board) -> str:
     """The board as lines of text."""
     lines = [board.title, *board.notes]
-    for number, row in enumerate(board.rows):
+    for number, row in enumerate(_aligned([list(map(_lines, row)) for row in board.rows])):
         lines += [""] if number and lines[-1] else []
-        for some in _fitting(list(map(_lines, row))):
+        for some in _fitting(row):
             lines += _side_by_side(some)
     return "\n".join(lines)
 
@@ -50,6 +50,17 @@ def _grid(block: Block) -> list[str]:
     sides = ["", *block.sides] if block.tops else list(block.sides)
     width = max(map(len, sides))
     return [f"{side.ljust(width)}  {line}" for side, line in zip(sides, lines, strict=True)]
+
+
+def _aligned(rows: list[list[list[str]]]) -> list[list[list[str]]]:
+    """Rows of equally many blocks, each as wide as the others in its column."""
+    if len({len(row) for row in rows}) != 1:
+        return rows
+    widths = [max(len(block[0]) for block in column) for column in zip(*rows, strict=True)]
+    return [
+        [[line.ljust(width) for line in block] for block, width in zip(row, widths, strict=True)]
+        for row in rows
+    ]
 
 
 def _fitting(blocks: Sequence[list[str]]) -> Iterable[list[list[str]]]:
