@@ -671,6 +671,26 @@ def test_frames_keep_the_order_of_the_ranks_whichever_comes_first():
         assert cell.screen.lines == ["<[0]>", f"<{step} of 0>", "<[1]>", f"<{step} of 1>"]
 
 
+def test_equal_lines_of_a_frame_are_one_however_late_the_second_comes():
+    cell = Cell(2)
+    for rank in range(2):
+        cell.clear(rank, wait=True)
+        cell.say(rank, f"step 3\nrank {rank}\n")
+        cell.pause(1)
+    assert cell.screen.lines == ["[0-1] step 3", "[0] rank 0", "[1] rank 1"]
+
+
+def test_ranks_that_depart_in_an_update_stand_in_their_order():
+    cell = Cell(2)
+    for rank in range(2):
+        cell.display(rank, html("start"), "d")
+    cell.pause(1)
+    for rank in range(2):
+        cell.update(rank, html(f"own {rank}"), "d")
+        cell.pause(1)
+    assert cell.finish() == ["<[0]>", "<own 0>", "<[1]>", "<own 1>"]
+
+
 def test_a_quick_animation_is_redrawn_ten_times_a_second():
     cell = Cell(1)
     for step in range(1000):

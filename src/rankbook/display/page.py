@@ -111,12 +111,13 @@ class Page:
             self._named[rank, name] = [*(one for one in known if rank in one.ranks), picture]
 
     def _split(self, picture: Picture, display: Display, ranks: set[int]) -> None:
-        """Give ranks a display of their own, below the one that they had with others."""
+        """Give ranks a display of their own, beside the one that they had with others."""
         own = Picture(set(ranks), picture.place, data=display.data, metadata=display.metadata)
         picture.ranks -= ranks
         self._name(own, display.display_id)
         if picture in self._entries and self._screen.can_clear:
-            self._entries.insert(self._entries.index(picture) + 1, own)
+            is_below = min(own.ranks) > min(picture.ranks)
+            self._entries.insert(self._entries.index(picture) + is_below, own)
             self._is_stale = True
             return
         self._add(own)
@@ -125,25 +126,43 @@ class Page:
 
     def _add(self, entry: Entry) -> None:
         self.begin(entry.ranks)
-        cleared = [rank for rank in entry.ranks if rank in self._turns]
-        number, turn = next(self._numbers), 0
-        for rank in cleared:
-            self._turns[rank] += 1
-            turn = max(turn, self._turns[rank])
+        turn = self._turn(entry.ranks)
+        if same := self._same_line(entry, turn):
+            same.ranks |= entry.ranks
+            self._is_stale |= same.is_drawn
+            return
+        number = next(self._numbers)
         if not entry.ranks:
             entry.place = self._entries[-1].place if self._entries else (0, number)
-        elif not cleared:
-            entry.place = (0, number)
-        elif turn <= _FRAME:
-            entry.place = (1, turn, min(entry.ranks), number)
-        else:
+        elif turn > _FRAME:
             entry.place = (2, number)
+        else:
+            entry.place = (1, turn, min(entry.ranks), number) if turn else (0, number)
         if self._entries and entry.place < self._entries[-1].place:
             insort(self._entries, entry, key=attrgetter("place"))
             self._is_stale = self._screen.can_clear
         else:
             self._entries.append(entry)
         self._new.append(entry)
+
+    def _turn(self, ranks: Collection[int]) -> int:
+        """The how many-th output since ``clear_output`` the next one of ranks is; 0: never."""
+        cleared = [rank for rank in ranks if rank in self._turns]
+        for rank in cleared:
+            self._turns[rank] += 1
+        return max((self._turns[rank] for rank in cleared), default=0)
+
+    def _same_line(self, entry: Entry, turn: int) -> Line | None:
+        """The line of other ranks that says the same in its turn, however much earlier."""
+        if not isinstance(entry, Line) or not 0 < turn <= _FRAME:
+            return None
+        alike = (
+            one
+            for one in self._entries
+            if isinstance(one, Line) and one.place[:2] == (1, turn) and one.text == entry.text
+        )
+        others = (one for one in alike if not one.ranks & entry.ranks)
+        return next((one for one in others if one.stream == entry.stream), None)
 
     # -- lines without an end ----------------------------------------------------------------
 
