@@ -118,6 +118,18 @@ def test_a_cell_that_hangs_gets_the_trace_of_what_there_is(four, tmp_path):
     assert four.run("dist.barrier()").ok
 
 
+def test_a_cell_with_a_profiler_of_its_own_is_left_to_it(four, tmp_path):
+    own = "import torch.autograd.profiler as own\nwith own.profile(use_kineto=True): torch.ones(1)"
+    result = four.run(own, profile=tmp_path / "trace.json")
+    assert result.ok
+    assert "the cell has used a profiler of its own" in repr(result.profile)
+    assert four.run("running = own.profile(use_kineto=True)\n_ = running.__enter__()").ok
+    with pytest.raises(rankbook.InputError, match="A profiler of an earlier cell runs already"):
+        four.run("1", profile=tmp_path / "trace.json")
+    assert four.run("_ = running.__exit__(None, None, None)").ok
+    assert four.run("1", profile=tmp_path / "trace.json").profile.path
+
+
 def test_a_file_that_cannot_be_written_is_a_line_before_anything_runs(four, tmp_path):
     with pytest.raises(rankbook.InputError, match="The trace cannot be written to"):
         four.run("ran = True", profile=tmp_path / "nowhere" / "trace.json")

@@ -43,6 +43,7 @@ C10D = "torch.distributed.distributed_c10d"
 C10D_IN_C = "torch._C._distributed_c10d"
 LIBRARY = "torch.library.Library"
 FUNCTION = "_pytest.python.Function"
+AUTOGRAD = "torch._C._autograd"
 ASSERTIONS = "_pytest.assertion"
 PATHS = "_pytest.pathlib"
 SHOWN = "_pytest._code.code"
@@ -122,6 +123,7 @@ USES = [
     (LIBRARY, "_destroy", "calls"),
     (OPERATOR, "_handle", "calls"),
     (C10D_IN_C, "_dump_fr_trace", "engine"),
+    (AUTOGRAD, "_profiler_enabled", "engine"),
     (ASSERTIONS, "pytest_runtest_protocol", "testing"),
     (PATHS, "import_path", "testing"),
     (SHOWN, "ExceptionChainRepr", "testing"),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.autograd.profiler import profile
 
 from rankbook.engine.jobs import Job
 from rankbook.engine.operations import MAIN, operation
@@ -39,16 +39,13 @@ class _Running:
 def start_profile(job: Job, _request: StartProfile) -> float:
     """Start the profiler."""
     _stop()
+    if torch._C._autograd._profiler_enabled():
+        raise InputError("A profiler of an earlier cell runs already: end it first.")
     without = _seconds_of_one()
-    activities = [ProfilerActivity.CPU]
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        activities.append(ProfilerActivity.CUDA)
-    profiler = profile(activities=activities)
-    try:
-        with _quiet():
-            profiler.start()
-    except RuntimeError as error:  # one that a cell has started runs already
-        raise InputError(f"torch's profiler cannot start: {error}") from None
+    # What torch.profiler.profile is made of, which imports inductor first: that takes seconds.
+    profiler = profile(use_kineto=True, use_device="cuda" if torch.cuda.is_initialized() else None)
+    with _quiet():
+        profiler.__enter__()
     _Running.profiler, _Running.last = profiler, job.engine.ledger.last
     return max(0.0, _seconds_of_one() - without)
 
@@ -56,9 +53,9 @@ def start_profile(job: Job, _request: StartProfile) -> float:
 @operation(TakeProfile, on=MAIN)
 def take_profile(job: Job, _request: TakeProfile) -> Taken:
     """Stop it, and send the trace."""
-    engine, profiler = job.engine, _Running.profiler
+    engine = job.engine
     calls, dropped = engine.ledger.since(_Running.last)
-    _stop()
+    profiler = _stop()
     if profiler is not None:
         with tempfile.TemporaryDirectory(prefix="rankbook-") as folder, _quiet():
             path = Path(folder, "trace.json")
@@ -68,11 +65,18 @@ def take_profile(job: Job, _request: TakeProfile) -> Taken:
     return Taken(socket.gethostname(), engine.runner.started, main, tuple(calls), dropped)
 
 
-def _stop() -> None:
-    if _Running.profiler is not None:
-        profiler, _Running.profiler = _Running.profiler, None
-        with _quiet():
-            profiler.stop()
+def _stop() -> Any:
+    """Stop the profiler that runs, and return it; None where none does, or the cell has ended it.
+
+    There is one in a process: a cell that uses another ends ours with its own, and to end it twice
+    ends the process.
+    """
+    profiler, _Running.profiler = _Running.profiler, None
+    if profiler is None or not torch._C._autograd._profiler_enabled():
+        return None
+    with _quiet():
+        profiler.__exit__(None, None, None)
+    return profiler
 
 
 def _seconds_of_one() -> float:

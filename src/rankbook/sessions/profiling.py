@@ -23,6 +23,11 @@ from rankbook.words import in_words, ranks_do, sentence_start
 
 __all__ = ["Profiling"]
 
+_NONE = (
+    "There is no trace: the cell has used a profiler of its own, of which a process has one at a "
+    "time, or its ranks have ended."
+)
+
 _STOP = 60.0
 """Seconds for ranks to write their traces."""
 
@@ -71,7 +76,7 @@ class Profiling:
         }
         call.forget()
         if not traces:
-            return Profile("", notes=("No rank has sent a trace.",))
+            return Profile("", notes=(_NONE,))
         ahead, error = self._clocks(taken)
         recorded = {
             rank: merging.Recorded(
