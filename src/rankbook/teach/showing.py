@@ -116,7 +116,7 @@ class Revealed(_Shown):
         return _card(
             colour,
             _strong(f"{'✓' if self.ok else '✗'} {heading}", colour),
-            _over(self.locked.value, self.truth),
+            _over(self.locked.value, self.truth, ok=self.ok),
             *map(_html, self._notes()),
         )
 
@@ -226,11 +226,11 @@ def _written(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_written, value))}]"
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:.6g}" if abs(value) >= 1 else f"{value:.3g}"
     return str(value)
 
 
-def _over(mine: Any, truth: Any) -> str:
+def _over(mine: Any, truth: Any, *, ok: bool) -> str:
     """A table: the prediction above the truth, what differs marked."""
     rows = [value if isinstance(value, list) else [value] for value in (mine, truth)]
     width = max(map(len, rows))
@@ -239,7 +239,7 @@ def _over(mine: Any, truth: Any) -> str:
     for label, row in zip(("predicted", "it is"), cells, strict=True):
         tds = "".join(
             f'<td style="text-align:center;padding:2px 10px;border:1px solid '
-            f'{_GREEN if a == b else _AMBER}">{escape(text) or "none"}</td>'
+            f'{_GREEN if ok or a == b else _AMBER}">{escape(text) or "none"}</td>'
             for text, a, b in zip(row, *cells, strict=True)
         )
         html.append(

@@ -18,6 +18,7 @@ LESSONS = {
     "05_ddp_from_scratch": "rankbook.teach.lessons.ddp",
     "06_zero_to_fsdp2": "rankbook.teach.lessons.zero",
     "07_tensor_parallel": "rankbook.teach.lessons.tensor_parallel",
+    "08_pipeline": "rankbook.teach.lessons.pipeline",
 }
 """By the name of the notebook, the module of its lesson."""
 

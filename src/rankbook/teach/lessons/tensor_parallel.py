@@ -193,7 +193,7 @@ _PREDICTIONS = (
         answer=4,
         rank=0,
         counts="calls",
-        why="Two for each layer: one as it is left forwards, one as it is left backwards.",
+        why="Two for each layer: one where it ends going forward, one where it ends going back.",
         slips=(
             (2, "That is the forward pass, or one of the two layers."),
             (8, "The three matrices before the attention have one Enter in common."),
