@@ -193,7 +193,9 @@ def try_leg(leg: Leg, *, with_unit_tests: bool) -> Outcome:
             print(said[-6000:])
         unit, unit_is_right = "not run", True
         if with_unit_tests:
+            # Other versions of other packages warn of one another, which is not ours to repair.
             options = ("-m", "pytest", "tests/unit", "-q", "-p", "no:cacheprovider")
+            options += ("-o", "filterwarnings=default")
             said = run(python, *options, limit=LIMIT["unit"])
             unit, unit_is_right = of_unit_tests(said)
             if not unit_is_right:

@@ -96,7 +96,7 @@ def test_unloading_the_extension_twice_changes_nothing(shell):
 
 
 def test_the_extension_loads_where_ipython_has_no_matchers_that_see_the_cell(shell, monkeypatch):
-    monkeypatch.delattr("IPython.core.completer.context_matcher")
+    monkeypatch.delattr("IPython.core.completer.context_matcher", raising=False)
     before = state_of(shell)
     shell.extension_manager.load_extension("rankbook")
     assert "dist" in shell.magics_manager.magics["cell"]

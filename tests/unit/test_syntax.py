@@ -31,6 +31,8 @@ from rankbook.magics.syntax import CellSyntaxError, check_cell
     ],
 )
 def test_the_syntax_check_accepts_what_ipython_understands(shell, cell):
+    if "= !" in cell and "!" in shell.transform_cell(cell):
+        pytest.skip("an IPython that does not know Python 3.12 does not understand this")
     assert check_cell(shell, Typed(cell, 4, 2)) is None
 
 
