@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch._C._autograd import _profiler_enabled
 from torch.autograd.profiler import profile
 
 from rankbook.engine.jobs import Job
@@ -39,7 +40,7 @@ class _Running:
 def start_profile(job: Job, _request: StartProfile) -> float:
     """Start the profiler."""
     _stop()
-    if torch._C._autograd._profiler_enabled():
+    if _profiler_enabled():
         raise InputError("A profiler of an earlier cell runs already: end it first.")
     without = _seconds_of_one()
     # What torch.profiler.profile is made of, which imports inductor first: that takes seconds.
@@ -72,7 +73,7 @@ def _stop() -> Any:
     ends the process.
     """
     profiler, _Running.profiler = _Running.profiler, None
-    if profiler is None or not torch._C._autograd._profiler_enabled():
+    if profiler is None or not _profiler_enabled():
         return None
     with _quiet():
         profiler.__exit__(None, None, None)
