@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import comm
+import ipywidgets
+import pytest
 
-__all__ = ["Wire", "say"]
+__all__ = ["Wire", "say", "stands_in"]
+
+stands_in = pytest.mark.skipif(
+    ipywidgets.__version__.startswith("7."), reason="ipywidgets 7 makes its comms without comm"
+)
+"""For tests in which :class:`Wire` takes the place of a widget's comm."""
 
 
 class Wire(comm.DummyComm):

@@ -15,7 +15,7 @@ from IPython.utils.capture import capture_output
 from markup import tree
 from processes import wait_until
 from steps import SOON, end_of, run_stuck
-from wire import Wire, say
+from wire import Wire, say, stands_in
 
 from rankbook.display.panel import Panel
 from rankbook.display.panel import to_html as panel_html
@@ -25,6 +25,8 @@ from rankbook.models import Recorded
 from rankbook.sessions.session import Session
 from rankbook.widgets import Dashboard, dashboard, hearing
 from rankbook.widgets.panel import PanelView
+
+pytestmark = stands_in
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 

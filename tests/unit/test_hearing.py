@@ -6,11 +6,13 @@ import types
 
 import comm
 import pytest
-from wire import Wire, say
+from wire import Wire, say, stands_in
 
 from rankbook.widgets import hearing
 from rankbook.widgets.hearing import Hearing
 from rankbook.widgets.panel import PanelView
+
+pytestmark = stands_in
 
 
 @pytest.fixture

@@ -6,11 +6,13 @@ import types
 
 import comm
 import pytest
-from wire import Wire, say
+from wire import Wire, say, stands_in
 
 from rankbook.widgets import panel as panel_module
 from rankbook.widgets.clicks import Click
 from rankbook.widgets.panel import PanelView
+
+pytestmark = stands_in
 
 
 @pytest.fixture

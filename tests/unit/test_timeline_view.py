@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from wire import say
+from wire import say, stands_in
 
 from rankbook.models import CellSpan, GroupInfo, Look
 from rankbook.timeline import FIELDS, Bar, Kept
@@ -106,6 +106,7 @@ def test_settled_bars_are_sent_to_the_page_once(view, collected):
     assert (content["edition"], content["from"]) == (0, 2)
 
 
+@stands_in
 def test_names_of_operations_and_groups_are_sent_to_the_page_once(view, collected):
     for names in (["a", "b"], ["b"], ["c", "a"]):
         collected.kept.add([bar(1, op=name, group=name) for name in names])
@@ -137,6 +138,7 @@ def test_open_bars_replace_those_sent_before(view, collected):
     assert (content["kind"], content["count"], buffers) == ("open", 0, [b""] * 10)
 
 
+@stands_in
 def test_a_page_that_says_hello_gets_every_bar(view, collected):
     say(view.comm, {"kind": "hello"})
     assert view.take() == []  # nothing was collected yet
