@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rankbook.errors import LessonError
-from rankbook.teach import Choice, Number, Numbers, Ranks, Whole
+from rankbook.teach import Choice, Number, Numbers, Ranks, Whole, showing
 
 GOOD = [
     (Whole(), 6, 6),
@@ -92,3 +92,8 @@ def test_what_a_form_gives_as_an_example_can_be_predicted():
 )
 def test_numbers_are_compared_with_a_tolerance(predicted, truth, tolerance, same):
     assert Number().agree(predicted, truth, tolerance) is same
+
+
+def test_an_empty_selection_of_ranks_is_shown_as_none():
+    assert showing._written([]) == "none"
+    assert showing._over([], [], ok=True).count(">none<") == 2

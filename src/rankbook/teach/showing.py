@@ -224,7 +224,7 @@ def _chip(name: str, kind: str, *, done: bool) -> str:
 
 def _written(value: Any) -> str:
     if isinstance(value, list):
-        return f"[{', '.join(map(_written, value))}]"
+        return f"[{', '.join(map(_written, value))}]" if value else "none"
     if isinstance(value, float):
         return f"{value:.6g}" if abs(value) >= 1 else f"{value:.3g}"
     return str(value)
@@ -232,7 +232,7 @@ def _written(value: Any) -> str:
 
 def _over(mine: Any, truth: Any, *, ok: bool) -> str:
     """A table: the prediction above the truth, what differs marked."""
-    rows = [value if isinstance(value, list) else [value] for value in (mine, truth)]
+    rows = [(value or [value]) if isinstance(value, list) else [value] for value in (mine, truth)]
     width = max(map(len, rows))
     cells = [[_written(v) for v in row] + [""] * (width - len(row)) for row in rows]
     html = []
