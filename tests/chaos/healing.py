@@ -76,6 +76,8 @@ def run(count: int, random: Random) -> Healing:
             _try(session, random, expected, report)
         session.reset(clean=True)
         session.run(_FORGET)
+        # What a former group has left is released a moment after it.
+        until(lambda: _threads(_held(session)) <= _threads(before), _PATIENCE)
         report.grown = f"threads, descriptors, MB of the ranks: {before} before, {_held(session)}"
     finally:
         session.shutdown()
@@ -206,6 +208,10 @@ _EVENTS = {
 def _held(session: Session) -> list[tuple[int, int, int]]:
     processes = [psutil.Process(pid) for pid in _pids(session)]
     return [(p.num_threads(), p.num_fds(), p.memory_info().rss >> 20) for p in processes]
+
+
+def _threads(held: list[tuple[int, int, int]]) -> int:
+    return max(threads for threads, _, _ in held)
 
 
 def _pids(session: Session) -> list[int]:
