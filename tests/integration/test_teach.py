@@ -64,6 +64,12 @@ def test_an_answer_that_misses_a_target_is_not_solved(two):
         check("add")
 
 
+def test_dots_that_are_left_are_what_is_said_first(two):
+    two.run("def add(x):\n    ...")
+    with pytest.raises(CheckFailed, match=r"returned nothing \(None\)\.\nHint: The cell has dots"):
+        check("add")
+
+
 def test_an_answer_that_hangs_gets_its_verdict_and_the_ranks_are_free(two):
     define(two, "x.item() if rank else dist.barrier()")
     with pytest.raises(CheckFailed, match=r"Rank 1 never called barrier(.|\n)*Hint: All ranks"):

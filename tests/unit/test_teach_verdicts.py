@@ -70,7 +70,7 @@ def test_a_value_that_nobody_knows_is_shown_beside_the_right_one():
 
 def test_a_function_that_returns_nothing_is_recognised():
     answer = Tried({0: {"finding": "other", "got": "None", "want": "4", "notes": {}}})
-    assert "got nothing (None)" in verdict_on(EXERCISE, answer).said
+    assert "returned nothing (None)" in verdict_on(EXERCISE, answer).said
 
 
 def test_a_target_that_is_missed_is_said_with_the_ranks():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,13 @@ from rankbook.teach import lessons
 from rankbook.teach.definitions import Exercise, Lesson, Prediction
 from rankbook.teach.records import Book
 from rankbook.teach.showing import Checked, Hint, Prompt, Revealed, State
-from rankbook.teach.trying import Tried, has_run, try_out
+from rankbook.teach.trying import Tried, has_dots, has_run, try_out
 from rankbook.teach.verdicts import verdict_on
 
 __all__ = ["check", "hint", "lesson", "predict", "progress", "pyplot"]
+
+
+_DOTS = "The cell has dots left: write your code in their place. hint(1) helps to begin."
 
 
 @dataclass
@@ -153,6 +156,8 @@ def _present(its: Lesson, book: Book) -> str:
 def _checked(its: Lesson, book: Book, item: Exercise) -> Checked:
     _desk.exercise = item.name
     verdict = verdict_on(item, try_out(its, item))
+    if not verdict.ok and has_dots(item):
+        verdict = replace(verdict, mistake="", hint=_DOTS)
     book.tried(item.name, ok=verdict.ok, mistake=verdict.mistake)
     found = Checked(item, verdict, book.attempts[item.name])
     if not verdict.ok:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import itertools
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from rankbook.notebook import Session
     from rankbook.sessions.cells.results import CellResult
 
-__all__ = ["Tried", "has_run", "try_out"]
+__all__ = ["Tried", "has_dots", "has_run", "try_out"]
 
 _TIMEOUT = 20.0
 """Seconds for a prediction's truth."""
@@ -47,6 +48,15 @@ def has_run(prediction: Prediction) -> bool:
     """Whether the cell that answers a prediction has run in the current session."""
     current = session()
     return current is not None and any(prediction.cell in span.code for span in current.cells)
+
+
+def has_dots(exercise: Exercise) -> bool:
+    """Whether the last cell that defined the exercise's names has lines of dots left."""
+    current = session()
+    definition = re.compile(rf"\b(?:def|class) {re.escape(exercise.needs[0])}\b")
+    codes = [] if current is None else [span.code for span in current.cells]
+    last = next((code for code in reversed(codes) if definition.search(code)), "")
+    return re.search(r"^\s*\.\.\.", last, re.MULTILINE) is not None
 
 
 def try_out(lesson: Lesson, item: Exercise | Prediction) -> Tried:

@@ -118,7 +118,7 @@ def _of_rank(
         return known.says
     said = tried.said[rank]
     if said["got"] == "None":
-        return "got nothing (None): does the function return its result?"
+        return "returned nothing (None)"
     return f"got {said['got']}, not {said['want']}"
 
 

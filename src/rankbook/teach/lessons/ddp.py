@@ -217,8 +217,8 @@ _SAME_START = Exercise(
         ),
         Mistake(
             "copies",
-            "The broadcast went into a copy, and the copy was thrown away. Hand it the parameter's "
-            "own memory: parameter.data.",
+            "Nothing has arrived in the parameters. A broadcast into a copy does not help: the "
+            "copy is thrown away. Hand it the parameter's own memory, parameter.data.",
             _start(
                 "for parameter in model.parameters():",
                 "    dist.broadcast(parameter.detach().clone(), src=0)",
