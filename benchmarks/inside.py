@@ -16,6 +16,16 @@ from typing import Any
 from jupyter_client.manager import KernelManager
 
 _TIMES = 20
+_UNUSED = """%%dist -r 0
+import timeit
+from rankbook.calls import installed
+ledger = installed()
+checks = "ledger.check is not None or ledger.keeper is not None; ledger.keeper is None"
+hooks = timeit.timeit(checks, globals=globals(), number=100_000) / 100_000
+alone = torch.distributed.new_group([0], use_local_synchronization=True)
+call = timeit.timeit("dist.all_reduce(x, group=alone)", globals=globals(), number=2000) / 2000
+print(f"{hooks * 1e9:.0f} ns of {call * 1e6:.0f} us of an all_reduce: {100 * hooks / call:.2f} %")
+"""
 _BIG = "big = torch.nn.Linear(10_000, 10_000, bias=False)"
 
 
@@ -23,7 +33,11 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-n", "--ranks", type=int, default=4)
-    ranks = parser.parse_args().ranks
+    parser.add_argument(
+        "--light", action="store_true", help="Without what takes memory or minutes: for many ranks."
+    )
+    args = parser.parse_args()
+    ranks = args.ranks
     with kernel() as client:
         run(client, "%load_ext rankbook")
         run(client, f"%dist_init gloo -n {ranks} --no-dashboard")
@@ -40,6 +54,13 @@ def main() -> None:
         told("debugger, p rank", [timed(lambda: command(client)) for _ in range(_TIMES)])
         client.input("c")
         client.get_shell_msg(timeout=60)
+        run(client, "%dist x = torch.ones(4)")
+        told("%dist_show", [timed(lambda: run(client, "%dist_show x")) for _ in range(_TIMES)])
+        if args.light:
+            run(client, "%dist_shutdown")
+            return
+        told("100 stops, steps and quits", [timed(lambda: stops(client, 100))])
+        print(f"{'hooks that are not used':28} {printed(client, _UNUSED)}", flush=True)
         run(client, f"%%dist\n{_BIG}\nwith torch.no_grad(): big.weight.fill_(1)")
         told(
             "%dist_diff, 100M float32",
@@ -81,6 +102,34 @@ def command(client: Any) -> None:
     """Type a command at the prompt, and wait for the next prompt."""
     client.input("p rank")
     client.get_stdin_msg(timeout=60)
+
+
+def stops(client: Any, count: int) -> None:
+    """Stop all ranks, step once, and end the cell, again and again; then all must work."""
+    for _ in range(count):
+        client.execute("%%dist\nbreakpoint()\na = 1\ndist.barrier()")
+        for answer in ("n", "q"):
+            client.get_stdin_msg(timeout=60)
+            client.input(answer)
+        reply = client.get_shell_msg(timeout=60)["content"]
+        if not reply.get("evalue", "").startswith("Ended at the prompt"):
+            raise RuntimeError(reply)
+    run(
+        client, "%%dist\none = torch.ones(1)\ndist.all_reduce(one)\nassert one.item() == world_size"
+    )
+
+
+def printed(client: Any, code: str) -> str:
+    """What a cell prints."""
+    texts: list[str] = []
+
+    def take(message: dict[str, Any]) -> None:
+        texts.append(message["content"].get("text", ""))
+
+    reply = client.execute_interactive(code, timeout=120, output_hook=take)["content"]
+    if reply["status"] != "ok":
+        raise RuntimeError(reply)
+    return "".join(texts).strip()
 
 
 def timed(act: Callable[[], None]) -> float:
