@@ -14,7 +14,7 @@ import rankbook
 from rankbook.cli import finding
 from rankbook.cli.ends import End, RefusedError, end_of
 from rankbook.cli.main import main, parser
-from rankbook.cluster.running import Owner, Running, all_running
+from rankbook.cluster.running import Owner, Running, all_running, runs_kernel
 from rankbook.models import Diagnosis
 
 ONE = Running("1795-ab", "here", "/x/ipcontroller-1795-ab-client.json", 1.0)
@@ -51,6 +51,21 @@ def test_a_pid_that_another_process_has_by_now_is_no_controller(tmp_path):
     before = psutil.Process().create_time() - 100
     os.utime(tmp_path / "cluster-1795-ab.json", (before, before))
     assert all_running([tmp_path]) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "is_kernel"),
+    [
+        ("python -m ipykernel_launcher -f /run/kernel.json", True),
+        ("/usr/bin/python3.11 -Xfrozen_modules=off -m ipykernel_launcher -f x.json", True),
+        ("python /lib/ipykernel_launcher.py -f x.json", True),
+        ("python /home/jupyter/train.py ipykernel", False),
+        ("marimo edit x.py", False),
+        ("python", False),
+    ],
+)
+def test_only_a_kernel_is_sent_a_signal(line, is_kernel):
+    assert runs_kernel(line.split()) == is_kernel
 
 
 def test_the_only_cluster_need_not_be_named():

@@ -12,11 +12,11 @@ import psutil
 
 from rankbook.cluster.kept import all_kept
 
-__all__ = ["Owner", "Running", "all_running"]
+__all__ = ["Owner", "Running", "all_running", "runs_kernel"]
 
 _CLIENT = "ipcontroller-{}-client.json"
-_KERNELS = ("ipykernel", "jupyter", "marimo", "voila")
-"""What the command line of a process contains that a SIGINT does not end: it ends its cell."""
+_KERNEL = {"ipykernel", "ipykernel_launcher", "ipykernel_launcher.py"}
+"""Modules and files that run a kernel: there a SIGINT ends a cell. Other processes it may end."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,14 @@ def all_running(folders: Sequence[Path]) -> list[Running]:
 def _owner(pid: int) -> Owner | None:
     try:
         process = psutil.Process(pid)
-        command, folder = " ".join(filter(None, process.cmdline())), process.cwd()
+        words, folder = [word for word in process.cmdline() if word], process.cwd()
     except psutil.Error:
         return None
-    return Owner(pid, command, folder, any(word in command for word in _KERNELS))
+    return Owner(pid, " ".join(words), folder, runs_kernel(words))
+
+
+def runs_kernel(words: Sequence[str]) -> bool:
+    """Whether a command line is that of a notebook's kernel: ``python -m ipykernel_launcher``."""
+    # Options of the interpreter may stand before it: -Xfrozen_modules=off, in VS Code.
+    first = next((word for word in words[1:] if not word.startswith("-")), "")
+    return Path(first).name in _KERNEL
