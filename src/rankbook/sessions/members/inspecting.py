@@ -15,6 +15,9 @@ from rankbook.sessions.members.party import Party
 
 __all__ = ["complete", "inspect", "variables"]
 
+_ASKED = 8
+"""Ranks that are asked to complete."""
+
 
 def complete(party: Party, code: str, cursor: int) -> Completions:
     """Complete what is typed, on the rank that answers first.
@@ -27,7 +30,8 @@ def complete(party: Party, code: str, cursor: int) -> Completions:
     Returns:
         Nothing found, where no rank answers in time.
     """
-    call = party.request(Complete(code, cursor))
+    # To ask more takes longer than to wait for the first of these.
+    call = party.only(list(party)[:_ASKED]).request(Complete(code, cursor))
     call.wait(party.timing.complete, until=lambda: bool(call.values))
     call.forget()
     return next((load(Completions, value) for value in call.values.values()), Completions(cursor))
