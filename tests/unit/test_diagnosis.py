@@ -1347,6 +1347,8 @@ def ended_after(*calls):
             "must be the same on every rank",
         ),
         ([waits(), runs()], "work that only some ranks do"),
+        ([waits(replace(HERE, in_destructor=True)), ended_after()], "no collective there"),
+        ([waits(call("barrier", in_destructor=True)), waits()], "no collective there"),
     ],
 )
 def test_a_verdict_says_what_it_often_is(looks, hint):

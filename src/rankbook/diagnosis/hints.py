@@ -30,6 +30,11 @@ _BRANCH = (
     "Often it is a collective in a branch that only some ranks take (`if rank == 0`): every rank "
     "of the group must call it."
 )
+_DESTRUCTOR = (
+    "A __del__ runs when Python destroys the object: at another moment on each rank, maybe long "
+    "after the exception that kept it alive. Call no collective there."
+)
+_KEY = "The key must be set on some rank, in the same store and below the same prefix."
 _CHECK = "%dist_init --check says so before the call."
 
 _JOINED = {
@@ -47,8 +52,8 @@ def missing(looks: Mapping[int, Look], case: Case) -> str:
             f"The cell was not given to {in_words(case.culprits)}: run it on every rank of the "
             "group, or use a group of the ranks that run it."
         )
-    if case.call.entries:
-        return "The key must be set on some rank, in the same store and below the same prefix."
+    if case.call.in_destructor or case.call.entries:
+        return _DESTRUCTOR if case.call.in_destructor else _KEY
     op = family(case.call.op)
     if op in _JOINED:
         return _JOINED[op]
@@ -85,6 +90,8 @@ def mismatch(found: Clash) -> str:
     """What it often is that calls do not match."""
     calls = list(found.calls.values())
     families = {family(call.op) for call in calls}
+    if any(call.in_destructor for call in calls):
+        return _DESTRUCTOR
     if not found.sorts:
         return _of_a_circle(calls, families)
     if len(families) > 1:

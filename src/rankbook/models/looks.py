@@ -59,6 +59,8 @@ class Collective:
     """Seconds since it was called, at the moment of the look."""
     line: str = ""
     """Where it was called: ``train.py:6 in step``; empty: unknown."""
+    in_destructor: bool = False
+    """Whether a person's ``__del__`` called it."""
     makes: bool = False
     """Whether it makes ``group``, and waits for those of ``ranks`` that have yet to come."""
     entries: tuple[str, ...] = ()
@@ -85,6 +87,7 @@ class Collective:
             done=call.completed is not None or call.failed,
             since=now - call.issued,
             line=f"{call.line}: {call.text}" if call.text else call.line,
+            in_destructor=call.place is not None and call.place.scope == "__del__",
         )
 
 
