@@ -15,7 +15,7 @@ ENDS = re.compile(r"^(\w+) \S*?::([\w:]+(?:\[\d\])?)(?: - (.*))?$", re.MULTILINE
 SECONDS = re.compile(r"^([\d.]+)s call +\S*::(\w+)", re.MULTILINE)
 
 
-def run_pytest(folder, *args, code=1):
+def run_pytest(folder, *args, code=1, timeout=100):
     (folder / "test_sample.py").write_text(SAMPLE.read_text())
     (folder / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n")
     done = subprocess.run(
@@ -27,7 +27,7 @@ def run_pytest(folder, *args, code=1):
         env={**os.environ, "COLUMNS": "1000"},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=timeout,
         check=False,
     )
     assert done.returncode == code, done.stdout + done.stderr
@@ -135,9 +135,10 @@ def test_a_test_takes_milliseconds_once_there_are_ranks(said):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # eight ranks start at once
 def test_workers_of_xdist_have_ranks_of_their_own(tmp_path):
     pytest.importorskip("xdist")
-    said = run_pytest(tmp_path, "-n2")
+    said = run_pytest(tmp_path, "-n2", timeout=250)
     assert {name for name, (end, _) in summary(said).items() if end == "PASSED"} >= set(PASSES)
     assert "Rank 3 never called barrier" in summary(said)["test_hangs"][1]
     assert summary(said)["test_one_raises"] == ("FAILED", "KeyError: 'lost'")
