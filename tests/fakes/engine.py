@@ -31,6 +31,7 @@ from rankbook.models.exchanges import Exchange, KeptCalls
 from rankbook.models.frames import Frame, Standing
 from rankbook.models.inspecting import Completion, Completions, Inspected, Variable
 from rankbook.models.meshes import HeldMesh
+from rankbook.models.profiles import Taken
 from rankbook.models.recorded import Entry, EntryGroup
 from rankbook.models.shown import Held, Part
 
@@ -320,6 +321,12 @@ class FakeEngine:
 
     def say_kept(self):
         return to_dict(KeptCalls((self.kept,) if self.kept else ()))
+
+    def start_profile(self):
+        return 0.0
+
+    def take_profile(self):
+        return to_dict(Taken(self.facts.host, 0.0, 1))
 
     def stacks(self):
         return [f"stack of engine {self.number}\n"]
