@@ -21,7 +21,7 @@ from steps import SOON
 
 from rankbook.calls import Ledger, waits
 from rankbook.cellnames import file_of
-from rankbook.engine import frames
+from rankbook.engine import frames, owners, traces
 
 CELL = file_of("In [7]")
 EARLIER = file_of("In [3]")
@@ -454,7 +454,7 @@ def test_the_line_of_an_exception_is_the_innermost_of_the_cell(write):
     cell = write(CELL, "def step():\n    all_reduce()\n\ndef cell():\n    step()\n")
     with pytest.raises(ValueError, match="no") as caught:
         cell.cell()
-    assert frames.line_of(caught.value.__traceback__) == "In [7] line 2: all_reduce()"
+    assert traces.line_of(caught.value.__traceback__) == "In [7] line 2: all_reduce()"
 
 
 def test_the_line_of_an_exception_in_a_persons_file_has_that_of_the_cell(write):
@@ -462,12 +462,12 @@ def test_the_line_of_an_exception_in_a_persons_file_has_that_of_the_cell(write):
     cell = write(CELL, "def cell():\n    train()\n")
     with pytest.raises(ValueError, match="no") as caught:
         cell.cell()
-    line = frames.line_of(caught.value.__traceback__)
+    line = traces.line_of(caught.value.__traceback__)
     assert line == "model.py:2 in train, called from In [7] line 2"
 
 
 def test_a_traceback_ends_above_the_frames_of_torch(write, monkeypatch):
-    monkeypatch.setattr(frames, "_NOT_OF_A_PERSON", (TORCH,))
+    monkeypatch.setattr(owners, "NOT_OF_A_PERSON", (TORCH,))
     write(DISTRIBUTED, "def helper():\n    raise ValueError('no')\ndef all_reduce(): helper()\n")
     mine = write(MINE, "def step():\n    all_reduce()\n")
     write(f"{TORCH}nn.py", "def call(function): function()\n")
@@ -479,25 +479,25 @@ def test_a_traceback_ends_above_the_frames_of_torch(write, monkeypatch):
         return [frame.f_code.co_name for frame, _ in traceback.walk_tb(trace)][1:]
 
     # A function of the person's that torch calls is theirs, and so is how it came to that.
-    assert names(frames.outside_torch(whole)) == ["cell", "call", "step"]
+    assert names(traces.outside_torch(whole)) == ["cell", "call", "step"]
     assert names(whole) == ["cell", "call", "step", "all_reduce", "helper"]
-    line = frames.line_of(frames.outside_torch(whole))
+    line = traces.line_of(traces.outside_torch(whole))
     assert line == "model.py:2 in step, called from In [7] line 2"
-    assert frames.outside_torch(None) is None
+    assert traces.outside_torch(None) is None
 
 
 def test_a_traceback_ends_above_what_torch_calls_of_the_standard_library(write, monkeypatch):
-    monkeypatch.setattr(frames, "_NOT_OF_A_PERSON", (TORCH,))
+    monkeypatch.setattr(owners, "NOT_OF_A_PERSON", (TORCH,))
     write(DISTRIBUTED, "import json\ndef load(): json.loads('')\n")
     for code, last in (("load()", "cell"), ("import json; json.loads('')", "raw_decode")):
         with pytest.raises(ValueError, match="Expecting value") as caught:
             write(CELL, f"def cell():\n    {code}\n").cell()
-        *_, (frame, _) = traceback.walk_tb(frames.outside_torch(caught.value.__traceback__))
+        *_, (frame, _) = traceback.walk_tb(traces.outside_torch(caught.value.__traceback__))
         assert frame.f_code.co_name == last
 
 
 def test_an_exception_from_outside_of_the_cell_has_no_line():
-    assert frames.line_of(None) == ""
+    assert traces.line_of(None) == ""
     with pytest.raises(ValueError, match="invalid literal") as caught:
         int("x")
-    assert frames.line_of(caught.value.__traceback__) == ""
+    assert traces.line_of(caught.value.__traceback__) == ""

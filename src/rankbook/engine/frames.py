@@ -2,47 +2,28 @@
 
 from __future__ import annotations
 
-import linecache
 import os
 import sys
-import sysconfig
 import threading
 import traceback
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import CodeType, FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
-import torch
-
-from rankbook import calls, cellnames
+from rankbook import calls
 from rankbook.calls import checks, places, waits
-from rankbook.cellnames import is_cell
+from rankbook.engine.owners import is_cell, is_own, where
 
 __all__ = [
     "Position",
-    "ends_in_torch",
-    "in_lines",
-    "is_cell",
-    "is_of_a_person",
-    "led_through_a_person",
-    "line_in_script",
-    "line_of",
     "main_frame",
     "other_threads_in_torch_distributed",
-    "outside_torch",
     "position",
     "stack",
     "threads_of_the_person",
-    "where",
 ]
 
 _TORCH = f"{os.sep}torch{os.sep}"
-_NOT_OF_A_PERSON = tuple(
-    f"{at}{os.sep}" for at in (Path(torch.__file__).parent, Path(__file__).parents[1])
-)
-_STANDARD_LIBRARY = sysconfig.get_path("stdlib") + os.sep
 _TORCH_DISTRIBUTED = f"{_TORCH}distributed{os.sep}"
 
 _WAITS = f"{os.sep}rankbook{os.sep}distributed{os.sep}"
@@ -61,8 +42,8 @@ class Position:
     """Where the main thread stands.
 
     Attributes:
-        line: The innermost line of a person's code, as :func:`where` tells it, and in a script
-            ``train.py:6 in step``; empty if neither a cell nor a script is on the stack.
+        line: The innermost line of a person's code, as :func:`.owners.where` tells it; empty if
+            neither a cell nor a script is on the stack.
         call: The public function of ``torch.distributed`` that it is in; empty if none.
         arguments: The local names of that call: what it was given.
         in_torch: Whether the innermost frame is torch's, or waits for a handle of torch's: then it
@@ -117,7 +98,7 @@ def position() -> Position:
         polling = polling.f_back
     filename = polling.f_code.co_filename
     in_store = polling is not innermost and (
-        _TORCH in filename or is_cell(filename) or _is_own(filename)
+        _TORCH in filename or is_cell(filename) or is_own(filename)
     )
     if in_store:
         innermost = polling
@@ -163,21 +144,6 @@ class _Walk:
         return True
 
 
-def _in_files(own: list[tuple[CodeType, int]]) -> str:
-    """The innermost line of a person's files, and that of the script or the test that led there.
-
-    Args:
-        own: Code of those files and its line, the innermost first.
-    """
-    if not own:
-        return ""
-    inner, outer = own[0], own[-1]
-    place = str(places.place_of(*inner))
-    if inner[0].co_filename == outer[0].co_filename:
-        return place
-    return f"{place}, called from {places.place_of(*outer)}"
-
-
 def _below_threading(frame: FrameType) -> FrameType:
     """What waits for another thread of Python, where that is the innermost thing: RPC does."""
     while frame.f_back is not None and frame.f_code.co_filename == threading.__file__:
@@ -189,97 +155,6 @@ def _is_polling(frame: FrameType) -> bool:
     return _WAITS in frame.f_code.co_filename or calls.is_ours(frame.f_code)
 
 
-def line_of(trace: TracebackType | None) -> str:
-    """The innermost line of a person's that an exception came through; empty if there is none."""
-    if trace is None:
-        return ""
-    inner = [(frame.f_code, line) for frame, line in traceback.walk_tb(trace)]
-    # What caught it may not be the cell.
-    outer = traceback.walk_stack(trace.tb_frame.f_back) if trace.tb_frame.f_back else ()
-    stack = [*reversed(inner), *((frame.f_code, line) for frame, line in outer)]
-    return where(stack)
-
-
-def in_lines(error: BaseException, message: str) -> list[str]:
-    """A traceback of a person's lines, as text; the last entry is the exception's own."""
-    stack = traceback.walk_tb(error.__traceback__)
-    shown = ["Traceback (most recent call last):"]
-    for frame, line in stack:
-        code = frame.f_code
-        if is_cell(code.co_filename) or _is_own(code.co_filename):
-            shown.append(f"  {places.place_of(code, line)}")
-            if text := linecache.getline(code.co_filename, line).strip():
-                shown.append(f"    {text}")
-    return [*shown, f"{type(error).__name__}: {message}".rstrip(": ")]
-
-
-def led_through_a_person(trace: TracebackType | None) -> bool:
-    """Whether an exception came through a person's code, below where it was caught."""
-    files = (frame.f_code.co_filename for frame, _ in traceback.walk_tb(trace))
-    return any(is_cell(filename) or _is_own(filename) for filename in files)
-
-
-def ends_in_torch(trace: TracebackType | None) -> bool:
-    """Whether an exception was raised by torch, or by what we put in its place."""
-    *_, last = ["", *(frame.f_code.co_filename for frame, _ in traceback.walk_tb(trace))]
-    return last.startswith(_NOT_OF_A_PERSON)
-
-
-def where(stack: Iterable[tuple[CodeType, int]]) -> str:
-    """Say where code stands.
-
-    Args:
-        stack: Code and its line, innermost first.
-
-    Returns:
-        ``In [4] line 3: dist.all_reduce(x)`` of a cell; of a file or an earlier cell ``train.py:6
-        in step, called from In [4] line 2``; in a script or a test ``train.py:6 in step``; empty if
-        none of these is on the stack.
-    """
-    own: list[tuple[CodeType, int]] = []
-    for code, line in stack:
-        if places.is_entrance(code.co_filename):
-            return _in_files(own)
-        if is_cell(code.co_filename) or _is_own(code.co_filename):
-            own.append((code, line))
-    place = cellnames.where(places.place_of(*each) for each in own)
-    if ", called from " in place or not place:
-        return place
-    code, line = own[0]
-    text = linecache.getline(code.co_filename, line).strip()
-    return f"{place}: {text}" if text else place
-
-
-def line_in_script(trace: TracebackType | None) -> str:
-    """The innermost line of a person's file that an exception of a script came through."""
-    line = ""
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        if _is_own(code.co_filename):
-            line = str(places.place_of(code, trace.tb_lineno))
-        trace = trace.tb_next
-    return line
-
-
-def outside_torch(trace: TracebackType | None) -> TracebackType | None:
-    """A copy of a traceback that ends with the last frame that is neither torch's nor ours.
-
-    Frames of the standard library below torch's count as torch's.
-    """
-    frames, end = [], 0
-    while trace is not None:
-        frames.append(trace)
-        filename = trace.tb_frame.f_code.co_filename
-        is_below = len(frames) - 1 > end and _is_of_the_standard_library(filename)
-        if not filename.startswith(_NOT_OF_A_PERSON) and not is_below:
-            end = len(frames)
-        trace = trace.tb_next
-    copy = None
-    for entry in reversed(frames[:end]):
-        copy = TracebackType(copy, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
-    return copy
-
-
 def threads_of_the_person() -> dict[int, bool]:
     """By thread beside the main one that runs a person's code, whether it waits for another."""
     main = threading.main_thread().ident
@@ -288,7 +163,7 @@ def threads_of_the_person() -> dict[int, bool]:
         frame: FrameType | None = innermost
         while frame is not None and ident != main:
             filename = frame.f_code.co_filename
-            if is_cell(filename) or _is_own(filename):
+            if is_cell(filename) or is_own(filename):
                 found[ident] = innermost.f_code.co_filename == threading.__file__
                 break
             frame = frame.f_back
@@ -305,19 +180,3 @@ def other_threads_in_torch_distributed() -> bool:
                 return True
             frame = frame.f_back
     return False
-
-
-def _is_of_the_standard_library(filename: str) -> bool:
-    return filename.startswith(_STANDARD_LIBRARY) and "-packages" not in filename
-
-
-def _is_own(filename: str) -> bool:
-    """Whether a file is a person's: no library's, and none that no one has written."""
-    return not (
-        filename.startswith((*_NOT_OF_A_PERSON, _STANDARD_LIBRARY, "<")) or "-packages" in filename
-    )
-
-
-def is_of_a_person(code: CodeType) -> bool:
-    """Whether code is a person's: a cell's, or that of a file which belongs to no library."""
-    return is_cell(code.co_filename) or _is_own(code.co_filename)

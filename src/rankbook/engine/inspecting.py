@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from IPython.core.completer import provisionalcompleter
 
-from rankbook.engine import frames
+from rankbook.engine import owners
 from rankbook.engine.diffing import digest_of
 from rankbook.engine.jobs import Job
 from rankbook.engine.operations import ASIDE, operation
@@ -105,7 +105,7 @@ def inspect(job: Job, request: Inspect) -> Inspected:
     fields = {title: str(found[key])[:_LONGEST] for title, key in _FIELDS.items() if found.get(key)}
     if request.detail == 0:
         fields.pop("Source", None)
-    if frames.is_cell(fields.get("File", "")):
+    if owners.is_cell(fields.get("File", "")):
         del fields["File"]  # of a cell it is a name that no rank shares with another
     return Inspected(bool(found["found"]), fields)
 

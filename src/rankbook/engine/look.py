@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from rankbook.calls import Ledger
 from rankbook.calls.waits import OTHER_STORE
-from rankbook.engine import flight, frames, gpu, handling, host
+from rankbook.engine import flight, frames, gpu, handling, host, traces
 from rankbook.engine.cells.failures import text
 from rankbook.engine.frames import Position
 from rankbook.engine.jobs import Job
@@ -227,14 +227,14 @@ def _with_what_it_raised(seen: Look, shown: Failure | None) -> Look:
     if seen.state != "waiting" or seen.still < _SETTLED:
         return seen  # to find out costs some milliseconds
     main = threading.main_thread().ident or 0
-    found = handling.raised_by(main, frames.led_through_a_person)
+    found = handling.raised_by(main, traces.led_through_a_person)
     if found is None:
         return seen
     error, trace = found
     return replace(
         seen,
         handles=_in_a_line(type(error).__name__, text(error)),
-        raised_at=frames.line_of(trace) or frames.line_in_script(trace),
+        raised_at=traces.line_of(trace) or traces.line_in_script(trace),
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from rankbook.calls import places
-from rankbook.engine import frames
+from rankbook.engine import frames, owners
 from rankbook.engine.jobs import Job
 from rankbook.engine.locals import variables
 from rankbook.engine.operations import ASIDE, operation
@@ -58,12 +58,12 @@ def standing(innermost: FrameType | None) -> Standing:
         if places.is_entrance(frame.f_code.co_filename):
             break
         stack.append(frame)
-        began = frames.is_cell(frame.f_code.co_filename) and not _has_cell_above(frame)
+        began = owners.is_cell(frame.f_code.co_filename) and not _has_cell_above(frame)
         frame = frame.f_back
     if not began and frame is None:
         return Standing()
     stack = stack[:_DEEPEST]
-    own = [each for each in stack if frames.is_of_a_person(each.f_code)][:_WITH_VARIABLES]
+    own = [each for each in stack if owners.is_of_a_person(each.f_code)][:_WITH_VARIABLES]
     return Standing(tuple(_told(each, with_variables=each in own) for each in reversed(stack)))
 
 
@@ -71,7 +71,7 @@ def _has_cell_above(frame: FrameType) -> bool:
     """Whether a cell has led to this one: a function of an earlier cell is called."""
     above = frame.f_back
     while above is not None:
-        if frames.is_cell(above.f_code.co_filename):
+        if owners.is_cell(above.f_code.co_filename):
             return True
         above = above.f_back
     return False

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from rankbook.distributed import adopting, healing
-from rankbook.engine import frames, handling
+from rankbook.engine import handling, traces
 from rankbook.errors import MismatchError
 from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import Failure
@@ -65,7 +65,7 @@ class Failures:
             etype, evalue, _ = _interrupt(evalue)
             stb = self._render(evalue)
         elif better := healing.explain(evalue) or adopting.explain(evalue):
-            trace = frames.outside_torch(evalue.__traceback__)
+            trace = traces.outside_torch(evalue.__traceback__)
             etype, evalue = type(better), better.with_traceback(trace)
             stb = self._render(evalue)
         if issubclass(etype, SystemExit):
@@ -73,7 +73,7 @@ class Failures:
             stb = self._render(evalue)
         if evalue is self._first:
             # IPython takes the line at which a frame ended for that at which it raised.
-            freed, stb = False, frames.in_lines(evalue, text(evalue))
+            freed, stb = False, traces.in_lines(evalue, text(evalue))
         line = self._line_of(evalue)
         slot = evalue.slot if isinstance(evalue, MismatchError) else None
         self.last = Failure(
@@ -100,7 +100,7 @@ class Failures:
         return Failure(type(error).__name__, text(error), (), time.time(), freed, line)
 
     def _line_of(self, error: BaseException) -> str:
-        find = frames.line_in_script if self.in_script else frames.line_of
+        find = traces.line_in_script if self.in_script else traces.line_of
         return find(error.__traceback__)
 
     def is_end(self, etype: type[BaseException]) -> bool:
@@ -119,10 +119,10 @@ class Failures:
         """The exception that the cell was handling when the rank was freed, which began it all."""
 
         def is_end(one: BaseException) -> bool:
-            torchs = isinstance(one, RuntimeError) and frames.ends_in_torch(one.__traceback__)
+            torchs = isinstance(one, RuntimeError) and traces.ends_in_torch(one.__traceback__)
             return isinstance(one, _INTERRUPTS) or (self.cut and torchs)
 
-        self._first = handling.original(error, is_end, frames.led_through_a_person)
+        self._first = handling.original(error, is_end, traces.led_through_a_person)
         if self._first is None:
             return None
         return type(self._first), self._first, self._first.__traceback__
@@ -159,7 +159,7 @@ def _interrupt(
     How torch came to raise ("connection closed by peer", and an exception during another) does not
     help a person, and showing it takes half a second on a slow core.
     """
-    trace = frames.outside_torch(error.__traceback__)
+    trace = traces.outside_torch(error.__traceback__)
     interrupt = KeyboardInterrupt(*(error.args if isinstance(error, KeyboardInterrupt) else ()))
     return KeyboardInterrupt, interrupt.with_traceback(trace), trace
 

@@ -13,7 +13,7 @@ import weakref
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from rankbook.engine import frames
+from rankbook.engine import traces
 from rankbook.engine.cells.failures import text
 from rankbook.engine.imports import when_imported
 from rankbook.models.events import Clear, Display
@@ -164,7 +164,7 @@ def _error(error: BaseException) -> dict[str, Any]:
         "ename": type(error).__name__,
         "evalue": text(error),
         # IPython takes the line at which a frame ended, here that of "with", for the error's.
-        "traceback": frames.in_lines(error, text(error)),
+        "traceback": traces.in_lines(error, text(error)),
     }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
-from rankbook.engine import frames
+from rankbook.engine import owners
 from rankbook.engine.debugging.prompt import Prompt
 
 __all__ = ["RankDebugger", "place"]
@@ -153,14 +153,14 @@ class RankDebugger(pdb.Pdb):
         """The frames from the cell's own on, and the one to begin with: a person's."""
         stack, index = super().get_stack(f, t)
         if t is not None:
-            owned = [i for i, (frame, _) in enumerate(stack) if frames.is_of_a_person(frame.f_code)]
+            owned = [i for i, (frame, _) in enumerate(stack) if owners.is_of_a_person(frame.f_code)]
             index = owned[-1] if owned else index
         first = self._first_of_the_cell(stack, index)
         return stack[first:], index - first
 
     def _first_of_the_cell(self, stack: list[tuple[FrameType, int]], index: int) -> int:
         for i, (frame, _) in enumerate(stack[: index + 1]):
-            if frames.is_cell(frame.f_code.co_filename):
+            if owners.is_cell(frame.f_code.co_filename):
                 return i
         machinery = [i for i, (frame, _) in enumerate(stack[:index]) if _runs_cells(frame)]
         return machinery[-1] + 1 if machinery else 0
@@ -213,13 +213,13 @@ def place(name: str, line: int) -> str:
 
 def _is_statement(frame: FrameType) -> bool:
     code = frame.f_code
-    return frames.is_cell(code.co_filename) and code.co_name.startswith(("<module>", "<cell line"))
+    return owners.is_cell(code.co_filename) and code.co_name.startswith(("<module>", "<cell line"))
 
 
 def _serves_cells(frame: FrameType) -> bool:
     """Whether a frame was called by what runs cells, and not by the person's code."""
     caller: FrameType | None = frame
-    while caller is not None and not frames.is_of_a_person(caller.f_code):
+    while caller is not None and not owners.is_of_a_person(caller.f_code):
         if _runs_cells(caller):
             return True
         caller = caller.f_back

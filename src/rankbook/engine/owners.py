@@ -1,0 +1,89 @@
+"""Whose code a frame runs: a cell's, a file's of the person, torch's, ours; and where it stands."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sysconfig
+from collections.abc import Iterable
+from pathlib import Path
+from types import CodeType
+
+import torch
+
+from rankbook import cellnames
+from rankbook.calls import places
+from rankbook.cellnames import is_cell
+
+__all__ = [
+    "NOT_OF_A_PERSON",
+    "is_cell",
+    "is_of_a_person",
+    "is_of_the_standard_library",
+    "is_own",
+    "where",
+]
+
+NOT_OF_A_PERSON = tuple(
+    f"{at}{os.sep}" for at in (Path(torch.__file__).parent, Path(__file__).parents[1])
+)
+"""How the names of torch's files, and of ours, begin."""
+
+_STANDARD_LIBRARY = sysconfig.get_path("stdlib") + os.sep
+
+
+def is_of_a_person(code: CodeType) -> bool:
+    """Whether code is a person's: a cell's, or that of a file which belongs to no library."""
+    return is_cell(code.co_filename) or is_own(code.co_filename)
+
+
+def is_own(filename: str) -> bool:
+    """Whether a file is a person's: no library's, and none that no one has written."""
+    return not (
+        filename.startswith((*NOT_OF_A_PERSON, _STANDARD_LIBRARY, "<")) or "-packages" in filename
+    )
+
+
+def is_of_the_standard_library(filename: str) -> bool:
+    """Whether a file is one of Python's own."""
+    return filename.startswith(_STANDARD_LIBRARY) and "-packages" not in filename
+
+
+def where(stack: Iterable[tuple[CodeType, int]]) -> str:
+    """Say where code stands.
+
+    Args:
+        stack: Code and its line, innermost first.
+
+    Returns:
+        ``In [4] line 3: dist.all_reduce(x)`` of a cell; of a file or an earlier cell ``train.py:6
+        in step, called from In [4] line 2``; in a script or a test ``train.py:6 in step``; empty if
+        none of these is on the stack.
+    """
+    own: list[tuple[CodeType, int]] = []
+    for code, line in stack:
+        if places.is_entrance(code.co_filename):
+            return _in_files(own)
+        if is_cell(code.co_filename) or is_own(code.co_filename):
+            own.append((code, line))
+    place = cellnames.where(places.place_of(*each) for each in own)
+    if ", called from " in place or not place:
+        return place
+    code, line = own[0]
+    text = linecache.getline(code.co_filename, line).strip()
+    return f"{place}: {text}" if text else place
+
+
+def _in_files(own: list[tuple[CodeType, int]]) -> str:
+    """The innermost line of a person's files, and that of the script or the test that led there.
+
+    Args:
+        own: Code of those files and its line, the innermost first.
+    """
+    if not own:
+        return ""
+    inner, outer = own[0], own[-1]
+    place = str(places.place_of(*inner))
+    if inner[0].co_filename == outer[0].co_filename:
+        return place
+    return f"{place}, called from {places.place_of(*outer)}"
