@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from rankbook.display.faces import give_faces
+from rankbook.display.timeline import Chart
+from rankbook.errors import InputError
+from rankbook.models import CellSpan
 from rankbook.sessions import session
+from rankbook.sessions.live.collector import Timeline
+from rankbook.timeline import Bar
 
 __all__ = ["Session"]
 
@@ -28,3 +34,42 @@ class Session(session.Session):
 
             self._dashboard = Dashboard(self)
         return self._dashboard
+
+    def timeline(self, cell: int | str | None = None) -> Chart:
+        """Look at what the ranks called, side by side, as a picture that stays.
+
+        It answers while a cell runs or hangs. Each rank keeps its latest 4,096 calls.
+
+        Args:
+            cell: Number of a notebook's cell, ``"all"``, or None: the last cell that has called
+                a collective.
+
+        Returns:
+            What shows itself, and ``save("timeline.svg")``.
+
+        Raises:
+            InputError: That cell has not run on the ranks.
+            SessionError: There is no group.
+        """
+        snapshot, cells = self.snapshot(), list(self.cells)
+        self.members.placed()
+        if isinstance(cell, int) and cell not in [span.number for span in cells]:
+            raise InputError(f"In [{cell}] has not run on ranks, or too many have since.")
+        collected = Timeline(self.members)
+        collected.collect(snapshot.states, cells, is_last=True)
+        bars = tuple(collected.all())
+        chosen = [span for span in cells if cell in (span.number, "all")]
+        if cell is None:
+            chosen = [span for span in cells if _within(bars, [span])][-1:]
+        if chosen and cell != "all":
+            bars = _within(bars, chosen)
+        return Chart(bars, tuple(chosen), self.world_size, collected.note)
+
+
+def _within(bars: tuple[Bar, ...], spans: list[CellSpan]) -> tuple[Bar, ...]:
+    """Bars of collectives that were called while one of the cells ran."""
+    return tuple(
+        bar
+        for bar in bars
+        if any(span.started <= bar.start <= (span.ended or math.inf) for span in spans)
+    )

@@ -11,6 +11,7 @@ from statistics import median
 import pytest
 from processes import wait_until
 
+from rankbook.errors import InputError
 from rankbook.sessions.live.collector import Timeline
 
 SOON = 20.0
@@ -188,7 +189,7 @@ def test_a_hang_is_in_flight_in_the_timeline_until_it_is_freed(timeline):
     assert timeline.timeline.open == []
     freed = [b for b in bars if b["op"] == "all_reduce" and b["generation"] == generation]
     assert {bar["rank"] for bar in freed} == {1, 3}
-    assert all(bar["duration"] > 0.1 and bar["failed"] for bar in freed)
+    assert all(bar["duration"] > 0.1 and bar["failed"] for bar in freed), freed
     assert not any(bar["failed"] for bar in bars if bar not in freed)
     # And the next group starts from nothing.
     timeline.forget()
@@ -245,6 +246,21 @@ def test_the_age_of_a_collective_begins_with_its_call(timeline):
     assert seen[-1][0].since > 0.5
     session.interrupt()
     thread.join(SOON)
+
+
+def test_a_picture_shows_the_last_cell_and_stays(four, tmp_path):
+    four.run("import time\nif rank == 2: time.sleep(0.3)\ndist.barrier()").raise_for_error()
+    four.run("x = 1").raise_for_error()
+    chart = four.timeline()
+    assert {(bar.rank, bar.op) for bar in chart.bars} == {(rank, "barrier") for rank in range(4)}
+    waited = {int(line[5]): line for line in str(chart).splitlines()}
+    assert all("waited 0 s" not in line for rank, line in waited.items() if rank != 2)
+    assert "ms for others" in waited[0]
+    chart.save(tmp_path / "timeline.svg")
+    assert "barrier" in (tmp_path / "timeline.svg").read_text(encoding="utf-8")
+    assert len(four.timeline("all").bars) > len(chart.bars)
+    with pytest.raises(InputError, match=r"In \[99\] has not run on ranks"):
+        four.timeline(99)
 
 
 def test_the_timeline_follows_a_replaced_rank(timeline):

@@ -339,3 +339,18 @@ def test_when_a_thread_first_waits_for_a_call_is_kept(world, ledger):
     ledger.waited(ledger.wait("work", record))
     assert to_call(record).awaited == first
     ledger.ended(record)
+
+
+def test_a_wait_that_fails_is_told_though_others_looked_while_it_ended(ledger):
+    """The account settles what is done; a call that a thread waits for is that thread's to tell."""
+    work = dist.all_reduce(ones(), async_op=True)
+    work.wait()
+    record = ledger._records[-1]
+    record.completed = 0  # as it is while the wait is about to end
+    ledger.handles.add(work, record)
+    outer = ledger.wait("work", record)
+    ledger.settle()
+    assert not record.completed
+    ledger.waited(outer)
+    ledger.ended(record, failed=True)
+    assert to_call(record).failed

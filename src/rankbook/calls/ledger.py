@@ -325,9 +325,12 @@ class Ledger:
 
     def settle(self) -> None:
         """Find out which calls are done of those that nobody in Python has a handle of."""
+        # A thread that waits for one knows in a moment whether it has failed.
+        awaited = {id(record) for _, _, record, *_ in self._waiting.copy().values()}
         with self._lock:
             for record in self.handles.done():
-                self.ended(record)
+                if id(record) not in awaited:
+                    self.ended(record)
 
     def reset(self) -> None:
         """Begin again, in a forked child: nothing of this was called by it."""

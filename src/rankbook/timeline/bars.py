@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FIELDS", "Bar", "Names", "as_array"]
+__all__ = ["FIELDS", "Bar", "Names", "as_array", "from_array"]
 
 NAN = math.nan
 
@@ -82,3 +82,17 @@ def as_array(bars: Iterable[Bar], ops: Names, groups: Names) -> NDArray[np.void]
         for bar in bars
     ]
     return np.array(rows, FIELDS)
+
+
+def from_array(rows: NDArray[np.void], ops: Sequence[str], groups: Sequence[str]) -> list[Bar]:
+    """The bars of an array that :func:`as_array` has made, by the names that it was given."""
+    bars = (Bar._make(row) for row in rows.tolist())
+    return [
+        bar._replace(
+            op=ops[int(bar.op)],
+            group=groups[int(bar.group)],
+            nbytes=int(bar.nbytes),
+            failed=bool(bar.failed),
+        )
+        for bar in bars
+    ]

@@ -16,6 +16,7 @@ and when the session is closed, once::
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from rankbook.models import CellSpan, Look, Recorded, Recording, load
 from rankbook.models.requests import TellTimeline
 from rankbook.sessions.live.clocks import HostClocks
 from rankbook.sessions.members import Members
-from rankbook.timeline import Alignment, Bar, Kept
+from rankbook.timeline import Alignment, Bar, Kept, from_array
 
 __all__ = ["Timeline"]
 
@@ -120,6 +121,16 @@ class Timeline:
         if self._is_busy and self._pause > _STANDS:
             notes.append(f"While a cell runs this moves on every {self._pause:.0f} s.")
         return " ".join(filter(None, notes))
+
+    def all(self) -> list[Bar]:
+        """All bars, those in flight up to now; by the order in which they were called."""
+        _, rows, ops, groups = self.kept.since(0)
+        settled, now = from_array(rows, ops, groups), time.time()
+        under_way = [
+            bar._replace(duration=now - bar.start) if math.isnan(bar.duration) else bar
+            for bar in self.open
+        ]
+        return sorted([*settled, *under_way], key=lambda bar: bar.start)
 
     def collect(
         self, states: Sequence[Look], cells: Sequence[CellSpan], *, is_last: bool = False
