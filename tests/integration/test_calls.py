@@ -172,14 +172,20 @@ def test_a_cell_has_its_traffic(ranks):
 
 
 def test_while_it_blocks_a_thread_is_known_to_wait_and_for_what(ranks):
-    seen = {name: [tuple(each) for each in waits] for name, waits in ranks[0]["waits"].items()}
-    [[kind, [op, _]]] = seen["work"]
-    assert (kind, op) == ("work", "all_reduce")
-    assert [(kind, call[0]) for kind, call in seen["future"]] == [("future", "all_reduce")]
-    assert [(kind, call[0]) for kind, call in seen["tensor"]] == [("tensor", "all_reduce")]
-    assert [(kind, call[0]) for kind, call in seen["recv"]] == [("work", "recv")]
-    assert [(kind, call[0]) for kind, call in seen["issue"]] == [("issue", "monitored_barrier")]
-    assert seen["store"] == [("store", None)]
+    seen = {}
+    for name, waits in ranks[0]["waits"].items():
+        *before, last = [(kind, call and call[0]) for kind, call in waits]
+        # On a busy machine it is seen in the issuing of the call, too, before it waits.
+        assert set(before) <= {("issue", last[1])}, (name, before, last)
+        seen[name] = last
+    assert seen == {
+        "work": ("work", "all_reduce"),
+        "future": ("future", "all_reduce"),
+        "tensor": ("tensor", "all_reduce"),
+        "recv": ("work", "recv"),
+        "issue": ("issue", "monitored_barrier"),
+        "store": ("store", None),
+    }
 
 
 def test_ranks_that_called_alike_have_the_same_fingerprints(ranks):
