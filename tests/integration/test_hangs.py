@@ -310,8 +310,9 @@ def test_traffic_in_another_group_does_not_keep_ranks_from_being_freed(world):
     world.session.run(code).raise_for_error()
     result = world.session.run("if rank: dist.all_reduce(torch.ones(1))", timeout=3)
     assert {its.error.ename for rank, its in result.items() if rank} == {"KeyboardInterrupt"}
+    # The threads of some ranks may have stopped before another one's last call: that hangs.
     code = "quits.set()\nthread.join(20)\nassert not thread.is_alive()\nother = None"
-    world.session.run(code).raise_for_error()
+    world.session.run(code, on_hang="wait").raise_for_error()
 
 
 def test_an_error_of_user_code_about_connections_keeps_the_group(world):

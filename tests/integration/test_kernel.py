@@ -422,6 +422,7 @@ def test_a_profiled_cell_shows_where_its_time_went_below_its_output(notebook, tm
     assert path.exists()
 
 
+@pytest.mark.slow
 def test_sessions_that_have_ended_leave_no_threads_and_open_files(ipython_dir):
     """A loop runs in a kernel, beside which ipyparallel would leave others running."""
     cycle = "%dist_init gloo -n 1 --no-dashboard\n%dist_reset --hard\n%dist_shutdown"

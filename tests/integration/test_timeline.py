@@ -278,6 +278,7 @@ def test_the_timeline_follows_a_replaced_rank(timeline):
     assert timeline.timeline.open == []
 
 
+@pytest.mark.slow
 def test_the_timeline_says_how_many_of_very_many_collectives_were_lost(timeline):
     timeline.run("x = torch.ones(1)\nfor _ in range(10_000): dist.all_reduce(x)")
     bars = timeline.bars()
