@@ -339,13 +339,13 @@ def main(directory):
         ledger.counts.cell = len(said["programs"])
         mark = ledger.last
         mark = run() or mark
-        found, dropped = ledger.since(mark)
-        assert not dropped
         # What DDP has issued in C++ is known to be done a moment later.
         deadline = time.monotonic() + 10
         while left := [call for call in ledger.open() if not call.failed]:
             assert time.monotonic() < deadline, (name, left)
             time.sleep(0.01)
+        found, dropped = ledger.since(mark)
+        assert not dropped
         said["programs"][name] = {
             "calls": [dataclasses.asdict(call) | {"said": str(call.place)} for call in found],
             "traffic": dataclasses.asdict(ledger.counts.traffic(ledger.counts.cell)),
