@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -30,12 +32,15 @@ def note(folder, name, pid, *, reaches=True):
 
 
 def test_a_cluster_whose_controller_lives_is_found_with_the_process_that_started_it(tmp_path):
-    note(tmp_path, "1795-ab", os.getpid())
-    [found] = all_running([tmp_path])
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as controller:
+        note(tmp_path, "1795-ab", controller.pid)
+        [found] = all_running([tmp_path])
+        begun = psutil.Process(controller.pid).create_time()
+        controller.stdin.write(b"\n")
     assert (found.name, found.is_kept) == ("1795-ab", False)
     assert found.connection_file == str(tmp_path / "ipcontroller-1795-ab-client.json")
-    assert [owner.pid for owner in found.owners] == [os.getppid()]
-    assert found.since == psutil.Process().create_time()
+    assert [owner.pid for owner in found.owners] == [os.getpid()]
+    assert found.since == begun
 
 
 def test_what_is_left_of_clusters_that_have_ended_is_not_found(tmp_path):
