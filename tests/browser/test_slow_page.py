@@ -72,5 +72,6 @@ def assert_alive(notebook):
     notebook.hang()
     expect(notebook.page.locator(".rbt-flying")).to_contain_text("1 in flight")
     notebook.click("Interrupt")
-    assert "rank 0 never called barrier" in notebook.end()
+    # Whether the click or the verdict came first, it says who is missing.
+    assert "rank 0 never called barrier" in notebook.end().lower()
     notebook.wait_until_idle()
