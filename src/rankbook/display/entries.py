@@ -48,7 +48,7 @@ class Screen(Protocol):
 
 @dataclass(eq=False)
 class Entry:
-    """Something that stands on the page, and whose it is; nobody's: it stays."""
+    """Something that stands on the page, and the ranks that it belongs to; without any it stays."""
 
     ranks: set[int]
     place: tuple[int, ...] = ()

@@ -25,7 +25,7 @@ _CALL = f"__import__({__package__ + '.on_rank'!r}, fromlist=['run']).run(globals
 
 
 class Cluster:
-    """A session that is nobody's current one: tests of code that calls ``start`` can have theirs.
+    """A session beside the current one: tests of code that calls ``start`` can have their own.
 
     Attributes:
         is_group_lost: Whether the last test has left the process group that it has found.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rankbook.teach.definitions import Exercise, Lesson, Mistake, Prediction, Target
 from rankbook.teach.forms import Choice, Ranks, Whole
+from rankbook.teach.watching import Watch
 
 if TYPE_CHECKING:
     from rankbook.teach.judging import Here
@@ -62,54 +62,7 @@ def _own(here: Here) -> list[Any]:
     return _gradients(here, here.rank)
 
 
-# -- watching how gradients are reduced ------------------------------------------------------
-
-
-class _Handle:
-    """What an asynchronous call returns, which notes that it was waited for."""
-
-    def __init__(self, handle: Any, watch: _Watch) -> None:
-        self._handle, self._watch = handle, watch
-
-    def wait(self, *args: Any) -> Any:
-        self._watch.waited.add(id(self))
-        return self._handle.wait(*args)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._handle, name)
-
-
-class _Watch:
-    """Counts the all_reduces of this rank, and those that are waited for."""
-
-    def __init__(self, here: Here) -> None:
-        self._dist = here.dist
-        self._real = here.dist.all_reduce
-        self._handles: list[_Handle] = []
-        self.started = 0
-        self.waited: set[int] = set()
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """See what is reduced meanwhile."""
-        self._dist.all_reduce = self._all_reduce
-        try:
-            yield
-        finally:
-            self._dist.all_reduce = self._real
-
-    def _all_reduce(self, *args: Any, **how: Any) -> Any:
-        self.started += 1
-        handle = self._real(*args, **how)
-        if handle is None:
-            return None
-        self._handles.append(_Handle(handle, self))
-        return self._handles[-1]
-
-    @property
-    def asynchronous(self) -> int:
-        """Calls that did not block."""
-        return len(self._handles)
+# -- trying a wrapper ------------------------------------------------------------------------
 
 
 def _try(wrapper: str) -> Callable[[Here], list[Any]]:
@@ -119,7 +72,7 @@ def _try(wrapper: str) -> Callable[[Here], list[Any]]:
         model = _model(here, here.rank)
         ddp = getattr(here, wrapper)(model)
         loss = _loss(here, ddp, here.rank)
-        watch = _Watch(here)
+        watch = Watch(here)
         with watch.watching():
             loss.backward()
             during, early = watch.started, len(watch.waited)
