@@ -24,16 +24,16 @@ from rankbook.sessions.group import carried
 C10D = import_module("torch.distributed.distributed_c10d")
 
 
-def begin():
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+def begin(backend="gloo"):
+    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
 
 
-def again(**options):
+def again(backend="gloo", **options):
     """Leave the group as an engine does, and heal what was left."""
     account = healing.note(7)
     dist.destroy_process_group()
     healing.separate(account)
-    begin()
+    begin(backend)
     return healing.heal(account, **options)
 
 
@@ -129,6 +129,56 @@ def test_what_is_forgotten_says_so_when_it_is_used(group):
     said = healing.explain(caught.value)
     assert "made for generation 7 or before" in str(said)
     assert healing.explain(ValueError("anything else")) is None
+
+
+CALLS = {
+    "all_reduce": lambda group: dist.all_reduce(torch.ones(1), group=group),
+    "broadcast": lambda group: dist.broadcast(torch.ones(1), 0, group=group),
+    "barrier": dist.barrier,
+    "all_gather": lambda group: dist.all_gather([torch.ones(1)], torch.ones(1), group=group),
+    "reduce": lambda group: dist.reduce(torch.ones(1), 0, group=group),
+    "all_to_all_single": lambda group: dist.all_to_all_single(
+        torch.ones(1), torch.ones(1), group=group
+    ),
+}
+
+
+@pytest.fixture(params=["not gloo", "cpu:gloo"])
+def another_backend(request):
+    """The name of one that is not healed: as with NCCL, its connections would still work."""
+    dist.destroy_process_group()
+    if request.param == "not gloo" and not hasattr(dist.Backend, "NOT_GLOO"):
+
+        def make(store, rank, size, timeout):
+            return dist.ProcessGroupGloo(store, rank, size, timeout)
+
+        dist.Backend.register_backend("not_gloo", make, devices=["cpu"])
+    name = request.param.replace(" ", "_")
+    begin(name)
+    return name
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_group_of_a_backend_that_is_not_healed_says_so_and_computes_nothing(
+    another_backend, call
+):
+    other = dist.new_group([0])
+    CALLS[call](other)
+    assert again(backend=another_backend).lost == ("subgroups",)
+    assert works(dist.group.WORLD)
+    with pytest.raises((RuntimeError, ValueError)) as caught:
+        CALLS[call](other)
+    assert "process group was made for generation 7" in str(healing.explain(caught.value))
+
+
+def test_a_module_of_a_backend_that_is_not_healed_says_so(another_backend):
+    model = DistributedDataParallel(torch.nn.Linear(2, 2))
+    loss = model(torch.ones(1, 2)).sum()
+    assert again(backend=another_backend).lost == ("DDP modules",)
+    with pytest.raises(StaleGroupError, match=r"DDP module was made for generation 7"):
+        model(torch.ones(1, 2))
+    with pytest.raises(RuntimeError, match="backend"):  # what was computed before
+        loss.backward()
 
 
 def test_nothing_goes_on_in_a_group_of_another_size(group):

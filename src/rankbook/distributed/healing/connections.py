@@ -50,8 +50,8 @@ def is_possible() -> bool:
 def separate(account: Account) -> None:
     """Take their connections from groups that torch has forgotten; using one is an error then.
 
-    The connections are closed in the background, which takes some 10 ms per rank. Only those of
-    gloo: NCCL's were shut down when the group was left.
+    Whatever the backend: NCCL was shut down when the group was left, and might connect again if it
+    were used. The connections are closed in the background, which takes some 10 ms per rank.
 
     Args:
         account: Of the groups.
@@ -60,7 +60,7 @@ def separate(account: Account) -> None:
     if release is None:
         return
     backends = []
-    for group in (held.group for held in account.held if held.terms.backend == "gloo"):
+    for group in (held.group for held in account.held):
         for device in group._device_types:
             with suppress(RuntimeError):  # it was separated before
                 backends.append(group._get_backend(device))
