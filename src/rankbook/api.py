@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rankbook.cluster.gpus import visible_gpus
+from rankbook.cluster.gpus import check_asked, check_form, visible_gpus
 from rankbook.cluster.kept import Kept, all_kept
 from rankbook.cluster.launchers import choose
 from rankbook.cluster.launchers.base import Launcher
@@ -105,10 +105,12 @@ def start(  # noqa: PLR0913 - each is a keyword, and most stay away
     target = read_target(nproc, slurm=slurm, ssh=ssh, mpi=mpi, nodes=nodes, profile=profile)
     make: Callable[[], Launcher]
     if target is not None:
+        check_form(gpus)
         count = target.nproc
         make = partial(choose.elsewhere, target, python, address or "", gpus)
     else:
         _refuse_far_options(python, address)
+        check_asked(gpus)
         count = nproc or visible_gpus(gpus) or 2
         make = partial(choose.here, count, profile, gpus)
     if target is None and profile is None:
@@ -153,6 +155,7 @@ def preview(  # noqa: PLR0913 - those of start
     target = read_target(nproc, slurm=slurm, ssh=ssh, mpi=mpi, nodes=nodes, profile=profile)
     if target is None:
         raise InputError("There is a job script or a command to show with --slurm, --ssh or --mpi.")
+    check_form(gpus)
     return "\n".join(choose.elsewhere(target, python, address or "", gpus).preview())
 
 

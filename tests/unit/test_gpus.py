@@ -7,6 +7,7 @@ import types
 import pytest
 
 from rankbook.cluster import gpus
+from rankbook.errors import DeviceError, InputError
 
 
 @pytest.fixture
@@ -98,6 +99,10 @@ def test_no_gpu_is_visible_without_a_driver(visible):
         ("0,1,", None, 2),
         ("0", "0,1,2", 1),
         ("0,1,2", "0", 3),
+        ("0,7,1", None, 1),
+        ("", "1,1", 0),
+        ("", "GPU-1,GPU-1", 0),
+        ("", "MIG-GPU-8932f937/1/0", 1),
     ],
 )
 def test_visible_gpus_are_counted(visible, driver, asked, variable, count):
@@ -117,3 +122,41 @@ def test_the_environment_of_this_process_narrows_the_gpus_by_default(visible, dr
     driver(4)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     assert visible() == 1
+
+
+@pytest.mark.parametrize(
+    "asked", ["", "0", "3,0", "0,1,", " 0 , 1 ", "GPU-8932f937", "MIG-1,MIG-2"]
+)
+def test_gpus_that_are_there_may_be_asked_for(tmp_path, driver, asked):
+    driver(4)
+    gpus.check_asked(asked, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("0-3", "'0-3' is no GPU: --gpus takes numbers, 0,1, or names"),
+        ("cuda:0", "'cuda:0' is no GPU"),
+        ("-1", "'-1' is no GPU"),
+        (",", "'' is no GPU"),
+        ("0,,1", "'' is no GPU"),
+        ("two", "'two' is no GPU"),
+        ("0,1,0", "GPU 0 is named twice in --gpus 0,1,0: name each once."),
+        ("0,4", "This machine has no GPU 4: it has numbers 0 to 3."),
+    ],
+)
+def test_gpus_that_cuda_would_pass_over_in_silence_are_refused(tmp_path, driver, asked, said):
+    driver(4)
+    with pytest.raises(InputError) as caught:
+        gpus.check_asked(asked, tmp_path)
+    assert str(caught.value).startswith(said)
+    assert "\n" not in str(caught.value)
+
+
+def test_asking_for_a_gpu_of_a_machine_without_any_is_refused(tmp_path, driver):
+    with pytest.raises(DeviceError, match="shows no GPU, so there is no 1: leave --gpus out"):
+        gpus.check_asked("1", tmp_path)
+    driver(1)
+    with pytest.raises(DeviceError, match="no GPU 1: it has only GPU 0"):
+        gpus.check_asked("1", tmp_path)
+    gpus.check_asked("0", tmp_path)

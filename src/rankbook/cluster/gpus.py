@@ -9,7 +9,9 @@ from functools import cache
 from itertools import takewhile
 from pathlib import Path
 
-__all__ = ["count_by_nvml", "visible_gpus"]
+from rankbook.errors import DeviceError, InputError
+
+__all__ = ["check_asked", "check_form", "count_by_nvml", "visible_gpus"]
 
 _DEVICE = re.compile(r"\d+|GPU-.+|MIG-.+")
 _DRIVER = "proc/driver/nvidia/gpus"
@@ -38,8 +40,65 @@ def visible_gpus(
     if visible is None:
         return installed
     # CUDA takes the entries up to the first that is no device: "-1" hides them all.
-    named = list(takewhile(_DEVICE.fullmatch, (name.strip() for name in visible.split(","))))
-    return min(installed, len(named))
+    named = list(takewhile(lambda name: _is_device(name, installed), _names(visible)))
+    is_one_twice = len(set(named)) < len(named)  # CUDA shows none then
+    return 0 if is_one_twice else min(installed, len(named))
+
+
+def check_form(asked: str) -> None:
+    """Refuse what CUDA would not understand, of which it would say nothing.
+
+    Args:
+        asked: A list such as ``0,1``, as in ``%dist_init --gpus``; empty for all.
+
+    Raises:
+        InputError: Something in it is no GPU, or is there twice.
+    """
+    names = _names(asked.rstrip(",")) if asked else []
+    for name in names:
+        if not _DEVICE.fullmatch(name):
+            raise InputError(
+                f"{name!r} is no GPU: --gpus takes numbers, 0,1, or names as nvidia-smi -L shows "
+                "them, GPU-… or MIG-…."
+            )
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"GPU {twice} is named twice in --gpus {asked}: name each once.")
+
+
+def check_asked(asked: str, root: Path = Path("/")) -> None:
+    """Refuse GPUs that this machine does not have.
+
+    Args:
+        asked: A list such as ``0,1``, as in ``%dist_init --gpus``; empty for all.
+        root: ``/``, or what a test puts in its place.
+
+    Raises:
+        DeviceError: It does not have one of them.
+        InputError: See :func:`check_form`.
+    """
+    check_form(asked)
+    installed = _installed(root) if asked else 0
+    for name in _names(asked.rstrip(",")) if asked else ():
+        if not installed:
+            raise DeviceError(
+                f"This machine shows no GPU, so there is no {name}: leave --gpus out, or look at "
+                "the driver (nvidia-smi)."
+            )
+        if not _is_device(name, installed):
+            last = f"numbers 0 to {installed - 1}" if installed > 1 else "only GPU 0"
+            raise DeviceError(f"This machine has no GPU {name}: it has {last}.")
+
+
+def _names(devices: str) -> list[str]:
+    return [name.strip() for name in devices.split(",")]
+
+
+def _is_device(name: str, installed: int) -> bool:
+    """Whether CUDA takes this for a device on a machine with so many."""
+    if not _DEVICE.fullmatch(name):
+        return False
+    return not name.isdecimal() or int(name) < installed
 
 
 def _installed(root: Path) -> int:
