@@ -43,18 +43,26 @@ def test_a_walk_that_does_not_end_is_wrong(said):
     assert not is_right
 
 
-def test_unit_tests_are_told_by_what_failed():
+def test_tests_are_told_by_what_failed():
     passed = "....\n====== 5150 passed, 2 skipped, 3 warnings in 80.01s (0:01:20) ======\n"
-    assert matrix.of_unit_tests(passed) == ("5150 passed, 2 skipped", True)
+    assert matrix.of_tests(passed) == ("5150 passed, 2 skipped", True)
     failed = (
         "FAILED tests/unit/test_a.py::test_b - assert 1 == 2\n"
         "==== 1 failed, 5149 passed in 80.01s ====\n"
     )
-    assert matrix.of_unit_tests(failed) == (
+    assert matrix.of_tests(failed) == (
         "1 failed, 5149 passed: test_a.py::test_b",
         False,
     )
-    assert matrix.of_unit_tests("Killed") == ("did not end: Killed", False)
+    healed = (
+        "FAILED tests/integration/test_a.py::test_b[TP and FSDP2 - hang] - assert 1 == 2\n"
+        "= 1 failed, 60 passed, 3 deselected in 80.01s =\n"
+    )
+    assert matrix.of_tests(healed) == (
+        "1 failed, 60 passed: test_a.py::test_b[TP and FSDP2 - hang]",
+        False,
+    )
+    assert matrix.of_tests("Killed") == ("did not end: Killed", False)
 
 
 def test_the_page_shows_what_the_file_of_results_has():
@@ -65,7 +73,7 @@ def test_the_page_shows_what_the_file_of_results_has():
 
 def test_a_leg_that_was_not_run_says_so():
     row = next(line for line in matrix.table({}).splitlines() if "Colab" in line)
-    assert row.count("not run") == 2
+    assert row.count("not run") == 3
 
 
 def test_the_newest_leg_has_the_newest_torch_that_is_not_warned_of():
