@@ -19,7 +19,6 @@ from rankbook.cluster.placement import check_backend, check_numbers, choose_back
 from rankbook.cluster.starting import start_pool
 from rankbook.cluster.targets import Hosts, JobOptions, read_target
 from rankbook.errors import InputError, SessionError
-from rankbook.models import EngineFacts
 from rankbook.words import plural
 
 # What needs ipyparallel is imported when it is used: loading the extension must stay quick.
@@ -258,6 +257,8 @@ def _refuse_second() -> None:
 
 def _refuse_early(backend: str | None, nproc: int, gpus: str) -> None:
     """Refuse in milliseconds what the engines would refuse in seconds."""
+    from rankbook.models import EngineFacts
+
     seen = ("GPU",) * visible_gpus(gpus)
     host = socket.gethostname()
     choose_backend(place([EngineFacts(i, host, (), 0, seen) for i in range(nproc)]), backend)

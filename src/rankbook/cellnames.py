@@ -13,8 +13,11 @@ import tempfile
 from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rankbook.models.calls import Place
+# Without the models: loading the extension must stay quick.
+if TYPE_CHECKING:
+    from rankbook.models.calls import Place
 
 __all__ = ["cell_of", "file_of", "is_cell", "name_of", "where"]
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rankbook.display.faces import give_faces
-from rankbook.display.timeline import Chart
 from rankbook.errors import InputError
 from rankbook.models import CellSpan
 from rankbook.sessions import session
-from rankbook.sessions.live.collector import Timeline
-from rankbook.timeline import Bar
+
+# What draws timelines needs numpy, whose import would make every start later.
+if TYPE_CHECKING:
+    from rankbook.display.timeline import Chart
+    from rankbook.timeline import Bar
 
 __all__ = ["Session"]
 
@@ -51,6 +53,9 @@ class Session(session.Session):
             InputError: That cell has not run on the ranks.
             SessionError: There is no group.
         """
+        from rankbook.display.timeline import Chart
+        from rankbook.sessions.live.collector import Timeline
+
         snapshot, cells = self.snapshot(), list(self.cells)
         self.members.placed()
         if isinstance(cell, int) and cell not in [span.number for span in cells]:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from rankbook.ranks import label
 
 __all__ = [
+    "ON_HANG",
     "agree",
     "how_ended",
     "how_to_replace",
@@ -22,6 +23,9 @@ __all__ = [
     "ranks_do",
     "sentence_start",
 ]
+
+ON_HANG = ("free", "report", "wait")
+"""What to do when it is proven that a cell cannot end: free its ranks, only say so, nothing."""
 
 _FEW = 4
 """Ranks that a call spells out one by one; more are shortened as in a magic."""

@@ -53,9 +53,30 @@ def test_an_unknown_name_is_an_attribute_error():
         rankbook.nonsense  # noqa: B018
 
 
-def test_import_is_cheap():
-    code = f"import sys, rankbook; print(*sorted({HEAVY} & set(sys.modules)))"
+def imported_by(code: str) -> set[str]:
+    """The modules that a fresh interpreter has imported after some code."""
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
-    assert done.stdout.split() == []
+    return set(done.stdout.split())
+
+
+def test_import_is_cheap():
+    assert not HEAVY & imported_by("import rankbook")
+
+
+def test_loading_the_extension_imports_nothing_that_only_a_session_needs():
+    families = "from rankbook import magics; magics.families()"
+    found = {name.split(".")[1] for name in imported_by(families) if name.startswith("rankbook.")}
+    assert found & {"magics", "cluster"}
+    assert not found & {"models", "diagnosis", "display", "engine", "sessions", "timeline"}
+
+
+def test_a_session_starts_without_numpy():
+    modules = imported_by("import rankbook; rankbook.Session")
+    assert "rankbook.sessions.session" in modules
+    assert not modules & {"numpy", "torch", "ipywidgets"}

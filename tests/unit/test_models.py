@@ -190,10 +190,6 @@ def test_two_verdicts_share_no_per_rank_phrases():
     assert second.per_rank == {}
 
 
-def test_the_choices_of_on_hang_are_free_report_and_wait():
-    assert models.ON_HANG == ("free", "report", "wait")
-
-
 def test_every_model_is_frozen_and_has_an_example():
     public = [getattr(models, name) for name in models.__all__]
     classes = {value for value in public if isinstance(value, type)}

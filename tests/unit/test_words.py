@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from rankbook import words
 from rankbook.words import (
     agree,
     how_ended,
@@ -71,3 +72,7 @@ def test_how_a_process_ended_is_told_by_its_exit_status(status, words):
 def test_the_way_to_replace_ranks_is_given_as_magic_and_as_call():
     assert how_to_replace((3, 1)) == "%dist_restart 1,3 (or restart_ranks([1, 3]))"
     assert how_to_replace(range(64)) == "%dist_restart 0-63 (or restart_ranks('0-63'))"
+
+
+def test_the_choices_of_on_hang_are_free_report_and_wait():
+    assert words.ON_HANG == ("free", "report", "wait")

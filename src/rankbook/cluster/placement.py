@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from rankbook.errors import BackendError, ClusterError, DeviceError, InputError
-from rankbook.models import EngineFacts
 from rankbook.words import how_to_replace
+
+if TYPE_CHECKING:
+    from rankbook.models import EngineFacts
 
 __all__ = [
     "LOOPBACK",

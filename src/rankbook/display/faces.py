@@ -6,13 +6,12 @@ not know how anything looks; :func:`give_faces` teaches them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
+from importlib import import_module
 from itertools import zip_longest
 from typing import Any
 
-from rankbook.display import bench, profile, shown, verdict
-from rankbook.display.cell import LiveOutput
-from rankbook.display.text import plain
 from rankbook.errors import PromptError
 from rankbook.models import Diagnosis, to_dict
 from rankbook.models.benchmarks import Benchmark
@@ -25,27 +24,42 @@ from rankbook.sessions.cells.results import CellResult
 
 __all__ = ["give_faces", "html_of_result", "text_of_result"]
 
+_FACES: tuple[tuple[type, str, str, str], ...] = (
+    (CellResult, "faces", "html_of_result", ""),
+    (Benchmark, "bench", "to_html", "to_text"),
+    (Diagnosis, "verdict", "to_html", ""),
+    (Profile, "profile", "to_html", "to_text"),
+    (Shown, "shown", "to_html", "to_text"),
+    (Exchanges, "shown", "exchanges_to_html", "exchanges_to_text"),
+    (NamedMesh, "shown", "mesh_to_html", "mesh_to_text"),
+)
+"""What is shown, the module of this package that does it, and its functions for HTML and text."""
+
 _STYLE = "margin: 0; white-space: pre-wrap; font-family: var(--jp-code-font-family, monospace)"
 
 
 def give_faces() -> None:
     """Make results and verdicts show themselves; called again, it changes nothing."""
-    CellResult._repr_html_ = html_of_result  # type: ignore[attr-defined]
-    Benchmark._repr_html_ = bench.to_html  # type: ignore[attr-defined]
-    Benchmark.__repr__ = bench.to_text  # type: ignore[method-assign, assignment]
-    Diagnosis._repr_html_ = verdict.to_html  # type: ignore[attr-defined]
-    Profile._repr_html_ = profile.to_html  # type: ignore[attr-defined]
-    Profile.__repr__ = profile.to_text  # type: ignore[method-assign, assignment]
-    Shown._repr_html_ = shown.to_html  # type: ignore[attr-defined]
-    Shown.__repr__ = shown.to_text  # type: ignore[method-assign, assignment]
-    Exchanges._repr_html_ = shown.exchanges_to_html  # type: ignore[attr-defined]
-    Exchanges.__repr__ = shown.exchanges_to_text  # type: ignore[method-assign, assignment]
-    NamedMesh._repr_html_ = shown.mesh_to_html  # type: ignore[attr-defined]
-    NamedMesh.__repr__ = shown.mesh_to_text  # type: ignore[method-assign, assignment]
+    for kind, module, to_html, to_text in _FACES:
+        kind._repr_html_ = _drawn_by(module, to_html)  # type: ignore[attr-defined]
+        if to_text:
+            kind.__repr__ = _drawn_by(module, to_text)  # type: ignore[method-assign, assignment]
+
+
+def _drawn_by(module: str, name: str) -> Callable[[Any], str]:
+    """A method that a function of this package does; it is imported when something is drawn."""
+
+    def draw(value: Any) -> str:
+        text: str = getattr(import_module(f"{__package__}.{module}"), name)(value)
+        return text
+
+    return draw
 
 
 def text_of_result(result: CellResult) -> str:
     """What a cell printed and its last values, merged by rank, then what went wrong."""
+    from rankbook.display import verdict
+
     parts = [_printed(result)]
     if result.diagnosis is not None:
         parts.append(f"{verdict.to_text(result.diagnosis)}\n{result.note}".rstrip())
@@ -54,6 +68,8 @@ def text_of_result(result: CellResult) -> str:
 
 def html_of_result(result: CellResult) -> str:
     """The same as HTML, with values that are drawn as pictures."""
+    from rankbook.display import shown, verdict
+
     parts = [_block(_printed(result, with_drawn=False))]
     if held := {rank: own.held for rank, own in result.items() if own.held}:
         parts.append(shown.to_html(Shown("", held, mesh=result.mesh)))
@@ -67,6 +83,9 @@ def _block(text: str) -> str:
 
 
 def _printed(result: CellResult, *, with_drawn: bool = True) -> str:
+    from rankbook.display.cell import LiveOutput
+    from rankbook.display.text import plain
+
     page = _Page()
     output = LiveOutput(page, list(result), clock=lambda: 0.0, mesh=result.mesh)
     for name in ("stdout", "stderr"):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from IPython.core.magic import line_magic, magics_class
 
 from rankbook.magics.base import RankMagics
 from rankbook.magics.options import option
 from rankbook.magics.usage import parse, takes
-from rankbook.models.benchmarks import Benchmark
+
+# What shows results is imported when there are some: loading the extension must stay quick.
+if TYPE_CHECKING:
+    from rankbook.models.benchmarks import Benchmark
 
 __all__ = ["BenchMagics"]
 

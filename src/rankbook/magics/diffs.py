@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from IPython.core.magic import line_magic, magics_class, no_var_expand
 
 from rankbook import api
-from rankbook.display.diffs import DiffView
 from rankbook.errors import InputError, RankbookError
 from rankbook.magics.base import RankMagics
 from rankbook.magics.options import RANKS, option
 from rankbook.magics.usage import parse_with_code, takes
+
+# What shows results is imported when there are some: loading the extension must stay quick.
+if TYPE_CHECKING:
+    from rankbook.display.diffs import DiffView
 
 __all__ = ["DiffMagics"]
 
@@ -53,6 +58,8 @@ class DiffMagics(RankMagics):
             %dist_diff torch.random.get_rng_state()
             %dist_diff --every model
         """
+        from rankbook.display.diffs import DiffView
+
         args, expression = parse_with_code(self.dist_diff, line)
         if args.every and not expression:
             self._watched.clear()

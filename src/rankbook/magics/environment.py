@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from IPython.core.magic import line_magic, magics_class
 
-from rankbook.display.environment import Environments
 from rankbook.magics.base import RankMagics
 from rankbook.magics.usage import parse, takes
+
+# What shows results is imported when there are some: loading the extension must stay quick.
+if TYPE_CHECKING:
+    from rankbook.display.environment import Environments
 
 __all__ = ["EnvironmentMagics"]
 
@@ -24,6 +29,8 @@ class EnvironmentMagics(RankMagics):
         variables of the environment that launchers, torch, NCCL, gloo and OpenMP read. What looks
         like a secret is masked. It answers while a cell runs or hangs.
         """
+        from rankbook.display.environment import Environments
+
         # ipyparallel comes with it, which loading the extension must not import.
         from rankbook.sessions.members.environment import environments
 

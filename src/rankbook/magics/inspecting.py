@@ -11,15 +11,15 @@ from IPython.core.magic import line_magic, magics_class
 from IPython.utils.tokenutil import token_at_cursor
 
 from rankbook import api
-from rankbook.display import inspected
-from rankbook.display.variables import Variables
 from rankbook.errors import RankbookError
 from rankbook.magics.base import RankMagics
 from rankbook.magics.cursor import ForRanks, InMagic, options_at, target
 from rankbook.magics.options import RANKS
 from rankbook.magics.usage import parse, takes
 
+# What shows results is imported when there are some: loading the extension must stay quick.
 if TYPE_CHECKING:
+    from rankbook.display.variables import Variables
     from rankbook.sessions.members.party import Party
 
 __all__ = ["InspectMagics"]
@@ -85,6 +85,7 @@ class InspectMagics(RankMagics):
 
         It answers while a cell runs or hangs.
         """
+        from rankbook.display.variables import Variables
         from rankbook.sessions.members.inspecting import variables
 
         args = parse(self.dist_who, line)
@@ -171,6 +172,7 @@ class InspectMagics(RankMagics):
         party = self._party(at.ranks) if isinstance(at, ForRanks) else None
         if not isinstance(at, ForRanks) or party is None:
             return self._inspect_here(code, cursor_pos, detail_level, omit_sections)
+        from rankbook.display import inspected
         from rankbook.sessions.members.inspecting import inspect
 
         name = token_at_cursor(at.code, at.cursor)

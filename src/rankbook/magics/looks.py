@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from IPython.core.magic import line_magic, magics_class
 
-from rankbook.display.table import Table
-from rankbook.display.verdict import Closely, Verdict
 from rankbook.magics.base import RankMagics
 from rankbook.magics.options import SAVE, option
 from rankbook.magics.usage import parse, takes
+
+# What shows results is imported when there are some: loading the extension must stay quick.
+if TYPE_CHECKING:
+    from rankbook.display.table import Table
+    from rankbook.display.verdict import Closely, Verdict
 
 __all__ = ["LookMagics"]
 
@@ -24,6 +29,8 @@ class LookMagics(RankMagics):
 
         It answers while a cell runs or hangs.
         """
+        from rankbook.display.table import Table
+
         parse(self.dist_status, line)
         return Table(self.session().snapshot())
 
@@ -46,6 +53,8 @@ class LookMagics(RankMagics):
         calls of all ranks as torch's flight recorder does, after a hang those from before:
         `torchfrtrace DIR` analyses them.
         """
+        from rankbook.display.verdict import Closely, Verdict
+
         args = parse(self.dist_why, line)
         session = self.session()
         if args.save:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rankbook.models import ON_HANG as _ON_HANG
+from rankbook.words import ON_HANG as _ON_HANG
 
 __all__ = [
     "ADDRESS",

@@ -7,18 +7,17 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from rankbook.display import profile
-from rankbook.display.cell import LiveOutput
-from rankbook.display.entries import Screen
-from rankbook.display.page import Named
-from rankbook.display.screens import BackgroundScreen, NotebookScreen, screen_for
 from rankbook.errors import RankbookError, RankError, StuckError
 from rankbook.magics.lines import Typed
 from rankbook.magics.syntax import check_cell
 
+# What shows results is imported when there are some: loading the extension must stay quick.
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from rankbook.display.cell import LiveOutput
+    from rankbook.display.entries import Screen
+    from rankbook.display.page import Named
     from rankbook.models.profiles import Profile
     from rankbook.notebook import Session
     from rankbook.sessions.cells.results import CellResult
@@ -95,6 +94,9 @@ def show(
         RankError: It failed on some rank.
         RankbookError: It could not be run.
     """
+    from rankbook.display.cell import LiveOutput
+    from rankbook.display.screens import BackgroundScreen, NotebookScreen, screen_for
+
     screen: Screen = screen_for(shell)
     if not wait and isinstance(screen, NotebookScreen):
         screen = BackgroundScreen(screen)
@@ -123,6 +125,8 @@ def show(
 
 
 def _bundle(found: Profile) -> tuple[dict[str, Any], dict[str, Any]]:
+    from rankbook.display import profile
+
     return {"text/plain": profile.to_text(found), "text/html": profile.to_html(found)}, {}
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from IPython.core.magic import line_magic, magics_class, no_var_expand
 
 from rankbook.errors import InputError
 from rankbook.magics.base import RankMagics
 from rankbook.magics.options import RANKS, option
 from rankbook.magics.usage import parse, parse_with_code, takes
-from rankbook.models.exchanges import Exchanges
-from rankbook.models.meshes import NamedMesh
-from rankbook.models.shown import Shown
+
+# What shows results is imported when there are some: loading the extension must stay quick.
+if TYPE_CHECKING:
+    from rankbook.models.exchanges import Exchanges
+    from rankbook.models.meshes import NamedMesh
+    from rankbook.models.shown import Shown
 
 __all__ = ["ShowMagics"]
 

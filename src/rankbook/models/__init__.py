@@ -3,7 +3,7 @@
 ``to_dict`` and :func:`load` take them over a wire that carries JSON.
 """
 
-from rankbook.models.cells import ON_HANG, CellOutcome, CellSpan, Failure
+from rankbook.models.cells import CellOutcome, CellSpan, Failure
 from rankbook.models.engines import EngineFacts, Gpu
 from rankbook.models.groups import GroupInfo
 from rankbook.models.looks import Collective, Look
@@ -14,7 +14,6 @@ from rankbook.models.wire import load, to_dict
 from rankbook.words import how_ended
 
 __all__ = [
-    "ON_HANG",
     "CellOutcome",
     "CellSpan",
     "Collective",

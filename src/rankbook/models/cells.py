@@ -9,7 +9,6 @@ from rankbook.models.calls import Fingerprint, Slot, Traffic
 from rankbook.models.wire import Request
 
 __all__ = [
-    "ON_HANG",
     "POST_MORTEM",
     "CellOutcome",
     "CellSpan",
@@ -19,10 +18,6 @@ __all__ = [
     "Run",
     "Script",
 ]
-
-
-ON_HANG = ("free", "report", "wait")
-"""What to do when it is proven that a cell cannot end: free its ranks, only say so, nothing."""
 
 
 POST_MORTEM = ("", "last", "failure")

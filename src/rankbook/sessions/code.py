@@ -10,17 +10,14 @@ from typing import Any
 
 from rankbook import folders
 from rankbook.errors import InputError, SessionError
-from rankbook.models import ON_HANG
 from rankbook.models.benchmarks import Benchmark
 from rankbook.models.cells import Script
-from rankbook.sessions import benching
 from rankbook.sessions.cells import scripts
 from rankbook.sessions.cells.cell import Cell
 from rankbook.sessions.cells.collecting import CellOutput
 from rankbook.sessions.cells.results import CellResult
-from rankbook.sessions.profiling import Profiling
 from rankbook.sessions.view import SessionView
-from rankbook.words import in_words
+from rankbook.words import ON_HANG, in_words
 
 __all__ = ["SessionCode"]
 
@@ -172,6 +169,8 @@ class SessionCode(SessionView):
             SessionError: See :meth:`run`.
             RankError: It failed on a rank.
         """
+        from rankbook.sessions import benching
+
         return benching.bench(self, collective, sizes, group, rounds, number)
 
     def _run(
@@ -187,6 +186,9 @@ class SessionCode(SessionView):
         with self._turns.take(f"running {kind} on {in_words(cell.ranks)}"):
             if profile is None:
                 return self._cells.run(cell, output)
+            # It needs numpy, whose import would make every start later.
+            from rankbook.sessions.profiling import Profiling
+
             profiling = Profiling(self.members, cell.ranks, profile)
             try:
                 result = self._cells.run(cell, output)

@@ -29,7 +29,7 @@ class Cell:
     timeout: float | None = None
     """Seconds after which it is interrupted, None for never."""
     on_hang: str = "free"
-    """One of :data:`rankbook.models.ON_HANG`."""
+    """One of :data:`rankbook.words.ON_HANG`."""
     post_mortem: str = ""
     """One of :data:`rankbook.models.cells.POST_MORTEM`."""
     keep_values: bool = False
