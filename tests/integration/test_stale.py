@@ -113,6 +113,23 @@ def test_an_object_that_cannot_go_on_says_what_it_is_and_what_to_write(four, nam
         four.run("assert state() == before, 'a parameter has changed'").raise_for_error()
 
 
+@pytest.fixture
+def not_healed(four):
+    """Ranks with a backend that is not healed, as NCCL is not; the next test has gloo again."""
+    four.initialize("cpu:gloo")
+    yield four
+    four.initialize("gloo")
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.sample(every=5)
+def test_an_object_of_a_backend_that_is_not_healed_says_so_after_a_reset(not_healed, name):
+    not_healed.run(f"{COMMON}{OBJECTS[name]}\n{STEP.format(0)}").raise_for_error()
+    generation = not_healed.generation
+    not_healed.reset()
+    assert_says(not_healed.run(STEP.format(1)), generation, *KINDS[name])
+
+
 @pytest.mark.parametrize("event", [change_size, forget])
 @pytest.mark.parametrize("name", MORE)
 @pytest.mark.sample(every=3)
