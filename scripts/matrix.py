@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -37,7 +38,6 @@ LIMIT = {"unit": 1500.0, "healing": 1500.0, "walk": 400.0}
 TESTS = {
     "unit": ("tests/unit",),
     "healing": (
-        "--slow",
         *(f"tests/integration/test_{name}.py" for name in ("healing", "healing_oddities")),
         *(f"tests/integration/test_{name}.py" for name in ("replacing", "stale")),
     ),
@@ -107,15 +107,15 @@ def of_tests(said: str) -> tuple[str, bool]:
     return (text, True) if not failed else (f"{text}: {', '.join(failed)}", False)
 
 
-def try_leg(leg: Leg, folder: Path, *, with_tests: bool) -> Outcome:
-    """Install a leg in a folder, and run it."""
+def try_leg(leg: Leg, folder: Path, tests: Mapping[str, Sequence[str]]) -> Outcome:
+    """Install a leg in a folder, and run the walk and these tests."""
     python = install(leg, folder)
     said = run(python, "tests/walk.py", limit=LIMIT["walk"])
     walked, is_green = of_walk(said)
     if not is_green:
         print(said[-6000:])
     told = {}
-    for part, arguments in TESTS.items() if with_tests else ():
+    for part, arguments in tests.items():
         # Other versions of other packages warn of one another, which is not ours to repair.
         options = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "filterwarnings=default")
         said = run(python, *options, *arguments, limit=LIMIT[part])
@@ -163,6 +163,7 @@ def main() -> int:
     option = parser.add_argument
     option("--only", nargs="+", choices=LEGS, default=list(LEGS), metavar="LEG")
     option("--walk", action="store_true", help="leave the tests out")
+    option("--slow", action="store_true", help="every case of healing, and not a part (10 minutes)")
     option("--write", action="store_true", help="keep the outcome, and write the page")
     option("--keep", type=Path, metavar="FOLDER", help="keep the environments there, and use them")
     option("--list", action="store_true", help="name the legs")
@@ -171,6 +172,7 @@ def main() -> int:
         for name, leg in LEGS.items():
             print(f"{name:12} {leg.title}: Python {leg.python}, {leg.torch}")
         return 0
+    tests = {} if args.walk else {**TESTS, "healing": (*TESTS["healing"], *["--slow"] * args.slow)}
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     wrong = False
     for name in args.only:
@@ -178,7 +180,7 @@ def main() -> int:
         print(f"{name}: {LEGS[name].title}", flush=True)
         try:
             with _home(args.keep) as home:
-                outcome = try_leg(LEGS[name], Path(home, name), with_tests=not args.walk)
+                outcome = try_leg(LEGS[name], Path(home, name), tests)
         except NotHereError as reason:
             print(f"{name}: not run: {reason}", flush=True)
             date = datetime.now(timezone.utc).date().isoformat()
