@@ -128,6 +128,36 @@ CASES = {
         summary="Rank 0 makes a group of ranks 0-1 as its 2nd (line 3: g()), where rank 1 makes a "
         "group of ranks 0-1 as its 1st (line 3: g()).",
     ),
+    "a rank has made a group more, and the other end has gone on": Case(
+        [
+            makes("2", 0, 1, nth=2),
+            replace(OVER, groups=(making("1", 0, 1, line="line 3: g()", done=True),)),
+        ],
+        "mismatch",
+        (0, 1),
+        (0,),
+        proven=True,
+        summary="Rank 0 makes a group of ranks 0-1 as its 2nd (line 3: g()), where rank 1 makes a "
+        "group of ranks 0-1 as its 1st (line 3: g()).",
+    ),
+    "the other end has made an earlier group of these members only": Case(
+        [
+            replace(
+                makes("2", 0, 1, nth=2),
+                groups=(making("1", 0, 1, done=True), making("2", 0, 1, nth=2)),
+            ),
+            replace(OVER, groups=(making("1", 0, 1, done=True),)),
+        ],
+        "missing_rank",
+        (1,),
+        (0,),
+        proven=True,
+    ),
+    "the other end has made a group fewer, and still runs": Case(
+        [makes("2", 0, 1, nth=2), replace(runs(), groups=(making("1", 0, 1, done=True),))],
+        "slow",
+        (1,),
+    ),
     "a collective of a group of other members, nobody missing": Case(
         [
             replace(

@@ -58,7 +58,7 @@ def misfit(looks: Mapping[int, Look], rank: int, call: Collective) -> Misfit | N
     for other, look in looks.items():
         its = _named(look, mine.name, mine.epoch)
         if its is None and call.makes and other in mine.ranks:
-            its = _under_way(look, mine)
+            its = _under_way(look, mine) or _left_behind(look, looks[rank], mine)
         if its is not None:
             made[other] = its
     sorts = grouped(made, lambda each: (made[each].name, made[each].ranks))
@@ -100,6 +100,18 @@ def _under_way(look: Look, mine: Making) -> Making | None:
     its = look.groups[-1] if look.groups else None
     waits = look.waiting is not None and look.waiting.makes
     return its if its and waits and not its.done and set(its.ranks) == set(mine.ranks) else None
+
+
+def _left_behind(look: Look, waiter: Look, mine: Making) -> Making | None:
+    """The group of the same members, under another name, that a rank has made last.
+
+    It thinks that it is done: it has met what an earlier group of that name has left in the store.
+    While its cell runs it may still make one of the right name.
+    """
+    its = look.groups[-1] if look.groups and look.state == "idle" else None
+    met = {each.name for each in waiter.groups if set(each.ranks) == set(mine.ranks)}
+    is_same = its and its.epoch == mine.epoch and set(its.ranks) == set(mine.ranks)
+    return its if its and is_same and its.name not in met else None
 
 
 def _number(making: Making) -> str:

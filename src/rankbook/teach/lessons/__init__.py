@@ -19,6 +19,8 @@ LESSONS = {
     "06_zero_to_fsdp2": "rankbook.teach.lessons.zero",
     "07_tensor_parallel": "rankbook.teach.lessons.tensor_parallel",
     "08_pipeline": "rankbook.teach.lessons.pipeline",
+    "09_meshes": "rankbook.teach.lessons.meshes",
+    "10_measuring": "rankbook.teach.lessons.measuring",
 }
 """By the name of the notebook, the module of its lesson."""
 
