@@ -194,7 +194,7 @@ _PAYS = Exercise(
                 "return ranks * (forward + backward) / step",
             ),
             says="never overlaps",
-            gives=_speedups(lambda *case: _speedup(*case[:4], overlap=False)),
+            gives=_speedups(lambda *case: _speedup(*case[:4], False)),  # noqa: FBT003
         ),
         Mistake(
             "hides-all",
