@@ -13,9 +13,11 @@ from processes import wait_until
 from steps import SOON, end_of, run_stuck
 
 from rankbook.display import stacks, verdict
-from rankbook.display.panel import CONTROLS, Answer
+from rankbook.display.controls import CONTROLS
+from rankbook.display.panel import Answer
 from rankbook.errors import EngineError
 from rankbook.models import Diagnosis
+from rankbook.widgets import actions
 from rankbook.widgets.actions import Actions
 from rankbook.widgets.clicks import Click
 
@@ -162,14 +164,38 @@ def test_restart_replaces_the_dead_and_names_them(board, formed, pool, dead, sai
         pool.kill(rank)
     assert board.click("restart") == (
         "done",
-        f"Restart dead ranks: {said}; gloo, 4 ranks, generation 2.",
+        f"Restart ended ranks: {said}; gloo, 4 ranks, generation 2.",
     )
     assert formed.run("rank").ok
 
 
+def test_restart_from_the_details_of_a_rank_replaces_that_one_though_it_lives(board, formed):
+    before = [state.pid for state in formed.snapshot().states]
+    assert board.click("restart", rank="2") == (
+        "done",
+        "Restart: rank 2 has a new process; gloo, 4 ranks, generation 2.",
+    )
+    after = [state.pid for state in formed.snapshot().states]
+    assert [old != new for old, new in zip(before, after, strict=True)] == [0, 0, 1, 0]
+
+
+def test_the_outcome_of_an_action_goes_when_it_is_no_news_though_no_cell_follows(
+    board, monkeypatch
+):
+    board.click("reset")
+    board.actions.let_go()
+    assert board.actions.message is not None
+    monkeypatch.setattr(actions, "_NEWS", 0.0)
+    board.actions.let_go()
+    assert board.actions.message is None
+    board.click("initialise", backend="nccl")
+    board.actions.let_go()
+    assert board.actions.message.kind == "error"  # until something else is asked for
+
+
 def test_restart_says_that_no_rank_has_died(board, formed):
     board.actions.answer = OLD
-    assert board.click("restart") == ("done", "Restart dead ranks: no rank has died.")
+    assert board.click("restart") == ("done", "Restart ended ranks: no rank has ended.")
     assert formed.generation == 1
     assert board.actions.answer is OLD
 

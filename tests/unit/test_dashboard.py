@@ -364,9 +364,10 @@ def test_after_a_shutdown_the_dashboard_keeps_the_ranks_and_disables_its_control
     click(board, "shutdown")
     assert formed.is_closed
     assert health(board) == "shut down"
-    assert [its.text for its in page(board).all(kind="rb-pill")] == ["○ left"] * 4
+    assert [its.text for its in page(board).all(kind="rb-pill")] == ["○ shut down"] * 4
     fields = page(board).all("button") + page(board).all("input") + page(board).all("select")
-    assert all("disabled" in field.attrs for field in fields)
+    kernel_s = [field for field in fields if field.attrs.get("data-do") != "beside"]
+    assert all("disabled" in field.attrs for field in kernel_s)
     assert board.monitor.stopped >= 1
 
 

@@ -18,7 +18,11 @@ pytestmark = stands_in
 @pytest.fixture
 def clock(monkeypatch):
     clock = types.SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(hearing, "time", types.SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(
+        hearing,
+        "time",
+        types.SimpleNamespace(monotonic=lambda: clock.now, time=lambda: 1_700_000_000.0),
+    )
     return clock
 
 
@@ -44,7 +48,7 @@ def ask(panel, page="a"):
 
 def test_a_page_that_asks_for_a_sign_is_answered(panel, deaf):
     ask(panel)
-    assert panel.comm.messages == [{"kind": "heard you"}]
+    assert panel.comm.messages == [{"kind": "heard you", "now": 1_700_000_000.0}]
     assert deaf == []
 
 

@@ -9,7 +9,8 @@ from markup import tree
 from samples import DEAD, GPUS, HANG, HEALTHY, HUNG, PANELS, member, shown, snapshot
 
 from rankbook.display import verdict
-from rankbook.display.panel import CONTROLS, Answer, Message, Panel, to_html
+from rankbook.display.controls import CONTROLS
+from rankbook.display.panel import Answer, Message, Panel, to_html
 from rankbook.models import Look
 
 # -- the header ------------------------------------------------------------------------------
@@ -140,11 +141,29 @@ def test_the_form_holds_the_values_of_the_group(panel, expected):
     }
 
 
-def test_every_control_is_a_button_in_the_given_order():
-    page = tree(to_html(Panel(HEALTHY))).one(kind="rb-controls")
-    assert [(b["data-do"], b.text, b["title"]) for b in page.all("button")] == [
-        (control.do, control.label, control.help) for control in CONTROLS
-    ]
+def buttons(panel):
+    page = tree(to_html(panel)).one(kind="rb-controls")
+    return {button["data-do"]: button for button in page.all("button")}
+
+
+def test_every_control_is_a_button_and_the_form_of_a_new_group_is_folded_at_the_end():
+    page = tree(to_html(Panel(HUNG))).one(kind="rb-controls")
+    initialise, *others = ((c.do, c.label) for c in CONTROLS)
+    told = [(b["data-do"], b.text) for b in page.all("button")]
+    assert told == [*others, ("beside", "Keep in view"), initialise]
+    assert "open" not in page.one("details", "rb-setup").attrs
+    for control in CONTROLS:
+        assert buttons(Panel(HUNG))[control.do]["title"].startswith(control.help)
+
+
+def test_what_there_is_nothing_to_do_for_is_off_and_says_why():
+    """It keeps the focus: it is not disabled."""
+    off = {do: its for do, its in buttons(Panel(HEALTHY)).items() if "aria-disabled" in its.attrs}
+    assert set(off) == {"interrupt", "restart"}
+    assert off["interrupt"]["title"].endswith("(nothing runs)")
+    for panel in (Panel(HUNG), PANELS["busy"]):
+        assert "aria-disabled" not in buttons(panel)["interrupt"].attrs
+    assert "aria-disabled" not in buttons(PANELS["dead_rank"])["restart"].attrs
 
 
 def test_no_control_is_disabled_while_the_session_is_busy_or_hung():
@@ -155,8 +174,9 @@ def test_no_control_is_disabled_while_the_session_is_busy_or_hung():
 def test_every_control_is_disabled_after_the_shutdown():
     page = tree(to_html(PANELS["closed"]))
     fields = page.all("button") + page.all("input") + page.all("select")
-    assert len(fields) == len(CONTROLS) + 3
-    assert all("disabled" in field.attrs for field in fields)
+    assert len(fields) == len(CONTROLS) + 1 + 3
+    kernel_s = [field for field in fields if field.attrs.get("data-do") != "beside"]
+    assert all("disabled" in field.attrs for field in kernel_s)
 
 
 # -- what came of them -----------------------------------------------------------------------
@@ -166,6 +186,16 @@ def test_every_control_is_disabled_after_the_shutdown():
 def test_a_message_has_the_class_of_its_kind(kind):
     status = tree(to_html(Panel(HEALTHY, message=Message("Words", kind)))).one(role="status")
     assert (status.text, status.classes) == ("Words", ["rb-message", f"rb-{kind}"])
+
+
+def test_messages_and_answers_carry_the_time_at_which_they_were_said():
+    """The page says how old they are; what is under way has no age."""
+    said = Message("Words", since=1_700_000_000.04)
+    panel = Panel(HEALTHY, message=said, answer=Answer("Why?", "", 1_700_000_001.0))
+    ages = [its["data-since"] for its in tree(to_html(panel)).all(kind="rb-age")]
+    assert ages == ["1700000000.0", "1700000001.0"]
+    busy = Panel(HEALTHY, message=replace(said, kind="busy"))
+    assert not tree(to_html(busy)).has(kind="rb-age")
 
 
 def test_the_place_of_a_message_is_empty_without_one():

@@ -11,27 +11,25 @@ from samples import EVIL, GPU, many, member, with_gpu
 
 from rankbook.display.facts import MARKS
 from rankbook.display.ranks import ROWS, to_html
+from rankbook.display.times import Times
 from rankbook.models import Look
+from rankbook.timeline.shares import Share
 
-COLUMNS = [
-    "rank",
-    "state",
-    "memory",
-    "device",
-    "host",
-    "pid",
-    "local rank",
-    "engine",
-    "main",
-    "backend",
-    "world size",
-]
+COLUMNS = ["rank", "state", "memory", "details"]
 
 
 def row(state):
     """By column, what is read in the row of a rank."""
     head, cells = Page(to_html([state])).rows
     return dict(zip(head, cells, strict=True))
+
+
+def facts(state, among=1):
+    """By name, what stands in the details of a rank, which open at a click."""
+    others = [member(rank, world_size=among) for rank in range(1, among)]
+    terms = tree(to_html([state, *others])).all("dl")[0]
+    texts = ([its.text for its in terms.all(tag)] for tag in ("dt", "dd"))
+    return dict(zip(*texts, strict=True))
 
 
 def test_without_engines_the_ranks_are_no_html():
@@ -59,10 +57,10 @@ def test_few_ranks_are_rows_and_many_are_tiles(count, rows, tiles, dense):
 # -- rows ------------------------------------------------------------------------------------
 
 
-def test_a_row_shows_everything_known_about_a_rank():
-    assert row(member(1, world_size=3)) == {
-        "rank": "1",
-        "state": "● idle",
+def test_a_row_shows_what_changes_and_what_never_does_in_its_details():
+    shown = row(member(1, world_size=3))
+    assert [shown[name] for name in COLUMNS[:3]] == ["1", "● idle", "250 MB"]
+    assert facts(member(1, world_size=3)) == {
         "device": "cpu",
         "backend": "gloo",
         "world size": "3",
@@ -71,14 +69,49 @@ def test_a_row_shows_everything_known_about_a_rank():
         "engine": "1",
         "host": "a",
         "pid": "101",
-        "memory": "250 MB",
     }
-    assert row(member(0))["main"] == "yes"
+    assert facts(member(0))["main"] == "yes"
+
+
+def test_the_details_are_closed_named_by_the_process_and_restart_the_rank():
+    its = tree(to_html([member(1)])).one("details", "rb-facts-of")
+    assert "open" not in its.attrs
+    assert its.one("summary").text == "pid 101"
+    button = its.one("button")
+    assert (button["data-do"], button["data-rank"]) == ("restart", "1")
 
 
 def test_the_row_of_a_spare_engine_leaves_out_what_a_rank_has():
-    told = {name: text for name, text in row(Look("gone", engine=4)).items() if text}
-    assert told == {"rank": "spare", "state": "✕ gone", "engine": "4"}
+    spare = Look("gone", engine=4)
+    told = {name: text for name, text in row(spare).items() if text and name != "details"}
+    assert told == {"rank": "spare", "state": "✕ ended"}
+    assert facts(spare) == {"engine": "4"}
+    assert not tree(to_html([spare])).has("button")
+
+
+def test_hosts_are_a_column_only_where_there_are_several():
+    head, *_ = Page(to_html([member(0), member(1, host="b")])).rows
+    assert head == [*COLUMNS[:3], "host", "details"]
+
+
+def test_the_time_of_the_last_cell_is_a_bar_and_words_by_rank():
+    spent = Times("In [5]", {0: Share(0.62, 0.004, 0.376), 1: Share(1.0, 0.0, 0.0)})
+    page = tree(to_html([member(0), member(1), Look("idle", engine=2)], None, spent))
+    head = [its.text for its in page.one("thead").all("th")]
+    assert head == ["rank", "state", "time in In [5]", "memory", "details"]
+    assert [its.text for its in page.all("td", "rb-time")] == [
+        "computing 62 %, communicating < 1 %, waiting 38 %",
+        "computing 100 %",
+        "",
+    ]
+    widths = [its["style"] for its in page.all(kind="rb-share")[0].all("span")]
+    assert widths == ["width: 62.0%", "width: 0.4%", "width: 37.6%"]
+
+
+def test_parts_of_a_rank_s_time_add_up_to_a_hundred_per_cent():
+    spent = Times("In [5]", {0: Share(1 / 3, 1 / 3, 1 / 3)})
+    cell = tree(to_html([member(0)], None, spent)).one("td", "rb-time").text
+    assert cell == "computing 34 %, communicating 33 %, waiting 33 %"
 
 
 def test_rows_are_in_the_order_of_the_snapshot():
@@ -86,9 +119,12 @@ def test_rows_are_in_the_order_of_the_snapshot():
     assert [cells[0] for cells in rows[1:]] == ["1", "0", "spare"]
 
 
+BETWEEN_PROCESSES = {"collective": "waiting", "ended": "gone", "shut down": "left"}
+
+
 @pytest.mark.parametrize("state", MARKS)
 def test_every_state_has_a_word_a_shape_and_a_class(state):
-    page = tree(to_html([member(0, state)]))
+    page = tree(to_html([member(0, BETWEEN_PROCESSES.get(state, state))]))
     pill = page.one(kind="rb-pill")
     assert pill.text == f"{MARKS[state]} {state}"
     assert page.one("tr", "rb-row").classes[1] == f"rb-is-{state.replace(' ', '-')}"
@@ -138,7 +174,7 @@ def test_the_last_error_is_shown_in_a_line_that_opens_to_all_of_it():
 def test_an_error_of_one_line_has_nothing_to_open():
     page = tree(to_html([member(0, last_error="ValueError: no")]))
     assert page.one(kind="rb-error").text == "ValueError: no"
-    assert not page.has("details")
+    assert not page.has("details", "rb-error")
 
 
 # -- memory ----------------------------------------------------------------------------------
@@ -189,7 +225,7 @@ def test_without_gpus_there_is_no_gpu_column():
     ],
 )  # fmt: skip
 def test_a_gpu_is_shown_with_its_memory_name_and_load(state, text, bar):
-    assert list(row(state)) == [*COLUMNS[:3], "GPU", *COLUMNS[3:]]
+    assert list(row(state)) == [*COLUMNS[:3], "GPU", "details"]
     assert row(state)["GPU"] == text
     assert bars(state, "rb-gpu") == bar
 
@@ -201,8 +237,9 @@ def test_a_rank_without_a_gpu_has_an_empty_cell_beside_ranks_with_one():
 
 
 def test_names_that_the_style_sheet_cuts_are_whole_in_their_tooltips():
-    page = tree(to_html([with_gpu(member(0, host="ip-10-0-12-101.us-west-2.compute.internal"))]))
-    host = page.one(kind="rb-name")
+    far = with_gpu(member(0, host="ip-10-0-12-101.us-west-2.compute.internal"))
+    page = tree(to_html([far, member(1)]))
+    host = page.all(kind="rb-name")[0]
     assert host["title"] == host.text == "ip-10-0-12-101.us-west-2.compute.internal"
     assert page.one(kind="rb-below")["title"] == GPU.name
 
@@ -252,15 +289,10 @@ def test_a_tile_shows_what_matters_most(state, does):
 def test_an_open_tile_shows_what_a_row_shows():
     """But for what its summary says, and what is not known."""
     state = with_gpu(member(0, memory_total=1_000_000_000))
-    facts = tile(state).one("dl")
-    names, texts = (
-        [its.text for its in facts.all("dt")],
-        [its.text for its in facts.all("dd")],
-    )
-    told = dict(zip(names, texts, strict=True))
-    assert {"rank": "0", "state": "● idle"} | told == row(state)
-    dead = tile(replace(state, state="gone", pid=0, host="", memory=0, gpu=None)).one("dl")
-    assert not {"host", "pid", "memory", "GPU"} & {its.text for its in dead.all("dt")}
+    told, shown = facts(state, ROWS + 1), row(state)
+    assert told == facts(state) | {name: shown[name] for name in ("memory", "GPU")}
+    dead = replace(state, state="gone", pid=0, host="", memory=0, gpu=None)
+    assert not {"host", "pid", "memory", "GPU"} & facts(dead, ROWS + 1).keys()
 
 
 @pytest.mark.parametrize(
@@ -275,7 +307,7 @@ def test_an_open_tile_shows_what_the_closed_one_had_no_room_for(error, opened):
     waits = member(0, "waiting", call="all_reduce", line="line 2: f(x)", last_error=error)
     its = tile(waits).one("details")
     summary, *parts = (its for its in its.children if its != " ")
-    assert [part.text for part in parts[:-1]] == opened
+    assert [part.text for part in parts[:-2]] == opened
     assert summary.one(kind="rb-does").text not in opened
 
 

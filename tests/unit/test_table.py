@@ -27,7 +27,7 @@ gloo · 6 ranks · generation 3 · rank 4 ended · no answer from rank 3 · rank
     1           1  cpu     gloo              6  no         1  a     101  running: line 3: x.sum()                                  250 MB
     2           2  cpu     gloo              6  no         2  a     102  collective: all_reduce (line 2: f(x)), 12 s               250 MB
     3           3  cpu     gloo              6  no         3             no answer
-    4           4  cpu     gloo              6  no         4             gone: was killed by SIGKILL
+    4           4  cpu     gloo              6  no         4             ended: was killed by SIGKILL
     5           5  cpu     gloo              6  no         5  a     105  idle                                         250 MB + 2.0 GB GPU
 spare                                                      6  a     106  idle                                                        1 MB
 [5] ValueError: no"""  # noqa: E501
@@ -47,7 +47,7 @@ def test_the_table_shows_every_state_as_html():
         "1": "▶ running line 3: x.sum()",
         "2": "⇄ collective all_reduce (line 2: f(x)), 12 s",
         "3": "? no answer",
-        "4": "✕ gone was killed by SIGKILL",
+        "4": "✕ ended was killed by SIGKILL",
         "5": "● idle",
         "spare": "● idle",
     }

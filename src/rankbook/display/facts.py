@@ -29,13 +29,13 @@ MARKS = {
     "collective": "⇄",
     "stopped": "‖",
     "no answer": "?",
-    "gone": "✕",
+    "ended": "✕",
     "no group": "◇",
-    "left": "○",
+    "shut down": "○",
 }
 
 _PHRASES = {
-    "gone": "{} ended",
+    "ended": "{} ended",
     "no answer": "no answer from {}",
     "stopped": "{} at a prompt",
     "collective": "{} in a collective",
@@ -44,6 +44,9 @@ _PHRASES = {
     "idle": "{} idle",
 }
 """How to describe the ranks in a state; the most urgent states come first."""
+
+_WORDS = {"waiting": "collective", "gone": "ended", "left": "shut down"}
+"""Where the word is another than that between processes."""
 
 _LONGEST = 110
 """Characters of a rank's last error that fit in a line."""
@@ -84,7 +87,7 @@ def health(snapshot: Snapshot) -> str:
     for state in snapshot.states:
         if state.info is not None:
             by_state.setdefault(word(state), []).append(state.info.rank)
-    if not by_state.keys() <= {"idle", "left"}:
+    if not by_state.keys() <= {"idle", "shut down"}:
         order = [*_PHRASES, *by_state]
         parts = [
             _PHRASES.get(state, f"{{}} {state}").format(_name(by_state[state]))
@@ -116,10 +119,10 @@ def rank_name(state: Look) -> str:
 
 
 def word(state: Look) -> str:
-    """The word for its state: a rank that waits is in a ``collective``."""
+    """The one word for its state, in every view: a rank that waits is in a ``collective``."""
     if state.state == "idle" and state.info and not state.in_group:
         return "no group"
-    return "collective" if state.state == "waiting" else state.state
+    return _WORDS.get(state.state, state.state)
 
 
 def call_of(state: Look) -> str:

@@ -6,76 +6,16 @@ button says with ``data-do`` what it asks for; the page tells the kernel.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 
-from rankbook.display import ranks, verdict
+from rankbook.display import controls, grid, ranks, verdict
 from rankbook.display.facts import failed, health, short
+from rankbook.display.times import Times
 from rankbook.models import Snapshot
 from rankbook.words import in_minutes
 
-__all__ = ["CONTROLS", "Answer", "Control", "Message", "Panel", "to_html"]
-
-
-@dataclass(frozen=True)
-class Control:
-    """A button of the dashboard."""
-
-    do: str
-    """What it asks for."""
-    label: str
-    help: str
-    icon: str
-    """What is drawn in it: the path of an SVG of 16 by 16."""
-
-
-CONTROLS = (
-    Control(
-        "initialise",
-        "Initialise",
-        "Create a process group with this backend, number of ranks and timeout; what runs is "
-        "interrupted, variables stay",
-        "M4 2.5v11l9-5.5z",
-    ),
-    Control(
-        "reset",
-        "Reset",
-        "destroy_global_state on every rank, then a new generation; what runs is interrupted, "
-        "variables stay",
-        "M8 3a5 5 0 1 0 4.9 6h-2A3 3 0 1 1 8 5v2.2L12 4 8 .8z",
-    ),
-    Control(
-        "interrupt",
-        "Interrupt",
-        "Free the ranks, whatever they do; variables stay",
-        "M3 3h10v10H3z",
-    ),
-    Control(
-        "why",
-        "Why?",
-        "What the ranks do or wait for, and why",
-        "M5 5.5a3 3 0 1 1 4.4 2.6c-.6.4-.7.6-.7 1.4H7.2c0-1.5.3-2 1.3-2.7A1.4 1.4 0 1 0 6.6 5.5z"
-        "M7.1 11h1.8v1.9H7.1z",
-    ),
-    Control(
-        "stacks",
-        "Stacks",
-        "Where the Python code of every rank is",
-        "M2 3h12v2H2zM2 7h8v2H2zM2 11h10v2H2z",
-    ),
-    Control(
-        "restart",
-        "Restart dead ranks",
-        "New processes for ranks that have died; the others keep their variables",
-        "M7 2h2v5h5v2H9v5H7V9H2V7h5z",
-    ),
-    Control(
-        "shutdown",
-        "Shut down",
-        "Stop the engines of this session; their variables are lost",
-        "M7 1h2v7H7zM4.6 3.4 6 4.8a4 4 0 1 0 4 0l1.4-1.4a6 6 0 1 1-6.8 0z",
-    ),
-)
+__all__ = ["Answer", "Message", "Panel", "to_html"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +25,8 @@ class Message:
     text: str
     kind: str = "done"
     """``busy``, ``done`` or ``error``."""
+    since: float = field(default=0.0, compare=False)
+    """When it was said, seconds since the epoch; the page says how old it is. 0: it says not."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +35,8 @@ class Answer:
 
     title: str
     html: str
+    since: float = field(default=0.0, compare=False)
+    """As :attr:`Message.since`."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +50,8 @@ class Panel:
     answer: Answer | None = None
     closed: bool = False
     """Whether the session is shut down: its buttons are disabled then."""
+    times: Times = field(default_factory=Times)
+    """How the time of the last cell divides on each rank."""
 
 
 def to_html(panel: Panel) -> str:
@@ -113,12 +59,15 @@ def to_html(panel: Panel) -> str:
     parts = (
         _header(panel),
         _announcement(panel),
-        _controls(panel),
+        controls.to_html(
+            panel.snapshot, panel.backends, panel.timeout_minutes, closed=panel.closed
+        ),
         _limit(panel.snapshot),
         _message(panel.message),
         _verdict(panel.snapshot),
         _answer(panel.answer, closed=panel.closed),
-        ranks.to_html(panel.snapshot.states, panel.snapshot.mesh),
+        grid.to_html(panel.snapshot.states, panel.snapshot.mesh),
+        ranks.to_html(panel.snapshot.states, panel.snapshot.mesh, panel.times),
     )
     return f'<div class="rb-panel rb-{_level(panel)}">{"".join(parts)}</div>'
 
@@ -203,44 +152,19 @@ def _phrases(words: str) -> str:
     return f"<span>{escape(words).replace(' · ', ' ·</span> <span>')}</span>"
 
 
-# -- the controls ----------------------------------------------------------------------------
-
-
-def _controls(panel: Panel) -> str:
-    off = " disabled" if panel.closed else ""
-    snapshot = panel.snapshot
-    options = "".join(
-        f"<option{' selected' if name == snapshot.backend else ''}>{escape(name)}</option>"
-        for name in sorted({*panel.backends, snapshot.backend or "gloo"})
-    )
-    buttons = [_button(control, off) for control in CONTROLS]
-    return (
-        '<div class="rb-controls"><div class="rb-form" role="group" aria-label="Initialise">'
-        f'<label>Backend <select name="backend"{off}>{options}</select></label>'
-        f'<label>Ranks <input name="nproc" type="number" min="1" max="4096" step="1" '
-        f'value="{snapshot.world_size or max(1, len(snapshot.states))}"{off}></label>'
-        f'<label>Timeout <input name="timeout" type="number" min="0.01" step="any" '
-        f'value="{panel.timeout_minutes:g}"{off}> <span class="rb-small">min</span></label>'
-        f'{buttons[0]}</div><div class="rb-buttons" role="group" aria-label="Group">'
-        f"{''.join(buttons[1:])}</div></div>"
-    )
-
-
-def _button(control: Control, off: str) -> str:
-    return (
-        f'<button type="button" class="rb-button rb-do-{control.do}" data-do="{control.do}" '
-        f'title="{escape(control.help)}"{off}><svg viewBox="0 0 16 16" aria-hidden="true">'
-        f'<path d="{control.icon}"/></svg>{escape(control.label)}</button>'
-    )
-
-
 # -- their outcome ------------------------------------------------------------------------------
 
 
 def _message(message: Message | None) -> str:
     kind = f" rb-{message.kind}" if message else ""
     text = escape(message.text) if message else ""
-    return f'<p class="rb-message{kind}" role="status">{text}</p>'
+    age = _age(message.since) if message and message.kind != "busy" else ""
+    return f'<div class="rb-said"><p class="rb-message{kind}" role="status">{text}</p>{age}</div>'
+
+
+def _age(since: float) -> str:
+    """Where the page says how long ago that was; not read out each time that it changes."""
+    return f'<span class="rb-age" data-since="{since:.1f}"></span>' if since else ""
 
 
 def _verdict(snapshot: Snapshot) -> str:
@@ -260,7 +184,7 @@ def _answer(answer: Answer | None, *, closed: bool) -> str:
     button = (
         "" if closed else '<button type="button" class="rb-close" data-do="close">Close</button>'
     )
-    return _section("rb-answer", short(answer.title), answer.html, button)
+    return _section("rb-answer", short(answer.title), answer.html, _age(answer.since) + button)
 
 
 def _section(kind: str, title: str, html: str, button: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FIELDS", "Bar", "Names", "as_array", "from_array"]
+__all__ = ["FIELDS", "Bar", "Names", "as_array", "collective_of", "from_array"]
 
 NAN = math.nan
 
@@ -96,3 +96,11 @@ def from_array(rows: NDArray[np.void], ops: Sequence[str], groups: Sequence[str]
         )
         for bar in bars
     ]
+
+
+def collective_of(rows: NDArray[np.void]) -> NDArray[np.int64]:
+    """The number of each bar's collective, from 0; sorting whole numbers is fastest."""
+    scopes = (rows["generation"].astype(np.int64) << 32) + rows["group"]
+    _, scope = np.unique(scopes, return_inverse=True)
+    _, which = np.unique((scope << 32) + rows["seq"], return_inverse=True)
+    return which

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rankbook.timeline.bars import FIELDS, Bar, Names, as_array
+from rankbook.timeline.bars import FIELDS, Bar, Names, as_array, collective_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -102,7 +102,7 @@ class Kept:
     def _thin(self) -> bool:
         """Of the older half of all collectives, leave out every second one, if there are two."""
         rows = self._all()
-        which = _collectives(rows)
+        which = collective_of(rows)
         n = which.max() + 1
         start = np.full(n, np.inf)
         np.minimum.at(start, which, rows["start"])
@@ -143,11 +143,3 @@ class Kept:
         """Keep only names that bars have, and renumber the bars."""
         used, self._rows[field] = np.unique(self._rows[field], return_inverse=True)
         return Names(names[i] for i in used)
-
-
-def _collectives(rows: NDArray[np.void]) -> NDArray[np.int64]:
-    """The number of each bar's collective, from 0; sorting whole numbers is fastest."""
-    scopes = (rows["generation"].astype(np.int64) << 32) + rows["group"]
-    _, scope = np.unique(scopes, return_inverse=True)
-    _, which = np.unique((scope << 32) + rows["seq"], return_inverse=True)
-    return which

@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rankbook.display import stacks, verdict
-from rankbook.display.panel import CONTROLS, Answer, Message
+from rankbook.display.controls import CONTROLS
+from rankbook.display.panel import Answer, Message
 from rankbook.errors import InputError, RankbookError
 from rankbook.widgets.clicks import Click, why_stale
 from rankbook.words import plural, ranks_do
@@ -27,6 +28,10 @@ _CHANGES = frozenset({"initialise", "reset", "restart"})
 
 _MEANT_FOR = frozenset({*_CHANGES, "interrupt", "shutdown"})
 """Actions that are meant for what the session is busy with when they are clicked."""
+
+
+_NEWS = 60.0
+"""Seconds after which the outcome of an action that went well is no news."""
 
 
 class Actions:
@@ -131,7 +136,7 @@ class Actions:
 
     def say(self, text: str, kind: str = "done") -> Message:
         """Set the message without calling ``on_change``."""
-        self.message, self._message_since = Message(text, kind), self._now()
+        self.message, self._message_since = Message(text, kind, time.time()), self._now()
         return self.message
 
     def let_go(self) -> None:
@@ -145,12 +150,11 @@ class Actions:
         def is_over(when: tuple[int, float]) -> bool:
             return when[0] < turn and now - when[1] > time_to_read
 
-        if (
-            self.message is not None
-            and self.message.kind != "busy"
-            and is_over(self._message_since)
-        ):
-            self.message = None
+        message = self.message
+        if message is not None and message.kind != "busy":
+            is_old = message.kind == "done" and now - self._message_since[1] > _NEWS
+            if is_old or is_over(self._message_since):
+                self.message = None
         found, shown = self._found, self._session.verdict
         is_twice = found and shown and (found.kind, found.ranks) == (shown.kind, shown.ranks)
         if is_over(self._answer_since) or is_twice:
@@ -178,14 +182,16 @@ class Actions:
         self._session.reset(interrupt=True)
         return f"Reset: {self._group()}"
 
-    def _restart(self, _: Click) -> str:
-        dead = sorted(self._session.dead_ranks)
-        if not dead:
-            return "Restart dead ranks: no rank has died."
+    def _restart(self, click: Click) -> str:
+        """Restart the rank whose details were open, else those that have ended."""
+        one = _number(click.form.get("rank"), int, "Rank")
+        ranks = sorted(self._session.dead_ranks) if one is None else [one]
+        if not ranks:
+            return "Restart ended ranks: no rank has ended."
         self.answer = None
-        self._session.restart_ranks(interrupt=True)
-        renewed = ranks_do(dead, "has a new process", "have new processes")
-        return f"Restart dead ranks: {renewed}; {self._group()}"
+        self._session.restart_ranks(None if one is None else ranks, interrupt=True)
+        renewed = ranks_do(ranks, "has a new process", "have new processes")
+        return f"{_LABELS['restart'] if one is None else 'Restart'}: {renewed}; {self._group()}"
 
     def _interrupt(self, click: Click) -> str:
         if not self._session.interrupt(turn=click.during or None):
@@ -195,7 +201,7 @@ class Actions:
     def _why(self, _: Click) -> str:
         generation = self._session.generation
         found = self._session.diagnose()
-        self._keep(Answer("Why?", verdict.to_html(found)), generation, found)
+        self._keep(Answer("Why?", verdict.to_html(found), time.time()), generation, found)
         return f"Why? {found.summary}"
 
     def _stacks(self, _: Click) -> str:
@@ -203,7 +209,7 @@ class Actions:
         found = self._session.stacks()
         if not found:
             return "Stacks: no rank answers."
-        self._keep(Answer("Stacks", stacks.to_html(found)), generation)
+        self._keep(Answer("Stacks", stacks.to_html(found), time.time()), generation)
         where = f"Stacks: where {ranks_do(found, 'stands', 'stand')}"
         silent = sorted(set(range(self._session.world_size)) - set(found))
         if not silent:

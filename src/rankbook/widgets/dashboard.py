@@ -24,6 +24,7 @@ from rankbook.widgets.actions import Actions
 from rankbook.widgets.clicks import Click
 from rankbook.widgets.hearing import Hearing
 from rankbook.widgets.panel import PanelView
+from rankbook.widgets.spent import Spent
 from rankbook.widgets.timeline import TimelineView
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Dashboard(widgets.VBox):
         self._hide = widgets.HTML(f"<style>.{self._fallback} {{ display: none }}</style>")
         self._hide.layout.display = "none"
         self._timeline = Timeline(session.members)
+        self._spent = Spent()
         self._former: tuple[PanelView, TimelineView] | tuple[()] = ()
         self._make_views(patience=2.0)
         self.timeline.update(self._timeline, self._snapshot.states, session.cells)
@@ -87,6 +89,8 @@ class Dashboard(widgets.VBox):
             self._timeline.collect(snapshot.states, cells, is_last=self._session.is_ending)
         with self._showing:
             self.timeline.update(self._timeline, snapshot.states, cells)
+            if self._spent.look(self._timeline.kept, cells):
+                self._draw()
 
     def show(self, snapshot: Snapshot) -> None:
         """Draw a snapshot unless a later one was drawn; nothing is sent if nothing differs."""
@@ -171,6 +175,7 @@ class Dashboard(widgets.VBox):
             message=self.actions.message,
             answer=self.actions.answer,
             closed=session.is_closed,
+            times=self._spent.times,
         )
         return panel_html(panel), snapshot.turn
 

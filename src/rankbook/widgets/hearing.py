@@ -49,4 +49,4 @@ class Hearing:
                 return
             self._doubted.add(page)
             self._answered[page] = now
-        self._widget.send({"kind": "heard you"})
+        self._widget.send({"kind": "heard you", "now": time.time()})

@@ -1,6 +1,9 @@
 // The dashboard's panel in the page. Python renders it (display/panel.py); this script updates the
 // page with as few changes as possible, and sends clicks to the kernel.
 
+import { Ages } from "./ages.js";
+import { openBeside } from "./beside.js";
+import { command } from "./command.js";
 import { askUntilHeard } from "./hearing.js";
 
 const HEARD_WITHIN = 900; // ms for the kernel to acknowledge a click
@@ -32,14 +35,20 @@ function render({ model, el }) {
     }
   };
   const clicks = new Clicks(model, send, note);
-  const draw = () => update(board, model.get("html"));
+  const ages = new Ages(board);
+  const draw = () => {
+    update(board, model.get("html"));
+    ages.tell();
+  };
   let opener; // the button that was clicked last
   // Without this JupyterLab takes keys pressed on a button for its own shortcuts.
   const onFocus = (event) => event.target.setAttribute(NO_SHORTCUTS, "true");
   const onClick = (event) => {
     const button = event.target.closest("button[data-do]");
-    if (!button) return;
-    clicks.tell(button.dataset.do, form(board));
+    if (!button || button.ariaDisabled === "true") return;
+    if (button.dataset.do === "beside") return openBeside(button);
+    const { rank } = button.dataset; // of a button about one
+    clicks.tell(button.dataset.do, rank ? { ...form(board), rank } : form(board));
     if (button.dataset.do !== "close") opener = button;
     else opener?.focus(); // the focused element is about to be removed
   };
@@ -49,7 +58,10 @@ function render({ model, el }) {
     event.preventDefault();
     board.querySelector(".rb-do-initialise").click();
   };
-  const onMessage = (content) => content.kind === "heard" && clicks.heard(content.id);
+  const onMessage = (content) => {
+    if (content.kind === "heard") clicks.heard(content.id);
+    if (content.now) ages.hear(content.now);
+  };
   const look = (kind) => send({ kind, view: clicks.name, shown: model.get("drawn") });
   const onLife = () => look(document.hidden ? "gone" : "here") && revive(board, note);
   const onVisibility = () => look(document.hidden ? "gone" : "here");
@@ -68,6 +80,7 @@ function render({ model, el }) {
 
   return () => {
     clearInterval(timer);
+    ages.end();
     stopAsking();
     clicks.forget();
     document.removeEventListener("visibilitychange", onVisibility);
@@ -123,16 +136,17 @@ class Clicks {
 function end(board, note) {
   board.inert = true;
   const panel = board.querySelector(".rb-panel");
-  if (panel) panel.className = "rb-panel rb-off";
+  if (panel) panel.className = "rb-panel rb-off rb-past";
   const health = board.querySelector(".rb-health");
   if (health) update(health, ENDED);
   note.textContent =
-    "The kernel of this dashboard has ended or was restarted; this is what was seen last. Write " +
+    "The kernel of this dashboard has ended or was restarted; this is what was seen last. Run " +
     "%dist_init for new ranks.";
 }
 
 function revive(board, note) {
   board.inert = false;
+  board.querySelector(".rb-panel")?.classList.remove("rb-past");
   note.textContent = "";
 }
 
@@ -140,12 +154,7 @@ function revive(board, note) {
 // focus, which must still be this one.
 function interruptKernel(near) {
   if (!near.closest(".jp-NotebookPanel")?.contains(document.activeElement)) return;
-  const button = document.createElement("button");
-  button.hidden = true;
-  button.dataset.commandlinkerCommand = "notebook:interrupt-kernel";
-  near.after(button);
-  button.click();
-  button.remove();
+  command(near, "notebook:interrupt-kernel");
 }
 
 function form(board) {

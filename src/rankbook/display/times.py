@@ -1,0 +1,52 @@
+"""How a cell's time divides on a rank, as a bar and in words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rankbook.timeline.shares import Share
+
+__all__ = ["Times", "in_words", "to_html"]
+
+
+@dataclass(frozen=True)
+class Times:
+    """The shares of the last cell that called a collective."""
+
+    cell: str = ""
+    """What it is called: ``In [4]``."""
+    by_rank: Mapping[int, Share] = field(default_factory=dict)
+
+
+def in_words(share: Share) -> str:
+    """Say the parts of a rank's time: ``computing 62 %, waiting 38 %``."""
+    return ", ".join(f"{name} {text}" for name, text in _parts(share))
+
+
+def to_html(share: Share | None) -> str:
+    """The same below a bar; nothing for a rank that did not run the cell."""
+    if share is None:
+        return ""
+    bar = "".join(
+        f'<span class="rb-{name}" style="width: {100 * part:.1f}%"></span>'
+        for name, part in zip(share._fields, share, strict=True)
+    )
+    return (
+        f'<span class="rb-share" aria-hidden="true">{bar}</span>'
+        f'<span class="rb-small">{in_words(share)}</span>'
+    )
+
+
+def _parts(share: Share) -> list[tuple[str, str]]:
+    """Parts that there are, in whole per cent; a small one is not told as nothing."""
+    told = {name: round(100 * part) for name, part in share._asdict().items()}
+    largest = max(told, key=lambda name: told[name])
+    told[largest] += 100 - sum(told.values())
+    return [
+        (name, f"{told[name]} %" if told[name] else "< 1 %")
+        for name, part in share._asdict().items()
+        if part > 0
+    ]
