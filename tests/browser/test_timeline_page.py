@@ -135,7 +135,9 @@ def violations(page):
 # -- what it shows ---------------------------------------------------------------------------
 
 
-def test_an_empty_timeline_says_so(page):
+def test_an_empty_timeline_says_so_once_the_kernel_has_answered(page):
+    expect(page.get_by_text("Loading what has been recorded")).to_be_visible()
+    show(page, "send([])")
     expect(page.get_by_text("No collective has been recorded yet.")).to_be_visible()
     assert page.evaluate("model.sent") == [{"kind": "hello"}]
     page.set_viewport_size({"width": 400, "height": 700})
@@ -680,6 +682,53 @@ def test_the_newest_bars_are_visible_however_many_there_are(page):
     page.keyboard.press("]")
     number = int(page.locator("#first [role=status]").inner_text().split("number ")[1].split()[0])
     assert number > 5000 - 200
+
+
+TWO_CELLS = """model.set({ cells: [
+    { number: 4, label: 'train()', started: 1.7637e9 - 0.01, ended: 1.7637e9 + 0.2 },
+    { number: 5, label: 'evaluate()', started: 1.7637e9 + 0.3, ended: 1.7637e9 + 0.5 },
+    { number: 6, label: 'plot()', started: 1.7637e9 + 40, ended: 1.7637e9 + 41 },
+] });
+send(collective(1.7637e9 + 0.35, [0, 0, 0, 0], 0.1, { seq: 2, op: 1 }))"""
+
+
+def test_latest_is_the_last_cell_in_which_something_was_called(page):
+    show(page, f"{LATE}; {TWO_CELLS}")
+    assert "In [5]" in texts(page)
+    assert "In [4]" not in texts(page)
+    assert extent(page, 0, "broadcast")[0] > 84  # all of its bar
+    button(page, "Fit").click()
+    page.evaluate("nextFrame()")
+    assert {"In [4]", "In [5]"} <= set(texts(page))
+    button(page, "Latest").click()
+    page.evaluate("nextFrame()")
+    assert "In [4]" not in texts(page)
+
+
+def test_a_click_on_the_name_of_a_cell_shows_all_of_that_cell(page):
+    show(page, f"{LATE}; {TWO_CELLS}")
+    button(page, "Fit").click()
+    page.evaluate("nextFrame()")
+    box = chart(page).bounding_box()
+    page.mouse.click(box["x"] + 120, box["y"] + 10)
+    page.evaluate("nextFrame()")
+    assert "In [4]" in texts(page)
+    assert "In [5]" not in texts(page)
+    assert not is_pressed(page, "Latest")
+    left, right = extent(page, 0)
+    assert right - left > 300
+    expect(page.locator("#first [role=status]")).to_contain_text("In [4] train(), began at")
+
+
+def test_page_up_and_down_show_the_cell_before_and_after(page):
+    show(page, f"{LATE}; {TWO_CELLS}")
+    chart(page).focus()
+    said = page.locator("#first [role=status]")
+    for key, cell in (("PageUp", 6), ("PageUp", 5), ("PageUp", 4), ("PageUp", 4), ("PageDown", 5)):
+        page.keyboard.press(key)
+        expect(said).to_contain_text(f"In [{cell}]")
+        page.evaluate("nextFrame()")
+        assert f"In [{cell}]" in texts(page)
 
 
 def test_buttons_zoom_and_fit_the_chart(page):

@@ -2,7 +2,7 @@
 
 export const KEYS =
   "Arrow left and right pan, plus and minus zoom, arrow up and down choose a rank, square " +
-  "brackets step from collective to collective, 0 fits everything, End follows the newest.";
+  "brackets step from collective to collective, page up and down show a cell, 0 fits everything, End follows the newest.";
 
 export const HTML = `
   <div class="rbt-head">
@@ -16,14 +16,14 @@ export const HTML = `
       </span>
       <button type="button" data-do="fit" title="Show everything">Fit</button>
       <button type="button" data-do="latest" aria-pressed="true"
-        title="Follow the newest">Latest</button>
+        title="Follow the last cell">Latest</button>
       <button type="button" class="rbt-help" aria-label="Keys" title="Keys">?</button>
     </div>
   </div>
   <ul class="rbt-legend" aria-label="Colours"></ul>
   <div class="rbt-chart">
     <canvas tabindex="0" role="application"></canvas>
-    <p class="rbt-empty">No collective has been recorded yet.</p>
+    <p class="rbt-empty"></p>
   </div>
   <div class="rbt-foot">
     <p class="rbt-note"></p>
@@ -34,6 +34,7 @@ export const HTML = `
     <dt><kbd>+</kbd> <kbd>−</kbd></dt><dd>or Ctrl and the wheel: zoom</dd>
     <dt><kbd>[</kbd> <kbd>]</kbd></dt><dd>the collective before, the next one</dd>
     <dt><kbd>↑</kbd> <kbd>↓</kbd></dt><dd>another rank</dd>
+    <dt><kbd>Page up</kbd> <kbd>Page down</kbd></dt><dd>or click its name: a cell</dd>
     <dt><kbd>0</kbd></dt><dd>everything</dd>
     <dt><kbd>End</kbd></dt><dd>follow the newest</dd>
     <dt><kbd>Esc</kbd></dt><dd>choose nothing</dd>

@@ -1,5 +1,7 @@
 // Keys, wheel and pointers, and what they do to a View.
 
+import { choose, chooseLane, showCell, step, stepCell } from "./stepping.js";
+
 /** Listen for keys, wheel and pointers until the view ends. */
 export function listen(view) {
   const { canvas, el } = view;
@@ -38,8 +40,9 @@ function onKey(view, event) {
   const keys = {
     ArrowLeft: () => view.pan(-far), ArrowRight: () => view.pan(far),
     "+": () => view.zoom(1.6), "=": () => view.zoom(1.6), "-": () => view.zoom(1 / 1.6),
-    "[": () => view.step(-1), "]": () => view.step(1),
-    ArrowUp: () => view.chooseLane(-1), ArrowDown: () => view.chooseLane(1),
+    "[": () => step(view, -1), "]": () => step(view, 1),
+    ArrowUp: () => chooseLane(view, -1), ArrowDown: () => chooseLane(view, 1),
+    PageUp: () => stepCell(view, -1), PageDown: () => stepCell(view, 1),
     0: () => view.do("fit"), Home: () => view.do("fit"), End: () => view.do("latest"),
     Escape: () => view.point((view.picked = null)),
   };
@@ -83,8 +86,10 @@ function onPointer(view, event) {
     pointers.delete(id);
     if (type === "pointerleave") view.point(null);
     const isClick = type === "pointerup" && before && !before.moved;
-    const found = isClick && view.find(view.under(x, y) ?? {});
-    if (found) view.choose(found.bars, found.bar);
+    const under = isClick ? view.under(x, y) : null;
+    const found = view.find(under ?? {});
+    if (under?.cell) showCell(view, under.cell);
+    else if (found) choose(view, found.bars, found.bar);
   }
   view.refresh();
 }

@@ -4,7 +4,9 @@
 import { counted, inZone } from "./words.js";
 import { addBusy, below, makeScale, MOST, toPixel, toTime, zoomFor } from "./scale.js";
 import { formerLanes, presentLanes } from "./lanes.js";
+import { pick } from "./stepping.js";
 import { hit } from "./runs.js";
+import { latestCell } from "./cells.js";
 import { describe, describeCell, describeClocks } from "./describe.js";
 import { Chart } from "./chart.js";
 import { TOP } from "./labels.js";
@@ -16,8 +18,8 @@ import { listen } from "./input.js";
 const RECENT = 40; // collectives that are visible while following
 const MARGIN = 16; // px left and right of everything
 
-/** Names a bar, also when the lists of bars have been replaced. */
-const pick = (bars, bar) => ({ rank: bars.rank[bar], start: bars.start[bar], seq: bars.seq[bar] });
+const LOADING = "Loading what has been recorded…";
+const NONE = "No collective has been recorded yet.";
 
 /** One place in a page that shows a store */
 export class View {
@@ -70,6 +72,7 @@ export class View {
     this.$("flying").textContent = flying ? `${flying} in flight` : "";
     this.canvas.setAttribute("aria-label", `Timeline of collectives: ${counts.join(", ")}`);
     this.$("empty").hidden = n + store.open.n > 0;
+    this.$("empty").textContent = store.edition === null ? LOADING : NONE;
     this.refresh();
   }
 
@@ -92,7 +95,8 @@ export class View {
     if (this.lanes.length !== before) place();
     const asked = this.hover ?? ((this.isFocused && this.picked) || {});
     this.shown = this.lanes.some(({ rank }) => rank === asked.rank) ? this.find(asked) : null;
-    this.canvas.style.cursor = this.pointers.size ? "grabbing" : this.shown ? "pointer" : "grab";
+    const isButton = this.shown || this.hover?.cell;
+    this.canvas.style.cursor = this.pointers.size ? "grabbing" : isButton ? "pointer" : "grab";
     chart.paint(this);
     this.paintLegend();
     this.showTip();
@@ -115,9 +119,17 @@ export class View {
       zoomFor(this.busy, this.skip, from, Math.max(this.now, from), plot - 2 * MARGIN);
     if (this.follow && this.auto) {
       const { head, n } = bars.collectives;
-      const isMany = n > RECENT;
-      const k = zoomTo(isMany ? bars.start[head[n - RECENT]] : this.oldest);
-      this.k = isMany ? 2 ** Math.floor(Math.log2(k)) : k; // in steps, or it would flicker
+      const recent = n > RECENT ? bars.start[head[n - RECENT]] : this.oldest;
+      const from = Math.max(recent, latestCell(this.cells, this.store)?.started ?? this.oldest);
+      const k = zoomTo(from);
+      this.k = from === recent && n > RECENT ? 2 ** Math.floor(Math.log2(k)) : k; // no flicker
+    }
+    if (this.wanted) {
+      const { started, ended } = this.wanted;
+      this.k = zoomFor(this.busy, this.skip, started, ended ?? this.now, plot - 2 * MARGIN);
+      const scale = makeScale(this.busy, this.k, this.skip);
+      this.at = toTime(scale, toPixel(scale, started) - MARGIN);
+      this.wanted = null;
     }
     if (this.wantsFit) [this.k, this.at, this.wantsFit] = [zoomTo(this.oldest), null, false];
     this.scale = makeScale(this.busy, this.k, this.skip);
@@ -244,53 +256,12 @@ export class View {
     if (action === "in") this.zoom(1.6);
     if (action === "out") this.zoom(1 / 1.6);
     if (action === "fit") [this.wantsFit, this.follow] = [true, false];
-    if (action === "latest") [this.auto, this.follow] = [true, true];
+    if (action === "latest") [this.auto, this.follow, this.chosenCell] = [true, true, null];
     if (action === "idle") {
       this.skip = !this.skip;
       this.el.querySelector("[data-do=idle]").setAttribute("aria-pressed", this.skip);
     }
     this.setFollow(this.follow);
-  }
-
-  /** Choose the next bar of the lane, or the one before, make it visible and describe it. */
-  step(by) {
-    const rank = this.picked?.rank ?? this.lanes[0]?.rank;
-    const all = [this.store.bars, this.store.open].flatMap((bars) => {
-      const lane = bars.lanes.get(rank);
-      return lane ? Array.from(lane.bar.subarray(0, lane.n), (bar) => [bars, bar]) : [];
-    });
-    if (!all.length) return;
-    const edge = toTime(this.scale, this.left + (by < 0 ? this.chart.plot : 0));
-    const isFirst = this.picked?.start === undefined; // then from an edge of the visible part
-    const from = isFirst ? edge : this.picked.start;
-    const now = this.find(this.picked ?? {});
-    const here = all.findIndex(([bars, bar]) => bars === now?.bars && bar === now.bar);
-    const found = here < 0 ? all.findIndex(([bars, bar]) => bars.start[bar] >= from) : here;
-    const place = found < 0 ? all.length - 1 : found + (isFirst ? Math.min(by, 0) : by);
-    this.choose(...all[Math.min(Math.max(place, 0), all.length - 1)]);
-  }
-
-  choose(bars, bar) {
-    this.hover = null;
-    this.picked = pick(bars, bar);
-    const x = toPixel(this.scale, this.picked.start) - this.left;
-    if (x < 0 || x > this.chart.plot - 20) this.pan(x - this.chart.plot / 2);
-    this.$("hidden").textContent = describe(bars, bar, this, bars === this.store.open).join(", ");
-    this.refresh();
-  }
-
-  chooseLane(by) {
-    const lane = this.lanes.findIndex(({ rank }) => rank === this.picked?.rank);
-    const rank = this.lanes[Math.min(Math.max(lane + by, 0), this.lanes.length - 1)]?.rank;
-    if (rank === undefined) return;
-    const now = this.find(this.picked ?? {});
-    // The same collective on that rank if it takes part, else the bar that is nearest in time.
-    for (const bars of now ? [this.store.bars, this.store.open] : []) {
-      const peer = bars.peers(now.bars, now.bar).find((each) => bars.rank[each] === rank);
-      if (peer !== undefined) return this.choose(bars, peer);
-    }
-    this.picked = { rank, start: this.picked?.start };
-    this.step(0);
   }
 
   point(what, x, y) {
