@@ -28,7 +28,7 @@ _CONTROLS = {
     "Interrupt": "interrupt",
     "Why?": "why",
     "Stacks": "stacks",
-    "Restart dead ranks": "restart",
+    "Restart ended ranks": "restart",
     "Shut down": "shutdown",
 }
 
@@ -42,7 +42,8 @@ def controls(browser: Browser, *, quick: bool) -> list[Section]:
     repeats = 2 if quick else 5
     with opened(browser, ["%load_ext rankbook", "%dist_init gloo -n 2"]) as tab:
         for name in _CONTROLS:
-            for state in _WHILE:
+            # While nothing runs, there is nothing to interrupt: that button is off.
+            for state in _WHILE[name == "Interrupt" :]:
                 count = min(repeats, 2) if name == "Shut down" else repeats
                 figures = _clicks(tab, name, state, count)
                 began, ended = ([each[key] for each in figures] for key in ("shown", "ended"))
@@ -58,9 +59,11 @@ def _clicks(tab: Tab, name: str, state: str, count: int) -> list[dict[str, float
     for repeat in range(count):
         if repeat == 0 or name not in _LOOKS:
             _bring_into(tab, state)
-        if name == "Restart dead ranks":
+        if name == "Restart ended ranks":
             os.kill(tab.engines()[1] if state == "idle" else _shown_pid(tab), signal.SIGKILL)
             expect(tab.health).to_contain_text("rank 1 ended")
+        if name == "Initialise":
+            tab.open_form()
         tab.js("(action) => { bench.click(action); }", _CONTROLS[name])
         tab.click(name)
         figures.append(tab.js("() => bench.clicked"))
@@ -70,7 +73,7 @@ def _clicks(tab: Tab, name: str, state: str, count: int) -> list[dict[str, float
 
 
 def _shown_pid(tab: Tab) -> int:
-    return int(tab.rows.nth(1).locator(".rb-pid").inner_text())
+    return int(tab.rows.nth(1).locator(".rb-pid").text_content() or 0)
 
 
 def _bring_into(tab: Tab, state: str) -> None:

@@ -45,6 +45,16 @@ class Notebook:
     def button(self, name: str) -> Locator:
         return self.board.get_by_role("button", name=name, exact=True)
 
+    def open_form(self) -> None:
+        """Open the form of a new group, if it is folded."""
+        fold = self.board.locator("details.rb-setup:not([open]) > summary")
+        if fold.count():
+            fold.click()
+
+    def pid(self, row: int) -> int:
+        """The process of a rank, which its details tell."""
+        return int(self.rows.nth(row).locator(".rb-pid").text_content() or 0)
+
     def click(self, name: str) -> None:
         self.button(name).click()
 

@@ -12,6 +12,7 @@ import signal
 import processes
 import psutil
 import pytest
+import screenshot
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
@@ -68,10 +69,16 @@ def test_the_dashboard_shows_every_rank_and_its_distinfo(notebook):
     expect(notebook.rows).to_have_count(2)
     head = notebook.board.locator(".rb-rows thead th").all_inner_texts()
     row = dict(zip(head, notebook.rows.nth(1).locator("th, td").all_inner_texts(), strict=True))
-    info = [row[name] for name in ("rank", "device", "backend", "world size", "main")]
-    assert info == ["1", "cpu", "gloo", "2", "no"]
+    assert row["rank"] == "1"
     assert "idle" in row["state"]
     assert "MB of" in row["memory"]
+    details = notebook.rows.nth(1).locator("details.rb-facts-of")
+    details.locator("summary").click()
+    names, texts = details.locator("dt").all_inner_texts(), details.locator("dd").all_inner_texts()
+    info = dict(zip(names, texts, strict=True))
+    told = [info[name] for name in ("device", "backend", "world size", "main", "local rank")]
+    assert told == ["cpu", "gloo", "2", "no", "1"]
+    details.locator("summary").click()
     expect(notebook.fact("backend")).to_have_text("gloo")
     expect(notebook.fact("world size")).to_have_text("2")
 
@@ -90,6 +97,7 @@ def test_reset_makes_a_new_generation(notebook, state):
 
 def test_initialise_makes_what_the_form_says(notebook, state):
     next_one = notebook.generation() + 1
+    notebook.open_form()
     notebook.board.get_by_label("Ranks").fill("3")
     notebook.board.get_by_label("Timeout").fill("2.5")
     notebook.click("Initialise")
@@ -107,10 +115,10 @@ def test_initialise_makes_what_the_form_says(notebook, state):
 
 
 def test_interrupt_frees_the_ranks(notebook, state):
-    notebook.click("Interrupt")
     if state == "idle":
-        expect(notebook.message).to_contain_text("Interrupt: nothing runs on any rank.")
+        expect(notebook.button("Interrupt")).to_be_disabled()
     else:
+        notebook.click("Interrupt")
         expect(notebook.message).to_contain_text("Interrupt: the ranks are free")
         said = notebook.end()
         assert ("rank 0 never called barrier" in said) == (state == "hung")
@@ -156,19 +164,18 @@ def goes_on(notebook, state):
 
 
 def test_restart_replaces_a_rank_that_has_died(notebook, state):
-    notebook.click("Restart dead ranks")
-    expect(notebook.message).to_contain_text("no rank has died")
+    expect(notebook.button("Restart ended ranks")).to_be_disabled()
     next_one = notebook.generation() + 1
-    pid = int(notebook.rows.nth(1).locator(".rb-pid").inner_text())
+    pid = notebook.pid(1)
     os.kill(pid, signal.SIGKILL)
     expect(notebook.health).to_contain_text("rank 1 ended")
     expect(notebook.rows.nth(1)).to_contain_text("was killed by SIGKILL")
-    notebook.click("Restart dead ranks")
+    notebook.click("Restart ended ranks")
     expect(notebook.message).to_contain_text(
         f"rank 1 has a new process; gloo, 2 ranks, generation {next_one}."
     )
     notebook.wait_until_idle()
-    expect(notebook.rows.nth(1).locator(".rb-pid")).not_to_have_text(str(pid))
+    assert notebook.pid(1) != pid
     if state != "idle":
         notebook.end()
     assert notebook.run("%dist -r 0 print(float(kept.sum()))") == "[0] 0.0\n"
@@ -176,7 +183,8 @@ def test_restart_replaces_a_rank_that_has_died(notebook, state):
 
 
 def test_shut_down_stops_the_engines(notebook, state):
-    pids = notebook.board.locator(".rb-rows tbody .rb-pid").all_inner_texts()
+    pids = [notebook.pid(row) for row in (0, 1)]
+    notebook.open_form()
     notebook.click("Shut down")
     expect(notebook.health).to_have_text("shut down")
     expect(notebook.message).to_contain_text("Shut down: run %dist_init for new ranks.")
@@ -185,7 +193,7 @@ def test_shut_down_stops_the_engines(notebook, state):
     if state != "idle":
         notebook.end()
     assert notebook.run("import rankbook; print(rankbook.session())") == "None\n"
-    processes.wait_until(lambda: not any(psutil.pid_exists(int(pid)) for pid in pids))
+    processes.wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids))
 
 
 def test_a_shutdown_leaves_the_latest_state_and_collectives_on_screen(notebook):
@@ -231,8 +239,63 @@ def test_a_collective_in_flight_is_shown_with_its_age_and_its_line(notebook):
     notebook.end()
 
 
+def test_the_time_of_the_last_cell_is_told_by_rank(notebook):
+    """Rank 1 comes late: rank 0 waits, rank 1 computes."""
+    notebook.run("%%dist\nimport time\ntime.sleep(0.4 * rank)\ndist.barrier()")
+    cell = notebook.rows.locator(".rb-time")
+    expect(cell.first).to_contain_text(re.compile(r"waiting (9\d|100) %"))
+    expect(cell.last).to_contain_text(re.compile(r"computing (9\d|100) %"))
+    expect(notebook.board.locator("thead .rb-time")).to_have_text(re.compile(r"time in In \[\d+\]"))
+
+
+def test_a_mesh_is_a_grid_whose_cells_tell_the_state_of_their_ranks(notebook):
+    notebook.run("%dist_mesh dp=1 tp=2")
+    grid = notebook.board.locator(".rb-mesh-grid")
+    expect(grid.get_by_role("columnheader")).to_have_text(["tp=0", "tp=1"])
+    expect(grid.get_by_role("rowheader")).to_have_text(["dp=0"])
+    expect(grid.locator("tbody td")).to_have_text(["0 ● idle", "1 ● idle"])
+    notebook.hang()
+    expect(grid.locator("tbody td")).to_have_text(["0 ● idle", "1 ⇄ collective"])
+    notebook.click("Interrupt")
+    notebook.end()
+
+
+def test_a_rank_that_lives_is_restarted_from_its_details(notebook):
+    before = [notebook.pid(row) for row in (0, 1)]
+    notebook.rows.nth(1).locator("details.rb-facts-of > summary").click()
+    notebook.click("Restart rank 1")
+    expect(notebook.message).to_contain_text("Restart: rank 1 has a new process")
+    notebook.wait_until_idle()
+    assert notebook.pid(0) == before[0]
+    assert notebook.pid(1) != before[1]
+    notebook.rows.nth(1).locator("details.rb-facts-of > summary").click()
+    notebook.run("%%dist\nkept = torch.ones(2) * rank")
+
+
+def test_an_outcome_says_how_old_it_is(notebook):
+    notebook.click("Why?")
+    notebook.click("Close")
+    notebook.click("Stacks")
+    expect(notebook.board.locator(".rb-answer .rb-age")).to_have_text(re.compile(r"\d s ago"))
+    expect(notebook.message).not_to_contain_text("ago")  # it would be read out each second
+    notebook.click("Close")
+
+
+def test_the_dashboard_stays_in_view_in_a_panel_of_its_own_after_one_click(notebook):
+    notebook.page.evaluate("window.jupyterapp.shell.mode = 'multiple-document'")
+    notebook.click("Keep in view")
+    beside = notebook.page.locator(".jp-MainAreaWidget:not(.jp-NotebookPanel) .rankbook:visible")
+    expect(beside.locator(".rb-health .rb-words")).to_have_text("all idle")
+    expect(beside.get_by_role("button", name="Reset")).to_be_visible()
+    expect(beside.get_by_role("button", name="Keep in view")).to_have_count(0)
+    screenshot.command(notebook.page, "application:close")  # the new panel has the focus
+    notebook.page.evaluate("window.jupyterapp.shell.mode = 'single-document'")
+    notebook.wait_until_idle()
+
+
 def test_an_error_of_an_action_is_in_the_dashboard(notebook):
     generation = notebook.generation()
+    notebook.open_form()
     notebook.board.get_by_label("Backend").select_option("nccl")
     notebook.click("Initialise")
     expect(notebook.message).to_contain_text("Initialise: nccl needs GPUs")
@@ -243,9 +306,10 @@ def test_an_error_of_an_action_is_in_the_dashboard(notebook):
 
 def test_the_dashboard_can_be_used_with_the_keyboard_alone(notebook):
     next_one = notebook.generation() + 1
-    notebook.board.get_by_label("Backend").focus()
+    notebook.open_form()
+    notebook.button("Interrupt").focus()
     reached = []
-    for _ in range(9):
+    for _ in range(11):
         reached.append(
             notebook.page.evaluate(
                 "document.activeElement.name || document.activeElement.textContent"
@@ -253,15 +317,17 @@ def test_the_dashboard_can_be_used_with_the_keyboard_alone(notebook):
         )
         notebook.page.keyboard.press("Tab")
     assert reached == [
+        "Interrupt",  # also while there is nothing to interrupt: it keeps its place
+        "Why?",
+        "Stacks",
+        "Reset",
+        "Restart ended ranks",
+        "Shut down",
+        "Keep in view",
+        "New group…",
         "backend",
         "nproc",
         "timeout",
-        "Initialise",
-        "Reset",
-        "Interrupt",
-        "Why?",
-        "Stacks",
-        "Restart dead ranks",
     ]
     notebook.button("Reset").focus()
     notebook.page.keyboard.press("Enter")

@@ -70,7 +70,7 @@ def test_the_headline_breaks_between_its_phrases(show):
 
 
 @pytest.mark.parametrize(
-    ("width", "last"), [(600, "td.rb-gpu .rb-bar"), (1100, "td.rb-pid"), (1300, "td.rb-world-size")]
+    ("width", "last"), [(600, "td.rb-gpu .rb-bar"), (1100, "td.rb-details summary")]
 )
 def test_columns_that_differ_between_ranks_are_visible_without_scrolling(show, width, last):
     line = "line 214: loss = trainer.training_step(model, batch, optimizer=optimizer)"
@@ -79,7 +79,7 @@ def test_columns_that_differ_between_ranks_are_visible_without_scrolling(show, w
 
 
 def test_a_state_takes_no_more_room_than_it_needs(show):
-    page = show(snapshot(*eight()))
+    page = show(snapshot(*eight()), 420)  # else there is room to spare
     assert box(page, "td.rb-state")["width"] < 2 * box(page, "td.rb-state .rb-pill")["width"]
 
 
@@ -93,7 +93,7 @@ def test_a_collective_on_its_own_line_is_aligned_with_the_state(show):
 
 def test_an_edge_with_hidden_content_beyond_it_is_shaded(show):
     """Until it is scrolled to: then the cover that moves with the rows lies on the shadow."""
-    page = show(snapshot(*eight()), 600)
+    page = show(snapshot(*eight()), 380)
 
     def edge():
         its = box(page, ".rb-panel > .rb-scroll")
@@ -137,18 +137,20 @@ def test_a_key_opens_the_whole_error_and_it_stays_open(show, count):
     page.evaluate(LIVE, [str(PanelView._esm), to_html(Panel(failed(count)))])
     whole = page.locator(".rb-whole").first
     expect(whole).to_be_hidden()
-    page.locator("summary").first.press("Enter")
+    page.locator(".rb-error summary, .rb-tile summary").first.press("Enter")
     page.evaluate("(html) => show(html)", to_html(Panel(failed(count, memory=300_000_000))))
     expect(page.locator(".rankbook")).to_contain_text("300 MB")
     expect(whole).to_be_visible()
     assert whole.inner_text() == ERROR
 
 
-@pytest.mark.parametrize(("count", "begins"), [(2, "summary span"), (17, "summary .rb-does")])
+@pytest.mark.parametrize(
+    ("count", "begins"), [(2, ".rb-error summary span"), (17, ".rb-tile summary .rb-does")]
+)
 def test_an_open_error_does_not_repeat_its_beginning(show, count, begins):
     page = show(failed(count))
     assert box(page, begins)["width"] > 50
-    page.locator("summary").first.click()
+    page.locator(".rb-error summary, .rb-tile summary").first.click()
     its = box(page, begins)
     assert its is None or its["width"] <= 1
 
@@ -159,6 +161,7 @@ def test_an_open_error_does_not_repeat_its_beginning(show, count, begins):
 def test_enter_in_a_field_initialises_the_group(show):
     page = show(HUNG)
     page.evaluate(LIVE, [str(PanelView._esm), to_html(Panel(HUNG))])
+    page.locator(".rb-setup > summary").click()
     page.get_by_label("Ranks").fill("3")
     page.get_by_label("Ranks").press("Enter")
     [asked] = page.evaluate("sent.filter(({ kind }) => kind === 'ask')")

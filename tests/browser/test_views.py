@@ -81,6 +81,7 @@ def test_the_stop_button_brings_the_dashboard_back_after_a_reload_in_a_hang(note
 
 def test_opened_typed_and_focused_parts_survive_an_update(notebook, tmp_path):
     over = tmp_path / "over"
+    notebook.open_form()
     notebook.board.get_by_label("Timeout").fill("7")
     notebook.button("Why?").focus()
     first = notebook.rows.first.element_handle()

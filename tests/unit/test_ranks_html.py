@@ -100,7 +100,7 @@ def test_the_time_of_the_last_cell_is_a_bar_and_words_by_rank():
     head = [its.text for its in page.one("thead").all("th")]
     assert head == ["rank", "state", "time in In [5]", "memory", "details"]
     assert [its.text for its in page.all("td", "rb-time")] == [
-        "computing 62 %, communicating < 1 %, waiting 38 %",
+        "computing 62 %, waiting 38 %",
         "computing 100 %",
         "",
     ]

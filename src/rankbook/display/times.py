@@ -41,12 +41,8 @@ def to_html(share: Share | None) -> str:
 
 
 def _parts(share: Share) -> list[tuple[str, str]]:
-    """Parts that there are, in whole per cent; a small one is not told as nothing."""
+    """Parts of half a per cent or more, in whole ones that add up to 100."""
     told = {name: round(100 * part) for name, part in share._asdict().items()}
     largest = max(told, key=lambda name: told[name])
     told[largest] += 100 - sum(told.values())
-    return [
-        (name, f"{told[name]} %" if told[name] else "< 1 %")
-        for name, part in share._asdict().items()
-        if part > 0
-    ]
+    return [(name, f"{percent} %") for name, percent in told.items() if percent]
