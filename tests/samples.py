@@ -16,6 +16,7 @@ from rankbook.models import (
     Snapshot,
 )
 from rankbook.models.environment import Environment
+from rankbook.models.frames import Frame, Standing
 from rankbook.models.report import Report
 
 __all__ = [
@@ -128,6 +129,10 @@ REPORT = Report(
         1: Look("gone", ended="was killed by SIGKILL", last_words=("Killed",)),
     },
     stacks={0: ('  File "a.py", line 1, in f\n    x\n', "  é\n"), 1: ()},
+    standings={
+        0: Standing((Frame("In [5] line 3", "dist.all_reduce(x)", {"x": "float32 [2, 3]"}),)),
+        1: Standing(),
+    },
     versions={"python": "3.12.1", "rankbook": "0.1"},
     environment={"NCCL_DEBUG": "INFO"},
     environments={

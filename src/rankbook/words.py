@@ -9,8 +9,12 @@ from __future__ import annotations
 import signal
 from collections.abc import Collection, Iterable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from rankbook.ranks import label
+
+if TYPE_CHECKING:
+    from rankbook.models.meshes import NamedMesh
 
 __all__ = [
     "ON_HANG",
@@ -47,16 +51,23 @@ def agree(things: Iterable[object], one: str, many: str) -> str:
     return one if len(set(things)) == 1 else many
 
 
-def in_words(ranks: Iterable[int]) -> str:
-    """Write ranks as a sentence has them: ``rank 1``, ``ranks 0-3``."""
+def in_words(ranks: Iterable[int], mesh: NamedMesh | None = None) -> str:
+    """Write ranks as a sentence has them: ``rank 1``, ``ranks 0-3``, ``ranks 0,2 (tp=0)``.
+
+    Args:
+        ranks: Which.
+        mesh: Whose name for them is added, where they are exactly those that stand at a place of
+            it. Captions and tables have the name alone: :func:`rankbook.ranks.label`.
+    """
     ranks = set(ranks)
-    return f"{agree(ranks, 'rank', 'ranks')} {label(ranks)}"
+    name = mesh.name_of(ranks) if mesh else ""
+    return f"{agree(ranks, 'rank', 'ranks')} {label(ranks)}{f' ({name})' if name else ''}"
 
 
-def ranks_do(ranks: Iterable[int], one: str, many: str) -> str:
+def ranks_do(ranks: Iterable[int], one: str, many: str, mesh: NamedMesh | None = None) -> str:
     """Write a subject and its verb: ``rank 1 waits``, ``ranks 0-3 wait``."""
     ranks = set(ranks)
-    return f"{in_words(ranks)} {agree(ranks, one, many)}"
+    return f"{in_words(ranks, mesh)} {agree(ranks, one, many)}"
 
 
 def sentence_start(text: str) -> str:

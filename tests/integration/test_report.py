@@ -90,6 +90,8 @@ def test_a_report_of_a_hang_is_saved_and_loaded_while_it_hangs_and_after(
         assert "Rank 0 never called all_reduce" in shown
         assert "NCCL_DEBUG" in shown
         assert "2 ranks on 1 host · nothing differs" in shown
+        assert "x: float32 [2, 3]" in shown
+        assert "token: &lt;masked&gt;" in shown or "token: <masked>" in shown
     assert found["versions"].keys() >= {"python", "torch", "rankbook", "ipyparallel"}
 
     found = read_elsewhere(after)
@@ -98,3 +100,4 @@ def test_a_report_of_a_hang_is_saved_and_loaded_while_it_hangs_and_after(
     assert found["looks"] == ["idle", "waiting"]
     assert "dist.all_reduce(x)" in found["stacks"]["1"]
     assert "waited in all_reduce" in found["text"]
+    assert "x: float32 [2, 3]" in found["text"]

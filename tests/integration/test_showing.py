@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -79,9 +80,20 @@ def test_the_status_says_where_each_rank_stands(named):
 def test_the_mesh_and_its_names_go_on_after_a_hang(named):
     hung = named.run("if rank: dist.all_reduce(torch.ones(1))")
     assert hung.diagnosis.kind == "missing_rank"
+    within = named.run("if rank == 0: dist.all_reduce(torch.ones(1), group=mesh['tp'].get_group())")
+    assert "all_reduce #0 of ranks 0-1 (dp=0)" in re.sub(r"#\d+", "#0", within.diagnosis.summary)
     code = "x = torch.ones(1) * rank; dist.all_reduce(x, group=mesh['tp'].get_group()); x.item()"
     result = named.run(code, ranks="dp=1")
     assert {its.result_repr for its in result.values()} == {"5.0"}
+
+
+def test_a_failure_and_a_difference_are_told_of_a_place_in_the_mesh(named):
+    failed = named.run("if rank % 2 == 0: 1 / 0")
+    assert repr(failed) == "<CellResult: ZeroDivisionError on ranks 0,2 (tp=0)>"
+    named.run("half = rank // 2").raise_for_error()
+    assert named.diff("half").summary == (
+        "On ranks 2-3 (dp=1) the value departs from ranks 0-1 (dp=0): 1, not 0."
+    )
 
 
 def test_a_mesh_overwrites_nothing_but_the_one_made_before(named):
@@ -115,9 +127,9 @@ def test_a_mesh_that_has_ended_is_made_again_under_its_name(named):
     ("expression", "lines"),
     [
         ("w", ["w: DTensor float32 [4, 3] on ranks 0-3", "dp=2: Shard(0); tp=2: replicated"]),
-        ("w", ["ranks 0-1  [0:2, :]", "ranks 2-3  [2:4, :]"]),
+        ("w", ["ranks 0-1 (dp=0)  [0:2, :]", "ranks 2-3 (dp=1)  [2:4, :]"]),
         ("both", ["rank 0  [0:2, 0:2]    rank 1  [0:2, 2:3]", "9  10                 11"]),
-        ("few", ["ranks 0,2  [0:1]    ranks 1,3  [1:2]"]),
+        ("few", ["ranks 0,2 (tp=0)  [0:1]    ranks 1,3 (tp=1)  [1:2]"]),
         ("partial", ["dp=2: Partial(sum), each rank holds a part of the result; tp=2: replicated"]),
         ("mesh", ["mesh: device mesh on ranks 0-3: dp=2 tp=2", "dp=1     2     3"]),
         ("w._local_tensor", ["w._local_tensor: float32 [2, 3] on ranks 0-3, the same on ranks"]),
@@ -140,8 +152,8 @@ def test_replicas_that_are_not_the_same_are_named(sharded):
 def test_what_only_some_ranks_have_is_shown_of_these(named):
     named.run("if rank > 1: only = torch.tensor([1, 2])").raise_for_error()
     text = repr(named.show("only"))
-    assert "only: int64 [2] on ranks 2-3, the same" in text
-    assert "ranks 0-1: NameError: name 'only' is not defined" in text
+    assert "only: int64 [2] on ranks 2-3 (dp=1), the same" in text
+    assert "ranks 0-1 (dp=0): NameError: name 'only' is not defined" in text
     with pytest.raises(InputError, match="name 'nobody' is not defined"):
         named.show("nobody")
 

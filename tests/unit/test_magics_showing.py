@@ -86,7 +86,7 @@ def test_without_a_mesh_a_dimension_says_how_to_name_it(notebook):
 def test_values_are_shown_by_rank(meshed):
     meshed.run("%%dist\nn = rank // 2")
     assert repr(meshed.run("%dist_show n")) == "n on ranks 0-3\n[dp=0] 0\n[dp=1] 1"
-    assert repr(meshed.run("%dist_show -r tp=1 n")) == "n on ranks 1,3\n[1] 0\n[3] 1"
+    assert repr(meshed.run("%dist_show -r tp=1 n")) == "n on ranks 1,3 (tp=1)\n[1] 0\n[3] 1"
 
 
 def test_the_collectives_of_a_cell_are_shown_where_it_kept_them(meshed):

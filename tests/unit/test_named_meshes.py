@@ -7,11 +7,19 @@ from dataclasses import replace
 import pytest
 from samples import member, snapshot
 
+from rankbook.diagnosis import diagnose
+from rankbook.display import inspected
 from rankbook.display import ranks as rank_rows
+from rankbook.display.diffs import DiffView
 from rankbook.display.html import caption
 from rankbook.display.table import to_html, to_text
 from rankbook.display.text import prefixed
+from rankbook.display.variables import Variables
+from rankbook.display.verdict import Verdict
 from rankbook.errors import InputError
+from rankbook.models import Collective, Look
+from rankbook.models.diffs import Departure, Diff, LeafDiff
+from rankbook.models.inspecting import Inspected, Variable
 from rankbook.models.meshes import HeldMesh, NamedMesh
 from rankbook.ranks import label, parse
 from rankbook.sessions.members import meshes
@@ -241,3 +249,34 @@ def test_tables_show_where_each_rank_stands():
     assert "dp=1 tp=2" in to_html(seen)
     assert "dp=1 tp=2" in rank_rows.to_html(states, MESH)
     assert "dp=1 tp=2" not in rank_rows.to_html(states)
+
+
+def test_a_verdict_names_the_ranks_of_a_call_and_those_that_do_the_same():
+    pair = Collective("all_reduce", "02", (0, 2), 3)
+    looks = {
+        rank: Look("idle") if rank % 2 else Look("waiting", waiting=pair, recent=(pair,), still=1.0)
+        for rank in range(4)
+    }
+    mesh = NamedMesh(("dp", "tp"), (2, 2), (0, 1, 2, 3))
+    found = diagnose(looks, mesh=mesh)
+    assert "Ranks 0,2 (tp=0) wait in all_reduce #3 of ranks 0,2 (tp=0)" in found.summary
+    assert [line.split()[0] for line in repr(Verdict(found)).splitlines()[1:]] == [
+        "ranks",
+        "tp=0",
+        "tp=1",
+    ]
+    assert "tp=" not in repr(Verdict(diagnose(looks)))
+
+
+def test_tables_of_variables_and_differences_name_ranks():
+    mesh = NamedMesh(("dp", "tp"), (2, 2), (0, 1, 2, 3))
+    told = {rank: [Variable("x", "int", digest=str(rank // 2))] for rank in range(4)}
+    assert "dp=0 | dp=1" in repr(Variables(told, range(4), mesh))
+    assert "0-1 | 2-3" in repr(Variables(told, range(4)))
+    leaf = LeafDiff("", "int", (0, 1), (Departure((2, 3), "1, not 0"),))
+    view = repr(DiffView(Diff("x", (0, 1, 2, 3), "They differ.", (leaf,), mesh)))
+    assert "x      dp=0" in view
+    assert "dp=1   departs  1, not 0" in view
+    one = Inspected(is_found=True, fields={"Type": "int"})
+    found = {0: one, 1: one}
+    assert inspected.to_text("x", found, mesh) == "[dp=0] x\nType: int"

@@ -30,6 +30,10 @@ def test_a_report_as_text():
     ) in text
     assert "rank 1  was killed by SIGKILL\n  Killed" in text
     assert 'rank 0\n  File "a.py", line 1, in f' in text
+    assert (
+        "Local variables when the report was made\n"
+        "[0] In [5] line 3: dist.all_reduce(x)\n      x: float32 [2, 3]\n[1] no cell runs"
+    ) in text
     assert "What the ranks run with\n2 ranks on 1 host · torch differs\n" in text
     assert "python    3.12.1" in text
     assert "NCCL_DEBUG  INFO" in text
@@ -47,7 +51,7 @@ def test_the_report_of_a_freed_cell_says_that_it_ended():
 def test_unknown_parts_of_a_report_have_no_heading():
     text = to_text(Report(0.0, "a", HEALTHY))
     assert text.startswith("Report of a session · 1970-01-01 00:00:00 UTC · host a")
-    for heading in ("In [", "Stacks", "Versions", "Variables", "What each rank"):
+    for heading in ("In [", "Stacks", "Versions", "Variables", "Local", "What each rank"):
         assert heading not in text
 
 
@@ -60,6 +64,7 @@ def test_the_html_has_everything_that_the_text_has():
         "In [5] on ranks 0-1: it has run for 20.0 s",
         "What each rank did when the report was made",
         "Stacks when the report was made",
+        "Local variables when the report was made",
         "What the ranks run with",
         "Versions in the notebook's kernel, on a",
         "Variables of the environment there",

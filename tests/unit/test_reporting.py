@@ -11,6 +11,8 @@ from steps import SOON, end_of, run_stuck
 
 import rankbook
 from rankbook.errors import EngineError, ReportError
+from rankbook.models import to_dict
+from rankbook.models.frames import Frame, Standing
 
 HANG = 'if rank: wait_in("all_reduce", seq=3)'
 SECRET = "Sesame-42-Sesame"  # noqa: S105 - it opens nothing
@@ -51,6 +53,8 @@ def test_a_report_of_a_cell_that_hangs(hung, of):
     assert [look.state for look in report.looks.values()] == ["idle", *["waiting"] * 3]
     assert report.looks[1].waiting.seq == 3
     assert report.stacks == {rank: (f"stack of engine {rank}\n",) for rank in range(4)}
+    assert {rank for rank, one in report.standings.items() if one.frames} == {1, 2, 3}
+    assert report.standings[1].frames[0].variables == {"engine": "1"}
     assert (report.cell.code, report.cell.ranks) == (HANG, (1, 2, 3))
     assert report.cell.ended is None
 
@@ -180,6 +184,31 @@ def test_a_secret_of_the_cell_is_in_no_text(formed, pool, path, monkeypatch):
     assert "ValueError: <masked>" in {state.last_error for state in report.snapshot.states}
     assert report.masked > 3
     assert f"in {report.masked} places" in json.loads(text)["about"]
+
+
+def test_a_secret_among_the_local_variables_is_in_no_text(formed, pool, path, monkeypatch):
+    variables = {
+        "password": "'sesame'",
+        "tokens": "int64 [2]",
+        "headers": "{'Authorization': 'Bearer abc'}",
+        "note": f"'say {SECRET}'",
+        "key": repr(SECRET),
+    }
+    standing = to_dict(Standing((Frame("In [4] line 2", f"login({SECRET!r})", variables),)))
+    monkeypatch.setattr(pool[1], "say_frames", lambda native: standing)
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    formed.save_report(path)
+    text = path.read_text()
+    for secret in ("sesame", "Bearer abc", SECRET):
+        assert secret not in text
+    report = rankbook.load_report(path)
+    [frame] = report.standings[1].frames
+    assert frame.code == "login('<masked>')"
+    assert frame.variables["tokens"] == "int64 [2]"
+    assert frame.variables["key"] == frame.variables["password"] == "<masked>"
+    assert report.masked >= 5
+    for shown in (str(report), report._repr_html_()):
+        assert "tokens: int64 [2]" in shown
 
 
 def test_names_of_groups_that_look_like_keys_can_be_told_apart(formed, of):

@@ -67,7 +67,8 @@ def test_the_file_says_what_it_contains(tmp_path):
     about = json.loads(saved(tmp_path).read_text())["about"]
     assert about == REPORT.contents
     assert "the verdict" in about
-    assert "no values of variables" in about
+    assert "local variables of the functions that they ran, in short" in about
+    assert "no other values of variables" in about
     assert "masked, in 2 places" in about
 
 
@@ -76,6 +77,8 @@ def test_the_contents_line_leaves_out_missing_parts():
     assert "verdict" not in nothing.contents
     assert "stacks" not in nothing.contents
     assert "code" not in nothing.contents
+    assert "local variables" not in nothing.contents
+    assert "no values of variables" in nothing.contents
 
 
 def test_half_of_a_surrogate_pair_can_be_saved(tmp_path):

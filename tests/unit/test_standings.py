@@ -132,10 +132,23 @@ class Blocking:
         (list(range(100)), "list of 100 items (int)"),
         (Blocking(), "Blocking"),
         (torch.float32, "torch.float32"),
+        (torch.zeros(2, dtype=torch.float8_e4m3fn), "float8_e4m3fn [2] = [0, 0]"),
+        (torch.zeros(2, dtype=torch.complex64), "complex64 [2] = [0j, 0j]"),
+        (torch.zeros(0, 3), "float32 [0, 3] = []"),
+        (torch.nn.LazyLinear(3), "LazyLinear"),
+        (torch.nn.LazyLinear(3).weight, "UninitializedParameter"),
+        pytest.param(10**5000, "int", id="an enormous integer"),
+        (b"x" * 200, f"b'{'x' * 78}…"),
+        ({"a": "x" * 200}, "dict of 1 item (str)"),
     ],
 )
 def test_a_value_is_told_in_few_words_and_no_code_of_a_person_is_run(value, told):
     assert in_few_words(value) == told
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_tensor_without_a_shape_is_told_by_its_class():
+    assert in_few_words(torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)])) == "Tensor"
 
 
 def stand_in(source, name="In [4]", **names):

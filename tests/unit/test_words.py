@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rankbook import words
+from rankbook.models.meshes import NamedMesh
 from rankbook.words import (
     agree,
     how_ended,
@@ -41,6 +42,25 @@ def test_a_word_agrees_with_the_number_of_ranks(ranks, pronoun):
 def test_ranks_stand_in_a_sentence(ranks, subject, clause):
     assert in_words(ranks) == subject
     assert ranks_do(ranks, "waits", "wait") == clause
+
+
+MESH = NamedMesh(("dp", "tp"), (2, 2), (0, 1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("ranks", "subject"),
+    [
+        ([0, 2], "ranks 0,2 (tp=0)"),
+        ([3, 2], "ranks 2-3 (dp=1)"),
+        ([0, 3], "ranks 0,3"),
+        ([1], "rank 1"),
+        (range(4), "ranks 0-3"),
+    ],
+)
+def test_ranks_that_are_a_place_of_a_mesh_have_its_name_beside_their_numbers(ranks, subject):
+    assert in_words(ranks, MESH) == subject
+    assert in_words(ranks) == subject.partition(" (")[0]
+    assert ranks_do(iter(ranks), "waits", "wait", MESH).startswith(f"{subject} wait")
 
 
 def test_ranks_may_come_from_an_iterator():

@@ -15,17 +15,11 @@ from rankbook.diagnosis.calls import (
     name,
     slot,
 )
+from rankbook.diagnosis.phrases import number, reduces, root, with_tensors
 from rankbook.diagnosis.waits import calls_at
-from rankbook.diagnosis.wording import (
-    Words,
-    listed,
-    number,
-    reduces,
-    root,
-    with_tensors,
-)
+from rankbook.diagnosis.wording import Words
 from rankbook.models import Collective, Look
-from rankbook.words import in_words, sentence_start
+from rankbook.words import sentence_start
 
 __all__ = ["Clash", "clash", "fatal", "mismatch"]
 
@@ -177,7 +171,7 @@ def _all_different(words: Words, calls: _Calls, sorts: Sequence[tuple[int, ...]]
     for ranks, its, at in zip(sorts, given, places, strict=True):
         alike[its + at] = (*alike.get(its + at, ()), *ranks)
     of = {ranks: its for its, ranks in alike.items()}
-    items = listed(list(of), lambda ranks: f"{in_words(ranks)}{of[ranks]}", "others")
+    items = words.listed(list(of), lambda ranks: f"{words.ranks(ranks)}{of[ranks]}", "others")
     return f"{sentence_start(words.do(calls, 'call'))} {what}: {items}{at_all}."
 
 

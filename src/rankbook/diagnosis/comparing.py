@@ -6,25 +6,28 @@ from collections.abc import Mapping
 
 from rankbook.diagnosis.calls import elements, name
 from rankbook.diagnosis.clashes import Clash, mismatch
-from rankbook.diagnosis.wording import Words, grouped, reduces
+from rankbook.diagnosis.phrases import reduces
+from rankbook.diagnosis.wording import Words, grouped
 from rankbook.models import Collective, Diagnosis, Look
 from rankbook.models.calls import SAME_SIZE
+from rankbook.models.meshes import NamedMesh
 
 __all__ = ["differing"]
 
 
-def differing(calls: Mapping[int, Collective]) -> Diagnosis | None:
+def differing(calls: Mapping[int, Collective], mesh: NamedMesh | None = None) -> Diagnosis | None:
     """Say how calls of one number differ.
 
     Args:
         calls: By rank, what it called.
+        mesh: By whose dimensions ranks are named, too.
 
     Returns:
         A verdict of the kind ``mismatch`` about those who differ from most; None if the calls are
         the same as far as is known.
     """
     looks = {rank: Look("waiting", call.line, waiting=call) for rank, call in calls.items()}
-    words = Words(looks, past=True)
+    words = Words(looks, past=True, mesh=mesh)
     sorts = grouped(calls, lambda rank: _what_must_agree(calls[rank]))
     if len(sorts) == 1:  # then it is what some backends only want to be equal
         sorts = grouped(calls, lambda rank: elements(calls[rank]))
@@ -41,6 +44,7 @@ def differing(calls: Mapping[int, Collective]) -> Diagnosis | None:
             rank: f"called {words.call(call, tensors=True)}{reduces(call)}{words.at([rank])}"
             for rank, call in sorted(calls.items())
         },
+        mesh=mesh,
     )
 
 

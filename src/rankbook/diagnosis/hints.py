@@ -14,8 +14,8 @@ from rankbook.diagnosis.calls import (
 )
 from rankbook.diagnosis.clashes import Clash
 from rankbook.diagnosis.sentences import Case
+from rankbook.diagnosis.wording import Words
 from rankbook.models import Collective, Look
-from rankbook.words import in_words
 
 __all__ = ["SLOW", "UNPROVEN", "mismatch", "missing"]
 
@@ -45,11 +45,12 @@ _JOINED = {
 }
 
 
-def missing(looks: Mapping[int, Look], case: Case) -> str:
+def missing(words: Words, case: Case) -> str:
     """What it often is that ranks never called something."""
+    looks = words.looks
     if not all(looks[rank].line for rank in case.culprits):
         return (
-            f"The cell was not given to {in_words(case.culprits)}: run it on every rank of the "
+            f"The cell was not given to {words.ranks(case.culprits)}: run it on every rank of the "
             "group, or use a group of the ranks that run it."
         )
     if case.call.in_destructor or case.call.entries:
@@ -61,7 +62,7 @@ def missing(looks: Mapping[int, Look], case: Case) -> str:
         return "Every send needs a recv, with the other's rank, the same group and the same tag."
     if _ran_out(looks, case):
         return (
-            f"Often it is uneven shards: {in_words(case.culprits)} had fewer batches. Drop the "
+            f"Often it is uneven shards: {words.ranks(case.culprits)} had fewer batches. Drop the "
             "last batch (DistributedSampler(drop_last=True)), or wrap the loop in "
             "torch.distributed.algorithms.Join."
         )

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rankbook.diagnosis.wording import Words, grouped, listed
+from rankbook.diagnosis.wording import Words, grouped
 from rankbook.models import Collective, Look
 from rankbook.models.calls import Making
-from rankbook.words import agree, in_words, sentence_start
+from rankbook.words import agree, sentence_start
 
 __all__ = ["HINT", "Misfit", "has_come", "misfit", "sentence"]
 
@@ -76,9 +76,9 @@ def sentence(words: Words, found: Misfit) -> str:
         its = found.made[ranks[0]]
         at = f" ({its.line})" if its.line else ""
         if found.of_one_name:
-            return f"{words.do(ranks, 'make')} it of {in_words(its.ranks)}{at}"
+            return f"{words.do(ranks, 'make')} it of {words.ranks(its.ranks)}{at}"
         nth = f"{agree(ranks, 'its', 'their')} {_nth(its.nth)}"
-        made = f"{words.do(ranks, 'make')} a group of {in_words(its.ranks)} as {nth}"
+        made = f"{words.do(ranks, 'make')} a group of {words.ranks(its.ranks)} as {nth}"
         return f"{made}{at}"
 
     made = found.made
@@ -86,7 +86,7 @@ def sentence(words: Words, found: Misfit) -> str:
     one = say(first)
     if found.of_one_name:
         one = one.replace(" it of ", f" group {_number(made[first[0]])} of ", 1)
-    return f"{sentence_start(one)}, where {listed(others, say, 'others')}."
+    return f"{sentence_start(one)}, where {words.listed(others, say, 'others')}."
 
 
 def _named(look: Look, name: str, epoch: int | None = None) -> Making | None:

@@ -6,16 +6,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from rankbook.diagnosis.calls import COMPLEMENT, family, is_handle, is_p2p
+from rankbook.diagnosis.phrases import keys, shortened
 from rankbook.diagnosis.waits import Wait
-from rankbook.diagnosis.wording import (
-    Words,
-    grouped,
-    keys,
-    listed,
-    shortened,
-)
+from rankbook.diagnosis.wording import Words, grouped
 from rankbook.models import Collective
-from rankbook.words import agree, in_words, ranks_do, sentence_start
+from rankbook.words import agree, sentence_start
 
 __all__ = ["Case", "dead", "missing", "raised", "running", "silent", "slow", "stopped", "unclear"]
 
@@ -40,9 +35,9 @@ def dead(words: Words, gone: Collection[int], case: Case | None) -> str:
     """Say how ranks ended, and who waited for them."""
     wait = ""
     if case:
-        culprits = _them(gone) if len(case.culprits) == len(gone) else in_words(case.culprits)
+        culprits = _them(gone) if len(case.culprits) == len(gone) else words.ranks(case.culprits)
         wait = (
-            f" while {in_words(case.waiters)} waited for {culprits} "
+            f" while {words.ranks(case.waiters)} waited for {culprits} "
             f"in {words.call(case.call)}{words.at(case.waiters)}"
         )
     aborted = any("SIGABRT" in words.looks[rank].ended for rank in gone)
@@ -71,10 +66,10 @@ def raised(words: Words, case: Case) -> str:
 
 def raised_first(words: Words, culprits: Collection[int], calls: Mapping[int, Collective]) -> str:
     """Say what ranks raised that wait all the same, and in what the others wait."""
-    errors = listed(
+    errors = words.listed(
         grouped(culprits, lambda rank: f"{words.raising(rank)} {words.call(calls[rank])}"),
         lambda ranks: (
-            f"{in_words(ranks)} {words.raising(ranks[0])} and then {words.verb('wait', ranks)} "
+            f"{words.ranks(ranks)} {words.raising(ranks[0])} and then {words.verb('wait', ranks)} "
             f"in {words.call(calls[ranks[0]])}{words.at(ranks)}"
         ),
         "likewise",
@@ -83,14 +78,14 @@ def raised_first(words: Words, culprits: Collection[int], calls: Mapping[int, Co
     if others:
         return f"{sentence_start(errors)}; {words.waiting(others, verb=True)}."
     idle = [rank for rank, look in words.looks.items() if look.state == "idle"]
-    why = f", which {in_words(idle)} never called: {_why_idle(words, idle)}" if idle else ""
+    why = f", which {words.ranks(idle)} never called: {_why_idle(words, idle)}" if idle else ""
     return f"{sentence_start(errors)}{why}."
 
 
 def missing(words: Words, case: Case) -> str:
     """Say who is idle while others wait for them."""
     culprits, waiters = case.culprits, case.waiters
-    subject, why = sentence_start(in_words(culprits)), _why_idle(words, culprits)
+    subject, why = sentence_start(words.ranks(culprits)), _why_idle(words, culprits)
     if case.call.entries:
         wait = f"{words.do(waiters, 'wait')}{words.at(waiters)}"
         return f"{subject} never set {keys(case.call)}, for which {wait}: {why}."
@@ -116,7 +111,7 @@ def _why_idle(words: Words, ranks: Collection[int]) -> str:
 def slow(words: Words, case: Case) -> str:
     """Say who still runs while others wait for them."""
     if words.is_past:
-        was = listed(
+        was = words.listed(
             grouped(case.culprits, words.place), words.was_computing, "were still computing"
         )
         return (
@@ -124,9 +119,9 @@ def slow(words: Words, case: Case) -> str:
             f"in {words.call(case.call)}."
         )
     groups = grouped(case.culprits, lambda rank: words.looks[rank].line)
-    run = listed(
+    run = words.listed(
         groups,
-        lambda ranks: f"{ranks_do(ranks, 'still runs', 'still run')}{words.at(ranks)}",
+        lambda ranks: f"{words.ranks_do(ranks, 'still runs', 'still run')}{words.at(ranks)}",
         "still run",
     )
     return f"{sentence_start(run)}; {_have_waited(words, case)}."
@@ -135,19 +130,19 @@ def slow(words: Words, case: Case) -> str:
 def stopped(words: Words, case: Case) -> str:
     """Say who stands at a prompt while others wait for it."""
     groups = grouped(case.culprits, words.does)
-    stand = ", ".join(f"{in_words(ranks)} {words.stands(ranks)}" for ranks in groups)
+    stand = ", ".join(f"{words.ranks(ranks)} {words.stands(ranks)}" for ranks in groups)
     return f"{sentence_start(stand)}; {_have_waited(words, case)}."
 
 
 def silent(words: Words, ranks: Collection[int], case: Case | None) -> str:
     """Say who gives no answer, and who waits for them."""
     wait = f"; {_have_waited(words, case)}" if case else ""
-    return f"{sentence_start(ranks_do(ranks, 'does not', 'do not'))} answer{wait}."
+    return f"{sentence_start(words.ranks_do(ranks, 'does not', 'do not'))} answer{wait}."
 
 
 def unclear(words: Words, waits: Mapping[int, Wait], stuck: Collection[int]) -> str:
     """Say who is stuck where no culprit can be named."""
-    subject, wait = sentence_start(in_words(stuck)), agree(stuck, "it waits", "they wait")
+    subject, wait = sentence_start(words.ranks(stuck)), agree(stuck, "it waits", "they wait")
     items = words.waiting({rank: waits[rank].call for rank in stuck})
     return f"{subject} cannot go on, but too little is known of what {wait} for: {items}."
 
@@ -158,12 +153,14 @@ def running(words: Words, waits: Mapping[int, Wait], runners: Iterable[int]) -> 
     behind = {rank: wait.call for rank, wait in waits.items() if wait.needs}
     parts = []
     if words.is_past and (runs := grouped(runners, words.place)):
-        parts.append(listed(runs, words.was_computing, "were computing"))
+        parts.append(words.listed(runs, words.was_computing, "were computing"))
     elif runs := grouped(runners, lambda rank: words.looks[rank].line):
-        parts.append(listed(runs, lambda ranks: f"{in_words(ranks)} {words.runs(ranks)}", "run"))
+        parts.append(
+            words.listed(runs, lambda ranks: f"{words.ranks(ranks)} {words.runs(ranks)}", "run")
+        )
     stopped = (rank for rank, look in words.looks.items() if look.state == "stopped")
     groups = grouped(stopped, words.does)
-    parts += [f"{in_words(ranks)} {words.stands(ranks)}" for ranks in groups]
+    parts += [f"{words.ranks(ranks)} {words.stands(ranks)}" for ranks in groups]
     if under_way:
         nobody = f"nobody {words.verb('be', [0])} missing"
         parts.append(f"{words.waiting(under_way, verb=True)}, where {nobody}")
@@ -179,7 +176,7 @@ def _each(words: Words, ranks: Iterable[int]) -> str:
         action = words.does(same[0])
         if len(same) > 1:
             action = _PLURAL.get(verb := action.partition(" ")[0], verb) + action.removeprefix(verb)
-        parts.append(f"{in_words(same)} {action}")
+        parts.append(f"{words.ranks(same)} {action}")
     return sentence_start(" and ".join(parts))
 
 
@@ -192,7 +189,7 @@ def _wait_for(words: Words, case: Case) -> str:
 
 def _have_waited(words: Words, case: Case) -> str:
     return (
-        f"{ranks_do(case.waiters, 'has waited', 'have waited')} for {_them(case.culprits)} "
+        f"{words.ranks_do(case.waiters, 'has waited', 'have waited')} for {_them(case.culprits)} "
         f"in {words.call(case.call)}{words.age(case.waiters)}"
     )
 

@@ -18,6 +18,7 @@ from rankbook.diagnosis.sentences import Case
 from rankbook.diagnosis.waits import Wait, calls_at, knots, stuck_ranks, survey
 from rankbook.diagnosis.wording import Words
 from rankbook.models import Collective, Diagnosis, Look
+from rankbook.models.meshes import NamedMesh
 
 __all__ = ["diagnose"]
 
@@ -43,10 +44,11 @@ class _Scene:
     waits: Mapping[int, Wait]
     stuck: tuple[int, ...]
     past: bool
+    mesh: NamedMesh | None
 
     @property
     def words(self) -> Words:
-        return Words(self.looks, past=self.past)
+        return Words(self.looks, past=self.past, mesh=self.mesh)
 
     def is_proven(self, rank: int) -> bool:
         """Whether a stuck rank is certain to stay so."""
@@ -86,18 +88,21 @@ class _Finding:
     hint: str = ""
 
 
-def diagnose(looks: Mapping[int, Look], *, past: bool = False) -> Diagnosis:
+def diagnose(
+    looks: Mapping[int, Look], *, past: bool = False, mesh: NamedMesh | None = None
+) -> Diagnosis:
     """Say what the ranks of a session do or wait for, and why.
 
     Args:
         looks: What each rank of the world's group does, all of them, seen at about one time.
         past: Say it in the past tense: the ranks were freed.
+        mesh: By whose dimensions ranks are named, too.
 
     Returns:
         The verdict about the worst that is found; of several alike, about the lowest rank.
     """
     waits = survey(looks)
-    scene = _Scene(looks, waits, stuck_ranks(looks, waits), past)
+    scene = _Scene(looks, waits, stuck_ranks(looks, waits), past, mesh)
     found = next(finding for judge in _WORST_FIRST if (finding := judge(scene)) is not None)
     proven = bool(scene.stuck) and all(scene.is_proven(rank) for rank in scene.stuck)
     hint = found.hint
@@ -111,6 +116,7 @@ def diagnose(looks: Mapping[int, Look], *, past: bool = False) -> Diagnosis:
         scene.stuck,
         proven,
         hint,
+        mesh,
     )
 
 
@@ -181,7 +187,7 @@ def _missing_rank(scene: _Scene) -> _Finding | None:
     if case is None:
         return None
     message = sentences.missing(scene.words, case)
-    return _Finding("missing_rank", case.culprits, message, hints.missing(scene.looks, case))
+    return _Finding("missing_rank", case.culprits, message, hints.missing(scene.words, case))
 
 
 def _stopped(scene: _Scene) -> _Finding | None:

@@ -6,27 +6,15 @@ import re
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from rankbook.diagnosis.calls import HANDLE, elements, group, is_handle, is_p2p, name, slot
+from rankbook.diagnosis.calls import HANDLE, group, is_handle, is_p2p, name, slot
+from rankbook.diagnosis.phrases import given, keys, number, root, shortened
 from rankbook.models import Collective, Look
-from rankbook.words import agree, in_words, plural
+from rankbook.models.meshes import NamedMesh
+from rankbook.words import agree, in_words, ranks_do
 
-__all__ = [
-    "ENDED",
-    "Words",
-    "grouped",
-    "keys",
-    "listed",
-    "number",
-    "reduces",
-    "root",
-    "shortened",
-    "with_tensors",
-]
+__all__ = ["ENDED", "Words", "grouped"]
 
 _Key = TypeVar("_Key", bound=Hashable)
-
-_LONGEST = 100
-"""Characters of a line of the user's that are shown."""
 
 _TENTHS_UNTIL = 10
 """Seconds from which on tenths are left out."""
@@ -52,27 +40,36 @@ _VERBS = {
 }
 """By infinitive: of one, of many, in the past."""
 
-_FROM = ("broadcast", "scatter", "recv")
-_TO = ("reduce", "gather", "send")
-
 
 class Words:
     """Says what ranks call and do; knows the whole world of them."""
 
-    def __init__(self, looks: Mapping[int, Look], *, past: bool = False) -> None:
+    def __init__(
+        self, looks: Mapping[int, Look], *, past: bool = False, mesh: NamedMesh | None = None
+    ) -> None:
         """Take looks.
 
         Args:
             looks: By rank.
             past: Whether ranks do that no longer: they were freed.
+            mesh: By whose dimensions ranks are named, too.
         """
         self.looks = looks
         self._past = past
+        self._mesh = mesh
 
     @property
     def is_past(self) -> bool:
         """Whether all is said in the past tense."""
         return self._past
+
+    def ranks(self, ranks: Iterable[int]) -> str:
+        """Name ranks: ``rank 1``, ``ranks 0-3``, ``ranks 0,2 (tp=0)``."""
+        return in_words(ranks, self._mesh)
+
+    def ranks_do(self, ranks: Iterable[int], one: str, many: str) -> str:
+        """A subject and its verb, in one tense: ``rank 1 still runs``."""
+        return ranks_do(ranks, one, many, self._mesh)
 
     def place(self, rank: int) -> str:
         """Where a rank stands, without the text of the line: ``In [4] line 2``."""
@@ -83,7 +80,7 @@ class Words:
         """What ranks did: ``rank 1 was still computing in In [4] line 2``."""
         place = self.place(min(ranks))
         at = f" in {place}" if place else ""
-        return f"{in_words(ranks)} {agree(ranks, 'was', 'were')} still computing{at}"
+        return f"{self.ranks(ranks)} {agree(ranks, 'was', 'were')} still computing{at}"
 
     def verb(self, verb: str, ranks: Iterable[int]) -> str:
         """A verb that agrees with ranks, in the tense of all that is said."""
@@ -95,7 +92,7 @@ class Words:
     def do(self, ranks: Iterable[int], verb: str) -> str:
         """A subject and its verb: ``rank 1 waits``, ``ranks 0-3 waited``."""
         ranks = set(ranks)
-        return f"{in_words(ranks)} {self.verb(verb, ranks)}"
+        return f"{self.ranks(ranks)} {self.verb(verb, ranks)}"
 
     def does(self, rank: int) -> str:
         """What a rank does: ``waits in all_reduce #5 for 2.1 s (In [4] line 3: f(x))``."""
@@ -173,7 +170,7 @@ class Words:
             return "a handle's wait()"
         if call.entries:
             return f"{name(call.op)} for {keys(call)}"
-        about = f" of {_tensors(call)}" if tensors and call.dtypes else ""
+        about = f" of {given(call)}" if tensors and call.dtypes else ""
         return f"{name(call.op)}{number(call)}{root(call)}{about}{self.members(call)}"
 
     def waiting(self, calls: Mapping[int, Collective], *, verb: bool = False) -> str:
@@ -182,13 +179,23 @@ class Words:
         def say(ranks: tuple[int, ...]) -> str:
             wait = f"{self.verb('wait', ranks)} " if verb else ""
             at = "" if shared else self.at(ranks)
-            return f"{in_words(ranks)} {wait}in {self.call(calls[ranks[0]])}{at}"
+            return f"{self.ranks(ranks)} {wait}in {self.call(calls[ranks[0]])}{at}"
 
         places = {self.at([rank]) for rank in calls}
         shared = places.pop() if len(places) == 1 and len(calls) > 1 else ""
         same = grouped(calls, lambda rank: self.call(calls[rank]))
         rest = "waited likewise" if self._past else "wait likewise"
-        return listed(same, say, rest if verb else "likewise") + shared
+        return self.listed(same, say, rest if verb else "likewise") + shared
+
+    def listed(
+        self, groups: Sequence[tuple[int, ...]], say: Callable[[tuple[int, ...]], str], rest: str
+    ) -> str:
+        """List groups of ranks; of several beyond the third only that they do ``rest``."""
+        shown = len(groups) if len(groups) <= _MOST + 1 else _MOST
+        items = [say(ranks) for ranks in groups[:shown]]
+        if left := [rank for ranks in groups[shown:] for rank in ranks]:
+            items.append(f"{self.ranks(left)} {rest}")
+        return ", ".join(items)
 
     def members(self, call: Collective) -> str:
         """Whose group a call is of, with a space before it; empty for the whole world's."""
@@ -198,7 +205,7 @@ class Words:
             # Not the default group, which it might be taken for.
             named = group(call).rpartition("/")[2]
             return f" of group {named}" if named.isdigit() and named != "0" else ""
-        return f" of {in_words(call.ranks)}"
+        return f" of {self.ranks(call.ranks)}"
 
     def at(self, ranks: Iterable[int]) -> str:
         """Where the first of some ranks stands, with a space before it: ``(line 3: f(x))``."""
@@ -226,72 +233,9 @@ class Words:
         return f" for {seconds:.0f} s" if seconds >= _TENTHS_UNTIL else f" for {seconds:.1f} s"
 
 
-def number(call: Collective) -> str:
-    """The number of a call in its group, with a space before it; empty if it has none."""
-    return f" #{call.seq}" if slot(call) else ""
-
-
-def root(call: Collective) -> str:
-    """The root or the other end of a call, with a space before it; empty if none is known."""
-    function = name(call.op)
-    if function.startswith("reduce_scatter"):
-        return ""
-    if function.startswith(_FROM):
-        anyone = " from any rank" if is_p2p(call) else ""
-        return anyone if call.peer is None else f" from {call.peer}"
-    return f" to {call.peer}" if function.startswith(_TO) and call.peer is not None else ""
-
-
-def with_tensors(call: Collective) -> str:
-    """What a call is given, with a space before it: ``with 4 elements of float32``."""
-    count = elements(call)
-    parts = [plural(count, "element")] if call.sizes else []
-    parts += [" and ".join(dict.fromkeys(call.dtypes))] if call.dtypes else []
-    return f" with {' of '.join(parts)}" if parts else ""
-
-
-def reduces(call: Collective) -> str:
-    """How a call reduces, with a space before it: ``with ReduceOp.MAX``."""
-    return f" with ReduceOp.{call.reduce_op.upper()}" if call.reduce_op else ""
-
-
-def keys(call: Collective) -> str:
-    """The keys for which a rank waits in a store: ``ready``, ``a, b and 3 more``."""
-    shown = ", ".join(shortened(key) for key in call.entries[:_MOST])
-    more = len(call.entries) - _MOST
-    return f"{shown} and {more} more" if more > 0 else shown
-
-
-def _tensors(call: Collective) -> str:
-    """What a call is given, with its shapes: ``2x3 float32``, ``a float32 scalar``."""
-    if len(call.dtypes) > 1:
-        return f"{len(call.dtypes)} tensors"
-    shape = "x".join(str(length) for length in call.sizes[0]) if call.sizes else ""
-    if not call.sizes:
-        return call.dtypes[0]
-    return f"{shape} {call.dtypes[0]}" if shape else f"a {call.dtypes[0]} scalar"
-
-
-def shortened(text: str) -> str:
-    """The first line of a text, cut where it is long, without the full stop at its end."""
-    line = text.strip().partition("\n")[0].rstrip(" .")
-    return line if len(line) <= _LONGEST else line[: _LONGEST - 2].rstrip() + " …"
-
-
 def grouped(ranks: Iterable[int], key: Callable[[int], _Key]) -> list[tuple[int, ...]]:
     """Put ranks together of which ``key`` is the same, lowest ranks first."""
     found: dict[_Key, list[int]] = {}
     for rank in sorted(ranks):
         found.setdefault(key(rank), []).append(rank)
     return [tuple(same) for same in found.values()]
-
-
-def listed(
-    groups: Sequence[tuple[int, ...]], say: Callable[[tuple[int, ...]], str], rest: str
-) -> str:
-    """List groups of ranks; of several beyond the third only that they do ``rest``."""
-    shown = len(groups) if len(groups) <= _MOST + 1 else _MOST
-    items = [say(ranks) for ranks in groups[:shown]]
-    if left := [rank for ranks in groups[shown:] for rank in ranks]:
-        items.append(f"{in_words(left)} {rest}")
-    return ", ".join(items)

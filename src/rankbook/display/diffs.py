@@ -70,9 +70,14 @@ def _rows(diff: Diff) -> list[tuple[str, ...]]:
         alike: dict[int, list[int]] = {}
         for rank, count in leaf.nans:
             alike.setdefault(count, []).append(rank)
-        notes += [f"{count} NaN or infinite on {in_words(same)}" for count, same in alike.items()]
-        rows.append((name, label(leaf.agree), "", "; ".join(notes)))
-        rows += [("", label(away.ranks), "departs", away.why) for away in leaf.departures]
+        notes += [
+            f"{count} NaN or infinite on {in_words(same, diff.mesh)}"
+            for count, same in alike.items()
+        ]
+        rows.append((name, label(leaf.agree, diff.mesh), "", "; ".join(notes)))
+        rows += [
+            ("", label(away.ranks, diff.mesh), "departs", away.why) for away in leaf.departures
+        ]
     if len(leaves) > _MOST:
         rows.append((f"… and {len(leaves) - _MOST} more", "", "", ""))
     return rows

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from rankbook.display import html
 from rankbook.models.environment import Environment
+from rankbook.models.meshes import NamedMesh
 from rankbook.ranks import label
 from rankbook.words import agree, in_words, plural
 
@@ -37,22 +38,27 @@ class Environments:
     """What ranks run with; shows itself as text, and as HTML where there is a rich front end."""
 
     def __init__(
-        self, environments: Mapping[int, Environment], silent: Collection[int] = ()
+        self,
+        environments: Mapping[int, Environment],
+        silent: Collection[int] = (),
+        mesh: NamedMesh | None = None,
     ) -> None:
         """Show them.
 
         Args:
             environments: By rank.
             silent: Ranks that did not answer.
+            mesh: By whose dimensions ranks are named, too.
         """
         self.environments = environments
         self.silent = silent
+        self.mesh = mesh
 
     def __repr__(self) -> str:
-        return to_text(self.environments, self.silent)
+        return to_text(self.environments, self.silent, self.mesh)
 
     def _repr_html_(self) -> str:
-        return to_html(self.environments, self.silent)
+        return to_html(self.environments, self.silent, self.mesh)
 
 
 class _Row(NamedTuple):
@@ -66,25 +72,33 @@ class _Row(NamedTuple):
     """``differs``, or nothing."""
 
 
-def to_text(environments: Mapping[int, Environment], silent: Collection[int] = ()) -> str:
+def to_text(
+    environments: Mapping[int, Environment],
+    silent: Collection[int] = (),
+    mesh: NamedMesh | None = None,
+) -> str:
     """The table for a terminal, nbconvert's text, or a screen reader."""
-    rows = [_HEAD, *_rows(environments)]
+    rows = [_HEAD, *_rows(environments, mesh)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    head = _headline(environments, silent)
+    head = _headline(environments, silent, mesh)
     return "\n".join([head, *lines] if environments else [head])
 
 
-def to_html(environments: Mapping[int, Environment], silent: Collection[int] = ()) -> str:
+def to_html(
+    environments: Mapping[int, Environment],
+    silent: Collection[int] = (),
+    mesh: NamedMesh | None = None,
+) -> str:
     """The table as HTML; every style is inline, so that it survives in a saved notebook."""
     if not environments:
-        return html.heading(_headline(environments, silent))
+        return html.heading(_headline(environments, silent, mesh))
     head = [(name, _CELL) for name in _HEAD]
-    rows = "".join(map(_html_row, _rows(environments)))
-    return html.table(_headline(environments, silent), head, rows)
+    rows = "".join(map(_html_row, _rows(environments, mesh)))
+    return html.table(_headline(environments, silent, mesh), head, rows)
 
 
 def _html_row(row: _Row) -> str:
@@ -94,22 +108,24 @@ def _html_row(row: _Row) -> str:
     return f"<tr>{inside}</tr>"
 
 
-def _headline(environments: Mapping[int, Environment], silent: Collection[int]) -> str:
+def _headline(
+    environments: Mapping[int, Environment], silent: Collection[int], mesh: NamedMesh | None
+) -> str:
     """``4 ranks on 2 hosts · NCCL and OMP_NUM_THREADS differ · no answer from rank 3``."""
     hosts = len({one.facts.host for one in environments.values()})
     parts = [f"{plural(len(environments), 'rank')} on {plural(hosts, 'host')}"]
-    if differing := [row.what for row in _rows(environments) if row.mark and row.what]:
+    if differing := [row.what for row in _rows(environments, mesh) if row.mark and row.what]:
         *most, last = differing
         names = f"{', '.join(most)} and {last}" if most else last
         parts.append(f"{names} {agree(differing, 'differs', 'differ')}")
     elif len(environments) > 1:
         parts.append("nothing differs that should not")
     if silent:
-        parts.append(f"no answer from {in_words(silent)}")
+        parts.append(f"no answer from {in_words(silent, mesh)}")
     return " · ".join(parts)
 
 
-def _rows(environments: Mapping[int, Environment]) -> Iterator[_Row]:
+def _rows(environments: Mapping[int, Environment], mesh: NamedMesh | None) -> Iterator[_Row]:
     by_rank = {rank: _values(one) for rank, one in sorted(environments.items())}
     variables = {name for one in environments.values() for name in one.variables}
     names = dict.fromkeys(name for values in by_rank.values() for name in values)
@@ -120,11 +136,11 @@ def _rows(environments: Mapping[int, Environment]) -> Iterator[_Row]:
         is_theirs = key in _OWN or (key in _OF_A_GPU and _NOT_SET not in alike)
         if len(alike) == len(by_rank) > 1 and is_theirs:
             listed = [*list(alike)[:_SHOWN], *(["…"] if len(alike) > _SHOWN else [])]
-            yield _Row(key, label(by_rank), ", ".join(listed), "")
+            yield _Row(key, label(by_rank, mesh), ", ".join(listed), "")
             continue
         mark = "differs" if len(alike) > 1 and not is_theirs else ""
         for number, (value, ranks) in enumerate(alike.items()):
-            yield _Row("" if number else key, label(ranks), value, mark)
+            yield _Row("" if number else key, label(ranks, mesh), value, mark)
 
 
 def _values(environment: Environment) -> dict[str, str]:

@@ -6,23 +6,25 @@ from collections.abc import Mapping
 
 from rankbook.display.text import prefixed
 from rankbook.models.inspecting import Inspected
+from rankbook.models.meshes import NamedMesh
 from rankbook.ranks import label
 from rankbook.words import in_words
 
 __all__ = ["to_text"]
 
 
-def to_text(name: str, found: Mapping[int, Inspected]) -> str:
+def to_text(name: str, found: Mapping[int, Inspected], mesh: NamedMesh | None = None) -> str:
     """The text that a front end shows for ``name?``.
 
     Args:
         name: What was asked for.
         found: By rank that has answered.
+        mesh: By whose dimensions ranks are named, too.
     """
     present = {rank: one for rank, one in found.items() if one.is_found}
     lines = []
     if absent := sorted(found.keys() - present.keys()):
-        lines.append(f"{name!r} is not there on {in_words(absent)}.")
+        lines.append(f"{name!r} is not there on {in_words(absent, mesh)}.")
     for title in dict.fromkeys(title for one in present.values() for title in one.fields):
         alike: dict[str, list[int]] = {}
         for rank, one in present.items():
@@ -32,5 +34,5 @@ def to_text(name: str, found: Mapping[int, Inspected]) -> str:
             separator = "\n" if "\n" in text else " "
             lines.append(f"{title}:{separator}{text}")
         else:
-            lines += [f"{title}:", *(prefixed(ranks, text) for text, ranks in alike.items())]
-    return "\n".join([f"[{label(found)}] {name}", *lines])
+            lines += [f"{title}:", *(prefixed(ranks, text, mesh) for text, ranks in alike.items())]
+    return "\n".join([f"[{label(found, mesh)}] {name}", *lines])

@@ -9,15 +9,18 @@ from datetime import datetime, timezone
 from html import escape
 
 from rankbook import reports
-from rankbook.diagnosis.wording import Words, shortened
-from rankbook.display import environment, html, stacks, table, verdict
-from rankbook.models import CellSpan, Look
+from rankbook.diagnosis.phrases import shortened
+from rankbook.diagnosis.wording import Words
+from rankbook.display import environment, html, stacks, standings, table, verdict
+from rankbook.models import CellSpan
 from rankbook.models.report import Report
 from rankbook.words import in_words, sentence_start
 
 __all__ = ["LoadedReport", "load_report", "to_html", "to_text"]
 
 _STACKS = "Stacks"
+
+_LOCALS = "Local variables"
 
 _ENVIRONMENTS = "What the ranks run with"
 
@@ -69,8 +72,11 @@ def to_html(report: Report) -> str:
         parts.append(verdict.to_html(report.verdict))
     parts.append(table.to_html(report.snapshot))
     rich = {  # HTML that is easier to read
-        f"{_STACKS} {_when_seen(report)}": stacks.to_html(report.stacks),
-        _ENVIRONMENTS: environment.to_html(report.environments),
+        f"{_STACKS} {_when_seen(report)}": stacks.to_html(report.stacks, report.snapshot.mesh),
+        f"{_LOCALS} {_when_seen(report)}": standings.to_html(
+            report.standings, report.snapshot.mesh
+        ),
+        _ENVIRONMENTS: environment.to_html(report.environments, mesh=report.snapshot.mesh),
     }
     for heading, text in _texts(report):
         inner = rich.get(heading) or f"<pre>{escape(text)}</pre>"
@@ -83,13 +89,16 @@ def to_html(report: Report) -> str:
 def _texts(report: Report) -> Iterator[tuple[str, str]]:
     """What follows the verdict and the table: headings, and what stands below them."""
     if report.cell:
-        yield _cell(report.cell, report.made), _numbered(report.cell.code, report.cell.first_line)
+        yield _cell(report, report.cell), _numbered(report.cell.code, report.cell.first_line)
     if report.looks:
-        yield f"What each rank did {_when_seen(report)}", "\n".join(_looks(report.looks))
+        yield f"What each rank did {_when_seen(report)}", "\n".join(_looks(report))
     if report.stacks:
-        yield f"{_STACKS} {_when_seen(report)}", stacks.to_text(report.stacks)
+        yield f"{_STACKS} {_when_seen(report)}", stacks.to_text(report.stacks, report.snapshot.mesh)
+    if any(one.frames for one in report.standings.values()):
+        text = standings.to_text(report.standings, report.snapshot.mesh)
+        yield f"{_LOCALS} {_when_seen(report)}", text
     if report.environments:
-        yield _ENVIRONMENTS, environment.to_text(report.environments)
+        yield _ENVIRONMENTS, environment.to_text(report.environments, mesh=report.snapshot.mesh)
     if report.versions:
         yield f"Versions in the notebook's kernel, on {report.host}", _listed(report.versions)
     if report.environment:
@@ -109,15 +118,16 @@ def _title(report: Report) -> str:
     return " · ".join(part.strip() for part in parts)
 
 
-def _cell(cell: CellSpan, made: float) -> str:
-    seconds = (made if cell.ended is None else cell.ended) - cell.started
+def _cell(report: Report, cell: CellSpan) -> str:
+    seconds = (report.made if cell.ended is None else cell.ended) - cell.started
     state = "it has run for" if cell.ended is None else "it ended after"
     name = sentence_start(cell.name or "the cell")
-    return f"{name} on {in_words(cell.ranks)}: {state} {seconds:.1f} s"
+    return f"{name} on {in_words(cell.ranks, report.snapshot.mesh)}: {state} {seconds:.1f} s"
 
 
-def _looks(looks: Mapping[int, Look]) -> Iterator[str]:
-    words = Words(looks)
+def _looks(report: Report) -> Iterator[str]:
+    looks = report.looks
+    words = Words(looks, mesh=report.snapshot.mesh)
     width = len(str(max(looks)))
     for rank, look in sorted(looks.items()):
         calls = [

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from rankbook.cellnames import cell_of, is_cell
+from rankbook.models.meshes import NamedMesh
 from rankbook.words import in_words
 
 __all__ = ["relevant", "to_html", "to_text"]
@@ -22,29 +23,30 @@ _KEPT = 12
 """Innermost frames that are shown of a stack without a cell in it."""
 
 
-def to_html(stacks: Mapping[int, Sequence[str]]) -> str:
+def to_html(stacks: Mapping[int, Sequence[str]], mesh: NamedMesh | None = None) -> str:
     """Render stacks.
 
     Args:
         stacks: By rank, its frames as ``traceback.format_stack`` gives them, outermost first.
+        mesh: By whose dimensions ranks are named, too.
     """
     return "".join(
         f"<strong>{escape(head)}</strong><pre>{escape(stack)}</pre>"
-        for head, stack in _alike(stacks)
+        for head, stack in _alike(stacks, mesh)
     )
 
 
-def to_text(stacks: Mapping[int, Sequence[str]]) -> str:
+def to_text(stacks: Mapping[int, Sequence[str]], mesh: NamedMesh | None = None) -> str:
     """The same for a terminal; see :func:`to_html`."""
-    return "\n".join(f"{head}\n{stack}" for head, stack in _alike(stacks))
+    return "\n".join(f"{head}\n{stack}" for head, stack in _alike(stacks, mesh))
 
 
-def _alike(stacks: Mapping[int, Sequence[str]]) -> list[tuple[str, str]]:
+def _alike(stacks: Mapping[int, Sequence[str]], mesh: NamedMesh | None) -> list[tuple[str, str]]:
     """Pairs of ranks in words and the stack that they share."""
     alike: dict[str, list[int]] = {}
     for rank, frames in sorted(stacks.items()):
         alike.setdefault("".join(relevant(frames)), []).append(rank)
-    return [(in_words(ranks), stack.rstrip()) for stack, ranks in alike.items()]
+    return [(in_words(ranks, mesh), stack.rstrip()) for stack, ranks in alike.items()]
 
 
 def relevant(frames: Sequence[str]) -> list[str]:

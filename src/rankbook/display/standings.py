@@ -117,4 +117,4 @@ def _native(standings: Mapping[int, Standing], mesh: NamedMesh | None) -> Iterab
         yield _Line(0, f"[{label(some, mesh)}] native, the innermost first")
         yield from (_Line(1, function, is_code=True) for function in native)
     for reason, some in reasons.items():
-        yield _Line(0, f"{sentence_start(in_words(some))}: no native frames, for {reason}.")
+        yield _Line(0, f"{sentence_start(in_words(some, mesh))}: no native frames, for {reason}.")

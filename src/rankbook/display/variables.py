@@ -9,6 +9,7 @@ from html import escape
 from rankbook.display import html
 from rankbook.display.facts import size
 from rankbook.models.inspecting import Variable
+from rankbook.models.meshes import NamedMesh
 from rankbook.ranks import label
 from rankbook.words import in_words, plural
 
@@ -23,57 +24,76 @@ class Variables:
     """Variables by rank, shown as text, and as HTML where there is a rich front end."""
 
     def __init__(
-        self, variables: Mapping[int, Sequence[Variable]], asked: Collection[int] = ()
+        self,
+        variables: Mapping[int, Sequence[Variable]],
+        asked: Collection[int] = (),
+        mesh: NamedMesh | None = None,
     ) -> None:
         """Show them.
 
         Args:
             variables: By rank that has answered.
             asked: The ranks that were asked.
+            mesh: By whose dimensions ranks are named, too.
         """
         self.variables = variables
+        self.mesh = mesh
         self.silent = sorted(set(asked) - variables.keys())
 
     def __repr__(self) -> str:
-        return to_text(self.variables, self.silent)
+        return to_text(self.variables, self.silent, self.mesh)
 
     def _repr_html_(self) -> str:
-        return to_html(self.variables, self.silent)
+        return to_html(self.variables, self.silent, self.mesh)
 
 
-def to_text(variables: Mapping[int, Sequence[Variable]], silent: Sequence[int] = ()) -> str:
+def to_text(
+    variables: Mapping[int, Sequence[Variable]],
+    silent: Sequence[int] = (),
+    mesh: NamedMesh | None = None,
+) -> str:
     """The table for a terminal, nbconvert's text, or a screen reader."""
-    rows = _rows(variables)
+    rows = _rows(variables, mesh)
     if not rows:
-        return _headline(variables, silent)
+        return _headline(variables, silent, mesh)
     rows = [_HEAD, *rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    return "\n".join([_headline(variables, silent), *lines])
+    return "\n".join([_headline(variables, silent, mesh), *lines])
 
 
-def to_html(variables: Mapping[int, Sequence[Variable]], silent: Sequence[int] = ()) -> str:
+def to_html(
+    variables: Mapping[int, Sequence[Variable]],
+    silent: Sequence[int] = (),
+    mesh: NamedMesh | None = None,
+) -> str:
     """The table as HTML; every style is inline, so that it survives in a saved notebook."""
-    rows = _rows(variables)
+    rows = _rows(variables, mesh)
     if not rows:
-        return html.heading(_headline(variables, silent))
+        return html.heading(_headline(variables, silent, mesh))
     cell = f'<td style="{_CELL}">{{}}</td>'
     body = "".join(f"<tr>{''.join(cell.format(escape(text)) for text in row)}</tr>" for row in rows)
-    return html.table(_headline(variables, silent), [(name, _CELL) for name in _HEAD], body)
+    return html.table(_headline(variables, silent, mesh), [(name, _CELL) for name in _HEAD], body)
 
 
-def _headline(variables: Mapping[int, Sequence[Variable]], silent: Sequence[int]) -> str:
+def _headline(
+    variables: Mapping[int, Sequence[Variable]], silent: Sequence[int], mesh: NamedMesh | None
+) -> str:
     names = {one.name for some in variables.values() for one in some}
-    parts = [f"{plural(len(names), 'variable')} on {in_words(variables)}"] if variables else []
+    parts = (
+        [f"{plural(len(names), 'variable')} on {in_words(variables, mesh)}"] if variables else []
+    )
     if silent:
-        parts.append(f"no answer from {in_words(silent)}")
+        parts.append(f"no answer from {in_words(silent, mesh)}")
     return " · ".join(parts)
 
 
-def _rows(variables: Mapping[int, Sequence[Variable]]) -> list[tuple[str, ...]]:
+def _rows(
+    variables: Mapping[int, Sequence[Variable]], mesh: NamedMesh | None
+) -> list[tuple[str, ...]]:
     by_name: dict[str, dict[Variable, list[int]]] = {}
     digests: dict[str, dict[str, list[int]]] = {}
     for rank, some in sorted(variables.items()):
@@ -84,13 +104,15 @@ def _rows(variables: Mapping[int, Sequence[Variable]]) -> list[tuple[str, ...]]:
     for name, kinds in sorted(by_name.items()):
         for one, ranks in kinds.items():
             nbytes = "" if one.nbytes is None else size(one.nbytes)
-            values = _values(digests[name], ranks)
+            values = _values(digests[name], ranks, mesh)
             row = (one.type, one.shape, one.dtype, one.device, nbytes, values)
-            rows.append((name, label(ranks), *row))
+            rows.append((name, label(ranks, mesh), *row))
     return rows
 
 
-def _values(digests: Mapping[str, Sequence[int]], ranks: Sequence[int]) -> str:
+def _values(
+    digests: Mapping[str, Sequence[int]], ranks: Sequence[int], mesh: NamedMesh | None
+) -> str:
     """Who has the same value: ``the same``, ``differ``, ``0-1 | 2``; empty: not compared."""
     among = [[r for r in some if r in ranks] for digest, some in digests.items() if digest]
     groups = [some for some in among if some]
@@ -98,4 +120,6 @@ def _values(digests: Mapping[str, Sequence[int]], ranks: Sequence[int]) -> str:
         return ""
     if len(groups) == 1:
         return "the same" if len(groups[0]) == len(ranks) else ""
-    return "all differ" if len(groups) == len(ranks) else " | ".join(map(label, groups))
+    if len(groups) == len(ranks):
+        return "all differ"
+    return " | ".join(label(group, mesh) for group in groups)

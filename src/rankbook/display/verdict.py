@@ -74,7 +74,10 @@ def _row(row: tuple[str, str, str]) -> str:
 
 def _rows(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
     """Of ranks that do the same: their numbers, their part in the verdict, what they do."""
-    return [(rank_selection.label(row.ranks), row.part, row.does) for row in rows(diagnosis)]
+    return [
+        (rank_selection.label(row.ranks, diagnosis.mesh), row.part, row.does)
+        for row in rows(diagnosis)
+    ]
 
 
 def _align(name: str) -> str:

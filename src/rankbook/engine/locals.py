@@ -53,8 +53,21 @@ def _named_in(code: CodeType) -> list[str]:
 
 
 def in_few_words(value: Any) -> str:
-    """Tell a value: type, shape, and what is small of it."""
+    """Tell a value: type, shape, and what is small of it.
+
+    Of what cannot be read only the class is told: a lazy parameter has no size, a nested tensor no
+    shape, and Python writes no integer of more than 4,300 digits.
+    """
+    try:
+        return _told(value)
+    except Exception:  # noqa: BLE001 - torch raises many kinds
+        return type(value).__name__
+
+
+def _told(value: Any) -> str:
     kind = type(value)
+    if kind in (str, bytes):
+        value = value[: _LONGEST + 1]  # it may be enormous
     if kind in _PLAIN:
         return _short(repr(value))
     if isinstance(value, torch.Tensor):
@@ -91,7 +104,8 @@ def _numbers(value: Any) -> str:
 def _container(value: Any) -> str:
     items = [*value.items()] if isinstance(value, dict) else [*value]
     parts = [part for item in items for part in (item if isinstance(value, dict) else [item])]
-    if len(items) <= _NUMBERS and all(type(part) in _PLAIN for part in parts):
+    is_short = all(type(part) not in (str, bytes) or len(part) <= _LONGEST for part in parts)
+    if len(items) <= _NUMBERS and is_short and all(type(part) in _PLAIN for part in parts):
         return _short(repr(value))
     noun = "item" if len(items) == 1 else "items"
     kinds = {type(item).__name__ for item in (value.values() if isinstance(value, dict) else items)}

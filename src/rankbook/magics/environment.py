@@ -38,4 +38,4 @@ class EnvironmentMagics(RankMagics):
         members = self.session().members
         size = members.placed().world_size
         found = environments(members.living())
-        return Environments(found, set(range(size)) - found.keys())
+        return Environments(found, set(range(size)) - found.keys(), members.named_mesh)

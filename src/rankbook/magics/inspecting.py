@@ -20,6 +20,7 @@ from rankbook.magics.usage import parse, takes
 # What shows results is imported when there are some: loading the extension must stay quick.
 if TYPE_CHECKING:
     from rankbook.display.variables import Variables
+    from rankbook.models.meshes import NamedMesh
     from rankbook.sessions.members.party import Party
 
 __all__ = ["InspectMagics"]
@@ -91,7 +92,9 @@ class InspectMagics(RankMagics):
         args = parse(self.dist_who, line)
         session = self.session()
         chosen = session.select(args.ranks)
-        return Variables(variables(session.members.living().only(chosen)), chosen)
+        return Variables(
+            variables(session.members.living().only(chosen)), chosen, session.members.named_mesh
+        )
 
     # -- what a front end asks for -----------------------------------------------------------
 
@@ -178,7 +181,7 @@ class InspectMagics(RankMagics):
         name = token_at_cursor(at.code, at.cursor)
         found = inspect(party, name, detail_level) if name else {}
         is_found = any(one.is_found for one in found.values())
-        data = {"text/plain": inspected.to_text(name, found)} if is_found else {}
+        data = {"text/plain": inspected.to_text(name, found, self._mesh())} if is_found else {}
         return {"status": "ok", "found": is_found, "data": data, "metadata": {}}
 
     def _ask_ranks(self, lines: list[str]) -> list[str]:
@@ -206,6 +209,10 @@ class InspectMagics(RankMagics):
             for named in family.magics.values()
             for name, magic in named.items()
         }
+
+    def _mesh(self) -> NamedMesh | None:
+        session = api.session()
+        return session.members.named_mesh if session else None
 
     def _party(self, selection: str) -> Party | None:
         """The ranks that live of a selection; None if there is no session, or no such rank."""

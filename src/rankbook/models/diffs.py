@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rankbook.models.meshes import NamedMesh
 from rankbook.models.wire import Request
 
 __all__ = [
@@ -128,6 +129,8 @@ class Diff:
     summary: str
     """One sentence."""
     leaves: tuple[LeafDiff, ...] = ()
+    mesh: NamedMesh | None = None
+    """By whose dimensions ranks are named, too."""
 
     @property
     def agree(self) -> bool:

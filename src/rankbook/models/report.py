@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from rankbook.models.cells import CellSpan
 from rankbook.models.environment import Environment
+from rankbook.models.frames import Standing
 from rankbook.models.looks import Look
 from rankbook.models.snapshots import Snapshot
 from rankbook.models.verdicts import Diagnosis
@@ -34,6 +35,9 @@ class Report:
     """By rank, what it did when the report was made, or before it was freed."""
     stacks: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     """By rank, the main thread's Python stack then, of those that answered; outermost first."""
+    standings: Mapping[int, Standing] = field(default_factory=dict)
+    """By rank, where it stood then, frame by frame, with the local variables of a person's code, of
+    those that answered."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """By name, of the notebook's kernel: python, torch, rankbook …, and the system."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -48,16 +52,19 @@ class Report:
     @property
     def contents(self) -> str:
         """What it contains, and what it does not, in one line."""
+        has_locals = any(one.frames for one in self.standings.values())
         has = {
             "the verdict": self.verdict is not None,
             "the code of the cell": self.cell is not None,
             f"states, looks and stacks of {in_words(self.looks)}": bool(self.looks),
+            "local variables of the functions that they ran, in short": has_locals,
             "versions, names of hosts, paths of files, and those variables of the environment that "
             "torch and launchers read": True,
         }
         return (
             f"Contains {', '.join(words for words, is_there in has.items() if is_there)}. Contains "
-            "no values of variables, no output, no other variables of the environment. What looks "
+            f"no {'other ' if has_locals else ''}values of variables, no output, no other "
+            "variables of the environment. What looks "
             f"like a secret is masked, in {plural(self.masked, 'place')}: read the report before "
             "you pass it on."
         )

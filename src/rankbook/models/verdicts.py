@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from rankbook.models.meshes import NamedMesh
+
 __all__ = ["Diagnosis"]
 
 
@@ -26,3 +28,5 @@ class Diagnosis:
     """Whether it is certain that the ``stuck`` ranks stay stuck until they are freed."""
     hint: str = ""
     """What it often is, and the remedy, in a line; and that it is only likely, where it is."""
+    mesh: NamedMesh | None = None
+    """By whose dimensions it names ranks, too."""

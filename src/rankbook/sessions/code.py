@@ -17,7 +17,7 @@ from rankbook.sessions.cells.cell import Cell
 from rankbook.sessions.cells.collecting import CellOutput
 from rankbook.sessions.cells.results import CellResult
 from rankbook.sessions.view import SessionView
-from rankbook.words import ON_HANG, in_words
+from rankbook.words import ON_HANG
 
 __all__ = ["SessionCode"]
 
@@ -183,7 +183,7 @@ class SessionCode(SessionView):
         if cell.on_hang not in ON_HANG:
             raise InputError(f"on_hang={cell.on_hang!r} is none of {', '.join(ON_HANG)}.")
         kind = "a script" if cell.scripts else "a cell"
-        with self._turns.take(f"running {kind} on {in_words(cell.ranks)}"):
+        with self._turns.take(f"running {kind} on {self.members.in_words(cell.ranks)}"):
             if profile is None:
                 return self._cells.run(cell, output)
             # It needs numpy, whose import would make every start later.

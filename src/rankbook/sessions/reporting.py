@@ -20,6 +20,7 @@ from rankbook.models import load, to_dict
 from rankbook.models.environment import relevant
 from rankbook.models.frames import Standing
 from rankbook.models.report import Report, SavedReport
+from rankbook.sessions.members import looks
 from rankbook.sessions.members.environment import environments
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def save(session: SessionView, path: str | os.PathLike[str]) -> SavedReport:
     """Save a report; see :meth:`rankbook.Session.save_report`."""
     place = reports.refuse(path)  # before the ranks are asked
     report = gather(session, os.environ)
-    data, count = masked(to_dict(report), secret_values(os.environ.items()), _PLAIN)
+    data, count = _masked_report(report)
     report = replace(load(Report, data), masked=count)
     reports.write(place, report.contents, to_dict(report))
     return SavedReport(str(place), report.contents)
@@ -49,13 +50,28 @@ def masked_standings(standings: Mapping[int, Standing]) -> dict[int, Standing]:
     ``tokens`` may name a tensor: under the name of a secret only texts, and what holds some, are
     masked whole.
     """
-    plain = {str(rank): _in_pairs(standing) for rank, standing in standings.items()}
+    plain = {rank: _in_pairs(to_dict(standing)) for rank, standing in standings.items()}
     data, _ = masked(plain, secret_values(os.environ.items()))
-    return {int(rank): load(Standing, _in_dicts(one)) for rank, one in data.items()}
+    return {rank: load(Standing, _in_dicts(one)) for rank, one in data.items()}
 
 
-def _in_pairs(standing: Standing) -> dict[str, Any]:
-    data = to_dict(standing)
+def _masked_report(report: Report) -> tuple[dict[str, Any], int]:
+    """A report with masked texts, and how many places those are."""
+    data = to_dict(report)
+    pairs = {rank: _in_pairs(standing) for rank, standing in data["standings"].items()}
+    named = sum(
+        text == MASK
+        for standing in pairs.values()
+        for frame in standing["frames"]
+        for _, text in frame["variables"]
+    )
+    found, count = masked(data | {"standings": pairs}, secret_values(os.environ.items()), _PLAIN)
+    standings = {rank: _in_dicts(standing) for rank, standing in found["standings"].items()}
+    return found | {"standings": standings}, count + named
+
+
+def _in_pairs(data: dict[str, Any]) -> dict[str, Any]:
+    """A standing, its variables in pairs: in a dict all under the name of a secret is masked."""
     for frame in data["frames"]:
         frame["variables"] = [
             [name, MASK if is_secret_name(name) and text[:1] in _OF_TEXTS else text]
@@ -81,24 +97,28 @@ def gather(session: SessionView, environment: Mapping[str, str]) -> Report:
         environment: The variables of this process.
     """
     snapshot = session.snapshot()
-    verdict, looks, stacks, variables = snapshot.verdict, {}, {}, {}
+    verdict, seen, stacks, variables = snapshot.verdict, {}, {}, {}
+    standings: Mapping[int, Standing] = {}
     with suppress(SessionError):  # it was shut down, or there is no group
         stacks = session.stacks()
-        looks = session.looks()
+        seen = session.looks()
+        standings = looks.standings(session.members.living())
         verdict = verdict or session.diagnose()
         with suppress(EngineError):  # engines of another version do not know the question
             variables = environments(session.members.living())
     hang = session.hang
     if hang is not None:  # what ranks do after they were freed says less
-        looks, stacks = dict(hang.looks), {r: list(lines) for r, lines in hang.stacks.items()}
+        seen, stacks = dict(hang.looks), {r: list(lines) for r, lines in hang.stacks.items()}
+        standings = hang.standings
     return Report(
         made=time.time(),
         host=socket.gethostname(),
         snapshot=snapshot,
         verdict=verdict,
         cell=next(reversed(session.cells), None),
-        looks=looks,
+        looks=seen,
         stacks={rank: tuple(frames) for rank, frames in stacks.items()},
+        standings=standings,
         versions=_versions(),
         environment=relevant(environment),
         environments=variables,

@@ -35,7 +35,7 @@ class SessionValues(SessionCode):
         """
         chosen = self.select(ranks)
         with self._turns.take(f"pulling {name}"):
-            return member_values.pull(self.members.ranks(chosen), name)
+            return member_values.pull(self.members.ranks(chosen), name, self.members.named_mesh)
 
     def push(self, ranks: str | int | list[int] = "all", /, **variables: Any) -> None:
         """Send variables to ranks.
@@ -64,7 +64,7 @@ class SessionValues(SessionCode):
         """
         chosen = self.select(ranks)
         with self._turns.take(f"comparing {expression}"):
-            return diffs.diff(self.members.ranks(chosen), expression)
+            return diffs.diff(self.members.ranks(chosen), expression, self.members.named_mesh)
 
     def show(self, expression: str, ranks: str | int | list[int] = "all") -> Shown:
         """Look who holds what of a value, to be drawn; see ``%dist_show``.

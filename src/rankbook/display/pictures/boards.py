@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from rankbook.display.pictures.blocks import Board
@@ -10,7 +10,7 @@ from rankbook.display.pictures.meshes import mesh_board
 from rankbook.display.pictures.shards import shard_board
 from rankbook.display.pictures.tensors import tensor_board, titled
 from rankbook.models.meshes import HeldMesh, NamedMesh
-from rankbook.models.shown import Held, Part, Shown
+from rankbook.models.shown import Part, Shown
 from rankbook.ranks import label
 from rankbook.words import in_words
 
@@ -33,11 +33,13 @@ def boards(shown: Shown) -> list[Board]:
         plain += _plain(path, there, shown.mesh)
     if plain:
         ranks = [rank for rank, held in shown.by_rank.items() if held.parts]
-        found.append(Board(f"{shown.expression} on {in_words(ranks)}".lstrip(), (), tuple(plain)))
+        found.append(
+            Board(f"{shown.expression} on {in_words(ranks, shown.mesh)}".lstrip(), (), tuple(plain))
+        )
     more = max((held.more for held in shown.by_rank.values()), default=0)
     if more:
         found.append(Board(f"… and {more} more: show them one by one."))
-    notes = tuple(_missing(shown.by_rank, shown.silent))
+    notes = tuple(_missing(shown))
     if not found:
         return [Board(shown.expression, notes=notes)]
     return [replace(found[0], notes=(*found[0].notes, *notes)), *found[1:]]
@@ -47,15 +49,15 @@ def _name(expression: str, path: str) -> str:
     return expression + (path if path.startswith("[") else f".{path}") if path else expression
 
 
-def _missing(by_rank: Mapping[int, Held], silent: Sequence[int]) -> Iterable[str]:
+def _missing(shown: Shown) -> Iterable[str]:
     errors: dict[str, list[int]] = {}
-    for rank, held in by_rank.items():
+    for rank, held in shown.by_rank.items():
         if held.error:
             errors.setdefault(held.error, []).append(rank)
     for error, ranks in errors.items():
-        yield f"{in_words(ranks)}: {error}"
-    if silent:
-        yield f"no answer from {in_words(silent)}"
+        yield f"{in_words(ranks, shown.mesh)}: {error}"
+    if shown.silent:
+        yield f"no answer from {in_words(shown.silent, shown.mesh)}"
 
 
 def _of_parts(name: str, parts: Mapping[int, Part], mesh: NamedMesh | None) -> Iterable[Board]:
@@ -71,7 +73,7 @@ def _of_parts(name: str, parts: Mapping[int, Part], mesh: NamedMesh | None) -> I
         elif part.values is not None:
             tensors[rank] = part
     for one, ranks in meshes.items():
-        yield mesh_board(f"{titled(name)}device mesh on {in_words(ranks)}", one)
+        yield mesh_board(f"{titled(name)}device mesh on {in_words(ranks, mesh)}", one)
     if sharded:
         yield shard_board(name, sharded)
     if tensors:

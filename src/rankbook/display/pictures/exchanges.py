@@ -8,6 +8,7 @@ from typing import TypeAlias
 from rankbook.display.pictures.blocks import Block, Board
 from rankbook.display.pictures.tensors import block_of, in_figures, largest_of
 from rankbook.models.exchanges import Exchange, Exchanges
+from rankbook.models.meshes import NamedMesh
 from rankbook.models.shown import Values
 from rankbook.words import in_words, plural
 
@@ -30,12 +31,13 @@ def exchange_boards(exchanges: Exchanges) -> list[Board]:
         for exchange in kept.calls:
             calls.setdefault(_which(rank, exchange), {})[rank] = exchange
     ordered = sorted(calls.values(), key=lambda one: min(each.call.issued for each in one.values()))
-    boards = [_board(one) for one in ordered[:_MOST]]
+    mesh = exchanges.mesh
+    boards = [_board(one, mesh) for one in ordered[:_MOST]]
     more = len(ordered) - _MOST + max(kept.more for kept in exchanges.by_rank.values())
     if more > 0:
         boards.append(Board(f"… and {plural(more, 'more call')}"))
     if exchanges.silent:
-        boards.append(Board(f"no answer from {in_words(exchanges.silent)}"))
+        boards.append(Board(f"no answer from {in_words(exchanges.silent, mesh)}"))
     return boards
 
 
@@ -48,22 +50,22 @@ def _which(rank: int, exchange: Exchange) -> tuple[object, ...]:
     return (call.key, call.ranks, call.number, call.tag, *ends)
 
 
-def _board(parts: _OneCall) -> Board:
+def _board(parts: _OneCall, mesh: NamedMesh | None) -> Board:
     sides = [values for one in parts.values() for values in (one.given, one.got) if values]
     largest = largest_of(sides)
     given = {rank: one.given for rank, one in parts.items()}
     got = {rank: one.got for rank, one in parts.items()}
     rows = (tuple(_row(given, "puts in", largest)), tuple(_row(got, "gets", largest)))
-    return Board(_title(parts), tuple(row for row in rows if row), tuple(_notes(parts)))
+    return Board(_title(parts, mesh), tuple(row for row in rows if row), tuple(_notes(parts, mesh)))
 
 
-def _title(parts: _OneCall) -> str:
+def _title(parts: _OneCall, mesh: NamedMesh | None) -> str:
     first = parts[min(parts)].call
     if first.is_p2p:
         ends = [f"{exchange.call.op} of rank {rank}" for rank, exchange in sorted(parts.items())]
         return f"{' and '.join(ends)} #{first.number}"
     names = dict.fromkeys(_name(exchange) for exchange in parts.values())
-    return f"{' or '.join(names)} on {in_words(parts)}"
+    return f"{' or '.join(names)} on {in_words(parts, mesh)}"
 
 
 def _name(exchange: Exchange) -> str:
@@ -74,18 +76,18 @@ def _name(exchange: Exchange) -> str:
     return f"{call.op} #{call.number}{how}{root}"
 
 
-def _notes(parts: _OneCall) -> Iterable[str]:
+def _notes(parts: _OneCall, mesh: NamedMesh | None) -> Iterable[str]:
     """Where it was called, and what is not as it should be."""
     first = parts[min(parts)].call
     if lines := [line for line in dict.fromkeys(one.call.line for one in parts.values()) if line]:
         yield f"at {' and '.join(lines)}"
     absent = set(first.ranks) - set(parts)
     if absent and not first.is_p2p:
-        yield f"{in_words(absent)} did not call it"
+        yield f"{in_words(absent, mesh)} did not call it"
     if unfinished := [rank for rank, exchange in parts.items() if not exchange.is_done]:
-        yield f"it did not end on {in_words(unfinished)}"
+        yield f"it did not end on {in_words(unfinished, mesh)}"
     if late := [rank for rank, exchange in parts.items() if exchange.is_late]:
-        yield f"{in_words(late)} did not wait for it: as it was at the end of the cell"
+        yield f"{in_words(late, mesh)} did not wait for it: as it was at the end of the cell"
 
 
 def _row(side: Mapping[int, Values | None], does: str, largest: float) -> Iterable[Block]:

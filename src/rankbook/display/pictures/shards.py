@@ -41,12 +41,14 @@ def shard_board(name: str, parts: _Parts) -> Board:
         f"{dim}={size}: {_placed(placement)}"
         for dim, size, placement in zip(mesh.dims, mesh.sizes, shard.placements, strict=True)
     )
-    title = f"{titled(name)}DTensor {values.dtype} {in_figures(shard.shape)} on {in_words(parts)}"
+    named = mesh if shard.mesh.dims else None
+    what = f"DTensor {values.dtype} {in_figures(shard.shape)}"
+    title = f"{titled(name)}{what} on {in_words(parts, named)}"
     is_same = len({replace(_both(one)[0], coordinate=(), offset=()) for one in parts.values()}) == 1
     areas = _areas(parts) if is_same and "Partial" not in how else {}
-    notes = [how, *_doubts(parts, areas, is_same=is_same)]
+    notes = [how, *_doubts(parts, areas, named, is_same=is_same)]
     if areas:
-        return Board(title, _by_area(parts, areas), tuple(notes))
+        return Board(title, _by_area(parts, areas, named), tuple(notes))
     largest = largest_of(_both(part)[1] for part in parts.values())
     blocks: dict[tuple[int, ...], Block] = {
         (rank,): block_of(in_words([rank]), _where(rank, part, mesh), _both(part)[1], largest)
@@ -55,20 +57,22 @@ def shard_board(name: str, parts: _Parts) -> Board:
     return Board(title, arranged(blocks, mesh), tuple(notes))
 
 
-def _by_area(parts: _Parts, areas: _Areas) -> tuple[tuple[Block, ...], ...]:
+def _by_area(parts: _Parts, areas: _Areas, mesh: NamedMesh | None) -> tuple[tuple[Block, ...], ...]:
     """The parts where they lie in the whole."""
     largest = largest_of(_both(part)[1] for part in parts.values())
     lines: dict[tuple[int, ...], list[Block]] = {}
     for (offset, _), ranks in sorted(areas.items())[:_BLOCKS]:
         part = parts[ranks[0]]
-        block = block_of(in_words(ranks), _area(part), _both(part)[1], largest)
+        block = block_of(in_words(ranks, mesh), _area(part), _both(part)[1], largest)
         lines.setdefault(offset[:-1], []).append(block)
     if len(areas) > _BLOCKS:
         lines[(-1,)] = [Block(f"… and {plural(len(areas) - _BLOCKS, 'other')}")]
     return tuple(map(tuple, lines.values()))
 
 
-def _doubts(parts: _Parts, areas: _Areas, *, is_same: bool) -> Iterable[str]:
+def _doubts(
+    parts: _Parts, areas: _Areas, mesh: NamedMesh | None, *, is_same: bool
+) -> Iterable[str]:
     """What ranks that hold a DTensor should agree on, and do not."""
     if not is_same:
         yield "The ranks do not agree on its shape, its mesh, or how it lies there."
@@ -77,7 +81,7 @@ def _doubts(parts: _Parts, areas: _Areas, *, is_same: bool) -> Iterable[str]:
         by_offset.setdefault(offset, []).append(ranks)
     for sets in by_offset.values():
         if len(sets) > 1 and _both(parts[sets[0][0]])[1].digest:
-            told = " and ".join(map(in_words, sets))
+            told = " and ".join(in_words(ranks, mesh) for ranks in sets)
             yield f"{sentence_start(told)} hold the same part, but not the same numbers."
 
 

@@ -30,11 +30,11 @@ def tensor_board(name: str, parts: Mapping[int, Part], mesh: NamedMesh | None) -
         if len(facts) == 1
         else "tensors of different shapes or dtypes"
     )
-    title = f"{titled(name)}{what} on {in_words(values)}{_agreement(values)}"
+    title = f"{titled(name)}{what} on {in_words(values, mesh)}{_agreement(values)}"
     largest = largest_of(values.values())
     blocks = {
         ranks: block_of(
-            in_words(ranks),
+            in_words(ranks, mesh),
             mesh.place(ranks[0]) if mesh and len(ranks) == 1 else "",
             one,
             largest,

@@ -17,7 +17,7 @@ from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.repair import Event, Repair
 from rankbook.sessions.members import Members, looks, outcomes
 from rankbook.sessions.members.freeing import Freed, data_moves
-from rankbook.words import agree, how_to_replace, in_words, ranks_do, sentence_start
+from rankbook.words import agree, how_to_replace, sentence_start
 
 __all__ = ["Aftermath"]
 
@@ -68,7 +68,7 @@ class Aftermath:
         if stuck:
             self._replace(stuck, result)
         elif is_script and not self._repair.is_cut:
-            result.note = _who_had_left(result, failures)
+            result.note = self._who_had_left(result, failures)
         elif not self._repair.is_cut:
             why = self._why_useless(result, failures, len(ran))
             if why is not None:
@@ -90,7 +90,8 @@ class Aftermath:
             seen = looks.looks(self._members.living())
             complete = looks.complete(self._members, self._members.ranks(), seen, progress)
             result.diagnosis = diagnose(
-                {r: outcomes.when_it_was_lost(look, living.get(r)) for r, look in complete.items()}
+                {r: outcomes.when_it_was_lost(look, living.get(r)) for r, look in complete.items()},
+                mesh=self._members.named_mesh,
             )
         victims = [r for r, failure in living.items() if outcomes.is_lost(failure)]
         looks.forget_errors(self._members.ranks(victims))
@@ -174,7 +175,7 @@ class Aftermath:
             error.result, error.traceback_lines = result, result.traceback_lines()
             raise error
         was, their = agree(stuck, "was", "were"), agree(stuck, "its", "their")
-        ranks = sentence_start(in_words(stuck))
+        ranks = sentence_start(self._members.in_words(stuck))
         lost = f"{ranks} did not let go and {was} replaced: {their} variables are lost"
         for rank in stuck:
             result.ranks[rank] = RankResult(rank, error=Failure("EngineError", lost, freed=True))
@@ -188,11 +189,10 @@ class Aftermath:
             f"{self._group.number}){carried.sentence_end(self._group.infos)}"
         )
 
-
-def _who_had_left(result: CellResult, failures: Mapping[int, Failure]) -> str:
-    """Which ranks had ended a script, and their connections, when others still needed them."""
-    left = sorted(set(result) - set(failures))
-    if not (left and failures and all(map(outcomes.is_lost, failures.values()))):
-        return ""
-    they = sentence_start(ranks_do(left, "had left", "had left"))
-    return f"{they} the script's process group by then: {agree(left, 'it', 'they')} had ended."
+    def _who_had_left(self, result: CellResult, failures: Mapping[int, Failure]) -> str:
+        """Which ranks had ended a script, and their connections, when others still needed them."""
+        left = sorted(set(result) - set(failures))
+        if not (left and failures and all(map(outcomes.is_lost, failures.values()))):
+            return ""
+        they = sentence_start(self._members.ranks_do(left, "had left", "had left"))
+        return f"{they} the script's process group by then: {agree(left, 'it', 'they')} had ended."

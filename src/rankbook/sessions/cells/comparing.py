@@ -46,4 +46,5 @@ def verdict_on(members: Members, slot: Slot) -> Diagnosis | None:
     """
     values = members.ranks(slot.ranks).look(TellCall(slot)).values
     calls = {rank: load(Call, value) for rank, value in values.items() if value}
-    return differing({rank: Collective.of(call, call.issued) for rank, call in calls.items()})
+    collectives = {rank: Collective.of(call, call.issued) for rank, call in calls.items()}
+    return differing(collectives, members.named_mesh)

@@ -40,18 +40,19 @@ def group_failures(failures: Mapping[int, Failure]) -> list[_Group]:
     return sorted(groups.values(), key=lambda pair: pair[1].when)
 
 
-def first_cause(groups: Sequence[_Group]) -> str:
-    """Say in a line what was raised first, and what then."""
+def first_cause(groups: Sequence[_Group], mesh: NamedMesh | None = None) -> str:
+    """Say in a line what was raised first, and what then; ranks may be named by a mesh."""
     own = [group for group in groups if not outcomes.is_of_connections(group[1])]
     (ranks, first), *others = own or groups
-    message = f"{first.ename} on {in_words(ranks)}"
+    message = f"{first.ename} on {in_words(ranks, mesh)}"
     if first.evalue:
         message += f": {outcomes.in_short(first)}"
     then: dict[str, list[int]] = {}
     for more, failure in others:
         then.setdefault(failure.ename, []).extend(more)
     if then:
-        message += f"; then {', '.join(f'{name} on {in_words(who)}' for name, who in then.items())}"
+        told = (f"{name} on {in_words(who, mesh)}" for name, who in then.items())
+        message += f"; then {', '.join(told)}"
     return message
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from rankbook.sessions.cells.collecting import Collector
 from rankbook.sessions.members import Members
-from rankbook.words import how_ended, in_words, ranks_do, sentence_start
+from rankbook.words import how_ended, sentence_start
 
 __all__ = ["News"]
 
@@ -39,7 +39,7 @@ class News:
         dead = self._members.dead
         for rank in sorted(dead.keys() - self._known_dead):
             others = pending - dead.keys()
-            go_on = f"; {ranks_do(others, 'goes on', 'go on')}" if others else ""
+            go_on = f"; {self._members.ranks_do(others, 'goes on', 'go on')}" if others else ""
             self._collector.note(sentence_start(f"rank {rank} {how_ended(dead[rank])}{go_on}."))
         self._known_dead |= dead.keys()
 
@@ -55,8 +55,8 @@ class News:
             if host not in self._silent and since >= self._members.timing.silent:
                 self._silent.add(host)
                 self._collector.note(
-                    f"{host} has not answered for {since:.0f} s ({in_words(ranks)}): the host or "
-                    "the network is down. The cell waits, and nothing has been ended."
+                    f"{host} has not answered for {since:.0f} s ({self._members.in_words(ranks)}): "
+                    "the host or the network is down. The cell waits, and nothing has been ended."
                 )
         for host in self._silent - silent.keys():
             self._silent.remove(host)

@@ -11,7 +11,7 @@ from rankbook.errors import InputError
 from rankbook.models.events import Asks
 from rankbook.models.requests import Answer
 from rankbook.sessions.members import Members
-from rankbook.words import in_words, ranks_do, sentence_start
+from rankbook.words import sentence_start
 
 __all__ = ["QUIT", "RANKS", "Command", "Prompting", "Question"]
 
@@ -114,8 +114,10 @@ class Prompting:
         if first.of != "debugger":
             name = "input" if first.of == "input" else "getpass"
             text = f"[{label(ranks)}] {first.text}"
-            return Question(ranks, first.of, text, f"{name}() of {in_words(ranks)}")
-        where = "; ".join(f"{in_words(some)}: {place}" for place, some in by_place.items())
+            return Question(ranks, first.of, text, f"{name}() of {self._members.in_words(ranks)}")
+        where = "; ".join(
+            f"{self._members.in_words(some)}: {place}" for place, some in by_place.items()
+        )
         return Question(
             ranks, first.of, f"{places} \N{BLACK RIGHT-POINTING SMALL TRIANGLE} ", where
         )
@@ -130,9 +132,10 @@ class Prompting:
             return Command(line, question.ranks)
         chosen = self._members.select(named[1].strip())
         if absent := sorted(set(chosen) - set(question.ranks)):
+            they_do = sentence_start(self._members.ranks_do(absent, "does", "do"))
             raise InputError(
-                f"{sentence_start(ranks_do(absent, 'does', 'do'))} not stand at this prompt, but "
-                f"{in_words(question.ranks)}: {RANKS} shows where each rank is."
+                f"{they_do} not stand at this prompt, but "
+                f"{self._members.in_words(question.ranks)}: {RANKS} shows where each rank is."
             )
         return Command(named[2], chosen)
 

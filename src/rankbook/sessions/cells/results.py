@@ -90,9 +90,10 @@ class CellResult(Mapping[int, RankResult]):
         if self.diagnosis is not None:
             return f"<CellResult: {self.diagnosis.summary}>"
         if self.ok:
-            return f"<CellResult: ok on {in_words(self.ranks)}>"
+            return f"<CellResult: ok on {in_words(self.ranks, self.mesh)}>"
         failed = ", ".join(
-            f"{failure.ename} on {in_words(ranks)}" for ranks, failure in self._failures()
+            f"{failure.ename} on {in_words(ranks, self.mesh)}"
+            for ranks, failure in self._failures()
         )
         return f"<CellResult: {failed}>"
 
@@ -122,7 +123,7 @@ class CellResult(Mapping[int, RankResult]):
             error.table_lines = _table(self.diagnosis)
         else:
             only_ended = self.ended and not self._failures()
-            cause = self.ended.rstrip(".") if only_ended else first_cause(groups)
+            cause = self.ended.rstrip(".") if only_ended else first_cause(groups, self.mesh)
             message = sentence or f"{cause}."
             error = RankError(
                 f"{message} {self.note}" if self.note else message.rstrip("."), failed
@@ -152,8 +153,9 @@ class CellResult(Mapping[int, RankResult]):
 def _table(diagnosis: Diagnosis) -> list[str]:
     """What each rank did, in lines; the cause first, and marked."""
     table = rows(diagnosis)
-    width = max((len(in_words(row.ranks)) for row in table), default=0)
+    subjects = [in_words(row.ranks, diagnosis.mesh) for row in table]
+    width = max(map(len, subjects), default=0)
     return [
-        f"{_CAUSE if 'cause' in row.part else ' '} {in_words(row.ranks):{width}}  {row.does}"
-        for row in table
+        f"{_CAUSE if 'cause' in row.part else ' '} {subject:{width}}  {row.does}"
+        for subject, row in zip(subjects, table, strict=True)
     ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from rankbook.diagnosis import diagnose
 from rankbook.models import Diagnosis, Look, load
 from rankbook.models.frames import Standing
+from rankbook.models.meshes import NamedMesh
 from rankbook.models.requests import LookAt
 from rankbook.sessions.members import Members, RankCall, looks
 from rankbook.sessions.members.looks import Progress
@@ -28,13 +29,15 @@ class Hang:
     """By rank, the main thread's Python stack."""
     standings: Mapping[int, Standing] = field(default_factory=dict)
     """By rank, the same frame by frame, with local variables."""
+    mesh: NamedMesh | None = None
+    """By whose dimensions ranks are named."""
     interrupted: float | None = None
     """Seconds after which somebody asked for it to end; None: it was hopeless."""
 
     @property
     def diagnosis(self) -> Diagnosis | None:
         """Why it could not end, in the past tense; None if nothing was wrong with it."""
-        found = diagnose(self.looks, past=True)
+        found = diagnose(self.looks, past=True, mesh=self.mesh)
         return found if found.kind not in _HARMLESS else None
 
     @property
@@ -43,7 +46,7 @@ class Hang:
         if self.interrupted is None:
             return ""
         after = f"Interrupted after {round(self.interrupted, 1):g} s"
-        did = diagnose(self.looks, past=True)
+        did = diagnose(self.looks, past=True, mesh=self.mesh)
         if did.kind == "idle":
             return f"{after}."
         return f"{after}: {did.summary[:1].lower()}{did.summary[1:]}"
@@ -138,7 +141,7 @@ class Watch:
             return  # a look after ranks were freed says less
         seconds = time.monotonic() - self._began
         if not self.is_hopeless() or self.hang is None:
-            self.hang = Hang(looks.observe(self._members, progress))
+            self.hang = Hang(looks.observe(self._members, progress), mesh=self._members.named_mesh)
         self.hang = replace(self.hang, interrupted=seconds)
         self.keep()
 
@@ -149,9 +152,9 @@ class Watch:
         self.unheard = {rank: now - at for rank, at in self._heard.items() if rank not in seen}
         self.overdue = {rank: look.overdue for rank, look in seen.items() if look.overdue}
         seen = looks.complete(self._members, self._ranks, seen, progress)
-        self.diagnosis = diagnose(seen)
+        self.diagnosis = diagnose(seen, mesh=self._members.named_mesh)
         if self.diagnosis.proven:
-            self.hang = Hang(seen)
+            self.hang = Hang(seen, mesh=self._members.named_mesh)
         timing = self._members.timing
         waits = any(look.waiting for look in seen.values())
         beside = timing.look_beside_dead if self.diagnosis.kind == "dead" else timing.look_waiting

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rankbook.errors import InputError
@@ -19,6 +19,7 @@ from rankbook.models.diffs import (
     Prints,
     SendChunks,
 )
+from rankbook.models.meshes import NamedMesh
 from rankbook.sessions.members.party import Party
 from rankbook.words import agree, in_words, plural, sentence_start
 
@@ -34,19 +35,20 @@ _Leaves = Mapping[int, Leaf]
 """By rank, one leaf."""
 
 
-def diff(party: Party, expression: str) -> Diff:
+def diff(party: Party, expression: str, mesh: NamedMesh | None = None) -> Diff:
     """Compare a value across ranks; no collective is issued.
 
     Args:
         party: The ranks.
         expression: What is evaluated on each.
+        mesh: By whose dimensions ranks are named, too.
 
     Raises:
         InputError: It cannot be evaluated on any rank.
     """
     prints = {r: load(Prints, v) for r, v in party.ask(Fingerprint(expression)).items()}
     try:
-        return _Comparison(party, expression, prints).result()
+        return _Comparison(party, expression, prints, mesh).result()
     finally:
         party.ask(Drop())
 
@@ -54,8 +56,14 @@ def diff(party: Party, expression: str) -> Diff:
 class _Comparison:
     """One value, compared."""
 
-    def __init__(self, party: Party, expression: str, by_rank: Mapping[int, Prints]) -> None:
-        self._party = party
+    def __init__(
+        self,
+        party: Party,
+        expression: str,
+        by_rank: Mapping[int, Prints],
+        mesh: NamedMesh | None,
+    ) -> None:
+        self._party, self._mesh = party, mesh
         self._expression = expression
         self._told = {rank: prints for rank, prints in by_rank.items() if not prints.error}
         self._errors = {rank: prints.error for rank, prints in by_rank.items() if prints.error}
@@ -78,7 +86,7 @@ class _Comparison:
             for part, leaves in parts.items():
                 found.append(self._compare(path, part, leaves, absent))
         ranks = tuple(sorted((*self._told, *self._errors)))
-        return Diff(self._expression, ranks, self._summary(found), tuple(found))
+        return Diff(self._expression, ranks, self._summary(found), tuple(found), self._mesh)
 
     def _compare(self, path: str, part: str, leaves: _Leaves, absent: tuple[int, ...]) -> LeafDiff:
         groups: dict[object, list[int]] = {}
@@ -136,6 +144,9 @@ class _Comparison:
             leaf, sent, call.buffers(one), call.buffers(other), len(sent) < len(numbers)
         )
 
+    def _in_words(self, ranks: Iterable[int]) -> str:
+        return in_words(ranks, self._mesh)
+
     def _summary(self, found: Sequence[LeafDiff]) -> str:
         departing = [leaf for leaf in found if leaf.departures]
         ranks = sorted(self._told)
@@ -144,22 +155,22 @@ class _Comparison:
         missing = ""
         if self._errors:
             why = next(iter(self._errors.values()))
-            missing = f" On {in_words(self._errors)} it cannot be evaluated: {why}."
+            missing = f" On {self._in_words(self._errors)} it cannot be evaluated: {why}."
         if not departing:
             opaque = [leaf for leaf in found if leaf.why]
             alike = len(found) - len(opaque)
-            parts = [f"{_all(alike, noun)} on {in_words(ranks)}."] if alike else []
+            parts = [f"{_all(alike, noun)} on {self._in_words(ranks)}."] if alike else []
             if opaque:
                 parts.append(f"{plural(len(opaque), noun)} cannot be compared: {opaque[0].why}.")
             return " ".join(parts) + missing
         first = departing[0]
         away = first.departures[0]
-        name = f"'s {first.path}" if first.path else "'s value"
-        verb = agree(away.ranks, "departs", "depart")
         if len(first.departures) == len(ranks) - 1 > 1:
             return f"{first.path or 'The value'} differs on every rank: {away.why}.{missing}"
-        subject = sentence_start(in_words(away.ranks))
-        sentence = f"{subject}{name} {verb} from {in_words(first.agree)}: {away.why}"
+        who, value = self._in_words(away.ranks), first.path or "value"
+        several = f"on {who} {first.path or 'the value'}"
+        subject = sentence_start(f"{who}'s {value}" if len(away.ranks) == 1 else several)
+        sentence = f"{subject} departs from {self._in_words(first.agree)}: {away.why}"
         if len(departing) < len(found):
             count = len(found) - len(departing)
             sentence += (

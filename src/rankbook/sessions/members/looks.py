@@ -134,7 +134,7 @@ def diagnose(members: Members, progress: Progress) -> Diagnosis:
     Raises:
         SessionError: There was no group yet.
     """
-    return verdict_on(observe(members, progress))
+    return verdict_on(observe(members, progress), mesh=members.named_mesh)
 
 
 def observe(members: Members, progress: Progress) -> dict[int, Look]:

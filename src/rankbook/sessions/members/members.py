@@ -13,7 +13,7 @@ from rankbook.models.meshes import NamedMesh
 from rankbook.sessions.members.engines import Engines
 from rankbook.sessions.members.party import Party
 from rankbook.timing import Timing
-from rankbook.words import agree, how_to_replace, in_words
+from rankbook.words import agree, how_to_replace, in_words, ranks_do
 
 __all__ = ["Members"]
 
@@ -69,6 +69,14 @@ class Members(Engines):
     def label(self, ranks: Iterable[int]) -> str:
         """Write ranks as short as they can be said: ``0-3``, ``dp=1``."""
         return rank_selection.label(ranks, self.named_mesh)
+
+    def in_words(self, ranks: Iterable[int]) -> str:
+        """Write ranks as a sentence has them: ``rank 1``, ``ranks 0,2 (tp=0)``."""
+        return in_words(ranks, self.named_mesh)
+
+    def ranks_do(self, ranks: Iterable[int], one: str, many: str) -> str:
+        """Write a subject and its verb: ``rank 1 waits``, ``ranks 0,2 (tp=0) wait``."""
+        return ranks_do(ranks, one, many, self.named_mesh)
 
     @property
     def named_mesh(self) -> NamedMesh | None:
@@ -202,8 +210,8 @@ class Members(Engines):
         missing = len(ranks) - sum(engine not in engines for engine in self.alive)
         if missing > 0 and not self.can_grow:
             raise ClusterError(
-                f"There is no spare engine for {in_words(ranks)}, and rankbook cannot add to this "
-                f"cluster: {self.instead or f'start one more, then {how_to_replace(ranks)}.'}"
+                f"There is no spare engine for {self.in_words(ranks)}, and rankbook cannot add to "
+                f"this cluster: {self.instead or f'start one more, then {how_to_replace(ranks)}.'}"
             )
         return missing
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from rankbook import values
 from rankbook.errors import InputError
+from rankbook.models.meshes import NamedMesh
 from rankbook.models.requests import Pull, Push
 from rankbook.ranks import label
 from rankbook.sessions.members.party import Party
@@ -15,20 +16,21 @@ from rankbook.words import in_words
 __all__ = ["pull", "push"]
 
 
-def pull(party: Party, name: str) -> dict[int, Any]:
+def pull(party: Party, name: str, mesh: NamedMesh | None = None) -> dict[int, Any]:
     """Bring a variable here; see :meth:`rankbook.sessions.session.Session.pull`.
 
     Args:
         party: The ranks to ask.
         name: The variable's name there.
+        mesh: By whose dimensions ranks are named, too.
     """
     call = party.request(Pull(name))
     call.wait()
     call.raise_for_failure()
     owners = [rank for rank in party if call.values[rank]]
     if len(owners) < len(party):
-        where = f"only on {in_words(owners)}" if owners else f"on none of {in_words(party)}"
-        hint = f"; use -r {label(owners)}" if owners else ""
+        where = f"only on {in_words(owners, mesh)}" if owners else f"on none of {in_words(party)}"
+        hint = f"; use -r {label(owners, mesh)}" if owners else ""
         raise InputError(f"{name!r} exists {where}{hint}.")
     return {rank: _loaded(call.buffers(rank)[0], name, rank) for rank in party}
 
