@@ -45,7 +45,7 @@ def test_of_too_much_the_latest_is_kept_and_the_loss_is_said(monkeypatch):
 def merged(*lines, stream="stderr"):
     merger = Merger(range(len(lines)))
     for rank, line in enumerate(lines):
-        merger.push(rank, Item(stream, alike(line, stream), line), 0.0)
+        merger.push(rank, Item((stream, alike(line, stream)), line), 0.0)
     return [(item.ranks, item.item.shown) for item in merger.due((), 1.0)[0]]
 
 

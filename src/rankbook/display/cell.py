@@ -68,7 +68,7 @@ class LiveOutput:
         else:
             self._end_partial(rank)
             key = json.dumps(to_row(body), sort_keys=True)
-            self._merger.push(rank, Item("display", key), self._clock())
+            self._merger.push(rank, Item(("display", key)), self._clock())
 
     def _stream(self, rank: int, name: str, text: str) -> None:
         now = self._clock()
@@ -88,7 +88,8 @@ class LiveOutput:
         if self._page.is_open(key):
             self._page.end(key, line)
         else:
-            self._merger.push(key[0], Item(key[1], alike(line, key[1]), line), now)
+            rank, stream = key
+            self._merger.push(rank, Item((stream, alike(line, stream)), line), now)
 
     def _end_partial(self, rank: int) -> None:
         for key in [k for k in self._partial if k[0] == rank]:
@@ -136,7 +137,7 @@ class LiveOutput:
         for ranks, item in merged:
             if item.kind != "display":
                 self._page.line(item.kind, item.shown, ranks)
-            elif isinstance(display := from_row(json.loads(item.key)), Display):
+            elif isinstance(display := from_row(json.loads(item.key[1])), Display):
                 self._page.show(display, ranks)
             elif isinstance(display, Clear):
                 self._page.clear(ranks, wait=display.wait)

@@ -9,7 +9,7 @@ without delay. There is no clock in here; callers pass the time.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -32,23 +32,21 @@ _FLOOD = 256
 class Item(NamedTuple):
     """A line of a stream, or something else that is shown as a whole."""
 
-    kind: str
-    """``stdout``, ``stderr``, or another kind that the caller distinguishes."""
-    key: str
-    """The text; items of one kind are equal if their keys are."""
+    key: tuple[str, str]
+    """Its kind, ``stdout``, ``stderr`` or another that the caller distinguishes, and its text.
+    Items with the same key are merged."""
     text: str = ""
     """What to show instead, where texts that are not the same count as equal."""
 
     @property
+    def kind(self) -> str:
+        """The first half of its key."""
+        return self.key[0]
+
+    @property
     def shown(self) -> str:
         """Its text."""
-        return self.text or self.key
-
-    def __eq__(self, other: object) -> bool:
-        return self[:2] == other[:2] if isinstance(other, tuple) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self[:2])
+        return self.text or self.key[1]
 
 
 class Merged(NamedTuple):
@@ -62,21 +60,26 @@ class Merged(NamedTuple):
 class _Queue:
     items: deque[Item] = field(default_factory=deque)
     times: deque[float] = field(default_factory=deque)
-    counts: Counter[Item] = field(default_factory=Counter)
+    counts: dict[tuple[str, str], int] = field(default_factory=dict)
+    """How many items of each key there are."""
     taken: int = 0
 
-    def push(self, item: Item, now: float) -> None:
+    def push(self, item: Item, now: float) -> bool:
+        """Put an item in; return whether it is the only one of its key."""
         self.items.append(item)
         self.times.append(now)
-        self.counts[item] += 1
+        number = self.counts[item.key] = self.counts.get(item.key, 0) + 1
+        return number == 1
 
-    def pop(self) -> None:
-        item = self.items.popleft()
+    def pop(self) -> bool:
+        """Take the first item out; return whether it was the only one of its key."""
+        key = self.items.popleft().key
         self.times.popleft()
         self.taken += 1
-        self.counts[item] -= 1
-        if not self.counts[item]:
-            del self.counts[item]
+        number = self.counts.pop(key)
+        if number > 1:
+            self.counts[key] = number - 1
+        return number == 1
 
 
 class Merger:
@@ -84,12 +87,15 @@ class Merger:
 
     def __init__(self, ranks: Collection[int]) -> None:
         self._queues = {rank: _Queue() for rank in sorted(ranks)}
+        self._holders: dict[tuple[str, str], int] = {}
+        """By key, how many ranks have an item of it in their queues."""
         self._size = 0
         self._patience = _LONGEST
 
     def push(self, rank: int, item: Item, now: float) -> None:
         """Take an item that a rank printed at ``now`` (seconds, any monotonic clock)."""
-        self._queues[rank].push(item, now)
+        if self._queues[rank].push(item, now):
+            self._holders[item.key] = self._holders.get(item.key, 0) + 1
         self._size += 1
 
     def due(self, running: Collection[int], now: float) -> tuple[list[Merged], float]:
@@ -132,30 +138,35 @@ class Merger:
 
     def _own(self, rank: int) -> bool:
         """Whether no other rank has the first item of this one in its queue."""
-        item = self._queues[rank].items[0]
-        return not any(item in q.counts for other, q in self._queues.items() if other != rank)
+        return self._holders[self._queues[rank].items[0].key] == 1
 
     def _run_of(self, rank: int) -> list[Merged]:
         """Take what a rank prints until another prints it too: the quick way through a flood."""
         queue = self._queues[rank]
-        others = [q.counts for other, q in self._queues.items() if other != rank]
         out = []
-        while self._size >= _FLOOD and queue.items:
-            if any(queue.items[0] in counts for counts in others):
-                break
+        while self._size >= _FLOOD and queue.items and self._own(rank):
             out.append(Merged((rank,), queue.items[0]))
-            queue.pop()
-            self._size -= 1
+            self._pop(rank)
         return out
+
+    def _pop(self, rank: int) -> None:
+        """Take the first item of a rank out."""
+        queue = self._queues[rank]
+        key = queue.items[0].key
+        if queue.pop():
+            left = self._holders.pop(key) - 1
+            if left:
+                self._holders[key] = left
+        self._size -= 1
 
     def _printed_something_before(self, item: Item, first: int) -> int | None:
         """A rank that printed ``item`` too, after something that rank ``first`` did not print."""
         of_first = self._queues[first].counts
         for rank, queue in self._queues.items():
-            if queue.items and queue.items[0] != item and item in queue.counts:
+            if queue.items and item.key in queue.counts and queue.items[0].key != item.key:
                 # Two ranks that print the same two things in opposite order must not wait for
                 # each other.
-                return rank if queue.items[0] not in of_first else None
+                return rank if queue.items[0].key not in of_first else None
         return None
 
     def _may_follow(self, running: Collection[int]) -> bool:
@@ -163,13 +174,12 @@ class Merger:
         return any(not self._queues[rank].items for rank in running if rank in self._queues)
 
     def _take(self, item: Item, now: float | None = None) -> Merged:
-        ranks = [rank for rank, q in self._queues.items() if q.items and q.items[0] == item]
+        ranks = [rank for rank, q in self._queues.items() if q.items and q.items[0].key == item.key]
         if now is not None and len(self._queues) > 1 and self._size < _FLOOD:
             times = [self._queues[rank].times[0] for rank in ranks]
             self._learn(len(ranks), max(times) - min(times), now - min(times))
         for rank in ranks:
-            self._queues[rank].pop()
-        self._size -= len(ranks)
+            self._pop(rank)
         return Merged(tuple(ranks), item)
 
     def _learn(self, sharers: int, skew: float, waited: float) -> None:

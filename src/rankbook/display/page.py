@@ -147,6 +147,8 @@ class Page:
 
     def _turn(self, ranks: Collection[int]) -> int:
         """The how many-th output since ``clear_output`` the next one of ranks is; 0: never."""
+        if not self._turns:
+            return 0
         cleared = [rank for rank in ranks if rank in self._turns]
         for rank in cleared:
             self._turns[rank] += 1
@@ -212,7 +214,7 @@ class Page:
 
     def begin(self, ranks: Collection[int]) -> None:
         """Take back what ranks have shown before they show something else."""
-        if not (ready := self._waiting.intersection(ranks)):
+        if not self._waiting or not (ready := self._waiting.intersection(ranks)):
             return
         self._waiting -= ready
         self._turns.update(dict.fromkeys(ready, 0))
