@@ -45,17 +45,28 @@ class Control:
         # message at a time. Other clients' messages go the way they always went.
         self._loop.add_callback(self._stream.on_recv, on_message, copy=False)
 
-    def call(self, act: Callable[[], None], after: float = 0.0) -> None:
-        """Have the control thread do something; from any thread.
+    def call(self, act: Callable[[], None]) -> None:
+        """Have the control thread do something; from any thread."""
+        self._loop.add_callback(act)
+
+    def repeat(self, *acts: tuple[float, Callable[[], None]], while_: Callable[[], bool]) -> None:
+        """Have the control thread do things periodically; from any thread.
 
         Args:
-            act: What to do.
-            after: Seconds to wait before.
+            *acts: The seconds before each time, and what to do.
+            while_: Whether to go on, asked before each time.
         """
-        if after:
-            self._loop.add_callback(self._loop.call_later, after, act)
-        else:
-            self._loop.add_callback(act)
+
+        def again(seconds: float, act: Callable[[], None]) -> None:
+            if while_():
+                act()
+                self._loop.call_later(seconds, again, seconds, act)
+
+        def begin() -> None:
+            for seconds, act in acts:
+                self._loop.call_later(seconds, again, seconds, act)
+
+        self._loop.add_callback(begin)  # once for all: it wakes the thread
 
     def send(
         self,

@@ -200,23 +200,13 @@ class Runner:
 @operation(Run, on=MAIN)
 async def run(job: Job, request: Run) -> CellOutcome:
     """Run a cell."""
-    runner = job.engine.runner
-
-    def look_past_python() -> None:
-        if job.is_open:
-            runner.show_descriptors(job.outbox)
-            job.control.call(look_past_python, after=_LOOK_PAST_PYTHON)
-
-    def see_ends() -> None:
-        # Of calls whose handles somebody has yet to wait for.
-        if job.is_open:
-            ledger.settle()
-            job.control.call(see_ends, after=_SEE_ENDS)
-
-    ledger = job.engine.ledger
+    runner, ledger = job.engine.runner, job.engine.ledger
     job.engine.group.before_cell()
-    job.control.call(look_past_python, after=_LOOK_PAST_PYTHON)
-    job.control.call(see_ends, after=_SEE_ENDS)
+    job.control.repeat(
+        (_LOOK_PAST_PYTHON, lambda: runner.show_descriptors(job.outbox)),
+        (_SEE_ENDS, ledger.settle),  # of calls whose handles somebody has yet to wait for
+        while_=lambda: job.is_open,
+    )
     with _keeping(job.engine) if request.keep_values else contextlib.nullcontext():
         outcome = await runner.run(job.outbox, request)
     traffic = ledger.counts.traffic(request.number)

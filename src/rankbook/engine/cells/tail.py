@@ -12,7 +12,9 @@ import ctypes
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 __all__ = ["LOG_VARIABLE", "Tail"]
 
@@ -53,8 +55,17 @@ class Tail:
             return 0
 
 
-def _flush() -> None:
-    """Have C write what it has buffered of its standard output, which is a file here."""
+@cache
+def _c_stdout() -> tuple[Any, ctypes.c_void_p] | None:
+    """C's function that flushes a stream, and its standard output; None where there is none."""
     with suppress(OSError, ValueError, AttributeError):  # another C library names it otherwise
         library = ctypes.CDLL(None)
-        library.fflush(ctypes.c_void_p.in_dll(library, "stdout"))
+        return library.fflush, ctypes.c_void_p.in_dll(library, "stdout")
+    return None
+
+
+def _flush() -> None:
+    """Have C write what it has buffered of its standard output, which is a file here."""
+    if (found := _c_stdout()) is not None:
+        flush, stdout = found
+        flush(stdout)
