@@ -194,7 +194,7 @@ _PAYS = Exercise(
                 "return ranks * (forward + backward) / step",
             ),
             says="never overlaps",
-            gives=_speedups(lambda *case: _speedup(*case[:4], False)),  # noqa: FBT003
+            gives=_speedups(lambda *case: _speedup(case[0], case[1], case[2], case[3], False)),  # noqa: FBT003
         ),
         Mistake(
             "hides-all",
