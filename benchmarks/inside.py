@@ -47,7 +47,7 @@ def main() -> None:
             client,
             "%%dist --no-wait\nimport time\nend = time.time() + 5\nwhile time.time() < end: 0",
         )
-        told("Tab, ranks compute", [timed(lambda: tab(client)) for _ in range(_TIMES)])
+        told("Tab, ranks compute", [timed(lambda: tab(client, busy=True)) for _ in range(_TIMES)])
         run(client, "%dist_interrupt")
         client.execute("%%dist\nbreakpoint()")
         client.get_stdin_msg(timeout=60)
@@ -91,10 +91,10 @@ def run(client: Any, code: str) -> None:
         raise RuntimeError(reply)
 
 
-def tab(client: Any) -> None:
-    """Complete an attribute that lives on the ranks."""
+def tab(client: Any, *, busy: bool = False) -> None:
+    """Complete an attribute that lives on the ranks; busy ones may have no time to answer."""
     reply = client.complete("%%dist\nmodel.weig", reply=True, timeout=60)["content"]
-    if reply["matches"] != ["weight"]:
+    if reply["matches"] != ["weight"] and not (busy and not reply["matches"]):
         raise RuntimeError(reply)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from rankbook.display.diffs import to_html, to_text
 from rankbook.errors import InputError
+from rankbook.sessions.members.inspecting import variables
 
 
 @pytest.fixture
@@ -86,6 +89,77 @@ def test_the_parameter_that_departs_is_named_with_rank_size_and_place(diff):
 def test_what_departs_is_said_in_one_sentence(diff, expression, before, summary):
     found = diff(expression, before).summary
     assert found == summary or (expression.startswith("dict") and "is not there" in found)
+
+
+ODD = """
+class Evil:
+    @property
+    def __class__(self): raise RuntimeError("no class")
+class Silent:
+    def __getattr__(self, name): raise RuntimeError(name)
+class Broken(dict):
+    def items(self):
+        yield "a", 1
+        raise OSError("gone")
+evil, silent, broken = Evil(), Silent(), Broken(a=1)
+lazy = torch.nn.LazyLinear(2)
+nested = torch.nested.nested_tensor([torch.zeros(2), torch.ones(3) * rank])
+jagged = torch.nested.nested_tensor([torch.zeros(2), torch.ones(3) * rank], layout=torch.jagged)
+sparse = torch.eye(3).to_sparse() * (1 + rank // 3)
+csr = torch.eye(2).to_sparse_csr()
+quantized = torch.quantize_per_tensor(torch.ones(2) * (rank == 1), 0.1, 0, torch.qint8)
+negative = torch._neg_view(torch.ones(2) * (1 + (rank == 2)))
+expanded = torch.ones(1).expand(10**10)
+cnan = torch.complex(torch.tensor([float("nan")] * 2), torch.ones(2) * (rank < 9))
+integer = 10**5000 + (rank == 2)
+deep = 1
+for _ in range(3000): deep = [deep]
+many = [0] * 100_001
+"""
+
+
+@pytest.fixture(scope="module")
+def odd(four):
+    four.run(f"import warnings\nwarnings.simplefilter('ignore')\n{ODD}").raise_for_error()
+    return four
+
+
+@pytest.mark.parametrize(
+    ("expression", "summary"),
+    [
+        ("[1, evil]", r"1 part cannot be compared: reading it raises RuntimeError: no class\."),
+        ("silent", r"1 part cannot be compared: a Silent cannot be compared\."),
+        ("broken", r"1 part cannot be compared: reading it raises OSError: gone\."),
+        ("lazy", r"2 parts cannot be compared: reading it raises ValueError: Attempted"),
+        ("nested", r"^\[1\] differs on every rank: max \|Δ\| 1 at \[0\]"),
+        ("jagged", r"values\(\) differs on every rank: max \|Δ\| 1 at \[2\]"),
+        ("sparse", r"Rank 3's values\(\) departs from ranks 0-2: max \|Δ\| 1 at \[0\]"),
+        ("csr", r"All 3 tensors agree"),
+        ("quantized", r"Rank 1's int_repr\(\) departs from ranks 0,2-3: max \|Δ\| 10"),
+        ("negative", r"Rank 2's value departs from ranks 0-1,3: max \|Δ\| 1 at \[0\]"),
+        ("expanded", r"it is expanded to 40,000,000,000 bytes"),
+        ("cnan", r"The tensor is the same on ranks 0-3\."),
+        ("integer", r"Rank 2's value departs from ranks 0-1,3: 0x"),
+        ("deep", r"it is nested more than 100 levels deep"),
+        pytest.param(
+            "many",
+            r"It has more: only the first 100,000 parts were compared\.",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_an_odd_value_is_compared_or_says_why_not(odd, expression, summary):
+    assert re.search(summary, odd.diff(expression).summary)
+
+
+def test_odd_values_are_listed_and_shown(odd):
+    listed = variables(odd.members.living())
+    assert {"evil", "silent", "lazy", "nested", "integer"} <= {one.name for one in listed[3]}
+    shown = {name: repr(odd.show(name)) for name in ("evil", "silent", "lazy", "nested", "integer")}
+    assert shown["evil"] == "evil on ranks 0-3\n[0-3] Evil"
+    assert "weight: UninitializedParameter" in shown["lazy"]
+    assert "nested[1]: float32 [3]" in shown["nested"]
+    assert "0x" in shown["integer"]
 
 
 def test_a_seed_that_differs_is_found_in_the_state_of_the_generator(diff):

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from rankbook.engine.jobs import Job
-from rankbook.engine.leaves import MOST, Opaque, leaves
+from rankbook.engine.leaves import MOST, Opaque, leaves, why_unreadable, written
 from rankbook.engine.operations import MAIN, operation
 from rankbook.models.diffs import CHUNK, Chunks, Drop, Fingerprint, Leaf, Prints, SendChunks
 
@@ -35,14 +35,19 @@ def fingerprint(job: Job, request: Fingerprint) -> Prints:
     compared.clear()
     try:
         value = eval(request.expression, job.engine.namespace)  # noqa: S307 - as a cell would
-        found = dict(islice(leaves(value), MOST))
+        pairs = list(islice(leaves(value), MOST + 1))
+        found = dict(pairs[:MOST])
         found_leaves = tuple(_leaf(path, value) for path, value in found.items())
     except Exception as error:  # noqa: BLE001 - it is told
         return Prints(f"{type(error).__name__}: {error}".split("\n")[0])
     compared.update(
-        {path: local_part(v) for path, v in found.items() if isinstance(v, torch.Tensor)}
+        {leaf.path: local_part(found[leaf.path]) for leaf in found_leaves if _is_compared(leaf)}
     )
-    return Prints("", found_leaves)
+    return Prints("", found_leaves, is_cut=len(pairs) > MOST)
+
+
+def _is_compared(leaf: Leaf) -> bool:
+    return leaf.kind == "tensor" and bool(leaf.digest)
 
 
 @operation(Chunks, on=MAIN)
@@ -67,10 +72,19 @@ def drop(job: Job, _request: Drop) -> None:
 def _leaf(path: str, value: Any) -> Leaf:
     if isinstance(value, Opaque):
         return Leaf(path, value.kind, why=value.why)
-    if not isinstance(value, torch.Tensor):
-        kind, text = type(value).__name__, repr(value)
-        digest = hashlib.blake2b(f"{kind} {text}".encode(), digest_size=16).hexdigest()
-        return Leaf(path, kind, digest, text=text if len(text) <= _SHORT else f"{text[:_SHORT]}…")
+    try:
+        return _of_tensor(path, value) if isinstance(value, torch.Tensor) else _scalar(path, value)
+    except Exception as error:  # noqa: BLE001 - a lazy parameter, a subclass without an operation
+        return Leaf(path, type(value).__name__, why=why_unreadable(error))
+
+
+def _scalar(path: str, value: Any) -> Leaf:
+    kind, text = type(value).__name__, written(value)
+    digest = hashlib.blake2b(f"{kind} {text}".encode(), digest_size=16).hexdigest()
+    return Leaf(path, kind, digest, text=text if len(text) <= _SHORT else f"{text[:_SHORT]}…")
+
+
+def _of_tensor(path: str, value: torch.Tensor) -> Leaf:
     local = local_part(value)
     part, layout, why = _shard(value)
     facts: dict[str, Any] = {
@@ -82,12 +96,26 @@ def _leaf(path: str, value: Any) -> Leaf:
         "layout": layout,
         "nbytes": local.numel() * local.element_size(),
     }
-    if why or local.is_meta or local.layout != torch.strided or local.is_quantized:
-        why = why or "a tensor without data" * local.is_meta or f"its layout is {local.layout}"
+    why = why or _why_not(local)
+    if why:
         return Leaf(path, "tensor", why=why, **facts)
     nans, infs = _not_finite(local)
     text = repr(local.item()) if local.numel() == 1 else ""
     return Leaf(path, "tensor", digest_of(local), nans=nans, infs=infs, text=text, **facts)
+
+
+def _why_not(local: torch.Tensor) -> str:
+    """Why a tensor cannot be compared; empty: it can."""
+    if local.is_meta:
+        return "a tensor without data"
+    if local.is_quantized:
+        return f"it is quantized by {local.qscheme()}"
+    if local.layout != torch.strided:
+        return f"its layout is {local.layout}"
+    nbytes = local.numel() * local.element_size()
+    if nbytes > max(_PIECE, local.untyped_storage().nbytes()):
+        return f"it is expanded to {nbytes:,} bytes: compare what it is expanded from"
+    return ""
 
 
 def local_part(tensor: torch.Tensor) -> torch.Tensor:
@@ -147,13 +175,15 @@ def _chunks(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
 
 def _bytes(tensor: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
     """The bytes of a tensor, in pieces on the CPU; every NaN is the same one."""
-    flat = tensor.contiguous().reshape(-1)
-    step = max(1, size // tensor.element_size())
+    flat = tensor.resolve_conj().resolve_neg().contiguous().reshape(-1)
+    if flat.is_complex():
+        flat = torch.view_as_real(flat).reshape(-1)
+    step = max(1, size // flat.element_size())
     for start in range(0, flat.numel(), step):
         piece = flat[start : start + step].cpu()
-        if tensor.is_floating_point() and _has_nan(piece):
+        if flat.is_floating_point() and _has_nan(piece):
             piece = torch.where(piece.isnan(), torch.full_like(piece, math.nan), piece)
-        yield piece.resolve_conj().view(torch.uint8)
+        yield piece.view(torch.uint8)
 
 
 def _memory(piece: torch.Tensor) -> memoryview:

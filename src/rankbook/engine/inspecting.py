@@ -120,7 +120,8 @@ def list_variables(job: Job, _request: ListVariables) -> list[dict[str, Any]]:
         for name, value in sorted(shell.user_ns.copy().items())
         if not name.startswith("_")
         and name not in hidden
-        and not isinstance(value, types.ModuleType)
+        # Of its type: a person's class may have a __class__ that raises.
+        and not issubclass(type(value), types.ModuleType)
     ]
 
 

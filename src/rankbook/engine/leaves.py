@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import random
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -10,10 +11,16 @@ from typing import Any, TypeAlias
 
 import torch
 
-__all__ = ["MOST", "Opaque", "leaves"]
+__all__ = ["MOST", "Opaque", "leaves", "why_unreadable", "written"]
 
 MOST = 100_000
 """Leaves of a value at most."""
+
+_DEEPEST = 100
+"""Levels of nesting down to which a value is walked through."""
+
+_LONG = 10_000
+"""Bits of an integer from which on Python writes it in hexadecimal only."""
 
 _Parts: TypeAlias = Iterator[tuple[str, Any]]
 
@@ -39,35 +46,64 @@ class Opaque:
         self.why = why
 
 
+def why_unreadable(error: Exception) -> str:
+    """Why a part of a value cannot be read: the exception that a class of a person's raised."""
+    return f"reading it raises {type(error).__name__}: {error}".split("\n")[0]
+
+
+def written(value: Any) -> str:
+    """Write a scalar as ``repr`` does; Python refuses that for enormous integers."""
+    return hex(value) if type(value) is int and value.bit_length() > _LONG else repr(value)
+
+
 def leaves(value: Any) -> Iterator[tuple[str, Any]]:
     """Walk through a value.
 
     Yields:
         Paths and leaves: tensors, scalars of Python, or :class:`Opaque`. A cycle is cut where it
-        closes.
+        closes, and what cannot be read is a leaf that says why.
     """
     yield from _walk(value, "", {})
 
 
 def _walk(value: Any, path: str, above: dict[int, str]) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, (torch.Tensor, *_SCALARS)):
+    # Of its type: a person's class may have a __class__ that raises.
+    if issubclass(type(value), _SCALARS):
         yield path, value
-    elif isinstance(value, torch.Generator):
-        yield path, value.get_state()
     elif id(value) in above:
         yield path, f"(the same as {above[id(value)] or 'the whole'})"
+    elif len(above) >= _DEEPEST:
+        yield path, Opaque(value, f"it is nested more than {_DEEPEST} levels deep")
     else:
         above = {**above, id(value): path}
-        parts = _parts(value)
+        try:
+            parts = _parts(value)
+        except Exception as error:  # noqa: BLE001 - a person's class can raise anything
+            yield path, Opaque(value, why_unreadable(error))
+            return
+        if parts is None and issubclass(type(value), torch.Tensor):
+            yield path, value
+            return
         if parts is None:
             yield path, Opaque(value, f"a {type(value).__name__} cannot be compared")
             return
         is_empty = True
-        for step, part in parts:
+        for step, part in _read(parts):
             is_empty = False
+            if type(part) is Opaque:
+                yield path, part
+                continue
             yield from _walk(part, f"{path}{step}" if path else step.lstrip("."), above)
         if is_empty:
             yield path, f"(empty {type(value).__name__})"
+
+
+def _read(parts: _Parts) -> _Parts:
+    """The parts of a value, until its class raises."""
+    try:
+        yield from parts
+    except Exception as error:  # noqa: BLE001 - a person's class can raise anything
+        yield "", Opaque(None, why_unreadable(error))
 
 
 def _parts(value: Any) -> _Parts | None:
@@ -78,6 +114,41 @@ def _parts(value: Any) -> _Parts | None:
     if isinstance(value, type) or callable(value) or not getattr(value, "__dict__", None):
         return None
     return ((f".{name}", part) for name, part in sorted(vars(value).items()))
+
+
+def _of_tensor(value: torch.Tensor) -> _Parts | None:
+    """Of a tensor that is not in one piece, the tensors that it is made of."""
+    value = value.detach()
+    if value.is_quantized and value.qscheme() in (
+        torch.per_tensor_affine,
+        torch.per_tensor_symmetric,
+    ):
+        return iter(
+            [
+                (".int_repr()", value.int_repr()),
+                (".q_scale()", value.q_scale()),
+                (".q_zero_point()", value.q_zero_point()),
+            ]
+        )
+    if value.is_nested and value.layout == torch.strided:
+        return ((f"[{i}]", part) for i, part in enumerate(value.unbind()))
+    names = _PIECES.get(value.layout, ())
+    if value.layout == torch.sparse_coo:
+        value = value.coalesce()
+    return ((f".{name}()", getattr(value, name)()) for name in names) if names else None
+
+
+_ONE_SCALE = (torch.per_tensor_affine, torch.per_tensor_symmetric)
+
+_PIECES = {
+    torch.sparse_coo: ("indices", "values"),
+    torch.sparse_csr: ("crow_indices", "col_indices", "values"),
+    torch.sparse_bsr: ("crow_indices", "col_indices", "values"),
+    torch.sparse_csc: ("ccol_indices", "row_indices", "values"),
+    torch.sparse_bsc: ("ccol_indices", "row_indices", "values"),
+    torch.jagged: ("values", "offsets"),
+}
+"""By layout, the methods that give what a tensor is made of."""
 
 
 def _of_module(value: torch.nn.Module) -> _Parts:
@@ -104,10 +175,12 @@ def _is_dataclass(value: Any) -> bool:
 
 
 def _is(*classes: type) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, classes)
+    return lambda value: issubclass(type(value), classes)
 
 
 _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], _Parts | None]], ...] = (
+    (_is(torch.Tensor), _of_tensor),
+    (_is(torch.Generator), lambda value: iter([("", value.get_state())])),
     (_is(torch.nn.Module), _of_module),
     (_is(Mapping), lambda value: ((f"[{key!r}]", part) for key, part in value.items())),
     (_is(list, tuple), lambda value: ((f"[{i}]", part) for i, part in enumerate(value))),
@@ -116,7 +189,8 @@ _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], _Parts | None]], ...]
     (lambda value: type(value).__module__ == "numpy", _of_numpy),
     (_is_dataclass, _of_dataclass),
     (
-        lambda value: callable(getattr(value, "state_dict", None)),
+        # Not getattr: it would call a person's __getattr__.
+        lambda value: callable(inspect.getattr_static(value, "state_dict", None)),
         lambda value: _parts(value.state_dict()),
     ),
 )

@@ -17,7 +17,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from rankbook.engine.diffing import digest_of, local_part
 from rankbook.engine.expressions import value_of
 from rankbook.engine.jobs import Job
-from rankbook.engine.leaves import Opaque, leaves
+from rankbook.engine.leaves import Opaque, leaves, written
 from rankbook.engine.meshes import described
 from rankbook.engine.operations import ASIDE, operation
 from rankbook.errors import InputError
@@ -70,7 +70,8 @@ def tell_in_results(shell: Any) -> None:
 
 def held(value: Any) -> Held:
     """Say what there is of a value on this rank."""
-    if isinstance(value, DeviceMesh):
+    # Of its type, here and below: a person's class may have a __class__ that raises.
+    if issubclass(type(value), DeviceMesh):
         return Held(parts=(Part("", "DeviceMesh", mesh=described(value)),))
     found = list(leaves(value)) if _has_parts(value) else [("", value)]
     tensors = [pair for pair in found if isinstance(pair[1], torch.Tensor)]
@@ -80,7 +81,9 @@ def held(value: Any) -> Held:
 
 
 def _has_parts(value: Any) -> bool:
-    return not isinstance(value, (torch.Tensor, type, str, bytes, ModuleType))
+    if issubclass(type(value), torch.Tensor):
+        return bool(value.layout != torch.strided or value.is_quantized or value.is_nested)
+    return not issubclass(type(value), (type, str, bytes, ModuleType))
 
 
 def _is_dtensor(value: Any) -> bool:
@@ -91,10 +94,13 @@ def _is_dtensor(value: Any) -> bool:
 def _part(path: str, leaf: Any) -> Part:
     if isinstance(leaf, torch.Tensor):
         shard = _shard(leaf) if _is_dtensor(leaf) else None
-        return Part(path, type(leaf).__name__, values=values_of(local_part(leaf)), shard=shard)
+        try:
+            return Part(path, type(leaf).__name__, values=values_of(local_part(leaf)), shard=shard)
+        except Exception:  # noqa: BLE001 - a lazy parameter; a nested tensor has no shape
+            return Part(path, type(leaf).__name__)
     if isinstance(leaf, Opaque):
         return Part(path, leaf.kind)
-    text = repr(leaf)  # of Python's own: leaves have no others
+    text = written(leaf)  # of Python's own: leaves have no others
     return Part(path, type(leaf).__name__, text if len(text) <= _SHORT else f"{text[:_SHORT]}…")
 
 

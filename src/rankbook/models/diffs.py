@@ -93,6 +93,8 @@ class Prints:
     error: str = ""
     """One line about the exception that the expression raised; empty: none."""
     leaves: tuple[Leaf, ...] = ()
+    is_cut: bool = False
+    """Whether there are more, which were not looked at."""
 
 
 @dataclass(frozen=True)

@@ -152,10 +152,12 @@ class _Comparison:
         ranks = sorted(self._told)
         kinds = {leaf.kind for leaf in found}
         noun = "tensor" if kinds == {"tensor"} else "part"
-        missing = ""
+        cut = [rank for rank, prints in self._told.items() if prints.is_cut]
+        looked_at = f"{max(len(prints.leaves) for prints in self._told.values()):,}"
+        missing = f" It has more: only the first {looked_at} parts were compared." if cut else ""
         if self._errors:
             why = next(iter(self._errors.values()))
-            missing = f" On {self._in_words(self._errors)} it cannot be evaluated: {why}."
+            missing += f" On {self._in_words(self._errors)} it cannot be evaluated: {why}."
         if not departing:
             opaque = [leaf for leaf in found if leaf.why]
             alike = len(found) - len(opaque)
