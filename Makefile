@@ -44,7 +44,7 @@ lessons: $(STAMP) ## execute the lessons with their solutions for the documentat
 	@$(BIN)/python scripts/render_lessons.py $(ARGS)
 
 libraries: $(STAMP) ## try the cells of the page about libraries (installs them)
-	@$(BIN)/python -m pip install -qq accelerate transformers lightning torchmetrics peft
+	@$(BIN)/python -m pip install -qq accelerate transformers lightning torchmetrics peft deepspeed
 	@$(BIN)/python -m pytest -o timeout=350 -o filterwarnings=default tests/libraries
 
 lint: $(STAMP) ## check style
