@@ -1,34 +1,41 @@
-"""The cells of the tutorial on debugging, run in a real kernel, as its page has them."""
+"""The cells of the tutorials on debugging and on looking inside, run in a real kernel."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import pytest
 from kernels import notebook_with_magics
 
-PAGE = Path(__file__).parents[2] / "docs" / "tutorials" / "debugging.md"
+TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorials"
+PAGE = TUTORIALS / "debugging.md"
 TRIANGLE = "\N{BLACK RIGHT-POINTING SMALL TRIANGLE}"
 
 
-def test_both_bugs_are_found_as_the_page_says(ipython_dir):
+@pytest.fixture(scope="module")
+def notebook(ipython_dir):
+    with notebook_with_magics() as notebook:
+        yield notebook
+        notebook.run("%dist_shutdown")
+
+
+def test_both_bugs_are_found_as_the_page_says(notebook):
     blocks = re.findall(r"```text\n(.*?)```", PAGE.read_text(), re.DOTALL)
     prompts = [line for block in blocks for line in block.splitlines() if TRIANGLE in line]
     typed = [line.partition(TRIANGLE)[2].strip() for line in prompts]
     cells = [block for block in blocks if block.startswith("%")]
     said = {}
-    with notebook_with_magics() as notebook:
-        for cell in cells:
-            code = cell.replace("%load_ext rankbook\n", "")
-            notebook.start(code)
-            if "breakpoint()" in code:
-                asked = notebook.says(*typed)
-            reply = notebook.finish()
-            assert reply["status"] == "ok", (code, notebook.of("error"))
-            said.setdefault(code.strip(), []).append("".join(notebook.shown))
-            if "breakpoint()" in code:
-                masks = [line for line in notebook.stdout.splitlines() if "tensor(" in line]
-        notebook.run("%dist_shutdown")
+    for cell in cells:
+        code = cell.replace("%load_ext rankbook\n", "")
+        notebook.start(code)
+        if "breakpoint()" in code:
+            asked = notebook.says(*typed)
+        reply = notebook.finish()
+        assert reply["status"] == "ok", (code, notebook.of("error"))
+        said.setdefault(code.strip(), []).append("".join(notebook.shown))
+        if "breakpoint()" in code:
+            masks = [line for line in notebook.stdout.splitlines() if "tensor(" in line]
     assert said["%dist_diff model"] == ["All 4 tensors agree on ranks 0-3."]
     assert "[0]['params'][4] differs on every rank" in said["%dist_diff optimizer.param_groups"][0]
     assert "\n[0]['params'][5]" in said["%dist_diff optimizer.param_groups"][0]
@@ -44,3 +51,18 @@ def test_both_bugs_are_found_as_the_page_says(ipython_dir):
     assert asked == [f"{line.partition(TRIANGLE)[0]}{TRIANGLE} " for line in prompts]
     shown = [line for line in PAGE.read_text().splitlines() if re.match(r"\[\d\] tensor", line)]
     assert masks == shown
+
+
+def test_the_wrong_group_is_found_as_the_page_says(notebook):
+    blocks = re.findall(r"```text\n(.*?)```", (TUTORIALS / "inside.md").read_text(), re.DOTALL)
+    said = ""
+    for block in blocks:
+        if not block.startswith("%"):
+            told = {" ".join(line.split()) for line in said.splitlines()}
+            for line in block.splitlines():
+                assert " ".join(line.split()) in told, said
+            continue
+        notebook.start(block.replace("%load_ext rankbook\n", ""))
+        reply = notebook.finish()
+        assert reply["status"] == "ok", (block, notebook.of("error"))
+        said = "".join(notebook.shown)

@@ -30,7 +30,7 @@ def tensor_board(name: str, parts: Mapping[int, Part], mesh: NamedMesh | None) -
         if len(facts) == 1
         else "tensors of different shapes or dtypes"
     )
-    title = f"{titled(name)}{what} on {in_words(values, mesh)}{_agreement(values)}"
+    title = f"{titled(name)}{what} on {in_words(values, mesh)}{_agreement(values, mesh)}"
     largest = largest_of(values.values())
     blocks = {
         ranks: block_of(
@@ -75,7 +75,7 @@ def arranged(
     return tuple(tuple(ordered[i : i + right]) for i in range(0, len(ordered), right))
 
 
-def _agreement(values: Mapping[int, Values]) -> str:
+def _agreement(values: Mapping[int, Values], mesh: NamedMesh | None) -> str:
     """Who holds the same: ``, the same``, ``, all differ``, ``, the same on ranks 0-1 | 2``."""
     alike: dict[str, list[int]] = {}
     for rank, one in values.items():
@@ -88,7 +88,7 @@ def _agreement(values: Mapping[int, Values]) -> str:
         return ", the same"
     if len(alike) == len(values):
         return ", all differ"
-    return f", the same on ranks {' | '.join(map(label, alike.values()))}"
+    return f", the same on ranks {' | '.join(label(ranks, mesh) for ranks in alike.values())}"
 
 
 def block_of(
