@@ -117,6 +117,25 @@ def test_the_stop_button_interrupts_the_ranks(notebook, code):
     assert notebook.run("%dist rank")["status"] == "ok"
 
 
+def test_a_hang_that_was_freed_leaves_a_picture_of_its_cell_above_the_verdict(notebook, tmp_path):
+    reply = notebook.run("%%dist\nif rank != 1: dist.all_reduce(torch.ones(1))")
+    assert reply["status"] == "error"
+    shown = [content["data"] for content in notebook.of("display_data")]
+    [picture] = [data for data in shown if "<img" in data.get("text/html", "")]
+    lines = picture["text/plain"].splitlines()
+    assert [line.split(", waited")[0] for line in lines] == [
+        "rank 0: 1 collective",
+        "rank 1: 0 collectives",
+        "rank 2: 1 collective",
+    ]
+    number, file = reply["execution_count"], tmp_path / "x.svg"
+    notebook.run(f"import rankbook\nrankbook.session().timeline({number}).save({str(file)!r})")
+    svg = file.read_text(encoding="utf-8")
+    assert svg.startswith("<svg")
+    assert "all_reduce #" in svg
+    assert "did not complete" in svg
+
+
 @pytest.mark.parametrize("gap", [0.1, 0.2, 0.25, 0.3, 0.35, 0.4])
 def test_the_stop_button_pressed_twice_leaves_no_broken_group(notebook, gap):
     """Whatever is under way then: the ranks being freed, or their group being made again."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from xml.etree import ElementTree as ET
 
 import pytest
+from markup import tree
 
 from rankbook.display.timeline import Chart, to_svg, to_text
 from rankbook.models import CellSpan
@@ -31,9 +33,10 @@ def test_bars_survive_the_array_in_which_they_are_kept():
 
 
 def test_a_rank_that_waited_is_hatched_and_one_that_came_last_is_not():
-    hatched = [r for r in drawn(LATE).iter(f"{SVG}rect") if "url" in r.get("fill", "")]
+    bars = (r for r in drawn(LATE).iter(f"{SVG}rect") if r.get("height") == "18.0")
+    hatched = [r for r in bars if "url" in r.get("fill", "")]
     [waits] = [r for r in hatched if r.get("y") == "37.0"]
-    full = next(r for r in drawn(LATE).iter(f"{SVG}rect") if r.get("height") == "18")
+    full = next(r for r in drawn(LATE).iter(f"{SVG}rect") if r.get("height") == "18.0")
     assert float(waits.get("width")) / float(full.get("width")) == pytest.approx(0.75, abs=0.01)
     assert len(hatched) == 1
 
@@ -52,6 +55,14 @@ def test_a_call_that_did_not_complete_is_marked():
     assert any(rect.get("stroke") == "#dc2626" for rect in root.iter(f"{SVG}rect"))
     told = next(root.iter(f"{SVG}title")).text
     assert told.endswith("2 s of them waiting for others, 4,096 bytes, did not complete")
+
+
+def test_the_legend_explains_the_hatching_where_something_is_hatched():
+    def texts(bars):
+        return [text.text for text in drawn(bars).iter(f"{SVG}text")]
+
+    assert "waits for the last rank" in texts(LATE)
+    assert "waits for the last rank" not in texts(LATE[1:2])
 
 
 def test_cells_are_named_where_they_began():
@@ -87,4 +98,31 @@ def test_it_is_saved_as_a_file(tmp_path):
     chart = Chart(tuple(LATE), (), 2)
     chart.save(tmp_path / "timeline.svg")
     assert (tmp_path / "timeline.svg").read_text(encoding="utf-8") == to_svg(chart)
-    assert to_svg(chart) in chart._repr_html_()
+
+
+def test_in_a_notebook_it_is_an_image_that_no_sanitizer_takes_out():
+    """GitHub and untrusted notebooks leave no SVG and no style in HTML."""
+    chart = Chart(tuple(LATE), (), 2)
+    image = tree(chart._repr_html_()).one("img")
+    kind, data = image["src"].split(",")
+    assert kind == "data:image/svg+xml;base64"
+    assert base64.b64decode(data).decode() == to_svg(chart)
+    assert image["alt"] == to_text(chart)
+
+
+def test_the_picture_brings_its_colours_for_light_and_dark_pages():
+    svg = to_svg(Chart(tuple(LATE), (), 2))
+    assert "prefers-color-scheme: dark" in svg
+    assert "--jp-" not in svg  # an image knows nothing of the page around it
+    assert "<script" not in svg
+
+
+@pytest.mark.parametrize(
+    ("ranks", "height", "named"), [(2, 106, 2), (64, 458, 22), (256, 1594, 86)]
+)
+def test_lanes_of_many_ranks_are_lower_and_not_all_are_named(ranks, height, named):
+    bars = [Bar(1.0, 1.0, 0.0, rank, "barrier", "0", 0, 1, 1) for rank in range(ranks)]
+    root = ET.fromstring(to_svg(Chart(tuple(bars), (), ranks)))  # noqa: S314 - our own
+    assert int(root.get("height")) == height
+    texts = [t.text for t in root.iter(f"{SVG}text")]
+    assert len([text for text in texts if text.startswith("rank ")]) == named

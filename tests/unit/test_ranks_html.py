@@ -105,7 +105,7 @@ def test_the_time_of_the_last_cell_is_a_bar_and_words_by_rank():
         "",
     ]
     widths = [its["style"] for its in page.all(kind="rb-share")[0].all("span")]
-    assert widths == ["width: 62.0%", "width: 0.4%", "width: 37.6%"]
+    assert widths == ["width: 62.0%", "width: 0.4%", "width: 37.6%", "width: 0.0%"]
 
 
 def test_parts_of_a_rank_s_time_add_up_to_a_hundred_per_cent():

@@ -44,6 +44,12 @@ def test_all_of_a_call_that_did_not_complete_is_waiting():
     assert divided(hung, {0: Traffic(1, 4, 8.0, 2.0)})[0] == pytest.approx(Share(0.2, 0.0, 0.8))
 
 
+def test_a_rank_whose_cell_ended_long_before_the_others_was_not_computing_all_the_time():
+    hung = [Bar(1.0, 8.0, math.nan, 0, "all_reduce", "0", 4, 1, 1, failed=True)]
+    found = divided(hung, {0: Traffic(1, 4, 8.0, 2.0), 1: Traffic(0, 0, 0.0, 0.5)})
+    assert found[1] == pytest.approx(Share(0.05, 0.0, 0.0, 0.95))
+
+
 def test_bars_of_other_cells_do_not_count():
     before = [Bar(-5.0, 1.0, 0.0, 0, "all_reduce", "0", 4, 9, 1)]
     assert divided([*before, *LATE]) == divided(LATE)
@@ -51,7 +57,7 @@ def test_bars_of_other_cells_do_not_count():
 
 def test_without_bars_or_seconds_nothing_is_made_up():
     assert divided([])[0] == pytest.approx(Share(0.2, 0.8, 0.0))
-    assert divided([], {0: Traffic(1, 4, 0.0, 0.0)})[0] == Share(1.0, 0.0, 0.0)
+    assert divided([], {0: Traffic(1, 4, 0.0, 0.0)})[0] == Share(0.0, 0.0, 0.0, 1.0)
     assert divided(LATE, {0: Traffic(0, 0, 0.0, 10.0)}) == {}
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from rankbook.display import html
 from rankbook.models import CellSpan
 from rankbook.timeline import Bar
 from rankbook.words import plural
@@ -18,14 +19,27 @@ _MOST = 4_000
 """Bars that are drawn; of more, the longest."""
 
 _WIDTH, _LEFT, _RIGHT = 900, 64, 12
-_TOP, _LANE, _BAR = 34, 24, 18
+_TOP, _HIGH, _LOW = 34, 24, 6
+"""Pixels above the lanes, and of one lane: of few and of very many."""
+
+_ALL_LANES = 400
+"""Pixels that the lanes of many ranks take together, unless they would be lower than ``_LOW``."""
+
 _LETTER = 6.6
 """Pixels of a letter in a bar's label."""
 
 _COLOURS = ("#3b82f6", "#10b981", "#d97706", "#8b5cf6", "#06b6d4", "#db2777", "#84cc16", "#64748b")
 _FAILED = "#dc2626"
-_GRID = "var(--jp-border-color2, #d1d5db)"
-_FONT = "font: 11px var(--jp-ui-font-family, ui-sans-serif, sans-serif); fill: currentColor"
+_GRID = "var(--grid)"
+
+_STYLE = (
+    ".rankbook-timeline { --text: #1f2328; --back: #fff; --grid: #d1d5db; color: var(--text); "
+    "font: 11px ui-sans-serif, system-ui, sans-serif; fill: currentColor }"
+    "@media (prefers-color-scheme: dark) {"
+    ".rankbook-timeline { --text: #e6edf3; --back: #161b22; --grid: #444c56 } }"
+)
+"""It brings its own background: as an image it knows nothing of the page around it."""
+
 _STEPS = (1, 2, 5, 10)
 _TICKS = 8
 
@@ -57,7 +71,7 @@ class Chart:
         Path(path).write_text(to_svg(self), encoding="utf-8")
 
     def _repr_html_(self) -> str:
-        return f'<div style="overflow-x: auto">{to_svg(self)}</div>'
+        return html.image(to_svg(self), to_text(self))
 
     def __repr__(self) -> str:
         return to_text(self)
@@ -67,16 +81,19 @@ def to_svg(chart: Chart) -> str:
     """Draw a lane for each rank: hatched while it waited for others, full while data went."""
     bars, note = _drawn(chart)
     scale = _Scale(bars)
-    height = _TOP + _LANE * chart.world_size + 24 + (16 if note else 0)
+    lane = _lane(chart.world_size)
+    height = round(_TOP + lane * chart.world_size) + 24 + (16 if note else 0)
     parts = [*_axis(scale, chart.world_size), *_lanes(chart.world_size), *_cells(chart, scale)]
-    parts += _rectangles(bars, scale)
+    parts += _rectangles(bars, scale, lane)
     parts += _legend(bars, height - (16 if note else 0))
     if note:
         parts.append(f'<text x="{_LEFT}" y="{height - 5}">{escape(note)}</text>')
     return (
-        f'<svg role="img" aria-label="timeline of collectives" width="{_WIDTH}" height="{height}" '
-        f'viewBox="0 0 {_WIDTH} {height}" xmlns="http://www.w3.org/2000/svg" style="{_FONT}; '
-        f'color: var(--jp-content-font-color1, #111827)"><desc>{escape(to_text(chart))}</desc>'
+        f'<svg class="rankbook-timeline" role="img" aria-label="timeline of collectives" '
+        f'width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}" '
+        f'xmlns="http://www.w3.org/2000/svg"><style>{_STYLE}</style>'
+        f"<desc>{escape(to_text(chart))}</desc>"
+        '<rect width="100%" height="100%" rx="4" fill="var(--back)"/>'
         '<defs><pattern id="rankbook-waits" width="5" height="5" patternUnits="userSpaceOnUse" '
         'patternTransform="rotate(45)"><rect width="5" height="5" fill="#fff" fill-opacity=".55"/>'
         '<rect width="2" height="5" fill="#fff" fill-opacity=".25"/></pattern></defs>'
@@ -142,10 +159,15 @@ class _Scale:
         return _LEFT + min(1.0, max(0.0, share)) * (_WIDTH - _LEFT - _RIGHT)
 
 
+def _lane(world_size: int) -> float:
+    """Height of a lane, pixels."""
+    return max(_LOW, min(_HIGH, _ALL_LANES / max(1, world_size)))
+
+
 def _axis(scale: _Scale, world_size: int) -> Iterator[str]:
     power = 10.0 ** math.floor(math.log10(scale.seconds / _TICKS))
     step = next(s * power for s in _STEPS if s * power * _TICKS >= scale.seconds * 0.999)
-    bottom = _TOP + _LANE * world_size
+    bottom = _TOP + _lane(world_size) * world_size
     for number in range(int(scale.seconds / step) + 1):
         x = scale(scale.begin + number * step)
         yield f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 6}" y2="{bottom}" stroke="{_GRID}"/>'
@@ -154,9 +176,10 @@ def _axis(scale: _Scale, world_size: int) -> Iterator[str]:
 
 
 def _lanes(world_size: int) -> Iterator[str]:
-    for rank in range(world_size):
-        y = _TOP + _LANE * rank + _LANE / 2 + 4
-        yield f'<text x="{_LEFT - 8}" y="{y}" text-anchor="end">rank {rank}</text>'
+    lane = _lane(world_size)
+    for rank in range(0, world_size, math.ceil(14 / lane)):  # a name needs 14 pixels
+        y = _TOP + lane * rank + lane / 2 + 4
+        yield f'<text x="{_LEFT - 8}" y="{y:.1f}" text-anchor="end">rank {rank}</text>'
 
 
 def _cells(chart: Chart, scale: _Scale) -> Iterator[str]:
@@ -166,7 +189,7 @@ def _cells(chart: Chart, scale: _Scale) -> Iterator[str]:
         if not cell.number or not scale.begin <= cell.started <= scale.begin + scale.seconds:
             continue
         x, name = scale(cell.started), f"In [{cell.number}]"
-        bottom = _TOP + _LANE * chart.world_size
+        bottom = _TOP + _lane(chart.world_size) * chart.world_size
         yield (
             f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 22}" y2="{bottom}" '
             'stroke="currentColor" stroke-dasharray="2 3" stroke-opacity=".5"/>'
@@ -181,26 +204,27 @@ def _colours(bars: Sequence[Bar]) -> Mapping[str, str]:
     return {op: _COLOURS[i % len(_COLOURS)] for i, op in enumerate(ops)}
 
 
-def _rectangles(bars: Sequence[Bar], scale: _Scale) -> Iterator[str]:
+def _rectangles(bars: Sequence[Bar], scale: _Scale, lane: float) -> Iterator[str]:
+    high = lane * 3 / 4
     colours, waits = _colours(bars), _waits(bars)
     for bar in bars:
-        x, y = scale(bar.start), _TOP + _LANE * bar.rank + (_LANE - _BAR) / 2
+        x, y = scale(bar.start), _TOP + lane * bar.rank + (lane - high) / 2
         width = max(1.0, scale(bar.start + _length(bar)) - x)
         waited = min(width, scale(bar.start + waits[bar]) - x)
         edge = f' stroke="{_FAILED}" stroke-width="2"' if bar.failed else ""
         yield f"<g><title>{escape(_tooltip(bar, waits[bar]))}</title>"
         yield (
-            f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{_BAR}" rx="2" '
+            f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{high:.1f}" rx="2" '
             f'fill="{colours[bar.op]}"{edge}/>'
         )
         if waited > 1:
             yield (
-                f'<rect x="{x:.1f}" y="{y}" width="{waited:.1f}" height="{_BAR}" rx="2" '
+                f'<rect x="{x:.1f}" y="{y:.1f}" width="{waited:.1f}" height="{high:.1f}" rx="2" '
                 'fill="url(#rankbook-waits)"/>'
             )
-        label = f"{bar.op} #{bar.seq}"
-        if len(label) * _LETTER < width - 4:
-            yield f'<text x="{x + 4:.1f}" y="{y + 13}" fill="#111827">{escape(label)}</text>'
+        label = f"{bar.op} #{bar.seq}{', did not complete' if bar.failed else ''}"
+        if len(label) * _LETTER < width - 4 and high >= 14:  # noqa: PLR2004 - as a line of text
+            yield f'<text x="{x + 4:.1f}" y="{y + 13:.1f}" fill="#111827">{escape(label)}</text>'
         yield "</g>"
 
 
@@ -210,6 +234,11 @@ def _legend(bars: Sequence[Bar], height: float) -> Iterator[str]:
         yield f'<rect x="{x:.0f}" y="{height - 17}" width="11" height="11" fill="{colour}"/>'
         yield f'<text x="{x + 15:.0f}" y="{height - 7}">{escape(op)}</text>'
         x += 30 + len(op) * _LETTER
+    if any(_waits(bars).values()):
+        y = height - 17
+        for fill in (_COLOURS[0], "url(#rankbook-waits)"):
+            yield f'<rect x="{x:.0f}" y="{y}" width="18" height="11" fill="{fill}"/>'
+        yield f'<text x="{x + 22:.0f}" y="{height - 7}">waits for the last rank</text>'
 
 
 def _tooltip(bar: Bar, waited: float) -> str:

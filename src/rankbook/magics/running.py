@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -116,12 +117,23 @@ def show(
         keep(result)
         if result.profile is not None:
             screen.show(*_bundle(result.profile), uuid.uuid4().hex, update=False)
+        if result.diagnosis is not None and result.diagnosis.stuck and screen.can_clear:
+            _show_hang(session, screen)
         result.raise_for_error()
 
     if wait:
         ran()
     else:
         session.in_background(lambda: _shown_errors(ran, screen))
+
+
+def _show_hang(session: Session, screen: Screen) -> None:
+    """Show who waited for whom in the last cell, as a picture that the saved notebook keeps."""
+    with suppress(RankbookError):  # it is no more than a picture
+        chart = session.timeline(session.cells[-1].number)
+        if chart.bars:
+            bundle = {"text/plain": repr(chart), "text/html": chart._repr_html_()}
+            screen.show(bundle, {}, uuid.uuid4().hex, update=False)
 
 
 def _bundle(found: Profile) -> tuple[dict[str, Any], dict[str, Any]]:

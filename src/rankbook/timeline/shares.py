@@ -18,7 +18,7 @@ __all__ = ["Share", "shares"]
 
 
 class Share(NamedTuple):
-    """Parts of a cell's time on one rank, which add up to 1."""
+    """Parts of a cell's time, from its beginning to the end on the last rank; they add up to 1."""
 
     computing: float
     """In no wait of torch.distributed."""
@@ -26,6 +26,8 @@ class Share(NamedTuple):
     """In calls that all their ranks had called."""
     waiting: float
     """In calls that another rank had yet to call, or never called."""
+    done: float = 0.0
+    """Its cell had ended, and that of another rank had not."""
 
 
 def shares(
@@ -49,14 +51,17 @@ def shares(
         return {}
     rows = rows[(rows["start"] >= started) & (rows["start"] <= ended)]
     long, waits = np.nan_to_num(rows["duration"]), _waits(rows)
+    seconds = max(each.computing + each.waiting for each in traffic.values())
     found = {}
     for rank, each in traffic.items():
         own = rows["rank"] == rank
         inside = float(long[own].sum())
         for_others = float(waits[own].sum()) / inside if inside else 0.0
-        seconds = each.computing + each.waiting
         held_up = each.waiting / seconds if seconds else 0.0
-        found[rank] = Share(1 - held_up, held_up * (1 - for_others), held_up * for_others)
+        computed = each.computing / seconds if seconds else 0.0
+        found[rank] = Share(
+            computed, held_up * (1 - for_others), held_up * for_others, 1 - held_up - computed
+        )
     return found
 
 
