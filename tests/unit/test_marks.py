@@ -34,7 +34,7 @@ def test_a_shape_can_be_seen(shape, background):
 
 def test_every_shape_has_a_colour_but_for_what_is_not_there():
     shapes = {*facts.MARKS.values(), *verdict._MARKS.values()}
-    assert shapes - html._COLOURS.keys() == {facts.MARKS["left"]}
+    assert shapes - html._COLOURS.keys() == {facts.MARKS["shut down"]}
     for shape in html._COLOURS:
         assert f"color: {html._COLOURS[shape]}" in html.mark(shape)
         assert 'aria-hidden="true"' in html.mark(shape)

@@ -13,7 +13,7 @@ from rankbook.models import CellSpan
 from rankbook.timeline import Bar
 from rankbook.words import plural
 
-__all__ = ["Chart", "to_svg", "to_text"]
+__all__ = ["Chart", "to_html", "to_svg", "to_text"]
 
 _MOST = 4_000
 """Bars that are drawn; of more, the longest."""
@@ -71,10 +71,15 @@ class Chart:
         Path(path).write_text(to_svg(self), encoding="utf-8")
 
     def _repr_html_(self) -> str:
-        return html.image(to_svg(self), to_text(self))
+        return to_html(self)
 
     def __repr__(self) -> str:
         return to_text(self)
+
+
+def to_html(chart: Chart) -> str:
+    """The picture as an image, which stays where SVG is taken out of HTML."""
+    return html.image(to_svg(chart), to_text(chart))
 
 
 def to_svg(chart: Chart) -> str:

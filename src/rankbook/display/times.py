@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 __all__ = ["Times", "in_words", "to_html"]
 
 
+_NAMES = ("computing", "communicating", "waiting", "done")
+"""The fields of a share, and what they are called."""
+
+
 @dataclass(frozen=True)
 class Times:
     """The shares of the last cell that called a collective."""
@@ -32,7 +36,7 @@ def to_html(share: Share | None) -> str:
         return ""
     bar = "".join(
         f'<span class="rb-{name}" style="width: {100 * part:.1f}%"></span>'
-        for name, part in zip(share._fields, share, strict=True)
+        for name, part in zip(_NAMES, share, strict=True)
     )
     return (
         f'<span class="rb-share" aria-hidden="true">{bar}</span>'
@@ -42,7 +46,7 @@ def to_html(share: Share | None) -> str:
 
 def _parts(share: Share) -> list[tuple[str, str]]:
     """Parts of half a per cent or more, in whole ones that add up to 100."""
-    told = {name: round(100 * part) for name, part in share._asdict().items()}
+    told = {name: round(100 * part) for name, part in zip(_NAMES, share, strict=True)}
     largest = max(told, key=lambda name: told[name])
     told[largest] += 100 - sum(told.values())
     return [(name, f"{percent} %") for name, percent in told.items() if percent]

@@ -129,10 +129,12 @@ def show(
 
 def _show_hang(session: Session, screen: Screen) -> None:
     """Show who waited for whom in the last cell, as a picture that the saved notebook keeps."""
+    from rankbook.display import timeline
+
     with suppress(RankbookError):  # it is no more than a picture
         chart = session.timeline(session.cells[-1].number)
         if chart.bars:
-            bundle = {"text/plain": repr(chart), "text/html": chart._repr_html_()}
+            bundle = {"text/plain": repr(chart), "text/html": timeline.to_html(chart)}
             screen.show(bundle, {}, uuid.uuid4().hex, update=False)
 
 
