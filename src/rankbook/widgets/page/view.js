@@ -117,11 +117,13 @@ export class View {
     this.findBusy();
     const zoomTo = (from) =>
       zoomFor(this.busy, this.skip, from, Math.max(this.now, from), plot - 2 * MARGIN);
+    const latest = latestCell(this.cells, this.store);
+    const until = Math.max(latest?.ended ?? this.now, this.called());
     if (this.follow && this.auto) {
       const { head, n } = bars.collectives;
       const recent = n > RECENT ? bars.start[head[n - RECENT]] : this.oldest;
-      const from = Math.max(recent, latestCell(this.cells, this.store)?.started ?? this.oldest);
-      const k = zoomTo(from);
+      const from = Math.max(recent, latest?.started ?? this.oldest);
+      const k = zoomFor(this.busy, this.skip, from, Math.max(until, from), plot - 2 * MARGIN);
       this.k = from === recent && n > RECENT ? 2 ** Math.floor(Math.log2(k)) : k; // no flicker
     }
     if (this.wanted) {
@@ -135,11 +137,17 @@ export class View {
     this.scale = makeScale(this.busy, this.k, this.skip);
     const end = toPixel(this.scale, this.now);
     let left = this.at === null ? -MARGIN : toPixel(this.scale, this.at);
-    if (this.follow) left = Math.max(end + MARGIN - plot, -MARGIN);
+    if (this.follow) left = Math.max(toPixel(this.scale, until) + MARGIN - plot, -MARGIN);
     this.left = Math.min(Math.max(left, -plot / 2), end - plot / 2 + 1);
     if (this.follow || this.at === null || left !== this.left) {
       this.at = toTime(this.scale, this.left);
     }
+  }
+
+  /** When the last call ended, or that it has not */
+  called() {
+    const { bars, open } = this.store;
+    return this.flying ? this.now : Math.max(bars.newest, open.newest);
   }
 
   /** The busy times, from the oldest until now */
