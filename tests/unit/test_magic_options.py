@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from rankbook.magics import families, options
-from rankbook.magics.options import Option, option
-from rankbook.magics.usage import parse_with_code, takes
+from rankbook.magics.options import RANKS, Option, option
+from rankbook.magics.usage import parse_with_code, parse_with_expression, takes
 
 DECLARED = {
     name: value for name in options.__all__ if isinstance(value := getattr(options, name), Option)
@@ -83,3 +83,30 @@ def test_a_value_that_may_be_left_out_stands_behind_an_equals_sign(line, expecte
 
     args, code = parse_with_code(magic, line)
     assert (args.trace, code) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "ranks", "every", "expression"),
+    [
+        ("x", "all", False, "x"),
+        ("-r 0 x", "0", False, "x"),
+        ("x -r 0", "0", False, "x"),
+        ("model.state_dict() --ranks dp=0,tp=1", "dp=0,tp=1", False, "model.state_dict()"),
+        ("x -r", "all", False, "x -r"),
+        ("x - r", "all", False, "x - r"),
+        ("x -r -1", "all", False, "x -r -1"),
+        ("f(x, y=1) --every", "all", True, "f(x, y=1)"),
+        ("--every x + 1 -r 0-2", "0-2", True, "x + 1"),
+        ("x --every -r 1", "1", True, "x"),
+        ("--every", "all", True, ""),
+        ("-r 1", "1", False, ""),
+        ("{'a': x, 'b': y}  -r  0,2", "0,2", False, "{'a': x, 'b': y}"),
+    ],
+)
+def test_options_stand_before_an_expression_or_behind_it(line, ranks, every, expression):
+    @takes(RANKS, option("--every", action="store_true", help="Watch it."))
+    def magic(self, line, cell=None):
+        """Look at an expression."""
+
+    args, found = parse_with_expression(magic, line)
+    assert (args.ranks, args.every, found) == (ranks, every, expression)

@@ -10,7 +10,7 @@ from rankbook import api
 from rankbook.errors import InputError, RankbookError
 from rankbook.magics.base import RankMagics
 from rankbook.magics.options import RANKS, option
-from rankbook.magics.usage import parse_with_code, takes
+from rankbook.magics.usage import parse_with_expression, takes
 
 # What shows results is imported when there are some: loading the extension must stay quick.
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class DiffMagics(RankMagics):
         """
         from rankbook.display.diffs import DiffView
 
-        args, expression = parse_with_code(self.dist_diff, line)
+        args, expression = parse_with_expression(self.dist_diff, line)
         if args.every and not expression:
             self._watched.clear()
             print("No value is compared after cells any more.")

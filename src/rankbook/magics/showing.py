@@ -9,7 +9,7 @@ from IPython.core.magic import line_magic, magics_class, no_var_expand
 from rankbook.errors import InputError
 from rankbook.magics.base import RankMagics
 from rankbook.magics.options import RANKS, option
-from rankbook.magics.usage import parse, parse_with_code, takes
+from rankbook.magics.usage import parse, parse_with_expression, takes
 
 # What shows results is imported when there are some: loading the extension must stay quick.
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class ShowMagics(RankMagics):
             %dist_show mesh
             %dist_show --collectives
         """
-        args, expression = parse_with_code(self.dist_show, line)
+        args, expression = parse_with_expression(self.dist_show, line)
         if args.collectives:
             return self.session().exchanges(args.ranks)
         if not expression:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import shlex
@@ -17,7 +18,7 @@ from rankbook.errors import RankbookError, RankError, StuckError
 from rankbook.magics.options import Option
 from rankbook.magics.syntax import CellSyntaxError
 
-__all__ = ["only_quoted_values", "parse", "parse_with_code", "takes"]
+__all__ = ["only_quoted_values", "parse", "parse_with_code", "parse_with_expression", "takes"]
 
 
 def takes(*options: Option) -> Callable[[Callable[..., Any]], Any]:
@@ -110,3 +111,38 @@ def parse_with_code(magic: Any, line: str) -> tuple[Namespace, str]:
             head.append(value)
             rest = rest.lstrip()
     return parse(magic, " ".join(head)), rest
+
+
+def parse_with_expression(magic: Any, line: str) -> tuple[Namespace, str]:
+    """Split ``x.sum() -r 0``, or ``-r 0 x.sum()``, into options and an expression.
+
+    At the end, an option is one whose value Python could not read there, or that begins with two
+    dashes and has none: ``x -r 0`` selects rank 0, ``x - r`` is a difference.
+    """
+    with_value = {name for each in magic.options if each.needs_value for name in each.names}
+    flags = {name for each in magic.options for name in each.names if name.startswith("--")}
+    rest, tail = line.strip(), ""
+    while True:
+        match = _LAST_WORDS.fullmatch(rest)
+        if match is None:
+            break
+        before, word, last = match.groups()
+        if last in flags - with_value:
+            rest, taken = rest.removesuffix(last), last
+        elif word in with_value and not _is_expression(rest):
+            rest, taken = before, f"{word} {last}"
+        else:
+            break
+        rest, tail = rest.strip(), f"{taken} {tail}"
+    return parse_with_code(magic, f"{tail}{rest}")
+
+
+_LAST_WORDS = re.compile(r"(?s)(|.*\s)(\S+)\s+(\S+)")
+
+
+def _is_expression(text: str) -> bool:
+    try:
+        ast.parse(text, mode="eval")
+    except (SyntaxError, ValueError):
+        return False
+    return True
