@@ -23,7 +23,7 @@ from rankbook.models import (
     load,
     to_dict,
 )
-from rankbook.models.calls import Call, Fingerprint, LastCalls, Slot
+from rankbook.models.calls import Call, Fingerprint, LastCalls, Making, Slot
 from rankbook.models.diffs import Leaf, Prints
 from rankbook.models.environment import Environment
 from rankbook.models.events import Asks
@@ -55,6 +55,7 @@ AT_ANY_TIME = {
         "holdings",
         "inspect",
         "last_calls",
+        "making",
         "list_variables",
         "look",
         "say_frames",
@@ -89,6 +90,7 @@ class FakeEngine:
         self.kept: Exchange | None = None
         """The call of a cell that was to keep its values."""
         self.fingerprints: list[Fingerprint] = []
+        self.makings: dict[Slot, Making] = {}
         """What it says of its groups after each cell."""
         self.left: dict[str, LastCalls] = {}
         """By name of their files, what processes of its host have left."""
@@ -257,6 +259,10 @@ class FakeEngine:
     def call(self, slot):
         called = self.calls.get(load(Slot, slot))
         return to_dict(called) if called else None
+
+    def making(self, slot):
+        made = self.makings.get(load(Slot, slot))
+        return to_dict(made) if made else None
 
     def last_calls(self, file):
         return to_dict(self.left[file]) if file in self.left else None

@@ -69,13 +69,57 @@ def test_a_collective_in_a_thread_is_explained_and_freed(world):
 def test_the_line_of_a_module_is_named_with_the_cells(world):
     verdict = hung(world, "y = 1\nif rank == 0: train.step()")
     assert (verdict.kind, verdict.ranks) == ("missing_rank", (1,))
-    assert re.search(r"\(train.py:6 in step, called from cell \d+ line 2\)", verdict.summary)
+    assert re.search(
+        r"\(train.py:6 in step, called from cell \d+ line 2: dist.all_reduce\(x\)\)",
+        verdict.summary,
+    )
 
 
 def test_the_line_of_a_script_is_named_with_the_cells(world):
     verdict = hung(world, "%run $folder/script.py")
-    assert re.search(r"\(script.py:4, called from cell \d+ line 1\)", verdict.summary)
+    assert re.search(
+        r"\(script.py:4, called from cell \d+ line 1: dist.broadcast\(torch.ones\(2\), src=0\)\)",
+        verdict.summary,
+    )
     assert "broadcast" in verdict.summary
+
+
+CLOSER = (
+    "class Closer:\n"
+    "    def __del__(self): dist.barrier()\n"
+    "def load():\n"
+    "    closer = Closer()\n"
+    "    raise ValueError('no data')\n"
+)
+
+
+def test_a_destructor_that_waits_once_an_exception_was_handled_is_told_by_its_except(world):
+    verdict = hung(
+        world,
+        f"{CLOSER}if rank == 0:\n"
+        "    try: load()\n"
+        "    except ValueError as error: print(error)\n"
+        "dist.all_reduce(x)",
+    )
+    assert (verdict.kind, verdict.ranks) == ("raised", (0,))
+    assert re.search(
+        r"Rank 0 raised an exception \(cell \d+ line 8: except ValueError as error: "
+        r"print\(error\)\) and then waited in barrier",
+        verdict.summary,
+    )
+    assert "Call no collective there" in verdict.hint
+
+
+def test_a_destructor_that_waits_cells_later_is_told_by_the_exception_that_kept_it(world):
+    world.session.run(f"{CLOSER}if rank == 0: load()")
+    world.session.run("if rank == 0: 1 / 0")  # IPython keeps this exception now, not that one
+    verdict = hung(world, "import gc\ngc.collect()\ndist.all_reduce(x)")
+    assert (verdict.kind, verdict.ranks) == ("raised", (0,))
+    assert re.search(
+        r"Rank 0 raised ValueError: no data \(cell \d+ line 5: raise ValueError\('no data'\)\) "
+        r"and then waited in barrier",
+        verdict.summary,
+    )
 
 
 def test_a_collective_issued_by_gloos_own_barrier_is_explained(world):

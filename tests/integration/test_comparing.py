@@ -68,6 +68,11 @@ MISTAKES = {
         (1,),
         "with ReduceOp.MAX",
     ),
+    "a group of other members": (
+        "made = dist.new_group([0, 1] if rank < 2 else [0])",
+        (2,),
+        "made group 2 of ranks 0-1",
+    ),
     "functional": (
         "(funcol.all_reduce(x, 'max' if rank == 1 else 'sum', dist.group.WORLD) + 1).sum()",
         (1,),
@@ -114,6 +119,7 @@ HEALTHY = {
         "own = [dist.new_group([i]) for i in range(3)][rank]\n"
         "for i in range(rank): dist.all_reduce(x, group=own)"
     ),
+    "a group for each": "alone = dist.new_group([rank])\ndist.barrier()",
     "a group made by hand": (
         "for i in range(2 + (rank == 0)): dist.all_reduce(x, group=own)\n"
         "dist.destroy_process_group()\n"

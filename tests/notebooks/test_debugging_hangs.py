@@ -32,7 +32,8 @@ HANGS = [
         "for batch in shard.split(8):",
         (
             r"Rank 3 never called all_reduce #\d+, in which ranks 0-2 waited "
-            r"\(In \[\d+\] line \d+ in train_step, called from In \[\d+\] line \d+\): "
+            r"\(In \[\d+\] line \d+ in train_step, called from In \[\d+\] line \d+: "
+            r"dist\.all_reduce\(parameter\.grad\)\): "
             r"its cell had ended\."
         ),
         [("rank 3", "was idle: its cell had ended"), ("ranks 0-2", "waited in all_reduce")],
@@ -43,7 +44,8 @@ HANGS = [
             r"Rank 0 called reduce #(\d+) to 0 "
             r"\(In \[\d+\] line 5: dist\.reduce\(loss, dst=0\)\), "
             r"where ranks 1-3 called all_reduce #\1 "
-            r"\(In \[\d+\] line \d+ in \w+, called from In \[\d+\] line \d+\)\."
+            r"\(In \[\d+\] line \d+ in \w+, called from In \[\d+\] line \d+: "
+            r"dist\.all_reduce\(parameter\.grad\)\)\."
             r"|Rank 0 called reduce #(\d+) to 0 "
             r"\(In \[\d+\] line 5: dist\.reduce\(loss, dst=0\)\), "
             r"where ranks 1-3 called all_reduce #\2 "
@@ -75,9 +77,11 @@ HANGS = [
         "training.train(steps=4)",
         (
             r"Rank 0 called barrier #(\d+) "
-            r"\(training\.py:18 in save, called from In \[\d+\] line 7\), "
+            r"\(training\.py:18 in save, called from In \[\d+\] line 7: "
+            r"dist\.barrier\(\)  # until the file is written\), "
             r"where ranks 1-3 called all_reduce #\1 "
-            r"\(training\.py:9 in train, called from In \[\d+\] line 7\)\."
+            r"\(training\.py:9 in train, called from In \[\d+\] line 7: "
+            r"dist\.all_reduce\(gradient\)\)\."
         ),
         [("rank 0", "waited in barrier"), ("ranks 1-3", "waited in all_reduce")],
     ),

@@ -14,10 +14,11 @@ import torch.distributed as dist
 
 from rankbook import calls, lastcalls
 from rankbook.calls import Ledger
+from rankbook.calls.groups import Groups
 from rankbook.calls.records import to_call
 from rankbook.calls.taps import FUNCTIONAL, METHODS, OPS
 from rankbook.cellnames import file_of
-from rankbook.models.calls import Place
+from rankbook.models.calls import Place, Slot
 
 
 @pytest.fixture
@@ -354,3 +355,37 @@ def test_a_wait_that_fails_is_told_though_others_looked_while_it_ended(ledger):
     ledger.waited(outer)
     ledger.ended(record, failed=True)
     assert to_call(record).failed
+
+
+def test_groups_are_compared_by_name_and_members(world):
+    def made(*groups):
+        its = Groups()
+        its.begin("0", (0, 1, 2), "", is_default=True)
+        for name, ranks in groups:
+            its.begin(name, ranks, "train.py:3", is_default=False)
+            its.end(made=True)
+        [found] = its.made_by_all(1) or [None]
+        return found and found.hashes
+
+    assert made(("1", (0, 1))) == made(("1", (0, 1)))
+    assert made(("1", (0, 1))) != made(("1", (0, 2)))
+    assert made(("1", (0, 1))) != made(("2", (0, 1)))
+    # Its name is a hash of its members where these alone make it.
+    assert made(("9af3", (0, 1))) is None
+    # Each rank may have a group of its own.
+    assert made(("1", (0,))) == made(("1", (2,)))
+
+
+def test_a_group_that_was_made_is_told_by_its_number():
+    groups = Groups()
+    groups.begin("0", (0, 1, 2), "", is_default=True)
+    groups.begin("1", (0, 1), "", is_default=False)  # nobody called it: an engine heals a group
+    groups.end(made=True)
+    groups.begin("2", (1, 2), "train.py:3", is_default=False)
+    groups.end(made=True)
+    [one] = groups.made_by_all(1)
+    assert (one.count, one.ranks) == (1, (0, 1, 2))
+    making = groups.making(Slot(one.group, one.ranks, 1, 1))
+    assert (making.name, making.ranks, making.line) == ("2", (1, 2), "train.py:3")
+    assert groups.making(Slot(one.group, one.ranks, 1, 2)) is None
+    assert groups.made_by_all(1) == ()

@@ -1,9 +1,9 @@
-"""After a cell: what ranks called differently, asked for only where their hashes differ."""
+"""After a cell: what ranks called or made differently, asked for only where their hashes differ."""
 
 from __future__ import annotations
 
 from rankbook.calls.fingerprints import Running, key_of
-from rankbook.models.calls import Call, Fingerprint, Place, Slot
+from rankbook.models.calls import Call, Fingerprint, Making, Place, Slot
 
 ALL = (0, 1, 2, 3)
 
@@ -45,4 +45,39 @@ def test_a_call_that_is_no_longer_kept_gives_no_verdict(formed, pool):
     say(pool, *[("a", "")] * 3, ("b", ""), generation=formed.generation)
     for engine in pool.all.values():
         engine.calls.clear()
+    assert formed.run("1").mismatches == ()
+
+
+def make(pool, *made, generation):
+    """Have each engine say that it has made one group, of a name and members."""
+    for engine, (name, ranks) in zip(pool.all.values(), made, strict=True):
+        running = Running()
+        running.add(key_of((name, ranks)))
+        engine.fingerprints = [Fingerprint("groups 0", ALL, generation, *running.news())]
+        slot = Slot("groups 0", ALL, generation, 1)
+        line = f"train.py:{len(ranks)}: group = new_group(members)"
+        engine.makings[slot] = Making(name, ranks, 1, 0, line, done=True, number=1)
+
+
+def test_a_group_made_of_other_members_is_told_though_it_has_connected(formed, pool):
+    make(pool, *[("1", (0, 1))] * 3, ("1", (1, 2, 3)), generation=formed.generation)
+    result = formed.run("1")
+    assert result.ok
+    [found] = result.mismatches
+    assert (found.kind, found.ranks) == ("mismatch", (3,))
+    assert found.summary == (
+        "Ranks 0-2 made group 1 of ranks 0-1 (train.py:2: group = new_group(members)), "
+        "where rank 3 made it of ranks 1-3 (train.py:3: group = new_group(members)). "
+        "It did not hang: check what came of it."
+    )
+    assert "same groups in the same order" in found.hint
+    assert found.per_rank[3] == (
+        "made group 1 of ranks 1-3 (train.py:3: group = new_group(members))"
+    )
+
+
+def test_a_group_of_which_some_rank_no_longer_knows_gives_no_verdict(formed, pool):
+    make(pool, *[("1", (0, 1))] * 3, ("1", (1, 2, 3)), generation=formed.generation)
+    for engine in pool.all.values():
+        engine.makings.clear()
     assert formed.run("1").mismatches == ()

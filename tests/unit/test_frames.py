@@ -117,7 +117,7 @@ def test_a_position_in_a_persons_file_has_its_line_and_that_of_the_cell(write, l
     write(MINE, "def train():\n    stop()\n")
     cell = write(CELL, "def cell():\n\n    train()\n")
     at = look(cell.cell)
-    assert at.line == "model.py:2 in train, called from In [7] line 3"
+    assert at.line == "model.py:2 in train, called from In [7] line 3: stop()"
 
 
 @pytest.mark.parametrize("filename", [f"{TORCH}nn.py", "/x/site-packages/lib.py", "<generated>"])
@@ -142,7 +142,7 @@ def test_a_main_thread_that_joins_another_is_in_a_lock(write, look, gate):
 def test_a_position_in_a_function_of_an_earlier_cell_has_the_lines_of_both(write, look):
     write(EARLIER, "def step():\n    stop()\n")
     cell = write(CELL, "def cell():\n\n    step()\n")
-    assert look(cell.cell).line == "In [3] line 2 in step, called from In [7] line 3"
+    assert look(cell.cell).line == "In [3] line 2 in step, called from In [7] line 3: stop()"
 
 
 def test_a_position_in_a_function_of_the_same_cell_has_the_innermost_line(write, look):
@@ -463,7 +463,7 @@ def test_the_line_of_an_exception_in_a_persons_file_has_that_of_the_cell(write):
     with pytest.raises(ValueError, match="no") as caught:
         cell.cell()
     line = traces.line_of(caught.value.__traceback__)
-    assert line == "model.py:2 in train, called from In [7] line 2"
+    assert line == "model.py:2 in train, called from In [7] line 2: raise ValueError('no')"
 
 
 def test_a_traceback_ends_above_the_frames_of_torch(write, monkeypatch):
@@ -482,7 +482,7 @@ def test_a_traceback_ends_above_the_frames_of_torch(write, monkeypatch):
     assert names(traces.outside_torch(whole)) == ["cell", "call", "step"]
     assert names(whole) == ["cell", "call", "step", "all_reduce", "helper"]
     line = traces.line_of(traces.outside_torch(whole))
-    assert line == "model.py:2 in step, called from In [7] line 2"
+    assert line == "model.py:2 in step, called from In [7] line 2: all_reduce()"
     assert traces.outside_torch(None) is None
 
 

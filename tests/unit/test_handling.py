@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import linecache
 import threading
 
 import pytest
@@ -22,10 +23,10 @@ class Bench:
         self._here.set()
         assert self._looked.wait(SOON)
 
-    def look(self, thread, is_of_a_person):
+    def look(self, thread, is_of_a_person, see):
         assert self._here.wait(SOON)
         try:
-            self.found = handling.raised_by(thread, is_of_a_person)
+            self.found = see(thread, is_of_a_person)
         finally:
             self._looked.set()
 
@@ -34,10 +35,10 @@ class Bench:
 def seen():
     """Runs code while another thread looks at what it raised."""
 
-    def run(code, is_of_a_person=lambda trace: trace is not None):
+    def run(code, is_of_a_person=lambda trace: trace is not None, see=handling.raised_by):
         bench = Bench()
         main = threading.get_ident()
-        watcher = threading.Thread(target=bench.look, args=(main, is_of_a_person))
+        watcher = threading.Thread(target=bench.look, args=(main, is_of_a_person, see))
         watcher.start()
         with contextlib.suppress(ValueError):
             code(bench.stop)
@@ -128,6 +129,107 @@ def test_a_generator_that_is_closed_in_time_has_raised_nothing(seen):
 
 def test_code_without_an_exception_handles_none(seen):
     assert seen(lambda stop: stop()) is None
+
+
+class Closer:
+    """Stops when it is destroyed."""
+
+    def __init__(self, stop):
+        self._stop = stop
+
+    def __del__(self):
+        self._stop()
+
+
+def fail_beside(stop):
+    closer = Closer(stop)
+    fail()
+    return closer
+
+
+def at_the_end_of_except(stop):
+    try:
+        fail_beside(stop)
+    except ValueError:
+        skipped = True
+    return skipped
+
+
+def at_the_end_of_except_as(stop):
+    try:
+        fail_beside(stop)
+    except ValueError as error:
+        skipped = error.args
+    return skipped
+
+
+def where_except_leaves_a_loop(stop):
+    for left in range(3):
+        try:
+            fail_beside(stop)
+        except ValueError:  # noqa: PERF203 - it is what is tried
+            if not left:
+                break
+
+
+def where_except_returns(stop):
+    try:
+        fail_beside(stop)
+    except ValueError:
+        return 1
+
+
+def at_the_end_of_with(stop):
+    with contextlib.suppress(ValueError):
+        fail_beside(stop)
+
+
+def a_generator_closed_at_the_end_of_except(stop):
+    def batches():
+        try:
+            yield from range(3)
+        finally:
+            stop()
+
+    def use():
+        its = batches()
+        next(its)
+        fail()
+
+    try:
+        use()
+    except ValueError:
+        return 1
+
+
+DROPPED = {
+    at_the_end_of_except: "except ValueError:",
+    at_the_end_of_except_as: "except ValueError as error:",
+    where_except_leaves_a_loop: "except ValueError:",
+    where_except_returns: "except ValueError:",
+    at_the_end_of_with: "with contextlib.suppress(ValueError):",
+    a_generator_closed_at_the_end_of_except: "except ValueError:",
+}
+
+
+@pytest.mark.parametrize(("code", "text"), DROPPED.items(), ids=[code.__name__ for code in DROPPED])
+def test_the_except_is_found_whose_end_destroys_what_the_exception_kept(seen, code, text):
+    found = seen(code, lambda its: its.co_filename == __file__, handling.when_dropped)
+    (innermost, line), *_ = found
+    assert innermost is code.__code__
+    assert linecache.getline(__file__, line).strip().startswith(text)
+    assert seen(code, lambda _: False, handling.when_dropped) is None
+
+
+def test_what_is_destroyed_without_an_exception_tells_of_none(seen):
+    def code(stop):
+        closer = Closer(stop)
+        try:
+            fail()
+        except ValueError:
+            del closer
+
+    assert seen(code, lambda its: its.co_filename == __file__, handling.when_dropped) is None
 
 
 def test_the_original_is_what_was_handled_when_the_rank_was_freed():

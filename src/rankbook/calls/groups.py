@@ -21,9 +21,10 @@ from typing import Any
 
 import torch.distributed.distributed_c10d as c10d
 
+from rankbook.calls.fingerprints import Running, key_of
 from rankbook.calls.places import line_of_call
 from rankbook.calls.records import Group
-from rankbook.models.calls import Making
+from rankbook.models.calls import GROUPS, Fingerprint, Making, Slot
 
 __all__ = ["Groups", "install", "remove"]
 
@@ -48,6 +49,8 @@ class Groups:
         self._makings: deque[Making] = deque(maxlen=_MAKINGS)
         self._under_way: dict[int, Making] = {}
         self._epoch = 0
+        self._all: tuple[int, ...] = ()
+        self._of_all = Running()
         self._nth: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 
     def made(self, pg: Any, name: str, ranks: tuple[int, ...], generation: int) -> None:
@@ -59,10 +62,16 @@ class Groups:
 
     def begin(self, name: str, ranks: tuple[int, ...], line: str, *, is_default: bool) -> None:
         """Note that this thread begins to make a group."""
-        self._epoch += is_default
-        nth = int(name) if name.isdigit() else len(c10d._world.pg_names)
-        name, ranks = self.name_in_session(name), self.in_session(ranks)
-        self._under_way[threading.get_ident()] = Making(name, ranks, nth, self._epoch, line)
+        nth, number = int(name) if name.isdigit() else len(c10d._world.pg_names), 0
+        ranks = self.in_session(ranks)
+        if is_default:
+            self._epoch, self._all, self._of_all = self._epoch + 1, ranks, Running()
+        elif line and name.isdigit():  # a person's; of other names only the members make it
+            # A group of one rank meets nobody: each may have its own.
+            self._of_all.add(key_of((name, ranks if len(ranks) > 1 else ())))
+            number = self._of_all.count
+        making = Making(self.name_in_session(name), ranks, nth, self._epoch, line, number=number)
+        self._under_way[threading.get_ident()] = making
 
     def end(self, *, made: bool) -> None:
         """Note that the group is made that this thread has begun, or that it came to nothing."""
@@ -78,6 +87,24 @@ class Groups:
         """The latest groups that were made, and those that are being made, oldest first."""
         return (*self._makings.copy(), *self._under_way.copy().values())
 
+    def made_by_all(self, generation: int) -> tuple[Fingerprint, ...]:
+        """Which groups were made, of those that all ranks make alike; empty if there is none new.
+
+        The members of a group find each other by its name alone, so that ranks which give one name
+        to different members may meet the wrong ones, unseen.
+        """
+        count, hashes = self._of_all.news()
+        name = f"{GROUPS} {self._epoch}"
+        is_new = hashes and self._all
+        return (Fingerprint(name, self._all, generation, count, hashes),) if is_new else ()
+
+    def making(self, slot: Slot) -> Making | None:
+        """The group that was made as one of those; None if it is not kept."""
+        for each in self.makings():
+            if (f"{GROUPS} {each.epoch}", each.number) == (slot.group, slot.number):
+                return each
+        return None
+
     def count_again(self, generation: int) -> None:
         """Take every group that there is for the first of its name, its calls not yet counted.
 
@@ -90,7 +117,8 @@ class Groups:
         self._made.clear()
         self._nth.clear()
         self._makings.clear()
-        self._epoch = 0
+        self._epoch, self._of_all = 0, Running()
+        self._all = self.in_session(members_of(c10d.GroupMember.WORLD))
         for pg, name in c10d._world.pg_names.items():
             self.made(pg, str(name), members_of(pg), generation)
 

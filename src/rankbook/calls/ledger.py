@@ -309,9 +309,13 @@ class Ledger:
         return found
 
     def fingerprints(self) -> tuple[Fingerprint, ...]:
-        """What was called in each group of this generation, hashed; not of groups told before."""
-        groups = list(self.groups.by_id.values())
-        return self.counts.fingerprints(g for g in groups if g.generation == self.generation)
+        """What was called in each group of this generation, and which were made, hashed.
+
+        Only what was not told before.
+        """
+        generation = self.generation
+        groups = [each for each in self.groups.by_id.values() if each.generation == generation]
+        return *self.groups.made_by_all(generation), *self.counts.fingerprints(groups)
 
     def collective(self, slot: Slot) -> Call | None:
         """What was called as one collective of a group; None if it is not kept."""

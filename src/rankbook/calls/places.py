@@ -22,6 +22,7 @@ __all__ = [
     "line_of_call",
     "place_of",
     "spot",
+    "text_of",
 ]
 
 _OURS = f"{Path(__file__).parents[1]}{os.sep}"
@@ -73,10 +74,8 @@ class Spot:
 
     @property
     def text(self) -> str:
-        """The line of a cell as it was typed; empty for a file's."""
-        if not self.place.is_cell:
-            return ""
-        return linecache.getline(self.code.co_filename, self.place.line).strip()
+        """What stands there; empty where that is not known."""
+        return text_of(self.code, self.place.line)
 
 
 def place_of(code: CodeType, line: int) -> Place:
@@ -87,6 +86,13 @@ def place_of(code: CodeType, line: int) -> Place:
         scope = getattr(code, "co_qualname", "").partition(".<locals>")[0]
         scope = "" if scope.startswith("<") else scope.rpartition(".")[2]
     return Place(cell or code.co_filename, line, scope, bool(cell))
+
+
+def text_of(code: CodeType, line: int) -> str:
+    """What stands in a line of some code; empty where that is not known."""
+    if not is_cell(code.co_filename):
+        linecache.checkcache(code.co_filename)  # it may have been edited and loaded again
+    return linecache.getline(code.co_filename, line).strip()
 
 
 def spot(frame: FrameType | None) -> tuple[Spot | None, Spot | None, str]:
@@ -121,11 +127,12 @@ def is_entrance(filename: str) -> bool:
 
 
 def line_of_call(frame: FrameType | None) -> str:
-    """Say which line of a person's led to a frame, as :attr:`rankbook.models.calls.Call.line`."""
+    """Say which line of a person's led to a frame: :attr:`rankbook.models.calls.Making.line`."""
     found, cell, _ = spot(frame)
     if found is None:
         return ""
-    return f"{found.place}, called from {cell.place}" if cell else str(found.place)
+    place = f"{found.place}, called from {cell.place}" if cell else str(found.place)
+    return f"{place}: {found.text}" if found.text else place
 
 
 def innermost(thread: int) -> Place | None:

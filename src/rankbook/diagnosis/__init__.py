@@ -9,7 +9,8 @@ and ``wording`` what a rank does.
 """
 
 from rankbook.diagnosis.comparing import differing
+from rankbook.diagnosis.makings import unlike
 from rankbook.diagnosis.rows import Row, rows
 from rankbook.diagnosis.verdict import diagnose
 
-__all__ = ["Row", "diagnose", "differing", "rows"]
+__all__ = ["Row", "diagnose", "differing", "rows", "unlike"]

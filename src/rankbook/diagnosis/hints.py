@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from rankbook.diagnosis.calls import (
     alike,
@@ -17,7 +17,7 @@ from rankbook.diagnosis.sentences import Case
 from rankbook.diagnosis.wording import Words
 from rankbook.models import Collective, Look
 
-__all__ = ["SLOW", "UNPROVEN", "mismatch", "missing"]
+__all__ = ["SLOW", "UNPROVEN", "mismatch", "missing", "raised"]
 
 SLOW = (
     "Often it is work that only some ranks do (saving, logging or downloading below "
@@ -85,6 +85,11 @@ def _last(look: Look, name: str) -> Collective | None:
     """The last collective that a rank has called of a group."""
     calls = [call for call in look.recent if group(call) == name and slot(call)]
     return calls[-1] if calls else None
+
+
+def raised(calls: Iterable[Collective]) -> str:
+    """What it often is that ranks wait in calls although they have raised."""
+    return _DESTRUCTOR if any(call.in_destructor for call in calls) else ""
 
 
 def mismatch(found: Clash) -> str:

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rankbook.diagnosis.wording import Words, grouped
-from rankbook.models import Collective, Look
+from rankbook.diagnosis.wording import Words, grouped, shortened
+from rankbook.models import Collective, Diagnosis, Look
 from rankbook.models.calls import Making
 from rankbook.words import agree, sentence_start
 
-__all__ = ["HINT", "Misfit", "has_come", "misfit", "sentence"]
+__all__ = ["HINT", "Misfit", "has_come", "misfit", "sentence", "unlike"]
 
 HINT = (
     "Every rank of the world must make the same groups in the same order, also groups that it will "
@@ -61,8 +61,33 @@ def misfit(looks: Mapping[int, Look], rank: int, call: Collective) -> Misfit | N
             its = _under_way(look, mine) or _left_behind(look, looks[rank], mine)
         if its is not None:
             made[other] = its
+    return _misfit(made)
+
+
+def unlike(made: Mapping[int, Making]) -> Diagnosis | None:
+    """Say how ranks have made a group differently that has come about all the same.
+
+    Args:
+        made: By rank, what it made.
+
+    Returns:
+        A verdict of the kind ``mismatch``; None if all have made the same.
+    """
+    found = _misfit(made)
+    if found is None:
+        return None
+    words = Words({}, past=True)
+    per_rank = {
+        rank: f"made group {_number(its)} of {words.ranks(its.ranks)}{_at(its)}"
+        for rank, its in sorted(made.items())
+    }
+    said = sentence(words, found)
+    return Diagnosis("mismatch", found.culprits, said, per_rank, hint=HINT)
+
+
+def _misfit(made: Mapping[int, Making]) -> Misfit | None:
     sorts = grouped(made, lambda each: (made[each].name, made[each].ranks))
-    if len(sorts) == 1:
+    if len(sorts) <= 1:
         return None
     most = max(sorts, key=len)
     majority = most if 2 * len(most) > len(made) else ()
@@ -74,12 +99,11 @@ def sentence(words: Words, found: Misfit) -> str:
 
     def say(ranks: tuple[int, ...]) -> str:
         its = found.made[ranks[0]]
-        at = f" ({its.line})" if its.line else ""
         if found.of_one_name:
-            return f"{words.do(ranks, 'make')} it of {words.ranks(its.ranks)}{at}"
+            return f"{words.do(ranks, 'make')} it of {words.ranks(its.ranks)}{_at(its)}"
         nth = f"{agree(ranks, 'its', 'their')} {_nth(its.nth)}"
         made = f"{words.do(ranks, 'make')} a group of {words.ranks(its.ranks)} as {nth}"
-        return f"{made}{at}"
+        return f"{made}{_at(its)}"
 
     made = found.made
     first, *others = grouped(made, lambda each: (made[each].name, made[each].ranks))
@@ -112,6 +136,10 @@ def _left_behind(look: Look, waiter: Look, mine: Making) -> Making | None:
     met = {each.name for each in waiter.groups if set(each.ranks) == set(mine.ranks)}
     is_same = its and its.epoch == mine.epoch and set(its.ranks) == set(mine.ranks)
     return its if its and is_same and its.name not in met else None
+
+
+def _at(making: Making) -> str:
+    return f" ({shortened(making.line)})" if making.line else ""
 
 
 def _number(making: Making) -> str:

@@ -148,7 +148,8 @@ def _raised_first(scene: _Scene) -> _Finding | None:
     if not culprits or (len(kinds) == 1 and len(culprits) == len(scene.stuck) and not others):
         return None
     calls = {rank: scene.waits[rank].call for rank in scene.stuck}
-    return _Finding("raised", culprits, sentences.raised_first(scene.words, culprits, calls))
+    message = sentences.raised_first(scene.words, culprits, calls)
+    return _Finding("raised", culprits, message, hints.raised(calls[rank] for rank in culprits))
 
 
 def _mismatch(scene: _Scene) -> _Finding | None:

@@ -19,7 +19,7 @@ _Key = TypeVar("_Key", bound=Hashable)
 _TENTHS_UNTIL = 10
 """Seconds from which on tenths are left out."""
 
-_OF_CODE = re.compile(r"(?:^| )line \d+")
+_OF_CODE = re.compile(r"(?:^| )line \d+|\.py:\d+")
 """What is said of a rank in code, not of one that does something else."""
 
 _MOST = 3

@@ -1,20 +1,24 @@
 """The exception for which a rank runs an ``except``, ``finally``, ``__exit__`` or a destructor.
 
 Such a rank has raised, but its cell has not ended: it may wait there in a collective, and the
-exception that began it would never be seen.
+exception that began it would never be seen. What an exception kept alive is destroyed when the
+``except`` that has handled it ends: there only that place is known, and no longer the exception.
 """
 
 from __future__ import annotations
 
+import dis
 import gc
 import inspect
+import itertools
+import linecache
 import sys
 import traceback
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import cast
 
-__all__ = ["original", "raised_by"]
+__all__ = ["original", "raised_by", "when_dropped"]
 
 _CONTROL_FLOW = (StopIteration, StopAsyncIteration, GeneratorExit)
 
@@ -95,6 +99,51 @@ def _unwinding(
 
 def _leads_through(trace: TracebackType | None, stack: list[FrameType]) -> bool:
     return any(each is frame for each, _ in traceback.walk_tb(trace) for frame in stack)
+
+
+def when_dropped(
+    thread: int, is_of_a_person: Callable[[CodeType], bool]
+) -> list[tuple[CodeType, int]] | None:
+    """Where an exception was handled, if a thread runs what is destroyed because it is dropped.
+
+    Args:
+        thread: ``threading.get_ident()`` of the thread.
+        is_of_a_person: Whether code is a person's.
+
+    Returns:
+        Code and its line, the innermost first: that of the ``except``, or the ``with``, and of what
+        called it. None if the thread runs nothing of the kind.
+    """
+    frame = sys._current_frames().get(thread)
+    while frame is not None and (frame := frame.f_back) is not None:
+        if is_of_a_person(frame.f_code) and _drops(frame):
+            (_, line), *above = traceback.walk_stack(frame)
+            handler = frame.f_code, _line_of_handler(frame.f_code.co_filename, line)
+            return [handler, *((each.f_code, number) for each, number in above)]
+    return None
+
+
+def _drops(frame: FrameType) -> bool:
+    """Whether a frame is at the end of an ``except``, where Python lets go of the exception."""
+    for step, after in itertools.pairwise(dis.get_instructions(frame.f_code)):
+        if step.offset == frame.f_lasti:
+            # ``except … as error`` ends with ``error = None; del error``.
+            unbinds = step.opname.startswith("STORE_") and after.opname.startswith("DELETE_")
+            return step.opname == "POP_EXCEPT" or (unbinds and step.argval == after.argval)
+    return False
+
+
+def _line_of_handler(filename: str, line: int) -> int:
+    """The line with which the ``except`` or ``with`` around a line begins."""
+    depth = sys.maxsize
+    for number in range(line, 0, -1):
+        text = linecache.getline(filename, number)
+        stands = text.strip()
+        if stands and (indent := len(text) - len(text.lstrip())) < depth:
+            depth = indent
+            if stands.startswith(("except", "with ", "async with ", "finally")):
+                return number
+    return line
 
 
 def original(

@@ -12,10 +12,11 @@ from dataclasses import replace
 
 from rankbook.calls import Ledger
 from rankbook.calls.waits import OTHER_STORE
-from rankbook.engine import flight, frames, gpu, handling, host, traces
+from rankbook.engine import flight, frames, gpu, handling, host, owners, traces
 from rankbook.engine.cells.failures import text
 from rankbook.engine.frames import Position
 from rankbook.engine.jobs import Job
+from rankbook.engine.leftovers import Leftovers
 from rankbook.engine.nccl import OpenSince, Streams
 from rankbook.engine.operations import CONTROL, operation
 from rankbook.engine.recorder import Recorder
@@ -201,6 +202,9 @@ def look(job: Job, request: LookAt) -> Look:
     runs = seen.state == "running" and runner.cell is not None
     if runner.cell is not None and request.closely:
         seen = _with_what_it_raised(seen, runner.failures.last)
+    if seen.state == "waiting" and request.closely and not seen.handles:
+        # Between cells, too: what an exception kept alive may be destroyed at any time.
+        seen = _with_what_left_it(seen, runner.failures.leftovers)
     return replace(
         seen,
         since=time.time() - runner.started if runs else seen.since,
@@ -223,19 +227,32 @@ def look(job: Job, request: LookAt) -> Look:
 def _with_what_it_raised(seen: Look, shown: Failure | None) -> Look:
     """Add the exception that has not ended the cell: the rank does something because of it."""
     if shown is not None and not shown.freed:
-        return replace(seen, handles=_in_a_line(shown.ename, shown.evalue), raised_at=shown.line)
+        return _with_failure(seen, shown)
     if seen.state != "waiting" or seen.still < _SETTLED:
         return seen  # to find out costs some milliseconds
     main = threading.main_thread().ident or 0
     found = handling.raised_by(main, traces.led_through_a_person)
     if found is None:
-        return seen
+        dropped = handling.when_dropped(main, owners.is_of_a_person)
+        at = owners.where(dropped) if dropped else ""
+        return replace(seen, handles="an exception", raised_at=at) if at else seen
     error, trace = found
     return replace(
         seen,
         handles=_in_a_line(type(error).__name__, text(error)),
         raised_at=traces.line_of(trace) or traces.line_in_script(trace),
     )
+
+
+def _with_what_left_it(seen: Look, leftovers: Leftovers) -> Look:
+    """Add the exception that has kept alive what the rank destroys."""
+    earlier = leftovers.being_destroyed(threading.main_thread().ident or 0)
+    return _with_failure(seen, earlier) if earlier is not None else seen
+
+
+def _with_failure(seen: Look, failure: Failure) -> Look:
+    raised = _in_a_line(failure.ename, failure.evalue)
+    return replace(seen, handles=raised, raised_at=failure.line)
 
 
 def _in_a_line(name: str, message: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import linecache
 import os
 import sysconfig
 from collections.abc import Iterable
@@ -22,6 +21,7 @@ __all__ = [
     "is_of_the_standard_library",
     "is_own",
     "where",
+    "with_text",
 ]
 
 NOT_OF_A_PERSON = tuple(
@@ -57,7 +57,8 @@ def where(stack: Iterable[tuple[CodeType, int]]) -> str:
 
     Returns:
         ``In [4] line 3: dist.all_reduce(x)`` of a cell; of a file or an earlier cell ``train.py:6
-        in step, called from In [4] line 2``; in a script or a test ``train.py:6 in step``; empty if
+        in step, called from In [4] line 2: dist.all_reduce(x)``, the text being that of the
+        innermost line; in a script or a test ``train.py:6 in step: dist.all_reduce(x)``; empty if
         none of these is on the stack.
     """
     own: list[tuple[CodeType, int]] = []
@@ -67,11 +68,7 @@ def where(stack: Iterable[tuple[CodeType, int]]) -> str:
         if is_cell(code.co_filename) or is_own(code.co_filename):
             own.append((code, line))
     place = cellnames.where(places.place_of(*each) for each in own)
-    if ", called from " in place or not place:
-        return place
-    code, line = own[0]
-    text = linecache.getline(code.co_filename, line).strip()
-    return f"{place}: {text}" if text else place
+    return with_text(place, *own[0]) if place else ""
 
 
 def _in_files(own: list[tuple[CodeType, int]]) -> str:
@@ -84,6 +81,12 @@ def _in_files(own: list[tuple[CodeType, int]]) -> str:
         return ""
     inner, outer = own[0], own[-1]
     place = str(places.place_of(*inner))
-    if inner[0].co_filename == outer[0].co_filename:
-        return place
-    return f"{place}, called from {places.place_of(*outer)}"
+    if inner[0].co_filename != outer[0].co_filename:
+        place = f"{place}, called from {places.place_of(*outer)}"
+    return with_text(place, *inner)
+
+
+def with_text(place: str, code: CodeType, line: int) -> str:
+    """Add to the words for a place what stands in a line, if that is known."""
+    text = places.text_of(code, line)
+    return f"{place}: {text}" if text else place

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import linecache
 import traceback
 from types import TracebackType
 
@@ -39,7 +38,7 @@ def in_lines(error: BaseException, message: str) -> list[str]:
         code = frame.f_code
         if is_cell(code.co_filename) or is_own(code.co_filename):
             shown.append(f"  {places.place_of(code, line)}")
-            if text := linecache.getline(code.co_filename, line).strip():
+            if text := places.text_of(code, line):
                 shown.append(f"    {text}")
     return [*shown, f"{type(error).__name__}: {message}".rstrip(": ")]
 
@@ -62,7 +61,9 @@ def line_in_script(trace: TracebackType | None) -> str:
     while trace is not None:
         code = trace.tb_frame.f_code
         if is_own(code.co_filename):
-            line = str(places.place_of(code, trace.tb_lineno))
+            line = owners.with_text(
+                str(places.place_of(code, trace.tb_lineno)), code, trace.tb_lineno
+            )
         trace = trace.tb_next
     return line
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rankbook.models.wire import Request
 
 __all__ = [
+    "GROUPS",
     "SAME_SIZE",
     "SAME_SIZE_ON_GLOO",
     "Call",
@@ -17,6 +18,7 @@ __all__ = [
     "ReadLastCalls",
     "Slot",
     "TellCall",
+    "TellMaking",
     "Traffic",
     "Wait",
 ]
@@ -28,6 +30,9 @@ SAME_SIZE = frozenset(
 
 SAME_SIZE_ON_GLOO = frozenset({"all_gather", "gather", "scatter"})
 """What gloo cannot do either, where other backends can."""
+
+GROUPS = "groups"
+"""Begins the name under which the groups are compared that ranks make, as calls of a group are."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,7 @@ class Call:
     failed: bool = False
     """Whether issuing it, or a wait for it, raised."""
     text: str = ""
-    """The line of a cell where it was called, as typed; only where a rank tells of one call."""
+    """What stands in the line where it was called; only where a rank tells of one call."""
     key: str = ""
     """Name of its group, told apart from an earlier one of that name: ``0 (2)``."""
 
@@ -167,8 +172,10 @@ class Making:
     epoch: int = 0
     """How many default groups; names begin again with each."""
     line: str = ""
-    """Where, as :attr:`Call.line`."""
+    """Where, as :attr:`Call.line`, with what stands there."""
     done: bool = False
+    number: int = 0
+    """From 1, among the groups that every rank has to make alike; 0: it is none of these."""
 
 
 @dataclass(frozen=True)
@@ -201,6 +208,17 @@ class TellCall(Request):
 
     slot: Slot
     op = "call"
+
+
+@dataclass(frozen=True)
+class TellMaking(Request):
+    """Tell of one group that was made; the answer is a :class:`Making`, or None if it is not kept.
+
+    It is numbered as calls are.
+    """
+
+    slot: Slot
+    op = "making"
 
 
 @dataclass(frozen=True)

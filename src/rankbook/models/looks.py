@@ -104,7 +104,7 @@ class Look:
     prompt); the session adds ``no answer`` and ``gone``."""
     line: str = ""
     """Where it stands: ``In [4] line 3: dist.all_reduce(x)``, ``train.py:6 in step, called from In
-    [4] line 2``; or what it does instead."""
+    [4] line 2: dist.all_reduce(x)``; or what it does instead."""
     cell: int | None = None
     """Number of the cell that runs, None if none does."""
     waiting: Collective | None = None

@@ -1,6 +1,6 @@
 """What a session asks an engine for: one class per operation, beside the model of its answer."""
 
-from rankbook.models.calls import ReadLastCalls, TellCall
+from rankbook.models.calls import ReadLastCalls, TellCall, TellMaking
 from rankbook.models.cells import ForgetError, Free, Run
 from rankbook.models.copies import Copy, SayDigests, SayHoldings, Settle, Take
 from rankbook.models.diffs import Chunks, Drop, Fingerprint, SendChunks
@@ -59,5 +59,6 @@ __all__ = [
     "Take",
     "TakeProfile",
     "TellCall",
+    "TellMaking",
     "TellTimeline",
 ]

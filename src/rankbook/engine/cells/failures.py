@@ -14,6 +14,7 @@ from typing import Any
 
 from rankbook.distributed import adopting, healing
 from rankbook.engine import handling, traces
+from rankbook.engine.leftovers import Leftovers
 from rankbook.errors import MismatchError
 from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import Failure
@@ -29,11 +30,13 @@ class Failures:
         freed: Whether the session has interrupted the cell, or is about to.
         cut: Whether it has cut the connections under it, or is about to.
         in_script: Whether a script runs instead of a cell.
+        leftovers: What the exceptions keep alive.
     """
 
     def __init__(self, shell: Any) -> None:
         self.last: Failure | None = None
         self.freed = self.cut = self.in_script = False
+        self.leftovers = Leftovers()
         self._is_on = False
         self._first: BaseException | None = None
         self._unraisable, sys.unraisablehook = sys.unraisablehook, self._on_unraisable
@@ -79,6 +82,8 @@ class Failures:
         self.last = Failure(
             etype.__name__, text(evalue), tuple(stb), time.time(), freed, line, slot
         )
+        if not freed:
+            self.leftovers.note(evalue.__traceback__, self.last)
 
     def exited(self, error: SystemExit, code: int) -> None:
         """Note that a script has ended itself with an exit code that is not 0."""

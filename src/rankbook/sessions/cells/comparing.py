@@ -1,15 +1,15 @@
-"""Comparing what ranks called in a cell, once it has ended, at no cost to the ranks."""
+"""Comparing what ranks called and made in a cell, once it has ended, at no cost to the ranks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from rankbook.diagnosis import differing
+from rankbook.diagnosis import differing, unlike
 from rankbook.fingerprints import Comparison
 from rankbook.models import Collective, Diagnosis, load
-from rankbook.models.calls import Call, Fingerprint, Slot
-from rankbook.models.requests import TellCall
+from rankbook.models.calls import GROUPS, Call, Fingerprint, Making, Slot
+from rankbook.models.requests import TellCall, TellMaking
 from rankbook.sessions.members import Members
 
 __all__ = ["Comparing", "verdict_on"]
@@ -25,7 +25,7 @@ class Comparing:
         self._comparison = Comparison()
 
     def compare(self, by_rank: Mapping[int, Iterable[Fingerprint]]) -> tuple[Diagnosis, ...]:
-        """Find the first collective of each group that its members have called differently.
+        """Find what ranks have called, or made, differently: the first collective of each group.
 
         Args:
             by_rank: By rank, what it says of the groups that it has used.
@@ -42,9 +42,13 @@ def verdict_on(members: Members, slot: Slot) -> Diagnosis | None:
 
     Args:
         members: The ranks.
-        slot: The collective.
+        slot: The collective, or the making of a group.
     """
-    values = members.ranks(slot.ranks).look(TellCall(slot)).values
+    ranks = members.ranks(slot.ranks)
+    if slot.group.startswith(GROUPS):
+        values = ranks.look(TellMaking(slot)).values
+        return unlike({rank: load(Making, value) for rank, value in values.items() if value})
+    values = ranks.look(TellCall(slot)).values
     calls = {rank: load(Call, value) for rank, value in values.items() if value}
     collectives = {rank: Collective.of(call, call.issued) for rank, call in calls.items()}
     return differing(collectives, members.named_mesh)
