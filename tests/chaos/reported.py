@@ -12,6 +12,7 @@ __all__ = ["REPORTED", "Reported"]
 
 FIRST, LAST, ALL = "first", "last", "all"
 SECOND, THIRD, LAST_BUT_ONE, FIRST_TWO = "second", "third", "last but one", "first two"
+MIDDLE = "the first of the upper half"
 UPPER_HALF = "all above the first half"
 BUT_FIRST, BUT_LAST = "all but the first", "all but the last"
 
@@ -69,6 +70,7 @@ class Reported:
             BUT_LAST: every[:-1],
             SECOND: every[1:2],
             THIRD: every[2:3],
+            MIDDLE: every[n // 2 : n // 2 + 1],
             LAST_BUT_ONE: every[-2:-1],
             FIRST_TWO: every[:2],
             UPPER_HALF: every[n // 2 + 1 :],
@@ -567,7 +569,7 @@ if rank == 0:
     mesh = init_device_mesh("cpu", (2, world_size // 2), mesh_dim_names=("pp", "dp"))  # *
 """,
         "missing_rank",
-        THIRD,
+        MIDDLE,
         "init_device_mesh",
         ranks=4,
     ),

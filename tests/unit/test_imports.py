@@ -7,8 +7,9 @@ import json
 import sys
 
 import pytest
+import torch.distributed as dist
 
-from rankbook.engine import imports, launching
+from rankbook.engine import defaults, imports, launching
 from rankbook.errors import InputError
 
 
@@ -92,3 +93,21 @@ def test_a_launcher_for_notebooks_says_what_to_write_instead(write):
     assert module.notebook_launcher(train, args=(3,), num_processes=1) == 3
     for name in ("accelerate", "accelerate.launchers"):
         del sys.modules[name]
+
+
+def test_a_function_with_the_default_group_of_its_import_takes_the_present_one(write):
+    write(
+        "reduces",
+        "import torch.distributed as dist\n"
+        "def sum_up(x, times=2, group=dist.group.WORLD): return group\n"
+        "class Scaler:\n"
+        "    def __init__(self, group=dist.group.WORLD): self.group = group\n",
+    )
+    imports.when_imported("reduces", defaults._forget_group)
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        reduces = importlib.import_module("reduces")
+    finally:
+        dist.destroy_process_group()
+    assert reduces.sum_up.__defaults__ == (2, None)
+    assert reduces.Scaler().group is None

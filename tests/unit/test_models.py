@@ -129,6 +129,7 @@ ASKED = [
     requests.SayStacks(),
     requests.Show("x"),
     requests.TellCall(Slot("0", (0, 1), 2, 7)),
+    requests.TellMaking(Slot("groups 0", (0, 1), 2, 1)),
     requests.Settle(),
     requests.Take(0, ("x",), ("def f(): ...",), {"pairs": ("1", "2")}),
     requests.TellTimeline(None),

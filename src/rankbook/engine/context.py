@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rankbook import calls
 from rankbook.calls.keeping import Keeper
 from rankbook.distributed.stores import Interruptible
-from rankbook.engine import children, lastcalls, launching, spawned
+from rankbook.engine import children, defaults, lastcalls, launching, spawned
 from rankbook.engine.cells.runner import Runner
 from rankbook.engine.cells.shell import prepare
 from rankbook.engine.group import Group
@@ -47,6 +47,7 @@ class Engine:
         self.kernel = kernel
         children.install()
         spawned.install()
+        defaults.install()
         launching.install()
         self.ledger = lastcalls.ledger()
         self.group = Group(kernel.shell.user_ns, self.ledger)
