@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rankbook.diagnosis.wording import Words, grouped, shortened
+from rankbook.diagnosis.phrases import shortened
+from rankbook.diagnosis.wording import Words, grouped
 from rankbook.models import Collective, Diagnosis, Look
 from rankbook.models.calls import Making
 from rankbook.words import agree, sentence_start
