@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import linecache
 import threading
 
@@ -107,6 +108,23 @@ def test_the_exception_is_found_that_has_not_ended_the_code(seen, code):
     error, trace = seen(code)
     assert repr(error) == "ValueError('no data')"
     assert trace is not None
+
+
+def test_exceptions_that_are_kept_are_not_searched_for_one_by_one(seen, monkeypatch):
+    """Each search takes a look at every object of the process."""
+
+    def caught(number):
+        try:
+            return {}[number]
+        except KeyError as error:
+            return error
+
+    kept = [caught(number) for number in range(50)]
+    search, searched = gc.get_referrers, []
+    monkeypatch.setattr(gc, "get_referrers", lambda x: (searched.append(x), search(x))[1])
+    error, _ = seen(in_a_generators_finally)
+    assert repr(error) == "ValueError('no data')"
+    assert not set(map(id, searched)) & set(map(id, kept))
 
 
 def test_an_exception_that_no_persons_code_has_raised_is_of_no_interest(seen):

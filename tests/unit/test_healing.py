@@ -12,6 +12,8 @@ import pytest
 import torch
 import torch.distributed as dist
 from processes import wait_until
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from rankbook.distributed import healing
@@ -179,6 +181,51 @@ def test_a_module_of_a_backend_that_is_not_healed_says_so(another_backend):
         model(torch.ones(1, 2))
     with pytest.raises(RuntimeError, match="backend"):  # what was computed before
         loss.backward()
+
+
+def cut_in_the_forward():
+    """An FSDP module in the middle of a step, its mesh, and an input."""
+    mesh = init_device_mesh("cpu", (1,))
+    model = fully_shard(torch.nn.Linear(2, 2), mesh=mesh)
+    tensor = torch.ones(1, 2)
+    model(tensor).sum().backward()
+    model.zero_grad()
+    model(tensor)
+    return model, tensor
+
+
+def test_a_sharded_module_goes_on_where_torch_only_reads_what_has_accumulated(group, monkeypatch):
+    """As from torch 2.15 on."""
+    model, tensor = cut_in_the_forward()
+    [held] = {type(one) for its in wrappers.param_groups(model) for one in its.fsdp_params}
+    reads = property(lambda self: getattr(getattr(self, "_unsharded_param", None), "grad", None))
+    if not isinstance(getattr(held, "unsharded_accumulated_grad", None), property):
+        wrappers._restart_fsdp(model)  # a step of this torch's own would set it
+        monkeypatch.setattr(held, "unsharded_accumulated_grad", reads, raising=False)
+    model._get_fsdp_state()._training_state = held_state(model, "FORWARD")
+    assert again().kinds == ("FSDP modules",)
+    assert model._get_fsdp_state()._training_state.name == "IDLE"
+    with torch.no_grad():
+        model(tensor)
+
+
+def held_state(model, name):
+    return type(model._get_fsdp_state()._training_state)[name]
+
+
+def test_a_sharded_module_says_so_where_torch_lacks_what_it_takes_to_go_on(group, monkeypatch):
+    model, tensor = cut_in_the_forward()
+    other = dist.new_group([0])
+
+    def lacks(module):
+        raise AttributeError("'FSDPState' object has no attribute '_reset_iter_state'")
+
+    monkeypatch.setattr(wrappers, "_restart_fsdp", lacks)
+    healed = again()
+    assert (healed.kinds, healed.lost) == (("subgroups",), ("FSDP modules",))
+    assert works(other)
+    with pytest.raises(StaleGroupError, match=r"this FSDP module .* make the model again"):
+        model(tensor)
 
 
 def test_nothing_goes_on_in_a_group_of_another_size(group):

@@ -90,9 +90,11 @@ def _unwinding(
     # Before Python 3.12 an exception gets its traceback when it is caught, and nothing holds it.
     traces = [x for x in everything if type(x) is TracebackType and is_its(x)]
     traces = [trace for trace in traces if not any(trace is other for other in known)]
-    for error in reversed(errors) if traces else ():
+    # Who holds it takes a look at every object, which is long where thousands are kept.
+    bare = [error for error in reversed(errors) if error.__traceback__ is None]
+    for error in bare if traces else ():
         holders = [each for each in gc.get_referrers(error) if not isinstance(each, list)]
-        if error.__traceback__ is None and all(isinstance(each, FrameType) for each in holders):
+        if all(isinstance(each, FrameType) for each in holders):
             return error, traces[0]
     return None
 

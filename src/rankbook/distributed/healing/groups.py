@@ -96,14 +96,16 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     alive, ended = found.split(_with_default(going))
     new = [rank for rank, word in enumerate(words) if word.is_new]
     alive, waiting = alive.apart(_without(going, new), stale.waiting())
-    wrappers.restart(alive, [word.standings for word in words], _c10d._get_default_store())
+    store = _c10d._get_default_store()
+    broken = wrappers.restart(alive, [word.standings for word in words], store)
+    alive, ended = alive.less(broken), ended.more(broken)
     stale.wait(waiting, new)
     lost = [one.terms for one in held if one.terms not in [each.terms for each in going]]
     is_other = account is not None and account.size != dist.get_world_size()
     shares: tuple[str, ...] = ()
     if account is not None and is_other:
         shares = samplers.refuse(account.size, account.rank, dist.get_world_size())
-    if account is not None and lost:
+    if account is not None and (lost or broken.kinds):
         names = {its.name for its in lost if is_other or not its.is_default}
         stale.refuse(ended, names, account.generation)
     meshes.clear_caches()

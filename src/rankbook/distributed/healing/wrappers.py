@@ -7,6 +7,7 @@ must begin, on every rank, as if it had not been.
 from __future__ import annotations
 
 import gc
+import logging
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -21,6 +22,8 @@ from rankbook.distributed.healing.reducers import Standing
 from rankbook.distributed.stores import Store
 
 __all__ = ["Found", "find", "param_groups", "restart"]
+
+logger = logging.getLogger(__name__)
 
 _dist: Any = import_module("torch.distributed")
 
@@ -70,7 +73,7 @@ class Found:
             groups: Those groups; None stands for the default one.
         """
         going = self.where(lambda _kind, group: group in groups)
-        return going, self._without(going)
+        return going, self.less(going)
 
     def apart(self, groups: Collection[Any], besides: Collection[Any]) -> tuple[Found, Found]:
         """The same, but only DDP and FSDP modules are in the rest.
@@ -83,13 +86,18 @@ class Found:
         ddp = tuple(one for one in going.ddp if one[1] not in besides)
         fsdp = tuple(one for one in going.fsdp if one[1] not in besides)
         going = replace(self, ddp=ddp, fsdp=fsdp)
-        return going, self._without(going)
+        return going, self.less(going)
 
-    def _without(self, going: Found) -> Found:
+    def less(self, going: Found) -> Found:
+        """What of it is not in another."""
         ddp = tuple(one for one in self.ddp if one not in going.ddp)
         fsdp = tuple(one for one in self.fsdp if one not in going.fsdp)
         rest = tuple(one for one in self.others if one not in going.others)
         return Found(ddp, fsdp, self.meshes, rest)
+
+    def more(self, other: Found) -> Found:
+        """It, and FSDP modules of another."""
+        return replace(self, fsdp=(*self.fsdp, *other.fsdp))
 
     def where(self, is_so: Callable[[str, Any], bool]) -> Found:
         """The modules of which something is so for their kind and each of their groups."""
@@ -174,13 +182,16 @@ def _class(module: str, name: str) -> Any:
     return getattr(sys.modules.get(module), name, ())
 
 
-def restart(found: Found, reports: Sequence[Standings], store: Store) -> None:
+def restart(found: Found, reports: Sequence[Standings], store: Store) -> Found:
     """Have the next step of each begin as if the one that was cut had not been.
 
     Args:
         found: Of this rank.
         reports: By rank, its :attr:`Found.standings`.
         store: In which the ranks tell each other more.
+
+    Returns:
+        What cannot, because this torch lacks a private name that it takes.
     """
     standings = {kind: [[*report.get(kind, ())] for report in reports] for kind, _ in found.ddp}
     for act in (reducers.tell, reducers.restart):
@@ -189,8 +200,17 @@ def restart(found: Found, reports: Sequence[Standings], store: Store) -> None:
     for name, one, _ in found.others:
         if name == "_PipelineSchedule":
             _restart_schedule(one)
-    for _, module in found.fsdp:
+    return Found(fsdp=tuple(one for one in found.fsdp if not _can_restart_fsdp(one[1])))
+
+
+def _can_restart_fsdp(module: Any) -> bool:
+    """Do it, and tell whether this torch has what it takes."""
+    try:
         _restart_fsdp(module)
+    except (AttributeError, TypeError):
+        logger.warning("an FSDP module cannot go on with this torch", exc_info=True)
+        return False
+    return True
 
 
 def _restart_schedule(schedule: Any) -> None:
@@ -238,7 +258,8 @@ def _restart_fsdp(module: Any) -> None:
         group._all_gather_result = None  # to be waited for in vain
         for parameter in group.fsdp_params:
             # zero_grad() does not see these.
-            parameter.unsharded_accumulated_grad = None
+            with suppress(AttributeError):  # from torch 2.15 on it only reads the other one
+                parameter.unsharded_accumulated_grad = None
             with suppress(AttributeError):  # it was never whole
                 parameter._unsharded_param.grad = None
     if hasattr(module, "reset_iter_state"):  # from torch 2.13 on
