@@ -239,7 +239,7 @@ def test_private_names_of_torch_that_copying_uses_are_there():
     assert type(state).__name__ == "FSDPState"
     assert state._modules == (model,)
     assert (state._auto_reshard_after_forward, state._mp_policy) == (True, MixedPrecisionPolicy())
-    [group] = healing.wrappers.param_groups(model)
+    [group] = healing.fsdp2.param_groups(model)
     assert group.post_forward_mesh_info is group.mesh_info
     assert group.mesh_info.mesh is mesh
     assert group.offload_policy is not None

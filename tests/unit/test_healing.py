@@ -17,7 +17,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from rankbook.distributed import healing
-from rankbook.distributed.healing import connections, groups, reducers, wrappers
+from rankbook.distributed.healing import connections, fsdp2, groups, reducers, wrappers
 from rankbook.distributed.healing.account import Terms
 from rankbook.errors import StaleGroupError
 from rankbook.models import GroupInfo
@@ -197,10 +197,10 @@ def cut_in_the_forward():
 def test_a_sharded_module_goes_on_where_torch_only_reads_what_has_accumulated(group, monkeypatch):
     """As from torch 2.15 on."""
     model, tensor = cut_in_the_forward()
-    [held] = {type(one) for its in wrappers.param_groups(model) for one in its.fsdp_params}
+    [held] = {type(one) for its in fsdp2.param_groups(model) for one in its.fsdp_params}
     reads = property(lambda self: getattr(getattr(self, "_unsharded_param", None), "grad", None))
     if not isinstance(getattr(held, "unsharded_accumulated_grad", None), property):
-        wrappers._restart_fsdp(model)  # a step of this torch's own would set it
+        fsdp2.restart(model)  # a step of this torch's own would set it
         monkeypatch.setattr(held, "unsharded_accumulated_grad", reads, raising=False)
     model._get_fsdp_state()._training_state = held_state(model, "FORWARD")
     assert again().kinds == ("FSDP modules",)
@@ -220,7 +220,7 @@ def test_a_sharded_module_says_so_where_torch_lacks_what_it_takes_to_go_on(group
     def lacks(module):
         raise AttributeError("'FSDPState' object has no attribute '_reset_iter_state'")
 
-    monkeypatch.setattr(wrappers, "_restart_fsdp", lacks)
+    monkeypatch.setattr(fsdp2, "restart", lacks)
     healed = again()
     assert (healed.kinds, healed.lost) == (("subgroups",), ("FSDP modules",))
     assert works(other)

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 
-from rankbook.distributed.healing import wrappers
+from rankbook.distributed.healing import fsdp2
 
 __all__ = [
     "DeviceMesh",
@@ -58,7 +58,7 @@ def shards() -> dict[int, Any]:
     found: dict[int, Any] = {}
     for module in gc.get_objects() if sharded else ():
         if issubclass(type(module), sharded):
-            for group in wrappers.param_groups(module):
+            for group in fsdp2.param_groups(module):
                 for parameter in group.fsdp_params:
                     found[id(parameter.sharded_param)] = parameter
                     found[id(getattr(parameter, "_unsharded_param", parameter.sharded_param))] = (
@@ -76,7 +76,7 @@ def why_not(module: Any) -> str:
     """Why an FSDP module cannot be made again elsewhere; empty if it can."""
     if len(module._get_fsdp_state()._modules) > 1:
         return "several modules are sharded together: make it on the new rank"
-    for group in wrappers.param_groups(module):
+    for group in fsdp2.param_groups(module):
         after = group.post_forward_mesh_info
         if after is not None and after is not group.mesh_info:
             return "it is resharded to a smaller mesh: make it on the new rank"
@@ -96,7 +96,7 @@ def reduce_module(
     state = {name: value for name, value in state.items() if name not in own}
     fsdp = module._get_fsdp_state()
     terms: dict[str, Any] = {"mp_policy": fsdp._mp_policy}
-    for group in wrappers.param_groups(module):
+    for group in fsdp2.param_groups(module):
         mesh_info = group.mesh_info
         terms["mesh"] = mesh_info.mesh
         terms["offload_policy"] = group.offload_policy

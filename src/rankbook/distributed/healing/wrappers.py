@@ -7,7 +7,6 @@ must begin, on every rank, as if it had not been.
 from __future__ import annotations
 
 import gc
-import logging
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -17,13 +16,11 @@ from typing import Any
 
 from torch.nn.parallel import DistributedDataParallel
 
-from rankbook.distributed.healing import reducers
+from rankbook.distributed.healing import fsdp2, reducers
 from rankbook.distributed.healing.reducers import Standing
 from rankbook.distributed.stores import Store
 
-__all__ = ["Found", "find", "param_groups", "restart"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["Found", "find", "restart"]
 
 _dist: Any = import_module("torch.distributed")
 
@@ -173,8 +170,11 @@ def _groups_of_other(one: Any) -> tuple[Any, ...]:
     """The groups of such an object; None stands for the default one."""
     if hasattr(one, "process_group"):
         return (one.process_group,)
-    stages = one._stages if hasattr(one, "_stages") else [one._stage]
-    return tuple({stage.group for stage in stages})
+    return tuple({stage.group for stage in _stages(one)})
+
+
+def _stages(schedule: Any) -> list[Any]:
+    return list(schedule._stages) if hasattr(schedule, "_stages") else [schedule._stage]
 
 
 def _class(module: str, name: str) -> Any:
@@ -200,17 +200,7 @@ def restart(found: Found, reports: Sequence[Standings], store: Store) -> Found:
     for name, one, _ in found.others:
         if name == "_PipelineSchedule":
             _restart_schedule(one)
-    return Found(fsdp=tuple(one for one in found.fsdp if not _can_restart_fsdp(one[1])))
-
-
-def _can_restart_fsdp(module: Any) -> bool:
-    """Do it, and tell whether this torch has what it takes."""
-    try:
-        _restart_fsdp(module)
-    except (AttributeError, TypeError):
-        logger.warning("an FSDP module cannot go on with this torch", exc_info=True)
-        return False
-    return True
+    return Found(fsdp=tuple(one for one in found.fsdp if not fsdp2.can_restart(one[1])))
 
 
 def _restart_schedule(schedule: Any) -> None:
@@ -223,18 +213,20 @@ def _restart_schedule(schedule: Any) -> None:
         schedule._internal_losses.clear()
     for name in _TOLD & set(vars(schedule)):
         setattr(schedule, name, False)
-
-
-def param_groups(module: Any) -> list[Any]:
-    """What FSDP2 knows of the parameters of a module; those of modules in it are apart."""
-    return [*_param_groups(module._get_fsdp_state())]
+    for stage in _stages(schedule):
+        for infos in (*stage.args_recv_info.values(), *stage.grad_recv_info.values()):
+            for info in infos:
+                # From torch 2.15 on it keeps what was to be received, and receives nothing more
+                # while it does: the connections by which it would have come are gone.
+                if hasattr(info, "take_buffer"):
+                    info.buffer = None
 
 
 def _groups_of(module: Any) -> list[Any]:
     """The groups that an FSDP2 module holds, and the modules in it."""
     held: list[Any] = []
     for one in module.modules():
-        for group in param_groups(one) if hasattr(one, "_get_fsdp_state") else ():
+        for group in fsdp2.param_groups(one) if hasattr(one, "_get_fsdp_state") else ():
             info = group.mesh_info
             names = ("shard_process_group", "replicate_process_group")
             held.extend(getattr(info, name, None) for name in names)
@@ -245,53 +237,3 @@ def _kind(module: Any, group: str) -> str:
     shapes = [tuple(parameter.shape) for parameter in module.parameters()]
     # Python's own hash of numbers is the same in every process.
     return f"{group} {hash(tuple(shapes)):x}"
-
-
-def _restart_fsdp(module: Any) -> None:
-    """Shard the parameters of an interrupted step, and forget its gradients."""
-    root = module._get_fsdp_state()
-    groups = [group for state in _states(root) for group in _param_groups(state)]
-    states = [*_states(root), *groups]
-    if all(state._training_state.name == "IDLE" for state in states):
-        return
-    for group in groups:
-        group._all_gather_result = None  # to be waited for in vain
-        for parameter in group.fsdp_params:
-            # zero_grad() does not see these.
-            with suppress(AttributeError):  # from torch 2.15 on it only reads the other one
-                parameter.unsharded_accumulated_grad = None
-            with suppress(AttributeError):  # it was never whole
-                parameter._unsharded_param.grad = None
-    if hasattr(module, "reset_iter_state"):  # from torch 2.13 on
-        module.reset_iter_state()
-    else:
-        _begin_again(root, groups)
-
-
-def _begin_again(root: Any, groups: Sequence[Any]) -> None:
-    """What ``reset_iter_state`` does, as far as it concerns a CPU."""
-    context = root._comm_ctx
-    context.all_gather_state = context.reduce_scatter_state = None
-    context.post_forward_order.clear()
-    for group in groups:
-        group._post_reduce_event = group._all_reduce_state = None
-        group._reshard_after_forward_event = group._partial_reduce_output = None
-        group._post_forward_indices.clear()
-        group._to_sharded()
-    idle = type(root._training_state).IDLE
-    for one in (*_states(root), *groups):
-        one._training_state = idle
-    root._state_ctx.iter_forward_root = None
-    root._state_ctx.post_backward_final_callback_queued = False
-
-
-def _states(state: Any) -> list[Any]:
-    """Of a root that has run, its own state and those of the modules in it."""
-    return list(state._state_ctx.all_states) if state._is_root else []
-
-
-def _param_groups(state: Any) -> Iterator[Any]:
-    if hasattr(state, "_fsdp_param_groups"):
-        yield from state._fsdp_param_groups
-    elif state._fsdp_param_group is not None:
-        yield state._fsdp_param_group

@@ -1,0 +1,80 @@
+"""FSDP2's modules: after a step that was cut they begin with the next one.
+
+What an interrupted forward has gathered is sharded again, and its gradients are forgotten.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+__all__ = ["can_restart", "param_groups", "restart"]
+
+logger = logging.getLogger(__name__)
+
+
+def param_groups(module: Any) -> list[Any]:
+    """What FSDP2 knows of the parameters of a module; those of modules in it are apart."""
+    return [*_param_groups(module._get_fsdp_state())]
+
+
+def can_restart(module: Any) -> bool:
+    """Do it, and tell whether this torch has what it takes."""
+    try:
+        restart(module)
+    except (AttributeError, TypeError):
+        logger.warning("an FSDP module cannot go on with this torch", exc_info=True)
+        return False
+    return True
+
+
+def restart(module: Any) -> None:
+    """Shard the parameters of an interrupted step, and forget its gradients."""
+    root = module._get_fsdp_state()
+    groups = [group for state in _states(root) for group in _param_groups(state)]
+    states = [*_states(root), *groups]
+    if all(state._training_state.name == "IDLE" for state in states):
+        return
+    for group in groups:
+        group._all_gather_result = None  # to be waited for in vain
+        for parameter in group.fsdp_params:
+            # zero_grad() does not see these.
+            with suppress(AttributeError):  # from torch 2.15 on it only reads the other one
+                parameter.unsharded_accumulated_grad = None
+            with suppress(AttributeError):  # it was never whole
+                parameter._unsharded_param.grad = None
+    if hasattr(module, "reset_iter_state"):  # from torch 2.13 on
+        module.reset_iter_state()
+    else:
+        _begin_again(root, groups)
+
+
+def _begin_again(root: Any, groups: Sequence[Any]) -> None:
+    """What ``reset_iter_state`` does, as far as it concerns a CPU."""
+    context = root._comm_ctx
+    context.all_gather_state = context.reduce_scatter_state = None
+    context.post_forward_order.clear()
+    for group in groups:
+        group._post_reduce_event = group._all_reduce_state = None
+        group._reshard_after_forward_event = group._partial_reduce_output = None
+        group._post_forward_indices.clear()
+        group._to_sharded()
+    idle = type(root._training_state).IDLE
+    for one in (*_states(root), *groups):
+        one._training_state = idle
+    root._state_ctx.iter_forward_root = None
+    root._state_ctx.post_backward_final_callback_queued = False
+
+
+def _states(state: Any) -> list[Any]:
+    """Of a root that has run, its own state and those of the modules in it."""
+    return list(state._state_ctx.all_states) if state._is_root else []
+
+
+def _param_groups(state: Any) -> Iterator[Any]:
+    if hasattr(state, "_fsdp_param_groups"):
+        yield from state._fsdp_param_groups
+    elif state._fsdp_param_group is not None:
+        yield state._fsdp_param_group
