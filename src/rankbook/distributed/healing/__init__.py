@@ -4,7 +4,8 @@ A DDP or FSDP module, a device mesh, a DTensor, an optimizer hold ``ProcessGroup
 names of such. For torch those end with ``destroy_process_group``. Here they are noted before
 (``account``), separated from what connects them (``connections``), and when the ranks have met
 again, they get new connections under the names that they had (``groups``). What a wrapper has begun
-and cannot end is forgotten (``wrappers``, ``reducers``, ``fsdp2``). What cannot go on says so (``stale``).
+and cannot end is forgotten (``wrappers``, ``reducers``, ``fsdp2``). What cannot go on says so
+(``stale``).
 """
 
 from rankbook.distributed.healing.account import Account, note
