@@ -129,13 +129,13 @@ from torch.distributed.pipelining import PipelineStage, ScheduleGPipe
 torch.manual_seed(7 + rank)
 model = nn.Sequential(nn.Linear(24, 24), Pause(), nn.Tanh())
 stage = PipelineStage(model, rank, world_size, device)
-schedule = ScheduleGPipe(stage, 2, loss_fn=nn.functional.mse_loss)
+schedule = ScheduleGPipe(stage, world_size, loss_fn=nn.functional.mse_loss)  # torch 2.9: not fewer
 {_ADAM}
 
 def grads(k):
     optimizer.zero_grad()
     torch.manual_seed(k)
-    x, y = torch.randn(6, 24), torch.randn(6, 24)
+    x, y = torch.randn(2 * world_size, 24), torch.randn(2 * world_size, 24)
     first, last = rank == 0, rank == world_size - 1
     schedule.step(*([x] if first else []), **({{'target': y, 'losses': []}} if last else {{}}))
 """,

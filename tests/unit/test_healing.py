@@ -14,10 +14,11 @@ import torch.distributed as dist
 from processes import wait_until
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from rankbook.distributed import healing
-from rankbook.distributed.healing import connections, fsdp2, groups, reducers, wrappers
+from rankbook.distributed.healing import connections, fsdp2, groups, meshes, reducers, wrappers
 from rankbook.distributed.healing.account import Terms
 from rankbook.errors import StaleGroupError
 from rankbook.models import GroupInfo
@@ -284,3 +285,17 @@ def test_modules_of_another_group_are_left_alone(group):
     model = DistributedDataParallel(torch.nn.Linear(2, 2))
     assert wrappers.find({group: "0"}).ddp[-1][1] is model
     assert wrappers.find({object(): "0"}).ddp == ()
+
+
+def test_dtensor_gets_an_empty_cache_where_torch_cannot_clear_it(group, monkeypatch):
+    debug = import_module("torch.distributed.tensor.debug")
+    monkeypatch.delattr(debug, "_clear_sharding_prop_cache", raising=False)
+    propagator = DTensor._op_dispatcher.sharding_propagator
+    before = propagator.propagate_op_sharding
+    monkeypatch.setattr(propagator, "propagate_op_sharding", before)  # it is put back at the end
+    held = distribute_tensor(torch.ones(2, 2), init_device_mesh("cpu", (1,)), [Shard(0)])
+    assert torch.equal((held @ held).full_tensor(), torch.full((2, 2), 2.0))
+    meshes.clear_caches()
+    assert propagator.propagate_op_sharding is not before
+    assert not propagator.propagate_op_sharding.cache_info().currsize
+    assert torch.equal((held @ held).full_tensor(), torch.full((2, 2), 2.0))

@@ -60,8 +60,20 @@ def clear_caches() -> None:
                 one.cache_clear()
     if "torch.distributed.tensor" not in sys.modules:
         return  # to import it takes a second
-    with suppress(ImportError, AttributeError):  # another torch keeps none here
-        import_module("torch.distributed.tensor.debug")._clear_sharding_prop_cache()
+    debug = import_module("torch.distributed.tensor.debug")
+    if (clear := getattr(debug, "_clear_sharding_prop_cache", None)) is not None:  # torch >= 2.11
+        clear()
+    else:
+        _replace_cache()
+
+
+def _replace_cache() -> None:
+    """Give DTensor an empty cache where torch cannot clear it, as up to 2.10."""
+    with suppress(AttributeError):  # another torch keeps none here
+        dtensor = import_module("torch.distributed.tensor").DTensor
+        propagator = dtensor._op_dispatcher.sharding_propagator
+        kind = type(propagator.propagate_op_sharding)
+        propagator.propagate_op_sharding = kind(propagator.propagate_op_sharding_non_cached)
 
 
 def _names(mesh: Any) -> list[str]:
