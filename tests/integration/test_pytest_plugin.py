@@ -84,7 +84,7 @@ def test_a_hang_is_a_failure_with_its_verdict_and_line(said):
     line = SAMPLE.read_text().splitlines().index("        dist.barrier()") + 1
     assert re.match(
         rf"HangError: Rank 3 never called barrier #\d+, in which ranks 0-2 waited "
-        rf"\(test_sample.py:{line} in test_hangs\)",
+        rf"\(test_sample.py:{line} in test_hangs: dist.barrier\(\)\)",
         text,
     )
     assert "ranks 0-2  waited in barrier" in part(said, "test_hangs")
