@@ -75,7 +75,8 @@ class FakeLauncher(Launcher):
         self._start(range(n))
 
     def log_tail(self, engine):
-        return self._all[engine].words if self.is_owned else []
+        # One that another has replaced has no log any more.
+        return self._all[engine].words if self.is_owned and engine in self._all else []
 
     def stop(self):
         self.closed += 1

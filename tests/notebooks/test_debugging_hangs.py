@@ -100,7 +100,12 @@ def test_a_hang_ends_with_its_verdict(executed, source, sentence, ranks):
 
 def test_a_rank_that_has_nothing_left_to_do_is_not_stopped(executed):
     cell = cell_with(executed, "for batch in shard.split(8):")
-    assert re.fullmatch(r"\[3\] trained on 24 samples, loss \d\.\d+\n", shown(cell))
+    said, *picture = shown(cell).splitlines()
+    assert re.fullmatch(r"\[3\] trained on 24 samples, loss \d\.\d+", said)
+    assert [line.partition(",")[0] for line in picture] == [
+        *(f"rank {rank}: 7 collectives" for rank in range(3)),
+        "rank 3: 6 collectives",
+    ]
 
 
 def test_the_traceback_of_the_rank_that_raised_comes_first_and_alone(executed):
