@@ -342,9 +342,9 @@ _PREDICTIONS = (
     ),
     Prediction(
         "thousandfold",
-        "How many times as long as 4 bytes do 4096 bytes take: about 1, 10, or 1000 times?",
+        "How many times as long as 64 bytes do 65,536 bytes take: about 1, 10, or 1000 times?",
         Choice(("1", "10", "1000")),
-        cell="one, thousand = time_of(1)",
+        cell="one, thousand = time_of(16)",
         truth=lambda here: _nearest(here.thousand / here.one, 1, 10, 1000),
         answer="1",
         rank=0,
