@@ -90,6 +90,18 @@ for _ in range(5):
     late()
     total.sum().item()
 """,
+    "compiled collectives": """
+import shutil
+import torch.distributed._functional_collectives as functional
+def step(x):
+    total = functional.all_reduce(x * 2, "sum", dist.group.WORLD)
+    parts = functional.all_gather_tensor(total + rank, 0, dist.group.WORLD)
+    return parts.sum()
+compiled = torch.compile(step, backend="inductor" if shutil.which("g++") else "aot_eager")
+for _ in range(5):
+    late()
+    assert compiled(torch.ones(4)) == step(torch.ones(4))
+""",
     "groups made late, and keys set late": """
 for step in range(3):
     late()
