@@ -72,6 +72,8 @@ def test_ranks_group_and_variables_survive_a_kernel_and_end_in_the_next(how, our
         assert "used by pid" in text(second, "%dist_clusters")
         seen = text(second, "%%dist\ndist.all_reduce(x)\nprint(x.item())")
         assert seen == "[0-1] 3.0\n"
+        second.run("%dist_restart 1")
+        assert "%dist_shutdown (or shutdown()) ends this kept cluster" in second.stderr
 
         text(second, "%dist_shutdown")
         assert "No cluster is kept" in text(second, "%dist_clusters")

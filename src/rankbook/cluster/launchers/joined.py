@@ -18,6 +18,11 @@ __all__ = ["JoinedLauncher"]
 _END = 20.0
 """Seconds for a cluster that was kept to end."""
 
+_INSTEAD_IN_KEPT = (
+    "%dist_shutdown (or shutdown()) ends this kept cluster, with all variables; "
+    "%dist_init --keep then starts another."
+)
+
 _CONNECT_TIMEOUT = 10.0
 """Seconds for the controller to answer a client."""
 
@@ -72,6 +77,8 @@ class JoinedLauncher(Launcher):
             raise ClusterError("The cluster has no engines: start some, then join again.")
         self.client = client
         self.user = kept.find(self._path)
+        if self.user is not None:
+            self.instead = _INSTEAD_IN_KEPT
         return client
 
     def let_go(self) -> None:
