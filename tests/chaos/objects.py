@@ -6,6 +6,8 @@ Every kind defines ``grads(k)``, which computes the gradients of step ``k`` and 
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 __all__ = ["COMMON", "FORGET", "LOAD", "OBJECTS", "SAVE", "STEP"]
 
 FORGET = """
@@ -242,3 +244,8 @@ weight, update = map(spread, torch.load(f'{0}/{{rank}}'))
     "three subgroups": "weight, update = torch.load(f'{0}/{{rank}}')",
 }
 """By object, loads on a new rank what ``%dist_restart --from`` cannot copy."""
+
+if tuple(map(int, version("torch").split(".")[:2])) < (2, 11):
+    # Its first messages cross those about their shapes, and gloo aborts, under torchrun as well.
+    for table in (OBJECTS, SAVE, LOAD):
+        del table["pipeline"]
