@@ -136,6 +136,16 @@ def test_a_hang_that_was_freed_leaves_a_picture_of_its_cell_above_the_verdict(no
     assert "did not complete" in svg
 
 
+def test_a_hang_in_the_background_draws_nothing_below_the_cell_that_runs_by_then(notebook):
+    notebook.run("%%dist --no-wait\nif rank != 1: dist.all_reduce(torch.ones(1))")
+    notebook.run(
+        "import threading\n"
+        "while any(thread.name == 'rankbook-cell' for thread in threading.enumerate()): pass"
+    )
+    assert [data["data"] for data in notebook.of("display_data")] == []
+    assert notebook.run("%dist rank")["status"] == "ok"
+
+
 @pytest.mark.parametrize("gap", [0.1, 0.2, 0.25, 0.3, 0.35, 0.4])
 def test_the_stop_button_pressed_twice_leaves_no_broken_group(notebook, gap):
     """Whatever is under way then: the ranks being freed, or their group being made again."""

@@ -117,8 +117,8 @@ def show(
         keep(result)
         if result.profile is not None:
             screen.show(*_bundle(result.profile), uuid.uuid4().hex, update=False)
-        if result.diagnosis is not None and result.diagnosis.stuck and screen.can_clear:
-            _show_hang(session, screen)
+        if wait and result.diagnosis is not None and result.diagnosis.stuck and screen.can_clear:
+            _show_hang(session, screen)  # of a cell in the background it would stand below another
         result.raise_for_error()
 
     if wait:
