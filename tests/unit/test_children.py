@@ -31,7 +31,8 @@ PREAMBLE = """
         if not pid:
             try:
                 body()
-                time.sleep(60)
+                # Not one long sleep: a signal between Python's last look and it would not end it.
+                for _ in range(6000): time.sleep(0.01)
             except KeyboardInterrupt:
                 os._exit(3)
             os._exit(4)
