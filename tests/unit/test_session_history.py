@@ -58,6 +58,12 @@ def test_a_session_remembers_when_its_cells_ran(formed):
     assert before <= first.started <= first.ended <= second.started <= second.ended <= after
 
 
+def test_a_cell_begins_before_any_rank_runs_it(formed):
+    for _ in range(20):
+        result = formed.run("import time; print(time.time())")
+        assert formed.cells[-1].started <= min(float(one.stdout) for one in result.values())
+
+
 def test_the_running_cell_has_no_end_in_the_history(formed):
     assert formed.cells == ()
     thread, _ = run_stuck(formed)

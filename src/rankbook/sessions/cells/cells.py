@@ -66,12 +66,13 @@ class Cells:
         self._following.tell()
         self._count += 1
         cell = replace(cell, name=name_of(cell.number, self._count))
+        started = time.time()  # before a rank can have called anything
         running = RunningCell(self._members, self._repair, self._comparing, cell, output)
         self._running, self._verdict, self._hang = running, None, None
         span = CellSpan(
             cell.number,
             cell.label,
-            time.time(),
+            started,
             code=cell.code,
             ranks=cell.ranks,
             name=cell.name,
