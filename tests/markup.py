@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from base64 import b64decode
 from html import escape
 from html.parser import HTMLParser
 
-__all__ = ["Element", "outline", "tree"]
+__all__ = ["Element", "decoded", "outline", "tree"]
+
+_IMAGE = re.compile(r"data:image/svg\+xml;base64,([\w+/=]+)")
 
 _VOID = {"br", "hr", "img", "input"}
 
@@ -87,6 +91,11 @@ def tree(html):
     builder.close()
     assert len(builder.open) == 1, f"<{builder.open[-1].tag}> is not closed"
     return builder.open[0]
+
+
+def decoded(html):
+    """The HTML with the SVG of its images written out."""
+    return _IMAGE.sub(lambda found: b64decode(found[1]).decode(), html)
 
 
 def outline(html):

@@ -136,13 +136,25 @@ def test_a_hang_that_was_freed_leaves_a_picture_of_its_cell_above_the_verdict(no
     assert "did not complete" in svg
 
 
-def test_a_hang_in_the_background_draws_nothing_below_the_cell_that_runs_by_then(notebook):
-    notebook.run("%%dist --no-wait\nif rank != 1: dist.all_reduce(torch.ones(1))")
+def test_a_hang_in_the_background_leaves_its_picture_below_its_own_cell(notebook):
+    number = notebook.run("%%dist --no-wait\nif rank != 1: dist.all_reduce(torch.ones(1))")[
+        "execution_count"
+    ]
+    reserved = [content["transient"]["display_id"] for content in notebook.of("display_data")]
     notebook.run(
         "import threading\n"
         "while any(thread.name == 'rankbook-cell' for thread in threading.enumerate()): pass"
     )
-    assert [data["data"] for data in notebook.of("display_data")] == []
+    assert notebook.of("display_data") == []
+    updates = {
+        content["transient"]["display_id"]: content["data"]
+        for content in notebook.of("update_display_data")
+    }
+    assert list(updates) == list(reversed(reserved))  # the picture, then the verdict as text
+    text, picture = (updates[display_id] for display_id in reserved)
+    assert picture["text/html"].startswith("<div><img")
+    assert picture["text/plain"].splitlines()[1].startswith("rank 1: 0 collectives")
+    assert f"In [{number}] line 2" in text["text/plain"]
     assert notebook.run("%dist rank")["status"] == "ok"
 
 
@@ -435,7 +447,7 @@ def test_a_benchmark_is_a_table_with_a_plot(notebook):
     assert notebook.run("%dist_bench all_reduce --sizes 4K,64K --rounds 1")["status"] == "ok"
     [shown] = notebook.of("execute_result")
     assert "no network" in shown["data"]["text/plain"]
-    assert "<svg" in shown["data"]["text/html"]
+    assert "<img" in shown["data"]["text/html"]
     assert notebook.run("%dist_bench frob")["status"] == "error"
     assert "'frob' cannot be measured" in notebook.stderr
 

@@ -139,7 +139,7 @@ def test_who_holds_what_of_a_distributed_value(sharded, expression, lines):
     text = repr(sharded.show(expression))
     for line in lines:
         assert line in text
-    assert "<svg" in sharded.show(expression)._repr_html_()
+    assert "<img" in sharded.show(expression)._repr_html_()
 
 
 def test_replicas_that_are_not_the_same_are_named(sharded):
@@ -192,8 +192,8 @@ def test_a_cell_whose_value_is_distributed_shows_it_as_one_picture(sharded, scre
     result = sharded.run(value, output=LiveOutput(screen, range(4)))
     [bundle] = screen.shown
     assert bundle["text/plain"].startswith(told)
-    assert "<svg" in bundle["text/html"]
-    assert "<svg" in result._repr_html_()
+    assert "<img" in bundle["text/html"]
+    assert "<img" in result._repr_html_()
 
 
 def test_what_every_rank_put_into_a_collective_and_got_is_shown(named):
@@ -209,7 +209,7 @@ def test_what_every_rank_put_into_a_collective_and_got_is_shown(named):
     assert "rank 3  puts in float32 [2]\n3  3\n" in first
     assert first.count("6  6") == 4
     assert "gets float32 [4, 1]" in second
-    assert named.exchanges()._repr_html_().count("<svg") == 2
+    assert named.exchanges()._repr_html_().count("<img") == 2
 
 
 def test_a_collective_of_a_hang_shows_what_was_put_in(named):

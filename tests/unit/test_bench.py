@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from markup import decoded
 
 from rankbook.bench import collectives, fitting, sizes
 from rankbook.display import bench as view
@@ -117,7 +118,7 @@ def test_groups_that_measure_at_once_are_said():
 
 def test_the_page_has_a_point_for_each_size_in_both_plots_and_escapes_what_it_says():
     rows = rows_of(lambda size: 50e-6 + size / 2e9)
-    page = view.to_html(found(rows, fitting.fit(rows), link="a <host>"))
+    page = decoded(view.to_html(found(rows, fitting.fit(rows), link="a <host>")))
     assert page.count("<circle") == 2 * len(rows)
     assert page.count("<polyline") == 2
     assert "<host>" not in page
@@ -125,7 +126,7 @@ def test_the_page_has_a_point_for_each_size_in_both_plots_and_escapes_what_it_sa
 
 
 def test_one_size_is_drawn_without_a_line():
-    page = view.to_html(found(rows_of(lambda size: 1.0)[:1]))
+    page = decoded(view.to_html(found(rows_of(lambda size: 1.0)[:1])))
     assert page.count("<circle") == 2
     assert "<polyline" not in page
     assert "nan" not in page.lower()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from IPython.utils.capture import capture_output
+from screens import RecordingScreen
 
 from rankbook.display.cell import LiveOutput
 from rankbook.display.screens import (
-    BackgroundScreen,
     NotebookScreen,
     TerminalScreen,
     screen_for,
@@ -16,65 +16,6 @@ from rankbook.models.events import Clear, Display, Result, Stream
 
 INFINITY = float("inf")
 RED, END = "\x1b[31m", "\x1b[0m"
-
-
-class RecordingScreen:
-    """A screen whose displays are looked at as a person sees them: in place, top to bottom."""
-
-    can_clear = True
-
-    def __init__(self):
-        self.clears = 0
-        self.places = []  # display ids, or ("stream", name), from top to bottom
-        self.shown = {}
-        self.redraws = []
-        self.final = {}
-
-    def write(self, name, text):
-        assert text.endswith("\n")
-        key = ("stream", name, len(self.places))
-        if self.places and self.places[-1][:2] == key[:2]:
-            self.shown[self.places[-1]] += text
-        else:
-            self.places.append(key)
-            self.shown[key] = text
-
-    def show(self, data, metadata, display_id, *, update):
-        assert update == (display_id in self.shown), (
-            "update of what is not there, or a second first"
-        )
-        if not update:
-            self.places.append(display_id)
-        self.shown[display_id] = (data, metadata)
-
-    def redraw(self, text, display_id, *, first, final):
-        assert first == (display_id not in self.shown)
-        assert not self.final.get(display_id), "redrawn after it was final"
-        if first:
-            self.places.append(display_id)
-        self.shown[display_id] = text
-        self.redraws.append(text)
-        self.final[display_id] = final
-
-    def clear(self, *, wait):
-        self.clears += 1
-        self.places, self.shown, self.final = [], {}, {}
-
-    @property
-    def lines(self):
-        """What stands there, as lines of text; rich displays as their MIME types' first text."""
-        seen = []
-        for place in self.places:
-            what = self.shown[place]
-            if isinstance(what, tuple):
-                data = what[0]
-                what = data.get("text/plain", "")
-                if set(data) - {"text/plain"}:
-                    what = f"<{what}>"
-            name = place[1] if isinstance(place, tuple) else ""
-            prefix = "! " if name == "stderr" else ""
-            seen += [prefix + line for line in what.rstrip("\n").split("\n")]
-        return seen
 
 
 class Cell:
@@ -925,44 +866,3 @@ def test_a_screen_suits_its_shell(shell):
     assert isinstance(screen_for(shell), TerminalScreen)
     shell.kernel = object()
     assert isinstance(screen_for(shell), NotebookScreen)
-
-
-def test_in_the_background_text_grows_in_one_display():
-    below = RecordingScreen()
-    screen = BackgroundScreen(below)
-    screen.write("stdout", "a\nb\n")
-    screen.write("stderr", "c\n")
-    screen.show({"text/plain": "[0] 42"}, {}, "v", update=False)
-    screen.redraw("50%", "bar", first=True, final=False)
-    screen.redraw("100%", "bar", first=False, final=True)
-    assert below.lines == ["a", "b", "c", "[0] 42", "100%"]
-    assert len(below.places) == 1
-
-
-def test_in_the_background_rich_displays_stand_for_themselves():
-    below = RecordingScreen()
-    screen = BackgroundScreen(below)
-    screen.show(html("figure"), {}, "d", update=False)
-    screen.show(html("FIGURE"), {}, "d", update=True)
-    assert below.lines == ["", "<FIGURE>"]
-
-
-def test_in_the_background_a_flood_keeps_its_end_and_says_what_it_dropped():
-    below = RecordingScreen()
-    screen = BackgroundScreen(below)
-    for number in range(1200):
-        screen.write("stdout", f"line {number}\n")
-    lines = below.lines
-    assert lines[0] == "(700 lines above left out)"
-    assert lines[1:] == [f"line {number}" for number in range(700, 1200)]
-
-
-def test_in_the_background_clear_output_empties_what_is_there():
-    below = RecordingScreen()
-    screen = BackgroundScreen(below)
-    screen.write("stdout", "a\n")
-    screen.show(html("figure"), {}, "d", update=False)
-    screen.clear(wait=True)
-    screen.write("stdout", "b\n")
-    assert below.lines == ["b", "<>"]
-    assert below.clears == 0

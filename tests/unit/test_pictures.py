@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from markup import decoded, tree
 from samples import EVIL
 
 from rankbook.display.pictures.boards import boards
@@ -186,20 +187,20 @@ def compare(name, text):
 def svgs(html):
     return [
         ET.fromstring(f"<svg{part.partition('</svg>')[0]}</svg>")  # noqa: S314 - our own
-        for part in html.split("<svg")[1:]
+        for part in decoded(html).split("<svg")[1:]
     ]
 
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_what_ranks_hold_looks_as_reviewed(name):
     compare(f"{name}.txt", f"{to_text(PICTURES[name])}\n")
-    compare(f"{name}.html", to_html(PICTURES[name]).replace("><", ">\n<") + "\n")
+    compare(f"{name}.html", decoded(to_html(PICTURES[name])).replace("><", ">\n<") + "\n")
 
 
 @pytest.mark.parametrize("name", EXCHANGES)
 def test_what_collectives_put_in_and_get_looks_as_reviewed(name):
     compare(f"{name}.txt", f"{exchanges_to_text(EXCHANGES[name])}\n")
-    html = exchanges_to_html(EXCHANGES[name])
+    html = decoded(exchanges_to_html(EXCHANGES[name]))
     compare(f"{name}.html", html.replace("><", ">\n<") + "\n")
 
 
@@ -220,6 +221,15 @@ def test_a_picture_says_the_same_to_a_screen_reader_and_stays_inside_its_frame(n
         assert within(svg, 0, 0)
 
 
+def test_a_saved_notebook_keeps_a_picture_where_svg_and_styles_are_taken_out():
+    page = tree(to_html(PICTURES["shards"]))
+    assert {one.tag for one in page.walk()} == {"div", "img"}
+    assert page.one("img")["src"].startswith("data:image/svg+xml;base64,")
+    assert page.one("img")["alt"] == to_text(PICTURES["shards"])
+    svg = decoded(to_html(PICTURES["shards"]))
+    assert "--jp-" not in svg[svg.index("<svg") :]  # an image knows nothing of the page around it
+
+
 def within(element, x, y):
     """Whether every rectangle lies in the picture."""
     wide, high = float(element.get("width")), float(element.get("height"))
@@ -238,8 +248,9 @@ def within(element, x, y):
 
 
 def test_no_colour_is_of_one_theme_only():
-    html = to_html(PICTURES["shards"])
+    html = decoded(to_html(PICTURES["shards"]))
     assert "currentColor" in html
+    assert "prefers-color-scheme: dark" in html
     assert "black" not in html
     assert "white" not in html
     assert all(share <= 0.61 for share in opacities(html))
@@ -251,6 +262,7 @@ def opacities(html):
 
 def test_what_ranks_hold_cannot_be_markup():
     told = Shown(EVIL, {0: tensor(numbers([[1]])), 1: Held(EVIL)})
+    assert "<b" not in decoded(to_html(told))
     assert "<b" not in to_html(told)
     plain = Shown("x", {0: Held(parts=(Part("", "str", EVIL),))})
     assert "<b" not in to_html(plain)
@@ -293,4 +305,4 @@ def test_a_named_mesh_shows_itself_as_a_grid():
     assert mesh_to_text(NAMED) == (
         "mesh: dp=2 tp=2\n      tp=0  tp=1\ndp=0     0     1\ndp=1     2     3"
     )
-    assert "<svg" in mesh_to_html(NAMED)
+    assert "<svg" in decoded(mesh_to_html(NAMED))

@@ -103,6 +103,8 @@ class Picture(Entry):
     metadata: dict[str, Any] = field(default_factory=dict)
     display_id: str = ""
     caption_id: str = ""
+    screen: Screen | None = None
+    """Where it stands: of a cell in the background, that is another one than a later cell's."""
 
     @property
     def size(self) -> int:
@@ -113,6 +115,7 @@ class Picture(Entry):
         """See :meth:`Entry.draw`."""
         # A front end takes what has a known name for an update of what had it before.
         self.display_id, self.caption_id = uuid.uuid4().hex, uuid.uuid4().hex
+        self.screen = screen
         if self.ranks and not self._is_blank:
             screen.show(*caption(self.ranks, mesh), self.caption_id, update=False)
         screen.show(self.data, self.metadata, self.display_id, update=False)
@@ -124,8 +127,13 @@ class Picture(Entry):
         is_blank = _BLANK.fullmatch(self.data.get("text/html", ""))
         return bool(is_blank) and not others and self.data.get("text/plain") == ""
 
-    def replace(self, screen: Screen, display: Display) -> None:
+    def replace(self, display: Display) -> None:
         """Put another display in its place."""
         self.data, self.metadata = display.data, display.metadata
-        if self.is_drawn:
-            screen.show(self.data, self.metadata, self.display_id, update=True)
+        if self.is_drawn and self.screen is not None:
+            self.screen.show(self.data, self.metadata, self.display_id, update=True)
+
+    def draw_caption(self, mesh: NamedMesh | None) -> None:
+        """Name its ranks again, which have become fewer."""
+        if self.is_drawn and self.screen is not None and self.screen.can_clear:
+            self.screen.show(*caption(self.ranks, mesh), self.caption_id, update=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Iterable
 from html import escape
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from rankbook import ranks as rank_selection
 from rankbook.models.meshes import NamedMesh
 
-__all__ = ["ERROR", "QUIET", "caption", "heading", "image", "mark", "table"]
+__all__ = ["ERROR", "QUIET", "caption", "heading", "mark", "table"]
 
 QUIET = "var(--jp-ui-font-color2, #6b7280)"
 """For words that matter less."""
@@ -58,21 +57,6 @@ def caption(
 def heading(text: str, *, shape: str = "", below: str = "") -> str:
     """A line that stands alone where there are no rows for a table; see :func:`table`."""
     return f'<div style="font-weight: 600; padding: 4px 0">{_titled(text, shape, below)}</div>'
-
-
-def image(svg: str, alt: str) -> str:
-    """A picture that stays where front ends take SVG and styles out of HTML.
-
-    GitHub does, and JupyterLab for a notebook that it does not trust.
-
-    Args:
-        svg: It has all that it needs, its background, too.
-        alt: What it shows, in words.
-    """
-    data = b64encode(svg.encode()).decode()
-    return (
-        f'<img alt="{escape(alt)}" src="data:image/svg+xml;base64,{data}" style="max-width: 100%">'
-    )
 
 
 def mark(shape: str) -> str:

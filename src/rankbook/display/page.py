@@ -12,7 +12,6 @@ from itertools import count, groupby
 from operator import attrgetter
 
 from rankbook.display.entries import Entry, Key, Line, Picture, Screen
-from rankbook.display.html import caption
 from rankbook.display.region import Region
 from rankbook.models.events import Display
 from rankbook.models.meshes import NamedMesh
@@ -92,7 +91,7 @@ class Page:
         for picture in named.values():
             sharers = picture.ranks & ranks
             if sharers == picture.ranks:
-                picture.replace(self._screen, display)
+                picture.replace(display)
             else:
                 self._split(picture, display, sharers)
             left -= sharers
@@ -121,8 +120,7 @@ class Page:
             self._is_stale = True
             return
         self._add(own)
-        if picture.is_drawn and self._screen.can_clear:
-            self._screen.show(*caption(picture.ranks, self._mesh), picture.caption_id, update=True)
+        picture.draw_caption(self._mesh)
 
     def _add(self, entry: Entry) -> None:
         self.begin(entry.ranks)

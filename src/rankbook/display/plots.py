@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from rankbook.display.images import GRID, document, image
+
 __all__ = ["Plot", "side_by_side"]
 
 _WIDTH, _HEIGHT = 380, 260
@@ -15,8 +17,6 @@ _TICKS = 7
 """Labels of an axis at most."""
 
 _POINTS, _CURVE = "#3b82f6", "#d97706"
-_GRID = "var(--jp-border-color2, #d1d5db)"
-_FONT = "font: 12px var(--jp-ui-font-family, ui-sans-serif, sans-serif); fill: currentColor"
 
 _Pair = tuple[float, float]
 
@@ -42,24 +42,19 @@ class Plot:
 
 
 def side_by_side(plots: Sequence[Plot], description: str) -> str:
-    """Draw panels in a row.
+    """Draw panels in a row, as an image in HTML.
 
     Args:
         plots: The panels.
-        description: What they show, for a screen reader.
+        description: What they show, in words.
     """
     panels = "".join(
         f'<g transform="translate({i * _WIDTH} 0)">{"".join(_panel(plot))}</g>'
         for i, plot in enumerate(plots)
     )
-    width = len(plots) * _WIDTH
-    return (
-        f'<div style="overflow-x: auto; padding: 4px 0 8px"><svg role="img" '
-        f'aria-label="{escape(plots[0].title)}" width="{width}" height="{_HEIGHT}" '
-        f'viewBox="0 0 {width} {_HEIGHT}" xmlns="http://www.w3.org/2000/svg" '
-        f'style="{_FONT}; color: var(--jp-content-font-color1, inherit)">'
-        f"<desc>{escape(description)}</desc>{panels}</svg></div>"
-    )
+    title = plots[0].title
+    drawn = document(panels, len(plots) * _WIDTH, _HEIGHT, title=title, description=description)
+    return f'<div style="padding: 4px 0 8px">{image(drawn, description)}</div>'
 
 
 @dataclass(frozen=True)
@@ -100,10 +95,10 @@ def _panel(plot: Plot) -> Iterator[str]:
     y = _axis(values, _HEIGHT - _BOTTOM, _TOP)
     yield f'<text x="{_LEFT}" y="14" font-weight="600">{escape(plot.title)}</text>'
     for tick in _ticks(x, plot.x_base):
-        yield _line(x(tick), _TOP, x(tick), _HEIGHT - _BOTTOM, _GRID)
+        yield _line(x(tick), _TOP, x(tick), _HEIGHT - _BOTTOM, GRID)
         yield _text(x(tick), _HEIGHT - _BOTTOM + 16, plot.x_label(tick), "middle")
     for tick in _ticks(y, 10):
-        yield _line(_LEFT, y(tick), _WIDTH - _RIGHT, y(tick), _GRID)
+        yield _line(_LEFT, y(tick), _WIDTH - _RIGHT, y(tick), GRID)
         yield _text(_LEFT - 6, y(tick) + 4, plot.y_label(tick), "end")
     yield _text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, plot.across, "middle")
     if plot.curve:

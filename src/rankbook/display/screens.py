@@ -19,7 +19,7 @@ from rankbook.errors import PromptError
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-__all__ = ["BackgroundScreen", "NotebookScreen", "TerminalScreen", "screen_for"]
+__all__ = ["NotebookScreen", "TerminalScreen", "screen_for"]
 
 _WINDOW = 3.0
 """Seconds over which Jupyter's server counts what streams carry."""
@@ -34,12 +34,6 @@ _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 _MODEL_TIMEOUT = 2.0
 """Seconds for a widget made on a rank to arrive here."""
-
-_BACKGROUND_LINES = 500
-"""Lines that a cell in the background keeps on screen."""
-
-
-_EMPTY = {"text/plain": "", "text/html": ""}
 
 
 class NotebookScreen:
@@ -129,63 +123,6 @@ class TerminalScreen:
     def ask(self, prompt: str, *, secret: bool) -> str:
         """Ask below the output."""
         return _ask(prompt, secret=secret)
-
-
-class BackgroundScreen:
-    """The screen of a cell in the background: text in one display that grows.
-
-    Streams belong to the cell that runs at the moment, so text written from a thread would appear
-    there; a display is found by its id whatever cell runs.
-    """
-
-    def __init__(self, screen: NotebookScreen | TerminalScreen) -> None:
-        self.can_clear = screen.can_clear
-        self._screen = screen
-        self._id = uuid.uuid4().hex
-        self._displays: list[str] = []
-        self._lines: deque[str] = deque(maxlen=_BACKGROUND_LINES)
-        self._dropped = 0
-        screen.redraw("", self._id, first=True, final=False)
-
-    def write(self, name: str, text: str) -> None:
-        """Add text; standard output and error stand in one display, in their order."""
-        del name
-        lines = text.removesuffix("\n").split("\n")
-        self._dropped += max(0, len(self._lines) + len(lines) - _BACKGROUND_LINES)
-        self._lines.extend(lines)
-        head = [f"({self._dropped} lines above left out)"] if self._dropped else []
-        self._screen.redraw("\n".join([*head, *self._lines]), self._id, first=False, final=False)
-
-    def show(
-        self, data: dict[str, Any], metadata: dict[str, Any], display_id: str, *, update: bool
-    ) -> None:
-        """Show a display, whatever cell runs by now; plain text joins the rest."""
-        if data.keys() == {"text/plain"}:
-            self.write("stdout", data["text/plain"])
-        else:
-            self._screen.show(data, metadata, display_id, update=update)
-            self._displays.append(display_id)
-
-    def clear(self, *, wait: bool) -> None:
-        """Empty its displays: their cell is another one by now."""
-        del wait
-        self._lines.clear()
-        self._dropped = 0
-        self._screen.redraw("", self._id, first=False, final=False)
-        for display_id in self._displays:
-            self._screen.show(_EMPTY, {}, display_id, update=True)
-        self._displays.clear()
-
-    def redraw(self, text: str, display_id: str, *, first: bool, final: bool) -> None:
-        """Show lines that are rewritten once they are final."""
-        del display_id, first
-        if final and text:
-            self.write("stdout", text)
-
-    def ask(self, prompt: str, *, secret: bool) -> str:
-        """A cell in the background has no input field."""
-        del prompt, secret
-        raise PromptError("a cell that was started with --no-wait cannot ask: run it without")
 
 
 def _ask(prompt: str, *, secret: bool) -> str:

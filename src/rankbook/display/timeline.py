@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from rankbook.display import html
+from rankbook.display.images import GRID, document, image
 from rankbook.models import CellSpan
 from rankbook.timeline import Bar
 from rankbook.words import plural
@@ -30,15 +30,12 @@ _LETTER = 6.6
 
 _COLOURS = ("#3b82f6", "#10b981", "#d97706", "#8b5cf6", "#06b6d4", "#db2777", "#84cc16", "#64748b")
 _FAILED = "#dc2626"
-_GRID = "var(--grid)"
-
-_STYLE = (
-    ".rankbook-timeline { --text: #1f2328; --back: #fff; --grid: #d1d5db; color: var(--text); "
-    "font: 11px ui-sans-serif, system-ui, sans-serif; fill: currentColor }"
-    "@media (prefers-color-scheme: dark) {"
-    ".rankbook-timeline { --text: #e6edf3; --back: #161b22; --grid: #444c56 } }"
+_PATTERN = (
+    '<defs><pattern id="rankbook-waits" width="5" height="5" patternUnits="userSpaceOnUse" '
+    'patternTransform="rotate(45)"><rect width="5" height="5" fill="#fff" fill-opacity=".55"/>'
+    '<rect width="2" height="5" fill="#fff" fill-opacity=".25"/></pattern></defs>'
 )
-"""It brings its own background: as an image it knows nothing of the page around it."""
+"""What lies over the time in which a rank waited for others."""
 
 _STEPS = (1, 2, 5, 10)
 _TICKS = 8
@@ -79,7 +76,7 @@ class Chart:
 
 def to_html(chart: Chart) -> str:
     """The picture as an image, which stays where SVG is taken out of HTML."""
-    return html.image(to_svg(chart), to_text(chart))
+    return image(to_svg(chart), to_text(chart))
 
 
 def to_svg(chart: Chart) -> str:
@@ -93,16 +90,13 @@ def to_svg(chart: Chart) -> str:
     parts += _legend(bars, height - (16 if note else 0))
     if note:
         parts.append(f'<text x="{_LEFT}" y="{height - 5}">{escape(note)}</text>')
-    return (
-        f'<svg class="rankbook-timeline" role="img" aria-label="timeline of collectives" '
-        f'width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}" '
-        f'xmlns="http://www.w3.org/2000/svg"><style>{_STYLE}</style>'
-        f"<desc>{escape(to_text(chart))}</desc>"
-        '<rect width="100%" height="100%" rx="4" fill="var(--back)"/>'
-        '<defs><pattern id="rankbook-waits" width="5" height="5" patternUnits="userSpaceOnUse" '
-        'patternTransform="rotate(45)"><rect width="5" height="5" fill="#fff" fill-opacity=".55"/>'
-        '<rect width="2" height="5" fill="#fff" fill-opacity=".25"/></pattern></defs>'
-        f"{''.join(parts)}</svg>"
+    return document(
+        f"{_PATTERN}{''.join(parts)}",
+        _WIDTH,
+        height,
+        title="timeline of collectives",
+        description=to_text(chart),
+        size=11,
     )
 
 
@@ -175,7 +169,7 @@ def _axis(scale: _Scale, world_size: int) -> Iterator[str]:
     bottom = _TOP + _lane(world_size) * world_size
     for number in range(int(scale.seconds / step) + 1):
         x = scale(scale.begin + number * step)
-        yield f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 6}" y2="{bottom}" stroke="{_GRID}"/>'
+        yield f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 6}" y2="{bottom}" stroke="{GRID}"/>'
         text = _time(number * step)
         yield f'<text x="{x:.1f}" y="{_TOP - 10}" text-anchor="middle">{text}</text>'
 

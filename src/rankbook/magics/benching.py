@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from IPython.core.magic import line_magic, magics_class
 
 from rankbook.magics.base import RankMagics
+from rankbook.magics.lines import number_of
 from rankbook.magics.options import option
 from rankbook.magics.usage import parse, takes
 
@@ -66,7 +67,7 @@ class BenchMagics(RankMagics):
             %dist_bench all_gather --sizes 4K:16M:2 --group dp
         """
         args = parse(self.dist_bench, line)
-        number = len(self.shell.user_ns["In"]) - 1
+        number = number_of(self.shell)
         return self.session().bench(
             args.collective, args.sizes, args.group, rounds=args.rounds, number=number
         )

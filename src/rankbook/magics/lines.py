@@ -12,7 +12,7 @@ from rankbook.cellnames import is_cell, name_of
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-__all__ = ["Typed", "below", "in_line", "leading_blanks"]
+__all__ = ["Typed", "below", "in_line", "leading_blanks", "number_of"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def below(shell: InteractiveShell, code: str) -> Typed:
     is_end = above > 0 and [s.strip() for s in whole[above:]] == [s.strip() for s in body]
     is_all = [s.strip() for s in whole] == [s.strip() for s in body]  # %dist_mode is on
     first = 1 if is_all else above + 1 if is_end else 2  # below a first line of its own
-    return Typed(code, _number(shell), first)
+    return Typed(code, number_of(shell), first)
 
 
 def in_line(shell: InteractiveShell, code: str) -> Typed:
@@ -47,7 +47,7 @@ def in_line(shell: InteractiveShell, code: str) -> Typed:
     for frame, at in traceback.walk_stack(inspect.currentframe()):
         if is_cell(frame.f_code.co_filename):
             line = at  # the outermost: the cell's own, not that of a function in it
-    return Typed(code, _number(shell), line + leading_blanks(_cell(shell)))
+    return Typed(code, number_of(shell), line + leading_blanks(_cell(shell)))
 
 
 def leading_blanks(lines: list[str]) -> int:
@@ -55,7 +55,8 @@ def leading_blanks(lines: list[str]) -> int:
     return next((i for i, line in enumerate(lines) if line.strip()), 0)
 
 
-def _number(shell: InteractiveShell) -> int:
+def number_of(shell: InteractiveShell) -> int:
+    """The number of the cell that runs."""
     # Not execution_count: IPython 9 has counted on by now, earlier ones have not.
     return len(shell.user_ns["In"]) - 1
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from rankbook.errors import RankbookError, RankError, StuckError
-from rankbook.magics.lines import Typed
+from rankbook.magics.lines import Typed, number_of
 from rankbook.magics.syntax import check_cell
 
 # What shows results is imported when there are some: loading the extension must stay quick.
@@ -95,13 +95,15 @@ def show(
         RankError: It failed on some rank.
         RankbookError: It could not be run.
     """
+    from rankbook.display.background import BackgroundScreen
     from rankbook.display.cell import LiveOutput
-    from rankbook.display.screens import BackgroundScreen, NotebookScreen, screen_for
+    from rankbook.display.screens import NotebookScreen, screen_for
 
     screen: Screen = screen_for(shell)
     if not wait and isinstance(screen, NotebookScreen):
         screen = BackgroundScreen(screen)
     named = _named.setdefault(session, {})
+    number = number_of(shell)  # of this cell: one in the background may end when another runs
     output = LiveOutput(screen, ranks, mesh=session.members.named_mesh, named=named)
 
     def keep(result: object) -> None:
@@ -117,8 +119,8 @@ def show(
         keep(result)
         if result.profile is not None:
             screen.show(*_bundle(result.profile), uuid.uuid4().hex, update=False)
-        if wait and result.diagnosis is not None and result.diagnosis.stuck and screen.can_clear:
-            _show_hang(session, screen)  # of a cell in the background it would stand below another
+        if result.diagnosis is not None and result.diagnosis.stuck and screen.can_clear:
+            _show_hang(session, screen, number)
         result.raise_for_error()
 
     if wait:
@@ -127,12 +129,12 @@ def show(
         session.in_background(lambda: _shown_errors(ran, screen))
 
 
-def _show_hang(session: Session, screen: Screen) -> None:
-    """Show who waited for whom in the last cell, as a picture that the saved notebook keeps."""
+def _show_hang(session: Session, screen: Screen, number: int) -> None:
+    """Show who waited for whom in a cell, as a picture that the saved notebook keeps."""
     from rankbook.display import timeline
 
     with suppress(RankbookError):  # it is no more than a picture
-        chart = session.timeline(session.cells[-1].number)
+        chart = session.timeline(number)
         if chart.bars:
             bundle = {"text/plain": repr(chart), "text/html": timeline.to_html(chart)}
             screen.show(bundle, {}, uuid.uuid4().hex, update=False)

@@ -10,6 +10,7 @@ from IPython.core.magic import line_magic, magics_class
 
 from rankbook.errors import InputError
 from rankbook.magics.base import RankMagics
+from rankbook.magics.lines import number_of
 from rankbook.magics.options import NO_WAIT, ON_HANG, OUT, RANKS, TIMEOUT_SECONDS, option
 from rankbook.magics.running import show
 from rankbook.magics.usage import parse_with_code, takes
@@ -77,7 +78,7 @@ class RunMagics(RankMagics):
                 clean=args.clean,
                 on_hang=args.on_hang,
                 output=output,
-                number=len(self.shell.user_ns["In"]) - 1,
+                number=number_of(self.shell),
             )
             for kind, ranks in _left(result).items():
                 they = sentence_start(ranks_do(ranks, "still runs", "still run"))

@@ -1,4 +1,4 @@
-"""A board as SVG, for light and dark themes, that needs nothing but a browser."""
+"""A board as a picture, for light and dark pages, that needs nothing but a browser."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from html import escape
 
 from rankbook.display import html
+from rankbook.display.images import MONOSPACE, QUIET, document, image
 from rankbook.display.pictures.blocks import Block, Board, Cell
 from rankbook.display.pictures.text import to_text
 
@@ -29,11 +30,12 @@ _CHARACTER = 7.3
 """Width of one of the font's characters at 12 pixels."""
 
 _MORE, _LESS, _ODD = "#3b82f6", "#d97706", "#e5383b"
-"""Colours of numbers above 0, below 0, and of NaN; a low opacity lets the theme shine through."""
+"""Colours of numbers above 0, below 0, and of NaN; a low opacity keeps text legible."""
 
-_FRAME = "var(--jp-border-color1, #9ca3af)"
+_FRAME = "#8b929c"
+"""Of the edges of cells, in light and dark."""
 
-_FONT = "font: 12px var(--jp-code-font-family, ui-monospace, monospace); fill: currentColor"
+_MARGIN = 8
 
 
 def to_html(board: Board) -> str:
@@ -52,14 +54,17 @@ def to_html(board: Board) -> str:
                 x += drawn.width + _GAP
             width = max(width, x - _GAP)
             y += max(drawn.height for drawn in line) + _GAP
-    width, height = width + 2, max(y - _GAP, 0) + 2
-    return (
-        f'{head}<div style="overflow-x: auto; padding: 4px 0 8px"><svg role="img" '
-        f'aria-label="{escape(board.title)}" width="{width:.0f}" height="{height:.0f}" '
-        f'viewBox="-1 -1 {width:.0f} {height:.0f}" xmlns="http://www.w3.org/2000/svg" '
-        f'style="{_FONT}; color: var(--jp-content-font-color1, inherit)">'
-        f"<desc>{escape(to_text(board))}</desc>{''.join(parts)}</svg></div>"
+    told = to_text(board)
+    picture = document(
+        "".join(parts),
+        width,
+        max(y - _GAP, 0),
+        title=board.title,
+        description=told,
+        font=MONOSPACE,
+        margin=_MARGIN,
     )
+    return f'{head}<div style="padding: 4px 0 8px">{image(picture, told)}</div>'
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class _Drawn:
             gap = _GAP / 2 if block.title and block.place else 0
             parts.append(
                 f'<text y="12"><tspan font-weight="600">{escape(block.title)}</tspan>'
-                f'<tspan dx="{gap:.0f}" fill="{html.QUIET}">{escape(block.place)}</tspan></text>'
+                f'<tspan dx="{gap:.0f}" fill="{QUIET}">{escape(block.place)}</tspan></text>'
             )
             width = _CHARACTER * len(block.title + block.place) + gap
             y += _LINE + 2
@@ -139,7 +144,7 @@ def _cell(cell: Cell, x: float, y: float, wide: float, high: float, *, with_text
 
 
 def _text(text: str, x: float, y: float, *, anchor: str = "middle", quiet: bool = False) -> str:
-    colour = f' fill="{html.QUIET}"' if quiet else ""
+    colour = f' fill="{QUIET}"' if quiet else ""
     return f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}"{colour}>{escape(text)}</text>'
 
 
