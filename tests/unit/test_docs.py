@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import html
 import inspect
 import re
 import runpy
@@ -10,6 +11,7 @@ import shlex
 import textwrap
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from rankbook import ranks
@@ -18,6 +20,7 @@ from rankbook.magics import families
 from rankbook.models.meshes import NamedMesh
 
 DOCS = Path(__file__).parents[2] / "docs"
+NOTEBOOKS = sorted(DOCS.parent.joinpath("notebooks").glob("*.ipynb"))
 PAGES = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
 REFERENCE = runpy.run_path(str(DOCS / "_ext" / "magic_reference.py"))
 MAGICS = REFERENCE["methods"]()
@@ -80,6 +83,27 @@ def test_every_line_that_a_page_shows_can_be_typed(path):
 def rows(text):
     cells = [line.strip("|").split(" | ") for line in text.splitlines() if line.startswith("| `")]
     return [(first.strip().strip("`"), second.strip()) for first, second in cells]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_notebook_is_a_page_as_it_was_executed(path):
+    assert f"rendered/{path.stem}.html" in page(f"lessons/{path.stem}.md")
+    assert f"]({path.stem}.md)" in page("lessons/index.md")
+    assert f"\n{path.stem}\n" in page("lessons/index.md")
+    executed = html.unescape(page(f"lessons/rendered/{path.stem}.html"))
+    cells = nbformat.read(path, as_version=4).cells
+    assert executed.count("cell border-box-sizing") == len(cells)
+    for heading in re.findall(
+        r"^##+ ([^`*\n]+)$", "\n".join(c.source for c in cells), re.MULTILINE
+    ):
+        assert f">{heading}<" in executed
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_a_verdict_on_a_page_names_the_cell_or_the_file_of_its_line(path):
+    assert not re.search(
+        r"^(HangError|Ranks? [\d,-]+ ).*\(line \d", path.read_text("utf-8"), re.MULTILINE
+    )
 
 
 def test_the_table_of_selections_of_ranks_is_true():
