@@ -1364,6 +1364,14 @@ def ended_after(*calls):
     ("looks", "hint"),
     [
         ([waits(HERE), ended_after(done(replace(HERE, seq=4)))], "uneven shards: rank 1 had fewer"),
+        ([waits(HERE), ended_after(done(replace(HERE, sizes=((9,),))))], "uneven shards"),
+        (
+            [
+                waits(call("barrier", line="x.py:9")),
+                ended_after(done(call("barrier", line="x.py:9"))),
+            ],
+            "a branch that only some ranks take",
+        ),
         ([waits(HERE), ended_after()], "a branch that only some ranks take"),
         ([waits(HERE), ended_after(done(replace(HERE, seq=4, line="x.py:1")))], "a branch"),
         ([waits(HERE), IDLE], "The cell was not given to rank 1"),

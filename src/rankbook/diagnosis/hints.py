@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from rankbook.diagnosis.calls import (
-    alike,
-    elements,
-    family,
-    group,
-    is_p2p,
-    slot,
-)
+from rankbook.diagnosis.calls import elements, family, group, is_p2p, slot
 from rankbook.diagnosis.clashes import Clash
 from rankbook.diagnosis.sentences import Case
 from rankbook.diagnosis.wording import Words
@@ -70,11 +63,15 @@ def missing(words: Words, case: Case) -> str:
 
 
 def _ran_out(looks: Mapping[int, Look], case: Case) -> bool:
-    """Whether the missing ranks have called the same before, at the same line: one time fewer."""
+    """Whether the missing ranks called this last, too, at the same line: one turn of a loop fewer.
+
+    The tensor does not count, for each turn may reduce several. Nor does a barrier: who calls that
+    in a loop over batches? But many a function that only some ranks call ends with one.
+    """
     lasts = [_last(looks[rank], group(case.call)) for rank in case.culprits]
-    return all(
+    return family(case.call.op) != "barrier" and all(
         last is not None
-        and alike(last, case.call)
+        and family(last.op) == family(case.call.op)
         and bool(last.line)
         and last.line.partition(", called")[0] == case.call.line.partition(", called")[0]
         for last in lasts
