@@ -34,6 +34,10 @@ def result(*ranks, **about):
             result(RankResult(0), RankResult(1, error=Failure("ValueError", "no data", ("x",)))),
             "[1] x",
         ),
+        (
+            result(RankResult(1, error=Failure("ValueError", "no data", ("--", "Cell 1\n", "y")))),
+            "[1] --\nCell 1\n\ny",
+        ),
         (result(RankResult(0), RankResult(1)), "<CellResult: ok on ranks 0-1>"),
     ],
 )

@@ -101,7 +101,8 @@ def _printed(result: CellResult, *, with_drawn: bool = True) -> str:
         elif own.result_repr is not None and own.held is None:
             output.event(rank, Result({"text/plain": own.result_repr}))
     output.finish()
-    return plain("".join([*page.texts, *result.traceback_lines()])).rstrip("\n")
+    raised = "\n".join(result.traceback_lines())
+    return plain("".join([*page.texts, raised])).rstrip("\n")
 
 
 class _Page:

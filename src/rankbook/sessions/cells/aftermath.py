@@ -91,6 +91,7 @@ class Aftermath:
             complete = looks.complete(self._members, self._members.ranks(), seen, progress)
             result.diagnosis = diagnose(
                 {r: outcomes.when_it_was_lost(look, living.get(r)) for r, look in complete.items()},
+                past=True,  # the cell has ended on the others
                 mesh=self._members.named_mesh,
             )
         victims = [r for r, failure in living.items() if outcomes.is_lost(failure)]
