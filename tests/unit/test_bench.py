@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from markup import decoded
@@ -130,6 +131,15 @@ def test_one_size_is_drawn_without_a_line():
     assert page.count("<circle") == 2
     assert "<polyline" not in page
     assert "nan" not in page.lower()
+
+
+def test_a_spread_wider_than_its_time_ends_within_the_plot():
+    rows = [replace(row, spread=3 * row.seconds) for row in rows_of(lambda size: 1e-3 + size / 1e9)]
+    page = decoded(view.to_html(found(rows)))
+    spreads = [float(y) for y in re.findall(r'y1="([\d.-]+)" [^>]*stroke="#3b82f6"', page)]
+    assert len(spreads) == len(rows)
+    height = float(re.search(r'viewBox="0 0 \d+ (\d+)"', page)[1])
+    assert 0 < min(spreads) <= max(spreads) < height
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ class Plot:
     across: str = "size"
     """What it is of."""
     low: Sequence[float] = ()
-    """Of each point, the lower end of its spread; empty: none is drawn."""
+    """Of each point, the lower end of its spread, which may be negative; empty: none is drawn."""
     high: Sequence[float] = ()
 
 
@@ -91,8 +91,10 @@ def _ticks(axis: _Axis, base: int) -> list[float]:
 def _panel(plot: Plot) -> Iterator[str]:
     every = [*plot.points, *plot.curve]
     x = _axis([p[0] for p in every], _LEFT, _WIDTH - _RIGHT)
-    values = [*(p[1] for p in every), *plot.low, *plot.high]
-    y = _axis(values, _HEIGHT - _BOTTOM, _TOP)
+    # A spread wider than its value would reach down to zero, where no logarithm is.
+    floor = min(p[1] for p in every) / 2
+    lows = [max(low, floor) for low in plot.low]
+    y = _axis([*(p[1] for p in every), *lows, *plot.high], _HEIGHT - _BOTTOM, _TOP)
     yield f'<text x="{_LEFT}" y="14" font-weight="600">{escape(plot.title)}</text>'
     for tick in _ticks(x, plot.x_base):
         yield _line(x(tick), _TOP, x(tick), _HEIGHT - _BOTTOM, GRID)
@@ -107,7 +109,7 @@ def _panel(plot: Plot) -> Iterator[str]:
             f'<polyline points="{drawn}" fill="none" stroke="{_CURVE}" stroke-width="1.5" '
             'stroke-dasharray="5 3"/>'
         )
-    for (at, _), low, high in zip(plot.points, plot.low, plot.high, strict=False):
+    for (at, _), low, high in zip(plot.points, lows, plot.high, strict=False):
         yield _line(x(at), y(low), x(at), y(high), _POINTS)
     for at, value in plot.points:
         label = f"{plot.x_label(at)}: {plot.y_label(value)}"
