@@ -19,9 +19,11 @@ import struct
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rankbook.models.calls import Call, LastCalls, Place
+# The models are imported where they are made: the controller only removes files, and starts sooner.
+if TYPE_CHECKING:
+    from rankbook.models.calls import Call, LastCalls
 
 __all__ = ["new_file", "read", "remove"]
 
@@ -81,6 +83,8 @@ def read(path: Path) -> LastCalls | None:
     Returns:
         None where there is no such file, or it is none of these.
     """
+    from rankbook.models.calls import LastCalls
+
     try:
         content = path.read_bytes()
     except OSError:
@@ -126,6 +130,8 @@ def _lives(pid: int) -> bool:
 
 
 def _call(slot: tuple[Any, ...], site: tuple[Any, ...]) -> Call:
+    from rankbook.models.calls import Call, Place
+
     number, state, _, issued, ended, elements = slot[:6]
     nth, peer, tag, root, cell, generation = slot[6:12]
     group, dtype = map(_decoded, slot[12:])

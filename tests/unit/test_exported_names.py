@@ -80,3 +80,8 @@ def test_a_session_starts_without_numpy():
     modules = imported_by("import rankbook; rankbook.Session")
     assert "rankbook.sessions.session" in modules
     assert not modules & {"numpy", "torch", "ipywidgets"}
+
+
+def test_the_controller_starts_without_models_and_torch():
+    loaded = imported_by("import rankbook.cluster.controller")
+    assert not {name for name in loaded if name.startswith(("rankbook.models", "torch"))}

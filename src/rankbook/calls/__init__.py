@@ -13,9 +13,10 @@ from collections.abc import Iterable
 
 from rankbook.calls import checks, groups, kernels, methods, waits
 from rankbook.calls.dispatch import lacking
+from rankbook.calls.kernels import prepare
 from rankbook.calls.ledger import Ledger
 
-__all__ = ["Ledger", "install", "installed", "is_ours", "lacking", "remove"]
+__all__ = ["Ledger", "install", "installed", "is_ours", "lacking", "prepare", "remove"]
 
 _installed: Ledger | None = None
 

@@ -9,6 +9,9 @@ Functional collectives are seen where they enter, as ``_c10d_functional::all_red
 there they still have names, and to take their arguments apart costs less. Their key is one that
 inference mode does not switch off. Tensors without data (fake ones, or of the device ``meta``) are
 no calls.
+
+The kernels are the process's, and so are their copies in what it forks. Which account they tell is
+said later.
 """
 
 from __future__ import annotations
@@ -32,24 +35,37 @@ from rankbook.calls.dispatch import (
 from rankbook.calls.ledger import Ledger
 from rankbook.calls.taps import FUNCTIONAL, OPS, Tap, reduction, tensors_of
 
-__all__ = ["install", "is_ours", "remove"]
+__all__ = ["install", "is_ours", "prepare", "remove"]
 
 _registered: list[Callable[[], object]] = []
 """Each takes one of our kernels out."""
 
+_told: Ledger | None = None
+"""The account that the kernels tell; None: they let everything pass."""
+
+
+def prepare() -> None:
+    """Put our kernels in the way; once, for this process and for all that it forks."""
+    if _registered:
+        return
+    for name, tap in OPS.items():
+        _register("c10d", name, BEFORE_BACKENDS, partial(_issuing, tap))
+    for name, tap in FUNCTIONAL.items():
+        _register("_c10d_functional", name, BEFORE_FUNCTIONS, partial(_functional, tap))
+    _register("_c10d_functional", "wait_tensor", BEFORE_FUNCTIONS, _waiting)
+
 
 def install(ledger: Ledger) -> None:
     """Begin to tell an account, in place of another."""
-    remove()
-    for name, tap in OPS.items():
-        _register("c10d", name, BEFORE_BACKENDS, partial(_issuing, ledger, tap))
-    for name, tap in FUNCTIONAL.items():
-        _register("_c10d_functional", name, BEFORE_FUNCTIONS, partial(_functional, ledger, tap))
-    _register("_c10d_functional", "wait_tensor", BEFORE_FUNCTIONS, partial(_waiting, ledger))
+    global _told  # noqa: PLW0603 - the kernels are the process's, too
+    prepare()
+    _told = ledger
 
 
 def remove() -> None:
     """Take our kernels out."""
+    global _told  # noqa: PLW0603
+    _told = None
     while _registered:
         _registered.pop()()
 
@@ -65,12 +81,13 @@ def _register(namespace: str, name: str, key: str, make: Callable[[Any], Any]) -
         _registered.append(take_out)
 
 
-def _issuing(ledger: Ledger, tap: Tap, go: Any) -> Callable[..., Any]:
+def _issuing(tap: Tap, go: Any) -> Callable[..., Any]:
     """Make a kernel for what C++ issues."""
 
     def issue(keys: Any, *args: Any, **kwargs: Any) -> Any:
+        ledger = _told
         tensors: Any = () if tap.tensors is None else tensors_of(args[tap.tensors])
-        if is_aside() or is_fake(tensors):
+        if ledger is None or is_aside() or is_fake(tensors):
             return go(keys, args, kwargs)
         record = ledger.issue(
             c10d.ProcessGroup.unbox(args[tap.group]),
@@ -98,11 +115,12 @@ def _issuing(ledger: Ledger, tap: Tap, go: Any) -> Callable[..., Any]:
     return issue
 
 
-def _functional(ledger: Ledger, tap: Tap, go: Any) -> Callable[..., Any]:
+def _functional(tap: Tap, go: Any) -> Callable[..., Any]:
     """Make a kernel for a functional collective."""
 
     def issue(keys: Any, *args: Any, **kwargs: Any) -> Any:
-        if has_no_data(keys):
+        ledger = _told
+        if ledger is None or has_no_data(keys):
             return go(keys, args, kwargs)
         tensors = tensors_of(args[tap.tensors or 0])
         group = args[tap.group]
@@ -133,11 +151,12 @@ def _functional(ledger: Ledger, tap: Tap, go: Any) -> Callable[..., Any]:
     return issue
 
 
-def _waiting(ledger: Ledger, go: Any) -> Callable[..., Any]:
+def _waiting(go: Any) -> Callable[..., Any]:
     """Make the kernel of ``wait_tensor``."""
 
     def wait(keys: Any, *args: Any, **kwargs: Any) -> Any:
-        if has_no_data(keys):
+        ledger = _told
+        if ledger is None or has_no_data(keys):
             return go(keys, args, kwargs)
         record = ledger.handles.giver_of(args[0])
         outer, failed = None, True
