@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import time
 
 import pytest
+from processes import wait_until
 
 FORMS = {
     "os.fork": """
@@ -145,28 +145,33 @@ os.write(2, b"five\\n")
             assert sorted(its.stdout.split()) == ["five", "four", "one", "three", "two"]
 
 
-def test_what_a_thread_prints_between_cells_is_shown_with_the_next_one_and_marked(two):
+def test_what_a_thread_prints_between_cells_is_shown_with_the_next_one_and_marked(two, tmp_path):
+    go, said = tmp_path / "go", [tmp_path / "said-0", tmp_path / "said-1"]
     two.run(
-        "import threading, time\n"
+        "import pathlib, threading, time\n"
         "def talk():\n"
-        "    time.sleep(0.3)\n"
+        f"    while not pathlib.Path({str(go)!r}).exists(): time.sleep(0.01)\n"
         "    print('from a thread')\n"
+        f"    pathlib.Path(f'{tmp_path}/said-{{rank}}').touch()\n"
         "thread = threading.Thread(target=talk); thread.start()",
         number=7,
     )
     two.run("pass", number=8)
-    time.sleep(0.6)
+    go.touch()
+    wait_until(lambda: all(each.exists() for each in said))
     result = two.run("print('of the cell')", number=9)
     assert {its.stdout for its in result.values()} == {"(from In [7]) from a thread\nof the cell\n"}
     assert two.run("pass")[0].stdout == ""
 
 
-def test_what_a_process_prints_between_cells_is_shown_with_the_next_one_and_marked(two):
+def test_what_a_process_prints_between_cells_is_shown_with_the_next_one_and_marked(two, tmp_path):
+    go, said = tmp_path / "go", [tmp_path / "said-0", tmp_path / "said-1"]
+    waits = f"until [ -e {go} ]; do sleep 0.01; done; echo from a process; touch {tmp_path}/said-"
     two.run(
-        "import subprocess\n"
-        "child = subprocess.Popen(['sh', '-c', 'sleep 0.3; echo from a process'])",
+        f"import subprocess\nchild = subprocess.Popen(['sh', '-c', f{(waits + '{rank}')!r}])",
         number=3,
     )
-    time.sleep(0.6)
+    go.touch()
+    wait_until(lambda: all(each.exists() for each in said))
     result = two.run("child.wait()", number=4)
     assert {its.stdout for its in result.values()} == {"(from In [3]) from a process\n"}
