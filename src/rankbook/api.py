@@ -15,7 +15,13 @@ from rankbook.cluster.gpus import check_asked, check_form, visible_gpus
 from rankbook.cluster.kept import Kept, all_kept
 from rankbook.cluster.launchers import choose
 from rankbook.cluster.launchers.base import Launcher
-from rankbook.cluster.placement import check_backend, check_numbers, choose_backend, place
+from rankbook.cluster.placement import (
+    NCCL_SHARES_FROM,
+    check_backend,
+    check_numbers,
+    choose_backend,
+    place,
+)
 from rankbook.cluster.starting import start_pool
 from rankbook.cluster.targets import Hosts, JobOptions, read_target
 from rankbook.errors import InputError, SessionError
@@ -62,6 +68,7 @@ def start(  # noqa: PLR0913 - each is a keyword, and most stay away
     python: str | None = None,
     address: str | None = None,
     gpus: str = "",
+    share_gpus: bool = False,
     keep: bool | float = False,
     timeout_minutes: float = 1,
     check: bool = False,
@@ -85,6 +92,8 @@ def start(  # noqa: PLR0913 - each is a keyword, and most stay away
         python: The interpreter that has rankbook on the hosts; None: the path of this one.
         address: This host's address for the engines; None finds it.
         gpus: GPUs that engines may use, as ``CUDA_VISIBLE_DEVICES`` writes them.
+        share_gpus: Let several ranks of a host have the same GPU. NCCL takes that from 2.30 on;
+            gloo always does, with CUDA tensors, and is the default below.
         keep: Have ranks, group and variables stay when this process ends, until no notebook
             has used them for so many hours and no cell runs; True: 8. :func:`clusters` lists them.
         timeout_minutes: Of the initialisation and of every collective of the group.
@@ -113,7 +122,7 @@ def start(  # noqa: PLR0913 - each is a keyword, and most stay away
         count = nproc or visible_gpus(gpus) or 2
         make = partial(choose.here, count, profile, gpus)
     if target is None and profile is None:
-        _refuse_early(backend, count, gpus)
+        _refuse_early(backend, count, gpus, share_gpus=share_gpus)
     elif backend is not None:
         check_backend(backend)
     hours = _KEEP if keep is True else float(keep)
@@ -121,7 +130,7 @@ def start(  # noqa: PLR0913 - each is a keyword, and most stay away
         raise InputError(f"A cluster is kept for a number of hours, 8, say, and not {hours:g}.")
 
     def form(new: Session) -> None:
-        new.initialize(backend, count, timeout_minutes, check=check)
+        new.initialize(backend, count, timeout_minutes, check=check, share_gpus=share_gpus)
         if hours:
             new.members.keep(hours, count)
 
@@ -167,13 +176,14 @@ def connect(
     connection_file: str | None = None,
     timeout_minutes: float | None = None,
     check: bool | None = None,
+    share_gpus: bool | None = None,
 ) -> Session:
     """Join a running cluster and make it the current session, with the group that it has.
 
     A group that its engines are in already, from a notebook whose kernel has ended, is taken over
     as it is, even while they are busy. A new group is formed if any of ``backend``, ``nproc``,
-    ``timeout_minutes`` and ``check`` is given, if the engines are not all in one group, or if a
-    rank has ended. If an engine does not answer, nothing is touched.
+    ``timeout_minutes``, ``check`` and ``share_gpus`` is given, if the engines are not all in one
+    group, or if a rank has ended. If an engine does not answer, nothing is touched.
 
     Args:
         backend: See :func:`start`.
@@ -183,6 +193,7 @@ def connect(
         connection_file: ``ipcontroller-…-client.json``, instead of the two above.
         timeout_minutes: See :func:`start`; None: 1 in a new group.
         check: See :func:`start`; None: not in a new group.
+        share_gpus: See :func:`start`; None: not in a new group.
 
     Returns:
         The session, with a group.
@@ -198,11 +209,12 @@ def connect(
     check_numbers(nproc, timeout_minutes)
     from rankbook.cluster.pool import Pool
 
-    nothing_asked = all(asked is None for asked in (backend, nproc, timeout_minutes, check))
+    asked = (backend, nproc, timeout_minutes, check, share_gpus)
+    nothing_asked = all(one is None for one in asked)
 
     def form(new: Session) -> None:
         if not (nothing_asked and new.adopt()):
-            new.initialize(backend, nproc, timeout_minutes, check=check)
+            new.initialize(backend, nproc, timeout_minutes, check=check, share_gpus=share_gpus)
 
     return _session_on(
         lambda: Pool.join(profile=profile, cluster_id=cluster_id, connection_file=connection_file),
@@ -255,10 +267,12 @@ def _refuse_second() -> None:
         )
 
 
-def _refuse_early(backend: str | None, nproc: int, gpus: str) -> None:
+def _refuse_early(backend: str | None, nproc: int, gpus: str, *, share_gpus: bool) -> None:
     """Refuse in milliseconds what the engines would refuse in seconds."""
     from rankbook.models import EngineFacts
 
     seen = ("GPU",) * visible_gpus(gpus)
+    nccl = ".".join(map(str, NCCL_SHARES_FROM))  # which one there is, only an engine's torch knows
     host = socket.gethostname()
-    choose_backend(place([EngineFacts(i, host, (), 0, seen) for i in range(nproc)]), backend)
+    facts = [EngineFacts(i, host, (), 0, seen, nccl=nccl) for i in range(nproc)]
+    choose_backend(place(facts), backend, share_gpus=share_gpus)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from samples import GPU, member, snapshot, with_gpu
 
@@ -163,6 +165,15 @@ def test_no_age_is_shown_without_an_activity():
 )
 def test_memory_is_that_of_the_host_and_of_the_gpu(state, said):
     assert facts.memory(state) == said
+
+
+def test_of_a_gpu_that_ranks_share_the_part_of_each_is_shown():
+    state = with_gpu(member(0, gpu_memory=2_000_000_000))
+    assert state.info is not None
+    shared = replace(state, info=replace(state.info, device="cuda:0", sharing=4))
+    assert facts.memory(shared) == "250 MB + 2.0 GB GPU"
+    assert facts.device(shared) == "cuda:0, 1 of 4"
+    assert facts.device(state) == state.info.device
 
 
 def test_gpu_memory_is_none_without_a_gpu():

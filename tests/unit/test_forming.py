@@ -92,6 +92,7 @@ def test_initialize_tells_every_engine_its_place(session, pool):
         "timeout_minutes": 5,
         "check": False,
         "clean": False,
+        "share_gpus": False,
         "generation": 1,
         "world_size": 2,
         "local_world_size": 2,
@@ -107,6 +108,27 @@ def test_check_is_kept_until_it_is_changed(session, pool):
     session.initialize(nproc=2)
     told = [{args["check"] for args in asked.values()} for asked in pool.requested("initialize")]
     assert told == [{True}, {True}, {False}, {False}]
+
+
+def test_ranks_share_gpus_until_that_is_changed(start):
+    pool, group = start(2, gpus=1)
+    for share_gpus in (True, None, False, None):
+        group.initialize(share_gpus=share_gpus)
+    asked = [
+        {args["share_gpus"] for args in each.values()} for each in pool.requested("initialize")
+    ]
+    assert asked == [{False}, {True}, {True}, {False}, {False}]
+
+
+def test_an_nccl_that_cannot_share_gpus_is_refused_and_the_group_stays(start):
+    pool, group = start(2, gpus=1)
+    with pytest.raises(DeviceError, match="add --share-gpus"):
+        group.initialize("nccl")
+    with pytest.raises(DeviceError, match="Several ranks on one GPU need NCCL"):
+        group.initialize("nccl", share_gpus=True)
+    assert len(pool.requested("initialize")) == 1
+    assert {info.backend for info in group.infos.values()} == {"gloo"}
+    assert not group.share_gpus
 
 
 def test_every_generation_on_one_host_meets_in_a_file_of_its_own(formed, pool):

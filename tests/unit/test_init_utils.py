@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from processes import wait_until
 
-from rankbook.distributed import environment, init_utils, rendezvous, stores, teardown
+from rankbook.distributed import devices, environment, init_utils, rendezvous, stores, teardown
 from rankbook.distributed.devices import check_backend, pick_device
 from rankbook.distributed.init_utils import (
     DistInfo,
@@ -222,6 +222,28 @@ def test_nccl_with_too_few_gpus_fails_on_every_rank_of_the_host(monkeypatch, loc
         DeviceError, match=f"LOCAL_RANK={local_rank} of 4 .* 2 GPUs: start at most 2"
     ):
         pick_device("nccl", launch(local_rank=local_rank))
+
+
+@pytest.mark.parametrize("backend", ["nccl", "gloo"])
+def test_ranks_that_share_gpus_take_turns_on_them(monkeypatch, backend):
+    gpus(monkeypatch, 3)
+    with monkeypatch.context() as undone:
+        undone.setenv("NCCL_MULTI_RANK_GPU_ENABLE", "")
+        undone.delenv("NCCL_MULTI_RANK_GPU_ENABLE")
+        devices.share_gpus(shared=True)
+        given = [pick_device(backend, launch(local_rank=rank)) for rank in range(4)]
+        assert [str(device) for device in given] == ["cuda:0", "cuda:1", "cuda:2", "cuda:0"]
+        assert [devices.ranks_on(device, 4) for device in given] == [2, 1, 1, 2]
+        assert os.environ["NCCL_MULTI_RANK_GPU_ENABLE"] == "1"
+        devices.share_gpus(shared=False)
+        assert "NCCL_MULTI_RANK_GPU_ENABLE" not in os.environ
+    assert devices.ranks_on(torch.device("cuda", 0), 4) == 1
+
+
+def test_what_a_person_has_set_for_nccl_stays_when_gpus_are_not_shared(monkeypatch):
+    monkeypatch.setenv("NCCL_MULTI_RANK_GPU_ENABLE", "1")
+    devices.share_gpus(shared=False)
+    assert os.environ["NCCL_MULTI_RANK_GPU_ENABLE"] == "1"
 
 
 def test_nccl_can_be_allowed_to_share_a_gpu(monkeypatch):

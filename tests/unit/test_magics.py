@@ -267,13 +267,14 @@ def test_a_mistake_in_a_magic_sends_nothing_to_the_ranks(notebook, pool):
 # -- %dist_init ------------------------------------------------------------------------------
 
 
-START = {"gpus": "", "timeout_minutes": 1, "check": False}
+START = {"gpus": "", "share_gpus": False, "timeout_minutes": 1, "check": False}
 JOIN = {
     "profile": None,
     "cluster_id": None,
     "connection_file": None,
     "timeout_minutes": None,
     "check": None,
+    "share_gpus": None,
 }
 
 
@@ -300,6 +301,7 @@ JOIN = {
         ("--mpi 'a:2,b:2' gloo", ("start", "gloo", None, START | {"mpi": "a:2,b:2"})),
         ("--check", ("start", None, None, START | {"check": True})),
         ("--no-check", ("start", None, None, START)),
+        ("nccl -n 4 --share-gpus", ("start", "nccl", 4, START | {"share_gpus": True})),
         ("--cluster-id 1700-abcd", ("connect", None, None, JOIN | {"cluster_id": "1700-abcd"})),
         (
             "gloo --profile mpi --cluster-id ~/ipcontroller-client.json -n 2",

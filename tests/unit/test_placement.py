@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rankbook.cluster.placement import LOOPBACK, choose_backend, place
@@ -179,7 +181,8 @@ def test_nccl_with_too_few_gpus_names_the_host_and_the_number():
     with pytest.raises(DeviceError) as caught:
         choose_backend(place(engines("a", "a", "a", gpus=2)), "nccl")
     assert str(caught.value) == (
-        "nccl needs a GPU per rank: a has 2 for 3 ranks; use -n 2, or run %dist_init gloo."
+        "nccl needs a GPU per rank: a has 2 for 3 ranks; use -n 2, or add --share-gpus, or run "
+        "%dist_init gloo."
     )
 
 
@@ -189,6 +192,65 @@ def test_the_refusal_of_nccl_never_proposes_zero_ranks():
         choose_backend(place(facts), "nccl")
     assert "b has 0 for 1 ranks" in str(caught.value)
     assert "-n 0" not in str(caught.value)
+    assert "--share-gpus" not in str(caught.value)
+
+
+NEW, OLD = "2.30.7", "2.28.9"
+
+
+def sharing(ranks, gpus, nccl):
+    """One host with so many ranks and GPUs."""
+    return place([replace(engine(number, "a", gpus), nccl=nccl) for number in range(ranks)])
+
+
+@pytest.mark.parametrize(
+    ("ranks", "gpus", "nccl", "asked", "backend"),
+    [
+        (4, 1, NEW, None, "nccl"),
+        (4, 1, "2.30", None, "nccl"),
+        (4, 1, "3.0.1", None, "nccl"),
+        (4, 1, OLD, None, "gloo"),
+        (4, 1, "", None, "gloo"),
+        (4, 3, OLD, None, "gloo"),
+        (4, 4, OLD, None, "nccl"),
+        (2, 4, "2.9", "nccl", "nccl"),
+        (4, 1, NEW, "nccl", "nccl"),
+        (4, 1, NEW, "cpu:gloo,cuda:nccl", "cpu:gloo,cuda:nccl"),
+        (4, 2, NEW, "gloo", "gloo"),
+        (4, 1, OLD, "gloo", "gloo"),
+        (4, 1, "", "GLOO", "gloo"),
+    ],
+)
+def test_the_backend_of_ranks_that_share_gpus(ranks, gpus, nccl, asked, backend):
+    assert choose_backend(sharing(ranks, gpus, nccl), asked, share_gpus=True) == backend
+
+
+@pytest.mark.parametrize(("nccl", "there"), [(OLD, OLD), ("2.9.9", "2.9.9"), ("", "none")])
+@pytest.mark.parametrize("asked", ["nccl", "cpu:gloo,cuda:nccl"])
+def test_an_nccl_that_is_too_old_to_share_gpus_is_refused(asked, nccl, there):
+    with pytest.raises(DeviceError) as caught:
+        choose_backend(sharing(4, 2, nccl), asked, share_gpus=True)
+    assert str(caught.value) == (
+        f"Several ranks on one GPU need NCCL 2.30 or later, and a has {there}: "
+        "run %dist_init gloo --share-gpus, whose collectives take CUDA tensors, too."
+    )
+
+
+@pytest.mark.parametrize("asked", [None, "gloo", "nccl"])
+def test_where_a_host_has_no_gpu_none_is_shared(asked):
+    facts = [replace(engine(0, "a", 1), nccl=NEW), replace(engine(1, "b", 0), nccl=NEW)]
+    with pytest.raises(DeviceError) as caught:
+        choose_backend(place(facts), asked, share_gpus=True)
+    assert str(caught.value) == (
+        "--share-gpus needs a GPU on every host, and b shows none: leave it out."
+    )
+
+
+def test_the_oldest_nccl_of_all_hosts_that_share_decides():
+    facts = [replace(engine(n, "ab"[n // 2], 1), nccl=(NEW, OLD)[n // 2]) for n in range(4)]
+    assert choose_backend(place(facts), None, share_gpus=True) == "gloo"
+    with pytest.raises(DeviceError, match=r"and b has 2\.28\.9"):
+        choose_backend(place(facts), "nccl", share_gpus=True)
 
 
 def test_gloo_needs_no_gpu():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LOOPBACK",
+    "NCCL_SHARES_FROM",
     "Place",
     "Placement",
     "check_backend",
@@ -25,6 +27,9 @@ __all__ = [
 ]
 
 LOOPBACK = "127.0.0.1"
+
+NCCL_SHARES_FROM = (2, 30)
+"""The first NCCL that lets several ranks have one GPU, with NCCL_MULTI_RANK_GPU_ENABLE=1."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class Place:
     local_world_size: int
     gpus: int
     """GPUs that the engine may use."""
+    nccl: str = ""
+    """The version of its NCCL; empty: it has none."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +115,15 @@ def place(
         local_rank = seen.get(fact.host, 0)
         seen[fact.host] = local_rank + 1
         places.append(
-            Place(rank, fact.engine, fact.host, local_rank, sizes[fact.host], len(fact.gpus))
+            Place(
+                rank,
+                fact.engine,
+                fact.host,
+                local_rank,
+                sizes[fact.host],
+                len(fact.gpus),
+                fact.nccl,
+            )
         )
     local = len(seen) == 1
     return Placement(
@@ -179,18 +194,20 @@ def check_backend(asked: str) -> set[str]:
     return names
 
 
-def choose_backend(placement: Placement, asked: str | None) -> str:
+def choose_backend(placement: Placement, asked: str | None, *, share_gpus: bool = False) -> str:
     """Decide on the backend, and refuse one that does not fit this placement.
 
     Args:
         placement: Where the ranks stand.
-        asked: The backend asked for; None is the default: ``nccl`` where every rank has a GPU of
-            its own, else ``gloo``.
+        asked: The backend asked for; None is the default: ``nccl`` where it fits, else ``gloo``.
+        share_gpus: Whether several ranks of a host may have the same GPU.
 
     Raises:
         BackendError: torch does not know the name.
-        DeviceError: NCCL is asked for and some rank has no GPU of its own.
+        DeviceError: NCCL is asked for, and some rank has no GPU of its own, or can share none.
     """
+    if share_gpus:
+        return _choose_where_gpus_are_shared(placement, asked)
     without = [p for p in placement.places if p.local_rank >= p.gpus]
     if asked is None:
         return "gloo" if without else "nccl"
@@ -201,11 +218,37 @@ def choose_backend(placement: Placement, asked: str | None) -> str:
             hosts = ", ".join(sorted({p.host for p in placement.places}))
             raise DeviceError(f"nccl needs GPUs and {hosts} shows none: run %dist_init gloo.")
         fewer = f"use -n {first.gpus}, or " if first.gpus and placement.is_local else ""
+        share = "add --share-gpus, or " if all(p.gpus for p in placement.places) else ""
         raise DeviceError(
             f"nccl needs a GPU per rank: {first.host} has {first.gpus} for "
-            f"{first.local_world_size} ranks; {fewer}run %dist_init gloo."
+            f"{first.local_world_size} ranks; {fewer}{share}run %dist_init gloo."
         )
     return asked.lower()
+
+
+def _choose_where_gpus_are_shared(placement: Placement, asked: str | None) -> str:
+    """NCCL has to be new enough for that; gloo takes tensors of any GPU."""
+    names = set() if asked is None else check_backend(asked)
+    if bare := next((p for p in placement.places if not p.gpus), None):
+        raise DeviceError(
+            f"--share-gpus needs a GPU on every host, and {bare.host} shows none: leave it out."
+        )
+    shared = [p for p in placement.places if p.local_world_size > p.gpus]
+    old = next((p for p in shared if _version(p.nccl) < NCCL_SHARES_FROM), None)
+    if asked is None:
+        return "nccl" if old is None else "gloo"
+    if "nccl" in names and old is not None:
+        needed, there = ".".join(map(str, NCCL_SHARES_FROM)), old.nccl or "none"
+        raise DeviceError(
+            f"Several ranks on one GPU need NCCL {needed} or later, and {old.host} has {there}: "
+            "run %dist_init gloo --share-gpus, whose collectives take CUDA tensors, too."
+        )
+    return asked.lower()
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """``2.30.7`` as numbers that compare; empty where it is none."""
+    return tuple(map(int, re.findall(r"\d+", text)))
 
 
 _BACKENDS = frozenset({"gloo", "nccl", "mpi", "ucc", "xccl"})

@@ -9,6 +9,7 @@ from rankbook.words import in_minutes, in_words, plural
 __all__ = [
     "MARKS",
     "call_of",
+    "device",
     "doing",
     "failed",
     "gpu_memory",
@@ -16,6 +17,7 @@ __all__ = [
     "health",
     "memory",
     "rank_name",
+    "sharing",
     "short",
     "size",
     "whole",
@@ -149,8 +151,26 @@ def memory(state: Look) -> str:
 
 
 def gpu_memory(state: Look) -> int | None:
-    """Bytes in use on its GPU: by all processes if the driver tells, else by this rank's torch."""
-    return state.gpu.used if state.gpu else state.gpu_memory
+    """Bytes in use on its GPU: by all processes if the driver tells, else by this rank's torch.
+
+    On a GPU that several ranks have, by this rank's torch: what each takes of it.
+    """
+    if state.gpu is None or (sharing(state) > 1 and state.gpu_memory is not None):
+        return state.gpu_memory
+    return state.gpu.used
+
+
+def sharing(state: Look) -> int:
+    """Ranks that have its device, this one among them."""
+    return state.info.sharing if state.info else 1
+
+
+def device(state: Look) -> str:
+    """Its device, and among how many ranks it is shared: ``cuda:0, 1 of 4``."""
+    if state.info is None:
+        return ""
+    among = f", 1 of {sharing(state)}" if sharing(state) > 1 else ""
+    return f"{state.info.device}{among}"
 
 
 def size(count: int) -> str:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-from rankbook.display.facts import MARKS, call_of, doing, gpu_memory, rank_name, size, whole, word
+from rankbook.display.facts import (
+    MARKS,
+    call_of,
+    device,
+    doing,
+    gpu_memory,
+    rank_name,
+    sharing,
+    size,
+    whole,
+    word,
+)
 from rankbook.models import Look
 from rankbook.models.meshes import NamedMesh
 
@@ -66,7 +77,7 @@ def details(state: Look, changing: Mapping[str, str] | None = None) -> str:
     }
     if info:
         facts |= {
-            "device": escape(info.device),
+            "device": escape(device(state)),
             "local rank": str(info.local_rank),
             "main": yes_or_no(info.is_main),
             "backend": escape(info.backend) if state.in_group else "",
@@ -121,6 +132,8 @@ def gpu(state: Look) -> str:
         return _amount(size(used), "", "")
     busy = "" if state.gpu.utilization is None else f"{state.gpu.utilization} % busy, "
     name = escape(state.gpu.name)
+    if sharing(state) > 1:
+        busy += f"{size(state.gpu.used)} by all {sharing(state)} ranks, "
     return (
         _amount(size(used), f" of {size(state.gpu.total)}", gpu_bar(state))
         + f'<span class="rb-small rb-below" title="{name}">{busy}{model(name)}</span>'

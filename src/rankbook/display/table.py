@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from rankbook.display import html
-from rankbook.display.facts import MARKS, doing, headline, memory, rank_name, short, word
+from rankbook.display.facts import MARKS, device, doing, headline, memory, rank_name, short, word
 from rankbook.models import Look, Snapshot
 from rankbook.models.meshes import NamedMesh
 
@@ -114,7 +114,7 @@ def _cells(state: Look, mesh: NamedMesh | None) -> tuple[str, ...]:
         rank_name(state),
         *place,
         str(info.local_rank) if info else "",
-        info.device if info else "",
+        device(state),
         info.backend if info and state.in_group else "",
         str(info.world_size) if info else "",
         ("yes" if info.is_main else "no") if info else "",

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from rankbook.display import rankparts as parts
-from rankbook.display.facts import doing, rank_name, short, word
+from rankbook.display.facts import device, doing, rank_name, short, word
 from rankbook.display.facts import memory as memory_of
 from rankbook.display.times import in_words
 from rankbook.models import Look
@@ -36,7 +36,7 @@ def _share(state: Look, shares: Mapping[int, Share]) -> Share | None:
 def _tile(state: Look, mesh: NamedMesh | None, share: Share | None) -> str:
     call, line = parts.activity(state)
     place = parts.place(state, mesh)
-    at = f"{state.info.device if state.info else ''} {state.host}".strip()
+    at = f"{device(state)} {state.host}".strip()
     does = short(state.last_error) or call or line or place or at
     inside = (
         f'<span class="rb-does">{escape(does)}</span>'
@@ -67,7 +67,7 @@ def _dense_tile(state: Look, mesh: NamedMesh | None, share: Share | None) -> str
         doing(state),
         parts.place(state, mesh),
         in_words(share) if share else "",
-        f"{info.device}, {info.backend}, local rank {info.local_rank}, "
+        f"{device(state)}, {info.backend}, local rank {info.local_rank}, "
         f"world size {info.world_size}, main: {parts.yes_or_no(info.is_main)}"
         if info
         else "",

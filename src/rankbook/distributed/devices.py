@@ -10,7 +10,10 @@ import torch.distributed as dist
 from rankbook.distributed.environment import Launch
 from rankbook.errors import BackendError, DeviceError
 
-__all__ = ["check_backend", "pick_device", "uses_nccl"]
+__all__ = ["check_backend", "pick_device", "ranks_on", "share_gpus", "uses_nccl"]
+
+SHARE_GPUS, NCCL_SHARES = "RANKBOOK_SHARE_GPUS", "NCCL_MULTI_RANK_GPU_ENABLE"
+"""What lets several ranks have one GPU: ours, for any backend, and NCCL's, from 2.30 on."""
 
 _NO_BACKENDS = {"undefined", "fake"}  # in torch's list, but no ranks can talk through them
 
@@ -70,6 +73,7 @@ def pick_device(backend: str, launch: Launch) -> torch.device:
     a GPU for every rank of its host                             ``cuda:LOCAL_RANK``
     fewer, because the launcher gave each rank its own           ``cuda:0``
     fewer, NCCL, and ``NCCL_MULTI_RANK_GPU_ENABLE=1``            ``cuda:(LOCAL_RANK modulo GPUs)``
+    fewer, and ``RANKBOOK_SHARE_GPUS=1``                         ``cuda:(LOCAL_RANK modulo GPUs)``
     fewer, NCCL                                                  none: an error
     fewer, any other backend; or the backend is for CPU only     ``cpu``
     ===========================================================  ==================================
@@ -88,12 +92,36 @@ def pick_device(backend: str, launch: Launch) -> torch.device:
         return torch.device("cuda", launch.local_rank)
     if launch.own_gpus:
         return torch.device("cuda", 0)
+    if os.environ.get(SHARE_GPUS) == "1" or (nccl and os.environ.get(NCCL_SHARES) == "1"):
+        return torch.device("cuda", launch.local_rank % gpus)
     if not nccl:
         return torch.device("cpu")
-    if os.environ.get("NCCL_MULTI_RANK_GPU_ENABLE") == "1":
-        return torch.device("cuda", launch.local_rank % gpus)
     raise DeviceError(
         f"LOCAL_RANK={launch.local_rank} of {ranks_here} on this host, which shows this process"
         f" {gpus} GPU{'s' * (gpus > 1)}: start at most {gpus} per host, make more GPUs visible"
         " (CUDA_VISIBLE_DEVICES), or use 'gloo'"
     )
+
+
+def share_gpus(*, shared: bool) -> None:
+    """Let several ranks of this host have one GPU from the next initialisation on, or no longer.
+
+    What a person has set for NCCL stays as it is.
+    """
+    if shared:
+        os.environ[SHARE_GPUS] = "1"
+        os.environ.setdefault(NCCL_SHARES, "1")
+    elif os.environ.pop(SHARE_GPUS, None) is not None:
+        os.environ.pop(NCCL_SHARES, None)
+
+
+def ranks_on(device: torch.device, ranks_here: int) -> int:
+    """How many ranks of this host have a device that :func:`pick_device` gave one of them.
+
+    Args:
+        device: The one that this rank has.
+        ranks_here: Ranks of this host.
+    """
+    if device.type != "cuda" or os.environ.get(SHARE_GPUS) != "1":
+        return 1
+    return len(range(device.index, ranks_here, torch.cuda.device_count()))

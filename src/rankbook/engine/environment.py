@@ -31,20 +31,13 @@ def say_environment(job: Job, _request: SayEnvironment) -> Environment:
         versions={
             **dict(where.versions),
             "CUDA": torch.version.cuda or _MISSING,
-            "NCCL": _nccl(),
+            "NCCL": where.nccl or _MISSING,
             "gloo": "in this torch" if dist.is_gloo_available() else _MISSING,
         },
         threads=_threads(),
         interop_threads=torch.get_num_interop_threads(),
         variables=variables,
     )
-
-
-def _nccl() -> str:
-    """NCCL's version; asking for it makes no CUDA context."""
-    if not dist.is_nccl_available():
-        return _MISSING
-    return ".".join(map(str, torch.cuda.nccl.version()))
 
 
 def _threads() -> int:

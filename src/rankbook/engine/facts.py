@@ -15,7 +15,7 @@ from rankbook.engine.operations import CONTROL, operation
 from rankbook.models import EngineFacts
 from rankbook.models.requests import SayFacts
 
-__all__ = ["facts"]
+__all__ = ["facts", "nccl_version"]
 
 
 @operation(SayFacts, on=CONTROL)
@@ -37,6 +37,7 @@ def facts(job: Job, request: SayFacts) -> EngineFacts:
             ("rankbook", __version__),
         ),
         last_calls=str(box.path) if box else "",
+        nccl=nccl_version(),
         lacking=(*calls.lacking(), *recorder.lacking()),
     )
 
@@ -48,3 +49,11 @@ def _gpus() -> tuple[str, ...]:
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return tuple(torch.cuda.get_device_name(i) for i in range(count))
+
+
+def nccl_version() -> str:
+    """NCCL's version, ``2.30.7``; empty: this torch has none. No CUDA context is created."""
+    import torch
+    import torch.distributed as dist
+
+    return ".".join(map(str, torch.cuda.nccl.version())) if dist.is_nccl_available() else ""

@@ -17,6 +17,7 @@ from rankbook.calls.checks import Board, Check
 from rankbook.distributed import (
     by_hand,
     destroy_global_state,
+    devices,
     environment,
     healing,
     initialize_distributed,
@@ -107,6 +108,7 @@ class Group:
         if "nccl" in wanted.backend:
             # Else torch ends the process a minute after the timeout of a collective.
             os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
+        devices.share_gpus(shared=wanted.share_gpus)
         self._threads.share(wanted.local_world_size)
         self._interfaces.use(wanted.address)
         # For good: a cell may destroy the group and initialise it again.
@@ -130,6 +132,8 @@ class Group:
             generation=wanted.generation,
             timeout_minutes=wanted.timeout_minutes,
             check=wanted.check,
+            sharing=devices.ranks_on(info.device, wanted.local_world_size),
+            share_gpus=wanted.share_gpus,
             healed=healed.kinds,
             lost=healed.lost,
             waiting=healed.waiting,

@@ -29,6 +29,7 @@ from rankbook.magics.options import (
     PROFILE,
     PYTHON,
     SELECTION,
+    SHARE_GPUS,
     SLURM,
     SSH,
     TIMEOUT_MINUTES,
@@ -57,6 +58,7 @@ class GroupMagics(RankMagics):
         NO_CHECK,
         ON_HANG,
         GPUS,
+        SHARE_GPUS,
         SLURM,
         NODES,
         SSH,
@@ -85,11 +87,11 @@ class GroupMagics(RankMagics):
             %dist_init gloo -n 4 --timeout 5
             %dist_init --check
             %dist_init nccl --gpus 0,1
+            %dist_init nccl -n 4 --share-gpus
             %dist_init --slurm "partition=gpu time=1:00:00" --nodes 2 -n 8
             %dist_init --ssh alpha:4,beta:4
             %dist_init --mpi -n 4
             %dist_init gloo -n 4 --keep
-            %dist_init --profile pbs -n 16
             %dist_init --cluster-id 1700000000-abcd
         """
         args = parse(self.dist_init, only_quoted_values(line, "--slurm", "--mpi", "--keep"))
@@ -110,7 +112,8 @@ class GroupMagics(RankMagics):
                 "This notebook has a cluster already: run %dist_shutdown before another %dist_init."
             )
         else:
-            session.initialize(args.backend, args.n, args.timeout, check=args.check)
+            changes = {"check": args.check, "share_gpus": args.share_gpus}
+            session.initialize(args.backend, args.n, args.timeout, **changes)
         _tell_of_idle_nodes(session)
         session.on_hang = args.on_hang or session.on_hang
         if args.no_dashboard:
@@ -273,6 +276,7 @@ def _start(args: Namespace) -> Session:
         **({} if args.keep is None else {"keep": args.keep}),
         timeout_minutes=1 if args.timeout is None else args.timeout,
         check=bool(args.check),
+        share_gpus=bool(args.share_gpus),
     )
 
 
@@ -286,6 +290,7 @@ def _connect(args: Namespace) -> Session:
         connection_file=args.cluster_id if is_file else None,
         timeout_minutes=args.timeout,
         check=args.check,
+        share_gpus=args.share_gpus,
     )
 
 

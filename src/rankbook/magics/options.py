@@ -111,6 +111,13 @@ CHECK = option(
 )
 NO_CHECK = option("--no-check", dest="check", action="store_false", help="Turn --check off.")
 GPUS = option("--gpus", default="", metavar="0,1", help="GPUs that the engines may use.")
+SHARE_GPUS = option(
+    "--share-gpus",
+    action="store_true",
+    default=None,
+    help="Let several ranks of a host have the same GPU: with NCCL 2.30 or later, or with gloo, "
+    "whose collectives take CUDA tensors, too.",
+)
 PROFILE = option(
     "--profile",
     metavar="P",

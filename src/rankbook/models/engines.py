@@ -37,6 +37,8 @@ class EngineFacts:
     last_calls: str = ""
     """The file on its host in which its last calls stand, also after its end; empty: there is
     none."""
+    nccl: str = ""
+    """The version of its torch's NCCL, ``2.30.7``; empty: there is none."""
     lacking: tuple[str, ...] = ()
     """What does not work with its torch, a sentence each."""
 

@@ -49,6 +49,8 @@ class Initialize(Request):
     """Have every collective compared across ranks before it runs."""
     clean: bool = False
     """Forget what was made with earlier groups, instead of giving it the new connections."""
+    share_gpus: bool = False
+    """Let several ranks of a host have the same GPU."""
     op = "initialize"
 
 
@@ -81,6 +83,10 @@ class GroupInfo:
     """Of every collective of the group."""
     check: bool = False
     """Whether every collective is compared across ranks before it runs."""
+    sharing: int = 1
+    """Ranks that have its device, this one among them."""
+    share_gpus: bool = False
+    """Whether several ranks of a host may have the same GPU."""
     healed: tuple[str, ...] = ()
     """What was made with earlier groups and goes on, in the plural: ``DDP modules``."""
     lost: tuple[str, ...] = ()

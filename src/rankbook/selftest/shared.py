@@ -22,8 +22,11 @@ grad = model.module.weight.grad
 
 
 def start(scene: Scene) -> None:
-    """Start two gloo ranks, which share the first GPU."""
-    scene.current = rb.start("gloo", RANKS, gpus="0")
+    """Start two gloo ranks, which share the first GPU, and are told so."""
+    scene.current = rb.start("gloo", RANKS, gpus="0", share_gpus=True)
+    expect(values(scene.session, "str(device)"), ["'cuda:0'"] * RANKS, "the devices")
+    told = [state.info.sharing for state in scene.session.states() if state.info]
+    expect(told, [RANKS] * RANKS, "ranks on the GPU, as the status says")
     values(scene.session, "kept = torch.arange(1000., device='cuda:0')")
 
 
@@ -52,7 +55,7 @@ def hang(scene: Scene) -> str:
 
 
 def nccl(scene: Scene) -> str:
-    """NCCL with more ranks than GPUs works, or is refused in one line and the group stays."""
+    """NCCL on a shared GPU works, or is refused in one line as too old, and the group stays."""
     session = scene.session
     try:
         session.reset("nccl")

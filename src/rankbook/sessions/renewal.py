@@ -58,13 +58,16 @@ class Renewal:
         timeout_minutes: float | None,
         *,
         check: bool | None,
+        share_gpus: bool | None,
         interrupt: bool,
     ) -> None:
         """Make the next group; see :meth:`~rankbook.sessions.session.Session.initialize`."""
         if interrupt:  # do not interrupt anything for an impossible group
-            self._group.check_feasible(backend, size, timeout_minutes)
+            self._group.check_feasible(backend, size, timeout_minutes, share_gpus)
         with self._renewing("initialising the process group", interrupt=interrupt):
-            self._group.initialize(backend, size, timeout_minutes, check=check)
+            self._group.initialize(
+                backend, size, timeout_minutes, check=check, share_gpus=share_gpus
+            )
 
     def reset(self, backend: str | None, *, hard: bool, clean: bool, interrupt: bool) -> None:
         """Make the next group; with ``hard``, on new engines."""

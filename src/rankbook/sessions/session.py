@@ -48,6 +48,7 @@ class Session(SessionValues):
         timeout_minutes: float | None = None,
         *,
         check: bool | None = None,
+        share_gpus: bool | None = None,
         interrupt: bool = False,
     ) -> None:
         """Make the next generation: leave the present group, if any, and form a new one.
@@ -59,6 +60,7 @@ class Session(SessionValues):
             nproc: Number of ranks; None keeps it.
             timeout_minutes: Of the initialisation and of every collective; None keeps it.
             check: Compare every collective across ranks before it runs; None keeps it.
+            share_gpus: See :func:`start`; None keeps it.
             interrupt: End what the session is busy with first, instead of refusing.
 
         Raises:
@@ -66,7 +68,14 @@ class Session(SessionValues):
             RankbookError: No group was formed, and none is left half-made; the message says why.
         """
         self._turns.refuse_closed()
-        self._renewal.initialize(backend, nproc, timeout_minutes, check=check, interrupt=interrupt)
+        self._renewal.initialize(
+            backend,
+            nproc,
+            timeout_minutes,
+            check=check,
+            share_gpus=share_gpus,
+            interrupt=interrupt,
+        )
 
     def reset(
         self,

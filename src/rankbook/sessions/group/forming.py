@@ -27,6 +27,8 @@ class Terms:
     """Whether every collective is compared across ranks before it runs."""
     clean: bool = False
     """Whether what was made with earlier groups is forgotten."""
+    share_gpus: bool = False
+    """Whether several ranks of a host may have the same GPU."""
 
 
 def form(
@@ -62,6 +64,7 @@ def form(
             address,
             terms.check,
             terms.clean,
+            terms.share_gpus,
         )
 
     call = members.ranks().request({place.rank: request(place) for place in placement.places})

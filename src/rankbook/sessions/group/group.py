@@ -28,6 +28,7 @@ class Group:
         is_being_made: Whether ranks are about to join one.
         timeout_minutes: Of the initialisation and of every collective.
         check: Whether every collective is compared across ranks before it runs.
+        share_gpus: Whether several ranks of a host may have the same GPU.
     """
 
     def __init__(self, members: Members) -> None:
@@ -35,6 +36,7 @@ class Group:
         self.is_being_made = False
         self.timeout_minutes: float = 1
         self.check = False
+        self.share_gpus = False
         self.members = members
         self._asked: str | None = None
         self._meeting = MeetingPlace()
@@ -59,6 +61,7 @@ class Group:
         first = infos[0]
         self.members.generation, self._asked = first.generation, first.backend
         self.timeout_minutes, self.check = first.timeout_minutes, first.check
+        self.share_gpus = first.share_gpus
         self.infos = infos
         return True
 
@@ -70,6 +73,7 @@ class Group:
         *,
         check: bool | None = None,
         clean: bool = False,
+        share_gpus: bool | None = None,
     ) -> None:
         """Make the next group; arguments that are None stay as they are.
 
@@ -78,12 +82,23 @@ class Group:
         Raises:
             RankbookError: No group was formed, and none is left half-made; the message says why.
         """
-        self.check_feasible(backend, size, timeout_minutes)
+        self.check_feasible(backend, size, timeout_minutes, share_gpus)
         placement = self.members.place(size or self.members.size)
-        self._form(placement, backend or self._asked, timeout_minutes, check, clean=clean)
+        self._form(
+            placement,
+            backend or self._asked,
+            timeout_minutes,
+            check,
+            clean=clean,
+            share_gpus=share_gpus,
+        )
 
     def check_feasible(
-        self, backend: str | None, size: int | None, timeout_minutes: float | None
+        self,
+        backend: str | None,
+        size: int | None,
+        timeout_minutes: float | None,
+        share_gpus: bool | None = None,  # noqa: FBT001
     ) -> None:
         """Refuse an impossible group before anything is done for it.
 
@@ -98,7 +113,8 @@ class Group:
             check_backend(backend)
         if size is None or not self.members.can_shrink_to(size):
             self.members.refuse_dead()
-        choose_backend(self.members.plan(size), backend)
+        share = self.share_gpus if share_gpus is None else share_gpus
+        choose_backend(self.members.plan(size), backend, share_gpus=share)
 
     def restart(self, ranks: Iterable[int]) -> None:
         """Give ranks new or spare engines, and make the next group.
@@ -149,14 +165,16 @@ class Group:
         check: bool | None = None,  # noqa: FBT001
         *,
         clean: bool = False,
+        share_gpus: bool | None = None,
     ) -> None:
         members = self.members
-        name = choose_backend(placement, backend)
+        share = self.share_gpus if share_gpus is None else share_gpus
+        name = choose_backend(placement, backend, share_gpus=share)
         # Another session, too, may have initialised joined engines: ask them.
         seen = {} if members.is_owned else found.look(members)
         self.infos, self.is_being_made = {}, True
         try:
-            self._asked = backend
+            self._asked, self.share_gpus = backend, share
             self.timeout_minutes = timeout_minutes or self.timeout_minutes
             self.check = self.check if check is None else check
             members.generation = 1 + max(self.number, found.newest(seen))
@@ -167,7 +185,7 @@ class Group:
                     heard = dropped.look(LookAt()).values  # not those of a host that is down
                     dropped.only(heard).ask(Destroy(), members.timing.leave)
             url, address = self._meeting.open(members, placement, self.number)
-            terms = Terms(name, self.timeout_minutes, self.check, clean)
+            terms = Terms(name, self.timeout_minutes, self.check, clean, share)
             self.infos = form(members, terms, self.number, url, address)
         finally:
             self.is_being_made = False
