@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from rankbook import calls, lastcalls
-from rankbook.calls import Ledger
+from rankbook.calls import Ledger, methods
 from rankbook.calls.groups import Groups
 from rankbook.calls.records import to_call
 from rankbook.calls.taps import FUNCTIONAL, METHODS, OPS
@@ -152,6 +152,57 @@ def test_a_call_that_torch_refuses_has_failed(ledger):
     [call] = ledger.recent(1)
     assert call.failed
     assert not ledger.waits()
+
+
+def refused():
+    with pytest.raises((RuntimeError, ValueError)):
+        dist.group.WORLD.scatter([torch.zeros(1)], [[torch.ones(1)] * 3])
+
+
+def test_the_next_call_takes_the_number_of_one_that_torch_refuses(ledger):
+    dist.barrier()
+    refused()
+    dist.barrier()
+    assert [(call.op, call.number) for call in ledger.recent(3)] == [
+        ("barrier", 1),
+        ("scatter", 0),
+        ("barrier", 2),
+    ]
+    assert [call.number for call, _ in ledger.latest(0, 8)] == [1, 2]
+    assert [call.number for call in ledger.since()[0]] == [1, 2]
+
+
+def test_a_call_that_torch_refuses_is_not_compared_with_other_ranks(world, ledger):
+    dist.barrier()
+    [plain] = ledger.fingerprints()
+    ledger.generation = 1
+    refused()
+    dist.barrier()
+    [other] = ledger.fingerprints()
+    assert (other.count, other.hashes) == (plain.count, plain.hashes)
+    assert ledger.counts.traffic(None).calls == 2
+
+
+def test_the_next_send_takes_the_number_of_one_that_torch_refuses(ledger):
+    with pytest.raises((RuntimeError, ValueError)):
+        dist.group.WORLD.send([torch.ones(1)], 7, 0)
+    [refused] = ledger.recent(1)
+    assert refused.number == 0
+    group = next(iter(ledger.groups.by_id.values()))
+    assert group.next_of_pair("send", refused.peer, 0) == 1
+
+
+def test_a_call_that_an_interrupt_ends_keeps_its_number(ledger, monkeypatch):
+    monkeypatch.setattr(methods, "aside", interrupted)
+    monkeypatch.setattr(methods, "quickly_aside", interrupted)
+    calls.install(ledger)
+    with pytest.raises(KeyboardInterrupt):
+        dist.barrier()
+    assert ledger.recent(1)[0].number == 1
+
+
+def interrupted():
+    raise KeyboardInterrupt
 
 
 def test_an_account_takes_the_place_of_another(ledger):

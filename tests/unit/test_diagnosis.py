@@ -62,6 +62,10 @@ def receives(peer, line="line 2: dist.recv(x)", **facts):
     return waits(p2p("recv", peer), line, **facts)
 
 
+def sent_to_0(seq):
+    return done(p2p("send", 0, seq=seq))
+
+
 def sends(peer, line="line 2: dist.send(x)", **facts):
     return waits(p2p("send", peer), line, **facts)
 
@@ -378,6 +382,18 @@ CASES = {
         PROVEN,
         "Ranks 1-2 never called send, for which rank 0 waits in recv from any rank "
         "(line 2: dist.recv(x)): they run no cell.",
+    ),
+    "one has sent less to one that receives from any": Case(
+        [receives(None), idle(sent_to_0(1)), idle(sent_to_0(1), sent_to_0(2)), idle(sent_to_0(2))],
+        "missing_rank",
+        (1,),
+        (0,),
+        PROVEN,
+        "Rank 1 never called send, for which rank 0 waits in recv from any rank "
+        "(line 2: dist.recv(x)): it runs no cell.",
+    ),
+    "one has sent less to one that receives from any, and another runs": Case(
+        [receives(None), idle(sent_to_0(1)), runs(recent=(sent_to_0(2),))], "slow", (2,)
     ),
     "from anyone, not yet quiet": Case(
         [receives(None, quiet=0.9), IDLE], "missing_rank", (1,), (0,), OPEN

@@ -10,10 +10,12 @@ import operator
 import os
 import selectors
 import socket
+import sys
 import textwrap
 import threading
 import traceback
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from processes import wait_until
@@ -137,6 +139,67 @@ def test_a_main_thread_that_joins_another_is_in_a_lock(write, look, gate):
     at = look(lambda: cell.cell(stop))
     assert at.in_lock
     assert not at.in_torch
+
+
+@pytest.mark.parametrize(
+    ("awaits", "in_lock"),
+    [
+        (lambda loop, work: loop.run_in_executor(None, work), True),
+        (lambda loop, work: asyncio.wait_for(loop.run_in_executor(None, work), 600), False),
+    ],
+    ids=["a thread", "a thread, for a while"],
+)
+def test_a_thread_whose_event_loop_awaits_a_thread_waits_for_it(write, gate, awaits, in_lock):
+    loop = asyncio.new_event_loop()
+    cell = write(CELL, "async def cell(awaits, loop, work):\n    await awaits(loop, work)\n")
+    run = write(CELL, "def run(loop, coroutine):\n    loop.run_until_complete(coroutine)\n").run
+    thread = threading.Thread(target=run, args=(loop, cell.cell(awaits, loop, gate.wait)))
+    thread.start()
+    gate.reached()
+    try:
+        wait_until(lambda: frames.threads_of_the_person()[thread.ident] is in_lock, SOON)
+    finally:
+        gate.open()
+        thread.join()
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+
+def test_a_thread_whose_event_loop_awaits_a_socket_does_not_wait_for_a_thread(write, gate):
+    loop = asyncio.new_event_loop()
+    one, other = socket.socketpair()
+    one.setblocking(False)
+    run = write(CELL, "def run(loop, coroutine):\n    loop.run_until_complete(coroutine)\n").run
+    thread = threading.Thread(target=run, args=(loop, loop.sock_recv(one, 1)))
+    thread.start()
+    try:
+        wait_until(lambda: stands_in(thread, "select"), SOON)
+        assert frames.threads_of_the_person()[thread.ident] is False
+    finally:
+        other.send(b"x")
+        thread.join()
+        loop.close()
+        one.close()
+        other.close()
+
+
+def stands_in(thread, function):
+    frame = sys._current_frames().get(thread.ident)
+    return frame is not None and frame.f_code.co_name == function
+
+
+def test_what_an_executor_works_at_is_a_persons_and_its_idle_threads_are_not(gate):
+    with ThreadPoolExecutor(2) as executor:
+        known = set(frames.threads_of_the_person())
+        executor.submit(threading.get_ident).result()
+        at_work = executor.submit(gate.wait)
+        gate.reached()
+        try:
+            [ident] = set(frames.threads_of_the_person()) - known
+        finally:
+            gate.open()
+        at_work.result()
+        wait_until(lambda: ident not in frames.threads_of_the_person(), SOON)
 
 
 def test_a_position_in_a_function_of_an_earlier_cell_has_the_lines_of_both(write, look):

@@ -7,6 +7,7 @@ import linecache
 import pickle
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -773,7 +774,7 @@ class InThread(Account):
 def of_thread(silence):
     """An account in which thread 1 waits in all_reduce #5, and an observer of it."""
     account = InThread()
-    account.wait = awaits("all_reduce", 5)
+    account.wait = replace(awaits("all_reduce", 5), thread=1)
     return Observer(account, Recorder(), lambda group: silence[0], Streams(dump=None))
 
 
@@ -792,6 +793,26 @@ def test_a_rank_that_joins_a_thread_in_a_collective_waits_in_it(of_thread, at, t
     assert (look.state, look.waiting.op, look.waiting.seq) == ("waiting", "all_reduce", 5)
     assert look.in_thread
     assert look.line == "line 4: thread.join()"
+
+
+def test_the_line_of_a_rank_that_waits_in_a_thread_is_the_threads(
+    of_thread, at, threads, monkeypatch
+):
+    at(line="line 4: thread.join()", in_lock=True)
+    threads(t1=False)
+    monkeypatch.setattr(frames, "line_of", {1: "line 2: dist.all_reduce(x)"}.get)
+    assert settle(of_thread).line == "line 2: dist.all_reduce(x)"
+
+
+def test_what_a_cell_that_awaits_something_waits_in_is_not_proven(of_thread, at, threads):
+    at(in_loop=True)
+    threads(t1=False)
+    look = aside(lambda: of_thread.look("run", 7, 0, closely=True))
+    wait_until(
+        lambda: aside(lambda: of_thread.look("run", 7, 0, closely=True)).state == "waiting", SOON
+    )
+    look = aside(lambda: of_thread.look("run", 7, 0, closely=True))
+    assert (look.waiting.seq, look.in_thread, look.still) == (5, True, 0.0)
 
 
 def test_a_rank_of_which_another_thread_may_go_on_is_running(of_thread, at, threads):

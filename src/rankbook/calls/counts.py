@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from rankbook.calls.fingerprints import key_of
-from rankbook.calls.records import P2P, Group, Record, nbytes, what_must_agree
+from rankbook.calls.records import P2P, REFUSED, Group, Record, nbytes, what_must_agree
 from rankbook.models.calls import Fingerprint, Traffic
 
 __all__ = ["Counts", "Totals"]
@@ -65,9 +65,9 @@ class Counts:
 
     def add(self, record: Record) -> None:
         """Add a call."""
-        self._fresh.append(record)
         if len(self._fresh) >= _BATCH:
-            self._sum_up()
+            self._sum_up()  # without this one, which torch may refuse
+        self._fresh.append(record)
 
     def traffic(self, cell: int | None) -> Traffic:
         """What a cell did; of the latest 64."""
@@ -119,6 +119,8 @@ class Counts:
         with self._lock:
             while fresh:
                 record = fresh.popleft()
+                if record.number == REFUSED:
+                    continue
                 key, size = look_up(record)
                 if (totals := self._totals.get(record.cell)) is not None:
                     totals.calls += 1

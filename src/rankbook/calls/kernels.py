@@ -104,8 +104,8 @@ def _issuing(tap: Tap, go: Any) -> Callable[..., Any]:
             if ledger.check is not None:
                 ledger.check.before(ledger, record, is_blocking=False)
             done = go(keys, args, kwargs)
-        except BaseException:
-            ledger.ended(record, failed=True)
+        except BaseException as error:
+            ledger.not_issued(record, error)
             raise
         boxed = done[-1] if isinstance(done, tuple) else done
         work = None if boxed is None else c10d.Work.unbox(boxed)
@@ -142,8 +142,8 @@ def _functional(tap: Tap, go: Any) -> Callable[..., Any]:
                 ledger.check.before(ledger, record, is_blocking=False)
             with aside():
                 given = go(keys, args, kwargs)
-        except BaseException:
-            ledger.ended(record, failed=True)
+        except BaseException as error:
+            ledger.not_issued(record, error)
             raise
         ledger.gave(record, tensors_of(given))
         return given

@@ -31,12 +31,16 @@ from rankbook.calls.records import (
     measure,
     to_call,
 )
+from rankbook.errors import MismatchError
 from rankbook.models.calls import Call, Fingerprint, Slot, Wait
 
 __all__ = ["Awaited", "Ledger"]
 
 _KEPT = 4096
 _SITES = 4096
+_BLOCKING = {"monitored_barrier"}
+"""What is over when it returns, so that others may have met a call that raises."""
+
 Awaited = tuple[int, str, Record | None, float | None, Sequence[str]]
 """When a wait began (ns since the epoch), its kind, the call, the timeout of its own, and the keys
 of a store."""
@@ -170,6 +174,25 @@ class Ledger:
         else:
             self.handles.add(work, record)
 
+    def not_issued(self, record: Record, error: BaseException) -> None:
+        """Announce that an exception came where torch was to give back a handle.
+
+        Torch refuses a call for its arguments before it counts it: so no other rank meets it, and
+        the next call of the group takes its number.
+
+        Args:
+            record: Of the call.
+            error: What came. An interrupt may come when the call has been issued, and what compares
+                calls asks for this one by its number.
+        """
+        came = not isinstance(error, Exception) or isinstance(error, MismatchError)
+        if not came and record.site.op not in _BLOCKING:
+            with self._lock:
+                record.group.give_back(record)
+                if self.box is not None:
+                    self.box.issued(record)
+        self.ended(record, failed=True)
+
     def gave(self, record: Record, tensors: Sequence[Any]) -> None:
         """Announce that a functional call has given back tensors that are to be waited for."""
         record.returned = time_ns()
@@ -242,11 +265,15 @@ class Ledger:
         return f"{self._last}/{self._ends}"
 
     def since(self, last: int = 0) -> tuple[list[Call], int]:
-        """The calls after one, oldest first; and how many there were that are no longer kept."""
+        """The calls after one, oldest first; and how many there were that are no longer kept.
+
+        Without those that torch has refused.
+        """
         self.settle()
         records = self._records.copy()
         first = records[0].id if records else self._last + 1
-        return [to_call(each) for each in records if each.id > last], max(0, first - 1 - last)
+        found = [to_call(each) for each in records if each.id > last and each.number]
+        return found, max(0, first - 1 - last)
 
     def recent(self, count: int) -> list[Call]:
         """The latest calls, oldest first."""
@@ -267,7 +294,7 @@ class Ledger:
         groups: dict[str, tuple[Group, list[tuple[Record, bool]]]] = {}
         for record in self._records.copy():
             group = record.group
-            if record.issued < since or group.generation != self.generation:
+            if record.issued < since or group.generation != self.generation or not record.number:
                 continue
             if (pg := group.ref()) is None or pg not in c10d._world.pg_names:
                 continue

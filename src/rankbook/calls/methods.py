@@ -51,7 +51,7 @@ def _telling(ledger: Ledger, original: Any, tap: Tap) -> Callable[..., Any]:
     call = original.__func__
     op, at, reduces, root, peer, tag = tap.op, tap.tensors, tap.reduces, tap.root, tap.peer, tap.tag
     needed = max(position for position in (at, peer, tag, -1) if position is not None) + 1
-    issue, returned, ended = ledger.issue, ledger.returned, ledger.ended
+    issue, returned, not_issued = ledger.issue, ledger.returned, ledger.not_issued
 
     def method(group: Any, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
@@ -89,8 +89,8 @@ def _telling(ledger: Ledger, original: Any, tap: Tap) -> Callable[..., Any]:
                 _before(ledger, record, args)
             with quickly_aside() if is_plain else aside():
                 work = call(group, *args, **kwargs)
-        except BaseException:
-            ended(record, failed=True)
+        except BaseException as error:
+            not_issued(record, error)
             raise
         returned(record, work)
         return work

@@ -14,9 +14,11 @@ from rankbook.models.calls import SAME_SIZE, SAME_SIZE_ON_GLOO, Call
 
 __all__ = [
     "P2P",
+    "REFUSED",
     "Group",
     "Record",
     "Site",
+    "is_from_anyone",
     "is_open",
     "measure",
     "nbytes",
@@ -25,6 +27,9 @@ __all__ = [
 ]
 
 P2P = {"send", "recv"}
+
+REFUSED = 0
+"""In place of its number, of a call that torch has refused."""
 
 _SHAPES = 64
 """Tensors of a call whose shapes are kept."""
@@ -73,6 +78,18 @@ class Group:
         if numbers is None:
             numbers = self._pairs[op, peer, tag] = count(1)
         return next(numbers)
+
+    def give_back(self, record: Record) -> None:
+        """Have the next call take the number of one that torch has refused.
+
+        Unless another thread has called meanwhile.
+        """
+        if record.site.op in P2P:
+            self._pairs[record.site.op, record.peer, record.tag] = count(record.number)
+            record.number = REFUSED
+        elif record.number == self.issued:
+            self.issued -= 1
+            record.number = REFUSED
 
     def to_global(self, rank: int) -> int:
         """Translate a rank of the group."""
@@ -207,6 +224,11 @@ def measure(record: Record, tensors: Sequence[Any]) -> None:
     record.dtypes = tuple([tensor.dtype for tensor in few])
     record.elements = sum([tensor.numel() for tensor in tensors])
     record.stream_ordered = any(not tensor.is_cpu for tensor in few)
+
+
+def is_from_anyone(record: Record) -> bool:
+    """Whether a call receives from any rank, by gloo."""
+    return record.site.op == "recv" and record.peer is None and record.group.is_gloo
 
 
 def is_open(record: Record) -> bool:

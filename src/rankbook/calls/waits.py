@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import wraps
@@ -13,6 +14,7 @@ import torch.distributed.distributed_c10d as c10d
 from torch._C import Future
 
 from rankbook.calls.ledger import Ledger
+from rankbook.calls.records import is_from_anyone
 
 __all__ = [
     "FUTURE",
@@ -89,6 +91,8 @@ def awaited(frame: FrameType) -> str:
         return ""
     if frame.f_code.co_name == "wait_for_future":
         return FUTURE
+    if frame.f_code.co_name == "wait_for_anyone":
+        return P2P
     if frame.f_code.co_name != "wait":
         return ""
     # The frame has no arguments yet before its first line runs.
@@ -114,7 +118,10 @@ def _of_works(ledger: Ledger) -> Callable[..., Any]:
         outer, failed = None, True
         try:  # from here on, for an interrupt may come at any call
             outer = begin("work", record, timeout.total_seconds() if timeout else None)
-            done = call(work) if timeout is None else call(work, timeout)
+            if record is not None and record.peer is None and is_from_anyone(record):
+                done = wait_for_anyone(call, work, timeout)
+            else:
+                done = call(work) if timeout is None else call(work, timeout)
             failed = False
             return done
         finally:
@@ -124,6 +131,32 @@ def _of_works(ledger: Ledger) -> Callable[..., Any]:
                 ended(record, failed=failed)
 
     return wait
+
+
+def wait_for_anyone(call: Callable[..., Any], *given: Any) -> Any:
+    """Have another thread wait, and wait for that one, which an interrupt ends.
+
+    Gloo wakes who waits for a message from any rank neither when the connections end, nor
+    otherwise. That thread then stays until the timeout of the group.
+    """
+    __tracebackhide__ = True
+    done, outcome = threading.Lock(), []
+    done.acquire()
+
+    def wait_in_thread() -> None:
+        try:
+            outcome.append((call(*[each for each in given if each is not None]), None))
+        except BaseException as error:  # noqa: BLE001 - raised where it was waited for
+            outcome.append((None, error))
+        finally:
+            done.release()
+
+    threading.Thread(target=wait_in_thread, daemon=True).start()
+    done.acquire()
+    [(value, error)] = outcome
+    if error is not None:
+        raise error
+    return value
 
 
 def _of_futures_given(ledger: Ledger) -> Callable[..., Any]:

@@ -75,7 +75,8 @@ class _Scene:
         cases = []
         for ranks in by_call.values():
             needed = frozenset[int]().union(*(self.waits[rank].needs for rank in ranks))
-            culprits = tuple(sorted(needed & set(suspects)))
+            behind = frozenset[int]().union(*(self.waits[rank].behind for rank in ranks))
+            culprits = tuple(sorted((behind & set(suspects)) or (needed & set(suspects))))
             cases.append(Case(culprits, tuple(ranks), self.waits[ranks[0]].call))
         return min(cases, key=lambda case: (case.culprits[0], case.waiters), default=None)
 

@@ -40,6 +40,8 @@ class Wait:
     """The ranks that have not come to this call. Empty: all have, and it is under way."""
     any_of: bool = False
     """Whether one of them is enough."""
+    behind: frozenset[int] = frozenset()
+    """Of those, the ranks that have sent less than others, where a message from any is awaited."""
     clashes: bool = False
     """Whether ranks came with calls that do not match, so that it can never complete."""
 
@@ -67,6 +69,7 @@ def survey(looks: Mapping[int, Look]) -> dict[int, Wait]:
             call,
             _needs(rank, looks, latest, exchanged, calls),
             any_of=is_vague(call) or (is_p2p(call) and call.peer is None),
+            behind=_behind(rank, call, exchanged),
             clashes=slot(call) in clashing or misfit(looks, rank, call) is not None,
         )
         for rank, call in calls.items()
@@ -152,6 +155,23 @@ def _needs_of_p2p(
         if partner in calls and _is_counterpart(calls[partner], wanted, rank, call):
             return frozenset()
     return partners
+
+
+def _behind(
+    rank: int, call: Collective, exchanged: Mapping[int, Mapping[_Pair, int]]
+) -> frozenset[int]:
+    """The ranks that have sent less to one than others have; empty if all have sent the same."""
+    if not is_p2p(call) or call.peer is not None:
+        return frozenset()
+    pair = COMPLEMENT[family(call.op)], rank, call.tag, group(call)
+    sent = {
+        other: known.get(pair, 0)
+        for other, known in exchanged.items()
+        if other != rank and (not call.ranks or other in call.ranks)
+    }
+    fewest = min(sent.values(), default=0)
+    found = frozenset(other for other, count in sent.items() if count == fewest)
+    return found if len(found) < len(sent) else frozenset()
 
 
 def _is_counterpart(other: Collective, wanted: str, rank: int, call: Collective) -> bool:

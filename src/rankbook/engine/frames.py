@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import selectors
 import sys
 import threading
 import traceback
@@ -16,6 +17,7 @@ from rankbook.engine.owners import is_cell, is_own, where
 
 __all__ = [
     "Position",
+    "line_of",
     "main_frame",
     "other_threads_in_torch_distributed",
     "position",
@@ -31,6 +33,9 @@ _WAITS = f"{os.sep}rankbook{os.sep}distributed{os.sep}"
 
 _HELPERS = {"wrapper", "inner", "<module>", "<lambda>", "<genexpr>", "<listcomp>"}
 """Functions of ``torch.distributed`` that a person does not call by name."""
+
+_EXECUTOR, _WORKER = f"concurrent{os.sep}futures{os.sep}thread.py", "_worker"
+"""The loop in which an executor's thread waits for work; above it, it does some."""
 
 _EVENT_LOOP = ("selectors.py", f"asyncio{os.sep}base_events.py")
 
@@ -111,7 +116,7 @@ def position() -> Position:
         in_torch=bool(awaits) or _TORCH in _below_threading(innermost).f_code.co_filename,
         awaits=awaits,
         in_store=in_store or polls,
-        in_lock=innermost.f_code.co_filename == threading.__file__,
+        in_lock=_waits_for_threads(innermost),
         in_loop=walk.in_loop,
         mark=tuple(walk.mark),
     )
@@ -156,18 +161,36 @@ def _is_polling(frame: FrameType) -> bool:
 
 
 def threads_of_the_person() -> dict[int, bool]:
-    """By thread beside the main one that runs a person's code, whether it waits for another."""
+    """By thread beside the main one that runs what a person wants, whether it waits for another."""
     main = threading.main_thread().ident
     found = {}
     for ident, innermost in sys._current_frames().items():
         frame: FrameType | None = innermost
         while frame is not None and ident != main:
             filename = frame.f_code.co_filename
-            if is_cell(filename) or is_own(filename):
-                found[ident] = innermost.f_code.co_filename == threading.__file__
+            is_work = filename.endswith(_EXECUTOR) and frame.f_code.co_name != _WORKER
+            if is_work or is_cell(filename) or is_own(filename):
+                found[ident] = _waits_for_threads(innermost)
                 break
             frame = frame.f_back
     return found
+
+
+def line_of(thread: int) -> str:
+    """A person's line in which a thread stands; empty if it runs none."""
+    return places.line_of_call(sys._current_frames().get(thread))
+
+
+def _waits_for_threads(frame: FrameType) -> bool:
+    """Whether what is innermost in a thread ends only by what another thread of Python does."""
+    filename, caller = frame.f_code.co_filename, frame.f_back
+    if filename != selectors.__file__ or caller is None:
+        return filename == threading.__file__
+    # An event loop without a timer, and without a file but that by which threads wake it up.
+    selects = frame.f_code.co_name == "select" and caller.f_code.co_filename.endswith(_EVENT_LOOP)
+    held = frame.f_locals if selects else {}
+    files = held["self"].get_map() if held.get("timeout", 0) in (None, -1) else None
+    return files is not None and len(files) == 1
 
 
 def other_threads_in_torch_distributed() -> bool:

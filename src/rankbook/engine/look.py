@@ -115,20 +115,25 @@ class Observer:
             recent = flight.called(self._ledger, since_ns) if closely else ()
             return Look(word, "", cell, None, recent, stands.still, stands.quiet)
         waiting, recent = self._wait(at, stands, since_ns, closely=closely)
-        in_thread = waiting is None and at.in_lock and stands.still >= _SETTLED
-        if in_thread and (waiting := self._wait_of_threads()) and closely:
-            recent = flight.called(self._ledger, since_ns)
+        line, still, in_thread = at.line, stands.still, False
+        # In the engine's own event loop a coroutine may wait for more than threads.
+        if waiting is None and (at.in_lock or at.in_loop) and still >= _SETTLED:
+            waiting, its_line = self._wait_of_threads()
+            in_thread = waiting is not None
+        if in_thread:
+            line, still = its_line or line, still if at.in_lock else 0.0
+            recent = flight.called(self._ledger, since_ns) if closely else ()
         return Look(
             "waiting" if waiting else "running",
-            at.line or (doing if doing != Run.op else ""),
+            line or (doing if doing != Run.op else ""),
             cell,
             waiting,
             recent,
-            stands.still,
+            still,
             stands.quiet,
             self._silent_for(waiting.group) if waiting and closely else None,
             since=(waiting.since or stands.here) if waiting else 0.0,
-            in_thread=in_thread and waiting is not None,
+            in_thread=in_thread,
         )
 
     def _began(self, at: Position) -> float | None:
@@ -136,15 +141,20 @@ class Observer:
         wait = self._ledger.waits().get(threading.main_thread().ident or 0) if at.awaits else None
         return wait.began if wait else None
 
-    def _wait_of_threads(self) -> Collective | None:
-        """What a thread waits in while the main one waits for it; None if some thread may go on."""
+    def _wait_of_threads(self) -> tuple[Collective | None, str]:
+        """What a thread waits in while the main one waits for it, and the line where it does.
+
+        None if some thread may go on.
+        """
         waits = {thread: wait for thread, wait in self._ledger.waits().items() if wait.call}
         for thread, is_in_lock in frames.threads_of_the_person().items():
             if thread not in waits and not is_in_lock:
-                return None
+                return None, ""
         # The one that began first holds up the others.
         first = min(waits.values(), key=lambda wait: wait.began, default=None)
-        return flight.waits_in(self._ledger, Position(), first, ()) if first else None
+        if first is None:
+            return None, ""
+        return flight.waits_in(self._ledger, Position(), first, ()), frames.line_of(first.thread)
 
     def _on_stream(
         self, at: Position, still: float, doing: str, cell: int | None, since_ns: int

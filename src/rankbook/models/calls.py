@@ -87,7 +87,8 @@ class Call:
     """The session's process group under which it was issued."""
     number: int = 0
     """From 1. Of a collective in its group, as all its ranks count it; of a send or recv among
-    those between the same two ranks in the same direction with the same tag."""
+    those between the same two ranks in the same direction with the same tag. 0: torch has refused
+    the call, for its arguments, so that no other rank meets it."""
     peer: int | None = None
     """Global rank of the other end of a send or recv; None: any, or none."""
     tag: int | None = None

@@ -78,7 +78,7 @@ class Collective:
             call.op,
             call.group,
             call.ranks,
-            call.number,
+            call.number or None,
             call.shapes,
             call.dtypes,
             call.peer if call.is_p2p else call.root,
