@@ -211,6 +211,76 @@ for epoch in range(4):
         FIRST,
         "all_reduce",
     ),
+    Reported(
+        "one rank validates while the others train",
+        "lifeiteng/vall-e#93",
+        _DDP
+        + """
+def validate():
+    dist.reduce(torch.ones(3), dst=0)  # *
+for step in range(2 if rank == 0 else 3):
+    net(x).sum().backward()  # *
+if rank == 0:
+    validate()
+""",
+        "mismatch",
+        FIRST,
+        "reduce",
+    ),
+    Reported(
+        "generated texts of different lengths",
+        "deepspeedai/DeepSpeed#8262",
+        """
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 8))
+for layer in (*net, net):
+    fully_shard(layer, mesh=init_device_mesh("cpu", (world_size,)))
+def tokens(length):
+    for _ in range(length):
+        with torch.no_grad():
+            yield net(torch.ones(2, 8)).argmax(-1)  # *
+list(tokens(2 if rank == 0 else 4))
+""",
+        "missing_rank",
+        FIRST,
+        "all_gather",
+    ),
+    Reported(
+        "a branch that one rank's forward takes",
+        "allenai/allennlp#3574",
+        """
+from torch.nn.parallel import DistributedDataParallel
+class Branches(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)
+    def forward(self, x):
+        return self.one(x) if rank == 0 else self.other(self.one(x))
+net = DistributedDataParallel(Branches())
+for step in range(2):
+    net(torch.ones(2, 4)).sum().backward()  # *
+""",
+        "raised",
+        FIRST,
+        "all_reduce",
+    ),
+    Reported(
+        "a gradient's hook that one rank does not reach",
+        "huggingface/picotron#39",
+        """
+weight = torch.ones(2, requires_grad=True)
+def reduce(gradient):
+    dist.all_reduce(gradient)  # *
+    return gradient
+weight.register_hook(reduce)
+loss = weight.sum() if rank else torch.ones(1, requires_grad=True).sum()
+loss.backward()
+""",
+        "missing_rank",
+        FIRST,
+        "all_reduce",
+    ),
     # What only rank 0 does.
     Reported(
         "validation through DDP on rank 0, a barrier on the others",
@@ -465,6 +535,80 @@ if rank:
         FIRST,
         "broadcast",
     ),
+    Reported(
+        "a progress bar that computes a metric",
+        "Lightning-AI/pytorch-lightning#21264",
+        """
+class Trainer:
+    @property
+    def progress_bar_metrics(self):
+        values = [torch.zeros(1) for _ in range(world_size)]
+        dist.all_gather(values, torch.ones(1))  # *
+        return {"loss": sum(values).item()}
+def set_postfix(**metrics):
+    print(metrics)
+trainer = Trainer()
+if rank == 0:
+    set_postfix(**trainer.progress_bar_metrics)
+""",
+        "missing_rank",
+        BUT_FIRST,
+        "all_gather",
+    ),
+    Reported(
+        "experts that the main process alone evaluates",
+        "yiqiao-yin/deepspeed-course#28",
+        """
+class Exchange(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        y = torch.empty_like(x)
+        dist.all_to_all_single(y, x)  # *
+        return y
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+class Experts(torch.nn.Module):
+    def forward(self, x):
+        return Exchange.apply(x)
+if rank == 0:
+    Experts().eval()(torch.ones(world_size, 2, requires_grad=True))
+""",
+        "missing_rank",
+        BUT_FIRST,
+        "all_to_all",
+    ),
+    Reported(
+        "an asynchronous checkpoint of one rank",
+        "PrimeIntellect-ai/prime-rl#2354",
+        """
+import tempfile
+import torch.distributed.checkpoint as dcp
+steps = [450] if rank == 0 else []
+with tempfile.TemporaryDirectory() as folder:
+    for step in steps:
+        saving = dcp.async_save({"x": torch.ones(2)}, checkpoint_id=folder)
+        saving.result()  # *
+""",
+        "missing_rank",
+        BUT_FIRST,
+        "gather",
+    ),
+    Reported(
+        "a function that one rank compiles and calls",
+        "pytorch/pytorch#126846",
+        """
+def step(x):  # *
+    dist.all_reduce(x)
+    return x * 2
+step = torch.compile(step, backend="eager")
+if rank == 0:
+    step(torch.ones(2))
+""",
+        "missing_rank",
+        BUT_FIRST,
+        "all_reduce",
+    ),
     # An exception that nobody sees.
     Reported(
         "a barrier in finally",
@@ -514,6 +658,60 @@ del trainer
 """,
         "missing_rank",
         BUT_FIRST,
+        "barrier",
+    ),
+    Reported(
+        "a save that fails in the background",
+        "ByteDance-Seed/VeOmni#1181",
+        """
+from concurrent.futures import ThreadPoolExecutor
+def write():
+    if rank == 0:
+        raise OSError("no space left")
+with ThreadPoolExecutor(1) as executor:
+    pending = executor.submit(write)
+    pending.result()
+    dist.barrier()  # *
+""",
+        "raised",
+        FIRST,
+        "barrier",
+    ),
+    Reported(
+        "an exception that is raised again after a barrier",
+        "ByteDance-Seed/VeOmni#1181 (review)",
+        """
+class Trainer:
+    def fit(self):
+        error = None
+        try:
+            self.step()
+        except Exception as its:
+            error = its
+        dist.barrier()
+        if error is not None:
+            raise error
+    def step(self):
+        if rank == 0:
+            raise ValueError("a bad sample")  # *
+        dist.all_reduce(torch.ones(1))
+Trainer().fit()
+""",
+        "raised",
+        FIRST,
+        "a bad sample",
+    ),
+    Reported(
+        "an exit of one rank",
+        "NVIDIA/Model-Optimizer#2159",
+        """
+import sys
+if rank == 0:
+    sys.exit("nothing to do")
+dist.barrier()  # *
+""",
+        "raised",
+        FIRST,
         "barrier",
     ),
     # Groups.
@@ -588,6 +786,17 @@ if rank <= half:
         UPPER_HALF,
         "all_gather",
         ranks=4,
+    ),
+    Reported(
+        "subgroups made once more",
+        "distdl/distdl#87",
+        """
+if rank == 0:
+    dist.new_subgroups(2)  # *
+""",
+        "missing_rank",
+        SECOND,
+        "group",
     ),
     # Orders.
     Reported(
@@ -698,6 +907,102 @@ if rank == 0:
         "missing_rank",
         BUT_FIRST,
         "all_reduce",
+    ),
+    Reported(
+        "a dict in another order",
+        "NVIDIA/apex#19",
+        """
+owners = {"weight": 0, "bias": world_size - 1}
+def share(names):
+    for name in names:
+        dist.broadcast(torch.ones(2), src=owners[name])  # *
+share(list(owners) if rank else list(owners)[::-1])
+""",
+        "mismatch",
+        FIRST,
+        "broadcast",
+    ),
+    Reported(
+        "a metric that one rank logs more",
+        "Lightning-AI/pytorch-lightning#19106",
+        """
+def log_dict(metrics):
+    return {name: dist.all_reduce(value) for name, value in metrics.items()}  # *
+log_dict({name: torch.ones(1) for name in (["loss", "rare"] if rank == 0 else ["loss"])})
+dist.barrier()  # *
+""",
+        "mismatch",
+        FIRST,
+        "barrier",
+    ),
+    Reported(
+        "two groups in another order",
+        "meta-pytorch/torchrec#4149",
+        """
+one, other = dist.new_group(), dist.new_group()
+for group in [one, other] if rank == 0 else [other, one]:
+    dist.barrier(group=group)  # *
+""",
+        "mismatch",
+        ALL,
+        "barrier",
+    ),
+    Reported(
+        "a thread that fills a queue",
+        "pytorch/pytorch#87995",
+        """
+import queue
+import threading
+ready = queue.Queue()
+def load():
+    for _ in range(2 if rank == 0 else 3):
+        flag = torch.ones(1)
+        dist.all_reduce(flag)  # *
+        ready.put(flag)
+    ready.put(None)
+threading.Thread(target=load, daemon=True).start()
+while ready.get() is not None:
+    pass
+""",
+        "missing_rank",
+        FIRST,
+        "all_reduce",
+    ),
+    Reported(
+        "a coroutine in a loop of another thread",
+        "verl-project/verl#7423",
+        """
+import asyncio
+import threading
+loop = asyncio.new_event_loop()
+threading.Thread(target=loop.run_forever, daemon=True).start()
+async def update_weights():
+    await asyncio.sleep(0.01)
+    dist.broadcast(torch.ones(2), src=0)  # *
+if rank:
+    asyncio.run_coroutine_threadsafe(update_weights(), loop).result()
+loop.call_soon_threadsafe(loop.stop)
+""",
+        "missing_rank",
+        FIRST,
+        "broadcast",
+    ),
+    Reported(
+        "a coroutine that hands a broadcast to a thread",
+        "verl-project/verl#7423",
+        """
+import asyncio
+import threading
+async def update_weights():
+    await asyncio.to_thread(dist.broadcast, torch.ones(2), 0)
+thread = threading.Thread(target=lambda: asyncio.run(update_weights()))
+if rank:
+    thread.start()
+    thread.join()  # *
+""",
+        "missing_rank",
+        FIRST,
+        "broadcast",
     ),
     # One to another.
     Reported(
@@ -847,6 +1152,21 @@ if rank == 0:
         BUT_FIRST,
         "all_reduce",
     ),
+    Reported(
+        "a message too few from any rank",
+        "pytorch/pytorch#47137",
+        """
+x = torch.ones(1)
+if rank == 0:
+    for _ in range(world_size - 1):
+        dist.recv(x)  # *
+elif rank != world_size - 1:
+    dist.send(x, dst=0)
+""",
+        "missing_rank",
+        LAST,
+        "recv",
+    ),
     # Meeting.
     Reported(
         "a key that nobody sets",
@@ -859,6 +1179,20 @@ if rank == 0:
         "missing_rank",
         BUT_FIRST,
         "exchange/ready",
+    ),
+    Reported(
+        "a key below a prefix",
+        "pytorch/pytorch#67972",
+        """
+store = dist.PrefixStore("weights", dist.distributed_c10d._get_default_store())
+if rank == 0:
+    store.set("of/0", "1")
+else:
+    store.get(f"of/{rank}")  # *
+""",
+        "missing_rank",
+        FIRST,
+        "of/",
     ),
     Reported(
         "a barrier with a monitor, on some",

@@ -168,7 +168,7 @@ def test_a_thread_whose_event_loop_awaits_a_thread_waits_for_it(write, gate, awa
 def test_a_thread_whose_event_loop_awaits_a_socket_does_not_wait_for_a_thread(write, gate):
     loop = asyncio.new_event_loop()
     one, other = socket.socketpair()
-    one.setblocking(False)
+    one.setblocking(False)  # noqa: FBT003
     run = write(CELL, "def run(loop, coroutine):\n    loop.run_until_complete(coroutine)\n").run
     thread = threading.Thread(target=run, args=(loop, loop.sock_recv(one, 1)))
     thread.start()

@@ -140,7 +140,8 @@ def wait_for_anyone(call: Callable[..., Any], *given: Any) -> Any:
     otherwise. That thread then stays until the timeout of the group.
     """
     __tracebackhide__ = True
-    done, outcome = threading.Lock(), []
+    done = threading.Lock()
+    outcome: list[tuple[Any, BaseException | None]] = []
     done.acquire()
 
     def wait_in_thread() -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from rankbook.diagnosis import hints, makings, sentences
 from rankbook.diagnosis.calls import family, group, is_handle, is_p2p, is_vague, slot
+from rankbook.diagnosis.causes import with_causes
 from rankbook.diagnosis.clashes import clash, fatal, mismatch
 from rankbook.diagnosis.sentences import Case
 from rankbook.diagnosis.waits import Wait, calls_at, knots, stuck_ranks, survey
@@ -102,6 +103,7 @@ def diagnose(
     Returns:
         The verdict about the worst that is found; of several alike, about the lowest rank.
     """
+    looks = with_causes(looks)
     waits = survey(looks)
     scene = _Scene(looks, waits, stuck_ranks(looks, waits), past, mesh)
     found = next(finding for judge in _WORST_FIRST if (finding := judge(scene)) is not None)

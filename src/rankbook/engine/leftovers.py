@@ -16,7 +16,7 @@ from typing import Any
 from rankbook.engine.owners import is_of_a_person
 from rankbook.models import Failure
 
-__all__ = ["Leftovers"]
+__all__ = ["OF_EVERYBODY", "Leftovers"]
 
 _MOST = 1000
 """Objects that are remembered."""
@@ -24,7 +24,8 @@ _MOST = 1000
 _SEARCHED = 2000
 """Objects of one exception among which they are looked for."""
 
-_OF_EVERYBODY = (CodeType, FrameType, FunctionType, ModuleType, TracebackType, type)
+OF_EVERYBODY = (CodeType, FrameType, FunctionType, ModuleType, TracebackType, type)
+"""What is not searched: it holds what every part of a program holds."""
 
 
 class Leftovers:
@@ -71,7 +72,7 @@ def _held(frames: Iterable[FrameType]) -> list[Any]:
     seen: dict[int, Any] = {}
     while ahead and len(seen) < _SEARCHED:
         one = ahead.pop(0)
-        if id(one) not in seen and id(one) not in of_modules and type(one) not in _OF_EVERYBODY:
+        if id(one) not in seen and id(one) not in of_modules and type(one) not in OF_EVERYBODY:
             seen[id(one)] = one
             ahead += gc.get_referents(one)
     return list(seen.values())

@@ -7,8 +7,10 @@ import os
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from sys import _current_frames
 
 from rankbook.calls import Ledger
 from rankbook.calls.waits import OTHER_STORE
@@ -16,12 +18,14 @@ from rankbook.engine import flight, frames, gpu, handling, host, owners, traces
 from rankbook.engine.cells.failures import text
 from rankbook.engine.frames import Position
 from rankbook.engine.jobs import Job
+from rankbook.engine.kept import exceptions, left_by
 from rankbook.engine.leftovers import Leftovers
 from rankbook.engine.nccl import OpenSince, Streams
 from rankbook.engine.operations import CONTROL, operation
 from rankbook.engine.recorder import Recorder
 from rankbook.engine.stillness import Movement, Standing
 from rankbook.models import Collective, Failure, Look
+from rankbook.models.looks import Kept
 from rankbook.models.requests import LookAt, Run, SayStacks
 
 __all__ = ["Observer", "look", "say_stacks"]
@@ -245,13 +249,27 @@ def _with_what_it_raised(seen: Look, shown: Failure | None) -> Look:
     if found is None:
         dropped = handling.when_dropped(main, owners.is_of_a_person)
         at = owners.where(dropped) if dropped else ""
-        return replace(seen, handles="an exception", raised_at=at) if at else seen
+        return replace(seen, handles="an exception", raised_at=at) if at else _with_kept(seen, main)
     error, trace = found
     return replace(
         seen,
         handles=_in_a_line(type(error).__name__, text(error)),
         raised_at=traces.line_of(trace) or traces.line_in_script(trace),
     )
+
+
+def _with_kept(seen: Look, thread: int) -> Look:
+    """Add the exceptions that the rank has caught and kept, and where it stands."""
+    kept = [
+        Kept(
+            _in_a_line(type(error).__name__, text(error)),
+            traces.line_of(error.__traceback__) or traces.line_in_script(error.__traceback__),
+            left_by(error, owners.is_of_a_person),
+        )
+        for error in exceptions(thread, owners.is_of_a_person)
+    ]
+    stack = ((f.f_code, line) for f, line in traceback.walk_stack(_current_frames().get(thread)))
+    return replace(seen, kept=tuple(kept), path=owners.path(stack))
 
 
 def _with_what_left_it(seen: Look, leftovers: Leftovers) -> Look:

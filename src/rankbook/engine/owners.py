@@ -13,6 +13,7 @@ import torch
 from rankbook import cellnames
 from rankbook.calls import places
 from rankbook.cellnames import is_cell
+from rankbook.models.calls import Place
 
 __all__ = [
     "NOT_OF_A_PERSON",
@@ -20,6 +21,7 @@ __all__ = [
     "is_of_a_person",
     "is_of_the_standard_library",
     "is_own",
+    "path",
     "where",
     "with_text",
 ]
@@ -84,6 +86,17 @@ def _in_files(own: list[tuple[CodeType, int]]) -> str:
     if inner[0].co_filename != outer[0].co_filename:
         place = f"{place}, called from {places.place_of(*outer)}"
     return with_text(place, *inner)
+
+
+def path(stack: Iterable[tuple[CodeType, int]]) -> tuple[Place, ...]:
+    """The lines of a person's among code and its line, in the same order."""
+    own = []
+    for code, line in stack:
+        if places.is_entrance(code.co_filename):
+            break
+        if is_of_a_person(code):
+            own.append(places.place_of(code, line))
+    return tuple(own)
 
 
 def with_text(place: str, code: CodeType, line: int) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rankbook.models.calls import Call, Making
+from rankbook.models.calls import Call, Making, Place
 from rankbook.models.engines import Gpu
 from rankbook.models.groups import GroupInfo
 from rankbook.models.wire import Request
 
-__all__ = ["Collective", "Look", "LookAt", "SayStacks"]
+__all__ = ["Collective", "Kept", "Lines", "Look", "LookAt", "SayStacks"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,32 @@ class Collective:
 
 
 @dataclass(frozen=True)
+class Lines:
+    """Lines of a person's code."""
+
+    file: str
+    """As :attr:`rankbook.models.calls.Place.file` names it."""
+    first: int
+    last: int
+
+    def have(self, place: Place) -> bool:
+        """Whether a place is one of them."""
+        return self.file == place.file and self.first <= place.line <= self.last
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An exception that was caught, and is kept: in a variable, a list, an attribute."""
+
+    error: str
+    """One line about it."""
+    line: str
+    """Where it was raised."""
+    left: tuple[Lines, ...] = ()
+    """The lines that it has thrown the rank out of."""
+
+
+@dataclass(frozen=True)
 class Look:
     """One rank at one moment: what it does, and in which process.
 
@@ -138,6 +164,10 @@ class Look:
     ``finally`` or the like for it; empty if there is none."""
     raised_at: str = ""
     """Where that was raised."""
+    kept: tuple[Kept, ...] = ()
+    """Exceptions that it has caught and kept, and goes on; only where it waits."""
+    path: tuple[Place, ...] = ()
+    """Every line of a person's in which it stands, the innermost first; only where it waits."""
     ended: str = ""
     """How the process ended, of a rank that is gone: ``was killed by SIGKILL``."""
     last_words: tuple[str, ...] = ()
