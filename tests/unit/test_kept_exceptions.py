@@ -1,4 +1,4 @@
-"""Exceptions that were caught and kept: which are found, and what they have thrown a thread out of."""
+"""Exceptions that were caught and kept: which are found, and what they have left."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from rankbook.cellnames import file_of
+from rankbook.cellnames import file_of, is_cell
 from rankbook.diagnosis.causes import with_causes
-from rankbook.engine import kept, owners
+from rankbook.engine import kept
 from rankbook.models import Look
 from rankbook.models.calls import Place
 from rankbook.models.looks import Kept, Lines
 
 CELL = file_of("In [7]")
+
+
+def is_of_a_cell(code):
+    return is_cell(code.co_filename)
 
 
 @pytest.fixture
@@ -29,7 +33,7 @@ def run(monkeypatch):
         monkeypatch.setitem(linecache.cache, CELL, (len(source), None, lines, CELL))
 
         def stop():
-            errors = kept.exceptions(threading.get_ident(), owners.is_of_a_person)
+            errors = kept.exceptions(threading.get_ident(), is_of_a_cell)
             found.extend((str(error), left(error)) for error in errors)
 
         exec(compile(source, CELL, "exec"), {"stop": stop, **names})  # noqa: S102
@@ -39,7 +43,7 @@ def run(monkeypatch):
 
 
 def left(error):
-    lines = kept.left_by(error, owners.is_of_a_person)
+    lines = kept.left_by(error, is_of_a_cell)
     assert {each.file for each in lines} == {"In [7]"}
     return [(each.first, each.last) for each in lines]
 
@@ -105,11 +109,9 @@ def test_the_innermost_try_is_what_was_left(run):
 
 
 def test_an_exception_of_an_earlier_cell_is_not_found(run):
-    try:
-        raise ValueError("long ago")
-    except ValueError as error:
-        saved = error
-    assert run("stop()", old=[saved]) == []
+    with pytest.raises(ValueError, match="invalid literal") as saved:
+        int("long ago")
+    assert run("stop()", old=[saved.value]) == []
 
 
 def test_an_exception_that_was_never_raised_is_not_found(run):

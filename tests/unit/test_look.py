@@ -807,11 +807,14 @@ def test_the_line_of_a_rank_that_waits_in_a_thread_is_the_threads(
 def test_what_a_cell_that_awaits_something_waits_in_is_not_proven(of_thread, at, threads):
     at(in_loop=True)
     threads(t1=False)
-    look = aside(lambda: of_thread.look("run", 7, 0, closely=True))
-    wait_until(
-        lambda: aside(lambda: of_thread.look("run", 7, 0, closely=True)).state == "waiting", SOON
-    )
-    look = aside(lambda: of_thread.look("run", 7, 0, closely=True))
+    looks = []
+
+    def is_seen():
+        looks.append(of_thread.look("run", 7, 0, closely=True))
+        return looks[-1].waiting
+
+    aside(lambda: wait_until(is_seen, SOON))
+    look = looks[-1]
     assert (look.waiting.seq, look.in_thread, look.still) == (5, True, 0.0)
 
 
