@@ -7,6 +7,7 @@ from fakes import FOR_GOOD
 
 from rankbook.cluster.channel import everyone
 from rankbook.errors import ClusterError
+from rankbook.models import Look, to_dict
 from rankbook.models.requests import Free, Run
 from rankbook.sessions.members import Members, freeing
 from rankbook.sessions.members import looks as looking
@@ -224,6 +225,22 @@ def test_python_code_that_runs_into_a_collective_is_cut(pool, run, rounds, monke
     assert freed.cut
     assert asked_of(rounds, 0)[0] == "interrupt"
     assert asked_of(rounds, 0)[-1] == "interrupt, cut"
+
+
+def test_a_thread_that_waits_in_torch_when_its_cell_has_ended_is_cut(
+    pool, rounds, monkeypatch, free
+):
+    left = Look("running")  # no cell runs, and what runs is in no line of a person's
+    freed = pool[0].free
+
+    def end_the_connections(**asked):
+        monkeypatch.undo() if asked["cut"] else None
+        return freed(**asked)
+
+    monkeypatch.setattr(pool[0], "look", lambda closely=False: to_dict(left))  # noqa: FBT002
+    monkeypatch.setattr(pool[0], "free", end_the_connections)
+    its = free([0])
+    assert (its.cut, its.busy) == (True, frozenset())
 
 
 # -- ranks that do not let go ----------------------------------------------------------------

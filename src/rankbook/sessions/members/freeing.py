@@ -66,7 +66,7 @@ def free(party: Party, ranks: Collection[int], timeout: float | None = None) -> 
         now = timing.clock.monotonic()
         if not busy or now > deadline:
             break
-        waiting = {rank for rank in busy if rank in seen and seen[rank].state == "waiting"}
+        waiting = {rank for rank in busy if rank in seen and _waits(seen[rank])}
         on_its_way = not cut and any(data_moves(seen[rank], timing) for rank in waiting)
         at_once = bool(signalled) or cut or on_its_way
         # A signal that arrives while torch handles the cut, or IPython the exception, would do
@@ -97,6 +97,12 @@ def free(party: Party, ranks: Collection[int], timeout: float | None = None) -> 
 def data_moves(look: Look, timing: Timing) -> bool:
     """Whether the data that a rank waits for is arriving: then it only has to wait longer."""
     return bool(look.waiting) and look.silent is not None and look.silent < timing.on_its_way
+
+
+def _waits(look: Look) -> bool:
+    """Whether a rank waits in ``torch.distributed``: also in a thread that its cell has left."""
+    has_left = look.state == "running" and look.cell is None and not look.line
+    return look.state == "waiting" or has_left
 
 
 def _idle(party: Party) -> set[int]:
