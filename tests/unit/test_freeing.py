@@ -237,7 +237,7 @@ def test_a_thread_that_waits_in_torch_when_its_cell_has_ended_is_cut(
         monkeypatch.undo() if asked["cut"] else None
         return freed(**asked)
 
-    monkeypatch.setattr(pool[0], "look", lambda closely=False: to_dict(left))  # noqa: FBT002
+    monkeypatch.setattr(pool[0], "look", lambda closely=False: to_dict(left))
     monkeypatch.setattr(pool[0], "free", end_the_connections)
     its = free([0])
     assert (its.cut, its.busy) == (True, frozenset())

@@ -109,9 +109,13 @@ def test_the_innermost_try_is_what_was_left(run):
 
 
 def test_an_exception_of_an_earlier_cell_is_not_found(run):
+    assert run("stop()", old=[long_ago()]) == []
+
+
+def long_ago():
     with pytest.raises(ValueError, match="invalid literal") as saved:
         int("long ago")
-    assert run("stop()", old=[saved.value]) == []
+    return saved.value
 
 
 def test_an_exception_that_was_never_raised_is_not_found(run):

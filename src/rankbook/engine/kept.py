@@ -12,8 +12,10 @@ import gc
 import linecache
 import sys
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import chain
 from types import CodeType, FrameType
 
 from rankbook.calls.places import place_of
@@ -41,23 +43,25 @@ def exceptions(thread: int, is_of_a_person: Callable[[CodeType], bool]) -> list[
     calls = [frame for frame in own if frame.f_locals is not frame.f_globals]
     modules = [frame for frame in own if frame.f_locals is frame.f_globals]
     found = _held(calls)
-    # The names of a module, or of cells, may hold one of long ago.
-    found += [error for error in _held(modules) if _caught_by(error) in stack]
-    ways = [error for error in found if error.__traceback__ is not None]
-    return list({id(error): error for error in ways}.values())[:_MOST]
+    # The names of cells may hold one of an earlier cell, whose file is another one.
+    files = {frame.f_code.co_filename for frame in modules}
+    found += [error for error in _held(modules) if _caught_in(error) in files]
+    raised = [error for error in found if error.__traceback__ is not None]
+    return list({id(error): error for error in raised}.values())[:_MOST]
 
 
-def _caught_by(error: BaseException) -> FrameType | None:
-    return error.__traceback__.tb_frame if error.__traceback__ else None
+def _caught_in(error: BaseException) -> str:
+    return error.__traceback__.tb_frame.f_code.co_filename if error.__traceback__ else ""
 
 
 def _held(frames: Iterable[FrameType]) -> list[BaseException]:
     """The exceptions among what the names of frames hold, and what is held by that."""
-    ahead = [value for frame in frames for value in reversed(list(frame.f_locals.values()))]
+    names = (reversed(list(frame.f_locals.values())) for frame in frames)
+    ahead = deque(chain.from_iterable(names))
     found: list[BaseException] = []
     seen: set[int] = set()
     while ahead and len(seen) < _SEARCHED:
-        one = ahead.pop(0)
+        one = ahead.popleft()
         if id(one) in seen or issubclass(type(one), OF_EVERYBODY):
             continue
         seen.add(id(one))
@@ -74,11 +78,11 @@ def left_by(error: BaseException, is_of_a_person: Callable[[CodeType], bool]) ->
     All of the functions that it has ended, and of that which has caught it the ``try``.
     """
     found = []
-    for frame, line in traceback.walk_tb(error.__traceback__):
+    for depth, (frame, line) in enumerate(traceback.walk_tb(error.__traceback__)):
         code = frame.f_code
         if not is_of_a_person(code):
             continue
-        if frame is _caught_by(error):
+        if not depth:
             first, last = _try_around(code.co_filename, line)
         else:
             numbers = [number for _, _, number in code.co_lines() if number]
