@@ -12,27 +12,32 @@ from processes import wait_until
 from clusters.conftest import notebook_on
 
 
-@pytest.fixture
-def failing(clean, tmp_path):
-    """A notebook whose starts fail; nothing is left of them, and it still is usable after."""
-    with notebook_on(clean, "login", tmp_path) as notebook:
-        before = clean.pids()
+@pytest.fixture(scope="module")
+def one_notebook(hosts, tmp_path_factory):
+    """The notebook of all tests here: what fails in one must not matter to the next."""
+    with notebook_on(hosts, "login", tmp_path_factory.mktemp("failing")) as notebook:
+        notebook.ok("import rankbook")
         yield notebook
-        wait_until(lambda: clean.pids() <= before, 10)
-        assert notebook.files() == []
-        assert clean.ask("squeue", "--noheader") == ""
-        assert notebook.ok("rankbook.session() is None") == "True"
+
+
+@pytest.fixture
+def failing(one_notebook, hosts):
+    """A notebook whose starts fail; nothing is left of them, and it still is usable after."""
+    before = hosts.pids()
+    yield one_notebook
+    wait_until(lambda: hosts.pids() <= before, 10)
+    wait_until(lambda: one_notebook.files() == [], 5)
+    assert hosts.ask("squeue", "--noheader") == ""
+    assert one_notebook.ok("rankbook.session() is None") == "True"
 
 
 def test_slurms_own_reason_is_said_for_a_wrong_partition(failing):
-    failing.ok("import rankbook")
     said, took = failing.refused('%dist_init gloo --slurm "partition=nix" -n 4 --nodes 2')
     assert said == "UsageError: sbatch: allocation failure: Invalid partition name specified."
     assert took < 3
 
 
 def test_slurms_own_reason_is_said_for_an_unknown_option(failing):
-    failing.ok("import rankbook")
     said, took = failing.refused('%dist_init gloo --slurm "nonsense=1" -n 4')
     assert said == "UsageError: sbatch: unrecognized option '--nonsense=1'."
     assert took < 4
@@ -46,13 +51,12 @@ def test_slurms_own_reason_is_said_for_an_unknown_option(failing):
         ("--ssh alpha", "There is no ssh on this host: install OpenSSH's client."),
     ],
 )
-def test_a_program_that_is_not_installed_is_named(clean, tmp_path, line, reason):
-    with notebook_on(clean, "login", tmp_path) as notebook:
-        notebook.ok("import os; os.environ['PATH'] = '/nowhere'")
-        said, took = notebook.refused(f"%dist_init gloo {line}")
-        assert reason in said
-        assert took < 3
-        assert notebook.files() == []
+def test_a_program_that_is_not_installed_is_named(failing, line, reason):
+    failing.ok("import os; path = os.environ['PATH']; os.environ['PATH'] = '/nowhere'")
+    said, took = failing.refused(f"%dist_init gloo {line}")
+    failing.ok("os.environ['PATH'] = path")
+    assert reason in said
+    assert took < 3
 
 
 @pytest.mark.parametrize(
@@ -64,15 +68,13 @@ def test_a_program_that_is_not_installed_is_named(clean, tmp_path, line, reason)
     ],
 )
 def test_ssh_says_in_one_line_why_a_host_cannot_serve(failing, line, reason):
-    failing.ok("import rankbook")
     said, took = failing.refused(f"%dist_init gloo --ssh {line}")
     assert reason in said
     assert took < 5
 
 
-def test_an_unknown_host_key_is_one_line_with_what_to_do(failing, clean):
-    failing.ok("import rankbook")
-    known = clean.folder / "ssh" / "known_hosts"
+def test_an_unknown_host_key_is_one_line_with_what_to_do(failing, hosts):
+    known = hosts.folder / "ssh" / "known_hosts"
     before = known.read_text()
     known.write_text("")
     try:
@@ -83,19 +85,17 @@ def test_an_unknown_host_key_is_one_line_with_what_to_do(failing, clean):
     assert took < 5
 
 
-def test_a_host_that_does_not_answer_is_named_while_the_others_are_up(failing, clean):
-    failing.ok("import rankbook")
-    clean.cut("beta-2")
+def test_a_host_that_does_not_answer_is_named_while_the_others_are_up(failing, hosts):
+    hosts.cut("beta-2")
     try:
         said, took = failing.refused("%dist_init gloo --ssh alpha:1,beta-2:1")
     finally:
-        clean.join("beta-2")
+        hosts.join("beta-2")
     assert said.startswith("UsageError: ssh beta-2: connect to host beta-2 port 22: ")
     assert took < 6
 
 
 def test_another_version_of_rankbook_there_is_one_line(failing, tmp_path):
-    failing.ok("import rankbook")
     fake = tmp_path / "python"
     fake.write_text(
         '#!/bin/sh\necho \'{"event": "hello", "host": "alpha", "client": "10.98.0.1", '
@@ -107,20 +107,18 @@ def test_another_version_of_rankbook_there_is_one_line(failing, tmp_path):
     assert took < 5
 
 
-def test_the_direction_that_is_blocked_is_named(failing, clean):
-    failing.ok("import rankbook")
-    clean.ip("login", "addr", "add", "10.97.0.1/32", "dev", "lo")
+def test_the_direction_that_is_blocked_is_named(failing, hosts):
+    hosts.ip("login", "addr", "add", "10.97.0.1/32", "dev", "lo")
     try:
         said, took = failing.refused("%dist_init gloo --ssh alpha:1 --address 10.97.0.1")
     finally:
-        clean.ip("login", "addr", "del", "10.97.0.1/32", "dev", "lo")
+        hosts.ip("login", "addr", "del", "10.97.0.1/32", "dev", "lo")
     assert "alpha cannot reach this notebook at 10.97.0.1:" in said
     assert "Network is unreachable" in said
     assert took < 15
 
 
 def test_mpiexecs_own_reason_is_said_for_more_ranks_than_slots(failing):
-    failing.ok("import rankbook")
     ranks = 2 * (os.cpu_count() or 1) + 1
     said, took = failing.refused(f"%dist_init gloo --mpi -n {ranks}")
     assert said.startswith("UsageError: mpiexec: There are not enough slots available")
@@ -128,10 +126,20 @@ def test_mpiexecs_own_reason_is_said_for_more_ranks_than_slots(failing):
 
 
 def test_mpiexecs_own_reason_is_said_for_a_host_that_is_not_there(failing):
-    failing.ok("import rankbook")
     said, took = failing.refused("%dist_init gloo --mpi=10.98.0.77:1 -n 1")
     assert "mpiexec: ssh: connect to host 10.98.0.77 port 22: No route to host" in said
     assert took < 10
+
+
+def test_a_host_for_which_mpiexec_would_wait_in_silence_is_named(failing, hosts):
+    there = ("10.98.0.77", "lladdr", "02:00:00:00:00:77", "dev", "bridge", "nud", "permanent")
+    hosts.ip("login", "neigh", "add", *there)  # packets leave, and nobody answers
+    try:
+        said, took = failing.refused("%dist_init gloo --mpi=alpha:1,10.98.0.77:1")
+    finally:
+        hosts.ip("login", "neigh", "del", *there[:1], "dev", "bridge")
+    assert said == "UsageError: mpiexec: 10.98.0.77 does not answer (10.98.0.77 port 22)."
+    assert took < 8
 
 
 def test_a_pending_job_says_why_and_starts_when_it_may(notebook, clean):
@@ -144,24 +152,22 @@ def test_a_pending_job_says_why_and_starts_when_it_may(notebook, clean):
     notebook.ok("%dist_shutdown")
 
 
-def test_ctrl_c_cancels_a_pending_job(failing, clean):
-    failing.ok("import rankbook")
+def test_ctrl_c_cancels_a_pending_job(failing, hosts):
     failing.start('%dist_init gloo --slurm "partition=main hold" --nodes 2 -n 2')
-    wait_until(lambda: "PENDING" in clean.ask("squeue", "-h", "-o", "%T"), 10)
+    wait_until(lambda: "PENDING" in hosts.ask("squeue", "-h", "-o", "%T"), 10)
     begun = time.monotonic()
     failing.press_stop()
     reply = failing.finish(10)
     assert reply["ename"] == "KeyboardInterrupt"
     assert time.monotonic() - begun < 2
-    assert clean.ask("squeue", "-h", "-o", "%i") == ""
+    assert hosts.ask("squeue", "-h", "-o", "%i") == ""
 
 
-def test_a_job_that_is_cancelled_while_it_is_pending_ends_the_wait(failing, clean):
-    failing.ok("import rankbook")
+def test_a_job_that_is_cancelled_while_it_is_pending_ends_the_wait(failing, hosts):
     failing.start('%dist_init gloo --slurm "partition=main hold" --nodes 2 -n 2')
-    wait_until(lambda: "PENDING" in clean.ask("squeue", "-h", "-o", "%T"), 10)
-    job = clean.ask("squeue", "-h", "-o", "%i").strip()
-    clean.ask("scancel", job)
+    wait_until(lambda: "PENDING" in hosts.ask("squeue", "-h", "-o", "%T"), 10)
+    job = hosts.ask("squeue", "-h", "-o", "%i").strip()
+    hosts.ask("scancel", job)
     assert failing.finish(10)["status"] == "error"
     assert f"UsageError: Slurm ended job {job}: it was cancelled." in failing.stderr
 

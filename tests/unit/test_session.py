@@ -17,6 +17,7 @@ from steps import SOON, end_of, folder_of, infos, run_stuck
 import rankbook
 from rankbook import api
 from rankbook import notebook as notebook_module
+from rankbook.cluster.launchers.base import Ended
 from rankbook.cluster.pool import Pool
 from rankbook.errors import ClusterError, InputError, RankbookError, SessionError, StuckError
 from rankbook.models import GroupInfo
@@ -535,6 +536,45 @@ def test_a_hard_reset_of_joined_engines_is_refused_and_changes_nothing(make):
         session.reset(hard=True)
     assert session.world_size == 2
     assert session.run("rank").ok
+
+
+@pytest.mark.parametrize(
+    "act", [lambda session: session.reset(hard=True), lambda session: session.restart_ranks([1])]
+)
+def test_new_engines_that_could_not_start_end_and_change_nothing(formed, pool, monkeypatch, act):
+    asked = []
+
+    def refuse(n, instead_of):
+        asked.append((n, sorted(instead_of)))
+        raise ClusterError("beta cannot be reached.")
+
+    monkeypatch.setattr(pool.launcher, "refuse_start", refuse)
+    formed.run("x = 7")
+    with pytest.raises(ClusterError, match="beta cannot be reached"):
+        act(formed)
+    assert asked in ([(4, [0, 1, 2, 3])], [(1, [1])])
+    assert (formed.world_size, formed.generation, formed.ended) == (4, 1, {})
+    assert formed.run("x")[1].result_repr == "7"
+
+
+def test_an_engine_that_ends_while_it_starts_is_not_waited_for(pool, monkeypatch):
+    def add(n):
+        pool._take(iter([Ended(9, -9)]))
+        return {9}
+
+    monkeypatch.setattr(pool.launcher, "add", add)
+    with pytest.raises(ClusterError, match=r"^Engine 9 was killed by SIGKILL while it started\.$"):
+        pool.grow(1)
+    with pytest.raises(ClusterError, match="Engine 9"):
+        pool.wait_for(5, 60)
+    pool.wait_for(4, 60, old={9})
+
+
+def test_a_cluster_without_engines_says_how_to_get_others(session, pool):
+    for engine in range(4):
+        pool.kill(engine)
+    with pytest.raises(ClusterError, match="no engines any more: %dist_reset --hard"):
+        session.initialize("gloo", 2)
 
 
 def test_every_call_after_the_controller_is_lost_raises_an_error_that_says_so(formed, pool):

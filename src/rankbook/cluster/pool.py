@@ -22,6 +22,7 @@ from rankbook.cluster.wire import ClientWire
 from rankbook.errors import ClusterError, RankbookError, SessionError
 from rankbook.models import EngineFacts, load
 from rankbook.models.requests import SayFacts
+from rankbook.words import how_ended
 
 __all__ = ["Pool"]
 
@@ -44,6 +45,7 @@ class Pool:
         """Called with engine and status, in another thread, when an engine ends; the status is an
         exit code, or minus a signal, or None if nobody knows."""
         self._closed = False
+        self._ended: dict[int, int | None] = {}
         self._follow()
 
     # -- making one --------------------------------------------------------------------------
@@ -145,8 +147,13 @@ class Pool:
             ClusterError: The launcher cannot, or the engines did not come.
         """
         new = self.launcher.add(n)
-        # By their ids, not their number: one that has just ended may still be counted.
-        self._wait(lambda: new <= set(self.engines), timeout, f"Not all of {n} new engines came")
+
+        def came() -> bool:
+            self._refuse_ended(new)
+            # By their ids, not their number: one that has just ended may still be counted.
+            return new <= set(self.engines)
+
+        self._wait(came, timeout, f"Not all of {n} new engines came")
         self.launcher.keep_on()
 
     def end(self, engines: Collection[int], timeout: float = 10.0) -> None:
@@ -159,29 +166,41 @@ class Pool:
         failure = f"Engines {sorted(engines)} did not end"
         self._wait(lambda: not set(engines) & set(self.engines), timeout, failure)
 
+    def refuse_start(self, n: int | None = None, instead_of: Collection[int] = ()) -> None:
+        """Raise if engines could not be started; see :meth:`.Launcher.refuse_start`."""
+        self.launcher.refuse_start(n, instead_of)
+
     def replace(self, timeout: float = 60.0) -> None:
         """Stop all engines and start as many new ones.
 
         Raises:
             ClusterError: The launcher cannot, or the new engines did not come.
         """
+        old = set(self.engines) | set(self._ended)
         n = self.launcher.stop_engines()
         self._wait(lambda: not self.engines, timeout, "The old engines did not leave")
         self._refuse_closed()
-        self.launcher.start_engines(n)
-        self._follow()
-        self.wait_for(n, timeout)
+        try:
+            self.launcher.start_engines(n)
+        finally:
+            self._follow()  # also what others may add when this has failed
+        self.wait_for(n, timeout, old)
         self.launcher.keep_on()
 
-    def wait_for(self, n: int, timeout: float) -> None:
-        """Wait until ``n`` engines can be reached and answer requests.
+    def wait_for(self, n: int, timeout: float, old: Collection[int] = ()) -> None:
+        """Wait until ``n`` engines can be reached and answer, whatever becomes of ``old`` ones.
 
         Raises:
             ClusterError: They do not within ``timeout`` seconds, or something ended meanwhile.
             SessionError: The pool was closed meanwhile.
         """
         failure = f"Not all {n} engines came; look into the launcher's log, or ask for fewer"
-        self._wait(lambda: len(self.engines) >= n, timeout, failure)
+
+        def came() -> bool:
+            self._refuse_ended(set(self._ended) - set(old))
+            return len(self.engines) >= n
+
+        self._wait(came, timeout, failure)
         self.launcher.make_answer(self.channel)
 
     def facts(self, engines: Iterable[int] | None = None) -> list[EngineFacts]:
@@ -250,6 +269,12 @@ class Pool:
                 raise ClusterError(f"{failure} (within {timeout:g} s).")
             time.sleep(0.005)
 
+    def _refuse_ended(self, awaited: Collection[int]) -> None:
+        for engine in set(awaited) & set(self._ended):
+            why = self.why_lost(engine) or "".join(self.last_words(engine)[-1:])
+            how = f"{how_ended(self._ended[engine])} while it started"
+            raise ClusterError(f"Engine {engine} {how}{f': {why}' if why else ''}.")
+
     def _refuse_closed(self) -> None:
         if self._closed:
             raise SessionError("The session was shut down meanwhile.")
@@ -258,21 +283,19 @@ class Pool:
         """Hear from now on, in a thread, what the launcher reports of its engines."""
         events = self.launcher.events()
         threading.Thread(
-            target=self._take_all, args=(events,), name="rankbook-engines", daemon=True
+            target=self._take, args=(events,), name="rankbook-engines", daemon=True
         ).start()
 
-    def _take_all(self, events: Iterator[EngineEvent]) -> None:
+    def _take(self, events: Iterator[EngineEvent]) -> None:
         for event in events:
-            self._take(event)
-
-    def _take(self, event: EngineEvent) -> None:
-        if isinstance(event, Ready):
-            self.channel.know({event.engine: event.uuid})
-            return
-        # In this order: a caller that waits for the engine must find out how it ended.
-        self.on_end(event.engine, event.status)
-        self.channel.engine_gone(event.engine)
-        self.wire.unregister(event.engine)
+            if isinstance(event, Ready):
+                self.channel.know({event.engine: event.uuid})
+                continue
+            self._ended[event.engine] = event.status
+            # In this order: a caller that waits for the engine must find out how it ended.
+            self.on_end(event.engine, event.status)
+            self.channel.engine_gone(event.engine)
+            self.wire.unregister(event.engine)
 
 
 def _ignore(engine: int, status: int | None) -> None:

@@ -95,7 +95,7 @@ class Renewal:
             raise InputError(f"Rank {source} is one of those to replace: copy from another one.")
         if checkpoint and self._members.placed().is_local:
             _refuse_others(checkpoint)
-        self._members.count_missing(ranks)
+        self._members.refuse_replacing(ranks)
         with self._renewing("replacing ranks", interrupt=interrupt):
             self._group.restart(ranks)
             if source is None:
@@ -178,6 +178,7 @@ class Renewal:
         if not self._replacing.acquire(blocking=False):
             raise SessionError("The engines are being replaced already: wait.")
         try:
+            self._members.refuse_replacing()
             self._group.forget()
             self._members.replace_all()
         finally:

@@ -134,6 +134,19 @@ class Launcher(ABC):
         # Through the process of ipyparallel's that watches each of them.
         self.client.send_signal(signal.SIGKILL, targets=sorted(engines), block=False)
 
+    def refuse_start(  # noqa: B027 - most cannot tell
+        self, n: int | None = None, instead_of: Collection[int] = ()
+    ) -> None:
+        """Raise if ``n`` engines could not be started; nothing is ended by asking.
+
+        Args:
+            n: How many; None: as many as the cluster has been made for.
+            instead_of: Engines that would be ended first, and may run still.
+
+        Raises:
+            ClusterError: A host that is needed for them cannot be reached, say.
+        """
+
     def stop_engines(self) -> int:
         """Stop all engines; return how many there were, at least 1.
 

@@ -7,15 +7,18 @@ import os
 import re
 import shlex
 import subprocess
+import time
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from rankbook.cluster.addresses import LOOPBACK, address_to
+from rankbook.cluster.attempts import Attempts, children_of, end_all, name_of
 from rankbook.cluster.launchers.base import Ended, EngineEvent, Ready
 from rankbook.cluster.launchers.far import FarLauncher
 from rankbook.cluster.launchers.forking import ENGINE_OPTIONS
+from rankbook.cluster.slurm import own_job
 from rankbook.cluster.targets import Mpi
 from rankbook.cluster.warm import WarmProcess
 from rankbook.errors import ClusterError, InputError
@@ -30,6 +33,11 @@ _MODULE = "rankbook.engine.member"
 _FIRST = "RANKBOOK_FIRST_ENGINE"
 _PASSED_ON = ("IPP_CONNECTION_INFO", "IPP_CLUSTER_ID", _FIRST)
 """Variables that the engines need; the first has a key, which a command line would show."""
+
+_TRIAL = 10.0
+"""Seconds for mpiexec to run something on all of its hosts."""
+
+_UNCHANGED = "nothing was ended. Try again when it can be reached."
 
 _DIED = re.compile(r"process rank (\d+) .*exited on signal (\d+)")
 
@@ -50,6 +58,7 @@ class MPILauncher(FarLauncher):
         super().__init__(asked.nproc, python, gpus, address)
         self._asked = asked
         self._mpiexec: WarmProcess | None = None
+        self._attempts: Attempts | None = None
         self._first = self._next = 0
         self._lost: dict[int, str] = {}
         self._ready: set[int] = set()
@@ -79,11 +88,32 @@ class MPILauncher(FarLauncher):
         self._ready = set()
         env = {**os.environ, **self.env(), _FIRST: str(self._first)}
         self._mpiexec = WarmProcess(self._command(n), env)
+        if self._asked.hosts:
+            self._attempts = Attempts(self._mpiexec.process.pid)
 
     def stop_engines(self) -> int:
         """End mpiexec, and its engines with it."""
         self._end_mpiexec()
         return self._asked.nproc
+
+    def refuse_start(self, n: int | None = None, instead_of: Collection[int] = ()) -> None:
+        """Raise if mpiexec cannot run anything on one of its hosts."""
+        del n, instead_of
+        if not self._asked.hosts or own_job():  # in a job it may have to wait for what runs
+            return
+        hosts = [(name, 1) for name, _ in self._asked.hosts]
+        trial = WarmProcess(["mpiexec", "-n", str(len(hosts)), *self._where(hosts), "true"])
+        attempts, until = Attempts(trial.process.pid), time.monotonic() + _TRIAL
+        try:
+            while (status := trial.process.poll()) is None:
+                self._refuse_silence(attempts, f"; {_UNCHANGED}")
+                if time.monotonic() > until:
+                    raise ClusterError(f"mpiexec runs nothing within {_TRIAL:g} s; {_UNCHANGED}")
+                time.sleep(0.05)
+            if status:
+                raise ClusterError(f"mpiexec: {cause(trial.errors())}; {_UNCHANGED}")
+        finally:
+            _end(trial, at_once=True)
 
     def refuse_add(self) -> None:
         """Raise: a run of mpiexec has as many engines as it started with."""
@@ -104,10 +134,19 @@ class MPILauncher(FarLauncher):
 
     def check(self) -> None:
         """Raise if mpiexec has ended while its engines are awaited."""
-        if self._mpiexec is None or self._mpiexec.process.poll() is None:
+        if self._mpiexec is None or len(self._ready) == self._next - self._first:
             return
-        if len(self._ready) < self._next - self._first:
+        if self._mpiexec.process.poll() is not None:
             raise ClusterError(f"mpiexec: {cause(self._mpiexec.errors())}.")
+        if self._attempts is not None:
+            self._refuse_silence(self._attempts)
+
+    def _refuse_silence(self, attempts: Attempts, more: str = ".") -> None:
+        """Raise if a host does not answer, for which mpiexec would wait for minutes."""
+        if silent := attempts.unanswered():
+            name = name_of(silent[0], [name for name, _ in self._asked.hosts])
+            where = f"{silent[0]} port {silent[1]}"
+            raise ClusterError(f"mpiexec: {name} does not answer ({where}){more}")
 
     def events(self) -> Iterator[EngineEvent]:
         """What the engines say of themselves, and all their ends when mpiexec ends."""
@@ -155,19 +194,23 @@ class MPILauncher(FarLauncher):
     def _end_mpiexec(self) -> None:
         mpiexec, self._mpiexec = self._mpiexec, None
         if mpiexec is not None:
-            mpiexec.close()
+            _end(mpiexec, at_once=not self._ready)
 
     def _command(self, n: int) -> list[str]:
         names = list(_PASSED_ON)
-        hosts = ",".join(f"{name}:{seats}" for name, seats in self._asked.hosts)
         if self._is_open_mpi:
             passed = [word for name in names for word in ("-x", name)]
-            where = ["--host", hosts] if hosts else []
         else:
             passed = ["-genvlist", ",".join(names)]
-            where = ["-hosts", hosts] if hosts else []
         engine = [self.python, "-m", _MODULE, *ENGINE_OPTIONS, *self.engine_options()]
-        return ["mpiexec", "-n", str(n), *where, *passed, *engine]
+        return ["mpiexec", "-n", str(n), *self._where(self._asked.hosts), *passed, *engine]
+
+    def _where(self, hosts: Sequence[tuple[str, int]]) -> list[str]:
+        """The options that name hosts, and how many engines each may have."""
+        if not hosts:
+            return []
+        names = ",".join(f"{name}:{seats}" for name, seats in hosts)
+        return ["--host" if self._is_open_mpi else "-hosts", names]
 
     @cached_property
     def _is_open_mpi(self) -> bool:
@@ -190,6 +233,20 @@ class MPILauncher(FarLauncher):
                 "There is no mpiexec on this host: install Open MPI or MPICH, or load its module."
             ) from None
         return bool(re.search("Open ?(MPI|RTE)|prte", shown.stdout + shown.stderr, re.IGNORECASE))
+
+
+def _end(mpiexec: WarmProcess, *, at_once: bool) -> None:
+    """End a run of mpiexec's, and what it has started here.
+
+    Args:
+        mpiexec: The run.
+        at_once: It has no engines that would end by themselves.
+    """
+    children = children_of(mpiexec.process.pid)
+    if at_once:
+        mpiexec.process.terminate()
+    mpiexec.close()
+    end_all(children)
 
 
 def cause(errors: Sequence[str]) -> str:

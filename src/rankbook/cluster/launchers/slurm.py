@@ -11,6 +11,7 @@ import re
 import shlex
 import socket
 import time
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -74,14 +75,23 @@ class _StepLauncher(HostsLauncher):
         """Start another step on a node."""
         return self._step(host.name, host.seats)
 
+    def how_to_go_on(self, lost: Collection[Host], seats: int) -> str:
+        """Without a job, by another one."""
+        if self._reason:
+            return "%dist_shutdown, then %dist_init, goes on in another job."
+        return super().how_to_go_on(lost, seats)
+
     def why_it_ended(self, host: Host) -> str:
         """By what Slurm says of the job, or srun of the step."""
         if not self._reason:
             self._reason = self._find_reason(host)
         if self._reason:
             return self._reason
-        errors = [slurm.plain(line) for line in host.process.errors()]
-        return f"The step on {host.name} ended: {errors[0]}" if errors else f"{host.name} was lost"
+        lines = host.process.errors()
+        errors = [line for line in lines if "error:" in line] or lines  # or what it says beside
+        if not errors:
+            return f"{host.name} was lost"
+        return f"The step on {host.name} ended: {slurm.plain(errors[0])}"
 
     def _find_reason(self, host: Host) -> str:
         """What Slurm says: first to the step, then of the job, when that has quite ended."""

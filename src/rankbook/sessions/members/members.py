@@ -166,12 +166,19 @@ class Members(Engines):
             ClusterError: Engines are missing and cannot be started.
         """
         facts, missing = self.facts(), (size or 0) - len(self.alive)
+        if not facts:
+            raise ClusterError(f"The cluster has no engines any more: {self._where_from()}.")
         if missing > 0:
             self._pool.refuse_growth()
             # New engines will be like the present ones.
             last = facts[-1].engine
             facts += [replace(facts[0], engine=last + 1 + i) for i in range(missing)]
         return place(facts, size)
+
+    def _where_from(self) -> str:
+        if self.is_owned:
+            return "%dist_reset --hard (or reset(hard=True)) starts others"
+        return "start some where they were started, then join again"
 
     def place(self, size: int | None) -> Placement:
         """Where ranks stand; missing engines are started.
@@ -214,6 +221,21 @@ class Members(Engines):
                 f"this cluster: {self.instead or f'start one more, then {how_to_replace(ranks)}.'}"
             )
         return missing
+
+    def refuse_replacing(self, ranks: Collection[int] | None = None) -> None:
+        """Raise if new engines could not take the places of ranks; nothing is ended by asking.
+
+        Args:
+            ranks: Which; None: all engines would be replaced.
+
+        Raises:
+            ClusterError: A host that is needed for them cannot be reached, say.
+        """
+        if ranks is None:
+            self._pool.refuse_start(self.size, self._pool.engines)
+        elif missing := max(0, self.count_missing(ranks)):
+            engines = self.placed().engines
+            self._pool.refuse_start(missing, [engines[rank] for rank in ranks])
 
     def seat(self, placement: Placement, grouped: Collection[int] = ()) -> Party:
         """Take a placement.
