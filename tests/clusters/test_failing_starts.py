@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import time
+from contextlib import suppress
 
 import pytest
 from processes import wait_until
 
-from clusters.conftest import notebook_on
+from clusters.conftest import PYTHON, notebook_on
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +142,52 @@ def test_a_host_for_which_mpiexec_would_wait_in_silence_is_named(failing, hosts)
         hosts.ip("login", "neigh", "del", *there[:1], "dev", "bridge")
     assert said == "UsageError: mpiexec: 10.98.0.77 does not answer (10.98.0.77 port 22)."
     assert took < 8
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A folder on a disk that is full."""
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(tmp_path)]
+    if subprocess.run(command, check=False).returncode:
+        pytest.skip("cannot mount a small disk")
+    try:
+        with suppress(OSError), (tmp_path / "big").open("wb") as file:
+            file.write(bytes(2**17))
+        yield tmp_path
+    finally:
+        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)  # noqa: S607
+
+
+def test_a_full_disk_here_is_named(failing, full_disk, hosts, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("full")
+    with notebook_on(hosts, "login", folder, IPYTHONDIR=str(full_disk)) as notebook:
+        said, took = notebook.refused("%dist_init gloo --ssh alpha:1")
+    assert said == (
+        f"UsageError: The cluster did not start: no space is left in {full_disk}: free some, or "
+        "set IPYTHONDIR to another folder."
+    )
+    assert took < 6
+
+
+def test_a_full_disk_on_a_host_ends_the_wait(failing, full_disk, tmp_path_factory):
+    python = tmp_path_factory.mktemp("python") / "python"
+    python.write_text(f'#!/bin/sh\nTMPDIR={full_disk} exec {PYTHON} "$@"\n')
+    python.chmod(0o755)
+    said, took = failing.refused(f"%dist_init gloo --ssh alpha:1,beta-2:1 --python {python}")
+    assert "while it started: " in said
+    assert "No space left on device" in said
+    assert took < 15
+
+
+def test_a_host_that_dies_while_ranks_start_there_is_named(failing, hosts):
+    before = hosts.pids("beta-2")
+    failing.start("%dist_init gloo --ssh alpha:1,beta-2:1")
+    wait_until(lambda: hosts.pids("beta-2") - before, 10)
+    for pid in hosts.pids("beta-2"):
+        hosts.kill(pid)
+    assert failing.finish(15)["status"] == "error"
+    [said] = failing.stderr.strip().splitlines()
+    assert "beta-2" in said
 
 
 def test_a_pending_job_says_why_and_starts_when_it_may(notebook, clean):

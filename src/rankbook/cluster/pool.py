@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from IPython.paths import get_ipython_dir
+
 from rankbook.cluster.channel import Channel, everyone
 from rankbook.cluster.joining import (
     one_line,
@@ -20,6 +22,7 @@ from rankbook.cluster.launchers.joined import JoinedLauncher
 from rankbook.cluster.messages import Wire
 from rankbook.cluster.wire import ClientWire
 from rankbook.errors import ClusterError, RankbookError, SessionError
+from rankbook.folders import where_full
 from rankbook.models import EngineFacts, load
 from rankbook.models.requests import SayFacts
 from rankbook.words import how_ended
@@ -98,7 +101,8 @@ class Pool:
                 (launcher.stop if pool is None else pool.close)()
             if isinstance(error, RankbookError) or not isinstance(error, Exception):
                 raise
-            raise ClusterError(f"The cluster did not start: {one_line(error)}.") from error
+            why = where_full(error, {"IPYTHONDIR": get_ipython_dir()}) or one_line(error)
+            raise ClusterError(f"The cluster did not start: {why}.") from error
         return pool
 
     # -- using it ----------------------------------------------------------------------------

@@ -76,7 +76,9 @@ class WarmProcess:
         self.process.stdin.flush()
 
     def errors(self) -> list[str]:
-        """The lines that it has written to its standard error, without the empty ones."""
+        """The lines that it wrote to its standard error, without empty ones; none once closed."""
+        if self._log.closed:
+            return []
         size = os.fstat(self._log.fileno()).st_size
         lines = os.pread(self._log.fileno(), size, 0).decode(errors="replace").splitlines()
         return [line.strip() for line in lines if line.strip()]

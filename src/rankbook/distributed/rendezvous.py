@@ -29,6 +29,7 @@ from rankbook.distributed import connecting, stores
 from rankbook.distributed.environment import Launch, is_loopback, master_address
 from rankbook.distributed.stores import FileStore, HashStore, PrefixStore, Store
 from rankbook.errors import EnvironmentVariableError, InputError, RendezvousError
+from rankbook.folders import where_full
 
 __all__ = ["Meeting", "at", "forget", "host", "meet", "port", "shared", "use"]
 
@@ -162,6 +163,8 @@ def meet(launch: Launch, timeout: timedelta) -> Meeting:
         store.set_timeout(timeout)
     except DistError as error:
         _process.opened.clear()
+        if full := where_full(error):
+            raise RendezvousError(f"the ranks cannot meet: {full}") from error
         raise RendezvousError(
             f"the store at {url} went away ({stores.first_line(error)}):"
             " initialise again on every rank"

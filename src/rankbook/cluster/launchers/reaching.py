@@ -110,8 +110,9 @@ class ReachingLauncher(FarLauncher):
     def take_back(self) -> None:
         """Have hosts that were reached again take the places of those that were lost."""
         again, self._again = self._again, {}
-        self._close([new for old, new in again.items() if not old.has_ended])  # it was slow only
-        self.hosts = [again.get(host, host) if host.has_ended else host for host in self.hosts]
+        back = {old: new for old, new in again.items() if old.has_ended}  # the others were slow
+        self._close([*back, *(new for old, new in again.items() if old not in back)])
+        self.hosts = [back.get(host, host) for host in self.hosts]
 
     def how_to_go_on(self, lost: Collection[Host], seats: int) -> str:
         """Say what to do while hosts cannot be reached.
