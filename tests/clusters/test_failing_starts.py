@@ -46,6 +46,23 @@ def test_slurms_own_reason_is_said_for_an_unknown_option(failing):
 
 
 @pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ("--nodes 2 -n 40", "the partition does not have so many nodes or CPUs (PartitionConfig)"),
+        (
+            "--nodes 3 -n 3",
+            "the partition does not have, or does not allow, so many nodes (PartitionNodeLimit)",
+        ),
+    ],
+)
+def test_a_job_that_slurm_can_never_start_is_not_waited_for(failing, asked, reason):
+    said, took = failing.refused(f"%dist_init gloo --slurm {asked}")
+    assert said.startswith("UsageError: Slurm cannot start job ")
+    assert said.endswith(f": {reason}.")
+    assert took < 5
+
+
+@pytest.mark.parametrize(
     ("line", "reason"),
     [
         ("--slurm -n 2", "There is no sinfo on this host: Slurm is not installed here."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -286,20 +286,22 @@ class Pool:
     def _follow(self) -> None:
         """Hear from now on, in a thread, what the launcher reports of its engines."""
         events = self.launcher.events()
-        threading.Thread(
-            target=self._take, args=(events,), name="rankbook-engines", daemon=True
-        ).start()
 
-    def _take(self, events: Iterator[EngineEvent]) -> None:
-        for event in events:
-            if isinstance(event, Ready):
-                self.channel.know({event.engine: event.uuid})
-                continue
-            self._ended[event.engine] = event.status
-            # In this order: a caller that waits for the engine must find out how it ended.
-            self.on_end(event.engine, event.status)
-            self.channel.engine_gone(event.engine)
-            self.wire.unregister(event.engine)
+        def take_all() -> None:
+            for event in events:
+                self._take(event)
+
+        threading.Thread(target=take_all, name="rankbook-engines", daemon=True).start()
+
+    def _take(self, event: EngineEvent) -> None:
+        if isinstance(event, Ready):
+            self.channel.know({event.engine: event.uuid})
+            return
+        self._ended[event.engine] = event.status
+        # In this order: a caller that waits for the engine must find out how it ended.
+        self.on_end(event.engine, event.status)
+        self.channel.engine_gone(event.engine)
+        self.wire.unregister(event.engine)
 
 
 def _ignore(engine: int, status: int | None) -> None:

@@ -51,6 +51,15 @@ def own_tasks() -> int | None:
     return int(tasks) if tasks.isdigit() else None
 
 
+_NEVER = {
+    "BadConstraints": "no node has all that is asked for",
+    "PartitionConfig": "the partition does not have so many nodes or CPUs",
+    "PartitionNodeLimit": "the partition does not have, or does not allow, so many nodes",
+    "PartitionTimeLimit": "the partition does not allow so much time",
+}
+"""Slurm's names of reasons for which a job that it has taken waits forever."""
+
+
 @dataclass(frozen=True)
 class JobState:
     """What squeue says of a job."""
@@ -63,6 +72,12 @@ class JobState:
     def is_alive(self) -> bool:
         """Whether it runs, or will."""
         return self.name in ("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "REQUEUED")
+
+    @property
+    def never_starts(self) -> str:
+        """Why Slurm will not start it as it is configured; empty if it may."""
+        why = _NEVER.get(self.reason, "") if self.name == "PENDING" else ""
+        return f"{why} ({self.reason})" if why else ""
 
     def in_words(self, job: str) -> str:
         """``job 8 is pending: Resources (expected 14:05)``."""

@@ -215,6 +215,8 @@ class JobLauncher(_StepLauncher):
                 raise ClusterError(
                     f"{slurm.why_job_ended(self.job) or f'Job {self.job} has ended'}."
                 )
+            if why := state.never_starts:
+                raise ClusterError(f"Slurm cannot start job {self.job}: {why}.")
             if pause >= _POLL:  # not for a job that starts at once
                 self.progress.waits_for = f"{state.in_words(self.job)}; Ctrl-C cancels it"
             until = time.monotonic() + pause
