@@ -184,6 +184,7 @@ class Pool:
         n = self.launcher.stop_engines()
         self._wait(lambda: not self.engines, timeout, "The old engines did not leave")
         self._refuse_closed()
+        self._ended.clear()
         try:
             self.launcher.start_engines(n)
         finally:
