@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import time
@@ -45,20 +46,14 @@ def test_slurms_own_reason_is_said_for_an_unknown_option(failing):
     assert took < 4
 
 
-@pytest.mark.parametrize(
-    ("asked", "reason"),
-    [
-        ("--nodes 2 -n 40", "the partition does not have so many nodes or CPUs (PartitionConfig)"),
-        (
-            "--nodes 3 -n 3",
-            "the partition does not have, or does not allow, so many nodes (PartitionNodeLimit)",
-        ),
-    ],
-)
-def test_a_job_that_slurm_can_never_start_is_not_waited_for(failing, asked, reason):
+@pytest.mark.parametrize("asked", ["--nodes 2 -n 40", "--nodes 3 -n 3"])
+def test_a_job_that_slurm_can_never_start_is_not_waited_for(failing, asked):
     said, took = failing.refused(f"%dist_init gloo --slurm {asked}")
-    assert said.startswith("UsageError: Slurm cannot start job ")
-    assert said.endswith(f": {reason}.")
+    assert re.fullmatch(
+        r"UsageError: Slurm cannot start job \d+: the partition does not have, or does not allow, so "
+        r"many (nodes|CPUs) \(Partition\w+\)\.",
+        said,
+    )
     assert took < 5
 
 
@@ -162,34 +157,40 @@ def test_a_host_for_which_mpiexec_would_wait_in_silence_is_named(failing, hosts)
 
 
 @pytest.fixture
-def full_disk(tmp_path):
-    """A folder on a disk that is full."""
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(tmp_path)]
+def small_disk(tmp_path):
+    """A folder on a disk of its own, for a few files."""
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(tmp_path)]
     if subprocess.run(command, check=False).returncode:
         pytest.skip("cannot mount a small disk")
     try:
-        with suppress(OSError), (tmp_path / "big").open("wb") as file:
-            file.write(bytes(2**17))
         yield tmp_path
     finally:
         subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)  # noqa: S607
 
 
-def test_a_full_disk_here_is_named(failing, full_disk, hosts, tmp_path_factory):
+def fill(folder):
+    """Write into a folder until its disk is full."""
+    with suppress(OSError), (folder / "big").open("wb") as file:
+        file.write(bytes(2**20))
+
+
+def test_a_full_disk_here_is_named(failing, small_disk, hosts, tmp_path_factory):
     folder = tmp_path_factory.mktemp("full")
-    with notebook_on(hosts, "login", folder, IPYTHONDIR=str(full_disk)) as notebook:
+    with notebook_on(hosts, "login", folder, IPYTHONDIR=str(small_disk)) as notebook:
+        fill(small_disk)
         said, took = notebook.refused("%dist_init gloo --ssh alpha:1")
     assert said == (
-        f"UsageError: The cluster did not start: no space is left in {full_disk}: free some, or "
+        f"UsageError: The cluster did not start: no space is left in {small_disk}: free some, or "
         "set IPYTHONDIR to another folder."
     )
     assert took < 6
 
 
-def test_a_full_disk_on_a_host_ends_the_wait(failing, full_disk, tmp_path_factory):
+def test_a_full_disk_on_a_host_ends_the_wait(failing, small_disk, tmp_path_factory):
     python = tmp_path_factory.mktemp("python") / "python"
-    python.write_text(f'#!/bin/sh\nTMPDIR={full_disk} exec {PYTHON} "$@"\n')
+    python.write_text(f'#!/bin/sh\nTMPDIR={small_disk} exec {PYTHON} "$@"\n')
     python.chmod(0o755)
+    fill(small_disk)
     said, took = failing.refused(f"%dist_init gloo --ssh alpha:1,beta-2:1 --python {python}")
     assert "while it started: " in said
     assert "No space left on device" in said

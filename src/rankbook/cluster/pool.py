@@ -276,6 +276,7 @@ class Pool:
 
     def _refuse_ended(self, awaited: Collection[int]) -> None:
         for engine in set(awaited) & set(self._ended):
+            self.launcher.check()  # it may know the first cause
             why = self.why_lost(engine) or "".join(self.last_words(engine)[-1:])
             how = f"{how_ended(self._ended[engine])} while it started"
             raise ClusterError(f"Engine {engine} {how}{f': {why}' if why else ''}.")

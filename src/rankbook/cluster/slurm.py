@@ -53,7 +53,7 @@ def own_tasks() -> int | None:
 
 _NEVER = {
     "BadConstraints": "no node has all that is asked for",
-    "PartitionConfig": "the partition does not have so many nodes or CPUs",
+    "PartitionConfig": "the partition does not have, or does not allow, so many CPUs",
     "PartitionNodeLimit": "the partition does not have, or does not allow, so many nodes",
     "PartitionTimeLimit": "the partition does not allow so much time",
 }
