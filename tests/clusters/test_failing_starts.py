@@ -50,8 +50,8 @@ def test_slurms_own_reason_is_said_for_an_unknown_option(failing):
 def test_a_job_that_slurm_can_never_start_is_not_waited_for(failing, asked):
     said, took = failing.refused(f"%dist_init gloo --slurm {asked}")
     assert re.fullmatch(
-        r"UsageError: Slurm cannot start job \d+: the partition does not have, or does not allow, so "
-        r"many (nodes|CPUs) \(Partition\w+\)\.",
+        r"UsageError: Slurm cannot start job \d+: the partition does not have, or does not allow, "
+        r"so many (nodes|CPUs) \(Partition\w+\)\.",
         said,
     )
     assert took < 5
