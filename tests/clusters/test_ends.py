@@ -118,7 +118,8 @@ def test_a_host_without_network_is_named_and_the_others_go_on_without_it(noteboo
     assert time.monotonic() - begun < 10
     assert "2 ranks, gloo, generation" in notebook.ok("%dist_reset --hard")
     clean.join("beta-2")
-    notebook.ok("%dist_init -n 4")
+    # A moment passes until the network knows that the host is back.
+    wait_until(lambda: notebook.run("%dist_init -n 4")["status"] == "ok", 20)
     assert len(lines_of_ranks(notebook.ok(REDUCE))) == 4
     notebook.ok("%dist_shutdown")
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 import pytest
 from processes import wait_until
 
-from clusters.conftest import PYTHON, notebook_on
+from clusters.conftest import notebook_on
 
 
 @pytest.fixture(scope="module")
@@ -184,17 +184,6 @@ def test_a_full_disk_here_is_named(failing, small_disk, hosts, tmp_path_factory)
         "set IPYTHONDIR to another folder."
     )
     assert took < 6
-
-
-def test_a_full_disk_on_a_host_ends_the_wait(failing, small_disk, tmp_path_factory):
-    python = tmp_path_factory.mktemp("python") / "python"
-    python.write_text(f'#!/bin/sh\nTMPDIR={small_disk} exec {PYTHON} "$@"\n')
-    python.chmod(0o755)
-    fill(small_disk)
-    said, took = failing.refused(f"%dist_init gloo --ssh alpha:1,beta-2:1 --python {python}")
-    assert "while it started: " in said
-    assert "No space left on device" in said
-    assert took < 15
 
 
 def test_a_host_that_dies_while_ranks_start_there_is_named(failing, hosts):
