@@ -98,6 +98,15 @@ fully_shard(model, mesh=mesh)
 {_ADAM}
 """
 
+_PIPED = """
+def grads(k):
+    optimizer.zero_grad()
+    torch.manual_seed(k)
+    x, y = torch.randn(2 * world_size, 24), torch.randn(2 * world_size, 24)
+    first, last = rank == 0, rank == world_size - 1
+    schedule.step(*([x] if first else []), **({'target': y, 'losses': []} if last else {}))
+"""
+
 OBJECTS = {
     "DDP": f"model = DistributedDataParallel(make_model())\n{_ADAM}",
     "DDP with buffers and unused parameters": f"""
@@ -133,13 +142,36 @@ model = nn.Sequential(nn.Linear(24, 24), Pause(), nn.Tanh())
 stage = PipelineStage(model, rank, world_size, device)
 schedule = ScheduleGPipe(stage, world_size, loss_fn=nn.functional.mse_loss)  # torch 2.9: not fewer
 {_ADAM}
-
-def grads(k):
-    optimizer.zero_grad()
-    torch.manual_seed(k)
-    x, y = torch.randn(2 * world_size, 24), torch.randn(2 * world_size, 24)
-    first, last = rank == 0, rank == world_size - 1
-    schedule.step(*([x] if first else []), **({{'target': y, 'losses': []}} if last else {{}}))
+{_PIPED}
+""",
+    "pipeline of two stages per rank": f"""
+from torch.distributed.pipelining import PipelineStage, ScheduleInterleaved1F1B
+torch.manual_seed(7 + rank)
+model = nn.ModuleList([nn.Sequential(nn.Linear(24, 24), Pause(), nn.Tanh()) for _ in range(2)])
+numbers = rank, rank + world_size
+stages = [
+    PipelineStage(part, at, 2 * world_size, device) for at, part in zip(numbers, model)
+]
+schedule = ScheduleInterleaved1F1B(stages, world_size, loss_fn=nn.functional.mse_loss)
+{_ADAM}
+{_PIPED}
+""",
+    "PowerSGD": f"""
+from torch.distributed.algorithms.ddp_comm_hooks import powerSGD_hook
+everybody = dist.new_group()
+model = DistributedDataParallel(make_model(), process_group=everybody)
+compression = powerSGD_hook.PowerSGDState(everybody, start_powerSGD_iter=4, min_compression_rate=1)
+model.register_comm_hook(compression, powerSGD_hook.powerSGD_hook)
+{_ADAM}
+""",
+    "FSDP, the older one": f"""
+from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.distributed.fsdp.wrap import ModuleWrapPolicy
+model = FullyShardedDataParallel(
+    make_model(), auto_wrap_policy=ModuleWrapPolicy({{nn.Linear}}), device_id=device,
+    use_orig_params=True,
+)
+{_ADAM}
 """,
     "DTensor": """
 mesh = init_device_mesh('cpu', (2, 2), mesh_dim_names=('a', 'b'))
@@ -207,6 +239,8 @@ dcp.save({{'model': of_model, 'optimizer': of_optimizer}}, checkpoint_id={0!r})
 del of_model, of_optimizer
 """
 
+_PIPELINES = ("pipeline", "pipeline of two stages per rank")
+
 SAVE = {
     "FSDP2": _SHARDS,
     "FSDP2 on a 2-D mesh": _SHARDS,
@@ -218,7 +252,10 @@ both = [optimizer.state_dict() if rank == 0 else None]
 dist.broadcast_object_list(both)
 dcp.save({{'model': model.state_dict(), 'optimizer': both.pop()}}, checkpoint_id={0!r})
 """,
-    "pipeline": "torch.save([model.state_dict(), optimizer.state_dict()], f'{0}/{{rank}}')",
+    **dict.fromkeys(
+        _PIPELINES,
+        "torch.save([model.state_dict(), optimizer.state_dict()], f'{0}/{{rank}}')",
+    ),
     "DTensor": """
 parts = [None if one is None else local(one) for one in (weight, update)]
 torch.save(parts, f'{0}/{{rank}}')
@@ -227,15 +264,15 @@ torch.save(parts, f'{0}/{{rank}}')
 }
 """By object, saves what every rank has a part of."""
 
-_PIPELINE = OBJECTS["pipeline"].replace("{", "{{").replace("}", "}}")
-
 LOAD = {
-    "pipeline": f"""
-{_PIPELINE}
+    name: f"""
+{OBJECTS[name].replace("{", "{{").replace("}", "}}")}
 of_model, of_optimizer = torch.load(f'{{0}}/{{{{rank}}}}')
 model.load_state_dict(of_model)
 optimizer.load_state_dict(of_optimizer)
-""",
+"""
+    for name in _PIPELINES
+} | {
     "DTensor": """
 def spread(part):
     return None if part is None else DTensor.from_local(part, mesh, [Shard(0), Shard(1)])
@@ -248,4 +285,5 @@ weight, update = map(spread, torch.load(f'{0}/{{rank}}'))
 if tuple(map(int, version("torch").split(".")[:2])) < (2, 11):
     # Its first messages cross those about their shapes, and gloo aborts, under torchrun as well.
     for table in (OBJECTS, SAVE, LOAD):
-        del table["pipeline"]
+        for name in _PIPELINES:
+            del table[name]

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook import PowerSGDState
+from torch.distributed.algorithms.model_averaging.averagers import PeriodicModelAverager
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
@@ -26,15 +28,19 @@ def begin():
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
 
 
-@pytest.fixture(autouse=True)
-def group():
-    """A group that has healed, so that the ranks know of each other which groups they hold."""
-    begin()
+def heal():
     account = healing.note(1)
     dist.destroy_process_group()
     healing.separate(account)
     begin()
     healing.heal(account)
+
+
+@pytest.fixture(autouse=True)
+def group():
+    """A group that has healed, so that the ranks know of each other which groups they hold."""
+    begin()
+    heal()
     yield dist.group.WORLD
     dist.destroy_process_group()
 
@@ -104,6 +110,32 @@ def test_a_ddp_module_is_made_again_around_the_copied_one_and_trains():
     other.zero_grad()
     other(torch.ones(1, 2)).sum().backward()
     assert torch.equal(other.module.weight.grad, model.module.weight.grad)
+
+
+def test_the_state_of_power_sgd_keeps_its_group():
+    group = dist.new_group([0])
+    heal()
+    state = PowerSGDState(group, matrix_approximation_rank=3)
+    state.iter = 7
+    here, left = copied("state", state=state)
+    assert not left
+    assert here["state"].process_group is group
+    assert (here["state"].iter, here["state"].matrix_approximation_rank) == (7, 3)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_an_optimizer_around_another_is_copied_with_it():
+    optim = import_module("torch.distributed.optim")
+    model = torch.nn.Linear(2, 2)
+    inner = torch.optim.SGD(model.parameters(), lr=0.5)
+    outer = optim.PostLocalSGDOptimizer(inner, PeriodicModelAverager(period=4, warmup_steps=1))
+    here, left = copied("model outer", model=model, outer=outer)
+    assert not left
+    assert here["outer"].optim.param_groups[0]["params"][0] is here["model"].weight
+    assert here["outer"].averager.period == 4
+    here["model"](torch.ones(1, 2)).sum().backward()
+    here["outer"].step()
+    assert here["model"].weight.tolist() != model.weight.tolist()
 
 
 def test_what_waits_for_a_replaced_rank_does_not_wait_there():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import io
 import pickle
+import sys
 import types
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
@@ -120,6 +121,8 @@ class _Pickler(cloudpickle.Pickler):
         for base, reduce in _REDUCERS.items():
             if isinstance(obj, base):
                 return reduce(self, obj)
+        if isinstance(obj, getattr(sys.modules.get(_POWER_SGD), "PowerSGDState", ())):
+            return self._compression(obj)
         found = sharding.stays(obj)
         if found:
             raise _Left(found)
@@ -200,6 +203,10 @@ class _Pickler(cloudpickle.Pickler):
                 self._need_shards()
             made = sharding.reduce_zero(obj)
             return restoring.blank, (type(obj),), made, None, None, sharding.set_zero
+        if "defaults" not in vars(obj):
+            # It wraps another optimizer, of which torch's __getstate__ takes what is in it.
+            state = dict(vars(obj))
+            return restoring.blank, (type(obj),), state, None, None, restoring.set_attributes
         state = obj.__getstate__()
         kept = (
             (one, entries)
@@ -213,6 +220,11 @@ class _Pickler(cloudpickle.Pickler):
         # Not by its __getstate__, which torch has from 2.13 on.
         state = {name: value for name, value in vars(obj).items() if name != "_pg_registry"}
         return restoring.blank, (type(obj),), state, None, None, restoring.set_mesh
+
+    def _compression(self, obj: Any) -> Any:
+        # Not by its __getstate__, which leaves the group out, for which it takes the default one.
+        state = {name: getattr(obj, name) for name in type(obj).__slots__}
+        return restoring.blank, (type(obj),), state, None, None, restoring.set_attributes
 
     def _sampler(self, obj: Any) -> Any:
         if obj.num_replicas > 1 and (obj.num_replicas, obj.rank) != (
@@ -244,6 +256,8 @@ _REDUCERS: Mapping[type, Any] = {
     DataLoader: _Pickler._loader,
 }
 """By type, how it is taken apart; the first that fits."""
+
+_POWER_SGD = "torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook"
 
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 

@@ -23,6 +23,7 @@ __all__ = [
     "group",
     "load",
     "named",
+    "set_attributes",
     "set_ddp",
     "set_mesh",
     "set_module",
@@ -123,6 +124,12 @@ def set_tensor(made: Any, state: tuple[Any, dict[str, Any]]) -> None:
     """Give a tensor its gradient and attributes."""
     made.grad, more = state
     vars(made).update(more)
+
+
+def set_attributes(made: Any, state: dict[str, Any]) -> None:
+    """Give an object its attributes, in slots or not."""
+    for name, value in state.items():
+        object.__setattr__(made, name, value)
 
 
 def set_module(module: Any, state: dict[str, Any]) -> None:

@@ -226,7 +226,8 @@ def _read(text: bytes) -> _Word:
     content = json.loads(text)
     terms = tuple(Terms(**{**one, "ranks": tuple(one["ranks"])}) for one in content["terms"])
     standings = {
-        kind: [Standing(*one) for one in items] for kind, items in content["standings"].items()
+        kind: [Standing(begun, is_sorted, done, tuple(n)) for begun, is_sorted, done, n in items]
+        for kind, items in content["standings"].items()
     }
     return _Word(
         terms,

@@ -31,6 +31,9 @@ class Standing(NamedTuple):
     """Whether its buckets are those of the second step and later."""
     is_done: bool
     """Whether it has come to the end of every backward that it has begun."""
+    steps: tuple[int, ...] = ()
+    """What its communication hooks have counted, those of torch that begin to compress, or to
+    average among fewer ranks, after some steps."""
 
 
 def standing(module: Any) -> Standing:
@@ -45,7 +48,14 @@ def standing(module: Any) -> Standing:
         has_begun = bool(module._static_graph_delay_allreduce_enqueued)
     else:
         has_begun = any(module.reducer.get_backward_stats())
-    return Standing(has_begun, bool(module._has_rebuilt_buckets), is_done)
+    steps = tuple(state.iter for state in _counting(module))
+    return Standing(has_begun, bool(module._has_rebuilt_buckets), is_done, steps)
+
+
+def _counting(module: Any) -> list[Any]:
+    """The states of communication hooks of a DDP module that count its steps."""
+    states = [state for _, state in module._comm_hooks]
+    return [state for state in states if type(getattr(state, "iter", None)) is int]
 
 
 def tell(module: Any, kind: str, standings: Sequence[Sequence[Standing]], store: Store) -> None:
@@ -82,6 +92,7 @@ def restart(module: Any, kind: str, standings: Sequence[Sequence[Standing]], sto
     if module in _due:
         _due.pop(module).remove()
     every = [one for of_rank in standings for one in of_rank]
+    _count_alike(module, every)
     are_sorted = {one.is_sorted for one in every}
     have_begun = {one.has_begun for one in every}
     # These do not sort in the second forward, or do not tell whether they have been cut before it.
@@ -94,6 +105,17 @@ def restart(module: Any, kind: str, standings: Sequence[Sequence[Standing]], sto
 
     begin = Begin(are_sorted == {True}, layout)
     _due[module] = module.register_forward_pre_hook(begin, prepend=True)
+
+
+def _count_alike(module: Any, every: Sequence[Standing]) -> None:
+    """Have communication hooks count a step that was cut on no rank.
+
+    Ranks that count differently would soon send each other different things.
+    """
+    states = _counting(module)
+    alike = [one.steps for one in every if len(one.steps) == len(states)]
+    for state, steps in zip(states, zip(*alike, strict=True), strict=False):
+        state.iter = min(steps)
 
 
 _due: MutableMapping[Any, Any] = WeakKeyDictionary()

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch.nn.parallel import DistributedDataParallel
 
-from rankbook.distributed.healing import fsdp2, reducers
+from rankbook.distributed.healing import fsdp1, fsdp2, reducers
 from rankbook.distributed.healing.reducers import Standing
 from rankbook.distributed.stores import Store
 
@@ -34,6 +34,18 @@ _TOLD = {
 }
 """What a pipeline notes when its stages know each other's shapes, in one version of torch or
 another."""
+
+
+_OF_A_STEP = {
+    "_internal_losses",
+    "backward_counter",
+    "bwd_recv_ops",
+    "fwd_recv_ops",
+    "unshard_ops",
+    "unsharded_stages",
+}
+"""What a pipeline fills in a step and empties at its end: losses, and of a schedule that a rank has
+several stages in, what was to be received."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +106,8 @@ class Found:
 
     def more(self, other: Found) -> Found:
         """It, and FSDP modules of another."""
-        return replace(self, fsdp=(*self.fsdp, *other.fsdp))
+        fsdp, others = (*self.fsdp, *other.fsdp), (*self.others, *other.others)
+        return replace(self, fsdp=fsdp, others=others)
 
     def where(self, is_so: Callable[[str, Any], bool]) -> Found:
         """The modules of which something is so for their kind and each of their groups."""
@@ -197,20 +210,24 @@ def restart(found: Found, reports: Sequence[Standings], store: Store) -> Found:
     for act in (reducers.tell, reducers.restart):
         for kind, module in found.ddp:
             act(module, kind, standings[kind], store)
-    for name, one, _ in found.others:
-        if name == "_PipelineSchedule":
-            _restart_schedule(one)
-    return Found(fsdp=tuple(one for one in found.fsdp if not fsdp2.can_restart(one[1])))
+    fsdp = [one for one in found.fsdp if not fsdp2.can_restart(one[1])]
+    others = [one for one in found.others if not _RESTARTS.get(one[0], _goes_on)(one[1])]
+    return Found(fsdp=tuple(fsdp), others=tuple(others))
 
 
-def _restart_schedule(schedule: Any) -> None:
-    """Forget losses of a step that was cut; the rest a pipeline forgets when a step begins.
+def _goes_on(_one: Any) -> bool:
+    """Whether something of which a cut leaves nothing goes on."""
+    return True
+
+
+def _restart_schedule(schedule: Any) -> bool:
+    """Forget a step that was cut, as far as a pipeline does not when the next one begins.
 
     Its stages tell each other the shapes again, for one of them may be new, or have been cut while
     it was told.
     """
-    with suppress(AttributeError):  # another torch keeps them elsewhere
-        schedule._internal_losses.clear()
+    for name in _OF_A_STEP & set(vars(schedule)):
+        getattr(schedule, name).clear()
     for name in _TOLD & set(vars(schedule)):
         setattr(schedule, name, False)
     for stage in _stages(schedule):
@@ -220,6 +237,14 @@ def _restart_schedule(schedule: Any) -> None:
                 # while it does: the connections by which it would have come are gone.
                 if hasattr(info, "take_buffer"):
                     info.buffer = None
+    return True
+
+
+_RESTARTS = {
+    "FullyShardedDataParallel": fsdp1.can_restart,
+    "_PipelineSchedule": _restart_schedule,
+}
+"""By name in :data:`_OTHERS`, what has it begin with the next step, and tells whether it can."""
 
 
 def _groups_of(module: Any) -> list[Any]:

@@ -1,0 +1,74 @@
+"""``FullyShardedDataParallel`` modules: after a step that was cut they begin with the next one.
+
+What an interrupted step has gathered is freed, and its gradients are forgotten: a rank that kept
+them would leave out the ``all_gather`` that others wait for, and compute with what was cut.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import Any
+
+__all__ = ["can_restart"]
+
+logger = logging.getLogger(__name__)
+
+_OF_A_STEP = {
+    "_needs_pre_backward_unshard": False,
+    "_needs_pre_forward_unshard": False,
+    "_post_forward_index": None,
+    "_prefetched": False,
+    "_ran_pre_backward_hook": False,
+}
+"""What a handle notes in a step, and what it is between steps."""
+
+
+def can_restart(module: Any) -> bool:
+    """Do it, and tell whether this torch has what it takes.
+
+    Args:
+        module: Any of them; those in it are restarted with their root.
+    """
+    try:
+        _restart(module)
+    except (AttributeError, TypeError):
+        logger.warning("an FSDP module cannot go on with this torch", exc_info=True)
+        return False
+    return True
+
+
+def _restart(root: Any) -> None:
+    if not root._is_root:
+        return
+    states = root._all_fsdp_states
+    handles = [state._handle for state in states if state._handle is not None]
+    if all(one.training_state.name == "IDLE" for one in states) and all(
+        one._training_state.name == "IDLE" for one in handles
+    ):
+        return
+    for handle in handles:
+        _shard(handle)
+    root._post_backward_callback_queued = False
+    root._exec_order_data.handles_post_forward_order.clear()
+    root._exec_order_data.current_order_index = 0
+    for state in states:
+        state.training_state = type(state.training_state).IDLE
+        state._unshard_event = None
+
+
+def _shard(handle: Any) -> None:
+    """Have a flat parameter be what it is between steps, without a gradient."""
+    flat = handle.flat_param
+    handle._training_state = type(handle._training_state).IDLE
+    with suppress(AttributeError):  # nothing was to be done in the backward
+        flat._post_backward_hook_state[-1].remove()
+        del flat._post_backward_hook_state
+    flat.grad = None
+    with suppress(AttributeError):  # the backward had not come to it
+        del flat._saved_grad_shard
+    flat._post_backward_called = False
+    handle.reshard(handle.uses_sharded_strategy)
+    handle.post_reshard()
+    for name, value in _OF_A_STEP.items():
+        setattr(handle, name, value)
