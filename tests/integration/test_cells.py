@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 import time
 
@@ -85,6 +86,25 @@ def test_a_traceback_names_the_cell_and_its_line(two):
     text = "".join(result[0].error.traceback)
     assert "17" in text
     assert "rankbook" not in text
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 has no groups of exceptions")
+def test_an_exception_group_is_shown_with_what_is_in_it(two):
+    code = """
+import asyncio
+async def fail(): return {}["no such key"]
+async def together():
+    async with asyncio.TaskGroup() as group: group.create_task(fail())
+await together()
+"""
+    result = two.run(code)
+    for one in result.values():
+        assert one.error.ename == "ExceptionGroup"
+        text = "\n".join(one.error.traceback)
+        assert "KeyError: 'no such key'" in text
+        assert "in fail" in text
+        assert "IPython" not in text
+        assert one.stderr == ""
 
 
 @pytest.mark.parametrize(

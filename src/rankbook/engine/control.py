@@ -49,18 +49,21 @@ class Control:
         """Have the control thread do something; from any thread."""
         self._loop.add_callback(act)
 
-    def repeat(self, *acts: tuple[float, Callable[[], None]], while_: Callable[[], bool]) -> None:
+    def repeat(
+        self, *acts: tuple[float, Callable[[], float | None]], while_: Callable[[], bool]
+    ) -> None:
         """Have the control thread do things periodically; from any thread.
 
         Args:
-            *acts: The seconds before each time, and what to do.
+            *acts: The seconds before each time, and what to do; that may return other seconds
+                before the next time.
             while_: Whether to go on, asked before each time.
         """
 
-        def again(seconds: float, act: Callable[[], None]) -> None:
+        def again(seconds: float, act: Callable[[], float | None]) -> None:
             if while_():
-                act()
-                self._loop.call_later(seconds, again, seconds, act)
+                later = act()
+                self._loop.call_later(seconds if later is None else later, again, seconds, act)
 
         def begin() -> None:
             for seconds, act in acts:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import traceback
+from types import TracebackType
 from typing import Any
 
 from rankbook import calls
 
-__all__ = ["hide"]
+__all__ = ["has_group", "hide", "plain"]
 
 
 def hide(formatter: Any) -> None:
@@ -24,6 +26,33 @@ def hide(formatter: Any) -> None:
         return formats(etype, evalue, etb, *args, **options)
 
     formatter.structured_traceback = structured_traceback
+
+
+def has_group(error: BaseException | None) -> bool:
+    """Whether an exception is a group of several, or was raised while one was handled.
+
+    IPython (to 9) does not format these: it prints Python's own traceback.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        # By name: Python 3.10 has none, and a package that stands in for it has one of its own.
+        if any(cls.__name__ == "BaseExceptionGroup" for cls in type(error).__mro__):
+            return True
+        error = error.__context__
+    return False
+
+
+def plain(error: BaseException, trace: TracebackType | None) -> list[str]:
+    """The traceback of an exception as Python prints it.
+
+    Args:
+        error: The exception.
+        trace: Where it begins.
+    """
+    _remove_ours(error)
+    lines = traceback.format_exception(type(error), error, trace)
+    return "".join(lines).rstrip("\n").split("\n")
 
 
 def _remove_ours(error: BaseException | None) -> None:

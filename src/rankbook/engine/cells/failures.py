@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from rankbook.distributed import adopting, healing
-from rankbook.engine import handling, traces
+from rankbook.engine import handling, tracebacks, traces
 from rankbook.engine.leftovers import Leftovers
 from rankbook.errors import MismatchError
 from rankbook.interrupts import ignore_ctrl_c
@@ -140,13 +140,23 @@ class Failures:
     def _show(self, exc_tuple: Any = None, *args: Any, **options: Any) -> None:
         """Show an exception; while the rank is being freed, ignore further interrupts."""
         if not (self._is_on and self.freed):
-            self._shows(exc_tuple, *args, **options)
+            self._present(exc_tuple, *args, **options)
             return
         with ignore_ctrl_c(_SHOWING):
             error = (exc_tuple or sys.exc_info())[1]
             if error is not None and self.is_end(type(error)):
                 exc_tuple = self._raised_first(error) or _interrupt(error)
+            self._present(exc_tuple, *args, **options)
+
+    def _present(self, exc_tuple: Any, *args: Any, **options: Any) -> None:
+        """Have IPython show an exception, but for those that it prints, and tells nobody."""
+        _, error, trace = exc_tuple or sys.exc_info()
+        if error is None or not (self._is_on and tracebacks.has_group(error)):
             self._shows(exc_tuple, *args, **options)
+            return
+        if exc_tuple is None and trace is not None:
+            trace = trace.tb_next  # the first is IPython's own
+        self._on_error(type(error), error, tracebacks.plain(error, trace))
 
 
 _INTERRUPTS = (KeyboardInterrupt, asyncio.CancelledError)
