@@ -311,6 +311,48 @@ def test_a_child_that_a_script_forks_does_not_go_on_as_the_rank(two, write, code
     assert works(two)
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "sys.stdout.reconfigure(encoding='utf-8', line_buffering=True)\nprint('né')",
+        "sys.stdout.buffer.write('né\\n'.encode())\nsys.stdout.flush()",
+        "sys.stdout = io.TextIOWrapper(sys.stdout.buffer, 'utf-8')\nprint('né', flush=True)",
+        "sys.stdout = io.TextIOWrapper(sys.stdout.detach(), line_buffering=True)\nprint('né')",
+        "sys.stdout = codecs.getwriter('utf-8')(sys.stdout.buffer)\nprint('né')",
+        "sys.stdout = os.fdopen(sys.stdout.fileno(), 'w', 1, closefd=False)\nprint('né')",
+        "def hook(kind, value, trace): print(value)\nsys.excepthook = hook\nraise ValueError('né')",
+    ],
+    ids=["reconfigure", "bytes", "wrapped", "detached", "codec", "descriptor", "excepthook"],
+)
+def test_what_a_script_says_through_a_stream_or_hook_of_its_own_is_shown(two, write, code):
+    result = two.run_script(write(f"import codecs, io, os, sys\n{code}"))
+    assert {one.stdout for one in result.values()} == {"né\n"}
+    assert said(two.run("print(2)")) == "2"
+    assert works(two)
+
+
+def test_the_workers_of_an_edited_script_run_what_stands_in_its_files_now(two, write):
+    write("""
+        import multiprocessing, helper
+        def work(numbers): numbers.put(helper.number)
+        if __name__ == "__main__":
+            context = multiprocessing.get_context("forkserver")
+            numbers = context.SimpleQueue()
+            worker = context.Process(target=work, args=(numbers,))
+            worker.start()
+            print(numbers.get())
+            worker.join()
+    """)
+    processes = psutil.Process().children(recursive=True)
+    for number in (1, 22):
+        write(f"number = {number}", "helper.py")
+        result = two.run_script("train.py", timeout=60)
+        assert said(result) == str(number)
+        assert {one.left for one in result.values()} == {""}
+    started = set(psutil.Process().children(recursive=True)) - set(processes)
+    assert all("resource_tracker" in " ".join(one.cmdline()) for one in started)
+
+
 def test_a_script_that_reads_stdin_is_told(two, write):
     result = two.run_script(write("input('name? ')"))
     assert result.ended.startswith("A prompt was reached (")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import multiprocessing.forkserver  # noqa: F401 - it is looked up by name
 import pickle
 import re
 import time
@@ -40,6 +41,7 @@ CONTROLLER = "ipyparallel.controller.app.IPController"
 COMM = "ipykernel.comm.comm.BaseComm"
 QUEUE = "zmq.devices.ThreadMonitoredQueue"
 ASYNCIO = "asyncio"
+FORKSERVER = "multiprocessing.forkserver"
 C10D = "torch.distributed.distributed_c10d"
 C10D_IN_C = "torch._C._distributed_c10d"
 LIBRARY = "torch.library.Library"
@@ -114,6 +116,9 @@ USES = [
     (HOOK, "quiet", "engine"),
     (PUBLISHER, "_thread_local", "engine"),
     (ASYNCIO, "_set_running_loop", "engine"),
+    (FORKSERVER, "_forkserver", "engine"),
+    (f"{FORKSERVER}._forkserver", "_forkserver_alive_fd", "engine"),
+    (f"{FORKSERVER}._forkserver", "_forkserver_pid", "engine"),
     (C10D, "_abort_process_group", "engine"),
     (C10D, "_get_default_store", "engine"),
     (C10D, "_new_process_group_helper", "engine"),

@@ -12,6 +12,7 @@ import atexit
 import builtins
 import logging
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import random
 import signal
@@ -24,7 +25,8 @@ from types import ModuleType
 from typing import Any
 
 import torch
-import torch.multiprocessing
+
+from rankbook.engine.cells import settings
 
 __all__ = ["at_exit", "fresh"]
 
@@ -55,8 +57,9 @@ def fresh(
             _logging(),
             _builtins(),
             _start_method(),
+            _fork_server(),
             _random(),
-            _settings(),
+            settings.put_back(),
             _modules(beside),
             warnings.catch_warnings(),
         ):
@@ -125,7 +128,7 @@ def _interpreter(argv: list[str], path: list[str]) -> Iterator[None]:
     names = ("argv", "stdin", "stdout", "stderr", "excepthook", "displayhook", "breakpointhook")
     before = {name: getattr(sys, name) for name in names}
     before_path, recursion = sys.path[:], sys.getrecursionlimit()
-    sys.argv = argv
+    sys.argv, sys.excepthook = argv, sys.__excepthook__
     # In a rank, '' or the folder of the notebook stands in front, where Python has the script's.
     sys.path[:] = [*path, *(each for each in sys.path if each)]
     try:
@@ -201,6 +204,28 @@ def _start_method() -> Iterator[None]:
 
 
 @contextmanager
+def _fork_server() -> Iterator[None]:
+    """Let the script have a process of its own that forks its workers, which ends with it.
+
+    That process imports the script once. Workers that it forked for the next script, or for this
+    one when it has been edited, would run what it has imported.
+    """
+    server: Any = multiprocessing.forkserver._forkserver
+    before = dict(vars(server))
+    server.__init__()
+    try:
+        yield
+    finally:
+        if (pid := server._forkserver_pid) is not None:
+            os.close(server._forkserver_alive_fd)
+            with suppress(OSError):  # it was ended
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+        vars(server).clear()
+        vars(server).update(before)
+
+
+@contextmanager
 def _random() -> Iterator[None]:
     state, python = torch.random.get_rng_state(), random.getstate()
     torch.default_generator.manual_seed(_SEED)
@@ -209,36 +234,6 @@ def _random() -> Iterator[None]:
     finally:
         torch.random.set_rng_state(state)
         random.setstate(python)
-
-
-_SETTINGS: list[tuple[Callable[[], Any], Callable[[Any], object]]] = [
-    (torch.is_grad_enabled, torch.set_grad_enabled),
-    (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
-    (torch.get_default_dtype, torch.set_default_dtype),
-    (torch.get_default_device, torch.set_default_device),
-    (torch.get_num_threads, torch.set_num_threads),
-    (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
-    (torch.multiprocessing.get_sharing_strategy, torch.multiprocessing.set_sharing_strategy),
-]
-"""What torch is set to for the whole process: how to ask, and how to set it."""
-
-_FLAGS = ("benchmark", "deterministic", "enabled")
-"""The same of cuDNN."""
-
-
-@contextmanager
-def _settings() -> Iterator[None]:
-    before = [ask() for ask, _ in _SETTINGS]
-    flags = {name: getattr(torch.backends.cudnn, name) for name in _FLAGS}
-    try:
-        yield
-    finally:
-        for value, (ask, set_to) in zip(before, _SETTINGS, strict=True):
-            if ask() != value:
-                set_to(value)
-        for name, flag in flags.items():
-            if getattr(torch.backends.cudnn, name) != flag:
-                setattr(torch.backends.cudnn, name, flag)
 
 
 @contextmanager

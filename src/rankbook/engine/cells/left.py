@@ -26,11 +26,22 @@ def _threads() -> set[threading.Thread]:
     return {one for one in threading.enumerate() if not one.name.startswith(_OURS)}
 
 
+_OF_PYTHON = "multiprocessing.resource_tracker"
+"""In the command of a process that ``multiprocessing`` starts once and keeps to the end of its own:
+it removes what is left of shared memory, and no code has started it."""
+
+
 def _processes() -> set[psutil.Process]:
     try:
-        return set(psutil.Process().children(recursive=True))
+        return {one for one in psutil.Process().children(recursive=True) if not _is_of_python(one)}
     except psutil.Error:
         return set()
+
+
+def _is_of_python(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return any(_OF_PYTHON in word for word in process.cmdline())
+    return False
 
 
 @dataclass

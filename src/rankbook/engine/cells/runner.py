@@ -28,6 +28,7 @@ from rankbook.models.cells import Script
 from rankbook.models.requests import Run
 
 if TYPE_CHECKING:
+    from rankbook.calls.ledger import Ledger
     from rankbook.engine.cells.outbox import Outbox
     from rankbook.engine.context import Engine
     from rankbook.engine.group import Group
@@ -39,6 +40,9 @@ _LOOK_PAST_PYTHON = 0.2
 
 _SEE_ENDS = 0.02
 """Seconds between two looks at which asynchronous calls have ended."""
+
+_SEE_ENDS_LATER = 0.1
+"""The same while calls follow one another."""
 
 _REMEMBERED = 10_000
 """Cells of which it is remembered what they have defined."""
@@ -151,6 +155,8 @@ class Runner:
             if isinstance(error, SystemExit):
                 self.failures.exited(error, code)
             else:
+                if not self.failures.is_end(type(error)):
+                    script.call_hook(error)
                 self.shell.showtraceback((type(error), error, error.__traceback__))
 
         with interruptible():
@@ -197,6 +203,25 @@ class Runner:
         self.failures.freed = True
 
 
+def _seeing_ends(ledger: Ledger) -> Callable[[], float]:
+    """Have ends of calls seen whose handles somebody has yet to wait for.
+
+    Every call that is issued does so for those before it: while calls follow one another, as in
+    training, the control thread would take its turns, and the cores of the ranks, for nothing.
+    """
+    last = ledger.last
+
+    def see() -> float:
+        nonlocal last
+        before, last = last, ledger.last
+        if last != before:
+            return _SEE_ENDS_LATER
+        ledger.settle()
+        return _SEE_ENDS
+
+    return see
+
+
 @operation(Run, on=MAIN)
 async def run(job: Job, request: Run) -> CellOutcome:
     """Run a cell."""
@@ -204,7 +229,7 @@ async def run(job: Job, request: Run) -> CellOutcome:
     job.engine.group.before_cell()
     job.control.repeat(
         (_LOOK_PAST_PYTHON, lambda: runner.show_descriptors(job.outbox)),
-        (_SEE_ENDS, ledger.settle),  # of calls whose handles somebody has yet to wait for
+        (_SEE_ENDS, _seeing_ends(ledger)),
         while_=lambda: job.is_open,
     )
     with _keeping(job.engine) if request.keep_values else contextlib.nullcontext():

@@ -12,6 +12,7 @@ import linecache
 import os
 import signal
 import sys
+import traceback
 import types
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -28,7 +29,7 @@ from rankbook.engine.cells.left import Left
 from rankbook.engine.group import Group
 from rankbook.models.cells import Script
 
-__all__ = ["Ended", "execute"]
+__all__ = ["Ended", "call_hook", "execute"]
 
 _MAIN = "__main__"
 _NO_FILE = 2
@@ -100,6 +101,16 @@ def exit_code(error: BaseException | None) -> int:
     if isinstance(error, KeyboardInterrupt):
         return -signal.SIGINT
     return _NO_FILE if isinstance(error, FileNotFoundError) and error.__traceback__ is None else 1
+
+
+def call_hook(error: BaseException) -> None:
+    """Call the script's ``sys.excepthook``, where it has one of its own, with what has ended it."""
+    if sys.excepthook is sys.__excepthook__:
+        return
+    try:
+        sys.excepthook(type(error), error, error.__traceback__)
+    except Exception:  # noqa: BLE001 - Python, too, shows it and goes on
+        traceback.print_exc()
 
 
 def _run(module: types.ModuleType, script: Script, entry: str) -> BaseException | None:

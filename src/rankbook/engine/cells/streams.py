@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import threading
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
     from rankbook.engine.cells.capture import Capture
 
+
 __all__ = ["CapturedStream"]
+
+_DESCRIPTORS = {"stdout": 1, "stderr": 2}
 
 
 class CapturedStream(io.TextIOBase):
@@ -25,6 +31,7 @@ class CapturedStream(io.TextIOBase):
         self._in_child: Any = None
         self._original = original
         self._capture = capture
+        self._buffer = _Bytes(self)
 
     def write(self, text: str) -> int:
         """Send text where the output of this process goes now."""
@@ -54,9 +61,13 @@ class CapturedStream(io.TextIOBase):
 
     def go_past_python(self) -> None:
         """In a forked child: write whole lines to the descriptor, which the rank reads."""
-        descriptor = 1 if self.name == "stdout" else 2
         self._in_child = open(  # noqa: SIM115 - it lives as long as the child
-            descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
+            self.fileno(),
+            "w",
+            buffering=1,
+            encoding="utf-8",
+            errors="backslashreplace",
+            closefd=False,
         )
 
     def writable(self) -> bool:
@@ -68,8 +79,21 @@ class CapturedStream(io.TextIOBase):
         return False
 
     def fileno(self) -> int:
-        """The descriptor of the stream in whose place this one is."""
-        return self._original.fileno()  # type: ignore[no-any-return]
+        """What is read and shown: a child that is given it for its output is heard."""
+        return _DESCRIPTORS[self.name]
+
+    @property
+    def buffer(self) -> io.BufferedIOBase:
+        """Takes bytes of UTF-8, as that of a stream of Python's own."""
+        return self._buffer
+
+    def detach(self) -> io.BufferedIOBase:  # type: ignore[override]
+        """Give the buffer to who makes a stream of its own for it; this one works on."""
+        return self._buffer
+
+    def reconfigure(self, **_options: object) -> None:
+        """Change nothing: text is shown at once here, whatever its encoding and line ends."""
+        self.flush()
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -84,3 +108,41 @@ class CapturedStream(io.TextIOBase):
     def __getattr__(self, name: str) -> Any:
         # ipykernel uses attributes of its own stream class (parent headers, echo).
         return getattr(self._original, name)
+
+
+class _Bytes(io.BufferedIOBase):
+    """The buffer of a captured stream: scripts write to it, and wrap it in streams of their own."""
+
+    def __init__(self, stream: CapturedStream) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+
+    @property
+    def name(self) -> str:
+        """That of the stream."""
+        return self._stream.name
+
+    def write(self, data: Buffer) -> int:
+        """Write them as text; a character that is cut waits for its rest."""
+        taken = bytes(data)
+        self._stream.write(self._decoder.decode(taken))
+        return len(taken)
+
+    def flush(self) -> None:
+        """Send what waits."""
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Stay open: a stream around it closes it when that is forgotten."""
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def isatty(self) -> bool:
+        """Never."""
+        return False
+
+    def fileno(self) -> int:
+        """The descriptor of the stream."""
+        return self._stream.fileno()

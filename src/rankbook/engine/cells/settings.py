@@ -1,0 +1,52 @@
+"""What code sets for its whole process, in torch and in Python."""
+
+from __future__ import annotations
+
+import gc
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.multiprocessing
+
+__all__ = ["put_back"]
+
+
+def _collect_garbage(is_on: bool) -> None:  # noqa: FBT001
+    (gc.enable if is_on else gc.disable)()
+
+
+_SETTINGS: list[tuple[Callable[[], Any], Callable[[Any], object]]] = [
+    (torch.is_grad_enabled, torch.set_grad_enabled),
+    (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.get_default_device, torch.set_default_device),
+    (torch.get_num_threads, torch.set_num_threads),
+    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
+    (torch.multiprocessing.get_sharing_strategy, torch.multiprocessing.set_sharing_strategy),
+    (gc.isenabled, _collect_garbage),
+    (socket.getdefaulttimeout, socket.setdefaulttimeout),
+]
+"""What is set for the whole process, torch's and Python's own: how to ask, and how to set it."""
+
+_FLAGS = ("benchmark", "deterministic", "enabled")
+"""The same of cuDNN."""
+
+
+@contextmanager
+def put_back() -> Iterator[None]:
+    """Have at the end of the block what was set at its beginning."""
+    before = [ask() for ask, _ in _SETTINGS]
+    flags = {name: getattr(torch.backends.cudnn, name) for name in _FLAGS}
+    try:
+        yield
+    finally:
+        for value, (ask, set_to) in zip(before, _SETTINGS, strict=True):
+            if ask() != value:
+                set_to(value)
+        for name, flag in flags.items():
+            if getattr(torch.backends.cudnn, name) != flag:
+                setattr(torch.backends.cudnn, name, flag)
