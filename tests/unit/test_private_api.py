@@ -63,6 +63,9 @@ GROUP = "torch.distributed.distributed_c10d.ProcessGroup"
 REDUCER = "torch._C._distributed_c10d.Reducer"
 MODULE = "torch.nn.Module"
 FSDP = "torch.distributed.fsdp.FSDPModule"
+FSDP_1 = "torch.distributed.fsdp._runtime_utils"
+FSDP_1_FLAT = "torch.distributed.fsdp._flat_param"
+FSDP_1_MADE = "torch.distributed.fsdp._init_utils"
 FSDP_STATE = "torch.distributed.fsdp._fully_shard._fsdp_state.FSDPState"
 FSDP_GROUP = "torch.distributed.fsdp._fully_shard._fsdp_param_group.FSDPParamGroup"
 FSDP_PARAMETER = "torch.distributed.fsdp._fully_shard._fsdp_param.FSDPParam"
@@ -173,6 +176,14 @@ USES = [
     (REDUCER, "_remove_autograd_hooks", "distributed"),
     (REDUCER, "_set_static_graph", "distributed"),
     (MODULE, "_forward_pre_hooks", "distributed"),
+    (FSDP_1, "_all_fsdp_states", "distributed"),
+    (FSDP_1, "_exec_order_data", "distributed"),
+    (FSDP_1, "_post_backward_callback_queued", "distributed"),
+    (FSDP_1, "_post_backward_called", "distributed"),
+    (FSDP_1, "_post_backward_hook_state", "distributed"),
+    (FSDP_1, "_unshard_event", "distributed"),
+    (FSDP_1_FLAT, "_saved_grad_shard", "distributed"),
+    (FSDP_1_MADE, "_handle", "distributed"),
     (FSDP_STATE, "_modules", "distributed"),
     (FSDP, "_get_fsdp_state", "distributed"),
     (FSDP_STATE, "_auto_reshard_after_forward", "distributed"),
@@ -260,6 +271,9 @@ def find(dotted):
 def has(cls, name):
     """Whether a class or module has a name: as an attribute, a trait, or set on its instances."""
     sets = re.compile(rf"self\.{name}(: [^=\n]+)? = ")
+    if inspect.ismodule(cls) and cls.__name__.startswith("torch.distributed.fsdp."):
+        # Its functions set what the older FSDP knows on an object that they are given.
+        return re.search(rf"\b\w+\.{name}(: [^=\n]+)? = ", inspect.getsource(cls)) is not None
     return hasattr(cls, name) or any(
         sets.search(inspect.getsource(import_module(base.__module__)))
         for base in getattr(cls, "__mro__", ())
