@@ -48,7 +48,7 @@ class FakeWire:
     def route(self, engines: Mapping[int, str]) -> None:
         self.engines = sorted({*self.engines, *engines})
 
-    def unregister(self, engine: int) -> None:
+    def unregister(self, engine: int, after: float = 0.0) -> None:
         self.engines = [number for number in self.engines if number != engine]
 
     def close(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import stat
 from contextlib import suppress
@@ -11,6 +13,8 @@ import psutil
 import pytest
 from kernels import notebook_with_magics
 from processes import wait_until
+
+import rankbook
 
 KEEP = "%dist_init gloo -n 2 --no-dashboard --keep"
 
@@ -72,13 +76,62 @@ def test_ranks_group_and_variables_survive_a_kernel_and_end_in_the_next(how, our
         assert "used by pid" in text(second, "%dist_clusters")
         seen = text(second, "%%dist\ndist.all_reduce(x)\nprint(x.item())")
         assert seen == "[0-1] 3.0\n"
-        second.run("%dist_restart 1")
-        assert "%dist_shutdown (or shutdown()) ends this kept cluster" in second.stderr
-
         text(second, "%dist_shutdown")
         assert "No cluster is kept" in text(second, "%dist_clusters")
     wait_until(lambda: not ours(), 15)
     assert not list(Path(ipython_dir).glob(f"profile_*/*/*{name}*"))
+
+
+ENDS = """
+import time
+until = time.monotonic() + 2
+while not (ends := rankbook.session().members.ends) and time.monotonic() < until:
+    time.sleep(0.02)
+print(ends)
+"""
+
+
+def pid_of(notebook, rank):
+    return int(
+        re.findall(r"\d+$", text(notebook, f"%%rank {rank}\nprint(__import__('os').getpid())"))[-1]
+    )
+
+
+def joined(notebook):
+    [kept] = rankbook.clusters()
+    text(notebook, f"import rankbook\n%dist_init --cluster-id {kept.name} --no-dashboard")
+
+
+def test_a_joined_kept_cluster_works_like_ones_own_beside_its_owner_and_after_it(ours):
+    with notebook_with_magics() as second:
+        with notebook_with_magics() as owner:
+            text(owner, f"import rankbook\n{KEEP}")
+            text(owner, "%%dist\nx = torch.ones(1) * (rank + 1)")
+            joined(second)
+
+            os.kill(pid_of(second, 1), signal.SIGKILL)
+            for notebook in (second, owner):
+                assert text(notebook, ENDS) == "{1: 'was killed by SIGKILL'}\n"
+            assert "2 ranks" in text(second, "%dist_restart")
+            assert "3 ranks" in text(second, "%dist_init -n 3 --no-dashboard")
+            owner.manager.signal_kernel(signal.SIGKILL)
+            wait_until(lambda: not owner.manager.is_alive())
+
+        second.run("%%dist\nif rank == 2: import os; os._exit(3)\ndist.barrier()")
+        assert "Rank 2 ended with exit code 3" in second.stderr
+        assert "3 ranks" in text(second, "%dist_restart 2")
+        seen = text(second, "%%dist\ndist.all_reduce(y := torch.ones(1))\nprint(y.item())")
+        assert seen == "[0-2] 3.0\n"
+        assert text(second, "%%rank 0\nprint(x.item())") == "[0] 1.0\n"
+        assert "3 ranks" in text(second, "%dist_reset --hard")
+        second.manager.signal_kernel(signal.SIGKILL)
+        wait_until(lambda: not second.manager.is_alive())
+
+    wait_until(lambda: rankbook.clusters()[0].users == (), 10)
+    [kept] = rankbook.clusters()
+    assert kept.ranks == 3
+    rankbook.connect(cluster_id=kept.name).shutdown()
+    wait_until(lambda: not ours(), 15)
 
 
 def test_what_nobody_uses_ends_after_its_hours(ours):

@@ -64,7 +64,8 @@ def engines(warm, tmp_path):
     """Two engines, of which the process has not reported anything yet."""
     engines = LocalEngines(profile_dir=str(tmp_path), cluster_id="x", warm=warm)
     engines._popen_process, engines.lifeline = warm.process, warm.process.stdin
-    engines.n = engines._next = 2
+    engines._next = 0
+    engines._note({0, 1})
     return engines
 
 
@@ -86,6 +87,52 @@ def test_closing_a_process_that_no_thread_reads_from_closes_its_pipes(warm):
     warm.close()
     assert warm.process.stdout.closed
     assert list(warm.lines()) == []
+
+
+def say(warm, text):
+    warm.process.stdin.write(text)
+    warm.process.stdin.flush()
+
+
+def test_what_is_lent_is_read_by_the_borrower_alone_and_here_again_afterwards(warm):
+    read = []
+    reading = threading.Thread(target=lambda: read.extend(warm.lines()))
+    reading.start()
+    relay = warm.lend()
+    say(warm, b"to the borrower\n")
+    _, output = warm.fds()
+    assert os.read(output, 100) == b"to the borrower\n"
+    relay.sendall(b"passed on\n")
+    wait_until(lambda: read == [b"passed on\n"], 10)
+    relay.close()
+    say(warm, b"here again\n")
+    wait_until(lambda: read[1:] == [b"here again\n"], 10)
+    warm.close()
+    reading.join(10)
+    assert not reading.is_alive()
+
+
+def test_what_is_left_to_the_borrower_is_not_read_here_again(warm):
+    reading = threading.Thread(target=lambda: list(warm.lines()))
+    reading.start()
+    relay = warm.lend()
+    warm.leave()
+    reading.join(10)
+    assert not reading.is_alive()
+    relay.close()
+
+
+def test_a_process_that_has_ended_cannot_be_lent(warm):
+    warm.process.kill()
+    assert list(warm.lines()) == []
+    with pytest.raises(OSError, match=r"."):
+        warm.lend()
+
+
+def test_an_engine_that_a_keeper_has_added_is_known_and_its_id_not_given_again(engines, warm):
+    say(warm, b'{"event": "ready", "engine": 4, "uuid": "u"}\n')
+    assert next(engines.events()) == Ready(4, "u")
+    assert (engines.n, engines.next_id) == (3, 5)
 
 
 def test_engines_are_reported_ready_and_ended_in_order(engines, warm):

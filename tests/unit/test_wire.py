@@ -35,6 +35,16 @@ def test_a_controller_that_is_gone_is_not_told_that_an_engine_has_ended(wire, cl
     client._unregister_engine.assert_called_with({"content": {"id": 2}})
 
 
+def test_an_engine_is_forgotten_at_once_though_the_controller_is_told_later(wire, client):
+    wire.unregister(1, after=2.0)
+    client._unregister_engine.assert_called_with({"content": {"id": 1}})
+    client.session.send.assert_not_called()
+    [(delay, tell)] = [call.args for call in client._io_loop.call_later.call_args_list]
+    tell()
+    assert delay == 2.0
+    client.session.send.assert_called_once()
+
+
 def test_requests_go_to_the_engines_that_they_name_under_their_own_ids(wire, client):
     wire.send([Outgoing("a", 0, {"op": "x"}), Outgoing("b", 1, {"op": "y"})], [b"data"])
     sent = [(each.args[1], each.kwargs) for each in client.session.send.call_args_list]

@@ -2,15 +2,29 @@
 
 The processes of a cluster end when their standard input closes. This one holds the other ends of
 these pipes open, beside the kernel, until it is told to let go, or until no notebook has used the
-cluster for some hours and no cell runs. It also holds, and reads once the kernel is gone, what they
-write: a full pipe would stop them, a closed one would end ``ssh``.
+cluster for some hours and no cell runs. From its start it also reads what they write, and alone: it
+passes that on to the launcher that started them, and tells what becomes of the engines to every
+notebook that follows.
+
+Notebooks connect to its socket, in a folder that only its owner can enter. Messages are lines of
+JSON. A notebook says:
+
+- ``{"use": "pid 12 in /home/me"}``: as long as the connection lasts, it uses the cluster;
+- ``{"users": true}`` is answered by ``{"users": [...], "ranks": 4}``;
+- ``{"follow": true}`` is answered by ``{"size": 2, "living": [0, 1], "next": 2, "forkers": 1,
+  "log": "..."}``, then by each ``ready`` and ``ended`` of :mod:`rankbook.engine.server`, and when a
+  process that forks has ended by ``{"event": "lost", "engines": [2, 3], "why": "n2 was lost",
+  "forkers": 1}``;
+- ``{"add": 2}`` forks engines, and is answered by ``{"added": [4, 5]}``: none if nothing can;
+- ``{"kill": [1]}`` kills engines;
+- ``{"end": true}`` has it let go.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
+import select
 import selectors
 import shutil
 import signal
@@ -18,14 +32,45 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from rankbook.cluster.held import Held, Holding
+from rankbook.cluster.kept import Kept
+from rankbook.models import load
 
 __all__ = ["Keeper", "main"]
 
 _LOOKS = 40
 """How often it looks, within the idle limit, whether a cell runs."""
+
+
+@dataclass(eq=False)
+class _Connection:
+    """What connects a notebook, or the launcher that started the processes."""
+
+    socket: socket.socket
+    said: bytes = b""
+    """What came of a line that has not ended."""
+    unsent: bytes = b""
+    """For it to read: nobody waits for one that is slow, or stopped."""
+    user: str = ""
+    """Who uses the cluster by it; empty: nobody."""
+    follows: bool = False
+    is_ending: bool = False
+    """Whether it is closed as soon as everything has been sent."""
+
+
+@dataclass(frozen=True)
+class _Output:
+    """The standard output of a process that engines are forked from."""
+
+    forker: int
+    fd: int
+    relay: _Connection
 
 
 class Keeper:
@@ -34,26 +79,28 @@ class Keeper:
     Args:
         note: The file that says that the cluster is kept.
         connection_file: By which the cluster is asked whether a cell runs.
-        kept: What the note says; see :class:`rankbook.cluster.kept.Kept`.
-        fds: What is held.
+        kept: What the note says.
+        holding: What is held.
     """
 
-    def __init__(
-        self, note: Path, connection_file: Path, kept: dict[str, Any], fds: list[int]
-    ) -> None:
+    def __init__(self, note: Path, connection_file: Path, kept: Kept, holding: Holding) -> None:
         self._note, self._connection_file = note, connection_file
-        self._limit = kept["hours"] * 3600
-        self._fds = fds
-        self._users: dict[socket.socket, str] = {}
+        self._limit = kept.hours * 3600
+        self._held = Held(holding)
+        self._commands = [one.commands for one in holding.forkers]
+        self._connections: set[_Connection] = set()
+        self._parts: dict[int, bytes] = {}
         self._selector = selectors.DefaultSelector()
         self._used = time.monotonic()
-        self._is_draining = False
+        for n, one in enumerate(holding.forkers):
+            relay = self._connect(socket.socket(fileno=one.relay))
+            self._selector.register(one.lines, selectors.EVENT_READ, _Output(n, one.lines, relay))
         self._folder = tempfile.mkdtemp(prefix="rankbook-kept-")  # mode 0700, and a short path
         self._door = socket.socket(socket.AF_UNIX)
         self._door.bind(f"{self._folder}/socket")
         self._door.listen()
         self._selector.register(self._door, selectors.EVENT_READ)
-        text = json.dumps({"kept": kept, "socket": f"{self._folder}/socket"})
+        text = json.dumps({"kept": asdict(kept), "socket": f"{self._folder}/socket"})
         with os.fdopen(os.open(note, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(text)
 
@@ -65,18 +112,24 @@ class Keeper:
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._note.unlink(missing_ok=True)
+            for connection in self._connections.copy():
+                self._leave(connection)
+            self._door.close()
+            self._selector.close()
 
     def _serve(self) -> bool:
         """Wait for what comes next; return whether to go on."""
-        for key, _ in self._selector.select(max(0.05, min(30.0, self._limit / _LOOKS))):
-            if key.fileobj is self._door:
-                self._selector.register(self._door.accept()[0], selectors.EVENT_READ)
-            elif isinstance(key.fileobj, socket.socket):
-                if not self._answer(key.fileobj):
+        for key, events in self._selector.select(max(0.05, min(30.0, self._limit / _LOOKS))):
+            if isinstance(key.data, _Output):
+                self._pass_on(key.data)
+            elif not isinstance(key.data, _Connection):
+                self._connect(self._door.accept()[0])
+            elif key.data in self._connections:
+                if events & selectors.EVENT_WRITE:
+                    self._flush(key.data)
+                if events & selectors.EVENT_READ and not self._hear(key.data):
                     return False
-            elif not os.read(key.fd, 65536):
-                self._selector.unregister(key.fd)
-        if self._users:
+        if any(each.user for each in self._connections):
             self._used = time.monotonic()
         elif time.monotonic() - self._used > self._limit:
             if not self._is_busy():
@@ -85,50 +138,121 @@ class Keeper:
             self._used = time.monotonic()
         return True
 
-    def _answer(self, connection: socket.socket) -> bool:
+    # -- the processes -----------------------------------------------------------------------
+
+    def _pass_on(self, output: _Output) -> None:
+        """Pass on what a process has said, to its launcher as it is, to others what they follow."""
+        data = os.read(output.fd, 65536)
+        if not data:
+            self._selector.unregister(output.fd)
+            output.relay.is_ending = True
+            self._send(output.relay, b"")
+            self._tell_followers(self._held.lose(output.forker))
+            return
+        self._send(output.relay, data)
+        *lines, rest = (self._parts.get(output.forker, b"") + data).split(b"\n")
+        self._parts[output.forker] = rest
+        for line in lines:
+            if (event := self._held.take(output.forker, line)) is not None:
+                self._tell_followers(event)
+
+    def _command(self, commands: Mapping[int, Mapping[str, Any]]) -> None:
+        for forker, command in commands.items():
+            fd = self._commands[forker]
+            # One that does not read, because its host is down, must not stop this process.
+            if select.select([], [fd], [], 0)[1]:
+                with suppress(OSError):
+                    os.write(fd, json.dumps(command).encode() + b"\n")
+
+    # -- notebooks ---------------------------------------------------------------------------
+
+    def _connect(self, its: socket.socket) -> _Connection:
+        its.settimeout(0)
+        connection = _Connection(its)
+        self._connections.add(connection)
+        self._selector.register(its, selectors.EVENT_READ, connection)
+        return connection
+
+    def _hear(self, connection: _Connection) -> bool:
+        """Read what somebody says, and do it; return whether to go on."""
         try:
-            data = connection.recv(65536)
+            data = connection.socket.recv(65536)
+        except BlockingIOError:
+            return True
         except OSError:
             data = b""
         if not data:
             self._leave(connection)
             return True
-        for line in data.splitlines():
-            message = json.loads(line)
-            if "use" in message:
-                self._users[connection] = message["use"]
-            elif "users" in message:
-                with suppress(OSError):
-                    connection.sendall(json.dumps(list(self._users.values())).encode() + b"\n")
-            elif "end" in message:
-                return False
-        return True
+        *lines, connection.said = (connection.said + data).split(b"\n")
+        return all(self._obey(connection, json.loads(line)) for line in lines)
 
-    def _leave(self, connection: socket.socket) -> None:
-        self._selector.unregister(connection)
-        connection.close()
-        if self._users.pop(connection, None) is None or self._is_draining:
+    def _obey(self, connection: _Connection, message: Mapping[str, Any]) -> bool:
+        if "use" in message:
+            connection.user = message["use"]
+        elif "users" in message:
+            users = [each.user for each in self._connections if each.user]
+            self._tell(connection, {"users": users, "ranks": len(self._held.living)})
+        elif "follow" in message:
+            connection.follows = True
+            self._tell(connection, self._held.state())
+        elif "add" in message:
+            ids, commands = self._held.add(message["add"])
+            self._command(commands)
+            self._tell(connection, {"added": ids})
+        elif "kill" in message:
+            self._command(self._held.kill(message["kill"]))
+        return "end" not in message
+
+    def _tell_followers(self, message: Mapping[str, Any]) -> None:
+        for connection in [each for each in self._connections if each.follows]:
+            self._tell(connection, message)
+
+    def _tell(self, connection: _Connection, message: Mapping[str, Any]) -> None:
+        self._send(connection, json.dumps(message).encode() + b"\n")
+
+    def _send(self, connection: _Connection, data: bytes) -> None:
+        if connection in self._connections:
+            connection.unsent += data
+            self._flush(connection)
+
+    def _flush(self, connection: _Connection) -> None:
+        try:
+            sent = connection.socket.send(connection.unsent)
+            connection.unsent = connection.unsent[sent:]
+            is_over = connection.is_ending and not connection.unsent
+        except BlockingIOError:
+            is_over = False
+        except OSError:  # it is gone
+            is_over = True
+        if is_over:
+            self._leave(connection)
             return
-        # The first user is the kernel that started the cluster, which read these until now.
-        self._is_draining = True
-        for fd in self._fds:
-            if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
-                self._selector.register(fd, selectors.EVENT_READ)
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.unsent else 0)
+        self._selector.modify(connection.socket, events, connection)
+
+    def _leave(self, connection: _Connection) -> None:
+        if connection in self._connections:
+            self._connections.remove(connection)
+            self._selector.unregister(connection.socket)
+            connection.socket.close()
 
     def _is_busy(self) -> bool:
         """Whether a cell runs on some rank."""
         from rankbook.cluster.channel import everyone
         from rankbook.cluster.pool import Pool
         from rankbook.errors import RankbookError
-        from rankbook.models import Look, load
+        from rankbook.models import Look
         from rankbook.models.requests import LookAt
 
         try:
-            pool = Pool.join(connection_file=self._connection_file)
+            pool = Pool.join(connection_file=self._connection_file, is_used=False)
         except RankbookError:
             return False
         try:
-            call = pool.channel.request(everyone(pool.engines, LookAt()))
+            # The controller lists an engine that has ended until it has missed its heartbeats.
+            living = set(pool.engines) & set(self._held.living)
+            call = pool.channel.request(everyone(living, LookAt()))
             pool.channel.wait(call, 5)
             looks = [load(Look, value) for value in call.values.values()]
             return any(look.state != "idle" for look in looks)
@@ -139,10 +263,15 @@ class Keeper:
 
 
 def main() -> None:
-    """Keep a cluster; see :func:`rankbook.cluster.kept.keep` for the command line."""
+    """Keep a cluster; see :func:`rankbook.cluster.kept.keep` for what standard input has."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    note, connection_file, kept, *fds = sys.argv[1:]
-    keeper = Keeper(Path(note), Path(connection_file), json.loads(kept), [int(fd) for fd in fds])
+    given = json.loads(sys.stdin.readline())
+    keeper = Keeper(
+        Path(given["note"]),
+        Path(given["connection_file"]),
+        load(Kept, given["kept"]),
+        load(Holding, given["holding"]),
+    )
     os.write(1, b"kept\n")
     keeper.run()
 

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import subprocess
-import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rankbook.cluster import isolated
+from rankbook.cluster.held import Holding
 from rankbook.errors import ClusterError
+from rankbook.models import to_dict
 
-__all__ = ["Kept", "User", "all_kept", "find", "keep"]
+__all__ = ["Follower", "Kept", "User", "all_kept", "find", "keep"]
 
 _ANSWER = 5.0
 """Seconds for a keeper to answer."""
@@ -50,29 +52,40 @@ class Kept:
     """Who uses it: pids and folders of notebooks' kernels. None where only its host knows."""
 
 
-def keep(kept: Kept, connection_file: Path, fds: Sequence[int]) -> User:
+def keep(kept: Kept, connection_file: Path, holding: Holding) -> User:
     """Start a keeper, and be its first user.
 
     Args:
         kept: What it keeps.
         connection_file: ``ipcontroller-…-client.json``.
-        fds: Descriptors that must stay open while the cluster stays.
+        holding: What it holds; nobody else reads what its processes say from now on.
 
     Raises:
         ClusterError: It did not start.
     """
     note = _note(connection_file, kept.name)
-    command = [sys.executable, "-m", "rankbook.cluster.keeper", str(note), str(connection_file)]
     process = subprocess.Popen(
-        [*command, json.dumps(asdict(kept)), *map(str, fds)],
-        stdin=subprocess.DEVNULL,
+        isolated.command("rankbook.cluster.keeper"),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        pass_fds=tuple(fds),
+        pass_fds=holding.fds,
         start_new_session=True,
     )
-    with process.stdout or nullcontext():
-        if process.stdout is None or process.stdout.readline() != b"kept\n":
+    # Not on its command line, which others can read: there is a key in it.
+    given = {
+        "note": str(note),
+        "connection_file": str(connection_file),
+        "kept": to_dict(kept),
+        "holding": to_dict(holding),
+    }
+    with process.stdin or nullcontext() as stdin, process.stdout or nullcontext() as stdout:
+        if stdin is not None:
+            with suppress(BrokenPipeError):
+                stdin.write(json.dumps(given).encode() + b"\n")
+                stdin.flush()
+        if stdout is None or stdout.readline() != b"kept\n":
+            process.wait()
             raise ClusterError("The cluster cannot be kept: its keeper did not start.")
     # It outlives this process; nobody waits for it.
     process.returncode = 0
@@ -94,18 +107,55 @@ class User:
         self._socket = _connected(note)
         _send(self._socket, {"use": f"pid {os.getpid()} in {Path.cwd()}"})
 
+    def follow(self) -> Follower:
+        """Hear from now on what becomes of the engines.
+
+        Raises:
+            ClusterError: The keeper is gone.
+        """
+        return Follower(_connected(self.note))
+
+    def add(self, n: int) -> set[int]:
+        """Have ``n`` more engines forked; return their ids.
+
+        Raises:
+            ClusterError: No process can fork any, or the keeper does not answer.
+        """
+        new = set(_ask(self._socket, {"add": n})["added"])
+        if not new:
+            raise ClusterError(
+                "What starts the engines of this kept cluster has ended: %dist_shutdown (or "
+                "shutdown()) ends the cluster, with all variables; %dist_init --keep then starts "
+                "another."
+            )
+        return new
+
+    def kill(self, engines: Collection[int]) -> None:
+        """Have engines killed, whatever they do.
+
+        Raises:
+            ClusterError: The keeper is gone.
+        """
+        _send(self._socket, {"kill": sorted(engines)})
+
     def close(self) -> None:
         """Leave the cluster to itself; idempotent."""
         self._socket.close()
 
     def end(self) -> None:
         """Have the keeper let go, and wait for that: the cluster ends unless others hold it."""
-        with suppress(OSError):
+        with suppress(ClusterError, OSError):
             _send(self._socket, {"end": True})
-        until = time.monotonic() + _END
-        while self.note.exists() and time.monotonic() < until:
-            time.sleep(0.02)
+            self._socket.settimeout(_END)
+            while self._socket.recv(4096):
+                pass
+            self.note.unlink(missing_ok=True)  # it may have been killed
         self.close()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the keeper has ended: it says nothing that it was not asked for."""
+        return self._socket.fileno() < 0 or bool(select.select([self._socket], [], [], 0)[0])
 
 
 def all_kept(folders: Sequence[Path]) -> list[Kept]:
@@ -141,13 +191,38 @@ def find(connection_file: Path) -> User | None:
     return None
 
 
+class Follower:
+    """A connection by which a keeper tells what becomes of the engines.
+
+    Args:
+        connection: To the keeper.
+
+    Raises:
+        ClusterError: The keeper does not answer.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.state = _ask(connection, {"follow": True})
+        """What there was at the beginning; :mod:`rankbook.cluster.keeper` says what is in it."""
+        connection.settimeout(None)
+        self._socket = connection
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """What happens, as it does; ends when the keeper does, or by :meth:`close`."""
+        with suppress(OSError, ValueError), self._socket.makefile("rb") as lines:
+            yield from map(json.loads, lines)
+
+    def close(self) -> None:
+        """Hear no more; idempotent, and from any thread."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
 def _ask_users(note: Path, kept: Kept) -> Kept:
     with _connected(note) as connection:
-        _send(connection, {"users": True})
-        with suppress(OSError, ValueError):
-            users = json.loads(connection.makefile().readline())
-            return Kept(**{**asdict(kept), "users": tuple(users)})
-    raise ClusterError(f"The keeper of {kept.name} does not answer.")
+        answer = _ask(connection, {"users": True})
+        return replace(kept, users=tuple(answer["users"]), ranks=answer["ranks"])
 
 
 def _connected(note: Path) -> socket.socket:
@@ -161,8 +236,27 @@ def _connected(note: Path) -> socket.socket:
     return connection
 
 
+def _ask(connection: socket.socket, message: dict[str, Any]) -> dict[str, Any]:
+    """Say something, and read the answer, one line."""
+    _send(connection, message)
+    answer = b""
+    try:
+        # Byte by byte: what follows is not for this reader.
+        while not answer.endswith(b"\n"):
+            if not (byte := connection.recv(1)):
+                raise ClusterError("The cluster's keeper is gone.")
+            answer += byte
+    except OSError as error:
+        raise ClusterError("The cluster's keeper does not answer.") from error
+    said: dict[str, Any] = json.loads(answer)
+    return said
+
+
 def _send(connection: socket.socket, message: dict[str, Any]) -> None:
-    connection.sendall(json.dumps(message).encode() + b"\n")
+    try:
+        connection.sendall(json.dumps(message).encode() + b"\n")
+    except OSError as error:
+        raise ClusterError("The cluster's keeper is gone.") from error
 
 
 def _note(connection_file: Path, name: str) -> Path:

@@ -76,8 +76,13 @@ class Wire(Protocol):
     def route(self, engines: Mapping[int, str]) -> None:
         """Reach engines, by id their uuid, before the controller announces them."""
 
-    def unregister(self, engine: int) -> None:
-        """Tell the controller that an engine has ended, before it misses its heartbeats."""
+    def unregister(self, engine: int, after: float = 0.0) -> None:
+        """Forget an engine that has ended, and tell the controller, before it misses heartbeats.
+
+        Args:
+            engine: Its id.
+            after: Seconds to wait before the controller is told.
+        """
 
     def close(self) -> None:
         """Close the sockets; idempotent. What has not been sent is dropped."""

@@ -29,6 +29,9 @@ from rankbook.words import how_ended
 
 __all__ = ["Pool"]
 
+_OTHERS = 2.0
+"""Seconds for the keeper to tell others of an engine's end, before the controller does."""
+
 
 class Pool:
     """Engines, the launcher that starts and ends them, and the channel to their agents.
@@ -76,6 +79,7 @@ class Pool:
         profile: str | None = None,
         cluster_id: str | None = None,
         connection_file: str | Path | None = None,
+        is_used: bool = True,
     ) -> Pool:
         """Join a cluster that runs.
 
@@ -83,11 +87,12 @@ class Pool:
             profile: IPython profile whose cluster it is.
             cluster_id: As ``ipcluster list`` shows it.
             connection_file: ``ipcontroller-…-client.json``, instead of the two above.
+            is_used: False: the keeper of a kept cluster is not to know, because it is the one.
 
         Raises:
             ClusterError: There is no such cluster, or it does not answer.
         """
-        return cls._open(JoinedLauncher(profile, cluster_id, connection_file), 0)
+        return cls._open(JoinedLauncher(profile, cluster_id, connection_file, is_used=is_used), 0)
 
     @classmethod
     def _open(cls, launcher: Launcher, nproc: int) -> Pool:
@@ -121,6 +126,11 @@ class Pool:
     def is_owned(self) -> bool:
         """Whether :meth:`close` ends the engines."""
         return self.launcher.is_owned
+
+    @property
+    def can_replace(self) -> bool:
+        """Whether :meth:`replace` can stop all engines and start others."""
+        return self.launcher.can_replace
 
     @property
     def can_grow(self) -> bool:
@@ -158,7 +168,6 @@ class Pool:
             return new <= set(self.engines)
 
         self._wait(came, timeout, f"Not all of {n} new engines came")
-        self.launcher.keep_on()
 
     def end(self, engines: Collection[int], timeout: float = 10.0) -> None:
         """Kill engines, whatever they do, and wait until they are gone.
@@ -303,7 +312,9 @@ class Pool:
         # In this order: a caller that waits for the engine must find out how it ended.
         self.on_end(event.engine, event.status)
         self.channel.engine_gone(event.engine)
-        self.wire.unregister(event.engine)
+        # Others who use a kept cluster must not hear of it from the controller first, which does
+        # not know how it ended.
+        self.wire.unregister(event.engine, _OTHERS if self.is_kept else 0.0)
 
 
 def _ignore(engine: int, status: int | None) -> None:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import queue
+import selectors
+import socket
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from subprocess import PIPE, Popen, TimeoutExpired
 from typing import Any
@@ -23,6 +26,8 @@ __all__ = ["WarmProcess"]
 _GRACE = 5.0
 """Seconds for it to end its engines and itself; it gives its engines less."""
 
+_MOST = 65536
+"""Bytes that are read at once."""
 
 LOCAL = tuple(isolated.command("rankbook.engine.server"))
 
@@ -54,15 +59,71 @@ class WarmProcess:
         # Held forever by what closes stdout: a pipe must not be closed while another thread
         # reads it. That is the thread that reads it, or close() where none does.
         self._stdout_owner = threading.Lock()
+        self._bell, self._ring = socket.socketpair()
+        self._relays: queue.SimpleQueue[tuple[socket.socket, threading.Event]]
+        self._relays = queue.SimpleQueue()
+        self._relay: socket.socket | None = None
+        self._is_left = False
 
     def lines(self) -> Iterator[bytes]:
         """What it writes to its standard output, line by line, until it ends.
 
-        One thread can read it, once.
+        One thread can read it, once. While it is lent, the lines are those of the borrower.
         """
-        if self.process.stdout is not None and self._stdout_owner.acquire(blocking=False):
-            with self.process.stdout as stdout:
-                yield from stdout
+        if self.process.stdout is None or not self._stdout_owner.acquire(blocking=False):
+            return
+        with self.process.stdout as stdout, self._bell:
+            while not self._is_left and (yield from _lines(stdout.fileno(), self._bell)):
+                self._relay, is_lent = self._relays.get()
+                is_lent.set()
+                with self._relay:
+                    yield from _lines(self._relay.fileno())
+
+    def fds(self) -> tuple[int, int]:
+        """The descriptors by which it is told what to do, and says what it has done.
+
+        Raises:
+            OSError: It was closed.
+        """
+        if self.process.stdin is None or self.process.stdout is None:
+            raise BrokenPipeError
+        try:
+            return self.process.stdin.fileno(), self.process.stdout.fileno()
+        except ValueError as error:
+            raise BrokenPipeError from error
+
+    def lend(self) -> socket.socket:
+        """Have another process read what this one writes, and alone.
+
+        Returns:
+            Where it passes that on. When all have closed it, it is read here again.
+
+        Raises:
+            OSError: It has ended, or nobody reads it here.
+        """
+        ours, theirs = socket.socketpair()
+        is_lent = threading.Event()
+        self._relays.put((ours, is_lent))
+        try:
+            self._ring.send(b"\0")
+        except OSError:  # nobody takes it
+            ours.close()
+            theirs.close()
+            raise
+        if not is_lent.wait(_GRACE):
+            theirs.close()
+            raise TimeoutError
+        return theirs
+
+    def leave(self) -> None:
+        """Leave what is lent to the borrower for good: it does not end with this process."""
+        self._is_left = True
+        if self.process.stdin is not None:
+            with suppress(OSError):
+                self.process.stdin.close()
+        if self._relay is not None:
+            with suppress(OSError):
+                self._relay.shutdown(socket.SHUT_RDWR)
 
     def tell(self, command: Mapping[str, Any]) -> None:
         """Give it a command.
@@ -98,9 +159,40 @@ class WarmProcess:
                 self.process.stdin.close()
         if self.process.stdout is not None and self._stdout_owner.acquire(blocking=False):
             self.process.stdout.close()
+            self._bell.close()
+        self._ring.close()
         try:
             self.process.wait(_GRACE)
         except TimeoutExpired:
             self.process.kill()
             self.process.wait()
         self._log.close()
+
+
+def _lines(fd: int, bell: socket.socket | None = None) -> Generator[bytes, None, bool]:
+    """The lines that can be read at a descriptor.
+
+    Returns:
+        Whether the bell has rung, at the end of a line; else there is nothing more to read.
+    """
+    rest = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(fd, selectors.EVENT_READ)
+        if bell is not None:
+            selector.register(bell, selectors.EVENT_READ)
+        while True:
+            ready = {key.fd for key, _ in selector.select()}
+            if rest or fd in ready:
+                data = os.read(fd, _MOST)
+                if not data:
+                    break
+                *lines, rest = (rest + data).split(b"\n")
+                yield from (line + b"\n" for line in lines)
+            elif bell is not None:
+                if bell.recv(1):
+                    return True
+                selector.unregister(bell)
+                bell = None
+    if rest:
+        yield rest
+    return False

@@ -79,18 +79,24 @@ class ClientWire:
         """
         self._client._update_engines(dict(engines))
 
-    def unregister(self, engine: int) -> None:
-        """Tell the controller that an engine has ended, before it misses its heartbeats."""
+    def unregister(self, engine: int, after: float = 0.0) -> None:
+        """Forget an engine that has ended, and tell the controller, before it misses heartbeats."""
         content = {"id": engine}
 
         def tell() -> None:
             if not self.lost.is_set():  # a message to a controller that is gone is kept forever
                 query = self._client._query_stream
                 self._client.session.send(query, "unregistration_request", content)
+
+        def forget() -> None:
+            if after:
+                self._loop.call_later(after, tell)
+            else:
+                tell()
             # The hub tells its clients only of engines that it had announced to them.
             self._client._unregister_engine({"content": content})
 
-        self._loop.add_callback(tell)
+        self._loop.add_callback(forget)
 
     def close(self) -> None:
         """Close the client and its sockets; idempotent."""

@@ -207,9 +207,9 @@ class GroupMagics(RankMagics):
     @line_magic
     @takes()
     def dist_shutdown(self, line: str) -> None:
-        """Stop the engines that this session started.
+        """Stop the engines that this session started, and those of a kept cluster that it joined.
 
-        Engines that it joined are left running, with their process group destroyed.
+        Other engines that it joined are left running, with their process group destroyed.
         """
         parse(self.dist_shutdown, line)
         self.session().shutdown()

@@ -170,7 +170,7 @@ class Renewal:
 
     def _replace_engines(self) -> None:
         """Replace all engines, busy or not: what runs on them ends, and so do waits for it."""
-        if not self._members.is_owned:
+        if not self._members.can_replace:
             raise SessionError(
                 "This session joined its engines and cannot replace them: restart them where they "
                 "were started, then join again."

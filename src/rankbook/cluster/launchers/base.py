@@ -75,6 +75,12 @@ class Launcher(ABC):
     """The connection to what keeps the cluster, if it stays when the kernel ends."""
     can_add = False
     """Whether :meth:`add` can start more engines."""
+
+    @property
+    def can_replace(self) -> bool:
+        """Whether :meth:`stop_engines` can stop all engines, for others to be started."""
+        return self.is_owned
+
     timeout = 60.0
     """Seconds that engines may take to come."""
     cluster_id: str

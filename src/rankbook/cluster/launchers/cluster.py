@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankbook.cluster import kept
+from rankbook.cluster.held import Forker, Holding
 from rankbook.cluster.launchers.base import Launcher
+from rankbook.errors import ClusterError
+from rankbook.words import sentence_start
 
 if TYPE_CHECKING:
     import ipyparallel
@@ -19,7 +24,20 @@ if TYPE_CHECKING:
 
     from rankbook.cluster.warm import WarmProcess
 
-__all__ = ["ClusterLauncher", "beside_loops"]
+__all__ = ["ClusterLauncher", "Forking", "beside_loops"]
+
+
+@dataclass(frozen=True)
+class Forking:
+    """A process that engines are forked from."""
+
+    process: WarmProcess
+    engines: Collection[int]
+    """Those that live, or are being started."""
+    why_lost: str = ""
+    """Why the engines have ended when it has, in words; empty: they were killed with it."""
+    seats: int = 0
+    """Number of engines that it should have."""
 
 
 class ClusterLauncher(Launcher):
@@ -37,6 +55,7 @@ class ClusterLauncher(Launcher):
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self._kept: tuple[float, int] | None = None
+        self._held: list[WarmProcess] = []
         self.cluster_id = str(cluster.cluster_id)
         self.timeout = float(cluster.engine_timeout)
 
@@ -61,30 +80,80 @@ class ClusterLauncher(Launcher):
         beside_loops(self.cluster.stop_engines_sync)
         return n
 
-    def processes(self) -> list[WarmProcess]:
-        """Those that end when this process ends; none where that is not known."""
+    def forking(self) -> Sequence[Forking]:
+        """The processes that engines are forked from; none where that is not known."""
         return []
 
+    def how_to_fork(self) -> tuple[dict[str, Any], int]:
+        """The command that forks engines, and the id of the next; an empty one where none can."""
+        return {}, 0
+
+    def fork(self, n: int) -> set[int]:
+        """Have ``n`` more engines forked; return their ids.
+
+        Raises:
+            ClusterError: This launcher cannot.
+        """
+        raise NotImplementedError(n)
+
+    def add(self, n: int) -> set[int]:
+        """Have ``n`` more engines forked, in a kept cluster by its keeper; return their ids."""
+        self.refuse_add()
+        if self.user is None:
+            return self.fork(n)
+        self.keep_on()
+        return self.user.add(n)
+
     def keep(self, hours: float, ranks: int) -> None:
-        """Start a keeper that holds what these processes hold on to."""
-        processes = self.processes()
-        if not processes:
+        """Start a keeper that holds what these processes hold on to, and reads what they say."""
+        forking = self.forking()
+        if not forking:
             super().keep(hours, ranks)
-        pipes = [p for each in processes for p in (each.process.stdin, each.process.stdout) if p]
         file = Path(self.cluster.controller.connection_files["client"])
         entry = kept.Kept(
             self.cluster_id, socket.gethostname(), ranks, self.describe(), time.time(), hours
         )
-        lifeline = self.cluster.controller.lifeline
-        self.user = kept.keep(entry, file, [p.fileno() for p in (lifeline, *pipes)])
+        try:
+            with ExitStack() as relays:
+                lent = [relays.enter_context(one.process.lend()) for one in forking]
+                self.user = kept.keep(entry, file, self._holding(forking, lent))
+        except OSError as error:
+            what = sentence_start(self.describe())
+            raise ClusterError(
+                f"{what} cannot be kept: a process that engines are forked from has ended."
+            ) from error
         self.cluster.shutdown_atexit = False
         self._kept = hours, ranks
+        self._held = [one.process for one in forking]
+
+    def _holding(self, forking: Sequence[Forking], relays: Sequence[socket.socket]) -> Holding:
+        forkers = [
+            Forker(
+                one.why_lost,
+                one.seats,
+                tuple(sorted(one.engines)),
+                *one.process.fds(),
+                relay.fileno(),
+            )
+            for one, relay in zip(forking, relays, strict=True)
+        ]
+        lifeline = self.cluster.controller.lifeline.fileno()
+        return Holding(lifeline, tuple(forkers), *self.how_to_fork())
 
     def keep_on(self) -> None:
-        """Start another keeper: the present one does not hold new processes."""
-        if self._kept is not None:
+        """Start another keeper if the present one has ended, or does not hold all processes."""
+        if self._kept is None or self.user is None:
+            return
+        if self.user.is_gone or self._held != [one.process for one in self.forking()]:
             self.let_go()
             self.keep(*self._kept)
+
+    def leave(self) -> None:
+        """Let a kept cluster go on without this process."""
+        for one in self.forking():
+            one.process.leave()
+        self.cluster.controller.lifeline.close()
+        super().leave()
 
     def stop(self) -> None:
         """Stop controller and engines."""

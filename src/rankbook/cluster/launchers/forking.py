@@ -30,7 +30,7 @@ from rankbook.cluster import isolated
 from rankbook.cluster.launchers.base import Ended, EngineEvent, Ready
 from rankbook.cluster.warm import WarmProcess
 
-__all__ = ["ENGINE_OPTIONS", "LocalController", "LocalEngines", "fork_command"]
+__all__ = ["ENGINE_OPTIONS", "LocalController", "LocalEngines", "fork_command", "log_tail"]
 
 _CONTROLLER_OPTIONS = {
     # One process instead of nine; its queues run in C++ threads, without the GIL.
@@ -76,6 +76,20 @@ def fork_command(
         "env": dict(env),
         "log": log,
     }
+
+
+def log_tail(log: str, engine: int) -> list[str]:
+    """The last lines of an engine's log, oldest first.
+
+    Args:
+        log: The path of each one's, with ``{index}`` in it.
+        engine: Its id.
+    """
+    with suppress(OSError), Path(log.replace("{index}", str(engine))).open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL))
+        lines = file.read().decode(errors="replace").split("\n")
+        return [line for line in lines if line.strip()]
+    return []
 
 
 class _Lifeline(LocalProcessLauncher):
@@ -154,6 +168,8 @@ class LocalEngines(_Lifeline, EngineLauncher):
         super().__init__(**kwargs)
         self.was_ready = False
         """Whether any engine has come up."""
+        self.living: set[int] = set()
+        """Engines that live, or are being started; a keeper may have added some."""
 
     def find_args(self) -> list[str]:
         """The command line of the forking process, for ipyparallel's log."""
@@ -178,13 +194,19 @@ class LocalEngines(_Lifeline, EngineLauncher):
 
     def add(self, n: int) -> set[int]:
         """Fork ``n`` more engines; return their ids."""
-        self.warm.tell(
-            fork_command(n, self._next, self.engine_args, env=self.get_env(), log=self._log)
-        )
+        self.warm.tell({**self.how_to_fork(), "fork": n, "first": self._next})
         new = set(range(self._next, self._next + n))
-        self._next += n
-        self.n += n
+        self._note(new)
         return new
+
+    def how_to_fork(self) -> dict[str, Any]:
+        """The command that forks engines, for others to fill in how many."""
+        return fork_command(0, 0, self.engine_args, env=self.get_env(), log=self._log)
+
+    def _note(self, new: Collection[int]) -> None:
+        self.living.update(new)
+        self._next = max(self._next, *(engine + 1 for engine in new))
+        self.n = len(self.living)
 
     @property
     def next_id(self) -> int:
@@ -197,30 +219,26 @@ class LocalEngines(_Lifeline, EngineLauncher):
 
     def events(self) -> Iterator[EngineEvent]:
         """What the forking process reports of its engines; ends when it has ended."""
-        has_ended = set()
         for line in self.warm.lines():
             event = json.loads(line)
             if event["event"] == "ready":
                 self.was_ready = True
+                self._note([event["engine"]])
                 yield Ready(event["engine"], event["uuid"])
             elif event["event"] == "ended":
-                has_ended.add(event["index"])
                 yield self._ended(event["index"], event["status"])
         # The forking process was killed before it could report these: they were killed with it.
-        for engine in sorted(set(range(self.first, self._next)) - has_ended):
+        for engine in sorted(self.living):
             yield self._ended(engine, -signal.SIGKILL)
 
     def _ended(self, engine: int, status: int) -> Ended:
-        self.n -= 1
+        self.living.discard(engine)
+        self.n = len(self.living)
         return Ended(engine, status)
 
     def log_tail(self, engine: int) -> list[str]:
         """The last lines of an engine's log, oldest first: what C++ and subprocesses wrote."""
-        with suppress(OSError), Path(self._log.replace("{index}", str(engine))).open("rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_TAIL))
-            lines = log.read().decode(errors="replace").split("\n")
-            return [line for line in lines if line.strip()]
-        return []
+        return log_tail(self._log, engine)
 
     @property
     def _log(self) -> str:

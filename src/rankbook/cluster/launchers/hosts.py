@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from rankbook.cluster.launchers.base import Ended, EngineEvent, Ready
+from rankbook.cluster.launchers.cluster import Forking
 from rankbook.cluster.launchers.forking import fork_command
 from rankbook.cluster.launchers.host import Host, seats_to_fill
 from rankbook.cluster.launchers.reaching import ReachingLauncher
@@ -65,17 +66,19 @@ class HostsLauncher(ReachingLauncher):
         self.take_back()
         for host in self.present:
             self._tell(host, {"reach": [self.address, self.info["registration"]]})
-        self._fork(n)
+        self.fork(n)
 
     def add(self, n: int) -> set[int]:
-        """Fork ``n`` more engines, first where some have ended; return their ids."""
+        """Have ``n`` more engines forked, first where some have ended; return their ids."""
         self.refuse_start(n)
         self._problem = ""
         self.take_back()
-        return self._fork(n)
+        return super().add(n)
 
-    def _fork(self, n: int) -> set[int]:
+    def fork(self, n: int) -> set[int]:
+        """Have ``n`` engines forked, first where there is room; return their ids."""
         new: set[int] = set()
+        command, _ = self.how_to_fork()
         hosts = self.present or self.hosts  # if all are lost by now, the first says why
         room = [host.seats - len(host.engines) for host in hosts]
         for host, count in zip(hosts, seats_to_fill(n, room), strict=True):
@@ -84,10 +87,7 @@ class HostsLauncher(ReachingLauncher):
                 self._next += count
                 host.engines |= ids
                 new |= ids
-                self._tell(
-                    host,
-                    fork_command(count, min(ids), self.engine_options(), env=self.env(), log=""),
-                )
+                self._tell(host, {**command, "fork": count, "first": min(ids)})
         return new
 
     def _tell(self, host: Host, command: Mapping[str, Any]) -> None:
@@ -111,6 +111,8 @@ class HostsLauncher(ReachingLauncher):
                 yield from self._lose(news.host)
             elif news.event["event"] == "ready":
                 self._was_ready = True
+                news.host.engines.add(news.event["engine"])  # the keeper may have added it
+                self._next = max(self._next, news.event["engine"] + 1)
                 yield Ready(news.event["engine"], news.event["uuid"])
             elif news.event["event"] == "ended":
                 index = news.event["index"]
@@ -139,6 +141,15 @@ class HostsLauncher(ReachingLauncher):
             self._why_lost |= dict.fromkeys(engines, why)
         for engine in engines:
             yield Ended(engine, None)
+
+    def forking(self) -> list[Forking]:
+        """The processes that engines are forked from, one for each host."""
+        up = self.present
+        return [Forking(h.process, h.engines, f"{h.name} was lost", h.seats) for h in up]
+
+    def how_to_fork(self) -> tuple[dict[str, Any], int]:
+        """The command that forks engines, and the id of the next."""
+        return fork_command(0, 0, self.engine_options(), env=self.env(), log=""), self._next
 
     def check(self) -> None:
         """Raise if some host's engines cannot come any more."""

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import ipyparallel
 
 from rankbook.cluster import kept
 from rankbook.cluster.channel import Channel
 from rankbook.cluster.joining import connection_file_of, one_line, wake_agents
-from rankbook.cluster.launchers.base import Launcher
+from rankbook.cluster.launchers.base import Ended, EngineEvent, Launcher, Ready
+from rankbook.cluster.launchers.forking import log_tail
 from rankbook.errors import ClusterError
 
 __all__ = ["JoinedLauncher"]
 
 _END = 20.0
 """Seconds for a cluster that was kept to end."""
+
+_NEXT = 30.0
+"""Seconds for a keeper to be followed by another one, which comes when its engines have."""
 
 _INSTEAD_IN_KEPT = (
     "%dist_shutdown (or shutdown()) ends this kept cluster, with all variables; "
@@ -34,6 +43,8 @@ class JoinedLauncher(Launcher):
         profile: IPython profile whose cluster it is.
         cluster_id: As ``ipcluster list`` shows it.
         connection_file: ``ipcontroller-…-client.json``, instead of the two above.
+        is_used: Whether the keeper of a kept cluster counts this as use, and tells what happens.
+            False where it is the keeper itself that asks.
 
     Raises:
         ClusterError: There is no such profile.
@@ -46,20 +57,31 @@ class JoinedLauncher(Launcher):
         profile: str | None = None,
         cluster_id: str | None = None,
         connection_file: str | Path | None = None,
+        *,
+        is_used: bool = True,
     ) -> None:
         self._path = Path(connection_file or connection_file_of(profile, cluster_id))
         self._what = f"cluster {cluster_id!r}" if cluster_id else f"cluster at {self._path}"
         self.cluster_id = cluster_id or str(self._path)
+        self._is_used = is_used
+        self._followed: kept.Follower | None = None
+        self._forkers = 0
+        self._living: set[int] = set()
+        self._words: dict[int, list[str]] = {}
+        self._lost: dict[int, str] = {}
+        self._caught_up = threading.Event()
+        self._is_closed = False
 
     def describe(self) -> str:
         """By its id, or its connection file."""
         return f"the joined {self._what}"
 
     def start(self, n: int = 0) -> ipyparallel.Client:
-        """Connect to the controller; nothing is started.
+        """Connect to the controller. Nothing is started, unless all of a kept cluster has ended.
 
         Raises:
-            ClusterError: There is no such cluster, it does not answer, or it has no engines.
+            ClusterError: There is no such cluster, it does not answer, or it has no engines and
+                none can be started.
         """
         del n
         try:
@@ -72,22 +94,156 @@ class JoinedLauncher(Launcher):
             raise ClusterError(
                 f"The cluster does not answer ({one_line(error)}): is its controller running?"
             ) from error
-        if not client.ids:
-            client.close(linger=0)
-            raise ClusterError("The cluster has no engines: start some, then join again.")
         self.client = client
-        self.user = kept.find(self._path)
-        if self.user is not None:
-            self.instead = _INSTEAD_IN_KEPT
+        try:
+            if self._is_used:
+                self._use_keeper()
+            self._refuse_none()
+        except BaseException:
+            self.leave()
+            client.close(linger=0)
+            raise
         return client
+
+    def _use_keeper(self) -> bool:
+        """Connect to the keeper, if the cluster is a kept one; return whether it is."""
+        user = kept.find(self._path)
+        if user is None:
+            return False
+        self._followed = user.follow()
+        self.user, self.instead = user, _INSTEAD_IN_KEPT
+        self._forkers = self._followed.state["forkers"]
+        self._living = set(self._followed.state["living"])
+        return True
+
+    def _refuse_none(self) -> None:
+        """Raise if there are no engines; in a kept cluster that has lost all, start as many."""
+        if self._followed is not None and not self._living and self.can_add:
+            new = self.add(self._followed.state["size"])
+            until = time.monotonic() + self.timeout
+            while not new <= set(self.client.ids) and time.monotonic() < until:
+                time.sleep(0.02)
+        if not self.client.ids:
+            raise ClusterError("The cluster has no engines: start some, then join again.")
+
+    # -- in a kept cluster, by its keeper ----------------------------------------------------
+
+    @property
+    def can_add(self) -> bool:  # type: ignore[override]
+        """Whether something lives there that forks engines."""
+        return self._forkers > 0
+
+    @property
+    def can_replace(self) -> bool:
+        """Whether all engines can be replaced."""
+        return self.can_add
+
+    def add(self, n: int) -> set[int]:
+        """Have ``n`` more engines forked; return their ids."""
+        if self.user is None:
+            return super().add(n)
+        new = self.user.add(n)
+        self._living |= new
+        return new
+
+    def end(self, engines: Collection[int]) -> None:
+        """Have engines killed."""
+        if self.user is None:
+            super().end(engines)
+        else:
+            self.user.kill(engines)
+
+    def stop_engines(self) -> int:
+        """Have all engines killed; return how many there were, at least 1."""
+        if not self.can_replace:
+            return super().stop_engines()
+        engines = self._living.copy()
+        self.end(engines)
+        return max(1, len(engines))
+
+    def start_engines(self, n: int) -> None:
+        """Have ``n`` engines forked."""
+        self.add(n)
+
+    def events(self) -> Iterator[EngineEvent]:
+        """What the keeper tells of the engines, first of those that the controller still lists.
+
+        It goes on when all engines have been replaced: a second call has nothing to say.
+        """
+        if self._followed is None or self._caught_up.is_set():
+            return
+        while True:
+            state = self._followed.state
+            listed = {engine for engine in self.client.ids if engine < state["next"]}
+            for engine in sorted(listed - set(state["living"])):
+                yield Ended(engine, None)
+            self._caught_up.set()
+            for event in self._followed.events():
+                yield from self._read(event)
+            if not self._find_next():
+                return
+
+    def _find_next(self) -> bool:
+        """Connect to the keeper that comes after one; return whether there is one.
+
+        The cluster's owner starts another one for new processes, when a host is back, say.
+        """
+        self._forkers = 0
+        until = time.monotonic() + _NEXT
+        while not self._is_closed and time.monotonic() < until:
+            with suppress(ClusterError):
+                if self._use_keeper():
+                    return True
+            time.sleep(0.1)
+        return False
+
+    def _read(self, event: dict[str, Any]) -> Iterator[EngineEvent]:
+        if event["event"] == "ready":
+            self._living.add(event["engine"])
+            yield Ready(event["engine"], event["uuid"])
+        elif event["event"] == "ended":
+            self._words[event["index"]] = event.get("words", [])
+            self._living.discard(event["index"])
+            yield Ended(event["index"], event["status"])
+        elif event["event"] == "lost":
+            self._forkers = event["forkers"]
+            for engine in event["engines"]:
+                if event["why"]:
+                    self._lost[engine] = event["why"]
+                self._living.discard(engine)
+                yield Ended(engine, None if event["why"] else -signal.SIGKILL)
+
+    def why_lost(self, engine: int) -> str:
+        """What ended an engine together with what had started it."""
+        return self._lost.get(engine, "")
+
+    def log_tail(self, engine: int) -> list[str]:
+        """The last lines of an engine's log."""
+        log = "" if self._followed is None else self._followed.state["log"]
+        return log_tail(log, engine) if log else self._words.get(engine, [])
+
+    # -- ending ------------------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """Let a kept cluster go on without this process."""
+        self._is_closed = True
+        super().leave()
+        if self._followed is not None:
+            self._followed.close()
 
     def let_go(self) -> None:
         """End a cluster that was kept, and wait for its end."""
+        self._is_closed = True
         super().let_go()
+        if self._followed is not None:
+            self._followed.close()
         until = time.monotonic() + _END
         while self.user is not None and self._path.exists() and time.monotonic() < until:
             time.sleep(0.02)
 
     def make_answer(self, channel: Channel) -> None:
-        """Install agents in the engines that have none yet."""
-        wake_agents(self.client, channel)
+        """Install agents in the engines that have none yet; those of a kept cluster have them."""
+        if self._followed is not None:
+            self._caught_up.wait(_CONNECT_TIMEOUT)
+        elif self._is_used:
+            wake_agents(self.client, channel)

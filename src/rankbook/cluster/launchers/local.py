@@ -12,7 +12,7 @@ from ipyparallel.cluster.cluster import Cluster
 
 from rankbook import lastcalls
 from rankbook.cluster.launchers.base import EngineEvent
-from rankbook.cluster.launchers.cluster import ClusterLauncher
+from rankbook.cluster.launchers.cluster import ClusterLauncher, Forking
 from rankbook.cluster.launchers.forking import LocalController, LocalEngines
 from rankbook.cluster.warm import WarmProcess
 from rankbook.errors import ClusterError
@@ -80,7 +80,7 @@ class LocalLauncher(ClusterLauncher):
             self._options = {"gpus": engines.gpus, "first": engines.next_id}
         return super().stop_engines()
 
-    def add(self, n: int) -> set[int]:
+    def fork(self, n: int) -> set[int]:
         """Fork ``n`` more engines; return their ids."""
         return self._tell(lambda forking: forking.add(n))
 
@@ -102,9 +102,21 @@ class LocalLauncher(ClusterLauncher):
         """What the process that forked the engines reports of each."""
         return iter(()) if self._engines is None else self._engines.events()
 
-    def processes(self) -> list[WarmProcess]:
-        """The one that engines are forked from."""
-        return [] if self._engines is None else [self._engines.warm]
+    def forking(self) -> list[Forking]:
+        """The one process that engines are forked from."""
+        engines = self._engines
+        return [] if engines is None else [Forking(engines.warm, engines.living)]
+
+    def how_to_fork(self) -> tuple[dict[str, Any], int]:
+        """The command that forks engines, and the id of the next."""
+        return (
+            ({}, 0)
+            if self._engines is None
+            else (
+                self._engines.how_to_fork(),
+                self._engines.next_id,
+            )
+        )
 
     def log_tail(self, engine: int) -> list[str]:
         """The last lines of an engine's log: what C++ and subprocesses wrote."""

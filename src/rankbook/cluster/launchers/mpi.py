@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rankbook.cluster.addresses import LOOPBACK, address_to
 from rankbook.cluster.attempts import Attempts, children_of, end_all, name_of
 from rankbook.cluster.launchers.base import Ended, EngineEvent, Ready
+from rankbook.cluster.launchers.cluster import Forking
 from rankbook.cluster.launchers.far import FarLauncher
 from rankbook.cluster.launchers.forking import ENGINE_OPTIONS
 from rankbook.cluster.slurm import own_job
@@ -33,6 +34,8 @@ _MODULE = "rankbook.engine.member"
 _FIRST = "RANKBOOK_FIRST_ENGINE"
 _PASSED_ON = ("IPP_CONNECTION_INFO", "IPP_CLUSTER_ID", _FIRST)
 """Variables that the engines need; the first has a key, which a command line would show."""
+
+_ENDS_ALL = "mpiexec ends all ranks when one ends"
 
 _TRIAL = 10.0
 """Seconds for mpiexec to run something on all of its hosts."""
@@ -128,9 +131,10 @@ class MPILauncher(FarLauncher):
         del engines
         self.refuse_add()
 
-    def processes(self) -> list[WarmProcess]:
-        """The one run of mpiexec."""
-        return [] if self._mpiexec is None else [self._mpiexec]
+    def forking(self) -> list[Forking]:
+        """The one run of mpiexec, which adds none."""
+        engines = range(self._first, self._next)
+        return [] if self._mpiexec is None else [Forking(self._mpiexec, engines, _ENDS_ALL)]
 
     def check(self) -> None:
         """Raise if mpiexec has ended while its engines are awaited."""
@@ -177,7 +181,7 @@ class MPILauncher(FarLauncher):
             if engine == first and died is not None:
                 yield Ended(engine, -int(died[2]))
             else:
-                self._lost[engine] = f"mpiexec ends all ranks when one ends, and {how}"
+                self._lost[engine] = f"{_ENDS_ALL}, and {how}"
                 yield Ended(engine, None)
 
     def why_lost(self, engine: int) -> str:

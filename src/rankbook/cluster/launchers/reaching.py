@@ -15,7 +15,6 @@ from typing import Any
 
 from rankbook.cluster.launchers.far import FarLauncher
 from rankbook.cluster.launchers.host import Host, refuse_other_version
-from rankbook.cluster.warm import WarmProcess
 from rankbook.errors import ClusterError, EngineError, RankbookError
 from rankbook.words import agree
 
@@ -140,10 +139,6 @@ class ReachingLauncher(FarLauncher):
     def present(self) -> list[Host]:
         """The hosts whose process has not ended."""
         return [host for host in self.hosts if not host.has_ended]
-
-    def processes(self) -> list[WarmProcess]:
-        """Those that engines are forked from, one for each host."""
-        return [host.process for host in self.present]
 
     def stop(self) -> None:
         """End the hosts' processes, with their engines, then the controller; remove files."""

@@ -41,6 +41,11 @@ class Engines:
         return self._pool.is_owned
 
     @property
+    def can_replace(self) -> bool:
+        """Whether all engines can be replaced."""
+        return self._pool.can_replace
+
+    @property
     def can_grow(self) -> bool:
         """Whether engines can be added."""
         return self._pool.can_grow

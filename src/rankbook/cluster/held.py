@@ -1,0 +1,137 @@
+"""What a keeper holds: the processes that engines are forked from, and which engines live.
+
+Nothing here reads or writes: the keeper does, and asks this what to say to whom.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rankbook.cluster.launchers.host import seats_to_fill
+
+__all__ = ["Forker", "Held", "Holding"]
+
+
+@dataclass(frozen=True)
+class Forker:
+    """A process that engines are forked from, or that is behind them; numbers are descriptors."""
+
+    why_lost: str
+    """Why the engines have ended when it has, in words; empty: they were killed with it."""
+    seats: int
+    """Number of engines that it should have."""
+    engines: tuple[int, ...]
+    """Those that live, or are being started."""
+    commands: int
+    """Its standard input."""
+    lines: int
+    """Its standard output."""
+    relay: int
+    """Where what is read there is passed on to the launcher that started the process."""
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What a keeper is given at its start."""
+
+    lifeline: int
+    """Descriptor of the controller's standard input."""
+    forkers: tuple[Forker, ...]
+    fork: Mapping[str, Any] = field(default_factory=dict)
+    """How engines are forked, without their number and the first one's id; empty: they cannot be
+    added. It has the cluster's key."""
+    next: int = 0
+    """Id of the engine that is forked next."""
+
+    @property
+    def fds(self) -> tuple[int, ...]:
+        """All descriptors."""
+        each = [fd for one in self.forkers for fd in (one.commands, one.lines, one.relay)]
+        return (self.lifeline, *each)
+
+
+class Held:
+    """Follows what becomes of the engines, and says how others are added.
+
+    Args:
+        holding: What there was at the beginning.
+    """
+
+    def __init__(self, holding: Holding) -> None:
+        self._fork, self._next = holding.fork, holding.next
+        self._forkers = dict(enumerate(holding.forkers))
+        self._engines = {n: set(one.engines) for n, one in self._forkers.items()}
+        self._size = len(self.living)
+
+    @property
+    def living(self) -> list[int]:
+        """Engines that live, or are being started."""
+        return sorted(engine for engines in self._engines.values() for engine in engines)
+
+    def state(self) -> dict[str, Any]:
+        """What one is told who begins to follow."""
+        return {
+            "size": self._size,
+            "living": self.living,
+            "next": self._next,
+            "forkers": len(self._engines) if self._fork else 0,
+            "log": self._fork.get("log", ""),
+        }
+
+    def take(self, forker: int, line: bytes) -> dict[str, Any] | None:
+        """Note what a process says of an engine.
+
+        Returns:
+            The same, for those who follow; None if it is nothing of theirs.
+        """
+        try:
+            event: dict[str, Any] = json.loads(line)
+            kind = event["event"]
+        except (ValueError, TypeError, KeyError):  # a login script printed something
+            return None
+        if kind == "ready":
+            self._engines[forker].add(event["engine"])
+        elif kind == "ended":
+            self._engines[forker].discard(event["index"])
+        else:
+            return None
+        return event
+
+    def lose(self, forker: int) -> dict[str, Any]:
+        """Note that a process has ended; return that for those who follow."""
+        engines = sorted(self._engines.pop(forker))
+        return {
+            "event": "lost",
+            "engines": engines,
+            "why": self._forkers[forker].why_lost,
+            "forkers": self.state()["forkers"],
+        }
+
+    def add(self, n: int) -> tuple[list[int], dict[int, dict[str, Any]]]:
+        """Plan ``n`` more engines, first where some have ended.
+
+        Returns:
+            Their ids, and by process the command that forks its share. No engine is planned if no
+            process could fork one.
+        """
+        if not self._fork or not self._engines:
+            return [], {}
+        room = [self._forkers[k].seats - len(its) for k, its in self._engines.items()]
+        ids: list[int] = []
+        commands = {}
+        for forker, count in zip(self._engines, seats_to_fill(n, room), strict=True):
+            if count:
+                commands[forker] = {**self._fork, "fork": count, "first": self._next}
+                new = range(self._next, self._next + count)
+                self._engines[forker].update(new)
+                ids += new
+                self._next += count
+        return ids, commands
+
+    def kill(self, engines: Collection[int]) -> dict[int, dict[str, Any]]:
+        """By process, the command that kills those of some engines that are its."""
+        chosen = {k: sorted(its & set(engines)) for k, its in self._engines.items()}
+        return {forker: {"kill": its} for forker, its in chosen.items() if its}
