@@ -214,7 +214,8 @@ class Pool:
             self._refuse_ended(set(self._ended) - set(old))
             return len(self.engines) >= n
 
-        self._wait(came, timeout, failure)
+        if n:  # in a cluster that was joined, none is awaited, and some may have ended
+            self._wait(came, timeout, failure)
         self.launcher.make_answer(self.channel)
 
     def facts(self, engines: Iterable[int] | None = None) -> list[EngineFacts]:
