@@ -124,13 +124,17 @@ def test_a_joined_kept_cluster_works_like_ones_own_beside_its_owner_and_after_it
         assert seen == "[0-2] 3.0\n"
         assert text(second, "%%rank 0\nprint(x.item())") == "[0] 1.0\n"
         assert "3 ranks" in text(second, "%dist_reset --hard")
+        pid = pid_of(second, 2)
         second.manager.signal_kernel(signal.SIGKILL)
         wait_until(lambda: not second.manager.is_alive())
 
     wait_until(lambda: rankbook.clusters()[0].users == (), 10)
-    [kept] = rankbook.clusters()
-    assert kept.ranks == 3
-    rankbook.connect(cluster_id=kept.name).shutdown()
+    assert [kept.ranks for kept in rankbook.clusters()] == [3]
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: rankbook.clusters()[0].ranks == 2, 2)
+    session = rankbook.connect(cluster_id=rankbook.clusters()[0].name)
+    assert session.world_size == 2
+    session.shutdown()
     wait_until(lambda: not ours(), 15)
 
 
