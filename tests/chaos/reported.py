@@ -702,6 +702,21 @@ Trainer().fit()
         "a bad sample",
     ),
     Reported(
+        "a list that torch refuses",
+        "pytorch/pytorch#27440",
+        """
+parts = [torch.ones(1)] * (world_size - 1) if rank == 0 else None
+try:
+    dist.scatter(torch.zeros(1), parts, src=0)  # *
+except RuntimeError as error:
+    print(error)
+dist.barrier()  # *
+""",
+        "mismatch",
+        FIRST,
+        "barrier",
+    ),
+    Reported(
         "an exit of one rank",
         "NVIDIA/Model-Optimizer#2159",
         """
