@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["cell_of", "file_of", "is_cell", "name_of", "where"]
 
 _FILE = re.compile(r"ipykernel_\d+[/\\]\d+[/\\]([^/\\]+)\.py$")
-_OF_IPYTHON = re.compile(r"ipykernel_|<ipython-input")
+_OF_IPYTHON = re.compile(r"ipykernel_\d|<ipython-input")
 """What other clients of an engine run, ``%%px`` for example."""
 
 _SOME_CELL = "a cell"

@@ -82,6 +82,17 @@ def test_ranks_step_together_through_a_cell_and_into_a_function(notebook):
     assert notebook.shown == ["[0-2] []"]
 
 
+def test_ranks_step_past_the_end_of_a_coroutine_to_the_next_line_of_the_cell(notebook):
+    cell = (
+        "%%dist\nimport asyncio\nasync def f():\n    await asyncio.sleep(0.01)\n    return rank\n"
+        "breakpoint()\nv = await f()\nw = v + 1"
+    )
+    prompts, reply = stop(notebook, cell, "n", "s", "n", "n", "n", "p v", "c")
+    assert reply["status"] == "ok"
+    lines = [re.search(r"In \[\d+\] line (\d+)", prompt)[1] for prompt in prompts]
+    assert lines == ["6", "7", "3", "4", "5", "8", "8"]
+
+
 def test_until_means_a_line_of_the_cell(notebook):
     cell = "%%dist\nbreakpoint()\na = 1\nb = 2\nc = 3"
     prompts, _ = stop(notebook, cell, "until 5", "c")
@@ -140,6 +151,25 @@ def test_quit_ends_the_cell_on_all_ranks_and_leaves_a_group_that_works(notebook)
     assert works(notebook)
     notebook.run("%dist kept")
     assert notebook.shown == ["[0] 0\n[1] 1\n[2] 2"]
+
+
+def test_quit_where_the_code_goes_on_all_the_same_still_fails_the_cell(notebook):
+    swallows = (
+        "%%dist\nfor _ in range(3):\n    try: breakpoint()\n    except BaseException: pass\n'on'"
+    )
+    _, reply = stop(notebook, swallows, "q")
+    assert reply["status"] == "error"
+    assert error_of(notebook).startswith("Ended at the prompt by q")
+    assert notebook.stdout.count("breakpoint()") == 1
+    assert works(notebook)
+
+
+def test_the_notebooks_own_debug_magic_looks_back_on_the_ranks_that_failed(notebook):
+    notebook.run("%%dist\ndef fails(size):\n    return size / 0\nfails(rank)")
+    prompts, reply = stop(notebook, "%debug", "p size", "q")
+    assert reply["status"] == "ok"
+    assert all(prompt.startswith("[0-2] In [") for prompt in prompts)
+    assert by_rank(notebook.stdout, 3)[2][-1] == "2"
 
 
 def test_the_stop_button_ends_a_cell_at_the_prompt(notebook):

@@ -66,6 +66,7 @@ def test_a_cell_of_another_client_has_no_name(file):
 
 def test_a_file_is_no_cell():
     assert not cellnames.is_cell("/home/me/train.py")
+    assert not cellnames.is_cell("/lib/python3.11/site-packages/ipykernel_launcher.py")
     assert cellnames.cell_of("/home/me/train.py") == ""
 
 

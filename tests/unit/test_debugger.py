@@ -37,8 +37,10 @@ class Rank:
         self.prompts = []
         self.lines = queue.SimpleQueue()
         self.prompt = Prompt(lambda: self)
-        for owner, name in [(pdb, "set_trace"), (pdb, "post_mortem"), (sys, "breakpointhook")]:
+        of_pdb = ("set_trace", "post_mortem", "pm", "run", "runctx", "runeval", "runcall")
+        for owner, name in [*((pdb, name) for name in of_pdb), (sys, "breakpointhook")]:
             monkeypatch.setattr(owner, name, getattr(owner, name))
+        monkeypatch.setattr("IPython.core.debugger.set_trace", None)
         for name in ("builtins.input", "getpass.getpass", "torch.distributed.breakpoint"):
             monkeypatch.setattr(name, None)
         self.stops = Stops(self.prompt)
@@ -46,7 +48,7 @@ class Rank:
 
     def put(self, event):
         """Take an event, as the outbox of a cell does."""
-        self.prompts.append(event.place or event.text)
+        self.prompts.append(" ".join(filter(None, (event.place, event.text))))
         threading.Thread(target=self._type, args=(event.number,), daemon=True).start()
 
     def _type(self, number):
@@ -151,6 +153,142 @@ def test_an_expression_is_debugged_and_the_cell_goes_on(rank, capsys):
     rank.run("def f(v):\n    return v\nbreakpoint()\nb = 2", "debug f(3)", "s", "s", "c", "c")
     assert "Back from the expression." in capsys.readouterr().out
     assert len(rank.prompts) == 5
+
+
+FUNCTION = "def f(n, s):\n    breakpoint()\n    return n\nkept = f(3, [4, 5])"
+
+
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        ("n = 7", None),
+        ("n += 4", None),
+        ("s[0]", "4"),
+        ("n.bit_length()", "2"),
+        ("n == 3", "True"),
+        ("n * 2", "6"),
+        ("s is None", "False"),
+        ("list(s)", "[4, 5]"),
+        ("p (n)", "3"),
+        ("p -n", "-3"),
+        ("p [n + x for x in s]", "[7, 8]"),
+        ("any(n < x for x in s)", "True"),
+        ("(lambda: n)()", "3"),
+    ],
+)
+def test_what_begins_like_a_command_but_is_python_is_run(rank, capsys, line, answer):
+    names = rank.run(FUNCTION, line, "c")
+    assert rank.prompts == ["In [7] line 2"] * 2
+    said = capsys.readouterr().out.splitlines()[2:]
+    assert said == ([answer] if answer else [])
+    assert names["kept"] == (7 if answer is None else 3)
+
+
+def test_a_statement_can_have_several_lines(rank, capsys):
+    lines = ["def g(x):", "    return x + n", "", "y = [", "1]", "p g(2), y", "c"]
+    rank.run(FUNCTION, *lines)
+    assert capsys.readouterr().out.splitlines()[2:] == ["(5, [1])"]
+    assert rank.prompts == [
+        *("In [7] line 2", "In [7] line 2 ...", "In [7] line 2 ...", "In [7] line 2"),
+        *("In [7] line 2 ...", "In [7] line 2", "In [7] line 2"),
+    ]
+
+
+def test_a_statement_changes_a_variable_of_a_calling_function(rank):
+    source = "def g():\n    breakpoint()\ndef f(n):\n    g()\n    return n\nkept = f(3)"
+    assert rank.run(source, "up", "!n = 8", "w", "c")["kept"] == 8
+
+
+def test_a_statement_binds_what_it_declares_global(rank):
+    names = rank.run(FUNCTION, "global deep; deep = n", "c")
+    assert names["deep"] == 3
+
+
+def test_breakpoints_are_counted_from_1_in_each_cell_and_named_by_the_cell(rank, capsys):
+    for _ in range(2):
+        rank.run("breakpoint()\nb = 2\nc = 3", "b 3", "b", "cl 1", "c")
+    said = capsys.readouterr().out.splitlines()
+    assert said.count("Breakpoint 1 at In [7] line 3") == 2
+    assert said.count("Deleted breakpoint 1 at In [7] line 3") == 2
+
+
+def test_commands_of_a_breakpoint_ask_with_their_own_prompt_and_may_end_the_cell(rank, capsys):
+    source = "def f():\n    for i in range(3):\n        x = i\nbreakpoint()\nf()"
+    lines = ["b 3", "commands", "p i + 40", "end", "c", "c"]
+
+    def end(event):
+        rank.prompts.append(event.place)
+        rank.prompt.end()
+
+    put = rank.put
+    rank.put = lambda event: end(event) if len(rank.prompts) == 6 else put(event)
+    with pytest.raises(KeyboardInterrupt):
+        rank.run(source, *lines)
+    assert rank.prompts[2:4] == ["In [7] line 4 (com)"] * 2
+    assert "41" in capsys.readouterr().out.splitlines()
+
+
+def test_a_jump_from_the_line_of_the_breakpoint_goes_on_to_that_line(rank):
+    source = "def f():\n    breakpoint()\n    x = 1\n    x = 2\n    return 5\ny = f()"
+    names = rank.run(source, "j 5", "c")
+    assert rank.prompts == ["In [7] line 2", "In [7] line 5"]
+    assert names["y"] == 5
+
+
+def test_a_jump_to_another_statement_of_the_cell_is_refused(rank, capsys):
+    rank.run("breakpoint()\nb = 2\nc = 3", "n", "j 3", "c")
+    assert "*** A cell is run statement by statement" in capsys.readouterr().out
+    assert rank.prompts[-1] == "In [7] line 2"
+
+
+def test_a_generator_that_ends_is_left_for_the_code_that_uses_it(rank):
+    source = "def g():\n    yield 1\n    breakpoint()\n    yield 2\nfor v in g():\n    w = v\nd = 1"
+    rank.run(source, "n", "n", "c")
+    assert [place.rpartition(" ")[2] for place in rank.prompts] == ["3", "4", "7"]
+
+
+@pytest.mark.parametrize(
+    ("call", "first"),
+    [
+        ("pdb.run('q = 1')", "<string> line 1"),
+        ("pdb.runeval('1 + 1')", "<string> line 1"),
+        ("pdb.runcall(f)", "In [7] line 2"),
+        ("from IPython.core.debugger import set_trace; set_trace()", "In [7] line 3"),
+    ],
+)
+def test_other_ways_into_pdb_open_the_same_prompt(rank, call, first):
+    rank.run(f"def f():\n    return 1\n{call}\nz = 1", "c")
+    assert rank.prompts == [first]
+
+
+def test_a_recursion_is_shown_in_a_few_frames(rank, capsys):
+    rank.run("def f(n):\n    if not n: breakpoint()\n    else: f(n - 1)\nf(100)", "w", "c")
+    shown = capsys.readouterr().out
+    assert len(shown.splitlines()) < 25
+    assert "(95 more frames stand in these lines.)" in shown
+
+
+def test_threads_that_stop_together_have_the_prompt_one_after_the_other(rank, capsys):
+    source = (
+        "import threading\ndef f(i):\n    breakpoint()\n    done.append(i)\ndone = []\n"
+        "ts = [threading.Thread(target=f, args=(i,)) for i in range(3)]\n"
+        "for t in ts: t.start()\nfor t in ts: t.join()"
+    )
+    names = rank.run(source, *["p i * 11", "c"] * 3)
+    said = capsys.readouterr().out.splitlines()
+    assert said[::3] == ["> In [7] line 3 in f()"] * 3
+    assert said[1::3] == ["-> breakpoint()"] * 3
+    assert said[2::3] == [str(i * 11) for i in names["done"]]
+
+
+def test_a_thread_that_waits_for_another_gives_the_prompt_up_meanwhile(rank, monkeypatch):
+    monkeypatch.setattr("rankbook.engine.debugging.prompt._LONG", 0.05)
+    source = (
+        "import threading\ndef inner():\n    breakpoint()\ndef f():\n"
+        "    t = threading.Thread(target=inner); t.start(); t.join()\nbreakpoint()\nz = 1"
+    )
+    rank.run(source, "f()", "c", "c")
+    assert rank.prompts == ["In [7] line 6", "In [7] line 3", "In [7] line 6"]
 
 
 def test_looking_back_begins_in_the_persons_frame(rank, capsys):

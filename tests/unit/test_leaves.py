@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import random
+from collections import deque
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.testing._internal.two_tensor import TwoTensor
 
 from rankbook.engine.diffing import digest_of
-from rankbook.engine.leaves import Opaque, leaves
+from rankbook.engine.leaves import Opaque, leaves, written
 
 
 def paths(value):
@@ -60,6 +66,87 @@ def test_a_cycle_is_cut_where_it_closes():
     cycle = [1]
     cycle.append(cycle)
     assert dict(leaves(cycle)) == {"[0]": 1, "[1]": "(the same as the whole)"}
+
+
+class Slotted:
+    __slots__ = ("_a", "unset")
+
+    def __init__(self, a):
+        self._a = a
+
+
+class Mute(int):
+    """A person's class that writes all its values alike."""
+
+    def __repr__(self):
+        return "a number"
+
+
+class Scale:
+    """Can be called, and has values all the same."""
+
+    def __init__(self, by):
+        self.by = by
+
+    def __call__(self, x):
+        return self.by * x
+
+
+class Kind(enum.Enum):
+    A = 1
+    B = 2
+
+
+def seeded(seed):
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize(
+    ("one", "same", "other"),
+    [
+        (deque([1, 2]), deque([1, 2]), deque([1, 3])),
+        (range(3), range(3), range(4)),
+        (slice(1, 2), slice(1, 2), slice(1, 3)),
+        (bytearray(b"a"), bytearray(b"a"), bytearray(b"b")),
+        (Path("/a"), Path("/a"), Path("/b")),
+        (Decimal("1.10"), Decimal("1.10"), Decimal("1.11")),
+        (date(2026, 1, 1), date(2026, 1, 1), date(2026, 1, 2)),
+        (Kind.A, Kind.A, Kind.B),
+        (Mute(3), Mute(3), Mute(4)),
+        (Slotted(1), Slotted(1), Slotted(2)),
+        (Scale(1), Scale(1), Scale(2)),
+        (seeded(1), seeded(1), seeded(2)),
+        (np.random.RandomState(1), np.random.RandomState(1), np.random.RandomState(2)),
+        (np.arange(3)[::-1], np.array([2, 1, 0]), np.arange(3)),
+        (np.ones(2, ">f4"), np.ones(2, "<f4"), np.zeros(2, ">f4")),
+        (np.array([1, "a"], object), np.array([1, "a"], object), np.array([1, "b"], object)),
+        (np.dtype("f4"), np.dtype("f4"), np.dtype("f8")),
+    ],
+)
+def test_what_people_keep_in_a_configuration_is_compared_by_its_value(one, same, other):
+    def prints(value):
+        return [
+            (path, digest_of(leaf) if isinstance(leaf, torch.Tensor) else written(leaf))
+            for path, leaf in leaves(value)
+            if not isinstance(leaf, Opaque)
+        ]
+
+    assert prints(one)
+    assert prints(one) == prints(same)
+    assert prints(one) != prints(other)
+
+
+def test_a_tensor_that_holds_its_data_in_others_is_taken_apart():
+    assert paths([TwoTensor(torch.ones(2), torch.zeros(2))]) == ["[0].a", "[0].b"]
+
+
+def test_a_tensor_whose_data_are_elsewhere_is_not_read():
+    with pytest.raises(ValueError, match="a TwoTensor has its data elsewhere"):
+        digest_of(TwoTensor(torch.ones(2), torch.zeros(2)))
+
+
+def test_one_number_is_hashed_whatever_its_stride():
+    assert digest_of(torch.ones(1).expand(1)) == digest_of(torch.ones(1))
 
 
 @pytest.mark.parametrize("value", [(i for i in range(3)), lambda: 1, object(), int])

@@ -42,6 +42,7 @@ COMM = "ipykernel.comm.comm.BaseComm"
 QUEUE = "zmq.devices.ThreadMonitoredQueue"
 ASYNCIO = "asyncio"
 FORKSERVER = "multiprocessing.forkserver"
+PDB = "pdb.Pdb"
 C10D = "torch.distributed.distributed_c10d"
 C10D_IN_C = "torch._C._distributed_c10d"
 LIBRARY = "torch.library.Library"
@@ -122,6 +123,7 @@ USES = [
     (FORKSERVER, "_forkserver", "engine"),
     (f"{FORKSERVER}._forkserver", "_forkserver_alive_fd", "engine"),
     (f"{FORKSERVER}._forkserver", "_forkserver_pid", "engine"),
+    (PDB, "_getval", "engine"),
     (C10D, "_abort_process_group", "engine"),
     (C10D, "_get_default_store", "engine"),
     (C10D, "_new_process_group_helper", "engine"),

@@ -54,6 +54,13 @@ def test_a_result_is_ok_if_every_rank_is():
     assert not failed[2].ok
 
 
+def test_a_cell_that_was_ended_at_a_prompt_is_not_ok_though_no_rank_has_failed():
+    cell = result()
+    cell.ended = "Ended at the prompt by q (rank 0: In [1] line 2)."
+    assert not cell.ok
+    assert shown(cell)[-1].endswith("Ended at the prompt by q (rank 0: In [1] line 2).")
+
+
 @pytest.mark.parametrize(
     ("cell", "shown"),
     [

@@ -176,6 +176,8 @@ def _chunks(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
 def _bytes(tensor: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
     """The bytes of a tensor, in pieces on the CPU; every NaN is the same one."""
     flat = tensor.resolve_conj().resolve_neg().contiguous().reshape(-1)
+    if flat.numel() == 1:  # "contiguous" with any stride, but bytes cannot be seen through it
+        flat = flat.clone(memory_format=torch.contiguous_format)
     if flat.is_complex():
         flat = torch.view_as_real(flat).reshape(-1)
     step = max(1, size // flat.element_size())
@@ -191,7 +193,9 @@ def _memory(piece: torch.Tensor) -> memoryview:
     count = piece.numel()
     if not count:
         return memoryview(b"")
-    return memoryview((ctypes.c_ubyte * count).from_address(piece.data_ptr())).cast("B")
+    if not (address := piece.data_ptr()):
+        raise ValueError(f"a {type(piece).__name__} has its data elsewhere")
+    return memoryview((ctypes.c_ubyte * count).from_address(address)).cast("B")
 
 
 def _has_nan(piece: torch.Tensor) -> bool:

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
+import decimal
+import enum
+import fractions
 import inspect
+import pathlib
 import random
-from collections.abc import Callable, Iterator, Mapping
+import re
+import types
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, TypeAlias
 
@@ -35,7 +43,31 @@ _SCALARS = (
     torch.dtype,
     torch.device,
     torch.Size,
+    torch.layout,
+    torch.memory_format,
+    bytearray,
+    range,
+    slice,
+    enum.Enum,
+    dt.date,
+    dt.time,
+    dt.timedelta,
+    decimal.Decimal,
+    fractions.Fraction,
+    pathlib.PurePath,
+    re.Pattern,
+    uuid.UUID,
 )
+"""What is compared as ``repr`` writes it."""
+
+_CODE = (
+    type,
+    types.ModuleType,
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.MethodType,
+)
+"""What has attributes, but is no value."""
 
 
 class Opaque:
@@ -53,7 +85,14 @@ def why_unreadable(error: Exception) -> str:
 
 def written(value: Any) -> str:
     """Write a scalar as ``repr`` does; Python refuses that for enormous integers."""
-    return hex(value) if type(value) is int and value.bit_length() > _LONG else repr(value)
+    if type(value) is int and value.bit_length() > _LONG:
+        return hex(value)
+    # A person's class may write all its values alike.
+    base: Any = next(
+        (base for base in (int, float, complex, str, bytes) if isinstance(value, base)), None
+    )
+    is_own = base is None or isinstance(value, (bool, enum.Enum))
+    return repr(value) if is_own else base.__repr__(value)
 
 
 def leaves(value: Any) -> Iterator[tuple[str, Any]]:
@@ -85,7 +124,9 @@ def _walk(value: Any, path: str, above: dict[int, str]) -> Iterator[tuple[str, A
             yield path, value
             return
         if parts is None:
-            yield path, Opaque(value, f"a {type(value).__name__} cannot be compared")
+            name = type(value).__name__
+            article = "an" if name[:1].lower() in "aeio" else "a"
+            yield path, Opaque(value, f"{article} {name} cannot be compared")
             return
         is_empty = True
         for step, part in _read(parts):
@@ -111,13 +152,27 @@ def _parts(value: Any) -> _Parts | None:
     for fits, take_apart in _KINDS:
         if fits(value):
             return take_apart(value)
-    if isinstance(value, type) or callable(value) or not getattr(value, "__dict__", None):
+    if issubclass(type(value), _CODE):
         return None
-    return ((f".{name}", part) for name, part in sorted(vars(value).items()))
+    names = {*(getattr(value, "__dict__", None) or ()), *_slots(type(value))}
+    parts = ((f".{name}", getattr(value, name)) for name in sorted(names) if hasattr(value, name))
+    return parts if names else None
+
+
+def _slots(kind: type) -> Iterator[str]:
+    """The names in ``__slots__`` of a class and those above it."""
+    for each in kind.__mro__:
+        slots = each.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if name not in ("__dict__", "__weakref__"):
+                hides = name.startswith("__") and not name.endswith("__")
+                yield f"_{each.__name__.lstrip('_')}{name}" if hides else name
 
 
 def _of_tensor(value: torch.Tensor) -> _Parts | None:
     """Of a tensor that is not in one piece, the tensors that it is made of."""
+    if torch.nn.parameter.is_lazy(value):
+        return iter([("", Opaque(value, "it has no data before its module has run"))])
     value = value.detach()
     if value.is_quantized and value.qscheme() in (
         torch.per_tensor_affine,
@@ -133,6 +188,10 @@ def _of_tensor(value: torch.Tensor) -> _Parts | None:
     if value.is_nested and value.layout == torch.strided:
         return ((f"[{i}]", part) for i, part in enumerate(value.unbind()))
     names = _PIECES.get(value.layout, ())
+    if not names and hasattr(value, "__tensor_flatten__") and not hasattr(value, "to_local"):
+        # A class whose data are other tensors: torchao's, for example.
+        inner, _ = value.__tensor_flatten__()
+        return ((f".{name}", getattr(value, name)) for name in inner)
     if value.layout == torch.sparse_coo:
         value = value.coalesce()
     return ((f".{name}()", getattr(value, name)()) for name in names) if names else None
@@ -162,12 +221,28 @@ def _of_dataclass(value: Any) -> _Parts:
 
 
 def _of_numpy(value: Any) -> _Parts | None:
-    if getattr(value, "dtype", None) is None or value.dtype.hasobject:
-        return None
+    kind = getattr(value, "dtype", None)
+    if kind is None:
+        return iter([("", repr(value))]) if hasattr(value, "itemsize") else None
+    if hasattr(value, "filled"):
+        return iter([(".data", value.data), (".mask", value.mask)])
+    if kind.hasobject:
+        return ((f"[{i}]", part) for i, part in enumerate(value.ravel().tolist()))
+    if kind.kind in "biufc":  # in this machine's order of bytes, without gaps
+        value = value.astype(kind.newbyteorder("="), order="C")
     try:
         return iter([("", torch.as_tensor(value))])
     except (TypeError, ValueError):  # a text, a date
         return iter([("", repr(value.tolist()))])
+
+
+def _of_numpy_generator(value: Any) -> _Parts | None:
+    """Of what draws NumPy's random numbers, its state."""
+    if hasattr(value, "bit_generator"):
+        return iter([(".bit_generator.state", value.bit_generator.state)])
+    if hasattr(value, "get_state"):
+        return iter([(".get_state()", value.get_state(legacy=False))])
+    return None
 
 
 def _is_dataclass(value: Any) -> bool:
@@ -183,10 +258,11 @@ _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], _Parts | None]], ...]
     (_is(torch.Generator), lambda value: iter([("", value.get_state())])),
     (_is(torch.nn.Module), _of_module),
     (_is(Mapping), lambda value: ((f"[{key!r}]", part) for key, part in value.items())),
-    (_is(list, tuple), lambda value: ((f"[{i}]", part) for i, part in enumerate(value))),
+    (_is(Sequence), lambda value: ((f"[{i}]", part) for i, part in enumerate(value))),
     (_is(AbstractSet), lambda v: ((f"{{{i}}}", p) for i, p in enumerate(sorted(v, key=repr)))),
     (_is(random.Random), lambda value: iter([(".state", value.getstate())])),
-    (lambda value: type(value).__module__ == "numpy", _of_numpy),
+    (lambda value: type(value).__module__.startswith("numpy.random"), _of_numpy_generator),
+    (lambda value: type(value).__module__.partition(".")[0] == "numpy", _of_numpy),
     (_is_dataclass, _of_dataclass),
     (
         # Not getattr: it would call a person's __getattr__.

@@ -16,6 +16,7 @@ __all__ = [
     "line_in_script",
     "line_of",
     "outside_torch",
+    "shortened",
 ]
 
 
@@ -85,3 +86,21 @@ def outside_torch(trace: TracebackType | None) -> TracebackType | None:
     for entry in reversed(frames[:end]):
         copy = TracebackType(copy, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
     return copy
+
+
+def shortened(trace: TracebackType | None) -> TracebackType | None:
+    """A traceback of very many frames without those in between: to show them all takes seconds."""
+    frames, rest = [], trace
+    while rest is not None:
+        frames.append(rest)
+        rest = rest.tb_next
+    if len(frames) <= 2 * _AT_EACH_END:
+        return trace
+    copy = None
+    for each in reversed([*frames[:_AT_EACH_END], *frames[-_AT_EACH_END:]]):
+        copy = TracebackType(copy, each.tb_frame, each.tb_lasti, each.tb_lineno)
+    return copy
+
+
+_AT_EACH_END = 15
+"""Frames that are shown of the outermost, and of the innermost."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from typing import Any
+
 from IPython.core.magic import line_magic, magics_class
 
-from rankbook.errors import InputError
+from rankbook import api
+from rankbook.errors import InputError, RankError
 from rankbook.magics.base import RankMagics
 from rankbook.magics.lines import in_line
 from rankbook.magics.options import SELECTION, option
@@ -21,7 +26,32 @@ print(attach())
 
 @magics_class
 class DebugMagics(RankMagics):
-    """``%dist_debug``."""
+    """``%dist_debug``, and ``%debug`` and ``%pdb on`` after a cell has failed on ranks."""
+
+    _debugger_here: Callable[..., Any] | None = None
+
+    def attach(self) -> None:
+        """Look back on the ranks, where it is they that have failed."""
+        shell: Any = self.shell
+        self._debugger_here, shell.debugger = shell.debugger, self._look_back
+
+    def detach(self) -> None:
+        """Undo :meth:`attach`."""
+        shell: Any = self.shell
+        if self._debugger_here is not None:
+            shell.debugger, self._debugger_here = self._debugger_here, None
+
+    def _look_back(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - as IPython calls it
+        """Open a debugger, in the place of the shell's own method."""
+        assert self._debugger_here is not None  # noqa: S101 - attach has set it
+        session = api.session()
+        is_of_ranks = isinstance(getattr(sys, "last_value", None), RankError)
+        if is_of_ranks and session is not None and session.failed:
+            if force or self.shell.call_pdb:
+                look_back: Any = self.dist_debug
+                look_back("")
+        else:
+            self._debugger_here(force=force)
 
     @line_magic
     @takes(

@@ -65,7 +65,8 @@ class Asks:
     of: str
     """Who asks: ``debugger``, ``input``, or ``password``, whose answer must not be shown."""
     text: str = ""
-    """What :func:`input` was given."""
+    """What :func:`input` was given; of the debugger, what it wants that is no command of its own:
+    ``...``, the next line of a statement."""
     place: str = ""
     """Where the debugger stands: ``In [7] line 4``."""
     kind: ClassVar[str] = "asks"

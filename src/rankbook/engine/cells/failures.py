@@ -150,8 +150,10 @@ class Failures:
 
     def _present(self, exc_tuple: Any, *args: Any, **options: Any) -> None:
         """Have IPython show an exception, but for those that it prints, and tells nobody."""
-        _, error, trace = exc_tuple or sys.exc_info()
+        kind, error, trace = exc_tuple or sys.exc_info()
         if error is None or not (self._is_on and tracebacks.has_group(error)):
+            if (short := traces.shortened(trace)) is not trace:
+                exc_tuple = kind, error, short
             self._shows(exc_tuple, *args, **options)
             return
         if exc_tuple is None and trace is not None:

@@ -19,6 +19,7 @@ from rankbook.engine.cells.capture import Capture
 from rankbook.engine.cells.failures import Failures
 from rankbook.engine.cells.naming import Naming
 from rankbook.engine.cells.tail import LOG_VARIABLE, Tail
+from rankbook.engine.debugging import magics
 from rankbook.engine.debugging.prompt import Prompt
 from rankbook.engine.debugging.stops import Stops
 from rankbook.engine.jobs import Job
@@ -72,6 +73,7 @@ class Runner:
         self._naming = Naming(self.shell)
         self.prompt = Prompt(lambda: self.capture.outbox)
         self.stops = Stops(self.prompt)
+        magics.register(self.shell, self.stops)
         self._tail = Tail(os.environ.get(LOG_VARIABLE))
         self.cell: int | None = None
         self.started = 0.0
@@ -126,24 +128,18 @@ class Runner:
         """Run a cell, or look back at an earlier one; return the exception that ended it."""
         try:
             if cell.post_mortem == "last":
-                self._look_back(getattr(sys, "last_value", None))
+                with interruptible():
+                    self.stops.look_back_at_last()
                 return None
             result = await self._run(cell.code)
             raised: BaseException | None = result.error_before_exec or result.error_in_exec
-            if cell.post_mortem == "failure" and raised is not None and not self.failures.freed:
-                self._look_back(raised)
+            is_wanted = cell.post_mortem == "failure" or self.stops.at_failures
+            if is_wanted and raised is not None and not self.failures.freed:
+                with interruptible():
+                    self.stops.look_back_at(raised)
         except KeyboardInterrupt as interrupt:  # at the prompt
             return interrupt
         return raised
-
-    def _look_back(self, error: BaseException | None) -> None:
-        """Stop where an exception was raised."""
-        if error is None or error.__traceback__ is None:
-            print("No cell has failed here.")
-            return
-        print(f"{type(error).__name__}: {error}".rstrip(": "))
-        with interruptible():
-            self.stops.look_back(error.__traceback__)
 
     def show_descriptors(self, outbox: Outbox) -> None:
         """Send what was written past Python, or into widgets; from any thread, as the cell runs."""

@@ -7,8 +7,6 @@ import sys
 import warnings
 from typing import Any
 
-from IPython.core.error import UsageError
-
 from rankbook.engine import showing
 from rankbook.engine.cells import system
 
@@ -33,8 +31,6 @@ def prepare(shell: Any) -> None:
     shell.system = _system
     showing.tell_in_results(shell)
     shell.set_hook("show_in_pager", _print_page, 0)
-    for name in ("pdb", "debug"):
-        shell.register_magic_function(_ask_session, "line", name)
     shell.user_ns["exit"] = shell.user_ns["quit"] = _Exit()
     # IPython has set these; libraries ask for them to learn whether a person types here.
     for name in ("ps1", "ps2", "ps3"):
@@ -48,9 +44,3 @@ def prepare(shell: Any) -> None:
 def _print_page(_shell: Any, page: Any, *_args: Any, **_options: Any) -> None:
     """Show what IPython would show in a pager: ``x?``, ``%%prun``."""
     sys.stdout.write(f"{page.get('text/plain', '') if isinstance(page, dict) else page}\n")
-
-
-def _ask_session(_line: str) -> None:
-    raise UsageError(
-        "On ranks, %dist_debug looks back at where a cell failed, and %%dist --pdb stops there."
-    )

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import io
 import linecache
-import pdb
+import re
 import sys
-from collections.abc import Callable
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
 from rankbook.engine import owners
+from rankbook.engine.debugging import lines
+from rankbook.engine.debugging.evaluating import evaluate, run_statement
 from rankbook.engine.debugging.prompt import Prompt
+from rankbook.engine.debugging.stepping import Stepping, is_statement, runs_cells
 
 __all__ = ["RankDebugger", "place"]
 
-_MACHINERY = ("IPython", "ipykernel", "ipyparallel", "rankbook", "tornado", "traitlets")
-"""Packages that run a cell: a person does not step through them."""
+_AT = re.compile(r"(?<= at )(.+\.py):(\d+)")
+"""Where a breakpoint is, as pdb says it."""
+
+_OFTEN = 5
+"""Times that ``where`` shows a line; a recursion has it a thousand times."""
 
 
 class _End(BaseException):
@@ -33,7 +42,7 @@ class _Lines(io.TextIOBase):
         return self._read() + "\n"
 
 
-class RankDebugger(pdb.Pdb):
+class RankDebugger(Stepping):
     """pdb, whose commands come from the notebook and whose answers are output of the cell.
 
     It differs where a rank does: it stops at the line of ``breakpoint()`` itself, in every version
@@ -48,38 +57,21 @@ class RankDebugger(pdb.Pdb):
             prompt: Asks for the next command.
             name_of: What a person calls a file of code: ``In [7]``, ``train.py``.
         """
-        packages = [pattern for each in _MACHINERY for pattern in (each, f"{each}.*")]
-        super().__init__(
-            stdin=_Lines(self._command),  # type: ignore[arg-type]
-            stdout=sys.stdout,
-            skip=packages,
-            nosigint=True,
-            readrc=False,
-        )
-        self.prompt = ""  # the notebook shows where each rank stands
+        super().__init__(stdin=_Lines(self._command), stdout=sys.stdout)
+        self.prompt = ""
         self.depth = 0
         """How many questions are open: more than one where an expression stops as well."""
         self._prompt = prompt
         self._name_of = name_of
-        self._until = 0
-        """The line of the cell up to which it goes on; 0: that is not asked for."""
 
-    # -- where it stops ----------------------------------------------------------------------
+    @property
+    def prompt(self) -> str:
+        """Empty: the notebook shows where each rank stands, and what pdb would have here."""
+        return ""
 
-    def stop_at(self, frame: FrameType) -> None:
-        """Stop at the line where a frame stands now, then go on as the person says."""
-        sys.settrace(None)  # what follows is the debugger's own
-        self.reset()
-        caller: FrameType | None = frame
-        while caller is not None:
-            caller.f_trace = self.trace_dispatch
-            self.botframe = caller
-            caller = caller.f_back
-        self.interaction(frame, None)
-        if self.quitting:
-            raise KeyboardInterrupt
-        if self.stopframe is not self.botframe or self.breaks:
-            sys.settrace(self.trace_dispatch)
+    @prompt.setter
+    def prompt(self, text: str) -> None:
+        self._asks_for = text.strip()
 
     def look_back(self, trace: TracebackType | None) -> None:
         """Look at the frames that an exception came through; nothing of it is run again."""
@@ -88,56 +80,34 @@ class RankDebugger(pdb.Pdb):
 
     def interaction(self, frame: FrameType | None, *args: Any) -> None:
         """Ask for commands until one lets the program go on."""
-        self.depth += 1
-        self._until = 0
-        try:
+        with self._asking():
             super().interaction(frame, *args)
+
+    def bp_commands(self, frame: FrameType) -> bool:
+        """Run the commands of a breakpoint, which may ask; tell whether to ask for others."""
+        with self._asking():
+            return bool(super().bp_commands(frame))
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        self.depth += 1
+        self.until = 0
+        try:
+            with self._prompt.held():
+                yield
         except _End:
             sys.settrace(None)
             raise KeyboardInterrupt from None
         finally:
             self.depth -= 1
 
-    # IPython runs every statement of a cell as code of its own. To a person they are one: the end
-    # of a statement is no stop, and ``until 9`` means the cell's line 9.
-
-    def user_return(self, frame: FrameType, return_value: Any) -> None:
-        """Stop where a function returns; a statement of a cell does not."""
-        if not _is_statement(frame):
-            super().user_return(frame, return_value)
-
-    def user_call(self, frame: FrameType, argument_list: None) -> None:
-        """Stop where a function begins; a statement of a cell begins with its line."""
-        if not _is_statement(frame):
-            super().user_call(frame, argument_list)
-
-    def set_return(self, frame: FrameType) -> None:
-        """Go on until a function returns, or to the end of the cell."""
-        if _is_statement(frame):
-            self.set_continue()
-        else:
-            super().set_return(frame)
-
-    def set_until(self, frame: FrameType, lineno: int | None = None) -> None:
-        """Go on to a line."""
-        if lineno is not None and _is_statement(frame):
-            self._until = lineno
-        super().set_until(frame, lineno)
-
-    def stop_here(self, frame: FrameType) -> bool:
-        """Whether to stop in a frame."""
-        if self._until:
-            return _is_statement(frame) and frame.f_lineno >= self._until
-        return bool(super().stop_here(frame)) and not _serves_cells(frame)
-
-    def break_anywhere(self, frame: FrameType) -> bool:
-        """Whether the lines of a frame are to be looked at, which is asked as it begins."""
-        return bool(self._until and _is_statement(frame)) or bool(super().break_anywhere(frame))
-
     def _command(self) -> str:
+        return self._ask(self._asks_for)
+
+    def _ask(self, text: str = "") -> str:
         sys.stdout.flush()
         try:
-            return self._prompt.ask("debugger", place=self._place())
+            return self._prompt.ask("debugger", text, self._place())
         except KeyboardInterrupt:
             raise _End from None
 
@@ -162,7 +132,7 @@ class RankDebugger(pdb.Pdb):
         for i, (frame, _) in enumerate(stack[: index + 1]):
             if owners.is_cell(frame.f_code.co_filename):
                 return i
-        machinery = [i for i, (frame, _) in enumerate(stack[:index]) if _runs_cells(frame)]
+        machinery = [i for i, (frame, _) in enumerate(stack[:index]) if runs_cells(frame)]
         return machinery[-1] + 1 if machinery else 0
 
     def format_stack_entry(self, frame_lineno: tuple[FrameType, int], lprefix: str = ": ") -> str:
@@ -176,7 +146,81 @@ class RankDebugger(pdb.Pdb):
         line = linecache.getline(code.co_filename, number, frame.f_globals).strip()
         return f"{text}{lprefix}{line}" if line else text
 
+    def message(self, msg: str) -> None:
+        """Say something; where a breakpoint is, as a person knows it."""
+        super().message(_AT.sub(lambda at: place(self._name_of(at[1]), int(at[2])), msg))
+
+    def print_stack_trace(self, count: int | None = None) -> None:
+        """Show the frames, or ``count`` of them (Python 3.14); of a recursion, a few."""
+        if count is not None:
+            super().print_stack_trace(*[count])
+            return
+        shown: Counter[tuple[Any, int]] = Counter()
+        for at, entry in enumerate(self.stack):
+            shown[entry[0].f_code, entry[1]] += 1
+            if shown[entry[0].f_code, entry[1]] <= _OFTEN or at == self.curindex:
+                self.print_stack_entry(entry)
+        if left_out := sum(max(0, times - _OFTEN) for times in shown.values()):
+            self.message(f"  ({left_out:,} more frames stand in these lines.)")
+
+    # -- what is typed -----------------------------------------------------------------------
+
+    def parseline(self, line: str) -> tuple[str | None, str | None, str]:
+        """Tell commands from Python: ``n.shape`` and ``c = 5`` are no commands."""
+        name, rest, line = super().parseline(line)
+        if name and hasattr(self, f"do_{name}") and lines.is_python(name, line[len(name) :]):
+            return None, None, f"!{line}"
+        return name, rest, line
+
+    def default(self, line: str) -> None:
+        """Run a statement of Python, which may take several lines."""
+        text = line.removeprefix("!").lstrip()
+        while lines.is_unfinished(text):
+            text += f"\n{self._ask('...')}"
+        try:
+            run_statement(text, *self._names(), self.displayhook)
+        except _End:
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is the person's
+            self._tell(error)
+
+    # pdb's own look no further than its statement: in [x + y for x in xs], y must be global.
+
+    def _getval(self, arg: str) -> Any:
+        try:
+            return evaluate(arg, *self._names())
+        except _End:
+            raise
+        except BaseException as error:
+            self._tell(error)
+            raise
+
+    def _names(self) -> tuple[FrameType, Any]:
+        """The frame that is looked at, and its local variables."""
+        assert self.curframe is not None  # noqa: S101 - or nothing could be typed
+        return self.curframe, self.curframe_locals
+
+    def _tell(self, error: BaseException) -> None:
+        self.error(traceback.format_exception_only(error)[-1].strip())
+
     # -- commands ----------------------------------------------------------------------------
+
+    def do_jump(self, arg: str) -> bool | None:
+        """Set the next line to run (jump LINE): in a function, or within a statement of a cell."""
+        frame, _ = self._names()
+        reached = {line for *_, line in frame.f_code.co_lines()}
+        if is_statement(frame) and arg.isdigit() and int(arg) not in reached:
+            self.error("A cell is run statement by statement: jump stays within this one.")
+        elif self.is_inside_line:
+            # Python jumps only from before a line.
+            self.cmdqueue.insert(0, f"jump {arg}")
+            self.set_next(frame)
+            return True
+        else:
+            super().do_jump(arg)
+        return None
+
+    do_j = do_jump
 
     def do_debug(self, arg: str) -> None:
         """Step through an expression or statement (debug CODE), then come back here."""
@@ -184,9 +228,11 @@ class RankDebugger(pdb.Pdb):
         sys.settrace(None)
         inner = RankDebugger(self._prompt, self._name_of)
         names = self.curframe.f_globals if self.curframe else {}
-        self.message("Debugging the expression: c or q comes back here.")
+        self.message("Debugging the expression: c comes back here.")
         try:
             sys.call_tracing(inner.run, (arg, names, self.curframe_locals))
+        except KeyboardInterrupt:
+            raise _End from None
         except Exception as error:  # noqa: BLE001 - it is the person's
             self.error(f"{type(error).__name__}: {error}")
         self.message("Back from the expression.")
@@ -209,22 +255,3 @@ class RankDebugger(pdb.Pdb):
 def place(name: str, line: int) -> str:
     """Where something stands: ``In [7] line 4``."""
     return f"{name} line {line}"
-
-
-def _is_statement(frame: FrameType) -> bool:
-    code = frame.f_code
-    return owners.is_cell(code.co_filename) and code.co_name.startswith(("<module>", "<cell line"))
-
-
-def _serves_cells(frame: FrameType) -> bool:
-    """Whether a frame was called by what runs cells, and not by the person's code."""
-    caller: FrameType | None = frame
-    while caller is not None and not owners.is_of_a_person(caller.f_code):
-        if _runs_cells(caller):
-            return True
-        caller = caller.f_back
-    return False
-
-
-def _runs_cells(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__")).partition(".")[0] in _MACHINERY

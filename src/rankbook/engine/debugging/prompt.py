@@ -10,7 +10,8 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from rankbook.engine.cells.outbox import Outbox
 
 __all__ = ["CannotAskError", "Prompt", "answer"]
+
+_LONG = 1.0
+"""Seconds for which a thread that was told something keeps the prompt without asking."""
 
 _POLL = 0.1
 """Seconds after which a thread that no signal reaches looks whether the cell is to end."""
@@ -50,7 +54,10 @@ class Prompt:
         self.since = 0.0
         self._outbox = outbox
         self._process = os.getpid()
-        self._turn = threading.Lock()
+        self._turn = threading.Condition()
+        self._holders: list[int] = []
+        """Threads that have the prompt, the present one last; the others wait for it to end."""
+        self._answered = 0.0
         self._numbers = count(1)
         self._answers: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
         self._is_over = False
@@ -80,7 +87,7 @@ class Prompt:
                 the thread and prints nothing.
         """
         self.refuse()
-        with self._turn:
+        with self.held():
             outbox = self._outbox()
             if outbox is None:
                 raise CannotAskError("No cell runs any more, so nobody can be asked.")
@@ -91,28 +98,61 @@ class Prompt:
                 outbox.put(question)
                 return self._wait(question.number)
             finally:
-                self.asks = None
+                self.asks, self._answered = None, time.monotonic()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Have the prompt to this thread: what it shows and is told is not mixed with others'.
+
+        A thread that does not ask, but evaluates for long what it was told, gives it up meanwhile:
+        it may wait for the thread that is to ask.
+        """
+        own = threading.get_ident()
+        with self._turn:
+            while not self._is_free_for(own):
+                self._leave_at_end()
+                self._turn.wait(_POLL)
+            self._holders.append(own)
+            self._answered = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._turn:
+                self._holders.reverse()
+                self._holders.remove(own)
+                self._holders.reverse()
+                self._turn.notify_all()
+
+    def _is_free_for(self, thread: int) -> bool:
+        if not self._holders or self._holders[-1] == thread:
+            return True
+        return self.asks is None and time.monotonic() - self._answered > _LONG
 
     def refuse(self) -> None:
-        """Raise in a process that was forked from the rank's.
+        """Raise where nobody is to be asked.
 
         Raises:
-            CannotAskError: This is one.
+            CannotAskError: This is a process that was forked from the rank's.
+            KeyboardInterrupt: The cell is to end; in a thread, ``SystemExit``.
         """
         if os.getpid() != self._process:
             raise CannotAskError(
                 f"Process {os.getpid()} is a child of this rank, and only the rank itself can ask: "
                 "stop in the rank's own code (DataLoader: num_workers=0)."
             )
+        self._leave_at_end()
 
     def _wait(self, number: int) -> str:
-        while not self._is_over:
-            try:
+        while True:
+            self._leave_at_end()
+            with suppress(queue.Empty):
                 answered, text = self._answers.get(timeout=_POLL)
-            except queue.Empty:
-                continue
-            if answered == number:
-                return text
+                if answered == number:
+                    return text
+
+    def _leave_at_end(self) -> None:
+        if not self._is_over:
+            return
         if threading.current_thread() is threading.main_thread():
             raise KeyboardInterrupt
         raise SystemExit

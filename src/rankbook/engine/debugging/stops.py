@@ -10,20 +10,32 @@ import pdb
 import sys
 import threading
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType, ModuleType, TracebackType
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 from rankbook.cellnames import cell_of
 from rankbook.engine.debugging.debugger import RankDebugger
 from rankbook.engine.debugging.prompt import Prompt
+from rankbook.engine.imports import when_imported
 
 __all__ = ["Stops"]
 
+_COMPILER = str(Path(torch.__file__).parent / "_dynamo")
+"""Where the code of torch.compile is, which calls what it does not compile."""
+
+_COMPILED = ("__compiled_fn", "__resume_at")
+"""How the names begin that a function refers to once torch.compile has rewritten it."""
+
 
 class Stops:
-    """Puts a rank's own functions in the place of those that would need a terminal."""
+    """Puts a rank's own functions in the place of those that would need a terminal.
+
+    Attributes:
+        at_failures: Whether a cell that fails opens the prompt (``%pdb on``).
+    """
 
     def __init__(self, prompt: Prompt) -> None:
         """Put them there, once in a process.
@@ -31,12 +43,20 @@ class Stops:
         Args:
             prompt: Asks the notebook.
         """
+        self.at_failures = False
         self._prompt = prompt
         self._local = threading.local()
         self._passed: dict[tuple[str, int], int] = {}
         sys.breakpointhook = self._breakpoint
         pdb.set_trace = self._set_trace
         pdb.post_mortem = self._post_mortem
+        pdb.pm = self.look_back_at_last
+        pdb.run = pdb.runctx = self.run  # type: ignore[assignment]
+        pdb.runeval = self._run_expression  # type: ignore[assignment]
+        pdb.runcall = self._run_call
+        when_imported("IPython.core.debugger", self._take_set_trace)
+        when_imported("ipdb", self._take_ipdb)
+        when_imported("torch._dynamo", self._leave_uncompiled)
         dist.breakpoint = self._dist_breakpoint
         builtins.input = self._input
         getpass.getpass = self._getpass
@@ -46,12 +66,27 @@ class Stops:
         __tracebackhide__ = True
         self._debugger().look_back(trace)
 
+    def look_back_at(self, error: BaseException | None) -> None:
+        """Say which exception it was, and stop where it was raised."""
+        __tracebackhide__ = True
+        if error is None or error.__traceback__ is None:
+            print("No cell has failed here.")
+            return
+        print(f"{type(error).__name__}: {error}".rstrip(": "))
+        self.look_back(error.__traceback__)
+
+    def look_back_at_last(self) -> None:
+        """Stop where the exception was raised that has ended a cell last."""
+        __tracebackhide__ = True
+        self.look_back_at(getattr(sys, "last_value", None))
+
     def end_cell(self) -> None:
         """A cell has ended: nothing is traced any more, and its breakpoints are gone."""
         if getattr(self._local, "debugger", None) is None and not bdb.Breakpoint.bplist:
             return
         sys.settrace(None)
         self._debugger().clear_all_breaks()
+        bdb.Breakpoint.clearBreakpoints()  # the next cell counts from 1
         self._local.debugger = None
         self._passed.clear()
 
@@ -60,11 +95,64 @@ class Stops:
     def _breakpoint(self, *_args: Any, header: str | None = None, **_options: Any) -> None:
         __tracebackhide__ = True
         if os.environ.get("PYTHONBREAKPOINT") != "0":
-            self._stop(sys._getframe(1), header)
+            self._stop(_caller(sys._getframe(1)), header)
 
-    def _set_trace(self, *, header: str | None = None, **_options: Any) -> None:
+    def _set_trace(
+        self,
+        frame: FrameType | None = None,
+        *_args: Any,
+        header: str | None = None,
+        **_options: Any,
+    ) -> None:
         __tracebackhide__ = True
-        self._stop(sys._getframe(1), header)
+        self._stop(frame or _caller(sys._getframe(1)), header)
+
+    def run(
+        self,
+        statement: Any,
+        globals: dict[str, Any] | None = None,  # noqa: A002 - as pdb.run has it
+        locals: dict[str, Any] | None = None,  # noqa: A002
+    ) -> None:
+        """Step through a statement, from its first line on.
+
+        Args:
+            statement: A text, or code.
+            globals: Its variables; those of ``__main__`` if there are none.
+            locals: Its local variables, if they are others.
+        """
+        __tracebackhide__ = True
+        code = compile(statement, "<string>", "exec") if isinstance(statement, str) else statement
+        self._new_debugger().follow(code, globals, locals)
+
+    def _run_expression(self, expression: str, *names: Any) -> Any:
+        __tracebackhide__ = True
+        return self._new_debugger().follow(compile(expression, "<string>", "eval"), *names)
+
+    def _run_call(self, *args: Any, **options: Any) -> Any:
+        return self._new_debugger().runcall(*args, **options)
+
+    def _take_set_trace(self, module: ModuleType) -> None:
+        module.set_trace = self._set_trace  # type: ignore[attr-defined]
+
+    def _take_ipdb(self, module: Any) -> None:
+        def set_trace(frame: Any = None, context: Any = None, cond: bool = True) -> None:  # noqa: FBT001, FBT002
+            del context
+            if cond:
+                self._set_trace(frame or sys._getframe(1))
+
+        module.set_trace = module.sset_trace = set_trace
+        module.post_mortem = module.spost_mortem = self._post_mortem
+        module.pm = self.look_back_at_last
+        module.run, module.runcall = self.run, self._run_call
+        module.runeval = self._run_expression
+
+    def _leave_uncompiled(self, _module: ModuleType) -> None:
+        # Else torch.compile compiles the debugger.
+        disable: Any = torch.compiler.disable
+        if sys.breakpointhook == self._breakpoint:
+            sys.breakpointhook = disable(self._breakpoint)
+        pdb.set_trace = disable(self._set_trace)
+        RankDebugger.trace_dispatch = disable(RankDebugger.trace_dispatch)  # type: ignore[method-assign]
 
     def _post_mortem(self, t: Any = None) -> None:
         __tracebackhide__ = True
@@ -112,17 +200,32 @@ class Stops:
         self._prompt.refuse()
         if header:
             print(header)
+        if any(name.startswith(_COMPILED) for name in frame.f_code.co_names):
+            print(
+                "torch.compile has rewritten this function: variables may be missing. To step "
+                'through it as it is written, run torch.compiler.set_stance("force_eager") first.'
+            )
         self._debugger().stop_at(frame)
 
     def _debugger(self) -> RankDebugger:
         """This thread's debugger: what it displays, and what was typed last, outlive one stop."""
         known: RankDebugger | None = getattr(self._local, "debugger", None)
         if known is None or known.depth:
-            new = RankDebugger(self._prompt, _name_of)
+            new = self._new_debugger()
             if known is not None:
                 return new  # an expression at the prompt has come to a breakpoint
             self._local.debugger = known = new
         return known
+
+    def _new_debugger(self) -> RankDebugger:
+        return RankDebugger(self._prompt, _name_of)
+
+
+def _caller(frame: FrameType) -> FrameType:
+    """The frame that has called, past torch.compile's."""
+    while frame.f_code.co_filename.startswith(_COMPILER) and frame.f_back is not None:
+        frame = frame.f_back
+    return frame
 
 
 def _name_of(filename: str) -> str:

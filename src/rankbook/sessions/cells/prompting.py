@@ -15,13 +15,13 @@ from rankbook.words import sentence_start
 
 __all__ = ["QUIT", "RANKS", "Command", "Prompting", "Question"]
 
-QUIT = frozenset({"q", "quit", "exit", "EOF"})
+QUIT = frozenset({"q", "quit", "exit", "quit()", "exit()", "EOF"})
 """What ends the cell, on all ranks."""
 
 RANKS = "ranks"
 """What shows where every rank stands."""
 
-_TO_SOME = re.compile(r"\s*(\d[\d,\s-]*|\w+=[\w=,\s-]*):\s*(.*)")
+_TO_SOME = re.compile(r"\s*(all|[-\d,:\s\[\]]*[-\d,:\]]|\w+=[\w=,\s-]*?)\s*:(?!=)\s*(.*)")
 """``2: p x``, ``0-1: n``, ``tp=0: n``: a command for some of the ranks that stand at the prompt."""
 
 
@@ -37,6 +37,8 @@ class Question:
     """The prompt, with its ranks."""
     where: str
     """Where they stand, for a message."""
+    takes_commands: bool = False
+    """Whether it is the debugger's, and not for the next line of a statement that was begun."""
 
 
 @dataclass(frozen=True)
@@ -102,25 +104,28 @@ class Prompting:
         return not missing or time.monotonic() - self._news >= patience
 
     def question(self) -> Question:
-        """What to ask now: what the lowest rank asks, of all that ask the same."""
-        first = self._asks[min(self._asks)]
+        """What to ask now: what the lowest rank asks, of all that ask the same.
+
+        Ranks that wait for the rest of a statement come first.
+        """
+        order = sorted(self._asks, key=lambda rank: (not _is_begun(self._asks[rank]), rank))
+        first = self._asks[order[0]]
         by_place: dict[str, list[int]] = {}
         for rank, asks in sorted(self._asks.items()):
-            if asks.of == first.of and (asks.of == "debugger" or asks.text == first.text):
+            if (asks.of, asks.text) == (first.of, first.text):
                 by_place.setdefault(asks.place, []).append(rank)
         ranks = tuple(sorted(rank for some in by_place.values() for rank in some))
         label = self._members.label
-        places = ", ".join(f"[{label(some)}] {place}" for place, some in by_place.items())
         if first.of != "debugger":
             name = "input" if first.of == "input" else "getpass"
             text = f"[{label(ranks)}] {first.text}"
             return Question(ranks, first.of, text, f"{name}() of {self._members.in_words(ranks)}")
+        places = ", ".join(f"[{label(some)}] {place}" for place, some in by_place.items())
         where = "; ".join(
             f"{self._members.in_words(some)}: {place}" for place, some in by_place.items()
         )
-        return Question(
-            ranks, first.of, f"{places} \N{BLACK RIGHT-POINTING SMALL TRIANGLE} ", where
-        )
+        end = " ".join(filter(None, (first.text, "\N{BLACK RIGHT-POINTING SMALL TRIANGLE}")))
+        return Question(ranks, first.of, f"{places} {end} ", where, not first.text)
 
     def read(self, line: str, question: Question) -> Command:
         """Read what the person has typed.
@@ -128,7 +133,7 @@ class Prompting:
         Raises:
             InputError: It is for ranks that do not stand at this prompt.
         """
-        if question.of != "debugger" or not (named := _TO_SOME.fullmatch(line)):
+        if not question.takes_commands or not (named := _TO_SOME.fullmatch(line)):
             return Command(line, question.ranks)
         chosen = self._members.select(named[1].strip())
         if absent := sorted(set(chosen) - set(question.ranks)):
@@ -157,3 +162,8 @@ class Prompting:
         if not self._asks and self._since is not None:
             self._held += time.monotonic() - self._since
             self._since = None
+
+
+def _is_begun(asks: Asks) -> bool:
+    """Whether the rest of a statement is asked for."""
+    return asks.of == "debugger" and bool(asks.text)

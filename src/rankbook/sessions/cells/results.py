@@ -100,7 +100,7 @@ class CellResult(Mapping[int, RankResult]):
     @property
     def ok(self) -> bool:
         """Whether the cell ran to its end on every rank."""
-        return all(result.ok for result in self.ranks.values())
+        return not self.ended and all(result.ok for result in self.ranks.values())
 
     def raise_for_error(self) -> None:
         """Raise what went wrong, if anything did.
@@ -112,7 +112,7 @@ class CellResult(Mapping[int, RankResult]):
         groups = self._failures()
         if not groups and self.ended:
             groups = self.failures()
-        if not groups and self.diagnosis is None:
+        if not groups and self.diagnosis is None and not self.ended:
             return
         failed = tuple(sorted(rank for ranks, _ in groups for rank in ranks))
         sentence = self.interruption or (self.diagnosis.summary if self.diagnosis else "")

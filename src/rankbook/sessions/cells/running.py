@@ -217,10 +217,12 @@ class RunningCell:
 
     def _go_on(self, question: Question, is_answered: Callable[[], bool]) -> None:
         """Show, and watch, what other ranks do until the answer is there, or of no use."""
+        earlier = self.watch.diagnosis  # of a time when these ranks did something else
 
         def pause() -> float:
             due = min(self._pause(), self._timing.asking)
-            if (found := self.watch.diagnosis) and found.kind == "slow":
+            found = self.watch.diagnosis
+            if found is not None and found is not earlier and found.kind == "slow":
                 self._tell(found)
             return due
 

@@ -222,30 +222,40 @@ def _largest(
 
     dtype = getattr(torch, leaf.dtype)
     step = CHUNK // dtype.itemsize
-    largest, first, count = 0.0, -1, 0
+    largest, first, count, is_number = 0.0, -1, 0, True
     for number, a, b in zip(numbers, own, other, strict=True):
-        x, y = (_wide(torch.frombuffer(bytearray(data), dtype=dtype)) for data in (a, b))
         bits = torch.frombuffer(bytearray(a), dtype=torch.uint8) != torch.frombuffer(
             bytearray(b), dtype=torch.uint8
         )
-        differs = bits.reshape(x.numel(), -1).any(1)
+        differs = bits.reshape(-1, dtype.itemsize).any(1)
         count += int(differs.sum())
         if first < 0:
             first = number * step + int(differs.nonzero()[0])
-        delta = (x - y).abs()[differs]
-        delta = torch.where(delta.isnan(), torch.full_like(delta, torch.inf), delta)
-        largest = max(largest, float(delta.max()))
+        try:
+            x, y = (torch.frombuffer(bytearray(data), dtype=dtype)[differs] for data in (a, b))
+            largest = max(largest, float(_delta(x, y).max()))
+        except (RuntimeError, NotImplementedError):  # bits of torch's that are no numbers
+            is_number = False
     at_least = "at least " if more else ""
-    place = _index(first, leaf.shape)
+    place = f" at {_index(first, leaf.shape)}" if leaf.shape else ""
+    values = f"{place}, {at_least}{plural(count, 'value')}"
+    if not is_number:
+        return f"differs{values}"
     if not largest:
-        return f"the sign of zero at {place}, {at_least}{plural(count, 'value')}"
-    return f"max |Δ| {at_least}{largest:.3g} at {place}, {at_least}{plural(count, 'value')}"
+        return f"the sign of zero{values}"
+    return f"max |Δ| {at_least}{largest:.3g}{values}"
 
 
-def _wide(values: torch.Tensor) -> torch.Tensor:
+def _delta(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """How far values are apart; NaN is infinitely far from a number."""
     import torch
 
-    return values if values.is_complex() else values.to(torch.float64)
+    wide = torch.complex128 if x.is_complex() else torch.float64
+    delta = (x.to(wide) - y.to(wide)).abs()
+    if x.dtype in (torch.int64, torch.uint64):  # a float64 holds no more than 53 bits of them
+        exact = (x.view(torch.int64) - y.view(torch.int64)).abs().to(wide)
+        delta = torch.where(delta < 2**62, exact, delta)
+    return torch.where(delta.isnan(), torch.full_like(delta, torch.inf), delta)
 
 
 def _index(flat: int, shape: Sequence[int]) -> str:

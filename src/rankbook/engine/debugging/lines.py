@@ -1,0 +1,45 @@
+"""What a person means by a line at the prompt: a command of pdb, or Python."""
+
+from __future__ import annotations
+
+import codeop
+import re
+
+__all__ = ["is_python", "is_unfinished"]
+
+_TAKE_EXPRESSIONS = frozenset(
+    {"debug", "display", "help", "h", "p", "pp", "source", "undisplay", "whatis"}
+)
+"""Commands behind which an expression stands: ``p (x)``, ``p -x``."""
+
+_ASSIGNMENT = re.compile(r"\s*(?:[-+@*/%&|^]|//|\*\*|<<|>>)?=")
+_COMPARISON = re.compile(r"\s+(?:[-+@*/%&|^<>]|//|\*\*|<<|>>|!=|[<>]=)\s|\s+(?:is|in|and|or)\s")
+_UNARY = re.compile(r"\s+[-+*]\s")
+
+
+def is_python(command: str, rest: str) -> bool:
+    """Whether a line that begins like a command is Python: ``n.shape``, ``c = 5``, ``list(x)``.
+
+    Args:
+        command: The name of a command, with which it begins.
+        rest: All that follows the name.
+    """
+    if _ASSIGNMENT.match(rest):
+        return True
+    if command in _TAKE_EXPRESSIONS:
+        return rest[:1] in (".", "[", ",")
+    if rest and not rest[0].isspace():
+        return rest.strip() != "."  # ``l.``
+    return _COMPARISON.match(rest) is not None
+
+
+def is_unfinished(text: str) -> bool:
+    """Whether a statement goes on in further lines, as in Python's own shell.
+
+    Args:
+        text: What has been typed of it; one line that opens no bracket is complete.
+    """
+    try:
+        return codeop.compile_command(text if "\n" in text else f"{text}\n", "<stdin>") is None
+    except (SyntaxError, OverflowError, ValueError):
+        return False

@@ -1,0 +1,142 @@
+"""Where a rank's debugger stops: in a person's code, and where a person expects it in a cell."""
+
+from __future__ import annotations
+
+import dis
+import inspect
+import pdb
+import sys
+from types import CodeType, FrameType
+from typing import Any
+
+from rankbook.engine import owners
+
+__all__ = ["Stepping", "is_statement", "runs_cells"]
+
+_MACHINERY = ("IPython", "ipykernel", "ipyparallel", "rankbook", "tornado", "traitlets")
+"""Packages that run a cell: a person does not step through them."""
+
+
+class Stepping(pdb.Pdb):
+    """pdb, which passes over what runs a cell.
+
+    IPython runs every statement of a cell as code of its own. To a person they are one: the end of
+    a statement is no stop, and ``until 9`` means the cell's line 9.
+
+    Attributes:
+        is_inside_line: Whether it has stopped within a line, at ``breakpoint()``, not before one.
+        until: The line of the cell up to which it goes on; 0: that is not asked for.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        """Make one; options as pdb takes them."""
+        packages = [pattern for each in _MACHINERY for pattern in (each, f"{each}.*")]
+        super().__init__(skip=packages, nosigint=True, readrc=False, **options)
+        self.until = 0
+        self.is_inside_line = False
+        self._followed: CodeType | None = None
+        """Code that it runs itself, and whose first line is a stop."""
+
+    def stop_at(self, frame: FrameType) -> None:
+        """Stop at the line where a frame stands now, then go on as the person says."""
+        sys.settrace(None)  # what follows is the debugger's own
+        self.reset()
+        caller: FrameType | None = frame
+        while caller is not None:
+            caller.f_trace = self.trace_dispatch
+            self.botframe = caller
+            caller = caller.f_back
+        self.is_inside_line = True
+        try:
+            self.interaction(frame, None)
+        finally:
+            self.is_inside_line = False
+        if self.quitting:
+            raise KeyboardInterrupt
+        if self.stopframe is not self.botframe or self.breaks:
+            sys.settrace(self.trace_dispatch)
+
+    def follow(self, code: CodeType, *names: dict[str, Any] | None) -> Any:
+        """Step through code, from its first line on; return its value, if it is an expression."""
+        self._followed = code
+        return self.runeval(code, *names)
+
+    def user_return(self, frame: FrameType, return_value: Any) -> None:
+        """Stop where a function returns; a statement of a cell does not."""
+        if not is_statement(frame):
+            super().user_return(frame, return_value)
+
+    def user_call(self, frame: FrameType, argument_list: None) -> None:
+        """Stop where a function begins; a statement of a cell begins with its line."""
+        if not is_statement(frame):
+            super().user_call(frame, argument_list)
+
+    # A coroutine, or a generator, returns each time that it is suspended. pdb waits for the
+    # exception that tells of its end, which only the code that runs the cell may see.
+
+    def dispatch_return(self, frame: FrameType, arg: Any) -> Any:
+        """Go on where a function has returned; of a coroutine, when it has ended."""
+        is_awaited = frame is self.stopframe and bool(frame.f_code.co_flags & _SUSPENDED)
+        trace = super().dispatch_return(frame, arg)
+        if is_awaited and frame is self.stopframe and not _is_suspended(frame):
+            self.set_step()
+        return trace
+
+    def user_exception(self, frame: FrameType, exc_info: Any) -> None:
+        """Stop where an exception passes; the end of a coroutine is none of a person's."""
+        if owners.is_of_a_person(frame.f_code) or exc_info[0] is not StopIteration:
+            super().user_exception(frame, exc_info)
+
+    def set_return(self, frame: FrameType) -> None:
+        """Go on until a function returns, or to the end of the cell."""
+        if is_statement(frame):
+            self.set_continue()
+        else:
+            super().set_return(frame)
+
+    def set_until(self, frame: FrameType, lineno: int | None = None) -> None:
+        """Go on to a line."""
+        if lineno is not None and is_statement(frame):
+            self.until = lineno
+        super().set_until(frame, lineno)
+
+    def stop_here(self, frame: FrameType) -> bool:
+        """Whether to stop in a frame."""
+        if self.until:
+            return is_statement(frame) and frame.f_lineno >= self.until
+        return bool(super().stop_here(frame)) and not self._serves_cells(frame)
+
+    def _serves_cells(self, frame: FrameType) -> bool:
+        """Whether a frame was called by what runs cells, and not by the person's code."""
+        caller: FrameType | None = frame
+        while caller is not None and not owners.is_of_a_person(caller.f_code):
+            if caller.f_code is self._followed:
+                return False
+            if runs_cells(caller):
+                return True
+            caller = caller.f_back
+        return False
+
+    def break_anywhere(self, frame: FrameType) -> bool:
+        """Whether the lines of a frame are to be looked at, which is asked as it begins."""
+        return bool(self.until and is_statement(frame)) or bool(super().break_anywhere(frame))
+
+
+_SUSPENDED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+"""Of code that returns before its end."""
+
+
+def _is_suspended(frame: FrameType) -> bool:
+    """Whether a coroutine or generator that returns does so to be resumed."""
+    return dis.opname[frame.f_code.co_code[frame.f_lasti]] in ("YIELD_VALUE", "SEND", "YIELD_FROM")
+
+
+def is_statement(frame: FrameType) -> bool:
+    """Whether a frame runs a statement of a cell, and no function."""
+    code = frame.f_code
+    return owners.is_cell(code.co_filename) and code.co_name.startswith(("<module>", "<cell line"))
+
+
+def runs_cells(frame: FrameType) -> bool:
+    """Whether a frame belongs to what runs cells."""
+    return str(frame.f_globals.get("__name__")).partition(".")[0] in _MACHINERY

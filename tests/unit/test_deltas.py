@@ -1,0 +1,56 @@
+"""How far two tensors are apart, in words, whatever their numbers are."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rankbook.engine.diffing import _bytes, _memory
+from rankbook.models.diffs import Leaf
+from rankbook.sessions.members.diffs import _largest
+
+NAN = float("nan")
+
+
+def told(a, b):
+    """What is said of two tensors of one chunk."""
+    leaf = Leaf("x", "tensor", shape=tuple(a.shape), dtype=str(a.dtype).removeprefix("torch."))
+    [x], [y] = ([_memory(piece) for piece in _bytes(tensor, 2**18)] for tensor in (a, b))
+    return _largest(leaf, [0], [x], [y], more=False)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "words"),
+    [
+        (torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.5]), "max |Δ| 0.5 at [1], 1 value"),
+        (torch.tensor(1.0), torch.tensor(3.0), "max |Δ| 2, 1 value"),
+        (torch.tensor([0.0]), torch.tensor([-0.0]), "the sign of zero at [0], 1 value"),
+        (torch.tensor([1.0]), torch.tensor([NAN]), "max |Δ| inf at [0], 1 value"),
+        (torch.tensor([2**62]), torch.tensor([2**62 + 1]), "max |Δ| 1 at [0], 1 value"),
+        (torch.tensor([-(2**63)]), torch.tensor([2**63 - 1]), "max |Δ| 1.84e+19 at [0], 1 value"),
+        (torch.tensor([True]), torch.tensor([False]), "max |Δ| 1 at [0], 1 value"),
+        (torch.tensor([1 + 1j]), torch.tensor([1 - 1j]), "max |Δ| 2 at [0], 1 value"),
+        (
+            torch.ones(1, dtype=torch.complex32),
+            torch.zeros(1, dtype=torch.complex32),
+            "max |Δ| 1 at [0], 1 value",
+        ),
+        (
+            torch.ones(2).to(torch.float8_e4m3fn),
+            torch.zeros(2).to(torch.float8_e4m3fn),
+            "max |Δ| 1 at [0], 2 values",
+        ),
+        (
+            torch.tensor([3], dtype=torch.uint64),
+            torch.tensor([5], dtype=torch.uint64),
+            "max |Δ| 2 at [0], 1 value",
+        ),
+        (
+            torch.tensor([3], dtype=torch.uint8).view(torch.bits8),
+            torch.tensor([5], dtype=torch.uint8).view(torch.bits8),
+            "differs at [0], 1 value",
+        ),
+    ],
+)
+def test_the_difference_is_told_for_every_kind_of_number(a, b, words):
+    assert told(a, b) == words
