@@ -564,3 +564,18 @@ def test_an_exception_from_outside_of_the_cell_has_no_line():
     with pytest.raises(ValueError, match="invalid literal") as caught:
         int("x")
     assert traces.line_of(caught.value.__traceback__) == ""
+
+
+def test_a_traceback_of_very_many_frames_is_cut_in_the_middle():
+    def recursion(n):
+        return recursion(n + 1)
+
+    with pytest.raises(RecursionError) as caught:
+        recursion(0)
+    trace = caught.value.__traceback__
+    short = list(traceback.walk_tb(traces.shortened(trace)))
+    assert len(short) == 30
+    assert short[0] == next(traceback.walk_tb(trace))
+    assert short[-1] == [*traceback.walk_tb(trace)][-1]
+    assert traces.shortened(trace.tb_next) is not trace.tb_next
+    assert traces.shortened(None) is None
