@@ -15,7 +15,7 @@ NAN = float("nan")
 def told(a, b):
     """What is said of two tensors of one chunk."""
     leaf = Leaf("x", "tensor", shape=tuple(a.shape), dtype=str(a.dtype).removeprefix("torch."))
-    [x], [y] = ([_memory(piece) for piece in _bytes(tensor, 2**18)] for tensor in (a, b))
+    [x], [y] = ([bytes(_memory(piece)) for piece in _bytes(tensor, 2**18)] for tensor in (a, b))
     return _largest(leaf, [0], [x], [y], more=False)
 
 
