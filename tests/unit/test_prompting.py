@@ -111,10 +111,7 @@ def test_the_time_at_prompts_is_counted_once_however_many_ranks_stand_there(aske
         ("2: p x", Command("p x", (2,))),
         ("0-1: n", Command("n", (0, 1))),
         ("0,2:c", Command("c", (0, 2))),
-        ("all: n", Command("n", (0, 1, 2))),
-        ("-1: n", Command("n", (2,))),
         ("::2: p x[1:2]", Command("p x[1:2]", (0, 2))),
-        ("1:: n", Command("n", (1, 2))),
         ("[0,2]: n", Command("n", (0, 2))),
         ("x: int = 3", Command("x: int = 3", (0, 1, 2))),
         ("x[1:2]", Command("x[1:2]", (0, 1, 2))),
@@ -128,6 +125,15 @@ def test_a_command_is_for_all_ranks_at_the_prompt_or_for_those_before_the_colon(
     for rank in (0, 1, 2):
         asked.take(rank, at(4))
     assert asked.read(line, asked.question()) == command
+
+
+@pytest.mark.parametrize(
+    ("line", "ranks"), [("all: n", (0, 1, 2, 3)), ("-1: n", (3,)), ("1:: n", (1, 2, 3))]
+)
+def test_a_command_takes_every_kind_of_selection(asked, line, ranks):
+    for rank in range(4):
+        asked.take(rank, at(4))
+    assert asked.read(line, asked.question()) == Command("n", ranks)
 
 
 def test_the_rest_of_a_statement_is_asked_of_those_that_have_begun_it_and_is_no_command(asked):
