@@ -131,6 +131,30 @@ def test_cut_groups_leave_no_threads_and_sockets(world):
     assert until(tidy, SOON) < SOON, (before, held())
 
 
+def test_an_object_that_ends_slowly_holds_up_no_cell_after_a_hang(world, tmp_path):
+    """As a DataLoader does, of which a sample has raised: it waits for its workers."""
+    begun, ends = tmp_path / "begun", tmp_path / "ends"
+    world.session.run(
+        "from pathlib import Path\nimport time\n"
+        "class Slow:\n"
+        "    def __del__(self):\n"
+        f"        Path({str(begun)!r}).touch()\n"
+        f"        while not Path({str(ends)!r}).exists(): time.sleep(0.01)\n"
+        "if rank == 0:\n"
+        "    slow = Slow()\n"
+        "    slow.itself = slow\n"
+        "    del slow\n"
+    )
+    try:
+        world.session.run("if rank: dist.barrier()")
+        assert until(begun.exists, SOON) < SOON
+        running = world.in_background(lambda: world.session.run("dist.barrier()"))
+        assert running.join(SOON), "it waits for what ends"
+        running.value.raise_for_error()
+    finally:
+        ends.touch()
+
+
 def test_ranks_are_idle_and_stay_idle_after_their_group_was_re_created(world):
     """What an engine clears away behind a former group is not taken for work."""
     for _ in range(3):
