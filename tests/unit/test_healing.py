@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from importlib import import_module
@@ -287,15 +289,43 @@ def test_modules_of_another_group_are_left_alone(group):
     assert wrappers.find({object(): "0"}).ddp == ()
 
 
+class _Uncleared:
+    """A cache of torch up to 2.10, which cannot be cleared."""
+
+    def __init__(self, compute):
+        self.compute = compute
+
+    def __call__(self, schema):
+        return self.compute(schema)
+
+
 def test_dtensor_gets_an_empty_cache_where_torch_cannot_clear_it(group, monkeypatch):
-    debug = import_module("torch.distributed.tensor.debug")
-    monkeypatch.delattr(debug, "_clear_sharding_prop_cache", raising=False)
     propagator = DTensor._op_dispatcher.sharding_propagator
-    before = propagator.propagate_op_sharding
+    before = _Uncleared(propagator.propagate_op_sharding_non_cached)
     monkeypatch.setattr(propagator, "propagate_op_sharding", before)  # it is put back at the end
-    held = distribute_tensor(torch.ones(2, 2), init_device_mesh("cpu", (1,)), [Shard(0)])
-    assert torch.equal((held @ held).full_tensor(), torch.full((2, 2), 2.0))
     meshes.clear_caches()
     assert propagator.propagate_op_sharding is not before
-    assert not propagator.propagate_op_sharding.cache_info().currsize
+    assert isinstance(propagator.propagate_op_sharding, _Uncleared)
+    held = distribute_tensor(torch.ones(2, 2), init_device_mesh("cpu", (1,)), [Shard(0)])
     assert torch.equal((held @ held).full_tensor(), torch.full((2, 2), 2.0))
+
+
+def test_what_dtensor_has_worked_out_is_forgotten(group):
+    held = distribute_tensor(torch.ones(2, 2), init_device_mesh("cpu", (1,)), [Shard(0)])
+    cached = DTensor._op_dispatcher.sharding_propagator.propagate_op_sharding
+    cached.cache_clear()
+    assert torch.equal((held @ held).full_tensor(), torch.full((2, 2), 2.0))
+    meshes.clear_caches()
+    assert not cached.cache_info().currsize
+    assert torch.equal((held @ held).full_tensor(), torch.full((2, 2), 2.0))
+
+
+def test_to_forget_it_takes_no_import_of_inductor():
+    code = (
+        "import sys, torch.distributed.tensor\n"
+        "from rankbook.distributed.healing import clear_caches\n"
+        "before = set(sys.modules)\n"
+        "clear_caches()\n"
+        "print(*(set(sys.modules) - before))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == []

@@ -208,6 +208,7 @@ USES = [
     (FSDP_PARAMETER, "_unsharded_param", "distributed"),
     (DTENSOR, "_local_tensor", "distributed"),
     (DTENSOR, "_op_dispatcher", "distributed"),
+    (TORCH, "_C", "distributed"),
     (MESH, "_coordinate_on_dim", "distributed"),
     (ZERO, "_optim_constructor", "distributed"),
     (ZERO, "_optim_defaults", "distributed"),

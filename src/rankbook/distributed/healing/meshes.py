@@ -10,8 +10,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from importlib import import_module
 from typing import Any
+
+import torch
 
 __all__ = ["clear_caches", "end", "has_ended", "is_of_ended", "unify"]
 
@@ -58,22 +59,22 @@ def clear_caches() -> None:
         for one in list(vars(module).values()) if module else ():
             if hasattr(one, "cache_clear") and not isinstance(one, type):
                 one.cache_clear()
-    if "torch.distributed.tensor" not in sys.modules:
-        return  # to import it takes a second
-    debug = import_module("torch.distributed.tensor.debug")
-    if (clear := getattr(debug, "_clear_sharding_prop_cache", None)) is not None:  # torch >= 2.11
-        clear()
+    # To import it takes a second; torch.distributed.tensor.debug, which has a function for this,
+    # imports Inductor, and takes several.
+    if (tensor := sys.modules.get("torch.distributed.tensor")) is not None:
+        with suppress(AttributeError):  # it is being imported, or another torch keeps no cache here
+            _clear_cache(tensor.DTensor._op_dispatcher.sharding_propagator)
+
+
+def _clear_cache(propagator: Any) -> None:
+    """Empty the cache of DTensor's propagator, in Python and, where torch has one, in C++."""
+    cached = propagator.propagate_op_sharding
+    if hasattr(cached, "cache_clear"):  # torch >= 2.11
+        cached.cache_clear()
     else:
-        _replace_cache()
-
-
-def _replace_cache() -> None:
-    """Give DTensor an empty cache where torch cannot clear it, as up to 2.10."""
-    with suppress(AttributeError):  # another torch keeps none here
-        dtensor = import_module("torch.distributed.tensor").DTensor
-        propagator = dtensor._op_dispatcher.sharding_propagator
-        kind = type(propagator.propagate_op_sharding)
-        propagator.propagate_op_sharding = kind(propagator.propagate_op_sharding_non_cached)
+        propagator.propagate_op_sharding = type(cached)(propagator.propagate_op_sharding_non_cached)
+    if (clear := getattr(torch._C, "_clear_DTensor_sharding_propagator_cache", None)) is not None:
+        clear()
 
 
 def _names(mesh: Any) -> list[str]:
