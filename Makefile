@@ -37,7 +37,7 @@ test: $(STAMP) ## run the tests (ARGS="-k name" chooses), 30 minutes at most
 test-all: $(STAMP) ## run the tests, the slow ones, too (1 hour)
 	@$(BIN)/python -m pytest --slow -o session_timeout=7200 $(ARGS)
 
-test-lessons: $(STAMP) ## run the lessons with their solutions and every wrong answer (5 minutes)
+test-lessons: $(STAMP) ## run the lessons with their solutions and every wrong answer (6 minutes)
 	@$(BIN)/python -m pytest --slow tests/lessons $(ARGS)
 
 lessons: $(STAMP) ## execute the lessons with their solutions for the documentation

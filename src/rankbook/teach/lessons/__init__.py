@@ -21,6 +21,8 @@ LESSONS = {
     "08_pipeline": "rankbook.teach.lessons.pipeline",
     "09_meshes": "rankbook.teach.lessons.meshes",
     "10_measuring": "rankbook.teach.lessons.measuring",
+    "11_mixture_of_experts": "rankbook.teach.lessons.experts",
+    "12_death_and_recovery": "rankbook.teach.lessons.recovery",
 }
 """By the name of the notebook, the module of its lesson."""
 
