@@ -141,6 +141,8 @@ def test_an_object_that_ends_slowly_holds_up_no_cell_after_a_hang(world, tmp_pat
         f"        Path({str(begun)!r}).touch()\n"
         f"        while not Path({str(ends)!r}).exists(): time.sleep(0.01)\n"
         "if rank == 0:\n"
+        "    import gc\n"
+        "    gc.disable()\n"  # Python itself would end it, at any moment
         "    slow = Slow()\n"
         "    slow.itself = slow\n"
         "    del slow\n"
@@ -153,6 +155,7 @@ def test_an_object_that_ends_slowly_holds_up_no_cell_after_a_hang(world, tmp_pat
         running.value.raise_for_error()
     finally:
         ends.touch()
+        world.session.run("import gc; gc.enable()")
 
 
 def test_ranks_are_idle_and_stay_idle_after_their_group_was_re_created(world):
