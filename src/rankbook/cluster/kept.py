@@ -22,7 +22,6 @@ from typing import Any
 from rankbook.cluster import isolated
 from rankbook.cluster.held import Holding
 from rankbook.errors import ClusterError
-from rankbook.models import to_dict
 
 __all__ = ["Follower", "Kept", "User", "all_kept", "find", "keep"]
 
@@ -63,6 +62,8 @@ def keep(kept: Kept, connection_file: Path, holding: Holding) -> User:
     Raises:
         ClusterError: It did not start.
     """
+    from rankbook.models import to_dict  # the extension loads this module, and not the models
+
     note = _note(connection_file, kept.name)
     process = subprocess.Popen(
         isolated.command("rankbook.cluster.keeper"),
