@@ -87,7 +87,7 @@ class Kernel:
             cwd=self._folder.name,
             env={
                 **os.environ,
-                # Nobody's profile takes part, and a `python` in PATH is this one.
+                # No person's profile takes part, and a `python` in PATH is this one.
                 "IPYTHONDIR": self._folder.name,
                 "PATH": os.pathsep.join([bin_folder, os.environ["PATH"]]),
                 _MARK: self._mark,

@@ -43,7 +43,7 @@ def main() -> None:
     skip: set[tuple[int, str, str]] = set()
     for repeat in range(args.repeats):
         for n in args.ranks:
-            # Side by side, so that a busy minute of the machine is nobody's alone.
+            # Side by side, so that a busy minute of the machine falls on both.
             for name in contenders:
                 print(f"repeat {repeat + 1}/{args.repeats}, {n} ranks: {name}", file=sys.stderr)
                 _trial(results, name, n, args, skip)

@@ -14,14 +14,15 @@ from IPython.paths import get_ipython_dir
 from rankbook._version import NEWEST_TORCH, __version__
 from rankbook.cluster.channel import Channel, everyone
 from rankbook.errors import ClusterError, EngineError
-from rankbook.models import EngineFacts
-from rankbook.models.requests import LookAt
+from rankbook.models import EngineFacts, load
+from rankbook.models.requests import LookAt, SayFacts
 
 if TYPE_CHECKING:
     import ipyparallel
 
 __all__ = [
     "connection_file_of",
+    "facts_of",
     "install_agents",
     "one_line",
     "profile_dir_of",
@@ -98,6 +99,26 @@ def install_agents(client: ipyparallel.Client) -> None:
     """
     for engine, result in _install_on(client, client.ids).items():
         _check(engine, result)
+
+
+def facts_of(channel: Channel, engines: Iterable[int], address: str) -> list[EngineFacts]:
+    """Ask engines where they stand; they answer whatever they do.
+
+    Args:
+        channel: To them.
+        engines: Their ids.
+        address: Where the controller listens, for an engine to find which of its own leads there.
+
+    Raises:
+        EngineError: One has another version of rankbook; the message names both, and the host.
+        ClusterError: Some engines did not answer, or the controller is gone.
+    """
+    answers = channel.ask(everyone(engines, SayFacts(address)), timeout=60, again=2)
+    facts = [load(EngineFacts, answers[engine]) for engine in sorted(answers)]
+    refuse_other_versions(facts)
+    warn_of_newer_torch(facts)
+    warn_of_lacks(facts)
+    return facts
 
 
 def refuse_other_versions(facts: Sequence[EngineFacts]) -> None:

@@ -10,21 +10,15 @@ from pathlib import Path
 
 from IPython.paths import get_ipython_dir
 
-from rankbook.cluster.channel import Channel, everyone
-from rankbook.cluster.joining import (
-    one_line,
-    refuse_other_versions,
-    warn_of_lacks,
-    warn_of_newer_torch,
-)
+from rankbook.cluster.channel import Channel
+from rankbook.cluster.joining import facts_of, one_line
 from rankbook.cluster.launchers.base import EngineEvent, Launcher, Progress, Ready
 from rankbook.cluster.launchers.joined import JoinedLauncher
 from rankbook.cluster.messages import Wire
 from rankbook.cluster.wire import ClientWire
 from rankbook.errors import ClusterError, RankbookError, SessionError
 from rankbook.folders import where_full
-from rankbook.models import EngineFacts, load
-from rankbook.models.requests import SayFacts
+from rankbook.models import EngineFacts
 from rankbook.words import how_ended
 
 __all__ = ["Pool"]
@@ -219,23 +213,9 @@ class Pool:
         self.launcher.make_answer(self.channel)
 
     def facts(self, engines: Iterable[int] | None = None) -> list[EngineFacts]:
-        """Ask engines where they stand; they answer whatever they do.
-
-        Args:
-            engines: Their ids; None asks all.
-
-        Raises:
-            EngineError: One has another version of rankbook; the message names both, and the host.
-            ClusterError: Some engines did not answer, or the controller is gone.
-        """
-        request = SayFacts(self.launcher.address or self.wire.address)
-        asked = everyone(self.engines if engines is None else engines, request)
-        answers = self.channel.ask(asked, timeout=60, again=2)
-        facts = [load(EngineFacts, answers[e]) for e in sorted(answers)]
-        refuse_other_versions(facts)
-        warn_of_newer_torch(facts)
-        warn_of_lacks(facts)
-        return facts
+        """Ask engines, or all, where they stand; see :func:`.facts_of`."""
+        asked = self.engines if engines is None else engines
+        return facts_of(self.channel, asked, self.launcher.address or self.wire.address)
 
     def last_words(self, engine: int) -> list[str]:
         """The last lines that an engine wrote past Python, oldest first; none if unknown."""
@@ -271,8 +251,6 @@ class Pool:
         else:
             self.launcher.let_go()
             self.launcher.stop()
-
-    # ----------------------------------------------------------------------------------------
 
     def _wait(self, condition: Callable[[], bool], timeout: float, failure: str) -> None:
         deadline = time.monotonic() + timeout

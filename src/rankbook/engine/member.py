@@ -32,9 +32,9 @@ def main() -> None:
         sys.exit(f"mpiexec does not say which process this is: none of {', '.join(_NUMBERS)}")
     if number == 0:
         threading.Thread(target=_watch, args=(os.dup(0),), daemon=True).start()
-    from rankbook.engine import server
+    from rankbook.engine import loading, server
 
-    server.load()
+    loading.load()
     events = os.dup(1)
     # Never closed: Open MPI closes the standard input of a process that has closed its output.
     os.dup(1)

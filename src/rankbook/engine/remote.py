@@ -22,9 +22,9 @@ __all__ = ["main"]
 def main() -> None:
     """Say hello, then fork engines until stdin closes."""
     _say_hello()
-    from rankbook.engine import files, server
+    from rankbook.engine import files, loading, server
 
-    server.load()
+    loading.load()
     server.Server().serve()
     files.remove_all()
     os._exit(0)

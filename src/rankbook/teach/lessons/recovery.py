@@ -506,8 +506,8 @@ _PREDICTIONS = (
         truth=_how_equal,
         answer="equal up to rounding",
         rank=0,
-        why="The mean over 48 samples is the same, whoever computes which part. It is added up in "
-        "another order, so it is rounded elsewhere.",
+        why="The mean over 48 samples is the same, no matter which rank computes which part. It is "
+        "added up in another order, so it is rounded elsewhere.",
         slips=(
             ("equal", "The sums have other parts: 3 times 16 is not rounded as 4 times 12."),
             ("different", "The same samples, the same mean: where should a difference come from?"),
