@@ -97,13 +97,6 @@ def test_what_ipython_shows_in_a_pager_is_shown_as_text(two, page):
     assert len(two.run(page)[0].stdout) > 50
 
 
-@pytest.mark.parametrize("line", ["%pdb on", "%debug"])
-def test_magics_that_need_a_prompt_name_those_of_the_session(two, line):
-    said = two.run(line)[0].error.evalue
-    assert "%dist_debug" in said
-    assert "\n" not in said
-
-
 def test_a_file_named_like_a_standard_module_does_not_keep_a_session_from_starting(
     tmp_path, monkeypatch
 ):

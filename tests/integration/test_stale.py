@@ -13,6 +13,12 @@ KINDS = {
     "FSDP2 on a 2-D mesh": ("FSDP module", "fully_shard(model), and load a checkpoint"),
     "TP and FSDP2": ("device mesh", "init_device_mesh(...)"),
     "pipeline": ("pipeline schedule", "PipelineStage(module, ...)"),
+    "pipeline of two stages per rank": ("pipeline schedule", "PipelineStage(module, ...)"),
+    "PowerSGD": ("DDP module", "ddp = DistributedDataParallel(ddp.module)"),
+    "FSDP, the older one": (
+        "FSDP module",
+        "FullyShardedDataParallel(model), and load a checkpoint",
+    ),
     "DTensor": ("DTensor", "distribute_tensor(tensor, init_device_mesh(...))"),
     "three subgroups": ("process group", "dist.new_group(...)"),
     "ZeRO": ("DDP module", "ddp = DistributedDataParallel(ddp.module)"),

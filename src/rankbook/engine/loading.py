@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import sys
 from contextlib import suppress
 from importlib import import_module
-from importlib.util import find_spec
-from threading import Thread
 
 __all__ = ["load"]
 
@@ -17,26 +14,10 @@ def load() -> None:
     """Import what engines need. When it returns, this process has one thread."""
     # Imports leave hardly any garbage, and collecting takes a seventh of their time.
     gc.disable()
-    libraries = Thread(target=_load_torchs_libraries)
-    libraries.start()
     _import_whats_without_torch()
-    libraries.join()  # before anything forks
     _import_whats_with_torch()
     # Keep the collector from touching (and so copying) pages that the engines share.
     gc.freeze()
-
-
-def _load_torchs_libraries() -> None:
-    """Load torch's libraries as torch does: a sixth of its import, which needs no lock of Python's.
-
-    On a build for CUDA it is more. What fails here fails, or is found elsewhere, as torch is
-    imported.
-    """
-    spec = find_spec("torch")
-    for folder in spec.submodule_search_locations or () if spec else ():
-        with suppress(OSError):
-            ctypes.CDLL(f"{folder}/lib/libtorch_global_deps.so", ctypes.RTLD_GLOBAL)
-            ctypes.CDLL(f"{folder}/lib/libtorch_python.so")
 
 
 def _import_whats_without_torch() -> None:
