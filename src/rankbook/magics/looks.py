@@ -8,6 +8,7 @@ from IPython.core.magic import line_magic, magics_class
 
 from rankbook.magics.base import RankMagics
 from rankbook.magics.options import SAVE, option
+from rankbook.magics.running import end_background
 from rankbook.magics.usage import parse, takes
 
 # What shows results is imported when there are some: loading the extension must stay quick.
@@ -73,7 +74,12 @@ class LookMagics(RankMagics):
         the process group is re-created.
         """
         parse(self.dist_interrupt, line)
-        print("Interrupted." if self.session().interrupt() else "Nothing runs on any rank.")
+        session = self.session()
+        if session.interrupt():
+            end_background(session)
+            print("Interrupted.")
+        else:
+            print("Nothing runs on any rank.")
 
     @line_magic
     @takes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
     from rankbook.notebook import Session
     from rankbook.sessions.cells.results import CellResult
 
-__all__ = ["run_cell", "show"]
+__all__ = ["end_background", "run_cell", "show"]
 
 _named: WeakKeyDictionary[Session, Named] = WeakKeyDictionary()
+_in_background: WeakKeyDictionary[Session, Thread] = WeakKeyDictionary()
 """The displays that later cells of a session may update."""
 
 
@@ -126,7 +128,18 @@ def show(
     if wait:
         ran()
     else:
-        session.in_background(lambda: _shown_errors(ran, screen))
+        _in_background[session] = session.in_background(lambda: _shown_errors(ran, screen))
+
+
+def end_background(session: Session, timeout: float = 5.0) -> None:
+    """Wait until a cell in the background that was interrupted has shown how it ended.
+
+    Args:
+        session: The cell's.
+        timeout: Seconds to wait; a cell that does not end says so elsewhere.
+    """
+    if (thread := _in_background.get(session)) is not None:
+        thread.join(timeout)
 
 
 def _show_hang(session: Session, screen: Screen, number: int) -> None:
