@@ -52,7 +52,7 @@ def keeps_threads():
     torch.set_num_threads(before)
 
 
-def test_the_threads_are_those_of_the_main_thread_whoever_is_asked(keeps_threads):
+def test_the_threads_are_those_of_the_main_thread_from_any_thread(keeps_threads):
     with ThreadPoolExecutor(1) as control:
         for count in (1, 3, 2):
             torch.set_num_threads(count)
