@@ -47,9 +47,11 @@ def start_pool(make: Callable[[], Launcher], count: int) -> Pool:
 
 
 def _start_launcher(make: Callable[[], Launcher], count: int, progress: Progress) -> Pool:
+    # First the launcher: of local ranks it is a process that imports torch meanwhile.
+    launcher = make()
     from rankbook.cluster.pool import Pool
 
-    return Pool.start(make(), count, progress)
+    return Pool.start(launcher, count, progress)
 
 
 def _tell_until_done(starting: Future[Pool], progress: Progress) -> None:
