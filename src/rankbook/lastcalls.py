@@ -2,7 +2,8 @@
 
 The process writes it through mapped memory (``calls/blackbox.py``). Two rings: of calls, and of the
 lines that they come from. What a process called before it ended, by SIGKILL or in the middle of
-C++, is read here, without torch.
+C++, is read here, without torch. Two more rings hold what it has printed last
+(``engine/cells/lastwords.py``): it may have ended before that was sent.
 
 The file lies in a folder that its owner alone can read, in memory where the system has such a file
 system, so that nothing is ever written to a disk. Its name begins with the cluster's id, and the
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 # The models are imported where they are made: the controller only removes files, and starts sooner.
 if TYPE_CHECKING:
-    from rankbook.models.calls import Call, LastCalls
+    from rankbook.models.calls import Call, LastCalls, Said
 
 __all__ = ["new_file", "read", "remove"]
 
@@ -34,7 +35,13 @@ SITE = struct.Struct("<QII?24s16s32s32s96s96s")
 HEADER_SIZE, SLOT_SIZE, SITE_SIZE = 64, 128, 320
 SLOTS, SITES = 64, 128
 SITES_AT = HEADER_SIZE + SLOTS * SLOT_SIZE
-SIZE = SITES_AT + SITES * SITE_SIZE
+WORDS = struct.Struct("<qQQ")
+WORDS_HEADER, WORDS_ROOM = 64, 32768
+WORDS_AT = {
+    stream: SITES_AT + SITES * SITE_SIZE + index * (WORDS_HEADER + WORDS_ROOM)
+    for index, stream in enumerate(("stdout", "stderr"))
+}
+SIZE = WORDS_AT["stderr"] + WORDS_HEADER + WORDS_ROOM
 ENDED = struct.Struct("<Q")
 STATE_AT, ENDED_AT = 8, 24
 NONE = -(2**31)
@@ -103,6 +110,7 @@ def read(path: Path) -> LastCalls | None:
         HEADER.unpack_from(content)[1],
         tuple(_call(slot, sites[slot[2]]) for slot in used if slot[2] in sites),
         awaited[-1] if awaited else None,
+        tuple(_said(content, stream) for stream in WORDS_AT),
     )
 
 
@@ -157,6 +165,18 @@ def _call(slot: tuple[Any, ...], site: tuple[Any, ...]) -> Call:
         completed=ended / 1e9 if ended else None,
         failed=state == FAILED,
     )
+
+
+def _said(content: bytes, stream: str) -> Said:
+    from rankbook.models.calls import Said
+
+    at = WORDS_AT[stream]
+    cell, characters, size = WORDS.unpack_from(content, at)
+    ring = content[at + WORDS_HEADER : at + WORDS_HEADER + WORDS_ROOM]
+    oldest = size % WORDS_ROOM
+    text = ring[:size] if size <= WORDS_ROOM else ring[oldest:] + ring[:oldest]
+    # The first character may be half overwritten.
+    return Said(stream, cell, characters, text.decode(errors="ignore"))
 
 
 def _decoded(text: bytes) -> str:

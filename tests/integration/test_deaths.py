@@ -65,7 +65,7 @@ def test_living_ranks_answer_beside_a_dead_one(world):
     ],
 )
 def test_ranks_that_wait_for_a_rank_that_dies_are_freed(world, way, how):
-    code = f"import os, time\nif rank == 1:\n    time.sleep(0.3)\n    {way}\ndist.barrier()"
+    code = f"import os, time\nif rank == 1:\n    time.sleep(0.3)\n    print(2)\n    {way}\ndist.barrier()"
     running = world.in_background(lambda: world.session.run(code))
     assert until(lambda: world.session.dead_ranks, SOON) < SOON
     died = time.perf_counter()
@@ -76,6 +76,7 @@ def test_ranks_that_wait_for_a_rank_that_dies_are_freed(world, way, how):
     assert f"Rank 1 {how}" in result.diagnosis.summary
     assert "barrier" in result.diagnosis.summary
     assert "restart_ranks([1])" in result.note
+    assert result[1].stdout == "2\n"
 
 
 MISMATCHES = {

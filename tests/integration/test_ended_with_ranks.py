@@ -23,16 +23,31 @@ pool = context.Pool(2)
 started += [worker.pid for worker in pool._pool]
 process = context.Process(target=time.sleep, args=(1000,)); process.start()
 started.append(process.pid)
+own = {"PATH": os.environ["PATH"]}
+started.append(subprocess.Popen(["sleep", "1000"], env=own, start_new_session=True).pid)
 import psutil
 time.sleep(0.3)
 started = [child.pid for child in psutil.Process().children(recursive=True)]
+there, told = os.pipe()
+if not os.fork():
+    os.setsid()
+    if not os.fork():
+        os.closerange(0, told)
+        program = subprocess.Popen(["sleep", "1000"], env=own)
+        os.write(told, f"{os.getpid()} {program.pid}".encode())
+        os.close(told)
+        time.sleep(1000)
+    os._exit(0)
+os.wait()
+started += map(int, os.read(there, 99).split())
 """
+"""Processes of many kinds: at the end a daemon, and what that starts with variables of its own."""
 
 
 def started(session):
     session.run(START, timeout=60).raise_for_error()
     pids = [pid for pids in session.pull("started").values() for pid in pids]
-    assert len(pids) >= 8 * session.world_size
+    assert len(pids) >= 11 * session.world_size
     return pids
 
 

@@ -404,11 +404,11 @@ def test_what_a_script_registers_is_called_at_its_end(two, write):
     ids=["exits at once", "ends its process group", "kills its process group"],
 )
 def test_a_script_that_ends_its_process_ends_that_rank_only(two, write, code, status):
-    write(f"import os\nif os.environ['RANK'] == '1':\n    {code}\n")
+    write(f"import os\nif os.environ['RANK'] == '1':\n    print('né', end='')\n    {code}\n")
     two.run("kept = 1").raise_for_error()
     result = two.run_script("train.py", timeout=30)
     assert result[0].exit_code == 0
-    assert result[1].exit_code == status
+    assert (result[1].exit_code, result[1].stdout) == (status, "né")
     two.restart_ranks()
     assert two.run("kept", ranks=0)[0].result_repr == "1"
     assert works(two)

@@ -52,7 +52,12 @@ _ENCODED = _Encoded()
 
 
 class BlackBox:
-    """Writes calls; one per process, for one thread at a time."""
+    """Writes calls; one per process, for one thread at a time.
+
+    Attributes:
+        path: Where the file is.
+        memory: What it says.
+    """
 
     def __init__(self, path: Path) -> None:
         """Make the file.
@@ -73,13 +78,13 @@ class BlackBox:
             # Room for all of it, now: a write into a file system that is full would end the
             # process with SIGBUS.
             os.posix_fallocate(descriptor, 0, SIZE)
-            self._memory = mmap.mmap(descriptor, SIZE)
+            self.memory = mmap.mmap(descriptor, SIZE)
         except OSError:
             path.unlink()
             raise
         finally:
             os.close(descriptor)
-        HEADER.pack_into(self._memory, 0, MAGIC, os.getpid())
+        HEADER.pack_into(self.memory, 0, MAGIC, os.getpid())
 
     def issued(self, record: Record) -> None:
         """Write a call that is about to be issued."""
@@ -87,7 +92,7 @@ class BlackBox:
         if self._serial - site.serial >= SITES or not site.serial:
             self._write(site)
         SLOT.pack_into(
-            self._memory,
+            self.memory,
             HEADER_SIZE + record.id % SLOTS * SLOT_SIZE,
             record.id,
             ISSUED,
@@ -108,21 +113,21 @@ class BlackBox:
     def awaited(self, record: Record) -> None:
         """Note that a thread waits for it."""
         if self._last - record.id < SLOTS:  # no later call has its slot
-            self._memory[HEADER_SIZE + record.id % SLOTS * SLOT_SIZE + STATE_AT] = AWAITED
+            self.memory[HEADER_SIZE + record.id % SLOTS * SLOT_SIZE + STATE_AT] = AWAITED
 
     def ended(self, record: Record) -> None:
         """Note that it is done, or failed."""
         if self._last - record.id < SLOTS:
             at = HEADER_SIZE + record.id % SLOTS * SLOT_SIZE
-            self._memory[at + STATE_AT] = FAILED if record.failed else DONE
-            ENDED.pack_into(self._memory, at + ENDED_AT, record.completed)
+            self.memory[at + STATE_AT] = FAILED if record.failed else DONE
+            ENDED.pack_into(self.memory, at + ENDED_AT, record.completed)
 
     def _write(self, site: Site) -> None:
         """Write what is the same for all calls of a line; it takes the place of an older one."""
         self._serial = site.serial = self._serial + 1
         spot, cell = site.spot, site.cell
         SITE.pack_into(
-            self._memory,
+            self.memory,
             SITES_AT + site.serial % SITES * SITE_SIZE,
             site.serial,
             spot.place.line if spot else 0,
@@ -139,12 +144,12 @@ class BlackBox:
 
     def close(self) -> None:
         """Forget the file; remove it, too, if it is this process's own."""
-        is_own = HEADER.unpack_from(self._memory)[1] == os.getpid()
-        self._memory.close()
+        is_own = HEADER.unpack_from(self.memory)[1] == os.getpid()
+        self.memory.close()
         if is_own:
             with suppress(OSError):
                 self.path.unlink()
 
     def detach(self) -> None:
         """Forget the file, in a child that shares it with its parent."""
-        self._memory.close()
+        self.memory.close()

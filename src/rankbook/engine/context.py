@@ -8,6 +8,7 @@ from rankbook import calls
 from rankbook.calls.keeping import Keeper
 from rankbook.distributed.stores import Interruptible
 from rankbook.engine import children, defaults, lastcalls, launching, spawned
+from rankbook.engine.cells.lastwords import LastWords
 from rankbook.engine.cells.runner import Runner
 from rankbook.engine.cells.shell import prepare
 from rankbook.engine.group import Group
@@ -51,7 +52,7 @@ class Engine:
         launching.install()
         self.ledger = lastcalls.ledger()
         self.group = Group(kernel.shell.user_ns, self.ledger)
-        self.runner = Runner(kernel, self.group)
+        self.runner = Runner(kernel, self.group, LastWords(self.ledger.box))
         self.streams = Streams()
         calls.install(self.ledger, [Interruptible])
         hide(kernel.shell.InteractiveTB)

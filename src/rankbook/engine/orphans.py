@@ -1,24 +1,31 @@
 """Ending what a rank has started, when the rank has ended: however, and whatever that was.
 
 The process that forks the engines is told by Linux of every process below it whose parent has
-ended: it becomes the parent. Each carries in its environment which engine it comes from. On other
-systems the engine's process group is ended, which a process can leave.
+ended: it becomes the parent, of daemons, too. Which engine one comes from shows in a mark that
+forks and new programs inherit, and that no process sheds by leaving its group, its session or its
+environment: a limit of resources, as high as no process comes. On other systems the engine's
+process group is ended, which a process can leave.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["adopt", "end"]
+__all__ = ["adopt", "end", "mark"]
 
 _PR_SET_CHILD_SUBREAPER = 36
+
+_NO_LIMIT = 1 << 62
+"""Microseconds that a process with real-time priority may compute without a pause: 146,000 years.
+Less than infinite, so that it can be lowered by the number of an engine."""
 
 _PATIENCE = 1.0
 """Seconds for those that were killed to end, so that their own children are known."""
@@ -30,26 +37,42 @@ def adopt() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def end(engine: int, variable: str) -> None:
+def mark(engine: int) -> None:
+    """Let it be seen of this process, and of all that it starts, which engine it comes from.
+
+    Args:
+        engine: Its number among those that were forked by the same process.
+    """
+    if sys.platform == "linux":
+        soft, _ = resource.getrlimit(resource.RLIMIT_RTTIME)
+        with suppress(OSError, ValueError):  # a sandbox lets nobody set it
+            hard = _marked(engine)
+            resource.setrlimit(resource.RLIMIT_RTTIME, (hard if soft < 0 else soft, hard))
+
+
+def end(pid: int, engine: int, others: Collection[int]) -> None:
     """End what an engine that has ended has left running.
 
     Args:
-        engine: Its process id; it led a process group of its own.
-        variable: ``NAME=value`` that only it and what it has started have in their environment.
+        pid: Its process id; it led a process group of its own.
+        engine: Its number, with which it was marked.
+        others: The process ids of engines that are still to be waited for. If there are none, all
+            that this process has adopted ends.
     """
     with suppress(OSError):  # nothing is left of the group
-        os.killpg(engine, signal.SIGKILL)
+        os.killpg(pid, signal.SIGKILL)
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
-        left = [pid for pid in _children() if _has(pid, variable)]
+        adopted = [child for child in _children() if child not in others]
+        left = [child for child in adopted if not others or _comes_from(child, engine)]
         if not left:
             return
-        for pid in left:
+        for child in left:
             with suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
-        for pid in left:
+                os.kill(child, signal.SIGKILL)
+        for child in left:
             with suppress(OSError):
-                os.waitpid(pid, 0)
+                os.waitpid(child, 0)
 
 
 def _children() -> Iterator[int]:
@@ -59,7 +82,14 @@ def _children() -> Iterator[int]:
             yield from map(int, (task / "children").read_text().split())
 
 
-def _has(pid: int, variable: str) -> bool:
-    with suppress(OSError):  # it has ended
-        return variable.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+def _comes_from(pid: int, engine: int) -> bool:
+    if sys.platform == "linux":
+        with suppress(OSError):  # it has ended
+            return resource.prlimit(pid, resource.RLIMIT_RTTIME)[1] == _marked(engine)
     return False
+
+
+def _marked(engine: int) -> int:
+    """The limit of an engine, as the process that forks it computes it, and it itself."""
+    hard = resource.getrlimit(resource.RLIMIT_RTTIME)[1]
+    return (_NO_LIMIT if hard < 0 else hard) - engine - 1

@@ -43,9 +43,6 @@ from rankbook.engine.loading import load
 
 __all__ = ["Server", "main", "run_engine", "tell"]
 
-_MARK = "RANKBOOK_ENGINE"
-"""The variable that names an engine, for what it starts."""
-
 _MOMENT = 0.05
 """Seconds between two looks for engines that were killed."""
 
@@ -140,7 +137,7 @@ class Server:
             _become_child(parent, log)
             os.close(self._wake_r)
             os.close(self._wake_w)
-            os.environ[_MARK] = f"{parent}.{index}"
+            orphans.mark(index)
             os.environ[LOG_VARIABLE] = path or files.OWN
             with suppress(OSError):  # another host need not have the notebook's folder
                 os.chdir(command["cwd"])
@@ -166,8 +163,7 @@ class Server:
                 return
             files.remove_profile(pid)  # it may not have come so far as to remove it itself
             if (index := self._engines.pop(pid, None)) is not None:
-                # What it has started has its mark in the environment.
-                orphans.end(pid, f"{_MARK}={os.getpid()}.{index}")
+                orphans.end(pid, index, self._engines)
                 event = {"event": "ended", "index": index, "pid": pid}
                 event["status"] = os.waitstatus_to_exitcode(status)
                 if (log := self._logs.pop(pid, None)) is not None:

@@ -16,6 +16,7 @@ __all__ = [
     "Making",
     "Place",
     "ReadLastCalls",
+    "Said",
     "Slot",
     "TellCall",
     "TellMaking",
@@ -180,6 +181,20 @@ class Making:
 
 
 @dataclass(frozen=True)
+class Said:
+    """What the latest cell of a process had written to a stream when the process ended."""
+
+    stream: str
+    """``stdout`` or ``stderr``."""
+    cell: int
+    """Its number."""
+    characters: int
+    """How many it had written."""
+    text: str
+    """The last of them."""
+
+
+@dataclass(frozen=True)
 class LastCalls:
     """What a file says of the process that wrote it."""
 
@@ -189,6 +204,7 @@ class LastCalls:
     told as one, with all their elements."""
     awaited: int | None = None
     """Id of the latest call that was waited for; None: none was."""
+    said: tuple[Said, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from rankbook.models.events import Event, Stream
+
+if TYPE_CHECKING:
+    from rankbook.engine.cells.lastwords import LastWords
 
 __all__ = ["Outbox"]
 
@@ -15,6 +19,9 @@ class Outbox:
 
     There is no timer: the first event wakes the control thread, and it sends everything that has
     gathered by then. So a single line leaves at once, and a flood leaves in batches.
+
+    Attributes:
+        last_words: Keeps text that this process may not live to send; None: nothing does.
     """
 
     def __init__(
@@ -38,6 +45,7 @@ class Outbox:
         self._size = 0
         self._awake = False
         self._closed = False
+        self.last_words: LastWords | None = None
 
     def write(self, name: str, text: str) -> None:
         """Add text of a stream; neighbouring pieces become one event."""
@@ -49,6 +57,8 @@ class Outbox:
                 self._name = name
             self._text.append(text)
             self._size += len(text)
+            if self.last_words is not None:
+                self.last_words.write(name, text)
             self._call()
 
     def put(self, event: Event) -> None:

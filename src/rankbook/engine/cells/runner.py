@@ -17,6 +17,7 @@ from rankbook.engine import children
 from rankbook.engine.cells import script
 from rankbook.engine.cells.capture import Capture
 from rankbook.engine.cells.failures import Failures
+from rankbook.engine.cells.lastwords import LastWords
 from rankbook.engine.cells.naming import Naming
 from rankbook.engine.cells.tail import LOG_VARIABLE, Tail
 from rankbook.engine.debugging import magics
@@ -65,9 +66,10 @@ class Runner:
         cells: The cells that were run, the latest last, each once, IPython's syntax replaced.
     """
 
-    def __init__(self, kernel: Any, group: Group) -> None:
+    def __init__(self, kernel: Any, group: Group, last_words: LastWords) -> None:
         self.shell = kernel.shell
         self._group = group
+        self._last_words = last_words
         self.failures = Failures(self.shell)
         self.capture = Capture(kernel, self.failures)
         self._naming = Naming(self.shell)
@@ -93,6 +95,8 @@ class Runner:
         begin, pid = time.perf_counter(), os.getpid()
         code, left = None, ""
         self._tail.show(lambda text: self.capture.between.keep("stdout", text))
+        self._last_words.begin(cell.number)
+        outbox.last_words = self._last_words
         self.capture.begin(outbox)
         self.failures.begin(in_script=cell.script is not None)
         self._naming.begin(cell)
@@ -113,6 +117,7 @@ class Runner:
             failure = self.failures.end()
             self.capture.end()
             self.capture.between.ended(cell.name)
+            self._last_words.begin()
             self._naming.end()
             self.cell = None
         if failure is None and raised is not None:

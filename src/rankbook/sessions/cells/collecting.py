@@ -7,6 +7,7 @@ from typing import Protocol
 
 from rankbook.errors import PromptError
 from rankbook.models import CellOutcome, Diagnosis, Failure, events, load
+from rankbook.models.calls import Said
 from rankbook.models.requests import RemoteError
 from rankbook.models.shown import MIME, Held
 from rankbook.sessions.cells.results import CellResult, RankResult
@@ -76,6 +77,14 @@ class Collector:
                 self._held[rank] = load(Held, body.data[MIME])
         if self._output is not None:
             self._output.event(rank, body)
+
+    def complete(self, rank: int, said: Said) -> None:
+        """Add what a rank that has ended had written, and did not live to send."""
+        sent = sum(map(len, self._streams[rank][said.stream]))
+        if (missing := said.characters - sent) > 0:
+            lost = missing - len(said.text)
+            note = f"({lost:,} characters before this are lost)\n" if lost > 0 else ""
+            self.event(rank, events.Stream(said.stream, note + said.text[-missing:]))
 
     def pause(self, running: Collection[int]) -> float:
         """Show what is due; see :meth:`CellOutput.pause`."""

@@ -71,6 +71,8 @@ class RunningCell:
         """Why a person, or a front end that cannot ask, has ended it at a prompt."""
         self._call = members.ranks(cell.ranks).request(cell.requests())
         self._news = News(members, self._collector)
+        self._heard: set[int] = set()
+        """Ranks that have ended and whose last words were shown."""
 
     @property
     def progress(self) -> dict[int, Failure | str | None]:
@@ -122,6 +124,7 @@ class RunningCell:
             with ignore_ctrl_c(self._timing.show):
                 for rank, body in self._call.left():
                     self._take(rank, body)
+                self._hear_last_words()
                 self._collector.finish()
             self._call.forget()
         return self._result(hang, overdue), freed
@@ -160,8 +163,19 @@ class RunningCell:
         else:
             self._collector.event(rank, body)
 
+    def _hear_last_words(self) -> None:
+        """Show what ranks that have ended had printed, and did not live to send."""
+        for rank in (self._call.failures.keys() & self._members.dead.keys()) - self._heard:
+            last = self._members.last_calls(self._members.placed().engines[rank])
+            if last is not None:
+                self._heard.add(rank)
+                for said in last.said:
+                    if said.cell == self._cell.number:
+                        self._collector.complete(rank, said)
+
     def _pause(self) -> float:
         """Show and look, if it is time; return the seconds until that is due again."""
+        self._hear_last_words()
         self._news.tell(self._call.pending, self.watch.unheard)
         due = self._collector.pause(self._call.pending - self._prompting.asking)
         return min(due, self.watch.pause(self.progress))

@@ -1,0 +1,52 @@
+"""What a cell prints, in a file that outlives this process: it may end before that is sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rankbook.lastcalls import WORDS, WORDS_AT, WORDS_HEADER, WORDS_ROOM
+
+if TYPE_CHECKING:
+    from rankbook.calls.blackbox import BlackBox
+
+__all__ = ["LastWords"]
+
+
+class LastWords:
+    """Writes the last of each stream into the file of the last calls.
+
+    Args:
+        box: The file; None: there is none, and nothing is kept.
+    """
+
+    def __init__(self, box: BlackBox | None) -> None:
+        self._box = box
+        self._cell = 0
+        self._counts: dict[str, tuple[int, int]] = {}
+
+    def begin(self, cell: int = 0) -> None:
+        """Forget what was printed.
+
+        Args:
+            cell: The number of the cell that begins; 0: none does.
+        """
+        self._cell, self._counts = cell, {}
+        for stream in WORDS_AT:
+            self.write(stream, "")
+
+    def write(self, stream: str, text: str) -> None:
+        """Keep text that the cell prints; for one thread at a time."""
+        if self._box is None or self._box.memory.closed:
+            return
+        memory, start = self._box.memory, WORDS_AT[stream]
+        characters, size = self._counts.get(stream, (0, 0))
+        data = text.encode(errors="replace")
+        self._counts[stream] = characters, size = characters + len(text), size + len(data)
+        data = data[-WORDS_ROOM:]
+        at = (size - len(data)) % WORDS_ROOM
+        ring = start + WORDS_HEADER
+        head, rest = data[: WORDS_ROOM - at], data[WORDS_ROOM - at :]
+        memory[ring + at : ring + at + len(head)] = head
+        memory[ring : ring + len(rest)] = rest
+        # At last: what is counted is there, whenever the process is killed.
+        WORDS.pack_into(memory, start, self._cell, characters, size)

@@ -1,0 +1,93 @@
+"""What a cell has printed survives its process, and only what was not sent is shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from rankbook import lastcalls
+from rankbook.calls.blackbox import BlackBox
+from rankbook.engine.cells.lastwords import LastWords
+from rankbook.engine.cells.outbox import Outbox
+from rankbook.models.calls import Said
+from rankbook.models.events import Stream
+from rankbook.sessions.cells.collecting import Collector
+
+ROOM = lastcalls.WORDS_ROOM
+
+
+@pytest.fixture
+def box(tmp_path):
+    box = BlackBox(tmp_path / "file")
+    yield box
+    box.detach()
+
+
+def read(box):
+    last = lastcalls.read(box.path)
+    assert last is not None
+    return last.said
+
+
+def test_a_file_tells_what_each_stream_was_given_by_the_latest_cell(box):
+    words, outbox = LastWords(box), Outbox(lambda: None)
+    outbox.last_words = words
+    words.begin(3)
+    outbox.write("stdout", "of an earlier cell")
+    words.begin(4)
+    for stream, text in (("stdout", "né\n"), ("stderr", "!"), ("stdout", "zwei \ud800")):
+        outbox.write(stream, text)
+    assert read(box) == (Said("stdout", 4, 9, "né\nzwei ?"), Said("stderr", 4, 1, "!"))
+    words.begin()
+    assert read(box) == (Said("stdout", 0, 0, ""), Said("stderr", 0, 0, ""))
+
+
+@pytest.mark.parametrize("length", [1, 7, 1000, ROOM - 1, ROOM, ROOM + 1, 3 * ROOM])
+def test_of_much_text_a_file_tells_the_end(box, length):
+    words, text = LastWords(box), ""
+    words.begin(1)
+    while len(text) < 2 * ROOM:
+        piece = "".join(str(n % 10) for n in range(length))
+        text += piece
+        words.write("stdout", piece)
+    assert read(box)[0] == Said("stdout", 1, len(text), text[-ROOM:])
+
+
+def test_a_character_that_was_half_overwritten_is_left_out(box):
+    words = LastWords(box)
+    words.begin(1)
+    words.write("stdout", "é" * ROOM + "x")
+    assert read(box)[0].text == "é" * (ROOM // 2 - 1) + "x"
+
+
+def test_without_a_file_or_after_its_end_nothing_is_kept(box):
+    box.close()
+    for words in (LastWords(None), LastWords(box)):
+        words.begin(1)
+        words.write("stdout", "text")
+
+
+class Output:
+    """Takes what is shown."""
+
+    def __init__(self):
+        self.shown = []
+
+    def event(self, rank, body):
+        self.shown.append((rank, body))
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (Said("stdout", 1, 5, "ab\ncd"), "cd"),
+        (Said("stdout", 1, 3, "ab\n"), ""),
+        (Said("stdout", 1, 9, "yz"), "(4 characters before this are lost)\nyz"),
+    ],
+    ids=["the rest", "nothing", "the end"],
+)
+def test_only_what_was_not_sent_is_added(said, shown):
+    output = Output()
+    collector = Collector([1], output)
+    collector.event(1, Stream("stdout", "ab\n"))
+    collector.complete(1, said)
+    assert "".join(body.text for _, body in output.shown) == f"ab\n{shown}"
