@@ -65,7 +65,7 @@ def test_living_ranks_answer_beside_a_dead_one(world):
     ],
 )
 def test_ranks_that_wait_for_a_rank_that_dies_are_freed(world, way, how):
-    code = f"import os, time\nif rank == 1:\n    time.sleep(0.3)\n    print(2)\n    {way}\ndist.barrier()"
+    code = f"import os, time\nif rank == 1:\n    time.sleep(0.3); print(2); {way}\ndist.barrier()"
     running = world.in_background(lambda: world.session.run(code))
     assert until(lambda: world.session.dead_ranks, SOON) < SOON
     died = time.perf_counter()
