@@ -84,6 +84,7 @@ class FakeEngine:
             ("GPU",) * gpus,
             versions=(("rankbook", __version__),),
             last_calls=f"{number}.calls",
+            nccl="2.28.9" if gpus else "",
         )
         self.calls: dict[Slot, Call] = {}
         """The collectives that it called."""

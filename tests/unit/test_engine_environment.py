@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 import rankbook
+from rankbook.engine import driver, facts
 from rankbook.engine.environment import say_environment
 from rankbook.models.environment import SayEnvironment
 
@@ -42,6 +43,69 @@ def test_the_version_of_nccl_is_read_without_cuda(monkeypatch):
     monkeypatch.setattr(torch.cuda.nccl, "version", lambda: (2, 27, 5))
     assert say().versions["NCCL"] == "2.27.5"
     assert not torch.cuda.is_initialized()
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """Has CUDA start with the GPUs of these names, on a host that has some; or fail with a text."""
+
+    def start(*names, error=""):
+        def init():
+            if error:
+                raise RuntimeError(error)
+            monkeypatch.setattr(torch.cuda, "device_count", lambda: len(names))
+
+        monkeypatch.setattr(torch.cuda, "init", init)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)  # as NVML counts
+        monkeypatch.setattr(torch.cuda, "get_device_name", names.__getitem__)
+        monkeypatch.setattr(driver, "installed", lambda: 8)
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    facts._gpus.cache_clear()
+    yield start
+    facts._gpus.cache_clear()
+
+
+TOO_OLD = (
+    "The NVIDIA driver on your system is too old (found version 12020). Please update your GPU "
+    "driver by downloading and installing a new version.\nException raised from lazyInit"
+)
+
+
+def test_gpus_are_those_that_cuda_counts(cuda):
+    """Of GPUs that are divided, a process gets one slice, and NVML counts all cards."""
+    cuda("H100 MIG 1g.10gb")
+    told = say().facts
+    assert (told.gpus, told.unusable_gpus, told.lacking) == (("H100 MIG 1g.10gb",), "", ())
+
+
+def test_gpus_that_cuda_cannot_start_with_are_told_with_the_reason(cuda):
+    cuda(error=TOO_OLD)
+    told = say().facts
+    assert told.gpus == ()
+    why = "The NVIDIA driver on your system is too old (found version 12020)"
+    assert told.unusable_gpus == why
+    assert told.lacking == (f"no GPU can be used: {why}.",)
+
+
+@pytest.mark.skipif(torch.version.cuda is not None, reason="this torch has CUDA")
+def test_a_cpu_build_beside_gpus_is_told(cuda, monkeypatch):
+    monkeypatch.setattr(driver, "installed", lambda: 1)
+    assert say().facts.unusable_gpus == "Torch not compiled with CUDA enabled"
+
+
+@pytest.mark.parametrize("variable", ["", "-1"])
+def test_gpus_that_are_hidden_on_purpose_are_not_missed(cuda, monkeypatch, variable):
+    cuda(error="No CUDA GPUs are available")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+    told = say().facts
+    assert (told.gpus, told.unusable_gpus, told.lacking) == ((), "", ())
+
+
+def test_no_gpu_is_missed_where_there_is_no_driver(cuda, monkeypatch):
+    cuda(error="Found no NVIDIA driver on your system.")
+    monkeypatch.setattr(driver, "installed", lambda: 0)
+    assert say().facts.unusable_gpus == ""
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import types
 import pytest
 
 from rankbook.cluster import gpus
+from rankbook.engine import driver as nvidia
 from rankbook.errors import DeviceError, InputError
 
 
@@ -36,9 +37,9 @@ def hidden(tmp_path, monkeypatch):
         (tmp_path / "dev/nvidiactl").touch()
         monkeypatch.setitem(sys.modules, "pynvml", nvml)
 
-    gpus.count_by_nvml.cache_clear()
+    nvidia.count_by_nvml.cache_clear()
     yield install
-    gpus.count_by_nvml.cache_clear()
+    nvidia.count_by_nvml.cache_clear()
 
 
 class Nvml(types.ModuleType):
@@ -78,6 +79,36 @@ def test_no_gpu_is_visible_where_nvml_fails(visible, hidden):
 def test_no_gpu_is_visible_without_pynvml(visible, hidden):
     hidden(None)  # this is how Python says that a module cannot be imported
     assert visible(environ={}) == 0
+
+
+def test_a_container_has_only_the_gpus_of_its_device_files(visible, driver, hidden, tmp_path):
+    """The list under /proc may be the host's, with all of its GPUs."""
+    driver(8)
+    hidden(Nvml(2))
+    for name in ("nvidia3", "nvidia6", "nvidia-uvm", "nvidia-modeset"):
+        (tmp_path / "dev" / name).touch()
+    assert visible(environ={}) == 2
+    assert visible("0,1,2", environ={}) == 2
+
+
+def test_gpus_without_device_files_are_believed_to_nvml(visible, driver, hidden, tmp_path):
+    """The files of a GPU may be made only when it is first used."""
+    driver(4)
+    hidden(Nvml(4))
+    (tmp_path / "dev/nvidia0").touch()
+    assert visible(environ={}) == 4
+
+
+def test_device_files_are_counted_where_nvml_fails(visible, driver, hidden, tmp_path):
+    driver(4)
+    hidden(Nvml(None))
+    (tmp_path / "dev/nvidia2").touch()
+    assert visible(environ={}) == 1
+
+
+def test_the_list_of_the_driver_is_enough_where_it_has_made_no_devices_yet(visible, driver):
+    driver(4)
+    assert visible(environ={}) == 4
 
 
 def test_no_gpu_is_visible_without_a_driver(visible):

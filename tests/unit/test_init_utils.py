@@ -60,6 +60,7 @@ def clean(monkeypatch):
 
 def gpus(monkeypatch, count):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
 
 
 def launch(**changes):
@@ -183,6 +184,16 @@ def test_nccl_without_a_gpu_is_refused(monkeypatch, backend):
     gpus(monkeypatch, 0)
     with pytest.raises(DeviceError, match=r"needs a GPU for every rank.*use 'gloo'"):
         initialize_distributed(backend)
+
+
+def test_gpus_that_only_nvml_counts_are_left_alone(monkeypatch):
+    """It counts them where CUDA cannot start, because the driver is too old for this torch, say."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device("gloo", launch(local_rank=3)) == CPU
+    assert initialize_distributed("gloo").device == CPU
+    with pytest.raises(DeviceError, match="needs a GPU for every rank"):
+        check_backend("nccl")
 
 
 @pytest.mark.skipif(dist.is_nccl_available(), reason="this torch has NCCL")

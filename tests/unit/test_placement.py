@@ -10,7 +10,8 @@ from rankbook.models import EngineFacts
 
 
 def engine(number, host="a", gpus=0):
-    return EngineFacts(number, host, (f"{host}-1", f"{host}-2"), 100 + number, ("GPU",) * gpus)
+    addresses, nccl = (f"{host}-1", f"{host}-2"), "2.28.9" if gpus else ""
+    return EngineFacts(number, host, addresses, 100 + number, ("GPU",) * gpus, nccl=nccl)
 
 
 def engines(*hosts, gpus=0):
@@ -193,6 +194,30 @@ def test_the_refusal_of_nccl_never_proposes_zero_ranks():
     assert "b has 0 for 1 ranks" in str(caught.value)
     assert "-n 0" not in str(caught.value)
     assert "--share-gpus" not in str(caught.value)
+
+
+def test_nccl_says_why_torch_can_use_no_gpu():
+    old = "The NVIDIA driver on your system is too old (found version 12020)"
+    facts = [engine(0), replace(engine(1), unusable_gpus=old)]
+    with pytest.raises(DeviceError) as caught:
+        choose_backend(place(facts), "nccl")
+    assert str(caught.value) == (
+        f"nccl needs GPUs, and torch can use none of those on a: {old}. Until that is repaired, "
+        "run %dist_init gloo."
+    )
+    assert choose_backend(place(facts), None) == "gloo"
+
+
+@pytest.mark.parametrize("share_gpus", [False, True])
+def test_a_torch_without_nccl_gets_gloo_and_is_refused_nccl(share_gpus):
+    facts = [engine(0, gpus=2), replace(engine(1, gpus=2), nccl="")]
+    assert choose_backend(place(facts), None, share_gpus=share_gpus) == "gloo"
+    with pytest.raises(BackendError) as caught:
+        choose_backend(place(facts), "nccl")
+    assert str(caught.value) == (
+        "torch on a was built without NCCL: run %dist_init gloo, whose collectives take CUDA "
+        "tensors, too."
+    )
 
 
 NEW, OLD = "2.30.7", "2.28.9"

@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from functools import cache
 from itertools import takewhile
 from pathlib import Path
 
+from rankbook.engine import driver
 from rankbook.errors import DeviceError, InputError
 
-__all__ = ["check_asked", "check_form", "count_by_nvml", "visible_gpus"]
+__all__ = ["check_asked", "check_form", "visible_gpus"]
 
 _DEVICE = re.compile(r"\d+|GPU-.+|MIG-.+")
-_DRIVER = "proc/driver/nvidia/gpus"
-_DEVICES = ("dev/nvidiactl", "dev/dxg")
-"""One of them is there where NVIDIA's driver is, also where a sandbox or WSL hides its list."""
 
 
 def visible_gpus(
@@ -24,8 +21,7 @@ def visible_gpus(
 ) -> int:
     """Count the GPUs that engines started here could use.
 
-    The kernel driver's own list is read, so torch is not needed, and NVML only where that list is
-    hidden; the engines later report what they really see.
+    The driver is asked, so torch is not needed; the engines later report what they really see.
 
     Args:
         asked: A list such as ``0,1``, as in ``%dist_init --gpus``; empty for all.
@@ -35,7 +31,7 @@ def visible_gpus(
     Returns:
         Their number; 0 where there is no NVIDIA driver.
     """
-    installed = _installed(root)
+    installed = driver.installed(root)
     visible = asked or environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return installed
@@ -78,7 +74,7 @@ def check_asked(asked: str, root: Path = Path("/")) -> None:
         InputError: See :func:`check_form`.
     """
     check_form(asked)
-    installed = _installed(root) if asked else 0
+    installed = driver.installed(root) if asked else 0
     for name in _names(asked.rstrip(",")) if asked else ():
         if not installed:
             raise DeviceError(
@@ -99,24 +95,3 @@ def _is_device(name: str, installed: int) -> bool:
     if not _DEVICE.fullmatch(name):
         return False
     return not name.isdecimal() or int(name) < installed
-
-
-def _installed(root: Path) -> int:
-    if (driver := root / _DRIVER).is_dir():
-        return len(list(driver.iterdir()))
-    return count_by_nvml() if any((root / device).exists() for device in _DEVICES) else 0
-
-
-@cache
-def count_by_nvml() -> int:
-    """GPUs that NVML knows of; it creates no CUDA context. 0 where it fails."""
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        try:
-            return int(pynvml.nvmlDeviceGetCount())
-        finally:
-            pynvml.nvmlShutdown()
-    except Exception:  # noqa: BLE001 - no library, no driver: then no GPU can be used either
-        return 0

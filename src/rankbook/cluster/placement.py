@@ -45,6 +45,8 @@ class Place:
     """GPUs that the engine may use."""
     nccl: str = ""
     """The version of its NCCL; empty: it has none."""
+    unusable_gpus: str = ""
+    """Why its torch can use none of the GPUs that its host has; empty: it can, or has none."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ def place(
                 sizes[fact.host],
                 len(fact.gpus),
                 fact.nccl,
+                fact.unusable_gpus,
             )
         )
     local = len(seen) == 1
@@ -203,18 +206,29 @@ def choose_backend(placement: Placement, asked: str | None, *, share_gpus: bool 
         share_gpus: Whether several ranks of a host may have the same GPU.
 
     Raises:
-        BackendError: torch does not know the name.
+        BackendError: torch does not know the name, or some rank's was built without NCCL.
         DeviceError: NCCL is asked for, and some rank has no GPU of its own, or can share none.
     """
     if share_gpus:
         return _choose_where_gpus_are_shared(placement, asked)
     without = [p for p in placement.places if p.local_rank >= p.gpus]
     if asked is None:
-        return "gloo" if without else "nccl"
-    names = check_backend(asked)
-    if "nccl" in names and without:
+        return "nccl" if all(p.nccl for p in placement.places) and not without else "gloo"
+    if "nccl" in check_backend(asked):
+        _check_nccl(placement, without)
+    return asked.lower()
+
+
+def _check_nccl(placement: Placement, without: Sequence[Place]) -> None:
+    """Refuse NCCL where a rank has no GPU of its own, or no NCCL."""
+    if without:
         first = without[0]
         if not any(p.gpus for p in placement.places):
+            if blocked := next((p for p in placement.places if p.unusable_gpus), None):
+                raise DeviceError(
+                    f"nccl needs GPUs, and torch can use none of those on {blocked.host}: "
+                    f"{blocked.unusable_gpus}. Until that is repaired, run %dist_init gloo."
+                )
             hosts = ", ".join(sorted({p.host for p in placement.places}))
             raise DeviceError(f"nccl needs GPUs and {hosts} shows none: run %dist_init gloo.")
         fewer = f"use -n {first.gpus}, or " if first.gpus and placement.is_local else ""
@@ -223,7 +237,11 @@ def choose_backend(placement: Placement, asked: str | None, *, share_gpus: bool 
             f"nccl needs a GPU per rank: {first.host} has {first.gpus} for "
             f"{first.local_world_size} ranks; {fewer}{share}run %dist_init gloo."
         )
-    return asked.lower()
+    if lacking := next((p for p in placement.places if not p.nccl), None):
+        raise BackendError(
+            f"torch on {lacking.host} was built without NCCL: run %dist_init gloo, whose "
+            "collectives take CUDA tensors, too."
+        )
 
 
 def _choose_where_gpus_are_shared(placement: Placement, asked: str | None) -> str:
@@ -236,7 +254,7 @@ def _choose_where_gpus_are_shared(placement: Placement, asked: str | None) -> st
     shared = [p for p in placement.places if p.local_world_size > p.gpus]
     old = next((p for p in shared if _version(p.nccl) < NCCL_SHARES_FROM), None)
     if asked is None:
-        return "nccl" if old is None else "gloo"
+        return "nccl" if old is None and all(p.nccl for p in placement.places) else "gloo"
     if "nccl" in names and old is not None:
         needed, there = ".".join(map(str, NCCL_SHARES_FROM)), old.nccl or "none"
         raise DeviceError(

@@ -23,10 +23,9 @@ from datetime import timedelta
 from importlib import import_module
 from typing import Any, TypeGuard
 
-import torch
 import torch.distributed as dist
 
-from rankbook.distributed import adopting, rendezvous, stores, teardown
+from rankbook.distributed import adopting, devices, rendezvous, stores, teardown
 from rankbook.distributed.environment import Launch, is_loopback
 from rankbook.distributed.stores import Store
 
@@ -190,7 +189,7 @@ def _meet(launch: Launch, where: str, timeout: timedelta) -> Store:
         if not dist.is_initialized():
             teardown.forget_attempt()
         raise
-    if not torch.cuda.device_count():  # threads of NCCL's are better served without Python
+    if not devices.gpu_count():  # threads of NCCL's are better served without Python
         store = stores.Interruptible(store, timeout)
     _kept.append(store)
     return store

@@ -10,12 +10,21 @@ import torch.distributed as dist
 from rankbook.distributed.environment import Launch
 from rankbook.errors import BackendError, DeviceError
 
-__all__ = ["check_backend", "pick_device", "ranks_on", "share_gpus", "uses_nccl"]
+__all__ = ["check_backend", "gpu_count", "pick_device", "ranks_on", "share_gpus", "uses_nccl"]
 
 SHARE_GPUS, NCCL_SHARES = "RANKBOOK_SHARE_GPUS", "NCCL_MULTI_RANK_GPU_ENABLE"
 """What lets several ranks have one GPU: ours, for any backend, and NCCL's, from 2.30 on."""
 
 _NO_BACKENDS = {"undefined", "fake"}  # in torch's list, but no ranks can talk through them
+
+
+def gpu_count() -> int:
+    """How many GPUs this process can compute on.
+
+    ``torch.cuda.device_count`` alone asks NVML, which also counts them where CUDA does not start:
+    the driver is too old for this torch, say.
+    """
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def check_backend(backend: object) -> str:
@@ -32,7 +41,7 @@ def check_backend(backend: object) -> str:
         DeviceError: It is NCCL, and no GPU is visible.
     """
     name = backend.strip().lower() if isinstance(backend, str) else ""
-    if uses_nccl(name) and torch.cuda.device_count() == 0:
+    if uses_nccl(name) and gpu_count() == 0:
         raise DeviceError(
             f"backend {backend!r} needs a GPU for every rank, and this process sees none"
             f" (torch {torch.__version__}): use 'gloo', or check CUDA_VISIBLE_DEVICES, the driver,"
@@ -84,7 +93,7 @@ def pick_device(backend: str, launch: Launch) -> torch.device:
     Raises:
         DeviceError: NCCL, and fewer GPUs than ranks.
     """
-    gpus, nccl = torch.cuda.device_count(), uses_nccl(backend)
+    gpus, nccl = gpu_count(), uses_nccl(backend)
     if gpus == 0 or (":" in backend and "cuda:" not in backend):
         return torch.device("cpu")
     ranks_here = launch.local_world_size or (launch.local_rank + 1 if nccl else launch.world_size)
@@ -124,4 +133,4 @@ def ranks_on(device: torch.device, ranks_here: int) -> int:
     """
     if device.type != "cuda" or os.environ.get(SHARE_GPUS) != "1":
         return 1
-    return len(range(device.index, ranks_here, torch.cuda.device_count()))
+    return len(range(device.index, ranks_here, gpu_count()))

@@ -9,7 +9,8 @@ from functools import cache
 
 from rankbook import calls, folders
 from rankbook._version import __version__
-from rankbook.engine import host, recorder
+from rankbook.distributed.stores import first_line
+from rankbook.engine import driver, gpu, host, recorder
 from rankbook.engine.jobs import Job
 from rankbook.engine.operations import CONTROL, operation
 from rankbook.models import EngineFacts
@@ -24,12 +25,13 @@ def facts(job: Job, request: SayFacts) -> EngineFacts:
     import torch
 
     box = job.engine.ledger.box
+    gpus, unusable = _gpus()
     return EngineFacts(
         engine=job.engine.id,
         host=socket.gethostname(),
         addresses=host.addresses(request.towards),
         pid=os.getpid(),
-        gpus=_gpus(),
+        gpus=gpus,
         cwd=folders.here(),
         versions=(
             ("python", sys.version.split()[0]),
@@ -38,17 +40,31 @@ def facts(job: Job, request: SayFacts) -> EngineFacts:
         ),
         last_calls=str(box.path) if box else "",
         nccl=nccl_version(),
-        lacking=(*calls.lacking(), *recorder.lacking()),
+        lacking=(*calls.lacking(), *recorder.lacking(), *_lacking(unusable)),
+        unusable_gpus=unusable,
     )
 
 
 @cache  # once there are ranks, CUDA may be what the main thread is stuck in
-def _gpus() -> tuple[str, ...]:
-    """Names of the visible GPUs. The driver is asked; no CUDA context is created."""
+def _gpus() -> tuple[tuple[str, ...], str]:
+    """Names of the GPUs that torch can use, and why it can use none where the host has some.
+
+    No CUDA context is created.
+    """
     import torch
 
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return tuple(torch.cuda.get_device_name(i) for i in range(count))
+    try:
+        # Before that, torch lets NVML count: also where CUDA does not start, since the driver is
+        # too old for it, say, and GPUs that are divided (MIG) otherwise than CUDA does.
+        torch.cuda.init()
+        return tuple(map(torch.cuda.get_device_name, range(torch.cuda.device_count()))), ""
+    except (AssertionError, RuntimeError) as error:
+        are_there = gpu.are_shown(os.environ) and driver.installed()
+        return (), first_line(error).partition(". ")[0].rstrip(".") if are_there else ""
+
+
+def _lacking(unusable_gpus: str) -> tuple[str, ...]:
+    return (f"no GPU can be used: {unusable_gpus}.",) if unusable_gpus else ()
 
 
 def nccl_version() -> str:

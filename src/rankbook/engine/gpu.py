@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 from rankbook.models import Gpu, GroupInfo
 
-__all__ = ["Meter", "current"]
+__all__ = ["Meter", "are_shown", "current"]
 
 _KEPT = 0.5
 """Seconds for which a reading is not taken again."""
@@ -38,6 +38,13 @@ _Key: TypeAlias = tuple[int, bool]
 
 _CUDA_DEVICE = re.compile(r"cuda:(\d+)")
 _VISIBLE = re.compile(r"\d+|(GPU|MIG)-.+")
+
+
+def are_shown(environ: Mapping[str, str]) -> bool:
+    """Whether ``CUDA_VISIBLE_DEVICES`` lets this process see any GPU that there may be."""
+    with suppress(LookupError):
+        return bool(_visible(0, environ.get("CUDA_VISIBLE_DEVICES")))
+    return False
 
 
 def current(info: GroupInfo | None, meter: Meter | None = None) -> Gpu | None:

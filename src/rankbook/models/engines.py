@@ -41,6 +41,9 @@ class EngineFacts:
     """The version of its torch's NCCL, ``2.30.7``; empty: there is none."""
     lacking: tuple[str, ...] = ()
     """What does not work with its torch, a sentence each."""
+    unusable_gpus: str = ""
+    """Why its torch can use none of the GPUs that the host has; empty: it can, or there are none,
+    or they are hidden from it."""
 
 
 @dataclass(frozen=True)

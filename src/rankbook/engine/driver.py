@@ -1,0 +1,46 @@
+"""How many GPUs NVIDIA's driver shows on this host: asked without CUDA and without torch."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+__all__ = ["count_by_nvml", "installed"]
+
+_LIST = "proc/driver/nvidia/gpus"
+_DEVICES = ("dev/nvidiactl", "dev/dxg")
+"""One of them is there where NVIDIA's driver is, also where a sandbox or WSL hides its list."""
+
+
+def installed(root: Path = Path("/")) -> int:
+    """Count the GPUs that the driver lets processes here use.
+
+    Its own list is read, which takes no time. NVML is asked only where that list is hidden, or has
+    more GPUs than there are device files: a container may show all of its host's, and have one.
+
+    Args:
+        root: ``/``, or what a test puts in its place.
+
+    Returns:
+        Their number; 0 where there is no such driver.
+    """
+    devices = len(list((root / "dev").glob("nvidia[0-9]*")))
+    if (listed := root / _LIST).is_dir():
+        count = len(list(listed.iterdir()))
+        return count_by_nvml() or devices if 0 < devices < count else count
+    return count_by_nvml() if any((root / device).exists() for device in _DEVICES) else 0
+
+
+@cache
+def count_by_nvml() -> int:
+    """GPUs that NVML knows of; it creates no CUDA context. 0 where it fails."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        try:
+            return int(pynvml.nvmlDeviceGetCount())
+        finally:
+            pynvml.nvmlShutdown()
+    except Exception:  # noqa: BLE001 - no library, no driver: then no GPU can be used either
+        return 0
