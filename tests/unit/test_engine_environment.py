@@ -12,7 +12,8 @@ import torch
 import torch.distributed as dist
 
 import rankbook
-from rankbook.engine import driver, facts
+from rankbook import driver
+from rankbook.engine import facts
 from rankbook.engine.environment import say_environment
 from rankbook.models.environment import SayEnvironment
 

@@ -6,8 +6,8 @@ import types
 
 import pytest
 
+from rankbook import driver as nvidia
 from rankbook.cluster import gpus
-from rankbook.engine import driver as nvidia
 from rankbook.errors import DeviceError, InputError
 
 

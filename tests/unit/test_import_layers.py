@@ -18,6 +18,7 @@ FLOORS = [
     {
         "_version",
         "cellnames",
+        "driver",
         "dtypes",
         "errors",
         "folders",

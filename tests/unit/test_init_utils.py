@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import types
+import warnings
 
 import psutil
 import pytest
@@ -184,6 +185,20 @@ def test_nccl_without_a_gpu_is_refused(monkeypatch, backend):
     gpus(monkeypatch, 0)
     with pytest.raises(DeviceError, match=r"needs a GPU for every rank.*use 'gloo'"):
         initialize_distributed(backend)
+
+
+def test_torch_ends_no_process_after_a_timeout_unless_it_was_set(monkeypatch):
+    names = [
+        f"TORCH_NCCL_{name}"
+        for name in ("ASYNC_ERROR_HANDLING", "DUMP_ON_TIMEOUT", "ENABLE_MONITORING")
+    ]
+    for name in names[:2]:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(names[2], "1")
+    with warnings.catch_warnings():
+        devices.survive_timeouts()
+        warnings.warn("barrier(): using the device under current context. You can", stacklevel=1)
+    assert [os.environ[name] for name in names] == ["0", "0", "1"]
 
 
 def test_gpus_that_only_nvml_counts_are_left_alone(monkeypatch):

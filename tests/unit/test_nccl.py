@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch.distributed as dist
@@ -40,6 +41,12 @@ def entry(number, name="all_reduce", state="completed", *, retired=False):
         "timeout_ms": 60_000,
         "is_p2p": False,
     }
+
+
+def p2p(number, title, *, batch, done=False):
+    """A send or a receive, or a batch of them, by the number of the batch."""
+    state = "completed" if done else "scheduled"
+    return entry(number, title, state) | {"is_p2p": True, "p2p_seq_id": batch}
 
 
 class Card:
@@ -107,7 +114,21 @@ def test_a_call_is_open_until_its_stream_has_completed_it(streams, card):
     card.call()
     assert streams.open_calls() == ()
     card.call(completes=False)
-    assert streams.open_calls() == (("0", 1),)
+    assert streams.open_calls() == (("0", 2, 1),)
+
+
+def test_a_call_is_open_though_a_send_with_a_higher_number_has_completed(streams, card):
+    """Sends and receives are counted apart, and noted in the same place."""
+    card.enqueued, card.completed = 4, 7
+    assert streams.open_calls() == (("0", 4, 7),)
+
+
+def test_what_is_open_of_no_present_group_is_left_out_until_something_changes(streams, card):
+    card.call(completes=False)
+    streams.dismiss(streams.open_calls())
+    assert streams.open_calls() == ()
+    card.call(completes=False)
+    assert streams.open_calls() == (("0", 2, -1),)
 
 
 @pytest.mark.parametrize(
@@ -225,6 +246,51 @@ def test_what_an_ended_cell_has_left_on_its_stream_for_long_is_reported(
     assert look.still == 0.0
     card.completed, card.entries[0]["state"] = 1, "completed"
     assert observer.look("", None, 0, closely=True).state == "idle"
+
+
+def test_a_call_that_an_abort_has_ended_does_not_hide_what_the_rank_does_now(
+    observer, card, at, monkeypatch
+):
+    """torch counts the calls of groups that are gone as if they were still open."""
+    card.call(completes=False)
+    began = card.entries[-1]["time_created_ns"] + 1
+    at(line="line 3: store.wait()", in_torch=True, call="monitored_barrier", mark=((1, 1),))
+
+    def waits():
+        with ThreadPoolExecutor(1) as aside:  # meanwhile this one, the main thread, stands still
+            look = aside.submit(observer.look, "run", 7, began, closely=True).result()
+        return look.state == "waiting" and look.waiting.op == "monitored_barrier"
+
+    wait_until(waits, SOON)
+    monkeypatch.setattr(Streams, "entries", lambda _: pytest.fail("the recorder was read again"))
+    wait_until(waits, SOON)
+
+
+def test_a_rank_waits_in_a_receive_that_its_stream_has_not_completed(observer, card, at):
+    card.entries = [
+        p2p(0, "send 0->1", batch=1, done=True),
+        p2p(1, "recv 0<-3", batch=2),
+        p2p(2, "send 0->2", batch=3),
+    ]
+    card.enqueued, card.completed = 3, 1
+    at(line="line 3: x.item()", mark=((1, 1),))
+    wait_until(lambda: observer.look("run", 7, 0, closely=True).state == "waiting", SOON)
+    waiting = observer.look("run", 7, 0, closely=True).waiting
+    assert (waiting.op, waiting.peer, waiting.sizes) == ("recv", 3, ((4,),))
+
+
+def test_of_a_batch_of_sends_and_receives_only_the_whole_is_known_to_have_completed(card, streams):
+    card.entries = [
+        p2p(0, "send 0->1", batch=1),
+        p2p(1, "recv 0<-1", batch=1),
+        p2p(2, "coalesced", batch=1, done=True),
+        p2p(3, "send 0->1", batch=2),
+        p2p(4, "recv 0<-1", batch=2),
+        p2p(5, "coalesced", batch=2),
+    ]
+    recorder = Recorder(streams)
+    recorder.entries()
+    assert [one["record_id"] for one in recorder.open_p2p] == [3, 4, 5]
 
 
 def test_a_dashboard_is_not_told_of_what_an_idle_rank_has_on_its_stream(observer, card, at):

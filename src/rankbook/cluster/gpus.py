@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from itertools import takewhile
 from pathlib import Path
 
-from rankbook.engine import driver
+from rankbook import driver
 from rankbook.errors import DeviceError, InputError
 
 __all__ = ["check_asked", "check_form", "visible_gpus"]

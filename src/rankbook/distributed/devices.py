@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 
 import torch
 import torch.distributed as dist
@@ -10,10 +11,25 @@ import torch.distributed as dist
 from rankbook.distributed.environment import Launch
 from rankbook.errors import BackendError, DeviceError
 
-__all__ = ["check_backend", "gpu_count", "pick_device", "ranks_on", "share_gpus", "uses_nccl"]
+__all__ = [
+    "check_backend",
+    "gpu_count",
+    "pick_device",
+    "ranks_on",
+    "share_gpus",
+    "survive_timeouts",
+    "uses_nccl",
+]
 
 SHARE_GPUS, NCCL_SHARES = "RANKBOOK_SHARE_GPUS", "NCCL_MULTI_RANK_GPU_ENABLE"
 """What lets several ranks have one GPU: ours, for any backend, and NCCL's, from 2.30 on."""
+
+_ENDING = (
+    "TORCH_NCCL_ASYNC_ERROR_HANDLING",
+    "TORCH_NCCL_DUMP_ON_TIMEOUT",
+    "TORCH_NCCL_ENABLE_MONITORING",
+)
+"""What makes torch end a process (read in 2.9 to 2.15 when a group is made)."""
 
 _NO_BACKENDS = {"undefined", "fake"}  # in torch's list, but no ranks can talk through them
 
@@ -110,6 +126,18 @@ def pick_device(backend: str, launch: Launch) -> torch.device:
         f" {gpus} GPU{'s' * (gpus > 1)}: start at most {gpus} per host, make more GPUs visible"
         " (CUDA_VISIBLE_DEVICES), or use 'gloo'"
     )
+
+
+def survive_timeouts() -> None:
+    """Keep torch from ending this process after the timeout of a collective of NCCL's.
+
+    Its watchdog would do so a minute later, and when it is told not to, the thread that watches
+    the watchdog eight minutes later. What a person has set stays as it is.
+    """
+    for name in _ENDING:
+        os.environ.setdefault(name, "0")
+    # The rank's device is the current one, which is what torch warns of, each time it is called.
+    warnings.filterwarnings("ignore", r"barrier\(\): using the device under current context")
 
 
 def share_gpus(*, shared: bool) -> None:

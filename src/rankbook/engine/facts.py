@@ -7,10 +7,10 @@ import socket
 import sys
 from functools import cache
 
-from rankbook import calls, folders
+from rankbook import calls, driver, folders
 from rankbook._version import __version__
 from rankbook.distributed.stores import first_line
-from rankbook.engine import driver, gpu, host, recorder
+from rankbook.engine import gpu, host, recorder
 from rankbook.engine.jobs import Job
 from rankbook.engine.operations import CONTROL, operation
 from rankbook.models import EngineFacts

@@ -7,6 +7,7 @@ any of that, such as joining a group, is read from the arguments of the call on 
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterable
@@ -26,7 +27,10 @@ from rankbook.engine.recorder import Recorder, members
 from rankbook.models import Collective
 from rankbook.models.calls import Wait
 
-__all__ = ["called", "recorded", "waits_in"]
+__all__ = ["called", "open_p2p", "recorded", "waits_in"]
+
+_P2P_TITLE = re.compile(r"(send|recv) \d+(?:->|<-)(\d+)")
+"""How NCCL's recorder names a send or a receive, the ranks being those of the group."""
 
 _KEPT = 16
 """Calls of each group that a look carries."""
@@ -166,6 +170,28 @@ def recorded(
         )
         for entry in kept
     )
+
+
+def open_p2p(recorder: Recorder, since_ns: int, ledger: Ledger) -> Collective | None:
+    """The oldest send or receive that a stream has not completed, as :func:`recorded` found it."""
+    now, ranks = time.time_ns(), members()
+    for entry in recorder.open_p2p:
+        title = _P2P_TITLE.search(entry["profiling_name"])
+        if title is None or entry["time_created_ns"] < since_ns:
+            continue
+        name = entry["process_group"][0]
+        its = ledger.groups.in_session(ranks.get(name, ()))
+        peer = int(title[2])
+        return Collective(
+            title[1],
+            ledger.groups.name_in_session(name),
+            its,
+            sizes=tuple(map(tuple, entry["input_sizes"])),
+            dtypes=tuple(map(python_name, entry["input_dtypes"])),
+            peer=its[peer] if peer < len(its) else peer,
+            since=(now - entry["time_created_ns"]) / 1e9,
+        )
+    return None
 
 
 def _worth_keeping(entries: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:

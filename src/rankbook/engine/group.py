@@ -106,8 +106,7 @@ class Group:
             MASTER_ADDR=wanted.address,
         )
         if "nccl" in wanted.backend:
-            # Else torch ends the process a minute after the timeout of a collective.
-            os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
+            devices.survive_timeouts()
         devices.share_gpus(shared=wanted.share_gpus)
         self._threads.share(wanted.local_world_size)
         self._interfaces.use(wanted.address)

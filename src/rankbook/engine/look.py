@@ -106,7 +106,10 @@ class Observer:
             still = self._open_since.seconds(mark, time.monotonic())
             # A rank whose calls complete is not held up for what it has called.
             if still >= (_STUCK if doing else _LEFT_BEHIND) and (doing or closely):
-                return self._on_stream(at, still, doing, cell, since_ns)
+                seen = self._on_stream(at, still, doing, cell, since_ns)
+                if seen is not None:
+                    return seen
+                self._streams.dismiss(open_calls)
         passes = not doing and not at.in_loop  # a callback, for example of the heartbeat
         if closely and (passes or (at.in_torch and not stands.still)):
             # It may wait, compute in C++, or be passing through a call: a moment later that can be
@@ -162,8 +165,10 @@ class Observer:
 
     def _on_stream(
         self, at: Position, still: float, doing: str, cell: int | None, since_ns: int
-    ) -> Look:
-        """See what a rank does that has had a collective on its stream for a while.
+    ) -> Look | None:
+        """See what a rank does that has had a call on its stream for a while.
+
+        None if that has completed, or is of a group that is gone.
 
         Where a call of torch's waits, the rank waits in that collective. Else it may wait in a
         call that does not announce itself (``.item()``), or be idle, or compute; so it is never
@@ -171,9 +176,10 @@ class Observer:
         """
         recent = flight.recorded(self._recorder, since_ns, self._ledger)
         first = next((call for call in recent if not call.done), None)
+        first = first or flight.open_p2p(self._recorder, since_ns, self._ledger)
+        if first is None:
+            return None
         line = at.line or (doing if doing != Run.op else "")
-        if first is None:  # it has completed meanwhile
-            return Look("running" if doing else "idle", line, cell, None, recent, 0.0, 0.0)
         still = still if doing and (at.in_torch or at.awaits) else 0.0
         line = line or "its cell has ended; a collective is left on its stream"
         return Look("waiting", line, cell, first, recent, still, still, since=first.since)

@@ -59,24 +59,38 @@ class Streams:
         """
         self._dump = dump
         self._is_backend = is_backend
+        self._dismissed: set[tuple[str, int, int]] = set()
 
     @property
     def are_used(self) -> bool:
         """Whether the present process group computes with NCCL."""
         return self._dump is not None and self._is_backend()
 
-    def open_calls(self) -> tuple[tuple[str, int], ...]:
-        """Groups that have enqueued a collective that has not completed.
+    def open_calls(self) -> tuple[tuple[str, int, int], ...]:
+        """Groups that seem to have enqueued a call that has not completed.
+
+        Which has completed last is noted up to 0.1 s later, and out of order where a group has
+        several streams. Sends and receives are counted apart from collectives, and noted in the
+        same place. So two numbers that differ say that something may be open, and only the
+        recorder's calls say what; if there is none, see :meth:`dismiss`.
 
         Returns:
-            Pairs of a group and the number of the last one that has completed, some 13 microseconds
-            after it was asked for.
+            By group, its name and the numbers of the calls that were enqueued and that completed
+            last; some 13 microseconds after it was asked for.
         """
-        return tuple(
-            (str(group), status["last_completed_collective"])
+        counts = (
+            (str(group), status["last_enqueued_collective"], status["last_completed_collective"])
             for group, status in self._read(calls=False).get("pg_status", {}).items()
-            if status["last_enqueued_collective"] > status["last_completed_collective"]
         )
+        return tuple(each for each in counts if each[1] != each[2] and each not in self._dismissed)
+
+    def dismiss(self, calls: tuple[tuple[str, int, int], ...]) -> None:
+        """Leave these out from now on: nothing of them is open in the present groups.
+
+        torch keeps the numbers of groups that are gone: a call that was ended by an abort seems to
+        be open for good.
+        """
+        self._dismissed.update(calls)
 
     def entries(self) -> list[dict[str, Any]]:
         """The calls that NCCL's recorder has kept, as torch's own recorder tells them."""

@@ -33,6 +33,8 @@ class Recorder:
     Attributes:
         oldest: The lowest id in the recorder when it was read last.
         names: Names of the groups of which it then had collectives.
+        open_p2p: The sends and receives that it then had and that have not completed, oldest first;
+            torch records those of NCCL alone.
     """
 
     def __init__(self, streams: Streams | None = None) -> None:
@@ -44,6 +46,7 @@ class Recorder:
         self.oldest = 0
         self._streams = streams or Streams()
         self.names: set[str] = set()
+        self.open_p2p: list[dict[str, Any]] = []
         self._made: dict[str, dict[int, int]] = {}
         self._nth: dict[tuple[str, int, int], int] = {}
 
@@ -57,6 +60,7 @@ class Recorder:
             entries = sorted([*entries, *more], key=lambda entry: entry["time_created_ns"])
             entries = [entry | {"record_id": i} for i, entry in enumerate(entries)]
         self.oldest = entries[0]["record_id"] if entries else 0
+        self.open_p2p = _open_p2p(entries)
         entries = [entry for entry in entries if not entry["is_p2p"]]
         for entry in entries:
             made = self._made.setdefault(entry["process_group"][0], {})
@@ -91,6 +95,21 @@ class Recorder:
         if _dump is not None:
             kept = _dump(includeCollectives=False, includeStackTraces=False, onlyActive=False)
         return bytes(kept) + self._streams.mark()
+
+
+def _open_p2p(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Sends and receives that have not completed; of those in a batch, only the batch is known."""
+    calls = [entry for entry in entries if entry["is_p2p"]]
+    done = {_batch(entry) for entry in calls if entry["retired"] and "coalesced" in _title(entry)}
+    return [entry for entry in calls if not entry["retired"] and _batch(entry) not in done]
+
+
+def _batch(entry: dict[str, Any]) -> tuple[int, int]:
+    return entry["pg_id"], entry["p2p_seq_id"]
+
+
+def _title(entry: dict[str, Any]) -> str:
+    return str(entry["profiling_name"])
 
 
 def lacking() -> tuple[str, ...]:

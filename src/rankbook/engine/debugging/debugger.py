@@ -198,7 +198,9 @@ class RankDebugger(Stepping):
     def _names(self) -> tuple[FrameType, Any]:
         """The frame that is looked at, and its local variables."""
         assert self.curframe is not None  # noqa: S101 - or nothing could be typed
-        return self.curframe, self.curframe_locals
+        # Before Python 3.13 these are a copy, which Pdb keeps; it warns of that from 3.14 on.
+        is_kept = sys.version_info < (3, 13)
+        return self.curframe, self.curframe_locals if is_kept else self.curframe.f_locals
 
     def _tell(self, error: BaseException) -> None:
         self.error(traceback.format_exception_only(error)[-1].strip())
@@ -227,10 +229,10 @@ class RankDebugger(Stepping):
         before = sys.gettrace()
         sys.settrace(None)
         inner = RankDebugger(self._prompt, self._name_of)
-        names = self.curframe.f_globals if self.curframe else {}
+        frame, local_names = self._names()
         self.message("Debugging the expression: c comes back here.")
         try:
-            sys.call_tracing(inner.run, (arg, names, self.curframe_locals))
+            sys.call_tracing(inner.run, (arg, frame.f_globals, local_names))
         except KeyboardInterrupt:
             raise _End from None
         except Exception as error:  # noqa: BLE001 - it is the person's
