@@ -353,6 +353,30 @@ def test_the_workers_of_an_edited_script_run_what_stands_in_its_files_now(two, w
     assert all("resource_tracker" in " ".join(one.cmdline()) for one in started)
 
 
+def test_processes_of_multiprocessing_end_with_the_script_or_are_awaited(two, write):
+    write("""
+        import multiprocessing, time
+        from concurrent.futures import ProcessPoolExecutor
+        context = multiprocessing.get_context("fork")
+        def count():
+            time.sleep(0.2)
+            print("counted", flush=True)
+        daemon = context.Process(target=time.sleep, args=(600,), daemon=True)
+        daemon.start()
+        pool = context.Pool(1)
+        executor = ProcessPoolExecutor(1, context)
+        print(pool.apply(len, ["12"]), executor.submit(len, "123").result())
+        manager = context.Manager()
+        other = context.Process(target=count)
+        other.start()
+    """)
+    result = two.run_script("train.py", timeout=60)
+    assert said(result) == "2 3\ncounted"
+    assert {one.left for one in result.values()} == {""}
+    code = "import psutil\n(len(psutil.Process().children()), daemon.exitcode, other.exitcode)"
+    assert value(two, code) == "(0, -15, 0)"
+
+
 def test_a_script_that_reads_stdin_is_told(two, write):
     result = two.run_script(write("input('name? ')"))
     assert result.ended.startswith("A prompt was reached (")

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ast
 import inspect
-import multiprocessing.forkserver  # noqa: F401 - it is looked up by name
+import multiprocessing.forkserver
+import multiprocessing.util  # noqa: F401 - they are looked up by name
 import pickle
 import re
 import time
@@ -42,6 +43,7 @@ COMM = "ipykernel.comm.comm.BaseComm"
 QUEUE = "zmq.devices.ThreadMonitoredQueue"
 ASYNCIO = "asyncio"
 FORKSERVER = "multiprocessing.forkserver"
+PROCESSES = "multiprocessing.util"
 PDB = "pdb.Pdb"
 C10D = "torch.distributed.distributed_c10d"
 C10D_IN_C = "torch._C._distributed_c10d"
@@ -120,6 +122,7 @@ USES = [
     (HOOK, "quiet", "engine"),
     (PUBLISHER, "_thread_local", "engine"),
     (ASYNCIO, "_set_running_loop", "engine"),
+    (PROCESSES, "_finalizer_registry", "engine"),
     (FORKSERVER, "_forkserver", "engine"),
     (f"{FORKSERVER}._forkserver", "_forkserver_alive_fd", "engine"),
     (f"{FORKSERVER}._forkserver", "_forkserver_pid", "engine"),

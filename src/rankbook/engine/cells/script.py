@@ -26,6 +26,7 @@ from rankbook.distributed import environment
 from rankbook.engine import children
 from rankbook.engine.cells.fresh import at_exit, fresh
 from rankbook.engine.cells.left import Left
+from rankbook.engine.cells.workers import Workers
 from rankbook.engine.group import Group
 from rankbook.models.cells import Script
 
@@ -70,9 +71,15 @@ def execute(
         group.begin_script(launch, script.world)
         stack.enter_context(fresh(dict(script.variables), argv, [entry], script.folder, entry))
         stack.enter_context(_main(module))
+        workers = Workers()
         error = _run(module, script, entry)
         code = exit_code(error)
         if error is not None and code:
+            show(error, code)
+        try:
+            workers.end()
+        except KeyboardInterrupt as interrupt:
+            error, code = interrupt, exit_code(interrupt)
             show(error, code)
     finally:
         _ignore_interrupts()

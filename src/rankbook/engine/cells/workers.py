@@ -1,0 +1,64 @@
+"""Processes that a script starts with ``multiprocessing``: what becomes of them as it ends.
+
+Python does this as its process exits: it ends pools and daemonic processes, and waits for others.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.util
+import threading
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+__all__ = ["Workers"]
+
+_util: Any = multiprocessing.util
+
+
+class Workers:
+    """Those that are started from now on."""
+
+    def __init__(self) -> None:
+        self._known = {
+            *_util._finalizer_registry,
+            *multiprocessing.active_children(),
+            *threading.enumerate(),
+        }
+
+    def end(self) -> None:
+        """End or await them.
+
+        Raises:
+            KeyboardInterrupt: Nobody wants to wait any longer; some are still there.
+        """
+        for executor in self._executors():
+            executor.shutdown()
+        self._finalize(lambda priority: priority >= 0)
+        children = [one for one in multiprocessing.active_children() if one not in self._known]
+        for child in children:
+            if child.daemon:
+                child.terminate()
+        for child in children:
+            child.join()
+        self._finalize(lambda priority: priority < 0)
+
+    def _executors(self) -> list[ProcessPoolExecutor]:
+        """The executors, by the threads that manage them."""
+        # Python (3.9 and later) keeps no list of them, but such a thread has a reference to its own.
+        threads = [one for one in threading.enumerate() if one not in self._known]
+        found = [getattr(one, "executor_reference", lambda: None)() for one in threads]
+        return [one for one in found if isinstance(one, ProcessPoolExecutor)]
+
+    def _finalize(self, is_due: Callable[[int], bool]) -> None:
+        """Call what was registered to be called when the process exits."""
+        registry = _util._finalizer_registry
+        due = [key for key in [*registry] if key not in self._known and key[0] is not None]
+        for key in sorted(due, reverse=True):
+            if is_due(key[0]) and (finalizer := registry.get(key)) is not None:
+                try:
+                    finalizer()
+                except Exception:  # noqa: BLE001 - Python, too, shows it and goes on
+                    traceback.print_exc()
