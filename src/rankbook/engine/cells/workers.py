@@ -47,7 +47,7 @@ class Workers:
 
     def _executors(self) -> list[ProcessPoolExecutor]:
         """The executors, by the threads that manage them."""
-        # Python (3.9 and later) keeps no list of them, but such a thread has a reference to its own.
+        # Python (3.9 and later) keeps no list of them, but such a thread refers to its own.
         threads = [one for one in threading.enumerate() if one not in self._known]
         found = [getattr(one, "executor_reference", lambda: None)() for one in threads]
         return [one for one in found if isinstance(one, ProcessPoolExecutor)]
