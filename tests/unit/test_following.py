@@ -15,7 +15,7 @@ STDLIB, PACKAGES = sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")
 
 
 def test_only_what_a_person_has_put_into_the_path_is_told():
-    path = ["", "/mine", "/usr/lib/python311.zip", STDLIB, PACKAGES, "/last", "relative"]
+    path = ("", "/mine", "/usr/lib/python311.zip", STDLIB, PACKAGES, "/last", "relative")
     assert where("/home/me", path) == Follow("/home/me", ("/mine",), ("/last", "/home/me/relative"))
 
 

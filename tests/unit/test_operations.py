@@ -37,12 +37,17 @@ class Control:
     def __init__(self):
         self.sent = []
         self.has_replied = asyncio.Event()
+        self.repeated = []
 
     def listen(self, receive):
         self.receive = receive
 
     def call(self, act, after=0.0):
         asyncio.get_running_loop().call_later(after, act)
+
+    def repeat(self, seconds, act):
+        self.repeated.append(act)
+        return lambda: self.repeated.remove(act)
 
     def send(self, kind, content, to, buffers=()):
         self.sent.append((kind, content, to, list(buffers)))
@@ -174,6 +179,21 @@ async def test_what_an_operation_raises_is_its_answer(on, act, args, said):
     assert (kind, ename) == said[:2]
     assert said[2] in evalue
     assert asked.engine.job is None
+
+
+@pytest.mark.asyncio
+async def test_what_is_done_beside_an_operation_begins_with_its_request_and_ends_with_its_answer():
+    gate = asyncio.Event()
+
+    async def run(job, request):
+        await gate.wait()
+
+    asked = Asked(operation(Run, on=MAIN, beside=lambda job: [(0.1, print), (0.2, repr)])(run))
+    asked.ask("run", code="", name="In [1]", number=1)
+    assert asked.control.repeated == [print, repr]
+    gate.set()
+    await asked.answered()
+    assert asked.control.repeated == []
 
 
 @pytest.mark.asyncio

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rankbook.errors import BackendError, ClusterError, DeviceError, InputError
@@ -64,12 +65,12 @@ class Placement:
         """Number of ranks."""
         return len(self.places)
 
-    @property
+    @cached_property
     def is_local(self) -> bool:
         """Whether all ranks share one host."""
         return len({p.host for p in self.places}) == 1
 
-    @property
+    @cached_property
     def engines(self) -> tuple[int, ...]:
         """Engine ids by rank."""
         return tuple(p.engine for p in self.places)

@@ -93,6 +93,8 @@ class Agent:
             self._do_aside(job, operation)
         else:
             self.engine.waiting.add(job)
+            # From here: the main thread would have to wake this one.
+            job.stops += [self._control.repeat(*each) for each in operation.beside(job)]
             self._main.call_soon_threadsafe(
                 lambda: asyncio.ensure_future(self._work(job, operation))
             )

@@ -49,27 +49,25 @@ class Control:
         """Have the control thread do something; from any thread."""
         self._loop.add_callback(act)
 
-    def repeat(
-        self, *acts: tuple[float, Callable[[], float | None]], while_: Callable[[], bool]
-    ) -> None:
-        """Have the control thread do things periodically; from any thread.
+    def repeat(self, seconds: float, act: Callable[[], float | None]) -> Callable[[], None]:
+        """Do something periodically; on the control thread only.
 
         Args:
-            *acts: The seconds before each time, and what to do; that may return other seconds
-                before the next time.
-            while_: Whether to go on, asked before each time.
+            seconds: Before each time.
+            act: What to do; it may return other seconds before the next time.
+
+        Returns:
+            What stops it.
         """
+        timer: Any = None
 
-        def again(seconds: float, act: Callable[[], float | None]) -> None:
-            if while_():
-                later = act()
-                self._loop.call_later(seconds if later is None else later, again, seconds, act)
+        def again() -> None:
+            nonlocal timer
+            later = act()
+            timer = self._loop.call_later(seconds if later is None else later, again)
 
-        def begin() -> None:
-            for seconds, act in acts:
-                self._loop.call_later(seconds, again, seconds, act)
-
-        self._loop.add_callback(begin)  # once for all: it wakes the thread
+        timer = self._loop.call_later(seconds, again)
+        return lambda: self._loop.remove_timeout(timer)
 
     def send(
         self,

@@ -30,6 +30,7 @@ class Job:
         name: Name of the operation.
         outbox: Takes events from any thread; they are sent in their order, before the answer.
         attachments: Bytes to be sent beside the answer.
+        stops: Stop what the control thread does until the answer.
         later: What the main thread is to do after the answer: seconds to wait, and the act.
         is_open: Whether it has not been answered yet.
         is_dropped: Whether it must not begin any more.
@@ -44,6 +45,7 @@ class Job:
         self.name: str = message["content"].get("op", "")
         self.outbox = Outbox(lambda: control.call(self._send_events))
         self.attachments: list[bytes] = []
+        self.stops: list[Callable[[], None]] = []
         self.later: list[tuple[float, Callable[[], None]]] = []
         self.is_open = True
         self.is_dropped = False
@@ -63,6 +65,8 @@ class Job:
     def finish(self, answer: dict[str, Any]) -> None:
         """Answer, after everything that is still in the outbox; on the control thread."""
         self.is_open = False
+        for stop in self.stops:
+            stop()
         self._send_events()
         self.outbox.close()
         self.control.send(protocol.REPLY, answer, self.sender, self.attachments)

@@ -11,7 +11,7 @@ To add one, write its function in a new module and add that module to :data:`ROO
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -22,7 +22,16 @@ from rankbook.models.requests import Request
 if TYPE_CHECKING:
     from rankbook.engine.jobs import Job
 
-__all__ = ["ASIDE", "CONTROL", "MAIN", "ROOMS", "Operation", "every_operation", "operation"]
+__all__ = [
+    "ASIDE",
+    "CONTROL",
+    "MAIN",
+    "ROOMS",
+    "Operation",
+    "Repeated",
+    "every_operation",
+    "operation",
+]
 
 ROOMS = (
     "rankbook.engine.cells.freeing",
@@ -62,6 +71,9 @@ that is only to be looked at. What it prints is dropped. While several block, mo
 
 _R = TypeVar("_R", bound=Request)
 
+Repeated = tuple[float, Callable[[], float | None]]
+"""The seconds before each time, and what to do; that may return other seconds before the next."""
+
 
 @dataclass(frozen=True)
 class Operation:
@@ -73,16 +85,21 @@ class Operation:
     """The thread that does it: :data:`CONTROL`, :data:`MAIN` or :data:`ASIDE`."""
     act: Callable[[Job, Any], Any]
     """Does it, given the job and the request."""
+    beside: Callable[[Job], Iterable[Repeated]]
+    """What the control thread does periodically until the answer."""
 
 
-def operation(request: type[_R], *, on: str) -> Callable[[Callable[[Job, _R], Any]], Operation]:
+def operation(
+    request: type[_R], *, on: str, beside: Callable[[Job], Iterable[Repeated]] = lambda _: ()
+) -> Callable[[Callable[[Job, _R], Any]], Operation]:
     """Make an operation of a function.
 
     Args:
         request: What asks for it.
         on: The thread that does it.
+        beside: What the control thread does periodically until the answer.
     """
-    return lambda act: Operation(request, on, act)
+    return lambda act: Operation(request, on, act, beside)
 
 
 @cache

@@ -55,7 +55,11 @@ def load(cls: type[_T], data: Mapping[str, Any]) -> _T:
         TypeError: A field without a default is missing.
     """
     known = _loaders(cls)  # type: ignore[arg-type]
-    return cls(**{name: known[name](value) for name, value in data.items() if name in known})
+    fields = {name: value for name, value in data.items() if name in known}
+    for name, value in fields.items():
+        if (make := known[name]) is not None:
+            fields[name] = make(value)
+    return cls(**fields)
 
 
 def _plain(value: Any) -> Any:
@@ -72,36 +76,40 @@ def _plain(value: Any) -> Any:
 _AS_THEY_ARE = {str, int, float, bool}
 
 
+_Loader = Callable[[Any], Any] | None
+"""What makes a field's value from JSON's; None: it is the same in both."""
+
+
 @cache
-def _loaders(cls: type) -> dict[str, Callable[[Any], Any]]:
+def _loaders(cls: type) -> dict[str, _Loader]:
     """By field of a model, what makes its value from JSON's."""
     hints = typing.get_type_hints(cls)
     return {field.name: _loader(hints[field.name]) for field in dataclasses.fields(cls)}
 
 
-def _loader(hint: Any) -> Callable[[Any], Any]:
+def _loader(hint: Any) -> _Loader:
     """What makes a value of some type from JSON's types."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         # A field is a model or None, never one of several models.
         some = _loader(next(one for one in args if one is not types.NoneType))
-        return lambda value: None if value is None else some(value)
+        return some and (lambda value: None if value is None else some(value))
     if dataclasses.is_dataclass(hint):
         return partial(load, typing.cast("type[Any]", hint))
     if origin is tuple:
         return _tuple_loader(args)
     if origin is Mapping:
         # JSON's keys are texts.
-        key, each = (int if args[0] is int else _same), _loader(args[1])
+        key, each = (int if args[0] is int else _same), _loader(args[1]) or _same
         return lambda value: {key(name): each(one) for name, one in value.items()}
-    return typing.cast("Callable[[Any], Any]", getattr(hint, "_make", _same))  # of a NamedTuple
+    return typing.cast("_Loader", getattr(hint, "_make", None))  # of a NamedTuple
 
 
 def _tuple_loader(args: tuple[Any, ...]) -> Callable[[Any], Any]:
     if args[-1] is Ellipsis:
         each = _loader(args[0])
-        return lambda value: tuple(map(each, value))
-    by_position = [_loader(one) for one in args]
+        return (lambda value: tuple(map(each, value))) if each else tuple
+    by_position = [_loader(one) or _same for one in args]
     return lambda value: tuple(f(one) for f, one in zip(by_position, value, strict=True))
 
 

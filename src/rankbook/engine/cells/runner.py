@@ -24,7 +24,7 @@ from rankbook.engine.debugging import magics
 from rankbook.engine.debugging.prompt import Prompt
 from rankbook.engine.debugging.stops import Stops
 from rankbook.engine.jobs import Job
-from rankbook.engine.operations import MAIN, operation
+from rankbook.engine.operations import MAIN, Repeated, operation
 from rankbook.models import CellOutcome
 from rankbook.models.cells import Script
 from rankbook.models.requests import Run
@@ -223,16 +223,22 @@ def _seeing_ends(ledger: Ledger) -> Callable[[], float]:
     return see
 
 
-@operation(Run, on=MAIN)
+def _beside(job: Job) -> list[Repeated]:
+    """What the control thread does for a cell."""
+    engine = job.engine
+
+    def show() -> None:
+        if engine.job is job:  # what is written before belongs to an earlier cell
+            engine.runner.show_descriptors(job.outbox)
+
+    return [(_LOOK_PAST_PYTHON, show), (_SEE_ENDS, _seeing_ends(engine.ledger))]
+
+
+@operation(Run, on=MAIN, beside=_beside)
 async def run(job: Job, request: Run) -> CellOutcome:
     """Run a cell."""
     runner, ledger = job.engine.runner, job.engine.ledger
     job.engine.group.before_cell()
-    job.control.repeat(
-        (_LOOK_PAST_PYTHON, lambda: runner.show_descriptors(job.outbox)),
-        (_SEE_ENDS, _seeing_ends(ledger)),
-        while_=lambda: job.is_open,
-    )
     with _keeping(job.engine) if request.keep_values else contextlib.nullcontext():
         outcome = await runner.run(job.outbox, request)
     traffic = ledger.counts.traffic(request.number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import sysconfig
+from functools import lru_cache
 from pathlib import Path
 
 from rankbook import folders
@@ -26,13 +27,14 @@ class Following:
     def tell(self) -> None:
         """Tell the ranks, before what they are asked for next, if there is anything new."""
         party = self._members.living()
-        now = where(folders.here(), sys.path), frozenset(party.engines.values())
+        now = where(folders.here(), tuple(sys.path)), frozenset(party.engines.values())
         if now != self._told:
             self._told = now
             party.request(now[0]).forget()
 
 
-def where(folder: str, path: list[str]) -> Follow:
+@lru_cache(maxsize=1)  # asked before every cell
+def where(folder: str, path: tuple[str, ...]) -> Follow:
     """What the ranks are told.
 
     Args:

@@ -147,12 +147,13 @@ class Members(Engines):
 
     def living(self) -> Party:
         """Ranks that live."""
-        return self.party({r: e for r, e in self.seated().items() if self.lives(e)})
+        alive = set(self.alive)
+        return self.party({r: e for r, e in self.seated().items() if e in alive})
 
     def everyone(self) -> Party:
         """All living engines: ranks and spares."""
-        numbered = self.seated() | self.spares()
-        return self.party({n: e for n, e in numbered.items() if self.lives(e)})
+        numbered, alive = self.seated() | self.spares(), set(self.alive)
+        return self.party({n: e for n, e in numbered.items() if e in alive})
 
     # -- placing engines ---------------------------------------------------------------------
 
