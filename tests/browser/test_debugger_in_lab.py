@@ -15,7 +15,7 @@ CELLS = [
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def notebook(open_notebook):
     with open_notebook(CELLS) as notebook:
         yield notebook

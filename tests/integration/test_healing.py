@@ -190,7 +190,7 @@ def held(session, pids):
     return [(groups[n], p.num_threads(), p.num_fds()) for n, p in enumerate(ranks)]
 
 
-@pytest.mark.parametrize("generations", [20, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("generations", [10, pytest.param(100, marks=pytest.mark.slow)])
 def test_nothing_grows_over_many_generations(four, generations):
     forget(four)
     make(four, "FSDP2 on a 2-D mesh")

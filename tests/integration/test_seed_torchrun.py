@@ -11,6 +11,7 @@ import sys
 import textwrap
 
 import pytest
+from forked import Forking
 
 LAUNCHER = re.compile(
     r"(RANK|WORLD_SIZE|LOCAL_|MASTER_|GROUP_|ROLE_|SLURM_|OMPI_|PMIX_|TORCHELASTIC_|GLOO_|NCCL_)"
@@ -54,6 +55,23 @@ def script(tmp_path):
         return str(path)
 
     return write
+
+
+@pytest.fixture(scope="module")
+def forking():
+    """Runs ranks that need not import torch each."""
+    with Forking(**clean_environ()) as forking:
+        yield forking
+
+
+@pytest.fixture
+def run_ranks(forking, script):
+    """Run a rank's script with each launcher's variables; return what the ranks printed."""
+
+    def run(body, environs, *args):
+        return forking.run(script(body), [clean_environ(**environ) for environ in environs], *args)
+
+    return run
 
 
 def clean_environ(**changes):
@@ -158,8 +176,8 @@ def test_five_generations_form_without_the_store_of_torchrun(script):
         assert len(err.splitlines()) == 5
 
 
-def test_nothing_of_ours_listens_beyond_loopback(script):
-    path = script("""
+def test_nothing_of_ours_listens_beyond_loopback(run_ranks):
+    body = """
         import psutil
         info = initialize_distributed("gloo")
         dist.new_group([0, 1])
@@ -167,24 +185,22 @@ def test_nothing_of_ours_listens_beyond_loopback(script):
         assert found <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, found
         dist.barrier()
         print(info.rank)
-        """)
-    assert outputs([start(path, **environ) for environ in launched(2)]) == [("0", ""), ("1", "")]
+        """
+    assert run_ranks(body, launched(2)) == [("0", ""), ("1", "")]
 
 
-def test_ranks_that_arrive_seconds_apart_meet(script):
-    path = script("""
+def test_ranks_that_arrive_seconds_apart_meet(run_ranks):
+    body = """
         time.sleep(1.5 * int(os.environ["RANK"]))  # the skew is what is tested
         print(initialize_distributed("gloo").rank, reduced())
-        """)
-    ranks = [start(path, **environ) for environ in reversed(launched(2))]
-    assert outputs(ranks) == [("1 2", ""), ("0 2", "")]
+        """
+    assert run_ranks(body, launched(2)[::-1]) == [("1 2", ""), ("0 2", "")]
 
 
 @pytest.mark.parametrize("missing", [0, 1])
 @pytest.mark.sample(every=2)
-def test_a_missing_rank_is_named_by_all_others_and_may_come_later(script, missing):
-    path = script(f"""
-        together("imported")
+def test_a_missing_rank_is_named_by_all_others_and_may_come_later(run_ranks, missing):
+    body = f"""
         if int(os.environ["RANK"]) != {missing}:
             try:
                 initialize_distributed("gloo", timeout_minutes=0.02)
@@ -195,9 +211,8 @@ def test_a_missing_rank_is_named_by_all_others_and_may_come_later(script, missin
         together("given-up")
         info = initialize_distributed("gloo", timeout_minutes=0.5)
         assert reduced() == 3
-        """)
-    ranks = [start(path, **environ) for environ in launched(3)]
-    said = [out for out, _ in outputs(ranks)]
+        """
+    said = [out for out, _ in run_ranks(body, launched(3))]
     assert said.pop(missing) == ""
     expected = "rank 0 did not arrive: " if missing == 0 else "rank 1 of 3 did not arrive"
     assert all(message.startswith(expected) for message in said), said
@@ -215,9 +230,8 @@ def test_a_missing_rank_under_torchrun_is_named(script):
     assert "RendezvousError: rank 1 of 2 did not arrive within 1.2 s" in err
 
 
-def test_a_rank_that_dies_while_connecting_is_an_error_not_a_half_made_group(script):
-    path = script("""
-        together("imported")
+def test_a_rank_that_dies_while_connecting_is_an_error_not_a_half_made_group(run_ranks):
+    body = """
         if os.environ["RANK"] == "1":
             dist.init_process_group = lambda *args, **kwargs: os._exit(0)
         try:
@@ -225,14 +239,14 @@ def test_a_rank_that_dies_while_connecting_is_an_error_not_a_half_made_group(scr
         except RendezvousError as error:
             print(error)
         assert not dist.is_initialized()
-        """)
-    [(said, _), _] = outputs([start(path, **environ) for environ in launched(2)])
+        """
+    [(said, _), _] = run_ranks(body, launched(2))
     assert said.startswith("gloo could not connect the 2 ranks (")
 
 
 @pytest.mark.slow
-def test_a_thread_destroys_the_group_while_the_main_thread_works(script):
-    path = script("""
+def test_a_thread_destroys_the_group_while_the_main_thread_works(run_ranks):
+    body = """
         handler = signal.getsignal(signal.SIGINT)
         for _ in range(3):
             info = initialize_distributed("gloo")
@@ -243,12 +257,12 @@ def test_a_thread_destroys_the_group_while_the_main_thread_works(script):
             assert not thread.is_alive() and not dist.is_initialized()
             assert signal.getsignal(signal.SIGINT) is handler
         print(info.rank)
-        """)
-    assert outputs([start(path, **environ) for environ in launched(2)]) == [("0", ""), ("1", "")]
+        """
+    assert run_ranks(body, launched(2)) == [("0", ""), ("1", "")]
 
 
-def test_ctrl_c_works_as_before_after_destroy(script):
-    path = script("""
+def test_ctrl_c_works_as_before_after_destroy(run_ranks):
+    body = """
         signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal
         info = initialize_distributed("gloo")
         destroy_global_state()
@@ -257,13 +271,13 @@ def test_ctrl_c_works_as_before_after_destroy(script):
             time.sleep(1)
         except KeyboardInterrupt:
             print(info.rank)
-        """)
-    assert outputs([start(path, **environ) for environ in launched(2)]) == [("0", ""), ("1", "")]
+        """
+    assert run_ranks(body, launched(2)) == [("0", ""), ("1", "")]
 
 
 @pytest.mark.slow
-def test_a_collective_that_no_rank_joins_holds_up_neither_destroy_nor_exit(script):
-    path = script("""
+def test_a_collective_that_no_rank_joins_holds_up_neither_destroy_nor_exit(run_ranks):
+    body = """
         info = initialize_distributed("gloo", timeout_minutes=10)
         if info.is_main:
             lonely = dist.all_reduce(torch.ones(1), async_op=True)
@@ -274,8 +288,8 @@ def test_a_collective_that_no_rank_joins_holds_up_neither_destroy_nor_exit(scrip
         assert reduced() == 2
         assert time.monotonic() - began < 5
         print(info.rank)
-        """)
-    assert outputs([start(path, **environ) for environ in launched(2)]) == [("0", ""), ("1", "")]
+        """
+    assert run_ranks(body, launched(2)) == [("0", ""), ("1", "")]
 
 
 @pytest.mark.slow
@@ -294,11 +308,11 @@ def test_an_error_at_the_end_keeps_its_exit_code_and_one_prefix(script):
     assert "[rank1]: [rank1]" not in err
 
 
-def test_ranks_meet_under_slurm(script):
-    path = script("""
+def test_ranks_meet_under_slurm(run_ranks):
+    body = """
         info = initialize_distributed("gloo")
         print(info.rank, info.world_size, reduced(), get_local_rank_preinit())
-        """)
+        """
     step = {
         "SLURM_JOB_ID": str(os.getpid()),
         "SLURM_STEP_ID": "0",
@@ -308,32 +322,31 @@ def test_ranks_meet_under_slurm(script):
         "SLURM_STEP_TASKS_PER_NODE": "2",
         "SLURM_NODEID": "0",
     }
-    ranks = [start(path, **step, SLURM_PROCID=str(r), SLURM_LOCALID=str(r)) for r in range(2)]
-    assert outputs(ranks) == [("0 2 2 0", ""), ("1 2 2 1", "")]
+    ranks = [{**step, "SLURM_PROCID": str(r), "SLURM_LOCALID": str(r)} for r in range(2)]
+    assert run_ranks(body, ranks) == [("0 2 2 0", ""), ("1 2 2 1", "")]
 
 
-def test_the_script_of_sbatch_is_a_world_of_one(script):
-    path = script("print(initialize_distributed('gloo').world_size)")
+def test_the_script_of_sbatch_is_a_world_of_one(run_ranks):
+    body = "print(initialize_distributed('gloo').world_size)"
     job = {"SLURM_JOB_ID": "1", "SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_LOCALID": "0"}
-    assert outputs([start(path, **job)]) == [("1", "")]
+    assert run_ranks(body, [job]) == [("1", "")]
 
 
-def test_ranks_meet_under_mpirun(script):
-    path = script("""
+def test_ranks_meet_under_mpirun(run_ranks):
+    body = """
         info = initialize_distributed("gloo")
         print(info.rank, info.world_size, reduced(), get_local_world_size_preinit())
-        """)
+        """
     prefix = "OMPI_COMM_WORLD_"
     ranks = [
-        start(
-            path,
-            PMIX_NAMESPACE=f"prterun-{os.getpid()}@1",
+        {
+            "PMIX_NAMESPACE": f"prterun-{os.getpid()}@1",
             **{f"{prefix}{name}": "2" for name in ("SIZE", "LOCAL_SIZE")},
             **{f"{prefix}{name}": str(r) for name in ("RANK", "LOCAL_RANK")},
-        )
+        }
         for r in range(2)
     ]
-    assert outputs(ranks) == [("0 2 2 2", ""), ("1 2 2 2", "")]
+    assert run_ranks(body, ranks) == [("0 2 2 2", ""), ("1 2 2 2", "")]
 
 
 SESSION = """
@@ -368,18 +381,8 @@ except RendezvousError as error:
 
 @pytest.mark.parametrize("place", ["file", "tcp"])
 @pytest.mark.sample(every=2)
-def test_ranks_meet_where_a_session_says(script, tmp_path, place):
-    path = script(SESSION)
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-W", "error", path, place, str(tmp_path / "place")],
-            env=clean_environ(**{**environ, "MASTER_PORT": "0"}),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for environ in launched(3)
-    ]
-    said = [out for out, _ in outputs(ranks)]
+def test_ranks_meet_where_a_session_says(run_ranks, tmp_path, place):
+    ranks = [{**environ, "MASTER_PORT": "0"} for environ in launched(3)]
+    said = [out for out, _ in run_ranks(SESSION, ranks, place, str(tmp_path / "place"))]
     assert said[0].startswith("ranks 1 and 2 of 3 did not arrive within 1.2 s")
     assert "rank 0 of 3 did not arrive" in said[1]

@@ -195,10 +195,11 @@ class Notebook:
         self.displays = []
 
     def run(self, cell):
-        """Run a cell; return its value."""
+        """Run a cell, and what it begins in the background, to its end; return its value."""
+        others = set(threading.enumerate())
         with capture_output() as shown:
             result = self.shell.run_cell(cell)
-            for thread in threading.enumerate():
+            for thread in set(threading.enumerate()) - others:
                 if thread.name == "rankbook-cell":
                     thread.join(10)
         self.out, self.err, self.displays = shown.stdout, shown.stderr, shown.outputs
