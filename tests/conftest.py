@@ -1,4 +1,4 @@
-"""What all tests share: markers that depend on the machine."""
+"""What all tests share: markers that depend on the machine; which tests run side by side."""
 
 from __future__ import annotations
 
@@ -55,6 +55,19 @@ def pytest_configure(config):
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # A shell has what it starts in the background ignore Ctrl-C, which some tests press.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist's, with `-n`
+def pytest_xdist_make_scheduler(config, log):
+    """Tests of a file stay together, as they share sessions; those of a cluster's hosts, too."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):  # which xdist wants overridden
+            path = nodeid.partition("::")[0]
+            return "tests/clusters" if path.startswith("tests/clusters/") else path
+
+    return ByFile(config, log)
 
 
 def pytest_runtest_setup(item):

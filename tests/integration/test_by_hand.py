@@ -281,13 +281,13 @@ def test_a_process_of_every_rank_makes_a_group_of_its_own_again_and_again(world,
     command = f"{sys.executable} {tmp_path}/train.py"
     code = f"!{command}" if how == "!" else f"import subprocess\nsubprocess.run({command.split()})"
     for _ in range(2):
-        result = world.run(f"{code}\n{code}", timeout=100)
+        result = world.run(code, timeout=100)
         result.raise_for_error()
-        assert [its.stdout.count("reduced 2.0") for its in result.values()] == [2, 2]
+        assert [its.stdout.count("reduced 2.0") for its in result.values()] == [1, 1]
     assert values(world, REDUCE) == {"[2.0, 2.0]"}
 
 
-@pytest.mark.parametrize("how", ["!", "in the cell"])
+@pytest.mark.parametrize("how", [pytest.param("!", marks=pytest.mark.slow), "in the cell"])
 def test_torchrun_runs_on_a_rank(world, tmp_path, how):
     (tmp_path / "train.py").write_text(PROGRAM)
     arguments = f"--standalone --nproc-per-node=2 {tmp_path}/train.py"

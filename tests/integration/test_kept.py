@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from kernels import notebook_with_magics
-from processes import wait_until
+from processes import wait_until, waits_for
 
 import rankbook
 
@@ -138,23 +138,17 @@ def test_a_joined_kept_cluster_works_like_ones_own_beside_its_owner_and_after_it
     wait_until(lambda: not ours(), 15)
 
 
-def test_what_nobody_uses_ends_after_its_hours(ours):
-    with notebook_with_magics() as notebook:
-        text(notebook, f"{KEEP}=0.0005")
-        text(notebook, "%%dist\nprint(rank)")
-        notebook.manager.signal_kernel(signal.SIGKILL)
-        wait_until(lambda: not notebook.manager.is_alive())
-    wait_until(lambda: not ours(), 20)
-
-
-def test_a_running_cell_is_use(ours):
+def test_what_nobody_uses_ends_after_its_hours_of_which_a_running_cell_is_none(ours, tmp_path):
+    begun, over = tmp_path / "begun", tmp_path / "over"
     with notebook_with_magics() as notebook:
         text(notebook, f"{KEEP}=0.0002")
-        text(notebook, "%%dist --no-wait\nimport time; print('begun', flush=True); time.sleep(6)")
+        text(notebook, f"%%dist --no-wait\nopen({str(begun)!r}, 'w').close()\n{waits_for(over)}")
+        wait_until(begun.exists)
         notebook.manager.signal_kernel(signal.SIGKILL)
         wait_until(lambda: not notebook.manager.is_alive())
-    psutil.wait_procs(ours(), timeout=3)
+    psutil.wait_procs(ours(), timeout=2.5)  # three times its hours
     assert ours()
+    over.touch()
     wait_until(lambda: not ours(), 30)
 
 

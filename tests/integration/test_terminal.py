@@ -50,9 +50,10 @@ def _plain(text):
     return re.sub(r"\x1b\[[\d;?]*\w|\r", "", text)
 
 
-@pytest.fixture
-def terminal(tmp_path):
-    terminal = Terminal(tmp_path)
+@pytest.fixture(scope="module")
+def terminal(tmp_path_factory):
+    """One terminal, in which each test makes the group again."""
+    terminal = Terminal(tmp_path_factory.mktemp("terminal"))
     terminal.run("%load_ext rankbook")
     yield terminal
     terminal.child.sendline("exit")
@@ -128,5 +129,6 @@ def test_ctrl_c_in_a_terminal_frees_the_ranks(terminal):
     terminal.child.sendline("%dist print('begun', flush=True); exec('while True: pass')")
     terminal.child.expect_exact("[0-1] begun")
     terminal.child.sendintr()
-    assert "ranks 0-1 were still computing in In [3] line 1." in terminal.end()
+    place = f"In [{terminal.count}] line 1"
+    assert f"ranks 0-1 were still computing in {place}." in terminal.end()
     assert "[0-1] 42" in terminal.run("%dist 6 * 7")
