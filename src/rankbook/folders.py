@@ -6,11 +6,11 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["here", "where_full"]
+__all__ = ["free_space", "here", "where_full"]
 
 _LITTLE = 2**18
 """Bytes; our files are smaller by far, and a write into a folder that has less may have failed."""
@@ -23,23 +23,29 @@ def here() -> str:
     return ""
 
 
-def where_full(error: BaseException, others: Mapping[str, str | Path] | None = None) -> str:
+def free_space(path: str | Path) -> int:
+    """How many bytes can be written into a folder; 0 if it is gone."""
+    try:
+        return shutil.disk_usage(path).free
+    except OSError:
+        return 0
+
+
+def where_full(
+    error: BaseException,
+    others: Mapping[str, str | Path] | None = None,
+    free: Callable[[str | Path], int] = free_space,
+) -> str:
     """Say which disk is full, and what to do, if that is what an error is about; else nothing.
 
     Args:
         error: What was raised, by a write into the folder for temporary files or into another one.
         others: By the variable that names it, further folders into which that may have been.
+        free: Tells how many bytes can be written into a folder.
     """
     if not any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT)):
         return ""
     folders = {**(others or {}), "TMPDIR": tempfile.gettempdir()}
-    full = {name: path for name, path in folders.items() if _free(path) < _LITTLE} or folders
+    full = {name: path for name, path in folders.items() if free(path) < _LITTLE} or folders
     paths = " or ".join(map(str, full.values()))
     return f"no space is left in {paths}: free some, or set {' or '.join(full)} to another folder"
-
-
-def _free(path: str | Path) -> float:
-    try:
-        return shutil.disk_usage(path).free
-    except OSError:
-        return 0

@@ -249,20 +249,22 @@ def test_shutting_down_while_a_cell_runs_ends_the_cell(session):
     assert ends[0] - begin < 5
 
 
-def test_a_second_session_is_refused(session):
-    with pytest.raises(SessionError, match="There is a session already"):
-        rankbook.start("gloo", 2)
-
-
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [(("nccl",), DeviceError), (("foo",), BackendError), (("gloo", 0), InputError)],
 )
-def test_an_impossible_start_is_refused_before_any_process_is_started(arguments, error):
+def test_an_impossible_start_is_refused_before_any_process_is_started(last, arguments, error):
+    for session in last:
+        session.shutdown()
     before = len(psutil.Process().children(recursive=True))
     with pytest.raises(error):
         rankbook.start(*arguments)
     assert len(psutil.Process().children(recursive=True)) == before
+
+
+def test_a_second_session_is_refused(session):
+    with pytest.raises(SessionError, match="There is a session already"):
+        rankbook.start("gloo", 2)
 
 
 def test_models_train_with_ddp_and_fsdp(session):

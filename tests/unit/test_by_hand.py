@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import socket
+from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
 import torch.distributed as dist
 
 from rankbook.distributed import by_hand, environment, rendezvous
-from rankbook.distributed.by_hand import _create_store, _file_store, _session, enable
 from rankbook.errors import RendezvousError
 
+TORCHS = import_module("torch.distributed.rendezvous")  # a function has its name, too
 MINUTE = dt.timedelta(minutes=1)
 
 
@@ -26,18 +28,16 @@ def met(monkeypatch):
         return SimpleNamespace(store=dist.HashStore())
 
     monkeypatch.setattr(rendezvous, "meet", meet)
-    monkeypatch.setattr(by_hand, "_their_store", lambda *its, **kw: found.append(its))
-    monkeypatch.setattr(by_hand, "_their_file_store", lambda *its, **kw: found.append(its))
+    monkeypatch.setattr(TORCHS, "_create_c10d_store", lambda *its, **kw: found.append(its))
+    monkeypatch.setattr(TORCHS, "FileStore", lambda *its, **kw: found.append(its))
     return found
 
 
 @pytest.fixture
-def session(monkeypatch, tmp_path):
+def session(tmp_path):
     """This process is rank 0 of two on one host, or what the variables say."""
-    before = vars(_session).copy()
     modules = (dist, dist.distributed_c10d)
     theirs = {module: module.init_process_group for module in modules}
-    store, files = by_hand._torchs._create_c10d_store, by_hand._torchs.FileStore
     rendezvous.use(f"file://{tmp_path}/store", 1)
     rendezvous._process.opened = {f"file://{tmp_path}/store": dist.HashStore()}
 
@@ -45,14 +45,12 @@ def session(monkeypatch, tmp_path):
         launch = environment.read(
             {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"} | variables
         )
-        return enable(launch, "127.0.0.1", MINUTE)
+        return by_hand.enable(launch, "127.0.0.1", MINUTE)
 
     yield begin
-    by_hand._torchs._create_c10d_store, by_hand._torchs.FileStore = store, files
-    by_hand._release()
+    by_hand.disable()
     for module, init in theirs.items():
         module.init_process_group = init
-    vars(_session).update(before)
     rendezvous.forget()
 
 
@@ -61,14 +59,15 @@ def test_rank_0_has_a_port_of_loopback_and_tells_the_others(session):
     assert port > 0
     assert session().ours == port  # it is kept from one generation to the next
     assert session(RANK="1", LOCAL_RANK="1").ours == port
-    assert _session.served is None
+    with pytest.raises(OSError, match="refused"):  # it serves none of its own
+        socket.create_connection(("127.0.0.1", port), timeout=1)
 
 
-def test_the_session_s_own_address_is_where_its_ranks_meet(session, met):
+def test_the_session_s_own_address_is_where_its_ranks_meet(met, session):
     port = session().ours
-    _create_store("127.0.0.1", port, 0, 2, MINUTE)
-    _create_store("127.0.0.1", port, 1, 2, MINUTE, use_libuv=True)
-    _create_store("127.0.0.1", port, 0, 1, MINUTE)
+    TORCHS._create_c10d_store("127.0.0.1", port, 0, 2, MINUTE)
+    TORCHS._create_c10d_store("127.0.0.1", port, 1, 2, MINUTE, use_libuv=True)
+    TORCHS._create_c10d_store("127.0.0.1", port, 0, 1, MINUTE)
     assert met == [
         (0, 2, f"by hand/127.0.0.1:{port}/2"),
         (1, 2, f"by hand/127.0.0.1:{port}/2"),
@@ -77,40 +76,40 @@ def test_the_session_s_own_address_is_where_its_ranks_meet(session, met):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1.2.3", "::1"])
-def test_so_is_any_address_of_loopback_for_all_of_them(session, met, host):
+def test_so_is_any_address_of_loopback_for_all_of_them(met, session, host):
     session()
-    _create_store(host, 29500, 0, 2, MINUTE)
+    TORCHS._create_c10d_store(host, 29500, 0, 2, MINUTE)
     assert met == [(0, 2, f"by hand/{host}:29500/2")]
 
 
 @pytest.mark.parametrize(
     "asked", [("127.0.0.1", 29500, 1, 2), ("127.0.0.1", 29500, 0, 3), ("192.0.2.1", 29500, 0, 2)]
 )
-def test_everything_else_is_torch_s(session, met, asked):
+def test_everything_else_is_torch_s(met, session, asked):
     session()
-    _create_store(*asked, MINUTE)
+    TORCHS._create_c10d_store(*asked, MINUTE)
     assert met == [(*asked, MINUTE)]
 
 
-def test_on_several_hosts_loopback_is_not_where_they_meet(session, met):
+def test_on_several_hosts_loopback_is_not_where_they_meet(met, session):
     session(LOCAL_WORLD_SIZE="1")
-    _create_store("127.0.0.1", 29500, 0, 2, MINUTE)
+    TORCHS._create_c10d_store("127.0.0.1", 29500, 0, 2, MINUTE)
     assert met == [("127.0.0.1", 29500, 0, 2, MINUTE)]
 
 
-def test_a_file_of_all_of_them(session, met):
+def test_a_file_of_all_of_them(met, session):
     session()
-    _file_store("/some/file", 2)
-    _file_store("/some/file", 3)
-    _file_store("/some/file")
+    TORCHS.FileStore("/some/file", 2)
+    TORCHS.FileStore("/some/file", 3)
+    TORCHS.FileStore("/some/file")
     assert met == [(0, 2, "by hand//some/file"), ("/some/file", 3), ("/some/file", -1)]
 
 
-def test_a_process_that_was_forked_is_no_rank(session, met, monkeypatch):
+def test_a_process_that_was_forked_is_no_rank(met, session, monkeypatch):
     port = session().ours
     monkeypatch.setattr(os, "getpid", lambda: -1)
-    _create_store("127.0.0.1", port, 0, 2, MINUTE)
-    _file_store("/some/file", 2)
+    TORCHS._create_c10d_store("127.0.0.1", port, 0, 2, MINUTE)
+    TORCHS.FileStore("/some/file", 2)
     assert met == [("127.0.0.1", port, 0, 2, MINUTE), ("/some/file", 2)]
 
 

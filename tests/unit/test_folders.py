@@ -23,17 +23,16 @@ def failed(number):
         RuntimeError("put: No space left on device (C++)"),
     ],
 )
-def test_the_folder_whose_disk_is_full_is_named(tmp_path, monkeypatch, error):
+def test_the_folder_whose_disk_is_full_is_named(tmp_path, error):
     free = {str(tmp_path): 0, tempfile.gettempdir(): 2**30}
-    monkeypatch.setattr(folders, "_free", lambda path: free[str(path)])
-    assert folders.where_full(error, {"IPYTHONDIR": tmp_path}) == (
+    said = folders.where_full(error, {"IPYTHONDIR": tmp_path}, lambda path: free[str(path)])
+    assert said == (
         f"no space is left in {tmp_path}: free some, or set IPYTHONDIR to another folder"
     )
 
 
-def test_while_no_disk_seems_full_all_folders_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(folders, "_free", lambda path: 2**30)
-    said = folders.where_full(failed(errno.EDQUOT), {"IPYTHONDIR": tmp_path})
+def test_while_no_disk_seems_full_all_folders_are_named(tmp_path):
+    said = folders.where_full(failed(errno.EDQUOT), {"IPYTHONDIR": tmp_path}, lambda _: 2**30)
     assert said.startswith(f"no space is left in {tmp_path} or {tempfile.gettempdir()}: ")
     assert said.endswith("set IPYTHONDIR or TMPDIR to another folder")
 
@@ -44,5 +43,5 @@ def test_of_other_errors_nothing_is_said():
 
 
 def test_a_folder_that_is_gone_has_no_space(tmp_path):
-    assert folders._free(tmp_path) > 0
-    assert folders._free(tmp_path / "gone") == 0
+    assert folders.free_space(tmp_path) > 0
+    assert folders.free_space(tmp_path / "gone") == 0

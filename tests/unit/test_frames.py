@@ -332,17 +332,14 @@ ALL_REDUCE, SEND, RECV = 1, 12, 13
 @pytest.fixture
 def handle(gate, monkeypatch):
     """Makes handles whose ``wait`` is ours, over one that is C."""
-    in_c = types.SimpleNamespace(__func__=operator.methodcaller("wait_in_c"))
-    monkeypatch.setattr(waits, "_WORK", in_c)
-    monkeypatch.setattr(waits, "_FUTURE", in_c)
-    ledger = Ledger()
-    monkeypatch.setattr(Handle, "wait", waits._of_works(ledger), raising=False)
+    in_c, ledger = operator.methodcaller("wait_in_c"), Ledger()
+    monkeypatch.setattr(Handle, "wait", waits.of_works(ledger, in_c), raising=False)
 
     def make(kind=ALL_REDUCE):
         if kind is not None:
             return Handle(gate, kind)
         its = Handle(gate, kind)
-        its.wait = functools.partial(waits._of_futures(ledger), its)
+        its.wait = functools.partial(waits.of_futures(ledger, in_c), its)
         return its
 
     return make

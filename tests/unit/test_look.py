@@ -16,7 +16,7 @@ from processes import wait_until
 from steps import SOON
 
 from rankbook import calls
-from rankbook.engine import flight, frames, recorder
+from rankbook.engine import flight, frames
 from rankbook.engine import look as look_module
 from rankbook.engine.frames import Position
 from rankbook.engine.look import Observer
@@ -40,18 +40,25 @@ def world():
     dist.destroy_process_group()
 
 
+class Dump:
+    """Takes the place of torch's recorder: it says the entries that it is given."""
+
+    def __init__(self):
+        self()
+
+    def __call__(self, *entries):
+        self.entries = [dict(entry, record_id=number) for number, entry in enumerate(entries)]
+
+    def pickled(self, **_):
+        return pickle.dumps({"version": "2.10", "entries": self.entries})
+
+    def recorded(self, since_ns):
+        return flight.recorded(Recorder(dump=self.pickled), since_ns)
+
+
 @pytest.fixture
-def dump(monkeypatch):
-    """Takes the recorder's place: has it say the entries that it is given."""
-
-    def say(*entries):
-        numbered = [dict(entry, record_id=number) for number, entry in enumerate(entries)]
-        pickled = pickle.dumps({"version": "2.10", "entries": numbered})
-        monkeypatch.setattr(recorder, "_dump", lambda **_: say.asked.append(1) or pickled)
-
-    say.asked = []
-    say()
-    return say
+def dump():
+    return Dump()
 
 
 def entry(op, seq, group="0", *, created=1000, done=True, p2p=False, sizes=(), dtypes=()):
@@ -146,7 +153,7 @@ def test_calls_of_an_earlier_group_of_the_same_name_are_left_out(world):
 
 
 def test_an_empty_recorder_gives_no_calls(dump):
-    assert recorded(0) == ()
+    assert dump.recorded(0) == ()
 
 
 def test_recorded_calls_are_filtered_by_time_and_kind(dump):
@@ -156,9 +163,9 @@ def test_recorded_calls_are_filtered_by_time_and_kind(dump):
         entry("send", 0, created=30, p2p=True),
         entry("barrier", 3, created=40),
     )
-    assert [its.seq for its in recorded(0)] == [1, 2, 3]
-    assert [its.seq for its in recorded(20)] == [2, 3]
-    assert recorded(41) == ()
+    assert [its.seq for its in dump.recorded(0)] == [1, 2, 3]
+    assert [its.seq for its in dump.recorded(20)] == [2, 3]
+    assert dump.recorded(41) == ()
 
 
 def test_of_groups_with_one_name_only_calls_of_the_latest_are_given(dump):
@@ -169,13 +176,12 @@ def test_of_groups_with_one_name_only_calls_of_the_latest_are_given(dump):
         entry("barrier", 1, created=2000) | {"pg_id": 2},
         entry("broadcast", 2, created=2001) | {"pg_id": 2},
     )
-    assert numbers(recorded(0)) == [("1", 1), ("0", 1), ("0", 2)]
-    assert [its.op for its in recorded(0)] == ["all_reduce", "barrier", "broadcast"]
+    assert numbers(dump.recorded(0)) == [("1", 1), ("0", 1), ("0", 2)]
+    assert [its.op for its in dump.recorded(0)] == ["all_reduce", "barrier", "broadcast"]
 
 
-def test_the_recorder_forgets_groups_that_have_gone_when_there_are_very_many(dump, monkeypatch):
-    monkeypatch.setattr(recorder, "_NAMES", 10)
-    its = Recorder()
+def test_the_recorder_forgets_groups_that_have_gone_when_there_are_very_many(dump):
+    its = Recorder(dump=dump.pickled, most_names=10)
     for number in range(100):
         dump(entry("a", 1), entry("a", 2, created=1001) | {"pg_id": 9}, entry("b", 1, f"n{number}"))
         entries = its.entries()
@@ -187,7 +193,7 @@ def test_the_recorder_forgets_groups_that_have_gone_when_there_are_very_many(dum
 
 def test_recorded_calls_of_several_groups_are_in_the_order_of_the_calls(dump):
     dump(entry("a", 1), entry("b", 1, "1"), entry("c", 2), entry("d", 2, "1"))
-    assert [its.op for its in recorded(0)] == ["a", "b", "c", "d"]
+    assert [its.op for its in dump.recorded(0)] == ["a", "b", "c", "d"]
 
 
 def test_recorded_calls_have_python_s_names_of_functions_and_dtypes(dump):
@@ -195,7 +201,7 @@ def test_recorded_calls_have_python_s_names_of_functions_and_dtypes(dump):
         entry("all_gather", 1, sizes=[(2, 3), ()], dtypes=["Float", "Long"]),
         entry("all_reduce", 2, sizes=[(1,)], dtypes=["Float8_e5m2"]),
     )
-    first, second = recorded(0)
+    first, second = dump.recorded(0)
     assert (first.op, first.sizes, first.dtypes) == (
         "all_gather",
         ((2, 3), ()),
@@ -206,7 +212,7 @@ def test_recorded_calls_have_python_s_names_of_functions_and_dtypes(dump):
 
 def test_the_ranks_of_a_destroyed_group_are_unknown(dump):
     dump(entry("all_reduce", 1, "gone"))
-    assert recorded(0)[0].ranks == ()
+    assert dump.recorded(0)[0].ranks == ()
 
 
 @pytest.mark.parametrize(
@@ -222,14 +228,14 @@ def test_the_ranks_of_a_destroyed_group_are_unknown(dump):
 def test_a_look_has_the_latest_calls_or_those_from_the_first_open_one_on(dump, done, kept):
     total = 3 if done == 3 else 40
     dump(*(entry("all_reduce", seq, done=seq < done) for seq in range(total)))
-    calls = recorded(0)
+    calls = dump.recorded(0)
     assert [its.seq for its in calls] == list(kept)
     assert [its.done for its in calls] == [seq < done for seq in kept]
 
 
 def test_a_look_has_as_many_calls_of_every_group(dump):
     dump(*(entry("all_reduce", seq, str(group)) for seq in range(40) for group in range(2)))
-    assert len(recorded(0)) == 32
+    assert len(dump.recorded(0)) == 32
 
 
 # -- what the rank does ----------------------------------------------------------------------

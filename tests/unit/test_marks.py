@@ -27,14 +27,14 @@ def test_black_on_white_has_the_highest_contrast_and_a_colour_none_with_itself()
 
 
 @pytest.mark.parametrize("background", BACKGROUNDS)
-@pytest.mark.parametrize("shape", html._COLOURS)
+@pytest.mark.parametrize("shape", html.COLOURS)
 def test_a_shape_can_be_seen(shape, background):
-    assert contrast(html._COLOURS[shape], BACKGROUNDS[background]) >= 3
+    assert contrast(html.COLOURS[shape], BACKGROUNDS[background]) >= 3
 
 
 def test_every_shape_has_a_colour_but_for_what_is_not_there():
-    shapes = {*facts.MARKS.values(), *verdict._MARKS.values()}
-    assert shapes - html._COLOURS.keys() == {facts.MARKS["shut down"]}
-    for shape in html._COLOURS:
-        assert f"color: {html._COLOURS[shape]}" in html.mark(shape)
+    shapes = {*facts.MARKS.values(), *verdict.MARKS.values()}
+    assert shapes - html.COLOURS.keys() == {facts.MARKS["shut down"]}
+    for shape in html.COLOURS:
+        assert f"color: {html.COLOURS[shape]}" in html.mark(shape)
         assert 'aria-hidden="true"' in html.mark(shape)

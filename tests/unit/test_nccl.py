@@ -94,16 +94,14 @@ def at(monkeypatch):
     return stand
 
 
-@pytest.fixture(autouse=True)
-def other_recorder(monkeypatch):
-    """Torch's own recorder has kept nothing, whatever other tests have done."""
-    empty = pickle.dumps({"entries": []})
-    monkeypatch.setattr("rankbook.engine.recorder._dump", lambda **_: empty)
+def recorder_of(streams, *entries):
+    """Reads NCCL's recorder, and torch's own, which has kept some calls."""
+    return Recorder(streams, lambda **_: pickle.dumps({"entries": [*entries]}))
 
 
 @pytest.fixture
 def observer(streams):
-    return Observer(Ledger(), Recorder(streams), lambda group: None, streams)
+    return Observer(Ledger(), recorder_of(streams), lambda group: None, streams)
 
 
 # -- what NCCL has not completed -------------------------------------------------------------
@@ -169,14 +167,11 @@ def test_the_mark_differs_when_a_call_is_enqueued_and_when_it_completes(streams,
     assert len(set(marks)) == 3
 
 
-def test_calls_of_both_recorders_stand_in_the_order_of_their_time(streams, card, monkeypatch):
+def test_calls_of_both_recorders_stand_in_the_order_of_their_time(streams, card):
     theirs = entry(0, "broadcast") | {"time_created_ns": 1_795_806_566_000_000_005}
-    monkeypatch.setattr(
-        "rankbook.engine.recorder._dump", lambda **_: pickle.dumps({"entries": [theirs]})
-    )
     card.call()
     card.call()
-    entries = Recorder(streams).entries()
+    entries = recorder_of(streams, theirs).entries()
     assert [one["record_id"] for one in entries] == [0, 1, 2]
     assert [one["profiling_name"] for one in entries] == [
         "nccl:all_reduce",
@@ -288,7 +283,7 @@ def test_of_a_batch_of_sends_and_receives_only_the_whole_is_known_to_have_comple
         p2p(4, "recv 0<-1", batch=2),
         p2p(5, "coalesced", batch=2),
     ]
-    recorder = Recorder(streams)
+    recorder = recorder_of(streams)
     recorder.entries()
     assert [one["record_id"] for one in recorder.open_p2p] == [3, 4, 5]
 

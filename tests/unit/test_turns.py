@@ -14,8 +14,14 @@ from rankbook.sessions.turns import Turns
 
 
 @pytest.fixture
-def turns(timing):
-    return Turns(Changes(), timing)
+def lock():
+    """The lock that is held while ranks are freed."""
+    return Watched()
+
+
+@pytest.fixture
+def turns(timing, lock):
+    return Turns(Changes(), timing, lock)
 
 
 class Busy:
@@ -85,11 +91,11 @@ class Watched:
         self._lock.release()
 
 
-def test_two_interrupts_at_once_do_not_hit_the_next_turn(turns):
+def test_two_interrupts_at_once_do_not_hit_the_next_turn(turns, lock):
     """The one that comes second waits for the first, and by then that turn may be over."""
     first = Busy(turns, "first")
     wait_until(lambda: turns.doing, SOON)
-    turns._ending = lock = Watched()
+    before = lock.came
     freed = []
     second = other = None
 
@@ -101,10 +107,10 @@ def test_two_interrupts_at_once_do_not_hit_the_next_turn(turns):
         nonlocal other, second
         other = threading.Thread(target=turns.end, args=(other_free,))
         other.start()
-        wait_until(lambda: lock.came == 2, SOON)
+        wait_until(lambda: lock.came == before + 2, SOON)
         first.ends()
         second = Busy(turns, "second")
-        wait_until(lambda: lock.came == 3, SOON)
+        wait_until(lambda: lock.came == before + 3, SOON)
         return True
 
     assert turns.end(free)
@@ -127,7 +133,7 @@ def test_an_interrupt_of_a_turn_that_is_over_frees_no_rank(turns):
     second.ends()
 
 
-def test_a_thread_that_waits_for_a_turn_is_refused_when_turns_are_closed(turns):
+def test_a_thread_that_waits_for_a_turn_is_refused_when_turns_are_closed(turns, lock):
     """And does not open it again."""
     closed = threading.Event()
     refused = []
@@ -137,12 +143,12 @@ def test_a_thread_that_waits_for_a_turn_is_refused_when_turns_are_closed(turns):
             pass
         refused.append(turns.is_closed)
 
-    turns._ending = lock = Watched()
+    before = lock.came
 
     def free():
         waits = threading.Thread(target=try_it)
         waits.start()
-        wait_until(lambda: lock.came == 2, SOON)
+        wait_until(lambda: lock.came == before + 2, SOON)
         turns.close()
         threading.Thread(target=lambda: (end_of(waits), closed.set())).start()
         return False

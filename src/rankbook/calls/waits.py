@@ -25,6 +25,8 @@ __all__ = [
     "awaited",
     "install",
     "is_ours",
+    "of_futures",
+    "of_works",
     "remove",
 ]
 
@@ -60,9 +62,9 @@ def install(ledger: Ledger, stores: Iterable[type] = ()) -> None:
         stores: Classes of stores beside torch's own, which wait in Python.
     """
     remove()
-    _replace(c10d.Work, "wait", _of_works(ledger))
+    _replace(c10d.Work, "wait", of_works(ledger, _WORK.__func__))
     _replace(c10d.Work, "get_future", _of_futures_given(ledger))
-    _replace(Future, "wait", _of_futures(ledger))
+    _replace(Future, "wait", of_futures(ledger, _FUTURE.__func__))
     for store in (_TORCHS_STORE, *stores):
         kind = OTHER_STORE if store is _TORCHS_STORE else STORE
         for name in ("wait", "get"):
@@ -105,11 +107,16 @@ def _replace(owner: Any, name: str, by: Any) -> None:
     setattr(owner, name, by)
 
 
-def _of_works(ledger: Ledger) -> Callable[..., Any]:
-    """Make what stands where ``Work.wait`` does."""
+def of_works(ledger: Ledger, call: Callable[..., Any]) -> Callable[..., Any]:
+    """Make what stands where ``Work.wait`` does.
+
+    Args:
+        ledger: The account that it tells.
+        call: Torch's own, which waits in C++.
+    """
     # Bound once: every blocking collective comes through here, and finds nothing in the caches of
     # the core after it has waited, so that what is touched counts rather than what is computed.
-    call, record_of = _WORK.__func__, ledger.handles.record_of
+    record_of = ledger.handles.record_of
     begin, waited, ended = ledger.wait, ledger.waited, ledger.ended
 
     def wait(work: c10d.Work, timeout: timedelta | None = None) -> Any:
@@ -172,9 +179,8 @@ def _of_futures_given(ledger: Ledger) -> Callable[..., Any]:
     return get_future
 
 
-def _of_futures(ledger: Ledger) -> Callable[..., Any]:
-    """Make what stands where the ``wait`` of futures does."""
-    call = _FUTURE.__func__
+def of_futures(ledger: Ledger, call: Callable[..., Any]) -> Callable[..., Any]:
+    """Make what stands where the ``wait`` of futures does; arguments as for works."""
 
     def wait_for_future(future: Any) -> Any:
         __tracebackhide__ = True

@@ -9,7 +9,7 @@ from typing import Any
 from rankbook import ranks as rank_selection
 from rankbook.models.meshes import NamedMesh
 
-__all__ = ["ERROR", "QUIET", "caption", "heading", "mark", "table"]
+__all__ = ["COLOURS", "ERROR", "QUIET", "caption", "heading", "mark", "table"]
 
 QUIET = "var(--jp-ui-font-color2, #6b7280)"
 """For words that matter less."""
@@ -19,7 +19,7 @@ ERROR = "var(--jp-error-color1, #d32f2f)"
 
 _LINE = "var(--jp-border-color2, #d1d5db)"
 
-_COLOURS = {
+COLOURS = {
     "●": "#16a34a",
     "▶": "#3b82f6",
     "⇄": "#8b5cf6",
@@ -61,7 +61,7 @@ def heading(text: str, *, shape: str = "", below: str = "") -> str:
 
 def mark(shape: str) -> str:
     """A shape before the words that it stands for, in its colour."""
-    colour = _COLOURS.get(shape, "inherit")
+    colour = COLOURS.get(shape, "inherit")
     return f'<span style="color: {colour}" aria-hidden="true">{shape}</span>'
 
 

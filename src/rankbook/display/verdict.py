@@ -12,12 +12,12 @@ from rankbook.models import Diagnosis
 from rankbook.models.frames import Standing
 from rankbook.models.meshes import NamedMesh
 
-__all__ = ["Closely", "Verdict", "to_html", "to_text"]
+__all__ = ["MARKS", "Closely", "Verdict", "to_html", "to_text"]
 
 _HEAD = ("ranks", "part", "what they do")
 
 # The words name a rank's part in the verdict; shape and colour only repeat them.
-_MARKS = {"cause": "◆", "cause, stuck": "◆", "stuck": "■"}
+MARKS = {"cause": "◆", "cause, stuck": "◆", "stuck": "■"}
 
 _CELL = "padding: 3px 10px; line-height: 1.4; vertical-align: top"
 
@@ -52,7 +52,7 @@ def to_text(diagnosis: Diagnosis) -> str:
 def to_html(diagnosis: Diagnosis) -> str:
     """The verdict as HTML; every style is inline, so that it survives in a saved notebook."""
     title, below = diagnosis.summary, diagnosis.hint
-    shape = _MARKS["cause"] if diagnosis.ranks else ""
+    shape = MARKS["cause"] if diagnosis.ranks else ""
     table = _rows(diagnosis)
     if not table:
         return html.heading(title, shape=shape, below=below)
@@ -64,7 +64,7 @@ def _row(row: tuple[str, str, str]) -> str:
     ranks, part, does = map(escape, row)
     weight = "; font-weight: 600" if "cause" in part else ""
     if part:
-        part = f"{html.mark(_MARKS[part])} {part}"
+        part = f"{html.mark(MARKS[part])} {part}"
     return (
         f'<tr><td style="text-align: right; {_CELL}; font-variant-numeric: tabular-nums">{ranks}'
         f'</td><td style="text-align: left; {_CELL}; white-space: nowrap">{part}</td>'

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib import import_module
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import torch.distributed as dist
 
@@ -29,7 +29,7 @@ from rankbook.distributed import adopting, devices, rendezvous, stores, teardown
 from rankbook.distributed.environment import Launch, is_loopback
 from rankbook.distributed.stores import Store
 
-__all__ = ["Ports", "act_as", "enable", "wait_until_connected"]
+__all__ = ["Ports", "act_as", "disable", "enable", "wait_until_connected"]
 
 _LOOPBACK = "127.0.0.1"
 _PORT, _CHILDRENS_PORT = "port", "children's port"
@@ -37,8 +37,14 @@ _CONNECTED = "rankbook/connected"
 _KEPT = 64
 """Stores that are kept: C++ holds only its own half of one, the methods go with the other."""
 
-_torchs: Any = import_module("torch.distributed.rendezvous")  # a function has its name, too
-_their_store, _their_file_store = _torchs._create_c10d_store, _torchs.FileStore
+_RENDEZVOUS: Any = import_module("torch.distributed.rendezvous")  # a function has its name, too
+
+
+class _Torchs(NamedTuple):
+    """Torch's own functions, which ours stand in for."""
+
+    create_store: Callable[..., Any]
+    file_store: Callable[..., Any]
 
 
 @dataclass
@@ -56,6 +62,7 @@ class _Session:
 
 
 _session = _Session()
+_theirs: list[_Torchs] = []  # one, between enabling and disabling
 _kept: deque[Store] = deque(maxlen=_KEPT)
 
 
@@ -83,9 +90,23 @@ def enable(launch: Launch, address: str, timeout: timedelta) -> Ports:
         _session.served = None
         _release()
     _session.launch, _session.pid, _session.address = launch, os.getpid(), (address, port)
-    _torchs._create_c10d_store, _torchs.FileStore = _create_store, _file_store
+    _stand_in()
     adopting.install()
     return ports
+
+
+def disable() -> None:
+    """Have torch make all stores itself again, and close what rank 0 has opened."""
+    _release()
+    vars(_session).update(vars(_Session()))
+    while _theirs:
+        _RENDEZVOUS._create_c10d_store, _RENDEZVOUS.FileStore = _theirs.pop()
+
+
+def _stand_in() -> None:
+    if not _theirs:
+        _theirs.append(_Torchs(_RENDEZVOUS._create_c10d_store, _RENDEZVOUS.FileStore))
+        _RENDEZVOUS._create_c10d_store, _RENDEZVOUS.FileStore = _create_store, _file_store
 
 
 def _told(launch: Launch, key: str, find: Callable[[timedelta], int], timeout: timedelta) -> int:
@@ -150,7 +171,7 @@ def wait_until_connected(*given: Any, **options: Any) -> None:
     if size > 1 and str(backend) in ("gloo", "undefined"):
         if store.add(f"{_CONNECTED}/count", 1) == size:
             store.set(_CONNECTED, "")
-        limit = options.get("timeout") or _torchs.default_pg_timeout
+        limit = options.get("timeout") or _RENDEZVOUS.default_pg_timeout
         # If one does not come, that is for the group's first collective to say.
         stores.poll(lambda: store.check([_CONNECTED]), time.monotonic() + limit.total_seconds())
 
@@ -165,15 +186,15 @@ def _create_store(
         if (hostname, port) == _session.address or (is_all and is_loopback(hostname)):
             launch = replace(launch, rank=rank, world_size=world_size)
             return _meet(launch, f"{hostname}:{port}/{world_size}", timeout)
-    return _their_store(hostname, port, rank, world_size, timeout, *args, **kw)
+    return _theirs[0].create_store(hostname, port, rank, world_size, timeout, *args, **kw)
 
 
 def _file_store(path: str, world_size: int = -1, *args: Any, **kw: Any) -> Any:
     """Stand where torch makes the store in which ranks meet in a file."""
     launch = _session.launch
     if _is_here(launch) and launch.one_host and world_size == launch.world_size:
-        return _meet(launch, path, _torchs.default_pg_timeout)
-    return _their_file_store(path, world_size, *args, **kw)
+        return _meet(launch, path, _RENDEZVOUS.default_pg_timeout)
+    return _theirs[0].file_store(path, world_size, *args, **kw)
 
 
 def _is_here(launch: Launch | None) -> TypeGuard[Launch]:

@@ -8,6 +8,7 @@ the names are private, ``tests/unit/test_private_api.py`` fails if they go.)
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -17,11 +18,9 @@ from rankbook.engine.nccl import Streams
 
 __all__ = ["Recorder", "lacking", "members"]
 
-_dump: Any = getattr(import_module("torch._C._distributed_c10d"), "_dump_fr_trace", None)
+_DUMP: Any = getattr(import_module("torch._C._distributed_c10d"), "_dump_fr_trace", None)
 
 _NAMES = 10_000
-"""Names of groups that are remembered. Of more, the oldest are dropped of which the recorder has no
-collective any more."""
 
 
 class Recorder:
@@ -37,13 +36,23 @@ class Recorder:
             torch records those of NCCL alone.
     """
 
-    def __init__(self, streams: Streams | None = None) -> None:
+    def __init__(
+        self,
+        streams: Streams | None = None,
+        dump: Callable[..., bytes] | None = _DUMP,
+        most_names: int = _NAMES,
+    ) -> None:
         """Begin to read.
 
         Args:
             streams: NCCL's recorder, which is another one; None: this process's.
+            dump: Torch's own, which pickles what it has kept; None: it has none.
+            most_names: How many names of groups are remembered. Of more, the oldest are dropped
+                of which the recorder has no collective any more.
         """
         self.oldest = 0
+        self._dump = dump
+        self._most_names = most_names
         self._streams = streams or Streams()
         self.names: set[str] = set()
         self.open_p2p: list[dict[str, Any]] = []
@@ -53,8 +62,8 @@ class Recorder:
     def entries(self) -> list[dict[str, Any]]:
         """All collectives in the recorder, in the order of their calls."""
         entries = []
-        if _dump is not None:
-            kept = _dump(includeCollectives=True, includeStackTraces=False, onlyActive=False)
+        if self._dump is not None:
+            kept = self._dump(includeCollectives=True, includeStackTraces=False, onlyActive=False)
             entries = pickle.loads(kept)["entries"]  # noqa: S301 - torch made it in this process
         if more := self._streams.entries():  # NCCL keeps its calls in a recorder of its own
             entries = sorted([*entries, *more], key=lambda entry: entry["time_created_ns"])
@@ -67,7 +76,7 @@ class Recorder:
             made.setdefault(entry["pg_id"], entry["time_created_ns"])
         self.names = {entry["process_group"][0] for entry in entries}
         self._nth.clear()
-        for name in [*self._made][: max(0, len(self._made) - _NAMES)]:
+        for name in [*self._made][: max(0, len(self._made) - self._most_names)]:
             if name not in self.names:
                 del self._made[name]
         return entries
@@ -92,8 +101,8 @@ class Recorder:
         It has the number of each group's last call, and takes 10 microseconds.
         """
         kept = b""
-        if _dump is not None:
-            kept = _dump(includeCollectives=False, includeStackTraces=False, onlyActive=False)
+        if self._dump is not None:
+            kept = self._dump(includeCollectives=False, includeStackTraces=False, onlyActive=False)
         return bytes(kept) + self._streams.mark()
 
 
@@ -114,7 +123,7 @@ def _title(entry: dict[str, Any]) -> str:
 
 def lacking() -> tuple[str, ...]:
     """What is not known where torch's recorder cannot be read, a sentence; else empty."""
-    if _dump is not None:
+    if _DUMP is not None:
         return ()
     lack = (
         "torch's flight recorder cannot be read: beside calls on a GPU's stream, what the same "

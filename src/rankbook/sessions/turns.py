@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from rankbook.errors import SessionError
 from rankbook.sessions.changes import Changes
@@ -23,15 +24,24 @@ class Turns:
         number: How many things the session has been busy with so far.
     """
 
-    def __init__(self, changes: Changes, timing: Timing) -> None:
+    def __init__(
+        self, changes: Changes, timing: Timing, ending: AbstractContextManager[Any] | None = None
+    ) -> None:
+        """Make the first turn possible.
+
+        Args:
+            changes: Whom to tell that a turn has begun or ended.
+            timing: How long to wait for what.
+            ending: The lock that is held while ranks are freed, so that this does not hit the
+                next turn; None: a new one.
+        """
         self._timing = timing
         self.number = 0
         self._doing = ""
         self._closed = False
         self._changes = changes
         self._lock = threading.Lock()
-        # Held while ranks are freed, so that freeing does not hit the next turn.
-        self._ending = threading.Lock()
+        self._ending = ending or threading.Lock()
 
     @property
     def doing(self) -> str:
