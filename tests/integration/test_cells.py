@@ -119,6 +119,26 @@ def test_exit_raises_an_error_and_the_engine_lives(two, code):
     assert [state.pid for state in two.states()] == before
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("%nonsense", "Line magic function `%nonsense` not found."),
+        (
+            "%dist_status",
+            "%dist_status is a magic of the notebook: run it in a cell without %%dist and %%rank.",
+        ),
+        (
+            "%%rank 0\n1",
+            "%%rank is a magic of the notebook: run it in a cell without %%dist and %%rank.",
+        ),
+    ],
+)
+def test_a_magic_that_a_rank_does_not_have_is_one_line(two, code, said):
+    result = two.run(code)
+    assert "\n".join(map(plain, result.traceback_lines())) == f"[0-1] UsageError: {said}"
+    assert [result[rank].stderr for rank in result] == ["", ""]
+
+
 @pytest.mark.parametrize("code", ["breakpoint()", "input()"])
 def test_a_prompt_ends_a_cell_of_a_program_which_nobody_can_answer(two, code):
     result = two.run(code, timeout=20)

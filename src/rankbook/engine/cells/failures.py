@@ -7,10 +7,13 @@ nothing, so the exception that the cell was handling is shown, or a plain ``Keyb
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import time
 from types import TracebackType
 from typing import Any
+
+from IPython.core.error import UsageError
 
 from rankbook.distributed import adopting, healing
 from rankbook.engine import handling, tracebacks, traces
@@ -151,6 +154,10 @@ class Failures:
     def _present(self, exc_tuple: Any, *args: Any, **options: Any) -> None:
         """Have IPython show an exception, but for those that it prints, and tells nobody."""
         kind, error, trace = exc_tuple or sys.exc_info()
+        if self._is_on and isinstance(error, UsageError):
+            error = _of_the_notebook(error)
+            self._on_error(type(error), error, [f"UsageError: {error}"])
+            return
         if error is None or not (self._is_on and tracebacks.has_group(error)):
             if (short := traces.shortened(trace)) is not trace:
                 exc_tuple = kind, error, short
@@ -179,6 +186,16 @@ def _interrupt(
     trace = traces.outside_torch(error.__traceback__)
     interrupt = KeyboardInterrupt(*(error.args if isinstance(error, KeyboardInterrupt) else ()))
     return KeyboardInterrupt, interrupt.with_traceback(trace), trace
+
+
+def _of_the_notebook(error: UsageError) -> UsageError:
+    """What to say of a magic that is not there: the notebook may have it."""
+    found = re.search("magic (?:function )?`(%+(?:dist(?:_[a-z]+)?|rank))`", str(error))
+    if found is None:
+        return error
+    return UsageError(
+        f"{found[1]} is a magic of the notebook: run it in a cell without %%dist and %%rank."
+    )
 
 
 def text(value: BaseException) -> str:
