@@ -114,6 +114,7 @@ def test_exit_raises_an_error_and_the_engine_lives(two, code):
     before = [state.pid for state in two.states()]
     result = two.run(code)
     assert [result[rank].error.ename for rank in (0, 1)] == ["SystemExit"] * 2
+    assert "rankbook" not in "".join(result[0].error.traceback)
     assert result[0].stderr == ""
     assert two.run("1").ok
     assert [state.pid for state in two.states()] == before

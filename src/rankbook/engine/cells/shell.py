@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 from rankbook.engine import showing
 from rankbook.engine.cells import system
@@ -13,17 +14,18 @@ from rankbook.engine.cells import system
 __all__ = ["prepare"]
 
 
+class _Exit(partial[NoReturn]):
+    """``exit`` on a rank: an error like any other, for the engine must live on.
+
+    A partial of ``sys.exit`` leaves no frame of ours in the traceback.
+    """
+
+    def __repr__(self) -> str:
+        return "exit() raises SystemExit; %dist_shutdown stops the engines"
+
+
 def prepare(shell: Any) -> None:
     """Make a shell survive ``exit``."""
-
-    class _Exit:
-        """In a rank, ``exit`` is an error like any other: the engine must live on."""
-
-        def __call__(self, code: Any = None) -> None:
-            raise SystemExit(code)
-
-        def __repr__(self) -> str:
-            return "exit() raises SystemExit; %dist_shutdown stops the engines"
 
     def _system(command: str) -> None:
         shell.user_ns["_exit_code"] = system.run(shell.var_expand(command, depth=1))
@@ -31,7 +33,7 @@ def prepare(shell: Any) -> None:
     shell.system = _system
     showing.tell_in_results(shell)
     shell.set_hook("show_in_pager", _print_page, 0)
-    shell.user_ns["exit"] = shell.user_ns["quit"] = _Exit()
+    shell.user_ns["exit"] = shell.user_ns["quit"] = _Exit(sys.exit)
     # IPython has set these; libraries ask for them to learn whether a person types here.
     for name in ("ps1", "ps2", "ps3"):
         vars(sys).pop(name, None)
