@@ -128,7 +128,14 @@ _SUSPENDED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENE
 
 def _is_suspended(frame: FrameType) -> bool:
     """Whether a coroutine or generator that returns does so to be resumed."""
-    return dis.opname[frame.f_code.co_code[frame.f_lasti]] in ("YIELD_VALUE", "SEND", "YIELD_FROM")
+    code, at = frame.f_code.co_code, frame.f_lasti
+    before, here, after = (
+        dis.opname[code[i]] if i < len(code) else "" for i in (at - 2, at, at + 2)
+    )
+    if here == "RESUME":  # Python 3.13.0 stands there already
+        return before == "YIELD_VALUE"
+    # Python 3.10 stands before what awaits.
+    return here in ("YIELD_VALUE", "SEND", "YIELD_FROM") or after == "YIELD_FROM"
 
 
 def is_statement(frame: FrameType) -> bool:
