@@ -86,7 +86,7 @@ def left_by(error: BaseException, is_of_a_person: Callable[[CodeType], bool]) ->
             first, last = _try_around(code.co_filename, line)
         else:
             numbers = [number for _, _, number in code.co_lines() if number]
-            first, last = min(numbers), max(numbers)
+            first, last = code.co_firstlineno, max(numbers)
         found.append(Lines(place_of(code, line).file, first, last))
     return tuple(found)
 

@@ -224,15 +224,16 @@ def _largest(
     step = CHUNK // dtype.itemsize
     largest, first, count, is_number = 0.0, -1, 0, True
     for number, a, b in zip(numbers, own, other, strict=True):
-        bits = torch.frombuffer(bytearray(a), dtype=torch.uint8) != torch.frombuffer(
-            bytearray(b), dtype=torch.uint8
-        )
-        differs = bits.reshape(-1, dtype.itemsize).any(1)
+        bits = [
+            torch.frombuffer(bytearray(data), dtype=torch.uint8).reshape(-1, dtype.itemsize)
+            for data in (a, b)
+        ]
+        differs = (bits[0] != bits[1]).any(1)
         count += int(differs.sum())
         if first < 0:
             first = number * step + int(differs.nonzero()[0])
         try:
-            x, y = (torch.frombuffer(bytearray(data), dtype=dtype)[differs] for data in (a, b))
+            x, y = (each[differs].view(dtype) for each in bits)
             largest = max(largest, float(_delta(x, y).max()))
         except (RuntimeError, NotImplementedError):  # bits of torch's that are no numbers
             is_number = False
