@@ -21,6 +21,10 @@ ROOT = Path(__file__).parents[1]
 RENDERED = ROOT / "docs" / "lessons" / "rendered"
 
 
+_FOLDER = "~/lessons"
+"""What the pages call the folder in which a notebook ran."""
+
+
 def render(path: Path) -> str:
     """Return the body of a page for an executed notebook, without its heading."""
     notebook = nbformat.read(path, as_version=4)
@@ -29,6 +33,7 @@ def render(path: Path) -> str:
     body, _ = HTMLExporter(template_name="basic").from_notebook_node(notebook)
     # Links between notebooks are links between pages here.
     body = re.sub(r'href="(\w+)\.ipynb"', r'href="\1.html"', body)
+    body = body.replace(str(path.parent), _FOLDER)
     return "\n".join(line.rstrip() for line in body.strip().splitlines()) + "\n"
 
 

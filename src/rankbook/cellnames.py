@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rankbook.models.calls import Place
 
-__all__ = ["cell_of", "file_of", "is_cell", "name_of", "where"]
+__all__ = ["cell_of", "file_of", "is_cell", "is_named", "name_of", "where"]
 
 _FILE = re.compile(r"ipykernel_\d+[/\\]\d+[/\\]([^/\\]+)\.py$")
 _OF_IPYTHON = re.compile(r"ipykernel_\d|<ipython-input")
@@ -50,6 +50,11 @@ def file_of(name: str) -> str:
 def is_cell(filename: str) -> bool:
     """Whether code of that file is a cell's."""
     return _OF_IPYTHON.search(filename) is not None
+
+
+def is_named(filename: str) -> bool:
+    """Whether a file is one of :func:`file_of`."""
+    return _FILE.search(filename) is not None
 
 
 def cell_of(filename: str) -> str:

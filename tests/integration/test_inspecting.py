@@ -64,6 +64,24 @@ def test_names_of_the_notebook_and_of_the_ranks_are_not_mixed_up(notebook):
     assert completed(notebook, "here_o") == ["here_only"]
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        (
+            "there_only",
+            "there_only is on ranks 0-2, not in the notebook itself: %dist there_only shows",
+        ),
+        ("on_one", "on_one is on rank 1, not in the notebook itself: %dist -r 1 on_one shows"),
+        ("nowhere", ""),
+    ],
+)
+def test_a_name_that_a_plain_cell_lacks_is_said_to_be_on_ranks(notebook, name, says):
+    notebook.run("%dist -r 1 on_one = 1")
+    assert notebook.run(name)["ename"] == "NameError"
+    assert notebook.stderr.startswith(says)
+    assert bool(notebook.stderr) == bool(says)
+
+
 def test_in_dist_mode_plain_cells_complete_on_the_ranks(notebook):
     notebook.run("%dist_mode on")
     try:

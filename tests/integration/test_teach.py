@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 
 import pytest
+from own_lesson import LESSON
 from processes import wait_until
 
 import rankbook
 from rankbook.errors import CheckFailed, LessonError
 from rankbook.teach import check, hint, lesson, predict, progress
+from rankbook.teach.trying import has_run
 
 ADD = """
 def add(x):
@@ -114,12 +117,29 @@ def test_a_prediction_after_the_cell_is_marked_as_late(two):
     assert "(You predicted after the cell had run.)" in str(check("total"))
 
 
+def test_a_truth_that_the_ranks_no_longer_hold_is_not_told(two):
+    predict("total", 2)
+    two.run("total = add(rank + 1)")
+    two.run("total = 7")
+    with pytest.raises(LessonError, match=r"On the ranks it is now 7: .* Run the cells of this"):
+        check("total")
+
+
+def test_a_cell_that_lacked_a_name_has_not_shown_the_answer(two):
+    other = replace(LESSON.find("total"), cell="total = plus(")
+    assert not two.run("total = plus(1)").ok
+    assert not has_run(other)
+    assert two.run("plus = int\ntotal = plus(1)").ok
+    assert has_run(other)
+
+
 def test_hints_follow_the_exercise_that_one_is_at(two):
     assert str(hint(1)) == "Hint 1 of 2 for add: Which collective adds?"
     with pytest.raises(LessonError, match=r"add has 2 hints: hint\(1\) to hint\(2\)"):
         hint(3)
     with pytest.raises(LessonError, match="total is a prediction"):
         hint(1, "total")
+    assert str(hint("add", 2)) == "Hint 2 of 2 for add: all_reduce."
 
 
 def test_another_number_of_ranks_is_refused(two):

@@ -9,6 +9,7 @@ import textwrap
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
+from rankbook import cellnames
 from rankbook.engine import definitions
 
 DEFINE = [
@@ -73,14 +74,15 @@ def shell():
 
 def test_definitions_run_once_more_at_the_end_where_they_need_what_comes_later(shell):
     cells = ["class B(A): pass", "class A: pass", "import no_such_module_anywhere\ny = 1"]
-    failed = list(definitions.run(cells, shell))
+    failed = list(definitions.run(dict.fromkeys(cells, "In [3]"), shell))
     assert [line for line, _ in failed] == ["import no_such_module_anywhere"]
     assert failed[0][1].startswith("ModuleNotFoundError")
     assert issubclass(shell.user_ns["B"], shell.user_ns["A"])
     assert "y" not in shell.user_ns
 
 
-def test_the_source_of_a_function_that_was_defined_so_can_be_read(shell):
+def test_a_function_that_was_defined_so_keeps_its_source_and_the_name_of_its_cell(shell):
     source = "def f():\n    return 7\n"
-    assert list(definitions.run([f"x = 1\n{source}"], shell)) == []
+    assert list(definitions.run({f"x = 1\n{source}": "In [3]"}, shell)) == []
     assert textwrap.dedent(inspect.getsource(shell.user_ns["f"])) == source
+    assert cellnames.cell_of(shell.user_ns["f"].__code__.co_filename) == "In [3]"

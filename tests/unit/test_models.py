@@ -131,7 +131,7 @@ ASKED = [
     requests.TellCall(Slot("0", (0, 1), 2, 7)),
     requests.TellMaking(Slot("groups 0", (0, 1), 2, 1)),
     requests.Settle(),
-    requests.Take(0, ("x",), ("def f(): ...",), {"pairs": ("1", "2")}),
+    requests.Take(0, ("x",), {"def f(): ...": "In [3]"}, {"pairs": ("1", "2")}),
     requests.TellTimeline(None),
     requests.TellTimeline(7, "mark"),
 ]

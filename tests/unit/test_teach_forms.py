@@ -55,6 +55,9 @@ BAD = [
     (Ranks(4), "7"),
     (Ranks(4), "me"),
     (Ranks(4), 1.5),
+    (Number(), 10**400),
+    (Whole(), float("inf")),
+    (Numbers(2), [1, float("nan")]),
     (Ranks(4), None),
     (Choice(("tree", "ring")), "star"),
     (Choice(("tree", "ring")), 1),
@@ -65,7 +68,8 @@ BAD = [
 def test_a_prediction_of_another_type_or_shape_is_refused_in_a_line(form, value):
     with pytest.raises(LessonError) as caught:
         form.read(value)
-    assert str(caught.value).startswith(f"A prediction such as {form.example} is asked for, not ")
+    assert str(caught.value).startswith(f"Predict {form.asked}; not ")
+    assert form.example in form.asked
     assert "\n" not in str(caught.value)
 
 

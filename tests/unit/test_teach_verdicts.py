@@ -64,7 +64,7 @@ def test_what_several_ranks_did_is_said_in_the_plural():
 
 def test_a_value_that_nobody_knows_is_shown_beside_the_right_one():
     verdict = verdict_on(EXERCISE, tried("other", "right"))
-    assert verdict.said == "Rank 1 is right, rank 0 got 3, not 4."
+    assert verdict.said == "Rank 1 is right, rank 0 got 3; right is 4."
     assert verdict.hint == ""
 
 
@@ -97,8 +97,21 @@ def test_an_exception_is_told_with_its_ranks_even_if_others_waited_for_them():
 
 
 def test_what_takes_too_long_is_said_with_the_time():
-    said = verdict_on(EXERCISE, tried("right", None, late=True)).said
-    assert said == "Rank 0 is right, rank 1 did not come to an end in 20 s."
+    said = verdict_on(EXERCISE, tried("right", None, late={1: "In [3] line 2: f()"})).said
+    assert said == "Rank 0 is right, rank 1 did not come to an end in 20 s (In [3] line 2: f())."
+
+
+def test_where_other_values_are_right_on_each_rank_they_are_shown_by_rank():
+    answer = tried("other", "other")
+    other = {**answer.said[1], "want": "5"}
+    said = verdict_on(EXERCISE, Tried({**answer.said, 1: other}, answer.traffic)).said
+    assert said == "Rank 0 got 3, not 4, rank 1 got 3, not 5."
+
+
+def test_the_words_of_an_exception_are_left_as_they_are():
+    raised = dict.fromkeys((0, 1), ("AttributeError", "AttributeError: it has no attribute 'is'"))
+    said = verdict_on(EXERCISE, tried(None, None, raised=raised)).said
+    assert said == "Ranks 0-1 raised AttributeError: it has no attribute 'is'."
 
 
 def test_names_that_ranks_lack_send_one_back_to_the_exercise():

@@ -30,9 +30,10 @@ _OF_THE_AGENT = f"{_OURS}engine{os.sep}agent.py"
 _ENTRANCES = {
     str(Path(_OURS, "engine", "cells", "script.py")),
     str(Path(_OURS, "testing", "on_rank.py")),
+    str(Path(_OURS, "teach", "judging.py")),
 }
-"""What calls a person's code that is no cell's: below it stands the first line of a script, or the
-body of a test."""
+"""What calls a person's code in no cell of the person's: below it stands the first line of a
+script, the body of a test, or a learner's function that is tried."""
 _STAND_INS = {
     str(Path(__file__).with_name(f"{name}.py")) for name in ("kernels", "methods", "waits")
 }

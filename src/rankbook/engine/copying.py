@@ -50,7 +50,7 @@ def holdings(job: Job, _request: SayHoldings) -> Holdings:
 def copy(job: Job, request: Copy) -> Copies:
     """Send the variables."""
     engine = job.engine
-    cells = tuple(engine.runner.cells)
+    cells = dict(engine.runner.cells)
     defined = definitions.names(cells)
     names = [
         name

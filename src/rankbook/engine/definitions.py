@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+import linecache
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+from rankbook.cellnames import file_of
 
 __all__ = ["names", "of", "run"]
 
@@ -59,24 +62,25 @@ def _all_define(statements: Iterable[ast.stmt]) -> bool:
     return all(isinstance(one, _HARMLESS) or _defines(one) for one in statements)
 
 
-def run(cells: Iterable[str], shell: Any) -> Iterator[tuple[str, str]]:
+def run(cells: Mapping[str, str], shell: Any) -> Iterator[tuple[str, str]]:
     """Run what cells have defined, in a shell's namespace.
 
     What fails is tried once more at the end: it may need what comes later.
 
     Args:
-        cells: In their order.
+        cells: By their code, what they are called; in their order.
         shell: IPython's.
 
     Yields:
         A line of each statement that failed, and the reason.
     """
     failed = []
-    for cell in cells:
+    for cell, name in cells.items():
+        file = file_of(name)
         # So that a traceback, and inspect.getsource, find the lines.
-        name = shell.compile.cache(cell)
+        linecache.cache[file] = len(cell), None, cell.splitlines(keepends=True), file
         for statement in of(cell):
-            code = compile(ast.Module([statement], []), name, "exec")
+            code = compile(ast.Module([statement], []), file, "exec")
             if _error(code, shell.user_ns):
                 failed.append((code, ast.unparse(statement).splitlines()[0]))
     for code, line in failed:

@@ -12,6 +12,7 @@ from IPython.utils.tokenutil import token_at_cursor
 
 from rankbook import api
 from rankbook.errors import RankbookError
+from rankbook.magics import missing
 from rankbook.magics.base import RankMagics
 from rankbook.magics.cursor import ForRanks, InMagic, options_at, target
 from rankbook.magics.options import RANKS
@@ -66,6 +67,7 @@ class InspectMagics(RankMagics):
             self._inspect_here = kernel.do_inspect
             kernel.do_inspect = self._inspect
         self.shell.input_transformers_cleanup.append(self._ask_ranks)
+        self.shell.events.register("post_run_cell", self._tell_of_missing)
 
     def detach(self) -> None:
         """Undo :meth:`attach`."""
@@ -78,6 +80,7 @@ class InspectMagics(RankMagics):
         if self._inspect_here is not None:
             kernel.do_inspect, self._inspect_here = self._inspect_here, None
         self.shell.input_transformers_cleanup.remove(self._ask_ranks)
+        self.shell.events.unregister("post_run_cell", self._tell_of_missing)
 
     @line_magic
     @takes(RANKS)
@@ -192,6 +195,14 @@ class InspectMagics(RankMagics):
             else line
             for line in lines
         ]
+
+    def _tell_of_missing(self, result: Any) -> None:
+        """Say of a name that a plain cell lacked which ranks have it."""
+        name = missing.lacking(result)
+        party = self._party("all") if name else None
+        session = api.session()
+        if party is not None and session is not None:
+            missing.tell(name, party, session.world_size)
 
     # ----------------------------------------------------------------------------------------
 

@@ -143,6 +143,8 @@ class CellSpan:
     """Those that ran it."""
     traffic: Mapping[int, Traffic] = field(default_factory=dict, hash=False)
     """By rank, what it did over the rank's groups; empty while it runs."""
+    raised: Mapping[int, str] = field(default_factory=dict, hash=False)
+    """By rank that raised, the name of the exception; empty while it runs."""
     name: str = ""
     """What it is called: ``In [4]``, ``cell 3``."""
     first_line: int = 1

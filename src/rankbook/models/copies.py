@@ -48,8 +48,9 @@ class Copies:
     """Of the variables, in the order of the pickle."""
     left: Mapping[str, str] = field(default_factory=dict)
     """By name of what is not copied, the reason."""
-    cells: tuple[str, ...] = ()
-    """The cells whose imports, functions and classes are wanted, IPython's syntax replaced."""
+    cells: Mapping[str, str] = field(default_factory=dict)
+    """The cells whose imports, functions and classes are wanted: by their code, IPython's syntax
+    replaced, what they are called."""
     groups: Mapping[str, str] = field(default_factory=dict)
     """By name of a variable, torch's name of the process group that it holds."""
 
@@ -64,8 +65,8 @@ class Take(Request):
     source: int
     """The rank that has sent them."""
     names: tuple[str, ...]
-    cells: tuple[str, ...]
-    """Whose imports, functions and classes are run first."""
+    cells: Mapping[str, str]
+    """As :attr:`Copies.cells`, whose imports, functions and classes are run first."""
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By name of a variable, the names of the process groups that other ranks have in it."""
     op = "fill"

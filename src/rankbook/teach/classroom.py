@@ -9,15 +9,14 @@ from typing import Any
 from rankbook.errors import CheckFailed, LessonError
 from rankbook.teach import lessons
 from rankbook.teach.definitions import Exercise, Lesson, Prediction
+from rankbook.teach.forms import in_short
 from rankbook.teach.records import Book
 from rankbook.teach.showing import Checked, Hint, Prompt, Revealed, State
-from rankbook.teach.trying import Tried, has_dots, has_run, try_out
-from rankbook.teach.verdicts import verdict_on
+from rankbook.teach.trying import Tried, has_run, is_here, last_cell, try_out
+from rankbook.teach.usual import DOTS, usual_hint
+from rankbook.teach.verdicts import Verdict, verdict_on
 
 __all__ = ["check", "hint", "lesson", "predict", "progress", "pyplot"]
-
-
-_DOTS = "The cell has dots left: write your code in their place. hint(1) helps to begin."
 
 
 @dataclass
@@ -103,17 +102,21 @@ def check(name: str) -> Checked | Revealed:
     return _revealed(its, book, item) if isinstance(item, Prediction) else _checked(its, book, item)
 
 
-def hint(number: int = 1, name: str = "") -> Hint:
+def hint(number: int | str = 1, name: str | int = "") -> Hint:
     """Show a hint of an exercise.
 
     Args:
-        number: Which, from 1; each says more than the one before.
+        number: Which, from 1; each says more than the one before. The two can change places:
+            ``hint("ring", 2)``.
         name: Of the exercise; empty: the one that was checked last, or the first that is open.
 
     Raises:
         LessonError: There is no such hint.
     """
     its, book = _open()
+    if isinstance(number, str):
+        number, name = name or 1, number
+    number, name = int(number), str(name)
     item = its.find(name or _present(its, book))
     if not isinstance(item, Exercise):
         raise LessonError(f"{item.name} is a prediction: guess, then run the cell.")
@@ -155,14 +158,30 @@ def _present(its: Lesson, book: Book) -> str:
 
 def _checked(its: Lesson, book: Book, item: Exercise) -> Checked:
     _desk.exercise = item.name
-    verdict = verdict_on(item, try_out(its, item))
-    if not verdict.ok and has_dots(item):
-        verdict = replace(verdict, mistake="", hint=_DOTS)
+    here = is_here(item)
+    if here and not last_cell(item):
+        raise LessonError(
+            f"{item.needs[0]} is defined in the notebook itself, not on the ranks: begin its cell "
+            "with %%dist."
+        )
+    tried = try_out(its, item)
+    verdict = _with_usual_hint(item, verdict_on(item, tried), tried, is_here=here)
     book.tried(item.name, ok=verdict.ok, mistake=verdict.mistake)
     found = Checked(item, verdict, book.attempts[item.name])
     if not verdict.ok:
         raise CheckFailed(str(found), found)
     return found
+
+
+def _with_usual_hint(item: Exercise, verdict: Verdict, tried: Tried, *, is_here: bool) -> Verdict:
+    """The verdict; where the cell was left as it stood, or no mistake is known, with a hint."""
+    if verdict.ok:
+        return verdict
+    code = last_cell(item)
+    usual = usual_hint(item.needs[0], code, tried, is_here=is_here)
+    if is_here or usual == DOTS:
+        return replace(verdict, mistake="", hint=usual)
+    return verdict if verdict.hint else replace(verdict, hint=usual)
 
 
 def _revealed(its: Lesson, book: Book, item: Prediction) -> Revealed:
@@ -172,6 +191,13 @@ def _revealed(its: Lesson, book: Book, item: Prediction) -> Revealed:
     if not has_run(item):
         raise LessonError(f"Run the cell with {item.cell!r} first, then check({item.name!r}).")
     truth = _truth(item, try_out(its, item))
+    answer = item.form.read(item.answer)
+    if not item.measured and not item.form.agree(answer, truth, max(item.tolerance, 1e-6)):
+        raise LessonError(
+            f"On the ranks it is now {in_short(truth)}: a cell above was skipped, ran twice, or "
+            "waits for its solution. Run the cells of this part again, from its heading on, then "
+            f"check({item.name!r})."
+        )
     ok = item.form.agree(locked.value, truth, item.tolerance)
     book.tried(item.name, ok=True)  # seen; a wrong guess is not a failure
     last = book.predictions[item.name][-1]

@@ -116,6 +116,9 @@ class Prediction:
     """``calls`` or ``nbytes``: the truth is what the account says of the try; empty: its value."""
     tolerance: float = 0.0
     """Relative to the truth."""
+    measured: bool = False
+    """Whether the truth depends on the machine. Other truths are the answer, or cells have run in
+    another order."""
     why: str = ""
     """Shown with the truth."""
     slips: tuple[tuple[Any, str], ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -11,7 +12,14 @@ from typing import Any
 from rankbook.errors import LessonError, RankbookError
 from rankbook.ranks import parse
 
-__all__ = ["Choice", "Form", "Number", "Numbers", "Ranks", "Whole", "plain"]
+__all__ = ["Choice", "Form", "Number", "Numbers", "Ranks", "Whole", "in_short", "plain"]
+
+_LONGEST = 60
+"""Characters of a value that are repeated."""
+
+
+_RANKS = re.compile(r"^(?:only )?ranks? ")
+"""What many type in front of the numbers."""
 
 
 def plain(value: Any) -> Any:
@@ -36,6 +44,11 @@ class Form:
         """What could be typed."""
         raise NotImplementedError
 
+    @property
+    def asked(self) -> str:
+        """What is asked for, with an example."""
+        raise NotImplementedError
+
     def read(self, value: Any) -> Any:
         """Return a prediction in JSON's types.
 
@@ -43,10 +56,10 @@ class Form:
             LessonError: It has another type or shape.
         """
         if value is ...:
-            raise LessonError(f"Type your prediction in place of the dots, such as {self.example}.")
+            raise LessonError(f"Type your prediction in place of the dots: {self.asked}.")
         found = self._read(plain(value))
         if found is None:
-            raise LessonError(f"A prediction such as {self.example} is asked for, not {value!r}.")
+            raise LessonError(f"Predict {self.asked}; not {in_short(value)}.")
         return found
 
     def _read(self, value: Any) -> Any:
@@ -55,10 +68,31 @@ class Form:
 
     def agree(self, predicted: Any, truth: Any, tolerance: float) -> bool:
         """Whether a prediction is the truth, within a relative tolerance."""
-        return all(
-            math.isclose(mine, its, rel_tol=tolerance, abs_tol=1e-9)
-            for mine, its in zip(_numbers(predicted), _numbers(truth), strict=True)
+        mine, its = _numbers(predicted), _numbers(truth)
+        return (
+            len(mine) == len(its)
+            and all(map(_is_number, its))
+            and all(
+                math.isclose(one, other, rel_tol=tolerance, abs_tol=1e-9)
+                for one, other in zip(mine, its, strict=True)
+            )
         )
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a finite number that a float can hold."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def in_short(value: Any) -> str:
+    """A value as it was typed, cut where it is long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def _numbers(value: Any) -> list[float]:
@@ -74,9 +108,14 @@ class Whole(Form):
         """What could be typed."""
         return "2"
 
+    @property
+    def asked(self) -> str:
+        """What is asked for, with an example."""
+        return "a whole number, such as 2"
+
     def _read(self, value: Any) -> int | None:
         is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-        return int(value) if is_whole and not isinstance(value, bool) else None
+        return int(value) if is_whole and _is_number(value) else None
 
 
 @dataclass(frozen=True)
@@ -88,9 +127,13 @@ class Number(Form):
         """What could be typed."""
         return "0.5"
 
+    @property
+    def asked(self) -> str:
+        """What is asked for, with an example."""
+        return "a number, such as 0.5"
+
     def _read(self, value: Any) -> float | None:
-        is_number = isinstance(value, Real) and not isinstance(value, bool)
-        return float(value) if is_number and math.isfinite(value) else None
+        return float(value) if _is_number(value) else None
 
 
 @dataclass(frozen=True)
@@ -104,10 +147,15 @@ class Numbers(Form):
         """What could be typed."""
         return repr(list(range(1, self.length + 1)))
 
+    @property
+    def asked(self) -> str:
+        """What is asked for, with an example."""
+        return f"a list of {self.length} numbers, such as {self.example}"
+
     def _read(self, value: Any) -> list[float] | None:
         if not isinstance(value, list) or len(value) != self.length:
             return None
-        if not all(isinstance(v, Real) and not isinstance(v, bool) for v in value):
+        if not all(map(_is_number, value)):
             return None
         return [int(v) if isinstance(v, Integral) else float(v) for v in value]
 
@@ -123,7 +171,14 @@ class Ranks(Form):
         """What could be typed."""
         return '"0,2"'
 
+    @property
+    def asked(self) -> str:
+        """What is asked for, with an example."""
+        return 'ranks, such as "0,2", "0-3" or "none"'
+
     def _read(self, value: Any) -> list[int] | None:
+        if isinstance(value, str):
+            value = _RANKS.sub("", value.strip().lower())
         if value in ("", [], "none"):
             return []
         try:
@@ -134,7 +189,7 @@ class Ranks(Form):
     def agree(self, predicted: Any, truth: Any, tolerance: float) -> bool:
         """Whether these are the same ranks."""
         del tolerance
-        return set(predicted) == set(truth)
+        return isinstance(truth, list) and set(predicted) == set(truth)
 
 
 @dataclass(frozen=True)
@@ -147,6 +202,11 @@ class Choice(Form):
     def example(self) -> str:
         """What could be typed."""
         return " or ".join(f'"{option}"' for option in self.options)
+
+    @property
+    def asked(self) -> str:
+        """What is asked for, with an example."""
+        return self.example
 
     def _read(self, value: Any) -> str | None:
         if isinstance(value, bool):

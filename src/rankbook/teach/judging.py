@@ -72,14 +72,12 @@ def judge(module: str, name: str, names: Mapping[str, Any]) -> str:
         return json.dumps({"lacks": lacking})
     got = item.tries(here)
     want = item.right(here)
-    return json.dumps(
-        {
-            "finding": _finding(item, here, got, want),
-            "got": _short(got),
-            "want": _short(want),
-            "notes": here.notes,
-        }
-    )
+    finding = _finding(item, here, got, want)
+    said = {"finding": finding, "notes": here.notes}
+    if finding != "right":
+        got, want = _first_difference(got, want, item.tolerance)
+        said |= {"got": _short(got, beside=want), "want": _short(want)}
+    return json.dumps(said)
 
 
 def _finding(exercise: Exercise, here: Here, got: Any, want: Any) -> str:
@@ -112,23 +110,54 @@ def _agree(got: Any, want: Any, tolerance: float) -> bool:
     return bool(got == want)
 
 
-def _short(value: Any) -> str:
-    """A value in one line."""
-    if hasattr(value, "tolist"):
+def _first_difference(got: Any, want: Any, tolerance: float) -> tuple[Any, Any]:
+    """Of several values the first pair that differs: what is right needs not to be shown."""
+    if isinstance(want, (list, tuple)) and isinstance(got, (list, tuple)) and len(got) == len(want):
+        for mine, its in zip(got, want, strict=True):
+            if not _agree(mine, its, tolerance):
+                return _first_difference(mine, its, tolerance)
+    return got, want
+
+
+def _short(value: Any, *, beside: Any = None) -> str:
+    """A value in one line.
+
+    Args:
+        value: Any.
+        beside: What should stand there; the type or the shape is told where that differs.
+    """
+    import torch
+
+    if isinstance(value, torch.Tensor):
         if value.numel() > 8:  # noqa: PLR2004 - what fits into a line
             begins = _rounded(value.flatten()[:4])
             return f"a tensor of shape {tuple(value.shape)} that begins {begins}"
-        return _rounded(value)
+        is_other = isinstance(beside, torch.Tensor) and beside.shape != value.shape
+        shape = f" of shape {tuple(value.shape)}" if is_other else ""
+        return f"{_rounded(value)}{shape}"
+    if isinstance(beside, torch.Tensor) and value is not None:
+        return f"{_of_type(value)} {_cut(_rounded(value))}, which is no tensor"
     if isinstance(value, (list, tuple)):
         return " and ".join(map(_short, value)) or "nothing"
-    text = " ".join(repr(value).split())
+    return _cut(repr(value))
+
+
+def _of_type(value: Any) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def _cut(text: str) -> str:
+    text = " ".join(text.split())
     return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…"
 
 
-def _rounded(tensor: Any) -> str:
-    def each(value: Any) -> str:
-        if isinstance(value, list):
-            return f"[{', '.join(map(each, value))}]"
-        return f"{value:.5g}" if isinstance(value, float) else str(value)
+def _rounded(value: Any) -> str:
+    """Numbers with few digits; a list of them in brackets."""
+    import torch
 
-    return each(tensor.detach().tolist())
+    if isinstance(value, torch.Tensor):
+        value = value.detach().tolist()
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_rounded, value))}]"
+    return f"{value:.5g}" if isinstance(value, float) else str(value)

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from rankbook.teach.definitions import Exercise, Lesson, Prediction
+from rankbook.teach.forms import in_short
 from rankbook.teach.records import Attempts, Book, Locked
 from rankbook.teach.verdicts import Verdict
 
@@ -227,7 +228,7 @@ def _written(value: Any) -> str:
         return f"[{', '.join(map(_written, value))}]" if value else "none"
     if isinstance(value, float):
         return f"{value:.6g}" if abs(value) >= 1 else f"{value:.3g}"
-    return str(value)
+    return value if isinstance(value, str) else in_short(value)
 
 
 def _over(mine: Any, truth: Any, *, ok: bool) -> str:

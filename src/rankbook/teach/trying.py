@@ -17,11 +17,12 @@ from rankbook.teach.definitions import Exercise, Lesson, Prediction
 from rankbook.words import plural, ranks_do
 
 if TYPE_CHECKING:
+    from rankbook.models import Failure
     from rankbook.models.calls import Traffic
     from rankbook.notebook import Session
     from rankbook.sessions.cells.results import CellResult
 
-__all__ = ["Tried", "has_dots", "has_run", "try_out"]
+__all__ = ["Tried", "has_run", "is_here", "last_cell", "try_out"]
 
 _TIMEOUT = 20.0
 """Seconds for a prediction's truth."""
@@ -38,25 +39,48 @@ class Tried:
     """Kind of the diagnosis, if ranks had to be freed; empty if not."""
     verdict: str = ""
     """What was wrong then, in a sentence."""
+    advice: str = ""
+    """What that often is, and the remedy, in a line."""
     raised: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     """By rank that raised, the exception's name, and a sentence that says what and where."""
-    late: bool = False
-    """Whether it was interrupted because it took too long."""
+    late: Mapping[int, str] = field(default_factory=dict)
+    """By rank that was interrupted because it took too long, the line where it was."""
 
 
 def has_run(prediction: Prediction) -> bool:
-    """Whether the cell that answers a prediction has run in the current session."""
+    """Whether the cell that answers a prediction has run in the current session.
+
+    A cell that lacked a name, because one above it was skipped, does not count.
+    """
     current = session()
-    return current is not None and any(prediction.cell in span.code for span in current.cells)
+    return current is not None and any(
+        prediction.cell in span.code and set(span.raised.values()) != {"NameError"}
+        for span in current.cells
+    )
 
 
-def has_dots(exercise: Exercise) -> bool:
-    """Whether the last cell that defined the exercise's names has lines of dots left."""
+def last_cell(exercise: Exercise) -> str:
+    """The code of the last cell that defined the exercise's names on ranks; empty if none did."""
     current = session()
-    definition = re.compile(rf"\b(?:def|class) {re.escape(exercise.needs[0])}\b")
     codes = [] if current is None else [span.code for span in current.cells]
-    last = next((code for code in reversed(codes) if definition.search(code)), "")
-    return re.search(r"^\s*\.\.\.", last, re.MULTILINE) is not None
+    return next((code for code in reversed(codes) if _defines(exercise, code)), "")
+
+
+def is_here(exercise: Exercise) -> bool:
+    """Whether the cell that defined the exercise's names last ran in the notebook's own process."""
+    from IPython import get_ipython  # not needed where a program checks
+
+    shell = get_ipython()
+    if shell is None or exercise.needs[0] not in shell.user_ns:
+        return False
+    typed = reversed(shell.history_manager.input_hist_raw)
+    last: str = next((cell for cell in typed if _defines(exercise, cell)), "")
+    return bool(last) and not last.lstrip().startswith("%%")
+
+
+def _defines(exercise: Exercise, code: str) -> bool:
+    name = re.escape(exercise.needs[0])
+    return re.search(rf"^[ \t]*(?:def|class) {name}\b", code, re.MULTILINE) is not None
 
 
 def try_out(lesson: Lesson, item: Exercise | Prediction) -> Tried:
@@ -115,24 +139,28 @@ def _replace(dead: Mapping[int, str]) -> str:
 
 def _read(result: CellResult) -> Tried:
     said, raised = {}, {}
+    late = {}
     for rank, done in result.items():
         if done.error is None and done.result_repr is not None:
             said[rank] = json.loads(ast.literal_eval(done.result_repr))
         elif done.error is not None and not done.error.freed:
-            error = done.error
-            where = f" ({error.line})" if error.line else ""
-            raised[rank] = (
-                error.ename,
-                f"{error.ename}: {error.evalue.splitlines()[0]}{where}"
-                if (error.evalue)
-                else f"{error.ename}{where}",
-            )
+            raised[rank] = (done.error.ename, _in_a_line(done.error))
+        elif done.error is not None and result.interruption:
+            late[rank] = done.error.line
     diagnosis = result.diagnosis
     return Tried(
         said,
         result.traffic,
         diagnosis.kind if diagnosis else "",
         diagnosis.summary if diagnosis else "",
+        diagnosis.hint if diagnosis else "",
         raised,
-        late=bool(result.interruption),
+        late,
     )
+
+
+def _in_a_line(error: Failure) -> str:
+    """What was raised, and where."""
+    message = error.evalue.splitlines()[0] if error.evalue else ""
+    what = f"{error.ename}: {message}" if message else error.ename
+    return f"{what} ({error.line})" if error.line else what

@@ -6,8 +6,9 @@ Pure: it asks nobody, and keeps nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rankbook.errors import LessonError
 from rankbook.teach.definitions import Exercise, Mistake, Seen, Target
@@ -89,37 +90,41 @@ def _said(
     """What the ranks have, or did, in a sentence."""
     if tried.hang and not tried.raised:
         return tried.verdict
-    groups: dict[str, list[int]] = {}
+    groups: dict[str, list[int]] = {}  # by what is said of them
+    words: dict[str, list[int]] = {}  # the same, of what a lesson says of one rank
+    wanted = {tried.said[rank]["want"] for rank in findings if "want" in tried.said[rank]}
     for rank, found in sorted(findings.items()):
-        groups.setdefault(_of_rank(exercise, tried, rank, found, mistake), []).append(rank)
+        if says := _in_its_words(exercise, found, mistake):
+            words.setdefault(says, []).append(rank)
+        else:
+            got = _got(tried.said[rank], with_wanted=len(wanted) > 1)
+            groups.setdefault(got, []).append(rank)
     for rank, (_, what) in sorted(tried.raised.items()):
         groups.setdefault(f"raised {what}", []).append(rank)
-    if tried.late:
-        groups[f"did not come to an end in {exercise.timeout:.0f} s"] = sorted(
-            set(tried.traffic) - set(findings) - set(tried.raised)
-        )
+    for rank, where in sorted(tried.late.items()):
+        what = f"did not come to an end in {exercise.timeout:.0f} s"
+        groups.setdefault(f"{what} ({where})" if where else what, []).append(rank)
+    groups |= {_agreeing(says, ranks): ranks for says, ranks in words.items()}
     # What is right first, as one says it.
-    ordered = sorted(groups.items(), key=lambda pair: (pair[0] != _RIGHT, pair[1]))
-    text = ", ".join(
-        f"{in_words(ranks)} {_agreeing(what, ranks)}" for what, ranks in ordered if ranks
-    )
+    ordered = sorted(groups.items(), key=lambda pair: (pair[1] != words.get(_RIGHT), pair[1]))
+    text = ", ".join(f"{in_words(ranks)} {what}" for what, ranks in ordered)
+    if len(wanted) == 1 and any(what.startswith("got ") for what in groups):
+        text = f"{text}; right is {wanted.pop()}"
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def _of_rank(
-    exercise: Exercise, tried: Tried, rank: int, found: str, mistake: Mistake | None
-) -> str:
+def _in_its_words(exercise: Exercise, found: str, mistake: Mistake | None) -> str:
+    """What the lesson says of a rank with this finding; empty if nothing."""
     if found == "right":
         return _RIGHT
     known = next((m for m in exercise.mistakes if m.name == found), None)
-    if known is None and mistake is not None and mistake.says:
-        known = mistake
-    if known is not None and known.says:
-        return known.says
-    said = tried.said[rank]
+    return (known.says if known else "") or (mistake.says if mistake else "")
+
+
+def _got(said: Mapping[str, Any], *, with_wanted: bool) -> str:
     if said["got"] == "None":
         return "returned nothing (None)"
-    return f"got {said['got']}, not {said['want']}"
+    return f"got {said['got']}, not {said['want']}" if with_wanted else f"got {said['got']}"
 
 
 def _agreeing(says: str, ranks: Iterable[int]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from IPython.core.compilerop import CachingCompiler
 
-from rankbook.cellnames import cell_of, file_of
+from rankbook.cellnames import cell_of, file_of, is_named
 from rankbook.models.requests import Run
 
 __all__ = ["Naming"]
@@ -71,13 +71,11 @@ class _Compiler(CachingCompiler):
         self.cell: Run | None = None
         self.file = ""
         """What was compiled last of the cell."""
-        self._files: set[str] = set()
 
     def get_code_name(self, raw_code: str, transformed_code: str, number: int) -> str:
         if self.cell is None:
             return self._before.get_code_name(raw_code, transformed_code, number)
         self.file = file_of(self.cell.name)
-        self._files.add(self.file)
         return self.file
 
     def cache(self, transformed_code: str, number: int = 0, raw_code: str | None = None) -> str:
@@ -87,7 +85,8 @@ class _Compiler(CachingCompiler):
         return name
 
     def format_code_name(self, name: str) -> tuple[str, str] | None:
-        if name in self._files and (cell := cell_of(name)):
+        if is_named(name):
+            cell = cell_of(name)
             return ("Cell", cell) if cell.startswith("In") else ("Cell", cell.removeprefix("cell "))
         return super().format_code_name(name)
 

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,8 @@ class Runner:
         ran: What the cell is called that runs, or ran last; empty before the first.
         last_error: One line about the exception that ended the last cell, empty if none did.
         failed_at: The line that raised it.
-        cells: The cells that were run, the latest last, each once, IPython's syntax replaced.
+        cells: What the cells are called that were run, by their code, IPython's syntax replaced;
+            the latest last, each once.
     """
 
     def __init__(self, kernel: Any, group: Group, last_words: LastWords) -> None:
@@ -80,7 +81,7 @@ class Runner:
         self.cell: int | None = None
         self.started = 0.0
         self.ran = self.last_error = self.failed_at = ""
-        self.cells: dict[str, None] = {}
+        self.cells: dict[str, str] = {}
 
     async def run(self, outbox: Outbox, cell: Run) -> CellOutcome:
         """Run one cell.
@@ -163,11 +164,15 @@ class Runner:
         with interruptible():
             return script.execute(wanted, self._group, self.shell.user_ns, show)
 
-    def remember(self, cells: Iterable[str]) -> None:
-        """Take note of cells that have run here, or whose definitions have."""
-        for cell in cells:
+    def remember(self, cells: Mapping[str, str]) -> None:
+        """Take note of cells that have run here, or whose definitions have.
+
+        Args:
+            cells: By their code, what they are called.
+        """
+        for cell, name in cells.items():
             self.cells.pop(cell, None)
-            self.cells[cell] = None
+            self.cells[cell] = name
         for cell in list(self.cells)[:-_REMEMBERED]:
             del self.cells[cell]
 
@@ -179,7 +184,7 @@ class Runner:
         except Exception:  # noqa: BLE001 - IPython shows it, as its own kernel does
             transformed, error = code, sys.exc_info()
         self.capture.cell = transformed
-        self.remember([transformed])
+        self.remember({transformed: self.ran})
         options: dict[str, Any] = {"store_history": False, "silent": False}
         if not shell.should_run_async(
             code, transformed_cell=transformed, preprocessing_exc_tuple=error

@@ -83,8 +83,11 @@ class Cells:
         try:
             result, freed = running.finish()
         finally:
-            traffic = {} if result is None else result.traffic
-            self._spans[-1] = replace(self._spans[-1], ended=time.time(), traffic=traffic)
+            ended = replace(self._spans[-1], ended=time.time())
+            if result is not None:
+                raised = {rank: one.error.ename for rank, one in result.items() if one.error}
+                ended = replace(ended, traffic=result.traffic, raised=raised)
+            self._spans[-1] = ended
             hang = running.watch.hang
             self._hang = hang
             self._verdict = result.diagnosis if result else hang.diagnosis if hang else None

@@ -87,6 +87,22 @@ _MEAN = Exercise(
             gives=_with_mean(0.25),
         ),
         Mistake(
+            "into-a-copy",
+            "The sum went into a copy that has no name, and nobody has it. Give the copy a name, "
+            "and return that one divided.",
+            _mean_cell("dist.all_reduce(x.clone())", "return x / world_size"),
+            says="has a fourth of its own numbers",
+            gives=lambda here: [_mine(here) / here.world_size, _mine(here)],
+        ),
+        Mistake(
+            "one-number",
+            "One number came out of it, where four went in. The mean over the ranks is taken place "
+            "by place: torch.stack(parts).mean(0), or a sum of tensors without .mean().",
+            _mean_cell("m = x.mean()", "dist.all_reduce(m)", "return m / world_size"),
+            says="has one number, not four",
+            gives=lambda here: [_with_mean()(here)[0][0], _mine(here)],
+        ),
+        Mistake(
             "reduce",
             "dist.reduce leaves the sum on one rank only, and the others with what was used on the "
             "way. Which collective gives it to all?",

@@ -333,6 +333,7 @@ _PREDICTIONS = (
         answer=50,
         rank=0,
         tolerance=0.5,
+        measured=True,
         why="Rank 0 called at once, and then waited for rank 3: nearly all of it is waiting.",
         slips=(
             (0.5, "That is what the call costs if all come together. Rank 0 waits for rank 3."),
@@ -348,6 +349,7 @@ _PREDICTIONS = (
         truth=lambda here: _nearest(here.thousand / here.one, 1, 10, 1000),
         answer="1",
         rank=0,
+        measured=True,
         why="Such a small all_reduce is nothing but its start: who is there, where are you, here "
         "it comes.",
         slips=(
@@ -364,6 +366,7 @@ _PREDICTIONS = (
         truth=_how_much_faster,
         answer="over 20",
         rank=0,
+        measured=True,
         why="One start instead of 128; and the bytes, which are the same, cost little.",
         slips=(
             ("about 2", "The table: what is 100 times as large takes hardly longer."),

@@ -230,6 +230,7 @@ _PREDICTIONS = (
         answer=9,
         rank=0,
         counts="calls",
+        measured=True,
         why="For each layer two all_gathers and one reduce_scatter.",
         slips=(
             (6, "The weights are thrown away after the forward pass, and gathered again."),
