@@ -13,7 +13,7 @@ from typing import Any
 from rankbook.teach.definitions import Exercise, Lesson
 from rankbook.teach.forms import plain
 
-__all__ = ["Here", "judge"]
+__all__ = ["Here", "in_words", "judge"]
 
 _WIDTH = 60
 
@@ -75,8 +75,7 @@ def judge(module: str, name: str, names: Mapping[str, Any]) -> str:
     finding = _finding(item, here, got, want)
     said = {"finding": finding, "notes": here.notes}
     if finding != "right":
-        got, want = _first_difference(got, want, item.tolerance)
-        said |= {"got": _short(got, beside=want), "want": _short(want)}
+        said["got"], said["want"] = in_words(got, want, item.tolerance)
     return json.dumps(said)
 
 
@@ -110,13 +109,37 @@ def _agree(got: Any, want: Any, tolerance: float) -> bool:
     return bool(got == want)
 
 
-def _first_difference(got: Any, want: Any, tolerance: float) -> tuple[Any, Any]:
-    """Of several values the first pair that differs: what is right needs not to be shown."""
-    if isinstance(want, (list, tuple)) and isinstance(got, (list, tuple)) and len(got) == len(want):
-        for mine, its in zip(got, want, strict=True):
-            if not _agree(mine, its, tolerance):
-                return _first_difference(mine, its, tolerance)
-    return got, want
+def in_words(got: Any, want: Any, tolerance: float) -> tuple[str, str]:
+    """A wrong value, and what is right, each in a line.
+
+    Of several tensors the first that differs is shown, and of a long list its first entry that
+    does, with its place.
+
+    Args:
+        got: The value.
+        want: What is right.
+        tolerance: Relative to that.
+    """
+    if _are_lists(got, want) and len(got) == len(want):
+        pairs = enumerate(zip(got, want, strict=True))
+        i = next(i for i, pair in pairs if not _agree(*pair, tolerance))
+        if _has_tensors(want):
+            return in_words(got[i], want[i], tolerance)
+        if len(_rounded(want)) > _WIDTH:
+            return f"{_cut(_rounded(got[i]))} in place {i}", f"{_cut(_rounded(want[i]))} there"
+    return _short(got, beside=want), _short(want)
+
+
+def _are_lists(*values: Any) -> bool:
+    return all(isinstance(value, (list, tuple)) for value in values)
+
+
+def _has_tensors(value: Any) -> bool:
+    import torch
+
+    if _are_lists(value):
+        return any(map(_has_tensors, value))
+    return isinstance(value, torch.Tensor)
 
 
 def _short(value: Any, *, beside: Any = None) -> str:
@@ -137,9 +160,9 @@ def _short(value: Any, *, beside: Any = None) -> str:
         return f"{_rounded(value)}{shape}"
     if isinstance(beside, torch.Tensor) and value is not None:
         return f"{_of_type(value)} {_cut(_rounded(value))}, which is no tensor"
-    if isinstance(value, (list, tuple)):
-        return " and ".join(map(_short, value)) or "nothing"
-    return _cut(repr(value))
+    if _has_tensors(value):
+        return " and ".join(map(_short, value))
+    return _cut(_rounded(value))
 
 
 def _of_type(value: Any) -> str:
@@ -153,11 +176,13 @@ def _cut(text: str) -> str:
 
 
 def _rounded(value: Any) -> str:
-    """Numbers with few digits; a list of them in brackets."""
+    """A value whose numbers have few digits."""
     import torch
 
     if isinstance(value, torch.Tensor):
         value = value.detach().tolist()
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, list):
         return f"[{', '.join(map(_rounded, value))}]"
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_rounded, value))})"
+    return f"{value:.5g}" if isinstance(value, float) else repr(value)

@@ -412,7 +412,7 @@ _PREDICTIONS = (
         "One rank has the longest texts. Does one rank stand out by the time of its epoch: yes or "
         "no?",
         Choice(("yes", "no")),
-        cell="epoch(mine)\ntook = time.perf_counter() - began",
+        cell="epoch(mine)\nsorted_took = time.perf_counter() - began",
         truth=lambda here: "no",  # noqa: ARG005 - the cell has just shown it
         answer="no",
         rank=0,

@@ -1,0 +1,34 @@
+"""How a wrong value is shown beside the right one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rankbook.teach.judging import in_words
+
+FOUR = torch.full((4,), 277.75)
+STEPS = [("F", k) for k in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("got", "want", "words"),
+    [
+        (3.0, 4.0, ("3", "4")),
+        (None, FOUR, ("None", "[277.75, 277.75, 277.75, 277.75]")),
+        (FOUR, -FOUR[:2], ("[277.75, 277.75, 277.75, 277.75] of shape (4,)", "[-277.75, -277.75]")),
+        (FOUR.mean(), FOUR[:2], ("277.75 of shape ()", "[277.75, 277.75]")),
+        ([277.75], FOUR[:2], ("a list [277.75], which is no tensor", "[277.75, 277.75]")),
+        (277.75, FOUR[:1], ("a float 277.75, which is no tensor", "[277.75]")),
+        ([FOUR, FOUR[:1]], [FOUR, FOUR[:1] + 1], ("[277.75]", "[278.75]")),
+        ([FOUR[:1]], [FOUR[:1], FOUR[:1]], ("[277.75]", "[277.75] and [277.75]")),
+        ([("F", 0)], [("B", 0)], ("[('F', 0)]", "[('B', 0)]")),
+        ([*STEPS[:9], "x", *STEPS[10:]], STEPS, ("'x' in place 9", "('F', 9) there")),
+        (STEPS[:1], STEPS, ("[('F', 0)]", str(STEPS)[:59] + "…")),
+        ([], [1], ("[]", "[1]")),
+        ("a", "b", ("'a'", "'b'")),
+        (torch.ones(9), torch.zeros(1), ("a tensor of shape (9,) that begins [1, 1, 1, 1]", "[0]")),
+    ],
+)
+def test_a_wrong_value_is_shown_beside_the_right_one_in_a_line(got, want, words):
+    assert in_words(got, want, 1e-5) == words
