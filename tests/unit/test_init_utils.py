@@ -187,6 +187,36 @@ def test_nccl_without_a_gpu_is_refused(monkeypatch, backend):
         initialize_distributed(backend)
 
 
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("Connection closed by peer\nframe #0", "(Connection closed by peer): initialise again"),
+        (
+            (
+                "NCCL error in: NCCLUtils.cpp:77, unhandled system error, NCCL version 2.28.9\n"
+                "ncclSystemError: System call or external library call failed or device error.\n"
+                "Last error:\nError while creating shared memory segment /dev/shm/nccl-OL3 "
+                "(size 33030528), error: No space left on device (28)\nException raised from"
+            ),
+            (
+                "(Error while creating shared memory segment /dev/shm/nccl-OL3 (size 33030528), "
+                "error: No space left on device (28)): make /dev/shm larger"
+            ),
+        ),
+        (
+            (
+                "NCCL error in: NCCLUtils.cpp:94, invalid usage\nLast error:\n"
+                "Duplicate GPU detected : rank 1 and rank 0 both on CUDA device 1b000\n"
+            ),
+            "(Duplicate GPU detected : rank 1 and rank 0 both on CUDA device 1b000): initialise",
+        ),
+        ("NCCL error in: NCCLUtils.cpp:94\nLast error:\n", "(NCCL error in: NCCLUtils.cpp:94): in"),
+    ],
+)
+def test_ranks_that_cannot_be_connected_are_told_in_the_words_of_nccl(said, words):
+    assert devices.why_not_connected(RuntimeError(said)).startswith(words)
+
+
 def test_torch_ends_no_process_after_a_timeout_unless_it_was_set(monkeypatch):
     names = [
         f"TORCH_NCCL_{name}"

@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 
 from rankbook.distributed.environment import Launch
+from rankbook.distributed.stores import first_line
 from rankbook.errors import BackendError, DeviceError
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "share_gpus",
     "survive_timeouts",
     "uses_nccl",
+    "why_not_connected",
 ]
 
 SHARE_GPUS, NCCL_SHARES = "RANKBOOK_SHARE_GPUS", "NCCL_MULTI_RANK_GPU_ENABLE"
@@ -87,6 +89,19 @@ def _is_known(name: str) -> bool:
 def uses_nccl(backend: str) -> bool:
     """Whether a backend, or one of a choice per device type, is NCCL."""
     return "nccl" in backend.replace(":", ",").split(",")
+
+
+def why_not_connected(error: RuntimeError) -> str:
+    """What torch says of ranks that it could not connect, and what to do.
+
+    NCCL's own words stand below torch's.
+    """
+    _, _, of_nccl = str(error).partition("Last error:")
+    fault = first_line(of_nccl.strip() or error)
+    advice = "initialise again on every rank"
+    if "/dev/shm" in fault:  # noqa: S108 - of which a container has 64 MB by default
+        advice = "make /dev/shm larger (docker run --shm-size=1g), or set NCCL_SHM_DISABLE=1"
+    return f"({fault}): {advice}"
 
 
 def pick_device(backend: str, launch: Launch) -> torch.device:

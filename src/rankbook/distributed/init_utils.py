@@ -21,7 +21,12 @@ import torch
 import torch.distributed as dist
 
 from rankbook.distributed import environment, rendezvous, stores, teardown
-from rankbook.distributed.devices import check_backend, pick_device, uses_nccl
+from rankbook.distributed.devices import (
+    check_backend,
+    pick_device,
+    uses_nccl,
+    why_not_connected,
+)
 from rankbook.errors import EnvironmentVariableError, InputError, RendezvousError
 
 __all__ = [
@@ -249,7 +254,7 @@ def _make_group(
         if isinstance(error, RuntimeError):
             raise RendezvousError(
                 f"{backend} could not connect the {launch.world_size} ranks"
-                f" ({stores.first_line(error)}): initialise again on every rank"
+                f" {why_not_connected(error)}"
             ) from error
         raise
     _group = _Group(device, os.getpid(), interface, hook, sys.excepthook, store)
