@@ -249,6 +249,8 @@ class Hosts:
                 f"AuthorizedKeysFile {folder}/id.pub\nStrictModes no\nUsePAM no\n"
                 "PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
                 "PermitRootLogin prohibit-password\nMaxStartups 100\n"
+                # What is imported there is what is tested here.
+                f"SetEnv PYTHONPATH={os.environ.get('PYTHONPATH', '')}\n"
             )
             sshd = shutil.which("sshd", path=_SYSTEM) or "sshd"
             self._daemon(

@@ -198,6 +198,28 @@ def test_a_host_that_dies_while_ranks_start_there_is_named(failing, hosts):
     assert "beta-2" in said
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("processes", [1, 2], ids=["before it says hello", "as it forks ranks"])
+def test_a_host_that_is_cut_off_while_ranks_start_is_named_and_ends_what_runs_there(
+    failing, hosts, processes
+):
+    before = hosts.pids("beta-2")
+    failing.start("%dist_init gloo --ssh alpha:1,beta-2:1")
+    wait_until(lambda: len(hosts.pids("beta-2") - before) >= processes, 10)
+    hosts.cut("beta-2")
+    begun = time.monotonic()
+    try:
+        assert failing.finish(20)["status"] == "error"
+        assert time.monotonic() - begun < 10
+        [said] = failing.stderr.strip().splitlines()
+        assert said.startswith("UsageError: ssh beta-2: connect to host beta-2 port 22: ")
+        # Nobody can tell it to: it finds out by itself.
+        wait_until(lambda: hosts.pids("beta-2") <= before, 60)
+    finally:
+        hosts.join("beta-2")
+
+
 def test_a_pending_job_says_why_and_starts_when_it_may(notebook, clean):
     notebook.start('%dist_init gloo --slurm "partition=main hold" --nodes 2 -n 2 --no-dashboard')
     wait_until(lambda: "PENDING" in clean.ask("squeue", "-h", "-o", "%T"), 10)

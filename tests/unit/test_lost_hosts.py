@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import platform
 import sys
+from math import inf
 
 import pytest
 from processes import wait_until
 
 from rankbook import __version__
+from rankbook.cluster.launchers import answering
 from rankbook.cluster.launchers.base import Ended
 from rankbook.cluster.launchers.host import Host
 from rankbook.cluster.launchers.hosts import HostsLauncher
@@ -151,3 +153,68 @@ def test_the_end_of_engines_is_reported_when_their_host_is_given_up(launcher):
     lose(launcher)
     assert [next(events), next(events)] == [Ended(2, None), Ended(3, None)]
     assert launcher.why_lost(2).startswith("beta ended")
+
+
+CUT_OFF = SERVES.replace("print(", "if sys.argv[1:]: sys.exit('No route to host.')\nprint(", 1)
+CUT_OFF = CUT_OFF.replace('"ping"', '"nothing"')
+BUSY = SERVES.replace('"ping"', '"nothing"')
+"""Says hello, and then nothing, as a process that imports torch."""
+
+
+@pytest.fixture
+def start(monkeypatch):
+    """Starts two hosts, the second as a program says, and looks after hosts that are late."""
+    monkeypatch.setattr(answering, "_LATE", 0.1)
+    monkeypatch.setattr(answering, "SOON", 0.1)
+    made = TwoHosts()
+
+    def start(beta):
+        made.commands["beta"] = beta
+        made.reach_all()
+        made.hosts[1].engines = {0}
+        made.expect()
+        return made
+
+    yield start
+    made._close(made.hosts)
+
+
+def wait(launcher, *, until=lambda: False):
+    """Wait for engines as a pool does."""
+    wait_until(lambda: launcher.check() or until())
+
+
+def test_a_host_that_is_cut_off_while_its_engines_start_ends_the_wait(start):
+    launcher = start(CUT_OFF)
+    with pytest.raises(ClusterError, match=r"^beta ended: No route to host\.$"):
+        wait(launcher)
+    # What runs here for it is not waited for.
+    assert launcher.hosts[1].is_unreachable
+
+
+def test_a_host_that_is_cut_off_before_it_says_hello_ends_the_wait(start):
+    silent = "import sys, time\nif sys.argv[1:]: sys.exit('No route to host.')\ntime.sleep(60)"
+    with pytest.raises(ClusterError, match=r"^beta ended: No route to host\.$"):
+        start(silent)
+
+
+def test_a_host_that_is_busy_while_its_engines_start_is_waited_for(start):
+    launcher = start(BUSY)
+    tried = []
+
+    def was_tried_twice():
+        if launcher._tried and launcher._tried not in tried:
+            tried.append(launcher._tried)
+        return len(tried) == 2
+
+    wait(launcher, until=was_tried_twice)
+    wait_until(lambda: tried[0][0].has_ended)
+    assert not launcher.hosts[1].is_unreachable
+
+
+def test_hosts_whose_engines_are_ready_are_not_tried(start):
+    launcher = start(BUSY)
+    launcher._ready = {0}
+    first = launcher._try_at
+    wait(launcher, until=lambda: first < launcher._try_at < inf)
+    assert launcher._tried == []

@@ -2,10 +2,11 @@
 
 It is behind ``ssh`` or ``srun``, which carry its standard input and output to the notebook's
 kernel, and so what :mod:`rankbook.engine.server` says of them holds here: when the kernel, or the
-connection, is gone, stdin closes, and this process ends its engines.
+connection, is gone, stdin closes, and this process ends its engines. Where the network is gone
+nothing closes it, and this process notices after a while that it is alone.
 
 Before torch is imported it says who it is, in one line: its host, the notebook's
-address as it sees that, and versions.
+address as it sees that, and versions. With the argument ``hello`` that is all that it does.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ __all__ = ["main"]
 def main() -> None:
     """Say hello, then fork engines until stdin closes."""
     _say_hello()
-    from rankbook.engine import files, loading, server
+    if sys.argv[1:] == ["hello"]:
+        return
+    from rankbook.engine import files, loading, lookout, server
 
     loading.load()
-    server.Server().serve()
+    server.Server(lookout.PATIENCE).serve()
     files.remove_all()
     os._exit(0)
 

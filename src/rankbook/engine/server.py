@@ -31,7 +31,6 @@ import json
 import os
 import select
 import signal
-import socket
 import sys
 import time
 from contextlib import suppress
@@ -40,6 +39,7 @@ from typing import Any
 from rankbook.engine import files, orphans
 from rankbook.engine.cells.tail import LOG_VARIABLE
 from rankbook.engine.loading import load
+from rankbook.engine.lookout import Lookout
 
 __all__ = ["Server", "main", "run_engine", "tell"]
 
@@ -48,9 +48,6 @@ _MOMENT = 0.05
 
 _GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL when all engines are ended."""
-
-_REACH = 5.0
-"""Seconds for the controller to accept a connection."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -63,9 +60,15 @@ def main() -> None:
 
 
 class Server:
-    """Forks engines, waits for them, ends them."""
+    """Forks engines, waits for them, ends them.
 
-    def __init__(self) -> None:
+    Args:
+        patience: Seconds without a sign of the notebook after which it has gone, though nothing
+            has closed stdin; None: only that counts.
+    """
+
+    def __init__(self, patience: float | None = None) -> None:
+        self._lookout = Lookout(patience)
         self._kernel = os.getppid()
         self._engines: dict[int, int] = {}
         orphans.adopt()
@@ -84,7 +87,10 @@ class Server:
         """Obey commands until stdin closes, then end every engine."""
         rest = b""
         while True:
-            ready, _, _ = select.select([0, self._wake_r], [], [])
+            pause = None if self._engines else self._lookout.seconds_to_next()
+            ready, _, _ = select.select([0, self._wake_r], [], [], pause)
+            if not ready and self._lookout.is_left():
+                break
             if self._wake_r in ready and signal.SIGTERM in self._signals():
                 tell({"event": "leaving"})
                 break
@@ -108,7 +114,7 @@ class Server:
 
     def _obey(self, command: dict[str, Any]) -> None:
         if "reach" in command:
-            tell({"event": "reached", "problem": _problem_on_the_way_to(*command["reach"])})
+            tell({"event": "reached", "problem": self._lookout.reach(*command["reach"])})
         if "ping" in command:
             tell({"event": "pong"})
         if "fork" in command:
@@ -192,14 +198,6 @@ class Server:
         for pid in self._engines:
             with suppress(ProcessLookupError):
                 os.kill(pid, signum)
-
-
-def _problem_on_the_way_to(host: str, port: int) -> str:
-    try:
-        socket.create_connection((host, port), _REACH).close()
-    except OSError as error:
-        return error.strerror or str(error)
-    return ""
 
 
 def tell(event: dict[str, Any], to: int = 1) -> None:

@@ -31,6 +31,7 @@ class Host:
     ) -> None:
         self.name = name
         self.seats = seats
+        self._command, self._env = list(command), env
         self.process = WarmProcess(command, env)
         self.hello: dict[str, Any] = {}
         self.pongs: queue.Queue[None] = queue.Queue()
@@ -39,6 +40,8 @@ class Host:
         self.is_leaving = False
         """Whether something there told the process to end."""
         self.has_ended = False
+        self.is_unreachable = False
+        """Whether it did not answer, and could not be reached once more."""
 
     def answers(self, within: float) -> bool:
         """Whether the process answers, and so its host and the network are up.
@@ -53,7 +56,12 @@ class Host:
             self.pongs.get(timeout=within)
         except (OSError, queue.Empty):
             return False
+        self.is_unreachable = False
         return True
+
+    def reached_once_more(self) -> Host:
+        """The same, beside this one: it says who it is, and ends."""
+        return Host(self.name, 0, [*self._command, "hello"], self._env)
 
 
 def refuse_other_version(host: Host) -> None:

@@ -41,7 +41,7 @@ class HostsLauncher(ReachingLauncher):
         self._why_lost: dict[int, str] = {}
         self._stopping = False
         self._was_ready = False
-        self._problem = ""
+        self._ready: set[int] = set()
 
     # -- starting ----------------------------------------------------------------------------
 
@@ -62,21 +62,18 @@ class HostsLauncher(ReachingLauncher):
         """Have ``n`` engines forked, by as many on each host as it has seats."""
         del options
         self._stopping = self._was_ready = False
-        self._problem = ""
         self.take_back()
-        for host in self.present:
-            self._tell(host, {"reach": [self.address, self.info["registration"]]})
         self.fork(n)
 
     def add(self, n: int) -> set[int]:
         """Have ``n`` more engines forked, first where some have ended; return their ids."""
         self.refuse_start(n)
-        self._problem = ""
         self.take_back()
         return super().add(n)
 
     def fork(self, n: int) -> set[int]:
         """Have ``n`` engines forked, first where there is room; return their ids."""
+        self.expect()
         new: set[int] = set()
         command, _ = self.how_to_fork()
         hosts = self.present or self.hosts  # if all are lost by now, the first says why
@@ -113,6 +110,7 @@ class HostsLauncher(ReachingLauncher):
                 self._was_ready = True
                 news.host.engines.add(news.event["engine"])  # the keeper may have added it
                 self._next = max(self._next, news.event["engine"] + 1)
+                self._ready.add(news.event["engine"])
                 yield Ready(news.event["engine"], news.event["uuid"])
             elif news.event["event"] == "ended":
                 index = news.event["index"]
@@ -124,7 +122,7 @@ class HostsLauncher(ReachingLauncher):
             elif news.event["event"] == "leaving":
                 news.host.is_leaving = True
             elif news.event["event"] == "reached" and news.event["problem"]:
-                self._problem = (
+                self.problem = (
                     f"{news.host.name} cannot reach this notebook at {self.address}:"
                     f"{self.info['registration']} ({news.event['problem']}), though it is reached "
                     "from here: open that way, or give another address of this host, --address"
@@ -137,7 +135,7 @@ class HostsLauncher(ReachingLauncher):
         if engines and not self._stopping:
             why = self.why_it_ended(host)
             if not self._was_ready:
-                self._problem = why
+                self.problem = self.problem or why
             self._why_lost |= dict.fromkeys(engines, why)
         for engine in engines:
             yield Ended(engine, None)
@@ -149,12 +147,17 @@ class HostsLauncher(ReachingLauncher):
 
     def how_to_fork(self) -> tuple[dict[str, Any], int]:
         """The command that forks engines, and the id of the next."""
-        return fork_command(0, 0, self.engine_options(), env=self.env(), log=""), self._next
+        command = fork_command(0, 0, self.engine_options(), env=self.env(), log="")
+        # First each makes sure that engines there can reach the controller.
+        return {"reach": [self.address, self.info["registration"]], **command}, self._next
+
+    def late(self) -> list[Host]:
+        """The hosts that have not said hello, or whose engines are not ready."""
+        return [host for host in self.present if not host.hello or host.engines - self._ready]
 
     def check(self) -> None:
         """Raise if some host's engines cannot come any more."""
-        if self._problem:
-            raise ClusterError(f"{self._problem}.")
+        self.refuse_lost()
 
     def why_lost(self, engine: int) -> str:
         """What ended an engine together with its host's process."""
