@@ -8,7 +8,7 @@ import pytest
 from processes import wait_until
 
 from clusters.conftest import notebook_on
-from clusters.test_starts import LINES, REDUCE, lines_of_ranks
+from clusters.test_starts import LINES, REDUCE, TWO_BY_TWO, lines_of_ranks
 
 
 @pytest.fixture
@@ -59,7 +59,30 @@ def test_a_cancelled_job_is_said_to_be_cancelled(notebook, clean):
     clean.ask("scancel", job)
     reply = notebook.finish(30)
     assert time.monotonic() - begun < 10
-    assert f"Slurm ended job {job}: it was cancelled" in f"{reply['evalue']} {notebook.stderr}"
+    why = f"Slurm ended job {job}: it was cancelled"
+    assert why in f"{reply['evalue']} {notebook.stderr}"
+    status = notebook.ok("%dist_status")
+    assert why in status
+    assert "ends in" not in status
+    notebook.ok("%dist_shutdown")
+
+
+@pytest.mark.slow
+def test_a_cancelled_step_is_not_said_to_be_the_end_of_its_job(notebook, clean):
+    notebook.ok(f"%dist_init gloo {LINES['slurm']} --no-dashboard")
+    job = clean.ask("squeue", "-h", "-o", "%i").strip()
+    steps = clean.ask("squeue", "--steps", "-h", "-o", "%i %N").splitlines()
+    [step] = [words.split()[0] for words in steps if "beta-2" in words and "batch" not in words]
+    notebook.start("%%dist\nimport time; time.sleep(60)")
+    time.sleep(1)
+    clean.ask("scancel", step)
+    reply = notebook.finish(30)
+    said = f"{reply['evalue']} {notebook.stderr}"
+    assert "The step on beta-2 ended" in said
+    assert "Slurm ended job" not in said
+    assert f"job {job} ends in" in notebook.ok("%dist_status")
+    notebook.ok("%dist_restart")
+    assert lines_of_ranks(notebook.ok(REDUCE)) == TWO_BY_TWO
     notebook.ok("%dist_shutdown")
 
 

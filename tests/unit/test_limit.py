@@ -45,3 +45,14 @@ def test_the_dashboard_shows_the_time_that_is_left(left, kind):
     assert f'<p class="rb-message {kind}">{words}</p>' in to_html(Panel(snapshot))
     assert words in headline(snapshot)
     assert "ends in" not in to_html(Panel(Snapshot("gloo", 4, 1, "")))
+
+
+def test_a_job_that_has_ended_is_not_counted_down_any_more():
+    why = "Slurm ended job 8: it was cancelled"
+    snapshot = Snapshot("gloo", 4, 1, "", ends="job 8", ends_in=540.0, ended=why)
+    assert f'<p class="rb-message rb-error">{why}</p>' in to_html(Panel(snapshot))
+    assert why in headline(snapshot)
+    assert "ends in" not in to_html(Panel(snapshot)) + headline(snapshot)
+    limit = TimeLimit("job 8", 100, lambda: 0)
+    limit.ended = why
+    assert limit.due_warning() == ""

@@ -24,6 +24,8 @@ class TimeLimit:
 
     def __init__(self, what: str, ends_at: float, clock: Callable[[], float] = time.time) -> None:
         self.what = what
+        self.ended = ""
+        """Why it has ended, in a sentence without its full stop; empty while it has not."""
         self._ends_at = ends_at
         self._clock = clock
         self._warned = float("inf")
@@ -35,6 +37,8 @@ class TimeLimit:
 
     def due_warning(self) -> str:
         """A sentence at ten and at two minutes before the end, once each; else empty."""
+        if self.ended:
+            return ""
         left = self.seconds_left
         passed = min((at for at in _WARN_AT if left <= at), default=float("inf"))
         if passed >= self._warned:

@@ -103,6 +103,14 @@ def job_state(job: str) -> JobState:
     return JobState(name, reason, start)
 
 
+def is_alive(job: str) -> bool:
+    """Whether a job runs, or will; False if Slurm does not say."""
+    try:
+        return job_state(job).is_alive
+    except ClusterError:
+        return False
+
+
 _ENDS = {
     "TIMEOUT": "time limit",
     "CANCELLED": "it was cancelled",

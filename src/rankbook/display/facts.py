@@ -15,6 +15,7 @@ __all__ = [
     "gpu_memory",
     "headline",
     "health",
+    "limit_in_words",
     "memory",
     "rank_name",
     "sharing",
@@ -76,9 +77,16 @@ def headline(snapshot: Snapshot) -> str:
     hosts = {state.host for state in snapshot.states if state.info and state.host}
     if len(hosts) > 1:
         parts.append(f"{len(hosts)} hosts")
-    if snapshot.ends:
-        parts.append(f"{snapshot.ends} ends in {in_minutes(snapshot.ends_in)}")
+    if words := limit_in_words(snapshot):
+        parts.append(words)
     return " · ".join([*parts, health(snapshot)])
+
+
+def limit_in_words(snapshot: Snapshot) -> str:
+    """``job 8 ends in 5 min``, or why it has ended; empty where nothing ends by itself."""
+    if snapshot.ended or not snapshot.ends:
+        return snapshot.ended
+    return f"{snapshot.ends} ends in {in_minutes(snapshot.ends_in)}"
 
 
 def health(snapshot: Snapshot) -> str:

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from html import escape
 
 from rankbook.display import controls, grid, ranks, verdict
-from rankbook.display.facts import failed, health, short
+from rankbook.display.facts import failed, health, limit_in_words, short
 from rankbook.display.times import Times
 from rankbook.models import Snapshot
-from rankbook.words import in_minutes
 
 __all__ = ["Answer", "Message", "Panel", "to_html"]
 
@@ -115,11 +114,10 @@ def _announcement(panel: Panel) -> str:
 
 
 def _limit(snapshot: Snapshot) -> str:
-    """The time that is left of a job, in red for its last minutes; nothing where none ends."""
-    if not snapshot.ends:
+    """The time that is left of a job, in red for its last minutes and after; empty without one."""
+    if not (words := limit_in_words(snapshot)):
         return ""
-    kind = "rb-error" if snapshot.ends_in <= _SOON else "rb-limit"
-    words = f"{snapshot.ends} ends in {in_minutes(snapshot.ends_in)}"
+    kind = "rb-error" if snapshot.ended or snapshot.ends_in <= _SOON else "rb-limit"
     return f'<p class="rb-message {kind}">{escape(words)}</p>'
 
 

@@ -36,6 +36,8 @@ class Snapshot:
     """What ends by itself, a job at its time limit: ``job 8``; empty if nothing does."""
     ends_in: float = 0.0
     """Seconds until then."""
+    ended: str = ""
+    """Why that has ended already: ``Slurm ended job 8: time limit``."""
     mesh: NamedMesh | None = None
     """Where the ranks stand, if their dimensions have names."""
     number: int = 0

@@ -193,6 +193,7 @@ class SessionView:
             turn=turn if doing else 0,
             ends=limit.what if limit else "",
             ends_in=limit.seconds_left if limit else 0.0,
+            ended=limit.ended if limit else "",
             mesh=self.members.named_mesh,
             number=number,
         )

@@ -85,6 +85,8 @@ class _StepLauncher(HostsLauncher):
         """By what Slurm says of the job, or srun of the step."""
         if not self._reason:
             self._reason = self._find_reason(host)
+            if self.limit is not None:
+                self.limit.ended = self._reason
         if self._reason:
             return self._reason
         lines = host.process.errors()
@@ -94,12 +96,12 @@ class _StepLauncher(HostsLauncher):
         return f"The step on {host.name} ended: {slurm.plain(errors[0])}"
 
     def _find_reason(self, host: Host) -> str:
-        """What Slurm says: first to the step, then of the job, when that has quite ended."""
+        """What Slurm says of the job, when that has quite ended; empty if only the step has."""
         until = time.monotonic() + _REASON
-        while not (why := slurm.why_step_ended(self.job, host.process.errors())):
-            if (why := slurm.why_job_ended(self.job)) or time.monotonic() > until:
-                break
+        while not (why := slurm.why_job_ended(self.job)) and time.monotonic() < until:
             time.sleep(_REASON / 10)
+        if not why and not slurm.is_alive(self.job):  # Slurm forgets jobs after a while
+            why = slurm.why_step_ended(self.job, host.process.errors())
         return why
 
     def _note_limit(self) -> None:
