@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from rankbook.cluster import sbatch
+from rankbook.cluster.sbatch import JobOptions
 from rankbook.cluster.slurm import own_tasks
 from rankbook.errors import InputError
 from rankbook.words import plural
@@ -27,9 +28,6 @@ __all__ = [
 
 Hosts: TypeAlias = "str | Mapping[str, int] | Iterable[str]"
 """``"alpha:4,beta:4"``, ``{"alpha": 4}`` or ``["alpha", "beta"]``."""
-
-JobOptions: TypeAlias = "str | Mapping[str, object] | bool"
-"""``"partition=gpu exclusive"``, ``{"partition": "gpu", "exclusive": True}``, or True for none."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Slurm:
 
     def option(self, *names: str) -> str | None:
         """The value of an option that has one of these names, with its dashes."""
-        return _value_of(self.options, *names)
+        return sbatch.value_of(self.options, *names)
 
 
 Target: TypeAlias = "Ssh | Mpi | Slurm"
@@ -111,6 +109,13 @@ def read_target(
 
 # -- hosts -----------------------------------------------------------------------------------
 
+_MOST = 1024
+"""Ranks on one host: more is a slip of the finger, and would bring the host down."""
+
+_NAME = r"[^-\s@:/,\[\]][^\s@:/,\[\]]*"
+_HOST = re.compile(rf"({_NAME}@)?({_NAME}|[\w.]*:[\w.:]*(%\w+)?)")
+"""A name or an address, IPv6, too, with or without a user before it."""
+
 _SEATS = re.compile(r"(?P<name>.*[^:]):(?P<seats>\d+)")
 
 
@@ -129,10 +134,11 @@ def read_hosts(asked: Hosts, nproc: int | None, option: str) -> tuple[tuple[str,
     if not pairs:
         raise InputError(f"{option} needs hosts: {option} alpha:4,beta:4.")
     for name, seats in pairs:
-        if not name or name.startswith("-") or re.search(r"\s", name):
-            raise InputError(f"{name!r} is no host: {option} alpha:4,beta:4.")
-        if seats is not None and seats < 1:
-            raise InputError(f"{seats} ranks on {name}: each host has 1 or more, or leave it out.")
+        _refuse_name(name, option)
+        if seats is not None and not 0 < seats <= _MOST:
+            raise InputError(
+                f"{seats} ranks on {name}: each host has 1 to {_MOST}, or leave it out."
+            )
     names = [name for name, _ in pairs]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InputError(f"{twice} is there twice: say once how many ranks it has, {twice}:4.")
@@ -150,6 +156,18 @@ def read_hosts(asked: Hosts, nproc: int | None, option: str) -> tuple[tuple[str,
     return tuple((name, given_out[name] if seats is None else seats) for name, seats in pairs)
 
 
+def _refuse_name(name: str, option: str) -> None:
+    if not name:
+        raise InputError(f"A host is missing beside a comma: {option} alpha:4,beta:4.")
+    if "://" in name or re.fullmatch(r".*[^:]:\d+", name):
+        raise InputError(
+            f"{name!r} is no host: {option} alpha:4 means 4 ranks there; a port belongs in "
+            "~/.ssh/config."
+        )
+    if not _HOST.fullmatch(name):
+        raise InputError(f"{name!r} is no host: {option} alpha:4,beta:4.")
+
+
 def _pairs(asked: Hosts, option: str) -> Iterable[tuple[str, int | None]]:
     if isinstance(asked, Mapping):
         for name, seats in asked.items():
@@ -157,16 +175,23 @@ def _pairs(asked: Hosts, option: str) -> Iterable[tuple[str, int | None]]:
                 raise InputError(f"{seats!r} is no number of ranks for {name}: give 4, say.")
             yield str(name), seats
         return
+    if isinstance(asked, (bytes, bool, int)):  # not by the types, and still by people
+        raise InputError(f"{asked!r} are no hosts: {option} alpha:4,beta:4.")
     words = asked.split(",") if isinstance(asked, str) else list(asked)
     for word in (str(word).strip() for word in words):
         if match := _SEATS.fullmatch(word):
-            yield match["name"].strip("[]"), int(match["seats"])
-        elif word.endswith(":") or (":" in word and not word.startswith("[")):
+            yield _plain(match["name"]), int(match["seats"])
+        elif word.endswith(":") or (":" in word and "[" not in word):
             raise InputError(
                 f"{word!r} is no host with a number of ranks: {option} alpha:4,beta:4."
             )
         else:
-            yield word.strip("[]"), None
+            yield _plain(word), None
+
+
+def _plain(name: str) -> str:
+    """A name, an IPv6 address without its brackets, as ssh and mpiexec take it."""
+    return re.sub(r"^([^@]*@)?\[([^\[\]]*)\]$", r"\1\2", name)
 
 
 def shares(n: int, parts: int) -> list[int]:
@@ -175,18 +200,6 @@ def shares(n: int, parts: int) -> list[int]:
 
 
 # -- jobs ------------------------------------------------------------------------------------
-
-_SHORT = {"-N": "--nodes", "-n": "--ntasks"}
-_OURS = {
-    "--output": "where output goes",
-    "--error": "where output goes",
-    "--input": "where input comes from",
-    "--array": "how many jobs there are",
-    "--wrap": "what the job runs",
-    "--parsable": "how sbatch answers",
-    "--wait": "when sbatch returns",
-    "--job-name": "the job's name, by which it is found",
-}
 
 
 def read_job(asked: JobOptions, nodes: int | None, nproc: int | None) -> Slurm:
@@ -201,16 +214,12 @@ def read_job(asked: JobOptions, nodes: int | None, nproc: int | None) -> Slurm:
         InputError: An option is rankbook's own, contradicts what was given beside, or nothing says
             how many ranks there are.
     """
-    options = tuple(_options(asked))
-    for each in options:
-        name = each.partition("=")[0].partition(" ")[0]
-        if "\n" in each:
-            raise InputError(f"An option of sbatch is one line, and {each!r} is not.")
-        if name in _OURS:
-            raise InputError(f"rankbook decides {_OURS[name]}: leave out {each}.")
-    nodes = _number(options, "--nodes", "--nodes", nodes)
-    nproc = _number(options, "--ntasks", "-n", nproc)
-    per_node = _value_of(options, "--ntasks-per-node")
+    options = tuple(sbatch.read(asked))
+    if nodes is not None and nodes < 1:
+        raise InputError(f"{nodes} nodes hold no ranks: ask for 1 or more.")
+    nodes = sbatch.number(options, "--nodes", "--nodes", nodes)
+    nproc = sbatch.number(options, "--ntasks", "-n", nproc)
+    per_node = sbatch.value_of(options, "--ntasks-per-node")
     if nproc is None and nodes and per_node and per_node.isdigit():
         nproc = nodes * int(per_node)
     if nproc is None:
@@ -222,62 +231,15 @@ def read_job(asked: JobOptions, nodes: int | None, nproc: int | None) -> Slurm:
             f"{plural(nproc, 'rank')} on {plural(nodes, 'node')} leave some without a rank: "
             f"ask for --nodes {nproc} or fewer."
         )
-    rest = tuple(o for o in options if _name(o) not in ("--nodes", "--ntasks"))
+    rest = tuple(o for o in options if sbatch.name_of(o) not in ("--nodes", "--ntasks"))
     return Slurm(nproc, nodes, rest)
-
-
-def _options(asked: JobOptions) -> Iterable[str]:
-    if isinstance(asked, bool):
-        return
-    if isinstance(asked, Mapping):
-        for key, value in asked.items():
-            dashed = f"-{key}" if len(str(key)) == 1 else f"--{str(key).replace('_', '-')}"
-            if value is True or value == "":
-                yield dashed
-            elif value is not None and value is not False:
-                yield f"{dashed}={value}" if len(dashed) > 2 else f"{dashed} {value}"  # noqa: PLR2004
-        return
-    try:
-        words = shlex.split(asked)
-    except ValueError as error:
-        raise InputError(f"{asked!r} are no options of sbatch: {error}.") from None
-    while words:
-        word = words.pop(0)
-        is_short = len(word) == len("-p") and word.startswith("-")
-        if is_short and words and not words[0].startswith("-") and "=" not in words[0]:
-            word += f" {words.pop(0)}"
-        yield word if word.startswith("-") else f"--{word}"
-
-
-def _name(option: str) -> str:
-    name = re.split(r"[= ]", option, maxsplit=1)[0]
-    return _SHORT.get(name, name)
-
-
-def _value_of(options: Iterable[str], *names: str) -> str | None:
-    for each in options:
-        if _name(each) in names:
-            return re.split(r"[= ]", each, maxsplit=1)[1] if re.search("[= ]", each) else ""
-    return None
-
-
-def _number(options: Iterable[str], name: str, shown: str, given: int | None) -> int | None:
-    """A number that is given beside the options, or among them, or nowhere."""
-    value = _value_of(options, name)
-    if value is None:
-        return given
-    if not value.isdigit() or not int(value):
-        raise InputError(f"{name}={value} is no number: give {shown} a number, 2, say.")
-    if given not in (None, int(value)):
-        raise InputError(f"{shown} {given} contradicts {name}={value}: leave out one of them.")
-    return int(value)
 
 
 def _gpus_asked(options: Iterable[str], nodes: int | None) -> int | None:
     """Number of GPUs that a job asks for: one rank each is the default."""
     options = tuple(options)
-    per_node = _value_of(options, "--gpus-per-node")
-    total = _value_of(options, "--gpus")
+    per_node = sbatch.value_of(options, "--gpus-per-node")
+    total = sbatch.value_of(options, "--gpus")
     for value, factor in ((total, 1), (per_node, nodes or 1)):
         if value and value.rpartition(":")[2].isdigit():
             return int(value.rpartition(":")[2]) * factor

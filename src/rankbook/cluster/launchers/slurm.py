@@ -203,7 +203,10 @@ class JobLauncher(_StepLauncher):
         del n
         script = self._script(self.address, self.info["registration"])
         answer = slurm.ask(["sbatch", "--parsable"], script, env=dict(os.environ))
-        return answer.strip().splitlines()[-1].partition(";")[0]
+        job = (answer.split() or [""])[-1].partition(";")[0]
+        if not job.isdigit():  # a wrapper of the site's, say
+            raise ClusterError(f"sbatch has submitted no job: it answers {answer.strip()[:80]!r}.")
+        return job
 
     def _wait_for_nodes(self) -> None:
         """Wait until the job runs, however long that takes.
