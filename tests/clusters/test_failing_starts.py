@@ -78,12 +78,20 @@ def test_a_program_that_is_not_installed_is_named(failing, line, reason):
     [
         ("nosuch:2", "ssh nosuch: Could not resolve hostname nosuch: Name or service not known"),
         ("alpha:1 --python /opt/nix/python", "There is no /opt/nix/python on alpha"),
-        ("alpha:1 --python /usr/bin/python3", "/usr/bin/python3 on alpha has no rankbook"),
     ],
 )
 def test_ssh_says_in_one_line_why_a_host_cannot_serve(failing, line, reason):
     said, took = failing.refused(f"%dist_init gloo --ssh {line}")
     assert reason in said
+    assert took < 5
+
+
+def test_a_python_without_rankbook_there_is_one_line_with_what_to_do(failing, tmp_path):
+    bare = tmp_path / "python"
+    bare.write_text('#!/bin/sh\nexec env -u PYTHONPATH /usr/bin/python3 "$@"\n')
+    bare.chmod(0o755)
+    said, took = failing.refused(f"%dist_init gloo --ssh alpha:1 --python {bare}")
+    assert f"{bare} on alpha has no rankbook: run `{bare} -m pip install rankbook` there" in said
     assert took < 5
 
 
