@@ -6,7 +6,10 @@ import pytest
 
 from rankbook.display import faces
 from rankbook.display.verdict import to_html
-from rankbook.models import Diagnosis, Failure
+from rankbook.models import CellOutcome, Diagnosis, Failure
+from rankbook.models.diffs import Diff
+from rankbook.models.events import Clear, Display
+from rankbook.sessions.cells.collecting import Collector
 from rankbook.sessions.cells.results import CellResult, RankResult
 
 HUNG = Diagnosis(
@@ -62,3 +65,39 @@ def test_every_front_end_asks_results_and_verdicts_for_their_html():
     cell = result(RankResult(0, "hello\n"))
     assert cell._repr_html_() == faces.html_of_result(cell)
     assert HUNG._repr_html_() == to_html(HUNG)
+
+
+FIGURE = Display({"image/png": "iVBO", "text/plain": "<Figure size 640x480>"})
+
+
+def test_a_result_shows_figures_under_their_ranks_and_equal_ones_once():
+    table = Display({"text/html": "<b>1</b>", "text/plain": "1"})
+    cell = result(*(RankResult(rank, displays=(FIGURE,)) for rank in (0, 1)), RankResult(2))
+    cell.ranks[2].displays = (table, Display({"text/plain": "<b>"}))
+    html = faces.html_of_result(cell)
+    assert html.count("data:image/png;base64,iVBO") == 1
+    labels = [html.index(label) for label in (">[0-1]<", ">[2]<", "<b>1</b>", "&lt;b&gt;")]
+    assert labels == sorted(labels)
+    assert "[0-1] <Figure size 640x480>" in faces.text_of_result(cell)
+
+
+def test_a_result_keeps_what_a_rank_shows_at_the_end():
+    collector = Collector([0], None)
+    for event in (
+        FIGURE,
+        Clear(),
+        Display({"text/plain": "1"}, display_id="a"),
+        FIGURE,
+        Display({"text/plain": "2"}, display_id="a", update=True),
+        Display({"text/plain": "of another cell"}, display_id="b", update=True),
+    ):
+        collector.event(0, event)
+    kept = collector.result({0: CellOutcome()}, {})[0].displays
+    assert [display.data["text/plain"] for display in kept] == ["2", FIGURE.data["text/plain"]]
+
+
+def test_a_comparison_shows_itself():
+    faces.give_faces()
+    diff = Diff("x", (0, 1), "x is the same on both ranks.")
+    assert repr(diff) == diff.summary
+    assert diff.summary in diff._repr_html_()

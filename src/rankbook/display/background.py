@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
-from html import escape
 from typing import Any
 
 from rankbook.display.entries import Screen
+from rankbook.display.html import of_display
 from rankbook.errors import PromptError
 
 __all__ = ["BackgroundScreen"]
@@ -21,8 +21,6 @@ _LINES = 500
 
 _CHARACTERS = 4_000_000
 """Of pictures that it keeps on screen: the display that has them is sent whole each time."""
-
-_IMAGES = ("image/png", "image/jpeg", "image/gif")
 
 
 class BackgroundScreen:
@@ -64,7 +62,7 @@ class BackgroundScreen:
         """Add a display, or put another in its place; plain text joins the rest."""
         if data.keys() == {"text/plain"}:
             self.write("stdout", data["text/plain"])
-        elif html := _as_html(data, metadata):
+        elif html := of_display(data, metadata):
             self._pictures[display_id] = (html, data.get("text/plain", ""))
             self._leave_out()
             self._draw()
@@ -111,17 +109,3 @@ class BackgroundScreen:
             html, text = self._pictures.pop(next(iter(self._pictures)))
             size -= len(html) + len(text)
             self._left_out += 1
-
-
-def _as_html(data: dict[str, Any], metadata: dict[str, Any]) -> str:
-    """A display as a piece of HTML; empty: it cannot be one."""
-    if html := data.get("text/html") or data.get("image/svg+xml"):
-        return f"<div>{html}</div>"
-    for kind in _IMAGES:
-        if image := data.get(kind):
-            alt, about = escape(data.get("text/plain", "")), metadata.get(kind, {})
-            size = "".join(
-                f' {name}="{about[name]}"' for name in ("width", "height") if name in about
-            )
-            return f'<div><img alt="{alt}" src="data:{kind};base64,{image.strip()}"{size}></div>'
-    return ""

@@ -15,7 +15,8 @@ from typing import Any
 from rankbook.errors import PromptError
 from rankbook.models import Diagnosis, to_dict
 from rankbook.models.benchmarks import Benchmark
-from rankbook.models.events import Result, Stream
+from rankbook.models.diffs import Diff
+from rankbook.models.events import Display, Result, Stream
 from rankbook.models.exchanges import Exchanges
 from rankbook.models.meshes import NamedMesh
 from rankbook.models.profiles import Profile
@@ -28,6 +29,7 @@ _FACES: tuple[tuple[type, str, str, str], ...] = (
     (CellResult, "faces", "html_of_result", ""),
     (Benchmark, "bench", "to_html", "to_text"),
     (Diagnosis, "verdict", "to_html", ""),
+    (Diff, "diffs", "to_html", "to_text"),
     (Profile, "profile", "to_html", "to_text"),
     (Shown, "shown", "to_html", "to_text"),
     (Exchanges, "shown", "exchanges_to_html", "exchanges_to_text"),
@@ -73,9 +75,30 @@ def html_of_result(result: CellResult) -> str:
     parts = [_block(_printed(result, with_drawn=False))]
     if held := {rank: own.held for rank, own in result.items() if own.held}:
         parts.append(shown.to_html(Shown("", held, mesh=result.mesh)))
+    parts += _displayed(result)
     if result.diagnosis is not None:
         parts += [verdict.to_html(result.diagnosis), _block(result.note)]
     return "".join(parts) or _block(repr(result))
+
+
+def _displayed(result: CellResult) -> list[str]:
+    """Figures and tables under the ranks that have shown them; equal ones once."""
+    from rankbook.display import html
+
+    parts = []
+    for row in zip_longest(*(own.displays for own in result.values())):
+        alike: list[tuple[Display, list[int]]] = []
+        for rank, display in zip(result, row, strict=True):
+            ranks = next((ranks for one, ranks in alike if one == display), None)
+            if ranks is not None:
+                ranks.append(rank)
+            elif display is not None:
+                alike.append((display, [rank]))
+        for display, ranks in alike:
+            drawn = html.of_display(display.data, display.metadata)
+            parts.append(html.caption(ranks, result.mesh)[0]["text/html"])
+            parts.append(drawn or _block(str(display.data.get("text/plain", ""))))
+    return parts
 
 
 def _block(text: str) -> str:
@@ -100,6 +123,8 @@ def _printed(result: CellResult, *, with_drawn: bool = True) -> str:
             output.event(rank, Result({MIME: to_dict(own.held)}))
         elif own.result_repr is not None and own.held is None:
             output.event(rank, Result({"text/plain": own.result_repr}))
+        for display in own.displays if with_drawn else ():
+            output.event(rank, Result({"text/plain": str(display.data.get("text/plain", ""))}))
     output.finish()
     raised = "\n".join(result.traceback_lines())
     return plain("".join([*page.texts, raised])).rstrip("\n")

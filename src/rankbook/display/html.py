@@ -9,13 +9,15 @@ from typing import Any
 from rankbook import ranks as rank_selection
 from rankbook.models.meshes import NamedMesh
 
-__all__ = ["COLOURS", "ERROR", "QUIET", "caption", "heading", "mark", "table"]
+__all__ = ["COLOURS", "ERROR", "QUIET", "caption", "heading", "mark", "of_display", "table"]
 
 QUIET = "var(--jp-ui-font-color2, #6b7280)"
 """For words that matter less."""
 
 ERROR = "var(--jp-error-color1, #d32f2f)"
 """For errors."""
+
+_IMAGES = ("image/png", "image/jpeg", "image/gif")
 
 _LINE = "var(--jp-border-color2, #d1d5db)"
 
@@ -94,3 +96,22 @@ def _titled(title: str, shape: str, below: str) -> str:
     before = f"{mark(shape)} " if shape else ""
     after = f'<div style="font-weight: 400">{escape(below)}</div>' if below else ""
     return f"{before}{escape(title)}{after}"
+
+
+def of_display(data: dict[str, Any], metadata: dict[str, Any]) -> str:
+    """A display as a piece of HTML; empty: it cannot be one.
+
+    Args:
+        data: By MIME type.
+        metadata: By MIME type, too.
+    """
+    if html := data.get("text/html") or data.get("image/svg+xml"):
+        return f"<div>{html}</div>"
+    for kind in _IMAGES:
+        if image := data.get(kind):
+            alt, about = escape(data.get("text/plain", "")), metadata.get(kind, {})
+            size = "".join(
+                f' {name}="{about[name]}"' for name in ("width", "height") if name in about
+            )
+            return f'<div><img alt="{alt}" src="data:{kind};base64,{image.strip()}"{size}></div>'
+    return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
@@ -13,6 +14,9 @@ from rankbook.models.shown import MIME, Held
 from rankbook.sessions.cells.results import CellResult, RankResult
 
 __all__ = ["CellOutput", "Collector"]
+
+_DISPLAYS = 100
+"""Rich outputs of a rank that a result keeps, the latest."""
 
 
 class CellOutput(Protocol):
@@ -66,6 +70,9 @@ class Collector:
         }
         self._values: dict[int, str] = {}
         self._held: dict[int, Held] = {}
+        self._displays: dict[int, deque[events.Display]] = {
+            rank: deque(maxlen=_DISPLAYS) for rank in ranks
+        }
 
     def event(self, rank: int, body: events.Event) -> None:
         """Take one event of a rank."""
@@ -75,8 +82,21 @@ class Collector:
             self._values[rank] = body.data.get("text/plain", "")
             if MIME in body.data:
                 self._held[rank] = load(Held, body.data[MIME])
+        elif isinstance(body, events.Display):
+            self._keep(self._displays[rank], body)
+        elif isinstance(body, events.Clear):
+            self._displays[rank].clear()
         if self._output is not None:
             self._output.event(rank, body)
+
+    @staticmethod
+    def _keep(displays: deque[events.Display], new: events.Display) -> None:
+        """Add a display, or put it in the place of that which it updates."""
+        if not new.update:
+            displays.append(new)
+        for place, old in enumerate(displays):
+            if new.update and old.display_id == new.display_id:
+                displays[place] = new
 
     def complete(self, rank: int, said: Said) -> None:
         """Add what a rank that has ended had written, and did not live to send."""
@@ -143,6 +163,7 @@ class Collector:
                 outcome.exit_code,
                 outcome.left,
                 self._held.get(rank),
+                tuple(self._displays[rank]),
             )
         traffic = {rank: outcome.traffic for rank, outcome in sorted(outcomes.items())}
         return CellResult(ranks, traffic=traffic)

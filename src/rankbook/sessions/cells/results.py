@@ -9,6 +9,7 @@ from rankbook.diagnosis import rows
 from rankbook.errors import HangError, RankError
 from rankbook.models import Diagnosis, Failure
 from rankbook.models.calls import Traffic
+from rankbook.models.events import Display
 from rankbook.models.meshes import NamedMesh
 from rankbook.models.profiles import Profile
 from rankbook.models.shown import Held
@@ -42,6 +43,8 @@ class RankResult:
     """Of a script: the threads and processes that it has left behind, in words."""
     held: Held | None = None
     """What this rank has of a value that is drawn: of a DTensor, or a device mesh."""
+    displays: tuple[Display, ...] = ()
+    """Figures, tables and other rich output that is there at the end: ``.data`` by MIME type."""
 
     @property
     def ok(self) -> bool:
