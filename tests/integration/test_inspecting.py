@@ -17,6 +17,7 @@ def notebook(ipython_dir):
         assert notebook.run("%dist_init gloo -n 3 --no-dashboard")["status"] == "ok"
         notebook.run(
             "%%dist\nmodel = torch.nn.Linear(3, 4)\nthere_only = rank\n"
+            "layers = [model]\nstate = model.state_dict()\n"
             "def greet(name, times=3):\n    'Say hello.'\n    return name"
         )
         yield notebook
@@ -52,6 +53,11 @@ def inspected(notebook, code):
         ("%dist_init --on-hang fr", "%dist_init --on-hang free"),
         ("%dist_pull there_o", "%dist_pull there_only"),
         ("%dist_push here_o", "%dist_push here_only"),
+        ("\n%%time\n%%dist\n\n\nlayers[0].weig", "\n%%time\n%%dist\n\n\nlayers[0].weight"),
+        ("x = %dist state['wei", "x = %dist state['weight"),
+        ("%%dist\ntorch.zeros_l", "%%dist\ntorch.zeros_like"),
+        ("%dist_init --on-hang=fr", "%dist_init --on-hang=free"),
+        ("%%dist -r 0,", "%%dist -r 0,2"),
     ],
 )
 def test_names_of_ranks_and_options_of_magics_complete(notebook, code, whole):
@@ -99,6 +105,9 @@ def test_what_a_name_stands_for_is_shown_merged(notebook):
     assert "Type: int" in text
     assert "Value:\n[0] 0\n[1] 1\n[2] 2" in text
     assert "Signature: greet(name, times=3)" in inspected(notebook, "%%dist\ngreet(")
+    assert "Value: <function greet>" in inspected(notebook, "%%dist\ngreet")
+    assert "Signature: layers[0].forward(" in inspected(notebook, "%%dist\nlayers[0].forward(")
+    assert "Type: Linear" in inspected(notebook, "%dist_pull model")
     assert inspected(notebook, "%%dist\nhere_only") == ""
 
 
@@ -126,6 +135,8 @@ def test_an_object_that_blocks_prints_or_raises_holds_up_nobody(notebook):
     reply, took = request(notebook, "complete", "%%dist\nbad.f")
     assert (reply["matches"], took < 1) == ([], True)
     assert completed(notebook, "%%dist\nworse.f") == []
+    for _ in range(30):  # each more would block a thread
+        request(notebook, "complete", "%%dist\nbad.f")
     assert "%%dist\nthere_only" in completed(notebook, "%%dist\nthere_o")
     assert "Type: Bad" in inspected(notebook, "%%dist\nbad")
     notebook.run("%dist 'still here'")

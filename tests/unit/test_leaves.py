@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import io
 import random
 from collections import deque
-from datetime import date
+from datetime import date, timezone
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -183,3 +185,59 @@ def test_the_state_of_a_random_generator_is_compared():
 )
 def test_hashes_of_tensors(a, b, same):
     assert (digest_of(a) == digest_of(b)) is same
+
+
+class Empty:
+    """Keeps nothing, as a callback or a marker does."""
+
+
+class RaisesInMeta(type):
+    def __getattribute__(cls, name):
+        raise ValueError("no")
+
+
+class OfRaisingMeta(metaclass=RaisesInMeta):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (Empty(), {"": "(empty Empty)"}),
+        (ValueError("x", 3), {"args[0]": "x", "args[1]": 3}),
+        (io.BytesIO(b"ab"), {"getvalue()": b"ab"}),
+        (list[int], {"": list[int]}),
+        (int | None, {"": int | None}),
+        (timezone.utc, {"": timezone.utc}),
+        (..., {"": ...}),
+        (np.poly1d([1.0]), {"_variable": "x", "coeffs": torch.tensor([1.0], dtype=torch.float64)}),
+        (torch.ones(1).untyped_storage(), {"": torch.tensor([0, 0, 128, 63], dtype=torch.uint8)}),
+        (
+            np.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]),
+            {
+                "['a']": torch.tensor([1], dtype=torch.int32),
+                "['b']": torch.tensor([2.0], dtype=torch.float64),
+            },
+        ),
+    ],
+)
+def test_more_kinds_are_taken_apart_into_what_can_be_compared(value, expected):
+    found = dict(leaves(value))
+    assert found.keys() == expected.keys()
+    for path, leaf in found.items():
+        other = expected[path]
+        is_same = torch.equal(leaf, other) if isinstance(leaf, torch.Tensor) else leaf == other
+        assert is_same, path
+
+
+def test_a_partial_is_compared_by_its_arguments():
+    found = dict(leaves(partial(max, 1, key=None)))
+    assert {path: found[path] for path in ("args[0]", "keywords['key']")} == {
+        "args[0]": 1,
+        "keywords['key']": None,
+    }
+
+
+def test_a_class_whose_metaclass_raises_is_told_by_its_name():
+    [(_, leaf)] = leaves(OfRaisingMeta())
+    assert (leaf.kind, leaf.why) == ("OfRaisingMeta", "reading it raises ValueError: no")

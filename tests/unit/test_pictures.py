@@ -306,3 +306,52 @@ def test_a_named_mesh_shows_itself_as_a_grid():
         "mesh: dp=2 tp=2\n      tp=0  tp=1\ndp=0     0     1\ndp=1     2     3"
     )
     assert "<svg" in decoded(mesh_to_html(NAMED))
+
+
+def on_row(rank, rows, *, row, at):
+    """What a rank holds of a DTensor on one row of a mesh of two dimensions."""
+    mesh = HeldMesh("DeviceMesh", ("tp",), (2,), row)
+    lies = Shard((4, 2), mesh, ("Shard(0)",), (at,) if rank in row else (), (2 * at, 0))
+    return Held(parts=(Part("", "DTensor", values=numbers(rows), shard=lies),))
+
+
+def on_rows(*rows):
+    """By rank, what each of four holds of the DTensors of two rows."""
+    return {
+        rank: on_row(rank, rows[rank], row=(0, 1) if rank < 2 else (2, 3), at=rank % 2)
+        for rank in range(4)
+    }
+
+
+def test_equal_dtensors_of_meshes_side_by_side_are_one_picture():
+    [board] = boards(Shown("x", on_rows(UPPER, LOWER, UPPER, LOWER)))
+    assert board.notes == ("tp=2: Shard(0), on each of ranks 0-1 | 2-3",)
+    assert [block.title for row in board.rows for block in row] == ["ranks 0,2", "ranks 1,3"]
+
+
+def test_dtensors_of_meshes_side_by_side_that_differ_are_a_picture_each():
+    titles = [board.title for board in boards(Shown("x", on_rows(UPPER, LOWER, LOWER, UPPER)))]
+    assert titles == [f"x: DTensor float32 [4, 2] on ranks {ranks}" for ranks in ("0-1", "2-3")]
+
+
+def test_ranks_outside_the_mesh_of_their_dtensor_are_said_to_be():
+    by_rank = {
+        rank: on_row(rank, rows, row=(0, 1), at=rank % 2)
+        for rank, rows in enumerate((UPPER, LOWER, UPPER))
+    }
+    first, last = boards(Shown("x", by_rank))
+    assert [block.title for row in first.rows for block in row] == ["rank 0", "rank 1"]
+    assert last.title == "x: rank 2 is not in the mesh of its DTensor"
+
+
+def test_rows_of_more_than_two_dimensions_say_where_they_are():
+    values = Values((2, 1, 2), "int64", "cpu", 2, ("1", "2", "3", "4"))
+    assert to_text(Shown("x", {0: tensor(values)})).splitlines()[2:] == [
+        "[0, 0]  1  2",
+        "[1, 0]  3  4",
+    ]
+
+
+def test_what_is_no_tensor_is_said_of_the_ranks_that_hold_it():
+    by_rank = {0: tensor(numbers([[1]])), 1: Held(parts=(Part("", "int", "5"),))}
+    assert to_text(Shown("x", by_rank)).endswith("x on rank 1\n[1] 5")

@@ -158,3 +158,40 @@ def test_what_cannot_be_found_says_why():
         value_of("nope", {})
     with pytest.raises(InputError, match="x \\+: invalid syntax"):
         value_of("x +", {"x": 1})
+
+
+@pytest.mark.parametrize(
+    ("tensor", "least", "most", "mean"),
+    [
+        (torch.arange(400).reshape(20, 20) % 4 == 0, "False", "True", "0.25"),
+        (torch.full((20, 20), 3 + 4j), "sizes 5", "5", "5"),
+        (torch.full((20, 20), 1e308, dtype=torch.float64), "1e+308", "1e+308", "1e+308"),
+    ],
+)
+def test_of_every_kind_of_number_the_spread_is_told(tensor, least, most, mean):
+    values = only(tensor)
+    assert (values.least, values.most, values.mean) == (least, most, mean)
+
+
+def test_numbers_that_torch_cannot_read_are_told_by_shape_and_dtype():
+    packed = torch.zeros(4, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)
+    values = only(packed)
+    assert (values.shape, values.dtype) == ((4,), "float4_e2m1fn_x2")
+    assert values.why == "its numbers cannot be read"
+
+
+def test_what_is_said_of_a_value_is_no_text_of_its_own():
+    assert [part.text for part in held([[], "text"]).parts] == ["(empty list)", "'text'"]
+
+
+class KnowsLittle(torch.Tensor):
+    """As torch's ShardedTensor, which has a few functions only."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        raise RuntimeError("not supported")
+
+
+def test_of_a_tensor_that_knows_few_functions_the_class_is_told():
+    [part] = held(torch.ones(2).as_subclass(KnowsLittle)).parts
+    assert (part.kind, part.values) == ("KnowsLittle", None)

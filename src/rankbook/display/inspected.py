@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from rankbook.display.text import prefixed
@@ -11,6 +12,9 @@ from rankbook.ranks import label
 from rankbook.words import in_words
 
 __all__ = ["to_text"]
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+| id='\d+'")
+"""Where an object is in a process; of no interest to compare with that of another process."""
 
 
 def to_text(name: str, found: Mapping[int, Inspected], mesh: NamedMesh | None = None) -> str:
@@ -26,9 +30,12 @@ def to_text(name: str, found: Mapping[int, Inspected], mesh: NamedMesh | None = 
     if absent := sorted(found.keys() - present.keys()):
         lines.append(f"{name!r} is not there on {in_words(absent, mesh)}.")
     for title in dict.fromkeys(title for one in present.values() for title in one.fields):
+        told = {rank: one.fields.get(title, "(none)") for rank, one in present.items()}
+        if len(set(told.values())) > 1:
+            told = {rank: _ADDRESS.sub("", text) for rank, text in told.items()}
         alike: dict[str, list[int]] = {}
-        for rank, one in present.items():
-            alike.setdefault(one.fields.get(title, "(none)"), []).append(rank)
+        for rank, text in told.items():
+            alike.setdefault(text, []).append(rank)
         if len(alike) == 1:
             [text] = alike
             separator = "\n" if "\n" in text else " "

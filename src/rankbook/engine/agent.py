@@ -11,7 +11,6 @@ import asyncio
 import inspect
 import socket
 import sys
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,9 +29,6 @@ _SWITCH_INTERVAL = 0.0005
 """Seconds after which the main thread, computing in Python, lets the control thread have its turn.
 
 Python's own 5 ms would be paid several times for every answer."""
-
-_MOST_ASIDE = 8
-"""Threads that may block in a person's code at the same time."""
 
 
 def install(kernel: Any) -> Agent:
@@ -74,7 +70,6 @@ class Agent:
         self._operations = operations
         self._main = asyncio.get_event_loop()
         self._turn = asyncio.Lock()
-        self._aside: set[threading.Thread] = set()
         control.listen(self._on_request)
 
     def _on_request(self, idents: list[bytes], message: dict[str, Any]) -> None:
@@ -101,25 +96,18 @@ class Agent:
 
     def _do_aside(self, job: Job, operation: Operation) -> None:
         """Do what was asked for in a thread of its own; refuse if too many of those block."""
-        if len(self._aside) >= _MOST_ASIDE:
-            job.finish(raised(EngineError(f"{_MOST_ASIDE} looks at values block on this rank.")))
-            return
 
         def work() -> None:
-            muted = self.engine.runner.capture.muted
-            muted.add(threading.get_ident())
             try:
                 answer = returned(operation.act(job, load(operation.request, job.arguments)))
             except BaseException as error:  # noqa: BLE001 - the session gets to know it
                 answer = raised(error)
-            finally:
-                muted.discard(threading.get_ident())
-                self._aside.discard(thread)
             self._control.call(lambda: job.finish(answer))
 
-        thread = threading.Thread(target=work, name="rankbook-aside", daemon=True)
-        self._aside.add(thread)
-        thread.start()
+        try:
+            self.engine.asides.start(work)
+        except EngineError as error:
+            job.finish(raised(error))
 
     async def _work(self, job: Job, operation: Operation) -> None:
         """Do what was asked for when its turn has come; on the main thread."""

@@ -8,6 +8,7 @@ from rankbook import calls
 from rankbook.calls.keeping import Keeper
 from rankbook.distributed.stores import Interruptible
 from rankbook.engine import children, defaults, lastcalls, launching, spawned
+from rankbook.engine.asides import Asides
 from rankbook.engine.cells.lastwords import LastWords
 from rankbook.engine.cells.runner import Runner
 from rankbook.engine.cells.shell import prepare
@@ -33,6 +34,7 @@ class Engine:
     Attributes:
         kernel: ipyparallel's kernel, with the IPython shell.
         runner: Runs cells.
+        asides: Threads that look at a person's objects.
         group: This engine's place in the process group.
         observer: Sees what the main thread does.
         ledger: What this process calls of torch.distributed, and waits for.
@@ -53,6 +55,7 @@ class Engine:
         self.ledger = lastcalls.ledger()
         self.group = Group(kernel.shell.user_ns, self.ledger)
         self.runner = Runner(kernel, self.group, LastWords(self.ledger.box))
+        self.asides = Asides(self.runner.capture.muted)
         self.streams = Streams()
         calls.install(self.ledger, [Interruptible])
         hide(kernel.shell.InteractiveTB)

@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import ast
 import builtins
+from collections.abc import Callable
+from operator import getitem
 from typing import Any
+
+import torch
 
 from rankbook.errors import InputError
 
-__all__ = ["value_of"]
+__all__ = ["harmless_item", "value_of"]
+
+_MODULES = (
+    torch.nn.Sequential,
+    torch.nn.ModuleList,
+    torch.nn.ModuleDict,
+    torch.nn.ParameterList,
+    torch.nn.ParameterDict,
+)
+"""Whose items are read as those of lists and dicts are."""
 
 
-def value_of(expression: str, names: dict[str, Any]) -> Any:
+def value_of(
+    expression: str, names: dict[str, Any], item: Callable[[Any, Any], Any] = getitem
+) -> Any:
     """The value of ``model.layers[0].weight``.
 
     Args:
         expression: Names, attributes, indices and constants.
         names: By name, what there is.
+        item: Reads an item: any, or :func:`harmless_item`.
 
     Raises:
         InputError: It is something else: to run it could issue a collective, or block.
@@ -26,15 +42,38 @@ def value_of(expression: str, names: dict[str, Any]) -> Any:
         tree = ast.parse(expression.strip(), mode="eval")
     except SyntaxError as error:
         raise InputError(f"{expression}: {error.msg}.") from None
-    return _Reader(expression, names).visit(tree.body)
+    return _Reader(expression, names, item).visit(tree.body)
+
+
+def harmless_item(whole: Any, key: Any) -> Any:
+    """Read an item where that runs nothing of a person's, and changes nothing.
+
+    Raises:
+        InputError: It would; or there is no such item.
+    """
+    kind = type(whole)  # a person's class may have a __class__ that raises
+    try:
+        if issubclass(kind, dict):
+            if dict.__contains__(whole, key):
+                return dict.get(whole, key)  # not its own: a defaultdict would add the key
+        elif issubclass(kind, (list, tuple)):
+            return (list if issubclass(kind, list) else tuple).__getitem__(whole, key)
+        elif kind in (torch.Tensor, torch.nn.Parameter) or issubclass(kind, _MODULES):
+            return whole[key]
+    except (LookupError, TypeError) as error:
+        raise InputError(str(error)) from None
+    raise InputError(f"There is no item {key!r}, or it takes a call to read it.")
 
 
 class _Reader(ast.NodeVisitor):
     """Evaluates what is harmless."""
 
-    def __init__(self, expression: str, names: dict[str, Any]) -> None:
+    def __init__(
+        self, expression: str, names: dict[str, Any], item: Callable[[Any, Any], Any]
+    ) -> None:
         self._expression = expression
         self._names = names
+        self._item = item
 
     def visit_Name(self, node: ast.Name) -> Any:
         if node.id in self._names:
@@ -53,7 +92,7 @@ class _Reader(ast.NodeVisitor):
                 "An index into a DTensor may need a collective: show all of it, or name the part "
                 "in a cell."
             )
-        return whole[self.visit(node.slice)]
+        return self._item(whole, self.visit(node.slice))
 
     def visit_Slice(self, node: ast.Slice) -> Any:
         return slice(*(one and self.visit(one) for one in (node.lower, node.upper, node.step)))

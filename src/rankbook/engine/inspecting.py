@@ -1,41 +1,32 @@
-"""Names and values of this rank: completing, inspecting and listing them.
+"""Names and values of this rank: inspecting and listing them.
 
-A person's ``__dir__``, ``__getattr__`` or ``__repr__`` may block, print or raise. So all of it is
+A person's ``__getattr__`` or ``__repr__`` may block, print or raise. So all of it is
 done aside, in a thread whose output is dropped and which nobody waits for.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 import types
+from inspect import getattr_static
 from typing import Any
 
 import torch
-from IPython.core.completer import provisionalcompleter
 
 from rankbook.engine import owners
 from rankbook.engine.diffing import digest_of
+from rankbook.engine.expressions import harmless_item, value_of
 from rankbook.engine.jobs import Job
+from rankbook.engine.kinds import class_name
 from rankbook.engine.operations import ASIDE, operation
+from rankbook.errors import EngineError
 from rankbook.models import to_dict
-from rankbook.models.inspecting import (
-    Complete,
-    Completion,
-    Completions,
-    Inspect,
-    Inspected,
-    ListVariables,
-    Variable,
-)
+from rankbook.models.inspecting import Inspect, Inspected, ListVariables, Variable
 
-__all__ = ["complete", "inspect", "list_variables"]
+__all__ = ["inspect", "list_variables"]
 
-_MOST = 500
-"""Ways to go on that are told."""
-
-_DOTTED = re.compile(r"(?<![\w.)\]\"'])([^\W\d]\w*(?:\.[^\W\d]\w*)*)\.(\w*)\Z")
-"""A name with dots before the cursor, and what is typed of the last part."""
+_PATIENCE = 0.2
+"""Seconds for a value to say what it is: the session waits a little longer."""
 
 _LONGEST = 2_000
 """Characters of a value or a docstring that are told."""
@@ -57,57 +48,56 @@ _FIELDS = {
 """By title, what IPython calls it."""
 
 
-@operation(Complete, on=ASIDE)
-def complete(job: Job, request: Complete) -> Completions:
-    """Complete what is typed, as IPython does without Jedi, which only reads code."""
-    if (attributes := _attributes(job.engine.namespace, request)) is not None:
-        return attributes
-    completer = job.engine.kernel.shell.Completer
-    completer.use_jedi = False
-    with provisionalcompleter():
-        found = list(completer.completions(request.code, request.cursor))
-    start = min((one.start for one in found), default=request.cursor)
-    texts = {
-        request.code[start : one.start] + one.text: "" if one.type == "<unknown>" else one.type
-        for one in found
-    }
-    ways = [Completion(text, kind or "") for text, kind in texts.items()]
-    return Completions(start, tuple(ways[:_MOST]))
-
-
-def _attributes(names: dict[str, Any], request: Complete) -> Completions | None:
-    """Attributes of ``a.b.c``; None if it is something else.
-
-    IPython reads attributes only of classes that it knows to be harmless. Here, where nobody waits
-    for it, ``__getattr__`` can be called: the layers of a module are found that way. Nothing else
-    is: a call could issue a collective.
-    """
-    typed = _DOTTED.search(request.code[: request.cursor])
-    if typed is None or typed[1].partition(".")[0] not in names:
-        return None
-    first, *rest = typed[1].split(".")
-    value = names[first]
-    for name in rest:
-        value = getattr(value, name)
-    begun = typed[2]
-    found = sorted(
-        name
-        for name in dir(value)
-        if name.startswith(begun) and (begun.startswith("_") or not name.startswith("_"))
-    )
-    return Completions(request.cursor - len(begun), tuple(map(Completion, found[:_MOST])))
-
-
 @operation(Inspect, on=ASIDE)
 def inspect(job: Job, request: Inspect) -> Inspected:
-    """Say what a name stands for, as IPython does."""
-    found = job.engine.kernel.shell.object_inspect(request.name, detail_level=request.detail)
+    """Say what a name stands for, as IPython does; its class, where the value does not let it."""
+    outline, asides = _outline(job.engine.namespace, request.name), job.engine.asides
+    try:
+        with asides.looking_at(request.name):
+            found = asides.within(_PATIENCE, lambda: _by_ipython(job, request))
+    except (TimeoutError, EngineError):
+        fields, why = outline, "(looking at it takes too long)"
+    except BaseException as error:  # noqa: BLE001 - of a person's class
+        fields, why = outline, f"(looking at it raises {type(error).__name__})"
+    else:
+        fields, why = found or outline, ""
+    if outline and "Value" not in fields and "Type" in fields and why:
+        fields = fields | {"Value": why}
+    return Inspected(bool(fields), fields)
+
+
+def _by_ipython(job: Job, request: Inspect) -> dict[str, str]:
+    """By title, what IPython knows of a name; empty: it does not know it."""
+    shell = job.engine.kernel.shell
+    if "[" in request.name:
+        value = value_of(request.name, job.engine.namespace, harmless_item)
+        found = shell.inspector.info(value, oname=request.name, detail_level=request.detail)
+    else:
+        found = shell.object_inspect(request.name, detail_level=request.detail)
+    if not found["found"] and "[" not in request.name:
+        return {}
     fields = {title: str(found[key])[:_LONGEST] for title, key in _FIELDS.items() if found.get(key)}
     if request.detail == 0:
         fields.pop("Source", None)
     if owners.is_cell(fields.get("File", "")):
         del fields["File"]  # of a cell it is a name that no rank shares with another
-    return Inspected(bool(found["found"]), fields)
+    return fields
+
+
+def _outline(names: dict[str, Any], name: str) -> dict[str, str]:
+    """What is known of a name without asking the value anything; empty: there is no such name."""
+    first, *rest = name.split(".")
+    if first not in names:
+        return {}
+    value = names[first]
+    try:
+        for part in rest:
+            value = getattr_static(value, part)
+        told = getattr_static(value, "__doc__")
+    except (AttributeError, ValueError):  # not there, or found in another way
+        return {"Type": class_name(value)} if not rest else {}
+    fields = {"Type": class_name(value)}
+    return fields | {"Docstring": told[:_LONGEST]} if type(told) is str else fields
 
 
 @operation(ListVariables, on=ASIDE)
@@ -130,7 +120,7 @@ _GIVEN = {"dist", "rank", "world_size", "local_rank", "device", "dist_info", "to
 
 def _variable(name: str, value: Any) -> Variable:
     """Tell a variable; one that cannot be looked at has a type only."""
-    kind = type(value).__name__
+    kind = class_name(value)
     try:
         if isinstance(value, torch.Tensor):
             local = value.to_local() if hasattr(value, "to_local") else value

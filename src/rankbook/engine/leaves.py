@@ -8,6 +8,7 @@ import decimal
 import enum
 import fractions
 import inspect
+import io
 import pathlib
 import random
 import re
@@ -15,9 +16,12 @@ import types
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
+
+from rankbook.engine.kinds import class_name
 
 __all__ = ["MOST", "Opaque", "leaves", "why_unreadable", "written"]
 
@@ -52,6 +56,11 @@ _SCALARS = (
     dt.date,
     dt.time,
     dt.timedelta,
+    dt.tzinfo,
+    types.GenericAlias,
+    types.UnionType,
+    type(...),
+    type(NotImplemented),
     decimal.Decimal,
     fractions.Fraction,
     pathlib.PurePath,
@@ -74,7 +83,7 @@ class Opaque:
     """A leaf that cannot be compared."""
 
     def __init__(self, value: object, why: str) -> None:
-        self.kind = type(value).__name__
+        self.kind = class_name(value)
         self.why = why
 
 
@@ -124,7 +133,7 @@ def _walk(value: Any, path: str, above: dict[int, str]) -> Iterator[tuple[str, A
             yield path, value
             return
         if parts is None:
-            name = type(value).__name__
+            name = class_name(value)
             article = "an" if name[:1].lower() in "aeio" else "a"
             yield path, Opaque(value, f"{article} {name} cannot be compared")
             return
@@ -136,7 +145,7 @@ def _walk(value: Any, path: str, above: dict[int, str]) -> Iterator[tuple[str, A
                 continue
             yield from _walk(part, f"{path}{step}" if path else step.lstrip("."), above)
         if is_empty:
-            yield path, f"(empty {type(value).__name__})"
+            yield path, f"(empty {class_name(value)})"
 
 
 def _read(parts: _Parts) -> _Parts:
@@ -149,14 +158,20 @@ def _read(parts: _Parts) -> _Parts:
 
 def _parts(value: Any) -> _Parts | None:
     """The parts of a value, each with the step that leads there; None: it has none."""
+    if issubclass(type(value), _CODE):
+        return None
     for fits, take_apart in _KINDS:
         if fits(value):
             return take_apart(value)
-    if issubclass(type(value), _CODE):
-        return None
-    names = {*(getattr(value, "__dict__", None) or ()), *_slots(type(value))}
+    return _of_attributes(value)
+
+
+def _of_attributes(value: Any) -> _Parts | None:
+    """What an object keeps; of one that could keep something, and does not, nothing."""
+    own = getattr(value, "__dict__", None)
+    names = {*(own or ()), *_slots(type(value))}
     parts = ((f".{name}", getattr(value, name)) for name in sorted(names) if hasattr(value, name))
-    return parts if names else None
+    return parts if names or own is not None else None
 
 
 def _slots(kind: type) -> Iterator[str]:
@@ -210,6 +225,18 @@ _PIECES = {
 """By layout, the methods that give what a tensor is made of."""
 
 
+def _of_storage(value: torch.UntypedStorage) -> _Parts:
+    return iter([("", torch.empty(0, dtype=torch.uint8, device=value.device).set_(value))])
+
+
+def _of_exception(value: BaseException) -> _Parts:
+    return iter([(".args", value.args), *((f".{name}", vars(value)[name]) for name in vars(value))])
+
+
+def _of_partial(value: Any) -> _Parts:
+    return iter([(".func", value.func), (".args", value.args), (".keywords", value.keywords)])
+
+
 def _of_module(value: torch.nn.Module) -> _Parts:
     tensors = (*value.named_parameters(remove_duplicate=False), *value.named_buffers())
     return ((f".{name}", tensor) for name, tensor in tensors)
@@ -223,9 +250,11 @@ def _of_dataclass(value: Any) -> _Parts:
 def _of_numpy(value: Any) -> _Parts | None:
     kind = getattr(value, "dtype", None)
     if kind is None:
-        return iter([("", repr(value))]) if hasattr(value, "itemsize") else None
+        return iter([("", repr(value))]) if hasattr(value, "itemsize") else _of_attributes(value)
     if hasattr(value, "filled"):
         return iter([(".data", value.data), (".mask", value.mask)])
+    if kind.names:
+        return ((f"[{name!r}]", value[name]) for name in kind.names)
     if kind.hasobject:
         return ((f"[{i}]", part) for i, part in enumerate(value.ravel().tolist()))
     if kind.kind in "biufc":  # in this machine's order of bytes, without gaps
@@ -260,6 +289,10 @@ _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], _Parts | None]], ...]
     (_is(Mapping), lambda value: ((f"[{key!r}]", part) for key, part in value.items())),
     (_is(Sequence), lambda value: ((f"[{i}]", part) for i, part in enumerate(value))),
     (_is(AbstractSet), lambda v: ((f"{{{i}}}", p) for i, p in enumerate(sorted(v, key=repr)))),
+    (_is(torch.UntypedStorage), _of_storage),
+    (_is(io.BytesIO, io.StringIO), lambda value: iter([(".getvalue()", value.getvalue())])),
+    (_is(BaseException), _of_exception),
+    (_is(partial), _of_partial),
     (_is(random.Random), lambda value: iter([(".state", value.getstate())])),
     (lambda value: type(value).__module__.startswith("numpy.random"), _of_numpy_generator),
     (lambda value: type(value).__module__.partition(".")[0] == "numpy", _of_numpy),

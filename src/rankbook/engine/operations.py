@@ -37,6 +37,7 @@ ROOMS = (
     "rankbook.engine.cells.freeing",
     "rankbook.engine.cells.runner",
     "rankbook.engine.comparing",
+    "rankbook.engine.completing",
     "rankbook.engine.copying",
     "rankbook.engine.debugging.prompt",
     "rankbook.engine.diffing",

@@ -6,7 +6,9 @@ Nothing here issues a collective, and no code of the person's is run to show a v
 
 from __future__ import annotations
 
+import re
 import sys
+from contextlib import suppress
 from itertools import islice
 from types import ModuleType
 from typing import Any
@@ -47,6 +49,9 @@ _DRAWN = (
 )
 """Modules and names of classes: the former takes a second to import, and is mostly not needed."""
 
+_LINE = 200
+"""Characters of an error that are told."""
+
 _SHORT = 60
 """Characters of a value of Python's that are told."""
 
@@ -57,7 +62,7 @@ def show(job: Job, request: Show) -> Held:
     try:
         return held(value_of(request.expression, job.engine.namespace))
     except Exception as error:  # noqa: BLE001 - of a person's class, or the name is not there
-        first = str(error).split("\n")[0]
+        first = str(error).split("\n")[0][:_LINE]
         return Held(first if isinstance(error, InputError) else f"{type(error).__name__}: {first}")
 
 
@@ -80,9 +85,14 @@ def held(value: Any) -> Held:
     return Held(parts=parts, more=len(chosen) - len(parts))
 
 
+_SAID = re.compile(r"\((?:empty \w+|the same as .*)\)")
+
+
 def _has_parts(value: Any) -> bool:
     if issubclass(type(value), torch.Tensor):
-        return bool(value.layout != torch.strided or value.is_quantized or value.is_nested)
+        with suppress(Exception):  # a class like torch's ShardedTensor knows few methods
+            return bool(value.layout != torch.strided or value.is_quantized or value.is_nested)
+        return False
     return not issubclass(type(value), (type, str, bytes, ModuleType))
 
 
@@ -101,6 +111,8 @@ def _part(path: str, leaf: Any) -> Part:
     if isinstance(leaf, Opaque):
         return Part(path, leaf.kind)
     text = written(leaf)  # of Python's own: leaves have no others
+    if isinstance(leaf, str) and _SAID.fullmatch(leaf):
+        text = leaf  # said of the value, which is no text
     return Part(path, type(leaf).__name__, text if len(text) <= _SHORT else f"{text[:_SHORT]}…")
 
 
@@ -116,7 +128,11 @@ def _shard(tensor: Any) -> Shard:
 def _placement(placement: Any) -> str:
     if placement.is_partial():
         return f"Partial({placement.reduce_op})"
-    return "Replicate()" if placement.is_replicate() else f"Shard({placement.dim})"
+    if placement.is_replicate():
+        return "Replicate()"
+    # Others than Shard lie otherwise: _StridedShard, of FSDP2 around tensor parallelism.
+    is_plain = type(placement).__name__ == "Shard"
+    return f"Shard({placement.dim})" if is_plain else repr(placement)[:_SHORT]
 
 
 def _offset(tensor: Any) -> tuple[int, ...]:
@@ -134,13 +150,29 @@ def values_of(tensor: torch.Tensor) -> Values:
         "dtype": str(tensor.dtype).removeprefix("torch."),
         "device": str(tensor.device),
     }
-    if tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized:
-        why = "it has no data" if tensor.is_meta else f"its layout is {tensor.layout}"
+    if why := _unread(tensor):
         return Values(**facts, why=why)
     if not tensor.numel():
         return Values(**facts)
-    if tensor.numel() * tensor.element_size() > _READ:
-        return Values(**facts, why="it is too large to be read here")
+    try:
+        return _read(tensor, facts)
+    except Exception:  # noqa: BLE001 - torch raises many kinds: it cannot compute with all dtypes
+        return Values(**facts, why="its numbers cannot be read")
+
+
+def _unread(tensor: torch.Tensor) -> str:
+    """Why the numbers of a tensor are not read; empty: they can be."""
+    if tensor.is_meta:
+        return "it has no data"
+    if tensor.layout != torch.strided:
+        return f"its layout is {tensor.layout}"
+    if tensor.is_quantized:
+        return "it is quantized"
+    is_large = tensor.numel() * tensor.element_size() > _READ
+    return "it is too large to be read here" if is_large else ""
+
+
+def _read(tensor: torch.Tensor, facts: dict[str, Any]) -> Values:
     tensor = tensor.cpu().resolve_conj().resolve_neg()
     flat = tensor.reshape(-1, tensor.shape[-1] if tensor.ndim else 1)
     rows, columns = flat.shape
@@ -156,17 +188,23 @@ def values_of(tensor: torch.Tensor) -> Values:
 
 
 def _statistics(tensor: torch.Tensor) -> dict[str, Any]:
-    """The least, the largest and the mean of the finite numbers, and how many others there are."""
-    if tensor.is_complex() or tensor.dtype == torch.bool:
-        return {}
-    wide = tensor.double()
+    """The least, the largest and the mean of the finite numbers, and how many others there are.
+
+    Of complex numbers those of their sizes.
+    """
+    wide = tensor.abs().double() if tensor.is_complex() else tensor.double()
     finite = wide[wide.isfinite()]
     odd = {"odd": wide.numel() - finite.numel()}
     if not finite.numel():
         return odd
-    ends = (finite.min(), finite.max(), finite.mean())
-    names = ("least", "most", "mean")
-    return odd | {name: _number(end.item()) for name, end in zip(names, ends, strict=True)}
+    mean = finite.mean() if finite.mean().isfinite() else (finite / finite.numel()).sum()
+    told = {"least": finite.min(), "most": finite.max(), "mean": mean}
+    found = {name: _number(end.item()) for name, end in told.items()}
+    if tensor.dtype == torch.bool:
+        found |= {name: str(found[name] == "1") for name in ("least", "most")}
+    if tensor.is_complex():
+        found["least"] = f"sizes {found['least']}"
+    return odd | found
 
 
 def _number(value: Any) -> str:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from IPython.core.magic import line_magic, magics_class
 
+from rankbook.bench.collectives import BUS
 from rankbook.magics.base import RankMagics
 from rankbook.magics.lines import number_of
-from rankbook.magics.options import option
+from rankbook.magics.options import NAMES_THERE, option
 from rankbook.magics.usage import parse, takes
 
 # What shows results is imported when there are some: loading the extension must stay quick.
@@ -26,6 +27,7 @@ class BenchMagics(RankMagics):
     @takes(
         option(
             "collective",
+            completes=tuple(BUS),
             help="all_reduce, all_gather, reduce_scatter, all_to_all, broadcast, reduce, gather, "
             "scatter or send_recv (each rank to the next).",
         ),
@@ -40,6 +42,7 @@ class BenchMagics(RankMagics):
             "--group",
             default="",
             metavar="NAME",
+            completes=NAMES_THERE,
             help="A dimension of the mesh, or a variable of the ranks that holds a group. All "
             "groups of that name measure at the same time. Default: all ranks.",
         ),

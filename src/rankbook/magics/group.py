@@ -19,6 +19,7 @@ from rankbook.magics.options import (
     BACKEND,
     CHECK,
     CLUSTER_ID,
+    FILES,
     GPUS,
     KEEP,
     MPI,
@@ -28,6 +29,7 @@ from rankbook.magics.options import (
     ON_HANG,
     PROFILE,
     PYTHON,
+    RANK_SELECTIONS,
     SELECTION,
     SHARE_GPUS,
     SLURM,
@@ -151,12 +153,14 @@ class GroupMagics(RankMagics):
             "--from",
             dest="source",
             metavar="RANK",
+            completes=RANK_SELECTIONS,
             help="Run the imports, functions and classes of earlier cells on the new ranks, and "
             "copy the variables of RANK to them.",
         ),
         option(
             "--checkpoint",
             metavar="PATH",
+            completes=FILES,
             help="With --from: have all ranks load modules and optimizers from PATH, which "
             "torch.distributed.checkpoint.save has made. Sharded ones need it.",
         ),

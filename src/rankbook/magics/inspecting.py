@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import builtins
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import line_magic, magics_class
-from IPython.utils.tokenutil import token_at_cursor
 
 from rankbook import api
 from rankbook.errors import RankbookError
 from rankbook.magics import missing
 from rankbook.magics.base import RankMagics
-from rankbook.magics.cursor import ForRanks, InMagic, options_at, target
-from rankbook.magics.options import RANKS
+from rankbook.magics.cursor import ForRanks, InMagic, name_at, target, wanted
+from rankbook.magics.offers import offers
+from rankbook.magics.options import NAMES_THERE, RANKS
 from rankbook.magics.usage import parse, takes
 
 # What shows results is imported when there are some: loading the extension must stay quick.
@@ -153,21 +155,38 @@ class InspectMagics(RankMagics):
         from rankbook.sessions.members.inspecting import complete
 
         found = complete(party, at.code, at.cursor)
-        return at.begin + found.start, [(one.text, one.kind) for one in found.found]
+        ways = [(one.text, one.kind) for one in found.found]
+        if at.is_line:  # no magic of IPython's can stand there
+            ways = [way for way in ways if not way[0].startswith("%")]
+        return at.begin + found.start, ways
 
     def _complete_option(self, at: InMagic, cursor: int) -> tuple[int, list[tuple[str, str]]]:
-        typed = at.words[-1]
         session = api.session()
-        ranks = session.members.selections() if session is not None else []
-        words = options_at(self._magics()[at.magic], at.words, ranks)
-        if words is None and at.magic == "dist_pull" and (party := self._party("all")):
-            from rankbook.sessions.members.inspecting import complete
+        typed, words = offers(
+            wanted(self._magics()[at.magic], at.words),
+            at.words[:-1],
+            ranks=lambda: session.members.selections() if session is not None else [],
+            here=self._names_here,
+            there=self._names_there,
+        )
+        return cursor - len(typed), [(word, "param") for word in words]
 
-            words = [one.text for one in complete(party, typed, len(typed)).found]
-        elif words is None:
-            words = [name for name in self.shell.user_ns if not name.startswith("_")]
-        begun = dict.fromkeys(word for word in words if word.startswith(typed))
-        return cursor - len(typed), [(word, "param") for word in begun]
+    def _names_here(self) -> list[str]:
+        hidden: Any = self.shell.user_ns_hidden
+        return [name for name in self.shell.user_ns if name[0] != "_" and name not in hidden]
+
+    def _names_there(self, typed: str) -> list[str]:
+        party = self._party("all")
+        if party is None or "." in typed:
+            return []
+        from rankbook.sessions.members.inspecting import complete
+
+        found = [one.text for one in complete(party, typed, len(typed)).found]
+        return [
+            name
+            for name in found
+            if name.isidentifier() and not hasattr(builtins, name) and not iskeyword(name)
+        ]
 
     def _inspect(
         self, code: str, cursor_pos: int, detail_level: int = 0, omit_sections: Any = ()
@@ -175,17 +194,24 @@ class InspectMagics(RankMagics):
         """Answer Shift-Tab and ``?``, in the place of the kernel's own method."""
         assert self._inspect_here is not None  # noqa: S101 - attach has set it
         at = self._target(code, cursor_pos)
+        if isinstance(at, InMagic):
+            at = self._named(at, code, cursor_pos)
         party = self._party(at.ranks) if isinstance(at, ForRanks) else None
         if not isinstance(at, ForRanks) or party is None:
             return self._inspect_here(code, cursor_pos, detail_level, omit_sections)
         from rankbook.display import inspected
         from rankbook.sessions.members.inspecting import inspect
 
-        name = token_at_cursor(at.code, at.cursor)
+        name = name_at(at.code, at.cursor)
         found = inspect(party, name, detail_level) if name else {}
         is_found = any(one.is_found for one in found.values())
         data = {"text/plain": inspected.to_text(name, found, self._mesh())} if is_found else {}
         return {"status": "ok", "found": is_found, "data": data, "metadata": {}}
+
+    def _named(self, at: InMagic, code: str, cursor: int) -> ForRanks | None:
+        """The variable of the ranks that an argument names: ``%dist_pull x``."""
+        is_name = wanted(self._magics()[at.magic], at.words).ways == NAMES_THERE
+        return ForRanks("all", code, cursor, 0) if is_name else None
 
     def _ask_ranks(self, lines: list[str]) -> list[str]:
         """Have ``%dist x?`` ask the ranks."""

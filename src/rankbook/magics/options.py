@@ -18,10 +18,13 @@ __all__ = [
     "BACKEND",
     "CHECK",
     "CLUSTER_ID",
+    "FILES",
     "GPUS",
     "KEEP",
     "MPI",
     "NAMES",
+    "NAMES_HERE",
+    "NAMES_THERE",
     "NODES",
     "NO_CHECK",
     "NO_WAIT",
@@ -31,7 +34,9 @@ __all__ = [
     "PROFILE",
     "PYTHON",
     "RANKS",
+    "RANK_SELECTIONS",
     "SAVE",
+    "SCRIPTS",
     "SELECTION",
     "SLURM",
     "SSH",
@@ -51,6 +56,9 @@ class Option:
     """``-r`` and ``--ranks``; or the one name of an argument that has no dashes."""
     settings: Mapping[str, Any]
     """Keywords of ``add_argument``: ``help``, ``type``, ``default`` …"""
+    completes: str | tuple[str, ...] = ()
+    """What Tab offers for its value, beside its ``choices``: these words, or those of a kind,
+    :data:`RANK_SELECTIONS` say."""
 
     @property
     def takes_value(self) -> bool:
@@ -62,14 +70,25 @@ class Option:
         """Whether it must: where it may be left out, it stands behind ``=``."""
         return self.takes_value and self.settings.get("nargs") != "?"
 
-    def but(self, **settings: Any) -> Option:
+    def but(self, *, completes: str | tuple[str, ...] = (), **settings: Any) -> Option:
         """The same option with some settings changed, mostly its help."""
-        return replace(self, settings={**self.settings, **settings})
+        return replace(
+            self,
+            settings={**self.settings, **settings},
+            completes=completes or self.completes,
+        )
 
 
-def option(*names: str, **settings: Any) -> Option:
+def option(*names: str, completes: str | tuple[str, ...] = (), **settings: Any) -> Option:
     """Declare an option as ``add_argument`` does; every one has a ``help``."""
-    return Option(names, settings)
+    return Option(names, settings, completes)
+
+
+RANK_SELECTIONS = "selections of ranks"
+NAMES_HERE = "variables of the notebook"
+NAMES_THERE = "variables of the ranks"
+FILES = "files"
+SCRIPTS = "scripts, and what follows them"
 
 
 def _hours(text: str) -> float | bool:
@@ -87,6 +106,7 @@ _RANKS = "all, 0, 0,2, 0-3, 1:, ::2, [0,2], -1, or after %%dist_mesh tp=0."
 BACKEND = option(
     "backend",
     nargs="?",
+    completes=("gloo", "nccl"),
     help="nccl, gloo, ... Default: nccl where every rank has a GPU of its own, else gloo.",
 )
 NPROC = option(
@@ -149,6 +169,7 @@ MPI = option(
 PYTHON = option(
     "--python",
     metavar="PATH",
+    completes=FILES,
     help="The interpreter that has rankbook on the hosts. Default: the path of this one.",
 )
 ADDRESS = option(
@@ -182,9 +203,14 @@ ON_HANG = option(
 # -- ranks, and what is done on them ---------------------------------------------------------
 
 RANKS = option(
-    "-r", "--ranks", default="all", metavar="RANKS", help=f"Which ranks: {_RANKS} Default: all."
+    "-r",
+    "--ranks",
+    default="all",
+    metavar="RANKS",
+    help=f"Which ranks: {_RANKS} Default: all.",
+    completes=RANK_SELECTIONS,
 )
-SELECTION = option("ranks", nargs="*", help=_RANKS)
+SELECTION = option("ranks", nargs="*", help=_RANKS, completes=RANK_SELECTIONS)
 TIMEOUT_SECONDS = option(
     "--timeout", type=float, metavar="S", help="Interrupt the cell after S seconds."
 )
@@ -193,6 +219,7 @@ NO_WAIT = option("--no-wait", action="store_true", help="Return at once; the out
 SAVE = option(
     "--save",
     metavar="DIR",
+    completes=FILES,
     help="Also save the ranks' last calls there, for torch's analyser: torchfrtrace DIR.",
 )
 TRACE = option(
@@ -201,7 +228,10 @@ TRACE = option(
     nargs="?",
     const="trace.json.gz",
     metavar="FILE",
+    completes=FILES,
     help="Record it with torch's profiler on every rank: one trace of all ranks in FILE, for "
     "Perfetto, and a table of where the time went. Default: trace.json.gz.",
 )
-NAMES = option("names", nargs="+", metavar="NAME", help="Names of variables.")
+NAMES = option(
+    "names", nargs="+", metavar="NAME", help="Names of variables.", completes=NAMES_THERE
+)

@@ -11,7 +11,7 @@ from IPython.core.magic import line_magic, magics_class
 from rankbook.errors import InputError
 from rankbook.magics.base import RankMagics
 from rankbook.magics.lines import number_of
-from rankbook.magics.options import NO_WAIT, ON_HANG, OUT, RANKS, TIMEOUT_SECONDS, option
+from rankbook.magics.options import NO_WAIT, ON_HANG, OUT, RANKS, SCRIPTS, TIMEOUT_SECONDS, option
 from rankbook.magics.running import show
 from rankbook.magics.usage import parse_with_code, takes
 from rankbook.words import ranks_do, sentence_start
@@ -40,7 +40,12 @@ class RunMagics(RankMagics):
         TIMEOUT_SECONDS,
         ON_HANG.but(help="See %%dist_init; for this script only."),
         NO_WAIT,
-        option("script", nargs=REMAINDER, help="The script, and what is the script's own."),
+        option(
+            "script",
+            nargs=REMAINDER,
+            completes=SCRIPTS,
+            help="The script, and what is the script's own.",
+        ),
     )
     def dist_run(self, line: str) -> None:
         """Run a script on the ranks as torchrun would, without starting processes.

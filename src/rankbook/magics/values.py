@@ -6,7 +6,7 @@ from IPython.core.magic import line_magic, magics_class
 
 from rankbook.errors import InputError
 from rankbook.magics.base import RankMagics
-from rankbook.magics.options import NAMES, RANKS
+from rankbook.magics.options import NAMES, NAMES_HERE, RANKS
 from rankbook.magics.usage import parse, takes
 
 __all__ = ["ValueMagics"]
@@ -26,7 +26,7 @@ class ValueMagics(RankMagics):
         self.shell.push({name: session.pull(name, args.ranks) for name in args.names})
 
     @line_magic
-    @takes(NAMES.but(help="Variables of this notebook."), RANKS)
+    @takes(NAMES.but(help="Variables of this notebook.", completes=NAMES_HERE), RANKS)
     def dist_push(self, line: str) -> None:
         """Send variables of this notebook to the ranks, under the same names."""
         args = parse(self.dist_push, line)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from rankbook.display.pictures.blocks import Board
 from rankbook.display.pictures.meshes import mesh_board
-from rankbook.display.pictures.shards import shard_board
+from rankbook.display.pictures.shards import shard_boards
 from rankbook.display.pictures.tensors import tensor_board, titled
 from rankbook.models.meshes import HeldMesh, NamedMesh
 from rankbook.models.shown import Part, Shown
@@ -20,7 +20,7 @@ __all__ = ["boards"]
 def boards(shown: Shown) -> list[Board]:
     """Arrange what ranks hold, one board for each tensor in it."""
     found: list[Board] = []
-    plain: list[str] = []
+    plain: list[tuple[list[int], str]] = []
     paths = dict.fromkeys(part.path for held in shown.by_rank.values() for part in held.parts)
     for path in paths:
         there = {
@@ -30,12 +30,12 @@ def boards(shown: Shown) -> list[Board]:
             if part.path == path
         }
         found += _of_parts(_name(shown.expression, path), there, shown.mesh)
-        plain += _plain(path, there, shown.mesh)
+        plain += _plain(path, there)
     if plain:
-        ranks = [rank for rank, held in shown.by_rank.items() if held.parts]
-        found.append(
-            Board(f"{shown.expression} on {in_words(ranks, shown.mesh)}".lstrip(), (), tuple(plain))
-        )
+        ranks = sorted({rank for some, _ in plain for rank in some})
+        lines = tuple(f"[{label(some, shown.mesh)}] {text}" for some, text in plain)
+        title = f"{shown.expression} on {in_words(ranks, shown.mesh)}".lstrip()
+        found.append(Board(title, (), lines))
     more = max((held.more for held in shown.by_rank.values()), default=0)
     if more:
         found.append(Board(f"… and {more} more: show them one by one."))
@@ -74,17 +74,16 @@ def _of_parts(name: str, parts: Mapping[int, Part], mesh: NamedMesh | None) -> I
             tensors[rank] = part
     for one, ranks in meshes.items():
         yield mesh_board(f"{titled(name)}device mesh on {in_words(ranks, mesh)}", one)
-    if sharded:
-        yield shard_board(name, sharded)
+    yield from shard_boards(name, sharded)
     if tensors:
         yield tensor_board(name, tensors, mesh)
 
 
-def _plain(path: str, parts: Mapping[int, Part], mesh: NamedMesh | None) -> Iterable[str]:
-    """Lines about what is no tensor and no mesh."""
+def _plain(path: str, parts: Mapping[int, Part]) -> Iterable[tuple[list[int], str]]:
+    """Of what is no tensor and no mesh: ranks, and a line about them."""
     alike: dict[str, list[int]] = {}
     for rank, part in parts.items():
         if part.mesh is None and part.values is None:
             alike.setdefault(part.text or part.kind, []).append(rank)
     for text, ranks in alike.items():
-        yield f"[{label(ranks, mesh)}] {path}{': ' if path else ''}{text}"
+        yield ranks, f"{path}{': ' if path else ''}{text}"

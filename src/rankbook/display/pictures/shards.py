@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -10,9 +10,10 @@ from rankbook.display.pictures.blocks import Block, Board
 from rankbook.display.pictures.tensors import arranged, block_of, in_figures, largest_of, titled
 from rankbook.models.meshes import NamedMesh
 from rankbook.models.shown import Part, Shard, Values
-from rankbook.words import in_words, plural, sentence_start
+from rankbook.ranks import label
+from rankbook.words import in_words, plural, ranks_do, sentence_start
 
-__all__ = ["shard_board"]
+__all__ = ["shard_boards"]
 
 _Parts: TypeAlias = Mapping[int, Part]
 """By rank, what it holds of one DTensor."""
@@ -24,13 +25,63 @@ _BLOCKS = 16
 """Areas that are drawn at most."""
 
 
-def shard_board(name: str, parts: _Parts) -> Board:
-    """A DTensor: which rank holds which part of it.
+_MESHES = 8
+"""Meshes whose DTensors are drawn at most."""
+
+
+def shard_boards(name: str, parts: _Parts) -> Iterable[Board]:
+    """A DTensor, or those of several meshes: which rank holds which part.
+
+    Under tensor parallelism each row of a mesh of two dimensions has a DTensor of its own.
 
     Args:
         name: Of the value; empty: it has none.
         parts: By rank, what it holds.
     """
+    outside = [rank for rank, part in parts.items() if not _both(part)[0].coordinate]
+    inside = {rank: part for rank, part in parts.items() if rank not in outside}
+    apart = _by_mesh(inside)
+    for some in apart[:_MESHES]:
+        yield _board(name, some)
+    if len(apart) > _MESHES:
+        yield Board(f"… and {len(apart) - _MESHES} more, each on a mesh of its own")
+    if outside:
+        yield Board(
+            f"{titled(name)}{ranks_do(outside, 'is', 'are')} not in the mesh of its DTensor"
+        )
+
+
+def _by_mesh(parts: _Parts) -> list[_Parts]:
+    """The parts of each mesh; those of all where the meshes hold the same, or overlap."""
+    found: dict[tuple[int, ...], dict[int, Part]] = {}
+    for rank, part in parts.items():
+        found.setdefault(_both(part)[0].mesh.ranks, {})[rank] = part
+    are_alike = len({tuple(map(_content, some.values())) for some in found.values()}) == 1
+    if _are_apart(found) and not are_alike:
+        return [*found.values()]
+    return [parts] if parts else []
+
+
+def _are_apart(meshes: Iterable[Collection[int]]) -> bool:
+    """Whether no rank is in two of them."""
+    ranks = [rank for mesh in meshes for rank in mesh]
+    return len(set(ranks)) == len(ranks)
+
+
+def _content(part: Part) -> tuple[Shard, str] | Part:
+    """What a part has in common with those of other meshes that hold the same."""
+    shard, values = _both(part)
+    if not values.digest or len(shard.offset) != len(shard.shape):
+        return part
+    return _anywhere(shard), values.digest
+
+
+def _anywhere(shard: Shard) -> Shard:
+    return replace(shard, mesh=replace(shard.mesh, ranks=()))
+
+
+def _board(name: str, parts: _Parts) -> Board:
+    """One DTensor, or equal ones on meshes side by side."""
     shard, values = _both(next(iter(parts.values())))
     mesh = NamedMesh(
         shard.mesh.dims or tuple(f"dim {i}" for i in range(len(shard.mesh.sizes))),
@@ -44,7 +95,12 @@ def shard_board(name: str, parts: _Parts) -> Board:
     named = mesh if shard.mesh.dims else None
     what = f"DTensor {values.dtype} {in_figures(shard.shape)}"
     title = f"{titled(name)}{what} on {in_words(parts, named)}"
-    is_same = len({replace(_both(one)[0], coordinate=(), offset=()) for one in parts.values()}) == 1
+    places = {_anywhere(_both(one)[0]) for one in parts.values()}
+    is_same = len({replace(one, coordinate=(), offset=()) for one in places}) == 1
+    meshes = dict.fromkeys(_both(part)[0].mesh.ranks for part in parts.values())
+    is_same = is_same and _are_apart(meshes)
+    if len(meshes) > 1 and is_same:
+        how += f", on each of ranks {' | '.join(map(label, meshes))}"
     areas = _areas(parts) if is_same and "Partial" not in how else {}
     notes = [how, *_doubts(parts, areas, named, is_same=is_same)]
     if areas:
@@ -61,13 +117,18 @@ def _by_area(parts: _Parts, areas: _Areas, mesh: NamedMesh | None) -> tuple[tupl
     """The parts where they lie in the whole."""
     largest = largest_of(_both(part)[1] for part in parts.values())
     lines: dict[tuple[int, ...], list[Block]] = {}
-    for (offset, _), ranks in sorted(areas.items())[:_BLOCKS]:
+    for (offset, _), ranks in sorted(areas.items(), key=_first)[:_BLOCKS]:
         part = parts[ranks[0]]
         block = block_of(in_words(ranks, mesh), _area(part), _both(part)[1], largest)
         lines.setdefault(offset[:-1], []).append(block)
     if len(areas) > _BLOCKS:
         lines[(-1,)] = [Block(f"… and {plural(len(areas) - _BLOCKS, 'other')}")]
     return tuple(map(tuple, lines.values()))
+
+
+def _first(area: tuple[tuple[tuple[int, ...], str], list[int]]) -> tuple[object, ...]:
+    """By where an area begins, and then by who holds it."""
+    return area[0][0], area[1]
 
 
 def _doubts(

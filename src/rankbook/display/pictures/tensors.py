@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 
 from rankbook.display.pictures.blocks import Block, Board, Cell
 from rankbook.models.meshes import NamedMesh
@@ -107,7 +108,15 @@ def block_of(
         notes.append(f"{values.least} to {values.most}, mean {values.mean}")
     if values.odd:
         notes.append(f"{values.odd} NaN or infinite")
-    return Block(title, place, rows, values.is_pooled, "; ".join(notes))
+    return Block(title, place, rows, values.is_pooled, "; ".join(notes), _sides(values))
+
+
+def _sides(values: Values) -> tuple[str, ...]:
+    """The leading indices of each row, where a tensor has more than two dimensions."""
+    if values.is_pooled or len(values.shape) < 3 or not values.rows:  # noqa: PLR2004
+        return ()
+    places = product(*map(range, values.shape[:-1]))
+    return tuple(f"[{', '.join(map(str, place))}]" for place in places)
 
 
 def titled(name: str) -> str:

@@ -1,0 +1,98 @@
+"""Threads that look at a person's objects, and may block in them: nobody waits for them long."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rankbook.errors import EngineError
+
+__all__ = ["Asides"]
+
+_MOST = 24
+"""Threads that may block at the same time."""
+
+_MOST_OF_ONE = 2
+"""Threads that may look at one thing at the same time: what blocks one blocks the next."""
+
+_T = TypeVar("_T")
+
+
+class Asides:
+    """The threads of one engine."""
+
+    def __init__(self, muted: set[int]) -> None:
+        """There are none yet.
+
+        Args:
+            muted: Threads whose output is dropped; those of here are added.
+        """
+        self._muted = muted
+        self._threads: set[threading.Thread] = set()
+        self._looking: Counter[str] = Counter()
+
+    def start(self, act: Callable[[], None]) -> threading.Thread:
+        """Do something in a thread of its own.
+
+        Raises:
+            EngineError: Too many of them block.
+        """
+        if len(self._threads) >= _MOST:
+            raise EngineError(f"{_MOST} looks at values block on this rank.")
+
+        def work() -> None:
+            self._muted.add(threading.get_ident())
+            try:
+                act()
+            finally:
+                self._muted.discard(threading.get_ident())
+                self._threads.discard(thread)
+
+        thread = threading.Thread(target=work, name="rankbook-aside", daemon=True)
+        self._threads.add(thread)
+        thread.start()
+        return thread
+
+    def within(self, seconds: float, act: Callable[[], _T]) -> _T:
+        """Do something that may block; wait for it, but not for long.
+
+        Raises:
+            TimeoutError: It takes longer. It goes on.
+            BaseException: Of any kind that a person's code can raise.
+        """
+        done: list[_T] = []
+        failed: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                done.append(act())
+            except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+                failed.append(error)
+
+        self.start(work).join(seconds)
+        if failed:
+            raise failed[0]
+        if not done:
+            raise TimeoutError(f"It takes more than {seconds} s.")
+        return done[0]
+
+    @contextmanager
+    def looking_at(self, what: str) -> Iterator[None]:
+        """Look at something, unless others that do so have not come back.
+
+        A front end asks at every key that is pressed; it must not use up all threads.
+
+        Raises:
+            EngineError: They have not.
+        """
+        if self._looking[what] >= _MOST_OF_ONE:
+            raise EngineError(f"Looks at {what} block on this rank.")
+        self._looking[what] += 1
+        try:
+            yield
+        finally:
+            self._looking[what] -= 1
+            self._looking += Counter()  # without those that are 0
