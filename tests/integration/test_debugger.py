@@ -239,6 +239,22 @@ def test_with_pdb_a_rank_stops_where_the_cell_fails_and_the_error_is_still_shown
     assert works(notebook)
 
 
+def test_with_pdb_a_rank_stops_where_a_script_fails_while_its_group_is_there(notebook, tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import torch.distributed as dist\ndist.init_process_group('gloo')\n"
+        "def step(size):\n    return 1 / (size - 1)\nstep(dist.get_rank())\ndist.barrier()\n"
+    )
+    said = ("p size", "p dist.get_world_size()", "q")
+    prompts, reply = stop(notebook, f"%dist_run --pdb {script}", *said)
+    assert [prompt.partition(" ")[0] for prompt in prompts] == ["[1]"] * 3
+    assert prompts[0].startswith("[1] train.py line 4 ")
+    assert by_rank(notebook.stdout, 3)[1][-2:] == ["1", "3"]
+    assert reply["status"] == "error"
+    assert error_of(notebook).startswith("ZeroDivisionError on rank 1: division by zero")
+    assert works(notebook)
+
+
 def test_looking_back_opens_the_persons_frame_on_the_rank_that_failed_first(notebook):
     notebook.run(
         "%%dist\nimport time\ndef inner(size):\n    return torch.ones(2) @ torch.ones(size)\n"

@@ -20,6 +20,7 @@ from rankbook.magics.options import (
     NO_WAIT,
     ON_HANG,
     OUT,
+    PDB,
     RANKS,
     SELECTION,
     TIMEOUT_SECONDS,
@@ -58,11 +59,7 @@ class CellMagics(RankMagics):
         OUT,
         TIMEOUT_SECONDS,
         ON_HANG.but(help="See %%dist_init; for this cell only."),
-        option(
-            "--pdb",
-            action="store_true",
-            help="Stop where the cell fails, and ask for commands of pdb; see %%dist_debug.",
-        ),
+        PDB,
         option(
             "--keep-values",
             action="store_true",

@@ -31,6 +31,7 @@ __all__ = [
     "NPROC",
     "ON_HANG",
     "OUT",
+    "PDB",
     "PROFILE",
     "PYTHON",
     "RANKS",
@@ -216,6 +217,11 @@ TIMEOUT_SECONDS = option(
 )
 OUT = option("-o", "--out", metavar="NAME", help="Keep the CellResult in this notebook variable.")
 NO_WAIT = option("--no-wait", action="store_true", help="Return at once; the output follows.")
+PDB = option(
+    "--pdb",
+    action="store_true",
+    help="Stop where it fails, and ask for commands of pdb; see %%dist_debug.",
+)
 SAVE = option(
     "--save",
     metavar="DIR",

@@ -11,7 +11,16 @@ from IPython.core.magic import line_magic, magics_class
 from rankbook.errors import InputError
 from rankbook.magics.base import RankMagics
 from rankbook.magics.lines import number_of
-from rankbook.magics.options import NO_WAIT, ON_HANG, OUT, RANKS, SCRIPTS, TIMEOUT_SECONDS, option
+from rankbook.magics.options import (
+    NO_WAIT,
+    ON_HANG,
+    OUT,
+    PDB,
+    RANKS,
+    SCRIPTS,
+    TIMEOUT_SECONDS,
+    option,
+)
 from rankbook.magics.running import show
 from rankbook.magics.usage import parse_with_code, takes
 from rankbook.words import ranks_do, sentence_start
@@ -39,6 +48,7 @@ class RunMagics(RankMagics):
         OUT,
         TIMEOUT_SECONDS,
         ON_HANG.but(help="See %%dist_init; for this script only."),
+        PDB,
         NO_WAIT,
         option(
             "script",
@@ -62,6 +72,7 @@ class RunMagics(RankMagics):
             %dist_run train.py --epochs 1
             %dist_run -r 0,1 train.py
             %dist_run -m mypackage.train --lr 0.1
+            %dist_run --pdb train.py
         """
         args, rest = parse_with_code(self.dist_run, line)
         try:
@@ -84,6 +95,7 @@ class RunMagics(RankMagics):
                 on_hang=args.on_hang,
                 output=output,
                 number=number_of(self.shell),
+                post_mortem="failure" if args.pdb else "",
             )
             for kind, ranks in _left(result).items():
                 they = sentence_start(ranks_do(ranks, "still runs", "still run"))

@@ -96,6 +96,7 @@ class SessionCode(SessionView):
         on_hang: str | None = None,
         output: CellOutput | None = None,
         number: int = 0,
+        post_mortem: str = "",
     ) -> CellResult:
         """Run a script on ranks as torchrun would, and wait for it.
 
@@ -114,6 +115,7 @@ class SessionCode(SessionView):
             on_hang: See :meth:`run`.
             output: Shows the output of the ranks as it arrives; None shows nothing.
             number: Of the cell that runs it.
+            post_mortem: ``failure``: stop where it fails.
 
         Returns:
             What it did on each rank, ``exit_code`` included. One that is not 0 is an error there.
@@ -138,6 +140,7 @@ class SessionCode(SessionView):
             timeout=timeout,
             on_hang=on_hang or "",
             scripts=each,
+            post_mortem=post_mortem,
         )
         return self._run(cell, output)
 

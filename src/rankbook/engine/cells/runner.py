@@ -108,7 +108,7 @@ class Runner:
                 if os.getpid() != pid:
                     children.end(raised)
             else:
-                ended = self._run_script(cell.script)
+                ended = self._run_script(cell.script, cell)
                 raised, code, left = ended.error, ended.exit_code, ended.left
         finally:
             self.stops.end_cell()
@@ -139,20 +139,24 @@ class Runner:
                 return None
             result = await self._run(cell.code)
             raised: BaseException | None = result.error_before_exec or result.error_in_exec
-            is_wanted = cell.post_mortem == "failure" or self.stops.at_failures
-            if is_wanted and raised is not None and not self.failures.freed:
+            if raised is not None and self._is_to_stop(cell):
                 with interruptible():
                     self.stops.look_back_at(raised)
         except KeyboardInterrupt as interrupt:  # at the prompt
             return interrupt
         return raised
 
+    def _is_to_stop(self, cell: Run) -> bool:
+        """Whether to stop where the cell, or its script, has failed."""
+        is_wanted = cell.post_mortem == "failure" or self.stops.at_failures
+        return is_wanted and not self.failures.freed
+
     def show_descriptors(self, outbox: Outbox) -> None:
         """Send what was written past Python, or into widgets; from any thread, as the cell runs."""
         self._tail.show(lambda text: outbox.write("stdout", text))
         self.capture.outputs.show()
 
-    def _run_script(self, wanted: Script) -> script.Ended:
+    def _run_script(self, wanted: Script, cell: Run) -> script.Ended:
         def show(error: BaseException, code: int) -> None:
             if isinstance(error, SystemExit):
                 self.failures.exited(error, code)
@@ -160,6 +164,9 @@ class Runner:
                 if not self.failures.is_end(type(error)):
                     script.call_hook(error)
                 self.shell.showtraceback((type(error), error, error.__traceback__))
+                if self._is_to_stop(cell):  # before its group and its variables go
+                    with contextlib.suppress(KeyboardInterrupt):  # at the prompt
+                        self.stops.look_back_at(error)
 
         with interruptible():
             return script.execute(wanted, self._group, self.shell.user_ns, show)
