@@ -339,9 +339,11 @@ def test_ranks_outside_the_mesh_of_their_dtensor_are_said_to_be():
         rank: on_row(rank, rows, row=(0, 1), at=rank % 2)
         for rank, rows in enumerate((UPPER, LOWER, UPPER))
     }
-    first, last = boards(Shown("x", by_rank))
-    assert [block.title for row in first.rows for block in row] == ["rank 0", "rank 1"]
-    assert last.title == "x: rank 2 is not in the mesh of its DTensor"
+    [board] = boards(Shown("x", by_rank))
+    assert [block.title for row in board.rows for block in row] == ["rank 0", "rank 1"]
+    assert board.notes == ("tp=2: Shard(0)", "Rank 2 is not in its mesh.")
+    [alone] = boards(Shown("x", {2: by_rank[2]}))
+    assert (alone.title, alone.notes) == ("x: DTensor", ("Rank 2 is not in its mesh.",))
 
 
 def test_rows_of_more_than_two_dimensions_say_where_they_are():

@@ -29,7 +29,7 @@ _MESHES = 8
 """Meshes whose DTensors are drawn at most."""
 
 
-def shard_boards(name: str, parts: _Parts) -> Iterable[Board]:
+def shard_boards(name: str, parts: _Parts) -> list[Board]:
     """A DTensor, or those of several meshes: which rank holds which part.
 
     Under tensor parallelism each row of a mesh of two dimensions has a DTensor of its own.
@@ -41,14 +41,14 @@ def shard_boards(name: str, parts: _Parts) -> Iterable[Board]:
     outside = [rank for rank, part in parts.items() if not _both(part)[0].coordinate]
     inside = {rank: part for rank, part in parts.items() if rank not in outside}
     apart = _by_mesh(inside)
-    for some in apart[:_MESHES]:
-        yield _board(name, some)
+    found = [_board(name, some) for some in apart[:_MESHES]]
     if len(apart) > _MESHES:
-        yield Board(f"… and {len(apart) - _MESHES} more, each on a mesh of its own")
+        found.append(Board(f"… and {len(apart) - _MESHES} more, each on a mesh of its own"))
     if outside:
-        yield Board(
-            f"{titled(name)}{ranks_do(outside, 'is', 'are')} not in the mesh of its DTensor"
-        )
+        note = f"{sentence_start(ranks_do(outside, 'is', 'are'))} not in its mesh."
+        first = found[0] if found else Board(f"{titled(name)}DTensor")
+        found[:1] = [replace(first, notes=(*first.notes, note))]
+    return found
 
 
 def _by_mesh(parts: _Parts) -> list[_Parts]:
