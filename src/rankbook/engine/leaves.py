@@ -189,10 +189,7 @@ def _of_tensor(value: torch.Tensor) -> _Parts | None:
     if torch.nn.parameter.is_lazy(value):
         return iter([("", Opaque(value, "it has no data before its module has run"))])
     value = value.detach()
-    if value.is_quantized and value.qscheme() in (
-        torch.per_tensor_affine,
-        torch.per_tensor_symmetric,
-    ):
+    if value.is_quantized and value.qscheme() in _ONE_SCALE:
         return iter(
             [
                 (".int_repr()", value.int_repr()),
@@ -225,16 +222,8 @@ _PIECES = {
 """By layout, the methods that give what a tensor is made of."""
 
 
-def _of_storage(value: torch.UntypedStorage) -> _Parts:
-    return iter([("", torch.empty(0, dtype=torch.uint8, device=value.device).set_(value))])
-
-
 def _of_exception(value: BaseException) -> _Parts:
     return iter([(".args", value.args), *((f".{name}", vars(value)[name]) for name in vars(value))])
-
-
-def _of_partial(value: Any) -> _Parts:
-    return iter([(".func", value.func), (".args", value.args), (".keywords", value.keywords)])
 
 
 def _of_module(value: torch.nn.Module) -> _Parts:
@@ -289,10 +278,13 @@ _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], _Parts | None]], ...]
     (_is(Mapping), lambda value: ((f"[{key!r}]", part) for key, part in value.items())),
     (_is(Sequence), lambda value: ((f"[{i}]", part) for i, part in enumerate(value))),
     (_is(AbstractSet), lambda v: ((f"{{{i}}}", p) for i, p in enumerate(sorted(v, key=repr)))),
-    (_is(torch.UntypedStorage), _of_storage),
+    (
+        _is(torch.UntypedStorage),
+        lambda v: iter([("", torch.empty(0, dtype=torch.uint8, device=v.device).set_(v))]),
+    ),
     (_is(io.BytesIO, io.StringIO), lambda value: iter([(".getvalue()", value.getvalue())])),
     (_is(BaseException), _of_exception),
-    (_is(partial), _of_partial),
+    (_is(partial), lambda v: ((f".{n}", getattr(v, n)) for n in ("func", "args", "keywords"))),
     (_is(random.Random), lambda value: iter([(".state", value.getstate())])),
     (lambda value: type(value).__module__.startswith("numpy.random"), _of_numpy_generator),
     (lambda value: type(value).__module__.partition(".")[0] == "numpy", _of_numpy),

@@ -18,8 +18,8 @@ from rankbook.magics.options import (
     ADDRESS,
     BACKEND,
     CHECK,
+    CHECKPOINT,
     CLUSTER_ID,
-    FILES,
     GPUS,
     KEEP,
     MPI,
@@ -29,10 +29,10 @@ from rankbook.magics.options import (
     ON_HANG,
     PROFILE,
     PYTHON,
-    RANK_SELECTIONS,
     SELECTION,
     SHARE_GPUS,
     SLURM,
+    SOURCE,
     SSH,
     TIMEOUT_MINUTES,
     option,
@@ -149,21 +149,8 @@ class GroupMagics(RankMagics):
     @line_magic
     @takes(
         SELECTION.but(help=f"{SELECTION.settings['help']} Default: those that died."),
-        option(
-            "--from",
-            dest="source",
-            metavar="RANK",
-            completes=RANK_SELECTIONS,
-            help="Run the imports, functions and classes of earlier cells on the new ranks, and "
-            "copy the variables of RANK to them.",
-        ),
-        option(
-            "--checkpoint",
-            metavar="PATH",
-            completes=FILES,
-            help="With --from: have all ranks load modules and optimizers from PATH, which "
-            "torch.distributed.checkpoint.save has made. Sharded ones need it.",
-        ),
+        SOURCE,
+        CHECKPOINT,
     )
     def dist_restart(self, line: str) -> None:
         """Give ranks new processes, and initialise a new generation with the others as they are.

@@ -17,6 +17,7 @@ __all__ = [
     "ADDRESS",
     "BACKEND",
     "CHECK",
+    "CHECKPOINT",
     "CLUSTER_ID",
     "FILES",
     "GPUS",
@@ -40,6 +41,7 @@ __all__ = [
     "SCRIPTS",
     "SELECTION",
     "SLURM",
+    "SOURCE",
     "SSH",
     "TIMEOUT_MINUTES",
     "TIMEOUT_SECONDS",
@@ -212,6 +214,21 @@ RANKS = option(
     completes=RANK_SELECTIONS,
 )
 SELECTION = option("ranks", nargs="*", help=_RANKS, completes=RANK_SELECTIONS)
+SOURCE = option(
+    "--from",
+    dest="source",
+    metavar="RANK",
+    completes=RANK_SELECTIONS,
+    help="Run the imports, functions and classes of earlier cells on the new ranks, and "
+    "copy the variables of RANK to them.",
+)
+CHECKPOINT = option(
+    "--checkpoint",
+    metavar="PATH",
+    completes=FILES,
+    help="With --from: have all ranks load modules and optimizers from PATH, which "
+    "torch.distributed.checkpoint.save has made. Sharded ones need it.",
+)
 TIMEOUT_SECONDS = option(
     "--timeout", type=float, metavar="S", help="Interrupt the cell after S seconds."
 )
