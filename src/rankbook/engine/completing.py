@@ -89,7 +89,8 @@ def _names(value: Any) -> set[Any]:
     for tell in (lambda: kind.__dir__(value), lambda: object.__dir__(value)):
         with suppress(BaseException):  # a person's can raise anything
             return set(tell())
-    return set(type.__dir__(kind))
+    above, own = type.__dict__["__mro__"], type.__dict__["__dict__"]
+    return {name for each in above.__get__(kind) for name in own.__get__(each)}
 
 
 def _keys(value: Any, typed: re.Match[str]) -> Iterable[str] | None:

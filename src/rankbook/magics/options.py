@@ -237,7 +237,7 @@ NO_WAIT = option("--no-wait", action="store_true", help="Return at once; the out
 PDB = option(
     "--pdb",
     action="store_true",
-    help="Stop where it fails, and ask for commands of pdb; see %%dist_debug.",
+    help="Stop where it fails, and ask for commands of pdb as %%dist_debug does.",
 )
 SAVE = option(
     "--save",
