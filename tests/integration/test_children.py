@@ -36,7 +36,8 @@ executor.shutdown()
 """,
     "workers of a loader": """
 loader = torch.utils.data.DataLoader(
-    torch.arange(64), batch_size=4, num_workers=2, persistent_workers=True
+    torch.arange(64), batch_size=4, num_workers=2, persistent_workers=True,
+    multiprocessing_context="fork",
 )
 batches = iter(loader)
 next(batches)
@@ -163,6 +164,9 @@ def test_a_worker_of_a_loader_knows_its_rank(two):
         "class Data(torch.utils.data.IterableDataset):\n"
         "    def __iter__(self):\n"
         "        yield from [dist.get_rank(), dist.get_world_size()]\n"
-        "[batch.tolist() for batch in torch.utils.data.DataLoader(Data(), num_workers=1)]"
+        "loader = torch.utils.data.DataLoader(\n"
+        "    Data(), num_workers=1, multiprocessing_context='fork'\n"
+        ")\n"
+        "[batch.tolist() for batch in loader]"
     )
     assert [r.result_repr for r in two.run(code).values()] == ["[[0], [2]]", "[[1], [2]]"]

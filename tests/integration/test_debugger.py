@@ -297,7 +297,7 @@ def test_a_breakpoint_in_a_worker_of_a_data_loader_says_where_it_can_be(notebook
     reply = notebook.run(
         "%%dist -r 0\nclass Two(torch.utils.data.Dataset):\n    def __len__(self): return 2\n"
         "    def __getitem__(self, i): breakpoint()\n"
-        "list(torch.utils.data.DataLoader(Two(), num_workers=1))"
+        "list(torch.utils.data.DataLoader(Two(), num_workers=1, multiprocessing_context='fork'))"
     )
     assert reply["status"] == "error"
     text = "\n".join(notebook.of("error")[0]["traceback"])

@@ -121,6 +121,8 @@ USES = [
     (HOOK, "finish_displayhook", "engine"),
     (HOOK, "quiet", "engine"),
     (PUBLISHER, "_thread_local", "engine"),
+    (ASYNCIO, "_enter_task", "engine"),
+    (ASYNCIO, "_leave_task", "engine"),
     (ASYNCIO, "_set_running_loop", "engine"),
     (PROCESSES, "_finalizer_registry", "engine"),
     (FORKSERVER, "_forkserver", "engine"),

@@ -142,13 +142,18 @@ def _interpreter(argv: list[str], path: list[str]) -> Iterator[None]:
 
 @contextmanager
 def _event_loop() -> Iterator[None]:
-    """Have no event loop run in this thread, so that ``asyncio.run`` works."""
+    """Have no event loop and no task run in this thread, so that ``asyncio.run`` works."""
     loop = asyncio.get_running_loop()
+    task: Any = asyncio.current_task()
+    if task is not None:  # from Python 3.14 on, a thread runs one task, and not each loop one
+        asyncio._leave_task(loop, task)
     asyncio._set_running_loop(None)
     try:
         yield
     finally:
         asyncio._set_running_loop(loop)
+        if task is not None:
+            asyncio._enter_task(loop, task)
         asyncio.set_event_loop(loop)
 
 
