@@ -33,6 +33,7 @@ class Asides:
         self._muted = muted
         self._threads: set[threading.Thread] = set()
         self._looking: Counter[str] = Counter()
+        self._lock = threading.Lock()
 
     def start(self, act: Callable[[], None]) -> threading.Thread:
         """Do something in a thread of its own.
@@ -88,11 +89,14 @@ class Asides:
         Raises:
             EngineError: They have not.
         """
-        if self._looking[what] >= _MOST_OF_ONE:
-            raise EngineError(f"Looks at {what} block on this rank.")
-        self._looking[what] += 1
+        with self._lock:
+            if self._looking[what] >= _MOST_OF_ONE:
+                raise EngineError(f"Looks at {what} block on this rank.")
+            self._looking[what] += 1
         try:
             yield
         finally:
-            self._looking[what] -= 1
-            self._looking += Counter()  # without those that are 0
+            with self._lock:
+                self._looking[what] -= 1
+                if not self._looking[what]:
+                    del self._looking[what]
