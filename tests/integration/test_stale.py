@@ -77,6 +77,59 @@ MORE = {
     ),
 }
 
+COMPILED = """
+@torch.compile(backend='eager')
+def use(group):
+    return functional.all_gather_tensor(torch.ones(2), 0, group)
+"""
+
+TENSOR_PARALLEL = """
+mesh = init_device_mesh('cpu', (2, 2), mesh_dim_names=('dp', 'tp'))['tp']
+model = nn.Sequential(nn.Linear(24, 24), nn.Linear(24, 24))
+parallelize_module(model, mesh, {'0': ColwiseParallel(), '1': RowwiseParallel()})
+compiled = torch.compile(model, backend='eager')
+compiled(batch(0))
+"""
+
+OLDER = """
+from torch.distributed.fsdp import FullyShardedDataParallel
+model = FullyShardedDataParallel(make_model(), device_id=device)
+"""
+
+ALONE = {
+    "a module of columns": (
+        TENSOR_PARALLEL,
+        "model[0](batch(0))",
+        ("tensor-parallel module", "parallelize_module(...), and load a checkpoint"),
+    ),
+    "a compiled tensor-parallel module": (
+        TENSOR_PARALLEL,
+        "compiled(batch(0))",
+        ("tensor-parallel module", "parallelize_module(...), and load a checkpoint"),
+    ),
+    "a compiled function": (
+        f"{FUNCTIONAL}{COMPILED}group = dist.new_group()\nuse(group)",
+        "use(group)",
+        GROUP,
+    ),
+    "Join": (
+        "from torch.distributed.algorithms import Join\n" + OBJECTS["DDP"],
+        "Join([model])",
+        ("DDP module", "ddp = DistributedDataParallel(ddp.module)"),
+    ),
+    "the state of an older FSDP module": (
+        OLDER,
+        "model.state_dict()",
+        ("FSDP module", "FullyShardedDataParallel(model), and load a checkpoint"),
+    ),
+    "the parameters of an FSDP module": (
+        "model = fully_shard(make_model())",
+        "model.unshard()",
+        ("FSDP module", "fully_shard(model), and load a checkpoint"),
+    ),
+}
+"""What uses a group, or a part of it, without the call that most use it by."""
+
 
 def change_size(session):
     session.initialize(nproc=3)
@@ -150,6 +203,30 @@ def test_what_holds_a_group_of_before_says_so(four, name, event):
         four.run("assert state() == before, 'a parameter has changed'").raise_for_error()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("event", [change_size, forget])
+@pytest.mark.parametrize("name", ALONE)
+def test_what_is_used_another_way_says_so_too(four, name, event):
+    make, use, said = ALONE[name]
+    four.run(f"{COMMON}{make}").raise_for_error()
+    generation = four.generation
+    event(four)
+    assert_says(four.run(use), generation, *said)
+
+
+@pytest.mark.slow
+def test_what_was_compiled_for_another_number_of_ranks_is_compiled_again(four):
+    use = "seen = use(dist.group.WORLD).numel()"
+    four.run(f"{COMMON}{FUNCTIONAL}{COMPILED}{use}").raise_for_error()
+    change_size(four)
+    four.run(use).raise_for_error()
+    assert four.pull("seen") == {0: 6, 1: 6, 2: 6}
+    four.initialize(nproc=4)
+    assert "departed" not in four.carried
+    four.run(use).raise_for_error()
+    assert set(four.pull("seen").values()) == {8}
+
+
 SAMPLERS = """
 from torch.utils.data import DataLoader, DistributedSampler
 class Mine(DistributedSampler):
@@ -166,9 +243,14 @@ def test_a_sampler_for_another_number_of_ranks_says_so_when_it_is_iterated_over(
     assert four.run("len(list(loader)), len(list(mine))")[3].result_repr == "(3, 3)"
     four.reset()
     assert four.run("len(list(loader)), len(list(mine))")[3].result_repr == "(3, 3)"
+    four.run("loop = iter(loader); first = next(loop)").raise_for_error()
     change_size(four)
     made = "was made for 4 ranks, and there are 3: make it again, "
-    for code, name in (("list(loader)", "DistributedSampler"), ("list(mine)", "Mine")):
+    for code, name in (
+        ("list(loader)", "DistributedSampler"),
+        ("next(loop)", "DistributedSampler"),
+        ("list(mine)", "Mine"),
+    ):
         for rank in four.run(code).values():
             assert rank.error.ename == "StaleGroupError"
             assert rank.error.evalue.startswith(f"this {name} {made}{name}(dataset)")

@@ -14,13 +14,26 @@ import pytest
 import torch
 import torch.distributed as dist
 from processes import wait_until
+from torch.distributed.algorithms import Join
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
+from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, DistributedSampler
 
 from rankbook.distributed import healing
-from rankbook.distributed.healing import connections, fsdp2, groups, meshes, reducers, wrappers
+from rankbook.distributed.healing import (
+    connections,
+    fsdp2,
+    groups,
+    meshes,
+    reducers,
+    samplers,
+    stale,
+    steps,
+    wrappers,
+)
 from rankbook.distributed.healing.account import Terms
 from rankbook.errors import StaleGroupError
 from rankbook.models import GroupInfo
@@ -328,3 +341,60 @@ def test_to_forget_it_takes_no_import_of_inductor():
         "print(*(set(sys.modules) - before))"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == []
+
+
+def test_steps_are_compared_where_ranks_have_optimizers_of_one_kind():
+    assert steps.departed([{"Adam a": [2]}, {"Adam a": [0]}]) == (("Adam", (2, 0)),)
+    assert steps.departed([{"Adam a": [2]}, None, {"Adam a": [2]}]) == ()
+    # Stages of a pipeline, or what is left of parameters in the older FSDP's shards.
+    assert steps.departed([{"Adam a": [2]}, {"Adam b": [1]}]) == ()
+    assert steps.departed([{"Adam a": [2]}, {}]) == ()
+
+
+def test_an_optimizer_that_has_taken_no_step_is_told_of_as_one_that_has():
+    def optimizer():
+        return torch.optim.SGD(torch.nn.Linear(2, 3).parameters())
+
+    steps.count()
+    steps.begin()
+    one, other, garbage = optimizer(), optimizer(), optimizer()
+    assert [*steps.taken([one, garbage]).values()] == [[0]]
+    for each in (one, other, one):
+        each.step()
+    assert [*steps.taken([one, garbage]).values()] == [[2]]
+    assert [*steps.taken([one, other]).values()] == [[1, 2]]
+
+
+def test_a_module_of_columns_lets_nothing_run_on_a_mesh_that_has_ended():
+    mesh = init_device_mesh("cpu", (1, 1), mesh_dim_names=("dp", "tp"))
+    module = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    parallelize_module(module, mesh["tp"], {"0": ColwiseParallel()})
+    optimizer = torch.optim.SGD(module.parameters())
+    assert "tensor-parallel modules" in again(clean=True).lost
+    with pytest.raises(StaleGroupError, match=r"^this tensor-parallel module was made "):
+        module(torch.ones(1, 2))
+    with pytest.raises(StaleGroupError, match=r"^this SGD .* make it again with its model, SGD\("):
+        optimizer.step()
+    assert module[0].weight.to_local().shape == (2, 2)  # which can still be looked at
+    module[0].weight = torch.nn.Parameter(module[0].weight.to_local())
+    module[0].bias = torch.nn.Parameter(module[0].bias.to_local())
+    optimizer.param_groups[0]["params"] = list(module.parameters())
+    optimizer.step()
+
+
+def test_an_exception_of_torchs_names_what_holds_the_group():
+    model = DistributedDataParallel(torch.nn.Linear(2, 2))
+    again(clean=True)
+    with pytest.raises((RuntimeError, ValueError)) as raised:
+        Join([model])
+    assert str(healing.explain(raised.value)).startswith("this DDP module was made for generation")
+    assert id(model) in stale.refused()
+
+
+def test_a_loop_over_a_loader_ends_with_its_sampler():
+    loader = DataLoader(range(4), batch_size=2, sampler=DistributedSampler(range(4)))
+    loop, other = iter(loader), iter(DataLoader(range(4)))
+    assert samplers.refuse(1, 0, 3) == ("distributed samplers",)
+    with pytest.raises(StaleGroupError, match="was made for 1 ranks, and there are 3"):
+        next(loop)
+    assert next(other) == 0

@@ -77,6 +77,8 @@ MESH = "torch.distributed.device_mesh.DeviceMesh"
 ZERO = "torch.distributed.optim.ZeroRedundancyOptimizer"
 SCHEDULE = "torch.distributed.pipelining.schedules.PipelineScheduleSingle"
 STORAGE = "torch.UntypedStorage"
+LOADERS = "torch.utils.data.dataloader"
+LOADER = "torch.utils.data.DataLoader"
 
 # (class or module, name, the room of ours that uses it)
 USES = [
@@ -221,6 +223,8 @@ USES = [
     (SCHEDULE, "_internal_losses", "distributed"),
     (SCHEDULE, "_stage", "distributed"),
     (STORAGE, "_cdata", "distributed"),
+    (LOADERS, "_BaseDataLoaderIter", "distributed"),
+    (LOADER, "_index_sampler", "distributed"),
     (C10D, "_get_default_store", "distributed"),
     (C10D, "_new_process_group_helper", "distributed"),
     (C10D, "_register_process_group", "distributed"),

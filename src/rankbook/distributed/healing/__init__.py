@@ -4,15 +4,16 @@ A DDP or FSDP module, a device mesh, a DTensor, an optimizer hold ``ProcessGroup
 names of such. For torch those end with ``destroy_process_group``. Here they are noted before
 (``account``), separated from what connects them (``connections``), and when the ranks have met
 again, they get new connections under the names that they had (``groups``). What a wrapper has begun
-and cannot end is forgotten (``wrappers``, ``reducers``, ``fsdp2``). What cannot go on says so
-(``stale``).
+and cannot end is forgotten (``wrappers``, ``reducers``, ``fsdp1``, ``fsdp2``). What cannot go on
+says so (``stale``, ``sharded``, ``samplers``), and where torch raises because a group has ended,
+that is said in its place (``explaining``).
 """
 
 from rankbook.distributed.healing.account import Account, note
 from rankbook.distributed.healing.connections import is_possible, separate
+from rankbook.distributed.healing.explaining import explain
 from rankbook.distributed.healing.groups import Healed, heal, on_connected, roster, settle
 from rankbook.distributed.healing.meshes import clear_caches
-from rankbook.distributed.healing.stale import explain
 from rankbook.distributed.healing.steps import count as count_steps
 
 __all__ = [

@@ -13,7 +13,16 @@ from typing import Any
 
 import torch.distributed as dist
 
-from rankbook.distributed.healing import connections, meshes, samplers, stale, steps, wrappers
+from rankbook.distributed.healing import (
+    compiled,
+    connections,
+    meshes,
+    samplers,
+    sharded,
+    stale,
+    steps,
+    wrappers,
+)
 from rankbook.distributed.healing.account import Account, Held, Terms, note
 from rankbook.distributed.healing.reducers import Standing
 from rankbook.distributed.healing.steps import Departed
@@ -60,6 +69,8 @@ class _Word:
     """Whether it had no groups."""
     steps: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """What optimizers have taken since the ranks met last."""
+    size: int = 0
+    """How many ranks there were when it was in a group last."""
 
 
 def heal(account: Account | None, *, clean: bool = False) -> Healed:
@@ -79,9 +90,11 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     """
     held = account.held if account is not None else ()
     able = [] if clean or account is None else _able(account)
-    found = wrappers.find({one.group: one.terms.name for one in held})
+    found = wrappers.find({one.group: one.terms.name for one in held}).without(stale.refused())
     terms = tuple(one.terms for one in able)
-    word = _Word(terms, _count(account), found.standings, (), account is None, steps.taken())
+    size = 0 if account is None else account.size
+    taken = steps.taken(found.optimizers)
+    word = _Word(terms, _count(account), found.standings, (), account is None, taken, size)
     steps.begin()
     words = _exchange("heal", word)
     _Roster.said = words
@@ -108,6 +121,9 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     if account is not None and (lost or broken.kinds):
         names = {its.name for its in lost if is_other or not its.is_default}
         stale.refuse(ended, names, account.generation)
+        shares += sharded.refuse(account.generation, [module for _, module in ended.fsdp])
+    if any(its.is_default for its in lost):
+        compiled.forget()
     meshes.clear_caches()
     _tell(going)
     return Healed(
@@ -115,7 +131,7 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
         (*ended.kinds, *shares, *_subgroups(lost)),
         waiting.kinds,
         account is None and any(rosters),
-        steps.departed([None if word.is_new else word.steps for word in words]),
+        _departed(words),
     )
 
 
@@ -210,6 +226,13 @@ def _able(account: Account) -> list[Held]:
     return [held for held in account.held if is_gloo and held.terms.backend == "gloo"]
 
 
+def _departed(words: Sequence[_Word]) -> tuple[Departed, ...]:
+    """The optimizers that have not taken as many steps on all ranks, if these were together."""
+    if len({word.size for word in words if not word.is_new}) > 1:
+        return ()  # a rank that was left out for a while has other steps to tell of
+    return steps.departed([None if word.is_new else word.steps for word in words])
+
+
 def _count(account: Account | None) -> int:
     return account.count if account is not None else 0
 
@@ -236,6 +259,7 @@ def _read(text: bytes) -> _Word:
         tuple(content["shards"]),
         content["is_new"],
         content["steps"],
+        content["size"],
     )
 
 

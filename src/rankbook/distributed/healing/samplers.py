@@ -36,6 +36,26 @@ def refuse(size: int, rank: int, now: int) -> tuple[str, ...]:
             f"this {cls.__name__} was made for {size} ranks, and there are {now}: make it again, "
             f"{cls.__name__}(dataset), and the loader that has it"
         )
-        # Python asks the class how to iterate, not the object.
-        one.__class__ = type(cls.__name__, (cls,), {"__iter__": why, "__module__": cls.__module__})
+        _replace(one, "__iter__", why)
+        for loading in _loading(one):
+            _replace(loading, "__next__", why)
     return ("distributed samplers",) if ended else ()
+
+
+def _loading(sampler: Any) -> list[Any]:
+    """The loops over a loader that have begun and take what a sampler gives."""
+    module = sys.modules.get("torch.utils.data.dataloader")
+    cls: Any = getattr(module, "_BaseDataLoaderIter", ())
+    found = [one for one in gc.get_objects() if issubclass(type(one), cls)]
+    indices = [getattr(one, "_index_sampler", None) for one in found]
+    # Of batches, a sampler has another one in it.
+    sources = [(of, getattr(of, "sampler", None)) for of in indices]
+    return [
+        one for one, of in zip(found, sources, strict=True) if any(each is sampler for each in of)
+    ]
+
+
+def _replace(one: Any, name: str, method: Refusal) -> None:
+    """Have an object do something else where Python asks its class, not itself."""
+    cls = type(one)
+    one.__class__ = type(cls.__name__, (cls,), {name: method, "__module__": cls.__module__})

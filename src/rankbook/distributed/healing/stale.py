@@ -1,8 +1,7 @@
-"""Saying of what holds a process group that has ended what it is, and what to type."""
+"""Having what holds a process group that has ended say what it is, and what to type."""
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Collection, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,21 +17,14 @@ from rankbook.errors import StaleGroupError
 
 __all__ = [
     "Refusal",
-    "explain",
+    "latest",
     "refuse",
     "refuse_empty",
+    "refused",
     "release",
     "wait",
     "waiting",
 ]
-
-_SIGNS = (
-    "Could not retrieve or create the backend",
-    "is not initialized in the world group map",
-    "is not registered, please create group",
-    "Could not resolve the process group registered under the name",
-)
-"""What torch says when a group is used that has no connections, or that it does not know."""
 
 
 class _Last:
@@ -120,6 +112,7 @@ def release(found: Found) -> tuple[str, ...]:
         handle = _waiting.pop(module, None)
         if handle is not None:
             handle.remove()
+            _refused.pop(module, None)
     kinds = ("DDP modules", DistributedDataParallel), ("FSDP modules", object)
     left = [next(name for name, cls in kinds if isinstance(one, cls)) for one in _waiting]
     return tuple(sorted(set(left)))
@@ -145,48 +138,26 @@ class Refusal:
         raise StaleGroupError(self.why)
 
 
+def latest() -> int:
+    """The latest generation of which something could not go on; -1 if all has gone on."""
+    return _Last.generation
+
+
+def refused() -> dict[int, str]:
+    """By identity of what does not run: why."""
+    return {id(one): why for one, why in _refused.items()}
+
+
+_refused: MutableMapping[Any, str] = WeakKeyDictionary()
+"""By what does not run: why."""
+
+
 def _refuse(one: Any, why: str) -> Any:
     """Have a module, an optimizer or a schedule of a pipeline say why it cannot run."""
+    _refused[one] = why
     if isinstance(one, nn.Module):
         return one.register_forward_pre_hook(Refusal(why), prepend=True)
     if isinstance(one, torch.optim.Optimizer):
         return one.register_step_pre_hook(Refusal(why))
     one.step = Refusal(why)
     return None
-
-
-def explain(error: BaseException) -> StaleGroupError | None:
-    """What an exception is where it comes of a group that has ended; None where it does not."""
-    if isinstance(error, StaleGroupError):
-        return StaleGroupError(*error.args)
-    is_torchs = isinstance(error, (RuntimeError, ValueError))
-    if _Last.generation < 0 or not (is_torchs and any(sign in str(error) for sign in _SIGNS)):
-        return None
-    kind, again = _kind(error)
-    owner = "" if kind == "process group" else "its process group "
-    return StaleGroupError(
-        f"this {kind} was made for generation {_Last.generation} or before, and {owner}has ended: "
-        f"make it again, {again}"
-    )
-
-
-_USERS = (
-    ("torch/distributed/tensor/parallel/", "tensor-parallel module", "parallelize_module(...)"),
-    ("torch/distributed/tensor/", "DTensor", "distribute_tensor(tensor, init_device_mesh(...))"),
-    ("torch/distributed/pipelining/", "pipeline stage", "PipelineStage(module, ...)"),
-    ("torch/nn/modules/_functions", "SyncBatchNorm", "with dist.new_group(...)"),
-    ("torch/distributed/device_mesh", "device mesh", "init_device_mesh(...)"),
-)
-"""Where torch uses groups: a part of its path, what it uses them for, and how that is made."""
-
-
-def _kind(error: BaseException) -> tuple[str, str]:
-    """What it was that an exception comes of, and how it is made again."""
-    frames = traceback.extract_tb(error.__traceback__)
-    files = [frame.filename.replace("\\", "/") for frame in frames]
-    for path, kind, again in _USERS:
-        if any(path in file for file in files):
-            return kind, again
-    if meshes.is_of_ended(str(error)):
-        return "device mesh", "init_device_mesh(...)"
-    return "process group", "dist.new_group(...)"

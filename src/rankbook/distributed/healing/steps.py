@@ -6,7 +6,8 @@ that had. Replicas are not the same afterwards, and nothing in torch notices.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -42,15 +43,22 @@ def begin() -> None:
     _taken.clear()
 
 
-def taken() -> dict[str, list[int]]:
-    """By class and shapes of the parameters, the steps of the optimizers that have taken any."""
+def taken(optimizers: Collection[Any]) -> dict[str, list[int]]:
+    """By class and shapes of the parameters, the steps of the optimizers that have taken any.
+
+    Args:
+        optimizers: All of this process. Where none of a kind has taken a step, its list is ``[0]``.
+    """
     found: dict[str, list[int]] = {}
-    for optimizer, steps in list(_taken.items()):
-        parameters = [one for group in optimizer.param_groups for one in group["params"]]
-        # Python's own hash of numbers is the same in every process.
-        kind = f"{type(optimizer).__name__} {hash(tuple(tuple(one.shape) for one in parameters)):x}"
-        found[kind] = sorted([*found.get(kind, ()), steps])
-    return found
+    for optimizer in optimizers:
+        with suppress(AttributeError):  # it is being made
+            parameters = [one for group in optimizer.param_groups for one in group["params"]]
+            # Python's own hash of numbers is the same in every process.
+            shapes = hash(tuple(tuple(one.shape) for one in parameters))
+            found.setdefault(f"{type(optimizer).__name__} {shapes:x}", []).append(
+                _taken.get(optimizer, 0)
+            )
+    return {kind: sorted(filter(None, steps)) or [0] for kind, steps in found.items()}
 
 
 def departed(reports: Sequence[Mapping[str, Sequence[int]] | None]) -> tuple[Departed, ...]:
@@ -62,7 +70,8 @@ def departed(reports: Sequence[Mapping[str, Sequence[int]] | None]) -> tuple[Dep
     known = [report for report in reports if report is not None]
     found = []
     for kind in dict.fromkeys(kind for report in known for kind in report):
-        steps = [report.get(kind, [0]) for report in known]
+        # A rank that has no such optimizer has another part of the model: it is not a replica.
+        steps = [report.get(kind, []) for report in known]
         # With several of a kind, one may be garbage that Python has freed on some ranks only.
         if all(len(report) == 1 for report in steps) and len({report[0] for report in steps}) > 1:
             by_rank = (-1 if report is None else report.get(kind, [0])[0] for report in reports)

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import Any
 
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.optimizer import Optimizer
 
 from rankbook.distributed.healing import fsdp1, fsdp2, reducers
 from rankbook.distributed.healing.reducers import Standing
@@ -59,6 +60,8 @@ class Found:
     meshes: tuple[Any, ...] = ()
     others: tuple[tuple[str, Any, tuple[Any, ...]], ...] = ()
     """What else holds groups: the name of its class, itself, and these; None: the default one."""
+    optimizers: tuple[Any, ...] = ()
+    """Whatever their parameters are."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -96,6 +99,10 @@ class Found:
         fsdp = tuple(one for one in going.fsdp if one[1] not in besides)
         going = replace(self, ddp=ddp, fsdp=fsdp)
         return going, self.less(going)
+
+    def without(self, known: Collection[int]) -> Found:
+        """It without what else holds groups and is among these, by identity."""
+        return replace(self, others=tuple(one for one in self.others if id(one[1]) not in known))
 
     def less(self, going: Found) -> Found:
         """What of it is not in another."""
@@ -137,10 +144,12 @@ def _find(names: Mapping[Any, str]) -> Found:
     sharded = _class("torch.distributed.fsdp", "FSDPModule")
     mesh = _class("torch.distributed.device_mesh", "DeviceMesh")
     others = {cls: name for name, cls in _others()}
-    ddp, shards, meshes, rest = [], [], [], []
+    ddp, shards, meshes, rest, optimizers = [], [], [], [], []
     for one in gc.get_objects() if names else ():
         # Of its own class only: asking some objects for anything has effects.
         cls = type(one)
+        if issubclass(cls, Optimizer):
+            optimizers.append(one)
         if issubclass(cls, DistributedDataParallel):
             with suppress(AttributeError):  # it is being made, or has no reducer of torch's
                 if isinstance(one.reducer, _dist.Reducer) and one.process_group in names:
@@ -157,7 +166,7 @@ def _find(names: Mapping[Any, str]) -> Found:
                 groups = _groups_of_other(one)
                 if any(group is None or group in names for group in groups):
                     rest.append((name, one, groups))
-    return Found(tuple(ddp), tuple(shards), tuple(meshes), tuple(rest))
+    return Found(tuple(ddp), tuple(shards), tuple(meshes), tuple(rest), tuple(optimizers))
 
 
 _OTHERS = {

@@ -1,0 +1,84 @@
+"""What an exception of torch's means that comes of a process group that has ended."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rankbook.distributed.healing import meshes, stale
+from rankbook.errors import StaleGroupError
+
+__all__ = ["explain"]
+
+_SIGNS = (
+    "Could not retrieve or create the backend",
+    "is not initialized in the world group map",
+    "is not registered, please create group",
+    "Could not resolve the process group registered under the name",
+    "ProcessGroup name not set",  # torch.compile, which has to know it
+)
+"""What torch says when a group is used that has no connections, or that it does not know."""
+
+_TORCH = str(Path(torch.__file__).parent)
+
+
+def explain(error: BaseException) -> StaleGroupError | None:
+    """What an exception is where it comes of a group that has ended; None where it does not."""
+    if isinstance(error, StaleGroupError):
+        return StaleGroupError(*error.args)
+    is_torchs = isinstance(error, (RuntimeError, ValueError))
+    if stale.latest() < 0 or not (is_torchs and any(sign in str(error) for sign in _SIGNS)):
+        return None
+    if (why := _of_refused(error)) is not None:
+        return StaleGroupError(why)
+    kind, again = _kind(error)
+    owner = "" if kind == "process group" else "its process group "
+    return StaleGroupError(
+        f"this {kind} was made for generation {stale.latest()} or before, and {owner}has ended: "
+        f"make it again, {again}"
+    )
+
+
+def _of_refused(error: BaseException) -> str | None:
+    """Why the outermost thing does not run that torch was at work on when it raised."""
+    refused = stale.refused()
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_filename.startswith(_TORCH):
+            for one in _objects(frame.f_locals):
+                if (why := refused.get(id(one))) is not None:
+                    return why
+    return None
+
+
+def _objects(names: dict[str, Any]) -> Iterator[Any]:
+    """The values of local names, and what is in those that are lists."""
+    for value in list(names.values()):
+        yield value
+        if isinstance(value, (list, tuple)):
+            yield from value
+
+
+_USERS = (
+    ("torch/distributed/tensor/parallel/", "tensor-parallel module", "parallelize_module(...)"),
+    ("torch/distributed/tensor/", "DTensor", "distribute_tensor(tensor, init_device_mesh(...))"),
+    ("torch/distributed/pipelining/", "pipeline stage", "PipelineStage(module, ...)"),
+    ("torch/nn/modules/_functions", "SyncBatchNorm", "with dist.new_group(...)"),
+    ("torch/distributed/device_mesh", "device mesh", "init_device_mesh(...)"),
+)
+"""Where torch uses groups: a part of its path, what it uses them for, and how that is made."""
+
+
+def _kind(error: BaseException) -> tuple[str, str]:
+    """What it was that an exception comes of, and how it is made again."""
+    frames = traceback.extract_tb(error.__traceback__)
+    files = [frame.filename.replace("\\", "/") for frame in frames]
+    for path, kind, again in _USERS:
+        if any(path in file for file in files):
+            return kind, again
+    if meshes.is_of_ended(str(error)):
+        return "device mesh", "init_device_mesh(...)"
+    return "process group", "dist.new_group(...)"

@@ -1,0 +1,85 @@
+"""Modules and optimizers whose parameters are DTensors on a mesh that has ended.
+
+Some of what they do asks no other rank anything: it would go on with this rank's part alone, and
+give a result that lacks the parts of others.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torch.optim.optimizer import Optimizer
+
+from rankbook.distributed.healing import meshes
+from rankbook.errors import StaleGroupError
+
+__all__ = ["refuse"]
+
+
+def refuse(generation: int, besides: Collection[Any]) -> tuple[str, ...]:
+    """Have them say so when they are used.
+
+    Args:
+        generation: In which they were made.
+        besides: Modules that say so themselves, with those in them.
+
+    Returns:
+        What they are called in the plural.
+    """
+    if "torch.distributed.tensor" not in sys.modules:
+        return ()
+    known = {id(one) for module in besides for one in module.modules()}
+    made = f"was made for generation {generation}, and the mesh of its parameters has ended"
+    found = False
+    for one in gc.get_objects():
+        cls = type(one)  # asking some objects for anything has effects
+        if issubclass(cls, nn.Module) and id(one) not in known and _has_ended(_own(one)):
+            found = True
+            why = (
+                f"this tensor-parallel module {made}: make the model again, parallelize_module(...)"
+            )
+            one.register_forward_pre_hook(_OnMesh(f"{why}, and load a checkpoint"), prepend=True)
+        elif issubclass(cls, Optimizer) and _has_ended(_stepped(one)):
+            again = f"{cls.__name__}(model.parameters(), ...)"
+            why = f"this {cls.__name__} {made}: make it again with its model, {again}"
+            one.register_step_pre_hook(_OnMesh(why))
+    return ("tensor-parallel modules",) if found else ()
+
+
+@dataclass(frozen=True)
+class _OnMesh:
+    """A hook that lets nothing run while there are parameters on a mesh that has ended."""
+
+    why: str
+
+    def __call__(self, one: Any, *_args: Any) -> None:
+        """Raise."""
+        if _has_ended(_stepped(one) if isinstance(one, Optimizer) else _own(one)):
+            raise StaleGroupError(self.why)
+
+
+def _own(module: Any) -> list[Any]:
+    """The parameters of a module itself."""
+    with suppress(AttributeError):  # it is being made
+        return list(module.parameters(recurse=False))
+    return []
+
+
+def _stepped(optimizer: Any) -> list[Any]:
+    groups = getattr(optimizer, "param_groups", ())
+    return [parameter for group in groups for parameter in group["params"]]
+
+
+def _has_ended(parameters: Iterable[Any]) -> bool:
+    """Whether any of them is on a mesh that has ended."""
+    return any(
+        meshes.has_ended(parameter.device_mesh)
+        for parameter in parameters
+        if hasattr(type(parameter), "device_mesh")
+    )
