@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from processes import wait_until
 from torch.distributed.algorithms import Join
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
@@ -366,9 +366,9 @@ def test_an_optimizer_that_has_taken_no_step_is_told_of_as_one_that_has():
 
 
 def test_a_module_of_columns_lets_nothing_run_on_a_mesh_that_has_ended():
-    mesh = init_device_mesh("cpu", (1, 1), mesh_dim_names=("dp", "tp"))
+    mesh = DeviceMesh.from_group(dist.new_group(), "cpu")
     module = torch.nn.Sequential(torch.nn.Linear(2, 2))
-    parallelize_module(module, mesh["tp"], {"0": ColwiseParallel()})
+    parallelize_module(module, mesh, {"0": ColwiseParallel()})
     optimizer = torch.optim.SGD(module.parameters())
     assert "tensor-parallel modules" in again(clean=True).lost
     with pytest.raises(StaleGroupError, match=r"^this tensor-parallel module was made "):
