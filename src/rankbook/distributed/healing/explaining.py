@@ -15,6 +15,7 @@ from rankbook.errors import StaleGroupError
 __all__ = ["explain"]
 
 _SIGNS = (
+    "Could not find backend type",
     "Could not find the default backend type",
     "Could not retrieve or create the backend",
     "is not initialized in the world group map",
