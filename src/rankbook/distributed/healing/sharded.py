@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 from torch import nn
 from torch.optim.optimizer import Optimizer
@@ -34,22 +35,30 @@ def refuse(generation: int, besides: Collection[Any]) -> tuple[str, ...]:
     """
     if "torch.distributed.tensor" not in sys.modules:
         return ()
-    known = {id(one) for module in besides for one in module.modules()}
+    known = {id(one) for module in besides for one in module.modules()} | {*map(id, _refused)}
     made = f"was made for generation {generation}, and the mesh of its parameters has ended"
     found = False
     for one in gc.get_objects():
         cls = type(one)  # asking some objects for anything has effects
-        if issubclass(cls, nn.Module) and id(one) not in known and _has_ended(_own(one)):
+        if id(one) in known:
+            continue
+        if issubclass(cls, nn.Module) and _has_ended(_own(one)):
             found = True
+            _refused.add(one)
             why = (
                 f"this tensor-parallel module {made}: make the model again, parallelize_module(...)"
             )
             one.register_forward_pre_hook(_OnMesh(f"{why}, and load a checkpoint"), prepend=True)
         elif issubclass(cls, Optimizer) and _has_ended(_stepped(one)):
+            _refused.add(one)
             again = f"{cls.__name__}(model.parameters(), ...)"
             why = f"this {cls.__name__} {made}: make it again with its model, {again}"
             one.register_step_pre_hook(_OnMesh(why))
     return ("tensor-parallel modules",) if found else ()
+
+
+_refused: WeakSet[Any] = WeakSet()
+"""What says so already, with the generation in which it was made."""
 
 
 @dataclass(frozen=True)
