@@ -35,7 +35,9 @@ def refuse(generation: int, besides: Collection[Any]) -> tuple[str, ...]:
     """
     if "torch.distributed.tensor" not in sys.modules:
         return ()
-    known = {id(one) for module in besides for one in module.modules()} | {*map(id, _refused)}
+    for module in besides:
+        _refused.update(module.modules())
+    known = {*map(id, _refused)}
     made = f"was made for generation {generation}, and the mesh of its parameters has ended"
     found = False
     for one in gc.get_objects():
