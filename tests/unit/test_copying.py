@@ -153,9 +153,10 @@ def test_what_waits_for_a_replaced_rank_does_not_wait_there():
 def test_what_belongs_to_this_process_is_left_with_the_reason():
     with Path(__file__).open() as log:
         here, left = copied(
-            "x loader log numbers lock",
+            "x loader loop log numbers lock",
             x=1,
             loader=DataLoader([1, 2], num_workers=1),
+            loop=iter(DataLoader([1, 2])),
             log=log,
             numbers=(n for n in range(3)),
             lock=threading.Lock(),
@@ -164,6 +165,7 @@ def test_what_belongs_to_this_process_is_left_with_the_reason():
     assert left.pop("lock").startswith("cannot pickle")
     assert left == {
         "loader": "a loader with worker processes",
+        "loop": "a loop over a loader that has begun",
         "log": "an open file",
         "numbers": "a generator",
     }

@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _BaseDataLoaderIter
 from torch.utils.data.distributed import DistributedSampler
 
 from rankbook.distributed.copying import restoring, sharding
@@ -30,6 +31,7 @@ _STAYS = {
     types.GeneratorType: "a generator",
     types.CoroutineType: "a coroutine",
     io.IOBase: "an open file",
+    _BaseDataLoaderIter: "a loop over a loader that has begun",
     dist.Work: "a collective that is under way",
 }
 """By type, what a variable is that belongs to the process that has it."""

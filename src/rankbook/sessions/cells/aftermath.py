@@ -140,8 +140,8 @@ class Aftermath:
             return self._too_long()
         if any(map(outcomes.is_lost, failures.values())):
             return (
-                "What was made for an earlier process group (a DDP or FSDP module, a subgroup) "
-                "must be re-created."
+                "A handle of an earlier process group (irecv, async_op=True) cannot be waited for: "
+                "call again what it was for. A group that some ranks have ended must be made again."
             )
         return "" if ran == size and self._is_out_of_step() else None
 
