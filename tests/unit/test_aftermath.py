@@ -316,7 +316,8 @@ def test_a_lost_connection_without_a_dead_rank_is_explained_by_an_earlier_group(
     assert result.diagnosis is None
     assert result.note == (
         "A handle of an earlier process group (irecv, async_op=True) cannot be waited for: call "
-        "again what it was for. A group that some ranks have ended must be made again. " + AGAIN.format(2)
+        "again what it was for. A group that some ranks have ended must be made again. "
+        + AGAIN.format(2)
     )
 
 
