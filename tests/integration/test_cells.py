@@ -376,3 +376,21 @@ def test_output_that_arrived_before_the_timeout_is_kept(two):
     result = two.run("for i in range(3000): print('x' * 1000)\n7", timeout=1, output=Slow())
     assert [its.stdout.count("\n") for its in result.values()] == [3000, 3000]
     assert {its.result_repr for its in result.values()} == {"7"}
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        ("dist.send(x, 2)", "send to rank 2: there is none, the ranks of this group are 0 to 1"),
+        ("dist.recv(x, 7)", "recv from rank 7: there is none"),
+        ("dist.isend(x, -2)", "send to rank -2: there is none"),
+        ("dist.batch_isend_irecv([dist.P2POp(dist.irecv, x, 5)])", "recv from rank 5"),
+    ],
+)
+def test_a_message_to_a_rank_that_does_not_exist_raises_in_its_line(two, call, says):
+    result = two.run(f"x = torch.ones(1)\n{call}")
+    for done in result.values():
+        assert done.error.ename == "ValueError"
+        assert done.error.evalue.startswith(says)
+        assert done.error.line.endswith(f"line 2: {call}")
+    assert two.run("dist.barrier()").ok

@@ -11,6 +11,7 @@ import pytest
 
 import rankbook
 from rankbook.bench.collectives import BUS
+from rankbook.errors import InputError
 
 STEPS = """
 import time
@@ -38,6 +39,14 @@ def test_a_collective_is_measured_by_size_and_says_what_it_went_over(four):
 @pytest.mark.parametrize("collective", sorted(set(BUS) - {"all_reduce"}))
 def test_every_collective_can_be_measured(four, collective):
     assert len(four.bench(collective, "4K", rounds=1).rows) == 1
+
+
+def test_a_group_of_some_ranks_is_measured_on_those(four):
+    assert four.run("pair = dist.new_group([0, 3])\nlone = dist.new_group([1])").ok
+    found = four.bench("all_reduce", "4K", "pair", rounds=1)
+    assert (found.ranks, found.groups, found.factor) == (2, 1, 1.0)
+    with pytest.raises(InputError, match="in a group of one rank: name a group of more"):
+        four.bench("all_reduce", "4K", "lone", rounds=1)
 
 
 def test_the_groups_of_a_dimension_measure_at_once(four):

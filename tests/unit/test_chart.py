@@ -10,6 +10,7 @@ import pytest
 from markup import tree
 
 from rankbook.display.timeline import Chart, to_svg, to_text
+from rankbook.errors import InputError
 from rankbook.models import CellSpan
 from rankbook.timeline import Bar, Names, as_array, from_array
 
@@ -98,6 +99,12 @@ def test_it_is_saved_as_a_file(tmp_path):
     chart = Chart(tuple(LATE), (), 2)
     chart.save(tmp_path / "timeline.svg")
     assert (tmp_path / "timeline.svg").read_text(encoding="utf-8") == to_svg(chart)
+
+
+def test_a_timeline_is_saved_as_svg_alone(tmp_path):
+    with pytest.raises(InputError, match=r"^The picture is SVG: a\.svg, not a\.png\.$"):
+        Chart((), (), 2).save(tmp_path / "a.png")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_in_a_notebook_it_is_an_image_that_no_sanitizer_takes_out():

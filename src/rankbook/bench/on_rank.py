@@ -65,11 +65,16 @@ def measure(
         group: A dimension of a mesh and the variable that holds it, ``mesh.dp``; the variable of
             a group, or of a mesh of one dimension; empty: all ranks.
 
+    Returns:
+        How long it took; nothing on a rank that is in no such group.
+
     Raises:
         InputError: There is no such group.
     """
     chosen = _group(namespace, group)
     device = namespace["dist_info"].device
+    if _is_of_others(chosen):
+        return Said(Timings((), str(device), {}, socket.gethostname()))
     bench = _Bench(chosen, dist.get_rank(chosen), dist.get_world_size(chosen), device)
     seconds = {}
     for nbytes in sizes:
@@ -88,9 +93,15 @@ def _group(namespace: Mapping[str, Any], name: str) -> Any:
         if not dim and found.ndim > 1:
             raise InputError(f"{variable} has several dimensions: name one, {variable}.dp, say.")
         return found.get_group(dim or 0)
-    if isinstance(found, dist.ProcessGroup):
+    if isinstance(found, dist.ProcessGroup) or _is_of_others(found):
         return found
     raise InputError(f"{variable!r} is neither a dimension of the mesh nor a group on the ranks.")
+
+
+def _is_of_others(group: Any) -> bool:
+    """Whether it is what ``new_group`` returns on a rank that is not in the group."""
+    outside: Any = dist.GroupMember.NON_GROUP_MEMBER
+    return type(group) is type(outside) and bool(group == outside)
 
 
 def _timed(bench: _Bench, act: Callable[[], Any], rounds: int) -> list[float]:

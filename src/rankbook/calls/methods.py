@@ -61,6 +61,8 @@ def _telling(ledger: Ledger, original: Any, tap: Tap) -> Callable[..., Any]:
         tensors: Any = () if at is None else tensors_of(args[at])
         if is_tried_out() and is_fake(tensors):
             return call(group, *args, **kwargs)
+        if peer is not None and not 0 <= args[peer] < group.size():
+            raise ValueError(_no_such_rank(op, args[peer], group.size()))  # gloo would crash
         reduced, rooted = "", None
         if reduces is not None:
             value: Any = args[reduces] if given > reduces else kwargs.get("opts", kwargs.get("op"))
@@ -96,6 +98,11 @@ def _telling(ledger: Ledger, original: Any, tap: Tap) -> Callable[..., Any]:
         return work
 
     return method
+
+
+def _no_such_rank(op: str, peer: int, size: int) -> str:
+    way = "to" if op == "send" else "from"
+    return f"{op} {way} rank {peer}: there is none, the ranks of this group are 0 to {size - 1}"
 
 
 def _before(ledger: Ledger, record: Any, args: Any) -> None:

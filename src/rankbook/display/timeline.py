@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 
 from rankbook.display.images import GRID, document, image
+from rankbook.errors import InputError
 from rankbook.models import CellSpan
 from rankbook.timeline import Bar
 from rankbook.words import plural
@@ -64,8 +65,17 @@ class Chart:
 
         Args:
             path: Of the file, ``.svg``.
+
+        Raises:
+            InputError: The name is that of another kind of file.
+            OSError: The file cannot be written.
         """
-        Path(path).write_text(to_svg(self), encoding="utf-8")
+        file = Path(path)
+        if file.suffix.lower() not in {"", ".svg"}:
+            raise InputError(
+                f"The picture is SVG: {file.with_suffix('.svg').name}, not {file.name}."
+            )
+        file.write_text(to_svg(self), encoding="utf-8")
 
     def _repr_html_(self) -> str:
         return to_html(self)

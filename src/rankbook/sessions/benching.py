@@ -37,9 +37,10 @@ def bench(
     timings = {
         rank: load(Timings, json.loads(done.result_repr or "{}")) for rank, done in result.items()
     }
+    timings = {rank: one for rank, one in timings.items() if one.group}  # of the others, nothing
     groups = {one.group for one in timings.values()}
     ranks = max(map(len, groups))
-    _refuse_one(collective, ranks)
+    _refuse_one(collective, ranks, group)
     factor = collectives.factor(collective, ranks)
     rows = fitting.measured(timings, factor)
     device = next(iter(timings.values())).device
@@ -55,11 +56,10 @@ def _variable(session: SessionCode, group: str) -> str:
     return f"{mesh.name}.{group}" if mesh and group in mesh.dims else group
 
 
-def _refuse_one(collective: str, ranks: int) -> None:
+def _refuse_one(collective: str, ranks: int, group: str = "") -> None:
     if ranks < 2:  # noqa: PLR2004
-        raise InputError(
-            f"{collective} moves nothing in a group of one rank: %dist_init -n 2 makes two."
-        )
+        instead = "name a group of more" if group else "%dist_init -n 2 makes two"
+        raise InputError(f"{collective} moves nothing in a group of one rank: {instead}.")
 
 
 def _raise_for(result: CellResult, collective: str, backend: str) -> None:

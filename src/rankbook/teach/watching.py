@@ -1,15 +1,56 @@
-"""Watching how an answer reduces its gradients: what it starts, and what it waits for."""
+"""Watching an answer: the collectives that it calls, what it starts, and what it waits for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rankbook.teach.judging import Here
 
-__all__ = ["Watch"]
+__all__ = ["Watch", "by_hand"]
+
+_COLLECTIVES = (
+    "all_gather",
+    "all_gather_into_tensor",
+    "all_reduce",
+    "all_to_all",
+    "all_to_all_single",
+    "broadcast",
+    "gather",
+    "reduce",
+    "reduce_scatter",
+    "reduce_scatter_tensor",
+    "scatter",
+)
+
+
+def by_hand(here: Here, act: Callable[[], Any]) -> Any:
+    """Try what is to be made of sends and receives; note the ``collectives`` that it calls.
+
+    Args:
+        here: The rank.
+        act: Uses what the learner wrote.
+    """
+    real = {name: getattr(here.dist, name) for name in _COLLECTIVES}
+    called: list[str] = []
+
+    def counting(name: str) -> Callable[..., Any]:
+        def call(*args: Any, **how: Any) -> Any:
+            called.append(name)
+            return real[name](*args, **how)
+
+        return call
+
+    for name in real:
+        setattr(here.dist, name, counting(name))
+    try:
+        return act()
+    finally:
+        for name, original in real.items():
+            setattr(here.dist, name, original)
+        here.note(collectives=len(called))
 
 
 class _Handle:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankbook.teach.definitions import Exercise, Lesson, Mistake, Prediction, Target
 from rankbook.teach.forms import Choice, Number, Numbers, Ranks, Whole
+from rankbook.teach.watching import by_hand
 
 if TYPE_CHECKING:
     from rankbook.teach.judging import Here
@@ -29,6 +30,21 @@ def _all(here: Here, value: float) -> Any:
 
 def _sum(here: Here) -> Any:
     return _all(here, sum(10**rank for rank in range(here.world_size)))
+
+
+# -- by hand ---------------------------------------------------------------------------------
+
+_BY_HAND = Target("by-hand", "collectives", "collectives", most=0, tells=False)
+
+
+def _not_by_hand(example: str) -> Mistake:
+    return Mistake(
+        "not-by-hand",
+        "The result is right, but a collective of torch's has made it, and this lesson takes those "
+        "apart. Use sends and receives alone.",
+        example,
+        seen=lambda seen: "by-hand" in seen.missed,
+    )
 
 
 # -- the tree --------------------------------------------------------------------------------
@@ -56,9 +72,9 @@ _TREE = Exercise(
     name="tree",
     title="All-reduce as a tree",
     needs=("tree_all_reduce",),
-    tries=lambda here: here.tree_all_reduce(_mine(here)),
+    tries=lambda here: by_hand(here, lambda: here.tree_all_reduce(_mine(here))),
     right=_sum,
-    targets=(Target("steps", "calls", "calls", most=4),),
+    targets=(_BY_HAND, Target("steps", "calls", "calls", most=4)),
     hints=(
         "On the way up the distances were 1, 2. The way down has the same distances backwards.",
         "Start with distance = world_size // 2, and halve it after each step.",
@@ -66,6 +82,7 @@ _TREE = Exercise(
         "rank % (2 * distance) == 0 sends to rank + distance, and that one receives.",
     ),
     mistakes=(
+        _not_by_hand(f"{_UP}    dist.broadcast(x, src=0)\n    return x\n"),
         Mistake(
             "no-way-down",
             "Rank 0 has the sum, and nobody else knows of it: the way down is missing.",
@@ -152,9 +169,10 @@ _RING = Exercise(
     name="ring",
     title="All-reduce as a ring",
     needs=("ring_all_reduce", "exchange"),
-    tries=lambda here: here.ring_all_reduce(_mine(here)),
+    tries=lambda here: by_hand(here, lambda: here.ring_all_reduce(_mine(here))),
     right=_sum,
     targets=(
+        _BY_HAND,
         Target("steps", "calls", "calls (a send and a recv in each step)", most=12),
         Target("bytes", "nbytes", "bytes sent and received", most=2 * 6 * _BYTES / 4),
     ),
@@ -167,6 +185,7 @@ _RING = Exercise(
         "chunks[(rank - step) % world_size][:].",
     ),
     mistakes=(
+        _not_by_hand("%%dist\ndef ring_all_reduce(x):\n    dist.all_reduce(x)\n    return x\n"),
         Mistake(
             "not-into-x",
             "x is still as the first half left it. `chunks[k] = …` puts another tensor into the "
