@@ -61,8 +61,6 @@ def _telling(ledger: Ledger, original: Any, tap: Tap) -> Callable[..., Any]:
         tensors: Any = () if at is None else tensors_of(args[at])
         if is_tried_out() and is_fake(tensors):
             return call(group, *args, **kwargs)
-        if peer is not None and not 0 <= args[peer] < group.size():
-            raise ValueError(_no_such_rank(op, args[peer], group.size()))  # gloo would crash
         reduced, rooted = "", None
         if reduces is not None:
             value: Any = args[reduces] if given > reduces else kwargs.get("opts", kwargs.get("op"))
@@ -81,7 +79,7 @@ def _telling(ledger: Ledger, original: Any, tap: Tap) -> Callable[..., Any]:
             tensors,
             reduced,
             rooted,
-            None if peer is None else args[peer],
+            None if peer is None else _existing(group, op, args[peer]),
             None if tag is None else args[tag],
         )
         # With no gradients to be had autograd has nothing to say: to pass it by, too, is quicker.
@@ -100,9 +98,14 @@ def _telling(ledger: Ledger, original: Any, tap: Tap) -> Callable[..., Any]:
     return method
 
 
-def _no_such_rank(op: str, peer: int, size: int) -> str:
+def _existing(group: Any, op: str, peer: int) -> int:
+    """The rank at the other end, if there is one; gloo ends the process if not."""
+    if 0 <= peer < (size := group.size()):
+        return peer
     way = "to" if op == "send" else "from"
-    return f"{op} {way} rank {peer}: there is none, the ranks of this group are 0 to {size - 1}"
+    raise ValueError(
+        f"{op} {way} rank {peer}: there is none, the ranks of this group are 0 to {size - 1}"
+    )
 
 
 def _before(ledger: Ledger, record: Any, args: Any) -> None:
