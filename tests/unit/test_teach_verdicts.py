@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rankbook.errors import LessonError
@@ -106,6 +108,30 @@ def test_where_other_values_are_right_on_each_rank_they_are_shown_by_rank():
     other = {**answer.said[1], "want": "5"}
     said = verdict_on(EXERCISE, Tried({**answer.said, 1: other}, answer.traffic)).said
     assert said == "Rank 0 got 3, not 4, rank 1 got 3, not 5."
+
+
+@pytest.mark.parametrize(
+    ("one", "many"),
+    [
+        ("lacks one chunk", "lack one chunk"),
+        ("names itself", "name themselves"),
+        ("never does its last passes", "never do their last passes"),
+        ("made only the group that it is in", "made only the group that they are in"),
+        ("has numbers in it more than once", "have numbers in them more than once"),
+        ("hides it behind the forward pass", "hide it behind the forward pass"),
+        ("got nan", "got nan"),
+    ],
+)
+def test_what_is_said_of_one_rank_is_said_of_several_in_the_plural(one, many):
+    mistake = Mistake("m", "Hint.", "", says=one, gives=never)
+    exercise = replace(EXERCISE, mistakes=(mistake,))
+    assert verdict_on(exercise, tried("m", "m")).said == f"Ranks 0-1 {many}."
+    assert verdict_on(exercise, tried("right", "m")).said == f"Rank 0 is right, rank 1 {one}."
+
+
+def test_in_a_hang_the_values_of_ranks_that_came_to_an_end_give_no_hint():
+    answer = tried("twice", None, hang="missing_rank", verdict="Rank 0 never called recv #2.")
+    assert verdict_on(EXERCISE, answer).hint == ""
 
 
 def test_the_words_of_an_exception_are_left_as_they_are():

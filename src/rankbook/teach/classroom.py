@@ -13,7 +13,7 @@ from rankbook.teach.forms import in_short
 from rankbook.teach.records import Book
 from rankbook.teach.showing import Checked, Hint, Prompt, Revealed, State
 from rankbook.teach.trying import Tried, has_run, is_here, last_cell, try_out
-from rankbook.teach.usual import DOTS, usual_hint
+from rankbook.teach.usual import DOTS, UNWAITED, usual_hint
 from rankbook.teach.verdicts import Verdict, verdict_on
 
 __all__ = ["check", "hint", "lesson", "predict", "progress", "pyplot"]
@@ -179,7 +179,8 @@ def _with_usual_hint(item: Exercise, verdict: Verdict, tried: Tried, *, is_here:
         return verdict
     code = last_cell(item)
     usual = usual_hint(item.needs[0], code, tried, is_here=is_here)
-    if is_here or usual == DOTS:
+    by_its_value = any(m.gives for m in item.mistakes if m.name == verdict.mistake)
+    if is_here or usual == DOTS or (usual == UNWAITED and by_its_value):
         return replace(verdict, mistake="", hint=usual)
     return verdict if verdict.hint else replace(verdict, hint=usual)
 

@@ -6,9 +6,14 @@ import re
 
 from rankbook.teach.trying import Tried
 
-__all__ = ["DOTS", "usual_hint"]
+__all__ = ["DOTS", "UNWAITED", "usual_hint"]
 
 DOTS = "The cell has dots left: write your code in their place. hint(1) helps to begin."
+
+UNWAITED = (
+    "Nobody waits: what async_op=True, isend and irecv return is a handle. Call its wait() before "
+    "the result is used."
+)
 
 _ASYNC = re.compile(r"async_op\s*=\s*True|\b(?:isend|irecv)\(")
 _COLLECTIVE = r"dist\.(?:all_reduce|broadcast|reduce|all_gather\w*|reduce_scatter\w*|all_to_all\w*)"
@@ -39,12 +44,12 @@ def usual_hint(name: str, code: str, tried: Tried, *, is_here: bool) -> str:
         return tried.advice
     if _got_none(tried) or any("NoneType" in what for _, what in tried.raised.values()):
         return _of_none(code)
-    if _ASYNC.search(code) and not re.search(r"\.wait\(|wait_all|wait_tensor", code):
-        return (
-            "Nobody waits: what async_op=True, isend and irecv return is a handle. Call its wait() "
-            "before the result is used."
-        )
-    return ""
+    return UNWAITED if is_unwaited(code) else ""
+
+
+def is_unwaited(code: str) -> bool:
+    """Whether code starts something that nobody in it waits for."""
+    return bool(_ASYNC.search(code)) and not re.search(r"\.wait\(|wait_all|wait_tensor", code)
 
 
 def _got_none(tried: Tried) -> bool:

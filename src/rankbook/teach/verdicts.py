@@ -19,7 +19,8 @@ __all__ = ["Verdict", "verdict_on"]
 
 _RIGHT = "is right"
 
-_OF_MANY = {"is": "are", "has": "have", "its": "their", "it": "they"}
+_VERB = re.compile(r"^((?:never )?)(\w+s)\b")
+_OF_MANY = {"is": "are", "has": "have", "does": "do", "its": "their", "itself": "themselves"}
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ def _recognised(exercise: Exercise, seen: Seen) -> Mistake | None:
     for mistake in exercise.mistakes:
         if mistake.seen and mistake.seen(seen):
             return mistake
+    if seen.hang:  # what some ranks had when the others were freed tells nothing
+        return None
     found = set(seen.findings.values())
     return next((m for m in exercise.mistakes if m.gives and m.name in found), None)
 
@@ -131,7 +134,10 @@ def _agreeing(says: str, ranks: Iterable[int]) -> str:
     """What is said of one rank, as it is said of these: ``have their own`` for ``has its own``."""
     if agree(ranks, "one", "many") == "one":
         return says
-    return re.sub(r"\b(is|has|its|it)\b", lambda found: _OF_MANY[found[0]], says)
+    says = _VERB.sub(lambda found: f"{found[1]}{_OF_MANY.get(found[2], found[2][:-1])}", says)
+    says = re.sub(r"\bit (?=(?:had|has|is|was)\b)", "they ", says)
+    says = re.sub(r"\b(in|of|to|from) it\b", r"\1 them", says)
+    return re.sub(r"\b(?:is|has|its|itself)\b", lambda found: _OF_MANY[found[0]], says)
 
 
 def _is_met(target: Target, tried: Tried, notes: dict[int, dict[str, object]]) -> bool:
