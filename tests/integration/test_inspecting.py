@@ -88,6 +88,13 @@ def test_a_name_that_a_plain_cell_lacks_is_said_to_be_on_ranks(notebook, name, s
     assert bool(notebook.stderr) == bool(says)
 
 
+def test_a_name_that_ranks_lack_is_said_to_be_in_the_notebook(notebook):
+    reply = notebook.run("%%dist -r 0,2\nhere_only")
+    assert plain("\n".join(reply["traceback"])).splitlines()[-1] == (
+        "here_only is in the notebook itself, not on ranks 0,2: %dist_push here_only sends it."
+    )
+
+
 def test_in_dist_mode_plain_cells_complete_on_the_ranks(notebook):
     notebook.run("%dist_mode on")
     try:

@@ -1,16 +1,22 @@
-"""A name that a plain cell lacks, and that ranks have: what to type instead."""
+"""A name that a plain cell lacks and ranks have, or the other way round: what to type instead."""
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Mapping
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from rankbook.words import in_words
 
 if TYPE_CHECKING:
+    from rankbook.sessions.cells.results import CellResult
     from rankbook.sessions.members.party import Party
 
-__all__ = ["lacking", "tell"]
+__all__ = ["lacking", "only_here", "tell"]
+
+_LACKED = re.compile(r"name '(\w+)' is not defined")
 
 
 def lacking(result: Any) -> str:
@@ -43,3 +49,34 @@ def tell(name: str, party: Party, world_size: int) -> None:
         f"there, %dist_pull {on}{name} brings it here.",
         file=sys.stderr,
     )
+
+
+def only_here(result: CellResult, names: Mapping[str, Any]) -> str:
+    """Say how ranks get a name that they lacked, and that the notebook has.
+
+    Args:
+        result: What a cell did on the ranks.
+        names: The notebook's variables.
+
+    Returns:
+        A line; empty if that is not what was wrong.
+    """
+    lacking: dict[str, list[int]] = {}
+    for rank, done in result.items():
+        is_lack = done.error is not None and done.error.ename == "NameError"
+        found = _LACKED.match(done.error.evalue) if done.error and is_lack else None
+        if found and found[1] in names:
+            lacking.setdefault(found[1], []).append(rank)
+    if not lacking:
+        return ""
+    name, ranks = next(iter(lacking.items()))
+    return f"{name} is in the notebook itself, not on {in_words(ranks)}: {_how(name, names[name])}."
+
+
+def _how(name: str, value: Any) -> str:
+    """What to type for ranks to have a value."""
+    if isinstance(value, ModuleType):
+        return "import it in a %%dist cell"
+    if isinstance(value, (FunctionType, type)):
+        return "a cell with %%dist at its top defines it there"
+    return f"%dist_push {name} sends it"

@@ -9,7 +9,8 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from rankbook.errors import RankbookError, RankError, StuckError
+from rankbook.errors import HangError, RankbookError, RankError, StuckError
+from rankbook.magics import missing
 from rankbook.magics.lines import Typed, number_of
 from rankbook.magics.syntax import check_cell
 
@@ -123,12 +124,25 @@ def show(
             screen.show(*_bundle(result.profile), uuid.uuid4().hex, update=False)
         if result.diagnosis is not None and result.diagnosis.stuck and screen.can_clear:
             _show_hang(session, screen, number)
-        result.raise_for_error()
+        _raise_for(result, shell)
 
     if wait:
         ran()
     else:
         _in_background[session] = session.in_background(lambda: _shown_errors(ran, screen))
+
+
+def _raise_for(result: CellResult, shell: InteractiveShell) -> None:
+    """Raise what went wrong on the ranks; where they lacked a name that is here, with that."""
+    try:
+        result.raise_for_error()
+    except RankError as error:
+        only_here = missing.only_here(result, shell.user_ns)
+        if isinstance(error, HangError):
+            error.hint = "\n".join(filter(None, [only_here, error.hint]))
+        else:
+            error.note = error.note or only_here
+        raise
 
 
 def end_background(session: Session, timeout: float = 5.0) -> None:

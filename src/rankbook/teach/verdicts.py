@@ -107,11 +107,12 @@ def _said(
     for rank, where in sorted(tried.late.items()):
         what = f"did not come to an end in {exercise.timeout:.0f} s"
         groups.setdefault(f"{what} ({where})" if where else what, []).append(rank)
-    groups |= {_agreeing(says, ranks): ranks for says, ranks in words.items()}
+    of_lesson = {_agreeing(says, ranks): ranks for says, ranks in words.items()}
+    groups |= of_lesson
     # What is right first, as one says it.
     ordered = sorted(groups.items(), key=lambda pair: (pair[1] != words.get(_RIGHT), pair[1]))
     text = ", ".join(f"{in_words(ranks)} {what}" for what, ranks in ordered)
-    if len(wanted) == 1 and any(what.startswith("got ") for what in groups):
+    if len(wanted) == 1 and any(what.startswith("got ") for what in groups.keys() - of_lesson):
         text = f"{text}; right is {wanted.pop()}"
     return f"{text[:1].upper()}{text[1:]}."
 

@@ -1,0 +1,45 @@
+"""Names that the notebook has and ranks lack."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from rankbook.magics.missing import only_here
+from rankbook.models import Failure
+from rankbook.sessions.cells.results import CellResult, RankResult
+
+NAMES = {"lr": 0.1, "math": math, "helper": lambda: None, "Net": type("Net", (), {})}
+
+
+def lacking(**by_rank):
+    return CellResult(
+        {
+            int(rank[1:]): RankResult(int(rank[1:]), error=Failure("NameError", said))
+            for rank, said in by_rank.items()
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("lr", "%dist_push lr sends it"),
+        ("math", "import it in a %%dist cell"),
+        ("helper", "a cell with %%dist at its top defines it there"),
+        ("Net", "a cell with %%dist at its top defines it there"),
+    ],
+)
+def test_a_name_that_only_the_notebook_has_is_told_with_the_way_to_the_ranks(name, what):
+    said = f"name '{name}' is not defined"
+    assert only_here(lacking(r0=said, r1=said), NAMES) == (
+        f"{name} is in the notebook itself, not on ranks 0-1: {what}."
+    )
+    assert " on rank 1: " in only_here(lacking(r1=said), NAMES)
+
+
+def test_where_the_notebook_lacks_it_too_or_something_else_was_raised_nothing_is_told():
+    assert only_here(lacking(r0="name 'nope' is not defined"), NAMES) == ""
+    other = RankResult(0, error=Failure("ValueError", "name 'lr' is not defined"))
+    assert only_here(CellResult({0: other, 1: RankResult(1)}), NAMES) == ""
