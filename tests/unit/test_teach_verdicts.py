@@ -129,6 +129,11 @@ def test_what_is_said_of_one_rank_is_said_of_several_in_the_plural(one, many):
     assert verdict_on(exercise, tried("right", "m")).said == f"Rank 0 is right, rank 1 {one}."
 
 
+def test_a_rank_with_a_value_of_its_own_is_not_said_to_have_made_the_mistake_of_another():
+    verdict = verdict_on(EXERCISE, tried("right", "twice", "other"))
+    assert verdict.said == "Rank 0 is right, rank 1 has the sum twice, rank 2 got 3; right is 4."
+
+
 def test_in_a_hang_the_values_of_ranks_that_came_to_an_end_give_no_hint():
     answer = tried("twice", None, hang="missing_rank", verdict="Rank 0 never called recv #2.")
     assert verdict_on(EXERCISE, answer).hint == ""

@@ -6,6 +6,7 @@ Pure: it asks nobody, and keeps nothing.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -77,14 +78,15 @@ def _refuse_lacking(tried: Tried) -> None:
 
 
 def _recognised(exercise: Exercise, seen: Seen) -> Mistake | None:
-    """The mistake that explains what was seen: one of all ranks first, then one of some."""
+    """The mistake that explains what was seen: one of all ranks first, then that of most."""
     for mistake in exercise.mistakes:
         if mistake.seen and mistake.seen(seen):
             return mistake
     if seen.hang:  # what some ranks had when the others were freed tells nothing
         return None
-    found = set(seen.findings.values())
-    return next((m for m in exercise.mistakes if m.gives and m.name in found), None)
+    found = Counter(seen.findings.values())
+    known = [m for m in exercise.mistakes if m.gives and m.name in found]
+    return max(known, key=lambda mistake: found[mistake.name], default=None)
 
 
 def _said(
@@ -122,7 +124,10 @@ def _in_its_words(exercise: Exercise, found: str, mistake: Mistake | None) -> st
     if found == "right":
         return _RIGHT
     known = next((m for m in exercise.mistakes if m.name == found), None)
-    return (known.says if known else "") or (mistake.says if mistake else "")
+    if known and known.says:
+        return known.says
+    # What a mistake makes of a rank's value is not said of ranks that have another value.
+    return mistake.says if mistake and mistake.seen else ""
 
 
 def _got(said: Mapping[str, Any], *, with_wanted: bool) -> str:

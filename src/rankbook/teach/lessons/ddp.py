@@ -180,6 +180,17 @@ _SAME_START = Exercise(
             gives=lambda here: _weights(_model(here, here.rank)),
         ),
         Mistake(
+            "last-rank",
+            "All ranks begin with the same now: with what the last rank has. src names the rank "
+            "that gives, and that is rank 0 here.",
+            _start(
+                "for parameter in model.parameters():",
+                "    dist.broadcast(parameter.data, src=world_size - 1)",
+            ),
+            says="has the weights of the last rank",
+            gives=lambda here: _weights(_model(here, here.world_size - 1)),
+        ),
+        Mistake(
             "weights-only",
             "The weights are those of rank 0, but the biases are not. model.parameters() has both.",
             _start(
