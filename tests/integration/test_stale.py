@@ -214,6 +214,14 @@ def test_what_is_used_another_way_says_so_too(four, name, event):
     assert_says(four.run(use), generation, *said)
 
 
+def test_a_rank_that_was_left_out_for_a_while_says_so_as_the_others_do(four):
+    four.run(f"{COMMON}mesh = init_device_mesh('cpu', (world_size,))").raise_for_error()
+    change_size(four)
+    four.initialize(nproc=4)
+    result = four.run("mesh.get_group()")
+    assert {result[rank].error.ename for rank in result} == {"StaleGroupError"}
+
+
 @pytest.mark.slow
 def test_what_was_compiled_for_another_number_of_ranks_is_compiled_again(four):
     use = "seen = use(dist.group.WORLD).numel()"

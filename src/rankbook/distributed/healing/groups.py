@@ -114,9 +114,10 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     alive, ended = alive.less(broken), ended.more(broken)
     stale.wait(waiting, new)
     lost = [one.terms for one in held if one.terms not in [each.terms for each in going]]
-    is_other = account is not None and account.size != dist.get_world_size()
+    # Also on a rank that was left out meanwhile, and comes back to as many ranks as it knew.
+    is_other = any(word.size not in (0, dist.get_world_size()) for word in words)
     shares: tuple[str, ...] = ()
-    if account is not None and is_other:
+    if account is not None and account.size != dist.get_world_size():
         shares = samplers.refuse(account.size, account.rank, dist.get_world_size())
     if account is not None and (lost or broken.kinds):
         names = {its.name for its in lost if is_other or not its.is_default}
