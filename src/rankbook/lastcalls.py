@@ -3,7 +3,8 @@
 The process writes it through mapped memory (``calls/blackbox.py``). Two rings: of calls, and of the
 lines that they come from. What a process called before it ended, by SIGKILL or in the middle of
 C++, is read here, without torch. Two more rings hold what it has printed last
-(``engine/cells/lastwords.py``): it may have ended before that was sent.
+(``engine/cells/lastwords.py``): it may have ended before that was sent. What was written past
+Python is in its log, of which the file tells how much was sent.
 
 The file lies in a folder that its owner alone can read, in memory where the system has such a file
 system, so that nothing is ever written to a disk. Its name begins with the cluster's id, and the
@@ -36,18 +37,21 @@ HEADER_SIZE, SLOT_SIZE, SITE_SIZE = 64, 128, 320
 SLOTS, SITES = 64, 128
 SITES_AT = HEADER_SIZE + SLOTS * SLOT_SIZE
 WORDS = struct.Struct("<qQQ")
-WORDS_HEADER, WORDS_ROOM = 64, 32768
+WORDS_HEADER, WORDS_ROOM = 64, 131072
 WORDS_AT = {
     stream: SITES_AT + SITES * SITE_SIZE + index * (WORDS_HEADER + WORDS_ROOM)
     for index, stream in enumerate(("stdout", "stderr"))
 }
-SIZE = WORDS_AT["stderr"] + WORDS_HEADER + WORDS_ROOM
+LOG = struct.Struct("<Q256s")
+LOG_AT = WORDS_AT["stderr"] + WORDS_HEADER + WORDS_ROOM
+SIZE = LOG_AT + LOG.size
 ENDED = struct.Struct("<Q")
 STATE_AT, ENDED_AT = 8, 24
 NONE = -(2**31)
 
 ISSUED, AWAITED, DONE, FAILED = range(1, 5)
 
+_CRASH = b"Fatal Python error"
 _IN_MEMORY = Path("/dev/shm")  # noqa: S108 - only a folder of our own is used there
 _SUFFIX = ".calls"
 _TAIL = re.compile(rf"-(\d+){re.escape(_SUFFIX)}$")
@@ -176,7 +180,25 @@ def _said(content: bytes, stream: str) -> Said:
     oldest = size % WORDS_ROOM
     text = ring[:size] if size <= WORDS_ROOM else ring[oldest:] + ring[:oldest]
     # The first character may be half overwritten.
-    return Said(stream, cell, characters, text.decode(errors="ignore"))
+    words = text.decode(errors="ignore")
+    if stream == "stdout":
+        past_python = _logged(content)
+        words, characters = words + past_python, characters + len(past_python)
+    return Said(stream, cell, characters, words)
+
+
+def _logged(content: bytes) -> str:
+    """What is in the log and was not sent, without Python's dump of a crash."""
+    sent, path = LOG.unpack_from(content, LOG_AT)
+    if not (name := path.rstrip(b"\0")):
+        return ""
+    try:
+        with open(name, "rb") as file:  # noqa: PTH123 - its name is bytes
+            file.seek(sent)
+            data = file.read(WORDS_ROOM)
+    except OSError:
+        return ""
+    return data.partition(_CRASH)[0].decode(errors="replace")
 
 
 def _decoded(text: bytes) -> str:

@@ -38,7 +38,10 @@ def nothing_stays_running():
 @pytest.fixture(scope="module")
 def two():
     """A session of two gloo ranks on this machine."""
-    session = rankbook.start("gloo", 2)
+    with pytest.MonkeyPatch.context() as patch:
+        # Below pytest ipykernel leaves the standard streams alone, and nowhere else.
+        patch.delenv("PYTEST_CURRENT_TEST")
+        session = rankbook.start("gloo", 2)
     yield session
     session.shutdown()
 

@@ -377,6 +377,21 @@ def test_processes_of_multiprocessing_end_with_the_script_or_are_awaited(two, wr
     assert value(two, code) == "(0, -15, 0)"
 
 
+def test_standard_streams_and_limits_are_as_before_after_a_script(two, write):
+    write("""
+        import os, resource
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (16, hard))
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.close(2)
+    """)
+    limit = "import os, resource\nresource.getrlimit(resource.RLIMIT_NOFILE)"
+    before = value(two, limit)
+    two.run_script("train.py").raise_for_error()
+    assert value(two, limit) == before
+    assert said(two.run("os.write(1, b'one ') and os.write(2, b'two') and None")) == "one two"
+
+
 def test_a_script_that_reads_stdin_is_told(two, write):
     result = two.run_script(write("input('name? ')"))
     assert result.ended.startswith("A prompt was reached (")

@@ -22,6 +22,7 @@ FLOORS = [
         "dtypes",
         "errors",
         "folders",
+        "heap",
         "fingerprints",
         "interrupts",
         "lastcalls",

@@ -8,6 +8,8 @@ from rankbook import lastcalls
 from rankbook.calls.blackbox import BlackBox
 from rankbook.engine.cells.lastwords import LastWords
 from rankbook.engine.cells.outbox import Outbox
+from rankbook.engine.cells.tail import Tail
+from rankbook.engine.files import OWN
 from rankbook.models.calls import Said
 from rankbook.models.events import Stream
 from rankbook.sessions.cells.collecting import Collector
@@ -91,3 +93,28 @@ def test_only_what_was_not_sent_is_added(said, shown):
     collector.event(1, Stream("stdout", "ab\n"))
     collector.complete(1, said)
     assert "".join(body.text for _, body in output.shown) == f"ab\n{shown}"
+
+
+def test_what_was_written_past_python_and_not_sent_is_told_without_the_dump_of_a_crash(
+    box, tmp_path
+):
+    log, sent = tmp_path / "log", []
+    log.write_text("of earlier\n")
+    words = LastWords(box)
+    tail = Tail(str(log), words)
+    words.begin(1)
+    words.write("stdout", "printed\n")
+    with log.open("a") as file:
+        file.write("sent\n")
+        file.flush()
+        tail.show(sent.append)
+        file.write("last\nFatal Python error: Aborted\n\nThread 0x1\n")
+    assert sent == ["sent\n"]
+    assert read(box)[0] == Said("stdout", 1, 13, "printed\nlast\n")
+
+
+def test_a_log_without_a_name_is_not_read(box):
+    words = LastWords(box)
+    Tail(OWN, words)
+    words.begin(1)
+    assert read(box)[0] == Said("stdout", 1, 0, "")

@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ipykernel.iostream import OutStream
 from ipyparallel.engine.app import IPEngine
+from traitlets import default
 
 from rankbook.engine import agent
 
 __all__ = ["RankEngine"]
+
+
+class _Stream(OutStream):
+    """A stream that leaves the descriptor below it alone.
+
+    Else (but not below pytest) ipykernel puts a pipe in its place, and a thread copies what comes
+    there into the log, later than the end of a cell or of the process.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, watchfd=False, **kwargs)
 
 
 class RankEngine(IPEngine):
@@ -21,6 +34,10 @@ class RankEngine(IPEngine):
 
     on_ready: Callable[[int, str], None]
     _agent: agent.Agent | None = None
+
+    @default("out_stream_factory")
+    def _streams(self) -> type[OutStream]:
+        return _Stream
 
     def start_heartbeat(self, *args: Any, **kwargs: Any) -> None:
         """Install the agent, then start the heartbeat.

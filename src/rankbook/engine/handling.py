@@ -18,6 +18,8 @@ from collections.abc import Callable
 from types import CodeType, FrameType, TracebackType
 from typing import cast
 
+from rankbook.heap import instances
+
 __all__ = ["original", "raised_by", "when_dropped"]
 
 _CONTROL_FLOW = (StopIteration, StopAsyncIteration, GeneratorExit)
@@ -63,15 +65,15 @@ def _on_its_way(
         for each in stack
     ):
         return None
-    everything = gc.get_objects()
+    found = instances(BaseException, TracebackType)
     try:
-        return _unwinding(everything, stack, is_of_a_person)
+        return _unwinding(found, stack, is_of_a_person)
     finally:
-        everything.clear()  # another thread may have seen this frame, which keeps what it holds
+        found.clear()  # another thread may have seen this frame, which keeps what it holds
 
 
 def _unwinding(
-    everything: list[object],
+    found: list[object],
     stack: list[FrameType],
     is_of_a_person: Callable[[TracebackType | None], bool],
 ) -> Raised | None:
@@ -80,15 +82,14 @@ def _unwinding(
     def is_its(trace: TracebackType | None) -> bool:
         return _leads_through(trace, stack) and is_of_a_person(trace)
 
-    # By type(): some objects do something when they are asked for their class.
-    errors = [cast("BaseException", x) for x in everything if issubclass(type(x), BaseException)]
+    errors = [cast("BaseException", x) for x in found if type(x) is not TracebackType]
     known = [error.__traceback__ for error in errors]
     errors = [error for error in errors if not isinstance(error, _CONTROL_FLOW)]
     for error in errors:
         if is_its(error.__traceback__):
             return error, error.__traceback__
     # Before Python 3.12 an exception gets its traceback when it is caught, and nothing holds it.
-    traces = [x for x in everything if type(x) is TracebackType and is_its(x)]
+    traces = [x for x in found if type(x) is TracebackType and is_its(x)]
     traces = [trace for trace in traces if not any(trace is other for other in known)]
     # Who holds it takes a look at every object, which is long where thousands are kept.
     bare = [error for error in reversed(errors) if error.__traceback__ is None]

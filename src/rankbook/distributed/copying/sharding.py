@@ -6,7 +6,6 @@ shapes, which asks no other rank anything. Their values have to be loaded from a
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 
 from rankbook.distributed.healing import fsdp2
+from rankbook.heap import instances
 
 __all__ = [
     "DeviceMesh",
@@ -56,14 +56,13 @@ def shards() -> dict[int, Any]:
     """By identity of a parameter that FSDP manages, what it knows of it."""
     sharded = _class("torch.distributed.fsdp", "FSDPModule")
     found: dict[int, Any] = {}
-    for module in gc.get_objects() if sharded else ():
-        if issubclass(type(module), sharded):
-            for group in fsdp2.param_groups(module):
-                for parameter in group.fsdp_params:
-                    found[id(parameter.sharded_param)] = parameter
-                    found[id(getattr(parameter, "_unsharded_param", parameter.sharded_param))] = (
-                        parameter
-                    )
+    for module in instances(sharded) if sharded else ():
+        for group in fsdp2.param_groups(module):
+            for parameter in group.fsdp_params:
+                found[id(parameter.sharded_param)] = parameter
+                found[id(getattr(parameter, "_unsharded_param", parameter.sharded_param))] = (
+                    parameter
+                )
     return found
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from typing import Any
 
 from rankbook.distributed.healing.stale import Refusal
+from rankbook.heap import instances
 
 __all__ = ["refuse"]
 
@@ -26,8 +26,8 @@ def refuse(size: int, rank: int, now: int) -> tuple[str, ...]:
         What they are called in the plural; nothing if there are none.
     """
     module = sys.modules.get("torch.utils.data.distributed")
-    sampler: Any = getattr(module, "DistributedSampler", ())
-    found = [one for one in gc.get_objects() if issubclass(type(one), sampler)]
+    sampler: Any = getattr(module, "DistributedSampler", None)
+    found = instances(sampler) if sampler else []
     ended = [one for one in found if vars(one).get("num_replicas") == size]
     ended = [one for one in ended if vars(one).get("rank") == rank]
     for one in ended:
@@ -45,8 +45,8 @@ def refuse(size: int, rank: int, now: int) -> tuple[str, ...]:
 def _loading(sampler: Any) -> list[Any]:
     """The loops over a loader that have begun and take what a sampler gives."""
     module = sys.modules.get("torch.utils.data.dataloader")
-    cls: Any = getattr(module, "_BaseDataLoaderIter", ())
-    found = [one for one in gc.get_objects() if issubclass(type(one), cls)]
+    cls: Any = getattr(module, "_BaseDataLoaderIter", None)
+    found = instances(cls) if cls else []
     indices = [getattr(one, "_index_sampler", None) for one in found]
     # Of batches, a sampler has another one in it.
     sources = [(of, getattr(of, "sampler", None)) for of in indices]

@@ -20,6 +20,7 @@ from torch.optim.optimizer import Optimizer
 from rankbook.distributed.healing import fsdp1, fsdp2, reducers
 from rankbook.distributed.healing.reducers import Standing
 from rankbook.distributed.stores import Store
+from rankbook.heap import instances
 
 __all__ = ["Found", "find", "restart"]
 
@@ -145,7 +146,8 @@ def _find(names: Mapping[Any, str]) -> Found:
     mesh = _class("torch.distributed.device_mesh", "DeviceMesh")
     others = {cls: name for name, cls in _others()}
     ddp, shards, meshes, rest, optimizers = [], [], [], [], []
-    for one in gc.get_objects() if names else ():
+    kinds = (DistributedDataParallel, sharded, mesh, Optimizer, *others)
+    for one in instances(*filter(None, kinds)) if names else ():
         # Of its own class only: asking some objects for anything has effects.
         cls = type(one)
         if issubclass(cls, Optimizer):

@@ -49,6 +49,8 @@ def fresh(
     """
     with ExitStack() as stack:
         for part in (
+            settings.limits(),
+            settings.descriptors(),
             _environment(environ),
             _folder(folder),
             _interpreter(argv, path),

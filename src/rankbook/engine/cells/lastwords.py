@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rankbook.lastcalls import WORDS, WORDS_AT, WORDS_HEADER, WORDS_ROOM
+from rankbook.lastcalls import LOG, LOG_AT, WORDS, WORDS_AT, WORDS_HEADER, WORDS_ROOM
 
 if TYPE_CHECKING:
     from rankbook.calls.blackbox import BlackBox
 
 __all__ = ["LastWords"]
+
+_LONGEST = 256
+"""Bytes of the path of a log."""
 
 
 class LastWords:
@@ -50,3 +55,16 @@ class LastWords:
         memory[ring : ring + len(rest)] = rest
         # At last: what is counted is there, whenever the process is killed.
         WORDS.pack_into(memory, start, self._cell, characters, size)
+
+    def logged(self, log: Path, sent: int) -> None:
+        """Note how much of what was written past Python has been sent.
+
+        Args:
+            log: The file into which that goes; one without a name cannot be read afterwards.
+            sent: Bytes of it.
+        """
+        name = os.fsencode(log)
+        if self._box is None or self._box.memory.closed:
+            return
+        if len(name) <= _LONGEST and not name.startswith(b"/proc/"):
+            LOG.pack_into(self._box.memory, LOG_AT, sent, name)

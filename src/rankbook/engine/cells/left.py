@@ -18,29 +18,33 @@ __all__ = ["Left"]
 _OURS = "rankbook-"
 """What the names of our own threads begin with."""
 
+_MONITOR = "tqdm._monitor"
+"""Has the class of the one thread that tqdm starts with its first bar, and keeps."""
+
 _PATIENCE = 2.0
 """Seconds for threads and processes to end that were told to."""
 
 
 def _threads() -> set[threading.Thread]:
-    return {one for one in threading.enumerate() if not one.name.startswith(_OURS)}
+    threads = [one for one in threading.enumerate() if not one.name.startswith(_OURS)]
+    return {one for one in threads if type(one).__module__ != _MONITOR}
 
 
-_OF_PYTHON = "multiprocessing.resource_tracker"
-"""In the command of a process that ``multiprocessing`` starts once and keeps to the end of its own:
-it removes what is left of shared memory, and no code has started it."""
+_HELPERS = ("multiprocessing.resource_tracker", "torch_shm_manager")
+"""In the commands of processes that ``multiprocessing`` and torch start once and keep to the end of
+their own: they remove what is left of shared memory, and no code has started them."""
 
 
 def _processes() -> set[psutil.Process]:
     try:
-        return {one for one in psutil.Process().children(recursive=True) if not _is_of_python(one)}
+        return {one for one in psutil.Process().children(recursive=True) if not _is_helper(one)}
     except psutil.Error:
         return set()
 
 
-def _is_of_python(process: psutil.Process) -> bool:
+def _is_helper(process: psutil.Process) -> bool:
     with suppress(psutil.Error):
-        return any(_OF_PYTHON in word for word in process.cmdline())
+        return any(helper in word for word in process.cmdline() for helper in _HELPERS)
     return False
 
 

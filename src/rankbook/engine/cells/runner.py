@@ -77,7 +77,7 @@ class Runner:
         self.prompt = Prompt(lambda: self.capture.outbox)
         self.stops = Stops(self.prompt)
         magics.register(self.shell, self.stops)
-        self._tail = Tail(os.environ.get(LOG_VARIABLE))
+        self._tail = Tail(os.environ.get(LOG_VARIABLE), last_words)
         self.cell: int | None = None
         self.started = 0.0
         self.ran = self.last_error = self.failed_at = ""

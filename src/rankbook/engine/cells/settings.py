@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import resource
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +13,7 @@ from typing import Any
 import torch
 import torch.multiprocessing
 
-__all__ = ["put_back"]
+__all__ = ["descriptors", "limits", "put_back"]
 
 
 def _collect_garbage(is_on: bool) -> None:  # noqa: FBT001
@@ -50,3 +52,39 @@ def put_back() -> Iterator[None]:
         for name, flag in flags.items():
             if getattr(torch.backends.cudnn, name) != flag:
                 setattr(torch.backends.cudnn, name, flag)
+
+
+_LIMITS = {getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
+
+
+@contextmanager
+def limits() -> Iterator[None]:
+    """Have the limits of resources that there were, or the highest that are left, at the end."""
+    before = {number: resource.getrlimit(number) for number in _LIMITS}
+    try:
+        yield
+    finally:
+        for number, limit in before.items():
+            if resource.getrlimit(number) == limit:
+                continue
+            try:
+                resource.setrlimit(number, limit)
+            except (ValueError, OSError):  # it was lowered for good
+                hard = resource.getrlimit(number)[1]
+                resource.setrlimit(number, (hard, hard))
+
+
+@contextmanager
+def descriptors() -> Iterator[None]:
+    """Have the standard streams of the process that there were, at the end.
+
+    They can be redirected or closed. The next sockets would get the numbers of closed ones, and
+    others would write there.
+    """
+    kept = {number: os.dup(number) for number in range(3)}
+    try:
+        yield
+    finally:
+        for number, descriptor in kept.items():
+            os.dup2(descriptor, number)
+            os.close(descriptor)

@@ -14,7 +14,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rankbook.engine.cells.lastwords import LastWords
 
 __all__ = ["LOG_VARIABLE", "Tail"]
 
@@ -25,16 +28,19 @@ LOG_VARIABLE = "RANKBOOK_ENGINE_LOG"
 class Tail:
     """Reads what was appended to a file since the last look; from any thread."""
 
-    def __init__(self, path: str | None) -> None:
+    def __init__(self, path: str | None, last_words: LastWords | None = None) -> None:
         """Start at the present end of the file.
 
         Args:
             path: The file; None: there is none, and nothing is ever new.
+            last_words: Is told how much of it was passed on.
         """
         self._path = Path(path) if path else None
         self._lock = threading.Lock()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._at = self._size()
+        self._last_words = last_words
+        self._tell()
 
     def show(self, write: Callable[[str], object]) -> None:
         """Pass on what was appended since the last call."""
@@ -47,6 +53,11 @@ class Tail:
                 data = file.read()
             self._at += len(data)
             write(self._decoder.decode(data))
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._last_words is not None and self._path is not None:
+            self._last_words.logged(self._path, self._at)
 
     def _size(self) -> int:
         try:

@@ -1,0 +1,73 @@
+"""Finding objects by their class, beside code that must not notice."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+from types import TracebackType
+
+import pytest
+
+from rankbook.engine.handling import raised_by
+from rankbook.heap import instances
+
+
+class Kind:
+    """Does something when it is asked for its class."""
+
+    asked = 0
+
+    @property
+    def __class__(self):
+        Kind.asked += 1
+        return int
+
+
+class Derived(Kind):
+    pass
+
+
+def test_objects_of_some_classes_and_of_derived_ones_are_found():
+    first, second, error = Kind(), Derived(), ValueError()
+    found = instances(Kind, BaseException)
+    assert {id(first), id(second), id(error)} <= {id(one) for one in found}
+    assert all(issubclass(type(one), (Kind, BaseException)) for one in found)
+    assert Kind.asked == 0
+    assert gc.isenabled()
+
+
+def test_nothing_else_is_referred_to_afterwards():
+    other = [object()]
+    before = sys.getrefcount(other)
+    assert other not in instances(Kind)
+    assert sys.getrefcount(other) == before
+
+
+def test_the_collector_stays_off_where_it_was():
+    gc.disable()
+    try:
+        instances(Kind)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda thread: instances(BaseException, TracebackType),
+        lambda thread: raised_by(thread, lambda trace: True),
+    ],
+    ids=["instances", "raised_by"],
+)
+def test_a_tuple_that_is_being_made_of_a_generator_is_finished(look):
+    def numbers():
+        for number in range(2000):
+            if number == 1000:
+                thread = threading.Thread(target=look, args=[threading.main_thread().ident])
+                thread.start()
+                thread.join()
+            yield number
+
+    assert len(tuple(numbers())) == 2000
