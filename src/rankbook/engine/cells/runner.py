@@ -16,6 +16,7 @@ from rankbook.calls.keeping import Keeper
 from rankbook.engine import children
 from rankbook.engine.cells import script
 from rankbook.engine.cells.capture import Capture
+from rankbook.engine.cells.ends import SEE_ENDS, seeing_ends
 from rankbook.engine.cells.failures import Failures
 from rankbook.engine.cells.lastwords import LastWords
 from rankbook.engine.cells.naming import Naming
@@ -30,7 +31,6 @@ from rankbook.models.cells import Script
 from rankbook.models.requests import Run
 
 if TYPE_CHECKING:
-    from rankbook.calls.ledger import Ledger
     from rankbook.engine.cells.outbox import Outbox
     from rankbook.engine.context import Engine
     from rankbook.engine.group import Group
@@ -39,12 +39,6 @@ __all__ = ["Runner", "interruptible", "run"]
 
 _LOOK_PAST_PYTHON = 0.2
 """Seconds between two looks at what a cell has written past Python."""
-
-_SEE_ENDS = 0.02
-"""Seconds between two looks at which asynchronous calls have ended."""
-
-_SEE_ENDS_LATER = 0.1
-"""The same while calls follow one another."""
 
 _REMEMBERED = 10_000
 """Cells of which it is remembered what they have defined."""
@@ -216,25 +210,6 @@ class Runner:
         self.failures.freed = True
 
 
-def _seeing_ends(ledger: Ledger) -> Callable[[], float]:
-    """Have ends of calls seen whose handles somebody has yet to wait for.
-
-    Every call that is issued does so for those before it: while calls follow one another, as in
-    training, the control thread would take its turns, and the cores of the ranks, for nothing.
-    """
-    last = ledger.last
-
-    def see() -> float:
-        nonlocal last
-        before, last = last, ledger.last
-        if last != before:
-            return _SEE_ENDS_LATER
-        ledger.settle()
-        return _SEE_ENDS
-
-    return see
-
-
 def _beside(job: Job) -> list[Repeated]:
     """What the control thread does for a cell."""
     engine = job.engine
@@ -243,7 +218,7 @@ def _beside(job: Job) -> list[Repeated]:
         if engine.job is job:  # what is written before belongs to an earlier cell
             engine.runner.show_descriptors(job.outbox)
 
-    return [(_LOOK_PAST_PYTHON, show), (_SEE_ENDS, _seeing_ends(engine.ledger))]
+    return [(_LOOK_PAST_PYTHON, show), (SEE_ENDS, seeing_ends(engine.ledger))]
 
 
 @operation(Run, on=MAIN, beside=_beside)
