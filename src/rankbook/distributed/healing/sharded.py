@@ -6,7 +6,6 @@ give a result that lacks the parts of others.
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Collection, Iterable
 from contextlib import suppress
@@ -19,6 +18,7 @@ from torch.optim.optimizer import Optimizer
 
 from rankbook.distributed.healing import meshes
 from rankbook.errors import StaleGroupError
+from rankbook.heap import instances
 
 __all__ = ["refuse"]
 
@@ -40,7 +40,7 @@ def refuse(generation: int, besides: Collection[Any]) -> tuple[str, ...]:
     known = {*map(id, _refused)}
     made = f"was made for generation {generation}, and the mesh of its parameters has ended"
     found = False
-    for one in gc.get_objects():
+    for one in instances(nn.Module, Optimizer):
         cls = type(one)  # asking some objects for anything has effects
         if id(one) in known:
             continue
