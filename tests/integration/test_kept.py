@@ -165,6 +165,31 @@ def test_a_new_rank_is_kept_like_the_first(ours):
     wait_until(lambda: not ours(), 15)
 
 
+def test_a_keeper_that_is_killed_is_replaced_as_long_as_its_owner_lives(ours):
+    def keepers():
+        return {p.pid for p in ours() if "rankbook.cluster.keeper" in " ".join(p.cmdline())}
+
+    with notebook_with_magics() as owner:
+        text(owner, f"import rankbook\n{KEEP}")
+        text(owner, "%%dist\nx = torch.ones(1) * (rank + 1)")
+        [killed] = keepers()
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: keepers() - {killed})
+        wait_until(rankbook.clusters)
+        owner.manager.signal_kernel(signal.SIGKILL)
+        wait_until(lambda: not owner.manager.is_alive())
+    with notebook_with_magics() as second:
+        joined(second)
+        assert text(second, "%%dist\ndist.all_reduce(x)\nprint(x.item())") == "[0-1] 3.0\n"
+        # With nobody to replace it, its end is that of the cluster.
+        os.kill(keepers().pop(), signal.SIGKILL)
+        wait_until(lambda: not ours(), 15)
+        second.run("%%dist\nprint(rank)")
+        assert "The cluster's controller is gone" in second.stderr
+        text(second, "%dist_shutdown")
+        assert "No cluster is kept" in text(second, "%dist_clusters")
+
+
 def test_the_owner_ends_a_kept_cluster_by_shutdown(ours):
     with notebook_with_magics() as notebook:
         text(notebook, KEEP)

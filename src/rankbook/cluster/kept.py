@@ -139,6 +139,12 @@ class User:
         """
         _send(self._socket, {"kill": sorted(engines)})
 
+    def wait_for_end(self) -> None:
+        """Wait, in a thread of its own, until the keeper has ended."""
+        with suppress(ClusterError, OSError), _connected(self.note) as connection:
+            connection.settimeout(None)
+            connection.recv(1)  # it says nothing there
+
     def close(self) -> None:
         """Leave the cluster to itself; idempotent."""
         self._socket.close()

@@ -171,10 +171,8 @@ class Renewal:
     def _replace_engines(self) -> None:
         """Replace all engines, busy or not: what runs on them ends, and so do waits for it."""
         if not self._members.can_replace:
-            raise SessionError(
-                "This session joined its engines and cannot replace them: restart them where they "
-                "were started, then join again."
-            )
+            how = self._members.instead or "restart them where they were started, then join again."
+            raise SessionError(f"This session joined its engines and cannot replace them: {how}")
         if not self._replacing.acquire(blocking=False):
             raise SessionError("The engines are being replaced already: wait.")
         try:

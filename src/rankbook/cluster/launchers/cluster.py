@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,7 @@ class ClusterLauncher(Launcher):
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self._kept: tuple[float, int] | None = None
+        self._keeping = threading.RLock()
         self._held: list[WarmProcess] = []
         self.cluster_id = str(cluster.cluster_id)
         self.timeout = float(cluster.engine_timeout)
@@ -125,6 +127,16 @@ class ClusterLauncher(Launcher):
         self.cluster.shutdown_atexit = False
         self._kept = hours, ranks
         self._held = [one.process for one in forking]
+        threading.Thread(
+            target=self._succeed, args=(self.user,), name="rankbook-keeper", daemon=True
+        ).start()
+
+    def _succeed(self, user: kept.User) -> None:
+        """Start another keeper when one has ended that was to stay."""
+        user.wait_for_end()
+        with self._keeping, suppress(ClusterError):
+            if self.user is user:
+                self.keep_on()
 
     def _holding(self, forking: Sequence[Forking], relays: Sequence[socket.socket]) -> Holding:
         forkers = [
@@ -142,14 +154,23 @@ class ClusterLauncher(Launcher):
 
     def keep_on(self) -> None:
         """Start another keeper if the present one has ended, or does not hold all processes."""
-        if self._kept is None or self.user is None:
-            return
-        if self.user.is_gone or self._held != [one.process for one in self.forking()]:
-            self.let_go()
-            self.keep(*self._kept)
+        with self._keeping:
+            if self._kept is None or self.user is None:
+                return
+            if self.user.is_gone or self._held != [one.process for one in self.forking()]:
+                super().let_go()
+                self.keep(*self._kept)
+
+    def let_go(self) -> None:
+        """Have nothing stay any more that was kept; idempotent."""
+        with self._keeping:
+            self._kept = None
+            super().let_go()
 
     def leave(self) -> None:
         """Let a kept cluster go on without this process."""
+        with self._keeping:
+            self._kept = None
         for one in self.forking():
             one.process.leave()
         self.cluster.controller.lifeline.close()
