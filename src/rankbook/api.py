@@ -114,6 +114,10 @@ def start(  # noqa: PLR0913 - each is a keyword, and most stay away
     make: Callable[[], Launcher]
     if target is not None:
         check_form(gpus)
+        if address:
+            from rankbook.cluster.addresses import refuse_foreign
+
+            refuse_foreign(address)
         count = target.nproc
         make = partial(choose.elsewhere, target, python, address or "", gpus)
     else:

@@ -140,6 +140,21 @@ def test_the_direction_that_is_blocked_is_named(failing, hosts):
     assert took < 15
 
 
+@pytest.mark.parametrize(
+    "line", ['--slurm "partition=main" -n 2', "--ssh alpha:1", "--mpi=alpha:1"]
+)
+def test_an_address_that_other_hosts_cannot_reach_is_refused_with_the_one_to_take(failing, line):
+    said, took = failing.refused(f"%dist_init gloo {line} --address 127.0.0.1")
+    assert said == (
+        "UsageError: 127.0.0.1 is loopback, which other hosts do not reach: leave out --address "
+        "(or address=…), and it is 10.98.0.1."
+    )
+    assert took < 3
+    said, took = failing.refused(f"%dist_init gloo {line} --address 10.98.0.11")
+    assert "10.98.0.11 is no IPv4 address of this host, which has 10.98.0.1: leave out" in said
+    assert took < 1
+
+
 def test_mpiexecs_own_reason_is_said_for_more_ranks_than_slots(failing):
     ranks = 2 * (os.cpu_count() or 1) + 1
     said, took = failing.refused(f"%dist_init gloo --mpi -n {ranks}")

@@ -10,11 +10,12 @@ import pytest
 from processes import wait_until
 
 from rankbook import __version__
+from rankbook.cluster.addresses import refuse_foreign
 from rankbook.cluster.launchers import answering
 from rankbook.cluster.launchers.base import Ended
 from rankbook.cluster.launchers.host import Host
 from rankbook.cluster.launchers.hosts import HostsLauncher
-from rankbook.errors import ClusterError
+from rankbook.errors import ClusterError, InputError
 
 HELLO = {"event": "hello", "rankbook": __version__, "python": platform.python_version()}
 
@@ -40,6 +41,9 @@ class TwoHosts(HostsLauncher):
 
     def preview(self):
         return []
+
+    def find_address(self):
+        return "10.98.0.1"
 
     def reach(self):
         return [self._host(name) for name in self.commands]
@@ -218,3 +222,29 @@ def test_hosts_whose_engines_are_ready_are_not_tried(start):
     first = launcher._try_at
     wait(launcher, until=lambda: first < launcher._try_at < inf)
     assert launcher._tried == []
+
+
+@pytest.mark.parametrize(("given", "taken"), [("", "10.98.0.1"), ("10.0.0.5", "10.0.0.5")])
+def test_the_address_is_the_one_that_was_given_or_found(launcher, given, taken):
+    launcher.address = given
+    launcher.settle_address()
+    assert launcher.address == taken
+
+
+def test_loopback_is_refused_where_others_need_another_address(launcher):
+    launcher.address = "127.0.0.1"
+    with pytest.raises(InputError, match=r"is loopback.*leave out --address.*it is 10\.98\.0\.1"):
+        launcher.settle_address()
+    launcher.find_address = lambda: "127.0.1.1"  # all hosts are this one
+    launcher.settle_address()
+    assert launcher.address == "127.0.0.1"
+
+
+@pytest.mark.parametrize("address", ["192.0.2.7", "0.0.0.0", "login", "::1"])  # noqa: S104
+def test_an_address_that_this_host_does_not_have_is_refused(address):
+    with pytest.raises(InputError, match=f"{address} is no IPv4 address of this host"):
+        refuse_foreign(address)
+
+
+def test_an_address_that_this_host_has_passes():
+    refuse_foreign("127.0.0.1")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import socket
 
-from rankbook.errors import ClusterError
+import psutil
 
-__all__ = ["LOOPBACK", "address_to"]
+from rankbook.errors import ClusterError, InputError
+
+__all__ = ["LOOPBACK", "address_to", "is_loopback", "refuse_foreign"]
 
 LOOPBACK = "127.0.0.1"
 
@@ -31,3 +33,24 @@ def address_to(host: str) -> str:
             f"There is no way from here to {name} by IPv4 ({error.strerror or error}): give this "
             "host's address for the engines, --address (or address=…)."
         ) from None
+
+
+def is_loopback(address: str) -> bool:
+    """Whether no other host reaches an address."""
+    return address.startswith("127.")
+
+
+def refuse_foreign(address: str) -> None:
+    """Refuse an address that is none of this host's.
+
+    Raises:
+        InputError: It is not; the message has those that others may reach.
+    """
+    every = [one for ones in psutil.net_if_addrs().values() for one in ones]
+    own = [one.address for one in every if one.family == socket.AF_INET]
+    if address not in own:
+        there = ", ".join(sorted(one for one in own if not is_loopback(one)))
+        raise InputError(
+            f"{address} is no IPv4 address of this host, which has {there or 'none'}: leave out "
+            "--address (or address=…), and the one to take is found."
+        )

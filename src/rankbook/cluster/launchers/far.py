@@ -14,8 +14,10 @@ from typing import Any
 
 from ipyparallel.cluster.cluster import Cluster
 
+from rankbook.cluster.addresses import is_loopback
 from rankbook.cluster.launchers.cluster import ClusterLauncher, beside_loops
 from rankbook.cluster.launchers.forking import LocalController
+from rankbook.errors import InputError
 
 __all__ = ["FarLauncher"]
 
@@ -68,6 +70,31 @@ class FarLauncher(ClusterLauncher):
     @abstractmethod
     def preview(self) -> list[str]:
         """What would be run, for a person to read."""
+
+    @abstractmethod
+    def find_address(self) -> str:
+        """The address of this host at which the engines' hosts reach it.
+
+        Raises:
+            ClusterError: There is none, or they do not say.
+        """
+
+    def settle_address(self) -> None:
+        """Find the address, or refuse one that was given and is loopback where that is not it.
+
+        Raises:
+            InputError: The engines' hosts cannot reach it.
+            ClusterError: None is found.
+        """
+        if self.address and not is_loopback(self.address):
+            return
+        found = self.find_address()
+        if self.address and not is_loopback(found):
+            raise InputError(
+                f"{self.address} is loopback, which other hosts do not reach: leave out --address "
+                f"(or address=…), and it is {found}."
+            )
+        self.address = self.address or found
 
     def start_controller(self) -> None:
         """Start the controller at :attr:`address`; strangers who connect there are refused."""

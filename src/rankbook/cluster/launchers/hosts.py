@@ -48,15 +48,10 @@ class HostsLauncher(ReachingLauncher):
     def start(self, n: int) -> ipyparallel.Client:
         """Reach the hosts, start the controller, and have the engines forked."""
         self.reach_all()
-        if not self.address:
-            self.address = self.find_address()
+        self.settle_address()
         self.start_controller()
         self.start_engines(n)
         return self.connect()
-
-    def find_address(self) -> str:
-        """The address of this host at which the others reach it, once they have said hello."""
-        raise NotImplementedError
 
     def start_engines(self, n: int, **options: Any) -> None:
         """Have ``n`` engines forked, by as many on each host as it has seats."""

@@ -76,12 +76,16 @@ class MPILauncher(FarLauncher):
 
     def start(self, n: int) -> ipyparallel.Client:
         """Start the controller, then mpiexec."""
-        hosts = [name for name, _ in self._asked.hosts]
-        self.address = self.address or (address_to(hosts[0]) if hosts else LOOPBACK)
+        self.settle_address()
         _ = self._is_open_mpi  # refuse before anything is started
         self.start_controller()
         self.start_engines(n)
         return self.connect()
+
+    def find_address(self) -> str:
+        """The address on the way to the first host, or loopback where there are no others."""
+        hosts = [name for name, _ in self._asked.hosts]
+        return address_to(hosts[0]) if hosts else LOOPBACK
 
     def start_engines(self, n: int, **options: Any) -> None:
         """Run mpiexec."""

@@ -147,15 +147,17 @@ class JobLauncher(_StepLauncher):
 
     def start(self, n: int) -> ipyparallel.Client:
         """Start the controller, submit the job, wait for its nodes, and start steps there."""
-        self.address = self.address or slurm.address_towards(
-            self._asked.option("--partition", "-p")
-        )
+        self.settle_address()
         self.start_controller()
         # Whatever happens from here on, also between sbatch's start and its answer.
         self.at_end(["scancel", f"--name={self._name}"])
         self.job = self._submit(n)
         self._wait_for_nodes()
         return super().start(n)
+
+    def find_address(self) -> str:
+        """The address on the way to the nodes of the partition."""
+        return slurm.address_towards(self._asked.option("--partition", "-p"))
 
     def start_controller(self) -> None:
         """Start the controller, once."""
