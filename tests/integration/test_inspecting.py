@@ -173,3 +173,17 @@ def test_a_value_is_compared_now_and_after_every_cell(notebook):
     notebook.run("%dist_diff --every")
     notebook.run("%%dist\nif rank == 1: model = torch.nn.Linear(3, 4)")
     assert notebook.stdout == ""
+
+
+def test_what_living_ranks_hold_can_be_looked_at_when_another_has_died(notebook):
+    notebook.run("%dist left = torch.ones(2)")
+    notebook.run("%%rank 1\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    try:
+        notebook.run("%dist_who")
+        assert "no answer from rank 1" in notebook.shown[0]
+        notebook.run("%dist_show left")
+        assert notebook.shown[0].startswith("left: float32 [2] on ranks 0,2, the same")
+        notebook.run("%dist_who -r 1")
+        assert "Rank 1 was killed by SIGKILL" in notebook.stderr
+    finally:
+        notebook.run("%dist_restart")

@@ -96,10 +96,11 @@ class InspectMagics(RankMagics):
 
         args = parse(self.dist_who, line)
         session = self.session()
-        chosen = session.select(args.ranks)
-        return Variables(
-            variables(session.members.living().only(chosen)), chosen, session.members.named_mesh
+        chosen = session.members.select(args.ranks)
+        party = session.members.living().only(chosen) or session.members.living().only(
+            session.select(args.ranks)  # which says what has become of the ranks
         )
+        return Variables(variables(party), chosen, session.members.named_mesh)
 
     # -- what a front end asks for -----------------------------------------------------------
 

@@ -82,8 +82,15 @@ class SessionValues(SessionCode):
         Raises:
             InputError: No rank that answers has such a value.
         """
-        party = self.members.living().only(self.select(ranks))
+        party = self.members.living().only(self._to_look_at(ranks))
         return showing.shown(party, expression, self.members.named_mesh)
+
+    def _to_look_at(self, ranks: str | int | list[int]) -> tuple[int, ...]:
+        """Those of a selection that live: what they hold can be looked at when others have died."""
+        living = self.members.living()
+        return tuple(rank for rank in self.members.select(ranks) if rank in living) or (
+            self.select(ranks)
+        )
 
     def exchanges(self, ranks: str | int | list[int] = "all") -> Exchanges:
         """Look what ranks put into each collective of a cell, and what they got.
@@ -99,7 +106,7 @@ class SessionValues(SessionCode):
         Raises:
             InputError: Nothing was kept.
         """
-        party = self.members.living().only(self.select(ranks))
+        party = self.members.living().only(self._to_look_at(ranks))
         return exchanges.exchanges(party, self.members.named_mesh)
 
     def mesh(self, name: str = "mesh", /, **dims: int) -> NamedMesh:
