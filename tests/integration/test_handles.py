@@ -95,12 +95,31 @@ ONE_TO_ANOTHER = {
     "a module's": ("helper.finish(dist.irecv(x, 1))", "dist.send(x, 0)"),
 }
 
+ASKED = {
+    "with a pause": "work = start()\nwhile not work.is_completed():\n    time.sleep(0.01)",
+    "without a pause": "work = start()\nwhile not work.is_completed(): pass",
+    "for success": "work = start()\nwhile True:\n    if work.is_success(): break",
+    "a future": "future = start().get_future()\nwhile not future.done(): time.sleep(0.05)",
+    "several": (
+        "works = [start(), start()]\n"
+        "while not all(its.is_completed() for its in works): time.sleep(0.1)"
+    ),
+    "those that are left": (
+        "left = [start(), start()]\n"
+        "while left:\n    left = [its for its in left if not its.is_completed()]"
+    ),
+    "in a module": "helper.ask(start())",
+    "a message": "work = dist.irecv(x, 1)\nwhile not work.is_completed(): time.sleep(0.01)",
+}
+"""Asking again and again instead of waiting."""
+
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("modules")
     (folder / "helper.py").write_text(
         "def finish(handle):\n    handle.wait()\n"
+        "def ask(handle):\n    while not handle.is_completed(): pass\n"
         "def finish_all(handles):\n    return [its.wait() for its in handles]\n"
     )
     world = World(2, seed=1)
@@ -147,6 +166,14 @@ def test_a_wait_for_another_rank_is_explained_and_freed(world, name):
     assert 1 in verdict.ranks
 
 
+@pytest.mark.parametrize("name", ASKED)
+@pytest.mark.sample(every=8)
+def test_a_rank_that_asks_again_and_again_is_explained_and_freed(world, name):
+    verdict = hung(world, ASKED[name])
+    assert verdict.kind == "missing_rank"
+    assert verdict.ranks == (1,)
+
+
 def is_healthy(world, code):
     """Run a cell in which rank 1 comes two seconds late, and nothing else is wrong."""
     generation = world.session.generation
@@ -166,6 +193,32 @@ def test_a_wait_for_a_late_collective_is_no_hang(world, name):
     seen = is_healthy(world, f"if rank: time.sleep(2)\n{COLLECTIVES[name]}")
     assert any((its.kind, its.ranks) == ("slow", (1,)) for its in seen)
     assert not any(its.proven for its in seen)
+
+
+@pytest.mark.parametrize("name", ASKED)
+@pytest.mark.sample(every=8)
+def test_a_rank_that_asks_for_what_comes_late_is_left_alone(world, name):
+    if name == "a message":
+        code = f"{only(0, ASKED[name])}{only(1, 'time.sleep(2); dist.send(x, 0)')}"
+    else:
+        code = f"if rank: time.sleep(2)\n{ASKED[name]}"
+    assert not any(its.proven for its in is_healthy(world, code))
+
+
+def test_a_rank_that_asks_until_a_deadline_is_left_alone(world):
+    code = only(
+        0,
+        "work, end = dist.irecv(x, 1), time.time() + 3\n"
+        "while not work.is_completed() and time.time() < end: time.sleep(0.01)\nprint('ended')",
+    )
+    running = world.in_background(lambda: world.session.run(code))
+    seen = []
+    while not running.join(0.3):
+        seen.append(world.session.diagnose())
+    assert running.value.diagnosis is None
+    assert "ended" in running.value[0].stdout
+    assert any(its.kind == "missing_rank" and not its.proven for its in seen)
+    world.session.reset()
 
 
 @pytest.mark.parametrize(("code", "its"), ONE_TO_ANOTHER.values(), ids=ONE_TO_ANOTHER)

@@ -138,6 +138,7 @@ USES = [
     (C10D, "Work", "calls"),
     (WORK, "_get_op_type", "calls"),
     (TORCH_IN_C, "Future", "calls"),
+    (TORCH_IN_C, "_collect_all", "calls"),
     (WORLD, "pg_group_ranks", "engine"),
     (WORLD, "pg_names", "engine"),
     (C10D, "_new_process_group_helper", "calls"),

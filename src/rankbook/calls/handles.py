@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
-from rankbook.calls.records import Record
+from rankbook.calls.records import Record, handle_of, is_open
 
 __all__ = ["Handles"]
 
@@ -25,16 +26,16 @@ class Handles:
 
     def __init__(self) -> None:
         self._records: dict[int, Record] = {}
-        self._futures: dict[int, tuple[Callable[[], Any], Record]] = {}
+        self._futures: dict[int, tuple[Callable[[], Any], tuple[Record, ...]]] = {}
         self._givers: dict[int, Record] = {}
         self.held: deque[Record] = deque(maxlen=_KEPT)
 
     def add(self, work: Any, record: Record) -> None:
         """Note what call a handle is of."""
         if record.stream_ordered:
-            record.work = weakref.ref(work)
+            record.seen = weakref.ref(work)
         else:
-            record.work = lambda: work
+            record.work = work
             self.held.append(record)
         if len(self._records) >= _KEPT:
             self._forget()
@@ -49,21 +50,33 @@ class Handles:
     def add_future(self, future: Any, work: Any) -> None:
         """Note that a future is of the same call as a handle."""
         if (record := self.record_of(work)) is not None:
-            while len(self._futures) >= _KEPT:
-                self._futures.pop(next(iter(self._futures)), None)
-            self._futures[id(future)] = weakref.ref(future), record
+            self._note(future, (record,))
+
+    def add_made_future(self, future: Any, sources: Iterable[Any]) -> None:
+        """Note that a future was made of others, by ``then`` or ``collect_all``."""
+        found = [self._futures.get(id(source)) for source in sources]
+        records = tuple(chain.from_iterable(each[1] for each in found if each is not None))
+        if records:
+            self._note(future, records)
+
+    def _note(self, future: Any, records: tuple[Record, ...]) -> None:
+        while len(self._futures) >= _KEPT:
+            self._futures.pop(next(iter(self._futures)), None)
+        self._futures[id(future)] = weakref.ref(future), records
 
     def record_of(self, work: Any) -> Record | None:
         """The call that a handle is of; None if it is not known."""
         record = self._records.get(id(work))
-        if record is None or record.work is None or record.work() is not work:
-            return None
-        return record
+        if record is None or record.work is work or handle_of(record) is work:
+            return record
+        return None
 
     def record_of_future(self, future: Any) -> Record | None:
-        """The call that a future is of; None if it is not known."""
+        """The call that a future is of, the first open one of several; None if it is not known."""
         found = self._futures.get(id(future))
-        return found[1] if found is not None and found[0]() is future else None
+        if found is None or found[0]() is not future:
+            return None
+        return next((record for record in found[1] if is_open(record)), found[1][-1])
 
     def gave(self, record: Record, tensors: Sequence[Any]) -> None:
         """Note which functional call gave tensors."""
@@ -82,7 +95,7 @@ class Handles:
         found = []
         for _ in range(min(len(self.held), _AT_ONCE)):
             record = self.held.popleft()
-            work = record.work and record.work()
+            work = record.work
             if work is not None and not work.is_completed():
                 self.held.append(record)
             elif work is not None:
@@ -98,7 +111,7 @@ class Handles:
     def _forget(self) -> None:
         records = self._records
         for key, record in list(records.items()):
-            if record.work is None or record.work() is None:
+            if handle_of(record) is None:
                 records.pop(key, None)
         while len(records) >= _KEPT:  # all of them are waited for later
             records.pop(next(iter(records)), None)

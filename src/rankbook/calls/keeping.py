@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from rankbook.calls.records import Record
+from rankbook.calls.records import Record, handle_of
 from rankbook.calls.taps import tensors_of
 
 __all__ = ["Keeper", "Kept"]
@@ -100,12 +100,12 @@ class Keeper:
     def finish(self) -> None:
         """Copy what else has come out, at the end of the cell."""
         for call in self._open.values():
-            work = call.record.work and call.record.work()
+            work = handle_of(call.record)
             is_done = work.is_completed() if work is not None else bool(call.record.completed)
             if is_done and not call.record.failed:
                 call.take(is_late=True)
             if call.record.completed:
-                call.record.work = None
+                call.record.work = call.record.seen = None
         self._open.clear()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from sys import _current_frames, _getframe
 from threading import get_ident
 from time import time_ns
+from types import FrameType
 from typing import Any
 
 import torch.distributed.distributed_c10d as c10d
@@ -22,6 +23,7 @@ from rankbook.calls.handles import Handles
 from rankbook.calls.keeping import Keeper
 from rankbook.calls.places import Spot, is_told_of
 from rankbook.calls.places import spot as find_spot
+from rankbook.calls.polls import Polls
 from rankbook.calls.records import (
     P2P,
     Group,
@@ -38,6 +40,9 @@ __all__ = ["Awaited", "Ledger"]
 
 _KEPT = 4096
 _SITES = 4096
+_SOON = 60.0
+"""Seconds of a timeout of its own up to which a wait is left to end by itself."""
+
 _BLOCKING = {"monitored_barrier"}
 """What is over when it returns, so that others may have met a call that raises."""
 
@@ -57,6 +62,7 @@ class Ledger:
         handles: Which call a handle is of.
         groups: The process groups that it knows.
         counts: What is added up over the calls.
+        polls: The threads that ask whether a call is done, again and again.
         check: Compares calls before they are issued; None: they are not compared.
         keeper: Keeps what calls put in and get out; None: nothing does.
         box: The file of the last calls; None if there is none.
@@ -84,6 +90,7 @@ class Ledger:
         self._issuing: dict[int, Record] = {}
         self._ends = 0
         self.counts = Counts()
+        self.polls = Polls()
         self.check: Check | None = None
         self.keeper: Keeper | None = None
 
@@ -143,7 +150,7 @@ class Ledger:
         record.cell = self.counts.cell
         record.returned = record.awaited = record.completed = 0
         record.failed = False
-        record.work = None
+        record.work = record.seen = None
         self._issuing[thread] = record
         with self._lock:
             self._last = record.id = self._last + 1
@@ -205,7 +212,7 @@ class Ledger:
         """Announce that a call is done, or has failed."""
         # A keeper has to hear of it again from the thread that waits, by the same handle.
         if self.keeper is None or failed or self.keeper.after(record):
-            record.work = None
+            record.work = record.seen = None
             self.handles.drop(record)
         if record.completed:
             return  # it was seen to be done before it was waited for
@@ -237,6 +244,15 @@ class Ledger:
             if self.box is not None:
                 self.box.awaited(record)
         return outer
+
+    def asked(self, record: Record, frame: FrameType) -> None:
+        """Announce that this thread has asked whether a call is done, and was told that it is not.
+
+        Args:
+            record: The call.
+            frame: What has asked.
+        """
+        self.polls.asked(record, (self._last, self._ends), frame)
 
     def present_wait(self) -> Awaited | None:
         """What this thread waits for."""
@@ -321,10 +337,17 @@ class Ledger:
         """By thread, what it waits for; also to be given a handle."""
         # An interrupt may have kept a wait from announcing its end: a function of ours must be on
         # the stack of a thread that waits.
-        telling = {thread for thread, frame in _current_frames().items() if is_told_of(frame)}
+        threads = _current_frames()
+        telling = {thread for thread, frame in threads.items() if is_told_of(frame)}
         found = {
             thread: Wait(
-                kind, thread, began / 1e9, to_call(record) if record else None, timeout, tuple(keys)
+                kind,
+                thread,
+                began / 1e9,
+                to_call(record) if record else None,
+                timeout,
+                tuple(keys),
+                may_end=timeout is not None and timeout <= _SOON,
             )
             for thread, (began, kind, record, timeout, keys) in self._waiting.copy().items()
             if thread in telling
@@ -333,6 +356,10 @@ class Ledger:
             if thread in telling and not record.returned and not record.completed:
                 wait = Wait("issue", thread, record.issued / 1e9, to_call(record))
                 found.setdefault(thread, wait)
+        self.polls.keep(set(threads))
+        for thread, poll in self.polls.present((self._last, self._ends)).items():
+            if not poll.record.completed:
+                found.setdefault(thread, poll.told(thread))
         return found
 
     def fingerprints(self) -> tuple[Fingerprint, ...]:

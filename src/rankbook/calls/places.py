@@ -16,10 +16,13 @@ from rankbook.models.calls import Place
 
 __all__ = [
     "Spot",
+    "in_words",
     "innermost",
     "is_entrance",
+    "is_of_rankbook",
     "is_told_of",
     "line_of_call",
+    "lines_of_a_person",
     "place_of",
     "spot",
     "text_of",
@@ -110,14 +113,16 @@ def spot(frame: FrameType | None) -> tuple[Spot | None, Spot | None, str]:
         kind = kinds.get(code.co_filename)
         if kind is None:
             kind = _kind(code.co_filename)
-        if kind == _AGENT:
-            break  # no person called it: an engine joins or leaves a group
-        if kind == _CELL:
+        if kind == _OF_TORCH:  # most of them, so it is asked first
+            name = code.co_name
+            if name not in _HELPERS and name[0] != "_":
+                function = name
+        elif kind == _CELL:
             return _spot(frame), None, function
-        if kind == _OTHERS:
+        elif kind == _OTHERS:
             return _spot(frame), _cell_above(frame), function
-        if kind == _OF_TORCH and code.co_name not in _HELPERS and code.co_name[0] != "_":
-            function = code.co_name
+        elif kind == _AGENT:
+            break  # no person called it: an engine joins or leaves a group
         frame = frame.f_back
     return None, None, function
 
@@ -130,16 +135,42 @@ def is_entrance(filename: str) -> bool:
 def line_of_call(frame: FrameType | None) -> str:
     """Say which line of a person's led to a frame: :attr:`rankbook.models.calls.Making.line`."""
     found, cell, _ = spot(frame)
+    return in_words(found, cell)
+
+
+def in_words(found: Spot | None, cell: Spot | None) -> str:
+    """Say a line of a person's, and the cell's that led there; empty if there is none."""
     if found is None:
         return ""
     place = f"{found.place}, called from {cell.place}" if cell else str(found.place)
     return f"{place}: {found.text}" if found.text else place
 
 
+def lines_of_a_person(frame: FrameType | None) -> tuple[tuple[CodeType, int], ...]:
+    """Code above a frame, up to the cell or the script, with its lines; not torch's or Python's."""
+    found: list[tuple[CodeType, int]] = []
+    for _ in range(_DEEPEST):
+        if frame is None:
+            break
+        kind = _kinds.get(frame.f_code.co_filename)
+        kind = _kind(frame.f_code.co_filename) if kind is None else kind
+        if kind >= _AGENT and kind != _CELL:
+            break
+        if kind in (_OTHERS, _CELL):
+            found.append((frame.f_code, frame.f_lineno))
+        frame = frame.f_back
+    return tuple(found)
+
+
 def innermost(thread: int) -> Place | None:
     """The person's line in which a thread stands just now."""
     found, _, _ = spot(sys._current_frames().get(thread))
     return found.place if found else None
+
+
+def is_of_rankbook(code: CodeType) -> bool:
+    """Whether code is ours."""
+    return code.co_filename.startswith(_OURS)
 
 
 def is_told_of(frame: FrameType | None) -> bool:

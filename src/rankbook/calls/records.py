@@ -18,6 +18,7 @@ __all__ = [
     "Group",
     "Record",
     "Site",
+    "handle_of",
     "is_from_anyone",
     "is_open",
     "measure",
@@ -132,6 +133,7 @@ class Record:
         "peer",
         "returned",
         "root",
+        "seen",
         "shapes",
         "site",
         "stream_ordered",
@@ -160,8 +162,10 @@ class Record:
     """When a thread first began to wait for it."""
     completed: int
     failed: bool
-    work: Callable[[], Any] | None
-    """Gives the ``Work``; None where it is gone."""
+    work: Any
+    """The ``Work`` of a call that is not known to be done; None where it is, or ``seen`` has it."""
+    seen: Callable[[], Any] | None
+    """Gives the ``Work`` of a call on a stream, as long as somebody has it."""
 
 
 def nbytes(record: Record) -> int:
@@ -226,6 +230,12 @@ def measure(record: Record, tensors: Sequence[Any]) -> None:
     record.stream_ordered = any(not tensor.is_cpu for tensor in few)
 
 
+def handle_of(record: Record) -> Any:
+    """The ``Work`` of a call; None where it is gone."""
+    seen = record.seen  # another thread may let go of it
+    return record.work if seen is None else seen()
+
+
 def is_from_anyone(record: Record) -> bool:
     """Whether a call receives from any rank, by gloo."""
     return record.site.op == "recv" and record.peer is None and record.group.is_gloo
@@ -238,9 +248,5 @@ def is_open(record: Record) -> bool:
     return (
         record.stream_ordered
         or not record.returned
-        or (
-            record.work is not None
-            and (work := record.work()) is not None
-            and not work.is_completed()
-        )
+        or ((work := handle_of(record)) is not None and not work.is_completed())
     )

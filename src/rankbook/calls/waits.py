@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -14,7 +15,8 @@ import torch.distributed.distributed_c10d as c10d
 from torch._C import Future
 
 from rankbook.calls.ledger import Ledger
-from rankbook.calls.records import is_from_anyone
+from rankbook.calls.places import is_of_rankbook
+from rankbook.calls.records import is_from_anyone, is_open
 
 __all__ = [
     "FUTURE",
@@ -43,6 +45,14 @@ _OF_TWO = {12, 13, 14}
 _WORK: Any = vars(c10d.Work)["wait"]
 _GET_FUTURE: Any = vars(c10d.Work)["get_future"]
 _FUTURE: Any = vars(Future)["wait"]
+_THEN: Any = vars(Future)["then"]
+_COLLECT: Any = getattr(torch._C, "_collect_all", None)
+_ASKED: tuple[tuple[Any, str], ...] = (
+    (c10d.Work, "is_completed"),
+    (c10d.Work, "is_success"),
+    (Future, "done"),
+)
+"""What answers at once whether a call is done."""
 
 _TORCHS_STORE: Any = c10d.Store
 _DEVICE = (
@@ -65,6 +75,11 @@ def install(ledger: Ledger, stores: Iterable[type] = ()) -> None:
     _replace(c10d.Work, "wait", of_works(ledger, _WORK.__func__))
     _replace(c10d.Work, "get_future", _of_futures_given(ledger))
     _replace(Future, "wait", of_futures(ledger, _FUTURE.__func__))
+    _replace(Future, "then", _of_futures_made_of(ledger))
+    if _COLLECT is not None:
+        _replace(torch._C, "_collect_all", _of_collected_futures(ledger))
+    for owner, name in _ASKED:
+        _replace(owner, name, _of_questions(ledger, vars(owner)[name]))
     for store in (_TORCHS_STORE, *stores):
         kind = OTHER_STORE if store is _TORCHS_STORE else STORE
         for name in ("wait", "get"):
@@ -193,10 +208,58 @@ def of_futures(ledger: Ledger, call: Callable[..., Any]) -> Callable[..., Any]:
             return done
         finally:
             ledger.waited(outer)
-            if record is not None and (not failed or future.done()):
+            # A future that was made of others may fail by itself.
+            if record is not None and not is_open(record):
                 ledger.ended(record, failed=failed)
 
     return wait_for_future
+
+
+def _of_futures_made_of(ledger: Ledger) -> Callable[..., Any]:
+    """Make what stands where the ``then`` of futures does: what it makes is of the same call."""
+    call = _THEN.__func__
+
+    def then(future: Any, *args: Any, **kwargs: Any) -> Any:
+        made = call(future, *args, **kwargs)
+        ledger.handles.add_made_future(made, (future,))
+        return made
+
+    return then
+
+
+def _of_collected_futures(ledger: Ledger) -> Callable[..., Any]:
+    """Make what stands where torch's function does that makes one future of several."""
+
+    def collect_all(futures: Any) -> Any:
+        made = _COLLECT(futures)
+        ledger.handles.add_made_future(made, futures)
+        return made
+
+    return collect_all
+
+
+def _of_questions(ledger: Ledger, original: Any) -> Callable[..., Any]:
+    """Make what stands where a function does that answers at once whether a call is done."""
+    call = original.__func__
+    handles = ledger.handles
+
+    @wraps(call)
+    def ask(handle: Any) -> Any:
+        __tracebackhide__ = True
+        answer = call(handle)
+        frame = sys._getframe(1)
+        if is_of_rankbook(frame.f_code):
+            return answer
+        is_future = isinstance(handle, Future)
+        record = (handles.record_of_future if is_future else handles.record_of)(handle)
+        if record is not None and is_open(record):
+            ledger.asked(record, frame)
+        elif record is not None and not record.stream_ordered:
+            # What else the thread has asked for counts from here on: it may have left its loop.
+            ledger.ended(record)
+        return answer
+
+    return ask
 
 
 def _of_stores(ledger: Ledger, original: Any, kind: str) -> Callable[..., Any]:

@@ -7,25 +7,21 @@ import os
 import socket
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import replace
-from sys import _current_frames
 
 from rankbook.calls import Ledger
 from rankbook.calls.waits import OTHER_STORE
-from rankbook.engine import flight, frames, gpu, handling, host, owners, traces
-from rankbook.engine.cells.failures import text
+from rankbook.engine import flight, frames, gpu, host
 from rankbook.engine.frames import Position
 from rankbook.engine.jobs import Job
-from rankbook.engine.kept import exceptions, left_by
-from rankbook.engine.leftovers import Leftovers
 from rankbook.engine.nccl import OpenSince, Streams
 from rankbook.engine.operations import CONTROL, operation
+from rankbook.engine.raised import with_what_it_raised, with_what_left_it
 from rankbook.engine.recorder import Recorder
 from rankbook.engine.stillness import Movement, Standing
-from rankbook.models import Collective, Failure, Look
-from rankbook.models.looks import Kept
+from rankbook.models import Collective, Look
+from rankbook.models.calls import POLL, Wait
 from rankbook.models.requests import LookAt, Run, SayStacks
 
 __all__ = ["Observer", "look", "say_stacks"]
@@ -87,10 +83,11 @@ class Observer:
         seen = self._look(doing, cell, since_ns, closely=closely)
         if not closely:
             return seen
-        if seen.waiting is not None and seen.waiting.entries:
-            wait = self._ledger.waits().get(threading.main_thread().ident or 0)
-            if wait is not None and wait.kind == OTHER_STORE:
-                # Who else has it is not known, so that nothing can be proven.
+        if seen.waiting is not None:
+            wait = self._main_wait()
+            # Who else has another store is not known, so that nothing can be proven.
+            is_of_others = wait is not None and wait.kind == OTHER_STORE and seen.waiting.entries
+            if wait is not None and (wait.may_end or is_of_others):
                 seen = replace(seen, still=0.0)
         return replace(
             seen,
@@ -121,6 +118,9 @@ class Observer:
             word = "running" if frames.other_threads_in_torch_distributed() else "idle"
             recent = flight.called(self._ledger, since_ns) if closely else ()
             return Look(word, "", cell, None, recent, stands.still, stands.quiet)
+        asks = self._main_wait()
+        if asks is not None and asks.kind == POLL and doing:
+            return self._asking(asks, at, cell, since_ns, closely=closely)
         waiting, recent = self._wait(at, stands, since_ns, closely=closely)
         line, still, in_thread = at.line, stands.still, False
         # In the engine's own event loop a coroutine may wait for more than threads.
@@ -143,9 +143,39 @@ class Observer:
             in_thread=in_thread,
         )
 
+    def _main_wait(self) -> Wait | None:
+        """What the main thread waits for, or asks for again and again."""
+        return self._ledger.waits().get(threading.main_thread().ident or 0)
+
+    def _asking(
+        self, wait: Wait, at: Position, cell: int | None, since_ns: int, *, closely: bool
+    ) -> Look:
+        """See what a rank does whose main thread asks whether a call is done, again and again.
+
+        In between it moves, and stands still all the same, for it has called nothing since. What
+        else may go on beside it, a thread or another coroutine, may call something.
+        """
+        now = time.time()
+        waiting = Collective.of(wait.call, now) if wait.call else None
+        is_alone = not at.in_loop and not frames.threads_of_the_person()
+        lasts = now - wait.began
+        still = lasts if is_alone and not wait.may_end else 0.0
+        return Look(
+            "waiting",
+            wait.line or at.line,
+            cell,
+            waiting,
+            flight.called(self._ledger, since_ns) if closely else (),
+            still,
+            still,
+            self._silent_for(waiting.group) if waiting and closely else None,
+            since=lasts,
+            polls=True,
+        )
+
     def _began(self, at: Position) -> float | None:
         """When the wait began in which the main thread is."""
-        wait = self._ledger.waits().get(threading.main_thread().ident or 0) if at.awaits else None
+        wait = self._main_wait() if at.awaits else None
         return wait.began if wait else None
 
     def _wait_of_threads(self) -> tuple[Collective | None, str]:
@@ -188,7 +218,7 @@ class Observer:
         self, at: Position, stands: Standing, since_ns: int, *, closely: bool
     ) -> tuple[Collective | None, tuple[Collective, ...]]:
         """What the main thread waits in, and what was called lately if it was looked up."""
-        wait = self._ledger.waits().get(threading.main_thread().ident or 0)
+        wait = self._main_wait()
         if not at.in_torch and wait is None:
             return None, ()
         if stands.still < _SETTLED:
@@ -221,10 +251,10 @@ def look(job: Job, request: LookAt) -> Look:
         )
     runs = seen.state == "running" and runner.cell is not None
     if runner.cell is not None and request.closely:
-        seen = _with_what_it_raised(seen, runner.failures.last)
+        seen = with_what_it_raised(seen, runner.failures.last)
     if seen.state == "waiting" and request.closely and not seen.handles:
         # Between cells, too: what an exception kept alive may be destroyed at any time.
-        seen = _with_what_left_it(seen, runner.failures.leftovers)
+        seen = with_what_left_it(seen, runner.failures.leftovers)
     return replace(
         seen,
         since=time.time() - runner.started if runs else seen.since,
@@ -242,55 +272,6 @@ def look(job: Job, request: LookAt) -> Look:
         ran=runner.ran,
         failed_at=runner.failed_at,
     )
-
-
-def _with_what_it_raised(seen: Look, shown: Failure | None) -> Look:
-    """Add the exception that has not ended the cell: the rank does something because of it."""
-    if shown is not None and not shown.freed:
-        return _with_failure(seen, shown)
-    if seen.state != "waiting" or seen.still < _SETTLED:
-        return seen  # to find out costs some milliseconds
-    main = threading.main_thread().ident or 0
-    found = handling.raised_by(main, traces.led_through_a_person)
-    if found is None:
-        dropped = handling.when_dropped(main, owners.is_of_a_person)
-        at = owners.where(dropped) if dropped else ""
-        return replace(seen, handles="an exception", raised_at=at) if at else _with_kept(seen, main)
-    error, trace = found
-    return replace(
-        seen,
-        handles=_in_a_line(type(error).__name__, text(error)),
-        raised_at=traces.line_of(trace) or traces.line_in_script(trace),
-    )
-
-
-def _with_kept(seen: Look, thread: int) -> Look:
-    """Add the exceptions that the rank has caught and kept, and where it stands."""
-    kept = [
-        Kept(
-            _in_a_line(type(error).__name__, text(error)),
-            traces.line_of(error.__traceback__) or traces.line_in_script(error.__traceback__),
-            left_by(error, owners.is_of_a_person),
-        )
-        for error in exceptions(thread, owners.is_of_a_person)
-    ]
-    stack = ((f.f_code, line) for f, line in traceback.walk_stack(_current_frames().get(thread)))
-    return replace(seen, kept=tuple(kept), path=owners.path(stack))
-
-
-def _with_what_left_it(seen: Look, leftovers: Leftovers) -> Look:
-    """Add the exception that has kept alive what the rank destroys."""
-    earlier = leftovers.being_destroyed(threading.main_thread().ident or 0)
-    return _with_failure(seen, earlier) if earlier is not None else seen
-
-
-def _with_failure(seen: Look, failure: Failure) -> Look:
-    raised = _in_a_line(failure.ename, failure.evalue)
-    return replace(seen, handles=raised, raised_at=failure.line)
-
-
-def _in_a_line(name: str, message: str) -> str:
-    return f"{name}: {message}".rstrip(": ").partition("\n")[0]
 
 
 @operation(SayStacks, on=CONTROL)

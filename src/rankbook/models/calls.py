@@ -8,6 +8,7 @@ from rankbook.models.wire import Request
 
 __all__ = [
     "GROUPS",
+    "POLL",
     "SAME_SIZE",
     "SAME_SIZE_ON_GLOO",
     "Call",
@@ -31,6 +32,9 @@ SAME_SIZE = frozenset(
 
 SAME_SIZE_ON_GLOO = frozenset({"all_gather", "gather", "scatter"})
 """What gloo cannot do either, where other backends can."""
+
+POLL = "poll"
+"""Kind of what a thread does that asks again and again."""
 
 GROUPS = "groups"
 """Begins the name under which the groups are compared that ranks make, as calls of a group are."""
@@ -149,7 +153,8 @@ class Wait:
     kind: str
     """``work`` (a handle's ``wait``), ``future``, ``tensor``, ``issue`` (torch has not given back
     a handle yet), ``check`` (other ranks have yet to call it), ``store`` (in which the ranks meet),
-    ``other store``, ``device`` (a stream, an event, a whole device)."""
+    ``other store``, ``device`` (a stream, an event, a whole device), ``poll`` (the thread does not
+    wait, but asks again and again)."""
     thread: int
     began: float
     """Seconds since the epoch."""
@@ -159,6 +164,11 @@ class Wait:
     """Seconds after which it ends by itself, if the caller said so."""
     entries: tuple[str, ...] = ()
     """The keys that have to be set, of a wait in a store."""
+    line: str = ""
+    """Where the thread asks again and again, as :attr:`Making.line`; empty: it waits."""
+    may_end: bool = False
+    """Whether it may end by itself: by a timeout of its own, soon, or as its loop has another way
+    out."""
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,8 @@ class Look:
     counts them."""
     in_thread: bool = False
     """Whether a thread of the cell's waits in ``waiting``, and the main one for that thread."""
+    polls: bool = False
+    """Whether the main thread does not wait for ``waiting``, but asks again and again."""
     groups: tuple[Making, ...] = ()
     """The latest groups that it has made, or makes; only where it was looked closely."""
     threads: int = 0

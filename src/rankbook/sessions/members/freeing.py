@@ -38,9 +38,10 @@ def free(party: Party, ranks: Collection[int], timeout: float | None = None) -> 
     signals; it ends when the connections that it waits on are cut. They are cut on all ranks,
     because gloo passes the end on from rank to rank slowly or not at all. But gloo never wakes a
     thread that waits for the rest of a message: while data is arriving, only Python is
-    interrupted, and stops after the collective. Either may come at a bad moment (between two
-    waits, in code that catches everything), so the ranks are looked at and freed again. A rank
-    that has yet to begin a request is not idle.
+    interrupted, and stops after the collective. A rank that asks again and again whether a
+    collective is done runs Python, and is interrupted before a cut tells it that it is. Either may
+    come at a bad moment (between two waits, in code that catches everything), so the ranks are
+    looked at and freed again. A rank that has yet to begin a request is not idle.
 
     Args:
         party: The ranks of the group that live. Those that are idle, and not to be freed, have
@@ -67,6 +68,7 @@ def free(party: Party, ranks: Collection[int], timeout: float | None = None) -> 
         if not busy or now > deadline:
             break
         waiting = {rank for rank in busy if rank in seen and _waits(seen[rank])}
+        in_c = {rank for rank in waiting if not seen[rank].polls}
         on_its_way = not cut and any(data_moves(seen[rank], timing) for rank in waiting)
         at_once = bool(signalled) or cut or on_its_way
         # A signal that arrives while torch handles the cut, or IPython the exception, would do
@@ -75,7 +77,7 @@ def free(party: Party, ranks: Collection[int], timeout: float | None = None) -> 
         due = {
             rank
             for rank in busy - idle
-            if (at_once if rank in waiting else now - signalled.get(rank, -again) >= again)
+            if (at_once if rank in in_c else now - signalled.get(rank, -again) >= again)
         }
         signalled |= dict.fromkeys(due | waiting, now)
         if waiting and not cut and not on_its_way:
