@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from fakes import FOR_GOOD
 
@@ -99,6 +101,24 @@ def test_python_code_is_interrupted_and_no_connection_is_cut(pool, run, rounds, 
     assert (freed.was_busy, freed.cut, freed.busy) == (True, False, frozenset())
     assert [args for _, args in rounds] == [{0: "interrupt", 1: "interrupt"}]
     assert call.done
+
+
+def test_a_rank_that_asks_again_and_again_is_interrupted_when_it_is_cut(
+    pool, run, rounds, free, monkeypatch
+):
+    """To be told that the collective is done, after the cut, would send it on its way."""
+    looks = looking.looks
+
+    def asking(party):
+        return {
+            rank: replace(look, polls=rank == 0 and look.state == "waiting")
+            for rank, look in looks(party).items()
+        }
+
+    monkeypatch.setattr(looking, "looks", asking)
+    run(IN_TORCH, 0, 1)
+    assert free([0, 1]).busy == frozenset()
+    assert [args for _, args in rounds] == [{0: "interrupt, cut", 1: "cut"}]
 
 
 def test_a_wait_in_torch_is_cut_first_and_not_interrupted(pool, run, rounds, free):

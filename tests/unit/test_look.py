@@ -650,6 +650,45 @@ def test_a_wait_that_is_not_announced_lasts_since_it_was_first_seen():
     assert movement.seen(elsewhere).here < 0.05
 
 
+# -- asking again and again -------------------------------------------------------------------
+
+
+def asks(**more):
+    """What an account says of a main thread that has asked for two seconds."""
+    wait = awaits("all_reduce", 3, kind="poll")
+    return replace(wait, began=time.time() - 2, line="In [4] line 2", **more)
+
+
+def test_a_rank_that_asks_again_and_again_waits_in_that_call(observer, at, account):
+    at(line="In [4] line 3: time.sleep(1)")
+    account.wait = asks()
+    look = observer.look("run", 7, 0, closely=True)
+    assert (look.state, look.line, look.polls) == ("waiting", "In [4] line 2", True)
+    assert (look.waiting.op, look.waiting.seq) == ("all_reduce", 3)
+    assert look.still == look.quiet >= 2
+
+
+def test_a_rank_that_asks_in_a_loop_with_another_way_out_has_not_stood_still(observer, at, account):
+    at(line="In [4] line 2")
+    account.wait = asks(may_end=True)
+    look = observer.look("run", 7, 0, closely=True)
+    assert (look.state, look.still) == ("waiting", 0)
+
+
+def test_a_rank_whose_coroutine_asks_has_not_stood_still(observer, at, account):
+    at(in_loop=True)
+    account.wait = asks()
+    assert observer.look("run", 7, 0, closely=True).still == 0
+
+
+def test_a_wait_with_a_short_timeout_of_its_own_has_not_stood_still(settled, observer, at, account):
+    at(in_torch=True, awaits="work")
+    account.wait = awaits("all_reduce", 3)
+    settled()
+    account.wait = replace(account.wait, may_end=True)
+    assert aside(lambda: observer.look("run", 7, 0, closely=True)).still == 0
+
+
 # -- standing still --------------------------------------------------------------------------
 
 
