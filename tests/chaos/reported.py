@@ -1331,17 +1331,17 @@ clip_grad_norm_(expert.parameters(), 1.0)
         "each rank decides by a reduced loss whether to save",
         "pytorch/pytorch#77562",
         """
-def save(model):
+def save(weights):
     shards = [torch.empty(4) for _ in range(dist.get_world_size())]
-    dist.all_gather(shards, model)  # *
-best, model = 1.0, torch.ones(4)
+    dist.all_gather(shards, weights)  # *
+best, weights = 1.0, torch.ones(4)
 for epoch in range(3):
     total = torch.tensor(1.0)
     dist.reduce(total, dst=0)
     loss = total.item() / dist.get_world_size()
     if loss < best:
         best = loss
-        save(model)
+        save(weights)
     dist.barrier()  # *
 """,
         "mismatch",
@@ -1525,17 +1525,17 @@ for step in (reduce, dispatch) if rank == 0 else (dispatch, reduce):
         "a save in the middle of others' steps",
         "huggingface/accelerate#3250",
         """
-def get_state_dict(model):
-    full = [torch.empty_like(p) for p in model for _ in range(dist.get_world_size())]
-    for i, p in enumerate(model):
+def get_state_dict(weights):
+    full = [torch.empty_like(p) for p in weights for _ in range(dist.get_world_size())]
+    for i, p in enumerate(weights):
         n = dist.get_world_size()
         dist.all_gather(full[i * n : (i + 1) * n], p)  # *
     return full
-model = [torch.ones(3), torch.ones(2)]
+weights = [torch.ones(3), torch.ones(2)]
 for step in range(6):
     dist.all_reduce(torch.ones(3))  # *
     if step == 4 and dist.get_rank() == 0:
-        get_state_dict(model)
+        get_state_dict(weights)
 """,
         "mismatch",
         FIRST,

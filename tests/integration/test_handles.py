@@ -195,13 +195,11 @@ def test_a_wait_for_a_late_collective_is_no_hang(world, name):
     assert not any(its.proven for its in seen)
 
 
-@pytest.mark.parametrize("name", ASKED)
+@pytest.mark.parametrize("name", [name for name in ASKED if name != "a message"])
 @pytest.mark.sample(every=8)
 def test_a_rank_that_asks_for_what_comes_late_is_left_alone(world, name):
-    if name == "a message":
-        code = f"{only(0, ASKED[name])}{only(1, 'time.sleep(2); dist.send(x, 0)')}"
-    else:
-        code = f"if rank: time.sleep(2)\n{ASKED[name]}"
+    """Not a message: gloo says that one has come only when it is waited for."""
+    code = f"if rank: time.sleep(2)\n{ASKED[name]}"
     assert not any(its.proven for its in is_healthy(world, code))
 
 
@@ -217,7 +215,8 @@ def test_a_rank_that_asks_until_a_deadline_is_left_alone(world):
         seen.append(world.session.diagnose())
     assert running.value.diagnosis is None
     assert "ended" in running.value[0].stdout
-    assert any(its.kind == "missing_rank" and not its.proven for its in seen)
+    assert not any(its.proven for its in seen)
+    assert any(its.kind == "missing_rank" for its in seen), seen
     world.session.reset()
 
 

@@ -103,7 +103,7 @@ def test_python_code_is_interrupted_and_no_connection_is_cut(pool, run, rounds, 
     assert call.done
 
 
-def test_a_rank_that_asks_again_and_again_is_interrupted_when_it_is_cut(
+def test_a_rank_that_asks_again_and_again_is_interrupted_before_it_is_cut(
     pool, run, rounds, free, monkeypatch
 ):
     """To be told that the collective is done, after the cut, would send it on its way."""
@@ -118,7 +118,7 @@ def test_a_rank_that_asks_again_and_again_is_interrupted_when_it_is_cut(
     monkeypatch.setattr(looking, "looks", asking)
     run(IN_TORCH, 0, 1)
     assert free([0, 1]).busy == frozenset()
-    assert [args for _, args in rounds] == [{0: "interrupt, cut", 1: "cut"}]
+    assert [args for _, args in rounds] == [{0: "interrupt"}, {0: "cut", 1: "cut"}]
 
 
 def test_a_wait_in_torch_is_cut_first_and_not_interrupted(pool, run, rounds, free):

@@ -43,6 +43,7 @@ ENDLESS = {
         "while not work.is_completed():\n    if time.time() - start > 5:\n        print('waiting')",
         [(CELL, 1, 1)],
     ),
+    "one rank only": ("while rank == 0 and not work.is_completed(): pass", [(CELL, 1, 1)]),
     "a walrus": ("while not (done := work.is_completed()):\n    pass", [(CELL, 1, 1)]),
 }
 

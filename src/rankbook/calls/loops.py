@@ -23,6 +23,9 @@ _HARMLESS = frozenset(
 )
 """Calls that change nothing for other ranks, and end by themselves."""
 
+_FIXED = frozenset({"local_rank", "rank", "world_size"})
+"""Names whose values nothing changes while a loop runs."""
+
 _JUMPS = (ast.Break, ast.Continue, ast.Return, ast.Raise)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _TOO_MUCH = (ast.For, ast.AsyncFor, ast.Try, ast.With, ast.AsyncWith, ast.Yield, ast.YieldFrom)
@@ -132,7 +135,7 @@ class _Loop:
         """
         parts: Sequence[ast.expr] | None
         if isinstance(test, ast.Name):
-            parts = [] if test.id in within else self._assigned.get(test.id)
+            parts = [] if test.id in within | _FIXED else self._assigned.get(test.id)
             within |= {test.id}
         elif isinstance(test, ast.Call):
             name = _name_called(test)
@@ -155,4 +158,6 @@ def _parts(test: ast.expr) -> Sequence[ast.expr] | None:
         return [test.value]
     if isinstance(test, ast.BoolOp):
         return test.values
+    if isinstance(test, ast.Compare):
+        return [test.left, *test.comparators]
     return test.elts if isinstance(test, (ast.List, ast.Tuple)) else None

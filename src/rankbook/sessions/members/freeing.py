@@ -85,6 +85,11 @@ def free(party: Party, ranks: Collection[int], timeout: float | None = None) -> 
             # A rank that notices the end of another's connections before its own are cut must
             # know that this is no error.
             _ask(party, dict.fromkeys({*busy, *others}, Free()))
+            polling = (due & waiting) - in_c
+            if polling:  # after the cut each would be told that its collective is done, and go on
+                _ask(party, dict.fromkeys(polling, Free(interrupt=True)))
+                looking.wait_until_idle(party.only(polling), timing.free_round)
+                due -= polling
         asked: dict[int, Request] = {rank: Free(rank in due, cut) for rank in busy}
         asked |= dict.fromkeys(others - busy if cut else (), Free(cut=True))
         if cut or due:
