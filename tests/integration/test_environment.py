@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import subprocess
+import sys
 
 import torch
 from world import Background, until
@@ -16,6 +18,16 @@ SOON = 20.0
 
 def told(session):
     return environments(session.members.living())
+
+
+def test_what_every_engine_imports_is_imported_once_before_they_are_forked(two):
+    say = "import sys; print(*sys.modules)"
+    load = f"from rankbook.engine import loading; loading.load(); {say}"
+    once = subprocess.check_output([sys.executable, "-c", load], text=True).split()
+    two.run("dist.all_reduce(torch.ones(1))").raise_for_error()
+    here = two.run(say)[0].stdout.split()
+    assert "rankbook.engine.app" in here
+    assert [name for name in here if name not in once] == []
 
 
 def test_ranks_report_what_they_run_with_and_differences_are_marked(two):

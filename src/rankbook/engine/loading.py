@@ -26,6 +26,8 @@ def _import_whats_without_torch() -> None:
     # Each engine would import or find out these as it starts, several of them on each core.
     for name in (
         "IPython.core.completerlib",
+        "IPython.core.logger",
+        "IPython.core.oinspect",
         "IPython.extensions.storemagic",
         "tornado.platform.asyncio",
     ):
