@@ -33,6 +33,7 @@ from rankbook.calls.dispatch import (
     is_fake,
 )
 from rankbook.calls.ledger import Ledger
+from rankbook.calls.records import Record
 from rankbook.calls.taps import FUNCTIONAL, OPS, Tap, reduction, tensors_of
 
 __all__ = ["install", "is_ours", "prepare", "remove"]
@@ -81,6 +82,27 @@ def _register(namespace: str, name: str, key: str, make: Callable[[Any], Any]) -
         _registered.append(take_out)
 
 
+def _issue(ledger: Ledger, tap: Tap, group: Any, tensors: Any, args: Any) -> Record:
+    """Announce a call whose arguments stand where its operator has them."""
+    return ledger.issue(
+        group,
+        tap.op,
+        tensors,
+        "" if tap.reduces is None else reduction(args[tap.reduces]),
+        None if tap.root is None else args[tap.root],
+        None if tap.peer is None else args[tap.peer],
+        None if tap.tag is None else args[tap.tag],
+    )
+
+
+def _before(ledger: Ledger, record: Record, args: Any) -> None:
+    """Do what a person has asked for before each call."""
+    if ledger.keeper is not None:
+        ledger.keeper.before(record, args)
+    if ledger.check is not None:
+        ledger.check.before(ledger, record, is_blocking=False)
+
+
 def _issuing(tap: Tap, go: Any) -> Callable[..., Any]:
     """Make a kernel for what C++ issues."""
 
@@ -89,20 +111,10 @@ def _issuing(tap: Tap, go: Any) -> Callable[..., Any]:
         tensors: Any = () if tap.tensors is None else tensors_of(args[tap.tensors])
         if ledger is None or is_aside() or is_fake(tensors):
             return go(keys, args, kwargs)
-        record = ledger.issue(
-            c10d.ProcessGroup.unbox(args[tap.group]),
-            tap.op,
-            tensors,
-            "" if tap.reduces is None else reduction(args[tap.reduces]),
-            None if tap.root is None else args[tap.root],
-            None if tap.peer is None else args[tap.peer],
-            None if tap.tag is None else args[tap.tag],
-        )
+        record = _issue(ledger, tap, c10d.ProcessGroup.unbox(args[tap.group]), tensors, args)
         try:
-            if ledger.keeper is not None:
-                ledger.keeper.before(record, args)
-            if ledger.check is not None:
-                ledger.check.before(ledger, record, is_blocking=False)
+            if ledger.check is not None or ledger.keeper is not None:
+                _before(ledger, record, args)
             done = go(keys, args, kwargs)
         except BaseException as error:
             ledger.not_issued(record, error)
@@ -126,20 +138,10 @@ def _functional(tap: Tap, go: Any) -> Callable[..., Any]:
         group = args[tap.group]
         is_name = isinstance(group, str)
         group = group_named(group) if is_name else c10d.ProcessGroup.unbox(group)
-        record = ledger.issue(
-            group,
-            tap.op,
-            tensors,
-            "" if tap.reduces is None else reduction(args[tap.reduces]),
-            None if tap.root is None else args[tap.root],
-            None if tap.peer is None else args[tap.peer],
-            None if tap.tag is None else args[tap.tag],
-        )
+        record = _issue(ledger, tap, group, tensors, args)
         try:
-            if ledger.keeper is not None:
-                ledger.keeper.before(record, args[:1])
-            if ledger.check is not None:
-                ledger.check.before(ledger, record, is_blocking=False)
+            if ledger.check is not None or ledger.keeper is not None:
+                _before(ledger, record, args[:1])
             with aside():
                 given = go(keys, args, kwargs)
         except BaseException as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from rankbook.display import html
+from rankbook.display.text import in_columns
 from rankbook.models.diffs import Diff
 from rankbook.ranks import label
 from rankbook.words import in_words
@@ -37,13 +38,7 @@ def to_text(diff: Diff) -> str:
     rows = _rows(diff)
     if not rows:
         return diff.summary
-    rows = [_HEAD, *rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-    return "\n".join([diff.summary, *lines])
+    return "\n".join([diff.summary, *in_columns([_HEAD, *rows])])
 
 
 def to_html(diff: Diff) -> str:

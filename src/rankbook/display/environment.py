@@ -7,6 +7,7 @@ from html import escape
 from typing import NamedTuple
 
 from rankbook.display import html
+from rankbook.display.text import in_columns
 from rankbook.models.environment import Environment
 from rankbook.models.meshes import NamedMesh
 from rankbook.ranks import label
@@ -78,14 +79,9 @@ def to_text(
     mesh: NamedMesh | None = None,
 ) -> str:
     """The table for a terminal, nbconvert's text, or a screen reader."""
-    rows = [_HEAD, *_rows(environments, mesh)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
     head = _headline(environments, silent, mesh)
-    return "\n".join([head, *lines] if environments else [head])
+    lines = in_columns([_HEAD, *_rows(environments, mesh)]) if environments else []
+    return "\n".join([head, *lines])
 
 
 def to_html(

@@ -1,15 +1,15 @@
-"""Text of streams: lines, carriage returns, prefixes."""
+"""Text of streams: lines, carriage returns, prefixes; tables as text."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from rankbook import ranks as rank_selection
 from rankbook.models.meshes import NamedMesh
 
-__all__ = ["alike", "overwrite", "plain", "prefixed"]
+__all__ = ["alike", "in_columns", "overwrite", "plain", "prefixed"]
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _CELL = re.compile(r"(?:\x1b\[[0-9;?]*[A-Za-z])*[^\x1b]")
@@ -86,3 +86,16 @@ def prefixed(ranks: Iterable[int], text: str, mesh: NamedMesh | None = None) -> 
     if "\n" not in text:
         return prefix + text
     return prefix + text.replace("\n", "\n" + " " * len(prefix))
+
+
+def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table without borders, whose columns are as wide as their widest cell.
+
+    Args:
+        rows: The cells of each, as many in all rows; the first row has the names.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

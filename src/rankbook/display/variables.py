@@ -8,6 +8,7 @@ from html import escape
 
 from rankbook.display import html
 from rankbook.display.facts import size
+from rankbook.display.text import in_columns
 from rankbook.models.inspecting import Variable
 from rankbook.models.meshes import NamedMesh
 from rankbook.ranks import label
@@ -56,13 +57,7 @@ def to_text(
     rows = _rows(variables, mesh)
     if not rows:
         return _headline(variables, silent, mesh)
-    rows = [_HEAD, *rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-    return "\n".join([_headline(variables, silent, mesh), *lines])
+    return "\n".join([_headline(variables, silent, mesh), *in_columns([_HEAD, *rows])])
 
 
 def to_html(
