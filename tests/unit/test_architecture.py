@@ -1,0 +1,42 @@
+"""The architecture document names what is there: its tables of rooms are read, and compared."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from unit.test_import_layers import FLOORS
+
+import rankbook
+
+SOURCE = Path(rankbook.__file__).parent
+PAGE = (Path(__file__).parents[2] / "docs/explanation/architecture.md").read_text()
+
+THERE = {path.relative_to(SOURCE).with_suffix("").as_posix() for path in SOURCE.rglob("*")}
+ENDS = {"/".join(path.split("/")[at:]) for path in THERE for at in range(path.count("/") + 1)}
+
+TOLD = ("cluster", "cluster/launchers", "engine", "engine/cells", "engine/debugging", "sessions")
+ROOMS = [*TOLD, *(f"sessions/{room}" for room in ("members", "group", "cells", "live"))]
+
+
+def test_the_floors_on_the_page_are_those_of_the_imports():
+    rows = re.findall(r"^\| (\d) \| (.*?) \|", PAGE, re.MULTILINE)
+    told = {int(number): set(re.findall(r"`(\w+)`", names)) for number, names in rows}
+    assert told == {number: floor - {""} for number, floor in enumerate(FLOORS)}
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"`([a-z_]+(?:/[a-z_]+)+)`", PAGE))))
+def test_a_module_that_the_page_names_is_there(path):
+    assert path in ENDS
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"`([a-z_/]+\.py)`", PAGE))))
+def test_a_file_that_the_page_names_is_there(path):
+    assert path.removesuffix(".py") in ENDS or (Path(__file__).parents[2] / path).is_file()
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_page_names_every_module_of_a_room(room):
+    names = {path.stem for path in (SOURCE / room).glob("*.py")} - {"__init__"}
+    assert {name for name in names if not re.search(rf"\b{name}\b", PAGE)} == set()
