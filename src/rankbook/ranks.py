@@ -99,7 +99,7 @@ def _along(dim: str, at: str, text: str, world_size: int, mesh: NamedMesh | None
         return _part(at, text, size)
     except InputError:
         raise InputError(
-            f"{dim}={at} is no place in the mesh {mesh}: {dim} goes from 0 to {size - 1}."
+            f"{dim}={at} is not a place in the mesh {mesh}: {dim} goes from 0 to {size - 1}."
         ) from None
 
 

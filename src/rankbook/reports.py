@@ -42,7 +42,7 @@ def refuse(path: str | os.PathLike[str]) -> Path:
     if not place.parent.is_dir():
         raise ReportError(f"There is no folder {place.parent}: make it, or choose another place.")
     if place.exists() and not (place.is_file() and _BEGINS.match(_beginning(place))):
-        raise ReportError(f"{place} exists and is no report: choose another name.")
+        raise ReportError(f"{place} exists and is not a report: choose another name.")
     return place
 
 
@@ -83,17 +83,17 @@ def read(path: str | os.PathLike[str], cls: type[_Report]) -> _Report:
         cls: What to make of it.
 
     Raises:
-        ReportError: It cannot be read, is no report, or one of another format.
+        ReportError: It cannot be read, is not a report, or one of another format.
     """
     place = Path(path).expanduser()
     try:
         text = place.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise ReportError(f"{place} is no report of rankbook.") from None
+        raise ReportError(f"{place} is not a report of rankbook.") from None
     except OSError as error:
         raise ReportError(f"{place} cannot be read: {error.strerror or error}.") from None
     if not _BEGINS.match(text):
-        raise ReportError(f"{place} is no report of rankbook.")
+        raise ReportError(f"{place} is not a report of rankbook.")
     damaged = ReportError(f"{place} is damaged: save the report again, or copy the file again.")
     try:
         data = json.loads(text)

@@ -59,7 +59,7 @@ def test_the_groups_of_a_dimension_measure_at_once(four):
     ("given", "why"),
     [
         (("allreduce",), "'allreduce' cannot be measured"),
-        (("all_reduce", "64M:1K"), "'64M:1K' is no size"),
+        (("all_reduce", "64M:1K"), "'64M:1K' is not a size"),
         (("all_reduce", "4K", "pp"), "'pp' is neither a dimension of the mesh nor a group"),
     ],
 )

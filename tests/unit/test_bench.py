@@ -33,8 +33,8 @@ def test_sizes_are_read_as_they_are_written(text, expected):
 
 
 @pytest.mark.parametrize("text", ["", "1K:", ":1K", "64K:1K", "1K:2K:1", "1:2:3:4", "x", "1", "9G"])
-def test_what_is_no_size_is_a_line(text):
-    with pytest.raises(InputError, match=re.escape(f"{text!r} is no size: write 1K:64M")):
+def test_a_text_that_is_not_a_size_is_refused_in_one_line(text):
+    with pytest.raises(InputError, match=re.escape(f"{text!r} is not a size: use 1K:64M")):
         sizes.parse(text)
 
 
@@ -47,7 +47,7 @@ def test_the_factors_are_those_of_nccl_tests(collective, factor):
 
 
 def test_an_unknown_collective_is_a_line_with_those_that_are_known():
-    with pytest.raises(InputError, match="'allreduce' cannot be measured: write one of all_reduce"):
+    with pytest.raises(InputError, match="'allreduce' cannot be measured: use one of all_reduce"):
         collectives.refuse("allreduce")
 
 

@@ -53,7 +53,10 @@ def test_what_a_new_rank_cannot_set_is_left_out_and_named(trained, pool):
         ({"from_rank": "0,1"}, "more than one rank"),
         ({"from_rank": 7}, "no rank 7"),
         ({"checkpoint": "x"}, "give from_rank"),
-        ({"from_rank": 0, "checkpoint": "/nowhere"}, r"/nowhere is no checkpoint.*no \.metadata"),
+        (
+            {"from_rank": 0, "checkpoint": "/nowhere"},
+            r"/nowhere is not a checkpoint.*no \.metadata",
+        ),
     ],
 )
 def test_mistakes_are_refused_before_a_rank_is_replaced(trained, pool, options, said):

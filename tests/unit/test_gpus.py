@@ -166,12 +166,12 @@ def test_gpus_that_are_there_may_be_asked_for(tmp_path, driver, asked):
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ("0-3", "'0-3' is no GPU: --gpus takes numbers, 0,1, or names"),
-        ("cuda:0", "'cuda:0' is no GPU"),
-        ("-1", "'-1' is no GPU"),
-        (",", "'' is no GPU"),
-        ("0,,1", "'' is no GPU"),
-        ("two", "'two' is no GPU"),
+        ("0-3", "'0-3' is not a GPU: --gpus takes numbers, 0,1, or names"),
+        ("cuda:0", "'cuda:0' is not a GPU"),
+        ("-1", "'-1' is not a GPU"),
+        (",", "'' is not a GPU"),
+        ("0,,1", "'' is not a GPU"),
+        ("two", "'two' is not a GPU"),
         ("0,1,0", "GPU 0 is named twice in --gpus 0,1,0: name each once."),
         ("0,4", "This machine has no GPU 4: it has numbers 0 to 3."),
     ],

@@ -59,9 +59,9 @@ def test_the_status_has_a_column_for_the_mesh(meshed):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("%dist_mesh dp", "'dp' is no dimension with a size: %dist_mesh dp=2 tp=2."),
+        ("%dist_mesh dp", "'dp' is not a dimension with a size: %dist_mesh dp=2 tp=2."),
         ("%dist_mesh dp=2 dp=2", "The dimension dp is given twice."),
-        ("%dist_mesh dp=x", "'dp=x' is no dimension with a size: %dist_mesh dp=2 tp=2."),
+        ("%dist_mesh dp=x", "'dp=x' is not a dimension with a size: %dist_mesh dp=2 tp=2."),
         ("%dist_mesh --name grid", "Ranks 0-3 hold no device mesh 'grid': %dist_mesh dp=2 tp=2 "),
         ("%dist_mesh dp=3", "dp=3 makes 3 ranks, and the group has 4 ranks: choose sizes whose "),
         ("%dist -r pp=0 rank", "The mesh dp=2 tp=2 has no dimension 'pp'."),

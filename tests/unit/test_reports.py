@@ -1,4 +1,4 @@
-"""The file of a report: its permissions, what overwrites it, what is no report."""
+"""The file of a report: its permissions, what overwrites it, what is not a report."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_report_is_loaded_as_it_was_saved(tmp_path):
     assert reports.read(saved(tmp_path), Report) == REPORT
 
 
-def test_what_is_loaded_for_people_has_the_same_fields(tmp_path):
+def test_a_loaded_report_has_the_fields_that_were_saved(tmp_path):
     loaded = rankbook.load_report(saved(tmp_path))
     assert type(loaded) is LoadedReport
     assert loaded.verdict.per_rank == HANG.per_rank
@@ -141,13 +141,13 @@ def test_a_report_of_another_version_or_a_part_of_one_is_overwritten(tmp_path, t
 def test_a_file_that_is_no_report_is_not_overwritten(tmp_path, data):
     path = tmp_path / "hang.json"
     path.write_bytes(data)
-    with pytest.raises(ReportError, match=r"hang.json exists and is no report: choose another"):
+    with pytest.raises(ReportError, match=r"hang.json exists and is not a report: choose another"):
         reports.refuse(path)
     assert path.read_bytes() == data
 
 
 def test_a_device_is_not_overwritten():
-    with pytest.raises(ReportError, match="/dev/null exists and is no report"):
+    with pytest.raises(ReportError, match="/dev/null exists and is not a report"):
         reports.refuse("/dev/null")
 
 
@@ -203,7 +203,7 @@ def test_a_home_is_found(tmp_path, monkeypatch):
 def test_another_file_is_no_report(tmp_path, data):
     path = tmp_path / "other"
     path.write_bytes(data)
-    assert refused(path).endswith("other is no report of rankbook.")
+    assert refused(path).endswith("other is not a report of rankbook.")
 
 
 def test_a_folder_or_nothing_cannot_be_read(tmp_path):

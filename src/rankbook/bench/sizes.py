@@ -39,7 +39,7 @@ def parse(text: str) -> tuple[int, ...]:
         sizes = ()
     if not sizes or sizes[0] < 4 or sizes[-1] > _LARGEST:  # noqa: PLR2004 - one float32
         raise InputError(
-            f"{text!r} is no size: write 1K:64M, 1K:64M:2 or 4K,1M, from 4 bytes to 8G."
+            f"{text!r} is not a size: use 1K:64M, 1K:64M:2 or 4K,1M, from 4 bytes to 8G."
         )
     return sizes
 

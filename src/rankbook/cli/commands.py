@@ -91,8 +91,8 @@ def interrupt(options: Namespace) -> End:
     if cluster.owners and not kernels:
         raise RefusedError(
             End.NOT_YOURS,
-            f"{cluster.owners[0]} uses {cluster.name} and is no notebook: press Ctrl-C there, or "
-            f"run `kill -INT {cluster.owners[0].pid}`, which ends what does not expect it.",
+            f"{cluster.owners[0]} uses {cluster.name} and is not a notebook: press Ctrl-C there, "
+            f"or run `kill -INT {cluster.owners[0].pid}`, which ends what does not expect it.",
         )
     if not kernels:
         with acting_on(cluster, "interrupt it") as session:

@@ -48,14 +48,14 @@ def check_form(asked: str) -> None:
         asked: A list such as ``0,1``, as in ``%dist_init --gpus``; empty for all.
 
     Raises:
-        InputError: Something in it is no GPU, or is there twice.
+        InputError: Something in it is not a GPU, or is there twice.
     """
     names = _names(asked.rstrip(",")) if asked else []
     for name in names:
         if not _DEVICE.fullmatch(name):
             raise InputError(
-                f"{name!r} is no GPU: --gpus takes numbers, 0,1, or names as nvidia-smi -L shows "
-                "them, GPU-… or MIG-…."
+                f"{name!r} is not a GPU: --gpus takes numbers, 0,1, or names as nvidia-smi -L "
+                "shows them, GPU-… or MIG-…."
             )
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:

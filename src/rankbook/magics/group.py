@@ -223,7 +223,7 @@ def _refuse_contradictions(args: Namespace) -> None:
                 )
     if args.backend and "=" in args.backend:
         raise InputError(
-            f"{args.backend!r} is no backend: options of sbatch stand in quotation marks, "
+            f"{args.backend!r} is not a backend: options of sbatch stand in quotation marks, "
             '--slurm "partition=gpu time=1:00:00".'
         )
 

@@ -99,7 +99,7 @@ def _hours(text: str) -> float | bool:
     try:
         return float(text) if text else True
     except ValueError:
-        raise ArgumentTypeError(f"{text!r} is no number of hours") from None
+        raise ArgumentTypeError(f"{text!r} is not a number of hours") from None
 
 
 _RANKS = "all, 0, 0,2, 0-3, 1:, ::2, [0,2], -1, or after %%dist_mesh tp=0."

@@ -57,7 +57,7 @@ class ShowMagics(RankMagics):
                 dims[name] = int(size)
             except ValueError:
                 raise InputError(
-                    f"{word!r} is no dimension with a size: %dist_mesh dp=2 tp=2."
+                    f"{word!r} is not a dimension with a size: %dist_mesh dp=2 tp=2."
                 ) from None
         return self.session().mesh(args.name, **dims)
 

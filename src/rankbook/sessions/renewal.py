@@ -184,8 +184,8 @@ class Renewal:
 
 
 def _refuse_others(path: str) -> None:
-    """Raise for what is no checkpoint, before anything is replaced."""
+    """Raise for what is not a checkpoint, before anything is replaced."""
     if not Path(path, ".metadata").is_file():
         raise InputError(
-            f"{path} is no checkpoint of torch.distributed.checkpoint: it has no .metadata."
+            f"{path} is not a checkpoint of torch.distributed.checkpoint: it has no .metadata."
         )

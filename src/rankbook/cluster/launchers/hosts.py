@@ -120,7 +120,7 @@ class HostsLauncher(ReachingLauncher):
                 self.problem = (
                     f"{news.host.name} cannot reach this notebook at {self.address}:"
                     f"{self.info['registration']} ({news.event['problem']}), though it is reached "
-                    "from here: open that way, or give another address of this host, --address"
+                    "from here: open that port, or give another address of this host, --address"
                 )
             if self._stopping and not any(host.engines for host in self.hosts):
                 return

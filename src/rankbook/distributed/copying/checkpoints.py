@@ -39,7 +39,7 @@ def load(
         The variables that were loaded, and those that the checkpoint does not have.
 
     Raises:
-        InputError: That is no checkpoint.
+        InputError: That is not a checkpoint.
     """
     keys = _keys(path)
     names = _names_everywhere(namespace)
@@ -79,7 +79,7 @@ def prefix_of(name: str, parts: Sequence[str], keys: Iterable[str]) -> str | Non
 def _keys(path: str) -> Mapping[str, Any]:
     if not Path(path, ".metadata").is_file():
         raise InputError(
-            f"{path} is no checkpoint of torch.distributed.checkpoint: it has no .metadata"
+            f"{path} is not a checkpoint of torch.distributed.checkpoint: it has no .metadata"
         )
     of = import_module("torch.distributed.checkpoint")
     keys: Mapping[str, Any] = of.FileSystemReader(path).read_metadata().state_dict_metadata
