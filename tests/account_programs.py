@@ -11,7 +11,6 @@ import json
 import os
 import sys
 import threading
-import time
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 import torch.distributed._functional_collectives as funcol
+from processes import let_pass, wait_until
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
@@ -263,9 +263,7 @@ def a_wait_that_gives_up():
         assert not ledger.waits()
         assert [call.op for call in ledger.open()] == ["all_reduce"]
         dist.send(ones(), dst=1)
-        deadline = time.monotonic() + 10
-        while ledger.open() and time.monotonic() < deadline:
-            time.sleep(0.005)
+        wait_until(lambda: not ledger.open(), 10)
     else:
         dist.recv(ones(), src=0)
         dist.all_reduce(ones())
@@ -288,10 +286,9 @@ def watched(mark):
     main, seen, done = threading.get_ident(), [], threading.Event()
 
     def watch():
-        while not done.is_set():
+        while not done.wait(0.002):
             if wait := ledger.waits().get(main):
                 seen.append((wait.kind, wait.call and (wait.call.op, wait.call.number)))
-            time.sleep(0.002)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -322,7 +319,7 @@ def waits():
                 begin()
             found[name] = [*dict.fromkeys(seen)]
         else:
-            time.sleep(0.3)
+            let_pass(0.3)  # it is late
             dist.send(ones(), dst=0, tag=11) if name == "recv" else begin()
     return found
 
@@ -340,10 +337,7 @@ def main(directory):
         mark = ledger.last
         mark = run() or mark
         # What DDP has issued in C++ is known to be done a moment later.
-        deadline = time.monotonic() + 10
-        while left := [call for call in ledger.open() if not call.failed]:
-            assert time.monotonic() < deadline, (name, left)
-            time.sleep(0.01)
+        wait_until(lambda: all(call.failed for call in ledger.open()), 10, why=ledger.open)
         found, dropped = ledger.since(mark)
         assert not dropped
         said["programs"][name] = {

@@ -37,10 +37,10 @@ class Notebook:
             if reply["parent_header"]["msg_id"] == self.id:
                 return reply["content"]
 
-    def wait_for_output(self, timeout=60):
-        """Wait until what runs has printed something."""
+    def wait_for_output(self, timeout=60, name="stdout"):
+        """Wait until what runs has printed something, to stdout or to the stream of that name."""
         deadline = time.monotonic() + timeout
-        while not self.of("stream"):
+        while not any(stream["name"] == name for stream in self.of("stream")):
             left = max(0.01, deadline - time.monotonic())
             self.messages.append(self.client.get_iopub_msg(timeout=left))
 

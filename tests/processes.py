@@ -9,12 +9,29 @@ from pathlib import Path
 import psutil
 
 
-def wait_until(condition: Callable[[], object], timeout: float = 20) -> None:
-    """Wait for a condition, with a bound."""
+def wait_until(
+    condition: Callable[[], object],
+    timeout: float = 20,
+    pause: float = 0.01,
+    why: Callable[[], object] = str,
+) -> None:
+    """Wait for a condition, with a bound.
+
+    Args:
+        condition: What is waited for.
+        timeout: The bound, in seconds.
+        pause: Seconds between two looks.
+        why: Tells more, should it not come.
+    """
     deadline = time.monotonic() + timeout
     while not condition():
-        assert time.monotonic() < deadline, f"it did not happen within {timeout} s"
-        time.sleep(0.01)
+        assert time.monotonic() < deadline, f"it did not happen within {timeout} s {why()}"
+        time.sleep(pause)
+
+
+def let_pass(seconds: float) -> None:
+    """Let time pass where that is what is tried: a moment, or somebody who takes their time."""
+    time.sleep(seconds)
 
 
 def waits_for(sign: Path) -> str:

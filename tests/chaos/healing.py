@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import psutil
 from objects import COMMON, LOAD, OBJECTS, SAVE, STEP
-from world import until
+from world import at_any_moment, until
 
 import rankbook as rb
 from rankbook.sessions.session import Session
@@ -155,7 +155,7 @@ def _raise(session: Session, random: Random, rank: int, k: int) -> None:
 def _interrupt(session: Session, random: Random, rank: int, k: int) -> None:
     session.run(f"if rank == {rank}: halt[{random.choice(_PLACES)!r}] = 'sleep'")
     cell = session.in_background(lambda: session.run(f"grads({k})"))
-    time.sleep(random.uniform(0, 1))
+    at_any_moment(random, 1)
     session.interrupt()
     cell.join(_PATIENCE)
     session.run("halt.clear()")

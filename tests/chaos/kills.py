@@ -9,7 +9,7 @@ from random import Random
 from statistics import median
 
 import psutil
-from world import World, descendants, shared_memory, until
+from world import World, at_any_moment, descendants, shared_memory, until
 
 import rankbook as rb
 
@@ -124,7 +124,7 @@ def _kill(world: World, random: Random, moment: str, way: str, victim: int) -> t
         running = None
         if moment == "initialising":
             running = world.in_background(session.initialize)
-            time.sleep(random.uniform(0, 0.03))  # anywhere in the middle of it
+            at_any_moment(random, 0.03)
         psutil.Process(pid).send_signal(signum)
         seconds = until(is_known, _LIMIT)
         if running is not None:

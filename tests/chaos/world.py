@@ -6,13 +6,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import psutil
 
 import rankbook as rb
 
-__all__ = ["World", "until"]
+__all__ = ["World", "at_any_moment", "until"]
 
 _PRESET = """
 import torch.nn.parallel, torch.distributed.fsdp  # which take seconds the first time
@@ -34,6 +35,11 @@ def until(condition: Callable[[], bool], timeout: float) -> float:
             return float("inf")
         time.sleep(0.002)
     return time.perf_counter() - begin
+
+
+def at_any_moment(random: Random, longest: float) -> None:
+    """Let a part of some seconds pass, for the moment is what is tried."""
+    time.sleep(random.uniform(0, longest))
 
 
 class World:

@@ -14,9 +14,10 @@ import secrets
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from string import Template
+
+from processes import wait_until
 
 __all__ = ["NODES", "Hosts", "NoHostsError", "why_not"]
 
@@ -87,10 +88,16 @@ class Hosts:
 
     def wait_until_idle(self, timeout: float = 30) -> None:
         """Wait until no node works for a job."""
-        deadline = time.monotonic() + timeout
-        while (state := self.ask("sinfo", "-h", "-o", "%T", check=False).split()) != ["idle"]:
-            assert time.monotonic() < deadline, f"Slurm's nodes are {state}, not idle{self.logs()}"
-            time.sleep(0.1)
+
+        def states() -> list[str]:
+            return self.ask("sinfo", "-h", "-o", "%T", check=False).split()
+
+        wait_until(
+            lambda: states() == ["idle"],
+            timeout,
+            pause=0.1,
+            why=lambda: f"Slurm's nodes are {states()}, not idle{self.logs()}",
+        )
 
     # -- using them --------------------------------------------------------------------------
 

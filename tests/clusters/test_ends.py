@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 
 import pytest
-from processes import wait_until
+from processes import let_pass, wait_until
 
 from clusters.conftest import notebook_on
 from clusters.test_starts import LINES, REDUCE, TWO_BY_TWO, lines_of_ranks
+
+BEGUN = "print('begun', flush=True)\n"
 
 
 @pytest.fixture
@@ -22,8 +24,8 @@ def test_a_killed_kernel_leaves_no_process_no_job_and_no_file(clean, before, tmp
     with notebook_on(clean, "login", tmp_path) as notebook:
         notebook.ok(f"%dist_init gloo {LINES[kind]} --no-dashboard")
         # While they are stuck, too: nobody can free these ranks any more.
-        notebook.start("%%dist --on-hang wait\nif rank != 3:\n    dist.barrier()")
-        time.sleep(1)
+        notebook.start(f"%%dist --on-hang wait\n{BEGUN}if rank != 3:\n    dist.barrier()")
+        notebook.wait_for_output()
         notebook.kill()
         wait_until(lambda: clean.pids() <= before, 20)
         wait_until(lambda: clean.ask("squeue", "--noheader") == "", 10)
@@ -53,8 +55,8 @@ def test_a_kernel_that_is_killed_while_its_job_is_pending_leaves_no_job(clean, b
 def test_a_cancelled_job_is_said_to_be_cancelled(notebook, clean):
     notebook.ok(f"%dist_init gloo {LINES['slurm']} --no-dashboard")
     job = clean.ask("squeue", "-h", "-o", "%i").strip()
-    notebook.start("%%dist\nimport time; time.sleep(60)")
-    time.sleep(1)
+    notebook.start(f"%%dist\n{BEGUN}import time; time.sleep(60)")
+    notebook.wait_for_output()
     begun = time.monotonic()
     clean.ask("scancel", job)
     reply = notebook.finish(30)
@@ -101,8 +103,8 @@ def test_a_job_at_its_time_limit_is_said_to_have_reached_it(notebook, clean):
 
 def test_a_lost_node_is_said_with_its_host(notebook, clean):
     notebook.ok(f"%dist_init gloo {LINES['ssh']} --no-dashboard")
-    notebook.start("%%dist\nimport time\nif rank > 1: time.sleep(60)\ndist.barrier()")
-    time.sleep(1)
+    notebook.start(f"%%dist\n{BEGUN}import time\nif rank > 1: time.sleep(60)\ndist.barrier()")
+    notebook.wait_for_output()
     begun = time.monotonic()
     for pid in clean.pids("beta-2"):
         clean.kill(pid)
@@ -116,11 +118,11 @@ def test_a_lost_node_is_said_with_its_host(notebook, clean):
 
 def test_a_host_without_network_is_named_and_the_others_go_on_without_it(notebook, clean):
     notebook.ok(f"%dist_init gloo {LINES['ssh']} --no-dashboard")
-    notebook.start("%%dist\nimport time\nif rank > 1: time.sleep(60)\ndist.barrier()")
-    time.sleep(1)
+    notebook.start(f"%%dist\n{BEGUN}import time\nif rank > 1: time.sleep(60)\ndist.barrier()")
+    notebook.wait_for_output()
     begun = time.monotonic()
     clean.cut("beta-2")
-    notebook.wait_for_output(20)
+    notebook.wait_for_output(20, name="stderr")
     assert time.monotonic() - begun < 10
     assert "beta-2 has not answered for" in notebook.stderr
     assert "nothing has been ended" in notebook.stderr
@@ -152,7 +154,7 @@ def test_half_a_minute_without_network_ends_nothing(notebook, clean):
     notebook.ok(f"%dist_init gloo {LINES['ssh']} --no-dashboard")
     notebook.ok("%%dist\nx = torch.ones(1) * 5")
     clean.cut("beta-2")
-    time.sleep(30)
+    let_pass(30)
     clean.join("beta-2")
     wait_until(lambda: "no answer" not in notebook.ok("%dist_status"), 30)
     assert "[0-3] 5.0" in notebook.ok("%%dist\nprint(x.item())")

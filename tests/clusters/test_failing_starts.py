@@ -117,7 +117,7 @@ def test_a_host_that_does_not_answer_is_named_while_the_others_are_up(failing, h
     assert took < 6
 
 
-def test_another_version_of_rankbook_there_is_one_line(failing, tmp_path):
+def test_another_version_of_rankbook_on_a_host_is_refused_in_one_line(failing, tmp_path):
     fake = tmp_path / "python"
     fake.write_text(
         '#!/bin/sh\necho \'{"event": "hello", "host": "alpha", "client": "10.98.0.1", '
@@ -246,7 +246,7 @@ def test_a_host_that_is_cut_off_while_ranks_start_is_named_and_ends_what_runs_th
 def test_a_pending_job_says_why_and_starts_when_it_may(notebook, clean):
     notebook.start('%dist_init gloo --slurm "partition=main hold" --nodes 2 -n 2 --no-dashboard')
     wait_until(lambda: "PENDING" in clean.ask("squeue", "-h", "-o", "%T"), 10)
-    time.sleep(3)
+    notebook.wait_for_output(20)  # which says why
     clean.ask("scontrol", "release", clean.ask("squeue", "-h", "-o", "%i").strip())
     assert notebook.finish(60)["status"] == "ok"
     assert "is pending: JobHeldUser; Ctrl-C cancels it" in notebook.stdout

@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from processes import wait_until, waits_for
+from processes import let_pass, wait_until, waits_for
 
 from rankbook.display.text import plain
 from rankbook.errors import InputError, RankError, SessionError, StuckError
@@ -359,7 +359,7 @@ def test_output_that_arrived_before_the_timeout_is_kept(two):
     class Slow:
         def event(self, rank, body):
             if not self.shown:
-                time.sleep(1.5)
+                let_pass(1.5)
             self.shown += 1
 
         def pause(self, running):

@@ -10,6 +10,7 @@ import time
 
 import psutil
 import pytest
+from processes import let_pass
 from world import World, until
 
 from rankbook.errors import ClusterError, RankbookError, SessionError
@@ -161,7 +162,7 @@ def test_a_rank_that_dies_while_the_group_forms_is_named(world):
 def test_a_rank_may_die_at_any_moment_while_the_group_forms(world, delay):
     """In Python and in torch's C++, before and after ranks are connected."""
     forming = world.in_background(world.session.initialize)
-    time.sleep(delay)  # the moment itself is what is tried
+    let_pass(delay)
     os.kill(world.pids[1], signal.SIGKILL)
     assert until(lambda: 1 in world.session.dead_ranks, SOON) < SOON
     assert forming.join(10)

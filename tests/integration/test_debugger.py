@@ -11,7 +11,7 @@ import psutil
 import pytest
 from kernels import notebook_with_magics
 from lines import by_rank
-from processes import wait_until
+from processes import let_pass, wait_until
 
 from rankbook.display.text import plain
 
@@ -110,7 +110,7 @@ def test_a_step_over_a_collective_that_others_have_reached_completes_it(notebook
 def test_ranks_that_wait_for_one_at_the_prompt_are_named_and_never_freed(notebook):
     notebook.start("%%dist --timeout 1\nif rank == 1: breakpoint()\ndist.barrier()\n'well'")
     notebook.asked()
-    time.sleep(3)  # three times the cell's own timeout, and time enough for a false verdict
+    let_pass(3)  # three times the cell's own timeout, and time enough for a false verdict
     notebook.client.input("ranks")
     notebook.says("c")
     assert notebook.finish()["status"] == "ok"
@@ -128,7 +128,7 @@ def test_the_timeout_of_the_group_does_not_run_at_the_prompt_but_after_it(notebo
     try:
         notebook.start("%%dist\nif rank == 1: breakpoint()\ndist.barrier()\n'well'")
         notebook.asked()
-        time.sleep(3)
+        let_pass(2.4)  # twice the group's timeout
         notebook.client.input("c")
         assert notebook.finish()["status"] == "ok", notebook.of("error")
         notebook.run("%%dist --on-hang wait\nif rank: dist.barrier()")

@@ -148,7 +148,7 @@ def test_what_was_due_for_a_step_that_one_rank_never_took_is_no_longer_due(four,
     assert_close(states(four, range(STEPS)), expected)
 
 
-def test_a_loss_of_before_a_reset_is_reduced_after_it(four, undisturbed):
+def test_a_loss_computed_before_a_reset_is_reduced_after_it(four, undisturbed):
     expected = undisturbed("DDP")
     make(four, "DDP")
     states(four, range(BEFORE))

@@ -12,11 +12,11 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import uuid
 
 import psutil
 import pytest
+from processes import wait_until
 
 IP = shutil.which("ip") or "ip"
 CAN_MAKE_HOSTS = sys.platform == "linux" and os.geteuid() == 0 and shutil.which("ip")
@@ -130,10 +130,7 @@ def cluster(hosts, tmp_path):
 
 
 def wait_for(condition, tmp_path, timeout=30):
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, (tmp_path / "log" / "all.txt").read_text()
-        time.sleep(0.05)
+    wait_until(condition, timeout, pause=0.05, why=(tmp_path / "log" / "all.txt").read_text)
 
 
 def engines_of(client_file, namespace):

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from kernels import notebook_with_magics
 from lines import by_rank
-from processes import wait_until, waits_for
+from processes import let_pass, wait_until, waits_for
 
 from rankbook.cli.ends import End
 from rankbook.cli.main import main
@@ -164,7 +164,7 @@ def test_the_stop_button_pressed_twice_leaves_no_broken_group(notebook, gap):
     notebook.start("%%dist --on-hang wait\nprint('begun', flush=True)\nif rank: dist.barrier()")
     notebook.wait_for_output()
     notebook.manager.interrupt_kernel()
-    time.sleep(gap)  # the moment is what is tried
+    let_pass(gap)
     notebook.manager.interrupt_kernel()
     assert notebook.finish()["status"] == "error"
     if notebook.run("%dist dist.all_reduce(torch.ones(1))")["status"] == "error":

@@ -192,7 +192,7 @@ def test_only_the_cells_that_say_so_fail(executed):
     assert len(failed) == len(HANGS) + 2  # the shapes, and the rank that dies
 
 
-def test_it_stops_what_it_started(executed):
+def test_the_notebook_on_hangs_stops_what_it_started(executed):
     assert executed[-1].source == "%dist_shutdown"
     left = [p for p in psutil.Process().children(recursive=True) if "rankbook" in p.cmdline()]
     assert left == []

@@ -65,7 +65,7 @@ def test_a_hang_ends_with_a_verdict_and_the_next_cell_works(executed):
     assert shown(after) == "[0-2] (tensor([3.]), tensor([3.]))\n"
 
 
-def test_it_stops_what_it_started(executed):
+def test_the_quickstart_stops_what_it_started(executed):
     assert executed[-1].source == "%dist_shutdown"
     left = [p for p in psutil.Process().children(recursive=True) if "rankbook" in p.cmdline()]
     assert left == []

@@ -76,7 +76,9 @@ def test_the_session_s_own_address_is_where_its_ranks_meet(met, session):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1.2.3", "::1"])
-def test_so_is_any_address_of_loopback_for_all_of_them(met, session, host):
+def test_all_ranks_of_one_host_meet_at_any_address_of_loopback_as_at_the_session_s_own(
+    met, session, host
+):
     session()
     TORCHS._create_c10d_store(host, 29500, 0, 2, MINUTE)
     assert met == [(0, 2, f"by hand/{host}:29500/2")]
@@ -85,7 +87,7 @@ def test_so_is_any_address_of_loopback_for_all_of_them(met, session, host):
 @pytest.mark.parametrize(
     "asked", [("127.0.0.1", 29500, 1, 2), ("127.0.0.1", 29500, 0, 3), ("192.0.2.1", 29500, 0, 2)]
 )
-def test_everything_else_is_torch_s(met, session, asked):
+def test_a_meeting_of_other_ranks_or_elsewhere_is_left_to_torch(met, session, asked):
     session()
     TORCHS._create_c10d_store(*asked, MINUTE)
     assert met == [(*asked, MINUTE)]
@@ -97,7 +99,7 @@ def test_on_several_hosts_loopback_is_not_where_they_meet(met, session):
     assert met == [("127.0.0.1", 29500, 0, 2, MINUTE)]
 
 
-def test_a_file_of_all_of_them(met, session):
+def test_a_meeting_of_all_ranks_in_a_file_takes_place_where_the_session_meets(met, session):
     session()
     TORCHS.FileStore("/some/file", 2)
     TORCHS.FileStore("/some/file", 3)

@@ -288,7 +288,7 @@ def test_a_closed_file_is_gone(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"rankbook calls 1", b"x" * 60_000])
-def test_what_is_no_such_file_is_not_read(tmp_path, content):
+def test_a_file_that_does_not_hold_last_calls_is_not_read(tmp_path, content):
     file = tmp_path / "calls"
     if content is not None:
         file.write_bytes(content)

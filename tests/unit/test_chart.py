@@ -95,7 +95,7 @@ def test_nothing_called_is_said_and_drawn():
     assert drawn([]).get("role") == "img"
 
 
-def test_it_is_saved_as_a_file(tmp_path):
+def test_a_chart_is_saved_as_a_file(tmp_path):
     chart = Chart(tuple(LATE), (), 2)
     chart.save(tmp_path / "timeline.svg")
     assert (tmp_path / "timeline.svg").read_text(encoding="utf-8") == to_svg(chart)

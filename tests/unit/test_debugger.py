@@ -75,7 +75,7 @@ def rank(monkeypatch):
     sys.settrace(None)
 
 
-def test_it_stops_at_the_line_of_the_breakpoint_itself(rank, capsys):
+def test_pdb_stops_at_the_line_of_the_breakpoint_itself(rank, capsys):
     rank.run("a = 1\nbreakpoint()\nb = 2", "p a", "c")
     assert rank.prompts == ["In [7] line 2"] * 2
     assert capsys.readouterr().out.splitlines() == ["> In [7] line 2", "-> breakpoint()", "1"]
@@ -142,7 +142,7 @@ def test_only_the_cells_own_frames_are_shown(rank, capsys):
     ]
 
 
-def test_what_is_not_there_says_so(rank, capsys):
+def test_commands_of_pdb_that_ranks_do_not_have_say_so(rank, capsys):
     rank.run("breakpoint()\nb = 2", "interact", "run", "c")
     shown = capsys.readouterr().out
     assert "*** interact is not there on a rank" in shown

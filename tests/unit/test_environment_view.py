@@ -138,7 +138,7 @@ def test_values_are_text():
     assert EVIL in page.text
 
 
-def test_it_shows_itself():
+def test_a_table_of_environments_shows_itself_as_text_and_html():
     view = Environments(FOUR, [4])
     assert repr(view) == to_text(FOUR, [4])
     assert view._repr_html_() == to_html(FOUR, [4])

@@ -361,7 +361,7 @@ FORMS = [
 ]
 
 
-@pytest.mark.parametrize("filename", [CELL, MINE])
+@pytest.mark.parametrize("filename", [CELL, MINE], ids=["a cell", "a module"])
 @pytest.mark.parametrize("source", FORMS)
 def test_a_wait_is_seen_however_the_handle_is_kept(write, look, handle, source, filename):
     its = handle()

@@ -34,7 +34,7 @@ def write(tmp_path, monkeypatch):
     return write
 
 
-def test_it_is_done_when_the_code_of_the_module_has_run(write):
+def test_a_hook_on_an_import_is_called_when_the_code_of_the_module_has_run(write):
     write("of_a_person", "value = 1\nraised = value\n")
     seen = []
     imports.when_imported("of_a_person", lambda module: seen.append(module.raised))
@@ -44,7 +44,7 @@ def test_it_is_done_when_the_code_of_the_module_has_run(write):
     assert seen == [1]
 
 
-def test_it_is_done_at_once_to_a_module_that_is_there():
+def test_a_hook_on_an_import_is_called_at_once_for_a_module_that_is_imported_already():
     seen = []
     imports.when_imported("json", seen.append)
     assert seen == [json]
@@ -58,7 +58,7 @@ def test_a_module_that_is_reloaded_is_done_again(write):
     assert len(seen) == 2
 
 
-def test_a_module_that_is_not_there_is_not_there():
+def test_a_module_that_does_not_exist_is_not_found_because_of_a_hook_on_its_import():
     imports.when_imported("not_there_at_all", print)
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("not_there_at_all")

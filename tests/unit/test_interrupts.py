@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from processes import wait_until
+from processes import let_pass, wait_until
 from steps import SOON
 
 from rankbook import interrupts
@@ -96,7 +96,7 @@ def test_the_answer_ends_the_work_beside_it():
 
 def test_work_that_is_done_ends_the_question_in_the_main_thread():
     def read():
-        time.sleep(SOON)
+        let_pass(SOON)
         return "late"
 
     began = time.monotonic()
@@ -114,7 +114,7 @@ def test_ctrl_c_at_the_question_is_raised_after_the_work_has_ended():
         worked.append(True)
 
     with pytest.raises(KeyboardInterrupt):
-        read_beside(lambda: time.sleep(SOON), work)
+        read_beside(lambda: let_pass(SOON), work)
     assert worked == [True]
 
 
@@ -123,14 +123,14 @@ def test_what_the_work_raises_is_raised_here():
         raise ValueError("no controller")
 
     with pytest.raises(ValueError, match="no controller"):
-        read_beside(lambda: time.sleep(SOON), work)
+        read_beside(lambda: let_pass(SOON), work)
 
 
 def test_in_another_thread_the_question_is_not_ended_by_a_signal():
     found = []
 
     def ask():
-        found.append(read_beside(lambda: time.sleep(0.3) or "typed", lambda _: None))
+        found.append(read_beside(lambda: let_pass(0.3) or "typed", lambda _: None))
 
     thread = threading.Thread(target=ask)
     thread.start()

@@ -115,7 +115,7 @@ def test_what_becomes_of_an_engine_is_told_to_all_and_passed_on_as_it_is(cluster
         one.close()
 
 
-def test_one_that_does_not_read_keeps_nobody_waiting(cluster):
+def test_a_notebook_that_does_not_read_its_keeper_keeps_nobody_waiting(cluster):
     slow, quick = cluster.use(), cluster.use()
     stopped, follower = slow.follow(), quick.follow()
     told = follower.events()

@@ -122,7 +122,7 @@ def test_an_exception_that_was_never_raised_is_not_found(run):
     assert run("new = ValueError('bad')\nstop()") == []
 
 
-def test_so_much_is_held_that_not_all_of_it_is_searched(run):
+def test_of_very_many_kept_objects_not_all_are_searched_for_exceptions(run):
     assert run("many = [[] for _ in range(100_000)]\nstop()") == []
 
 

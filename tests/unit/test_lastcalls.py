@@ -26,7 +26,7 @@ def ended_pid():
     return child.pid
 
 
-def test_it_lies_where_its_owner_alone_can_read(folder):
+def test_the_file_of_the_last_calls_lies_where_its_owner_alone_can_read(folder):
     path = lastcalls.new_file("a-cluster")
     assert path == folder / f"a-cluster-{os.getpid()}.calls"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700

@@ -94,7 +94,9 @@ def say(warm, text):
     warm.process.stdin.flush()
 
 
-def test_what_is_lent_is_read_by_the_borrower_alone_and_here_again_afterwards(warm):
+def test_a_lent_pipe_of_the_forking_process_is_read_by_the_borrower_alone_and_here_again_afterwards(
+    warm,
+):
     read = []
     reading = threading.Thread(target=lambda: read.extend(warm.lines()))
     reading.start()
@@ -112,7 +114,7 @@ def test_what_is_lent_is_read_by_the_borrower_alone_and_here_again_afterwards(wa
     assert not reading.is_alive()
 
 
-def test_what_is_left_to_the_borrower_is_not_read_here_again(warm):
+def test_lines_of_the_forking_process_that_are_left_to_a_borrower_are_not_read_here_again(warm):
     reading = threading.Thread(target=lambda: list(warm.lines()))
     reading.start()
     relay = warm.lend()

@@ -34,7 +34,7 @@ class TwoHosts(HostsLauncher):
     def __init__(self):
         super().__init__(4)
         self.commands = {"alpha": SERVES, "beta": SERVES}
-        self.reached = 0
+        self.reached = []
 
     def describe(self):
         return "two hosts"
@@ -55,8 +55,8 @@ class TwoHosts(HostsLauncher):
         return f"{host.name} ended: {host.process.last_words()}"
 
     def _host(self, name):
-        self.reached += 1
-        return Host(name, 2, [sys.executable, "-c", self.commands[name]])
+        self.reached.append(Host(name, 2, [sys.executable, "-c", self.commands[name]]))
+        return self.reached[-1]
 
 
 @pytest.fixture
@@ -66,8 +66,8 @@ def launcher():
     for first, host in zip((0, 2), made.hosts, strict=True):
         host.engines = {first, first + 1}
     yield made
-    made._close(made.hosts)
-    made._close(made._again.values())
+    for host in made.reached:
+        host.process.close()
 
 
 def lose(launcher, *, and_off=True):
@@ -87,7 +87,7 @@ def test_while_all_hosts_answer_nothing_is_refused_and_nothing_reached(launcher)
     launcher.refuse_start(4, ALL)
     launcher.refuse_start(None, ALL)
     launcher.refuse_start(1)  # more than there are seats for
-    assert launcher.reached == 2
+    assert len(launcher.reached) == 2
 
 
 @pytest.mark.parametrize("n", [3, 4, None])
@@ -107,7 +107,7 @@ def test_a_lost_host_that_is_not_needed_is_left_alone(launcher):
     lose(launcher)
     launcher.refuse_start(2, ALL)
     launcher.refuse_start(1, [1])
-    assert launcher.reached == 2
+    assert len(launcher.reached) == 2
     assert launcher.stop_engines() == 2
 
 
@@ -121,7 +121,7 @@ def test_a_host_that_is_back_takes_its_place_once(launcher):
     beta = lose(launcher, and_off=False)
     launcher.refuse_start(4, ALL)
     launcher.refuse_start(4, ALL)
-    assert launcher.reached == 3
+    assert len(launcher.reached) == 3
     assert launcher.stop_engines() == 4
     launcher.take_back()
     assert [host.name for host in launcher.hosts] == ["alpha", "beta"]
@@ -132,7 +132,7 @@ def test_a_host_that_is_back_takes_its_place_once(launcher):
 def test_a_host_that_was_only_slow_keeps_its_process(launcher):
     beta = lose(launcher, and_off=False)
     launcher.refuse_start(4, ALL)
-    [again] = launcher._again.values()
+    again = launcher.reached[-1]
     beta.has_ended = False  # as one that has not answered in time
     launcher.take_back()
     assert launcher.hosts[1] is beta

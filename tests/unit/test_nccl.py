@@ -121,7 +121,7 @@ def test_a_call_is_open_though_a_send_with_a_higher_number_has_completed(streams
     assert streams.open_calls() == (("0", 4, 7),)
 
 
-def test_what_is_open_of_no_present_group_is_left_out_until_something_changes(streams, card):
+def test_open_nccl_calls_of_former_groups_are_left_out_until_something_changes(streams, card):
     card.call(completes=False)
     streams.dismiss(streams.open_calls())
     assert streams.open_calls() == ()

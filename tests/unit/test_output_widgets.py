@@ -57,7 +57,7 @@ def test_the_innermost_widget_takes_what_is_said(outputs):
 
 
 @pytest.mark.parametrize("wait", [True, False])
-def test_what_is_cleared_goes_and_what_follows_stays(outputs, wait):
+def test_an_output_widget_loses_what_is_cleared_and_keeps_what_follows(outputs, wait):
     widget = outputs.cls()
     with widget:
         outputs.write("stdout", "a")

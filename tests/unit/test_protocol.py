@@ -62,6 +62,6 @@ def test_the_header_is_returned_raw():
 @pytest.mark.parametrize(
     "frames", [[], [b"noise"], [b"<IDS|MSG>"], [b"<IDS|MSG>", b"signature"], [b""] * 20]
 )
-def test_what_is_no_message_has_no_header(frames):
+def test_frames_that_are_not_a_message_have_no_header(frames):
     assert protocol.header_of(frames) == b""
     assert not protocol.is_ours(frames)

@@ -68,6 +68,6 @@ def test_what_the_controller_announces_is_passed_on(wire, client):
     assert notices == [Registered(3), Unregistered(3)]
 
 
-def test_it_says_where_engines_and_controller_are(wire):
+def test_a_wire_says_where_engines_and_controller_are(wire):
     assert wire.engines == [0, 1]
     assert wire.address == "10.0.0.1"
