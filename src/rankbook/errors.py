@@ -134,7 +134,7 @@ class PromptError(RankbookError):
 
 
 class ReportError(RankbookError):
-    """A report cannot be saved where it was to be, or a file is no report that can be read."""
+    """A report cannot be saved where it was to be, or a file is not a report that can be read."""
 
 
 class CheckFailed(RankbookError, AssertionError):  # noqa: N818 - as one says it

@@ -75,8 +75,8 @@ def test_a_cancelled_step_is_not_said_to_be_the_end_of_its_job(notebook, clean):
     job = clean.ask("squeue", "-h", "-o", "%i").strip()
     steps = clean.ask("squeue", "--steps", "-h", "-o", "%i %N").splitlines()
     [step] = [words.split()[0] for words in steps if "beta-2" in words and "batch" not in words]
-    notebook.start("%%dist\nimport time\nif rank > 1: time.sleep(60)\ndist.barrier()")
-    time.sleep(1)
+    notebook.start(f"%%dist\n{BEGUN}import time\nif rank > 1: time.sleep(60)\ndist.barrier()")
+    notebook.wait_for_output()
     clean.ask("scancel", step)
     reply = notebook.finish(30)
     said = f"{reply['evalue']} {notebook.stderr}"

@@ -56,7 +56,7 @@ def read(asked: JobOptions) -> Iterable[str]:
     """
     if not isinstance(asked, (bool, str, Mapping)):
         raise InputError(
-            f"{asked!r} are no options of sbatch: give a text, 'partition=gpu exclusive', or "
+            f"{asked!r} are not options of sbatch: give a text, 'partition=gpu exclusive', or "
             "{'partition': 'gpu', 'exclusive': True}."
         )
     for each in _all(asked):
@@ -84,7 +84,7 @@ def _all(asked: JobOptions) -> Iterable[str]:
     try:
         words = shlex.split(asked)
     except ValueError as error:
-        raise InputError(f"{asked!r} are no options of sbatch: {error}.") from None
+        raise InputError(f"{asked!r} are not options of sbatch: {error}.") from None
     while words:
         word = _GLUED.sub(r"\1 \2", words.pop(0))
         is_open = word.startswith("-") and not re.search("[= ]", word)
@@ -117,13 +117,13 @@ def number(options: Iterable[str], name: str, shown: str, given: int | None) -> 
         given: What that says.
 
     Raises:
-        InputError: It is no number, or both are given and differ.
+        InputError: It is not a number, or both are given and differ.
     """
     value = value_of(options, name)
     if value is None:
         return given
     if not value.isdigit() or not int(value):
-        raise InputError(f"{name}={value} is no number: give {shown} a number, 2, say.")
+        raise InputError(f"{name}={value} is not a number: give {shown} a number, 2, say.")
     if given not in (None, int(value)):
         raise InputError(f"{shown} {given} contradicts {name}={value}: leave out one of them.")
     return int(value)

@@ -161,29 +161,29 @@ def _refuse_name(name: str, option: str) -> None:
         raise InputError(f"A host is missing beside a comma: {option} alpha:4,beta:4.")
     if "://" in name or re.fullmatch(r".*[^:]:\d+", name):
         raise InputError(
-            f"{name!r} is no host: {option} alpha:4 means 4 ranks there; a port belongs in "
+            f"{name!r} is not a host: {option} alpha:4 means 4 ranks there; a port belongs in "
             "~/.ssh/config."
         )
     if not _HOST.fullmatch(name):
-        raise InputError(f"{name!r} is no host: {option} alpha:4,beta:4.")
+        raise InputError(f"{name!r} is not a host: {option} alpha:4,beta:4.")
 
 
 def _pairs(asked: Hosts, option: str) -> Iterable[tuple[str, int | None]]:
     if isinstance(asked, Mapping):
         for name, seats in asked.items():
             if not isinstance(seats, int) or isinstance(seats, bool):
-                raise InputError(f"{seats!r} is no number of ranks for {name}: give 4, say.")
+                raise InputError(f"{seats!r} is not a number of ranks for {name}: give 4, say.")
             yield str(name), seats
         return
     if isinstance(asked, (bytes, bool, int)):  # not by the types, and still by people
-        raise InputError(f"{asked!r} are no hosts: {option} alpha:4,beta:4.")
+        raise InputError(f"{asked!r} are not hosts: {option} alpha:4,beta:4.")
     words = asked.split(",") if isinstance(asked, str) else list(asked)
     for word in (str(word).strip() for word in words):
         if match := _SEATS.fullmatch(word):
             yield _plain(match["name"]), int(match["seats"])
         elif word.endswith(":") or (":" in word and "[" not in word):
             raise InputError(
-                f"{word!r} is no host with a number of ranks: {option} alpha:4,beta:4."
+                f"{word!r} is not a host with a number of ranks: {option} alpha:4,beta:4."
             )
         else:
             yield _plain(word), None

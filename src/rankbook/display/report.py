@@ -50,7 +50,7 @@ def load_report(path: str | os.PathLike[str]) -> LoadedReport:
         the last expression of a cell, it shows all of that.
 
     Raises:
-        ReportError: The file cannot be read, is no report, or one of another format.
+        ReportError: The file cannot be read, is not a report, or one of another format.
     """
     return reports.read(path, LoadedReport)
 
