@@ -392,7 +392,7 @@ class FakeEngine:
     def _copy(self, task: Task, without: list[str], **_) -> None:
         names = [name for name in self._variables() if name not in without]
         data = values.dumps([self.names[name] for name in names], "all")
-        task.answer({"names": names, "cells": ["def f(): ..."]}, [data])
+        task.answer({"names": names, "cells": {"def f(): ...": "In [1]"}}, [data])
 
     def _fill(self, task: Task, names: list[str], **_) -> None:
         if self.cannot_take in names:

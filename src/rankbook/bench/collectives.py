@@ -51,4 +51,4 @@ def refuse(collective: str) -> None:
         InputError: The message lists those that are.
     """
     if collective not in BUS:
-        raise InputError(f"{collective!r} cannot be measured: write one of {', '.join(BUS)}.")
+        raise InputError(f"{collective!r} cannot be measured: use one of {', '.join(BUS)}.")
