@@ -384,5 +384,5 @@ def test_merging_takes_time_linear_in_the_number_of_lines(monkeypatch, texts_of,
 
 
 def test_the_limits_of_merging_are_those_that_these_tests_assume():
-    assert lines._LONGEST == PATIENCE
-    assert lines._SHORTEST < PATIENCE
+    assert lines.LONGEST == PATIENCE
+    assert lines.SHORTEST < PATIENCE

@@ -391,11 +391,11 @@ def test_every_private_name_that_we_use_is_listed(room):
 
 
 def test_options_of_the_controller_are_still_options():
-    from rankbook.cluster.launchers.forking import _CONTROLLER_OPTIONS
+    from rankbook.cluster.launchers.forking import CONTROLLER_OPTIONS
 
     controller = find(CONTROLLER)
     classes = {cls.__name__: cls for cls in (controller, *controller().classes)}
-    for option in _CONTROLLER_OPTIONS:
+    for option in CONTROLLER_OPTIONS:
         owner, _, name = option.partition(".")
         assert name in classes[owner].class_trait_names(config=True), (
             f"ipcontroller has no option {option} any more; cluster/launchers/forking.py gives it"

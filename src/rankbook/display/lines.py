@@ -14,12 +14,12 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-__all__ = ["Item", "Merged", "Merger"]
+__all__ = ["LONGEST", "SHORTEST", "Item", "Merged", "Merger"]
 
-_LONGEST = 0.05
+LONGEST = 0.05
 """Patience to begin with, seconds."""
 
-_SHORTEST = 0.001
+SHORTEST = 0.001
 """Patience at the least, seconds."""
 
 _NOTICEABLE = 0.008
@@ -90,7 +90,7 @@ class Merger:
         self._holders: dict[tuple[str, str], int] = {}
         """By key, how many ranks have an item of it in their queues."""
         self._size = 0
-        self._patience = _LONGEST
+        self._patience = LONGEST
 
     def push(self, rank: int, item: Item, now: float) -> None:
         """Take an item that a rank printed at ``now`` (seconds, any monotonic clock)."""
@@ -133,7 +133,7 @@ class Merger:
         step, the n-th of every rank stand together, in the order of the ranks.
         """
         waiting = [(rank, queue) for rank, queue in self._queues.items() if queue.items]
-        latest = min(queue.times[0] for _, queue in waiting) + _LONGEST
+        latest = min(queue.times[0] for _, queue in waiting) + LONGEST
         return min((queue.taken, rank) for rank, queue in waiting if queue.times[0] <= latest)[1]
 
     def _own(self, rank: int) -> bool:
@@ -184,6 +184,6 @@ class Merger:
 
     def _learn(self, sharers: int, skew: float, waited: float) -> None:
         if sharers > 1 and skew > 0:
-            self._patience = _LONGEST
+            self._patience = LONGEST
         elif sharers == 1 and waited >= min(self._patience, _NOTICEABLE):
-            self._patience = max(self._patience / 2, _SHORTEST)
+            self._patience = max(self._patience / 2, SHORTEST)

@@ -30,9 +30,16 @@ from rankbook.cluster import isolated
 from rankbook.cluster.launchers.base import Ended, EngineEvent, Ready
 from rankbook.cluster.warm import WarmProcess
 
-__all__ = ["ENGINE_OPTIONS", "LocalController", "LocalEngines", "fork_command", "log_tail"]
+__all__ = [
+    "CONTROLLER_OPTIONS",
+    "ENGINE_OPTIONS",
+    "LocalController",
+    "LocalEngines",
+    "fork_command",
+    "log_tail",
+]
 
-_CONTROLLER_OPTIONS = {
+CONTROLLER_OPTIONS = {
     # One process instead of nine; its queues run in C++ threads, without the GIL.
     "IPController.use_threads": True,
     "IPController.broadcast_scheduler_depth": 0,
@@ -137,7 +144,7 @@ class LocalController(_Lifeline, LocalControllerLauncher):
     def find_args(self) -> list[str]:
         """The command line of the controller."""
         given = " ".join(self.controller_args)  # twice is an error
-        defaults = {n: v for n, v in _CONTROLLER_OPTIONS.items() if f"--{n}=" not in given}
+        defaults = {n: v for n, v in CONTROLLER_OPTIONS.items() if f"--{n}=" not in given}
         options = [f"--{name}={value}" for name, value in defaults.items()]
         command = isolated.command("rankbook.cluster.controller")
         return [*command, *self.cluster_args, *options, "--log-level=ERROR", *self.controller_args]
