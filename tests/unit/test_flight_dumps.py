@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import logging
 import pickle
@@ -31,6 +32,13 @@ def call(op, seq, *, size=(2,), done=True, **facts):
 
 def look(*calls, state="idle", **facts):
     return Look(state, info=INFO, recent=calls, **facts)
+
+
+@pytest.fixture(autouse=True)
+def collecting():
+    """torch's loader of dumps turns the garbage collector off, and leaves it so."""
+    yield
+    gc.enable()
 
 
 @pytest.fixture
