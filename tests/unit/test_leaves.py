@@ -6,6 +6,7 @@ import dataclasses
 import enum
 import io
 import random
+import threading
 from collections import deque
 from datetime import date, timezone
 from decimal import Decimal
@@ -228,6 +229,13 @@ def test_more_kinds_are_taken_apart_into_what_can_be_compared(value, expected):
         other = expected[path]
         is_same = torch.equal(leaf, other) if isinstance(leaf, torch.Tensor) else leaf == other
         assert is_same, path
+
+
+def test_an_object_that_keeps_its_state_in_c_is_not_taken_for_an_empty_one():
+    value = threading.local()
+    assert value.__dict__ == {}
+    [(_, leaf)] = leaves(value)
+    assert leaf.why == "a _local cannot be compared"
 
 
 def test_a_partial_is_compared_by_its_arguments():

@@ -171,7 +171,13 @@ def _of_attributes(value: Any) -> _Parts | None:
     own = getattr(value, "__dict__", None)
     names = {*(own or ()), *_slots(type(value))}
     parts = ((f".{name}", getattr(value, name)) for name in sorted(names) if hasattr(value, name))
-    return parts if names or own is not None else None
+    # What is larger than an object of a plain class keeps something in C.
+    is_plain = own is not None and type(value).__basicsize__ <= _Plain.__basicsize__
+    return parts if names or is_plain else None
+
+
+class _Plain:
+    """As small as an object with a ``__dict__`` can be."""
 
 
 def _slots(kind: type) -> Iterator[str]:
