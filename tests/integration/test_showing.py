@@ -168,7 +168,7 @@ def test_values_are_shown_while_a_cell_runs_and_no_repr_is_called(named):
     try:
         begun = time.monotonic()
         assert "x: float32 [2] on ranks 0-3, the same" in repr(named.show("x"))
-        assert "[0-3] Slow" in repr(named.show("slow"))
+        assert "[0-3] (empty Slow)" in repr(named.show("slow"))
         assert time.monotonic() - begun < 5
     finally:
         named.interrupt()

@@ -144,6 +144,9 @@ class User:
         with suppress(ClusterError, OSError), _connected(self.note) as connection:
             connection.settimeout(None)
             connection.recv(1)  # it says nothing there
+        # Its sockets are closed one after the other: from here on it is gone for the user as well.
+        with suppress(OSError, ValueError):  # the user has left
+            select.select([self._socket], [], [], _END)
 
     def close(self) -> None:
         """Leave the cluster to itself; idempotent."""
