@@ -190,15 +190,20 @@ def test_an_object_of_a_backend_that_is_not_healed_says_so_after_a_reset(not_hea
     assert_says(not_healed.run(STEP.format(1)), generation, *KINDS[name])
 
 
-@pytest.mark.parametrize("event", [change_size, forget])
-@pytest.mark.parametrize("name", MORE)
-@pytest.mark.sample(every=3)
-def test_what_holds_a_group_of_before_says_so(four, name, event):
-    make, use, said = MORE[name]
+def assert_says_after(event, four, make, use, said):
+    """Make something, have its group end, use it."""
     four.run(f"{COMMON}{make}").raise_for_error()
     generation = four.generation
     event(four)
     assert_says(four.run(use), generation, *said)
+
+
+@pytest.mark.parametrize("event", [change_size, forget])
+@pytest.mark.parametrize("name", MORE)
+@pytest.mark.sample(every=3)
+def test_what_holds_a_group_of_before_says_so(four, name, event):
+    make = MORE[name][0]
+    assert_says_after(event, four, *MORE[name])
     if make is ZERO:
         four.run("assert state() == before, 'a parameter has changed'").raise_for_error()
 
@@ -207,11 +212,7 @@ def test_what_holds_a_group_of_before_says_so(four, name, event):
 @pytest.mark.parametrize("event", [change_size, forget])
 @pytest.mark.parametrize("name", ALONE)
 def test_what_is_used_another_way_says_so_too(four, name, event):
-    make, use, said = ALONE[name]
-    four.run(f"{COMMON}{make}").raise_for_error()
-    generation = four.generation
-    event(four)
-    assert_says(four.run(use), generation, *said)
+    assert_says_after(event, four, *ALONE[name])
 
 
 def test_a_rank_that_was_left_out_for_a_while_says_so_as_the_others_do(four):
