@@ -1,11 +1,14 @@
-"""How many GPUs NVIDIA's driver shows on this host: asked without CUDA and without torch."""
+"""What NVIDIA's driver says of this host: asked without CUDA and without torch."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-__all__ = ["count_by_nvml", "installed"]
+__all__ = ["count_by_nvml", "installed", "nvml"]
 
 _LIST = "proc/driver/nvidia/gpus"
 _DEVICES = ("dev/nvidiactl", "dev/dxg")
@@ -33,14 +36,21 @@ def installed(root: Path = Path("/")) -> int:
 
 @cache
 def count_by_nvml() -> int:
-    """GPUs that NVML knows of; it creates no CUDA context. 0 where it fails."""
+    """GPUs that NVML knows of; 0 where it fails."""
     try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        try:
-            return int(pynvml.nvmlDeviceGetCount())
-        finally:
-            pynvml.nvmlShutdown()
+        with nvml() as library:
+            return int(library.nvmlDeviceGetCount())
     except Exception:  # noqa: BLE001 - no library, no driver: then no GPU can be used either
         return 0
+
+
+@contextmanager
+def nvml() -> Iterator[Any]:
+    """NVML, ready to be asked; it creates no CUDA context. Raises what NVML does."""
+    import pynvml
+
+    pynvml.nvmlInit()
+    try:
+        yield pynvml
+    finally:
+        pynvml.nvmlShutdown()

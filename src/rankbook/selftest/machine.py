@@ -14,6 +14,7 @@ import psutil
 
 import rankbook as rb
 from rankbook.cluster.gpus import visible_gpus
+from rankbook.driver import nvml
 
 __all__ = ["describe", "gpu_count"]
 
@@ -78,14 +79,10 @@ def _version(package: str) -> str:
 
 
 def _driver() -> str:
+    """The version of NVIDIA's driver; empty: there is none."""
     try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        try:
-            return str(pynvml.nvmlSystemGetDriverVersion())
-        finally:
-            pynvml.nvmlShutdown()
+        with nvml() as library:
+            return str(library.nvmlSystemGetDriverVersion())
     except Exception:  # noqa: BLE001 - no library or no driver: then there is no version of it
         return ""
 

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 import rankbook as rb
+from rankbook.driver import nvml
 from rankbook.selftest.notebook import begin
 from rankbook.selftest.steps import NotRunError, Part, Scene, Step, check, expect, until, values
 
@@ -31,16 +32,11 @@ def used() -> int:
         NotRunError: NVML does not tell.
     """
     try:
-        import pynvml
-
-        pynvml.nvmlInit()
+        with nvml() as library:
+            handle = library.nvmlDeviceGetHandleByIndex(0)
+            return int(library.nvmlDeviceGetMemoryInfo(handle, library.nvmlMemory_v2).used)
     except Exception as error:
         raise NotRunError(f"NVML does not answer: {error}") from error
-    try:
-        handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-        return int(pynvml.nvmlDeviceGetMemoryInfo(handle, pynvml.nvmlMemory_v2).used)
-    finally:
-        pynvml.nvmlShutdown()
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from rankbook.driver import nvml
 from rankbook.selftest.notebook import run
 from rankbook.selftest.steps import NotRunError, Part, Scene, Step, check, expect
 
@@ -21,13 +22,8 @@ def first_uuid() -> str:
         NotRunError: NVML does not tell.
     """
     try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        try:
-            return str(pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(0)))
-        finally:
-            pynvml.nvmlShutdown()
+        with nvml() as library:
+            return str(library.nvmlDeviceGetUUID(library.nvmlDeviceGetHandleByIndex(0)))
     except Exception as error:
         raise NotRunError(f"NVML does not answer: {error}") from error
 
