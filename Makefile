@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LIBRARIES := build/libraries
 STAMP := $(VENV)/.installed
 QUICKSTART := notebooks/00_quickstart.ipynb
 
@@ -12,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo lab test test-all test-lessons lessons libraries lint format types docs bench chaos kit test-matrix screenshot constraints clean distclean
+.PHONY: help env demo lab test test-all test-lessons test-libraries lessons lint format types docs bench chaos kit test-matrix screenshot constraints clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,9 +44,11 @@ test-lessons: $(STAMP) ## run the lessons with their solutions and every wrong a
 lessons: $(STAMP) ## execute the lessons with their solutions for the documentation
 	@$(BIN)/python scripts/render_lessons.py $(ARGS)
 
-libraries: $(STAMP) ## try the cells of the page about libraries (installs them)
-	@$(BIN)/python -m pip install -qq accelerate transformers lightning torchmetrics peft deepspeed
-	@$(BIN)/python -m pytest -o timeout=350 -o filterwarnings=default tests/libraries
+test-libraries: ## try the cells of the page about libraries, in an environment of their own (15 minutes)
+	@test -x $(LIBRARIES)/bin/python || $(PYTHON) -m venv $(LIBRARIES)
+	@$(LIBRARIES)/bin/python -m pip install -qq --progress-bar off -c constraints.txt -e ".[dev]"
+	@$(LIBRARIES)/bin/python -m pip install -qq --progress-bar off accelerate transformers lightning torchmetrics peft deepspeed
+	@$(LIBRARIES)/bin/python -m pytest -o timeout=350 -o filterwarnings=default tests/libraries $(ARGS)
 
 lint: $(STAMP) ## check style
 	@$(BIN)/ruff check --quiet .

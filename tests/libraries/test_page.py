@@ -1,4 +1,4 @@
-"""The cells of the page about libraries, on two ranks: ``make libraries``."""
+"""The cells of the page about libraries, on two ranks: ``make test-libraries``."""
 
 from __future__ import annotations
 
