@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 
 import psutil
 
 from rankbook.errors import ClusterError, InputError
 
-__all__ = ["LOOPBACK", "address_to", "is_loopback", "refuse_foreign"]
+__all__ = ["LOOPBACK", "address_to", "is_loopback", "refuse_foreign", "seen_from"]
 
 LOOPBACK = "127.0.0.1"
 
@@ -32,6 +33,35 @@ def address_to(host: str) -> str:
         raise ClusterError(
             f"There is no way from here to {name} by IPv4 ({error.strerror or error}): give this "
             "host's address for the engines, --address (or address=…)."
+        ) from None
+
+
+def seen_from(host: str, client: str) -> str:
+    """This host's IPv4 address, as another one sees it that this one has logged in to.
+
+    Where the login went by IPv6, the address is that of the way there by IPv4: ipyparallel's
+    connections need one.
+
+    Args:
+        host: A name or an address, with a user before it or not.
+        client: The address from which the login came, as the host says.
+
+    Raises:
+        ClusterError: The host does not say, or is reached by IPv6 only.
+    """
+    if not client:
+        raise ClusterError(
+            f"{host} does not say from where it is reached (SSH_CONNECTION is empty): give this "
+            "host's address, --address."
+        )
+    if ipaddress.ip_address(client).version == 4:  # noqa: PLR2004
+        return client
+    try:
+        return address_to(host)
+    except ClusterError:
+        raise ClusterError(
+            f"{host} is reached by IPv6 only ({client}), and ipyparallel's connections need IPv4: "
+            "give this host's IPv4 address, --address."
         ) from None
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import shlex
 from collections.abc import Sequence
 
+from rankbook.cluster.addresses import is_loopback, seen_from
 from rankbook.cluster.launchers.host import REMOTE_MODULE, Host
 from rankbook.cluster.launchers.hosts import HostsLauncher
 from rankbook.errors import ClusterError
@@ -62,22 +62,9 @@ class SSHLauncher(HostsLauncher):
 
     def find_address(self) -> str:
         """The address from which the first host sees this one."""
-        seen = {host.name: host.hello["client"] for host in self.hosts}
-        for name, address in seen.items():
-            if not address:
-                raise ClusterError(
-                    f"{name} does not say from where it is reached (SSH_CONNECTION is empty): give "
-                    "this host's address, --address."
-                )
-        found = [ipaddress.ip_address(address) for address in seen.values()]
-        if any(address.version != 4 for address in found):  # noqa: PLR2004
-            raise ClusterError(
-                f"{self.hosts[0].name} is reached by IPv6 only ({found[0]}), and ipyparallel's "
-                "connections need IPv4: give this host's IPv4 address, --address."
-            )
+        found = [seen_from(host.name, host.hello["client"]) for host in self.hosts]
         # A host that is this one sees loopback, which serves only if all are.
-        outside = [address for address in found if not address.is_loopback]
-        return str((outside or found)[0])
+        return next((address for address in found if not is_loopback(address)), found[0])
 
     def why_it_ended(self, host: Host) -> str:
         """By ssh's own last line, and what to do about it."""
