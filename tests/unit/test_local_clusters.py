@@ -187,3 +187,12 @@ def test_a_forking_process_that_ends_later_says_how_to_start_again(launcher, eng
     warm.process.wait()
     with pytest.raises(ClusterError, match="%dist_reset --hard"):
         launcher.check()
+
+
+@pytest.mark.parametrize("ask", ["start", "refuse_start", "add"])
+def test_more_engines_than_this_host_has_memory_for_are_refused(ask):
+    launcher = LocalLauncher(2)
+    with pytest.raises(ClusterError, match=r"^10,000,000 ranks take 300,000.0 GB of memory before"):
+        getattr(launcher, ask)(10_000_000)
+    launcher.refuse_start()
+    launcher.refuse_start(10_000_000, range(10_000_000 - 2))

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import psutil
 from ipyparallel.cluster.cluster import Cluster
 
 from rankbook import lastcalls
@@ -15,6 +16,7 @@ from rankbook.cluster.launchers.base import EngineEvent
 from rankbook.cluster.launchers.cluster import ClusterLauncher, Forking
 from rankbook.cluster.launchers.forking import LocalController, LocalEngines
 from rankbook.cluster.warm import WarmProcess
+from rankbook.engine import host
 from rankbook.errors import ClusterError
 from rankbook.models import how_ended
 
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)
+
+_OF_EACH = 30_000_000
+"""Bytes of memory that an engine takes of its own; what torch takes is shared by all."""
 
 
 class LocalLauncher(ClusterLauncher):
@@ -62,9 +67,25 @@ class LocalLauncher(ClusterLauncher):
 
         First what takes longest; the controller is up before torch is imported.
         """
+        self.refuse_start(n)
         self.start_engines(n)
         self.cluster.start_controller_sync()
         return self.connect()
+
+    def refuse_start(self, n: int | None = None, instead_of: Collection[int] = ()) -> None:
+        """Raise if this host has no memory for ``n`` engines."""
+        count = self.cluster.n if n is None else n
+        free = min(int(psutil.virtual_memory().available), host.memory_total())
+        if (count - len(instead_of)) * _OF_EACH > free:
+            raise ClusterError(
+                f"{count:,} ranks take {count * _OF_EACH / 1e9:,.1f} GB of memory before they hold "
+                f"anything, and this host has {free / 1e9:,.1f} GB free: ask for fewer, -n."
+            )
+
+    def add(self, n: int) -> set[int]:
+        """Fork ``n`` more engines; return their ids."""
+        self.refuse_start(n)
+        return super().add(n)
 
     def start_engines(self, n: int, **options: Any) -> None:
         """Start the process that engines are forked from, and have it fork some."""
