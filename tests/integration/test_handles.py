@@ -139,7 +139,7 @@ def hung(world, code):
     assert running.value.diagnosis is not None, running.error or running.value
     assert running.value.diagnosis.proven
     assert running.value[0].error.ename == "KeyboardInterrupt"
-    assert "waits.py" not in "".join(running.value[0].error.traceback)
+    assert "blocking.py" not in "".join(running.value[0].error.traceback)
     return running.value.diagnosis
 
 

@@ -300,4 +300,4 @@ def test_a_traceback_shows_no_frame_of_the_recording(four):
     shown = re.sub(r"\x1b\[[\d;]*m", "", "".join(result[0].error.traceback))
     assert "dist.barrier(group=short)" in shown
     assert "work.wait()" in shown
-    assert "waits.py" not in shown
+    assert "blocking.py" not in shown

@@ -62,7 +62,7 @@ def test_a_handle_can_be_waited_for_in_every_way(world, waits):
     assert handle.wait() is True
     assert handle.wait(dt.timedelta(seconds=1)) is True
     assert dist.Work.wait(handle) is True
-    assert waits.waits() == {}
+    assert waits.present_waits() == {}
 
 
 def test_a_thread_started_with_wait_works(world, waits, monkeypatch):
@@ -148,7 +148,7 @@ def test_a_wait_for_a_future_is_announced(world, waits):
     future, seen = torch.futures.Future(), []
 
     def look():
-        seen[:] = [(frames.position(), waits.waits(), frames.stack())]
+        seen[:] = [(frames.position(), waits.present_waits(), frames.stack())]
         return seen[0][0].awaits
 
     def watch():
@@ -163,4 +163,4 @@ def test_a_wait_for_a_future_is_announced(world, waits):
     assert (at.awaits, at.in_torch) == ("future", True)
     assert waiting[MAIN].kind == "future"
     assert waiting[MAIN].began <= time.time()
-    assert "waits.py" not in stack[-1]
+    assert "blocking.py" not in stack[-1]

@@ -42,6 +42,12 @@ def ones():
     return torch.ones(4)
 
 
+def latest(ledger, count):
+    """The latest calls, those that torch has refused, too."""
+    ledger.settle()
+    return [to_call(record) for record in ledger._records][-count:]
+
+
 @pytest.mark.parametrize(
     ("place", "text"),
     [
@@ -62,7 +68,7 @@ def in_a_cell(source, filename):
 
 def test_a_cells_line_is_told_under_its_name(ledger):
     in_a_cell("\ndist.all_reduce(ones())", file_of("In [4]"))
-    [call] = ledger.recent(1)
+    [call] = latest(ledger, 1)
     assert str(call.place) == "In [4] line 2"
     assert call.called_from is None
 
@@ -73,7 +79,7 @@ def test_the_cell_that_led_to_a_files_line_is_told_too(ledger):
 
     code = compile("\n\nstep()", file_of("In [5]"), "exec")
     exec(code, {"step": step})  # noqa: S102
-    [call] = ledger.recent(1)
+    [call] = latest(ledger, 1)
     assert str(call.place).startswith("test_calls_account.py:")
     assert str(call.place).endswith(" in step")
     assert str(call.called_from) == "In [5] line 3"
@@ -83,7 +89,7 @@ def test_each_line_of_a_loop_is_told_apart(ledger):
     in_a_cell(
         "for _ in range(2):\n    dist.barrier()\n    dist.all_reduce(ones())", "<ipython-input-3>"
     )
-    assert [call.place.line for call in ledger.recent(4)] == [2, 3, 2, 3]
+    assert [call.place.line for call in latest(ledger, 4)] == [2, 3, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +130,11 @@ def test_a_new_generation_counts_from_one(ledger):
     dist.barrier()
     ledger.generation = 1
     dist.barrier()
-    assert [(call.generation, call.number) for call in ledger.recent(3)] == [(0, 1), (0, 2), (1, 1)]
+    assert [(call.generation, call.number) for call in latest(ledger, 3)] == [
+        (0, 1),
+        (0, 2),
+        (1, 1),
+    ]
 
 
 def test_the_ring_is_bounded_and_says_what_it_dropped(ledger):
@@ -139,19 +149,19 @@ def test_the_ring_is_bounded_and_says_what_it_dropped(ledger):
 
 def test_an_asynchronous_call_is_open_until_it_is_waited_for(ledger):
     work = dist.barrier(async_op=True)
-    [record] = ledger.recent(1)
+    [record] = latest(ledger, 1)
     assert record.returned is not None
     work.wait()
     assert ledger.open() == []
-    assert ledger.recent(1)[0].completed is not None
+    assert latest(ledger, 1)[0].completed is not None
 
 
 def test_a_call_that_torch_refuses_has_failed(ledger):
     with pytest.raises((RuntimeError, ValueError)):
         dist.group.WORLD.allreduce([torch.ones(2), torch.ones(3)]).wait()
-    [call] = ledger.recent(1)
+    [call] = latest(ledger, 1)
     assert call.failed
-    assert not ledger.waits()
+    assert not ledger.present_waits()
 
 
 def refused():
@@ -163,7 +173,7 @@ def test_the_next_call_takes_the_number_of_one_that_torch_refuses(ledger):
     dist.barrier()
     refused()
     dist.barrier()
-    assert [(call.op, call.number) for call in ledger.recent(3)] == [
+    assert [(call.op, call.number) for call in latest(ledger, 3)] == [
         ("barrier", 1),
         ("scatter", 0),
         ("barrier", 2),
@@ -186,10 +196,9 @@ def test_a_call_that_torch_refuses_is_not_compared_with_other_ranks(world, ledge
 def test_the_next_send_takes_the_number_of_one_that_torch_refuses(ledger):
     with pytest.raises((RuntimeError, ValueError)):
         dist.group.WORLD.send([torch.ones(1)], 0, -1)
-    [refused] = ledger.recent(1)
-    assert refused.number == 0
-    group = next(iter(ledger.groups.by_id.values()))
-    assert group.next_of_pair("send", refused.peer, -1) == 1
+    assert ledger.since() == ([], 0)
+    [group] = ledger.groups.by_id.values()
+    assert group.next_of_pair("send", 0, -1) == 1
 
 
 def test_a_call_that_an_interrupt_ends_keeps_its_number(ledger, monkeypatch):
@@ -198,7 +207,7 @@ def test_a_call_that_an_interrupt_ends_keeps_its_number(ledger, monkeypatch):
     calls.install(ledger)
     with pytest.raises(KeyboardInterrupt):
         dist.barrier()
-    assert ledger.recent(1)[0].number == 1
+    assert latest(ledger, 1)[0].number == 1
 
 
 def interrupted():
@@ -256,7 +265,7 @@ def test_the_file_of_the_last_calls_is_read_as_it_was_written(ledger):
     assert [
         replace(call, ranks=(0,), thread=0, nbytes=0, returned=None, key="0") for call in last.calls
     ] == [
-        replace(call, thread=0, nbytes=0, returned=None, awaited=None) for call in ledger.recent(2)
+        replace(call, thread=0, nbytes=0, returned=None, awaited=None) for call in latest(ledger, 2)
     ]
 
 
@@ -270,9 +279,9 @@ def test_the_file_keeps_the_latest_calls_of_many(ledger):
 def test_the_file_says_which_call_is_waited_for(ledger):
     work = dist.barrier(async_op=True)
     record = ledger.handles.record_of(work)
-    outer = ledger.wait("work", record)
+    outer = ledger.waits.begin("work", record)
     assert lastcalls.read(ledger.box.path).awaited == record.id
-    ledger.waited(outer)
+    ledger.waits.end(outer)
     work.wait()
     assert lastcalls.read(ledger.box.path).awaited is None
 
@@ -348,10 +357,10 @@ def test_our_frames_are_told_from_others(ledger):
 
 def test_a_wait_whose_end_was_not_announced_is_no_wait(ledger):
     """An interrupt may come where nothing can be announced any more."""
-    ledger.wait("work")
-    assert ledger.waits() == {}
+    ledger.waits.begin("work")
+    assert ledger.present_waits() == {}
     dist.barrier()
-    assert ledger.waits() == {}
+    assert ledger.present_waits() == {}
 
 
 def test_calls_of_a_destroyed_group_are_not_the_latest_of_its_successor():
@@ -385,10 +394,10 @@ def test_calls_can_be_counted_from_1_again(world):
 def test_when_a_thread_first_waits_for_a_call_is_kept(world, ledger):
     record = ledger.issue(world, "all_reduce", [ones()])
     assert to_call(record).awaited is None
-    ledger.waited(ledger.wait("work", record))
+    ledger.waits.end(ledger.waits.begin("work", record))
     first = to_call(record).awaited
     assert first >= to_call(record).issued
-    ledger.waited(ledger.wait("work", record))
+    ledger.waits.end(ledger.waits.begin("work", record))
     assert to_call(record).awaited == first
     ledger.ended(record)
 
@@ -400,10 +409,10 @@ def test_a_wait_that_fails_is_told_though_others_looked_while_it_ended(ledger):
     record = ledger._records[-1]
     record.completed = 0  # as it is while the wait is about to end
     ledger.handles.add(work, record)
-    outer = ledger.wait("work", record)
+    outer = ledger.waits.begin("work", record)
     ledger.settle()
     assert not record.completed
-    ledger.waited(outer)
+    ledger.waits.end(outer)
     ledger.ended(record, failed=True)
     assert to_call(record).failed
 

@@ -21,7 +21,7 @@ import pytest
 from processes import wait_until
 from steps import SOON
 
-from rankbook.calls import Ledger, waits
+from rankbook.calls import Ledger, blocking
 from rankbook.cellnames import file_of
 from rankbook.engine import frames, owners, traces
 
@@ -333,13 +333,13 @@ ALL_REDUCE, SEND, RECV = 1, 12, 13
 def handle(gate, monkeypatch):
     """Makes handles whose ``wait`` is ours, over one that is C."""
     in_c, ledger = operator.methodcaller("wait_in_c"), Ledger()
-    monkeypatch.setattr(Handle, "wait", waits.of_works(ledger, in_c), raising=False)
+    monkeypatch.setattr(Handle, "wait", blocking.of_works(ledger, in_c), raising=False)
 
     def make(kind=ALL_REDUCE):
         if kind is not None:
             return Handle(gate, kind)
         its = Handle(gate, kind)
-        its.wait = functools.partial(waits.of_futures(ledger, in_c), its)
+        its.wait = functools.partial(blocking.of_futures(ledger, in_c), its)
         return its
 
     return make

@@ -253,7 +253,7 @@ class Account(calls.Ledger):
     def say(self, *calls):
         self.calls = calls
 
-    def waits(self):
+    def present_waits(self):
         return {MAIN: self.wait} if self.wait else {}
 
     def latest(self, since, kept):
@@ -813,7 +813,7 @@ def threads(monkeypatch):
 
 
 class InThread(Account):
-    def waits(self):
+    def present_waits(self):
         return {1: self.wait} if self.wait else {}
 
 

@@ -526,7 +526,7 @@ def test_torch_waits_for_blocking_collectives_where_we_note_it():
     ]
     assert len(waits) > 10
     assert not any(node.args or node.keywords for node in waits), (
-        "calls/waits.py must hand on what torch gives to wait"
+        "calls/blocking.py must hand on what torch gives to wait"
     )
 
 
@@ -543,7 +543,7 @@ def test_the_waits_of_a_handle_can_be_replaced(world):
 
 
 def test_what_a_handle_is_for_is_told_by_torch_s_numbers(world):
-    from rankbook.calls.waits import _OF_TWO
+    from rankbook.calls.blocking import _OF_TWO
 
     handles = [dist.irecv(torch.ones(2)), dist.all_reduce(torch.ones(2), async_op=True)]
     assert [its._get_op_type() in _OF_TWO for its in handles] == [True, False]

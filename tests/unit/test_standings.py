@@ -214,7 +214,7 @@ def test_the_native_frames_of_the_main_thread_are_told(py_spy):
         f'echo "Thread {main} (idle): \\"MainThread\\""\n'
         "printf '    \\033[32mepoll_wait\\033[0m (libc.so.6)\\n'\n"
         f'echo "    {"x" * 300} (c10d.so)"\n'
-        'echo "    wait (rankbook/calls/waits.py:1)"\necho "    all_reduce (distributed.py:9)"\n'
+        'echo "    wait (rankbook/calls/blocking.py:1)"\necho "    all_reduce (distributed.py:9)"\n'
         'echo "    run_code (IPython/core/interactiveshell.py:3)"\necho "    _start (python)"\n'
         'echo "Thread 9 (active)"\necho "    third (lib.so)"'
     )

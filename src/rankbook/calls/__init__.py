@@ -2,8 +2,8 @@
 
 Every call is announced when it is issued, every wait when it begins and when it ends; everything
 else reads that account. ``taps`` says where calls are seen, ``methods`` and ``kernels`` see them,
-``waits`` sees what blocks, and the ``Ledger`` keeps it: a ring of calls in memory, and the last of
-them in a file that outlives the process.
+``blocking`` sees what blocks, and the ``Ledger`` keeps it: a ring of calls in memory, with the last
+of them in a file that outlives the process, and the ``Waits`` of its threads.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from rankbook.calls import checks, groups, kernels, methods, waits
+from rankbook.calls import blocking, checks, groups, kernels, methods
 from rankbook.calls.dispatch import lacking
 from rankbook.calls.kernels import prepare
 from rankbook.calls.ledger import Ledger
@@ -19,6 +19,7 @@ from rankbook.calls.ledger import Ledger
 __all__ = ["Ledger", "install", "installed", "is_ours", "lacking", "prepare", "remove"]
 
 _installed: Ledger | None = None
+_stores: tuple[type, ...] = ()
 
 
 def install(ledger: Ledger, stores: Iterable[type] = ()) -> None:
@@ -31,12 +32,12 @@ def install(ledger: Ledger, stores: Iterable[type] = ()) -> None:
         ledger: The account.
         stores: Classes of stores that wait in Python, beside torch's own.
     """
-    global _installed  # noqa: PLW0603 - what is replaced is the process's, too
+    global _installed, _stores
     methods.install(ledger)
     kernels.install(ledger)
     groups.install(ledger)
-    waits.install(ledger, stores)
-    _installed = ledger
+    _installed, _stores = ledger, tuple(stores)
+    blocking.install(ledger, _stores)
 
 
 def installed() -> Ledger | None:
@@ -47,7 +48,7 @@ def installed() -> Ledger | None:
 def remove() -> None:
     """Tell nothing more: what was replaced is torch's own again."""
     global _installed  # noqa: PLW0603
-    waits.remove()
+    blocking.remove()
     groups.remove()
     kernels.remove()
     methods.remove()
@@ -56,12 +57,13 @@ def remove() -> None:
 
 def is_ours(code: object) -> bool:
     """Whether code is that of a function that stands where one of torch's does."""
-    return any(room.is_ours(code) for room in (methods, waits, kernels, checks))
+    return any(room.is_ours(code) for room in (methods, blocking, kernels, checks))
 
 
 def _in_child() -> None:
     if _installed is not None:
         _installed.reset()
+        install(_installed, _stores)  # what stands in for torch's functions holds the old parts
 
 
 os.register_at_fork(after_in_child=_in_child)

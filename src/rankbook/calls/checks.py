@@ -73,11 +73,11 @@ class Check:
         missing = [rank for rank in others if not self._agrees(rank, record, key)]
         if not (is_blocking and missing):
             return
-        outer = ledger.wait("check", record)
+        outer = ledger.waits.begin("check", record)
         try:
             self._wait(missing, record, key)
         finally:
-            ledger.waited(outer)
+            ledger.waits.end(outer)
 
     def close(self) -> None:
         """Compare no more."""

@@ -163,12 +163,12 @@ def _waiting(go: Any) -> Callable[..., Any]:
         record = ledger.handles.giver_of(args[0])
         outer, failed = None, True
         try:
-            outer = ledger.wait("tensor", record)
+            outer = ledger.waits.begin("tensor", record)
             done = go(keys, args, kwargs)
             failed = False
             return done
         finally:
-            ledger.waited(outer)
+            ledger.waits.end(outer)
             if record is not None:
                 ledger.ended(record, failed=failed)
 

@@ -5,50 +5,33 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from sys import _current_frames, _getframe
+from sys import _getframe
 from threading import get_ident
 from time import time_ns
 from types import FrameType
 from typing import Any
 
-import torch.distributed.distributed_c10d as c10d
-
+from rankbook.calls import queries
 from rankbook.calls.blackbox import BlackBox
 from rankbook.calls.checks import Check
 from rankbook.calls.counts import Counts
 from rankbook.calls.groups import Groups
 from rankbook.calls.handles import Handles
 from rankbook.calls.keeping import Keeper
-from rankbook.calls.places import Spot, is_told_of
+from rankbook.calls.places import Spot
 from rankbook.calls.places import spot as find_spot
-from rankbook.calls.polls import Polls
-from rankbook.calls.records import (
-    P2P,
-    Group,
-    Record,
-    Site,
-    is_open,
-    measure,
-    to_call,
-)
+from rankbook.calls.records import P2P, Record, Site, is_open, measure, to_call
+from rankbook.calls.waits import Waits
 from rankbook.errors import MismatchError
 from rankbook.models.calls import Call, Fingerprint, Slot, Wait
 
-__all__ = ["Awaited", "Ledger"]
+__all__ = ["Ledger"]
 
 _KEPT = 4096
 _SITES = 4096
-_SOON = 60.0
-"""Seconds of a timeout of its own up to which a wait is left to end by itself."""
-
 _BLOCKING = {"monitored_barrier"}
 """What is over when it returns, so that others may have met a call that raises."""
-
-Awaited = tuple[int, str, Record | None, float | None, Sequence[str]]
-"""When a wait began (ns since the epoch), its kind, the call, the timeout of its own, and the keys
-of a store."""
 
 
 class Ledger:
@@ -62,7 +45,7 @@ class Ledger:
         handles: Which call a handle is of.
         groups: The process groups that it knows.
         counts: What is added up over the calls.
-        polls: The threads that ask whether a call is done, again and again.
+        waits: What the threads wait for.
         check: Compares calls before they are issued; None: they are not compared.
         keeper: Keeps what calls put in and get out; None: nothing does.
         box: The file of the last calls; None if there is none.
@@ -86,11 +69,9 @@ class Ledger:
         self._last = 0
         self.groups = Groups()
         self.handles = Handles()
-        self._waiting: dict[int, Awaited] = {}
-        self._issuing: dict[int, Record] = {}
         self._ends = 0
         self.counts = Counts()
-        self.polls = Polls()
+        self.waits = Waits(self.counts, self.box)
         self.check: Check | None = None
         self.keeper: Keeper | None = None
 
@@ -144,14 +125,11 @@ class Ledger:
         else:
             measure(record, tensors)
         record.thread = thread = get_ident()
-        # A thread that issues a call waits no longer, even if an interrupt has kept that from being
-        # announced.
-        self._waiting.pop(thread, None)
         record.cell = self.counts.cell
         record.returned = record.awaited = record.completed = 0
         record.failed = False
         record.work = record.seen = None
-        self._issuing[thread] = record
+        self.waits.doing[thread] = record
         with self._lock:
             self._last = record.id = self._last + 1
             if op in P2P:
@@ -175,7 +153,6 @@ class Ledger:
             work: The handle; None where the call is over when it returns.
         """
         record.returned = time_ns()
-        self._issuing.pop(record.thread, None)
         if work is None:
             self.ended(record)
         else:
@@ -203,7 +180,6 @@ class Ledger:
     def gave(self, record: Record, tensors: Sequence[Any]) -> None:
         """Announce that a functional call has given back tensors that are to be waited for."""
         record.returned = time_ns()
-        self._issuing.pop(record.thread, None)
         self.handles.gave(record, tensors)
         if self.keeper is not None:
             self.keeper.gave(record, tensors)
@@ -223,28 +199,6 @@ class Ledger:
         if self.box is not None:
             self.box.ended(record)
 
-    def wait(
-        self,
-        kind: str,
-        record: Record | None = None,
-        timeout: float | None = None,
-        keys: Sequence[str] = (),
-    ) -> Awaited | None:
-        """Announce that this thread begins to wait.
-
-        Returns:
-            What it waited for already, to be given to :meth:`waited`.
-        """
-        thread = get_ident()
-        outer = self._waiting.get(thread)
-        now = time_ns()
-        self._waiting[thread] = (now, kind, record, timeout, keys)
-        if record is not None:
-            record.awaited = record.awaited or now
-            if self.box is not None:
-                self.box.awaited(record)
-        return outer
-
     def asked(self, record: Record, frame: FrameType) -> None:
         """Announce that this thread has asked whether a call is done, and was told that it is not.
 
@@ -252,20 +206,7 @@ class Ledger:
             record: The call.
             frame: What has asked.
         """
-        self.polls.asked(record, (self._last, self._ends), frame)
-
-    def present_wait(self) -> Awaited | None:
-        """What this thread waits for."""
-        return self._waiting.get(get_ident())
-
-    def waited(self, outer: Awaited | None) -> None:
-        """Announce that this thread's latest wait has ended."""
-        thread = get_ident()
-        ended = self._waiting.pop(thread, None)
-        if outer is not None:
-            self._waiting[thread] = outer
-        elif ended is not None:
-            self.counts.present.waiting += time_ns() - ended[0]
+        self.waits.polls.asked(record, (self._last, self._ends), frame)
 
     # What is to be known: any thread.
 
@@ -291,11 +232,6 @@ class Ledger:
         found = [to_call(each) for each in records if each.id > last and each.number]
         return found, max(0, first - 1 - last)
 
-    def recent(self, count: int) -> list[Call]:
-        """The latest calls, oldest first."""
-        self.settle()
-        return [to_call(each) for each in list(self._records.copy())[-count:]]
-
     def latest(self, since: int, kept: int) -> list[tuple[Call, bool]]:
         """The latest calls of each group, oldest first, each with whether it is open.
 
@@ -307,23 +243,7 @@ class Ledger:
             kept: Calls of each group before the first open one, and from there on.
         """
         self.settle()
-        groups: dict[str, tuple[Group, list[tuple[Record, bool]]]] = {}
-        for record in self._records.copy():
-            group = record.group
-            if record.issued < since or group.generation != self.generation or not record.number:
-                continue
-            if (pg := group.ref()) is None or pg not in c10d._world.pg_names:
-                continue
-            name = record.group.name
-            if name not in groups or groups[name][0] is not record.group:
-                groups[name] = record.group, []
-            groups[name][1].append((record, is_open(record)))
-        found: list[tuple[Record, bool]] = []
-        for _, records in groups.values():
-            first = next((i for i, (_, opened) in enumerate(records) if opened), len(records))
-            found += records[max(0, min(first, len(records) - kept)) : first + kept]
-        found.sort(key=lambda each: each[0].id)
-        return [(to_call(record), opened) for record, opened in found]
+        return queries.latest(self._records.copy(), self.generation, since, kept)
 
     def open(self) -> list[Call]:
         """The calls that are not known to be done, oldest first.
@@ -333,34 +253,9 @@ class Ledger:
         self.settle()
         return [to_call(each) for each in self._records.copy() if is_open(each)]
 
-    def waits(self) -> dict[int, Wait]:
-        """By thread, what it waits for; also to be given a handle."""
-        # An interrupt may have kept a wait from announcing its end: a function of ours must be on
-        # the stack of a thread that waits.
-        threads = _current_frames()
-        telling = {thread for thread, frame in threads.items() if is_told_of(frame)}
-        found = {
-            thread: Wait(
-                kind,
-                thread,
-                began / 1e9,
-                to_call(record) if record else None,
-                timeout,
-                tuple(keys),
-                may_end=timeout is not None and timeout <= _SOON,
-            )
-            for thread, (began, kind, record, timeout, keys) in self._waiting.copy().items()
-            if thread in telling
-        }
-        for thread, record in self._issuing.copy().items():
-            if thread in telling and not record.returned and not record.completed:
-                wait = Wait("issue", thread, record.issued / 1e9, to_call(record))
-                found.setdefault(thread, wait)
-        self.polls.keep(set(threads))
-        for thread, poll in self.polls.present((self._last, self._ends)).items():
-            if not poll.record.completed:
-                found.setdefault(thread, poll.told(thread))
-        return found
+    def present_waits(self) -> dict[int, Wait]:
+        """What each thread waits for: see :meth:`rankbook.calls.waits.Waits.by_thread`."""
+        return self.waits.by_thread((self._last, self._ends))
 
     def fingerprints(self) -> tuple[Fingerprint, ...]:
         """What was called in each group of this generation, and which were made, hashed.
@@ -373,18 +268,12 @@ class Ledger:
 
     def collective(self, slot: Slot) -> Call | None:
         """What was called as one collective of a group; None if it is not kept."""
-        for record in reversed(self._records.copy()):
-            group = record.group
-            found = Slot(group.key, group.ranks, group.generation, record.number)
-            if found == slot and record.site.op not in P2P:
-                spot = record.site.spot
-                return replace(to_call(record), text=spot.text if spot else "")
-        return None
+        return queries.as_collective(self._records.copy(), slot)
 
     def settle(self) -> None:
         """Find out which calls are done of those that nobody in Python has a handle of."""
         # A thread that waits for one knows in a moment whether it has failed.
-        awaited = {id(record) for _, _, record, *_ in self._waiting.copy().values()}
+        awaited = self.waits.awaited()
         with self._lock:
             for record in self.handles.done():
                 if id(record) not in awaited:

@@ -38,7 +38,7 @@ _ENTRANCES = {
 """What calls a person's code in no cell of the person's: below it stands the first line of a
 script, the body of a test, or a learner's function that is tried."""
 _STAND_INS = {
-    str(Path(__file__).with_name(f"{name}.py")) for name in ("kernels", "methods", "waits")
+    str(Path(__file__).with_name(f"{name}.py")) for name in ("blocking", "kernels", "methods")
 }
 _TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 _STANDARD_LIBRARY = f"{sysconfig.get_path('stdlib')}{os.sep}"

@@ -1,300 +1,125 @@
-"""What blocks announces itself, in any code and any thread, however the handle is kept."""
+"""What the threads of a process do of ``torch.distributed`` just now: issue a call, or wait.
+
+A thread writes of itself alone, and never of another one, so that nothing here needs a lock.
+"""
 
 from __future__ import annotations
 
-import sys
-import threading
-from collections.abc import Callable, Iterable
-from datetime import timedelta
-from functools import wraps
-from types import FrameType
-from typing import Any
+from collections.abc import Sequence
+from sys import _current_frames
+from threading import get_ident
+from time import time_ns
 
-import torch
-import torch.distributed.distributed_c10d as c10d
-from torch._C import Future
+from rankbook.calls.blackbox import BlackBox
+from rankbook.calls.counts import Counts
+from rankbook.calls.places import is_told_of
+from rankbook.calls.polls import Polls
+from rankbook.calls.records import Record, to_call
+from rankbook.models.calls import Wait
 
-from rankbook.calls.ledger import Ledger
-from rankbook.calls.places import is_of_rankbook
-from rankbook.calls.records import is_from_anyone, is_open
+__all__ = ["Awaited", "Waits"]
 
-__all__ = [
-    "FUTURE",
-    "OTHER_STORE",
-    "P2P",
-    "STORE",
-    "WORK",
-    "awaited",
-    "install",
-    "is_ours",
-    "of_futures",
-    "of_works",
-    "remove",
-]
+_SOON = 60.0
+"""Seconds of a timeout of its own up to which a wait is left to end by itself."""
 
-WORK, P2P, FUTURE = "work", "p2p", "future"
-"""What a thread can be seen to wait for: a collective, a send or recv, or any future."""
-
-STORE, OTHER_STORE = "store", "other store"
-"""Kinds of waits for keys: in the store in which the ranks meet, which nobody else can reach; in
-any other, whose keys another process may set."""
-
-_OF_TWO = {12, 13, 14}
-"""torch's numbers for send, recv and recv from any source among the operations of a ``Work``."""
-
-_WORK: Any = vars(c10d.Work)["wait"]
-_GET_FUTURE: Any = vars(c10d.Work)["get_future"]
-_FUTURE: Any = vars(Future)["wait"]
-_THEN: Any = vars(Future)["then"]
-_COLLECT: Any = getattr(torch._C, "_collect_all", None)
-_ASKED: tuple[tuple[Any, str], ...] = (
-    (c10d.Work, "is_completed"),
-    (c10d.Work, "is_success"),
-    (Future, "done"),
-)
-"""What answers at once whether a call is done."""
-
-_TORCHS_STORE: Any = c10d.Store
-_DEVICE = (
-    (torch.cuda, "synchronize"),
-    (torch.cuda.Stream, "synchronize"),
-    (torch.cuda.Event, "synchronize"),
-)
-
-_replaced: list[tuple[Any, str, Any]] = []
+Awaited = tuple[int, str, Record | None, float | None, Sequence[str]]
+"""When a wait began (ns since the epoch), its kind, the call, the timeout of its own, and the keys
+of a store."""
 
 
-def install(ledger: Ledger, stores: Iterable[type] = ()) -> None:
-    """Begin to tell an account, in place of another.
+class Waits:
+    """The waits of a process, by thread; also the calls that are being issued.
 
-    Args:
-        ledger: The account.
-        stores: Classes of stores beside torch's own, which wait in Python.
+    Attributes:
+        doing: By thread, its wait; or the call that it has issued last, which says whether it still
+            does. What issues a call waits no longer, even if an interrupt has kept that from being
+            announced.
+        polls: The threads that ask whether a call is done, again and again.
     """
-    remove()
-    _replace(c10d.Work, "wait", of_works(ledger, _WORK.__func__))
-    _replace(c10d.Work, "get_future", _of_futures_given(ledger))
-    _replace(Future, "wait", of_futures(ledger, _FUTURE.__func__))
-    _replace(Future, "then", _of_futures_made_of(ledger))
-    if _COLLECT is not None:
-        _replace(torch._C, "_collect_all", _of_collected_futures(ledger))
-    for owner, name in _ASKED:
-        _replace(owner, name, _of_questions(ledger, vars(owner)[name]))
-    for store in (_TORCHS_STORE, *stores):
-        kind = OTHER_STORE if store is _TORCHS_STORE else STORE
-        for name in ("wait", "get"):
-            if name in vars(store):
-                _replace(store, name, _of_stores(ledger, vars(store)[name], kind))
-    for owner, name in _DEVICE:
-        if name in vars(owner):
-            _replace(owner, name, _telling(ledger, vars(owner)[name], "device"))
+
+    def __init__(self, counts: Counts, box: BlackBox | None) -> None:
+        """Begin without any.
+
+        Args:
+            counts: Is told how long threads have waited.
+            box: Is told which calls are waited for.
+        """
+        self.polls = Polls()
+        self._counts = counts
+        self._box = box
+        self.doing: dict[int, Awaited | Record] = {}
+
+    def begin(
+        self,
+        kind: str,
+        record: Record | None = None,
+        timeout: float | None = None,
+        keys: Sequence[str] = (),
+    ) -> Awaited | Record | None:
+        """Announce that this thread begins to wait.
+
+        Returns:
+            What it did already, to be given to :meth:`end`.
+        """
+        thread = get_ident()
+        outer = self.doing.get(thread)
+        now = time_ns()
+        self.doing[thread] = (now, kind, record, timeout, keys)
+        if record is not None:
+            record.awaited = record.awaited or now
+            if self._box is not None:
+                self._box.awaited(record)
+        return outer
+
+    def end(self, outer: Awaited | Record | None) -> None:
+        """Announce that this thread's latest wait has ended."""
+        thread, doing = get_ident(), self.doing
+        ended = doing.pop(thread, None)
+        if outer is not None:
+            doing[thread] = outer
+        if type(ended) is tuple and type(outer) is not tuple:
+            self._counts.present.waiting += time_ns() - ended[0]
+
+    def of_this_thread(self) -> Awaited | None:
+        """What this thread waits for."""
+        present = self.doing.get(get_ident())
+        return present if type(present) is tuple else None
+
+    def awaited(self) -> set[int]:
+        """The identities of the records of calls that are waited for."""
+        return {id(each[2]) for each in self.doing.copy().values() if type(each) is tuple}
+
+    def by_thread(self, mark: tuple[int, int]) -> dict[int, Wait]:
+        """What each thread waits for; also to be given a handle, or asks for.
+
+        Args:
+            mark: Differs between two moments if something was called or has ended meanwhile.
+        """
+        present = self.doing.copy()
+        threads = _current_frames()
+        # An interrupt may have kept a wait from announcing its end: a function of ours must be on
+        # the stack of a thread that waits.
+        telling = {thread for thread, frame in threads.items() if is_told_of(frame)}
+        found: dict[int, Wait] = {}
+        for thread, doing in present.items():
+            if thread not in threads and self.doing.get(thread) is doing:
+                self.doing.pop(thread, None)  # the thread has ended
+            elif thread in telling and (wait := _told(doing, thread)) is not None:
+                found[thread] = wait
+        self.polls.keep(set(threads))
+        for thread, poll in self.polls.present(mark).items():
+            if not poll.record.completed:
+                found.setdefault(thread, poll.told(thread))
+        return found
 
 
-def remove() -> None:
-    """Put back what was there."""
-    while _replaced:
-        owner, name, original = _replaced.pop()
-        setattr(owner, name, original)
-
-
-def is_ours(code: Any) -> bool:
-    """Whether code is that of a function that stands where one of torch's does."""
-    return code.co_filename == __file__  # type: ignore[no-any-return]
-
-
-def awaited(frame: FrameType) -> str:
-    """What the innermost frame of a thread waits for: ``WORK``, ``P2P``, ``FUTURE``, or nothing."""
-    if frame.f_code.co_filename != __file__:
-        return ""
-    if frame.f_code.co_name == "wait_for_future":
-        return FUTURE
-    if frame.f_code.co_name == "wait_for_anyone":
-        return P2P
-    if frame.f_code.co_name != "wait":
-        return ""
-    # The frame has no arguments yet before its first line runs.
-    kind = getattr(frame.f_locals.get("work"), "_get_op_type", int)()
-    return P2P if kind in _OF_TWO else WORK
-
-
-def _replace(owner: Any, name: str, by: Any) -> None:
-    _replaced.append((owner, name, vars(owner)[name]))
-    setattr(owner, name, by)
-
-
-def of_works(ledger: Ledger, call: Callable[..., Any]) -> Callable[..., Any]:
-    """Make what stands where ``Work.wait`` does.
-
-    Args:
-        ledger: The account that it tells.
-        call: Torch's own, which waits in C++.
-    """
-    # Bound once: every blocking collective comes through here, and finds nothing in the caches of
-    # the core after it has waited, so that what is touched counts rather than what is computed.
-    record_of = ledger.handles.record_of
-    begin, waited, ended = ledger.wait, ledger.waited, ledger.ended
-
-    def wait(work: c10d.Work, timeout: timedelta | None = None) -> Any:
-        __tracebackhide__ = True  # in a debugger
-        record = record_of(work)
-        outer, failed = None, True
-        try:  # from here on, for an interrupt may come at any call
-            outer = begin("work", record, timeout.total_seconds() if timeout else None)
-            if record is not None and record.peer is None and is_from_anyone(record):
-                done = wait_for_anyone(call, work, timeout)
-            else:
-                done = call(work) if timeout is None else call(work, timeout)
-            failed = False
-            return done
-        finally:
-            waited(outer)
-            # A wait that gave up, or was interrupted, leaves the call as it is.
-            if record is not None and (not failed or work.is_completed()):
-                ended(record, failed=failed)
-
-    return wait
-
-
-def wait_for_anyone(call: Callable[..., Any], *given: Any) -> Any:
-    """Have another thread wait, and wait for that one, which an interrupt ends.
-
-    Gloo wakes who waits for a message from any rank neither when the connections end, nor
-    otherwise. That thread then stays until the timeout of the group.
-    """
-    __tracebackhide__ = True
-    done = threading.Lock()
-    outcome: list[tuple[Any, BaseException | None]] = []
-    done.acquire()
-
-    def wait_in_thread() -> None:
-        try:
-            outcome.append((call(*[each for each in given if each is not None]), None))
-        except BaseException as error:  # noqa: BLE001 - raised where it was waited for
-            outcome.append((None, error))
-        finally:
-            done.release()
-
-    threading.Thread(target=wait_in_thread, daemon=True).start()
-    done.acquire()
-    [(value, error)] = outcome
-    if error is not None:
-        raise error
-    return value
-
-
-def _of_futures_given(ledger: Ledger) -> Callable[..., Any]:
-    """Make what stands where ``Work.get_future`` does."""
-    call = _GET_FUTURE.__func__
-
-    def get_future(work: c10d.Work) -> Any:
-        future = call(work)
-        ledger.handles.add_future(future, work)
-        return future
-
-    return get_future
-
-
-def of_futures(ledger: Ledger, call: Callable[..., Any]) -> Callable[..., Any]:
-    """Make what stands where the ``wait`` of futures does; arguments as for works."""
-
-    def wait_for_future(future: Any) -> Any:
-        __tracebackhide__ = True
-        record = ledger.handles.record_of_future(future)
-        outer, failed = None, True
-        try:
-            outer = ledger.wait("future", record)
-            done = call(future)
-            failed = False
-            return done
-        finally:
-            ledger.waited(outer)
-            # A future that was made of others may fail by itself.
-            if record is not None and not is_open(record):
-                ledger.ended(record, failed=failed)
-
-    return wait_for_future
-
-
-def _of_futures_made_of(ledger: Ledger) -> Callable[..., Any]:
-    """Make what stands where the ``then`` of futures does: what it makes is of the same call."""
-    call = _THEN.__func__
-
-    def then(future: Any, *args: Any, **kwargs: Any) -> Any:
-        made = call(future, *args, **kwargs)
-        ledger.handles.add_made_future(made, (future,))
-        return made
-
-    return then
-
-
-def _of_collected_futures(ledger: Ledger) -> Callable[..., Any]:
-    """Make what stands where torch's function does that makes one future of several."""
-
-    def collect_all(futures: Any) -> Any:
-        made = _COLLECT(futures)
-        ledger.handles.add_made_future(made, futures)
-        return made
-
-    return collect_all
-
-
-def _of_questions(ledger: Ledger, original: Any) -> Callable[..., Any]:
-    """Make what stands where a function does that answers at once whether a call is done."""
-    call = original.__func__
-    handles = ledger.handles
-
-    @wraps(call)
-    def ask(handle: Any) -> Any:
-        __tracebackhide__ = True
-        answer = call(handle)
-        frame = sys._getframe(1)
-        if is_of_rankbook(frame.f_code):
-            return answer
-        is_future = isinstance(handle, Future)
-        record = (handles.record_of_future if is_future else handles.record_of)(handle)
-        if record is not None and is_open(record):
-            ledger.asked(record, frame)
-        elif record is not None and not record.stream_ordered:
-            # What else the thread has asked for counts from here on: it may have left its loop.
-            ledger.ended(record)
-        return answer
-
-    return ask
-
-
-def _of_stores(ledger: Ledger, original: Any, kind: str) -> Callable[..., Any]:
-    """Make what stands where a function of a store does that waits for keys."""
-    call = getattr(original, "__func__", original)
-
-    @wraps(call)
-    def stand_in(store: Any, *args: Any, **kwargs: Any) -> Any:
-        __tracebackhide__ = True
-        given = args[0] if args else next(iter(kwargs.values()), ())
-        outer, keys = ledger.present_wait(), (given,) if isinstance(given, str) else given
-        if outer is not None and outer[1] in (STORE, OTHER_STORE):
-            keys = outer[4]  # as they are called above a prefix
-        outer = None
-        try:
-            outer = ledger.wait(kind, keys=keys)
-            return call(store, *args, **kwargs)
-        finally:
-            ledger.waited(outer)
-
-    return stand_in
-
-
-def _telling(ledger: Ledger, original: Any, kind: str) -> Callable[..., Any]:
-    """Make what stands where some other function that blocks does."""
-    call = getattr(original, "__func__", original)
-
-    @wraps(call)
-    def stand_in(*args: Any, **kwargs: Any) -> Any:
-        __tracebackhide__ = True
-        outer = None
-        try:
-            outer = ledger.wait(kind)
-            return call(*args, **kwargs)
-        finally:
-            ledger.waited(outer)
-
-    return stand_in
+def _told(doing: Awaited | Record, thread: int) -> Wait | None:
+    """What others may know of what a thread does; None of a call that was issued."""
+    if isinstance(doing, Record):
+        if doing.returned or doing.completed:
+            return None
+        return Wait("issue", thread, doing.issued / 1e9, to_call(doing))
+    began, kind, record, timeout, keys = doing
+    call = to_call(record) if record else None
+    may_end = timeout is not None and timeout <= _SOON
+    return Wait(kind, thread, began / 1e9, call, timeout, tuple(keys), may_end=may_end)

@@ -18,9 +18,9 @@ import torch.distributed as dist
 import torch.distributed.distributed_c10d as c10d
 
 from rankbook.calls import Ledger
+from rankbook.calls.blocking import OTHER_STORE, STORE, WORK
+from rankbook.calls.blocking import P2P as OF_TWO
 from rankbook.calls.records import P2P
-from rankbook.calls.waits import OTHER_STORE, STORE, WORK
-from rankbook.calls.waits import P2P as OF_TWO
 from rankbook.dtypes import python_name
 from rankbook.engine.frames import Position
 from rankbook.engine.recorder import Recorder, members

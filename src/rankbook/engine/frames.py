@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from rankbook import calls
-from rankbook.calls import checks, places, waits
+from rankbook.calls import blocking, checks, places
 from rankbook.engine.owners import is_cell, is_own, where
 
 __all__ = [
@@ -53,7 +53,7 @@ class Position:
         arguments: The local names of that call: what it was given.
         in_torch: Whether the innermost frame is torch's, or waits for a handle of torch's: then it
             works or waits in C++.
-        awaits: What it has announced to wait for: see :func:`rankbook.calls.waits.awaited`.
+        awaits: What it has announced to wait for: see :func:`rankbook.calls.blocking.awaited`.
         in_loop: Whether it waits in the event loop, or our agent is about to return there.
         in_lock: Whether it waits for another thread of Python.
         in_store: Whether torch, or a person, waits in Python of ours, which polls.
@@ -80,7 +80,7 @@ def main_frame() -> tuple[FrameType | None, str, bool]:
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     if frame is None:
         return None, "", False
-    polls, awaits = checks.is_ours(frame.f_code), waits.awaited(frame)
+    polls, awaits = checks.is_ours(frame.f_code), blocking.awaited(frame)
     while calls.is_ours(frame.f_code) and frame.f_back is not None:
         frame = frame.f_back
     return frame, awaits, polls

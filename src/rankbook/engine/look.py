@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from rankbook.calls import Ledger
-from rankbook.calls.waits import OTHER_STORE
+from rankbook.calls.blocking import OTHER_STORE
 from rankbook.engine import flight, frames, gpu, host
 from rankbook.engine.frames import Position
 from rankbook.engine.jobs import Job
@@ -145,7 +145,7 @@ class Observer:
 
     def _main_wait(self) -> Wait | None:
         """What the main thread waits for, or asks for again and again."""
-        return self._ledger.waits().get(threading.main_thread().ident or 0)
+        return self._ledger.present_waits().get(threading.main_thread().ident or 0)
 
     def _asking(
         self, wait: Wait, at: Position, cell: int | None, since_ns: int, *, closely: bool
@@ -183,7 +183,7 @@ class Observer:
 
         None if some thread may go on.
         """
-        waits = {thread: wait for thread, wait in self._ledger.waits().items() if wait.call}
+        waits = {thread: wait for thread, wait in self._ledger.present_waits().items() if wait.call}
         for thread, is_in_lock in frames.threads_of_the_person().items():
             if thread not in waits and not is_in_lock:
                 return None, ""

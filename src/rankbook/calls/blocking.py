@@ -1,0 +1,300 @@
+"""What blocks announces itself, in any code and any thread, however the handle is kept."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from functools import wraps
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.distributed.distributed_c10d as c10d
+from torch._C import Future
+
+from rankbook.calls.ledger import Ledger
+from rankbook.calls.places import is_of_rankbook
+from rankbook.calls.records import is_from_anyone, is_open
+
+__all__ = [
+    "FUTURE",
+    "OTHER_STORE",
+    "P2P",
+    "STORE",
+    "WORK",
+    "awaited",
+    "install",
+    "is_ours",
+    "of_futures",
+    "of_works",
+    "remove",
+]
+
+WORK, P2P, FUTURE = "work", "p2p", "future"
+"""What a thread can be seen to wait for: a collective, a send or recv, or any future."""
+
+STORE, OTHER_STORE = "store", "other store"
+"""Kinds of waits for keys: in the store in which the ranks meet, which nobody else can reach; in
+any other, whose keys another process may set."""
+
+_OF_TWO = {12, 13, 14}
+"""torch's numbers for send, recv and recv from any source among the operations of a ``Work``."""
+
+_WORK: Any = vars(c10d.Work)["wait"]
+_GET_FUTURE: Any = vars(c10d.Work)["get_future"]
+_FUTURE: Any = vars(Future)["wait"]
+_THEN: Any = vars(Future)["then"]
+_COLLECT: Any = getattr(torch._C, "_collect_all", None)
+_ASKED: tuple[tuple[Any, str], ...] = (
+    (c10d.Work, "is_completed"),
+    (c10d.Work, "is_success"),
+    (Future, "done"),
+)
+"""What answers at once whether a call is done."""
+
+_TORCHS_STORE: Any = c10d.Store
+_DEVICE = (
+    (torch.cuda, "synchronize"),
+    (torch.cuda.Stream, "synchronize"),
+    (torch.cuda.Event, "synchronize"),
+)
+
+_replaced: list[tuple[Any, str, Any]] = []
+
+
+def install(ledger: Ledger, stores: Iterable[type] = ()) -> None:
+    """Begin to tell an account, in place of another.
+
+    Args:
+        ledger: The account.
+        stores: Classes of stores beside torch's own, which wait in Python.
+    """
+    remove()
+    _replace(c10d.Work, "wait", of_works(ledger, _WORK.__func__))
+    _replace(c10d.Work, "get_future", _of_futures_given(ledger))
+    _replace(Future, "wait", of_futures(ledger, _FUTURE.__func__))
+    _replace(Future, "then", _of_futures_made_of(ledger))
+    if _COLLECT is not None:
+        _replace(torch._C, "_collect_all", _of_collected_futures(ledger))
+    for owner, name in _ASKED:
+        _replace(owner, name, _of_questions(ledger, vars(owner)[name]))
+    for store in (_TORCHS_STORE, *stores):
+        kind = OTHER_STORE if store is _TORCHS_STORE else STORE
+        for name in ("wait", "get"):
+            if name in vars(store):
+                _replace(store, name, _of_stores(ledger, vars(store)[name], kind))
+    for owner, name in _DEVICE:
+        if name in vars(owner):
+            _replace(owner, name, _telling(ledger, vars(owner)[name], "device"))
+
+
+def remove() -> None:
+    """Put back what was there."""
+    while _replaced:
+        owner, name, original = _replaced.pop()
+        setattr(owner, name, original)
+
+
+def is_ours(code: Any) -> bool:
+    """Whether code is that of a function that stands where one of torch's does."""
+    return code.co_filename == __file__  # type: ignore[no-any-return]
+
+
+def awaited(frame: FrameType) -> str:
+    """What the innermost frame of a thread waits for: ``WORK``, ``P2P``, ``FUTURE``, or nothing."""
+    if frame.f_code.co_filename != __file__:
+        return ""
+    if frame.f_code.co_name == "wait_for_future":
+        return FUTURE
+    if frame.f_code.co_name == "wait_for_anyone":
+        return P2P
+    if frame.f_code.co_name != "wait":
+        return ""
+    # The frame has no arguments yet before its first line runs.
+    kind = getattr(frame.f_locals.get("work"), "_get_op_type", int)()
+    return P2P if kind in _OF_TWO else WORK
+
+
+def _replace(owner: Any, name: str, by: Any) -> None:
+    _replaced.append((owner, name, vars(owner)[name]))
+    setattr(owner, name, by)
+
+
+def of_works(ledger: Ledger, call: Callable[..., Any]) -> Callable[..., Any]:
+    """Make what stands where ``Work.wait`` does.
+
+    Args:
+        ledger: The account that it tells.
+        call: Torch's own, which waits in C++.
+    """
+    # Bound once: every blocking collective comes through here, and finds nothing in the caches of
+    # the core after it has waited, so that what is touched counts rather than what is computed.
+    record_of = ledger.handles.record_of
+    begin, end, ended = ledger.waits.begin, ledger.waits.end, ledger.ended
+
+    def wait(work: c10d.Work, timeout: timedelta | None = None) -> Any:
+        __tracebackhide__ = True  # in a debugger
+        record = record_of(work)
+        outer, failed = None, True
+        try:  # from here on, for an interrupt may come at any call
+            outer = begin("work", record, timeout.total_seconds() if timeout else None)
+            if record is not None and record.peer is None and is_from_anyone(record):
+                done = wait_for_anyone(call, work, timeout)
+            else:
+                done = call(work) if timeout is None else call(work, timeout)
+            failed = False
+            return done
+        finally:
+            end(outer)
+            # A wait that gave up, or was interrupted, leaves the call as it is.
+            if record is not None and (not failed or work.is_completed()):
+                ended(record, failed=failed)
+
+    return wait
+
+
+def wait_for_anyone(call: Callable[..., Any], *given: Any) -> Any:
+    """Have another thread wait, and wait for that one, which an interrupt ends.
+
+    Gloo wakes who waits for a message from any rank neither when the connections end, nor
+    otherwise. That thread then stays until the timeout of the group.
+    """
+    __tracebackhide__ = True
+    done = threading.Lock()
+    outcome: list[tuple[Any, BaseException | None]] = []
+    done.acquire()
+
+    def wait_in_thread() -> None:
+        try:
+            outcome.append((call(*[each for each in given if each is not None]), None))
+        except BaseException as error:  # noqa: BLE001 - raised where it was waited for
+            outcome.append((None, error))
+        finally:
+            done.release()
+
+    threading.Thread(target=wait_in_thread, daemon=True).start()
+    done.acquire()
+    [(value, error)] = outcome
+    if error is not None:
+        raise error
+    return value
+
+
+def _of_futures_given(ledger: Ledger) -> Callable[..., Any]:
+    """Make what stands where ``Work.get_future`` does."""
+    call = _GET_FUTURE.__func__
+
+    def get_future(work: c10d.Work) -> Any:
+        future = call(work)
+        ledger.handles.add_future(future, work)
+        return future
+
+    return get_future
+
+
+def of_futures(ledger: Ledger, call: Callable[..., Any]) -> Callable[..., Any]:
+    """Make what stands where the ``wait`` of futures does; arguments as for works."""
+
+    def wait_for_future(future: Any) -> Any:
+        __tracebackhide__ = True
+        record = ledger.handles.record_of_future(future)
+        outer, failed = None, True
+        try:
+            outer = ledger.waits.begin("future", record)
+            done = call(future)
+            failed = False
+            return done
+        finally:
+            ledger.waits.end(outer)
+            # A future that was made of others may fail by itself.
+            if record is not None and not is_open(record):
+                ledger.ended(record, failed=failed)
+
+    return wait_for_future
+
+
+def _of_futures_made_of(ledger: Ledger) -> Callable[..., Any]:
+    """Make what stands where the ``then`` of futures does: what it makes is of the same call."""
+    call = _THEN.__func__
+
+    def then(future: Any, *args: Any, **kwargs: Any) -> Any:
+        made = call(future, *args, **kwargs)
+        ledger.handles.add_made_future(made, (future,))
+        return made
+
+    return then
+
+
+def _of_collected_futures(ledger: Ledger) -> Callable[..., Any]:
+    """Make what stands where torch's function does that makes one future of several."""
+
+    def collect_all(futures: Any) -> Any:
+        made = _COLLECT(futures)
+        ledger.handles.add_made_future(made, futures)
+        return made
+
+    return collect_all
+
+
+def _of_questions(ledger: Ledger, original: Any) -> Callable[..., Any]:
+    """Make what stands where a function does that answers at once whether a call is done."""
+    call = original.__func__
+    handles = ledger.handles
+
+    @wraps(call)
+    def ask(handle: Any) -> Any:
+        __tracebackhide__ = True
+        answer = call(handle)
+        frame = sys._getframe(1)
+        if is_of_rankbook(frame.f_code):
+            return answer
+        is_future = isinstance(handle, Future)
+        record = (handles.record_of_future if is_future else handles.record_of)(handle)
+        if record is not None and is_open(record):
+            ledger.asked(record, frame)
+        elif record is not None and not record.stream_ordered:
+            # What else the thread has asked for counts from here on: it may have left its loop.
+            ledger.ended(record)
+        return answer
+
+    return ask
+
+
+def _of_stores(ledger: Ledger, original: Any, kind: str) -> Callable[..., Any]:
+    """Make what stands where a function of a store does that waits for keys."""
+    call = getattr(original, "__func__", original)
+
+    @wraps(call)
+    def stand_in(store: Any, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        given = args[0] if args else next(iter(kwargs.values()), ())
+        above, keys = ledger.waits.of_this_thread(), (given,) if isinstance(given, str) else given
+        if above is not None and above[1] in (STORE, OTHER_STORE):
+            keys = above[4]  # as they are called above a prefix
+        outer = None
+        try:
+            outer = ledger.waits.begin(kind, keys=keys)
+            return call(store, *args, **kwargs)
+        finally:
+            ledger.waits.end(outer)
+
+    return stand_in
+
+
+def _telling(ledger: Ledger, original: Any, kind: str) -> Callable[..., Any]:
+    """Make what stands where some other function that blocks does."""
+    call = getattr(original, "__func__", original)
+
+    @wraps(call)
+    def stand_in(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        outer = None
+        try:
+            outer = ledger.waits.begin(kind)
+            return call(*args, **kwargs)
+        finally:
+            ledger.waits.end(outer)
+
+    return stand_in
