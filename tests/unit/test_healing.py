@@ -70,6 +70,7 @@ def works(group):
 
 def test_this_torch_has_what_we_call_in_its_library():
     assert healing.is_possible(), "distributed/healing/connections.py must find another way"
+    assert healing.lacking() == ()
 
 
 def test_private_names_of_torch_that_healing_uses_are_there(group):
@@ -242,6 +243,53 @@ def test_a_sharded_module_says_so_where_torch_lacks_what_it_takes_to_go_on(group
     assert works(other)
     with pytest.raises(StaleGroupError, match=r"this FSDP module .* make the model again"):
         model(tensor)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (DistributedDataParallel, "_ddp_init_helper"),
+        (DistributedDataParallel, "_update_process_group"),
+        (dist, "_register_comm_hook"),
+        (None, "_comm_hooks"),
+        (None, "_has_rebuilt_buckets"),
+    ],
+)
+def test_only_a_ddp_module_says_so_where_torch_lacks_what_its_reducer_takes(
+    group, monkeypatch, owner, name
+):
+    model, other = DistributedDataParallel(torch.nn.Linear(2, 2)), dist.new_group([0])
+    tensor = torch.ones(1, 2)
+    model(tensor).sum().backward()
+    monkeypatch.delattr(owner or model, name)
+    for _ in range(2):
+        healed = again()
+        assert (healed.kinds, healed.lost) == (("subgroups",), ("DDP modules",))
+        assert works(other)
+        with pytest.raises(StaleGroupError, match=rf"lacks .*\.{name}\): wrap the model .* again"):
+            model(tensor)
+    assert len(model._forward_pre_hooks) == 1
+
+
+def test_a_ddp_module_lacks_nothing_with_this_torch(group):
+    assert reducers.lack(DistributedDataParallel(torch.nn.Linear(2, 2))) == ""
+
+
+def test_without_torchs_names_for_groups_that_is_said_and_another_group_is_made(group, monkeypatch):
+    model = DistributedDataParallel(torch.nn.Linear(2, 2))
+    dist.new_group([0])
+    monkeypatch.delattr(dist.ProcessGroup, "_id")
+    connections.is_possible.cache_clear()
+    try:
+        [lack] = healing.lacking()
+        healed = again()
+    finally:
+        connections.is_possible.cache_clear()
+    assert "torch has no ProcessGroup._id: after a hang" in lack
+    assert healed == groups.Healed((), ("DDP modules", "subgroups"))
+    assert works(dist.group.WORLD)
+    with pytest.raises(StaleGroupError, match="made for generation 7"):
+        model(torch.ones(1, 2))
 
 
 def test_nothing_goes_on_in_a_group_of_another_size(group):

@@ -9,6 +9,7 @@ from functools import cache
 
 from rankbook import calls, driver, folders
 from rankbook._version import __version__
+from rankbook.distributed import healing
 from rankbook.distributed.stores import first_line
 from rankbook.engine import gpu, host, recorder
 from rankbook.engine.jobs import Job
@@ -40,7 +41,12 @@ def facts(job: Job, request: SayFacts) -> EngineFacts:
         ),
         last_calls=str(box.path) if box else "",
         nccl=nccl_version(),
-        lacking=(*calls.lacking(), *recorder.lacking(), *_lacking(unusable)),
+        lacking=(
+            *calls.lacking(),
+            *recorder.lacking(),
+            *healing.lacking(),
+            *_lacking(unusable),
+        ),
         unusable_gpus=unusable,
     )
 

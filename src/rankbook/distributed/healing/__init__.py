@@ -10,7 +10,7 @@ that is said in its place (``explaining``).
 """
 
 from rankbook.distributed.healing.account import Account, note
-from rankbook.distributed.healing.connections import is_possible, separate
+from rankbook.distributed.healing.connections import is_possible, lacking, separate
 from rankbook.distributed.healing.explaining import explain
 from rankbook.distributed.healing.groups import Healed, heal, on_connected, roster, settle
 from rankbook.distributed.healing.meshes import clear_caches
@@ -24,6 +24,7 @@ __all__ = [
     "explain",
     "heal",
     "is_possible",
+    "lacking",
     "note",
     "on_connected",
     "roster",

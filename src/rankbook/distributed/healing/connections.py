@@ -22,7 +22,7 @@ import torch.distributed as dist
 from rankbook.distributed import teardown
 from rankbook.distributed.healing.account import Account
 
-__all__ = ["is_possible", "lend", "separate"]
+__all__ = ["is_possible", "lacking", "lend", "separate"]
 
 _c10d: Any = import_module("torch.distributed.distributed_c10d")
 
@@ -42,9 +42,38 @@ def _release() -> Any:
     return None
 
 
+_TAKEN = (
+    (dist.ProcessGroup, ("_device_types", "_get_backend", "_id", "_register_backend")),
+    (_c10d, ("_register_process_group", "_unregister_process_group", "_update_default_pg")),
+)
+"""The other private names that it takes."""
+
+
+@cache
 def is_possible() -> bool:
     """Whether this torch can."""
-    return _release() is not None
+    return _release() is not None and not _lack()
+
+
+def _lack() -> str:
+    """The first of the private names that this torch lacks."""
+    for owner, names in _TAKEN:
+        for name in names:
+            if not hasattr(owner, name):
+                return f"{owner.__name__}.{name}"
+    return ""
+
+
+def lacking() -> tuple[str, ...]:
+    """What is not possible with this torch, a sentence; empty if it is."""
+    if is_possible():
+        return ()
+    lack = (
+        "process groups cannot be given new connections, for torch has no "
+        f"{_lack() or 'ProcessGroup.release_resources'}: after a hang, a reset or a death DDP and "
+        "FSDP modules, meshes and subgroups have to be made again."
+    )
+    return (lack,)
 
 
 def separate(account: Account) -> None:
@@ -56,10 +85,9 @@ def separate(account: Account) -> None:
     Args:
         account: Of the groups.
     """
-    release = _release()
-    if release is None:
+    if not is_possible():
         return
-    backends = []
+    release, backends = _release(), []
     for group in (held.group for held in account.held):
         for device in group._device_types:
             with suppress(RuntimeError):  # it was separated before

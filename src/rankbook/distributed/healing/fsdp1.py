@@ -10,7 +10,7 @@ import logging
 from contextlib import suppress
 from typing import Any
 
-__all__ = ["can_restart"]
+__all__ = ["hindrance"]
 
 logger = logging.getLogger(__name__)
 
@@ -24,18 +24,18 @@ _OF_A_STEP = {
 """What a handle notes in a step, and what it is between steps."""
 
 
-def can_restart(module: Any) -> bool:
-    """Do it, and tell whether this torch has what it takes.
+def hindrance(module: Any) -> str:
+    """Do it, and tell what this torch lacks of what it takes; empty if nothing.
 
     Args:
         module: Any of them; those in it are restarted with their root.
     """
     try:
         _restart(module)
-    except (AttributeError, TypeError):
+    except (AttributeError, TypeError) as error:
         logger.warning("an FSDP module cannot go on with this torch", exc_info=True)
-        return False
-    return True
+        return str(error)
+    return ""
 
 
 def _restart(root: Any) -> None:

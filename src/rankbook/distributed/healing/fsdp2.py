@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-__all__ = ["can_restart", "param_groups", "restart"]
+__all__ = ["hindrance", "param_groups", "restart"]
 
 logger = logging.getLogger(__name__)
 
@@ -20,14 +20,14 @@ def param_groups(module: Any) -> list[Any]:
     return [*_param_groups(module._get_fsdp_state())]
 
 
-def can_restart(module: Any) -> bool:
-    """Do it, and tell whether this torch has what it takes."""
+def hindrance(module: Any) -> str:
+    """Do it, and tell what this torch lacks of what it takes; empty if nothing."""
     try:
         restart(module)
-    except (AttributeError, TypeError):
+    except (AttributeError, TypeError) as error:
         logger.warning("an FSDP module cannot go on with this torch", exc_info=True)
-        return False
-    return True
+        return str(error)
+    return ""
 
 
 def restart(module: Any) -> None:

@@ -109,9 +109,7 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     alive, ended = found.split(_with_default(going))
     new = [rank for rank, word in enumerate(words) if word.is_new]
     alive, waiting = alive.apart(_without(going, new), stale.waiting())
-    store = _c10d._get_default_store()
-    broken = wrappers.restart(alive, [word.standings for word in words], store)
-    alive, ended = alive.less(broken), ended.more(broken)
+    alive, broken = _restart(alive, words)
     stale.wait(waiting, new)
     lost = [one.terms for one in held if one.terms not in [each.terms for each in going]]
     # Also on a rank that was left out meanwhile, and comes back to as many ranks as it knew.
@@ -119,9 +117,11 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     shares: tuple[str, ...] = ()
     if account is not None and account.size != dist.get_world_size():
         shares = samplers.refuse(account.size, account.rank, dist.get_world_size())
-    if account is not None and (lost or broken.kinds):
+    if account is not None and lost:
         names = {its.name for its in lost if is_other or not its.is_default}
         stale.refuse(ended, names, account.generation)
+    ended = ended.more(broken)
+    if account is not None and (lost or broken.kinds):
         shares += sharded.refuse(account.generation, [module for _, module in ended.fsdp])
     if any(its.is_default for its in lost):
         compiled.forget()
@@ -161,8 +161,20 @@ def settle() -> tuple[tuple[str, ...], tuple[str, ...]]:
         return group in members and all(kind in kinds[rank] for rank in members[group])
 
     whole = found.where(is_everywhere)
-    wrappers.restart(whole, [its.standings for its in words], _c10d._get_default_store())
+    whole, _ = _restart(whole, words)
     return whole.kinds, stale.release(whole)
+
+
+def _restart(
+    found: wrappers.Found, words: Sequence[_Word]
+) -> tuple[wrappers.Found, wrappers.Found]:
+    """Have wrappers begin with the next step; return them, and those that this torch hinders."""
+    broken = wrappers.Found()
+    standings = [word.standings for word in words]
+    for one, lack in wrappers.restart(found, standings, _c10d._get_default_store()):
+        stale.refuse_for_lack(one, lack)
+        broken = broken.more(one)
+    return found.less(broken), broken
 
 
 def roster() -> list[tuple[Terms, ...]]:

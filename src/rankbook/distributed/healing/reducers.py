@@ -17,9 +17,27 @@ from weakref import WeakKeyDictionary
 
 from rankbook.distributed.stores import Store
 
-__all__ = ["Begin", "Standing", "renew", "restart", "standing", "tell"]
+__all__ = ["Begin", "Standing", "lack", "renew", "restart", "standing", "tell"]
 
 _dist: Any = import_module("torch.distributed")
+
+
+_OF_MODULES = (
+    "_build_debug_param_to_name_mapping",
+    "_build_params_for_reducer",
+    "_comm_hooks",
+    "_ddp_init_helper",
+    "_has_rebuilt_buckets",
+    "_update_process_group",
+)
+_OF_REDUCERS = (
+    "_check_reducer_finalized",
+    "_get_zeros_like_grad_buckets",
+    "_remove_autograd_hooks",
+    "_set_static_graph",
+    "get_backward_stats",
+)
+_OF_TORCH = ("_compute_bucket_assignment_by_size", "_register_comm_hook")
 
 
 class Standing(NamedTuple):
@@ -34,6 +52,19 @@ class Standing(NamedTuple):
     steps: tuple[int, ...] = ()
     """What its communication hooks have counted, those of torch that begin to compress, or to
     average among fewer ranks, after some steps."""
+
+
+def lack(module: Any) -> str:
+    """The first private name that this torch lacks of those that a reducer takes to begin again.
+
+    Looked for before anything is done, so that nothing is half done.
+    """
+    reducer = module.reducer
+    for owner, names in ((module, _OF_MODULES), (reducer, _OF_REDUCERS), (_dist, _OF_TORCH)):
+        for name in names:
+            if not hasattr(owner, name):
+                return f"{getattr(owner, '__name__', type(owner).__name__)}.{name}"
+    return ""
 
 
 def standing(module: Any) -> Standing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, MutableMapping, Sequence
+from collections.abc import Collection, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,6 +20,7 @@ __all__ = [
     "latest",
     "refuse",
     "refuse_empty",
+    "refuse_for_lack",
     "refused",
     "release",
     "wait",
@@ -43,21 +44,36 @@ def refuse(found: Found, names: Collection[str], generation: int) -> None:
     """
     _Last.generation = generation
     made = f"was made for generation {generation}, whose process group has ended"
-    for _, module in found.ddp:
-        _refuse(
-            module,
-            f"this DDP module {made}: wrap the model that is in it again, "
-            "ddp = DistributedDataParallel(ddp.module)",
-        )
-    for _, module in found.fsdp:
-        _refuse(
-            module,
-            f"this FSDP module {made}, and its shards with it: make the model again, "
-            "fully_shard(model), and load a checkpoint",
-        )
-    for name, one, _ in found.others:
-        _refuse(one, f"this {_CALLED[name]} {made}: make it again, {_MAKE[name]}")
+    for one, called, make in _what_runs(found):
+        _refuse(one, f"this {called} {made}: {make}")
     meshes.end(found.meshes, names)
+
+
+def refuse_for_lack(found: Found, lack: str) -> None:
+    """Have modules say so that cannot go on because this torch lacks something.
+
+    Args:
+        found: Those modules.
+        lack: What it lacks.
+    """
+    for one, called, make in _what_runs(found):
+        why = f"torch {torch.__version__} lacks what it takes, {lack}"
+        _refuse(one, f"this {called} cannot go on after its group was left ({why}): {make}")
+
+
+def _what_runs(found: Found) -> Iterator[tuple[Any, str, str]]:
+    """Modules and the like, each with what it is called, and what to do where it has ended."""
+    for _, module in found.ddp:
+        make = "wrap the model that is in it again, ddp = DistributedDataParallel(ddp.module)"
+        yield module, "DDP module", make
+    for _, module in found.fsdp:
+        make = (
+            "make the model again, fully_shard(model), and load a checkpoint, for its shards have "
+            "ended, too"
+        )
+        yield module, "FSDP module", make
+    for name, one, _ in found.others:
+        yield one, _CALLED[name], f"make it again, {_MAKE[name]}"
 
 
 _CALLED = {
@@ -154,6 +170,8 @@ _refused: MutableMapping[Any, str] = WeakKeyDictionary()
 
 def _refuse(one: Any, why: str) -> Any:
     """Have a module, an optimizer or a schedule of a pipeline say why it cannot run."""
+    if _refused.get(one) == why:
+        return None
     _refused[one] = why
     if isinstance(one, nn.Module):
         return one.register_forward_pre_hook(Refusal(why), prepend=True)

@@ -73,9 +73,11 @@ class Found:
 
     @property
     def standings(self) -> dict[str, tuple[Standing, ...]]:
-        """By kind of DDP module, where the reducer of each stands."""
+        """By kind of DDP module, where the reducer of each stands, if torch tells."""
         found: dict[str, tuple[Standing, ...]] = {}
         for kind, module in self.ddp:
+            if reducers.lack(module):
+                continue
             found[kind] = (*found.get(kind, ()), reducers.standing(module))
         return found
 
@@ -113,9 +115,13 @@ class Found:
         return Found(ddp, fsdp, self.meshes, rest)
 
     def more(self, other: Found) -> Found:
-        """It, and FSDP modules of another."""
-        fsdp, others = (*self.fsdp, *other.fsdp), (*self.others, *other.others)
-        return replace(self, fsdp=fsdp, others=others)
+        """It, and the modules of another."""
+        return replace(
+            self,
+            ddp=(*self.ddp, *other.ddp),
+            fsdp=(*self.fsdp, *other.fsdp),
+            others=(*self.others, *other.others),
+        )
 
     def where(self, is_so: Callable[[str, Any], bool]) -> Found:
         """The modules of which something is so for their kind and each of their groups."""
@@ -206,7 +212,7 @@ def _class(module: str, name: str) -> Any:
     return getattr(sys.modules.get(module), name, ())
 
 
-def restart(found: Found, reports: Sequence[Standings], store: Store) -> Found:
+def restart(found: Found, reports: Sequence[Standings], store: Store) -> list[tuple[Found, str]]:
     """Have the next step of each begin as if the one that was cut had not been.
 
     Args:
@@ -215,23 +221,24 @@ def restart(found: Found, reports: Sequence[Standings], store: Store) -> Found:
         store: In which the ranks tell each other more.
 
     Returns:
-        What cannot, because this torch lacks a private name that it takes.
+        What cannot, because this torch lacks a private name that it takes; each with that.
     """
     standings = {kind: [[*report.get(kind, ())] for report in reports] for kind, _ in found.ddp}
+    hindered = [(Found(ddp=(one,)), reducers.lack(one[1])) for one in found.ddp]
     for act in (reducers.tell, reducers.restart):
         for kind, module in found.ddp:
-            act(module, kind, standings[kind], store)
-    fsdp = [one for one in found.fsdp if not fsdp2.can_restart(one[1])]
-    others = [one for one in found.others if not _RESTARTS.get(one[0], _goes_on)(one[1])]
-    return Found(fsdp=tuple(fsdp), others=tuple(others))
+            if not reducers.lack(module):
+                act(module, kind, standings[kind], store)
+    hindered += [(Found(fsdp=(one,)), fsdp2.hindrance(one[1])) for one in found.fsdp]
+    hindered += [
+        (Found(others=(one,)), _RESTARTS[one[0]](one[1]))
+        for one in found.others
+        if one[0] in _RESTARTS
+    ]
+    return [(one, lack) for one, lack in hindered if lack]
 
 
-def _goes_on(_one: Any) -> bool:
-    """Whether something of which a cut leaves nothing goes on."""
-    return True
-
-
-def _restart_schedule(schedule: Any) -> bool:
+def _restart_schedule(schedule: Any) -> str:
     """Forget a step that was cut, as far as a pipeline does not when the next one begins.
 
     Its stages tell each other the shapes again, for one of them may be new, or have been cut while
@@ -248,14 +255,15 @@ def _restart_schedule(schedule: Any) -> bool:
                 # while it does: the connections by which it would have come are gone.
                 if hasattr(info, "take_buffer"):
                     info.buffer = None
-    return True
+    return ""
 
 
 _RESTARTS = {
-    "FullyShardedDataParallel": fsdp1.can_restart,
+    "FullyShardedDataParallel": fsdp1.hindrance,
     "_PipelineSchedule": _restart_schedule,
 }
-"""By name in :data:`_OTHERS`, what has it begin with the next step, and tells whether it can."""
+"""By name in :data:`_OTHERS`, what has it begin with the next step, and tells what torch lacks for
+that. Of others a cut leaves nothing."""
 
 
 def _groups_of(module: Any) -> list[Any]:
