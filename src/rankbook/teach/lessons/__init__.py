@@ -1,4 +1,4 @@
-"""The lessons: one module for each notebook, and how they are found."""
+"""The lessons: a module or a folder for each notebook, and how they are found."""
 
 from __future__ import annotations
 

@@ -1,0 +1,87 @@
+"""The exercise on the tree: all-reduce in as many steps as a sum has levels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rankbook.teach.definitions import Exercise, Mistake, Target
+from rankbook.teach.lessons.all_reduce import shared
+from rankbook.teach.watching import by_hand
+
+__all__ = ["TREE"]
+
+
+def _of_rank(*values: int) -> Any:
+    """A mistake whose values on ranks 0 to 3 are known."""
+    return lambda here: shared.full(here, values[here.rank])
+
+
+_UP = """%%dist
+def tree_all_reduce(x):
+    distance = 1
+    while distance < world_size:
+        if rank % (2 * distance) == distance:
+            dist.send(x, dst=rank - distance)
+        elif rank % (2 * distance) == 0:
+            theirs = torch.empty_like(x)
+            dist.recv(theirs, src=rank + distance)
+            x += theirs
+        distance *= 2
+"""
+
+TREE = Exercise(
+    name="tree",
+    title="All-reduce as a tree",
+    needs=("tree_all_reduce",),
+    tries=lambda here: by_hand(here, lambda: here.tree_all_reduce(shared.given(here))),
+    right=shared.total,
+    targets=(shared.BY_HAND, Target("steps", "calls", "calls", most=4)),
+    hints=(
+        "On the way up the distances were 1, 2. The way down has the same distances backwards.",
+        "Start with distance = world_size // 2, and halve it after each step.",
+        "In a step of the way down, a rank that received on the way up sends: "
+        "rank % (2 * distance) == 0 sends to rank + distance, and that one receives.",
+    ),
+    mistakes=(
+        shared.not_by_hand(f"{_UP}    dist.broadcast(x, src=0)\n    return x\n"),
+        Mistake(
+            "no-way-down",
+            "Rank 0 has the sum, and nobody else knows of it: the way down is missing.",
+            f"{_UP}    return x\n",
+            says="has only what it had on the way up",
+            gives=_of_rank(1111, 10, 1100, 1000),
+        ),
+        Mistake(
+            "same-order",
+            "Going down, the largest distance comes first: rank 2 has to have the sum before it "
+            "passes it to rank 3.",
+            f"""{_UP}    distance = 1
+    while distance < world_size:
+        if rank % (2 * distance) == 0:
+            dist.send(x, dst=rank + distance)
+        elif rank % (2 * distance) == distance:
+            dist.recv(x, src=rank - distance)
+        distance *= 2
+    return x
+""",
+            says="got the half that rank 2 had then, 1100",
+            gives=_of_rank(-1, -1, -1, 1100),
+        ),
+        Mistake(
+            "adds-going-down",
+            "What comes down is the whole sum already: receive it into x, do not add it to x.",
+            f"""{_UP}    while distance > 1:
+        distance //= 2
+        if rank % (2 * distance) == 0:
+            dist.send(x, dst=rank + distance)
+        elif rank % (2 * distance) == distance:
+            total = torch.empty_like(x)
+            dist.recv(total, src=rank - distance)
+            x += total
+    return x
+""",
+            says="has added the sum to what it had, so some numbers are in it twice",
+            gives=_of_rank(-1, 1121, 2211, 3211),
+        ),
+    ),
+)

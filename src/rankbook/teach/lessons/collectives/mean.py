@@ -1,0 +1,119 @@
+"""The exercise on the mean: one all-reduce in place of a loop over ranks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rankbook.teach.definitions import Exercise, Mistake, Target
+
+if TYPE_CHECKING:
+    from rankbook.teach.judging import Here
+
+__all__ = ["MEAN"]
+
+
+def _mine(here: Here) -> Any:
+    return here.torch.full((4,), 10.0**here.rank)
+
+
+def _try_mean(here: Here) -> Any:
+    x = _mine(here)
+    mean = here.mean_over_ranks(x)
+    return mean if mean is None else [mean, x]
+
+
+def _with_mean(factor: float = 1.0, *, x: float | None = None) -> Any:
+    """The mean times a factor, and x as it was, or the mean times another one."""
+
+    def gives(here: Here) -> list[Any]:
+        mean = here.torch.full((4,), 1111.0 / here.world_size)
+        return [mean * factor, _mine(here) if x is None else mean * x]
+
+    return gives
+
+
+def _mean_cell(*lines: str) -> str:
+    body = "".join(f"    {line}\n" for line in lines)
+    return f"%%dist\ndef mean_over_ranks(x):\n{body}"
+
+
+MEAN = Exercise(
+    name="mean",
+    title="The mean over the ranks",
+    needs=("mean_over_ranks",),
+    tries=_try_mean,
+    right=_with_mean(),
+    targets=(Target("calls", "calls", "collectives", most=1),),
+    hints=(
+        "Every rank needs the result: which collective leaves a sum on all of them?",
+        "dist.all_reduce works in place: it would change x. Give it a copy.",
+        "total = x.clone(); dist.all_reduce(total); and the mean is total / world_size.",
+    ),
+    mistakes=(
+        Mistake(
+            "sum",
+            "all_reduce adds. For the mean, divide by the number of ranks.",
+            _mean_cell("total = x.clone()", "dist.all_reduce(total)", "return total"),
+            says="has the sum, not the mean",
+            gives=_with_mean(4.0),
+        ),
+        Mistake(
+            "changes-x",
+            "The mean is right, but x is no longer what it was: all_reduce writes its result into "
+            "the tensor that it is given. Clone x first.",
+            _mean_cell("dist.all_reduce(x)", "return x / world_size"),
+            says="has the mean, but the sum in its x",
+            gives=_with_mean(x=4.0),
+        ),
+        Mistake(
+            "changes-x-to-the-mean",
+            "The mean is right, but it is in x, too: all_reduce and /= work in place. Clone x "
+            "first.",
+            _mean_cell("dist.all_reduce(x)", "x /= world_size", "return x"),
+            says="has the mean, and has changed its x",
+            gives=_with_mean(x=1.0),
+        ),
+        Mistake(
+            "divides-twice",
+            "It was divided by the number of ranks twice: once is enough, before the sum or after.",
+            _mean_cell(
+                "total = x / world_size", "dist.all_reduce(total)", "return total / world_size"
+            ),
+            says="has a fourth of the mean",
+            gives=_with_mean(0.25),
+        ),
+        Mistake(
+            "into-a-copy",
+            "The sum went into a copy that has no name, and nobody has it. Give the copy a name, "
+            "and return that one divided.",
+            _mean_cell("dist.all_reduce(x.clone())", "return x / world_size"),
+            says="has a fourth of its own numbers",
+            gives=lambda here: [_mine(here) / here.world_size, _mine(here)],
+        ),
+        Mistake(
+            "one-number",
+            "One number came out of it, where four went in. The mean over the ranks is taken place "
+            "by place: torch.stack(parts).mean(0), or a sum of tensors without .mean().",
+            _mean_cell("m = x.mean()", "dist.all_reduce(m)", "return m / world_size"),
+            says="has one number, not four",
+            gives=lambda here: [_with_mean()(here)[0][0], _mine(here)],
+        ),
+        Mistake(
+            "reduce",
+            "dist.reduce leaves the sum on one rank only, and the others with what was used on the "
+            "way. Which collective gives it to all?",
+            _mean_cell(
+                "total = x.clone()", "dist.reduce(total, dst=0)", "return total / world_size"
+            ),
+            seen=lambda seen: seen.right == {0} and not seen.hang,
+        ),
+        Mistake(
+            "own-numbers",
+            "x.mean() averages the numbers of one rank's tensor. Here the tensors of four ranks "
+            "are averaged, place by place: the other ranks have to be asked.",
+            _mean_cell("return x.mean()"),
+            says="has averaged its own numbers",
+            gives=lambda here: [_mine(here).mean(), _mine(here)],
+        ),
+    ),
+)

@@ -1,0 +1,103 @@
+"""The exercise on softmax over a dimension that is spread over ranks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rankbook.teach.definitions import Exercise, Mistake, Seen, Target
+
+if TYPE_CHECKING:
+    from rankbook.teach.judging import Here
+
+__all__ = ["SOFTMAX"]
+
+
+def _part(here: Here, rank: int | None = None) -> Any:
+    """Numbers so large that exp overflows without the maximum."""
+    torch, rank = here.torch, here.rank if rank is None else rank
+    return 100.0 + 2.0 * rank + torch.arange(4.0) / 2
+
+
+def _try_softmax(here: Here) -> Any:
+    got = here.softmax_over_ranks(_part(here))
+    if isinstance(got, here.torch.Tensor):
+        here.note(overflow=bool(got.isnan().any()))
+    return got
+
+
+def _softmax(here: Here) -> Any:
+    parts = [_part(here, rank) for rank in range(here.world_size)]
+    return here.torch.softmax(here.torch.cat(parts), 0).chunk(here.world_size)[here.rank]
+
+
+def _with_local_maxima(here: Here) -> Any:
+    parts = [_part(here, rank) for rank in range(here.world_size)]
+    scaled = [(part - part.max()).exp() for part in parts]
+    return scaled[here.rank] / sum(part.sum() for part in scaled)
+
+
+def _has_overflown(seen: Seen) -> bool:
+    return any(notes.get("overflow") for notes in seen.notes.values())
+
+
+def _softmax_cell(*lines: str) -> str:
+    body = "".join(f"    {line}\n" for line in lines)
+    return f"%%dist\ndef softmax_over_ranks(x):\n{body}"
+
+
+SOFTMAX = Exercise(
+    name="softmax",
+    title="A softmax over all ranks",
+    needs=("softmax_over_ranks",),
+    tries=_try_softmax,
+    right=_softmax,
+    targets=(
+        Target("calls", "calls", "collectives", most=2),
+        Target("bytes", "nbytes", "bytes", most=8),
+    ),
+    hints=(
+        "softmax(x) = exp(x - m) / sum(exp(x - m)), with m the largest number of all ranks.",
+        "Two numbers have to be agreed on: the largest (dist.ReduceOp.MAX), then the sum.",
+        "m = x.max(); dist.all_reduce(m, dist.ReduceOp.MAX); e = (x - m).exp(); s = e.sum(); "
+        "dist.all_reduce(s); return e / s",
+    ),
+    mistakes=(
+        Mistake(
+            "alone",
+            "Each rank's part adds up to 1, so all together to 4. The sum has to be that of all "
+            "ranks.",
+            _softmax_cell("return torch.softmax(x, 0)"),
+            says="has the softmax of its own part",
+            gives=lambda here: here.torch.softmax(_part(here), 0),
+        ),
+        Mistake(
+            "own-maximum",
+            "Each rank has subtracted its own maximum, so the parts are not on the same scale. The "
+            "maximum must be that of all ranks: all_reduce with dist.ReduceOp.MAX.",
+            _softmax_cell(
+                "e = (x - x.max()).exp()", "s = e.sum()", "dist.all_reduce(s)", "return e / s"
+            ),
+            says="has subtracted its own maximum",
+            gives=_with_local_maxima,
+        ),
+        Mistake(
+            "overflow",
+            "exp(100) is too large for float32: inf / inf is nan. Subtract the largest number of "
+            "all ranks first; that changes nothing else.",
+            _softmax_cell("e = x.exp()", "s = e.sum()", "dist.all_reduce(s)", "return e / s"),
+            says="got nan",
+            seen=_has_overflown,
+        ),
+        Mistake(
+            "gathers-all",
+            "The result is right, but every rank has fetched everything. With a million numbers "
+            "that matters: two numbers are enough, the maximum and the sum.",
+            _softmax_cell(
+                "parts = [torch.empty_like(x) for _ in range(world_size)]",
+                "dist.all_gather(parts, x)",
+                "return torch.softmax(torch.cat(parts), 0).chunk(world_size)[rank]",
+            ),
+            seen=lambda seen: "bytes" in seen.missed,
+        ),
+    ),
+)

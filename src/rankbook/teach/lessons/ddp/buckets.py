@@ -1,0 +1,101 @@
+"""The exercise on buckets: several gradients in one collective."""
+
+from __future__ import annotations
+
+from rankbook.teach.definitions import Exercise, Mistake
+from rankbook.teach.lessons.ddp import shared
+
+__all__ = ["BUCKETED"]
+
+
+def _bucketed(on_gradient: tuple[str, ...], finish: tuple[str, ...]) -> str:
+    def lines(these: tuple[str, ...], indent: int) -> str:
+        return "".join(f"{' ' * indent}{line}\n" for line in these)
+
+    return f"""%%dist
+class BucketedDDP(HookedDDP):
+    def __init__(self, model, limit=16384):
+        super().__init__(model)
+        self.buckets = make_buckets(model, limit)
+        self.flying = []
+
+    def on_gradient(self, parameter):
+        bucket = next(b for b in self.buckets if any(p is parameter for p in b))
+        if all(p.grad is not None for p in bucket):
+{lines(on_gradient, 12)}
+    def finish(self):
+{lines(finish, 8)}"""
+
+
+_FLAT = (
+    "flat = torch.cat([p.grad.flatten() for p in bucket])",
+    "self.flying.append((bucket, flat, dist.all_reduce(flat, async_op=True)))",
+)
+_COPY = (
+    "    for p, part in zip(bucket, flat.split([p.numel() for p in bucket])):",
+    "        p.grad.copy_(part.view_as(p))",
+)
+_LANDED = ("for bucket, flat, handle in self.flying:", "    handle.wait()")
+
+BUCKETED = Exercise(
+    name="buckets",
+    title="Few large messages instead of many small ones",
+    needs=("BucketedDDP", "HookedDDP", "make_buckets", "same_start"),
+    tries=shared.trying("BucketedDDP"),
+    right=shared.mean_gradients,
+    targets=shared.targets(shared.BUCKETS),
+    hints=(
+        "torch.cat([p.grad.flatten() for p in bucket]) is one tensor with all gradients of a "
+        "bucket. Start one all_reduce of it, and keep bucket, tensor and handle in self.flying.",
+        "finish() waits for a handle, divides the flat tensor, and writes its parts back: "
+        "flat.split([p.numel() for p in bucket]) cuts it where the gradients begin.",
+        "p.grad.copy_(part.view_as(p)) writes a part back into its gradient.",
+    ),
+    mistakes=(
+        Mistake(
+            "stays-flat",
+            "The sums are in the flat tensors, and the gradients do not know of them: torch.cat "
+            "makes a copy. Write the parts back into p.grad.",
+            _bucketed(_FLAT, (*_LANDED, "    flat /= world_size")),
+            says="has its own gradients",
+            gives=shared.own_gradients,
+        ),
+        Mistake(
+            "sum",
+            "The gradients were added up, but not divided: a step would be four times too long.",
+            _bucketed(_FLAT, (*_LANDED, *_COPY)),
+            says="has the sum of the gradients, not the mean",
+            gives=shared.summed_gradients,
+        ),
+        Mistake(
+            "one-by-one",
+            "The gradients are right, but each of them still travels alone. Put those of a bucket "
+            "into one flat tensor, and reduce that.",
+            _bucketed(
+                (
+                    "for p in bucket:",
+                    "    self.flying.append((p, dist.all_reduce(p.grad, async_op=True)))",
+                ),
+                ("for p, handle in self.flying:", "    handle.wait()", "    p.grad /= world_size"),
+            ),
+            seen=lambda seen: "collectives" in seen.missed,
+        ),
+        Mistake(
+            "afterwards",
+            "The gradients are right, but the buckets all travel after the backward pass. Start "
+            "each one in on_gradient, when its last gradient is there.",
+            _bucketed(
+                ("pass",),
+                (
+                    "for bucket in self.buckets:",
+                    "    flat = torch.cat([p.grad.flatten() for p in bucket])",
+                    "    handle = dist.all_reduce(flat, async_op=True)",
+                    "    handle.wait()",
+                    "    flat /= world_size",
+                    *_COPY,
+                ),
+            ),
+            seen=lambda seen: "during" in seen.missed,
+        ),
+    ),
+)

@@ -1,0 +1,103 @@
+"""The exercise on hooks: a gradient is reduced as soon as it is there."""
+
+from __future__ import annotations
+
+from rankbook.teach.definitions import Exercise, Mistake
+from rankbook.teach.lessons.ddp import shared
+
+__all__ = ["HOOKS"]
+
+
+def _hooked(on_gradient: str, *finish: str) -> str:
+    body = "".join(f"        {line}\n" for line in finish)
+    return f"""%%dist
+class HookedDDP(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+        self.started = []
+        same_start(model)
+        for parameter in model.parameters():
+            parameter.register_post_accumulate_grad_hook(self.on_gradient)
+
+    def forward(self, *inputs):
+        return self.model(*inputs)
+
+    def on_gradient(self, parameter):
+        {on_gradient}
+
+    def finish(self):
+{body}"""
+
+
+_ASYNC = "self.started.append((parameter, dist.all_reduce(parameter.grad, async_op=True)))"
+_WAIT = ("for _, handle in self.started:", "    handle.wait()", "self.started.clear()")
+_DIVIDE = ("for parameter in self.model.parameters():", "    parameter.grad /= world_size")
+
+HOOKS = Exercise(
+    name="hooks",
+    title="Reduce while the backward pass goes on",
+    needs=("HookedDDP", "same_start"),
+    tries=shared.trying("HookedDDP"),
+    right=shared.mean_gradients,
+    targets=shared.targets(shared.PARAMETERS),
+    hints=(
+        "dist.all_reduce(tensor, async_op=True) returns a handle at once. Keep it in self.started.",
+        "finish() waits for every handle, and divides each gradient by world_size after that.",
+        f"on_gradient: {_ASYNC}",
+    ),
+    mistakes=(
+        Mistake(
+            "own",
+            "Nothing has been reduced: each rank would take a step of its own. Start an all_reduce "
+            "of parameter.grad in on_gradient.",
+            _hooked("pass", "pass"),
+            says="has its own gradients",
+            gives=shared.own_gradients,
+        ),
+        Mistake(
+            "sum",
+            "The gradients were added up, but not divided: a step would be four times too long.",
+            _hooked(_ASYNC, *_WAIT),
+            says="has the sum of the gradients, not the mean",
+            gives=shared.summed_gradients,
+        ),
+        Mistake(
+            "never-waits",
+            "Nobody has waited for the handles: the gradients are used while they are still on "
+            "their way. It may go well here, and does not on a network. Wait in finish().",
+            _hooked(_ASYNC, "self.started.clear()", *_DIVIDE),
+            seen=lambda seen: any(
+                notes["waited"] < notes["asynchronous"] for notes in seen.notes.values()
+            ),
+        ),
+        Mistake(
+            "blocks",
+            "The gradients are right, but each all_reduce blocks: the backward pass stands still "
+            "until it is done. Give it async_op=True, and wait in finish().",
+            _hooked("dist.all_reduce(parameter.grad)", *_DIVIDE),
+            seen=lambda seen: "asynchronous" in seen.missed and "during" not in seen.missed,
+        ),
+        Mistake(
+            "waits-at-once",
+            "The gradients are right, but the hook waits for what it has just started, so that "
+            "nothing overlaps. Keep the handle, and wait in finish().",
+            _hooked("dist.all_reduce(parameter.grad, async_op=True).wait()", *_DIVIDE),
+            seen=lambda seen: "early" in seen.missed,
+        ),
+        Mistake(
+            "afterwards",
+            "The gradients are right, but they all travel after the backward pass. Start each one "
+            "in on_gradient, as soon as it is there.",
+            _hooked(
+                "pass",
+                "for parameter in self.model.parameters():",
+                "    handle = dist.all_reduce(parameter.grad, async_op=True)",
+                "    self.started.append((parameter, handle))",
+                *_WAIT,
+                *_DIVIDE,
+            ),
+            seen=lambda seen: "during" in seen.missed,
+        ),
+    ),
+)

@@ -1,0 +1,96 @@
+"""The exercise on the same start: every rank begins with rank 0's weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rankbook.teach.definitions import Exercise, Mistake
+
+if TYPE_CHECKING:
+    from rankbook.teach.judging import Here
+from rankbook.teach.lessons.ddp import shared
+
+__all__ = ["SAME_START"]
+
+
+def _try_start(here: Here) -> list[Any]:
+    model = shared.new_model(here, here.rank)
+    here.same_start(model)
+    return shared.weights_of(model)
+
+
+def _mixed(here: Here) -> list[Any]:
+    """The weights of rank 0, the biases of this rank."""
+    first, own = (shared.weights_of(shared.new_model(here, seed)) for seed in (0, here.rank))
+    return [a if a.dim() > 1 else b for a, b in zip(first, own, strict=True)]
+
+
+def _average_start(here: Here) -> list[Any]:
+    models = [shared.weights_of(shared.new_model(here, rank)) for rank in range(here.world_size)]
+    return [sum(each) / here.world_size for each in zip(*models, strict=True)]
+
+
+def _start(*lines: str) -> str:
+    body = "".join(f"    {line}\n" for line in lines)
+    return f"%%dist\ndef same_start(model):\n{body}"
+
+
+SAME_START = Exercise(
+    name="start",
+    title="The same start for all",
+    needs=("same_start",),
+    tries=_try_start,
+    right=lambda here: shared.weights_of(shared.new_model(here, 0)),
+    hints=(
+        "Which collective gives to all ranks what one of them has?",
+        "dist.broadcast writes into the tensor that it is given. Give it each parameter's data.",
+        "for parameter in model.parameters(): dist.broadcast(parameter.data, src=0)",
+    ),
+    mistakes=(
+        Mistake(
+            "average",
+            "All ranks begin with the same now, but with a mean of four random models: its weights "
+            "are half as large as they were made on purpose. Take those of rank 0.",
+            _start(
+                "for parameter in model.parameters():",
+                "    dist.all_reduce(parameter.data)",
+                "    parameter.data /= world_size",
+            ),
+            says="has the mean of four models",
+            gives=_average_start,
+        ),
+        Mistake(
+            "copies",
+            "Nothing has arrived in the parameters. A broadcast into a copy does not help: the "
+            "copy is thrown away. Hand it the parameter's own memory, parameter.data.",
+            _start(
+                "for parameter in model.parameters():",
+                "    dist.broadcast(parameter.detach().clone(), src=0)",
+            ),
+            says="has still its own weights",
+            gives=lambda here: shared.weights_of(shared.new_model(here, here.rank)),
+        ),
+        Mistake(
+            "last-rank",
+            "All ranks begin with the same now: with what the last rank has. src names the rank "
+            "that gives, and that is rank 0 here.",
+            _start(
+                "for parameter in model.parameters():",
+                "    dist.broadcast(parameter.data, src=world_size - 1)",
+            ),
+            says="has the weights of the last rank",
+            gives=lambda here: shared.weights_of(shared.new_model(here, here.world_size - 1)),
+        ),
+        Mistake(
+            "weights-only",
+            "The weights are those of rank 0, but the biases are not. model.parameters() has both.",
+            _start(
+                "for layer in model:",
+                '    if hasattr(layer, "weight"):',
+                "        dist.broadcast(layer.weight.data, src=0)",
+            ),
+            says="has its own biases",
+            gives=_mixed,
+        ),
+    ),
+)

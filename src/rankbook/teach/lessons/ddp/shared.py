@@ -1,0 +1,131 @@
+"""The model of the lesson, what is right for it, and how a wrapper is tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rankbook.teach.definitions import Target
+from rankbook.teach.watching import Watch
+
+if TYPE_CHECKING:
+    from rankbook.teach.judging import Here
+
+__all__ = [
+    "BUCKETS",
+    "PARAMETERS",
+    "loss_of",
+    "mean_gradients",
+    "new_model",
+    "own_gradients",
+    "summed_gradients",
+    "targets",
+    "trying",
+    "weights_of",
+]
+
+
+PARAMETERS = 6
+BUCKETS = 3
+
+
+def new_model(here: Here, seed: int) -> Any:
+    """Three linear layers, the same for the same seed."""
+    nn = here.torch.nn
+    here.torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1)
+    )
+
+
+def weights_of(model: Any) -> list[Any]:
+    """A copy of its parameters."""
+    return [parameter.detach().clone() for parameter in model.parameters()]
+
+
+def loss_of(here: Here, model: Any, rank: int) -> Any:
+    """The loss of a model on the batch of a rank."""
+    generator = here.torch.Generator().manual_seed(1000 + rank)
+    x = here.torch.randn(16, 8, generator=generator)
+    return here.torch.nn.functional.mse_loss(model(x), x.sum(1, keepdim=True))
+
+
+def _gradients(here: Here, *ranks: int) -> list[Any]:
+    """The mean of the gradients of some ranks, all of which begin as rank 0 does."""
+    total: list[Any] = []
+    for rank in ranks:
+        model = new_model(here, 0)
+        loss_of(here, model, rank).backward()
+        own = [parameter.grad / len(ranks) for parameter in model.parameters()]
+        total = [a + b for a, b in zip(total, own, strict=True)] if total else own
+    return total
+
+
+def mean_gradients(here: Here) -> list[Any]:
+    """The mean of all ranks' gradients."""
+    return _gradients(here, *range(here.world_size))
+
+
+def summed_gradients(here: Here) -> list[Any]:
+    """The sum of all ranks' gradients."""
+    return [gradient * here.world_size for gradient in mean_gradients(here)]
+
+
+def own_gradients(here: Here) -> list[Any]:
+    """This rank's gradients alone."""
+    return _gradients(here, here.rank)
+
+
+def trying(wrapper: str) -> Callable[[Here], list[Any]]:
+    """Wrap a model, and take the gradients of one step."""
+
+    def tries(here: Here) -> list[Any]:
+        model = new_model(here, here.rank)
+        ddp = getattr(here, wrapper)(model)
+        loss = loss_of(here, ddp, here.rank)
+        watch = Watch(here)
+        with watch.watching():
+            loss.backward()
+            during, early = watch.started, len(watch.waited)
+            ddp.finish()
+        here.note(
+            started=watch.started,
+            during=during,
+            asynchronous=watch.asynchronous,
+            early=early,
+            waited=len(watch.waited),
+        )
+        return [parameter.grad for parameter in model.parameters()]
+
+    return tries
+
+
+def targets(collectives: int) -> tuple[Target, ...]:
+    """So many collectives, all of them started in the backward pass and waited for after it."""
+    return (
+        Target("collectives", "started", "collectives", most=collectives),
+        Target(
+            "during",
+            "during",
+            "of them started during the backward pass",
+            most=collectives,
+            least=collectives,
+        ),
+        Target(
+            "asynchronous",
+            "asynchronous",
+            "of them asynchronous",
+            most=collectives,
+            least=collectives,
+            tells=False,
+        ),
+        Target("early", "early", "of them waited for before its end", most=0, tells=False),
+        Target(
+            "waited",
+            "waited",
+            "of them waited for",
+            most=collectives,
+            least=collectives,
+            tells=False,
+        ),
+    )

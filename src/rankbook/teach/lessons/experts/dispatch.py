@@ -1,0 +1,106 @@
+"""The exercise on the way out: tokens to the ranks of their experts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rankbook.teach.definitions import Exercise, Mistake, Target
+
+if TYPE_CHECKING:
+    from rankbook.teach.judging import Here
+from rankbook.teach.lessons.experts import shared
+
+__all__ = ["DISPATCH"]
+
+
+def _try_dispatch(here: Here) -> list[Any]:
+    rank = here.rank
+    tokens, choice = shared.tokens_of(here, rank), shared.choice_of(here, rank)
+    arrived, order, sent, came = here.dispatch(tokens, choice)
+    return [arrived, here.torch.as_tensor(order), shared.sizes_of(sent), shared.sizes_of(came)]
+
+
+def _dispatched(here: Here) -> list[Any]:
+    rank = here.rank
+    order = here.torch.tensor(shared.order_of(rank))
+    return [shared.arrived_at(here, rank), order, shared.sent_by(rank), shared.came_to(rank)]
+
+
+def _unsorted(here: Here) -> list[Any]:
+    """What comes of sending the tokens in the order in which they are."""
+    pieces = (shared.tokens_of(here, each).split(shared.sent_by(each)) for each in range(4))
+    arrived = here.torch.cat([by_expert[here.rank] for by_expert in pieces])
+    return [arrived, *_dispatched(here)[1:]]
+
+
+def _equal_shares(here: Here) -> list[Any]:
+    """What comes of leaving the sizes away: two tokens for each rank."""
+    ordered = (shared.tokens_of(here, each)[shared.order_of(each)] for each in range(4))
+    pieces = [tokens.split(2)[here.rank] for tokens in ordered]
+    return [here.torch.cat(pieces), *_dispatched(here)[1:]]
+
+
+def _dispatch_cell(*lines: str) -> str:
+    body = "".join(f"    {line}\n" for line in lines)
+    return (
+        "%%dist\ndef dispatch(tokens, choice):\n    order = choice.argsort(stable=True)\n"
+        "    counts = torch.bincount(choice, minlength=world_size)\n"
+        f"{body}    return arrived, order, sent, came\n"
+    )
+
+
+_EXCHANGE = (
+    "arriving = torch.empty_like(counts)",
+    "dist.all_to_all_single(arriving, counts)",
+    "sent, came = counts.tolist(), arriving.tolist()",
+)
+_ROOM = "arrived = tokens.new_empty(sum(came), tokens.shape[1])"
+
+DISPATCH = Exercise(
+    name="dispatch",
+    title="Tokens go out",
+    needs=("dispatch",),
+    tries=_try_dispatch,
+    right=_dispatched,
+    targets=(Target("calls", "calls", "calls", most=2),),
+    hints=(
+        "Four steps: put into order, count, exchange the counts, exchange the tokens.",
+        "counts = torch.bincount(choice, minlength=world_size); arriving = "
+        "torch.empty_like(counts); dist.all_to_all_single(arriving, counts)",
+        "arrived = tokens.new_empty(sum(came), tokens.shape[1]); "
+        "dist.all_to_all_single(arrived, tokens[order], came, sent)",
+    ),
+    mistakes=(
+        Mistake(
+            "not-sorted",
+            "The sizes fit, but the tokens were sent in the order in which they are: the first "
+            "ones to rank 0, and so on. Send tokens[order].",
+            _dispatch_cell(
+                *_EXCHANGE, _ROOM, "dist.all_to_all_single(arrived, tokens, came, sent)"
+            ),
+            says="has tokens that wanted other experts",
+            gives=_unsorted,
+        ),
+        Mistake(
+            "no-sizes",
+            "Without sizes, all_to_all_single cuts the tokens into four equal pieces, whatever "
+            "they want. Pass both lists, came and sent.",
+            _dispatch_cell(
+                *_EXCHANGE,
+                "arrived = torch.empty_like(tokens)",
+                "dist.all_to_all_single(arrived, tokens[order])",
+            ),
+            says="got two tokens from every rank",
+            gives=_equal_shares,
+        ),
+        Mistake(
+            "swapped",
+            "The sizes are exchanged: in all_to_all_single what comes stands before what is sent, "
+            "as output stands before input.",
+            _dispatch_cell(
+                *_EXCHANGE, _ROOM, "dist.all_to_all_single(arrived, tokens[order], sent, came)"
+            ),
+            seen=lambda seen: bool(seen.raised),
+        ),
+    ),
+)

@@ -1,0 +1,24 @@
+"""Lesson 10: measuring; a stopwatch, alpha and beta, when DDP pays, and a straggler.
+
+Where an answer takes time here, that is a sleep: what is right is far from what is wrong, so a busy
+machine does not change the verdict.
+"""
+
+from __future__ import annotations
+
+from rankbook.teach.definitions import Lesson
+from rankbook.teach.lessons.measuring.predictions import PREDICTIONS
+from rankbook.teach.lessons.measuring.stopwatch import STOPWATCH
+from rankbook.teach.lessons.measuring.straggler import STRAGGLER
+from rankbook.teach.lessons.measuring.when_ddp_pays import PAYS
+
+__all__ = ["LESSON"]
+
+LESSON = Lesson(
+    name="10_measuring",
+    title="Measuring",
+    minutes=40,
+    ranks=4,
+    predictions=PREDICTIONS,
+    exercises=(STOPWATCH, PAYS, STRAGGLER),
+)

@@ -1,0 +1,84 @@
+"""The exercise on finding the rank that holds up the others."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from rankbook.teach.definitions import Exercise, Mistake
+
+if TYPE_CHECKING:
+    from rankbook.teach.judging import Here
+
+__all__ = ["STRAGGLER"]
+
+
+_WORK = (45, 90, 30, 8)
+"""Milliseconds of a step's work, by rank: rank 1 is the straggler, and rank 3 waits longest."""
+_AFTER = 30
+"""Milliseconds that rank 0 needs for itself when all have communicated: its steps seem longest."""
+_STEPS = 3
+
+
+def _try_straggler(here: Here) -> Any:
+    def communicate() -> None:
+        here.dist.barrier()
+        time.sleep(_AFTER / 1000 if here.rank == 0 else 0.0)
+
+    return here.straggler(lambda: time.sleep(_WORK[here.rank] / 1000), communicate, _STEPS)
+
+
+def _straggler_cell(timed: tuple[str, ...], end: tuple[str, ...]) -> str:
+    loop = "".join(f"        {line}\n" for line in timed)
+    return (
+        "%%dist\ndef straggler(work, communicate, steps):\n    own = torch.zeros(1)\n"
+        f"    for _ in range(steps):\n{loop}" + "".join(f"    {line}\n" for line in end)
+    )
+
+
+_BEGAN = "began = time.perf_counter()"
+_OWN = "own += time.perf_counter() - began"
+_LARGEST = (
+    "all_own = [torch.zeros(1) for _ in range(world_size)]",
+    "dist.all_gather(all_own, own)",
+    "return torch.cat(all_own).argmax().item()",
+)
+
+STRAGGLER = Exercise(
+    name="find",
+    title="Find the straggler",
+    needs=("straggler",),
+    tries=_try_straggler,
+    right=lambda here: 1,  # noqa: ARG005 - the same on all ranks
+    hints=(
+        "Look at the clock before work() and after it. What communicate() takes is the others.",
+        "Then every rank needs the times of all: dist.all_gather.",
+        "torch.cat(all_own).argmax().item() is the number of the rank with the largest.",
+    ),
+    mistakes=(
+        Mistake(
+            "whole-steps",
+            "The whole step was timed, with the wait in communicate(). So all ranks look equally "
+            "slow, and some small thing decides. Stop the clock right after work().",
+            _straggler_cell((_BEGAN, "work()", "communicate()", _OWN), _LARGEST),
+            says="names the rank with the longest steps",
+            gives=lambda here: 0,  # noqa: ARG005 - the same on all ranks
+        ),
+        Mistake(
+            "victim",
+            "That is the rank that waits longest: it has least to do. The straggler is the one "
+            "that the others wait for.",
+            _straggler_cell(("work()", _BEGAN, "communicate()", _OWN), _LARGEST),
+            says="names the rank that waits longest",
+            gives=lambda here: 3,  # noqa: ARG005 - the same on all ranks
+        ),
+        Mistake(
+            "does-not-ask",
+            "Each rank has named itself. To know who needs longest, the ranks have to compare: "
+            "gather the times of all, then take the largest.",
+            _straggler_cell((_BEGAN, "work()", _OWN, "communicate()"), ("return rank",)),
+            says="names itself",
+            seen=lambda seen: seen.right == {1} and not seen.hang,
+        ),
+    ),
+)

@@ -1,0 +1,118 @@
+"""The exercise on when DDP is faster than one rank."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rankbook.teach.definitions import Exercise, Mistake
+
+if TYPE_CHECKING:
+    from rankbook.teach.judging import Here
+
+__all__ = ["PAYS"]
+
+
+_CASES = (
+    (4, 10.0, 20.0, 12.0, False),
+    (4, 10.0, 20.0, 12.0, True),
+    (4, 2.0, 4.0, 12.0, True),
+    (4, 2.0, 4.0, 12.0, False),
+    (64, 30.0, 60.0, 80.0, True),
+)
+
+
+def _speedup(
+    ranks: int,
+    forward: float,
+    backward: float,
+    communicate: float,
+    overlap: bool,  # noqa: FBT001 - as the learner's function
+) -> float:
+    rest = max(backward, communicate) if overlap else backward + communicate
+    return ranks * (forward + backward) / (forward + rest)
+
+
+def _speedups(change: Callable[..., float]) -> Callable[[Here], list[float]]:
+    return lambda here: [change(*case) for case in _CASES]  # noqa: ARG005 - the same on all ranks
+
+
+def _cell_of(*lines: str) -> str:
+    body = "".join(f"    {line}\n" for line in lines)
+    return f"%%dist\ndef speedup(ranks, forward, backward, communicate, overlap):\n{body}"
+
+
+_STEP = (
+    "if overlap:",
+    "    step = forward + max(backward, communicate)",
+    "else:",
+    "    step = forward + backward + communicate",
+)
+
+PAYS = Exercise(
+    name="pays",
+    title="When does DDP pay?",
+    needs=("speedup",),
+    tries=lambda here: [float(here.speedup(*case)) for case in _CASES],
+    right=_speedups(_speedup),
+    hints=(
+        "How long is a step of one rank alone? How long is one of several ranks? In the second, "
+        "how many batches are done?",
+        "With overlap, backward and communicating take as long as the longer of the two: max.",
+        "ranks * (forward + backward) / step",
+    ),
+    mistakes=(
+        Mistake(
+            "one-batch",
+            "That is which share of the time a rank computes, the efficiency. In each step, "
+            "*every* rank does a batch of its own: times ranks.",
+            _cell_of(*_STEP, "return (forward + backward) / step"),
+            says="has the efficiency of one rank",
+            gives=_speedups(lambda ranks, *times: _speedup(ranks, *times) / ranks),
+        ),
+        Mistake(
+            "no-overlap",
+            "The backward pass and the communicating were added up, also where they happen at the "
+            "same time. Then the longer one counts.",
+            _cell_of(
+                "step = forward + backward + communicate",
+                "return ranks * (forward + backward) / step",
+            ),
+            says="never overlaps",
+            gives=_speedups(lambda *case: _speedup(case[0], case[1], case[2], case[3], False)),  # noqa: FBT003
+        ),
+        Mistake(
+            "hides-all",
+            "Communicating cannot hide behind the forward pass: before the backward pass there "
+            "are no gradients. So forward stands outside of max.",
+            _cell_of(
+                "alone = forward + backward",
+                "step = max(alone, communicate) if overlap else alone + communicate",
+                "return ranks * alone / step",
+            ),
+            says="hides it behind the forward pass as well",
+            gives=_speedups(
+                lambda ranks, forward, backward, communicate, overlap: _speedup(
+                    ranks, 0.0, forward + backward, communicate, overlap
+                )
+            ),
+        ),
+        Mistake(
+            "shares-the-batch",
+            "There the ranks share one batch. In DDP each rank computes a whole batch of its own "
+            "in every step: computing does not get shorter, more of it is done.",
+            _cell_of(
+                "alone = forward + backward",
+                "rest = backward / ranks",
+                "rest = max(rest, communicate) if overlap else rest + communicate",
+                "return alone / (forward / ranks + rest)",
+            ),
+            says="divides the computing by the ranks",
+            gives=_speedups(
+                lambda ranks, forward, backward, communicate, overlap: _speedup(
+                    ranks, forward / ranks, backward / ranks, communicate, overlap
+                )
+            ),
+        ),
+    ),
+)

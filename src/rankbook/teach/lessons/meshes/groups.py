@@ -1,0 +1,155 @@
+"""The exercise on groups by hand: every rank makes every group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rankbook.ranks import label
+from rankbook.teach.definitions import Exercise, Mistake
+
+if TYPE_CHECKING:
+    from rankbook.teach.judging import Here
+from rankbook.teach.lessons.meshes import shared
+
+__all__ = ["GROUPS"]
+
+
+class _OutOfStepError(Exception):
+    """Ranks make different groups with the same call."""
+
+
+@contextmanager
+def _in_step(here: Here, made: list[list[int]]) -> Iterator[None]:
+    """Compare what the ranks pass to ``new_group``: torch does not, and hangs now or later.
+
+    Args:
+        here: The rank.
+        made: Gets the members of each group that this rank asks for.
+    """
+    torch, dist, real = here.torch, here.dist, here.dist.new_group
+
+    def new_group(ranks: Any = None, *args: Any, **how: Any) -> Any:
+        made.append(sorted(range(here.world_size) if ranks is None else ranks))
+        asked = torch.tensor(sum(1 << rank for rank in made[-1]))
+        low, high = asked.clone(), asked.clone()
+        dist.all_reduce(low, dist.ReduceOp.MIN)
+        dist.all_reduce(high, dist.ReduceOp.MAX)
+        if low != high:
+            raise _OutOfStepError
+        return real(ranks, *args, **how)
+
+    dist.new_group = new_group
+    try:
+        yield
+    finally:
+        dist.new_group = real
+
+
+def _try_groups(here: Here) -> list[str]:
+    made: list[list[int]] = []
+    try:
+        with _in_step(here, made):
+            groups = [here.my_group(lists) for lists in (shared.ROWS, shared.COLUMNS)]
+    except _OutOfStepError:
+        return _apart(made)
+    return [_members(here, group) for group in groups]
+
+
+def _members(here: Here, group: Any) -> str:
+    """Whom a rank meets in a group."""
+    if not isinstance(group, here.dist.ProcessGroup):
+        return "in no group" if group == here.dist.GroupMember.NON_GROUP_MEMBER else repr(group)
+    met = [here.torch.tensor(0) for _ in range(here.dist.get_world_size(group))]
+    here.dist.all_gather(met, here.torch.tensor(here.rank), group=group)
+    return f"with ranks {label(int(rank) for rank in met)}"
+
+
+def _apart(made: list[list[int]]) -> list[str]:
+    """What is said of a rank that asked for these groups, the last one unlike other ranks."""
+    return [f"new_group for {', then '.join(map(str, made))}"]
+
+
+def _leaves_early(here: Here) -> list[str]:
+    """What comes of returning as soon as a rank has its own row."""
+    done = shared.ROWS[: shared.ROWS.index(shared.list_of(shared.ROWS, here.rank)) + 1]
+    return _apart([*done, shared.COLUMNS[0]][:2])
+
+
+def _grouped(*ways: list[list[int]]) -> Callable[[Here], list[str]]:
+    return lambda here: [f"with ranks {label(shared.list_of(lists, here.rank))}" for lists in ways]
+
+
+def _in_the_last(here: Here) -> list[str]:
+    """What comes of keeping the group that was made last."""
+    return [
+        f"with ranks {label(lists[-1])}" if here.rank in lists[-1] else "in no group"
+        for lists in (shared.ROWS, shared.COLUMNS)
+    ]
+
+
+def _groups_cell(*lines: str) -> str:
+    body = "".join(f"    {line}\n" for line in lines)
+    return f"%%dist\ndef my_group(lists):\n{body}"
+
+
+GROUPS = Exercise(
+    name="groups",
+    title="Every rank makes every group",
+    needs=("my_group",),
+    tries=_try_groups,
+    right=_grouped(shared.ROWS, shared.COLUMNS),
+    hints=(
+        "A loop over the lists, and in it one call of new_group, which every rank makes.",
+        "Keep the group if rank in ranks; and go on with the loop.",
+        "for ranks in lists: group = dist.new_group(ranks); if rank in ranks: mine = group. "
+        "After the loop, return mine.",
+    ),
+    mistakes=(
+        Mistake(
+            "the-last",
+            "The loop has overwritten what it had found: each rank returns the group that was made "
+            "last, whether it is in it or not. Keep a group only if rank is in ranks.",
+            _groups_cell(
+                "for ranks in lists:", "    group = dist.new_group(ranks)", "return group"
+            ),
+            says="returned the group that was made last",
+            gives=_in_the_last,
+        ),
+        Mistake(
+            "neighbours",
+            "new_subgroups cuts the ranks into neighbours: that gives the rows. It does not look "
+            "at the lists, and a column is no group of neighbours.",
+            _groups_cell("return dist.new_subgroups(len(lists[0]))[0]"),
+            says="is with its neighbour both times",
+            gives=_grouped(shared.ROWS, shared.ROWS),
+        ),
+        Mistake(
+            "leaves-early",
+            "A rank that returns from the loop as soon as it has its own group never makes the "
+            "groups that come after it, and the others wait for it there. Finish the loop first.",
+            _groups_cell(
+                "for ranks in lists:",
+                "    group = dist.new_group(ranks)",
+                "    if rank in ranks:",
+                "        return group",
+            ),
+            says="left its loop as soon as it had its own group",
+            gives=_leaves_early,
+        ),
+        Mistake(
+            "own-only",
+            "Each rank has made only the group that it is in. Torch numbers groups by counting "
+            "these calls, so different groups got the same number. Call new_group for every list, "
+            "on every rank.",
+            _groups_cell(
+                "for ranks in lists:",
+                "    if rank in ranks:",
+                "        return dist.new_group(ranks)",
+            ),
+            says="made only the group that it is in",
+            gives=lambda here: _apart([shared.list_of(shared.ROWS, here.rank)]),
+        ),
+    ),
+)

@@ -1,0 +1,106 @@
+"""The exercise on a norm over a mesh."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rankbook.teach.definitions import Exercise, Mistake, Target
+
+if TYPE_CHECKING:
+    from rankbook.teach.judging import Here
+
+__all__ = ["NORM"]
+
+
+_PARTS = [[2.0, 2.0, 1.0, 0.0], [4.0, 0.0, 0.0, 0.0]]
+"""By half of the model; 9 and 16 are the sums of the squares, so that the whole has 25 ..."""
+
+_WHOLE = 12.0
+"""... and with this, 169 = 13²."""
+
+
+def _try_norm(here: Here) -> Any:
+    parts = here.torch.tensor(_PARTS[here.rank % 2]).split([3, 1])
+    return here.gradient_norm(list(parts), [here.torch.tensor([_WHOLE])])
+
+
+def _norm(own: float, neighbour: float, whole: float) -> Callable[[Here], Any]:
+    """The norm, if the squares are counted so many times."""
+
+    def gives(here: Here) -> Any:
+        squares = [sum(number**2 for number in half) for half in _PARTS]
+        mine, theirs = squares[here.rank % 2], squares[1 - here.rank % 2]
+        total = own * mine + neighbour * theirs + whole * _WHOLE**2
+        return here.torch.tensor(math.sqrt(total))
+
+    return gives
+
+
+def _norm_cell(*lines: str) -> str:
+    body = "".join(f"    {line}\n" for line in lines)
+    return f"%%dist\ndef gradient_norm(parts, whole):\n{body}"
+
+
+_OWN = "squares = sum(gradient.square().sum() for gradient in parts)"
+_BOTH = "squares = sum(gradient.square().sum() for gradient in parts + whole)"
+_ADD = "squares += sum(gradient.square().sum() for gradient in whole)"
+
+NORM = Exercise(
+    name="norm",
+    title="The norm of the whole gradient",
+    needs=("gradient_norm",),
+    tries=_try_norm,
+    right=_norm(1, 1, 1),
+    targets=(Target("calls", "calls", "collectives", most=1),),
+    hints=(
+        "Squares can be added up, square roots cannot. So add squares first, everywhere.",
+        "The two halves of parts are on the two ranks of a row: their squares are added by an "
+        "all_reduce. What is whole on both must not go through it.",
+        "squares = sum(g.square().sum() for g in parts); dist.all_reduce(squares, group=row); "
+        "squares += sum(g.square().sum() for g in whole); return squares.sqrt()",
+    ),
+    mistakes=(
+        Mistake(
+            "own",
+            "Each rank has taken the norm of what it holds. The squares of the other half are "
+            "missing: they are on the other rank of the row.",
+            _norm_cell(_BOTH, "return squares.sqrt()"),
+            says="has the norm of its own half",
+            gives=_norm(1, 0, 1),
+        ),
+        Mistake(
+            "whole-twice",
+            "What is whole on both ranks of a row was added up as if it were cut, so it counts "
+            "twice. Add it after the all_reduce.",
+            _norm_cell(_BOTH, "dist.all_reduce(squares, group=row)", "return squares.sqrt()"),
+            says="counts the bias twice",
+            gives=_norm(1, 1, 2),
+        ),
+        Mistake(
+            "copies",
+            "The sum went over all four ranks, so it counts both copies of the model, which have "
+            "the same gradients. Sum over one copy: the row.",
+            _norm_cell(_OWN, "dist.all_reduce(squares)", _ADD, "return squares.sqrt()"),
+            says="counts both copies of the model",
+            gives=_norm(2, 2, 1),
+        ),
+        Mistake(
+            "everything",
+            "The sum went over all four ranks: it counts both copies of the model, and the bias "
+            "four times. Sum the parts over the row, and add the bias afterwards.",
+            _norm_cell(_BOTH, "dist.all_reduce(squares)", "return squares.sqrt()"),
+            says="counts what all four ranks hold",
+            gives=_norm(2, 2, 4),
+        ),
+        Mistake(
+            "column",
+            "The ranks of a column hold the same half: its squares were counted twice, and the "
+            "other half's not at all. The halves of one copy stand in a row.",
+            _norm_cell(_OWN, "dist.all_reduce(squares, group=column)", _ADD, "return squares**0.5"),
+            says="has its own half twice",
+            gives=_norm(2, 0, 1),
+        ),
+    ),
+)

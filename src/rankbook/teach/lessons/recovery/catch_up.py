@@ -1,0 +1,161 @@
+"""The exercise on a newcomer that catches up with the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rankbook.teach.definitions import Exercise, Mistake
+
+if TYPE_CHECKING:
+    from rankbook.teach.judging import Here
+
+__all__ = ["CATCH_UP"]
+
+
+_STEP = 12
+"""Steps that the survivors have done."""
+_NEWCOMERS = (2, 0)
+"""Two deaths: the second is that of rank 0, from which many would copy."""
+
+
+def _before(here: Here, rank: int, newcomer: int) -> list[Any]:
+    """Weights, momentum and step of a rank: those of all survivors are the same."""
+    torch = here.torch
+    if rank == newcomer:
+        return [torch.ones(3), torch.zeros(3), 0]
+    return [torch.tensor([5.0, 6.0, 7.0]), torch.tensor([0.5, 0.25, 0.125]), _STEP]
+
+
+def _try_catch_up(here: Here) -> list[Any]:
+    return [value for newcomer in _NEWCOMERS for value in _caught_up(here, newcomer)]
+
+
+def _caught_up(here: Here, newcomer: int) -> list[Any]:
+    weights, momentum, step = _before(here, here.rank, newcomer)
+    step = here.catch_up([weights[:2], weights[2:]], [momentum[:2], momentum[2:]], step)
+    return [weights, momentum, step]
+
+
+def _survivor(newcomer: int) -> int:
+    return 1 if newcomer == 0 else 0
+
+
+def _after(
+    source: Callable[[int], int] = _survivor, *, momentum: bool = True, step: bool = True
+) -> Callable[[Here], list[Any]]:
+    """What a rank has if so much is copied from a source, which depends on the newcomer."""
+
+    def gives(here: Here) -> list[Any]:
+        values = []
+        for newcomer in _NEWCOMERS:
+            own = _before(here, here.rank, newcomer)
+            copied = _before(here, source(newcomer), newcomer)
+            takes = (True, momentum, step)
+            values += [c if take else o for o, c, take in zip(own, copied, takes, strict=True)]
+        return values
+
+    return gives
+
+
+def _mean(here: Here) -> list[Any]:
+    """What comes of averaging instead of copying."""
+    values: list[Any] = []
+    for newcomer in _NEWCOMERS:
+        each = [_before(here, rank, newcomer) for rank in range(here.world_size)]
+        values += [sum(rank[i] for rank in each) / here.world_size for i in (0, 1)]
+        values.append(_STEP)
+    return values
+
+
+def _catch_up_cell(*lines: str) -> str:
+    body = "".join(f"    {line}\n" for line in lines)
+    return f"%%dist\ndef catch_up(weights, momentum, step):\n{body}"
+
+
+_FIND = (
+    "steps = [torch.tensor(0) for _ in range(world_size)]",
+    "dist.all_gather(steps, torch.tensor(step))",
+    "furthest = torch.stack(steps).argmax().item()",
+)
+_COPY = ("for tensor in [*weights, *momentum]:", "    dist.broadcast(tensor, src=furthest)")
+
+CATCH_UP = Exercise(
+    name="catch-up",
+    title="A newcomer catches up",
+    needs=("catch_up",),
+    tries=_try_catch_up,
+    right=_after(),
+    hints=(
+        "First find out which rank is furthest: every rank needs the steps of all ranks.",
+        "dist.all_gather(steps, torch.tensor(step)), where steps is a list of world_size tensors "
+        "torch.tensor(0). Then all ranks know the same source.",
+        "for tensor in [*weights, *momentum]: dist.broadcast(tensor, src=furthest). "
+        "Return steps[furthest].item().",
+    ),
+    mistakes=(
+        Mistake(
+            "rank-0",
+            "Everything was copied from rank 0. When rank 0 is the newcomer, that overwrites what "
+            "the others have learned. Look for the rank with the largest step.",
+            _catch_up_cell(
+                "step = torch.tensor(step)",
+                "for tensor in [*weights, *momentum, step]:",
+                "    dist.broadcast(tensor, src=0)",
+                "return step.item()",
+            ),
+            says="has what rank 0 had, also where rank 0 was new",
+            gives=_after(lambda newcomer: 0),  # noqa: ARG005 - from whatever is there
+        ),
+        Mistake(
+            "no-momentum",
+            "The weights are there, the momentum is not: the newcomer would take other steps than "
+            "the others from now on. Copy both lists.",
+            _catch_up_cell(
+                *_FIND,
+                "for tensor in weights:",
+                "    dist.broadcast(tensor, src=furthest)",
+                "return steps[furthest].item()",
+            ),
+            says="has its own momentum",
+            gives=_after(momentum=False),
+        ),
+        Mistake(
+            "own-step",
+            "The tensors are right, but the newcomer believes that it is at step 0. It would take "
+            "the first samples again, and 12 steps more than the others. Return the step of the "
+            "rank that is furthest.",
+            _catch_up_cell(*_FIND, *_COPY, "return step"),
+            says="returned its own step",
+            gives=_after(step=False),
+        ),
+        Mistake(
+            "mean",
+            "That is a mean of what the ranks have: a fourth of it comes from a model that has "
+            "learned nothing. Copy from one rank: dist.broadcast.",
+            _catch_up_cell(
+                "for tensor in [*weights, *momentum]:",
+                "    dist.all_reduce(tensor)",
+                "    tensor /= world_size",
+                "step = torch.tensor(step)",
+                "dist.all_reduce(step, dist.ReduceOp.MAX)",
+                "return step.item()",
+            ),
+            says="has the mean over all ranks, the newcomer included",
+            gives=_mean,
+        ),
+        Mistake(
+            "newcomer-only",
+            "Only the newcomer has called broadcast, and waits. In a collective everybody takes "
+            "part, also the ranks that have it all: the source sends by the same call.",
+            _catch_up_cell(
+                *_FIND,
+                "if step < steps[furthest]:",
+                "    for tensor in [*weights, *momentum]:",
+                "        dist.broadcast(tensor, src=furthest)",
+                "return steps[furthest].item()",
+            ),
+            seen=lambda seen: bool(seen.hang),
+        ),
+    ),
+)
