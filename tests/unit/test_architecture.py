@@ -40,3 +40,14 @@ def test_a_file_that_the_page_names_is_there(path):
 def test_the_page_names_every_module_of_a_room(room):
     names = {path.stem for path in (SOURCE / room).glob("*.py")} - {"__init__"}
     assert {name for name in names if not re.search(rf"\b{name}\b", PAGE)} == set()
+
+
+def test_the_page_says_why_a_file_has_more_than_300_lines():
+    _, _, told = PAGE.partition("## Files of more than 300 lines")
+    sources = [path for kind in ("py", "css", "js") for path in SOURCE.rglob(f"*.{kind}")]
+    long = {
+        path.relative_to(SOURCE).as_posix()
+        for path in sources
+        if len(path.read_text().splitlines()) > 300
+    }
+    assert long == set(re.findall(r"`([a-z_/]+\.[a-z]+)`", told))
