@@ -139,11 +139,11 @@ def forget(session):
     session.reset(clean=True)
 
 
-def assert_says(result, generation, kind, again):
+def assert_says(result, origin, kind, again):
     for rank in result:
         error = result[rank].error
         assert error.ename == "StaleGroupError", error
-        assert error.evalue.startswith(f"this {kind} was made for generation {generation}")
+        assert error.evalue.startswith(f"this {kind} was made {origin}")
         assert error.evalue.endswith(again)
         assert "\n" not in error.evalue
         assert len(error.traceback) < 12
@@ -166,9 +166,9 @@ def test_an_object_that_cannot_go_on_says_what_it_is_and_what_to_write(four, nam
     four.run(f"{COMMON}{OBJECTS[name]}\n{STEP.format(0)}").raise_for_error()
     if name != "DTensor":  # its state is told by collectives
         four.run("before = state()").raise_for_error()
-    generation = four.generation
+    origin = f"for generation {four.generation}"
     event(four)
-    assert_says(four.run(STEP.format(1)), generation, *KINDS[name])
+    assert_says(four.run(STEP.format(1)), origin, *KINDS[name])
     if name != "DTensor":
         four.run("assert state() == before, 'a parameter has changed'").raise_for_error()
 
@@ -185,17 +185,17 @@ def not_healed(four):
 @pytest.mark.sample(every=5)
 def test_an_object_of_a_backend_that_is_not_healed_says_so_after_a_reset(not_healed, name):
     not_healed.run(f"{COMMON}{OBJECTS[name]}\n{STEP.format(0)}").raise_for_error()
-    generation = not_healed.generation
+    origin = f"for generation {not_healed.generation}"
     not_healed.reset()
-    assert_says(not_healed.run(STEP.format(1)), generation, *KINDS[name])
+    assert_says(not_healed.run(STEP.format(1)), origin, *KINDS[name])
 
 
 def assert_says_after(event, four, make, use, said):
     """Make something, have its group end, use it."""
     four.run(f"{COMMON}{make}").raise_for_error()
-    generation = four.generation
+    origin = f"for generation {four.generation}"
     event(four)
-    assert_says(four.run(use), generation, *said)
+    assert_says(four.run(use), origin, *said)
 
 
 @pytest.mark.parametrize("event", [change_size, forget])
@@ -213,6 +213,51 @@ def test_what_holds_a_group_of_before_says_so(four, name, event):
 @pytest.mark.parametrize("name", ALONE)
 def test_what_is_used_another_way_says_so_too(four, name, event):
     assert_says_after(event, four, *ALONE[name])
+
+
+SCRIPT = """
+import torch, torch.distributed as dist
+dist.init_process_group("gloo")
+rank, world_size, device = dist.get_rank(), dist.get_world_size(), torch.device("cpu")
+left = []
+for make in {makes!r}:
+    left.append(dict(globals()))
+    exec(make, left[-1])
+{end}
+"""
+LEFT = {
+    name: (f"{COMMON}{OBJECTS[name]}\n{STEP.format(0)}", STEP.format(1), told)
+    for name, told in KINDS.items()
+} | {name: (f"{COMMON}{make}", use, told) for name, (make, use, told) in MORE.items()}
+
+
+def assert_what_a_script_has_left_says_so(session, path, objects, end):
+    # By the names that a mesh of the script's knows, it must not find one of these.
+    count = 3 * len(objects)
+    session.run(f"groups = [dist.new_group() for _ in range({count})]").raise_for_error()
+    makes = [make for make, *_ in objects]
+    path.write_text(SCRIPT.format(makes=makes, end=end))
+    session.run_script(path).raise_for_error()
+    for number, (_, use, told) in enumerate(objects):
+        result = session.run(f"exec({use!r}, left[{number}])")
+        if told[0] == "pipeline schedule":
+            result.raise_for_error()  # it holds no group: each step takes the default one
+        else:
+            assert_says(result, f"in the script {path.name}, ", *told)
+    session.run("[dist.barrier(group) for group in groups]").raise_for_error()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["", "dist.destroy_process_group()"])
+def test_whatever_a_script_has_left_with_a_group_of_its_own_says_so(four, tmp_path, end):
+    path = tmp_path / "train.py"
+    assert_what_a_script_has_left_says_so(four, path, [*LEFT.values()], end)
+
+
+def test_a_module_and_a_mesh_that_a_script_has_left_say_so(four, tmp_path):
+    few = [LEFT["DDP"], LEFT["a mesh"], LEFT["a group of new_group"]]
+    path = tmp_path / "train.py"
+    assert_what_a_script_has_left_says_so(four, path, few, "dist.destroy_process_group()")
 
 
 def test_a_rank_that_was_left_out_for_a_while_says_so_as_the_others_do(four):

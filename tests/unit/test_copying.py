@@ -31,7 +31,7 @@ def begin():
 def heal():
     account = healing.note(1)
     dist.destroy_process_group()
-    healing.separate(account)
+    healing.separate(account.groups)
     begin()
     healing.heal(account)
 

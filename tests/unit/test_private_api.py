@@ -181,6 +181,7 @@ USES = [
     (GROUP, "_get_backend", "distributed"),
     (GROUP, "_id", "distributed"),
     (GROUP, "_register_backend", "distributed"),
+    (GROUP, "_set_group_name", "distributed"),
     (REDUCER, "_check_reducer_finalized", "distributed"),
     (REDUCER, "_get_zeros_like_grad_buckets", "distributed"),
     (REDUCER, "_remove_autograd_hooks", "distributed"),

@@ -24,7 +24,7 @@ import torch.distributed.distributed_c10d as c10d
 from rankbook.calls.fingerprints import Running, key_of
 from rankbook.calls.places import line_of_call
 from rankbook.calls.records import Group
-from rankbook.models.calls import GROUPS, Fingerprint, Making, Slot
+from rankbook.models.calls import GROUPS, SCRIPTS, Fingerprint, Making, Slot
 
 __all__ = ["Groups", "install", "remove"]
 
@@ -70,7 +70,8 @@ class Groups:
             # A group of one rank meets nobody: each may have its own.
             self._of_all.add(key_of((name, ranks if len(ranks) > 1 else ())))
             number = self._of_all.count
-        making = Making(self.name_in_session(name), ranks, nth, self._epoch, line, number=number)
+        name = f"{SCRIPTS}{name}" if self.world else name
+        making = Making(name, ranks, nth, self._epoch, line, number=number)
         self._under_way[threading.get_ident()] = making
 
     def end(self, *, made: bool) -> None:
@@ -124,7 +125,7 @@ class Groups:
 
     def know(self, pg: Any, generation: int) -> Group:
         """Begin to count the calls of a group."""
-        name = self.name_in_session(c10d._world.pg_names.get(pg, ""))
+        name = str(c10d._world.pg_names.get(pg, ""))
         ranks = self.in_session(members_of(pg))
         self.by_id = {
             key: group
@@ -142,10 +143,6 @@ class Groups:
         """The session's numbers of ranks that torch has numbered."""
         world = self.world
         return tuple(world[rank] if rank < len(world) else rank for rank in ranks)
-
-    def name_in_session(self, name: str) -> str:
-        """The name of a group, which in a script differs from those of the session's groups."""
-        return f"script/{name}" if self.world and name else name
 
 
 def members_of(pg: Any) -> tuple[int, ...]:
@@ -174,8 +171,7 @@ def install(ledger: Any) -> None:
             groups.end(made=done)
         if isinstance(made[0], c10d.ProcessGroup):
             name = str(c10d._world.pg_names.get(made[0], ""))
-            name, ranks = groups.name_in_session(name), groups.in_session(ranks)
-            groups.made(made[0], name, ranks, ledger.generation)
+            groups.made(made[0], name, groups.in_session(ranks), ledger.generation)
         return made
 
     make_group.of_account = True  # type: ignore[attr-defined]

@@ -4,6 +4,9 @@ torch has one default group per process, and names its groups by a number. While
 it knows of none, as in a process that has just been started; afterwards it has the former ones
 again, the same objects with their connections, so that whatever holds them goes on.
 
+A script's groups are named apart from those of its session. A mesh, a graph of autograd's, compiled
+code hold the names of groups, and may outlive the script: they must find no other group by these.
+
 (The names are private in torch 2.9 to 2.15; ``tests/unit/test_private_api.py`` says so if they go.)
 """
 
@@ -13,11 +16,15 @@ import logging
 import time
 from importlib import import_module
 from typing import Any
+from weakref import WeakSet
+
+import torch.distributed as dist
 
 from rankbook.distributed import healing, init_utils, teardown
 from rankbook.distributed.stores import poll
+from rankbook.models.calls import SCRIPTS
 
-__all__ = ["Aside"]
+__all__ = ["Aside", "ForScript", "made"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +53,59 @@ class Aside:
             if _is_left():
                 init_utils.exchange(self._ours)
                 _hold(self._tables, self._default, self._count, self._comms)
+
+
+class ForScript(Aside):
+    """The process groups that were set aside for a script; one at a time.
+
+    The script's connections outlive what it destroys. A rank that leaves while another waits for it
+    would else end that wait with an error about a connection, and it could not be seen who waits
+    for whom.
+    """
+
+    present: ForScript | None = None
+
+    def __init__(self, origin: str) -> None:
+        """Have torch know of no group from now on.
+
+        Args:
+            origin: Where what the script makes was made, in words: ``in the script train.py``.
+        """
+        super().__init__()
+        self._origin = origin
+        self._made: WeakSet[Any] = WeakSet()
+        self._kept: list[Any] = []
+        ForScript.present = self
+
+    def made(self, group: Any) -> None:
+        """Take a group that has just been made for one of the script's."""
+        if not dist.is_initialized():
+            self._kept.clear()  # every rank has left the one before
+        self._made.add(group)
+        self._kept.append(group)
+        _rename(group, SCRIPTS + group.group_name)
+
+    def end(self) -> None:
+        """Destroy the script's group; what it has left that holds one says so when it is used."""
+        ForScript.present = None
+        super().end()
+        with teardown.ignoring_sigint():
+            healing.end([*self._made], self._origin)
+            teardown.let_go(self._kept)
+
+
+def made(group: Any) -> None:
+    """Note that torch has made a group: a script's, if one runs."""
+    if ForScript.present is not None:
+        ForScript.present.made(group)
+
+
+def _rename(group: Any, name: str) -> None:
+    """Have a group be known by another name than that by which its members have met."""
+    _c10d._unregister_process_group(group.group_name)
+    group._set_group_name(name)
+    _c10d._world.pg_names[group] = name
+    _c10d._register_process_group(name, group)
 
 
 def _is_left() -> bool:

@@ -130,7 +130,7 @@ def _group(ledger: Ledger, group: Any) -> tuple[str, tuple[int, ...]]:
     if not isinstance(group, dist.ProcessGroup):  # a mesh, or the group is being made
         return "", ledger.groups.world
     ranks = c10d._world.pg_group_ranks.get(group, ())
-    return ledger.groups.name_in_session(str(group.group_name)), ledger.groups.in_session(ranks)
+    return str(group.group_name), ledger.groups.in_session(ranks)
 
 
 def recorded(
@@ -160,7 +160,7 @@ def recorded(
     return tuple(
         Collective(
             entry["profiling_name"].rpartition(":")[2],
-            ledger.groups.name_in_session(entry["process_group"][0]),
+            entry["process_group"][0],
             ledger.groups.in_session(ranks.get(entry["process_group"][0], ())),
             entry["collective_seq_id"],
             tuple(map(tuple, entry["input_sizes"])),
@@ -184,7 +184,7 @@ def open_p2p(recorder: Recorder, since_ns: int, ledger: Ledger) -> Collective | 
         peer = int(title[2])
         return Collective(
             title[1],
-            ledger.groups.name_in_session(name),
+            name,
             its,
             sizes=tuple(map(tuple, entry["input_sizes"])),
             dtypes=tuple(map(python_name, entry["input_dtypes"])),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from rankbook.distributed import (
     rendezvous,
     teardown,
 )
-from rankbook.distributed.aside import Aside
+from rankbook.distributed.aside import ForScript
 from rankbook.distributed.environment import Launch
 from rankbook.engine import nccl
 from rankbook.engine.history import Epoch
@@ -37,6 +38,7 @@ from rankbook.engine.sockets import GlooSockets
 from rankbook.engine.threads import Threads
 from rankbook.engine.tidying import tidy
 from rankbook.models import Collective, GroupInfo
+from rankbook.models.cells import Script
 from rankbook.models.requests import Destroy, EndScript, Initialize
 
 __all__ = ["Group", "destroy", "end_script", "initialize"]
@@ -71,7 +73,7 @@ class Group:
         healing.count_steps()
         self._resumed = 0
         """When the group was there again after a script, ns since the epoch."""
-        self._aside: tuple[Aside, Launch | None] | None = None
+        self._aside: tuple[ForScript, Launch | None] | None = None
         """What a script has put aside."""
         self._account: healing.Account | None = None
         """What there was when the latest group was left, until it goes on with another."""
@@ -173,18 +175,18 @@ class Group:
             # What waits for an initialisation that did not succeed goes on waiting.
             self._account = self._account or account
             for left in (account, self._account):
-                healing.separate(left)
+                healing.separate(left.groups)
 
-    def begin_script(self, launch: Launch, world: tuple[int, ...]) -> None:
+    def begin_script(self, launch: Launch, script: Script) -> None:
         """Have no group, for a script that makes its own.
 
         Args:
             launch: This process among those that run it.
-            world: Their ranks in the session, by their rank in the script.
+            script: Which.
         """
-        self._aside = Aside(), by_hand.act_as(launch)
-        self._ledger.groups.world = world
-        self._sockets.keep()
+        kind, name = ("module" if script.is_module else "script"), Path(script.path).name
+        self._aside = ForScript(f"in the {kind} {name}"), by_hand.act_as(launch)
+        self._ledger.groups.world = script.world
 
     def end_script(self) -> None:
         """Have the session's group again, if a script has ended since; destroy that of the script.
@@ -194,7 +196,6 @@ class Group:
         if self._aside is not None:
             (former, launch), self._aside = self._aside, None
             former.end()
-            self._sockets.let_go()
             by_hand.act_as(launch)
             self._ledger.groups.world = ()
             self._resumed = time.time_ns()

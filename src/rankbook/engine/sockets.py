@@ -25,7 +25,7 @@ from typing import Any
 import torch.distributed as dist
 import torch.distributed.distributed_c10d as c10d
 
-from rankbook.distributed import by_hand, teardown
+from rankbook.distributed import aside, by_hand, teardown
 
 __all__ = ["GlooSockets"]
 
@@ -52,7 +52,6 @@ class GlooSockets:
     def __init__(self) -> None:
         self.began = 0
         self._inodes: dict[int, str] = {}
-        self._kept: list[Any] | None = None
         self._before: set[int] | None = None
         self._make_group = c10d._new_process_group_helper
         c10d._new_process_group_helper = self._watched()
@@ -77,20 +76,6 @@ class GlooSockets:
                     _stand_in_for_missing_peers(found)
         return count
 
-    def keep(self) -> None:
-        """Have connections outlive the groups that are destroyed, until :meth:`let_go`.
-
-        A rank that leaves while another waits for it would else end that wait with an error about
-        a connection, and it could not be seen who waits for whom.
-        """
-        self._kept = []
-
-    def let_go(self) -> None:
-        """Close what was kept, in the background."""
-        kept, self._kept = self._kept, None
-        if kept:
-            teardown.let_go(kept)
-
     def silent_for(self, group: str = "") -> float | None:
         """Seconds since data went over a connection of a group; None where that is not known.
 
@@ -107,12 +92,6 @@ class GlooSockets:
         ]
         return min(times, default=None)
 
-    def _keep(self, group: Any, *, is_default: bool) -> None:
-        if self._kept is not None:
-            if is_default:
-                self._kept.clear()  # every rank has left the one before
-            self._kept.append(group)
-
     def _watched(self) -> Any:
         @functools.wraps(self._make_group)
         def make_group(*args: Any, **kwargs: Any) -> Any:
@@ -123,7 +102,7 @@ class GlooSockets:
             try:
                 made = self._make_group(*args, **kwargs)
                 if type(made[0]) is dist.ProcessGroup:
-                    self._keep(made[0], is_default=is_default)
+                    aside.made(made[0])
                     if is_default:
                         by_hand.wait_until_connected(*args, **kwargs)
             except BaseException:

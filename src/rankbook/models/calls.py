@@ -11,6 +11,7 @@ __all__ = [
     "POLL",
     "SAME_SIZE",
     "SAME_SIZE_ON_GLOO",
+    "SCRIPTS",
     "Call",
     "Fingerprint",
     "LastCalls",
@@ -35,6 +36,9 @@ SAME_SIZE_ON_GLOO = frozenset({"all_gather", "gather", "scatter"})
 
 POLL = "poll"
 """Kind of what a thread does that asks again and again."""
+
+SCRIPTS = "script/"
+"""Begins the names of a script's groups, which so differ from those of its session."""
 
 GROUPS = "groups"
 """Begins the name under which the groups are compared that ranks make, as calls of a group are."""

@@ -5,8 +5,9 @@ names of such. For torch those end with ``destroy_process_group``. Here they are
 (``account``), separated from what connects them (``connections``), and when the ranks have met
 again, they get new connections under the names that they had (``groups``). What a wrapper has begun
 and cannot end is forgotten (``wrappers``, ``reducers``, ``fsdp1``, ``fsdp2``). What cannot go on
-says so (``stale``, ``sharded``, ``samplers``), and where torch raises because a group has ended,
-that is said in its place (``explaining``).
+says so (``stale``, ``sharded``, ``samplers``), as does what a script has left with a group of its
+own (``scripts``), and where torch raises because a group has ended, that is said in its place
+(``explaining``).
 """
 
 from rankbook.distributed.healing.account import Account, note
@@ -14,6 +15,7 @@ from rankbook.distributed.healing.connections import is_possible, lacking, separ
 from rankbook.distributed.healing.explaining import explain
 from rankbook.distributed.healing.groups import Healed, heal, on_connected, roster, settle
 from rankbook.distributed.healing.meshes import clear_caches
+from rankbook.distributed.healing.scripts import end
 from rankbook.distributed.healing.steps import count as count_steps
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "Healed",
     "clear_caches",
     "count_steps",
+    "end",
     "explain",
     "heal",
     "is_possible",

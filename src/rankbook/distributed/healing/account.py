@@ -50,6 +50,11 @@ class Account:
     count: int
     """How many groups torch has numbered: the next one gets this for a name."""
 
+    @property
+    def groups(self) -> list[Any]:
+        """The ``ProcessGroup`` objects."""
+        return [one.group for one in self.held]
+
 
 def note(generation: int = 0) -> Account | None:
     """Tell which groups there are just now; None where there is not even a default one.

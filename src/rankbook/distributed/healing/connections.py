@@ -10,6 +10,7 @@ same, and takes nothing but the group); where a torch does not have it, nothing 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
@@ -20,7 +21,6 @@ import torch
 import torch.distributed as dist
 
 from rankbook.distributed import teardown
-from rankbook.distributed.healing.account import Account
 
 __all__ = ["is_possible", "lacking", "lend", "separate"]
 
@@ -76,19 +76,19 @@ def lacking() -> tuple[str, ...]:
     return (lack,)
 
 
-def separate(account: Account) -> None:
+def separate(groups: Iterable[Any]) -> None:
     """Take their connections from groups that torch has forgotten; using one is an error then.
 
     Whatever the backend: NCCL was shut down when the group was left, and might connect again if it
     were used. The connections are closed in the background, which takes some 10 ms per rank.
 
     Args:
-        account: Of the groups.
+        groups: Those groups.
     """
     if not is_possible():
         return
     release, backends = _release(), []
-    for group in (held.group for held in account.held):
+    for group in groups:
         for device in group._device_types:
             with suppress(RuntimeError):  # it was separated before
                 backends.append(group._get_backend(device))

@@ -33,16 +33,26 @@ def explain(error: BaseException) -> StaleGroupError | None:
     if isinstance(error, StaleGroupError):
         return StaleGroupError(*error.args)
     is_torchs = isinstance(error, (RuntimeError, ValueError))
-    if stale.latest() < 0 or not (is_torchs and any(sign in str(error) for sign in _SIGNS)):
+    if not stale.latest() or not (is_torchs and any(sign in str(error) for sign in _SIGNS)):
         return None
     if (why := _of_refused(error)) is not None:
         return StaleGroupError(why)
     kind, again = _kind(error)
     owner = "" if kind == "process group" else "its process group "
     return StaleGroupError(
-        f"this {kind} was made for generation {stale.latest()} or before, and {owner}has ended: "
-        f"make it again, {again}"
+        f"this {kind} was made {_origin(error)}, and {owner}has ended: make it again, {again}"
     )
+
+
+def _origin(error: BaseException) -> str:
+    """Where that was made of whose group an exception comes, in words."""
+    if found := meshes.origin(str(error)):
+        return found
+    for frame, _ in reversed([*traceback.walk_tb(error.__traceback__)]):
+        for one in _objects(frame.f_locals):
+            if found := stale.origin(one):
+                return found
+    return f"{stale.latest()} or before"
 
 
 def _of_refused(error: BaseException) -> str | None:
@@ -81,6 +91,6 @@ def _kind(error: BaseException) -> tuple[str, str]:
     for path, kind, again in _USERS:
         if any(path in file for file in files):
             return kind, again
-    if meshes.is_of_ended(str(error)):
+    if meshes.origin(str(error)):
         return "device mesh", "init_device_mesh(...)"
     return "process group", "dist.new_group(...)"

@@ -111,18 +111,21 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     alive, waiting = alive.apart(_without(going, new), stale.waiting())
     alive, broken = _restart(alive, words)
     stale.wait(waiting, new)
-    lost = [one.terms for one in held if one.terms not in [each.terms for each in going]]
+    left = [one for one in held if one.terms not in [each.terms for each in going]]
+    lost = [one.terms for one in left]
     # Also on a rank that was left out meanwhile, and comes back to as many ranks as it knew.
     is_other = any(word.size not in (0, dist.get_world_size()) for word in words)
     shares: tuple[str, ...] = ()
     if account is not None and account.size != dist.get_world_size():
         shares = samplers.refuse(account.size, account.rank, dist.get_world_size())
-    if account is not None and lost:
-        names = {its.name for its in lost if is_other or not its.is_default}
-        stale.refuse(ended, names, account.generation)
+    origin = f"for generation {account.generation}" if account is not None else ""
+    if left:
+        # A mesh of as many ranks follows the default group by its name.
+        names = [one.terms.name if is_other or not one.terms.is_default else "" for one in left]
+        stale.refuse(ended, dict(zip([one.group for one in left], names, strict=True)), origin)
     ended = ended.more(broken)
-    if account is not None and (lost or broken.kinds):
-        shares += sharded.refuse(account.generation, [module for _, module in ended.fsdp])
+    if account is not None and (left or broken.kinds):
+        shares += sharded.refuse(origin, [module for _, module in ended.fsdp])
     if any(its.is_default for its in lost):
         compiled.forget()
     meshes.clear_caches()

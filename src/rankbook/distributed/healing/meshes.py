@@ -7,6 +7,7 @@ that a replaced rank knows nothing.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -14,27 +15,34 @@ from typing import Any
 
 import torch
 
-__all__ = ["clear_caches", "end", "has_ended", "is_of_ended", "unify"]
+__all__ = ["clear_caches", "end", "has_ended", "origin", "unify"]
 
-_ENDED = "ended:"
+_ENDED = re.compile(r"ended \[(.*?)\] ")
 """What a mesh has before the name of a group that has ended, so that it finds no other by it."""
 
 
-def end(meshes: Sequence[Any], names: Collection[str]) -> None:
-    """Have meshes find no group by the names of those that have ended."""
+def end(meshes: Sequence[Any], names: Collection[str], origin: str) -> None:
+    """Have meshes find no group by the names of those that have ended.
+
+    Args:
+        meshes: Some of them.
+        names: Of those groups.
+        origin: Where they were made, in words.
+    """
     for mesh in meshes:
         held = _names(mesh)
-        held[:] = [f"{_ENDED} {name}" if name in names else name for name in held]
+        held[:] = [f"ended [{origin}] {name}" if name in names else name for name in held]
 
 
-def is_of_ended(text: str) -> bool:
-    """Whether torch complains of the group of a mesh that has ended."""
-    return _ENDED in text
+def origin(text: str) -> str:
+    """Where a mesh was made of whose group torch complains that it has ended; empty if of none."""
+    found = _ENDED.search(text)
+    return found[1] if found else ""
 
 
 def has_ended(mesh: Any) -> bool:
     """Whether a mesh finds no group any more."""
-    return any(is_of_ended(name) for name in _names(mesh))
+    return any(map(_ENDED.match, _names(mesh)))
 
 
 def unify(meshes: Sequence[Any], names: Collection[str]) -> None:

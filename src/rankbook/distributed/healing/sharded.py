@@ -23,11 +23,11 @@ from rankbook.heap import instances
 __all__ = ["refuse"]
 
 
-def refuse(generation: int, besides: Collection[Any]) -> tuple[str, ...]:
+def refuse(origin: str, besides: Collection[Any]) -> tuple[str, ...]:
     """Have them say so when they are used.
 
     Args:
-        generation: In which they were made.
+        origin: Where they were made, in words.
         besides: Modules that say so themselves, with those in them.
 
     Returns:
@@ -38,7 +38,7 @@ def refuse(generation: int, besides: Collection[Any]) -> tuple[str, ...]:
     for module in besides:
         _refused.update(module.modules())
     known = {*map(id, _refused)}
-    made = f"was made for generation {generation}, and the mesh of its parameters has ended"
+    made = f"was made {origin}, and the mesh of its parameters has ended"
     found = False
     for one in instances(nn.Module, Optimizer):
         cls = type(one)  # asking some objects for anything has effects

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -18,6 +19,7 @@ from rankbook.errors import StaleGroupError
 __all__ = [
     "Refusal",
     "latest",
+    "origin",
     "refuse",
     "refuse_empty",
     "refuse_for_lack",
@@ -28,25 +30,30 @@ __all__ = [
 ]
 
 
+_origins: MutableMapping[Any, str] = WeakKeyDictionary()
+"""By process group that cannot go on: where it was made, in words."""
+
+
 class _Last:
-    """The latest generation of which something could not go on."""
+    """Where what could not go on was made last, in words."""
 
-    generation = -1
+    origin = ""
 
 
-def refuse(found: Found, names: Collection[str], generation: int) -> None:
+def refuse(found: Found, groups: Mapping[Any, str], origin: str) -> None:
     """Have modules and meshes that cannot go on say so when they are used.
 
     Args:
         found: Those modules, and every mesh.
-        names: Of groups that have ended, and by which a mesh must find no other.
-        generation: In which they were made.
+        groups: Those that have ended; a mesh must find no other by their names.
+        origin: Where they were made, in words: ``for generation 3``.
     """
-    _Last.generation = generation
-    made = f"was made for generation {generation}, whose process group has ended"
+    _Last.origin = origin
+    _origins.update(dict.fromkeys(groups, origin))
+    made = f"was made {origin}, whose process group has ended"
     for one, called, make in _what_runs(found):
         _refuse(one, f"this {called} {made}: {make}")
-    meshes.end(found.meshes, names)
+    meshes.end(found.meshes, groups.values(), origin)
 
 
 def refuse_for_lack(found: Found, lack: str) -> None:
@@ -68,8 +75,8 @@ def _what_runs(found: Found) -> Iterator[tuple[Any, str, str]]:
         yield module, "DDP module", make
     for _, module in found.fsdp:
         make = (
-            "make the model again, fully_shard(model), and load a checkpoint, for its shards have "
-            "ended, too"
+            "its shards have ended, too, so make the model again, fully_shard(model), and load a "
+            "checkpoint"
         )
         yield module, "FSDP module", make
     for name, one, _ in found.others:
@@ -154,9 +161,14 @@ class Refusal:
         raise StaleGroupError(self.why)
 
 
-def latest() -> int:
-    """The latest generation of which something could not go on; -1 if all has gone on."""
-    return _Last.generation
+def origin(group: Any) -> str:
+    """Where a process group was made that cannot go on, in words; empty for anything else."""
+    return _origins.get(group, "") if isinstance(group, dist.ProcessGroup) else ""
+
+
+def latest() -> str:
+    """Where what could not go on was made last, in words; empty if all has gone on."""
+    return _Last.origin
 
 
 def refused() -> dict[int, str]:

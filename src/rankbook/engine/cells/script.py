@@ -68,7 +68,7 @@ def execute(
     stack = ExitStack()
     try:
         entry, argv = _entry(script), [script.path, *script.args]
-        group.begin_script(launch, script.world)
+        group.begin_script(launch, script)
         stack.enter_context(fresh(dict(script.variables), argv, [entry], script.folder, entry))
         stack.enter_context(_main(module))
         workers = Workers()
