@@ -42,11 +42,13 @@ WORDS_AT = {
     stream: SITES_AT + SITES * SITE_SIZE + index * (WORDS_HEADER + WORDS_ROOM)
     for index, stream in enumerate(("stdout", "stderr"))
 }
-LOG = struct.Struct("<Q256s")
+LOG = struct.Struct("<QQ256s")
 LOG_AT = WORDS_AT["stderr"] + WORDS_HEADER + WORDS_ROOM
 SIZE = LOG_AT + LOG.size
 ENDED = struct.Struct("<Q")
 STATE_AT, ENDED_AT = 8, 24
+_LOG_TAIL = 65536
+"""Bytes of a log in which a process's last lines are looked for."""
 NONE = -(2**31)
 
 ISSUED, AWAITED, DONE, FAILED = range(1, 5)
@@ -115,6 +117,7 @@ def read(path: Path) -> LastCalls | None:
         tuple(_call(slot, sites[slot[2]]) for slot in used if slot[2] in sites),
         awaited[-1] if awaited else None,
         tuple(_said(content, stream) for stream in WORDS_AT),
+        _last_lines(content),
     )
 
 
@@ -189,16 +192,31 @@ def _said(content: bytes, stream: str) -> Said:
 
 def _logged(content: bytes) -> str:
     """What is in the log and was not sent, without Python's dump of a crash."""
-    sent, path = LOG.unpack_from(content, LOG_AT)
+    sent, _, path = LOG.unpack_from(content, LOG_AT)
+    data = _read(path, sent, WORDS_ROOM) or b""
+    return data.partition(_CRASH)[0].decode(errors="replace")
+
+
+def _last_lines(content: bytes) -> tuple[str, ...] | None:
+    """The last lines of the log since the latest cell began or ended; None if it has no name."""
+    _, begun, path = LOG.unpack_from(content, LOG_AT)
+    data = _read(path, begun)
+    if data is None:
+        return None
+    lines = data[-_LOG_TAIL:].decode(errors="replace").split("\n")
+    return tuple(line for line in lines if line.strip())
+
+
+def _read(path: bytes, start: int, most: int = -1) -> bytes | None:
+    """Some bytes of a file; None if it is not there."""
     if not (name := path.rstrip(b"\0")):
-        return ""
+        return None
     try:
         with open(name, "rb") as file:  # noqa: PTH123 - its name is bytes
-            file.seek(sent)
-            data = file.read(WORDS_ROOM)
+            file.seek(start)
+            return file.read(most)
     except OSError:
-        return ""
-    return data.partition(_CRASH)[0].decode(errors="replace")
+        return None
 
 
 def _decoded(text: bytes) -> str:

@@ -118,3 +118,33 @@ def test_a_log_without_a_name_is_not_read(box):
     Tail(OWN, words)
     words.begin(1)
     assert read(box)[0] == Said("stdout", 1, 0, "")
+
+
+def test_the_last_lines_of_a_log_are_those_of_the_latest_cell(box, tmp_path):
+    log = tmp_path / "log"
+    log.write_text("of the start\n")
+    words = LastWords(box)
+    tail = Tail(str(log), words)
+
+    def lines_after(text, cell):
+        with log.open("a") as file:
+            file.write(text)
+        tail.show(lambda _: None)
+        words.begin(cell)
+        return lastcalls.read(box.path).log
+
+    assert lines_after("between cells\n", 1) == ()
+    with log.open("a") as file:
+        file.write("sent\n")
+        file.flush()
+        tail.show(lambda _: None)
+        file.write("not sent\n")
+    assert lastcalls.read(box.path).log == ("sent", "not sent")
+    assert lines_after("", 0) == ()
+
+
+def test_the_last_lines_of_a_log_without_a_name_are_not_known_by_the_file(box):
+    words = LastWords(box)
+    Tail(OWN, words)
+    words.begin(1)
+    assert lastcalls.read(box.path).log is None

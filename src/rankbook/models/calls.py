@@ -219,6 +219,9 @@ class LastCalls:
     awaited: int | None = None
     """Id of the latest call that was waited for; None: none was."""
     said: tuple[Said, ...] = ()
+    log: tuple[str, ...] | None = None
+    """The last lines that it wrote past Python since its latest cell began, or ended; None: they
+    are not known by this file."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ class LastWords:
 
     def __init__(self, box: BlackBox | None) -> None:
         self._box = box
-        self._cell = 0
+        self._cell = self._sent = self._begun = 0
+        self._log = b""
         self._counts: dict[str, tuple[int, int]] = {}
 
     def begin(self, cell: int = 0) -> None:
@@ -35,7 +36,8 @@ class LastWords:
         Args:
             cell: The number of the cell that begins; 0: none does.
         """
-        self._cell, self._counts = cell, {}
+        self._cell, self._counts, self._begun = cell, {}, self._sent
+        self._note_log()
         for stream in WORDS_AT:
             self.write(stream, "")
 
@@ -63,8 +65,13 @@ class LastWords:
             log: The file into which that goes; one without a name cannot be read afterwards.
             sent: Bytes of it.
         """
-        name = os.fsencode(log)
+        if not self._log:
+            self._begun = sent
+        self._log, self._sent = os.fsencode(log), sent
+        self._note_log()
+
+    def _note_log(self) -> None:
         if self._box is None or self._box.memory.closed:
             return
-        if len(name) <= _LONGEST and not name.startswith(b"/proc/"):
-            LOG.pack_into(self._box.memory, LOG_AT, sent, name)
+        if self._log and len(self._log) <= _LONGEST and not self._log.startswith(b"/proc/"):
+            LOG.pack_into(self._box.memory, LOG_AT, self._sent, self._begun, self._log)

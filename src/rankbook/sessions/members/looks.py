@@ -175,11 +175,13 @@ def complete(
         look = seen.get(rank)
         if look is None or not members.lives(engine):
             look = _unseen(members, engine)
-        if not members.lives(engine):
-            last = members.last_calls(engine)
+        last = None if members.lives(engine) else members.last_calls(engine)
+        if last is not None:
             look = outcomes.with_last_calls(look, last, members.generation, seen)
         if engine in members.ended:
-            line, words = outcomes.post_mortem(members.last_words(engine))
+            log = last.log if last else None
+            # What it wrote before its latest cell does not tell of its end.
+            line, words = outcomes.post_mortem(members.last_words(engine) if log is None else log)
             look = replace(look, line=look.line or line, last_words=words)
         elif rank in progress:
             look = outcomes.with_outcome(look, progress[rank])

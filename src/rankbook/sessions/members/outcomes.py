@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rankbook.cellnames import cell_of, where
@@ -109,13 +109,13 @@ def when_it_was_lost(look: Look, failure: Failure | None) -> Look:
     return replace(look, state="waiting", waiting=last, line=failure.line, raised="")
 
 
-def post_mortem(log: list[str]) -> tuple[str, tuple[str, ...]]:
+def post_mortem(log: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     """The line of the cell in which a process crashed, and what it wrote before that."""
     crash = next((i for i, line in enumerate(log) if line.startswith("Fatal Python")), len(log))
     return _where(log[crash:]), tuple(_TERMINATE.sub("", line).strip() for line in log[:crash])
 
 
-def _where(dump: list[str]) -> str:
+def _where(dump: Sequence[str]) -> str:
     """Where a stack stands that the fault handler has written, innermost frame first."""
     frames = [match.groups() for line in dump if (match := _FRAME.search(line))]
     return where(
