@@ -12,7 +12,12 @@ import torch.distributed as dist
 from torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook import PowerSGDState
 from torch.distributed.algorithms.model_averaging.averagers import PeriodicModelAverager
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import (
+    FSDPModule,
+    FullyShardedDataParallel,
+    MixedPrecisionPolicy,
+    fully_shard,
+)
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
@@ -169,6 +174,14 @@ def test_what_belongs_to_this_process_is_left_with_the_reason():
         "log": "an open file",
         "numbers": "a generator",
     }
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, about one rank
+def test_a_module_of_the_older_fsdp_is_left_with_the_reason():
+    model = FullyShardedDataParallel(torch.nn.Linear(2, 2), device_id=torch.device("cpu"))
+    here, left = copied("model x", model=model, x=3)
+    assert here == {"x": 3}
+    assert left["model"].startswith("FullyShardedDataParallel keeps a part of it on each rank")
 
 
 def test_a_value_that_holds_what_stays_is_left_and_the_rest_is_whole():

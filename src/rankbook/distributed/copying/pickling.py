@@ -120,14 +120,14 @@ class _Pickler(cloudpickle.Pickler):
         for kind, reason in _STAYS.items():
             if isinstance(obj, kind):
                 raise _Left(reason)
+        found = sharding.stays(obj)
+        if found:
+            raise _Left(found)
         for base, reduce in _REDUCERS.items():
             if isinstance(obj, base):
                 return reduce(self, obj)
         if isinstance(obj, getattr(sys.modules.get(_POWER_SGD), "PowerSGDState", ())):
             return self._compression(obj)
-        found = sharding.stays(obj)
-        if found:
-            raise _Left(found)
         return super().reducer_override(obj)
 
     # -- what is defined in cells ------------------------------------------------------------

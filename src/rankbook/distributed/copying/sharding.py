@@ -264,9 +264,11 @@ def set_zero(optimizer: Any, made: dict[str, Any]) -> None:
 
 
 def stays(obj: Any) -> str:
-    """Why an object of a pipeline is not copied; empty for anything else."""
+    """Why an object of a pipeline, or of the older FSDP, is not copied; else empty."""
     stage = _class("torch.distributed.pipelining.stage", "_PipelineStageBase")
     schedule = _class("torch.distributed.pipelining.schedules", "_PipelineSchedule")
     if isinstance(obj, (stage, schedule)):
         return "each rank has a stage of its own: make it again there"
+    if isinstance(obj, _class("torch.distributed.fsdp", "FullyShardedDataParallel")):
+        return "FullyShardedDataParallel keeps a part of it on each rank: make it again on all"
     return ""
