@@ -315,3 +315,11 @@ def test_a_sharded_module_is_left_without_a_checkpoint_and_made_again_with_one()
     assert group["params"][0] is here["model"].weight
     here["model"](torch.ones(1, 2)).sum().backward()
     here["optimizer"].step()
+
+
+def test_only_a_sharded_module_is_left_where_torch_lacks_its_state(monkeypatch):
+    model = fully_shard(torch.nn.Linear(2, 2), mesh=init_device_mesh("cpu", (1,)))
+    monkeypatch.delattr(FSDPModule, "_get_fsdp_state")
+    here, left = copied("model x", model=model, x=3)
+    assert here == {"x": 3}
+    assert left == {"model": "sharded: --checkpoint PATH loads it on all ranks"}

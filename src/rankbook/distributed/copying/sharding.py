@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
@@ -57,7 +57,10 @@ def shards() -> dict[int, Any]:
     sharded = _class("torch.distributed.fsdp", "FSDPModule")
     found: dict[int, Any] = {}
     for module in instances(sharded) if sharded else ():
-        for group in fsdp2.param_groups(module):
+        groups: list[Any] = []
+        with suppress(AttributeError):  # where torch lacks a name, this module alone is left
+            groups = fsdp2.param_groups(module)
+        for group in groups:
             for parameter in group.fsdp_params:
                 found[id(parameter.sharded_param)] = parameter
                 found[id(getattr(parameter, "_unsharded_param", parameter.sharded_param))] = (
