@@ -64,7 +64,7 @@ def refuse_for_lack(found: Found, lack: str) -> None:
         lack: What it lacks.
     """
     for one, called, make in _what_runs(found):
-        why = f"torch {torch.__version__} lacks what it takes, {lack}"
+        why = f"torch {torch.__version__} lacks what that takes: {lack}"
         _refuse(one, f"this {called} cannot go on after its group was left ({why}): {make}")
 
 
