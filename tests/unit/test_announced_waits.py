@@ -23,6 +23,7 @@ from rankbook.engine.tracebacks import hide
 MAIN = threading.main_thread().ident
 THEIRS = vars(dist.Work)["wait"]
 OF_FUTURES = vars(torch._C.Future)["wait"]
+STORE = dist.HashStore()
 
 
 @pytest.fixture
@@ -164,3 +165,30 @@ def test_a_wait_for_a_future_is_announced(world, waits):
     assert waiting[MAIN].kind == "future"
     assert waiting[MAIN].began <= time.time()
     assert "blocking.py" not in stack[-1]
+
+
+@pytest.mark.parametrize(
+    ("wait", "seconds"),
+    [
+        (lambda: dist.monitored_barrier(timeout=dt.timedelta(seconds=7)), 7.0),
+        (lambda: dist.group.WORLD.monitored_barrier(dt.timedelta(seconds=8)), 8.0),
+        (lambda: STORE.wait(["a"], dt.timedelta(seconds=9)), 9.0),
+        (lambda: dist.PrefixStore("x", STORE).wait(["a"], dt.timedelta(seconds=9)), 9.0),
+        (lambda: STORE.get("a"), None),
+    ],
+    ids=["monitored_barrier", "its method", "a store", "a store with a prefix", "no timeout"],
+)
+def test_a_wait_says_its_own_timeout(world, waits, monkeypatch, wait, seconds):
+    seen = []
+    begin = waits.waits.begin
+
+    def noted(*args, **kwargs):
+        outer = begin(*args, **kwargs)
+        seen.extend(waits.present_waits().values())
+        return outer
+
+    monkeypatch.setattr(waits.waits, "begin", noted)
+    STORE.set("a", "1")
+    STORE.set("x/a", "1")
+    wait()
+    assert [(its.timeout, its.may_end) for its in seen][:1] == [(seconds, seconds is not None)]

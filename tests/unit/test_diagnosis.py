@@ -1404,6 +1404,21 @@ def test_a_verdict_says_what_it_often_is(looks, hint):
     assert hint in judged(looks).hint
 
 
+def test_a_wait_that_may_end_by_itself_proves_nothing():
+    its = replace(waits(HERE), may_end=True)
+    found = judged([its, ended_after()])
+    assert (found.kind, found.stuck, found.proven) == ("missing_rank", (0,), False)
+
+
+def test_a_wait_with_a_timeout_of_its_own_says_when_it_ends():
+    its = replace(waits(HERE), may_end=True, gives_up=7.6)
+    found = judged([its, ended_after()])
+    assert "8 s before its timeout (line 3" in found.per_rank[0]
+    assert "rank 0 gives up in 8 s; %dist_interrupt frees" in found.hint
+    past = diagnose({0: its, 1: ended_after()}, past=True)
+    assert "it would have ended after 8 s more" in past.hint
+
+
 def test_a_verdict_that_is_only_likely_says_so():
     looks = [waits(HERE, still=0.0), ended_after()]
     assert "likely, not proven" in judged(looks).hint

@@ -670,25 +670,28 @@ def test_a_rank_that_asks_again_and_again_waits_in_that_call(observer, at, accou
     assert look.still == look.quiet >= 2
 
 
-def test_a_rank_that_asks_in_a_loop_with_another_way_out_has_not_stood_still(observer, at, account):
+def test_a_rank_that_asks_in_a_loop_with_another_way_out_may_end_by_itself(observer, at, account):
     at(line="In [4] line 2")
     account.wait = asks(may_end=True)
     look = observer.look("run", 7, 0, closely=True)
-    assert (look.state, look.still) == ("waiting", 0)
+    assert (look.state, look.may_end) == ("waiting", True)
 
 
-def test_a_rank_whose_coroutine_asks_has_not_stood_still(observer, at, account):
+def test_a_rank_whose_coroutine_asks_may_end_by_itself(observer, at, account):
     at(in_loop=True)
     account.wait = asks()
-    assert observer.look("run", 7, 0, closely=True).still == 0
+    assert observer.look("run", 7, 0, closely=True).may_end
 
 
-def test_a_wait_with_a_short_timeout_of_its_own_has_not_stood_still(settled, observer, at, account):
+def test_a_wait_with_a_short_timeout_of_its_own_ends_by_itself(settled, observer, at, account):
     at(in_torch=True, awaits="work")
     account.wait = awaits("all_reduce", 3)
-    settled()
-    account.wait = replace(account.wait, may_end=True)
-    assert aside(lambda: observer.look("run", 7, 0, closely=True)).still == 0
+    assert not settled().may_end
+    account.wait = replace(account.wait, may_end=True, timeout=8.0)
+    look = aside(lambda: observer.look("run", 7, 0, closely=True))
+    assert (look.state, look.may_end) == ("waiting", True)
+    assert look.still > 0
+    assert 0 < look.gives_up <= 8
 
 
 # -- standing still --------------------------------------------------------------------------
@@ -862,7 +865,7 @@ def test_what_a_cell_that_awaits_something_waits_in_is_not_proven(of_thread, at,
 
     aside(lambda: wait_until(is_seen, SOON))
     look = looks[-1]
-    assert (look.waiting.seq, look.in_thread, look.still) == (5, True, 0.0)
+    assert (look.waiting.seq, look.in_thread, look.may_end) == (5, True, True)
 
 
 def test_a_rank_of_which_another_thread_may_go_on_is_running(of_thread, at, threads):

@@ -201,14 +201,14 @@ def test_a_rank_inside_torch_waits_in_the_oldest_open_call_and_stands_still(obse
     )
 
 
-def test_of_a_rank_that_may_compute_it_is_never_said_that_it_stands_still(observer, card, at):
+def test_the_wait_of_a_rank_that_may_compute_may_end_by_itself(observer, card, at):
     """``.item()`` and a long computation of NumPy's look the same from outside."""
     card.call(completes=False)
     at(line="line 3: x.item()", mark=((1, 1),))
     wait_until(lambda: observer.look("run", 7, 0, closely=True).state == "waiting", SOON)
     for _ in range(3):
         look = observer.look("run", 7, 0, closely=True)
-        assert (look.state, look.waiting.seq, look.still) == ("waiting", 1, 0.0)
+        assert (look.state, look.waiting.seq, look.may_end) == ("waiting", 1, True)
 
 
 def test_a_rank_whose_calls_complete_runs_and_its_recorder_is_left_alone(
@@ -238,7 +238,7 @@ def test_what_an_ended_cell_has_left_on_its_stream_for_long_is_reported(
     wait_until(lambda: observer.look("", None, 0, closely=True).state == "waiting", SOON)
     look = observer.look("", None, 0, closely=True)
     assert look.line == "its cell has ended; a collective is left on its stream"
-    assert look.still == 0.0
+    assert look.may_end
     card.completed, card.entries[0]["state"] = 1, "completed"
     assert observer.look("", None, 0, closely=True).state == "idle"
 

@@ -17,6 +17,7 @@ from torch._C import Future
 from rankbook.calls.ledger import Ledger
 from rankbook.calls.places import is_of_rankbook
 from rankbook.calls.records import is_from_anyone, is_open
+from rankbook.calls.waits import seconds
 
 __all__ = [
     "FUTURE",
@@ -106,12 +107,9 @@ def awaited(frame: FrameType) -> str:
     """What the innermost frame of a thread waits for: ``WORK``, ``P2P``, ``FUTURE``, or nothing."""
     if frame.f_code.co_filename != __file__:
         return ""
-    if frame.f_code.co_name == "wait_for_future":
-        return FUTURE
-    if frame.f_code.co_name == "wait_for_anyone":
-        return P2P
-    if frame.f_code.co_name != "wait":
-        return ""
+    name = frame.f_code.co_name
+    if name != "wait":
+        return {"wait_for_future": FUTURE, "wait_for_anyone": P2P}.get(name, "")
     # The frame has no arguments yet before its first line runs.
     kind = getattr(frame.f_locals.get("work"), "_get_op_type", int)()
     return P2P if kind in _OF_TWO else WORK
@@ -139,7 +137,7 @@ def of_works(ledger: Ledger, call: Callable[..., Any]) -> Callable[..., Any]:
         record = record_of(work)
         outer, failed = None, True
         try:  # from here on, for an interrupt may come at any call
-            outer = begin("work", record, timeout.total_seconds() if timeout else None)
+            outer = begin("work", record, seconds(timeout))
             if record is not None and record.peer is None and is_from_anyone(record):
                 done = wait_for_anyone(call, work, timeout)
             else:
@@ -270,12 +268,13 @@ def _of_stores(ledger: Ledger, original: Any, kind: str) -> Callable[..., Any]:
     def stand_in(store: Any, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
         given = args[0] if args else next(iter(kwargs.values()), ())
+        timeout = seconds(args[1] if len(args) > 1 else kwargs.get("timeout"))
         above, keys = ledger.waits.of_this_thread(), (given,) if isinstance(given, str) else given
         if above is not None and above[1] in (STORE, OTHER_STORE):
-            keys = above[4]  # as they are called above a prefix
+            _, _, _, timeout, keys = above  # as they are called above a prefix
         outer = None
         try:
-            outer = ledger.waits.begin(kind, keys=keys)
+            outer = ledger.waits.begin(kind, timeout=timeout, keys=keys)
             return call(store, *args, **kwargs)
         finally:
             ledger.waits.end(outer)

@@ -18,19 +18,24 @@ import torch.distributed.distributed_c10d as c10d
 from rankbook.calls.dispatch import aside, is_fake, is_tried_out, quickly_aside
 from rankbook.calls.ledger import Ledger
 from rankbook.calls.taps import METHODS, REDUCTIONS, Tap, reduction, tensors_of
+from rankbook.calls.waits import seconds
 
 __all__ = ["install", "is_ours", "remove"]
 
 _THEIRS: dict[str, Any] = {
     name: vars(c10d.ProcessGroup)[name] for name in METHODS if name in vars(c10d.ProcessGroup)
 }
+_WITH_A_TIMEOUT = {"monitored_barrier"}
 _ENDS: dict[str, Any] = {name: vars(c10d.ProcessGroup)[name] for name in ("abort", "shutdown")}
 
 
 def install(ledger: Ledger) -> None:
     """Begin to tell an account, in place of another."""
     for name, original in _THEIRS.items():
-        setattr(c10d.ProcessGroup, name, _telling(ledger, original, METHODS[name]))
+        call = original.__func__
+        if name in _WITH_A_TIMEOUT:
+            call = _within_a_timeout(ledger, call)
+        setattr(c10d.ProcessGroup, name, _telling(ledger, call, METHODS[name]))
     for name, original in _ENDS.items():
         setattr(c10d.ProcessGroup, name, _releasing(ledger, original))
 
@@ -46,9 +51,8 @@ def is_ours(code: Any) -> bool:
     return code.co_filename == __file__  # type: ignore[no-any-return]
 
 
-def _telling(ledger: Ledger, original: Any, tap: Tap) -> Callable[..., Any]:
+def _telling(ledger: Ledger, call: Callable[..., Any], tap: Tap) -> Callable[..., Any]:
     """Make what stands where a method of torch's does."""
-    call = original.__func__
     op, at, reduces, root, peer, tag = tap.op, tap.tensors, tap.reduces, tap.root, tap.peer, tap.tag
     needed = max(position for position in (at, peer, tag, -1) if position is not None) + 1
     issue, returned, not_issued = ledger.issue, ledger.returned, ledger.not_issued
@@ -96,6 +100,21 @@ def _telling(ledger: Ledger, original: Any, tap: Tap) -> Callable[..., Any]:
         return work
 
     return method
+
+
+def _within_a_timeout(ledger: Ledger, call: Callable[..., Any]) -> Callable[..., Any]:
+    """Make of a method that blocks, for a time that is its first argument, one that says so."""
+
+    def wait(group: Any, timeout: Any, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        waits, outer = ledger.waits, None
+        try:
+            outer = waits.begin("issue", waits.issued_here(), seconds(timeout))
+            return call(group, timeout, *args, **kwargs)
+        finally:
+            waits.end(outer)
+
+    return wait
 
 
 def _existing(group: Any, op: str, peer: int) -> int:

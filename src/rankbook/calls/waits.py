@@ -6,9 +6,11 @@ A thread writes of itself alone, and never of another one, so that nothing here 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from sys import _current_frames
 from threading import get_ident
 from time import time_ns
+from typing import Any
 
 from rankbook.calls.blackbox import BlackBox
 from rankbook.calls.counts import Counts
@@ -17,7 +19,7 @@ from rankbook.calls.polls import Polls
 from rankbook.calls.records import Record, to_call
 from rankbook.models.calls import Wait
 
-__all__ = ["Awaited", "Waits"]
+__all__ = ["Awaited", "Waits", "seconds"]
 
 _SOON = 60.0
 """Seconds of a timeout of its own up to which a wait is left to end by itself."""
@@ -85,6 +87,11 @@ class Waits:
         present = self.doing.get(get_ident())
         return present if type(present) is tuple else None
 
+    def issued_here(self) -> Record | None:
+        """The call that this thread has issued last; None if it waits, or has issued none."""
+        latest = self.doing.get(get_ident())
+        return latest if isinstance(latest, Record) else None
+
     def awaited(self) -> set[int]:
         """The identities of the records of calls that are waited for."""
         return {id(each[2]) for each in self.doing.copy().values() if type(each) is tuple}
@@ -111,6 +118,11 @@ class Waits:
             if not poll.record.completed:
                 found.setdefault(thread, poll.told(thread))
         return found
+
+
+def seconds(timeout: Any) -> float | None:
+    """A timeout in seconds; None: it is none that torch takes."""
+    return timeout.total_seconds() if isinstance(timeout, timedelta) else None
 
 
 def _told(doing: Awaited | Record, thread: int) -> Wait | None:

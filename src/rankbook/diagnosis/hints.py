@@ -10,14 +10,14 @@ from rankbook.diagnosis.sentences import Case
 from rankbook.diagnosis.wording import Words
 from rankbook.models import Collective, Look
 
-__all__ = ["SLOW", "UNPROVEN", "mismatch", "missing", "raised"]
+__all__ = ["SLOW", "mismatch", "missing", "raised", "unproven"]
 
 SLOW = (
     "Often it is work that only some ranks do (saving, logging or downloading below "
     "`if rank == 0`), or uneven data."
 )
 
-UNPROVEN = "This is likely, not proven: the ranks are freed on request only, by %dist_interrupt."
+_UNPROVEN = "This is likely, not proven: the ranks are freed on request only, by %dist_interrupt."
 
 _BRANCH = (
     "Often it is a collective in a branch that only some ranks take (`if rank == 0`): every rank "
@@ -117,4 +117,19 @@ def _of_a_circle(calls: Collection[Collective], families: set[str]) -> str:
     return (
         "Often two groups or two threads are used in different orders: every rank must call "
         "collectives in the same order."
+    )
+
+
+def unproven(words: Words, stuck: Iterable[int]) -> str:
+    """Why nothing is freed although ranks wait in vain, as far as can be seen."""
+    looks = words.looks
+    limited = [rank for rank in stuck if looks[rank].may_end and looks[rank].gives_up is not None]
+    if not limited:
+        return _UNPROVEN
+    seconds = max(looks[rank].gives_up or 0.0 for rank in limited)
+    if words.is_past:
+        return f"By the timeout of its wait it would have ended after {seconds:.0f} s more."
+    return (
+        f"By the timeout of the wait {words.ranks_do(limited, 'gives', 'give')} up in "
+        f"{seconds:.0f} s; %dist_interrupt frees the ranks before that."
     )

@@ -54,6 +54,8 @@ class _Scene:
     def is_proven(self, rank: int) -> bool:
         """Whether a stuck rank is certain to stay so."""
         look, wait = self.looks[rank], self.waits[rank]
+        if look.may_end:
+            return False
         if wait.call.entries and any(look.threads for look in self.looks.values()):
             return False  # any of them may set the key
         if not wait.any_of and any(self.looks[other].state == "gone" for other in wait.needs):
@@ -110,7 +112,7 @@ def diagnose(
     proven = bool(scene.stuck) and all(scene.is_proven(rank) for rank in scene.stuck)
     hint = found.hint
     if scene.stuck and not proven and found.kind in _CERTAIN_WHEN_PROVEN:
-        hint = f"{hint} {hints.UNPROVEN}".strip()
+        hint = f"{hint} {hints.unproven(scene.words, scene.stuck)}".strip()
     return Diagnosis(
         found.kind,
         found.culprits,

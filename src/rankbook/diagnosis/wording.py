@@ -101,7 +101,9 @@ class Words:
         if look.state == "waiting":
             call = look.waiting or Collective(HANDLE)
             wait = f"{self.verb('wait', [rank])} in {self.call(call, tensors=True)}"
-            return f"{first}{wait}{self.age([rank])}{self.at([rank])}"
+            left = look.gives_up if look.may_end else None
+            limit = "" if left is None else f", {left:.0f} s before its timeout"
+            return f"{first}{wait}{self.age([rank])}{limit}{self.at([rank])}"
         if look.state in {"running", "stopped"}:
             does = self.runs if look.state == "running" else self.stands
             return f"{first}{does([rank])}"

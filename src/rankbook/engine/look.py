@@ -88,7 +88,10 @@ class Observer:
             # Who else has another store is not known, so that nothing can be proven.
             is_of_others = wait is not None and wait.kind == OTHER_STORE and seen.waiting.entries
             if wait is not None and (wait.may_end or is_of_others):
-                seen = replace(seen, still=0.0)
+                seen = replace(seen, may_end=True)
+            if wait is not None and wait.timeout is not None:
+                left = max(0.0, wait.began + wait.timeout - time.time())
+                seen = replace(seen, gives_up=left)
         return replace(
             seen,
             groups=self._ledger.groups.makings(),
@@ -122,13 +125,13 @@ class Observer:
         if asks is not None and asks.kind == POLL and doing:
             return self._asking(asks, at, cell, since_ns, closely=closely)
         waiting, recent = self._wait(at, stands, since_ns, closely=closely)
-        line, still, in_thread = at.line, stands.still, False
+        line, in_thread = at.line, False
         # In the engine's own event loop a coroutine may wait for more than threads.
-        if waiting is None and (at.in_lock or at.in_loop) and still >= _SETTLED:
+        if waiting is None and (at.in_lock or at.in_loop) and stands.still >= _SETTLED:
             waiting, its_line = self._wait_of_threads()
             in_thread = waiting is not None
         if in_thread:
-            line, still = its_line or line, still if at.in_lock else 0.0
+            line = its_line or line
             recent = flight.called(self._ledger, since_ns) if closely else ()
         return Look(
             "waiting" if waiting else "running",
@@ -136,10 +139,11 @@ class Observer:
             cell,
             waiting,
             recent,
-            still,
+            stands.still,
             stands.quiet,
             self._silent_for(waiting.group) if waiting and closely else None,
             since=(waiting.since or stands.here) if waiting else 0.0,
+            may_end=in_thread and not at.in_lock,
             in_thread=in_thread,
         )
 
@@ -159,17 +163,17 @@ class Observer:
         waiting = Collective.of(wait.call, now) if wait.call else None
         is_alone = not at.in_loop and not frames.threads_of_the_person()
         lasts = now - wait.began
-        still = lasts if is_alone and not wait.may_end else 0.0
         return Look(
             "waiting",
             wait.line or at.line,
             cell,
             waiting,
             flight.called(self._ledger, since_ns) if closely else (),
-            still,
-            still,
+            lasts,
+            lasts,
             self._silent_for(waiting.group) if waiting and closely else None,
             since=lasts,
+            may_end=wait.may_end or not is_alone,
             polls=True,
         )
 
@@ -201,8 +205,8 @@ class Observer:
         None if that has completed, or is of a group that is gone.
 
         Where a call of torch's waits, the rank waits in that collective. Else it may wait in a
-        call that does not announce itself (``.item()``), or be idle, or compute; so it is never
-        said to have stood still, and a verdict about it is likely, not proven.
+        call that does not announce itself (``.item()``), or be idle, or compute; so a verdict about
+        it is likely, not proven.
         """
         recent = flight.recorded(self._recorder, since_ns, self._ledger)
         first = next((call for call in recent if not call.done), None)
@@ -210,9 +214,11 @@ class Observer:
         if first is None:
             return None
         line = at.line or (doing if doing != Run.op else "")
-        still = still if doing and (at.in_torch or at.awaits) else 0.0
+        may_end = not (doing and (at.in_torch or at.awaits))
         line = line or "its cell has ended; a collective is left on its stream"
-        return Look("waiting", line, cell, first, recent, still, still, since=first.since)
+        return Look(
+            "waiting", line, cell, first, recent, still, still, since=first.since, may_end=may_end
+        )
 
     def _wait(
         self, at: Position, stands: Standing, since_ns: int, *, closely: bool

@@ -153,6 +153,11 @@ class Look:
     counts them."""
     in_thread: bool = False
     """Whether a thread of the cell's waits in ``waiting``, and the main one for that thread."""
+    may_end: bool = False
+    """Whether the wait may end though no other rank does anything: by a deadline of its own, by
+    another thread or coroutine, or by a process that is no rank."""
+    gives_up: float | None = None
+    """Seconds until it ends by a deadline of its own; None: it has none."""
     polls: bool = False
     """Whether the main thread does not wait for ``waiting``, but asks again and again."""
     groups: tuple[Making, ...] = ()
