@@ -135,3 +135,16 @@ def test_after_an_attempt_in_vain_groups_are_counted_from_0_again(session, monke
         )
     assert dist.distributed_c10d._world.group_count == 0
     assert not dist.is_initialized()
+
+
+def test_where_torch_lacks_the_function_the_ranks_still_meet_in_files_and_that_is_said(
+    met, session, monkeypatch
+):
+    assert by_hand.lacking() == ()
+    monkeypatch.delattr(TORCHS, "_create_c10d_store")
+    session()
+    TORCHS.FileStore("/some/file", 2)
+    assert met == [(0, 2, "by hand//some/file")]
+    [lack] = by_hand.lacking()
+    assert "torch has no rendezvous._create_c10d_store: with env:// it may not work" in lack
+    assert not hasattr(TORCHS, "_create_c10d_store")

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib import import_module
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, TypeGuard
 
 import torch.distributed as dist
 
@@ -29,7 +29,7 @@ from rankbook.distributed import adopting, devices, rendezvous, stores, teardown
 from rankbook.distributed.environment import Launch, is_loopback
 from rankbook.distributed.stores import Store
 
-__all__ = ["Ports", "act_as", "disable", "enable", "wait_until_connected"]
+__all__ = ["Ports", "act_as", "disable", "enable", "lacking", "wait_until_connected"]
 
 _LOOPBACK = "127.0.0.1"
 _PORT, _CHILDRENS_PORT = "port", "children's port"
@@ -40,11 +40,8 @@ _KEPT = 64
 _RENDEZVOUS: Any = import_module("torch.distributed.rendezvous")  # a function has its name, too
 
 
-class _Torchs(NamedTuple):
-    """Torch's own functions, which ours stand in for."""
-
-    create_store: Callable[..., Any]
-    file_store: Callable[..., Any]
+_CREATE, _FILE = "_create_c10d_store", "FileStore"
+"""Torch's own functions, which ours stand in for."""
 
 
 @dataclass
@@ -62,7 +59,7 @@ class _Session:
 
 
 _session = _Session()
-_theirs: list[_Torchs] = []  # one, between enabling and disabling
+_theirs: dict[str, Callable[..., Any]] = {}  # between enabling and disabling
 _kept: deque[Store] = deque(maxlen=_KEPT)
 
 
@@ -100,13 +97,25 @@ def disable() -> None:
     _release()
     vars(_session).update(vars(_Session()))
     while _theirs:
-        _RENDEZVOUS._create_c10d_store, _RENDEZVOUS.FileStore = _theirs.pop()
+        setattr(_RENDEZVOUS, *_theirs.popitem())
 
 
 def _stand_in() -> None:
-    if not _theirs:
-        _theirs.append(_Torchs(_RENDEZVOUS._create_c10d_store, _RENDEZVOUS.FileStore))
-        _RENDEZVOUS._create_c10d_store, _RENDEZVOUS.FileStore = _create_store, _file_store
+    for name, ours in ((_CREATE, _create_store), (_FILE, _file_store)):
+        if name not in _theirs and hasattr(_RENDEZVOUS, name):
+            _theirs[name] = getattr(_RENDEZVOUS, name)
+            setattr(_RENDEZVOUS, name, ours)
+
+
+def lacking() -> tuple[str, ...]:
+    """What does not work where torch meets in another function, a sentence; else empty."""
+    if _CREATE in _theirs or hasattr(_RENDEZVOUS, _CREATE):
+        return ()
+    lack = (
+        f"init_process_group in a cell or a script meets by torch's own means, for torch has no "
+        f"rendezvous.{_CREATE}: with env:// it may not work, and ranks that meet cannot be freed."
+    )
+    return (lack,)
 
 
 def _told(launch: Launch, key: str, find: Callable[[timedelta], int], timeout: timedelta) -> int:
@@ -186,7 +195,7 @@ def _create_store(
         if (hostname, port) == _session.address or (is_all and is_loopback(hostname)):
             launch = replace(launch, rank=rank, world_size=world_size)
             return _meet(launch, f"{hostname}:{port}/{world_size}", timeout)
-    return _theirs[0].create_store(hostname, port, rank, world_size, timeout, *args, **kw)
+    return _theirs[_CREATE](hostname, port, rank, world_size, timeout, *args, **kw)
 
 
 def _file_store(path: str, world_size: int = -1, *args: Any, **kw: Any) -> Any:
@@ -194,7 +203,7 @@ def _file_store(path: str, world_size: int = -1, *args: Any, **kw: Any) -> Any:
     launch = _session.launch
     if _is_here(launch) and launch.one_host and world_size == launch.world_size:
         return _meet(launch, path, _RENDEZVOUS.default_pg_timeout)
-    return _theirs[0].file_store(path, world_size, *args, **kw)
+    return _theirs[_FILE](path, world_size, *args, **kw)
 
 
 def _is_here(launch: Launch | None) -> TypeGuard[Launch]:

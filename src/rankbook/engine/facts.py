@@ -9,7 +9,7 @@ from functools import cache
 
 from rankbook import calls, driver, folders
 from rankbook._version import __version__
-from rankbook.distributed import healing
+from rankbook.distributed import by_hand, healing
 from rankbook.distributed.stores import first_line
 from rankbook.engine import gpu, host, recorder
 from rankbook.engine.jobs import Job
@@ -45,6 +45,7 @@ def facts(job: Job, request: SayFacts) -> EngineFacts:
             *calls.lacking(),
             *recorder.lacking(),
             *healing.lacking(),
+            *by_hand.lacking(),
             *_lacking(unusable),
         ),
         unusable_gpus=unusable,
