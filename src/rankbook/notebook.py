@@ -57,7 +57,7 @@ class Session(session.Session):
         from rankbook.sessions.live.collector import Timeline
 
         snapshot, cells = self.snapshot(), list(self.cells)
-        self.members.placed()
+        placement = self.members.placed()  # stays while the group is re-created
         if isinstance(cell, int) and cell not in [span.number for span in cells]:
             raise InputError(f"In [{cell}] has not run on ranks, or too many have since.")
         collected = Timeline(self.members)
@@ -68,7 +68,7 @@ class Session(session.Session):
             chosen = [span for span in cells if _within(bars, [span])][-1:]
         if chosen and cell != "all":
             bars = _within(bars, chosen)
-        return Chart(bars, tuple(chosen), self.world_size, collected.note)
+        return Chart(bars, tuple(chosen), placement.world_size, collected.note)
 
 
 def _within(bars: tuple[Bar, ...], spans: list[CellSpan]) -> tuple[Bar, ...]:

@@ -119,8 +119,8 @@ def test_ranks_that_wait_for_one_at_the_prompt_are_named_and_never_freed(noteboo
     assert len(told) == 1
     assert "Rank 1 stands at a prompt (In [" in told[0]
     assert re.search(r"ranks 0,2 have waited for it in barrier #\d\.$", told[0])
-    assert re.search(r"rank 0  waits in barrier", notebook.stdout)
-    assert re.search(r"rank 1  stands at a prompt \(In \[\d+\] line 2\)", notebook.stdout)
+    assert re.search(r"ranks 0,2  wait in barrier", notebook.stdout)
+    assert re.search(r"rank 1     stands at a prompt \(In \[\d+\] line 2\)", notebook.stdout)
 
 
 def test_the_timeout_of_the_group_does_not_run_at_the_prompt_but_after_it(notebook):

@@ -263,6 +263,14 @@ def test_a_picture_shows_the_last_cell_and_stays(four, tmp_path):
         four.timeline(99)
 
 
+def test_a_picture_has_a_lane_for_each_rank_while_the_group_is_re_created(four, monkeypatch):
+    four.run("dist.barrier()").raise_for_error()
+    monkeypatch.setattr(type(four), "world_size", 0)  # as it is meanwhile
+    chart = four.timeline()
+    assert chart.world_size == 4
+    assert [line[:6] for line in str(chart).splitlines()] == [f"rank {rank}" for rank in range(4)]
+
+
 def test_the_timeline_follows_a_replaced_rank(timeline):
     session = timeline.session
     session.run("import os\nif rank == 3: os.kill(os.getpid(), 9)\ndist.barrier()")

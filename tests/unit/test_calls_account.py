@@ -276,6 +276,15 @@ def test_the_file_keeps_the_latest_calls_of_many(ledger):
     assert numbers == list(range(37, 101))
 
 
+def test_what_made_the_group_is_not_among_the_last_calls(ledger):
+    dist.barrier()
+    ledger.count_again()
+    assert lastcalls.read(ledger.box.path).calls == ()
+    dist.all_reduce(ones())
+    [call] = lastcalls.read(ledger.box.path).calls
+    assert (call.op, call.number) == ("all_reduce", 1)
+
+
 def test_the_file_says_which_call_is_waited_for(ledger):
     work = dist.barrier(async_op=True)
     record = ledger.handles.record_of(work)

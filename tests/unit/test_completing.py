@@ -215,3 +215,28 @@ def test_of_a_value_that_blocks_or_raises_the_class_is_told(engine, does, told):
     found = inspect.act(SimpleNamespace(engine=engine), Inspect("odd"))
     assert found.is_found
     assert found.fields == {"Type": "Odd", "Docstring": "Say why.", "Value": told}
+
+
+class Various:
+    value = 1
+
+    def method(self):
+        raise AssertionError
+
+    @property
+    def of_property(self):
+        raise AssertionError("completing reads nothing")
+
+
+def test_what_is_offered_says_of_what_kind_it_is(engine):
+    engine.namespace.update(x=Various(), torch=torch, state={"a": 1})
+
+    def kinds(typed):
+        found = complete.act(SimpleNamespace(engine=engine), Complete(typed, len(typed))).found
+        return {one.text: one.kind for one in found}
+
+    assert kinds("x.") == {"method": "function", "of_property": "property", "value": "instance"}
+    of_torch = kinds("torch.")
+    names = ("ones", "Tensor", "nn", "float32")
+    assert [of_torch[name] for name in names] == ["function", "class", "module", "instance"]
+    assert kinds("state[") == {"'a'": "key"}

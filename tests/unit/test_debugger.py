@@ -40,7 +40,13 @@ class Rank:
         of_pdb = ("set_trace", "post_mortem", "pm", "run", "runctx", "runeval", "runcall")
         for owner, name in [*((pdb, name) for name in of_pdb), (sys, "breakpointhook")]:
             monkeypatch.setattr(owner, name, getattr(owner, name))
-        monkeypatch.setattr("IPython.core.debugger.set_trace", None)
+        of_debuggers = ("set_trace", "interaction", "run", "runctx", "runeval", "runcall")
+        for name in of_debuggers:
+            monkeypatch.setattr(pdb.Pdb, name, getattr(pdb.Pdb, name))
+        for name in ("pdb.main", "IPython.terminal.debugger.TerminalPdb.pt_init"):
+            monkeypatch.setattr(name, None)
+        for module in ("core", "terminal"):
+            monkeypatch.setattr(f"IPython.{module}.debugger.set_trace", None)
         for name in ("builtins.input", "getpass.getpass", "torch.distributed.breakpoint"):
             monkeypatch.setattr(name, None)
         self.stops = Stops(self.prompt)
@@ -254,11 +260,59 @@ def test_a_generator_that_ends_is_left_for_the_code_that_uses_it(rank):
         ("pdb.runeval('1 + 1')", "<string> line 1"),
         ("pdb.runcall(f)", "In [7] line 2"),
         ("from IPython.core.debugger import set_trace; set_trace()", "In [7] line 3"),
+        ("from IPython.terminal.debugger import set_trace; set_trace()", "In [7] line 3"),
+        ("pdb.Pdb().set_trace()", "In [7] line 3"),
+        ("pdb.Pdb(nosigint=True).run('q = 1')", "<string> line 1"),
+        ("pdb.Pdb().runeval('1 + 1')", "<string> line 1"),
+        ("pdb.Pdb().runcall(f)", "In [7] line 2"),
+        ("class Forked(pdb.Pdb):\n    use_rawinput = 1\nForked().set_trace()", "In [7] line 5"),
     ],
 )
 def test_other_ways_into_pdb_open_the_same_prompt(rank, call, first):
     rank.run(f"def f():\n    return 1\n{call}\nz = 1", "c")
     assert rank.prompts == [first]
+
+
+def test_a_debugger_that_code_has_made_goes_on_as_the_person_says(rank, capsys):
+    rank.run("a = 1\npdb.Pdb().set_trace()\nb = 2\nc = 3", "n", "p b", "n", "p b", "c")
+    assert [place.rpartition(" ")[2] for place in rank.prompts] == ["2", "3", "3", "4", "4"]
+    assert capsys.readouterr().out.splitlines()[-1] == "2"
+
+
+def test_a_debugger_that_code_has_made_looks_back_at_a_failure(rank, capsys):
+    source = (
+        "import sys\ntry:\n    1 / 0\nexcept ZeroDivisionError:\n"
+        "    debugger = pdb.Pdb()\n    debugger.reset()\n"
+        "    debugger.interaction(None, sys.exc_info()[2])"
+    )
+    rank.run(source, "c")
+    assert rank.prompts == ["In [7] line 3"]
+
+
+def test_a_debugger_with_streams_of_its_own_keeps_them(rank):
+    source = (
+        "import io\nsaid = io.StringIO()\n"
+        "pdb.Pdb(stdin=io.StringIO('p 6 * 7\\nc\\n'), stdout=said, nosigint=True).set_trace()\n"
+        "z = 1"
+    )
+    names = rank.run(source)
+    assert rank.prompts == []
+    assert "42" in names["said"].getvalue()
+
+
+def test_a_script_below_pdb_is_refused_in_a_line(rank):
+    with pytest.raises(SystemExit, match="%dist_run --pdb SCRIPT"):
+        rank.run("pdb.main()")
+
+
+def test_a_loop_that_reads_lines_ends_with_the_cell_although_it_goes_on_after_an_interrupt(rank):
+    rank.put = lambda _: rank.prompt.end()
+    source = (
+        "told = []\nwhile True:\n    try:\n        input('> ')\n"
+        "    except KeyboardInterrupt:\n        told.append('interrupt')\n"
+        "    except EOFError:\n        break"
+    )
+    assert rank.run(source)["told"] == ["interrupt"]
 
 
 def test_a_recursion_is_shown_in_a_few_frames(rank, capsys):

@@ -63,6 +63,23 @@ def test_every_snapshot_file_belongs_to_a_sample():
     assert {file.stem for file in SNAPSHOTS.glob("*.html")} == {*PANELS, *LARGE}
 
 
+WORDS = "It is below `if rank == 0 < 1` often."
+
+
+@pytest.mark.parametrize(
+    "panel",
+    [
+        Panel(replace(HUNG, verdict=replace(HANG, hint=WORDS))),
+        Panel(HEALTHY, message=Message(WORDS, "error")),
+    ],
+    ids=["the hint of a verdict", "the message of an action"],
+)
+def test_what_stands_between_backticks_in_a_sentence_is_code(panel):
+    page = tree(to_html(panel))
+    assert "if rank == 0 < 1" in [code.text for code in page.all("code")]
+    assert "`" not in page.text
+
+
 # -- what holds for each of them -------------------------------------------------------------
 
 

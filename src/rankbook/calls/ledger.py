@@ -79,6 +79,8 @@ class Ledger:
         """Count the calls of every group from 1 again, as all its ranks do at this moment."""
         with self._lock:
             self.groups.count_again(self.generation)
+            if self.box is not None:  # else a rank that ends now would have ended after these
+                self.box.forget()
 
     # What happens: called where it does.
 

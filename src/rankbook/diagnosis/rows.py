@@ -16,6 +16,7 @@ _VERBS = {
     "does": "do",
     "has": "have",
     "runs": "run",
+    "stands": "stand",
     "waits": "wait",
     "was": "were",
 }

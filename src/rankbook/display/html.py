@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from html import escape
 from typing import Any
@@ -9,7 +10,17 @@ from typing import Any
 from rankbook import ranks as rank_selection
 from rankbook.models.meshes import NamedMesh
 
-__all__ = ["COLOURS", "ERROR", "QUIET", "caption", "heading", "mark", "of_display", "table"]
+__all__ = [
+    "COLOURS",
+    "ERROR",
+    "QUIET",
+    "caption",
+    "heading",
+    "mark",
+    "of_display",
+    "sentence",
+    "table",
+]
 
 QUIET = "var(--jp-ui-font-color2, #6b7280)"
 """For words that matter less."""
@@ -34,6 +45,8 @@ COLOURS = {
 }
 """By shape, with a contrast of 3 or more on the backgrounds of light and dark themes."""
 
+_CODE = re.compile("`([^`\n]+)`")
+
 _CAPTION = (
     f"font: 12px var(--jp-code-font-family, monospace); color: {QUIET}; "
     f"border-top: 1px solid {_LINE}; margin-top: 6px; padding-top: 2px"
@@ -54,6 +67,14 @@ def caption(
     """
     label = f"[{rank_selection.label(ranks, mesh)}]"
     return {"text/plain": label, "text/html": f'<div style="{_CAPTION}">{label}</div>'}, {}
+
+
+def sentence(text: str) -> str:
+    """A sentence of ours as HTML: what stands between backticks is code.
+
+    For what quotes a person's own line use ``html.escape``: backticks in it are theirs.
+    """
+    return _CODE.sub(r"<code>\1</code>", escape(text))
 
 
 def heading(text: str, *, shape: str = "", below: str = "") -> str:
@@ -77,7 +98,7 @@ def table(
         head: Of every column its name and its style.
         rows: The rows below, as HTML.
         shape: What stands before the title, see :func:`mark`; empty for nothing.
-        below: A line below the title that matters less; empty for none.
+        below: A sentence below the title that matters less; empty for none.
     """
     cells = "".join(
         f'<th scope="col" style="{style}; color: {QUIET}; font-weight: 500; '
@@ -94,7 +115,7 @@ def table(
 
 def _titled(title: str, shape: str, below: str) -> str:
     before = f"{mark(shape)} " if shape else ""
-    after = f'<div style="font-weight: 400">{escape(below)}</div>' if below else ""
+    after = f'<div style="font-weight: 400">{sentence(below)}</div>' if below else ""
     return f"{before}{escape(title)}{after}"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from html import escape
 
-from rankbook.display import controls, grid, ranks, verdict
+from rankbook.display import controls, grid, html, ranks, verdict
 from rankbook.display.facts import failed, health, limit_in_words, short
 from rankbook.display.times import Times
 from rankbook.models import Snapshot
@@ -66,9 +66,14 @@ def to_html(panel: Panel) -> str:
         _verdict(panel.snapshot),
         _answer(panel.answer, closed=panel.closed),
         grid.to_html(panel.snapshot.states, panel.snapshot.mesh),
-        ranks.to_html(panel.snapshot.states, panel.snapshot.mesh, panel.times),
+        ranks.to_html(panel.snapshot.states, panel.snapshot.mesh, _times(panel)),
     )
     return f'<div class="rb-panel rb-{_level(panel)}">{"".join(parts)}</div>'
+
+
+def _times(panel: Panel) -> Times:
+    """The times of the last cell; none in a hang, where the lines of the present one need room."""
+    return Times() if panel.snapshot.hangs else panel.times
 
 
 # -- the header ------------------------------------------------------------------------------
@@ -155,7 +160,7 @@ def _phrases(words: str) -> str:
 
 def _message(message: Message | None) -> str:
     kind = f" rb-{message.kind}" if message else ""
-    text = escape(message.text) if message else ""
+    text = html.sentence(message.text) if message else ""
     age = _age(message.since) if message and message.kind != "busy" else ""
     return f'<div class="rb-said"><p class="rb-message{kind}" role="status">{text}</p>{age}</div>'
 
@@ -185,10 +190,10 @@ def _answer(answer: Answer | None, *, closed: bool) -> str:
     return _section("rb-answer", short(answer.title), answer.html, _age(answer.since) + button)
 
 
-def _section(kind: str, title: str, html: str, button: str) -> str:
+def _section(kind: str, title: str, content: str, button: str) -> str:
     return (
         f'<div class="{kind}" role="region" aria-label="{escape(title)}"><div class="rb-title">'
         f"<strong>{escape(title)}</strong>{button}</div>"
         f'<div class="rb-scroll" tabindex="0" role="group" aria-label="{escape(title)}, details">'
-        f"{html}</div></div>"
+        f"{content}</div></div>"
     )

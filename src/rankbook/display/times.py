@@ -15,6 +15,8 @@ __all__ = ["Times", "in_words", "to_html"]
 _NAMES = ("computing", "communicating", "waiting", "done")
 """The fields of a share, and what they are called."""
 
+_PERCENT = "\N{NO-BREAK SPACE}%"
+
 
 @dataclass(frozen=True)
 class Times:
@@ -40,7 +42,7 @@ def to_html(share: Share | None) -> str:
     )
     return (
         f'<span class="rb-share" aria-hidden="true">{bar}</span>'
-        f'<span class="rb-small">{in_words(share)}</span>'
+        f'<span class="rb-small">{in_words(share).replace(" %", _PERCENT)}</span>'
     )
 
 

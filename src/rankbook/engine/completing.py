@@ -6,9 +6,12 @@ thread whose output is dropped and which nobody waits for long.
 
 from __future__ import annotations
 
+import builtins
+import inspect
 import re
+import types
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import islice
 from keyword import iskeyword
@@ -40,6 +43,23 @@ _ATTRIBUTE = re.compile(rf"{_VALUE}\.(?P<begun>\w*)\Z")
 _KEY = re.compile(rf"""{_VALUE}\[(?:(?P<quote>["'])(?P<begun>[^"'\\\n]*))?\Z""")
 _IMPORT = re.compile(r"\s*(?:import|from)\b")
 
+_KINDS: dict[str, tuple[type, ...]] = {
+    "module": (types.ModuleType,),
+    "class": (type,),
+    "function": (
+        types.FunctionType,
+        types.MethodType,
+        types.BuiltinFunctionType,
+        types.MethodDescriptorType,
+        types.WrapperDescriptorType,
+        types.ClassMethodDescriptorType,
+        staticmethod,
+        classmethod,
+    ),
+    "property": (property,),
+}
+"""What a front end calls the kinds of things that it offers, as Jedi does; else "instance"."""
+
 _PLAIN = (str, bytes, int, float, bool, type(None))
 """Kinds of keys that are written as they are typed."""
 
@@ -49,19 +69,21 @@ def complete(job: Job, request: Complete) -> Completions:
     """Complete what is typed: attributes, keys, and what else IPython finds without Jedi."""
     line = request.code[: request.cursor].rpartition("\n")[2]
     names = job.engine.namespace
-    for pattern, ways in ((_ATTRIBUTE, _attributes), (_KEY, _keys)):
+    for pattern, ways, kind in ((_ATTRIBUTE, _attributes, _kind), (_KEY, _keys, _kind_of_key)):
         typed = None if _IMPORT.match(line) else pattern.search(line)
         if typed is None or re.match(r"\w+", typed["value"])[0] not in names:  # type: ignore[index]
             continue
         with job.engine.asides.looking_at(typed["value"]):
             try:
-                found = ways(value_of(typed["value"], names, harmless_item), typed)
+                value = value_of(typed["value"], names, harmless_item)
+                found = ways(value, typed)
             except (InputError, AttributeError):
                 break  # what takes a call may be known to IPython as harmless
         if found is not None:
             start = request.cursor - len(typed["begun"] or "")
-            return Completions(start, tuple(map(Completion, islice(found, _MOST))))
-    return _by_ipython(job.engine.kernel.shell.Completer, request)
+            told = (Completion(text, kind(value, text)) for text in islice(found, _MOST))
+            return Completions(start, tuple(told))
+    return _by_ipython(job.engine.kernel.shell.Completer, request, names)
 
 
 def _attributes(value: Any, typed: re.Match[str]) -> Iterable[str]:
@@ -93,6 +115,22 @@ def _names(value: Any) -> set[Any]:
     return {name for each in above.__get__(kind) for name in own.__get__(each)}
 
 
+def _kind(value: Any, name: str) -> str:
+    """The kind of an attribute, as far as it is known without reading it: that may run code."""
+    with suppress(Exception):  # of a class that is none
+        return _kind_of(inspect.getattr_static(value, name))
+    return "instance"
+
+
+def _kind_of(found: Any) -> str:
+    kinds = (kind for kind, classes in _KINDS.items() if issubclass(type(found), classes))
+    return next(kinds, "instance")
+
+
+def _kind_of_key(_value: Any, _key: str) -> str:
+    return "key"
+
+
 def _keys(value: Any, typed: re.Match[str]) -> Iterable[str] | None:
     """Keys of a dict, or of a module that is one; None: it is none, IPython may know it."""
     kind = type(value)
@@ -117,7 +155,7 @@ def _quoted(key: str, quote: str) -> str:
     return key.replace("\\", "\\\\").replace(quote, f"\\{quote}")
 
 
-def _by_ipython(completer: Any, request: Complete) -> Completions:
+def _by_ipython(completer: Any, request: Complete, names: Mapping[str, Any]) -> Completions:
     """Complete as IPython does without Jedi, which only reads code."""
     completer.use_jedi = False
     try:
@@ -126,9 +164,23 @@ def _by_ipython(completer: Any, request: Complete) -> Completions:
         with provisionalcompleter():
             found = [*completer.completions(request.code, request.cursor)]
     start = min((one.start for one in found), default=request.cursor)
-    texts = {
-        request.code[start : one.start] + one.text: "" if one.type == "<unknown>" else one.type
-        for one in found
-    }
-    ways = [Completion(text, kind or "") for text, kind in islice(texts.items(), _MOST)]
+    texts = {request.code[start : one.start] + one.text: one.type for one in found}
+    ways = [
+        Completion(text, _kind_of_name(text, names) if kind in _UNKNOWN else kind)
+        for text, kind in islice(texts.items(), _MOST)
+    ]
     return Completions(start, tuple(ways))
+
+
+def _kind_of_name(name: str, names: Mapping[str, Any]) -> str:
+    """The kind of what a name stands for; empty: it is none of this rank's."""
+    if iskeyword(name):
+        return "keyword"
+    for known in (names, vars(builtins)):
+        if name in known:
+            return _kind_of(known[name])
+    return "magic" if name.startswith("%") else ""
+
+
+_UNKNOWN = ("", "<unknown>", None)
+"""Kinds of which IPython says that it does not know them."""

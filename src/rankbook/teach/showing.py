@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from rankbook.display.html import sentence
 from rankbook.teach.definitions import Exercise, Lesson, Prediction
 from rankbook.teach.forms import in_short
 from rankbook.teach.records import Attempts, Book, Locked
@@ -28,12 +28,7 @@ def _card(colour: str, *parts: str) -> str:
 
 def _strong(text: str, colour: str = "") -> str:
     style = f' style="color:{colour}"' if colour else ""
-    return f"<b{style}>{_html(text)}</b>"
-
-
-def _html(text: str) -> str:
-    """A sentence, with `code` in it."""
-    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
+    return f"<b{style}>{sentence(text)}</b>"
 
 
 class _Shown:
@@ -73,9 +68,9 @@ class Prompt(_Shown):
     def _repr_html_(self) -> str:
         return _card(
             _BLUE,
-            _html(self.prediction.asks),
+            sentence(self.prediction.asks),
             _strong(self._said()),
-            _html(self.note),
+            sentence(self.note),
         )
 
 
@@ -118,7 +113,7 @@ class Revealed(_Shown):
             colour,
             _strong(f"{'✓' if self.ok else '✗'} {heading}", colour),
             _over(self.locked.value, self.truth, ok=self.ok),
-            *map(_html, self._notes()),
+            *map(sentence, self._notes()),
         )
 
 
@@ -155,7 +150,7 @@ class Checked(_Shown):
         colour = _GREEN if self.ok else _AMBER
         first, *rest = self._lines()
         title = f"{'✓' if self.ok else '✗'} {self.exercise.title}"
-        return _card(colour, _strong(title, colour), _html(first), *map(_html, rest))
+        return _card(colour, _strong(title, colour), sentence(first), *map(sentence, rest))
 
 
 @dataclass(frozen=True, repr=False)
@@ -172,7 +167,7 @@ class Hint(_Shown):
 
     def _repr_html_(self) -> str:
         head = f"Hint {self.number} of {self.count} for {self.exercise}"
-        return _card(_BLUE, _strong(head), _html(self.text))
+        return _card(_BLUE, _strong(head), sentence(self.text))
 
 
 @dataclass(frozen=True, repr=False)
@@ -210,7 +205,7 @@ class State(_Shown):
         head = f"{self.lesson.title} · {self.lesson.minutes} minutes · {self.lesson.ranks} ranks"
         count = f"{len(self.done)} of {len(rows)} done"
         colour = _GREEN if len(self.done) == len(rows) else _BLUE
-        return _card(colour, _strong(head), chips, escape(count), _html(self.note))
+        return _card(colour, _strong(head), chips, escape(count), sentence(self.note))
 
 
 def _chip(name: str, kind: str, *, done: bool) -> str:

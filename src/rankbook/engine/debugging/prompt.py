@@ -60,11 +60,11 @@ class Prompt:
         self._answered = 0.0
         self._numbers = count(1)
         self._answers: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
-        self._is_over = False
+        self._is_over = self._was_told = False
 
     def begin(self) -> None:
         """A cell begins: questions are answered."""
-        self._is_over = False
+        self._is_over = self._was_told = False
 
     def end(self) -> None:
         """The cell is to end: the question that waits, and each further one, ends its thread."""
@@ -85,7 +85,11 @@ class Prompt:
             CannotAskError: There is nobody to ask.
             KeyboardInterrupt: The cell is to end. In a thread, it is ``SystemExit``: that ends
                 the thread and prints nothing.
+            EOFError: The cell is to end, and goes on asking for input although it was told.
         """
+        if self._was_told and of != "debugger":
+            # A loop that reads commands, as that of code.interact(), goes on after an interrupt.
+            raise EOFError("The cell was interrupted: nothing more is asked.")
         self.refuse()
         with self.held():
             outbox = self._outbox()
@@ -154,6 +158,7 @@ class Prompt:
         if not self._is_over:
             return
         if threading.current_thread() is threading.main_thread():
+            self._was_told = True
             raise KeyboardInterrupt
         raise SystemExit
 

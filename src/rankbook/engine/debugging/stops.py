@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 
 from rankbook.cellnames import cell_of
+from rankbook.engine.debugging import own
 from rankbook.engine.debugging.debugger import RankDebugger
 from rankbook.engine.debugging.prompt import Prompt
 from rankbook.engine.imports import when_imported
@@ -49,12 +50,16 @@ class Stops:
         self._passed: dict[tuple[str, int], int] = {}
         sys.breakpointhook = self._breakpoint
         pdb.set_trace = self._set_trace
-        pdb.post_mortem = self._post_mortem
+        pdb.post_mortem = self.post_mortem
         pdb.pm = self.look_back_at_last
         pdb.run = pdb.runctx = self.run  # type: ignore[assignment]
-        pdb.runeval = self._run_expression  # type: ignore[assignment]
-        pdb.runcall = self._run_call
+        pdb.runeval = self.run_expression  # type: ignore[assignment]
+        pdb.runcall = self.run_call
+        if hasattr(pdb, "set_trace_async"):  # from Python 3.14 on
+            pdb.set_trace_async = self._set_trace_async
+        own.take_over(self)
         when_imported("IPython.core.debugger", self._take_set_trace)
+        when_imported("IPython.terminal.debugger", self._take_set_trace)
         when_imported("ipdb", self._take_ipdb)
         when_imported("torch._dynamo", self._leave_uncompiled)
         dist.breakpoint = self._dist_breakpoint
@@ -95,7 +100,7 @@ class Stops:
     def _breakpoint(self, *_args: Any, header: str | None = None, **_options: Any) -> None:
         __tracebackhide__ = True
         if os.environ.get("PYTHONBREAKPOINT") != "0":
-            self._stop(_caller(sys._getframe(1)), header)
+            self.stop(_caller(sys._getframe(1)), header)
 
     def _set_trace(
         self,
@@ -105,7 +110,16 @@ class Stops:
         **_options: Any,
     ) -> None:
         __tracebackhide__ = True
-        self._stop(frame or _caller(sys._getframe(1)), header)
+        self.stop(frame or _caller(sys._getframe(1)), header)
+
+    async def _set_trace_async(
+        self,
+        *_args: Any,
+        header: str | None = None,
+        **_options: Any,
+    ) -> None:
+        __tracebackhide__ = True
+        self.stop(sys._getframe(1), header)
 
     def run(
         self,
@@ -124,11 +138,13 @@ class Stops:
         code = compile(statement, "<string>", "exec") if isinstance(statement, str) else statement
         self._new_debugger().follow(code, globals, locals)
 
-    def _run_expression(self, expression: str, *names: Any) -> Any:
+    def run_expression(self, expression: str, *names: Any) -> Any:
+        """Step through an expression; return its value."""
         __tracebackhide__ = True
         return self._new_debugger().follow(compile(expression, "<string>", "eval"), *names)
 
-    def _run_call(self, *args: Any, **options: Any) -> Any:
+    def run_call(self, *args: Any, **options: Any) -> Any:
+        """Step through a call, given as the function and its arguments; return its value."""
         return self._new_debugger().runcall(*args, **options)
 
     def _take_set_trace(self, module: ModuleType) -> None:
@@ -141,10 +157,10 @@ class Stops:
                 self._set_trace(frame or sys._getframe(1))
 
         module.set_trace = module.sset_trace = set_trace
-        module.post_mortem = module.spost_mortem = self._post_mortem
+        module.post_mortem = module.spost_mortem = self.post_mortem
         module.pm = self.look_back_at_last
-        module.run, module.runcall = self.run, self._run_call
-        module.runeval = self._run_expression
+        module.run, module.runcall = self.run, self.run_call
+        module.runeval = self.run_expression
 
     def _leave_uncompiled(self, _module: ModuleType) -> None:
         # Else torch.compile compiles the debugger.
@@ -154,7 +170,8 @@ class Stops:
         pdb.set_trace = disable(self._set_trace)
         RankDebugger.trace_dispatch = disable(RankDebugger.trace_dispatch)  # type: ignore[method-assign]
 
-    def _post_mortem(self, t: Any = None) -> None:
+    def post_mortem(self, t: Any = None) -> None:
+        """Look back at an exception or a traceback; at the one that is handled if there is none."""
         __tracebackhide__ = True
         trace = t.__traceback__ if isinstance(t, BaseException) else t
         if trace is None:
@@ -182,7 +199,7 @@ class Stops:
         if self._passed[at] <= skip:
             return
         if dist.get_rank() == rank:
-            self._stop(frame, None)
+            self.stop(frame, None)
         dist.barrier()
 
     def _input(self, prompt: object = "", /) -> str:
@@ -195,7 +212,13 @@ class Stops:
 
     # ----------------------------------------------------------------------------------------
 
-    def _stop(self, frame: FrameType, header: str | None) -> None:
+    def stop(self, frame: FrameType, header: str | None = None) -> None:
+        """Stop where a frame stands.
+
+        Args:
+            frame: Of the person's code.
+            header: What to say first.
+        """
         __tracebackhide__ = True
         self._prompt.refuse()
         if header:

@@ -7,10 +7,11 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from rankbook.diagnosis import rows
 from rankbook.errors import InputError
 from rankbook.models.events import Asks
 from rankbook.models.requests import Answer
-from rankbook.sessions.members import Members
+from rankbook.sessions.members import Members, looks
 from rankbook.words import sentence_start
 
 __all__ = ["QUIT", "RANKS", "Command", "Prompting", "Question"]
@@ -143,6 +144,19 @@ class Prompting:
                 f"{self._members.in_words(question.ranks)}: {RANKS} shows where each rank is."
             )
         return Command(named[2], chosen)
+
+    def where(self, progress: looks.Progress) -> str:
+        """What the ranks do, a line for those that do the same, by rank.
+
+        Args:
+            progress: How the cell went, by rank, as far as is known.
+        """
+        found = sorted(rows(looks.diagnose(self._members, progress)), key=lambda row: row.ranks)
+        names = [self._members.in_words(row.ranks) for row in found]
+        width = max(map(len, names), default=0)
+        return "\n".join(
+            f"{name.ljust(width)}  {row.does}" for name, row in zip(names, found, strict=True)
+        )
 
     def answer(self, command: Command) -> None:
         """Have ranks go on with what they were told."""

@@ -17,7 +17,7 @@ from rankbook.sessions.cells.prompting import QUIT, RANKS, Prompting, Question
 from rankbook.sessions.cells.results import CellResult
 from rankbook.sessions.cells.watch import Hang, Watch
 from rankbook.sessions.group.repair import Repair
-from rankbook.sessions.members import Members, looks
+from rankbook.sessions.members import Members
 from rankbook.sessions.members.freeing import Freed
 from rankbook.sessions.members.outcomes import PENDING
 
@@ -264,8 +264,7 @@ class RunningCell:
             return True
         word = command.text.strip() if question.of == "debugger" else ""
         if word == RANKS:
-            done = looks.diagnose(self._members, self.progress).per_rank
-            self._collector.say("\n".join(f"rank {rank}  {does}" for rank, does in done.items()))
+            self._collector.say(self._prompting.where(self.progress))
             return True
         if word in QUIT and self._cell.post_mortem != "last":
             self._ended = f"Ended at the prompt by {word} ({question.where})."
