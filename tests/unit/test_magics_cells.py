@@ -12,6 +12,7 @@ from steps import SOON, end_of
 
 from rankbook.display.table import Table
 from rankbook.display.text import plain
+from rankbook.display.timeline import Chart
 from rankbook.display.verdict import Verdict
 from rankbook.errors import HangError, RankError, StuckError
 from rankbook.magics.syntax import CellSyntaxError
@@ -351,6 +352,13 @@ def test_dist_why_is_a_verdict_with_a_line_for_ranks_that_do_the_same(notebook):
     assert isinstance(verdict, Verdict)
     assert repr(verdict).splitlines()[0] == "Every rank is idle."
     assert len(repr(verdict).splitlines()) == 3
+
+
+def test_dist_timeline_is_a_picture_and_writes_a_file(notebook, tmp_path):
+    chart = notebook.run(f"%dist_timeline --save {tmp_path}/picture.svg")
+    assert isinstance(chart, Chart)
+    assert chart.world_size == 4
+    assert "<svg" in (tmp_path / "picture.svg").read_text()
 
 
 def test_dist_why_answers_while_a_cell_hangs(notebook, session, pool):

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 from IPython.core.magic import line_magic, magics_class
 
+from rankbook.errors import InputError
 from rankbook.magics.base import RankMagics
-from rankbook.magics.options import SAVE, option
+from rankbook.magics.options import FILES, SAVE, option
 from rankbook.magics.running import end_background
 from rankbook.magics.usage import parse, takes
 
 # What shows results is imported when there are some: loading the extension must stay quick.
 if TYPE_CHECKING:
     from rankbook.display.table import Table
+    from rankbook.display.timeline import Chart
     from rankbook.display.verdict import Closely, Verdict
 
 __all__ = ["LookMagics"]
@@ -21,7 +23,7 @@ __all__ = ["LookMagics"]
 
 @magics_class
 class LookMagics(RankMagics):
-    """``%dist_status``, ``%dist_why``, ``%dist_interrupt``, ``%dashboard``."""
+    """``%dist_status``, ``%dist_why``, ``%dist_timeline``, ``%dist_interrupt``, ``%dashboard``."""
 
     @line_magic
     @takes()
@@ -64,6 +66,41 @@ class LookMagics(RankMagics):
             return Verdict(session.diagnose())
         diagnosis, standings = session.diagnose_closely()
         return Closely(diagnosis, standings, session.members.named_mesh)
+
+    @line_magic
+    @takes(
+        option(
+            "cell",
+            nargs="?",
+            metavar="CELL",
+            help="Number of a cell, or all: what the ranks still keep. Default: the last cell that "
+            "has called a collective.",
+        ),
+        option("--save", metavar="FILE", completes=FILES, help="Write it as a picture, too: .svg."),
+    )
+    def dist_timeline(self, line: str) -> Chart:
+        """Show what the ranks called, side by side, as a picture that the saved notebook keeps.
+
+        A lane for each rank: hatched while it waited for others, full while data went. It answers
+        while a cell runs or hangs. Each rank keeps its latest 4,096 calls.
+
+        Examples::
+
+            %dist_timeline
+            %dist_timeline 4
+            %dist_timeline all --save timeline.svg
+        """
+        args = parse(self.dist_timeline, line)
+        if not (args.cell is None or args.cell == "all" or args.cell.isdecimal()):
+            raise InputError(f"{args.cell!r} is no cell: %dist_timeline 4 for In [4], or all.")
+        chosen = int(args.cell) if args.cell and args.cell != "all" else args.cell
+        chart = self.session().timeline(chosen)
+        if args.save:
+            try:
+                chart.save(args.save)
+            except OSError as error:
+                raise InputError(f"{args.save} cannot be written: {error.strerror}.") from None
+        return chart
 
     @line_magic
     @takes()
