@@ -249,6 +249,7 @@ def test_the_age_of_a_collective_begins_with_its_call(timeline):
 
 
 def test_a_picture_shows_the_last_cell_and_stays(four, tmp_path):
+    four.run("dist.barrier()").raise_for_error()
     four.run("import time\nif rank == 2: time.sleep(0.3)\ndist.barrier()").raise_for_error()
     four.run("x = 1").raise_for_error()
     chart = four.timeline()
