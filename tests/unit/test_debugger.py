@@ -305,6 +305,19 @@ def test_a_script_below_pdb_is_refused_in_a_line(rank):
         rank.run("pdb.main()")
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("x.", "imag  real"), ("xs[0].", "imag  real"), ("nobody.", "NameError")],
+)
+def test_a_line_that_ends_with_a_dot_lists_attributes(rank, capsys, line, said):
+    source = (
+        "class Number:\n    real = imag = 1\n    _own = 0\n"
+        "def f(x):\n    xs = [x]\n    breakpoint()\nf(Number())"
+    )
+    rank.run(source, line, "c")
+    assert said in capsys.readouterr().out.splitlines()[2]
+
+
 def test_a_loop_that_reads_lines_ends_with_the_cell_although_it_goes_on_after_an_interrupt(rank):
     rank.put = lambda _: rank.prompt.end()
     source = (

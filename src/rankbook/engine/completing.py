@@ -26,7 +26,7 @@ from rankbook.engine.operations import ASIDE, operation
 from rankbook.errors import InputError
 from rankbook.models.inspecting import Complete, Completion, Completions
 
-__all__ = ["complete"]
+__all__ = ["attributes", "complete"]
 
 # IPython makes it an error. Once for all: a thread that sets filters of warnings for a while, and
 # then puts back what it found, undoes what the cell that runs has set meanwhile.
@@ -87,13 +87,16 @@ def complete(job: Job, request: Complete) -> Completions:
 
 
 def _attributes(value: Any, typed: re.Match[str]) -> Iterable[str]:
-    """Attributes of a value.
+    return attributes(value, typed["begun"])
+
+
+def attributes(value: Any, begun: str = "") -> list[str]:
+    """The names of a value's attributes that begin so; with an underscore only where it is typed.
 
     IPython reads attributes only of classes that it knows to be harmless. Here, where nobody waits
     for it, ``__getattr__`` can be called: the layers of a module are found that way. Nothing else
     is: a call could issue a collective.
     """
-    begun = typed["begun"]
     return sorted(
         name
         for name in _names(value)

@@ -14,10 +14,12 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from rankbook.engine import owners
+from rankbook.engine.completing import attributes
 from rankbook.engine.debugging import lines
 from rankbook.engine.debugging.evaluating import evaluate, run_statement
 from rankbook.engine.debugging.prompt import Prompt
 from rankbook.engine.debugging.stepping import Stepping, is_statement, runs_cells
+from rankbook.engine.expressions import harmless_item, value_of
 
 __all__ = ["RankDebugger", "place"]
 
@@ -175,6 +177,9 @@ class RankDebugger(Stepping):
     def default(self, line: str) -> None:
         """Run a statement of Python, which may take several lines."""
         text = line.removeprefix("!").lstrip()
+        if value := lines.asks_for_attributes(text):
+            self._list_attributes(value)
+            return
         while lines.is_unfinished(text):
             text += f"\n{self._ask('...')}"
         try:
@@ -182,6 +187,15 @@ class RankDebugger(Stepping):
         except _End:
             raise
         except BaseException as error:  # noqa: BLE001 - it is the person's
+            self._tell(error)
+
+    def _list_attributes(self, value: str) -> None:
+        """Say how ``model.`` can go on: what Tab does, which an input field does not have."""
+        frame, local_names = self._names()
+        try:
+            found = value_of(value, {**frame.f_globals, **local_names}, harmless_item)
+            self.message("  ".join(attributes(found)))
+        except Exception as error:  # noqa: BLE001 - it is the person's
             self._tell(error)
 
     # pdb's own look no further than its statement: in [x + y for x in xs], y must be global.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codeop
 import re
 
-__all__ = ["is_python", "is_unfinished"]
+__all__ = ["asks_for_attributes", "is_python", "is_unfinished"]
 
 _TAKE_EXPRESSIONS = frozenset(
     {"debug", "display", "help", "h", "p", "pp", "source", "undisplay", "whatis"}
@@ -14,6 +14,7 @@ _TAKE_EXPRESSIONS = frozenset(
 
 _ASSIGNMENT = re.compile(r"\s*(?:[-+@*/%&|^]|//|\*\*|<<|>>)?=")
 _COMPARISON = re.compile(r"\s+(?:[-+@*/%&|^<>]|//|\*\*|<<|>>|!=|[<>]=)\s|\s+(?:is|in|and|or)\s")
+_BEGUN = re.compile(r"(?P<value>[^\W\d][\w.\[\]'\"]*)\.")
 _UNARY = re.compile(r"\s+[-+*]\s")
 
 
@@ -31,6 +32,12 @@ def is_python(command: str, rest: str) -> bool:
     if rest and not rest[0].isspace():
         return rest.strip() != "."  # ``l.``
     return _COMPARISON.match(rest) is not None
+
+
+def asks_for_attributes(text: str) -> str:
+    """What a line is that ends with a dot: ``model`` of ``model.``; empty if it is another."""
+    found = _BEGUN.fullmatch(text.strip())
+    return found["value"] if found else ""
 
 
 def is_unfinished(text: str) -> bool:
