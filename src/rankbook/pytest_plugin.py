@@ -23,6 +23,9 @@ __all__ = ["device", "rank", "world_size"]
 
 _MARK = "ranks"
 
+_DEBUGGERS = {"--pdb": "usepdb", "--trace": "trace"}
+"""Options that open a debugger in pytest's process, and what pytest calls them."""
+
 
 @dataclass(frozen=True)
 class _Wish:
@@ -60,14 +63,16 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Refuse a debugger that could not look at a rank."""
-    if not (config.getoption("usepdb") or config.getoption("trace")):
+    given = [name for name, dest in _DEBUGGERS.items() if config.getoption(dest)]
+    if not given:
         return
     marked = [item for item in items if item.get_closest_marker(_MARK)]
     if marked:
         run = "runs" if len(marked) == 1 else "run"
         raise pytest.UsageError(
-            f"--pdb cannot stop on a rank, and {len(marked)} of these tests {run} on ranks: leave "
-            "--pdb out, or them (-m 'not ranks'). In a notebook, %%dist --pdb stops there."
+            f"{given[0]} cannot stop on a rank, and {len(marked)} of these tests {run} on ranks: "
+            f"leave {given[0]} out, or them (-m 'not ranks'). In a notebook, %%dist --pdb stops "
+            "there."
         )
 
 

@@ -66,7 +66,7 @@ def test_a_debugger_is_refused_in_a_line(tmp_path, option):
     done = run_pytest(tmp_path, f"{MARKED}def test_x(): pass", option)
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     [line] = [line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line]
-    assert "--pdb cannot stop on a rank, and 1 of these tests runs on ranks" in line
+    assert f"{option} cannot stop on a rank, and 1 of these tests runs on ranks" in line
 
 
 def test_a_debugger_works_where_no_test_is_on_ranks(tmp_path):
