@@ -32,6 +32,7 @@ from rankbook.distributed.healing import (
     samplers,
     stale,
     steps,
+    words,
     wrappers,
 )
 from rankbook.distributed.healing.account import Terms
@@ -309,7 +310,7 @@ def test_a_group_goes_on_only_where_all_its_members_hold_it_alike():
 
     one, two = terms("1"), terms("2")
     said = [{one, two}, {one, terms("2", is_default=True)}]
-    assert groups.agreed_on(said) == {one}
+    assert words.agreed_on(said) == {one}
 
 
 def test_groups_of_other_members_under_one_name_do_not_go_on():
@@ -318,7 +319,7 @@ def test_groups_of_other_members_under_one_name_do_not_go_on():
 
     whole, outer, inner = terms("0", 0, 1, 2, 3), terms("1", 0, 3), terms("1", 1, 2)
     said = [{whole, outer}, {whole, inner}, {whole, inner}, {whole, outer}]
-    assert groups.agreed_on(said) == {whole}
+    assert words.agreed_on(said) == {whole}
 
 
 def test_what_can_go_on_is_said_in_a_sentence():

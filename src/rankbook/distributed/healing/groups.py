@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gc
-import json
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from importlib import import_module
 from typing import Any
@@ -24,10 +22,10 @@ from rankbook.distributed.healing import (
     wrappers,
 )
 from rankbook.distributed.healing.account import Account, Held, Terms, note
-from rankbook.distributed.healing.reducers import Standing
 from rankbook.distributed.healing.steps import Departed
+from rankbook.distributed.healing.words import Word, agreed_on, departed, exchange, meet
 
-__all__ = ["Healed", "heal", "on_connected", "roster", "settle"]
+__all__ = ["Healed", "heal", "on_connected", "settle"]
 
 _c10d: Any = import_module("torch.distributed.distributed_c10d")
 
@@ -55,24 +53,6 @@ class Healed:
     """Optimizers that have taken more steps on some ranks than on others."""
 
 
-@dataclass(frozen=True)
-class _Word:
-    """What one rank tells the others."""
-
-    terms: tuple[Terms, ...]
-    count: int
-    standings: Mapping[str, Sequence[Standing]]
-    """By kind of DDP module, where the reducer of each stands."""
-    shards: tuple[str, ...] = ()
-    """Kinds of FSDP modules."""
-    is_new: bool = False
-    """Whether it had no groups."""
-    steps: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    """What optimizers have taken since the ranks met last."""
-    size: int = 0
-    """How many ranks there were when it was in a group last."""
-
-
 def heal(account: Account | None, *, clean: bool = False) -> Healed:
     """Have the groups of an account go on; on every rank, when the new default group was made.
 
@@ -94,10 +74,9 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     terms = tuple(one.terms for one in able)
     size = 0 if account is None else account.size
     taken = steps.taken(found.optimizers)
-    word = _Word(terms, _count(account), found.standings, (), account is None, taken, size)
+    word = Word(terms, _count(account), found.standings, (), account is None, taken, size)
     steps.begin()
-    words = _exchange("heal", word)
-    _Roster.said = words
+    words = meet(word)
     # No name of a group that ended is given to another: a mesh would find it by that.
     _c10d._world.group_count = max(_c10d._world.group_count, *(word.count for word in words))
     rosters = [None if word.is_new else word.terms for word in words]
@@ -135,7 +114,7 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
         (*ended.kinds, *shares, *_subgroups(lost)),
         waiting.kinds,
         account is None and any(rosters),
-        _departed(words),
+        departed(words),
     )
 
 
@@ -155,8 +134,8 @@ def settle() -> tuple[tuple[str, ...], tuple[str, ...]]:
     found = wrappers.find({one.group: one.terms.name for one in account.held})
     meshes.unify(found.meshes, {one.terms.name for one in account.held})
     meshes.clear_caches()
-    word = _Word((), 0, found.standings, tuple(kind for kind, _ in found.fsdp))
-    words = _exchange("settle", word)
+    word = Word((), 0, found.standings, tuple(kind for kind, _ in found.fsdp))
+    words = exchange("settle", word)
     kinds = [{*its.standings, *its.shards} for its in words]
     members = {one.group: one.terms.ranks for one in account.held}
 
@@ -168,9 +147,7 @@ def settle() -> tuple[tuple[str, ...], tuple[str, ...]]:
     return whole.kinds, stale.release(whole)
 
 
-def _restart(
-    found: wrappers.Found, words: Sequence[_Word]
-) -> tuple[wrappers.Found, wrappers.Found]:
+def _restart(found: wrappers.Found, words: Sequence[Word]) -> tuple[wrappers.Found, wrappers.Found]:
     """Have wrappers begin with the next step; return them, and those that this torch hinders."""
     broken = wrappers.Found()
     standings = [word.standings for word in words]
@@ -178,36 +155,6 @@ def _restart(
         stale.refuse_for_lack(one, lack)
         broken = broken.more(one)
     return found.less(broken), broken
-
-
-def roster() -> list[tuple[Terms, ...]]:
-    """By rank, how the groups were made that it held when the ranks met last."""
-    return [word.terms for word in _Roster.said]
-
-
-class _Roster:
-    """What the ranks said when they met last."""
-
-    said: Sequence[_Word] = ()
-
-
-def agreed_on(rosters: Sequence[Collection[Terms] | None]) -> set[Terms]:
-    """The groups that all their members hold, made in the same way.
-
-    Members find each other by the group's name. So of several groups that have one name, as when
-    ranks call ``new_group`` with different members, none can be made again.
-
-    Args:
-        rosters: By rank, the groups that it holds; None: it came without any.
-    """
-    every = {terms for held in rosters if held is not None for terms in held}
-    names = Counter(terms.name for terms in every)
-
-    def is_held(terms: Terms) -> bool:
-        heard = (rosters[rank] for rank in terms.ranks)
-        return all(roster is None or terms in roster for roster in heard)
-
-    return {terms for terms in every if names[terms.name] == 1 and is_held(terms)}
 
 
 def _missed(agreed: Collection[Terms]) -> list[Terms]:
@@ -242,41 +189,8 @@ def _able(account: Account) -> list[Held]:
     return [held for held in account.held if is_gloo and held.terms.backend == "gloo"]
 
 
-def _departed(words: Sequence[_Word]) -> tuple[Departed, ...]:
-    """The optimizers that have not taken as many steps on all ranks, if these were together."""
-    if len({word.size for word in words if not word.is_new}) > 1:
-        return ()  # a rank that was left out for a while has other steps to tell of
-    return steps.departed([None if word.is_new else word.steps for word in words])
-
-
 def _count(account: Account | None) -> int:
     return account.count if account is not None else 0
-
-
-def _exchange(topic: str, word: _Word) -> list[_Word]:
-    """Tell the others what this rank holds, and hear it from them; waits in Python."""
-    store = _c10d._get_default_store()
-    store.set(f"healing/{topic}/{dist.get_rank()}", json.dumps(asdict(word)))
-    ranks = range(dist.get_world_size())
-    return [_read(store.get(f"healing/{topic}/{rank}")) for rank in ranks]
-
-
-def _read(text: bytes) -> _Word:
-    content = json.loads(text)
-    terms = tuple(Terms(**{**one, "ranks": tuple(one["ranks"])}) for one in content["terms"])
-    standings = {
-        kind: [Standing(begun, is_sorted, done, tuple(n)) for begun, is_sorted, done, n in items]
-        for kind, items in content["standings"].items()
-    }
-    return _Word(
-        terms,
-        content["count"],
-        standings,
-        tuple(content["shards"]),
-        content["is_new"],
-        content["steps"],
-        content["size"],
-    )
 
 
 def _connect(held: Held) -> Any:

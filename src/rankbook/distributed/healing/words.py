@@ -1,0 +1,109 @@
+"""What the ranks tell each other of their groups when they have met."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from typing import Any
+
+import torch.distributed as dist
+
+from rankbook.distributed.healing import steps
+from rankbook.distributed.healing.account import Terms
+from rankbook.distributed.healing.reducers import Standing
+from rankbook.distributed.healing.steps import Departed
+
+__all__ = ["Word", "agreed_on", "departed", "exchange", "meet", "roster"]
+
+_c10d: Any = import_module("torch.distributed.distributed_c10d")
+
+
+@dataclass(frozen=True)
+class Word:
+    """What one rank tells the others."""
+
+    terms: tuple[Terms, ...]
+    count: int
+    standings: Mapping[str, Sequence[Standing]]
+    """By kind of DDP module, where the reducer of each stands."""
+    shards: tuple[str, ...] = ()
+    """Kinds of FSDP modules."""
+    is_new: bool = False
+    """Whether it had no groups."""
+    steps: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """What optimizers have taken since the ranks met last."""
+    size: int = 0
+    """How many ranks there were when it was in a group last."""
+
+
+def exchange(topic: str, word: Word) -> list[Word]:
+    """Tell the others what this rank holds, and hear it from them; waits in Python."""
+    store = _c10d._get_default_store()
+    store.set(f"healing/{topic}/{dist.get_rank()}", json.dumps(asdict(word)))
+    ranks = range(dist.get_world_size())
+    return [_read(store.get(f"healing/{topic}/{rank}")) for rank in ranks]
+
+
+def _read(text: bytes) -> Word:
+    content = json.loads(text)
+    terms = tuple(Terms(**{**one, "ranks": tuple(one["ranks"])}) for one in content["terms"])
+    standings = {
+        kind: [Standing(begun, is_sorted, done, tuple(n)) for begun, is_sorted, done, n in items]
+        for kind, items in content["standings"].items()
+    }
+    return Word(
+        terms,
+        content["count"],
+        standings,
+        tuple(content["shards"]),
+        content["is_new"],
+        content["steps"],
+        content["size"],
+    )
+
+
+def meet(word: Word) -> list[Word]:
+    """Exchange what the ranks hold before anything is healed; :func:`roster` tells it later."""
+    words = exchange("heal", word)
+    _Roster.said = words
+    return words
+
+
+def roster() -> list[tuple[Terms, ...]]:
+    """By rank, how the groups were made that it held when the ranks met last."""
+    return [word.terms for word in _Roster.said]
+
+
+class _Roster:
+    """What the ranks said when they met last."""
+
+    said: Sequence[Word] = ()
+
+
+def agreed_on(rosters: Sequence[Collection[Terms] | None]) -> set[Terms]:
+    """The groups that all their members hold, made in the same way.
+
+    Members find each other by the group's name. So of several groups that have one name, as when
+    ranks call ``new_group`` with different members, none can be made again.
+
+    Args:
+        rosters: By rank, the groups that it holds; None: it came without any.
+    """
+    every = {terms for held in rosters if held is not None for terms in held}
+    names = Counter(terms.name for terms in every)
+
+    def is_held(terms: Terms) -> bool:
+        heard = (rosters[rank] for rank in terms.ranks)
+        return all(roster is None or terms in roster for roster in heard)
+
+    return {terms for terms in every if names[terms.name] == 1 and is_held(terms)}
+
+
+def departed(words: Sequence[Word]) -> tuple[Departed, ...]:
+    """The optimizers that have not taken as many steps on all ranks, if these were together."""
+    if len({word.size for word in words if not word.is_new}) > 1:
+        return ()  # a rank that was left out for a while has other steps to tell of
+    return steps.departed([None if word.is_new else word.steps for word in words])
