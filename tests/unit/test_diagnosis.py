@@ -1404,6 +1404,36 @@ def test_a_verdict_says_what_it_often_is(looks, hint):
     assert hint in judged(looks).hint
 
 
+EXCHANGE = call("all_to_all_single", 2, line=LINE)
+HAD_ITS_PART = replace(EXCHANGE, done=True)
+
+
+def test_a_rank_that_waits_for_more_than_the_others_have_sent_is_freed():
+    """Its split sizes are not those of the others, whose part of the exchange has ended."""
+    behind = call("barrier", 3, sizes=(), dtypes=())
+    looks = [waits(EXCHANGE, still=3.0), waits(behind, "line 9: dist.barrier()", (HAD_ITS_PART,))]
+    looks[0] = replace(looks[0], quiet=3.0, silent=3.0)
+    found = judged(looks)
+    assert (found.kind, found.ranks, found.stuck, found.proven) == (
+        "mismatch",
+        (0, 1),
+        (0, 1),
+        True,
+    )
+    assert found.summary == (
+        f"Rank 0 waits in all_to_all_single #2 ({LINE}) for more data than was sent: it has ended on "
+        "rank 1."
+    )
+    assert "input_split_sizes" in found.hint
+
+
+@pytest.mark.parametrize("part", ["still", "quiet", "silent"])
+def test_a_rank_to_which_data_may_be_on_its_way_is_not_left_out(part):
+    rests = {"still": 3.0, "quiet": 3.0, "silent": 3.0, part: 0.5}
+    found = judged([replace(waits(EXCHANGE), **rests), idle(HAD_ITS_PART)])
+    assert (found.kind, found.stuck) == ("running", ())
+
+
 def test_a_wait_that_may_end_by_itself_proves_nothing():
     its = replace(waits(HERE), may_end=True)
     found = judged([its, ended_after()])

@@ -31,6 +31,12 @@ __all__ = ["Groups", "install", "remove"]
 _MOST = 10_000
 """Names that are counted."""
 
+_NOT_IN_A_CHILD = (
+    "This process was forked from a rank, and what the rank's process group is connected by has "
+    "stayed there: the call would never return. Call torch.distributed in the rank itself, not in "
+    "a DataLoader's dataset or collate_fn with num_workers > 0, nor in a Pool or a Process."
+)
+
 _MAKINGS = 32
 """Groups of which it is remembered who made them where."""
 
@@ -52,6 +58,7 @@ class Groups:
         self._all: tuple[int, ...] = ()
         self._of_all = Running()
         self._nth: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        self._of_parent: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def made(self, pg: Any, name: str, ranks: tuple[int, ...], generation: int) -> None:
         """Count a group that was made; it is the n-th of its name and members."""
@@ -123,8 +130,20 @@ class Groups:
         for pg, name in c10d._world.pg_names.items():
             self.made(pg, str(name), members_of(pg), generation)
 
+    def leave_to_parent(self) -> None:
+        """Take every group that there is for the parent's, of which this process was forked."""
+        self._of_parent = weakref.WeakSet(
+            pg for pg in c10d._world.pg_names if str(c10d._world.pg_map.get(pg, ("",))[0]) != "fake"
+        )
+
     def know(self, pg: Any, generation: int) -> Group:
-        """Begin to count the calls of a group."""
+        """Begin to count the calls of a group.
+
+        Raises:
+            RuntimeError: This is a forked child, and the group is its parent's.
+        """
+        if pg in self._of_parent:
+            raise RuntimeError(_NOT_IN_A_CHILD)
         name = str(c10d._world.pg_names.get(pg, ""))
         ranks = self.in_session(members_of(pg))
         self.by_id = {

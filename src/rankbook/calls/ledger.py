@@ -288,6 +288,7 @@ class Ledger:
         generation = self.generation
         self.__init__(self._records.maxlen or _KEPT)  # type: ignore[misc]
         self.generation = generation
+        self.groups.leave_to_parent()
 
     def _site(self, op: str, reduce_op: str, function: str, *spots: Spot | None) -> Site:
         if len(self._sites) >= _SITES:

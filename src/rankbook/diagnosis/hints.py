@@ -10,7 +10,7 @@ from rankbook.diagnosis.sentences import Case
 from rankbook.diagnosis.wording import Words
 from rankbook.models import Collective, Look
 
-__all__ = ["SLOW", "mismatch", "missing", "raised", "unproven"]
+__all__ = ["SLOW", "left_out", "mismatch", "missing", "raised", "unproven"]
 
 SLOW = (
     "Often it is work that only some ranks do (saving, logging or downloading below "
@@ -104,6 +104,16 @@ def mismatch(found: Clash) -> str:
     if len({elements(call) for call in calls if call.sizes}) > 1:
         return f"Often it is a last batch that is smaller: drop it, or pad it. {_CHECK}"
     return f"Tensors must have the same dtype on every rank. {_CHECK}"
+
+
+def left_out(call: Collective) -> str:
+    """What it often is that a rank waits for more data than others have sent."""
+    if family(call.op).startswith("all_to_all"):
+        return (
+            "What a rank expects (output_split_sizes) must be what the others send it "
+            "(input_split_sizes): exchange the sizes first."
+        )
+    return f"Tensors must have the same size on every rank. {_CHECK}"
 
 
 def _of_a_circle(calls: Collection[Collective], families: set[str]) -> str:

@@ -12,7 +12,19 @@ from rankbook.diagnosis.wording import Words, grouped
 from rankbook.models import Collective
 from rankbook.words import agree, sentence_start
 
-__all__ = ["Case", "dead", "missing", "raised", "running", "silent", "slow", "stopped", "unclear"]
+__all__ = [
+    "Case",
+    "dead",
+    "left_out",
+    "missing",
+    "raised",
+    "raised_first",
+    "running",
+    "silent",
+    "slow",
+    "stopped",
+    "unclear",
+]
 
 _CHECK = (
     "Gloo ends a process when sizes or dtypes differ between ranks: "
@@ -57,6 +69,18 @@ def _last_words(words: Words, gone: Collection[int]) -> str:
 def _were_cut_off(words: Words) -> bool:
     """Whether a rank noticed in a collective that another ended."""
     return any("onnection closed" in look.raised for look in words.looks.values())
+
+
+def left_out(
+    words: Words, waiters: Collection[int], members: Iterable[int], call: Collective
+) -> str:
+    """Say that ranks wait for data in a collective that has ended on the others."""
+    others = [rank for rank in members if rank not in waiters]
+    had = "had" if words.is_past else "has"
+    return sentence_start(
+        f"{words.do(waiters, 'wait')} in {words.call(call)}{words.at(waiters)} for more data than "
+        f"was sent: it {had} ended on {words.ranks(others)}."
+    )
 
 
 def raised(words: Words, case: Case) -> str:

@@ -174,6 +174,20 @@ def _mismatch(scene: _Scene) -> _Finding | None:
     return _Finding("mismatch", worst.culprits, message, hints.mismatch(worst))
 
 
+def _left_out(scene: _Scene) -> _Finding | None:
+    """Ranks that wait for more than others have sent."""
+    waits = scene.waits
+    first = next((rank for rank in scene.stuck if waits[rank].left_out), None)
+    if first is None:
+        return None
+    call = waits[first].call
+    place = slot(call)
+    ranks = [r for r in scene.stuck if waits[r].left_out and slot(waits[r].call) == place]
+    members = call.ranks or tuple(sorted(scene.looks))
+    message = sentences.left_out(scene.words, ranks, members, call)
+    return _Finding("mismatch", tuple(sorted(members)), message, hints.left_out(call))
+
+
 def _raised(scene: _Scene) -> _Finding | None:
     suspects = [rank for rank in scene.ranks("idle") if scene.looks[rank].raised]
     case = scene.case(scene.stuck, suspects)
@@ -233,6 +247,7 @@ _WORST_FIRST: tuple[Callable[[_Scene], _Finding | None], ...] = (
     _dead,
     _raised_first,
     _mismatch,
+    _left_out,
     _raised,
     _missing_rank,
     _stopped,

@@ -25,6 +25,9 @@ __all__ = ["Wait", "calls_at", "knots", "stuck_ranks", "survey"]
 _Slot = tuple[str, int]
 _Pair = tuple[str, int | None, int | None, str]
 
+_AT_REST = 2.0
+"""Seconds in which a rank neither computes nor gets data, after which it gets none any more."""
+
 _STANDING = {"idle", "waiting", "gone"}
 """States of ranks that do nothing by themselves. Of one that gives no answer nothing is known, so
 it may well go on."""
@@ -44,10 +47,12 @@ class Wait:
     """Of those, the ranks that have sent less than others, where a message from any is awaited."""
     clashes: bool = False
     """Whether ranks came with calls that do not match, so that it can never complete."""
+    left_out: bool = False
+    """Whether it has ended on every other rank, and nothing is on its way any more."""
 
     def can_go_on(self, moving: Collection[int]) -> bool:
         """Whether it completes once the ``moving`` ranks do their part."""
-        if self.clashes:
+        if self.clashes or self.left_out:
             return False
         enough = any if self.any_of else all
         return not self.needs or enough(rank in moving for rank in self.needs)
@@ -71,9 +76,23 @@ def survey(looks: Mapping[int, Look]) -> dict[int, Wait]:
             any_of=is_vague(call) or (is_p2p(call) and call.peer is None),
             behind=_behind(rank, call, exchanged),
             clashes=slot(call) in clashing or misfit(looks, rank, call) is not None,
+            left_out=_is_left_out(rank, call, looks),
         )
         for rank, call in calls.items()
     }
+
+
+def _is_left_out(rank: int, call: Collective, looks: Mapping[int, Look]) -> bool:
+    """Whether a rank waits for data that no rank will send: the others have had all of theirs."""
+    look, place = looks[rank], slot(call)
+    others = [other for other in looks if other != rank and (not call.ranks or other in call.ranks)]
+    if place is None or not others or len(others) < len(call.ranks) - 1:
+        return False
+    rests = min(look.still, look.quiet, look.silent or 0.0)
+    ended = all(
+        any(slot(each) == place and each.done for each in looks[other].recent) for other in others
+    )
+    return ended and rests >= _AT_REST
 
 
 def calls_at(looks: Mapping[int, Look], place: _Slot) -> dict[int, Collective]:
