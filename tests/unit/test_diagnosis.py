@@ -1414,15 +1414,11 @@ def test_a_rank_that_waits_for_more_than_the_others_have_sent_is_freed():
     looks = [waits(EXCHANGE, still=3.0), waits(behind, "line 9: dist.barrier()", (HAD_ITS_PART,))]
     looks[0] = replace(looks[0], quiet=3.0, silent=3.0)
     found = judged(looks)
-    assert (found.kind, found.ranks, found.stuck, found.proven) == (
-        "mismatch",
-        (0, 1),
-        (0, 1),
-        True,
-    )
+    assert (found.kind, found.ranks, found.stuck) == ("mismatch", (0, 1), (0, 1))
+    assert found.proven
     assert found.summary == (
-        f"Rank 0 waits in all_to_all_single #2 ({LINE}) for more data than was sent: it has ended on "
-        "rank 1."
+        f"Rank 0 waits in all_to_all_single #2 ({LINE}) for more data than was sent: "
+        "it has ended on rank 1."
     )
     assert "input_split_sizes" in found.hint
 
