@@ -126,6 +126,32 @@ def test_sharded_objects_train_on_from_a_checkpoint_on_all_ranks(four, tmp_path,
     assert states(four, range(BEFORE, STEPS)) == expected[BEFORE:]
 
 
+PAIRS = """
+pair, _ = dist.new_subgroups(2)
+model = DistributedDataParallel(make_model(), process_group=pair)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+"""
+
+
+@pytest.mark.slow
+def test_a_ddp_module_of_a_subgroup_is_copied_from_a_rank_that_has_the_same_parameters(four):
+    steps = [STEP.format(k) for k in range(3)]
+    four.run(COMMON + PAIRS).raise_for_error()
+    expected = [seen_after(four, step) for step in steps]
+    four.run(FORGET).raise_for_error()
+    four.run(COMMON + PAIRS).raise_for_error()
+    seen_after(four, steps[0])
+    kill(four)
+    filled = four.restart_ranks(from_rank=0)
+    assert filled.left["model"] == (
+        "here it is replicated on other ranks than on rank 0: --from 3 copies it"
+    )
+    result = four.run(steps[1], ranks=3)
+    assert "%dist_restart 2 --from 3 makes it there" in result[3].error.evalue
+    assert {"model", "optimizer"} <= set(four.restart_ranks([VICTIM], from_rank=3).names)
+    assert [seen_after(four, step) for step in steps[1:]] == expected[1:]
+
+
 def test_without_a_checkpoint_a_sharded_module_is_not_copied_and_says_so(four):
     make(four, "FSDP2")
     states(four, [0])

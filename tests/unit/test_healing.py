@@ -14,7 +14,9 @@ import pytest
 import torch
 import torch.distributed as dist
 from processes import wait_until
+from torch.distributed._composable.replicate import replicate
 from torch.distributed.algorithms import Join
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
@@ -431,6 +433,52 @@ def test_a_module_of_columns_lets_nothing_run_on_a_mesh_that_has_ended():
     module[0].bias = torch.nn.Parameter(module[0].bias.to_local())
     optimizer.param_groups[0]["params"] = list(module.parameters())
     optimizer.step()
+
+
+def replicated():
+    """A module of ``replicate()``, cut in its second step."""
+    model = replicate(torch.nn.Linear(2, 2))
+    model(torch.ones(1, 2)).sum().backward()
+    model(torch.ones(1, 2))
+    return model
+
+
+def test_a_module_of_replicate_begins_again_with_its_next_forward():
+    model = replicated()
+    assert again().kinds == ("DDP modules",)
+    begins = [
+        hook for hook in model._forward_pre_hooks.values() if isinstance(hook, reducers.Begin)
+    ]
+    assert len(begins) == 1
+    model(torch.ones(1, 2)).sum().backward()
+    assert begins[0] not in model._forward_pre_hooks.values()
+    assert reducers.standing(begins[0].ddp).is_done
+
+
+def test_a_module_of_replicate_that_cannot_go_on_says_what_it_is():
+    model = replicated()
+    assert again(clean=True).lost == ("DDP modules",)
+    with pytest.raises(StaleGroupError, match=r"this module of replicate\(\) .* load the state"):
+        model(torch.ones(1, 2))
+    model.state_dict()
+
+
+def test_a_module_of_replicate_waits_for_a_replaced_rank_in_its_own_forward(group):
+    model = replicated()
+    found = wrappers.find({group: "0"})
+    stale.wait(found, [1])
+    with pytest.raises(StaleGroupError, match=r"no such module of replicate\(\): make it again on"):
+        model(torch.ones(1, 2))
+    stale.release(found)
+    model(torch.ones(1, 2))
+    assert id(model) not in stale.refused()
+
+
+def test_ddp_modules_with_other_hooks_are_of_another_kind(group):
+    one, other = (DistributedDataParallel(torch.nn.Linear(2, 2)) for _ in range(2))
+    other.register_comm_hook(None, allreduce_hook)
+    kinds = [kind for kind, module in wrappers.find({group: "0"}).ddp if module in (one, other)]
+    assert kinds[1].startswith(f"{kinds[0]} ") or kinds[0].startswith(f"{kinds[1]} ")
 
 
 def test_an_exception_of_torchs_names_what_holds_the_group():

@@ -75,6 +75,7 @@ FSDP_PARAMETER = "torch.distributed.fsdp._fully_shard._fsdp_param.FSDPParam"
 DTENSOR = "torch.distributed.tensor.DTensor"
 MESH = "torch.distributed.device_mesh.DeviceMesh"
 ZERO = "torch.distributed.optim.ZeroRedundancyOptimizer"
+REPLICATE = "torch.distributed._composable.replicate"
 SCHEDULE = "torch.distributed.pipelining.schedules.PipelineScheduleSingle"
 STORAGE = "torch.UntypedStorage"
 LOADERS = "torch.utils.data.dataloader"
@@ -219,6 +220,8 @@ USES = [
     (DTENSOR, "_op_dispatcher", "distributed"),
     (TORCH, "_C", "distributed"),
     (MESH, "_coordinate_on_dim", "distributed"),
+    (REPLICATE, "_ReplicateState", "distributed"),
+    (f"{REPLICATE}._ReplicateState", "_ddp", "distributed"),
     (ZERO, "_optim_constructor", "distributed"),
     (ZERO, "_optim_defaults", "distributed"),
     (ZERO, "_overlap_with_ddp", "distributed"),

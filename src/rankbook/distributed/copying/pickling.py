@@ -23,6 +23,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from rankbook.distributed.copying import restoring, sharding
 from rankbook.distributed.healing.reducers import Begin
+from rankbook.distributed.healing.replicated import is_replicated
 from rankbook.distributed.healing.stale import Refusal
 
 __all__ = ["Copied", "dump"]
@@ -185,10 +186,15 @@ class _Pickler(cloudpickle.Pickler):
     def _ddp(self, obj: Any) -> Any:
         own = ("process_group", "reducer", "logger")
         attributes = {name: value for name, value in _state(obj).items() if name not in own}
-        state = attributes, obj.process_group
+        name = dist.distributed_c10d._world.pg_names.get(obj.process_group)
+        state = attributes, obj.process_group, name
         return restoring.blank, (type(obj),), state, None, None, restoring.set_ddp
 
     def _module(self, obj: Any) -> Any:
+        if is_replicated(obj):
+            raise _Left("a module of replicate(): make it again on all ranks")
+        if isinstance(obj, sharding.older_fsdp()):
+            raise _Left("a module of the older FSDP: make it again on all ranks")
         if sharding.is_sharded(obj):
             self._need_shards()
             if reason := sharding.why_not(obj):

@@ -137,9 +137,21 @@ def set_module(module: Any, state: dict[str, Any]) -> None:
     module.__setstate__(state)
 
 
-def set_ddp(module: Any, state: tuple[dict[str, Any], Any]) -> None:
-    """Give a DDP module its attributes, and a reducer; asks no other rank anything."""
-    attributes, process_group = state
+def set_ddp(module: Any, state: tuple[dict[str, Any], Any, str]) -> None:
+    """Give a DDP module its attributes, and a reducer; asks no other rank anything.
+
+    Raises:
+        InputError: Here it belongs to other ranks, which have other parameters.
+    """
+    attributes, process_group, name = state
+    if places.group_here(name) != name:
+        others = [
+            one for one in dist.get_process_group_ranks(process_group) if one != dist.get_rank()
+        ]
+        raise InputError(
+            f"here it is replicated on other ranks than on rank {places.source_rank()}: "
+            + (f"--from {others[0]} copies it" if others else "make it again")
+        )
     attributes["broadcast_buffers"] = attributes.get("forward_sync_buffers", True)
     with _default_group(process_group):
         module.__setstate__(attributes)

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+from rankbook.distributed.healing.replicated import entrance
 from rankbook.distributed.stores import Store
 
 __all__ = ["Begin", "Standing", "lack", "renew", "restart", "standing", "tell"]
@@ -134,8 +135,8 @@ def restart(module: Any, kind: str, standings: Sequence[Sequence[Standing]], sto
     key = f"healing/buckets/{kind}"
     layout = json.loads(store.get(key)) if len(are_sorted) > 1 else None
 
-    begin = Begin(are_sorted == {True}, layout)
-    _due[module] = module.register_forward_pre_hook(begin, prepend=True)
+    begin = Begin(module, layout, are_sorted=are_sorted == {True})
+    _due[module] = entrance(module).register_forward_pre_hook(begin, prepend=True)
 
 
 def _count_alike(module: Any, every: Sequence[Standing]) -> None:
@@ -157,18 +158,20 @@ _due: MutableMapping[Any, Any] = WeakKeyDictionary()
 class Begin:
     """A forward hook that has the reducer of a DDP module begin again, once."""
 
+    ddp: Any
+    """The DDP module."""
+    layout: list[list[int]] | None
+    """What its buckets are to be; None: those of a first step."""
     are_sorted: bool
     """Whether the buckets of all ranks are sorted: they stay."""
-    layout: list[list[int]] | None
-    """Else what they are to be; None: those of a first step."""
 
-    def __call__(self, module: Any, _inputs: Any) -> None:
+    def __call__(self, _module: Any, _inputs: Any) -> None:
         """Have it begin."""
-        _due.pop(module).remove()
+        _due.pop(self.ddp).remove()
         if self.are_sorted:
-            module._update_process_group(module.process_group)
+            self.ddp._update_process_group(self.ddp.process_group)
         else:
-            _make(module, self.layout)
+            _make(self.ddp, self.layout)
 
 
 def renew(module: Any) -> None:

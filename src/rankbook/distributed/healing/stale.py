@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from rankbook.distributed.healing import meshes
+from rankbook.distributed.healing.replicated import entrance, is_replicated
 from rankbook.distributed.healing.wrappers import Found
 from rankbook.errors import StaleGroupError
 
@@ -72,7 +73,11 @@ def _what_runs(found: Found) -> Iterator[tuple[Any, str, str]]:
     """Modules and the like, each with what it is called, and what to do where it has ended."""
     for _, module in found.ddp:
         make = "wrap the model that is in it again, ddp = DistributedDataParallel(ddp.module)"
-        yield module, "DDP module", make
+        if not is_replicated(begins := entrance(module)):
+            yield begins, "DDP module", make
+            continue
+        make = "make the model again, load the state_dict() of this one, and replicate(model)"
+        yield begins, "module of replicate()", make
     for _, module in found.fsdp:
         make = (
             "its shards have ended, too, so make the model again, fully_shard(model), and load a "
@@ -113,20 +118,29 @@ def wait(found: Found, new: Sequence[int]) -> None:
     if not found.kinds or not new:
         return  # they wait since an earlier generation, if any
     ranks = ",".join(map(str, new))
-    source = next(rank for rank in range(len(new) + 1) if rank not in new)
     verb = "was" if len(new) == 1 else "were"
     have = "has" if len(new) == 1 else "have"
-    message = (
-        f"rank{'s' * (len(new) > 1)} {ranks} {verb} replaced and {have} no such {{}} module: "
-        f"%dist_restart {ranks} --from {source}{{}} makes it there, or make it again on all ranks"
-    )
-    for kind, modules, more in (
-        ("DDP", found.ddp, ""),
-        ("FSDP", found.fsdp, " --checkpoint PATH"),
-    ):
-        for _, module in modules:
-            if module not in _waiting:
-                _waiting[module] = _refuse(module, message.format(kind, more))
+    replaced = f"rank{'s' * (len(new) > 1)} {ranks} {verb} replaced and {have} no such"
+    for module, called, how in _what_waits(found, new):
+        if module not in _waiting:
+            _waiting[module] = _refuse(entrance(module), f"{replaced} {called}: {how}")
+
+
+def _what_waits(found: Found, new: Sequence[int]) -> Iterator[tuple[Any, str, str]]:
+    """Modules, each with what it is called, and what to do so that new ranks have it, too."""
+    again, restart = "make it again on all ranks", f"%dist_restart {','.join(map(str, new))} --from"
+    for _, module in found.ddp:
+        # Other ranks may have a module that is made alike, and other parameters.
+        members = dist.get_process_group_ranks(module.process_group)
+        source = next((rank for rank in sorted(members) if rank not in new), None)
+        if is_replicated(entrance(module)):
+            yield module, "module of replicate()", again
+        else:
+            yield module, "DDP module", f"{restart} {source} makes it there, or {again}"
+    source = next(rank for rank in range(len(new) + 1) if rank not in new)
+    for _, module in found.fsdp:
+        how = f"{restart} {source} --checkpoint PATH makes it there, or {again}"
+        yield module, "FSDP module", how
 
 
 def release(found: Found) -> tuple[str, ...]:
@@ -135,7 +149,7 @@ def release(found: Found) -> tuple[str, ...]:
         handle = _waiting.pop(module, None)
         if handle is not None:
             handle.remove()
-            _refused.pop(module, None)
+            _refused.pop(entrance(module), None)
     kinds = ("DDP modules", DistributedDataParallel), ("FSDP modules", object)
     left = [next(name for name, cls in kinds if isinstance(one, cls)) for one in _waiting]
     return tuple(sorted(set(left)))

@@ -279,5 +279,7 @@ def _groups_of(module: Any) -> list[Any]:
 
 def _kind(module: Any, group: str) -> str:
     shapes = [tuple(parameter.shape) for parameter in module.parameters()]
+    hooks = [hook for hook, _ in getattr(module, "_comm_hooks", ())]
+    names = (getattr(hook, "__qualname__", type(hook).__qualname__) for hook in hooks)
     # Python's own hash of numbers is the same in every process.
-    return f"{group} {hash(tuple(shapes)):x}"
+    return " ".join((group, f"{hash(tuple(shapes)):x}", *names))
