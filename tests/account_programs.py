@@ -18,10 +18,12 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 import torch.distributed._functional_collectives as funcol
+import torch.distributed.distributed_c10d as c10d
 from processes import let_pass, wait_until
 from torch._C._distributed_c10d import _create_work_from_future
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, Partial, Shard, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from rankbook import calls
@@ -123,6 +125,46 @@ def functional():
 
 
 @program
+def functional_of_every_kind():
+    group = dist.group.WORLD
+    for made in (
+        funcol.reduce_scatter_tensor(ones(), "avg", 0, group),
+        funcol.all_to_all_single(ones(), None, None, group),
+        funcol.broadcast(ones(), 1, group),
+        funcol.permute_tensor(ones(), [1, 0], group),
+        *funcol.all_reduce_coalesced([ones(2), ones(3)], "max", group),
+        *funcol.all_gather_into_tensor_coalesced([ones(2), ones(3)], group),
+        *funcol.reduce_scatter_tensor_coalesced([ones(2)], "sum", [0], group),
+    ):
+        made.sum().item()
+    funcol.all_gather_tensor_autograd(ones().requires_grad_(), 0, group).sum().backward()
+
+
+@program
+def functional_sends():
+    operators, name = torch.ops._c10d_functional, dist.group.WORLD.group_name
+    if not hasattr(operators, "isend"):
+        return
+    sent, received = (
+        operators.isend(ones(), other(), 5, name),
+        operators.irecv(ones(), other(), 5, name),
+    )
+    funcol.wait_tensor(sent)
+    funcol.wait_tensor(received)
+
+
+@program
+def sharded_tensors():
+    mesh = init_device_mesh("cpu", (SIZE,))
+    tensor = distribute_tensor(ones(8).view(4, 2), mesh, [Shard(0)])
+    tensor.full_tensor()
+    tensor.sum().full_tensor()
+    DTensor.from_local(ones(8).view(4, 2), mesh, [Partial()]).redistribute(
+        mesh, [Shard(0)]
+    ).to_local().sum().item()
+
+
+@program
 def functional_in_inference_mode():
     with torch.inference_mode():
         funcol.all_reduce(ones(), "max", dist.group.WORLD).sum().item()
@@ -204,6 +246,23 @@ def coalesced():
     with dist._coalescing_manager(group=dist.group.WORLD):
         dist.all_reduce(ones(2))
         dist.all_reduce(ones(3))
+
+
+@program
+def coalesced_asynchronously():
+    with dist._coalescing_manager(group=dist.group.WORLD, async_ops=True) as handles:
+        dist.all_gather_into_tensor(ones(4), ones(2))
+        dist.all_gather_into_tensor(ones(6), ones(3))
+    handles.wait()
+
+
+@program
+def lists():
+    pair = [ones(2), ones(2)]
+    dist.reduce_scatter(ones(2), pair, op=dist.ReduceOp.MIN)
+    dist.all_to_all(pair, [ones(2), ones(2)])
+    dist.all_reduce_coalesced([ones(2), ones(3)], op=dist.ReduceOp.MAX)
+    dist.all_gather_coalesced([[ones(2)], [ones(2)]], [ones(2)])
 
 
 @program
@@ -332,9 +391,23 @@ def waits():
     return found
 
 
+def hear_hooks(heard):
+    """Have torch itself tell of each call in any group, where it can: from torch 2.14 on."""
+    make = c10d._new_process_group_helper
+
+    def hooked(*args, **kwargs):
+        group, _ = made = make(*args, **kwargs)
+        if hasattr(group, "register_pre_hook"):
+            group.register_pre_hook(77, heard.append)
+        return made
+
+    c10d._new_process_group_helper = hooked
+
+
 def main(directory):
     global ledger  # noqa: PLW0603 - the programs read it
-    rank = 0 if (child := os.fork()) else 1
+    rank, heard = 0 if (child := os.fork()) else 1, []
+    hear_hooks(heard)
     store = Interruptible(dist.FileStore(str(directory / "store"), SIZE), timedelta(seconds=60))
     dist.init_process_group("gloo", store=store, rank=rank, world_size=SIZE)
     ledger = calls.Ledger(file=directory / f"{rank}.calls")
@@ -342,14 +415,16 @@ def main(directory):
     said = {"programs": {}}
     for name, run in PROGRAMS.items():
         ledger.counts.cell = len(said["programs"])
-        mark = ledger.last
-        mark = run() or mark
+        before, heard[:] = ledger.last, []
+        mark = run() or before
         # What DDP has issued in C++ is known to be done a moment later.
         wait_until(lambda: all(call.failed for call in ledger.open()), 10, why=ledger.open)
         found, dropped = ledger.since(mark)
         assert not dropped
         said["programs"][name] = {
             "calls": [dataclasses.asdict(call) | {"said": str(call.place)} for call in found],
+            "heard": len(heard),
+            "issued": [call.op for call in ledger.since(before)[0]],
             "traffic": dataclasses.asdict(ledger.counts.traffic(ledger.counts.cell)),
         }
     said["waits"] = waits()

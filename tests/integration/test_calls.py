@@ -20,6 +20,18 @@ OF_OBJECTS = (
 )
 """What all_gather_object calls."""
 
+FUNCTIONAL = [
+    "reduce_scatter_tensor",
+    "all_to_all_single",
+    "broadcast",
+    "all_to_all_single",
+    "all_reduce_coalesced",
+    "all_gather_into_tensor_coalesced",
+    "reduce_scatter_tensor_coalesced",
+    "all_gather_into_tensor",
+    "reduce_scatter_tensor",  # in the backward
+]
+
 PROGRAMS = Path(__file__).parents[1] / "account_programs.py"
 
 
@@ -98,6 +110,14 @@ def test_all_calls_of_a_program_come_from_lines_of_it(ranks, name):
         assert call["said"].endswith(f" in {name}")
 
 
+@pytest.mark.skipif(not hasattr(dist.ProcessGroup, "register_pre_hook"), reason="torch >= 2.14")
+def test_torchs_own_hooks_tell_of_as_many_calls_as_the_account(ranks):
+    for said in ranks:
+        for name, program in said["programs"].items():
+            issued = [op for op in program["issued"] if op != "monitored_barrier"]
+            assert program["heard"] == len(issued), name
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -105,6 +125,13 @@ def test_all_calls_of_a_program_come_from_lines_of_it(ranks, name):
         ("objects", [OF_OBJECTS, OF_OBJECTS, "broadcast", "broadcast"]),
         ("functional", ["all_reduce", "all_gather_into_tensor"]),
         ("functional_in_inference_mode", ["all_reduce"]),
+        ("functional_of_every_kind", FUNCTIONAL),
+        ("lists", ["reduce_scatter", "all_to_all", "all_reduce_coalesced", "all_gather_coalesced"]),
+        (
+            "sharded_tensors",
+            ["scatter", "all_gather_into_tensor", "all_reduce", "reduce_scatter_tensor"],
+        ),
+        ("coalesced_asynchronously", ["all_gather_into_tensor_coalesced"]),
         ("compiled", ["all_reduce"]),
         ("fake", []),
         ("barriers", ["barrier", "monitored_barrier"]),
