@@ -265,6 +265,40 @@ def test_a_group_that_a_cell_has_destroyed_stays_destroyed(world):
     assert values(world, REDUCE) == {"[2.0, 2.0]"}
 
 
+TRAIN = """
+import torch.distributed as dist, torch
+dist.init_process_group("gloo")
+def train():
+    model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(8, 8))
+    model(torch.ones(2, 8)).sum().backward()
+    dist.destroy_process_group()
+train()
+assert not dist.is_initialized()
+"""
+
+
+def test_a_model_that_ends_right_after_its_group_does_not_stop_the_rank(world):
+    """torch alone hangs within some 20 rounds, with Python's lock held."""
+    assert values(world, f"for _ in range(40): exec({TRAIN!r})\ndist.is_initialized()") == {"False"}
+
+
+def test_a_script_run_in_a_cell_leaves_the_group_that_it_adopts_and_destroys(world, tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(TRAIN)
+    code = f"group = dist.group.WORLD\n%run {script}\n%run {script}\ngroup is dist.group.WORLD"
+    assert values(world, f"{code}, train.__name__") == {"(True, 'train')"}
+    assert values(world, REDUCE) == {"[2.0, 2.0]"}
+
+
+def test_a_group_that_a_script_run_in_a_cell_makes_ends_with_it(world, tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(f"{TRAIN}dist.init_process_group('gloo')\ndist.barrier()\n1 / 0")
+    code = f"group = dist.group.WORLD\ntry:\n    %run {script}\nfinally: here = dist.group.WORLD"
+    result = world.run(code)
+    assert {its.error.ename for its in result.values()} == {"ZeroDivisionError"}
+    assert values(world, f"assert here is group{REDUCE}") == {"[2.0, 2.0]"}
+
+
 PROGRAM = """
 import torch, torch.distributed as dist
 dist.init_process_group("gloo")
@@ -299,6 +333,28 @@ def test_torchrun_runs_on_a_rank(world, tmp_path, how):
     result = world.run(f"{code}{REDUCE}", timeout=100)
     result.raise_for_error()
     assert [its.stdout.count("reduced 2.0") for its in result.values()] == [2, 2]
+
+
+FAMILY = """
+import os, torch.multiprocessing as mp
+def work(i, size):
+    import torch, torch.distributed as dist
+    os.environ.update(MASTER_ADDR="localhost", MASTER_PORT="12355")
+    dist.init_process_group("gloo", rank=i, world_size=size)
+    x = torch.ones(1)
+    dist.all_reduce(x)
+    dist.destroy_process_group()
+    if i: print(f"reduced {x.item()}")
+mp.spawn(work, args=(2,), nprocs=2)
+"""
+
+
+@pytest.mark.slow  # four processes that import torch
+def test_every_rank_spawns_a_world_of_its_own_at_one_and_the_same_port(world):
+    result = world.run(FAMILY, timeout=100)
+    result.raise_for_error()
+    assert [its.stdout.count("reduced 2.0") for its in result.values()] == [1, 1]
+    assert values(world, REDUCE) == {"[2.0, 2.0]"}
 
 
 @pytest.mark.parametrize("method", ["raise ValueError('no')", "dist.is_initialized()"])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 
-from rankbook.magics.missing import only_here
+from rankbook.magics.missing import only_here, was_meant_for_ranks
 from rankbook.models import Failure
 from rankbook.sessions.cells.results import CellResult, RankResult
 
@@ -43,3 +44,34 @@ def test_where_the_notebook_lacks_it_too_or_something_else_was_raised_nothing_is
     assert only_here(lacking(r0="name 'nope' is not defined"), NAMES) == ""
     other = RankResult(0, error=Failure("ValueError", "name 'lr' is not defined"))
     assert only_here(CellResult({0: other, 1: RankResult(1)}), NAMES) == ""
+
+
+def ended(error, cell="main()", *, silent=False):
+    """What IPython says of a cell."""
+    info = SimpleNamespace(raw_cell=cell, silent=silent)
+    return SimpleNamespace(error_in_exec=error, info=info)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyError("LOCAL_RANK"),
+        ValueError("Default process group has not been initialized, please make sure to call it."),
+        ValueError("Error initializing torch.distributed using env:// rendezvous: no RANK"),
+    ],
+)
+def test_a_plain_cell_that_is_no_rank_is_told_how_to_run_on_the_ranks(error):
+    assert was_meant_for_ranks(ended(error)) == (
+        "This ran in the notebook itself, which is not a rank: "
+        "%%dist at the top of the cell runs it on the ranks."
+    )
+    cell = "# train\n%run train.py --epochs 1\n"
+    assert ": %dist_run train.py --epochs 1 runs it" in was_meant_for_ranks(ended(error, cell))
+
+
+@pytest.mark.parametrize(
+    "error", [None, KeyError("x"), KeyError(), ValueError("RANK"), KeyError(0)]
+)
+def test_a_plain_cell_that_ended_otherwise_is_told_nothing(error):
+    assert was_meant_for_ranks(ended(error)) == ""
+    assert was_meant_for_ranks(ended(KeyError("RANK"), silent=True)) == ""

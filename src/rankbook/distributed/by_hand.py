@@ -25,7 +25,7 @@ from typing import Any, TypeGuard
 
 import torch.distributed as dist
 
-from rankbook.distributed import adopting, devices, rendezvous, stores, teardown
+from rankbook.distributed import adopting, destroying, devices, rendezvous, stores, teardown
 from rankbook.distributed.environment import Launch, is_loopback
 from rankbook.distributed.stores import Store
 
@@ -89,6 +89,7 @@ def enable(launch: Launch, address: str, timeout: timedelta) -> Ports:
     _session.launch, _session.pid, _session.address = launch, os.getpid(), (address, port)
     _stand_in()
     adopting.install()
+    destroying.install()
     return ports
 
 

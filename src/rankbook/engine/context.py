@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from rankbook import calls
 from rankbook.calls.keeping import Keeper
+from rankbook.distributed import families
 from rankbook.distributed.stores import Interruptible
 from rankbook.engine import children, defaults, lastcalls, launching, spawned
 from rankbook.engine.asides import Asides
+from rankbook.engine.cells import inner
 from rankbook.engine.cells.lastwords import LastWords
 from rankbook.engine.cells.runner import Runner
 from rankbook.engine.cells.shell import prepare
@@ -52,6 +54,7 @@ class Engine:
         spawned.install()
         defaults.install()
         launching.install()
+        families.install()
         self.ledger = lastcalls.ledger()
         self.group = Group(kernel.shell.user_ns, self.ledger)
         self.runner = Runner(kernel, self.group, LastWords(self.ledger.box))
@@ -68,6 +71,7 @@ class Engine:
         self.job: Job | None = None
         self.waiting: set[Job] = set()
         prepare(kernel.shell)
+        inner.install(kernel.shell, self.group)
 
     @property
     def id(self) -> int:

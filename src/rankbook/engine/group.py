@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from rankbook.distributed import (
     teardown,
 )
 from rankbook.distributed.aside import ForScript
+from rankbook.distributed.destroying import Guest
 from rankbook.distributed.environment import Launch
 from rankbook.engine import nccl
 from rankbook.engine.history import Epoch
@@ -155,10 +158,7 @@ class Group:
         return self.info
 
     def before_cell(self) -> None:
-        """Forget an earlier cell's attempt to make a group, of which other ranks may not know.
-
-        And give back names that a cell has deleted, as ``%reset`` does.
-        """
+        """Forget an attempt to make a group, which not all ranks know of; give back names."""
         self.names.restore()
         if not dist.is_initialized():
             teardown.forget_attempt()
@@ -199,6 +199,16 @@ class Group:
             by_hand.act_as(launch)
             self._ledger.groups.world = ()
             self._resumed = time.time_ns()
+
+    @contextmanager
+    def hosting(self) -> Iterator[None]:
+        """Have this group again after the block, although a script in it has destroyed it."""
+        guest = Guest()
+        try:
+            yield
+        finally:
+            if guest.end():
+                self._resumed = time.time_ns()
 
     def cut(self) -> None:
         """Free the main thread from the collective that it waits in; from any thread.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import re
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from keyword import iskeyword
@@ -224,12 +225,14 @@ class InspectMagics(RankMagics):
         ]
 
     def _tell_of_missing(self, result: Any) -> None:
-        """Say of a name that a plain cell lacked which ranks have it."""
-        name = missing.lacking(result)
-        party = self._party("all") if name else None
+        """Say what to type for what a plain cell lacked and ranks have."""
+        name, advice = missing.lacking(result), missing.was_meant_for_ranks(result)
         session = api.session()
-        if party is not None and session is not None:
+        party = self._party("all") if name else None
+        if session is not None and party is not None:
             missing.tell(name, party, session.world_size)
+        if session is not None and advice:
+            print(advice, file=sys.stderr)
 
     # ----------------------------------------------------------------------------------------
 

@@ -1,4 +1,7 @@
-"""A name that a plain cell lacks and ranks have, or the other way round: what to type instead."""
+"""A name that a plain cell lacks and ranks have, or the other way round: what to type instead.
+
+And what to type where a plain cell lacks all that makes a process a rank.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,14 @@ if TYPE_CHECKING:
     from rankbook.sessions.cells.results import CellResult
     from rankbook.sessions.members.party import Party
 
-__all__ = ["lacking", "only_here", "tell"]
+__all__ = ["lacking", "only_here", "tell", "was_meant_for_ranks"]
 
 _LACKED = re.compile(r"name '(\w+)' is not defined")
+_OF_A_RANK = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_NO_RANK = re.compile(
+    "Default process group has not been initialized|Error initializing torch.distributed using env"
+)
+_RUN = re.compile(r"^\s*%run\s+(?!-)(.+)$", re.MULTILINE)
 
 
 def lacking(result: Any) -> str:
@@ -28,6 +36,26 @@ def lacking(result: Any) -> str:
     error = result.error_in_exec
     is_silent = result.info is not None and result.info.silent
     return (error.name or "") if isinstance(error, NameError) and not is_silent else ""
+
+
+def was_meant_for_ranks(result: Any) -> str:
+    """Say what to type where code that needs a process group ran in the notebook itself.
+
+    Args:
+        result: What IPython says of a cell.
+
+    Returns:
+        A line; empty if the cell ended otherwise.
+    """
+    error = result.error_in_exec
+    is_meant = (
+        isinstance(error, KeyError) and error.args[:1] in [(name,) for name in _OF_A_RANK]
+    ) or (isinstance(error, ValueError) and _NO_RANK.match(str(error)))
+    if not is_meant or result.info is None or result.info.silent:
+        return ""
+    run = _RUN.search(result.info.raw_cell)
+    what = f"%dist_run {run[1].strip()} runs it" if run else "%%dist at the top of the cell runs it"
+    return f"This ran in the notebook itself, which is not a rank: {what} on the ranks."
 
 
 def tell(name: str, party: Party, world_size: int) -> None:

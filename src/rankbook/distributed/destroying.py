@@ -1,0 +1,96 @@
+"""``destroy_process_group`` that code calls by itself in a process of a session.
+
+A cell that destroys the group is obeyed. A script that runs inside a cell (``%run``) is a guest:
+under a launcher it ends with its group, so many destroy it at the end. Here it has none from then
+on, or one that it makes itself, and the session has its own again when the script has ended.
+
+What is destroyed lives on for a moment. A model under DDP that ends right after its group, as in a
+function that trains and cleans up, would be the last to hold it, and torch (2.13) destroys it with
+Python's lock held. It waits for gloo's threads then, and those for the lock: of the backward pass
+that they have just served they keep something of Python's. Neither goes on, ever.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import torch.distributed as dist
+
+from rankbook.distributed.aside import ForScript
+
+__all__ = ["Guest", "install"]
+
+_MOMENT = 1.0
+"""Seconds for which destroyed groups live on. gloo's threads need the lock for microseconds."""
+
+_c10d: Any = import_module("torch.distributed.distributed_c10d")
+_theirs: Callable[..., None] = _c10d.destroy_process_group
+
+
+class Guest:
+    """A script inside a cell, from when this is made on: it does not destroy the present group.
+
+    There is one at a time; a script that runs inside another is a part of it.
+    """
+
+    _present: Guest | None = None
+
+    def __init__(self) -> None:
+        self._hosts = dist.group.WORLD
+        self._aside: ForScript | None = None
+        self._is_inner = Guest._present is not None or self._hosts is None
+        if not self._is_inner:
+            Guest._present = self
+
+    def end(self) -> bool:
+        """Have the group again; tell whether the script had destroyed it."""
+        if self._is_inner:
+            return False
+        Guest._present, aside = None, self._aside
+        if aside is not None:
+            aside.end()
+        return aside is not None
+
+    def leaves(self, group: Any) -> bool:
+        """Put the host's group aside, if it is this one that the script destroys."""
+        if self._aside is not None or group is not self._hosts:
+            return False
+        self._aside = ForScript("in a script that %run ran")
+        return True
+
+
+def install() -> None:
+    """Stand in for torch's function from now on."""
+    for name in ("torch.distributed", "torch.distributed.distributed_c10d"):
+        module: Any = import_module(name)
+        module.destroy_process_group = _destroy_process_group
+
+
+@functools.wraps(_theirs)
+def _destroy_process_group(group: Any = None) -> None:
+    world = dist.group.WORLD
+    is_all = group is None or group is world
+    if is_all and world is not None and Guest._present is not None and Guest._present.leaves(world):
+        return
+    destroyed = [*_c10d._world.pg_map] if is_all else [group]
+    try:
+        _theirs(group)
+    finally:
+        _keep_for_a_moment(destroyed)
+
+
+def _keep_for_a_moment(groups: list[Any]) -> None:
+    def keep() -> None:
+        time.sleep(_MOMENT)
+        groups.clear()  # from Python torch destroys them without the lock
+
+    thread = threading.Thread(target=keep, name="rankbook-destroyed", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # Python 3.12 starts no thread at exit
+        groups.clear()

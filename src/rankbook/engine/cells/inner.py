@@ -1,0 +1,28 @@
+"""``%run`` in a cell on this rank: a script inside the cell, with the cell's process group."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rankbook.engine.group import Group
+
+__all__ = ["install"]
+
+
+def install(shell: Any, group: Group) -> None:
+    """Have the scripts that ``%run`` runs leave the session's group as it is.
+
+    Args:
+        shell: This rank's.
+        group: Its place in the process group.
+    """
+    magic = shell.find_line_magic("run")
+
+    @functools.wraps(magic)
+    def run(*args: Any, **options: Any) -> Any:
+        with group.hosting():
+            return magic(*args, **options)
+
+    shell.register_magic_function(run, "line", "run")
