@@ -194,9 +194,10 @@ def test_a_group_can_be_made_by_hand_after_one_that_failed_on_a_rank(world):
     assert values(world, METHODS["env"] + REDUCE) == {"[2.0, 2.0]"}
 
 
-def test_a_world_of_one_rank_is_made_by_hand(world):
+@pytest.mark.parametrize("where", ["env://", "tcp://localhost:29513"])
+def test_a_world_of_one_rank_is_made_by_hand(world, where):
     code = (
-        f"{LEAVE}dist.init_process_group('gloo', rank=0, world_size=1)\n"
+        f"{LEAVE}dist.init_process_group('gloo', {where!r}, rank=0, world_size=1)\n"
         "alone = dist.get_world_size()\ndist.destroy_process_group()\n"
         f"dist.init_process_group('gloo'){REDUCE}, alone"
     )
@@ -210,6 +211,7 @@ def test_a_world_of_one_rank_is_made_by_hand(world):
         "dist.init_process_group()",
         "torch.distributed.init_process_group(backend='gloo', init_method='env://')",
         "dist.init_process_group('gloo', rank=rank, world_size=world_size)",
+        "dist.init_process_group('cpu:gloo')",
         "import helper; helper.begin()",
     ],
 )
@@ -237,6 +239,7 @@ def test_an_adopted_group_has_the_timeout_of_the_caller(world):
     ("call", "what"),
     [
         ("dist.init_process_group('nccl')", "the backend nccl"),
+        ("dist.init_process_group('cpu:gloo,cuda:nccl')", "the backend cpu:gloo,cuda:nccl"),
         ("dist.init_process_group('gloo', rank=0, world_size=1)", "world_size=1"),
         ("dist.init_process_group('gloo', rank=1 - rank, world_size=2)", "rank="),
     ],
@@ -345,16 +348,33 @@ def work(i, size):
     dist.all_reduce(x)
     dist.destroy_process_group()
     if i: print(f"reduced {x.item()}")
-mp.spawn(work, args=(2,), nprocs=2)
+{start}
 """
 
 
-@pytest.mark.slow  # four processes that import torch
-def test_every_rank_spawns_a_world_of_its_own_at_one_and_the_same_port(world):
-    result = world.run(FAMILY, timeout=100)
+@pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param("mp.spawn(work, args=(2,), nprocs=2)", marks=pytest.mark.slow),
+        (
+            "processes = [mp.Process(target=work, args=(i, 2)) for i in range(2)]\n"
+            "for one in processes: one.start()\nfor one in processes: one.join()"
+        ),
+    ],
+    ids=["spawn", "fork"],
+)
+def test_every_rank_starts_a_world_of_its_own_at_one_and_the_same_port(world, start):
+    result = world.run(FAMILY.replace("{start}", start), timeout=100)
     result.raise_for_error()
     assert [its.stdout.count("reduced 2.0") for its in result.values()] == [1, 1]
     assert values(world, REDUCE) == {"[2.0, 2.0]"}
+
+
+def test_processes_of_several_ranks_are_one_world_at_a_port_of_their_own(world):
+    start = "one = mp.Process(target=work, args=(rank, 2))\none.start()\none.join()"
+    result = world.run(FAMILY.replace("{start}", start), timeout=100)
+    result.raise_for_error()
+    assert [its.stdout.count("reduced 2.0") for its in result.values()] == [0, 1]
 
 
 @pytest.mark.parametrize("method", ["raise ValueError('no')", "dist.is_initialized()"])

@@ -738,6 +738,14 @@ CASES = {
         "Gloo ends a process when sizes or dtypes differ between ranks: "
         "%dist_init --check says so beforehand.",
     ),
+    "aborted by gloo, whose descriptors a cell has closed": Case(
+        [IDLE, replace(ABORTED, last_words=("nfds != -1. -1 vs -1",))],
+        "dead",
+        (1,),
+        summary="Rank 1 was killed by SIGABRT; its last words: nfds != -1. -1 vs -1. It had closed "
+        "descriptors that the process itself needs, as daemons do (os.closerange): close them in a "
+        "process that it forks.",
+    ),
     "aborted by gloo, the others raised": Case(
         [idle(raised="RuntimeError: Connection closed by peer [127.0.0.1]:1"), ABORTED],
         "dead",

@@ -230,6 +230,7 @@ USES = [
     (STORAGE, "_cdata", "distributed"),
     (LOADERS, "_BaseDataLoaderIter", "distributed"),
     (LOADER, "_index_sampler", "distributed"),
+    ("multiprocessing.process.BaseProcess", "_target", "distributed"),
     (C10D, "_get_default_store", "distributed"),
     (C10D, "_new_process_group_helper", "distributed"),
     (C10D, "_register_process_group", "distributed"),
@@ -285,6 +286,9 @@ def find(dotted):
             return getattr(import_module(module), name)
 
 
+_PACKAGES = ("ipyparallel", "ipykernel", "IPython", "_pytest", "torch.", "multiprocessing.")
+
+
 def has(cls, name):
     """Whether a class or module has a name: as an attribute, a trait, or set on its instances."""
     sets = re.compile(rf"self\.{name}(: [^=\n]+)? = ")
@@ -294,7 +298,7 @@ def has(cls, name):
     return hasattr(cls, name) or any(
         sets.search(inspect.getsource(import_module(base.__module__)))
         for base in getattr(cls, "__mro__", ())
-        if base.__module__.startswith(("ipyparallel", "ipykernel", "IPython", "_pytest", "torch."))
+        if base.__module__.startswith(_PACKAGES)
     )
 
 

@@ -30,6 +30,12 @@ _CHECK = (
     "Gloo ends a process when sizes or dtypes differ between ranks: "
     "%dist_init --check says so beforehand."
 )
+_CLOSED = (
+    "It had closed descriptors that the process itself needs, as daemons do "
+    "(os.closerange): close them in a process that it forks."
+)
+_SIGNS_OF_CLOSING = ("nfds != -1", "Bad file descriptor")
+"""What gloo and ZeroMQ say last, whose descriptors were closed."""
 
 _PLURAL = {"was": "were", "has": "have"}
 
@@ -53,8 +59,14 @@ def dead(words: Words, gone: Collection[int], case: Case | None) -> str:
             f"in {words.call(case.call)}{words.at(case.waiters)}"
         )
     aborted = any("SIGABRT" in words.looks[rank].ended for rank in gone)
-    check = f" {_CHECK}" if aborted and (case or _were_cut_off(words)) else ""
-    return f"{_each(words, gone)}{wait}{_last_words(words, gone)}.{check}"
+    advice = _CHECK if aborted and (case or _were_cut_off(words)) else ""
+    if any(sign in line for sign in _SIGNS_OF_CLOSING for line in _said_last(words, gone)):
+        advice = _CLOSED
+    return f"{_each(words, gone)}{wait}{_last_words(words, gone)}. {advice}".rstrip(" ")
+
+
+def _said_last(words: Words, gone: Collection[int]) -> list[str]:
+    return [line for rank in gone for line in words.looks[rank].last_words]
 
 
 def _last_words(words: Words, gone: Collection[int]) -> str:

@@ -91,7 +91,8 @@ def explain(error: BaseException) -> ValueError | None:
 def _difference(asked: dict[str, Any]) -> str | None:
     """What is asked for and is not what is there, in words; None if there is nothing."""
     backend, real = str(asked.get("backend") or "").lower(), dist.get_backend()
-    if backend not in ("", real, str(_c10d.get_backend_config())):
+    by_device = set(str(_c10d.get_backend_config()).split(","))
+    if backend not in ("", real) and not by_device.issuperset(backend.split(",")):
         return f"the backend {backend}"
     for name, present in (("world_size", dist.get_world_size()), ("rank", dist.get_rank())):
         value = asked.get(name, -1)

@@ -193,7 +193,8 @@ def _create_store(
     launch = _session.launch
     if _is_here(launch):
         is_all = launch.one_host and (rank, world_size) == (launch.rank, launch.world_size)
-        if (hostname, port) == _session.address or (is_all and is_loopback(hostname)):
+        is_ours = is_all or world_size == 1  # each rank can be alone, at one and the same port
+        if (hostname, port) == _session.address or (is_ours and is_loopback(hostname)):
             launch = replace(launch, rank=rank, world_size=world_size)
             return _meet(launch, f"{hostname}:{port}/{world_size}", timeout)
     return _theirs[_CREATE](hostname, port, rank, world_size, timeout, *args, **kw)

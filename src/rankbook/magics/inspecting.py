@@ -50,6 +50,8 @@ class InspectMagics(RankMagics):
     _inspect_here: Callable[..., dict[str, Any]] | None = None
     _complete_here: Callable[..., dict[str, Any]] | None = None
     """Where IPython has no matchers, before 8.6: the kernel's own method."""
+    _shown: BaseException | None = None
+    """The exception that was shown last when the latest cell had ended."""
 
     def attach(self) -> None:
         """Answer completion and inspection from now on, where code is for ranks."""
@@ -226,7 +228,10 @@ class InspectMagics(RankMagics):
 
     def _tell_of_missing(self, result: Any) -> None:
         """Say what to type for what a plain cell lacked and ranks have."""
-        name, advice = missing.lacking(result), missing.was_meant_for_ranks(result)
+        shown = getattr(sys, "last_value", None)
+        is_new, self._shown = shown is not self._shown, shown
+        name = missing.lacking(result)
+        advice = missing.was_meant_for_ranks(result, shown if is_new else None)
         session = api.session()
         party = self._party("all") if name else None
         if session is not None and party is not None:

@@ -38,16 +38,17 @@ def lacking(result: Any) -> str:
     return (error.name or "") if isinstance(error, NameError) and not is_silent else ""
 
 
-def was_meant_for_ranks(result: Any) -> str:
+def was_meant_for_ranks(result: Any, shown: BaseException | None = None) -> str:
     """Say what to type where code that needs a process group ran in the notebook itself.
 
     Args:
         result: What IPython says of a cell.
+        shown: The exception that it has shown, though the cell went on: one of ``%run``.
 
     Returns:
         A line; empty if the cell ended otherwise.
     """
-    error = result.error_in_exec
+    error = result.error_in_exec or shown
     is_meant = (
         isinstance(error, KeyError) and error.args[:1] in [(name,) for name in _OF_A_RANK]
     ) or (isinstance(error, ValueError) and _NO_RANK.match(str(error)))
