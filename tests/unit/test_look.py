@@ -683,12 +683,12 @@ def test_a_rank_whose_coroutine_asks_may_end_by_itself(observer, at, account):
     assert observer.look("run", 7, 0, closely=True).may_end
 
 
-def test_a_wait_with_a_short_timeout_of_its_own_ends_by_itself(settled, observer, at, account):
+def test_a_wait_with_a_short_timeout_of_its_own_ends_by_itself(settled, at, account):
     at(in_torch=True, awaits="work")
     account.wait = awaits("all_reduce", 3)
     assert not settled().may_end
     account.wait = replace(account.wait, may_end=True, timeout=8.0)
-    look = aside(lambda: observer.look("run", 7, 0, closely=True))
+    look = settled()
     assert (look.state, look.may_end) == ("waiting", True)
     assert look.still > 0
     assert 0 < look.gives_up <= 8

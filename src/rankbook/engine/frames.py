@@ -13,6 +13,7 @@ from typing import Any
 
 from rankbook import calls
 from rankbook.calls import blocking, checks, places
+from rankbook.engine.locks import waits_for_lock
 from rankbook.engine.owners import is_cell, is_own, where
 
 __all__ = [
@@ -185,7 +186,7 @@ def _waits_for_threads(frame: FrameType) -> bool:
     """Whether what is innermost in a thread ends only by what another thread of Python does."""
     filename, caller = frame.f_code.co_filename, frame.f_back
     if filename != selectors.__file__ or caller is None:
-        return filename == threading.__file__
+        return filename == threading.__file__ or waits_for_lock(frame)
     # An event loop without a timer, and without a file but that by which threads wake it up.
     selects = frame.f_code.co_name == "select" and caller.f_code.co_filename.endswith(_EVENT_LOOP)
     held = frame.f_locals if selects else {}

@@ -1,0 +1,68 @@
+"""Locks that a thread waits for in C: of ``with lock:`` and ``lock.acquire()``.
+
+No frame of Python's stands there, so the line says what is waited for: the instruction at which the
+thread stands has a place in the source, and the names there have values.
+"""
+
+from __future__ import annotations
+
+import ast
+import dis
+import threading
+from functools import lru_cache
+from itertools import islice
+from linecache import getline
+from types import CodeType, FrameType
+from typing import Any
+
+__all__ = ["waits_for_lock"]
+
+_BEFORE_WITH = dis.opmap.get("BEFORE_WITH", -1)
+_LOCKS = (type(threading.Lock()), type(threading.RLock()))
+
+
+def waits_for_lock(frame: FrameType) -> bool:
+    """Whether a thread whose innermost frame this is waits for a lock, without a timeout."""
+    named = _named(frame.f_code, frame.f_lasti)
+    lock = _value(named, frame) if named is not None else None
+    # Whether a lock that can be taken again is taken, its text alone says.
+    return isinstance(lock, _LOCKS) and repr(lock).startswith("<locked")
+
+
+@lru_cache(maxsize=256)
+def _named(code: CodeType, instruction: int) -> ast.expr | None:
+    """The expression of what may be a lock that an instruction takes; None if it takes none."""
+    if not hasattr(code, "co_positions"):  # Python 3.10
+        return None
+    # Python 3.11 gives the place of the whole statement to what a ``with`` begins with; the
+    # instruction before that has loaded the lock.
+    at = instruction // 2 - (code.co_code[instruction] == _BEFORE_WITH)
+    found = _expression(code, next(islice(code.co_positions(), at, None)))
+    if isinstance(found, ast.Call) and not (found.args or found.keywords):
+        called = found.func
+        is_acquired = isinstance(called, ast.Attribute) and called.attr == "acquire"
+        return called.value if is_acquired else None  # type: ignore[attr-defined]
+    return found if isinstance(found, (ast.Name, ast.Attribute)) else None
+
+
+def _expression(code: CodeType, place: tuple[int | None, ...]) -> ast.expr | None:
+    """What stands at a place in the source; None if it is no expression, or is not in one line."""
+    line, last, begin, end = place
+    if line is None or line != last or begin is None or end is None:
+        return None
+    text = getline(code.co_filename, line).encode()[begin:end].decode(errors="replace")
+    try:
+        return ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError):
+        return None
+
+
+def _value(named: ast.expr, frame: FrameType) -> Any:
+    """What names stand for in a frame, without running code of a person's; None if unknown."""
+    if isinstance(named, ast.Name):
+        return frame.f_locals.get(named.id, frame.f_globals.get(named.id))
+    if not isinstance(named, ast.Attribute):
+        return None
+    owner = _value(named.value, frame)
+    own = getattr(owner, "__dict__", None)
+    return own.get(named.attr) if isinstance(own, dict) else None
