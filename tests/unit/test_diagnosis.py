@@ -1412,6 +1412,15 @@ def test_a_verdict_says_what_it_often_is(looks, hint):
     assert hint in judged(looks).hint
 
 
+def test_a_slow_rank_that_handles_an_exception_shows_it():
+    """It tries again and again, for example, while the others wait."""
+    retries = replace(runs(), handles="OSError: 404", raised_at="line 2: load()")
+    assert judged([retries, waits()]).summary == (
+        "Rank 0 raised OSError: 404 (line 2: load()) and still runs (line 4: time.sleep(20)); "
+        "rank 1 has waited for it in all_reduce #5 for 12 s."
+    )
+
+
 EXCHANGE = call("all_to_all_single", 2, line=LINE)
 HAD_ITS_PART = replace(EXCHANGE, done=True)
 

@@ -154,12 +154,16 @@ def slow(words: Words, case: Case) -> str:
             f"{sentence_start(was)}, {words.do(case.waiters, 'wait')} for {_them(case.culprits)} "
             f"in {words.call(case.call)}."
         )
-    groups = grouped(case.culprits, lambda rank: words.looks[rank].line)
-    run = words.listed(
-        groups,
-        lambda ranks: f"{words.ranks_do(ranks, 'still runs', 'still run')}{words.at(ranks)}",
-        "still run",
-    )
+    looks = words.looks
+    groups = grouped(case.culprits, lambda rank: (looks[rank].line, looks[rank].handles))
+
+    def say(ranks: tuple[int, ...]) -> str:
+        runs = f"{agree(ranks, 'still runs', 'still run')}{words.at(ranks)}"
+        if looks[ranks[0]].handles:  # a fallback, or one more attempt
+            runs = f"{words.raising(ranks[0])} and {runs}"
+        return f"{words.ranks(ranks)} {runs}"
+
+    run = words.listed(groups, say, "still run")
     return f"{sentence_start(run)}; {_have_waited(words, case)}."
 
 

@@ -24,10 +24,12 @@ def with_what_it_raised(seen: Look, shown: Failure | None) -> Look:
     """Add the exception that has not ended the cell: the rank does something because of it."""
     if shown is not None and not shown.freed:
         return _with_failure(seen, shown)
-    if seen.state != "waiting" or seen.still < _SETTLED:
+    if seen.state not in {"waiting", "running"} or seen.still < _SETTLED:
         return seen  # to find out costs some milliseconds
     main = threading.main_thread().ident or 0
     found = handling.raised_by(main, traces.led_through_a_person)
+    if found is None and seen.state == "running":
+        return seen
     if found is None:
         dropped = handling.when_dropped(main, owners.is_of_a_person)
         at = owners.where(dropped) if dropped else ""
