@@ -22,7 +22,7 @@ RENDERED = ROOT / "docs" / "lessons" / "rendered"
 
 
 _FOLDER = "~/lessons"
-"""What the pages call the folder in which a notebook ran."""
+"""What the pages call the folder in which a notebook ran, and one that it made."""
 
 
 def render(path: Path) -> str:
@@ -33,7 +33,8 @@ def render(path: Path) -> str:
     body, _ = HTMLExporter(template_name="basic").from_notebook_node(notebook)
     # Links between notebooks are links between pages here.
     body = re.sub(r'href="(\w+)\.ipynb"', r'href="\1.html"', body)
-    body = body.replace(str(path.parent), _FOLDER)
+    made = re.escape(str(Path(tempfile.gettempdir(), "tmp")))
+    body = re.sub(rf"{made}\w+", _FOLDER, body)
     return "\n".join(line.rstrip() for line in body.strip().splitlines()) + "\n"
 
 

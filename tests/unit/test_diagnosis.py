@@ -1390,6 +1390,13 @@ def ended_after(*calls):
     [
         ([waits(HERE), ended_after(done(replace(HERE, seq=4)))], "uneven shards: rank 1 had fewer"),
         ([waits(HERE), ended_after(done(replace(HERE, seq=4, sizes=((9,),))))], "uneven shards"),
+        (
+            [
+                waits(HERE, recent=(done(replace(HERE, seq=4, sizes=((9,),))),)),
+                ended_after(done(replace(HERE, seq=4, sizes=((9,),)))),
+            ],
+            "it may be a layer that was not used there",
+        ),
         ([waits(MEETS), ended_after(done(replace(MEETS, seq=4)))], "a branch that only some"),
         ([waits(HERE), ended_after()], "a branch that only some ranks take"),
         ([waits(HERE), ended_after(done(replace(HERE, seq=4, line="x.py:1")))], "a branch"),

@@ -16,7 +16,7 @@ from rankbook.models import Look
 from rankbook.timeline.shares import Share
 
 FIXED = "\N{NO-BREAK SPACE}"
-"""Before a per cent sign, which no line begins with."""
+"""Between words that stay in a line."""
 
 COLUMNS = ["rank", "state", "memory", "details"]
 
@@ -103,8 +103,8 @@ def test_the_time_of_the_last_cell_is_a_bar_and_words_by_rank():
     head = [its.text for its in page.one("thead").all("th")]
     assert head == ["rank", "state", "time in In [5]", "memory", "details"]
     assert [its.text for its in page.all("td", "rb-time")] == [
-        f"computing 62{FIXED}%, waiting 38{FIXED}%",
-        f"computing 100{FIXED}%",
+        f"computing{FIXED}62{FIXED}%, waiting{FIXED}38{FIXED}%",
+        f"computing{FIXED}100{FIXED}%",
         "",
     ]
     widths = [its["style"] for its in page.all(kind="rb-share")[0].all("span")]

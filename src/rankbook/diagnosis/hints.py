@@ -23,6 +23,10 @@ _BRANCH = (
     "Often it is a collective in a branch that only some ranks take (`if rank == 0`): every rank "
     "of the group must call it."
 )
+_UNUSED = (
+    "If the line reduces gradients, it may be a layer that was not used there: every parameter must "
+    "get a gradient on every rank."
+)
 _DESTRUCTOR = (
     "A __del__ runs when Python destroys the object: at another moment on each rank, maybe long "
     "after the exception that kept it alive. Call no collective there."
@@ -54,11 +58,12 @@ def missing(words: Words, case: Case) -> str:
     if is_p2p(case.call):
         return "Every send needs a recv, with the other's rank, the same group and the same tag."
     if _ran_out(looks, case):
-        return (
+        shards = (
             f"Often it is uneven shards: {words.ranks(case.culprits)} had fewer batches. Drop the "
             "last batch (DistributedSampler(drop_last=True)), or wrap the loop in "
             "torch.distributed.algorithms.Join."
         )
+        return f"{shards} {_UNUSED}" if _of_several_tensors(looks, case) else shards
     return _BRANCH
 
 
@@ -70,11 +75,26 @@ def _ran_out(looks: Mapping[int, Look], case: Case) -> bool:
     """
     lasts = [_last(looks[rank], group(case.call)) for rank in case.culprits]
     return family(case.call.op) != "barrier" and all(
-        last is not None
-        and family(last.op) == family(case.call.op)
-        and bool(last.line)
-        and last.line.partition(", called")[0] == case.call.line.partition(", called")[0]
-        for last in lasts
+        last is not None and _is_same_line(last, case.call) for last in lasts
+    )
+
+
+def _of_several_tensors(looks: Mapping[int, Look], case: Case) -> bool:
+    """Whether the line of a call reduces tensors of different sizes in turn, as for gradients."""
+    sizes = {
+        elements(call)
+        for rank in case.waiters
+        for call in (*looks[rank].recent, case.call)
+        if _is_same_line(call, case.call)
+    }
+    return len(sizes) > 1
+
+
+def _is_same_line(one: Collective, other: Collective) -> bool:
+    return (
+        family(one.op) == family(other.op)
+        and bool(one.line)
+        and one.line.partition(", called")[0] == other.line.partition(", called")[0]
     )
 
 

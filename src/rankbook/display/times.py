@@ -15,7 +15,7 @@ __all__ = ["Times", "in_words", "to_html"]
 _NAMES = ("computing", "communicating", "waiting", "done")
 """The fields of a share, and what they are called."""
 
-_PERCENT = "\N{NO-BREAK SPACE}%"
+_FIXED = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,14 @@ def to_html(share: Share | None) -> str:
     """The same below a bar; nothing for a rank that did not run the cell."""
     if share is None:
         return ""
+    words = ", ".join(" ".join(part).replace(" ", _FIXED) for part in _parts(share))
     bar = "".join(
         f'<span class="rb-{name}" style="width: {100 * part:.1f}%"></span>'
         for name, part in zip(_NAMES, share, strict=True)
     )
     return (
         f'<span class="rb-share" aria-hidden="true">{bar}</span>'
-        f'<span class="rb-small">{in_words(share).replace(" %", _PERCENT)}</span>'
+        f'<span class="rb-small">{words}</span>'
     )
 
 
