@@ -24,8 +24,8 @@ _BRANCH = (
     "of the group must call it."
 )
 _UNUSED = (
-    "If the line reduces gradients, it may be a layer that was not used there: every parameter must "
-    "get a gradient on every rank."
+    "If the line reduces gradients, it may be a layer that was not used there: every parameter "
+    "must get a gradient on every rank."
 )
 _DESTRUCTOR = (
     "A __del__ runs when Python destroys the object: at another moment on each rank, maybe long "
