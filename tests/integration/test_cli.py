@@ -20,6 +20,7 @@ def terminal(*words, code=0, given=None):
         check=False,
     )
     assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
+    assert "\x1b" not in done.stdout + done.stderr  # no terminal shows the colours
     return done.stdout
 
 

@@ -626,7 +626,7 @@ def test_restart_ranks_replaces_dead_ranks_beside_the_given_ones(formed, pool):
 def test_restart_ranks_without_a_dead_rank_asks_which(formed):
     with pytest.raises(SessionError) as caught:
         formed.restart_ranks()
-    assert str(caught.value) == ("No rank has ended: say which to replace, restart_ranks([1]).")
+    assert str(caught.value) == "No rank has ended: name the ranks to replace."
     assert formed.generation == 1
 
 

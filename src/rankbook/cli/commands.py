@@ -177,7 +177,9 @@ def _end_of_cell(result: CellResult, *, is_quiet: bool) -> End:
         result.raise_for_error()
     except RankError as error:
         if not is_quiet:
-            print("\n".join(error._render_traceback_()), file=sys.stderr)  # noqa: T201
+            text = "\n".join(error._render_traceback_())
+            shown = text if sys.stderr.isatty() else _COLOURS.sub("", text)
+            print(shown, file=sys.stderr)  # noqa: T201
     if result.ok:
         return End.FINE
     return end_of(result.diagnosis) or End.FAILED

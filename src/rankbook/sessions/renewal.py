@@ -89,7 +89,7 @@ class Renewal:
         """
         # Refuse before anything is interrupted.
         if not ranks and not self._members.dead:
-            raise SessionError("No rank has ended: say which to replace, restart_ranks([1]).")
+            raise SessionError("No rank has ended: name the ranks to replace.")
         ranks = {*ranks, *self._members.dead}
         if source in ranks:
             raise InputError(f"Rank {source} is one of those to replace: copy from another one.")
