@@ -160,6 +160,7 @@ USES = [
     (OPERATOR, "_handle", "calls"),
     (C10D_IN_C, "_dump_fr_trace", "engine"),
     (AUTOGRAD, "_profiler_enabled", "engine"),
+    (TORCH, "_C", "engine"),
     (ASSERTIONS, "pytest_runtest_protocol", "testing"),
     (PATHS, "import_path", "testing"),
     (SHOWN, "ExceptionChainRepr", "testing"),

@@ -19,6 +19,8 @@ import torch.distributed.distributed_c10d as c10d
 from processes import wait_until
 from steps import SOON
 
+from rankbook import calls
+from rankbook.engine import sockets as gloo
 from rankbook.engine.sockets import GlooSockets
 
 
@@ -419,3 +421,19 @@ def test_an_attempt_to_make_a_group_that_fails_is_forgotten(monkeypatch):
     with pytest.raises(RuntimeError, match="a peer died"):
         dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     assert c10d._world.group_count == 0
+
+
+def test_without_the_function_in_which_torch_makes_groups_nothing_is_cut_and_that_is_said(
+    monkeypatch, pair
+):
+    assert gloo.lacking() == ()
+    monkeypatch.delattr(c10d, "_new_process_group_helper")
+    sockets = GlooSockets()
+    near, far = pair()
+    assert sockets.cut() == 0
+    assert works(near, far)
+    [lack] = gloo.lacking()
+    assert "torch has no _new_process_group_helper: a rank that waits" in lack
+    calls.install(calls.Ledger())
+    calls.remove()
+    assert not hasattr(c10d, "_new_process_group_helper")

@@ -173,7 +173,9 @@ def members_of(pg: Any) -> tuple[int, ...]:
 def install(ledger: Any) -> None:
     """Begin to tell an account which groups are made, in place of another."""
     remove()
-    original: Any = c10d._new_process_group_helper
+    original: Any = getattr(c10d, "_new_process_group_helper", None)
+    if original is None:
+        return  # a group is known from its first call on, but not who makes which
 
     @functools.wraps(original)
     def make_group(size: int, rank: int, members: Any, *args: Any, **kwargs: Any) -> Any:
@@ -199,6 +201,6 @@ def install(ledger: Any) -> None:
 
 def remove() -> None:
     """Put torch's function back, unless another stand-in has come above ours."""
-    present: Any = c10d._new_process_group_helper
-    if "of_account" in vars(present):
+    present: Any = getattr(c10d, "_new_process_group_helper", None)
+    if present is not None and "of_account" in vars(present):
         c10d._new_process_group_helper = present.__wrapped__

@@ -11,7 +11,7 @@ from rankbook import calls, driver, folders
 from rankbook._version import __version__
 from rankbook.distributed import by_hand, healing
 from rankbook.distributed.stores import first_line
-from rankbook.engine import gpu, host, recorder
+from rankbook.engine import gpu, host, recorder, sockets
 from rankbook.engine.jobs import Job
 from rankbook.engine.operations import CONTROL, operation
 from rankbook.models import EngineFacts
@@ -46,6 +46,7 @@ def facts(job: Job, request: SayFacts) -> EngineFacts:
             *recorder.lacking(),
             *healing.lacking(),
             *by_hand.lacking(),
+            *sockets.lacking(),
             *_lacking(unusable),
         ),
         unusable_gpus=unusable,

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch._C._autograd import _profiler_enabled
 from torch.autograd.profiler import profile
 
 from rankbook.engine.jobs import Job
@@ -36,11 +35,17 @@ class _Running:
     last = 0
 
 
+def _is_running() -> bool:
+    """Whether a profiler of torch's runs, ours or one of a cell; ours, where torch does not say."""
+    its_own: Any = getattr(getattr(torch._C, "_autograd", None), "_profiler_enabled", None)
+    return _Running.profiler is not None if its_own is None else its_own()
+
+
 @operation(StartProfile, on=MAIN)
 def start_profile(job: Job, _request: StartProfile) -> float:
     """Start the profiler."""
     _stop()
-    if _profiler_enabled():
+    if _is_running():
         raise InputError("A profiler of an earlier cell runs already: end it first.")
     without = _seconds_of_one()
     # What torch.profiler.profile is made of, which imports inductor first: that takes seconds.
@@ -72,8 +77,9 @@ def _stop() -> Any:
     There is one in a process: a cell that uses another ends ours with its own, and to end it twice
     ends the process.
     """
+    is_running = _is_running()
     profiler, _Running.profiler = _Running.profiler, None
-    if profiler is None or not _profiler_enabled():
+    if profiler is None or not is_running:
         return None
     with _quiet():
         profiler.__exit__(None, None, None)

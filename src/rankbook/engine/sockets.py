@@ -27,7 +27,9 @@ import torch.distributed.distributed_c10d as c10d
 
 from rankbook.distributed import aside, by_hand, teardown
 
-__all__ = ["GlooSockets"]
+__all__ = ["GlooSockets", "lacking"]
+
+_MAKE_GROUP = "_new_process_group_helper"
 
 _LAST_SENT, _LAST_RECEIVED, _TCP_INFO_SIZE = 44, 52, 104
 """Offsets in Linux's ``struct tcp_info``: milliseconds since data was sent and received; and the
@@ -53,8 +55,9 @@ class GlooSockets:
         self.began = 0
         self._inodes: dict[int, str] = {}
         self._before: set[int] | None = None
-        self._make_group = c10d._new_process_group_helper
-        c10d._new_process_group_helper = self._watched()
+        self._make_group: Any = getattr(c10d, _MAKE_GROUP, None)
+        if self._make_group is not None:
+            setattr(c10d, _MAKE_GROUP, self._watched())
 
     def cut(self) -> int:
         """End every connection of every group; from any thread.
@@ -120,6 +123,18 @@ class GlooSockets:
                 self._before = None
 
         return make_group
+
+
+def lacking() -> tuple[str, ...]:
+    """What cannot be done where torch makes groups in another function, a sentence; else empty."""
+    if hasattr(c10d, _MAKE_GROUP):
+        return ()
+    lack = (
+        f"gloo's connections are not known, for torch has no {_MAKE_GROUP}: a rank that waits for "
+        "others in vain is only free when the timeout of its group is over, or by "
+        "%dist_reset --hard."
+    )
+    return (lack,)
 
 
 def _inodes() -> set[int]:

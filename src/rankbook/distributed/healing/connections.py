@@ -44,7 +44,15 @@ def _release() -> Any:
 
 _TAKEN = (
     (dist.ProcessGroup, ("_device_types", "_get_backend", "_id", "_register_backend")),
-    (_c10d, ("_register_process_group", "_unregister_process_group", "_update_default_pg")),
+    (
+        _c10d,
+        (
+            "_new_process_group_helper",
+            "_register_process_group",
+            "_unregister_process_group",
+            "_update_default_pg",
+        ),
+    ),
 )
 """The other private names that it takes."""
 
