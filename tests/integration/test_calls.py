@@ -126,7 +126,7 @@ def test_torchs_own_hooks_tell_of_as_many_calls_as_the_account(ranks):
         ("functional", ["all_reduce", "all_gather_into_tensor"]),
         ("functional_in_inference_mode", ["all_reduce"]),
         ("functional_of_every_kind", FUNCTIONAL),
-        ("lists", ["reduce_scatter", "all_to_all", "all_reduce_coalesced", "all_gather_coalesced"]),
+        ("lists", ["reduce_scatter", "all_reduce_coalesced", "all_gather_coalesced"]),
         (
             "sharded_tensors",
             ["scatter", "all_gather_into_tensor", "all_reduce", "reduce_scatter_tensor"],

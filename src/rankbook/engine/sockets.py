@@ -131,8 +131,7 @@ def lacking() -> tuple[str, ...]:
         return ()
     lack = (
         f"gloo's connections are not known, for torch has no {_MAKE_GROUP}: a rank that waits for "
-        "others in vain is only free when the timeout of its group is over, or by "
-        "%dist_reset --hard."
+        "others in vain is only freed by being replaced, and loses its variables."
     )
     return (lack,)
 
