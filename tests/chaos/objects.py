@@ -80,7 +80,9 @@ def apply():
     optimizer.step()
 
 def moments(of):
-    found = (v for s in of.state.values() for _, v in sorted(s.items()))
+    # Not in the order of the state, which is another one once it was loaded.
+    states = [of.state[p] for group in of.param_groups for p in group['params'] if p in of.state]
+    found = (v for s in states for _, v in sorted(s.items()))
     return [v for v in found if isinstance(v, torch.Tensor)]
 
 def state():
