@@ -243,8 +243,8 @@ def test_the_time_of_the_last_cell_is_told_by_rank(notebook):
     """Rank 1 comes late: rank 0 waits, rank 1 computes."""
     notebook.run("%%dist\nimport time\ntime.sleep(0.4 * rank)\ndist.barrier()")
     cell = notebook.rows.locator(".rb-time")
-    expect(cell.first).to_contain_text(re.compile(r"waiting (9\d|100) %"))
-    expect(cell.last).to_contain_text(re.compile(r"computing (9\d|100) %"))
+    expect(cell.first).to_contain_text(re.compile(r"waiting\s(9\d|100)\s%"))
+    expect(cell.last).to_contain_text(re.compile(r"computing\s(9\d|100)\s%"))
     expect(notebook.board.locator("thead .rb-time")).to_have_text(re.compile(r"time in In \[\d+\]"))
 
 
