@@ -54,9 +54,9 @@ class LookMagics(RankMagics):
 
         It answers while a cell that was started with --no-wait runs or hangs. Beside another one,
         click Why? in the dashboard, or run `python -m rankbook why` in a terminal. With -v after a
-        hang, it says where the ranks stood before they were freed. What looks like a secret is masked. --save DIR also saves the last
-        calls of all ranks as torch's flight recorder does, after a hang those from before:
-        `torchfrtrace DIR` analyses them.
+        hang, it says where the ranks stood before they were freed. What looks like a secret is
+        masked. --save DIR also saves the last calls of all ranks as torch's flight recorder does,
+        after a hang those from before: `torchfrtrace DIR` analyses them.
         """
         from rankbook.display.verdict import Closely, Verdict
 
