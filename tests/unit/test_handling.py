@@ -10,7 +10,10 @@ import threading
 import pytest
 from steps import SOON
 
+from rankbook.cellnames import file_of
 from rankbook.engine import handling
+from rankbook.engine.raised import with_what_it_raised
+from rankbook.models import Look
 
 
 class Bench:
@@ -264,3 +267,24 @@ def test_the_original_is_what_was_handled_when_the_rank_was_freed():
     assert repr(handling.original(freed, is_end, bool)) == "ValueError('no data')"
     assert handling.original(freed, is_end, lambda _: False) is None
     assert handling.original(KeyboardInterrupt(), is_end, bool) is None
+
+
+@pytest.mark.parametrize(
+    ("state", "still", "told"),
+    [
+        ("running", 1.0, "OSError: 404"),
+        ("waiting", 1.0, "OSError: 404"),
+        ("running", 0.0, ""),
+        ("idle", 1.0, ""),
+    ],
+)
+def test_a_rank_that_stands_still_in_an_except_is_told_with_the_exception(state, still, told):
+    """One that moves is not held up."""
+    found = []
+    source = "try:\n    raise OSError('404')\nexcept OSError:\n    look()\n"
+
+    def look():
+        found.append(with_what_it_raised(Look(state, still=still), None))
+
+    exec(compile(source, file_of("In [4]"), "exec"), {"look": look})  # noqa: S102
+    assert found[0].handles == told
