@@ -1447,6 +1447,15 @@ def test_a_rank_that_waits_for_more_than_the_others_have_sent_is_freed():
     assert "input_split_sizes" in found.hint
 
 
+def test_several_ranks_can_wait_for_more_than_was_sent():
+    its = replace(waits(EXCHANGE), still=3.0, quiet=3.0, silent=3.0)
+    found = judged([its, idle(HAD_ITS_PART), its])
+    assert found.summary.startswith("Ranks 0,2 wait in all_to_all_single #2")
+    assert found.summary.endswith("it has ended on rank 1.")
+    assert judged([its, idle(HAD_ITS_PART), replace(its, silent=0.1)]).kind == "running"
+    assert judged([its, its, its]).kind == "running"
+
+
 @pytest.mark.parametrize("part", ["still", "quiet", "silent"])
 def test_a_rank_to_which_data_may_be_on_its_way_is_not_left_out(part):
     rests = {"still": 3.0, "quiet": 3.0, "silent": 3.0, part: 0.5}

@@ -207,3 +207,14 @@ def test_where_no_one_cell_runs_nothing_is_known_of_idle_ranks(complete, others)
         **{rank: idle(ran="In [3]") for rank in (2, 3)},
     }
     assert {look.line for look in complete(seen, {}).values()} == {""}
+
+
+def test_an_exception_of_a_loaders_worker_is_told_by_what_it_was(complete):
+    message = (
+        "Caught OSError in DataLoader worker process 0.\n"
+        "Original Traceback (most recent call last):\n"
+        '  File "train.py", line 7, in __getitem__\n'
+        "OSError: corrupt sample\n"
+    )
+    found = complete({0: idle(), 1: idle(), 2: idle(), 3: idle()}, {1: Failure("OSError", message)})
+    assert found[1].raised == "OSError: corrupt sample (in DataLoader worker process 0)"

@@ -48,7 +48,7 @@ class Wait:
     clashes: bool = False
     """Whether ranks came with calls that do not match, so that it can never complete."""
     left_out: bool = False
-    """Whether it has ended on every other rank, and nothing is on its way any more."""
+    """Whether it has ended on some ranks, and to the others nothing is on its way any more."""
 
     def can_go_on(self, moving: Collection[int]) -> bool:
         """Whether it completes once the ``moving`` ranks do their part."""
@@ -83,16 +83,20 @@ def survey(looks: Mapping[int, Look]) -> dict[int, Wait]:
 
 
 def _is_left_out(rank: int, call: Collective, looks: Mapping[int, Look]) -> bool:
-    """Whether a rank waits for data that no rank will send: the others have had all of theirs."""
-    look, place = looks[rank], slot(call)
-    others = [other for other in looks if other != rank and (not call.ranks or other in call.ranks)]
-    if place is None or not others or len(others) < len(call.ranks) - 1:
+    """Whether a rank waits for data that no rank will send: some have had all, none gets any."""
+    place = slot(call)
+    members = [other for other in looks if not call.ranks or other in call.ranks]
+    if place is None or len(members) < len(call.ranks):
         return False
-    rests = min(look.still, look.quiet, look.silent or 0.0)
-    ended = all(
-        any(slot(each) == place and each.done for each in looks[other].recent) for other in others
-    )
-    return ended and rests >= _AT_REST
+    had = {m for m in members if any(slot(each) == place and each.done for each in looks[m].recent)}
+    rest = [m for m in members if m not in had]
+    return bool(had) and rank not in had and all(_rests_in(looks[m], place) for m in rest)
+
+
+def _rests_in(look: Look, place: _Slot) -> bool:
+    """Whether a rank waits in a collective, and neither computes nor gets data."""
+    waits = look.waiting is not None and slot(look.waiting) == place
+    return waits and min(look.still, look.quiet, look.silent or 0.0) >= _AT_REST
 
 
 def calls_at(looks: Mapping[int, Look], place: _Slot) -> dict[int, Collective]:

@@ -42,6 +42,10 @@ _TERMINATE = re.compile(r"^\s*what\(\):|\[enforce fail at [^\]]*\]")
 _GLOOS = re.compile(r"gloo/[^\]]*\]\s*([^\[\n.]+)")
 """What gloo says happened, after the place in its source and before an address."""
 
+_OF_A_WORKER = re.compile(r"Caught (\w+) (in .+)\.$")
+"""The first line of an exception that torch has brought from another process or thread; the last
+one says what it was."""
+
 _CONNECTION_LOST = ("onnection closed", "onnection reset", "roken pipe", "onnection refused")
 """What gloo says on ranks that were connected to one that has ended."""
 
@@ -66,7 +70,10 @@ def in_short(failure: Failure) -> str:
     """The message of an exception in a line; of gloo's, what happened, without files and ports."""
     if _is_gloos(failure) and (match := _GLOOS.search(failure.evalue)):
         return match[1].strip()
-    return (failure.evalue.splitlines() or [""])[0]
+    lines = failure.evalue.splitlines() or [""]
+    if (wrapped := _OF_A_WORKER.match(lines[0])) and len(lines) > 1:
+        return f"{lines[-1].removeprefix(f'{wrapped[1]}: ')} ({wrapped[2]})"
+    return lines[0]
 
 
 def in_a_line(failure: Failure) -> str:
