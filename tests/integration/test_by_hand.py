@@ -360,8 +360,12 @@ def work(i, size):
             "processes = [mp.Process(target=work, args=(i, 2)) for i in range(2)]\n"
             "for one in processes: one.start()\nfor one in processes: one.join()"
         ),
+        (
+            "def alone(i, size):\n    assert not dist.is_initialized()\n    work(i, size)\n"
+            "mp.start_processes(alone, args=(2,), nprocs=2, start_method='fork')"
+        ),
     ],
-    ids=["spawn", "fork"],
+    ids=["spawn", "fork", "fork by torch"],
 )
 def test_every_rank_starts_a_world_of_its_own_at_one_and_the_same_port(world, start):
     result = world.run(FAMILY.replace("{start}", start), timeout=100)

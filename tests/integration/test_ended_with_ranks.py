@@ -102,3 +102,16 @@ def test_what_ranks_have_started_ends_when_the_notebooks_process_is_killed(tmp_p
         pids = eval(notebook.stdout.readline())  # noqa: S307 - of a program of ours
         os.kill(notebook.pid, signal.SIGKILL)
     gone(pids)
+
+
+def test_what_ranks_have_started_ends_when_the_process_that_forks_them_is_killed():
+    session = rankbook.start("gloo", 2)
+    with subprocess.Popen(["sleep", "1000"]) as of_the_notebook:
+        try:
+            pids = started(session)
+            os.kill(psutil.Process(session.states()[0].pid).ppid(), signal.SIGKILL)
+            gone(pids)
+            assert of_the_notebook.poll() is None
+        finally:
+            session.shutdown()
+            of_the_notebook.kill()

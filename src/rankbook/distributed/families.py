@@ -7,6 +7,9 @@ on.
 
 A process belongs to such a world if its rank is its number among those with one function. In
 a world over several ranks of the session, those that are not of rank 0 have higher ranks.
+
+What torch forks to be a world begins without a group, as what it spawns: that of the rank is of no
+use to it, and libraries that find one make none.
 """
 
 from __future__ import annotations
@@ -16,10 +19,14 @@ import multiprocessing
 import os
 from collections.abc import Callable
 from importlib import import_module
+from multiprocessing.context import ForkProcess
 from multiprocessing.process import BaseProcess
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import torch.distributed as dist
+
+from rankbook.distributed.aside import Aside
 from rankbook.distributed.environment import is_loopback
 
 __all__ = ["install"]
@@ -27,18 +34,31 @@ __all__ = ["install"]
 _APART = 1000
 _LOWEST, _HIGHEST = 1024, 65535
 
+_TORCHS = "torch.multiprocessing.spawn"
+
+_inherited: list[Aside] = []  # in a forked process: the groups of its parent
 _theirs: list[Callable[..., Any]] = []  # what is stood in for, also in processes forked from here
 
 
 class _Member:
     """The function of a process that may belong to such a world; it is sent there."""
 
-    def __init__(self, function: Callable[..., Any], number: int, shift: int) -> None:
+    def __init__(
+        self, function: Callable[..., Any], number: int, shift: int, *, is_forked: bool = False
+    ) -> None:
         self._function = function
         self._number = number
         self._shift = shift
+        self._is_forked = is_forked
 
     def __call__(self, *args: Any, **named: Any) -> None:
+        if self._shift:
+            self._meet_apart()
+        if self._is_forked and dist.is_initialized():
+            _inherited.append(Aside())
+        self._function(*args, **named)
+
+    def _meet_apart(self) -> None:
         rendezvous: Any = import_module("torch.distributed.rendezvous")
         if not _theirs:
             _theirs.append(rendezvous._create_c10d_store)
@@ -53,7 +73,6 @@ class _Member:
             return create(hostname, port, rank, *more, **options)
 
         rendezvous._create_c10d_store = create_store
-        self._function(*args, **named)
 
 
 @functools.cache
@@ -65,13 +84,16 @@ def install() -> None:
     @functools.wraps(start)
     def start_apart(process: Any) -> None:
         # Private in Python 3.10 to 3.14: what a process is to call. It forgets it when it starts.
-        function = getattr(process, "_target", None)
+        function: Any = getattr(process, "_target", None)
         shift = _APART * int(os.environ.get("LOCAL_RANK", "0"))
-        if function is not None and shift:
+        is_forked = getattr(function, "__module__", "") == _TORCHS and isinstance(
+            process, ForkProcess
+        )
+        if function is not None and (shift or is_forked):
             alive = multiprocessing.active_children()
             number = sum(functions.get(one) == function for one in alive)
             functions[process] = function
-            process._target = _Member(function, number, shift)
+            process._target = _Member(function, number, shift, is_forked=is_forked)
         start(process)
 
     BaseProcess.start = start_apart  # type: ignore[assignment, method-assign]

@@ -19,13 +19,16 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["adopt", "end", "mark"]
+__all__ = ["adopt", "end", "end_all", "mark"]
 
 _PR_SET_CHILD_SUBREAPER = 36
 
 _NO_LIMIT = 1 << 62
 """Microseconds that a process with real-time priority may compute without a pause: 146,000 years.
 Less than infinite, so that it can be lowered by the number of an engine."""
+
+_ENGINES = 1 << 16
+"""More than one process forks."""
 
 _PATIENCE = 1.0
 """Seconds for those that were killed to end, so that their own children are known."""
@@ -46,8 +49,10 @@ def mark(engine: int) -> None:
     if sys.platform == "linux":
         soft, _ = resource.getrlimit(resource.RLIMIT_RTTIME)
         with suppress(OSError, ValueError):  # a sandbox lets nobody set it
-            hard = _marked(engine)
-            resource.setrlimit(resource.RLIMIT_RTTIME, (hard if soft < 0 else soft, hard))
+            hard = _marked(engine, os.getppid())
+            resource.setrlimit(
+                resource.RLIMIT_RTTIME, (hard if soft < 0 else min(soft, hard), hard)
+            )
 
 
 def end(pid: int, engine: int, others: Collection[int]) -> None:
@@ -75,6 +80,27 @@ def end(pid: int, engine: int, others: Collection[int]) -> None:
                 os.waitpid(child, 0)
 
 
+def end_all(parent: int) -> None:
+    """End what engines, and they themselves, have left running whose parent was killed.
+
+    Args:
+        parent: The process id of the one that forked them, from the process that started it.
+    """
+    killed: set[int] = set()
+    while sys.platform == "linux":
+        left = [pid for pid in _processes() if pid not in killed and _is_below(pid, parent)]
+        if not left:
+            return
+        for pid in left:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        killed.update(left)
+
+
+def _processes() -> Iterator[int]:
+    return (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
+
+
 def _children() -> Iterator[int]:
     """Processes whose parent this one is, by now."""
     with suppress(OSError):
@@ -83,13 +109,23 @@ def _children() -> Iterator[int]:
 
 
 def _comes_from(pid: int, engine: int) -> bool:
+    return _limit_of(pid) == _marked(engine, os.getpid())
+
+
+def _is_below(pid: int, parent: int) -> bool:
+    limit = _limit_of(pid)
+    return limit is not None and 0 <= _marked(0, parent) - limit < _ENGINES
+
+
+def _limit_of(pid: int) -> int | None:
+    """The limit of a process; None where it cannot be seen."""
     if sys.platform == "linux":
-        with suppress(OSError):  # it has ended
-            return resource.prlimit(pid, resource.RLIMIT_RTTIME)[1] == _marked(engine)
-    return False
+        with suppress(OSError):  # it has ended, or is another person's
+            return resource.prlimit(pid, resource.RLIMIT_RTTIME)[1]
+    return None
 
 
-def _marked(engine: int) -> int:
-    """The limit of an engine, as the process that forks it computes it, and it itself."""
+def _marked(engine: int, parent: int) -> int:
+    """The limit of an engine, as it itself computes it, its parent, and the parent's parent."""
     hard = resource.getrlimit(resource.RLIMIT_RTTIME)[1]
-    return (_NO_LIMIT if hard < 0 else hard) - engine - 1
+    return (_NO_LIMIT if hard < 0 else hard) - parent * _ENGINES - engine - 1

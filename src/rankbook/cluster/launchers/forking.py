@@ -29,6 +29,7 @@ from rankbook import folders
 from rankbook.cluster import isolated
 from rankbook.cluster.launchers.base import Ended, EngineEvent, Ready
 from rankbook.cluster.warm import WarmProcess
+from rankbook.engine import orphans
 
 __all__ = [
     "CONTROLLER_OPTIONS",
@@ -235,6 +236,9 @@ class LocalEngines(_Lifeline, EngineLauncher):
             elif event["event"] == "ended":
                 yield self._ended(event["index"], event["status"])
         # The forking process was killed before it could report these: they were killed with it.
+        # What they had started has a parent now that does not know of it.
+        if self.living:
+            orphans.end_all(self.warm.process.pid)
         for engine in sorted(self.living):
             yield self._ended(engine, -signal.SIGKILL)
 
