@@ -75,7 +75,7 @@ def test_what_ranks_have_started_ends_with_them(how):
     gone(pids)
 
 
-def test_a_rank_that_is_replaced_ends_what_it_has_started_and_nothing_of_the_others():
+def test_what_one_rank_has_started_ends_with_it_and_the_rest_with_the_process_that_forks_ranks():
     session = rankbook.start("gloo", 2)
     try:
         started(session)
@@ -83,9 +83,10 @@ def test_a_rank_that_is_replaced_ends_what_it_has_started_and_nothing_of_the_oth
         session.restart_ranks([0])
         gone(pids[0])
         assert all(map(psutil.pid_exists, pids[1]))
+        os.kill(psutil.Process(session.states()[0].pid).ppid(), signal.SIGKILL)
+        gone(pids[1])
     finally:
         session.shutdown()
-    gone(pids[1])
 
 
 def test_what_ranks_have_started_ends_when_the_notebooks_process_is_killed(tmp_path):
@@ -102,16 +103,3 @@ def test_what_ranks_have_started_ends_when_the_notebooks_process_is_killed(tmp_p
         pids = eval(notebook.stdout.readline())  # noqa: S307 - of a program of ours
         os.kill(notebook.pid, signal.SIGKILL)
     gone(pids)
-
-
-def test_what_ranks_have_started_ends_when_the_process_that_forks_them_is_killed():
-    session = rankbook.start("gloo", 2)
-    with subprocess.Popen(["sleep", "1000"]) as of_the_notebook:
-        try:
-            pids = started(session)
-            os.kill(psutil.Process(session.states()[0].pid).ppid(), signal.SIGKILL)
-            gone(pids)
-            assert of_the_notebook.poll() is None
-        finally:
-            session.shutdown()
-            of_the_notebook.kill()
