@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from random import Random
 
+from forms import FORMS
 from reported import REPORTED, Reported
 
 __all__ = ["ALL_KINDS", "KINDS", "Hang"]
@@ -172,6 +173,6 @@ KINDS: dict[str, Kind] = {
 }
 
 ALL_KINDS: dict[str, tuple[Kind, int]] = {name: (kind, 2) for name, kind in KINDS.items()} | {
-    its.name: (partial(_as_reported, its), its.ranks) for its in REPORTED
+    its.name: (partial(_as_reported, its), its.ranks) for its in REPORTED + FORMS
 }
 """Those and the reported ones by name, and how many ranks they take at least."""

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["REPORTED", "Reported"]
+__all__ = [
+    "ALL",
+    "BUT_FIRST",
+    "FIRST",
+    "FIRST_TWO",
+    "LAST",
+    "REPORTED",
+    "Reported",
+]
 
 FIRST, LAST, ALL = "first", "last", "all"
 SECOND, THIRD, LAST_BUT_ONE, FIRST_TWO = "second", "third", "last but one", "first two"

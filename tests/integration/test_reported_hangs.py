@@ -9,15 +9,17 @@ from datetime import datetime, timezone
 from random import Random
 
 import pytest
+from forms import FORMS
 from placed import WAYS, place
 from reported import REPORTED
 from world import World
 
 SOON = 20.0
+HANGS = REPORTED + FORMS
 
 TODAY = Random(datetime.now(timezone.utc).date().isoformat())
-DRAWN = TODAY.sample([(its, TODAY.choice(WAYS)) for its in REPORTED if its.ranks <= 2], 5)
-EVERYTHING = [(its, way) for way in WAYS for its in REPORTED]
+DRAWN = TODAY.sample([(its, TODAY.choice(WAYS)) for its in HANGS if its.ranks <= 2], 5)
+EVERYTHING = [(its, way) for way in WAYS for its in HANGS]
 
 
 @pytest.fixture(scope="module")

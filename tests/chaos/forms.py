@@ -1,0 +1,252 @@
+"""More forms of hangs, found by trying what people's code does; as in ``reported``."""
+
+from __future__ import annotations
+
+from reported import ALL, BUT_FIRST, FIRST, FIRST_TWO, LAST, Reported
+
+__all__ = ["FORMS"]
+
+_DDP = """
+from torch.nn.parallel import DistributedDataParallel
+net = DistributedDataParallel(torch.nn.Linear(4, 4))
+x = torch.ones(2, 4)
+"""
+
+
+def _form(
+    name: str, code: str, verdict: str, culprits: str, operation: str, source: str = "ours"
+) -> Reported:
+    return Reported(name, source, code, verdict, culprits, operation)
+
+
+FORMS = [
+    _form(
+        "a lock held across a collective",
+        """
+import threading
+lock, has_begun = threading.Lock(), threading.Event()
+def log_metrics():
+    with lock:
+        has_begun.set()
+        dist.all_reduce(torch.ones(1))  # *
+if rank == 0:
+    threading.Thread(target=log_metrics).start()
+    has_begun.wait()
+with lock:
+    dist.barrier()  # *
+""",
+        "mismatch",
+        FIRST,
+        "barrier",
+    ),
+    _form(
+        "an event that is set after a collective",
+        """
+import threading
+ready = threading.Event()
+def prefetch():
+    dist.broadcast(torch.ones(2), src=0)  # *
+    ready.set()
+if rank == 0:
+    threading.Thread(target=prefetch, daemon=True).start()
+    ready.wait()
+dist.barrier()  # *
+""",
+        "mismatch",
+        FIRST,
+        "broadcast",
+    ),
+    _form(
+        "split sizes that do not agree",
+        """
+if rank < 2:
+    sent = [1] * world_size
+    if rank == 1:
+        sent[:2] = [0, 2]
+    wanted = [1] * world_size
+else:
+    sent = wanted = [1] * world_size
+x, y = torch.ones(sum(sent)), torch.empty(sum(wanted))
+dist.all_to_all_single(y, x, wanted, sent)  # *
+""",
+        "mismatch",
+        ALL,
+        "all_to_all",
+        "pytorch/pytorch#117486",
+    ),
+    _form(
+        "a loader's worker that fails on one rank",
+        """
+from torch.utils.data import DataLoader, IterableDataset
+class Samples(IterableDataset):
+    def __iter__(self):
+        for i in range(4):
+            if rank == world_size - 1 and i == 2:
+                raise OSError("corrupt sample")
+            yield torch.ones(1)
+for batch in DataLoader(Samples(), num_workers=1):  # *
+    dist.all_reduce(batch)  # *
+""",
+        "raised",
+        LAST,
+        "corrupt sample",
+    ),
+    _form(
+        "a signal handler that calls a collective",
+        """
+import os, signal
+def save(signum, frame):
+    dist.barrier()  # *
+signal.signal(signal.SIGUSR1, save)
+if rank == 0:
+    os.kill(os.getpid(), signal.SIGUSR1)
+dist.all_reduce(torch.ones(2))  # *
+""",
+        "mismatch",
+        FIRST,
+        "barrier",
+    ),
+    _form(
+        "a handle that one rank has forgotten",
+        """
+if rank == 0:
+    dist.all_reduce(torch.ones(3), async_op=True)
+dist.barrier()  # *
+""",
+        "mismatch",
+        FIRST,
+        "all_reduce",
+    ),
+    _form(
+        "a timeout of its own that is far",
+        """
+from datetime import timedelta
+if rank == 0:
+    dist.monitored_barrier(timeout=timedelta(minutes=10))  # *
+""",
+        "missing_rank",
+        BUT_FIRST,
+        "monitored_barrier",
+    ),
+    _form(
+        "large messages sent first on both",
+        """
+x = torch.ones(16_000_000)
+if rank < 2:
+    dist.send(x, dst=1 - rank)  # *
+    dist.recv(x, src=1 - rank)
+""",
+        "mismatch",
+        FIRST_TWO,
+        "send",
+    ),
+    _form(
+        "an object that one rank cannot pickle",
+        """
+import threading
+state = {"lock": threading.Lock() if rank == world_size - 1 else None}
+found = [None] * world_size
+dist.all_gather_object(found, state)  # *
+""",
+        "raised",
+        LAST,
+        "cannot pickle",
+    ),
+    _form(
+        "a closure that an optimizer calls more often on others",
+        _DDP
+        + """
+steps = 3 if rank == 0 else 6
+optimizer = torch.optim.LBFGS(
+    net.parameters(), max_iter=steps, tolerance_grad=0, tolerance_change=0
+)
+def closure():
+    optimizer.zero_grad()
+    loss = net(x).pow(2).sum()
+    loss.backward()  # *
+    return loss
+optimizer.step(closure)
+dist.barrier()  # *
+""",
+        "mismatch",
+        FIRST,
+        "barrier",
+    ),
+    _form(
+        "a generator that one rank leaves early",
+        """
+def batches():
+    try:
+        yield from range(3)
+    finally:
+        dist.barrier()  # *
+for i in batches():
+    if rank == 0 and i == 1:
+        break
+    dist.all_reduce(torch.ones(1))  # *
+""",
+        "mismatch",
+        FIRST,
+        "barrier",
+    ),
+    _form(
+        "a cached function that gathers",
+        """
+import functools
+@functools.lru_cache
+def vocabulary(language):
+    found = [None] * world_size
+    dist.all_gather_object(found, language)  # *
+    return found
+for language in ["de", "en" if rank == 0 else "de"]:
+    vocabulary(language)
+""",
+        "missing_rank",
+        BUT_FIRST,
+        "all_gather",
+    ),
+    _form(
+        "a recomputation that reduces",
+        """
+from torch.utils.checkpoint import checkpoint
+def block(x):
+    dist.all_reduce(x.detach().clone())  # *
+    return x * x
+x = torch.ones(3, requires_grad=rank != 0)
+y = checkpoint(block, x, use_reentrant=False).sum()
+if y.requires_grad:
+    y.backward()
+""",
+        "missing_rank",
+        FIRST,
+        "all_reduce",
+    ),
+    _form(
+        "FSDP2 that accumulates on one rank",
+        """
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+net = torch.nn.Linear(8, 8)
+fully_shard(net, mesh=init_device_mesh("cpu", (world_size,)))
+net.set_requires_gradient_sync(rank != 0)
+net(torch.ones(2, 8)).sum().backward()  # *
+""",
+        "missing_rank",
+        FIRST,
+        "reduce_scatter",
+    ),
+    _form(
+        "the norm of a sharded tensor printed by rank 0",
+        """
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
+mesh = init_device_mesh("cpu", (world_size,))
+norm = distribute_tensor(torch.ones(8, 2), mesh, [Shard(0)]).norm()
+if rank == 0:
+    print("norm", norm.full_tensor())  # *
+""",
+        "missing_rank",
+        BUT_FIRST,
+        "all_reduce",
+    ),
+]
