@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from rankbook.engine.diffing import _bytes, _memory
-from rankbook.models.diffs import Leaf
-from rankbook.sessions.members.diffs import _largest
+from rankbook.models.diffs import Leaf, Prints
+from rankbook.sessions.members.diffs import _Comparison, _largest
 
 NAN = float("nan")
 
@@ -55,3 +55,35 @@ def test_the_difference_is_told_for_every_kind_of_number(a, b, words):
 def test_the_difference_of_short_complex_numbers_is_told():
     a, b = (torch.full((1,), n, dtype=torch.complex32) for n in (1, 0))
     assert told(a, b) == "max |Δ| 1 at [0], 1 value"
+
+
+def _summary(*by_rank):
+    """Of ranks with these leaves: path, shard and digest of each."""
+    prints = {
+        rank: Prints(
+            leaves=tuple(Leaf(path, "tensor", digest, part=part) for path, part, digest in own)
+        )
+        for rank, own in enumerate(by_rank)
+    }
+    return _Comparison(None, "model", prints, None).result().summary
+
+
+@pytest.mark.parametrize(
+    ("by_rank", "said"),
+    [
+        (
+            ([("w", "dp=0", "x")], [("w", "dp=1", "y")]),
+            "2 shards are on one rank each: there is nothing to compare.",
+        ),
+        (
+            ([("b", "", "z"), ("w", "dp=0", "x")], [("b", "", "z"), ("w", "dp=1", "y")]),
+            (
+                "The tensor is the same on ranks 0-1. "
+                "2 shards are on one rank each: there is nothing to compare."
+            ),
+        ),
+        (([("w", "tp=0", "x")], [("w", "tp=0", "x")]), "The tensor is the same on ranks 0-1."),
+    ],
+)
+def test_shards_that_one_rank_has_do_not_count_as_agreeing(by_rank, said):
+    assert _summary(*by_rank) == said

@@ -12,13 +12,16 @@ from datetime import date, timezone
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from torch.distributed.tensor import Replicate, Shard
+from torch.distributed.tensor.placement_types import _StridedShard
 from torch.testing._internal.two_tensor import TwoTensor
 
-from rankbook.engine.diffing import digest_of
+from rankbook.engine.diffing import _shard, digest_of
 from rankbook.engine.leaves import Opaque, leaves, written
 
 
@@ -249,3 +252,22 @@ def test_a_partial_is_compared_by_its_arguments():
 def test_a_class_whose_metaclass_raises_is_told_by_its_name():
     [(_, leaf)] = leaves(OfRaisingMeta())
     assert (leaf.kind, leaf.why) == ("OfRaisingMeta", "reading it raises ValueError: no")
+
+
+@pytest.mark.parametrize(
+    ("placements", "part"),
+    [
+        ((Replicate(), Replicate()), ""),
+        ((Replicate(), Shard(0)), "tp=0"),
+        ((Shard(0), Shard(1)), "dp=1, tp=0"),
+        ((_StridedShard(0, split_factor=2), Shard(0)), "dp=1, tp=0"),
+    ],
+)
+def test_every_dimension_that_divides_a_dtensor_names_its_shard(placements, part):
+    mesh = SimpleNamespace(
+        mesh_dim_names=("dp", "tp"), ndim=2, shape=(2, 2), get_coordinate=lambda: [1, 0]
+    )
+    dtensor = SimpleNamespace(
+        to_local=None, device_mesh=mesh, placements=placements, shape=torch.Size([4, 2])
+    )
+    assert _shard(dtensor)[0] == part

@@ -132,10 +132,11 @@ def _shard(tensor: torch.Tensor) -> tuple[str, str, str]:
     mesh, placements = dtensor.device_mesh, dtensor.placements
     names = mesh.mesh_dim_names or [str(i) for i in range(mesh.ndim)]
     coordinate = mesh.get_coordinate() or [-1] * mesh.ndim
+    # What else divides a tensor is not always a Shard: FSDP2 around tensor parallelism has its own.
     part = ", ".join(
         f"{name}={at}"
         for name, at, placement in zip(names, coordinate, placements, strict=True)
-        if placement.is_shard()
+        if not (placement.is_replicate() or placement.is_partial())
     )
     shape = "x".join(map(str, tensor.shape))
     layout = f"{shape} on {tuple(mesh.shape)}: {', '.join(map(str, placements))}"

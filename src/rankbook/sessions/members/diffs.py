@@ -147,14 +147,16 @@ class _Comparison:
     def _in_words(self, ranks: Iterable[int]) -> str:
         return in_words(ranks, self._mesh)
 
-    def _summary(self, found: Sequence[LeafDiff]) -> str:
+    def _summary(self, every: Sequence[LeafDiff]) -> str:
+        found = [leaf for leaf in every if not _is_single(leaf)]
         departing = [leaf for leaf in found if leaf.departures]
         ranks = sorted(self._told)
         kinds = {leaf.kind for leaf in found}
         noun = "tensor" if kinds == {"tensor"} else "part"
         cut = [rank for rank, prints in self._told.items() if prints.is_cut]
         looked_at = f"{max(len(prints.leaves) for prints in self._told.values()):,}"
-        missing = f" It has more: only the first {looked_at} parts were compared." if cut else ""
+        missing = _in_one_place(len(every) - len(found))
+        missing += f" It has more: only the first {looked_at} parts were compared." if cut else ""
         if self._errors:
             why = next(iter(self._errors.values()))
             missing += f" On {self._in_words(self._errors)} it cannot be evaluated: {why}."
@@ -164,7 +166,7 @@ class _Comparison:
             parts = [f"{_all(alike, noun)} on {self._in_words(ranks)}."] if alike else []
             if opaque:
                 parts.append(f"{plural(len(opaque), noun)} cannot be compared: {opaque[0].why}.")
-            return " ".join(parts) + missing
+            return (" ".join(parts) + missing).lstrip()
         first = departing[0]
         away = first.departures[0]
         if len(first.departures) == len(ranks) - 1 > 1:
@@ -181,6 +183,18 @@ class _Comparison:
         elif len(found) > 1:
             sentence += f"; so {_do_the_others(len(found) - 1, noun)}"
         return f"{sentence}.{missing}"
+
+
+def _is_single(leaf: LeafDiff) -> bool:
+    """Whether it is a shard that one rank has and no other should have."""
+    return bool(leaf.part) and len(leaf.agree) == 1 and not (leaf.departures or leaf.why)
+
+
+def _in_one_place(shards: int) -> str:
+    if not shards:
+        return ""
+    are = "is on one rank" if shards == 1 else "are on one rank each"
+    return f" {plural(shards, 'shard')} {are}: there is nothing to compare."
 
 
 def _do_the_others(others: int, noun: str) -> str:
