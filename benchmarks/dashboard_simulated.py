@@ -10,8 +10,8 @@ from typing import Any
 import ipywidgets as widgets
 import psutil
 
-from rankbook.display.panel import Panel
-from rankbook.display.panel import to_html as panel_html
+from rankbook.display.dashboard.panel import Panel
+from rankbook.display.dashboard.panel import to_html as panel_html
 from rankbook.models import CellSpan, Collective, GroupInfo, Look, Snapshot
 from rankbook.sessions.live.collector import Timeline
 from rankbook.timeline import Bar

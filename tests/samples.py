@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rankbook.display.panel import Answer, Message, Panel
+from rankbook.display.dashboard.panel import Answer, Message, Panel
 from rankbook.models import (
     CellSpan,
     Collective,

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 from samples import GPU, HUNG, member, snapshot, with_gpu
 
-from rankbook.display.panel import Panel, to_html
+from rankbook.display.dashboard.panel import Panel, to_html
 from rankbook.widgets.panel import PanelView
 
 pytestmark = pytest.mark.browser

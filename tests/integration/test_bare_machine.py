@@ -80,7 +80,7 @@ class Hook:
                 vars(torch._C).pop(built_in, None)
 
 
-if "rankbook.engine.server" in " ".join(sys.orig_argv):
+if "rankbook.engine.starting.server" in " ".join(sys.orig_argv):
     sys.meta_path.insert(0, Hook())
 """
 

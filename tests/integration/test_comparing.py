@@ -6,7 +6,7 @@ import pytest
 from steps import SOON
 from world import World
 
-from rankbook.display.cell import LiveOutput
+from rankbook.display.cells.cell import LiveOutput
 
 pytestmark = pytest.mark.usefixtures("whole_afterwards")
 

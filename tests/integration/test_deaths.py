@@ -227,7 +227,8 @@ def test_a_rank_that_ignores_every_cut_is_replaced_with_a_note(world):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="where engines end with what forked them")
 def test_the_process_that_forks_dies_and_all_ranks_with_it(world):
-    [server] = [p for p in psutil.Process().children() if "rankbook.engine.server" in p.cmdline()]
+    children = psutil.Process().children()
+    [server] = [p for p in children if "rankbook.engine.starting.server" in p.cmdline()]
     running = world.in_background(lambda: world.session.run("dist.barrier()\nwhile True: pass"))
     assert until(lambda: bool(world.session.doing), SOON) < SOON
     server.kill()

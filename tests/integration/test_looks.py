@@ -6,7 +6,8 @@ import pytest
 from processes import wait_until
 from steps import SOON
 
-from rankbook.display import ranks, table
+from rankbook.display import table
+from rankbook.display.dashboard import ranks
 
 START = "x = torch.ones(1)\nwork = None if rank else dist.{}\n"
 WAITS = {

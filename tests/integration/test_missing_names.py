@@ -18,7 +18,7 @@ name = {name!r}
 owner = torch._C if hasattr(torch._C, name) else torch._C._distributed_c10d
 its = getattr(owner, name)
 delattr(owner, name)
-import rankbook.calls, rankbook.engine.recorder
+import rankbook.calls, rankbook.engine.looking.recorder
 setattr(owner, name, its)
 """
 

@@ -137,9 +137,8 @@ def test_a_session_whose_forking_process_was_killed_is_shut_down_cleanly(ipython
     session = rankbook.start("gloo", 2)
     cluster = session.pool.cluster_id
     try:
-        [server] = [
-            p for p in psutil.Process().children() if "rankbook.engine.server" in p.cmdline()
-        ]
+        children = psutil.Process().children()
+        [server] = [p for p in children if "rankbook.engine.starting.server" in p.cmdline()]
         server.kill()
         wait_until(lambda: set(session.dead_ranks) == {0, 1})
         with pytest.raises(ClusterError, match="%dist_reset --hard"):

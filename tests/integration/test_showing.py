@@ -8,7 +8,7 @@ import time
 import pytest
 from processes import wait_until
 
-from rankbook.display.cell import LiveOutput
+from rankbook.display.cells.cell import LiveOutput
 from rankbook.display.verdict import Closely
 from rankbook.errors import InputError
 

@@ -13,8 +13,8 @@ from processes import wait_until
 from steps import SOON, end_of, run_stuck
 
 from rankbook.display import stacks, verdict
-from rankbook.display.controls import CONTROLS
-from rankbook.display.panel import Answer
+from rankbook.display.dashboard.controls import CONTROLS
+from rankbook.display.dashboard.panel import Answer
 from rankbook.errors import EngineError
 from rankbook.models import Diagnosis
 from rankbook.widgets import actions

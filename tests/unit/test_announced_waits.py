@@ -17,8 +17,8 @@ from processes import wait_until
 from steps import SOON
 
 from rankbook import calls
-from rankbook.engine import frames
-from rankbook.engine.tracebacks import hide
+from rankbook.engine.cells.tracebacks import hide
+from rankbook.engine.looking import frames
 
 MAIN = threading.main_thread().ident
 THEIRS = vars(dist.Work)["wait"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from screens import RecordingScreen
 
-from rankbook.display.background import BackgroundScreen
-from rankbook.display.cell import LiveOutput
+from rankbook.display.cells.background import BackgroundScreen
+from rankbook.display.cells.cell import LiveOutput
 from rankbook.models.events import Display
 
 PNG = "iVBORw0KGgo=\n"

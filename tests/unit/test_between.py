@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from rankbook.display.lines import Item, Merger
+from rankbook.display.cells.lines import Item, Merger
 from rankbook.display.text import alike
 from rankbook.engine.cells import between
 from rankbook.engine.cells.between import Between

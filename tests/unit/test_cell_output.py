@@ -6,8 +6,8 @@ import pytest
 from IPython.utils.capture import capture_output
 from screens import RecordingScreen
 
-from rankbook.display.cell import LiveOutput
-from rankbook.display.screens import (
+from rankbook.display.cells.cell import LiveOutput
+from rankbook.display.cells.screens import (
     NotebookScreen,
     TerminalScreen,
     screen_for,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rankbook.engine import cgroups
+from rankbook.engine.host import cgroups
 
 UNLIMITED = 9223372036854771712
 

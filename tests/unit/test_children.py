@@ -10,7 +10,7 @@ import pytest
 
 PREAMBLE = """
     import os, select, signal, threading, time
-    from rankbook.engine import children
+    from rankbook.engine.processes import children
 
     def handler(signum, frame):
         os.write(told[1], b"the engine's")

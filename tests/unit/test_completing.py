@@ -12,8 +12,8 @@ import torch
 from processes import wait_until
 
 from rankbook.engine.asides import Asides
-from rankbook.engine.completing import complete
-from rankbook.engine.inspecting import inspect
+from rankbook.engine.values.completing import complete
+from rankbook.engine.values.inspecting import inspect
 from rankbook.errors import EngineError
 from rankbook.models.inspecting import Complete, Inspect
 

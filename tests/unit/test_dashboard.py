@@ -17,8 +17,8 @@ from processes import wait_until
 from steps import SOON, end_of, run_stuck
 from wire import Wire, say, stands_in
 
-from rankbook.display.panel import Panel
-from rankbook.display.panel import to_html as panel_html
+from rankbook.display.dashboard.panel import Panel
+from rankbook.display.dashboard.panel import to_html as panel_html
 from rankbook.display.table import to_html, to_text
 from rankbook.errors import EngineError
 from rankbook.models import Recorded

@@ -10,7 +10,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from rankbook import cellnames
-from rankbook.engine import definitions
+from rankbook.engine.values import definitions
 
 DEFINE = [
     "import math",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rankbook.engine.diffing import _bytes, _memory
+from rankbook.engine.values.diffing import _bytes, _memory
 from rankbook.models.diffs import Leaf, Prints
 from rankbook.sessions.members.diffs import _Comparison, _largest
 

@@ -21,7 +21,7 @@ for owner, name, _ in deleted:
     delattr(owner, name)
 
 from rankbook import calls
-from rankbook.engine.recorder import Recorder, lacking
+from rankbook.engine.looking.recorder import Recorder, lacking
 
 for owner, name, its in deleted:
     setattr(owner, name, its)

@@ -15,7 +15,7 @@ import nbformat
 import pytest
 
 from rankbook import ranks
-from rankbook.engine.group import Group
+from rankbook.engine.group.group import Group
 from rankbook.magics import families
 from rankbook.models.meshes import NamedMesh
 

@@ -13,8 +13,8 @@ import torch.distributed as dist
 
 import rankbook
 from rankbook import driver
-from rankbook.engine import facts
-from rankbook.engine.environment import say_environment
+from rankbook.engine.host import facts
+from rankbook.engine.host.environment import say_environment
 from rankbook.models.environment import SayEnvironment
 
 JOB = SimpleNamespace(engine=SimpleNamespace(id=3, ledger=SimpleNamespace(box=None)))

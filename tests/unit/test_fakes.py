@@ -12,7 +12,7 @@ import pytest
 from rankbook.cluster.launchers.base import Launcher
 from rankbook.cluster.messages import Wire
 from rankbook.cluster.wire import ClientWire
-from rankbook.display.cell import LiveOutput
+from rankbook.display.cells.cell import LiveOutput
 from rankbook.engine.operations import ASIDE, CONTROL, every_operation
 from rankbook.models import Collective, Failure, Look, load
 from rankbook.models.requests import Destroy, Free, LookAt, Run

@@ -7,7 +7,7 @@ import sysconfig
 
 import pytest
 
-from rankbook.engine import following
+from rankbook.engine.host import following
 from rankbook.models.requests import Follow
 from rankbook.sessions.members.following import where
 

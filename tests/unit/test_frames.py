@@ -23,7 +23,7 @@ from steps import SOON
 
 from rankbook.calls import Ledger, blocking
 from rankbook.cellnames import file_of
-from rankbook.engine import frames, owners, traces
+from rankbook.engine.looking import frames, owners, traces
 
 CELL = file_of("In [7]")
 EARLIER = file_of("In [3]")

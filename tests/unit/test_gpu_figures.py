@@ -12,7 +12,7 @@ import pytest
 from processes import wait_until
 from steps import SOON
 
-from rankbook.engine import gpu
+from rankbook.engine.host import gpu
 from rankbook.models import Gpu, GroupInfo
 
 GB = 1 << 30

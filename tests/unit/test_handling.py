@@ -11,8 +11,8 @@ import pytest
 from steps import SOON
 
 from rankbook.cellnames import file_of
-from rankbook.engine import handling
-from rankbook.engine.raised import with_what_it_raised
+from rankbook.engine.looking import handling
+from rankbook.engine.looking.raised import with_what_it_raised
 from rankbook.models import Look
 
 

@@ -9,7 +9,7 @@ from types import TracebackType
 
 import pytest
 
-from rankbook.engine.handling import raised_by
+from rankbook.engine.looking.handling import raised_by
 from rankbook.heap import instances
 
 

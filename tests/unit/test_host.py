@@ -8,7 +8,7 @@ import types
 import psutil
 import pytest
 
-from rankbook.engine import host as machine
+from rankbook.engine.host import host as machine
 from rankbook.models import GroupInfo
 
 

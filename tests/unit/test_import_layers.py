@@ -125,7 +125,7 @@ def test_imports_point_downward(module):
         ("rankbook.errors", "from rankbook.engine import x", "imports rankbook.engine"),
         ("rankbook.errors", "def f():\n    import rankbook.magics", "imports rankbook.magics"),
         ("rankbook.errors", "from . import errors, Session", "imports rankbook,"),
-        ("rankbook.engine.facts", "from rankbook import __version__", "imports rankbook,"),
+        ("rankbook.engine.host.facts", "from rankbook import __version__", "imports rankbook,"),
         ("rankbook.cluster.launch", "from ..api import start", "imports rankbook.api"),
         ("rankbook.distributed.env", "import IPython.display", "must not import IPython"),
         (

@@ -9,7 +9,9 @@ import sys
 import pytest
 import torch.distributed as dist
 
-from rankbook.engine import defaults, imports, launching
+from rankbook.engine import imports
+from rankbook.engine.group import defaults
+from rankbook.engine.processes import launching
 from rankbook.errors import InputError
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from rankbook.cellnames import file_of, is_cell
 from rankbook.diagnosis.causes import with_causes
-from rankbook.engine import kept
+from rankbook.engine.looking import kept
 from rankbook.models import Look
 from rankbook.models.calls import Place
 from rankbook.models.looks import Kept, Lines

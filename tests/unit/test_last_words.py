@@ -9,7 +9,7 @@ from rankbook.calls.blackbox import BlackBox
 from rankbook.engine.cells.lastwords import LastWords
 from rankbook.engine.cells.outbox import Outbox
 from rankbook.engine.cells.tail import Tail
-from rankbook.engine.files import OWN
+from rankbook.engine.starting.files import OWN
 from rankbook.models.calls import Said
 from rankbook.models.events import Stream
 from rankbook.sessions.cells.collecting import Collector

@@ -21,8 +21,8 @@ from torch.distributed.tensor import Replicate, Shard
 from torch.distributed.tensor.placement_types import _StridedShard
 from torch.testing._internal.two_tensor import TwoTensor
 
-from rankbook.engine.diffing import _shard, digest_of
-from rankbook.engine.leaves import Opaque, leaves, written
+from rankbook.engine.values.diffing import _shard, digest_of
+from rankbook.engine.values.leaves import Opaque, leaves, written
 
 
 def paths(value):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 
-from rankbook.engine.leftovers import Leftovers
+from rankbook.engine.looking.leftovers import Leftovers
 from rankbook.models import Failure
 
 FIRST = Failure("ValueError", "no data")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rankbook.cluster.limit import TimeLimit
+from rankbook.display.dashboard.panel import Panel, to_html
 from rankbook.display.facts import headline
-from rankbook.display.panel import Panel, to_html
 from rankbook.models import Snapshot
 from rankbook.words import in_minutes
 

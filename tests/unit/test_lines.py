@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import pytest
 
-from rankbook.display import lines
-from rankbook.display.lines import Item, Merger
+from rankbook.display.cells import lines
+from rankbook.display.cells.lines import Item, Merger
 
 INFINITY = float("inf")
 PATIENCE = 0.05

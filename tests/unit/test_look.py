@@ -16,13 +16,13 @@ from processes import let_pass, wait_until
 from steps import SOON
 
 from rankbook import calls
-from rankbook.engine import flight, frames
-from rankbook.engine import look as look_module
-from rankbook.engine.frames import Position
-from rankbook.engine.look import Observer
-from rankbook.engine.nccl import Streams
-from rankbook.engine.recorder import Recorder
-from rankbook.engine.stillness import Movement
+from rankbook.engine.group.nccl import Streams
+from rankbook.engine.looking import flight, frames
+from rankbook.engine.looking import look as look_module
+from rankbook.engine.looking.frames import Position
+from rankbook.engine.looking.look import Observer
+from rankbook.engine.looking.recorder import Recorder
+from rankbook.engine.looking.stillness import Movement
 from rankbook.models import Collective
 from rankbook.models.calls import Call, Wait
 

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from rankbook.engine import lookout
-from rankbook.engine.lookout import Lookout
+from rankbook.engine.starting import lookout
+from rankbook.engine.starting.lookout import Lookout
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_why_the_controller_is_not_reached_is_returned(controller):
 
 
 def test_a_process_that_hears_nothing_ends():
-    code = "from rankbook.engine.server import Server\nServer(0.1).serve()\nprint('ended')"
+    code = "from rankbook.engine.starting.server import Server\nServer(0.1).serve()\nprint('ended')"
     read, write = os.pipe()  # open, and nothing comes
     try:
         done = subprocess.run(

@@ -9,7 +9,7 @@ from samples import member, snapshot
 
 from rankbook.diagnosis import diagnose
 from rankbook.display import inspected
-from rankbook.display import ranks as rank_rows
+from rankbook.display.dashboard import ranks as rank_rows
 from rankbook.display.diffs import DiffView
 from rankbook.display.html import caption
 from rankbook.display.table import to_html, to_text

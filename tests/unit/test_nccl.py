@@ -13,11 +13,11 @@ from processes import wait_until
 from steps import SOON
 
 from rankbook.calls import Ledger
-from rankbook.engine import frames
-from rankbook.engine.frames import Position
-from rankbook.engine.look import Observer
-from rankbook.engine.nccl import Aborts, OpenSince, Streams
-from rankbook.engine.recorder import Recorder
+from rankbook.engine.group.nccl import Aborts, OpenSince, Streams
+from rankbook.engine.looking import frames
+from rankbook.engine.looking.frames import Position
+from rankbook.engine.looking.look import Observer
+from rankbook.engine.looking.recorder import Recorder
 
 
 def entry(number, name="all_reduce", state="completed", *, retired=False):
@@ -234,7 +234,7 @@ def test_what_an_ended_cell_has_left_on_its_stream_for_long_is_reported(
 ):
     card.call(completes=False)
     at(in_loop=True)
-    monkeypatch.setattr("rankbook.engine.look._LEFT_BEHIND", 0.02)
+    monkeypatch.setattr("rankbook.engine.looking.look._LEFT_BEHIND", 0.02)
     wait_until(lambda: observer.look("", None, 0, closely=True).state == "waiting", SOON)
     look = observer.look("", None, 0, closely=True)
     assert look.line == "its cell has ended; a collective is left on its stream"

@@ -28,8 +28,8 @@ from samples import (
     with_gpu,
 )
 
-from rankbook.display import ranks
-from rankbook.display.panel import Answer, Message, Panel, to_html
+from rankbook.display.dashboard import ranks
+from rankbook.display.dashboard.panel import Answer, Message, Panel, to_html
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 RENEW = os.environ.get("RANKBOOK_NEW_SNAPSHOTS") == "1"

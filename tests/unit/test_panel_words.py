@@ -9,8 +9,8 @@ from markup import tree
 from samples import DEAD, GPUS, HANG, HEALTHY, HUNG, PANELS, member, shown, snapshot
 
 from rankbook.display import verdict
-from rankbook.display.controls import CONTROLS
-from rankbook.display.panel import Answer, Message, Panel, to_html
+from rankbook.display.dashboard.controls import CONTROLS
+from rankbook.display.dashboard.panel import Answer, Message, Panel, to_html
 from rankbook.models import Look
 
 # -- the header ------------------------------------------------------------------------------

@@ -476,7 +476,7 @@ def test_torch_makes_the_stores_in_which_ranks_meet_where_we_stand_in():
 
 
 def test_torch_makes_every_group_in_one_function(world, calls):
-    assert len(calls) == 1, "engine/sockets.py must find gloo's sockets in another way"
+    assert len(calls) == 1, "engine/group/sockets.py must find gloo's sockets in another way"
     dist.new_group([0])
     assert len(calls) == 2
 
@@ -490,7 +490,8 @@ def test_the_world_still_knows_groups_and_their_ranks(world):
 
 
 def test_the_flight_recorder_still_says_what_we_read(world):
-    files = [SOURCE / "engine" / f"{name}.py" for name in ("recorder", "flight", "history")]
+    room = SOURCE / "engine" / "looking"
+    files = [room / f"{name}.py" for name in ("recorder", "flight", "history")]
     source = "".join(path.read_text() for path in files)
     options = dict.fromkeys(("includeCollectives", "includeStackTraces", "onlyActive"), False)
     assert all(f"{name}=" in source for name in options)
@@ -520,7 +521,7 @@ def test_without_its_entries_the_recorder_still_says_how_far_each_group_is(world
     before = dump()
     assert dump() == before
     dist.all_reduce(torch.ones(2))
-    assert dump() != before, "engine/recorder.py must notice in another way that there is news"
+    assert dump() != before, "engine/looking/recorder.py has to notice news in another way"
 
 
 def test_torch_waits_for_blocking_collectives_where_we_note_it():

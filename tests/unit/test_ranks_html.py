@@ -9,8 +9,8 @@ from markup import tree
 from page import Page
 from samples import EVIL, GPU, many, member, with_gpu
 
+from rankbook.display.dashboard.ranks import ROWS, to_html
 from rankbook.display.facts import MARKS
-from rankbook.display.ranks import ROWS, to_html
 from rankbook.display.times import Times
 from rankbook.models import Look
 from rankbook.timeline.shares import Share

@@ -8,8 +8,8 @@ import pytest
 import torch
 from processes import let_pass
 
-from rankbook.engine.expressions import value_of
-from rankbook.engine.showing import held
+from rankbook.engine.values.expressions import value_of
+from rankbook.engine.values.showing import held
 from rankbook.errors import InputError
 
 

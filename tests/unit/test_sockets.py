@@ -20,8 +20,8 @@ from processes import wait_until
 from steps import SOON
 
 from rankbook import calls
-from rankbook.engine import sockets as gloo
-from rankbook.engine.sockets import GlooSockets
+from rankbook.engine.group import sockets as gloo
+from rankbook.engine.group.sockets import GlooSockets
 
 
 @pytest.fixture

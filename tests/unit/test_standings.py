@@ -14,9 +14,9 @@ from samples import EVIL
 
 from rankbook.cellnames import file_of
 from rankbook.display.standings import to_html, to_text
-from rankbook.engine import standing as engine_standing
-from rankbook.engine.locals import in_few_words
-from rankbook.engine.standing import native, standing
+from rankbook.engine.looking import standing as engine_standing
+from rankbook.engine.looking.locals import in_few_words
+from rankbook.engine.looking.standing import native, standing
 from rankbook.models.frames import Frame, Standing
 from rankbook.models.meshes import NamedMesh
 from rankbook.sessions.reporting import masked_standings

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from rankbook.engine import threads
-from rankbook.engine.threads import Threads, cores, part
+from rankbook.engine.host import threads
+from rankbook.engine.host.threads import Threads, cores, part
 
 
 @pytest.mark.parametrize(

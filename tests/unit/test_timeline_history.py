@@ -14,9 +14,9 @@ from processes import let_pass, wait_until
 from steps import SOON
 
 from rankbook import calls
-from rankbook.engine import history as history_module
-from rankbook.engine.history import Epoch, History
-from rankbook.engine.nccl import Streams
+from rankbook.engine.group.nccl import Streams
+from rankbook.engine.looking import history as history_module
+from rankbook.engine.looking.history import Epoch, History
 from rankbook.models import Recording, load, to_dict
 from rankbook.models.recorded import EntryGroup
 

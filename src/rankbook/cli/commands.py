@@ -17,8 +17,8 @@ from rankbook.cli.printing import say, since
 from rankbook.cluster.running import Running
 from rankbook.display import stacks as stacks_view
 from rankbook.display import table, verdict
-from rankbook.display.cell import LiveOutput
-from rankbook.display.screens import TerminalScreen
+from rankbook.display.cells.cell import LiveOutput
+from rankbook.display.cells.screens import TerminalScreen
 from rankbook.errors import RankError
 from rankbook.models import Diagnosis, to_dict
 from rankbook.sessions.cells.results import CellResult

@@ -21,7 +21,7 @@ from typing import Any
 from ipyparallel.controller.app import IPController
 from zmq.devices import ThreadMonitoredQueue
 
-from rankbook.engine import files
+from rankbook.engine.starting import files
 
 __all__ = ["Controller", "Queue", "main"]
 

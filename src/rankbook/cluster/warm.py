@@ -29,11 +29,11 @@ _GRACE = 5.0
 _MOST = 65536
 """Bytes that are read at once."""
 
-LOCAL = tuple(isolated.command("rankbook.engine.server"))
+LOCAL = tuple(isolated.command("rankbook.engine.starting.server"))
 
 
 class WarmProcess:
-    """A running :mod:`rankbook.engine.server`, here or behind a command that reaches another host.
+    """A running :mod:`rankbook.engine.starting.server`, here or behind a command for another host.
 
     It ends when its stdin closes: by :meth:`close`, or with this process.
 

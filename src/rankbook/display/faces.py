@@ -106,7 +106,7 @@ def _block(text: str) -> str:
 
 
 def _printed(result: CellResult, *, with_drawn: bool = True) -> str:
-    from rankbook.display.cell import LiveOutput
+    from rankbook.display.cells.cell import LiveOutput
     from rankbook.display.text import plain
 
     page = _Page()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import product
 
-from rankbook.display import rankparts as parts
+from rankbook.display.dashboard import rankparts as parts
 from rankbook.display.facts import word
 from rankbook.models import Look
 from rankbook.models.meshes import NamedMesh

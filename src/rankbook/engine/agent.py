@@ -132,7 +132,7 @@ class Agent:
                 self._main.call_later(seconds, self._do, act)
 
     def _do(self, act: Callable[[], None]) -> None:
-        # A frame of this file tells rankbook.engine.frames that the rank itself is idle.
+        # A frame of this file tells rankbook.engine.looking.frames that the rank itself is idle.
         act()
 
 

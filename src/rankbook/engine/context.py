@@ -8,18 +8,20 @@ from rankbook import calls
 from rankbook.calls.keeping import Keeper
 from rankbook.distributed import families
 from rankbook.distributed.stores import Interruptible
-from rankbook.engine import children, defaults, lastcalls, launching, spawned
 from rankbook.engine.asides import Asides
 from rankbook.engine.cells import inner
 from rankbook.engine.cells.lastwords import LastWords
 from rankbook.engine.cells.runner import Runner
 from rankbook.engine.cells.shell import prepare
-from rankbook.engine.group import Group
-from rankbook.engine.history import History
-from rankbook.engine.look import Observer
-from rankbook.engine.nccl import Streams
-from rankbook.engine.recorder import Recorder
-from rankbook.engine.tracebacks import hide
+from rankbook.engine.cells.tracebacks import hide
+from rankbook.engine.group import defaults
+from rankbook.engine.group.group import Group
+from rankbook.engine.group.nccl import Streams
+from rankbook.engine.looking import lastcalls
+from rankbook.engine.looking.history import History
+from rankbook.engine.looking.look import Observer
+from rankbook.engine.looking.recorder import Recorder
+from rankbook.engine.processes import children, launching, spawned
 from rankbook.models.requests import Run
 
 if TYPE_CHECKING:

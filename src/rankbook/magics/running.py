@@ -18,9 +18,9 @@ from rankbook.magics.syntax import check_cell
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from rankbook.display.cell import LiveOutput
-    from rankbook.display.entries import Screen
-    from rankbook.display.page import Named
+    from rankbook.display.cells.cell import LiveOutput
+    from rankbook.display.cells.entries import Screen
+    from rankbook.display.cells.page import Named
     from rankbook.models.profiles import Profile
     from rankbook.notebook import Session
     from rankbook.sessions.cells.results import CellResult
@@ -98,9 +98,9 @@ def show(
         RankError: It failed on some rank.
         RankbookError: It could not be run.
     """
-    from rankbook.display.background import BackgroundScreen
-    from rankbook.display.cell import LiveOutput
-    from rankbook.display.screens import NotebookScreen, screen_for
+    from rankbook.display.cells.background import BackgroundScreen
+    from rankbook.display.cells.cell import LiveOutput
+    from rankbook.display.cells.screens import NotebookScreen, screen_for
 
     screen: Screen = screen_for(shell)
     if not wait and isinstance(screen, NotebookScreen):

@@ -26,7 +26,7 @@ from rankbook.magics.usage import parse_with_code, takes
 from rankbook.words import ranks_do, sentence_start
 
 if TYPE_CHECKING:
-    from rankbook.display.cell import LiveOutput
+    from rankbook.display.cells.cell import LiveOutput
     from rankbook.sessions.cells.results import CellResult
 
 __all__ = ["RunMagics"]

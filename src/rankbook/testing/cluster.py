@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from rankbook.cluster.launchers import choose
 from rankbook.cluster.starting import start_pool
-from rankbook.display.cell import LiveOutput
-from rankbook.display.screens import TerminalScreen
+from rankbook.display.cells.cell import LiveOutput
+from rankbook.display.cells.screens import TerminalScreen
 from rankbook.errors import PromptError, RankbookError, StuckError
 from rankbook.models.events import Event, Result
 from rankbook.testing.on_rank import RAISED, TEST

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rankbook.display import stacks, verdict
-from rankbook.display.controls import CONTROLS
-from rankbook.display.panel import Answer, Message
+from rankbook.display.dashboard.controls import CONTROLS
+from rankbook.display.dashboard.panel import Answer, Message
 from rankbook.errors import InputError, RankbookError
 from rankbook.widgets.clicks import Click, why_stale
 from rankbook.words import plural, ranks_do

@@ -13,9 +13,9 @@ import ipywidgets as widgets
 from IPython.core.getipython import get_ipython
 from IPython.display import publish_display_data
 
+from rankbook.display.dashboard.panel import Message, Panel
+from rankbook.display.dashboard.panel import to_html as panel_html
 from rankbook.display.facts import headline
-from rankbook.display.panel import Message, Panel
-from rankbook.display.panel import to_html as panel_html
 from rankbook.display.table import to_html, to_text
 from rankbook.errors import RankbookError
 from rankbook.sessions.live.collector import Timeline

@@ -29,7 +29,7 @@ from rankbook import folders
 from rankbook.cluster import isolated
 from rankbook.cluster.launchers.base import Ended, EngineEvent, Ready
 from rankbook.cluster.warm import WarmProcess
-from rankbook.engine import orphans
+from rankbook.engine.processes import orphans
 
 __all__ = [
     "CONTROLLER_OPTIONS",

@@ -13,7 +13,7 @@ from rankbook.errors import EngineError
 
 __all__ = ["REMOTE_MODULE", "Host", "refuse_other_version", "seats_to_fill"]
 
-REMOTE_MODULE = "rankbook.engine.remote"
+REMOTE_MODULE = "rankbook.engine.starting.remote"
 
 
 class Host:

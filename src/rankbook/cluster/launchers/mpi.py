@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MPILauncher", "cause"]
 
-_MODULE = "rankbook.engine.member"
+_MODULE = "rankbook.engine.starting.member"
 _FIRST = "RANKBOOK_FIRST_ENGINE"
 _PASSED_ON = ("IPP_CONNECTION_INFO", "IPP_CLUSTER_ID", _FIRST)
 """Variables that the engines need; the first has a key, which a command line would show."""

@@ -16,8 +16,9 @@ from typing import Any
 from IPython.core.error import UsageError
 
 from rankbook.distributed import adopting, healing
-from rankbook.engine import handling, tracebacks, traces
-from rankbook.engine.leftovers import Leftovers
+from rankbook.engine.cells import tracebacks
+from rankbook.engine.looking import handling, traces
+from rankbook.engine.looking.leftovers import Leftovers
 from rankbook.errors import MismatchError
 from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import Failure

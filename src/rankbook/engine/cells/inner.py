@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rankbook.engine.group import Group
+    from rankbook.engine.group.group import Group
 
 __all__ = ["install"]
 

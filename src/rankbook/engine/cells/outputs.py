@@ -13,9 +13,9 @@ import weakref
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from rankbook.engine import traces
 from rankbook.engine.cells.failures import text
 from rankbook.engine.imports import when_imported
+from rankbook.engine.looking import traces
 from rankbook.models.events import Clear, Display
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rankbook.calls.keeping import Keeper
-from rankbook.engine import children
 from rankbook.engine.cells import script
 from rankbook.engine.cells.capture import Capture
 from rankbook.engine.cells.ends import SEE_ENDS, seeing_ends
@@ -26,6 +25,7 @@ from rankbook.engine.debugging.prompt import Prompt
 from rankbook.engine.debugging.stops import Stops
 from rankbook.engine.jobs import Job
 from rankbook.engine.operations import MAIN, Repeated, operation
+from rankbook.engine.processes import children
 from rankbook.models import CellOutcome
 from rankbook.models.cells import Script
 from rankbook.models.requests import Run
@@ -33,7 +33,7 @@ from rankbook.models.requests import Run
 if TYPE_CHECKING:
     from rankbook.engine.cells.outbox import Outbox
     from rankbook.engine.context import Engine
-    from rankbook.engine.group import Group
+    from rankbook.engine.group.group import Group
 
 __all__ = ["Runner", "interruptible", "run"]
 

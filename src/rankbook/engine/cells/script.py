@@ -23,11 +23,11 @@ from typing import Any
 
 from rankbook import folders
 from rankbook.distributed import environment
-from rankbook.engine import children
 from rankbook.engine.cells.fresh import at_exit, fresh
 from rankbook.engine.cells.left import Left
 from rankbook.engine.cells.workers import Workers
-from rankbook.engine.group import Group
+from rankbook.engine.group.group import Group
+from rankbook.engine.processes import children
 from rankbook.models.cells import Script
 
 __all__ = ["Ended", "call_hook", "execute"]

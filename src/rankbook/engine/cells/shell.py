@@ -8,8 +8,8 @@ import warnings
 from functools import partial
 from typing import Any, NoReturn
 
-from rankbook.engine import showing
 from rankbook.engine.cells import system
+from rankbook.engine.values import showing
 
 __all__ = ["prepare"]
 

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-from rankbook.engine import owners
-from rankbook.engine.completing import attributes
 from rankbook.engine.debugging import lines
 from rankbook.engine.debugging.evaluating import evaluate, run_statement
 from rankbook.engine.debugging.prompt import Prompt
 from rankbook.engine.debugging.stepping import Stepping, is_statement, runs_cells
-from rankbook.engine.expressions import harmless_item, value_of
+from rankbook.engine.looking import owners
+from rankbook.engine.values.completing import attributes
+from rankbook.engine.values.expressions import harmless_item, value_of
 
 __all__ = ["RankDebugger", "place"]
 

@@ -9,7 +9,7 @@ import sys
 from types import CodeType, FrameType
 from typing import Any
 
-from rankbook.engine import owners
+from rankbook.engine.looking import owners
 
 __all__ = ["Stepping", "is_statement", "runs_cells"]
 

@@ -1,4 +1,4 @@
-// The dashboard's panel in the page. Python renders it (display/panel.py); this script updates the
+// The dashboard's panel in the page. Python renders it (display/dashboard/panel.py); this script updates the
 // page with as few changes as possible, and sends clicks to the kernel.
 
 import { Ages } from "./ages.js";

@@ -1,0 +1,298 @@
+"""This engine's place in the process group: joining a generation, and leaving it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.distributed.distributed_c10d as c10d
+
+from rankbook.calls import Ledger
+from rankbook.calls.boards import FileBoard, StoreBoard
+from rankbook.calls.checks import Board, Check
+from rankbook.distributed import (
+    by_hand,
+    destroy_global_state,
+    devices,
+    environment,
+    healing,
+    initialize_distributed,
+    rendezvous,
+    teardown,
+)
+from rankbook.distributed.aside import ForScript
+from rankbook.distributed.destroying import Guest
+from rankbook.distributed.environment import Launch
+from rankbook.engine.group import nccl
+from rankbook.engine.group.interfaces import Interfaces
+from rankbook.engine.group.meeting import remove_former
+from rankbook.engine.group.names import Names
+from rankbook.engine.group.sockets import GlooSockets
+from rankbook.engine.group.tidying import tidy
+from rankbook.engine.host.threads import Threads
+from rankbook.engine.jobs import Job
+from rankbook.engine.looking.history import Epoch
+from rankbook.engine.operations import MAIN, operation
+from rankbook.models import Collective, GroupInfo
+from rankbook.models.cells import Script
+from rankbook.models.requests import Destroy, EndScript, Initialize
+
+__all__ = ["Group", "destroy", "end_script", "initialize"]
+
+_LENT = timedelta(days=2)
+"""What gloo is told instead of the group's timeout."""
+
+_EPOCHS = 31
+"""Earlier groups that are remembered, so that a collective can be assigned to its group."""
+
+_TIDY = 0.2
+"""Seconds after a group was replaced until what the former one has left is released."""
+
+
+class Group:
+    """Joins and leaves process groups, and keeps the names that a cell finds."""
+
+    def __init__(self, namespace: dict[str, Any], ledger: Ledger) -> None:
+        self.info: GroupInfo | None = None
+        self.began = 0
+        """When the present group was asked for, ns since the epoch."""
+        self.names = Names(namespace)
+        self.epochs: list[Epoch] = []
+        """The latest groups that were asked for, the present one last."""
+        self.aborts = nccl.Aborts()
+        self._ledger = ledger
+        self._sockets = GlooSockets()
+        self._threads = Threads()
+        self._interfaces = Interfaces()
+        self._url = ""
+        self._lends = False
+        healing.count_steps()
+        self._resumed = 0
+        """When the group was there again after a script, ns since the epoch."""
+        self._aside: tuple[ForScript, Launch | None] | None = None
+        """What a script has put aside."""
+        self._account: healing.Account | None = None
+        """What there was when the latest group was left, until it goes on with another."""
+
+    @property
+    def since(self) -> int:
+        """From when on collectives are of the present group, which a cell may have made itself.
+
+        A group of the same name that was destroyed has had the same numbers.
+        """
+        return max(self.began, self._sockets.began, self._resumed)
+
+    @property
+    def is_destroyed(self) -> bool:
+        """Whether a cell has destroyed the session's group, and made no other."""
+        return self.info is not None and self._aside is None and not dist.is_initialized()
+
+    def initialize(self, wanted: Initialize) -> GroupInfo:
+        """Join a generation; blocks until every rank has.
+
+        Args:
+            wanted: Which one, and as which rank.
+        """
+        self.destroy()
+        self.began = time.time_ns()
+        self.epochs = [*self.epochs[-_EPOCHS:], Epoch(self.began, wanted.generation, wanted.rank)]
+        os.environ.update(
+            RANK=str(wanted.rank),
+            WORLD_SIZE=str(wanted.world_size),
+            LOCAL_RANK=str(wanted.local_rank),
+            LOCAL_WORLD_SIZE=str(wanted.local_world_size),
+            MASTER_ADDR=wanted.address,
+        )
+        if "nccl" in wanted.backend:
+            devices.survive_timeouts()
+        devices.share_gpus(shared=wanted.share_gpus)
+        self._threads.share(wanted.local_world_size)
+        self._interfaces.use(wanted.address)
+        # For good: a cell may destroy the group and initialise it again.
+        rendezvous.use(wanted.url, wanted.generation)
+        info = initialize_distributed(wanted.backend, wanted.timeout_minutes)
+        timeout = timedelta(minutes=wanted.timeout_minutes)
+        ports = by_hand.enable(environment.read(), wanted.address, timeout)
+        os.environ["MASTER_PORT"] = str(ports.ours)
+        # What this process starts inherits this one, which os.environ does not show.
+        os.putenv("MASTER_PORT", str(ports.childrens))
+        healed = healing.heal(self._account, clean=wanted.clean)
+        self._lend_time(info.backend)
+        self._account = None
+        self.info = GroupInfo(
+            backend=info.backend,
+            rank=info.rank,
+            world_size=info.world_size,
+            device=str(info.device),
+            is_main=info.is_main,
+            local_rank=wanted.local_rank,
+            generation=wanted.generation,
+            timeout_minutes=wanted.timeout_minutes,
+            check=wanted.check,
+            sharing=devices.ranks_on(info.device, wanted.local_world_size),
+            share_gpus=wanted.share_gpus,
+            healed=healed.kinds,
+            lost=healed.lost,
+            waiting=healed.waiting,
+            is_new=healed.is_new,
+            departed=healed.departed,
+        )
+        remove_former(self._url, wanted.url)
+        self._url = wanted.url
+        self.names.update(
+            torch=torch,
+            dist=dist,
+            rank=info.rank,
+            world_size=info.world_size,
+            local_rank=wanted.local_rank,
+            device=info.device,
+            dist_info=info,
+        )
+        return self.info
+
+    def before_cell(self) -> None:
+        """Forget an attempt to make a group, which not all ranks know of; give back names."""
+        self.names.restore()
+        if not dist.is_initialized():
+            teardown.forget_attempt()
+
+    def destroy(self) -> None:
+        """Leave the group, if this engine is in one; what holds it cannot use it from then on."""
+        generation = self.info.generation if self.info is not None else 0
+        self.info = None
+        self.aborts.wait()
+        account = healing.note(generation)
+        destroy_global_state()
+        if account is not None and not dist.is_initialized():
+            self._sockets.cut()  # a handle that nobody has waited for would keep them open
+            # What waits for an initialisation that did not succeed goes on waiting.
+            self._account = self._account or account
+            for left in (account, self._account):
+                healing.separate(left.groups)
+
+    def begin_script(self, launch: Launch, script: Script) -> None:
+        """Have no group, for a script that makes its own.
+
+        Args:
+            launch: This process among those that run it.
+            script: Which.
+        """
+        kind, name = ("module" if script.is_module else "script"), Path(script.path).name
+        self._aside = ForScript(f"in the {kind} {name}"), by_hand.act_as(launch)
+        self._ledger.groups.world = script.world
+
+    def end_script(self) -> None:
+        """Have the session's group again, if a script has ended since; destroy that of the script.
+
+        Not when the script ends on this rank: others may wait for it, and it is seen for what.
+        """
+        if self._aside is not None:
+            (former, launch), self._aside = self._aside, None
+            former.end()
+            by_hand.act_as(launch)
+            self._ledger.groups.world = ()
+            self._resumed = time.time_ns()
+
+    @contextmanager
+    def hosting(self) -> Iterator[None]:
+        """Have this group again after the block, although a script in it has destroyed it."""
+        guest = Guest()
+        try:
+            yield
+        finally:
+            if guest.end():
+                self._resumed = time.time_ns()
+
+    def cut(self) -> None:
+        """Free the main thread from the collective that it waits in; from any thread.
+
+        The group is useless afterwards, on this rank and on those that are connected to it.
+        """
+        self._sockets.cut()
+        if dist.is_initialized() and "nccl" in dist.get_backend():
+            self.aborts.begin()
+
+    def silent_for(self, group: str) -> float | None:
+        """Seconds since data was sent to or received from another rank.
+
+        Args:
+            group: torch's name of the group. If it is unknown, every group counts.
+
+        Returns:
+            None where the system does not tell.
+        """
+        return self._sockets.silent_for(group)
+
+    def overdue(self, waiting: Collective | None) -> float:
+        """Seconds by which a collective of the group has taken longer than the group allows.
+
+        The session ends it, because only the session knows how long a rank stood at a prompt.
+        """
+        if waiting is None or not self._lends or self.info is None or not dist.is_initialized():
+            return 0.0
+        is_of_the_group = waiting.group == dist.group.WORLD.group_name  # type: ignore[union-attr]
+        late = waiting.since - 60 * self.info.timeout_minutes
+        return max(0.0, late) if is_of_the_group else 0.0
+
+    def _lend_time(self, backend: str) -> None:
+        """Have gloo wait longer than the group allows; see :meth:`overdue`.
+
+        gloo takes note of the timeout when a collective is called, and cannot be told later that
+        a rank stands at a prompt. NCCL's watchdog has a clock of its own, and so has torch's
+        own comparison of collectives (``TORCH_DISTRIBUTED_DEBUG=DETAIL``).
+        """
+        # Private in torch, 2.1 to 2.15; tests/unit/test_private_api.py fails if it goes. Without
+        # it gloo keeps the group's timeout, also while a rank stands at a prompt.
+        lend = getattr(c10d, "_set_pg_timeout", None)
+        self._lends = backend == "gloo" and lend is not None and not _is_wrapped()
+        if lend is not None and self._lends:
+            lend(_LENT, dist.group.WORLD)
+
+
+@operation(Initialize, on=MAIN)
+def initialize(job: Job, request: Initialize) -> GroupInfo:
+    """Join a generation."""
+    ledger, group = job.engine.ledger, job.engine.group
+    ledger.generation = request.generation
+    if ledger.check is not None:
+        ledger.check.close()
+        ledger.check = None
+    info = group.initialize(request)
+    if request.check:
+        ledger.check = Check(_board(request), request.rank, request.timeout_minutes * 60)
+    # A rank that is new has counted what made the group, those whose groups have healed have not.
+    ledger.count_again()
+    if len(group.epochs) > 1:
+        job.later.append((_TIDY, tidy))
+    return info
+
+
+def _board(wanted: Initialize) -> Board:
+    """Where the ranks of a generation post what they are about to call."""
+    if wanted.url.startswith("file://"):  # they share a host
+        return FileBoard(f"{wanted.url.removeprefix('file://')}-check-{{}}", wanted.rank)
+    return StoreBoard(c10d._get_default_store(), wanted.rank)
+
+
+@operation(Destroy, on=MAIN)
+def destroy(job: Job, _request: Destroy) -> None:
+    """Leave the group."""
+    job.engine.group.destroy()
+
+
+@operation(EndScript, on=MAIN)
+def end_script(job: Job, _request: EndScript) -> None:
+    """Have the session's group again after a script; so does whatever begins on this thread."""
+    job.later.append((_TIDY, tidy))
+
+
+def _is_wrapped() -> bool:
+    """Whether torch compares collectives itself, in groups around the real ones."""
+    return os.environ.get("TORCH_DISTRIBUTED_DEBUG", "").upper() == "DETAIL"

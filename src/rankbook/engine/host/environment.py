@@ -1,0 +1,50 @@
+"""Saying what this process runs with."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+import torch.distributed as dist
+
+from rankbook.engine.host.facts import facts
+from rankbook.engine.jobs import Job
+from rankbook.engine.operations import CONTROL, operation
+from rankbook.masking import masked, secret_values
+from rankbook.models.environment import Environment, relevant
+from rankbook.models.requests import SayEnvironment, SayFacts
+
+__all__ = ["say_environment"]
+
+_LOOPBACK = "127.0.0.1"
+_MISSING = "not in this torch"
+
+
+@operation(SayEnvironment, on=CONTROL)
+def say_environment(job: Job, _request: SayEnvironment) -> Environment:
+    """What this process runs with."""
+    where = facts.act(job, SayFacts(_LOOPBACK))
+    variables, _ = masked(relevant(os.environ), secret_values(os.environ.items()))
+    return Environment(
+        facts=where,
+        versions={
+            **dict(where.versions),
+            "CUDA": torch.version.cuda or _MISSING,
+            "NCCL": where.nccl or _MISSING,
+            "gloo": "in this torch" if dist.is_gloo_available() else _MISSING,
+        },
+        threads=_threads(),
+        interop_threads=torch.get_num_interop_threads(),
+        variables=variables,
+    )
+
+
+def _threads() -> int:
+    """What the main thread has from ``torch.get_num_threads()``.
+
+    A thread takes over what was set for the process when it asks for the first time, and never
+    again: so a new one is asked.
+    """
+    with ThreadPoolExecutor(1, "rankbook-threads") as fresh:
+        return fresh.submit(torch.get_num_threads).result()

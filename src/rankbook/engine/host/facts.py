@@ -1,0 +1,85 @@
+"""What an engine says about where it stands; asked on the control thread."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from functools import cache
+
+from rankbook import calls, driver, folders
+from rankbook._version import __version__
+from rankbook.distributed import by_hand, healing
+from rankbook.distributed.stores import first_line
+from rankbook.engine.group import sockets
+from rankbook.engine.host import gpu, host
+from rankbook.engine.jobs import Job
+from rankbook.engine.looking import recorder
+from rankbook.engine.operations import CONTROL, operation
+from rankbook.models import EngineFacts
+from rankbook.models.requests import SayFacts
+
+__all__ = ["facts", "nccl_version"]
+
+
+@operation(SayFacts, on=CONTROL)
+def facts(job: Job, request: SayFacts) -> EngineFacts:
+    """Where this engine stands."""
+    import torch
+
+    box = job.engine.ledger.box
+    gpus, unusable = _gpus()
+    return EngineFacts(
+        engine=job.engine.id,
+        host=socket.gethostname(),
+        addresses=host.addresses(request.towards),
+        pid=os.getpid(),
+        gpus=gpus,
+        cwd=folders.here(),
+        versions=(
+            ("python", sys.version.split()[0]),
+            ("torch", torch.__version__),
+            ("rankbook", __version__),
+        ),
+        last_calls=str(box.path) if box else "",
+        nccl=nccl_version(),
+        lacking=(
+            *calls.lacking(),
+            *recorder.lacking(),
+            *healing.lacking(),
+            *by_hand.lacking(),
+            *sockets.lacking(),
+            *_lacking(unusable),
+        ),
+        unusable_gpus=unusable,
+    )
+
+
+@cache  # once there are ranks, CUDA may be what the main thread is stuck in
+def _gpus() -> tuple[tuple[str, ...], str]:
+    """Names of the GPUs that torch can use, and why it can use none where the host has some.
+
+    No CUDA context is created.
+    """
+    import torch
+
+    try:
+        # Before that, torch lets NVML count: also where CUDA does not start, since the driver is
+        # too old for it, say, and GPUs that are divided (MIG) otherwise than CUDA does.
+        torch.cuda.init()
+        return tuple(map(torch.cuda.get_device_name, range(torch.cuda.device_count()))), ""
+    except (AssertionError, RuntimeError) as error:
+        are_there = gpu.are_shown(os.environ) and driver.installed()
+        return (), first_line(error).partition(". ")[0].rstrip(".") if are_there else ""
+
+
+def _lacking(unusable_gpus: str) -> tuple[str, ...]:
+    return (f"no GPU can be used: {unusable_gpus}.",) if unusable_gpus else ()
+
+
+def nccl_version() -> str:
+    """NCCL's version, ``2.30.7``; empty: this torch has none. No CUDA context is created."""
+    import torch
+    import torch.distributed as dist
+
+    return ".".join(map(str, torch.cuda.nccl.version())) if dist.is_nccl_available() else ""

@@ -1,0 +1,206 @@
+"""Where the main thread stands, read from its Python frames by the control thread."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import sys
+import threading
+import traceback
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+from rankbook import calls
+from rankbook.calls import blocking, checks, places
+from rankbook.engine.locks import waits_for_lock
+from rankbook.engine.looking.owners import is_cell, is_own, where
+
+__all__ = [
+    "Position",
+    "line_of",
+    "main_frame",
+    "other_threads_in_torch_distributed",
+    "position",
+    "stack",
+    "threads_of_the_person",
+]
+
+_TORCH = f"{os.sep}torch{os.sep}"
+_TORCH_DISTRIBUTED = f"{_TORCH}distributed{os.sep}"
+
+_WAITS = f"{os.sep}rankbook{os.sep}distributed{os.sep}"
+"""Our Python in which torch waits: for a key of a store, or until every rank has come."""
+
+_HELPERS = {"wrapper", "inner", "<module>", "<lambda>", "<genexpr>", "<listcomp>"}
+"""Functions of ``torch.distributed`` that a person does not call by name."""
+
+_EXECUTOR, _WORKER = f"concurrent{os.sep}futures{os.sep}thread.py", "_worker"
+"""The loop in which an executor's thread waits for work; above it, it does some."""
+
+_EVENT_LOOP = ("selectors.py", f"asyncio{os.sep}base_events.py")
+
+_AGENT = f"{os.sep}rankbook{os.sep}engine{os.sep}agent.py"
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where the main thread stands.
+
+    Attributes:
+        line: The innermost line of a person's code, as :func:`.owners.where` tells it; empty if
+            neither a cell nor a script is on the stack.
+        call: The public function of ``torch.distributed`` that it is in; empty if none.
+        arguments: The local names of that call: what it was given.
+        in_torch: Whether the innermost frame is torch's, or waits for a handle of torch's: then it
+            works or waits in C++.
+        awaits: What it has announced to wait for: see :func:`rankbook.calls.blocking.awaited`.
+        in_loop: Whether it waits in the event loop, or our agent is about to return there.
+        in_lock: Whether it waits for another thread of Python.
+        in_store: Whether torch, or a person, waits in Python of ours, which polls.
+        mark: Differs between two moments if the thread has moved meanwhile.
+    """
+
+    line: str = ""
+    call: str = ""
+    arguments: dict[str, Any] = field(default_factory=dict)
+    in_torch: bool = False
+    awaits: str = ""
+    in_loop: bool = False
+    in_store: bool = False
+    in_lock: bool = False
+    mark: tuple[tuple[int, int], ...] = ()
+
+
+def main_frame() -> tuple[FrameType | None, str, bool]:
+    """The main thread's innermost frame, below our wrappers of waits.
+
+    Returns:
+        It, what it waits for in one of them, and whether it asks there again and again.
+    """
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    if frame is None:
+        return None, "", False
+    polls, awaits = checks.is_ours(frame.f_code), blocking.awaited(frame)
+    while calls.is_ours(frame.f_code) and frame.f_back is not None:
+        frame = frame.f_back
+    return frame, awaits, polls
+
+
+def stack() -> list[str]:
+    """The main thread's Python stack, formatted, outermost call first."""
+    frame, _, _ = main_frame()
+    return traceback.format_stack(frame) if frame else []
+
+
+def position() -> Position:
+    """Where the main thread stands at this moment."""
+    innermost, awaits, polls = main_frame()
+    if innermost is None:
+        return Position()
+    # Skip our own frames below torch: the position is where torch waits.
+    polling = innermost
+    while polling.f_back is not None and _is_polling(polling):
+        polling = polling.f_back
+    filename = polling.f_code.co_filename
+    in_store = polling is not innermost and (
+        _TORCH in filename or is_cell(filename) or is_own(filename)
+    )
+    if in_store:
+        innermost = polling
+    walk = _Walk(innermost)
+    stack = ((each.f_code, each.f_lineno) for each, _ in traceback.walk_stack(innermost))
+    return Position(
+        where(stack),
+        walk.call.f_code.co_name if walk.call else "",
+        dict(walk.call.f_locals) if walk.call else {},
+        in_torch=bool(awaits) or _TORCH in _below_threading(innermost).f_code.co_filename,
+        awaits=awaits,
+        in_store=in_store or polls,
+        in_lock=_waits_for_threads(innermost),
+        in_loop=walk.in_loop,
+        mark=tuple(walk.mark),
+    )
+
+
+class _Walk:
+    """What is met on the way from a frame out to the cell or the script."""
+
+    def __init__(self, innermost: FrameType) -> None:
+        self.call: FrameType | None = None
+        self.mark: list[tuple[int, int]] = []
+        self.in_loop = innermost.f_code.co_filename.endswith(_EVENT_LOOP)
+        frame: FrameType | None = innermost
+        while frame is not None and self._passes(frame):
+            frame = frame.f_back
+
+    def _passes(self, frame: FrameType) -> bool:
+        """Take note of a frame; return whether to go on with the one that called it."""
+        code = frame.f_code
+        self.mark.append((id(code), frame.f_lasti))
+        self.in_loop = self.in_loop or code.co_filename.endswith(_AGENT)
+        if _TORCH_DISTRIBUTED in code.co_filename:
+            # The outermost function of torch.distributed is the one that the person called.
+            if not code.co_name.startswith("_") and code.co_name not in _HELPERS:
+                self.call = frame
+        elif code.co_filename.startswith("<frozen importlib"):
+            self.call = None  # the module is being imported
+        elif is_cell(code.co_filename) or places.is_entrance(code.co_filename):
+            return False
+        return True
+
+
+def _below_threading(frame: FrameType) -> FrameType:
+    """What waits for another thread of Python, where that is the innermost thing: RPC does."""
+    while frame.f_back is not None and frame.f_code.co_filename == threading.__file__:
+        frame = frame.f_back
+    return frame
+
+
+def _is_polling(frame: FrameType) -> bool:
+    return _WAITS in frame.f_code.co_filename or calls.is_ours(frame.f_code)
+
+
+def threads_of_the_person() -> dict[int, bool]:
+    """By thread beside the main one that runs what a person wants, whether it waits for another."""
+    main = threading.main_thread().ident
+    found = {}
+    for ident, innermost in sys._current_frames().items():
+        frame: FrameType | None = innermost
+        while frame is not None and ident != main:
+            filename = frame.f_code.co_filename
+            is_work = filename.endswith(_EXECUTOR) and frame.f_code.co_name != _WORKER
+            if is_work or is_cell(filename) or is_own(filename):
+                found[ident] = _waits_for_threads(innermost)
+                break
+            frame = frame.f_back
+    return found
+
+
+def line_of(thread: int) -> str:
+    """A person's line in which a thread stands; empty if it runs none."""
+    return places.line_of_call(sys._current_frames().get(thread))
+
+
+def _waits_for_threads(frame: FrameType) -> bool:
+    """Whether what is innermost in a thread ends only by what another thread of Python does."""
+    filename, caller = frame.f_code.co_filename, frame.f_back
+    if filename != selectors.__file__ or caller is None:
+        return filename == threading.__file__ or waits_for_lock(frame)
+    # An event loop without a timer, and without a file but that by which threads wake it up.
+    selects = frame.f_code.co_name == "select" and caller.f_code.co_filename.endswith(_EVENT_LOOP)
+    held = frame.f_locals if selects else {}
+    files = held["self"].get_map() if held.get("timeout", 0) in (None, -1) else None
+    return files is not None and len(files) == 1
+
+
+def other_threads_in_torch_distributed() -> bool:
+    """Whether a thread other than the main one is in a call of ``torch.distributed``."""
+    main = threading.main_thread().ident
+    for ident, innermost in sys._current_frames().items():
+        frame: FrameType | None = innermost
+        while frame is not None and ident != main:
+            if _TORCH_DISTRIBUTED in frame.f_code.co_filename:
+                return True
+            frame = frame.f_back
+    return False

@@ -1,0 +1,102 @@
+"""Exceptions that were caught and are kept: in a variable, in a list, on an object.
+
+A rank that has caught one goes on, to a collective maybe that the others have not come to. That the
+exception is why cannot be seen on this rank alone: it is, where another rank still is in the lines
+that this one was thrown out of.
+"""
+
+from __future__ import annotations
+
+import ast
+import gc
+import linecache
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from itertools import chain
+from types import CodeType, FrameType
+
+from rankbook.calls.places import place_of
+from rankbook.engine.looking.leftovers import OF_EVERYBODY
+from rankbook.models.looks import Lines
+
+__all__ = ["exceptions", "left_by"]
+
+_SEARCHED = 2000
+"""Objects among which exceptions are looked for."""
+
+_MOST = 4
+"""Exceptions that are told."""
+
+
+def exceptions(thread: int, is_of_a_person: Callable[[CodeType], bool]) -> list[BaseException]:
+    """The exceptions that the names hold of what a thread runs.
+
+    Args:
+        thread: ``threading.get_ident()`` of the thread.
+        is_of_a_person: Whether code is a person's.
+    """
+    stack = [each for each, _ in traceback.walk_stack(sys._current_frames().get(thread))]
+    own = [frame for frame in stack if is_of_a_person(frame.f_code)]
+    calls = [frame for frame in own if frame.f_locals is not frame.f_globals]
+    modules = [frame for frame in own if frame.f_locals is frame.f_globals]
+    found = _held(calls)
+    # The names of cells may hold one of an earlier cell, whose file is another one.
+    files = {frame.f_code.co_filename for frame in modules}
+    found += [error for error in _held(modules) if _caught_in(error) in files]
+    raised = [error for error in found if error.__traceback__ is not None]
+    return list({id(error): error for error in raised}.values())[:_MOST]
+
+
+def _caught_in(error: BaseException) -> str:
+    return error.__traceback__.tb_frame.f_code.co_filename if error.__traceback__ else ""
+
+
+def _held(frames: Iterable[FrameType]) -> list[BaseException]:
+    """The exceptions among what the names of frames hold, and what is held by that."""
+    names = (reversed(list(frame.f_locals.values())) for frame in frames)
+    ahead = deque(chain.from_iterable(names))
+    found: list[BaseException] = []
+    seen: set[int] = set()
+    while ahead and len(seen) < _SEARCHED:
+        one = ahead.popleft()
+        if id(one) in seen or issubclass(type(one), OF_EVERYBODY):
+            continue
+        seen.add(id(one))
+        if issubclass(type(one), BaseException):  # some do something when asked for their class
+            found.append(one)
+        else:
+            ahead += gc.get_referents(one)
+    return found
+
+
+def left_by(error: BaseException, is_of_a_person: Callable[[CodeType], bool]) -> tuple[Lines, ...]:
+    """The lines that an exception has thrown a rank out of.
+
+    All of the functions that it has ended, and of that which has caught it the ``try``.
+    """
+    found = []
+    for depth, (frame, line) in enumerate(traceback.walk_tb(error.__traceback__)):
+        code = frame.f_code
+        if not is_of_a_person(code):
+            continue
+        if not depth:
+            first, last = _try_around(code.co_filename, line)
+        else:
+            numbers = [number for _, _, number in code.co_lines() if number]
+            first, last = code.co_firstlineno, max(numbers)
+        found.append(Lines(place_of(code, line).file, first, last))
+    return tuple(found)
+
+
+def _try_around(filename: str, line: int) -> tuple[int, int]:
+    """First and last line of what the innermost ``try`` around a line tries."""
+    found = (line, line)
+    with suppress(SyntaxError, ValueError):
+        for node in ast.walk(ast.parse("".join(linecache.getlines(filename)))):
+            if isinstance(node, ast.Try):  # outer ones come first
+                first, last = node.body[0].lineno, node.body[-1].end_lineno or line
+                found = (first, last) if first <= line <= last else found
+    return found

@@ -1,0 +1,287 @@
+"""What this rank does: one report, for the dashboard, the status table and the verdict."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from rankbook.calls import Ledger
+from rankbook.calls.blocking import OTHER_STORE
+from rankbook.engine.group.nccl import OpenSince, Streams
+from rankbook.engine.host import gpu, host
+from rankbook.engine.jobs import Job
+from rankbook.engine.looking import flight, frames
+from rankbook.engine.looking.frames import Position
+from rankbook.engine.looking.raised import with_what_it_raised, with_what_left_it
+from rankbook.engine.looking.recorder import Recorder
+from rankbook.engine.looking.stillness import Movement, Standing
+from rankbook.engine.operations import CONTROL, operation
+from rankbook.models import Collective, Look
+from rankbook.models.calls import POLL, Wait
+from rankbook.models.requests import LookAt, Run, SayStacks
+
+__all__ = ["Observer", "look", "say_stacks"]
+
+_MOMENT = 0.03
+"""Seconds in which a thread that computes uses its core."""
+
+_SETTLED = 0.025
+"""Seconds of standing still after which a thread inside C++ is taken to wait."""
+
+_STUCK = 0.2
+"""Seconds for which no collective on the stream has completed, after which a rank may wait."""
+
+_LEFT_BEHIND = 1.0
+"""Seconds after which a collective that an ended cell has left on its stream may be stuck."""
+
+
+class Observer:
+    """Looks at this rank from the control thread."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        recorder: Recorder,
+        silent_for: Callable[[str], float | None],
+        streams: Streams,
+    ) -> None:
+        """Begin to look.
+
+        Args:
+            ledger: What this process calls and waits for.
+            recorder: What torch has recorded.
+            silent_for: See :meth:`rankbook.engine.group.sockets.GlooSockets.silent_for`.
+            streams: What NCCL has not completed.
+        """
+        self._ledger = ledger
+        self._streams = streams
+        self._recorder = recorder
+        self._silent_for = silent_for
+        self._movement = Movement()
+        self._open_since = OpenSince()
+        self._known: tuple[float, Collective | None] = -math.inf, None
+        """When the recorder was last asked what the main thread waits in, and what it was."""
+
+    def forget(self) -> None:
+        """Start again: the main thread is about to do something else."""
+        self._movement.forget()
+
+    def look(self, doing: str, cell: int | None, since_ns: int, *, closely: bool) -> Look:
+        """See what the rank does.
+
+        Args:
+            doing: The operation that the main thread works at, empty if none.
+            cell: Number of the cell that runs, None if none does.
+            since_ns: When the present group began, ns since the epoch: what the recorder kept of
+                earlier ones is left out.
+            closely: Take the time to look twice, and tell what was called lately.
+        """
+        seen = self._look(doing, cell, since_ns, closely=closely)
+        if not closely:
+            return seen
+        if seen.waiting is not None:
+            wait = self._main_wait()
+            # Who else has another store is not known, so that nothing can be proven.
+            is_of_others = wait is not None and wait.kind == OTHER_STORE and seen.waiting.entries
+            if wait is not None and (wait.may_end or is_of_others):
+                seen = replace(seen, may_end=True)
+            if wait is not None and wait.timeout is not None:
+                left = max(0.0, wait.began + wait.timeout - time.time())
+                seen = replace(seen, gives_up=left)
+        return replace(
+            seen,
+            groups=self._ledger.groups.makings(),
+            threads=len(frames.threads_of_the_person()),
+        )
+
+    def _look(self, doing: str, cell: int | None, since_ns: int, *, closely: bool) -> Look:
+        at = frames.position()
+        stands = self._movement.seen(at, self._began(at))
+        if open_calls := self._streams.open_calls():
+            mark = (open_calls, at.mark if doing else ())
+            still = self._open_since.seconds(mark, time.monotonic())
+            # A rank whose calls complete is not held up for what it has called.
+            if still >= (_STUCK if doing else _LEFT_BEHIND) and (doing or closely):
+                seen = self._on_stream(at, still, doing, cell, since_ns)
+                if seen is not None:
+                    return seen
+                self._streams.dismiss(open_calls)
+        passes = not doing and not at.in_loop  # a callback, for example of the heartbeat
+        if closely and (passes or (at.in_torch and not stands.still)):
+            # It may wait, compute in C++, or be passing through a call: a moment later that can be
+            # told. Asking the recorder at once would hold up a thread that moves.
+            time.sleep(_MOMENT)
+            at = frames.position()
+            stands = self._movement.seen(at, self._began(at))
+        if not doing and (at.in_loop or not (closely or at.line)):
+            word = "running" if frames.other_threads_in_torch_distributed() else "idle"
+            recent = flight.called(self._ledger, since_ns) if closely else ()
+            return Look(word, "", cell, None, recent, stands.still, stands.quiet)
+        asks = self._main_wait()
+        if asks is not None and asks.kind == POLL and doing:
+            return self._asking(asks, at, cell, since_ns, closely=closely)
+        waiting, recent = self._wait(at, stands, since_ns, closely=closely)
+        line, in_thread = at.line, False
+        # In the engine's own event loop a coroutine may wait for more than threads.
+        if waiting is None and (at.in_lock or at.in_loop) and stands.still >= _SETTLED:
+            waiting, its_line = self._wait_of_threads()
+            in_thread = waiting is not None
+        if in_thread:
+            line = its_line or line
+            recent = flight.called(self._ledger, since_ns) if closely else ()
+        return Look(
+            "waiting" if waiting else "running",
+            line or (doing if doing != Run.op else ""),
+            cell,
+            waiting,
+            recent,
+            stands.still,
+            stands.quiet,
+            self._silent_for(waiting.group) if waiting and closely else None,
+            since=(waiting.since or stands.here) if waiting else 0.0,
+            may_end=in_thread and not at.in_lock,
+            in_thread=in_thread,
+        )
+
+    def _main_wait(self) -> Wait | None:
+        """What the main thread waits for, or asks for again and again."""
+        return self._ledger.present_waits().get(threading.main_thread().ident or 0)
+
+    def _asking(
+        self, wait: Wait, at: Position, cell: int | None, since_ns: int, *, closely: bool
+    ) -> Look:
+        """See what a rank does whose main thread asks whether a call is done, again and again.
+
+        In between it moves, and stands still all the same, for it has called nothing since. What
+        else may go on beside it, a thread or another coroutine, may call something.
+        """
+        now = time.time()
+        waiting = Collective.of(wait.call, now) if wait.call else None
+        is_alone = not at.in_loop and not frames.threads_of_the_person()
+        lasts = now - wait.began
+        return Look(
+            "waiting",
+            wait.line or at.line,
+            cell,
+            waiting,
+            flight.called(self._ledger, since_ns) if closely else (),
+            lasts,
+            lasts,
+            self._silent_for(waiting.group) if waiting and closely else None,
+            since=lasts,
+            may_end=wait.may_end or not is_alone,
+            polls=True,
+        )
+
+    def _began(self, at: Position) -> float | None:
+        """When the wait began in which the main thread is."""
+        wait = self._main_wait() if at.awaits else None
+        return wait.began if wait else None
+
+    def _wait_of_threads(self) -> tuple[Collective | None, str]:
+        """What a thread waits in while the main one waits for it, and the line where it does.
+
+        None if some thread may go on.
+        """
+        waits = {thread: wait for thread, wait in self._ledger.present_waits().items() if wait.call}
+        for thread, is_in_lock in frames.threads_of_the_person().items():
+            if thread not in waits and not is_in_lock:
+                return None, ""
+        # The one that began first holds up the others.
+        first = min(waits.values(), key=lambda wait: wait.began, default=None)
+        if first is None:
+            return None, ""
+        return flight.waits_in(self._ledger, Position(), first, ()), frames.line_of(first.thread)
+
+    def _on_stream(
+        self, at: Position, still: float, doing: str, cell: int | None, since_ns: int
+    ) -> Look | None:
+        """See what a rank does that has had a call on its stream for a while.
+
+        None if that has completed, or is of a group that is gone.
+
+        Where a call of torch's waits, the rank waits in that collective. Else it may wait in a
+        call that does not announce itself (``.item()``), or be idle, or compute; so a verdict about
+        it is likely, not proven.
+        """
+        recent = flight.recorded(self._recorder, since_ns, self._ledger)
+        first = next((call for call in recent if not call.done), None)
+        first = first or flight.open_p2p(self._recorder, since_ns, self._ledger)
+        if first is None:
+            return None
+        line = at.line or (doing if doing != Run.op else "")
+        may_end = not (doing and (at.in_torch or at.awaits))
+        line = line or "its cell has ended; a collective is left on its stream"
+        return Look(
+            "waiting", line, cell, first, recent, still, still, since=first.since, may_end=may_end
+        )
+
+    def _wait(
+        self, at: Position, stands: Standing, since_ns: int, *, closely: bool
+    ) -> tuple[Collective | None, tuple[Collective, ...]]:
+        """What the main thread waits in, and what was called lately if it was looked up."""
+        wait = self._main_wait()
+        if not at.in_torch and wait is None:
+            return None, ()
+        if stands.still < _SETTLED:
+            # A thread that moves is not held up for what it has called: what it says is enough.
+            return (None if closely else flight.waits_in(self._ledger, at, wait, ())), ()
+        now = time.monotonic()
+        asked, waiting = self._known
+        if not closely and now - stands.still <= asked:  # it has not moved since
+            if waiting and waiting.since:
+                waiting = replace(waiting, since=waiting.since + now - asked)
+            return waiting, ()
+        recent = flight.called(self._ledger, since_ns)
+        waiting = flight.waits_in(self._ledger, at, wait, recent)
+        self._known = now, waiting
+        return waiting, recent if closely else ()
+
+
+@operation(LookAt, on=CONTROL)
+def look(job: Job, request: LookAt) -> Look:
+    """Say what the rank does."""
+    engine = job.engine
+    runner, info = engine.runner, engine.group.info
+    asks = runner.prompt.asks
+    if asks is not None:
+        since = time.monotonic() - runner.prompt.since
+        seen = Look("stopped", asks.place or asks.of, runner.cell, since=since)
+    else:
+        seen = engine.observer.look(
+            engine.doing, runner.cell, engine.group.since, closely=request.closely
+        )
+    runs = seen.state == "running" and runner.cell is not None
+    if runner.cell is not None and request.closely:
+        seen = with_what_it_raised(seen, runner.failures.last)
+    if seen.state == "waiting" and request.closely and not seen.handles:
+        # Between cells, too: what an exception kept alive may be destroyed at any time.
+        seen = with_what_left_it(seen, runner.failures.leftovers)
+    return replace(
+        seen,
+        since=time.time() - runner.started if runs else seen.since,
+        overdue=engine.group.overdue(seen.waiting),
+        engine=engine.id,
+        info=info,
+        in_group=not engine.group.is_destroyed,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        memory=host.memory(),
+        memory_total=host.memory_total(),
+        gpu_memory=host.gpu_memory(info),
+        gpu=gpu.current(info),
+        last_error=runner.last_error,
+        ran=runner.ran,
+        failed_at=runner.failed_at,
+    )
+
+
+@operation(SayStacks, on=CONTROL)
+def say_stacks(_job: Job, _request: SayStacks) -> list[str]:
+    """Say where the main thread stands."""
+    return frames.stack()

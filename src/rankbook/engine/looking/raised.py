@@ -1,0 +1,71 @@
+"""The exceptions because of which a rank does what it does, though they have not ended its cell."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from dataclasses import replace
+from sys import _current_frames
+
+from rankbook.engine.cells.failures import text
+from rankbook.engine.looking import handling, owners, traces
+from rankbook.engine.looking.kept import exceptions, left_by
+from rankbook.engine.looking.leftovers import Leftovers
+from rankbook.models import Failure, Look
+from rankbook.models.looks import Kept
+
+__all__ = ["with_what_it_raised", "with_what_left_it"]
+
+_SETTLED = 0.025
+"""Seconds of standing still after which it is worth the milliseconds to find out."""
+
+
+def with_what_it_raised(seen: Look, shown: Failure | None) -> Look:
+    """Add the exception that has not ended the cell: the rank does something because of it."""
+    if shown is not None and not shown.freed:
+        return _with_failure(seen, shown)
+    if seen.state not in {"waiting", "running"} or seen.still < _SETTLED:
+        return seen  # to find out costs some milliseconds
+    main = threading.main_thread().ident or 0
+    found = handling.raised_by(main, traces.led_through_a_person)
+    if found is None and seen.state == "running":
+        return seen
+    if found is None:
+        dropped = handling.when_dropped(main, owners.is_of_a_person)
+        at = owners.where(dropped) if dropped else ""
+        return replace(seen, handles="an exception", raised_at=at) if at else _with_kept(seen, main)
+    error, trace = found
+    return replace(
+        seen,
+        handles=_in_a_line(type(error).__name__, text(error)),
+        raised_at=traces.line_of(trace) or traces.line_in_script(trace),
+    )
+
+
+def _with_kept(seen: Look, thread: int) -> Look:
+    """Add the exceptions that the rank has caught and kept, and where it stands."""
+    kept = [
+        Kept(
+            _in_a_line(type(error).__name__, text(error)),
+            traces.line_of(error.__traceback__) or traces.line_in_script(error.__traceback__),
+            left_by(error, owners.is_of_a_person),
+        )
+        for error in exceptions(thread, owners.is_of_a_person)
+    ]
+    stack = ((f.f_code, line) for f, line in traceback.walk_stack(_current_frames().get(thread)))
+    return replace(seen, kept=tuple(kept), path=owners.path(stack))
+
+
+def with_what_left_it(seen: Look, leftovers: Leftovers) -> Look:
+    """Add the exception that has kept alive what the rank destroys."""
+    earlier = leftovers.being_destroyed(threading.main_thread().ident or 0)
+    return _with_failure(seen, earlier) if earlier is not None else seen
+
+
+def _with_failure(seen: Look, failure: Failure) -> Look:
+    raised = _in_a_line(failure.ename, failure.evalue)
+    return replace(seen, handles=raised, raised_at=failure.line)
+
+
+def _in_a_line(name: str, message: str) -> str:
+    return f"{name}: {message}".rstrip(": ").partition("\n")[0]

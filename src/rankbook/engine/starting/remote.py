@@ -1,0 +1,50 @@
+"""The process that engines are forked from on another host.
+
+It is behind ``ssh`` or ``srun``, which carry its standard input and output to the notebook's
+kernel, and so what :mod:`rankbook.engine.starting.server` says of them holds here: when the kernel,
+or the connection, is gone, stdin closes, and this process ends its engines. Where the network is
+gone nothing closes it, and this process notices after a while that it is alone.
+
+Before torch is imported it says who it is, in one line: its host, the notebook's
+address as it sees that, and versions. With the argument ``hello`` that is all that it does.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+from rankbook._version import __version__
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Say hello, then fork engines until stdin closes."""
+    _say_hello()
+    if sys.argv[1:] == ["hello"]:
+        return
+    from rankbook.engine.starting import files, loading, lookout, server
+
+    loading.load()
+    server.Server(lookout.PATIENCE).serve()
+    files.remove_all()
+    os._exit(0)
+
+
+def _say_hello() -> None:
+    import json
+
+    hello = {
+        "event": "hello",
+        "host": socket.gethostname(),
+        "client": os.environ.get("SSH_CONNECTION", "").partition(" ")[0],
+        "python": sys.version.split()[0],
+        "rankbook": __version__,
+    }
+    os.write(1, json.dumps(hello).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main()

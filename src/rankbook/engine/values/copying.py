@@ -1,0 +1,126 @@
+"""Sending this rank's variables to one that was replaced, and taking those of another."""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.utils.data import DataLoader
+
+from rankbook.distributed import copying, healing
+from rankbook.distributed.copying import places
+from rankbook.distributed.copying.places import group_named
+from rankbook.engine.context import Engine
+from rankbook.engine.jobs import Job
+from rankbook.engine.operations import CONTROL, MAIN, operation
+from rankbook.engine.values import definitions
+from rankbook.errors import InputError
+from rankbook.models.copies import Copies, Holdings, Settled
+from rankbook.models.requests import Copy, SayDigests, SayHoldings, Settle, Take
+
+__all__ = ["copy", "digests", "holdings", "settle", "take"]
+
+_OURS = {"torch", "dist", "rank", "world_size", "local_rank", "device", "dist_info"}
+_OF_IPYTHON = re.compile(r"_+|_i+|_i?\d+|In|Out|_[io]h|_dh|exit|quit|get_ipython|__\w+__")
+
+_FIRST = (nn.Module, torch.optim.Optimizer, DataLoader)
+"""What is named before anything else."""
+
+_DEFINED = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
+
+
+@operation(SayHoldings, on=CONTROL)
+def holdings(job: Job, _request: SayHoldings) -> Holdings:
+    """Which variables there are."""
+    found = {name: value for name, value in _variables(job.engine) if not _is_defined(value)}
+    order = {
+        name: next((at for at, kind in enumerate(_FIRST) if isinstance(value, kind)), len(_FIRST))
+        for name, value in found.items()
+    }
+    return Holdings(tuple(sorted(found, key=order.__getitem__)), _groups(job.engine))
+
+
+@operation(Copy, on=MAIN)
+def copy(job: Job, request: Copy) -> Copies:
+    """Send the variables."""
+    engine = job.engine
+    cells = dict(engine.runner.cells)
+    defined = definitions.names(cells)
+    names = [
+        name
+        for name, value in _variables(engine)
+        if name not in request.without
+        and not isinstance(value, (types.ModuleType, dist.ProcessGroup))
+        and not (name in defined and _is_defined(value))
+    ]
+    copied = copying.dump(engine.namespace, names, defined, with_shards=request.with_shards)
+    job.attachments.append(copied.data)
+    return Copies(copied.names, copied.left, cells, _groups(engine))
+
+
+@operation(Take, on=MAIN)
+def take(job: Job, request: Take) -> Copies:
+    """Set variables to another rank's, or none of them."""
+    engine = job.engine
+    failed = dict(definitions.run(request.cells, engine.runner.shell))
+    engine.runner.remember(request.cells)
+    reason = copying.load(job.buffers[0], request.names, engine.namespace, request.source)
+    if reason:
+        name, _, why = reason.partition(": ")
+        return Copies(left={name: why})
+    for name, groups in request.groups.items():
+        engine.namespace[name] = _group_of_mine(groups, request.source)
+    taken = (name for name in request.names if not _is_defined(engine.namespace[name]))
+    return Copies((*taken, *request.groups), failed)
+
+
+@operation(SayDigests, on=MAIN)
+def digests(job: Job, request: SayDigests) -> dict[str, str]:
+    """Tell this rank's variables apart from others'."""
+    namespace = job.engine.namespace
+    found = {name: copying.digest(namespace.get(name)) for name in request.names}
+    return {name: value for name, value in found.items() if value}
+
+
+@operation(Settle, on=MAIN)
+def settle(_job: Job, _request: Settle) -> Settled:
+    """Have what waited for a replaced rank go on."""
+    return Settled(*healing.settle())
+
+
+def _variables(engine: Engine) -> Iterator[tuple[str, Any]]:
+    hidden = engine.runner.shell.user_ns_hidden
+    for name, value in list(engine.namespace.items()):
+        is_hidden = name in hidden and hidden[name] is value
+        if not is_hidden and name not in _OURS and not _OF_IPYTHON.fullmatch(name):
+            yield name, value
+
+
+def _is_defined(value: Any) -> bool:
+    """Whether it is what imports and definitions make, no data."""
+    return isinstance(value, _DEFINED)
+
+
+def _groups(engine: Engine) -> dict[str, str]:
+    """By variable that holds a process group, the name of that."""
+    names = dist.distributed_c10d._world.pg_names
+    held = ((n, v) for n, v in _variables(engine) if isinstance(v, dist.ProcessGroup))
+    return {name: names[group] for name, group in held if group in names}
+
+
+def _group_of_mine(names: tuple[str, ...], source: int) -> Any:
+    """The group of this rank that is what others have under a variable's name.
+
+    Where there is none, what ``new_group`` gives to ranks that are no members.
+    """
+    own = {one.name for held in healing.roster() for one in held if dist.get_rank() in one.ranks}
+    with places.taking_the_place_of(source), suppress(InputError):
+        found = next((one for one in names if one in own), None) or places.group_here(names[0])
+        return group_named(found)
+    return dist.GroupMember.NON_GROUP_MEMBER

@@ -1,0 +1,206 @@
+"""What a value consists of on this rank: a hash per leaf, then per chunk, then what departs.
+
+Nothing here issues a collective: of a DTensor, the local shard is looked at.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import math
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+
+from rankbook.engine.jobs import Job
+from rankbook.engine.operations import MAIN, operation
+from rankbook.engine.values.leaves import MOST, Opaque, leaves, why_unreadable, written
+from rankbook.models.diffs import CHUNK, Chunks, Drop, Fingerprint, Leaf, Prints, SendChunks
+
+__all__ = ["chunks", "digest_of", "drop", "fingerprint", "local_part", "send_chunks"]
+
+_PIECE = 64 * 1024 * 1024
+"""Bytes that are brought to the CPU, and hashed, at a time."""
+
+_SHORT = 40
+"""Characters of a value that are shown."""
+
+
+@operation(Fingerprint, on=MAIN)
+def fingerprint(job: Job, request: Fingerprint) -> Prints:
+    """Evaluate an expression and say what it consists of."""
+    compared = job.engine.compared
+    compared.clear()
+    try:
+        value = eval(request.expression, job.engine.namespace)  # noqa: S307 - as a cell would
+        pairs = list(islice(leaves(value), MOST + 1))
+        found = dict(pairs[:MOST])
+        found_leaves = tuple(_leaf(path, value) for path, value in found.items())
+    except Exception as error:  # noqa: BLE001 - it is told
+        return Prints(f"{type(error).__name__}: {error}".split("\n")[0])
+    compared.update(
+        {leaf.path: local_part(found[leaf.path]) for leaf in found_leaves if _is_compared(leaf)}
+    )
+    return Prints("", found_leaves, is_cut=len(pairs) > MOST)
+
+
+def _is_compared(leaf: Leaf) -> bool:
+    return leaf.kind == "tensor" and bool(leaf.digest)
+
+
+@operation(Chunks, on=MAIN)
+def chunks(job: Job, request: Chunks) -> list[str]:
+    """Say the hashes of a leaf's chunks."""
+    return [_hash(chunk) for chunk in _chunks(job.engine.compared[request.path])]
+
+
+@operation(SendChunks, on=MAIN)
+def send_chunks(job: Job, request: SendChunks) -> None:
+    """Send chunks of a leaf."""
+    found = list(_chunks(job.engine.compared[request.path]))
+    job.attachments.extend(bytes(_memory(found[number])) for number in request.numbers)
+
+
+@operation(Drop, on=MAIN)
+def drop(job: Job, _request: Drop) -> None:
+    """Let go of the value that is compared."""
+    job.engine.compared.clear()
+
+
+def _leaf(path: str, value: Any) -> Leaf:
+    if isinstance(value, Opaque):
+        return Leaf(path, value.kind, why=value.why)
+    try:
+        return _of_tensor(path, value) if isinstance(value, torch.Tensor) else _scalar(path, value)
+    except Exception as error:  # noqa: BLE001 - a lazy parameter, a subclass without an operation
+        return Leaf(path, type(value).__name__, why=why_unreadable(error))
+
+
+def _scalar(path: str, value: Any) -> Leaf:
+    kind, text = type(value).__name__, written(value)
+    digest = hashlib.blake2b(f"{kind} {text}".encode(), digest_size=16).hexdigest()
+    return Leaf(path, kind, digest, text=text if len(text) <= _SHORT else f"{text[:_SHORT]}…")
+
+
+def _of_tensor(path: str, value: torch.Tensor) -> Leaf:
+    local = local_part(value)
+    part, layout, why = _shard(value)
+    facts: dict[str, Any] = {
+        "shape": tuple(local.shape),
+        "dtype": str(value.dtype).removeprefix("torch."),
+        "device": value.device.type,
+        "requires_grad": value.requires_grad,
+        "part": part,
+        "layout": layout,
+        "nbytes": local.numel() * local.element_size(),
+    }
+    why = why or _why_not(local)
+    if why:
+        return Leaf(path, "tensor", why=why, **facts)
+    nans, infs = _not_finite(local)
+    text = repr(local.item()) if local.numel() == 1 else ""
+    return Leaf(path, "tensor", digest_of(local), nans=nans, infs=infs, text=text, **facts)
+
+
+def _why_not(local: torch.Tensor) -> str:
+    """Why a tensor cannot be compared; empty: it can."""
+    if local.is_meta:
+        return "a tensor without data"
+    if local.is_quantized:
+        return f"it is quantized by {local.qscheme()}"
+    if local.layout != torch.strided:
+        return f"its layout is {local.layout}"
+    nbytes = local.numel() * local.element_size()
+    if nbytes > max(_PIECE, local.untyped_storage().nbytes()):
+        return f"it is expanded to {nbytes:,} bytes: compare what it is expanded from"
+    return ""
+
+
+def local_part(tensor: torch.Tensor) -> torch.Tensor:
+    """What of a tensor is on this rank."""
+    tensor = tensor.detach()
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+def _shard(tensor: torch.Tensor) -> tuple[str, str, str]:
+    """Of a DTensor: which shard is here, how all of it lies, and why it cannot be compared."""
+    if not hasattr(tensor, "to_local"):
+        return "", "", ""
+    dtensor: Any = tensor
+    mesh, placements = dtensor.device_mesh, dtensor.placements
+    names = mesh.mesh_dim_names or [str(i) for i in range(mesh.ndim)]
+    coordinate = mesh.get_coordinate() or [-1] * mesh.ndim
+    # What else divides a tensor is not always a Shard: FSDP2 around tensor parallelism has its own.
+    part = ", ".join(
+        f"{name}={at}"
+        for name, at, placement in zip(names, coordinate, placements, strict=True)
+        if not (placement.is_replicate() or placement.is_partial())
+    )
+    shape = "x".join(map(str, tensor.shape))
+    layout = f"{shape} on {tuple(mesh.shape)}: {', '.join(map(str, placements))}"
+    partial = any(placement.is_partial() for placement in placements)
+    return part, layout, "its parts are still to be summed" if partial else ""
+
+
+def _not_finite(tensor: torch.Tensor) -> tuple[int, int]:
+    """How many values are NaN, and how many infinite."""
+    if not (tensor.is_floating_point() or tensor.is_complex()) or not tensor.numel():
+        return 0, 0
+    try:
+        total = tensor.sum()
+        if math.isfinite(abs(total.item())):  # one pass; most are
+            return 0, 0
+        return int(tensor.isnan().sum()), int(tensor.isinf().sum())
+    except (RuntimeError, NotImplementedError):  # 8-bit floats cannot be summed
+        wide = tensor.float()
+        return int(wide.isnan().sum()), int(wide.isinf().sum())
+
+
+def digest_of(tensor: torch.Tensor) -> str:
+    """A hash of all bits of a tensor, every NaN being the same."""
+    found = hashlib.blake2b(digest_size=16, usedforsecurity=False)
+    for piece in _bytes(tensor, _PIECE):
+        found.update(_memory(piece))
+    return found.hexdigest()
+
+
+def _hash(chunk: torch.Tensor) -> str:
+    return hashlib.blake2b(_memory(chunk), digest_size=16, usedforsecurity=False).hexdigest()
+
+
+def _chunks(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
+    return _bytes(tensor, CHUNK)
+
+
+def _bytes(tensor: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
+    """The bytes of a tensor, in pieces on the CPU; every NaN is the same one."""
+    flat = tensor.resolve_conj().resolve_neg().contiguous().reshape(-1)
+    if flat.numel() == 1:  # "contiguous" with any stride, but bytes cannot be seen through it
+        flat = flat.clone(memory_format=torch.contiguous_format)
+    if flat.is_complex():
+        flat = torch.view_as_real(flat).reshape(-1)
+    step = max(1, size // flat.element_size())
+    for start in range(0, flat.numel(), step):
+        piece = flat[start : start + step].cpu()
+        if flat.is_floating_point() and _has_nan(piece):
+            piece = torch.where(piece.isnan(), torch.full_like(piece, math.nan), piece)
+        yield piece.view(torch.uint8)
+
+
+def _memory(piece: torch.Tensor) -> memoryview:
+    """The memory of a tensor of bytes, without NumPy, which a rank need not have."""
+    count = piece.numel()
+    if not count:
+        return memoryview(b"")
+    if not (address := piece.data_ptr()):
+        raise ValueError(f"a {type(piece).__name__} has its data elsewhere")
+    return memoryview((ctypes.c_ubyte * count).from_address(address)).cast("B")
+
+
+def _has_nan(piece: torch.Tensor) -> bool:
+    try:
+        return math.isnan(piece.sum().item()) and bool(piece.isnan().any())
+    except (RuntimeError, NotImplementedError):
+        return False
