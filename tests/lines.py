@@ -15,7 +15,7 @@ def by_rank(text, world_size):
     """The lines of each rank, however many ranks each line was shown for.
 
     A rank that is late says what others have said before it in a line of its own. How late that is
-    depends on the machine; ``tests/unit/test_lines.py`` has the rule, with a clock of its own.
+    depends on the machine; ``tests/unit/display/test_lines.py`` has the rule, and its own clock.
 
     Args:
         text: Of one line per item.

@@ -92,7 +92,7 @@ def test_unit_tests_use_few_private_names():
     own = {name for name in own if PRIVATE.fullmatch(name)} - OTHERS
     lines = {
         f"{path.name}:{line}: {name}"
-        for path in sorted((TESTS / "unit").glob("*.py"))
+        for path in sorted((TESTS / "unit").rglob("*.py"))
         for line, name in used(parsed(path))
         if name in own
     }
