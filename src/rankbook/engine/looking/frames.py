@@ -13,7 +13,7 @@ from typing import Any
 
 from rankbook import calls
 from rankbook.calls import blocking, checks, places
-from rankbook.engine.locks import waits_for_lock
+from rankbook.engine.looking.locks import waits_for_lock
 from rankbook.engine.looking.owners import is_cell, is_own, where
 
 __all__ = [

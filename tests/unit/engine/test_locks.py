@@ -10,7 +10,7 @@ import pytest
 from processes import wait_until
 from steps import SOON
 
-from rankbook.engine.locks import waits_for_lock
+from rankbook.engine.looking.locks import waits_for_lock
 
 LOCK = threading.Lock()
 
