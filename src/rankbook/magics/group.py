@@ -122,6 +122,8 @@ class GroupMagics(RankMagics):
             print(_in_one_line(session))
         else:
             session.dashboard().display()
+        if lacking := session.lacking:
+            print(lacking)
 
     @line_magic
     @takes(

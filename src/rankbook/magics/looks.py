@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from IPython.core.magic import line_magic, magics_class
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from rankbook.display.verdict import Closely, Verdict
 
 __all__ = ["LookMagics"]
+
+_HUNG = "The last cell hung: %dist_why -v says why, and where its ranks stood."
 
 
 @magics_class
@@ -65,7 +68,10 @@ class LookMagics(RankMagics):
         if args.save:
             print(session.save_recording(args.save))
         if not args.verbose:
-            return Verdict(session.diagnose())
+            found, hang = session.diagnose(), session.hang
+            if found.kind == "idle" and hang is not None and hang.diagnosis is not None:
+                found = replace(found, hint=_HUNG)
+            return Verdict(found)
         diagnosis, standings = session.diagnose_closely()
         return Closely(diagnosis, standings, session.members.named_mesh)
 

@@ -104,7 +104,7 @@ class SessionView:
 
     @property
     def lacking(self) -> str:
-        """What ranks that were replaced lack of what the others hold, in a sentence or none."""
+        """What ranks that came new lack of what the others hold, in a sentence or none."""
         new = [rank for rank, info in self._group.infos.items() if info.is_new]
         return filling.lacking(self.members, new) if new else ""
 

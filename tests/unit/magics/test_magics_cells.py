@@ -387,6 +387,10 @@ def test_dist_why_closely_says_where_ranks_stand_and_stood(notebook, session, po
         assert tree in repr(seen)
         assert "<pre" in seen._repr_html_()
     assert "no native frames, for py-spy is not installed there." in repr(during)
+    assert repr(notebook.run("%dist_why")).splitlines()[:2] == [
+        "Every rank is idle.",
+        "The last cell hung: %dist_why -v says why, and where its ranks stood.",
+    ]
 
 
 def test_dist_interrupt_recreates_the_group_whose_collective_it_cut(notebook, session, pool):

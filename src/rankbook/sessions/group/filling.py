@@ -69,8 +69,9 @@ def held_by_others(members: Members, ranks: Iterable[int]) -> tuple[str, ...]:
 
 
 def lacking(members: Members, ranks: Collection[int]) -> str:
-    """Say what others hold that replaced ranks lack, and what to type; empty if nothing."""
-    names = held_by_others(members, ranks)
+    """Say what others hold that new ranks lack, and what to type; empty if nothing."""
+    own = {name for held in _holdings(members, sorted(ranks)) for name in held.names}
+    names = [name for name in held_by_others(members, ranks) if name not in own]
     if not names:
         return ""
     source = min(set(members.living()) - set(ranks))
