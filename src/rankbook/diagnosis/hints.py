@@ -10,11 +10,16 @@ from rankbook.diagnosis.sentences import Case
 from rankbook.diagnosis.wording import Words
 from rankbook.models import Collective, Look
 
-__all__ = ["SLOW", "left_out", "mismatch", "missing", "raised", "unproven"]
+__all__ = ["LEFT_OUT", "SLOW", "mismatch", "missing", "raised", "unproven"]
 
 SLOW = (
     "Often it is work that only some ranks do (saving, logging or downloading below "
     "`if rank == 0`), or uneven data."
+)
+
+LEFT_OUT = (
+    "What a rank expects (output_split_sizes) must be what the others send it "
+    "(input_split_sizes): exchange the sizes first."
 )
 
 _UNPROVEN = "This is likely, not proven: the ranks are freed on request only, by %dist_interrupt."
@@ -124,16 +129,6 @@ def mismatch(found: Clash) -> str:
     if len({elements(call) for call in calls if call.sizes}) > 1:
         return f"Often it is a last batch that is smaller: drop it, or pad it. {_CHECK}"
     return f"Tensors must have the same dtype on every rank. {_CHECK}"
-
-
-def left_out(call: Collective) -> str:
-    """What it often is that a rank waits for more data than others have sent."""
-    if family(call.op).startswith("all_to_all"):
-        return (
-            "What a rank expects (output_split_sizes) must be what the others send it "
-            "(input_split_sizes): exchange the sizes first."
-        )
-    return f"Tensors must have the same size on every rank. {_CHECK}"
 
 
 def _of_a_circle(calls: Collection[Collective], families: set[str]) -> str:

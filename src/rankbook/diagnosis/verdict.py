@@ -185,7 +185,7 @@ def _left_out(scene: _Scene) -> _Finding | None:
     ranks = [r for r in scene.stuck if waits[r].left_out and slot(waits[r].call) == place]
     members = call.ranks or tuple(sorted(scene.looks))
     message = sentences.left_out(scene.words, ranks, members, call)
-    return _Finding("mismatch", tuple(sorted(members)), message, hints.left_out(call))
+    return _Finding("mismatch", tuple(sorted(members)), message, hints.LEFT_OUT)
 
 
 def _raised(scene: _Scene) -> _Finding | None:

@@ -28,6 +28,10 @@ _Pair = tuple[str, int | None, int | None, str]
 _AT_REST = 2.0
 """Seconds in which a rank neither computes nor gets data, after which it gets none any more."""
 
+_BY_PARTS = "all_to_all"
+"""The family of collectives for which each rank says how much it sends and expects. Of others the
+sizes are compared; there a silence may be the network's."""
+
 _STANDING = {"idle", "waiting", "gone"}
 """States of ranks that do nothing by themselves. Of one that gives no answer nothing is known, so
 it may well go on."""
@@ -86,7 +90,8 @@ def _is_left_out(rank: int, call: Collective, looks: Mapping[int, Look]) -> bool
     """Whether a rank waits for data that no rank will send: some have had all, none gets any."""
     place = slot(call)
     members = [other for other in looks if not call.ranks or other in call.ranks]
-    if place is None or len(members) < len(call.ranks):
+    is_by_parts = family(call.op).startswith(_BY_PARTS)
+    if place is None or not is_by_parts or len(members) < len(call.ranks):
         return False
     had = {m for m in members if any(slot(each) == place and each.done for each in looks[m].recent)}
     rest = [m for m in members if m not in had]

@@ -1463,6 +1463,12 @@ def test_a_rank_to_which_data_may_be_on_its_way_is_not_left_out(part):
     assert (found.kind, found.stuck) == ("running", ())
 
 
+def test_a_silence_in_a_collective_of_equal_sizes_may_be_the_networks():
+    ended, its = (replace(call, op="broadcast") for call in (HAD_ITS_PART, EXCHANGE))
+    waiting = replace(waits(its), still=9.0, quiet=9.0, silent=9.0)
+    assert judged([idle(ended), waiting, waiting]).kind == "running"
+
+
 def test_a_wait_that_may_end_by_itself_proves_nothing():
     its = replace(waits(HERE), may_end=True)
     found = judged([its, ended_after()])
