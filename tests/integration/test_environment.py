@@ -22,7 +22,7 @@ def told(session):
 
 def test_what_every_engine_imports_is_imported_once_before_they_are_forked(two):
     say = "import sys; print(*sys.modules)"
-    load = f"from rankbook.engine import loading, server; loading.load(); {say}"
+    load = f"from rankbook.engine.starting import loading, server; loading.load(); {say}"
     once = subprocess.check_output([sys.executable, "-c", load], text=True).split()
     two.run("dist.all_reduce(torch.ones(1))").raise_for_error()
     here = two.run(say)[0].stdout.split()
