@@ -90,10 +90,8 @@ def test_ranks_may_arrive_seconds_apart(session):
 def test_another_world_size_keeps_engines_and_variables(session):
     session.run("mine = 10 + rank")
     session.initialize(nproc=4)
-    assert session.lacking == (
-        "Ranks 2-3 lack what the others hold: mine. "
-        "%dist_restart 2,3 --from 0 copies it from rank 0."
-    )
+    assert session.lacking.startswith("Ranks 2-3 lack what the others hold: ")
+    assert session.lacking.endswith("mine. %dist_restart 2,3 --from 0 copies it from rank 0.")
     assert values(session.run(SUM)) == ["4.0"] * 4
     assert values(session.run("globals().get('mine')")) == ["10", "11", None, None]
     session.initialize(nproc=1)

@@ -63,7 +63,7 @@ class WarmProcess:
         self._relays: queue.SimpleQueue[tuple[socket.socket, threading.Event]]
         self._relays = queue.SimpleQueue()
         self._relay: socket.socket | None = None
-        self._is_left = False
+        self.is_left = False  # to whom it was lent
 
     def lines(self) -> Iterator[bytes]:
         """What it writes to its standard output, line by line, until it ends.
@@ -73,7 +73,7 @@ class WarmProcess:
         if self.process.stdout is None or not self._stdout_owner.acquire(blocking=False):
             return
         with self.process.stdout as stdout, self._bell:
-            while not self._is_left and (yield from _lines(stdout.fileno(), self._bell)):
+            while not self.is_left and (yield from _lines(stdout.fileno(), self._bell)):
                 self._relay, is_lent = self._relays.get()
                 is_lent.set()
                 with self._relay:
@@ -117,7 +117,7 @@ class WarmProcess:
 
     def leave(self) -> None:
         """Leave what is lent to the borrower for good: it does not end with this process."""
-        self._is_left = True
+        self.is_left = True
         if self.process.stdin is not None:
             with suppress(OSError):
                 self.process.stdin.close()

@@ -94,7 +94,7 @@ class GroupInfo:
     waiting: tuple[str, ...] = ()
     """What does not before a rank that was replaced has it, too."""
     is_new: bool = False
-    """Whether the rank came without groups, and was given those that others hold with it."""
+    """Whether the rank came without groups to others that had some."""
     departed: tuple[tuple[str, tuple[int, ...]], ...] = ()
     """Class of each optimizer that has taken more steps on some ranks than on others, and by rank
     how many since the last generation; -1 on a rank that is new."""

@@ -237,7 +237,7 @@ class LocalEngines(_Lifeline, EngineLauncher):
                 yield self._ended(event["index"], event["status"])
         # The forking process was killed before it could report these: they were killed with it.
         # What they had started has a parent now that does not know of it.
-        if self.living:
+        if self.living and not self.warm.is_left:
             orphans.end_all(self.warm.process.pid)
         for engine in sorted(self.living):
             yield self._ended(engine, -signal.SIGKILL)

@@ -48,7 +48,7 @@ class Healed:
     waiting: tuple[str, ...] = ()
     """What does not before a rank that was replaced has it, too."""
     is_new: bool = False
-    """Whether this rank came without groups, and was given those that it is a member of."""
+    """Whether this rank came without groups to others that had some."""
     departed: tuple[Departed, ...] = ()
     """Optimizers that have taken more steps on some ranks than on others."""
 
@@ -113,7 +113,7 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
         (*alive.kinds, *_subgroups([one.terms for one in going])),
         (*ended.kinds, *shares, *_subgroups(lost)),
         waiting.kinds,
-        account is None and any(rosters),
+        account is None and any(word.size for word in words),
         departed(words),
     )
 

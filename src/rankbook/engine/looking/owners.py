@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 NOT_OF_A_PERSON = tuple(
-    f"{at}{os.sep}" for at in (Path(torch.__file__).parent, Path(__file__).parents[1])
+    f"{at}{os.sep}" for at in (Path(torch.__file__).parent, Path(__file__).parents[2])
 )
 """How the names of torch's files, and of ours, begin."""
 

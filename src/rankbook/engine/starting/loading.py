@@ -27,6 +27,7 @@ def _import_whats_without_torch() -> None:
     for name in (
         "IPython.core.completerlib",
         "IPython.core.logger",
+        "IPython.core.magics.execution",
         "IPython.core.oinspect",
         "IPython.extensions.storemagic",
         "tornado.platform.asyncio",
