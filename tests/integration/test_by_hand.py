@@ -364,8 +364,14 @@ def work(i, size):
             "def alone(i, size):\n    assert not dist.is_initialized()\n    work(i, size)\n"
             "mp.start_processes(alone, args=(2,), nprocs=2, start_method='fork')"
         ),
+        (
+            "def told(i, size):\n    os.environ.update(RANK=str(i), WORLD_SIZE=str(size))\n"
+            "    dist.init_process_group('gloo')\n    x = torch.ones(1)\n    dist.all_reduce(x)\n"
+            "    if i: print(f'reduced {x.item()}')\n"
+            "mp.start_processes(told, args=(2,), nprocs=2, start_method='fork')"
+        ),
     ],
-    ids=["spawn", "fork", "fork by torch"],
+    ids=["spawn", "fork", "fork by torch", "fork by torch, told by the environment"],
 )
 def test_every_rank_starts_a_world_of_its_own_at_one_and_the_same_port(world, start):
     result = world.run(FAMILY.replace("{start}", start), timeout=100)

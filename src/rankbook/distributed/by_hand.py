@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cache
 from importlib import import_module
 from typing import Any, TypeGuard
 
@@ -52,6 +53,8 @@ class _Session:
     pid: int = 0
     address: tuple[str, int] = ("", 0)
     """Its MASTER_ADDR and MASTER_PORT."""
+    childrens: int = 0
+    """See :attr:`Ports.childrens`."""
     served: tuple[Store, int] | None = None
     """On loopback, by rank 0, for libraries that open a store there by themselves."""
     reserved: socket.socket | None = None
@@ -87,6 +90,8 @@ def enable(launch: Launch, address: str, timeout: timedelta) -> Ports:
         _session.served = None
         _release()
     _session.launch, _session.pid, _session.address = launch, os.getpid(), (address, port)
+    _session.childrens = ports.childrens
+    _at_fork()
     _stand_in()
     adopting.install()
     destroying.install()
@@ -99,6 +104,17 @@ def disable() -> None:
     vars(_session).update(vars(_Session()))
     while _theirs:
         setattr(_RENDEZVOUS, *_theirs.popitem())
+
+
+@cache
+def _at_fork() -> None:
+    os.register_at_fork(after_in_child=_be_a_child)
+
+
+def _be_a_child() -> None:
+    """Meet elsewhere, as programs do that a rank starts: at the session's port rank 0 listens."""
+    if os.environ.get("MASTER_PORT") == str(_session.address[1]):
+        os.environ["MASTER_PORT"] = str(_session.childrens)
 
 
 def _stand_in() -> None:
