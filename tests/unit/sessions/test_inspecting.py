@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from rankbook.display import inspected, variables
 from rankbook.models.inspecting import Inspected, Variable
 from rankbook.sessions.members import inspecting
@@ -19,6 +21,16 @@ def test_a_name_that_only_some_ranks_have_says_which():
     assert inspected.to_text("x", found).splitlines() == [
         *("[0-1] x", "'x' is not there on rank 1.", "Type: int")
     ]
+
+
+@pytest.mark.parametrize("second", ["0x7f01", "0x7f02"])
+def test_where_an_object_lies_in_each_process_is_left_out(second):
+    found = {
+        rank: Inspected(True, {"Value": f"<function greet at {at}>"})  # noqa: FBT003
+        for rank, at in enumerate(("0x7f01", second))
+    }
+    assert inspected.to_text("greet", found).splitlines()[1] == "Value: <function greet>"
+    assert "at 0x7f01" in inspected.to_text("greet", {0: found[0]})
 
 
 def test_the_table_says_who_has_the_same_value():
