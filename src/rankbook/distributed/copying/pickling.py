@@ -193,8 +193,6 @@ class _Pickler(cloudpickle.Pickler):
     def _module(self, obj: Any) -> Any:
         if is_replicated(obj):
             raise _Left("a module of replicate(): make it again on all ranks")
-        if isinstance(obj, sharding.older_fsdp()):
-            raise _Left("a module of the older FSDP: make it again on all ranks")
         if sharding.is_sharded(obj):
             self._need_shards()
             if reason := sharding.why_not(obj):

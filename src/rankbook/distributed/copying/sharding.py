@@ -25,7 +25,6 @@ __all__ = [
     "is_replicated",
     "is_sharded",
     "is_zero",
-    "older_fsdp",
     "reduce_dtensor",
     "reduce_module",
     "reduce_parameter",
@@ -73,11 +72,6 @@ def shards() -> dict[int, Any]:
 def is_sharded(module: Any) -> bool:
     """Whether FSDP shards this very module."""
     return issubclass(type(module), _class("torch.distributed.fsdp", "FSDPModule"))
-
-
-def older_fsdp() -> Any:
-    """The class of modules of the older FSDP, nothing where that has not been imported."""
-    return _class("torch.distributed.fsdp", "FullyShardedDataParallel")
 
 
 def why_not(module: Any) -> str:
