@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankbook.cluster.gpus import check_asked, check_form, visible_gpus
-from rankbook.cluster.kept import Kept, all_kept
+from rankbook.cluster.hosts.targets import Hosts, JobOptions, read_target
+from rankbook.cluster.keeping.kept import Kept, all_kept
 from rankbook.cluster.launchers import choose
 from rankbook.cluster.launchers.base import Launcher
 from rankbook.cluster.placement import (
@@ -23,7 +24,6 @@ from rankbook.cluster.placement import (
     place,
 )
 from rankbook.cluster.starting import start_pool
-from rankbook.cluster.targets import Hosts, JobOptions, read_target
 from rankbook.errors import InputError, SessionError
 from rankbook.words import plural
 
@@ -115,7 +115,7 @@ def start(  # noqa: PLR0913 - each is a keyword, and most stay away
     if target is not None:
         check_form(gpus)
         if address:
-            from rankbook.cluster.addresses import refuse_foreign
+            from rankbook.cluster.hosts.addresses import refuse_foreign
 
             refuse_foreign(address)
         count = target.nproc

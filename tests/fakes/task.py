@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rankbook import errors
-from rankbook.cluster.messages import Incoming, Outgoing
+from rankbook.cluster.transport.messages import Incoming, Outgoing
 from rankbook.models.events import Event, to_row
 
 __all__ = ["Task"]

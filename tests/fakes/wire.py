@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from fakes.engine import FakeEngine
 from fakes.task import Task
-from rankbook.cluster.messages import Notice, Outgoing, Registered, Unregistered
+from rankbook.cluster.transport.messages import Notice, Outgoing, Registered, Unregistered
 from rankbook.models import GroupInfo
 
 __all__ = ["FakeWire"]
@@ -16,7 +16,7 @@ __all__ = ["FakeWire"]
 class FakeWire:
     """Hands requests to fake engines, at once and in the thread that sends.
 
-    Implements :class:`rankbook.cluster.messages.Wire`.
+    Implements :class:`rankbook.cluster.transport.messages.Wire`.
     """
 
     address = "127.0.0.1"

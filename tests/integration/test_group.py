@@ -198,7 +198,9 @@ def test_last_error_is_that_of_the_last_cell_and_the_present_group(session):
 
 def test_a_lost_controller_is_reported_at_once(session):
     [controller] = [
-        p for p in psutil.Process().children() if "rankbook.cluster.controller" in p.cmdline()
+        p
+        for p in psutil.Process().children()
+        if "rankbook.cluster.processes.controller" in p.cmdline()
     ]
 
     def cell():

@@ -167,7 +167,7 @@ def test_a_new_rank_is_kept_like_the_first(ours):
 
 def test_a_keeper_that_is_killed_is_replaced_as_long_as_its_owner_lives(ours):
     def keepers():
-        return {p.pid for p in ours() if "rankbook.cluster.keeper" in " ".join(p.cmdline())}
+        return {p.pid for p in ours() if "rankbook.cluster.keeping.keeper" in " ".join(p.cmdline())}
 
     with notebook_with_magics() as owner:
         text(owner, f"import rankbook\n{KEEP}")

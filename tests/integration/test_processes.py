@@ -36,7 +36,9 @@ def test_the_controller_ends_at_once_whatever_its_loop_waits_for():
     session = rankbook.start("gloo", 2)
     try:
         [controller] = [
-            p for p in psutil.Process().children() if "rankbook.cluster.controller" in p.cmdline()
+            p
+            for p in psutil.Process().children()
+            if "rankbook.cluster.processes.controller" in p.cmdline()
         ]
         other = next(t.id for t in controller.threads() if t.id != controller.pid)
         # As good as one that comes right before the main thread sleeps: it does not wake it.
@@ -57,7 +59,7 @@ def test_a_controller_that_ends_while_its_session_closes_stops_no_other_session(
             session = rankbook.start("gloo", 2)
             [controller] = [
                 p for p in psutil.Process().children()
-                if "rankbook.cluster.controller" in p.cmdline()
+                if "rankbook.cluster.processes.controller" in p.cmdline()
             ]
             # A client closes its sockets one after the other: here the one that is watched is
             # still open as the controller ends.

@@ -17,8 +17,8 @@ from traitlets.config import Config
 
 import rankbook
 from rankbook import api
-from rankbook.cluster import channel
-from rankbook.cluster.channel import everyone
+from rankbook.cluster.transport import channel
+from rankbook.cluster.transport.channel import everyone
 from rankbook.display.table import Table
 from rankbook.models.requests import Run
 from rankbook.notebook import Session

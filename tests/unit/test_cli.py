@@ -16,7 +16,7 @@ import rankbook
 from rankbook.cli import finding
 from rankbook.cli.ends import End, RefusedError, end_of
 from rankbook.cli.main import main, parser
-from rankbook.cluster.running import Owner, Running, all_running, runs_kernel
+from rankbook.cluster.keeping.running import Owner, Running, all_running, runs_kernel
 from rankbook.models import Diagnosis
 
 ONE = Running("1795-ab", "here", "/x/ipcontroller-1795-ab-client.json", 1.0)

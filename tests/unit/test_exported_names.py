@@ -83,7 +83,7 @@ def test_a_session_starts_without_numpy():
 
 
 def test_the_controller_starts_without_models_and_torch():
-    loaded = imported_by("import rankbook.cluster.controller")
+    loaded = imported_by("import rankbook.cluster.processes.controller")
     assert not {name for name in loaded if name.startswith(("rankbook.models", "torch"))}
 
 
@@ -98,5 +98,5 @@ def test_the_process_that_imports_torch_is_started_before_ipyparallel_is_importe
         "try: rankbook.start('gloo', nproc=2)\n"
         "except InterruptedError: pass\n"
     )
-    assert "rankbook.cluster.warm" in loaded
+    assert "rankbook.cluster.processes.warm" in loaded
     assert not loaded & HEAVY

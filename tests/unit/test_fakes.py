@@ -10,8 +10,8 @@ import fakes
 import pytest
 
 from rankbook.cluster.launchers.base import Launcher
-from rankbook.cluster.messages import Wire
-from rankbook.cluster.wire import ClientWire
+from rankbook.cluster.transport.messages import Wire
+from rankbook.cluster.transport.wire import ClientWire
 from rankbook.display.cells.cell import LiveOutput
 from rankbook.engine.operations import ASIDE, CONTROL, every_operation
 from rankbook.models import Collective, Failure, Look, load

@@ -342,7 +342,7 @@ def test_what_we_call_still_takes_what_we_give(dotted, name, arguments, room):
 def test_a_client_still_closes_itself_where_we_keep_it_from_that():
     source = inspect.getsource(find(CLIENT))
     assert '_notification_handlers["shutdown_notification"] =' in source.replace("'", '"'), (
-        "cluster/wire.py must notice in another way that the hub ends"
+        "cluster/transport/wire.py must notice in another way that the hub ends"
     )
 
 

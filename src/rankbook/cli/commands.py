@@ -14,7 +14,7 @@ from typing import Any
 from rankbook.cli.ends import End, RefusedError, end_of
 from rankbook.cli.finding import acting_on, choose, looking_at, running
 from rankbook.cli.printing import say, since
-from rankbook.cluster.running import Running
+from rankbook.cluster.keeping.running import Running
 from rankbook.display import stacks as stacks_view
 from rankbook.display import table, verdict
 from rankbook.display.cells.cell import LiveOutput

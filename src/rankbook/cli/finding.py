@@ -11,8 +11,8 @@ from IPython.paths import get_ipython_dir
 
 from rankbook import api
 from rankbook.cli.ends import End, RefusedError
+from rankbook.cluster.keeping.running import Running, all_running
 from rankbook.cluster.pool import Pool
-from rankbook.cluster.running import Running, all_running
 from rankbook.sessions.session import Session
 from rankbook.words import agree
 

@@ -12,7 +12,7 @@ from IPython.core.profiledir import ProfileDir, ProfileDirError
 from IPython.paths import get_ipython_dir
 
 from rankbook._version import NEWEST_TORCH, __version__
-from rankbook.cluster.channel import Channel, everyone
+from rankbook.cluster.transport.channel import Channel, everyone
 from rankbook.errors import ClusterError, EngineError
 from rankbook.models import EngineFacts, load
 from rankbook.models.requests import LookAt, SayFacts

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from IPython.paths import get_ipython_dir
 
-from rankbook.cluster.channel import Channel
 from rankbook.cluster.joining import facts_of, one_line
 from rankbook.cluster.launchers.base import EngineEvent, Launcher, Progress, Ready
 from rankbook.cluster.launchers.joined import JoinedLauncher
-from rankbook.cluster.messages import Wire
-from rankbook.cluster.wire import ClientWire
+from rankbook.cluster.transport.channel import Channel
+from rankbook.cluster.transport.messages import Wire
+from rankbook.cluster.transport.wire import ClientWire
 from rankbook.errors import ClusterError, RankbookError, SessionError
 from rankbook.folders import where_full
 from rankbook.models import EngineFacts

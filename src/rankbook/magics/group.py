@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.magic import line_magic, magics_class
 
 from rankbook import api
-from rankbook.cluster import slurm
+from rankbook.cluster.hosts import slurm
 from rankbook.errors import InputError, SessionError
 from rankbook.magics.base import RankMagics
 from rankbook.magics.options import (
@@ -41,7 +41,7 @@ from rankbook.magics.usage import only_quoted_values, parse, takes
 from rankbook.words import agree, plural
 
 if TYPE_CHECKING:
-    from rankbook.cluster.kept import Kept
+    from rankbook.cluster.keeping.kept import Kept
     from rankbook.notebook import Session
 
 __all__ = ["GroupMagics"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rankbook.cluster.addresses import address_to, seen_from
+from rankbook.cluster.hosts.addresses import address_to, seen_from
 from rankbook.errors import ClusterError
 
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from processes import wait_until
 
-from rankbook.cluster.attempts import Attempts, children_of, end_all, name_of
+from rankbook.cluster.launchers.attempts import Attempts, children_of, end_all, name_of
 
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])))"
 SLEEP = "import time; time.sleep(100)"

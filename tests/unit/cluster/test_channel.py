@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rankbook.cluster.channel import everyone
+from rankbook.cluster.transport.channel import everyone
 from rankbook.errors import ClusterError, SessionError
 from rankbook.models.requests import LookAt, SayFacts
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from rankbook.cluster import kept
+from rankbook.cluster.keeping import kept
 from rankbook.cluster.launchers import joined
 from rankbook.cluster.launchers.base import Ended, Ready
 from rankbook.errors import ClusterError

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from rankbook.cluster import kept as module
-from rankbook.cluster.held import Forker, Held, Holding
-from rankbook.cluster.keeper import Keeper
-from rankbook.cluster.kept import Kept, User, all_kept
+from rankbook.cluster.keeping import kept as module
+from rankbook.cluster.keeping.held import Forker, Held, Holding
+from rankbook.cluster.keeping.keeper import Keeper
+from rankbook.cluster.keeping.kept import Kept, User, all_kept
 from rankbook.errors import ClusterError
 
 FORK = {"fork": 0, "first": 0, "argv": ["--option"], "log": ""}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rankbook.cluster.limit import TimeLimit
+from rankbook.cluster.launchers.limit import TimeLimit
 from rankbook.display.dashboard.panel import Panel, to_html
 from rankbook.display.facts import headline
 from rankbook.models import Snapshot

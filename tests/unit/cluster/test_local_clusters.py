@@ -14,12 +14,12 @@ import pytest
 import zmq
 from processes import wait_until
 
-from rankbook.cluster import warm as module
-from rankbook.cluster.controller import Controller
 from rankbook.cluster.launchers.base import Ended, Ready
 from rankbook.cluster.launchers.forking import LocalEngines
 from rankbook.cluster.launchers.local import LocalLauncher
-from rankbook.cluster.warm import WarmProcess
+from rankbook.cluster.processes import warm as module
+from rankbook.cluster.processes.controller import Controller
+from rankbook.cluster.processes.warm import WarmProcess
 from rankbook.errors import ClusterError
 
 

@@ -10,7 +10,7 @@ import pytest
 from processes import wait_until
 
 from rankbook import __version__
-from rankbook.cluster.addresses import refuse_foreign
+from rankbook.cluster.hosts.addresses import refuse_foreign
 from rankbook.cluster.launchers import answering
 from rankbook.cluster.launchers.base import Ended
 from rankbook.cluster.launchers.host import Host

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from rankbook.cluster import slurm
-from rankbook.cluster.slurm import JobState
+from rankbook.cluster.hosts import slurm
+from rankbook.cluster.hosts.slurm import JobState
 from rankbook.errors import ClusterError, InputError
 
 TODAY = time.strftime("%Y-%m-%d")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from rankbook.cluster.hosts.targets import Mpi, Slurm, Ssh, read_target, shares
 from rankbook.cluster.launchers.host import seats_to_fill
-from rankbook.cluster.targets import Mpi, Slurm, Ssh, read_target, shares
 from rankbook.errors import InputError
 
 

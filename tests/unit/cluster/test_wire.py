@@ -6,8 +6,8 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from rankbook.cluster.messages import Outgoing, Registered, Unregistered
-from rankbook.cluster.wire import ClientWire
+from rankbook.cluster.transport.messages import Outgoing, Registered, Unregistered
+from rankbook.cluster.transport.wire import ClientWire
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from processes import wait_until
 from steps import SOON, end_of, infos
 
-from rankbook.cluster.channel import op_of
+from rankbook.cluster.transport.channel import op_of
 from rankbook.errors import (
     BackendError,
     ClusterError,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from fakes import FOR_GOOD
 
-from rankbook.cluster.channel import everyone
+from rankbook.cluster.transport.channel import everyone
 from rankbook.errors import ClusterError
 from rankbook.models import Look, to_dict
 from rankbook.models.requests import Free, Run

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from fakes import Clock, FakePool
 
-from rankbook.cluster.channel import everyone
 from rankbook.cluster.placement import place
+from rankbook.cluster.transport.channel import everyone
 from rankbook.errors import ClusterError
 from rankbook.models.requests import Run
 from rankbook.sessions.cells import watch as watching

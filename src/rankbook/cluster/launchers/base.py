@@ -14,9 +14,9 @@ from rankbook.errors import ClusterError
 if TYPE_CHECKING:
     import ipyparallel
 
-    from rankbook.cluster.channel import Channel
-    from rankbook.cluster.kept import User
-    from rankbook.cluster.limit import TimeLimit
+    from rankbook.cluster.keeping.kept import User
+    from rankbook.cluster.launchers.limit import TimeLimit
+    from rankbook.cluster.transport.channel import Channel
 
 __all__ = [
     "Ended",

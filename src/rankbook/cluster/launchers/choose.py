@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rankbook.cluster.targets import Slurm, Ssh, Target
-from rankbook.cluster.warm import WarmProcess
+from rankbook.cluster.hosts.targets import Slurm, Ssh, Target
+from rankbook.cluster.processes.warm import WarmProcess
 
 if TYPE_CHECKING:
     from rankbook.cluster.launchers.base import Launcher
@@ -51,7 +51,7 @@ def elsewhere(target: Target, python: str | None, address: str, gpus: str) -> Fa
 
         return SSHLauncher(target.hosts, python, gpus, address)
     if isinstance(target, Slurm):
-        from rankbook.cluster import slurm
+        from rankbook.cluster.hosts import slurm
         from rankbook.cluster.launchers.slurm import AllocationLauncher, JobLauncher
 
         kind = AllocationLauncher if slurm.own_job() else JobLauncher

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rankbook.cluster import kept
-from rankbook.cluster.held import Forker, Holding
+from rankbook.cluster.keeping import kept
+from rankbook.cluster.keeping.held import Forker, Holding
 from rankbook.cluster.launchers.base import Launcher
 from rankbook.errors import ClusterError
 from rankbook.words import sentence_start
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import ipyparallel
     from ipyparallel.cluster.cluster import Cluster
 
-    from rankbook.cluster.warm import WarmProcess
+    from rankbook.cluster.processes.warm import WarmProcess
 
 __all__ = ["ClusterLauncher", "Forking", "beside_loops"]
 

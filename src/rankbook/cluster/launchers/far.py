@@ -14,7 +14,7 @@ from typing import Any
 
 from ipyparallel.cluster.cluster import Cluster
 
-from rankbook.cluster.addresses import is_loopback
+from rankbook.cluster.hosts.addresses import is_loopback
 from rankbook.cluster.launchers.cluster import ClusterLauncher, beside_loops
 from rankbook.cluster.launchers.forking import LocalController
 from rankbook.errors import InputError

@@ -26,9 +26,9 @@ from traitlets import Any as AnyTrait
 from traitlets import Integer, Unicode
 
 from rankbook import folders
-from rankbook.cluster import isolated
 from rankbook.cluster.launchers.base import Ended, EngineEvent, Ready
-from rankbook.cluster.warm import WarmProcess
+from rankbook.cluster.processes import isolated
+from rankbook.cluster.processes.warm import WarmProcess
 from rankbook.engine.processes import orphans
 
 __all__ = [
@@ -147,7 +147,7 @@ class LocalController(_Lifeline, LocalControllerLauncher):
         given = " ".join(self.controller_args)  # twice is an error
         defaults = {n: v for n, v in CONTROLLER_OPTIONS.items() if f"--{n}=" not in given}
         options = [f"--{name}={value}" for name, value in defaults.items()]
-        command = isolated.command("rankbook.cluster.controller")
+        command = isolated.command("rankbook.cluster.processes.controller")
         return [*command, *self.cluster_args, *options, "--log-level=ERROR", *self.controller_args]
 
     def _spawn(self) -> Popen[bytes]:

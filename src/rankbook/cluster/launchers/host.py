@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rankbook._version import __version__
-from rankbook.cluster.warm import WarmProcess
+from rankbook.cluster.processes.warm import WarmProcess
 from rankbook.errors import EngineError
 
 __all__ = ["REMOTE_MODULE", "Host", "refuse_other_version", "seats_to_fill"]

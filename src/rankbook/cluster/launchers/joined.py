@@ -12,11 +12,11 @@ from typing import Any
 
 import ipyparallel
 
-from rankbook.cluster import kept
-from rankbook.cluster.channel import Channel
 from rankbook.cluster.joining import connection_file_of, one_line, wake_agents
+from rankbook.cluster.keeping import kept
 from rankbook.cluster.launchers.base import Ended, EngineEvent, Launcher, Ready
 from rankbook.cluster.launchers.forking import log_tail
+from rankbook.cluster.transport.channel import Channel
 from rankbook.errors import ClusterError
 
 __all__ = ["JoinedLauncher"]

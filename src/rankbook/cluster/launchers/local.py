@@ -15,7 +15,7 @@ from rankbook import lastcalls
 from rankbook.cluster.launchers.base import EngineEvent
 from rankbook.cluster.launchers.cluster import ClusterLauncher, Forking
 from rankbook.cluster.launchers.forking import LocalController, LocalEngines
-from rankbook.cluster.warm import WarmProcess
+from rankbook.cluster.processes.warm import WarmProcess
 from rankbook.engine.host import host
 from rankbook.errors import ClusterError
 from rankbook.models import how_ended

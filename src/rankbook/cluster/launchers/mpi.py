@@ -13,15 +13,15 @@ from functools import cached_property
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-from rankbook.cluster.addresses import LOOPBACK, address_to
-from rankbook.cluster.attempts import Attempts, children_of, end_all, name_of
+from rankbook.cluster.hosts.addresses import LOOPBACK, address_to
+from rankbook.cluster.hosts.slurm import own_job
+from rankbook.cluster.hosts.targets import Mpi
+from rankbook.cluster.launchers.attempts import Attempts, children_of, end_all, name_of
 from rankbook.cluster.launchers.base import Ended, EngineEvent, Ready
 from rankbook.cluster.launchers.cluster import Forking
 from rankbook.cluster.launchers.far import FarLauncher
 from rankbook.cluster.launchers.forking import ENGINE_OPTIONS
-from rankbook.cluster.slurm import own_job
-from rankbook.cluster.targets import Mpi
-from rankbook.cluster.warm import WarmProcess
+from rankbook.cluster.processes.warm import WarmProcess
 from rankbook.errors import ClusterError, InputError
 from rankbook.words import how_ended
 

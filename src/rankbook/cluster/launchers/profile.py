@@ -12,11 +12,11 @@ from pathlib import Path
 from ipyparallel.cluster.cluster import Cluster
 from ipyparallel.cluster.launcher import SlurmLauncher, SSHEngineSetLauncher
 
-from rankbook.cluster import slurm
-from rankbook.cluster.addresses import address_to
-from rankbook.cluster.channel import Channel
+from rankbook.cluster.hosts import slurm
+from rankbook.cluster.hosts.addresses import address_to
 from rankbook.cluster.joining import install_agents, profile_dir_of
 from rankbook.cluster.launchers.cluster import ClusterLauncher
+from rankbook.cluster.transport.channel import Channel
 from rankbook.errors import ClusterError
 
 __all__ = ["ProfileLauncher"]

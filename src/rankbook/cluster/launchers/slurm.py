@@ -15,12 +15,12 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from rankbook.cluster import slurm
-from rankbook.cluster.addresses import address_to
+from rankbook.cluster.hosts import slurm
+from rankbook.cluster.hosts.addresses import address_to
+from rankbook.cluster.hosts.targets import Slurm, shares
 from rankbook.cluster.launchers.host import REMOTE_MODULE, Host, seats_to_fill
 from rankbook.cluster.launchers.hosts import HostsLauncher
-from rankbook.cluster.limit import TimeLimit
-from rankbook.cluster.targets import Slurm, shares
+from rankbook.cluster.launchers.limit import TimeLimit
 from rankbook.errors import ClusterError
 
 if TYPE_CHECKING:

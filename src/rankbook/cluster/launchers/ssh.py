@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from rankbook.cluster.addresses import is_loopback, seen_from
+from rankbook.cluster.hosts.addresses import is_loopback, seen_from
 from rankbook.cluster.launchers.host import REMOTE_MODULE, Host
 from rankbook.cluster.launchers.hosts import HostsLauncher
 from rankbook.errors import ClusterError

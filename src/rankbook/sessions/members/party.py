@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from rankbook.cluster.channel import Call, Channel, Event
+from rankbook.cluster.transport.call import Call, Event
+from rankbook.cluster.transport.channel import Channel
 from rankbook.models import events
 from rankbook.models.requests import RemoteError, Request
 from rankbook.timing import Timing
@@ -131,7 +132,7 @@ class RankCall:
         on_pause: Callable[[], float] | None = None,
         until: Callable[[], bool] = bool,
     ) -> bool:
-        """Wait for all answers; see :meth:`rankbook.cluster.channel.Channel.wait`.
+        """Wait for all answers; see :meth:`rankbook.cluster.transport.channel.Channel.wait`.
 
         Args:
             timeout: Seconds; None waits as long as it takes.

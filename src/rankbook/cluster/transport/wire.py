@@ -15,7 +15,7 @@ import zmq
 from zmq.eventloop.zmqstream import ZMQStream
 
 from rankbook import protocol
-from rankbook.cluster.messages import Incoming, Notice, Outgoing, Registered, Unregistered
+from rankbook.cluster.transport.messages import Incoming, Notice, Outgoing, Registered, Unregistered
 
 if TYPE_CHECKING:
     import ipyparallel
@@ -26,7 +26,7 @@ __all__ = ["ClientWire"]
 class ClientWire:
     """The wire of a client: our messages on its control socket, beside its own.
 
-    Implements :class:`rankbook.cluster.messages.Wire`.
+    Implements :class:`rankbook.cluster.transport.messages.Wire`.
     """
 
     def __init__(self, client: ipyparallel.Client) -> None:

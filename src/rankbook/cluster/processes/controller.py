@@ -1,4 +1,4 @@
-"""ipyparallel's controller, for a local cluster: ``python -m rankbook.cluster.controller``.
+"""ipyparallel's controller, for a local cluster: a process that runs this module.
 
 It ends when its stdin closes, so that it never outlives the notebook's kernel. Each line that it
 reads before is a command, as a JSON list of words, that it runs then: what ends on other hosts

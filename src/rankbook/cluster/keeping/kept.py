@@ -1,6 +1,6 @@
 """Clusters that stay when the notebook's kernel ends: where they are noted, and who uses them.
 
-A keeper (:mod:`rankbook.cluster.keeper`) is a process on the notebook's host that holds the
+A keeper (:mod:`rankbook.cluster.keeping.keeper`) is a process on the notebook's host that holds the
 lifelines that a kernel holds otherwise. It writes a file beside the cluster's connection files,
 which only its owner can read, and listens on a socket. A notebook that uses the cluster stays
 connected there, so the keeper knows who does, however a kernel ends.
@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rankbook.cluster import isolated
-from rankbook.cluster.held import Holding
+from rankbook.cluster.keeping.held import Holding
+from rankbook.cluster.processes import isolated
 from rankbook.errors import ClusterError
 
 __all__ = ["Follower", "Kept", "User", "all_kept", "find", "keep"]
@@ -66,7 +66,7 @@ def keep(kept: Kept, connection_file: Path, holding: Holding) -> User:
 
     note = _note(connection_file, kept.name)
     process = subprocess.Popen(
-        isolated.command("rankbook.cluster.keeper"),
+        isolated.command("rankbook.cluster.keeping.keeper"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -213,7 +213,7 @@ class Follower:
 
     def __init__(self, connection: socket.socket) -> None:
         self.state = _ask(connection, {"follow": True})
-        """What there was at the beginning; :mod:`rankbook.cluster.keeper` says what is in it."""
+        """What there was at first; :mod:`rankbook.cluster.keeping.keeper` says what is in it."""
         connection.settimeout(None)
         self._socket = connection
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from rankbook.cluster.kept import all_kept
+from rankbook.cluster.keeping.kept import all_kept
 
 __all__ = ["Owner", "Running", "all_running", "runs_kernel"]
 

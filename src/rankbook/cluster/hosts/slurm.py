@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rankbook.cluster.addresses import address_to
+from rankbook.cluster.hosts.addresses import address_to
 from rankbook.errors import ClusterError, InputError
 
 __all__ = [

@@ -19,7 +19,7 @@ from subprocess import PIPE, Popen, TimeoutExpired
 from typing import Any
 
 from rankbook import folders
-from rankbook.cluster import isolated
+from rankbook.cluster.processes import isolated
 
 __all__ = ["WarmProcess"]
 

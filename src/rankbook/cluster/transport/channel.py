@@ -1,7 +1,7 @@
 """Requests to engines, and waiting for their answers.
 
-The sockets that carry them are a :class:`~rankbook.cluster.messages.Wire`; nothing here knows what
-kind of wire it is.
+The sockets that carry them are a :class:`~rankbook.cluster.transport.messages.Wire`; nothing here
+knows what kind of wire it is.
 """
 
 from __future__ import annotations
@@ -11,66 +11,27 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from rankbook import errors
-from rankbook.cluster.messages import Incoming, Notice, Outgoing, Registered, Unregistered, Wire
-from rankbook.models import events, load, to_dict
+from rankbook.cluster.transport.call import Call, Event
+from rankbook.cluster.transport.messages import (
+    Incoming,
+    Notice,
+    Outgoing,
+    Registered,
+    Unregistered,
+    Wire,
+)
+from rankbook.models import events, to_dict
 from rankbook.models.requests import RemoteError, Request
 
-__all__ = ["Call", "Channel", "Event", "everyone", "op_of"]
+__all__ = ["Channel", "everyone", "op_of"]
 
 _POLL = 0.05
 """Seconds after which a waiting caller looks around: at its deadline, for a lost controller."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something an engine sent while a request ran."""
-
-    engine: int
-    body: events.Event
-
-
-@dataclass
-class Call:
-    """One request to several engines, and its answers so far."""
-
-    pending: set[int]
-    op: str = ""
-    inbox: queue.SimpleQueue[Event | None] = field(default_factory=queue.SimpleQueue)
-    values: dict[int, Any] = field(default_factory=dict)
-    failures: dict[int, RemoteError] = field(default_factory=dict)
-    buffers: dict[int, list[memoryview]] = field(default_factory=dict)
-
-    @property
-    def done(self) -> bool:
-        """Whether every engine has answered."""
-        return not self.pending
-
-    def left(self) -> Iterator[Event]:
-        """Events that have arrived and that no :meth:`wait` has taken."""
-        with suppress(queue.Empty):
-            while True:
-                if (event := self.inbox.get_nowait()) is not None:
-                    yield event
-
-    def settle(
-        self, engine: int, content: dict[str, Any], buffers: Sequence[memoryview] = ()
-    ) -> None:
-        """Take an engine's reply, the first one only."""
-        if engine not in self.pending:
-            return
-        self.buffers[engine] = list(buffers)
-        if content["status"] == "ok":
-            self.values[engine] = content["value"]
-        else:
-            self.failures[engine] = load(RemoteError, content["error"])
-        self.pending.discard(engine)
-        self.inbox.put(None)
 
 
 class Channel:

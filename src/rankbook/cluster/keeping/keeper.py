@@ -1,4 +1,4 @@
-"""Keeps a cluster when the notebook's kernel ends: ``python -m rankbook.cluster.keeper``.
+"""Keeps a cluster when the notebook's kernel ends: ``python -m rankbook.cluster.keeping.keeper``.
 
 The processes of a cluster end when their standard input closes. This one holds the other ends of
 these pipes open, beside the kernel, until it is told to let go, or until no notebook has used the
@@ -38,8 +38,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rankbook.cluster.held import Held, Holding
-from rankbook.cluster.kept import Kept
+from rankbook.cluster.keeping.held import Held, Holding
+from rankbook.cluster.keeping.kept import Kept
 from rankbook.models import load
 
 __all__ = ["Keeper", "main"]
@@ -239,8 +239,8 @@ class Keeper:
 
     def _is_busy(self) -> bool:
         """Whether a cell runs on some rank."""
-        from rankbook.cluster.channel import everyone
         from rankbook.cluster.pool import Pool
+        from rankbook.cluster.transport.channel import everyone
         from rankbook.errors import RankbookError
         from rankbook.models import Look
         from rankbook.models.requests import LookAt
@@ -263,7 +263,7 @@ class Keeper:
 
 
 def main() -> None:
-    """Keep a cluster; see :func:`rankbook.cluster.kept.keep` for what standard input has."""
+    """Keep a cluster; :func:`rankbook.cluster.keeping.kept.keep` says what standard input has."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     given = json.loads(sys.stdin.readline())
     keeper = Keeper(

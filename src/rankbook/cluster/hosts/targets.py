@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from rankbook.cluster import sbatch
-from rankbook.cluster.sbatch import JobOptions
-from rankbook.cluster.slurm import own_tasks
+from rankbook.cluster.hosts import sbatch
+from rankbook.cluster.hosts.sbatch import JobOptions
+from rankbook.cluster.hosts.slurm import own_tasks
 from rankbook.errors import InputError
 from rankbook.words import plural
 

@@ -19,5 +19,5 @@ _START = (
 
 def command(module: str) -> list[str]:
     """The command line that runs a module of this package, wherever that lies."""
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     return [sys.executable, "-c", _START.format(root=root), module]

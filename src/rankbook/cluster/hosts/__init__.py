@@ -1,0 +1,1 @@
+"""Which hosts: what was asked for, what Slurm says, and by which address this one is reached."""

@@ -1,0 +1,1 @@
+"""Clusters that stay when the notebook goes, and those that run."""

@@ -1,0 +1,1 @@
+"""Requests to engines, and what comes back."""
