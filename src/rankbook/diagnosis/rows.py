@@ -25,6 +25,8 @@ _VERBS = {
 _CLAUSES = {
     "its cell has ended": "their cells have ended",
     "its cell had ended": "their cells had ended",
+    "its script has ended": "their scripts have ended",
+    "its script had ended": "their scripts had ended",
     "it runs no cell": "they run no cell",
     "it ran no cell": "they ran no cell",
     "then waits": "then wait",

@@ -140,7 +140,7 @@ def missing(words: Words, case: Case) -> str:
 def _why_idle(words: Words, ranks: Collection[int]) -> str:
     """Whether idle ranks have run the cell to its end, or were not given it."""
     if all(words.looks[rank].line for rank in ranks):
-        return words.ended(len(ranks))
+        return words.ended(ranks)
     return words.runs_none(len(ranks))
 
 

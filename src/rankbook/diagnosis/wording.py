@@ -112,7 +112,7 @@ class Words:
         if look.state == "idle":
             if look.raised:
                 return self.raising(rank)
-            return f"{'was ' if self._past else ''}idle: {self._why_idle(look)}"
+            return f"{'was ' if self._past else ''}idle: {self._why_idle(rank)}"
         return f"{self.verb('do', [rank])} not answer"
 
     def raising(self, rank: int) -> str:
@@ -121,16 +121,18 @@ class Words:
         error, line = (look.handles, look.raised_at) if look.handles else (look.raised, look.line)
         return f"raised {shortened(error)}{f' ({shortened(line)})' if line else ''}"
 
-    def _why_idle(self, look: Look) -> str:
+    def _why_idle(self, rank: int) -> str:
+        look = self.looks[rank]
         if look.line in {"", ENDED}:
-            return self.ended(1) if look.line else self.runs_none(1)
+            return self.ended([rank]) if look.line else self.runs_none(1)
         return look.line
 
-    def ended(self, count: int) -> str:
-        """The clause that says of idle ranks that they have run the cell to its end."""
-        had = "had" if self._past else "has"
-        many = "had" if self._past else "have"
-        return f"its cell {had} ended" if count == 1 else f"their cells {many} ended"
+    def ended(self, ranks: Collection[int]) -> str:
+        """The clause that says of idle ranks that they have run the cell or script to its end."""
+        what = "script" if all(self.looks[rank].is_script for rank in ranks) else "cell"
+        if len(ranks) == 1:
+            return f"its {what} {'had' if self._past else 'has'} ended"
+        return f"their {what}s {'had' if self._past else 'have'} ended"
 
     def runs_none(self, count: int) -> str:
         """The clause that says of idle ranks that they were not given the cell."""

@@ -201,3 +201,5 @@ class Look:
     """Where that was raised."""
     ran: str = ""
     """What the cell is called that runs, or ran last: ``In [4]``, ``cell 3``; empty before that."""
+    is_script: bool = False
+    """Whether that is a script."""

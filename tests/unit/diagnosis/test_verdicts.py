@@ -179,6 +179,13 @@ def test_a_rank_that_raised_and_waits_for_ranks_that_have_ended_is_the_cause():
     assert found.summary.endswith("which ranks 0,2 never called: their cells have ended.")
 
 
+def test_of_a_script_a_verdict_says_that_it_is_one():
+    ended = replace(IDLE, line="its cell has ended", is_script=True)
+    found = diagnose({0: BARRIER, 1: ended})
+    assert found.summary.endswith(": its script has ended.")
+    assert found.per_rank[1] == "idle: its script has ended"
+
+
 def test_what_all_ranks_handle_does_not_set_them_apart():
     looks = {rank: replace(waits(), **FIRST) for rank in range(2)}
     looks[0] = replace(looks[0], waiting=call("barrier", 5), recent=())

@@ -55,6 +55,7 @@ class Runner:
         cell: Number of the cell that runs, None if none does.
         started: When the last cell began, seconds since the epoch.
         ran: What the cell is called that runs, or ran last; empty before the first.
+        is_script: Whether that is a script.
         last_error: One line about the exception that ended the last cell, empty if none did.
         failed_at: The line that raised it.
         cells: What the cells are called that were run, by their code, IPython's syntax replaced;
@@ -75,6 +76,7 @@ class Runner:
         self.cell: int | None = None
         self.started = 0.0
         self.ran = self.last_error = self.failed_at = ""
+        self.is_script = False
         self.cells: dict[str, str] = {}
 
     async def run(self, outbox: Outbox, cell: Run) -> CellOutcome:
@@ -87,6 +89,7 @@ class Runner:
         self.shell.execution_count = cell.number
         self.cell, self.started = cell.number, time.time()
         self.ran, self.last_error, self.failed_at = cell.name, "", ""
+        self.is_script = cell.script is not None
         begin, pid = time.perf_counter(), os.getpid()
         code, left = None, ""
         self._tail.show(lambda text: self.capture.between.keep("stdout", text))

@@ -277,6 +277,7 @@ def look(job: Job, request: LookAt) -> Look:
         gpu=gpu.current(info),
         last_error=runner.last_error,
         ran=runner.ran,
+        is_script=runner.is_script,
         failed_at=runner.failed_at,
     )
 
