@@ -51,8 +51,8 @@ def alike(line: str, stream: str) -> str:
     Warnings name a file after the process that ran the cell, torch's log lines begin with the rank
     and the time. A time that a person prints stays: only what goes to ``stderr`` is logged.
     """
-    if "[" in line or "_" in line:
-        line = _OF_RANK.sub("", _OF_LOG.sub(r"\1", _OF_CELL.sub("ipykernel", line)))
+    if "[" in line or "]" in line or "_" in line:
+        line = _OF_LOG.sub(r"\1", _OF_RANK.sub("", _OF_CELL.sub("ipykernel", line)))
     if stream == "stderr":
         line = _OF_TIME.sub("", line)
     return line
@@ -60,8 +60,14 @@ def alike(line: str, stream: str) -> str:
 
 _OF_CELL = re.compile(r"ipykernel_\d+")
 _OF_RANK = re.compile(r"^\[rank\d+\]: ?|(?<=\[Gloo\] Rank )\d+")
-_OF_LOG = re.compile(r"\[([IWEF])\d{4} \d\d:\d\d:\d\d\.\d+(?: \d+)?(?= )")
-_OF_TIME = re.compile(r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?|\bpid[ =]\d+")
+_OF_LOG = re.compile(r"(?:\[|^)([VIWECF])\d{4} \d\d:\d\d:\d\d\.\d+(?: +\d+)?(?= )")
+"""From torch's C++ in brackets, from its Python without."""
+_OF_TIME = re.compile(
+    r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?"
+    r"|^\W?(?:\d+/\d+/\d+,? )?\d\d:\d\d:\d\d(?:[.,]\d+)?\b"
+    r"|\bpid[ =]\d+"
+)
+"""A time alone is one of a log line where that begins with it; elsewhere it may be a duration."""
 
 
 def plain(text: str) -> str:

@@ -60,6 +60,16 @@ def test_warnings_and_log_lines_merge_in_spite_of_pids_ranks_and_times():
             "[rank1]:[W1127 22:57:09.1 TCPStore.cpp:340] [c10d] failed",
         ),
         (
+            "[rank0]:W1128 20:38:57.106000 14581 torch/x.py:12] careful",
+            "[rank1]:W1128 20:38:57.108000 9 torch/x.py:12] careful",
+        ),
+        (
+            "W1128 20:38:57.106000 14581 torch/x.py:12] no group yet",
+            "W1128 20:38:57.108000 14582 torch/x.py:12] no group yet",
+        ),
+        ("[20:38:57] INFO begun", "[20:38:58] INFO begun"),
+        ("11/28/2026 20:38:57 - INFO - begun", "11/28/2026 20:38:58 - INFO - begun"),
+        (
             "[Gloo] Rank 0 is connected to 1 peer ranks.",
             "[Gloo] Rank 1 is connected to 1 peer ranks.",
         ),
@@ -72,3 +82,4 @@ def test_what_a_person_prints_is_not_taken_for_the_same():
     one, other = "2026-11-27 22:57:08 begun", "2026-11-27 22:57:09 begun"
     assert merged(one, other, stream="stdout") == [((0,), one), ((1,), other)]
     assert len(merged("loss[0] = 1", "loss[1] = 1")) == 2
+    assert len(merged("took 00:01:02", "took 00:01:03")) == 2
