@@ -37,14 +37,16 @@ their own: they remove what is left of shared memory, and no code has started th
 
 def _processes() -> set[psutil.Process]:
     try:
-        return {one for one in psutil.Process().children(recursive=True) if not _is_helper(one)}
+        return {one for one in psutil.Process().children(recursive=True) if _runs(one)}
     except psutil.Error:
         return set()
 
 
-def _is_helper(process: psutil.Process) -> bool:
+def _runs(process: psutil.Process) -> bool:
+    """Whether it has not ended (its parent may not have asked how), and code has started it."""
     with suppress(psutil.Error):
-        return any(helper in word for word in process.cmdline() for helper in _HELPERS)
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return not any(helper in word for word in process.cmdline() for helper in _HELPERS)
     return False
 
 
