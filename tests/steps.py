@@ -9,10 +9,17 @@ from processes import wait_until
 from rankbook.errors import RankbookError
 from rankbook.sessions.cells.results import CellResult, RankResult
 
-__all__ = ["SOON", "end_of", "folder_of", "infos", "result_of", "run_stuck"]
+__all__ = ["RENEWS", "SOON", "end_of", "folder_of", "infos", "result_of", "run_stuck"]
 
 SOON = 10.0
 """Seconds for something that another thread does at once."""
+
+RENEWS = [
+    lambda s: s.initialize("gloo", interrupt=True),
+    lambda s: s.reset(interrupt=True),
+    lambda s: s.restart_ranks([3], interrupt=True),
+]
+"""What makes a new group, and ends the running cell for it."""
 
 
 def infos(pool):
