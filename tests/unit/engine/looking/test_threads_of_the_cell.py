@@ -1,0 +1,94 @@
+"""A rank whose cell has threads of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from accounts import SETTLED, Account, aside, awaits
+from processes import wait_until
+from steps import SOON
+
+from rankbook.engine.group.nccl import Streams
+from rankbook.engine.looking import frames
+from rankbook.engine.looking.look import Observer
+from rankbook.engine.looking.recorder import Recorder
+
+
+@pytest.fixture
+def threads(monkeypatch):
+    """Sets which threads run code of the person's, and whether each waits for another."""
+
+    def are(**others):
+        known = {int(name.removeprefix("t")): in_lock for name, in_lock in others.items()}
+        monkeypatch.setattr(frames, "threads_of_the_person", lambda: known)
+
+    return are
+
+
+class InThread(Account):
+    def present_waits(self):
+        return {1: self.wait} if self.wait else {}
+
+
+@pytest.fixture
+def of_thread(silence):
+    """An account in which thread 1 waits in all_reduce #5, and an observer of it."""
+    account = InThread()
+    account.wait = replace(awaits("all_reduce", 5), thread=1)
+    return Observer(account, Recorder(), lambda group: silence[0], Streams(dump=None))
+
+
+def settle(observer):
+    def look():
+        wait_until(lambda: observer.look("run", 7, 0, closely=True).still > SETTLED, SOON)
+        return observer.look("run", 7, 0, closely=True)
+
+    return aside(look)
+
+
+def test_a_rank_that_joins_a_thread_in_a_collective_waits_in_it(of_thread, at, threads):
+    at(line="line 4: thread.join()", in_lock=True)
+    threads(t1=False, t2=True)
+    look = settle(of_thread)
+    assert (look.state, look.waiting.op, look.waiting.seq) == ("waiting", "all_reduce", 5)
+    assert look.in_thread
+    assert look.line == "line 4: thread.join()"
+
+
+def test_the_line_of_a_rank_that_waits_in_a_thread_is_the_threads(
+    of_thread, at, threads, monkeypatch
+):
+    at(line="line 4: thread.join()", in_lock=True)
+    threads(t1=False)
+    monkeypatch.setattr(frames, "line_of", {1: "line 2: dist.all_reduce(x)"}.get)
+    assert settle(of_thread).line == "line 2: dist.all_reduce(x)"
+
+
+def test_what_a_cell_that_awaits_something_waits_in_is_not_proven(of_thread, at, threads):
+    at(in_loop=True)
+    threads(t1=False)
+    looks = []
+
+    def is_seen():
+        looks.append(of_thread.look("run", 7, 0, closely=True))
+        return looks[-1].waiting
+
+    aside(lambda: wait_until(is_seen, SOON))
+    look = looks[-1]
+    assert (look.waiting.seq, look.in_thread, look.may_end) == (5, True, True)
+
+
+def test_a_rank_of_which_another_thread_may_go_on_is_running(of_thread, at, threads):
+    at(line="line 4: thread.join()", in_lock=True)
+    threads(t1=False, t2=False)
+    look = settle(of_thread)
+    assert (look.state, look.in_thread) == ("running", False)
+
+
+def test_a_rank_whose_main_thread_computes_is_running_whatever_a_thread_waits_in(
+    of_thread, at, threads
+):
+    at(line="line 4: x @ y")
+    threads(t1=False)
+    assert settle(of_thread).state == "running"
