@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import rankbook
+from rankbook.engine.operations import ROOMS as ROOMS_WITH_OPERATIONS
 
 PACKAGE = "rankbook"
 SOURCE = Path(rankbook.__file__).parent
@@ -155,6 +156,18 @@ def test_above_members_no_room_of_sessions_handles_engines(module):
     tree = ast.parse(MODULES[module].read_text())
     named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     assert not {name for name in named if "engine" in name.lower() and name != "EngineFacts"}
+
+
+def test_only_the_register_imports_modules_with_operations():
+    """What an engine consists of knows of no request, so nothing goes in a circle."""
+    answering = set(ROOMS_WITH_OPERATIONS)
+    found = {
+        (module, name)
+        for module, path in MODULES.items()
+        for name in imports(module, path.read_text(), is_package=path.stem == "__init__")
+        if name in answering
+    }
+    assert found == set()
 
 
 @pytest.mark.parametrize(

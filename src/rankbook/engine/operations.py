@@ -6,7 +6,8 @@ a value of JSON's types::
     @operation(LookAt, on=CONTROL)
     def look(job: Job, request: LookAt) -> Look: ...
 
-To add one, write its function in a new module and add that module to :data:`ROOMS`.
+To add one, write its function in a new module and add that module to :data:`ROOMS`. Nothing else
+imports it: what others use of a subject stands in a module beside, which knows of no job.
 """
 
 from __future__ import annotations
@@ -35,26 +36,21 @@ __all__ = [
 
 ROOMS = (
     "rankbook.engine.cells.freeing",
-    "rankbook.engine.cells.runner",
-    "rankbook.engine.looking.comparing",
+    "rankbook.engine.cells.profiling",
+    "rankbook.engine.cells.running",
+    "rankbook.engine.debugging.answering",
+    "rankbook.engine.group.joining",
+    "rankbook.engine.host.environment",
+    "rankbook.engine.host.following",
+    "rankbook.engine.looking.reporting",
+    "rankbook.engine.looking.standing",
+    "rankbook.engine.looking.telling",
+    "rankbook.engine.values.comparing",
     "rankbook.engine.values.completing",
     "rankbook.engine.values.copying",
-    "rankbook.engine.debugging.prompt",
-    "rankbook.engine.values.diffing",
-    "rankbook.engine.host.environment",
+    "rankbook.engine.values.drawing",
     "rankbook.engine.values.exchanges",
-    "rankbook.engine.host.facts",
-    "rankbook.engine.host.following",
-    "rankbook.engine.group.group",
-    "rankbook.engine.looking.history",
     "rankbook.engine.values.inspecting",
-    "rankbook.engine.looking.lastcalls",
-    "rankbook.engine.looking.look",
-    "rankbook.engine.group.meeting",
-    "rankbook.engine.values.meshes",
-    "rankbook.engine.cells.profiling",
-    "rankbook.engine.values.showing",
-    "rankbook.engine.looking.standing",
     "rankbook.engine.values.values",
 )
 """The modules in which operations are."""

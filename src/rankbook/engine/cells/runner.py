@@ -9,13 +9,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rankbook.calls.keeping import Keeper
 from rankbook.engine.cells import script
 from rankbook.engine.cells.capture import Capture
-from rankbook.engine.cells.ends import SEE_ENDS, seeing_ends
 from rankbook.engine.cells.failures import Failures
 from rankbook.engine.cells.lastwords import LastWords
 from rankbook.engine.cells.naming import Naming
@@ -23,8 +20,6 @@ from rankbook.engine.cells.tail import LOG_VARIABLE, Tail
 from rankbook.engine.debugging import magics
 from rankbook.engine.debugging.prompt import Prompt
 from rankbook.engine.debugging.stops import Stops
-from rankbook.engine.jobs import Job
-from rankbook.engine.operations import MAIN, Repeated, operation
 from rankbook.engine.processes import children
 from rankbook.models import CellOutcome
 from rankbook.models.cells import Script
@@ -32,13 +27,9 @@ from rankbook.models.requests import Run
 
 if TYPE_CHECKING:
     from rankbook.engine.cells.outbox import Outbox
-    from rankbook.engine.context import Engine
     from rankbook.engine.group.group import Group
 
-__all__ = ["Runner", "interruptible", "run"]
-
-_LOOK_PAST_PYTHON = 0.2
-"""Seconds between two looks at what a cell has written past Python."""
+__all__ = ["Runner", "interruptible"]
 
 _REMEMBERED = 10_000
 """Cells of which it is remembered what they have defined."""
@@ -211,44 +202,6 @@ class Runner:
     def _on_cancel(self) -> None:
         # An interrupt cancels a cell that awaits; to a person it is an interrupt as well.
         self.failures.freed = True
-
-
-def _beside(job: Job) -> list[Repeated]:
-    """What the control thread does for a cell."""
-    engine = job.engine
-
-    def show() -> None:
-        if engine.job is job:  # what is written before belongs to an earlier cell
-            engine.runner.show_descriptors(job.outbox)
-
-    return [(_LOOK_PAST_PYTHON, show), (SEE_ENDS, seeing_ends(engine.ledger))]
-
-
-@operation(Run, on=MAIN, beside=_beside)
-async def run(job: Job, request: Run) -> CellOutcome:
-    """Run a cell."""
-    runner, ledger = job.engine.runner, job.engine.ledger
-    job.engine.group.before_cell()
-    with _keeping(job.engine) if request.keep_values else contextlib.nullcontext():
-        outcome = await runner.run(job.outbox, request)
-    traffic = ledger.counts.traffic(request.number)
-    computing = max(0.0, outcome.seconds - traffic.waiting)
-    return replace(
-        outcome,
-        traffic=replace(traffic, computing=computing),
-        fingerprints=ledger.fingerprints(),
-    )
-
-
-@contextlib.contextmanager
-def _keeping(engine: Engine) -> Iterator[None]:
-    """Keep what is put into calls, and what they get out."""
-    engine.kept = engine.ledger.keeper = keeper = Keeper()
-    try:
-        yield
-    finally:
-        engine.ledger.keeper = None
-        keeper.finish()
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from rankbook.engine.debugging.evaluating import evaluate, run_statement
 from rankbook.engine.debugging.prompt import Prompt
 from rankbook.engine.debugging.stepping import Stepping, is_statement, runs_cells
 from rankbook.engine.looking import owners
-from rankbook.engine.values.completing import attributes
+from rankbook.engine.values.attributes import attributes
 from rankbook.engine.values.expressions import harmless_item, value_of
 
 __all__ = ["RankDebugger", "place"]

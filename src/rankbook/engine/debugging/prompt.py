@@ -15,15 +15,12 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from typing import TYPE_CHECKING
 
-from rankbook.engine.jobs import Job
-from rankbook.engine.operations import CONTROL, operation
 from rankbook.models.events import Asks
-from rankbook.models.requests import Answer
 
 if TYPE_CHECKING:
     from rankbook.engine.cells.outbox import Outbox
 
-__all__ = ["CannotAskError", "Prompt", "answer"]
+__all__ = ["CannotAskError", "Prompt"]
 
 _LONG = 1.0
 """Seconds for which a thread that was told something keeps the prompt without asking."""
@@ -173,9 +170,3 @@ class Prompt:
             return False
         self._answers.put((number, text))
         return True
-
-
-@operation(Answer, on=CONTROL)
-def answer(job: Job, request: Answer) -> bool:
-    """Answer what the rank asks; tell whether it still asked."""
-    return job.engine.runner.prompt.answer(request.number, request.text)

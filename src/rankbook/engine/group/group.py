@@ -15,8 +15,6 @@ import torch.distributed as dist
 import torch.distributed.distributed_c10d as c10d
 
 from rankbook.calls import Ledger
-from rankbook.calls.boards import FileBoard, StoreBoard
-from rankbook.calls.checks import Board, Check
 from rankbook.distributed import (
     by_hand,
     destroy_global_state,
@@ -35,25 +33,19 @@ from rankbook.engine.group.interfaces import Interfaces
 from rankbook.engine.group.meeting import remove_former
 from rankbook.engine.group.names import Names
 from rankbook.engine.group.sockets import GlooSockets
-from rankbook.engine.group.tidying import tidy
 from rankbook.engine.host.threads import Threads
-from rankbook.engine.jobs import Job
 from rankbook.engine.looking.history import Epoch
-from rankbook.engine.operations import MAIN, operation
 from rankbook.models import Collective, GroupInfo
 from rankbook.models.cells import Script
-from rankbook.models.requests import Destroy, EndScript, Initialize
+from rankbook.models.requests import Initialize
 
-__all__ = ["Group", "destroy", "end_script", "initialize"]
+__all__ = ["Group"]
 
 _LENT = timedelta(days=2)
 """What gloo is told instead of the group's timeout."""
 
 _EPOCHS = 31
 """Earlier groups that are remembered, so that a collective can be assigned to its group."""
-
-_TIDY = 0.2
-"""Seconds after a group was replaced until what the former one has left is released."""
 
 
 class Group:
@@ -254,43 +246,6 @@ class Group:
         self._lends = backend == "gloo" and lend is not None and not _is_wrapped()
         if lend is not None and self._lends:
             lend(_LENT, dist.group.WORLD)
-
-
-@operation(Initialize, on=MAIN)
-def initialize(job: Job, request: Initialize) -> GroupInfo:
-    """Join a generation."""
-    ledger, group = job.engine.ledger, job.engine.group
-    ledger.generation = request.generation
-    if ledger.check is not None:
-        ledger.check.close()
-        ledger.check = None
-    info = group.initialize(request)
-    if request.check:
-        ledger.check = Check(_board(request), request.rank, request.timeout_minutes * 60)
-    # A rank that is new has counted what made the group, those whose groups have healed have not.
-    ledger.count_again()
-    if len(group.epochs) > 1:
-        job.later.append((_TIDY, tidy))
-    return info
-
-
-def _board(wanted: Initialize) -> Board:
-    """Where the ranks of a generation post what they are about to call."""
-    if wanted.url.startswith("file://"):  # they share a host
-        return FileBoard(f"{wanted.url.removeprefix('file://')}-check-{{}}", wanted.rank)
-    return StoreBoard(c10d._get_default_store(), wanted.rank)
-
-
-@operation(Destroy, on=MAIN)
-def destroy(job: Job, _request: Destroy) -> None:
-    """Leave the group."""
-    job.engine.group.destroy()
-
-
-@operation(EndScript, on=MAIN)
-def end_script(job: Job, _request: EndScript) -> None:
-    """Have the session's group again after a script; so does whatever begins on this thread."""
-    job.later.append((_TIDY, tidy))
 
 
 def _is_wrapped() -> bool:

@@ -1,4 +1,4 @@
-"""Saying what this process runs with."""
+"""Saying where this process stands, and what it runs with."""
 
 from __future__ import annotations
 
@@ -8,23 +8,30 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 import torch.distributed as dist
 
-from rankbook.engine.host.facts import facts
+from rankbook.engine.host.facts import facts_of
 from rankbook.engine.jobs import Job
 from rankbook.engine.operations import CONTROL, operation
 from rankbook.masking import masked, secret_values
+from rankbook.models import EngineFacts
 from rankbook.models.environment import Environment, relevant
 from rankbook.models.requests import SayEnvironment, SayFacts
 
-__all__ = ["say_environment"]
+__all__ = ["say_environment", "say_facts"]
 
 _LOOPBACK = "127.0.0.1"
 _MISSING = "not in this torch"
 
 
+@operation(SayFacts, on=CONTROL)
+def say_facts(job: Job, request: SayFacts) -> EngineFacts:
+    """Say where this engine stands."""
+    return facts_of(job.engine, request.towards)
+
+
 @operation(SayEnvironment, on=CONTROL)
 def say_environment(job: Job, _request: SayEnvironment) -> Environment:
     """What this process runs with."""
-    where = facts.act(job, SayFacts(_LOOPBACK))
+    where = facts_of(job.engine, _LOOPBACK)
     variables, _ = masked(relevant(os.environ), secret_values(os.environ.items()))
     return Environment(
         facts=where,

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 from functools import cache
+from typing import TYPE_CHECKING
 
 from rankbook import calls, driver, folders
 from rankbook._version import __version__
@@ -13,26 +14,30 @@ from rankbook.distributed import by_hand, healing
 from rankbook.distributed.stores import first_line
 from rankbook.engine.group import sockets
 from rankbook.engine.host import gpu, host
-from rankbook.engine.jobs import Job
 from rankbook.engine.looking import recorder
-from rankbook.engine.operations import CONTROL, operation
 from rankbook.models import EngineFacts
-from rankbook.models.requests import SayFacts
 
-__all__ = ["facts", "nccl_version"]
+if TYPE_CHECKING:
+    from rankbook.engine.context import Engine
+
+__all__ = ["facts_of", "nccl_version"]
 
 
-@operation(SayFacts, on=CONTROL)
-def facts(job: Job, request: SayFacts) -> EngineFacts:
-    """Where this engine stands."""
+def facts_of(engine: Engine, towards: str) -> EngineFacts:
+    """Where an engine stands.
+
+    Args:
+        engine: This process's.
+        towards: An address; of the host's own, those are told by which it is reached.
+    """
     import torch
 
-    box = job.engine.ledger.box
+    box = engine.ledger.box
     gpus, unusable = _gpus()
     return EngineFacts(
-        engine=job.engine.id,
+        engine=engine.id,
         host=socket.gethostname(),
-        addresses=host.addresses(request.towards),
+        addresses=host.addresses(towards),
         pid=os.getpid(),
         gpus=gpus,
         cwd=folders.here(),

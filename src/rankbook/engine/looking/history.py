@@ -9,13 +9,10 @@ from typing import Any, NamedTuple
 
 from rankbook.calls import Ledger
 from rankbook.engine.group.nccl import Streams
-from rankbook.engine.jobs import Job
-from rankbook.engine.operations import CONTROL, operation
 from rankbook.models.calls import Call
 from rankbook.models.recorded import Entry, EntryGroup, Recording
-from rankbook.models.requests import TellTimeline
 
-__all__ = ["Epoch", "History", "tell_timeline"]
+__all__ = ["Epoch", "History"]
 
 
 class Epoch(NamedTuple):
@@ -94,12 +91,6 @@ class History:
             groups=tuple(groups),
             entries=tuple(entries),
         )
-
-
-@operation(TellTimeline, on=CONTROL)
-def tell_timeline(job: Job, request: TellTimeline) -> Recording:
-    """Tell what was called."""
-    return job.engine.history.tell(job.engine.group.epochs, request.after, request.mark)
 
 
 def _group(call: Call, rank: int) -> EntryGroup:

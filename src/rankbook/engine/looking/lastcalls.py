@@ -1,20 +1,15 @@
-"""The file of this engine's last calls; reading that of an engine of this host that has ended."""
+"""The file of this engine's last calls."""
 
 from __future__ import annotations
 
 import atexit
 import logging
 import os
-from pathlib import Path
 
 from rankbook import lastcalls
 from rankbook.calls import Ledger
-from rankbook.engine.jobs import Job
-from rankbook.engine.operations import CONTROL, operation
-from rankbook.models.calls import LastCalls
-from rankbook.models.requests import ReadLastCalls
 
-__all__ = ["ledger", "read"]
+__all__ = ["ledger"]
 
 _log = logging.getLogger(__name__)
 
@@ -30,9 +25,3 @@ def ledger() -> Ledger:
     # Of an engine that ends in order nobody asks.
     atexit.register(kept.box.close)
     return kept
-
-
-@operation(ReadLastCalls, on=CONTROL)
-def read(_job: Job, request: ReadLastCalls) -> LastCalls | None:
-    """Read what a process of this host has called last."""
-    return lastcalls.read(Path(request.file))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -13,19 +11,15 @@ from dataclasses import replace
 from rankbook.calls import Ledger
 from rankbook.calls.blocking import OTHER_STORE
 from rankbook.engine.group.nccl import OpenSince, Streams
-from rankbook.engine.host import gpu, host
-from rankbook.engine.jobs import Job
 from rankbook.engine.looking import flight, frames
 from rankbook.engine.looking.frames import Position
-from rankbook.engine.looking.raised import with_what_it_raised, with_what_left_it
 from rankbook.engine.looking.recorder import Recorder
 from rankbook.engine.looking.stillness import Movement, Standing
-from rankbook.engine.operations import CONTROL, operation
 from rankbook.models import Collective, Look
 from rankbook.models.calls import POLL, Wait
-from rankbook.models.requests import LookAt, Run, SayStacks
+from rankbook.models.requests import Run
 
-__all__ = ["Observer", "look", "say_stacks"]
+__all__ = ["Observer"]
 
 _MOMENT = 0.03
 """Seconds in which a thread that computes uses its core."""
@@ -241,48 +235,3 @@ class Observer:
         waiting = flight.waits_in(self._ledger, at, wait, recent)
         self._known = now, waiting
         return waiting, recent if closely else ()
-
-
-@operation(LookAt, on=CONTROL)
-def look(job: Job, request: LookAt) -> Look:
-    """Say what the rank does."""
-    engine = job.engine
-    runner, info = engine.runner, engine.group.info
-    asks = runner.prompt.asks
-    if asks is not None:
-        since = time.monotonic() - runner.prompt.since
-        seen = Look("stopped", asks.place or asks.of, runner.cell, since=since)
-    else:
-        seen = engine.observer.look(
-            engine.doing, runner.cell, engine.group.since, closely=request.closely
-        )
-    runs = seen.state == "running" and runner.cell is not None
-    if runner.cell is not None and request.closely:
-        seen = with_what_it_raised(seen, runner.failures.last)
-    if seen.state == "waiting" and request.closely and not seen.handles:
-        # Between cells, too: what an exception kept alive may be destroyed at any time.
-        seen = with_what_left_it(seen, runner.failures.leftovers)
-    return replace(
-        seen,
-        since=time.time() - runner.started if runs else seen.since,
-        overdue=engine.group.overdue(seen.waiting),
-        engine=engine.id,
-        info=info,
-        in_group=not engine.group.is_destroyed,
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        memory=host.memory(),
-        memory_total=host.memory_total(),
-        gpu_memory=host.gpu_memory(info),
-        gpu=gpu.current(info),
-        last_error=runner.last_error,
-        ran=runner.ran,
-        is_script=runner.is_script,
-        failed_at=runner.failed_at,
-    )
-
-
-@operation(SayStacks, on=CONTROL)
-def say_stacks(_job: Job, _request: SayStacks) -> list[str]:
-    """Say where the main thread stands."""
-    return frames.stack()

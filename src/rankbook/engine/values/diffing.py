@@ -9,17 +9,14 @@ import ctypes
 import hashlib
 import math
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 import torch
 
-from rankbook.engine.jobs import Job
-from rankbook.engine.operations import MAIN, operation
-from rankbook.engine.values.leaves import MOST, Opaque, leaves, why_unreadable, written
-from rankbook.models.diffs import CHUNK, Chunks, Drop, Fingerprint, Leaf, Prints, SendChunks
+from rankbook.engine.values.leaves import Opaque, why_unreadable, written
+from rankbook.models.diffs import CHUNK, Leaf
 
-__all__ = ["chunks", "digest_of", "drop", "fingerprint", "local_part", "send_chunks"]
+__all__ = ["chunks_of", "digest_of", "hash_of", "leaf_of", "local_part", "memory_of"]
 
 _PIECE = 64 * 1024 * 1024
 """Bytes that are brought to the CPU, and hashed, at a time."""
@@ -28,48 +25,8 @@ _SHORT = 40
 """Characters of a value that are shown."""
 
 
-@operation(Fingerprint, on=MAIN)
-def fingerprint(job: Job, request: Fingerprint) -> Prints:
-    """Evaluate an expression and say what it consists of."""
-    compared = job.engine.compared
-    compared.clear()
-    try:
-        value = eval(request.expression, job.engine.namespace)  # noqa: S307 - as a cell would
-        pairs = list(islice(leaves(value), MOST + 1))
-        found = dict(pairs[:MOST])
-        found_leaves = tuple(_leaf(path, value) for path, value in found.items())
-    except Exception as error:  # noqa: BLE001 - it is told
-        return Prints(f"{type(error).__name__}: {error}".split("\n")[0])
-    compared.update(
-        {leaf.path: local_part(found[leaf.path]) for leaf in found_leaves if _is_compared(leaf)}
-    )
-    return Prints("", found_leaves, is_cut=len(pairs) > MOST)
-
-
-def _is_compared(leaf: Leaf) -> bool:
-    return leaf.kind == "tensor" and bool(leaf.digest)
-
-
-@operation(Chunks, on=MAIN)
-def chunks(job: Job, request: Chunks) -> list[str]:
-    """Say the hashes of a leaf's chunks."""
-    return [_hash(chunk) for chunk in _chunks(job.engine.compared[request.path])]
-
-
-@operation(SendChunks, on=MAIN)
-def send_chunks(job: Job, request: SendChunks) -> None:
-    """Send chunks of a leaf."""
-    found = list(_chunks(job.engine.compared[request.path]))
-    job.attachments.extend(bytes(_memory(found[number])) for number in request.numbers)
-
-
-@operation(Drop, on=MAIN)
-def drop(job: Job, _request: Drop) -> None:
-    """Let go of the value that is compared."""
-    job.engine.compared.clear()
-
-
-def _leaf(path: str, value: Any) -> Leaf:
+def leaf_of(path: str, value: Any) -> Leaf:
+    """Say what there is of a leaf."""
     if isinstance(value, Opaque):
         return Leaf(path, value.kind, why=value.why)
     try:
@@ -162,15 +119,17 @@ def digest_of(tensor: torch.Tensor) -> str:
     """A hash of all bits of a tensor, every NaN being the same."""
     found = hashlib.blake2b(digest_size=16, usedforsecurity=False)
     for piece in _bytes(tensor, _PIECE):
-        found.update(_memory(piece))
+        found.update(memory_of(piece))
     return found.hexdigest()
 
 
-def _hash(chunk: torch.Tensor) -> str:
-    return hashlib.blake2b(_memory(chunk), digest_size=16, usedforsecurity=False).hexdigest()
+def hash_of(chunk: torch.Tensor) -> str:
+    """A hash of a chunk."""
+    return hashlib.blake2b(memory_of(chunk), digest_size=16, usedforsecurity=False).hexdigest()
 
 
-def _chunks(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
+def chunks_of(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The bytes of a tensor, in pieces of :data:`~rankbook.models.diffs.CHUNK` bytes."""
     return _bytes(tensor, CHUNK)
 
 
@@ -189,7 +148,7 @@ def _bytes(tensor: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
         yield piece.view(torch.uint8)
 
 
-def _memory(piece: torch.Tensor) -> memoryview:
+def memory_of(piece: torch.Tensor) -> memoryview:
     """The memory of a tensor of bytes, without NumPy, which a rank need not have."""
     count = piece.numel()
     if not count:

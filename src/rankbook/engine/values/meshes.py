@@ -7,18 +7,9 @@ from typing import Any
 from torch.distributed.device_mesh import DeviceMesh
 
 from rankbook.distributed.healing import meshes
-from rankbook.engine.jobs import Job
-from rankbook.engine.operations import CONTROL, operation
-from rankbook.models.meshes import HeldMesh, SayMesh
+from rankbook.models.meshes import HeldMesh
 
-__all__ = ["described", "say_mesh"]
-
-
-@operation(SayMesh, on=CONTROL)
-def say_mesh(job: Job, request: SayMesh) -> HeldMesh:
-    """Say which mesh a variable holds, if it holds one."""
-    names = job.engine.namespace
-    return described(names[request.name]) if request.name in names else HeldMesh()
+__all__ = ["described"]
 
 
 def described(value: Any) -> HeldMesh:

@@ -16,17 +16,13 @@ from typing import Any
 import torch
 from torch.distributed.device_mesh import DeviceMesh
 
-from rankbook.engine.jobs import Job
-from rankbook.engine.operations import ASIDE, operation
 from rankbook.engine.values.diffing import digest_of, local_part
-from rankbook.engine.values.expressions import value_of
 from rankbook.engine.values.leaves import Opaque, leaves, written
 from rankbook.engine.values.meshes import described
-from rankbook.errors import InputError
 from rankbook.models import to_dict
-from rankbook.models.shown import MIME, Held, Part, Shard, Show, Values
+from rankbook.models.shown import MIME, Held, Part, Shard, Values
 
-__all__ = ["held", "show", "tell_in_results", "values_of"]
+__all__ = ["held", "tell_in_results", "values_of"]
 
 _PARTS = 8
 """Tensors of a module, or of a list, that are told."""
@@ -49,21 +45,8 @@ _DRAWN = (
 )
 """Modules and names of classes: the former takes a second to import, and is mostly not needed."""
 
-_LINE = 200
-"""Characters of an error that are told."""
-
 _SHORT = 60
 """Characters of a value of Python's that are told."""
-
-
-@operation(Show, on=ASIDE)
-def show(job: Job, request: Show) -> Held:
-    """Say what the rank holds under an expression."""
-    try:
-        return held(value_of(request.expression, job.engine.namespace))
-    except Exception as error:  # noqa: BLE001 - of a person's class, or the name is not there
-        first = str(error).split("\n")[0][:_LINE]
-        return Held(first if isinstance(error, InputError) else f"{type(error).__name__}: {first}")
 
 
 def tell_in_results(shell: Any) -> None:

@@ -1,0 +1,34 @@
+"""What this rank holds under a name or an expression, told so that it can be drawn."""
+
+from __future__ import annotations
+
+from rankbook.engine.jobs import Job
+from rankbook.engine.operations import ASIDE, CONTROL, operation
+from rankbook.engine.values.expressions import value_of
+from rankbook.engine.values.meshes import described
+from rankbook.engine.values.showing import held
+from rankbook.errors import InputError
+from rankbook.models.meshes import HeldMesh, SayMesh
+from rankbook.models.shown import Held, Show
+
+__all__ = ["say_mesh", "show"]
+
+_LINE = 200
+"""Characters of an error that are told."""
+
+
+@operation(Show, on=ASIDE)
+def show(job: Job, request: Show) -> Held:
+    """Say what the rank holds under an expression."""
+    try:
+        return held(value_of(request.expression, job.engine.namespace))
+    except Exception as error:  # noqa: BLE001 - of a person's class, or the name is not there
+        first = str(error).split("\n")[0][:_LINE]
+        return Held(first if isinstance(error, InputError) else f"{type(error).__name__}: {first}")
+
+
+@operation(SayMesh, on=CONTROL)
+def say_mesh(job: Job, request: SayMesh) -> HeldMesh:
+    """Say which mesh a variable holds, if it holds one."""
+    names = job.engine.namespace
+    return described(names[request.name]) if request.name in names else HeldMesh()
