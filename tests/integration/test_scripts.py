@@ -320,13 +320,16 @@ def test_a_child_that_a_script_forks_does_not_go_on_as_the_rank(two, write, code
         "sys.stdout = io.TextIOWrapper(sys.stdout.detach(), line_buffering=True)\nprint('né')",
         "sys.stdout = codecs.getwriter('utf-8')(sys.stdout.buffer)\nprint('né')",
         "sys.stdout = os.fdopen(sys.stdout.fileno(), 'w', 1, closefd=False)\nprint('né')",
-        "def hook(kind, value, trace): print(value)\nsys.excepthook = hook\nraise ValueError('né')",
+        "def hook(kind, value, trace): print(value)\nsys.excepthook = hook\n"
+        "torch.distributed.init_process_group('gloo')\nraise ValueError('né')",
+        "print('né')\ntorch.distributed.init_process_group('gloo')\nraise ValueError",
     ],
-    ids=["reconfigure", "bytes", "wrapped", "detached", "codec", "descriptor", "excepthook"],
+    ids=["reconfigure", "bytes", "wrapped", "detached", "codec", "descriptor", "hook", "no hook"],
 )
 def test_what_a_script_says_through_a_stream_or_hook_of_its_own_is_shown(two, write, code):
-    result = two.run_script(write(f"import codecs, io, os, sys\n{code}"))
+    result = two.run_script(write(f"import codecs, io, os, sys, torch\n{code}"))
     assert {one.stdout for one in result.values()} == {"né\n"}
+    assert {one.stderr for one in result.values()} == {""}  # no traceback but the rank's error
     assert said(two.run("print(2)")) == "2"
     assert works(two)
 

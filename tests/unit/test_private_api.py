@@ -11,6 +11,7 @@ import multiprocessing.forkserver
 import multiprocessing.util  # noqa: F401 - they are looked up by name
 import pickle
 import re
+import sys
 import time
 import warnings
 from datetime import timedelta
@@ -27,6 +28,7 @@ from processes import wait_until
 from steps import SOON
 
 import rankbook
+from rankbook.engine.cells.script import below_torchs
 
 SOURCE = Path(rankbook.__file__).parent
 
@@ -487,6 +489,17 @@ def test_the_world_still_knows_groups_and_their_ranks(world):
     for each in (dist.group.WORLD, group):
         assert world.pg_names[each] == each.group_name
         assert list(world.pg_group_ranks[each]) == [0]
+
+
+def test_the_hook_that_torch_puts_around_another_is_still_known(monkeypatch, request):
+    def hook(*_):
+        pass
+
+    monkeypatch.setattr(sys, "excepthook", hook)
+    request.getfixturevalue("world")
+    assert sys.excepthook is not hook
+    found = below_torchs(sys.excepthook)
+    assert found is hook, "engine/cells/script.py must find a script's own hook in another way"
 
 
 def test_the_flight_recorder_still_says_what_we_read(world):

@@ -7,6 +7,7 @@ back afterwards. Its names are left for looking at, as IPython's ``%run`` leaves
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import io
 import linecache
 import os
@@ -21,6 +22,8 @@ from pathlib import Path
 from types import CodeType, TracebackType
 from typing import Any
 
+from torch.distributed import distributed_c10d
+
 from rankbook import folders
 from rankbook.distributed import environment
 from rankbook.engine.cells.fresh import at_exit, fresh
@@ -30,7 +33,7 @@ from rankbook.engine.group.group import Group
 from rankbook.engine.processes import children
 from rankbook.models.cells import Script
 
-__all__ = ["Ended", "call_hook", "execute"]
+__all__ = ["Ended", "below_torchs", "call_hook", "execute"]
 
 _MAIN = "__main__"
 _NO_FILE = 2
@@ -112,12 +115,24 @@ def exit_code(error: BaseException | None) -> int:
 
 def call_hook(error: BaseException) -> None:
     """Call the script's ``sys.excepthook``, where it has one of its own, with what has ended it."""
-    if sys.excepthook is sys.__excepthook__:
+    hook = below_torchs(sys.excepthook)
+    if hook is sys.__excepthook__:
         return
     try:
-        sys.excepthook(type(error), error, error.__traceback__)
+        hook(type(error), error, error.__traceback__)
     except Exception:  # noqa: BLE001 - Python, too, shows it and goes on
         traceback.print_exc()
+
+
+def below_torchs(hook: Callable[..., object]) -> Callable[..., object]:
+    """The hook that was there before torch made a group.
+
+    Torch puts one around it that shows the traceback with the rank before each line. Ranks have
+    theirs shown, and it would stand there twice.
+    """
+    while getattr(hook, "__module__", "") == distributed_c10d.__name__:
+        hook = inspect.getclosurevars(hook).nonlocals.get("old_hook", sys.__excepthook__)
+    return hook
 
 
 def _run(module: types.ModuleType, script: Script, entry: str) -> BaseException | None:
