@@ -320,8 +320,10 @@ def test_a_child_that_a_script_forks_does_not_go_on_as_the_rank(two, write, code
         "sys.stdout = io.TextIOWrapper(sys.stdout.detach(), line_buffering=True)\nprint('né')",
         "sys.stdout = codecs.getwriter('utf-8')(sys.stdout.buffer)\nprint('né')",
         "sys.stdout = os.fdopen(sys.stdout.fileno(), 'w', 1, closefd=False)\nprint('né')",
-        "def hook(kind, value, trace): print(value)\nsys.excepthook = hook\n"
-        "torch.distributed.init_process_group('gloo')\nraise ValueError('né')",
+        (
+            "def hook(kind, value, trace): print(value)\nsys.excepthook = hook\n"
+            "torch.distributed.init_process_group('gloo')\nraise ValueError('né')"
+        ),
         "print('né')\ntorch.distributed.init_process_group('gloo')\nraise ValueError",
     ],
     ids=["reconfigure", "bytes", "wrapped", "detached", "codec", "descriptor", "hook", "no hook"],
