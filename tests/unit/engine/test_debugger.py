@@ -120,6 +120,28 @@ def test_commands_that_go_on_stop_where_a_person_expects(rank, commands, places)
     assert names["z"] == 5
 
 
+def test_a_breakpoint_that_is_stepped_over_does_not_stop_twice(rank):
+    source = "for i in range(3):\n    breakpoint()\n    x = i"
+    rank.run(source, "n", "n", "n", "n", "c", "c")
+    assert [int(place.rpartition(" ")[2]) for place in rank.prompts] == [2, 3, 1, 2, 3, 2]
+
+
+def test_what_is_displayed_is_shown_where_it_has_changed_in_place_too(rank, capsys):
+    source = "import torch\nx = torch.ones(2)\nbreakpoint()\nx += 1\ny = x\nx = y * 2\nz = 0"
+    lines = ("display x", "display", "n", "n", "n", "n", "undisplay x", "undisplay x", "c")
+    rank.run(source, *lines)
+    said = [
+        line for line in capsys.readouterr().out.splitlines() if "x" in line and ">" not in line
+    ]
+    assert said == [
+        "display x: tensor([1., 1.])",
+        "x: tensor([1., 1.])",
+        "display x: tensor([2., 2.])  [old: tensor([1., 1.])]",
+        "display x: tensor([4., 4.])  [old: tensor([2., 2.])]",
+        "*** x is not displayed.",
+    ]
+
+
 def test_nothing_is_traced_after_the_cell_and_its_breakpoints_are_gone(rank):
     rank.run("breakpoint()\ny = 1\nz = 2", "b 3", "n", "c", "c")
     assert sys.gettrace() is None
@@ -198,6 +220,12 @@ def test_a_statement_can_have_several_lines(rank, capsys):
         *("In [7] line 2", "In [7] line 2 ...", "In [7] line 2 ...", "In [7] line 2"),
         *("In [7] line 2 ...", "In [7] line 2", "In [7] line 2"),
     ]
+
+
+def test_an_expression_can_have_several_lines(rank, capsys):
+    rank.run("a = 5\nbreakpoint()", "p (a", "+ 1)", "c")
+    assert rank.prompts == ["In [7] line 2", "In [7] line 2 ...", "In [7] line 2"]
+    assert capsys.readouterr().out.splitlines()[2:] == ["6"]
 
 
 def test_a_statement_changes_a_variable_of_a_calling_function(rank):
@@ -371,6 +399,23 @@ def test_looking_back_begins_in_the_persons_frame(rank, capsys):
     rank.stops.look_back(caught.value.__traceback__)
     assert capsys.readouterr().out.splitlines()[-1] == "3"
     assert rank.prompts[0].startswith("test_debugger.py line ")
+
+
+def test_the_exceptions_behind_an_exception_can_be_looked_at(rank, capsys):
+    source = (
+        "def f(v):\n    return [][v]\ndef g():\n    try:\n        f(3)\n"
+        "    except IndexError as error:\n        raise ValueError('bad') from error\n"
+        "try:\n    g()\nexcept ValueError:\n    pdb.post_mortem()"
+    )
+    rank.run(source, "exceptions", "exceptions 0", "p v", "exceptions 1", "c")
+    assert [
+        line for line in capsys.readouterr().out.splitlines() if line[:2] not in ("->", "> ")
+    ] == [
+        "from IndexError: list index out of range (exceptions lists all)",
+        "0 IndexError: list index out of range",
+        "1 ValueError: bad",
+        "3",
+    ]
 
 
 def test_in_a_forked_child_nobody_can_be_asked(rank, monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import linecache
 import re
 import sys
@@ -14,6 +13,8 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from rankbook.engine.debugging import lines
+from rankbook.engine.debugging.chains import chain_of, said
+from rankbook.engine.debugging.displays import Displays
 from rankbook.engine.debugging.evaluating import evaluate, run_statement
 from rankbook.engine.debugging.prompt import Prompt
 from rankbook.engine.debugging.stepping import Stepping, is_statement, runs_cells
@@ -34,16 +35,6 @@ class _End(BaseException):
     """The cell is to end. Not a ``KeyboardInterrupt``: after that, pdb would ask again."""
 
 
-class _Lines(io.TextIOBase):
-    """What pdb reads its commands from."""
-
-    def __init__(self, read: Callable[[], str]) -> None:
-        self._read = read
-
-    def readline(self, _size: int | None = -1, /) -> str:  # type: ignore[override]
-        return self._read() + "\n"
-
-
 class RankDebugger(Stepping):
     """pdb, whose commands come from the notebook and whose answers are output of the cell.
 
@@ -59,12 +50,15 @@ class RankDebugger(Stepping):
             prompt: Asks for the next command.
             name_of: What a person calls a file of code: ``In [7]``, ``train.py``.
         """
-        super().__init__(stdin=_Lines(self._command), stdout=sys.stdout)
+        super().__init__(stdin=lines.Lines(self._command), stdout=sys.stdout)
         self.prompt = ""
         self.depth = 0
         """How many questions are open: more than one where an expression stops as well."""
         self._prompt = prompt
         self._name_of = name_of
+        self._displays = Displays(lambda text: evaluate(text, *self._names()), self.message)
+        self._exceptions: list[BaseException] = []
+        """Those that are looked back at, the first one raised first."""
 
     @property
     def prompt(self) -> str:
@@ -75,9 +69,12 @@ class RankDebugger(Stepping):
     def prompt(self, text: str) -> None:
         self._asks_for = text.strip()
 
-    def look_back(self, trace: TracebackType | None) -> None:
-        """Look at the frames that an exception came through; nothing of it is run again."""
+    def look_back(self, trace: TracebackType | None, error: BaseException | None = None) -> None:
+        """Look at the frames that an exception came through, and at the exceptions behind it."""
         self.reset()
+        self._exceptions = chain_of(error)
+        if len(self._exceptions) > 1:
+            self.message(f"from {said(self._exceptions[-2])} (exceptions lists all)")
         self.interaction(None, trace)
 
     def interaction(self, frame: FrameType | None, *args: Any) -> None:
@@ -165,6 +162,10 @@ class RankDebugger(Stepping):
         if left_out := sum(max(0, times - _OFTEN) for times in shown.values()):
             self.message(f"  ({left_out:,} more frames stand in these lines.)")
 
+    def preloop(self) -> None:
+        """Before the first command of a stop: show what is displayed and has changed."""
+        self._displays.show_changes(self._names()[0])
+
     # -- what is typed -----------------------------------------------------------------------
 
     def parseline(self, line: str) -> tuple[str | None, str | None, str]:
@@ -201,6 +202,8 @@ class RankDebugger(Stepping):
     # pdb's own look no further than its statement: in [x + y for x in xs], y must be global.
 
     def _getval(self, arg: str) -> Any:
+        while lines.is_unfinished(arg):
+            arg += f"\n{self._ask('...')}"
         try:
             return evaluate(arg, *self._names())
         except _End:
@@ -220,6 +223,26 @@ class RankDebugger(Stepping):
         self.error(traceback.format_exception_only(error)[-1].strip())
 
     # -- commands ----------------------------------------------------------------------------
+
+    def do_display(self, arg: str) -> None:
+        """Show an expression at each stop at which it has changed (display EXPR)."""
+        self._displays.add(self._names()[0], arg)
+
+    def do_undisplay(self, arg: str) -> None:
+        """Show an expression no more (undisplay EXPR), or none (undisplay)."""
+        if not self._displays.remove(self._names()[0], arg):
+            self.error(f"{arg} is not displayed.")
+
+    def do_exceptions(self, arg: str) -> None:
+        """List the exceptions behind the one that is looked at, or go to one (exceptions N)."""
+        if not self._exceptions:
+            self.error("No exception is looked at.")
+        elif arg.isdecimal() and int(arg) < len(self._exceptions):
+            self.setup(None, self._exceptions[int(arg)].__traceback__)
+            self.print_stack_entry(self.stack[self.curindex])
+        else:
+            for number, error in enumerate(self._exceptions):
+                self.message(f"{number} {said(error)}")
 
     def do_jump(self, arg: str) -> bool | None:
         """Set the next line to run (jump LINE): in a function, or within a statement of a cell."""

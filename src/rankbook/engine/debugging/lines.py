@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import codeop
+import io
 import re
+from collections.abc import Callable
 
-__all__ = ["asks_for_attributes", "is_python", "is_unfinished"]
+__all__ = ["Lines", "asks_for_attributes", "is_python", "is_unfinished"]
 
 _TAKE_EXPRESSIONS = frozenset(
     {"debug", "display", "help", "h", "p", "pp", "source", "undisplay", "whatis"}
@@ -16,6 +18,18 @@ _ASSIGNMENT = re.compile(r"\s*(?:[-+@*/%&|^]|//|\*\*|<<|>>)?=")
 _COMPARISON = re.compile(r"\s+(?:[-+@*/%&|^<>]|//|\*\*|<<|>>|!=|[<>]=)\s|\s+(?:is|in|and|or)\s")
 _BEGUN = re.compile(r"(?P<value>[^\W\d][\w.\[\]'\"]*)\.")
 _UNARY = re.compile(r"\s+[-+*]\s")
+
+
+class Lines(io.TextIOBase):
+    """What pdb reads its commands from."""
+
+    def __init__(self, read: Callable[[], str]) -> None:
+        """Read with a function, which returns a line without its end."""
+        self._read = read
+
+    def readline(self, _size: int | None = -1, /) -> str:  # type: ignore[override]
+        """The next line."""
+        return self._read() + "\n"
 
 
 def is_python(command: str, rest: str) -> bool:

@@ -36,9 +36,20 @@ class Stepping(pdb.Pdb):
         self.is_inside_line = False
         self._followed: CodeType | None = None
         """Code that it runs itself, and whose first line is a stop."""
+        self._stopped_before: tuple[FrameType, int] | None = None
+        """The line before which it has stopped last."""
+
+    def user_line(self, frame: FrameType) -> None:
+        """Stop before a line."""
+        self._stopped_before = frame, frame.f_lineno
+        super().user_line(frame)
 
     def stop_at(self, frame: FrameType) -> None:
         """Stop at the line where a frame stands now, then go on as the person says."""
+        is_stepped = self._stopped_before == (frame, frame.f_lineno)
+        self._stopped_before = None
+        if is_stepped and sys.gettrace() is not None and self.stopframe in (None, frame):
+            return  # the person has just seen ``breakpoint()``, and stepped over it
         sys.settrace(None)  # what follows is the debugger's own
         self.reset()
         caller: FrameType | None = frame

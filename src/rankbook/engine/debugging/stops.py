@@ -18,6 +18,7 @@ import torch.distributed as dist
 
 from rankbook.cellnames import cell_of
 from rankbook.engine.debugging import own
+from rankbook.engine.debugging.chains import said
 from rankbook.engine.debugging.debugger import RankDebugger
 from rankbook.engine.debugging.prompt import Prompt
 from rankbook.engine.imports import when_imported
@@ -66,10 +67,10 @@ class Stops:
         builtins.input = self._input
         getpass.getpass = self._getpass
 
-    def look_back(self, trace: TracebackType | None) -> None:
+    def look_back(self, trace: TracebackType | None, error: BaseException | None = None) -> None:
         """Stop where an exception was raised, in the person's frame."""
         __tracebackhide__ = True
-        self._debugger().look_back(trace)
+        self._debugger().look_back(trace, error)
 
     def look_back_at(self, error: BaseException | None) -> None:
         """Say which exception it was, and stop where it was raised."""
@@ -77,8 +78,8 @@ class Stops:
         if error is None or error.__traceback__ is None:
             print("No cell has failed here.")
             return
-        print(f"{type(error).__name__}: {error}".rstrip(": "))
-        self.look_back(error.__traceback__)
+        print(said(error))
+        self.look_back(error.__traceback__, error)
 
     def look_back_at_last(self) -> None:
         """Stop where the exception was raised that has ended a cell last."""
@@ -173,13 +174,11 @@ class Stops:
     def post_mortem(self, t: Any = None) -> None:
         """Look back at an exception or a traceback; at the one that is handled if there is none."""
         __tracebackhide__ = True
-        trace = t.__traceback__ if isinstance(t, BaseException) else t
-        if trace is None:
-            error = sys.exc_info()[1]
-            trace = error.__traceback__ if error is not None else None
+        error = t if isinstance(t, BaseException) else None if t else sys.exc_info()[1]
+        trace = error.__traceback__ if error is not None else t
         if trace is None:
             raise ValueError("A valid traceback must be passed if no exception is being handled")
-        self.look_back(trace)
+        self.look_back(trace, error)
 
     def _dist_breakpoint(self, rank: int = 0, skip: int = 0, timeout_s: float = 0) -> None:
         """Stop on one rank, while the others wait for it, as torch.distributed.breakpoint does.
