@@ -11,7 +11,13 @@ author = "the rankbook contributors"
 copyright = author
 release = version = __version__
 
-extensions = ["magic_reference", "myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = [
+    "cells",
+    "magic_reference",
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+]
 exclude_patterns = ["_build", "_ext", "lessons/rendered"]
 myst_enable_extensions = ["colon_fence", "deflist", "substitution"]
 myst_heading_anchors = 3

@@ -15,14 +15,23 @@ from pathlib import Path
 
 import nbformat
 from nbconvert import HTMLExporter
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
 from run_notebook import run
 
 ROOT = Path(__file__).parents[1]
 RENDERED = ROOT / "docs" / "lessons" / "rendered"
 
+sys.path.insert(0, str(ROOT / "docs" / "_ext"))
+from cells import CellLexer  # noqa: E402 - it lies with what builds the documentation
 
 _FOLDER = "~/lessons"
 """What the pages call the folder in which a notebook ran, and one that it made."""
+
+
+def coloured(source: str, **_: object) -> str:
+    """The code of a cell as HTML, in the colours of the documentation's other cells."""
+    return highlight(source, CellLexer(), HtmlFormatter(cssclass="highlight hl-ipython3"))
 
 
 def render(path: Path) -> str:
@@ -30,7 +39,8 @@ def render(path: Path) -> str:
     notebook = nbformat.read(path, as_version=4)
     first = notebook.cells[0]
     first.source = re.sub(r"\A# .*\n+", "", first.source)
-    body, _ = HTMLExporter(template_name="basic").from_notebook_node(notebook)
+    exporter = HTMLExporter(template_name="basic", filters={"highlight_code": coloured})
+    body, _ = exporter.from_notebook_node(notebook)
     # Links between notebooks are links between pages here.
     body = re.sub(r'href="(\w+)\.ipynb"', r'href="\1.html"', body)
     made = re.escape(str(Path(tempfile.gettempdir(), "tmp")))

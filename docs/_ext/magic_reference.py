@@ -1,7 +1,7 @@
 """Writes the reference of the magics: their own help, as ``%magic?`` shows it, in Markdown.
 
 A page says where with the marker below; Sphinx reads the page after it has been filled in.
-"""  # noqa: INP001 - Sphinx finds extensions by path
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ from clusters.test_starts import lines_of_ranks
 
 PAGE = Path(__file__).parents[2] / "docs" / "tutorials" / "cluster.md"
 # One of the hosts has another name here: one with a dash and a digit.
-BLOCKS = re.findall(r"```text\n(.*?)```", PAGE.read_text().replace("beta", "beta-2"), re.DOTALL)
+TEXT = PAGE.read_text().replace("beta", "beta-2")
+BLOCKS = re.findall(r"```(?:text|python)\n(.*?)```", TEXT, re.DOTALL)
 LINES = [line for block in BLOCKS for line in block.splitlines() if line.startswith("%dist_init")]
 [CELL] = [block for block in BLOCKS if block.startswith("%%dist\n")]
 [SHOWN] = [block for block in BLOCKS if block.startswith("[0]")]

@@ -12,6 +12,8 @@ TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorials"
 PAGE = TUTORIALS / "debugging.md"
 TRIANGLE = "\N{BLACK RIGHT-POINTING SMALL TRIANGLE}"
 
+BLOCK = re.compile(r"```(?:text|python)\n(.*?)```", re.DOTALL)
+
 
 @pytest.fixture(scope="module")
 def notebook(ipython_dir):
@@ -21,7 +23,7 @@ def notebook(ipython_dir):
 
 
 def test_both_bugs_are_found_as_the_page_says(notebook):
-    blocks = re.findall(r"```text\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    blocks = BLOCK.findall(PAGE.read_text())
     prompts = [line for block in blocks for line in block.splitlines() if TRIANGLE in line]
     typed = [line.partition(TRIANGLE)[2].strip() for line in prompts]
     cells = [block for block in blocks if block.startswith("%")]
@@ -54,7 +56,9 @@ def test_both_bugs_are_found_as_the_page_says(notebook):
 
 
 def test_the_wrong_group_is_found_as_the_page_says(notebook):
-    blocks = re.findall(r"```text\n(.*?)```", (TUTORIALS / "inside.md").read_text(), re.DOTALL)
+    blocks = re.findall(
+        r"```(?:text|python)\n(.*?)```", (TUTORIALS / "inside.md").read_text(), re.DOTALL
+    )
     said = ""
     for block in blocks:
         if not block.startswith("%"):

@@ -16,10 +16,11 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 @pytest.fixture(scope="module")
 def blocks():
-    """The page's blocks of one language, in their order, each without the comment at its head."""
-    found = {"python": [], "text": []}
+    """The page's scripts, and its cells with what they show, each in their order."""
+    found = {"scripts": [], "notebook": []}
     for language, text in BLOCK.findall(PAGE.read_text()):
-        found[language].append(text)
+        is_script = language == "python" and not text.startswith("%")
+        found["scripts" if is_script else "notebook"].append(text)
     return found
 
 
@@ -29,8 +30,8 @@ def numbered(text):
 
 
 def test_the_tutorial_about_scripts_works_as_it_is_written(blocks, tmp_path):
-    whole, corrected = blocks["python"]
-    init, run, verdict, again, trained, look = blocks["text"]
+    whole, corrected = blocks["scripts"]
+    init, run, verdict, again, trained, look = blocks["notebook"]
     script = tmp_path / "train.py"
     first = int(re.search(r"from line (\d+) on", corrected)[1])
     hangs_in = int(re.search(r"train\.py:(\d+)", verdict)[1])

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from pygments.token import Error, Keyword, Name
 
 from rankbook import ranks
 from rankbook.engine.group.group import Group
@@ -27,7 +28,7 @@ MAGICS = REFERENCE["methods"]()
 
 WRITTEN = re.compile(r"%{1,2}(?:dist\w*|rank|local|dashboard)\b")
 IN_A_BLOCK = re.compile(r"^%{1,2}(dist_\w+|dashboard)\b(.*)$", re.MULTILINE)
-BLOCK = re.compile(r"^```text\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(?:text|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def page(name):
@@ -78,6 +79,22 @@ def test_every_line_that_a_page_shows_can_be_typed(path):
     for block in BLOCK.findall(path.read_text()):
         for name, line in IN_A_BLOCK.findall(block):
             MAGICS[name].parser.parse_args(shlex.split(line))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_every_cell_of_a_page_is_coloured_as_python(path):
+    lexer = runpy.run_path(str(DOCS / "_ext" / "cells.py"))["CellLexer"]()
+    for block in re.findall(r"^```python\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL):
+        assert [text for kind, text in lexer.get_tokens(block) if kind is Error] == []
+    for block in re.findall(r"^```text\n([%!].*?)^```", path.read_text(), re.MULTILINE | re.DOTALL):
+        pytest.fail(f"a cell without colours: {block}")
+
+
+def test_code_below_a_cell_magic_and_behind_a_line_magic_is_coloured():
+    lexer = runpy.run_path(str(DOCS / "_ext" / "cells.py"))["CellLexer"]()
+    tokens = list(lexer.get_tokens("%%dist -r 0,1 --timeout 3\nfor x in y:\n    %time f(1)\n"))
+    assert {(Name.Attribute, "--timeout"), (Keyword, "for"), (Keyword, "time")} <= set(tokens)
+    assert (Name, "f") in tokens
 
 
 def rows(text):
