@@ -13,7 +13,6 @@ from rankbook.engine.cells import inner
 from rankbook.engine.cells.lastwords import LastWords
 from rankbook.engine.cells.runner import Runner
 from rankbook.engine.cells.shell import prepare
-from rankbook.engine.cells.tracebacks import hide
 from rankbook.engine.group import defaults
 from rankbook.engine.group.group import Group
 from rankbook.engine.group.nccl import Streams
@@ -63,7 +62,6 @@ class Engine:
         self.asides = Asides(self.runner.capture.muted)
         self.streams = Streams()
         calls.install(self.ledger, [Interruptible])
-        hide(kernel.shell.InteractiveTB)
         self.observer = Observer(
             self.ledger, Recorder(self.streams), self.group.silent_for, self.streams
         )

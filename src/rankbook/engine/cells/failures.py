@@ -46,9 +46,19 @@ class Failures:
         self._unraisable, sys.unraisablehook = sys.unraisablehook, self._on_unraisable
         self._shell = shell
         self._shows, shell.showtraceback = shell.showtraceback, self._show
-        # Private in IPython, unchanged in IPython 7 to 9: ipykernel overrides it to send its
-        # 'error' message. tests/unit/test_private_api.py fails if it goes.
-        self._showtraceback, shell._showtraceback = shell._showtraceback, self._on_error
+        # Private in IPython, unchanged in IPython 7 to 9: ipykernel overrides the first to send its
+        # 'error' message. tests/unit/test_private_api.py fails if one goes.
+        self._missing = [name for name in _PRIVATE if not hasattr(shell, name)]
+        if not self._missing:
+            self._showtraceback, shell._showtraceback = shell._showtraceback, self._on_error
+            tracebacks.hide(shell.InteractiveTB)
+
+    def lacking(self) -> tuple[str, ...]:
+        """What is not as it should be where IPython lacks private names, a sentence; else empty."""
+        if not self._missing:
+            return ()
+        names = " and ".join(self._missing)
+        return (f"errors of cells are shown as Python prints them: this IPython has no {names}.",)
 
     def begin(self, *, in_script: bool = False) -> None:
         """Take what is shown from now on for what ends the cell, or script."""
@@ -137,6 +147,8 @@ class Failures:
         return type(self._first), self._first, self._first.__traceback__
 
     def _render(self, error: BaseException) -> list[str]:
+        if self._missing:
+            return tracebacks.plain(error, error.__traceback__)
         render = self._shell.InteractiveTB.structured_traceback
         lines: list[str] = render(type(error), error, error.__traceback__, tb_offset=1)
         return lines
@@ -159,7 +171,8 @@ class Failures:
             error = _of_the_notebook(error)
             self._on_error(type(error), error, [f"UsageError: {error}"])
             return
-        if error is None or not (self._is_on and tracebacks.has_group(error)):
+        is_ours = self._is_on and (self._missing or tracebacks.has_group(error))
+        if error is None or not is_ours:
             if (short := traces.shortened(trace)) is not trace:
                 exc_tuple = kind, error, short
             self._shows(exc_tuple, *args, **options)
@@ -168,6 +181,8 @@ class Failures:
             trace = trace.tb_next  # the first is IPython's own
         self._on_error(type(error), error, tracebacks.plain(error, trace))
 
+
+_PRIVATE = ("_showtraceback", "InteractiveTB")
 
 _INTERRUPTS = (KeyboardInterrupt, asyncio.CancelledError)
 """What an interrupt raises in a cell. A cut connection raises one of torch's RuntimeErrors."""

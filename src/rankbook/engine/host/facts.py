@@ -54,6 +54,7 @@ def facts_of(engine: Engine, towards: str) -> EngineFacts:
             *healing.lacking(),
             *by_hand.lacking(),
             *sockets.lacking(),
+            *engine.runner.failures.lacking(),
             *_lacking(unusable),
         ),
         unusable_gpus=unusable,
