@@ -14,9 +14,12 @@ import pytest
 
 import rankbook
 from rankbook.cli import finding
+from rankbook.cli.commands import COMMANDS
 from rankbook.cli.ends import End, RefusedError, end_of
 from rankbook.cli.main import main, parser
+from rankbook.cli.printing import for_terminal
 from rankbook.cluster.keeping.running import Owner, Running, all_running, runs_kernel
+from rankbook.errors import InputError, SessionError
 from rankbook.models import Diagnosis
 
 ONE = Running("1795-ab", "here", "/x/ipcontroller-1795-ab-client.json", 1.0)
@@ -140,6 +143,31 @@ def test_the_page_and_the_skill_list_every_command_and_exit_code(capsys):
     [commands] = [a.choices for a in parser()._actions if a.dest == "command"]
     assert set(re.findall(r"^\| `(\w+)", page, re.MULTILINE)) == set(commands)
     assert set(re.findall(r"python -m rankbook (\w+)", skill)) == set(commands) - {"skill"}
-    codes = {str(end.value) for end in End} | {"130"}
+    codes = {str(end.value) for end in End} | {"130", "141"}
     assert set(re.findall(r"^\| (\d+) \|", page, re.MULTILINE)) == codes
     assert codes <= set(re.findall(r"\b\d+\b", skill.partition("## Exit codes")[2]))
+
+
+def test_what_a_notebook_would_type_is_told_as_a_command():
+    told = "%dist_restart 0-2 (or restart_ranks([0, 1, 2])) replaces them; %dist_reset --hard all"
+    assert for_terminal(told) == (
+        "`python -m rankbook restart 0-2` replaces them; %dist_reset --hard all"
+    )
+
+
+@pytest.mark.parametrize(("error", "end"), [(InputError("no"), 2), (SessionError("no"), 7)])
+def test_a_selection_that_makes_no_sense_ends_with_2(monkeypatch, error, end):
+    def fail(options):
+        raise error
+
+    monkeypatch.setitem(COMMANDS, "restart", fail)
+    assert main(["restart", "9"]) == end
+
+
+def test_a_reader_that_has_read_enough_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    line = [sys.executable, "-m", "rankbook", "skill"]
+    done = subprocess.run(line, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")

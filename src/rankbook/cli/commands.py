@@ -13,7 +13,7 @@ from typing import Any
 
 from rankbook.cli.ends import End, RefusedError, end_of
 from rankbook.cli.finding import acting_on, choose, looking_at, running
-from rankbook.cli.printing import say, since
+from rankbook.cli.printing import for_terminal, say, since
 from rankbook.cluster.keeping.running import Running
 from rankbook.display import stacks as stacks_view
 from rankbook.display import table, verdict
@@ -22,6 +22,7 @@ from rankbook.display.cells.screens import TerminalScreen
 from rankbook.errors import RankError
 from rankbook.models import Diagnosis, to_dict
 from rankbook.sessions.cells.results import CellResult
+from rankbook.sessions.group.filling import Filled
 from rankbook.sessions.session import Session
 
 __all__ = ["COMMANDS", "SKILL"]
@@ -75,7 +76,7 @@ def stacks(options: Namespace) -> End:
 def run(options: Namespace) -> End:
     """Run code on ranks."""
     code = sys.stdin.read() if options.code == "-" else options.code
-    with acting_on(_chosen(options), "run it") as session:
+    with acting_on(_chosen(options), "run it") as (session, _):
         chosen = session.select(options.ranks)
         output = None if options.json else LiveOutput(TerminalScreen(), chosen)
         result = session.run(code, list(chosen), options.timeout, output=output)
@@ -95,7 +96,7 @@ def interrupt(options: Namespace) -> End:
             f"or run `kill -INT {cluster.owners[0].pid}`, which ends what does not expect it.",
         )
     if not kernels:
-        with acting_on(cluster, "interrupt it") as session:
+        with acting_on(cluster, "interrupt it") as (session, _):
             was_busy = session.interrupt()
     else:
         was_busy = _interrupt_kernel(cluster, kernels[0].pid)
@@ -107,11 +108,15 @@ def interrupt(options: Namespace) -> End:
 def restart(options: Namespace) -> End:
     """Replace ranks."""
     ranks = " ".join(options.ranks) or None
-    with acting_on(_chosen(options), "restart ranks") as session:
-        filled = session.restart_ranks(ranks, from_rank=options.source)
-        text = f"{session.world_size} ranks, {session.backend}, generation {session.generation}."
+    with acting_on(_chosen(options), "restart ranks") as (session, is_new):
+        filled: Filled | None = None
+        # Where all had ended, joining has started as many.
+        if ranks or not is_new:
+            filled = session.restart_ranks(ranks, from_rank=options.source)
+        made = f"{session.world_size} ranks, {session.backend}, generation {session.generation}"
+        lines = [f"{made}{session.carried or '.'}", str(filled or for_terminal(session.lacking))]
         said = {"generation": session.generation, "world_size": session.world_size}
-    say(options, "\n".join(filter(None, [text, str(filled or "")])), said)
+    say(options, "\n".join(filter(None, lines)), said)
     return End.FINE
 
 
@@ -179,7 +184,7 @@ def _end_of_cell(result: CellResult, *, is_quiet: bool) -> End:
         if not is_quiet:
             text = "\n".join(error._render_traceback_())
             shown = text if sys.stderr.isatty() else _COLOURS.sub("", text)
-            print(shown, file=sys.stderr)  # noqa: T201
+            print(for_terminal(shown), file=sys.stderr)  # noqa: T201
     if result.ok:
         return End.FINE
     return end_of(result.diagnosis) or End.FAILED

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from IPython.paths import get_ipython_dir
 
-from rankbook import api
 from rankbook.cli.ends import End, RefusedError
 from rankbook.cluster.keeping.running import Running, all_running
 from rankbook.cluster.pool import Pool
@@ -61,29 +60,40 @@ def looking_at(cluster: Running) -> Iterator[Session]:
     pool = Pool.join(connection_file=cluster.connection_file)
     try:
         session = Session(pool)
-        if not session.adopt():
-            raise RefusedError(End.ERROR, f"The engines of {cluster.name} are in no process group.")
+        if not session.adopt(with_ended=True):
+            raise RefusedError(
+                End.ERROR,
+                f"The engines of {cluster.name} are in no process group together: "
+                "`python -m rankbook run rank` makes one of them, if no process uses them.",
+            )
         yield session
     finally:
         pool.close(leave=True)
 
 
 @contextmanager
-def acting_on(cluster: Running, what: str) -> Iterator[Session]:
+def acting_on(cluster: Running, what: str) -> Iterator[tuple[Session, bool]]:
     """A session that runs code, or changes something.
+
+    Its group is the one that the ranks are in, also if some of them have ended, or a new one.
 
     Args:
         cluster: Which.
         what: What it is to do, for the one who is told that it must be done elsewhere.
+
+    Yields:
+        The session, and whether its group is a new one.
 
     Raises:
         RefusedError: A living process uses the cluster.
         SessionError: The ranks are busy, though no process here uses them.
     """
     refuse_owned(cluster, what)
-    session = api.connect(connection_file=cluster.connection_file)
+    session = Session(Pool.join(connection_file=cluster.connection_file))
     try:
-        yield session
+        if is_new := not session.adopt(with_ended=True):
+            session.initialize()
+        yield session, is_new
     finally:
         session.detach()
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 from rankbook.cli.ends import End, RefusedError
-from rankbook.cli.printing import say
-from rankbook.errors import RankbookError
+from rankbook.cli.printing import for_terminal, say
+from rankbook.errors import InputError, RankbookError
 from rankbook.magics.options import (
     CLUSTER_ID,
     RANKS,
@@ -23,6 +24,9 @@ __all__ = ["main", "parser"]
 
 _INTERRUPTED = 130
 """What a shell reports of a command that Ctrl-C has ended."""
+
+_PIPE = 141
+"""What a shell reports of a command that SIGPIPE has ended."""
 
 _CLUSTER = CLUSTER_ID.but(
     help="Its id, as `clusters` lists it, or the path of its connection file. "
@@ -85,9 +89,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return COMMANDS[options.command](options)
     except KeyboardInterrupt:
         return _INTERRUPTED
+    except BrokenPipeError:
+        # Who read what is printed has read enough (`| head`); the interpreter flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _PIPE
     except RankbookError as error:
-        end = error.end if isinstance(error, RefusedError) else End.ERROR
+        end = _end_of(error)
+        text = for_terminal(str(error)) if options.command in ("run", "restart") else str(error)
         if options.json:
-            say(options, "", {"error": str(error), "exit": int(end)})
-        print(error, file=sys.stderr)  # noqa: T201
+            say(options, "", {"error": text, "exit": int(end)})
+        print(text, file=sys.stderr)  # noqa: T201
         return end
+
+
+def _end_of(error: RankbookError) -> End:
+    if isinstance(error, RefusedError):
+        return error.end
+    return End.USAGE if isinstance(error, InputError) else End.ERROR

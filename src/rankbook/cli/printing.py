@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from argparse import Namespace
 from typing import Any
 
-__all__ = ["say", "since"]
+__all__ = ["for_terminal", "say", "since"]
+
+_MAGIC = re.compile(r"%dist_(restart|interrupt)\b((?: [\d,-]+)?)(?: \(or \w+\([^()]*\)\))?")
+"""What a command can do as well, and how a script would: ``%dist_restart 2 (or …)``."""
+
+
+def for_terminal(text: str) -> str:
+    """What is to be typed into a notebook, as a command of ranks that no notebook uses."""
+    return _MAGIC.sub(r"`python -m rankbook \1\2`", text)
 
 
 def say(options: Namespace, text: str, said: Any) -> None:

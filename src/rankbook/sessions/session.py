@@ -32,14 +32,17 @@ class Session(SessionValues):
 
     # -- the group ---------------------------------------------------------------------------
 
-    def adopt(self) -> bool:
+    def adopt(self, *, with_ended: bool = False) -> bool:
         """Take over the group of joined engines as it is, also while they are busy.
+
+        Args:
+            with_ended: Also one of which ranks have ended, which :meth:`restart_ranks` replaces.
 
         Returns:
             Whether there is a whole one; else :meth:`initialize` makes one.
         """
         with self._turns.take("looking for a process group"):
-            return self._group.adopt()
+            return self._group.adopt(with_ended=with_ended)
 
     def initialize(
         self,

@@ -96,6 +96,26 @@ def test_no_group_is_found_when_ranks_are_missing_or_disagree(infos):
     assert finding.find(seen(*infos)) is None
 
 
+@pytest.mark.parametrize(
+    "infos",
+    [
+        (info(0), None),  # a spare, or a rank that lives and has left its group
+        (info(0), info(0)),
+        (info(0, 3), info(2, 3, generation=4)),
+        (None, None),
+        (),
+    ],
+)
+def test_a_rank_is_not_taken_for_ended_where_engines_are_in_no_group_or_disagree(infos):
+    assert finding.find_with_ended(seen(*infos)) is None
+
+
+def test_a_group_whose_rest_stands_elsewhere_than_we_would_place_it_is_not_kept():
+    found = finding.find_with_ended(seen(info(0, 3), replace(info(2, 3), local_rank=1)))
+    assert found.living == (10, 11)
+    assert finding.placement(found, facts(*found.living), [10, 11]) is None
+
+
 def test_the_newest_group_is_the_one_with_the_highest_number():
     assert finding.newest(seen(info(0, generation=3), None, info(0, generation=9))) == 9
     assert finding.newest({}) == 0
@@ -217,6 +237,20 @@ def test_a_new_group_is_numbered_after_one_that_lost_a_rank(dead, cluster):
     assert not session.adopt()
     session.initialize()
     assert (session.generation, session.world_size) == (3, 2)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_group_that_lost_a_rank_is_adopted_on_request_and_the_rank_is_replaced(
+    dead, cluster, rank
+):
+    cluster.pool.launcher.can_add = True  # as the keeper of a kept cluster
+    cluster.pool.kill(rank)
+    session = cluster()
+    assert session.adopt(with_ended=True)
+    assert (session.generation, session.world_size, list(session.dead_ranks)) == (2, 3, [rank])
+    assert [look.state for look in session.states()][rank] == "gone"
+    session.restart_ranks()
+    assert (session.generation, session.world_size, session.dead_ranks) == (3, 3, {})
 
 
 def test_a_smaller_group_leaves_no_engine_in_the_former_one(dead, cluster):

@@ -10,8 +10,12 @@ from rankbook.words import agree, in_words, sentence_start
 __all__ = ["adopt", "refuse_others_work"]
 
 
-def adopt(members: Members) -> dict[int, GroupInfo]:
+def adopt(members: Members, *, with_ended: bool = False) -> dict[int, GroupInfo]:
     """Make the engines of an existing group the ranks of this session, also while they are busy.
+
+    Args:
+        members: Of this session, which has no ranks yet.
+        with_ended: Whether a group of which ranks have ended is one, too.
 
     Returns:
         By rank, its place in the group; empty if no group is whole.
@@ -22,8 +26,10 @@ def adopt(members: Members) -> dict[int, GroupInfo]:
     group = found.find(seen := found.look(members))
     if group is None:
         found.refuse_silent(seen)
+        group = found.find_with_ended(seen) if with_ended else None
+    if group is None:
         return {}
-    placement = found.placement(group, members.facts_of(group.engines), members.alive)
+    placement = found.placement(group, members.facts_of(group.living), members.alive)
     if placement is None:
         return {}
     members.seat(placement)

@@ -46,8 +46,11 @@ class Group:
         """Which group is the present one, or was the last one, from 1."""
         return self.members.generation
 
-    def adopt(self) -> bool:
+    def adopt(self, *, with_ended: bool = False) -> bool:
         """Take over the group that joined engines are in already, also while they are busy.
+
+        Args:
+            with_ended: Also one of which ranks have ended.
 
         Returns:
             Whether there is one that is whole.
@@ -55,7 +58,7 @@ class Group:
         Raises:
             ClusterError: An engine does not say which group it is in, or where it stands.
         """
-        infos = adopt(self.members)
+        infos = adopt(self.members, with_ended=with_ended)
         if not infos:
             return False
         first = infos[0]

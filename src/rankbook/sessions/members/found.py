@@ -17,12 +17,25 @@ from rankbook.models.requests import LookAt
 from rankbook.ranks import label
 from rankbook.sessions.members.members import Members
 
-__all__ = ["Found", "find", "in_groups", "look", "newest", "placement", "refuse_silent"]
+__all__ = [
+    "Found",
+    "find",
+    "find_with_ended",
+    "in_groups",
+    "look",
+    "newest",
+    "placement",
+    "refuse_silent",
+]
+
+
+_ENDED = -1
+"""From here downwards go the numbers of engines that have ended before this session could ask."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """A process group that is whole."""
+    """A process group that is whole, or would be if ranks of it lived."""
 
     engines: tuple[int, ...]
     """By rank."""
@@ -30,6 +43,11 @@ class Found:
     """By rank, its place in the group."""
     busy: tuple[int, ...] = ()
     """Ranks that do something."""
+
+    @property
+    def living(self) -> tuple[int, ...]:
+        """Those engines that have not ended."""
+        return tuple(engine for engine in self.engines if engine > _ENDED)
 
 
 Seen: TypeAlias = Mapping[int, "Look | None"]
@@ -83,6 +101,27 @@ def find(seen: Seen) -> Found | None:
     return Found(tuple(engine for _, engine, _ in members), groups, busy)
 
 
+def find_with_ended(seen: Seen) -> Found | None:
+    """The group that all engines are in, if they agree about it and ranks of it are missing.
+
+    A rank is missing whose process has ended: every engine that lives says which rank it is. Its
+    engine is unknown by now, and has a number that none has.
+    """
+    infos = [look.info for look in seen.values() if look and look.info]
+    if not infos or len(infos) < len(seen):
+        return None
+    ended = set(range(infos[0].world_size)) - {info.rank for info in infos}
+    looks = {_ENDED - rank: Look("idle", info=_like(infos[0], rank)) for rank in ended}
+    return find({**seen, **looks})
+
+
+def _like(info: GroupInfo, rank: int) -> GroupInfo:
+    """What a rank that has ended would say, if all ranks are on one host."""
+    kind, _, numbered = info.device.partition(":")
+    device = f"{kind}:{rank}" if numbered else kind
+    return replace(info, rank=rank, local_rank=rank, device=device, is_main=rank == 0)
+
+
 def newest(seen: Seen) -> int:
     """The highest number of a group that an engine is in; 0 if none is in one."""
     return max((s.info.generation for s in seen.values() if s and s.info), default=0)
@@ -100,10 +139,14 @@ def placement(
 
     Args:
         found: The group.
-        facts: By engine; those of its ranks at least.
+        facts: By engine; those of its ranks that live at least.
         alive: Every engine of the cluster.
     """
-    placed = place([facts[engine] for engine in found.engines], before=found.engines)
+    of_living = next(iter(facts.values()))
+    placed = place(
+        [facts.get(engine) or replace(of_living, engine=engine) for engine in found.engines],
+        before=found.engines,
+    )
     local = [(p.engine, p.local_rank) for p in placed.places]
     if local != [(e, i.local_rank) for e, i in zip(found.engines, found.groups, strict=True)]:
         return None
