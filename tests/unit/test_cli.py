@@ -153,6 +153,8 @@ def test_what_a_notebook_would_type_is_told_as_a_command():
     assert for_terminal(told) == (
         "`python -m rankbook restart 0-2` replaces them; %dist_reset --hard all"
     )
+    told = "%dist_restart 2 --from 0 copies it."
+    assert for_terminal(told) == "`python -m rankbook restart 2 --from 0` copies it."
 
 
 @pytest.mark.parametrize(("error", "end"), [(InputError("no"), 2), (SessionError("no"), 7)])

@@ -19,7 +19,7 @@ from rankbook.display import stacks as stacks_view
 from rankbook.display import table, verdict
 from rankbook.display.cells.cell import LiveOutput
 from rankbook.display.cells.screens import TerminalScreen
-from rankbook.errors import RankError
+from rankbook.errors import RankError, SessionError
 from rankbook.models import Diagnosis, to_dict
 from rankbook.sessions.cells.results import CellResult
 from rankbook.sessions.group.filling import Filled
@@ -78,6 +78,10 @@ def run(options: Namespace) -> End:
     code = sys.stdin.read() if options.code == "-" else options.code
     with acting_on(_chosen(options), "run it") as (session, _):
         chosen = session.select(options.ranks)
+        try:
+            session.members.refuse_dead(chosen)
+        except SessionError as error:
+            raise RefusedError(End.DEAD, str(error)) from None
         output = None if options.json else LiveOutput(TerminalScreen(), chosen)
         result = session.run(code, list(chosen), options.timeout, output=output)
     if options.json:

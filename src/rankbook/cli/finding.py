@@ -64,7 +64,7 @@ def looking_at(cluster: Running) -> Iterator[Session]:
             raise RefusedError(
                 End.ERROR,
                 f"The engines of {cluster.name} are in no process group together: "
-                "`python -m rankbook run rank` makes one of them, if no process uses them.",
+                "`python -m rankbook restart` makes one.",
             )
         yield session
     finally:

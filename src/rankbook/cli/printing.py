@@ -10,7 +10,9 @@ from typing import Any
 
 __all__ = ["for_terminal", "say", "since"]
 
-_MAGIC = re.compile(r"%dist_(restart|interrupt)\b((?: [\d,-]+)?)(?: \(or \w+\([^()]*\)\))?")
+_MAGIC = re.compile(
+    r"%dist_(restart|interrupt)\b((?: [\d,-]+)?(?: --from \d+)?)(?: \(or \w+\([^()]*\)\))?"
+)
 """What a command can do as well, and how a script would: ``%dist_restart 2 (or …)``."""
 
 

@@ -118,9 +118,10 @@ def _cells(state: Look, mesh: NamedMesh | None) -> tuple[str, ...]:
         info.backend if info and state.in_group else "",
         str(info.world_size) if info else "",
         ("yes" if info.is_main else "no") if info else "",
-        str(state.engine),
+        # That of a rank which ended before this session came is not known.
+        "" if state.engine is None or state.engine < 0 else str(state.engine),
         state.host,
         str(state.pid) if state.pid else "",
-        f"{word(state)}: {does}" if does else word(state),
+        f"{word(state)}: {does}" if does not in ("", f"has {word(state)}") else word(state),
         memory(state),
     )
