@@ -33,16 +33,37 @@ def waits_for_lock(frame: FrameType) -> bool:
 def _named(code: CodeType, instruction: int) -> ast.expr | None:
     """The expression of what may be a lock that an instruction takes; None if it takes none."""
     if not hasattr(code, "co_positions"):  # Python 3.10
-        return None
+        return _alone_in_its_line(code, instruction)
     # Python 3.11 gives the place of the whole statement to what a ``with`` begins with; the
     # instruction before that has loaded the lock.
     at = instruction // 2 - (code.co_code[instruction] == _BEFORE_WITH)
     found = _expression(code, next(islice(code.co_positions(), at, None)))
-    if isinstance(found, ast.Call) and not (found.args or found.keywords):
-        called = found.func
-        is_acquired = isinstance(called, ast.Attribute) and called.attr == "acquire"
-        return called.value if is_acquired else None  # type: ignore[attr-defined]
+    if isinstance(found, ast.Call):
+        return _acquired(found)
     return found if isinstance(found, (ast.Name, ast.Attribute)) else None
+
+
+def _alone_in_its_line(code: CodeType, instruction: int) -> ast.expr | None:
+    """The lock that the line of an instruction takes, if it does nothing else."""
+    line = max(line for at, line in dis.findlinestarts(code) if at <= instruction)
+    text = getline(code.co_filename, line).strip()
+    try:
+        statements = ast.parse(f"{text} pass" if text.endswith(":") else text).body
+    except (SyntaxError, ValueError):
+        return None
+    match statements:
+        case [ast.With(items=[ast.withitem(context_expr=ast.Name() | ast.Attribute() as found)])]:
+            return found if text.endswith(":") else None
+        case [ast.Expr(value=ast.Call() as call)]:
+            return _acquired(call)
+    return None
+
+
+def _acquired(call: ast.Call) -> ast.expr | None:
+    """What a call acquires for as long as it takes; None if it does not."""
+    if call.args or call.keywords or not isinstance(call.func, ast.Attribute):
+        return None
+    return call.func.value if call.func.attr == "acquire" else None
 
 
 def _expression(code: CodeType, place: tuple[int | None, ...]) -> ast.expr | None:
