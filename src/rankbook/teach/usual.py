@@ -6,13 +6,18 @@ import re
 
 from rankbook.teach.trying import Tried
 
-__all__ = ["DOTS", "UNWAITED", "usual_hint"]
+__all__ = ["DOTS", "UNWAITED", "YIELDS", "usual_hint"]
 
 DOTS = "The cell has dots left: write your code in their place. hint(1) helps to begin."
 
 UNWAITED = (
     "Nobody waits: what async_op=True, isend and irecv return is a handle. Call its wait() before "
     "the result is used."
+)
+
+YIELDS = (
+    "A function with yield returns a generator, which has not begun. Put what it yields into a "
+    "list, and return that."
 )
 
 _ASYNC = re.compile(r"async_op\s*=\s*True|\b(?:isend|irecv)\(")
@@ -42,6 +47,8 @@ def usual_hint(name: str, code: str, tried: Tried, *, is_here: bool) -> str:
         return DOTS
     if tried.hang and not tried.raised:
         return tried.advice
+    if any(said.get("got", "").startswith("<generator ") for said in tried.said.values()):
+        return YIELDS
     if _got_none(tried) or any("NoneType" in what for _, what in tried.raised.values()):
         return _of_none(code)
     return UNWAITED if is_unwaited(code) else ""

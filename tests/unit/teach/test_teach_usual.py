@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from rankbook.teach.trying import Tried
-from rankbook.teach.usual import DOTS, usual_hint
+from rankbook.teach.usual import DOTS, YIELDS, usual_hint
 
 NONE = Tried({0: {"finding": "other", "got": "None", "want": "4"}})
 OTHER = Tried({0: {"finding": "other", "got": "3", "want": "4"}})
+YIELDED = Tried({0: {"finding": "other", "got": "<generator object f>", "want": "4"}})
 HANG = Tried({}, hang="missing_rank", advice="Often it is a branch.")
 RAISED = Tried({}, raised={0: ("TypeError", "TypeError: unsupported: 'NoneType' and 'int'")})
 
@@ -26,6 +27,7 @@ def hint_for(code, tried, *, is_here=False):
         ("    y = dist.broadcast(x, 0)\n    return y / 2\n", RAISED, "Collectives of torch"),
         ("    dist.all_reduce(x, async_op=True)\n    return x\n", OTHER, "Nobody waits"),
         ("    h = dist.isend(x, 1)\n    return x\n", OTHER, "Nobody waits"),
+        ("    yield x\n", YIELDED, YIELDS),
         ("    dist.barrier()\n", HANG, "Often it is a branch."),
     ],
 )
