@@ -116,12 +116,11 @@ def hint(number: int | str = 1, name: str | int = "") -> Hint:
     its, book = _open()
     if isinstance(number, str):
         number, name = name or 1, number
-    number, name = int(number), str(name)
-    item = its.find(name or _present(its, book))
+    item = its.find(str(name) or _present(its, book))
     if not isinstance(item, Exercise):
         raise LessonError(f"{item.name} is a prediction: guess, then run the cell.")
     count = len(item.hints)
-    if number not in range(1, count + 1):
+    if not isinstance(number, int) or number not in range(1, count + 1):
         raise LessonError(f"{item.name} has {count} hints: hint(1) to hint({count}).")
     book.hinted(item.name, number)
     return Hint(item.name, number, count, item.hints[number - 1])
