@@ -65,6 +65,7 @@ def test_a_script_that_fails_fails_the_cell_and_keeps_its_result(notebook, folde
         ("%dist_run -r 0", "There is nothing to run: give a script, %dist_run train.py."),
         ("%dist_run 'train.py", "close the quotation mark"),
         ("%dist_run nothing.py", "cannot open 'nothing.py'"),
+        ("%dist_run .", "is a folder without __main__.py"),
         ("%dist_run --nothing train.py", "run %dist_run? to see its options"),
     ],
 )

@@ -35,6 +35,10 @@ def check(script: Script) -> None:
     path = Path(script.folder, script.path)
     if path.is_dir():
         path = path / "__main__.py"
+        if not path.exists():
+            raise InputError(
+                f"{script.path!r} is a folder without __main__.py: give the path of a script."
+            )
     try:
         with io.open_code(str(path.absolute())) as file:
             source = file.read()
