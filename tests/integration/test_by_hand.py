@@ -370,14 +370,23 @@ def work(i, size):
             "    if i: print(f'reduced {x.item()}')\n"
             "mp.start_processes(told, args=(2,), nprocs=2, start_method='fork')"
         ),
+        (
+            "os.environ['MASTER_PORT'] = port = os.environ['MASTER_PORT']\n"
+            "def told(i, size):\n    os.environ.update(RANK=str(i), WORLD_SIZE=str(size))\n"
+            "    os.environ['MASTER_PORT'] = port\n    dist.init_process_group('gloo')\n"
+            "    x = torch.ones(1)\n    dist.all_reduce(x)\n"
+            "    if i: print(f'reduced {x.item()}')\n"
+            "mp.start_processes(told, args=(2,), nprocs=2, start_method='fork')"
+        ),
     ],
-    ids=["spawn", "fork", "fork by torch", "fork by torch, told by the environment"],
+    ids=["spawn", "fork", "fork by torch", "told by the environment", "told by the rank"],
 )
 def test_every_rank_starts_a_world_of_its_own_at_one_and_the_same_port(world, start):
     result = world.run(FAMILY.replace("{start}", start), timeout=100)
     result.raise_for_error()
     assert [its.stdout.count("reduced 2.0") for its in result.values()] == [1, 1]
-    assert values(world, REDUCE) == {"[2.0, 2.0]"}
+    programs = "assert os.environ['MASTER_PORT'] != os.popen('echo $MASTER_PORT').read().strip()"
+    assert values(world, programs + REDUCE) == {"[2.0, 2.0]"}
 
 
 def test_processes_of_several_ranks_are_one_world_at_a_port_of_their_own(world):

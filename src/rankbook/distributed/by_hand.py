@@ -30,7 +30,16 @@ from rankbook.distributed import adopting, destroying, devices, rendezvous, stor
 from rankbook.distributed.environment import Launch, is_loopback
 from rankbook.distributed.stores import Store
 
-__all__ = ["Ports", "act_as", "disable", "enable", "lacking", "wait_until_connected"]
+__all__ = [
+    "Ports",
+    "act_as",
+    "disable",
+    "enable",
+    "lacking",
+    "ports",
+    "tell_children",
+    "wait_until_connected",
+]
 
 _LOOPBACK = "127.0.0.1"
 _PORT, _CHILDRENS_PORT = "port", "children's port"
@@ -115,6 +124,20 @@ def _be_a_child() -> None:
     """Meet elsewhere, as programs do that a rank starts: at the session's port rank 0 listens."""
     if os.environ.get("MASTER_PORT") == str(_session.address[1]):
         os.environ["MASTER_PORT"] = str(_session.childrens)
+
+
+def tell_children() -> None:
+    """Have programs that this process starts inherit their port, which os.environ does not show.
+
+    Code that sets MASTER_PORT to what it is already has them inherit the session's.
+    """
+    if os.environ.get("MASTER_PORT") == str(_session.address[1]):
+        os.putenv("MASTER_PORT", str(_session.childrens))
+
+
+def ports() -> Ports:
+    """The session's; zeros where there is none."""
+    return Ports(_session.address[1], _session.childrens)
 
 
 def _stand_in() -> None:

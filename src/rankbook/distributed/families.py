@@ -8,6 +8,9 @@ on.
 A process belongs to such a world if its rank is its number among those with one function. In
 a world over several ranks of the session, those that are not of rank 0 have higher ranks.
 
+A library that reads MASTER_PORT on the rank, and tells it the processes that it starts, has them
+meet where rank 0 serves the session's store. So they take the port that is meant for them.
+
 What torch forks to be a world begins without a group, as what it spawns: that of the rank is of no
 use to it, and libraries that find one make none.
 """
@@ -26,7 +29,9 @@ from weakref import WeakKeyDictionary
 
 import torch.distributed as dist
 
+from rankbook.distributed import by_hand
 from rankbook.distributed.aside import Aside
+from rankbook.distributed.by_hand import Ports
 from rankbook.distributed.environment import is_loopback
 
 __all__ = ["install"]
@@ -44,16 +49,22 @@ class _Member:
     """The function of a process that may belong to such a world; it is sent there."""
 
     def __init__(
-        self, function: Callable[..., Any], number: int, shift: int, *, is_forked: bool = False
+        self,
+        function: Callable[..., Any],
+        number: int,
+        shift: int,
+        ports: Ports,
+        *,
+        is_forked: bool = False,
     ) -> None:
         self._function = function
         self._number = number
         self._shift = shift
+        self._ports = ports
         self._is_forked = is_forked
 
     def __call__(self, *args: Any, **named: Any) -> None:
-        if self._shift:
-            self._meet_apart()
+        self._meet_apart()
         if self._is_forked and dist.is_initialized():
             _inherited.append(Aside())
         self._function(*args, **named)
@@ -66,6 +77,8 @@ class _Member:
 
         @functools.wraps(create)
         def create_store(hostname: str, port: int, rank: int, *more: Any, **options: Any) -> Any:
+            if port == self._ports.ours:
+                port = self._ports.childrens
             # The processes of torch's own launcher meet where it listens.
             is_launched = "TORCHELASTIC_RUN_ID" in os.environ
             if rank == self._number and is_loopback(hostname) and not is_launched:
@@ -86,14 +99,16 @@ def install() -> None:
         # Private in Python 3.10 to 3.14: what a process is to call. It forgets it when it starts.
         function: Any = getattr(process, "_target", None)
         shift = _APART * int(os.environ.get("LOCAL_RANK", "0"))
-        is_forked = getattr(function, "__module__", "") == _TORCHS and isinstance(
-            process, ForkProcess
-        )
-        if function is not None and (shift or is_forked):
+        is_torchs = getattr(function, "__module__", "") == _TORCHS
+        is_forked = isinstance(process, ForkProcess)
+        # On rank 0 what is spawned by others than torch is left alone: it may never import torch.
+        if function is not None and (shift or is_torchs or is_forked):
             alive = multiprocessing.active_children()
             number = sum(functions.get(one) == function for one in alive)
             functions[process] = function
-            process._target = _Member(function, number, shift, is_forked=is_forked)
+            process._target = _Member(
+                function, number, shift, by_hand.ports(), is_forked=is_torchs and is_forked
+            )
         start(process)
 
     BaseProcess.start = start_apart  # type: ignore[assignment, method-assign]

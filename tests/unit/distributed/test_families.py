@@ -7,6 +7,7 @@ from importlib import import_module
 import pytest
 
 from rankbook.distributed import families
+from rankbook.distributed.by_hand import Ports
 
 rendezvous = import_module("torch.distributed.rendezvous")  # a function has its name, too
 
@@ -19,6 +20,7 @@ rendezvous = import_module("torch.distributed.rendezvous")  # a function has its
         ("localhost", 65000, 1, 1488),
         ("localhost", 12355, 3, 12355),  # it belongs to a larger world
         ("10.0.0.1", 12355, 1, 12355),
+        ("localhost", 20000, 1, 31000),  # the session's own
     ],
 )
 def test_the_second_process_that_local_rank_1_starts_meets_its_world_1000_ports_higher(
@@ -33,5 +35,5 @@ def test_the_second_process_that_local_rank_1_starts_meets_its_world_1000_ports_
     def work(rank):
         rendezvous._create_c10d_store(host, port, rank, 2, None, use_libuv=True)
 
-    families._Member(work, 1, 1000)(rank)
+    families._Member(work, 1, 1000, Ports(20000, 30000))(rank)
     assert made == [((host, where, rank, 2, None), {"use_libuv": True})]

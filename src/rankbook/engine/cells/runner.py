@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from rankbook.distributed import by_hand
 from rankbook.engine.cells import script
 from rankbook.engine.cells.capture import Capture
 from rankbook.engine.cells.failures import Failures
@@ -90,6 +91,7 @@ class Runner:
         self.failures.begin(in_script=cell.script is not None)
         self._naming.begin(cell)
         self.prompt.begin()
+        by_hand.tell_children()
         try:
             if cell.script is None:
                 raised = await self._execute(cell)

@@ -113,8 +113,7 @@ class Group:
         timeout = timedelta(minutes=wanted.timeout_minutes)
         ports = by_hand.enable(environment.read(), wanted.address, timeout)
         os.environ["MASTER_PORT"] = str(ports.ours)
-        # What this process starts inherits this one, which os.environ does not show.
-        os.putenv("MASTER_PORT", str(ports.childrens))
+        by_hand.tell_children()
         healed = healing.heal(self._account, clean=wanted.clean)
         self._lend_time(info.backend)
         self._account = None
