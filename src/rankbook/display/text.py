@@ -9,7 +9,7 @@ from functools import lru_cache
 from rankbook import ranks as rank_selection
 from rankbook.models.meshes import NamedMesh
 
-__all__ = ["alike", "in_columns", "overwrite", "plain", "prefixed"]
+__all__ = ["alike", "in_columns", "is_notice", "overwrite", "plain", "prefixed"]
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _CELL = re.compile(r"(?:\x1b\[[0-9;?]*[A-Za-z])*[^\x1b]")
@@ -68,6 +68,16 @@ _OF_TIME = re.compile(
     r"|\bpid[ =]\d+"
 )
 """A time alone is one of a log line where that begins with it; elsewhere it may be a duration."""
+
+
+def is_notice(line: str) -> bool:
+    """Whether a line is the first one of a Python warning, or one of torch's log."""
+    return ("Warning: " in line or line[:1] in "[VIWECF") and _NOTICE.search(line) is not None
+
+
+_NOTICE = re.compile(
+    r"(?::|line )\d+: \w*Warning: |^\[rank\d+\]:|^\[Gloo\] Rank |^\[?[VIWECF]\d{4} \d\d:\d\d:"
+)
 
 
 def plain(text: str) -> str:

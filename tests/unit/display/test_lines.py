@@ -193,6 +193,33 @@ def test_patience_shrinks_when_waiting_is_in_vain():
     assert waits[-1] == pytest.approx(0.001)
 
 
+def test_a_notice_waits_longer_for_ranks_that_are_behind():
+    ranks = Ranks()
+    notice = Item(("stderr", "x.py:1: UserWarning: slow"), is_notice=True)
+    ranks.merger.push(0, notice, ranks.now)
+    assert ranks.due() == []
+    ranks.pass_time(0.3)
+    ranks.merger.push(1, notice, ranks.now)
+    assert ranks.due() == [((0, 1), "x.py:1: UserWarning: slow")]
+    ranks.say(0, "no notice")
+    assert ranks.due() == []
+    assert ranks.wait == pytest.approx(PATIENCE)
+
+
+def test_a_rank_that_alone_gives_notice_is_soon_shown_without_delay():
+    ranks = Ranks()
+    for number in range(12):
+        ranks.merger.push(0, Item(("stderr", str(number)), is_notice=True), ranks.now)
+        assert ranks.due() == []
+        assert ranks.wait < 0.41
+        ranks.pass_time()
+        assert ranks.due() == [((0,), str(number))]
+    assert ranks.wait == INFINITY
+    ranks.merger.push(0, Item(("stderr", "last"), is_notice=True), ranks.now)
+    ranks.due()
+    assert ranks.wait <= 0.002
+
+
 def test_patience_is_restored_when_waiting_pays():
     ranks = Ranks()
     for number in range(8):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from rankbook.display.cells.lines import Item, Merger
-from rankbook.display.text import alike
+from rankbook.display.text import alike, is_notice
 from rankbook.engine.cells import between
 from rankbook.engine.cells.between import Between
 
@@ -45,7 +47,7 @@ def test_of_too_much_the_latest_is_kept_and_the_loss_is_said(monkeypatch):
 def merged(*lines, stream="stderr"):
     merger = Merger(range(len(lines)))
     for rank, line in enumerate(lines):
-        merger.push(rank, Item((stream, alike(line, stream)), line), 0.0)
+        merger.push(rank, Item((stream, alike(line, stream)), line, is_notice(line)), 0.0)
     return [(item.ranks, item.item.shown) for item in merger.due((), 1.0)[0]]
 
 
@@ -76,6 +78,25 @@ def test_warnings_and_log_lines_merge_in_spite_of_pids_ranks_and_times():
         ("2026-11-27 22:57:08,123 INFO begun", "2026-11-27 22:57:08,999 INFO begun"),
     ):
         assert merged(one, other) == [((0, 1), one)]
+
+
+@pytest.mark.parametrize(
+    ("line", "is_one"),
+    [
+        ("In [25] line 12: DeprecationWarning: old", True),
+        ("/t/x.py:36: UserWarning: You have chosen to seed training.", True),
+        ("[rank0]:W1128 20:38:57.106000 14581 torch/x.py:12] careful", True),
+        ("W1128 20:38:57.106000 14581 torch/x.py:12] careful", True),
+        ("[W1128 20:38:57.106000 x.cpp:1] careful", True),
+        ("[Gloo] Rank 0 is connected to 1 peer ranks.", True),
+        ("Epoch 1: loss 0.3", False),
+        ("Warning: mine", False),
+        ("[1/4]  25%", False),
+        ("", False),
+    ],
+)
+def test_a_notice_is_a_warning_or_a_line_of_torch_s_log(line, is_one):
+    assert is_notice(line) is is_one
 
 
 def test_what_a_person_prints_is_not_taken_for_the_same():

@@ -10,7 +10,7 @@ from rankbook.display import shown, verdict
 from rankbook.display.cells.entries import Screen
 from rankbook.display.cells.lines import Item, Merged, Merger
 from rankbook.display.cells.page import Named, Page
-from rankbook.display.text import alike, overwrite, prefixed
+from rankbook.display.text import alike, is_notice, overwrite, prefixed
 from rankbook.models import Diagnosis, load
 from rankbook.models.events import Clear, Display, Event, Result, Stream, from_row, to_row
 from rankbook.models.meshes import NamedMesh
@@ -89,7 +89,8 @@ class LiveOutput:
             self._page.end(key, line)
         else:
             rank, stream = key
-            self._merger.push(rank, Item((stream, alike(line, stream)), line), now)
+            item = Item((stream, alike(line, stream)), line, is_notice(line))
+            self._merger.push(rank, item, now)
 
     def _end_partial(self, rank: int) -> None:
         for key in [k for k in self._partial if k[0] == rank]:

@@ -4,7 +4,8 @@ A rank's items (lines and rich displays) stay in order. An item waits a moment f
 print the same, as long as they can: they still run, and have printed nothing else meanwhile. How
 long is *patience*: it starts optimistic, is halved each time the wait was in vain, and is restored
 when it paid. So ranks that print in step are merged, and a rank that prints alone is soon shown
-without delay. There is no clock in here; callers pass the time.
+without delay. For notices, which libraries give to every rank where they may be far from in step,
+there is another, longer patience. There is no clock in here; callers pass the time.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ __all__ = ["LONGEST", "SHORTEST", "Item", "Merged", "Merger"]
 
 LONGEST = 0.05
 """Patience to begin with, seconds."""
+
+_LONGEST_FOR_NOTICES = 0.4
+"""The same for a notice: ranks that share few cores come to a warning some tenths apart."""
 
 SHORTEST = 0.001
 """Patience at the least, seconds."""
@@ -37,6 +41,8 @@ class Item(NamedTuple):
     Items with the same key are merged."""
     text: str = ""
     """What to show instead, where texts that are not the same count as equal."""
+    is_notice: bool = False
+    """Whether it is a warning or a log line of a library."""
 
     @property
     def kind(self) -> str:
@@ -90,7 +96,8 @@ class Merger:
         self._holders: dict[tuple[str, str], int] = {}
         """By key, how many ranks have an item of it in their queues."""
         self._size = 0
-        self._patience = LONGEST
+        self._patience = {True: _LONGEST_FOR_NOTICES, False: LONGEST}
+        """For notices, and for the rest."""
 
     def push(self, rank: int, item: Item, now: float) -> None:
         """Take an item that a rank printed at ``now`` (seconds, any monotonic clock)."""
@@ -120,7 +127,7 @@ class Merger:
             if blocker is not None:
                 out.append(self._take(self._queues[blocker].items[0]))
                 continue
-            wait = self._queues[first].times[0] + self._patience - now
+            wait = self._queues[first].times[0] + self._patience[item.is_notice] - now
             if wait > 0 and self._size < _FLOOD and self._may_follow(running):
                 return out, wait
             out.append(self._take(item, now))
@@ -177,13 +184,15 @@ class Merger:
         ranks = [rank for rank, q in self._queues.items() if q.items and q.items[0].key == item.key]
         if now is not None and len(self._queues) > 1 and self._size < _FLOOD:
             times = [self._queues[rank].times[0] for rank in ranks]
-            self._learn(len(ranks), max(times) - min(times), now - min(times))
+            self._learn(item, len(ranks), max(times) - min(times), now - min(times))
         for rank in ranks:
             self._pop(rank)
         return Merged(tuple(ranks), item)
 
-    def _learn(self, sharers: int, skew: float, waited: float) -> None:
+    def _learn(self, item: Item, sharers: int, skew: float, waited: float) -> None:
+        patience = self._patience[item.is_notice]
         if sharers > 1 and skew > 0:
-            self._patience = LONGEST
-        elif sharers == 1 and waited >= min(self._patience, _NOTICEABLE):
-            self._patience = max(self._patience / 2, SHORTEST)
+            patience = _LONGEST_FOR_NOTICES if item.is_notice else LONGEST
+        elif sharers == 1 and waited >= min(patience, _NOTICEABLE):
+            patience = max(patience / 2, SHORTEST)
+        self._patience[item.is_notice] = patience
