@@ -13,17 +13,18 @@ __all__ = ["Table", "to_html", "to_text"]
 
 _COLUMNS = (
     "rank",
-    "local rank",
+    "state",
+    "memory",
     "device",
-    "backend",
-    "world size",
-    "main",
     "engine",
     "host",
     "pid",
-    "state",
-    "memory",
+    "local rank",
+    "backend",
+    "world size",
+    "main",
 )
+"""In a narrow window the last are out of sight: those that never change."""
 
 _NUMBERS = frozenset({"rank", "local rank", "world size", "engine", "pid", "memory"})
 
@@ -46,7 +47,8 @@ def to_text(snapshot: Snapshot) -> str:
     if not snapshot.states:
         return headline(snapshot)
     columns = _columns(snapshot)
-    rows = [columns, *(_cells(state, snapshot.mesh) for state in snapshot.states)]
+    cells = [_cells(state, snapshot.mesh) for state in snapshot.states]
+    rows = [columns, *([found[name] for name in columns] for found in cells)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
     lines = [
         "  ".join(
@@ -74,8 +76,8 @@ def _columns(snapshot: Snapshot) -> tuple[str, ...]:
 
 
 def _row(state: Look, columns: tuple[str, ...], mesh: NamedMesh | None) -> str:
-    cells = []
-    for name, text in zip(columns, _cells(state, mesh), strict=True):
+    cells, texts = [], _cells(state, mesh)
+    for name in columns:
         if name == "state":
             does = f' <span style="color: {html.QUIET}">{escape(doing(state))}</span>'
             inner = (
@@ -83,7 +85,7 @@ def _row(state: Look, columns: tuple[str, ...], mesh: NamedMesh | None) -> str:
                 f"{does if doing(state) else ''}"
             )
         else:
-            inner = escape(text)
+            inner = escape(texts[name])
         cells.append(f'<td style="{_style(name)}">{inner}</td>')
     error = ""
     if state.last_error:
@@ -106,22 +108,22 @@ def _style(name: str) -> str:
     return style
 
 
-def _cells(state: Look, mesh: NamedMesh | None) -> tuple[str, ...]:
+def _cells(state: Look, mesh: NamedMesh | None) -> dict[str, str]:
     info = state.info
     does = doing(state)
-    place = () if mesh is None else (mesh.place(info.rank) if info else "",)
-    return (
-        rank_name(state),
-        *place,
-        str(info.local_rank) if info else "",
-        device(state),
-        info.backend if info and state.in_group else "",
-        str(info.world_size) if info else "",
-        ("yes" if info.is_main else "no") if info else "",
-        # That of a rank which ended before this session came is not known.
-        "" if state.engine is None or state.engine < 0 else str(state.engine),
-        state.host,
-        str(state.pid) if state.pid else "",
-        f"{word(state)}: {does}" if does not in ("", f"has {word(state)}") else word(state),
-        memory(state),
-    )
+    place = {} if mesh is None else {mesh.name: mesh.place(info.rank) if info else ""}
+    return place | {
+        "rank": rank_name(state),
+        "state": f"{word(state)}: {does}"
+        if does not in ("", f"has {word(state)}")
+        else word(state),
+        "memory": memory(state),
+        "device": device(state),
+        "engine": str(state.engine),
+        "host": state.host,
+        "pid": str(state.pid) if state.pid else "",
+        "local rank": str(info.local_rank) if info else "",
+        "backend": info.backend if info and state.in_group else "",
+        "world size": str(info.world_size) if info else "",
+        "main": ("yes" if info.is_main else "no") if info else "",
+    }

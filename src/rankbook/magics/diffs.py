@@ -40,7 +40,8 @@ class DiffMagics(RankMagics):
         option(
             "--every",
             action="store_true",
-            help="Compare it after every cell from now on; without EXPR: stop that.",
+            help="Watch EXPR: compare it again after each cell, and say so when the answer is "
+            "another. Without EXPR: watch nothing any more.",
         ),
         option("expression", nargs="*", metavar="EXPR", help="What is evaluated on each rank."),
     )
@@ -62,8 +63,13 @@ class DiffMagics(RankMagics):
 
         args, expression = parse_with_expression(self.dist_diff, line)
         if args.every and not expression:
+            watched = ", ".join(self._watched)
             self._watched.clear()
-            print("No value is compared after cells any more.")
+            print(
+                f"No longer compared after each cell: {watched}."
+                if watched
+                else "Nothing is watched: %dist_diff --every EXPR compares EXPR after each cell."
+            )
             return None
         if not expression:
             raise InputError("There is nothing to compare: %dist_diff EXPR.")
@@ -71,6 +77,10 @@ class DiffMagics(RankMagics):
         if args.every:
             self._watched[expression] = args.ranks
             self._told[expression] = found.summary
+            print(
+                f"{expression} is compared after each cell from now on; what changes is said. "
+                "%dist_diff --every alone ends that."
+            )
         return DiffView(found)
 
     def _after_cell(self, *_: object) -> None:
