@@ -54,6 +54,16 @@ def test_the_same_line_of_all_ranks_is_merged():
     assert ranks.wait == INFINITY
 
 
+def test_after_a_prompt_at_which_one_was_told_something_ranks_stand_in_order_again():
+    ranks = Ranks(3)
+    ranks.running = set()
+    ranks.say(0, "told alone")
+    assert ranks.due() == [((0,), "told alone")]
+    for rank in (2, 0):
+        ranks.say(rank, f"from {rank}")
+    assert ranks.due() == [((0,), "from 0"), ((2,), "from 2")]
+
+
 def test_different_lines_stand_in_the_order_of_the_ranks():
     ranks = Ranks(3)
     for rank in (2, 1, 0):

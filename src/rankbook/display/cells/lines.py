@@ -131,6 +131,9 @@ class Merger:
             if wait > 0 and self._size < _FLOOD and self._may_follow(running):
                 return out, wait
             out.append(self._take(item, now))
+        if not running:  # all stand at a prompt: what they were told, they say from the lowest on
+            for queue in self._queues.values():
+                queue.taken = 0
         return out, float("inf")
 
     def _next(self) -> int:
