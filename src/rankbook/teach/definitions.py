@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rankbook.models.calls import Traffic
     from rankbook.teach.judging import Here
 
-__all__ = ["Exercise", "Lesson", "Mistake", "Prediction", "Seen", "Target"]
+__all__ = ["Exercise", "Lesson", "Mistake", "Prediction", "Seen", "Target", "cell_of"]
 
 
 @dataclass(frozen=True)
@@ -156,3 +156,14 @@ class Lesson:
                 return item
         names = ", ".join(item.name for item in items)
         raise LessonError(f"{self.name} has no {name!r}; there are {names}.")
+
+
+def cell_of(head: str, *lines: str) -> str:
+    """A cell that defines a function on all ranks.
+
+    Args:
+        head: Its name and arguments: ``mean(x)``.
+        lines: Of its body, as they stand below one another.
+    """
+    body = "".join(f"    {line}\n" for line in lines)
+    return f"%%dist\ndef {head}:\n{body}"

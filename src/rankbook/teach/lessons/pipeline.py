@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rankbook.teach.definitions import Exercise, Lesson, Mistake, Prediction
+from rankbook.teach.definitions import Exercise, Lesson, Mistake, Prediction, cell_of
 from rankbook.teach.forms import Number, Numbers, Ranks, Whole
 
 if TYPE_CHECKING:
@@ -39,10 +40,7 @@ def _alternating() -> _Steps:
     return [step for k in range(_BATCHES) for step in (("F", k), ("B", k))]
 
 
-def _schedule(*lines: str) -> str:
-    body = "".join(f"    {line}\n" for line in lines)
-    return f"%%dist\ndef one_f_one_b(rank, stages, batches):\n{body}"
-
+_schedule = partial(cell_of, "one_f_one_b(rank, stages, batches)")
 
 _LOOP = (
     'steps = [("F", k) for k in range(ahead)]',

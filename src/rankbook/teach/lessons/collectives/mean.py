@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rankbook.teach.definitions import Exercise, Mistake, Target
+from rankbook.teach.definitions import Exercise, Mistake, Target, cell_of
 
 if TYPE_CHECKING:
     from rankbook.teach.judging import Here
@@ -32,10 +33,7 @@ def _with_mean(factor: float = 1.0, *, x: float | None = None) -> Any:
     return gives
 
 
-def _mean_cell(*lines: str) -> str:
-    body = "".join(f"    {line}\n" for line in lines)
-    return f"%%dist\ndef mean_over_ranks(x):\n{body}"
-
+_mean_cell = partial(cell_of, "mean_over_ranks(x)")
 
 MEAN = Exercise(
     name="mean",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rankbook.teach.definitions import Exercise, Mistake, Seen, Target
+from rankbook.teach.definitions import Exercise, Mistake, Seen, Target, cell_of
 
 if TYPE_CHECKING:
     from rankbook.teach.judging import Here
@@ -40,10 +41,7 @@ def _has_overflown(seen: Seen) -> bool:
     return any(notes.get("overflow") for notes in seen.notes.values())
 
 
-def _softmax_cell(*lines: str) -> str:
-    body = "".join(f"    {line}\n" for line in lines)
-    return f"%%dist\ndef softmax_over_ranks(x):\n{body}"
-
+_softmax_cell = partial(cell_of, "softmax_over_ranks(x)")
 
 SOFTMAX = Exercise(
     name="softmax",

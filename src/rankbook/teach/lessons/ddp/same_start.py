@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rankbook.teach.definitions import Exercise, Mistake
+from rankbook.teach.definitions import Exercise, Mistake, cell_of
 
 if TYPE_CHECKING:
     from rankbook.teach.judging import Here
@@ -30,10 +31,7 @@ def _average_start(here: Here) -> list[Any]:
     return [sum(each) / here.world_size for each in zip(*models, strict=True)]
 
 
-def _start(*lines: str) -> str:
-    body = "".join(f"    {line}\n" for line in lines)
-    return f"%%dist\ndef same_start(model):\n{body}"
-
+_start = partial(cell_of, "same_start(model)")
 
 SAME_START = Exercise(
     name="start",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
-from rankbook.teach.definitions import Exercise, Mistake
+from rankbook.teach.definitions import Exercise, Mistake, cell_of
 
 if TYPE_CHECKING:
     from rankbook.teach.judging import Here
@@ -32,10 +33,7 @@ def _before(wishes: list[int], number: int) -> int:
     return wishes[:number].count(wishes[number])
 
 
-def _capacity_cell(*lines: str) -> str:
-    body = "".join(f"    {line}\n" for line in lines)
-    return f"%%dist\ndef within_capacity(choice, capacity):\n{body}"
-
+_capacity_cell = partial(cell_of, "within_capacity(choice, capacity)")
 
 _PLACE = (
     "one_hot = nn.functional.one_hot(choice, world_size)",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rankbook.teach.definitions import Exercise, Mistake, Target
+from rankbook.teach.definitions import Exercise, Mistake, Target, cell_of
 
 if TYPE_CHECKING:
     from rankbook.teach.judging import Here
@@ -30,10 +31,7 @@ def _in_order(change: Callable[[Here, Any], Any]) -> Callable[[Here], Any]:
     return gives
 
 
-def _combine_cell(*lines: str) -> str:
-    body = "".join(f"    {line}\n" for line in lines)
-    return f"%%dist\ndef combine(results, order, sent, came):\n{body}"
-
+_combine_cell = partial(cell_of, "combine(results, order, sent, came)")
 
 _BACK = (
     "back = results.new_empty(sum(sent), results.shape[1])",

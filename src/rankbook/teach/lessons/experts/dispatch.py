@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rankbook.teach.definitions import Exercise, Mistake, Target
+from rankbook.teach.definitions import Exercise, Mistake, Target, cell_of
 
 if TYPE_CHECKING:
     from rankbook.teach.judging import Here
@@ -41,11 +41,12 @@ def _equal_shares(here: Here) -> list[Any]:
 
 
 def _dispatch_cell(*lines: str) -> str:
-    body = "".join(f"    {line}\n" for line in lines)
-    return (
-        "%%dist\ndef dispatch(tokens, choice):\n    order = choice.argsort(stable=True)\n"
-        "    counts = torch.bincount(choice, minlength=world_size)\n"
-        f"{body}    return arrived, order, sent, came\n"
+    return cell_of(
+        "dispatch(tokens, choice)",
+        "order = choice.argsort(stable=True)",
+        "counts = torch.bincount(choice, minlength=world_size)",
+        *lines,
+        "return arrived, order, sent, came",
     )
 
 

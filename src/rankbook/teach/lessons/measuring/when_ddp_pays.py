@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
-from rankbook.teach.definitions import Exercise, Mistake
+from rankbook.teach.definitions import Exercise, Mistake, cell_of
 
 if TYPE_CHECKING:
     from rankbook.teach.judging import Here
@@ -37,10 +38,7 @@ def _speedups(change: Callable[..., float]) -> Callable[[Here], list[float]]:
     return lambda here: [change(*case) for case in _CASES]  # noqa: ARG005 - the same on all ranks
 
 
-def _cell_of(*lines: str) -> str:
-    body = "".join(f"    {line}\n" for line in lines)
-    return f"%%dist\ndef speedup(ranks, forward, backward, communicate, overlap):\n{body}"
-
+_cell_of = partial(cell_of, "speedup(ranks, forward, backward, communicate, overlap)")
 
 _STEP = (
     "if overlap:",

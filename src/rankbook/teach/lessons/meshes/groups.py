@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rankbook.ranks import label
-from rankbook.teach.definitions import Exercise, Mistake
+from rankbook.teach.definitions import Exercise, Mistake, cell_of
 
 if TYPE_CHECKING:
     from rankbook.teach.judging import Here
@@ -89,10 +90,7 @@ def _in_the_last(here: Here) -> list[str]:
     ]
 
 
-def _groups_cell(*lines: str) -> str:
-    body = "".join(f"    {line}\n" for line in lines)
-    return f"%%dist\ndef my_group(lists):\n{body}"
-
+_groups_cell = partial(cell_of, "my_group(lists)")
 
 GROUPS = Exercise(
     name="groups",

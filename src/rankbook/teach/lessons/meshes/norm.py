@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rankbook.teach.definitions import Exercise, Mistake, Target
+from rankbook.teach.definitions import Exercise, Mistake, Target, cell_of
 
 if TYPE_CHECKING:
     from rankbook.teach.judging import Here
@@ -38,10 +39,7 @@ def _norm(own: float, neighbour: float, whole: float) -> Callable[[Here], Any]:
     return gives
 
 
-def _norm_cell(*lines: str) -> str:
-    body = "".join(f"    {line}\n" for line in lines)
-    return f"%%dist\ndef gradient_norm(parts, whole):\n{body}"
-
+_norm_cell = partial(cell_of, "gradient_norm(parts, whole)")
 
 _OWN = "squares = sum(gradient.square().sum() for gradient in parts)"
 _BOTH = "squares = sum(gradient.square().sum() for gradient in parts + whole)"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rankbook.teach.definitions import Exercise, Mistake
+from rankbook.teach.definitions import Exercise, Mistake, cell_of
 
 if TYPE_CHECKING:
     from rankbook.teach.judging import Here
@@ -68,10 +69,7 @@ def _mean(here: Here) -> list[Any]:
     return values
 
 
-def _catch_up_cell(*lines: str) -> str:
-    body = "".join(f"    {line}\n" for line in lines)
-    return f"%%dist\ndef catch_up(weights, momentum, step):\n{body}"
-
+_catch_up_cell = partial(cell_of, "catch_up(weights, momentum, step)")
 
 _FIND = (
     "steps = [torch.tensor(0) for _ in range(world_size)]",

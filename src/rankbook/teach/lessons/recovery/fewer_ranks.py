@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
-from rankbook.teach.definitions import Exercise, Mistake
+from rankbook.teach.definitions import Exercise, Mistake, cell_of
 
 if TYPE_CHECKING:
     from rankbook.teach.judging import Here
@@ -55,10 +56,7 @@ def _right_share(order: list[int], seen: int, n: int, r: int) -> list[int]:
     return rest[: len(rest) // n * n][r::n]
 
 
-def _share_cell(*lines: str) -> str:
-    body = "".join(f"    {line}\n" for line in lines)
-    return f"%%dist\ndef share(order, seen, n, r):\n{body}"
-
+_share_cell = partial(cell_of, "share(order, seen, n, r)")
 
 _EVEN = "rest = rest[: len(rest) // n * n]"
 
