@@ -22,6 +22,7 @@ from rankbook.models.report import Report
 __all__ = [
     "DEAD",
     "EVIL",
+    "EVIL_MEMBERS",
     "GPU",
     "GPUS",
     "HANG",
@@ -39,6 +40,16 @@ __all__ = [
 
 EVIL = "<b onmouseover='x'>\"&"
 """What must never become markup."""
+
+EVIL_MEMBERS = [
+    {"host": EVIL},
+    {"state": "running", "line": EVIL},
+    {"state": "waiting", "line": EVIL},
+    {"state": "gone", "ended": EVIL},
+    {"last_error": EVIL},
+    {"state": EVIL},
+]
+"""The places of a rank's facts in which it can stand."""
 
 GPU = Gpu("NVIDIA H100 80GB HBM3", used=42_000_000_000, total=85_000_000_000, utilization=97)
 

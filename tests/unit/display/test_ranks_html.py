@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from markup import tree
 from page import Page
-from samples import EVIL, GPU, many, member, with_gpu
+from samples import EVIL, EVIL_MEMBERS, GPU, many, member, with_gpu
 
 from rankbook.display.dashboard.ranks import ROWS, to_html
 from rankbook.display.facts import MARKS
@@ -338,17 +338,7 @@ def test_a_dense_tile_of_a_spare_engine_leaves_out_what_a_rank_has():
     assert its.one("p").text == "engine 7 · a, pid 5"
 
 
-@pytest.mark.parametrize(
-    "evil",
-    [
-        {"host": EVIL},
-        {"state": "running", "line": EVIL},
-        {"state": "waiting", "line": EVIL},
-        {"state": "gone", "ended": EVIL},
-        {"last_error": EVIL},
-        {"state": EVIL},
-    ],
-)
+@pytest.mark.parametrize("evil", EVIL_MEMBERS)
 @pytest.mark.parametrize("count", [ROWS + 1, 129])
 def test_text_of_users_is_not_markup_in_a_tile(evil, count):
     its = tile(member(0, **evil), count)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from page import Page
-from samples import EVIL, member, snapshot
+from samples import EVIL, EVIL_MEMBERS, member, snapshot
 
 from rankbook.display.table import Table, to_html, to_text
 from rankbook.models import Look, Snapshot
@@ -97,17 +97,7 @@ def test_what_changes_stands_where_a_narrow_window_shows_it():
     assert to_text(EVERYTHING).splitlines()[1].split()[:3] == ["rank", "state", "memory"]
 
 
-@pytest.mark.parametrize(
-    "evil",
-    [
-        {"host": EVIL},
-        {"state": "running", "line": EVIL},
-        {"state": "waiting", "line": EVIL},
-        {"state": "gone", "ended": EVIL},
-        {"last_error": EVIL},
-        {"state": EVIL},
-    ],
-)
+@pytest.mark.parametrize("evil", EVIL_MEMBERS)
 def test_text_of_users_is_not_markup_in_the_table(evil):
     html = to_html(snapshot(member(0, world_size=1, **evil)))
     assert "<b " not in html
