@@ -11,7 +11,6 @@ from kernels import notebook_with_magics
 TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorials"
 PAGE = TUTORIALS / "debugging.md"
 TRIANGLE = "\N{BLACK RIGHT-POINTING SMALL TRIANGLE}"
-
 BLOCK = re.compile(r"```(?:text|python)\n(.*?)```", re.DOTALL)
 
 
@@ -56,9 +55,7 @@ def test_both_bugs_are_found_as_the_page_says(notebook):
 
 
 def test_the_wrong_group_is_found_as_the_page_says(notebook):
-    blocks = re.findall(
-        r"```(?:text|python)\n(.*?)```", (TUTORIALS / "inside.md").read_text(), re.DOTALL
-    )
+    blocks = BLOCK.findall((TUTORIALS / "inside.md").read_text())
     said = ""
     for block in blocks:
         if not block.startswith("%"):
@@ -70,3 +67,17 @@ def test_the_wrong_group_is_found_as_the_page_says(notebook):
         reply = notebook.finish()
         assert reply["status"] == "ok", (block, notebook.of("error"))
         said = "".join(notebook.shown)
+
+
+def test_the_page_about_training_runs_as_it_is_written(notebook, tmp_path):
+    (tmp_path / "mymodel.py").write_text("def twice(x):\n    return 2 * x\n")
+    notebook.run(f"%cd {tmp_path}")
+    page = TUTORIALS.with_name("how-to") / "train.md"
+    for block in BLOCK.findall(page.read_text()):
+        reply = notebook.run(block.replace("%load_ext rankbook\n", ""))
+        assert reply["status"] == "ok", (block, notebook.of("error"))
+        assert "Metadata(" not in "".join(notebook.shown)
+    assert (tmp_path / "checkpoint" / ".metadata").exists()
+    (tmp_path / "mymodel.py").write_text("def twice(x):\n    return 2.0 * x\n")
+    notebook.run("%dist mymodel.twice(loss) == 2.0 * loss and type(mymodel.twice(1))")
+    assert "[0-3] float" in "".join(notebook.shown)
