@@ -7,10 +7,11 @@ import re
 import signal
 import sys
 import time
+from textwrap import indent
 
 import psutil
 import pytest
-from processes import let_pass
+from processes import let_pass, waits_for
 from world import World, until
 
 from rankbook.errors import ClusterError, RankbookError, SessionError
@@ -65,9 +66,17 @@ def test_living_ranks_answer_beside_a_dead_one(world):
         ("os._exit(3)", "ended with exit code 3"),
     ],
 )
-def test_ranks_that_wait_for_a_rank_that_dies_are_freed(world, way, how):
-    code = f"import os, time\nif rank == 1:\n    time.sleep(0.3); print(2); {way}\ndist.barrier()"
+def test_ranks_that_wait_for_a_rank_that_dies_are_freed(world, way, how, tmp_path):
+    sign = tmp_path / "sign"
+    dies = indent(f"{waits_for(sign)}print(2); {way}", "    ")
+    code = f"if rank == 1:\n{dies}\ndist.barrier()"
     running = world.in_background(lambda: world.session.run(code))
+
+    def others_wait():
+        return sum(look.waiting is not None for look in world.session.states()) == 2
+
+    assert until(others_wait, SOON) < SOON
+    sign.touch()
     assert until(lambda: world.session.dead_ranks, SOON) < SOON
     died = time.perf_counter()
     assert running.join(SOON)
@@ -133,12 +142,14 @@ def test_the_last_call_of_a_rank_that_died_is_named(world, way):
     assert "(train.py:6 in step, called from " in result.diagnosis.per_rank[1]
 
 
-def test_a_rank_that_died_in_a_call_is_said_to_have(world):
-    running = world.in_background(
-        lambda: world.session.run("if rank == 2: dist.barrier()\nelse: import time; time.sleep(1)")
-    )
-    until(lambda: any(look.waiting for look in world.session.states()), SOON)
+def test_a_rank_that_died_in_a_call_is_said_to_have(world, tmp_path):
+    sign = tmp_path / "sign"
+    code = f"if rank == 2: dist.barrier()\nelse:\n{indent(waits_for(sign), '    ')}"
+    running = world.in_background(lambda: world.session.run(code))
+    assert until(lambda: any(look.waiting for look in world.session.states()), SOON) < SOON
     os.kill(world.pids[2], signal.SIGKILL)
+    assert until(lambda: world.session.dead_ranks, SOON) < SOON
+    sign.touch()
     assert running.join(SOON)
     assert "was killed by SIGKILL in barrier #" in running.value.diagnosis.per_rank[2]
 

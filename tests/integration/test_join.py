@@ -268,12 +268,12 @@ def test_a_kernel_restart_during_a_hang_ends_the_cell_first(lab, tmp_path):
 
 def test_a_joining_session_leaves_a_silent_rank_alone(cluster, connect, tmp_path, monkeypatch):
     """What it does is not known: it may be at work for another notebook."""
-    first, sign = connect(), tmp_path / "begun"
+    first, sign, over = connect(), tmp_path / "begun", tmp_path / "over"
     results = []
-    code = f"""import ctypes, time
+    code = f"""import ctypes, os, time
 if rank == 1:
     open({str(sign)!r}, 'w').close()
-    for _ in range(3):
+    while not os.path.exists({str(over)!r}):
         time.sleep(0.5)
         ctypes.PyDLL(None).sleep(3)  # lets no other thread of Python's run
 'done'"""
@@ -288,6 +288,7 @@ if rank == 1:
                 join()
     finally:
         second.detach()
+        over.touch()
     cell.join(30)
     assert [results[0][rank].result_repr for rank in (0, 1)] == ["'done'"] * 2
     assert first.generation == 1
