@@ -114,7 +114,7 @@ cnan = torch.complex(torch.tensor([float("nan")] * 2), torch.ones(2) * (rank < 9
 integer = 10**5000 + (rank == 2)
 deep = 1
 for _ in range(3000): deep = [deep]
-many = [0] * 100_001
+many = ['a'] * 100_001
 """
 
 
@@ -141,6 +141,32 @@ def odd(four):
         ("cnan", r"The tensor is the same on ranks 0-3\."),
         ("integer", r"Rank 2's value departs from ranks 0-1,3: 0x"),
         ("deep", r"it is nested more than 100 levels deep"),
+        (
+            "[2] if rank == 1 else (2,)",
+            r"^Rank 1's value departs from .*: class list, not tuple; 1 ",
+        ),
+        (
+            "None if rank == 1 else torch.ones(2)",
+            r"^Rank 1's value .*: class NoneType, not tensor\.$",
+        ),
+        (
+            "[*range(200), rank // 3]",
+            r"^Rank 3's value departs from .*: max \|Δ\| 1 at \[200\], 1 ",
+        ),
+        (
+            "{1, 2, 3 - (rank == 1)}",
+            r"^Rank 1's \{3\} departs from ranks 0,2-3: is not there; 2 of 3",
+        ),
+        ("'x' * 99 + 'y' * rank", r"goes on otherwise\.$"),
+        (
+            "torch.nn.Sequential(torch.nn.GELU() if rank == 2 else torch.nn.ReLU())",
+            r"^Rank 2's 0 departs from ranks 0-1,3: class GELU, not ReLU; 1 of 2 parts agrees",
+        ),
+        (
+            "torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Dropout()).train(rank != 1)",
+            r"^Rank 1's training departs from ranks 0,2-3: False, not True; 2 of 3 parts agree",
+        ),
+        ("open('/dev/null')", r"keeps beside its attributes cannot be compared\.$"),
         pytest.param(
             "many",
             r"It has more: only the first 100,000 parts were compared\.",

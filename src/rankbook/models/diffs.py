@@ -66,7 +66,7 @@ class Leaf:
     path: str
     """``0.weight``, ``['lr']``; empty: the value itself."""
     kind: str
-    """``tensor``, or the name of its class."""
+    """``tensor``, or the name of its class; ``list`` of many numbers."""
     digest: str = ""
     """The same on two ranks if every bit is, NaN apart; empty: it cannot be compared."""
     shape: tuple[int, ...] = ()
@@ -95,6 +95,8 @@ class Prints:
     leaves: tuple[Leaf, ...] = ()
     is_cut: bool = False
     """Whether there are more, which were not looked at."""
+    made: tuple[tuple[str, str], ...] = ()
+    """Paths of what has parts, and their classes; ``0.training`` of a module, and ``True``."""
 
 
 @dataclass(frozen=True)

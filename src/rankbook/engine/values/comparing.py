@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 
 from rankbook.engine.jobs import Job
@@ -20,19 +21,27 @@ def fingerprint(job: Job, request: Fingerprint) -> Prints:
     compared.clear()
     try:
         value = eval(request.expression, job.engine.namespace)  # noqa: S307 - as a cell would
-        pairs = list(islice(leaves(value), MOST + 1))
+        made: dict[str, str] = {}
+        pairs = list(islice(leaves(value, made.__setitem__), MOST + 1))
         found = dict(pairs[:MOST])
-        found_leaves = tuple(leaf_of(path, value) for path, value in found.items())
+        found_leaves = tuple(_named(leaf_of(path, value), made) for path, value in found.items())
     except Exception as error:  # noqa: BLE001 - it is told
         return Prints(f"{type(error).__name__}: {error}".split("\n")[0])
     compared.update(
         {leaf.path: local_part(found[leaf.path]) for leaf in found_leaves if _is_compared(leaf)}
     )
-    return Prints("", found_leaves, is_cut=len(pairs) > MOST)
+    return Prints("", found_leaves, len(pairs) > MOST, tuple(islice(made.items(), MOST)))
+
+
+def _named(leaf: Leaf, made: dict[str, str]) -> Leaf:
+    """Call numbers that were compared as a tensor what they are: a list, a tuple."""
+    if leaf.dtype and made.get(leaf.path) in ("list", "tuple"):
+        return replace(leaf, kind=made.pop(leaf.path))
+    return leaf
 
 
 def _is_compared(leaf: Leaf) -> bool:
-    return leaf.kind == "tensor" and bool(leaf.digest)
+    return bool(leaf.dtype and leaf.digest)
 
 
 @operation(Chunks, on=MAIN)

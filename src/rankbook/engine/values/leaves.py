@@ -10,13 +10,13 @@ import pathlib
 import re
 import types
 import uuid
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 import torch
 
 from rankbook.engine.values.kinds import class_name
-from rankbook.engine.values.pieces import Opaque, Parts, parts_of
+from rankbook.engine.values.pieces import Opaque, Parts, made_of, parts_of
 
 __all__ = ["MOST", "Opaque", "leaves", "why_unreadable", "written"]
 
@@ -25,6 +25,11 @@ MOST = 100_000
 
 _DEEPEST = 100
 """Levels of nesting down to which a value is walked through."""
+
+_MANY = 100
+"""Numbers in a list from which on they are compared as a tensor."""
+
+Note: TypeAlias = Callable[[str, str], None]
 
 _LONG = 10_000
 """Bits of an integer from which on Python writes it in hexadecimal only."""
@@ -80,17 +85,23 @@ def written(value: Any) -> str:
     return repr(value) if is_own else base.__repr__(value)
 
 
-def leaves(value: Any) -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, note: Note = lambda _path, _what: None) -> Iterator[tuple[str, Any]]:
     """Walk through a value.
 
+    Args:
+        value: The value.
+        note: Told of what the value is made: the path and the class of what has parts, and whether
+            a module trains.
+
     Yields:
-        Paths and leaves: tensors, scalars of Python, or :class:`Opaque`. A cycle is cut where it
-        closes, and what cannot be read is a leaf that says why.
+        Paths and leaves: tensors, scalars of Python, or :class:`Opaque`. Many numbers in a list
+        are one tensor. A cycle is cut where it closes, and what cannot be read is a leaf that says
+        why.
     """
-    yield from _walk(value, "", {})
+    yield from _walk(value, "", {}, note)
 
 
-def _walk(value: Any, path: str, above: dict[int, str]) -> Iterator[tuple[str, Any]]:
+def _walk(value: Any, path: str, above: dict[int, str], note: Note) -> Iterator[tuple[str, Any]]:
     # Of its type: a person's class may have a __class__ that raises.
     if issubclass(type(value), _SCALARS):
         yield path, value
@@ -99,29 +110,53 @@ def _walk(value: Any, path: str, above: dict[int, str]) -> Iterator[tuple[str, A
     elif len(above) >= _DEEPEST:
         yield path, Opaque(value, f"it is nested more than {_DEEPEST} levels deep")
     else:
-        above = {**above, id(value): path}
-        try:
-            parts = parts_of(value)
-        except Exception as error:  # noqa: BLE001 - a person's class can raise anything
-            yield path, Opaque(value, why_unreadable(error))
-            return
-        if parts is None and issubclass(type(value), torch.Tensor):
-            yield path, value
-            return
-        if parts is None:
-            name = class_name(value)
-            article = "an" if name[:1].lower() in "aeio" else "a"
-            yield path, Opaque(value, f"{article} {name} cannot be compared")
-            return
-        is_empty = True
-        for step, part in _read(parts):
-            is_empty = False
-            if type(part) is Opaque:
-                yield path, part
-                continue
-            yield from _walk(part, f"{path}{step}" if path else step.lstrip("."), above)
-        if is_empty:
-            yield path, f"(empty {class_name(value)})"
+        yield from _inside(value, path, {**above, id(value): path}, note)
+
+
+def _inside(value: Any, path: str, above: dict[int, str], note: Note) -> Iterator[tuple[str, Any]]:
+    try:
+        parts = parts_of(value)
+    except Exception as error:  # noqa: BLE001 - a person's class can raise anything
+        yield path, Opaque(value, why_unreadable(error))
+        return
+    if parts is None:
+        is_whole = issubclass(type(value), torch.Tensor)
+        yield path, value if is_whole else Opaque(value, f"{_a(value)} cannot be compared")
+        return
+    for step, what in made_of(value):
+        note(_joined(path, step), what)
+    if (numbers := _numbers(value)) is not None:
+        yield path, numbers
+        return
+    is_empty = True
+    for step, part in _read(parts):
+        is_empty = False
+        if type(part) is Opaque:
+            yield path, part
+        else:
+            yield from _walk(part, _joined(path, step), above, note)
+    if is_empty:
+        yield path, f"(empty {class_name(value)})"
+
+
+def _joined(path: str, step: str) -> str:
+    return f"{path}{step}" if path else step.lstrip(".")
+
+
+def _a(value: Any) -> str:
+    name = class_name(value)
+    return f"{'an' if name[:1].lower() in 'aeio' else 'a'} {name}"
+
+
+def _numbers(value: Any) -> torch.Tensor | None:
+    """A long list of numbers as a tensor: what differs in it is one thing to say."""
+    if type(value) not in (list, tuple) or len(value) < _MANY:
+        return None
+    kinds = set(map(type, value))
+    try:
+        return torch.tensor(value) if kinds in ({int}, {float}) else None
+    except (OverflowError, RuntimeError, ValueError):  # larger than 64 bits
+        return None
 
 
 def _read(parts: Parts) -> Parts:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import inspect
 import io
 import random
+import struct
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
+from itertools import chain
 from typing import Any, TypeAlias
 
 import torch
+from torch.distributed.device_mesh import DeviceMesh
 
 from rankbook.engine.values.kinds import class_name
 
-__all__ = ["Opaque", "Parts", "parts_of"]
+__all__ = ["Opaque", "Parts", "made_of", "parts_of"]
 
 Parts: TypeAlias = Iterator[tuple[str, Any]]
 """Steps, and what they lead to: ``(".weight", tensor)``."""
@@ -49,18 +53,38 @@ def parts_of(value: Any) -> Parts | None:
     return _of_attributes(value)
 
 
+def made_of(value: Any) -> Iterator[tuple[str, str]]:
+    """Of what class a value is; of a module, of which its modules are, and whether they train."""
+    if not issubclass(type(value), torch.nn.Module):
+        yield "", class_name(value)
+        return
+    for name, module in value.named_modules():
+        step = f".{name}" if name else ""
+        yield step, class_name(module)
+        yield f"{step}.training", str(module.training)
+
+
 def _of_attributes(value: Any) -> Parts | None:
     """What an object keeps; of one that could keep something, and does not, nothing."""
-    own = getattr(value, "__dict__", None)
-    names = {*(own or ()), *_slots(type(value))}
-    parts = ((f".{name}", getattr(value, name)) for name in sorted(names) if hasattr(value, name))
+    own, slots = getattr(value, "__dict__", None), {*_slots(type(value))}
+    names = sorted(name for name in {*(own or ()), *slots} if hasattr(value, name))
     # What is larger than an object of a plain class keeps something in C.
-    is_plain = own is not None and type(value).__basicsize__ <= _Plain.__basicsize__
-    return parts if names or is_plain else None
+    is_plain = type(value).__basicsize__ <= _Plain.__basicsize__ + _POINTER * len(slots)
+    if not names:
+        return iter(()) if own is not None and is_plain else None
+    parts = ((f".{name}", getattr(value, name)) for name in names)
+    if is_plain:
+        return parts
+    why = f"what a {class_name(value)} keeps beside its attributes cannot be compared"
+    return chain(parts, [("", Opaque(value, why))])
 
 
 class _Plain:
     """As small as an object with a ``__dict__`` can be."""
+
+
+_POINTER = struct.calcsize("P")
+"""Bytes that a slot takes."""
 
 
 def _slots(kind: type) -> Iterator[str]:
@@ -115,6 +139,34 @@ def _of_exception(value: BaseException) -> Parts:
     return iter([(".args", value.args), *((f".{name}", vars(value)[name]) for name in vars(value))])
 
 
+def _of_mapping(value: Mapping[Any, Any]) -> Parts:
+    for number, (key, part) in enumerate(value.items()):
+        # An optimizer's state has tensors as keys: their repr is their numbers.
+        step = repr(key) if _is_word(key) else f"{class_name(key)} #{number}"
+        yield f"[{step}]", part
+
+
+def _of_set(value: AbstractSet[Any]) -> Parts:
+    for number, part in enumerate(sorted(value, key=repr)):
+        yield f"{{{repr(part) if _is_word(part) else number}}}", part
+
+
+def _is_word(value: Any) -> bool:
+    """Whether a key says by itself which one it is."""
+    if isinstance(value, (tuple, frozenset)):
+        return all(map(_is_word, value))
+    return isinstance(value, _WORDS)
+
+
+_WORDS = (str, bytes, int, float, type(None), enum.Enum, torch.dtype, torch.device, torch.Size)
+
+
+def _of_mesh(value: Any) -> Parts:
+    """Of a device mesh, what is alike on all ranks: not which place in it is this rank's."""
+    names = ("mesh", "mesh_dim_names", "device_type")
+    return ((f".{name}", getattr(value, name)) for name in names)
+
+
 def _of_module(value: torch.nn.Module) -> Parts:
     tensors = (*value.named_parameters(remove_duplicate=False), *value.named_buffers())
     return ((f".{name}", tensor) for name, tensor in tensors)
@@ -164,9 +216,10 @@ _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Parts | None]], ...] 
     (_is(torch.Tensor), _of_tensor),
     (_is(torch.Generator), lambda value: iter([("", value.get_state())])),
     (_is(torch.nn.Module), _of_module),
-    (_is(Mapping), lambda value: ((f"[{key!r}]", part) for key, part in value.items())),
+    (_is(Mapping), _of_mapping),
     (_is(Sequence), lambda value: ((f"[{i}]", part) for i, part in enumerate(value))),
-    (_is(AbstractSet), lambda v: ((f"{{{i}}}", p) for i, p in enumerate(sorted(v, key=repr)))),
+    (_is(AbstractSet), _of_set),
+    (_is(DeviceMesh), _of_mesh),
     (
         _is(torch.UntypedStorage),
         lambda v: iter([("", torch.empty(0, dtype=torch.uint8, device=v.device).set_(v))]),

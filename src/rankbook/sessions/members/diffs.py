@@ -20,6 +20,7 @@ from rankbook.models.diffs import (
     SendChunks,
 )
 from rankbook.models.meshes import NamedMesh
+from rankbook.sessions.members.made import by_size, made_differently
 from rankbook.sessions.members.party import Party
 from rankbook.words import agree, in_words, plural, sentence_start
 
@@ -85,6 +86,7 @@ class _Comparison:
                 parts.setdefault(leaf.part, {})[rank] = leaf
             for part, leaves in parts.items():
                 found.append(self._compare(path, part, leaves, absent))
+        found += made_differently({rank: dict(told.made) for rank, told in self._told.items()})
         ranks = tuple(sorted((*self._told, *self._errors)))
         return Diff(self._expression, ranks, self._summary(found), tuple(found), self._mesh)
 
@@ -93,7 +95,7 @@ class _Comparison:
         for rank, leaf in sorted(leaves.items()):
             key = (leaf.kind, leaf.digest, leaf.shape, leaf.dtype, leaf.device, leaf.layout)
             groups.setdefault((*key, leaf.requires_grad), []).append(rank)
-        most, *others = sorted(groups.values(), key=lambda ranks: (-len(ranks), ranks))
+        most, *others = by_size(groups.values())
         reference = leaves[most[0]]
         departures = [
             Departure(tuple(ranks), self._why(path, leaves, most[0], ranks[0])) for ranks in others
@@ -117,15 +119,20 @@ class _Comparison:
     def _why(self, path: str, leaves: _Leaves, one: int, other: int) -> str:
         """How the leaf of one rank departs from that of another."""
         a, b = leaves[one], leaves[other]
+        is_scalar = not (a.dtype or b.dtype)
+        if a.kind != b.kind and not (is_scalar and a.text != b.text):
+            return f"class {b.kind}, not {a.kind}"
         facts = [
             f"{name} {_shown(getattr(b, field))}, not {_shown(getattr(a, field))}"
             for name, field in _FACTS.items()
             if getattr(a, field) != getattr(b, field)
         ]
+        if a.kind != "tensor" and a.shape != b.shape:
+            facts[0] = facts[0].replace("shape", "length")
         if facts or a.digest == b.digest:
             return "; ".join(facts)
-        if a.kind != "tensor":
-            return f"{b.text}, not {a.text}"
+        if is_scalar:
+            return f"{b.text}, not {a.text}" if a.text != b.text else f"{a.text} goes on otherwise"
         return self._delta(path, a, one, other)
 
     def _delta(self, path: str, leaf: Leaf, one: int, other: int) -> str:
@@ -163,7 +170,9 @@ class _Comparison:
         if not departing:
             opaque = [leaf for leaf in found if leaf.why]
             alike = len(found) - len(opaque)
-            parts = [f"{_all(alike, noun)} on {self._in_words(ranks)}."] if alike else []
+            parts = (
+                [f"{_all(alike, noun, len(found))} on {self._in_words(ranks)}."] if alike else []
+            )
             if opaque:
                 parts.append(f"{plural(len(opaque), noun)} cannot be compared: {opaque[0].why}.")
             return (" ".join(parts) + missing).lstrip()
@@ -203,7 +212,6 @@ def _do_the_others(others: int, noun: str) -> str:
 
 
 _FACTS = {
-    "class": "kind",
     "shape": "shape",
     "dtype": "dtype",
     "device": "device",
@@ -212,7 +220,9 @@ _FACTS = {
 }
 
 
-def _all(count: int, noun: str) -> str:
+def _all(count: int, noun: str, of: int) -> str:
+    if count < of:
+        return f"{plural(count, noun)} {agree(range(count), 'agrees', 'agree')}"
     if count == 1:
         return "It is the same" if noun == "part" else f"The {noun} is the same"
     return f"All {plural(count, noun)} agree"
