@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rankbook.models.calls import Place
 
-__all__ = ["cell_of", "file_of", "is_cell", "is_named", "name_of", "where"]
+__all__ = ["cell_of", "file_of", "in_text", "is_cell", "is_named", "name_of", "where"]
 
 _FILE = re.compile(r"ipykernel_\d+[/\\]\d+[/\\]([^/\\]+)\.py$")
+_IN_TEXT = re.compile(r"[^\s\"']*ipykernel_\d+[/\\]\d+[/\\]([^/\\\n]+)\.py")
 _OF_IPYTHON = re.compile(r"ipykernel_\d|<ipython-input")
 """What other clients of an engine run, ``%%px`` for example."""
 
@@ -62,6 +63,11 @@ def cell_of(filename: str) -> str:
     if match := _FILE.search(filename):
         return match[1]
     return _SOME_CELL if is_cell(filename) else ""
+
+
+def in_text(text: str) -> str:
+    """Write in a text what cells are called, instead of their files: ``File: In [4]``."""
+    return _IN_TEXT.sub(r"\1", text)
 
 
 def where(stack: Iterable[Place]) -> str:

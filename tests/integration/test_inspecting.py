@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -121,7 +122,9 @@ def test_what_a_name_stands_for_is_shown_merged(notebook):
 @pytest.mark.parametrize("code", ["%dist greet?", "%%dist\ngreet?", "%dist -r 0-2 greet?"])
 def test_a_question_mark_asks_the_ranks(notebook, code):
     notebook.run(code)
-    assert "[0-2] Docstring: Say hello." in plain(notebook.stdout)
+    said = plain(notebook.stdout)
+    assert "[0-2] Docstring: Say hello." in said
+    assert re.search(r"^\[0-2\] File: +In \[\d+\]$", said, re.MULTILINE)
 
 
 def test_ranks_that_compute_complete_too(notebook):

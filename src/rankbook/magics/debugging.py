@@ -18,10 +18,8 @@ from rankbook.magics.usage import parse, takes
 
 __all__ = ["DebugMagics"]
 
-_ATTACH = """
-from rankbook.engine.debugging.attach import attach
-print(attach())
-"""
+_ATTACH = 'print(__import__("rankbook.engine.debugging.attach", fromlist=["attach"]).attach())'
+"""An expression alone: it leaves no name among the person's."""
 
 
 @magics_class

@@ -11,6 +11,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from rankbook import cellnames
+from rankbook.cellnames import file_of, in_text
 from rankbook.engine.cells.naming import Naming
 from rankbook.magics import lines
 from rankbook.models.calls import Place
@@ -184,3 +185,9 @@ def test_the_code_of_a_line_magic_begins_at_the_line_that_runs():
     file = cellnames.file_of("In [1]")
     exec(compile("\nfound = lines.in_line(shell, 'x')", file, "exec"), names)  # noqa: S102
     assert names["found"].first_line == 3  # IPython has dropped the empty line
+
+
+def test_in_a_text_cells_are_called_by_their_names():
+    text = f"Docstring: x\nFile:      {file_of('In [4]')}\nType:      function"
+    assert in_text(text) == "Docstring: x\nFile:      In [4]\nType:      function"
+    assert in_text("File: ~/src/train.py") == "File: ~/src/train.py"

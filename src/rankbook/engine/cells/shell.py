@@ -8,6 +8,7 @@ import warnings
 from functools import partial
 from typing import Any, NoReturn
 
+from rankbook.cellnames import in_text
 from rankbook.engine.cells import system
 from rankbook.engine.values import showing
 
@@ -45,4 +46,5 @@ def prepare(shell: Any) -> None:
 
 def _print_page(_shell: Any, page: Any, *_args: Any, **_options: Any) -> None:
     """Show what IPython would show in a pager: ``x?``, ``%%prun``."""
-    sys.stdout.write(f"{page.get('text/plain', '') if isinstance(page, dict) else page}\n")
+    text = page.get("text/plain", "") if isinstance(page, dict) else str(page)
+    sys.stdout.write(f"{in_text(text)}\n")
