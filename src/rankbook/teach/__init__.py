@@ -18,7 +18,7 @@ from rankbook.errors import CheckFailed, LessonError
 from rankbook.teach.classroom import check, hint, lesson, predict, progress, pyplot
 from rankbook.teach.definitions import Exercise, Lesson, Mistake, Prediction, Seen, Target
 from rankbook.teach.forms import Choice, Number, Numbers, Ranks, Whole
-from rankbook.teach.judging import Here
+from rankbook.teach.here import Here
 from rankbook.teach.showing import Checked, Hint, Prompt, Revealed, State
 
 __all__ = [

@@ -11,7 +11,7 @@ from rankbook.teach.forms import Form
 
 if TYPE_CHECKING:
     from rankbook.models.calls import Traffic
-    from rankbook.teach.judging import Here
+    from rankbook.teach.here import Here
 
 __all__ = ["Exercise", "Lesson", "Mistake", "Prediction", "Seen", "Target", "cell_of"]
 

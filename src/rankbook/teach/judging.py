@@ -13,44 +13,11 @@ from typing import Any
 
 from rankbook.teach.definitions import Exercise, Lesson
 from rankbook.teach.forms import plain
+from rankbook.teach.here import Here
 
-__all__ = ["Here", "in_words", "judge"]
+__all__ = ["in_words", "judge"]
 
 _WIDTH = 60
-
-
-class Here:
-    """A rank, as the functions of a lesson see it: the learner's names are its attributes.
-
-    ``here.torch``, ``here.dist``, ``here.rank`` and ``here.world_size`` are torch's own, whatever
-    the learner has called so.
-    """
-
-    def __init__(self, names: Mapping[str, Any]) -> None:
-        import torch
-        from torch import distributed as dist
-
-        self._names = names
-        self.torch: Any = torch
-        self.dist: Any = dist
-        self.rank: int = dist.get_rank()
-        self.world_size: int = dist.get_world_size()
-        self.notes: dict[str, Any] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        """The learner's variable of that name."""
-        try:
-            return self._names[name]
-        except KeyError:
-            raise NameError(f"name {name!r} is not defined", name=name) from None
-
-    def lacks(self, names: tuple[str, ...]) -> list[str]:
-        """Those of the names that the learner has not defined."""
-        return [name for name in names if name not in self._names]
-
-    def note(self, **values: Any) -> None:
-        """Keep numbers for the targets of an exercise."""
-        self.notes |= values
 
 
 def judge(module: str, name: str, names: Mapping[str, Any]) -> str:

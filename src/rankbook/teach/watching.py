@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rankbook.teach.judging import Here
+    from rankbook.teach.here import Here
 
 __all__ = ["Watch", "by_hand"]
 

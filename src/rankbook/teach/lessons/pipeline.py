@@ -9,7 +9,7 @@ from rankbook.teach.definitions import Exercise, Lesson, Mistake, Prediction, ce
 from rankbook.teach.forms import Number, Numbers, Ranks, Whole
 
 if TYPE_CHECKING:
-    from rankbook.teach.judging import Here
+    from rankbook.teach.here import Here
 
 __all__ = ["LESSON"]
 

@@ -8,7 +8,7 @@ from rankbook.teach.definitions import Exercise, Lesson, Mistake, Prediction, Ta
 from rankbook.teach.forms import Ranks, Whole
 
 if TYPE_CHECKING:
-    from rankbook.teach.judging import Here
+    from rankbook.teach.here import Here
 
 __all__ = ["LESSON"]
 

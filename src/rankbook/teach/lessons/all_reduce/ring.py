@@ -8,7 +8,7 @@ from rankbook.teach.definitions import Exercise, Mistake, Target
 from rankbook.teach.watching import by_hand
 
 if TYPE_CHECKING:
-    from rankbook.teach.judging import Here
+    from rankbook.teach.here import Here
 from rankbook.teach.lessons.all_reduce import shared
 
 __all__ = ["RING"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rankbook.teach.definitions import Mistake, Target
 
 if TYPE_CHECKING:
-    from rankbook.teach.judging import Here
+    from rankbook.teach.here import Here
 
 __all__ = ["BYTES", "BY_HAND", "NUMBERS", "full", "given", "not_by_hand", "total"]
 

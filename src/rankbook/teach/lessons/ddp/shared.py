@@ -9,7 +9,7 @@ from rankbook.teach.definitions import Target
 from rankbook.teach.watching import Watch
 
 if TYPE_CHECKING:
-    from rankbook.teach.judging import Here
+    from rankbook.teach.here import Here
 
 __all__ = [
     "BUCKETS",

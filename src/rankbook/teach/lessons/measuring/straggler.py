@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rankbook.teach.definitions import Exercise, Mistake
 
 if TYPE_CHECKING:
-    from rankbook.teach.judging import Here
+    from rankbook.teach.here import Here
 
 __all__ = ["STRAGGLER"]
 

@@ -11,7 +11,7 @@ from rankbook.ranks import label
 from rankbook.teach.definitions import Exercise, Mistake, cell_of
 
 if TYPE_CHECKING:
-    from rankbook.teach.judging import Here
+    from rankbook.teach.here import Here
 from rankbook.teach.lessons.meshes import shared
 
 __all__ = ["GROUPS"]

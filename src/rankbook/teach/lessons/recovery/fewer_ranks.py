@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rankbook.teach.definitions import Exercise, Mistake, cell_of
 
 if TYPE_CHECKING:
-    from rankbook.teach.judging import Here
+    from rankbook.teach.here import Here
 
 __all__ = ["SHARE"]
 

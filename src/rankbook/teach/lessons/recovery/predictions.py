@@ -8,7 +8,7 @@ from rankbook.teach.definitions import Prediction
 from rankbook.teach.forms import Choice, Number, Ranks
 
 if TYPE_CHECKING:
-    from rankbook.teach.judging import Here
+    from rankbook.teach.here import Here
 
 __all__ = ["PREDICTIONS"]
 
