@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.error import UsageError
+
 from rankbook.words import in_words
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ _OF_A_RANK = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_AD
 _NO_RANK = re.compile(
     "Default process group has not been initialized|Error initializing torch.distributed using env"
 )
+_NOT_FIRST = re.compile("magic function `%?(%%(?:dist|rank|local))` not found")
 _RUN = re.compile(r"^\s*%run\s+(?!-)(.+)$", re.MULTILINE)
 
 
@@ -49,6 +52,8 @@ def was_meant_for_ranks(result: Any, shown: BaseException | None = None) -> str:
         A line; empty if the cell ended otherwise.
     """
     error = result.error_in_exec or shown
+    if isinstance(error, UsageError) and (found := _NOT_FIRST.search(str(error))):
+        return f"{found[1]} must be the first line of its cell: put what is above it below."
     is_meant = (
         isinstance(error, KeyError) and error.args[:1] in [(name,) for name in _OF_A_RANK]
     ) or (isinstance(error, ValueError) and _NO_RANK.match(str(error)))

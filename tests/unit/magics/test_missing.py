@@ -6,6 +6,7 @@ import math
 from types import SimpleNamespace
 
 import pytest
+from IPython.core.error import UsageError
 
 from rankbook.magics.missing import only_here, was_meant_for_ranks
 from rankbook.models import Failure
@@ -67,6 +68,14 @@ def test_a_plain_cell_that_is_no_rank_is_told_how_to_run_on_the_ranks(error):
     )
     cell = "# train\n%run train.py --epochs 1\n"
     assert ": %dist_run train.py --epochs 1 runs it" in was_meant_for_ranks(ended(error, cell))
+
+
+def test_a_cell_magic_below_a_comment_is_told_where_it_must_stand():
+    error = UsageError("Line magic function `%%dist` not found.")
+    assert was_meant_for_ranks(ended(error)) == (
+        "%%dist must be the first line of its cell: put what is above it below."
+    )
+    assert was_meant_for_ranks(ended(UsageError("Line magic function `%nope` not found."))) == ""
 
 
 @pytest.mark.parametrize(
