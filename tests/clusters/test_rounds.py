@@ -25,5 +25,5 @@ def test_a_round_leaves_no_process_no_job_and_no_file(clean, tmp_path, kind, num
         else:
             notebook.ok("%dist_shutdown")
         wait_until(lambda: clean.ask("squeue", "--noheader") == "", 20)
-        wait_until(lambda: notebook.files() == [], 10)
+        wait_until(lambda: notebook.files() == [], 10, why=notebook.files)
     wait_until(lambda: clean.pids() <= before, 20)

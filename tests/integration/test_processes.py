@@ -128,6 +128,8 @@ def test_a_shutdown_removes_the_files_of_its_session(ipython_dir):
     session = rankbook.start("gloo", 2)
     cluster = session.pool.cluster_id
     assert list(ipython_dir.glob(f"*/security/*{cluster}*"))
+    # The controller would write it again when the engines leave, which may be later.
+    assert not list(ipython_dir.glob(f"*/log/engines{cluster}*"))
     assert len(files_of_last_calls(cluster)) == 2
     session.shutdown()
     assert list(ipython_dir.glob(f"*/*/*{cluster}*")) == []

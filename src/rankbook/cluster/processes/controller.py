@@ -73,6 +73,15 @@ class Controller(IPController):
         self.mq_class = f"{Queue.__module__}.{Queue.__name__}"
         super().init_schedulers()
 
+    def init_hub(self) -> None:
+        """Make the hub, and have it write no list of engines, which nobody restores.
+
+        It writes the file whenever an engine comes or goes: also when the cluster ends, and its
+        files have been removed already.
+        """
+        super().init_hub()
+        self.hub.engine_state_file = ""
+
     def init_signal(self) -> None:
         """Handle signals in the loop, which they wake up.
 
