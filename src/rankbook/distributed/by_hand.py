@@ -261,6 +261,6 @@ def _meet(launch: Launch, where: str, timeout: timedelta) -> Store:
             teardown.forget_attempt()
         raise
     if not devices.gpu_count():  # threads of NCCL's are better served without Python
-        store = stores.Interruptible(store, timeout)
+        store = stores.Interruptible(store, timeout, launch.world_size)
     _kept.append(store)
     return store

@@ -235,7 +235,11 @@ def _make_group(
     hook = sys.excepthook
     teardown.forget_attempt()  # of a person's own, maybe
     # Threads of NCCL's use the store, too; those are better served without Python.
-    store = meeting.store if uses_nccl(backend) else stores.Interruptible(meeting.store, timeout)
+    store = (
+        meeting.store
+        if uses_nccl(backend)
+        else stores.Interruptible(meeting.store, timeout, launch.world_size)
+    )
     try:
         # No device_id: with it, NCCL was seen to hang (NeMo AutoModel's pull request 378).
         dist.init_process_group(

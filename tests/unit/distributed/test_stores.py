@@ -87,6 +87,66 @@ def test_an_interrupt_ends_a_wait(file):
         Interruptible(Interrupted(), LONG).wait(["rank1"])
 
 
+# -- what gloo reads of every rank -----------------------------------------------------------
+
+
+class Counted:
+    """A real store that notes what it is asked."""
+
+    def __init__(self, store):
+        self._store, self.asked = store, []
+
+    def __getattr__(self, name):
+        if name != "has_extended_api":
+            self.asked.append(name)
+        return getattr(self._store, name)
+
+
+def read_as_gloo_does(store, ranks, of="0//cpu//0"):
+    for rank in range(ranks):
+        store.wait([f"{of}/{rank}"])
+        assert store.get(f"{of}/{rank}") == str(rank).encode()
+
+
+@pytest.mark.parametrize("of", ["0//cpu//0", "of each rank/heal"])
+def test_what_every_rank_sets_is_read_at_once(of):
+    served = Counted(dist.HashStore())
+    for rank in range(8):
+        served.set(f"{of}/{rank}", str(rank))
+    served.asked.clear()
+    store = Interruptible(served, LONG, 8)
+    read_as_gloo_does(store, 8, of)
+    assert served.asked == ["check", "multi_get"]
+
+
+def test_a_store_in_a_file_reads_them_one_after_another(file):
+    served = Counted(file)
+    for rank in range(2):
+        file.set(stores.key_of_a_rank("heal", rank), str(rank))
+    read_as_gloo_does(Interruptible(served, LONG, 2), 2, "of each rank/heal")
+    assert served.asked == ["check", "get", "get"]
+
+
+def test_ranks_that_are_late_hold_up_only_who_reads_theirs():
+    served = dist.HashStore()
+    served.set("0//cpu//0/0", "0")
+    store = Interruptible(served, SHORT, 2)
+    read_as_gloo_does(store, 1)
+    with pytest.raises(dist.DistStoreError, match="0//cpu//0/1 was not set"):
+        store.get("0//cpu//0/1")
+
+
+def test_the_keys_of_a_smaller_group_and_of_a_person_are_read_one_by_one():
+    hashed = dist.HashStore()
+    for key in ("tp//cpu//0/0", "tp//cpu//0/1", "mine/0", "mine/1"):
+        hashed.set(key, key[-1])
+    store = Interruptible(hashed, LONG, 8)
+    read_as_gloo_does(store, 2, "tp//cpu//0")
+    read_as_gloo_does(store, 2, "mine")
+    hashed.set("mine/0", "changed")
+    assert store.get("mine/0") == b"changed"
+
+
 @pytest.mark.parametrize("wait", [lambda s: s.wait(["rank1"]), lambda s: s.get("rank1")])
 def test_a_real_sigint_ends_a_wait(store, file, wait, monkeypatch):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

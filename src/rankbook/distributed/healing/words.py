@@ -15,6 +15,7 @@ from rankbook.distributed.healing import steps
 from rankbook.distributed.healing.account import Terms
 from rankbook.distributed.healing.reducers import Standing
 from rankbook.distributed.healing.steps import Departed
+from rankbook.distributed.stores import key_of_a_rank
 
 __all__ = ["Word", "agreed_on", "departed", "exchange", "meet", "roster"]
 
@@ -42,9 +43,9 @@ class Word:
 def exchange(topic: str, word: Word) -> list[Word]:
     """Tell the others what this rank holds, and hear it from them; waits in Python."""
     store = _c10d._get_default_store()
-    store.set(f"healing/{topic}/{dist.get_rank()}", json.dumps(asdict(word)))
+    store.set(key_of_a_rank(topic, dist.get_rank()), json.dumps(asdict(word)))
     ranks = range(dist.get_world_size())
-    return [_read(store.get(f"healing/{topic}/{rank}")) for rank in ranks]
+    return [_read(store.get(key_of_a_rank(topic, rank))) for rank in ranks]
 
 
 def _read(text: bytes) -> Word:
