@@ -8,11 +8,12 @@ import linecache
 import threading
 
 import pytest
+from processes import let_pass
 from steps import SOON
 
 from rankbook.cellnames import file_of
 from rankbook.engine.looking import handling
-from rankbook.engine.looking.raised import with_what_it_raised
+from rankbook.engine.looking.raised import Reasons
 from rankbook.models import Look
 
 
@@ -284,7 +285,30 @@ def test_a_rank_that_stands_still_in_an_except_is_told_with_the_exception(state,
     source = "try:\n    raise OSError('404')\nexcept OSError:\n    look()\n"
 
     def look():
-        found.append(with_what_it_raised(Look(state, still=still), None))
+        found.append(Reasons().add_to(Look(state, still=still), None))
 
     exec(compile(source, file_of("In [4]"), "exec"), {"look": look})  # noqa: S102
     assert found[0].handles == told
+
+
+@pytest.mark.parametrize(
+    ("later", "told"),
+    [
+        ({"still": 60, "since": 60}, "KeyError: 1"),
+        ({"still": 0.03, "since": 60}, "KeyError: 2"),
+        ({"still": 60, "since": 0}, "KeyError: 2"),
+        ({"still": 60, "since": 60, "polls": True}, "KeyError: 2"),
+        ({"still": 60, "since": 60, "state": "running"}, "KeyError: 2"),
+    ],
+)
+def test_the_exceptions_of_a_rank_that_waits_are_looked_for_once_until_it_moves(later, told):
+    reasons, found = Reasons(), []
+    source = "for n in 1, 2:\n  try:\n    raise KeyError(n)\n  except KeyError:\n    look()\n"
+    looks = iter([{"still": 30, "since": 30}, later])
+
+    def look():
+        let_pass(0.06 * len(found))
+        found.append(reasons.add_to(Look(**{"state": "waiting", **next(looks)}), None))
+
+    exec(compile(source, file_of("In [4]"), "exec"), {"look": look})  # noqa: S102
+    assert [each.handles for each in found] == ["KeyError: 1", told]

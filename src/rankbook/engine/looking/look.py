@@ -13,6 +13,7 @@ from rankbook.calls.blocking import OTHER_STORE
 from rankbook.engine.group.nccl import OpenSince, Streams
 from rankbook.engine.looking import flight, frames
 from rankbook.engine.looking.frames import Position
+from rankbook.engine.looking.raised import Reasons
 from rankbook.engine.looking.recorder import Recorder
 from rankbook.engine.looking.stillness import Movement, Standing
 from rankbook.models import Collective, Look
@@ -35,7 +36,11 @@ _LEFT_BEHIND = 1.0
 
 
 class Observer:
-    """Looks at this rank from the control thread."""
+    """Looks at this rank from the control thread.
+
+    Attributes:
+        reasons: Finds the exceptions because of which it does what it does.
+    """
 
     def __init__(
         self,
@@ -58,6 +63,7 @@ class Observer:
         self._silent_for = silent_for
         self._movement = Movement()
         self._open_since = OpenSince()
+        self.reasons = Reasons()
         self._known: tuple[float, Collective | None] = -math.inf, None
         """When the recorder was last asked what the main thread waits in, and what it was."""
 

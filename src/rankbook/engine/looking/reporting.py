@@ -10,7 +10,7 @@ from dataclasses import replace
 from rankbook.engine.host import gpu, host
 from rankbook.engine.jobs import Job
 from rankbook.engine.looking import frames
-from rankbook.engine.looking.raised import with_what_it_raised, with_what_left_it
+from rankbook.engine.looking.raised import with_what_left_it
 from rankbook.engine.operations import CONTROL, operation
 from rankbook.models import Look
 from rankbook.models.requests import LookAt, SayStacks
@@ -33,7 +33,7 @@ def look(job: Job, request: LookAt) -> Look:
         )
     runs = seen.state == "running" and runner.cell is not None
     if runner.cell is not None and request.closely:
-        seen = with_what_it_raised(seen, runner.failures.last)
+        seen = engine.observer.reasons.add_to(seen, runner.failures.last)
     if seen.state == "waiting" and request.closely and not seen.handles:
         # Between cells, too: what an exception kept alive may be destroyed at any time.
         seen = with_what_left_it(seen, runner.failures.leftovers)
