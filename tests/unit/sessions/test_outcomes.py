@@ -58,10 +58,14 @@ def test_a_crash_is_reported_with_its_line_of_the_cell(complete, pool):
     pool[2].words = [
         "before it",
         "Fatal Python error: Segmentation fault",
+        "Thread 0x2 (most recent call first):",
+        '  File "/home/me/beside.py", line 89 in keep',
         "Current thread 0x1 (most recent call first):",
         '  File "/usr/lib/python3.11/ctypes/__init__.py", line 519 in string_at',
         '  File "/tmp/ipykernel_12/8/In [3].py", line 4 in f',
         '  File "/tmp/ipykernel_12/9/In [4].py", line 2 in <module>',
+        "Thread 0x3 (most recent call first):",
+        '  File "/tmp/ipykernel_12/9/In [4].py", line 7 in <module>',
     ]
     pool.kill(2, -11)
     assert complete({}, {})[2] == unseen(

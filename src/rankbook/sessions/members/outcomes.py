@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 
 from rankbook.cellnames import cell_of, where
 from rankbook.models import Collective, Failure, Look
@@ -123,7 +124,14 @@ def post_mortem(log: Sequence[str]) -> tuple[str, tuple[str, ...]]:
 
 
 def _where(dump: Sequence[str]) -> str:
-    """Where a stack stands that the fault handler has written, innermost frame first."""
+    """Where the thread stands that has crashed, or all do where the fault handler does not say.
+
+    Args:
+        dump: What it has written: thread by thread, the innermost frame first.
+    """
+    own = next((i for i, line in enumerate(dump) if line.startswith("Current thread")), None)
+    if own is not None:
+        dump = [*takewhile(lambda line: not line.startswith("Thread "), dump[own:])]
     frames = [match.groups() for line in dump if (match := _FRAME.search(line))]
     return where(
         Place(cell or file, int(line), "" if scope == "<module>" else scope, bool(cell))
