@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -55,4 +56,6 @@ class RankEngine(IPEngine):
         """
         if self._agent is not None:  # else there is no cell yet
             self._agent.engine.expect_end()
+        # It would say so among what the cell prints; where mpiexec ends all ranks, on each of them.
+        self.log.setLevel(logging.CRITICAL + 1)
         super()._signal_stop(sig, frame)
