@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rankbook.models.calls import Call, LastCalls, Said
 
-__all__ = ["new_file", "read", "remove"]
+__all__ = ["file_of", "new_file", "read", "remove"]
 
 MAGIC = b"rankbook calls 1"
 HEADER = struct.Struct("<16sQ")
@@ -77,7 +77,12 @@ def new_file(cluster: str) -> Path:
         with suppress(OSError):
             if not _lives(int(path.name.rpartition("-")[2].removesuffix(_SUFFIX))):
                 path.unlink()
-    return folder / f"{cluster}-{os.getpid()}{_SUFFIX}"
+    return file_of(cluster, os.getpid())
+
+
+def file_of(cluster: str, pid: int) -> Path:
+    """Where a process of this host may have written what it called last."""
+    return _folder() / f"{cluster}-{pid}{_SUFFIX}"
 
 
 def remove(cluster: str) -> None:

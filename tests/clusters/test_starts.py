@@ -66,6 +66,9 @@ def test_the_end_of_a_job_is_counted_down(notebook):
     assert "ends in" not in notebook.ok("%%dist\npass")
     shown = notebook.ok("import rankbook; print(rankbook.session().snapshot().ends_in)")
     assert 200 < float(shown) < 300
+    # The only rank on its node, so that no other one there can tell what it said.
+    notebook.run("%%dist -r 1\nprint('my last words')\nimport os; os.kill(os.getpid(), 9)")
+    assert "my last words" in notebook.stdout
     notebook.ok("%dist_shutdown")
 
 

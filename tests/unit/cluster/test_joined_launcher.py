@@ -9,6 +9,8 @@ from rankbook.cluster.keeping import kept
 from rankbook.cluster.launchers import joined
 from rankbook.cluster.launchers.base import Ended, Ready
 from rankbook.errors import ClusterError
+from rankbook.models import to_dict
+from rankbook.models.calls import LastCalls, Said
 
 STATE = {"size": 3, "living": [0, 1], "next": 3, "forkers": 1, "log": ""}
 
@@ -67,10 +69,11 @@ def test_engines_are_added_in_a_kept_cluster_while_something_can_fork_them(
 
 def test_the_ends_of_engines_are_told_first_those_from_before(join, monkeypatch):
     monkeypatch.setattr(joined, "_NEXT", 0)
+    last = LastCalls(12, (), said=(Said("stdout", 4, 2, "hi"),))
     launcher = join(
         Keeper(
             {"event": "ready", "engine": 3, "uuid": "u"},
-            {"event": "ended", "index": 1, "status": 3, "words": ["bye"]},
+            {"event": "ended", "index": 1, "status": 3, "words": ["bye"], "last": to_dict(last)},
             {"event": "lost", "engines": [0], "why": "n1 was lost", "forkers": 1},
             {"event": "lost", "engines": [3], "why": "", "forkers": 0},
         )
@@ -83,6 +86,8 @@ def test_the_ends_of_engines_are_told_first_those_from_before(join, monkeypatch)
         Ended(3, -signal.SIGKILL),
     ]
     assert launcher.log_tail(1) == ["bye"]
+    assert launcher.last_calls(1) == last
+    assert launcher.last_calls(0) is None
     assert launcher.why_lost(0) == "n1 was lost"
     assert launcher.why_lost(3) == ""
     assert not launcher.can_add

@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rankbook.errors import ClusterError
 
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from rankbook.cluster.keeping.kept import User
     from rankbook.cluster.launchers.limit import TimeLimit
     from rankbook.cluster.transport.channel import Channel
+    from rankbook.models.calls import LastCalls
 
 __all__ = [
     "Ended",
     "EngineEvent",
+    "LastWords",
     "Launcher",
     "Progress",
     "Ready",
@@ -46,6 +48,29 @@ class Ended:
 
 
 EngineEvent: TypeAlias = Ready | Ended
+
+
+class LastWords:
+    """What processes that fork engines have told of those that have ended."""
+
+    def __init__(self) -> None:
+        self._told: dict[int, Mapping[str, Any]] = {}
+
+    def take(self, ended: Mapping[str, Any]) -> None:
+        """Keep the event of an engine's end; see :mod:`rankbook.engine.starting.server`."""
+        self._told[ended["index"]] = ended
+
+    def lines(self, engine: int) -> list[str]:
+        """The last lines of its log."""
+        return list(self._told.get(engine, {}).get("words", ()))
+
+    def calls(self, engine: int) -> LastCalls | None:
+        """What it called and printed last."""
+        from rankbook.models import load
+        from rankbook.models.calls import LastCalls
+
+        last = self._told.get(engine, {}).get("last")
+        return load(LastCalls, last) if last else None
 
 
 @dataclass
@@ -221,6 +246,11 @@ class Launcher(ABC):
         """Why an engine ended that did not end by itself, a host's loss, say; empty if unknown."""
         del engine
         return ""
+
+    def last_calls(self, engine: int) -> LastCalls | None:
+        """What an engine that has ended called and printed last, if its host has told that."""
+        del engine
+        return None
 
     def log_tail(self, engine: int) -> list[str]:
         """The last lines that an engine wrote past Python, oldest first; none if unknown."""

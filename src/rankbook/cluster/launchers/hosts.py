@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from rankbook.cluster.launchers.base import Ended, EngineEvent, Ready
+from rankbook.cluster.launchers.base import Ended, EngineEvent, LastWords, Ready
 from rankbook.cluster.launchers.cluster import Forking
 from rankbook.cluster.launchers.forking import fork_command
 from rankbook.cluster.launchers.host import Host, seats_to_fill
@@ -20,6 +20,8 @@ from rankbook.errors import ClusterError
 
 if TYPE_CHECKING:
     import ipyparallel
+
+    from rankbook.models.calls import LastCalls
 
 __all__ = ["HostsLauncher"]
 
@@ -37,7 +39,7 @@ class HostsLauncher(ReachingLauncher):
     ) -> None:
         super().__init__(nproc, python, gpus, address)
         self._next = 0
-        self._words: dict[int, list[str]] = {}
+        self._last = LastWords()
         self._why_lost: dict[int, str] = {}
         self._stopping = False
         self._was_ready = False
@@ -110,7 +112,7 @@ class HostsLauncher(ReachingLauncher):
             elif news.event["event"] == "ended":
                 index = news.event["index"]
                 news.host.engines.discard(index)
-                self._words[index] = news.event.get("words", [])
+                self._last.take(news.event)
                 if news.host.is_leaving and not self._stopping:
                     self._why_lost[index] = self.why_it_ended(news.host)
                 yield Ended(index, news.event["status"])
@@ -160,7 +162,11 @@ class HostsLauncher(ReachingLauncher):
 
     def log_tail(self, engine: int) -> list[str]:
         """The last lines of an engine's log."""
-        return self._words.get(engine, [])
+        return self._last.lines(engine)
+
+    def last_calls(self, engine: int) -> LastCalls | None:
+        """What an engine called and printed last."""
+        return self._last.calls(engine)
 
     # -- ending ------------------------------------------------------------------------------
 

@@ -8,16 +8,19 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipyparallel
 
 from rankbook.cluster.joining import connection_file_of, one_line, wake_agents
 from rankbook.cluster.keeping import kept
-from rankbook.cluster.launchers.base import Ended, EngineEvent, Launcher, Ready
+from rankbook.cluster.launchers.base import Ended, EngineEvent, LastWords, Launcher, Ready
 from rankbook.cluster.launchers.forking import log_tail
 from rankbook.cluster.transport.channel import Channel
 from rankbook.errors import ClusterError
+
+if TYPE_CHECKING:
+    from rankbook.models.calls import LastCalls
 
 __all__ = ["JoinedLauncher"]
 
@@ -67,7 +70,7 @@ class JoinedLauncher(Launcher):
         self._followed: kept.Follower | None = None
         self._forkers = 0
         self._living: set[int] = set()
-        self._words: dict[int, list[str]] = {}
+        self._last = LastWords()
         self._lost: dict[int, str] = {}
         self._caught_up = threading.Event()
         self._is_closed = False
@@ -202,7 +205,7 @@ class JoinedLauncher(Launcher):
             self._living.add(event["engine"])
             yield Ready(event["engine"], event["uuid"])
         elif event["event"] == "ended":
-            self._words[event["index"]] = event.get("words", [])
+            self._last.take(event)
             self._living.discard(event["index"])
             yield Ended(event["index"], event["status"])
         elif event["event"] == "lost":
@@ -220,7 +223,11 @@ class JoinedLauncher(Launcher):
     def log_tail(self, engine: int) -> list[str]:
         """The last lines of an engine's log."""
         log = "" if self._followed is None else self._followed.state["log"]
-        return log_tail(log, engine) if log else self._words.get(engine, [])
+        return log_tail(log, engine) if log else self._last.lines(engine)
+
+    def last_calls(self, engine: int) -> LastCalls | None:
+        """What an engine called and printed last."""
+        return self._last.calls(engine)
 
     # -- ending ------------------------------------------------------------------------------
 

@@ -7,11 +7,13 @@ import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from rankbook import lastcalls
 
 __all__ = [
     "OWN",
+    "last_calls",
     "last_lines",
     "new_profile",
     "open_named",
@@ -55,6 +57,14 @@ def last_lines(log: int) -> list[str]:
     size = os.fstat(log).st_size
     text = os.pread(log, _TAIL, max(0, size - _TAIL)).decode(errors="replace")
     return [line for line in text.split("\n") if line.strip()]
+
+
+def last_calls(pid: int) -> dict[str, Any] | None:
+    """What an engine of this process's cluster called and printed last, in JSON's types."""
+    from rankbook.models import to_dict
+
+    found = lastcalls.read(lastcalls.file_of(os.environ.get("IPP_CLUSTER_ID", ""), pid))
+    return to_dict(found) if found is not None else None
 
 
 def remove_all() -> None:

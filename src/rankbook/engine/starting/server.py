@@ -15,8 +15,9 @@ share its pages. The launcher and this process exchange JSON lines over stdin an
 - when something else than the kernel ends this process by SIGTERM, ``{"event": "leaving"}`` says
   so, before the engines end.
 
-Where ``log`` is empty the engines have logs without a name, which nothing outlives; the event of an
-engine's end then has its last lines, as ``"words": [...]``.
+Where ``log`` is empty, the notebook may be on another host, and engines have logs without a name,
+which nothing outlives. The event of an engine's end then has its last lines, as ``"words": [...]``,
+and unless it was ended from here what it called and printed last, as ``"last": {...}``.
 
 stdin is also the lifeline: when it closes, because the notebook's kernel has ended in whatever way,
 this process ends all engines. When it forks, it has not touched CUDA and has one thread.
@@ -75,6 +76,8 @@ class Server:
         orphans.adopt()
         self._logs: dict[int, int] = {}
         """By process, the descriptor of its log, if that has no name."""
+        self._ended: set[int] = set()
+        """Processes that were killed from here: nobody asks what they did last."""
         self._wake_r, self._wake_w = os.pipe()
         os.set_blocking(self._wake_r, False)
         os.set_blocking(self._wake_w, False)
@@ -124,6 +127,7 @@ class Server:
                 self._fork(index, command)
         chosen = command.get("kill", ())
         for pid in [pid for pid, index in self._engines.items() if index in chosen]:
+            self._ended.add(pid)
             os.kill(pid, signal.SIGKILL)
 
     def _fork(self, index: int, command: dict[str, Any]) -> None:
@@ -175,10 +179,12 @@ class Server:
                 event["status"] = os.waitstatus_to_exitcode(status)
                 if (log := self._logs.pop(pid, None)) is not None:
                     event["words"] = files.last_lines(log)
+                    event["last"] = None if pid in self._ended else files.last_calls(pid)
                     os.close(log)
                 tell(event)
 
     def _end_all(self) -> None:
+        self._ended.update(self._engines)
         deadline = time.monotonic() + _GRACE
         # An engine obeys SIGTERM when its cell has ended; idle engines ignore SIGINT.
         self._signal_all(signal.SIGINT)
@@ -204,8 +210,10 @@ class Server:
 def tell(event: dict[str, Any], to: int = 1) -> None:
     """Write an event where the notebook's kernel reads it."""
     # The pipe is broken when the notebook's kernel is gone; the engines must still be ended.
+    data = memoryview(json.dumps(event).encode() + b"\n")
     with suppress(OSError):
-        os.write(to, json.dumps(event).encode() + b"\n")
+        while data:
+            data = data[os.write(to, data) :]
 
 
 def _become_child(parent: int, log: int) -> None:

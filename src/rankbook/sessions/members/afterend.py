@@ -19,13 +19,19 @@ __all__ = ["AfterEnd"]
 class AfterEnd:
     """Reads those files, or asks an engine that lives on the host where one lies."""
 
-    def __init__(self, party: Callable[[Mapping[int, int]], Party]) -> None:
+    def __init__(
+        self,
+        party: Callable[[Mapping[int, int]], Party],
+        told: Callable[[int], LastCalls | None],
+    ) -> None:
         """Read nothing yet.
 
         Args:
             party: Makes a party of engines, to be asked.
+            told: What the process has told that an engine was forked from: it has read the file.
         """
         self._party = party
+        self._told = told
         self._found: dict[int, LastCalls | RankCall | None] = {}
 
     def of(
@@ -59,6 +65,8 @@ class AfterEnd:
     def _ask(
         self, engine: int, known: Mapping[int, EngineFacts], alive: Sequence[int]
     ) -> LastCalls | RankCall | None:
+        if (told := self._told(engine)) is not None:
+            return told
         facts = known.get(engine)
         if facts is None or not facts.last_calls:
             return None

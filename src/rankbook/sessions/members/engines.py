@@ -31,7 +31,7 @@ class Engines:
         self.changes = Changes()
         self.known: dict[int, EngineFacts] = {}
         self.ended: dict[int, int | None] = {}
-        self._last_calls = AfterEnd(self.party)
+        self._last_calls = AfterEnd(self.party, pool.launcher.last_calls)
         self._pool = pool
         pool.on_end = self._has_ended
 
