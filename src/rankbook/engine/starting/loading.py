@@ -33,6 +33,10 @@ def _import_whats_without_torch() -> None:
         "tornado.platform.asyncio",
     ):
         import_module(name)
+    # The first traceback needs these. After a hang, every rank has one.
+    for name in ("stack_data", "pygments.formatters.terminal256", "pygments.styles"):
+        with suppress(ImportError):
+            import_module(name)
     import_module("jupyter_client.localinterfaces").local_ips()
 
     # An engine's kernel looks for debugpy, whose import takes longer than all else that it does;
