@@ -46,6 +46,12 @@ CASES = {
         "(line 3: dist.all_reduce(x)): they run no cell.",
     ),
     "seen too shortly": Case([waits(still=0.3), IDLE], "missing_rank", (1,), (0,), OPEN),
+    "seen shortly in a wait that is long": Case(
+        [replace(waits(still=0.03), in_wait=0.4), IDLE], "missing_rank", (1,), (0,), PROVEN
+    ),
+    "seen shortly in a wait that is short": Case(
+        [replace(waits(still=0.03), in_wait=0.39), IDLE], "missing_rank", (1,), (0,), OPEN
+    ),
     "one of the stuck seen too shortly": Case(
         [waits(), IDLE, waits(still=0.39)], "missing_rank", (1,), (0, 2), OPEN
     ),

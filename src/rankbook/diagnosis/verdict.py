@@ -63,7 +63,7 @@ class _Scene:
         # What a thread waits for may be on its way, and what its main thread waits for as well.
         is_recorded = not (is_p2p(wait.call) or is_vague(wait.call) or look.in_thread)
         at_rest = look.quiet >= _QUIET and (look.silent is None or look.silent >= _QUIET)
-        return look.still >= _STILL and (is_recorded or at_rest)
+        return max(look.still, look.in_wait) >= _STILL and (is_recorded or at_rest)
 
     def ranks(self, state: str) -> tuple[int, ...]:
         """Ranks in a state, ascending."""

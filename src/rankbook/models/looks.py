@@ -148,6 +148,9 @@ class Look:
     since: float = 0.0
     """Seconds for which it has been doing that: since the collective was called, the wait began,
     or the cell did."""
+    in_wait: float = 0.0
+    """Seconds for which the main thread has been in one wait for a handle, in C++: it has not moved
+    in it, whether or not it was looked at; 0 where it waits for something else."""
     overdue: float = 0.0
     """Seconds by which ``waiting`` has taken longer than the group allows; 0 where torch itself
     counts them."""

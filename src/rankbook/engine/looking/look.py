@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from rankbook.calls import Ledger
-from rankbook.calls.blocking import OTHER_STORE
+from rankbook.calls.blocking import OTHER_STORE, WORK
 from rankbook.engine.group.nccl import OpenSince, Streams
 from rankbook.engine.looking import flight, frames
 from rankbook.engine.looking.frames import Position
@@ -146,6 +146,7 @@ class Observer:
             since=(waiting.since or stands.here) if waiting else 0.0,
             may_end=in_thread and not at.in_lock,
             in_thread=in_thread,
+            in_wait=self._in_work(at) if waiting and not in_thread else 0.0,
         )
 
     def _main_wait(self) -> Wait | None:
@@ -182,6 +183,11 @@ class Observer:
         """When the wait began in which the main thread is."""
         wait = self._main_wait() if at.awaits else None
         return wait.began if wait else None
+
+    def _in_work(self, at: Position) -> float:
+        """Seconds for which the main thread has waited for one handle; 0 if it does not."""
+        wait = self._main_wait() if at.awaits == WORK else None
+        return time.time() - wait.began if wait is not None and wait.kind == WORK else 0.0
 
     def _wait_of_threads(self) -> tuple[Collective | None, str]:
         """What a thread waits in while the main one waits for it, and the line where it does.

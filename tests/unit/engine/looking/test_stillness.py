@@ -179,3 +179,14 @@ def test_a_rank_that_waits_in_a_store_is_as_quiet_as_it_is_still(observer, at, a
     at(in_torch=True, in_store=True)
     look = still_for_half_a_second(observer)
     assert look.quiet == look.still
+
+
+@pytest.mark.parametrize(("kind", "long"), [("work", True), ("issue", False), ("store", False)])
+def test_only_a_wait_for_a_handle_tells_itself_how_long_nothing_has_moved(
+    observer, at, account, kind, long
+):
+    at(line="line 2: f(x)", call="all_reduce", in_torch=True, awaits=kind)
+    account.wait = replace(awaits("all_reduce", 5, kind), began=time.time() - 9)
+    look = aside(lambda: observer.look("run", 7, 0, closely=True))
+    assert look.still < 9
+    assert (look.in_wait >= 9) == long
