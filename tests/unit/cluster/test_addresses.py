@@ -12,6 +12,13 @@ def test_the_way_to_this_host_is_loopback():
     assert address_to("me@127.0.0.1") == "127.0.0.1"
 
 
+def test_a_name_that_nobody_knows_is_told_from_a_way_that_there_is_not():
+    with pytest.raises(ClusterError, match=r"^nosuch\.invalid is not known here \(.*--address"):
+        address_to("me@nosuch.invalid")
+    with pytest.raises(ClusterError, match="no way from here to ::1 by IPv4"):
+        address_to("::1")
+
+
 @pytest.mark.parametrize("client", ["10.98.0.1", "127.0.0.1"])
 def test_what_a_host_sees_by_ipv4_is_the_address(client):
     assert seen_from("alpha", client) == client

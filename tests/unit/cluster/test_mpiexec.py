@@ -37,6 +37,10 @@ DASHES = "-" * 74
             ["/usr/bin/python: Error while finding module (No module named 'rankbook')"],
             "the Python there has no rankbook: run `pip install rankbook` with it",
         ),
+        (
+            ["Traceback (most recent call last):", "ModuleNotFoundError: No module named 'zmq.x'"],
+            "the Python there has no zmq: run `pip install rankbook` with it",
+        ),
         ([], "it gave no reason"),
     ],
 )

@@ -21,7 +21,7 @@ def address_to(host: str) -> str:
         host: A name or an address, with a user before it or not.
 
     Raises:
-        ClusterError: There is no way there, or only by IPv6.
+        ClusterError: Its name is not known, there is no way there, or only by IPv6.
     """
     name = host.rpartition("@")[2]
     try:
@@ -30,10 +30,23 @@ def address_to(host: str) -> str:
             probe.connect(found[0][4])
             return str(probe.getsockname()[0])
     except OSError as error:
+        if not _is_known(name):
+            raise ClusterError(
+                f"{name} is not known here ({error.strerror}): correct the name, or if ssh alone "
+                "knows it, give this host's address for the engines, --address (or address=…)."
+            ) from None
         raise ClusterError(
             f"There is no way from here to {name} by IPv4 ({error.strerror or error}): give this "
             "host's address for the engines, --address (or address=…)."
         ) from None
+
+
+def _is_known(name: str) -> bool:
+    try:
+        socket.getaddrinfo(name, None)
+    except OSError:
+        return False
+    return True
 
 
 def seen_from(host: str, client: str) -> str:

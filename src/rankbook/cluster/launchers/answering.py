@@ -16,7 +16,7 @@ from typing import Any
 
 from rankbook.cluster.launchers.base import Progress
 from rankbook.cluster.launchers.far import FarLauncher
-from rankbook.cluster.launchers.host import Host, refuse_other_version
+from rankbook.cluster.launchers.host import Host, lacking, refuse_other_version
 from rankbook.errors import ClusterError, EngineError, RankbookError
 
 __all__ = ["SOON", "AnsweringLauncher", "News"]
@@ -176,9 +176,9 @@ class AnsweringLauncher(FarLauncher):
     def _cannot_serve(self, host: Host) -> RankbookError:
         """Say why a host's process ended before it could fork anything."""
         errors = host.process.errors()
-        if any("No module named 'rankbook" in line for line in errors):
+        if package := lacking(errors):
             return EngineError(
-                f"{self.python} on {host.name} has no rankbook: run "
+                f"{self.python} on {host.name} has no {package}: run "
                 f"`{self.python} -m pip install rankbook` there."
             )
         if any(self.python in line and "No such file" in line for line in errors):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ from rankbook._version import __version__
 from rankbook.cluster.processes.warm import WarmProcess
 from rankbook.errors import EngineError
 
-__all__ = ["REMOTE_MODULE", "Host", "refuse_other_version", "seats_to_fill"]
+__all__ = ["REMOTE_MODULE", "Host", "lacking", "refuse_other_version", "seats_to_fill"]
 
 REMOTE_MODULE = "rankbook.engine.starting.remote"
 
@@ -102,3 +103,13 @@ def seats_to_fill(n: int, room: Sequence[int]) -> list[int]:
         left = [free - count for free, count in zip(room, counts, strict=True)]
         counts[left.index(max(left))] += 1
     return counts
+
+
+def lacking(errors: Sequence[str]) -> str:
+    """The package that a Python lacked which was to serve as an engine; empty: none.
+
+    Args:
+        errors: What it wrote to its standard error.
+    """
+    found = (re.search(r"No module named '?(\w+)", line) for line in errors)
+    return next((match[1] for match in found if match), "")

@@ -21,6 +21,7 @@ from rankbook.cluster.launchers.base import Ended, EngineEvent, Ready
 from rankbook.cluster.launchers.cluster import Forking
 from rankbook.cluster.launchers.far import FarLauncher
 from rankbook.cluster.launchers.forking import ENGINE_OPTIONS
+from rankbook.cluster.launchers.host import lacking
 from rankbook.cluster.processes.warm import WarmProcess
 from rankbook.errors import ClusterError, InputError
 from rankbook.words import how_ended
@@ -266,8 +267,8 @@ def cause(errors: Sequence[str]) -> str:
     lines = [line for line in errors if line.strip("-")]
     if not lines:
         return "it gave no reason"
-    if any("No module named 'rankbook" in line for line in lines):
-        return "the Python there has no rankbook: run `pip install rankbook` with it"
+    if package := lacking(lines):
+        return f"the Python there has no {package}: run `pip install rankbook` with it"
     if raised := next((line for line in lines if re.match(r"\w*(Error|Exception)\b", line)), None):
         return raised.rstrip(".")
     if "ssh" in lines[0] or lines[0].endswith(":"):
