@@ -49,19 +49,19 @@ def alike(line: str, stream: str) -> str:
     """A line without what differs between ranks that say the same: the pid, the rank, the time.
 
     Warnings name a file after the process that ran the cell, torch's log lines begin with the rank
-    and the time. A time that a person prints stays: only what goes to ``stderr`` is logged.
+    and the time. A time that a person prints stays: what is logged goes to ``stderr``, or has the
+    time as ``logging`` writes it.
     """
     if "[" in line or "]" in line or "_" in line:
         line = _OF_LOG.sub(r"\1", _OF_RANK.sub("", _OF_CELL.sub("ipykernel", line)))
-    if stream == "stderr":
-        line = _OF_TIME.sub("", line)
-    return line
+    return (_OF_TIME if stream == "stderr" else _OF_LOGGING).sub("", line)
 
 
 _OF_CELL = re.compile(r"ipykernel_\d+")
 _OF_RANK = re.compile(r"^\[rank\d+\]: ?|(?<=\[Gloo\] Rank )\d+")
 _OF_LOG = re.compile(r"(?:\[|^)([VIWECF])\d{4} \d\d:\d\d:\d\d\.\d+(?: +\d+)?(?= )")
 """From torch's C++ in brackets, from its Python without."""
+_OF_LOGGING = re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}\b")
 _OF_TIME = re.compile(
     r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?"
     r"|^\W?(?:\d+/\d+/\d+,? )?\d\d:\d\d:\d\d(?:[.,]\d+)?\b"

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 from rankbook.engine.cells.left import Left
 
@@ -16,3 +19,17 @@ def test_a_process_that_has_ended_does_not_count_though_nobody_has_waited_for_it
         process.stdin.close()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert str(before.since()) == ""
+
+
+def test_threads_are_waited_for_that_python_waits_for():
+    before, told, pool = Left(), threading.Event(), ThreadPoolExecutor(1)
+    began, said = time.monotonic(), []
+    threading.Thread(target=told.wait, daemon=True).start()
+    pool.submit(said.append, "pool").result()  # its thread stays, and has no work
+    threading.Timer(0.1, said.append, ["timer"]).start()
+    pool.submit(time.sleep, 0.1).add_done_callback(lambda _: said.append("slept"))
+    before.wait()
+    assert sorted(said) == ["pool", "slept", "timer"]
+    assert time.monotonic() - began < 1.5
+    told.set()
+    pool.shutdown()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import threading
 import time
+from concurrent.futures import thread as futures
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -22,7 +24,10 @@ _MONITOR = "tqdm._monitor"
 """Has the class of the one thread that tqdm starts with its first bar, and keeps."""
 
 _PATIENCE = 2.0
-"""Seconds for threads and processes to end that were told to."""
+"""Seconds for threads to end by themselves, and for threads and processes that were told to."""
+
+_LOOK = 0.05
+"""Seconds between two looks whether the thread of a pool still has work."""
 
 
 def _threads() -> set[threading.Thread]:
@@ -50,6 +55,12 @@ def _runs(process: psutil.Process) -> bool:
     return False
 
 
+def _has_no_work(thread: threading.Thread) -> bool:
+    """Whether it is one of ``concurrent.futures`` that waits for the next call."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    return frame is not None and frame.f_code.co_filename == futures.__file__
+
+
 @dataclass
 class Left:
     """What runs beside the main thread that did not when this was made."""
@@ -60,6 +71,18 @@ class Left:
     def since(self) -> Left:
         """What was started since, and still runs."""
         return Left(_threads() - self.threads, _processes() - self.processes)
+
+    def wait(self) -> None:
+        """Wait for threads that were started since, as Python does before it ends, within bounds.
+
+        Daemons are not waited for, nor those of a pool that have no work.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        for thread in _threads() - self.threads:
+            while not (thread.daemon or _has_no_work(thread)):
+                thread.join(_LOOK)
+                if not thread.is_alive() or time.monotonic() > deadline:
+                    break
 
     def __str__(self) -> str:
         """``2 threads and 1 process``; empty where nothing is left."""

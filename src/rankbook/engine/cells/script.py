@@ -75,7 +75,7 @@ def execute(
         stack.enter_context(fresh(dict(script.variables), argv, [entry], script.folder, entry))
         stack.enter_context(_main(module))
         workers = Workers()
-        error = _run(module, script, entry)
+        error = _run(module, script, entry, before)
         code = exit_code(error)
         if error is not None and code:
             show(error, code)
@@ -135,13 +135,20 @@ def below_torchs(hook: Callable[..., object]) -> Callable[..., object]:
     return hook
 
 
-def _run(module: types.ModuleType, script: Script, entry: str) -> BaseException | None:
+def _run(
+    module: types.ModuleType, script: Script, entry: str, before: Left
+) -> BaseException | None:
     """Run it; return the exception that has ended it."""
     pid, error = os.getpid(), None
     try:
         code = _module(module, script.path) if script.is_module else _file(module, script.path)
         with at_exit(entry):
-            exec(code, vars(module))  # noqa: S102 - what a person wants run
+            try:
+                exec(code, vars(module))  # noqa: S102 - what a person wants run
+            except SystemExit:
+                before.wait()
+                raise
+            before.wait()
     except BaseException as raised:  # noqa: BLE001 - whatever ends it is told
         error = raised.with_traceback(_of_script(raised.__traceback__))
     if os.getpid() != pid:
