@@ -53,14 +53,17 @@ def alike(line: str, stream: str) -> str:
     time as ``logging`` writes it.
     """
     if "[" in line or "]" in line or "_" in line:
-        line = _OF_LOG.sub(r"\1", _OF_RANK.sub("", _OF_CELL.sub("ipykernel", line)))
+        line = _OF_LOG.sub(r"\1\2", _OF_RANK.sub("", _OF_CELL.sub("ipykernel", line)))
     return (_OF_TIME if stream == "stderr" else _OF_LOGGING).sub("", line)
 
 
 _OF_CELL = re.compile(r"ipykernel_\d+")
 _OF_RANK = re.compile(r"^\[rank\d+\]: ?|(?<=\[Gloo\] Rank )\d+")
-_OF_LOG = re.compile(r"(?:\[|^)([VIWECF])\d{4} \d\d:\d\d:\d\d\.\d+(?: +\d+)?(?= )")
-"""From torch's C++ in brackets, from its Python without."""
+_OF_LOG = re.compile(
+    r"(?:\[|^)([VIWECF])\d{4} \d\d:\d\d:\d\d\.\d+(?: +\d+)?(?= )"
+    r"|^([A-Z]+:)\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \d+:\d+(?= )"
+)
+"""From torch's C++ in brackets, from its Python without; from its profiler with process and thread."""
 _OF_LOGGING = re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}\b")
 _OF_TIME = re.compile(
     r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?"

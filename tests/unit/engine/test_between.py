@@ -70,6 +70,10 @@ def test_warnings_and_log_lines_merge_in_spite_of_pids_ranks_and_times():
             "W1128 20:38:57.108000 14582 torch/x.py:12] no group yet",
         ),
         ("[20:38:57] INFO begun", "[20:38:58] INFO begun"),
+        (
+            "INFO:2026-11-28 21:29:52 1265:1265 Profiler.cpp:52] profiler_start",
+            "INFO:2026-11-28 21:29:53 1276:1276 Profiler.cpp:52] profiler_start",
+        ),
         ("11/28/2026 20:38:57 - INFO - begun", "11/28/2026 20:38:58 - INFO - begun"),
         (
             "[Gloo] Rank 0 is connected to 1 peer ranks.",
