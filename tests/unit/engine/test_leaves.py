@@ -162,6 +162,15 @@ def test_what_cannot_be_compared_says_so(value):
     assert "cannot be compared" in leaf.why
 
 
+def test_a_module_that_cannot_say_what_it_is_made_of_says_so():
+    class Broken(torch.nn.Linear):
+        def named_modules(self, *_args, **_options):
+            raise OSError("gone")
+
+    [(_, leaf)] = leaves(Broken(1, 1))
+    assert leaf.why == "reading it raises OSError: gone"
+
+
 def test_the_state_of_a_random_generator_is_compared():
     [numbers, *_], [same, *_], [others, *_] = (
         [part for path, part in leaves(random.Random(seed)) if path == "state[1]"]

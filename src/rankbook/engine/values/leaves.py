@@ -115,7 +115,7 @@ def _walk(value: Any, path: str, above: dict[int, str], note: Note) -> Iterator[
 
 def _inside(value: Any, path: str, above: dict[int, str], note: Note) -> Iterator[tuple[str, Any]]:
     try:
-        parts = parts_of(value)
+        parts, made = parts_of(value), [*made_of(value)]
     except Exception as error:  # noqa: BLE001 - a person's class can raise anything
         yield path, Opaque(value, why_unreadable(error))
         return
@@ -123,7 +123,7 @@ def _inside(value: Any, path: str, above: dict[int, str], note: Note) -> Iterato
         is_whole = issubclass(type(value), torch.Tensor)
         yield path, value if is_whole else Opaque(value, f"{_a(value)} cannot be compared")
         return
-    for step, what in made_of(value):
+    for step, what in made:
         note(_joined(path, step), what)
     if (numbers := _numbers(value)) is not None:
         yield path, numbers
