@@ -63,7 +63,7 @@ _OF_LOG = re.compile(
     r"(?:\[|^)([VIWECF])\d{4} \d\d:\d\d:\d\d\.\d+(?: +\d+)?(?= )"
     r"|^([A-Z]+:)\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \d+:\d+(?= )"
 )
-"""From torch's C++ in brackets, from its Python without; from its profiler with process and thread."""
+"""From torch's C++ in brackets, from its Python without, from its profiler with pid and thread."""
 _OF_LOGGING = re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}\b")
 _OF_TIME = re.compile(
     r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?"
