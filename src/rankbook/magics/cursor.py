@@ -172,8 +172,8 @@ def _argument(options: Sequence[Option], typed: str, count: int) -> tuple[str, .
     plain, dash = _plain(options, count), typed[:1] == "-"
     if plain is not None and plain.settings.get("nargs") == REMAINDER and count:
         return () if dash else _values(plain)  # options of a script, which only it knows
-    if plain is not None and not dash:
-        return _values(plain)
+    if plain is not None and not dash and ((ways := _values(plain)) or typed):
+        return ways
     begin = "-" if dash else "--"
     return tuple(name for each in options for name in each.names if name.startswith(begin))
 

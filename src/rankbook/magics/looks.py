@@ -81,6 +81,7 @@ class LookMagics(RankMagics):
             "cell",
             nargs="?",
             metavar="CELL",
+            completes=("all",),
             help="Number of a cell, or all: what the ranks still keep. Default: the last cell that "
             "has called a collective.",
         ),

@@ -36,6 +36,7 @@ MAGICS = {
     "dist_pull": (NAMES, RANKS),
     "dist_bench": (option("collective", completes=("all_reduce",)), option("--sizes")),
     "dist_run": (RANKS, option("script", nargs=REMAINDER, completes=SCRIPTS)),
+    "dist_mesh": (option("dimensions", nargs="*"), option("--name")),
     "trace": (TRACE,),
 }
 
@@ -134,6 +135,8 @@ def test_in_dist_mode_plain_code_is_for_ranks_and_what_stays_here_is_not():
         ("dist_pull", ("x", "-r", ""), "", RANK_SELECTIONS),
         ("dist_bench", ("",), "", ("all_reduce",)),
         ("dist_bench", ("all_reduce", ""), "", ("--sizes",)),
+        ("dist_mesh", ("",), "", ("--name",)),
+        ("dist_mesh", ("dp",), "dp", ()),
         ("dist_run", ("tr",), "tr", SCRIPTS),
         ("dist_run", ("train.py", "--"), "--", ()),
         ("trace", ("--profile", "-"), "-", ("--profile", "--trace")),
