@@ -116,6 +116,7 @@ def test_what_a_script_changes_in_its_process_is_as_before_afterwards(two, write
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: None)
         signal.signal(signal.SIGUSR1, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         logging.basicConfig(level="DEBUG")
         warnings.simplefilter("error")
         torch.set_default_dtype(torch.float64)
@@ -128,7 +129,8 @@ def test_what_a_script_changes_in_its_process_is_as_before_afterwards(two, write
 import builtins, logging, multiprocessing, os, signal, sys, warnings
 sorted(os.environ.items()), os.getcwd(), sys.path, sys.argv, [
     repr(signal.getsignal(n)) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-], len(logging.root.handlers), logging.root.level, warnings.filters[0], \\
+], signal.pthread_sigmask(signal.SIG_BLOCK, ()), warnings.filters[0], \\
+len(logging.root.handlers), logging.root.level, \\
 torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_rng_state().sum().item(), \\
 sys.stdout, rank, device, dist_info, torch.is_anomaly_enabled(), print, \\
 hasattr(builtins, "mine"), \\

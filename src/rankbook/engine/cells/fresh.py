@@ -162,6 +162,7 @@ def _event_loop() -> Iterator[None]:
 @contextmanager
 def _signals() -> Iterator[None]:
     """Put back all handlers but that of SIGINT, which ends what runs: the caller does."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     numbers = signal.valid_signals() - {signal.SIGINT}
     before = {number: signal.getsignal(number) for number in numbers}
     # A rank that is told to end waits for its cell; a script ends at once, as a process does.
@@ -173,6 +174,7 @@ def _signals() -> Iterator[None]:
         for number, handler in before.items():
             if handler is not None and signal.getsignal(number) is not handler:
                 signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @contextmanager
