@@ -37,6 +37,11 @@ def test_a_terminal_runs_code_on_ranks_that_no_notebook_uses(tmp_path, monkeypat
         terminal("run", "if rank: dist.barrier()", code=4)
         assert terminal("run", "dist.barrier()") == ""
         assert "used by nobody" in terminal("clusters")
+        terminal("run", "import os; os._exit(3) if rank else None", code=6)
+        assert "rank 1 ended" in terminal("status", code=6)
+        terminal("run", "x", code=6)
+        assert "Rank 1 has from rank 0 its x." in terminal("restart", "--from", "0")
+        assert terminal("run", "x") == "[0-1] 5\n"
     finally:
         end = "import rankbook as r; r.connect(cluster_id=r.clusters()[0].name).shutdown()"
         subprocess.run([sys.executable, "-c", end], check=True, timeout=60)

@@ -77,9 +77,8 @@ def run(options: Namespace) -> End:
     """Run code on ranks."""
     code = sys.stdin.read() if options.code == "-" else options.code
     with acting_on(_chosen(options), "run it") as (session, _):
-        chosen = session.select(options.ranks)
         try:
-            session.members.refuse_dead(chosen)
+            chosen = session.select(options.ranks)
         except SessionError as error:
             raise RefusedError(End.DEAD, str(error)) from None
         output = None if options.json else LiveOutput(TerminalScreen(), chosen)
