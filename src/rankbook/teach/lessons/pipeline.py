@@ -40,6 +40,14 @@ def _alternating() -> _Steps:
     return [step for k in range(_BATCHES) for step in (("F", k), ("B", k))]
 
 
+def _backward_first(rank: int) -> _Steps:
+    ahead = _STAGES - rank - 1
+    steps: _Steps = [("F", k) for k in range(ahead)]
+    for k in range(_BATCHES - ahead):
+        steps += [("B", k), ("F", ahead + k)]
+    return steps + [("B", k) for k in range(_BATCHES - ahead, _BATCHES)]
+
+
 _schedule = partial(cell_of, "one_f_one_b(rank, stages, batches)")
 
 _LOOP = (
@@ -96,6 +104,40 @@ _SCHEDULE = Exercise(
             _schedule("ahead = stages - rank - 1", *_LOOP, "return steps"),
             says="never does its last backward passes",
             gives=lambda here: [s for s in _one_f_one_b(here.rank) if not _is_late(here, s)],
+        ),
+        Mistake(
+            "all-alike",
+            "All ranks are ahead as far as the first one has to be. The nearer a rank is to the "
+            "end, the sooner it can go backward; the last one at once.",
+            _schedule("ahead = stages - 1", *_LOOP, _REST),
+            says="is ahead as far as rank 0",
+            gives=lambda here: _one_f_one_b(0),  # noqa: ARG005 - the same on all ranks
+        ),
+        Mistake(
+            "mirrored",
+            "It is the first rank that has to be furthest ahead, and the last one not at all: the "
+            "gradients begin at the end of the pipeline.",
+            _schedule("ahead = rank", *_LOOP, _REST),
+            says="is ahead as far as the rank at the other end should be",
+            gives=lambda here: _one_f_one_b(_STAGES - here.rank - 1),
+            # On all ranks but one that is what another mistake gives, too.
+            seen=lambda seen: (
+                list(seen.findings.values())
+                == ["not-ahead", "mirrored", "too-far-ahead", "all-alike"]
+            ),
+        ),
+        Mistake(
+            "backward-first",
+            "In each turn the forward pass comes first: the last rank cannot go backward with a "
+            "micro-batch that it has not seen.",
+            _schedule(
+                "ahead = stages - rank - 1",
+                *_LOOP[:2],
+                '    steps += [("B", k), ("F", ahead + k)]',
+                _REST,
+            ),
+            says="has the backward pass first in each turn",
+            gives=lambda here: _backward_first(here.rank),
         ),
     ),
 )

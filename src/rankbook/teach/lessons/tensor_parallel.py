@@ -69,8 +69,25 @@ def _too_large(here: Here) -> list[Any]:
     return [right[0], *large[1:]]
 
 
+def _too_small(here: Here) -> list[Any]:
+    right, small = _answers(here), _answers(here, scale=1 / here.world_size)
+    return [right[0], *small[1:]]
+
+
+def _own_of_both(here: Here) -> list[Any]:
+    own, right = _answers(here, rank=here.rank), _answers(here)
+    return [*own[:2], *right[2:]]
+
+
+def _wrong_end(here: Here) -> list[Any]:
+    right, large = _answers(here), _answers(here, scale=here.world_size)
+    own = _answers(here, rank=here.rank, scale=here.world_size)
+    return [right[0], own[1], *large[2:]]
+
+
 _IDENTITY = ("return {0}",)
 _SUM = ("{0} = {0}.clone()", "dist.all_reduce({0})", "return {0}")
+_MEAN = (*_SUM[:2], "return {0} / world_size")
 
 
 def _pair(
@@ -137,7 +154,32 @@ _MLP = Exercise(
             "The gradient of y was added up in Leave.backward, where every rank has the whole of "
             "it; and that of x in Enter.backward was not, where each has a part.",
             _pair((_IDENTITY, _IDENTITY), (_SUM, _SUM)),
-            seen=lambda seen: set(seen.findings.values()) == {"other"} and not seen.hang,
+            says="has gradients that are four times too large, that of x of its own part only",
+            gives=_wrong_end,
+        ),
+        Mistake(
+            "nothing",
+            "No rank tells the others anything. Where is each rank's tensor one part of a sum: "
+            "going forward, going backward?",
+            _pair((_IDENTITY, _IDENTITY), (_IDENTITY, _IDENTITY)),
+            says="has its own part of the output and of the gradient of x",
+            gives=_own_of_both,
+        ),
+        Mistake(
+            "averages",
+            "The results of the ranks are parts of a sum, not estimates of the same: add them up, "
+            "and divide by nothing.",
+            _pair((_IDENTITY, _SUM), (_MEAN, _IDENTITY)),
+            says="has a fourth of the output",
+            gives=lambda here: [_answers(here)[0] / here.world_size, *_answers(here)[1:]],
+        ),
+        Mistake(
+            "divides-gradient",
+            "The gradient of y is whole on every rank: Leave.backward hands it on as it is, and "
+            "divides it by nothing.",
+            _pair((_IDENTITY, _SUM), (_SUM, ("return {0} / world_size",))),
+            says="has gradients that are four times too small",
+            gives=_too_small,
         ),
     ),
 )

@@ -230,9 +230,11 @@ export class Chart extends Pen {
         this.stroke(palette.text, 1, 0.35);
       }
       const label = duration(Math.round(scale.to[i] - scale.from[i]));
-      if (width < BREAK || this.widthOf(label) > bottom - TOP - 6) continue;
+      const at = x + width / 2;
+      const isWhole = at > 7 && at < this.plot - 7; // half of what it is high, and a little more
+      if (width < BREAK || !isWhole || this.widthOf(label) > bottom - TOP - 6) continue;
       ctx.save();
-      ctx.translate(x + width / 2, middle);
+      ctx.translate(at, middle);
       ctx.rotate(-Math.PI / 2);
       this.text(label, 0, 0, { alpha: 0.8, align: "center" });
       ctx.restore();

@@ -100,5 +100,34 @@ NORM = Exercise(
             says="has its own half twice",
             gives=_norm(2, 0, 1),
         ),
+        Mistake(
+            "no-bias",
+            "The model has more than what is cut: the squares of what every rank has entirely "
+            "(whole) are missing. Add them after the all_reduce.",
+            _norm_cell(_OWN, "dist.all_reduce(squares, group=row)", "return squares.sqrt()"),
+            says="leaves out the bias",
+            gives=_norm(1, 1, 0),
+        ),
+        Mistake(
+            "no-root",
+            "That is the sum of the squares. The norm is its square root.",
+            _norm_cell(_OWN, "dist.all_reduce(squares, group=row)", _ADD, "return squares"),
+            says="has the sum of the squares",
+            gives=lambda here: _norm(1, 1, 1)(here).square(),
+        ),
+        Mistake(
+            "adds-norms",
+            "Norms cannot be added up, squares can: 3 and 4 make 5. Add the squares of all "
+            "numbers, and take one square root at the end.",
+            _norm_cell(
+                "norms = sum(gradient.norm() for gradient in parts)",
+                "dist.all_reduce(norms, group=row)",
+                "return norms + sum(gradient.norm() for gradient in whole)",
+            ),
+            says="has added up norms",
+            gives=lambda here: here.torch.tensor(
+                sum(math.sqrt(sum(number**2 for number in half)) for half in _PARTS) + _WHOLE
+            ),
+        ),
     ),
 )
