@@ -30,6 +30,12 @@ class Seen:
     """Names of the targets that were missed, though the result was right."""
     notes: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     """By rank, what :meth:`Here.note` has kept."""
+    sentences: Mapping[int, str] = field(default_factory=dict)
+    """By rank that raised, what, and where."""
+
+    def raises(self, words: str) -> bool:
+        """Whether a rank has raised an error that has these words in its message."""
+        return any(words in sentence for sentence in self.sentences.values())
 
     @property
     def right(self) -> frozenset[int]:

@@ -52,7 +52,9 @@ def verdict_on(exercise: Exercise, tried: Tried) -> Verdict:
     has_ended = not (tried.hang or tried.late or raised)
     is_right = has_ended and set(findings.values()) == {"right"}
     missed = [t for t in exercise.targets if is_right and not _is_met(t, tried, notes)]
-    seen = Seen(findings, tried.hang, raised, frozenset(t.name for t in missed), notes)
+    sentences = {rank: sentence for rank, (_, sentence) in tried.raised.items()}
+    names = frozenset(target.name for target in missed)
+    seen = Seen(findings, tried.hang, raised, names, notes, sentences)
     if is_right and not missed:
         reached = _reached(exercise.targets, tried, notes)
         return Verdict(True, f"{ranks_do(findings, 'is', 'are').capitalize()} right.", reached)  # noqa: FBT003

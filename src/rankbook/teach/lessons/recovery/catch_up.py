@@ -144,8 +144,8 @@ CATCH_UP = Exercise(
         ),
         Mistake(
             "newcomer-only",
-            "Only the newcomer has called broadcast, and waits. In a collective everybody takes "
-            "part, also the ranks that have it all: the source sends by the same call.",
+            "In a collective everybody takes part: also the ranks that have it all call broadcast, "
+            "and the source sends by the same call.",
             _catch_up_cell(
                 *_FIND,
                 "if step < steps[furthest]:",
