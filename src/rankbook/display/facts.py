@@ -145,9 +145,9 @@ def doing(state: Look) -> str:
     if state.state == "waiting":
         does = f"{call_of(state)} ({state.line})" if state.line else call_of(state)
     else:
-        does = {"running": state.line, "stopped": state.line, "gone": state.ended}.get(
-            state.state, ""
-        )
+        # The word before it says that a rank has ended: what is told is how.
+        how = state.ended.removeprefix("ended with ").removeprefix("has ended")
+        does = {"running": state.line, "stopped": state.line, "gone": how}.get(state.state, "")
     return f"{does}, {state.since:.0f} s" if state.since >= 1 and does else does
 
 

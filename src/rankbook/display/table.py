@@ -114,12 +114,11 @@ def _cells(state: Look, mesh: NamedMesh | None) -> dict[str, str]:
     place = {} if mesh is None else {mesh.name: mesh.place(info.rank) if info else ""}
     return place | {
         "rank": rank_name(state),
-        "state": f"{word(state)}: {does}"
-        if does not in ("", f"has {word(state)}")
-        else word(state),
+        "state": f"{word(state)}: {does}" if does else word(state),
         "memory": memory(state),
         "device": device(state),
-        "engine": str(state.engine),
+        # That of a rank which ended before this session came is not known.
+        "engine": "" if state.engine is None or state.engine < 0 else str(state.engine),
         "host": state.host,
         "pid": str(state.pid) if state.pid else "",
         "local rank": str(info.local_rank) if info else "",

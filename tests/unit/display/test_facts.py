@@ -147,6 +147,18 @@ def test_the_age_of_an_activity_is_shown_from_one_second_on(since, said):
     assert facts.doing(member(0, "running", line="f(x)", since=since)) == said
 
 
+@pytest.mark.parametrize(
+    ("ended", "said"),
+    [
+        ("ended with exit code 3", "exit code 3"),
+        ("was killed by SIGKILL", "was killed by SIGKILL"),
+        ("has ended", ""),
+    ],
+)
+def test_how_a_rank_ended_is_told_without_the_word_that_stands_before_it(ended, said):
+    assert facts.doing(member(0, "gone", ended=ended)) == said
+
+
 def test_no_age_is_shown_without_an_activity():
     assert facts.doing(member(0, since=12.0)) == ""
 
