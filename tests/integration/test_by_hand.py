@@ -159,7 +159,7 @@ def test_a_rank_missing_from_a_group_made_by_hand_is_named_and_the_other_freed(
 
 
 def test_a_late_rank_of_a_group_made_by_hand_is_no_hang(world):
-    code = f"{LEAVE}if rank: time.sleep(3)\ndist.init_process_group('gloo'){REDUCE}"
+    code = f"{LEAVE}if rank: time.sleep(2)\ndist.init_process_group('gloo'){REDUCE}"
     result = world.run(code)
     assert result.diagnosis is None
     assert result.ok
@@ -168,7 +168,7 @@ def test_a_late_rank_of_a_group_made_by_hand_is_no_hang(world):
 @pytest.mark.parametrize("late", [0, 1])
 def test_a_late_rank_in_a_group_made_by_hand_is_no_hang(world, late):
     """What it called last was number 1, too, but of the group that was destroyed."""
-    code = f"{LEAVE}dist.init_process_group('gloo')\nif rank == {late}: time.sleep(3){REDUCE}"
+    code = f"{LEAVE}dist.init_process_group('gloo')\nif rank == {late}: time.sleep(2){REDUCE}"
     result = world.run(f"dist.barrier()\n{code}")
     assert result.diagnosis is None
     assert result.ok

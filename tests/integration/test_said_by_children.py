@@ -109,7 +109,9 @@ os.waitpid(pid, 0)[1]
     assert {its.stdout.count("x") for its in result.values()} == {50_000 * 79}
 
 
-@pytest.mark.parametrize("how", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize(
+    "how", ["fork", "spawn", pytest.param("forkserver", marks=pytest.mark.slow)]
+)
 def test_lines_of_children_that_print_at_once_are_whole(two, how):
     code = f"""
 import multiprocessing
