@@ -7,8 +7,11 @@ Every kind defines ``grads(k)``, which computes the gradients of step ``k`` and 
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Any
 
-__all__ = ["COMMON", "FORGET", "LOAD", "OBJECTS", "SAVE", "STEP"]
+from rankbook.notebook import Session
+
+__all__ = ["COMMON", "FORGET", "LOAD", "OBJECTS", "SAVE", "STEP", "seen_after"]
 
 FORGET = """
 import gc, sys
@@ -289,3 +292,9 @@ if tuple(map(int, version("torch").split(".")[:2])) < (2, 11):
     for table in (OBJECTS, SAVE, LOAD):
         for name in _PIPELINES:
             del table[name]
+
+
+def seen_after(session: Session, code: str) -> dict[int, Any]:
+    """Run a cell; return by rank what it has left as ``seen``."""
+    session.run(code).raise_for_error()
+    return session.pull("seen")

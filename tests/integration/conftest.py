@@ -6,6 +6,7 @@ import os
 
 import psutil
 import pytest
+from objects import FORGET
 
 import rankbook
 
@@ -52,6 +53,18 @@ def four():
     session = rankbook.start("gloo", 4)
     yield session
     session.shutdown()
+
+
+@pytest.fixture
+def nothing_of_before(four):
+    """Four living ranks without names of an earlier test."""
+    if four.dead_ranks:
+        four.restart_ranks()
+    four.run(FORGET).raise_for_error()
+    four.reset(clean=True)
+    yield
+    if four.dead_ranks:
+        four.restart_ranks()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psutil
 import pytest
-from objects import COMMON, OBJECTS, STEP
+from objects import COMMON, OBJECTS, STEP, seen_after
 from processes import wait_until
 from steps import SOON
 
@@ -18,11 +18,6 @@ BEFORE = 3
 @pytest.fixture(scope="module", autouse=True)
 def imported(four):
     four.run(COMMON).raise_for_error()
-
-
-def seen_after(session, code):
-    session.run(code).raise_for_error()
-    return session.pull("seen")
 
 
 def make(session, name):

@@ -7,24 +7,10 @@ import signal
 import threading
 
 import pytest
-from objects import COMMON, FORGET, OBJECTS, STEP
+from objects import COMMON, OBJECTS, STEP, seen_after
 from processes import wait_until
 
-
-@pytest.fixture(autouse=True)
-def nothing_of_before(four):
-    if four.dead_ranks:
-        four.restart_ranks()
-    four.run(FORGET).raise_for_error()
-    four.reset(clean=True)
-    yield
-    if four.dead_ranks:
-        four.restart_ranks()
-
-
-def seen_after(session, code):
-    session.run(code).raise_for_error()
-    return session.pull("seen")
+pytestmark = pytest.mark.usefixtures("nothing_of_before")
 
 
 def hang(session):

@@ -7,10 +7,12 @@ import signal
 
 import pytest
 import torch
-from objects import COMMON, FORGET, OBJECTS, STEP
+from objects import COMMON, FORGET, OBJECTS, STEP, seen_after
 from processes import wait_until
 
 from rankbook.errors import InputError, SessionError
+
+pytestmark = pytest.mark.usefixtures("nothing_of_before")
 
 STEPS = 6
 BEFORE = 3
@@ -33,20 +35,6 @@ both = [optimizer.state_dict() if rank == 0 else None]
 dist.broadcast_object_list(both)
 dcp.save({{'model': model.state_dict(), 'optimizer': both.pop()}}, checkpoint_id={0!r})
 """
-
-
-@pytest.fixture(autouse=True)
-def nothing_of_before(four):
-    four.run(FORGET).raise_for_error()
-    four.reset(clean=True)
-    yield
-    if four.dead_ranks:
-        four.restart_ranks()
-
-
-def seen_after(session, code):
-    session.run(code).raise_for_error()
-    return session.pull("seen")
 
 
 def make(session, name):
