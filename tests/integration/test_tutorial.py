@@ -51,7 +51,7 @@ def test_both_bugs_are_found_as_the_page_says(notebook):
     asked = [re.sub(r"\[(\d+)\]", lambda n: f"[{int(n[1]) - 1}]", line) for line in asked]
     assert asked == [f"{line.partition(TRIANGLE)[0]}{TRIANGLE} " for line in prompts]
     shown = [line for line in PAGE.read_text().splitlines() if re.match(r"\[\d\] tensor", line)]
-    assert masks == shown
+    assert sorted(masks) == shown  # on a busy machine the second rank may answer first
 
 
 def test_the_wrong_group_is_found_as_the_page_says(notebook):
