@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rankbook.engine.values.diffing import _bytes, _memory
+from rankbook.engine.values.diffing import _bytes, memory_of
 from rankbook.models.diffs import Leaf, Prints
 from rankbook.sessions.members.diffs import _Comparison, _largest
 
@@ -15,7 +15,7 @@ NAN = float("nan")
 def told(a, b):
     """What is said of two tensors of one chunk."""
     leaf = Leaf("x", "tensor", shape=tuple(a.shape), dtype=str(a.dtype).removeprefix("torch."))
-    [x], [y] = ([bytes(_memory(piece)) for piece in _bytes(tensor, 2**18)] for tensor in (a, b))
+    [x], [y] = ([bytes(memory_of(piece)) for piece in _bytes(tensor, 2**18)] for tensor in (a, b))
     return _largest(leaf, [0], [x], [y], more=False)
 
 

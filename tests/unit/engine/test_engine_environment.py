@@ -17,7 +17,13 @@ from rankbook.engine.host import facts
 from rankbook.engine.host.environment import say_environment
 from rankbook.models.environment import SayEnvironment
 
-JOB = SimpleNamespace(engine=SimpleNamespace(id=3, ledger=SimpleNamespace(box=None)))
+JOB = SimpleNamespace(
+    engine=SimpleNamespace(
+        id=3,
+        ledger=SimpleNamespace(box=None),
+        runner=SimpleNamespace(failures=SimpleNamespace(lacking=tuple)),
+    )
+)
 
 
 def say():
