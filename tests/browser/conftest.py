@@ -10,9 +10,9 @@ from front_ends import Notebook, watched
 from playwright.sync_api import sync_playwright
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser(chromium):
-    """One Chromium for the tests of a module."""
+    """One Chromium for all of them."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium, args=screenshot.BROWSER_OPTIONS
