@@ -17,6 +17,7 @@ from looks import (
     REDUCE,
     SENT,
     TAKEN,
+    call,
     idle,
     pair,
     runs,
@@ -154,4 +155,15 @@ CASES = {
         [waits(), replace(KILLED, recent=(REDUCE,))], "dead", (1,), (0,), PROVEN
     ),
     "one ended, another raised": Case([RAISED, KILLED, waits()], "dead", (1,), (2,), PROVEN),
+    "gloo has ended a process that was sent more than it gathers": Case(
+        [
+            waits(call("all_gather", sizes=((9,),))),
+            replace(ABORTED, waiting=call("all_gather"), recent=(call("all_gather"),)),
+            waits(call("all_gather")),
+        ],
+        "mismatch",
+        (0,),
+        (0, 2),
+        proven=True,
+    ),
 }

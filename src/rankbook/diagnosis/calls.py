@@ -75,6 +75,7 @@ _OF_ITS_GROUP = {
 }
 _ROOTED = {"broadcast", "reduce", "scatter", "gather"}
 _SAME_SIZE = {"all_reduce", "broadcast", "reduce"}
+_SAME_SIZE_ON_GLOO = _SAME_SIZE | {"all_gather", "reduce_scatter"}
 
 
 @cache
@@ -133,11 +134,16 @@ def elements(call: Collective) -> int:
     return sum(math.prod(shape) for shape in call.sizes)
 
 
-def alike(one: Collective, other: Collective) -> bool:
+def alike(one: Collective, other: Collective, *, on_gloo: bool = False) -> bool:
     """Whether two calls can be the same collective, as far as is known.
 
     Only what torch asks for counts: ranks may reduce tensors of different shapes if these have
     equally many elements, and gather, scatter or exchange different ones.
+
+    Args:
+        one: A call.
+        other: Another rank's.
+        on_gloo: Whether it is certain that what gloo asks for counts, too.
     """
     kind = family(one.op)
     if kind != family(other.op):
@@ -146,17 +152,18 @@ def alike(one: Collective, other: Collective) -> bool:
         return False
     if kind in _ROOTED and None not in (one.peer, other.peer) and one.peer != other.peer:
         return False
-    sized = kind in _SAME_SIZE and one.sizes and other.sizes
+    asked = _SAME_SIZE_ON_GLOO if on_gloo else _SAME_SIZE
+    sized = kind in asked and one.sizes and other.sizes
     return not sized or elements(one) == elements(other)
 
 
-def classes(calls: Mapping[int, Collective]) -> list[tuple[int, ...]]:
+def classes(calls: Mapping[int, Collective], *, on_gloo: bool = False) -> list[tuple[int, ...]]:
     """Sort ranks by what they call: those whose calls are alike together, lowest ranks first."""
     found: list[list[int]] = []
     for rank, call in sorted(calls.items()):
         for same in found:
             # With all of them: one of which little is known is like any other.
-            if all(alike(calls[other], call) for other in same):
+            if all(alike(calls[other], call, on_gloo=on_gloo) for other in same):
                 same.append(rank)
                 break
         else:

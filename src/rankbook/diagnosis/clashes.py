@@ -36,12 +36,12 @@ class Clash:
     culprits: tuple[int, ...]
 
 
-def clash(calls: _Calls) -> Clash:
+def clash(calls: _Calls, *, on_gloo: bool = False) -> Clash:
     """Tell who differs from the majority; without one, it is all.
 
     Ranks that wait for each other in calls that ought not to be the same have no majority.
     """
-    sorts = classes(calls)
+    sorts = classes(calls, on_gloo=on_gloo)
     one_group = len({group(call) for call in calls.values()}) == 1
     if len(sorts) == 1 or not one_group or any(map(is_p2p, calls.values())):
         return Clash(calls, (), tuple(sorted(calls)))
@@ -61,7 +61,7 @@ def fatal(looks: Mapping[int, Look], gone: Sequence[int]) -> Clash | None:
         if last is None:
             continue
         if place := slot(last):
-            found = clash(calls_at(looks, place))
+            found = clash(calls_at(looks, place), on_gloo="SIGABRT" in look.ended)
             if found.sorts:
                 return found
         elif is_p2p(last):
