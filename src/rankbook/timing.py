@@ -74,6 +74,8 @@ class Timing:
 
     first_look: float = 0.7
     """Before the first look at a cell: most have ended by then."""
+    likely: float = 5.0
+    """For how long a cell has to stand likely, but not certainly, in vain before that is said."""
     look_waiting: float = 0.5
     """Between two looks while some rank waits for others."""
     look_beside_dead: float = 0.15

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from rankbook.models import Diagnosis
 from rankbook.sessions.cells.news import News
 
 
@@ -77,4 +80,24 @@ def test_ranks_of_one_machine_are_no_silent_host(start):
     _, group = start(2)
     notes = Notes()
     News(group.members, notes).tell({0, 1}, {0: 60.0, 1: 60.0})
+    assert notes.said == []
+
+
+LIKELY = Diagnosis("missing_rank", (1,), "Rank 1 never set key.", {}, (0,), hint="It is likely.")
+
+
+@pytest.mark.timing(likely=0.0)
+def test_a_likely_hang_is_told_once_with_what_to_do(start):
+    _, group = start(2)
+    notes = Notes()
+    news = News(group.members, notes)
+    for found in (LIKELY, replace(LIKELY, summary="Rank 1 never set key for 9 s."), None, LIKELY):
+        news.tell({0, 1}, {}, found)
+    assert notes.said == ["Rank 1 never set key. It is likely."]
+
+
+def test_a_likely_hang_of_a_moment_is_not_told(start):
+    _, group = start(2)
+    notes = Notes()
+    News(group.members, notes).tell({0, 1}, {}, LIKELY)
     assert notes.said == []

@@ -175,11 +175,23 @@ def test_a_verdict_is_proven_only_by_ranks_that_stand_still(watch, pool, clock, 
     later(clock, watch, 0.7)
     assert watch.diagnosis.kind == "missing_rank"
     assert not watch.is_hopeless()
+    assert watch.likely is watch.diagnosis
     pool[2].still = 0.6
     later(clock, watch, 0.5)
     assert watch.is_hopeless()
     assert watch.verdict is watch.diagnosis
     assert watch.verdict.proven
+    assert watch.likely is None
+
+
+def test_a_hang_is_not_called_likely_where_a_thread_may_do_what_is_awaited(watch, pool, clock, run):
+    run(ONE_IS_MISSING)
+    pool[2].still = 0.1
+    look = pool[0].look
+    pool[0].look = lambda closely: look(closely) | {"threads": 1}
+    later(clock, watch, 0.7)
+    assert watch.diagnosis.stuck
+    assert watch.likely is None
 
 
 @pytest.mark.parametrize(
@@ -195,6 +207,7 @@ def test_a_healthy_cell_has_no_verdict(watch, clock, run, code, kind):
     later(clock, watch, 0.7)
     assert watch.diagnosis.kind == kind
     assert watch.verdict is None
+    assert watch.likely is None
 
 
 def test_ranks_that_are_all_silent_give_no_verdict(watch, pool, clock):

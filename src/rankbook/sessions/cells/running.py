@@ -176,7 +176,8 @@ class RunningCell:
     def _pause(self) -> float:
         """Show and look, if it is time; return the seconds until that is due again."""
         self._hear_last_words()
-        self._news.tell(self._call.pending, self.watch.unheard)
+        likely = None if self._cell.on_hang == "wait" else self.watch.likely
+        self._news.tell(self._call.pending, self.watch.unheard, likely)
         due = self._collector.pause(self._call.pending - self._prompting.asking)
         return min(due, self.watch.pause(self.progress))
 

@@ -77,6 +77,7 @@ class Watch:
         self._hurry = False
         self._began = time.monotonic()
         self.diagnosis: Diagnosis | None = None
+        self._has_threads = False
         self.hang: Hang | None = None
         self.overdue: dict[int, float] = {}
         self.unheard: dict[int, float] = {}
@@ -118,6 +119,13 @@ class Watch:
         return self.diagnosis is not None and self.diagnosis.proven
 
     @property
+    def likely(self) -> Diagnosis | None:
+        """What is likely a hang, by the last look; None where threads may do what is awaited."""
+        found = self.diagnosis
+        is_likely = found is not None and found.stuck and not found.proven
+        return found if is_likely and not self._has_threads else None
+
+    @property
     def verdict(self) -> Diagnosis | None:
         """Why the cell cannot end, by the last look; None if nothing is wrong."""
         found = self.diagnosis
@@ -153,6 +161,7 @@ class Watch:
         self.overdue = {rank: look.overdue for rank, look in seen.items() if look.overdue}
         seen = looks.complete(self._members, self._ranks, seen, progress)
         self.diagnosis = diagnose(seen, mesh=self._members.named_mesh)
+        self._has_threads = any(look.threads for look in seen.values())
         if self.diagnosis.proven:
             self.hang = Hang(seen, mesh=self._members.named_mesh)
         timing = self._members.timing
