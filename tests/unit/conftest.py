@@ -133,7 +133,12 @@ def repair(formed):
 @pytest.fixture
 def settle(formed):
     """What is done behind a cell of that group."""
-    return formed._cells._aftermath.settle
+    its = formed._cells._aftermath
+
+    def settle(result, freed, ran, **given):
+        return its.settle(result, freed, ran, its.seen(result), **given)
+
+    return settle
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import torch
 import torch.distributed.distributed_c10d as c10d
 from torch._C import Future
 
+from rankbook.calls.keys import wait_until_set
 from rankbook.calls.ledger import Ledger
 from rankbook.calls.places import is_of_rankbook
 from rankbook.calls.records import is_from_anyone, is_open
@@ -21,6 +22,7 @@ from rankbook.calls.waits import seconds
 
 __all__ = [
     "FUTURE",
+    "OPENING",
     "OTHER_STORE",
     "P2P",
     "STORE",
@@ -36,9 +38,10 @@ __all__ = [
 WORK, P2P, FUTURE = "work", "p2p", "future"
 """What a thread can be seen to wait for: a collective, a send or recv, or any future."""
 
-STORE, OTHER_STORE = "store", "other store"
-"""Kinds of waits for keys: in the store in which the ranks meet, which nobody else can reach; in
-any other, whose keys another process may set."""
+STORE, OTHER_STORE, OPENING = "store", "other store", "opening"
+"""Kinds of waits: for keys in the store in which the ranks meet, which nobody else can reach; in
+any other, whose keys another process may set; for who opens a store as well."""
+
 
 _OF_TWO = {12, 13, 14}
 """torch's numbers for send, recv and recv from any source among the operations of a ``Work``."""
@@ -70,7 +73,7 @@ def install(ledger: Ledger, stores: Iterable[type] = ()) -> None:
 
     Args:
         ledger: The account.
-        stores: Classes of stores beside torch's own, which wait in Python.
+        stores: Classes beside torch's own, which wait in Python; their ``kind`` says of what kind.
     """
     remove()
     _replace(c10d.Work, "wait", of_works(ledger, _WORK.__func__))
@@ -83,9 +86,8 @@ def install(ledger: Ledger, stores: Iterable[type] = ()) -> None:
         _replace(owner, name, _of_questions(ledger, vars(owner)[name]))
     for store in (_TORCHS_STORE, *stores):
         kind = OTHER_STORE if store is _TORCHS_STORE else STORE
-        for name in ("wait", "get"):
-            if name in vars(store):
-                _replace(store, name, _of_stores(ledger, vars(store)[name], kind))
+        for name in {"wait", "get"} & vars(store).keys():
+            _replace(store, name, _of_stores(ledger, vars(store)[name], kind))
     for owner, name in _DEVICE:
         if name in vars(owner):
             _replace(owner, name, _telling(ledger, vars(owner)[name], "device"))
@@ -94,8 +96,7 @@ def install(ledger: Ledger, stores: Iterable[type] = ()) -> None:
 def remove() -> None:
     """Put back what was there."""
     while _replaced:
-        owner, name, original = _replaced.pop()
-        setattr(owner, name, original)
+        setattr(*_replaced.pop())
 
 
 def is_ours(code: Any) -> bool:
@@ -244,8 +245,7 @@ def _of_questions(ledger: Ledger, original: Any) -> Callable[..., Any]:
     @wraps(call)
     def ask(handle: Any) -> Any:
         __tracebackhide__ = True
-        answer = call(handle)
-        frame = sys._getframe(1)
+        answer, frame = call(handle), sys._getframe(1)
         if is_of_rankbook(frame.f_code):
             return answer
         is_future = isinstance(handle, Future)
@@ -268,13 +268,14 @@ def _of_stores(ledger: Ledger, original: Any, kind: str) -> Callable[..., Any]:
     def stand_in(store: Any, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
         given = args[0] if args else next(iter(kwargs.values()), ())
-        timeout = seconds(args[1] if len(args) > 1 else kwargs.get("timeout"))
+        limit = seconds(args[1] if len(args) > 1 else kwargs.get("timeout"))
         above, keys = ledger.waits.of_this_thread(), (given,) if isinstance(given, str) else given
-        if above is not None and above[1] in (STORE, OTHER_STORE):
-            _, _, _, timeout, keys = above  # as they are called above a prefix
+        is_below = above is not None and above[1] in (STORE, OTHER_STORE)
+        told = above[3:] if above and is_below else (limit, keys)  # as called above a prefix
         outer = None
         try:
-            outer = ledger.waits.begin(kind, timeout=timeout, keys=keys)
+            outer = ledger.waits.begin(getattr(store, "kind", kind), None, *told)
+            wait_until_set(store, keys, limit)
             return call(store, *args, **kwargs)
         finally:
             ledger.waits.end(outer)

@@ -87,6 +87,22 @@ class Groups:
         if made and making is not None:
             self._makings.append(replace(making, done=True))
 
+    def destroy(self, pg: Any) -> None:
+        """Note that a person's code is about to destroy a group: nothing can complete in it."""
+        line = line_of_call(sys._getframe(1))
+        name = str(c10d._world.pg_names.get(pg, ""))
+        if not line or not name:
+            return
+        name = f"{SCRIPTS}{name}" if self.world and not name.startswith(SCRIPTS) else name
+        ranks = self.in_session(members_of(pg))
+        known = (
+            each
+            for each in reversed(self._makings)
+            if (each.name, each.epoch) == (name, self._epoch)
+        )
+        made = next(known, Making(name, ranks, epoch=self._epoch, done=True))
+        self._makings.append(replace(made, destroyed=line))
+
     def under_way(self, thread: int) -> Making | None:
         """The group that a thread makes just now."""
         return self._under_way.get(thread)

@@ -9,8 +9,20 @@ from rankbook.diagnosis.clashes import Clash
 from rankbook.diagnosis.sentences import Case
 from rankbook.diagnosis.wording import Words
 from rankbook.models import Collective, Look
+from rankbook.models.calls import OPENS
 
-__all__ = ["LEFT_OUT", "SLOW", "mismatch", "missing", "raised", "unproven"]
+__all__ = [
+    "DESTROYED",
+    "KEY",
+    "LEFT_OUT",
+    "OPENING",
+    "SLOW",
+    "mismatch",
+    "missing",
+    "raised",
+    "strangers",
+    "unproven",
+]
 
 SLOW = (
     "Often it is work that only some ranks do (saving, logging or downloading below "
@@ -20,6 +32,16 @@ SLOW = (
 LEFT_OUT = (
     "What a rank expects (output_split_sizes) must be what the others send it "
     "(input_split_sizes): exchange the sizes first."
+)
+
+DESTROYED = (
+    "destroy_process_group ends the group for every rank: call it on all of them, after their last "
+    "collective."
+)
+
+OPENING = (
+    "All ranks must open the store at the same host and port, one of them with is_master=True, and "
+    "world_size must be the number of processes that open it."
 )
 
 _UNPROVEN = "This is likely, not proven: the ranks are freed on request only, by %dist_interrupt."
@@ -36,7 +58,7 @@ _DESTRUCTOR = (
     "A __del__ runs when Python destroys the object: at another moment on each rank, maybe long "
     "after the exception that kept it alive. Call no collective there."
 )
-_KEY = "The key must be set on some rank, in the same store and below the same prefix."
+KEY = "The key must be set on some rank, in the same store and below the same prefix."
 _CHECK = "%dist_init --check says so before the call."
 
 _JOINED = {
@@ -56,7 +78,8 @@ def missing(words: Words, case: Case) -> str:
             "group, or use a group of the ranks that run it."
         )
     if case.call.in_destructor or case.call.entries:
-        return _DESTRUCTOR if case.call.in_destructor else _KEY
+        of_store = OPENING if case.call.op == OPENS else KEY
+        return _DESTRUCTOR if case.call.in_destructor else of_store
     op = family(case.call.op)
     if op in _JOINED:
         return _JOINED[op]
@@ -70,6 +93,11 @@ def missing(words: Words, case: Case) -> str:
         )
         return f"{shards} {_UNUSED}" if _of_several_tensors(looks, case) else shards
     return _BRANCH
+
+
+def strangers(size: int) -> str:
+    """What it often is that ranks make a group with others that do not exist."""
+    return f"world_size must be {size}, the number of ranks, unless other processes join the group."
 
 
 def _ran_out(looks: Mapping[int, Look], case: Case) -> bool:

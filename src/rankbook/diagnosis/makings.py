@@ -16,7 +16,7 @@ from rankbook.models import Collective, Diagnosis, Look
 from rankbook.models.calls import Making
 from rankbook.words import agree, sentence_start
 
-__all__ = ["HINT", "Misfit", "has_come", "misfit", "sentence", "unlike"]
+__all__ = ["HINT", "Misfit", "destroyed_at", "has_come", "misfit", "sentence", "unlike"]
 
 HINT = (
     "Every rank of the world must make the same groups in the same order, also groups that it will "
@@ -42,6 +42,13 @@ def has_come(look: Look, waiter: Look, call: Collective) -> bool:
     """Whether a rank has come to the making of a group in which another one waits."""
     its = _named(waiter, call.group)
     return _named(look, call.group, its.epoch if its else None) is not None
+
+
+def destroyed_at(look: Look, waiter: Look, call: Collective) -> str:
+    """Where a rank has destroyed the group of a call in which another one waits; empty: not yet."""
+    its = _named(waiter, call.group)
+    theirs = _named(look, call.group, its.epoch if its else None)
+    return theirs.destroyed if theirs else ""
 
 
 def misfit(looks: Mapping[int, Look], rank: int, call: Collective) -> Misfit | None:

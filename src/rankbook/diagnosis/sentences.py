@@ -10,19 +10,24 @@ from rankbook.diagnosis.phrases import keys, shortened
 from rankbook.diagnosis.waits import Wait
 from rankbook.diagnosis.wording import Words, grouped
 from rankbook.models import Collective
+from rankbook.models.calls import OPENS
 from rankbook.words import agree, sentence_start
 
 __all__ = [
     "Case",
     "dead",
+    "destroyed",
+    "elsewhere",
     "left_out",
     "missing",
+    "never_set",
     "raised",
     "raised_first",
     "running",
     "silent",
     "slow",
     "stopped",
+    "strangers",
     "unclear",
 ]
 
@@ -124,7 +129,8 @@ def missing(words: Words, case: Case) -> str:
     subject, why = sentence_start(words.ranks(culprits)), _why_idle(words, culprits)
     if case.call.entries:
         wait = f"{words.do(waiters, 'wait')}{words.at(waiters)}"
-        return f"{subject} never set {keys(case.call)}, for which {wait}: {why}."
+        never = f"opened {words.call(case.call)}" if case.call.op == OPENS else ""
+        return f"{subject} never {never or f'set {keys(case.call)}'}, for which {wait}: {why}."
     if is_handle(case.call):
         return f"{subject} will not come ({why}), and {_wait_for(words, case)}."
     call, at = words.call(case.call), words.at(waiters)
@@ -135,6 +141,51 @@ def missing(words: Words, case: Case) -> str:
     else:
         never = f"{call}, in which {wait}{at}"
     return f"{subject} never called {never}: {why}."
+
+
+def destroyed(words: Words, case: Case, place: str) -> str:
+    """Say who has destroyed the group in which others wait, and where."""
+    had = "" if words.is_past else agree(case.culprits, "has ", "have ")
+    which = words.members(case.call).removeprefix(" of ")
+    group = f"the group of {which}" if which.startswith("rank") else which or "the process group"
+    group = f"the {group}" if which.startswith("group") else group
+    return sentence_start(
+        f"{words.ranks(case.culprits)} {had}destroyed {group} ({shortened(place)}), and "
+        f"{_wait_for(words, case)}."
+    )
+
+
+def never_set(words: Words, waits: Mapping[int, Wait], ranks: Iterable[int]) -> str:
+    """Say that ranks wait for keys, and that no other rank is left to set them."""
+    ranks = list(ranks)
+    groups = grouped(ranks, lambda rank: (waits[rank].call.entries, words.at([rank])))
+    items = words.listed(
+        groups,
+        lambda same: f"{words.do(same, 'wait')} for {keys(waits[same[0]].call)}{words.at(same)}",
+        "wait for others",
+    )
+    return f"{sentence_start(items)}: no rank sets {agree(ranks, 'it', 'that')}."
+
+
+def strangers(words: Words, case: Case) -> str:
+    """Say that ranks make a group with others that do not exist."""
+    is_are = agree(case.culprits, "is no rank", "are no ranks")
+    return sentence_start(
+        f"{words.do(case.waiters, 'wait')} in {words.call(case.call)}{words.at(case.waiters)} for "
+        f"{words.ranks(case.culprits)}, which {is_are} of this session."
+    )
+
+
+def elsewhere(words: Words, waits: Mapping[int, Wait], ranks: Iterable[int]) -> str:
+    """Say that ranks open stores that are not the same one."""
+    groups = grouped(ranks, lambda rank: waits[rank].call.entries)
+    items = words.listed(
+        groups,
+        lambda same: f"{words.ranks(same)} at {keys(waits[same[0]].call)}{words.at(same)}",
+        "elsewhere",
+    )
+    open_ = "opened" if words.is_past else "open"
+    return f"Ranks {open_} a store at different addresses: {items}."
 
 
 def _why_idle(words: Words, ranks: Collection[int]) -> str:

@@ -17,8 +17,9 @@ from rankbook.diagnosis.calls import (
     is_vague,
     slot,
 )
-from rankbook.diagnosis.makings import has_come, misfit
+from rankbook.diagnosis.makings import destroyed_at, has_come, misfit
 from rankbook.models import Collective, Look
+from rankbook.models.calls import OPENS
 
 __all__ = ["Wait", "calls_at", "knots", "stuck_ranks", "survey"]
 
@@ -51,15 +52,20 @@ class Wait:
     """Of those, the ranks that have sent less than others, where a message from any is awaited."""
     clashes: bool = False
     """Whether ranks came with calls that do not match, so that it can never complete."""
+    destroyed_by: frozenset[int] = frozenset()
+    """Of the ranks that it needs, those that have destroyed the group."""
+    strangers: frozenset[int] = frozenset()
+    """Members of the group that is being made which are no ranks of the session."""
     left_out: bool = False
     """Whether it has ended on some ranks, and to the others nothing is on its way any more."""
 
     def can_go_on(self, moving: Collection[int]) -> bool:
         """Whether it completes once the ``moving`` ranks do their part."""
-        if self.clashes or self.left_out:
+        if self.clashes or self.left_out or self.strangers:
             return False
         enough = any if self.any_of else all
-        return not self.needs or enough(rank in moving for rank in self.needs)
+        coming = set(moving) - self.destroyed_by
+        return not self.needs or enough(rank in coming for rank in self.needs)
 
 
 def survey(looks: Mapping[int, Look]) -> dict[int, Wait]:
@@ -73,17 +79,32 @@ def survey(looks: Mapping[int, Look]) -> dict[int, Wait]:
     latest = {rank: _latest(look) for rank, look in looks.items()}
     exchanged = {rank: _exchanged(look) for rank, look in looks.items()}
     clashing = {place for place in places if len(classes(calls_at(looks, place))) > 1}
+    needs = {rank: _needs(rank, looks, latest, exchanged, calls) for rank in calls}
     return {
         rank: Wait(
             call,
-            _needs(rank, looks, latest, exchanged, calls),
+            needs[rank],
             any_of=is_vague(call) or (is_p2p(call) and call.peer is None),
             behind=_behind(rank, call, exchanged),
             clashes=slot(call) in clashing or misfit(looks, rank, call) is not None,
+            destroyed_by=frozenset(
+                other for other in needs[rank] if destroyed_at(looks[other], looks[rank], call)
+            ),
+            strangers=_strangers(call, looks),
             left_out=_is_left_out(rank, call, looks),
         )
         for rank, call in calls.items()
     }
+
+
+def _strangers(call: Collective, looks: Mapping[int, Look]) -> frozenset[int]:
+    makes = call.makes or _meets_first(call)
+    return frozenset(call.ranks) - looks.keys() if makes else frozenset()
+
+
+def _meets_first(call: Collective) -> bool:
+    """Whether it is the meeting before a default group is made; how many meet is known, not who."""
+    return family(call.op) == "init_process_group" and not call.makes
 
 
 def _is_left_out(rank: int, call: Collective, looks: Mapping[int, Look]) -> bool:
@@ -152,7 +173,7 @@ def _needs(
     others = latest.keys() - {rank}
     if is_handle(call):
         return frozenset(others)
-    if call.ranks:
+    if call.ranks and not _meets_first(call):
         others &= set(call.ranks)
     if call.makes:
         return frozenset(other for other in others if not has_come(looks[other], looks[rank], call))
@@ -214,6 +235,8 @@ def _is_counterpart(other: Collective, wanted: str, rank: int, call: Collective)
 
 def _meets(call: Collective, other: Collective) -> bool:
     """Whether two ranks that wait in calls without a number wait in the same one."""
+    if call.entries and (call.op != OPENS or call.entries != other.entries):
+        return False  # who waits for a key sets none
     return slot(other) is None and group(call) == group(other) and alike(call, other)
 
 

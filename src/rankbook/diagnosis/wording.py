@@ -9,6 +9,7 @@ from typing import TypeVar
 from rankbook.diagnosis.calls import HANDLE, group, is_handle, is_p2p, name, slot
 from rankbook.diagnosis.phrases import given, keys, number, root, shortened
 from rankbook.models import Collective, Look
+from rankbook.models.calls import OPENS
 from rankbook.models.meshes import NamedMesh
 from rankbook.words import agree, in_words, ranks_do
 
@@ -172,6 +173,8 @@ class Words:
         """Name a call: ``all_reduce #5``, ``broadcast #2 from 0 of ranks 0-1``, ``recv from 1``."""
         if is_handle(call):
             return "a handle's wait()"
+        if call.op == OPENS:
+            return f"{OPENS}({keys(call)})"
         if call.entries:
             return f"{name(call.op)} for {keys(call)}"
         about = f" of {given(call)}" if tensors and call.dtypes else ""

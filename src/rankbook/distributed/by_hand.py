@@ -26,7 +26,15 @@ from typing import Any, TypeGuard
 
 import torch.distributed as dist
 
-from rankbook.distributed import adopting, destroying, devices, rendezvous, stores, teardown
+from rankbook.distributed import (
+    adopting,
+    destroying,
+    devices,
+    opening,
+    rendezvous,
+    stores,
+    teardown,
+)
 from rankbook.distributed.environment import Launch, is_loopback
 from rankbook.distributed.stores import Store
 
@@ -104,12 +112,14 @@ def enable(launch: Launch, address: str, timeout: timedelta) -> Ports:
     _stand_in()
     adopting.install()
     destroying.install()
+    opening.install()
     return ports
 
 
 def disable() -> None:
     """Have torch make all stores itself again, and close what rank 0 has opened."""
     _release()
+    opening.remove()
     vars(_session).update(vars(_Session()))
     while _theirs:
         setattr(_RENDEZVOUS, *_theirs.popitem())
@@ -236,7 +246,8 @@ def _create_store(
         if (hostname, port) == _session.address or (is_ours and is_loopback(hostname)):
             launch = replace(launch, rank=rank, world_size=world_size)
             return _meet(launch, f"{hostname}:{port}/{world_size}", timeout)
-    return _theirs[_CREATE](hostname, port, rank, world_size, timeout, *args, **kw)
+    store = _theirs[_CREATE](hostname, port, rank, world_size, timeout, *args, **kw)
+    return _interruptible(store, timeout) if _is_here(launch) else store
 
 
 def _file_store(path: str, world_size: int = -1, *args: Any, **kw: Any) -> Any:
@@ -260,7 +271,20 @@ def _meet(launch: Launch, where: str, timeout: timedelta) -> Store:
         if not dist.is_initialized():
             teardown.forget_attempt()
         raise
+    return _interruptible(store, timeout, launch.world_size)
+
+
+def _interruptible(store: Store, timeout: timedelta, size: int = 0) -> Store:
+    """Have waits in a store be Python.
+
+    Args:
+        store: In which ranks meet.
+        timeout: Of its waits.
+        size: How many ranks meet there; 0: others than ranks of the session may reach it, too.
+    """
     if not devices.gpu_count():  # threads of NCCL's are better served without Python
-        store = stores.Interruptible(store, timeout, launch.world_size)
+        store = stores.Interruptible(store, timeout, size)
+        if not size:
+            store.kind = "other store"
     _kept.append(store)
     return store

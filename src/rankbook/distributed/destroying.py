@@ -23,7 +23,10 @@ import torch.distributed as dist
 
 from rankbook.distributed.aside import ForScript
 
-__all__ = ["Guest", "install"]
+__all__ = ["Guest", "install", "on_destroy"]
+
+on_destroy: list[Callable[[Any], object]] = []
+"""Functions that are told of each group before code destroys it."""
 
 _MOMENT = 1.0
 """Seconds for which destroyed groups live on. gloo's threads need the lock for microseconds."""
@@ -78,6 +81,9 @@ def _destroy_process_group(group: Any = None) -> None:
     if is_all and world is not None and Guest._present is not None and Guest._present.leaves(world):
         return
     destroyed = [*_c10d._world.pg_map] if is_all else [group]
+    for each in destroyed:
+        for tell in on_destroy:
+            tell(each)
     try:
         _theirs(group)
     finally:

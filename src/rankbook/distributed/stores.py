@@ -92,6 +92,9 @@ class Interruptible(Store):
     ranks would ask the one that serves the store 20,000 times.
     """
 
+    kind = "store"
+    """What an account calls a wait in it: another word where processes of others may reach it."""
+
     def __init__(self, store: Store, timeout: timedelta, size: int = 0) -> None:
         """Wrap a store.
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from rankbook import calls
 from rankbook.calls.keeping import Keeper
-from rankbook.distributed import families
+from rankbook.distributed import destroying, families
+from rankbook.distributed.opening import Opening
 from rankbook.distributed.stores import Interruptible
 from rankbook.engine.asides import Asides
 from rankbook.engine.cells import inner
@@ -61,7 +62,8 @@ class Engine:
         self.runner = Runner(kernel, self.group, LastWords(self.ledger.box))
         self.asides = Asides(self.runner.capture.muted)
         self.streams = Streams()
-        calls.install(self.ledger, [Interruptible])
+        calls.install(self.ledger, [Interruptible, Opening])
+        destroying.on_destroy.append(self.ledger.groups.destroy)
         self.observer = Observer(
             self.ledger, Recorder(self.streams), self.group.silent_for, self.streams
         )

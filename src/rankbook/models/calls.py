@@ -8,6 +8,7 @@ from rankbook.models.wire import Request
 
 __all__ = [
     "GROUPS",
+    "OPENS",
     "POLL",
     "SAME_SIZE",
     "SAME_SIZE_ON_GLOO",
@@ -36,6 +37,9 @@ SAME_SIZE_ON_GLOO = frozenset({"all_gather", "gather", "scatter"})
 
 POLL = "poll"
 """Kind of what a thread does that asks again and again."""
+
+OPENS = "TCPStore"
+"""The operation of a rank that opens a store, and waits for the other end."""
 
 SCRIPTS = "script/"
 """Begins the names of a script's groups, which so differ from those of its session."""
@@ -192,6 +196,8 @@ class Making:
     done: bool = False
     number: int = 0
     """From 1, among the groups that every rank has to make alike; 0: it is none of these."""
+    destroyed: str = ""
+    """Where the rank has destroyed it, as ``line``; empty: it has not."""
 
 
 @dataclass(frozen=True)

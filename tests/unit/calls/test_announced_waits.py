@@ -192,3 +192,20 @@ def test_a_wait_says_its_own_timeout(world, waits, monkeypatch, wait, seconds):
     STORE.set("x/a", "1")
     wait()
     assert [(its.timeout, its.may_end) for its in seen][:1] == [(seconds, seconds is not None)]
+
+
+def test_a_store_that_is_being_opened_announces_what_it_waits_for():
+    class Store:
+        kind = calls.blocking.OPENING
+
+        def wait(self, keys, timeout):
+            [its] = ledger.present_waits().values()
+            return its.kind, its.entries, its.timeout
+
+    ledger = calls.Ledger()
+    calls.install(ledger, [Store])
+    try:
+        told = Store().wait(["host:1"], dt.timedelta(minutes=5))
+    finally:
+        calls.remove()
+    assert told == (calls.blocking.OPENING, ("host:1",), 300.0)

@@ -12,6 +12,7 @@ import pytest
 import torch.distributed as dist
 
 from rankbook.distributed import by_hand, environment, rendezvous
+from rankbook.distributed.stores import Interruptible
 from rankbook.errors import RendezvousError
 
 TORCHS = import_module("torch.distributed.rendezvous")  # a function has its name, too
@@ -91,6 +92,15 @@ def test_a_meeting_of_other_ranks_or_elsewhere_is_left_to_torch(met, session, as
     session()
     TORCHS._create_c10d_store(*asked, MINUTE)
     assert met == [(*asked, MINUTE)]
+
+
+@pytest.mark.usefixtures("met")
+def test_what_torch_makes_elsewhere_waits_in_python_and_others_may_reach_it(session):
+    port = session().ours
+    ours = TORCHS._create_c10d_store("127.0.0.1", port, 0, 2, MINUTE)
+    theirs = TORCHS._create_c10d_store("127.0.0.1", 1, 0, 3, MINUTE)
+    assert isinstance(theirs, Interruptible)
+    assert (ours.kind, theirs.kind) == ("store", "other store")
 
 
 def test_on_several_hosts_loopback_is_not_where_they_meet(met, session):

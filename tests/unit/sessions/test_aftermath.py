@@ -10,8 +10,8 @@ from steps import infos, result_of
 
 from rankbook.display.text import plain
 from rankbook.errors import EngineError, HangError, RankError, StuckError
-from rankbook.models import Collective, Failure
-from rankbook.models.calls import Call, Slot
+from rankbook.models import Collective, Failure, to_dict
+from rankbook.models.calls import Call, Making, Slot
 from rankbook.sessions.group.repair import Event
 
 REDUCE = Collective("all_reduce", "0", seq=3)
@@ -319,6 +319,29 @@ def test_a_lost_connection_without_a_dead_rank_is_explained_by_an_earlier_group(
         "again what it was for. A group that some ranks have ended must be made again. "
         + AGAIN.format(2)
     )
+
+
+def test_a_lost_connection_that_follows_from_another_failure_is_not_explained_by_handles(settle):
+    result = settle(result_of(r0=LOST, r1=FAILED), None, [0, 1, 2, 3])
+    assert result.note == AGAIN.format(2)
+
+
+def test_who_has_destroyed_the_group_is_named_where_others_lost_their_connections(
+    settle, formed, pool, calls
+):
+    calls("called('all_reduce', 3 + (rank == 0))")
+    look = pool[2].look
+    made = to_dict(Making("0", (0, 1, 2, 3), done=True, destroyed="cell 1 line 2: end()"))
+    pool[2].look = lambda closely: look(closely) | {"groups": [made]}
+    result = settle(result_of(r0=LOST), None, [0, 1, 2, 3])
+    assert result.diagnosis.summary.startswith(
+        "Rank 2 destroyed the process group (cell 1 line 2: end()), and rank 0 waited for it in "
+        "all_reduce #4"
+    )
+    assert result.diagnosis.proven
+    assert "likely" not in result.diagnosis.hint
+    assert result.ranks[0].error.freed
+    assert result.note == AGAIN.format(2)
 
 
 def test_a_stuck_rank_is_named_beside_a_dead_rank(formed, pool):

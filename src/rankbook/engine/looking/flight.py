@@ -7,6 +7,7 @@ any of that, such as joining a group, is read from the arguments of the call on 
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
@@ -18,14 +19,14 @@ import torch.distributed as dist
 import torch.distributed.distributed_c10d as c10d
 
 from rankbook.calls import Ledger
-from rankbook.calls.blocking import OTHER_STORE, STORE, WORK
+from rankbook.calls.blocking import OPENING, OTHER_STORE, STORE, WORK
 from rankbook.calls.blocking import P2P as OF_TWO
 from rankbook.calls.records import P2P
 from rankbook.dtypes import python_name
 from rankbook.engine.looking.frames import Position
 from rankbook.engine.looking.recorder import Recorder, members
 from rankbook.models import Collective
-from rankbook.models.calls import Wait
+from rankbook.models.calls import OPENS, Wait
 
 __all__ = ["called", "open_p2p", "recorded", "waits_in"]
 
@@ -67,7 +68,7 @@ def waits_in(
     making = ledger.groups.under_way(threading.main_thread().ident or 0)
     if making is not None and at.call:
         return Collective(at.call, making.name, making.ranks, makes=True)
-    if wait is not None and wait.kind in (STORE, OTHER_STORE):
+    if wait is not None and wait.kind in (OPENING, STORE, OTHER_STORE):
         return _in_store(ledger, at, wait)
     return _unannounced(ledger, at, recent)
 
@@ -76,7 +77,8 @@ def _in_store(ledger: Ledger, at: Position, wait: Wait) -> Collective | None:
     """What a thread waits in that waits for keys: torch does in many a call, a person by hand."""
     if at.call:
         return _from_arguments(ledger, at)
-    return Collective("store.wait", entries=wait.entries) if at.line else None
+    op = OPENS if wait.kind == OPENING else "store.wait"
+    return Collective(op, entries=wait.entries) if at.line else None
 
 
 def _unannounced(ledger: Ledger, at: Position, recent: tuple[Collective, ...]) -> Collective | None:
@@ -97,6 +99,8 @@ def _unannounced(ledger: Ledger, at: Position, recent: tuple[Collective, ...]) -
 def _from_arguments(ledger: Ledger, at: Position) -> Collective:
     given = at.arguments
     name, ranks = _group(ledger, given.get("group"))
+    if at.call == "init_process_group":
+        ranks = ledger.groups.in_session(range(_world_size(given)))
     tensors = [v for k in ("tensor", "tensor_list", "input", "output") for v in _tensors(given, k)]
     return Collective(
         at.call,
@@ -106,6 +110,14 @@ def _from_arguments(ledger: Ledger, at: Position) -> Collective:
         dtypes=tuple(str(t.dtype).removeprefix("torch.") for t in tensors[:1]),
         peer=_peer(given, ranks),
     )
+
+
+def _world_size(given: dict[str, Any]) -> int:
+    """With how many ranks a default group is to be made; 0: unknown."""
+    size = given.get("world_size")
+    if not isinstance(size, int) or size <= 0:
+        size = os.environ.get("WORLD_SIZE", "")
+    return int(size) if str(size).isdigit() else 0
 
 
 def _tensors(given: dict[str, Any], name: str) -> list[Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from rankbook.calls import Ledger
-from rankbook.calls.blocking import OTHER_STORE, WORK
+from rankbook.calls.blocking import OPENING, OTHER_STORE, WORK
 from rankbook.engine.group.nccl import OpenSince, Streams
 from rankbook.engine.looking import flight, frames
 from rankbook.engine.looking.frames import Position
@@ -87,7 +87,9 @@ class Observer:
         if seen.waiting is not None:
             wait = self._main_wait()
             # Who else has another store is not known, so that nothing can be proven.
-            is_of_others = wait is not None and wait.kind == OTHER_STORE and seen.waiting.entries
+            is_of_others = wait is not None and (
+                wait.kind == OPENING or (wait.kind == OTHER_STORE and bool(seen.waiting.entries))
+            )
             if wait is not None and (wait.may_end or is_of_others):
                 seen = replace(seen, may_end=True)
             if wait is not None and wait.timeout is not None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from rankbook.diagnosis import diagnose
 from rankbook.errors import RankbookError
 from rankbook.interrupts import ignore_ctrl_c
-from rankbook.models import Failure, Look
+from rankbook.models import Diagnosis, Failure, Look
 from rankbook.sessions.cells.comparing import verdict_on
 from rankbook.sessions.cells.results import CellResult, RankResult
 from rankbook.sessions.group import carried, filling
@@ -30,11 +30,19 @@ class Aftermath:
         self._group = group
         self._repair = repair
 
+    def seen(self, result: CellResult) -> dict[int, Look]:
+        """What ranks did when a cell ended, as far as its connections were lost."""
+        failures = [done.error for done in result.values() if done.error is not None]
+        if not (self._members.dead or any(map(outcomes.is_lost, failures))):
+            return {}
+        return looks.looks(self._members.living())
+
     def settle(
         self,
         result: CellResult,
         freed: Freed | None,
         ran: Collection[int],
+        seen: Mapping[int, Look],
         *,
         is_script: bool = False,
     ) -> CellResult:
@@ -44,6 +52,7 @@ class Aftermath:
             result: Of the cell that has just ended.
             freed: The outcome of freeing, if it was needed.
             ran: The ranks that ran it.
+            seen: See :meth:`seen`.
             is_script: Whether it was a script, with a process group of its own.
 
         Raises:
@@ -51,10 +60,16 @@ class Aftermath:
         """
         patience = self._members.timing.repair_timeout(len(self._members.living()))
         with ignore_ctrl_c(patience):
-            return self._settle(result, freed, ran, is_script=is_script)
+            return self._settle(result, freed, ran, seen, is_script=is_script)
 
     def _settle(
-        self, result: CellResult, freed: Freed | None, ran: Collection[int], *, is_script: bool
+        self,
+        result: CellResult,
+        freed: Freed | None,
+        ran: Collection[int],
+        seen: Mapping[int, Look],
+        *,
+        is_script: bool,
     ) -> CellResult:
         self._repair.wait()
         failures = {rank: done.error for rank, done in result.items() if done.error is not None}
@@ -62,9 +77,10 @@ class Aftermath:
         dead = self._members.dead
         if dead and not stuck:
             if set(dead) & set(ran) or any(map(outcomes.is_lost, failures.values())):
-                self._explain_death(result, failures, is_script=is_script)
+                self._explain_death(result, failures, seen, is_script=is_script)
             return result
         self._explain_mismatch(result, failures)
+        self._explain_destroyed(result, failures, seen)
         if stuck:
             self._replace(stuck, result)
         elif is_script and not self._repair.is_cut:
@@ -80,20 +96,18 @@ class Aftermath:
         return result
 
     def _explain_death(
-        self, result: CellResult, failures: Mapping[int, Failure], *, is_script: bool
+        self,
+        result: CellResult,
+        failures: Mapping[int, Failure],
+        seen: Mapping[int, Look],
+        *,
+        is_script: bool,
     ) -> None:
         """Say how a rank died; hide that others lost their connection to it."""
         dead = self._members.dead
         living = {rank: failure for rank, failure in failures.items() if rank not in dead}
         if result.diagnosis is None or result.diagnosis.kind != "dead":
-            progress = {rank: living.get(rank) for rank in result}
-            seen = looks.looks(self._members.living())
-            complete = looks.complete(self._members, self._members.ranks(), seen, progress)
-            result.diagnosis = diagnose(
-                {r: outcomes.when_it_was_lost(look, living.get(r)) for r, look in complete.items()},
-                past=True,  # the cell has ended on the others
-                mesh=self._members.named_mesh,
-            )
+            result.diagnosis, _ = self._when_it_was_lost(result, living, seen)
         victims = [r for r, failure in living.items() if outcomes.is_lost(failure)]
         looks.forget_errors(self._members.ranks(victims))
         for rank, failure in failures.items():
@@ -129,6 +143,35 @@ class Aftermath:
         for rank, failure in refused.items() if result.diagnosis else ():
             result.ranks[rank].error = replace(failure, freed=True)
 
+    def _when_it_was_lost(
+        self, result: CellResult, failures: Mapping[int, Failure], seen: Mapping[int, Look]
+    ) -> tuple[Diagnosis, Mapping[int, Look]]:
+        """The verdict on the moment when ranks lost their connections, and all looks."""
+        progress = {rank: failures.get(rank) for rank in result}
+        complete = looks.complete(self._members, self._members.ranks(), seen, progress)
+        at_that = {
+            rank: outcomes.when_it_was_lost(look, failures.get(rank))
+            for rank, look in complete.items()
+        }
+        mesh = self._members.named_mesh
+        return diagnose(at_that, past=True, mesh=mesh), complete  # the cell has ended
+
+    def _explain_destroyed(
+        self, result: CellResult, failures: Mapping[int, Failure], seen: Mapping[int, Look]
+    ) -> None:
+        """Say who has destroyed the group where others have lost their connections by that."""
+        lost = [rank for rank, failure in failures.items() if outcomes.is_lost(failure)]
+        if result.diagnosis is not None or not lost or self._repair.is_cut:
+            return
+        found, complete = self._when_it_was_lost(result, failures, seen)
+        ended = {r for r, look in complete.items() if any(g.destroyed for g in look.groups)}
+        if not ended & set(found.ranks):
+            return
+        result.diagnosis = found
+        looks.forget_errors(self._members.ranks(lost))
+        for rank in lost:
+            result.ranks[rank].error = replace(failures[rank], freed=True)
+
     def _why_useless(
         self, result: CellResult, failures: Mapping[int, Failure], ran: int
     ) -> str | None:
@@ -139,6 +182,9 @@ class Aftermath:
         if any(map(outcomes.is_timeout, failures.values())):
             return self._too_long()
         if any(map(outcomes.is_lost, failures.values())):
+            follows = not all(map(outcomes.is_of_connections, failures.values()))
+            if result.diagnosis is not None or follows:
+                return ""  # it was said why
             return (
                 "A handle of an earlier process group (irecv, async_op=True) cannot be waited for: "
                 "call again what it was for. A group that some ranks have ended must be made again."

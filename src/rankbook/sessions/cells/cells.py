@@ -92,9 +92,13 @@ class Cells:
             self._hang = hang
             self._verdict = result.diagnosis if result else hang.diagnosis if hang else None
             self._running = None
+        # With the end of a script its calls are forgotten.
+        seen = self._aftermath.seen(result)
         if cell.scripts:
             self._end_script(result, freed)
-        result = self._aftermath.settle(result, freed, cell.ranks, is_script=bool(cell.scripts))
+        result = self._aftermath.settle(
+            result, freed, cell.ranks, seen, is_script=bool(cell.scripts)
+        )
         failed = [ranks for ranks, failure in result.failures() if not failure.freed]
         self._failed = tuple(failed[0]) if failed else self._failed
         self._verdict = result.diagnosis  # that of deaths and mismatches is known only now

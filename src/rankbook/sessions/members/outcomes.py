@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -114,7 +115,17 @@ def when_it_was_lost(look: Look, failure: Failure | None) -> Look:
         return look
     open_ones = [call for call in look.recent if not call.done]
     last = [*open_ones, *look.recent[-1:], Collective("wait")][0]
-    return replace(look, state="waiting", waiting=last, line=failure.line, raised="")
+    # It is certain now that it waited in vain.
+    return replace(
+        look,
+        state="waiting",
+        waiting=last,
+        line=failure.line,
+        raised="",
+        still=math.inf,
+        quiet=math.inf,
+        silent=None,
+    )
 
 
 def post_mortem(log: Sequence[str]) -> tuple[str, tuple[str, ...]]:

@@ -195,6 +195,14 @@ def test_a_rank_that_makes_a_group_waits_in_init_process_group(settled, at, acco
     assert settled().waiting == Collective("init_process_group")
 
 
+def test_it_is_told_for_how_many_ranks_a_default_group_is_made(settled, at, account, monkeypatch):
+    at(call="init_process_group", arguments={"world_size": 3}, in_torch=True)
+    assert settled().waiting.ranks == (0, 1, 2)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    at(call="init_process_group", arguments={"world_size": -1}, in_torch=True)
+    assert settled().waiting.ranks == (0, 1)
+
+
 def test_a_rank_that_waits_for_an_unknown_handle_is_in_a_wait(settled, at, account):
     at(line="line 2: work.wait()", in_torch=True, awaits="work")
     account.say(call("all_reduce", 4))

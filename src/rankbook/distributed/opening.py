@@ -1,0 +1,153 @@
+"""``TCPStore(...)`` that code opens by itself in a process of a session.
+
+Torch's constructor waits in C++, where Ctrl+C does not reach it: on a client until something
+listens at the port, on a server until as many clients have come as it was told of. Here both are
+waited for in Python, in the main thread of a rank. Torch's own rendezvous opens such stores, too,
+where :mod:`rankbook.distributed.by_hand` leaves it to torch.
+
+(The constructor's parameters are documented, but replacing it is not: torch 2.9 to 2.15.)
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+from torch.distributed import DistNetworkError
+
+from rankbook.distributed.stores import TCPStore, poll
+
+__all__ = ["Opening", "install", "remove"]
+
+_CLASS: Any = TCPStore
+_theirs: Callable[..., None] = TCPStore.__init__
+_TIMEOUT = timedelta(seconds=300)
+"""Torch's own, of a store that is given none."""
+
+_LET_GO = timedelta(seconds=1)
+_PARAMETERS = ("host_name", "port", "world_size", "is_master", "timeout", "wait_for_workers")
+
+_home = 0
+"""The process whose stores are opened in Python: not one that was forked from it."""
+
+
+class Opening:
+    """A store that is being opened: whoever has an account of waits is told of this one."""
+
+    kind = "opening"
+    """What an account calls such a wait."""
+
+    def __init__(self, ready: Callable[[], bool]) -> None:
+        """Take what tells whether the other end has come."""
+        self._ready = ready
+
+    def wait(self, keys: Sequence[str], timeout: timedelta) -> bool:  # noqa: ARG002 - are told
+        """Wait until the other end has come; tell whether it has before the time was over.
+
+        Args:
+            keys: Host and port.
+            timeout: When to give up.
+        """
+        return poll(self._ready, time.monotonic() + timeout.total_seconds())
+
+
+def install() -> None:
+    """Stand in for torch's constructor from now on, in this process."""
+    global _home  # noqa: PLW0603
+    _home = os.getpid()
+    _CLASS.__init__ = _open
+
+
+def remove() -> None:
+    """Have torch's own constructor again."""
+    _CLASS.__init__ = _theirs
+
+
+@functools.wraps(_theirs)
+def _open(store: Any, *args: Any, **kwargs: Any) -> None:
+    given = dict(zip(_PARAMETERS, args, strict=False)) | kwargs
+    is_main = threading.current_thread() is threading.main_thread() and os.getpid() == _home
+    if not is_main or not {"host_name", "port"} <= given.keys():
+        _theirs(store, *args, **kwargs)
+        return
+    if not given.get("is_master"):
+        _wait_for_server(given)
+        _theirs(store, *args, **kwargs)
+    elif given.get("wait_for_workers", True) and (given.get("world_size") or 1) > 1:
+        _serve(given, lambda: _theirs(store, *args, **kwargs))
+    else:
+        _theirs(store, *args, **kwargs)
+
+
+def _wait_for_server(given: dict[str, Any]) -> None:
+    """Wait until something listens where a client is to connect.
+
+    Raises:
+        DistNetworkError: Nothing does within the timeout.
+    """
+    where, unknown = (given["host_name"], int(given["port"])), ""
+
+    def listens() -> bool:
+        nonlocal unknown
+        try:
+            socket.create_connection(where, timeout=1).close()
+        except socket.gaierror as error:
+            unknown = f" ({error.strerror})"
+            return False
+        except OSError:
+            return False
+        return True
+
+    timeout = given.get("timeout", _TIMEOUT)
+    if not listens() and not Opening(listens).wait([_named(given)], timeout):
+        raise DistNetworkError(
+            f"no store listened at {_named(given)} within {timeout.total_seconds():g} s{unknown}: "
+            "check the host and the port, and that another rank opens it there with is_master=True"
+        )
+
+
+def _serve(given: dict[str, Any], construct: Callable[[], None]) -> None:
+    """Serve a store in another thread until its clients have come."""
+    outcome: list[BaseException | None] = []
+
+    def run() -> None:
+        try:
+            construct()
+            outcome.append(None)
+        except BaseException as error:  # noqa: BLE001 - raised where the store is opened
+            outcome.append(error)
+
+    # No daemon: one that comes back from C++ while Python finalizes ends the process.
+    thread = threading.Thread(target=run, name="rankbook-serves", daemon=False)
+    thread.start()
+    try:
+        # Torch itself gives up at the timeout, and says so.
+        limit = given.get("timeout", _TIMEOUT) + _LET_GO
+        Opening(lambda: bool(outcome)).wait([_named(given)], limit)
+    finally:
+        if not outcome:
+            _come_as_clients(given, thread)
+    if outcome and outcome[0] is not None:
+        raise outcome[0]
+
+
+def _come_as_clients(given: dict[str, Any], thread: threading.Thread) -> None:
+    """Have a server that was given up stop waiting: as many clients come as it waits for."""
+    size = int(given["world_size"])
+    for _ in range(size):
+        if not thread.is_alive():
+            return
+        with suppress(RuntimeError):
+            client = TCPStore.__new__(TCPStore)
+            _theirs(client, given["host_name"], int(given["port"]), size, False, _LET_GO)  # noqa: FBT003
+
+
+def _named(given: dict[str, Any]) -> str:
+    return f"{given['host_name']}:{given['port']}"
