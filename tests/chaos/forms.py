@@ -249,4 +249,209 @@ if rank == 0:
         BUT_FIRST,
         "all_reduce",
     ),
+    _form(
+        "a default group destroyed by one rank",
+        """
+def cleanup():
+    dist.destroy_process_group()
+if rank == 0:
+    cleanup()
+else:
+    dist.barrier()  # *
+""",
+        "missing_rank",
+        FIRST,
+        "destroyed",
+        "pytorch/pytorch#78531 (comments)",
+    ),
+    _form(
+        "a sampler that does not pad",
+        """
+from torch.utils.data import DataLoader, Sampler
+class EvalSampler(Sampler):
+    def __init__(self, data):
+        self.n = len(data)
+    def __iter__(self):
+        return iter(range(rank, self.n, world_size))
+    def __len__(self):
+        return len(range(rank, self.n, world_size))
+data = list(range(2 * world_size - 1))
+for batch in DataLoader(data, sampler=EvalSampler(data), num_workers=1):
+    found = [torch.zeros_like(batch) for _ in range(world_size)]
+    dist.all_gather(found, batch)  # *
+""",
+        "missing_rank",
+        LAST,
+        "all_gather",
+        "SeungjunNah/DeepDeblur-PyTorch#44",
+    ),
+    _form(
+        "accumulated gradients, and fewer batches",
+        _DDP
+        + """
+import contextlib
+for i in range(3 if rank == 0 else 4):
+    is_last = i % 2 == 1
+    with contextlib.nullcontext() if is_last else net.no_sync():
+        net(x).sum().backward()  # *
+""",
+        "missing_rank",
+        FIRST,
+        "all_reduce",
+        "pytorch/pytorch#38174 (comments)",
+    ),
+    _form(
+        "a property that reduces, in what rank 0 prints",
+        """
+class Meter:
+    @property
+    def mean(self):
+        total = torch.ones(1)
+        dist.all_reduce(total)  # *
+        return total.item() / world_size
+meter = Meter()
+if rank == 0:
+    print(f"loss {meter.mean:.3f}")
+""",
+        "missing_rank",
+        BUT_FIRST,
+        "all_reduce",
+    ),
+    _form(
+        "hooks on gradients of layers that one rank has frozen",
+        """
+net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+def reduce(parameter):
+    dist.all_reduce(parameter.grad)  # *
+for parameter in net.parameters():
+    parameter.register_post_accumulate_grad_hook(reduce)
+if rank == 0:
+    net[0].requires_grad_(False)
+net(torch.ones(1, 2)).sum().backward()
+""",
+        "missing_rank",
+        FIRST,
+        "all_reduce",
+    ),
+    _form(
+        "a checkpoint loaded on rank 0",
+        """
+import tempfile
+import torch.distributed.checkpoint as dcp
+folder = [tempfile.mkdtemp()]
+dist.broadcast_object_list(folder, src=0)
+state = {"weight": torch.ones(3)}
+dcp.save(state, checkpoint_id=folder[0])
+if rank == 0:
+    dcp.load(state, checkpoint_id=folder[0])  # *
+""",
+        "missing_rank",
+        BUT_FIRST,
+        "gather",
+    ),
+    _form(
+        "objects scattered from another rank",
+        """
+found = [None]
+objects = list(range(world_size))
+dist.scatter_object_list(found, objects, src=1 if rank == 0 else 0)  # *
+""",
+        "mismatch",
+        FIRST,
+        "broadcast",
+    ),
+    _form(
+        "a list to gather into that is too short",
+        """
+x = torch.ones(2)
+parts = [torch.empty(2)] * (world_size - 1)
+dist.gather(x, parts if rank == 0 else None, dst=0)  # *
+""",
+        "raised",
+        FIRST,
+        "gather",
+    ),
+    _form(
+        "a loop that ends with its iterator",
+        """
+batches = iter(range(2 if rank == 0 else 3))
+while True:
+    try:
+        batch = next(batches)
+    except StopIteration:
+        break
+    dist.all_reduce(torch.tensor([float(batch)]))  # *
+found = [None] * world_size
+dist.all_gather_object(found, rank)  # *
+""",
+        "mismatch",
+        FIRST,
+        "all_gather",
+        "argonne-lcf/dlio_benchmark#339",
+    ),
+    _form(
+        "a thread that logs, and gathers",
+        """
+import queue, threading
+metrics = queue.Queue()
+def log():
+    while (item := metrics.get()) is not None:
+        dist.gather_object(item, [None] * world_size, dst=0)  # *
+        metrics.task_done()
+if rank == 0:
+    threading.Thread(target=log, daemon=True).start()
+    metrics.put({"loss": 1.0})
+    metrics.join()
+""",
+        "missing_rank",
+        BUT_FIRST,
+        "gather",
+    ),
+    _form(
+        "a context manager that waits at its end",
+        """
+class Timer:
+    def __enter__(self):
+        return self
+    def __exit__(self, *raised):
+        dist.barrier()  # *
+def work():
+    if rank == world_size - 1:
+        return
+    with Timer():
+        sum(range(10))
+work()
+""",
+        "missing_rank",
+        LAST,
+        "barrier",
+    ),
+    _form(
+        "any() that ends with the first",
+        """
+def is_bad(flag):
+    seen = torch.tensor([float(flag)])
+    dist.all_reduce(seen, op=dist.ReduceOp.MAX)  # *
+    return flag
+any(is_bad(flag) for flag in ([True, False] if rank == 0 else [False, False]))
+""",
+        "missing_rank",
+        FIRST,
+        "all_reduce",
+    ),
+    _form(
+        "keys that ranks wait for in a circle",
+        """
+store = dist.distributed_c10d._get_default_store()
+if rank == 0:
+    store.wait(["trainer"])  # *
+    store.set("sampler", "1")
+else:
+    store.wait(["sampler"])  # *
+    store.set("trainer", "1")
+""",
+        "mismatch",
+        ALL,
+        "no rank sets",
+    ),
 ]
