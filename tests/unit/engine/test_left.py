@@ -26,10 +26,13 @@ def test_threads_are_waited_for_that_python_waits_for():
     began, said = time.monotonic(), []
     threading.Thread(target=told.wait, daemon=True).start()
     pool.submit(said.append, "pool").result()  # its thread stays, and has no work
-    threading.Timer(0.1, said.append, ["timer"]).start()
-    pool.submit(time.sleep, 0.1).add_done_callback(lambda _: said.append("slept"))
+    begun, done = threading.Event(), threading.Event()
+    slow = pool.submit(lambda: (begun.set(), done.wait(5)))
+    slow.add_done_callback(lambda _: said.append("slow"))
+    assert begun.wait(5)
+    threading.Timer(0.1, lambda: (said.append("timer"), done.set())).start()
     before.wait()
-    assert sorted(said) == ["pool", "slept", "timer"]
+    assert sorted(said) == ["pool", "slow", "timer"]
     assert time.monotonic() - began < 1.5
     told.set()
     pool.shutdown()

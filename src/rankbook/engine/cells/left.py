@@ -58,7 +58,8 @@ def _runs(process: psutil.Process) -> bool:
 def _has_no_work(thread: threading.Thread) -> bool:
     """Whether it is one of ``concurrent.futures`` that waits for the next call."""
     frame = sys._current_frames().get(thread.ident or 0)
-    return frame is not None and frame.f_code.co_filename == futures.__file__
+    code = frame and frame.f_code
+    return code is not None and (code.co_filename, code.co_name) == (futures.__file__, "_worker")
 
 
 @dataclass
