@@ -6,7 +6,10 @@ kernel for all of them.
 
 from __future__ import annotations
 
+import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import nbformat
@@ -55,7 +58,7 @@ def execute(name, folder, mistakes):
         coalesce_streams=True,
         resources={"metadata": {"path": str(folder)}},
     )
-    client.execute()
+    asyncio.run(client.async_execute())
     done.cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     return done
 
@@ -65,9 +68,24 @@ def not_a_hang(exercise):
     return [m for m in exercise.mistakes if m.gives][:1]
 
 
+@pytest.fixture(scope="module")
+def running(request, tmp_path_factory):
+    """The lessons that are tried, two at a time: most of its time each waits for processes."""
+    tried = {
+        item.callspec.params["executed"]: None
+        for item in request.session.items
+        if "executed" in getattr(item, "fixturenames", ()) and item.path == request.path
+    }
+    with ThreadPoolExecutor(2) as pool:
+        yield {
+            name: pool.submit(execute, name, tmp_path_factory.mktemp(name), not_a_hang)
+            for name in tried
+        }
+
+
 @pytest.fixture(scope="module", params=LESSONS)
-def executed(request, tmp_path_factory):
-    return execute(request.param, tmp_path_factory.mktemp(request.param), not_a_hang)
+def executed(request, running):
+    return running[request.param].result()
 
 
 def cell_of(executed, call):
@@ -110,7 +128,11 @@ def test_a_wrong_answer_to_each_exercise_gets_its_hint(executed):
 
 def test_a_lesson_stops_what_it_started(executed):
     assert executed.cells[-1].source == "%dist_shutdown"
-    left = [p for p in psutil.Process().children(recursive=True) if "rankbook" in p.cmdline()]
+    left = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if process.cwd() == str(executed.folder):
+                left.append(process.cmdline())
     assert left == []
 
 
