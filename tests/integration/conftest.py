@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 import psutil
 import pytest
 from objects import FORGET
 
 import rankbook
+from rankbook.sessions import view
+from rankbook.timing import Timing
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,6 +37,14 @@ def nothing_stays_running():
     left = set(psutil.Process().children(recursive=True)) - before
     _, alive = psutil.wait_procs(left, timeout=10)
     assert [" ".join(p.cmdline()) for p in alive] == []
+
+
+@pytest.fixture(scope="module")
+def eager():
+    """Sessions that look at a cell sooner and more often: a hang costs a test half the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(view, "Timing", partial(Timing, first_look=0.1, look_waiting=0.2))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from objects import COMMON, OBJECTS, STEP, seen_after
 from processes import wait_until
 
-pytestmark = pytest.mark.usefixtures("nothing_of_before")
+pytestmark = pytest.mark.usefixtures("eager", "nothing_of_before")
 
 
 def hang(session):

@@ -12,7 +12,7 @@ from processes import wait_until
 
 from rankbook.errors import InputError, SessionError
 
-pytestmark = pytest.mark.usefixtures("nothing_of_before")
+pytestmark = pytest.mark.usefixtures("eager", "nothing_of_before")
 
 STEPS = 6
 BEFORE = 3
