@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 import threading
@@ -479,6 +480,42 @@ def test_ddp_modules_with_other_hooks_are_of_another_kind(group):
     other.register_comm_hook(None, allreduce_hook)
     kinds = [kind for kind, module in wrappers.find({group: "0"}).ddp if module in (one, other)]
     assert kinds[1].startswith(f"{kinds[0]} ") or kinds[0].startswith(f"{kinds[1]} ")
+
+
+def trained(steps):
+    """A DDP module that has taken so many steps, and the state of its communication hook."""
+    model, counted = DistributedDataParallel(torch.nn.Linear(2, 2)), Counted()
+    model.register_comm_hook(counted, count_steps)
+    for _ in range(steps):
+        model(torch.ones(1, 2)).sum().backward()
+    return model, counted
+
+
+class Counted:
+    iter = 0
+
+
+def count_steps(state, bucket):
+    state.iter += 1
+    return allreduce_hook(None, bucket)
+
+
+def test_of_two_ddp_modules_of_a_kind_each_goes_on_where_it_was(group):
+    (one, many), (other, few) = trained(5), trained(1)
+    again()
+    for model in (one, other):
+        model(torch.ones(1, 2)).sum().backward()
+    assert (many.iter, few.iter) == (6, 2)
+
+
+def test_a_copy_of_a_ddp_module_that_is_to_begin_again_is_a_new_one(group):
+    model, _ = trained(3)
+    again()
+    copied = copy.deepcopy(model)
+    for one in (copied, model):
+        for _ in range(3):
+            one(torch.ones(1, 2)).sum().backward()
+        assert not one._forward_pre_hooks
 
 
 def test_an_exception_of_torchs_names_what_holds_the_group():

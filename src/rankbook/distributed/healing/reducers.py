@@ -123,7 +123,7 @@ def restart(module: Any, kind: str, standings: Sequence[Sequence[Standing]], sto
     # A step that did not come on this rank, but on others, would do what was due for the last one.
     if module in _due:
         _due.pop(module).remove()
-    every = [one for of_rank in standings for one in of_rank]
+    every = _of_this_one(module, standings)
     _count_alike(module, every)
     are_sorted = {one.is_sorted for one in every}
     have_begun = {one.has_begun for one in every}
@@ -137,6 +137,17 @@ def restart(module: Any, kind: str, standings: Sequence[Sequence[Standing]], sto
 
     begin = Begin(module, layout, are_sorted=are_sorted == {True})
     _due[module] = entrance(module).register_forward_pre_hook(begin, prepend=True)
+
+
+def _of_this_one(module: Any, standings: Sequence[Sequence[Standing]]) -> list[Standing]:
+    """Where the reducer of a module stands on the ranks, or those of all modules of its kind.
+
+    Where no step was cut, and each rank has the same standings, what stands alike is the same.
+    """
+    every = [one for of_rank in standings for one in of_rank]
+    alike = {tuple(sorted(of_rank)) for of_rank in standings if of_rank}
+    is_clear = len(alike) == 1 and all(one.is_done for one in every)
+    return [standing(module)] if is_clear else every
 
 
 def _count_alike(module: Any, every: Sequence[Standing]) -> None:
@@ -165,9 +176,15 @@ class Begin:
     are_sorted: bool
     """Whether the buckets of all ranks are sorted: they stay."""
 
-    def __call__(self, _module: Any, _inputs: Any) -> None:
+    def __call__(self, module: Any, _inputs: Any) -> None:
         """Have it begin."""
-        _due.pop(self.ddp).remove()
+        handle = _due.pop(self.ddp, None)
+        if handle is None:  # of a copy of the module, in which everything is new
+            hooks = module._forward_pre_hooks
+            for number in [number for number, hook in hooks.items() if hook is self]:
+                del hooks[number]
+            return
+        handle.remove()
         if self.are_sorted:
             self.ddp._update_process_group(self.ddp.process_group)
         else:
