@@ -53,6 +53,8 @@ class Copies:
     replaced, what they are called."""
     groups: Mapping[str, str] = field(default_factory=dict)
     """By name of a variable, torch's name of the process group that it holds."""
+    unbound: tuple[str, ...] = ()
+    """First lines of imports and definitions of which the sender has nothing."""
 
 
 @dataclass(frozen=True)

@@ -86,3 +86,12 @@ def test_a_function_that_was_defined_so_keeps_its_source_and_the_name_of_its_cel
     assert list(definitions.run({f"x = 1\n{source}": "In [3]"}, shell)) == []
     assert textwrap.dedent(inspect.getsource(shell.user_ns["f"])) == source
     assert cellnames.cell_of(shell.user_ns["f"].__code__.co_filename) == "In [3]"
+
+
+def test_of_what_has_failed_here_nothing_is_in_the_namespace():
+    failed = ["import no_such_one", "import os.no_such_one", "from os import no_such_one"]
+    failed += ["class A(no_such_one): pass", "if True:\n    import no_such_one as n"]
+    bound = ["import os.path", "import os as o", "from os import *", "def f(): pass", "pass"]
+    namespace = {"os": ..., "o": ..., "f": ...}
+    lines = [ast.unparse(ast.parse(one)).splitlines()[0] for one in failed]
+    assert [*definitions.unbound([*failed, *bound], namespace)] == lines

@@ -61,7 +61,8 @@ def copy(job: Job, request: Copy) -> Copies:
     ]
     copied = copying.dump(engine.namespace, names, defined, with_shards=request.with_shards)
     job.attachments.append(copied.data)
-    return Copies(copied.names, copied.left, cells, _groups(engine))
+    unbound = tuple(definitions.unbound(cells, engine.namespace))
+    return Copies(copied.names, copied.left, cells, _groups(engine), unbound)
 
 
 @operation(Take, on=MAIN)

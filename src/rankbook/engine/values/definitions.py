@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import linecache
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rankbook.cellnames import file_of
 
-__all__ = ["names", "of", "run"]
+__all__ = ["names", "of", "run", "unbound"]
 
 _DEFINE = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
@@ -43,6 +44,39 @@ def _named(statement: ast.AST) -> Iterator[str]:
         return
     for one in ast.iter_child_nodes(statement):
         yield from _named(one)
+
+
+def unbound(cells: Iterable[str], namespace: Mapping[str, Any]) -> Iterator[str]:
+    """The first lines of those statements of which nothing is in a namespace.
+
+    They have failed in this process, or what they made was deleted.
+    """
+    for cell in cells:
+        for statement in of(cell):
+            bound = [*_bound(statement, namespace)]
+            if bound and not any(bound):
+                yield _line(statement)
+
+
+def _bound(statement: ast.AST, namespace: Mapping[str, Any]) -> Iterator[bool]:
+    """By name that a statement binds, whether there is one; of ``import a.b``, the module."""
+    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        yield statement.name in namespace
+        return
+    if isinstance(statement, ast.Import):
+        for alias in statement.names:
+            yield alias.asname in namespace if alias.asname else alias.name in sys.modules
+        return
+    if isinstance(statement, ast.ImportFrom):
+        for alias in statement.names:
+            yield alias.name == "*" or (alias.asname or alias.name) in namespace
+        return
+    for one in ast.iter_child_nodes(statement):
+        yield from _bound(one, namespace)
+
+
+def _line(statement: ast.stmt) -> str:
+    return ast.unparse(statement).splitlines()[0]
 
 
 def _defines(statement: ast.stmt) -> bool:
@@ -82,7 +116,7 @@ def run(cells: Mapping[str, str], shell: Any) -> Iterator[tuple[str, str]]:
         for statement in of(cell):
             code = compile(ast.Module([statement], []), file, "exec")
             if _error(code, shell.user_ns):
-                failed.append((code, ast.unparse(statement).splitlines()[0]))
+                failed.append((code, _line(statement)))
     for code, line in failed:
         reason = _error(code, shell.user_ns)
         if reason:

@@ -114,7 +114,8 @@ def fill(members: Members, ranks: Collection[int], source: int, *, with_shards: 
         left |= failed
     first = taken[ranks[0]]
     differing = _differing(members, others, first.names)
-    return Filled(ranks, source, first.names, {**left, **sent.left, **first.left}, differing)
+    unlike = {name: why for name, why in first.left.items() if name not in sent.unbound}
+    return Filled(ranks, source, first.names, {**left, **sent.left, **unlike}, differing)
 
 
 def settle(members: Members) -> dict[int, Settled]:
