@@ -71,6 +71,7 @@ FSDP = "torch.distributed.fsdp.FSDPModule"
 FSDP_1 = "torch.distributed.fsdp._runtime_utils"
 FSDP_1_FLAT = "torch.distributed.fsdp._flat_param"
 FSDP_1_MADE = "torch.distributed.fsdp._init_utils"
+TENSOR = "torch.Tensor"
 FSDP_STATE = "torch.distributed.fsdp._fully_shard._fsdp_state.FSDPState"
 FSDP_GROUP = "torch.distributed.fsdp._fully_shard._fsdp_param_group.FSDPParamGroup"
 FSDP_PARAMETER = "torch.distributed.fsdp._fully_shard._fsdp_param.FSDPParam"
@@ -191,6 +192,8 @@ USES = [
     (REDUCER, "_remove_autograd_hooks", "distributed"),
     (REDUCER, "_set_static_graph", "distributed"),
     (MODULE, "_forward_pre_hooks", "distributed"),
+    (TENSOR, "_backward_hooks", "distributed"),
+    (TENSOR, "_post_accumulate_grad_hooks", "distributed"),
     (FSDP_1, "_all_fsdp_states", "distributed"),
     (FSDP_1, "_exec_order_data", "distributed"),
     (FSDP_1, "_post_backward_callback_queued", "distributed"),

@@ -75,6 +75,34 @@ def test_an_optimizer_refers_to_the_parameters_of_its_model():
     assert torch.equal(state["exp_avg"], optimizer.state[model.weight]["exp_avg"])
 
 
+def add_one(parameter):
+    parameter.grad += 1
+
+
+def test_hooks_of_parameters_and_of_an_optimizer_travel_with_them():
+    model = torch.nn.Linear(2, 1, bias=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    model.weight.register_hook(lambda gradient: gradient * 2)
+    model.weight.register_post_accumulate_grad_hook(add_one)
+    optimizer.register_step_post_hook(lambda one, *_: one.param_groups[0]["params"][0].data.neg_())
+    torch.optim.lr_scheduler.LinearLR(optimizer)  # has another step() of its own in it
+    here, left = copied("model optimizer", model=model, optimizer=optimizer)
+    assert not left
+    for names in (here, {"model": model, "optimizer": optimizer}):
+        names["model"](torch.ones(1, 2)).sum().backward()
+        assert names["model"].weight.grad.tolist() == [[3, 3]]
+        names["optimizer"].step()
+    assert torch.equal(here["model"].weight, model.weight)
+
+
+def test_an_optimizer_keeps_what_it_has_besides_its_state():
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.LBFGS([weight])
+    here, _ = copied("weight optimizer", weight=weight, optimizer=optimizer)
+    here["optimizer"].step(here["weight"].sum)
+    assert here["optimizer"]._params[0] is here["weight"]
+
+
 def test_tensors_that_share_memory_share_it_afterwards():
     x = torch.arange(6.0)
     view = x[2:4]

@@ -21,8 +21,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 from torch.utils.data.distributed import DistributedSampler
 
-from rankbook.distributed.copying import restoring, sharding
-from rankbook.distributed.healing.reducers import Begin
+from rankbook.distributed.copying import hooks, restoring, sharding
 from rankbook.distributed.healing.replicated import is_replicated
 from rankbook.distributed.healing.stale import Refusal
 
@@ -158,6 +157,9 @@ class _Pickler(cloudpickle.Pickler):
         return restoring.group, (name,)
 
     def _tensor(self, obj: Any) -> Any:
+        called = hooks.of_tensor(obj)
+        if any(called) and (id(obj) in self._shards or sharding.is_dtensor(obj)):
+            raise _Left("a sharded parameter has hooks: make the model again on all ranks")
         if id(obj) in self._shards:
             self._need_shards()
             return sharding.reduce_parameter(self._shards[id(obj)])
@@ -177,7 +179,8 @@ class _Pickler(cloudpickle.Pickler):
         view = (obj.dtype, obj.storage_offset(), tuple(obj.size()), obj.stride())
         grad = obj.grad if obj.is_leaf else None
         made = (kept, *view, obj.requires_grad, is_parameter, obj.is_cuda)
-        return restoring.tensor, made, (grad, dict(vars(obj))), None, None, restoring.set_tensor
+        state = grad, dict(vars(obj)), *called
+        return restoring.tensor, made, state, None, None, restoring.set_tensor
 
     def _storage(self, obj: Any) -> Any:
         data = obj.cpu()
@@ -185,7 +188,9 @@ class _Pickler(cloudpickle.Pickler):
 
     def _ddp(self, obj: Any) -> Any:
         own = ("process_group", "reducer", "logger")
-        attributes = {name: value for name, value in _state(obj).items() if name not in own}
+        attributes = {
+            name: value for name, value in hooks.without_ours(obj).items() if name not in own
+        }
         name = dist.distributed_c10d._world.pg_names.get(obj.process_group)
         state = attributes, obj.process_group, name
         return restoring.blank, (type(obj),), state, None, None, restoring.set_ddp
@@ -197,10 +202,17 @@ class _Pickler(cloudpickle.Pickler):
             self._need_shards()
             if reason := sharding.why_not(obj):
                 raise _Left(reason)
-            cls, state, terms = sharding.reduce_module(obj, _state(obj))
+            cls, state, terms = sharding.reduce_module(obj, hooks.without_ours(obj))
             return restoring.blank, (cls,), (state, terms), None, None, sharding.set_module
         if any(isinstance(hook, Refusal) for hook in obj._forward_pre_hooks.values()):
-            return restoring.blank, (type(obj),), _state(obj), None, None, restoring.set_module
+            return (
+                restoring.blank,
+                (type(obj),),
+                hooks.without_ours(obj),
+                None,
+                None,
+                restoring.set_module,
+            )
         return super().reducer_override(obj)
 
     def _optimizer(self, obj: Any) -> Any:
@@ -213,7 +225,8 @@ class _Pickler(cloudpickle.Pickler):
             # It wraps another optimizer, of which torch's __getstate__ takes what is in it.
             state = dict(vars(obj))
             return restoring.blank, (type(obj),), state, None, None, restoring.set_attributes
-        state = obj.__getstate__()
+        # Its __getstate__ leaves out hooks, and what an optimizer like LBFGS keeps besides.
+        state = hooks.without_ours(obj)
         kept = (
             (one, entries)
             for one, entries in state["state"].items()
@@ -264,24 +277,3 @@ _REDUCERS: Mapping[type, Any] = {
 """By type, how it is taken apart; the first that fits."""
 
 _POWER_SGD = "torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook"
-
-_HOOKS = ("_forward_pre_hooks", "_forward_hooks")
-
-
-def _state(module: Any) -> dict[str, Any]:
-    """The attributes of a module, without hooks that FSDP or this package have put there."""
-    state = dict(vars(module))
-    for table in _HOOKS:
-        kept = {number: hook for number, hook in state[table].items() if not _is_ours(hook)}
-        gone: Collection[int] = set(state[table]) - set(kept)
-        state[table] = type(state[table])(kept)
-        for name in (f"{table}_with_kwargs", f"{table}_always_called"):
-            if name in state:
-                flags = {number: flag for number, flag in state[name].items() if number not in gone}
-                state[name] = type(state[name])(flags)
-    return state
-
-
-def _is_ours(hook: Any) -> bool:
-    owner = type(getattr(hook, "__self__", None)).__name__
-    return isinstance(hook, (Begin, Refusal)) or owner == "FSDPState"

@@ -120,10 +120,18 @@ def tensor(
     return nn.Parameter(made, requires_grad) if is_parameter else made.requires_grad_(requires_grad)
 
 
-def set_tensor(made: Any, state: tuple[Any, dict[str, Any]]) -> None:
-    """Give a tensor its gradient and attributes."""
-    made.grad, more = state
+def set_tensor(made: Any, state: tuple[Any, dict[str, Any], Sequence[Any], Sequence[Any]]) -> None:
+    """Give a tensor its gradient, attributes and hooks."""
+    made.grad, more, hooks, after = state
     vars(made).update(more)
+    if hooks or after:
+        needs = made.requires_grad
+        made.requires_grad_()  # or it takes none
+        for hook in hooks:
+            made.register_hook(hook)
+        for hook in after:
+            made.register_post_accumulate_grad_hook(hook)
+        made.requires_grad_(needs)
 
 
 def set_attributes(made: Any, state: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from rankbook.distributed.healing import meshes
 from rankbook.errors import StaleGroupError
 from rankbook.heap import instances
 
-__all__ = ["refuse"]
+__all__ = ["OnMesh", "refuse"]
 
 
 def refuse(origin: str, besides: Collection[Any]) -> tuple[str, ...]:
@@ -50,12 +50,12 @@ def refuse(origin: str, besides: Collection[Any]) -> tuple[str, ...]:
             why = (
                 f"this tensor-parallel module {made}: make the model again, parallelize_module(...)"
             )
-            one.register_forward_pre_hook(_OnMesh(f"{why}, and load a checkpoint"), prepend=True)
+            one.register_forward_pre_hook(OnMesh(f"{why}, and load a checkpoint"), prepend=True)
         elif issubclass(cls, Optimizer) and _has_ended(_stepped(one)):
             _refused.add(one)
             again = f"{cls.__name__}(model.parameters(), ...)"
             why = f"this {cls.__name__} {made}: make it again with its model, {again}"
-            one.register_step_pre_hook(_OnMesh(why))
+            one.register_step_pre_hook(OnMesh(why))
     return ("tensor-parallel modules",) if found else ()
 
 
@@ -64,7 +64,7 @@ _refused: WeakSet[Any] = WeakSet()
 
 
 @dataclass(frozen=True)
-class _OnMesh:
+class OnMesh:
     """A hook that lets nothing run while there are parameters on a mesh that has ended."""
 
     why: str

@@ -1,0 +1,54 @@
+"""The hooks of modules, optimizers and tensors: those of a person travel with what has them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from rankbook.distributed.healing.reducers import Begin
+from rankbook.distributed.healing.sharded import OnMesh
+from rankbook.distributed.healing.stale import Refusal
+
+__all__ = ["of_tensor", "without_ours"]
+
+_TABLES = (
+    "_forward_pre_hooks",
+    "_forward_hooks",
+    "_optimizer_step_pre_hooks",
+    "_optimizer_step_post_hooks",
+)
+
+
+def without_ours(one: Any) -> dict[str, Any]:
+    """The attributes of a module or an optimizer, with the hooks that a person has put there.
+
+    Without those of FSDP and of this package, and without what a scheduler has put in the place of
+    ``optimizer.step`` to see its calls.
+    """
+    state = dict(vars(one))
+    if hasattr(state.get("step"), "_wrapped_by_lr_sched"):
+        del state["step"]
+    for table in _TABLES:
+        if table not in state:
+            continue
+        kept = {number: hook for number, hook in state[table].items() if not _is_ours(hook)}
+        gone: Collection[int] = set(state[table]) - set(kept)
+        state[table] = type(state[table])(kept)
+        for name in (f"{table}_with_kwargs", f"{table}_always_called"):
+            if name in state:
+                flags = {number: flag for number, flag in state[name].items() if number not in gone}
+                state[name] = type(state[name])(flags)
+    return state
+
+
+def of_tensor(tensor: Any) -> tuple[tuple[Any, ...], ...]:
+    """What is called with the gradient of a leaf, and when that has been added up."""
+    if not tensor.is_leaf:
+        return (), ()
+    tables = tensor._backward_hooks, tensor._post_accumulate_grad_hooks
+    return tuple(tuple(table.values()) if table else () for table in tables)
+
+
+def _is_ours(hook: Any) -> bool:
+    owner = type(getattr(hook, "__self__", None)).__name__
+    return isinstance(hook, (Begin, OnMesh, Refusal)) or owner == "FSDPState"
