@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook import PowerSGDState
 from torch.distributed.algorithms.model_averaging.averagers import PeriodicModelAverager
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import (
     FSDPModule,
     FullyShardedDataParallel,
@@ -73,6 +73,18 @@ def test_an_optimizer_refers_to_the_parameters_of_its_model():
     assert torch.equal(here["model"].weight.grad, model.weight.grad)
     state = here["optimizer"].state[here["model"].weight]
     assert torch.equal(state["exp_avg"], optimizer.state[model.weight]["exp_avg"])
+
+
+def test_a_mesh_whose_groups_a_cell_has_destroyed_is_left_out():
+    mesh = DeviceMesh.from_group(dist.new_group([0]), "cpu")
+    heal()
+    _, left = copied("mesh", mesh=mesh)
+    assert not left
+    dist.destroy_process_group()
+    begin()
+    heal()
+    _, left = copied("mesh", mesh=mesh)
+    assert left["mesh"].startswith("a device mesh whose process groups have ended")
 
 
 def add_one(parameter):

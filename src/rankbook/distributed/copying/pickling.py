@@ -22,6 +22,7 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 from torch.utils.data.distributed import DistributedSampler
 
 from rankbook.distributed.copying import hooks, restoring, sharding
+from rankbook.distributed.healing import meshes
 from rankbook.distributed.healing.replicated import is_replicated
 from rankbook.distributed.healing.stale import Refusal
 
@@ -236,6 +237,8 @@ class _Pickler(cloudpickle.Pickler):
         return restoring.blank, (type(obj),), state, None, None, sharding.set_optimizer
 
     def _mesh(self, obj: Any) -> Any:
+        if not meshes.is_whole(obj, dist.distributed_c10d._world.pg_names.values()):
+            raise _Left("a device mesh whose process groups have ended: make it again on all ranks")
         # Not by its __getstate__, which torch has from 2.13 on.
         state = {name: value for name, value in vars(obj).items() if name != "_pg_registry"}
         return restoring.blank, (type(obj),), state, None, None, restoring.set_mesh

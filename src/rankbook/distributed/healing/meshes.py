@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["clear_caches", "end", "has_ended", "origin", "unify"]
+__all__ = ["clear_caches", "end", "has_ended", "is_whole", "origin", "unify"]
 
 _ENDED = re.compile(r"ended \[(.*?)\] ")
 """What a mesh has before the name of a group that has ended, so that it finds no other by it."""
@@ -45,6 +45,11 @@ def has_ended(mesh: Any) -> bool:
     return any(map(_ENDED.match, _names(mesh)))
 
 
+def is_whole(mesh: Any, names: Collection[str]) -> bool:
+    """Whether all groups of a mesh are among those with these names."""
+    return set(_names(mesh)) <= set(names)
+
+
 def unify(meshes: Sequence[Any], names: Collection[str]) -> None:
     """Have equal meshes use the same groups: those of the newest, whose names are the highest.
 
@@ -53,7 +58,7 @@ def unify(meshes: Sequence[Any], names: Collection[str]) -> None:
         names: Of the groups that there are.
     """
     newest: dict[Any, list[str]] = {}
-    whole = [mesh for mesh in meshes if _names(mesh) and set(_names(mesh)) <= set(names)]
+    whole = [mesh for mesh in meshes if _names(mesh) and is_whole(mesh, names)]
     for mesh in whole:
         newest[mesh] = max(newest.get(mesh, []), _names(mesh), key=_age)
     for mesh in whole:
