@@ -165,14 +165,23 @@ def test_nothing_is_left_on_the_sockets_of_before_a_reset(four):
     make(four, "FSDP2 on a 2-D mesh")
     four.run("import os; pid = os.getpid()")
     pids = four.pull("pid").values()
-    code = "states = [state()]\nhandle = dist.irecv(torch.ones(2), (rank + 1) % 4)"
+    code = """
+states = [state()]
+handle = dist.irecv(torch.ones(2), (rank + 1) % 4)
+of_anyone = dist.irecv(torch.ones(2))
+"""
     four.run(code).raise_for_error()
+    generation = four.generation
     before = between(pids)
     assert len(before) > 12
     four.reset()
     wait_until(lambda: not before & between(pids))
     assert seen_after(four, STEP.format(0))
     assert len(between(pids)) == len(before)
+    result = four.run("of_anyone.wait()")  # gloo would wake nobody
+    assert {result[rank].error.ename for rank in result} == {"StaleGroupError"}
+    said = f"this recv was called in generation {generation}"
+    assert all(result[rank].error.evalue.startswith(said) for rank in result)
     result = four.run("handle.wait()")  # of what will never come
     assert {result[rank].error.ename for rank in result} == {"RuntimeError"}
     assert seen_after(four, STEP.format(1))

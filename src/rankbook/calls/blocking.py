@@ -14,6 +14,7 @@ import torch
 import torch.distributed.distributed_c10d as c10d
 from torch._C import Future
 
+from rankbook.calls.cut import refuse
 from rankbook.calls.keys import wait_until_set
 from rankbook.calls.ledger import Ledger
 from rankbook.calls.places import is_of_rankbook
@@ -46,10 +47,8 @@ any other, whose keys another process may set; for who opens a store as well."""
 _OF_TWO = {12, 13, 14}
 """torch's numbers for send, recv and recv from any source among the operations of a ``Work``."""
 
-_WORK: Any = vars(c10d.Work)["wait"]
-_GET_FUTURE: Any = vars(c10d.Work)["get_future"]
-_FUTURE: Any = vars(Future)["wait"]
-_THEN: Any = vars(Future)["then"]
+_WORK, _GET_FUTURE = (vars(c10d.Work)[name] for name in ("wait", "get_future"))
+_FUTURE, _THEN = (vars(Future)[name] for name in ("wait", "then"))
 _COLLECT: Any = getattr(torch._C, "_collect_all", None)
 _ASKED: tuple[tuple[Any, str], ...] = (
     (c10d.Work, "is_completed"),
@@ -136,6 +135,8 @@ def of_works(ledger: Ledger, call: Callable[..., Any]) -> Callable[..., Any]:
     def wait(work: c10d.Work, timeout: timedelta | None = None) -> Any:
         __tracebackhide__ = True  # in a debugger
         record = record_of(work)
+        if record is None:
+            refuse(ledger, call, work)
         outer, failed = None, True
         try:  # from here on, for an interrupt may come at any call
             outer = begin("work", record, seconds(timeout))

@@ -28,6 +28,7 @@ class Handles:
         self._records: dict[int, Record] = {}
         self._futures: dict[int, tuple[Callable[[], Any], tuple[Record, ...]]] = {}
         self._givers: dict[int, Record] = {}
+        self._former: dict[int, tuple[Callable[[], Any], Record]] = {}
         self.held: deque[Record] = deque(maxlen=_KEPT)
 
     def add(self, work: Any, record: Record) -> None:
@@ -100,13 +101,26 @@ class Handles:
                 self.held.append(record)
             elif work is not None:
                 found.append(record)
+                self._note_former(work, record)
         return found
 
     def release(self) -> None:
         """Let go of all handles that are held."""
         for record in self.held.copy():
+            if (work := record.work) is not None:
+                self._note_former(work, record)
             record.work = None
         self.held.clear()
+
+    def _note_former(self, work: Any, record: Record) -> None:
+        while len(self._former) >= _KEPT:
+            self._former.pop(next(iter(self._former)), None)
+        self._former[id(work)] = weakref.ref(work), record
+
+    def former(self, work: Any) -> Record | None:
+        """The call of a handle that was held until it was done; None if it is not known."""
+        found = self._former.get(id(work))
+        return found[1] if found is not None and found[0]() is work else None
 
     def _forget(self) -> None:
         records = self._records

@@ -47,6 +47,7 @@ class Group:
         "is_gloo",
         "issued",
         "key",
+        "made_in",
         "name",
         "ranks",
         "ref",
@@ -68,7 +69,7 @@ class Group:
         self.is_gloo = is_gloo
         self.encoded = name.encode()
         self.ranks = ranks
-        self.generation = generation
+        self.generation = self.made_in = generation
         self.issued = 0
         self.fingerprint = Running()
         self._pairs: dict[tuple[str, int | None, int | None], count[int]] = {}

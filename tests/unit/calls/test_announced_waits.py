@@ -19,6 +19,7 @@ from steps import SOON
 from rankbook import calls
 from rankbook.engine.cells.tracebacks import hide
 from rankbook.engine.looking import frames
+from rankbook.errors import StaleGroupError
 
 MAIN = threading.main_thread().ident
 THEIRS = vars(dist.Work)["wait"]
@@ -209,3 +210,11 @@ def test_a_store_that_is_being_opened_announces_what_it_waits_for():
     finally:
         calls.remove()
     assert told == (calls.blocking.OPENING, ("host:1",), 300.0)
+
+
+def test_a_receive_of_a_former_generation_that_nothing_would_wake_raises_at_once(world, waits):
+    handle = dist.irecv(torch.ones(2))
+    waits.handles.release()  # as when a group is left
+    waits.generation += 1
+    with pytest.raises(StaleGroupError, match="and was cut when that ended: call it again on all"):
+        handle.wait()
