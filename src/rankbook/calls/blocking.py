@@ -57,7 +57,6 @@ _ASKED: tuple[tuple[Any, str], ...] = (
 )
 """What answers at once whether a call is done."""
 
-_TORCHS_STORE: Any = c10d.Store
 _DEVICE = (
     (torch.cuda, "synchronize"),
     (torch.cuda.Stream, "synchronize"),
@@ -83,8 +82,8 @@ def install(ledger: Ledger, stores: Iterable[type] = ()) -> None:
         _replace(torch._C, "_collect_all", _of_collected_futures(ledger))
     for owner, name in _ASKED:
         _replace(owner, name, _of_questions(ledger, vars(owner)[name]))
-    for store in (_TORCHS_STORE, *stores):
-        kind = OTHER_STORE if store is _TORCHS_STORE else STORE
+    for store in (c10d.Store, *stores):
+        kind = OTHER_STORE if store is c10d.Store else STORE
         for name in {"wait", "get"} & vars(store).keys():
             _replace(store, name, _of_stores(ledger, vars(store)[name], kind))
     for owner, name in _DEVICE:
