@@ -187,6 +187,12 @@ def test_only_a_wait_for_a_handle_tells_itself_how_long_nothing_has_moved(
 ):
     at(line="line 2: f(x)", call="all_reduce", in_torch=True, awaits=kind)
     account.wait = replace(awaits("all_reduce", 5, kind), began=time.time() - 9)
-    look = aside(lambda: observer.look("run", 7, 0, closely=True))
-    assert look.still < 9
-    assert (look.in_wait >= 9) == long
+    looks = []
+
+    def is_seen_to_wait():  # the main thread may have been scheduled meanwhile
+        looks.append(observer.look("run", 7, 0, closely=True))
+        return looks[-1].waiting is not None
+
+    aside(lambda: wait_until(is_seen_to_wait, SOON))
+    assert looks[-1].still < 9
+    assert (looks[-1].in_wait >= 9) == long
