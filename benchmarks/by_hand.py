@@ -1,6 +1,6 @@
 """Compare ``%dist_bench`` with the same loop by hand: ``python benchmarks/by_hand.py [-n RANKS]``.
 
-One cell measures a size by hand, as a person does: a barrier, a loop, the time on the slowest
+One cell measures a size by hand, as a user does: a barrier, a loop, the time on the slowest
 rank, the median. It and ``Session.bench`` take turns, for the machine is never quiet; what counts
 is the ratio, turn by turn.
 """

@@ -83,7 +83,7 @@ class Film:
 
 
 def type_cell(page: Page, film: Film, source: str) -> None:
-    """Write a cell below the others, as a person would."""
+    """Write a cell below the others, as a user would."""
     screenshot.command(page, "notebook:insert-cell-below")
     screenshot.command(page, "notebook:enter-edit-mode")
     for line in source.splitlines(keepends=True):

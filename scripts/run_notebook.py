@@ -128,7 +128,7 @@ def run(path: Path, timeout: float, *, solved: bool = False, save: Path | None =
     numbers = {index: number for number, index in enumerate(run_cells, start=1)}
 
     # With no folder to search, "python3" can only be the kernel of the Python that runs this;
-    # a person's own kernelspec of that name may belong to any other.
+    # a user's own kernelspec of that name may belong to any other.
     kernel = AsyncKernelManager(
         kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[])
     )

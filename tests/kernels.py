@@ -99,7 +99,7 @@ class Notebook:
         return [line for _, text in places for line in text.splitlines()]
 
     def restart(self, *, kill=False):
-        """Restart the kernel as a person does, or after it has died of something."""
+        """Restart the kernel as a user does, or after it has died of something."""
         if kill:
             self.manager.signal_kernel(signal.SIGKILL)
             wait_until(lambda: not self.manager.is_alive())

@@ -6,7 +6,7 @@ __all__ = ["RecordingScreen"]
 
 
 class RecordingScreen:
-    """A screen whose displays are looked at as a person sees them: in place, top to bottom."""
+    """A screen whose displays are looked at as a user sees them: in place, top to bottom."""
 
     can_clear = True
 

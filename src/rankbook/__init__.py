@@ -112,7 +112,7 @@ _HOME = {
     "start": "rankbook.api",
 }
 
-# Hidden from type checkers, which would take a module's __getattr__ for a yes to any name.
+# Hidden from type checkers, which would accept any name because of a module's __getattr__.
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
@@ -130,14 +130,14 @@ def __dir__() -> list[str]:
 
 
 def load_ipython_extension(ipython: InteractiveShell) -> None:
-    """Register the magics: what ``%load_ext rankbook`` calls."""
+    """Register the magics; called by ``%load_ext rankbook``."""
     from rankbook import magics
 
     magics.load_ipython_extension(ipython)
 
 
 def unload_ipython_extension(ipython: InteractiveShell) -> None:
-    """Remove the magics: what ``%unload_ext rankbook`` calls."""
+    """Remove the magics; called by ``%unload_ext rankbook``."""
     from rankbook import magics
 
     magics.unload_ipython_extension(ipython)

@@ -1,4 +1,4 @@
-"""The version of this package, and of the torch that it is tested with: written here alone."""
+"""The version of this package, and of the newest tested torch, in this place only."""
 
 __version__ = "0.1.0.dev0"
 

@@ -1,4 +1,4 @@
-"""What ``import rankbook`` offers to start with: sessions, and which one is current."""
+"""The functions of ``import rankbook`` that start and join sessions, and the current session."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from rankbook.cluster.starting import start_pool
 from rankbook.errors import InputError, SessionError
 from rankbook.words import plural
 
-# What needs ipyparallel is imported when it is used: loading the extension must stay quick.
+# Modules that need ipyparallel are imported when used: loading the extension must stay quick.
 if TYPE_CHECKING:
     from rankbook.cluster.pool import Pool
     from rankbook.notebook import Session
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
 __all__ = ["Current", "clusters", "connect", "current", "preview", "session", "start"]
 
 _KEEP = 8.0
-"""Hours after which a kept cluster ends that is idle."""
+"""Hours after which an idle kept cluster ends."""
 
 
 @dataclass
 class Current:
-    """Which session is current."""
+    """The holder of the current session."""
 
     session: Session | None = None
-    """The one that ``%dist_init`` made last, shut down or not."""
+    """The session that ``%dist_init`` made last, shut down or not."""
 
 
 current = Current()
@@ -56,7 +56,7 @@ def session() -> Session | None:
     return made if made is not None and not made.is_closed else None
 
 
-def start(  # noqa: PLR0913 - each is a keyword, and most stay away
+def start(  # noqa: PLR0913 - all are keywords, and most are rarely given
     backend: str | None = None,
     nproc: int | None = None,
     *,
@@ -73,7 +73,7 @@ def start(  # noqa: PLR0913 - each is a keyword, and most stay away
     timeout_minutes: float = 1,
     check: bool = False,
 ) -> Session:
-    """Start a cluster, initialise the process group on it, make it the current session.
+    """Start a cluster, initialise the process group on it, and make it the current session.
 
     Without ``slurm``, ``ssh``, ``mpi`` and ``profile`` the engines are on this machine. While a
     job is pending, its reason is printed, and Ctrl-C cancels it.
@@ -84,19 +84,19 @@ def start(  # noqa: PLR0913 - each is a keyword, and most stay away
         nproc: Number of ranks; None: what the other arguments say, or one per visible GPU, or 2
             without GPUs.
         slurm: Options of sbatch, as ``{"partition": "gpu", "exclusive": True}`` or
-            ``"partition=gpu exclusive"``; True for none. In a job's allocation, its nodes are used.
+            ``"partition=gpu exclusive"``; True for none. Inside an allocation, its nodes are used.
         ssh: Hosts and how many ranks each has, as ``{"alpha": 4}`` or ``"alpha:4,beta:4"``.
         mpi: The same for ``mpiexec``; True: on this host.
-        nodes: Number of nodes of a job of Slurm's.
+        nodes: Number of nodes of a Slurm job.
         profile: IPython profile whose ``ipcluster_config.py`` starts the engines.
         python: The interpreter that has rankbook on the hosts; None: the path of this one.
         address: This host's address for the engines; None finds it.
         gpus: GPUs that engines may use, as ``CUDA_VISIBLE_DEVICES`` writes them.
-        share_gpus: Let several ranks of a host have the same GPU. NCCL takes that from 2.30 on;
-            gloo always does, with CUDA tensors, and is the default below.
+        share_gpus: Let several ranks of a host share a GPU. NCCL supports that from 2.30 on; gloo
+            always does, with CUDA tensors, and is the default with an older NCCL.
         keep: Have ranks, group and variables stay when this process ends, until no notebook
             has used them for so many hours and no cell runs; True: 8. :func:`clusters` lists them.
-        timeout_minutes: Of the initialisation and of every collective of the group.
+        timeout_minutes: Timeout of the initialisation and of every collective of the group.
         check: Compare every collective across ranks before it runs. Mistakes become errors on
             every rank instead of hangs; it makes small collectives several times slower.
 
@@ -141,7 +141,7 @@ def start(  # noqa: PLR0913 - each is a keyword, and most stay away
     return _session_on(lambda: start_pool(make, count), form)
 
 
-def preview(  # noqa: PLR0913 - those of start
+def preview(  # noqa: PLR0913 - the arguments of start
     backend: str | None = None,
     nproc: int | None = None,
     *,
@@ -154,12 +154,12 @@ def preview(  # noqa: PLR0913 - those of start
     address: str | None = None,
     gpus: str = "",
 ) -> str:
-    """Say what :func:`start` would run elsewhere: the job script and the commands.
+    """Return what :func:`start` would run elsewhere: the job script and the commands.
 
     Nothing is started. Arguments are those of :func:`start`.
 
     Raises:
-        InputError: Arguments contradict each other, or nothing would be run elsewhere.
+        InputError: Arguments contradict each other, or nothing would run elsewhere.
     """
     check_numbers(nproc, None)
     if backend is not None:
@@ -206,7 +206,7 @@ def connect(
         SessionError: There is a session already, or a new group is asked for while ranks of the
             present one are busy.
         ClusterError: There is no such cluster, or it does not answer, or one of its engines does
-            not, so that nobody knows what it is doing.
+            not, so that its activity is unknown.
         EngineError: An engine has no rankbook installed; the message names its host.
     """
     _refuse_second()
@@ -227,7 +227,7 @@ def connect(
 
 
 def clusters() -> list[Kept]:
-    """The clusters of yours that stay without a notebook: started with ``keep``, oldest first.
+    """Your clusters that outlive their notebook, started with ``keep``, oldest first.
 
     ``connect(cluster_id=…)`` joins one by its name; its session's ``shutdown()`` ends it.
     """
@@ -255,7 +255,7 @@ def _session_on(make_pool: Callable[[], Pool], form: Callable[[Session], None]) 
         current.session = new
     except BaseException:
         if new is not None:
-            # The group of joined engines is not this session's to end.
+            # This session must not end the group of joined engines.
             new.detach()
         elif pool is not None:
             pool.close()
@@ -276,7 +276,7 @@ def _refuse_early(backend: str | None, nproc: int, gpus: str, *, share_gpus: boo
     from rankbook.models import EngineFacts
 
     seen = ("GPU",) * visible_gpus(gpus)
-    nccl = ".".join(map(str, NCCL_SHARES_FROM))  # which one there is, only an engine's torch knows
+    nccl = ".".join(map(str, NCCL_SHARES_FROM))  # only an engine's torch knows the version
     host = socket.gethostname()
     facts = [EngineFacts(i, host, (), 0, seen, nccl=nccl) for i in range(nproc)]
     choose_backend(place(facts), backend, share_gpus=share_gpus)

@@ -1,8 +1,8 @@
-"""What a cell is called, ``In [4]`` or ``cell 3``, and the files by which its code is known.
+"""The name of a cell, ``In [4]`` or ``cell 3``, and the file names of its code.
 
-Python knows where code comes from by a file name, in frames, tracebacks, warnings and the words of
-a process that crashes. So the file of a cell is called as the cell is, and its lines are numbered
-as in the editor: a frame alone says where it is, on any machine.
+Python identifies code by a file name, in frames, tracebacks, warnings and the output of a process
+that crashes. So the file of a cell has the cell's name, and its lines are numbered as in the
+editor: a frame alone says where it is, on any machine.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-# Without the models: loading the extension must stay quick.
+# Does not import the models: loading the extension must stay quick.
 if TYPE_CHECKING:
     from rankbook.models.calls import Place
 
@@ -24,7 +24,7 @@ __all__ = ["cell_of", "file_of", "in_text", "is_cell", "is_named", "name_of", "w
 _FILE = re.compile(r"ipykernel_\d+[/\\]\d+[/\\]([^/\\]+)\.py$")
 _IN_TEXT = re.compile(r"[^\s\"']*ipykernel_\d+[/\\]\d+[/\\]([^/\\\n]+)\.py")
 _OF_IPYTHON = re.compile(r"ipykernel_\d|<ipython-input")
-"""What other clients of an engine run, ``%%px`` for example."""
+"""Code that other clients of an engine run, ``%%px`` for example."""
 
 _SOME_CELL = "a cell"
 
@@ -35,15 +35,15 @@ def name_of(number: int, nth: int) -> str:
     """Name a cell.
 
     Args:
-        number: Of the notebook's cell; 0: a program ran it.
+        number: Number of the notebook's cell; 0: a program ran it.
         nth: How many cells the session had run with it.
     """
     return f"In [{number}]" if number else f"cell {nth}"
 
 
 def file_of(name: str) -> str:
-    """Make up a file for a cell; another one each time, for a cell can run different code."""
-    # Libraries take code for a notebook's by the name of this folder.
+    """Make up a file name for a cell, a new one each time because its code can change."""
+    # Libraries recognise code of a notebook by the name of this folder.
     folder = f"ipykernel_{os.getpid()}"
     return str(Path(tempfile.gettempdir(), folder, str(next(_serial)), f"{name}.py"))
 
@@ -59,7 +59,7 @@ def is_named(filename: str) -> bool:
 
 
 def cell_of(filename: str) -> str:
-    """The name of the cell whose code has that file; empty if it is no cell's."""
+    """The name of the cell whose code has that file name; empty if there is none."""
     if match := _FILE.search(filename):
         return match[1]
     return _SOME_CELL if is_cell(filename) else ""
@@ -71,14 +71,14 @@ def in_text(text: str) -> str:
 
 
 def where(stack: Iterable[Place]) -> str:
-    """Say where code stands, as all that a person reads says it.
+    """Say where code is, in the form of all messages.
 
     Args:
-        stack: Lines of a person's code, innermost first.
+        stack: Lines of user code, innermost first.
 
     Returns:
-        ``In [4] line 3`` of a cell; of a file or an earlier cell ``train.py:6 in step, called from
-        In [4] line 2``; empty if no cell is on the stack.
+        ``In [4] line 3`` for a cell; for a file or an earlier cell ``train.py:6 in step, called
+        from In [4] line 2``; empty if no cell is on the stack.
     """
     lines = list(stack)
     cells = [line for line in lines if line.is_cell]

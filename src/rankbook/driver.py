@@ -1,4 +1,4 @@
-"""What NVIDIA's driver says of this host: asked without CUDA and without torch."""
+"""NVIDIA's driver on this host, asked without CUDA and without torch."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ __all__ = ["count_by_nvml", "installed", "nvml"]
 
 _LIST = "proc/driver/nvidia/gpus"
 _DEVICES = ("dev/nvidiactl", "dev/dxg")
-"""One of them is there where NVIDIA's driver is, also where a sandbox or WSL hides its list."""
+"""One of these exists where NVIDIA's driver is, even if a sandbox or WSL hides its list."""
 
 
 def installed(root: Path = Path("/")) -> int:
     """Count the GPUs that the driver lets processes here use.
 
-    Its own list is read, which takes no time. NVML is asked only where that list is hidden, or has
-    more GPUs than there are device files: a container may show all of its host's, and have one.
+    It reads the driver's own list, which is fast. NVML is asked only where that list is hidden, or
+    has more GPUs than there are device files: a container may list all of its host's and have one.
 
     Args:
-        root: ``/``, or what a test puts in its place.
+        root: ``/``, or a test's replacement for it.
 
     Returns:
         Their number; 0 where there is no such driver.
@@ -36,17 +36,17 @@ def installed(root: Path = Path("/")) -> int:
 
 @cache
 def count_by_nvml() -> int:
-    """GPUs that NVML knows of; 0 where it fails."""
+    """The number of GPUs that NVML knows; 0 where it fails."""
     try:
         with nvml() as library:
             return int(library.nvmlDeviceGetCount())
-    except Exception:  # noqa: BLE001 - no library, no driver: then no GPU can be used either
+    except Exception:  # noqa: BLE001 - without library or driver no GPU can be used
         return 0
 
 
 @contextmanager
 def nvml() -> Iterator[Any]:
-    """NVML, ready to be asked; it creates no CUDA context. Raises what NVML does."""
+    """NVML, initialised; it creates no CUDA context. Raises NVML's errors."""
     import pynvml
 
     pynvml.nvmlInit()

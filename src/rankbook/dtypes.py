@@ -21,8 +21,8 @@ _BY_CPP_NAME = {
 
 
 def python_name(name: str) -> str:
-    """How Python calls a dtype that C++ calls ``name``: ``Float`` is ``float32``.
+    """Python's name of a dtype that C++ calls ``name``: ``Float`` is ``float32``.
 
-    Newer ones (``Float8_e5m2`` …) are called the same but for capitals.
+    Newer ones (``Float8_e5m2`` …) differ only in capitals.
     """
     return _BY_CPP_NAME.get(name, name.lower())

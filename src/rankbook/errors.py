@@ -14,8 +14,8 @@
     ├── SessionError                     there is no session, or it is busy
     │   └── StuckError                   an interrupt did not end a cell
     ├── MismatchError (RuntimeError)     ranks call different collectives: none was issued
-    ├── StaleGroupError                  what was made for an earlier process group cannot go on
-    ├── ReportError                      a report cannot be saved, or a file is none
+    ├── StaleGroupError                  an object of an earlier process group cannot go on
+    ├── ReportError                      a report cannot be saved, or a file is not a report
     ├── CheckFailed (AssertionError)     an exercise of a lesson is not solved yet
     └── RankError                        the user's code raised on some ranks
         └── HangError                    its collectives could not complete: a rank was missing,
@@ -126,18 +126,18 @@ class MismatchError(RankbookError, RuntimeError):
 
 
 class StaleGroupError(RankbookError):
-    """What was made for an earlier process group was used, and could not get new connections."""
+    """An object of an earlier process group was used, and could not get new connections."""
 
 
 class PromptError(RankbookError):
-    """A rank stands at a prompt, and nobody can be asked."""
+    """A rank is at a prompt, and input is not possible."""
 
 
 class ReportError(RankbookError):
-    """A report cannot be saved where it was to be, or a file is not a report that can be read."""
+    """A report cannot be saved at the given place, or a file is not a readable report."""
 
 
-class CheckFailed(RankbookError, AssertionError):  # noqa: N818 - as one says it
+class CheckFailed(RankbookError, AssertionError):  # noqa: N818 - reads better in a traceback
     """An exercise is not solved yet: what is wrong by rank, and a hint where the mistake is known.
 
     Attributes:
@@ -159,8 +159,8 @@ class RankError(RankbookError):
     Attributes:
         ranks: The ranks that raised, in ascending order.
         traceback_lines: Their tracebacks, one for each different error, headed by its ranks.
-        sentence: What no traceback says: when the cell was interrupted.
-        note: What the session has done about it.
+        sentence: When the cell was interrupted, which no traceback says.
+        note: What the session did about it.
     """
 
     sentence = note = ""
@@ -171,9 +171,9 @@ class RankError(RankbookError):
         self.traceback_lines: list[str] = []
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows: where the cell failed on the ranks, not our own frames.
+        """What IPython shows: where the cell failed on the ranks, without our own frames.
 
-        A traceback says already what the message does.
+        The traceback already contains the message.
         """
         lines = [*self.traceback_lines]
         if self.sentence:
@@ -190,7 +190,7 @@ class HangError(RankError):
 
     Attributes:
         diagnosis: The verdict, a :class:`~rankbook.models.Diagnosis`.
-        hint: What it often is, and the remedy.
+        hint: The usual cause, and the remedy.
         table_lines: What each rank did.
     """
 

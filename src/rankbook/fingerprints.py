@@ -1,7 +1,7 @@
-"""Comparing what ranks called in a group, by hashes that each rank keeps call by call.
+"""Comparing the calls of ranks in a group, by hashes that each rank keeps call by call.
 
-The hash after ``n`` calls is a polynomial in their keys, so that the hash of the calls between two
-counts follows from those at these counts: what differed before is nothing to what comes after.
+The hash after ``n`` calls is a polynomial in their keys, so the hash of the calls between two
+counts follows from the hashes at these counts: earlier differences do not affect later calls.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ __all__ = ["FACTOR", "MASK", "Comparison", "packed"]
 FACTOR, MASK = 0x5851F42D4C957F2D, (1 << 61) - 1
 
 _KEPT = 1000
-"""Hashes that are kept of each rank."""
+"""How many hashes are kept for each rank."""
 
 _MOST = 1000
-"""Groups of which hashes are kept."""
+"""How many groups have hashes kept."""
 
 
 def packed(hashes: Iterable[int]) -> str:
-    """Hashes as they travel."""
+    """Hashes packed for the wire."""
     values = array("Q", hashes)
     if sys.byteorder == "big":
         values.byteswap()
@@ -42,13 +42,13 @@ def _unpacked(text: str) -> array[int]:
 
 @dataclass
 class _Member:
-    """What one rank has told of a group."""
+    """What one rank reported about a group."""
 
     count: int = 0
     told: list[tuple[int, str]] = field(default_factory=list)
-    """Counts, and the packed hashes up to there; unpacked where they are needed only."""
+    """Counts, and the packed hashes up to there; unpacked only when needed."""
     base: int = 0
-    """The hash at the count up to which was compared."""
+    """The hash at the count up to which calls were compared."""
 
     def tell(self, count: int, hashes: str) -> None:
         self.count = count
@@ -57,7 +57,7 @@ class _Member:
             self.told.pop(0)
 
     def at(self, count: int) -> int | None:
-        """The hash at a count; None: it is not known."""
+        """The hash at a count; None if unknown."""
         for last, text in reversed(self.told):
             if count <= last:
                 hashes = _unpacked(text)
@@ -77,8 +77,8 @@ class _Group:
 class Comparison:
     """Finds the first call in which the members of a group differ.
 
-    They are compared at the last count that all of them have reached; what some have called beyond
-    that is compared when the others have, too.
+    They are compared at the last count that all of them have reached; calls beyond that are
+    compared when all members have made them.
     """
 
     def __init__(self) -> None:
@@ -86,13 +86,13 @@ class Comparison:
         self._groups: dict[tuple[str, tuple[int, ...]], _Group] = {}
 
     def compare(self, by_rank: Mapping[int, Iterable[Fingerprint]]) -> list[Slot]:
-        """Take what ranks say after a cell, and compare.
+        """Take the reports of ranks after a cell, and compare.
 
         Args:
-            by_rank: By rank, of the groups that it has used.
+            by_rank: By rank, fingerprints of the groups that it has used.
 
         Returns:
-            Of groups whose members differ, the first call that does.
+            The first differing call of each group whose members differ.
         """
         touched: dict[tuple[str, tuple[int, ...]], _Group] = {}
         for rank, fingerprints in by_rank.items():
@@ -124,7 +124,7 @@ def _first_difference(group: _Group) -> int | None:
     start, end = group.compared, min(member.count for member in members)
     at_end = [member.at(end) for member in members]
     if end <= start or None in at_end:
-        return None  # or a member is too far ahead: they are compared when the others follow
+        return None  # a member may be too far ahead: compared when the others follow
     number = None
     if not _agree(members, start, end):
         # Once the calls differ, so do all later hashes.
@@ -142,7 +142,7 @@ def _first_difference(group: _Group) -> int | None:
 
 
 def _agree(members: list[_Member], start: int, count: int) -> bool:
-    """Whether all have called the same between two counts, as far as is known."""
+    """Whether all made the same calls between two counts, as far as is known."""
     factor = pow(FACTOR, count - start, MASK + 1)
     hashes = {
         (value - member.base * factor) & MASK

@@ -1,4 +1,4 @@
-"""The folder in which a process stands, which may be gone; folders whose disk is full."""
+"""The working directory, which may be gone; folders whose disk is full."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 __all__ = ["free_space", "here", "where_full"]
 
 _LITTLE = 2**18
-"""Bytes; our files are smaller by far, and a write into a folder that has less may have failed."""
+"""Bytes, far more than our files need; with less space, a write may have failed."""
 
 
 def here() -> str:
-    """The present folder; empty if it is gone."""
+    """The working directory; empty if it is gone."""
     with suppress(OSError):
         return str(Path.cwd())
     return ""
@@ -36,12 +36,12 @@ def where_full(
     others: Mapping[str, str | Path] | None = None,
     free: Callable[[str | Path], int] = free_space,
 ) -> str:
-    """Say which disk is full, and what to do, if that is what an error is about; else nothing.
+    """Say which disk is full, and what to do, if that caused an error; else nothing.
 
     Args:
-        error: What was raised, by a write into the folder for temporary files or into another one.
-        others: By the variable that names it, further folders into which that may have been.
-        free: Tells how many bytes can be written into a folder.
+        error: The error of a write into the folder for temporary files or into another one.
+        others: Further folders that may have been written to, by the variable that names each.
+        free: Returns how many bytes can be written into a folder.
     """
     if not any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT)):
         return ""

@@ -13,16 +13,16 @@ __all__ = ["instances"]
 def instances(*classes: type) -> list[Any]:
     """All objects of some classes that Python's garbage collector knows.
 
-    A reference to any other object is held for no longer than one call of C's, during which no
-    other thread runs. Python cannot finish a tuple that something else refers to: a thread that
-    builds one (``tuple(x for x in ...)``) would get a ``SystemError``.
+    A reference to any other object is held only during one C call, while no other thread runs.
+    Python cannot finish a tuple that something else refers to: a thread that builds one
+    (``tuple(x for x in ...)``) would get a ``SystemError``.
 
     Args:
-        *classes: Of which, or of classes derived from them; by ``type()``, since some objects do
-            something when they are asked for their class.
+        *classes: These classes and their subclasses, by ``type()``: reading ``__class__`` of some
+            objects has side effects.
     """
     was_on = gc.isenabled()
-    gc.disable()  # a collection would run code of Python's, and let other threads run
+    gc.disable()  # a collection would run Python code, and let other threads run
     try:
         kinds = set(map(type, _everything()))
         nothing: dict[type, Any] = {kind: () for kind in kinds if not issubclass(kind, classes)}
@@ -31,9 +31,9 @@ def instances(*classes: type) -> list[Any]:
     finally:
         if was_on:
             gc.enable()
-    return [one for one in found if issubclass(type(one), classes)]  # of kinds that are new
+    return [one for one in found if issubclass(type(one), classes)]  # instances of new classes
 
 
 def _everything() -> Iterator[Any]:
-    """All objects; none is referred to before it is asked for the first."""
+    """All objects; holds no references before the first is requested."""
     return chain.from_iterable(starmap(gc.get_objects, [()]))

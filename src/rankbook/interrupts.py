@@ -1,4 +1,4 @@
-"""Ctrl-C: ignoring it while something must not be left half done; asking a person meanwhile."""
+"""Ctrl-C: ignoring it during work that must be completed, and asking the user during work."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["ignore_ctrl_c", "read_beside"]
 
 @contextmanager
 def ignore_ctrl_c(patience: float = math.inf) -> Iterator[None]:
-    """Ignore Ctrl-C within the block: what it asks for is being done already.
+    """Ignore Ctrl-C within the block: it is already being handled.
 
     Python delivers signals to the main thread only; in another thread this does nothing.
 
     Args:
-        patience: Seconds after which Ctrl-C is obeyed again, within the block too.
+        patience: Seconds after which Ctrl-C works again, even within the block.
     """
     before: Any = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or before is None:
@@ -44,26 +44,26 @@ def ignore_ctrl_c(patience: float = math.inf) -> Iterator[None]:
 
 
 class _Unwanted(BaseException):
-    """Ends :func:`input`: the answer is not wanted any more."""
+    """Ends :func:`input`: the answer is no longer wanted."""
 
 
 def read_beside(read: Callable[[], str], work: Callable[[Callable[[], bool]], None]) -> str | None:
-    """Have a person asked in this thread, and something else done in another until then.
+    """Ask the user in this thread, and work in another thread until the answer comes.
 
     Args:
-        read: Asks, and blocks. Where this is the main thread, a signal ends it.
-        work: Takes a function that says whether the answer is there, and returns soon after. If
-            it returns earlier, the answer is not wanted any more.
+        read: Asks, and blocks. In the main thread, a signal ends it.
+        work: Takes a function that says whether the answer has come, and returns soon after it
+            has. If it returns earlier, the answer is no longer wanted.
 
     Returns:
-        The answer; None if it is not wanted any more.
+        The answer; None if it is no longer wanted.
 
     Raises:
-        KeyboardInterrupt: The person has pressed Ctrl-C instead.
-        Exception: What ``work`` has raised.
+        KeyboardInterrupt: The user has pressed Ctrl-C instead.
+        Exception: The exception of ``work``.
     """
     asked = _Asked()
-    context = contextvars.copy_context()  # what the thread prints belongs to this cell
+    context = contextvars.copy_context()  # output of the thread belongs to this cell
     thread = threading.Thread(
         target=lambda: context.run(asked.work, work), name="rankbook-beside", daemon=True
     )
@@ -85,7 +85,7 @@ def read_beside(read: Callable[[], str], work: Callable[[Callable[[], bool]], No
 
 
 class _Asked:
-    """A person is asked in the main thread, and a thread works beside it."""
+    """A question in the main thread, and a thread that works meanwhile."""
 
     def __init__(self) -> None:
         self.is_answered = False
@@ -95,7 +95,7 @@ class _Asked:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Within the block, the signal of :meth:`work` ends ``input()``; Ctrl-C is as before."""
+        """Within the block, the signal of :meth:`work` ends ``input()``; Ctrl-C works as before."""
         before: Any = signal.getsignal(signal.SIGINT)
         if not self._can_end or before is None:
             yield
@@ -115,7 +115,7 @@ class _Asked:
             signal.signal(signal.SIGINT, before)
 
     def work(self, work: Callable[[Callable[[], bool]], None]) -> None:
-        """Work beside the question; end it if there is nothing left to ask."""
+        """Work during the question; end it if there is nothing left to ask."""
         try:
             work(lambda: self.is_answered)
         except Exception as error:  # noqa: BLE001 - it is raised in the thread that asks
@@ -128,4 +128,4 @@ class _Asked:
 
 
 _AGAIN = 0.1
-"""Seconds after which a thread that did not hear a signal is sent another."""
+"""Seconds after which a thread that missed a signal is sent another."""

@@ -1,15 +1,15 @@
-"""The file of a process's last calls, which outlives the process: where it lies, and what it says.
+"""The file of a process's last calls, which outlives the process: its place and its content.
 
-The process writes it through mapped memory (``calls/blackbox.py``). Two rings: of calls, and of the
-lines that they come from. What a process called before it ended, by SIGKILL or in the middle of
-C++, is read here, without torch. Two more rings hold what it has printed last
-(``engine/cells/lastwords.py``): it may have ended before that was sent. What was written past
-Python is in its log, of which the file tells how much was sent.
+The process writes it through mapped memory (``calls/blackbox.py``). It has two rings: of calls, and
+of the lines that issued them. The calls of a process before its end, by SIGKILL or in the middle of
+C++, are read here, without torch. Two more rings hold its last output
+(``engine/cells/lastwords.py``), which it may not have sent. Output that bypassed Python is in its
+log; the file says how much of the log was sent.
 
-The file lies in a folder that its owner alone can read, in memory where the system has such a file
-system, so that nothing is ever written to a disk. Its name begins with the cluster's id, and the
+The file is in a folder that only its owner can read, on an in-memory file system where there is
+one, so that nothing is written to disk. Its name begins with the cluster's id, and the
 process that ends the cluster removes it. If everything was killed at once, the next process of the
-same person removes what is left.
+same user removes what is left.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# The models are imported where they are made: the controller only removes files, and starts sooner.
+# The models are imported where they are used: the controller only removes files, and starts faster.
 if TYPE_CHECKING:
     from rankbook.models.calls import Call, LastCalls, Said
 
@@ -48,7 +48,7 @@ SIZE = LOG_AT + LOG.size
 ENDED = struct.Struct("<Q")
 STATE_AT, ENDED_AT = 8, 24
 _LOG_TAIL = 65536
-"""Bytes of a log in which a process's last lines are looked for."""
+"""How many bytes of a log are searched for a process's last lines."""
 NONE = -(2**31)
 
 ISSUED, AWAITED, DONE, FAILED = range(1, 5)
@@ -60,13 +60,13 @@ _TAIL = re.compile(rf"-(\d+){re.escape(_SUFFIX)}$")
 
 
 def new_file(cluster: str) -> Path:
-    """Where this process may write its last calls; files of processes that are gone are removed.
+    """The path for this process's last calls; removes the files of processes that are gone.
 
     Args:
-        cluster: Id of the cluster that it belongs to; empty: unknown.
+        cluster: Id of its cluster; empty if unknown.
 
     Raises:
-        OSError: There is no folder that this person alone can read, and none can be made.
+        OSError: There is no folder that only this user can read, and none can be made.
     """
     folder = _folder()
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -86,7 +86,7 @@ def file_of(cluster: str, pid: int) -> Path:
 
 
 def remove(cluster: str) -> None:
-    """Remove the files of a cluster on this host, also while some of it still runs."""
+    """Remove the files of a cluster on this host, even while some of it still runs."""
     for path in _files(_folder()):
         if _TAIL.sub("", path.name) == cluster:
             with suppress(OSError):
@@ -96,10 +96,10 @@ def remove(cluster: str) -> None:
 
 
 def read(path: Path) -> LastCalls | None:
-    """Read what a process has written, whether it lives or not.
+    """Read what a process wrote, whether it is alive or not.
 
     Returns:
-        None where there is no such file, or it is none of these.
+        None where there is no such file, or it has another format.
     """
     from rankbook.models.calls import LastCalls
 
@@ -196,7 +196,7 @@ def _said(content: bytes, stream: str) -> Said:
 
 
 def _logged(content: bytes) -> str:
-    """What is in the log and was not sent, without Python's dump of a crash."""
+    """The part of the log that was not sent, without Python's crash dump."""
     sent, _, path = LOG.unpack_from(content, LOG_AT)
     data = _read(path, sent, WORDS_ROOM) or b""
     return data.partition(_CRASH)[0].decode(errors="replace")
@@ -213,7 +213,7 @@ def _last_lines(content: bytes) -> tuple[str, ...] | None:
 
 
 def _read(path: bytes, start: int, most: int = -1) -> bytes | None:
-    """Some bytes of a file; None if it is not there."""
+    """Some bytes of a file; None if it does not exist."""
     if not (name := path.rstrip(b"\0")):
         return None
     try:

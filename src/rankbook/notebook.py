@@ -10,7 +10,7 @@ from rankbook.errors import InputError
 from rankbook.models import CellSpan
 from rankbook.sessions import session
 
-# What draws timelines needs numpy, whose import would make every start later.
+# Drawing timelines needs numpy, whose import would delay every start.
 if TYPE_CHECKING:
     from rankbook.display.timeline import Chart
     from rankbook.timeline import Bar
@@ -30,7 +30,7 @@ class Session(session.Session):
 
     def dashboard(self) -> Any:
         """The session's ipywidgets dashboard: the state of every rank, and buttons."""
-        # A widget that was closed has no comm any more.
+        # A closed widget has no comm.
         if self._dashboard is None or getattr(self._dashboard, "comm", self) is None:
             from rankbook.widgets import Dashboard
 
@@ -38,16 +38,16 @@ class Session(session.Session):
         return self._dashboard
 
     def timeline(self, cell: int | str | None = None) -> Chart:
-        """Look at what the ranks called, side by side, as a picture that stays.
+        """Draw what the ranks called, side by side, as a picture that stays.
 
         It answers while a cell runs or hangs. Each rank keeps its latest 4,096 calls.
 
         Args:
-            cell: Number of a notebook's cell, ``"all"``, or None: the last cell that has called
-                a collective.
+            cell: Number of a notebook's cell, ``"all"``, or None for the last cell that called a
+                collective.
 
         Returns:
-            What shows itself, and ``save("timeline.svg")``.
+            A picture that shows itself, with ``save("timeline.svg")``.
 
         Raises:
             InputError: That cell has not run on the ranks.
@@ -57,7 +57,7 @@ class Session(session.Session):
         from rankbook.sessions.live.collector import Timeline
 
         snapshot, cells = self.snapshot(), list(self.cells)
-        placement = self.members.placed()  # stays while the group is re-created
+        placement = self.members.placed()  # remains while the group is re-created
         if isinstance(cell, int) and cell not in [span.number for span in cells]:
             raise InputError(f"In [{cell}] has not run on ranks, or too many have since.")
         collected = Timeline(self.members)

@@ -4,8 +4,8 @@ A *request* asks one engine for an operation, any number of *events* may follow 
 (output of a cell, in order), one *reply* ends it. Everything is JSON inside messages that
 ipyparallel signs (and encrypts, where CurveZMQ is on); nothing here is ever unpickled.
 
-The control channel is answered from a thread of its own, so an engine whose main thread is busy,
-or stuck in a collective, still answers.
+A separate thread answers the control channel, so an engine whose main thread is busy, or stuck in a
+collective, still answers.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _MARK = b'"rankbook_'
 
 
 def as_json(value: Any) -> Any:
-    r"""Return a value as JSON and UTF-8 can carry it: what cannot be carried as its ``repr``.
+    r"""Return a value that JSON and UTF-8 can carry, with ``repr`` in place of what they cannot.
 
-    Half of a surrogate pair in a text becomes what Python writes for it, ``\ud83d``.
+    Half of a surrogate pair in a text becomes its Python escape, ``\ud83d``.
     """
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
@@ -58,8 +58,8 @@ def header_of(frames: Sequence[Any]) -> bytes:
 
 
 def is_ours(frames: Sequence[Any]) -> bool:
-    """Tell whether a message is one of ours, without unpacking it.
+    """Return whether a message is one of ours, without unpacking it.
 
-    Unpacking twice is not possible: a session refuses a signature that it has seen before.
+    A message cannot be unpacked twice: a session refuses a signature that it has seen before.
     """
     return _MARK in header_of(frames)

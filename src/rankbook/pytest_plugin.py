@@ -24,12 +24,12 @@ __all__ = ["device", "rank", "world_size"]
 _MARK = "ranks"
 
 _DEBUGGERS = {"--pdb": "usepdb", "--trace": "trace"}
-"""Options that open a debugger in pytest's process, and what pytest calls them."""
+"""Options that open a debugger in pytest's process, and pytest's names for them."""
 
 
 @dataclass(frozen=True)
 class _Wish:
-    """What ``@pytest.mark.ranks`` asks for."""
+    """The arguments of ``@pytest.mark.ranks``."""
 
     size: int
     backend: str | None = None
@@ -37,7 +37,7 @@ class _Wish:
 
 
 class _Ranks:
-    """The cluster of this process, and what its ranks are told of pytest."""
+    """The cluster of this process, and the pytest settings of its ranks."""
 
     def __init__(self, config: pytest.Config) -> None:
         from rankbook.testing.bodies import run_of
@@ -62,7 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Refuse a debugger that could not look at a rank."""
+    """Refuse a debugger, which could not inspect a rank."""
     given = [name for name, dest in _DEBUGGERS.items() if config.getoption(dest)]
     if not given:
         return
@@ -109,7 +109,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 def _run(item: pytest.Function) -> BaseException | None:
-    """Run a body; return what the test is to raise."""
+    """Run a body; return the exception for the test to raise."""
     from rankbook.testing.bodies import body_of
     from rankbook.testing.outcomes import Outcome
 
@@ -132,31 +132,31 @@ def _run(item: pytest.Function) -> BaseException | None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show what ranks have raised as it was raised there."""
+    """Show the exceptions of ranks as they were raised there."""
     report = yield
     if call.excinfo is not None and _SHOWN in item.stash:
         error, shown = item.stash[_SHOWN]
-        is_plain = report.failed or isinstance(error, pytest.skip.Exception)  # no xfail
+        is_plain = report.failed or isinstance(error, pytest.skip.Exception)  # not an xfail
         if call.excinfo.value is error and shown is not None and is_plain:
             report.longrepr = shown
     return report
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End the ranks."""
+    """Stop the ranks."""
     if _RANKS in config.stash:
         config.stash[_RANKS].cluster.close()
 
 
 @pytest.fixture
 def rank(request: pytest.FixtureRequest) -> OnRank:
-    """The rank on which the test's body runs; another one on each."""
+    """The rank on which the test's body runs, different on each."""
     return _on_rank(request, "rank")
 
 
 @pytest.fixture
 def world_size(request: pytest.FixtureRequest) -> int:
-    """On how many ranks the test's body runs."""
+    """The number of ranks on which the test's body runs."""
     _on_rank(request, "world_size")
     return _wish(request.node).size
 
@@ -176,9 +176,9 @@ def _on_rank(request: pytest.FixtureRequest, name: str) -> OnRank:
 
 
 def _wish(item: pytest.Item) -> _Wish:
-    """What the marker of a test asks for; the test fails where that cannot be read."""
+    """The arguments of a test's marker; the test fails where they are invalid."""
     marker = item.get_closest_marker(_MARK)
-    assert marker is not None  # noqa: S101 - only tests with a marker are asked
+    assert marker is not None  # noqa: S101 - called only for tests with a marker
     try:
         wish = _Wish(*marker.args, **marker.kwargs)
         is_number = type(wish.size) is int and wish.size > 0

@@ -1,6 +1,6 @@
 """The RANKS of a magic: ``all``, ``0``, ``0,2``, ``0-3``, ``1:``, ``::2``, ``[0,2]``, ``-1``.
 
-Where the ranks have a mesh with named dimensions, they are selected by these, too: ``tp=0``,
+Where the ranks have a mesh with named dimensions, these select ranks, too: ``tp=0``,
 ``dp=1,tp=0``, ``dp=0-1``. Several conditions on one dimension add up (``dp=0,dp=2``); those on
 different ones restrict each other.
 """
@@ -30,15 +30,15 @@ def parse(
     """Read a selection of ranks.
 
     Args:
-        text: A selection as a person types it, one rank, or several.
+        text: A selection as typed, one rank, or several.
         world_size: Number of ranks in the group.
-        mesh: Whose dimensions can be named in it.
+        mesh: The mesh whose dimensions it may name.
 
     Returns:
         The ranks in ascending order, each once.
 
     Raises:
-        InputError: The selection is empty, malformed, or names a rank that is not there.
+        InputError: The selection is empty, malformed, or names a rank that does not exist.
     """
     if isinstance(text, int):
         text = str(text)
@@ -63,7 +63,7 @@ def parse(
 
 
 def _by_dimensions(inner: str, text: str, world_size: int, mesh: NamedMesh | None) -> Iterable[int]:
-    """The ranks that meet conditions on the dimensions of a mesh."""
+    """The ranks that satisfy conditions on the dimensions of a mesh."""
     wanted: dict[str, set[int]] = {}
     named = ""
     for part in filter(None, re.split(r"[,\s]+", inner)):
@@ -74,7 +74,7 @@ def _by_dimensions(inner: str, text: str, world_size: int, mesh: NamedMesh | Non
                 f"{text!r} mixes ranks and dimensions: use either numbers or names like dp=0."
             )
         wanted.setdefault(named, set()).update(_along(named, at, text, world_size, mesh))
-    assert mesh is not None  # noqa: S101 - else _along has refused
+    assert mesh is not None  # noqa: S101 - _along has refused None
     for rank in mesh.ranks:
         place = dict(zip(mesh.dims, mesh.coordinates(rank), strict=True))
         if all(place[dim] in some for dim, some in wanted.items()):
@@ -134,11 +134,11 @@ def _existing(rank: int, text: str, world_size: int) -> int:
 
 
 def label(ranks: Iterable[int], mesh: NamedMesh | None = None) -> str:
-    """Write ranks as short as they can be said: ``0-3``, ``0,2``, ``0-1,5``.
+    """Write ranks as short as possible: ``0-3``, ``0,2``, ``0-1,5``.
 
     Args:
-        ranks: Which.
-        mesh: Whose names may say it better: ``dp=1``.
+        ranks: The ranks.
+        mesh: The mesh whose names may be shorter: ``dp=1``.
     """
     if mesh is not None and (name := mesh.name_of(ranks := set(ranks))):
         return name

@@ -1,4 +1,4 @@
-"""The file of a report: JSON that says what it is, and that only its owner can read."""
+"""The file of a report: self-describing JSON that only its owner can read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rankbook.protocol import as_json
 __all__ = ["FORMAT", "read", "refuse", "write"]
 
 FORMAT = 1
-"""Of the file; another one may have other fields."""
+"""The file's format; another one may have other fields."""
 
 _MARK = "rankbook_report"
 _BEGINS = re.compile(rf'\s*\{{\s*"{_MARK}"\s*:')
@@ -34,7 +34,7 @@ def refuse(path: str | os.PathLike[str]) -> Path:
     """Return where a report can be saved.
 
     Raises:
-        ReportError: It cannot, or what is there is no report.
+        ReportError: It cannot be saved there, or an existing file is not a report.
     """
     place = Path(path).expanduser()
     if place.is_dir():
@@ -47,11 +47,11 @@ def refuse(path: str | os.PathLike[str]) -> Path:
 
 
 def write(place: Path, about: str, data: Mapping[str, Any]) -> None:
-    """Write a report; a reader finds an older one or all of this one, never a part.
+    """Write a report; a reader finds either an older report or all of this one.
 
     Args:
-        place: What :func:`refuse` has returned.
-        about: What it contains, for who opens the file with an editor.
+        place: The path from :func:`refuse`.
+        about: What it contains, for readers who open the file in an editor.
         data: The report as ``to_dict`` gives it.
 
     Raises:
@@ -61,7 +61,7 @@ def write(place: Path, about: str, data: Mapping[str, Any]) -> None:
         as_json({_MARK: FORMAT, "about": about, **data}), indent=1, ensure_ascii=False
     )
     try:
-        # Made with the mode 0600.
+        # mkstemp gives it mode 0600.
         number, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
         try:
             with os.fdopen(number, "w", encoding="utf-8") as file:
@@ -80,10 +80,10 @@ def read(path: str | os.PathLike[str], cls: type[_Report]) -> _Report:
 
     Args:
         path: Where it was saved.
-        cls: What to make of it.
+        cls: The class to load it as.
 
     Raises:
-        ReportError: It cannot be read, is not a report, or one of another format.
+        ReportError: It cannot be read, or is not a report of this format.
     """
     place = Path(path).expanduser()
     try:
@@ -116,7 +116,7 @@ def read(path: str | os.PathLike[str], cls: type[_Report]) -> _Report:
 
 
 def _fits(hint: Any, value: Any) -> bool:
-    """Whether a value is what a type hint of a model says; a file can hold anything."""
+    """Whether a value matches a type hint of a model; a file can hold anything."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return any(_fits(each, value) for each in args)

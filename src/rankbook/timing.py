@@ -1,4 +1,4 @@
-"""The patience of a session: how long it waits for what, in one place."""
+"""The timing of a session: how long it waits for what, in one place."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Clock", "Timing"]
 
 
 class Clock(Protocol):
-    """What a session needs of the module :mod:`time`."""
+    """The part of :mod:`time` that a session needs."""
 
     def monotonic(self) -> float:
         """Seconds since some moment."""
@@ -24,7 +24,7 @@ class Timing:
     """How long a session waits for what, in seconds. Tests replace it as a whole."""
 
     clock: Clock = time
-    """What freeing, looking and repairing wait by."""
+    """The clock for freeing, looking and repairing."""
 
     # -- asking ranks ------------------------------------------------------------------------
 
@@ -37,14 +37,14 @@ class Timing:
     idle_poll: float = 0.02
     """Between two looks at engines that are about to become idle."""
     second_look: float = 0.25
-    """Between two looks, for a diagnosis that is asked for."""
+    """Between two looks, for a requested diagnosis."""
 
     complete: float = 0.15
-    """For the first rank to complete a name, while a person waits for it."""
+    """For the first rank to complete a name, while the user waits for it."""
     native: float = 15.0
-    """For the frames of C++: py-spy reads the symbols of torch first."""
+    """For C++ frames: py-spy first reads the symbols of torch."""
     inspect: float = 0.3
-    """For ranks to say what a name stands for."""
+    """For ranks to describe a name."""
 
     # -- freeing -----------------------------------------------------------------------------
 
@@ -81,9 +81,9 @@ class Timing:
     look_beside_dead: float = 0.15
     """The same while some rank waits and another is dead."""
     look_busy: float = 1.0
-    """The same while all ranks are busy by themselves."""
+    """The same while all ranks are busy and none waits."""
     silent: float = 7.0
-    """Without an answer, after which a host is said to be silent. Nothing is ended then."""
+    """Without an answer, after which a host is reported as silent. Nothing is ended then."""
     show: float = 3.0
     """For which Ctrl-C is ignored while output that has arrived is shown."""
     retire: tuple[float, ...] = (0.02, 0.1, 0.2)
@@ -94,9 +94,9 @@ class Timing:
     ask: float = 0.15
     """After a rank has stopped, for others that are about to stop, too."""
     ask_again: float = 0.4
-    """The same for ranks that have been told to go on and may be about to stop again."""
+    """The same for ranks that were told to go on and may stop again at once."""
     asking: float = 0.02
-    """Between two looks at a person who has been asked."""
+    """Between two checks whether the user has answered."""
 
     # -- turns -------------------------------------------------------------------------------
 
@@ -107,9 +107,9 @@ class Timing:
     turn_pause: float = 0.05
     """Between two checks whether the cell to interrupt has reached the ranks."""
     turn_poll: float = 0.005
-    """Between two checks whether something is still to be done."""
+    """Between two checks whether work is still needed."""
     replaced: float = 10.0
-    """For a thread that waits for engines to notice that these were replaced."""
+    """For a thread that waits for engines to notice that they were replaced."""
     stop: float = 30.0
     """For engines to stop, while Ctrl-C is ignored; local ones take one or two seconds."""
 
@@ -122,14 +122,14 @@ class Timing:
     monitor_busy: float = 0.4
     """The same while the session is busy: ranks do not announce what they do."""
     monitor_settle: float = 0.3
-    """After a change: a cell shorter than that is not worth a look."""
+    """After a change: a shorter cell needs no look."""
     last_look: float = 0.3
-    """For the last look at the end of a session, which a silent rank holds up."""
+    """For the last look at the end of a session, which a silent rank delays."""
     forgotten: float = 75.0
     """After the last sign of a page that shows the session; it gives one every 30 s."""
 
     read: float = 5.0
-    """For which a message of the dashboard stays at least, whatever comes next."""
+    """For which a message of the dashboard stays at least."""
     compare_clocks: float = 0.5
     """After which the clock of no other host is compared, until the next time."""
 

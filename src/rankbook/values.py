@@ -1,6 +1,6 @@
-"""Values on their way between the notebook and the ranks: pickled, tensors by way of the CPU.
+"""Values sent between the notebook and the ranks: pickled, with tensors moved to the CPU.
 
-The bytes travel inside messages that ipyparallel signs; nothing from anyone else is unpickled.
+The bytes travel inside messages that ipyparallel signs; nothing from another source is unpickled.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def dumps(value: Any, name: str) -> bytes:
 
     Args:
         value: Anything; functions and classes of a notebook travel by value.
-        name: What to call it in an error.
+        name: Its name in an error.
 
     Raises:
         InputError: It cannot be pickled.
@@ -71,14 +71,14 @@ class _Unpickler(pickle.Unpickler):
 
 
 _MAKERS = {"_make_function", "_make_skeleton_class"}
-"""What cloudpickle (2 and 3) calls to make a function or a class again."""
+"""The functions of cloudpickle (2 and 3) that make a function or a class again."""
 
 
 def loads(data: bytes | memoryview, made: list[Any] | None = None) -> Any:
     """Undo :func:`dumps`.
 
     Args:
-        data: What it gave.
+        data: Its result.
         made: Gets the functions and classes that were sent by value.
     """
     return _Unpickler(data, [] if made is None else made).load()

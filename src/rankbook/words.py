@@ -1,6 +1,6 @@
 """Phrases that many messages need: plurals, ranks, how a process ended, what to type.
 
-What only one message says stands where it is said; the verdict has words of its own in
+A phrase of a single message is where the message is; the verdict has its own words in
 ``diagnosis.wording``.
 """
 
@@ -29,10 +29,10 @@ __all__ = [
 ]
 
 ON_HANG = ("free", "report", "wait")
-"""What to do when it is proven that a cell cannot end: free its ranks, only say so, nothing."""
+"""What to do about a proven hang: free the ranks, only report it, or nothing."""
 
 _FEW = 4
-"""Ranks that a call spells out one by one; more are shortened as in a magic."""
+"""How many ranks a call lists one by one; more are shortened as in a magic."""
 
 
 def plural(count: int, noun: str) -> str:
@@ -44,7 +44,7 @@ def agree(things: Iterable[object], one: str, many: str) -> str:
     """Choose the form of a word that agrees with the number of its subjects.
 
     Args:
-        things: The subjects, mostly ranks. One that is named twice counts once.
+        things: The subjects, mostly ranks. Duplicates count once.
         one: The form for one of them: ``is``, ``waits``, ``its``.
         many: The form for several, and for none: ``are``, ``wait``, ``their``.
     """
@@ -52,12 +52,12 @@ def agree(things: Iterable[object], one: str, many: str) -> str:
 
 
 def in_words(ranks: Iterable[int], mesh: NamedMesh | None = None) -> str:
-    """Write ranks as a sentence has them: ``rank 1``, ``ranks 0-3``, ``ranks 0,2 (tp=0)``.
+    """Write ranks for a sentence: ``rank 1``, ``ranks 0-3``, ``ranks 0,2 (tp=0)``.
 
     Args:
-        ranks: Which.
-        mesh: Whose name for them is added, where they are exactly those that stand at a place of
-            it. Captions and tables have the name alone: :func:`rankbook.ranks.label`.
+        ranks: The ranks.
+        mesh: A mesh whose name for them is added, where they are exactly the ranks of a place in
+            it. Captions and tables show only the name: :func:`rankbook.ranks.label`.
     """
     ranks = set(ranks)
     name = mesh.name_of(ranks) if mesh else ""
@@ -71,7 +71,7 @@ def ranks_do(ranks: Iterable[int], one: str, many: str, mesh: NamedMesh | None =
 
 
 def sentence_start(text: str) -> str:
-    """Write a text as a sentence begins: its first letter is a capital."""
+    """Capitalise the first letter of a text."""
     return text[:1].upper() + text[1:]
 
 
@@ -79,7 +79,7 @@ def how_ended(status: int | None) -> str:
     """Say how a process ended: ``was killed by SIGKILL``, ``ended with exit code 3``.
 
     Args:
-        status: Its exit code, or minus the signal that killed it; None where nobody knows.
+        status: Its exit code, or minus the signal that killed it; None if unknown.
     """
     if status is None:
         return "has ended"

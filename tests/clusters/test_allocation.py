@@ -1,4 +1,4 @@
-"""A notebook inside an allocation of Slurm's: what it uses, and what it says of the rest."""
+"""A notebook inside a Slurm allocation: what it uses, and what it says of the rest."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ and a ``FakeLauncher``. A ``FakeEngine`` runs cells with ``exec``, at once, in t
 Besides Python, a cell may call:
 
 - ``stick()``: Python that does not end until it is interrupted;
-- ``wait_in("all_reduce", seq=3)``: a collective of torch's that does not return until its
+- ``wait_in("all_reduce", seq=3)``: a torch collective that does not return until its
   connections are cut; other facts of ``rankbook.models.Collective`` may be given, too;
 - ``called("all_reduce", seq=3)``: a collective that has completed;
 - ``die(-9)``: the end of the engine's process.

@@ -16,7 +16,7 @@ from rankbook.timing import Timing
 
 @pytest.fixture(scope="session", autouse=True)
 def ipython_dir(tmp_path_factory):
-    """Profiles, connection files and logs of these tests, away from the person's own."""
+    """Profiles, connection files and logs of these tests, away from the user's own."""
     path = tmp_path_factory.mktemp("ipython")
     before = os.environ.get("IPYTHONDIR")
     os.environ["IPYTHONDIR"] = str(path)

@@ -312,7 +312,7 @@ def test_a_timeout_frees_a_collective_and_shows_the_first_cause_in_front(two):
     assert "\n" not in str(caught.value)
     assert result[0].error.ename == "KeyboardInterrupt"
     assert result[1].error.ename == "ZeroDivisionError"
-    # Of a rank that was freed the person's line is shown, and not what torch made of it.
+    # Of a rank that was freed the user's line is shown, and not what torch made of it.
     interrupted = plain("\n".join(result[0].error.traceback))
     assert "----> 3 dist.barrier()" in interrupted
     assert "distributed_c10d" not in interrupted

@@ -145,7 +145,7 @@ def test_an_initialisation_that_fails_on_one_rank_leaves_no_half_made_group(sess
     assert time.monotonic() - begin < 15
     assert (session.world_size, session.infos) == (0, {})
     wait_until(lambda: [(s.state, s.info) for s in session.states()] == [("idle", None)] * 2)
-    # The variable is the person's own; what rankbook sets is taken back, what they set stays.
+    # The variable is the user's own; what rankbook sets is taken back, what they set stays.
     session.initialize(nproc=1)
     session.run("1")
     session.reset(hard=True)

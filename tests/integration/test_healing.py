@@ -188,7 +188,7 @@ of_anyone = dist.irecv(torch.ones(2))
 
 
 def held(session, pids):
-    """By rank: groups of torch's, threads, descriptors."""
+    """By rank: torch groups, threads, descriptors."""
     groups = seen_after(session, "seen = len(dist.distributed_c10d._world.pg_map)")
     ranks = [psutil.Process(pid) for pid in pids]
     return [(groups[n], p.num_threads(), p.num_fds()) for n, p in enumerate(ranks)]

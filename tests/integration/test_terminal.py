@@ -1,4 +1,4 @@
-"""The magics in IPython in a terminal, typed as a person types them."""
+"""The magics in IPython in a terminal, typed as a user types them."""
 
 from __future__ import annotations
 

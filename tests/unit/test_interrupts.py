@@ -80,7 +80,7 @@ def test_an_error_leaves_the_block_and_restores_the_handler():
     assert signal.getsignal(signal.SIGINT) is before
 
 
-# -- asking a person, and something else beside it -------------------------------------------
+# -- asking a user, and something else beside it -------------------------------------------
 
 
 def test_the_answer_ends_the_work_beside_it():

@@ -1,4 +1,4 @@
-"""Sizes as a person writes them: ``1K:64M``, ``1K:64M:2``, ``4K,1M``."""
+"""Sizes as a user writes them: ``1K:64M``, ``1K:64M:2``, ``4K,1M``."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The account of a process: what it called of ``torch.distributed``, and what it waits for.
+"""The account of a process: its calls of ``torch.distributed``, and its waits.
 
 Every call is announced when it is issued, every wait when it begins and when it ends; everything
-else reads that account. ``taps`` says where calls are seen, ``methods`` and ``kernels`` see them,
-``blocking`` sees what blocks, and the ``Ledger`` keeps it: a ring of calls in memory, with the last
-of them in a file that outlives the process, and the ``Waits`` of its threads.
+else reads that account. ``taps`` lists the entry points, ``methods`` and ``kernels`` see calls,
+``blocking`` sees waits, and the ``Ledger`` keeps them: a ring of calls in memory, with the last of
+them in a file that outlives the process, and the ``Waits`` of its threads.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _stores: tuple[type, ...] = ()
 
 
 def install(ledger: Ledger, stores: Iterable[type] = ()) -> None:
-    """Have all that this process calls and waits for told to an account, from now on.
+    """Report all calls and waits of this process to an account from now on.
 
-    One account at a time: a second one takes the place of the first. A forked child begins an
-    account of its own, which is empty and has no file.
+    There is one account at a time: a second one replaces the first. A forked child begins its own
+    account, which is empty and has no file.
 
     Args:
         ledger: The account.
-        stores: Classes of stores that wait in Python, beside torch's own.
+        stores: Classes of stores that wait in Python, besides torch's own.
     """
     global _installed, _stores
     methods.install(ledger)
@@ -41,12 +41,12 @@ def install(ledger: Ledger, stores: Iterable[type] = ()) -> None:
 
 
 def installed() -> Ledger | None:
-    """The account that this process tells; None if there is none."""
+    """The account of this process; None if there is none."""
     return _installed
 
 
 def remove() -> None:
-    """Tell nothing more: what was replaced is torch's own again."""
+    """Stop reporting, and restore torch's own functions."""
     global _installed  # noqa: PLW0603
     blocking.remove()
     groups.remove()
@@ -63,7 +63,7 @@ def is_ours(code: object) -> bool:
 def _in_child() -> None:
     if _installed is not None:
         _installed.reset()
-        install(_installed, _stores)  # what stands in for torch's functions holds the old parts
+        install(_installed, _stores)  # our replacements refer to the old parts
 
 
 os.register_at_fork(after_in_child=_in_child)

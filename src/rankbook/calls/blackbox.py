@@ -1,7 +1,7 @@
 """Writing the last calls of a process into a file that outlives it.
 
-To write into mapped memory is to copy some bytes, and what was copied is there for others however
-the process ends, also by SIGKILL or in the middle of C++. ``rankbook.lastcalls`` reads it.
+Writing into mapped memory copies some bytes, which survive however the process ends, even by
+SIGKILL or in the middle of C++. ``rankbook.lastcalls`` reads them.
 """
 
 from __future__ import annotations
@@ -55,28 +55,28 @@ class BlackBox:
     """Writes calls; one per process, for one thread at a time.
 
     Attributes:
-        path: Where the file is.
-        memory: What it says.
+        path: The path of the file.
+        memory: Its content.
     """
 
     def __init__(self, path: Path) -> None:
-        """Make the file.
+        """Create the file.
 
         Args:
-            path: Where; on a file system in memory (``/dev/shm``) nothing is written to a disk.
+            path: Its path; in ``/dev/shm``, which is in memory, nothing is written to disk.
 
         Raises:
-            OSError: It cannot be made.
+            OSError: It cannot be created.
         """
         self.path = path
         self._last = 0
         self._serial = 0
-        # It names lines of a person's code: readable for this person alone.
+        # It names lines of user code: readable for this user alone.
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(path, flags, 0o600)
         try:
-            # Room for all of it, now: a write into a file system that is full would end the
-            # process with SIGBUS.
+            # Reserve all of it now: a write to a full file system would end the process with
+            # SIGBUS.
             os.posix_fallocate(descriptor, 0, SIZE)
             self.memory = mmap.mmap(descriptor, SIZE)
         except OSError:
@@ -128,7 +128,7 @@ class BlackBox:
             ENDED.pack_into(self.memory, at + ENDED_AT, record.completed)
 
     def _write(self, site: Site) -> None:
-        """Write what is the same for all calls of a line; it takes the place of an older one."""
+        """Write the common part of all calls of a line, in the place of an older one."""
         self._serial = site.serial = self._serial + 1
         spot, cell = site.spot, site.cell
         SITE.pack_into(
@@ -142,13 +142,13 @@ class BlackBox:
             site.reduce_op.encode(),
             site.function.encode(),
             spot.place.scope.encode()[:32] if spot else b"",
-            # What tells most of a path is at its end.
+            # The end of a path tells most.
             spot.place.file.encode()[-96:] if spot else b"",
             cell.place.file.encode()[-96:] if cell else b"",
         )
 
     def close(self) -> None:
-        """Forget the file; remove it, too, if it is this process's own."""
+        """Forget the file; also remove it, if it is this process's own."""
         is_own = HEADER.unpack_from(self.memory)[1] == os.getpid()
         self.memory.close()
         if is_own:

@@ -1,4 +1,4 @@
-"""What blocks announces itself, in any code and any thread, however the handle is kept."""
+"""Announcing waits in any code and any thread, however the handle is kept."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 WORK, P2P, FUTURE = "work", "p2p", "future"
-"""What a thread can be seen to wait for: a collective, a send or recv, or any future."""
+"""The kinds of waits seen on a thread: a collective, a send or recv, or any future."""
 
 STORE, OTHER_STORE, OPENING = "store", "other store", "opening"
 """Kinds of waits: for keys in the store in which the ranks meet, which nobody else can reach; in
@@ -55,7 +55,7 @@ _ASKED: tuple[tuple[Any, str], ...] = (
     (c10d.Work, "is_success"),
     (Future, "done"),
 )
-"""What answers at once whether a call is done."""
+"""Functions that answer at once whether a call is done."""
 
 _DEVICE = (
     (torch.cuda, "synchronize"),
@@ -67,7 +67,7 @@ _replaced: list[tuple[Any, str, Any]] = []
 
 
 def install(ledger: Ledger, stores: Iterable[type] = ()) -> None:
-    """Begin to tell an account, in place of another.
+    """Report waits to an account from now on, instead of another.
 
     Args:
         ledger: The account.
@@ -92,18 +92,18 @@ def install(ledger: Ledger, stores: Iterable[type] = ()) -> None:
 
 
 def remove() -> None:
-    """Put back what was there."""
+    """Restore torch's own functions."""
     while _replaced:
         setattr(*_replaced.pop())
 
 
 def is_ours(code: Any) -> bool:
-    """Whether code is that of a function that stands where one of torch's does."""
+    """Whether code belongs to one of our replacements of torch functions."""
     return code.co_filename == __file__  # type: ignore[no-any-return]
 
 
 def awaited(frame: FrameType) -> str:
-    """What the innermost frame of a thread waits for: ``WORK``, ``P2P``, ``FUTURE``, or nothing."""
+    """The wait of a thread's innermost frame: ``WORK``, ``P2P``, ``FUTURE``, or nothing."""
     if frame.f_code.co_filename != __file__:
         return ""
     name = frame.f_code.co_name
@@ -120,14 +120,14 @@ def _replace(owner: Any, name: str, by: Any) -> None:
 
 
 def of_works(ledger: Ledger, call: Callable[..., Any]) -> Callable[..., Any]:
-    """Make what stands where ``Work.wait`` does.
+    """Make the replacement of ``Work.wait``.
 
     Args:
-        ledger: The account that it tells.
-        call: Torch's own, which waits in C++.
+        ledger: The account to which it reports.
+        call: torch's own, which waits in C++.
     """
-    # Bound once: every blocking collective comes through here, and finds nothing in the caches of
-    # the core after it has waited, so that what is touched counts rather than what is computed.
+    # Bound once: every blocking collective passes here, with cold CPU caches after its wait, so
+    # that memory accesses cost more than computation.
     record_of = ledger.handles.record_of
     begin, end, ended = ledger.waits.begin, ledger.waits.end, ledger.ended
 
@@ -137,7 +137,7 @@ def of_works(ledger: Ledger, call: Callable[..., Any]) -> Callable[..., Any]:
         if record is None:
             refuse(ledger, call, work)
         outer, failed = None, True
-        try:  # from here on, for an interrupt may come at any call
+        try:  # from here on, because an interrupt may come at any call
             outer = begin("work", record, seconds(timeout))
             if record is not None and record.peer is None and is_from_anyone(record):
                 done = wait_for_anyone(call, work, timeout)
@@ -147,7 +147,7 @@ def of_works(ledger: Ledger, call: Callable[..., Any]) -> Callable[..., Any]:
             return done
         finally:
             end(outer)
-            # A wait that gave up, or was interrupted, leaves the call as it is.
+            # A wait that timed out, or was interrupted, leaves the call as it is.
             if record is not None and (not failed or work.is_completed()):
                 ended(record, failed=failed)
 
@@ -155,10 +155,10 @@ def of_works(ledger: Ledger, call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def wait_for_anyone(call: Callable[..., Any], *given: Any) -> Any:
-    """Have another thread wait, and wait for that one, which an interrupt ends.
+    """Have another thread wait, and wait for that thread, so that an interrupt can end the wait.
 
-    Gloo wakes who waits for a message from any rank neither when the connections end, nor
-    otherwise. That thread then stays until the timeout of the group.
+    gloo never wakes a thread that waits for a message from any rank, not even when the connections
+    end. That thread then stays until the timeout of the group.
     """
     __tracebackhide__ = True
     done = threading.Lock()
@@ -168,7 +168,7 @@ def wait_for_anyone(call: Callable[..., Any], *given: Any) -> Any:
     def wait_in_thread() -> None:
         try:
             outcome.append((call(*[each for each in given if each is not None]), None))
-        except BaseException as error:  # noqa: BLE001 - raised where it was waited for
+        except BaseException as error:  # noqa: BLE001 - raised in the waiting thread
             outcome.append((None, error))
         finally:
             done.release()
@@ -182,7 +182,7 @@ def wait_for_anyone(call: Callable[..., Any], *given: Any) -> Any:
 
 
 def _of_futures_given(ledger: Ledger) -> Callable[..., Any]:
-    """Make what stands where ``Work.get_future`` does."""
+    """Make the replacement of ``Work.get_future``."""
     call = _GET_FUTURE.__func__
 
     def get_future(work: c10d.Work) -> Any:
@@ -194,7 +194,7 @@ def _of_futures_given(ledger: Ledger) -> Callable[..., Any]:
 
 
 def of_futures(ledger: Ledger, call: Callable[..., Any]) -> Callable[..., Any]:
-    """Make what stands where the ``wait`` of futures does; arguments as for works."""
+    """Make the replacement of a future's ``wait``; arguments as for works."""
 
     def wait_for_future(future: Any) -> Any:
         __tracebackhide__ = True
@@ -207,7 +207,7 @@ def of_futures(ledger: Ledger, call: Callable[..., Any]) -> Callable[..., Any]:
             return done
         finally:
             ledger.waits.end(outer)
-            # A future that was made of others may fail by itself.
+            # A future made of others may fail by itself.
             if record is not None and not is_open(record):
                 ledger.ended(record, failed=failed)
 
@@ -215,7 +215,7 @@ def of_futures(ledger: Ledger, call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _of_futures_made_of(ledger: Ledger) -> Callable[..., Any]:
-    """Make what stands where the ``then`` of futures does: what it makes is of the same call."""
+    """Make the replacement of a future's ``then``, whose result belongs to the same call."""
     call = _THEN.__func__
 
     def then(future: Any, *args: Any, **kwargs: Any) -> Any:
@@ -227,7 +227,7 @@ def _of_futures_made_of(ledger: Ledger) -> Callable[..., Any]:
 
 
 def _of_collected_futures(ledger: Ledger) -> Callable[..., Any]:
-    """Make what stands where torch's function does that makes one future of several."""
+    """Make the replacement of torch's function that makes one future of several."""
 
     def collect_all(futures: Any) -> Any:
         made = _COLLECT(futures)
@@ -238,7 +238,7 @@ def _of_collected_futures(ledger: Ledger) -> Callable[..., Any]:
 
 
 def _of_questions(ledger: Ledger, original: Any) -> Callable[..., Any]:
-    """Make what stands where a function does that answers at once whether a call is done."""
+    """Make the replacement of a function that answers at once whether a call is done."""
     call = original.__func__
     handles = ledger.handles
 
@@ -253,7 +253,7 @@ def _of_questions(ledger: Ledger, original: Any) -> Callable[..., Any]:
         if record is not None and is_open(record):
             ledger.asked(record, frame)
         elif record is not None and not record.stream_ordered:
-            # What else the thread has asked for counts from here on: it may have left its loop.
+            # Other questions of the thread count from here on: it may have left its loop.
             ledger.ended(record)
         return answer
 
@@ -261,7 +261,7 @@ def _of_questions(ledger: Ledger, original: Any) -> Callable[..., Any]:
 
 
 def _of_stores(ledger: Ledger, original: Any, kind: str) -> Callable[..., Any]:
-    """Make what stands where a function of a store does that waits for keys."""
+    """Make the replacement of a store function that waits for keys."""
     call = getattr(original, "__func__", original)
 
     @wraps(call)
@@ -284,7 +284,7 @@ def _of_stores(ledger: Ledger, original: Any, kind: str) -> Callable[..., Any]:
 
 
 def _telling(ledger: Ledger, original: Any, kind: str) -> Callable[..., Any]:
-    """Make what stands where some other function that blocks does."""
+    """Make the replacement of any other blocking function."""
     call = getattr(original, "__func__", original)
 
     @wraps(call)

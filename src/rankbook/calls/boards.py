@@ -1,7 +1,7 @@
-"""Where ranks post what they are about to call, each for the others to read, without waiting.
+"""Boards on which ranks post their next calls for the others to read, without waiting.
 
-On one host a board is a file in memory that the others map: to post is to copy eight bytes, and so
-is to read. Ranks on several hosts post in the store in which they met.
+On one host a board is a file in memory that the others map: posting copies eight bytes, and so does
+reading. Ranks on several hosts post in the store in which they met.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rankbook.calls.records import Group
 __all__ = ["PASSED", "FileBoard", "StoreBoard"]
 
 PASSED = -1
-"""Of a call of which it is not known any more what it was: the rank has called many since."""
+"""Stands for an old call that is no longer known, because the rank has called many since."""
 
 _GROUPS, _RING = 512, 256
 _HEADER = 16
@@ -32,11 +32,11 @@ _FULL = 1
 
 
 class FileBoard:
-    """Boards of ranks of one host: a table of groups, and of each a ring of its latest calls.
+    """Boards of ranks of one host: a table of groups, each with a ring of its latest calls.
 
     Args:
         pattern: Path of the files; ``{}`` stands for the rank.
-        rank: This one.
+        rank: This rank.
 
     Raises:
         OSError: Its file cannot be made.
@@ -54,14 +54,14 @@ class FileBoard:
         self._found: dict[tuple[int, bytes], int] = {}
 
     def post(self, group: Group, number: int, key: int) -> None:
-        """Say what this rank is about to call; one thread at a time for each group."""
+        """Post the next call of this rank; one thread at a time for each group."""
         place = self._places.get(group, -1)
         if place == -1:
             place = self._places[group] = self._take(group)
         if place is not None:
             ring = _RINGS_AT + 8 * (_RING * place + number % _RING)
             _WORD.pack_into(self._mine, ring, key)
-            # Last, for who sees the count reads the ring.
+            # Last, because a reader that sees the count reads the ring.
             _WORD.pack_into(self._mine, _COUNTS_AT + 8 * place, number)
 
     def read(self, rank: int, group: Group, number: int) -> int | None:
@@ -88,7 +88,7 @@ class FileBoard:
             self._path.unlink()
 
     def _take(self, group: Group) -> int | None:
-        """Give a group a place in the table; None if there is none left."""
+        """Give a group a place in the table; None if the table is full."""
         if self._used == _GROUPS:
             self._mine[0] = _FULL
             return None
@@ -104,7 +104,7 @@ class FileBoard:
     def _map(self, rank: int) -> mmap.mmap | None:
         try:
             descriptor = os.open(self._pattern.format(rank), os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:  # it has made none yet
+        except OSError:  # that rank has made none yet
             return None
         try:
             if os.fstat(descriptor).st_size < _SIZE:
@@ -119,8 +119,8 @@ class StoreBoard:
     """Boards of ranks of several hosts: keys in their store.
 
     Args:
-        store: Where all ranks of the session meet.
-        rank: This one.
+        store: The store in which all ranks of the session meet.
+        rank: This rank.
     """
 
     def __init__(self, store: Any, rank: int) -> None:
@@ -129,13 +129,13 @@ class StoreBoard:
         self._posted: dict[Group, list[str]] = {}
 
     def post(self, group: Group, number: int, key: int) -> None:
-        """Say what this rank is about to call."""
+        """Post the next call of this rank."""
         name = self._key(self._rank, group, number)
         self._store.set(name, str(key))
         posted = self._posted.setdefault(group, [])
         posted.append(name)
         if len(posted) > _RING:
-            # What others may still ask for is answered, what it was is forgotten.
+            # Others that still ask get an answer, without the call itself.
             self._store.set(posted.pop(0), str(PASSED))
 
     def read(self, rank: int, group: Group, number: int) -> int | None:
@@ -144,7 +144,7 @@ class StoreBoard:
         return int(self._store.get(key)) if self._store.check([key]) else None
 
     def close(self) -> None:
-        """Nothing: the store goes with the group."""
+        """Do nothing: the store goes with the group."""
 
     def _key(self, rank: int, group: Group, number: int) -> str:
         return f"check/{_id_of(group).hex()}/{rank}/{number}"

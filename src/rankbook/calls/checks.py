@@ -1,9 +1,9 @@
 """Comparing each collective with the other ranks' before it is issued.
 
-A rank posts what it is about to call. A blocking call then waits until the other members have
-posted theirs, which they have to anyway, and raises where they differ, on every rank, before
-anything was sent. A call that does not block compares with what is there already, and waits for
-nobody; what comes later is compared by those who come, and by the session when the cell has ended.
+A rank posts its next call. A blocking call then waits until the other members have posted theirs,
+which it needs anyway, and raises where they differ, on every rank, before anything is sent. A call
+that does not block compares with what is already posted, without waiting; later ranks compare with
+it, and so does the session when the cell has ended.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from rankbook.models.calls import Slot
 __all__ = ["Board", "Check", "is_ours"]
 
 _SPINS = 20
-"""Times that a board is read at once again before there is a pause."""
+"""How often a board is read again at once before a pause."""
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.00005, 0.002
 
 
 class Board(Protocol):
-    """Where ranks post what they are about to call; see :mod:`rankbook.calls.boards`."""
+    """A board on which ranks post their next calls; see :mod:`rankbook.calls.boards`."""
 
     def post(self, group: Group, number: int, key: int) -> None:
         """Say what this rank is about to call."""
@@ -35,15 +35,15 @@ class Board(Protocol):
         """What another rank has posted; None: nothing yet."""
 
     def close(self) -> None:
-        """Leave the board: nothing more is posted."""
+        """Leave the board, and post nothing more."""
 
 
 class Check:
     """Compares the calls of one rank.
 
     Args:
-        board: Where ranks post.
-        rank: This one.
+        board: The board of the ranks.
+        rank: This rank.
         timeout: Seconds for which a blocking call waits for the others.
     """
 
@@ -53,10 +53,10 @@ class Check:
         self._timeout = timeout
 
     def before(self, ledger: Any, record: Record, *, is_blocking: bool) -> None:
-        """Compare a call that is about to be issued.
+        """Compare a call before it is issued.
 
         Args:
-            ledger: The account that it stands in.
+            ledger: The account that contains it.
             record: The call.
             is_blocking: Whether the caller waits for the other ranks anyway.
 
@@ -80,11 +80,11 @@ class Check:
             ledger.waits.end(outer)
 
     def close(self) -> None:
-        """Compare no more."""
+        """Stop comparing."""
         self._board.close()
 
     def _agrees(self, rank: int, record: Record, key: int) -> bool:
-        """Whether a rank has come, with the same call; raise if it is another one."""
+        """Whether a rank has come with the same call; raise if it has another."""
         other = self._board.read(rank, record.group, record.number)
         if other is None:
             return False
@@ -101,7 +101,7 @@ class Check:
     def _wait(self, missing: list[int], record: Record, key: int) -> None:
         deadline = time.monotonic() + self._timeout
         pause, spins = _SHORTEST_PAUSE, _SPINS
-        # All of them, for one may differ while another never comes.
+        # All of them, because one may differ while another never comes.
         while missing := [rank for rank in missing if not self._agrees(rank, record, key)]:
             if spins:
                 spins -= 1
@@ -117,5 +117,5 @@ class Check:
 
 
 def is_ours(code: Any) -> bool:
-    """Whether code is that of a wait for other ranks' calls."""
+    """Whether code belongs to the wait for other ranks' calls."""
     return code.co_filename in (__file__, boards.__file__)

@@ -1,7 +1,7 @@
-"""What is added up over the calls of a process: fingerprints by group, traffic by cell.
+"""Sums over the calls of a process: fingerprints by group, traffic by cell.
 
-Adding up waits until somebody asks, or until many calls have gathered: many at once cost little
-each, and a call pays nothing for it when it is issued.
+Calls are added up when the sums are requested, or when many calls have gathered: that is cheap per
+call, and costs nothing when a call is issued.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ __all__ = ["Counts", "Totals"]
 _CELLS = 64
 
 _MOST = 4096
-"""Different calls that are remembered."""
+"""How many different calls are remembered."""
 
 _BATCH = 512
-"""Calls after which those are summed up that were not yet."""
+"""How many calls may gather before they are added up."""
 
 
 class Totals:
-    """What a cell did."""
+    """Sums of one cell."""
 
     __slots__ = ("calls", "nbytes", "waiting")
 
@@ -38,21 +38,21 @@ class Counts:
     """Sums of one process; calls are added by the thread that issues them, read by any.
 
     Attributes:
-        present: What the cell that runs did.
+        present: The sums of the running cell.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._fresh: deque[Record] = deque()
         self._seen: dict[tuple[object, ...], tuple[int, int]] = {}
-        """What is added for calls that are the same; of those with one tensor."""
+        """The summands of equal calls with one tensor."""
         self._cell: int | None = None
         self._totals: dict[int | None, Totals] = {None: Totals()}
         self.present = self._totals[None]
 
     @property
     def cell(self) -> int | None:
-        """Number of the cell that runs; to set it begins a new sum."""
+        """Number of the running cell; setting it begins a new sum."""
         return self._cell
 
     @cell.setter
@@ -70,7 +70,7 @@ class Counts:
         self._fresh.append(record)
 
     def traffic(self, cell: int | None) -> Traffic:
-        """What a cell did; of the latest 64."""
+        """The sums of a cell, one of the latest 64."""
         self._sum_up()
         totals = self._totals.get(cell)
         if totals is None:
@@ -78,7 +78,7 @@ class Counts:
         return Traffic(totals.calls, totals.nbytes, totals.waiting / 1e9)
 
     def fingerprints(self, groups: Iterable[Group]) -> tuple[Fingerprint, ...]:
-        """How far this process has come in groups that it has used since it was asked last."""
+        """How far this process has come in groups that it has used since the last request."""
         self._sum_up()
         found = []
         for group in groups:
@@ -92,7 +92,7 @@ class Counts:
         return self._look_up(record)[0]
 
     def _look_up(self, record: Record) -> tuple[int, int]:
-        """Key and bytes of a call, which are worked out once for calls that are the same."""
+        """Key and bytes of a call, computed once for equal calls."""
         site, group, dtypes = record.site, record.group, record.dtypes
         last = site.known
         if (

@@ -1,8 +1,8 @@
-"""torch's dispatcher: its private names, all of them here, and what is done without them.
+"""torch's dispatcher: all of its private names, and the behaviour without them.
 
-They are those of torch 2.9 to 2.15; ``tests/unit/test_private_api.py`` says so if one goes. Each
-is looked up and none is taken for granted: a rank starts without any of them. What the account
-then does not see stands in :func:`lacking`.
+They are those of torch 2.9 to 2.15; ``tests/unit/test_private_api.py`` fails if one goes. None of
+them is taken for granted: a rank starts without any of them. :func:`lacking` says what the account
+then does not see.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ __all__ = [
 _C: Any = torch._C
 
 BEFORE_BACKENDS, BEFORE_FUNCTIONS = "ADInplaceOrView", "BackendSelect"
-"""Keys at which our kernels stand; the second is one that inference mode does not switch off."""
+"""Dispatch keys of our kernels; inference mode does not switch the second one off."""
 
 
 def _found(*names: str) -> Any:
-    """Look up a name below ``torch._C``; None if it is not there."""
+    """Look up a name below ``torch._C``; None if it does not exist."""
     found = _C
     for name in names:
         found = getattr(found, name, None)
@@ -74,7 +74,7 @@ _aside = _Aside()
 
 @contextmanager
 def _marked() -> Any:
-    """Do by a mark of the thread's what the dispatcher does not offer: calls stay in a thread."""
+    """Replace a missing dispatcher feature by a flag of the thread: calls stay in a thread."""
     _aside.depth += 1
     try:
         yield
@@ -87,34 +87,34 @@ def _excluded() -> Any:
 
 
 aside: Callable[[], Any] = _marked if _EXCLUDE is None or _HERE is None else _excluded
-"""Let what is issued in this context pass our kernels unseen."""
+"""Let calls issued in this context pass our kernels unseen."""
 
 quickly_aside: Callable[[], Any] = aside if _BELOW is None else _BELOW
-"""The same for tensors of which autograd wants to know nothing; it is passed by, too."""
+"""The same for tensors without gradients, which also skip autograd."""
 
 is_tried_out: Callable[[], int] = _found("_len_torch_dispatch_stack") or (lambda: 1)
-"""Whether some mode is on, as when torch compiles, in which a call may only be tried out."""
+"""Whether a mode is active in which a call may only be traced, as when torch compiles."""
 
 
 def is_aside() -> bool:
-    """Whether this thread is in a context of :func:`aside` that the dispatcher knows nothing of."""
+    """Whether this thread is in a context of :func:`aside` that the dispatcher does not know."""
     return _aside.depth > 0
 
 
 def is_fake(tensors: Sequence[Any]) -> bool:
-    """Whether a call is only tried out, on tensors without data, as when torch compiles."""
+    """Whether a call is only traced, on tensors without data, as when torch compiles."""
     if _MODE is not None and _FAKE is not None and is_tried_out() and _MODE(_FAKE) is not None:
         return True
     return any(type(tensor).__name__ == "FakeTensor" or tensor.is_meta for tensor in tensors[:1])
 
 
 def has_no_data(keys: Any) -> bool:
-    """Whether the tensors of a call have none, by its dispatch keys."""
+    """Whether the tensors of a call have no data, judging by its dispatch keys."""
     return _WITHOUT_DATA is not None and bool(keys.has(_WITHOUT_DATA))
 
 
 def group_named(name: str) -> Any:
-    """The process group that torch calls so."""
+    """The process group with torch's name."""
     if _RESOLVE is not None:
         return _RESOLVE(name)
     return next(group for group, its in c10d._world.pg_names.items() if its == name)
@@ -123,16 +123,16 @@ def group_named(name: str) -> Any:
 def register(
     namespace: str, name: str, key: str, make: Callable[[Any], Any]
 ) -> Callable[[], object] | None:
-    """Put a kernel in the way of an operator.
+    """Insert a kernel in front of an operator.
 
     Args:
         namespace: ``c10d``, for example.
-        name: Of the operator.
-        key: At which it stands.
-        make: Makes the kernel; it is given what sends a call on.
+        name: The operator's name.
+        key: The dispatch key of the kernel.
+        make: Makes the kernel; its argument sends a call on.
 
     Returns:
-        What takes it out again; None if this torch lacks the operator, or a way to do this.
+        A function that removes it; None if this torch lacks the operator, or a way to do this.
     """
     if not _LISTENS:
         return None
@@ -145,7 +145,7 @@ def register(
 
         library = torch.library.Library(namespace, "IMPL")
         library.impl(name, make(go), key, with_keyset=True)
-        owned = [library]  # which ends with what owns it
+        owned = [library]  # which lives as long as its owner
 
         def take_out() -> None:
             getattr(owned.pop(), "_destroy", lambda: None)()
@@ -155,7 +155,7 @@ def register(
 
 
 def lacking() -> tuple[str, ...]:
-    """What the account cannot see in this torch, a sentence each; empty if it sees everything."""
+    """What the account cannot see in this torch, one sentence each; empty if it sees everything."""
     if _LISTENS:
         return ()
     lack = (

@@ -14,13 +14,13 @@ _KEPT = 1000
 
 
 class Running:
-    """What all ranks of a group must call alike, hashed call by call."""
+    """A hash, call by call, of what all ranks of a group must call alike."""
 
     __slots__ = ("_hashes", "_told", "count")
 
     def __init__(self) -> None:
         self.count = 0
-        """Calls so far."""
+        """Number of calls so far."""
         self._told = 0
         self._hashes: deque[int] = deque([0], maxlen=_KEPT + 1)
 
@@ -31,9 +31,9 @@ class Running:
         self.count += 1
 
     def news(self) -> tuple[int, str]:
-        """How many calls, and the hashes of the counts that were not told yet, packed.
+        """The number of calls, and the packed hashes of unreported counts.
 
-        Of many calls, those of the latest 1,000 counts; empty if there was none.
+        After many calls, the hashes of the latest 1,000 counts; empty if there was none.
         """
         new = min(self.count - self._told, _KEPT)
         self._told = self.count
@@ -45,7 +45,7 @@ def key_of(terms: tuple[object, ...]) -> int:
     """The key of a call, the same on every rank.
 
     Args:
-        terms: All that must be the same on every rank.
+        terms: Everything that must be equal on every rank.
     """
     # Python's own hash of a text differs between processes.
     digest = hashlib.blake2b(repr(terms).encode(), digest_size=8).digest()

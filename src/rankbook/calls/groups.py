@@ -1,8 +1,8 @@
-"""The process groups that an account knows, told apart also where their names are the same.
+"""The process groups of an account, distinguished even where their names are equal.
 
-torch gives a name again once its group was destroyed: a cell that makes the default group again
-gets another one with the old name, and calls are counted from 1 there. All members of a group make
-it together, so they agree which one of its name it is.
+torch reuses a name once its group was destroyed: a cell that makes the default group again gets
+another group with the old name, and calls are counted from 1 there. All members of a group make it
+together, so they agree which group of that name it is.
 
 torch makes every group in one function, which is replaced; ``tests/unit/test_private_api.py`` fails
 if it goes.
@@ -29,7 +29,7 @@ from rankbook.models.calls import GROUPS, SCRIPTS, Fingerprint, Making, Slot
 __all__ = ["Groups", "install", "remove"]
 
 _MOST = 10_000
-"""Names that are counted."""
+"""How many names are counted."""
 
 _NOT_IN_A_CHILD = (
     "This process was forked from a rank, and what the rank's process group is connected by has "
@@ -38,14 +38,14 @@ _NOT_IN_A_CHILD = (
 )
 
 _MAKINGS = 32
-"""Groups of which it is remembered who made them where."""
+"""How many groups are remembered with their makers and places."""
 
 
 class Groups:
-    """Known by the identity of torch's object, which a call has.
+    """The groups of a process, identified by torch's object, which every call has.
 
     Attributes:
-        world: In a script the session's ranks, by those of its default group; else empty.
+        world: In a script, the session's ranks by ranks of its default group; else empty.
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class Groups:
         self._of_parent: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def made(self, pg: Any, name: str, ranks: tuple[int, ...], generation: int) -> None:
-        """Count a group that was made; it is the n-th of its name and members."""
+        """Count a new group as the n-th of its name and members."""
         if len(self._made) >= _MOST:
             self._made.clear()
         self._made[generation, name, ranks] += 1
@@ -73,8 +73,8 @@ class Groups:
         ranks = self.in_session(ranks)
         if is_default:
             self._epoch, self._all, self._of_all = self._epoch + 1, ranks, Running()
-        elif line and name.isdigit():  # a person's; of other names only the members make it
-            # A group of one rank meets nobody: each may have its own.
+        elif line and name.isdigit():  # user code made it; of other names only the members make it
+            # A group of one rank has no rendezvous: each rank may have its own.
             self._of_all.add(key_of((name, ranks if len(ranks) > 1 else ())))
             number = self._of_all.count
         name = f"{SCRIPTS}{name}" if self.world else name
@@ -82,7 +82,7 @@ class Groups:
         self._under_way[threading.get_ident()] = making
 
     def end(self, *, made: bool) -> None:
-        """Note that the group is made that this thread has begun, or that it came to nothing."""
+        """Note that the group that this thread began is made, or failed."""
         making = self._under_way.pop(threading.get_ident(), None)
         if made and making is not None:
             self._makings.append(replace(making, done=True))
@@ -104,18 +104,18 @@ class Groups:
         self._makings.append(replace(made, destroyed=line))
 
     def under_way(self, thread: int) -> Making | None:
-        """The group that a thread makes just now."""
+        """The group that a thread is making."""
         return self._under_way.get(thread)
 
     def makings(self) -> tuple[Making, ...]:
-        """The latest groups that were made, and those that are being made, oldest first."""
+        """The latest groups made, and those being made, oldest first."""
         return (*self._makings.copy(), *self._under_way.copy().values())
 
     def made_by_all(self, generation: int) -> tuple[Fingerprint, ...]:
-        """Which groups were made, of those that all ranks make alike; empty if there is none new.
+        """New groups of those that all ranks must make alike; empty if there is none.
 
-        The members of a group find each other by its name alone, so that ranks which give one name
-        to different members may meet the wrong ones, unseen.
+        The members of a group find each other only by its name, so ranks that use one name for
+        different members may silently meet the wrong ranks.
         """
         count, hashes = self._of_all.news()
         name = f"{GROUPS} {self._epoch}"
@@ -123,20 +123,20 @@ class Groups:
         return (Fingerprint(name, self._all, generation, count, hashes),) if is_new else ()
 
     def making(self, slot: Slot) -> Making | None:
-        """The group that was made as one of those; None if it is not kept."""
+        """One of those groups by its number; None if it is not kept."""
         for each in self.makings():
             if (f"{GROUPS} {each.epoch}", each.number) == (slot.group, slot.number):
                 return each
         return None
 
     def count_again(self, generation: int) -> None:
-        """Take every group that there is for the first of its name, its calls not yet counted.
+        """Count every existing group as the first of its name, with no calls so far.
 
-        To be called on all ranks at the same moment: one that was replaced has just made what the
-        others have had for long.
+        Call on all ranks at the same moment: a replaced rank has just made groups that the others
+        have had for long.
         """
         for group in self.by_id.values():
-            group.generation = -1  # what was called so far is of none: its numbers come again
+            group.generation = -1  # earlier calls belong to no generation: their numbers recur
         self.by_id = {}
         self._made.clear()
         self._nth.clear()
@@ -147,13 +147,13 @@ class Groups:
             self.made(pg, str(name), members_of(pg), generation)
 
     def leave_to_parent(self) -> None:
-        """Take every group that there is for the parent's, of which this process was forked."""
+        """Count every existing group as one of the parent process, after a fork."""
         self._of_parent = weakref.WeakSet(
             pg for pg in c10d._world.pg_names if str(c10d._world.pg_map.get(pg, ("",))[0]) != "fake"
         )
 
     def know(self, pg: Any, generation: int) -> Group:
-        """Begin to count the calls of a group.
+        """Begin counting the calls of a group.
 
         Raises:
             RuntimeError: This is a forked child, and the group is its parent's.
@@ -175,23 +175,23 @@ class Groups:
         return group
 
     def in_session(self, ranks: Iterable[int]) -> tuple[int, ...]:
-        """The session's numbers of ranks that torch has numbered."""
+        """The session's ranks for ranks in torch's numbering."""
         world = self.world
         return tuple(world[rank] if rank < len(world) else rank for rank in ranks)
 
 
 def members_of(pg: Any) -> tuple[int, ...]:
-    """The global ranks of a group, as torch numbers them, by rank in it."""
+    """The global ranks of a group, in torch's numbering, by rank in the group."""
     ranks = c10d._world.pg_group_ranks.get(pg, {})
     return tuple(sorted(ranks, key=lambda rank: ranks[rank]))
 
 
 def install(ledger: Any) -> None:
-    """Begin to tell an account which groups are made, in place of another."""
+    """Report new groups to an account from now on, instead of another."""
     remove()
     original: Any = getattr(c10d, "_new_process_group_helper", None)
     if original is None:
-        return  # a group is known from its first call on, but not who makes which
+        return  # a group is then known from its first call on, but not its making
 
     @functools.wraps(original)
     def make_group(size: int, rank: int, members: Any, *args: Any, **kwargs: Any) -> Any:
@@ -216,7 +216,7 @@ def install(ledger: Any) -> None:
 
 
 def remove() -> None:
-    """Put torch's function back, unless another stand-in has come above ours."""
+    """Restore torch's function, unless another replacement wraps ours."""
     present: Any = getattr(c10d, "_new_process_group_helper", None)
     if present is not None and "of_account" in vars(present):
         c10d._new_process_group_helper = present.__wrapped__

@@ -1,4 +1,4 @@
-"""Which call a handle is of: of a ``Work``, of a future, of a tensor to be waited for."""
+"""The calls of handles: of a ``Work``, a future, or a tensor to be waited for."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["Handles"]
 
 _KEPT = 1024
 _AT_ONCE = 16
-"""Handles that are asked together whether they are done."""
+"""How many handles are checked together."""
 
 
 class Handles:
     """The handles of a process, each with its call.
 
-    What holds a ``Work`` holds its tensors. So a handle is kept only until its call is done, which
-    it is asked at the next call, and never where that is a matter of a device.
+    A reference to a ``Work`` keeps its tensors alive. So a handle is kept only until its call is
+    done, which is checked at the next call, and never for calls on a device.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Handles:
         self.held: deque[Record] = deque(maxlen=_KEPT)
 
     def add(self, work: Any, record: Record) -> None:
-        """Note what call a handle is of."""
+        """Note the call of a handle."""
         if record.stream_ordered:
             record.seen = weakref.ref(work)
         else:
@@ -43,13 +43,13 @@ class Handles:
         self._records[id(work)] = record
 
     def drop(self, record: Record) -> None:
-        """Let go of a handle whose call is done, if it is the latest: what blocks ends at once."""
+        """Drop the latest handle if its call is done: blocking calls end at once."""
         held = self.held
         if held and held[-1] is record and (latest := held.pop()) is not record:
             held.append(latest)  # another thread has just begun a call
 
     def add_future(self, future: Any, work: Any) -> None:
-        """Note that a future is of the same call as a handle."""
+        """Note that a future belongs to the same call as a handle."""
         if (record := self.record_of(work)) is not None:
             self._note(future, (record,))
 
@@ -66,21 +66,21 @@ class Handles:
         self._futures[id(future)] = weakref.ref(future), records
 
     def record_of(self, work: Any) -> Record | None:
-        """The call that a handle is of; None if it is not known."""
+        """The call of a handle; None if unknown."""
         record = self._records.get(id(work))
         if record is None or record.work is work or handle_of(record) is work:
             return record
         return None
 
     def record_of_future(self, future: Any) -> Record | None:
-        """The call that a future is of, the first open one of several; None if it is not known."""
+        """The call of a future, the first open one of several; None if unknown."""
         found = self._futures.get(id(future))
         if found is None or found[0]() is not future:
             return None
         return next((record for record in found[1] if is_open(record)), found[1][-1])
 
     def gave(self, record: Record, tensors: Sequence[Any]) -> None:
-        """Note which functional call gave tensors."""
+        """Note the functional call that returned tensors."""
         givers = self._givers
         while len(givers) >= _KEPT:
             givers.pop(next(iter(givers)), None)
@@ -88,11 +88,11 @@ class Handles:
             givers[tensor.data_ptr()] = record
 
     def giver_of(self, tensor: Any) -> Record | None:
-        """The functional call that gave a tensor, told once; None if it is not known."""
+        """The functional call that returned a tensor, once; None if unknown."""
         return self._givers.pop(tensor.data_ptr(), None)
 
     def done(self) -> list[Record]:
-        """Let go of handles that are held, as far as they are done, and return their calls."""
+        """Drop held handles whose calls are done, and return those calls."""
         found = []
         for _ in range(min(len(self.held), _AT_ONCE)):
             record = self.held.popleft()
@@ -105,7 +105,7 @@ class Handles:
         return found
 
     def release(self) -> None:
-        """Let go of all handles that are held."""
+        """Drop all held handles."""
         for record in self.held.copy():
             if (work := record.work) is not None:
                 self._note_former(work, record)
@@ -127,5 +127,5 @@ class Handles:
         for key, record in list(records.items()):
             if handle_of(record) is None:
                 records.pop(key, None)
-        while len(records) >= _KEPT:  # all of them are waited for later
+        while len(records) >= _KEPT:  # none of them was waited for
             records.pop(next(iter(records)), None)

@@ -1,6 +1,6 @@
-"""Keeping what the calls of a cell put in and what they got out, to look at it afterwards.
+"""Keeping the inputs and outputs of a cell's calls, to look at them afterwards.
 
-Only where a person asks for it: each tensor is copied before its call, and after.
+Only where the user asks for it: each tensor is copied before its call, and after.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from rankbook.calls.taps import tensors_of
 __all__ = ["Keeper", "Kept"]
 
 _LARGEST = 1_000_000
-"""Bytes of the tensors of a call, on each of its sides, up to which they are kept."""
+"""The most bytes of a call's inputs, and of its outputs, that are kept."""
 
 _MOST = 200
-"""Calls of a cell that are kept."""
+"""How many calls of a cell are kept."""
 
 
 @dataclass
@@ -31,25 +31,25 @@ class Kept:
 
     record: Record
     given: Sequence[torch.Tensor] | None = ()
-    """What was put in; None: more than is kept."""
+    """The inputs; None if they are too large."""
     got: Sequence[torch.Tensor] | None = None
-    """What came out; None while that is not known, and where it is more than is kept."""
+    """The outputs; None while unknown, or if they are too large."""
     is_late: bool = False
-    """Whether ``got`` was copied at the end of the cell only: nobody has waited for the call."""
+    """Whether ``got`` was copied only at the end of the cell: no code waited for the call."""
     _results: Sequence[torch.Tensor] = field(default=(), repr=False)
 
     def expect(self, tensors: Sequence[torch.Tensor]) -> None:
-        """Name the tensors that will hold what comes out."""
+        """Note the tensors that will hold the outputs."""
         self._results = tensors
 
     def take(self, *, is_late: bool) -> None:
-        """Copy what has come out."""
+        """Copy the outputs."""
         self.got, self.is_late = _copies(self._results), is_late
         self._results = ()
 
 
 class Keeper:
-    """What was called in one cell.
+    """The calls of one cell.
 
     Attributes:
         kept: The calls, oldest first.
@@ -62,11 +62,11 @@ class Keeper:
         self._open: dict[int, Kept] = {}
 
     def before(self, record: Record, args: Sequence[Any]) -> None:
-        """Copy what a call is about to put in.
+        """Copy the inputs of a call before it is issued.
 
         Args:
             record: The call.
-            args: As torch takes them: results first, then what is put in, if these are two.
+            args: torch's arguments: outputs first, then inputs, if they are separate.
         """
         if len(self.kept) >= _MOST:
             self.more += 1
@@ -79,17 +79,17 @@ class Keeper:
         self._open[record.id] = call
 
     def gave(self, record: Record, tensors: Sequence[Any]) -> None:
-        """Note that a functional call has given tensors, which hold the result after a wait."""
+        """Note the tensors of a functional call, which hold the result after a wait."""
         if (call := self._open.get(record.id)) is not None:
             call.expect(tensors)
 
     def after(self, record: Record) -> bool:
-        """Copy what a call has got, in the thread that has waited for it.
+        """Copy the outputs of a call, in the thread that waited for it.
 
         Another thread may see its end first, while that one goes on and changes the tensors.
 
         Returns:
-            Whether nothing more is to be heard of the call.
+            Whether the call needs no further attention.
         """
         if record.thread != get_ident():
             return record.id not in self._open
@@ -98,7 +98,7 @@ class Keeper:
         return True
 
     def finish(self) -> None:
-        """Copy what else has come out, at the end of the cell."""
+        """Copy the remaining outputs, at the end of the cell."""
         for call in self._open.values():
             work = handle_of(call.record)
             is_done = work.is_completed() if work is not None else bool(call.record.completed)
@@ -116,7 +116,7 @@ def _has_tensors(arg: Any) -> bool:
 
 
 def _copies(tensors: Sequence[torch.Tensor]) -> Sequence[torch.Tensor] | None:
-    """Copies of tensors on the CPU; None where that is too much, or cannot be done."""
+    """Copies of tensors on the CPU; None where they are too large, or copying fails."""
     with suppress(Exception), torch.no_grad():  # a call never fails because of this
         if sum(tensor.numel() * tensor.element_size() for tensor in tensors) <= _LARGEST:
             return [tensor.detach().clone().cpu() for tensor in tensors]

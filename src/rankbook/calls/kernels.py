@@ -1,17 +1,15 @@
-"""The dispatcher's door, through which all passes that reaches a backend, from whatever issued it.
+"""The dispatcher, through which every call passes on its way to a backend.
 
-torch sends each collective through its dispatcher, as ``c10d::allreduce_`` and so on. A kernel of
-ours at a key that stands before the backends' tells the account, and sends it on. So DDP's reducer
-is seen, and all else that issues in C++. What Python issued has been told of by ``methods`` and
-comes past this key.
+torch sends each collective through its dispatcher, as ``c10d::allreduce_`` and so on. One of our
+kernels, at a key before the backends', reports it to the account, and sends it on. So DDP's reducer
+is seen, and everything else that issues calls in C++. ``methods`` has already reported calls from
+Python, which skip this key.
 
 Functional collectives are seen where they enter, as ``_c10d_functional::all_reduce`` and so on:
-there they still have names, and to take their arguments apart costs less. Their key is one that
-inference mode does not switch off. Tensors without data (fake ones, or of the device ``meta``) are
-no calls.
+there they still have names, and their arguments are cheaper to read. Inference mode does not switch
+their key off. Calls with tensors without data (fake, or on the device ``meta``) do not count.
 
-The kernels are the process's, and so are their copies in what it forks. Which account they tell is
-said later.
+The kernels belong to the process and to its forks. Their account is set later.
 """
 
 from __future__ import annotations
@@ -39,14 +37,14 @@ from rankbook.calls.taps import FUNCTIONAL, OPS, Tap, reduction, tensors_of
 __all__ = ["install", "is_ours", "prepare", "remove"]
 
 _registered: list[Callable[[], object]] = []
-"""Each takes one of our kernels out."""
+"""Each removes one of our kernels."""
 
 _told: Ledger | None = None
-"""The account that the kernels tell; None: they let everything pass."""
+"""The account of the kernels; None: they let everything pass."""
 
 
 def prepare() -> None:
-    """Put our kernels in the way; once, for this process and for all that it forks."""
+    """Insert our kernels; once, for this process and all its forks."""
     if _registered:
         return
     for name, tap in OPS.items():
@@ -57,14 +55,14 @@ def prepare() -> None:
 
 
 def install(ledger: Ledger) -> None:
-    """Begin to tell an account, in place of another."""
-    global _told  # noqa: PLW0603 - the kernels are the process's, too
+    """Report to an account from now on, instead of another."""
+    global _told  # noqa: PLW0603 - the kernels belong to the process, too
     prepare()
     _told = ledger
 
 
 def remove() -> None:
-    """Take our kernels out."""
+    """Remove our kernels."""
     global _told  # noqa: PLW0603
     _told = None
     while _registered:
@@ -72,18 +70,18 @@ def remove() -> None:
 
 
 def is_ours(code: Any) -> bool:
-    """Whether code is that of one of our kernels."""
+    """Whether code belongs to one of our kernels."""
     return code.co_filename == __file__  # type: ignore[no-any-return]
 
 
 def _register(namespace: str, name: str, key: str, make: Callable[[Any], Any]) -> None:
-    """Put a kernel in the way of an operator, if this torch has it."""
+    """Insert a kernel in front of an operator, if this torch has it."""
     if (take_out := dispatch.register(namespace, name, key, make)) is not None:
         _registered.append(take_out)
 
 
 def _issue(ledger: Ledger, tap: Tap, group: Any, tensors: Any, args: Any) -> Record:
-    """Announce a call whose arguments stand where its operator has them."""
+    """Announce a call with the argument positions of its operator."""
     return ledger.issue(
         group,
         tap.op,
@@ -96,7 +94,7 @@ def _issue(ledger: Ledger, tap: Tap, group: Any, tensors: Any, args: Any) -> Rec
 
 
 def _before(ledger: Ledger, record: Record, args: Any) -> None:
-    """Do what a person has asked for before each call."""
+    """Run the checks and copies that the user requested before each call."""
     if ledger.keeper is not None:
         ledger.keeper.before(record, args)
     if ledger.check is not None:
@@ -104,7 +102,7 @@ def _before(ledger: Ledger, record: Record, args: Any) -> None:
 
 
 def _issuing(tap: Tap, go: Any) -> Callable[..., Any]:
-    """Make a kernel for what C++ issues."""
+    """Make a kernel for calls issued in C++."""
 
     def issue(keys: Any, *args: Any, **kwargs: Any) -> Any:
         ledger = _told

@@ -1,4 +1,4 @@
-"""The account of a process: its calls of ``torch.distributed``, and what its threads wait for."""
+"""The account of a process: its calls of ``torch.distributed``, and the waits of its threads."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ __all__ = ["Ledger"]
 _KEPT = 4096
 _SITES = 4096
 _BLOCKING = {"monitored_barrier"}
-"""What is over when it returns, so that others may have met a call that raises."""
+"""Operations that are over when they return, so that others may have met a call that raises."""
 
 
 class Ledger:
-    """What a process has called, calls, and waits for.
+    """The past and present calls of a process, and its waits.
 
-    Written by the thread that calls, read by any. Its memory is bounded: ``since`` says how many
-    calls it no longer has.
+    Written by the calling thread, read by any. Its memory is bounded: ``since`` says how many calls
+    it no longer has.
 
     Attributes:
-        generation: Of the session's group; calls are counted from 1 again when it changes.
-        handles: Which call a handle is of.
+        generation: The session's generation; calls are counted from 1 again when it changes.
+        handles: The handles, with their calls.
         groups: The process groups that it knows.
-        counts: What is added up over the calls.
-        waits: What the threads wait for.
+        counts: Sums over the calls.
+        waits: The waits of the threads.
         check: Compares calls before they are issued; None: they are not compared.
-        keeper: Keeps what calls put in and get out; None: nothing does.
+        keeper: Keeps the inputs and outputs of calls; None: nothing does.
         box: The file of the last calls; None if there is none.
     """
 
@@ -55,8 +55,8 @@ class Ledger:
         """Begin an empty account.
 
         Args:
-            kept: Calls to keep.
-            file: Where the last calls are to be found when the process has died; None: nowhere.
+            kept: How many calls to keep.
+            file: The file that keeps the last calls when the process has died; None: none.
 
         Raises:
             OSError: The file cannot be made.
@@ -79,10 +79,10 @@ class Ledger:
         """Count the calls of every group from 1 again, as all its ranks do at this moment."""
         with self._lock:
             self.groups.count_again(self.generation)
-            if self.box is not None:  # else a rank that ends now would have ended after these
+            if self.box is not None:  # otherwise a rank that ends now would seem to end after these
                 self.box.forget()
 
-    # What happens: called where it does.
+    # Announcements, by the thread that calls.
 
     def issue(
         self,
@@ -98,12 +98,12 @@ class Ledger:
 
         Args:
             pg: The process group.
-            op: As all ranks know it.
-            tensors: A sequence of those that say how much.
-            reduce_op: Name of the operation.
+            op: The operation's name, equal on all ranks.
+            tensors: The tensors that determine the size.
+            reduce_op: Name of the reduce operation.
             root: Rank in the group.
             peer: Rank in the group.
-            tag: Of a send or recv.
+            tag: Tag of a send or recv.
         """
         record = Record()
         group = self.groups.by_id.get(id(pg))
@@ -148,10 +148,10 @@ class Ledger:
         return record
 
     def returned(self, record: Record, work: Any) -> None:
-        """Announce that torch has given back a handle.
+        """Announce that torch returned a handle.
 
         Args:
-            record: Of the call.
+            record: The record of the call.
             work: The handle; None where the call is over when it returns.
         """
         record.returned = time_ns()
@@ -161,15 +161,15 @@ class Ledger:
             self.handles.add(work, record)
 
     def not_issued(self, record: Record, error: BaseException) -> None:
-        """Announce that an exception came where torch was to give back a handle.
+        """Announce that an exception came instead of a handle.
 
-        Torch refuses a call for its arguments before it counts it: so no other rank meets it, and
+        torch refuses a call for its arguments before it counts it: so no other rank meets it, and
         the next call of the group takes its number.
 
         Args:
-            record: Of the call.
-            error: What came. An interrupt may come when the call has been issued, and what compares
-                calls asks for this one by its number.
+            record: The record of the call.
+            error: The exception. An interrupt may come after the call was issued, and comparisons
+                of calls ask for this one by its number.
         """
         came = not isinstance(error, Exception) or isinstance(error, MismatchError)
         if not came and record.site.op not in _BLOCKING:
@@ -180,7 +180,7 @@ class Ledger:
         self.ended(record, failed=True)
 
     def gave(self, record: Record, tensors: Sequence[Any]) -> None:
-        """Announce that a functional call has given back tensors that are to be waited for."""
+        """Announce that a functional call returned tensors that must be waited for."""
         record.returned = time_ns()
         self.handles.gave(record, tensors)
         if self.keeper is not None:
@@ -188,7 +188,7 @@ class Ledger:
 
     def ended(self, record: Record, *, failed: bool = False) -> None:
         """Announce that a call is done, or has failed."""
-        # A keeper has to hear of it again from the thread that waits, by the same handle.
+        # The waiting thread must notify the keeper again, with the same handle.
         if self.keeper is None or failed or self.keeper.after(record):
             record.work = record.seen = None
             self.handles.drop(record)
@@ -202,15 +202,15 @@ class Ledger:
             self.box.ended(record)
 
     def asked(self, record: Record, frame: FrameType) -> None:
-        """Announce that this thread has asked whether a call is done, and was told that it is not.
+        """Announce that this thread asked whether a call is done, and it was not.
 
         Args:
             record: The call.
-            frame: What has asked.
+            frame: The asking frame.
         """
         self.waits.polls.asked(record, (self._last, self._ends), frame)
 
-    # What is to be known: any thread.
+    # Questions, from any thread.
 
     @property
     def last(self) -> int:
@@ -219,14 +219,14 @@ class Ledger:
 
     @property
     def mark(self) -> str:
-        """Differs between two moments if something was called or has ended meanwhile."""
+        """A value that changes when a call is issued or ends."""
         self.settle()
         return f"{self._last}/{self._ends}"
 
     def since(self, last: int = 0) -> tuple[list[Call], int]:
-        """The calls after one, oldest first; and how many there were that are no longer kept.
+        """The calls after one, oldest first, and how many of them are no longer kept.
 
-        Without those that torch has refused.
+        Calls that torch refused are left out.
         """
         self.settle()
         records = self._records.copy()
@@ -237,12 +237,12 @@ class Ledger:
     def latest(self, since: int, kept: int) -> list[tuple[Call, bool]]:
         """The latest calls of each group, oldest first, each with whether it is open.
 
-        Of a group that was destroyed and made again under the same name, only the new one's: there
-        this process may have called nothing yet.
+        For a group that was destroyed and made again under the same name, only the new group's, in
+        which this process may have called nothing yet.
 
         Args:
             since: Earlier ones are left out; ns since the epoch.
-            kept: Calls of each group before the first open one, and from there on.
+            kept: How many calls of each group before the first open one, and from there on.
         """
         self.settle()
         return queries.latest(self._records.copy(), self.generation, since, kept)
@@ -250,31 +250,31 @@ class Ledger:
     def open(self) -> list[Call]:
         """The calls that are not known to be done, oldest first.
 
-        Not those whose handle was thrown away: nothing more is ever heard of them.
+        Calls whose handle was dropped are left out: their end is never seen.
         """
         self.settle()
         return [to_call(each) for each in self._records.copy() if is_open(each)]
 
     def present_waits(self) -> dict[int, Wait]:
-        """What each thread waits for: see :meth:`rankbook.calls.waits.Waits.by_thread`."""
+        """The wait of each thread: see :meth:`rankbook.calls.waits.Waits.by_thread`."""
         return self.waits.by_thread((self._last, self._ends))
 
     def fingerprints(self) -> tuple[Fingerprint, ...]:
-        """What was called in each group of this generation, and which were made, hashed.
+        """Hashes of the calls in each group of this generation, and of new groups.
 
-        Only what was not told before.
+        Only those not reported before.
         """
         generation = self.generation
         groups = [each for each in self.groups.by_id.values() if each.generation == generation]
         return *self.groups.made_by_all(generation), *self.counts.fingerprints(groups)
 
     def collective(self, slot: Slot) -> Call | None:
-        """What was called as one collective of a group; None if it is not kept."""
+        """The call with a number in a group; None if it is not kept."""
         return queries.as_collective(self._records.copy(), slot)
 
     def settle(self) -> None:
-        """Find out which calls are done of those that nobody in Python has a handle of."""
-        # A thread that waits for one knows in a moment whether it has failed.
+        """Check calls without a handle in Python for completion."""
+        # A thread that waits for one will soon know whether it failed.
         awaited = self.waits.awaited()
         with self._lock:
             for record in self.handles.done():
@@ -282,7 +282,7 @@ class Ledger:
                     self.ended(record)
 
     def reset(self) -> None:
-        """Begin again, in a forked child: nothing of this was called by it."""
+        """Start over in a forked child, which made none of these calls."""
         if self.box is not None:
             self.box.detach()
         generation = self.generation

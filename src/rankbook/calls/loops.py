@@ -1,7 +1,7 @@
-"""Whether a loop that asks for an answer ends by that answer only, as far as its text tells.
+"""Whether only the awaited answer ends a polling loop, judging by its source.
 
-What cannot be told counts as another way out: then a rank that polls there is explained, and is
-left alone until a person interrupts it.
+Anything unclear counts as another way out: then a rank that polls there is explained, and left
+alone until the user interrupts it.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _TOO_MUCH = (ast.For, ast.AsyncFor, ast.Try, ast.With, ast.AsyncWith, ast.Yield,
 
 
 def ends_by_answer_only(lines: Sequence[tuple[CodeType, int]]) -> bool:
-    """Whether code asks in a loop that nothing but the answer ends, and does nothing else there.
+    """Whether code polls in a loop that only the answer ends, and does nothing else there.
 
     Args:
-        lines: Where it asks, and whence that was called: code and its line, the innermost first.
+        lines: The polling line and its callers: code and its line, the innermost first.
     """
     helpers: frozenset[str] = frozenset()
     for code, line in lines:
@@ -68,7 +68,7 @@ def _tree(filename: str) -> ast.Module | None:
 def _innermost(
     tree: ast.Module, line: int, kinds: tuple[type[ast.AST], ...], code: CodeType
 ) -> ast.AST | None:
-    """The innermost statement of some kinds that has a line, within the function of that line."""
+    """The innermost statement of some kinds around a line, within that line's function."""
     found = [
         node
         for node in ast.walk(tree)
@@ -89,7 +89,7 @@ def _calls_only(node: ast.AST, allowed: frozenset[str]) -> bool:
 
 
 def _only_answers(function: ast.AST, helpers: frozenset[str]) -> bool:
-    """Whether a function does no more than to ask."""
+    """Whether a function only asks."""
     others = (ast.While, ast.Compare, ast.Raise, *_TOO_MUCH)
     return _calls_only(function, ASKS | _COMBINE | _HARMLESS | helpers) and not any(
         isinstance(node, others) for node in ast.walk(function)
@@ -97,7 +97,7 @@ def _only_answers(function: ast.AST, helpers: frozenset[str]) -> bool:
 
 
 class _Loop:
-    """One ``while``, and the names of functions that do no more than to ask."""
+    """A ``while`` loop, and the names of functions that only ask."""
 
     def __init__(self, loop: ast.While, helpers: frozenset[str]) -> None:
         self._loop = loop
@@ -121,7 +121,7 @@ class _Loop:
         )
 
     def _jumps_by_answer(self, node: ast.AST) -> bool:
-        """Whether all that leaves the loop within a statement depends on an answer."""
+        """Whether every exit from the loop within a statement depends on an answer."""
         if not any(isinstance(each, _JUMPS) for each in ast.walk(node)):
             return True
         return isinstance(node, ast.If) and self._is_answer(node.test)
@@ -131,7 +131,7 @@ class _Loop:
 
         Args:
             test: The expression.
-            within: Names of which that is being found out.
+            within: Names under examination.
         """
         parts: Sequence[ast.expr] | None
         if isinstance(test, ast.Name):
@@ -149,7 +149,7 @@ class _Loop:
 
 
 def _parts(test: ast.expr) -> Sequence[ast.expr] | None:
-    """The expressions that make the value of another; None if there are more than are known."""
+    """The expressions on which another depends; None if some are unknown."""
     if isinstance(test, ast.Constant):
         return []
     if isinstance(test, ast.UnaryOp):

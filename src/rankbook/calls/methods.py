@@ -1,11 +1,11 @@
-"""Python's door: the methods of ``ProcessGroup``, each replaced by one that tells the account.
+"""The methods of ``ProcessGroup``, each replaced by one that reports to the account.
 
-A call that has been told of passes the other door, in ``kernels``, unseen: it goes on with the
-dispatch key switched off at which that one stands (``dispatch.aside``). A call whose arguments are
-given in a way that the table does not know is not told of here, and seen there.
+A reported call passes the kernels in ``kernels`` unseen: it goes on with their dispatch key
+switched off (``dispatch.aside``). A call whose form of arguments the table does not know is not
+reported here, and seen there.
 
 Setting methods of pybind11 classes works in torch 2.8 to 2.15; ``tests/unit/test_private_api.py``
-says so if one of them goes.
+fails if one of them goes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ENDS: dict[str, Any] = {name: vars(c10d.ProcessGroup)[name] for name in ("abort
 
 
 def install(ledger: Ledger) -> None:
-    """Begin to tell an account, in place of another."""
+    """Report calls to an account from now on, instead of another."""
     for name, original in _THEIRS.items():
         call = original.__func__
         if name in _WITH_A_TIMEOUT:
@@ -41,18 +41,18 @@ def install(ledger: Ledger) -> None:
 
 
 def remove() -> None:
-    """Put torch's own methods back."""
+    """Restore torch's own methods."""
     for name, original in (_THEIRS | _ENDS).items():
         setattr(c10d.ProcessGroup, name, original)
 
 
 def is_ours(code: Any) -> bool:
-    """Whether code is that of a method that stands where one of torch's does."""
+    """Whether code belongs to one of our replacements of torch methods."""
     return code.co_filename == __file__  # type: ignore[no-any-return]
 
 
 def _telling(ledger: Ledger, call: Callable[..., Any], tap: Tap) -> Callable[..., Any]:
-    """Make what stands where a method of torch's does."""
+    """Make the replacement of a torch method."""
     op, at, reduces, root, peer, tag = tap.op, tap.tensors, tap.reduces, tap.root, tap.peer, tap.tag
     needed = max(position for position in (at, peer, tag, -1) if position is not None) + 1
     issue, returned, not_issued = ledger.issue, ledger.returned, ledger.not_issued
@@ -70,7 +70,7 @@ def _telling(ledger: Ledger, call: Callable[..., Any], tap: Tap) -> Callable[...
             value: Any = args[reduces] if given > reduces else kwargs.get("opts", kwargs.get("op"))
             if isinstance(value, int):  # one of the old forms
                 return call(group, *args, **kwargs)
-            try:  # options: what most calls are given
+            try:  # options, the usual form
                 reduced = REDUCTIONS[hash(value.reduceOp)]
             except AttributeError:
                 reduced = reduction(value)
@@ -86,7 +86,7 @@ def _telling(ledger: Ledger, call: Callable[..., Any], tap: Tap) -> Callable[...
             None if peer is None else _existing(group, op, args[peer]),
             None if tag is None else args[tag],
         )
-        # With no gradients to be had autograd has nothing to say: to pass it by, too, is quicker.
+        # Without gradients autograd is not needed: skipping it, too, is faster.
         is_plain = not tensors or (len(tensors) == 1 and not tensors[0].requires_grad)
         try:
             if ledger.check is not None or ledger.keeper is not None:
@@ -103,7 +103,7 @@ def _telling(ledger: Ledger, call: Callable[..., Any], tap: Tap) -> Callable[...
 
 
 def _within_a_timeout(ledger: Ledger, call: Callable[..., Any]) -> Callable[..., Any]:
-    """Make of a method that blocks, for a time that is its first argument, one that says so."""
+    """Wrap a blocking method, whose first argument is its timeout, to announce its wait."""
 
     def wait(group: Any, timeout: Any, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
@@ -128,7 +128,7 @@ def _existing(group: Any, op: str, peer: int) -> int:
 
 
 def _before(ledger: Ledger, record: Any, args: Any) -> None:
-    """Do what a person has asked for before each call."""
+    """Run the checks and copies that the user requested before each call."""
     if ledger.keeper is not None:
         ledger.keeper.before(record, args)
     if ledger.check is not None:
@@ -137,7 +137,7 @@ def _before(ledger: Ledger, record: Any, args: Any) -> None:
 
 
 def _releasing(ledger: Ledger, original: Any) -> Callable[..., Any]:
-    """Make what stands where a method does that ends a group."""
+    """Make the replacement of a method that ends a group."""
     call = original.__func__
 
     def method(group: Any, *args: Any, **kwargs: Any) -> Any:

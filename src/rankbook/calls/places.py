@@ -1,4 +1,4 @@
-"""Which line of a person's a call comes from, found in a microsecond."""
+"""Which line of user code a call comes from, found in a microsecond."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ _ENTRANCES = {
     str(Path(_OURS, "testing", "on_rank.py")),
     str(Path(_OURS, "teach", "judging.py")),
 }
-"""What calls a person's code in no cell of the person's: below it stands the first line of a
-script, the body of a test, or a learner's function that is tried."""
+"""What calls user code that no cell contains: it calls a script, the body of a test, or a
+learner's function that is tried."""
 _STAND_INS = {
     str(Path(__file__).with_name(f"{name}.py")) for name in ("blocking", "kernels", "methods")
 }
@@ -47,43 +47,43 @@ _MACHINERY = tuple(
     f"{_TORCH}{room}"
     for room in ("_dynamo", "_functorch", "_inductor", "_library", "_ops.py", f"fx{os.sep}")
 )
-"""What of torch's runs compiled code, or calls any operator: not what a person has called."""
+"""The parts of torch that run compiled code or call any operator: no user calls them."""
 _WRITTEN_BY_NOBODY = ("<eval_with_key", "<frozen ", "<string>")
 
 _OTHERS, _OF_TORCH, _BELOW, _AGENT, _CELL, _ENTRANCE = range(6)
-"""Kinds of files: a person's or a library's, torch's, what is never told of, the engine's agent,
+"""Kinds of files: the user's or a library's, torch's, one that is never named, the engine's agent,
 which runs all that a session asks for, a cell, and what calls a script or a test."""
 
 _HELPERS = {"wrapper", "inner", "<lambda>", "<genexpr>", "<listcomp>"}
-"""Functions of torch's that nobody calls by name."""
+"""torch functions that no one calls by name."""
 
 _DEEPEST = 24
-"""Frames above a person's line in which its cell is looked for."""
+"""How many frames above a line of user code are searched for its cell."""
 
 _MOST = 4096
-"""Lines that are remembered."""
+"""How many lines are remembered."""
 
 _kinds: dict[str, int] = {}
 _spots: dict[tuple[int, int], Spot] = {}
 
 
 class Spot:
-    """One instruction of a person's code; its line is worked out once."""
+    """One instruction of user code; its line is computed once."""
 
     __slots__ = ("code", "place")
 
     def __init__(self, code: CodeType, line: int) -> None:
-        self.code = code  # keeps its id from being given to another
+        self.code = code  # keeps its id from being reused
         self.place = place_of(code, line)
 
     @property
     def text(self) -> str:
-        """What stands there; empty where that is not known."""
+        """The text of the line; empty if unknown."""
         return text_of(self.code, self.place.line)
 
 
 def place_of(code: CodeType, line: int) -> Place:
-    """Tell a line of some code."""
+    """The place of a line of code."""
     cell = cell_of(code.co_filename)
     scope = code.co_name
     if scope.startswith("<"):  # a lambda, a comprehension: the function around it
@@ -93,18 +93,18 @@ def place_of(code: CodeType, line: int) -> Place:
 
 
 def text_of(code: CodeType, line: int) -> str:
-    """What stands in a line of some code; empty where that is not known."""
+    """The text of a line of code; empty if unknown."""
     if not is_cell(code.co_filename):
         linecache.checkcache(code.co_filename)  # it may have been edited and loaded again
     return linecache.getline(code.co_filename, line).strip()
 
 
 def spot(frame: FrameType | None) -> tuple[Spot | None, Spot | None, str]:
-    """Find the person's line above a frame.
+    """Find the user's line above a frame.
 
     Returns:
         The innermost line outside of torch, rankbook and the standard library; the cell's line that
-        led there, if that is another one; and the function of torch's that was called there.
+        led there, if that is another one; and the torch function that was called there.
     """
     function = ""
     kinds = _kinds
@@ -122,24 +122,24 @@ def spot(frame: FrameType | None) -> tuple[Spot | None, Spot | None, str]:
         elif kind == _OTHERS:
             return _spot(frame), _cell_above(frame), function
         elif kind == _AGENT:
-            break  # no person called it: an engine joins or leaves a group
+            break  # no user code called it: an engine joins or leaves a group
         frame = frame.f_back
     return None, None, function
 
 
 def is_entrance(filename: str) -> bool:
-    """Whether code of that file calls a script, or a test: cells above it are not the person's."""
+    """Whether code of that file calls a script, or a test: cells above it do not count."""
     return filename in _ENTRANCES
 
 
 def line_of_call(frame: FrameType | None) -> str:
-    """Say which line of a person's led to a frame: :attr:`rankbook.models.calls.Making.line`."""
+    """Say which line of user code led to a frame: :attr:`rankbook.models.calls.Making.line`."""
     found, cell, _ = spot(frame)
     return in_words(found, cell)
 
 
 def in_words(found: Spot | None, cell: Spot | None) -> str:
-    """Say a line of a person's, and the cell's that led there; empty if there is none."""
+    """Name a line of user code, and the line of a cell that led there; empty if there is none."""
     if found is None:
         return ""
     place = f"{found.place}, called from {cell.place}" if cell else str(found.place)
@@ -163,7 +163,7 @@ def lines_of_a_person(frame: FrameType | None) -> tuple[tuple[CodeType, int], ..
 
 
 def innermost(thread: int) -> Place | None:
-    """The person's line in which a thread stands just now."""
+    """The present line of user code of a thread."""
     found, _, _ = spot(sys._current_frames().get(thread))
     return found.place if found else None
 
@@ -174,7 +174,7 @@ def is_of_rankbook(code: CodeType) -> bool:
 
 
 def is_told_of(frame: FrameType | None) -> bool:
-    """Whether a function that stands in for one of torch's is above a frame."""
+    """Whether one of our replacements of torch functions is above a frame."""
     while frame is not None:
         if frame.f_code.co_filename in _STAND_INS:
             return True

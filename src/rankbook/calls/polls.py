@@ -1,8 +1,8 @@
-"""Threads that ask for an answer again and again, in place of waiting for it.
+"""Threads that poll for an answer instead of waiting for it.
 
 ``while not work.is_completed(): time.sleep(0.01)`` waits as ``work.wait()`` does, in Python. A
-thread polls if it has asked for the same open calls since, and neither called nor ended one; what
-else it does between two answers, only its loop says: see ``loops``.
+thread polls if it has asked for the same open calls since, and neither called nor ended one. Only
+its loop tells what else it does between two answers: see ``loops``.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from rankbook.models.calls import POLL, Wait
 __all__ = ["Poll", "Polls"]
 
 _PATIENCE = 200_000_000
-"""Nanoseconds, beside twice the longest pause so far, after which a thread asks no longer."""
+"""Nanoseconds, plus twice the longest pause so far, after which a thread no longer polls."""
 
 
 class Poll:
-    """What one thread has asked for without a break.
+    """The uninterrupted questions of one thread.
 
     Attributes:
         record: The first of the calls that it asks for.
-        began: When it was first told that one is open, ns since the epoch.
+        began: When it first learned that one is open, ns since the epoch.
     """
 
     __slots__ = (
@@ -51,7 +51,7 @@ class Poll:
         self._lines = lines_of_a_person(frame)
 
     def goes_on(self, record: Record, mark: tuple[int, int]) -> bool:
-        """Note that the thread has asked again; whether nothing has happened meanwhile."""
+        """Note that the thread asked again; return whether nothing happened since."""
         if mark != self._mark:
             return False
         now = time_ns()
@@ -63,12 +63,12 @@ class Poll:
         return True
 
     def lasts(self, mark: tuple[int, int]) -> bool:
-        """Whether the thread still asks, as far as its pauses tell."""
+        """Whether the thread still polls, judging by its pauses."""
         is_soon = time_ns() - self._seen <= 2 * self._longest + _PATIENCE
         return self._times > 0 and mark == self._mark and is_soon
 
     def told(self, thread: int) -> Wait:
-        """What others may know of it."""
+        """The poll in the form for others."""
         return Wait(
             POLL,
             thread,
@@ -88,12 +88,12 @@ class Polls:
         self._by_thread: dict[int, Poll] = {}
 
     def asked(self, record: Record, mark: tuple[int, int], frame: FrameType) -> None:
-        """Note that this thread was told that a call is open.
+        """Note that this thread learned that a call is open.
 
         Args:
             record: The call.
-            mark: Differs between two moments if something was called or has ended meanwhile.
-            frame: What has asked.
+            mark: A value that changes when a call is issued or ends.
+            frame: The asking frame.
         """
         thread = get_ident()
         poll = self._by_thread.get(thread)
@@ -101,7 +101,7 @@ class Polls:
             self._by_thread[thread] = Poll(record, mark, frame)
 
     def present(self, mark: tuple[int, int]) -> dict[int, Poll]:
-        """By thread, what it asks for just now."""
+        """The present poll of each thread."""
         found = self._by_thread.copy()
         return {thread: poll for thread, poll in found.items() if poll.lasts(mark)}
 

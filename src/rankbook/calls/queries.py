@@ -1,4 +1,4 @@
-"""What is asked of the calls that an account keeps: which of them, and which of those are open."""
+"""Queries on the calls of an account: which of them, and which of those are open."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def latest(
 
 
 def as_collective(records: Sequence[Record], slot: Slot) -> Call | None:
-    """Find what was called as one collective of a group; None if it is not kept."""
+    """Find the call with a number in a group; None if it is not kept."""
     for record in reversed(records):
         group = record.group
         found = Slot(group.key, group.ranks, group.generation, record.number)

@@ -1,4 +1,4 @@
-"""What the account keeps of a call while the call is fresh: quick to make, read as a ``Call``."""
+"""The account's record of a recent call: quick to make, read as a ``Call``."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ __all__ = [
 P2P = {"send", "recv"}
 
 REFUSED = 0
-"""In place of its number, of a call that torch has refused."""
+"""The number of a call that torch refused."""
 
 _SHAPES = 64
-"""Tensors of a call whose shapes are kept."""
+"""How many tensors of a call have their shapes kept."""
 
 
 class Group:
@@ -82,7 +82,7 @@ class Group:
         return next(numbers)
 
     def give_back(self, record: Record) -> None:
-        """Have the next call take the number of one that torch has refused.
+        """Reuse the number of a call that torch refused for the next call.
 
         Unless another thread has called meanwhile.
         """
@@ -99,7 +99,7 @@ class Group:
 
 
 class Site:
-    """One operation at one line: what is the same each time that it is called there."""
+    """One operation at one line: the common part of its calls there."""
 
     __slots__ = ("cell", "function", "known", "op", "reduce_op", "serial", "spot")
 
@@ -112,13 +112,13 @@ class Site:
         self.spot = spot
         self.cell = cell
         self.serial = 0
-        """Its number in the file of the last calls; 0: it has not been there."""
+        """Its number in the file of the last calls; 0 if it is not there."""
         self.known: tuple[int, Any, int | None, bool, tuple[int, int]] | None = None
-        """Of its latest call with one tensor or none: how much, and what was worked out of it."""
+        """The size of its latest call with one tensor or none, and values derived from it."""
 
 
 class Record:
-    """A call; what is not yet known of it is filled in later, by any thread."""
+    """A call; unknown parts are filled in later, by any thread."""
 
     __slots__ = (
         "awaited",
@@ -166,7 +166,7 @@ class Record:
     work: Any
     """The ``Work`` of a call that is not known to be done; None where it is, or ``seen`` has it."""
     seen: Callable[[], Any] | None
-    """Gives the ``Work`` of a call on a stream, as long as somebody has it."""
+    """Returns the ``Work`` of a call on a stream, while a reference to it exists."""
 
 
 def nbytes(record: Record) -> int:
@@ -178,7 +178,7 @@ def nbytes(record: Record) -> int:
 
 
 def what_must_agree(record: Record) -> tuple[object, ...]:
-    """What all ranks must have called alike, of a collective."""
+    """The part of a collective that must be equal on all ranks."""
     site = record.site
     is_even = site.op in SAME_SIZE or (record.group.is_gloo and site.op in SAME_SIZE_ON_GLOO)
     sized = record.elements if is_even else None
@@ -187,7 +187,7 @@ def what_must_agree(record: Record) -> tuple[object, ...]:
 
 
 def to_call(record: Record) -> Call:
-    """Make of a record what others may keep."""
+    """The record in a form that others may keep."""
     group, site = record.group, record.site
     return Call(
         id=record.id,
@@ -233,7 +233,7 @@ def measure(record: Record, tensors: Sequence[Any]) -> None:
 
 def handle_of(record: Record) -> Any:
     """The ``Work`` of a call; None where it is gone."""
-    seen = record.seen  # another thread may let go of it
+    seen = record.seen  # another thread may drop it
     return record.work if seen is None else seen()
 
 
@@ -243,7 +243,7 @@ def is_from_anyone(record: Record) -> bool:
 
 
 def is_open(record: Record) -> bool:
-    """Whether a call is not known to be done, and may still be heard of."""
+    """Whether a call is not known to be done, and its end may still be seen."""
     if record.completed:
         return False
     return (

@@ -1,8 +1,8 @@
-"""Where calls of ``torch.distributed`` are seen, and where in their arguments stands what.
+"""The entry points of ``torch.distributed`` calls, and the positions of their arguments.
 
-Two doors lead to the backends. Python's calls come through a method of ``ProcessGroup``; what C++
-issues, as DDP's reducer and the functional collectives do, through torch's dispatcher alone. The
-tables name the operation, and the positions of what is to be known.
+Two ways lead to the backends. Python's calls come through a method of ``ProcessGroup``; calls
+issued in C++, by DDP's reducer and the functional collectives, only through torch's dispatcher. The
+tables give the operation, and the positions of the needed arguments.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Tap:
-    """How to read the arguments of one entry point: their positions, None for what is not there."""
+    """How to read the arguments of one entry point: their positions, None for missing ones."""
 
     op: str
     tensors: int | None
-    """Those that say how much: what this rank gives, or takes where not every rank gives."""
+    """The tensors that set the size: this rank's inputs, or outputs if not all have inputs."""
     group: int = -1
-    """Of a method, it is the object."""
+    """The process group; for a method, its object."""
     reduces: int | None = None
     root: int | None = None
     peer: int | None = None
@@ -70,7 +70,7 @@ METHODS = {
     "scatter": Tap("scatter", 0, root=2),
     "send": Tap("send", 0, peer=1, tag=2),
 }
-"""Of the class ``ProcessGroup``. Reduce operation and root stand there, or in options there."""
+"""Methods of ``ProcessGroup``. Reduce operation and root are at these positions, or in options."""
 
 OPS = {
     "_allgather_base_": Tap("all_gather_into_tensor", 1, 2),
@@ -95,7 +95,7 @@ OPS = {
     "scatter_": Tap("scatter", 0, 2, root=3),
     "send": Tap("send", 0, 1, peer=2, tag=3),
 }
-"""Of the dispatcher's ``c10d``: the last door before a backend, for all that is issued."""
+"""Operators of the dispatcher's ``c10d``, the last step before a backend."""
 
 FUNCTIONAL = {
     "all_gather_into_tensor": Tap("all_gather_into_tensor", 0, 2),
@@ -114,7 +114,7 @@ FUNCTIONAL = {
     "reduce_scatter_tensor_coalesced": Tap("reduce_scatter_tensor_coalesced", 0, 3, reduces=1),
     "reduce_scatter_tensor_out": Tap("reduce_scatter_tensor", 0, 3, reduces=1),
 }
-"""Of the dispatcher's ``_c10d_functional``, where also compiled code arrives."""
+"""Operators of the dispatcher's ``_c10d_functional``, which compiled code calls, too."""
 
 REDUCTIONS = {
     hash(value): name.lower() for name, value in c10d.ReduceOp.RedOpType.__members__.items()
@@ -123,15 +123,15 @@ REDUCTIONS = {
 
 
 def reduction(value: Any) -> str:
-    """Name a reduce operation, as it stands at any of the doors: ``sum``, ``max`` and so on."""
+    """Name a reduce operation in any of its forms: ``sum``, ``max`` and so on."""
     if isinstance(value, torch.ScriptObject):
         op = getattr(value, "op", None)  # torch 2.9 does not say
         return "" if op is None else REDUCTIONS[op()]
     if isinstance(value, str):
         return value.lower()
-    if value is None:  # what torch takes then
+    if value is None:  # torch's default
         return "sum"
-    # Options have one. The hash of one is its number: to compare two takes microseconds.
+    # The hash of an operation is its number: comparing two objects takes microseconds.
     return REDUCTIONS[hash(getattr(value, "reduceOp", value))]
 
 

@@ -1,6 +1,6 @@
-"""What the threads of a process do of ``torch.distributed`` just now: issue a call, or wait.
+"""The present activity of threads in ``torch.distributed``: issuing a call, or waiting.
 
-A thread writes of itself alone, and never of another one, so that nothing here needs a lock.
+A thread writes only about itself, so nothing here needs a lock.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from rankbook.models.calls import Wait
 __all__ = ["Awaited", "Waits", "seconds"]
 
 _SOON = 60.0
-"""Seconds of a timeout of its own up to which a wait is left to end by itself."""
+"""The longest timeout, seconds, for which a wait is left to end by itself."""
 
 Awaited = tuple[int, str, Record | None, float | None, Sequence[str]]
-"""When a wait began (ns since the epoch), its kind, the call, the timeout of its own, and the keys
-of a store."""
+"""When a wait began (ns since the epoch), its kind, the call, its own timeout, and the keys of a
+store."""
 
 
 class Waits:
     """The waits of a process, by thread; also the calls that are being issued.
 
     Attributes:
-        doing: By thread, its wait; or the call that it has issued last, which says whether it still
-            does. What issues a call waits no longer, even if an interrupt has kept that from being
-            announced.
-        polls: The threads that ask whether a call is done, again and again.
+        doing: By thread, its wait, or the call that it issued last, which says whether it is still
+            being issued. A thread that issues a call no longer waits, even if an interrupt
+            prevented that announcement.
+        polls: The threads that poll whether a call is done.
     """
 
     def __init__(self, counts: Counts, box: BlackBox | None) -> None:
-        """Begin without any.
+        """Start without waits.
 
         Args:
-            counts: Is told how long threads have waited.
-            box: Is told which calls are waited for.
+            counts: Gets the durations of waits.
+            box: Gets the calls that are waited for.
         """
         self.polls = Polls()
         self._counts = counts
@@ -61,7 +61,7 @@ class Waits:
         """Announce that this thread begins to wait.
 
         Returns:
-            What it did already, to be given to :meth:`end`.
+            Its former activity, for :meth:`end`.
         """
         thread = get_ident()
         outer = self.doing.get(thread)
@@ -83,12 +83,12 @@ class Waits:
             self._counts.present.waiting += time_ns() - ended[0]
 
     def of_this_thread(self) -> Awaited | None:
-        """What this thread waits for."""
+        """The wait of this thread."""
         present = self.doing.get(get_ident())
         return present if type(present) is tuple else None
 
     def issued_here(self) -> Record | None:
-        """The call that this thread has issued last; None if it waits, or has issued none."""
+        """The call that this thread issued last; None if it waits, or issued none."""
         latest = self.doing.get(get_ident())
         return latest if isinstance(latest, Record) else None
 
@@ -100,12 +100,12 @@ class Waits:
         """What each thread waits for; also to be given a handle, or asks for.
 
         Args:
-            mark: Differs between two moments if something was called or has ended meanwhile.
+            mark: A value that changes when a call is issued or ends.
         """
         present = self.doing.copy()
         threads = _current_frames()
-        # An interrupt may have kept a wait from announcing its end: a function of ours must be on
-        # the stack of a thread that waits.
+        # An interrupt may have kept a wait from announcing its end: a waiting thread must have one
+        # of our functions on its stack.
         telling = {thread for thread, frame in threads.items() if is_told_of(frame)}
         found: dict[int, Wait] = {}
         for thread, doing in present.items():
@@ -121,12 +121,12 @@ class Waits:
 
 
 def seconds(timeout: Any) -> float | None:
-    """A timeout in seconds; None: it is none that torch takes."""
+    """A timeout in seconds; None if torch does not accept it."""
     return timeout.total_seconds() if isinstance(timeout, timedelta) else None
 
 
 def _told(doing: Awaited | Record, thread: int) -> Wait | None:
-    """What others may know of what a thread does; None of a call that was issued."""
+    """A thread's activity in the form for others; None for a call that was issued."""
     if isinstance(doing, Record):
         if doing.returned or doing.completed:
             return None

@@ -16,7 +16,7 @@ class End(IntEnum):
     FINE = 0
     """Done; of ``why``: nobody waits in vain."""
     FAILED = 1
-    """Code of yours raised on a rank."""
+    """Your code raised on a rank."""
     USAGE = 2
     """The command line makes no sense."""
     NO_CLUSTER = 3

@@ -19,7 +19,7 @@ __all__ = ["acting_on", "choose", "looking_at", "running"]
 
 
 def running() -> list[Running]:
-    """The clusters of yours that run on this host, oldest first."""
+    """Your clusters that run on this host, oldest first."""
     return all_running(sorted(Path(get_ipython_dir()).glob("profile_*/security")))
 
 

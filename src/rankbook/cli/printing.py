@@ -1,4 +1,4 @@
-"""Printing for a person, or as JSON for a program."""
+"""Printing for a user, or as JSON for a program."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def say(options: Namespace, text: str, said: Any) -> None:
 
     Args:
         options: ``json`` says how.
-        text: For a person.
+        text: For a user.
         said: The same in JSON's types.
     """
     print(json.dumps(said, indent=2) if options.json else text, flush=True)  # noqa: T201
 
 
 def since(moment: float) -> str:
-    """A moment as a person writes it.
+    """A moment as a user writes it.
 
     Args:
         moment: Seconds since 1970.

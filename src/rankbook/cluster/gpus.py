@@ -21,11 +21,11 @@ def visible_gpus(
 ) -> int:
     """Count the GPUs that engines started here could use.
 
-    The driver is asked, so torch is not needed; the engines later report what they really see.
+    It asks the driver and does not need torch; the engines later report what they really see.
 
     Args:
         asked: A list such as ``0,1``, as in ``%dist_init --gpus``; empty for all.
-        environ: Where ``CUDA_VISIBLE_DEVICES`` may narrow them.
+        environ: The environment, whose ``CUDA_VISIBLE_DEVICES`` may restrict them.
         root: ``/``, or what a test puts in its place.
 
     Returns:
@@ -35,20 +35,20 @@ def visible_gpus(
     visible = asked or environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return installed
-    # CUDA takes the entries up to the first that is no device: "-1" hides them all.
+    # CUDA takes the entries up to the first invalid one: "-1" hides all devices.
     named = list(takewhile(lambda name: _is_device(name, installed), _names(visible)))
     is_one_twice = len(set(named)) < len(named)  # CUDA shows none then
     return 0 if is_one_twice else min(installed, len(named))
 
 
 def check_form(asked: str) -> None:
-    """Refuse what CUDA would not understand, of which it would say nothing.
+    """Refuse entries that CUDA would silently ignore.
 
     Args:
         asked: A list such as ``0,1``, as in ``%dist_init --gpus``; empty for all.
 
     Raises:
-        InputError: Something in it is not a GPU, or is there twice.
+        InputError: An entry is not a GPU, or is repeated.
     """
     names = _names(asked.rstrip(",")) if asked else []
     for name in names:
@@ -70,7 +70,7 @@ def check_asked(asked: str, root: Path = Path("/")) -> None:
         root: ``/``, or what a test puts in its place.
 
     Raises:
-        DeviceError: It does not have one of them.
+        DeviceError: The machine lacks one of them.
         InputError: See :func:`check_form`.
     """
     check_form(asked)
@@ -91,7 +91,7 @@ def _names(devices: str) -> list[str]:
 
 
 def _is_device(name: str, installed: int) -> bool:
-    """Whether CUDA takes this for a device on a machine with so many."""
+    """Whether CUDA accepts this as a device on a machine with so many."""
     if not _DEVICE.fullmatch(name):
         return False
     return not name.isdecimal() or int(name) < installed

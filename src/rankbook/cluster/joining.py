@@ -1,4 +1,4 @@
-"""Joining engines of ipyparallel's own: finding their cluster, making them answer our requests."""
+"""Joining engines that ipyparallel started: finding their cluster, making them answer requests."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def profile_dir_of(profile: str | None) -> Path:
 
 
 def connection_file_of(profile: str | None, cluster_id: str | None) -> Path:
-    """Where the controller of a cluster writes how clients reach it.
+    """The file in which the controller of a cluster writes how clients reach it.
 
     Args:
         profile: IPython profile, None is the default one.
@@ -72,7 +72,7 @@ def connection_file_of(profile: str | None, cluster_id: str | None) -> Path:
 def wake_agents(client: ipyparallel.Client, channel: Channel) -> None:
     """Make the engines of a running cluster answer requests.
 
-    Engines that answer already, since an earlier session, are left alone: they may be busy.
+    Engines that already answer, from an earlier session, are left alone: they may be busy.
 
     Raises:
         EngineError: Some engine has no rankbook, or one that does not load.
@@ -81,7 +81,7 @@ def wake_agents(client: ipyparallel.Client, channel: Channel) -> None:
     try:
         channel.wait(call, _ANSWERS_WITHIN)
         installing = _install_on(client, sorted(call.pending))
-        # An engine that has an agent and is slow answers before its main thread is free.
+        # A slow engine with an agent answers before its main thread is free.
         channel.wait(
             call, until=lambda: all(r.ready() for e, r in installing.items() if e in call.pending)
         )
@@ -102,12 +102,12 @@ def install_agents(client: ipyparallel.Client) -> None:
 
 
 def facts_of(channel: Channel, engines: Iterable[int], address: str) -> list[EngineFacts]:
-    """Ask engines where they stand; they answer whatever they do.
+    """Ask engines for their facts; they answer at any time.
 
     Args:
         channel: To them.
         engines: Their ids.
-        address: Where the controller listens, for an engine to find which of its own leads there.
+        address: The controller's address, for an engine to find its own address on that route.
 
     Raises:
         EngineError: One has another version of rankbook; the message names both, and the host.
@@ -138,7 +138,7 @@ def refuse_other_versions(facts: Sequence[EngineFacts]) -> None:
 
 
 def warn_of_newer_torch(facts: Sequence[EngineFacts]) -> None:
-    """Warn, in one line, of engines whose torch is newer than any that was tested."""
+    """Warn in one line about engines whose torch is newer than the newest tested one."""
     for engine in facts:
         torch = dict(engine.versions).get("torch", "")
         numbers = re.match(r"(\d+)\.(\d+)", torch)
@@ -154,7 +154,7 @@ def warn_of_newer_torch(facts: Sequence[EngineFacts]) -> None:
 
 
 def warn_of_lacks(facts: Sequence[EngineFacts]) -> None:
-    """Warn, once for each thing, of what does not work with the engines' torch."""
+    """Warn, once for each lack, about what does not work with the engines' torch."""
     for lack in dict.fromkeys(lack for engine in facts for lack in engine.lacking):
         torch = next(dict(engine.versions).get("torch", "") for engine in facts)
         warnings.warn(f"With torch {torch}, {lack}", stacklevel=3)
@@ -183,7 +183,7 @@ def _check(engine: int, result: Any) -> None:
 
 
 def _install_agent() -> tuple[str, str]:
-    """Runs on an engine, perhaps without rankbook; returns its host, and what is wrong or ""."""
+    """Runs on an engine, perhaps without rankbook; returns its host, and the problem or ""."""
     import socket
 
     host = socket.gethostname()
@@ -193,12 +193,12 @@ def _install_agent() -> tuple[str, str]:
         from rankbook.engine import agent
 
         agent.install(IPEngine.instance().kernel)
-    except Exception as error:  # noqa: BLE001 - the notebook is told, with the host
+    except Exception as error:  # noqa: BLE001 - reported to the notebook, with the host
         return host, f"{type(error).__name__}: {error}"
     return host, ""
 
 
-# ipyparallel imports a function's module on the engine, unless it is __main__: then it sends code.
+# ipyparallel imports a function's module on the engine; for __main__ it sends the code.
 _install_agent.__module__ = "__main__"
 
 

@@ -30,12 +30,12 @@ __all__ = [
 LOOPBACK = "127.0.0.1"
 
 NCCL_SHARES_FROM = (2, 30)
-"""The first NCCL that lets several ranks have one GPU, with NCCL_MULTI_RANK_GPU_ENABLE=1."""
+"""The first NCCL that lets several ranks share a GPU, with NCCL_MULTI_RANK_GPU_ENABLE=1."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where one rank stands."""
+    """The place of one rank."""
 
     rank: int
     engine: int
@@ -45,14 +45,14 @@ class Place:
     gpus: int
     """GPUs that the engine may use."""
     nccl: str = ""
-    """The version of its NCCL; empty: it has none."""
+    """The version of its NCCL; empty if it has none."""
     unusable_gpus: str = ""
-    """Why its torch can use none of the GPUs that its host has; empty: it can, or has none."""
+    """Why its torch cannot use its host's GPUs; empty if it can, or there are none."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where every rank stands, by rank."""
+    """The place of every rank, by rank."""
 
     places: tuple[Place, ...]
     spare: tuple[int, ...]
@@ -76,7 +76,7 @@ class Placement:
         return tuple(p.engine for p in self.places)
 
     def hosts_within(self, ranks: Collection[int]) -> dict[str, list[int]]:
-        """By host, there ranks: of the hosts all of whose ranks are among ``ranks``."""
+        """The ranks of each host all of whose ranks are among ``ranks``."""
         by_host: dict[str, list[int]] = {}
         for one in self.places:
             by_host.setdefault(one.host, []).append(one.rank)
@@ -91,10 +91,10 @@ def place(
     Args:
         facts: What every engine of the cluster reports.
         world_size: Number of ranks; None takes every engine.
-        before: Engines that have been ranks so far, by rank: they come first, in that order.
+        before: Engines that were ranks before, by rank: they come first, in that order.
 
     Returns:
-        The placement. Hosts stand in the order of their first engine.
+        The placement, with hosts in the order of their first engine.
 
     Raises:
         InputError: There are fewer engines than ranks.
@@ -142,10 +142,10 @@ def replace_engines(
 ) -> Placement:
     """Give the places of some ranks to other engines; the others keep theirs.
 
-    A new engine stands on the same host, with the same local rank, and so the same GPU.
+    A new engine is on the same host, with the same local rank, and so the same GPU.
 
     Args:
-        placement: Where the ranks have stood.
+        placement: The present places of the ranks.
         ranks: Those whose engines leave.
         facts: What every living engine reports.
 
@@ -202,13 +202,13 @@ def choose_backend(placement: Placement, asked: str | None, *, share_gpus: bool 
     """Decide on the backend, and refuse one that does not fit this placement.
 
     Args:
-        placement: Where the ranks stand.
-        asked: The backend asked for; None is the default: ``nccl`` where it fits, else ``gloo``.
-        share_gpus: Whether several ranks of a host may have the same GPU.
+        placement: The places of the ranks.
+        asked: The requested backend; None is the default: ``nccl`` where it fits, else ``gloo``.
+        share_gpus: Whether several ranks of a host may share a GPU.
 
     Raises:
         BackendError: torch does not know the name, or some rank's was built without NCCL.
-        DeviceError: NCCL is asked for, and some rank has no GPU of its own, or can share none.
+        DeviceError: NCCL is requested, and some rank neither has its own GPU nor can share one.
     """
     if share_gpus:
         return _choose_where_gpus_are_shared(placement, asked)
@@ -246,7 +246,7 @@ def _check_nccl(placement: Placement, without: Sequence[Place]) -> None:
 
 
 def _choose_where_gpus_are_shared(placement: Placement, asked: str | None) -> str:
-    """NCCL has to be new enough for that; gloo takes tensors of any GPU."""
+    """Refuse to share GPUs with an old NCCL; gloo takes tensors of any GPU."""
     names = set() if asked is None else check_backend(asked)
     if bare := next((p for p in placement.places if not p.gpus), None):
         raise DeviceError(
@@ -266,7 +266,7 @@ def _choose_where_gpus_are_shared(placement: Placement, asked: str | None) -> st
 
 
 def _version(text: str) -> tuple[int, ...]:
-    """``2.30.7`` as numbers that compare; empty where it is none."""
+    """``2.30.7`` as comparable numbers; empty if it is not a version."""
     return tuple(map(int, re.findall(r"\d+", text)))
 
 

@@ -24,7 +24,7 @@ from rankbook.words import how_ended
 __all__ = ["Pool"]
 
 _OTHERS = 2.0
-"""Seconds for the keeper to tell others of an engine's end, before the controller does."""
+"""Seconds for the keeper to report an engine's end to others, before the controller does."""
 
 
 class Pool:
@@ -33,8 +33,8 @@ class Pool:
     Make one with :meth:`start` or :meth:`join`.
 
     Args:
-        launcher: Started.
-        wire: To the launcher's engines.
+        launcher: The started launcher.
+        wire: The wire to its engines.
     """
 
     def __init__(self, launcher: Launcher, wire: Wire) -> None:
@@ -43,7 +43,7 @@ class Pool:
         self.channel = Channel(wire)
         self.on_end: Callable[[int, int | None], None] = _ignore
         """Called with engine and status, in another thread, when an engine ends; the status is an
-        exit code, or minus a signal, or None if nobody knows."""
+        exit code, or minus a signal, or None if unknown."""
         self._closed = False
         self._ended: dict[int, int | None] = {}
         self._follow()
@@ -55,9 +55,9 @@ class Pool:
         """Start a cluster and wait for its engines.
 
         Args:
-            launcher: Not started.
+            launcher: The launcher, not started.
             nproc: Number of engines.
-            progress: Says what is waited for, and lets another thread give up.
+            progress: Shows what the start waits for, and lets another thread give up.
 
         Raises:
             ClusterError: It did not come up, or its engines not within the launcher's patience.
@@ -81,7 +81,7 @@ class Pool:
             profile: IPython profile whose cluster it is.
             cluster_id: As ``ipcluster list`` shows it.
             connection_file: ``ipcontroller-…-client.json``, instead of the two above.
-            is_used: False: the keeper of a kept cluster is not to know, because it is the one.
+            is_used: False where the keeper of a kept cluster itself joins, which is not a use.
 
         Raises:
             ClusterError: There is no such cluster, or it does not answer.
@@ -95,7 +95,7 @@ class Pool:
             pool = cls(launcher, ClientWire(launcher.start(nproc)))
             pool.wait_for(nproc, launcher.timeout)
         except BaseException as error:
-            # What fails while it is stopped must not hide why.
+            # A failure of the stop must not hide the reason.
             with suppress(Exception):
                 (launcher.stop if pool is None else pool.close)()
             if isinstance(error, RankbookError) or not isinstance(error, Exception):
@@ -108,7 +108,7 @@ class Pool:
 
     @property
     def cluster_id(self) -> str:
-        """What other notebooks join the cluster by."""
+        """The id with which other notebooks join the cluster."""
         return self.launcher.cluster_id
 
     @property
@@ -137,7 +137,7 @@ class Pool:
         return "" if self.can_grow else self.launcher.instead
 
     def why_lost(self, engine: int) -> str:
-        """Why an engine ended that did not end by itself; empty if it did, or nobody knows."""
+        """Why an engine was ended from outside; empty if it was not, or the reason is unknown."""
         return self.launcher.why_lost(engine)
 
     def refuse_growth(self) -> None:
@@ -149,7 +149,7 @@ class Pool:
         self.launcher.refuse_add()
 
     def grow(self, n: int, timeout: float = 60.0) -> None:
-        """Start ``n`` more engines beside those that run.
+        """Start ``n`` more engines.
 
         Raises:
             ClusterError: The launcher cannot, or the engines did not come.
@@ -158,7 +158,7 @@ class Pool:
 
         def came() -> bool:
             self._refuse_ended(new)
-            # By their ids, not their number: one that has just ended may still be counted.
+            # By ids, not by number: an engine that has just ended may still be counted.
             return new <= set(self.engines)
 
         self._wait(came, timeout, f"Not all of {n} new engines came")
@@ -196,7 +196,7 @@ class Pool:
         self.launcher.keep_on()
 
     def wait_for(self, n: int, timeout: float, old: Collection[int] = ()) -> None:
-        """Wait until ``n`` engines can be reached and answer, whatever becomes of ``old`` ones.
+        """Wait until ``n`` engines can be reached and answer, whatever happens to ``old`` ones.
 
         Raises:
             ClusterError: They do not within ``timeout`` seconds, or something ended meanwhile.
@@ -208,17 +208,17 @@ class Pool:
             self._refuse_ended(set(self._ended) - set(old))
             return len(self.engines) >= n
 
-        if n:  # in a cluster that was joined, none is awaited, and some may have ended
+        if n:  # in a joined cluster none is awaited, and some may have ended
             self._wait(came, timeout, failure)
         self.launcher.make_answer(self.channel)
 
     def facts(self, engines: Iterable[int] | None = None) -> list[EngineFacts]:
-        """Ask engines, or all, where they stand; see :func:`.facts_of`."""
+        """Ask some engines, or all, for their facts; see :func:`.facts_of`."""
         asked = self.engines if engines is None else engines
         return facts_of(self.channel, asked, self.launcher.address or self.wire.address)
 
     def last_words(self, engine: int) -> list[str]:
-        """The last lines that an engine wrote past Python, oldest first; none if unknown."""
+        """The last lines of an engine that bypassed Python, oldest first; none if unknown."""
         return self.launcher.log_tail(engine)
 
     @property
@@ -235,10 +235,10 @@ class Pool:
         self.launcher.keep(hours, ranks)
 
     def close(self, *, leave: bool = False) -> None:
-        """Stop what was started here or kept; leave a cluster that was joined. Idempotent.
+        """Stop a cluster that was started here or is kept; leave a joined one. Idempotent.
 
         Args:
-            leave: Leave one that is kept, too.
+            leave: Leave a kept one, too.
         """
         was_closed, self._closed = self._closed, True
         if was_closed:
@@ -274,7 +274,7 @@ class Pool:
             raise SessionError("The session was shut down meanwhile.")
 
     def _follow(self) -> None:
-        """Hear from now on, in a thread, what the launcher reports of its engines."""
+        """Follow the launcher's reports about its engines from now on, in a thread."""
         events = self.launcher.events()
 
         def take_all() -> None:
@@ -288,13 +288,13 @@ class Pool:
             self.channel.know({event.engine: event.uuid})
             return
         self._ended[event.engine] = event.status
-        # In this order: a caller that waits for the engine must find out how it ended.
+        # In this order: a caller that waits for the engine must learn how it ended.
         self.on_end(event.engine, event.status)
         self.channel.engine_gone(event.engine)
-        # Others who use a kept cluster must not hear of it from the controller first, which does
+        # Other users of a kept cluster must not learn of it from the controller first, which does
         # not know how it ended.
         self.wire.unregister(event.engine, _OTHERS if self.is_kept else 0.0)
 
 
 def _ignore(engine: int, status: int | None) -> None:
-    """Nobody listens for the ends of engines."""
+    """Ignore the end of an engine."""

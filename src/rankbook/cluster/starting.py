@@ -1,4 +1,4 @@
-"""Starting a cluster: in a thread of its own, while a person is told what it waits for."""
+"""Starting a cluster in its own thread, while showing what the start waits for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rankbook.cluster.launchers.base import Launcher, Progress
 from rankbook.errors import RankbookError
 
-# What needs ipyparallel is imported when it is used: loading the extension must stay quick.
+# Modules that need ipyparallel are imported when used: loading the extension must stay quick.
 if TYPE_CHECKING:
     from rankbook.cluster.pool import Pool
 
@@ -23,16 +23,16 @@ _POLL = 0.1
 def start_pool(make: Callable[[], Launcher], count: int) -> Pool:
     """Start engines; Ctrl-C leaves none of them running.
 
-    What the start waits for, a job that is pending, say, is printed.
+    It prints what the start waits for, such as a pending job.
 
     Args:
-        make: Makes the launcher; it is called in another thread.
+        make: Makes the launcher; called in another thread.
         count: Number of engines to wait for.
 
     Raises:
         RankbookError: The start failed; nothing that was started is left running.
     """
-    # In a thread of its own: Ctrl-C must not hit between starting a process and knowing it.
+    # In its own thread: Ctrl-C must not hit between starting a process and recording it.
     with ThreadPoolExecutor(1, "rankbook-start") as executor:
         progress = Progress()
         starting = executor.submit(_start_launcher, make, count, progress)
@@ -47,7 +47,7 @@ def start_pool(make: Callable[[], Launcher], count: int) -> Pool:
 
 
 def _start_launcher(make: Callable[[], Launcher], count: int, progress: Progress) -> Pool:
-    # First the launcher: of local ranks it is a process that imports torch meanwhile.
+    # The launcher first: for local ranks it starts a process that imports torch meanwhile.
     launcher = make()
     from rankbook.cluster.pool import Pool
 
@@ -55,11 +55,11 @@ def _start_launcher(make: Callable[[], Launcher], count: int, progress: Progress
 
 
 def _tell_until_done(starting: Future[Pool], progress: Progress) -> None:
-    """Print what a start waits for, each time that this changes."""
+    """Print what a start waits for, whenever that changes."""
     printed = ""
     while not starting.done():
         if (now := progress.waits_for) != printed:
             printed = now
             if printed:
-                print(printed, flush=True)  # noqa: T201 - what a person waits for
+                print(printed, flush=True)  # noqa: T201 - what the user waits for
         wait([starting], timeout=_POLL)

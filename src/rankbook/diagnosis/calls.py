@@ -80,7 +80,7 @@ _SAME_SIZE_ON_GLOO = _SAME_SIZE | {"all_gather", "reduce_scatter"}
 
 @cache
 def name(op: str) -> str:
-    """The function that a person calls: ``all_reduce`` of ``gloo:all_reduce`` or ``allreduce``."""
+    """The function that the user calls: ``all_reduce`` of ``gloo:all_reduce`` or ``allreduce``."""
     plain = op.rpartition(":")[2].partition(" ")[0].strip("_").lower()
     for squeezed, spaced in _SPACED.items():
         plain = plain.replace(squeezed, spaced)

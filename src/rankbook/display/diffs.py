@@ -1,4 +1,4 @@
-"""A comparison across ranks: one sentence, then a table of what departs."""
+"""A comparison across ranks: one sentence, then a table of what differs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["DiffView", "to_html", "to_text"]
 _HEAD = ("where", "ranks", "", "how it departs")
 
 _MOST = 50
-"""Leaves that the table shows."""
+"""How many leaves the table shows."""
 
 _CELL = "padding: 3px 10px; line-height: 1.4; text-align: left; vertical-align: top"
 

@@ -1,4 +1,4 @@
-"""What the ranks run with, as text and as HTML: what is the same everywhere stands once."""
+"""What the ranks run with, as text and as HTML: equal values are shown once."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _OWN = frozenset(
     | {"SLURM_NODEID", "SLURM_TASK_PID", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK"}
     | {"OMPI_COMM_WORLD_NODE_RANK", "PMI_RANK", "PMIX_RANK", "host"}
 )
-"""What is to differ from rank to rank."""
+"""What must differ from rank to rank."""
 
 _OF_A_GPU = frozenset({"CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"})
-"""What may: each rank can have been given a GPU of its own."""
+"""What may differ: each rank can have its own GPU."""
 
 _SHOWN = 8
-"""Values of the ranks' own that are listed in a line."""
+"""How many differing values are listed in a line."""
 
 _CELL = "padding: 3px 10px; line-height: 1.4; vertical-align: top; text-align: left"
 
@@ -49,7 +49,7 @@ class Environments:
         Args:
             environments: By rank.
             silent: Ranks that did not answer.
-            mesh: By whose dimensions ranks are named, too.
+            mesh: Its dimensions name the ranks, too.
         """
         self.environments = environments
         self.silent = silent
@@ -63,7 +63,7 @@ class Environments:
 
 
 class _Row(NamedTuple):
-    """Ranks of which something is the same."""
+    """Ranks that have the same value of something."""
 
     what: str
     """Empty below the first row of the same thing."""

@@ -1,6 +1,6 @@
 """What a session returns, as a front end without magics shows it: marimo, a plain cell, a REPL.
 
-Such a front end asks a value for its HTML. Results and verdicts stand on lower floors, which do
+Such a front end asks a value for its HTML. Results and verdicts belong to lower floors, which do
 not know how anything looks; :func:`give_faces` teaches them.
 """
 
@@ -41,7 +41,7 @@ _STYLE = "margin: 0; white-space: pre-wrap; font-family: var(--jp-code-font-fami
 
 
 def give_faces() -> None:
-    """Make results and verdicts show themselves; called again, it changes nothing."""
+    """Make results and verdicts show themselves; a second call changes nothing."""
     for kind, module, to_html, to_text in _FACES:
         kind._repr_html_ = _drawn_by(module, to_html)  # type: ignore[attr-defined]
         if to_text:
@@ -49,7 +49,7 @@ def give_faces() -> None:
 
 
 def _drawn_by(module: str, name: str) -> Callable[[Any], str]:
-    """A method that a function of this package does; it is imported when something is drawn."""
+    """A method that calls a function of this package, imported when something is drawn."""
 
     def draw(value: Any) -> str:
         text: str = getattr(import_module(f"{__package__}.{module}"), name)(value)
@@ -82,7 +82,7 @@ def html_of_result(result: CellResult) -> str:
 
 
 def _displayed(result: CellResult) -> list[str]:
-    """Figures and tables under the ranks that have shown them; equal ones once."""
+    """Figures and tables under the ranks that showed them; equal ones once."""
     from rankbook.display import html
 
     parts = []
@@ -131,7 +131,7 @@ def _printed(result: CellResult, *, with_drawn: bool = True) -> str:
 
 
 class _Page:
-    """A screen that keeps all text that is written on it."""
+    """A screen that keeps all text written to it."""
 
     can_clear = False
 

@@ -49,16 +49,16 @@ _PHRASES = {
 """How to describe the ranks in a state; the most urgent states come first."""
 
 _WORDS = {"waiting": "collective", "gone": "ended", "left": "shut down"}
-"""Where the word is another than that between processes."""
+"""States whose word differs from the one on the wire."""
 
 _LONGEST = 110
-"""Characters of a rank's last error that fit in a line."""
+"""How many characters of a rank's last error fit in a line."""
 
 _WHOLE = 5_000
-"""Characters of it that are shown in full: hundreds of ranks may have the same error."""
+"""How many of its characters are shown in full: hundreds of ranks may have the same error."""
 
 _NAMED = 4
-"""Runs of ranks that are named; more are counted instead."""
+"""How many runs of ranks are named; more are counted instead."""
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -83,7 +83,7 @@ def headline(snapshot: Snapshot) -> str:
 
 
 def limit_in_words(snapshot: Snapshot) -> str:
-    """``job 8 ends in 5 min``, or why it has ended; empty where nothing ends by itself."""
+    """``job 8 ends in 5 min``, or why it has ended; empty where no job limits the session."""
     if snapshot.ended or not snapshot.ends:
         return snapshot.ended
     return f"{snapshot.ends} ends in {in_minutes(snapshot.ends_in)}"
@@ -161,7 +161,7 @@ def memory(state: Look) -> str:
 def gpu_memory(state: Look) -> int | None:
     """Bytes in use on its GPU: by all processes if the driver tells, else by this rank's torch.
 
-    On a GPU that several ranks have, by this rank's torch: what each takes of it.
+    On a GPU that several ranks share, by this rank's torch, since each takes a part.
     """
     if state.gpu is None or (sharing(state) > 1 and state.gpu_memory is not None):
         return state.gpu_memory
@@ -174,7 +174,7 @@ def sharing(state: Look) -> int:
 
 
 def device(state: Look) -> str:
-    """Its device, and among how many ranks it is shared: ``cuda:0, 1 of 4``."""
+    """Its device, and how many ranks share it: ``cuda:0, 1 of 4``."""
     if state.info is None:
         return ""
     among = f", 1 of {sharing(state)}" if sharing(state) > 1 else ""
@@ -182,7 +182,7 @@ def device(state: Look) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes as a person reads them, in units of 1,000: ``812 MB``, ``1.4 GB``."""
+    """Bytes as a user reads them, in units of 1,000: ``812 MB``, ``1.4 GB``."""
     value, unit = float(count), 0
     while value >= 999.5 and unit < len(_UNITS) - 1:  # noqa: PLR2004 - what rounds to 1000
         value, unit = value / 1000, unit + 1
@@ -197,7 +197,7 @@ def short(text: str) -> str:
 
 
 def whole(text: str) -> str:
-    """All of an error; the end of a very long one stands in the cell's output only."""
+    """All of an error; only the cell's output has the end of a very long one."""
     return _cut(text, _WHOLE)
 
 

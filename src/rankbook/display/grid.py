@@ -14,17 +14,17 @@ from rankbook.models.meshes import NamedMesh
 __all__ = ["to_html"]
 
 _WIDEST = 16
-"""Columns, beyond which a grid would be wider than a page; the names of ranks say it then."""
+"""The most columns of a grid that fits a page; beyond, the ranks' names give their places."""
 
 
 def to_html(states: Sequence[Look], mesh: NamedMesh | None) -> str:
-    """Render a mesh of two dimensions as one grid, of more as one for each place in the first ones.
+    """Render a mesh of two dimensions as one grid, of more as a grid for each place in the others.
 
-    A mesh of one dimension is the list of ranks, which is there anyway.
+    A mesh of one dimension is the list of ranks, which is shown anyway.
 
     Args:
         states: As a snapshot has them.
-        mesh: Where the ranks stand; None: nowhere in particular.
+        mesh: The mesh of the ranks; None: they have none.
     """
     if mesh is None or len(mesh.sizes) < 2 or mesh.sizes[-1] > _WIDEST:  # noqa: PLR2004
         return ""
@@ -59,7 +59,7 @@ def _grid(title: str, mesh: NamedMesh, ranks: Sequence[int], looks: Mapping[int,
 
 
 def _cell(rank: int, look: Look | None) -> str:
-    """A rank with the shape of its state, and the word for who cannot see that."""
+    """A rank with the shape of its state, and the word for screen readers."""
     if look is None:
         return f"<td>{rank}</td>"
     return (

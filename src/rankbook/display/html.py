@@ -43,7 +43,7 @@ COLOURS = {
     "◆": "#e5383b",
     "✕": "#e5383b",
 }
-"""By shape, with a contrast of 3 or more on the backgrounds of light and dark themes."""
+"""Colours by shape, with a contrast of 3 or more on light and dark backgrounds."""
 
 _CODE = re.compile("`([^`\n]+)`")
 
@@ -60,7 +60,7 @@ def caption(
 
     Args:
         ranks: Whose output it is.
-        mesh: By whose dimensions the ranks are named, where that is possible.
+        mesh: Its dimensions name the ranks, where that is possible.
 
     Returns:
         A MIME bundle and its metadata.
@@ -70,20 +70,20 @@ def caption(
 
 
 def sentence(text: str) -> str:
-    """A sentence of ours as HTML: what stands between backticks is code.
+    """One of our sentences as HTML: text between backticks is code.
 
-    For what quotes a person's own line use ``html.escape``: backticks in it are theirs.
+    Where a user's line is quoted, use ``html.escape``: its backticks are not ours.
     """
     return _CODE.sub(r"<code>\1</code>", escape(text))
 
 
 def heading(text: str, *, shape: str = "", below: str = "") -> str:
-    """A line that stands alone where there are no rows for a table; see :func:`table`."""
+    """A title without a table, where there are no rows; see :func:`table`."""
     return f'<div style="font-weight: 600; padding: 4px 0">{_titled(text, shape, below)}</div>'
 
 
 def mark(shape: str) -> str:
-    """A shape before the words that it stands for, in its colour."""
+    """A shape in its colour, to go before the words that it stands for."""
     colour = COLOURS.get(shape, "inherit")
     return f'<span style="color: {colour}" aria-hidden="true">{shape}</span>'
 
@@ -91,13 +91,13 @@ def mark(shape: str) -> str:
 def table(
     title: str, head: Iterable[tuple[str, str]], rows: str, *, shape: str = "", below: str = ""
 ) -> str:
-    """A table whose every style is inline, so that it survives in a saved notebook.
+    """A table with inline styles only, so that it survives in a saved notebook.
 
     Args:
         title: What it shows, in words.
-        head: Of every column its name and its style.
+        head: The name and style of every column.
         rows: The rows below, as HTML.
-        shape: What stands before the title, see :func:`mark`; empty for nothing.
+        shape: The shape before the title, see :func:`mark`; empty for none.
         below: A sentence below the title that matters less; empty for none.
     """
     cells = "".join(

@@ -1,4 +1,4 @@
-"""Pictures that stay where a notebook is saved: SVG that stands alone, as an image in HTML.
+"""Pictures that stay in a saved notebook: standalone SVG, as an image in HTML.
 
 GitHub takes SVG and styles out of a notebook's HTML, and JupyterLab out of that of a notebook that
 it does not trust; an image stays. It knows nothing of the page around it, so it brings its own
@@ -46,11 +46,11 @@ def document(
         drawn: Its elements.
         width: Of these, pixels.
         height: Of these, pixels.
-        title: What it shows, in some words.
+        title: What it shows, in a few words.
         description: All that it says, as text.
         font: The family of fonts of its text.
         size: Of its text, pixels.
-        margin: Left free on each side, pixels.
+        margin: Free space on each side, pixels.
     """
     wide, high = f"{width + 2 * margin:.0f}", f"{height + 2 * margin:.0f}"
     at = f"{-margin}"
@@ -65,7 +65,7 @@ def document(
 
 
 def image(svg: str, alt: str) -> str:
-    """The image of a document of :func:`document`.
+    """The HTML image of a document made by :func:`document`.
 
     Args:
         svg: The document.

@@ -1,4 +1,4 @@
-"""What a name stands for on ranks, merged: what is the same stands once."""
+"""What a name is on ranks, merged: equal answers are shown once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rankbook.words import in_words
 __all__ = ["to_text"]
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+| id='\d+'")
-"""Where an object is in a process; of no interest to compare with that of another process."""
+"""The address of an object, which must not count when processes are compared."""
 
 
 def to_text(name: str, found: Mapping[int, Inspected], mesh: NamedMesh | None = None) -> str:
@@ -23,7 +23,7 @@ def to_text(name: str, found: Mapping[int, Inspected], mesh: NamedMesh | None = 
     Args:
         name: What was asked for.
         found: By rank that has answered.
-        mesh: By whose dimensions ranks are named, too.
+        mesh: Its dimensions name the ranks, too.
     """
     present = {rank: one for rank, one in found.items() if one.is_found}
     lines = []
@@ -31,7 +31,7 @@ def to_text(name: str, found: Mapping[int, Inspected], mesh: NamedMesh | None = 
         lines.append(f"{name!r} is not there on {in_words(absent, mesh)}.")
     for title in dict.fromkeys(title for one in present.values() for title in one.fields):
         told = {rank: one.fields.get(title, "(none)") for rank, one in present.items()}
-        if len(told) > 1:  # forked ranks may have it at the same place, or not
+        if len(told) > 1:  # forked ranks may have the same address, or not
             told = {rank: _ADDRESS.sub("", text) for rank, text in told.items()}
         alike: dict[str, list[int]] = {}
         for rank, text in told.items():

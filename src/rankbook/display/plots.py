@@ -14,7 +14,7 @@ __all__ = ["Plot", "side_by_side"]
 _WIDTH, _HEIGHT = 380, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 76, 14, 26, 40
 _TICKS = 7
-"""Labels of an axis at most."""
+"""The most labels of an axis."""
 
 _POINTS, _CURVE = "#3b82f6", "#d97706"
 
@@ -33,11 +33,11 @@ class Plot:
     x_label: Callable[[float], str]
     y_label: Callable[[float], str]
     x_base: int = 4
-    """What the ticks of that axis are powers of."""
+    """The base whose powers are the ticks of that axis."""
     across: str = "size"
-    """What it is of."""
+    """What it shows."""
     low: Sequence[float] = ()
-    """Of each point, the lower end of its spread, which may be negative; empty: none is drawn."""
+    """The lower end of each point's spread, which may be negative; empty to draw none."""
     high: Sequence[float] = ()
 
 
@@ -80,7 +80,7 @@ def _axis(values: Sequence[float], begin: float, end: float) -> _Axis:
 
 
 def _ticks(axis: _Axis, base: int) -> list[float]:
-    """Powers of a base within an axis, as few as there is room for; else its ends."""
+    """Powers of a base within an axis, as many as there is room for; else its ends."""
     first = math.ceil(math.log(axis.low, base) - 1e-9)
     last = math.floor(math.log(axis.high, base) + 1e-9)
     step = max(1, math.ceil((last - first + 1) / _TICKS))
@@ -91,7 +91,7 @@ def _ticks(axis: _Axis, base: int) -> list[float]:
 def _panel(plot: Plot) -> Iterator[str]:
     every = [*plot.points, *plot.curve]
     x = _axis([p[0] for p in every], _LEFT, _WIDTH - _RIGHT)
-    # A spread wider than its value would reach down to zero, where no logarithm is.
+    # A spread wider than its value would reach down to zero, which has no logarithm.
     floor = min(p[1] for p in every) / 2
     lows = [max(low, floor) for low in plot.low]
     y = _axis([*(p[1] for p in every), *lows, *plot.high], _HEIGHT - _BOTTOM, _TOP)

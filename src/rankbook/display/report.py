@@ -25,7 +25,7 @@ _LOCALS = "Local variables"
 _ENVIRONMENTS = "What the ranks run with"
 
 _LATEST = 3
-"""Calls of each rank that are listed, the latest."""
+"""How many of each rank's latest calls are listed."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,7 +50,7 @@ def load_report(path: str | os.PathLike[str]) -> LoadedReport:
         the last expression of a cell, it shows all of that.
 
     Raises:
-        ReportError: The file cannot be read, is not a report, or one of another format.
+        ReportError: The file cannot be read, or is not a report of this format.
     """
     return reports.read(path, LoadedReport)
 
@@ -87,7 +87,7 @@ def to_html(report: Report) -> str:
 
 
 def _texts(report: Report) -> Iterator[tuple[str, str]]:
-    """What follows the verdict and the table: headings, and what stands below them."""
+    """What follows the verdict and the table: headings and their text."""
     if report.cell:
         yield _cell(report, report.cell), _numbered(report.cell.code, report.cell.first_line)
     if report.looks:

@@ -1,4 +1,4 @@
-"""Who holds what, shown: as a picture where there is a rich front end, else as text."""
+"""Who holds what: as a picture where there is a rich front end, else as text."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def to_html(shown: Shown) -> str:
 
 
 def exchanges_to_text(exchanges: Exchanges) -> str:
-    """What went into the collectives of a cell, and what came out."""
+    """The inputs and outputs of a cell's collectives."""
     return "\n\n".join(map(text.to_text, exchange_boards(exchanges)))
 
 

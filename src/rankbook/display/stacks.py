@@ -20,7 +20,7 @@ _WAITS = re.compile(r'File "[^"]*selectors.py"')
 """The innermost frame of an idle engine."""
 
 _KEPT = 12
-"""Innermost frames that are shown of a stack without a cell in it."""
+"""How many innermost frames are shown of a stack without a cell."""
 
 
 def to_html(stacks: Mapping[int, Sequence[str]], mesh: NamedMesh | None = None) -> str:
@@ -28,7 +28,7 @@ def to_html(stacks: Mapping[int, Sequence[str]], mesh: NamedMesh | None = None) 
 
     Args:
         stacks: By rank, its frames as ``traceback.format_stack`` gives them, outermost first.
-        mesh: By whose dimensions ranks are named, too.
+        mesh: Its dimensions name the ranks, too.
     """
     return "".join(
         f"<strong>{escape(head)}</strong><pre>{escape(stack)}</pre>"
@@ -52,8 +52,8 @@ def _alike(stacks: Mapping[int, Sequence[str]], mesh: NamedMesh | None) -> list[
 def relevant(frames: Sequence[str]) -> list[str]:
     """Cut a stack to the frames that matter.
 
-    The frames that lead the engine to its cell are left out: they are always the same. So is what
-    differs between ranks at the same place, such as folders.
+    The frames that lead the engine to its cell are left out: they are always the same. So are
+    folders and the like, which may differ between ranks at the same place.
     """
     first = next((i for i, frame in enumerate(frames) if _is_of_a_cell(frame)), None)
     if first is not None:

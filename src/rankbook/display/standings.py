@@ -1,4 +1,4 @@
-"""Where ranks stand, as one tree: what several ranks share stands once."""
+"""Where ranks are, as one tree: frames that several ranks share are shown once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["to_html", "to_text"]
 _STEP = "  "
 
 _WIDE = 80
-"""Characters of a variable's values by rank that stand in one line."""
+"""How many characters of a variable's values by rank fit in one line."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class _Line:
     depth: int
     text: str
     is_code: bool = False
-    """Whether it is a frame; else it says something of one."""
+    """Whether it is a frame; else it says something about one."""
 
 
 def to_text(standings: Mapping[int, Standing], mesh: NamedMesh | None = None) -> str:
@@ -64,13 +64,13 @@ def _branch(
     mesh: NamedMesh | None,
     above: Sequence[int] | None,
 ) -> Iterable[_Line]:
-    """What ranks do that have come here the same way.
+    """The branch of ranks whose stacks are the same up to here.
 
     Args:
         stacks: By rank, its frames from here inwards.
         depth: How far the lines are indented.
-        mesh: By whose dimensions ranks are named.
-        above: The ranks of the line above; where these are the same, they are not named again.
+        mesh: Its dimensions name the ranks.
+        above: The ranks of the line above, which are not named again.
     """
     ways: dict[tuple[str, str], dict[int, Sequence[Frame]]] = {}
     for rank, frames in sorted(stacks.items()):
@@ -87,7 +87,7 @@ def _branch(
 
 
 def _variables(frames: Mapping[int, Frame], depth: int, mesh: NamedMesh | None) -> Iterable[_Line]:
-    """The variables of a frame; what differs between ranks is told of each."""
+    """The variables of a frame; a value that differs is shown for each rank."""
     for name in dict.fromkeys(name for frame in frames.values() for name in frame.variables):
         alike: dict[str, list[int]] = {}
         for rank, frame in frames.items():
@@ -105,7 +105,7 @@ def _variables(frames: Mapping[int, Frame], depth: int, mesh: NamedMesh | None) 
 
 
 def _native(standings: Mapping[int, Standing], mesh: NamedMesh | None) -> Iterable[_Line]:
-    """The frames of C++, or why there are none."""
+    """The C++ frames, or why there are none."""
     alike: dict[tuple[str, ...], list[int]] = {}
     reasons: dict[str, list[int]] = {}
     for rank, one in standings.items():

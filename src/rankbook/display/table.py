@@ -1,4 +1,4 @@
-"""One table of all ranks, as text and as HTML that needs nothing but a browser."""
+"""One table of all ranks, as text and as standalone HTML."""
 
 from __future__ import annotations
 

@@ -17,10 +17,10 @@ _CURSOR = re.compile(r"\x1b\[[0-9;?]*[A-HJ-LS-lno-z]")
 
 
 def overwrite(line: str) -> str:
-    """What a terminal would show of a line with carriage returns: later text lies on earlier.
+    """What a terminal would show of a line with carriage returns: later text covers earlier text.
 
-    Movements of the cursor to other lines, which progress bars use to stand below each other, are
-    dropped; colours stay.
+    Cursor movements to other lines, which progress bars use to stay below each other, are dropped;
+    colours stay.
     """
     line = _CURSOR.sub("", line)
     if "\r" not in line:
@@ -33,20 +33,20 @@ def overwrite(line: str) -> str:
 
 
 def _cells(text: str) -> list[str]:
-    """The visible characters of a text, each with the colours that are set before it."""
+    """The visible characters of a text, each with the colour codes before it."""
     cells: list[str] = []
     at = 0
     while found := _CELL.match(text, at):
         cells.append(found[0])
         at = found.end()
     if cells:
-        # Colours after the last character belong to it: they end those that began before it.
+        # Codes after the last character belong to it: they end the colours set before it.
         cells[-1] += text[at:]
     return cells
 
 
 def alike(line: str, stream: str) -> str:
-    """A line without what differs between ranks that say the same: the pid, the rank, the time.
+    """A line without what differs between ranks that print the same: pid, rank, time.
 
     Warnings name a file after the process that ran the cell, torch's log lines begin with the rank
     and the time. A time that a person prints stays: what is logged goes to ``stderr``, or has the
@@ -94,12 +94,12 @@ def _prefix(ranks: tuple[int, ...], mesh: NamedMesh | None) -> str:
 
 
 def prefixed(ranks: Iterable[int], text: str, mesh: NamedMesh | None = None) -> str:
-    """Put ranks before a text; its further lines are indented to stand below the first.
+    """Put ranks before a text; its further lines are indented to align with the first.
 
     Args:
         ranks: Whose text it is.
         text: One line, or several.
-        mesh: By whose dimensions the ranks are named, where that is possible.
+        mesh: Its dimensions name the ranks, where that is possible.
     """
     prefix = _prefix(tuple(ranks), mesh)
     if "\n" not in text:
@@ -111,7 +111,7 @@ def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """The lines of a table without borders, whose columns are as wide as their widest cell.
 
     Args:
-        rows: The cells of each, as many in all rows; the first row has the names.
+        rows: The cells of each row, equally many in all; the first row has the names.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [

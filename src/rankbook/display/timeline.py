@@ -17,14 +17,14 @@ from rankbook.words import plural
 __all__ = ["Chart", "to_html", "to_svg", "to_text"]
 
 _MOST = 4_000
-"""Bars that are drawn; of more, the longest."""
+"""How many bars, the longest ones, are drawn."""
 
 _WIDTH, _LEFT, _RIGHT = 900, 64, 12
 _TOP, _HIGH, _LOW = 34, 24, 6
-"""Pixels above the lanes, and of one lane: of few and of very many."""
+"""Pixels above the lanes, and of a lane among few and among very many."""
 
 _ALL_LANES = 400
-"""Pixels that the lanes of many ranks take together, unless they would be lower than ``_LOW``."""
+"""Height of the lanes of many ranks together, pixels, unless one would be lower than ``_LOW``."""
 
 _LETTER = 6.6
 """Pixels of a letter in a bar's label."""
@@ -36,7 +36,7 @@ _PATTERN = (
     'patternTransform="rotate(45)"><rect width="5" height="5" fill="#fff" fill-opacity=".55"/>'
     '<rect width="2" height="5" fill="#fff" fill-opacity=".25"/></pattern></defs>'
 )
-"""What lies over the time in which a rank waited for others."""
+"""The pattern over the time in which a rank waited for others."""
 
 _STEPS = (1, 2, 5, 10)
 _TICKS = 8
@@ -64,10 +64,10 @@ class Chart:
         """Write the picture as a file that every browser shows.
 
         Args:
-            path: Of the file, ``.svg``.
+            path: The file's path, ending in ``.svg``.
 
         Raises:
-            InputError: The name is that of another kind of file.
+            InputError: The name has another ending.
             OSError: The file cannot be written.
         """
         file = Path(path)
@@ -85,7 +85,7 @@ class Chart:
 
 
 def to_html(chart: Chart) -> str:
-    """The picture as an image, which stays where SVG is taken out of HTML."""
+    """The picture as an image, which stays where SVG is removed from HTML."""
     return image(to_svg(chart), to_text(chart))
 
 
@@ -126,7 +126,7 @@ def to_text(chart: Chart) -> str:
 
 
 def _drawn(chart: Chart) -> tuple[list[Bar], str]:
-    """Bars that there is room for, in order, and what is said of the others."""
+    """The bars that fit, in order, and a note about the others."""
     bars, note = list(chart.bars), chart.note
     if len(bars) > _MOST:
         note = f"{note} The longest {_MOST:,} of {len(bars):,} calls are drawn.".strip()
@@ -139,7 +139,7 @@ def _length(bar: Bar) -> float:
 
 
 def _waits(bars: Sequence[Bar]) -> dict[Bar, float]:
-    """By bar, how long its rank waited in it for the last one, or for one that never came."""
+    """By bar, how long its rank waited in it for the last rank, or for one that never came."""
     last: dict[tuple[int, str, int], float] = {}
     for bar in bars:
         late = 0.0 if math.isnan(bar.lateness) else bar.lateness

@@ -1,4 +1,4 @@
-"""How a cell's time divides on a rank, as a bar and in words. Pure."""
+"""How a rank spent a cell's time, as a bar and in words. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Times", "in_words", "to_html"]
 
 
 _NAMES = ("computing", "communicating", "waiting", "done")
-"""The fields of a share, and what they are called."""
+"""The fields of a share, and their names."""
 
 _FIXED = "\N{NO-BREAK SPACE}"
 
@@ -23,7 +23,7 @@ class Times:
     """The shares of the last cell that called a collective."""
 
     cell: str = ""
-    """What it is called: ``In [4]``."""
+    """The cell's name: ``In [4]``."""
     by_rank: Mapping[int, Share] = field(default_factory=dict)
 
 
@@ -48,7 +48,7 @@ def to_html(share: Share | None) -> str:
 
 
 def _parts(share: Share) -> list[tuple[str, str]]:
-    """Parts of half a per cent or more, in whole ones that add up to 100."""
+    """Parts of at least half a per cent, in whole per cent that add up to 100."""
     told = {name: round(100 * part) for name, part in zip(_NAMES, share, strict=True)}
     largest = max(told, key=lambda name: told[name])
     told[largest] += 100 - sum(told.values())

@@ -1,4 +1,4 @@
-"""The ranks' variables in one table: what is the same on several ranks stands once."""
+"""The ranks' variables in one table: equal variables are shown once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Variables:
         Args:
             variables: By rank that has answered.
             asked: The ranks that were asked.
-            mesh: By whose dimensions ranks are named, too.
+            mesh: Its dimensions name the ranks, too.
         """
         self.variables = variables
         self.mesh = mesh
@@ -108,7 +108,7 @@ def _rows(
 def _values(
     digests: Mapping[str, Sequence[int]], ranks: Sequence[int], mesh: NamedMesh | None
 ) -> str:
-    """Who has the same value: ``the same``, ``differ``, ``0-1 | 2``; empty: not compared."""
+    """Which ranks agree: ``the same``, ``differ``, ``0-1 | 2``; empty: not compared."""
     among = [[r for r in some if r in ranks] for digest, some in digests.items() if digest]
     groups = [some for some in among if some]
     if not groups or len(ranks) == 1:

@@ -73,7 +73,7 @@ def _row(row: tuple[str, str, str]) -> str:
 
 
 def _rows(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
-    """Of ranks that do the same: their numbers, their part in the verdict, what they do."""
+    """A row for ranks that do the same: their numbers, part in the verdict, and what they do."""
     return [
         (rank_selection.label(row.ranks, diagnosis.mesh), row.part, row.does)
         for row in rows(diagnosis)
@@ -85,7 +85,7 @@ def _align(name: str) -> str:
 
 
 class Closely:
-    """A diagnosis with where every rank stands, shown as text and as HTML."""
+    """A diagnosis with the place of every rank, shown as text and as HTML."""
 
     def __init__(
         self, diagnosis: Diagnosis, seen: Mapping[int, Standing], mesh: NamedMesh | None

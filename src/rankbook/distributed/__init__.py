@@ -1,11 +1,11 @@
 """The seed API: joining and leaving a process group, with or without a notebook.
 
-``torch_build`` refuses a torch that cannot do it, ``environment`` reads what the launcher said,
-``stores`` opens what ranks meet in, ``connecting`` connects to it, ``rendezvous`` brings the ranks
+``torch_build`` refuses a torch without ``torch.distributed``, ``environment`` reads the launcher's
+variables, ``stores`` opens stores, ``connecting`` connects to them, ``rendezvous`` brings the ranks
 together, ``init_utils`` makes and destroys the process group.
 """
 
-from rankbook.distributed import torch_build  # noqa: F401 - first: it says what a torch lacks
+from rankbook.distributed import torch_build  # noqa: F401 - first: it refuses an unusable torch
 from rankbook.distributed.init_utils import (
     DistInfo,
     destroy_global_state,

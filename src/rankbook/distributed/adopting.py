@@ -1,9 +1,9 @@
-"""``init_process_group`` in a process of a session, where its process group is there already.
+"""``init_process_group`` in a process of a session, which already has a process group.
 
-Under a launcher, code makes its group first. In a session one is there, and torch would refuse:
-"trying to initialize the default process group twice!". If what is asked for is what is there, the
-call adopts it; else one line says what to do. A script has no group of the session's, so that there
-torch has the last word.
+Under a launcher, code makes its group first. In a session one exists, and torch would refuse:
+"trying to initialize the default process group twice!". If the request matches the existing group,
+the call adopts it; else one line says what to do. A script does not see the session's group, so
+torch itself decides there.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ _SIGNATURE = inspect.signature(_theirs)
 
 
 _NONE = "Default process group has not been initialized"
-"""What torch says of a collective where there is no group."""
+"""torch's message for a collective without a group."""
 
 
 class _State:
-    """Of this process."""
+    """The state of this process."""
 
     pid = 0
-    """Whose group may be adopted: not that of a child, which cannot use it."""
+    """The process whose group may be adopted; a forked child cannot use it."""
     is_allowed = True
     told: object = None
-    """The group of which it was said that it was adopted."""
+    """The group whose adoption was announced."""
     inherited: object = None
     """In a forked child: the groups of its parent. It cannot use them, nor destroy them."""
 
 
 def install() -> None:
-    """Adopt from now on; called again, say it again."""
+    """Adopt from now on; after another call, announce it again."""
     _State.pid, _State.told = os.getpid(), None
     for name in ("torch.distributed", "torch.distributed.distributed_c10d"):
         module: Any = import_module(name)
@@ -78,7 +78,7 @@ def _init_process_group(*args: Any, **options: Any) -> None:
 
 
 def explain(error: BaseException) -> ValueError | None:
-    """What to say of a collective where a cell has destroyed the group; None of anything else."""
+    """The error for a collective after a cell destroyed the group; None for anything else."""
     is_meant = isinstance(error, ValueError) and str(error).startswith(_NONE)
     if not is_meant or dist.is_initialized() or not _State.is_allowed:
         return None
@@ -89,7 +89,7 @@ def explain(error: BaseException) -> ValueError | None:
 
 
 def _difference(asked: dict[str, Any]) -> str | None:
-    """What is asked for and is not what is there, in words; None if there is nothing."""
+    """How a request differs from the existing group, in words; None if it does not."""
     backend, real = str(asked.get("backend") or "").lower(), dist.get_backend()
     by_device = set(str(_c10d.get_backend_config()).split(","))
     if backend not in ("", real) and not by_device.issuperset(backend.split(",")):

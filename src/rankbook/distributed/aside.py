@@ -1,13 +1,13 @@
 """Setting the process groups of this process aside, while a script runs that makes its own.
 
-torch has one default group per process, and names its groups by a number. While some are set aside
-it knows of none, as in a process that has just been started; afterwards it has the former ones
-again, the same objects with their connections, so that whatever holds them goes on.
+torch has one default group per process, and names its groups by a number. While groups are set
+aside it knows none, as in a process that has just started; afterwards it has the former ones again,
+the same objects with their connections, so that whatever holds them goes on.
 
-A script's groups are named apart from those of its session. A mesh, a graph of autograd's, compiled
-code hold the names of groups, and may outlive the script: they must find no other group by these.
+A script's groups get other names than those of its session. A mesh, an autograd graph or compiled
+code hold group names and may outlive the script: they must find no other group by these names.
 
-(The names are private in torch 2.9 to 2.15; ``tests/unit/test_private_api.py`` says so if they go.)
+(The names are private in torch 2.9 to 2.15; ``tests/unit/test_private_api.py`` fails if they go.)
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ __all__ = ["Aside", "ForScript", "made"]
 logger = logging.getLogger(__name__)
 
 _PATIENCE = 30.0
-"""Seconds for torch to let go of a group that NCCL still waits in; beyond those of ``teardown``."""
+"""Seconds, beyond those of ``teardown``, for torch to let go of a group that NCCL waits in."""
 
 _c10d: Any = import_module("torch.distributed.distributed_c10d")
 
 
 class Aside:
-    """The process groups that were set aside when this was made."""
+    """The process groups that existed, and were set aside, when this was created."""
 
     def __init__(self) -> None:
-        """Have torch know of no group from now on."""
+        """Hide all groups from torch from now on."""
         world = _c10d._world
         self._tables = [dict(table) for table in teardown.tables()]
         self._default, self._count = world.default_pg, world.group_count
@@ -48,7 +48,7 @@ class Aside:
         _hold([{} for _ in self._tables], None, 0, [])
 
     def end(self) -> None:
-        """Destroy the group that was made meanwhile, if any; the former ones are there again."""
+        """Destroy the group made meanwhile, if any, and restore the former ones."""
         with teardown.ignoring_sigint():
             if _is_left():
                 init_utils.exchange(self._ours)
@@ -58,18 +58,18 @@ class Aside:
 class ForScript(Aside):
     """The process groups that were set aside for a script; one at a time.
 
-    The script's connections outlive what it destroys. A rank that leaves while another waits for it
-    would else end that wait with an error about a connection, and it could not be seen who waits
-    for whom.
+    The script's connections outlive the groups that it destroys. Otherwise a rank that leaves while
+    another waits for it would end that wait with an error about a connection, and hide which rank
+    waits for which.
     """
 
     present: ForScript | None = None
 
     def __init__(self, origin: str) -> None:
-        """Have torch know of no group from now on.
+        """Hide all groups from torch from now on.
 
         Args:
-            origin: Where what the script makes was made, in words: ``in the script train.py``.
+            origin: Where the script's groups were made, in words: ``in the script train.py``.
         """
         super().__init__()
         self._origin = origin
@@ -78,15 +78,15 @@ class ForScript(Aside):
         ForScript.present = self
 
     def made(self, group: Any) -> None:
-        """Take a group that has just been made for one of the script's."""
+        """Count a group that has just been made as one of the script's."""
         if not dist.is_initialized():
-            self._kept.clear()  # every rank has left the one before
+            self._kept.clear()  # every rank has left the previous one
         self._made.add(group)
         self._kept.append(group)
         _rename(group, SCRIPTS + group.group_name)
 
     def end(self) -> None:
-        """Destroy the script's group; what it has left that holds one says so when it is used."""
+        """Destroy the script's group; objects that still hold one say so when used."""
         ForScript.present = None
         super().end()
         with teardown.ignoring_sigint():
@@ -101,7 +101,7 @@ def made(group: Any) -> None:
 
 
 def _rename(group: Any, name: str) -> None:
-    """Have a group be known by another name than that by which its members have met."""
+    """Give a group another name than the one its members met under."""
     _c10d._unregister_process_group(group.group_name)
     group._set_group_name(name)
     _c10d._world.pg_names[group] = name
@@ -109,12 +109,12 @@ def _rename(group: Any, name: str) -> None:
 
 
 def _is_left() -> bool:
-    """Leave the group that was made meanwhile, if any; tell whether torch has let go of it."""
+    """Leave the group made meanwhile, if any; return whether torch has let go of it."""
     try:
         init_utils.destroy_global_state()
     except Exception:  # the former groups must come back in any case
         logger.warning("the process group of a script could not be destroyed", exc_info=True)
-    # torch empties its account only then: of whatever is in it.
+    # torch empties its tables only then, whatever is in them.
     if poll(lambda: not teardown.pending(), time.monotonic() + _PATIENCE):
         return True
     logger.warning("torch does not let go of a script's process group: the former one is lost")
@@ -122,7 +122,7 @@ def _is_left() -> bool:
 
 
 def _hold(tables: list[dict[Any, Any]], default: Any, count: int, comms: list[Any]) -> None:
-    """Have torch know of these groups, and of no others."""
+    """Have torch know these groups, and no others."""
     world = _c10d._world
     _c10d._unregister_all_process_groups()
     for table, content in zip(teardown.tables(), tables, strict=True):

@@ -1,14 +1,14 @@
-"""``init_process_group`` that a cell, or a library, calls by itself in a process of a session.
+"""``init_process_group`` when a cell or a library calls it in a process of a session.
 
-Whatever torch meets at a host and port (``env://``, ``tcp://``, ``init_rpc``) goes through one
+Every torch rendezvous at a host and port (``env://``, ``tcp://``, ``init_rpc``) goes through one
 function, in which rank 0 listens on every interface and the others wait in C++, on keys that an
 earlier group may have left; ``file://`` leaves such keys, too. Where all the ranks of the session
-meet at its own address, at one of loopback or in a file, they meet as they do in
+meet at its own address, at a loopback address or in a file, they meet as in
 :mod:`rankbook.distributed.rendezvous` instead: any number of times, whenever each comes,
 interruptibly, and without another port. Everything else is left to torch: a world of another size
-at an address of its own, a process that was forked, another host.
+at its own address, a forked process, another host.
 
-(The names are private in torch 2.8 to 2.15; ``tests/unit/test_private_api.py`` says so if they go.)
+(The names are private in torch 2.8 to 2.15; ``tests/unit/test_private_api.py`` fails if they go.)
 """
 
 from __future__ import annotations
@@ -53,18 +53,20 @@ _LOOPBACK = "127.0.0.1"
 _PORT, _CHILDRENS_PORT = "port", "children's port"
 _CONNECTED = "rankbook/connected"
 _KEPT = 64
-"""Stores that are kept: C++ holds only its own half of one, the methods go with the other."""
+"""Stores kept alive: C++ holds only its half of one, and the methods belong to the other half."""
 
-_RENDEZVOUS: Any = import_module("torch.distributed.rendezvous")  # a function has its name, too
+_RENDEZVOUS: Any = import_module(
+    "torch.distributed.rendezvous"
+)  # torch.distributed has a function of that name
 
 
 _CREATE, _FILE = "_create_c10d_store", "FileStore"
-"""Torch's own functions, which ours stand in for."""
+"""torch's own functions, which ours replace."""
 
 
 @dataclass
 class _Session:
-    """What this process is among the ranks of its session."""
+    """The place of this process among the ranks of its session."""
 
     launch: Launch | None = None
     pid: int = 0
@@ -73,9 +75,9 @@ class _Session:
     childrens: int = 0
     """See :attr:`Ports.childrens`."""
     served: tuple[Store, int] | None = None
-    """On loopback, by rank 0, for libraries that open a store there by themselves."""
+    """The store of rank 0 on loopback, for libraries that open one there."""
     reserved: socket.socket | None = None
-    """By rank 0, for a store that a process of its own serves."""
+    """A socket of rank 0 that reserves a port for a store that another process serves."""
 
 
 _session = _Session()
@@ -85,21 +87,21 @@ _kept: deque[Store] = deque(maxlen=_KEPT)
 
 @dataclass(frozen=True)
 class Ports:
-    """Of rank 0's host, the same on every rank."""
+    """Ports of rank 0's host, the same on every rank."""
 
     ours: int
-    """The session's: MASTER_PORT. On one host it is one of loopback."""
+    """The session's MASTER_PORT; on loopback where there is one host."""
     childrens: int
-    """On which nobody listens: for a process that rank 0 starts, and that serves a store."""
+    """A port without a listener, for a process that rank 0 starts and that serves a store."""
 
 
 def enable(launch: Launch, address: str, timeout: timedelta) -> Ports:
-    """Let this rank initialise by hand; after an initialisation, on every rank.
+    """Allow ``init_process_group`` on this rank; call on every rank, after an initialisation.
 
     Args:
         launch: This process among the ranks of the session.
-        address: Of rank 0's host, as MASTER_ADDR says.
-        timeout: How long to wait for rank 0 to say which ports there are.
+        address: The address of rank 0's host, as in MASTER_ADDR.
+        timeout: How long to wait for the ports from rank 0.
     """
     port = rendezvous.port() or _told(launch, _PORT, _serve, timeout)
     ports = Ports(port, _told(launch, _CHILDRENS_PORT, _reserve, timeout))
@@ -117,7 +119,7 @@ def enable(launch: Launch, address: str, timeout: timedelta) -> Ports:
 
 
 def disable() -> None:
-    """Have torch make all stores itself again, and close what rank 0 has opened."""
+    """Let torch make all stores itself again, and close what rank 0 opened."""
     _release()
     opening.remove()
     vars(_session).update(vars(_Session()))
@@ -131,7 +133,7 @@ def _at_fork() -> None:
 
 
 def _be_a_child() -> None:
-    """Meet elsewhere, as programs do that a rank starts: at the session's port rank 0 listens."""
+    """Meet elsewhere, like programs that a rank starts: rank 0 uses the session's port."""
     if os.environ.get("MASTER_PORT") == str(_session.address[1]):
         os.environ["MASTER_PORT"] = str(_session.childrens)
 
@@ -158,7 +160,7 @@ def _stand_in() -> None:
 
 
 def lacking() -> tuple[str, ...]:
-    """What does not work where torch meets in another function, a sentence; else empty."""
+    """What does not work where torch uses another function, in a sentence; else empty."""
     if _CREATE in _theirs or hasattr(_RENDEZVOUS, _CREATE):
         return ()
     lack = (
@@ -169,7 +171,7 @@ def lacking() -> tuple[str, ...]:
 
 
 def _told(launch: Launch, key: str, find: Callable[[timedelta], int], timeout: timedelta) -> int:
-    """A port that rank 0 finds and tells the others."""
+    """A port that rank 0 finds and sends to the others."""
     if launch.rank:
         return int(stores.Interruptible(rendezvous.shared(), timeout).get(key))
     port = find(timeout)
@@ -193,7 +195,7 @@ def _release() -> None:
 
 
 def _reserve(_timeout: timedelta) -> int:
-    """Bind a port without listening there, so that only who says so can."""
+    """Bind a port without listening, so that only a socket that shares it can use it."""
     if _session.reserved is None:
         _session.reserved = socket.socket()
         _session.reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -203,13 +205,13 @@ def _reserve(_timeout: timedelta) -> int:
 
 
 def act_as(launch: Launch | None) -> Launch | None:
-    """Initialise by hand as one of other ranks from now on: of those that run a script.
+    """Initialise from now on as one of the ranks that run a script.
 
     Args:
-        launch: This process among them; its ``job`` must be the same on them, and on no others.
+        launch: This process among them; its ``job`` is the same on all of them, and only there.
 
     Returns:
-        What it was before, to be put back.
+        The former launch, to be restored later.
     """
     former, _session.launch = _session.launch, launch
     adopting.allow(launch is not None and not launch.job)
@@ -217,32 +219,32 @@ def act_as(launch: Launch | None) -> Launch | None:
 
 
 def wait_until_connected(*given: Any, **options: Any) -> None:
-    """Wait until gloo has connected all ranks of a default group, as it has this one.
+    """Wait until gloo has connected all ranks of a default group, not only this one.
 
-    A rank that destroys the group at once would take the connections from those that are slower.
+    A rank that destroys the group at once would take the connections from slower ranks.
 
     Args:
-        *given: What torch has made the group of: the number of ranks, this rank, its members, the
-            backend, the store in which the ranks have met.
-        **options: Its ``timeout``, among others.
+        *given: The arguments of the group: the number of ranks, this rank, its members, the
+            backend, the store in which the ranks met.
+        **options: The group's ``timeout``, among others.
     """
     size, _, _, backend, store = given[:5]
     if size > 1 and str(backend) in ("gloo", "undefined"):
         if store.add(f"{_CONNECTED}/count", 1) == size:
             store.set(_CONNECTED, "")
         limit = options.get("timeout") or _RENDEZVOUS.default_pg_timeout
-        # If one does not come, that is for the group's first collective to say.
+        # If a rank does not come, the group's first collective reports it.
         stores.poll(lambda: store.check([_CONNECTED]), time.monotonic() + limit.total_seconds())
 
 
 def _create_store(
     hostname: str, port: int, rank: int, world_size: int, timeout: timedelta, *args: Any, **kw: Any
 ) -> Any:
-    """Stand where torch makes the store in which ranks meet at a host and port."""
+    """Replace the torch function that makes a store at a host and port."""
     launch = _session.launch
     if _is_here(launch):
         is_all = launch.one_host and (rank, world_size) == (launch.rank, launch.world_size)
-        is_ours = is_all or world_size == 1  # each rank can be alone, at one and the same port
+        is_ours = is_all or world_size == 1  # ranks can each be alone at the same port
         if (hostname, port) == _session.address or (is_ours and is_loopback(hostname)):
             launch = replace(launch, rank=rank, world_size=world_size)
             return _meet(launch, f"{hostname}:{port}/{world_size}", timeout)
@@ -251,7 +253,7 @@ def _create_store(
 
 
 def _file_store(path: str, world_size: int = -1, *args: Any, **kw: Any) -> Any:
-    """Stand where torch makes the store in which ranks meet in a file."""
+    """Replace the torch function that makes a store in a file."""
     launch = _session.launch
     if _is_here(launch) and launch.one_host and world_size == launch.world_size:
         return _meet(launch, path, _RENDEZVOUS.default_pg_timeout)
@@ -259,7 +261,7 @@ def _file_store(path: str, world_size: int = -1, *args: Any, **kw: Any) -> Any:
 
 
 def _is_here(launch: Launch | None) -> TypeGuard[Launch]:
-    """Whether this process is the rank that was told of, and no child of its."""
+    """Whether this process is the rank of the launch, not a child of it."""
     return launch is not None and _session.pid == os.getpid()
 
 

@@ -1,7 +1,7 @@
-"""Connecting to a TCPStore, waited for in Python.
+"""Connecting to a TCPStore, with the wait in Python.
 
-torch's own client waits in C++, where Ctrl+C does not reach it, and without a limit where something
-else than a store listens.
+torch's own client waits in C++, where Ctrl+C does not reach it, and without limit where something
+other than a store listens.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ def connect(name: str, port: int, timeout: timedelta, deadline: float) -> Store:
     Args:
         name: Host name or address.
         port: Where it listens.
-        timeout: Of the store's own waits.
+        timeout: Timeout of the store's own waits.
         deadline: When to give up, in seconds of ``time.monotonic()``.
 
     Raises:
-        RendezvousError: Nothing listens there by the deadline, or something else than a TCPStore.
+        RendezvousError: No TCPStore listens there by the deadline.
     """
     fault = "no time left"
 
@@ -74,13 +74,12 @@ def _construct_client(name: str, port: int, timeout: timedelta, deadline: float)
 
 
 class _Connecting(threading.Thread):
-    """Constructs a client of a TCPStore; ends within seconds when it is given up.
+    """Constructs a TCPStore client; ends within seconds when it is given up.
 
-    It is no daemon: a thread that comes back from C++ while Python finalizes ends the process with
-    SIGABRT.
+    It is not a daemon: a thread that returns from C++ while Python finalizes aborts the process.
 
     Attributes:
-        store: The client, None as long as there is none.
+        store: The client; None while there is none.
         fault: Why there is none.
     """
 
@@ -102,14 +101,14 @@ class _Connecting(threading.Thread):
             self.store = TCPStore(
                 self._name, self._port, is_master=False, wait_for_workers=False, timeout=_TRY
             )
-        except Exception as error:  # noqa: BLE001 - told by the thread that waits
+        except Exception as error:  # noqa: BLE001 - reported by the waiting thread
             self.fault = first_line(error)
 
     def give_up(self) -> None:
-        """Have the thread end; without effect if it has ended.
+        """Make the thread end; does nothing if it has ended.
 
-        torch waits for the server's first words without a limit, and no longer if the connection
-        is shut down.
+        torch waits without limit for the server's first message, but not on a connection that is
+        shut down.
         """
         self._is_given_up = True
         if self.is_alive():

@@ -1,13 +1,13 @@
-"""``destroy_process_group`` that code calls by itself in a process of a session.
+"""``destroy_process_group`` when code calls it in a process of a session.
 
 A cell that destroys the group is obeyed. A script that runs inside a cell (``%run``) is a guest:
 under a launcher it ends with its group, so many destroy it at the end. Here it has none from then
 on, or one that it makes itself, and the session has its own again when the script has ended.
 
-What is destroyed lives on for a moment. A model under DDP that ends right after its group, as in a
-function that trains and cleans up, would be the last to hold it, and torch (2.13) destroys it with
-Python's lock held. It waits for gloo's threads then, and those for the lock: of the backward pass
-that they have just served they keep something of Python's. Neither goes on, ever.
+A destroyed group is kept for a moment. A DDP model that ends right after its group, as in a
+function that trains and cleans up, would be the last to hold it, and torch (2.13) would destroy it
+while holding the GIL. That waits for gloo's threads, which wait for the GIL because they still hold
+a Python object of the backward pass: a deadlock.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ on_destroy: list[Callable[[Any], object]] = []
 """Functions that are told of each group before code destroys it."""
 
 _MOMENT = 1.0
-"""Seconds for which destroyed groups live on. gloo's threads need the lock for microseconds."""
+"""Seconds for which destroyed groups are kept. gloo's threads need the GIL for microseconds."""
 
 _c10d: Any = import_module("torch.distributed.distributed_c10d")
 _theirs: Callable[..., None] = _c10d.destroy_process_group
 
 
 class Guest:
-    """A script inside a cell, from when this is made on: it does not destroy the present group.
+    """A script inside a cell, from the creation of this on: it cannot destroy the present group.
 
-    There is one at a time; a script that runs inside another is a part of it.
+    There is one at a time; a script that runs inside another is part of it.
     """
 
     _present: Guest | None = None
@@ -51,7 +51,7 @@ class Guest:
             Guest._present = self
 
     def end(self) -> bool:
-        """Have the group again; tell whether the script had destroyed it."""
+        """Restore the group; return whether the script had destroyed it."""
         if self._is_inner:
             return False
         Guest._present, aside = None, self._aside
@@ -60,7 +60,7 @@ class Guest:
         return aside is not None
 
     def leaves(self, group: Any) -> bool:
-        """Put the host's group aside, if it is this one that the script destroys."""
+        """Set the host's group aside, if that is the one that the script destroys."""
         if self._aside is not None or group is not self._hosts:
             return False
         self._aside = ForScript("in a script that %run ran")
@@ -93,7 +93,7 @@ def _destroy_process_group(group: Any = None) -> None:
 def _keep_for_a_moment(groups: list[Any]) -> None:
     def keep() -> None:
         time.sleep(_MOMENT)
-        groups.clear()  # from Python torch destroys them without the lock
+        groups.clear()  # destroyed from Python, torch releases the GIL
 
     thread = threading.Thread(target=keep, name="rankbook-destroyed", daemon=True)
     try:

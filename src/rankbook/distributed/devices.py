@@ -24,23 +24,23 @@ __all__ = [
 ]
 
 SHARE_GPUS, NCCL_SHARES = "RANKBOOK_SHARE_GPUS", "NCCL_MULTI_RANK_GPU_ENABLE"
-"""What lets several ranks have one GPU: ours, for any backend, and NCCL's, from 2.30 on."""
+"""Variables that let several ranks share a GPU: ours, for any backend, and NCCL's, from 2.30."""
 
 _ENDING = (
     "TORCH_NCCL_ASYNC_ERROR_HANDLING",
     "TORCH_NCCL_DUMP_ON_TIMEOUT",
     "TORCH_NCCL_ENABLE_MONITORING",
 )
-"""What makes torch end a process (read in 2.9 to 2.15 when a group is made)."""
+"""Variables that make torch end a process (read in 2.9 to 2.15 when a group is made)."""
 
-_NO_BACKENDS = {"undefined", "fake"}  # in torch's list, but no ranks can talk through them
+_NO_BACKENDS = {"undefined", "fake"}  # in torch's list, but they connect no ranks
 
 
 def gpu_count() -> int:
     """How many GPUs this process can compute on.
 
-    ``torch.cuda.device_count`` alone asks NVML, which also counts them where CUDA does not start:
-    the driver is too old for this torch, say.
+    ``torch.cuda.device_count`` alone asks NVML, which also counts GPUs where CUDA does not start,
+    for example because the driver is too old for this torch.
     """
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
@@ -78,7 +78,7 @@ def check_backend(backend: object) -> str:
 def _is_known(name: str) -> bool:
     """Whether a backend, or every one of a choice per device type, is in this build of torch."""
     names = {"": name}
-    if ":" in name:  # which torch before 2.10 does not take for a backend
+    if ":" in name:  # torch before 2.10 does not accept this as a backend
         parts = [part.partition(":") for part in name.split(",")]
         names = {device: backend for device, _, backend in parts}
         if not all(names) or len(names) < len(parts):
@@ -92,14 +92,14 @@ def uses_nccl(backend: str) -> bool:
 
 
 def why_not_connected(error: RuntimeError) -> str:
-    """What torch says of ranks that it could not connect, and what to do.
+    """The message of torch about ranks that it could not connect, and what to do.
 
-    NCCL's own words stand below torch's.
+    NCCL's own message is below torch's.
     """
     _, _, of_nccl = str(error).partition("Last error:")
     fault = first_line(of_nccl.strip() or error)
     advice = "initialise again on every rank"
-    if "/dev/shm" in fault:  # noqa: S108 - of which a container has 64 MB by default
+    if "/dev/shm" in fault:  # noqa: S108 - a container has 64 MB by default
         advice = "make /dev/shm larger (docker run --shm-size=1g), or set NCCL_SHM_DISABLE=1"
     return f"({fault}): {advice}"
 
@@ -144,21 +144,21 @@ def pick_device(backend: str, launch: Launch) -> torch.device:
 
 
 def survive_timeouts() -> None:
-    """Keep torch from ending this process after the timeout of a collective of NCCL's.
+    """Keep torch from ending this process after the timeout of an NCCL collective.
 
-    Its watchdog would do so a minute later, and when it is told not to, the thread that watches
-    the watchdog eight minutes later. What a person has set stays as it is.
+    Its watchdog would do so a minute later; without that, the thread that watches the watchdog
+    would, eight minutes later. What the user has set stays as it is.
     """
     for name in _ENDING:
         os.environ.setdefault(name, "0")
-    # The rank's device is the current one, which is what torch warns of, each time it is called.
+    # torch warns at every call that it uses the current device, which is the rank's.
     warnings.filterwarnings("ignore", r"barrier\(\): using the device under current context")
 
 
 def share_gpus(*, shared: bool) -> None:
-    """Let several ranks of this host have one GPU from the next initialisation on, or no longer.
+    """Let several ranks of this host share a GPU from the next initialisation on, or no longer.
 
-    What a person has set for NCCL stays as it is.
+    What the user has set for NCCL stays as it is.
     """
     if shared:
         os.environ[SHARE_GPUS] = "1"
@@ -168,11 +168,11 @@ def share_gpus(*, shared: bool) -> None:
 
 
 def ranks_on(device: torch.device, ranks_here: int) -> int:
-    """How many ranks of this host have a device that :func:`pick_device` gave one of them.
+    """How many ranks of this host share a device that :func:`pick_device` gave one of them.
 
     Args:
-        device: The one that this rank has.
-        ranks_here: Ranks of this host.
+        device: The device of this rank.
+        ranks_here: Number of ranks on this host.
     """
     if device.type != "cuda" or os.environ.get(SHARE_GPUS) != "1":
         return 1

@@ -16,7 +16,7 @@ its daemons with srun, and both leave Slurm's variables in place. An empty varia
 
 **Slurm's trap.** ``SLURM_NTASKS`` is also set where nothing was launched: in the shell of
 ``salloc``, in the script of ``sbatch``, and in a Jupyter started there. Such a process would wait
-for ranks that nobody started, so inside a job (``SLURM_JOB_ID``) a process counts as a rank only
+for ranks that never start, so inside a job (``SLURM_JOB_ID``) a process counts as a rank only
 when it belongs to an ``srun`` step: ``SLURM_STEP_ID`` is set, and not to one of Slurm's reserved
 numbers (the steps of a batch script and of an interactive shell). ``SLURM_PROCID`` is needed too.
 """
@@ -36,19 +36,19 @@ __all__ = ["Launch", "is_loopback", "master_address", "read"]
 
 Environ = Mapping[str, str]
 
-# slurm.h: 0xfffffffa (interactive), ...fb (batch), ...fc (extern), ...fd (pending): no srun step.
+# slurm.h: 0xfffffffa (interactive), ...fb (batch), ...fc (extern), ...fd (pending): not srun steps.
 _FIRST_RESERVED_SLURM_STEP = 0xFFFFFFFA
 
-# Below Linux's range for outgoing connections (32768 and up), above the well-known services.
+# Below Linux's range for outgoing connections (32768 and up), above the well-known ports.
 _FIRST_PORT, _PORTS = 20000, 12000
 
 
 @dataclass(frozen=True)
 class Launch:
-    """Where this process stands among its ranks.
+    """The place of this process among its ranks.
 
     Attributes:
-        launcher: "torchrun", "mpirun", "slurm", or "none" for a process that stands alone.
+        launcher: "torchrun", "mpirun", "slurm", or "none" for a single process.
         rank: This process, from 0 to ``world_size - 1``.
         world_size: Number of processes in the job.
         local_rank: This process among those of its host, from 0.
@@ -79,7 +79,7 @@ def read(environ: Environ | None = None) -> Launch:
         The place of this process; rank 0 of 1 where no launcher is recognised.
 
     Raises:
-        EnvironmentVariableError: A variable holds something impossible, or half of a pair is set.
+        EnvironmentVariableError: A variable has an impossible value, or half of a pair is set.
     """
     environ = os.environ if environ is None else environ
     if _get(environ, "RANK") or _get(environ, "WORLD_SIZE"):
@@ -137,8 +137,8 @@ def _read_torchrun(environ: Environ) -> Launch:
     if one_host:
         local_rank, local_size = rank if local_rank is None else local_rank, world_size
     elif local_rank is None:
-        # Neither is set and the ranks are spread out: what the launchers of containers do,
-        # one rank per host.
+        # Neither is set and the ranks are on several hosts: launchers of containers do this,
+        # with one rank per host.
         local_rank, local_size = 0, local_size or 1
     run = _get(environ, "TORCHELASTIC_RUN_ID")
     job = f"{run}.{_get(environ, 'TORCHELASTIC_RESTART_COUNT') or 0}" if run else ""

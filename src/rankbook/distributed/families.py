@@ -1,9 +1,8 @@
-"""Processes that every rank of a host starts, to be a world of their own: where they meet.
+"""The rendezvous of processes that each rank of a host starts as their own world.
 
-A program that starts a world says itself where that meets: ``localhost:12355`` in the tutorials. In
-a cell each rank starts one, all at the same port. There torch would give one of them processes of
-another. So those of local rank 1 take the port that lies 1,000 above the one they are told, and so
-on.
+A program that starts a world also chooses its address: ``localhost:12355`` in the tutorials. In a
+cell each rank starts a world, all at the same port, where torch would mix up their processes. So
+the processes of local rank 1 use the port 1,000 above the given one, and so on.
 
 A process belongs to such a world if its rank is its number among those with one function. In
 a world over several ranks of the session, those that are not of rank 0 have higher ranks.
@@ -42,11 +41,11 @@ _LOWEST, _HIGHEST = 1024, 65535
 _TORCHS = "torch.multiprocessing.spawn"
 
 _inherited: list[Aside] = []  # in a forked process: the groups of its parent
-_theirs: list[Callable[..., Any]] = []  # what is stood in for, also in processes forked from here
+_theirs: list[Callable[..., Any]] = []  # the replaced functions, also in processes forked from here
 
 
 class _Member:
-    """The function of a process that may belong to such a world; it is sent there."""
+    """The function of a process that may belong to such a world; it is pickled into it."""
 
     def __init__(
         self,
@@ -90,13 +89,13 @@ class _Member:
 
 @functools.cache
 def install() -> None:
-    """Do so with processes that ``multiprocessing``, torch's too, starts from now on."""
+    """Treat processes so that ``multiprocessing``, torch's too, starts from now on."""
     start: Any = BaseProcess.start
     functions: WeakKeyDictionary[BaseProcess, Any] = WeakKeyDictionary()
 
     @functools.wraps(start)
     def start_apart(process: Any) -> None:
-        # Private in Python 3.10 to 3.14: what a process is to call. It forgets it when it starts.
+        # Private in Python 3.10 to 3.14: the function of a process, forgotten when it starts.
         function: Any = getattr(process, "_target", None)
         shift = _APART * int(os.environ.get("LOCAL_RANK", "0"))
         is_torchs = getattr(function, "__module__", "") == _TORCHS

@@ -46,7 +46,7 @@ ExceptHook = Callable[[type[BaseException], BaseException, TracebackType | None]
 
 @dataclass
 class DistInfo:
-    """What this process is in the process group.
+    """The place of this process in the process group.
 
     Attributes:
         backend: Backend of the group as torch reports it, such as ``gloo``, ``nccl``, or
@@ -73,7 +73,7 @@ class _Group:
     interface: str | None  # what GLOO_SOCKET_IFNAME was set to; None if it was left alone
     hook_before: ExceptHook
     hook_after: ExceptHook
-    store: object  # C++ holds only its own half of it; the methods are gone with the other one
+    store: object  # C++ holds only its half of it; the methods belong to the other half
 
 
 _lock = threading.RLock()
@@ -139,10 +139,10 @@ def initialize_distributed(backend: str, timeout_minutes: float = 1) -> DistInfo
 
     Where the ranks meet is taken from the launcher's variables (torchrun, mpirun, Slurm). Without
     any, this process is rank 0 of 1, and nothing leaves the host. The group can be destroyed and
-    made again as often as you like, also with ranks that come seconds apart. While waiting for
-    them, Ctrl+C works. :func:`destroy_global_state` is registered to run at exit.
+    made again as often as you like, even with ranks that arrive seconds apart. Ctrl+C works while
+    it waits for them. :func:`destroy_global_state` is registered to run at exit.
 
-    If the group exists, the arguments have no effect: the answer tells what is.
+    If the group exists, the arguments have no effect: the answer describes that group.
 
     Args:
         backend: ``gloo``, ``nccl`` or another that this torch has; per device type as in
@@ -151,7 +151,7 @@ def initialize_distributed(backend: str, timeout_minutes: float = 1) -> DistInfo
             collective of the group may take before it fails: torch has one timeout for both.
 
     Returns:
-        What this process is in the group. With NCCL, or where each rank has a GPU of its own,
+        The place of this process in the group. With NCCL, or where each rank has a GPU of its own,
         ``device`` is that GPU, and it is made the current one; see
         :func:`rankbook.distributed.devices.pick_device`.
 
@@ -205,10 +205,10 @@ def destroy_global_state() -> None:
 
 
 def exchange(group: _Group | None) -> _Group | None:
-    """Put another group in the place of what this module knows of the present one.
+    """Replace this module's record of the present group by another.
 
     Returns:
-        That, to be put back later. For :mod:`rankbook.distributed.aside` only.
+        The former record, to be restored later. For :mod:`rankbook.distributed.aside` only.
     """
     global _group
     former, _group = _group, group
@@ -222,15 +222,15 @@ def _make_group(
     meeting: rendezvous.Meeting,
     device: torch.device,
 ) -> None:
-    global _group  # noqa: PLW0603 - torch's default group is one per process, and so is this
+    global _group  # noqa: PLW0603 - one per process, like torch's default group
     if device.type == "cuda":
         torch.cuda.set_device(device)
     interface = stores.loopback_interface() if meeting.one_host else None
     if "GLOO_SOCKET_IFNAME" in os.environ:
         interface = None
     if interface is not None:
-        # Gloo would listen on the address of the host's name. Kept as long as the group lives,
-        # for the groups that are made from it.
+        # gloo would listen on the address of the host's name. Kept while the group lives, for
+        # the groups that are made from it.
         os.environ["GLOO_SOCKET_IFNAME"] = interface
     hook = sys.excepthook
     teardown.forget_attempt()  # of a person's own, maybe
@@ -265,7 +265,7 @@ def _make_group(
 
 
 def _barrier(backend: str, device: torch.device) -> None:
-    """Connect everyone, waiting in Python, where Ctrl+C comes through."""
+    """Connect all ranks, waiting in Python, where Ctrl+C works."""
     ids = [device.index] if uses_nccl(backend) else None
     work = dist.barrier(async_op=True, device_ids=ids)
     if work is not None:
@@ -287,7 +287,7 @@ def _leave_group() -> None:
 
 
 def _restore(group: _Group) -> None:
-    # torch wraps the hook at each initialisation, and would print one prefix for each.
+    # torch wraps the hook at each initialisation, and would print a prefix for each.
     if sys.excepthook is group.hook_after:
         sys.excepthook = group.hook_before
     if group.interface and os.environ.get("GLOO_SOCKET_IFNAME") == group.interface:
@@ -304,7 +304,7 @@ def _info_of_existing_group(backend: object) -> DistInfo:
         )
     if _group is not None:
         return _info(_group.device)
-    # Someone else made the group: its tensors are where CUDA stands, if it is in use.
+    # Other code made the group: its tensors are on CUDA's current device, if CUDA is in use.
     gpu = uses_nccl(real) or torch.cuda.is_initialized()
     return _info(torch.device("cuda", torch.cuda.current_device()) if gpu else torch.device("cpu"))
 
@@ -319,7 +319,7 @@ def _register_exit_hook() -> None:
     if not _exit_hook_registered:
         _exit_hook_registered = True
         atexit.register(teardown.wait_until_freed)
-        atexit.register(destroy_global_state)  # the last one registered runs first
+        atexit.register(destroy_global_state)  # exit hooks run in reverse order
 
 
 def _timeout(minutes: object) -> timedelta:

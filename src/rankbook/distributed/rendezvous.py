@@ -1,14 +1,14 @@
-"""How the ranks meet, again and again, in the same processes.
+"""The rendezvous of ranks, any number of times in the same processes.
 
 A rank opens the store once and keeps it. For every initialisation the ranks first call the roll
 in that store, waiting in Python, and only then enter torch's blocking C++ calls, on a prefix of
-the store that nobody has used before: keys of an earlier process group are never seen again.
+the store that was never used before: keys of an earlier process group are never seen again.
 
-The roll: every rank writes a token of its own under ``here/RANK``. When all are there, rank 0
-numbers the meeting and answers each token with that number. A rank that gives up replaces its
-token, so that nobody enters C++ to wait for it.
+The roll: every rank writes its own token under ``here/RANK``. When all are there, rank 0 numbers
+the meeting and answers each token with that number. A rank that gives up replaces its token, so
+that no rank enters C++ to wait for it.
 
-A session tells its engines where to meet with :func:`use`; without that it is where the launcher
+A session tells its engines where to meet with :func:`use`; otherwise they meet where the launcher
 said (MASTER_ADDR and MASTER_PORT, or the store of torchrun's agent).
 """
 
@@ -33,7 +33,7 @@ from rankbook.folders import where_full
 
 __all__ = ["Meeting", "at", "forget", "host", "meet", "port", "shared", "use"]
 
-# What becomes of a rank's token: the meeting took place, or the rank gave up waiting for it.
+# The final values of a rank's token: the meeting took place, or the rank gave up waiting.
 _MET, _LEFT = "met", "left"
 
 
@@ -42,7 +42,7 @@ class Meeting:
     """What ``init_process_group`` needs once all ranks are there.
 
     Attributes:
-        store: Fresh for this process group: no key was ever set in it.
+        store: New for this process group: no key has been set in it.
         one_host: True if every rank is known to run on this host.
     """
 
@@ -129,12 +129,12 @@ def at(url: str, generation: int) -> Iterator[None]:
 
 
 def port() -> int:
-    """Of the place where a session meets; 0 if that is a file."""
+    """The port where a session meets; 0 if that is a file."""
     return urlsplit(_process.place[0]).port or 0 if _process.place else 0
 
 
 def shared() -> Store:
-    """What the ranks of a session's generation can tell each other, once they have met."""
+    """The store for exchanges between ranks of a session's generation, once they have met."""
     if _process.place is None:
         raise RendezvousError("no session has said where to meet: initialise first")
     url, generation = _process.place
@@ -146,7 +146,7 @@ def meet(launch: Launch, timeout: timedelta) -> Meeting:
 
     Args:
         launch: This process among the ranks.
-        timeout: How long to wait; also of the store's own waits afterwards.
+        timeout: How long to wait; also the timeout of the store's own waits afterwards.
 
     Raises:
         RendezvousError: Not every rank came in time, or the store went away.

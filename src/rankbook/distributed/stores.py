@@ -18,7 +18,7 @@ from torch.distributed import DistStoreError
 
 from rankbook.distributed.environment import is_loopback
 
-if TYPE_CHECKING:  # torch.distributed exports these, but its type information does not say so
+if TYPE_CHECKING:  # torch.distributed exports these, but its stubs do not
     from torch._C._distributed_c10d import FileStore, HashStore, PrefixStore, Store, TCPStore
 else:
     from torch.distributed import FileStore, HashStore, PrefixStore, Store, TCPStore
@@ -62,10 +62,10 @@ def key_of_a_rank(topic: str, rank: int) -> str:
 
 
 def poll(ready: Callable[[], bool], deadline: float) -> bool:
-    """Wait in Python, where Ctrl+C comes through, until something is ready.
+    """Wait in Python, where Ctrl+C works, until something is ready.
 
     Args:
-        ready: Asked again and again, after pauses of 0.5 to 50 ms; must not block for long.
+        ready: Called repeatedly, after pauses of 0.5 to 50 ms; must not block for long.
         deadline: When to give up, in seconds of ``time.monotonic()``.
 
     Returns:
@@ -82,7 +82,7 @@ def poll(ready: Callable[[], bool], deadline: float) -> bool:
 
 
 class Interruptible(Store):
-    """A store whose waits are Python, so that Ctrl+C ends them also below torch's C++.
+    """A store that waits in Python, so that Ctrl+C ends waits even below torch's C++.
 
     Gloo waits in its store for ranks that it wants to connect to, both for the default group and
     for every ``new_group``; a rank that dies before it has come would be waited for until the
@@ -159,7 +159,7 @@ class Interruptible(Store):
         self._store.set(key, value)
 
     def add(self, key: str, value: int) -> int:
-        """Add to a counter; return what it is then."""
+        """Add to a counter; return the result."""
         return self._store.add(key, value)
 
     def check(self, keys: list[str]) -> bool:
@@ -167,11 +167,11 @@ class Interruptible(Store):
         return self._store.check(keys)
 
     def compare_set(self, key: str, expected_value: str, desired_value: str) -> bytes:
-        """Set a value if it is what is expected; return what it is then."""
+        """Set a value if it equals the expected one; return the resulting value."""
         return self._store.compare_set(key, expected_value, desired_value)
 
     def delete_key(self, key: str) -> bool:
-        """Delete a value; tell whether there was one."""
+        """Delete a value; return whether there was one."""
         return self._store.delete_key(key)
 
     def num_keys(self) -> int:
@@ -184,7 +184,7 @@ class Interruptible(Store):
         self._store.set_timeout(timeout)
 
     def has_extended_api(self) -> bool:
-        """Whether it can append, and set and get several keys at once: plain keys do."""
+        """Whether it can append, and set and get several keys at once; plain keys suffice."""
         return False
 
 
@@ -221,9 +221,9 @@ def host(addresses: list[str], port: int, timeout: timedelta) -> tuple[Store, st
     """Serve a TCPStore from this process, on one address only.
 
     Args:
-        addresses: Of this host; the first that can be bound is taken.
+        addresses: Addresses of this host; the first that can be bound is used.
         port: Where to listen; 0 for any free port.
-        timeout: Of the store's own waits.
+        timeout: Timeout of the store's own waits.
 
     Returns:
         The store, and the address and port on which it listens.
@@ -246,7 +246,7 @@ def host(addresses: list[str], port: int, timeout: timedelta) -> tuple[Store, st
 
 
 def first_line(error: object) -> str:
-    """What torch's many-line messages, with their C++ stack, come down to."""
+    """The essence of torch's multi-line messages, which include a C++ stack."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
@@ -271,7 +271,7 @@ def _listen(addresses: list[str], port: int) -> socket.socket:
 
 
 def own_addresses(name: str, *, one_host: bool) -> list[str]:
-    """Addresses on which rank 0 can listen so that those who were told ``name`` find it.
+    """Addresses on which rank 0 can listen so that ranks that were given ``name`` find it.
 
     On many systems a host's own name means loopback to itself (127.0.1.1 in /etc/hosts) and a real
     address to everyone else; a service's name means an address that no host has. The address from

@@ -40,7 +40,7 @@ SECONDS = 10.0
 _FREEING_SECONDS = 1.0
 """How long to wait at exit for C++ to close its sockets: some 10 ms per rank, mostly idle."""
 
-# Modules that keep a DeepEP buffer on the group in a global of their own.
+# Modules that keep a DeepEP buffer on the group in a global.
 _DEEPEP_USERS = (
     "nemo_automodel.components.moe.megatron.fused_a2a",
     "megatron.core.transformer.moe.fused_a2a",
@@ -53,16 +53,16 @@ class _Leaving(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(name="rankbook-destroy", daemon=True)
-        self.forgotten = threading.Event()  # torch holds the group no longer
+        self.forgotten = threading.Event()  # torch no longer holds the group
         self.fault: Exception | None = None
 
     def run(self) -> None:
-        # With the last reference goes gloo's destructor, which waits for collectives in flight, up
-        # to the group's timeout. Held here, it runs after torch has forgotten the group.
+        # The last reference runs gloo's destructor, which waits for collectives in flight, up to
+        # the group's timeout. Held here, it runs after torch has forgotten the group.
         world = dist.group.WORLD
         try:
             dist.destroy_process_group()
-        except Exception as error:  # noqa: BLE001 - raised again on the thread that waits
+        except Exception as error:  # noqa: BLE001 - raised again on the waiting thread
             self.fault = error
         finally:
             self.forgotten.set()
@@ -70,7 +70,7 @@ class _Leaving(threading.Thread):
 
 
 class _LettingGo(threading.Thread):
-    """Drops what is referred to from here only: C++ closes sockets, and waits for threads."""
+    """Drops the last references to objects: C++ closes sockets, and waits for threads."""
 
     def __init__(self, things: list[object]) -> None:
         super().__init__(name="rankbook-let-go", daemon=True)
@@ -80,7 +80,7 @@ class _LettingGo(threading.Thread):
         self._things.clear()
 
 
-_leaving: list[_Leaving] = []  # those that still run, and the last one
+_leaving: list[_Leaving] = []  # those still running, and the last one
 _letting_go: list[_LettingGo] = []
 
 
@@ -108,10 +108,10 @@ def destroy() -> None:
 
 
 def let_go(things: list[object]) -> None:
-    """Drop what has been taken from groups, in the background.
+    """Drop objects taken from groups, in the background.
 
     Args:
-        things: Emptied; the caller keeps no other references to what is in it.
+        things: Gets emptied; the caller keeps no other references to its items.
     """
     thread = _LettingGo(things)
     _letting_go[:] = [*filter(_LettingGo.is_alive, _letting_go), thread]
@@ -122,12 +122,12 @@ def let_go(things: list[object]) -> None:
 
 
 def forget_attempt() -> None:
-    """Have torch forget a group that did not come about, and count groups from 0 again.
+    """Have torch forget a group that was not completed, and number groups from 0 again.
 
-    It names a group by that number, also in the store. A rank that has tried in vain would look
-    for the others under another name than one that is new, and never find it. Where it was
-    interrupted between the making of the group and its becoming the default one, torch would refuse
-    its name from then on. (What it counts and keeps is private in torch 2.8 to 2.15;
+    torch names a group by that number, also in the store. A rank that tried in vain would look for
+    the others under another name than a new rank, and never find them. If it was interrupted after
+    making the group and before it became the default one, torch would refuse the name from then on.
+    (The counter and tables are private in torch 2.8 to 2.15;
     ``destroy_process_group`` clears it, but only with a group.)
     """
     c10d._world.group_count = 0
@@ -138,7 +138,7 @@ def forget_attempt() -> None:
 
 
 def tables() -> list[Any]:
-    """Where torch keeps what it knows of groups."""
+    """The tables in which torch keeps groups."""
     world: Any = c10d._world
     return [
         world.pg_map,
@@ -152,14 +152,14 @@ def tables() -> list[Any]:
 
 
 def pending() -> bool:
-    """Whether torch still holds a group that a ``destroy`` has left in the background."""
+    """Whether torch still holds a group that a ``destroy`` left in the background."""
     return bool(_leaving) and not _leaving[-1].forgotten.is_set()
 
 
 def wait_until_freed() -> None:
-    """Wait a moment, at exit, for sockets that are being closed.
+    """At exit, wait a moment for sockets that are being closed.
 
-    A thread that returns from C++ to an interpreter that is gone aborts the process.
+    A thread that returns from C++ after the interpreter has ended aborts the process.
     """
     deadline = time.monotonic() + _FREEING_SECONDS
     threads: list[threading.Thread] = [*_leaving, *_letting_go]
@@ -192,7 +192,7 @@ def _drop(module: ModuleType, name: str) -> None:
         buffer = getattr(module, name, None)
         if buffer is not None:
             setattr(module, name, None)
-            # A buffer made so is not freed with its last reference.
+            # Such a buffer is not freed with its last reference.
             if getattr(buffer, "explicitly_destroy", False):
                 buffer.destroy()
     except Exception:  # best effort: the group must go in any case
@@ -201,9 +201,9 @@ def _drop(module: ModuleType, name: str) -> None:
 
 @contextmanager
 def ignoring_sigint() -> Iterator[None]:
-    """Ignore Ctrl+C within the block; elsewhere than on the main thread, change nothing."""
+    """Ignore Ctrl+C within the block; does nothing off the main thread."""
     handler = signal.getsignal(signal.SIGINT)
-    # Only the main thread may set handlers; one that is not Python's (None) cannot be put back.
+    # Only the main thread may set handlers; one set outside Python (None) cannot be restored.
     if threading.current_thread() is not threading.main_thread() or handler is None:
         yield
         return

@@ -1,8 +1,8 @@
-"""Answers sessions: takes requests to their operations, and the answers back.
+"""Answers sessions: passes requests to their operations, and sends the answers back.
 
-Requests come in on the control channel, which has a thread of its own. What looks or frees is
-done there, whatever the main thread does; what works is handed to the main thread and waits its
-turn. See :mod:`rankbook.engine.operations`.
+Requests arrive on the control channel, which has its own thread. Operations that look or free run
+there, whatever the main thread does; operations that work are passed to the main thread and wait
+their turn. See :mod:`rankbook.engine.operations`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rankbook.distributed import torch_build  # noqa: F401 - first: it says what a torch lacks
+from rankbook.distributed import torch_build  # noqa: F401 - first: it refuses an unusable torch
 from rankbook.engine.cells.runner import interruptible
 from rankbook.engine.context import Engine
 from rankbook.engine.control import Control
@@ -28,7 +28,7 @@ __all__ = ["Agent", "install"]
 _SWITCH_INTERVAL = 0.0005
 """Seconds after which the main thread, computing in Python, lets the control thread have its turn.
 
-Python's own 5 ms would be paid several times for every answer."""
+Python's default of 5 ms would delay every answer several times."""
 
 
 def install(kernel: Any) -> Agent:
@@ -38,7 +38,7 @@ def install(kernel: Any) -> Agent:
         kernel: An ``ipyparallel.engine.kernel.IPythonParallelKernel``.
 
     Returns:
-        Its agent; the same one however often it is installed.
+        Its agent; repeated calls return the same one.
     """
     agent: Agent | None = getattr(kernel, "_rankbook_agent", None)
     if agent is None:
@@ -49,21 +49,21 @@ def install(kernel: Any) -> Agent:
 
 
 class Agent:
-    """One per engine.
+    """The agent of an engine.
 
     Attributes:
-        engine: What the operations work on.
+        engine: The engine that the operations work on.
     """
 
     def __init__(
         self, engine: Engine, control: Control, operations: Mapping[str, Operation]
     ) -> None:
-        """Begin to answer; to be called on the main thread.
+        """Begin to answer; call on the main thread.
 
         Args:
-            engine: What the operations work on.
-            control: Where requests come from.
-            operations: What can be asked for, by name.
+            engine: The engine that the operations work on.
+            control: The source of requests.
+            operations: The operations by name.
         """
         self.engine = engine
         self._control = control
@@ -88,14 +88,14 @@ class Agent:
             self._do_aside(job, operation)
         else:
             self.engine.waiting.add(job)
-            # From here: the main thread would have to wake this one.
+            # Sent from here: the main thread would have to wake this thread.
             job.stops += [self._control.repeat(*each) for each in operation.beside(job)]
             self._main.call_soon_threadsafe(
                 lambda: asyncio.ensure_future(self._work(job, operation))
             )
 
     def _do_aside(self, job: Job, operation: Operation) -> None:
-        """Do what was asked for in a thread of its own; refuse if too many of those block."""
+        """Run an operation in its own thread; refuse if too many of those block."""
 
         def work() -> None:
             try:
@@ -110,12 +110,12 @@ class Agent:
             job.finish(raised(error))
 
     async def _work(self, job: Job, operation: Operation) -> None:
-        """Do what was asked for when its turn has come; on the main thread."""
+        """Run an operation on the main thread, in its turn."""
         async with self._turn:
             self.engine.begin(job)
             try:
                 if job.is_dropped:
-                    raise KeyboardInterrupt  # noqa: TRY301 - as what runs gets it
+                    raise KeyboardInterrupt  # noqa: TRY301 - as in running code
                 request = load(operation.request, job.arguments)
                 if inspect.iscoroutinefunction(operation.act):
                     value = await operation.act(job, request)
@@ -125,7 +125,7 @@ class Agent:
                 answer = returned(value)
             except BaseException as error:  # noqa: BLE001 - the session gets to know it
                 answer = raised(error)
-            # Before the answer: who gets it may look at once.
+            # Before the answer: its receiver may look at once.
             self.engine.end()
             self._control.call(lambda: job.finish(answer))
             for seconds, act in job.later:

@@ -1,4 +1,4 @@
-"""A local engine: ipyparallel's, with our agent in it from the first message on."""
+"""A local engine: ipyparallel's, with our agent from the first message on."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["RankEngine"]
 class _Stream(OutStream):
     """A stream that leaves the descriptor below it alone.
 
-    Else (but not below pytest) ipykernel puts a pipe in its place, and a thread copies what comes
-    there into the log, later than the end of a cell or of the process.
+    Otherwise (except under pytest) ipykernel replaces it by a pipe, which a thread copies into
+    the log, possibly after the end of the cell or of the process.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -30,7 +30,7 @@ class RankEngine(IPEngine):
     """An engine that answers sessions as soon as the cluster knows it.
 
     Attributes:
-        on_ready: Called with its id and uuid, by which messages are routed, once it answers.
+        on_ready: Called with its id and uuid, which route messages, once it answers.
     """
 
     on_ready: Callable[[int, str], None]
@@ -52,9 +52,9 @@ class RankEngine(IPEngine):
     def _signal_stop(self, sig: int, frame: Any) -> None:
         """End as soon as the cell has ended; the end of other ranks may end it, too.
 
-        Private in ipyparallel (9.0 to 9.2), and the only place that is called at once.
+        Private in ipyparallel (9.0 to 9.2), and the only hook that is called at once.
         """
-        if self._agent is not None:  # else there is no cell yet
+        if self._agent is not None:  # otherwise there is no cell yet
             self._agent.engine.expect_end()
         # It would say so among what the cell prints; where mpiexec ends all ranks, on each of them.
         self.log.setLevel(logging.CRITICAL + 1)

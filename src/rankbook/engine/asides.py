@@ -1,4 +1,4 @@
-"""Threads that look at a person's objects, and may block in them: nobody waits for them long."""
+"""Threads that look at a user's objects, where they may block: no caller waits long for them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rankbook.errors import EngineError
 __all__ = ["Asides"]
 
 _MOST = 24
-"""Threads that may block at the same time."""
+"""How many threads may block at the same time."""
 
 _MOST_OF_ONE = 2
-"""Threads that may look at one thing at the same time: what blocks one blocks the next."""
+"""How many threads may look at one thing at a time: what blocks one blocks the next."""
 
 _T = TypeVar("_T")
 
@@ -25,10 +25,10 @@ class Asides:
     """The threads of one engine."""
 
     def __init__(self, muted: set[int]) -> None:
-        """There are none yet.
+        """Start without threads.
 
         Args:
-            muted: Threads whose output is dropped; those of here are added.
+            muted: Threads whose output is dropped; these threads are added.
         """
         self._muted = muted
         self._threads: set[threading.Thread] = set()
@@ -36,7 +36,7 @@ class Asides:
         self._lock = threading.Lock()
 
     def start(self, act: Callable[[], None]) -> threading.Thread:
-        """Do something in a thread of its own.
+        """Do something in its own thread.
 
         Raises:
             EngineError: Too many of them block.
@@ -61,8 +61,8 @@ class Asides:
         """Do something that may block; wait for it, but not for long.
 
         Raises:
-            TimeoutError: It takes longer. It goes on.
-            BaseException: Of any kind that a person's code can raise.
+            TimeoutError: It takes longer, and goes on.
+            BaseException: Any kind, as user code can raise any.
         """
         done: list[_T] = []
         failed: list[BaseException] = []
@@ -70,7 +70,7 @@ class Asides:
         def work() -> None:
             try:
                 done.append(act())
-            except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+            except BaseException as error:  # noqa: BLE001 - raised in the waiting thread
                 failed.append(error)
 
         self.start(work).join(seconds)
@@ -84,10 +84,10 @@ class Asides:
     def looking_at(self, what: str) -> Iterator[None]:
         """Look at something, unless others that do so have not come back.
 
-        A front end asks at every key that is pressed; it must not use up all threads.
+        A front end asks at every key press; it must not use up all threads.
 
         Raises:
-            EngineError: They have not.
+            EngineError: They have not come back.
         """
         with self._lock:
             if self._looking[what] >= _MOST_OF_ONE:

@@ -1,4 +1,4 @@
-"""What an engine consists of: the things that its operations work on."""
+"""The parts of an engine, which its operations work on."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ class Engine:
     Attributes:
         kernel: ipyparallel's kernel, with the IPython shell.
         runner: Runs cells.
-        asides: Threads that look at a person's objects.
+        asides: Threads that look at a user's objects.
         group: This engine's place in the process group.
-        observer: Sees what the main thread does.
-        ledger: What this process calls of torch.distributed, and waits for.
-        history: Tells what was recorded.
-        streams: What NCCL has not completed.
-        kept: What the latest cell kept of its calls that was to; None if there was none.
-        compared: Tensors that a comparison across ranks looks at.
-        job: What the main thread works at; None while it is idle.
+        observer: Observes the main thread.
+        ledger: The calls and waits of this process in torch.distributed.
+        history: Reports recorded calls.
+        streams: The calls that NCCL has not completed.
+        kept: The values that the latest cell with ``keep_values`` kept; None if there was none.
+        compared: Tensors under comparison across ranks.
+        job: The job of the main thread; None while it is idle.
         waiting: Jobs that the main thread has yet to begin.
     """
 
@@ -88,11 +88,11 @@ class Engine:
 
     @property
     def doing(self) -> str:
-        """Name of the operation that the main thread works at; empty while it is idle."""
+        """Name of the main thread's operation; empty while it is idle."""
         return self.job.name if self.job is not None else ""
 
     def begin(self, job: Job) -> None:
-        """Have the main thread work at a job."""
+        """Note that the main thread begins a job."""
         self.group.end_script()
         self.observer.forget()
         self.ledger.counts.cell = job.arguments["number"] if job.name == Run.op else None
@@ -102,10 +102,10 @@ class Engine:
         self.kernel.set_parent(*job.sender, channel="shell")
 
     def end(self) -> None:
-        """Have the main thread idle again."""
+        """Note that the main thread is idle again."""
         self.job = None
         self.ledger.counts.cell = None
 
     def expect_end(self) -> None:
-        """Take what ends the cell that runs for the end of this process, no error of its own."""
+        """Count an end of the running cell as the end of this process, not as the cell's error."""
         self.runner.failures.freed = self.runner.failures.cut = True

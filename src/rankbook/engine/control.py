@@ -25,7 +25,7 @@ class Control:
         """Have requests received on the control thread from now on.
 
         Args:
-            receive: Takes whom to answer, and the message.
+            receive: Takes the identities to answer, and the message.
         """
 
         def on_message(frames: list[Any]) -> Any:
@@ -41,8 +41,8 @@ class Control:
             return None
 
         # Straight from the stream: ipykernel would publish 'busy' and 'idle' around each request,
-        # two broadcasts through the controller that nobody needs, and would answer one control
-        # message at a time. Other clients' messages go the way they always went.
+        # two broadcasts through the controller that no client needs, and would answer one control
+        # message at a time. Messages of other clients go the usual way.
         self._loop.add_callback(self._stream.on_recv, on_message, copy=False)
 
     def call(self, act: Callable[[], None]) -> None:
@@ -54,10 +54,10 @@ class Control:
 
         Args:
             seconds: Before each time.
-            act: What to do; it may return other seconds before the next time.
+            act: The work; it may return another number of seconds until the next time.
 
         Returns:
-            What stops it.
+            A function that stops it.
         """
         timer: Any = None
 
@@ -80,9 +80,9 @@ class Control:
 
         Args:
             kind: Its type.
-            content: What it says.
-            to: Whom it answers, and the request.
-            buffers: Bytes beside the JSON.
+            content: Its content.
+            to: The identities and the request that it answers.
+            buffers: Bytes sent with the JSON.
         """
         idents, request = to
 
@@ -98,5 +98,5 @@ class Control:
 
         try:
             send(content)
-        except (TypeError, ValueError):  # a person's text or display need not be JSON
+        except (TypeError, ValueError):  # a user's text or display need not be JSON
             send(protocol.as_json(content))

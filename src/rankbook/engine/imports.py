@@ -1,4 +1,4 @@
-"""Doing something to a module as soon as it is imported, at once if it has been."""
+"""Patching a module as soon as it is imported, or at once if it already is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Act = Callable[[ModuleType], None]
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds, through the other finders, the modules that something is to be done to."""
+    """Finds, through the other finders, the modules with actions."""
 
     def __init__(self) -> None:
         self.acts: dict[str, list[_Act]] = {}
@@ -43,11 +43,11 @@ _finder = _Finder()
 
 
 def when_imported(name: str, act: _Act) -> None:
-    """Call ``act`` with a module when its code has run; now, if it has.
+    """Call ``act`` with a module after its code has run, at once if it already has.
 
     Args:
         name: The full name of the module, which need not exist.
-        act: What to do.
+        act: The action.
     """
     if name in sys.modules:
         act(sys.modules[name])

@@ -1,4 +1,4 @@
-"""A request on its way through an engine."""
+"""A request in progress on an engine."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ __all__ = ["Job", "raised", "returned"]
 
 
 class Job:
-    """A request that an engine works at, and the way back to the session.
+    """A request in progress, with the way to answer it.
 
     Attributes:
-        engine: What its operation works on.
+        engine: The engine that its operation works on.
         control: The control thread.
-        sender: Whom to answer, and the message that asks, as ipyparallel has them.
+        sender: The identities to answer, and the request message, in ipyparallel's form.
         name: Name of the operation.
-        outbox: Takes events from any thread; they are sent in their order, before the answer.
-        attachments: Bytes to be sent beside the answer.
-        stops: Stop what the control thread does until the answer.
-        later: What the main thread is to do after the answer: seconds to wait, and the act.
-        is_open: Whether it has not been answered yet.
-        is_dropped: Whether it must not begin any more.
+        outbox: Takes events from any thread; they are sent in order, before the answer.
+        attachments: Bytes to send with the answer.
+        stops: Stop the periodic work of the control thread.
+        later: Work of the main thread after the answer: seconds to wait, and the action.
+        is_open: Whether it has yet to be answered.
+        is_dropped: Whether it must no longer begin.
     """
 
     def __init__(
@@ -58,12 +58,12 @@ class Job:
 
     @property
     def buffers(self) -> list[Any]:
-        """Bytes that came beside the request."""
+        """Bytes that came with the request."""
         buffers: list[Any] = self.sender[1]["buffers"]
         return buffers
 
     def finish(self, answer: dict[str, Any]) -> None:
-        """Answer, after everything that is still in the outbox; on the control thread."""
+        """Send the rest of the outbox, then the answer; on the control thread."""
         self.is_open = False
         for stop in self.stops:
             stop()
@@ -78,12 +78,12 @@ class Job:
 
 
 def returned(value: Any) -> dict[str, Any]:
-    """The answer that says what an operation has returned."""
+    """The answer with the result of an operation."""
     return {"status": "ok", "value": to_dict(value) if is_dataclass(value) else value}
 
 
 def raised(error: BaseException) -> dict[str, Any]:
-    """The answer that says what an operation has raised."""
+    """The answer with the exception of an operation."""
     name = type(error).__name__
     failure = RemoteError(
         kind=name if isinstance(error, errors.RankbookError) else "",

@@ -1,4 +1,4 @@
-"""The operations of an engine: what a session can ask it for, one decorated function each.
+"""The operations that a session can request from an engine, one decorated function each.
 
 An operation takes its :class:`~rankbook.engine.jobs.Job` and its request, and returns a model or
 a value of JSON's types::
@@ -7,7 +7,7 @@ a value of JSON's types::
     def look(job: Job, request: LookAt) -> Look: ...
 
 To add one, write its function in a new module and add that module to :data:`ROOMS`. Nothing else
-imports it: what others use of a subject stands in a module beside, which knows of no job.
+imports it: code that others use is in a separate module, which does not know jobs.
 """
 
 from __future__ import annotations
@@ -59,31 +59,31 @@ CONTROL = "control"
 """On the control thread, whatever the main thread does. It must not block: others wait."""
 
 MAIN = "main"
-"""On the main thread, in turn with cells. A signal interrupts it; an operation that awaits has to
-see to that by itself."""
+"""On the main thread, in turn with cells. A signal interrupts it; an operation that awaits must
+handle that itself."""
 
 ASIDE = "aside"
-"""In a thread of its own, whatever the main thread does: it may block, for it runs a person's code
-that is only to be looked at. What it prints is dropped. While several block, more are refused."""
+"""In its own thread, whatever the main thread does: it may block, because looking at objects can
+run user code. Its output is dropped. While several block, more are refused."""
 
 _R = TypeVar("_R", bound=Request)
 
 Repeated = tuple[float, Callable[[], float | None]]
-"""The seconds before each time, and what to do; that may return other seconds before the next."""
+"""The seconds before each run, and the action, which may return the seconds before the next run."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One thing that an engine can be asked for."""
+    """An operation of an engine."""
 
     request: type[Request]
-    """What asks for it; ``request.op`` is its name on the wire."""
+    """The class of its requests; ``request.op`` is its name on the wire."""
     on: str
-    """The thread that does it: :data:`CONTROL`, :data:`MAIN` or :data:`ASIDE`."""
+    """The thread that runs it: :data:`CONTROL`, :data:`MAIN` or :data:`ASIDE`."""
     act: Callable[[Job, Any], Any]
-    """Does it, given the job and the request."""
+    """Its function, given the job and the request."""
     beside: Callable[[Job], Iterable[Repeated]]
-    """What the control thread does periodically until the answer."""
+    """The periodic work of the control thread until the answer."""
 
 
 def operation(
@@ -92,15 +92,15 @@ def operation(
     """Make an operation of a function.
 
     Args:
-        request: What asks for it.
-        on: The thread that does it.
-        beside: What the control thread does periodically until the answer.
+        request: The class of its requests.
+        on: The thread that runs it.
+        beside: The periodic work of the control thread until the answer.
     """
     return lambda act: Operation(request, on, act, beside)
 
 
 @cache
 def every_operation() -> dict[str, Operation]:
-    """By its name on the wire, every operation; imports the rooms."""
+    """Every operation, by its name on the wire; imports the rooms."""
     found = [one for room in ROOMS for one in vars(import_module(room)).values()]
     return {one.request.op: one for one in found if isinstance(one, Operation)}

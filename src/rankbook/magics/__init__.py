@@ -2,7 +2,7 @@
 
 A family is a small class in a module of its own, on the base that all share; the table below is
 where IPython, the documentation and the tests find it. ``options`` declares what can be typed
-after a magic, ``usage`` makes its help and one-line errors of that. ``running`` runs a cell for a
+after a magic, ``usage`` turns that into its help and one-line errors. ``running`` runs a cell for a
 magic, ``mode`` sends plain cells to the ranks, ``syntax`` finds errors before a cell is sent.
 """
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["families", "load_ipython_extension", "unload_ipython_extension"]
 
-# In the order of the documentation. Imported when needed: who imports this package for
-# ``options`` alone needs no IPython.
+# In the order of the documentation. Imported when needed: ``options`` alone must not import
+# IPython.
 _FAMILIES = {
     "group": "GroupMagics",
     "cells": "CellMagics",
@@ -52,7 +52,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
-    """Remove the magics; a session that runs is left alone."""
+    """Remove the magics; a running session is left alone."""
     manager = shell.magics_manager
     for family in families():
         magics = manager.registry.pop(family.__name__, None)

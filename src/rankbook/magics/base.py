@@ -27,7 +27,7 @@ class RankMagics(Magics):
     shell: InteractiveShell
 
     def attach(self) -> None:
-        """Called when the extension is loaded, for what a family does beside its magics."""
+        """Set up what a family does besides its magics; called when the extension is loaded."""
 
     def detach(self) -> None:
         """Undo :meth:`attach`; called when the extension is unloaded."""

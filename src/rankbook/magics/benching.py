@@ -59,10 +59,10 @@ class BenchMagics(RankMagics):
 
         A size is that of the largest buffer, as nccl-tests count it, of float32 on the rank's
         device. Each repetition begins together and lasts as long as on its slowest rank.
-        Algorithm bandwidth is size by time; bus bandwidth is that times what each link carries, and
-        compares operations and numbers of ranks. The fit, time = alpha + size / bandwidth, is by
-        least squares of the relative errors. The line below the title says what the bytes went
-        over: with gloo on one machine that is no network.
+        Algorithm bandwidth is size divided by time. Bus bandwidth is scaled to what each link
+        carries, so that operations and numbers of ranks can be compared. The fit, time = alpha +
+        size / bandwidth, is by least squares of the relative errors. The line below the title says
+        what carried the bytes: with gloo on one machine that is no network.
 
         Examples::
 

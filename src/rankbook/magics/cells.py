@@ -49,10 +49,10 @@ class CellMagics(RankMagics):
         self.mode.attach(self.shell)
 
     def detach(self) -> None:
-        """Look at cells no more."""
+        """Stop looking at cells."""
         self.mode.detach(self.shell)
 
-    @no_var_expand  # {x} in a line for the ranks is theirs
+    @no_var_expand  # ranks expand {x}, not the notebook
     @line_cell_magic
     @takes(
         RANKS,

@@ -1,4 +1,4 @@
-"""Whom the code at the cursor is for: this notebook, or ranks; without running anything."""
+"""Whether the code at the cursor is for this notebook or for ranks; runs nothing."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["ForRanks", "InMagic", "Wanted", "name_at", "target", "wanted"]
 
 _RANKS = re.compile(r"(?:^|\s)(?:-r\s*|--ranks[=\s]\s*)(\S+)")
 _ABOVE = re.compile(r"(?:[^\S\n]*\n|[^\S\n]*%%(?!(?:dist|rank|local)\b)\w[^\n]*\n(?=\s*%%))*")
-"""What may stand above a cell magic of ours: empty lines, and what runs a cell: ``%%time``."""
+"""What may precede one of our cell magics: empty lines, and what runs a cell: ``%%time``."""
 
 _MAGIC = re.compile(r"\s*(%%?)(\w+)")
 _BEFORE = re.compile(
     r"\s*(?:[^\s=!%#][^=!%#\n]*=(?!=)\s*)?(?:%time(?:it)?\s+(?:-\S+\s+(?:\d+\s+)?)*)?(?=%)"
 )
-"""What may stand before a line magic of ours: ``x =``, ``%time``."""
+"""What may precede one of our line magics: ``x =``, ``%time``."""
 
 _CELLS = {"dist", "rank"}
 
@@ -34,7 +34,7 @@ _CHAIN = re.compile(rf"[^\W\d]\w*(?:\.[^\W\d]\w*|{_ITEM})*")
 _CALLED = re.compile(rf"({_CHAIN.pattern})\s*\Z")
 
 _FAR = 5_000
-"""Characters before the cursor in which the bracket is looked for that is open there."""
+"""How many characters before the cursor are searched for an open bracket."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class ForRanks:
     """The cursor is in code that ranks run."""
 
     ranks: str
-    """The selection, as it is typed."""
+    """The selection, as typed."""
     code: str
     cursor: int
     begin: int
     """Where that code begins in the cell."""
     is_line: bool = False
-    """Whether it is what stands behind a line magic."""
+    """Whether it is the argument of a line magic."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,12 @@ class InMagic:
 def target(
     cell: str, cursor: int, magics: Mapping[str, Sequence[Option]], *, mode: bool
 ) -> ForRanks | InMagic | None:
-    """Find out whom the code at the cursor is for.
+    """Find out what runs the code at the cursor.
 
     Args:
-        cell: All of it.
+        cell: All of its text.
         cursor: Where the cursor is.
-        magics: By name, what can be typed after a magic of ours.
+        magics: By name, the options of each of our magics.
         mode: Whether plain cells run on ranks (``%dist_mode on``).
 
     Returns:
@@ -108,7 +108,7 @@ def target(
 
 
 def name_at(code: str, cursor: int) -> str:
-    """The name that IPython tells of at a cursor, in a call that of the function; with its indices.
+    """The name that IPython inspects at a cursor, with its indices; in a call, the function's.
 
     Args:
         code: A cell.
@@ -135,7 +135,7 @@ def _called_at(code: str, cursor: int) -> str:
 
 
 def _opening(code: str, cursor: int) -> int:
-    """Where the innermost bracket stands that is open at the cursor; 0: none is."""
+    """Where the innermost bracket is that is open at the cursor; 0 if none is."""
     depth = 0
     for at in range(cursor - 1, max(0, cursor - _FAR), -1):
         if code[at] in ")]}":
@@ -148,7 +148,7 @@ def _opening(code: str, cursor: int) -> int:
 
 
 def wanted(options: Sequence[Option], words: Sequence[str]) -> Wanted:
-    """What can be typed after a magic, of which ``words`` are there.
+    """What can be typed next after a magic and ``words``.
 
     Args:
         options: Of the magic.
@@ -168,7 +168,7 @@ def wanted(options: Sequence[Option], words: Sequence[str]) -> Wanted:
 
 
 def _argument(options: Sequence[Option], typed: str, count: int) -> tuple[str, ...] | str:
-    """What comes behind ``count`` arguments without a name: the next of them, or an option."""
+    """What follows ``count`` positional arguments: the next of them, or an option."""
     plain, dash = _plain(options, count), typed[:1] == "-"
     if plain is not None and plain.settings.get("nargs") == REMAINDER and count:
         return () if dash else _values(plain)  # options of a script, which only it knows
@@ -179,7 +179,7 @@ def _argument(options: Sequence[Option], typed: str, count: int) -> tuple[str, .
 
 
 def _plain(options: Sequence[Option], left: int) -> Option | None:
-    """The argument without a name that comes after some of them; None: there is none."""
+    """The positional argument after some of them; None if there is none."""
     for each in options:
         if each.names[0].startswith("-") or each.names == ("expression",):
             continue
@@ -190,7 +190,7 @@ def _plain(options: Sequence[Option], left: int) -> Option | None:
 
 
 def _count(before: Sequence[str], valued: Mapping[str, Option]) -> int:
-    """How many arguments without a name are there already."""
+    """How many positional arguments are there already."""
     found, is_value = 0, False
     for word in before:
         if not is_value and not word.startswith("-"):
@@ -206,7 +206,7 @@ def _values(option: Option) -> tuple[str, ...] | str:
 def _code(
     ranks: str, cell: str, begin: int, cursor: int, end: int | None = None, *, is_line: bool = False
 ) -> ForRanks:
-    """Code for ranks, without empty lines at its begin: IPython 9 completes nothing below them."""
+    """Code for ranks, without leading empty lines: IPython 9 completes nothing below them."""
     blank = _BLANK.match(cell, begin, cursor)
     begin = blank.end() if blank else begin
     return ForRanks(ranks, cell[begin:end], cursor - begin, begin, is_line)
@@ -218,7 +218,7 @@ _BLANK = re.compile(r"(?:[^\S\n]*\n)*")
 def _after(
     name: str, mark: str, typed: str, cell: str, cursor: int, options: Sequence[Option]
 ) -> ForRanks | InMagic:
-    """What stands after a magic of ours: options, or the code of ``%dist`` or ``%dist_show``."""
+    """What follows one of our magics: options, or the code of ``%dist`` or ``%dist_show``."""
     words = typed.split()
     if not typed or typed[-1].isspace():
         words.append("")

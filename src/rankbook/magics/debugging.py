@@ -1,4 +1,4 @@
-"""Stopping ranks, and looking at where they stand."""
+"""Debugging ranks: after a failure, and at breakpoints."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class DebugMagics(RankMagics):
     _debugger_here: Callable[..., Any] | None = None
 
     def attach(self) -> None:
-        """Look back on the ranks, where it is they that have failed."""
+        """Have ``%debug`` and ``%pdb`` debug the ranks where the ranks have failed."""
         shell: Any = self.shell
         self._debugger_here, shell.debugger = shell.debugger, self._look_back
 
@@ -40,7 +40,7 @@ class DebugMagics(RankMagics):
             shell.debugger, self._debugger_here = self._debugger_here, None
 
     def _look_back(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - as IPython calls it
-        """Open a debugger, in the place of the shell's own method."""
+        """Open a debugger; replaces the shell's own method."""
         assert self._debugger_here is not None  # noqa: S101 - attach has set it
         session = api.session()
         is_of_ranks = isinstance(getattr(sys, "last_value", None), RankError)
@@ -63,16 +63,16 @@ class DebugMagics(RankMagics):
         ),
     )
     def dist_debug(self, line: str) -> None:
-        """Look back, with pdb, at where the last cell failed on ranks.
+        """Debug with pdb, post-mortem, where the last cell failed on ranks.
 
-        The cell becomes a prompt. What is typed goes to all ranks that stand there, or to some:
-        2: p x. It takes what pdb takes (where, up, down, list, p, pp, n, s, c, until, b, display,
-        !statement), but interact. Beyond that: ranks shows where every rank is, q ends it.
+        The cell becomes a prompt. What you type goes to all stopped ranks, or to some: 2: p x. It
+        takes the commands of pdb (where, up, down, list, p, pp, n, s, c, until, b, display,
+        !statement), except interact. In addition, ranks shows where every rank is; q ends it.
 
         breakpoint(), pdb.set_trace() and torch.distributed.breakpoint(rank) in a cell open the
         same prompt; %%dist --pdb opens it where a cell fails. There q ends the cell on all ranks
-        and frees those that wait. As long as a rank stands at a prompt, no other counts as stuck
-        for it, and the cell's --timeout does not run.
+        and frees those that wait. While a rank is at a prompt, no rank that waits for it counts as
+        stuck, and the cell's --timeout does not run.
 
         Examples::
 

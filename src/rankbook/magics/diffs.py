@@ -24,13 +24,13 @@ class DiffMagics(RankMagics):
     """``%dist_diff``."""
 
     def attach(self) -> None:
-        """Look after every cell, for ``--every``."""
+        """Compare after every cell, for ``--every``."""
         self._watched: dict[str, str] = {}
         self._told: dict[str, str] = {}
         self.shell.events.register("post_run_cell", self._after_cell)
 
     def detach(self) -> None:
-        """Look no more."""
+        """Stop comparing."""
         self.shell.events.unregister("post_run_cell", self._after_cell)
 
     @no_var_expand
@@ -46,11 +46,11 @@ class DiffMagics(RankMagics):
         option("expression", nargs="*", metavar="EXPR", help="What is evaluated on each rank."),
     )
     def dist_diff(self, line: str) -> DiffView | None:
-        """Compare a value across ranks: one sentence, then a table of what departs.
+        """Compare a value across ranks: one sentence, then a table of what differs.
 
         EXPR can be a tensor, a module, an optimizer, a state_dict(), a DTensor (equal shards are
         compared), the state of a random generator, or anything that Python nests. Every bit
-        counts, but one NaN equals another. No collective is issued, and only what departs travels.
+        counts, but one NaN equals another. No collective is issued, and only what differs travels.
 
         Examples::
 

@@ -1,4 +1,4 @@
-"""What the ranks run with."""
+"""Versions, hardware and environment of the ranks."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class EnvironmentMagics(RankMagics):
     def dist_env(self, line: str) -> Environments:
         """Show what every rank runs with, and what differs between ranks.
 
-        Versions (python, torch, rankbook, CUDA, NCCL), host, folder, GPUs, threads, and those
-        variables of the environment that launchers, torch, NCCL, gloo and OpenMP read. What looks
-        like a secret is masked. It answers while a cell runs or hangs.
+        Versions (python, torch, rankbook, CUDA, NCCL), host, folder, GPUs, threads, and the
+        environment variables that launchers, torch, NCCL, gloo and OpenMP read. What looks like a
+        secret is masked. It answers while a cell runs or hangs.
         """
         from rankbook.display.environment import Environments
 
-        # ipyparallel comes with it, which loading the extension must not import.
+        # This imports ipyparallel, which loading the extension must not do.
         from rankbook.sessions.members.environment import environments
 
         parse(self.dist_env, line)

@@ -159,9 +159,9 @@ class GroupMagics(RankMagics):
 
         The new processes run on the same hosts and GPUs as the old ones, and start empty. The
         other ranks keep their variables. With --from, the new ranks get a copy of another rank's,
-        and DDP modules, device meshes and subgroups go on with them. Nothing is called there that
-        earlier cells have called. Not copied, but listed with the reason: loaders with worker
-        processes, open files, generators, locks. RNG states are not copied.
+        and DDP modules, device meshes and subgroups go on with them. Calls that earlier cells made
+        are not repeated. Not copied, but listed with the reason: loaders with worker processes,
+        open files, generators, locks. RNG states are not copied.
 
         Examples::
 
@@ -171,7 +171,7 @@ class GroupMagics(RankMagics):
             %dist_restart 2 --from 0 --checkpoint checkpoints/step-100
         """
         session = self.session()
-        # Not argparse for what comes first: it would take the ranks -2,-1 for an option.
+        # Not argparse for the first word: it would take the ranks -2,-1 for an option.
         first, mark, options = line.partition("--")
         args = parse(self.dist_restart, f"{mark}{options}")
         ranks = " ".join([first.strip(), *args.ranks]).strip()
@@ -189,7 +189,7 @@ class GroupMagics(RankMagics):
     @line_magic
     @takes()
     def dist_clusters(self, line: str) -> None:
-        """List the clusters of yours that stay without a notebook, started with --keep.
+        """List your clusters that outlive their notebook, started with --keep.
 
         %dist_init --cluster-id NAME joins one as it is; %dist_shutdown then ends it.
         """
@@ -209,7 +209,7 @@ class GroupMagics(RankMagics):
 
 
 def _where(args: Namespace) -> dict[str, Any]:
-    """What says where the engines start, as far as it was given."""
+    """The options given that say where the engines start."""
     names = ("slurm", "ssh", "mpi", "nodes", "profile", "python", "address")
     given = {name: value for name in names if (value := getattr(args, name)) is not None}
     # --slurm and --mpi without a value.
@@ -231,7 +231,7 @@ def _refuse_contradictions(args: Namespace) -> None:
 
 
 def _offer_kept() -> None:
-    """Name the clusters that stay and that nobody uses; none is joined by itself."""
+    """Name the kept clusters that no notebook uses; none is joined automatically."""
     for kept in api.clusters():
         if kept.users == ():  # None: it is on another host
             print(f"Kept: {_described(kept)}. %dist_init --cluster-id {kept.name} joins it.")
@@ -243,7 +243,7 @@ def _described(kept: Kept) -> str:
     text = (
         f"{kept.name} on {kept.host}: {plural(kept.ranks, 'rank')} of {kept.where}, since {since}"
     )
-    if kept.users is None:  # only its keeper knows, there
+    if kept.users is None:  # only its keeper, on that host, knows
         return text
     return f"{text}, used by {' and '.join(kept.users) or 'nobody'}"
 
@@ -288,6 +288,6 @@ def _connect(args: Namespace) -> Session:
 
 
 def _in_one_line(session: Session) -> str:
-    """What the session's group is: ``4 ranks, gloo, generation 2``."""
+    """The session's group: ``4 ranks, gloo, generation 2``."""
     ranks = plural(session.world_size, "rank")
     return f"{ranks}, {session.backend}, generation {session.generation}"

@@ -1,4 +1,4 @@
-"""Tab, Shift-Tab and ``?`` where code is for ranks; a table of the ranks' variables."""
+"""Tab, Shift-Tab and ``?`` in code for ranks; a table of the ranks' variables."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _HELP = re.compile(r"(\s*%dist\s+(?:-\S+\s+\S+\s+)*)([\w.\[\]'\"]+)(\?\??)\s*")
 
 
 class _Nothing(list[Any]):
-    """No completions, which IPython takes for some: so it asks no other source of them.
+    """An empty list that is true, so that IPython asks no other source of completions.
 
     This notebook's own names must not stand in for those of ranks that do not answer.
     """
@@ -45,18 +45,18 @@ class _Nothing(list[Any]):
 
 @magics_class
 class InspectMagics(RankMagics):
-    """``%dist_who``, and what the front end asks for while a person types."""
+    """``%dist_who``, and what the front end asks for while the user types."""
 
     _inspect_here: Callable[..., dict[str, Any]] | None = None
     _complete_here: Callable[..., dict[str, Any]] | None = None
-    """Where IPython has no matchers, before 8.6: the kernel's own method."""
+    """The kernel's own method, for IPython before 8.6, which has no matchers."""
     _shown: BaseException | None = None
-    """The exception that was shown last when the latest cell had ended."""
+    """The exception shown last when the latest cell ended."""
 
     def attach(self) -> None:
         """Answer completion and inspection from now on, where code is for ranks."""
-        # IPython before 8.6 asks matchers for a word alone, without the cell that it stands in.
-        # There only a kernel can be asked.
+        # IPython before 8.6 gives matchers a word without its cell. There only the kernel's
+        # method sees the cell.
         with suppress(ImportError):
             from IPython.core.completer import context_matcher
 
@@ -101,14 +101,14 @@ class InspectMagics(RankMagics):
         session = self.session()
         chosen = session.members.select(args.ranks)
         party = session.members.living().only(chosen) or session.members.living().only(
-            session.select(args.ranks)  # which says what has become of the ranks
+            session.select(args.ranks)  # raises, with what has become of the ranks
         )
         return Variables(variables(party), chosen, session.members.named_mesh)
 
     # -- what a front end asks for -----------------------------------------------------------
 
     def _match(self, context: Any) -> dict[str, Any]:
-        """Complete for IPython, whose matchers this is one of."""
+        """Complete, as one of IPython's matchers."""
         from IPython.core.completer import SimpleCompletion
 
         lines = context.full_text.split("\n")
@@ -129,7 +129,7 @@ class InspectMagics(RankMagics):
         }
 
     def _complete_request(self, code: str, cursor_pos: int) -> dict[str, Any]:
-        """Answer Tab, in the place of the kernel's own method."""
+        """Answer Tab; replaces the kernel's own method."""
         assert self._complete_here is not None  # noqa: S101 - attach has set it
         found = self._complete(code, cursor_pos)
         if found is None:
@@ -147,7 +147,7 @@ class InspectMagics(RankMagics):
         }
 
     def _complete(self, cell: str, cursor: int) -> tuple[int, list[tuple[str, str]]] | None:
-        """Where a completion begins, and the ways to go on; None: it is for the notebook."""
+        """Where a completion begins, and the completions; None: the notebook completes."""
         at = self._target(cell, cursor)
         if at is None:
             return None
@@ -160,7 +160,7 @@ class InspectMagics(RankMagics):
 
         found = complete(party, at.code, at.cursor)
         ways = [(one.text, one.kind) for one in found.found]
-        if at.is_line:  # no magic of IPython's can stand there
+        if at.is_line:  # an IPython magic cannot be there
             ways = [way for way in ways if not way[0].startswith("%")]
         return at.begin + found.start, ways
 
@@ -195,7 +195,7 @@ class InspectMagics(RankMagics):
     def _inspect(
         self, code: str, cursor_pos: int, detail_level: int = 0, omit_sections: Any = ()
     ) -> dict[str, Any]:
-        """Answer Shift-Tab and ``?``, in the place of the kernel's own method."""
+        """Answer Shift-Tab and ``?``; replaces the kernel's own method."""
         assert self._inspect_here is not None  # noqa: S101 - attach has set it
         at = self._target(code, cursor_pos)
         if isinstance(at, InMagic):
@@ -227,7 +227,7 @@ class InspectMagics(RankMagics):
         ]
 
     def _tell_of_missing(self, result: Any) -> None:
-        """Say what to type for what a plain cell lacked and ranks have."""
+        """Say what to type where a plain cell lacked a name that ranks have."""
         shown = getattr(sys, "last_value", None)
         is_new, self._shown = shown is not self._shown, shown
         name = missing.lacking(result)
@@ -246,7 +246,7 @@ class InspectMagics(RankMagics):
         return target(cell, cursor, self._magics(), mode=bool(cells and cells.mode.on))
 
     def _magics(self) -> dict[str, Any]:
-        """By name, what can be typed after each magic of ours."""
+        """By name, the options of each of our magics."""
         registry = self.shell.magics_manager.registry.values()
         families = [family for family in registry if isinstance(family, RankMagics)]
         return {
@@ -261,7 +261,7 @@ class InspectMagics(RankMagics):
         return session.members.named_mesh if session else None
 
     def _party(self, selection: str) -> Party | None:
-        """The ranks that live of a selection; None if there is no session, or no such rank."""
+        """The live ranks of a selection; None if there is no session, or no such rank."""
         session = api.session()
         if session is None or not session.groups:
             return None

@@ -1,4 +1,4 @@
-"""Where code stands in the cell that a person edits."""
+"""Where code is in the cell that the user edits."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["Typed", "below", "in_line", "leading_blanks", "number_of"]
 
 @dataclass(frozen=True)
 class Typed:
-    """Code that a person has typed into a cell."""
+    """Code that the user has typed into a cell."""
 
     text: str
     number: int
-    """Of the cell."""
+    """The number of the cell."""
     first_line: int
     """The line of the editor in which it begins."""
 
@@ -32,7 +32,7 @@ class Typed:
 
 
 def below(shell: InteractiveShell, code: str) -> Typed:
-    """Find out where the code stands that a cell magic was given, down to the cell's end."""
+    """Find where in the cell the code of a cell magic begins; it reaches to the cell's end."""
     whole, body = _cell(shell), code.splitlines()
     above = len(whole) - len(body)
     is_end = above > 0 and [s.strip() for s in whole[above:]] == [s.strip() for s in body]
@@ -42,7 +42,7 @@ def below(shell: InteractiveShell, code: str) -> Typed:
 
 
 def in_line(shell: InteractiveShell, code: str) -> Typed:
-    """Find out where the code stands that a line magic was given."""
+    """Find where in the cell the code of a line magic is."""
     line = 1
     for frame, at in traceback.walk_stack(inspect.currentframe()):
         if is_cell(frame.f_code.co_filename):
@@ -51,17 +51,17 @@ def in_line(shell: InteractiveShell, code: str) -> Typed:
 
 
 def leading_blanks(lines: list[str]) -> int:
-    """How many empty lines stand above the first that is not; IPython drops them."""
+    """How many empty lines come first; IPython drops them."""
     return next((i for i, line in enumerate(lines) if line.strip()), 0)
 
 
 def number_of(shell: InteractiveShell) -> int:
-    """The number of the cell that runs."""
-    # Not execution_count: IPython 9 has counted on by now, earlier ones have not.
+    """The number of the running cell."""
+    # Not execution_count: IPython 9 has already increased it, earlier versions have not.
     return len(shell.user_ns["In"]) - 1
 
 
 def _cell(shell: InteractiveShell) -> list[str]:
-    """The lines of the cell that runs, as they were typed."""
+    """The lines of the running cell, as typed."""
     typed = getattr(shell.history_manager, "input_hist_raw", None) or [""]
     return str(typed[-1]).splitlines()

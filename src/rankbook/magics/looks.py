@@ -33,7 +33,7 @@ class LookMagics(RankMagics):
     def dist_status(self, line: str) -> Table:
         """Show every rank: engine, host, pid, device, backend, state, collective, memory.
 
-        It answers while a cell that was started with --no-wait runs or hangs. Beside another one,
+        It answers while a cell that was started with --no-wait runs or hangs. During other cells,
         look at the dashboard, or run `python -m rankbook status` in a terminal.
         """
         from rankbook.display.table import Table
@@ -55,11 +55,11 @@ class LookMagics(RankMagics):
     def dist_why(self, line: str) -> Verdict | Closely:
         """Say what the ranks do or wait for, and why: one sentence, then a line per rank.
 
-        It answers while a cell that was started with --no-wait runs or hangs. Beside another one,
+        It answers while a cell that was started with --no-wait runs or hangs. During other cells,
         click Why? in the dashboard, or run `python -m rankbook why` in a terminal. With -v after a
         hang, it says where the ranks stood before they were freed. What looks like a secret is
-        masked. --save DIR also saves the last calls of all ranks as torch's flight recorder does,
-        after a hang those from before: `torchfrtrace DIR` analyses them.
+        masked. --save DIR also saves the last calls of all ranks as torch's flight recorder does
+        (after a hang, those from before it): `torchfrtrace DIR` analyses them.
         """
         from rankbook.display.verdict import Closely, Verdict
 

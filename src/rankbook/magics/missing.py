@@ -1,6 +1,6 @@
-"""A name that a plain cell lacks and ranks have, or the other way round: what to type instead.
+"""What to type where a plain cell lacks a name that ranks have, or the other way round.
 
-And what to type where a plain cell lacks all that makes a process a rank.
+Also where a plain cell needs a process group, which the notebook does not have.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _RUN = re.compile(r"^\s*%run\s+(?!-)(.+)$", re.MULTILINE)
 
 
 def lacking(result: Any) -> str:
-    """The name that a cell lacked; empty if it ended otherwise.
+    """The undefined name at which a cell failed; empty if it did not fail so.
 
     Args:
-        result: What IPython says of a cell.
+        result: IPython's result of the cell.
     """
     error = result.error_in_exec
     is_silent = result.info is not None and result.info.silent
@@ -45,11 +45,11 @@ def was_meant_for_ranks(result: Any, shown: BaseException | None = None) -> str:
     """Say what to type where code that needs a process group ran in the notebook itself.
 
     Args:
-        result: What IPython says of a cell.
-        shown: The exception that it has shown, though the cell went on: one of ``%run``.
+        result: IPython's result of the cell.
+        shown: An exception that was shown although the cell went on, as ``%run`` does.
 
     Returns:
-        A line; empty if the cell ended otherwise.
+        A line; empty if the cell did not fail so.
     """
     error = result.error_in_exec or shown
     if isinstance(error, UsageError) and (found := _NOT_FIRST.search(str(error))):
@@ -93,7 +93,7 @@ def only_here(result: CellResult, names: Mapping[str, Any]) -> str:
         names: The notebook's variables.
 
     Returns:
-        A line; empty if that is not what was wrong.
+        A line; empty if the cell did not fail so.
     """
     lacking: dict[str, list[int]] = {}
     for rank, done in result.items():
@@ -108,7 +108,7 @@ def only_here(result: CellResult, names: Mapping[str, Any]) -> str:
 
 
 def _how(name: str, value: Any) -> str:
-    """What to type for ranks to have a value."""
+    """What to type so that ranks have a value."""
     if isinstance(value, ModuleType):
         return "import it in a %%dist cell"
     if isinstance(value, (FunctionType, type)):

@@ -27,10 +27,10 @@ def offers(
     here: Callable[[], Iterable[str]],
     there: Callable[[str], Iterable[str]],
 ) -> tuple[str, list[str]]:
-    """What of the argument is typed, and the ways to go on.
+    """The part of the argument that is typed, and its completions.
 
     Args:
-        wanted: What can be typed.
+        wanted: What can be typed here.
         before: The words before it.
         ranks: Selections of ranks.
         here: Variables of the notebook.
@@ -57,7 +57,7 @@ def offers(
 
 
 def _files(typed: str, ending: str) -> list[str]:
-    """Paths that begin so: folders, and files with an ending."""
+    """Paths that begin like that: folders, and files with an ending."""
     head, slash, begun = typed.rpartition("/")
     folder = Path(f"{head}{slash}" or ".").expanduser()
     try:
@@ -74,9 +74,9 @@ def _files(typed: str, ending: str) -> list[str]:
 
 
 def _modules(typed: str) -> list[str]:
-    """Modules of the notebook's Python in the package that is typed; none is imported."""
+    """Modules of the typed package, found by the notebook's Python; none is imported."""
     *packages, _ = typed.split(".")
-    path: Any = None  # that of Python
+    path: Any = None  # sys.path
     for package in packages:
         spec = PathFinder.find_spec(package, path)
         path = spec and spec.submodule_search_locations

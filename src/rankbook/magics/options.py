@@ -56,7 +56,7 @@ class Option:
     """An argument of a magic, as ``ArgumentParser.add_argument`` is given it."""
 
     names: tuple[str, ...]
-    """``-r`` and ``--ranks``; or the one name of an argument that has no dashes."""
+    """``-r`` and ``--ranks``; or the one name of a positional argument."""
     settings: Mapping[str, Any]
     """Keywords of ``add_argument``: ``help``, ``type``, ``default`` …"""
     completes: str | tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class Option:
 
     @property
     def needs_value(self) -> bool:
-        """Whether it must: where it may be left out, it stands behind ``=``."""
+        """Whether a value must follow; an optional one is written after ``=``."""
         return self.takes_value and self.settings.get("nargs") != "?"
 
     def but(self, *, completes: str | tuple[str, ...] = (), **settings: Any) -> Option:

@@ -29,7 +29,7 @@ __all__ = ["end_background", "run_cell", "show"]
 
 _named: WeakKeyDictionary[Session, Named] = WeakKeyDictionary()
 _in_background: WeakKeyDictionary[Session, Thread] = WeakKeyDictionary()
-"""The displays that later cells of a session may update."""
+"""By session, the displays that later cells may update."""
 
 
 def run_cell(
@@ -133,7 +133,7 @@ def show(
 
 
 def _raise_for(result: CellResult, shell: InteractiveShell) -> None:
-    """Raise what went wrong on the ranks; where they lacked a name that is here, with that."""
+    """Raise the ranks' error; where they lacked a name of the notebook, say so."""
     try:
         result.raise_for_error()
     except RankError as error:
@@ -149,8 +149,8 @@ def end_background(session: Session, timeout: float = 5.0) -> None:
     """Wait until a cell in the background that was interrupted has shown how it ended.
 
     Args:
-        session: The cell's.
-        timeout: Seconds to wait; a cell that does not end says so elsewhere.
+        session: The session that runs the cell.
+        timeout: Seconds to wait; a cell that does not end is reported elsewhere.
     """
     if (thread := _in_background.get(session)) is not None:
         thread.join(timeout)
@@ -160,7 +160,7 @@ def _show_hang(session: Session, screen: Screen, number: int) -> None:
     """Show who waited for whom in a cell, as a picture that the saved notebook keeps."""
     from rankbook.display import timeline
 
-    with suppress(RankbookError):  # it is no more than a picture
+    with suppress(RankbookError):  # the picture is optional
         chart = session.timeline(number)
         if chart.bars:
             bundle = {"text/plain": repr(chart), "text/html": timeline.to_html(chart)}

@@ -107,7 +107,7 @@ class RunMagics(RankMagics):
 
 
 def _left(result: CellResult) -> dict[str, list[int]]:
-    """By what a script has left behind, the ranks."""
+    """The ranks, by what a script left behind on them."""
     found: dict[str, list[int]] = {}
     for rank, of_rank in result.items():
         if of_rank.left:

@@ -1,4 +1,4 @@
-"""Naming where the ranks stand, and seeing what they hold."""
+"""Naming ranks by a device mesh, and drawing what they hold."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class ShowMagics(RankMagics):
         """Make a device mesh on the ranks, whose dimensions then select ranks by name.
 
         The ranks find it as `mesh`. It goes on after a hang or a reset. From then on, RANKS can
-        be tp=0, dp=1,tp=0 or dp=0-1, output is labelled [dp=1] where exactly these ranks say
-        the same, and tables show where each rank stands.
+        be tp=0, dp=1,tp=0 or dp=0-1, output is labelled [dp=1] where exactly these ranks print
+        the same, and tables show each rank's place.
 
         Examples::
 
@@ -78,9 +78,9 @@ class ShowMagics(RankMagics):
     def dist_show(self, line: str) -> Shown | Exchanges:
         """Show who holds what, as a picture: tensors, the shards of a DTensor, a device mesh.
 
-        A small tensor is shown number by number, of a larger one the means of equal areas. A
-        DTensor is put together from its shards, each with the ranks that hold it. Nothing is run
-        on the ranks and no collective is issued, so it answers while a cell runs or hangs.
+        A small tensor is shown number by number, a larger one as the means of equal areas. A
+        DTensor is put together from its shards, each with the ranks that hold it. No code runs on
+        the ranks and no collective is issued, so it answers while a cell runs or hangs.
 
         Examples::
 

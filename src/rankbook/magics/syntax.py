@@ -41,6 +41,6 @@ def check_cell(shell: InteractiveShell, cell: Typed) -> None:
         compile(code, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     except (SyntaxError, ValueError) as error:  # ValueError: null bytes, below Python 3.11.4
         shown = "".join(traceback.format_exception_only(error)).rstrip()
-        # Its first line names a file: the one above, or one of those that compile a part of it.
+        # The first line names a file: the one above, or one that compiled a part of the cell.
         shown = _FILE.sub(lambda m: f"{m[1]}{cell.cell} line {int(m[2]) + above}", shown, count=1)
         raise CellSyntaxError(f"{shown}\nThe cell was not sent to any rank.") from None

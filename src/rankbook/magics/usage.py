@@ -1,4 +1,4 @@
-"""A magic's arguments: its help, its parser, and one line for a person's mistake."""
+"""A magic's arguments: its help, its parser, and one line for a user's mistake."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _with_plain_errors(method: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return method(*args)
         except (RankError, StuckError, CellSyntaxError):
-            raise  # these show themselves what happened, and where
+            raise  # these errors show what happened, and where
         except RankbookError as error:
             raise UsageError(str(error)) from None
 
@@ -67,7 +67,7 @@ def parse(magic: Any, line: str) -> Namespace:
         UsageError: The line does not parse; the message says where help is.
     """
     try:
-        # Not parse_argstring: it leaves quotation marks in the words.
+        # Not parse_argstring, which leaves quotation marks in the words.
         args: Namespace = magic.parser.parse_args(shlex.split(line))
     except (UsageError, ValueError) as error:  # ValueError: quotation marks that do not match
         raise UsageError(f"{error}: run %{magic.__name__}? to see its options.") from None
@@ -75,25 +75,25 @@ def parse(magic: Any, line: str) -> Namespace:
 
 
 def only_quoted_values(line: str, *names: str) -> str:
-    """Give options whose value may be left out their value only where it is meant.
+    """Give an option with an optional value its value only where a value is meant.
 
     ``--mpi gloo`` is the option without a value and the backend gloo; ``--slurm "time=10"``, a
     quoted text with ``=`` or ``:``, becomes ``--slurm="time=10"``, which argparse reads as one.
 
     Args:
-        line: As it was typed.
+        line: As typed.
         names: The options.
     """
     for name in names:
         quoted = rf"""(?<!\S){name}\s+(?P<q>["'])(?P<value>(?:(?!(?P=q)).)*)(?P=q)(?!\S)"""
         line = re.sub(quoted, partial(_joined, name), line)
-        # argparse takes the next word for the value; an empty value after = is none.
+        # argparse would take the next word for the value; an empty one after = means none.
         line = re.sub(rf"(?<!\S){name}(?!\S)", f"{name}=", line)
     return line
 
 
 def _joined(name: str, match: re.Match[str]) -> str:
-    """``--slurm "time=10"`` as ``--slurm="time=10"``, if that is a value and no backend."""
+    """``--slurm "time=10"`` as ``--slurm="time=10"``, if that is a value, not a backend."""
     is_value = re.search("[=: ]|^-", match["value"])
     return f"{name}={match['q']}{match['value']}{match['q']}" if is_value else match[0]
 
@@ -116,8 +116,8 @@ def parse_with_code(magic: Any, line: str) -> tuple[Namespace, str]:
 def parse_with_expression(magic: Any, line: str) -> tuple[Namespace, str]:
     """Split ``x.sum() -r 0``, or ``-r 0 x.sum()``, into options and an expression.
 
-    At the end, an option is one whose value Python could not read there, or that begins with two
-    dashes and has none: ``x -r 0`` selects rank 0, ``x - r`` is a difference.
+    At the end, a word is an option if Python could not read it with its value as code, or if it
+    begins with two dashes and takes no value: ``x -r 0`` selects rank 0, ``x - r`` subtracts.
     """
     with_value = {name for each in magic.options if each.needs_value for name in each.names}
     flags = {name for each in magic.options for name in each.names if name.startswith("--")}

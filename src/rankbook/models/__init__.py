@@ -1,6 +1,6 @@
-"""What crosses a process border: frozen, typed, made of JSON's types only.
+"""The data that crosses process borders: frozen, typed, made of JSON types only.
 
-``to_dict`` and :func:`load` take them over a wire that carries JSON.
+``to_dict`` and :func:`load` convert it for a wire that carries JSON.
 """
 
 from rankbook.models.cells import CellOutcome, CellSpan, Failure

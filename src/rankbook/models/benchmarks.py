@@ -10,7 +10,7 @@ __all__ = ["Benchmark", "Fit", "Measured", "Timings"]
 
 @dataclass(frozen=True)
 class Timings:
-    """What one rank has measured."""
+    """The measurements of one rank."""
 
     group: tuple[int, ...]
     """Global ranks of the group that it measured in, its own among them."""
@@ -30,9 +30,9 @@ class Measured:
     spread: float
     """Between the fastest and the slowest half of the repetitions, seconds."""
     algorithm: float
-    """Bandwidth as the algorithm sees it: bytes by seconds."""
+    """Algorithm bandwidth: bytes per second."""
     bus: float
-    """The same, times what the operation moves over each link: comparable between operations."""
+    """Bus bandwidth: scaled to what each link carries, so comparable between operations."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,7 @@ class Fit:
     bandwidth: float
     """Bytes per second: 1/beta, of the algorithm; 0: the sizes do not tell."""
     error: float
-    """By how much a measurement departs from it, as a share of itself: the root of the mean
-    square."""
+    """The root mean square of the relative errors of the fit."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,14 +54,14 @@ class Benchmark:
     collective: str
     rows: tuple[Measured, ...]
     fit: Fit | None
-    """None of one size."""
+    """The fit; None for a single size."""
     ranks: int
-    """Of a group."""
+    """Number of ranks of a group."""
     groups: int
     """How many groups measured at the same time."""
     backend: str
     device: str
     link: str
-    """What the bytes went over, in words."""
+    """What carried the bytes, in words."""
     factor: float
-    """Of the bus bandwidth: ``2 (n - 1) / n`` for all_reduce."""
+    """The factor of the bus bandwidth: ``2 (n - 1) / n`` for all_reduce."""

@@ -30,29 +30,29 @@ __all__ = [
 SAME_SIZE = frozenset(
     {"all_reduce", "broadcast", "reduce", "all_gather_into_tensor", "reduce_scatter_tensor"}
 )
-"""What cannot be done unless all ranks give equally many elements."""
+"""Operations that need equally many elements on all ranks."""
 
 SAME_SIZE_ON_GLOO = frozenset({"all_gather", "gather", "scatter"})
-"""What gloo cannot do either, where other backends can."""
+"""Operations that need this with gloo, but not with other backends."""
 
 POLL = "poll"
-"""Kind of what a thread does that asks again and again."""
+"""The kind of wait of a polling thread."""
 
 OPENS = "TCPStore"
 """The operation of a rank that opens a store, and waits for the other end."""
 
 SCRIPTS = "script/"
-"""Begins the names of a script's groups, which so differ from those of its session."""
+"""Prefix of the names of a script's groups, which distinguishes them from the session's."""
 
 GROUPS = "groups"
-"""Begins the name under which the groups are compared that ranks make, as calls of a group are."""
+"""Prefix of the name under which the making of groups is compared, like calls of a group."""
 
 
 @dataclass(frozen=True)
 class ReadLastCalls(Request):
-    """Read what a process of this host has called last; the answer is :class:`LastCalls`, or None.
+    """Read the last calls of a process of this host; the answer is :class:`LastCalls`, or None.
 
-    It may have ended.
+    The process may have ended.
     """
 
     file: str
@@ -62,19 +62,19 @@ class ReadLastCalls(Request):
 
 @dataclass(frozen=True)
 class Place:
-    """A line that a person wrote."""
+    """A line of user code."""
 
     file: str
-    """Path of the file; of a cell its name, ``In [4]``."""
+    """Path of the file; for a cell its name, ``In [4]``."""
     line: int
     """Counted from 1."""
     scope: str = ""
     """The function around it; empty at the top level."""
     is_cell: bool = False
-    """Whether it is a cell's."""
+    """Whether it is in a cell."""
 
     def __str__(self) -> str:
-        """Say it in few words: ``train.py:6 in step``, ``In [4] line 2``."""
+        """The place in words: ``train.py:6 in step``, ``In [4] line 2``."""
         if self.is_cell:
             return f"{self.file} line {self.line}"
         name = self.file.rpartition("/")[2]
@@ -88,9 +88,9 @@ class Call:
     id: int
     """Consecutive in its process, from 1, over all groups and threads."""
     op: str
-    """What is done: ``all_reduce``, ``send`` …; the same on all ranks that take part."""
+    """The operation: ``all_reduce``, ``send`` …; the same on all ranks that take part."""
     function: str = ""
-    """The function of torch's that the person's line called: ``isend``, ``backward`` …; empty if
+    """The torch function that the user's line called: ``isend``, ``backward`` …; empty if
     it is not known."""
     group: str = ""
     """torch's name of the process group, the same on all its ranks."""
@@ -99,19 +99,19 @@ class Call:
     generation: int = 0
     """The session's process group under which it was issued."""
     number: int = 0
-    """From 1. Of a collective in its group, as all its ranks count it; of a send or recv among
-    those between the same two ranks in the same direction with the same tag. 0: torch has refused
-    the call, for its arguments, so that no other rank meets it."""
+    """Its number, from 1: for a collective in its group, as all its ranks count; for a send or recv
+    among those between the same two ranks in the same direction with the same tag. 0: torch refused
+    the call for its arguments, so no other rank meets it."""
     peer: int | None = None
     """Global rank of the other end of a send or recv; None: any, or none."""
     tag: int | None = None
-    """Of a send or recv."""
+    """Tag of a send or recv."""
     root: int | None = None
     """Global rank that a collective comes from or goes to; None where there is none."""
     reduce_op: str = ""
     """``sum``, ``max`` …; empty where nothing is reduced."""
     shapes: tuple[tuple[int, ...], ...] = ()
-    """Of the tensors that this rank gives, or takes where it gives none."""
+    """Shapes of this rank's inputs, or of its outputs if it has no inputs."""
     dtypes: tuple[str, ...] = ()
     """``float32`` …, in the order of ``shapes``."""
     nbytes: int = 0
@@ -129,7 +129,7 @@ class Call:
     issued: float = 0.0
     """When it was called, seconds since the epoch."""
     returned: float | None = None
-    """When torch gave back its handle; None: it is still being issued, or that failed."""
+    """When torch returned its handle; None: it is still being issued, or that failed."""
     awaited: float | None = None
     """When a thread first began to wait for it; None: none has."""
     completed: float | None = None
@@ -137,9 +137,9 @@ class Call:
     failed: bool = False
     """Whether issuing it, or a wait for it, raised."""
     text: str = ""
-    """What stands in the line where it was called; only where a rank tells of one call."""
+    """The text of the line where it was called; only in the answer about a single call."""
     key: str = ""
-    """Name of its group, told apart from an earlier one of that name: ``0 (2)``."""
+    """Name of its group, distinguished from an earlier one of that name: ``0 (2)``."""
 
     @property
     def line(self) -> str:
@@ -156,43 +156,42 @@ class Call:
 
 @dataclass(frozen=True)
 class Wait:
-    """What one thread waits for."""
+    """The wait of one thread."""
 
     kind: str
-    """``work`` (a handle's ``wait``), ``future``, ``tensor``, ``issue`` (torch has not given back
-    a handle yet), ``check`` (other ranks have yet to call it), ``store`` (in which the ranks meet),
+    """``work`` (a handle's ``wait``), ``future``, ``tensor``, ``issue`` (torch has yet to return
+    a handle), ``check`` (other ranks have yet to call it), ``store`` (in which the ranks meet),
     ``other store``, ``device`` (a stream, an event, a whole device), ``poll`` (the thread does not
     wait, but asks again and again)."""
     thread: int
     began: float
     """Seconds since the epoch."""
     call: Call | None = None
-    """What is waited for, where it is known."""
+    """The awaited call, where known."""
     timeout: float | None = None
     """Seconds after which it ends by itself, if the caller said so."""
     entries: tuple[str, ...] = ()
-    """The keys that have to be set, of a wait in a store."""
+    """The keys of a wait in a store."""
     line: str = ""
-    """Where the thread asks again and again, as :attr:`Making.line`; empty: it waits."""
+    """Where the thread polls, as :attr:`Making.line`; empty: it waits."""
     may_end: bool = False
-    """Whether it may end by itself: by a timeout of its own, soon, or as its loop has another way
-    out."""
+    """Whether it may end by itself: soon by its timeout, or by another exit of its loop."""
 
 
 @dataclass(frozen=True)
 class Making:
-    """One process group that a rank has made, or makes, or of which it is told as no member."""
+    """A process group that a rank made, is making, or knows as a non-member."""
 
     name: str
-    """torch's: a number that each rank counts for itself, or a hash."""
+    """torch's name: a number that each rank counts for itself, or a hash."""
     ranks: tuple[int, ...]
     """Its members, global ranks."""
     nth: int = 0
     """How many groups the rank had made before, or had."""
     epoch: int = 0
-    """How many default groups; names begin again with each."""
+    """How many default groups there were; names start over with each."""
     line: str = ""
-    """Where, as :attr:`Call.line`, with what stands there."""
+    """Where it was made, as :attr:`Call.line`, with the text of the line."""
     done: bool = False
     number: int = 0
     """From 1, among the groups that every rank has to make alike; 0: it is none of these."""
@@ -202,37 +201,37 @@ class Making:
 
 @dataclass(frozen=True)
 class Said:
-    """What the latest cell of a process had written to a stream when the process ended."""
+    """The output of a process's latest cell to a stream when the process ended."""
 
     stream: str
     """``stdout`` or ``stderr``."""
     cell: int
     """Its number."""
     characters: int
-    """How many it had written."""
+    """How many characters it had written."""
     text: str
     """The last of them."""
 
 
 @dataclass(frozen=True)
 class LastCalls:
-    """What a file says of the process that wrote it."""
+    """The content of a file of last calls."""
 
     pid: int
     calls: tuple[Call, ...]
-    """Oldest first. Of each it is not told when it returned, nor the ranks; and its tensors are
-    told as one, with all their elements."""
+    """Oldest first. They lack the time of return and the ranks; their tensors appear as one, with
+    all their elements."""
     awaited: int | None = None
     """Id of the latest call that was waited for; None: none was."""
     said: tuple[Said, ...] = ()
     log: tuple[str, ...] | None = None
-    """The last lines that it wrote past Python since its latest cell began, or ended; None: they
-    are not known by this file."""
+    """The last lines that bypassed Python since its latest cell began, or ended; None: this file
+    does not know them."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One collective of a group, whatever its members call there."""
+    """One collective's number in a group, whatever its members call there."""
 
     group: str
     """As :class:`Fingerprint` names it."""
@@ -244,7 +243,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class TellCall(Request):
-    """Tell of one collective; the answer is a :class:`Call`, or None if it is no longer kept."""
+    """Report one collective; the answer is a :class:`Call`, or None if it is no longer kept."""
 
     slot: Slot
     op = "call"
@@ -252,9 +251,9 @@ class TellCall(Request):
 
 @dataclass(frozen=True)
 class TellMaking(Request):
-    """Tell of one group that was made; the answer is a :class:`Making`, or None if it is not kept.
+    """Report the making of one group; the answer is a :class:`Making`, or None if it is not kept.
 
-    It is numbered as calls are.
+    It is numbered like calls.
     """
 
     slot: Slot
@@ -263,17 +262,17 @@ class TellMaking(Request):
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """How far a rank has come in a group, and what it has called there, hashed."""
+    """How far a rank has come in a group, with hashes of its calls there."""
 
     group: str
-    """torch's name of the group; of the second one of that name and those members ``name (2)``."""
+    """torch's name of the group; ``name (2)`` for the second one of that name and those members."""
     ranks: tuple[int, ...]
     """Its members."""
     generation: int
     count: int
-    """Collectives so far."""
+    """Number of collectives so far."""
     hashes: str
-    """Those of the latest counts, as :mod:`rankbook.fingerprints` packs them."""
+    """Hashes of the latest counts, as :mod:`rankbook.fingerprints` packs them."""
 
 
 @dataclass(frozen=True)

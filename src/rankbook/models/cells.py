@@ -1,4 +1,4 @@
-"""Running a cell on a rank, and what comes of it."""
+"""Running a cell on a rank, and its outcome."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class Script:
     """A script that a rank runs as a launcher would have it run."""
 
     path: str
-    """As it was typed: relative to ``folder``, or absolute. Of a module its dotted name."""
+    """Its path as typed: relative to ``folder``, or absolute. For a module its dotted name."""
     args: tuple[str, ...] = ()
-    """What is typed after it."""
+    """Its arguments."""
     is_module: bool = False
     """Whether it is run as ``python -m`` does."""
     clean: bool = False
-    """Whether its names, threads and processes go with it."""
+    """Whether its names, threads and processes are removed at its end."""
     folder: str = ""
-    """The notebook's, where it runs if there is one of that name."""
+    """The notebook's folder, in which it runs if it exists."""
     variables: Mapping[str, str] = field(default_factory=dict)
-    """What a launcher tells this rank in its environment."""
+    """The environment variables that a launcher would set for this rank."""
     world: tuple[int, ...] = ()
     """Its ranks in the session, by their rank in the script."""
 
@@ -50,19 +50,19 @@ class Run(Request):
     """Run a cell; the answer is a :class:`CellOutcome`, its output comes as events before."""
 
     code: str
-    """IPython syntax included. Of a script the line that runs it."""
+    """The code, with IPython syntax. For a script the line that runs it."""
     number: int = 0
-    """Of the notebook's cell; 0: a program runs it."""
+    """Number of the notebook's cell; 0: a program runs it."""
     name: str = "a cell"
     """What it is called: ``In [4]``, ``cell 3``."""
     first_line: int = 1
     """The line of the editor in which the code begins."""
     post_mortem: str = ""
-    """One of :data:`POST_MORTEM`; ``last`` takes the place of the code."""
+    """One of :data:`POST_MORTEM`; ``last`` replaces the code."""
     script: Script | None = None
-    """What is to be run instead of code."""
+    """A script to run instead of code."""
     keep_values: bool = False
-    """Whether to keep what its calls put in and get out."""
+    """Whether to keep the inputs and outputs of its calls."""
     op = "run"
 
 
@@ -102,7 +102,7 @@ class Failure:
     """Whether the cell ended here because the session interrupted it or freed the rank."""
     line: str = ""
     """Where it was raised: ``In [4] line 3: f(x)``, ``train.py:6 in step, called from In [4] line
-    2``; empty if no code of a person's is known."""
+    2``; empty if no user code is known."""
     slot: Slot | None = None
     """The collective that was refused because other ranks call something else there."""
 
@@ -114,15 +114,15 @@ class CellOutcome:
     error: Failure | None = None
     """The exception that ended it; None: it ran to its end."""
     seconds: float = 0.0
-    """How long it ran."""
+    """How long it ran, seconds."""
     traffic: Traffic = field(default_factory=Traffic)
     """What it did over the rank's groups."""
     fingerprints: tuple[Fingerprint, ...] = ()
-    """Of the groups that were used since the last cell: what was called there."""
+    """Fingerprints of the groups that were used since the last cell."""
     exit_code: int | None = None
-    """Of a script: what its process would have ended with; minus the signal if one ended it."""
+    """Of a script: its exit code as a process; minus the signal if one ended it."""
     left: str = ""
-    """Threads and processes that a script has left behind, in words."""
+    """Threads and processes that a script left behind, in words."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class CellSpan:
     """When a cell ran on the ranks."""
 
     number: int
-    """Of the notebook's cell; 0: a program ran it."""
+    """Number of the notebook's cell; 0: a program ran it."""
     label: str
     """Its first line."""
     started: float
@@ -138,9 +138,9 @@ class CellSpan:
     ended: float | None = None
     """The same; None while it runs."""
     code: str = ""
-    """All of it."""
+    """Its code."""
     ranks: tuple[int, ...] = ()
-    """Those that ran it."""
+    """The ranks that ran it."""
     traffic: Mapping[int, Traffic] = field(default_factory=dict, hash=False)
     """By rank, what it did over the rank's groups; empty while it runs."""
     raised: Mapping[int, str] = field(default_factory=dict, hash=False)

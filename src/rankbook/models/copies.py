@@ -1,4 +1,4 @@
-"""Copying the variables of a rank to one that was replaced."""
+"""Copying the variables of a rank to a replaced rank."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["Copies", "Copy", "Holdings", "SayDigests", "SayHoldings", "Settle", 
 
 @dataclass(frozen=True)
 class SayHoldings(Request):
-    """Say which variables there are; the answer are :class:`Holdings`."""
+    """Report the variables; the answer is :class:`Holdings`."""
 
     op = "holdings"
 
 
 @dataclass(frozen=True)
 class Holdings:
-    """Variables of a rank; answered whatever its main thread does."""
+    """Variables of a rank; answered at any time."""
 
     names: tuple[str, ...] = ()
     """Modules, optimizers and loaders first; without what cells import and define."""
@@ -29,10 +29,10 @@ class Holdings:
 
 @dataclass(frozen=True)
 class Copy(Request):
-    """Send the variables, pickled in a buffer; the answer are :class:`Copies`."""
+    """Send the variables, pickled in a buffer; the answer is :class:`Copies`."""
 
     ranks: tuple[int, ...]
-    """Who is to get them."""
+    """The ranks that will get them."""
     without: tuple[str, ...] = ()
     """Names that are left out."""
     with_shards: bool = False
@@ -42,15 +42,15 @@ class Copy(Request):
 
 @dataclass(frozen=True)
 class Copies:
-    """What a rank has sent to be taken by others, or taken."""
+    """The variables that a rank sent, or took."""
 
     names: tuple[str, ...] = ()
-    """Of the variables, in the order of the pickle."""
+    """Names of the variables, in the order of the pickle."""
     left: Mapping[str, str] = field(default_factory=dict)
-    """By name of what is not copied, the reason."""
+    """The reasons, by name of what is not copied."""
     cells: Mapping[str, str] = field(default_factory=dict)
-    """The cells whose imports, functions and classes are wanted: by their code, IPython's syntax
-    replaced, what they are called."""
+    """The cells with the needed imports, functions and classes: their names by their code, with
+    IPython syntax replaced."""
     groups: Mapping[str, str] = field(default_factory=dict)
     """By name of a variable, torch's name of the process group that it holds."""
     unbound: tuple[str, ...] = ()
@@ -59,26 +59,26 @@ class Copies:
 
 @dataclass(frozen=True)
 class Take(Request):
-    """Set variables to what the request's buffer holds; the answer are :class:`Copies`.
+    """Set variables from the request's buffer; the answer is :class:`Copies`.
 
     If one of them cannot be set, none is, and it is the only one in ``left``.
     """
 
     source: int
-    """The rank that has sent them."""
+    """The rank that sent them."""
     names: tuple[str, ...]
     cells: Mapping[str, str]
     """As :attr:`Copies.cells`, whose imports, functions and classes are run first."""
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """By name of a variable, the names of the process groups that other ranks have in it."""
+    """The names of the process groups that other ranks have in a variable, by its name."""
     op = "fill"
 
 
 @dataclass(frozen=True)
 class SayDigests(Request):
-    """Tell variables of different ranks apart; the answer is a digest by name.
+    """Compute digests, to compare variables of ranks; the answer is a digest by name.
 
-    It is missing where only looking at the values themselves could tell.
+    It is missing where only the values themselves could tell.
     """
 
     names: tuple[str, ...]
@@ -87,14 +87,14 @@ class SayDigests(Request):
 
 @dataclass(frozen=True)
 class Settle(Request):
-    """Have what waited for a replaced rank go on; the answer is :class:`Settled`."""
+    """Have objects that waited for a replaced rank go on; the answer is :class:`Settled`."""
 
     op = "settle"
 
 
 @dataclass(frozen=True)
 class Settled:
-    """What of it goes on, and what waits still, in the plural: ``DDP modules``."""
+    """Kinds of objects that go on, and that still wait, in the plural: ``DDP modules``."""
 
     healed: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Comparing a value across ranks: what a rank says of it, and what came of it."""
+"""Comparing a value across ranks: the reports of ranks, and the result."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = [
 ]
 
 CHUNK = 256 * 1024
-"""Bytes of a value that are compared, and sent, together."""
+"""How many bytes of a value are compared, and sent, together."""
 
 
 @dataclass(frozen=True)
 class Fingerprint(Request):
-    """Evaluate an expression and say what it consists of; the answer is :class:`Prints`.
+    """Evaluate an expression and return its leaves; the answer is :class:`Prints`.
 
     The value is kept on the rank until :class:`Drop`.
     """
@@ -37,7 +37,7 @@ class Fingerprint(Request):
 
 @dataclass(frozen=True)
 class Chunks(Request):
-    """Say the hashes of a leaf's chunks, a list."""
+    """Return the hashes of a leaf's chunks, a list."""
 
     path: str
     op = "chunks"
@@ -45,7 +45,7 @@ class Chunks(Request):
 
 @dataclass(frozen=True)
 class SendChunks(Request):
-    """Send chunks of a leaf, beside the answer."""
+    """Send chunks of a leaf with the answer."""
 
     path: str
     numbers: tuple[int, ...]
@@ -54,7 +54,7 @@ class SendChunks(Request):
 
 @dataclass(frozen=True)
 class Drop(Request):
-    """Let go of the value that is compared."""
+    """Drop the compared value."""
 
     op = "drop_compared"
 
@@ -68,7 +68,7 @@ class Leaf:
     kind: str
     """``tensor``, or the name of its class; ``list`` of many numbers."""
     digest: str = ""
-    """The same on two ranks if every bit is, NaN apart; empty: it cannot be compared."""
+    """Equal on two ranks if every bit is, NaN excepted; empty: it cannot be compared."""
     shape: tuple[int, ...] = ()
     dtype: str = ""
     device: str = ""
@@ -88,7 +88,7 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Prints:
-    """What a value consists of on one rank."""
+    """The leaves of a value on one rank."""
 
     error: str = ""
     """One line about the exception that the expression raised; empty: none."""
@@ -101,11 +101,11 @@ class Prints:
 
 @dataclass(frozen=True)
 class Departure:
-    """Ranks whose leaf departs from that of most."""
+    """Ranks whose leaf differs from the majority's."""
 
     ranks: tuple[int, ...]
     why: str
-    """``max |Δ| 0.001 at [3, 4]``, ``shape 3x4, not 3x5``, ``is not there``."""
+    """``max |Δ| 0.001 at [3, 4]``, ``shape 3x4, not 3x5``, ``it is missing``."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class LeafDiff:
     path: str
     kind: str
     agree: tuple[int, ...]
-    """The ranks that agree; of several such sets the largest, with the lowest rank."""
+    """The largest set of ranks that agree; of equally large ones, that with the lowest rank."""
     departures: tuple[Departure, ...] = ()
     part: str = ""
     nans: tuple[tuple[int, int], ...] = ()
@@ -134,9 +134,9 @@ class Diff:
     """One sentence."""
     leaves: tuple[LeafDiff, ...] = ()
     mesh: NamedMesh | None = None
-    """By whose dimensions ranks are named, too."""
+    """The mesh whose dimensions name the ranks, too."""
 
     @property
     def agree(self) -> bool:
-        """Whether nothing departs."""
+        """Whether nothing differs."""
         return not any(leaf.departures for leaf in self.leaves)

@@ -1,4 +1,4 @@
-"""Where an engine stands."""
+"""The facts of an engine."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ __all__ = ["EngineFacts", "Gpu", "SayFacts"]
 
 @dataclass(frozen=True)
 class SayFacts(Request):
-    """Say where the engine stands; the answer is :class:`EngineFacts`."""
+    """Report the facts of the engine; the answer is :class:`EngineFacts`."""
 
     towards: str
-    """An address of the controller: the host's address on the way there comes first."""
+    """An address of the controller: the host's address on that route comes first."""
     op = "facts"
 
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """What one engine says about where it stands; placement is computed from these alone."""
+    """The facts of one engine, from which alone placement is computed."""
 
     engine: int
     """Its id in the cluster."""
@@ -35,25 +35,24 @@ class EngineFacts:
     versions: tuple[tuple[str, str], ...] = ()
     """Pairs of a package and its version: python, torch, rankbook."""
     last_calls: str = ""
-    """The file on its host in which its last calls stand, also after its end; empty: there is
-    none."""
+    """The file on its host with its last calls, even after its end; empty if there is none."""
     nccl: str = ""
-    """The version of its torch's NCCL, ``2.30.7``; empty: there is none."""
+    """The version of its torch's NCCL, ``2.30.7``; empty if there is none."""
     lacking: tuple[str, ...] = ()
-    """What does not work with its torch, a sentence each."""
+    """What does not work with its torch, one sentence each."""
     unusable_gpus: str = ""
-    """Why its torch can use none of the GPUs that the host has; empty: it can, or there are none,
-    or they are hidden from it."""
+    """Why its torch cannot use the host's GPUs; empty if it can, there are none, or they are hidden
+    from it."""
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """A rank's GPU at one moment, as NVML reports it: whatever all processes do with it."""
+    """A rank's GPU at one moment, as NVML reports it for all processes."""
 
     name: str
     used: int
     """Memory in use, bytes."""
     total: int
-    """Memory that it has, bytes."""
+    """Total memory, bytes."""
     utilization: int | None = None
     """Percent of the last moment in which it computed; None where the driver does not say."""

@@ -1,4 +1,4 @@
-"""What the process of a rank runs with: versions, threads, variables of its environment."""
+"""The environment of a rank's process: versions, threads, environment variables."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ _PREFIXES = (
     *("NCCL_", "RCCL_", "GLOO_", "UCX_", "FI_"),
     *("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_"),
 )
-"""How variables begin that launchers, torch, and the libraries below it read."""
+"""Prefixes of the variables that launchers, torch, and the libraries below it read."""
 
 
 @dataclass(frozen=True)
 class SayEnvironment(Request):
-    """Say what the process runs with; the answer is an :class:`Environment`."""
+    """Report what the process runs with; the answer is an :class:`Environment`."""
 
     op = "environment"
 
 
 @dataclass(frozen=True)
 class Environment:
-    """What a process runs with; answered whatever its main thread does."""
+    """What a process runs with; answered at any time."""
 
     facts: EngineFacts
-    """Where it stands: host, GPUs, folder."""
+    """Its facts: host, GPUs, folder."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """By name: python, torch, rankbook, CUDA, NCCL, gloo."""
     threads: int = 0
-    """With which torch computes one operation: ``torch.get_num_threads()``."""
+    """Threads for one operation: ``torch.get_num_threads()``."""
     interop_threads: int = 0
-    """With which torch computes operations side by side."""
+    """Threads for parallel operations: ``torch.get_num_interop_threads()``."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """Those that launchers, torch and the libraries below it read; secrets are masked."""
 

@@ -1,7 +1,7 @@
-"""What a cell says while it runs: its output, as it is sent to the notebook.
+"""Events of a running cell: its output, as it is sent to the notebook.
 
-A cell can print faster than can be shown, so an event travels as a row, not as a dict: its kind,
-then its fields.
+A cell can print faster than a notebook can show, so an event travels as a row, not as a dict: its
+kind, then its fields.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ class Display:
     """By MIME type."""
     metadata: dict[str, Any] = field(default_factory=dict)
     display_id: str = ""
-    """What the cell names it by; empty: it has no name."""
+    """The name that the cell gave it; empty: none."""
     update: bool = False
-    """Whether it takes the place of the display of that name, instead of being a new one."""
+    """Whether it replaces the display of that name, instead of being a new one."""
     kind: ClassVar[str] = "display"
 
 
 @dataclass(frozen=True)
 class Clear:
-    """The cell has asked for its output to be cleared."""
+    """The cell cleared its output."""
 
     wait: bool = False
     """Whether only when the next output comes."""
@@ -58,17 +58,17 @@ class Clear:
 
 @dataclass(frozen=True)
 class Asks:
-    """The rank stands at a prompt, and goes on when it is answered."""
+    """The rank is at a prompt, and goes on when it gets an answer."""
 
     number: int
-    """Of the question, on this rank."""
+    """Number of the question on this rank."""
     of: str
-    """Who asks: ``debugger``, ``input``, or ``password``, whose answer must not be shown."""
+    """The asker: ``debugger``, ``input``, or ``password``, whose answer must not be shown."""
     text: str = ""
-    """What :func:`input` was given; of the debugger, what it wants that is no command of its own:
-    ``...``, the next line of a statement."""
+    """The prompt of :func:`input`; for the debugger, the input that it wants instead of a command:
+    ``...`` for the next line of a statement."""
     place: str = ""
-    """Where the debugger stands: ``In [7] line 4``."""
+    """The place of the debugger: ``In [7] line 4``."""
     kind: ClassVar[str] = "asks"
 
 

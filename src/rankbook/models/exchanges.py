@@ -1,4 +1,4 @@
-"""What the calls of a cell put in and got out, kept to be drawn."""
+"""The inputs and outputs of a cell's calls, kept to be drawn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Exchange", "Exchanges", "KeptCalls", "SayKept"]
 
 @dataclass(frozen=True)
 class SayKept(Request):
-    """Say what was kept of the latest cell that was to keep it; the answer is KeptCalls."""
+    """Report the values that the latest cell with ``keep_values`` kept; the answer is KeptCalls."""
 
     op = "say_kept"
 
@@ -26,18 +26,18 @@ class Exchange:
 
     call: Call
     given: Values | None = None
-    """What was put in; None: nothing."""
+    """The inputs; None if there are none."""
     got: Values | None = None
-    """What came out; None: nothing."""
+    """The outputs; None if there are none."""
     is_done: bool = True
     """Whether it was seen to end."""
     is_late: bool = False
-    """Whether ``got`` is as it was at the end of the cell: nobody has waited for the call."""
+    """Whether ``got`` dates from the end of the cell, because no code waited for the call."""
 
 
 @dataclass(frozen=True)
 class KeptCalls:
-    """What a rank has kept of a cell."""
+    """The calls of a cell that a rank kept."""
 
     calls: tuple[Exchange, ...] = ()
     more: int = 0
@@ -46,10 +46,10 @@ class KeptCalls:
 
 @dataclass(frozen=True)
 class Exchanges:
-    """What ranks have kept of a cell, to be drawn."""
+    """The calls of a cell that ranks kept, to be drawn."""
 
     by_rank: Mapping[int, KeptCalls]
     silent: tuple[int, ...] = ()
     """Ranks that were asked, and did not answer in time."""
     mesh: NamedMesh | None = None
-    """Where the ranks stand, if their dimensions have names."""
+    """The mesh of the ranks, if its dimensions have names."""

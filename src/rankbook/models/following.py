@@ -1,4 +1,4 @@
-"""Where the notebook is, and where it finds modules: the ranks do as it does."""
+"""The notebook's folder and module search path, which the ranks follow."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["Follow"]
 
 @dataclass(frozen=True)
 class Follow(Request):
-    """Be in the notebook's folder and find modules where it does; the answer is None."""
+    """Take over the notebook's folder and module search path; the answer is None."""
 
     folder: str
-    """Where there is one of that name; empty: the notebook's is gone."""
+    """The notebook's folder, if it exists here; empty: it is gone."""
     before: tuple[str, ...] = ()
-    """What a person has put into the notebook's ``sys.path``, before Python's own folders."""
+    """Entries that the user added to the notebook's ``sys.path``, before Python's own folders."""
     after: tuple[str, ...] = ()
     """The same behind them."""
     op = "follow"

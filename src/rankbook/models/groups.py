@@ -1,4 +1,4 @@
-"""A rank's place in its process group, and how it comes to it."""
+"""A rank's place in its process group, and the requests that lead there."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class HostStore(Request):
     """Open a store for the ranks to meet in; the answer is its URL."""
 
     address: str
-    """Of this host: where it listens."""
+    """The address of this host on which it listens."""
     op = "host_store"
 
 
 @dataclass(frozen=True)
 class Reach(Request):
-    """Try to connect to a store; the answer says whether that works."""
+    """Try to connect to a store; the answer is whether that works."""
 
     url: str
     op = "reaches"
@@ -33,24 +33,24 @@ class Initialize(Request):
     backend: str
     """As ``initialize_distributed`` takes it."""
     timeout_minutes: float
-    """Of the initialisation and of every collective of the group."""
+    """Timeout of the initialisation and of every collective of the group."""
     url: str
     """Where the ranks meet: ``file:///path`` or ``tcp://address:port``."""
     generation: int
-    """Which of the session's groups this is, from 1."""
+    """The number of this group in the session, from 1."""
     rank: int
     world_size: int
     local_rank: int
-    """Among the ranks of this host."""
+    """Rank among the ranks of this host."""
     local_world_size: int
     address: str
-    """Of rank 0, reachable from here; loopback if all ranks share a host."""
+    """Address of rank 0, reachable from here; loopback if all ranks share a host."""
     check: bool = False
-    """Have every collective compared across ranks before it runs."""
+    """Whether to compare every collective across ranks before it runs."""
     clean: bool = False
-    """Forget what was made with earlier groups, instead of giving it the new connections."""
+    """Whether to forget objects of earlier groups, instead of giving them the new connections."""
     share_gpus: bool = False
-    """Let several ranks of a host have the same GPU."""
+    """Whether several ranks of a host may share a GPU."""
     op = "initialize"
 
 
@@ -80,7 +80,7 @@ class GroupInfo:
     local_rank: int = 0
     generation: int = 0
     timeout_minutes: float = 1
-    """Of every collective of the group."""
+    """Timeout of every collective of the group."""
     check: bool = False
     """Whether every collective is compared across ranks before it runs."""
     sharing: int = 1
@@ -88,13 +88,13 @@ class GroupInfo:
     share_gpus: bool = False
     """Whether several ranks of a host may have the same GPU."""
     healed: tuple[str, ...] = ()
-    """What was made with earlier groups and goes on, in the plural: ``DDP modules``."""
+    """Kinds of objects of earlier groups that go on, in the plural: ``DDP modules``."""
     lost: tuple[str, ...] = ()
     """What does not go on: earlier groups, by their members."""
     waiting: tuple[str, ...] = ()
-    """What does not before a rank that was replaced has it, too."""
+    """Kinds that wait until a replaced rank has them, too."""
     is_new: bool = False
-    """Whether the rank came without groups to others that had some."""
+    """Whether the rank had no groups and others had some."""
     departed: tuple[tuple[str, tuple[int, ...]], ...] = ()
-    """Class of each optimizer that has taken more steps on some ranks than on others, and by rank
-    how many since the last generation; -1 on a rank that is new."""
+    """Class of each optimizer whose steps differ between ranks, and by rank the steps since the
+    last generation; -1 on a new rank."""

@@ -1,4 +1,4 @@
-"""Looking at the names and values that live on ranks."""
+"""Inspecting names and values on ranks."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ class Complete(Request):
 
     code: str
     cursor: int
-    """Where the cursor is: characters before it."""
+    """The number of characters before the cursor."""
     op = "complete"
 
 
 @dataclass(frozen=True)
 class Completion:
-    """One way to go on."""
+    """One completion."""
 
     text: str
-    """What takes the place of the characters from ``start`` to the cursor."""
+    """The replacement of the characters from ``start`` to the cursor."""
     kind: str = ""
     """``function``, ``instance`` …; empty: unknown."""
 
 
 @dataclass(frozen=True)
 class Completions:
-    """All ways to go on."""
+    """All completions."""
 
     start: int
     found: tuple[Completion, ...] = ()
@@ -48,21 +48,21 @@ class Completions:
 
 @dataclass(frozen=True)
 class Inspect(Request):
-    """Say what a name stands for; the answer is :class:`Inspected`."""
+    """Describe a name; the answer is :class:`Inspected`."""
 
     name: str
     detail: int = 0
-    """1: with its source."""
+    """1 to include its source."""
     op = "inspect"
 
 
 @dataclass(frozen=True)
 class Inspected:
-    """What a name stands for on one rank."""
+    """The description of a name on one rank."""
 
     is_found: bool
     fields: Mapping[str, str] = field(default_factory=dict)
-    """By title, in their order, what is known of it: ``Signature``, ``Type``, ``Value`` …"""
+    """Its fields by title, in order: ``Signature``, ``Type``, ``Value`` …"""
 
 
 @dataclass(frozen=True)
@@ -84,4 +84,4 @@ class Variable:
     nbytes: int | None = None
     """None: unknown."""
     digest: str = ""
-    """The same on two ranks if the values are the same; empty: not compared."""
+    """Equal on two ranks if the values are equal; empty: not compared."""

@@ -14,7 +14,7 @@ __all__ = ["Collective", "Kept", "Lines", "Look", "LookAt", "SayStacks"]
 
 @dataclass(frozen=True)
 class LookAt(Request):
-    """Say what the rank does; the answer is a :class:`Look`."""
+    """Report what the rank does; the answer is a :class:`Look`."""
 
     closely: bool = False
     """For a diagnosis: with the calls that were recorded lately, and looking twice at a rank that
@@ -24,7 +24,7 @@ class LookAt(Request):
 
 @dataclass(frozen=True)
 class SayStacks(Request):
-    """Say where the main thread stands; the answer is a list of lines."""
+    """Report the main thread's stack; the answer is a list of lines."""
 
     op = "stacks"
 
@@ -34,8 +34,7 @@ class Collective:
     """One call of ``torch.distributed`` on one rank: what it is in, or what was recorded of it."""
 
     op: str
-    """The function's name: ``all_reduce``, ``recv`` …; ``wait`` for a handle of which no more is
-    known."""
+    """The function's name: ``all_reduce``, ``recv`` …; ``wait`` for an unknown call."""
     group: str = ""
     """torch's name of the process group, the same on all its ranks; empty: unknown."""
     ranks: tuple[int, ...] = ()
@@ -50,7 +49,7 @@ class Collective:
     peer: int | None = None
     """Global rank of the root, or of the other end of a send or recv; None: any, or none."""
     tag: int | None = None
-    """Of a send or recv; None: unknown, or none."""
+    """Tag of a send or recv; None: unknown, or none."""
     reduce_op: str = ""
     """``sum``, ``max`` …; empty: unknown, or none."""
     done: bool = False
@@ -60,15 +59,15 @@ class Collective:
     line: str = ""
     """Where it was called: ``train.py:6 in step``; empty: unknown."""
     in_destructor: bool = False
-    """Whether a person's ``__del__`` called it."""
+    """Whether a user's ``__del__`` called it."""
     makes: bool = False
-    """Whether it makes ``group``, and waits for those of ``ranks`` that have yet to come."""
+    """Whether it makes ``group``, and waits for the members of ``ranks`` that have yet to come."""
     entries: tuple[str, ...] = ()
     """The keys for which it waits in a store."""
 
     @classmethod
     def of(cls, call: Call, now: float) -> Collective:
-        """What a rank reports of a call in its account.
+        """A call of the account in the form of a report.
 
         Args:
             call: The call.
@@ -93,7 +92,7 @@ class Collective:
 
 @dataclass(frozen=True)
 class Lines:
-    """Lines of a person's code."""
+    """Lines of user code."""
 
     file: str
     """As :attr:`rankbook.models.calls.Place.file` names it."""
@@ -114,7 +113,7 @@ class Kept:
     line: str
     """Where it was raised."""
     left: tuple[Lines, ...] = ()
-    """The lines that it has thrown the rank out of."""
+    """The lines that it made the rank leave."""
 
 
 @dataclass(frozen=True)
@@ -129,12 +128,12 @@ class Look:
     """``idle``, ``running`` (Python), ``waiting`` (in torch.distributed), ``stopped`` (at a
     prompt); the session adds ``no answer`` and ``gone``."""
     line: str = ""
-    """Where it stands: ``In [4] line 3: dist.all_reduce(x)``, ``train.py:6 in step, called from In
+    """Its place: ``In [4] line 3: dist.all_reduce(x)``, ``train.py:6 in step, called from In
     [4] line 2: dist.all_reduce(x)``; or what it does instead."""
     cell: int | None = None
-    """Number of the cell that runs, None if none does."""
+    """Number of the running cell, None if none runs."""
     waiting: Collective | None = None
-    """What the main thread waits in, if it does."""
+    """The call in which the main thread waits, if it does."""
     recent: tuple[Collective, ...] = ()
     """The latest calls that the flight recorder kept, of every group, the newest last; only where
     it was looked closely."""
@@ -160,13 +159,13 @@ class Look:
     """Whether the wait may end though no other rank does anything: by a deadline of its own, by
     another thread or coroutine, or by a process that is no rank."""
     gives_up: float | None = None
-    """Seconds until it ends by a deadline of its own; None: it has none."""
+    """Seconds until its own deadline ends it; None: it has none."""
     polls: bool = False
-    """Whether the main thread does not wait for ``waiting``, but asks again and again."""
+    """Whether the main thread polls for ``waiting`` instead of waiting for it."""
     groups: tuple[Making, ...] = ()
-    """The latest groups that it has made, or makes; only where it was looked closely."""
+    """The latest groups that it made, or is making; only after a close look."""
     threads: int = 0
-    """Threads of a person's beside the main one; only where it was looked closely."""
+    """Threads of user code besides the main one; only after a close look."""
     raised: str = ""
     """One line about the exception that ended the cell on this rank, empty if it did not."""
     handles: str = ""
@@ -177,15 +176,15 @@ class Look:
     kept: tuple[Kept, ...] = ()
     """Exceptions that it has caught and kept, and goes on; only where it waits."""
     path: tuple[Place, ...] = ()
-    """Every line of a person's in which it stands, the innermost first; only where it waits."""
+    """All its lines of user code, the innermost first; only where it waits."""
     ended: str = ""
-    """How the process ended, of a rank that is gone: ``was killed by SIGKILL``."""
+    """For a rank that is gone, how its process ended: ``was killed by SIGKILL``."""
     last_words: tuple[str, ...] = ()
-    """The last lines that it wrote to standard error, of a rank that is gone."""
+    """For a rank that is gone, the last lines of its standard error."""
     engine: int | None = None
     """Id in the cluster."""
     info: GroupInfo | None = None
-    """Its place in the session's process group; None where the engine is no rank."""
+    """Its place in the session's process group; None where the engine is not a rank."""
     in_group: bool = True
     """Whether it has a process group at this moment: a cell may have destroyed it."""
     host: str = ""
@@ -203,6 +202,6 @@ class Look:
     failed_at: str = ""
     """Where that was raised."""
     ran: str = ""
-    """What the cell is called that runs, or ran last: ``In [4]``, ``cell 3``; empty before that."""
+    """Name of the running or last cell: ``In [4]``, ``cell 3``; empty before the first."""
     is_script: bool = False
     """Whether that is a script."""

@@ -13,7 +13,7 @@ __all__ = ["HeldMesh", "NamedMesh", "SayMesh"]
 
 @dataclass(frozen=True)
 class NamedMesh:
-    """Which rank stands where among named dimensions."""
+    """The places of ranks along named dimensions."""
 
     dims: tuple[str, ...]
     """``("dp", "tp")``."""
@@ -21,7 +21,7 @@ class NamedMesh:
     ranks: tuple[int, ...]
     """Global ranks, the last dimension varying fastest."""
     name: str = "mesh"
-    """Of the variable on the ranks that holds it."""
+    """Name of the variable on the ranks that holds it."""
 
     def __str__(self) -> str:
         return " ".join(f"{dim}={size}" for dim, size in zip(self.dims, self.sizes, strict=True))
@@ -32,7 +32,7 @@ class NamedMesh:
         return len(self.ranks)
 
     def coordinates(self, rank: int) -> tuple[int, ...]:
-        """Where a rank stands, one number for each dimension.
+        """The place of a rank, one number for each dimension.
 
         Raises:
             ValueError: It is not in the mesh.
@@ -51,9 +51,9 @@ class NamedMesh:
         return " ".join(f"{dim}={at}" for dim, at in pairs)
 
     def name_of(self, ranks: Collection[int]) -> str:
-        """The name of some ranks: ``dp=1``, where they are exactly those that stand there.
+        """The name of some ranks: ``dp=1``, where they are exactly the ranks of that place.
 
-        Empty for one rank, for all, and for any others: their numbers say it best.
+        Empty for one rank, for all, and for any others, which are best named by number.
         """
         chosen = set(ranks)
         if not 1 < len(chosen) < self.size or not chosen <= set(self.ranks):
@@ -71,7 +71,7 @@ class NamedMesh:
 
 @dataclass(frozen=True)
 class SayMesh(Request):
-    """Say which mesh a variable holds; the answer is a :class:`HeldMesh`."""
+    """Describe the mesh that a variable holds; the answer is a :class:`HeldMesh`."""
 
     name: str
     op = "say_mesh"
@@ -79,12 +79,12 @@ class SayMesh(Request):
 
 @dataclass(frozen=True)
 class HeldMesh:
-    """What a rank holds under a name."""
+    """A rank's value of a name, if it is a mesh."""
 
     kind: str = ""
-    """Its class; empty: there is no such variable."""
+    """Its class; empty if there is no such variable."""
     dims: tuple[str, ...] = ()
-    """Of a mesh: names of its dimensions; empty where they have none."""
+    """For a mesh, names of its dimensions; empty if they have none."""
     sizes: tuple[int, ...] = ()
     ranks: tuple[int, ...] = ()
     has_ended: bool = False

@@ -1,4 +1,4 @@
-"""What a profiled cell did on its ranks."""
+"""The profile of a cell on its ranks."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class StartProfile(Request):
 
 @dataclass(frozen=True)
 class TakeProfile(Request):
-    """Stop it; the answer is :class:`Taken`, and the trace comes beside it, compressed."""
+    """Stop the profiler; the answer is :class:`Taken`, with the compressed trace."""
 
     op = "take_profile"
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What a rank has recorded of a cell."""
+    """A rank's recording of a cell."""
 
     host: str
     started: float
@@ -35,9 +35,9 @@ class Taken:
     main: int
     """``threading.get_ident()`` of the thread that ran it."""
     calls: tuple[Call, ...] = ()
-    """Of torch.distributed, the oldest first."""
+    """Calls of torch.distributed, the oldest first."""
     dropped: int = 0
-    """Calls before these that were not kept."""
+    """How many earlier calls were not kept."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class Share:
     cell: float
     """The whole cell."""
     computing: float
-    """The rest: what its main thread did while it did not wait for a call."""
+    """The rest, in which its main thread did not wait for a call."""
     communicating: float
-    """In calls, from when the last rank had come."""
+    """In calls, after the last rank had come."""
     waiting: float
     """In calls, until the last rank had come."""
     overhead: float = 0.0
-    """What recording added, by estimate: operations times what one costs here."""
+    """The estimated cost of recording: operations times the cost of one."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,12 +77,12 @@ class Profile:
     """A cell's time on its ranks, and where the trace is."""
 
     path: str
-    """Of the trace; empty: there is none."""
+    """Path of the trace; empty if there is none."""
     shares: Mapping[int, Share] = field(default_factory=dict)
     """By rank."""
     worst: tuple[Waited, ...] = ()
     """The longest waits for other ranks."""
     events: int = 0
     clock_error: float = 0.0
-    """Seconds by which the clocks of two hosts may be apart in the trace, at most."""
+    """The most seconds by which the clocks of two hosts may differ in the trace."""
     notes: tuple[str, ...] = ()

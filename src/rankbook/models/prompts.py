@@ -1,4 +1,4 @@
-"""A rank that stands at a prompt, and what is said to it."""
+"""Answers to a rank at a prompt."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["Answer"]
 
 @dataclass(frozen=True)
 class Answer(Request):
-    """Answer what a rank asks; the answer to this says whether it still asked."""
+    """Answer a question of a rank; the reply says whether it was still open."""
 
     number: int
-    """Of the question: :attr:`rankbook.models.events.Asks.number`."""
+    """Number of the question: :attr:`rankbook.models.events.Asks.number`."""
     text: str
     """A line, without its end."""
     op = "answer"

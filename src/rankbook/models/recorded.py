@@ -1,4 +1,4 @@
-"""What torch's flight recorder has kept of a rank, for the timeline."""
+"""A rank's recorded calls, for the timeline."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["Entry", "EntryGroup", "Recorded", "Recording", "TellTimeline"]
 
 @dataclass(frozen=True)
 class TellTimeline(Request):
-    """Tell what the recorder has kept; the answer is a :class:`Recording`."""
+    """Report recorded calls; the answer is a :class:`Recording`."""
 
     after: int | None
     """Entries up to this one are known; None asks for the time only."""
     mark: str = ""
-    """Of the last answer; nothing is told where nothing has changed since."""
+    """The mark of the last answer; nothing is reported if nothing has changed since."""
     op = "timeline"
 
 
@@ -54,17 +54,17 @@ class EntryGroup:
     """A process group of which a recording has entries."""
 
     name: str
-    """torch's, the same on all its ranks; of the second group of that name ``name (2)``."""
+    """torch's name, the same on all its ranks; ``name (2)`` for the second group of that name."""
     ranks: tuple[int, ...]
     """Its global ranks; empty: not known."""
     generation: int
     """The session's process group at that time."""
     rank: int
-    """Which rank of that this engine was."""
+    """This engine's rank in it."""
 
 
 class Entry(NamedTuple):
-    """One collective in a recording; a row on the wire, for there may be thousands."""
+    """One collective in a recording; a row on the wire, because there may be thousands."""
 
     id: int
     op: int
@@ -83,14 +83,14 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Recording:
-    """What a rank's recorder has kept since it was asked last."""
+    """A rank's calls since the last request."""
 
     now: float
     """The engine's clock, s since the epoch; nothing that was called later is in here."""
     took: float = 0.0
-    """Seconds for which the answer kept the main thread from running Python, at most."""
+    """The most seconds for which the answer kept the main thread from running Python."""
     mark: str = ""
-    """Which state of the recorder this is; empty: it has kept nothing new, or was not asked."""
+    """The state of the recorder; empty if nothing is new, or it was not asked."""
     first: int = 0
     """The lowest id that the recorder still has; 0 if it has none."""
     ops: tuple[str, ...] = ()
@@ -100,11 +100,11 @@ class Recording:
     """In the order of their calls."""
 
     def recorded(self, entry: Entry, ahead: float) -> Recorded:
-        """An entry with the names that belong to it.
+        """An entry with its names filled in.
 
         Args:
-            entry: One of this recording's.
-            ahead: Seconds by which the engine's clock is ahead of the one that is to count.
+            entry: An entry of this recording.
+            ahead: Seconds by which the engine's clock is ahead of the reference clock.
         """
         group = self.groups[entry.group]
         return Recorded(

@@ -18,7 +18,7 @@ __all__ = ["Report", "SavedRecording", "SavedReport"]
 
 @dataclass(frozen=True)
 class Report:
-    """What was known of a session when the report was made."""
+    """The state of a session when the report was made."""
 
     made: float
     """When, seconds since the epoch by the notebook's clock."""
@@ -27,19 +27,19 @@ class Report:
     snapshot: Snapshot
     """The session and its ranks then; ``snapshot.hangs`` if the cell hung at that moment."""
     verdict: Diagnosis | None = None
-    """Of the cell that ran, or of the last one, from before its ranks were freed. Where nothing
-    was wrong with that, of what the ranks did when the report was made; None without a group."""
+    """The verdict on the running or last cell, from before its ranks were freed. Where nothing was
+    wrong with it, the verdict when the report was made; None without a group."""
     cell: CellSpan | None = None
-    """The cell that ran, or the last one; None: there was none."""
+    """The running or last cell; None if there was none."""
     looks: Mapping[int, Look] = field(default_factory=dict)
     """By rank, what it did when the report was made, or before it was freed."""
     stacks: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     """By rank, the main thread's Python stack then, of those that answered; outermost first."""
     standings: Mapping[int, Standing] = field(default_factory=dict)
-    """By rank, where it stood then, frame by frame, with the local variables of a person's code, of
-    those that answered."""
+    """By rank that answered, its stack then, frame by frame, with the local variables of user
+    code."""
     versions: Mapping[str, str] = field(default_factory=dict)
-    """By name, of the notebook's kernel: python, torch, rankbook …, and the system."""
+    """Versions of the notebook's kernel by name: python, torch, rankbook …, and the system."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables of the environment of the notebook's kernel, those that matter to torch."""
     environments: Mapping[int, Environment] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Report:
     before_freed: bool = False
     """Whether ``looks`` and ``stacks`` are from before the ranks of the last cell were freed."""
     masked: int = 0
-    """Places in which something looked like a secret and was masked."""
+    """How many places looked like a secret and were masked."""
 
     @property
     def contents(self) -> str:
@@ -84,13 +84,13 @@ class SavedReport:
 
 @dataclass(frozen=True, repr=False)
 class SavedRecording:
-    """What ranks have called, saved for torch's analyser; shows itself as a line."""
+    """The calls of ranks, saved for torch's analyser; shows itself as a line."""
 
     path: str
     ranks: tuple[int, ...]
-    """Those that there is a file of."""
+    """The ranks with a file."""
     missing: tuple[int, ...] = ()
-    """Those that have ended or do not answer."""
+    """The ranks that have ended or do not answer."""
     calls: int = 0
 
     def __repr__(self) -> str:

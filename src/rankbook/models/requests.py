@@ -1,4 +1,4 @@
-"""What a session asks an engine for: one class per operation, beside the model of its answer."""
+"""The requests of a session to an engine: one class per operation, next to its answer's model."""
 
 from rankbook.models.calls import ReadLastCalls, TellCall, TellMaking
 from rankbook.models.cells import ForgetError, Free, Run

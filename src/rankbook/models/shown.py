@@ -1,4 +1,4 @@
-"""What ranks hold, told so that it can be drawn: tensors, shards of DTensors, meshes."""
+"""Descriptions of the ranks' values for drawing: tensors, shards of DTensors, meshes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rankbook.models.wire import Request
 __all__ = ["MIME", "Held", "Part", "Shard", "Show", "Shown", "Values"]
 
 MIME = "application/vnd.rankbook.held+json"
-"""In the result of a cell, beside its text: what the rank holds of it, as :class:`Held` has it."""
+"""MIME type in the result of a cell: the rank's part of the value, as in :class:`Held`."""
 
 
 @dataclass(frozen=True)
 class Show(Request):
-    """Say what the rank holds; the answer is :class:`Held`."""
+    """Describe the rank's value; the answer is :class:`Held`."""
 
     expression: str
     """A name, with attributes and indices: nothing is called."""
@@ -25,28 +25,28 @@ class Show(Request):
 
 @dataclass(frozen=True)
 class Shard:
-    """How a DTensor lies on its mesh, and what of it is on this rank."""
+    """The layout of a DTensor on its mesh, and the part on this rank."""
 
     shape: tuple[int, ...]
-    """Of all of it."""
+    """Shape of the whole."""
     mesh: HeldMesh
     placements: tuple[str, ...]
     """For each dimension of the mesh: ``Shard(0)``, ``Replicate()``, ``Partial(sum)``."""
     coordinate: tuple[int, ...] = ()
-    """Where this rank stands in the mesh; empty: it is not in it."""
+    """This rank's place in the mesh; empty if it is not in it."""
     offset: tuple[int, ...] = ()
-    """Where in all of it this rank's part begins; empty: unknown."""
+    """Where in the whole this rank's part begins; empty if unknown."""
 
 
 @dataclass(frozen=True)
 class Values:
-    """The numbers of a tensor, as far as they are told."""
+    """The numbers of a tensor, as far as they are shown."""
 
     shape: tuple[int, ...]
     dtype: str
     device: str
     rows: int = 0
-    """Of ``cells``; what has more than two dimensions has the leading ones in its rows."""
+    """Number of rows of ``cells``; of more than two dimensions, the leading ones form the rows."""
     cells: tuple[str, ...] = ()
     """Row by row: each number in figures, or the means of equal areas of a large tensor."""
     is_pooled: bool = False
@@ -59,7 +59,7 @@ class Values:
     digest: str = ""
     """The same on two ranks if the values are; empty: not compared."""
     why: str = ""
-    """Why no numbers are told: it has no data, or none that can be read."""
+    """Why no numbers are shown: it has no data, or none that can be read."""
 
 
 @dataclass(frozen=True)
@@ -71,22 +71,22 @@ class Part:
     kind: str
     """Its class."""
     text: str = ""
-    """A plain value of Python's, as it writes it."""
+    """The repr of a plain value."""
     values: Values | None = None
-    """Of a tensor; of a DTensor what is on this rank."""
+    """The numbers of a tensor, or of a DTensor's part on this rank."""
     shard: Shard | None = None
     mesh: HeldMesh | None = None
 
 
 @dataclass(frozen=True)
 class Held:
-    """What one rank holds."""
+    """The value of one rank."""
 
     error: str = ""
-    """One line: why it cannot be told; empty: it can."""
+    """One line on why it cannot be described; empty if it can."""
     parts: tuple[Part, ...] = ()
     more: int = 0
-    """Further parts, which are not told."""
+    """Number of further parts, which are left out."""
 
 
 @dataclass(frozen=True)
@@ -98,4 +98,4 @@ class Shown:
     silent: tuple[int, ...] = ()
     """Ranks that were asked, and did not answer in time."""
     mesh: NamedMesh | None = field(default=None)
-    """Where the ranks stand, if their dimensions have names."""
+    """The mesh of the ranks, if its dimensions have names."""

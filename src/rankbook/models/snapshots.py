@@ -22,23 +22,23 @@ class Snapshot:
     doing: str
     """What the session is busy with, in words; empty when it is ready."""
     states: tuple[Look, ...] = ()
-    """The ranks, by rank, then engines that are no rank."""
+    """The ranks, by rank, then engines that are not ranks."""
     cluster: str = ""
-    """What another notebook joins the cluster by."""
+    """The id with which another notebook joins the cluster."""
     verdict: Diagnosis | None = None
-    """Why the cell that runs cannot end, as far as is seen, or the last one could not; None if
+    """Why the running cell cannot end, as far as is seen, or why the last one could not; None if
     nothing was wrong with it."""
     hangs: bool = False
-    """Whether ``verdict`` is of a cell that still runs."""
+    """Whether ``verdict`` is about a cell that still runs."""
     turn: int = 0
-    """Which of the things it was asked for it is busy with, from 1; 0 when it is ready."""
+    """The number of its present turn, from 1; 0 when it is ready."""
     ends: str = ""
-    """What ends by itself, a job at its time limit: ``job 8``; empty if nothing does."""
+    """The job that ends at its time limit: ``job 8``; empty if there is none."""
     ends_in: float = 0.0
     """Seconds until then."""
     ended: str = ""
     """Why that has ended already: ``Slurm ended job 8: time limit``."""
     mesh: NamedMesh | None = None
-    """Where the ranks stand, if their dimensions have names."""
+    """The mesh of the ranks, if its dimensions have names."""
     number: int = 0
-    """Of two of a session, the one with the higher number was begun later."""
+    """A number that grows with every snapshot of a session."""

@@ -1,4 +1,4 @@
-"""Variables of a rank on their way: pickled, in buffers beside the JSON."""
+"""Variables of a rank in transit: pickled, in buffers sent with the JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Pull", "Push"]
 
 @dataclass(frozen=True)
 class Pull(Request):
-    """Send a variable back; the answer says whether there is one, its buffer holds the pickle."""
+    """Send a variable; the answer says whether it exists, and its buffer has the pickle."""
 
     name: str
     op = "pull"
@@ -19,8 +19,8 @@ class Pull(Request):
 
 @dataclass(frozen=True)
 class Push(Request):
-    """Set variables to what the request's buffers hold."""
+    """Set variables from the request's buffers."""
 
     names: tuple[str, ...]
-    """In the order of the buffers."""
+    """Names, in the order of the buffers."""
     op = "push"

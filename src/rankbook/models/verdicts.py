@@ -23,10 +23,10 @@ class Diagnosis:
     per_rank: Mapping[int, str] = field(default_factory=dict)
     """By rank, what it does, in a few words."""
     stuck: tuple[int, ...] = ()
-    """Ranks that wait and cannot go on, whatever those still do that run."""
+    """Ranks that wait and cannot go on, whatever the running ranks still do."""
     proven: bool = False
     """Whether it is certain that the ``stuck`` ranks stay stuck until they are freed."""
     hint: str = ""
     """What it often is, and the remedy, in a line; and that it is only likely, where it is."""
     mesh: NamedMesh | None = None
-    """By whose dimensions it names ranks, too."""
+    """The mesh whose dimensions name the ranks, too."""

@@ -1,4 +1,4 @@
-"""Models to JSON's types and back, and what every operation has in common: request and error."""
+"""Converting models to JSON types and back; the common request and error of all operations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Request:
-    """The base of all requests: what a session asks an engine for, one class per operation."""
+    """The base of all requests of a session to an engine, one class per operation."""
 
     op: ClassVar[str]
     """Name of the operation."""
@@ -28,14 +28,14 @@ class RemoteError:
     """An exception that ended an operation on an engine."""
 
     kind: str
-    """Its class in :mod:`rankbook.errors`; empty: it is none of ours."""
+    """Its class in :mod:`rankbook.errors`; empty if it is not one of ours."""
     ename: str
     evalue: str
     traceback: tuple[str, ...] = ()
 
     @staticmethod
     def of_ended(engine: int) -> dict[str, Any]:
-        """The reply that stands for one of an engine that has ended."""
+        """The reply for an engine that has ended."""
         error = {"kind": "EngineError", "ename": "EngineError"}
         return {"status": "error", "error": error | {"evalue": f"Engine {engine} has ended."}}
 
@@ -46,7 +46,7 @@ def to_dict(value: Any) -> dict[str, Any]:
 
 
 def load(cls: type[_T], data: Mapping[str, Any]) -> _T:
-    """Make a ``cls`` from what :func:`to_dict` gave, also after a trip through JSON.
+    """Make a ``cls`` from the result of :func:`to_dict`, even after a trip through JSON.
 
     Fields that this version does not know are left out, so that a session can join engines of
     a newer one.
@@ -66,7 +66,7 @@ def _plain(value: Any) -> Any:
     if value is None or type(value) in _AS_THEY_ARE:
         return value
     if isinstance(value, (list, tuple)):
-        # A NamedTuple stays one: JSON makes a row of it.
+        # A NamedTuple stays one: JSON turns it into a row.
         return value if hasattr(value, "_fields") else [_plain(one) for one in value]
     if isinstance(value, Mapping):
         return {key: _plain(one) for key, one in value.items()}
@@ -77,18 +77,18 @@ _AS_THEY_ARE = {str, int, float, bool}
 
 
 _Loader = Callable[[Any], Any] | None
-"""What makes a field's value from JSON's; None: it is the same in both."""
+"""Converts a field's value from JSON; None if it is the same in both."""
 
 
 @cache
 def _loaders(cls: type) -> dict[str, _Loader]:
-    """By field of a model, what makes its value from JSON's."""
+    """The converters of a model's fields, by field."""
     hints = typing.get_type_hints(cls)
     return {field.name: _loader(hints[field.name]) for field in dataclasses.fields(cls)}
 
 
 def _loader(hint: Any) -> _Loader:
-    """What makes a value of some type from JSON's types."""
+    """The converter from JSON types to a type."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         # A field is a model or None, never one of several models.

@@ -37,7 +37,9 @@ def bench(
     timings = {
         rank: load(Timings, json.loads(done.result_repr or "{}")) for rank, done in result.items()
     }
-    timings = {rank: one for rank, one in timings.items() if one.group}  # of the others, nothing
+    timings = {
+        rank: one for rank, one in timings.items() if one.group
+    }  # other ranks do not measure
     groups = {one.group for one in timings.values()}
     ranks = max(map(len, groups))
     _refuse_one(collective, ranks, group)
@@ -51,7 +53,7 @@ def bench(
 
 
 def _variable(session: SessionCode, group: str) -> str:
-    """What the ranks know a group by: a dimension of the mesh goes with the mesh's variable."""
+    """The expression for a group on the ranks; a dimension needs the mesh's variable."""
     mesh = session.members.named_mesh
     return f"{mesh.name}.{group}" if mesh and group in mesh.dims else group
 
@@ -63,7 +65,7 @@ def _refuse_one(collective: str, ranks: int, group: str = "") -> None:
 
 
 def _raise_for(result: CellResult, collective: str, backend: str) -> None:
-    """Raise what a rank has raised: ours as it is, and in a line what the backend cannot do."""
+    """Raise a rank's error: ours as it is; what the backend cannot do, in one line."""
     errors = [done.error for done in result.values() if done.error and not done.error.freed]
     for error in errors:
         if error.ename == "InputError":
@@ -75,7 +77,7 @@ def _raise_for(result: CellResult, collective: str, backend: str) -> None:
 
 
 def _link(timings: Mapping[int, Timings], backend: str) -> str:
-    """What the bytes went over, as far as can be told."""
+    """What carried the bytes, as far as is known."""
     hosts = sorted({one.host for one in timings.values()})
     if len(hosts) > 1:
         return f"{plural(len(hosts), 'host')} ({', '.join(hosts)}), over the network between them"

@@ -23,7 +23,7 @@ __all__ = ["SessionCode"]
 
 
 class SessionCode(SessionView):
-    """The part of a session that runs code."""
+    """The part of a session that runs cells and scripts."""
 
     def run(  # noqa: PLR0913 - what can be typed after %%dist
         self,
@@ -52,11 +52,11 @@ class SessionCode(SessionView):
             on_hang: ``free`` the ranks of a hang, ``report`` it and go on waiting, or just
                 ``wait``; None takes the session's ``on_hang``.
             output: Shows the output of the ranks as it arrives; None shows nothing.
-            number: Of the notebook's cell, which is called ``In [4]`` then; 0: it is called after
-                how many cells the session has run, ``cell 3``.
+            number: The number of the notebook's cell, which names it ``In [4]``; 0: the session
+                counts its cells itself, ``cell 3``.
             first_line: The line of the editor in which ``code`` begins.
-            post_mortem: ``failure``: stop where it fails; ``last``: look back at one that failed.
-            keep_values: Keep what its collectives put in and get out, for :meth:`exchanges`.
+            post_mortem: ``failure``: stop where it fails; ``last``: debug the last that failed.
+            keep_values: Keep the inputs and outputs of its collectives, for :meth:`exchanges`.
             profile: Record it with torch's profiler on every rank, and write one trace there, for
                 Perfetto; compressed if the name ends in ``.gz``. The result's ``profile`` says
                 where the time went.
@@ -101,20 +101,20 @@ class SessionCode(SessionView):
         """Run a script on ranks as torchrun would, and wait for it.
 
         It finds ``__main__``, ``sys.argv``, ``__file__``, its folder in ``sys.path``, a launcher's
-        variables and no process group: it makes and destroys its own. The ranks that run it are
-        its whole world, numbered from 0. Afterwards the session's group, variables and signal
+        variables and no process group: it makes and destroys its own. The ranks that run it form
+        its world, numbered from 0. Afterwards the session's group, variables and signal
         handlers are there again, and the script's names are in place on the ranks.
 
         Args:
             script: Its path, or with ``module`` its dotted name.
-            args: What stands after it on a command line.
+            args: Its command-line arguments.
             ranks: A selection such as ``"0,2"``, ``1`` or ``[0, 2]``.
             timeout: Seconds after which it is interrupted; None waits.
             module: Run it as ``python -m`` does.
-            clean: End the threads and processes that it leaves behind, and keep no names of it.
+            clean: End the threads and processes that it leaves behind, and keep none of its names.
             on_hang: See :meth:`run`.
             output: Shows the output of the ranks as it arrives; None shows nothing.
-            number: Of the cell that runs it.
+            number: The number of the cell that runs it.
             post_mortem: ``failure``: stop where it fails.
 
         Returns:
@@ -161,14 +161,14 @@ class SessionCode(SessionView):
             sizes: Bytes of the largest buffer: ``FROM:TO``, ``FROM:TO:FACTOR``, or a list.
             group: A dimension of the mesh, or a variable of the ranks; empty: all ranks.
             rounds: Repetitions of each size; the median counts.
-            number: Of the cell that measures.
+            number: The number of the cell that measures.
 
         Returns:
             Rows of seconds and bytes per second, and the fit; it shows itself with a plot.
 
         Raises:
-            InputError: There is no such collective, size or group, the backend has none, or the
-                group is of one rank.
+            InputError: There is no such collective, size or group, the backend does not support
+                the collective, or the group has one rank.
             SessionError: See :meth:`run`.
             RankError: It failed on a rank.
         """
@@ -189,7 +189,7 @@ class SessionCode(SessionView):
         with self._turns.take(f"running {kind} on {self.members.in_words(cell.ranks)}"):
             if profile is None:
                 return self._cells.run(cell, output)
-            # It needs numpy, whose import would make every start later.
+            # It needs numpy, whose import would delay every start.
             from rankbook.sessions.profiling import Profiling
 
             profiling = Profiling(self.members, cell.ranks, profile)
@@ -202,7 +202,7 @@ class SessionCode(SessionView):
             return result
 
     def select(self, ranks: str | int | list[int]) -> tuple[int, ...]:
-        """Read a selection of ranks, all of which can run a cell.
+        """Read a selection of ranks that can all run a cell.
 
         Raises:
             SessionError: There is no group, or a selected rank has ended.

@@ -55,7 +55,7 @@ class Profiling:
         self._costs: Mapping[int, float] = members.ranks(ranks).ask(StartProfile())
 
     def drop(self) -> None:
-        """Stop the profilers; what they have recorded is not wanted."""
+        """Stop the profilers, and drop what they recorded."""
         with suppress(RankbookError):
             self._members.living().only(self._ranks).ask(TakeProfile(), _STOP)
 
@@ -63,7 +63,7 @@ class Profiling:
         """Stop the profilers, and write one trace.
 
         Args:
-            result: Of the cell. Of a rank that has died, or does not let go, there is no trace.
+            result: The cell's result. A rank that died, or does not let go, has no trace.
         """
         party = self._members.living().only(self._ranks)
         call = party.request(TakeProfile())
@@ -101,7 +101,7 @@ class Profiling:
         return Profile(str(self._path), shares, waits.worst(met), events, error, notes)
 
     def _clocks(self, taken: Mapping[int, Taken]) -> tuple[dict[int, float], float]:
-        """By rank, how far its clock is ahead; and by how much that may be wrong, at most."""
+        """By rank, how far its clock is ahead; and the largest possible error of that."""
         clocks = HostClocks(self._members, None)
         seen = looks.looks(self._members.living().only(taken), closely=False)
         clocks.compare(seen)

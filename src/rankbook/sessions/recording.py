@@ -1,4 +1,4 @@
-"""Saving what the ranks have called as torch's flight recorder does, for its analyser."""
+"""Saving the calls of the ranks as torch's flight recorder does, for its analyser."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def save(session: SessionView, folder: str | os.PathLike[str]) -> SavedRecording
     place = Path(folder).expanduser()
     _refuse(place)
     hang = session.hang
-    # What ranks do after they were freed says less.
+    # What ranks do after they were freed shows less.
     looks = dict(hang.looks) if hang is not None and not session.doing else session.looks()
     made = flight.dumps(looks, time.time())
     try:
@@ -41,7 +41,7 @@ def save(session: SessionView, folder: str | os.PathLike[str]) -> SavedRecording
 
 
 def _refuse(place: Path) -> None:
-    """Raise if a folder has something else in it: the analyser would take it for a dump."""
+    """Raise if a folder contains anything else: the analyser would take it for a dump."""
     if place.is_file():
         raise ReportError(f"{place} is a file: give a folder, one file per rank is saved there.")
     others = [p.name for p in place.glob("*") if not p.name.startswith(flight.PREFIX)]

@@ -83,7 +83,7 @@ class Renewal:
     def restart(
         self, ranks: Collection[int], source: int | None, checkpoint: str, *, interrupt: bool
     ) -> Filled | None:
-        """Make the next group with new engines for ``ranks`` and for dead ranks; maybe fill them.
+        """Make the next group with new engines for ``ranks`` and dead ranks; fill them if asked.
 
         See :meth:`~rankbook.sessions.session.Session.restart_ranks`.
         """
@@ -107,7 +107,7 @@ class Renewal:
             return filled
 
     def _load(self, filled: Filled, path: str) -> Filled:
-        """Have all ranks load a checkpoint, watched as any cell is."""
+        """Have all ranks load a checkpoint, watched like any cell."""
         arguments = f"{path!r}, globals(), {filled.ranks}"
         call = f"__import__({_CHECKPOINTS!r}, fromlist=['load']).load({arguments})"
         cell = Cell(call, tuple(self._members.ranks()), name="loading the checkpoint")
@@ -125,14 +125,14 @@ class Renewal:
         return replace(filled, checkpoint=path, loaded=loaded, left=left)
 
     def leave(self) -> None:
-        """At a shutdown, end the group of joined engines and what they do for this session."""
+        """At a shutdown, end the group of joined engines and their work for this session."""
         with suppress(RankbookError), self._repair.renewing():
             self._end_abandoned()
             self._group.leave()
 
     @contextmanager
     def _renewing(self, doing: str, *, wait: float = 0, interrupt: bool = False) -> Iterator[None]:
-        """Take the turn to make another group, on joined engines too."""
+        """Take the turn to make another group, on joined engines as well."""
         with ExitStack() as until_it_is_there:
             make_way: Callable[[], object] | None = None
             if interrupt:
@@ -159,7 +159,7 @@ class Renewal:
         return freed.was_busy
 
     def _end_abandoned(self) -> None:
-        """Free joined engines of work for a notebook that is gone."""
+        """End the work of joined engines for a notebook that is gone."""
         if self._members.is_owned:
             return
         if self._members.placement is not None:
@@ -169,7 +169,7 @@ class Renewal:
             self._repair.free()
 
     def _replace_engines(self) -> None:
-        """Replace all engines, busy or not: what runs on them ends, and so do waits for it."""
+        """Replace all engines, busy or not: running work ends, and so do waits for it."""
         if not self._members.can_replace:
             how = self._members.instead or "restart them where they were started, then join again."
             raise SessionError(f"This session joined its engines and cannot replace them: {how}")
@@ -184,7 +184,7 @@ class Renewal:
 
 
 def _refuse_others(path: str) -> None:
-    """Raise for what is not a checkpoint, before anything is replaced."""
+    """Raise if a path is not a checkpoint, before anything is replaced."""
     if not Path(path, ".metadata").is_file():
         raise InputError(
             f"{path} is not a checkpoint of torch.distributed.checkpoint: it has no .metadata."

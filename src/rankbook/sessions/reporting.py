@@ -47,8 +47,8 @@ def save(session: SessionView, path: str | os.PathLike[str]) -> SavedReport:
 def masked_standings(standings: Mapping[int, Standing]) -> dict[int, Standing]:
     """Mask what looks like a secret in the local variables of ranks.
 
-    ``tokens`` may name a tensor: under the name of a secret only texts, and what holds some, are
-    masked whole.
+    ``tokens`` may name a tensor: under the name of a secret, only texts and containers of texts
+    are masked whole.
     """
     plain = {rank: _in_pairs(to_dict(standing)) for rank, standing in standings.items()}
     data, _ = masked(plain, secret_values(os.environ.items()))
@@ -56,7 +56,7 @@ def masked_standings(standings: Mapping[int, Standing]) -> dict[int, Standing]:
 
 
 def _masked_report(report: Report) -> tuple[dict[str, Any], int]:
-    """A report with masked texts, and how many places those are."""
+    """A report with masked texts, and the number of masked places."""
     data = to_dict(report)
     pairs = {rank: _in_pairs(standing) for rank, standing in data["standings"].items()}
     named = sum(
@@ -71,7 +71,7 @@ def _masked_report(report: Report) -> tuple[dict[str, Any], int]:
 
 
 def _in_pairs(data: dict[str, Any]) -> dict[str, Any]:
-    """A standing, its variables in pairs: in a dict all under the name of a secret is masked."""
+    """A standing with its variables in pairs: a dict would mask all under a secret's name."""
     for frame in data["frames"]:
         frame["variables"] = [
             [name, MASK if is_secret_name(name) and text[:1] in _OF_TEXTS else text]
@@ -86,28 +86,28 @@ def _in_dicts(data: dict[str, Any]) -> dict[str, Any]:
 
 
 _OF_TEXTS = frozenset("'\"b([{")
-"""How a text, bytes, or what may hold some, begins."""
+"""How the repr of text, bytes, or a container of them begins."""
 
 
 def gather(session: SessionView, environment: Mapping[str, str]) -> Report:
-    """Gather what is known of a session; nothing is masked yet.
+    """Gather what is known about a session; masks nothing.
 
     Args:
         session: Busy or not.
-        environment: The variables of this process.
+        environment: The environment variables of this process.
     """
     snapshot = session.snapshot()
     verdict, seen, stacks, variables = snapshot.verdict, {}, {}, {}
     standings: Mapping[int, Standing] = {}
-    with suppress(SessionError):  # it was shut down, or there is no group
+    with suppress(SessionError):  # the session was shut down, or has no group
         stacks = session.stacks()
         seen = session.looks()
         standings = looks.standings(session.members.living())
         verdict = verdict or session.diagnose()
-        with suppress(EngineError):  # engines of another version do not know the question
+        with suppress(EngineError):  # engines of another version do not know the request
             variables = environments(session.members.living())
     hang = session.hang
-    if hang is not None:  # what ranks do after they were freed says less
+    if hang is not None:  # what ranks do after they were freed shows less
         seen, stacks = dict(hang.looks), {r: list(lines) for r, lines in hang.stacks.items()}
         standings = hang.standings
     return Report(

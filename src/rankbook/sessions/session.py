@@ -1,7 +1,7 @@
 """The session: the notebook's handle on one cluster and its process group.
 
-What changes the group or runs a cell takes the session's turn and never waits for it: a busy
-session says so. What only looks, or interrupts, works at any time, from any thread.
+Methods that change the group or run a cell take the session's turn and never wait for it: a busy
+session raises. Methods that only look, or interrupt, work at any time, from any thread.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ class Session(SessionValues):
         Args:
             backend: See :func:`start`; None keeps what was asked for last.
             nproc: Number of ranks; None keeps it.
-            timeout_minutes: Of the initialisation and of every collective; None keeps it.
+            timeout_minutes: Timeout of the initialisation and of every collective; None keeps it.
             check: Compare every collective across ranks before it runs; None keeps it.
             share_gpus: See :func:`start`; None keeps it.
-            interrupt: End what the session is busy with first, instead of refusing.
+            interrupt: First end what the session is busy with, instead of refusing.
 
         Raises:
             SessionError: The session is busy, or a rank has ended.
@@ -90,12 +90,12 @@ class Session(SessionValues):
     ) -> None:
         """Run ``destroy_global_state`` on every rank, then make a new generation.
 
-        With gloo, DDP and FSDP modules, meshes and subgroups that were made before go on.
+        With gloo, existing DDP and FSDP modules, meshes and subgroups go on.
 
         Args:
             backend: Another backend, None keeps it.
             hard: Replace the engines too. Their variables are lost.
-            clean: Forget what was made before: it raises an error when it is used.
+            clean: Forget objects of earlier groups: they raise an error when used.
             interrupt: End what the session is busy with first, instead of refusing.
 
         Raises:
@@ -116,10 +116,10 @@ class Session(SessionValues):
     ) -> Filled | None:
         """Give ranks new engines, and make the next generation with the others as they are.
 
-        The new engines stand where the old ones stood: on the same host, with the same GPU. They
-        start empty, unless ``from_rank`` is given. Then the imports, functions and classes of
-        earlier cells are run on them, and the variables of that rank are copied to them; DDP
-        modules, meshes and subgroups are theirs afterwards as if they had been there all along.
+        The new engines run on the same hosts and GPUs as the old ones. They start empty, unless
+        ``from_rank`` is given. Then the imports, functions and classes of earlier cells are run on
+        them, and the variables of that rank are copied to them; they take part in its DDP modules,
+        meshes and subgroups as if they had been there from the start.
 
         Args:
             ranks: A selection of ranks; None: those that have ended.
@@ -133,7 +133,7 @@ class Session(SessionValues):
 
         Raises:
             SessionError: The session is busy, or no rank has ended and none was given.
-            InputError: ``from_rank`` is among those that are replaced, or no rank.
+            InputError: ``from_rank`` is one of the replaced ranks, or not a rank.
             ClusterError: No engine can take the place of one that has ended.
         """
         chosen = () if ranks is None else self.members.select(ranks)

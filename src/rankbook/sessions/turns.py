@@ -27,12 +27,12 @@ class Turns:
     def __init__(
         self, changes: Changes, timing: Timing, ending: AbstractContextManager[Any] | None = None
     ) -> None:
-        """Make the first turn possible.
+        """Create the turns.
 
         Args:
-            changes: Whom to tell that a turn has begun or ended.
-            timing: How long to wait for what.
-            ending: The lock that is held while ranks are freed, so that this does not hit the
+            changes: Notified when a turn begins or ends.
+            timing: How long to wait.
+            ending: The lock that is held while ranks are freed, so that freeing does not hit the
                 next turn; None: a new one.
         """
         self._timing = timing
@@ -81,9 +81,7 @@ class Turns:
             SessionError: It is busy, or closed.
         """
         is_held = self._lock.acquire(timeout=wait) if make_way is None else self._clear(make_way)
-        if (
-            not is_held and not self.doing
-        ):  # another thread holds it between two turns, for a moment
+        if not is_held and not self.doing:  # another thread holds it for a moment between two turns
             is_held = self._lock.acquire(timeout=self._timing.settle)
         if not is_held:
             raise SessionError(
@@ -105,7 +103,7 @@ class Turns:
         """End what the session is busy with; any thread may take the next turn.
 
         Args:
-            free: Frees the ranks; tells whether any was busy. Called again until one is, since
+            free: Frees the ranks; returns whether any was busy. Called again until one is, since
                 work that has just begun may not have reached them.
             number: The turn to end; None: the present one.
 
@@ -134,10 +132,10 @@ class Turns:
         """Hold the lock between two turns, for work that the present holder may do instead.
 
         Args:
-            needed: Whether the work is still to be done.
+            needed: Whether the work still has to be done.
 
         Yields:
-            Whether the caller is to do it.
+            Whether the caller must do it.
         """
         deadline = time.monotonic() + self._timing.settle
         is_held = False
@@ -154,7 +152,7 @@ class Turns:
         while not self._lock.acquire(blocking=False):
             self.refuse_closed()
             make_way()
-            # Work that has just begun and is not on the ranks yet is ended the next time.
+            # Work that has just begun and has not reached the ranks is ended the next time.
             if self._lock.acquire(timeout=self._timing.interrupt_again):
                 break
             if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""What the ranks of a session hold: bringing, sending and comparing values, and naming a mesh."""
+"""Pulling, pushing, comparing and showing the values of ranks, and naming a mesh."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["SessionValues"]
 
 
 class SessionValues(SessionCode):
-    """The part of a session that deals with what the ranks hold."""
+    """The part of a session that deals with the ranks' values."""
 
     def pull(self, name: str, ranks: str | int | list[int] = "all") -> dict[int, Any]:
         """Bring a variable here.
@@ -56,7 +56,7 @@ class SessionValues(SessionCode):
         """Compare a value across ranks; see ``%dist_diff``. No collective is issued.
 
         Args:
-            expression: What is evaluated on each rank.
+            expression: Evaluated on each rank.
             ranks: A selection of ranks.
 
         Raises:
@@ -67,17 +67,16 @@ class SessionValues(SessionCode):
             return diffs.diff(self.members.ranks(chosen), expression, self.members.named_mesh)
 
     def show(self, expression: str, ranks: str | int | list[int] = "all") -> Shown:
-        """Look who holds what of a value, to be drawn; see ``%dist_show``.
+        """Find which ranks hold which parts of a value, to draw it; see ``%dist_show``.
 
-        No collective is issued, and nothing of the person's is called. It answers while a cell
-        runs or hangs.
+        No collective is issued, and no user code runs. It answers while a cell runs or hangs.
 
         Args:
             expression: A name on the ranks, with attributes and indices: ``model.fc.weight``.
             ranks: A selection of ranks.
 
         Returns:
-            What shows itself as a picture, and as text where there is no rich front end.
+            An object that shows itself as a picture, or as text without a rich front end.
 
         Raises:
             InputError: No rank that answers has such a value.
@@ -86,14 +85,14 @@ class SessionValues(SessionCode):
         return showing.shown(party, expression, self.members.named_mesh)
 
     def _to_look_at(self, ranks: str | int | list[int]) -> tuple[int, ...]:
-        """Those of a selection that live: what they hold can be looked at when others have died."""
+        """The live ranks of a selection: their values can be looked at when others have died."""
         living = self.members.living()
         return tuple(rank for rank in self.members.select(ranks) if rank in living) or (
             self.select(ranks)
         )
 
     def exchanges(self, ranks: str | int | list[int] = "all") -> Exchanges:
-        """Look what ranks put into each collective of a cell, and what they got.
+        """Get the inputs and outputs of every rank in each collective of a cell.
 
         The cell is the latest that was run with ``keep_values``.
 
@@ -101,7 +100,7 @@ class SessionValues(SessionCode):
             ranks: A selection of ranks.
 
         Returns:
-            What shows itself as pictures, and as text where there is no rich front end.
+            An object that shows itself as pictures, or as text without a rich front end.
 
         Raises:
             InputError: Nothing was kept.
@@ -110,21 +109,21 @@ class SessionValues(SessionCode):
         return exchanges.exchanges(party, self.members.named_mesh)
 
     def mesh(self, name: str = "mesh", /, **dims: int) -> NamedMesh:
-        """Make a device mesh on the ranks, whose names select ranks from then on: ``"tp=0"``.
+        """Make a device mesh on the ranks; its names then select ranks: ``"tp=0"``.
 
         It goes on after a hang or a reset, as other objects do. Without dimensions, the mesh that
-        the ranks hold already under that name is taken.
+        the ranks already hold under that name is used.
 
         Args:
-            name: Of the variable on the ranks. Nothing but the mesh that an earlier call has made
-                is overwritten.
-            **dims: Names and sizes; one size may be -1: what the others leave.
+            name: The variable's name on the ranks. Only a mesh that an earlier call made is
+                overwritten.
+            **dims: Names and sizes; one size may be -1, inferred from the others.
 
         Returns:
-            Which rank stands where.
+            The mesh, with each rank's place.
 
         Raises:
-            InputError: The sizes do not make the number of ranks, or the name is taken.
+            InputError: The product of the sizes is not the world size, or the name is taken.
             RankError: It could not be made.
         """
         chosen = self.select("all")

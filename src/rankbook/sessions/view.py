@@ -37,9 +37,9 @@ class SessionView:
         timing: How long it waits.
         on_hang: What to do about a proven hang: ``free`` its ranks, ``report`` it and go on
             waiting, or ``wait``.
-        changes: Tells subscribers when the group, an engine, or what it is doing changes.
-        endings: Tells subscribers that it is about to be shut down; it waits for them.
-        is_ending: Whether those are being called.
+        changes: Notifies subscribers when the group, an engine, or its activity changes.
+        endings: Notifies subscribers that it is about to be shut down; it waits for them.
+        is_ending: Whether subscribers of ``endings`` are being called.
     """
 
     def __init__(self, pool: Pool, timing: Timing | None = None) -> None:
@@ -85,7 +85,7 @@ class SessionView:
 
     @property
     def timeout_minutes(self) -> float:
-        """Of the initialisation and of every collective."""
+        """Timeout of the initialisation and of every collective."""
         return self._group.timeout_minutes
 
     @property
@@ -95,16 +95,16 @@ class SessionView:
 
     @property
     def carried(self) -> str:
-        """What was made before the present group and goes on with it, or has ended, in words.
+        """Which objects of earlier groups go on with the present one, and which have ended.
 
-        The end of a sentence that says that the group was made; empty where there is no such thing.
+        The end of a sentence about the new group; empty where there are no such objects.
         """
         text = carried.sentence_end(self._group.infos)
         return "" if text == "." else text
 
     @property
     def lacking(self) -> str:
-        """What ranks that came new lack of what the others hold, in a sentence or none."""
+        """What new ranks lack and the others hold, in a sentence; empty if nothing."""
         new = [rank for rank, info in self._group.infos.items() if info.is_new]
         return filling.lacking(self.members, new) if new else ""
 
@@ -134,7 +134,7 @@ class SessionView:
     def verdict(self) -> Diagnosis | None:
         """Why the running cell cannot end, by the last look, or why the last one could not.
 
-        None if nothing was wrong with it, and after the group was renewed on request.
+        None if nothing was wrong with it, or if the group was renewed on request since.
         """
         return self._cells.verdict[0]
 
@@ -150,7 +150,7 @@ class SessionView:
 
     @property
     def failed(self) -> Sequence[int]:
-        """The ranks on which a cell failed first, of the latest that failed."""
+        """The ranks on which the latest failed cell failed first."""
         return self._cells.failed
 
     @property
@@ -233,11 +233,11 @@ class SessionView:
         return self._cells.diagnose()
 
     def diagnose_closely(self) -> tuple[Diagnosis, dict[int, Standing]]:
-        """The diagnosis, and by rank where its main thread stands, with local variables.
+        """The diagnosis, and by rank the place of its main thread, with local variables.
 
-        While no cell runs, after a hang: what was seen before its ranks were freed. Otherwise the
-        present, with the frames of C++ where py-spy is installed and may read the process. What
-        looks like a secret is masked, as in a report.
+        After a hang, while no cell runs, it is what was seen before the ranks were freed.
+        Otherwise it is the present, with C++ frames where py-spy is installed and may read the
+        process. What looks like a secret is masked, as in a report.
 
         Raises:
             SessionError: There is no group.
@@ -260,7 +260,7 @@ class SessionView:
             path: A file, JSON. An older report is overwritten, nothing else is.
 
         Returns:
-            What says in a line what the report contains, and what it does not.
+            An object that says in a line what the report contains, and what it does not.
 
         Raises:
             ReportError: It cannot be written there.
@@ -268,7 +268,7 @@ class SessionView:
         return reporting.save(self, path)
 
     def save_recording(self, folder: str | os.PathLike[str]) -> SavedRecording:
-        """Save what the ranks have called lately as torch's flight recorder does; at any time.
+        """Save the latest calls of the ranks as torch's flight recorder does; at any time.
 
         ``torchfrtrace FOLDER`` analyses it. After a hang it is what was seen before the ranks were
         freed.
@@ -277,7 +277,7 @@ class SessionView:
             folder: A new or empty one, or one with an earlier recording, which is replaced.
 
         Returns:
-            What says in a line what was saved, and how to analyse it.
+            An object that says in a line what was saved, and how to analyse it.
 
         Raises:
             ReportError: It cannot be written there.

@@ -46,7 +46,7 @@ class Cluster:
 
         Raises:
             RankbookError: There are no such ranks, or some did not let go of the test.
-            KeyboardInterrupt: The person has pressed Ctrl-C, and the ranks were interrupted.
+            KeyboardInterrupt: The user has pressed Ctrl-C, and the ranks were interrupted.
         """
         session = self._ready(size, backend)
         begin = time.monotonic()

@@ -71,7 +71,7 @@ class Raised:
     error: BaseException | None
     """None where it does not pickle, and where it is pytest's own."""
     own: str
-    """``skip``, ``xfail``, ``fail`` or ``exit``: which function of pytest's has raised it."""
+    """``skip``, ``xfail``, ``fail`` or ``exit``: which pytest function has raised it."""
     message: str
     shown: Any
     """pytest's representation of it."""

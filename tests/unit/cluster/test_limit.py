@@ -1,4 +1,4 @@
-"""When an allocation ends: it is counted down, and a person is warned twice."""
+"""When an allocation ends: it is counted down, and a user is warned twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person asks for when ranks are to run elsewhere: read and checked, nothing started."""
+"""What the user asks for when ranks are to run elsewhere: read and checked, nothing started."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which meetings of torch's take place where the session's ranks meet, and which elsewhere."""
+"""Which torch rendezvous take place where the session's ranks meet, and which elsewhere."""
 
 from __future__ import annotations
 

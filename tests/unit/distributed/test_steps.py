@@ -1,4 +1,4 @@
-"""Counting the steps of optimizers, to notice where ranks have departed."""
+"""Counting the steps of optimizers, to notice where ranks differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waiting in a store in Python, over real stores of torch's."""
+"""Waiting in a store in Python, over real torch stores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The debugger of a rank, with a person who types what the test has prepared."""
+"""The debugger of a rank, with a user who types what the test has prepared."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rankbook.engine.debugging.prompt import CannotAskError, Prompt
 from rankbook.engine.debugging.stops import Stops
 
 NO_ANSWER = None
-"""Ends the thread of a person who does not type."""
+"""Ends the thread of a user who does not type."""
 
 CELL = file_of("In [7]")
 
@@ -31,7 +31,7 @@ for node in ast.parse(source).body:
 
 
 class Rank:
-    """A rank whose person types lines, each at the next prompt."""
+    """A rank whose user types lines, each at the next prompt."""
 
     def __init__(self, monkeypatch):
         self.prompts = []

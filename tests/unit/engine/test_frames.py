@@ -270,7 +270,7 @@ def test_private_functions_and_helpers_are_not_the_call_of_a_position(write, loo
 
 
 def test_a_position_in_python_that_torch_calls_is_not_in_c(write, look):
-    """A hook of DDP's, say: what it does there is the person's own."""
+    """A DDP hook, say: what it does there is the user's own."""
     write(DISTRIBUTED, "def all_reduce(hook):\n    hook()\n")
     cell = write(CELL, "def cell(hook):\n    all_reduce(hook)\n")
     mine = write(MINE, "def hook():\n    stop()\n")
@@ -538,7 +538,7 @@ def test_a_traceback_ends_above_the_frames_of_torch(write, monkeypatch):
     def names(trace):
         return [frame.f_code.co_name for frame, _ in traceback.walk_tb(trace)][1:]
 
-    # A function of the person's that torch calls is theirs, and so is how it came to that.
+    # A function of the user's that torch calls is user code, and so is how it came to that.
     assert names(traces.outside_torch(whole)) == ["cell", "call", "step"]
     assert names(whole) == ["cell", "call", "step", "all_reduce", "helper"]
     line = traces.line_of(traces.outside_torch(whole))

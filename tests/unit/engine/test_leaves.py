@@ -82,7 +82,7 @@ class Slotted:
 
 
 class Mute(int):
-    """A person's class that writes all its values alike."""
+    """A user's class that writes all its values alike."""
 
     def __repr__(self):
         return "a number"

@@ -14,7 +14,7 @@ from rankbook.errors import InputError
 
 
 class Blocking:
-    """Whose every method a person's session would wait for."""
+    """Whose every method a user's session would wait for."""
 
     def __repr__(self):
         let_pass(60)

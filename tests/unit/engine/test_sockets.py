@@ -395,7 +395,7 @@ def test_a_collective_of_gloo_ends_with_its_connections(sockets, making):
 
 
 def test_the_time_at_which_a_cell_makes_the_default_group_is_noted(monkeypatch):
-    # So that the function of torch's own stands there again afterwards.
+    # So that torch's own function is there again afterwards.
     monkeypatch.setattr(c10d, "_new_process_group_helper", c10d._new_process_group_helper)
     sockets, began = GlooSockets(), []
     assert sockets.began == 0

@@ -85,7 +85,7 @@ def test_a_blocking_collective_has_its_times(world, history, epochs):
 def test_an_asynchronous_collective_has_its_end_when_it_is_seen_to_be_done(world, history, epochs):
     handle = dist.all_reduce(torch.ones(2), async_op=True)
     [seen] = told(history, epochs)
-    let_pass(0.05)  # the person computes
+    let_pass(0.05)  # the user computes
     before = time.time()
     handle.wait()
     [again] = told(history, epochs)

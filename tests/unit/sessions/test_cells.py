@@ -362,7 +362,7 @@ def test_diagnose_tells_the_line_that_a_rank_runs(formed):
 
 
 def test_ctrl_c_does_not_stop_the_freeing_of_ranks(formed, pool, monkeypatch, repair):
-    """A person presses it repeatedly to have the ranks freed."""
+    """A user presses it repeatedly to have the ranks freed."""
     free = repair.free
     pressed = []
 

@@ -250,7 +250,7 @@ def test_python_code_that_runs_into_a_collective_is_cut(pool, run, rounds, monke
 def test_a_thread_that_waits_in_torch_when_its_cell_has_ended_is_cut(
     pool, rounds, monkeypatch, free
 ):
-    left = Look("running")  # no cell runs, and what runs is in no line of a person's
+    left = Look("running")  # no cell runs, and what runs is in no line of user code
     freed = pool[0].free
 
     def end_the_connections(**asked):

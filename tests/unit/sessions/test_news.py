@@ -1,4 +1,4 @@
-"""What a person is told of ranks while a cell runs, said once."""
+"""What the user is told of ranks while a cell runs, said once."""
 
 from __future__ import annotations
 

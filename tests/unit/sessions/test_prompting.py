@@ -1,4 +1,4 @@
-"""What is asked of the person when ranks stop, and who gets the answer."""
+"""What is asked of the user when ranks stop, and who gets the answer."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Which hosts: what was asked for, what Slurm says, and by which address this one is reached."""
+"""The hosts: the user's request, Slurm's answers, and the address of this host."""

@@ -1,4 +1,4 @@
-"""Which address of this host another one reaches."""
+"""The address of this host that another host reaches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def address_to(host: str) -> str:
     """This host's address on the way to another one. Nothing is sent.
 
     Args:
-        host: A name or an address, with a user before it or not.
+        host: A name or an address, with or without a user.
 
     Raises:
         ClusterError: Its name is not known, there is no way there, or only by IPv6.
@@ -50,14 +50,14 @@ def _is_known(name: str) -> bool:
 
 
 def seen_from(host: str, client: str) -> str:
-    """This host's IPv4 address, as another one sees it that this one has logged in to.
+    """This host's IPv4 address, as seen by a host that it has logged in to.
 
-    Where the login went by IPv6, the address is that of the way there by IPv4: ipyparallel's
-    connections need one.
+    If the login used IPv6, the address is that of the IPv4 route, which ipyparallel's connections
+    need.
 
     Args:
         host: A name or an address, with a user before it or not.
-        client: The address from which the login came, as the host says.
+        client: The source address of the login, as the host reports it.
 
     Raises:
         ClusterError: The host does not say, or is reached by IPv6 only.
@@ -84,10 +84,10 @@ def is_loopback(address: str) -> bool:
 
 
 def refuse_foreign(address: str) -> None:
-    """Refuse an address that is none of this host's.
+    """Refuse an address that does not belong to this host.
 
     Raises:
-        InputError: It is not; the message has those that others may reach.
+        InputError: It does not; the message lists those that others may reach.
     """
     every = [one for ones in psutil.net_if_addrs().values() for one in ones]
     own = [one.address for one in every if one.family == socket.AF_INET]

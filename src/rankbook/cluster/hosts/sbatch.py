@@ -1,4 +1,4 @@
-"""Options of sbatch: read as a person gives them, and passed on as they are."""
+"""Options of sbatch: parsed, and passed on unchanged."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SHORT = {
     "-V": "--version",
 }
 _GLUED = re.compile(r"^(-[NnoeiaJM])=?(\S+)$")
-"""``-N2``, as sbatch takes it, too."""
+"""``-N2``, which sbatch accepts, too."""
 
 _OURS = {
     "--output": "where output goes",
@@ -52,7 +52,7 @@ def read(asked: JobOptions) -> Iterable[str]:
     """Read options: ``--partition=gpu``, ``-p gpu``, ``--exclusive``.
 
     Raises:
-        InputError: That is no text or mapping, or one of them is rankbook's to decide.
+        InputError: It is not a text or mapping, or rankbook itself decides one of the options.
     """
     if not isinstance(asked, (bool, str, Mapping)):
         raise InputError(
@@ -63,7 +63,7 @@ def read(asked: JobOptions) -> Iterable[str]:
         if "\n" in each:
             raise InputError(f"An option of sbatch is one line, and {each!r} is not.")
         name = name_of(each)
-        # sbatch takes the beginning of a name for it.
+        # sbatch accepts an abbreviated name.
         for ours, what in _OURS.items():
             if name == ours or (len(name) > len("--o") and ours.startswith(name)):
                 raise InputError(f"rankbook decides {what}: leave out {each}.")
@@ -108,13 +108,13 @@ def value_of(options: Iterable[str], *names: str) -> str | None:
 
 
 def number(options: Iterable[str], name: str, shown: str, given: int | None) -> int | None:
-    """A number that is given beside the options, or among them, or nowhere.
+    """A number given by our own option, among sbatch's options, or not at all.
 
     Args:
-        options: Of sbatch.
-        name: Of the option there.
-        shown: Of the option beside, for messages.
-        given: What that says.
+        options: The options of sbatch.
+        name: The name of sbatch's option.
+        shown: The name of our option, for messages.
+        given: The value of our option.
 
     Raises:
         InputError: It is not a number, or both are given and differ.

@@ -1,4 +1,4 @@
-"""What Slurm is asked by its own programs, and what it answers."""
+"""Asking Slurm through its own programs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 _ANSWER = 20.0
-"""Seconds for a command of Slurm's to answer."""
+"""Seconds for a Slurm command to answer."""
 
 
 def own_job() -> str:
@@ -46,7 +46,7 @@ def own_nodes() -> int:
 
 
 def own_tasks() -> int | None:
-    """Number of tasks that were asked for with that job; None if there is none."""
+    """Number of tasks requested for that job; None if there is none."""
     tasks = os.environ.get("SLURM_NTASKS", "") if own_job() else ""
     return int(tasks) if tasks.isdigit() else None
 
@@ -57,12 +57,12 @@ _NEVER = {
     "PartitionNodeLimit": "the partition does not have, or does not allow, so many nodes",
     "PartitionTimeLimit": "the partition does not allow so much time",
 }
-"""Slurm's names of reasons for which a job that it has taken waits forever."""
+"""Slurm's names of reasons for which an accepted job waits forever."""
 
 
 @dataclass(frozen=True)
 class JobState:
-    """What squeue says of a job."""
+    """The state of a job as squeue reports it."""
 
     name: str
     reason: str = ""
@@ -75,7 +75,7 @@ class JobState:
 
     @property
     def never_starts(self) -> str:
-        """Why Slurm will not start it as it is configured; empty if it may."""
+        """Why Slurm's configuration never lets it start; empty if it may."""
         why = _NEVER.get(self.reason, "") if self.name == "PENDING" else ""
         return f"{why} ({self.reason})" if why else ""
 
@@ -91,7 +91,7 @@ class JobState:
 
 
 def job_state(job: str) -> JobState:
-    """How a job stands in the queue; ``GONE`` if it is not there any more."""
+    """The state of a job in the queue; ``GONE`` if it is no longer there."""
     try:
         answer = ask(["squeue", "--noheader", f"--jobs={job}", "--format=%T|%r|%S"])
     except ClusterError as error:
@@ -134,7 +134,7 @@ def end_of(job: str) -> float | None:
 
 
 def why_job_ended(job: str) -> str:
-    """``Slurm ended job 6: time limit``; empty if it lives, or nobody knows."""
+    """``Slurm ended job 6: time limit``; empty if it runs, or the reason is unknown."""
     try:
         shown = ask(["scontrol", "--oneliner", "show", "job", job])
     except ClusterError:
@@ -146,7 +146,7 @@ def why_job_ended(job: str) -> str:
 
 
 def why_step_ended(job: str, errors: Sequence[str]) -> str:
-    """The same of what srun passes on: ``*** STEP 6.0 ON n1 CANCELLED AT … DUE TO TIME LIMIT ***``.
+    """The same from srun's message: ``*** STEP 6.0 ON n1 CANCELLED AT … DUE TO TIME LIMIT ***``.
 
     Args:
         job: The step's job.
@@ -160,7 +160,7 @@ def why_step_ended(job: str, errors: Sequence[str]) -> str:
 
 
 def nodes_of(job: str) -> dict[str, int]:
-    """The nodes of a job, in their order, and how many CPUs it has on each."""
+    """The nodes of a job, in order, and how many CPUs it has on each."""
     shown = ask(["scontrol", "--oneliner", "--details", "show", "job", job])
     nodes: dict[str, int] = {}
     for names, cpus in re.findall(r"\bNodes=(\S+) CPU_IDs=(\S+)", shown):
@@ -188,7 +188,7 @@ def addresses(*options: str) -> list[str]:
     """Where Slurm reaches its nodes.
 
     Args:
-        *options: Of sinfo, to choose some.
+        *options: Options of sinfo that select nodes.
     """
     return ask(["sinfo", "--noheader", "--Node", *options, "--format=%o"]).split()
 
@@ -202,17 +202,17 @@ def address_towards(partition: str | None) -> str:
     chosen = [f"--partition={partition}"] if partition else []
     answer = addresses(*chosen)
     if not answer:
-        # sbatch says best what is wrong with the partition.
+        # sbatch explains best what is wrong with the partition.
         ask(["sbatch", "--test-only", *chosen, "--wrap=true"], env=dict(os.environ))
         raise ClusterError("Slurm has no nodes there.")
     return address_to(answer[0])
 
 
 def ask(command: Sequence[str], text: str = "", env: Mapping[str, str] | None = None) -> str:
-    """Run a command of Slurm's and return what it prints.
+    """Run a Slurm command and return what it prints.
 
     Raises:
-        ClusterError: It failed; the message is its own first sentence that says why.
+        ClusterError: It failed; the message is the first sentence of its own that says why.
     """
     try:
         done = subprocess.run(
@@ -234,12 +234,12 @@ def ask(command: Sequence[str], text: str = "", env: Mapping[str, str] | None = 
 
 
 def missing(program: str) -> InputError:
-    """The error for a program of Slurm's that is not there."""
+    """The error for a Slurm program that is not there."""
     return InputError(f"There is no {program} on this host: Slurm is not installed here.")
 
 
 def _cause(errors: str) -> str:
-    """The sentence that says why, of what a program of Slurm's wrote to its standard error."""
+    """The sentence with the reason, from a Slurm program's standard error."""
     lines = [plain(line) for line in errors.splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith("Try ")]  # sbatch --help
     errors_only = [line for line in lines if not line.startswith("Warning")]
@@ -252,7 +252,7 @@ def plain(line: str) -> str:
 
 
 def without_job(env: Mapping[str, str]) -> dict[str, str]:
-    """An environment without what describes the job that this process is in."""
+    """An environment without the variables of this process's job."""
     return {
         name: value
         for name, value in env.items()

@@ -1,4 +1,4 @@
-"""What a person asks for when ranks are to run elsewhere: read, checked, and nothing started."""
+"""Requests to run ranks on other hosts: parsed and checked, without starting anything."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Ssh:
 
 @dataclass(frozen=True)
 class Mpi:
-    """What ``mpiexec`` starts: so many ranks, on this host or on some."""
+    """Ranks that ``mpiexec`` starts: how many, on this host or on others."""
 
     nproc: int
     hosts: tuple[tuple[str, int], ...] = ()
@@ -52,13 +52,13 @@ class Mpi:
 
 @dataclass(frozen=True)
 class Slurm:
-    """A job of Slurm's."""
+    """A Slurm job."""
 
     nproc: int
     nodes: int | None = None
     """Number of nodes; None lets Slurm decide."""
     options: tuple[str, ...] = ()
-    """Of sbatch, as it takes them: ``--partition=gpu``, ``--exclusive``."""
+    """Options for sbatch: ``--partition=gpu``, ``--exclusive``."""
 
     def option(self, *names: str) -> str | None:
         """The value of an option that has one of these names, with its dashes."""
@@ -77,15 +77,15 @@ def read_target(
     nodes: int | None = None,
     profile: str | None = None,
 ) -> Target | None:
-    """Read where ranks are to run; see :func:`rankbook.start`.
+    """Read where to run ranks; see :func:`rankbook.start`.
 
-    In a job of Slurm's, its tasks are the number of ranks that nothing else says.
+    In a Slurm job, the number of tasks is the default number of ranks.
 
     Returns:
-        None for this machine, or what a profile says.
+        The target; None for this machine, or for a profile.
 
     Raises:
-        InputError: Two of them are given, or one is no sense by itself.
+        InputError: Two targets are given, or an option lacks its target.
     """
     asked = {"--slurm": slurm, "--ssh": ssh, "--mpi": mpi, "--profile": profile}
     given = [name for name, value in asked.items() if value is not None and value is not False]
@@ -110,11 +110,11 @@ def read_target(
 # -- hosts -----------------------------------------------------------------------------------
 
 _MOST = 1024
-"""Ranks on one host: more is a slip of the finger, and would bring the host down."""
+"""The most ranks on one host: more must be a typing error, and would bring the host down."""
 
 _NAME = r"[^-\s@:/,\[\]][^\s@:/,\[\]]*"
 _HOST = re.compile(rf"({_NAME}@)?({_NAME}|[\w.]*:[\w.:]*(%\w+)?)")
-"""A name or an address, IPv6, too, with or without a user before it."""
+"""A name or an address, also IPv6, with or without a user."""
 
 _SEATS = re.compile(r"(?P<name>.*[^:]):(?P<seats>\d+)")
 
@@ -124,11 +124,11 @@ def read_hosts(asked: Hosts, nproc: int | None, option: str) -> tuple[tuple[str,
 
     Args:
         asked: See :data:`Hosts`. A host without a number gets its share of ``nproc``, else one.
-        nproc: Number of ranks that was asked for beside, if any.
-        option: By which they were given, for messages: ``--ssh``.
+        nproc: Number of ranks from ``-n``, if given.
+        option: The option that gave the hosts, for messages: ``--ssh``.
 
     Raises:
-        InputError: That is no list of hosts, or its numbers contradict ``nproc``.
+        InputError: It is not a list of hosts, or its numbers contradict ``nproc``.
     """
     pairs = list(_pairs(asked, option))
     if not pairs:
@@ -175,7 +175,7 @@ def _pairs(asked: Hosts, option: str) -> Iterable[tuple[str, int | None]]:
                 raise InputError(f"{seats!r} is not a number of ranks for {name}: give 4, say.")
             yield str(name), seats
         return
-    if isinstance(asked, (bytes, bool, int)):  # not by the types, and still by people
+    if isinstance(asked, (bytes, bool, int)):  # the types exclude these, but users pass them
         raise InputError(f"{asked!r} are not hosts: {option} alpha:4,beta:4.")
     words = asked.split(",") if isinstance(asked, str) else list(asked)
     for word in (str(word).strip() for word in words):
@@ -207,12 +207,12 @@ def read_job(asked: JobOptions, nodes: int | None, nproc: int | None) -> Slurm:
 
     Args:
         asked: See :data:`JobOptions`.
-        nodes: Number of nodes, if it was given beside.
-        nproc: Number of ranks, if it was given beside.
+        nodes: Number of nodes from ``--nodes``, if given.
+        nproc: Number of ranks from ``-n``, if given.
 
     Raises:
-        InputError: An option is rankbook's own, contradicts what was given beside, or nothing says
-            how many ranks there are.
+        InputError: rankbook itself decides an option, an option contradicts ``nodes`` or ``nproc``,
+            or the number of ranks is missing.
     """
     options = tuple(sbatch.read(asked))
     if nodes is not None and nodes < 1:

@@ -1,1 +1,1 @@
-"""Clusters that stay when the notebook goes, and those that run."""
+"""Clusters that outlive their notebook, and running clusters."""

@@ -1,6 +1,6 @@
-"""What a keeper holds: the processes that engines are forked from, and which engines live.
+"""The state of a keeper: the processes that fork engines, and which engines live.
 
-Nothing here reads or writes: the keeper does, and asks this what to say to whom.
+Nothing here reads or writes: the keeper does, and asks this for the messages to send.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ __all__ = ["Forker", "Held", "Holding"]
 
 @dataclass(frozen=True)
 class Forker:
-    """A process that engines are forked from, or that is behind them; numbers are descriptors."""
+    """A process that forks engines, or connects to one that does; numbers are descriptors."""
 
     why_lost: str
     """Why the engines have ended when it has, in words; empty: they were killed with it."""
     seats: int
     """Number of engines that it should have."""
     engines: tuple[int, ...]
-    """Those that live, or are being started."""
+    """Engines that live, or are being started."""
     commands: int
     """Its standard input."""
     lines: int
     """Its standard output."""
     relay: int
-    """Where what is read there is passed on to the launcher that started the process."""
+    """Passes its output on to the launcher that started the process."""
 
 
 @dataclass(frozen=True)
 class Holding:
-    """What a keeper is given at its start."""
+    """The initial state of a keeper."""
 
     lifeline: int
     """Descriptor of the controller's standard input."""
     forkers: tuple[Forker, ...]
     fork: Mapping[str, Any] = field(default_factory=dict)
-    """How engines are forked, without their number and the first one's id; empty: they cannot be
-    added. It has the cluster's key."""
+    """The command that forks engines, without their number and the first id; empty if none can be
+    added. It contains the cluster's key."""
     next: int = 0
-    """Id of the engine that is forked next."""
+    """Id of the next engine to be forked."""
 
     @property
     def fds(self) -> tuple[int, ...]:
@@ -57,7 +57,7 @@ class Held:
     """Follows what becomes of the engines, and says how others are added.
 
     Args:
-        holding: What there was at the beginning.
+        holding: The initial state.
     """
 
     def __init__(self, holding: Holding) -> None:
@@ -72,7 +72,7 @@ class Held:
         return sorted(engine for engines in self._engines.values() for engine in engines)
 
     def state(self) -> dict[str, Any]:
-        """What one is told who begins to follow."""
+        """The message to a new follower."""
         return {
             "size": self._size,
             "living": self.living,
@@ -82,15 +82,15 @@ class Held:
         }
 
     def take(self, forker: int, line: bytes) -> dict[str, Any] | None:
-        """Note what a process says of an engine.
+        """Note a message of a process about an engine.
 
         Returns:
-            The same, for those who follow; None if it is nothing of theirs.
+            The message for followers; None if it is not for them.
         """
         try:
             event: dict[str, Any] = json.loads(line)
             kind = event["event"]
-        except (ValueError, TypeError, KeyError):  # a login script printed something
+        except (ValueError, TypeError, KeyError):  # output of a login script
             return None
         if kind == "ready":
             self._engines[forker].add(event["engine"])
@@ -101,7 +101,7 @@ class Held:
         return event
 
     def lose(self, forker: int) -> dict[str, Any]:
-        """Note that a process has ended; return that for those who follow."""
+        """Note that a process has ended; return the message for followers."""
         engines = sorted(self._engines.pop(forker))
         return {
             "event": "lost",
@@ -132,6 +132,6 @@ class Held:
         return ids, commands
 
     def kill(self, engines: Collection[int]) -> dict[int, dict[str, Any]]:
-        """By process, the command that kills those of some engines that are its."""
+        """By process, the command that kills its engines among these."""
         chosen = {k: sorted(its & set(engines)) for k, its in self._engines.items()}
         return {forker: {"kill": its} for forker, its in chosen.items() if its}

@@ -1,13 +1,13 @@
 """Keeps a cluster when the notebook's kernel ends: ``python -m rankbook.cluster.keeping.keeper``.
 
-The processes of a cluster end when their standard input closes. This one holds the other ends of
-these pipes open, beside the kernel, until it is told to let go, or until no notebook has used the
-cluster for some hours and no cell runs. From its start it also reads what they write, and alone: it
-passes that on to the launcher that started them, and tells what becomes of the engines to every
+The processes of a cluster end when their standard input closes. This one, like the kernel, holds
+the other ends of these pipes open, until it is told to let go, or until no notebook has used the
+cluster for some hours and no cell runs. From its start it is also the only reader of their output:
+it passes that on to the launcher that started them, and reports the fate of engines to every
 notebook that follows.
 
 Notebooks connect to its socket, in a folder that only its owner can enter. Messages are lines of
-JSON. A notebook says:
+JSON. A notebook sends:
 
 - ``{"use": "pid 12 in /home/me"}``: as long as the connection lasts, it uses the cluster;
 - ``{"users": true}`` is answered by ``{"users": [...], "ranks": 4}``;
@@ -50,23 +50,23 @@ _LOOKS = 40
 
 @dataclass(eq=False)
 class _Connection:
-    """What connects a notebook, or the launcher that started the processes."""
+    """The connection of a notebook, or of the launcher that started the processes."""
 
     socket: socket.socket
     said: bytes = b""
-    """What came of a line that has not ended."""
+    """The received part of an unfinished line."""
     unsent: bytes = b""
-    """For it to read: nobody waits for one that is slow, or stopped."""
+    """Data to be sent: the keeper does not wait for a slow or stopped reader."""
     user: str = ""
-    """Who uses the cluster by it; empty: nobody."""
+    """The user of the cluster on this connection; empty if none."""
     follows: bool = False
     is_ending: bool = False
-    """Whether it is closed as soon as everything has been sent."""
+    """Whether to close it once everything has been sent."""
 
 
 @dataclass(frozen=True)
 class _Output:
-    """The standard output of a process that engines are forked from."""
+    """The standard output of a process that forks engines."""
 
     forker: int
     fd: int
@@ -74,13 +74,13 @@ class _Output:
 
 
 class Keeper:
-    """Holds descriptors and answers notebooks, until nobody needs the cluster.
+    """Holds descriptors and answers notebooks, until the cluster is no longer needed.
 
     Args:
         note: The file that says that the cluster is kept.
-        connection_file: By which the cluster is asked whether a cell runs.
-        kept: What the note says.
-        holding: What is held.
+        connection_file: The connection file for asking the cluster whether a cell runs.
+        kept: The content of the note.
+        holding: The initial state.
     """
 
     def __init__(self, note: Path, connection_file: Path, kept: Kept, holding: Holding) -> None:
@@ -105,7 +105,7 @@ class Keeper:
             file.write(text)
 
     def run(self) -> None:
-        """Serve until the cluster is needed no more, then let go of it."""
+        """Serve until the cluster is no longer needed, then let go of it."""
         try:
             while self._serve():
                 pass
@@ -118,7 +118,7 @@ class Keeper:
             self._selector.close()
 
     def _serve(self) -> bool:
-        """Wait for what comes next; return whether to go on."""
+        """Wait for the next event, and handle it; return whether to go on."""
         for key, events in self._selector.select(max(0.05, min(30.0, self._limit / _LOOKS))):
             if isinstance(key.data, _Output):
                 self._pass_on(key.data)
@@ -134,14 +134,14 @@ class Keeper:
         elif time.monotonic() - self._used > self._limit:
             if not self._is_busy():
                 return False
-            # A cell still ran at this look: begin to count again.
+            # A cell was still running: start counting again.
             self._used = time.monotonic()
         return True
 
     # -- the processes -----------------------------------------------------------------------
 
     def _pass_on(self, output: _Output) -> None:
-        """Pass on what a process has said, to its launcher as it is, to others what they follow."""
+        """Pass a process's output on: unchanged to its launcher, as events to followers."""
         data = os.read(output.fd, 65536)
         if not data:
             self._selector.unregister(output.fd)
@@ -159,7 +159,7 @@ class Keeper:
     def _command(self, commands: Mapping[int, Mapping[str, Any]]) -> None:
         for forker, command in commands.items():
             fd = self._commands[forker]
-            # One that does not read, because its host is down, must not stop this process.
+            # A process that does not read, because its host is down, must not block this one.
             if select.select([], [fd], [], 0)[1]:
                 with suppress(OSError):
                     os.write(fd, json.dumps(command).encode() + b"\n")
@@ -174,7 +174,7 @@ class Keeper:
         return connection
 
     def _hear(self, connection: _Connection) -> bool:
-        """Read what somebody says, and do it; return whether to go on."""
+        """Read and obey a connection's messages; return whether to go on."""
         try:
             data = connection.socket.recv(65536)
         except BlockingIOError:
@@ -250,7 +250,7 @@ class Keeper:
         except RankbookError:
             return False
         try:
-            # The controller lists an engine that has ended until it has missed its heartbeats.
+            # The controller lists an ended engine until it has missed its heartbeats.
             living = set(pool.engines) & set(self._held.living)
             call = pool.channel.request(everyone(living, LookAt()))
             pool.channel.wait(call, 5)
@@ -263,7 +263,7 @@ class Keeper:
 
 
 def main() -> None:
-    """Keep a cluster; :func:`rankbook.cluster.keeping.kept.keep` says what standard input has."""
+    """Keep a cluster; :func:`rankbook.cluster.keeping.kept.keep` writes the standard input."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     given = json.loads(sys.stdin.readline())
     keeper = Keeper(

@@ -1,9 +1,9 @@
-"""Clusters that stay when the notebook's kernel ends: where they are noted, and who uses them.
+"""Clusters that outlive the notebook's kernel: their notes, and their users.
 
 A keeper (:mod:`rankbook.cluster.keeping.keeper`) is a process on the notebook's host that holds the
-lifelines that a kernel holds otherwise. It writes a file beside the cluster's connection files,
-which only its owner can read, and listens on a socket. A notebook that uses the cluster stays
-connected there, so the keeper knows who does, however a kernel ends.
+lifelines that a kernel would otherwise hold. It writes a note, which only its owner can read, next
+to the cluster's connection files, and listens on a socket. A notebook that uses the cluster stays
+connected to it, so the keeper knows the users, however a kernel ends.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _END = 20.0
 
 @dataclass(frozen=True)
 class Kept:
-    """A cluster that stays."""
+    """A kept cluster."""
 
     name: str
     """Its id, by which ``%dist_init --cluster-id`` joins it."""
@@ -46,9 +46,9 @@ class Kept:
     since: float
     """Seconds since 1970."""
     hours: float
-    """After which it ends if no notebook uses it and no cell runs."""
+    """Hours after which it ends if no notebook uses it and no cell runs."""
     users: tuple[str, ...] | None = None
-    """Who uses it: pids and folders of notebooks' kernels. None where only its host knows."""
+    """Its users: pids and folders of notebooks' kernels. None where only its host knows."""
 
 
 def keep(kept: Kept, connection_file: Path, holding: Holding) -> User:
@@ -57,12 +57,12 @@ def keep(kept: Kept, connection_file: Path, holding: Holding) -> User:
     Args:
         kept: What it keeps.
         connection_file: ``ipcontroller-…-client.json``.
-        holding: What it holds; nobody else reads what its processes say from now on.
+        holding: What it holds; from now on only the keeper reads the output of these processes.
 
     Raises:
         ClusterError: It did not start.
     """
-    from rankbook.models import to_dict  # the extension loads this module, and not the models
+    from rankbook.models import to_dict  # the extension loads this module without the models
 
     note = _note(connection_file, kept.name)
     process = subprocess.Popen(
@@ -73,7 +73,7 @@ def keep(kept: Kept, connection_file: Path, holding: Holding) -> User:
         pass_fds=holding.fds,
         start_new_session=True,
     )
-    # Not on its command line, which others can read: there is a key in it.
+    # Not on its command line, which others can read: it contains a key.
     given = {
         "note": str(note),
         "connection_file": str(connection_file),
@@ -88,7 +88,7 @@ def keep(kept: Kept, connection_file: Path, holding: Holding) -> User:
         if stdout is None or stdout.readline() != b"kept\n":
             process.wait()
             raise ClusterError("The cluster cannot be kept: its keeper did not start.")
-    # It outlives this process; nobody waits for it.
+    # It outlives this process, which does not wait for it.
     process.returncode = 0
     return User(note)
 
@@ -109,7 +109,7 @@ class User:
         _send(self._socket, {"use": f"pid {os.getpid()} in {Path.cwd()}"})
 
     def follow(self) -> Follower:
-        """Hear from now on what becomes of the engines.
+        """Follow the fate of the engines from now on.
 
         Raises:
             ClusterError: The keeper is gone.
@@ -140,20 +140,20 @@ class User:
         _send(self._socket, {"kill": sorted(engines)})
 
     def wait_for_end(self) -> None:
-        """Wait, in a thread of its own, until the keeper has ended."""
+        """Wait, in its own thread, until the keeper has ended."""
         with suppress(ClusterError, OSError), _connected(self.note) as connection:
             connection.settimeout(None)
-            connection.recv(1)  # it says nothing there
-        # Its sockets are closed one after the other: from here on it is gone for the user as well.
+            connection.recv(1)  # the keeper sends nothing on this connection
+        # Its sockets close one after the other: from here on it is gone for the user, too.
         with suppress(OSError, ValueError):  # the user has left
             select.select([self._socket], [], [], _END)
 
     def close(self) -> None:
-        """Leave the cluster to itself; idempotent."""
+        """Stop using the cluster; idempotent."""
         self._socket.close()
 
     def end(self) -> None:
-        """Have the keeper let go, and wait for that: the cluster ends unless others hold it."""
+        """Make the keeper let go, and wait for that: the cluster ends unless others hold it."""
         with suppress(ClusterError, OSError):
             _send(self._socket, {"end": True})
             self._socket.settimeout(_END)
@@ -164,15 +164,15 @@ class User:
 
     @property
     def is_gone(self) -> bool:
-        """Whether the keeper has ended: it says nothing that it was not asked for."""
+        """Whether the keeper has ended: it sends nothing unasked."""
         return self._socket.fileno() < 0 or bool(select.select([self._socket], [], [], 0)[0])
 
 
 def all_kept(folders: Sequence[Path]) -> list[Kept]:
     """The kept clusters that are noted in some folders ``security``, oldest first.
 
-    Those of other hosts are as their keepers noted them; what is left of keepers that are gone
-    from this one is removed.
+    Clusters of other hosts are as their keepers noted them. On this host, notes of keepers that are
+    gone are removed.
     """
     found = []
     for note in sorted(path for folder in folders for path in folder.glob("kept-*.json")):
@@ -202,7 +202,7 @@ def find(connection_file: Path) -> User | None:
 
 
 class Follower:
-    """A connection by which a keeper tells what becomes of the engines.
+    """A connection on which a keeper reports the fate of the engines.
 
     Args:
         connection: To the keeper.
@@ -213,17 +213,17 @@ class Follower:
 
     def __init__(self, connection: socket.socket) -> None:
         self.state = _ask(connection, {"follow": True})
-        """What there was at first; :mod:`rankbook.cluster.keeping.keeper` says what is in it."""
+        """The initial state; :mod:`rankbook.cluster.keeping.keeper` describes it."""
         connection.settimeout(None)
         self._socket = connection
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """What happens, as it does; ends when the keeper does, or by :meth:`close`."""
+        """Events as they happen; ends when the keeper does, or on :meth:`close`."""
         with suppress(OSError, ValueError), self._socket.makefile("rb") as lines:
             yield from map(json.loads, lines)
 
     def close(self) -> None:
-        """Hear no more; idempotent, and from any thread."""
+        """Stop following; idempotent, and from any thread."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
@@ -247,11 +247,11 @@ def _connected(note: Path) -> socket.socket:
 
 
 def _ask(connection: socket.socket, message: dict[str, Any]) -> dict[str, Any]:
-    """Say something, and read the answer, one line."""
+    """Send a message, and read the answer, one line."""
     _send(connection, message)
     answer = b""
     try:
-        # Byte by byte: what follows is not for this reader.
+        # Byte by byte: later data is not for this reader.
         while not answer.endswith(b"\n"):
             if not (byte := connection.recv(1)):
                 raise ClusterError("The cluster's keeper is gone.")

@@ -1,4 +1,4 @@
-"""The clusters of yours that run, kept or not: which, since when, and whose they are."""
+"""Running clusters of this user, kept or not, and their owners."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Owner", "Running", "all_running", "runs_kernel"]
 
 _CLIENT = "ipcontroller-{}-client.json"
 _KERNEL = {"ipykernel", "ipykernel_launcher", "ipykernel_launcher.py"}
-"""Modules and files that run a kernel: there a SIGINT ends a cell. Other processes it may end."""
+"""Modules and files that run a kernel, where SIGINT ends a cell. It may end other processes."""
 
 
 @dataclass(frozen=True)
@@ -36,22 +36,22 @@ class Owner:
 
 @dataclass(frozen=True)
 class Running:
-    """A cluster that runs."""
+    """A running cluster."""
 
     name: str
     """Its id, by which ``%dist_init --cluster-id`` joins it."""
     host: str
     """The host of its controller."""
     connection_file: str
-    """By which clients reach its controller."""
+    """The file from which clients learn how to reach its controller."""
     since: float
     """Seconds since 1970."""
     is_kept: bool = False
     """Whether it stays when its notebook ends."""
     users: tuple[str, ...] = ()
-    """Of a kept one that a notebook uses: pid and folder of each."""
+    """The users of a kept cluster: pid and folder of each notebook."""
     owners: tuple[Owner, ...] = ()
-    """The living processes of this host that use it; none of ranks that nobody uses."""
+    """The live processes of this host that use it; empty if none does."""
 
 
 def all_running(folders: Sequence[Path]) -> list[Running]:
@@ -71,12 +71,14 @@ def all_running(folders: Sequence[Path]) -> list[Running]:
         except (OSError, ValueError, KeyError, TypeError, psutil.Error):
             continue
         path = note.with_name(_CLIENT.format(name))
-        if not path.exists() or begun > note.stat().st_mtime + 1:  # another process by now
+        if (
+            not path.exists() or begun > note.stat().st_mtime + 1
+        ):  # the pid now belongs to another process
             continue
-        if name in kept:  # who uses it says so
+        if name in kept:  # its users announce themselves
             users = kept[name].users or ()
             pids = [int(user.split()[1]) for user in users]
-        else:  # its controller ends with the process that has started it
+        else:  # its controller ends with the process that started it
             users, pids = (), [controller.ppid()]
         owners = tuple(owner for owner in map(_owner, pids) if owner is not None)
         host = socket.gethostname()
@@ -94,7 +96,7 @@ def _owner(pid: int) -> Owner | None:
 
 
 def runs_kernel(words: Sequence[str]) -> bool:
-    """Whether a command line is that of a notebook's kernel: ``python -m ipykernel_launcher``."""
-    # Options of the interpreter may stand before it: -Xfrozen_modules=off, in VS Code.
+    """Whether a command line runs a notebook's kernel: ``python -m ipykernel_launcher``."""
+    # Options of the interpreter may precede it: -Xfrozen_modules=off, in VS Code.
     first = next((word for word in words[1:] if not word.startswith("-")), "")
     return Path(first).name in _KERNEL

@@ -1,4 +1,4 @@
-"""Hosts that are reached by a command: those that answer, and those that are late or silent."""
+"""Hosts reached by a command: which answer, and which are late or silent."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _PONG = 3.0
 """Seconds for a host to answer before its engines are given up."""
 
 SOON = 1.0
-"""Seconds for a host to answer before it is tried to reach it once more, beside."""
+"""Seconds for a host to answer before another attempt to reach it starts in parallel."""
 
 _LATE = 5.0
-"""Seconds after which it is tried whether a host that is late can be reached still."""
+"""Seconds after which to check whether a late host can still be reached."""
 
 _HELLO = 15.0
-"""Seconds for a host's process to say who it is."""
+"""Seconds for a host's process to introduce itself."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class News:
 
 
 class AnsweringLauncher(FarLauncher):
-    """Hears what the process on each host says, and knows which of them answer.
+    """Reads the messages of the process on each host, and knows which hosts answer.
 
     Its arguments are those of :class:`FarLauncher`.
     """
@@ -54,31 +54,31 @@ class AnsweringLauncher(FarLauncher):
         super().__init__(nproc, python, gpus, address)
         self.hosts: list[Host] = []
         self.news: queue.Queue[News | None] = queue.Queue()
-        """What the hosts' processes say of engines; None wakes the thread that reads it."""
+        """Messages of the hosts' processes about engines; None wakes the reading thread."""
         self.progress = Progress()
         self.problem = ""
-        """Why engines cannot come any more, in a sentence without its full stop."""
+        """Why engines can no longer come, in a sentence without its full stop."""
         self._tried: list[Host] = []
-        """Hosts that are late, reached once more."""
+        """Late hosts, reached once more."""
         self._try_at = inf
 
     @abstractmethod
     def why_it_ended(self, host: Host) -> str:
-        """Say, in a sentence without its full stop, why a host's process has ended."""
+        """Say why a host's process has ended, in a sentence without its full stop."""
 
     def expect(self) -> None:
-        """Have :meth:`refuse_lost` find out what becomes of hosts from now on."""
+        """Have :meth:`refuse_lost` check hosts from now on."""
         self.problem, self._try_at = "", time.monotonic() + _LATE
 
     def late(self) -> list[Host]:
-        """The hosts that have not done yet what is awaited."""
+        """The hosts that have yet to do what is awaited."""
         return [host for host in self.present if not host.hello]
 
     def refuse_lost(self) -> None:
-        """Raise if a host that is late cannot be reached any more; that is tried beside.
+        """Raise if a late host can no longer be reached, which is checked in parallel.
 
         Raises:
-            ClusterError: The message says why, or what else has become known.
+            ClusterError: The message says why, or gives another known problem.
         """
         if time.monotonic() > self._try_at:
             self._try_at = inf
@@ -87,7 +87,7 @@ class AnsweringLauncher(FarLauncher):
             raise ClusterError(f"{self.problem}.")
 
     def silent(self, hosts: Iterable[Host], within: float = _PONG) -> list[Host]:
-        """Those that do not answer within some seconds."""
+        """The hosts that do not answer within some seconds."""
         asked = list(hosts)
         if not asked:
             return []
@@ -103,8 +103,8 @@ class AnsweringLauncher(FarLauncher):
     # ----------------------------------------------------------------------------------------
 
     def _try_late(self) -> None:
-        """Reach hosts once more that are late and do not answer; note what is in the way."""
-        late = self.silent(self.late(), SOON)  # while one imports torch it does not answer
+        """Try once more to reach late and silent hosts; note any problem."""
+        late = self.silent(self.late(), SOON)  # a process that imports torch does not answer
         self._tried = tried = [host.reached_once_more() for host in late]
         try:
             for host in tried:
@@ -144,7 +144,7 @@ class AnsweringLauncher(FarLauncher):
         self.news.put(News(host, None))
 
     def _wait_for_hello(self, hosts: Collection[Host], *, until_one_fails: bool = False) -> None:
-        """Wait until hosts have said who they are, or have ended, or time is up."""
+        """Wait until hosts have introduced themselves, or have ended, or time is up."""
         deadline = time.monotonic() + _HELLO
         while any(not host.hello and not host.has_ended for host in hosts):
             self.progress.refuse_cancelled()
@@ -156,7 +156,7 @@ class AnsweringLauncher(FarLauncher):
             time.sleep(0.01)
 
     def _problems(self, hosts: Collection[Host]) -> dict[Host, RankbookError]:
-        """By host that cannot have engines, why, those whose process has ended first."""
+        """The problem of each host that cannot have engines, ended processes first."""
         problems: dict[Host, RankbookError] = {}
         for host in hosts:
             if host.has_ended and not host.hello:
@@ -191,7 +191,7 @@ class AnsweringLauncher(FarLauncher):
     def _close(self, hosts: Collection[Host]) -> None:
         """Make hosts' processes end, all at once, and wait for that."""
         for host in hosts:
-            # Nothing is there yet that could end by itself, or it does not hear that it is to.
+            # There is no process yet that could end by itself, or it does not hear the request.
             if not host.hello or host.is_unreachable:
                 host.process.abandon()
         closing = [host.process.close for host in hosts]

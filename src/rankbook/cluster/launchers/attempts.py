@@ -1,4 +1,4 @@
-"""Connections that a program tries to make, and that nobody answers."""
+"""Attempts of a program to connect that get no answer."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _PAUSE = 0.5
 
 
 class Attempts:
-    """Watches what a process of this host and its children try to connect to.
+    """Watches the connection attempts of a process of this host and its children.
 
-    A program such as ``mpiexec`` may wait for minutes, in silence, for a host that is off.
+    A program such as ``mpiexec`` may wait silently for minutes for a host that is off.
 
     Args:
-        pid: Of the process.
-        patience: Seconds in which a host that is there answers, and the system says if there is
-            no way to it.
+        pid: The process id.
+        patience: Seconds within which an existing host answers, or the system reports that there is
+            no route.
     """
 
     def __init__(self, pid: int, patience: float = 3.5) -> None:
@@ -33,7 +33,7 @@ class Attempts:
         self._next = 0.0
 
     def unanswered(self) -> tuple[str, int] | None:
-        """Address and port that do not answer; None if there are none, or not for so long yet."""
+        """An address and port without an answer for that long; None if there is none."""
         now = time.monotonic()
         if now < self._next:
             return None
@@ -45,7 +45,7 @@ class Attempts:
 
 
 def name_of(address: str, names: Iterable[str]) -> str:
-    """The one of some names that has an address; the address itself if none has."""
+    """The name that has an address; the address itself if none has."""
     for name in names:
         try:
             found = socket.getaddrinfo(name.rpartition("@")[2], None)
@@ -57,7 +57,7 @@ def name_of(address: str, names: Iterable[str]) -> str:
 
 
 def children_of(pid: int) -> list[psutil.Process]:
-    """A process's children and theirs; none if it has ended."""
+    """A process's descendants; none if it has ended."""
     try:
         return psutil.Process(pid).children(recursive=True)
     except psutil.Error:
@@ -75,7 +75,7 @@ def end_all(processes: Iterable[psutil.Process], timeout: float = 1.0) -> None:
 
 
 def _runs(process: psutil.Process) -> bool:
-    """Whether it has not ended; an orphan that nobody waits for has, and stays a zombie."""
+    """Whether it still runs; an ended orphan may stay as a zombie."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -83,7 +83,7 @@ def _runs(process: psutil.Process) -> bool:
 
 
 def _attempts(process: psutil.Process) -> Iterator[tuple[int, int, str, int]]:
-    """By process, own port, address and port, connections that are not made yet."""
+    """Pending connections, by process, own port, address and port."""
     try:
         found = process.net_connections("inet")
     except psutil.Error:  # it has ended

@@ -1,4 +1,4 @@
-"""What a pool needs of a launcher, whatever starts its engines."""
+"""The contract between a pool and its launcher."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Ready:
 
     engine: int
     uuid: str
-    """What messages to it are addressed to."""
+    """The address of messages to it."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Ended:
 
     engine: int
     status: int | None
-    """Its exit code, or minus the signal that killed it; None where nobody knows."""
+    """Its exit code, or minus the signal that killed it; None if unknown."""
 
 
 EngineEvent: TypeAlias = Ready | Ended
@@ -75,14 +75,14 @@ class LastWords:
 
 @dataclass
 class Progress:
-    """A start on its way: what it waits for, and whether to go on. Shared between two threads."""
+    """A start in progress: what it waits for, and whether to go on. Shared between two threads."""
 
     waits_for: str = ""
-    """In words, for a person; empty while it goes on."""
+    """In words, for a user; empty while it goes on."""
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def refuse_cancelled(self) -> None:
-        """Raise if the start is to be given up.
+        """Raise if the start was given up.
 
         Raises:
             ClusterError: It is.
@@ -92,7 +92,7 @@ class Progress:
 
 
 class Launcher(ABC):
-    """Starts the engines of one pool, or finds them, and reports what becomes of them."""
+    """Starts the engines of one pool, or finds them, and reports their fate."""
 
     is_owned = True
     """Whether the engines end with the pool."""
@@ -103,23 +103,23 @@ class Launcher(ABC):
 
     @property
     def can_replace(self) -> bool:
-        """Whether :meth:`stop_engines` can stop all engines, for others to be started."""
+        """Whether :meth:`stop_engines` can stop all engines, to start others."""
         return self.is_owned
 
     timeout = 60.0
     """Seconds that engines may take to come."""
     cluster_id: str
-    """What other notebooks join the cluster by."""
+    """The id with which other notebooks join the cluster."""
     client: ipyparallel.Client
     """What :meth:`start` returned."""
     limit: TimeLimit | None = None
     """When the engines end by themselves, if that is known."""
     instead = ""
-    """What to run, in a sentence, when an engine has ended and none can be added."""
+    """A sentence on what to run when an engine has ended and none can be added."""
     address = ""
     """This host's address as the engines reach it; empty where only the client knows."""
     progress = Progress()
-    """Of the start; the pool sets it."""
+    """The progress of the start; set by the pool."""
 
     @abstractmethod
     def describe(self) -> str:
@@ -127,7 +127,7 @@ class Launcher(ABC):
 
     @abstractmethod
     def start(self, n: int) -> ipyparallel.Client:
-        """Start a controller and ``n`` engines, or find those that run; return a client of them.
+        """Start a controller and ``n`` engines, or find running ones; return a client.
 
         It does not wait for the engines.
 
@@ -151,7 +151,7 @@ class Launcher(ABC):
         """Start ``n`` more engines; return their ids, which no engine had before.
 
         Raises:
-            ClusterError: This launcher cannot, or not any more.
+            ClusterError: This launcher cannot, or no longer can.
         """
         self.refuse_add()
         raise NotImplementedError(n)
@@ -160,29 +160,29 @@ class Launcher(ABC):
         """Kill engines, whatever they do; does not wait for their end.
 
         Raises:
-            ClusterError: The process that could is gone.
+            ClusterError: The process that could do it is gone.
         """
-        # Through the process of ipyparallel's that watches each of them.
+        # Through ipyparallel's process that watches each of them.
         self.client.send_signal(signal.SIGKILL, targets=sorted(engines), block=False)
 
     def refuse_start(  # noqa: B027 - most cannot tell
         self, n: int | None = None, instead_of: Collection[int] = ()
     ) -> None:
-        """Raise if ``n`` engines could not be started; nothing is ended by asking.
+        """Raise if ``n`` engines could not be started; ends nothing.
 
         Args:
-            n: How many; None: as many as the cluster has been made for.
-            instead_of: Engines that would be ended first, and may run still.
+            n: How many; None: as many as the cluster was made for.
+            instead_of: Engines that would be ended first, and may still run.
 
         Raises:
-            ClusterError: A host that is needed for them cannot be reached, say.
+            ClusterError: For example, a needed host cannot be reached.
         """
 
     def stop_engines(self) -> int:
         """Stop all engines; return how many there were, at least 1.
 
         Raises:
-            ClusterError: They are not ours to stop.
+            ClusterError: This session must not stop them.
         """
         raise ClusterError(
             f"The engines of {self.describe()} were started elsewhere and cannot be replaced here."
@@ -206,7 +206,7 @@ class Launcher(ABC):
         raise ClusterError(f"rankbook does not keep {self.describe()}.")
 
     def keep_on(self) -> None:  # noqa: B027 - most have nothing to do
-        """Have what was started since :meth:`keep` stay, too."""
+        """Keep engines started since :meth:`keep`, too."""
 
     def leave(self) -> None:
         """Let a kept cluster go on without this process."""
@@ -214,7 +214,7 @@ class Launcher(ABC):
             self.user.close()
 
     def let_go(self) -> None:
-        """Have nothing stay any more that was kept; idempotent."""
+        """Stop keeping the cluster; idempotent."""
         if self.user is not None:
             self.user.end()
 
@@ -222,28 +222,28 @@ class Launcher(ABC):
         """Stop what :meth:`start` started; idempotent."""
 
     def make_answer(self, channel: Channel) -> None:  # noqa: B027 - most have nothing to do
-        """Make engines that have come answer requests, where they do not by themselves.
+        """Make arrived engines answer requests, where they do not by themselves.
 
         Raises:
             EngineError: One of them cannot; the message names its host.
         """
 
     def check(self) -> None:  # noqa: B027 - most have nothing to do
-        """Raise if the engines that are awaited cannot come any more.
+        """Raise if the awaited engines can no longer come.
 
         Raises:
             ClusterError: The message says what has ended, and how.
         """
 
     def events(self) -> Iterator[EngineEvent]:
-        """What becomes of the engines started last, as it happens; exhausted when all have ended.
+        """Events of the engines started last, as they happen; ends when all have ended.
 
-        Nothing where only the controller knows what becomes of them.
+        Empty where only the controller knows their fate.
         """
         return iter(())
 
     def why_lost(self, engine: int) -> str:
-        """Why an engine ended that did not end by itself, a host's loss, say; empty if unknown."""
+        """Why an engine was ended from outside, such as its host's loss; empty if unknown."""
         del engine
         return ""
 
@@ -253,6 +253,6 @@ class Launcher(ABC):
         return None
 
     def log_tail(self, engine: int) -> list[str]:
-        """The last lines that an engine wrote past Python, oldest first; none if unknown."""
+        """The last lines of an engine that bypassed Python, oldest first; none if unknown."""
         del engine
         return []

@@ -1,4 +1,4 @@
-"""Which launcher serves what a person asks for. Each is imported when it is needed."""
+"""Choosing the launcher for a request. Each is imported when needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["elsewhere", "here"]
 
 
 def here(count: int, profile: str | None, gpus: str) -> Launcher:
-    """The launcher for ranks on this machine, or for what a profile says.
+    """The launcher for ranks on this machine, or as configured in a profile.
 
     Args:
         count: Number of engines.
@@ -26,7 +26,7 @@ def here(count: int, profile: str | None, gpus: str) -> Launcher:
         from rankbook.cluster.launchers.profile import ProfileLauncher
 
         return ProfileLauncher(profile, count)
-    # First what takes longest: it imports torch while this process imports ipyparallel.
+    # The slowest step first: it imports torch while this process imports ipyparallel.
     warm = WarmProcess()
     try:
         from rankbook.cluster.launchers.local import LocalLauncher
@@ -41,7 +41,7 @@ def elsewhere(target: Target, python: str | None, address: str, gpus: str) -> Fa
     """The launcher for ranks on other hosts, or started by other programs.
 
     Args:
-        target: What was asked for.
+        target: The request.
         python: The interpreter there; None: the path of this one.
         address: Of this host, for the engines; empty finds it.
         gpus: ``CUDA_VISIBLE_DEVICES`` of the engines, empty leaves it as it is.

@@ -1,4 +1,4 @@
-"""Launchers whose cluster is one of ipyparallel's, started here."""
+"""The common part of launchers that start an ipyparallel cluster here."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["ClusterLauncher", "Forking", "beside_loops"]
 
 @dataclass(frozen=True)
 class Forking:
-    """A process that engines are forked from."""
+    """A process that forks engines."""
 
     process: WarmProcess
     engines: Collection[int]
@@ -42,10 +42,10 @@ class Forking:
 
 
 class ClusterLauncher(Launcher):
-    """A launcher whose cluster is one of ipyparallel's, started here.
+    """A launcher that starts an ipyparallel cluster here.
 
     Args:
-        cluster: Configured, and not started.
+        cluster: The configured cluster, not started.
     """
 
     instead = (
@@ -73,7 +73,7 @@ class ClusterLauncher(Launcher):
         return self.client
 
     def start_engines(self, n: int, **options: Any) -> None:
-        """Start engines beside a controller that runs."""
+        """Start engines for a running controller."""
         beside_loops(lambda: self.cluster.start_engines_sync(n, **options))
 
     def stop_engines(self) -> int:
@@ -83,11 +83,11 @@ class ClusterLauncher(Launcher):
         return n
 
     def forking(self) -> Sequence[Forking]:
-        """The processes that engines are forked from; none where that is not known."""
+        """The processes that fork engines; none where unknown."""
         return []
 
     def how_to_fork(self) -> tuple[dict[str, Any], int]:
-        """The command that forks engines, and the id of the next; an empty one where none can."""
+        """The command that forks engines, and the id of the next; empty where none can."""
         return {}, 0
 
     def fork(self, n: int) -> set[int]:
@@ -99,7 +99,7 @@ class ClusterLauncher(Launcher):
         raise NotImplementedError(n)
 
     def add(self, n: int) -> set[int]:
-        """Have ``n`` more engines forked, in a kept cluster by its keeper; return their ids."""
+        """Have ``n`` more engines forked, by the keeper in a kept cluster; return their ids."""
         self.refuse_add()
         if self.user is None:
             return self.fork(n)
@@ -107,7 +107,7 @@ class ClusterLauncher(Launcher):
         return self.user.add(n)
 
     def keep(self, hours: float, ranks: int) -> None:
-        """Start a keeper that holds what these processes hold on to, and reads what they say."""
+        """Start a keeper that holds the lifelines of these processes, and reads their output."""
         forking = self.forking()
         if not forking:
             super().keep(hours, ranks)
@@ -132,7 +132,7 @@ class ClusterLauncher(Launcher):
         ).start()
 
     def _succeed(self, user: kept.User) -> None:
-        """Start another keeper when one has ended that was to stay."""
+        """Start another keeper when the present one has ended unexpectedly."""
         user.wait_for_end()
         with self._keeping, suppress(ClusterError):
             if self.user is user:
@@ -162,7 +162,7 @@ class ClusterLauncher(Launcher):
                 self.keep(*self._kept)
 
     def let_go(self) -> None:
-        """Have nothing stay any more that was kept; idempotent."""
+        """Stop keeping the cluster; idempotent."""
         with self._keeping:
             self._kept = None
             super().let_go()
@@ -182,9 +182,9 @@ class ClusterLauncher(Launcher):
 
 
 def beside_loops(work: Callable[[], object]) -> None:
-    """Call ipyparallel in a thread that runs no event loop; the main thread of a kernel runs one.
+    """Call ipyparallel in a thread without an event loop; the main thread of a kernel runs one.
 
-    Beside a running loop, ipyparallel starts another thread with another loop, and never ends them.
+    If a loop is running, ipyparallel starts another thread with another loop, and never ends them.
     """
     try:
         asyncio.get_running_loop()

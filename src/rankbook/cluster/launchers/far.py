@@ -1,4 +1,4 @@
-"""A controller here, engines elsewhere: how they find it, and that nobody else can use it."""
+"""A controller here and engines elsewhere: how they find it, and how strangers are kept out."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _BEAT = 500
 """Milliseconds between two heartbeats of the controller."""
 
 _ALONE = 45
-"""Heartbeats that an engine misses before it ends: more than a network that is away for half a
-minute, and within a minute of the controller's end. An engine counts them a second apart."""
+"""Heartbeats that an engine misses before it ends: enough for a network outage of half a minute,
+and within a minute of the controller's end. An engine counts them a second apart."""
 
 _CONTROLLER_OPTIONS = (
     f"--HeartMonitor.period={_BEAT}",
@@ -41,13 +41,13 @@ _CONTROLLER_OPTIONS = (
 
 
 class FarLauncher(ClusterLauncher):
-    """Starts the controller that engines elsewhere connect to.
+    """Starts a controller to which engines elsewhere connect.
 
     Args:
         nproc: Number of engines.
         python: The interpreter there; None: the path of this one.
         gpus: ``CUDA_VISIBLE_DEVICES`` of the engines, empty leaves it as it is.
-        address: Of this host, for the engines; empty finds it.
+        address: This host's address for the engines; empty to find it.
     """
 
     def __init__(
@@ -69,18 +69,18 @@ class FarLauncher(ClusterLauncher):
 
     @abstractmethod
     def preview(self) -> list[str]:
-        """What would be run, for a person to read."""
+        """The commands that would run, for display."""
 
     @abstractmethod
     def find_address(self) -> str:
         """The address of this host at which the engines' hosts reach it.
 
         Raises:
-            ClusterError: There is none, or they do not say.
+            ClusterError: There is none, or the hosts do not tell.
         """
 
     def settle_address(self) -> None:
-        """Find the address, or refuse one that was given and is loopback where that is not it.
+        """Find the address, or refuse a given loopback address that the engines cannot reach.
 
         Raises:
             InputError: The engines' hosts cannot reach it.
@@ -97,7 +97,7 @@ class FarLauncher(ClusterLauncher):
         self.address = self.address or found
 
     def start_controller(self) -> None:
-        """Start the controller at :attr:`address`; strangers who connect there are refused."""
+        """Start the controller at :attr:`address`; it refuses strangers."""
         self.cluster.controller_args = [
             *_CONTROLLER_OPTIONS,
             f"--IPController.engine_ip={self.address}",
@@ -107,7 +107,7 @@ class FarLauncher(ClusterLauncher):
         self.cluster.start_controller_sync()
 
     def at_end(self, command: Sequence[str]) -> None:
-        """Have the controller run a command when this process ends, however it does."""
+        """Have the controller run a command when this process ends in any way."""
         lifeline = self.cluster.controller.lifeline
         lifeline.write(json.dumps(list(command)).encode() + b"\n")
         lifeline.flush()
@@ -127,7 +127,7 @@ class FarLauncher(ClusterLauncher):
         return self._info
 
     def env(self) -> dict[str, str]:
-        """What is added to the environment of the engines."""
+        """Variables added to the environment of the engines."""
         env = {"IPP_CONNECTION_INFO": json.dumps(self.info), "IPP_CLUSTER_ID": self.cluster_id}
         if self._gpus:
             env["CUDA_VISIBLE_DEVICES"] = self._gpus

@@ -1,6 +1,6 @@
-"""The processes of a local cluster: a light controller, and one that engines are forked from.
+"""The processes of a local cluster: a light controller, and one that forks engines.
 
-Both are launchers of ipyparallel's, so that ``ipcluster list`` and ``ipcluster stop`` know them.
+Both are ipyparallel launchers, so that ``ipcluster list`` and ``ipcluster stop`` know them.
 Both have a pipe from the notebook's kernel as their stdin. When the kernel ends, by any signal,
 the pipe closes, and they end themselves and what they started.
 """
@@ -52,7 +52,7 @@ CONTROLLER_OPTIONS = {
 }
 
 _LOG_TAIL = 65536
-"""Bytes of an engine's log that are read after its end."""
+"""How many bytes of an engine's log are read after its end."""
 
 
 ENGINE_OPTIONS = (
@@ -72,9 +72,9 @@ def fork_command(
     Args:
         n: How many.
         first: Id of the first.
-        argv: Options of ipyparallel's engine, beside those that all of ours have.
-        env: What is added to their environment.
-        log: The path of each one's log, with ``{index}`` in it; empty: a file without a name.
+        argv: Options of ipyparallel's engine, besides those of all our engines.
+        env: Variables added to their environment.
+        log: The path of each log, with ``{index}`` in it; empty: an unnamed file.
     """
     return {
         "fork": n,
@@ -90,7 +90,7 @@ def log_tail(log: str, engine: int) -> list[str]:
     """The last lines of an engine's log, oldest first.
 
     Args:
-        log: The path of each one's, with ``{index}`` in it.
+        log: The path of each log, with ``{index}`` in it.
         engine: Its id.
     """
     with suppress(OSError), Path(log.replace("{index}", str(engine))).open("rb") as file:
@@ -122,7 +122,7 @@ class _Lifeline(LocalProcessLauncher):
         if self._popen_process is None:  # in `ipcluster list`, another process started it
             super()._wait()
             return
-        # The base class asks psutil, which takes the exit status away from Popen.
+        # The base class asks psutil, which would take the exit status from Popen.
         status = self._popen_process.wait()
         data = {"exit_code": status, "pid": self.pid, "identifier": self.identifier}
         with suppress(RuntimeError):  # the loop that started it may be closed by now
@@ -208,7 +208,7 @@ class LocalEngines(_Lifeline, EngineLauncher):
         return new
 
     def how_to_fork(self) -> dict[str, Any]:
-        """The command that forks engines, for others to fill in how many."""
+        """The command that forks engines, without their number."""
         return fork_command(0, 0, self.engine_args, env=self.get_env(), log=self._log)
 
     def _note(self, new: Collection[int]) -> None:
@@ -218,7 +218,7 @@ class LocalEngines(_Lifeline, EngineLauncher):
 
     @property
     def next_id(self) -> int:
-        """Id of the engine that is forked next; none is used twice."""
+        """Id of the next engine to be forked; none is used twice."""
         return int(self._next)
 
     def end(self, engines: Collection[int]) -> None:
@@ -236,7 +236,7 @@ class LocalEngines(_Lifeline, EngineLauncher):
             elif event["event"] == "ended":
                 yield self._ended(event["index"], event["status"])
         # The forking process was killed before it could report these: they were killed with it.
-        # What they had started has a parent now that does not know of it.
+        # Their child processes now have a parent that does not know them.
         if self.living and not self.warm.is_left:
             orphans.end_all(self.warm.process.pid)
         for engine in sorted(self.living):

@@ -18,13 +18,13 @@ REMOTE_MODULE = "rankbook.engine.starting.remote"
 
 
 class Host:
-    """The process that forks the engines of one host, and what it has said.
+    """The process that forks the engines of one host, and its messages.
 
     Args:
-        name: By which it is reached.
+        name: The name by which the host is reached.
         seats: Number of engines that it should have.
-        command: What runs it.
-        env: The command's environment; None: as it is here.
+        command: The command that runs it.
+        env: The command's environment; None: this process's.
     """
 
     def __init__(
@@ -37,12 +37,12 @@ class Host:
         self.hello: dict[str, Any] = {}
         self.pongs: queue.Queue[None] = queue.Queue()
         self.engines: set[int] = set()
-        """Those that live, or are being started."""
+        """Engines that live, or are being started."""
         self.is_leaving = False
-        """Whether something there told the process to end."""
+        """Whether something on the host told the process to end."""
         self.has_ended = False
         self.is_unreachable = False
-        """Whether it did not answer, and could not be reached once more."""
+        """Whether it did not answer, and could not be reached again."""
 
     def answers(self, within: float) -> bool:
         """Whether the process answers, and so its host and the network are up.
@@ -61,7 +61,7 @@ class Host:
         return True
 
     def reached_once_more(self) -> Host:
-        """The same, beside this one: it says who it is, and ends."""
+        """A second process on the host: it introduces itself, and ends."""
         return Host(self.name, 0, [*self._command, "hello"], self._env)
 
 
@@ -91,10 +91,10 @@ def seats_to_fill(n: int, room: Sequence[int]) -> list[int]:
 
     Args:
         n: How many.
-        room: By host, how many engines fewer it has than seats; negative: more.
+        room: By host, how many seats are free; negative if it has more engines than seats.
 
     Returns:
-        How many each gets: first those with room, in their order, then where there is most room.
+        How many each host gets: first hosts with free seats, in order, then those with most room.
     """
     counts = [0] * len(room)
     for i, free in enumerate(room):

@@ -1,8 +1,8 @@
 """Engines on several hosts: one process on each forks them, behind a command that reaches it.
 
-A subclass says which command, and which address of this host the others reach. Commands go down
-the process's standard input and events come up its standard output, as for local engines, so that
-engines are told, added and ended in the same way, and end when this process or the connection does.
+A subclass gives the command, and the address of this host that the others reach. Commands go to the
+process's standard input and events come from its standard output, as for local engines, so that
+engines are added, killed and followed in the same way, and end with this process or the connection.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class HostsLauncher(ReachingLauncher):
         return self.connect()
 
     def start_engines(self, n: int, **options: Any) -> None:
-        """Have ``n`` engines forked, by as many on each host as it has seats."""
+        """Have ``n`` engines forked, on each host as many as it has seats."""
         del options
         self._stopping = self._was_ready = False
         self.take_back()
@@ -73,7 +73,7 @@ class HostsLauncher(ReachingLauncher):
         self.expect()
         new: set[int] = set()
         command, _ = self.how_to_fork()
-        hosts = self.present or self.hosts  # if all are lost by now, the first says why
+        hosts = self.present or self.hosts  # if all are lost by now, the first one gives the reason
         room = [host.seats - len(host.engines) for host in hosts]
         for host, count in zip(hosts, seats_to_fill(n, room), strict=True):
             if count:
@@ -85,7 +85,7 @@ class HostsLauncher(ReachingLauncher):
         return new
 
     def _tell(self, host: Host, command: Mapping[str, Any]) -> None:
-        """Give a host's process a command.
+        """Send a command to a host's process.
 
         Raises:
             ClusterError: It has ended.
@@ -138,14 +138,14 @@ class HostsLauncher(ReachingLauncher):
             yield Ended(engine, None)
 
     def forking(self) -> list[Forking]:
-        """The processes that engines are forked from, one for each host."""
+        """The processes that fork engines, one for each host."""
         up = self.present
         return [Forking(h.process, h.engines, f"{h.name} was lost", h.seats) for h in up]
 
     def how_to_fork(self) -> tuple[dict[str, Any], int]:
         """The command that forks engines, and the id of the next."""
         command = fork_command(0, 0, self.engine_options(), env=self.env(), log="")
-        # First each makes sure that engines there can reach the controller.
+        # First each process checks that engines there can reach the controller.
         return {"reach": [self.address, self.info["registration"]], **command}, self._next
 
     def late(self) -> list[Host]:
@@ -153,11 +153,11 @@ class HostsLauncher(ReachingLauncher):
         return [host for host in self.present if not host.hello or host.engines - self._ready]
 
     def check(self) -> None:
-        """Raise if some host's engines cannot come any more."""
+        """Raise if some host's engines can no longer come."""
         self.refuse_lost()
 
     def why_lost(self, engine: int) -> str:
-        """What ended an engine together with its host's process."""
+        """The reason why an engine ended together with its host's process."""
         return self._why_lost.get(engine, "")
 
     def log_tail(self, engine: int) -> list[str]:
@@ -173,8 +173,8 @@ class HostsLauncher(ReachingLauncher):
     def end(self, engines: Collection[int]) -> None:
         """Have the processes that forked the engines kill some.
 
-        A host that does not answer is given up, with all its engines: the connection to it is
-        ended here, and what is left there ends when it notices.
+        A host that does not answer is given up, with all its engines: its connection is closed
+        here, and its processes end when they notice.
         """
         concerned = [host for host in self.hosts if host.engines & set(engines)]
         for host in concerned:

@@ -1,4 +1,4 @@
-"""Engines that somebody else has started, and that stay when the pool is closed."""
+"""Engines that another program started, and that stay when the pool is closed."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["JoinedLauncher"]
 
 _END = 20.0
-"""Seconds for a cluster that was kept to end."""
+"""Seconds for a kept cluster to end."""
 
 _NEXT = 30.0
-"""Seconds for a keeper to be followed by another one, which comes when its engines have."""
+"""Seconds for another keeper to replace one, once its engines have come."""
 
 _INSTEAD_IN_KEPT = (
     "%dist_shutdown (or shutdown()) ends this kept cluster, with all variables; "
@@ -40,14 +40,14 @@ _CONNECT_TIMEOUT = 10.0
 
 
 class JoinedLauncher(Launcher):
-    """Finds a cluster that runs.
+    """Finds a running cluster.
 
     Args:
         profile: IPython profile whose cluster it is.
         cluster_id: As ``ipcluster list`` shows it.
         connection_file: ``ipcontroller-…-client.json``, instead of the two above.
-        is_used: Whether the keeper of a kept cluster counts this as use, and tells what happens.
-            False where it is the keeper itself that asks.
+        is_used: Whether the keeper of a kept cluster counts this as use, and reports events. False
+            where the keeper itself asks.
 
     Raises:
         ClusterError: There is no such profile.
@@ -109,7 +109,7 @@ class JoinedLauncher(Launcher):
         return client
 
     def _use_keeper(self) -> bool:
-        """Connect to the keeper, if the cluster is a kept one; return whether it is."""
+        """Connect to the keeper, if the cluster is kept; return whether it is."""
         user = kept.find(self._path)
         if user is None:
             return False
@@ -133,7 +133,7 @@ class JoinedLauncher(Launcher):
 
     @property
     def can_add(self) -> bool:  # type: ignore[override]
-        """Whether something lives there that forks engines."""
+        """Whether a process that forks engines is alive there."""
         return self._forkers > 0
 
     @property
@@ -169,9 +169,9 @@ class JoinedLauncher(Launcher):
         self.add(n)
 
     def events(self) -> Iterator[EngineEvent]:
-        """What the keeper tells of the engines, first of those that the controller still lists.
+        """The keeper's events of the engines, first of those that the controller still lists.
 
-        It goes on when all engines have been replaced: a second call has nothing to say.
+        It goes on when all engines have been replaced: a second call returns nothing.
         """
         if self._followed is None or self._caught_up.is_set():
             return
@@ -187,9 +187,9 @@ class JoinedLauncher(Launcher):
                 return
 
     def _find_next(self) -> bool:
-        """Connect to the keeper that comes after one; return whether there is one.
+        """Connect to the keeper that replaces one; return whether there is one.
 
-        The cluster's owner starts another one for new processes, when a host is back, say.
+        The cluster's owner starts another keeper for new processes, such as when a host is back.
         """
         self._forkers = 0
         until = time.monotonic() + _NEXT
@@ -217,7 +217,7 @@ class JoinedLauncher(Launcher):
                 yield Ended(engine, None if event["why"] else -signal.SIGKILL)
 
     def why_lost(self, engine: int) -> str:
-        """What ended an engine together with what had started it."""
+        """The reason why an engine ended together with the process that started it."""
         return self._lost.get(engine, "")
 
     def log_tail(self, engine: int) -> list[str]:
@@ -239,7 +239,7 @@ class JoinedLauncher(Launcher):
             self._followed.close()
 
     def let_go(self) -> None:
-        """End a cluster that was kept, and wait for its end."""
+        """End a kept cluster, and wait for its end."""
         self._is_closed = True
         super().let_go()
         if self._followed is not None:
@@ -249,7 +249,7 @@ class JoinedLauncher(Launcher):
             time.sleep(0.02)
 
     def make_answer(self, channel: Channel) -> None:
-        """Install agents in the engines that have none yet; those of a kept cluster have them."""
+        """Install agents in engines without one; those of a kept cluster have one."""
         if self._followed is not None:
             self._caught_up.wait(_CONNECT_TIMEOUT)
         elif self._is_used:

@@ -1,4 +1,4 @@
-"""When an allocation ends, and when to warn of that."""
+"""The end of an allocation, and the warnings before it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from rankbook.words import in_minutes
 __all__ = ["TimeLimit"]
 
 _WARN_AT = (120.0, 600.0)
-"""Seconds before the end: of each a person is warned once."""
+"""Seconds before the end at which the user is warned, once each."""
 
 
 class TimeLimit:
     """The end of an allocation.
 
     Args:
-        what: What ends: ``job 8``.
+        what: The name of what ends: ``job 8``.
         ends_at: Seconds since 1970.
-        clock: Tells the present in the same way.
+        clock: Returns the present time in the same way.
     """
 
     def __init__(self, what: str, ends_at: float, clock: Callable[[], float] = time.time) -> None:

@@ -30,16 +30,16 @@ _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 _OF_EACH = 30_000_000
-"""Bytes of memory that an engine takes of its own; what torch takes is shared by all."""
+"""Bytes of memory of an engine alone; torch's memory is shared by all."""
 
 
 class LocalLauncher(ClusterLauncher):
-    """Starts a light controller, and one process from which engines are forked.
+    """Starts a light controller, and one process that forks engines.
 
     Args:
         nproc: Number of engines.
         gpus: ``CUDA_VISIBLE_DEVICES`` of the engines, empty leaves it as it is.
-        warm: What to fork engines from, if it has been started already.
+        warm: The process that forks engines, if it has already been started.
     """
 
     can_add = True
@@ -65,7 +65,7 @@ class LocalLauncher(ClusterLauncher):
     def start(self, n: int) -> ipyparallel.Client:
         """Start the engines, then the controller, and connect to it.
 
-        First what takes longest; the controller is up before torch is imported.
+        The slowest step comes first; the controller is up before torch is imported.
         """
         self.refuse_start(n)
         self.start_engines(n)
@@ -88,16 +88,16 @@ class LocalLauncher(ClusterLauncher):
         return super().add(n)
 
     def start_engines(self, n: int, **options: Any) -> None:
-        """Start the process that engines are forked from, and have it fork some."""
+        """Start the process that forks engines, and have it fork some."""
         super().start_engines(n, **self._options, **options)
         [engines] = self.cluster.engines.values()
         self._engines = engines
 
     def stop_engines(self) -> int:
-        """End that process, and its engines with it; return how many there were, at least 1."""
+        """End that process with its engines; return how many there were, at least 1."""
         engines, self._engines = self._engines, None
         if engines is not None:
-            # New ids: a late report of an old engine must not be taken for one of a new engine.
+            # New ids: a late report about an old engine must not be taken for a new engine's.
             self._options = {"gpus": engines.gpus, "first": engines.next_id}
         return super().stop_engines()
 
@@ -110,7 +110,7 @@ class LocalLauncher(ClusterLauncher):
         self._tell(lambda forking: forking.end(engines))
 
     def check(self) -> None:
-        """Raise if the process that engines are forked from has ended."""
+        """Raise if the process that forks engines has ended."""
         if self._engines is None or (status := self._engines.ended()) is None:
             return
         if self._engines.was_ready:
@@ -120,11 +120,11 @@ class LocalLauncher(ClusterLauncher):
         )
 
     def events(self) -> Iterator[EngineEvent]:
-        """What the process that forked the engines reports of each."""
+        """Events from the process that forked the engines."""
         return iter(()) if self._engines is None else self._engines.events()
 
     def forking(self) -> list[Forking]:
-        """The one process that engines are forked from."""
+        """The one process that forks engines."""
         engines = self._engines
         return [] if engines is None else [Forking(engines.warm, engines.living)]
 
@@ -146,19 +146,21 @@ class LocalLauncher(ClusterLauncher):
     def stop(self) -> None:
         """Stop controller and engines, and remove their files."""
         super().stop()
-        if (warm := self._options.get("warm")) is not None:  # it may not have come to forking
+        if (
+            warm := self._options.get("warm")
+        ) is not None:  # the start may have failed before it forked
             warm.close()
         lastcalls.remove(self.cluster_id)
-        # One log per engine and session would gather forever.
+        # Otherwise a log per engine and session would pile up.
         for path in Path(self.cluster.profile_dir).glob(f"*/*{self.cluster_id}*"):
             with suppress(OSError):
                 path.unlink()
 
     def _tell(self, command: Callable[[LocalEngines], _T]) -> _T:
-        """Give the process that engines are forked from a command.
+        """Send a command to the process that forks engines.
 
         Raises:
-            ClusterError: It reads no commands any more.
+            ClusterError: It no longer reads commands.
         """
         if self._engines is None:
             raise _gone()

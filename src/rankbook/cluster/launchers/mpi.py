@@ -34,7 +34,7 @@ __all__ = ["MPILauncher", "cause"]
 _MODULE = "rankbook.engine.starting.member"
 _FIRST = "RANKBOOK_FIRST_ENGINE"
 _PASSED_ON = ("IPP_CONNECTION_INFO", "IPP_CLUSTER_ID", _FIRST)
-"""Variables that the engines need; the first has a key, which a command line would show."""
+"""Variables that the engines need; the first contains a key, which a command line would show."""
 
 _ENDS_ALL = "mpiexec ends all ranks when one ends"
 
@@ -72,7 +72,7 @@ class MPILauncher(FarLauncher):
         return "the engines of mpiexec"
 
     def preview(self) -> list[str]:
-        """The command, for a person to read."""
+        """The command, for display."""
         return [shlex.join(self._command(self._asked.nproc))]
 
     def start(self, n: int) -> ipyparallel.Client:
@@ -132,12 +132,12 @@ class MPILauncher(FarLauncher):
         )
 
     def end(self, engines: Collection[int]) -> None:
-        """Raise: when one engine of mpiexec's ends, all do."""
+        """Raise: when one engine of mpiexec ends, all do."""
         del engines
         self.refuse_add()
 
     def forking(self) -> list[Forking]:
-        """The one run of mpiexec, which adds none."""
+        """The one run of mpiexec, which cannot add engines."""
         engines = range(self._first, self._next)
         return [] if self._mpiexec is None else [Forking(self._mpiexec, engines, _ENDS_ALL)]
 
@@ -151,14 +151,14 @@ class MPILauncher(FarLauncher):
             self._refuse_silence(self._attempts)
 
     def _refuse_silence(self, attempts: Attempts, more: str = ".") -> None:
-        """Raise if a host does not answer, for which mpiexec would wait for minutes."""
+        """Raise if a host does not answer, which mpiexec would wait for in silence."""
         if silent := attempts.unanswered():
             name = name_of(silent[0], [name for name, _ in self._asked.hosts])
             where = f"{silent[0]} port {silent[1]}"
             raise ClusterError(f"mpiexec: {name} does not answer ({where}){more}")
 
     def events(self) -> Iterator[EngineEvent]:
-        """What the engines say of themselves, and all their ends when mpiexec ends."""
+        """Events of the engines, and the end of all when mpiexec ends."""
         mpiexec, engines = self._mpiexec, range(self._first, self._next)
         if mpiexec is None:
             return
@@ -190,7 +190,7 @@ class MPILauncher(FarLauncher):
                 yield Ended(engine, None)
 
     def why_lost(self, engine: int) -> str:
-        """What ended an engine that did not end by itself: mpiexec."""
+        """Why an engine was ended from outside: by mpiexec."""
         return self._lost.get(engine, "")
 
     def stop(self) -> None:
@@ -226,11 +226,11 @@ class MPILauncher(FarLauncher):
         """Whether mpiexec is Open MPI's; MPICH's and Intel's take other options.
 
         Raises:
-            InputError: There is none.
+            InputError: There is no mpiexec.
         """
         try:
             shown = subprocess.run(
-                ["mpiexec", "--version"],  # noqa: S607 - the person's
+                ["mpiexec", "--version"],  # noqa: S607 - the user's
                 capture_output=True,
                 text=True,
                 timeout=20,
@@ -245,11 +245,11 @@ class MPILauncher(FarLauncher):
 
 
 def _end(mpiexec: WarmProcess, *, at_once: bool) -> None:
-    """End a run of mpiexec's, and what it has started here.
+    """End a run of mpiexec, and the processes that it started here.
 
     Args:
         mpiexec: The run.
-        at_once: It has no engines that would end by themselves.
+        at_once: Whether it has no engines that would end by themselves.
     """
     children = children_of(mpiexec.process.pid)
     if at_once:
@@ -259,10 +259,10 @@ def _end(mpiexec: WarmProcess, *, at_once: bool) -> None:
 
 
 def cause(errors: Sequence[str]) -> str:
-    """Say why a run of mpiexec's failed, of what it wrote to its standard error.
+    """Say why a run of mpiexec failed, from its standard error.
 
     Args:
-        errors: Its lines, without the empty ones.
+        errors: Its non-empty lines.
     """
     lines = [line for line in errors if line.strip("-")]
     if not lines:

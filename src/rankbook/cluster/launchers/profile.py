@@ -1,4 +1,4 @@
-"""Engines that ipyparallel starts as an IPython profile says: by PBS, by LSF, in a site's way."""
+"""Engines that ipyparallel starts as an IPython profile configures: PBS, LSF, a site's own way."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 class ProfileLauncher(ClusterLauncher):
-    """Starts what a profile's ``ipcluster_config.py`` says.
+    """Starts engines as configured in a profile's ``ipcluster_config.py``.
 
     Args:
         profile: Its name.
@@ -52,7 +52,7 @@ class ProfileLauncher(ClusterLauncher):
         install_agents(self.client)
 
     def _refuse_loopback(self, host: str) -> None:
-        """Raise if a host is another one than this: it does not reach our loopback."""
+        """Raise for any other host, which cannot reach our loopback."""
         own = address_to(host)
         with suppress(OSError):
             if socket.gethostbyname(host.rpartition("@")[2]) in (own, "127.0.0.1", "127.0.1.1"):
@@ -64,7 +64,7 @@ class ProfileLauncher(ClusterLauncher):
 
 
 def _listens_on_loopback(cluster: Cluster) -> bool:
-    """Whether the engines are to find the controller on loopback, as is the default."""
+    """Whether the engines would look for the controller on loopback, the default."""
     if any(word.partition("=")[0].endswith("ip") for word in cluster.controller_args):
         return False
     config = Path(cluster.profile_dir, "ipcontroller_config.py")
@@ -75,10 +75,10 @@ def _listens_on_loopback(cluster: Cluster) -> bool:
 
 
 def _hosts(cluster: Cluster) -> Iterator[str]:
-    """Hosts on which the engines would start, as far as that can be known."""
+    """Hosts on which the engines would start, as far as known."""
     kind = cluster.engine_launcher_class
     if issubclass(kind, SSHEngineSetLauncher):
         yield from cluster.config.SSHEngineSetLauncher.get("engines", {})
     elif issubclass(kind, SlurmLauncher):
-        with suppress(ClusterError):  # sbatch says it better
+        with suppress(ClusterError):  # sbatch explains it better
             yield from slurm.addresses()[:1]

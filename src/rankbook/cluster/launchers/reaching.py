@@ -1,4 +1,4 @@
-"""Hosts that are reached by a command, and reached again when they were lost."""
+"""Hosts reached by a command, and reached again after they were lost."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class ReachingLauncher(AnsweringLauncher):
     ) -> None:
         super().__init__(nproc, python, gpus, address)
         self._again: dict[Host, Host] = {}
-        """By host that is lost: the same one, reached again."""
+        """The new process of each lost host that was reached again."""
 
-    # -- what a subclass says ----------------------------------------------------------------
+    # -- defined by a subclass -----------------------------------------------------------------
 
     @abstractmethod
     def reach(self) -> list[Host]:
@@ -38,12 +38,12 @@ class ReachingLauncher(AnsweringLauncher):
 
     @abstractmethod
     def reach_again(self, host: Host) -> Host:
-        """Start the process of a host whose process has ended, or does not answer any more."""
+        """Start the process of a host whose process has ended, or no longer answers."""
 
     # -- reaching hosts ----------------------------------------------------------------------
 
     def reach_all(self) -> None:
-        """Reach every host, and wait until each has said who it is.
+        """Reach every host, and wait until each has introduced itself.
 
         Raises:
             ClusterError: One of them cannot be reached.
@@ -58,10 +58,10 @@ class ReachingLauncher(AnsweringLauncher):
             raise problem
 
     def refuse_start(self, n: int | None = None, instead_of: Collection[int] = ()) -> None:
-        """Raise if hosts are lost whose seats ``n`` engines need.
+        """Raise if ``n`` engines need the seats of lost hosts.
 
         Lost hosts that are not needed stay lost. The others are reached again;
-        :meth:`take_back` then has them used.
+        :meth:`take_back` then puts them to use.
         """
         lost = self._lost()
         for host in [host for host in self._again if host not in lost]:
@@ -76,9 +76,11 @@ class ReachingLauncher(AnsweringLauncher):
             self._again |= self._reach_again(lost, missing, sum(host.seats for host in there))
 
     def take_back(self) -> None:
-        """Have hosts that were reached again take the places of those that were lost."""
+        """Replace lost hosts by those that were reached again."""
         again, self._again = self._again, {}
-        back = {old: new for old, new in again.items() if old.has_ended}  # the others were slow
+        back = {
+            old: new for old, new in again.items() if old.has_ended
+        }  # the others were only slow
         self._close([*back, *(new for old, new in again.items() if old not in back)])
         self.hosts = [back.get(host, host) for host in self.hosts]
 
@@ -87,7 +89,7 @@ class ReachingLauncher(AnsweringLauncher):
 
         Args:
             lost: These hosts.
-            seats: How many the others have.
+            seats: How many seats the other hosts have.
         """
         text = f"Try again when {', '.join(host.name for host in lost)} can be reached"
         if seats:
@@ -109,7 +111,7 @@ class ReachingLauncher(AnsweringLauncher):
         return [host for host in self.hosts if host.has_ended or host in silent]
 
     def _reach_again(self, lost: Collection[Host], missing: int, seats: int) -> dict[Host, Host]:
-        """Reach hosts again, as many as have the seats that are missing.
+        """Reach hosts again, until they have the missing seats.
 
         Args:
             lost: The hosts.
@@ -117,10 +119,10 @@ class ReachingLauncher(AnsweringLauncher):
             seats: How many the other hosts have, for the message.
 
         Returns:
-            By lost host, the same one, reached again.
+            By lost host, its new process.
 
         Raises:
-            ClusterError: Too few can be reached; the message says why of the first.
+            ClusterError: Too few can be reached; the message gives the first one's reason.
         """
         again: dict[Host, Host] = {}
         try:

@@ -1,4 +1,4 @@
-"""Engines in an allocation of Slurm's: one that sbatch gets, or the one that the notebook is in.
+"""Engines in a Slurm allocation: one that sbatch gets, or the one that the notebook is in.
 
 The job itself only holds the nodes. The engines run in steps of it, one per node, that ``srun``
 starts from here: its standard input and output reach the node, as those of ``ssh`` do.
@@ -56,10 +56,10 @@ class _StepLauncher(HostsLauncher):
     """Runs a step on each node of a job.
 
     Args:
-        asked: The job; where there is one already, options of sbatch come too late.
+        asked: The job; options of sbatch are too late for an existing one.
         python: See :class:`HostsLauncher`.
         gpus: See :class:`HostsLauncher`.
-        address: Of this host, for the engines; empty: the one on the way to the nodes.
+        address: This host's address for the engines; empty: the one on the route to the nodes.
     """
 
     _reason = ""
@@ -90,13 +90,13 @@ class _StepLauncher(HostsLauncher):
         if self._reason:
             return self._reason
         lines = host.process.errors()
-        errors = [line for line in lines if "error:" in line] or lines  # or what it says beside
+        errors = [line for line in lines if "error:" in line] or lines  # or its other output
         if not errors:
             return f"{host.name} was lost"
         return f"The step on {host.name} ended: {slurm.plain(errors[0])}"
 
     def _find_reason(self, host: Host) -> str:
-        """What Slurm says of the job, when that has quite ended; empty if only the step has."""
+        """Slurm's reason for the end of the job; empty if only the step has ended."""
         until = time.monotonic() + _REASON
         while not (why := slurm.why_job_ended(self.job)) and time.monotonic() < until:
             time.sleep(_REASON / 10)
@@ -115,7 +115,7 @@ class _StepLauncher(HostsLauncher):
             raise slurm.missing("srun") from None
 
     def _srun(self, job: str, node: str) -> list[str]:
-        # All of the node that the job has, beside other steps; who computes where is the ranks'.
+        # All of the job's part of the node, shared with other steps; ranks choose their own cores.
         return [
             *("srun", f"--jobid={job}", "--overlap", f"--nodelist={node}", "--nodes=1"),
             *("--ntasks=1", "--mem=0", "--cpu-bind=none", "--kill-on-bad-exit=0", "--unbuffered"),
@@ -124,7 +124,7 @@ class _StepLauncher(HostsLauncher):
 
 
 class JobLauncher(_StepLauncher):
-    """Gets an allocation by ``sbatch``, and gives it back at the end."""
+    """Gets an allocation with ``sbatch``, and releases it at the end."""
 
     @property
     def _name(self) -> str:
@@ -136,7 +136,7 @@ class JobLauncher(_StepLauncher):
         return f"Slurm's job {self.job}" if self.job else "the job"
 
     def preview(self) -> list[str]:
-        """The job script and the commands, for a person to read."""
+        """The job script and the commands, for display."""
         script = self._script(self.address or "ADDRESS", "PORT")
         steps = shlex.join(self._srun("JOB", "NODE"))
         return [
@@ -149,7 +149,7 @@ class JobLauncher(_StepLauncher):
         """Start the controller, submit the job, wait for its nodes, and start steps there."""
         self.settle_address()
         self.start_controller()
-        # Whatever happens from here on, also between sbatch's start and its answer.
+        # Covers everything from here on, even between sbatch's start and its answer.
         self.at_end(["scancel", f"--name={self._name}"])
         self.job = self._submit(n)
         self._wait_for_nodes()
@@ -182,7 +182,7 @@ class JobLauncher(_StepLauncher):
             super().stop()
             return
         with ThreadPoolExecutor(1, "rankbook-scancel") as executor:
-            # By its name, too: the answer of sbatch may not have come.
+            # Also by name, because the answer of sbatch may not have come.
             cancelling = executor.submit(slurm.ask, ["scancel", f"--name={self._name}"])
             super().stop()
             cancelling.exception()
@@ -206,7 +206,7 @@ class JobLauncher(_StepLauncher):
         script = self._script(self.address, self.info["registration"])
         answer = slurm.ask(["sbatch", "--parsable"], script, env=dict(os.environ))
         job = (answer.split() or [""])[-1].partition(";")[0]
-        if not job.isdigit():  # a wrapper of the site's, say
+        if not job.isdigit():  # for example, a wrapper of the site
             raise ClusterError(f"sbatch has submitted no job: it answers {answer.strip()[:80]!r}.")
         return job
 
@@ -214,7 +214,7 @@ class JobLauncher(_StepLauncher):
         """Wait until the job runs, however long that takes.
 
         Raises:
-            ClusterError: It never will, or somebody has given up.
+            ClusterError: It never will, or the user gave up.
         """
         pause = 0.1
         while (state := slurm.job_state(self.job)).name != "RUNNING":
@@ -242,11 +242,11 @@ class AllocationLauncher(_StepLauncher):
         return f"the allocation of job {self.job}"
 
     def preview(self) -> list[str]:
-        """The commands, for a person to read."""
+        """The commands, for display."""
         return [f"{shlex.join(self._srun(self.job, 'NODE'))}   # on each node"]
 
     def reach(self) -> list[Host]:
-        """Start a step on each node of the allocation, or on as many as were asked for."""
+        """Start a step on each node of the allocation, or on as many as requested."""
         nodes = slurm.nodes_of(self.job)
         self._note_limit()
         wanted = self._asked.nodes or len(nodes)

@@ -13,7 +13,7 @@ from rankbook.errors import ClusterError
 __all__ = ["SSHLauncher"]
 
 _OPTIONS = ("-T", "-x", "-oBatchMode=yes", "-oConnectTimeout=3", "-oConnectionAttempts=1")
-"""No terminal, no question that nobody could answer, and no long wait for a host that is off."""
+"""No terminal, no interactive questions, and no long wait for a host that is off."""
 
 _HINTS = {
     "Host key verification failed": "run `ssh {host}` once in a terminal to accept its key",
@@ -28,7 +28,7 @@ class SSHLauncher(HostsLauncher):
         hosts: Names, as ``ssh`` takes them, and how many engines each has.
         python: See :class:`HostsLauncher`.
         gpus: See :class:`HostsLauncher`.
-        address: Of this host, for the engines; empty: what the hosts see.
+        address: This host's address for the engines; empty: the one that the hosts see.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class SSHLauncher(HostsLauncher):
         return f"the engines on {', '.join(name for name, _ in self._seats)}"
 
     def preview(self) -> list[str]:
-        """The commands that are run, for a person to read."""
+        """The commands, for display."""
         return [shlex.join(self._command(name)) for name, _ in self._seats]
 
     def reach(self) -> list[Host]:
@@ -63,7 +63,7 @@ class SSHLauncher(HostsLauncher):
     def find_address(self) -> str:
         """The address from which the first host sees this one."""
         found = [seen_from(host.name, host.hello["client"]) for host in self.hosts]
-        # A host that is this one sees loopback, which serves only if all are.
+        # This host sees itself as loopback, which is right only if all hosts are this one.
         return next((address for address in found if not is_loopback(address)), found[0])
 
     def why_it_ended(self, host: Host) -> str:

@@ -1,8 +1,8 @@
 """ipyparallel's controller, for a local cluster: a process that runs this module.
 
 It ends when its stdin closes, so that it never outlives the notebook's kernel. Each line that it
-reads before is a command, as a JSON list of words, that it runs then: what ends on other hosts
-when the kernel was killed and cannot end it, a job, say.
+reads before is a command, as a JSON list of words, that it runs at that time: to end things on
+other hosts, such as a job, that a killed kernel cannot end.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ __all__ = ["Controller", "Queue", "main"]
 _PR_SET_PDEATHSIG = 1
 
 _PATIENCE = 20.0
-"""Seconds for a command that is run at the end."""
+"""Seconds for a command that runs at the end."""
 
 
 class Queue(ThreadMonitoredQueue):
     """A queue between client and engines, in a C++ thread.
 
-    ipyparallel's queues report each message to the hub. The hub discards what comes from the
-    control channel, on which all of ours travel, and uses the cores that client and engines want:
-    a trivial cell would take a tenth longer.
+    ipyparallel's queues report each message to the hub. The hub discards reports from the control
+    channel, which carries all our messages, but takes CPU time from client and engines: a trivial
+    cell would take a tenth longer.
     """
 
     def connect_mon(self, addr: str) -> None:
@@ -56,10 +56,10 @@ class Controller(IPController):
         """Choose a port, and reserve it until the controller listens on it.
 
         That is a tenth of a second later. When many clusters start at once, as in a class, another
-        one could take a port that was only looked up, and the queue without a port would go
-        unnoticed: engines would never answer.
+        one could take a port that is free but not reserved. The queue without a port would go
+        unnoticed, and engines would never answer.
         """
-        if sys.platform != "linux":  # elsewhere a reserved port cannot be listened on
+        if sys.platform != "linux":  # elsewhere the controller could not listen on a reserved port
             return int(super().next_port(pool_name))
         keeper = socket.socket()
         # As ZeroMQ does: two sockets with this option may share a port while one of them listens.
@@ -85,8 +85,8 @@ class Controller(IPController):
     def init_signal(self) -> None:
         """Handle signals in the loop, which they wake up.
 
-        A handler that Python calls itself waits until Python code runs again. A signal that arrives
-        as the loop goes to sleep would be handled when something else wakes it: in half a minute.
+        A plain Python handler runs only when Python code runs again. A signal that arrives just as
+        the loop goes to sleep would wait until something else wakes it: half a minute.
         """
         for signum in (signal.SIGINT, signal.SIGABRT, signal.SIGTERM):
             self.loop.asyncio_loop.add_signal_handler(signum, self.handle_signal, signum, None)

@@ -1,6 +1,6 @@
-"""Starting Python processes of ours that import nothing from the folder in which they start.
+"""Starting our own Python processes that import nothing from the folder in which they start.
 
-``python -m`` looks there first, so a file of a person's that is named like a standard module would
+``python -m`` looks there first, so a user's file that is named like a standard module would
 be imported in its place.
 """
 
@@ -18,6 +18,6 @@ _START = (
 
 
 def command(module: str) -> list[str]:
-    """The command line that runs a module of this package, wherever that lies."""
+    """The command line that runs a module of this package, wherever it is installed."""
     root = str(Path(__file__).parents[3])
     return [sys.executable, "-c", _START.format(root=root), module]

@@ -1,7 +1,7 @@
-"""A process from which engines are forked, seen from the notebook's kernel.
+"""The process that forks engines, seen from the notebook's kernel.
 
-This module imports next to nothing: that process is started first, and imports torch while this
-one imports ipyparallel.
+This module imports almost nothing: that process is started first, and imports torch while this one
+imports ipyparallel.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _GRACE = 5.0
 """Seconds for it to end its engines and itself; it gives its engines less."""
 
 _MOST = 65536
-"""Bytes that are read at once."""
+"""How many bytes are read at once."""
 
 LOCAL = tuple(isolated.command("rankbook.engine.starting.server"))
 
@@ -38,8 +38,8 @@ class WarmProcess:
     It ends when its stdin closes: by :meth:`close`, or with this process.
 
     Args:
-        command: What runs it.
-        env: Its environment; None: as it is here.
+        command: The command that runs it.
+        env: Its environment; None: this process's.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class WarmProcess:
             cwd=folders.here() or "/",  # the folder may be gone
             start_new_session=True,  # the terminal's Ctrl-C is the kernel's alone
         )
-        # Held forever by what closes stdout: a pipe must not be closed while another thread
-        # reads it. That is the thread that reads it, or close() where none does.
+        # Held forever by the thread that closes stdout: a pipe must not be closed while another
+        # thread reads it. That is the reading thread, or the one in close() if none reads.
         self._stdout_owner = threading.Lock()
         self._bell, self._ring = socket.socketpair()
         self._relays: queue.SimpleQueue[tuple[socket.socket, threading.Event]]
         self._relays = queue.SimpleQueue()
         self._relay: socket.socket | None = None
-        self.is_left = False  # to whom it was lent
+        self.is_left = False  # to the borrower
 
     def lines(self) -> Iterator[bytes]:
         """What it writes to its standard output, line by line, until it ends.
@@ -80,7 +80,7 @@ class WarmProcess:
                     yield from _lines(self._relay.fileno())
 
     def fds(self) -> tuple[int, int]:
-        """The descriptors by which it is told what to do, and says what it has done.
+        """The descriptors of its commands and of its events.
 
         Raises:
             OSError: It was closed.
@@ -93,20 +93,21 @@ class WarmProcess:
             raise BrokenPipeError from error
 
     def lend(self) -> socket.socket:
-        """Have another process read what this one writes, and alone.
+        """Have another process be the only reader of its output.
 
         Returns:
-            Where it passes that on. When all have closed it, it is read here again.
+            The descriptor to which the borrower passes it on. Once all have closed that, the output
+            is read here again.
 
         Raises:
-            OSError: It has ended, or nobody reads it here.
+            OSError: It has ended, or its output is not read here.
         """
         ours, theirs = socket.socketpair()
         is_lent = threading.Event()
         self._relays.put((ours, is_lent))
         try:
             self._ring.send(b"\0")
-        except OSError:  # nobody takes it
+        except OSError:  # the reader is gone
             ours.close()
             theirs.close()
             raise
@@ -116,7 +117,7 @@ class WarmProcess:
         return theirs
 
     def leave(self) -> None:
-        """Leave what is lent to the borrower for good: it does not end with this process."""
+        """Leave the lent process to the borrower, so that it does not end with this process."""
         self.is_left = True
         if self.process.stdin is not None:
             with suppress(OSError):
@@ -126,7 +127,7 @@ class WarmProcess:
                 self._relay.shutdown(socket.SHUT_RDWR)
 
     def tell(self, command: Mapping[str, Any]) -> None:
-        """Give it a command.
+        """Send it a command.
 
         Raises:
             OSError: It has ended.
@@ -149,7 +150,7 @@ class WarmProcess:
         return (self.errors() or ["it left no message"])[-1]
 
     def abandon(self) -> None:
-        """Kill what runs here: what is behind it does not answer. Its output ends by that."""
+        """Kill the process that runs here: the host behind it does not answer. Ends its output."""
         self.process.kill()
 
     def close(self) -> None:
@@ -170,10 +171,10 @@ class WarmProcess:
 
 
 def _lines(fd: int, bell: socket.socket | None = None) -> Generator[bytes, None, bool]:
-    """The lines that can be read at a descriptor.
+    """The lines that can be read from a descriptor.
 
     Returns:
-        Whether the bell has rung, at the end of a line; else there is nothing more to read.
+        Whether the bell rang, at the end of a line; otherwise there is nothing more to read.
     """
     rest = b""
     with selectors.DefaultSelector() as selector:

@@ -1,1 +1,1 @@
-"""Requests to engines, and what comes back."""
+"""Requests to engines, and their answers."""

@@ -1,4 +1,4 @@
-"""One request on its way, and what has come back of it."""
+"""One request in progress, and its answers so far."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Call", "Event"]
 
 @dataclass(frozen=True)
 class Event:
-    """Something an engine sent while a request ran."""
+    """An event that an engine sent during a request."""
 
     engine: int
     body: events.Event

@@ -31,7 +31,7 @@ from rankbook.models.requests import RemoteError, Request
 __all__ = ["Channel", "everyone", "op_of"]
 
 _POLL = 0.05
-"""Seconds after which a waiting caller looks around: at its deadline, for a lost controller."""
+"""Seconds between checks by a waiting caller of its deadline and of the controller."""
 
 
 class Channel:
@@ -54,11 +54,11 @@ class Channel:
         """Ask engines for one operation and return at once.
 
         Args:
-            requests: By engine id, what the engine is asked for; all of one class.
-            buffers: Bytes for every engine, beside the JSON.
+            requests: The request by engine id; all of one class.
+            buffers: Bytes for every engine, sent with the JSON.
 
         Returns:
-            The call, to be watched with :meth:`wait`.
+            The call, for :meth:`wait`.
 
         Raises:
             ClusterError: The controller is gone.
@@ -91,7 +91,7 @@ class Channel:
         """Wait for all answers, in Python that Ctrl-C interrupts.
 
         Args:
-            call: What to wait for.
+            call: The call to wait for.
             timeout: Seconds; None waits as long as it takes.
             on_event: Called here, in the caller's thread, with each event in order.
             on_pause: Called whenever no event is waiting; returns the seconds until its next call.
@@ -130,9 +130,9 @@ class Channel:
         Args:
             requests: By engine id; see :meth:`request`.
             timeout: Seconds for all of them; None waits as long as it takes.
-            again: Seconds after which engines that have not answered are asked once more; only for
-                requests that may be repeated. The controller drops a request to an engine that it
-                does not know yet.
+            again: Seconds after which engines that have not answered are asked again; only for
+                repeatable requests. The controller drops a request to an engine that it does not
+                know yet.
 
         Raises:
             RankbookError: The first failure, as the class the engine raised, or an
@@ -180,7 +180,7 @@ class Channel:
         return {engine for call, engine in asked if engine in call.pending}
 
     def know(self, engines: Mapping[int, str]) -> None:
-        """Route to engines that have reported ready themselves, by id their uuid.
+        """Route to engines that reported ready themselves; gives their uuid by id.
 
         The controller announces them later, at their second heartbeat.
         """
@@ -189,7 +189,7 @@ class Channel:
         self._wire.route(engines)
 
     def engine_gone(self, engine: int) -> None:
-        """Fail what was asked of an engine that has ended."""
+        """Fail the requests to an engine that has ended."""
         with self._lock:
             self._dead.add(engine)
             failed = [key for key, (_, asked) in self._calls.items() if asked == engine]
@@ -216,7 +216,7 @@ class Channel:
         key = incoming.request
         with self._lock:
             known = self._calls.pop(key, None) if incoming.is_reply else self._calls.get(key)
-        if known is None:  # it was forgotten
+        if known is None:  # the call was forgotten
             return
         call, engine = known
         if incoming.is_reply:
@@ -255,5 +255,5 @@ def everyone(engines: Iterable[int], request: Request) -> dict[int, Request]:
 
 
 def op_of(requests: Mapping[int, Request]) -> str:
-    """Name of the operation that engines are asked for; empty where there are no requests."""
+    """Name of the requested operation; empty if there are no requests."""
     return next((request.op for request in requests.values()), "")

@@ -1,4 +1,4 @@
-"""What passes between a channel and the wire below it; either side knows only this."""
+"""The messages between a channel and the wire below it, which know nothing else of each other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Outgoing:
     """A request to one engine."""
 
     id: str
-    """What its answers refer to; never used twice."""
+    """The id that its answers refer to; never used twice."""
     engine: int
     content: dict[str, Any]
     """As :data:`rankbook.protocol.REQUEST` says."""
@@ -54,7 +54,7 @@ class Wire(Protocol):
     """Sockets that reach the engines of one cluster."""
 
     lost: threading.Event
-    """Set when the controller is gone; nothing comes or goes any more."""
+    """Set when the controller is gone, after which no message is sent or received."""
 
     @property
     def engines(self) -> Collection[int]:
@@ -65,7 +65,7 @@ class Wire(Protocol):
         """The controller's address, as this process reaches it."""
 
     def subscribe(self, receive: Callable[[Notice], None]) -> None:
-        """Deliver what comes from now on, in its order, in a thread of the wire's own."""
+        """Deliver incoming messages from now on, in order, in a thread of the wire."""
 
     def send(self, messages: Sequence[Outgoing], buffers: Sequence[bytes] = ()) -> None:
         """Send requests, each with all buffers, and return at once.
@@ -74,7 +74,7 @@ class Wire(Protocol):
         """
 
     def route(self, engines: Mapping[int, str]) -> None:
-        """Reach engines, by id their uuid, before the controller announces them."""
+        """Reach engines, given as uuid by id, before the controller announces them."""
 
     def unregister(self, engine: int, after: float = 0.0) -> None:
         """Forget an engine that has ended, and tell the controller, before it misses heartbeats.

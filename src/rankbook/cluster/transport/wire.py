@@ -1,4 +1,4 @@
-"""The sockets of an ipyparallel client: what a channel sends and receives travels on them.
+"""The sockets of an ipyparallel client, which carry the messages of a channel.
 
 The one place that touches private parts of ``ipyparallel.Client`` (9.0 to 9.2), whose public API
 sends only its own message types. ``tests/unit/test_private_api.py`` lists them, and fails if one
@@ -24,7 +24,7 @@ __all__ = ["ClientWire"]
 
 
 class ClientWire:
-    """The wire of a client: our messages on its control socket, beside its own.
+    """The wire of a client: our messages on its control socket, along with its own.
 
     Implements :class:`rankbook.cluster.transport.messages.Wire`.
     """
@@ -37,14 +37,14 @@ class ClientWire:
         self._theirs = client._dispatch_single_reply
         self._receive: Callable[[Notice], None] = _drop
         self._loop.add_callback(self._watch)
-        # When the hub ends, the client would close itself, in an order that _unwatch forbids,
-        # and no waiting caller would learn of it.
+        # When the hub ends, the client would close itself, in an order that _unwatch must prevent,
+        # and waiting callers would not notice.
         client._notification_handlers["shutdown_notification"] = lambda _: self.lost.set()
 
     @property
     def engines(self) -> list[int]:
         """Ids of the engines that can be reached, ascending."""
-        # Not client.ids, which has an engine a moment before it can be routed to.
+        # Not client.ids, which lists an engine a moment before messages can reach it.
         return sorted(self._client._engines)
 
     @property
@@ -53,7 +53,7 @@ class ClientWire:
         return str(self._client._config["interface"]).rpartition("/")[2]
 
     def subscribe(self, receive: Callable[[Notice], None]) -> None:
-        """Deliver what comes from now on, in its order, in the client's I/O thread."""
+        """Deliver incoming messages from now on, in order, in the client's I/O thread."""
         self._receive = receive
         self._loop.add_callback(self._stream.on_recv, self._on_message, copy=False)
         self._client._registration_callbacks.append(self._on_registration)
@@ -73,9 +73,9 @@ class ClientWire:
         self._loop.add_callback(send)
 
     def route(self, engines: Mapping[int, str]) -> None:
-        """Reach engines, by id their uuid, before the controller announces them.
+        """Reach engines, given as uuid by id, before the controller announces them.
 
-        It does so at their second heartbeat.
+        The controller does so at their second heartbeat.
         """
         self._client._update_engines(dict(engines))
 
@@ -84,7 +84,9 @@ class ClientWire:
         content = {"id": engine}
 
         def tell() -> None:
-            if not self.lost.is_set():  # a message to a controller that is gone is kept forever
+            if (
+                not self.lost.is_set()
+            ):  # ZeroMQ would keep a message to a controller that is gone forever
                 query = self._client._query_stream
                 self._client.session.send(query, "unregistration_request", content)
 
@@ -93,7 +95,7 @@ class ClientWire:
                 self._loop.call_later(after, tell)
             else:
                 tell()
-            # The hub tells its clients only of engines that it had announced to them.
+            # The hub notifies clients only about engines that it announced to them.
             self._client._unregister_engine({"content": content})
 
         self._loop.add_callback(forget)
@@ -145,4 +147,4 @@ class ClientWire:
 
 
 def _drop(notice: Notice) -> None:
-    """Nobody has subscribed yet."""
+    """Drop a message: there is no subscriber yet."""

@@ -1,6 +1,6 @@
-"""The screen of a cell in the background, whose output stands below it whatever cell runs by then.
+"""The screen of a cell in the background: its output stays below it while other cells run.
 
-Streams and new displays belong to the cell that runs at the moment; a display that is there is
+Streams and new displays belong to the cell that runs at the moment; an existing display is
 found by its id. So such a cell begins with two, one for text and one for pictures, which grow.
 """
 
@@ -20,14 +20,13 @@ _LINES = 500
 """Lines that it keeps on screen."""
 
 _CHARACTERS = 4_000_000
-"""Of pictures that it keeps on screen: the display that has them is sent whole each time."""
+"""Size of the pictures that it keeps on screen: their display is sent whole each time."""
 
 
 class BackgroundScreen:
-    """Shows text in one display, and below it what is HTML or an image in another.
+    """Shows text in one display, and below it HTML and images in another.
 
-    What is neither, a widget for example, is a display of its own: below the cell that runs by
-    then.
+    Anything else, a widget for example, gets its own display, below the cell that runs by then.
     """
 
     can_clear = True
@@ -48,7 +47,7 @@ class BackgroundScreen:
         screen.show(self._bundle(), {}, self._rich, update=False)
 
     def write(self, name: str, text: str) -> None:
-        """Add text; standard output and error stand in one display, in their order."""
+        """Add text; standard output and error share one display, in their order."""
         del name
         lines = text.removesuffix("\n").split("\n")
         self._dropped += max(0, len(self._lines) + len(lines) - _LINES)
@@ -103,7 +102,7 @@ class BackgroundScreen:
         }
 
     def _leave_out(self) -> None:
-        """Forget the oldest pictures where they are too many; the latest stays in any case."""
+        """Drop the oldest pictures where there are too many; the latest always stays."""
         size = sum(len(html) + len(text) for html, text in self._pictures.values())
         while size > _CHARACTERS and len(self._pictures) > 1:
             html, text = self._pictures.pop(next(iter(self._pictures)))

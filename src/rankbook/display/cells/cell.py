@@ -22,7 +22,7 @@ _BAR_AFTER = 0.15
 """Seconds after which a line that rewrites itself, a progress bar, is shown as it is."""
 
 _OPEN_AFTER = 1.0
-"""The same for any other line without an end: its end mostly arrives within that."""
+"""The same for any other unfinished line, whose end mostly arrives within that."""
 
 _LONG = 1000
 """Characters beyond which a line that is rewritten is cut down to what is visible."""
@@ -45,7 +45,7 @@ class LiveOutput:
             screen: Where.
             ranks: Those that may print.
             clock: Seconds, monotonic.
-            mesh: By whose dimensions ranks are named, where that is possible.
+            mesh: Its dimensions name the ranks, where that is possible.
             named: Displays of earlier cells that this one may update.
         """
         self._screen = screen
@@ -113,7 +113,7 @@ class LiveOutput:
         self._page.draw(self._clock())
 
     def mismatch(self, found: Diagnosis) -> None:
-        """Show that ranks have called a collective differently, though nothing hung."""
+        """Show that ranks called a collective differently, though nothing hung."""
         bundle = {"text/plain": verdict.to_text(found), "text/html": verdict.to_html(found)}
         self._page.show(Display(bundle))
         self._page.draw(self._clock())
@@ -124,7 +124,7 @@ class LiveOutput:
         self._page.draw(self._clock())
 
     def ask(self, prompt: str, *, secret: bool) -> str:
-        """Ask the person; see :meth:`rankbook.sessions.cells.collecting.CellOutput.ask`."""
+        """Ask the user; see :meth:`rankbook.sessions.cells.collecting.CellOutput.ask`."""
         return self._screen.ask(prompt, secret=secret)
 
     def finish(self) -> None:
@@ -145,7 +145,7 @@ class LiveOutput:
                 self._have_cleared.update(ranks)
 
     def _show_results(self) -> None:
-        """Show values: first, in one display, those that are plain text."""
+        """Show values: plain text first, in one display."""
         self._page.begin(self._results)
         self._show_drawn()
         groups: dict[str, list[int]] = {}
@@ -164,7 +164,7 @@ class LiveOutput:
                 self._page.show(Display(bundle, self._results[ranks[0]].metadata), ranks)
 
     def _show_drawn(self) -> None:
-        """Show the values that are drawn, each rank having its part in one picture."""
+        """Show the values that are drawn, each rank's part in one picture."""
         held = {r: value.data[MIME] for r, value in self._results.items() if MIME in value.data}
         if held:
             by_rank = {rank: load(Held, told) for rank, told in sorted(held.items())}
@@ -175,7 +175,7 @@ class LiveOutput:
             del self._results[rank]
 
     def _show_open(self, now: float) -> float:
-        """Show lines that have no end yet; return the seconds until the next may be due."""
+        """Show unfinished lines; return the seconds until the next may be due."""
         wait = float("inf")
         for key, (text, since) in self._partial.items():
             patience = _BAR_AFTER if "\r" in text or key[0] in self._have_cleared else _OPEN_AFTER

@@ -1,4 +1,4 @@
-"""What stands on a page: lines of text, and displays."""
+"""The entries of a page: lines of text, and displays."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Key = tuple[int, str]
 """A rank and a stream."""
 
 _BLANK = re.compile(r"\s*(<pre[^>]*>\s*</pre>)?\s*")
-"""HTML of nothing."""
+"""HTML that shows nothing."""
 
 
 class Screen(Protocol):
     """Where output goes: a notebook, a terminal, a test."""
 
     can_clear: bool
-    """Whether something can be taken back."""
+    """Whether output can be taken back."""
 
     def write(self, name: str, text: str) -> None:
         """Append text to ``stdout`` or ``stderr``."""
@@ -40,48 +40,48 @@ class Screen(Protocol):
         """Show text that changes in place until it is final."""
 
     def clear(self, *, wait: bool) -> None:
-        """Take back everything; wait: when the next output comes."""
+        """Take back everything; with ``wait``, when the next output comes."""
 
     def ask(self, prompt: str, *, secret: bool) -> str:
-        """Ask the person for a line; PromptError where nobody can be asked."""
+        """Ask the user for a line; PromptError where nobody can be asked."""
 
 
 @dataclass(eq=False)
 class Entry:
-    """Something that stands on the page, and the ranks that it belongs to; without any it stays."""
+    """Something on the page, and the ranks that it belongs to; without any it stays."""
 
     ranks: set[int]
     place: tuple[int, ...] = ()
-    """By which it is sorted among the others."""
+    """The key that sorts it among the others."""
     is_drawn: bool = False
     is_gone: bool = False
     stream: str = ""
     """Of a line: ``stdout`` or ``stderr``."""
 
     def take_back(self, ranks: Collection[int]) -> bool:
-        """Take back what is of these ranks; return whether anything was."""
+        """Take back what belongs to these ranks; return whether anything did."""
         was = len(self.ranks)
         self.ranks.difference_update(ranks)
         return len(self.ranks) < was
 
     @property
     def size(self) -> int:
-        """Characters that it takes to show it."""
+        """How many characters it takes to show it."""
         raise NotImplementedError
 
     def draw(self, screen: Screen, mesh: NamedMesh | None) -> None:
-        """Show it, where it is no line, at the end of the screen.
+        """Show it, unless it is a line, at the end of the screen.
 
         Args:
             screen: Where.
-            mesh: By whose dimensions ranks are named, where that is possible.
+            mesh: Its dimensions name the ranks, where that is possible.
         """
         raise NotImplementedError
 
 
 @dataclass(eq=False)
 class Line(Entry):
-    """A line of a stream, which may have several lines that stand below each other."""
+    """A line of a stream; its text may have several lines."""
 
     text: str = ""
 
@@ -104,7 +104,7 @@ class Picture(Entry):
     display_id: str = ""
     caption_id: str = ""
     screen: Screen | None = None
-    """Where it stands: of a cell in the background, that is another one than a later cell's."""
+    """Where it is shown: a cell in the background has another screen than later cells."""
 
     @property
     def size(self) -> int:
@@ -113,7 +113,7 @@ class Picture(Entry):
 
     def draw(self, screen: Screen, mesh: NamedMesh | None) -> None:
         """See :meth:`Entry.draw`."""
-        # A front end takes what has a known name for an update of what had it before.
+        # A front end takes a display with a known name for an update of the earlier one.
         self.display_id, self.caption_id = uuid.uuid4().hex, uuid.uuid4().hex
         self.screen = screen
         if self.ranks and not self._is_blank:
@@ -122,7 +122,7 @@ class Picture(Entry):
 
     @property
     def _is_blank(self) -> bool:
-        """Whether it is an empty line, as rich shows one where something ends."""
+        """Whether it is an empty line, such as rich shows where something ends."""
         others = self.data.keys() - {"text/plain", "text/html"}
         is_blank = _BLANK.fullmatch(self.data.get("text/html", ""))
         return bool(is_blank) and not others and self.data.get("text/plain") == ""

@@ -24,13 +24,13 @@ _LONGEST_FOR_NOTICES = 0.4
 """The same for a notice: ranks that share few cores come to a warning some tenths apart."""
 
 SHORTEST = 0.001
-"""Patience at the least, seconds."""
+"""The least patience, seconds."""
 
 _NOTICEABLE = 0.008
-"""Seconds of waiting in vain that a person may notice; ranks in step differ by less."""
+"""Seconds of a vain wait that the user may notice; ranks in step differ by less."""
 
 _FLOOD = 256
-"""Items that may wait; beyond that none waits: there is too much to read anyway."""
+"""How many items may wait; with more, none waits: there is too much to read anyway."""
 
 
 class Item(NamedTuple):
@@ -139,8 +139,8 @@ class Merger:
     def _next(self) -> int:
         """The rank whose turn it is.
 
-        The oldest item comes first; but of items that came at about the same time, ranks being in
-        step, the n-th of every rank stand together, in the order of the ranks.
+        The oldest item comes first. But where items came at about the same time, because ranks are
+        in step, the n-th items of all ranks stay together, in the order of the ranks.
         """
         waiting = [(rank, queue) for rank, queue in self._queues.items() if queue.items]
         latest = min(queue.times[0] for _, queue in waiting) + LONGEST

@@ -1,7 +1,7 @@
 """What a cell shows, from top to bottom, as a notebook shows it; for each rank on its own.
 
-``clear_output`` of a rank takes back what that rank has shown: the rest is shown once more. Else
-text is added at the end, and displays are replaced where they stand.
+``clear_output`` of a rank takes back what that rank has shown: the rest is shown again. Otherwise
+text is added at the end, and displays are replaced in place.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from rankbook.models.meshes import NamedMesh
 __all__ = ["Named", "Page"]
 
 _REDRAW = 0.1
-"""Seconds between two redraws at the least."""
+"""The least seconds between two redraws."""
 
 _PER_SECOND = 1_000_000
-"""Characters that are shown once more in a second at most."""
+"""How many characters may be shown again in a second."""
 
 _MOST = 20_000
-"""Lines that can be shown once more; of more the latest."""
+"""How many lines, the latest ones, can be shown again."""
 
 _FRAME = 20
 """Outputs after ``clear_output`` that keep their places from frame to frame."""
 
 Named = dict[tuple[int, str], list[Picture]]
-"""Displays by rank and by the name that a cell gave them; later cells update them, too."""
+"""Displays by rank and by the name that a cell gave them; later cells may update them, too."""
 
 
 class Page:
@@ -43,7 +43,7 @@ class Page:
         Args:
             screen: Where it is shown.
             named: Displays of earlier cells, to which those of this cell are added.
-            mesh: By whose dimensions ranks are named, where that is possible.
+            mesh: Its dimensions name the ranks, where that is possible.
         """
         self._screen = screen
         self._named = named
@@ -65,14 +65,14 @@ class Page:
 
         Args:
             stream: ``stdout`` or ``stderr``.
-            text: The line; it may have several, which stand below each other.
-            ranks: Whose it is; none: the session's own.
+            text: The line; it may contain line breaks.
+            ranks: The ranks that printed it; none: the session.
         """
         self._close_region()
         self._add(Line(set(ranks), stream=stream, text=text))
 
     def show(self, display: Display, ranks: Collection[int] = ()) -> None:
-        """Show a display; one that is an update takes the place of that of its name."""
+        """Show a display; an update replaces the display of the same name."""
         if not display.update:
             self.begin(ranks)
         if display.display_id:
@@ -85,7 +85,7 @@ class Page:
         self._name(picture, display.display_id)
 
     def _replace(self, display: Display, ranks: set[int]) -> set[int]:
-        """Replace what has its name; return the ranks for which it is to be shown as well."""
+        """Replace the displays of its name; return the ranks that had none to replace."""
         left = set(ranks)
         named = {id(one): one for rank in ranks for one in self._of(rank, display)}
         for picture in named.values():
@@ -110,7 +110,7 @@ class Page:
             self._named[rank, name] = [*(one for one in known if rank in one.ranks), picture]
 
     def _split(self, picture: Picture, display: Display, ranks: set[int]) -> None:
-        """Give ranks a display of their own, beside the one that they had with others."""
+        """Give ranks their own display, besides the one that they shared with others."""
         own = Picture(set(ranks), picture.place, data=display.data, metadata=display.metadata)
         picture.ranks -= ranks
         self._name(own, display.display_id)
@@ -144,7 +144,7 @@ class Page:
         self._new.append(entry)
 
     def _turn(self, ranks: Collection[int]) -> int:
-        """The how many-th output since ``clear_output`` the next one of ranks is; 0: never."""
+        """The number that the ranks' next output has since ``clear_output``; 0: none was called."""
         if not self._turns:
             return 0
         cleared = [rank for rank in ranks if rank in self._turns]
@@ -153,7 +153,7 @@ class Page:
         return max((self._turns[rank] for rank in cleared), default=0)
 
     def _same_line(self, entry: Entry, turn: int) -> Line | None:
-        """The line of other ranks that says the same in its turn, however much earlier."""
+        """The equal line of other ranks with the same number, however much earlier."""
         if not isinstance(entry, Line) or not 0 < turn <= _FRAME:
             return None
         alike = (
@@ -164,10 +164,10 @@ class Page:
         others = (one for one in alike if not one.ranks & entry.ranks)
         return next((one for one in others if one.stream == entry.stream), None)
 
-    # -- lines without an end ----------------------------------------------------------------
+    # -- unfinished lines --------------------------------------------------------------------
 
     def is_due(self, now: float) -> bool:
-        """Whether it is time to show how far such lines have come."""
+        """Whether it is time to show how far unfinished lines have come."""
         return self._region is None or now >= self._next_bars
 
     def is_open(self, key: Key) -> bool:
@@ -175,7 +175,7 @@ class Page:
         return self._region is not None and key in self._region.open
 
     def put(self, key: Key, text: str) -> None:
-        """Show, or rewrite, the line of a rank and stream that has no end yet."""
+        """Show, or rewrite, the unfinished line of a rank and stream."""
         self.begin({key[0]})
         if self._region is None:
             self._region = Region({key[0]})
@@ -183,13 +183,13 @@ class Page:
         self._region.put(key, text)
 
     def end(self, key: Key, text: str) -> None:
-        """End such a line."""
+        """End an unfinished line."""
         self.put(key, text)
         assert self._region is not None  # noqa: S101 - put has made it
         del self._region.open[key]
 
     def _close_region(self) -> None:
-        """Once such lines have ended, what follows is shown below them."""
+        """Close the region once its lines have ended: what follows is shown below them."""
         if self._region is not None and not self._region.open:
             self._finish_region()
 
@@ -203,7 +203,7 @@ class Page:
     # -- taking back -------------------------------------------------------------------------
 
     def clear(self, ranks: Collection[int], *, wait: bool) -> None:
-        """Take back what ranks have shown; wait: when they show something else."""
+        """Take back what ranks have shown; with ``wait``, when they show something else."""
         if not self._screen.can_clear:
             return
         self._waiting.update(ranks)
@@ -231,10 +231,10 @@ class Page:
 
         Args:
             now: Seconds, by any monotonic clock.
-            is_last: Nothing is added any more.
+            is_last: Nothing more will be added.
 
         Returns:
-            Seconds until something is due that is not drawn yet; infinity: nothing is.
+            Seconds until something undrawn is due; infinity if nothing is.
         """
         if is_last:
             self._finish_region()
@@ -253,7 +253,7 @@ class Page:
         return self._next_bars - now
 
     def _begin_again(self) -> int:
-        """Empty the screen; return how many characters are to be shown once more."""
+        """Empty the screen; return how many characters are to be shown again."""
         self._is_stale = False
         self._screen.clear(wait=bool(self._entries))
         self._new = list(self._entries)
@@ -265,7 +265,7 @@ class Page:
         new, self._new = [entry for entry in self._new if not entry.is_gone], []
         for stream, group in groupby(new, attrgetter("stream")):
             entries = list(group)
-            if stream:  # in one piece: a flood has many
+            if stream:  # in one piece: a flood has many lines
                 lines = [entry.shown(self._mesh) for entry in entries if isinstance(entry, Line)]
                 self._screen.write(stream, "\n".join(lines) + "\n")
             for entry in entries:
@@ -276,14 +276,14 @@ class Page:
             self._leave_out()
 
     def _settle(self) -> None:
-        """Keep of the displays only what it takes to replace them later."""
+        """Keep only what is needed to replace the displays later."""
         for entry in self._entries:
             if isinstance(entry, Picture):
                 entry.data, entry.metadata = {}, {}
         self._entries = []
 
     def _leave_out(self) -> None:
-        """Forget the oldest lines, which can then not be shown once more."""
+        """Drop the oldest lines, which then cannot be shown again."""
         lines = [entry for entry in self._entries if entry.stream][:-_MOST]
         self._left_out += len(lines) - bool(self._left_out)
         for line in lines:

@@ -61,7 +61,7 @@ class Region(Entry):
         self.draw_again(screen, mesh)
 
     def draw_again(self, screen: Screen, mesh: NamedMesh | None) -> None:
-        """Show it where it stands, if it has changed or is final."""
+        """Show it in place, if it has changed or is final."""
         text = self.text(mesh)
         if text != self.drawn or self.is_final:
             first = self.drawn is None

@@ -28,7 +28,7 @@ _STREAM_BUDGET = 2_000_000
 """Characters that streams may carry in that time; the server's limit is 3,000,000 bytes."""
 
 _PIECE = 200_000
-"""Characters of one message at most: front ends draw several of those quicker than a large one."""
+"""The longest message, characters: front ends draw several of those faster than a large one."""
 
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -80,7 +80,7 @@ class NotebookScreen:
         publish_display_data(data, metadata, transient={"display_id": display_id}, update=update)
 
     def redraw(self, text: str, display_id: str, *, first: bool, final: bool) -> None:
-        """Show text in a display of its own that is replaced by the next."""
+        """Show text in its own display; the next text replaces it."""
         del final
         self.show({"text/plain": text}, {}, display_id, update=not first)
 
@@ -126,7 +126,7 @@ class TerminalScreen:
 
 
 def _ask(prompt: str, *, secret: bool) -> str:
-    """Ask with Python's own functions, in whose place a kernel puts its own.
+    """Ask with Python's own functions, which a kernel replaces by its own.
 
     Raises:
         PromptError: The front end cannot ask.
@@ -145,19 +145,19 @@ def _ask(prompt: str, *, secret: bool) -> str:
 def _wait_for_model(model_id: str) -> None:
     """Wait until the widget that a rank made is known here.
 
-    ipyparallel relays the message that makes the widget and the display that shows it by different
-    ways, and a front end that gets the display first shows an error.
+    ipyparallel relays the message that makes the widget and the display that shows it on different
+    channels, and a front end that gets the display first shows an error.
     """
     manager = getattr(getattr(get_ipython(), "kernel", None), "comm_manager", None)
     deadline = time.monotonic() + _MODEL_TIMEOUT
     while manager is not None and model_id not in manager.comms:
         if time.monotonic() > deadline:
-            return  # the front end will report that it has no such widget, which is true then
+            return  # the front end then reports, correctly, that it has no such widget
         time.sleep(0.005)
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Cut a long text where a line ends, at the latest after ``_PIECE`` characters or one line."""
+    """Cut a long text at line ends, into pieces of at most ``_PIECE`` characters or one line."""
     while len(text) > _PIECE:
         end = text.rfind("\n", 0, _PIECE) + 1 or text.find("\n") + 1 or len(text)
         yield text[:end]

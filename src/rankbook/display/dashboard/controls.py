@@ -80,7 +80,7 @@ _BESIDE = Control(
     "Show the dashboard in a panel of its own, which stays when the notebook scrolls",
     "M2 3h12v10H2zM3.5 4.5v7H8v-7zM9.5 4.5v7h3v-7z",
 )
-"""Of the page alone, where it is JupyterLab's: no kernel can open a panel."""
+"""Offered by the page alone, in JupyterLab: a kernel cannot open a panel."""
 
 _AT_REST = frozenset({"idle", "gone", "left"})
 """States of ranks on which there is nothing to interrupt."""
@@ -89,13 +89,13 @@ _AT_REST = frozenset({"idle", "gone", "left"})
 def to_html(
     snapshot: Snapshot, backends: Sequence[str], timeout_minutes: float, *, closed: bool
 ) -> str:
-    """Render them; what there is nothing to do for is off.
+    """Render them; a button with nothing to do is off.
 
     Args:
         snapshot: The session.
-        backends: Those to choose from.
+        backends: The choices.
         timeout_minutes: Of the present group.
-        closed: Whether the session is shut down: then all are off.
+        closed: Whether the session is shut down, which turns all of them off.
     """
     idle = _idle(snapshot)
     initialise, *others = CONTROLS
@@ -109,7 +109,7 @@ def to_html(
 
 
 def _idle(snapshot: Snapshot) -> dict[str, str]:
-    """By action for which there is nothing to do, why."""
+    """Why there is nothing to do, by action."""
     ranks = [state for state in snapshot.states if state.info]
     off = {}
     if not snapshot.doing and all(state.state in _AT_REST for state in ranks):
@@ -144,7 +144,7 @@ def _form(
 
 
 def _button(control: Control, *, closed: bool, why_off: str | None = None) -> str:
-    """One that is off only for now keeps the focus: it says so, and the page ignores its clicks."""
+    """A button that is off for now keeps the focus: it says so, and the page ignores its clicks."""
     off = " disabled" if closed else ' aria-disabled="true"' if why_off else ""
     title = f"{control.help} ({why_off})" if why_off else control.help
     return (

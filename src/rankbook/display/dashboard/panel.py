@@ -31,7 +31,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Answer:
-    """What *Why?* or *Stacks* has found; it stays until it is closed."""
+    """The answer to *Why?* or *Stacks*; it stays until it is closed."""
 
     title: str
     html: str
@@ -51,7 +51,7 @@ class Panel:
     closed: bool = False
     """Whether the session is shut down: its buttons are disabled then."""
     times: Times = field(default_factory=Times)
-    """How the time of the last cell divides on each rank."""
+    """How each rank spent the time of the last cell."""
 
 
 def to_html(panel: Panel) -> str:
@@ -73,7 +73,7 @@ def to_html(panel: Panel) -> str:
 
 
 def _times(panel: Panel) -> Times:
-    """The times of the last cell; none in a hang, where the lines of the present one need room."""
+    """The times of the last cell; none in a hang, where the lines of this cell need the room."""
     return Times() if panel.snapshot.hangs else panel.times
 
 
@@ -108,7 +108,7 @@ def _words(snapshot: Snapshot) -> str:
 
 
 def _announcement(panel: Panel) -> str:
-    """The health for a screen reader: only what is worth an interruption."""
+    """The health for a screen reader: only what justifies an interruption."""
     level, verdict = _level(panel), panel.snapshot.verdict
     if level == "busy":
         words = "busy"
@@ -120,7 +120,7 @@ def _announcement(panel: Panel) -> str:
 
 
 def _limit(snapshot: Snapshot) -> str:
-    """The time that is left of a job, in red for its last minutes and after; empty without one."""
+    """The time that a job has left, red in its last minutes and after; empty without a job."""
     if not (words := limit_in_words(snapshot)):
         return ""
     kind = "rb-error" if snapshot.ended or snapshot.ends_in <= _SOON else "rb-limit"
@@ -152,7 +152,7 @@ def _header(panel: Panel) -> str:
 
 
 def _phrases(words: str) -> str:
-    """Words as HTML whose lines break between phrases."""
+    """Words as HTML that breaks lines between phrases."""
     return f"<span>{escape(words).replace(' · ', ' ·</span> <span>')}</span>"
 
 
@@ -167,7 +167,7 @@ def _message(message: Message | None) -> str:
 
 
 def _age(since: float) -> str:
-    """Where the page says how long ago that was; not read out each time that it changes."""
+    """Where the page says how long ago that was; screen readers do not read its changes."""
     return f'<span class="rb-age" data-since="{since:.1f}"></span>' if since else ""
 
 

@@ -38,11 +38,11 @@ __all__ = [
 ]
 
 _SEEN = 10
-"""Per cent of something from which a bar says more than its figure."""
+"""The percentage from which a bar says more than its figure."""
 
 
 def place(state: Look, mesh: NamedMesh | None) -> str:
-    """Where it stands in the mesh: ``dp=1 tp=0``."""
+    """Its place in the mesh: ``dp=1 tp=0``."""
     return escape(mesh.place(state.info.rank)) if mesh and state.info else ""
 
 
@@ -52,12 +52,12 @@ def call(name: str) -> str:
 
 
 def line(text: str) -> str:
-    """The line of the cell where it stands."""
+    """The line of the cell where it is."""
     return f'<code class="rb-line" title="{escape(text)}">{escape(text)}</code>' if text else ""
 
 
 def whole_error(state: Look) -> str:
-    """All of its last error."""
+    """The whole text of its last error."""
     return f'<p class="rb-whole">{escape(whole(state.last_error))}</p>' if state.last_error else ""
 
 
@@ -66,7 +66,7 @@ def details(state: Look, changing: Mapping[str, str] | None = None) -> str:
 
     Args:
         state: The rank.
-        changing: By name, as HTML, what is told before.
+        changing: By name, as HTML, what is shown before that.
     """
     info = state.info
     facts = {
@@ -92,12 +92,12 @@ def details(state: Look, changing: Mapping[str, str] | None = None) -> str:
 
 
 def _class(fact: str) -> str:
-    """Of the one that is looked up by who debugs a process."""
+    """The class of the fact that is needed to debug a process."""
     return ' class="rb-pid"' if fact == "pid" else ""
 
 
 def _restart(state: Look) -> str:
-    """Also for a rank that lives and does not let go."""
+    """The button for a new process, also for a live rank that does not let go."""
     if state.info is None or state.state == "left":
         return ""
     return (
@@ -116,7 +116,7 @@ def activity(state: Look) -> tuple[str, str]:
 
 
 def memory(state: Look) -> str:
-    """Its memory on the host, of how much, and as a bar where there is one to be seen."""
+    """Its memory on the host, out of how much, and as a bar where one would be visible."""
     if not state.memory:
         return ""
     of = f" of {size(state.memory_total)}" if state.memory_total else ""

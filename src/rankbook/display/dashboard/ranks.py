@@ -1,7 +1,7 @@
 """The ranks of a dashboard as HTML: a row for each of a few, a tile for each of many.
 
-Classes only: the style is in ``widgets/page/dashboard.css``. The HTML has everything, also what a
-row or tile shows only when it is open, so that no click needs the kernel.
+Classes only: the style is in ``widgets/page/dashboard.css``. The HTML includes what a row or tile
+shows only when it is open, so that no click needs the kernel.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rankbook.models.meshes import NamedMesh
 __all__ = ["ROWS", "to_html"]
 
 ROWS = 16
-"""Up to so many engines are shown as rows."""
+"""The most engines that are shown as rows."""
 
 _Column = tuple[str, Callable[[Look], str]]
 
@@ -32,8 +32,8 @@ def to_html(
 
     Args:
         states: As a snapshot has them.
-        mesh: Where the ranks stand, if their dimensions have names.
-        spent: How the time of the last cell divides on each rank.
+        mesh: The mesh of the ranks, if its dimensions have names.
+        spent: How each rank spent the time of the last cell.
     """
     if not states:
         return ""
@@ -64,7 +64,7 @@ def _row(state: Look, columns: Sequence[_Column]) -> str:
 
 
 def _columns(states: Sequence[Look], mesh: NamedMesh | None, spent: Times) -> list[_Column]:
-    """What changes; what never does stands in the details of a row."""
+    """What changes; the details of a row show what never does."""
     columns: list[_Column] = [("rank", lambda s: escape(rank_name(s)))]
     if mesh:
         columns.append(("place", lambda s: parts.place(s, mesh)))
@@ -90,7 +90,7 @@ def _state(state: Look) -> str:
 
 
 def _error(state: Look) -> str:
-    """The error in a line; where that is not all of it, it opens."""
+    """The error in a line; a longer one opens."""
     line = escape(short(state.last_error))
     if short(state.last_error) == state.last_error:
         return f'<span class="rb-error">{line}</span>' if line else ""
@@ -105,12 +105,12 @@ def _time(state: Look, spent: Times) -> str:
 
 
 def _host(state: Look) -> str:
-    """Its host, whose name the style sheet cuts: those of clouds are long."""
+    """Its host; the style sheet cuts the name, which is long in clouds."""
     name = escape(state.host)
     return f'<span class="rb-name" title="{name}">{name}</span>' if name else ""
 
 
 def _details(state: Look) -> str:
-    """They open in the browser, without the kernel."""
+    """The details of a rank; they open in the browser, without the kernel."""
     name = f"pid {state.pid}" if state.pid else f"engine {state.engine}"
     return f'<details class="rb-facts-of"><summary>{name}</summary>{parts.details(state)}</details>'

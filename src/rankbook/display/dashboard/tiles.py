@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["to_html"]
 
 _DENSE = 128
-"""Beyond so many a tile is only a number and a mark, until it is opened."""
+"""With more ranks, a tile is only a number and a mark until it is opened."""
 
 
 def to_html(states: Sequence[Look], mesh: NamedMesh | None, shares: Mapping[int, Share]) -> str:

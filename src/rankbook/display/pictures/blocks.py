@@ -1,4 +1,4 @@
-"""What every picture consists of: cells in blocks, blocks in rows. No colours and no sizes."""
+"""The parts of every picture: cells in blocks, blocks in rows. No colours and no sizes."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Block:
     note: str = ""
     """Below the cells."""
     sides: tuple[str, ...] = ()
-    """A name before each row; empty: none."""
+    """A name before each row, if any."""
     tops: tuple[str, ...] = ()
-    """A name above each column; empty: none."""
+    """A name above each column, if any."""
 
 
 @dataclass(frozen=True)

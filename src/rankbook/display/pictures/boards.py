@@ -80,7 +80,7 @@ def _of_parts(name: str, parts: Mapping[int, Part], mesh: NamedMesh | None) -> I
 
 
 def _plain(path: str, parts: Mapping[int, Part]) -> Iterable[tuple[list[int], str]]:
-    """Of what is no tensor and no mesh: ranks, and a line about them."""
+    """For what is neither a tensor nor a mesh: ranks, and a line about them."""
     alike: dict[str, list[int]] = {}
     for rank, part in parts.items():
         if part.mesh is None and part.values is None:

@@ -1,4 +1,4 @@
-"""The calls of a cell, each with what every rank put in, and what it got."""
+"""The calls of a cell, each with the input and output of every rank."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from rankbook.words import in_words, plural
 __all__ = ["exchange_boards"]
 
 _MOST = 12
-"""Calls that are drawn."""
+"""How many calls are drawn."""
 
 _RANKS = 16
-"""Ranks of a call that are drawn."""
+"""How many ranks of a call are drawn."""
 
 _OneCall: TypeAlias = Mapping[int, Exchange]
 """By rank, its part in one call."""
@@ -77,7 +77,7 @@ def _name(exchange: Exchange) -> str:
 
 
 def _notes(parts: _OneCall, mesh: NamedMesh | None) -> Iterable[str]:
-    """Where it was called, and what is not as it should be."""
+    """Where it was called, and what is wrong with it."""
     first = parts[min(parts)].call
     if lines := [line for line in dict.fromkeys(one.call.line for one in parts.values()) if line]:
         yield f"at {' and '.join(lines)}"

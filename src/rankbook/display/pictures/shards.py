@@ -19,23 +19,23 @@ _Parts: TypeAlias = Mapping[int, Part]
 """By rank, what it holds of one DTensor."""
 
 _Areas: TypeAlias = dict[tuple[tuple[int, ...], str], list[int]]
-"""By where an area begins, and a hash of its numbers, the ranks that hold it."""
+"""The ranks that hold an area, by where it begins and a hash of its numbers."""
 
 _BLOCKS = 16
-"""Areas that are drawn at most."""
+"""The most areas that are drawn."""
 
 
 _MESHES = 8
-"""Meshes whose DTensors are drawn at most."""
+"""The most meshes whose DTensors are drawn."""
 
 
 def shard_boards(name: str, parts: _Parts) -> list[Board]:
     """A DTensor, or those of several meshes: which rank holds which part.
 
-    Under tensor parallelism each row of a mesh of two dimensions has a DTensor of its own.
+    With tensor parallelism each row of a mesh of two dimensions has its own DTensor.
 
     Args:
-        name: Of the value; empty: it has none.
+        name: Name of the value, empty if it has none.
         parts: By rank, what it holds.
     """
     outside = [rank for rank, part in parts.items() if not _both(part)[0].coordinate]
@@ -69,7 +69,7 @@ def _are_apart(meshes: Iterable[Collection[int]]) -> bool:
 
 
 def _content(part: Part) -> tuple[Shard, str] | Part:
-    """What a part has in common with those of other meshes that hold the same."""
+    """What is equal in the parts of meshes that hold the same."""
     shard, values = _both(part)
     if not values.digest or len(shard.offset) != len(shard.shape):
         return part
@@ -114,7 +114,7 @@ def _board(name: str, parts: _Parts) -> Board:
 
 
 def _by_area(parts: _Parts, areas: _Areas, mesh: NamedMesh | None) -> tuple[tuple[Block, ...], ...]:
-    """The parts where they lie in the whole."""
+    """The parts, in their places in the whole."""
     largest = largest_of(_both(part)[1] for part in parts.values())
     lines: dict[tuple[int, ...], list[Block]] = {}
     for (offset, _), ranks in sorted(areas.items(), key=_first)[:_BLOCKS]:
@@ -127,7 +127,7 @@ def _by_area(parts: _Parts, areas: _Areas, mesh: NamedMesh | None) -> tuple[tupl
 
 
 def _first(area: tuple[tuple[tuple[int, ...], str], list[int]]) -> tuple[object, ...]:
-    """By where an area begins, and then by who holds it."""
+    """A sort key: where an area begins, then which ranks hold it."""
     return area[0][0], area[1]
 
 
@@ -152,7 +152,7 @@ def _both(part: Part) -> tuple[Shard, Values]:
 
 
 def _areas(parts: _Parts) -> _Areas:
-    """The ranks that hold each area, by its begin and its numbers; none if that is unknown."""
+    """The ranks that hold each area, by its start and its numbers; none if that is unknown."""
     found: _Areas = {}
     for rank, part in parts.items():
         shard, values = _both(part)

@@ -1,4 +1,4 @@
-"""A board as a picture, for light and dark pages, that needs nothing but a browser."""
+"""A board as a picture for light and dark pages; it needs nothing but a browser."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rankbook.display.pictures.text import to_text
 __all__ = ["to_html"]
 
 _WIDTH = 880
-"""Pixels of a row of blocks at most, unless one block is wider."""
+"""The widest row of blocks, pixels, unless one block is wider."""
 
 _GAP = 18
 _LINE = 17
@@ -24,7 +24,7 @@ _CELL = 24
 """Height of a cell with a number."""
 
 _POOLED = 9
-"""Side of a cell without one."""
+"""Side of a cell without a number."""
 
 _CHARACTER = 7.3
 """Width of one of the font's characters at 12 pixels."""
@@ -33,7 +33,7 @@ _MORE, _LESS, _ODD = "#3b82f6", "#d97706", "#e5383b"
 """Colours of numbers above 0, below 0, and of NaN; a low opacity keeps text legible."""
 
 _FRAME = "#8b929c"
-"""Of the edges of cells, in light and dark."""
+"""Colour of the edges of cells, in light and dark."""
 
 _MARGIN = 8
 
@@ -149,7 +149,7 @@ def _text(text: str, x: float, y: float, *, anchor: str = "middle", quiet: bool 
 
 
 def _aligned(rows: list[list[_Drawn]]) -> list[list[_Drawn]]:
-    """Rows of equally many blocks, each as wide as the others in its column."""
+    """Rows with equal numbers of blocks, each as wide as the others in its column."""
     if len({len(row) for row in rows}) != 1:
         return rows
     widths = [max(drawn.width for drawn in column) for column in zip(*rows, strict=True)]

@@ -16,10 +16,10 @@ from rankbook.words import in_words, plural
 __all__ = ["arranged", "block_of", "in_figures", "largest_of", "tensor_board", "titled"]
 
 _SEPARATE = 8
-"""Up to so many ranks have a block each; of more, those that hold the same share one."""
+"""The most ranks with a block each; of more, ranks that hold the same share one."""
 
 _BLOCKS = 16
-"""Blocks of a board at most."""
+"""The most blocks of a board."""
 
 
 def tensor_board(name: str, parts: Mapping[int, Part], mesh: NamedMesh | None) -> Board:
@@ -47,7 +47,7 @@ def tensor_board(name: str, parts: Mapping[int, Part], mesh: NamedMesh | None) -
 
 
 def _shared(values: Mapping[int, Values]) -> list[tuple[tuple[int, ...], Values]]:
-    """The ranks of each block, and what it shows: the same on all ranks is shown once."""
+    """The ranks of each block, and what it shows: what all ranks have is shown once."""
     if len(values) <= _SEPARATE and len(set(map(_without_place, values.values()))) > 1:
         return [((rank,), one) for rank, one in values.items()]
     alike: dict[Values, list[int]] = {}
@@ -63,7 +63,7 @@ def _without_place(values: Values) -> Values:
 def arranged(
     blocks: Mapping[tuple[int, ...], Block], mesh: NamedMesh | None
 ) -> tuple[tuple[Block, ...], ...]:
-    """Blocks in a row; where each rank of a mesh has one, in the rows of the mesh."""
+    """Blocks in one row, or in the rows of the mesh where each of its ranks has one."""
     flat = tuple(blocks.values())
     if len(flat) > _BLOCKS:
         rest = f"… and {plural(len(flat) - _BLOCKS, 'other')}"
@@ -120,12 +120,12 @@ def _sides(values: Values) -> tuple[str, ...]:
 
 
 def titled(name: str) -> str:
-    """The begin of a title: the name, if there is one."""
+    """The start of a title: the name, if there is one."""
     return f"{name}: " if name else ""
 
 
 def largest_of(values: Iterable[Values]) -> float:
-    """The largest finite number that any of them tells, without its sign; never 0."""
+    """The largest absolute value among their finite numbers; never 0."""
     sizes = [
         abs(number) for one in values for text in one.cells if (number := _size(text)) is not None
     ]
@@ -138,7 +138,7 @@ def _weight(text: str, largest: float) -> float | None:
 
 
 def _size(text: str) -> float | None:
-    """A number as it counts for a colour; None: it is NaN or infinite."""
+    """The number that decides a colour; None if it is NaN or infinite."""
     if text in ("True", "False"):
         return float(text == "True")
     number = complex(text)

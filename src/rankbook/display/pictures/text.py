@@ -9,7 +9,7 @@ from rankbook.display.pictures.blocks import Block, Board
 __all__ = ["to_text"]
 
 _WIDTH = 100
-"""Columns of a line at most, where blocks stand side by side."""
+"""The widest line, characters, where blocks are side by side."""
 
 
 def to_text(board: Board) -> str:
@@ -23,7 +23,7 @@ def to_text(board: Board) -> str:
 
 
 def _lines(block: Block) -> list[str]:
-    """A block, all lines being equally long."""
+    """A block, padded so that all lines are equally long."""
     lines = [f"{block.title}  {block.place}".strip()]
     if block.is_pooled:
         lines.append("(many numbers)" if not block.note else "")
@@ -53,7 +53,7 @@ def _grid(block: Block) -> list[str]:
 
 
 def _aligned(rows: list[list[list[str]]]) -> list[list[list[str]]]:
-    """Rows of equally many blocks, each as wide as the others in its column."""
+    """Rows with equal numbers of blocks, each as wide as the others in its column."""
     if len({len(row) for row in rows}) != 1:
         return rows
     widths = [max(len(block[0]) for block in column) for column in zip(*rows, strict=True)]

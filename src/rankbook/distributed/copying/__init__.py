@@ -1,10 +1,10 @@
-"""Copying the variables of one rank to another that has taken a place in its process groups.
+"""Copying the variables of one rank to another that has joined its process groups.
 
 Everything is copied by value, in one pickle, so that an optimizer still refers to the parameters of
-its model (``pickling``). What belongs to a place among the ranks is that of the new place
-afterwards: process groups, device meshes, samplers (``places``). Wrappers are made again around
-what was copied, without a collective (``restoring``, ``sharding``). What is sharded comes without
-its values: they are in a checkpoint (``checkpoints``).
+its model (``pickling``). Objects that depend on the rank (process groups, device meshes, samplers)
+become those of the new rank (``places``). Wrappers are made again around the copies, without a
+collective (``restoring``, ``sharding``). Sharded objects come without their values, which a
+checkpoint has (``checkpoints``).
 """
 
 from rankbook.distributed.copying.digests import digest

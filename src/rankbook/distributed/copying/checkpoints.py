@@ -18,28 +18,28 @@ from rankbook.errors import InputError
 __all__ = ["load", "prefix_of"]
 
 _COUNTED = "state.0."
-"""What the keys of an optimizer's state begin with that counts its parameters."""
+"""How the keys of an optimizer's state begin where parameters go by number."""
 
 
 def load(
     path: str, namespace: Mapping[str, Any], new: Collection[int] = ()
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Load modules and optimizers in place; to be called on every rank.
+    """Load modules and optimizers in place; call it on every rank.
 
-    Their keys in the checkpoint are found by the names of the parameters, under the name of the
-    variable or, where there is but one such place, any other.
+    The names of the parameters lead to their keys in the checkpoint, under the variable's name or,
+    where only one other prefix fits, under that.
 
     Args:
         path: A folder that ``torch.distributed.checkpoint.save`` has made.
-        namespace: Has the modules and optimizers.
+        namespace: Contains the modules and optimizers.
         new: Ranks on which sharded ones have no values yet: what is not loaded there says so when
-            it is used.
+            used.
 
     Returns:
         The variables that were loaded, and those that the checkpoint does not have.
 
     Raises:
-        InputError: That is not a checkpoint.
+        InputError: The path is not a checkpoint.
     """
     keys = _keys(path)
     names = _names_everywhere(namespace)
@@ -48,7 +48,7 @@ def load(
     optimizers = {name: namespace[name] for name in names if name not in modules}
     known = [modules[name] for name in loaded]
     loaded += [n for n, one in optimizers.items() if _load_optimizer(path, keys, n, one, known)]
-    steps.begin()  # torch takes one where an optimizer has no state yet
+    steps.begin()  # torch takes a step where an optimizer has no state yet
     missing = tuple(name for name in names if name not in loaded)
     for name in missing if dist.get_rank() in new else ():
         stale.refuse_empty(name, namespace[name], path)
@@ -56,15 +56,15 @@ def load(
 
 
 def prefix_of(name: str, parts: Sequence[str], keys: Iterable[str]) -> str | None:
-    """What stands before the parts of a variable in the keys of a checkpoint.
+    """The prefix of a variable's parts in the keys of a checkpoint.
 
     Args:
-        name: Of the variable.
-        parts: What the keys end in, at least one.
+        name: The variable's name.
+        parts: The ends of its keys, at least one.
         keys: All keys.
 
     Returns:
-        None where there is none, or several of which none begins with the name.
+        The prefix; None if there is none, or several and none of them begins with the name.
     """
     keys = set(keys)
     first = parts[0]
@@ -87,7 +87,7 @@ def _keys(path: str) -> Mapping[str, Any]:
 
 
 def _names_everywhere(namespace: Mapping[str, Any]) -> list[str]:
-    """Modules and optimizers that every rank has, those apart that are parts of others."""
+    """Modules and optimizers that every rank has, without those that are parts of others."""
     kinds = (nn.Module, torch.optim.Optimizer)
     matching = {name: one for name, one in namespace.items() if isinstance(one, kinds)}
     modules = [one for one in matching.values() if isinstance(one, nn.Module)]
@@ -151,13 +151,13 @@ def _nested(prefix: str, state: Any) -> dict[str, Any]:
 
 
 def _counted_prefix(name: str, keys: Mapping[str, Any]) -> str | None:
-    """What stands before ``state.0.`` in the keys of an optimizer's own ``state_dict``."""
+    """The prefix of ``state.0.`` in the keys of an optimizer's own ``state_dict``."""
     found = {
         key[: key.index(_COUNTED)]
         for key in keys
         if key.startswith(_COUNTED) or f".{_COUNTED}" in key
     }
-    # The state of a module's first part is named like this, too: it has weights.
+    # The first part of a module may have such keys, too: those name weights.
     own = [one for one in sorted(found) if one.startswith(f"{name}.")]
     whole = own or sorted(found)
     is_one = len(whole) == 1 and any(key.startswith(f"{whole[0]}param_groups") for key in keys)
@@ -169,7 +169,7 @@ def _counted_prefix(name: str, keys: Mapping[str, Any]) -> str | None:
 
 
 def _load_counted(path: str, keys: Mapping[str, Any], prefix: str, optimizer: Any) -> None:
-    """Load what an optimizer's own ``state_dict`` was; every rank reads all of it."""
+    """Load an optimizer's own ``state_dict``; every rank reads all of it."""
     of = import_module("torch.distributed.checkpoint")
     flat = {key: _blank(kept) for key, kept in keys.items() if key.startswith(prefix)}
     of.load(flat, checkpoint_id=path, no_dist=True)
@@ -187,7 +187,7 @@ def _load_counted(path: str, keys: Mapping[str, Any], prefix: str, optimizer: An
 
 
 def _blank(kept: Any) -> Any:
-    """What a part of a checkpoint is loaded into."""
+    """An empty value into which a part of a checkpoint is loaded."""
     if hasattr(kept, "properties"):
         return torch.empty(kept.size, dtype=kept.properties.dtype)
     return None

@@ -13,33 +13,33 @@ from torch import nn
 __all__ = ["digest"]
 
 _MANY = 1000
-"""Items of a collection that are looked at."""
+"""How many items of a collection count."""
 
 _DEEP = 4
-"""Collections within each other that are looked at."""
+"""How many levels of nested collections count."""
 
 _LARGE = 1 << 20
-"""Elements of a tensor that are looked at; of a larger one so many, evenly spread."""
+"""How many elements of a tensor count, evenly spread in a larger one."""
 
 
 def digest(value: Any) -> str:
-    """A short text that is the same for values that are equal; empty where that is not known.
+    """A short text that is equal for equal values; empty where equality is unknown.
 
     Args:
-        value: A number, text, tensor, module, optimizer, or a collection of such.
+        value: A number, text, tensor, module, optimizer, or a collection of these.
     """
     parts = _parts(value, 0)
     return "" if parts is None else f"{zlib.crc32(repr(parts).encode()):08x}"
 
 
 def _parts(value: Any, depth: int) -> Any:
-    """What a digest is made of; None where that is not known."""
+    """The parts that make a digest; None where they are unknown."""
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
         return repr(value)
     if isinstance(value, torch.Tensor):
         return _tensor(value)
     if isinstance(value, nn.Module):
-        # Buffers, as of a BatchNorm, differ from rank to rank while all is well.
+        # Buffers, such as a BatchNorm's, rightly differ from rank to rank.
         return _parts([parameter.detach() for parameter in value.parameters()], depth)
     if isinstance(value, torch.optim.Optimizer):
         return _parts([*value.state.values()], depth)

@@ -35,22 +35,22 @@ _STAYS = {
     _BaseDataLoaderIter: "a loop over a loader that has begun",
     dist.Work: "a collective that is under way",
 }
-"""By type, what a variable is that belongs to the process that has it."""
+"""By type, the description of a variable that cannot leave its process."""
 
 
 @dataclass(frozen=True)
 class Copied:
-    """Variables on their way."""
+    """Pickled variables."""
 
     data: bytes
     names: tuple[str, ...]
     """In the order of the pickle."""
     left: Mapping[str, str]
-    """By name of those that cannot be copied, the reason."""
+    """By name of a variable that cannot be copied, the reason."""
 
 
 class _Left(Exception):  # noqa: N818 - no error: a reason
-    """Why something cannot be copied."""
+    """The reason why something cannot be copied."""
 
 
 def dump(
@@ -63,9 +63,9 @@ def dump(
     """Pickle variables.
 
     Args:
-        namespace: Has them.
-        names: Of the variables.
-        defined: Names of functions and classes that are defined where the pickle goes, too.
+        namespace: Contains the variables.
+        names: Names of the variables.
+        defined: Names of functions and classes that the receiving rank also defines.
         with_shards: Whether sharded modules and optimizers are copied, without their values.
     """
     left: dict[str, str] = {}
@@ -80,11 +80,11 @@ def dump(
                 break
         else:
             return Copied(buffer.getvalue(), tuple(names), left)
-        names.remove(name)  # and begin again: others may refer to what was pickled halfway
+        names.remove(name)  # start over: others may refer to what was pickled halfway
 
 
 def _try(pickler: _Pickler, value: Any) -> str:
-    """Pickle a value; return why it cannot be, empty if it can."""
+    """Pickle a value; return why that fails, empty if it does not."""
     try:
         pickler.dump(value)
     except _Left as reason:
@@ -97,7 +97,7 @@ def _try(pickler: _Pickler, value: Any) -> str:
 
 
 class _Pickler(cloudpickle.Pickler):
-    """Has process groups, and what holds them, travel by what they are made of."""
+    """Pickles process groups, and objects that hold them, as descriptions."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class _Pickler(cloudpickle.Pickler):
         self._shards = sharding.shards()
 
     def reducer_override(self, obj: Any) -> Any:
-        """How an object is taken apart; called for all but Python's own simple types."""
+        """How to reduce an object; called for all but Python's own simple types."""
         if isinstance(obj, (type, types.FunctionType)):
             return self._definition(obj)
         for kind, reason in _STAYS.items():
@@ -131,14 +131,14 @@ class _Pickler(cloudpickle.Pickler):
             return self._compression(obj)
         return super().reducer_override(obj)
 
-    # -- what is defined in cells ------------------------------------------------------------
+    # -- definitions of cells ----------------------------------------------------------------
 
     def _definition(self, obj: Any) -> Any:
         if obj.__module__ == "__main__" and self._named(obj.__qualname__) is obj:
             return restoring.named, (obj.__qualname__,)
         if isinstance(obj, types.FunctionType) and obj.__globals__ is self._namespace:
             make, (code, _, *more), state, *rest = self._dynamic_function_reduce(obj)
-            state[1]["__globals__"] = {}  # those of the rank that takes it
+            state[1]["__globals__"] = {}  # the receiving rank's
             return (restoring.function, (make, code, *more), state, *rest)
         return super().reducer_override(obj)
 
@@ -223,7 +223,7 @@ class _Pickler(cloudpickle.Pickler):
             made = sharding.reduce_zero(obj)
             return restoring.blank, (type(obj),), made, None, None, sharding.set_zero
         if "defaults" not in vars(obj):
-            # It wraps another optimizer, of which torch's __getstate__ takes what is in it.
+            # It wraps another optimizer; torch's __getstate__ takes the inner one's content.
             state = dict(vars(obj))
             return restoring.blank, (type(obj),), state, None, None, restoring.set_attributes
         # Its __getstate__ leaves out hooks, and what an optimizer like LBFGS keeps besides.
@@ -244,7 +244,7 @@ class _Pickler(cloudpickle.Pickler):
         return restoring.blank, (type(obj),), state, None, None, restoring.set_mesh
 
     def _compression(self, obj: Any) -> Any:
-        # Not by its __getstate__, which leaves the group out, for which it takes the default one.
+        # Not by its __getstate__, which leaves the group out and later takes the default one.
         state = {name: getattr(obj, name) for name in type(obj).__slots__}
         return restoring.blank, (type(obj),), state, None, None, restoring.set_attributes
 
@@ -277,6 +277,6 @@ _REDUCERS: Mapping[type, Any] = {
     DistributedSampler: _Pickler._sampler,
     DataLoader: _Pickler._loader,
 }
-"""By type, how it is taken apart; the first that fits."""
+"""By type, how to reduce it; the first match counts."""
 
 _POWER_SGD = "torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook"

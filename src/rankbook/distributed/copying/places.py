@@ -1,4 +1,4 @@
-"""What stands for the source's place among the ranks, in this rank's place."""
+"""Finding this rank's counterparts of the source rank's groups."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ _c10d: Any = import_module("torch.distributed.distributed_c10d")
 
 
 class _Source:
-    """The rank whose variables are loaded just now."""
+    """The rank whose variables are being loaded."""
 
     rank = 0
 
 
 @contextmanager
 def taking_the_place_of(rank: int) -> Iterator[None]:
-    """Within the block, what is loaded comes from this rank."""
+    """Within the block, loaded variables come from this rank."""
     _Source.rank = rank
     yield
 
 
 def source_rank() -> int:
-    """The rank whose variables are loaded just now."""
+    """The rank whose variables are being loaded."""
     return _Source.rank
 
 
 def group_here(name: str) -> str:
-    """The name of the group that is to this rank what a group is to the source.
+    """The name of this rank's counterpart of a group of the source.
 
     Args:
-        name: Of the source's group.
+        name: The name of the source's group.
 
     Raises:
         InputError: There is none.
@@ -57,7 +57,7 @@ def group_here(name: str) -> str:
 
 
 def group_named(name: str) -> Any:
-    """The process group of this rank that has a name.
+    """The process group of this rank with a name.
 
     Raises:
         InputError: There is none.
@@ -71,16 +71,16 @@ def group_named(name: str) -> Any:
 def counterpart(
     name: str, others: Sequence[Terms], every: Iterable[Terms], rank: int | None = None
 ) -> str | None:
-    """The name of the group in which a rank is what another one is in a group.
+    """The name of a rank's counterpart of another rank's group.
 
-    The same one if the rank is a member; else the one that was made alike and beside it, as
-    the rows of a device mesh are.
+    The same group if the rank is a member; else the parallel group that was made in the same way,
+    such as another row of a device mesh.
 
     Args:
-        name: Of the other rank's group.
+        name: The name of the other rank's group.
         others: The groups of that rank.
         every: The groups of all ranks.
-        rank: Whose place it is; None: of this process.
+        rank: The rank that needs the counterpart; None: this process.
     """
     rank = dist.get_rank() if rank is None else rank
     terms = next((one for one in others if one.name == name), None)

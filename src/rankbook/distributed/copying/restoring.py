@@ -1,4 +1,4 @@
-"""What a pickle of another rank's variables calls, on the rank that takes them."""
+"""The functions that a pickle of another rank's variables calls on the receiving rank."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _parallel: Any = import_module("torch.nn.parallel.distributed")
 
 
 class _Here:
-    """Where variables are loaded into just now."""
+    """The namespace into which variables are being loaded."""
 
     namespace: MutableMapping[str, Any]
 
@@ -45,20 +45,20 @@ class _Here:
 def load(
     data: bytes | memoryview, names: Sequence[str], namespace: MutableMapping[str, Any], source: int
 ) -> str:
-    """Set variables to what another rank has pickled; all of them or none.
+    """Set variables to another rank's pickled values; all of them or none.
 
     Args:
         data: What :func:`~rankbook.distributed.copying.dump` gave there.
         names: In the order of the pickle.
-        namespace: In which they are set; has what cells define.
+        namespace: Where they are set; it has the definitions of cells.
         source: The other rank.
 
     Returns:
-        Name of the one that could not be set and the reason, empty if all were.
+        The name of a variable that could not be set and the reason; empty if all were set.
     """
     _Here.namespace = namespace
     values: dict[str, Any] = {}
-    unpickler = pickle.Unpickler(io.BytesIO(data))  # noqa: S301 - of a rank of this session
+    unpickler = pickle.Unpickler(io.BytesIO(data))  # noqa: S301 - from a rank of this session
     with places.taking_the_place_of(source), sharding.replacing():
         name = ""
         try:
@@ -71,7 +71,7 @@ def load(
 
 
 def blank(cls: type) -> Any:
-    """An object without attributes; these come when what refers to it can."""
+    """An object without attributes; these come once other objects can refer to it."""
     return object.__new__(cls)
 
 
@@ -92,7 +92,7 @@ def function(make: Callable[..., Any], code: Any, *more: Any) -> Any:
 
 
 def group(name: str) -> Any:
-    """The process group of this rank that is what another rank has under a name."""
+    """The process group of this rank that corresponds to another rank's group of a name."""
     return places.group_named(places.group_here(name))
 
 
@@ -113,7 +113,7 @@ def tensor(
     is_parameter: bool,  # noqa: FBT001
     is_cuda: bool,  # noqa: FBT001
 ) -> Any:
-    """A view of such memory, on this rank's GPU if it was on one."""
+    """A view of shared memory, on this rank's GPU if the original was on a GPU."""
     made = torch.empty(0, dtype=dtype).set_(kept, offset, size, stride)
     if is_cuda:
         made = made.cuda()
@@ -146,10 +146,10 @@ def set_module(module: Any, state: dict[str, Any]) -> None:
 
 
 def set_ddp(module: Any, state: tuple[dict[str, Any], Any, str]) -> None:
-    """Give a DDP module its attributes, and a reducer; asks no other rank anything.
+    """Give a DDP module its attributes and a reducer, without asking other ranks.
 
     Raises:
-        InputError: Here it belongs to other ranks, which have other parameters.
+        InputError: On this rank it would belong to other ranks, with other parameters.
     """
     attributes, process_group, name = state
     if places.group_here(name) != name:
@@ -186,7 +186,7 @@ def set_mesh(mesh: Any, state: dict[str, Any]) -> None:
     if hasattr(mesh, "__setstate__"):
         mesh.__setstate__(state)
     place = (mesh.mesh == dist.get_rank()).nonzero()
-    # Some versions of torch have a list of coordinates, others a tuple.
+    # Some torch versions have a list of coordinates, others a tuple.
     is_list = isinstance(state.get("_coordinate_on_dim"), list)
     coordinates = place[0].tolist() if len(place) else None
     mesh._coordinate_on_dim = coordinates if is_list or not coordinates else tuple(coordinates)

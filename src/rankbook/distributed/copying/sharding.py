@@ -1,7 +1,7 @@
-"""Modules and optimizers whose values are spread over ranks: copied without these.
+"""Copying sharded modules and optimizers without their values.
 
-On the rank that takes them they are made as their makers make them, from parameters of the same
-shapes, which asks no other rank anything. Their values have to be loaded from a checkpoint.
+The receiving rank makes them with the usual functions, from parameters of the same shapes, without
+asking other ranks. Their values have to be loaded from a checkpoint.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ def _class(module: str, name: str) -> Any:
 
 
 def shards() -> dict[int, Any]:
-    """By identity of a parameter that FSDP manages, what it knows of it."""
+    """By identity of a parameter that FSDP manages, FSDP's record of it."""
     sharded = _class("torch.distributed.fsdp", "FSDPModule")
     found: dict[int, Any] = {}
     for module in instances(sharded) if sharded else ():
         groups: list[Any] = []
-        with suppress(AttributeError):  # where torch lacks a name, this module alone is left
+        with suppress(AttributeError):  # where torch lacks a name, only this module is left out
             groups = fsdp2.param_groups(module)
         for group in groups:
             for parameter in group.fsdp_params:
@@ -91,7 +91,7 @@ def reduce_module(
     """Take an FSDP module apart: its class, its attributes, and how it was sharded.
 
     Args:
-        module: Sharded by FSDP.
+        module: A module sharded by FSDP.
         state: Its attributes.
     """
     own = {_contract.STATE_KEY, _contract.REGISTRY_KEY, *_OF_FSDP}
@@ -113,7 +113,7 @@ def reduce_module(
 
 
 def reduce_parameter(sharded: Any) -> Any:
-    """Take a parameter apart that FSDP manages: what is needed to make one like it."""
+    """Reduce a parameter that FSDP manages to what is needed to make one like it."""
     parameter = sharded.sharded_param
     spec = getattr(sharded, "_unsharded_dtensor_spec", None) or getattr(sharded, "_tp_spec", None)
     if spec is not None and sharded.is_dtensor:
@@ -163,7 +163,7 @@ def is_replicated(tensor: Any) -> bool:
 
 
 def reduce_dtensor(tensor: Any) -> Any:
-    """Take a DTensor apart; its values come along only if every rank has all of them."""
+    """Reduce a DTensor; its values are included only if every rank has all of them."""
     local = tensor._local_tensor.detach() if is_replicated(tensor) else None
     made = (tuple(tensor.shape), tensor.dtype, tensor.requires_grad)
     is_parameter = isinstance(tensor, nn.Parameter)
@@ -191,7 +191,7 @@ def _dtensor(
 
 
 def spread(state: Mapping[str, Any], parameter: Any) -> dict[str, Any]:
-    """The state of a parameter, spread over ranks as the parameter is; asks no other rank."""
+    """The state of a parameter, sharded like the parameter, without asking other ranks."""
     if not is_dtensor(parameter):
         return dict(state)
     of = import_module("torch.distributed.tensor")
@@ -208,16 +208,16 @@ def spread(state: Mapping[str, Any], parameter: Any) -> dict[str, Any]:
 
 
 class _Loading:
-    """What is being loaded just now."""
+    """The state of a load."""
 
     replaced: dict[int, tuple[Any, Any]]
-    """By identity of a parameter that FSDP has sharded meanwhile: it, and its shard."""
+    """By identity of a parameter that FSDP sharded during the load: it, and its shard."""
     optimizers: list[Any]
 
 
 @contextmanager
 def replacing() -> Iterator[None]:
-    """After the block, optimizers that it has loaded have the shards for their parameters."""
+    """After the block, optimizers loaded in it refer to the shards of their parameters."""
     _Loading.replaced, _Loading.optimizers = {}, []
     try:
         yield
@@ -247,7 +247,7 @@ def zero_has_state(optimizer: Any) -> bool:
 
 
 def reduce_zero(optimizer: Any) -> dict[str, Any]:
-    """What such an optimizer was made with."""
+    """The arguments that made a ZeRO optimizer."""
     return {
         "params": optimizer.param_groups,
         "optimizer_class": optimizer._optim_constructor,
@@ -259,11 +259,11 @@ def reduce_zero(optimizer: Any) -> dict[str, Any]:
 
 
 def set_zero(optimizer: Any, made: dict[str, Any]) -> None:
-    """Make such an optimizer, with this rank's part of the parameters."""
+    """Make a ZeRO optimizer, with this rank's part of the parameters."""
     optimizer.__init__(**made)
 
 
-# -- what stays --------------------------------------------------------------------------------
+# -- not copied --------------------------------------------------------------------------------
 
 
 def stays(obj: Any) -> str:

@@ -1,13 +1,13 @@
-"""New connections for process groups that are there, so that what holds them goes on.
+"""New connections for existing process groups, so that objects that hold them go on.
 
-A DDP or FSDP module, a device mesh, a DTensor, an optimizer hold ``ProcessGroup`` objects, or the
-names of such. For torch those end with ``destroy_process_group``. Here they are noted before
-(``account``), separated from what connects them (``connections``), and when the ranks have met
-again and told each other what they hold (``words``), they get new connections under the names that
-they had (``groups``). What a wrapper has begun and cannot end is forgotten (``wrappers``,
-``reducers``, ``fsdp1``, ``fsdp2``). What cannot go on says so (``stale``, ``sharded``,
-``samplers``), as does what a script has left with a group of its own (``scripts``), and where torch
-raises because a group has ended, that is said in its place (``explaining``).
+DDP and FSDP modules, device meshes, DTensors and optimizers hold ``ProcessGroup`` objects, or their
+names. For torch these end with ``destroy_process_group``. Here they are recorded before
+(``account``) and separated from their connections (``connections``). When the ranks have met again
+and told each other what they hold (``words``), the groups get new connections under their old names
+(``groups``). A step that a wrapper began and cannot end is dropped (``wrappers``, ``reducers``,
+``fsdp1``, ``fsdp2``). Objects that cannot go on say so (``stale``, ``sharded``, ``samplers``), as
+do objects that a script left with its own group (``scripts``). Where torch raises because a group
+has ended, ``explaining`` says that instead.
 """
 
 from rankbook.distributed.healing.account import Account, note

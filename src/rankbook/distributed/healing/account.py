@@ -1,4 +1,4 @@
-"""Which process groups there are, and how they were made: read from torch's own account of them."""
+"""Which process groups exist, and how they were made, read from torch's own tables."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["Account", "Held", "Terms", "note"]
 
 @dataclass(frozen=True)
 class Terms:
-    """How a group was made, in JSON's types: its ranks must agree on it."""
+    """The arguments of a group, in JSON types: its ranks must agree on them."""
 
     name: str
     ranks: tuple[int, ...]
-    """Its members in the order of the group, by their rank in the default one."""
+    """Its members in the order of the group, as ranks of the default group."""
     backend: str
     seconds: float
     """Its timeout."""
@@ -42,13 +42,13 @@ class Account:
     """The groups of this rank."""
 
     generation: int
-    """Of the default group; 0 where nobody counts."""
+    """Generation of the default group; 0 where generations are not counted."""
     rank: int
     size: int
-    """Of the default group."""
+    """Size of the default group."""
     held: tuple[Held, ...]
     count: int
-    """How many groups torch has numbered: the next one gets this for a name."""
+    """How many groups torch has numbered; the next group's name is this number."""
 
     @property
     def groups(self) -> list[Any]:
@@ -57,10 +57,10 @@ class Account:
 
 
 def note(generation: int = 0) -> Account | None:
-    """Tell which groups there are just now; None where there is not even a default one.
+    """Record the present groups; None where there is no default group.
 
     Args:
-        generation: Of the default group.
+        generation: Generation of the default group.
     """
     default = dist.group.WORLD
     if default is None:
@@ -69,8 +69,8 @@ def note(generation: int = 0) -> Account | None:
     held = tuple(
         Held(_terms(group), group)
         for group in sorted(world.pg_map, key=lambda group: world.pg_names[group])
-        # One that is written in Python has no connections of its own, and a new_group that was
-        # interrupted leaves one without members.
+        # A group written in Python has no connections, and an interrupted new_group leaves a
+        # group without members.
         if type(group) is dist.ProcessGroup and group in world.pg_group_ranks
     )
     return Account(generation, default.rank(), default.size(), held, world.group_count)
@@ -84,7 +84,7 @@ def _terms(group: Any) -> Terms:
         name=world.pg_names[group],
         ranks=tuple(sorted(ranks, key=ranks.__getitem__)),
         backend=str(world.pg_map[group][0]),
-        # The next default group has a timeout of its own.
+        # The next default group has its own timeout.
         seconds=0.0 if is_default else _timeout(group).total_seconds(),
         description=group.group_desc,
         tag=world.pg_to_tag.get(group) or "",
@@ -93,7 +93,7 @@ def _terms(group: Any) -> Terms:
 
 
 def _timeout(group: Any) -> timedelta:
-    with suppress(AttributeError, RuntimeError):  # a backend that does not say
+    with suppress(AttributeError, RuntimeError):  # the backend does not tell
         backend = group._get_backend(group._device_types[0])
         timeout: timedelta = getattr(backend, "wrapped_pg", backend).options._timeout
         return timeout

@@ -1,4 +1,4 @@
-"""What ``torch.compile`` has made: names and sizes of groups are built into it."""
+"""Resetting ``torch.compile``, whose code contains names and sizes of groups."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["forget"]
 
 
 def forget() -> None:
-    """Have everything be compiled again when it is used.
+    """Have everything compiled again when it is next used.
 
-    The default group has the same name whatever its size, so a graph that was made for another
-    number of ranks would run, and give something else. And it leaves out hooks that came later, by
-    which modules say that they cannot go on.
+    The default group has the same name whatever its size, so a graph made for another number of
+    ranks would run, with a wrong result. It also skips hooks that were added later, which modules
+    use to say that they cannot go on.
     """
-    if "torch._dynamo" in sys.modules:  # to import it takes a second
+    if "torch._dynamo" in sys.modules:  # importing it takes a second
         torch.compiler.reset()

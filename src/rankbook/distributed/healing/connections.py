@@ -1,10 +1,10 @@
 """Separating a process group from its connections, and giving it those of another one.
 
-A ``ProcessGroup`` is a shell: it hands every collective to a backend, of which it has one per kind.
-A kind that is there is not replaced, and nothing in Python removes one. In C++ there is a function
-that does, which torch has for groups that nobody refers to: ``release_resources`` clears the
-store and the backends. It is called by its name in torch's library (in 2.13 and 2.14 it is the
-same, and takes nothing but the group); where a torch does not have it, nothing is healed.
+A ``ProcessGroup`` is a shell: it passes every collective to one of its backends, one per kind. An
+existing backend is not replaced, and nothing in Python removes one. A C++ function does, which
+torch has for groups without references: ``release_resources`` clears the store and the backends. It
+is called by its symbol in torch's library (in 2.13 and 2.14 it is the same, and takes only the
+group); a torch without it heals nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _RELEASE = "_ZN4c10d12ProcessGroup17release_resourcesEv"
 
 @cache
 def _release() -> Any:
-    """The function of torch's, None where there is none."""
+    """The torch function, None where there is none."""
     folder = Path(torch.__file__).parent / "lib"
     for name in ("libtorch_cpu.so", "libtorch_cpu.dylib"):
         with suppress(OSError, AttributeError):
@@ -54,12 +54,12 @@ _TAKEN = (
         ),
     ),
 )
-"""The other private names that it takes."""
+"""The other private names that healing needs."""
 
 
 @cache
 def is_possible() -> bool:
-    """Whether this torch can."""
+    """Whether this torch makes it possible."""
     return _release() is not None and not _lack()
 
 
@@ -73,7 +73,7 @@ def _lack() -> str:
 
 
 def lacking() -> tuple[str, ...]:
-    """What is not possible with this torch, a sentence; empty if it is."""
+    """What this torch makes impossible, in a sentence; empty if nothing."""
     if is_possible():
         return ()
     lack = (
@@ -85,7 +85,7 @@ def lacking() -> tuple[str, ...]:
 
 
 def separate(groups: Iterable[Any]) -> None:
-    """Take their connections from groups that torch has forgotten; using one is an error then.
+    """Take the connections from groups that torch has forgotten; using one is then an error.
 
     Whatever the backend: NCCL was shut down when the group was left, and might connect again if it
     were used. The connections are closed in the background, which takes some 10 ms per rank.
@@ -105,12 +105,12 @@ def separate(groups: Iterable[Any]) -> None:
 
 
 def lend(group: Any, other: Any, name: str) -> None:
-    """Put a group that was separated in the place of one that has just been made.
+    """Replace a group that has just been made by one that was separated.
 
     Args:
-        group: Gets the connections, and the place in torch's account.
-        other: Has them, and is in its place by now; nothing refers to it afterwards.
-        name: Of the group, in torch's account.
+        group: Gets the connections, and the place in torch's tables.
+        other: Has both so far; nothing refers to it afterwards.
+        name: The group's name in torch's tables.
     """
     kinds = dist.ProcessGroup.BackendType
     for device in other._device_types:

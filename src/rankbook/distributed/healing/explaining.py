@@ -1,4 +1,4 @@
-"""What an exception of torch's means that comes of a process group that has ended."""
+"""Explaining torch exceptions that are due to a process group that has ended."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _SIGNS = (
     "Could not resolve the process group registered under the name",
     "ProcessGroup name not set",  # torch.compile, which has to know it
 )
-"""What torch says when a group is used that has no connections, or that it does not know."""
+"""torch's messages for a group that has no connections, or that it does not know."""
 
 _TORCH = str(Path(torch.__file__).parent)
 
 
 def explain(error: BaseException) -> StaleGroupError | None:
-    """What an exception is where it comes of a group that has ended; None where it does not."""
+    """The explanation of an exception due to a group that has ended; None for any other."""
     if isinstance(error, StaleGroupError):
         return StaleGroupError(*error.args)
     is_torchs = isinstance(error, (RuntimeError, ValueError))
@@ -45,7 +45,7 @@ def explain(error: BaseException) -> StaleGroupError | None:
 
 
 def _origin(error: BaseException) -> str:
-    """Where that was made of whose group an exception comes, in words."""
+    """Where the object was made whose group caused an exception, in words."""
     if found := meshes.origin(str(error)):
         return found
     for frame, _ in reversed([*traceback.walk_tb(error.__traceback__)]):
@@ -56,7 +56,7 @@ def _origin(error: BaseException) -> str:
 
 
 def _of_refused(error: BaseException) -> str | None:
-    """Why the outermost thing does not run that torch was at work on when it raised."""
+    """Why the outermost object does not run that torch worked on when it raised."""
     refused = stale.refused()
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_code.co_filename.startswith(_TORCH):
@@ -67,7 +67,7 @@ def _of_refused(error: BaseException) -> str | None:
 
 
 def _objects(names: dict[str, Any]) -> Iterator[Any]:
-    """The values of local names, and what is in those that are lists."""
+    """The values of local names, and the items of those that are lists."""
     for value in list(names.values()):
         yield value
         if isinstance(value, (list, tuple)):
@@ -81,11 +81,11 @@ _USERS = (
     ("torch/nn/modules/_functions", "SyncBatchNorm", "with dist.new_group(...)"),
     ("torch/distributed/device_mesh", "device mesh", "init_device_mesh(...)"),
 )
-"""Where torch uses groups: a part of its path, what it uses them for, and how that is made."""
+"""Where torch uses groups: a part of the path, what holds the group, and how that is made."""
 
 
 def _kind(error: BaseException) -> tuple[str, str]:
-    """What it was that an exception comes of, and how it is made again."""
+    """The kind of object that caused an exception, and how to make it again."""
     frames = traceback.extract_tb(error.__traceback__)
     files = [frame.filename.replace("\\", "/") for frame in frames]
     for path, kind, again in _USERS:

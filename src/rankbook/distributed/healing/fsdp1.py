@@ -1,7 +1,7 @@
-"""``FullyShardedDataParallel`` modules: after a step that was cut they begin with the next one.
+"""Restarting ``FullyShardedDataParallel`` modules at the next step after one that was cut.
 
-What an interrupted step has gathered is freed, and its gradients are forgotten: a rank that kept
-them would leave out the ``all_gather`` that others wait for, and compute with what was cut.
+The parameters that an interrupted step gathered are freed, and its gradients dropped: a rank that
+kept them would skip the ``all_gather`` that others wait for, and compute with partial data.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _OF_A_STEP = {
     "_prefetched": False,
     "_ran_pre_backward_hook": False,
 }
-"""What a handle notes in a step, and what it is between steps."""
+"""Attributes that a handle sets in a step, with their values between steps."""
 
 
 def hindrance(module: Any) -> str:
-    """Do it, and tell what this torch lacks of what it takes; empty if nothing.
+    """Restart a module; return what this torch lacks for that, empty if nothing.
 
     Args:
-        module: Any of them; those in it are restarted with their root.
+        module: The module; modules in it are restarted with their root.
     """
     try:
         _restart(module)
@@ -58,14 +58,14 @@ def _restart(root: Any) -> None:
 
 
 def _shard(handle: Any) -> None:
-    """Have a flat parameter be what it is between steps, without a gradient."""
+    """Reset a flat parameter to its state between steps, without a gradient."""
     flat = handle.flat_param
     handle._training_state = type(handle._training_state).IDLE
-    with suppress(AttributeError):  # nothing was to be done in the backward
+    with suppress(AttributeError):  # there was nothing to do in the backward
         flat._post_backward_hook_state[-1].remove()
         del flat._post_backward_hook_state
     flat.grad = None
-    with suppress(AttributeError):  # the backward had not come to it
+    with suppress(AttributeError):  # the backward had not reached it
         del flat._saved_grad_shard
     flat._post_backward_called = False
     handle.reshard(handle.uses_sharded_strategy)

@@ -1,6 +1,6 @@
-"""FSDP2's modules: after a step that was cut they begin with the next one.
+"""Restarting FSDP2 modules at the next step after one that was cut.
 
-What an interrupted forward has gathered is sharded again, and its gradients are forgotten.
+The parameters that an interrupted forward gathered are sharded again, and its gradients dropped.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ logger = logging.getLogger(__name__)
 
 
 def param_groups(module: Any) -> list[Any]:
-    """What FSDP2 knows of the parameters of a module; those of modules in it are apart."""
+    """FSDP2's parameter groups of a module, without those of modules in it."""
     return [*_param_groups(module._get_fsdp_state())]
 
 
 def hindrance(module: Any) -> str:
-    """Do it, and tell what this torch lacks of what it takes; empty if nothing."""
+    """Restart a module; return what this torch lacks for that, empty if nothing."""
     try:
         restart(module)
     except (AttributeError, TypeError) as error:
@@ -31,19 +31,19 @@ def hindrance(module: Any) -> str:
 
 
 def restart(module: Any) -> None:
-    """Shard the parameters of an interrupted step, and forget its gradients."""
+    """Shard the parameters of an interrupted step, and drop its gradients."""
     root = module._get_fsdp_state()
     groups = [group for state in _states(root) for group in _param_groups(state)]
     states = [*_states(root), *groups]
     if all(state._training_state.name == "IDLE" for state in states):
         return
     for group in groups:
-        group._all_gather_result = None  # to be waited for in vain
+        group._all_gather_result = None  # nothing will complete it
         for parameter in group.fsdp_params:
             # zero_grad() does not see these.
-            with suppress(AttributeError):  # from torch 2.15 on it only reads the other one
+            with suppress(AttributeError):  # from torch 2.15 on it is a view of the other one
                 parameter.unsharded_accumulated_grad = None
-            with suppress(AttributeError):  # it was never whole
+            with suppress(AttributeError):  # it was never unsharded
                 parameter._unsharded_param.grad = None
     if hasattr(module, "reset_iter_state"):  # from torch 2.13 on
         module.reset_iter_state()
@@ -52,7 +52,7 @@ def restart(module: Any) -> None:
 
 
 def _begin_again(root: Any, groups: Sequence[Any]) -> None:
-    """What ``reset_iter_state`` does, as far as it concerns a CPU."""
+    """The part of ``reset_iter_state`` that concerns a CPU."""
     context = root._comm_ctx
     context.all_gather_state = context.reduce_scatter_state = None
     context.post_forward_order.clear()
@@ -69,7 +69,7 @@ def _begin_again(root: Any, groups: Sequence[Any]) -> None:
 
 
 def _states(state: Any) -> list[Any]:
-    """Of a root that has run, its own state and those of the modules in it."""
+    """The state of a root that has run, and those of the modules in it."""
     return list(state._state_ctx.all_states) if state._is_root else []
 
 

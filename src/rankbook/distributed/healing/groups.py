@@ -30,38 +30,38 @@ __all__ = ["Healed", "heal", "on_connected", "settle"]
 _c10d: Any = import_module("torch.distributed.distributed_c10d")
 
 on_connected: list[Callable[[Any], object]] = []
-"""Each is told of every ``ProcessGroup`` that has new connections, on the main thread."""
+"""Called on the main thread with every ``ProcessGroup`` that has new connections."""
 
 
 _USERS = "user:"
-"""What torch puts before the tag that a group was given; others get one of torch's own."""
+"""torch's prefix of a tag given by the user; other groups get a tag made by torch."""
 
 
 @dataclass(frozen=True)
 class Healed:
-    """What has come of it on this rank."""
+    """The outcome of healing on this rank."""
 
     kinds: tuple[str, ...] = ()
-    """What there is that goes on, in the plural: ``DDP modules``."""
+    """Kinds of objects that go on, in the plural: ``DDP modules``."""
     lost: tuple[str, ...] = ()
-    """What does not."""
+    """Kinds that do not."""
     waiting: tuple[str, ...] = ()
-    """What does not before a rank that was replaced has it, too."""
+    """Kinds that wait until a replaced rank has them, too."""
     is_new: bool = False
-    """Whether this rank came without groups to others that had some."""
+    """Whether this rank had no groups and others had some."""
     departed: tuple[Departed, ...] = ()
     """Optimizers that have taken more steps on some ranks than on others."""
 
 
 def heal(account: Account | None, *, clean: bool = False) -> Healed:
-    """Have the groups of an account go on; on every rank, when the new default group was made.
+    """Have the groups of an account go on; call on every rank, after the new default group is made.
 
     A group goes on if all its members hold it and agree how it was made; a rank that comes without
     groups is given those that it is a member of. A group's object and name stay what they were, and
     so do the default group's. What cannot go on raises when it is used.
 
     Args:
-        account: Of this rank, its groups separated from their connections; None: it has none.
+        account: This rank's, its groups separated from their connections; None: it has none.
         clean: Let nothing go on, on any rank.
 
     Raises:
@@ -77,7 +77,7 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     word = Word(terms, _count(account), found.standings, (), account is None, taken, size)
     steps.begin()
     words = meet(word)
-    # No name of a group that ended is given to another: a mesh would find it by that.
+    # No other group gets the name of one that has ended: a mesh would find it by that name.
     _c10d._world.group_count = max(_c10d._world.group_count, *(word.count for word in words))
     rosters = [None if word.is_new else word.terms for word in words]
     agreed = agreed_on(rosters)
@@ -92,14 +92,14 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     stale.wait(waiting, new)
     left = [one for one in held if one.terms not in [each.terms for each in going]]
     lost = [one.terms for one in left]
-    # Also on a rank that was left out meanwhile, and comes back to as many ranks as it knew.
+    # Also on a rank that was left out for a while, and returns to as many ranks as it knew.
     is_other = any(word.size not in (0, dist.get_world_size()) for word in words)
     shares: tuple[str, ...] = ()
     if account is not None and account.size != dist.get_world_size():
         shares = samplers.refuse(account.size, account.rank, dist.get_world_size())
     origin = f"for generation {account.generation}" if account is not None else ""
     if left:
-        # A mesh of as many ranks follows the default group by its name.
+        # A mesh of the same number of ranks follows the default group by its name.
         names = [one.terms.name if is_other or not one.terms.is_default else "" for one in left]
         stale.refuse(ended, dict(zip([one.group for one in left], names, strict=True)), origin)
     ended = ended.more(broken)
@@ -119,10 +119,10 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
 
 
 def settle() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Have wrappers go on that waited for a replaced rank, which has them by now; on every rank.
+    """Have wrappers go on that waited for a replaced rank, which now has them; on every rank.
 
     Returns:
-        The kinds of those that go on, and of those that wait still.
+        The kinds of those that go on, and of those that still wait.
 
     Raises:
         DistStoreError: A rank did not say within the timeout what it holds.
@@ -130,7 +130,7 @@ def settle() -> tuple[tuple[str, ...], tuple[str, ...]]:
     account = note()
     if account is None:
         return (), ()
-    gc.collect()  # else a mesh that is only garbage might be the newest, on some ranks
+    gc.collect()  # otherwise a mesh that is garbage might be the newest on some ranks
     found = wrappers.find({one.group: one.terms.name for one in account.held})
     meshes.unify(found.meshes, {one.terms.name for one in account.held})
     meshes.clear_caches()
@@ -148,7 +148,7 @@ def settle() -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _restart(found: wrappers.Found, words: Sequence[Word]) -> tuple[wrappers.Found, wrappers.Found]:
-    """Have wrappers begin with the next step; return them, and those that this torch hinders."""
+    """Restart wrappers at the next step; return those, and those that this torch cannot restart."""
     broken = wrappers.Found()
     standings = [word.standings for word in words]
     for one, lack in wrappers.restart(found, standings, _c10d._get_default_store()):
@@ -158,14 +158,14 @@ def _restart(found: wrappers.Found, words: Sequence[Word]) -> tuple[wrappers.Fou
 
 
 def _missed(agreed: Collection[Terms]) -> list[Terms]:
-    """Groups of others that a rank without groups is a member of, in the order of all ranks."""
+    """Groups of other ranks with this rank as a member, in the same order on all ranks."""
     rank = dist.get_rank()
     missed = [terms for terms in agreed if rank in terms.ranks]
     return sorted(missed, key=lambda terms: terms.name)
 
 
 def _with_default(held: Sequence[Held]) -> set[Any]:
-    """These groups, and None where the default one is among them."""
+    """These groups, and None if the default group is one of them."""
     return {one.group for one in held} | {None for one in held if one.terms.is_default}
 
 
@@ -181,7 +181,7 @@ def _tell(held: Sequence[Held]) -> None:
 
 
 def _able(account: Account) -> list[Held]:
-    """What can go on as far as this rank is concerned."""
+    """The groups that can go on as far as this rank knows."""
     here = (dist.get_rank(), dist.get_world_size())
     if (account.rank, account.size) != here or not connections.is_possible():
         return []
@@ -194,7 +194,7 @@ def _count(account: Account | None) -> int:
 
 
 def _connect(held: Held) -> Any:
-    """Make a group as this one was made, and have this one, if there is one, take its place.
+    """Make a group with these arguments; the existing object, if any, takes its place.
 
     Returns:
         The group.

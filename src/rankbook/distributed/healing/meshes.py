@@ -1,8 +1,8 @@
-"""Device meshes, which know their groups by name, and what DTensor has worked out for them.
+"""Device meshes, which know their groups by name, and DTensor's caches for them.
 
-DTensor takes equal meshes for the same: what it works out for one, it uses for the other. So a
-tensor may be on a mesh that its maker has long replaced by an equal one, on each rank alike. Of
-that a replaced rank knows nothing.
+DTensor treats equal meshes as the same: what it computes for one, it uses for another. So a tensor
+may be on a mesh that has since been replaced by an equal one, on all ranks in the same way. A
+replaced rank does not know that.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import torch
 __all__ = ["clear_caches", "end", "has_ended", "is_whole", "origin", "unify"]
 
 _ENDED = re.compile(r"ended \[(.*?)\] ")
-"""What a mesh has before the name of a group that has ended, so that it finds no other by it."""
+"""Prefix of an ended group's name in a mesh, so that the name leads to no other group."""
 
 
 def end(meshes: Sequence[Any], names: Collection[str], origin: str) -> None:
-    """Have meshes find no group by the names of those that have ended.
+    """Stop meshes from finding groups by the names of groups that have ended.
 
     Args:
-        meshes: Some of them.
-        names: Of those groups.
+        meshes: Some meshes.
+        names: The names of those groups.
         origin: Where they were made, in words.
     """
     for mesh in meshes:
@@ -35,13 +35,13 @@ def end(meshes: Sequence[Any], names: Collection[str], origin: str) -> None:
 
 
 def origin(text: str) -> str:
-    """Where a mesh was made of whose group torch complains that it has ended; empty if of none."""
+    """Where the mesh was made that a torch message is about; empty if it is about none."""
     found = _ENDED.search(text)
     return found[1] if found else ""
 
 
 def has_ended(mesh: Any) -> bool:
-    """Whether a mesh finds no group any more."""
+    """Whether a mesh no longer finds any group."""
     return any(map(_ENDED.match, _names(mesh)))
 
 
@@ -51,11 +51,11 @@ def is_whole(mesh: Any, names: Collection[str]) -> bool:
 
 
 def unify(meshes: Sequence[Any], names: Collection[str]) -> None:
-    """Have equal meshes use the same groups: those of the newest, whose names are the highest.
+    """Have equal meshes use the same groups: the newest mesh's, which have the highest names.
 
     Args:
-        meshes: Some of them.
-        names: Of the groups that there are.
+        meshes: Some meshes.
+        names: The names of the present groups.
     """
     newest: dict[Any, list[str]] = {}
     whole = [mesh for mesh in meshes if _names(mesh) and is_whole(mesh, names)]
@@ -66,16 +66,16 @@ def unify(meshes: Sequence[Any], names: Collection[str]) -> None:
 
 
 def clear_caches() -> None:
-    """Have DTensor forget what it has worked out: it has the names of groups in it."""
+    """Empty DTensor's caches, which contain names of groups."""
     for name in ("_dispatch", "_sharding_prop", "_redistribute", "_collective_utils"):
         module = sys.modules.get(f"torch.distributed.tensor.{name}")
         for one in list(vars(module).values()) if module else ():
             if hasattr(one, "cache_clear") and not isinstance(one, type):
                 one.cache_clear()
-    # To import it takes a second; torch.distributed.tensor.debug, which has a function for this,
-    # imports Inductor, and takes several.
+    # Importing it takes a second; torch.distributed.tensor.debug, which has a function for this,
+    # imports Inductor and takes several.
     if (tensor := sys.modules.get("torch.distributed.tensor")) is not None:
-        with suppress(AttributeError):  # it is being imported, or another torch keeps no cache here
+        with suppress(AttributeError):  # it is being imported, or this torch has no cache here
             _clear_cache(tensor.DTensor._op_dispatcher.sharding_propagator)
 
 

@@ -1,8 +1,8 @@
-"""DDP's reducers: after a step that was cut, all ranks' stand at the same place again.
+"""DDP's reducers: bringing them to the same state on all ranks after a step that was cut.
 
-In the second forward a reducer sorts its buckets as the gradients of the first step have arrived.
-Ranks that were cut around there have different buckets; ranks that were cut in a backward wait for
-the rest of it.
+In the second forward a reducer sorts its buckets in the order in which the gradients of the first
+step arrived. Ranks that were cut around then have different buckets; ranks that were cut in a
+backward wait for the rest of it.
 """
 
 from __future__ import annotations
@@ -42,23 +42,23 @@ _OF_TORCH = ("_compute_bucket_assignment_by_size", "_register_comm_hook")
 
 
 class Standing(NamedTuple):
-    """Where a reducer stands."""
+    """The state of a reducer."""
 
     has_begun: bool
     """Whether it has seen a gradient."""
     is_sorted: bool
-    """Whether its buckets are those of the second step and later."""
+    """Whether its buckets are sorted, as from the second step on."""
     is_done: bool
-    """Whether it has come to the end of every backward that it has begun."""
+    """Whether it has finished every backward that it began."""
     steps: tuple[int, ...] = ()
-    """What its communication hooks have counted, those of torch that begin to compress, or to
+    """The counts of its communication hooks, for the torch hooks that begin to compress, or to
     average among fewer ranks, after some steps."""
 
 
 def lack(module: Any) -> str:
-    """The first private name that this torch lacks of those that a reducer takes to begin again.
+    """The first private name that this torch lacks for restarting a reducer.
 
-    Looked for before anything is done, so that nothing is half done.
+    Checked before anything changes, so that nothing is left half done.
     """
     reducer = module.reducer
     for owner, names in ((module, _OF_MODULES), (reducer, _OF_REDUCERS), (_dist, _OF_TORCH)):
@@ -69,14 +69,14 @@ def lack(module: Any) -> str:
 
 
 def standing(module: Any) -> Standing:
-    """Where the reducer of a DDP module stands."""
+    """The state of a DDP module's reducer."""
     try:
         module.reducer._check_reducer_finalized()
     except RuntimeError:
         is_done = False
     else:
         is_done = True
-    if module.static_graph:  # whose first step takes no times
+    if module.static_graph:  # its first step records no times
         has_begun = bool(module._static_graph_delay_allreduce_enqueued)
     else:
         has_begun = any(module.reducer.get_backward_stats())
@@ -91,13 +91,13 @@ def _counting(module: Any) -> list[Any]:
 
 
 def tell(module: Any, kind: str, standings: Sequence[Sequence[Standing]], store: Store) -> None:
-    """Tell the other ranks the buckets of a reducer, if they need them and this rank is the first.
+    """Send the buckets of a reducer to the other ranks, if they need them and this rank is first.
 
     Args:
         module: The DDP module.
         kind: The same on all ranks.
-        standings: By rank, where its reducers of this kind stand.
-        store: In which it is told.
+        standings: By rank, the states of its reducers of this kind.
+        store: The store that carries them.
     """
     sorted_on = [
         rank for rank, of_rank in enumerate(standings) if any(one.is_sorted for one in of_rank)
@@ -109,7 +109,7 @@ def tell(module: Any, kind: str, standings: Sequence[Sequence[Standing]], store:
 
 
 def restart(module: Any, kind: str, standings: Sequence[Sequence[Standing]], store: Store) -> None:
-    """Have the reducer of a DDP module begin again with the next forward, as those of all ranks do.
+    """Restart the reducer of a DDP module at the next forward, as on all ranks.
 
     Not before: a loss that was computed earlier may still be sent backward, and would not be
     reduced.
@@ -117,21 +117,21 @@ def restart(module: Any, kind: str, standings: Sequence[Sequence[Standing]], sto
     Args:
         module: The DDP module.
         kind: The same on all ranks.
-        standings: By rank, where its reducers of this kind stand.
-        store: In which one rank has told its buckets: see :func:`tell`.
+        standings: By rank, the states of its reducers of this kind.
+        store: The store to which one rank sent its buckets, see :func:`tell`.
     """
-    # A step that did not come on this rank, but on others, would do what was due for the last one.
+    # If others had a step that this rank did not, its work would be done in the next one.
     if module in _due:
         _due.pop(module).remove()
     every = _of_this_one(module, standings)
     _count_alike(module, every)
     are_sorted = {one.is_sorted for one in every}
     have_begun = {one.has_begun for one in every}
-    # These do not sort in the second forward, or do not tell whether they have been cut before it.
+    # These do not sort in the second forward, or do not tell whether they were cut before it.
     are_others = module.find_unused_parameters or module.static_graph
     are_alike = len(have_begun) == 1 and all(one.is_done for one in every)
     if are_sorted == {False} and are_alike and not (are_others and have_begun == {True}):
-        return  # none has done anything, or all are to sort in the next forward
+        return  # none has begun, or all will sort in the next forward
     key = f"healing/buckets/{kind}"
     layout = json.loads(store.get(key)) if len(are_sorted) > 1 else None
 
@@ -151,9 +151,9 @@ def _of_this_one(module: Any, standings: Sequence[Sequence[Standing]]) -> list[S
 
 
 def _count_alike(module: Any, every: Sequence[Standing]) -> None:
-    """Have communication hooks count a step that was cut on no rank.
+    """Have the communication hooks of all ranks agree not to count a step that was cut.
 
-    Ranks that count differently would soon send each other different things.
+    Ranks with different counts would soon send each other different data.
     """
     states = _counting(module)
     alike = [one.steps for one in every if len(one.steps) == len(states)]
@@ -162,19 +162,19 @@ def _count_alike(module: Any, every: Sequence[Standing]) -> None:
 
 
 _due: MutableMapping[Any, Any] = WeakKeyDictionary()
-"""By module whose reducer is to begin again, the handle of the hook by which it does."""
+"""By module whose reducer will restart, the handle of the hook that restarts it."""
 
 
 @dataclass(frozen=True)
 class Begin:
-    """A forward hook that has the reducer of a DDP module begin again, once."""
+    """A forward hook that restarts the reducer of a DDP module once."""
 
     ddp: Any
     """The DDP module."""
     layout: list[list[int]] | None
-    """What its buckets are to be; None: those of a first step."""
+    """Its buckets from then on; None: those of a first step."""
     are_sorted: bool
-    """Whether the buckets of all ranks are sorted: they stay."""
+    """Whether the buckets of all ranks are sorted, and stay."""
 
     def __call__(self, module: Any, _inputs: Any) -> None:
         """Have it begin."""
@@ -197,7 +197,7 @@ def renew(module: Any) -> None:
 
 
 def _layout(module: Any) -> list[list[int]]:
-    """By bucket, the numbers of its parameters."""
+    """By bucket, the indices of its parameters."""
     parameters, _ = module._build_params_for_reducer()
     numbers = {id(parameter): number for number, parameter in enumerate(parameters)}
     buckets = module.reducer._get_zeros_like_grad_buckets()
@@ -205,7 +205,7 @@ def _layout(module: Any) -> list[list[int]]:
 
 
 def _make(module: Any, layout: list[list[int]] | None) -> None:
-    """Make a reducer as ``DistributedDataParallel`` does when unpickled, and with its hooks again.
+    """Make a reducer as ``DistributedDataParallel`` does when unpickled, with its former hooks.
 
     Args:
         module: The DDP module.
@@ -226,11 +226,11 @@ def _make(module: Any, layout: list[list[int]] | None) -> None:
 
 @contextmanager
 def _assigning(layout: list[list[int]] | None) -> Iterator[None]:
-    """Have DDP take these buckets while it makes a reducer, which it does from the last one on."""
+    """Have DDP use these buckets, which it takes in reverse order, while it makes a reducer."""
     compute = _dist._compute_bucket_assignment_by_size
 
     def given(*_args: Any, **_options: Any) -> Any:
-        assert layout is not None  # noqa: S101 - what the type checker cannot see
+        assert layout is not None  # noqa: S101 - for the type checker
         return [*reversed(layout)], [0] * len(layout)
 
     try:

@@ -1,7 +1,7 @@
-"""``replicate()``, the composable form of DDP: a module with a DDP module beside it.
+"""``replicate()``, the composable form of DDP: a module with an associated DDP module.
 
-That one is never called itself: the module calls what is in its forward. So hooks belong on the
-module, and it is the one that a person knows.
+The DDP module itself is never called: the module calls the parts of its forward. So hooks belong on
+the module, which is also the one that the user knows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["entrance", "is_replicated"]
 
 
 def _torchs() -> Any:
-    """The module of torch's that has ``replicate``, where it has been imported."""
+    """The torch module that has ``replicate``, where it has been imported."""
     return sys.modules.get("torch.distributed._composable.replicate")
 
 
@@ -27,7 +27,7 @@ def is_replicated(module: Any) -> bool:
 
 
 def entrance(ddp: Any) -> Any:
-    """The module whose call is a step of a DDP module: this one, or what ``replicate`` was given.
+    """The module whose call is a step of a DDP module: itself, or the argument of ``replicate``.
 
     Args:
         ddp: The DDP module.

@@ -1,4 +1,4 @@
-"""Samplers that share a data set out among a number of ranks that there no longer are."""
+"""Samplers that divide a data set among a number of ranks that no longer exists."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ __all__ = ["refuse"]
 
 
 def refuse(size: int, rank: int, now: int) -> tuple[str, ...]:
-    """Have samplers for a world of another size say so when they are iterated over.
+    """Make samplers for a world of another size raise when iterated over.
 
-    They would go on without an error, and leave out what the missing ranks had, or share it out
+    They would go on without an error, and leave out the part of missing ranks, or divide the data
     among too few.
 
     Args:
         size: For how many ranks they were made.
-        rank: Which of these this process was: others are for parts of the world, and stay.
-        now: How many ranks there are.
+        rank: Which of these this process was: other samplers are for parts of the world, and stay.
+        now: How many ranks there are now.
 
     Returns:
-        What they are called in the plural; nothing if there are none.
+        Their name in the plural; nothing if there are none.
     """
     module = sys.modules.get("torch.utils.data.distributed")
     sampler: Any = getattr(module, "DistributedSampler", None)
@@ -43,12 +43,12 @@ def refuse(size: int, rank: int, now: int) -> tuple[str, ...]:
 
 
 def _loading(sampler: Any) -> list[Any]:
-    """The loops over a loader that have begun and take what a sampler gives."""
+    """The loops over a loader that have begun and use a sampler."""
     module = sys.modules.get("torch.utils.data.dataloader")
     cls: Any = getattr(module, "_BaseDataLoaderIter", None)
     found = instances(cls) if cls else []
     indices = [getattr(one, "_index_sampler", None) for one in found]
-    # Of batches, a sampler has another one in it.
+    # A batch sampler contains another sampler.
     sources = [(of, getattr(of, "sampler", None)) for of in indices]
     return [
         one for one, of in zip(found, sources, strict=True) if any(each is sampler for each in of)
@@ -56,6 +56,6 @@ def _loading(sampler: Any) -> list[Any]:
 
 
 def _replace(one: Any, name: str, method: Refusal) -> None:
-    """Have an object do something else where Python asks its class, not itself."""
+    """Replace a method that Python looks up on an object's class, for this object only."""
     cls = type(one)
     one.__class__ = type(cls.__name__, (cls,), {name: method, "__module__": cls.__module__})

@@ -1,4 +1,4 @@
-"""What a script has left that holds a process group of the script's: it cannot go on."""
+"""Objects that a script left with one of its process groups: they cannot go on."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["end"]
 
 
 def end(groups: Sequence[Any], origin: str) -> None:
-    """Have groups that torch has forgotten, and what holds them, say so when they are used.
+    """Make groups that torch has forgotten, and objects that hold them, say so when used.
 
     Args:
-        groups: Those that a script has made and something still refers to.
+        groups: Groups that a script made and something still refers to.
         origin: Where they were made, in words.
     """
     names = {group: _name(group) for group in groups}
@@ -23,7 +23,7 @@ def end(groups: Sequence[Any], origin: str) -> None:
     if not names:
         return
     found = wrappers.find(names)
-    # What follows the default group follows the session's from now on.
+    # Objects that follow the default group follow the session's from now on.
     ended = found.less(found.where(lambda _kind, group: group is None))
     stale.refuse(ended, names, origin)
     if sharded.refuse(origin, [module for _, module in ended.fsdp]) or ended.kinds:
@@ -31,6 +31,6 @@ def end(groups: Sequence[Any], origin: str) -> None:
 
 
 def _name(group: Any) -> str:
-    with suppress(RuntimeError):  # one that the script has separated has none
+    with suppress(RuntimeError):  # a group that the script separated has none
         return str(group.group_name)
     return ""

@@ -1,7 +1,7 @@
 """Modules and optimizers whose parameters are DTensors on a mesh that has ended.
 
-Some of what they do asks no other rank anything: it would go on with this rank's part alone, and
-give a result that lacks the parts of others.
+Some of their operations use no other rank: they would go on with this rank's part alone, and give
+a result without the parts of others.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ __all__ = ["OnMesh", "refuse"]
 
 
 def refuse(origin: str, besides: Collection[Any]) -> tuple[str, ...]:
-    """Have them say so when they are used.
+    """Make them say so when used.
 
     Args:
         origin: Where they were made, in words.
-        besides: Modules that say so themselves, with those in them.
+        besides: Modules that say so already, with those in them.
 
     Returns:
-        What they are called in the plural.
+        Their names in the plural.
     """
     if "torch.distributed.tensor" not in sys.modules:
         return ()
@@ -41,7 +41,7 @@ def refuse(origin: str, besides: Collection[Any]) -> tuple[str, ...]:
     made = f"was made {origin}, and the mesh of its parameters has ended"
     found = False
     for one in instances(nn.Module, Optimizer):
-        cls = type(one)  # asking some objects for anything has effects
+        cls = type(one)  # reading an attribute of some objects has side effects
         if id(one) in known:
             continue
         if issubclass(cls, nn.Module) and _has_ended(_own(one)):
@@ -60,7 +60,7 @@ def refuse(origin: str, besides: Collection[Any]) -> tuple[str, ...]:
 
 
 _refused: WeakSet[Any] = WeakSet()
-"""What says so already, with the generation in which it was made."""
+"""Objects that say so already, with the generation in which they were made."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Having what holds a process group that has ended say what it is, and what to type."""
+"""Making objects with an ended process group say what they are, and what to type."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ _origins: MutableMapping[Any, str] = WeakKeyDictionary()
 
 
 class _Last:
-    """Where what could not go on was made last, in words."""
+    """Where the latest object that could not go on was made, in words."""
 
     origin = ""
 
 
 def refuse(found: Found, groups: Mapping[Any, str], origin: str) -> None:
-    """Have modules and meshes that cannot go on say so when they are used.
+    """Make modules and meshes that cannot go on say so when used.
 
     Args:
         found: Those modules, and every mesh.
-        groups: Those that have ended; a mesh must find no other by their names.
+        groups: Groups that have ended; a mesh must find no other by their names.
         origin: Where they were made, in words: ``for generation 3``.
     """
     _Last.origin = origin
@@ -58,11 +58,11 @@ def refuse(found: Found, groups: Mapping[Any, str], origin: str) -> None:
 
 
 def refuse_for_lack(found: Found, lack: str) -> None:
-    """Have modules say so that cannot go on because this torch lacks something.
+    """Make modules say that they cannot go on because this torch lacks something.
 
     Args:
         found: Those modules.
-        lack: What it lacks.
+        lack: What torch lacks.
     """
     for one, called, make in _what_runs(found):
         why = f"torch {torch.__version__} lacks what that takes: {lack}"
@@ -70,7 +70,7 @@ def refuse_for_lack(found: Found, lack: str) -> None:
 
 
 def _what_runs(found: Found) -> Iterator[tuple[Any, str, str]]:
-    """Modules and the like, each with what it is called, and what to do where it has ended."""
+    """Modules and the like, each with its name, and what to do after its group has ended."""
     for _, module in found.ddp:
         make = "wrap the model that is in it again, ddp = DistributedDataParallel(ddp.module)"
         if not is_replicated(begins := entrance(module)):
@@ -102,21 +102,21 @@ _MAKE = {
 
 
 def refuse_empty(name: str, module: Any, path: str) -> None:
-    """Have a sharded module that was made without values say so when it is used."""
+    """Make a sharded module without values say so when used."""
     parameters = module.parameters() if isinstance(module, nn.Module) else ()
     if any(hasattr(one, "placements") for one in parameters):
         _refuse(module, f"{name} is sharded, and {path} does not have its values: load them")
 
 
 def wait(found: Found, new: Sequence[int]) -> None:
-    """Have modules refuse to run until ranks that came without them have them, too.
+    """Make modules refuse to run until new ranks have them, too.
 
     Args:
         found: Those modules.
-        new: Those ranks.
+        new: The new ranks.
     """
     if not found.kinds or not new:
-        return  # they wait since an earlier generation, if any
+        return  # if any wait, they do so since an earlier generation
     ranks = ",".join(map(str, new))
     verb = "was" if len(new) == 1 else "were"
     have = "has" if len(new) == 1 else "have"
@@ -127,10 +127,10 @@ def wait(found: Found, new: Sequence[int]) -> None:
 
 
 def _what_waits(found: Found, new: Sequence[int]) -> Iterator[tuple[Any, str, str]]:
-    """Modules, each with what it is called, and what to do so that new ranks have it, too."""
+    """Modules, each with its name, and what to do so that new ranks have it, too."""
     again, restart = "make it again on all ranks", f"%dist_restart {','.join(map(str, new))} --from"
     for _, module in found.ddp:
-        # Other ranks may have a module that is made alike, and other parameters.
+        # Other ranks may have an equally built module with other parameters.
         members = dist.get_process_group_ranks(module.process_group)
         source = next((rank for rank in sorted(members) if rank not in new), None)
         if is_replicated(entrance(module)):
@@ -144,7 +144,7 @@ def _what_waits(found: Found, new: Sequence[int]) -> Iterator[tuple[Any, str, st
 
 
 def release(found: Found) -> tuple[str, ...]:
-    """Have modules run that waited for others of their kind; return the kinds that wait still."""
+    """Let modules run that waited for others of their kind; return the kinds that still wait."""
     for _, module in (*found.ddp, *found.fsdp):
         handle = _waiting.pop(module, None)
         if handle is not None:
@@ -161,12 +161,12 @@ def waiting() -> set[Any]:
 
 
 _waiting: MutableMapping[Any, Any] = WeakKeyDictionary()
-"""By module that waits, the handle of the hook by which it does."""
+"""By waiting module, the handle of the hook that makes it wait."""
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A hook that lets nothing run."""
+    """A hook that raises."""
 
     why: str
 
@@ -176,26 +176,26 @@ class Refusal:
 
 
 def origin(group: Any) -> str:
-    """Where a process group was made that cannot go on, in words; empty for anything else."""
+    """Where a process group that cannot go on was made, in words; empty for anything else."""
     return _origins.get(group, "") if isinstance(group, dist.ProcessGroup) else ""
 
 
 def latest() -> str:
-    """Where what could not go on was made last, in words; empty if all has gone on."""
+    """Where the latest object that could not go on was made, in words; empty if all went on."""
     return _Last.origin
 
 
 def refused() -> dict[int, str]:
-    """By identity of what does not run: why."""
+    """By identity of an object that does not run: why."""
     return {id(one): why for one, why in _refused.items()}
 
 
 _refused: MutableMapping[Any, str] = WeakKeyDictionary()
-"""By what does not run: why."""
+"""By object that does not run: why."""
 
 
 def _refuse(one: Any, why: str) -> Any:
-    """Have a module, an optimizer or a schedule of a pipeline say why it cannot run."""
+    """Make a module, an optimizer or a pipeline schedule say why it cannot run."""
     if _refused.get(one) == why:
         return None
     _refused[one] = why

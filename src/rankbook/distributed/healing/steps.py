@@ -1,7 +1,7 @@
-"""How many steps each optimizer has taken since the ranks met last, on each rank.
+"""How many steps each optimizer has taken since the ranks last met, on each rank.
 
-A step that was cut is lost on ranks that had not come to ``optimizer.step()``, and taken on those
-that had. Replicas are not the same afterwards, and nothing in torch notices.
+A step that was cut is lost on ranks that had not reached ``optimizer.step()``, and taken on those
+that had. Replicas differ afterwards, and nothing in torch notices.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def begin() -> None:
 
 
 def taken(optimizers: Collection[Any]) -> dict[str, list[int]]:
-    """By class and shapes of the parameters, the steps of the optimizers that have taken any.
+    """By class and shapes of parameters, the steps of the optimizers that have taken any.
 
     Args:
-        optimizers: All of this process. Where none of a kind has taken a step, its list is ``[0]``.
+        optimizers: All of this process. If none of a kind has taken a step, its list is ``[0]``.
     """
     found: dict[str, list[int]] = {}
     for optimizer in optimizers:
@@ -62,7 +62,7 @@ def taken(optimizers: Collection[Any]) -> dict[str, list[int]]:
 
 
 def departed(reports: Sequence[Mapping[str, Sequence[int]] | None]) -> tuple[Departed, ...]:
-    """The optimizers that have not taken as many steps on all ranks.
+    """The optimizers whose number of steps differs between ranks.
 
     Args:
         reports: By rank, its :func:`taken`; None: the rank is new.
@@ -70,7 +70,7 @@ def departed(reports: Sequence[Mapping[str, Sequence[int]] | None]) -> tuple[Dep
     known = [report for report in reports if report is not None]
     found = []
     for kind in dict.fromkeys(kind for report in known for kind in report):
-        # A rank that has no such optimizer has another part of the model: it is not a replica.
+        # A rank without such an optimizer has another part of the model: it is not a replica.
         steps = [report.get(kind, []) for report in known]
         # With several of a kind, one may be garbage that Python has freed on some ranks only.
         if all(len(report) == 1 for report in steps) and len({report[0] for report in steps}) > 1:

@@ -1,4 +1,4 @@
-"""What the ranks tell each other of their groups when they have met."""
+"""What the ranks tell each other about their groups when they have met."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ class Word:
     terms: tuple[Terms, ...]
     count: int
     standings: Mapping[str, Sequence[Standing]]
-    """By kind of DDP module, where the reducer of each stands."""
+    """By kind of DDP module, the state of each reducer."""
     shards: tuple[str, ...] = ()
     """Kinds of FSDP modules."""
     is_new: bool = False
     """Whether it had no groups."""
     steps: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    """What optimizers have taken since the ranks met last."""
+    """The steps of optimizers since the ranks last met."""
     size: int = 0
-    """How many ranks there were when it was in a group last."""
+    """The world size when it was last in a group."""
 
 
 def exchange(topic: str, word: Word) -> list[Word]:
-    """Tell the others what this rank holds, and hear it from them; waits in Python."""
+    """Exchange with the other ranks what each holds; waits in Python."""
     store = _c10d._get_default_store()
     store.set(key_of_a_rank(topic, dist.get_rank()), json.dumps(asdict(word)))
     ranks = range(dist.get_world_size())
@@ -67,19 +67,19 @@ def _read(text: bytes) -> Word:
 
 
 def meet(word: Word) -> list[Word]:
-    """Exchange what the ranks hold before anything is healed; :func:`roster` tells it later."""
+    """Exchange what the ranks hold before anything is healed; :func:`roster` returns it later."""
     words = exchange("heal", word)
     _Roster.said = words
     return words
 
 
 def roster() -> list[tuple[Terms, ...]]:
-    """By rank, how the groups were made that it held when the ranks met last."""
+    """By rank, the terms of the groups that it held when the ranks last met."""
     return [word.terms for word in _Roster.said]
 
 
 class _Roster:
-    """What the ranks said when they met last."""
+    """What the ranks said when they last met."""
 
     said: Sequence[Word] = ()
 
@@ -87,11 +87,11 @@ class _Roster:
 def agreed_on(rosters: Sequence[Collection[Terms] | None]) -> set[Terms]:
     """The groups that all their members hold, made in the same way.
 
-    Members find each other by the group's name. So of several groups that have one name, as when
-    ranks call ``new_group`` with different members, none can be made again.
+    Members find each other by the group's name. So groups that share a name, as when ranks call
+    ``new_group`` with different members, cannot be made again.
 
     Args:
-        rosters: By rank, the groups that it holds; None: it came without any.
+        rosters: By rank, the groups that it holds; None: it has none.
     """
     every = {terms for held in rosters if held is not None for terms in held}
     names = Counter(terms.name for terms in every)
@@ -104,7 +104,7 @@ def agreed_on(rosters: Sequence[Collection[Terms] | None]) -> set[Terms]:
 
 
 def departed(words: Sequence[Word]) -> tuple[Departed, ...]:
-    """The optimizers that have not taken as many steps on all ranks, if these were together."""
+    """The optimizers whose number of steps differs between ranks that were in one group."""
     if len({word.size for word in words if not word.is_new}) > 1:
-        return ()  # a rank that was left out for a while has other steps to tell of
+        return ()  # a rank that was left out for a while counted other steps
     return steps.departed([None if word.is_new else word.steps for word in words])

@@ -1,7 +1,7 @@
-"""DDP and FSDP modules of this process: what they had begun when their group was cut is forgotten.
+"""DDP and FSDP modules of this process, which drop the step in which their group was cut.
 
 A collective that was cut leaves a wrapper in the middle of a step. The step is lost; the next one
-must begin, on every rank, as if it had not been.
+must begin, on every rank, as if that step had not begun.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ _TOLD = {
     for stage in ("_stage", "_stages")
     for direction in ("", "_forward", "_backward")
 }
-"""What a pipeline notes when its stages know each other's shapes, in one version of torch or
-another."""
+"""Attributes that a pipeline sets once its stages know each other's shapes, by torch version."""
 
 
 _OF_A_STEP = {
@@ -46,8 +45,8 @@ _OF_A_STEP = {
     "unshard_ops",
     "unsharded_stages",
 }
-"""What a pipeline fills in a step and empties at its end: losses, and of a schedule that a rank has
-several stages in, what was to be received."""
+"""Attributes that a pipeline fills in a step and empties at its end: losses, and pending receives
+of a schedule with several stages per rank."""
 
 
 @dataclass(frozen=True)
@@ -55,25 +54,25 @@ class Found:
     """The wrappers that are alive."""
 
     ddp: tuple[tuple[str, Any], ...] = ()
-    """DDP modules; those of one kind are alike to all ranks: its group, its parameters' shapes."""
+    """DDP modules by kind, which all ranks know: the group and the shapes of the parameters."""
     fsdp: tuple[tuple[str, Any], ...] = ()
-    """FSDP2's modules, roots and others; those of one kind have parameters of the same shapes."""
+    """FSDP2 modules by kind, roots and others: the shapes of the parameters."""
     meshes: tuple[Any, ...] = ()
     others: tuple[tuple[str, Any, tuple[Any, ...]], ...] = ()
-    """What else holds groups: the name of its class, itself, and these; None: the default one."""
+    """Other holders of groups: class name, object, and its groups; None: the default group."""
     optimizers: tuple[Any, ...] = ()
-    """Whatever their parameters are."""
+    """Device meshes, whatever is on them."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """What there is of modules, in the plural."""
+        """The kinds of modules, in the plural."""
         named = {"DDP modules": self.ddp, "FSDP modules": self.fsdp}
         found = [name for name, objects in named.items() if objects]
         return tuple(dict.fromkeys((*found, *(_OTHERS[name] for name, *_ in self.others))))
 
     @property
     def standings(self) -> dict[str, tuple[Standing, ...]]:
-        """By kind of DDP module, where the reducer of each stands, if torch tells."""
+        """By kind of DDP module, the state of each reducer, if torch tells."""
         found: dict[str, tuple[Standing, ...]] = {}
         for kind, module in self.ddp:
             if reducers.lack(module):
@@ -82,7 +81,7 @@ class Found:
         return found
 
     def split(self, groups: Collection[Any]) -> tuple[Found, Found]:
-        """What has all of its groups among these, and the rest.
+        """The wrappers whose groups are all among these, and the rest.
 
         Args:
             groups: Those groups; None stands for the default one.
@@ -104,18 +103,18 @@ class Found:
         return going, self.less(going)
 
     def without(self, known: Collection[int]) -> Found:
-        """It without what else holds groups and is among these, by identity."""
+        """This, without the other holders of groups that are among these, by identity."""
         return replace(self, others=tuple(one for one in self.others if id(one[1]) not in known))
 
     def less(self, going: Found) -> Found:
-        """What of it is not in another."""
+        """The wrappers that are not in another."""
         ddp = tuple(one for one in self.ddp if one not in going.ddp)
         fsdp = tuple(one for one in self.fsdp if one not in going.fsdp)
         rest = tuple(one for one in self.others if one not in going.others)
         return Found(ddp, fsdp, self.meshes, rest)
 
     def more(self, other: Found) -> Found:
-        """It, and the modules of another."""
+        """This, with the modules of another."""
         return replace(
             self,
             ddp=(*self.ddp, *other.ddp),
@@ -124,7 +123,7 @@ class Found:
         )
 
     def where(self, is_so: Callable[[str, Any], bool]) -> Found:
-        """The modules of which something is so for their kind and each of their groups."""
+        """The modules for which a condition holds for their kind and each of their groups."""
         ddp = [one for one in self.ddp if is_so(one[0], one[1].process_group)]
         fsdp = [
             one for one in self.fsdp if all(is_so(one[0], group) for group in _groups_of(one[1]))
@@ -134,14 +133,14 @@ class Found:
 
 
 def find(names: Mapping[Any, str]) -> Found:
-    """Look for them among all objects, for there is no list of them: some 20 ms.
+    """Find them among all objects, since there is no list of them; takes some 20 ms.
 
     Args:
-        names: By group that was left, its name; modules that hold none of them are left out.
+        names: By group that was left, its name; modules without any of them are left out.
     """
     found = _find(names)
     if any(len(set(seen)) > 1 for seen in found.standings.values()):
-        # One of the two may be what an earlier run of a cell has made, and Python not freed yet.
+        # One of the two may be from an earlier run of a cell, and not yet freed by Python.
         gc.collect()
         found = _find(names)
     return found
@@ -154,12 +153,12 @@ def _find(names: Mapping[Any, str]) -> Found:
     ddp, shards, meshes, rest, optimizers = [], [], [], [], []
     kinds = (DistributedDataParallel, sharded, mesh, Optimizer, *others)
     for one in instances(*filter(None, kinds)) if names else ():
-        # Of its own class only: asking some objects for anything has effects.
+        # By its class only: reading an attribute of some objects has side effects.
         cls = type(one)
         if issubclass(cls, Optimizer):
             optimizers.append(one)
         if issubclass(cls, DistributedDataParallel):
-            with suppress(AttributeError):  # it is being made, or has no reducer of torch's
+            with suppress(AttributeError):  # it is being made, or has no torch reducer
                 if isinstance(one.reducer, _dist.Reducer) and one.process_group in names:
                     ddp.append((_kind(one, names[one.process_group]), one))
         elif issubclass(cls, sharded):
@@ -182,11 +181,11 @@ _OTHERS = {
     "FullyShardedDataParallel": "FSDP modules",
     "_PipelineSchedule": "pipelines",
 }
-"""By class of what else holds groups, what it is called in the plural."""
+"""By class of another holder of groups, its name in the plural."""
 
 
 def _others() -> Iterator[tuple[str, Any]]:
-    """Those classes that there are."""
+    """The classes that have been imported."""
     for module, name in (
         ("torch.distributed.optim", "ZeroRedundancyOptimizer"),
         ("torch.distributed.fsdp", "FullyShardedDataParallel"),
@@ -197,7 +196,7 @@ def _others() -> Iterator[tuple[str, Any]]:
 
 
 def _groups_of_other(one: Any) -> tuple[Any, ...]:
-    """The groups of such an object; None stands for the default one."""
+    """The groups of another holder; None stands for the default one."""
     if hasattr(one, "process_group"):
         return (one.process_group,)
     return tuple({stage.group for stage in _stages(one)})
@@ -208,20 +207,20 @@ def _stages(schedule: Any) -> list[Any]:
 
 
 def _class(module: str, name: str) -> Any:
-    """A class of torch's, nothing where that has not been imported."""
+    """A torch class, or nothing where that has not been imported."""
     return getattr(sys.modules.get(module), name, ())
 
 
 def restart(found: Found, reports: Sequence[Standings], store: Store) -> list[tuple[Found, str]]:
-    """Have the next step of each begin as if the one that was cut had not been.
+    """Have the next step of each begin as if the step that was cut had not begun.
 
     Args:
-        found: Of this rank.
+        found: The wrappers of this rank.
         reports: By rank, its :attr:`Found.standings`.
-        store: In which the ranks tell each other more.
+        store: The store in which the ranks exchange more.
 
     Returns:
-        What cannot, because this torch lacks a private name that it takes; each with that.
+        The wrappers that cannot, each with the private name that this torch lacks for it.
     """
     standings = {kind: [[*report.get(kind, ())] for report in reports] for kind, _ in found.ddp}
     hindered = [(Found(ddp=(one,)), reducers.lack(one[1])) for one in found.ddp]
@@ -239,10 +238,9 @@ def restart(found: Found, reports: Sequence[Standings], store: Store) -> list[tu
 
 
 def _restart_schedule(schedule: Any) -> str:
-    """Forget a step that was cut, as far as a pipeline does not when the next one begins.
+    """Drop the parts of a step that was cut that a pipeline does not reset itself.
 
-    Its stages tell each other the shapes again, for one of them may be new, or have been cut while
-    it was told.
+    Its stages exchange shapes again, because one of them may be new, or was cut in that exchange.
     """
     for name in _OF_A_STEP & set(vars(schedule)):
         getattr(schedule, name).clear()
@@ -251,8 +249,8 @@ def _restart_schedule(schedule: Any) -> str:
     for stage in _stages(schedule):
         for infos in (*stage.args_recv_info.values(), *stage.grad_recv_info.values()):
             for info in infos:
-                # From torch 2.15 on it keeps what was to be received, and receives nothing more
-                # while it does: the connections by which it would have come are gone.
+                # From torch 2.15 on it keeps pending receives, and starts no more while it has
+                # some: the connections of these are gone.
                 if hasattr(info, "take_buffer"):
                     info.buffer = None
     return ""
@@ -262,8 +260,8 @@ _RESTARTS = {
     "FullyShardedDataParallel": fsdp1.hindrance,
     "_PipelineSchedule": _restart_schedule,
 }
-"""By name in :data:`_OTHERS`, what has it begin with the next step, and tells what torch lacks for
-that. Of others a cut leaves nothing."""
+"""By name in :data:`_OTHERS`, the function that restarts it at the next step, and returns what
+torch lacks for that. A cut leaves no trace in others."""
 
 
 def _groups_of(module: Any) -> list[Any]:

@@ -1,1 +1,1 @@
-"""Running a cell on this rank: IPython runs it, what it prints and shows travels in order."""
+"""Running a cell on this rank: IPython runs it, and its output travels in order."""

@@ -1,7 +1,7 @@
-"""What is said while no cell runs: kept until the next one, and marked with where it comes from.
+"""Output between cells: kept until the next cell, and marked with its source.
 
-A thread of a cell goes on when the cell has ended, and so does a process. What they print then
-would be seen nowhere.
+Threads and processes of a cell may go on after the cell has ended. Without this, their output would
+be lost.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections import deque
 __all__ = ["Between"]
 
 _MOST = 1_000_000
-"""Characters that are kept; of more the latest."""
+"""How many characters, the latest ones, are kept."""
 
 
 class Between:
-    """Text that came between cells, from any thread."""
+    """Text written between cells, by any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -34,7 +34,7 @@ class Between:
             self._latest = cell
 
     def write(self, stream: str, text: str) -> None:
-        """Keep what the current thread writes."""
+        """Keep text that the current thread writes."""
         self.keep(stream, text, self._cells.get(threading.current_thread(), self._latest))
 
     def keep(self, stream: str, text: str, cell: str | None = None) -> None:
@@ -47,7 +47,7 @@ class Between:
                 self._lost += len(self._kept.popleft()[2])
 
     def take(self) -> list[tuple[str, str]]:
-        """What was kept, as pairs of stream and text of whole lines, each marked."""
+        """The kept text as pairs of stream and marked whole lines."""
         with self._lock:
             kept, self._kept = self._kept, deque()
             lost, self._size, self._lost = self._lost, 0, 0

@@ -1,7 +1,7 @@
 """Capturing the output of a cell: streams, rich displays, the last value.
 
-All of it goes into the outbox of the job that runs. While none runs, it goes where ipykernel sends
-it, so that ``%%px`` and other clients of the same engine see what they always saw.
+All of it goes into the outbox of the running job. While no job runs, ipykernel sends it as usual,
+so that ``%%px`` and other clients of the same engine are unaffected.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Capture:
     Attributes:
         outbox: Where output goes now; None: where ipykernel sends it.
         muted: Threads whose output is dropped.
-        between: What is said while it goes nowhere.
-        outputs: The widgets into which something is said.
-        cell: What runs, IPython's own syntax replaced.
+        between: Output while no cell runs.
+        outputs: The output widgets that capture text.
+        cell: The running code, with IPython syntax replaced.
     """
 
     def __init__(self, kernel: Any, failures: Failures) -> None:
-        """Put it between a kernel and what it publishes."""
+        """Insert it between a kernel and its publishing."""
         self.outbox: Outbox | None = None
         self.muted: set[int] = set()
         self.between = Between()
@@ -51,14 +51,14 @@ class Capture:
         )
         sys.stdout, sys.stderr = self._streams
         os.register_at_fork(after_in_child=self._in_child)
-        # Private in ipykernel: its hooks are those of one thread, and threads show things, too.
+        # Private in ipykernel: its hooks belong to one thread, but other threads show things, too.
         shell.display_pub._thread_local = _Hooks(self._on_display)
         hook = shell.displayhook
         self._finish_result, hook.finish_displayhook = hook.finish_displayhook, self._on_result
         self._quiet, hook.quiet = hook.quiet, self._is_quiet
 
     def _in_child(self) -> None:
-        """Let what a forked child prints be seen: nobody takes anything from its outbox."""
+        """Make the output of a forked child visible: nothing empties its outbox."""
         self.outbox = None
         self.outputs.leave()
         for stream in self._streams:
@@ -71,12 +71,12 @@ class Capture:
             outbox.write(stream, text)
 
     def end(self) -> None:
-        """Send output where it went before."""
+        """Send output to the former destination."""
         self.outputs.show()
         self.outbox = None
 
     def _is_quiet(self) -> bool:
-        """Whether the cell ends in a semicolon; IPython would look into a history that is empty."""
+        """Whether the cell ends in a semicolon; IPython would ask its history, which is empty."""
         if self.outbox is None:
             return bool(self._quiet())
         return ends_in_semicolon(self.cell)
@@ -103,19 +103,19 @@ class Capture:
 
 
 class _Hooks(threading.local):
-    """What ipykernel passes displays through, the same in every thread."""
+    """ipykernel's display hooks, the same in every thread."""
 
     def __init__(self, hook: Callable[[dict[str, Any]], dict[str, Any] | None]) -> None:
         self.hooks = [hook]
 
 
 def ends_in_semicolon(cell: str) -> bool:
-    """Whether a cell ends in a semicolon, comments apart: then its value is not shown.
+    """Whether a cell ends in a semicolon, ignoring comments, which hides its value.
 
     IPython has a function for this from 8.10 on, which raises where a cell is not Python.
 
     Args:
-        cell: The cell with IPython's own syntax replaced.
+        cell: The cell, with IPython syntax replaced.
     """
     beside = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.ENDMARKER)
     try:
@@ -127,7 +127,7 @@ def ends_in_semicolon(cell: str) -> bool:
 
 
 def _display(kind: str, content: Mapping[str, Any]) -> Display | Clear:
-    """What a cell shows, from the message in which ipykernel would send it."""
+    """The display of a cell, from the message that ipykernel would send."""
     if kind == "clear_output":
         return Clear(content["wait"])
     return Display(

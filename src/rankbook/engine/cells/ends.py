@@ -1,4 +1,4 @@
-"""When asynchronous calls have ended that no code has waited for yet, while a cell runs."""
+"""Detecting, while a cell runs, the end of asynchronous calls that no code waits for."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 __all__ = ["SEE_ENDS", "seeing_ends"]
 
 SEE_ENDS = 0.02
-"""Seconds between two looks at which asynchronous calls have ended."""
+"""Seconds between two checks of asynchronous calls."""
 
 _SEE_ENDS_LATER = 0.1
 """The same while calls follow one another."""
 
 
 def seeing_ends(ledger: Ledger) -> Callable[[], float]:
-    """Have ends of calls seen whose handles somebody has yet to wait for.
+    """Detect ends of calls whose handles no code has waited for yet.
 
-    Every call that is issued does so for those before it: while calls follow one another, as in
-    training, the control thread would take its turns, and the cores of the ranks, for nothing.
+    Every issued call does this for the calls before it. So while calls follow one another, as in
+    training, the control thread would take CPU time from the ranks for nothing.
     """
     last = ledger.last
 

@@ -1,7 +1,7 @@
 """Which exception ended a cell, and how it is shown.
 
-A rank that was freed has been interrupted, or its connections were cut: what that raises says
-nothing, so the exception that the cell was handling is shown, or a plain ``KeyboardInterrupt``.
+A freed rank was interrupted, or its connections were cut. The resulting exception is meaningless,
+so the exception that the cell was handling is shown, or a plain ``KeyboardInterrupt``.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ __all__ = ["Failures", "text"]
 
 
 class Failures:
-    """Installed once per engine, in place of what IPython shows exceptions with.
+    """Replaces IPython's display of exceptions; installed once per engine.
 
     Attributes:
-        last: The exception that was shown last in the cell that runs, or has run.
+        last: The exception shown last in the present or last cell.
         freed: Whether the session has interrupted the cell, or is about to.
-        cut: Whether it has cut the connections under it, or is about to.
+        cut: Whether it has cut the cell's connections, or is about to.
         in_script: Whether a script runs instead of a cell.
-        leftovers: What the exceptions keep alive.
+        leftovers: The objects that exceptions keep alive.
     """
 
     def __init__(self, shell: Any) -> None:
@@ -61,13 +61,13 @@ class Failures:
         return (f"errors of cells are shown as Python prints them: this IPython has no {names}.",)
 
     def begin(self, *, in_script: bool = False) -> None:
-        """Take what is shown from now on for what ends the cell, or script."""
+        """From now on, count shown exceptions as the end of the cell, or script."""
         self.last, self._first = None, None
         self.freed = self.cut = False
         self.in_script, self._is_on = in_script, True
 
     def end(self) -> Failure | None:
-        """Leave exceptions to IPython; return that which was shown meanwhile."""
+        """Leave exceptions to IPython; return the one that was shown meanwhile."""
         self._is_on = False
         return self.last
 
@@ -89,7 +89,7 @@ class Failures:
             # IPython shows no traceback of SystemExit, which ends the program in a terminal.
             stb = self._render(evalue)
         if evalue is self._first:
-            # IPython takes the line at which a frame ended for that at which it raised.
+            # IPython mistakes the line at which a frame ended for the line that raised.
             freed, stb = False, traces.in_lines(evalue, text(evalue))
         line = self._line_of(evalue)
         slot = evalue.slot if isinstance(evalue, MismatchError) else None
@@ -100,7 +100,7 @@ class Failures:
             self.leftovers.note(evalue.__traceback__, self.last)
 
     def exited(self, error: SystemExit, code: int) -> None:
-        """Note that a script has ended itself with an exit code that is not 0."""
+        """Note that a script exited with a code that is not 0."""
         line = self._line_of(error)
         if not isinstance(error.code, int):  # as Python does
             sys.stderr.write(f"{error.code}\n")
@@ -111,7 +111,7 @@ class Failures:
     def unshown(self, error: BaseException) -> Failure:
         """The exception that ended the cell, where IPython has not shown it.
 
-        An interrupt that arrives while IPython shows an exception ends that as well.
+        An interrupt that arrives while IPython shows an exception ends that display.
         """
         freed, line = self.is_end(type(error)), self._line_of(error)
         if freed:
@@ -128,14 +128,14 @@ class Failures:
         return self.freed and issubclass(etype, ends)
 
     def _on_unraisable(self, unraisable: Any) -> None:
-        """Say nothing of what freeing has ended in a destructor: the verdict says it."""
+        """Hide exceptions of destructors that freeing ended: the verdict explains them."""
         if not self.is_end(unraisable.exc_type):
             self._unraisable(unraisable)
 
     def _raised_first(
         self, error: BaseException
     ) -> tuple[type[BaseException], BaseException, TracebackType | None] | None:
-        """The exception that the cell was handling when the rank was freed, which began it all."""
+        """The original exception, which the cell was handling when the rank was freed."""
 
         def is_end(one: BaseException) -> bool:
             torchs = isinstance(one, RuntimeError) and traces.ends_in_torch(one.__traceback__)
@@ -165,7 +165,7 @@ class Failures:
             self._present(exc_tuple, *args, **options)
 
     def _present(self, exc_tuple: Any, *args: Any, **options: Any) -> None:
-        """Have IPython show an exception, but for those that it prints, and tells nobody."""
+        """Have IPython show an exception, except those that it prints without returning them."""
         kind, error, trace = exc_tuple or sys.exc_info()
         if self._is_on and isinstance(error, UsageError):
             error = _of_the_notebook(error)
@@ -178,26 +178,26 @@ class Failures:
             self._shows(exc_tuple, *args, **options)
             return
         if exc_tuple is None and trace is not None:
-            trace = trace.tb_next  # the first is IPython's own
+            trace = trace.tb_next  # the first entry is IPython's own
         self._on_error(type(error), error, tracebacks.plain(error, trace))
 
 
 _PRIVATE = ("_showtraceback", "InteractiveTB")
 
 _INTERRUPTS = (KeyboardInterrupt, asyncio.CancelledError)
-"""What an interrupt raises in a cell. A cut connection raises one of torch's RuntimeErrors."""
+"""The exceptions of an interrupt in a cell. A cut connection raises torch's RuntimeError."""
 
 _SHOWING = 1.0
-"""Seconds for showing an exception; only a person's ``__str__`` takes longer."""
+"""Seconds for showing an exception; only a user's ``__str__`` takes longer."""
 
 
 def _interrupt(
     error: BaseException,
 ) -> tuple[type[BaseException], BaseException, TracebackType | None]:
-    """The ``KeyboardInterrupt`` that stands for an exception by which a rank was freed.
+    """The ``KeyboardInterrupt`` shown instead of the exception of a freed rank.
 
     How torch came to raise ("connection closed by peer", and an exception during another) does not
-    help a person, and showing it takes half a second on a slow core.
+    help a user, and showing it takes half a second on a slow core.
     """
     trace = traces.outside_torch(error.__traceback__)
     interrupt = KeyboardInterrupt(*(error.args if isinstance(error, KeyboardInterrupt) else ()))
@@ -205,7 +205,7 @@ def _interrupt(
 
 
 def _of_the_notebook(error: UsageError) -> UsageError:
-    """What to say of a magic that is not there: the notebook may have it."""
+    """The error for a magic that a rank lacks and the notebook may have."""
     found = re.search("magic (?:function )?`(%+(?:dist(?:_[a-z]+)?|rank))`", str(error))
     if found is None:
         return error
@@ -218,5 +218,5 @@ def text(value: BaseException) -> str:
     """The message of an exception, whatever its ``__str__`` does."""
     try:
         return str(value)
-    except Exception as error:  # noqa: BLE001 - a person's __str__ can raise anything
+    except Exception as error:  # noqa: BLE001 - a user's __str__ can raise anything
         return f"<its message cannot be shown: {type(error).__name__}: {error}>"

@@ -1,4 +1,4 @@
-"""Freeing this rank's main thread from what it works at."""
+"""Freeing this rank's main thread from its work."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from rankbook.models.requests import ForgetError, Free, Run
 __all__ = ["forget_error", "free"]
 
 _BEFORE_ABORT = 0.02
-"""Seconds between a signal and an abort, for Python to take note of the signal."""
+"""Seconds between a signal and an abort, in which Python notices the signal."""
 
 
 @operation(Free, on=CONTROL)
 def free(job: Job, request: Free) -> bool:
-    """Free the main thread; tell whether it works for a session."""
+    """Free the main thread; return whether it works for a session."""
     engine = job.engine
     works = engine.job is not None
     failures = engine.runner.failures
     failures.freed = works
     failures.cut |= works and (request.cut or not request.interrupt)
     if request.cut and works and engine.streams.are_used and not engine.group.aborts.are_under_way:
-        # Before the abort: after it .item() returns as if all were well, and the cell would go on.
+        # Before the abort: after it, .item() returns normally, and the cell would go on.
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(_BEFORE_ABORT)
     if request.cut:
         engine.group.cut()
     if request.interrupt:
-        # A cell that has not begun must not begin after it was ended.
+        # A cell that has not begun must not begin after its end.
         for waiting in [one for one in list(engine.waiting) if one.name == Run.op]:
             waiting.is_dropped = True
     if request.interrupt and works:
-        engine.runner.prompt.end()  # a thread at the prompt hears of no signal
+        engine.runner.prompt.end()  # a signal does not reach a thread at the prompt
         os.kill(os.getpid(), signal.SIGINT)
     return works
 

@@ -1,8 +1,8 @@
-"""What a script finds as in a process of its own, and what is put back after it.
+"""Giving a script the state of a new process, and restoring the rank's state after it.
 
 Under a launcher all of this ends with the process: variables, the folder, ``sys.argv``, signal
-handlers, torch's defaults, the modules that lie beside the script. In a rank they would be found
-by the cells that come after it, and by the next script.
+handlers, torch's defaults, the modules in the script's folder. In a rank, later cells and the next
+script would find them.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from rankbook.engine.cells import settings
 __all__ = ["at_exit", "fresh"]
 
 _SEED = 67280421310721
-"""What torch begins with in every process that seeds nothing."""
+"""torch's seed in every process that sets none."""
 
 
 @contextmanager
 def fresh(
     environ: dict[str, str], argv: list[str], path: list[str], folder: str, beside: str
 ) -> Iterator[None]:
-    """Be like a new process within the block.
+    """Resemble a new process within the block.
 
     Args:
-        environ: Variables of the environment that are added or changed.
-        argv: For ``sys.argv``.
+        environ: Environment variables to add or change.
+        argv: The value of ``sys.argv``.
         path: Folders in front of ``sys.path``.
-        folder: Where it runs; left alone where there is no such folder on this host.
-        beside: The script's folder: modules of it are imported again, here and afterwards.
+        folder: The working directory; unchanged where this host has no such folder.
+        beside: The script's folder: its modules are imported again, here and afterwards.
     """
     with ExitStack() as stack:
         for part in (
@@ -71,7 +71,7 @@ def fresh(
 
 @contextmanager
 def at_exit(folder: str) -> Iterator[None]:
-    """Call at the end of the block what the files of a folder register to be called at exit."""
+    """At the end of the block, call the exit handlers that files of a folder registered."""
     register, calls = atexit.register, list[tuple[Callable[..., Any], Any, Any]]()
 
     def registered(call: Callable[..., Any], *args: Any, **named: Any) -> Callable[..., Any]:
@@ -103,7 +103,7 @@ def _environment(more: dict[str, str]) -> Iterator[None]:
     finally:
         for name in os.environ.keys() - before.keys():
             del os.environ[name]
-        # Only what differs: children may inherit another value than os.environ shows.
+        # Only the differences: children may inherit other values than os.environ shows.
         os.environ.update({k: v for k, v in before.items() if os.environ.get(k) != v})
 
 
@@ -131,7 +131,7 @@ def _interpreter(argv: list[str], path: list[str]) -> Iterator[None]:
     before = {name: getattr(sys, name) for name in names}
     before_path, recursion = sys.path[:], sys.getrecursionlimit()
     sys.argv, sys.excepthook = argv, sys.__excepthook__
-    # In a rank, '' or the folder of the notebook stands in front, where Python has the script's.
+    # In a rank, '' or the folder of the notebook is first, where Python has the script's.
     sys.path[:] = [*path, *(each for each in sys.path if each)]
     try:
         yield
@@ -144,10 +144,10 @@ def _interpreter(argv: list[str], path: list[str]) -> Iterator[None]:
 
 @contextmanager
 def _event_loop() -> Iterator[None]:
-    """Have no event loop and no task run in this thread, so that ``asyncio.run`` works."""
+    """Suspend the event loop and task of this thread, so that ``asyncio.run`` works."""
     loop = asyncio.get_running_loop()
     task: Any = asyncio.current_task()
-    if task is not None:  # from Python 3.14 on, a thread runs one task, and not each loop one
+    if task is not None:  # from Python 3.14 on, each thread runs one task, not each loop
         asyncio._leave_task(loop, task)
     asyncio._set_running_loop(None)
     try:
@@ -165,7 +165,7 @@ def _signals() -> Iterator[None]:
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     numbers = signal.valid_signals() - {signal.SIGINT}
     before = {number: signal.getsignal(number) for number in numbers}
-    # A rank that is told to end waits for its cell; a script ends at once, as a process does.
+    # On SIGTERM, a rank waits for its cell; a script ends at once, as a process does.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         yield
@@ -190,7 +190,7 @@ def _logging() -> Iterator[None]:
 
 @contextmanager
 def _builtins() -> Iterator[None]:
-    """Put back what every module finds without an import: scripts mute ``print`` by rank."""
+    """Restore builtins: scripts replace ``print`` on some ranks."""
     names = vars(builtins)
     before = dict(names)
     try:
@@ -203,7 +203,7 @@ def _builtins() -> Iterator[None]:
 
 @contextmanager
 def _start_method() -> Iterator[None]:
-    """Let the script choose once, as a process may, how it starts others."""
+    """Let the script set the start method once, as a process may."""
     before = multiprocessing.get_start_method(allow_none=True)
     multiprocessing.set_start_method(None, force=True)
     try:
@@ -214,10 +214,10 @@ def _start_method() -> Iterator[None]:
 
 @contextmanager
 def _fork_server() -> Iterator[None]:
-    """Let the script have a process of its own that forks its workers, which ends with it.
+    """Give the script its own fork server, which ends with it.
 
-    That process imports the script once. Workers that it forked for the next script, or for this
-    one when it has been edited, would run what it has imported.
+    The fork server imports the script once. Workers that it forked for the next script, or for this
+    script after an edit, would run the old code.
     """
     server: Any = multiprocessing.forkserver._forkserver
     before = dict(vars(server))
@@ -247,7 +247,7 @@ def _random() -> Iterator[None]:
 
 @contextmanager
 def _modules(folder: str) -> Iterator[None]:
-    """Have the modules of a folder imported again, as a new process does."""
+    """Have the modules of a folder imported again, as in a new process."""
     before = _of_folder(folder)
     for name in before:
         del sys.modules[name]
@@ -260,7 +260,7 @@ def _modules(folder: str) -> Iterator[None]:
 
 
 def _of_folder(folder: str) -> dict[str, ModuleType]:
-    """The modules that Python found because a folder is in ``sys.path``, and those inside them."""
+    """The modules that Python found through a folder in ``sys.path``, with their submodules."""
     modules = sys.modules.copy()
     tops = {name for name, module in modules.items() if _lies_in(module, folder)}
     tops -= {"__main__", __name__.partition(".")[0]}
@@ -268,7 +268,7 @@ def _of_folder(folder: str) -> dict[str, ModuleType]:
 
 
 def _lies_in(module: ModuleType, folder: str) -> bool:
-    names = getattr(module, "__dict__", {})  # some of torch's answer to every name
+    names = getattr(module, "__dict__", {})  # some torch modules answer to every name
     places = [*names.get("__path__", ())] or [names.get("__file__")]
     return any(
         os.path.dirname(os.path.abspath(place)) == folder  # noqa: PTH100, PTH120

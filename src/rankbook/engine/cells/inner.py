@@ -12,10 +12,10 @@ __all__ = ["install"]
 
 
 def install(shell: Any, group: Group) -> None:
-    """Have the scripts that ``%run`` runs leave the session's group as it is.
+    """Keep scripts that ``%run`` runs from changing the session's group.
 
     Args:
-        shell: This rank's.
+        shell: This rank's shell.
         group: Its place in the process group.
     """
     magic = shell.find_line_magic("run")

@@ -1,4 +1,4 @@
-"""What a cell prints, in a file that outlives this process: it may end before that is sent."""
+"""The output of a cell in a file that outlives this process, which may end before sending it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["LastWords"]
 
 _LONGEST = 256
-"""Bytes of the path of a log."""
+"""How many bytes of the log's path are stored."""
 
 
 class LastWords:
-    """Writes the last of each stream into the file of the last calls.
+    """Writes the end of each stream into the file of the last calls.
 
     Args:
         box: The file; None: there is none, and nothing is kept.
@@ -55,15 +55,15 @@ class LastWords:
         head, rest = data[: WORDS_ROOM - at], data[WORDS_ROOM - at :]
         memory[ring + at : ring + at + len(head)] = head
         memory[ring : ring + len(rest)] = rest
-        # At last: what is counted is there, whenever the process is killed.
+        # Last: everything counted has been written, whenever the process is killed.
         WORDS.pack_into(memory, start, self._cell, characters, size)
 
     def logged(self, log: Path, sent: int) -> None:
-        """Note how much of what was written past Python has been sent.
+        """Note how much of the output that bypassed Python has been sent.
 
         Args:
-            log: The file into which that goes; one without a name cannot be read afterwards.
-            sent: Bytes of it.
+            log: The file with that output; one without a name cannot be read afterwards.
+            sent: The number of bytes sent.
         """
         if not self._log:
             self._begun = sent

@@ -1,8 +1,8 @@
-"""The code of a cell under the cell's name, each line at the number that it has in the editor.
+"""Compiling a cell's code under the cell's name, with the editor's line numbers.
 
-IPython compiles what it is given; ``%%dist`` has cut the first line off, and more may stand above.
-So empty lines are put before a cell's code. With that, frames, tracebacks, warnings and the fault
-handler all tell the editor's line, and none of them has to be corrected.
+IPython compiles the text that it gets; ``%%dist`` has cut off the first line, and more lines may
+precede it. So empty lines are put before a cell's code. Then frames, tracebacks, warnings and the
+fault handler all report the editor's line, and none of them has to be corrected.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ class Naming:
         warnings.formatwarning = _format_warning
 
     def begin(self, cell: Run) -> None:
-        """Name what is compiled from now on."""
+        """Name code that is compiled from now on."""
         self._cell = self._compiler.cell = cell
         self._compiler.file = ""
 
     def end(self) -> None:
-        """Leave what is compiled to IPython again."""
+        """Leave the naming of code to IPython again."""
         self._cell = self._compiler.cell = None
 
     def _see(self, lines: list[str]) -> list[str]:
-        """Find out how many lines stand above a text that IPython is about to transform."""
+        """Count the lines above a text that IPython is about to transform."""
         self._above = self._count(lines) if self._cell else 0
         return lines
 
     def _count(self, lines: list[str]) -> int:
-        assert self._cell is not None  # noqa: S101 - or nothing would be counted
+        assert self._cell is not None  # noqa: S101 - lines are counted in cells only
         whole = self._cell.code.splitlines()
         blank = next((i for i, line in enumerate(lines) if line.strip()), 0)  # IPython drops them
         if [line.rstrip() for line in lines] == [
             line.rstrip() for line in whole[len(whole) - len(lines) :]
-        ]:  # the cell, or what stands below a magic in it
+        ]:  # the cell, or the text below a magic in it
             return self._cell.first_line - 1 + len(whole) - len(lines) + blank
-        # A text that some line of the cell runs.
+        # Another text, run by some line of the cell.
         return (_line_that_runs(self._compiler.file) or self._cell.first_line) - 1 + blank
 
     def _move(self, lines: list[str]) -> list[str]:
@@ -62,7 +62,7 @@ class Naming:
 
 
 class _Compiler(CachingCompiler):
-    """Names the code of our cells; of other clients of the engine, as the engine did before."""
+    """Names the code of our cells; leaves code of other clients to the former compiler."""
 
     def __init__(self, before: CachingCompiler) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class _Compiler(CachingCompiler):
         self.flags = before.flags
         self.cell: Run | None = None
         self.file = ""
-        """What was compiled last of the cell."""
+        """The latest compiled part of the cell."""
 
     def get_code_name(self, raw_code: str, transformed_code: str, number: int) -> str:
         if self.cell is None:
@@ -98,7 +98,7 @@ class _Compiler(CachingCompiler):
 
 
 def _show_as_typed(name: str, transformed: str, raw: str) -> None:
-    """Have the lines of a cell shown as they were typed: ``%run train.py``, not what runs it."""
+    """Show the lines of a cell as typed: ``%run train.py``, not its transformation."""
     made, typed = transformed.splitlines(), raw.strip("\n").splitlines()
     above = next((i for i, line in enumerate(made) if line), 0)
     is_magic = bool(typed) and typed[0].startswith("%%")
@@ -108,7 +108,7 @@ def _show_as_typed(name: str, transformed: str, raw: str) -> None:
 
 
 def _line_that_runs(file: str) -> int:
-    """The line of a cell that runs now; 0 if none does."""
+    """The running line of a cell; 0 if none runs."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_filename == file:
@@ -127,7 +127,7 @@ def _format_warning(
     lineno: int,
     line: str | None = None,
 ) -> str:
-    """Format a warning; of a cell's line it says which cell, the same on all ranks."""
+    """Format a warning; for a line of a cell, name the cell, equally on all ranks."""
     if not (cell := cell_of(filename)):
         return _format(message, category, filename, lineno, line)
     text = (linecache.getline(filename, lineno) if line is None else line).strip()

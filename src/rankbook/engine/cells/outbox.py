@@ -1,4 +1,4 @@
-"""The output of one job in its order, on the way from any thread to the control thread."""
+"""The output of one job, passed in order from any thread to the control thread."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Outbox:
     gathered by then. So a single line leaves at once, and a flood leaves in batches.
 
     Attributes:
-        last_words: Keeps text that this process may not live to send; None: nothing does.
+        last_words: Keeps text in case this process ends before sending it; None: nothing does.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Outbox:
 
         Args:
             wake: Makes the control thread call :meth:`take` until that returns nothing.
-            batch: Characters that one message carries at most.
+            batch: The most characters in one message.
             high_water: Characters that may wait to be sent before a writer has to wait for the
                 control thread.
         """
@@ -85,7 +85,7 @@ class Outbox:
             return taken
 
     def close(self) -> None:
-        """Release waiting writers: what they write is not sent any more."""
+        """Release waiting writers: their output is no longer sent."""
         with self._room:
             self._closed = True
             self._room.notify_all()

@@ -1,8 +1,8 @@
-"""``ipywidgets.Output`` on a rank: what is said inside ``with out:`` goes into the widget.
+"""``ipywidgets.Output`` on a rank: output inside ``with out:`` goes into the widget.
 
-In a plain notebook the page does that: it puts what comes with the cell's message into the widget.
-What a rank says comes with messages of its own, and several ranks say something at once. So the
-rank puts it into the widget, as ``append_stdout`` does. ``rich.live`` and others stand on this.
+In a plain notebook the page does that: it moves output of the cell's message into the widget. A
+rank's output comes in other messages, from several ranks at once. So the rank puts it into the
+widget, as ``append_stdout`` does. ``rich.live`` and others rely on this.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
 __all__ = ["Outputs"]
 
 _PAUSE = 0.05
-"""Seconds between two changes of a widget: each sends all that is in it."""
+"""Seconds between two updates of a widget: each sends its whole content."""
 
 
 class _Content:
-    """What one widget is to show; from any thread."""
+    """The content of one widget; from any thread."""
 
     def __init__(self, widget: Any) -> None:
-        self._find = weakref.ref(widget)  # what is kept for a widget must not keep it
+        self._find = weakref.ref(widget)  # must not keep the widget alive
         self._lock = threading.RLock()
         self._new: list[dict[str, Any]] = []
         self._is_to_clear = False
         self._shown = 0.0
 
     def add(self, *outputs: dict[str, Any]) -> None:
-        """Show outputs of notebooks, soon."""
+        """Show notebook outputs, soon."""
         with self._lock:
             self._new += outputs
             if time.monotonic() >= self._shown + _PAUSE:
                 self.show()
 
     def show(self) -> None:
-        """Show now what is not shown yet."""
+        """Show pending outputs now."""
         with self._lock:
             widget = self._find()
             if widget is None or not self._new:
@@ -63,7 +63,7 @@ class _Content:
             self._shown = time.monotonic()
 
     def clear(self, *, wait: bool) -> None:
-        """Take back what it shows; wait: when something else is to be shown."""
+        """Take back what it shows; with ``wait``, when there is something else to show."""
         with self._lock:
             self._new.clear()
             self._is_to_clear = wait
@@ -87,13 +87,13 @@ class _Content:
 
 
 class Outputs:
-    """The widgets of this process into which something is said."""
+    """The widgets of this process that capture output."""
 
     def __init__(self, failures: Failures) -> None:
-        """Have the class behave so as soon as there is one.
+        """Patch the widget class once it is imported.
 
         Args:
-            failures: Tells what ends the cell, so that it does not end in a widget.
+            failures: Recognises exceptions that end the cell, which a widget must not swallow.
         """
         self._contents: weakref.WeakKeyDictionary[Any, _Content] = weakref.WeakKeyDictionary()
         self._inside: list[_Content] = []
@@ -101,14 +101,14 @@ class Outputs:
         when_imported("ipywidgets.widgets.widget_output", self._replace)
 
     def write(self, stream: str, text: str) -> bool:
-        """Take text if it is said inside a widget; return whether it is."""
+        """Take text if a widget captures it; return whether one does."""
         if not self._inside:
             return False
         self._inside[-1].add({"output_type": "stream", "name": stream, "text": text})
         return True
 
     def display(self, display: Display | Clear) -> bool:
-        """Take a display if it belongs into a widget; return whether it does."""
+        """Take a display if a widget captures it; return whether one does."""
         if isinstance(display, Display) and display.update:
             replaced = [content.update(display) for content in list(self._contents.values())]
             return any(replaced)
@@ -121,12 +121,12 @@ class Outputs:
         return True
 
     def show(self) -> None:
-        """Show what has waited for more to come; from any thread."""
+        """Show pending outputs of all widgets; from any thread."""
         for content in list(self._contents.values()):
             content.show()
 
     def leave(self) -> None:
-        """In a forked child: what it says does not go into widgets."""
+        """In a forked child: keep its output out of widgets."""
         self._inside.clear()
 
     def _replace(self, module: ModuleType) -> None:
@@ -163,7 +163,7 @@ def _error(error: BaseException) -> dict[str, Any]:
         "output_type": "error",
         "ename": type(error).__name__,
         "evalue": text(error),
-        # IPython takes the line at which a frame ended, here that of "with", for the error's.
+        # IPython mistakes the line at which a frame ended, here that of "with", for the error's.
         "traceback": traces.in_lines(error, text(error)),
     }
 

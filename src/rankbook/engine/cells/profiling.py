@@ -1,4 +1,4 @@
-"""Recording what this rank does with torch's profiler, from before a cell until after it."""
+"""Profiling this rank with torch's profiler, from before a cell until after it."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from rankbook.models.requests import StartProfile, TakeProfile
 __all__ = ["start_profile", "take_profile"]
 
 _TRIES = 200
-"""Operations by which it is measured what recording one costs."""
+"""How many operations measure the cost of recording one."""
 
 
 class _Running:
-    """The profiler that runs, and the last call before it."""
+    """The running profiler, and the last call before it."""
 
     profiler: Any = None
     last = 0
 
 
 def _is_running() -> bool:
-    """Whether a profiler of torch's runs, ours or one of a cell; ours, where torch does not say."""
+    """Whether a torch profiler runs, ours or the cell's; ours where torch does not say."""
     its_own: Any = getattr(getattr(torch._C, "_autograd", None), "_profiler_enabled", None)
     return _Running.profiler is not None if its_own is None else its_own()
 
@@ -48,7 +48,7 @@ def start_profile(job: Job, _request: StartProfile) -> float:
     if _is_running():
         raise InputError("A profiler of an earlier cell runs already: end it first.")
     without = _seconds_of_one()
-    # What torch.profiler.profile is made of, which imports inductor first: that takes seconds.
+    # The parts of torch.profiler.profile, which itself imports inductor: that takes seconds.
     profiler = profile(use_kineto=True, use_device="cuda" if torch.cuda.is_initialized() else None)
     with _quiet():
         profiler.__enter__()
@@ -58,7 +58,7 @@ def start_profile(job: Job, _request: StartProfile) -> float:
 
 @operation(TakeProfile, on=MAIN)
 def take_profile(job: Job, _request: TakeProfile) -> Taken:
-    """Stop it, and send the trace."""
+    """Stop the profiler, and send the trace."""
     engine = job.engine
     calls, dropped = engine.ledger.since(_Running.last)
     profiler = _stop()
@@ -72,9 +72,9 @@ def take_profile(job: Job, _request: TakeProfile) -> Taken:
 
 
 def _stop() -> Any:
-    """Stop the profiler that runs, and return it; None where none does, or the cell has ended it.
+    """Stop the running profiler, and return it; None where none runs, or the cell has ended it.
 
-    There is one in a process: a cell that uses another ends ours with its own, and to end it twice
+    A process has only one: a cell that uses another ends ours with its own, and ending it twice
     ends the process.
     """
     is_running = _is_running()
@@ -87,7 +87,7 @@ def _stop() -> Any:
 
 
 def _seconds_of_one() -> float:
-    """How long a small operation takes here, the median of some."""
+    """How long a small operation takes here, as a median."""
     x = torch.zeros(1)
     times = []
     for _ in range(_TRIES):
@@ -99,7 +99,7 @@ def _seconds_of_one() -> float:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Drop what Kineto writes past Python: its stages. It reads its log level only once."""
+    """Drop Kineto's log of its stages, which bypasses Python. It reads its log level only once."""
     kept = os.dup(1), os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:

@@ -202,7 +202,7 @@ class Runner:
                 shell.events.trigger("post_run_cell", None)
 
     def _on_cancel(self) -> None:
-        # An interrupt cancels a cell that awaits; to a person it is an interrupt as well.
+        # An interrupt cancels a cell that awaits; to a user it is an interrupt as well.
         self.failures.freed = True
 
 

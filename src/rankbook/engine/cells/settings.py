@@ -1,4 +1,4 @@
-"""What code sets for its whole process, in torch and in Python."""
+"""Process-wide settings of torch and Python."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SETTINGS: list[tuple[Callable[[], Any], Callable[[Any], object]]] = [
     (gc.isenabled, _collect_garbage),
     (socket.getdefaulttimeout, socket.setdefaulttimeout),
 ]
-"""What is set for the whole process, torch's and Python's own: how to ask, and how to set it."""
+"""Process-wide settings of torch and Python: the getter and the setter of each."""
 
 _FLAGS = ("benchmark", "deterministic", "enabled")
 """The same of cuDNN."""
@@ -40,7 +40,7 @@ _FLAGS = ("benchmark", "deterministic", "enabled")
 
 @contextmanager
 def put_back() -> Iterator[None]:
-    """Have at the end of the block what was set at its beginning."""
+    """Restore, at the end of the block, the settings at its beginning."""
     before = [ask() for ask, _ in _SETTINGS]
     flags = {name: getattr(torch.backends.cudnn, name) for name in _FLAGS}
     try:
@@ -59,7 +59,7 @@ _LIMITS = {getattr(resource, name) for name in dir(resource) if name.startswith(
 
 @contextmanager
 def limits() -> Iterator[None]:
-    """Have the limits of resources that there were, or the highest that are left, at the end."""
+    """Restore resource limits at the end of the block, or the highest that are still allowed."""
     before = {number: resource.getrlimit(number) for number in _LIMITS}
     try:
         yield
@@ -69,17 +69,17 @@ def limits() -> Iterator[None]:
                 continue
             try:
                 resource.setrlimit(number, limit)
-            except (ValueError, OSError):  # it was lowered for good
+            except (ValueError, OSError):  # the hard limit was lowered
                 hard = resource.getrlimit(number)[1]
                 resource.setrlimit(number, (hard, hard))
 
 
 @contextmanager
 def descriptors() -> Iterator[None]:
-    """Have the standard streams of the process that there were, at the end.
+    """Restore the standard descriptors of the process at the end of the block.
 
     They can be redirected or closed. The next sockets would get the numbers of closed ones, and
-    others would write there.
+    other code would write there.
     """
     kept = {number: os.dup(number) for number in range(3)}
     try:

@@ -1,4 +1,4 @@
-"""Preparing an engine's IPython shell to be a rank's."""
+"""Preparing an engine's IPython shell for a rank."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["prepare"]
 
 
 class _Exit(partial[NoReturn]):
-    """``exit`` on a rank: an error like any other, for the engine must live on.
+    """``exit`` on a rank: an error like any other, because the engine must live on.
 
-    A partial of ``sys.exit`` leaves no frame of ours in the traceback.
+    A partial of ``sys.exit`` adds no frame of ours to the traceback.
     """
 
     def __repr__(self) -> str:
@@ -35,10 +35,10 @@ def prepare(shell: Any) -> None:
     showing.tell_in_results(shell)
     shell.set_hook("show_in_pager", _print_page, 0)
     shell.user_ns["exit"] = shell.user_ns["quit"] = _Exit(sys.exit)
-    # IPython has set these; libraries ask for them to learn whether a person types here.
+    # IPython has set these; libraries check them to detect an interactive session.
     for name in ("ps1", "ps2", "ps3"):
         vars(sys).pop(name, None)
-    # Else a child writes into a file only when it has gathered much, or has ended.
+    # Otherwise a child writes to a file only when its buffer is full, or at its end.
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
     # IPython's advice after sys.exit() is for a terminal; the exception itself is shown.
     warnings.filterwarnings("ignore", message="To exit: use 'exit'")

@@ -1,4 +1,4 @@
-"""What takes the place of ``sys.stdout`` and ``sys.stderr`` in an engine."""
+"""The replacements of ``sys.stdout`` and ``sys.stderr`` in an engine."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _DESCRIPTORS = {"stdout": 1, "stderr": 2}
 
 
 class CapturedStream(io.TextIOBase):
-    """Replaces ``sys.stdout`` or ``sys.stderr`` of the engine for good.
+    """Replaces ``sys.stdout`` or ``sys.stderr`` of the engine permanently.
 
-    Logging handlers and a person's code keep references to the stream that they found, and what
-    they write must be shown in later cells, too.
+    Logging handlers and user code keep references to the stream that they found, and their output
+    must be shown in later cells, too.
     """
 
     def __init__(self, name: str, original: Any, capture: Capture) -> None:
@@ -53,7 +53,7 @@ class CapturedStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Send what waits, if it waits here."""
+        """Send pending text, if it is pending here."""
         if self._in_child is not None:
             self._in_child.flush()
         elif self._capture.outbox is None:
@@ -61,7 +61,7 @@ class CapturedStream(io.TextIOBase):
 
     def go_past_python(self) -> None:
         """In a forked child: write whole lines to the descriptor, which the rank reads."""
-        self._in_child = open(  # noqa: SIM115 - it lives as long as the child
+        self._in_child = open(  # noqa: SIM115 - open as long as the child lives
             self.fileno(),
             "w",
             buffering=1,
@@ -75,20 +75,20 @@ class CapturedStream(io.TextIOBase):
         return True
 
     def isatty(self) -> bool:
-        """Never, though a person reads it."""
+        """Never: it is not a terminal."""
         return False
 
     def fileno(self) -> int:
-        """What is read and shown: a child that is given it for its output is heard."""
+        """A descriptor that is read and shown: a child may use it for its output."""
         return _DESCRIPTORS[self.name]
 
     @property
     def buffer(self) -> io.BufferedIOBase:
-        """Takes bytes of UTF-8, as that of a stream of Python's own."""
+        """Takes bytes of UTF-8, as the buffer of any stream does."""
         return self._buffer
 
     def detach(self) -> io.BufferedIOBase:  # type: ignore[override]
-        """Give the buffer to who makes a stream of its own for it; this one works on."""
+        """Give the buffer to code that makes its own stream on it; this one works on."""
         return self._buffer
 
     def reconfigure(self, **_options: object) -> None:
@@ -102,7 +102,7 @@ class CapturedStream(io.TextIOBase):
 
     @property
     def errors(self) -> str:  # type: ignore[override]
-        """What becomes of text that cannot be encoded."""
+        """How text is treated that cannot be encoded."""
         return "backslashreplace"
 
     def __getattr__(self, name: str) -> Any:
@@ -111,7 +111,7 @@ class CapturedStream(io.TextIOBase):
 
 
 class _Bytes(io.BufferedIOBase):
-    """The buffer of a captured stream: scripts write to it, and wrap it in streams of their own."""
+    """The buffer of a captured stream: scripts write to it, or wrap it in their own streams."""
 
     def __init__(self, stream: CapturedStream) -> None:
         self._stream = stream
@@ -119,11 +119,11 @@ class _Bytes(io.BufferedIOBase):
 
     @property
     def name(self) -> str:
-        """That of the stream."""
+        """The name of the stream."""
         return self._stream.name
 
     def write(self, data: Buffer) -> int:
-        """Write them as text; a character that is cut waits for its rest."""
+        """Write bytes as text; an incomplete character waits for its rest."""
         taken = bytes(data)
         self._stream.write(self._decoder.decode(taken))
         return len(taken)
@@ -133,7 +133,7 @@ class _Bytes(io.BufferedIOBase):
         self._stream.flush()
 
     def close(self) -> None:
-        """Stay open: a stream around it closes it when that is forgotten."""
+        """Stay open: a stream around it would close it when garbage collected."""
 
     def writable(self) -> bool:
         """Always."""

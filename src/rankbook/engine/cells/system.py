@@ -1,7 +1,7 @@
-"""``!command`` on a rank: its output is the cell's, in its place and while it runs.
+"""``!command`` on a rank: its output appears in the cell's output, while it runs.
 
-The command has a terminal, so that it writes line by line, with colours and progress bars, but one
-that leaves line ends as they are: those of several ranks are then equal, and merge.
+The command has a terminal, so that it writes line by line, with colours and progress bars. This
+terminal leaves line ends as they are, so that lines of several ranks are equal, and merge.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from contextlib import suppress
 __all__ = ["run"]
 
 _MOMENT = 0.05
-"""Seconds between two looks whether the command has ended."""
+"""Seconds between two checks whether the command has ended."""
 
 _GRACE = 2.0
-"""Seconds for a command to end that was interrupted."""
+"""Seconds for an interrupted command to end."""
 
 
 def run(command: str) -> int:
-    """Run a command of the shell; return its exit code, minus the signal if one ended it.
+    """Run a shell command; return its exit code, minus the signal if one ended it.
 
     Raises:
-        OSError: It is to go on in the background.
+        OSError: It would run in the background.
     """
     if command.rstrip().endswith("&"):
         raise OSError("Background processes not supported: start it by subprocess.Popen.")
@@ -40,12 +40,12 @@ def run(command: str) -> int:
             stdin=subprocess.DEVNULL,
             stdout=far,
             stderr=far,
-            start_new_session=True,  # an interrupt is for all that it has started
+            start_new_session=True,  # an interrupt must reach all its children
         )
         os.close(far)
         try:
             _show(near, process)
-        except KeyboardInterrupt:  # as in IPython the cell goes on after it
+        except KeyboardInterrupt:  # the cell goes on, as in IPython
             _end(process)
         return process.wait()
     finally:
@@ -61,13 +61,13 @@ def _terminal() -> tuple[int, int]:
 
 
 def _show(near: int, process: subprocess.Popen[bytes]) -> None:
-    """Write what the command writes, until it has ended, whatever it has left running."""
+    """Copy the command's output until the command has ended, whatever it left running."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     while True:
         has_ended = process.poll() is not None
         if select.select([near], [], [], 0 if has_ended else _MOMENT)[0]:
             data = b""
-            with suppress(OSError):  # nobody has the other end any more
+            with suppress(OSError):  # the other end is closed
                 data = os.read(near, 65536)
             if not data:
                 return

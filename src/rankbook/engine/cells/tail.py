@@ -1,7 +1,7 @@
 """Output that bypasses Python: from C++ libraries and subprocesses.
 
-NCCL's debug output, torch's own warnings and what ``subprocess.run`` prints go to the descriptors
-1 and 2. In a local engine these are its log file, which survives the process, so nothing is lost
+NCCL's debug output, torch's C++ warnings and output of ``subprocess.run`` go to the descriptors 1
+and 2. In a local engine these are its log file, which survives the process, so nothing is lost
 when a rank dies. While a cell runs, additions to that file are shown with its output.
 """
 
@@ -33,7 +33,7 @@ class Tail:
 
         Args:
             path: The file; None: there is none, and nothing is ever new.
-            last_words: Is told how much of it was passed on.
+            last_words: Notified of how much was passed on.
         """
         self._path = Path(path) if path else None
         self._lock = threading.Lock()
@@ -68,15 +68,15 @@ class Tail:
 
 @cache
 def _c_stdout() -> tuple[Any, ctypes.c_void_p] | None:
-    """C's function that flushes a stream, and its standard output; None where there is none."""
-    with suppress(OSError, ValueError, AttributeError):  # another C library names it otherwise
+    """C's ``fflush`` and ``stdout``; None where they are not found."""
+    with suppress(OSError, ValueError, AttributeError):  # another C library uses other names
         library = ctypes.CDLL(None)
         return library.fflush, ctypes.c_void_p.in_dll(library, "stdout")
     return None
 
 
 def _flush() -> None:
-    """Have C write what it has buffered of its standard output, which is a file here."""
+    """Flush C's standard output, which is buffered because it is a file here."""
     if (found := _c_stdout()) is not None:
         flush, stdout = found
         flush(stdout)

@@ -1,4 +1,4 @@
-"""Tracebacks as if torch's functions were torch's own: the account's stand-ins are not shown."""
+"""Tracebacks without our wrappers of torch's functions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["has_group", "hide", "plain"]
 
 
 def hide(formatter: Any) -> None:
-    """Make IPython format tracebacks without frames of the account.
+    """Make IPython format tracebacks without frames of our wrappers.
 
     Args:
         formatter: The shell's ``InteractiveTB``.
@@ -29,14 +29,14 @@ def hide(formatter: Any) -> None:
 
 
 def has_group(error: BaseException | None) -> bool:
-    """Whether an exception is a group of several, or was raised while one was handled.
+    """Whether an exception is an exception group, or was raised while one was handled.
 
     IPython (to 9) does not format these: it prints Python's own traceback.
     """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        # By name: Python 3.10 has none, and a package that stands in for it has one of its own.
+        # By name: Python 3.10 has none, and a backport has its own class.
         if any(cls.__name__ == "BaseExceptionGroup" for cls in type(error).__mro__):
             return True
         error = error.__context__
@@ -48,7 +48,7 @@ def plain(error: BaseException, trace: TracebackType | None) -> list[str]:
 
     Args:
         error: The exception.
-        trace: Where it begins.
+        trace: The traceback to begin with.
     """
     _remove_ours(error)
     lines = traceback.format_exception(type(error), error, trace)
@@ -67,7 +67,7 @@ def _remove_ours(error: BaseException | None) -> None:
         errors += [error.__cause__, error.__context__]
         trace = error.__traceback__
         while trace is not None:
-            # The first entry is never ours: the exception was caught there.
+            # The first entry is never ours: it caught the exception.
             while trace.tb_next is not None and calls.is_ours(trace.tb_next.tb_frame.f_code):
                 trace.tb_next = trace.tb_next.tb_next
             trace = trace.tb_next

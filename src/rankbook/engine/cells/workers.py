@@ -1,6 +1,6 @@
-"""Processes that a script starts with ``multiprocessing``: what becomes of them as it ends.
+"""Ending the ``multiprocessing`` processes of a script at the end of the script.
 
-Python does this as its process exits: it ends pools and daemonic processes, and waits for others.
+Python does this when its process exits: it ends pools and daemonic processes, and waits for others.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _util: Any = multiprocessing.util
 
 
 class Workers:
-    """Those that are started from now on."""
+    """The processes started from now on."""
 
     def __init__(self) -> None:
         self._known = {
@@ -32,7 +32,7 @@ class Workers:
         """End or await them.
 
         Raises:
-            KeyboardInterrupt: Nobody wants to wait any longer; some are still there.
+            KeyboardInterrupt: The wait was interrupted; some processes still run.
         """
         for executor in self._executors():
             executor.shutdown()
@@ -47,13 +47,13 @@ class Workers:
 
     def _executors(self) -> list[ProcessPoolExecutor]:
         """The executors, by the threads that manage them."""
-        # Python (3.9 and later) keeps no list of them, but such a thread refers to its own.
+        # Python (3.9 and later) has no list of executors, but each such thread refers to its own.
         threads = [one for one in threading.enumerate() if one not in self._known]
         found = [getattr(one, "executor_reference", lambda: None)() for one in threads]
         return [one for one in found if isinstance(one, ProcessPoolExecutor)]
 
     def _finalize(self, is_due: Callable[[int], bool]) -> None:
-        """Call what was registered to be called when the process exits."""
+        """Call finalizers that were registered for the exit of the process."""
         registry = _util._finalizer_registry
         due = [key for key in [*registry] if key not in self._known and key[0] is not None]
         for key in sorted(due, reverse=True):

@@ -1,4 +1,4 @@
-"""The answer to what a rank asks, on its way to the cell that waits for it."""
+"""Passing an answer to the cell of a rank that asks."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ __all__ = ["answer"]
 
 @operation(Answer, on=CONTROL)
 def answer(job: Job, request: Answer) -> bool:
-    """Answer what the rank asks; tell whether it still asked."""
+    """Answer a question of the rank; return whether it was still open."""
     return job.engine.runner.prompt.answer(request.number, request.text)

@@ -14,7 +14,7 @@ _listening: list[tuple[str, int]] = []
 
 
 def attach() -> str:
-    """Have debugpy listen on the loopback interface; say where.
+    """Have debugpy listen on the loopback interface; return where.
 
     debugpy asks for no password: anyone who can reach a port of this machine can run code in
     the rank.

@@ -25,22 +25,22 @@ from rankbook.engine.values.expressions import harmless_item, value_of
 __all__ = ["RankDebugger", "place"]
 
 _AT = re.compile(r"(?<= at )(.+\.py):(\d+)")
-"""Where a breakpoint is, as pdb says it."""
+"""The place of a breakpoint in pdb's words."""
 
 _OFTEN = 5
-"""Times that ``where`` shows a line; a recursion has it a thousand times."""
+"""How often ``where`` shows a line, which a recursion may reach a thousand times."""
 
 
 class _End(BaseException):
-    """The cell is to end. Not a ``KeyboardInterrupt``: after that, pdb would ask again."""
+    """Ends the cell. Not a ``KeyboardInterrupt``, after which pdb would ask again."""
 
 
 class RankDebugger(Stepping):
     """pdb, whose commands come from the notebook and whose answers are output of the cell.
 
     It differs where a rank does: it stops at the line of ``breakpoint()`` itself, in every version
-    of Python; it says ``In [7] line 4`` of a cell; it leaves out the frames that run the cell; and
-    ``interact`` and ``run`` say that they are not there.
+    of Python; it calls a line of a cell ``In [7] line 4``; it leaves out the frames that run the
+    cell; and ``interact`` and ``run`` refuse.
     """
 
     def __init__(self, prompt: Prompt, name_of: Callable[[str], str]) -> None:
@@ -48,7 +48,7 @@ class RankDebugger(Stepping):
 
         Args:
             prompt: Asks for the next command.
-            name_of: What a person calls a file of code: ``In [7]``, ``train.py``.
+            name_of: Returns the user's name of a file of code: ``In [7]``, ``train.py``.
         """
         super().__init__(stdin=lines.Lines(self._command), stdout=sys.stdout)
         self.prompt = ""
@@ -58,11 +58,11 @@ class RankDebugger(Stepping):
         self._name_of = name_of
         self._displays = Displays(lambda text: evaluate(text, *self._names()), self.message)
         self._exceptions: list[BaseException] = []
-        """Those that are looked back at, the first one raised first."""
+        """The exceptions under inspection, the first one raised first."""
 
     @property
     def prompt(self) -> str:
-        """Empty: the notebook shows where each rank stands, and what pdb would have here."""
+        """Empty: the notebook shows the place of each rank, which pdb would show here."""
         return ""
 
     @prompt.setter
@@ -70,7 +70,7 @@ class RankDebugger(Stepping):
         self._asks_for = text.strip()
 
     def look_back(self, trace: TracebackType | None, error: BaseException | None = None) -> None:
-        """Look at the frames that an exception came through, and at the exceptions behind it."""
+        """Inspect the frames that an exception came through, and the exceptions behind it."""
         self.reset()
         self._exceptions = chain_of(error)
         if len(self._exceptions) > 1:
@@ -83,7 +83,7 @@ class RankDebugger(Stepping):
             super().interaction(frame, *args)
 
     def bp_commands(self, frame: FrameType) -> bool:
-        """Run the commands of a breakpoint, which may ask; tell whether to ask for others."""
+        """Run the commands of a breakpoint, which may ask; return whether to ask for more."""
         with self._asking():
             return bool(super().bp_commands(frame))
 
@@ -119,7 +119,7 @@ class RankDebugger(Stepping):
     def get_stack(
         self, f: FrameType | None, t: TracebackType | None
     ) -> tuple[list[tuple[FrameType, int]], int]:
-        """The frames from the cell's own on, and the one to begin with: a person's."""
+        """The frames from the cell's own on, and the one to begin with: one of user code."""
         stack, index = super().get_stack(f, t)
         if t is not None:
             owned = [i for i, (frame, _) in enumerate(stack) if owners.is_of_a_person(frame.f_code)]
@@ -135,7 +135,7 @@ class RankDebugger(Stepping):
         return machinery[-1] + 1 if machinery else 0
 
     def format_stack_entry(self, frame_lineno: tuple[FrameType, int], lprefix: str = ": ") -> str:
-        """A frame as a person knows it: ``In [7] line 4 in step()``, then the line."""
+        """A frame in the user's terms: ``In [7] line 4 in step()``, then the line."""
         frame, number = frame_lineno
         code = frame.f_code
         scope = "" if code.co_name == "<module>" else f" in {code.co_name}()"
@@ -146,7 +146,7 @@ class RankDebugger(Stepping):
         return f"{text}{lprefix}{line}" if line else text
 
     def message(self, msg: str) -> None:
-        """Say something; where a breakpoint is, as a person knows it."""
+        """Print a message, with the place of a breakpoint in the user's terms."""
         super().message(_AT.sub(lambda at: place(self._name_of(at[1]), int(at[2])), msg))
 
     def print_stack_trace(self, count: int | None = None) -> None:
@@ -163,13 +163,13 @@ class RankDebugger(Stepping):
             self.message(f"  ({left_out:,} more frames stand in these lines.)")
 
     def preloop(self) -> None:
-        """Before the first command of a stop: show what is displayed and has changed."""
+        """Before the first command of a stop, show displayed expressions that have changed."""
         self._displays.show_changes(self._names()[0])
 
     # -- what is typed -----------------------------------------------------------------------
 
     def parseline(self, line: str) -> tuple[str | None, str | None, str]:
-        """Tell commands from Python: ``n.shape`` and ``c = 5`` are no commands."""
+        """Tell commands from Python: ``n.shape`` and ``c = 5`` are not commands."""
         name, rest, line = super().parseline(line)
         if name and hasattr(self, f"do_{name}") and lines.is_python(name, line[len(name) :]):
             return None, None, f"!{line}"
@@ -187,16 +187,16 @@ class RankDebugger(Stepping):
             run_statement(text, *self._names(), self.displayhook)
         except _End:
             raise
-        except BaseException as error:  # noqa: BLE001 - it is the person's
+        except BaseException as error:  # noqa: BLE001 - it is the user's
             self._tell(error)
 
     def _list_attributes(self, value: str) -> None:
-        """Say how ``model.`` can go on: what Tab does, which an input field does not have."""
+        """List the attributes of ``model.``, as Tab would, which an input field lacks."""
         frame, local_names = self._names()
         try:
             found = value_of(value, {**frame.f_globals, **local_names}, harmless_item)
             self.message("  ".join(attributes(found)))
-        except Exception as error:  # noqa: BLE001 - it is the person's
+        except Exception as error:  # noqa: BLE001 - it is the user's
             self._tell(error)
 
     # pdb's own look no further than its statement: in [x + y for x in xs], y must be global.
@@ -213,9 +213,9 @@ class RankDebugger(Stepping):
             raise
 
     def _names(self) -> tuple[FrameType, Any]:
-        """The frame that is looked at, and its local variables."""
-        assert self.curframe is not None  # noqa: S101 - or nothing could be typed
-        # Before Python 3.13 these are a copy, which Pdb keeps; it warns of that from 3.14 on.
+        """The selected frame, and its local variables."""
+        assert self.curframe is not None  # noqa: S101 - commands run in a frame only
+        # Before Python 3.13 these are a copy, which Pdb keeps; from 3.14 on it warns about that.
         is_kept = sys.version_info < (3, 13)
         return self.curframe, self.curframe_locals if is_kept else self.curframe.f_locals
 
@@ -229,12 +229,12 @@ class RankDebugger(Stepping):
         self._displays.add(self._names()[0], arg)
 
     def do_undisplay(self, arg: str) -> None:
-        """Show an expression no more (undisplay EXPR), or none (undisplay)."""
+        """Stop showing an expression (undisplay EXPR), or all (undisplay)."""
         if not self._displays.remove(self._names()[0], arg):
             self.error(f"{arg} is not displayed.")
 
     def do_exceptions(self, arg: str) -> None:
-        """List the exceptions behind the one that is looked at, or go to one (exceptions N)."""
+        """List the exceptions behind the present one, or go to one (exceptions N)."""
         if not self._exceptions:
             self.error("No exception is looked at.")
         elif arg.isdecimal() and int(arg) < len(self._exceptions):
@@ -272,19 +272,19 @@ class RankDebugger(Stepping):
             sys.call_tracing(inner.run, (arg, frame.f_globals, local_names))
         except KeyboardInterrupt:
             raise _End from None
-        except Exception as error:  # noqa: BLE001 - it is the person's
+        except Exception as error:  # noqa: BLE001 - it is the user's
             self.error(f"{type(error).__name__}: {error}")
         self.message("Back from the expression.")
         sys.settrace(before)
         self.lastcmd = inner.lastcmd
 
     def do_interact(self, arg: str) -> None:
-        """Say that this is not there: every line that is no command is run as Python anyway."""
+        """Refuse: every line that is not a command runs as Python anyway."""
         del arg
         self.error("interact is not there on a rank: type the statement, or ! before it.")
 
     def do_run(self, arg: str) -> None:
-        """Say that this is not there: a cell is run again instead."""
+        """Refuse: run the cell again instead."""
         del arg
         self.error("run is not there on a rank: q ends the cell, then run it again.")
 
@@ -292,5 +292,5 @@ class RankDebugger(Stepping):
 
 
 def place(name: str, line: int) -> str:
-    """Where something stands: ``In [7] line 4``."""
+    """A place in words: ``In [7] line 4``."""
     return f"{name} line {line}"

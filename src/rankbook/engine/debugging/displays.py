@@ -1,4 +1,4 @@
-"""``display x``: values that are shown again at each stop at which they have changed."""
+"""``display x``: values shown again at each stop if they have changed."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ __all__ = ["Displays"]
 
 
 class Displays:
-    """The expressions that a person displays, by function; a cell's statements share theirs.
+    """The expressions that the user displays, by function; a cell's statements share theirs.
 
-    pdb asks whether a value is another object. A collective changes a tensor in place, and two
-    tensors are not equal but compared number by number: so it is asked whether it reads otherwise.
+    pdb compares objects. But a collective changes a tensor in place, and ``==`` of two tensors is a
+    tensor. So the texts of values are compared.
     """
 
     def __init__(self, read: Callable[[str], Any], message: Callable[[str], None]) -> None:
-        """Begin with none.
+        """Start without expressions.
 
         Args:
-            read: Evaluates an expression where the debugger stands.
-            message: Says something to the person.
+            read: Evaluates an expression in the debugger's frame.
+            message: Prints a message to the user.
         """
         self._read, self._message = read, message
         self._shown: dict[object, dict[str, str]] = {}
 
     def add(self, frame: FrameType, expression: str) -> None:
-        """Display an expression from now on; without one, say what is displayed."""
+        """Display an expression from now on; without one, list the displayed ones."""
         shown = self._shown.setdefault(_scope(frame), {})
         if expression:
             shown[expression] = self._text(expression)
@@ -39,7 +39,7 @@ class Displays:
             self._message(f"{one}: {text}")
 
     def remove(self, frame: FrameType, expression: str) -> bool:
-        """Display an expression no more, or none; tell whether it was displayed."""
+        """Stop displaying an expression, or all; return whether it was displayed."""
         shown = self._shown.setdefault(_scope(frame), {})
         if expression:
             return shown.pop(expression, None) is not None
@@ -47,7 +47,7 @@ class Displays:
         return True
 
     def show_changes(self, frame: FrameType) -> None:
-        """Say what reads otherwise than it did."""
+        """Print the expressions whose text has changed."""
         shown = self._shown.get(_scope(frame), {})
         for expression, before in shown.items():
             now = self._text(expression)
@@ -58,7 +58,7 @@ class Displays:
     def _text(self, expression: str) -> str:
         try:
             return repr(self._read(expression))
-        except Exception as error:  # noqa: BLE001 - it is the person's
+        except Exception as error:  # noqa: BLE001 - it is the user's
             return f"** raised {type(error).__name__}: {error} **"
 
 

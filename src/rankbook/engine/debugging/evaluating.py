@@ -10,8 +10,8 @@ from typing import Any
 
 __all__ = ["evaluate", "run_statement"]
 
-# eval() and exec() give a lambda, or a comprehension, the globals only. So where a frame has
-# variables of its own, these are laid over a copy of the globals.
+# eval() and exec() give only the globals to a lambda or a comprehension. So where a frame has local
+# variables, these are merged into a copy of the globals.
 
 
 def evaluate(text: str, frame: FrameType, names: MutableMapping[str, Any]) -> Any:
@@ -22,7 +22,7 @@ def evaluate(text: str, frame: FrameType, names: MutableMapping[str, Any]) -> An
         frame: The frame.
         names: Its local variables, as the debugger keeps them.
     """
-    return eval(text, _visible(frame, names), names)  # noqa: S307 - as a person types it
+    return eval(text, _visible(frame, names), names)  # noqa: S307 - as a user types it
 
 
 def run_statement(
@@ -31,20 +31,20 @@ def run_statement(
     names: MutableMapping[str, Any],
     show: Callable[[Any], None],
 ) -> None:
-    """Run a statement in a frame; what it binds, it binds there.
+    """Run a statement in a frame, and bind its names there.
 
     Args:
         text: The statement, which may have several lines.
         frame: The frame.
         names: Its local variables, as the debugger keeps them.
-        show: Given the value, if the statement is an expression.
+        show: Called with the value, if the statement is an expression.
     """
     code = compile(f"{text}\n", "<stdin>", "single")
     visible = _visible(frame, names)
     before, sys.displayhook = sys.displayhook, show
     known = visible.copy()
     try:
-        exec(code, visible, names)  # noqa: S102 - as a person types it
+        exec(code, visible, names)  # noqa: S102 - as a user types it
     finally:
         sys.displayhook = before
         _write_back(frame)
@@ -59,7 +59,7 @@ def _visible(frame: FrameType, names: MutableMapping[str, Any]) -> dict[str, Any
 
 
 def _keep_globals(before: dict[str, Any], after: dict[str, Any], names: dict[str, Any]) -> None:
-    """Bind what a statement has bound by ``global``."""
+    """Bind names that a statement declared ``global``."""
     for name in after.keys() | before.keys():
         if name not in after:
             names.pop(name, None)
@@ -68,9 +68,9 @@ def _keep_globals(before: dict[str, Any], after: dict[str, Any], names: dict[str
 
 
 def _write_back(frame: FrameType) -> None:
-    """Give the function what was assigned; before Python 3.13, ``f_locals`` is a copy.
+    """Write assignments back to the function; before Python 3.13, ``f_locals`` is a copy.
 
-    Python does it after a trace function, but a rank stops within ``breakpoint()``.
+    Python does so after a trace function, but a rank stops within ``breakpoint()``.
     """
     if sys.version_info < (3, 13):
         ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(frame), ctypes.c_int(0))

@@ -1,4 +1,4 @@
-"""What a person means by a line at the prompt: a command of pdb, or Python."""
+"""Whether a line at the prompt is a pdb command or Python."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Lines", "asks_for_attributes", "is_python", "is_unfinished"]
 _TAKE_EXPRESSIONS = frozenset(
     {"debug", "display", "help", "h", "p", "pp", "source", "undisplay", "whatis"}
 )
-"""Commands behind which an expression stands: ``p (x)``, ``p -x``."""
+"""Commands that take an expression: ``p (x)``, ``p -x``."""
 
 _ASSIGNMENT = re.compile(r"\s*(?:[-+@*/%&|^]|//|\*\*|<<|>>)?=")
 _COMPARISON = re.compile(r"\s+(?:[-+@*/%&|^<>]|//|\*\*|<<|>>|!=|[<>]=)\s|\s+(?:is|in|and|or)\s")
@@ -21,7 +21,7 @@ _UNARY = re.compile(r"\s+[-+*]\s")
 
 
 class Lines(io.TextIOBase):
-    """What pdb reads its commands from."""
+    """The file from which pdb reads its commands."""
 
     def __init__(self, read: Callable[[], str]) -> None:
         """Read with a function, which returns a line without its end."""
@@ -36,7 +36,7 @@ def is_python(command: str, rest: str) -> bool:
     """Whether a line that begins like a command is Python: ``n.shape``, ``c = 5``, ``list(x)``.
 
     Args:
-        command: The name of a command, with which it begins.
+        command: The name of the command with which it begins.
         rest: All that follows the name.
     """
     if _ASSIGNMENT.match(rest):
@@ -49,7 +49,7 @@ def is_python(command: str, rest: str) -> bool:
 
 
 def asks_for_attributes(text: str) -> str:
-    """What a line is that ends with a dot: ``model`` of ``model.``; empty if it is another."""
+    """The part before a final dot: ``model`` of ``model.``; empty if there is no such dot."""
     found = _BEGUN.fullmatch(text.strip())
     return found["value"] if found else ""
 
@@ -58,7 +58,7 @@ def is_unfinished(text: str) -> bool:
     """Whether a statement goes on in further lines, as in Python's own shell.
 
     Args:
-        text: What has been typed of it; one line that opens no bracket is complete.
+        text: The part typed so far; one line that opens no bracket is complete.
     """
     try:
         return codeop.compile_command(text if "\n" in text else f"{text}\n", "<stdin>") is None

@@ -1,4 +1,4 @@
-"""IPython's magics that debug, on a rank: ``%debug``, ``%%debug``, ``%pdb``."""
+"""IPython's debugging magics on a rank: ``%debug``, ``%%debug``, ``%pdb``."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["register"]
 
 
 def register(shell: Any, stops: Stops) -> None:
-    """Put a rank's own magics in the place of those that would open a debugger in a terminal.
+    """Replace magics that would open a debugger in a terminal.
 
     Args:
         shell: The rank's IPython.
-        stops: What opens the prompt.
+        stops: Opens the prompt.
     """
 
     def debug(line: str, cell: str | None = None) -> None:
@@ -24,7 +24,7 @@ def register(shell: Any, stops: Stops) -> None:
             raise UsageError("On a rank, %debug takes a statement, or nothing: b sets breakpoints.")
         text = line if cell is None else cell
         if text.strip():
-            # Compiled as the magics of IPython do it: so it stands where the cell has it.
+            # Compiled as IPython's magics do, so that it keeps its place in the cell.
             code = shell.compile(shell.transform_cell(text), "<debug>", "exec")
             stops.run(code, shell.user_ns)
         else:

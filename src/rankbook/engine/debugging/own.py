@@ -1,6 +1,6 @@
-"""Debuggers that a person's code makes: ``pdb.Pdb()``, IPython's, a class derived from them.
+"""Debuggers that user code makes: ``pdb.Pdb()``, IPython's, a class derived from them.
 
-They would read from a terminal, which a rank does not have: they stop it at the notebook's prompt.
+They would read from a terminal, which a rank does not have, so they use the notebook's prompt.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _MAIN = (
 
 
 def take_over(stops: Stops) -> None:
-    """Have debuggers that code makes itself stop at the prompt, too; once in a process.
+    """Have debuggers that user code makes stop at the prompt, too; once in a process.
 
-    One with streams of its own, for another process or a socket, keeps them.
+    A debugger with its own streams, for another process or a socket, keeps them.
 
     Args:
-        stops: What opens the prompt.
+        stops: Opens the prompt.
     """
 
     def set_trace(frame: FrameType | None = None, **_options: Any) -> None:
@@ -57,7 +57,7 @@ def take_over(stops: Stops) -> None:
 
 
 def _replace(name: str, act: Callable[..., Any]) -> None:
-    """Replace a method of ``pdb.Pdb`` for debuggers that a person's code has made."""
+    """Replace a method of ``pdb.Pdb`` for debuggers that user code makes."""
     original = getattr(pdb.Pdb, name)
 
     @functools.wraps(original)
@@ -76,9 +76,9 @@ def _main() -> None:
 
 
 def _need_no_terminal(module: ModuleType) -> None:
-    """Let IPython's debugger of a terminal be made where there is none."""
+    """Allow IPython's terminal debugger to be made without a terminal."""
 
     def pt_init(_self: Any, _options: Any = None) -> None:
-        """Open no prompt of its own."""
+        """Open no terminal prompt."""
 
     module.TerminalPdb.pt_init = pt_init

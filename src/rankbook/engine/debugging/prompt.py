@@ -1,7 +1,7 @@
-"""Where this rank asks the notebook, and waits for the answer.
+"""The prompt at which this rank asks the notebook, and waits for the answer.
 
-The question is an event of the cell that runs. The answer comes to the control thread, as the main
-thread is the one that waits.
+The question is an event of the running cell. The answer comes to the control thread, because the
+main thread waits for it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["CannotAskError", "Prompt"]
 
 _LONG = 1.0
-"""Seconds for which a thread that was told something keeps the prompt without asking."""
+"""Seconds for which a thread that got an answer keeps the prompt without asking."""
 
 _POLL = 0.1
-"""Seconds after which a thread that no signal reaches looks whether the cell is to end."""
+"""Seconds between two checks, in a thread that signals do not reach, whether the cell must end."""
 
 
 class CannotAskError(RuntimeError):
-    """There is nobody to ask: no cell runs, or this is not the rank's own process."""
+    """Asking is not possible: no cell runs, or this is not the rank's own process."""
 
 
 class Prompt:
@@ -45,7 +45,7 @@ class Prompt:
         """Make a prompt.
 
         Args:
-            outbox: Tells where the output of the cell goes that runs; None if none runs.
+            outbox: Returns the outbox of the running cell; None if none runs.
         """
         self.asks: Asks | None = None
         self.since = 0.0
@@ -60,29 +60,29 @@ class Prompt:
         self._is_over = self._was_told = False
 
     def begin(self) -> None:
-        """A cell begins: questions are answered."""
+        """Answer questions from now on: a cell begins."""
         self._is_over = self._was_told = False
 
     def end(self) -> None:
-        """The cell is to end: the question that waits, and each further one, ends its thread."""
+        """Let the open question, and each further one, end its thread: the cell must end."""
         self._is_over = True
 
     def ask(self, of: str, text: str = "", place: str = "") -> str:
         """Ask, and wait for the answer.
 
         Args:
-            of: Who asks; see :class:`~rankbook.models.events.Asks`.
-            text: What :func:`input` was given.
-            place: Where the debugger stands.
+            of: The kind of question; see :class:`~rankbook.models.events.Asks`.
+            text: The prompt of :func:`input`.
+            place: The place of the debugger.
 
         Returns:
             The line, without its end.
 
         Raises:
-            CannotAskError: There is nobody to ask.
-            KeyboardInterrupt: The cell is to end. In a thread, it is ``SystemExit``: that ends
-                the thread and prints nothing.
-            EOFError: The cell is to end, and goes on asking for input although it was told.
+            CannotAskError: Asking is not possible.
+            KeyboardInterrupt: The cell must end. In a thread, it is ``SystemExit``, which ends the
+                thread and prints nothing.
+            EOFError: The cell must end, but asked for input again after an interrupt.
         """
         if self._was_told and of != "debugger":
             # A loop that reads commands, as that of code.interact(), goes on after an interrupt.
@@ -103,10 +103,10 @@ class Prompt:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Have the prompt to this thread: what it shows and is told is not mixed with others'.
+        """Keep the prompt for this thread, so that its output and answers do not mix with others'.
 
-        A thread that does not ask, but evaluates for long what it was told, gives it up meanwhile:
-        it may wait for the thread that is to ask.
+        A thread that evaluates an answer for long without asking gives it up meanwhile: it may wait
+        for a thread that has to ask.
         """
         own = threading.get_ident()
         with self._turn:
@@ -130,11 +130,11 @@ class Prompt:
         return self.asks is None and time.monotonic() - self._answered > _LONG
 
     def refuse(self) -> None:
-        """Raise where nobody is to be asked.
+        """Raise where asking is not possible.
 
         Raises:
-            CannotAskError: This is a process that was forked from the rank's.
-            KeyboardInterrupt: The cell is to end; in a thread, ``SystemExit``.
+            CannotAskError: This process was forked from the rank's.
+            KeyboardInterrupt: The cell must end; in a thread, ``SystemExit``.
         """
         if os.getpid() != self._process:
             raise CannotAskError(

@@ -1,4 +1,4 @@
-"""Where a rank's debugger stops: in a person's code, and where a person expects it in a cell."""
+"""Where a rank's debugger stops: in user code, and where the user expects it in a cell."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from rankbook.engine.looking import owners
 __all__ = ["Stepping", "is_statement", "runs_cells"]
 
 _MACHINERY = ("IPython", "ipykernel", "ipyparallel", "rankbook", "tornado", "traitlets")
-"""Packages that run a cell: a person does not step through them."""
+"""Packages that run a cell, which the user does not step through."""
 
 
 class Stepping(pdb.Pdb):
-    """pdb, which passes over what runs a cell.
+    """pdb that steps over the code that runs a cell.
 
-    IPython runs every statement of a cell as code of its own. To a person they are one: the end of
-    a statement is no stop, and ``until 9`` means the cell's line 9.
+    IPython runs every statement of a cell as separate code. To the user the cell is one: the end
+    of a statement is not a stop, and ``until 9`` means the cell's line 9.
 
     Attributes:
         is_inside_line: Whether it has stopped within a line, at ``breakpoint()``, not before one.
-        until: The line of the cell up to which it goes on; 0: that is not asked for.
+        until: The line of the cell up to which it goes on; 0 if not requested.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -35,9 +35,9 @@ class Stepping(pdb.Pdb):
         self.until = 0
         self.is_inside_line = False
         self._followed: CodeType | None = None
-        """Code that it runs itself, and whose first line is a stop."""
+        """Code that it runs itself, with a stop at the first line."""
         self._stopped_before: tuple[FrameType, int] | None = None
-        """The line before which it has stopped last."""
+        """The line before which it last stopped."""
 
     def user_line(self, frame: FrameType) -> None:
         """Stop before a line."""
@@ -45,12 +45,12 @@ class Stepping(pdb.Pdb):
         super().user_line(frame)
 
     def stop_at(self, frame: FrameType) -> None:
-        """Stop at the line where a frame stands now, then go on as the person says."""
+        """Stop at the present line of a frame, then go on as the user says."""
         is_stepped = self._stopped_before == (frame, frame.f_lineno)
         self._stopped_before = None
         if is_stepped and sys.gettrace() is not None and self.stopframe in (None, frame):
-            return  # the person has just seen ``breakpoint()``, and stepped over it
-        sys.settrace(None)  # what follows is the debugger's own
+            return  # the user has just seen ``breakpoint()``, and stepped over it
+        sys.settrace(None)  # the rest is the debugger's own code
         self.reset()
         caller: FrameType | None = frame
         while caller is not None:
@@ -73,7 +73,7 @@ class Stepping(pdb.Pdb):
         return self.runeval(code, *names)
 
     def user_return(self, frame: FrameType, return_value: Any) -> None:
-        """Stop where a function returns; a statement of a cell does not."""
+        """Stop where a function returns; the end of a statement of a cell is not a stop."""
         if not is_statement(frame):
             super().user_return(frame, return_value)
 
@@ -83,10 +83,10 @@ class Stepping(pdb.Pdb):
             super().user_call(frame, argument_list)
 
     # A coroutine, or a generator, returns each time that it is suspended. pdb waits for the
-    # exception that tells of its end, which only the code that runs the cell may see.
+    # exception at its end, which only the code that runs the cell may see.
 
     def dispatch_return(self, frame: FrameType, arg: Any) -> Any:
-        """Go on where a function has returned; of a coroutine, when it has ended."""
+        """Go on where a function has returned, or a coroutine has ended."""
         is_awaited = frame is self.stopframe and bool(frame.f_code.co_flags & _SUSPENDED)
         trace = super().dispatch_return(frame, arg)
         if is_awaited and frame is self.stopframe and not _is_suspended(frame):
@@ -118,7 +118,7 @@ class Stepping(pdb.Pdb):
         return bool(super().stop_here(frame)) and not self._serves_cells(frame)
 
     def _serves_cells(self, frame: FrameType) -> bool:
-        """Whether a frame was called by what runs cells, and not by the person's code."""
+        """Whether the code that runs cells called a frame, and not user code."""
         caller: FrameType | None = frame
         while caller is not None and not owners.is_of_a_person(caller.f_code):
             if caller.f_code is self._followed:
@@ -129,12 +129,12 @@ class Stepping(pdb.Pdb):
         return False
 
     def break_anywhere(self, frame: FrameType) -> bool:
-        """Whether the lines of a frame are to be looked at, which is asked as it begins."""
+        """Whether to trace the lines of a frame; called when the frame begins."""
         return bool(self.until and is_statement(frame)) or bool(super().break_anywhere(frame))
 
 
 _SUSPENDED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
-"""Of code that returns before its end."""
+"""Flags of code that can return before its end."""
 
 
 def _is_suspended(frame: FrameType) -> bool:
@@ -143,18 +143,18 @@ def _is_suspended(frame: FrameType) -> bool:
     before, here, after = (
         dis.opname[code[i]] if i < len(code) else "" for i in (at - 2, at, at + 2)
     )
-    if here == "RESUME":  # Python 3.13.0 stands there already
+    if here == "RESUME":  # Python 3.13.0 is already there
         return before == "YIELD_VALUE"
-    # Python 3.10 stands before what awaits.
+    # Python 3.10 is before the awaiting instruction.
     return here in ("YIELD_VALUE", "SEND", "YIELD_FROM") or after == "YIELD_FROM"
 
 
 def is_statement(frame: FrameType) -> bool:
-    """Whether a frame runs a statement of a cell, and no function."""
+    """Whether a frame runs a statement of a cell, not a function."""
     code = frame.f_code
     return owners.is_cell(code.co_filename) and code.co_name.startswith(("<module>", "<cell line"))
 
 
 def runs_cells(frame: FrameType) -> bool:
-    """Whether a frame belongs to what runs cells."""
+    """Whether a frame belongs to the code that runs cells."""
     return str(frame.f_globals.get("__name__")).partition(".")[0] in _MACHINERY

@@ -1,4 +1,4 @@
-"""What stops a rank: ``breakpoint()``, ``pdb``, an exception, ``input()``."""
+"""Stops of a rank: ``breakpoint()``, ``pdb``, an exception, ``input()``."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from rankbook.engine.imports import when_imported
 __all__ = ["Stops"]
 
 _COMPILER = str(Path(torch.__file__).parent / "_dynamo")
-"""Where the code of torch.compile is, which calls what it does not compile."""
+"""The path of torch.compile's code, which calls functions that it does not compile."""
 
 _COMPILED = ("__compiled_fn", "__resume_at")
-"""How the names begin that a function refers to once torch.compile has rewritten it."""
+"""The prefix of names in functions that torch.compile has rewritten."""
 
 
 class Stops:
-    """Puts a rank's own functions in the place of those that would need a terminal.
+    """Replaces functions that would need a terminal by the rank's own.
 
     Attributes:
         at_failures: Whether a cell that fails opens the prompt (``%pdb on``).
     """
 
     def __init__(self, prompt: Prompt) -> None:
-        """Put them there, once in a process.
+        """Replace them, once in a process.
 
         Args:
             prompt: Asks the notebook.
@@ -68,12 +68,12 @@ class Stops:
         getpass.getpass = self._getpass
 
     def look_back(self, trace: TracebackType | None, error: BaseException | None = None) -> None:
-        """Stop where an exception was raised, in the person's frame."""
+        """Stop where an exception was raised, in the user's frame."""
         __tracebackhide__ = True
         self._debugger().look_back(trace, error)
 
     def look_back_at(self, error: BaseException | None) -> None:
-        """Say which exception it was, and stop where it was raised."""
+        """Print an exception, and stop where it was raised."""
         __tracebackhide__ = True
         if error is None or error.__traceback__ is None:
             print("No cell has failed here.")
@@ -82,12 +82,12 @@ class Stops:
         self.look_back(error.__traceback__, error)
 
     def look_back_at_last(self) -> None:
-        """Stop where the exception was raised that has ended a cell last."""
+        """Stop where the exception that last ended a cell was raised."""
         __tracebackhide__ = True
         self.look_back_at(getattr(sys, "last_value", None))
 
     def end_cell(self) -> None:
-        """A cell has ended: nothing is traced any more, and its breakpoints are gone."""
+        """Stop tracing, and clear breakpoints: a cell has ended."""
         if getattr(self._local, "debugger", None) is None and not bdb.Breakpoint.bplist:
             return
         sys.settrace(None)
@@ -96,7 +96,7 @@ class Stops:
         self._local.debugger = None
         self._passed.clear()
 
-    # -- in the place of others --------------------------------------------------------------
+    # -- replacements -----------------------------------------------------------------------
 
     def _breakpoint(self, *_args: Any, header: str | None = None, **_options: Any) -> None:
         __tracebackhide__ = True
@@ -132,8 +132,8 @@ class Stops:
 
         Args:
             statement: A text, or code.
-            globals: Its variables; those of ``__main__`` if there are none.
-            locals: Its local variables, if they are others.
+            globals: Its variables; by default those of ``__main__``.
+            locals: Its local variables, if they differ from these.
         """
         __tracebackhide__ = True
         code = compile(statement, "<string>", "exec") if isinstance(statement, str) else statement
@@ -164,7 +164,7 @@ class Stops:
         module.runeval = self.run_expression
 
     def _leave_uncompiled(self, _module: ModuleType) -> None:
-        # Else torch.compile compiles the debugger.
+        # Otherwise torch.compile would compile the debugger.
         disable: Any = torch.compiler.disable
         if sys.breakpointhook == self._breakpoint:
             sys.breakpointhook = disable(self._breakpoint)
@@ -172,7 +172,7 @@ class Stops:
         RankDebugger.trace_dispatch = disable(RankDebugger.trace_dispatch)  # type: ignore[method-assign]
 
     def post_mortem(self, t: Any = None) -> None:
-        """Look back at an exception or a traceback; at the one that is handled if there is none."""
+        """Debug an exception or a traceback post-mortem; by default the one being handled."""
         __tracebackhide__ = True
         error = t if isinstance(t, BaseException) else None if t else sys.exc_info()[1]
         trace = error.__traceback__ if error is not None else t
@@ -185,8 +185,8 @@ class Stops:
 
         Args:
             rank: The rank that stops.
-            skip: How often the same line is passed first.
-            timeout_s: Of no use here: a rank that stands at a prompt has all the time it needs.
+            skip: How often to pass the same line first.
+            timeout_s: Ignored: waiting at a prompt has no limit.
         """
         __tracebackhide__ = True
         del timeout_s
@@ -212,11 +212,11 @@ class Stops:
     # ----------------------------------------------------------------------------------------
 
     def stop(self, frame: FrameType, header: str | None = None) -> None:
-        """Stop where a frame stands.
+        """Stop at the present line of a frame.
 
         Args:
-            frame: Of the person's code.
-            header: What to say first.
+            frame: A frame of user code.
+            header: Text to print first.
         """
         __tracebackhide__ = True
         self._prompt.refuse()
@@ -230,12 +230,12 @@ class Stops:
         self._debugger().stop_at(frame)
 
     def _debugger(self) -> RankDebugger:
-        """This thread's debugger: what it displays, and what was typed last, outlive one stop."""
+        """This thread's debugger, which keeps displays and the last command between stops."""
         known: RankDebugger | None = getattr(self._local, "debugger", None)
         if known is None or known.depth:
             new = self._new_debugger()
             if known is not None:
-                return new  # an expression at the prompt has come to a breakpoint
+                return new  # an expression at the prompt has reached a breakpoint
             self._local.debugger = known = new
         return known
 
@@ -244,12 +244,12 @@ class Stops:
 
 
 def _caller(frame: FrameType) -> FrameType:
-    """The frame that has called, past torch.compile's."""
+    """The calling frame, past those of torch.compile."""
     while frame.f_code.co_filename.startswith(_COMPILER) and frame.f_back is not None:
         frame = frame.f_back
     return frame
 
 
 def _name_of(filename: str) -> str:
-    """What a person calls a file of code: ``In [7]``, ``train.py``."""
+    """The user's name of a file of code: ``In [7]``, ``train.py``."""
     return cell_of(filename) or Path(filename).name

@@ -1,1 +1,1 @@
-"""This engine's place in the process group, and the connections that it has there."""
+"""This engine's place in the process group, and its connections there."""

@@ -1,7 +1,7 @@
-"""Functions of torch's that take for the default group the one that there was at their import.
+"""torch functions that keep, as a default argument, the default group of their import.
 
-A script imports them before it makes a group: their default is then None, which stands for the
-group that there is when they are called. On a rank a group is there already.
+A script imports them before it makes a group: their default is then None, which means the group at
+the time of the call. On a rank a group already exists.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MODULES = (
 
 @functools.cache
 def install() -> None:
-    """Have these functions take the present group, as they do in a script."""
+    """Have these functions use the present group, as they do in a script."""
     for name in _MODULES:
         when_imported(name, _forget_group)
 

@@ -42,10 +42,10 @@ from rankbook.models.requests import Initialize
 __all__ = ["Group"]
 
 _LENT = timedelta(days=2)
-"""What gloo is told instead of the group's timeout."""
+"""The timeout that gloo gets instead of the group's."""
 
 _EPOCHS = 31
-"""Earlier groups that are remembered, so that a collective can be assigned to its group."""
+"""How many earlier groups are remembered, to assign a collective to its group."""
 
 
 class Group:
@@ -54,10 +54,10 @@ class Group:
     def __init__(self, namespace: dict[str, Any], ledger: Ledger) -> None:
         self.info: GroupInfo | None = None
         self.began = 0
-        """When the present group was asked for, ns since the epoch."""
+        """When the present group was requested, ns since the epoch."""
         self.names = Names(namespace)
         self.epochs: list[Epoch] = []
-        """The latest groups that were asked for, the present one last."""
+        """The latest requested groups, the present one last."""
         self.aborts = nccl.Aborts()
         self._ledger = ledger
         self._sockets = GlooSockets()
@@ -67,30 +67,30 @@ class Group:
         self._lends = False
         healing.count_steps()
         self._resumed = 0
-        """When the group was there again after a script, ns since the epoch."""
+        """When the group was restored after a script, ns since the epoch."""
         self._aside: tuple[ForScript, Launch | None] | None = None
-        """What a script has put aside."""
+        """The groups that were set aside for a script."""
         self._account: healing.Account | None = None
-        """What there was when the latest group was left, until it goes on with another."""
+        """The groups when the latest default group was left, until they go on with another."""
 
     @property
     def since(self) -> int:
-        """From when on collectives are of the present group, which a cell may have made itself.
+        """Since when collectives belong to the present group, which a cell may have made itself.
 
-        A group of the same name that was destroyed has had the same numbers.
+        A destroyed group of the same name had the same numbers.
         """
         return max(self.began, self._sockets.began, self._resumed)
 
     @property
     def is_destroyed(self) -> bool:
-        """Whether a cell has destroyed the session's group, and made no other."""
+        """Whether a cell destroyed the session's group, and made no other."""
         return self.info is not None and self._aside is None and not dist.is_initialized()
 
     def initialize(self, wanted: Initialize) -> GroupInfo:
         """Join a generation; blocks until every rank has.
 
         Args:
-            wanted: Which one, and as which rank.
+            wanted: The generation, and the rank in it.
         """
         self.destroy()
         self.began = time.time_ns()
@@ -107,7 +107,7 @@ class Group:
         devices.share_gpus(shared=wanted.share_gpus)
         self._threads.share(wanted.local_world_size)
         self._interfaces.use(wanted.address)
-        # For good: a cell may destroy the group and initialise it again.
+        # Permanently: a cell may destroy the group and initialise it again.
         rendezvous.use(wanted.url, wanted.generation)
         info = initialize_distributed(wanted.backend, wanted.timeout_minutes)
         timeout = timedelta(minutes=wanted.timeout_minutes)
@@ -149,40 +149,41 @@ class Group:
         return self.info
 
     def before_cell(self) -> None:
-        """Forget an attempt to make a group, which not all ranks know of; give back names."""
+        """Forget an attempt to make a group, which not all ranks share; restore names."""
         self.names.restore()
         if not dist.is_initialized():
             teardown.forget_attempt()
 
     def destroy(self) -> None:
-        """Leave the group, if this engine is in one; what holds it cannot use it from then on."""
+        """Leave the group, if this engine is in one; objects that hold it can no longer use it."""
         generation = self.info.generation if self.info is not None else 0
         self.info = None
         self.aborts.wait()
         account = healing.note(generation)
         destroy_global_state()
         if account is not None and not dist.is_initialized():
-            self._sockets.cut()  # a handle that nobody has waited for would keep them open
-            # What waits for an initialisation that did not succeed goes on waiting.
+            self._sockets.cut()  # a handle that was never awaited would keep them open
+            # Objects that wait for an initialisation that failed go on waiting.
             self._account = self._account or account
             for left in (account, self._account):
                 healing.separate(left.groups)
 
     def begin_script(self, launch: Launch, script: Script) -> None:
-        """Have no group, for a script that makes its own.
+        """Set the group aside for a script that makes its own.
 
         Args:
             launch: This process among those that run it.
-            script: Which.
+            script: The script.
         """
         kind, name = ("module" if script.is_module else "script"), Path(script.path).name
         self._aside = ForScript(f"in the {kind} {name}"), by_hand.act_as(launch)
         self._ledger.groups.world = script.world
 
     def end_script(self) -> None:
-        """Have the session's group again, if a script has ended since; destroy that of the script.
+        """Restore the session's group, if a script has ended since; destroy the script's.
 
-        Not when the script ends on this rank: others may wait for it, and it is seen for what.
+        Not at once when the script ends on this rank: others may wait for it, and the verdict must
+        still see for what.
         """
         if self._aside is not None:
             (former, launch), self._aside = self._aside, None
@@ -193,7 +194,7 @@ class Group:
 
     @contextmanager
     def hosting(self) -> Iterator[None]:
-        """Have this group again after the block, although a script in it has destroyed it."""
+        """Restore this group after the block, even if a script in it destroyed it."""
         guest = Guest()
         try:
             yield
@@ -202,9 +203,9 @@ class Group:
                 self._resumed = time.time_ns()
 
     def cut(self) -> None:
-        """Free the main thread from the collective that it waits in; from any thread.
+        """Free the main thread from the collective in which it waits; from any thread.
 
-        The group is useless afterwards, on this rank and on those that are connected to it.
+        The group is unusable afterwards, on this rank and on those connected to it.
         """
         self._sockets.cut()
         if dist.is_initialized() and "nccl" in dist.get_backend():
@@ -217,14 +218,14 @@ class Group:
             group: torch's name of the group. If it is unknown, every group counts.
 
         Returns:
-            None where the system does not tell.
+            The seconds; None where the system does not tell.
         """
         return self._sockets.silent_for(group)
 
     def overdue(self, waiting: Collective | None) -> float:
-        """Seconds by which a collective of the group has taken longer than the group allows.
+        """Seconds by which a collective exceeds the group's timeout.
 
-        The session ends it, because only the session knows how long a rank stood at a prompt.
+        The session ends it, because only the session knows how long a rank was at a prompt.
         """
         if waiting is None or not self._lends or self.info is None or not dist.is_initialized():
             return 0.0
@@ -235,12 +236,12 @@ class Group:
     def _lend_time(self, backend: str) -> None:
         """Have gloo wait longer than the group allows; see :meth:`overdue`.
 
-        gloo takes note of the timeout when a collective is called, and cannot be told later that
-        a rank stands at a prompt. NCCL's watchdog has a clock of its own, and so has torch's
-        own comparison of collectives (``TORCH_DISTRIBUTED_DEBUG=DETAIL``).
+        gloo reads the timeout when a collective is called, and cannot learn later that a rank is
+        at a prompt. NCCL's watchdog has its own clock, and so has torch's own comparison of
+        collectives (``TORCH_DISTRIBUTED_DEBUG=DETAIL``).
         """
         # Private in torch, 2.1 to 2.15; tests/unit/test_private_api.py fails if it goes. Without
-        # it gloo keeps the group's timeout, also while a rank stands at a prompt.
+        # it gloo keeps the group's timeout, even while a rank is at a prompt.
         lend = getattr(c10d, "_set_pg_timeout", None)
         self._lends = backend == "gloo" and lend is not None and not _is_wrapped()
         if lend is not None and self._lends:

@@ -11,11 +11,11 @@ __all__ = ["Interfaces"]
 _LOOPBACK = "127.0.0.1"
 
 _VARIABLES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "TP_SOCKET_IFNAME")
-"""From which gloo, NCCL's bootstrap and RPC take it."""
+"""The variables that tell gloo, NCCL's bootstrap and RPC the interface."""
 
 
 class Interfaces:
-    """Remembers what it has set, and leaves what a person has set."""
+    """Sets these variables, except those that the user has set."""
 
     def __init__(self) -> None:
         self._set: dict[str, str] = {}
@@ -27,7 +27,7 @@ class Interfaces:
         no other host can reach.
 
         Args:
-            address: Of rank 0's host.
+            address: The address of rank 0's host.
         """
         if address == _LOOPBACK:
             name = host.interface_of(_LOOPBACK)

@@ -18,18 +18,18 @@ from rankbook.models.requests import Destroy, EndScript, HostStore, Initialize, 
 __all__ = ["destroy", "end_script", "host_store", "initialize", "reach"]
 
 _TIDY = 0.2
-"""Seconds after a group was replaced until what the former one has left is released."""
+"""Seconds after a group was replaced until the remains of the former one are released."""
 
 
 @operation(HostStore, on=MAIN)
 def host_store(_job: Job, request: HostStore) -> str:
-    """Open the store in which the ranks meet; return the URL that other ranks reach it by."""
+    """Open the store in which the ranks meet; return its URL for other ranks."""
     return rendezvous.host(request.address)
 
 
 @operation(Reach, on=MAIN)
 def reach(_job: Job, request: Reach) -> bool:
-    """Whether a store that another host has opened can be connected to from here."""
+    """Whether this process can connect to a store on another host."""
     address, _, port = request.url.removeprefix("tcp://").rpartition(":")
     try:
         socket.create_connection((address, int(port)), timeout=2).close()
@@ -49,7 +49,7 @@ def initialize(job: Job, request: Initialize) -> GroupInfo:
     info = group.initialize(request)
     if request.check:
         ledger.check = Check(_board(request), request.rank, request.timeout_minutes * 60)
-    # A rank that is new has counted what made the group, those whose groups have healed have not.
+    # A new rank has counted the calls that made the group; ranks with healed groups have not.
     ledger.count_again()
     if len(group.epochs) > 1:
         job.later.append((_TIDY, tidy))
@@ -57,8 +57,8 @@ def initialize(job: Job, request: Initialize) -> GroupInfo:
 
 
 def _board(wanted: Initialize) -> Board:
-    """Where the ranks of a generation post what they are about to call."""
-    if wanted.url.startswith("file://"):  # they share a host
+    """The board on which the ranks of a generation post their next calls."""
+    if wanted.url.startswith("file://"):  # the ranks share a host
         return FileBoard(f"{wanted.url.removeprefix('file://')}-check-{{}}", wanted.rank)
     return StoreBoard(c10d._get_default_store(), wanted.rank)
 
@@ -71,5 +71,5 @@ def destroy(job: Job, _request: Destroy) -> None:
 
 @operation(EndScript, on=MAIN)
 def end_script(job: Job, _request: EndScript) -> None:
-    """Have the session's group again after a script; so does whatever begins on this thread."""
+    """Restore the session's group after a script, as the next job on this thread does, too."""
     job.later.append((_TIDY, tidy))

@@ -1,4 +1,4 @@
-"""The place where ranks meet before they join a generation: a file, or a store on rank 0's host."""
+"""The rendezvous of ranks before they join a generation: a file, or a store on rank 0's host."""
 
 from __future__ import annotations
 

@@ -9,14 +9,14 @@ from typing import Any
 __all__ = ["Names"]
 
 _LENT = "__rankbook_lent__"
-"""In the globals of a function that was sent here: which names are this rank's."""
+"""Key in the globals of a function that was sent here: the names that are this rank's."""
 
 
 class Names:
-    """Sets them in the cells' namespace, and lends them to functions that were sent here.
+    """Sets them in the cells' namespace, and in the globals of functions that were sent here.
 
     Attributes:
-        values: By name, what it is.
+        values: The values by name.
     """
 
     def __init__(self, namespace: dict[str, Any]) -> None:
@@ -32,12 +32,12 @@ class Names:
             self._lend(function)
 
     def restore(self) -> None:
-        """Set again what a cell has deleted, as ``%reset`` does."""
+        """Restore names that a cell deleted, as ``%reset`` does."""
         for name, value in self.values.items():
             self._namespace.setdefault(name, value)
 
     def lend(self, function: FunctionType) -> None:
-        """Have a function that was sent here find them, now and after later initialisations."""
+        """Give the names to a function that was sent here, now and after later initialisations."""
         self._functions.add(function)
         self._lend(function)
 
@@ -45,7 +45,7 @@ class Names:
         own_globals = function.__globals__
         lent = own_globals.setdefault(_LENT, {})
         for name, value in self.values.items():
-            # What the notebook has under such a name wins, unless it is a module like this one's.
+            # The notebook's value of such a name wins, unless it is the same module.
             is_free = name not in own_globals or isinstance(own_globals[name], ModuleType)
             if is_free or (name in lent and lent[name] is own_globals[name]):
                 own_globals[name] = lent[name] = value

@@ -1,8 +1,8 @@
 """NCCL: which collectives this rank's streams have not completed, and ending them.
 
-NCCL returns before the GPU has done the work, so a rank that hangs shows it elsewhere: in
-``.item()``, in ``torch.cuda.synchronize()``, or not at all. Its main thread spins meanwhile. What
-tells a hang is a collective that was enqueued and has not completed.
+NCCL returns before the GPU has done the work, so a hang shows elsewhere: in ``.item()``, in
+``torch.cuda.synchronize()``, or not at all. The main thread spins meanwhile. The sign of a hang is
+a collective that was enqueued and has not completed.
 
 Seen with torch 2.11 and NCCL 2.28.9 on an H200: calls that were enqueued and completed are counted
 per group in ``pg_status`` (13 microseconds to read); an abort frees the rank within 0.15 s and
@@ -24,14 +24,14 @@ import torch.distributed.distributed_c10d as c10d
 __all__ = ["Aborts", "OpenSince", "Streams"]
 
 _LEAVE = 10.0
-"""Seconds that leaving a group waits for an abort: NCCL takes half a second."""
+"""Seconds for which leaving a group waits for an abort, which takes half a second."""
 
 _PUBLIC = {
     "_all_gather_base": "all_gather_into_tensor",
     "_reduce_scatter_base": "reduce_scatter_tensor",
     "all_reduce_barrier": "barrier",
 }
-"""By NCCL's name of a call, the public function."""
+"""The public function, by NCCL's name of a call."""
 
 # Private in torch 2.9 to 2.15, and absent from builds without NCCL.
 _DUMP: Callable[..., bytes] | None = getattr(
@@ -44,7 +44,7 @@ def _is_backend() -> bool:
 
 
 class Streams:
-    """What NCCL's recorder knows of this rank's streams."""
+    """NCCL's record of this rank's streams."""
 
     def __init__(
         self,
@@ -69,14 +69,14 @@ class Streams:
     def open_calls(self) -> tuple[tuple[str, int, int], ...]:
         """Groups that seem to have enqueued a call that has not completed.
 
-        Which has completed last is noted up to 0.1 s later, and out of order where a group has
-        several streams. Sends and receives are counted apart from collectives, and noted in the
-        same place. So two numbers that differ say that something may be open, and only the
-        recorder's calls say what; if there is none, see :meth:`dismiss`.
+        The last completed call is recorded up to 0.1 s late, and out of order where a group has
+        several streams. Sends and receives are counted apart from collectives, but recorded in the
+        same field. So two different numbers mean that a call may be open, and only the recorder's
+        calls tell which; if there is none, see :meth:`dismiss`.
 
         Returns:
-            By group, its name and the numbers of the calls that were enqueued and that completed
-            last; some 13 microseconds after it was asked for.
+            For each group, its name and the numbers of the calls enqueued and completed last; takes
+            some 13 microseconds.
         """
         counts = (
             (str(group), status["last_enqueued_collective"], status["last_completed_collective"])
@@ -85,25 +85,24 @@ class Streams:
         return tuple(each for each in counts if each[1] != each[2] and each not in self._dismissed)
 
     def dismiss(self, calls: tuple[tuple[str, int, int], ...]) -> None:
-        """Leave these out from now on: nothing of them is open in the present groups.
+        """Leave these out from now on: none of them is open in the present groups.
 
-        torch keeps the numbers of groups that are gone: a call that was ended by an abort seems to
-        be open for good.
+        torch keeps the numbers of former groups: a call that an abort ended seems open forever.
         """
         self._dismissed.update(calls)
 
     def entries(self) -> list[dict[str, Any]]:
-        """The calls that NCCL's recorder has kept, as torch's own recorder tells them."""
+        """The calls that NCCL's recorder kept, in the form of torch's flight recorder."""
         entries: list[dict[str, Any]] = self._read(calls=True).get("entries", [])
         for entry in entries:
-            # NCCL says at once that a call has completed, and retires it half a second later.
+            # NCCL marks a completed call at once, and retires it half a second later.
             entry["retired"] = entry["retired"] or entry["state"] == "completed"
             kind, colon, name = entry["profiling_name"].rpartition(":")
             entry["profiling_name"] = f"{kind}{colon}{_PUBLIC.get(name, name)}"
         return entries
 
     def mark(self) -> bytes:
-        """Differs between two moments if a call was enqueued or has completed meanwhile."""
+        """A value that changes when a call is enqueued or completes."""
         return repr(self._read(calls=False).get("pg_status")).encode()
 
     def _read(self, *, calls: bool) -> dict[str, Any]:
@@ -122,13 +121,13 @@ class Aborts:
 
     @property
     def are_under_way(self) -> bool:
-        """Whether an abort has not returned yet."""
+        """Whether an abort has yet to return."""
         return self._thread is not None and self._thread.is_alive()
 
     def begin(self) -> None:
         """Abort the group in a thread: it may wait for other ranks to do the same."""
         if not self.are_under_way:
-            # Private in torch 2.9 to 2.15, and the way that its documentation names for this.
+            # Private in torch 2.9 to 2.15, and the way that its documentation recommends.
             target: Callable[[], object] = c10d._abort_process_group
             self._thread = Thread(target=target, name="rankbook-abort", daemon=True)
             self._thread.start()
@@ -140,17 +139,17 @@ class Aborts:
 
 
 class OpenSince:
-    """Since when the same call has been open, seen from the same place."""
+    """How long the same call has been open with the main thread at the same place."""
 
     def __init__(self) -> None:
         self._key: Hashable = None
         self._since = 0.0
 
     def seconds(self, key: Hashable, now: float) -> float:
-        """Seconds for which it has been so, as far as was seen.
+        """Seconds for which that has been seen.
 
         Args:
-            key: Which call, and where the main thread stands.
+            key: The call, and the place of the main thread.
             now: Seconds by a clock that never goes back.
         """
         if key != self._key:

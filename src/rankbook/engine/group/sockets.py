@@ -1,7 +1,7 @@
 """The sockets through which gloo connects this rank to others, and how to cut them.
 
-Gloo cannot be aborted: a rank that waits for another in gloo's C++ stays there until the group's
-timeout. But gloo notices when a connection ends, so ending all connections frees the rank.
+gloo cannot be aborted: a rank that waits for another in gloo's C++ stays there until the group's
+timeout. But gloo notices the end of a connection, so ending all connections frees the rank.
 
 The time at which a socket was opened tells whether it is gloo's: torch makes every group, default
 or not, in one function, and sockets that are connected while it runs belong to the group. (2.8 to
@@ -36,8 +36,8 @@ _LAST_SENT, _LAST_RECEIVED, _TCP_INFO_SIZE = 44, 52, 104
 size of the part that every kernel has."""
 
 _MOST_PEERS = 64
-"""Peers that are stood in for while a group is being made; with more, gloo's own timeout ends the
-wait."""
+"""How many missing peers are imitated while a group is being made; with more, gloo's own timeout
+ends the wait."""
 
 _DESCRIPTORS = "/dev/fd"
 """The open descriptors of this process, on Linux and on macOS."""
@@ -80,7 +80,7 @@ class GlooSockets:
         return count
 
     def silent_for(self, group: str = "") -> float | None:
-        """Seconds since data went over a connection of a group; None where that is not known.
+        """Seconds since data went over a connection of a group; None if unknown.
 
         Args:
             group: torch's name of the group. If it is empty or unknown, every group counts.
@@ -126,7 +126,7 @@ class GlooSockets:
 
 
 def lacking() -> tuple[str, ...]:
-    """What cannot be done where torch makes groups in another function, a sentence; else empty."""
+    """What fails where torch makes groups in another function, in a sentence; else empty."""
     if hasattr(c10d, _MAKE_GROUP):
         return ()
     lack = (
@@ -148,7 +148,7 @@ def _stand_in_for_missing_peers(listener: socket.socket) -> None:
     """End gloo's wait for ranks that died before they connected to this one.
 
     While gloo makes a group, it numbers the peers that it waits for from 0; a peer that connects
-    sends its number, eight bytes. Gloo takes connections that do so and end at once for ranks that
+    sends its number, eight bytes. gloo treats connections that do so and end at once as ranks that
     came and died, and raises an error.
     """
     address = listener.getsockname()
@@ -171,7 +171,7 @@ def _sockets() -> Iterator[tuple[int, socket.socket]]:
                 os.close(descriptor)
                 continue
             duplicate = socket.socket(fileno=descriptor)
-            # On some systems the type has flags in it.
+            # On some systems the type includes flags.
             is_stream = duplicate.type & 0xF == socket.SOCK_STREAM
             if is_stream and duplicate.family in (socket.AF_INET, socket.AF_INET6):
                 yield status.st_ino, duplicate

@@ -1,4 +1,4 @@
-"""Releasing what a former process group, or a script, has left in memory."""
+"""Releasing the memory of a former process group, or of a script."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ __all__ = ["tidy"]
 
 
 def tidy() -> None:
-    """Release the former group, in a thread of its own.
+    """Release the former group, in its own thread.
 
     Tracebacks, and what IPython makes of them, refer to each other and to that group with its
-    threads and sockets, until Python's collector happens to find such cycles. It also ends what a
-    person's code has left in them, and that may take its time: a ``DataLoader`` of which a sample
-    has raised waits 5 s for each of its workers. The rank does not wait for it.
+    threads and sockets, until Python's collector happens to find such cycles. It also ends what
+    user code has left in them, which may take long: a ``DataLoader`` that has raised for a sample
+    waits 5 s for each of its workers. The rank does not wait for it.
     """
     threading.Thread(target=_release, name="rankbook-tidy", daemon=True).start()
 
 
 def _release() -> None:
     gc.collect()
-    with suppress(OSError, AttributeError):  # glibc keeps for itself what is released in pieces
+    with suppress(OSError, AttributeError):  # glibc does not return small freed pieces by itself
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,1 +1,1 @@
-"""What this process runs with and uses of its host: versions, threads, memory, GPU, folder."""
+"""This process on its host: versions, threads, memory, GPU, folder."""

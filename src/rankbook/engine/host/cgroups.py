@@ -1,4 +1,4 @@
-"""The control groups of this process: what a container or a job may use of the host."""
+"""The control groups of this process, which limit a container or a job."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def cpus(root: Path) -> list[float]:
 
 
 def _folders(root: Path, controller: str) -> Iterator[tuple[Path, bool]]:
-    """Folders of a controller's limits, and whether they are of the older kind of groups."""
+    """Folders of a controller's limits, and whether each belongs to cgroup version 1."""
     mounted = root / _MOUNTED
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
@@ -53,7 +53,7 @@ def _folders(root: Path, controller: str) -> Iterator[tuple[Path, bool]]:
         if is_old and controller not in controllers.split(","):
             continue
         folder = mounted / controller if is_old else mounted
-        # Seen from inside a container the own group may be the root, whatever it is called.
+        # Inside a container the process's own group may appear as the root, whatever its name.
         for part in (".", *Path(path.lstrip("/")).parts):
             folder /= part
             yield folder, is_old

@@ -1,4 +1,4 @@
-"""Saying where this process stands, and what it runs with."""
+"""Reporting the facts of this engine, and what its process runs with."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _MISSING = "not in this torch"
 
 @operation(SayFacts, on=CONTROL)
 def say_facts(job: Job, request: SayFacts) -> EngineFacts:
-    """Say where this engine stands."""
+    """Report the facts of this engine."""
     return facts_of(job.engine, request.towards)
 
 
 @operation(SayEnvironment, on=CONTROL)
 def say_environment(job: Job, _request: SayEnvironment) -> Environment:
-    """What this process runs with."""
+    """Report what this process runs with."""
     where = facts_of(job.engine, _LOOPBACK)
     variables, _ = masked(relevant(os.environ), secret_values(os.environ.items()))
     return Environment(
@@ -48,10 +48,10 @@ def say_environment(job: Job, _request: SayEnvironment) -> Environment:
 
 
 def _threads() -> int:
-    """What the main thread has from ``torch.get_num_threads()``.
+    """The main thread's ``torch.get_num_threads()``.
 
-    A thread takes over what was set for the process when it asks for the first time, and never
-    again: so a new one is asked.
+    A thread reads the setting of the process when it first asks, and never again, so a new thread
+    asks.
     """
     with ThreadPoolExecutor(1, "rankbook-threads") as fresh:
         return fresh.submit(torch.get_num_threads).result()

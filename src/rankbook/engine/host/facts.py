@@ -1,4 +1,4 @@
-"""What an engine says about where it stands; asked on the control thread."""
+"""The facts of an engine: host, process, versions, GPUs."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def facts_of(engine: Engine, towards: str) -> EngineFacts:
     )
 
 
-@cache  # once there are ranks, CUDA may be what the main thread is stuck in
+@cache  # later the main thread may be stuck in CUDA
 def _gpus() -> tuple[tuple[str, ...], str]:
     """Names of the GPUs that torch can use, and why it can use none where the host has some.
 
@@ -70,8 +70,8 @@ def _gpus() -> tuple[tuple[str, ...], str]:
     import torch
 
     try:
-        # Before that, torch lets NVML count: also where CUDA does not start, since the driver is
-        # too old for it, say, and GPUs that are divided (MIG) otherwise than CUDA does.
+        # Before that, torch lets NVML count, even where CUDA does not start (because the driver is
+        # too old, for example), and NVML counts divided GPUs (MIG) differently from CUDA.
         torch.cuda.init()
         return tuple(map(torch.cuda.get_device_name, range(torch.cuda.device_count()))), ""
     except (AssertionError, RuntimeError) as error:
@@ -84,7 +84,7 @@ def _lacking(unusable_gpus: str) -> tuple[str, ...]:
 
 
 def nccl_version() -> str:
-    """NCCL's version, ``2.30.7``; empty: this torch has none. No CUDA context is created."""
+    """NCCL's version, ``2.30.7``; empty if this torch has none. No CUDA context is created."""
     import torch
     import torch.distributed as dist
 

@@ -1,4 +1,4 @@
-"""Being where the notebook is, and finding modules where it does."""
+"""Following the notebook's working directory and module search path."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ __all__ = ["follow"]
 
 
 class _Taken:
-    """What of ``sys.path`` is the notebook's."""
+    """The entries of ``sys.path`` that come from the notebook."""
 
     entries: frozenset[str] = frozenset()
 
 
 @operation(Follow, on=MAIN)
 def follow(_job: Job, request: Follow) -> None:
-    """Change the folder and ``sys.path`` as the notebook has, where its folders are there."""
+    """Take over the notebook's folder and ``sys.path``, where its folders exist here."""
     if request.folder not in ("", folders.here()):
         with suppress(OSError):  # another host has no such folder
             os.chdir(request.folder)
     kept = [each for each in sys.path if each not in _Taken.entries]
     before, after = _new(request.before, kept), _new(request.after, kept)
     _Taken.entries = frozenset(before + after)
-    # The present folder stays in front of all.
+    # The working directory stays first.
     here = [each for each in kept if not each]
     sys.path[:] = [*here, *before, *filter(None, kept), *after]
 

@@ -22,10 +22,10 @@ from rankbook.models import Gpu, GroupInfo
 __all__ = ["Meter", "are_shown", "current"]
 
 _KEPT = 0.5
-"""Seconds for which a reading is not taken again."""
+"""Seconds for which a reading is reused."""
 
 _PAUSE = 60.0
-"""Seconds without a further attempt after a failed one: most likely there is no NVML."""
+"""Seconds without a retry after a failure: most likely there is no NVML."""
 
 _PATIENCE = 0.1
 """Seconds to wait for the driver, which answers within a few ms once NVML is initialised."""
@@ -41,7 +41,7 @@ _VISIBLE = re.compile(r"\d+|(GPU|MIG)-.+")
 
 
 def are_shown(environ: Mapping[str, str]) -> bool:
-    """Whether ``CUDA_VISIBLE_DEVICES`` lets this process see any GPU that there may be."""
+    """Whether ``CUDA_VISIBLE_DEVICES`` lets this process see any GPU."""
     with suppress(LookupError):
         return bool(_visible(0, environ.get("CUDA_VISIBLE_DEVICES")))
     return False
@@ -52,7 +52,7 @@ def current(info: GroupInfo | None, meter: Meter | None = None) -> Gpu | None:
 
     Args:
         info: The engine's place in the group, None if it has none.
-        meter: Reads its figures; None: the one of this process.
+        meter: Reads its figures; None: this process's.
     """
     try:
         return (meter or _meter).read(info.device) if info is not None else None
@@ -63,7 +63,7 @@ def current(info: GroupInfo | None, meter: Meter | None = None) -> Gpu | None:
 class Meter:
     """Reads one device at a time; initialises NVML when it is first asked for a CUDA device.
 
-    It asks in a thread of its own: a driver that is slow or hangs must not hold up the caller.
+    It asks in its own thread: a slow or hanging driver must not delay the caller.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
@@ -77,7 +77,7 @@ class Meter:
         self._until = 0.0
 
     def read(self, device: str) -> Gpu | None:
-        """A device's figures; None if they cannot be had.
+        """A device's figures; None if they are unavailable.
 
         Args:
             device: ``str(torch.device)``, its index among the visible ones: ``cuda:1``.
@@ -145,19 +145,19 @@ def _torch() -> Any:
 
 
 def _visible(index: int, variable: str | None) -> str:
-    """What ``CUDA_VISIBLE_DEVICES`` calls a device: an index or a UUID.
+    """A device's entry in ``CUDA_VISIBLE_DEVICES``: an index or a UUID.
 
     Raises:
         LookupError: It hides the device.
     """
     if variable is None:
         return str(index)
-    # CUDA takes the entries up to the first that is no device: "-1" hides them all.
+    # CUDA takes the entries up to the first invalid one: "-1" hides all devices.
     return list(takewhile(_VISIBLE.fullmatch, (e.strip() for e in variable.split(","))))[index]
 
 
 def _of_torch(nvml: Any, torch: Any, index: int, entry: str) -> Any:
-    """The device that torch computes on under an index."""
+    """The device that torch uses for an index."""
     if entry.startswith("MIG-"):
         # For a slice of a GPU, CUDA may name the whole GPU.
         return nvml.nvmlDeviceGetHandleByUUID(entry)
@@ -174,8 +174,8 @@ def _of_entry(nvml: Any, entry: str, *, in_order: bool) -> Any:
     """The device of an entry of ``CUDA_VISIBLE_DEVICES``.
 
     Raises:
-        LookupError: It cannot be known which device is meant.
-        ValueError: No device is, or more than one.
+        LookupError: The device cannot be determined.
+        ValueError: No device matches, or more than one.
     """
     if entry.startswith("MIG-"):
         return nvml.nvmlDeviceGetHandleByUUID(entry)
@@ -190,7 +190,7 @@ def _of_entry(nvml: Any, entry: str, *, in_order: bool) -> Any:
 
 
 def _instance(nvml: Any, handle: Any) -> Any:
-    """The slice that CUDA uses of a GPU that is divided (MIG): without a choice, the first one."""
+    """The slice of a divided GPU (MIG) that CUDA uses: by default, the first one."""
     try:
         divided = nvml.nvmlDeviceGetMigMode(handle)[0]
     except nvml.NVMLError:  # a slice itself, or a GPU that cannot be divided
@@ -203,7 +203,7 @@ def _instance(nvml: Any, handle: Any) -> Any:
 
 def _memory(nvml: Any, handle: Any) -> Any:
     try:
-        # The first version counts what the driver keeps for itself as used.
+        # The first version counts memory reserved by the driver as used.
         return nvml.nvmlDeviceGetMemoryInfo(handle, nvml.nvmlMemory_v2)
     except nvml.NVMLError:
         return nvml.nvmlDeviceGetMemoryInfo(handle)

@@ -1,4 +1,4 @@
-"""What this process uses of its host, and how others reach that host."""
+"""Memory use of this process, and how other hosts reach its host."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def memory() -> int:
 
 @cache
 def memory_total() -> int:
-    """Memory of this host, or what a container or a job may use of it, bytes."""
+    """Memory of this host, or the limit of a container or a job, bytes."""
     import psutil
 
     return min([int(psutil.virtual_memory().total), *cgroups.memory(_ROOT)])
@@ -39,17 +39,17 @@ def gpu_memory(info: GroupInfo | None) -> int | None:
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return None
-    # Each thread has a current device of its own, and the control thread never chose one.
+    # Each thread has its own current device, and the control thread never chose one.
     device = info.device if info is not None and info.device.startswith("cuda") else None
     return int(torch.cuda.memory_reserved(device))
 
 
 def addresses(towards: str) -> tuple[str, ...]:
-    """IPv4 addresses of this host, loopback left out.
+    """IPv4 addresses of this host, without loopback.
 
     Args:
-        towards: An address of the controller; the one that a packet to it would leave from is
-            the likeliest to be reached by others, and comes first.
+        towards: An address of the controller; the source address of a packet to it is most likely
+            to be reachable by others, and comes first.
     """
     import psutil
 

@@ -1,11 +1,11 @@
-"""With how many threads a rank computes: its part of the host's cores.
+"""The number of threads of a rank: its share of the host's cores.
 
-By default each process computes with one thread per core, so several ranks on a host would keep
-each other from computing. What a person has set stays, in the environment (``OMP_NUM_THREADS``,
+By default each process computes with one thread per core, so several ranks on a host would slow
+each other down. What the user has set stays, in the environment (``OMP_NUM_THREADS``,
 ``MKL_NUM_THREADS``) or by ``torch.set_num_threads``.
 
-The number of threads between operations is left alone: torch lets it be set once per process, and
-that is for the person to do. Training does not start those threads.
+The number of inter-op threads is left alone: torch allows setting it once per process, which is up
+to the user. Training does not start those threads.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ __all__ = ["Threads", "cores", "part"]
 
 _SET = "OMP_NUM_THREADS"
 _READ = (_SET, "MKL_NUM_THREADS")
-"""Variables from which torch takes its number of threads."""
+"""Variables from which torch reads its number of threads."""
 
 
 def cores(affinity: int, limits: Iterable[float]) -> int:
     """How many cores a process may use.
 
     Args:
-        affinity: Number of cores that it may run on.
+        affinity: Number of cores on which it may run.
         limits: Cores' worth of time that its control groups allow.
     """
     return max(1, int(min([affinity, *limits])))
@@ -41,7 +41,7 @@ def part(cores: int, ranks: int) -> int:
 
 
 class Threads:
-    """The threads of this process; remembers what it has set, and leaves what a person has set."""
+    """The threads of this process; changes only its own settings, not the user's."""
 
     def __init__(
         self, environ: MutableMapping[str, str] = os.environ, root: Path = Path("/")
@@ -52,7 +52,7 @@ class Threads:
         self._set: int | None = None
 
     def share(self, ranks: int) -> None:
-        """Compute with this rank's part of the cores; on the main thread.
+        """Use this rank's share of the cores; on the main thread.
 
         Args:
             ranks: Number of ranks on this host.
@@ -61,7 +61,7 @@ class Threads:
         if given.keys() - {_SET} or given.get(_SET, self._stated) != self._stated:
             return
         number = part(cores(_affinity(), cgroups.cpus(self._root)), ranks)
-        self._stated = self._environ[_SET] = str(number)  # for the processes that a cell starts
+        self._stated = self._environ[_SET] = str(number)  # for processes that a cell starts
         if self._set is None or torch.get_num_threads() == self._set:
             torch.set_num_threads(number)
             self._set = number

@@ -1,1 +1,1 @@
-"""What this rank does and has done: seen from the control thread, whatever the main one does."""
+"""What this rank does and has done, observed from the control thread at any time."""

@@ -1,8 +1,8 @@
-"""What this rank has in flight: as its account of calls tells it, and for NCCL its recorder.
+"""The calls in flight on this rank, from its account of calls and, for NCCL, its recorder.
 
-The account numbers the collectives of each group, which tells whether two ranks are at the same
-one, and knows what each thread has announced to wait for. What a function of torch's does without
-any of that, such as joining a group, is read from the arguments of the call on the stack.
+The account numbers the collectives of each group, which shows whether two ranks are at the same
+one, and knows the announced wait of each thread. A torch function without announcements, such as
+joining a group, is read from the arguments of the call on the stack.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from rankbook.models.calls import OPENS, Wait
 __all__ = ["called", "open_p2p", "recorded", "waits_in"]
 
 _P2P_TITLE = re.compile(r"(send|recv) \d+(?:->|<-)(\d+)")
-"""How NCCL's recorder names a send or a receive, the ranks being those of the group."""
+"""NCCL's name of a send or a receive, with ranks of the group."""
 
 _KEPT = 16
-"""Calls of each group that a look carries."""
+"""How many calls of each group a look carries."""
 
 
 def called(ledger: Ledger, since_ns: int) -> tuple[Collective, ...]:
@@ -46,7 +46,7 @@ def called(ledger: Ledger, since_ns: int) -> tuple[Collective, ...]:
     """
     now = time.time()
     return tuple(
-        # What is open on a stream, its backend's recorder knows.
+        # The backend's recorder knows which calls are open on a stream.
         replace(Collective.of(call, now), done=call.stream_ordered or not is_open)
         for call, is_open in ledger.latest(since_ns, _KEPT)
     )
@@ -55,12 +55,12 @@ def called(ledger: Ledger, since_ns: int) -> tuple[Collective, ...]:
 def waits_in(
     ledger: Ledger, at: Position, wait: Wait | None, recent: tuple[Collective, ...]
 ) -> Collective | None:
-    """What the main thread waits in; None if that is nothing of ``torch.distributed``.
+    """The call in which the main thread waits; None if it is not of ``torch.distributed``.
 
     Args:
-        ledger: Of the process.
-        at: Where it stands.
-        wait: What it has announced to wait for.
+        ledger: The account of the process.
+        at: The thread's position.
+        wait: The announced wait.
         recent: The latest calls, as far as they were looked up.
     """
     if wait is not None and wait.call is not None:
@@ -74,7 +74,7 @@ def waits_in(
 
 
 def _in_store(ledger: Ledger, at: Position, wait: Wait) -> Collective | None:
-    """What a thread waits in that waits for keys: torch does in many a call, a person by hand."""
+    """The call in which a thread waits for keys of a store: many torch calls, or user code."""
     if at.call:
         return _from_arguments(ledger, at)
     op = OPENS if wait.kind == OPENING else "store.wait"
@@ -82,17 +82,17 @@ def _in_store(ledger: Ledger, at: Position, wait: Wait) -> Collective | None:
 
 
 def _unannounced(ledger: Ledger, at: Position, recent: tuple[Collective, ...]) -> Collective | None:
-    """What a thread waits in that has announced no more than that, or nothing."""
+    """The call of a thread that has announced only that it waits, or nothing."""
     if at.awaits == OF_TWO and not at.call:
         return Collective("wait")
-    # Nothing is announced where C++ waits by itself, as at the end of DDP's backward. The call that
-    # was started first holds up the others.
+    # Waits inside C++ are not announced, as at the end of DDP's backward. The call that started
+    # first holds up the others.
     open_ones = [call for call in recent if not call.done and call.op not in P2P]
     if open_ones:
         return open_ones[0]
     if at.call:
         return _from_arguments(ledger, at)
-    # A future without a known collective may be of something else: of a thread that computes.
+    # A future without a known collective may belong to something else, such as a computing thread.
     return Collective("wait") if at.awaits in (WORK, OF_TWO) else None
 
 

@@ -1,4 +1,4 @@
-"""Where the main thread stands, read from its Python frames by the control thread."""
+"""The position of the main thread, read from its Python frames by the control thread."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _TORCH = f"{os.sep}torch{os.sep}"
 _TORCH_DISTRIBUTED = f"{_TORCH}distributed{os.sep}"
 
 _WAITS = f"{os.sep}rankbook{os.sep}distributed{os.sep}"
-"""Our Python in which torch waits: for a key of a store, or until every rank has come."""
+"""Our Python code in which torch waits: for a key of a store, or for all ranks."""
 
 _HELPERS = {"wrapper", "inner", "<module>", "<lambda>", "<genexpr>", "<listcomp>"}
-"""Functions of ``torch.distributed`` that a person does not call by name."""
+"""Functions of ``torch.distributed`` that the user does not call by name."""
 
 _EXECUTOR, _WORKER = f"concurrent{os.sep}futures{os.sep}thread.py", "_worker"
 """The loop in which an executor's thread waits for work; above it, it does some."""
@@ -45,20 +45,20 @@ _AGENT = f"{os.sep}rankbook{os.sep}engine{os.sep}agent.py"
 
 @dataclass(frozen=True)
 class Position:
-    """Where the main thread stands.
+    """The position of the main thread.
 
     Attributes:
-        line: The innermost line of a person's code, as :func:`.owners.where` tells it; empty if
-            neither a cell nor a script is on the stack.
+        line: The innermost line of user code, from :func:`.owners.where`; empty if neither a cell
+            nor a script is on the stack.
         call: The public function of ``torch.distributed`` that it is in; empty if none.
-        arguments: The local names of that call: what it was given.
-        in_torch: Whether the innermost frame is torch's, or waits for a handle of torch's: then it
+        arguments: The local names of that call, which include its arguments.
+        in_torch: Whether the innermost frame is torch's, or waits for a torch handle, so that it
             works or waits in C++.
-        awaits: What it has announced to wait for: see :func:`rankbook.calls.blocking.awaited`.
+        awaits: Its announced wait, see :func:`rankbook.calls.blocking.awaited`.
         in_loop: Whether it waits in the event loop, or our agent is about to return there.
-        in_lock: Whether it waits for another thread of Python.
-        in_store: Whether torch, or a person, waits in Python of ours, which polls.
-        mark: Differs between two moments if the thread has moved meanwhile.
+        in_lock: Whether it waits for another Python thread.
+        in_store: Whether torch, or user code, waits in our Python code, which polls.
+        mark: A value that changes when the thread moves.
     """
 
     line: str = ""
@@ -76,7 +76,7 @@ def main_frame() -> tuple[FrameType | None, str, bool]:
     """The main thread's innermost frame, below our wrappers of waits.
 
     Returns:
-        It, what it waits for in one of them, and whether it asks there again and again.
+        The frame, its wait in one of them, and whether it polls there.
     """
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     if frame is None:
@@ -94,7 +94,7 @@ def stack() -> list[str]:
 
 
 def position() -> Position:
-    """Where the main thread stands at this moment."""
+    """The present position of the main thread."""
     innermost, awaits, polls = main_frame()
     if innermost is None:
         return Position()
@@ -124,7 +124,7 @@ def position() -> Position:
 
 
 class _Walk:
-    """What is met on the way from a frame out to the cell or the script."""
+    """The findings on the way from a frame out to the cell or the script."""
 
     def __init__(self, innermost: FrameType) -> None:
         self.call: FrameType | None = None
@@ -135,12 +135,12 @@ class _Walk:
             frame = frame.f_back
 
     def _passes(self, frame: FrameType) -> bool:
-        """Take note of a frame; return whether to go on with the one that called it."""
+        """Note a frame; return whether to go on with its caller."""
         code = frame.f_code
         self.mark.append((id(code), frame.f_lasti))
         self.in_loop = self.in_loop or code.co_filename.endswith(_AGENT)
         if _TORCH_DISTRIBUTED in code.co_filename:
-            # The outermost function of torch.distributed is the one that the person called.
+            # The outermost function of torch.distributed is the one that the user called.
             if not code.co_name.startswith("_") and code.co_name not in _HELPERS:
                 self.call = frame
         elif code.co_filename.startswith("<frozen importlib"):
@@ -151,7 +151,7 @@ class _Walk:
 
 
 def _below_threading(frame: FrameType) -> FrameType:
-    """What waits for another thread of Python, where that is the innermost thing: RPC does."""
+    """The frame below ``threading``, where a thread waits for another one: RPC does."""
     while frame.f_back is not None and frame.f_code.co_filename == threading.__file__:
         frame = frame.f_back
     return frame
@@ -178,16 +178,16 @@ def threads_of_the_person() -> dict[int, bool]:
 
 
 def line_of(thread: int) -> str:
-    """A person's line in which a thread stands; empty if it runs none."""
+    """The line of user code that a thread runs; empty if it runs none."""
     return places.line_of_call(sys._current_frames().get(thread))
 
 
 def _waits_for_threads(frame: FrameType) -> bool:
-    """Whether what is innermost in a thread ends only by what another thread of Python does."""
+    """Whether the innermost call of a thread ends only by an act of another Python thread."""
     filename, caller = frame.f_code.co_filename, frame.f_back
     if filename != selectors.__file__ or caller is None:
         return filename == threading.__file__ or waits_for_lock(frame)
-    # An event loop without a timer, and without a file but that by which threads wake it up.
+    # An event loop without a timer, whose only file is the one through which threads wake it.
     selects = frame.f_code.co_name == "select" and caller.f_code.co_filename.endswith(_EVENT_LOOP)
     held = frame.f_locals if selects else {}
     files = held["self"].get_map() if held.get("timeout", 0) in (None, -1) else None

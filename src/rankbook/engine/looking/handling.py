@@ -1,8 +1,8 @@
 """The exception for which a rank runs an ``except``, ``finally``, ``__exit__`` or a destructor.
 
 Such a rank has raised, but its cell has not ended: it may wait there in a collective, and the
-exception that began it would never be seen. What an exception kept alive is destroyed when the
-``except`` that has handled it ends: there only that place is known, and no longer the exception.
+original exception would never be seen. Objects that an exception kept alive are destroyed at the
+end of the ``except`` that handled it: by then only that place is known, not the exception.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DESTRUCTORS = {"__del__", "close", "aclose"}
 
 
 Raised = tuple[BaseException, "TracebackType | None"]
-"""An exception, and the way that it took."""
+"""An exception, and its traceback."""
 
 
 def raised_by(thread: int, is_of_a_person: Callable[[TracebackType | None], bool]) -> Raised | None:
@@ -36,7 +36,7 @@ def raised_by(thread: int, is_of_a_person: Callable[[TracebackType | None], bool
 
     Args:
         thread: ``threading.get_ident()`` of the thread.
-        is_of_a_person: Whether a traceback leads through a person's code: torch and other
+        is_of_a_person: Whether a traceback leads through user code: torch and other
             libraries use exceptions for purposes of their own.
     """
     active = sys._current_exceptions().get(thread)
@@ -53,13 +53,13 @@ def raised_by(thread: int, is_of_a_person: Callable[[TracebackType | None], bool
 def _on_its_way(
     frame: FrameType | None, is_of_a_person: Callable[[TracebackType | None], bool]
 ) -> Raised | None:
-    """The exception that unwinds a stack, on which something is destroyed because of it.
+    """The exception that unwinds a stack, on which an object is being destroyed because of it.
 
     While a frame is left, what only that frame held is destroyed: a generator is closed,
     ``__del__`` runs. Python keeps the exception out of sight; its traceback has the frame.
     """
     stack = [each for each, _ in traceback.walk_stack(frame)]
-    # A generator that is closed is not told from one that is asked for its next value.
+    # A generator being closed cannot be told from one asked for its next value.
     if not any(
         each.f_code.co_name in _DESTRUCTORS or each.f_code.co_flags & inspect.CO_GENERATOR
         for each in stack
@@ -69,7 +69,7 @@ def _on_its_way(
     try:
         return _unwinding(found, stack, is_of_a_person)
     finally:
-        found.clear()  # another thread may have seen this frame, which keeps what it holds
+        found.clear()  # another thread may have seen this frame, which would keep its objects alive
 
 
 def _unwinding(
@@ -91,7 +91,7 @@ def _unwinding(
     # Before Python 3.12 an exception gets its traceback when it is caught, and nothing holds it.
     traces = [x for x in found if type(x) is TracebackType and is_its(x)]
     traces = [trace for trace in traces if not any(trace is other for other in known)]
-    # Who holds it takes a look at every object, which is long where thousands are kept.
+    # Finding its holders means looking at every object, which is slow with thousands of them.
     bare = [error for error in reversed(errors) if error.__traceback__ is None]
     for error in bare if traces else ():
         holders = [each for each in gc.get_referrers(error) if not isinstance(each, list)]
@@ -107,15 +107,15 @@ def _leads_through(trace: TracebackType | None, stack: list[FrameType]) -> bool:
 def when_dropped(
     thread: int, is_of_a_person: Callable[[CodeType], bool]
 ) -> list[tuple[CodeType, int]] | None:
-    """Where an exception was handled, if a thread runs what is destroyed because it is dropped.
+    """Where an exception was handled, if a thread runs a destructor due to its release.
 
     Args:
         thread: ``threading.get_ident()`` of the thread.
-        is_of_a_person: Whether code is a person's.
+        is_of_a_person: Whether code is the user's.
 
     Returns:
         Code and its line, the innermost first: that of the ``except``, or the ``with``, and of what
-        called it. None if the thread runs nothing of the kind.
+        called it. None if the thread runs no such destructor.
     """
     frame = sys._current_frames().get(thread)
     while frame is not None and (frame := frame.f_back) is not None:
@@ -157,7 +157,7 @@ def original(
     """The exception that a rank handled when it was freed; None if it handled none.
 
     Args:
-        error: What ended its cell.
+        error: The exception that ended its cell.
         is_end: Whether an exception comes from freeing the rank.
         is_of_a_person: See :func:`raised_by`.
     """

@@ -1,8 +1,8 @@
 """Exceptions that were caught and are kept: in a variable, in a list, on an object.
 
-A rank that has caught one goes on, to a collective maybe that the others have not come to. That the
-exception is why cannot be seen on this rank alone: it is, where another rank still is in the lines
-that this one was thrown out of.
+A rank that has caught one goes on, perhaps to a collective that the others have not reached. This
+rank alone cannot show that the exception is the cause: it is, if another rank is still in the lines
+that the exception made this one leave.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from rankbook.models.looks import Lines
 __all__ = ["exceptions", "left_by"]
 
 _SEARCHED = 2000
-"""Objects among which exceptions are looked for."""
+"""How many objects are searched for exceptions."""
 
 _MOST = 4
-"""Exceptions that are told."""
+"""How many exceptions are reported."""
 
 
 def exceptions(thread: int, is_of_a_person: Callable[[CodeType], bool]) -> list[BaseException]:
@@ -36,14 +36,14 @@ def exceptions(thread: int, is_of_a_person: Callable[[CodeType], bool]) -> list[
 
     Args:
         thread: ``threading.get_ident()`` of the thread.
-        is_of_a_person: Whether code is a person's.
+        is_of_a_person: Whether code is the user's.
     """
     stack = [each for each, _ in traceback.walk_stack(sys._current_frames().get(thread))]
     own = [frame for frame in stack if is_of_a_person(frame.f_code)]
     calls = [frame for frame in own if frame.f_locals is not frame.f_globals]
     modules = [frame for frame in own if frame.f_locals is frame.f_globals]
     found = _held(calls)
-    # The names of cells may hold one of an earlier cell, whose file is another one.
+    # Names of cells may hold an exception of an earlier cell, which has another file.
     files = {frame.f_code.co_filename for frame in modules}
     found += [error for error in _held(modules) if _caught_in(error) in files]
     raised = [error for error in found if error.__traceback__ is not None]
@@ -55,7 +55,7 @@ def _caught_in(error: BaseException) -> str:
 
 
 def _held(frames: Iterable[FrameType]) -> list[BaseException]:
-    """The exceptions among what the names of frames hold, and what is held by that."""
+    """The exceptions among the objects that names of frames hold, directly or indirectly."""
     names = (reversed(list(frame.f_locals.values())) for frame in frames)
     ahead = deque(chain.from_iterable(names))
     found: list[BaseException] = []
@@ -65,7 +65,9 @@ def _held(frames: Iterable[FrameType]) -> list[BaseException]:
         if id(one) in seen or issubclass(type(one), OF_EVERYBODY):
             continue
         seen.add(id(one))
-        if issubclass(type(one), BaseException):  # some do something when asked for their class
+        if issubclass(
+            type(one), BaseException
+        ):  # reading __class__ of some objects has side effects
             found.append(one)
         else:
             ahead += gc.get_referents(one)
@@ -75,7 +77,7 @@ def _held(frames: Iterable[FrameType]) -> list[BaseException]:
 def left_by(error: BaseException, is_of_a_person: Callable[[CodeType], bool]) -> tuple[Lines, ...]:
     """The lines that an exception has thrown a rank out of.
 
-    All of the functions that it has ended, and of that which has caught it the ``try``.
+    These are all lines of the functions that it ended, and the ``try`` of the one that caught it.
     """
     found = []
     for depth, (frame, line) in enumerate(traceback.walk_tb(error.__traceback__)):
@@ -92,7 +94,7 @@ def left_by(error: BaseException, is_of_a_person: Callable[[CodeType], bool]) ->
 
 
 def _try_around(filename: str, line: int) -> tuple[int, int]:
-    """First and last line of what the innermost ``try`` around a line tries."""
+    """First and last line of the body of the innermost ``try`` around a line."""
     found = (line, line)
     with suppress(SyntaxError, ValueError):
         for node in ast.walk(ast.parse("".join(linecache.getlines(filename)))):

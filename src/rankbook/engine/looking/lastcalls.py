@@ -22,6 +22,6 @@ def ledger() -> Ledger:
         _log.warning("What this rank calls last will not be known after its end: %s", error)
         return Ledger()
     assert kept.box is not None  # noqa: S101 - there is a file
-    # Of an engine that ends in order nobody asks.
+    # The last calls of an engine that ends normally are not needed.
     atexit.register(kept.box.close)
     return kept

@@ -1,7 +1,7 @@
-"""What the exceptions that ended cells have left: objects that wait when they are destroyed.
+"""Objects that exceptions of cells left behind, whose destructors may wait.
 
-A traceback keeps alive what the functions held that it leads through. IPython keeps the traceback,
-so that a ``__del__`` may run cells later, on the rank alone that has raised.
+A traceback keeps the local objects of its functions alive. IPython keeps the traceback, so a
+``__del__`` may run several cells later, only on the rank that raised.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from rankbook.models import Failure
 __all__ = ["OF_EVERYBODY", "Leftovers"]
 
 _MOST = 1000
-"""Objects that are remembered."""
+"""How many objects are remembered."""
 
 _SEARCHED = 2000
-"""Objects of one exception among which they are looked for."""
+"""How many objects of one exception are searched."""
 
 OF_EVERYBODY = (CodeType, FrameType, FunctionType, ModuleType, TracebackType, type)
-"""What is not searched: it holds what every part of a program holds."""
+"""Types that are not searched, because they lead to the whole program."""
 
 
 class Leftovers:
@@ -35,11 +35,11 @@ class Leftovers:
         self._by_id: dict[int, Failure] = {}
 
     def note(self, trace: TracebackType | None, failure: Failure) -> None:
-        """Remember what an exception keeps alive.
+        """Remember the objects that an exception keeps alive.
 
         Args:
             trace: Its traceback.
-            failure: What is said of it.
+            failure: Its description.
         """
         frames = [frame for frame, _ in traceback.walk_tb(trace)]
         own = (i for i, frame in enumerate(frames) if is_of_a_person(frame.f_code))
@@ -64,8 +64,8 @@ class Leftovers:
 
 
 def _held(frames: Iterable[FrameType]) -> list[Any]:
-    """What the local names of functions hold, and what is held by that, as far as is searched."""
-    # Names of a module, or a cell, hold on by themselves.
+    """The objects that local names of functions hold, directly or indirectly, up to the limit."""
+    # Names of a module, or a cell, live on without the exception.
     functions = [frame for frame in frames if frame.f_locals is not frame.f_globals]
     of_modules = {id(one) for frame in functions for one in frame.f_globals.values()}
     ahead = [one for frame in functions for one in frame.f_locals.values()]

@@ -1,4 +1,4 @@
-"""Telling local variables in a few words, without running any code of a person's."""
+"""Describing local variables in a few words, without running user code."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import torch
 __all__ = ["in_few_words", "variables"]
 
 _MOST = 24
-"""Variables of a frame that are told."""
+"""How many variables of a frame are described."""
 
 _LONGEST = 80
-"""Characters of a value that are told."""
+"""How many characters of a value are shown."""
 
 _NUMBERS = 8
-"""Numbers of a tensor, or items of a list, that are told one by one."""
+"""How many numbers of a tensor, or items of a list, are shown one by one."""
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
 
@@ -26,7 +26,7 @@ _GIVEN = {"torch", "dist", "rank", "world_size", "local_rank", "device", "dist_i
 
 
 def variables(frame: FrameType) -> dict[str, str]:
-    """The local variables of a frame; at the top level of a cell, those that its code names."""
+    """The local variables of a frame; at the top level of a cell, those named in its code."""
     values = frame.f_locals
     is_function = frame.f_code.co_flags & 0x2  # CO_NEWLOCALS
     names = [*values] if is_function else _named_in(frame.f_code)
@@ -48,15 +48,15 @@ _FUNCTIONS = {"function", "builtin_function_or_method", "method", "_OpNamespace"
 
 
 def _named_in(code: CodeType) -> list[str]:
-    """The names of a cell's code that may be variables, in the order in which it has them."""
+    """The names in a cell's code that may be variables, in their order."""
     return list(dict.fromkeys(code.co_names))
 
 
 def in_few_words(value: Any) -> str:
-    """Tell a value: type, shape, and what is small of it.
+    """Describe a value: type, shape, and small contents.
 
-    Of what cannot be read only the class is told: a lazy parameter has no size, a nested tensor no
-    shape, and Python writes no integer of more than 4,300 digits.
+    Only the class is shown of what cannot be read: a lazy parameter has no size, a nested tensor no
+    shape, and Python refuses to write an integer of more than 4,300 digits.
     """
     try:
         return _told(value)

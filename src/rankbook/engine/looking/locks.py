@@ -1,7 +1,7 @@
-"""Locks that a thread waits for in C: of ``with lock:`` and ``lock.acquire()``.
+"""Locks that a thread waits for in C: in ``with lock:`` and ``lock.acquire()``.
 
-No frame of Python's stands there, so the line says what is waited for: the instruction at which the
-thread stands has a place in the source, and the names there have values.
+Such a wait has no Python frame, so the line tells the lock: the thread's instruction has a place in
+the source, and the names there have values.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ def waits_for_lock(frame: FrameType) -> bool:
     """Whether a thread whose innermost frame this is waits for a lock, without a timeout."""
     named = _named(frame.f_code, frame.f_lasti)
     lock = _value(named, frame) if named is not None else None
-    # Whether a lock that can be taken again is taken, its text alone says.
+    # Only the repr of an RLock says whether it is held.
     return isinstance(lock, _LOCKS) and repr(lock).startswith("<locked")
 
 
 @lru_cache(maxsize=256)
 def _named(code: CodeType, instruction: int) -> ast.expr | None:
-    """The expression of what may be a lock that an instruction takes; None if it takes none."""
+    """The expression of the possible lock that an instruction takes; None if it takes none."""
     if not hasattr(code, "co_positions"):  # Python 3.10
         return _alone_in_its_line(code, instruction)
     # Python 3.11 gives the place of the whole statement to what a ``with`` begins with; the
@@ -67,7 +67,7 @@ def _acquired(call: ast.Call) -> ast.expr | None:
 
 
 def _expression(code: CodeType, place: tuple[int | None, ...]) -> ast.expr | None:
-    """What stands at a place in the source; None if it is no expression, or is not in one line."""
+    """The expression at a place in the source; None if it is not one, or spans several lines."""
     line, last, begin, end = place
     if line is None or line != last or begin is None or end is None:
         return None
@@ -79,7 +79,7 @@ def _expression(code: CodeType, place: tuple[int | None, ...]) -> ast.expr | Non
 
 
 def _value(named: ast.expr, frame: FrameType) -> Any:
-    """What names stand for in a frame, without running code of a person's; None if unknown."""
+    """The value of names in a frame, found without running user code; None if unknown."""
     if isinstance(named, ast.Name):
         return frame.f_locals.get(named.id, frame.f_globals.get(named.id))
     if not isinstance(named, ast.Attribute):

@@ -26,13 +26,13 @@ _MOMENT = 0.03
 """Seconds in which a thread that computes uses its core."""
 
 _SETTLED = 0.025
-"""Seconds of standing still after which a thread inside C++ is taken to wait."""
+"""Seconds without movement after which a thread inside C++ counts as waiting."""
 
 _STUCK = 0.2
-"""Seconds for which no collective on the stream has completed, after which a rank may wait."""
+"""Seconds without a completed collective on the stream, after which a rank may be waiting."""
 
 _LEFT_BEHIND = 1.0
-"""Seconds after which a collective that an ended cell has left on its stream may be stuck."""
+"""Seconds after which a collective that an ended cell left on its stream may be stuck."""
 
 
 class Observer:
@@ -52,10 +52,10 @@ class Observer:
         """Begin to look.
 
         Args:
-            ledger: What this process calls and waits for.
-            recorder: What torch has recorded.
+            ledger: The calls and waits of this process.
+            recorder: torch's flight recorder.
             silent_for: See :meth:`rankbook.engine.group.sockets.GlooSockets.silent_for`.
-            streams: What NCCL has not completed.
+            streams: The calls that NCCL has not completed.
         """
         self._ledger = ledger
         self._streams = streams
@@ -65,7 +65,7 @@ class Observer:
         self._open_since = OpenSince()
         self.reasons = Reasons()
         self._known: tuple[float, Collective | None] = -math.inf, None
-        """When the recorder was last asked what the main thread waits in, and what it was."""
+        """When the recorder was last asked for the main thread's wait, and its answer."""
 
     def forget(self) -> None:
         """Start again: the main thread is about to do something else."""
@@ -75,11 +75,11 @@ class Observer:
         """See what the rank does.
 
         Args:
-            doing: The operation that the main thread works at, empty if none.
-            cell: Number of the cell that runs, None if none does.
+            doing: The operation of the main thread, empty if none.
+            cell: Number of the running cell, None if none runs.
             since_ns: When the present group began, ns since the epoch: what the recorder kept of
                 earlier ones is left out.
-            closely: Take the time to look twice, and tell what was called lately.
+            closely: Take the time to look twice, and include recent calls.
         """
         seen = self._look(doing, cell, since_ns, closely=closely)
         if not closely:
@@ -107,7 +107,7 @@ class Observer:
         if open_calls := self._streams.open_calls():
             mark = (open_calls, at.mark if doing else ())
             still = self._open_since.seconds(mark, time.monotonic())
-            # A rank whose calls complete is not held up for what it has called.
+            # A rank whose calls complete is not delayed to read its calls.
             if still >= (_STUCK if doing else _LEFT_BEHIND) and (doing or closely):
                 seen = self._on_stream(at, still, doing, cell, since_ns)
                 if seen is not None:
@@ -115,8 +115,8 @@ class Observer:
                 self._streams.dismiss(open_calls)
         passes = not doing and not at.in_loop  # a callback, for example of the heartbeat
         if closely and (passes or (at.in_torch and not stands.still)):
-            # It may wait, compute in C++, or be passing through a call: a moment later that can be
-            # told. Asking the recorder at once would hold up a thread that moves.
+            # It may wait, compute in C++, or pass through a call: a moment later this is clear.
+            # Asking the recorder at once would delay a moving thread.
             time.sleep(_MOMENT)
             at = frames.position()
             stands = self._movement.seen(at, self._began(at))
@@ -152,16 +152,16 @@ class Observer:
         )
 
     def _main_wait(self) -> Wait | None:
-        """What the main thread waits for, or asks for again and again."""
+        """The wait of the main thread, including what it polls for."""
         return self._ledger.present_waits().get(threading.main_thread().ident or 0)
 
     def _asking(
         self, wait: Wait, at: Position, cell: int | None, since_ns: int, *, closely: bool
     ) -> Look:
-        """See what a rank does whose main thread asks whether a call is done, again and again.
+        """See what a rank does whose main thread polls whether a call is done.
 
-        In between it moves, and stands still all the same, for it has called nothing since. What
-        else may go on beside it, a thread or another coroutine, may call something.
+        It moves between polls, but makes no progress, because it has called nothing since. But
+        other threads or coroutines may still call something.
         """
         now = time.time()
         waiting = Collective.of(wait.call, now) if wait.call else None
@@ -182,7 +182,7 @@ class Observer:
         )
 
     def _began(self, at: Position) -> float | None:
-        """When the wait began in which the main thread is."""
+        """When the present wait of the main thread began."""
         wait = self._main_wait() if at.awaits else None
         return wait.began if wait else None
 
@@ -192,7 +192,7 @@ class Observer:
         return time.time() - wait.began if wait is not None and wait.kind == WORK else 0.0
 
     def _wait_of_threads(self) -> tuple[Collective | None, str]:
-        """What a thread waits in while the main one waits for it, and the line where it does.
+        """The call in which a thread waits while the main thread waits for it, and its line.
 
         None if some thread may go on.
         """
@@ -209,13 +209,13 @@ class Observer:
     def _on_stream(
         self, at: Position, still: float, doing: str, cell: int | None, since_ns: int
     ) -> Look | None:
-        """See what a rank does that has had a call on its stream for a while.
+        """See what a rank does whose stream has had an open call for a while.
 
-        None if that has completed, or is of a group that is gone.
+        None if the call has completed, or belongs to a former group.
 
-        Where a call of torch's waits, the rank waits in that collective. Else it may wait in a
-        call that does not announce itself (``.item()``), or be idle, or compute; so a verdict about
-        it is likely, not proven.
+        Where a call of torch waits, the rank waits in that collective. Else it may wait in a
+        call that is not announced (``.item()``), be idle, or compute; so a verdict about it is
+        likely, not proven.
         """
         recent = flight.recorded(self._recorder, since_ns, self._ledger)
         first = next((call for call in recent if not call.done), None)
@@ -232,12 +232,12 @@ class Observer:
     def _wait(
         self, at: Position, stands: Standing, since_ns: int, *, closely: bool
     ) -> tuple[Collective | None, tuple[Collective, ...]]:
-        """What the main thread waits in, and what was called lately if it was looked up."""
+        """The call in which the main thread waits, and recent calls if they were looked up."""
         wait = self._main_wait()
         if not at.in_torch and wait is None:
             return None, ()
         if stands.still < _SETTLED:
-            # A thread that moves is not held up for what it has called: what it says is enough.
+            # A moving thread is not delayed to read its calls: its announcement is enough.
             return (None if closely else flight.waits_in(self._ledger, at, wait, ())), ()
         now = time.monotonic()
         asked, waiting = self._known

@@ -1,4 +1,4 @@
-"""Whose code a frame runs: a cell's, a file's of the person, torch's, ours; and where it stands."""
+"""Whose code a frame runs (a cell, a file of the user, torch, rankbook), and at which line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 NOT_OF_A_PERSON = tuple(
     f"{at}{os.sep}" for at in (Path(torch.__file__).parent, Path(__file__).parents[2])
 )
-"""How the names of torch's files, and of ours, begin."""
+"""How the paths of torch's files, and of ours, begin."""
 
 _STANDARD_LIBRARY = sysconfig.get_path("stdlib") + os.sep
 
@@ -40,7 +40,7 @@ def is_of_a_person(code: CodeType) -> bool:
 
 
 def is_own(filename: str) -> bool:
-    """Whether a file is a person's: no library's, and none that no one has written."""
+    """Whether a file is the user's: not in a library, and not generated."""
     return not (
         filename.startswith((*NOT_OF_A_PERSON, _STANDARD_LIBRARY, "<")) or "-packages" in filename
     )
@@ -52,15 +52,15 @@ def is_of_the_standard_library(filename: str) -> bool:
 
 
 def where(stack: Iterable[tuple[CodeType, int]]) -> str:
-    """Say where code stands.
+    """Say where code is.
 
     Args:
         stack: Code and its line, innermost first.
 
     Returns:
-        ``In [4] line 3: dist.all_reduce(x)`` of a cell; of a file or an earlier cell ``train.py:6
-        in step, called from In [4] line 2: dist.all_reduce(x)``, the text being that of the
-        innermost line; in a script or a test ``train.py:6 in step: dist.all_reduce(x)``; empty if
+        ``In [4] line 3: dist.all_reduce(x)`` for a cell; for a file or an earlier cell
+        ``train.py:6 in step, called from In [4] line 2: dist.all_reduce(x)``, with the text of the
+        innermost line; for a script or a test ``train.py:6 in step: dist.all_reduce(x)``; empty if
         none of these is on the stack.
     """
     own: list[tuple[CodeType, int]] = []
@@ -74,7 +74,7 @@ def where(stack: Iterable[tuple[CodeType, int]]) -> str:
 
 
 def _in_files(own: list[tuple[CodeType, int]]) -> str:
-    """The innermost line of a person's files, and that of the script or the test that led there.
+    """The innermost line of the user's files, and that of the script or the test that led there.
 
     Args:
         own: Code of those files and its line, the innermost first.
@@ -89,7 +89,7 @@ def _in_files(own: list[tuple[CodeType, int]]) -> str:
 
 
 def path(stack: Iterable[tuple[CodeType, int]]) -> tuple[Place, ...]:
-    """The lines of a person's among code and its line, in the same order."""
+    """The lines of user code among code and its line, in the same order."""
     own = []
     for code, line in stack:
         if places.is_entrance(code.co_filename):
@@ -100,6 +100,6 @@ def path(stack: Iterable[tuple[CodeType, int]]) -> tuple[Place, ...]:
 
 
 def with_text(place: str, code: CodeType, line: int) -> str:
-    """Add to the words for a place what stands in a line, if that is known."""
+    """Add the text of a line to the words for its place, if known."""
     text = places.text_of(code, line)
     return f"{place}: {text}" if text else place

@@ -1,4 +1,4 @@
-"""The exceptions because of which a rank does what it does, though they have not ended its cell."""
+"""Exceptions that explain what a rank does, although they have not ended its cell."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rankbook.models.looks import Kept
 __all__ = ["Reasons", "with_what_left_it"]
 
 _SETTLED = 0.025
-"""Seconds of standing still after which it is worth the milliseconds to find out."""
+"""Seconds without movement after which finding out is worth some milliseconds."""
 
 
 class Reasons:
@@ -85,7 +85,7 @@ def _kept(thread: int) -> dict[str, Any]:
 
 
 def with_what_left_it(seen: Look, leftovers: Leftovers) -> Look:
-    """Add the exception that has kept alive what the rank destroys."""
+    """Add the exception that kept the object alive that the rank now destroys."""
     earlier = leftovers.being_destroyed(threading.main_thread().ident or 0)
     return _with_failure(seen, earlier) if earlier is not None else seen
 

@@ -1,4 +1,4 @@
-"""torch's flight recorder in this process: what it has kept, and which group a call belongs to.
+"""torch's flight recorder in this process: its calls, and the group of each.
 
 The dump is read as a pickle, which torch makes in this process: parsing JSON takes five times as
 long. A full dump of 2,000 entries still takes 20 ms, most of them holding the GIL. (2.8 to 2.13;
@@ -31,9 +31,9 @@ class Recorder:
 
     Attributes:
         oldest: The lowest id in the recorder when it was read last.
-        names: Names of the groups of which it then had collectives.
-        open_p2p: The sends and receives that it then had and that have not completed, oldest first;
-            torch records those of NCCL alone.
+        names: Names of the groups whose collectives it then had.
+        open_p2p: The open sends and receives that it then had, oldest first; torch records only
+            those of NCCL.
     """
 
     def __init__(
@@ -45,10 +45,10 @@ class Recorder:
         """Begin to read.
 
         Args:
-            streams: NCCL's recorder, which is another one; None: this process's.
-            dump: Torch's own, which pickles what it has kept; None: it has none.
-            most_names: How many names of groups are remembered. Of more, the oldest are dropped
-                of which the recorder has no collective any more.
+            streams: NCCL's recorder, which is separate; None: this process's.
+            dump: torch's dump function, which pickles the kept calls; None if it has none.
+            most_names: How many names of groups are remembered. Beyond that, the oldest names
+                without collectives in the recorder are dropped.
         """
         self.oldest = 0
         self._dump = dump
@@ -65,7 +65,7 @@ class Recorder:
         if self._dump is not None:
             kept = self._dump(includeCollectives=True, includeStackTraces=False, onlyActive=False)
             entries = pickle.loads(kept)["entries"]  # noqa: S301 - torch made it in this process
-        if more := self._streams.entries():  # NCCL keeps its calls in a recorder of its own
+        if more := self._streams.entries():  # NCCL has its own recorder
             entries = sorted([*entries, *more], key=lambda entry: entry["time_created_ns"])
             entries = [entry | {"record_id": i} for i, entry in enumerate(entries)]
         self.oldest = entries[0]["record_id"] if entries else 0
@@ -82,7 +82,7 @@ class Recorder:
         return entries
 
     def nth(self, entry: dict[str, Any], since_ns: int) -> int:
-        """Which group of its name an entry belongs to, of those used since then, from 1."""
+        """Which of the groups with its name, used since then, an entry belongs to, from 1."""
         name, group = entry["process_group"][0], entry["pg_id"]
         known = self._nth.get((name, group, since_ns))
         if known is None:
@@ -92,13 +92,13 @@ class Recorder:
         return known
 
     def latest(self, name: str, since_ns: int) -> int:
-        """How many groups of a name have been used since then, as far as was seen."""
+        """How many groups of a name were used since then, as far as was seen."""
         return sum(created >= since_ns for created in self._made.get(name, {}).values())
 
     def mark(self) -> bytes:
-        """Differs between two moments if a collective was called or has completed meanwhile.
+        """A value that changes when a collective is called or completes.
 
-        It has the number of each group's last call, and takes 10 microseconds.
+        It contains the number of each group's last call, and takes 10 microseconds.
         """
         kept = b""
         if self._dump is not None:
@@ -107,7 +107,7 @@ class Recorder:
 
 
 def _open_p2p(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Sends and receives that have not completed; of those in a batch, only the batch is known."""
+    """Open sends and receives; for those in a batch, only the batch is known."""
     calls = [entry for entry in entries if entry["is_p2p"]]
     done = {_batch(entry) for entry in calls if entry["retired"] and "coalesced" in _title(entry)}
     return [entry for entry in calls if not entry["retired"] and _batch(entry) not in done]
@@ -122,7 +122,7 @@ def _title(entry: dict[str, Any]) -> str:
 
 
 def lacking() -> tuple[str, ...]:
-    """What is not known where torch's recorder cannot be read, a sentence; else empty."""
+    """What is unknown where torch's recorder cannot be read, in a sentence; else empty."""
     if _DUMP is not None:
         return ()
     lack = (

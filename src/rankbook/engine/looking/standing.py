@@ -1,4 +1,4 @@
-"""Where the main thread stands, frame by frame: of Python with variables, of C++ by py-spy."""
+"""The main thread's stack, frame by frame: Python with variables, C++ through py-spy."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from rankbook.models.frames import Frame, SayFrames, Standing
 __all__ = ["native", "say_frames", "standing"]
 
 _DEEPEST = 40
-"""Innermost frames that are told."""
+"""How many of the innermost frames are shown."""
 
 _WITH_VARIABLES = 4
-"""Innermost frames of a person's whose variables are told."""
+"""How many of the innermost frames of user code are shown with their variables."""
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 _MACHINERY = ("(IPython/", "(rankbook/engine/")
-"""Where the frames of py-spy are that lead to a cell."""
+"""Paths of the frames in py-spy's output that lead to a cell."""
 
 _LONGEST = 100
-"""Characters of the name of a native function that are told."""
+"""How many characters of a native function's name are shown."""
 
 _PATIENCE = 10.0
 """Seconds for py-spy."""
@@ -42,7 +42,7 @@ _PATIENCE = 10.0
 
 @operation(SayFrames, on=ASIDE)
 def say_frames(_job: Job, request: SayFrames) -> Standing:
-    """Say where the main thread stands."""
+    """Report the main thread's stack."""
     found = standing(frames.main_frame()[0])
     if not request.native or not found.frames:
         return found
@@ -51,7 +51,7 @@ def say_frames(_job: Job, request: SayFrames) -> Standing:
 
 
 def standing(innermost: FrameType | None) -> Standing:
-    """Tell the frames from the cell, or the script, inwards."""
+    """The frames from the cell, or the script, inwards."""
     stack: list[FrameType] = []
     frame, began = innermost, False
     while frame is not None and not began:
@@ -68,7 +68,7 @@ def standing(innermost: FrameType | None) -> Standing:
 
 
 def _has_cell_above(frame: FrameType) -> bool:
-    """Whether a cell has led to this one: a function of an earlier cell is called."""
+    """Whether a cell called this frame, as when a function of an earlier cell is called."""
     above = frame.f_back
     while above is not None:
         if owners.is_cell(above.f_code.co_filename):
@@ -84,7 +84,7 @@ def _told(frame: FrameType, *, with_variables: bool) -> Frame:
     where = f"{place} in {place.scope}" if place.is_cell and place.scope else str(place)
     found: dict[str, str] = {}
     if with_variables:
-        with suppress(Exception):  # of a person's class, or it has changed meanwhile
+        with suppress(Exception):  # of a user's class, or it has changed meanwhile
             found = variables(frame)
     return Frame(where, text, found)
 
@@ -93,7 +93,7 @@ def native() -> tuple[tuple[str, ...], str]:
     """The main thread's functions of C++ and Python, the innermost first.
 
     Returns:
-        They; and if there are none, why.
+        The functions; and if there are none, why.
     """
     beside = str(Path(sys.executable).parent)
     program = shutil.which("py-spy") or shutil.which("py-spy", path=beside)

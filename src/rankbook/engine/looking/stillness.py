@@ -1,4 +1,4 @@
-"""Since when this rank stands still, as far as its control thread has seen."""
+"""How long this rank has been still, as far as its control thread has seen."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from rankbook.engine.looking.frames import Position
 __all__ = ["Movement", "Standing"]
 
 _QUIET_CPU = 0.03
-"""Share of one core that a quiet process may use: its control thread answers, timers tick. That was
-2.4 % on a machine on which ten processes share two cores; what computes there has ten times it."""
+"""Share of one core that a quiet process may use, for its control thread and timers. That was 2.4 %
+on a machine where ten processes share two cores; a computing process has ten times that."""
 
 _QUIET_GROUP = 0.006
-"""The same for each group: a thread of gloo's wakes a hundred times a second for nothing."""
+"""The same for each group, whose idle gloo thread wakes a hundred times a second."""
 
 _COMPUTED = 0.002
-"""Seconds of CPU between two looks that are none: clocks tick that coarsely."""
+"""Seconds of CPU between two looks that count as none: clocks are that coarse."""
 
 
 class Standing(NamedTuple):
-    """How long a rank has stood still, in seconds."""
+    """How long a rank has been still, in seconds."""
 
     still: float
     """For which the main thread neither moved nor computed."""
     quiet: float
     """For which no thread of the process computed."""
     here: float
-    """For which the main thread has been where it is, or in the wait in which it is; it may have
-    moved below that place."""
+    """For which the main thread has been at its place, or in its wait; it may have moved below that
+    place."""
 
 
 class Movement:
@@ -51,14 +51,14 @@ class Movement:
         self._mark = self._place = None
 
     def seen(self, at: Position, began: float | None = None) -> Standing:
-        """Note where the main thread is now, and say for how long it has stood there.
+        """Note the main thread's position, and return how long it has been there.
 
         Args:
             at: Where it is.
-            began: When the wait began that it has announced, seconds since the epoch; None: none.
+            began: When its announced wait began, seconds since the epoch; None: none.
         """
         now = time.monotonic()
-        # A thread that polls is given a core now and then, and stands still all the same.
+        # A polling thread runs now and then, and is still all the same.
         mark = (at.mark,) if at.in_store else (at.mark, _times_scheduled(), round(_main_cpu(), 3))
         if mark != self._mark:
             self._still_since = now
@@ -69,7 +69,7 @@ class Movement:
         if cpu - self._cpu > _COMPUTED + share * (now - self._last):
             self._quiet_since = now
         if at.in_store:
-            # Nothing is on its way to a rank that waits for a key: other main threads set those.
+            # No data is arriving for a rank that waits for a key: main threads of others set keys.
             self._quiet_since = self._still_since
         self._mark, self._place, self._cpu, self._last = mark, at.mark, cpu, now
         return Standing(now - self._still_since, now - self._quiet_since, self._here(now, began))
@@ -87,8 +87,8 @@ def _main_cpu() -> float:
 
 
 def _times_scheduled() -> int:
-    """How often the main thread was given a core: it has done nothing if that stays the same."""
-    # On Linux psutil reads what the kernel says of the main thread; elsewhere of all threads, so
-    # that a process in which one is busy is never taken to stand still.
+    """How often the main thread was scheduled: it did nothing if that stays the same."""
+    # On Linux psutil reads the main thread's count, elsewhere that of all threads, so that a
+    # process with a busy thread never counts as still.
     switches = psutil.Process().num_ctx_switches()
     return int(switches.voluntary + switches.involuntary)

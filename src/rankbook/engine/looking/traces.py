@@ -1,4 +1,4 @@
-"""Where an exception came from: the lines of the person's that its traceback leads through."""
+"""Where an exception came from: the lines of user code that its traceback leads through."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
 
 
 def line_of(trace: TracebackType | None) -> str:
-    """The innermost line of a person's that an exception came through; empty if there is none."""
+    """The innermost line of user code that an exception came through; empty if there is none."""
     if trace is None:
         return ""
     inner = [(frame.f_code, line) for frame, line in traceback.walk_tb(trace)]
@@ -32,7 +32,7 @@ def line_of(trace: TracebackType | None) -> str:
 
 
 def in_lines(error: BaseException, message: str) -> list[str]:
-    """A traceback of a person's lines, as text; the last entry is the exception's own."""
+    """A traceback of the user's lines, as text; the last entry is the exception's own."""
     stack = traceback.walk_tb(error.__traceback__)
     shown = ["Traceback (most recent call last):"]
     for frame, line in stack:
@@ -51,13 +51,13 @@ def led_through_a_person(trace: TracebackType | None) -> bool:
 
 
 def ends_in_torch(trace: TracebackType | None) -> bool:
-    """Whether an exception was raised by torch, or by what we put in its place."""
+    """Whether torch, or one of our replacements, raised an exception."""
     *_, last = ["", *(frame.f_code.co_filename for frame, _ in traceback.walk_tb(trace))]
     return last.startswith(owners.NOT_OF_A_PERSON)
 
 
 def line_in_script(trace: TracebackType | None) -> str:
-    """The innermost line of a person's file that an exception of a script came through."""
+    """The innermost line of the user's files that an exception of a script came through."""
     line = ""
     while trace is not None:
         code = trace.tb_frame.f_code
@@ -89,7 +89,7 @@ def outside_torch(trace: TracebackType | None) -> TracebackType | None:
 
 
 def shortened(trace: TracebackType | None) -> TracebackType | None:
-    """A traceback of very many frames without those in between: to show them all takes seconds."""
+    """A very long traceback without its middle frames: showing all takes seconds."""
     frames, rest = [], trace
     while rest is not None:
         frames.append(rest)
@@ -103,4 +103,4 @@ def shortened(trace: TracebackType | None) -> TracebackType | None:
 
 
 _AT_EACH_END = 15
-"""Frames that are shown of the outermost, and of the innermost."""
+"""How many outermost and innermost frames are shown."""

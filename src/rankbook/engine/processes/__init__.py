@@ -1,1 +1,1 @@
-"""The processes that a rank starts: they behave as those of a plain kernel, and end with it."""
+"""The processes that a rank starts, which behave as in a plain kernel, and end with the rank."""

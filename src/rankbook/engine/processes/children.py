@@ -27,7 +27,7 @@ _PLAIN: dict[signal.Signals, Any] = {
 """The handlers of a plain kernel."""
 
 _OF_ENGINES = {"rankbook", "ipyparallel", "ipykernel"}
-"""Packages whose handlers are for engines. A handler that a person has set is inherited."""
+"""Packages whose handlers are for engines. A handler that the user has set is inherited."""
 
 
 class _Held(threading.local):
@@ -40,12 +40,12 @@ _held = _Held()
 
 
 def end(error: BaseException | None) -> NoReturn:
-    """End this child, which has run to the end of the code that its rank runs.
+    """End this child at the end of the code of its rank.
 
-    Else it would go on as the rank itself: two processes would answer.
+    Otherwise it would go on as the rank itself, and two processes would answer.
 
     Args:
-        error: What has ended the code here; None: nothing.
+        error: The exception that ended the code here; None: none.
     """
     status = 0
     with suppress(Exception):

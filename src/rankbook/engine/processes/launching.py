@@ -1,4 +1,4 @@
-"""Launchers for notebooks, on a rank: the processes that they start are there already."""
+"""Launchers for notebooks on a rank, where the processes that they would start already exist."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["install"]
 def install() -> None:
     """Have ``accelerate.notebook_launcher`` say what to write instead.
 
-    On every rank it would start processes that meet at one and the same port.
+    On every rank it would start processes that meet at the same port.
     """
     when_imported("accelerate.launchers", _refuse)
 
@@ -42,4 +42,4 @@ def _refuse(module: ModuleType) -> None:
 
 
 _SHORT = 40
-"""Characters of arguments that are worth repeating."""
+"""The most characters of arguments that are repeated."""

@@ -1,10 +1,10 @@
-"""Ending what a rank has started, when the rank has ended: however, and whatever that was.
+"""Ending all processes that a rank started, when the rank has ended in any way.
 
-The process that forks the engines is told by Linux of every process below it whose parent has
-ended: it becomes the parent, of daemons, too. Which engine one comes from shows in a mark that
-forks and new programs inherit, and that no process sheds by leaving its group, its session or its
-environment: a limit of resources, as high as no process comes. On other systems the engine's
-process group is ended, which a process can leave.
+On Linux the process that forks the engines becomes the parent of every descendant whose parent has
+ended, even of daemons. A mark shows which engine it comes from. Forks and new programs inherit the
+mark, and leaving the group, the session or the environment does not remove it: it is a resource
+limit, too high to be reached. On other systems the engine's process group is ended, which a process
+can leave.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ __all__ = ["adopt", "end", "end_all", "mark"]
 _PR_SET_CHILD_SUBREAPER = 36
 
 _NO_LIMIT = 1 << 62
-"""Microseconds that a process with real-time priority may compute without a pause: 146,000 years.
-Less than infinite, so that it can be lowered by the number of an engine."""
+"""Microseconds for which a process with real-time priority may run without a pause: 146,000 years.
+Finite, so that the number of an engine can be subtracted from it."""
 
 _ENGINES = 1 << 16
-"""More than one process forks."""
+"""More engines than one process forks."""
 
 _PATIENCE = 1.0
-"""Seconds for those that were killed to end, so that their own children are known."""
+"""Seconds for killed processes to end, so that their children become known."""
 
 
 def adopt() -> None:
-    """Become the parent of processes below this one whose parent ends."""
+    """Become the parent of descendants whose parent ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def mark(engine: int) -> None:
-    """Let it be seen of this process, and of all that it starts, which engine it comes from.
+    """Mark this process, and all that it starts, as coming from an engine.
 
     Args:
-        engine: Its number among those that were forked by the same process.
+        engine: The engine's number among those forked by the same process.
     """
     if sys.platform == "linux":
         soft, _ = resource.getrlimit(resource.RLIMIT_RTTIME)
-        with suppress(OSError, ValueError):  # a sandbox lets nobody set it
+        with suppress(OSError, ValueError):  # a sandbox may forbid setting it
             hard = _marked(engine, os.getppid())
             resource.setrlimit(
                 resource.RLIMIT_RTTIME, (hard if soft < 0 else min(soft, hard), hard)
@@ -56,15 +56,15 @@ def mark(engine: int) -> None:
 
 
 def end(pid: int, engine: int, others: Collection[int]) -> None:
-    """End what an engine that has ended has left running.
+    """End the processes that an ended engine left running.
 
     Args:
         pid: Its process id; it led a process group of its own.
-        engine: Its number, with which it was marked.
-        others: The process ids of engines that are still to be waited for. If there are none, all
-            that this process has adopted ends.
+        engine: The number in its mark.
+        others: The process ids of engines that still run. If there are none, all processes that
+            this one has adopted are ended.
     """
-    with suppress(OSError):  # nothing is left of the group
+    with suppress(OSError):  # the group is empty
         os.killpg(pid, signal.SIGKILL)
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
@@ -81,10 +81,10 @@ def end(pid: int, engine: int, others: Collection[int]) -> None:
 
 
 def end_all(parent: int) -> None:
-    """End what engines, and they themselves, have left running whose parent was killed.
+    """End engines whose parent was killed, and the processes that they started.
 
     Args:
-        parent: The process id of the one that forked them, from the process that started it.
+        parent: The process id of that parent, given to the process that started it.
     """
     killed: set[int] = set()
     while sys.platform == "linux":
@@ -102,7 +102,7 @@ def _processes() -> Iterator[int]:
 
 
 def _children() -> Iterator[int]:
-    """Processes whose parent this one is, by now."""
+    """The present children of this process."""
     with suppress(OSError):
         for task in Path("/proc/self/task").iterdir():
             yield from map(int, (task / "children").read_text().split())
@@ -118,14 +118,14 @@ def _is_below(pid: int, parent: int) -> bool:
 
 
 def _limit_of(pid: int) -> int | None:
-    """The limit of a process; None where it cannot be seen."""
+    """The limit of a process; None where it cannot be read."""
     if sys.platform == "linux":
-        with suppress(OSError):  # it has ended, or is another person's
+        with suppress(OSError):  # it has ended, or is another user's
             return resource.prlimit(pid, resource.RLIMIT_RTTIME)[1]
     return None
 
 
 def _marked(engine: int, parent: int) -> int:
-    """The limit of an engine, as it itself computes it, its parent, and the parent's parent."""
+    """The limit that marks an engine, as the engine, its parent and its grandparent compute it."""
     hard = resource.getrlimit(resource.RLIMIT_RTTIME)[1]
     return (_NO_LIMIT if hard < 0 else hard) - parent * _ENGINES - engine - 1

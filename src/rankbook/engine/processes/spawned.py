@@ -1,11 +1,11 @@
-"""Processes that a cell spawns: functions and classes of cells there, and what they print.
+"""Processes that a cell spawns: their functions and classes of cells, and their output.
 
-``multiprocessing`` sends them by name, ``__main__.f``: a forked process has what is behind that
-name, one that was spawned has not. So once a rank has begun to spawn, they are sent by value, and
-the process keeps them under their names, under which it sends back what it makes of them.
+``multiprocessing`` sends functions and classes by name, ``__main__.f``: a forked process has the
+object of that name, a spawned one does not. So once a rank has begun to spawn, they are sent by
+value, and the process keeps them under their names, under which it sends instances back.
 
-Such a process writes without a buffer, as every Python that a rank starts, so that nothing waits to
-be seen. Then ``print`` writes in pieces, between which another process may write. So it is told to
+Like every Python that a rank starts, such a process writes unbuffered, so that output appears at
+once. But then ``print`` writes in pieces, between which another process may write. So it is told to
 write whole lines.
 """
 
@@ -30,19 +30,19 @@ class _State:
 
 @cache
 def install() -> None:
-    """Do so with processes that are spawned from now on."""
+    """Treat processes so that are spawned from now on."""
     ForkingPickler.reducer_override = _reduce  # type: ignore[method-assign]
     prepare = spawn.get_preparation_data
 
     def get_preparation_data(name: str) -> dict[str, Any]:
         return {**prepare(name), "rankbook": _WholeLines()}
 
-    # Not documented, the same in Python 3.4 to 3.14: what a process is told before it begins.
+    # Undocumented, the same in Python 3.4 to 3.14: the data that a process gets before it begins.
     spawn.get_preparation_data = get_preparation_data
 
 
 class _WholeLines:
-    """Has the process that unpickles it write whole lines; it need not have this package."""
+    """Makes the process that unpickles it write whole lines, without needing this package."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return exec, (_WRITE_LINES,)
@@ -56,7 +56,7 @@ for stream in (sys.stdout, sys.stderr):
 
 
 def receive(data: bytes) -> Any:
-    """Take a function or class in a process that was spawned."""
+    """Unpickle a function or class in a spawned process."""
     value = cloudpickle.loads(data)
     setattr(sys.modules["__main__"], value.__name__, value)
     return value

@@ -1,1 +1,1 @@
-"""How an engine comes to be: forked from a warm process, here or elsewhere, or by mpiexec."""
+"""Starting engines: forked from a warm process, here or on another host, or by mpiexec."""

@@ -26,7 +26,7 @@ OWN = "/proc/self/fd/1"
 """The path by which a process opens its own log, if that has no name."""
 
 _TAIL = 65536
-"""Bytes of a log that are read after an engine's end."""
+"""How many bytes of a log are read after an engine's end."""
 
 
 def open_named(path: str) -> int:
@@ -35,13 +35,13 @@ def open_named(path: str) -> int:
 
 
 def open_unnamed() -> int:
-    """Open a file that is gone when all that have it open have ended, however they end.
+    """Open a file that disappears when all processes that have it open have ended.
 
-    It is in memory where no folder for such files can be written to, on a full disk, say.
+    It is in memory where no temporary folder is writable, for example because the disk is full.
     """
     try:
         with tempfile.TemporaryFile() as file:
-            file.write(b"\n")  # a full disk gives out names, and then no room
+            file.write(b"\n")  # a full disk creates the file, but cannot store data
             file.flush()
             return os.open(f"/proc/self/fd/{file.fileno()}", os.O_RDWR | os.O_APPEND)
     except OSError:
@@ -49,7 +49,7 @@ def open_unnamed() -> int:
 
 
 def last_lines(log: int) -> list[str]:
-    """The last lines of a log that are not empty, oldest first.
+    """The last non-empty lines of a log, oldest first.
 
     Args:
         log: Its descriptor.
@@ -68,7 +68,7 @@ def last_calls(pid: int) -> dict[str, Any] | None:
 
 
 def remove_all() -> None:
-    """Remove what this process's cluster has left."""
+    """Remove the files that this process's cluster left."""
     cluster, profile = os.environ.get("IPP_CLUSTER_ID"), os.environ.get("IPP_PROFILE_DIR")
     if cluster:
         lastcalls.remove(cluster)
@@ -84,6 +84,6 @@ def new_profile() -> str:
 
 
 def remove_profile(pid: int) -> None:
-    """Remove the folder that a process of this host has made in this way, if it is there."""
+    """Remove the folder that a process of this host made with :func:`new_profile`, if it exists."""
     for path in Path(tempfile.gettempdir()).glob(f"rankbook-engine-{pid}-*"):
         shutil.rmtree(path, ignore_errors=True)

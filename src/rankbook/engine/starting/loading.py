@@ -1,4 +1,4 @@
-"""Importing, once for all engines that are forked from this process, what each of them would."""
+"""Importing the engines' modules once, in the process from which they are forked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def load() -> None:
 def _import_whats_without_torch() -> None:
     import ipyparallel.engine.app  # noqa: F401
 
-    # Each engine would import or find out these as it starts, several of them on each core.
+    # Otherwise each engine would do these at its start, several of them on each core.
     for name in (
         "IPython.core.completerlib",
         "IPython.core.logger",

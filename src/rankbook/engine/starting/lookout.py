@@ -1,8 +1,8 @@
-"""Whether the notebook is there still, seen from a process on another host that waits for it.
+"""Detecting from another host whether the notebook still exists.
 
-When the notebook ends, standard input closes. When its machine is off, or the network is, nothing
-does: so a process that has no engines looks from time to time for the notebook's controller.
-Engines notice by themselves, by their heartbeats.
+When the notebook ends, standard input closes. When its machine or the network is off, nothing
+closes it, so a process without engines looks for the notebook's controller from time to time.
+Engines notice by their heartbeats.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import time
 __all__ = ["PATIENCE", "Lookout"]
 
 PATIENCE = 40.0
-"""Seconds without a sign of the notebook after which it has gone: more than a network that is away
-for half a minute."""
+"""Seconds without a sign of the notebook after which it counts as gone: longer than a network
+outage of half a minute."""
 
 _LOOK = 10.0
 """Seconds between two looks for the controller."""
@@ -27,7 +27,7 @@ class Lookout:
     """Looks for the notebook's controller.
 
     Args:
-        patience: Seconds without a sign of it after which it has gone; None: never.
+        patience: Seconds without a sign of it after which it counts as gone; None: never.
     """
 
     def __init__(self, patience: float | None = None) -> None:
@@ -36,19 +36,19 @@ class Lookout:
         self._seen = self._looked = time.monotonic()
 
     def reach(self, host: str, port: int) -> str:
-        """Connect to the controller, now and at every look; return why that is not possible."""
+        """Connect to the controller, now and at every look; return why that fails, if it does."""
         self._controller = host, port
         return self._problem()
 
     def seconds_to_next(self) -> float | None:
-        """Seconds until the next look; None: there is none."""
+        """Seconds until the next look; None if there is none."""
         if self._patience is None:
             return None
         at = self._seen + self._patience if self._controller is None else self._looked + _LOOK
         return max(0.0, at - time.monotonic())
 
     def is_left(self) -> bool:
-        """Look; return whether the notebook has gone."""
+        """Look; return whether the notebook is gone."""
         self._problem()
         return self._patience is not None and time.monotonic() - self._seen >= self._patience
 

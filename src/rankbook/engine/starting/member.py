@@ -1,11 +1,11 @@
 """An engine that ``mpiexec`` starts: ``python -m rankbook.engine.starting.member OPTIONS``.
 
-Each process of mpiexec's is an engine itself, as a program that uses MPI expects. Its id is the
-number that mpiexec gives it, after ``RANKBOOK_FIRST_ENGINE``. What it tells the notebook's kernel
-it writes to its standard output, as :mod:`rankbook.engine.starting.server` does.
+Each process of mpiexec is an engine itself, as a program that uses MPI expects. Its id is the
+number that mpiexec gives it, plus ``RANKBOOK_FIRST_ENGINE``. It writes events for the notebook's
+kernel to its standard output, as :mod:`rankbook.engine.starting.server` does.
 
-mpiexec passes its own standard input on to the first process. When it closes, because the kernel
-is gone, that one ends, and mpiexec then ends the others.
+mpiexec passes its own standard input to the first process. When that closes, because the kernel is
+gone, the first process ends, and mpiexec ends the others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["FIRST_VARIABLE", "main"]
 FIRST_VARIABLE = "RANKBOOK_FIRST_ENGINE"
 
 _NUMBERS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK")
-"""Where Open MPI, PMIx and MPICH say which process this is."""
+"""Variables of Open MPI, PMIx and MPICH with the number of this process."""
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
     for source, target in ((null, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
     os.environ[LOG_VARIABLE] = files.OWN
-    os.environ.pop("IPP_PROFILE_DIR", None)  # it is the notebook's
+    os.environ.pop("IPP_PROFILE_DIR", None)  # it belongs to the notebook
     first = int(os.environ.get(FIRST_VARIABLE, "0"))
     status = server.run_engine([f"--IPEngine.id={first + number}", *sys.argv[1:]], events)
     files.remove_all()  # when one ends, all do

@@ -1,12 +1,12 @@
 """The process that engines are forked from on another host.
 
-It is behind ``ssh`` or ``srun``, which carry its standard input and output to the notebook's
-kernel, and so what :mod:`rankbook.engine.starting.server` says of them holds here: when the kernel,
-or the connection, is gone, stdin closes, and this process ends its engines. Where the network is
-gone nothing closes it, and this process notices after a while that it is alone.
+``ssh`` or ``srun`` carries its standard input and output to the notebook's kernel, so it works like
+:mod:`rankbook.engine.starting.server`: when the kernel, or the connection, is gone, stdin closes,
+and this process ends its engines. Where the network is gone nothing closes stdin, and this process
+notices after a while that it is alone.
 
-Before torch is imported it says who it is, in one line: its host, the notebook's
-address as it sees that, and versions. With the argument ``hello`` that is all that it does.
+Before importing torch it prints one line: its host, the notebook's address as seen from here, and
+versions. With the argument ``hello`` it does nothing else.
 """
 
 from __future__ import annotations

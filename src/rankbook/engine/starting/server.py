@@ -12,15 +12,15 @@ share its pages. The launcher and this process exchange JSON lines over stdin an
 - ``{"ping": true}`` is answered by ``{"event": "pong"}``: the way there and back is open;
 - when an engine ends, ``{"event": "ended", "index": 0, "pid": 123, "status": -9}`` says so; the
   status is that of ``subprocess``: an exit code, or minus the signal.
-- when something else than the kernel ends this process by SIGTERM, ``{"event": "leaving"}`` says
-  so, before the engines end.
+- when SIGTERM from elsewhere than the kernel ends this process, ``{"event": "leaving"}`` says so,
+  before the engines end.
 
 Where ``log`` is empty, the notebook may be on another host, and engines have logs without a name,
 which nothing outlives. The event of an engine's end then has its last lines, as ``"words": [...]``,
 and unless it was ended from here what it called and printed last, as ``"last": {...}``.
 
-stdin is also the lifeline: when it closes, because the notebook's kernel has ended in whatever way,
-this process ends all engines. When it forks, it has not touched CUDA and has one thread.
+stdin is also the lifeline: when it closes, because the notebook's kernel has ended in any way, this
+process ends all engines. When it forks, it has not touched CUDA and has one thread.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class Server:
     """Forks engines, waits for them, ends them.
 
     Args:
-        patience: Seconds without a sign of the notebook after which it has gone, though nothing
-            has closed stdin; None: only that counts.
+        patience: Seconds without a sign of the notebook after which it counts as gone, although
+            stdin is open; None: only stdin counts.
     """
 
     def __init__(self, patience: float | None = None) -> None:
@@ -82,7 +82,7 @@ class Server:
         os.set_blocking(self._wake_r, False)
         os.set_blocking(self._wake_w, False)
         signal.set_wakeup_fd(self._wake_w)
-        # With a wakeup fd the handlers need do nothing: the numbers of the signals arrive there.
+        # With a wakeup fd the handlers do nothing: the signal numbers arrive there.
         for signum in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(signum, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -172,7 +172,7 @@ class Server:
                 return
             if pid == 0:
                 return
-            files.remove_profile(pid)  # it may not have come so far as to remove it itself
+            files.remove_profile(pid)  # the engine may have ended before removing it itself
             if (index := self._engines.pop(pid, None)) is not None:
                 orphans.end(pid, index, self._engines)
                 event = {"event": "ended", "index": index, "pid": pid}
@@ -186,7 +186,7 @@ class Server:
     def _end_all(self) -> None:
         self._ended.update(self._engines)
         deadline = time.monotonic() + _GRACE
-        # An engine obeys SIGTERM when its cell has ended; idle engines ignore SIGINT.
+        # An engine obeys SIGTERM after its cell; idle engines ignore SIGINT.
         self._signal_all(signal.SIGINT)
         self._signal_all(signal.SIGTERM)
         self._reap()
@@ -208,7 +208,7 @@ class Server:
 
 
 def tell(event: dict[str, Any], to: int = 1) -> None:
-    """Write an event where the notebook's kernel reads it."""
+    """Write an event for the notebook's kernel."""
     # The pipe is broken when the notebook's kernel is gone; the engines must still be ended.
     data = memoryview(json.dumps(event).encode() + b"\n")
     with suppress(OSError):
@@ -239,21 +239,21 @@ def run_engine(argv: list[str], events: int) -> int:
 
     Args:
         argv: Its command line.
-        events: The descriptor to say there that it is ready.
+        events: The descriptor for the event that it is ready.
     """
     from rankbook.engine.app import RankEngine
 
     gc.enable()
     # On a crash, write the line of the cell into the log.
     faulthandler.enable()
-    # Where no notebook has a profile, the person's own stays as it is.
+    # Without a notebook that has a profile, the user's own stays as it is.
     if is_alone := "IPP_PROFILE_DIR" not in os.environ:
         os.environ["IPP_PROFILE_DIR"] = files.new_profile()
 
     def on_ready(engine: int, uuid: str) -> None:
         tell({"event": "ready", "engine": engine, "uuid": uuid}, events)
         os.close(events)
-        if is_alone:  # an engine reads it as it starts; so nothing is left, however it ends
+        if is_alone:  # an engine reads it at its start; so nothing is left, however it ends
             files.remove_profile(os.getpid())
 
     app = RankEngine.instance()

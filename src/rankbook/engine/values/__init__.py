@@ -1,1 +1,1 @@
-"""What the names of this rank hold: brought, sent, copied, compared, shown, completed."""
+"""The values of this rank's names: pulled, pushed, copied, compared, shown, completed."""

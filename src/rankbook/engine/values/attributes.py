@@ -1,4 +1,4 @@
-"""The names of a value's attributes, found without IPython, which reads few classes."""
+"""The names of a value's attributes, found without IPython, which reads only a few classes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["attributes"]
 
 
 def attributes(value: Any, begun: str = "") -> list[str]:
-    """The names of a value's attributes that begin so; with an underscore only where it is typed.
+    """A value's attribute names with a prefix; those with an underscore only if that is typed.
 
-    IPython reads attributes only of classes that it knows to be harmless. Here, where nobody waits
-    for it, ``__getattr__`` can be called: the layers of a module are found that way. Nothing else
-    is: a call could issue a collective.
+    IPython reads attributes only of classes that it knows to be harmless. Here, where no caller
+    blocks, ``__getattr__`` may be called: that finds the layers of a module. Nothing else is
+    called, because a call could issue a collective.
     """
     return sorted(
         name
@@ -28,10 +28,10 @@ def attributes(value: Any, begun: str = "") -> list[str]:
 
 
 def _names(value: Any) -> set[Any]:
-    """What a value says that it has; where it fails to say so, what any of its class has."""
+    """The names in ``dir()`` of a value; where that fails, those of its class."""
     kind: Any = type(value)
     for tell in (lambda: kind.__dir__(value), lambda: object.__dir__(value)):
-        with suppress(BaseException):  # a person's can raise anything
+        with suppress(BaseException):  # a user's can raise anything
             return set(tell())
     above, own = type.__dict__["__mro__"], type.__dict__["__dict__"]
     return {name for each in above.__get__(kind) for name in own.__get__(each)}

@@ -1,4 +1,4 @@
-"""Comparing a value across ranks: what a rank is asked for, and what it keeps until it is done."""
+"""A rank's part in comparing a value across ranks; keeps the value until the end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["chunks", "drop", "fingerprint", "send_chunks"]
 
 @operation(Fingerprint, on=MAIN)
 def fingerprint(job: Job, request: Fingerprint) -> Prints:
-    """Evaluate an expression and say what it consists of."""
+    """Evaluate an expression and return its leaves."""
     compared = job.engine.compared
     compared.clear()
     try:
@@ -46,7 +46,7 @@ def _is_compared(leaf: Leaf) -> bool:
 
 @operation(Chunks, on=MAIN)
 def chunks(job: Job, request: Chunks) -> list[str]:
-    """Say the hashes of a leaf's chunks."""
+    """Return the hashes of a leaf's chunks."""
     return [hash_of(chunk) for chunk in chunks_of(job.engine.compared[request.path])]
 
 
@@ -59,5 +59,5 @@ def send_chunks(job: Job, request: SendChunks) -> None:
 
 @operation(Drop, on=MAIN)
 def drop(job: Job, _request: Drop) -> None:
-    """Let go of the value that is compared."""
+    """Drop the compared value."""
     job.engine.compared.clear()

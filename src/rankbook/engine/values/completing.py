@@ -1,6 +1,6 @@
-"""Completing what a person types, with the names and values of this rank.
+"""Completing what the user types, with the names and values of this rank.
 
-A person's ``__dir__`` or ``__getattr__`` may block, print or raise. So it is done aside, in a
+A user's ``__dir__`` or ``__getattr__`` may block, print or raise. So it is done aside, in a
 thread whose output is dropped and which nobody waits for long.
 """
 
@@ -34,11 +34,11 @@ __all__ = ["complete"]
 warnings.filterwarnings("ignore", category=ProvisionalCompleterWarning)
 
 _MOST = 5_000
-"""Ways to go on that are told: a front end shows no others, however much more is typed."""
+"""The most completions sent; a front end filters these as more is typed."""
 
 _ITEM = r"""\[(?:[^][\n"']*|"[^"\n]*"|'[^'\n]*')\]"""
 _VALUE = rf"""(?<![\w.)\]"'])(?P<value>[^\W\d]\w*(?:\.[^\W\d]\w*|{_ITEM})*)"""
-"""``model.layers[0]``, ``state['0.weight']``: what can be read without a call."""
+"""``model.layers[0]``, ``state['0.weight']``: expressions that need no call."""
 
 _ATTRIBUTE = re.compile(rf"{_VALUE}\.(?P<begun>\w*)\Z")
 _KEY = re.compile(rf"""{_VALUE}\[(?:(?P<quote>["'])(?P<begun>[^"'\\\n]*))?\Z""")
@@ -59,10 +59,10 @@ _KINDS: dict[str, tuple[type, ...]] = {
     ),
     "property": (property,),
 }
-"""What a front end calls the kinds of things that it offers, as Jedi does; else "instance"."""
+"""Jedi's names of the kinds of completions, which front ends know; by default "instance"."""
 
 _PLAIN = (str, bytes, int, float, bool, type(None))
-"""Kinds of keys that are written as they are typed."""
+"""Types of keys that are written without quotation marks."""
 
 
 @operation(Complete, on=ASIDE)
@@ -79,7 +79,7 @@ def complete(job: Job, request: Complete) -> Completions:
                 value = value_of(typed["value"], names, harmless_item)
                 found = ways(value, typed)
             except (InputError, AttributeError):
-                break  # what takes a call may be known to IPython as harmless
+                break  # IPython may know a needed call as harmless
         if found is not None:
             start = request.cursor - len(typed["begun"] or "")
             told = (Completion(text, kind(value, text)) for text in islice(found, _MOST))
@@ -92,7 +92,7 @@ def _attributes(value: Any, typed: re.Match[str]) -> Iterable[str]:
 
 
 def _kind(value: Any, name: str) -> str:
-    """The kind of an attribute, as far as it is known without reading it: that may run code."""
+    """The kind of an attribute, if known without reading it, which may run code."""
     with suppress(Exception):  # of a class that is none
         return _kind_of(inspect.getattr_static(value, name))
     return "instance"
@@ -108,7 +108,7 @@ def _kind_of_key(_value: Any, _key: str) -> str:
 
 
 def _keys(value: Any, typed: re.Match[str]) -> Iterable[str] | None:
-    """Keys of a dict, or of a module that is one; None: it is none, IPython may know it."""
+    """Keys of a dict, or of a module that acts as one; None for anything else."""
     kind = type(value)
     if issubclass(kind, dict):
         keys: list[Any] = [*dict.keys(value)]
@@ -127,7 +127,7 @@ def _keys(value: Any, typed: re.Match[str]) -> Iterable[str] | None:
 
 
 def _quoted(key: str, quote: str) -> str:
-    """A text as it stands behind a quotation mark."""
+    """A text escaped for a quotation mark."""
     return key.replace("\\", "\\\\").replace(quote, f"\\{quote}")
 
 
@@ -149,7 +149,7 @@ def _by_ipython(completer: Any, request: Complete, names: Mapping[str, Any]) -> 
 
 
 def _kind_of_name(name: str, names: Mapping[str, Any]) -> str:
-    """The kind of what a name stands for; empty: it is none of this rank's."""
+    """The kind of a name's value; empty if this rank has no such name."""
     if iskeyword(name):
         return "keyword"
     for known in (names, vars(builtins)):
@@ -159,4 +159,4 @@ def _kind_of_name(name: str, names: Mapping[str, Any]) -> str:
 
 
 _UNKNOWN = ("", "<unknown>", None)
-"""Kinds of which IPython says that it does not know them."""
+"""Kinds that IPython gives for unknown things."""

@@ -1,4 +1,4 @@
-"""Sending this rank's variables to one that was replaced, and taking those of another."""
+"""Sending this rank's variables to a replaced rank, and taking those of another."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _OURS = {"torch", "dist", "rank", "world_size", "local_rank", "device", "dist_in
 _OF_IPYTHON = re.compile(r"_+|_i+|_i?\d+|In|Out|_[io]h|_dh|exit|quit|get_ipython|__\w+__")
 
 _FIRST = (nn.Module, torch.optim.Optimizer, DataLoader)
-"""What is named before anything else."""
+"""Kinds of values that are named first."""
 
 _DEFINED = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
 
 
 @operation(SayHoldings, on=CONTROL)
 def holdings(job: Job, _request: SayHoldings) -> Holdings:
-    """Which variables there are."""
+    """Report the variables."""
     found = {name: value for name, value in _variables(job.engine) if not _is_defined(value)}
     order = {
         name: next((at for at, kind in enumerate(_FIRST) if isinstance(value, kind)), len(_FIRST))
@@ -83,7 +83,7 @@ def take(job: Job, request: Take) -> Copies:
 
 @operation(SayDigests, on=MAIN)
 def digests(job: Job, request: SayDigests) -> dict[str, str]:
-    """Tell this rank's variables apart from others'."""
+    """Return digests of variables, to compare them with those of other ranks."""
     namespace = job.engine.namespace
     found = {name: copying.digest(namespace.get(name)) for name in request.names}
     return {name: value for name, value in found.items() if value}
@@ -91,7 +91,7 @@ def digests(job: Job, request: SayDigests) -> dict[str, str]:
 
 @operation(Settle, on=MAIN)
 def settle(_job: Job, _request: Settle) -> Settled:
-    """Have what waited for a replaced rank go on."""
+    """Have objects that waited for a replaced rank go on."""
     return Settled(*healing.settle())
 
 
@@ -104,21 +104,21 @@ def _variables(engine: Engine) -> Iterator[tuple[str, Any]]:
 
 
 def _is_defined(value: Any) -> bool:
-    """Whether it is what imports and definitions make, no data."""
+    """Whether it comes from an import or a definition, and is not data."""
     return isinstance(value, _DEFINED)
 
 
 def _groups(engine: Engine) -> dict[str, str]:
-    """By variable that holds a process group, the name of that."""
+    """By variable that holds a process group, the group's name."""
     names = dist.distributed_c10d._world.pg_names
     held = ((n, v) for n, v in _variables(engine) if isinstance(v, dist.ProcessGroup))
     return {name: names[group] for name, group in held if group in names}
 
 
 def _group_of_mine(names: tuple[str, ...], source: int) -> Any:
-    """The group of this rank that is what others have under a variable's name.
+    """This rank's counterpart of the group that others have under a variable's name.
 
-    Where there is none, what ``new_group`` gives to ranks that are no members.
+    Where there is none, the value that ``new_group`` gives to non-members.
     """
     own = {one.name for held in healing.roster() for one in held if dist.get_rank() in one.ranks}
     with places.taking_the_place_of(source), suppress(InputError):

@@ -1,4 +1,4 @@
-"""What cells have defined: their imports, functions and classes, without anything else they do."""
+"""The definitions of cells: their imports, functions and classes, without anything else."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _HARMLESS = (*_DEFINE, ast.Pass)
 
 
 def of(cell: str) -> list[ast.stmt]:
-    """The statements of a cell that import or define, nothing that is called at its top level.
+    """The statements of a cell that import or define, without calls at its top level.
 
-    Of ``try`` and ``if`` statements, those that contain nothing else: an import with another in
-    its place, for example.
+    ``try`` and ``if`` statements count if they contain nothing else, such as an import with a
+    fallback.
 
     Args:
-        cell: Python, IPython's own syntax replaced.
+        cell: Python code, with IPython syntax replaced.
     """
     try:
         tree = ast.parse(cell)
@@ -97,13 +97,13 @@ def _all_define(statements: Iterable[ast.stmt]) -> bool:
 
 
 def run(cells: Mapping[str, str], shell: Any) -> Iterator[tuple[str, str]]:
-    """Run what cells have defined, in a shell's namespace.
+    """Run the definitions of cells in a shell's namespace.
 
-    What fails is tried once more at the end: it may need what comes later.
+    Failed ones are tried again at the end: they may need later ones.
 
     Args:
-        cells: By their code, what they are called; in their order.
-        shell: IPython's.
+        cells: The names of cells by their code, in order.
+        shell: The IPython shell.
 
     Yields:
         A line of each statement that failed, and the reason.

@@ -1,6 +1,6 @@
-"""What a value consists of on this rank: a hash per leaf, then per chunk, then what departs.
+"""The content of a value on this rank: a hash per leaf, then per chunk, then what differs.
 
-Nothing here issues a collective: of a DTensor, the local shard is looked at.
+Nothing here issues a collective: for a DTensor, the local shard counts.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from rankbook.models.diffs import CHUNK, Leaf
 __all__ = ["chunks_of", "digest_of", "hash_of", "leaf_of", "local_part", "memory_of"]
 
 _PIECE = 64 * 1024 * 1024
-"""Bytes that are brought to the CPU, and hashed, at a time."""
+"""How many bytes are moved to the CPU, and hashed, at a time."""
 
 _SHORT = 40
-"""Characters of a value that are shown."""
+"""How many characters of a value are shown."""
 
 
 def leaf_of(path: str, value: Any) -> Leaf:
-    """Say what there is of a leaf."""
+    """Describe a leaf."""
     if isinstance(value, Opaque):
         return Leaf(path, value.kind, why=value.why)
     try:
@@ -62,7 +62,7 @@ def _of_tensor(path: str, value: torch.Tensor) -> Leaf:
 
 
 def _why_not(local: torch.Tensor) -> str:
-    """Why a tensor cannot be compared; empty: it can."""
+    """Why a tensor cannot be compared; empty if it can."""
     if local.is_meta:
         return "a tensor without data"
     if local.is_quantized:
@@ -76,20 +76,20 @@ def _why_not(local: torch.Tensor) -> str:
 
 
 def local_part(tensor: torch.Tensor) -> torch.Tensor:
-    """What of a tensor is on this rank."""
+    """The part of a tensor on this rank."""
     tensor = tensor.detach()
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 def _shard(tensor: torch.Tensor) -> tuple[str, str, str]:
-    """Of a DTensor: which shard is here, how all of it lies, and why it cannot be compared."""
+    """The shard of a DTensor here, its layout, and why it cannot be compared."""
     if not hasattr(tensor, "to_local"):
         return "", "", ""
     dtensor: Any = tensor
     mesh, placements = dtensor.device_mesh, dtensor.placements
     names = mesh.mesh_dim_names or [str(i) for i in range(mesh.ndim)]
     coordinate = mesh.get_coordinate() or [-1] * mesh.ndim
-    # What else divides a tensor is not always a Shard: FSDP2 around tensor parallelism has its own.
+    # Other placements divide tensors, too: FSDP2 with tensor parallelism has its own.
     part = ", ".join(
         f"{name}={at}"
         for name, at, placement in zip(names, coordinate, placements, strict=True)
@@ -116,7 +116,7 @@ def _not_finite(tensor: torch.Tensor) -> tuple[int, int]:
 
 
 def digest_of(tensor: torch.Tensor) -> str:
-    """A hash of all bits of a tensor, every NaN being the same."""
+    """A hash of all bits of a tensor, with every NaN made equal."""
     found = hashlib.blake2b(digest_size=16, usedforsecurity=False)
     for piece in _bytes(tensor, _PIECE):
         found.update(memory_of(piece))
@@ -134,7 +134,7 @@ def chunks_of(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
 
 
 def _bytes(tensor: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
-    """The bytes of a tensor, in pieces on the CPU; every NaN is the same one."""
+    """The bytes of a tensor, in pieces on the CPU, with every NaN made equal."""
     flat = tensor.resolve_conj().resolve_neg().contiguous().reshape(-1)
     if flat.numel() == 1:  # "contiguous" with any stride, but bytes cannot be seen through it
         flat = flat.clone(memory_format=torch.contiguous_format)
@@ -149,7 +149,7 @@ def _bytes(tensor: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
 
 
 def memory_of(piece: torch.Tensor) -> memoryview:
-    """The memory of a tensor of bytes, without NumPy, which a rank need not have."""
+    """The memory of a tensor of bytes, without NumPy, which a rank may lack."""
     count = piece.numel()
     if not count:
         return memoryview(b"")

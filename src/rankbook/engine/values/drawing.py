@@ -1,4 +1,4 @@
-"""What this rank holds under a name or an expression, told so that it can be drawn."""
+"""Describing a value of this rank so that it can be drawn."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from rankbook.models.shown import Held, Show
 __all__ = ["say_mesh", "show"]
 
 _LINE = 200
-"""Characters of an error that are told."""
+"""How many characters of an error are shown."""
 
 
 @operation(Show, on=ASIDE)
 def show(job: Job, request: Show) -> Held:
-    """Say what the rank holds under an expression."""
+    """Describe the rank's value of an expression."""
     try:
         return held(value_of(request.expression, job.engine.namespace))
-    except Exception as error:  # noqa: BLE001 - of a person's class, or the name is not there
+    except Exception as error:  # noqa: BLE001 - of a user's class, or the name is not there
         first = str(error).split("\n")[0][:_LINE]
         return Held(first if isinstance(error, InputError) else f"{type(error).__name__}: {first}")
 
 
 @operation(SayMesh, on=CONTROL)
 def say_mesh(job: Job, request: SayMesh) -> HeldMesh:
-    """Say which mesh a variable holds, if it holds one."""
+    """Describe the mesh that a variable holds, if it holds one."""
     names = job.engine.namespace
     return described(names[request.name]) if request.name in names else HeldMesh()

@@ -1,4 +1,4 @@
-"""What was kept of a cell's calls: told, so that it can be drawn."""
+"""Describing the kept values of a cell's calls so that they can be drawn."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["say_kept"]
 
 @operation(SayKept, on=ASIDE)
 def say_kept(job: Job, _request: SayKept) -> KeptCalls:
-    """Say what the latest cell that was to keep its values has kept."""
+    """Describe the values that the latest cell with ``keep_values`` kept."""
     keeper = job.engine.kept
     if keeper is None:
         return KeptCalls()

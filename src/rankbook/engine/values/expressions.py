@@ -1,4 +1,4 @@
-"""Reading what a name, its attributes and indices stand for, and calling nothing."""
+"""Evaluating a name with attributes and indices, without calling anything."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MODULES = (
     torch.nn.ParameterList,
     torch.nn.ParameterDict,
 )
-"""Whose items are read as those of lists and dicts are."""
+"""Classes whose items are read like those of lists and dicts."""
 
 
 def value_of(
@@ -31,11 +31,11 @@ def value_of(
 
     Args:
         expression: Names, attributes, indices and constants.
-        names: By name, what there is.
-        item: Reads an item: any, or :func:`harmless_item`.
+        names: The values by name.
+        item: Reads an item: ``operator.getitem`` or :func:`harmless_item`.
 
     Raises:
-        InputError: It is something else: to run it could issue a collective, or block.
+        InputError: It is something else, which could issue a collective, or block.
         NameError: There is no such name.
     """
     try:
@@ -46,12 +46,12 @@ def value_of(
 
 
 def harmless_item(whole: Any, key: Any) -> Any:
-    """Read an item where that runs nothing of a person's, and changes nothing.
+    """Read an item where that runs no user code, and changes nothing.
 
     Raises:
-        InputError: It would; or there is no such item.
+        InputError: Reading it would do so, or there is no such item.
     """
-    kind = type(whole)  # a person's class may have a __class__ that raises
+    kind = type(whole)  # a user's class may have a __class__ that raises
     try:
         if issubclass(kind, dict):
             if dict.__contains__(whole, key):

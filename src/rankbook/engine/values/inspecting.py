@@ -1,6 +1,6 @@
 """Names and values of this rank: inspecting and listing them.
 
-A person's ``__getattr__`` or ``__repr__`` may block, print or raise. So all of it is
+A user's ``__getattr__`` or ``__repr__`` may block, print or raise. So all of it is
 done aside, in a thread whose output is dropped and which nobody waits for.
 """
 
@@ -26,13 +26,13 @@ from rankbook.models.inspecting import Inspect, Inspected, ListVariables, Variab
 __all__ = ["inspect", "list_variables"]
 
 _PATIENCE = 0.2
-"""Seconds for a value to say what it is: the session waits a little longer."""
+"""Seconds for inspecting a value; the session waits a little longer."""
 
 _LONGEST = 2_000
-"""Characters of a value or a docstring that are told."""
+"""How many characters of a value or a docstring are sent."""
 
 _HASHED = 64 * 1024 * 1024
-"""Bytes of one value up to which it is compared with that of other ranks."""
+"""The most bytes of a value that is compared with other ranks."""
 
 _FIELDS = {
     "Signature": "definition",
@@ -45,19 +45,19 @@ _FIELDS = {
     "Docstring": "docstring",
     "Init docstring": "init_docstring",
 }
-"""By title, what IPython calls it."""
+"""IPython's names of the fields, by title."""
 
 
 @operation(Inspect, on=ASIDE)
 def inspect(job: Job, request: Inspect) -> Inspected:
-    """Say what a name stands for, as IPython does; its class, where the value does not let it."""
+    """Describe a name as IPython does; only its class where the value prevents that."""
     outline, asides = _outline(job.engine.namespace, request.name), job.engine.asides
     try:
         with asides.looking_at(request.name):
             found = asides.within(_PATIENCE, lambda: _by_ipython(job, request))
     except (TimeoutError, EngineError):
         fields, why = outline, "(looking at it takes too long)"
-    except BaseException as error:  # noqa: BLE001 - of a person's class
+    except BaseException as error:  # noqa: BLE001 - of a user's class
         fields, why = outline, f"(looking at it raises {type(error).__name__})"
     else:
         fields, why = found or outline, ""
@@ -67,7 +67,7 @@ def inspect(job: Job, request: Inspect) -> Inspected:
 
 
 def _by_ipython(job: Job, request: Inspect) -> dict[str, str]:
-    """By title, what IPython knows of a name; empty: it does not know it."""
+    """IPython's fields for a name, by title; empty if it does not know the name."""
     shell = job.engine.kernel.shell
     if "[" in request.name:
         value = value_of(request.name, job.engine.namespace, harmless_item)
@@ -80,12 +80,12 @@ def _by_ipython(job: Job, request: Inspect) -> dict[str, str]:
     if request.detail == 0:
         fields.pop("Source", None)
     if owners.is_cell(fields.get("File", "")):
-        del fields["File"]  # of a cell it is a name that no rank shares with another
+        del fields["File"]  # for a cell, this file name differs between ranks
     return fields
 
 
 def _outline(names: dict[str, Any], name: str) -> dict[str, str]:
-    """What is known of a name without asking the value anything; empty: there is no such name."""
+    """What is known about a name without reading its value; empty if it does not exist."""
     first, *rest = name.split(".")
     if first not in names:
         return {}
@@ -110,7 +110,7 @@ def list_variables(job: Job, _request: ListVariables) -> list[dict[str, Any]]:
         for name, value in sorted(shell.user_ns.copy().items())
         if not name.startswith("_")
         and name not in hidden
-        # Of its type: a person's class may have a __class__ that raises.
+        # Of its type: a user's class may have a __class__ that raises.
         and not issubclass(type(value), types.ModuleType)
     ]
 
@@ -119,7 +119,7 @@ _GIVEN = {"dist", "rank", "world_size", "local_rank", "device", "dist_info", "to
 
 
 def _variable(name: str, value: Any) -> Variable:
-    """Tell a variable; one that cannot be looked at has a type only."""
+    """Describe a variable; only its type if it cannot be read."""
     kind = class_name(value)
     try:
         if isinstance(value, torch.Tensor):
@@ -143,7 +143,7 @@ def _variable(name: str, value: Any) -> Variable:
             return Variable(name, kind, digest=hashlib.blake2b(data, digest_size=16).hexdigest())
         if isinstance(value, (list, tuple, dict, set)):
             return Variable(name, kind, f"{len(value)} items")
-    except Exception:  # noqa: BLE001 - of a person's class, or a tensor that has no data
+    except Exception:  # noqa: BLE001 - of a user's class, or a tensor that has no data
         return Variable(name, kind)
     return Variable(name, kind)
 

@@ -1,4 +1,4 @@
-"""The class of a value, read without asking anything of a person's."""
+"""The class of a value, read without running user code."""
 
 from __future__ import annotations
 

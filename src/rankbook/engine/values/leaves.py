@@ -21,10 +21,10 @@ from rankbook.engine.values.pieces import Opaque, Parts, made_of, parts_of
 __all__ = ["MOST", "Opaque", "leaves", "why_unreadable", "written"]
 
 MOST = 100_000
-"""Leaves of a value at most."""
+"""The most leaves of a value."""
 
 _DEEPEST = 100
-"""Levels of nesting down to which a value is walked through."""
+"""The most levels of nesting."""
 
 _MANY = 100
 """Numbers in a list from which on they are compared as a tensor."""
@@ -32,7 +32,7 @@ _MANY = 100
 Note: TypeAlias = Callable[[str, str], None]
 
 _LONG = 10_000
-"""Bits of an integer from which on Python writes it in hexadecimal only."""
+"""The bits of an integer from which on Python writes it only in hexadecimal."""
 
 _SCALARS = (
     bool,
@@ -65,11 +65,11 @@ _SCALARS = (
     re.Pattern,
     uuid.UUID,
 )
-"""What is compared as ``repr`` writes it."""
+"""Types that are compared by their ``repr``."""
 
 
 def why_unreadable(error: Exception) -> str:
-    """Why a part of a value cannot be read: the exception that a class of a person's raised."""
+    """Why a part of a value cannot be read: the exception that a user's class raised."""
     return f"reading it raises {type(error).__name__}: {error}".split("\n")[0]
 
 
@@ -77,7 +77,7 @@ def written(value: Any) -> str:
     """Write a scalar as ``repr`` does; Python refuses that for enormous integers."""
     if type(value) is int and value.bit_length() > _LONG:
         return hex(value)
-    # A person's class may write all its values alike.
+    # A user's class may have the same repr for all values.
     base: Any = next(
         (base for base in (int, float, complex, str, bytes) if isinstance(value, base)), None
     )
@@ -163,5 +163,5 @@ def _read(parts: Parts) -> Parts:
     """The parts of a value, until its class raises."""
     try:
         yield from parts
-    except Exception as error:  # noqa: BLE001 - a person's class can raise anything
+    except Exception as error:  # noqa: BLE001 - a user's class can raise anything
         yield "", Opaque(None, why_unreadable(error))

@@ -1,4 +1,4 @@
-"""Taking a value apart: what a tensor, a module, an array or an object consists of."""
+"""Taking values apart: the parts of a tensor, a module, an array or an object."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rankbook.engine.values.kinds import class_name
 __all__ = ["Opaque", "Parts", "made_of", "parts_of"]
 
 Parts: TypeAlias = Iterator[tuple[str, Any]]
-"""Steps, and what they lead to: ``(".weight", tensor)``."""
+"""Pairs of a step and the part it leads to: ``(".weight", tensor)``."""
 
 _CODE = (
     type,
@@ -32,7 +32,7 @@ _CODE = (
     types.BuiltinFunctionType,
     types.MethodType,
 )
-"""What has attributes, but is no value."""
+"""Types with attributes that are not values."""
 
 
 class Opaque:
@@ -44,7 +44,7 @@ class Opaque:
 
 
 def parts_of(value: Any) -> Parts | None:
-    """The parts of a value, each with the step that leads there; None: it has none."""
+    """The parts of a value, each with the step that leads there; None if it has none."""
     if issubclass(type(value), _CODE):
         return None
     for fits, take_apart in _KINDS:
@@ -98,7 +98,7 @@ def _slots(kind: type) -> Iterator[str]:
 
 
 def _of_tensor(value: torch.Tensor) -> Parts | None:
-    """Of a tensor that is not in one piece, the tensors that it is made of."""
+    """The component tensors of a tensor that has several."""
     if torch.nn.parameter.is_lazy(value):
         return iter([("", Opaque(value, "it has no data before its module has run"))])
     value = value.detach()
@@ -114,7 +114,7 @@ def _of_tensor(value: torch.Tensor) -> Parts | None:
         return ((f"[{i}]", part) for i, part in enumerate(value.unbind()))
     names = _PIECES.get(value.layout, ())
     if not names and hasattr(value, "__tensor_flatten__") and not hasattr(value, "to_local"):
-        # A class whose data are other tensors: torchao's, for example.
+        # A class made of other tensors, such as torchao's.
         inner, _ = value.__tensor_flatten__()
         return ((f".{name}", getattr(value, name)) for name in inner)
     if value.layout == torch.sparse_coo:
@@ -132,7 +132,7 @@ _PIECES = {
     torch.sparse_bsc: ("ccol_indices", "row_indices", "values"),
     torch.jagged: ("values", "offsets"),
 }
-"""By layout, the methods that give what a tensor is made of."""
+"""By layout, the methods that return a tensor's components."""
 
 
 def _of_exception(value: BaseException) -> Parts:
@@ -187,7 +187,7 @@ def _of_numpy(value: Any) -> Parts | None:
         return ((f"[{name!r}]", value[name]) for name in kind.names)
     if kind.hasobject:
         return ((f"[{i}]", part) for i, part in enumerate(value.ravel().tolist()))
-    if kind.kind in "biufc":  # in this machine's order of bytes, without gaps
+    if kind.kind in "biufc":  # in native byte order, without gaps
         value = value.astype(kind.newbyteorder("="), order="C")
     try:
         return iter([("", torch.as_tensor(value))])
@@ -196,7 +196,7 @@ def _of_numpy(value: Any) -> Parts | None:
 
 
 def _of_numpy_generator(value: Any) -> Parts | None:
-    """Of what draws NumPy's random numbers, its state."""
+    """The state of a NumPy random generator."""
     if hasattr(value, "bit_generator"):
         return iter([(".bit_generator.state", value.bit_generator.state)])
     if hasattr(value, "get_state"):
@@ -232,9 +232,9 @@ _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Parts | None]], ...] 
     (lambda value: type(value).__module__.partition(".")[0] == "numpy", _of_numpy),
     (_is_dataclass, _of_dataclass),
     (
-        # Not getattr: it would call a person's __getattr__.
+        # Not getattr: it would call a user's __getattr__.
         lambda value: callable(inspect.getattr_static(value, "state_dict", None)),
         lambda value: parts_of(value.state_dict()),
     ),
 )
-"""What a value is, and how it is taken apart; the first that fits. Optimizers have a state_dict."""
+"""Tests for a value, and how to take it apart; the first match counts."""

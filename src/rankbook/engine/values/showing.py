@@ -1,7 +1,7 @@
-"""What this rank holds of a value, told so that it can be drawn.
+"""Describing this rank's part of a value so that it can be drawn.
 
-Nothing here issues a collective, and no code of the person's is run to show a value: not its
-``__repr__``, and no call. So it can be asked for while a cell runs, or hangs.
+Nothing here issues a collective or runs user code, not even a value's ``__repr__``. So it works
+while a cell runs, or hangs.
 """
 
 from __future__ import annotations
@@ -25,40 +25,40 @@ from rankbook.models.shown import MIME, Held, Part, Shard, Values
 __all__ = ["held", "tell_in_results", "values_of"]
 
 _PARTS = 8
-"""Tensors of a module, or of a list, that are told."""
+"""How many tensors of a module, or of a list, are described."""
 
 _NUMBERS = 128
-"""Numbers of a tensor that are told one by one."""
+"""How many numbers of a tensor are shown one by one."""
 
 _SIDE = 16
-"""Rows, and columns, of such a tensor at most."""
+"""The most rows, and columns, of such a tensor."""
 
 _POOLED = (16, 32)
-"""Rows and columns of the means of a larger one."""
+"""How many rows and columns of means a larger one is reduced to."""
 
 _READ = 64 * 1024 * 1024
-"""Bytes of a tensor up to which its numbers are read."""
+"""The most bytes of a tensor whose numbers are read."""
 
 _DRAWN = (
     ("torch.distributed.tensor", "DTensor"),
     ("torch.distributed.device_mesh", "DeviceMesh"),
 )
-"""Modules and names of classes: the former takes a second to import, and is mostly not needed."""
+"""Modules and class names; importing these modules takes a second, and is mostly unneeded."""
 
 _SHORT = 60
-"""Characters of a value of Python's that are told."""
+"""How many characters of a plain value are shown."""
 
 
 def tell_in_results(shell: Any) -> None:
-    """Have the value of a cell say how it can be drawn, if it is a DTensor or a device mesh."""
+    """Add a description for drawing to the value of a cell, if it is a DTensor or a device mesh."""
     formatter = shell.display_formatter.mimebundle_formatter
     for module, name in _DRAWN:
         formatter.for_type_by_name(module, name, lambda value: {MIME: to_dict(held(value))})
 
 
 def held(value: Any) -> Held:
-    """Say what there is of a value on this rank."""
-    # Of its type, here and below: a person's class may have a __class__ that raises.
+    """Describe this rank's part of a value."""
+    # Of its type, here and below: a user's class may have a __class__ that raises.
     if issubclass(type(value), DeviceMesh):
         return Held(parts=(Part("", "DeviceMesh", mesh=described(value)),))
     found = list(leaves(value)) if _has_parts(value) else [("", value)]
@@ -95,12 +95,12 @@ def _part(path: str, leaf: Any) -> Part:
         return Part(path, leaf.kind)
     text = written(leaf)  # of Python's own: leaves have no others
     if isinstance(leaf, str) and _SAID.fullmatch(leaf):
-        text = leaf  # said of the value, which is no text
+        text = leaf  # a note about the value
     return Part(path, type(leaf).__name__, text if len(text) <= _SHORT else f"{text[:_SHORT]}…")
 
 
 def _shard(tensor: Any) -> Shard:
-    """How a DTensor lies."""
+    """The layout of a DTensor."""
     mesh, placements = tensor.device_mesh, tensor.placements
     coordinate = tuple(mesh.get_coordinate() or ())
     offset = _offset(tensor) if coordinate else ()
@@ -113,13 +113,13 @@ def _placement(placement: Any) -> str:
         return f"Partial({placement.reduce_op})"
     if placement.is_replicate():
         return "Replicate()"
-    # Others than Shard lie otherwise: _StridedShard, of FSDP2 around tensor parallelism.
+    # Other placements have other layouts: _StridedShard, of FSDP2 with tensor parallelism.
     is_plain = type(placement).__name__ == "Shard"
     return f"Shard({placement.dim})" if is_plain else repr(placement)[:_SHORT]
 
 
 def _offset(tensor: Any) -> tuple[int, ...]:
-    """Where this rank's part begins, as a checkpoint would have it; empty: that is not one area."""
+    """Where this rank's part begins, as in a checkpoint; empty if it is not one area."""
     if any(placement.is_partial() for placement in tensor.placements):
         return ()
     chunks = tensor.__create_chunk_list__()
@@ -127,7 +127,7 @@ def _offset(tensor: Any) -> tuple[int, ...]:
 
 
 def values_of(tensor: torch.Tensor) -> Values:
-    """Tell the numbers of a tensor, or say why they cannot be told."""
+    """Describe the numbers of a tensor, or say why they cannot be read."""
     facts: dict[str, Any] = {
         "shape": tuple(tensor.shape),
         "dtype": str(tensor.dtype).removeprefix("torch."),
@@ -144,7 +144,7 @@ def values_of(tensor: torch.Tensor) -> Values:
 
 
 def _unread(tensor: torch.Tensor) -> str:
-    """Why the numbers of a tensor are not read; empty: they can be."""
+    """Why the numbers of a tensor are not read; empty if they can be."""
     if tensor.is_meta:
         return "it has no data"
     if tensor.layout != torch.strided:
@@ -173,7 +173,7 @@ def _read(tensor: torch.Tensor, facts: dict[str, Any]) -> Values:
 def _statistics(tensor: torch.Tensor) -> dict[str, Any]:
     """The least, the largest and the mean of the finite numbers, and how many others there are.
 
-    Of complex numbers those of their sizes.
+    For complex numbers, those of their absolute values.
     """
     wide = tensor.abs().double() if tensor.is_complex() else tensor.double()
     finite = wide[wide.isfinite()]

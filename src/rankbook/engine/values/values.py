@@ -18,7 +18,7 @@ __all__ = ["pull", "push"]
 
 @operation(Pull, on=MAIN)
 def pull(job: Job, request: Pull) -> bool:
-    """Send a variable back, if there is one of that name; tell whether there is."""
+    """Send a variable, if it exists; return whether it does."""
     namespace = job.engine.namespace
     if request.name not in namespace:
         return False
@@ -38,9 +38,9 @@ def push(job: Job, request: Push) -> None:
 
 
 def _settle(engine: Engine, value: Any) -> None:
-    """Let a function find this rank's names, and a class of the notebook be found by its name."""
+    """Give a function this rank's names, and make a class of the notebook findable by its name."""
     if isinstance(value, types.FunctionType):
         engine.group.names.lend(value)
     elif isinstance(value, type) and value.__module__ == "__main__":
-        # Where it is looked for when an instance of it is pickled.
+        # Pickling an instance looks there.
         engine.namespace[value.__name__] = value

@@ -46,10 +46,10 @@ class Aftermath:
         *,
         is_script: bool = False,
     ) -> CellResult:
-        """Leave a group that works after a cell, and say in its result what was done.
+        """Leave a working group after a cell, and say in its result what was done.
 
         Args:
-            result: Of the cell that has just ended.
+            result: The result of the cell that has just ended.
             freed: The outcome of freeing, if it was needed.
             ran: The ranks that ran it.
             seen: See :meth:`seen`.
@@ -103,7 +103,7 @@ class Aftermath:
         *,
         is_script: bool,
     ) -> None:
-        """Say how a rank died; hide that others lost their connection to it."""
+        """Say how a rank died; hide the errors of others that lost their connection to it."""
         dead = self._members.dead
         living = {rank: failure for rank, failure in failures.items() if rank not in dead}
         if result.diagnosis is None or result.diagnosis.kind != "dead":
@@ -124,7 +124,7 @@ class Aftermath:
         )
 
     def _what_is_gone(self) -> str:
-        """What dead ranks held as well, as far as others tell, and what brings it back."""
+        """What dead ranks held, judging by other ranks, and what to type to restore it."""
         dead = self._members.dead
         names = filling.held_by_others(self._members, dead)
         if not names:
@@ -133,12 +133,12 @@ class Aftermath:
         return f" They hold {filling.listed(names)}: --from {source} copies that to {pronoun}, too."
 
     def _explain_mismatch(self, result: CellResult, failures: Mapping[int, Failure]) -> None:
-        """Make one verdict of the errors with which checked collectives were refused on ranks."""
+        """Turn the errors of ranks whose checked collectives were refused into one verdict."""
         refused = {rank: failure for rank, failure in failures.items() if failure.slot}
         if result.diagnosis is not None or not refused:
             return
         first = min(refused.values(), key=lambda failure: failure.when)
-        assert first.slot is not None  # noqa: S101 - or it would not be among them
+        assert first.slot is not None  # noqa: S101 - a refusal names its slot
         result.diagnosis = verdict_on(self._members, first.slot)
         for rank, failure in refused.items() if result.diagnosis else ():
             result.ranks[rank].error = replace(failure, freed=True)
@@ -175,7 +175,7 @@ class Aftermath:
     def _why_useless(
         self, result: CellResult, failures: Mapping[int, Failure], ran: int
     ) -> str | None:
-        """Why the group must be re-created though no rank was freed; None if it need not."""
+        """Why the group must be re-created though no rank was freed; None if it need not be."""
         size = len(self._group.infos)
         if result.ok or size < 2:  # noqa: PLR2004 - one rank has no group to lose
             return None
@@ -196,14 +196,14 @@ class Aftermath:
         return f"A collective took longer than the group's timeout of {minutes:g} min."
 
     def _is_out_of_step(self) -> bool:
-        """Whether ranks stand at different collectives: the next one would hang, or mix up data."""
+        """Whether ranks are at different collectives: the next one would hang, or mix up data."""
         if self._repair.is_cut:
             return False  # the connections are gone: there is nothing to compare
         timing = self._members.timing
         for pause in (0, *timing.retire):
             timing.clock.sleep(pause)
-            # What a rank has called is not known if it is silent, or if its main thread is busy
-            # with work that the cell deferred. Such a rank proves nothing.
+            # The calls of a rank are unknown if it is silent, or if its main thread is busy with
+            # work that the cell deferred. Such a rank proves nothing.
             seen = looks.looks(self._members.living())
             known = {r: look for r, look in seen.items() if look.state == "idle" or look.recent}
             complete = len(known) == len(self._group.infos)
@@ -212,7 +212,7 @@ class Aftermath:
         return outcomes.out_of_step(known)
 
     def _replace(self, stuck: Mapping[int, Look | None], result: CellResult) -> None:
-        """Replace engines that stay inside torch whatever was tried; raise for other stuck ones."""
+        """Replace engines that could not be freed from torch; raise for other stuck ones."""
         timing = self._members.timing
         for_good = all(
             look and look.waiting and not data_moves(look, timing) for look in stuck.values()
@@ -237,7 +237,7 @@ class Aftermath:
         )
 
     def _who_had_left(self, result: CellResult, failures: Mapping[int, Failure]) -> str:
-        """Which ranks had ended a script, and their connections, when others still needed them."""
+        """Which ranks had ended a script, and so their connections, while others needed them."""
         left = sorted(set(result) - set(failures))
         if not (left and failures and all(map(outcomes.is_lost, failures.values()))):
             return ""

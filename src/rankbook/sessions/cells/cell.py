@@ -1,4 +1,4 @@
-"""A cell, or a script, that is to run on ranks."""
+"""A cell, or a script, to run on ranks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rankbook.models.requests import Request, Run
 __all__ = ["Cell"]
 
 _LABEL = 80
-"""Characters of a cell's first line by which it is known."""
+"""How many characters of a cell's first line label it."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Cell:
     code: str
     ranks: tuple[int, ...]
     number: int = 0
-    """Of the notebook's cell; 0: a program runs it."""
+    """Number of the notebook's cell; 0: a program runs it."""
     name: str = "a cell"
-    """What it is called: ``In [4]``, ``cell 3``."""
+    """Its name: ``In [4]``, ``cell 3``."""
     first_line: int = 1
     """The line of the editor in which the code begins."""
     timeout: float | None = None
@@ -33,9 +33,9 @@ class Cell:
     post_mortem: str = ""
     """One of :data:`rankbook.models.cells.POST_MORTEM`."""
     keep_values: bool = False
-    """Whether the ranks keep what its calls put in and get out."""
+    """Whether the ranks keep the inputs and outputs of its calls."""
     scripts: Mapping[int, Script] = field(default_factory=dict)
-    """By rank, what is to run there instead of code."""
+    """By rank, the script to run there instead of code."""
 
     @property
     def label(self) -> str:
@@ -44,7 +44,7 @@ class Cell:
         return first[:_LABEL]
 
     def requests(self) -> dict[int, Request]:
-        """By rank, what it is asked for."""
+        """The requests, by rank."""
         return {
             r: Run(
                 self.code,

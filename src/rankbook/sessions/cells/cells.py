@@ -30,7 +30,7 @@ from rankbook.sessions.members.looks import Progress, diagnose
 __all__ = ["Cells"]
 
 _REMEMBERED = 300
-"""Cells in the history."""
+"""How many cells the history keeps."""
 
 
 class Cells:
@@ -51,7 +51,7 @@ class Cells:
         members.changes.subscribe(self._look_soon)
 
     def run(self, cell: Cell, output: CellOutput | None) -> CellResult:
-        """Run a cell, and free and repair what it takes to end it.
+        """Run a cell; free ranks and repair the group where that is needed to end it.
 
         Args:
             cell: What is to run, and where.
@@ -101,11 +101,11 @@ class Cells:
         )
         failed = [ranks for ranks, failure in result.failures() if not failure.freed]
         self._failed = tuple(failed[0]) if failed else self._failed
-        self._verdict = result.diagnosis  # that of deaths and mismatches is known only now
+        self._verdict = result.diagnosis  # deaths and mismatches are known only now
         return result
 
     def _end_script(self, result: CellResult, freed: Freed | None) -> None:
-        """Have the session's group again on the ranks where a script has ended."""
+        """Restore the session's group on the ranks where a script has ended."""
         ranks = set(result) - (freed.busy if freed else set())
         party = self._members.living().only(ranks)
         with ignore_ctrl_c(self._members.timing.leave), suppress(RankbookError):
@@ -118,12 +118,12 @@ class Cells:
 
     @property
     def failed(self) -> Sequence[int]:
-        """The ranks on which a cell failed first, of the latest that failed; none if none did."""
+        """The ranks on which the latest failed cell failed first; none if none did."""
         return self._failed
 
     @property
     def verdict(self) -> tuple[Diagnosis | None, bool]:
-        """Why the cell that runs cannot end, or the last one could not; and whether it runs."""
+        """Why the running cell cannot end, or the last one could not; and whether it runs."""
         running = self._running
         if running is None:
             return self._verdict, False
@@ -131,7 +131,7 @@ class Cells:
 
     @property
     def progress(self) -> Progress:
-        """By rank, how the running cell went so far; empty while none runs."""
+        """By rank, how the running cell has gone so far; empty while none runs."""
         running = self._running
         return {} if running is None else running.progress
 
@@ -140,11 +140,11 @@ class Cells:
         return diagnose(self._members, self.progress)
 
     def forget_verdict(self) -> None:
-        """Forget the verdict: the group is renewed by request."""
+        """Forget the verdict: the group is renewed on request."""
         self._verdict = self._hang = None
 
     def interrupt(self) -> None:
-        """Keep what is seen of the running cell: its ranks are about to be freed by request."""
+        """Keep what is seen of the running cell: its ranks are about to be freed on request."""
         if (running := self._running) is not None:
             running.watch.interrupt(running.progress)
 
@@ -154,6 +154,6 @@ class Cells:
         return self._hang
 
     def _look_soon(self) -> None:
-        """Something has changed: look at the ranks at once, if a cell runs."""
+        """Look at the ranks at once, if a cell runs: something has changed."""
         if (running := self._running) is not None:
             running.watch.soon()

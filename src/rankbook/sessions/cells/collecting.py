@@ -16,7 +16,7 @@ from rankbook.sessions.cells.results import CellResult, RankResult
 __all__ = ["CellOutput", "Collector"]
 
 _DISPLAYS = 100
-"""Rich outputs of a rank that a result keeps, the latest."""
+"""How many of a rank's latest rich outputs a result keeps."""
 
 
 class CellOutput(Protocol):
@@ -32,32 +32,32 @@ class CellOutput(Protocol):
             running: The ranks that may still send events.
 
         Returns:
-            Seconds after which to be called again at the latest.
+            Seconds within which it must be called again.
         """
 
     def note(self, text: str) -> None:
-        """Show a line of the session's own."""
+        """Show a line from the session."""
 
     def say(self, text: str) -> None:
-        """Show an answer of the session's own."""
+        """Show an answer from the session."""
 
     def ask(self, prompt: str, *, secret: bool) -> str:
-        """Ask the person for a line, and wait for it.
+        """Ask the user for a line, and wait for it.
 
         Args:
-            prompt: Stands before what is typed.
+            prompt: Precedes what is typed.
             secret: Do not show what is typed.
 
         Raises:
-            PromptError: Nobody can be asked here.
-            KeyboardInterrupt: The person has pressed Ctrl-C instead.
+            PromptError: Input is not possible here.
+            KeyboardInterrupt: The user has pressed Ctrl-C instead.
         """
 
     def finish(self) -> None:
         """Show what is left: the cell has ended, one way or another."""
 
     def mismatch(self, found: Diagnosis) -> None:
-        """Show, after the end, that ranks have called a collective differently."""
+        """Show, after the end, that ranks called a collective differently."""
 
 
 class Collector:
@@ -91,7 +91,7 @@ class Collector:
 
     @staticmethod
     def _keep(displays: deque[events.Display], new: events.Display) -> None:
-        """Add a display, or put it in the place of that which it updates."""
+        """Add a display, or replace the one that it updates."""
         if not new.update:
             displays.append(new)
         for place, old in enumerate(displays):
@@ -99,7 +99,7 @@ class Collector:
                 displays[place] = new
 
     def complete(self, rank: int, said: Said) -> None:
-        """Add what a rank that has ended had written, and did not live to send."""
+        """Add what a rank wrote but did not send before it ended."""
         sent = sum(map(len, self._streams[rank][said.stream]))
         if (missing := said.characters - sent) > 0:
             lost = missing - len(said.text)
@@ -111,17 +111,17 @@ class Collector:
         return self._output.pause(running) if self._output is not None else 1.0
 
     def note(self, text: str) -> None:
-        """Show a line of the session's own."""
+        """Show a line from the session."""
         if self._output is not None:
             self._output.note(text)
 
     def say(self, text: str) -> None:
-        """Show an answer of the session's own."""
+        """Show an answer from the session."""
         if self._output is not None:
             self._output.say(text)
 
     def ask(self, prompt: str, *, secret: bool) -> str:
-        """Ask the person for a line; see :meth:`CellOutput.ask`."""
+        """Ask the user for a line; see :meth:`CellOutput.ask`."""
         if self._output is None:
             raise PromptError("nobody can be asked: the cell was run without an output")
         return self._output.ask(prompt, secret=secret)

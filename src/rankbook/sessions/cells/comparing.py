@@ -1,4 +1,4 @@
-"""Comparing what ranks called and made in a cell, once it has ended, at no cost to the ranks."""
+"""Comparing what ranks called and made in a cell after it has ended, at no cost to the ranks."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _BUT = "It did not hang: check what came of it."
 
 
 class Comparing:
-    """Compares cell after cell; only where ranks differ are they asked what they called."""
+    """Compares cell after cell; asks ranks what they called only where they differ."""
 
     def __init__(self, members: Members) -> None:
         self._members = members
         self._comparison = Comparison()
 
     def compare(self, by_rank: Mapping[int, Iterable[Fingerprint]]) -> tuple[Diagnosis, ...]:
-        """Find what ranks have called, or made, differently: the first collective of each group.
+        """Find what ranks called, or made, differently: the first such collective of each group.
 
         Args:
-            by_rank: By rank, what it says of the groups that it has used.
+            by_rank: By rank, its fingerprint of each group that it has used.
 
         Returns:
             Verdicts of the kind ``mismatch``; none where what a rank called is no longer kept.
@@ -38,7 +38,7 @@ class Comparing:
 
 
 def verdict_on(members: Members, slot: Slot) -> Diagnosis | None:
-    """Ask ranks what they have called as one collective, and say how that differs.
+    """Ask ranks what they called as one collective, and say how that differs.
 
     Args:
         members: The ranks.

@@ -1,4 +1,4 @@
-"""The exceptions of several ranks, each said once: the first cause first."""
+"""The exceptions of several ranks, each reported once, the first cause first."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def group_failures(failures: Mapping[int, Failure]) -> list[_Group]:
 
 
 def first_cause(groups: Sequence[_Group], mesh: NamedMesh | None = None) -> str:
-    """Say in a line what was raised first, and what then; ranks may be named by a mesh."""
+    """Say in a line what was raised first, and what after it; a mesh may name the ranks."""
     own = [group for group in groups if not outcomes.is_of_connections(group[1])]
     (ranks, first), *others = own or groups
     message = f"{first.ename} on {in_words(ranks, mesh)}"
@@ -57,9 +57,9 @@ def first_cause(groups: Sequence[_Group], mesh: NamedMesh | None = None) -> str:
 
 
 def tracebacks(groups: Sequence[_Group], mesh: NamedMesh | None = None) -> list[str]:
-    """What is shown of exceptions, headed by the ranks, or by what ``mesh`` calls them.
+    """The text shown for exceptions, headed by their ranks, or by the names ``mesh`` gives them.
 
-    Those that differ only in their message share a traceback, below which the messages stand by
+    Exceptions that differ only in their message share a traceback, followed by the messages by
     rank. Those that only follow from a lost connection are a line each.
     """
     kinds: dict[tuple[str, ...], _Kind] = {}

@@ -69,7 +69,7 @@ class News:
         self._known_dead |= dead.keys()
 
     def _tell_silence(self, unheard: Mapping[int, float]) -> None:
-        """Name hosts of which no rank answers; a single rank may be busy outside of Python."""
+        """Name hosts on which no rank answers; a single rank may be busy outside Python."""
         placement = self._members.placement
         if placement is None or placement.is_local:
             return

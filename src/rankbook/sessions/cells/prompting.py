@@ -1,4 +1,4 @@
-"""The ranks of a cell that stand at a prompt: what they ask, and who is given an answer."""
+"""The ranks of a cell that are at a prompt: what they ask, and which get an answer."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ from rankbook.words import sentence_start
 __all__ = ["QUIT", "RANKS", "Command", "Prompting", "Question"]
 
 QUIT = frozenset({"q", "quit", "exit", "quit()", "exit()", "EOF"})
-"""What ends the cell, on all ranks."""
+"""The words that end the cell on all ranks."""
 
 RANKS = "ranks"
-"""What shows where every rank stands."""
+"""The word that shows where every rank is."""
 
 _TO_SOME = re.compile(r"\s*(all|[-\d,:\s\[\]]*[-\d,:\]]|\w+=[\w=,\s-]*?)\s*:(?!=)\s*(.*)")
-"""``2: p x``, ``0-1: n``, ``tp=0: n``: a command for some of the ranks that stand at the prompt."""
+"""``2: p x``, ``0-1: n``, ``tp=0: n``: a command for some of the ranks at the prompt."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of the person."""
+    """What is asked of the user."""
 
     ranks: tuple[int, ...]
-    """Those that ask it."""
+    """The ranks that ask it."""
     of: str
     """See :class:`~rankbook.models.events.Asks`."""
     text: str
     """The prompt, with its ranks."""
     where: str
-    """Where they stand, for a message."""
+    """Where they are, for a message."""
     takes_commands: bool = False
-    """Whether it is the debugger's, and not for the next line of a statement that was begun."""
+    """Whether it takes a debugger command, rather than the next line of a statement."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """What the person has said."""
+    """What the user typed."""
 
     text: str
     ranks: tuple[int, ...]
-    """Those that it is for."""
+    """The ranks that it is for."""
 
 
 class Prompting:
     """What the ranks of one cell ask, from the thread that waits for the cell.
 
-    Ranks that stop within a moment are asked about together, and so are those that have been
-    answered together: each may take its own time to the next line.
+    Ranks that stop within a moment share a question, and so do ranks that were answered together:
+    each may take its own time to the next line.
     """
 
     def __init__(self, members: Members) -> None:
@@ -69,7 +69,7 @@ class Prompting:
 
     @property
     def held(self) -> float:
-        """Seconds for which some rank has stood at a prompt, all in all."""
+        """Total seconds for which some rank has been at a prompt."""
         present = 0.0 if self._since is None else time.monotonic() - self._since
         return self._held + present
 
@@ -79,19 +79,19 @@ class Prompting:
         return frozenset(self._asks)
 
     def take(self, rank: int, asks: Asks) -> None:
-        """A rank asks."""
+        """Take a rank's question."""
         self._asks[rank] = asks
         self._news = time.monotonic()
         if self._since is None:
             self._since = self._news
 
     def keep(self, pending: Collection[int]) -> None:
-        """Forget what ranks have asked whose cell has ended."""
+        """Forget the questions of ranks whose cell has ended."""
         for rank in self._asks.keys() - set(pending):
             self._drop(rank)
 
     def is_due(self, pending: Collection[int]) -> bool:
-        """Whether the person is to be asked now.
+        """Whether to ask the user now.
 
         Args:
             pending: The ranks whose cell has not ended.
@@ -105,7 +105,7 @@ class Prompting:
         return not missing or time.monotonic() - self._news >= patience
 
     def question(self) -> Question:
-        """What to ask now: what the lowest rank asks, of all that ask the same.
+        """What to ask now: the question of the lowest rank, for all ranks that ask the same.
 
         Ranks that wait for the rest of a statement come first.
         """
@@ -129,10 +129,10 @@ class Prompting:
         return Question(ranks, first.of, f"{places} {end} ", where, not first.text)
 
     def read(self, line: str, question: Question) -> Command:
-        """Read what the person has typed.
+        """Read what the user has typed.
 
         Raises:
-            InputError: It is for ranks that do not stand at this prompt.
+            InputError: It is for ranks that are not at this prompt.
         """
         if not question.takes_commands or not (named := _TO_SOME.fullmatch(line)):
             return Command(line, question.ranks)
@@ -146,10 +146,10 @@ class Prompting:
         return Command(named[2], chosen)
 
     def where(self, progress: looks.Progress) -> str:
-        """What the ranks do, a line for those that do the same, by rank.
+        """What the ranks do, by rank, one line for all that do the same.
 
         Args:
-            progress: How the cell went, by rank, as far as is known.
+            progress: How the cell has gone so far, by rank.
         """
         found = sorted(rows(looks.diagnose(self._members, progress)), key=lambda row: row.ranks)
         names = [self._members.in_words(row.ranks) for row in found]
@@ -159,7 +159,7 @@ class Prompting:
         )
 
     def answer(self, command: Command) -> None:
-        """Have ranks go on with what they were told."""
+        """Send a command to its ranks, which go on."""
         requests = {
             rank: Answer(self._asks[rank].number, command.text)
             for rank in command.ranks
@@ -179,5 +179,5 @@ class Prompting:
 
 
 def _is_begun(asks: Asks) -> bool:
-    """Whether the rest of a statement is asked for."""
+    """Whether a rank asks for the rest of a statement."""
     return asks.of == "debugger" and bool(asks.text)

@@ -19,7 +19,7 @@ from rankbook.words import in_words
 __all__ = ["CellResult", "RankResult"]
 
 _CAUSE = "\x1b[1;31m◆\x1b[0m"
-"""Stands before ranks whose doing a hang is."""
+"""Marks the ranks that caused a hang."""
 
 
 @dataclass
@@ -36,15 +36,15 @@ class RankResult:
     seconds: float = 0.0
     """How long the cell ran on this rank."""
     exit_code: int | None = None
-    """Of a script: what its process would have ended with, minus the signal if one ended it.
+    """Of a script: the exit code that its process would have had, minus the signal if one ended it.
 
     None for a cell."""
     left: str = ""
-    """Of a script: the threads and processes that it has left behind, in words."""
+    """Of a script: the threads and processes that it left behind, in words."""
     held: Held | None = None
-    """What this rank has of a value that is drawn: of a DTensor, or a device mesh."""
+    """This rank's part of a value that is drawn: a DTensor, or a device mesh."""
     displays: tuple[Display, ...] = ()
-    """Figures, tables and other rich output that is there at the end: ``.data`` by MIME type."""
+    """The figures, tables and other rich output left at the end: ``.data`` by MIME type."""
 
     @property
     def ok(self) -> bool:
@@ -60,7 +60,7 @@ class CellResult(Mapping[int, RankResult]):
     diagnosis: Diagnosis | None = None
     """Why it could not end on some ranks; None if it could."""
     note: str = ""
-    """What the session has done about it."""
+    """What the session did about it."""
     interruption: str = ""
     """When it was interrupted, and what its ranks did then, in a sentence; empty if it was not."""
     mismatches: tuple[Diagnosis, ...] = ()
@@ -69,16 +69,16 @@ class CellResult(Mapping[int, RankResult]):
     """By rank, what the cell did over its groups: calls, bytes, seconds waiting and computing."""
 
     ended: str = ""
-    """Why it was ended at a prompt, where ranks had stopped; empty if it was not."""
+    """Why it was ended at a prompt where ranks had stopped; empty if it was not."""
 
     was_overdue: bool = False
-    """Whether a collective had taken longer than the group allows."""
+    """Whether a collective took longer than the group allows."""
 
     profile: Profile | None = None
-    """Where the time went, of a cell that was profiled."""
+    """Where the time of a profiled cell went."""
 
     mesh: NamedMesh | None = None
-    """By whose dimensions ranks are named; None: by their numbers."""
+    """The mesh whose dimensions name the ranks; None: they go by number."""
 
     def __getitem__(self, rank: int) -> RankResult:
         return self.ranks[rank]
@@ -140,13 +140,13 @@ class CellResult(Mapping[int, RankResult]):
         return group_failures({r: done.error for r, done in self.ranks.items() if done.error})
 
     def _failures(self) -> list[tuple[list[int], Failure]]:
-        """The failures by which a cell is known; where it was ended, those that came before."""
+        """The failures that count; where the cell was ended, those that came before."""
         return [pair for pair in self.failures() if not (self.ended and pair[1].freed)]
 
     def traceback_lines(self) -> list[str]:
         """One traceback for each different error, headed by its ranks; the first cause first.
 
-        Where a sentence says why ranks were freed, those that only waited are left out.
+        Where a sentence says why ranks were freed, ranks that only waited are left out.
         """
         is_said = self.diagnosis is not None or bool(self.interruption or self.ended)
         shown = [pair for pair in self.failures() if not (pair[1].freed and is_said)]

@@ -1,4 +1,4 @@
-"""Running a cell on several ranks, until every rank has answered or was given up."""
+"""Running a cell on several ranks, until every rank has answered or is given up."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class RunningCell:
         Args:
             members: The ranks.
             repair: Frees them.
-            comparing: Compares what they have called.
+            comparing: Compares what they called.
             cell: What to run.
             output: Shows the output of the ranks.
         """
@@ -68,15 +68,15 @@ class RunningCell:
         self._told = ""
         self._was_overdue = False
         self._ended = ""
-        """Why a person, or a front end that cannot ask, has ended it at a prompt."""
+        """Why it was ended at a prompt, by the user or by a front end that cannot ask."""
         self._call = members.ranks(cell.ranks).request(cell.requests())
         self._news = News(members, self._collector)
         self._heard: set[int] = set()
-        """Ranks that have ended and whose last words were shown."""
+        """Ranks that have ended, with their last words shown."""
 
     @property
     def progress(self) -> dict[int, Failure | str | None]:
-        """By rank, ``PENDING``, the exception that has ended the cell there, or None."""
+        """By rank, ``PENDING``, the exception that ended the cell there, or None."""
         progress: dict[int, Failure | str | None] = dict.fromkeys(self._cell.ranks, PENDING)
         for rank, value in self._call.values.items():
             progress[rank] = load(CellOutcome, value).error
@@ -101,18 +101,18 @@ class RunningCell:
                     continue
                 pending = self._call.pending
                 if outcome == _HOPELESS:
-                    # Ranks that others do not wait for may still run: they are left alone.
+                    # Ranks that no rank waits for may still run: they are left alone.
                     pending &= set(watch.diagnosis.stuck) if watch.diagnosis else set()
                 elif outcome == _OVERDUE:
                     pending &= set(watch.overdue)
                     self._was_overdue = True
                     overdue = overdue or watch.diagnosis
-                with ignore_ctrl_c():  # it is being obeyed already
+                with ignore_ctrl_c():  # Ctrl-C was pressed, and is being handled
                     if outcome == _INTERRUPTED:
                         watch.interrupt(self.progress)
                     else:
                         watch.keep()
-                    # A look after ranks were freed says less than the one before.
+                    # A look after ranks were freed shows less than the one before.
                     hang = hang or watch.hang
                     freed = self._repair.free(pending)
                     watch.begin_again()
@@ -148,7 +148,7 @@ class RunningCell:
         fingerprints = {rank: outcome.fingerprints for rank, outcome in outcomes.items()}
         differing = self._comparing.compare(fingerprints)
         was_refused = any(rank.error and rank.error.slot for rank in result.values())
-        if result.diagnosis is None and not was_refused:  # else that says more
+        if result.diagnosis is None and not was_refused:  # the refusal says more
             result.mismatches = differing
             for found in differing:
                 self._collector.mismatch(found)
@@ -164,7 +164,7 @@ class RunningCell:
             self._collector.event(rank, body)
 
     def _hear_last_words(self) -> None:
-        """Show what ranks that have ended had printed, and did not live to send."""
+        """Show what ended ranks printed but did not send."""
         for rank in (self._call.failures.keys() & self._members.dead.keys()) - self._heard:
             last = self._members.last_calls(self._members.placed().engines[rank])
             if last is not None:
@@ -174,7 +174,7 @@ class RunningCell:
                         self._collector.complete(rank, said)
 
     def _pause(self) -> float:
-        """Show and look, if it is time; return the seconds until that is due again."""
+        """Show output and look at ranks, if due; return the seconds until that is due again."""
         self._hear_last_words()
         likely = None if self._cell.on_hang == "wait" else self.watch.likely
         self._news.tell(self._call.pending, self.watch.unheard, likely)
@@ -202,11 +202,11 @@ class RunningCell:
         return _OVERDUE if self._is_overdue() else _ASKED
 
     def _is_overdue(self) -> bool:
-        """Whether a collective has taken longer than the group allows, time at prompts apart."""
+        """Whether a collective took longer than the group allows, time at prompts excluded."""
         return max(self.watch.overdue.values(), default=0.0) > self._prompting.held
 
     def _left(self) -> float | None:
-        """Seconds until it is interrupted, None: never."""
+        """Seconds until it is interrupted; None for never."""
         if self._deadline is None:
             return None
         return self._deadline + self._prompting.held - time.monotonic()
@@ -214,7 +214,7 @@ class RunningCell:
     # -- a rank that asks --------------------------------------------------------------------
 
     def _converse(self) -> bool:
-        """Ask the person once, and pass the answer on; return whether the cell goes on."""
+        """Ask the user once, and pass the answer on; return whether the cell goes on."""
         question = self._prompting.question()
         self._collector.pause(self._call.pending - self._prompting.asking)
         try:
@@ -231,8 +231,8 @@ class RunningCell:
         return line is None or self._obey(line, question)
 
     def _go_on(self, question: Question, is_answered: Callable[[], bool]) -> None:
-        """Show, and watch, what other ranks do until the answer is there, or of no use."""
-        earlier = self.watch.diagnosis  # of a time when these ranks did something else
+        """Show and watch other ranks until the answer has come, or is no longer needed."""
+        earlier = self.watch.diagnosis  # from before these ranks stopped
 
         def pause() -> float:
             due = min(self._pause(), self._timing.asking)
@@ -249,15 +249,15 @@ class RunningCell:
         self._call.wait(None, self._take, pause, ends)
 
     def _tell(self, found: Diagnosis) -> None:
-        """Say once who waits for a rank that stands at a prompt."""
+        """Say once which ranks wait for a rank at a prompt."""
         words = _AGE.sub("", found.summary)
-        others = words.partition("; ")[2]  # where the others stand was shown when they stopped
+        others = words.partition("; ")[2]  # the places of the others were shown when they stopped
         if self._prompting.asking & set(found.ranks) and others != self._told:
             self._told = others
             self._collector.say(words)
 
     def _obey(self, line: str, question: Question) -> bool:
-        """Do what the person says at a prompt; return whether the cell goes on."""
+        """Do what the user types at a prompt; return whether the cell goes on."""
         try:
             command = self._prompting.read(line, question)
         except InputError as error:
@@ -274,10 +274,10 @@ class RunningCell:
         return True
 
     def _is_to_be_freed(self) -> bool:
-        """Whether it is hopeless and its ``on_hang`` is to free; reports it where that is asked."""
+        """Whether it is hopeless and ``on_hang`` says free; reports it where that says report."""
         hopeless = self.watch.is_hopeless()
         if hopeless and self._cell.on_hang == "report" and not self._has_reported:
             self._has_reported = True
-            assert self.watch.diagnosis is not None  # noqa: S101 - or it would not be hopeless
+            assert self.watch.diagnosis is not None  # noqa: S101 - it makes the cell hopeless
             self._collector.note(self.watch.diagnosis.summary)
         return hopeless and self._cell.on_hang == "free"

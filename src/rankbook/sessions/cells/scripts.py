@@ -1,4 +1,4 @@
-"""A script that is to be run as a launcher would: what its ranks are told, and what is refused."""
+"""A script to run as a launcher would: the variables of its ranks, and what is refused."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["check", "for_ranks", "line"]
 
 
 def line(script: Script) -> str:
-    """What a person types to run it."""
+    """What the user types to run it."""
     return shlex.join(
         ["%dist_run", *(["-m"] if script.is_module else []), script.path, *script.args]
     )
 
 
 def check(script: Script) -> None:
-    """Refuse what no rank can run, where ranks see the same files.
+    """Refuse a script that no rank can run, where ranks see the same files.
 
     Raises:
         InputError: There is no such file, or it is not Python.
@@ -55,12 +55,12 @@ def check(script: Script) -> None:
 
 
 def for_ranks(script: Script, placement: Placement, ranks: Sequence[int]) -> dict[int, Script]:
-    """By rank of the session, the script with what a launcher tells it there.
+    """By rank of the session, the script with the variables that a launcher would set there.
 
     Args:
-        script: Without.
-        placement: Where the ranks of the session stand.
-        ranks: Those that run it: its whole world, in this order.
+        script: The script, without these variables.
+        placement: The places of the session's ranks.
+        ranks: The ranks that run it: its world, in this order.
     """
     run = uuid.uuid4().hex
     places = [placement.places[rank] for rank in ranks]
@@ -76,7 +76,7 @@ def for_ranks(script: Script, placement: Placement, ranks: Sequence[int]) -> dic
 
 
 def _variables(places: Sequence[Place], number: int, hosts: Sequence[str]) -> Mapping[str, str]:
-    """What torchrun sets for one of its workers, MASTER_ADDR and MASTER_PORT apart."""
+    """What torchrun sets for one of its workers, except MASTER_ADDR and MASTER_PORT."""
     place = places[number]
     beside = [other.rank for other in places if other.host == place.host]
     values = {
@@ -91,7 +91,7 @@ def _variables(places: Sequence[Place], number: int, hosts: Sequence[str]) -> Ma
         "ROLE_NAME": "default",
         "TORCHELASTIC_RESTART_COUNT": 0,
         "TORCHELASTIC_MAX_RESTARTS": 0,
-        # What the script starts must not look for an agent's store at a port of its own.
+        # Processes of the script must not look for an agent's store at their own port.
         "TORCHELASTIC_USE_AGENT_STORE": False,
     }
     return {name: str(value) for name, value in values.items()}

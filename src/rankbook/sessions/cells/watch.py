@@ -1,4 +1,4 @@
-"""Watching a running cell: here it is decided that it is hopeless."""
+"""Watching a running cell, and deciding that it is hopeless."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rankbook.sessions.members.looks import Progress
 __all__ = ["Hang", "Watch"]
 
 _HARMLESS = ("idle", "running", "slow", "unknown")
-"""Kinds of diagnosis that are no reason for a cell to fail."""
+"""Kinds of diagnosis that do not make a cell fail."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Hang:
     stacks: Mapping[int, Sequence[str]] = field(default_factory=dict)
     """By rank, the main thread's Python stack."""
     standings: Mapping[int, Standing] = field(default_factory=dict)
-    """By rank, the same frame by frame, with local variables."""
+    """By rank, the same stack frame by frame, with local variables."""
     mesh: NamedMesh | None = None
-    """By whose dimensions ranks are named."""
+    """The mesh whose dimensions name the ranks."""
     interrupted: float | None = None
-    """Seconds after which somebody asked for it to end; None: it was hopeless."""
+    """Seconds after which its end was requested; None: it was hopeless."""
 
     @property
     def diagnosis(self) -> Diagnosis | None:
@@ -53,7 +53,7 @@ class Hang:
 
 
 class Watch:
-    """Looks at the ranks now and then, without waiting for their answers.
+    """Looks at the ranks from time to time, without waiting for their answers.
 
     It has no thread: the thread that waits for the cell calls :meth:`pause`. A cell shorter than
     0.7 s is never looked at, and so costs nothing.
@@ -62,12 +62,12 @@ class Watch:
         diagnosis: From the last look; None before the first.
         unheard: By rank that did not answer the last look, the seconds since it did.
         overdue: By rank, for how many seconds a collective has taken longer than the group allows.
-        hang: What was seen when it was last proven that it cannot end, or when it was interrupted,
-            whatever was seen since; None if neither has happened.
+        hang: What was seen when a hang was last proven, or the cell was interrupted, whatever was
+            seen since; None if neither has happened.
     """
 
     def __init__(self, members: Members) -> None:
-        """Watch from now on: all ranks of the group, also those that do not run the cell."""
+        """Watch all ranks of the group from now on, even those that do not run the cell."""
         self._members = members
         self._ranks = members.ranks()
         self._call: RankCall | None = None
@@ -84,7 +84,7 @@ class Watch:
         self._heard = dict.fromkeys(self._ranks, self._began)
 
     def pause(self, progress: Progress) -> float:
-        """Look, if it is time; return seconds after which to be called again at the latest.
+        """Look, if it is due; return the seconds within which it must be called again.
 
         Args:
             progress: How the cell went so far, by rank.
@@ -132,13 +132,13 @@ class Watch:
         return found if found and (found.proven or found.kind not in _HARMLESS) else None
 
     def keep(self) -> None:
-        """Keep the stacks as well: ranks are about to be freed, for it is proven."""
+        """Keep the stacks as well: the hang is proven, and ranks are about to be freed."""
         if self.hang is not None:
             stacks, standings = looks.stacks_and_standings(self._members.living())
             self.hang = replace(self.hang, stacks=stacks, standings=standings)
 
     def interrupt(self, progress: Progress) -> None:
-        """Keep what a closer look shows: ranks are about to be freed because somebody asked.
+        """Keep what a closer look shows: ranks are about to be freed on request.
 
         A rank that was seen once in a collective may have been on its way through it.
 
@@ -146,7 +146,7 @@ class Watch:
             progress: How the cell went so far, by rank.
         """
         if self.hang is not None and self.hang.interrupted is not None:
-            return  # a look after ranks were freed says less
+            return  # a look after ranks were freed shows less
         seconds = time.monotonic() - self._began
         if not self.is_hopeless() or self.hang is None:
             self.hang = Hang(looks.observe(self._members, progress), mesh=self._members.named_mesh)

@@ -1,4 +1,4 @@
-"""What was made with earlier process groups, and whether it goes on, in words."""
+"""Says which objects of earlier process groups go on, and which have ended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["sentence_end"]
 
 
 def sentence_end(infos: Mapping[int, GroupInfo]) -> str:
-    """The end of a sentence that says that a group was made: its full stop, and more where needed.
+    """The end of a sentence about a new group: its full stop, and more where needed.
 
     Args:
         infos: By rank, its place in that group.
@@ -32,7 +32,7 @@ def sentence_end(infos: Mapping[int, GroupInfo]) -> str:
 
 
 def _departed(infos: Mapping[int, GroupInfo]) -> str:
-    """Say that ranks have taken steps that others have not; empty if all is well."""
+    """Say that ranks have taken steps that others have not; empty if none has."""
     text = ""
     for name, steps in dict.fromkeys(one for info in infos.values() for one in info.departed):
         by_count: dict[int, list[int]] = {}

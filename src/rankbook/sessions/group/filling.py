@@ -1,4 +1,4 @@
-"""Giving ranks that were replaced what another rank holds."""
+"""Giving replaced ranks what another rank holds."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from rankbook.words import agree, in_words, sentence_start
 __all__ = ["Filled", "fill", "held_by_others", "lacking", "listed", "settle"]
 
 _MANY = 8
-"""Names that a sentence lists; of more it says how many."""
+"""How many names a sentence lists; it counts the others."""
 
 
 @dataclass(frozen=True)
 class Filled:
-    """What replaced ranks have been given."""
+    """What replaced ranks were given."""
 
     ranks: tuple[int, ...]
     source: int
     names: tuple[str, ...]
     """The variables."""
     left: Mapping[str, str] = field(default_factory=dict)
-    """By name of what was not copied, or by line of a cell that failed, the reason."""
+    """The reason, by name of what was not copied, or by line of a cell that failed."""
     differing: tuple[str, ...] = ()
-    """Those that differ from rank to rank among the others."""
+    """Names of values that differ among the other ranks."""
     loaded: tuple[str, ...] = ()
-    """Modules and optimizers that all ranks have loaded from a checkpoint."""
+    """Modules and optimizers that all ranks loaded from a checkpoint."""
     checkpoint: str = ""
 
     def __str__(self) -> str:
@@ -56,20 +56,20 @@ class Filled:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Write names as a sentence has them, not too many: ``model, optimizer, loader``."""
+    """Write names for a sentence, not too many: ``model, optimizer, loader``."""
     more = len(names) - _MANY
     return ", ".join(names) if more <= 1 else f"{', '.join(names[:_MANY])} and {more} more"
 
 
 def held_by_others(members: Members, ranks: Iterable[int]) -> tuple[str, ...]:
-    """The variables that the lowest rank beside these holds; whatever it does."""
+    """The variables that the lowest other rank holds, asked at any time."""
     others = sorted(set(members.living()) - set(ranks))
     held = _holdings(members, others[:1])
     return held[0].names if held else ()
 
 
 def lacking(members: Members, ranks: Collection[int]) -> str:
-    """Say what others hold that new ranks lack, and what to type; empty if nothing."""
+    """Say what new ranks lack and others hold, and what to type; empty if nothing."""
     own = {name for held in _holdings(members, sorted(ranks)) for name in held.names}
     names = [name for name in held_by_others(members, ranks) if name not in own]
     if not names:
@@ -83,16 +83,16 @@ def lacking(members: Members, ranks: Collection[int]) -> str:
 
 
 def fill(members: Members, ranks: Collection[int], source: int, *, with_shards: bool) -> Filled:
-    """Copy the variables of one rank to others, which have taken places in its groups.
+    """Copy the variables of one rank to others that have joined its groups.
 
     Args:
         members: The ranks.
-        ranks: Those to fill.
+        ranks: The ranks to fill.
         source: The rank whose variables are copied.
         with_shards: Whether sharded modules and optimizers are copied, without their values.
 
     Raises:
-        RankbookError: A rank could not send or take them; those to fill have none of them.
+        RankbookError: A rank could not send or take them; the ranks to fill have none of them.
     """
     ranks = tuple(sorted(ranks))
     members.refuse_dead([source])
@@ -119,7 +119,7 @@ def fill(members: Members, ranks: Collection[int], source: int, *, with_shards: 
 
 
 def settle(members: Members) -> dict[int, Settled]:
-    """Have what waited for replaced ranks go on, on all ranks; by rank, what does.
+    """Have objects that waited for replaced ranks go on, on all ranks; by rank, which do.
 
     Raises:
         RankbookError: A rank did not say what it holds.
@@ -131,7 +131,7 @@ def settle(members: Members) -> dict[int, Settled]:
 
 
 def _differing(members: Members, ranks: Sequence[int], names: tuple[str, ...]) -> tuple[str, ...]:
-    """The variables that are not the same on these ranks."""
+    """The variables that differ on these ranks."""
     call = members.ranks(ranks).request(SayDigests(names))
     call.wait()
     call.raise_for_failure()
@@ -140,7 +140,7 @@ def _differing(members: Members, ranks: Sequence[int], names: tuple[str, ...]) -
 
 
 def _failed(taken: Iterable[Copies]) -> dict[str, str]:
-    """What a rank could not set: it has set nothing then."""
+    """What a rank could not set; it has then set nothing."""
     return {name: why for one in taken if not one.names for name, why in one.left.items()}
 
 
@@ -152,7 +152,7 @@ def _holdings(members: Members, ranks: Sequence[int]) -> list[Holdings]:
 def _ask(
     members: Members, ranks: Sequence[int], request: Request, buffers: Sequence[bytes] = ()
 ) -> tuple[dict[int, Copies], list[bytes]]:
-    """Have ranks copy or take; they are free again if this is interrupted."""
+    """Have ranks copy or take; frees them if this is interrupted."""
     call = members.ranks(ranks).request(request, buffers)
     try:
         call.wait()

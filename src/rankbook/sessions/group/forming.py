@@ -22,13 +22,13 @@ class Terms:
     backend: str
     """As ``initialize_distributed`` takes it."""
     timeout_minutes: float = 1
-    """Of the initialisation and of every collective."""
+    """Timeout of the initialisation and of every collective."""
     check: bool = False
     """Whether every collective is compared across ranks before it runs."""
     clean: bool = False
-    """Whether what was made with earlier groups is forgotten."""
+    """Whether objects of earlier groups are forgotten."""
     share_gpus: bool = False
-    """Whether several ranks of a host may have the same GPU."""
+    """Whether several ranks of a host may share a GPU."""
 
 
 def form(
@@ -37,11 +37,11 @@ def form(
     """Have every rank join one new process group.
 
     Args:
-        members: The ranks, where they are placed.
-        terms: Of the group.
-        generation: Its number; the ranks meet under a prefix of their own.
+        members: The ranks, already placed.
+        terms: The terms of the group.
+        generation: Its number, which gives the rendezvous its own prefix.
         url: Where the ranks meet.
-        address: Of rank 0's host; every rank reaches it.
+        address: An address of rank 0's host that every rank reaches.
 
     Returns:
         By rank, its place in the group.
@@ -80,7 +80,7 @@ def form(
 
 
 def _wait(call: RankCall, placement: Placement, timeout: float) -> None:
-    """Wait for all ranks, or for the first that fails: the others wait for it in vain."""
+    """Wait for all ranks, or for the first that fails: the others would wait for it in vain."""
     if not call.wait(timeout, until=lambda: bool(call.failures)):
         raise RendezvousError(
             f"Ranks {sorted(call.pending)} of {placement.world_size} did not form the group within "

@@ -26,9 +26,9 @@ class Group:
         members: Who is which rank.
         infos: By rank, its place in the present group; empty while there is none.
         is_being_made: Whether ranks are about to join one.
-        timeout_minutes: Of the initialisation and of every collective.
+        timeout_minutes: Timeout of the initialisation and of every collective.
         check: Whether every collective is compared across ranks before it runs.
-        share_gpus: Whether several ranks of a host may have the same GPU.
+        share_gpus: Whether several ranks of a host may share a GPU.
     """
 
     def __init__(self, members: Members) -> None:
@@ -43,7 +43,7 @@ class Group:
 
     @property
     def number(self) -> int:
-        """Which group is the present one, or was the last one, from 1."""
+        """The number of the present group, or of the last one, from 1."""
         return self.members.generation
 
     def adopt(self, *, with_ended: bool = False) -> bool:
@@ -78,9 +78,9 @@ class Group:
         clean: bool = False,
         share_gpus: bool | None = None,
     ) -> None:
-        """Make the next group; arguments that are None stay as they are.
+        """Make the next group; settings that are None stay as they are.
 
-        What was made before gets its connections, unless it is to be ``clean``.
+        Objects of earlier groups get its connections, unless it is to be ``clean``.
 
         Raises:
             RankbookError: No group was formed, and none is left half-made; the message says why.
@@ -103,9 +103,9 @@ class Group:
         timeout_minutes: float | None,
         share_gpus: bool | None = None,  # noqa: FBT001
     ) -> None:
-        """Refuse an impossible group before anything is done for it.
+        """Refuse an impossible group before anything changes.
 
-        A smaller group than before can do without ranks that have ended.
+        A smaller group than before does not need ranks that have ended.
 
         Raises:
             RankbookError: The message says why.
@@ -123,15 +123,15 @@ class Group:
         """Give ranks new or spare engines, and make the next group.
 
         Raises:
-            ClusterError: There is no engine to take the place of one that has ended.
+            ClusterError: No engine can take the place of one that has ended.
         """
         ranks = sorted(set(ranks))
-        self.members.count_missing(ranks)  # while there is a group still
+        self.members.count_missing(ranks)  # while the group still exists
         self.infos = {}
         self._form(self.members.replacement(ranks), self._asked)
 
     def settle(self) -> None:
-        """Have what waited for replaced ranks go on, where they have it now.
+        """Have objects that waited for replaced ranks go on, where those now hold them.
 
         Raises:
             RankbookError: A rank did not say what it holds.
@@ -142,7 +142,7 @@ class Group:
             self.infos[rank] = replace(info, healed=healed, waiting=settled.waiting)
 
     def leave(self) -> None:
-        """End the group on every engine and form no new one."""
+        """End the group on every engine and make no new one."""
         self.infos = {}
         self.members.everyone().ask(Destroy(), self.members.timing.leave)
 
@@ -151,7 +151,7 @@ class Group:
         self.infos = {}
 
     def close(self) -> None:
-        """Remove the files of the group, which must be gone or left behind."""
+        """Remove the files of the group, which must have ended or been left behind."""
         self.infos = {}
         self._meeting.close()
 
@@ -173,7 +173,7 @@ class Group:
         members = self.members
         share = self.share_gpus if share_gpus is None else share_gpus
         name = choose_backend(placement, backend, share_gpus=share)
-        # Another session, too, may have initialised joined engines: ask them.
+        # Another session may have initialised joined engines, too: ask them.
         seen = {} if members.is_owned else found.look(members)
         self.infos, self.is_being_made = {}, True
         try:
@@ -183,9 +183,9 @@ class Group:
             members.generation = 1 + max(self.number, found.newest(seen))
             dropped = members.seat(placement, found.in_groups(seen))
             if len(dropped):
-                # They are no ranks any more, whether or not this succeeds.
+                # They are no longer ranks, whether or not this succeeds.
                 with suppress(RankbookError):
-                    heard = dropped.look(LookAt()).values  # not those of a host that is down
+                    heard = dropped.look(LookAt()).values  # a host that is down does not answer
                     dropped.only(heard).ask(Destroy(), members.timing.leave)
             url, address = self._meeting.open(members, placement, self.number)
             terms = Terms(name, self.timeout_minutes, self.check, clean, share)

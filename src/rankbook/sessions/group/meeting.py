@@ -1,4 +1,4 @@
-"""Where the ranks of a generation meet."""
+"""The rendezvous of a generation's ranks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CONNECT = 30.0
 
 
 class MeetingPlace:
-    """A private folder for the files in which ranks of one host meet; a store for those of several.
+    """A private folder of rendezvous files for ranks of one host; a store for those of several.
 
     A file opens no port and outlives every rank. A store listens on one address of rank 0's host,
     the first one that all the others can connect to.
@@ -30,7 +30,7 @@ class MeetingPlace:
         self._is_left = False
 
     def open(self, members: Members, placement: Placement, generation: int) -> tuple[str, str]:
-        """Make a place for one generation.
+        """Make the rendezvous of one generation.
 
         Returns:
             Its URL, and an address of rank 0's host that every rank reaches.
@@ -39,7 +39,7 @@ class MeetingPlace:
             ClusterError: The hosts cannot reach each other.
         """
         if not Path(self._folder).is_dir():
-            # Another session on the same engines removes the folder when they leave our group.
+            # Another session on these engines removes the folder when they leave our group.
             self._folder = tempfile.mkdtemp(prefix="rankbook-")
         if placement.is_local:
             return f"file://{self._file(generation)}", LOOPBACK
@@ -77,7 +77,7 @@ class MeetingPlace:
 
 
 def _refuse_silent(members: Members, placement: Placement) -> None:
-    """Name a host that does not answer at all, instead of waiting for its ranks."""
+    """Raise for a host that does not answer, instead of waiting for its ranks."""
     heard = members.ranks().look(LookAt()).values
     for host, ranks in placement.hosts_within(set(members.ranks()) - heard.keys()).items():
         raise ClusterError(

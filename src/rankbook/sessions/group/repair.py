@@ -28,7 +28,7 @@ __all__ = ["RULE", "Condition", "Event", "Repair", "Step"]
 
 
 class Condition(Enum):
-    """What the ranks have of a group."""
+    """The condition of the ranks' group."""
 
     NONE = "none"
     """There is no group."""
@@ -37,7 +37,7 @@ class Condition(Enum):
     WHOLE = "whole"
     """It works."""
     BROKEN = "broken"
-    """Its connections were cut, or its ranks stand at different collectives."""
+    """Its connections were cut, or its ranks are at different collectives."""
     AWAITED = "awaited"
     """It is broken, and a thread is about to renew it."""
     LOST = "lost"
@@ -45,7 +45,7 @@ class Condition(Enum):
 
 
 class Event(Enum):
-    """What happens to it."""
+    """What happens to the group."""
 
     CELL_BEGINS = "cell begins"
     FREED_WITH_CUT = "freed with a cut"
@@ -58,7 +58,7 @@ class Event(Enum):
 
 
 class Step(Enum):
-    """What the thread in which it happens does then."""
+    """What the thread in which it happens does about it."""
 
     NOTHING = "nothing"
     REFUSE = "refuse"
@@ -89,25 +89,25 @@ RULE: Mapping[Event, Mapping[Condition, Step]] = {
 
 
 class Repair:
-    """Frees the ranks of one session, and leaves them a group that works; from any thread."""
+    """Frees the ranks of one session, and leaves them a working group; from any thread."""
 
     def __init__(self, members: Members, group: Group) -> None:
         self._members = members
         self._group = group
-        # Held while ranks are freed, and while it is decided that the next group is made.
+        # Held while ranks are freed, and while the next group is decided on.
         self._lock = threading.Lock()
         self._broken = 0
         """The generation that is broken; 0 if none is."""
         self._renewals: set[object] = set()
         """Threads that are about to renew the group."""
         self._began = -math.inf
-        """When the repair began that is under way."""
+        """When the present repair began."""
 
     # -- the rule ----------------------------------------------------------------------------
 
     @property
     def condition(self) -> Condition:
-        """What the ranks have of a group just now."""
+        """The present condition of the group."""
         if self._group.is_being_made:
             return Condition.MAKING
         if not self._group.infos:
@@ -119,7 +119,7 @@ class Repair:
         return Condition.AWAITED if self._renewals else Condition.BROKEN
 
     def step(self, event: Event) -> Step:
-        """What is to be done when something happens."""
+        """What to do when something happens."""
         return RULE[event][self.condition]
 
     @property
@@ -155,7 +155,7 @@ class Repair:
             return freed
 
     def stuck(self, stuck: Mapping[int, Look | None]) -> StuckError:
-        """What to raise for ranks that went on after they had been interrupted.
+        """The error for ranks that went on after an interrupt.
 
         Args:
             stuck: By rank, what it does; None if it does not answer.
@@ -166,14 +166,14 @@ class Repair:
         return stuck_error(stuck, self._members.timing, minutes)
 
     def wait(self) -> None:
-        """Wait until ranks that another thread frees just now are free."""
+        """Wait until the ranks that another thread is freeing are free."""
         with self._lock:
             pass
 
     # -- making the next group ---------------------------------------------------------------
 
     def begin_cell(self) -> None:
-        """Make sure that a cell finds a group that works.
+        """Make sure that a cell finds a working group.
 
         Raises:
             SessionError: There is none, and none can be made now; the message says why.
@@ -198,7 +198,7 @@ class Repair:
 
     @contextmanager
     def renewing(self) -> Iterator[None]:
-        """The caller is about to renew the group: within the block, no other thread makes one."""
+        """Reserve the renewal for the caller: within the block, no other thread makes a group."""
         renewal = object()
         self._renewals.add(renewal)
         try:
@@ -209,7 +209,7 @@ class Repair:
     def _make(self) -> str:
         """Make the next group; return the outcome in words."""
         timing = self._members.timing
-        with self._lock:  # a thread that frees ranks just now is about to finish
+        with self._lock:  # wait for a thread that is freeing ranks
             self._began = timing.clock.monotonic()
         try:
             with ignore_ctrl_c(timing.repair_timeout(len(self._members.living()))):

@@ -1,4 +1,4 @@
-"""Ranks that went on after they had been interrupted, in words."""
+"""Says which ranks went on after an interrupt, and where they are."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def of(freed: Freed, answered: Collection[int] = ()) -> dict[int, Look | None]:
 
     Args:
         freed: The outcome of freeing.
-        answered: Ranks that have reported how their cell ended: they let go at the last moment.
+        answered: Ranks that reported the end of their cell at the last moment.
     """
     return {rank: freed.looks.get(rank) for rank in sorted(freed.busy - set(answered))}
 
@@ -26,11 +26,11 @@ def of(freed: Freed, answered: Collection[int] = ()) -> dict[int, Look | None]:
 def error(
     stuck: Mapping[int, Look | None], timing: Timing, lets_go_after: float | None = None
 ) -> StuckError:
-    """What to raise for them.
+    """The error for them.
 
     Args:
         stuck: By rank, what it does; None if it does not answer.
-        timing: Of the session.
+        timing: The timing of the session.
         lets_go_after: Minutes after which gloo gives up on cut connections; None: none was cut.
     """
     places: dict[str, list[int]] = {}
@@ -51,10 +51,10 @@ def at_place(ranks: Sequence[int], place: str) -> str:
 
 
 def _until(look: Look, timing: Timing, lets_go_after: float | None) -> str:
-    """When a stuck rank will let go by itself, in brackets; empty if that is not known."""
+    """When a stuck rank will let go by itself, in brackets; empty if unknown."""
     if data_moves(look, timing):
         return " (data is on its way: it ends when that has come)"
     if look.waiting and lets_go_after is not None:
-        # Nothing wakes a thread of gloo that waits for the rest of a message.
+        # Nothing wakes a gloo thread that waits for the rest of a message.
         return f" (it lets go after the group's timeout, {lets_go_after:g} min)"
     return ""

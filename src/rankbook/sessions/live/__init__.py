@@ -1,1 +1,1 @@
-"""What is seen of a session while it lives: snapshots, and the timeline of its collectives."""
+"""Views of a live session: snapshots, and the timeline of its collectives."""

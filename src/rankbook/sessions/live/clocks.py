@@ -39,7 +39,7 @@ class HostClocks:
 
     @property
     def all(self) -> list[dict[str, Any]]:
-        """How clocks were corrected: host, offset and error in seconds."""
+        """The corrections of clocks: host, offset and error in seconds."""
         return [
             {"host": host, "offset": clock.offset, "error": clock.error}
             for host, (clock, _) in sorted(self._clocks.items())
@@ -52,7 +52,7 @@ class HostClocks:
         return self._clocks[host][0].offset if host in self._clocks else None
 
     def is_due(self, host: str) -> bool:
-        """Whether the clock of a host is still to be compared, and that has not failed yet."""
+        """Whether a host's clock has yet to be compared, and no attempt has failed."""
         return self.offset(host) is None and host not in self.unknown
 
     def keep(self, hosts: Collection[str]) -> None:
@@ -60,9 +60,9 @@ class HostClocks:
         self.unknown &= set(hosts)
 
     def compare(self, ranks: Mapping[int, Look]) -> None:
-        """Compare the clocks of other hosts with this one's, unless that was done lately.
+        """Compare the clocks of other hosts with this one's, unless that was done recently.
 
-        Unknown clocks come first; then the one that was compared the longest ago.
+        Unknown clocks come first, then the one compared longest ago.
         """
         begin = time.monotonic()
         within = self._members.timing.compare_clocks

@@ -1,6 +1,6 @@
 """Collecting what the ranks have recorded, rarely enough not to slow them down.
 
-To use it beside periodic looks at a session::
+To use it along with periodic looks at a session::
 
     timeline = Timeline(session.members)
     ...
@@ -31,14 +31,14 @@ from rankbook.timeline import Alignment, Bar, Kept, from_array
 __all__ = ["Timeline"]
 
 _COST = 1 / 250
-"""Share of its time that a rank with a running cell may spend on answering, by its own account;
+"""Share of its time that a rank with a running cell may spend on answering, as it measures;
 sending the answer takes a quarter more."""
 
 _LEAST = 0.005
-"""Seconds that an answer takes at least, with the parts that it does not count itself."""
+"""The least seconds that an answer takes, with the parts that the rank does not measure."""
 
 _SETTLE = 0.3
-"""Seconds after a cell's end in which the next may follow, so no rank is asked."""
+"""Seconds after a cell's end in which no rank is asked, because the next may follow."""
 
 _STANDS = 2.0
 """Seconds in one collective after which a rank stands still, and has time to answer; and age at
@@ -64,8 +64,8 @@ class _Process:
     def read(self, answer: Recording) -> None:
         """Note how far an answer went."""
         done = {entry.id: entry.done for entry in answer.entries}
-        dropped = answer.first - 1  # up to this one, before it could be asked for
-        if self.mark:  # else this is its first answer, and earlier entries could not be shown
+        dropped = answer.first - 1  # lost before they could be read
+        if self.mark:  # not in its first answer: earlier entries could not be shown
             self.lost += max(0, dropped - self.last)
         self.mark = answer.mark
         self.last = max([self.last, dropped, *done])
@@ -85,7 +85,7 @@ class Timeline:
     """
 
     def __init__(self, members: Members, host: str | None = None) -> None:
-        """Begin with nothing.
+        """Start without bars.
 
         Args:
             members: The ranks.
@@ -135,12 +135,12 @@ class Timeline:
     def collect(
         self, states: Sequence[Look], cells: Sequence[CellSpan], *, is_last: bool = False
     ) -> bool:
-        """Ask the ranks if it is time; returns within a second or two, at once if it is not.
+        """Ask the ranks if that is due; returns within a second or two, at once if it is not.
 
         Args:
             states: What the ranks did a moment ago.
             cells: When cells ran.
-            is_last: The ranks are about to end: it is time.
+            is_last: Whether the ranks are about to end, which makes it due.
 
         Returns:
             Whether anything was asked.
@@ -182,11 +182,11 @@ class Timeline:
         return bool(chosen)
 
     def _moved(self, states: Iterable[Look], looked: float) -> Iterator[Look]:
-        """Ranks that may do something else by now than when they last answered.
+        """Ranks that may do something else now than when they last answered.
 
         Args:
             states: What the ranks do.
-            looked: When that was.
+            looked: When that was seen.
         """
         for state in states:
             assert state.info is not None  # noqa: S101 - only ranks have a lane
@@ -196,9 +196,9 @@ class Timeline:
                 yield state
 
     def _due_while_busy(self, present: Mapping[int, Look]) -> Mapping[int, Look]:
-        """Ranks to ask while a cell runs: all now and then, those that stand still more often.
+        """Ranks to ask while a cell runs: all now and then, idle or waiting ones more often.
 
-        Ranks whose clock is still to be compared are asked at once.
+        Ranks whose clock has yet to be compared are asked at once.
         """
         now = time.monotonic()
         if now >= self._due:
@@ -249,13 +249,13 @@ class Timeline:
         return self._processes.setdefault((state.host, state.pid), _Process())
 
     def end(self) -> None:
-        """The session is closed: end what was in flight, and the cell."""
+        """End what was in flight, and the cell: the session is closed."""
         self.ended = time.time()
         self._is_busy = False
         self._settle_all()
 
     def _settle_all(self) -> None:
-        """There is no group any more: settle everything in flight."""
+        """Settle everything in flight: there is no longer a group."""
         self.kept.add(self._alignment.end())
         self.open = []
 

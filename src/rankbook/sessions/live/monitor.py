@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class Watched(Protocol):
-    """What it needs of a session; see :class:`rankbook.sessions.session.Session`."""
+    """What a monitor needs of a session; see :class:`rankbook.sessions.session.Session`."""
 
     @property
     def timing(self) -> Timing:
@@ -90,10 +90,10 @@ class Monitor:
         self._thread.start()
 
     def watched(self, someone: bool) -> None:  # noqa: FBT001
-        """Note whether a page shows the session; one that comes back causes a look at once."""
+        """Note whether a page shows the session; one that comes back gets a look at once."""
         was_forgotten = self._is_forgotten
-        # A page whose kernel hears nothing while a cell runs must not be taken for one that left.
-        # Cells run in the main thread: a sign that arrives there did not arrive beside a cell.
+        # While a cell runs, the kernel may not hear a page that is still there. Cells run in
+        # the main thread, so a sign that arrives there did not arrive during a cell.
         is_beside = threading.current_thread() is not threading.main_thread()
         self._is_heard_while_busy |= is_beside and bool(self._session.doing)
         self._forgotten_at = time.monotonic() + (self._timing.forgotten if someone else 0)
@@ -143,7 +143,7 @@ class Monitor:
                 self._has_looked_last.set()
 
     def _look_last(self) -> None:
-        """Have the monitor look once more before the ranks end; called in another thread."""
+        """Have the monitor look a last time before the ranks end; called in another thread."""
         self._has_looked_last.clear()
         self._at_once.set()
         self._changed.set()
@@ -153,7 +153,7 @@ class Monitor:
         try:
             try:
                 self._listener(self._session.snapshot())
-            except (RankbookError, OSError) as error:  # the controller is gone, say
+            except (RankbookError, OSError) as error:  # for example, the controller is gone
                 self._on_error(str(error))
         except Exception:  # noqa: BLE001 - it is logged
             # A snapshot that cannot be shown must not end the monitor.

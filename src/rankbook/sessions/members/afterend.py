@@ -1,4 +1,4 @@
-"""What engines that have ended called last: they have left it in files."""
+"""The last calls of engines that have ended, which they left in files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["AfterEnd"]
 
 
 class AfterEnd:
-    """Reads those files, or asks an engine that lives on the host where one lies."""
+    """Reads those files, or asks a live engine on the host that has one."""
 
     def __init__(
         self,
@@ -37,13 +37,11 @@ class AfterEnd:
     def of(
         self, engine: int, known: Mapping[int, EngineFacts], alive: Sequence[int]
     ) -> LastCalls | None:
-        """What an engine called last; None if no process can tell, or not yet.
-
-        Nothing is waited for.
+        """What an engine called last; None if no process knows, or none yet. Does not wait.
 
         Args:
             engine: Its id.
-            known: By engine, what each has said of itself.
+            known: By engine, the facts that it reported.
             alive: Engines that live.
         """
         if engine not in self._found:
@@ -59,7 +57,7 @@ class AfterEnd:
         return read
 
     def forget(self) -> None:
-        """Forget all: engine ids are given again."""
+        """Forget all: engine ids will be reused."""
         self._found.clear()
 
     def _ask(
@@ -77,5 +75,5 @@ class AfterEnd:
             return None
         try:
             return self._party({0: neighbours[0]}).request(ReadLastCalls(facts.last_calls))
-        except ClusterError:  # the controller is gone, which is told elsewhere
+        except ClusterError:  # the controller is gone, which is reported elsewhere
             return None

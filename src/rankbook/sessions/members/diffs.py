@@ -1,4 +1,4 @@
-"""Comparing a value across ranks: hashes first, and of what departs only the departing chunks."""
+"""Comparing a value across ranks: hashes first, then only the chunks that differ."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["diff"]
 
 _BUDGET = 64 * 1024 * 1024
-"""Bytes that travel at most, of all leaves together."""
+"""The most bytes that travel, for all leaves together."""
 
 _Leaves = Mapping[int, Leaf]
 """By rank, one leaf."""
@@ -42,7 +42,7 @@ def diff(party: Party, expression: str, mesh: NamedMesh | None = None) -> Diff:
     Args:
         party: The ranks.
         expression: What is evaluated on each.
-        mesh: By whose dimensions ranks are named, too.
+        mesh: Its dimensions name the ranks, too.
 
     Raises:
         InputError: It cannot be evaluated on any rank.
@@ -117,7 +117,7 @@ class _Comparison:
         )
 
     def _why(self, path: str, leaves: _Leaves, one: int, other: int) -> str:
-        """How the leaf of one rank departs from that of another."""
+        """How the leaf of one rank differs from that of another."""
         a, b = leaves[one], leaves[other]
         is_scalar = not (a.dtype or b.dtype)
         if a.kind != b.kind and not (is_scalar and a.text != b.text):
@@ -195,7 +195,7 @@ class _Comparison:
 
 
 def _is_single(leaf: LeafDiff) -> bool:
-    """Whether it is a shard that one rank has and no other should have."""
+    """Whether it is a shard that only one rank should have."""
     return bool(leaf.part) and len(leaf.agree) == 1 and not (leaf.departures or leaf.why)
 
 
@@ -259,7 +259,7 @@ def _largest(
         try:
             x, y = (each[differs].view(dtype) for each in bits)
             largest = max(largest, float(_delta(x, y).max()))
-        except (RuntimeError, NotImplementedError):  # bits of torch's that are no numbers
+        except (RuntimeError, NotImplementedError):  # torch.bits dtypes, which are not numbers
             is_number = False
     at_least = "at least " if more else ""
     place = f" at {_index(first, leaf.shape)}" if leaf.shape else ""

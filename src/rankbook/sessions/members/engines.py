@@ -1,4 +1,4 @@
-"""The engines of one session: which live, what they say of themselves, how they ended."""
+"""The engines of one session: which live, the facts they report, how they ended."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Engines:
 
     @property
     def is_owned(self) -> bool:
-        """Whether this session started the engines, and so ends them."""
+        """Whether this session started the engines, and so must end them."""
         return self._pool.is_owned
 
     @property
@@ -51,7 +51,7 @@ class Engines:
         return self._pool.can_grow
 
     def lives(self, engine: int) -> bool:
-        """Whether the cluster has an engine that is not known to have ended."""
+        """Whether an engine is in the cluster and not known to have ended."""
         return engine in self._pool.engines and engine not in self.ended
 
     @property
@@ -92,7 +92,7 @@ class Engines:
         return self._pool.last_words(engine)
 
     def last_calls(self, engine: int) -> LastCalls | None:
-        """What an engine that has ended called last; None if no process can tell, or not yet."""
+        """What an ended engine called last; None if no process knows, or none yet."""
         return self._last_calls.of(engine, self.known, self.alive)
 
     def keep(self, hours: float, ranks: int) -> None:
@@ -118,5 +118,5 @@ class Engines:
 
     def _has_ended(self, engine: int, status: int | None) -> None:
         self.ended[engine] = status
-        self.last_calls(engine)  # while the file is there
+        self.last_calls(engine)  # while its file exists
         self.changes.notify()

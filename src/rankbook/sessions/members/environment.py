@@ -1,4 +1,4 @@
-"""Asking ranks what they run with."""
+"""Asking ranks for their versions, hardware and environment."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["environments"]
 
 
 def environments(party: Party) -> dict[int, Environment]:
-    """By rank, what its process runs with, of those that answer; whatever they do.
+    """By rank, the environment of its process, for those that answer; at any time.
 
     Raises:
-        EngineError: None knows the question: they have another version of rankbook.
+        EngineError: No rank knows the request: they have another version of rankbook.
     """
     call = party.look(SayEnvironment())
     if not call.values:

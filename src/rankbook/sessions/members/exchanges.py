@@ -1,4 +1,4 @@
-"""Asking ranks what they have kept of a cell's calls."""
+"""Asking ranks for the values of a cell's calls."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["exchanges"]
 
 
 def exchanges(party: Party, mesh: NamedMesh | None) -> Exchanges:
-    """What ranks have kept of the latest cell that was to keep its values.
+    """The values that ranks kept of the latest cell that was run with ``keep_values``.
 
     Args:
         party: The ranks.
-        mesh: Where they stand, if their dimensions have names.
+        mesh: Their mesh, if its dimensions have names.
 
     Raises:
         InputError: Nothing was kept.

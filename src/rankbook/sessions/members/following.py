@@ -1,4 +1,4 @@
-"""Having the ranks follow the notebook: its folder, and where it finds modules."""
+"""Having the ranks follow the notebook: its folder, and its module search path."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rankbook.sessions.members.members import Members
 __all__ = ["Following", "where"]
 
 _PYTHONS = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-"""Folders of this Python's: that of an engine has its own."""
+"""Folders of this Python; an engine's Python has its own."""
 
 
 class Following:
@@ -25,7 +25,7 @@ class Following:
         self._told: tuple[Follow, frozenset[int]] | None = None
 
     def tell(self) -> None:
-        """Tell the ranks, before what they are asked for next, if there is anything new."""
+        """Tell the ranks, before their next request, if there is anything new."""
         party = self._members.living()
         now = where(folders.here(), tuple(sys.path)), frozenset(party.engines.values())
         if now != self._told:
@@ -35,10 +35,10 @@ class Following:
 
 @lru_cache(maxsize=1)  # asked before every cell
 def where(folder: str, path: tuple[str, ...]) -> Follow:
-    """What the ranks are told.
+    """What to tell the ranks.
 
     Args:
-        folder: The notebook's; empty if it is gone.
+        folder: The notebook's folder; empty if it is gone.
         path: Its ``sys.path``.
     """
     own = [str(Path(folder, each)) if folder else each for each in path if each]

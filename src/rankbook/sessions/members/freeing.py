@@ -1,4 +1,4 @@
-"""Freeing ranks: whatever they do, make them idle again, with their variables in place."""
+"""Freeing ranks: make them idle, whatever they do, with their variables in place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rankbook.timing import Timing
 __all__ = ["Freed", "data_moves", "free"]
 
 _FREED = (Run.op, Initialize.op, Copy.op, Take.op, Settle.op, SayDigests.op)
-"""Operations that may last; all others end by themselves."""
+"""Operations that may last; all others end soon by themselves."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Freed:
     was_busy: bool
     """Whether there was anything to free."""
     cut: bool
-    """Whether connections were cut: the process group is broken then."""
+    """Whether connections were cut, which breaks the process group."""
     busy: frozenset[int] = frozenset()
     """Ranks that did not become idle."""
     looks: Mapping[int, Look] = field(default_factory=dict)
-    """By rank of those, its last look; a silent one is missing."""
+    """The last looks of those ranks; silent ones are missing."""
 
 
 def free(party: Party, ranks: Collection[int], timeout: float | None = None) -> Freed:
@@ -38,16 +38,16 @@ def free(party: Party, ranks: Collection[int], timeout: float | None = None) -> 
     signals; it ends when the connections that it waits on are cut. They are cut on all ranks,
     because gloo passes the end on from rank to rank slowly or not at all. But gloo never wakes a
     thread that waits for the rest of a message: while data is arriving, only Python is
-    interrupted, and stops after the collective. A rank that asks again and again whether a
-    collective is done runs Python, and is interrupted before a cut tells it that it is. Either may
+    interrupted, and stops after the collective. A rank that polls whether a collective is done
+    runs Python, and is interrupted before a cut makes it look done. Either may
     come at a bad moment (between two waits, in code that catches everything), so the ranks are
     looked at and freed again. A rank that has yet to begin a request is not idle.
 
     Args:
-        party: The ranks of the group that live. Those that are idle, and not to be freed, have
-            their ends of the connections cut as well.
+        party: The live ranks of the group. Idle ranks that are not to be freed have their ends of
+            the connections cut as well.
         ranks: The ranks to free.
-        timeout: Seconds after which to give up; None: long enough for so many.
+        timeout: Seconds after which to give up; None: enough for that many ranks.
     """
     timing = party.timing
     ranks = set(ranks) & set(party)
@@ -82,11 +82,11 @@ def free(party: Party, ranks: Collection[int], timeout: float | None = None) -> 
         signalled |= dict.fromkeys(due | waiting, now)
         if waiting and not cut and not on_its_way:
             cut = True
-            # A rank that notices the end of another's connections before its own are cut must
-            # know that this is no error.
+            # A rank may notice another's cut connections before its own are cut. It must know
+            # that this is not an error.
             _ask(party, dict.fromkeys({*busy, *others}, Free()))
             polling = (due & waiting) - in_c
-            if polling:  # after the cut each would be told that its collective is done, and go on
+            if polling:  # after the cut each would see its collective as done, and go on
                 _ask(party, dict.fromkeys(polling, Free(interrupt=True)))
                 looking.wait_until_idle(party.only(polling), timing.free_round)
                 due -= polling
@@ -102,12 +102,12 @@ def free(party: Party, ranks: Collection[int], timeout: float | None = None) -> 
 
 
 def data_moves(look: Look, timing: Timing) -> bool:
-    """Whether the data that a rank waits for is arriving: then it only has to wait longer."""
+    """Whether the data that a rank waits for is arriving, so that it only has to wait longer."""
     return bool(look.waiting) and look.silent is not None and look.silent < timing.on_its_way
 
 
 def _waits(look: Look) -> bool:
-    """Whether a rank waits in ``torch.distributed``: also in a thread that its cell has left."""
+    """Whether a rank waits in ``torch.distributed``, even in a thread that its cell left behind."""
     has_left = look.state == "running" and look.cell is None and not look.line
     return look.state == "waiting" or has_left
 

@@ -1,4 +1,4 @@
-"""Looking at names and values of ranks, whatever these do, and without waiting long for them."""
+"""Looking at names and values of ranks at any time, without waiting long for them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rankbook.sessions.members.party import Party
 __all__ = ["complete", "inspect", "variables"]
 
 _ASKED = 8
-"""Ranks that are asked to complete."""
+"""How many ranks are asked to complete."""
 
 
 def complete(party: Party, code: str, cursor: int) -> Completions:
@@ -31,8 +31,8 @@ def complete(party: Party, code: str, cursor: int) -> Completions:
         Nothing found, where no rank answers in time.
     """
     timing = party.timing
-    end = timing.clock.monotonic() + timing.complete  # where many ranks compute, asking takes time
-    # To ask more takes longer than to wait for the first of these.
+    end = timing.clock.monotonic() + timing.complete  # asking takes time where many ranks compute
+    # Asking more ranks takes longer than waiting for the first of these.
     call = party.only(list(party)[:_ASKED]).request(Complete(code, cursor))
     left = max(0.0, end - timing.clock.monotonic())
     call.wait(left, until=lambda: bool(call.values))
@@ -41,12 +41,12 @@ def complete(party: Party, code: str, cursor: int) -> Completions:
 
 
 def inspect(party: Party, name: str, detail: int = 0) -> dict[int, Inspected]:
-    """By rank that answers in time, what a name stands for there.
+    """What a name is on each rank that answers in time.
 
     Args:
         party: The ranks to ask.
-        name: With dots, maybe.
-        detail: 1: with its source.
+        name: The name, perhaps with dots.
+        detail: 1 to include its source.
     """
     call = party.request(Inspect(name, detail))
     call.wait(party.timing.inspect)

@@ -62,7 +62,7 @@ def standings(party: Party, *, native: bool = False) -> dict[int, Standing]:
 
 
 def stacks_and_standings(party: Party) -> tuple[dict[int, list[str]], dict[int, Standing]]:
-    """Both at once: somebody waits for the ranks to be freed."""
+    """Both at once, to save time before the ranks are freed."""
     both = party.request(SayStacks()), party.request(SayFrames())
     for call in both:
         call.wait(party.timing.answer_timeout(len(party)))
@@ -75,7 +75,7 @@ def _standings(call: RankCall) -> dict[int, Standing]:
 
 
 def forget_errors(party: Party) -> None:
-    """Have ranks forget the error of their last cell: it was repaired, or another rank's."""
+    """Have ranks forget the error of their last cell: it was repaired, or is another rank's."""
     party.look(ForgetError())
 
 
@@ -84,7 +84,7 @@ def states(members: Members, groups: Mapping[int, GroupInfo]) -> list[Look]:
 
     Args:
         members: The ranks and the other engines.
-        groups: By rank, its place in the group: shown of a rank that does not answer.
+        groups: By rank, its place in the group, shown for a rank that does not answer.
 
     Returns:
         One look per rank, by rank, then one per engine that is no rank. An engine that does not
@@ -99,7 +99,7 @@ def states(members: Members, groups: Mapping[int, GroupInfo]) -> list[Look]:
 
 
 def _unseen(members: Members, engine: int, info: GroupInfo | None = None) -> Look:
-    """What is known of an engine that has not answered."""
+    """What is known about an engine that has not answered."""
     where = members.known.get(engine)
     silent = Look(
         "no answer",
@@ -146,7 +146,7 @@ def observe(members: Members, progress: Progress) -> dict[int, Look]:
     members.placed()
     seen = looks(members.living())
     if any(look.waiting for look in seen.values()):
-        # A rank that was seen in a collective may have been on its way through it.
+        # A rank that was seen in a collective may have been about to leave it.
         pause = members.timing.second_look
         members.timing.clock.sleep(pause)
         seen = {
@@ -161,10 +161,10 @@ def observe(members: Members, progress: Progress) -> dict[int, Look]:
 def complete(
     members: Members, party: Party, seen: Mapping[int, Look], progress: Progress
 ) -> dict[int, Look]:
-    """Add what ranks cannot report themselves: which raised, has ended, does not answer.
+    """Add what ranks cannot report themselves: which raised, ended, or do not answer.
 
     Args:
-        members: Knows which ranks live.
+        members: Tells which ranks live.
         party: All ranks, as they were when the present cell began.
         seen: By rank, the looks of those that answered.
         progress: How the present cell went, by rank; empty while this session runs none.
@@ -180,7 +180,7 @@ def complete(
             look = outcomes.with_last_calls(look, last, members.generation, seen)
         if engine in members.ended:
             log = last.log if last else None
-            # What it wrote before its latest cell does not tell of its end.
+            # What it wrote before its latest cell does not explain its end.
             line, words = outcomes.post_mortem(members.last_words(engine) if log is None else log)
             look = replace(look, line=look.line or line, last_words=words)
         elif rank in progress:

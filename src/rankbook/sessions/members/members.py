@@ -1,4 +1,4 @@
-"""The engines of one session by rank: which is which rank, which replace others."""
+"""The engines of one session by rank, and which of them replace others."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Members(Engines):
     """Which engine is which rank.
 
     Attributes:
-        placement: Where every rank stands; None before the first group.
-        generation: Number of the group that they are in, or were in last; 0 before the first.
-        mesh: Whose dimensions select ranks; None while none is named.
+        placement: The place of every rank; None before the first group.
+        generation: Number of their present or last group; 0 before the first.
+        mesh: The mesh whose dimensions select ranks; None while none is named.
     """
 
     def __init__(self, pool: Pool, timing: Timing) -> None:
@@ -36,7 +36,7 @@ class Members(Engines):
     # -- the engines by rank -----------------------------------------------------------------
 
     def placed(self) -> Placement:
-        """Where every rank stands.
+        """The place of every rank.
 
         Raises:
             SessionError: There was no group yet.
@@ -47,7 +47,7 @@ class Members(Engines):
 
     @property
     def size(self) -> int | None:
-        """Number of ranks, those that have ended included; None before the first group."""
+        """Number of ranks, including those that have ended; None before the first group."""
         return self.placement.world_size if self.placement else None
 
     def select(self, ranks: str | int | Iterable[int]) -> tuple[int, ...]:
@@ -60,18 +60,18 @@ class Members(Engines):
         return rank_selection.parse(ranks, self.placed().world_size, self.mesh)
 
     def selections(self) -> list[str]:
-        """What selects ranks: each by its number, and each place along a dimension of the mesh."""
+        """All selections: each rank's number, and each place along a dimension of the mesh."""
         mesh = self.named_mesh
         sizes = zip(mesh.dims, mesh.sizes, strict=True) if mesh else ()
         named = [f"{dim}={at}" for dim, size in sizes for at in range(size)]
         return [*map(str, self.seated()), *named]
 
     def label(self, ranks: Iterable[int]) -> str:
-        """Write ranks as short as they can be said: ``0-3``, ``dp=1``."""
+        """Write ranks as short as possible: ``0-3``, ``dp=1``."""
         return rank_selection.label(ranks, self.named_mesh)
 
     def in_words(self, ranks: Iterable[int]) -> str:
-        """Write ranks as a sentence has them: ``rank 1``, ``ranks 0,2 (tp=0)``."""
+        """Write ranks for a sentence: ``rank 1``, ``ranks 0,2 (tp=0)``."""
         return in_words(ranks, self.named_mesh)
 
     def ranks_do(self, ranks: Iterable[int], one: str, many: str) -> str:
@@ -80,7 +80,7 @@ class Members(Engines):
 
     @property
     def named_mesh(self) -> NamedMesh | None:
-        """The mesh, if it is of as many ranks as there are now."""
+        """The mesh, if it has as many ranks as the group has now."""
         return self.mesh if self.mesh and self.mesh.size == self.size else None
 
     def seated(self) -> dict[int, int]:
@@ -104,14 +104,14 @@ class Members(Engines):
         }
 
     def can_shrink_to(self, size: int) -> bool:
-        """Whether fewer ranks than before are asked for, and as many engines live."""
+        """Whether ``size`` is smaller than before, and that many engines live."""
         return size <= len(self.alive) and size < (self.size or 0)
 
     def refuse_dead(self, ranks: Collection[int] | None = None) -> None:
         """Raise if a rank has ended.
 
         Args:
-            ranks: Those that matter; None: all.
+            ranks: The ranks that matter; None: all.
 
         Raises:
             SessionError: The message says how it ended, and how to replace it.
@@ -146,7 +146,7 @@ class Members(Engines):
         return self.party(seats if chosen is None else {rank: seats[rank] for rank in chosen})
 
     def living(self) -> Party:
-        """Ranks that live."""
+        """The live ranks."""
         alive = set(self.alive)
         return self.party({r: e for r, e in self.seated().items() if e in alive})
 
@@ -158,7 +158,7 @@ class Members(Engines):
     # -- placing engines ---------------------------------------------------------------------
 
     def plan(self, size: int | None) -> Placement:
-        """Where ranks would stand, with engines that would have to be started.
+        """The placement of so many ranks, including engines that would have to be started.
 
         Args:
             size: Number of ranks; None: every engine.
@@ -182,9 +182,9 @@ class Members(Engines):
         return "start some where they were started, then join again"
 
     def place(self, size: int | None) -> Placement:
-        """Where ranks stand; missing engines are started.
+        """Place ranks; start missing engines.
 
-        An engine that was a rank stays that rank, for its variables are there.
+        An engine that was a rank stays that rank, because its variables are there.
         """
         if size is not None and size > len(self.alive):
             self._pool.grow(size - len(self.alive))
@@ -194,7 +194,7 @@ class Members(Engines):
     def replacement(self, ranks: Collection[int]) -> Placement:
         """End what is left of ranks, and give their places to new or spare engines.
 
-        The others keep their engines, and so their variables.
+        The other ranks keep their engines, and so their variables.
 
         Raises:
             ClusterError: There is no engine to take the place of one that has ended.
@@ -209,7 +209,7 @@ class Members(Engines):
         return replace_engines(placement, ranks, self.facts())
 
     def count_missing(self, ranks: Collection[int]) -> int:
-        """How many engines must be started to replace ranks; the others are there, as spares.
+        """How many engines must be started to replace ranks; spares replace the others.
 
         Raises:
             ClusterError: They cannot be started.
@@ -224,13 +224,13 @@ class Members(Engines):
         return missing
 
     def refuse_replacing(self, ranks: Collection[int] | None = None) -> None:
-        """Raise if new engines could not take the places of ranks; nothing is ended by asking.
+        """Raise if new engines could not take the places of ranks; ends nothing.
 
         Args:
             ranks: Which; None: all engines would be replaced.
 
         Raises:
-            ClusterError: A host that is needed for them cannot be reached, say.
+            ClusterError: For example, a host that is needed for them cannot be reached.
         """
         if ranks is None:
             self._pool.refuse_start(self.size, self._pool.engines)
@@ -242,11 +242,11 @@ class Members(Engines):
         """Take a placement.
 
         Args:
-            placement: Where the ranks stand from now on.
-            grouped: Engines that are in some group, beside the ranks until now.
+            placement: The places of the ranks from now on.
+            grouped: Engines that are in some group, besides the former ranks.
 
         Returns:
-            Those of the former ranks and of ``grouped`` that are no rank any more.
+            The former ranks and members of ``grouped`` that are no longer ranks.
         """
         former = {*self.seated().values(), *grouped}
         self.placement = placement

@@ -1,4 +1,4 @@
-"""Naming the dimensions along which the ranks stand, by a device mesh that they hold."""
+"""Naming the dimensions of the ranks by a device mesh that they hold."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["check", "code", "held", "is_there", "named", "refuse_taken"]
 
 
 def check(dims: Mapping[str, object], world_size: int) -> dict[str, int]:
-    """Read the dimensions of a mesh, of which one may be -1: what the others leave.
+    """Read the dimensions of a mesh; one size may be -1, inferred from the others.
 
     Raises:
-        InputError: They do not fit the number of ranks, or one has no proper name or size.
+        InputError: They do not fit the number of ranks, or a name or size is invalid.
     """
     sizes: dict[str, int] = {}
     for name, size in dims.items():
@@ -45,14 +45,14 @@ def check(dims: Mapping[str, object], world_size: int) -> dict[str, int]:
 
 
 def code(name: str, dims: Mapping[str, int], device: str) -> str:
-    """The line that makes the mesh on a rank, whatever the person has called ``torch``."""
+    """The line that makes the mesh on a rank, whatever the user has called ``torch``."""
     sizes, names = tuple(dims.values()), tuple(dims)
     make = '__import__("torch").distributed.init_device_mesh'
     return f"{name} = {make}({device!r}, {sizes}, mesh_dim_names={names})"
 
 
 def held(party: Party, name: str) -> dict[int, HeldMesh]:
-    """By rank, what it holds under a name.
+    """By rank, what it holds under a name, described.
 
     Raises:
         RankbookError: Some rank does not answer.
@@ -62,7 +62,7 @@ def held(party: Party, name: str) -> dict[int, HeldMesh]:
 
 
 def is_there(there: Mapping[int, HeldMesh], sizes: Mapping[str, int]) -> bool:
-    """Whether all ranks hold such a mesh of all of them already, which works."""
+    """Whether all ranks already hold a working mesh of all ranks with these sizes."""
     return len(set(there.values())) == 1 and all(
         (one.dims, one.sizes) == (tuple(sizes), tuple(sizes.values())) and not one.has_ended
         for one in there.values()
@@ -70,12 +70,12 @@ def is_there(there: Mapping[int, HeldMesh], sizes: Mapping[str, int]) -> bool:
 
 
 def refuse_taken(there: Mapping[int, HeldMesh], name: str, present: NamedMesh | None) -> None:
-    """Refuse to overwrite what is neither the session's mesh nor one whose groups have ended.
+    """Refuse to overwrite anything but the session's mesh or one whose groups have ended.
 
     Args:
         there: By rank, what it holds under the name.
-        name: Of the variable.
-        present: The mesh whose dimensions have been named last.
+        name: The variable's name.
+        present: The mesh that was named last.
 
     Raises:
         InputError: It says what is there.
@@ -100,7 +100,7 @@ def named(there: Mapping[int, HeldMesh], name: str, world_size: int) -> NamedMes
     """The mesh that all ranks hold under a name.
 
     Raises:
-        InputError: They do not, or it cannot name each rank's place.
+        InputError: They hold no such mesh, or it cannot name each rank's place.
     """
     meshes: Sequence[HeldMesh] = list(there.values())
     first = meshes[0]

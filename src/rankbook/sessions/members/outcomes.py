@@ -31,7 +31,7 @@ PENDING = "pending"
 """A rank that has not said yet how its cell ended."""
 
 _TIMED_OUT = ("Timed out waiting", "timeout caused pair closure")
-"""What gloo says of a collective that took too long, and of the ones after it."""
+"""gloo's messages for a collective that took too long, and for the ones after it."""
 
 _FRAME = re.compile(r'File "(.+)", line (\d+) in (\S+)')
 """A frame, as Python's fault handler writes it."""
@@ -39,21 +39,21 @@ _FRAME = re.compile(r'File "(.+)", line (\d+) in (\S+)')
 _NOT_OF_A_PERSON = re.compile(r"-packages/|/lib/python3|^<|/rankbook/(?:engine|calls)/")
 
 _TERMINATE = re.compile(r"^\s*what\(\):|\[enforce fail at [^\]]*\]")
-"""What C++ and gloo write around the reason why they end a process."""
+"""The text of C++ and gloo around the reason for ending a process."""
 
 _GLOOS = re.compile(r"gloo/[^\]]*\]\s*([^\[\n.]+)")
-"""What gloo says happened, after the place in its source and before an address."""
+"""The event in gloo's message, after the place in its source and before an address."""
 
 _OF_A_WORKER = re.compile(r"Caught (\w+) (in .+)\.$")
 """The first line of an exception that torch has brought from another process or thread; the last
 one says what it was."""
 
 _CONNECTION_LOST = ("onnection closed", "onnection reset", "roken pipe", "onnection refused")
-"""What gloo says on ranks that were connected to one that has ended."""
+"""gloo's messages on ranks that were connected to one that has ended."""
 
 
 def is_lost(failure: Failure) -> bool:
-    """Whether a rank failed because one that it was connected to has gone."""
+    """Whether a rank failed because a rank that it was connected to is gone."""
     of_torch = _is_gloos(failure) or failure.ename.startswith("Dist")
     return of_torch and any(words in failure.evalue for words in _CONNECTION_LOST)
 
@@ -64,12 +64,12 @@ def is_timeout(failure: Failure) -> bool:
 
 
 def is_of_connections(failure: Failure) -> bool:
-    """Whether a rank failed because the group's connections are gone: it follows from something."""
+    """Whether a rank failed because the group's connections are gone, which is a consequence."""
     return is_lost(failure) or is_timeout(failure)
 
 
 def in_short(failure: Failure) -> str:
-    """The message of an exception in a line; of gloo's, what happened, without files and ports."""
+    """The message of an exception in a line; a gloo message without files and ports."""
     if _is_gloos(failure) and (match := _GLOOS.search(failure.evalue)):
         return match[1].strip()
     lines = failure.evalue.splitlines() or [""]
@@ -79,7 +79,7 @@ def in_short(failure: Failure) -> str:
 
 
 def in_a_line(failure: Failure) -> str:
-    """All that is said of an exception that only follows from a lost connection."""
+    """The line shown for an exception that only follows from a lost connection."""
     at = f" ({failure.line})" if failure.line else ""
     return f"{failure.ename}{at}: {in_short(failure)}"
 
@@ -90,10 +90,10 @@ def _is_gloos(failure: Failure) -> bool:
 
 
 def out_of_step(looks: Mapping[int, Look]) -> bool:
-    """Whether ranks stand at different collectives: the next one would hang, or mix up data.
+    """Whether ranks are at different collectives: the next one would hang, or mix up data.
 
     Args:
-        looks: By rank, of those whose calls are known.
+        looks: By rank, for those whose calls are known.
     """
     calls = [(rank, call) for rank, look in looks.items() for call in look.recent]
     if not all(call.done for _, call in calls):
@@ -157,10 +157,10 @@ def with_last_calls(
     """The look of a rank that has ended, with what it called last.
 
     Args:
-        look: Of the rank.
-        last: What it has left; None: nothing is known.
-        generation: Of the present group: calls in a former one explain nothing.
-        others: By rank, looks of those that answer: they know who is in which group.
+        look: The rank's look.
+        last: The calls that it left; None if unknown.
+        generation: The present group's: calls in a former one explain nothing.
+        others: By rank, looks of those that answer: they know which ranks are in which group.
     """
     if last is None:
         return look
@@ -182,7 +182,7 @@ def with_last_calls(
 def inferred(looks: Mapping[int, Look]) -> dict[int, Failure | None]:
     """How the cell ended on ranks that are idle, where another session runs it.
 
-    It is the cell that all busy ranks run; an idle rank that ran another one last was not given it.
+    It is the cell that all busy ranks run; an idle rank whose last cell is another did not get it.
 
     Returns:
         By idle rank, the exception that ended the cell there; None: it ran to its end.

@@ -21,11 +21,11 @@ class Party:
     """
 
     def __init__(self, channel: Channel, engines: Mapping[int, int], timing: Timing) -> None:
-        """Name them.
+        """Name the ranks.
 
         Args:
             channel: To the engines.
-            engines: By rank, the engine.
+            engines: The engines by rank.
             timing: How long to wait for answers.
         """
         self.timing = timing
@@ -58,7 +58,7 @@ class Party:
 
         Args:
             requests: The request for every rank, or one by rank.
-            buffers: Bytes for every rank, beside the JSON.
+            buffers: Bytes for every rank, sent with the JSON.
 
         Raises:
             ClusterError: The controller is gone.
@@ -87,7 +87,7 @@ class Party:
         return {rank: values[engine] for rank, engine in self._engines.items()}
 
     def owing(self, operations: Collection[str]) -> set[int]:
-        """Those that have not yet answered a request for one of these operations."""
+        """Ranks that have not yet answered a request for one of these operations."""
         late = self._channel.owing(operations)
         return {rank for rank, engine in self._engines.items() if engine in late}
 
@@ -98,7 +98,7 @@ class RankCall:
     def __init__(self, channel: Channel, call: Call, ranks: Mapping[int, int]) -> None:
         self._channel = channel
         self._call = call
-        self._ranks = ranks  # by engine: as it was when the request went out
+        self._ranks = ranks  # by engine, at the time of the request
 
     @property
     def done(self) -> bool:

@@ -1,4 +1,4 @@
-"""Asking ranks what they hold, whatever they do, so that it can be drawn."""
+"""Asking ranks at any time what they hold, to draw it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["shown"]
 
 
 def shown(party: Party, expression: str, mesh: NamedMesh | None) -> Shown:
-    """Ask ranks what they hold; those that do not answer in time are named in the answer.
+    """Ask ranks what they hold; the answer names those that did not answer in time.
 
     Args:
         party: The ranks.
         expression: A name, with attributes and indices.
-        mesh: Where the ranks stand, if their dimensions have names.
+        mesh: Their mesh, if its dimensions have names.
 
     Raises:
         InputError: No rank that answers has such a value.

@@ -22,7 +22,7 @@ def pull(party: Party, name: str, mesh: NamedMesh | None = None) -> dict[int, An
     Args:
         party: The ranks to ask.
         name: The variable's name there.
-        mesh: By whose dimensions ranks are named, too.
+        mesh: Its dimensions name the ranks, too.
     """
     call = party.request(Pull(name))
     call.wait()
@@ -47,7 +47,7 @@ def _loaded(data: memoryview, name: str, rank: int) -> Any:
 
 
 def push(party: Party, variables: Mapping[str, bytes]) -> None:
-    """Send variables that are pickled already.
+    """Send pickled variables.
 
     Args:
         party: The ranks to send to.

@@ -17,7 +17,7 @@ from rankbook.engine.looking.recorder import Recorder
 
 @pytest.fixture
 def threads(monkeypatch):
-    """Sets which threads run code of the person's, and whether each waits for another."""
+    """Sets which threads run user code, and whether each waits for another."""
 
     def are(**others):
         known = {int(name.removeprefix("t")): in_lock for name, in_lock in others.items()}

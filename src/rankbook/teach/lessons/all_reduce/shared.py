@@ -35,7 +35,7 @@ BY_HAND = Target("by-hand", "collectives", "collectives", most=0, tells=False)
 
 
 def not_by_hand(example: str) -> Mistake:
-    """The mistake of using a collective of torch's.
+    """The mistake of using a torch collective.
 
     Args:
         example: A cell that makes it.
