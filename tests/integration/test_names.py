@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-import rankbook
+import rankbook.api
 from rankbook.errors import InputError
 
 

@@ -11,7 +11,7 @@ import textwrap
 import psutil
 import pytest
 
-import rankbook
+import rankbook.api
 from rankbook.errors import InputError
 
 RUNS = int(os.environ.get("RANKBOOK_SCRIPTS", "8"))

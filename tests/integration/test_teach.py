@@ -11,7 +11,7 @@ import pytest
 from own_lesson import LESSON
 from processes import wait_until
 
-import rankbook
+import rankbook.api
 from rankbook.errors import CheckFailed, LessonError
 from rankbook.teach import check, hint, lesson, predict, progress
 from rankbook.teach.trying import has_run

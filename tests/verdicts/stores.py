@@ -76,6 +76,18 @@ CASES = {
         summary="Rank 0 has destroyed the process group (line 2: end()), and ranks 1-2 wait for it "
         "in barrier #5 (line 5: dist.barrier()).",
     ),
+    "a script has destroyed its group where it ends": Case(
+        [
+            replace(OVER, is_script=True, groups=(destroyed("0", 0, 1),)),
+            waits(call("barrier"), "train.py:5: dist.barrier()"),
+        ],
+        "missing_rank",
+        (0,),
+        (1,),
+        proven=True,
+        summary="Rank 0 never called barrier #5, in which rank 1 waits "
+        "(train.py:5: dist.barrier()): its script has ended.",
+    ),
     "a rank has destroyed a subgroup, and computes": Case(
         [
             replace(runs(), groups=(destroyed("01", 0, 1),)),

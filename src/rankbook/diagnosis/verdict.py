@@ -163,16 +163,21 @@ def _elsewhere(scene: Scene) -> Finding | None:
 
 
 def _destroyed(scene: Scene) -> Finding | None:
-    """Ranks that wait in a group which another one has destroyed."""
+    """Ranks that wait in a group which another one has destroyed, if not where scripts end."""
     waits = scene.waits
     first = next((rank for rank in scene.stuck if waits[rank].destroyed_by), None)
-    if first is None:
+    if first is None or all(_is_over(scene.looks[rank]) for rank in waits[first].destroyed_by):
         return None
     call, culprits = waits[first].call, tuple(sorted(waits[first].destroyed_by))
     waiters = tuple(r for r in scene.stuck if identity(waits[r].call) == identity(call))
     place = destroyed_at(scene.looks[culprits[0]], scene.looks[first], call)
     message = sentences.destroyed(scene.words, Case(culprits, waiters, call), place)
     return Finding("missing_rank", culprits, message, hints.DESTROYED)
+
+
+def _is_over(look: Look) -> bool:
+    """Whether the script of a rank has ended: many destroy the group in their last line."""
+    return look.is_script and look.state == "idle"
 
 
 def _missing_rank(scene: Scene) -> Finding | None:

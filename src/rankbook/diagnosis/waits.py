@@ -19,7 +19,7 @@ from rankbook.diagnosis.calls import (
 )
 from rankbook.diagnosis.makings import destroyed_at, has_come, misfit
 from rankbook.models import Collective, Look
-from rankbook.models.calls import OPENS
+from rankbook.models.calls import OPENS, SCRIPTS
 
 __all__ = ["Wait", "calls_at", "knots", "stuck_ranks", "survey"]
 
@@ -103,8 +103,12 @@ def _strangers(call: Collective, looks: Mapping[int, Look]) -> frozenset[int]:
 
 
 def _meets_first(call: Collective) -> bool:
-    """Whether it is the meeting before a default group is made; how many meet is known, not who."""
-    return family(call.op) == "init_process_group" and not call.makes
+    """Whether it is the meeting before a default group is made: how many meet is known, not who.
+
+    Of a script it is known who.
+    """
+    is_first = family(call.op) == "init_process_group" and not call.makes
+    return is_first and not call.group.startswith(SCRIPTS)
 
 
 def _is_left_out(rank: int, call: Collective, looks: Mapping[int, Look]) -> bool:

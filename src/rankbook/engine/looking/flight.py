@@ -26,7 +26,7 @@ from rankbook.dtypes import python_name
 from rankbook.engine.looking.frames import Position
 from rankbook.engine.looking.recorder import Recorder, members
 from rankbook.models import Collective
-from rankbook.models.calls import OPENS, Wait
+from rankbook.models.calls import OPENS, SCRIPTS, Wait
 
 __all__ = ["called", "open_p2p", "recorded", "waits_in"]
 
@@ -100,6 +100,7 @@ def _from_arguments(ledger: Ledger, at: Position) -> Collective:
     given = at.arguments
     name, ranks = _group(ledger, given.get("group"))
     if at.call == "init_process_group":
+        name = SCRIPTS if ledger.groups.world else name  # there it is known which ranks meet
         ranks = ledger.groups.in_session(range(_world_size(given)))
     tensors = [v for k in ("tensor", "tensor_list", "input", "output") for v in _tensors(given, k)]
     return Collective(
