@@ -10,6 +10,7 @@ import textwrap
 
 import psutil
 import pytest
+from processes import wait_until
 
 import rankbook.api
 from rankbook.errors import InputError
@@ -484,10 +485,17 @@ def test_two_sessions_on_one_host_run_scripts_at_the_same_time(two, write):
 
 
 def test_nothing_grows_while_scripts_run_one_after_another(two, write):
-    write(INIT + REDUCE + "big = torch.ones(1000, 1000)\n" + DESTROY)
+    last = "import math, weakref\nmath.last = weakref.ref(dist.group.WORLD)\n"
+    write(INIT + REDUCE + last + "big = torch.ones(1000, 1000)\n" + DESTROY)
     mine = [look.pid for look in two.states()]
 
-    def sizes():
+    def sizes():  # when the last group, which is kept for a moment, has ended
+        wait_until(
+            lambda: all(
+                one.result_repr == "True"
+                for one in two.run("import math\nmath.last() is None").values()
+            )
+        )
         two.run("import ctypes, gc; gc.collect(); ctypes.CDLL(None).malloc_trim(0)")
         seen = [psutil.Process(pid) for pid in mine]
         return [(p.num_fds(), p.num_threads(), p.memory_info().rss) for p in seen]

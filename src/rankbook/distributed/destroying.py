@@ -17,13 +17,15 @@ import threading
 import time
 from collections.abc import Callable
 from importlib import import_module
+from queue import SimpleQueue
 from typing import Any
 
 import torch.distributed as dist
 
 from rankbook.distributed.aside import ForScript
+from rankbook.distributed.teardown import let_go
 
-__all__ = ["Guest", "install", "on_destroy"]
+__all__ = ["Guest", "install", "keep_for_a_moment", "on_destroy"]
 
 on_destroy: list[Callable[[Any], object]] = []
 """Functions that are told of each group before code destroys it."""
@@ -87,16 +89,41 @@ def _destroy_process_group(group: Any = None) -> None:
     try:
         _theirs(group)
     finally:
-        _keep_for_a_moment(destroyed)
+        keep_for_a_moment(destroyed)
 
 
-def _keep_for_a_moment(groups: list[Any]) -> None:
-    def keep() -> None:
-        time.sleep(_MOMENT)
-        groups.clear()  # destroyed from Python, torch releases the GIL
+class _Keeper(threading.Thread):
+    """Keeps destroyed groups for a moment, one thread for all however many there are.
 
-    thread = threading.Thread(target=keep, name="rankbook-destroyed", daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:  # Python 3.12 starts no thread at exit
-        groups.clear()
+    Its frame holds them: neither the end of Python nor a fork destroys what still waits here.
+    """
+
+    present: _Keeper | None = None
+
+    def __init__(self) -> None:
+        super().__init__(name="rankbook-destroyed", daemon=True)
+        self.kept: SimpleQueue[tuple[float, list[Any]]] = SimpleQueue()
+
+    def run(self) -> None:
+        while True:
+            until, groups = self.kept.get()
+            time.sleep(max(0.0, until - time.monotonic()))
+            let_go(groups)  # destroyed from Python, torch releases the GIL
+
+
+def keep_for_a_moment(groups: list[Any]) -> None:
+    """Drop destroyed groups in a moment, in the background.
+
+    Args:
+        groups: Gets emptied; the caller keeps no other references to its items.
+    """
+    keeper = _Keeper.present
+    if keeper is None or not keeper.is_alive():  # a forked process has no thread of its parent's
+        keeper = _Keeper()
+        try:
+            keeper.start()
+        except RuntimeError:  # Python 3.12 starts no thread at exit
+            groups.clear()
+            return
+        _Keeper.present = keeper
+    keeper.kept.put((time.monotonic() + _MOMENT, groups))
