@@ -68,7 +68,9 @@ def free(party: Party, ranks: Collection[int], timeout: float | None = None) -> 
         if not busy or now > deadline:
             break
         waiting = {rank for rank in busy if rank in seen and _waits(seen[rank])}
-        in_c = {rank for rank in waiting if not seen[rank].polls}
+        # A rank that joins a group waits in Python for the others to come.
+        joining = party.owing((Initialize.op,))
+        in_c = {rank for rank in waiting if not seen[rank].polls} - joining
         on_its_way = not cut and any(data_moves(seen[rank], timing) for rank in waiting)
         at_once = bool(signalled) or cut or on_its_way
         # A signal that arrives while torch handles the cut, or IPython the exception, would do
