@@ -39,7 +39,7 @@ _home = 0
 
 
 class Opening:
-    """A store that is being opened: whoever has an account of waits is told of this one."""
+    """A store that is being opened, as an account of waits sees it."""
 
     kind = "opening"
     """What an account calls such a wait."""
