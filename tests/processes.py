@@ -39,6 +39,14 @@ def waits_for(sign: Path) -> str:
     return f"import os, time\nwhile not os.path.exists({str(sign)!r}): time.sleep(0.01)\n"
 
 
+def has_ended(pid: int) -> bool:
+    """Whether a process is gone, or only waits for its parent to take note."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # also between two looks at it
+        return True
+
+
 def family(process: psutil.Process) -> list[psutil.Process]:
     """All processes below one."""
     return process.children(recursive=True)

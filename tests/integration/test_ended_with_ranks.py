@@ -9,7 +9,7 @@ import sys
 
 import psutil
 import pytest
-from processes import wait_until
+from processes import has_ended, wait_until
 
 import rankbook
 
@@ -52,13 +52,7 @@ def started(session):
 
 
 def gone(pids):
-    def are_gone():
-        return not any(
-            psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-            for pid in pids
-        )
-
-    wait_until(are_gone, 10)
+    wait_until(lambda: all(map(has_ended, pids)), 10)
 
 
 @pytest.mark.parametrize("how", ["shutdown", "restart", "hard"])

@@ -8,9 +8,8 @@ import socket
 import subprocess
 import sys
 
-import psutil
 import pytest
-from processes import wait_until
+from processes import has_ended, wait_until
 
 from rankbook.cluster.launchers.attempts import Attempts, children_of, end_all, name_of
 
@@ -73,7 +72,7 @@ def test_children_that_do_not_end_by_themselves_are_killed(beside):
     process = beside(SLEEP)
     [child] = children_of(process.pid)
     end_all([child], timeout=0)
-    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    wait_until(lambda: has_ended(child.pid))
     assert process.wait(10) == 0
     assert children_of(process.pid) == []
 
@@ -85,7 +84,7 @@ def test_a_child_that_ends_in_time_is_not_killed(beside):
     [child] = children_of(process.pid)
     child.send_signal(signal.SIGTERM)
     end_all([child], timeout=10)
-    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    assert has_ended(child.pid)
 
 
 def test_an_address_is_said_by_the_name_that_was_given_for_it():

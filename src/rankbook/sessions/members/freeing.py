@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -38,7 +39,8 @@ def free(party: Party, ranks: Collection[int], timeout: float | None = None) -> 
     signals; it ends when the connections that it waits on are cut. They are cut on all ranks,
     because gloo passes the end on from rank to rank slowly or not at all. But gloo never wakes a
     thread that waits for the rest of a message: while data is arriving, only Python is
-    interrupted, and stops after the collective. A rank that polls whether a collective is done
+    interrupted, and stops after the collective. A thread that a cell left behind may have been cut
+    amid its message; it stays until its group's timeout, and keeps no rank from being free. A rank that polls whether a collective is done
     runs Python, and is interrupted before a cut makes it look done. Either may
     come at a bad moment (between two waits, in code that catches everything), so the ranks are
     looked at and freed again. A rank that has yet to begin a request is not idle.
@@ -57,11 +59,17 @@ def free(party: Party, ranks: Collection[int], timeout: float | None = None) -> 
     deadline = timing.clock.monotonic() + timeout
     busy = set(ranks)
     was_busy = cut = False
+    cut_at = math.inf
     seen: dict[int, Look] = {}
     signalled: dict[int, float] = {}
     while busy:
         seen = looking.looks(party.only(busy))
-        idle = {rank for rank, look in seen.items() if look.state == "idle"}
+        stays = timing.clock.monotonic() - cut_at >= timing.free_again
+        idle = {
+            rank
+            for rank, look in seen.items()
+            if look.state == "idle" or (stays and _has_left_a_thread(look))
+        }
         busy = (busy - idle) | (party.owing(_FREED) & ranks)
         was_busy = was_busy or bool(busy)
         now = timing.clock.monotonic()
@@ -83,7 +91,7 @@ def free(party: Party, ranks: Collection[int], timeout: float | None = None) -> 
         }
         signalled |= dict.fromkeys(due | waiting, now)
         if waiting and not cut and not on_its_way:
-            cut = True
+            cut, cut_at = True, now
             # A rank may notice another's cut connections before its own are cut. It must know
             # that this is not an error.
             _ask(party, dict.fromkeys({*busy, *others}, Free()))
@@ -110,8 +118,12 @@ def data_moves(look: Look, timing: Timing) -> bool:
 
 def _waits(look: Look) -> bool:
     """Whether a rank waits in ``torch.distributed``, even in a thread that its cell left behind."""
-    has_left = look.state == "running" and look.cell is None and not look.line
-    return look.state == "waiting" or has_left
+    return look.state == "waiting" or _has_left_a_thread(look)
+
+
+def _has_left_a_thread(look: Look) -> bool:
+    """Whether nothing but a thread that a cell left behind is in ``torch.distributed``."""
+    return look.state == "running" and look.cell is None and not look.line
 
 
 def _idle(party: Party) -> set[int]:
