@@ -40,10 +40,10 @@ def free(party: Party, ranks: Collection[int], timeout: float | None = None) -> 
     because gloo passes the end on from rank to rank slowly or not at all. But gloo never wakes a
     thread that waits for the rest of a message: while data is arriving, only Python is
     interrupted, and stops after the collective. A thread that a cell left behind may have been cut
-    amid its message; it stays until its group's timeout, and keeps no rank from being free. A rank that polls whether a collective is done
-    runs Python, and is interrupted before a cut makes it look done. Either may
-    come at a bad moment (between two waits, in code that catches everything), so the ranks are
-    looked at and freed again. A rank that has yet to begin a request is not idle.
+    amid its message; it stays until its group's timeout, and keeps no rank from being free. A rank
+    that polls whether a collective is done runs Python, and is interrupted before a cut makes it
+    look done. Either may come at a bad moment (between two waits, in code that catches everything),
+    so the ranks are looked at and freed again. A rank that has yet to begin a request is not idle.
 
     Args:
         party: The live ranks of the group. Idle ranks that are not to be freed have their ends of
