@@ -267,6 +267,7 @@ class Hosts:
         (folder / "known_hosts").write_text("".join(known))
         for host in _ADDRESSES:
             (self._etc(host) / "ssh" / "ssh_config").write_text(
+                "Host far\n  HostName beta-2\n  ProxyJump alpha\n"
                 f"Host *\n  IdentityFile {folder}/id\n  IdentitiesOnly yes\n"
                 f"  UserKnownHostsFile {folder}/known_hosts\n  GlobalKnownHostsFile /dev/null\n"
             )

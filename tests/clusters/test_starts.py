@@ -85,3 +85,9 @@ def test_a_dry_run_shows_the_job_script_and_starts_nothing(notebook, clean):
     assert "srun --jobid=JOB --overlap" in text
     assert clean.ask("squeue", "--noheader") == ""
     assert notebook.files() == []
+
+
+def test_a_name_of_sshs_configuration_leads_through_a_jump_host(notebook):
+    """The host sees the login come from the one between, whose address is not the notebook's."""
+    notebook.ok("%dist_init gloo --ssh far:2 --no-dashboard")
+    assert lines_of_ranks(notebook.ok(REDUCE)) == ["0 0 beta-2 2.0", "1 1 beta-2 2.0"]

@@ -19,9 +19,15 @@ def test_a_name_that_nobody_knows_is_told_from_a_way_that_there_is_not():
         address_to("::1")
 
 
-@pytest.mark.parametrize("client", ["10.98.0.1", "127.0.0.1"])
-def test_what_a_host_sees_by_ipv4_is_the_address(client):
-    assert seen_from("alpha", client) == client
+def test_what_a_host_sees_by_ipv4_is_the_address():
+    assert seen_from("alpha", "127.0.0.1") == "127.0.0.1"
+
+
+def test_a_host_behind_another_one_gives_the_way_to_it():
+    """It sees the host that the login came through."""
+    assert seen_from("far", "203.0.113.7", {"far": "me@127.0.0.1"}.get) == "127.0.0.1"
+    with pytest.raises(ClusterError, match=r"^far is reached through 203\.0\.113\.7, which is not"):
+        seen_from("far", "203.0.113.7", {"far": "nosuch.invalid"}.get)
 
 
 @pytest.mark.parametrize("client", ["::1", "fe80::1%lo", "fd00:99::1"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Callable
 
 import psutil
 
@@ -49,32 +50,38 @@ def _is_known(name: str) -> bool:
     return True
 
 
-def seen_from(host: str, client: str) -> str:
+def seen_from(host: str, client: str, resolve: Callable[[str], str] = str) -> str:
     """This host's IPv4 address, as seen by a host that it has logged in to.
 
-    If the login used IPv6, the address is that of the IPv4 route, which ipyparallel's connections
-    need.
+    If the login used IPv6, or came through another host (a jump host, a router that translates
+    addresses), the address is that of the IPv4 route.
 
     Args:
-        host: A name or an address, with a user before it or not.
+        host: What was given to log in: a name or an address, with a user before it or not.
         client: The source address of the login, as the host reports it.
+        resolve: Tells the name or address behind what was given.
 
     Raises:
-        ClusterError: The host does not say, or is reached by IPv6 only.
+        ClusterError: The host does not say, or there is no such address.
     """
     if not client:
         raise ClusterError(
             f"{host} does not say from where it is reached (SSH_CONNECTION is empty): give this "
             "host's address, --address."
         )
-    if ipaddress.ip_address(client).version == 4:  # noqa: PLR2004
+    is_ipv6 = ipaddress.ip_address(client).version == 6  # noqa: PLR2004
+    if not is_ipv6 and (is_loopback(client) or client in _own()):
         return client
     try:
-        return address_to(host)
+        return address_to(resolve(host))
     except ClusterError:
+        if is_ipv6:
+            how = f"by IPv6 only ({client}), and ipyparallel's connections need IPv4"
+        else:
+            how = f"through {client}, which is not this host"
         raise ClusterError(
-            f"{host} is reached by IPv6 only ({client}), and ipyparallel's connections need IPv4: "
-            "give this host's IPv4 address, --address."
+            f"{host} is reached {how}: give this host's IPv4 address, as {host} reaches it, "
+            "--address."
         ) from None
 
 
@@ -83,14 +90,19 @@ def is_loopback(address: str) -> bool:
     return address.startswith("127.")
 
 
+def _own() -> list[str]:
+    """This host's IPv4 addresses."""
+    every = [one for ones in psutil.net_if_addrs().values() for one in ones]
+    return [one.address for one in every if one.family == socket.AF_INET]
+
+
 def refuse_foreign(address: str) -> None:
     """Refuse an address that does not belong to this host.
 
     Raises:
         InputError: It does not; the message lists those that others may reach.
     """
-    every = [one for ones in psutil.net_if_addrs().values() for one in ones]
-    own = [one.address for one in every if one.family == socket.AF_INET]
+    own = _own()
     if address not in own:
         there = ", ".join(sorted(one for one in own if not is_loopback(one)))
         raise InputError(

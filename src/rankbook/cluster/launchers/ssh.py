@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 from collections.abc import Sequence
 
 from rankbook.cluster.hosts.addresses import is_loopback, seen_from
@@ -62,7 +63,7 @@ class SSHLauncher(HostsLauncher):
 
     def find_address(self) -> str:
         """The address from which the first host sees this one."""
-        found = [seen_from(host.name, host.hello["client"]) for host in self.hosts]
+        found = [seen_from(host.name, host.hello["client"], _name_behind) for host in self.hosts]
         # This host sees itself as loopback, which is right only if all hosts are this one.
         return next((address for address in found if not is_loopback(address)), found[0])
 
@@ -78,3 +79,19 @@ class SSHLauncher(HostsLauncher):
     def _command(self, name: str) -> list[str]:
         remote = shlex.join([self.python, "-m", REMOTE_MODULE])
         return ["ssh", *_OPTIONS, "--", name, f"exec {remote}"]
+
+
+def _name_behind(host: str) -> str:
+    """The name or address that ssh's configuration has for a host."""
+    try:
+        told = subprocess.run(
+            ["ssh", "-G", "--", host],  # noqa: S607 - the user's
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return host
+    found = (line.partition(" ") for line in told.splitlines())
+    return next((name for option, _, name in found if option == "hostname"), host)
