@@ -57,7 +57,6 @@ def test_a_script_that_fails_fails_the_cell_and_keeps_its_result(notebook, folde
     assert [notebook["result"][rank].exit_code for rank in (0, 1)] == [1, 1]
 
 
-@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -66,10 +65,12 @@ def test_a_script_that_fails_fails_the_cell_and_keeps_its_result(notebook, folde
         ("%dist_run 'train.py", "close the quotation mark"),
         ("%dist_run nothing.py", "cannot open 'nothing.py'"),
         ("%dist_run .", "is a folder without __main__.py"),
+        ("%dist_run some.ipynb", "`jupyter nbconvert --to script some.ipynb`"),
         ("%dist_run --nothing train.py", "run %dist_run? to see its options"),
     ],
 )
-def test_a_mistake_is_said_in_one_line(notebook, line, said):
+def test_a_mistake_is_said_in_one_line(notebook, folder, line, said):
+    (folder / "some.ipynb").write_text('{"cells": []}')
     notebook.run(line)
     assert said in str(notebook.error)
     assert len(str(notebook.error).splitlines()) == 1

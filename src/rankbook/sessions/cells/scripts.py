@@ -47,6 +47,11 @@ def check(script: Script) -> None:
             f"cannot open {script.path!r} ({error.strerror}) in {script.folder or 'this folder'}:"
             " give the path of a script, or -m and the name of a module."
         ) from None
+    if path.suffix == ".ipynb":  # JSON, most of which is Python that does nothing
+        raise InputError(
+            f"{script.path!r} is a notebook, and %dist_run runs scripts: make one of it with "
+            f"`jupyter nbconvert --to script {shlex.quote(script.path)}`."
+        )
     try:
         compile(source, script.path, "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
