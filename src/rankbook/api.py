@@ -185,9 +185,11 @@ def connect(
     """Join a running cluster and make it the current session, with the group that it has.
 
     A group that its engines are in already, from a notebook whose kernel has ended, is taken over
-    as it is, even while they are busy. A new group is formed if any of ``backend``, ``nproc``,
-    ``timeout_minutes``, ``check`` and ``share_gpus`` is given, if the engines are not all in one
-    group, or if a rank has ended. If an engine does not answer, nothing is touched.
+    as it is, even while they are busy; in a kept cluster also if ranks have ended meanwhile, which
+    :meth:`~rankbook.Session.restart_ranks` replaces. A new group is formed if any of ``backend``,
+    ``nproc``, ``timeout_minutes``, ``check`` and ``share_gpus`` is given, or if the engines are not
+    all in one group; in other clusters also if a rank has ended. If an engine does not answer,
+    nothing is touched.
 
     Args:
         backend: See :func:`start`.
@@ -217,7 +219,8 @@ def connect(
     nothing_asked = all(one is None for one in asked)
 
     def form(new: Session) -> None:
-        if not (nothing_asked and new.adopt()):
+        # A smaller group is for those whose ended ranks nothing can replace.
+        if not (nothing_asked and new.adopt(with_ended=new.members.can_replace)):
             new.initialize(backend, nproc, timeout_minutes, check=check, share_gpus=share_gpus)
 
     return _session_on(

@@ -133,7 +133,10 @@ def test_a_joined_kept_cluster_works_like_ones_own_beside_its_owner_and_after_it
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: rankbook.clusters()[0].ranks == 2, 2)
     session = rankbook.connect(cluster_id=rankbook.clusters()[0].name)
-    assert session.world_size == 2
+    assert (session.world_size, list(session.dead_ranks)) == (3, [2])
+    assert session.told_of_dead.startswith("Rank 2 has ended: %dist_restart 2 ")
+    session.restart_ranks()
+    assert session.run("dist.get_world_size()")[2].result_repr == "3"
     session.shutdown()
     wait_until(lambda: not ours(), 15)
 

@@ -122,8 +122,8 @@ class GroupMagics(RankMagics):
             print(_in_one_line(session))
         else:
             session.dashboard().display()
-        if lacking := session.lacking:
-            print(lacking)
+        if more := session.told_of_dead or session.lacking:
+            print(more)
 
     @line_magic
     @takes(

@@ -119,6 +119,11 @@ class SessionView:
         return self.members.ends
 
     @property
+    def told_of_dead(self) -> str:
+        """How ranks ended, and how to replace them, in one line; empty if all live."""
+        return self.members.told_of_dead
+
+    @property
     def infos(self) -> dict[int, DistInfo]:
         """By rank, the ``DistInfo`` that ``initialize_distributed`` returned there."""
         import torch

@@ -117,16 +117,18 @@ class Members(Engines):
             SessionError: The message says how it ended, and how to replace it.
         """
         dead = self.dead
-        if not dead or (ranks is not None and not set(dead) & set(ranks)):
-            return
-        words = ", ".join(f"rank {rank} {how}" for rank, how in self.ends.items())
-        raise SessionError(
-            f"{words[0].upper()}{words[1:]}: "
-            + (
-                self.instead
-                or f"{how_to_replace(dead)} replaces {agree(dead, 'it', 'them')} and keeps the "
-                "others."
-            )
+        if dead and (ranks is None or set(dead) & set(ranks)):
+            raise SessionError(self.told_of_dead)
+
+    @property
+    def told_of_dead(self) -> str:
+        """How ranks ended, and how to replace them, in one line; empty if all live."""
+        if not (ends := self.ends):
+            return ""
+        words = ", ".join(f"rank {rank} {how}" for rank, how in ends.items())
+        return f"{words[0].upper()}{words[1:]}: " + (
+            self.instead
+            or f"{how_to_replace(ends)} replaces {agree(ends, 'it', 'them')} and keeps the others."
         )
 
     @property
