@@ -131,7 +131,7 @@ def start(  # noqa: PLR0913 - all are keywords, and most are rarely given
         check_backend(backend)
     hours = _KEEP if keep is True else float(keep)
     if not 0 <= hours < math.inf:
-        raise InputError(f"A cluster is kept for a number of hours, 8, say, and not {hours:g}.")
+        raise InputError(f"keep must be a number of hours, for example 8, not {hours:g}.")
 
     def form(new: Session) -> None:
         new.initialize(backend, count, timeout_minutes, check=check, share_gpus=share_gpus)
@@ -166,7 +166,7 @@ def preview(  # noqa: PLR0913 - the arguments of start
         check_backend(backend)
     target = read_target(nproc, slurm=slurm, ssh=ssh, mpi=mpi, nodes=nodes, profile=profile)
     if target is None:
-        raise InputError("There is a job script or a command to show with --slurm, --ssh or --mpi.")
+        raise InputError("There is nothing to show: add --slurm, --ssh or --mpi.")
     check_form(gpus)
     return "\n".join(choose.elsewhere(target, python, address or "", gpus).preview())
 

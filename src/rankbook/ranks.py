@@ -85,7 +85,8 @@ def _along(dim: str, at: str, text: str, world_size: int, mesh: NamedMesh | None
     """The coordinates that a condition allows: ``0``, ``0-1``, ``1:``, ``-1``."""
     if mesh is None:
         raise InputError(
-            f"The ranks have no dimension {dim!r}: name dimensions with %dist_mesh dp=2 tp=2, say."
+            f"The ranks have no dimension {dim!r}: name dimensions first, for example "
+            "%dist_mesh dp=2 tp=2."
         )
     if mesh.size != world_size:
         raise InputError(

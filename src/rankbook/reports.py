@@ -38,7 +38,7 @@ def refuse(path: str | os.PathLike[str]) -> Path:
     """
     place = Path(path).expanduser()
     if place.is_dir():
-        raise ReportError(f"{place} is a folder: name a file in it, {place / 'hang.json'} say.")
+        raise ReportError(f"{place} is a folder: name a file in it, such as {place / 'hang.json'}.")
     if not place.parent.is_dir():
         raise ReportError(f"There is no folder {place.parent}: make it, or choose another place.")
     if place.exists() and not (place.is_file() and _BEGINS.match(_beginning(place))):

@@ -68,4 +68,4 @@ def test_interrupt_presses_the_stop_button_of_the_notebook(notebook, unheard):
     notebook.click("Interrupt")
     assert "rank 0 never called barrier" in notebook.end().lower()
     notebook.wait_until_idle()
-    expect(notebook.message).to_contain_text("Interrupt: what it was meant for has ended.")
+    expect(notebook.message).to_contain_text("Interrupt: the cell had ended already.")

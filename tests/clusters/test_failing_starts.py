@@ -146,7 +146,7 @@ def test_the_direction_that_is_blocked_is_named(failing, hosts):
 def test_an_address_that_other_hosts_cannot_reach_is_refused_with_the_one_to_take(failing, line):
     said, took = failing.refused(f"%dist_init gloo {line} --address 127.0.0.1")
     assert said == (
-        "UsageError: 127.0.0.1 is loopback, which other hosts do not reach: leave out --address "
+        "UsageError: 127.0.0.1 is loopback, which other hosts cannot reach: leave out --address "
         "(or address=…), and it is 10.98.0.1."
     )
     assert took < 3

@@ -221,7 +221,7 @@ def test_the_sessions_group_is_adopted_and_that_is_said_once(world, call):
     result = world.run(code)
     assert [its.result_repr for its in result.values()] == ["[2.0, 2.0]"] * 2
     assert {its.stderr for its in result.values()} == {
-        "init_process_group uses the process group that is there (gloo, 2 ranks).\n"
+        "init_process_group uses the existing process group (gloo, 2 ranks).\n"
     }
     assert world.run(call)[0].stderr == ""
 

@@ -125,7 +125,7 @@ def test_a_hard_reset_replaces_the_engines(session):
     [
         ({"backend": "foo"}, BackendError, "no backend 'foo': use one of"),
         ({"backend": "nccl"}, DeviceError, "nccl needs GPUs .* run %dist_init gloo"),
-        ({"nproc": 0}, InputError, "0 ranks make no group"),
+        ({"nproc": 0}, InputError, "A group needs at least 1 rank, not 0"),
         ({"timeout_minutes": -1}, InputError, "must be positive, for example 1, and not -1"),
     ],
 )

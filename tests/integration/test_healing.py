@@ -298,11 +298,11 @@ def test_replicas_that_have_departed_are_reported(four):
     code = "grads(2)\nif rank != 3: apply()\nif rank == 3: raise ValueError\ndist.barrier()"
     note = four.run(code).note
     assert note.endswith(
-        "DDP modules made before go on. Replicas have departed: Adam has taken 3 steps on ranks "
+        "DDP modules made before go on. Replicas have diverged: Adam has taken 3 steps on ranks "
         "0-2, 2 on rank 3, since the group was made: load a checkpoint on all ranks."
     )
     # It is said once, and of what has happened since.
-    assert "departed" not in four.run("if rank: dist.barrier()").note
+    assert "diverged" not in four.run("if rank: dist.barrier()").note
 
 
 def test_a_mesh_that_is_made_again_works_where_one_like_it_has_ended(four):

@@ -84,7 +84,7 @@ def test_a_mistake_in_a_magic_is_a_one_line_error(notebook):
         ("%%rank 7\n1", "There is no rank 7 in '7': this group has 3, 0 to 2."),
         ("%%rank 3-1\n1", "'3-1' runs backwards: use 1-3."),
         ("%%rank\n1", "No ranks given: use all, 0, 0,2, 0-3, 1:, ::2 or -1."),
-        ("%dist_init -n 0", "0 ranks make no group: ask for 1 or more."),
+        ("%dist_init -n 0", "A group needs at least 1 rank, not 0."),
         ("%dist_init nosuch", "There is no backend 'nosuch': use one of"),
         ("%dist_pull nowhere", "'nowhere' exists on none of ranks 0-2."),
     ]:

@@ -276,7 +276,7 @@ def test_what_was_compiled_for_another_number_of_ranks_is_compiled_again(four):
     four.run(use).raise_for_error()
     assert four.pull("seen") == {0: 6, 1: 6, 2: 6}
     four.initialize(nproc=4)
-    assert "departed" not in four.carried
+    assert "diverged" not in four.carried
     four.run(use).raise_for_error()
     assert set(four.pull("seen").values()) == {8}
 

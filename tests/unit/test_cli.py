@@ -87,7 +87,7 @@ def test_the_only_cluster_need_not_be_named():
     [
         (None, [], "No cluster of yours runs on this host: %dist_init starts one."),
         (None, [ONE, OTHER], "Several clusters run: give --cluster-id, one of 1795-ab, 1796-cd."),
-        ("x", [ONE], "There is no cluster 'x' on this host. These run: 1795-ab."),
+        ("x", [ONE], "There is no cluster 'x' on this host. Running: 1795-ab."),
         ("x", [], "There is no cluster 'x' on this host. None runs."),
     ],
 )

@@ -213,8 +213,8 @@ def test_the_json_has_every_step(tmp_path):
     ("arguments", "refusal"),
     [
         (["--gpu"], "--gpu needs a GPU, and this machine shows none"),
-        (["--minutes", "0"], "--minutes 0 is not a time: use 2, say"),
-        (["--minutes", "nan"], "--minutes nan is not a time: use 2, say"),
+        (["--minutes", "0"], "--minutes 0 is not a time: use 2, for example"),
+        (["--minutes", "nan"], "--minutes nan is not a time: use 2, for example"),
         (["--out", "/proc/nothing"], "--out /proc/nothing: No such file or directory"),
     ],
 )

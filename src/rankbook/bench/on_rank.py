@@ -91,7 +91,9 @@ def _group(namespace: Mapping[str, Any], name: str) -> Any:
     found = namespace.get(variable)
     if isinstance(found, DeviceMesh):
         if not dim and found.ndim > 1:
-            raise InputError(f"{variable} has several dimensions: name one, {variable}.dp, say.")
+            raise InputError(
+                f"{variable} has several dimensions: name one, for example {variable}.dp."
+            )
         return found.get_group(dim or 0)
     if isinstance(found, dist.ProcessGroup) or _is_of_others(found):
         return found

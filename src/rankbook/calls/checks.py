@@ -92,8 +92,8 @@ class Check:
             group = record.group
             slot = Slot(group.key, group.ranks, group.generation, record.number)
             raise MismatchError(
-                f"{record.site.op} #{record.number} on rank {self._rank} is not what rank {rank} "
-                "calls there.",
+                f"{record.site.op} #{record.number} on rank {self._rank} does not match the call "
+                f"of rank {rank}.",
                 slot,
             )
         return True

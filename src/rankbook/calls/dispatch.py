@@ -159,7 +159,7 @@ def lacking() -> tuple[str, ...]:
     if _LISTENS:
         return ()
     lack = (
-        "torch's dispatcher cannot be listened to: what C++ calls (DDP's gradients, functional "
-        "collectives) is not known, and hangs there are explained by their line alone."
+        "torch's dispatcher cannot be observed: collectives that C++ calls (DDP's gradients, "
+        "functional collectives) are not recorded, and a hang in one is explained by its line only."
     )
     return (lack,)

@@ -32,9 +32,9 @@ _MOST = 10_000
 """How many names are counted."""
 
 _NOT_IN_A_CHILD = (
-    "This process was forked from a rank, and what the rank's process group is connected by has "
-    "stayed there: the call would never return. Call torch.distributed in the rank itself, not in "
-    "a DataLoader's dataset or collate_fn with num_workers > 0, nor in a Pool or a Process."
+    "This process was forked from a rank and does not have the connections of the rank's process "
+    "group: the call would never return. Call torch.distributed in the rank itself, not in a "
+    "DataLoader's dataset or collate_fn with num_workers > 0, nor in a Pool or a Process."
 )
 
 _MAKINGS = 32

@@ -123,7 +123,7 @@ def _existing(group: Any, op: str, peer: int) -> int:
         return peer
     way = "to" if op == "send" else "from"
     raise ValueError(
-        f"{op} {way} rank {peer}: there is none, the ranks of this group are 0 to {size - 1}"
+        f"{op} {way} rank {peer}: there is no such rank, this group has ranks 0 to {size - 1}"
     )
 
 

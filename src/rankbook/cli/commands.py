@@ -96,7 +96,8 @@ def interrupt(options: Namespace) -> End:
         raise RefusedError(
             End.NOT_YOURS,
             f"{cluster.owners[0]} uses {cluster.name} and is not a notebook: press Ctrl-C there, "
-            f"or run `kill -INT {cluster.owners[0].pid}`, which ends what does not expect it.",
+            f"or run `kill -INT {cluster.owners[0].pid}`, which ends a program that does not "
+            "handle it.",
         )
     if not kernels:
         with acting_on(cluster, "interrupt it") as (session, _):
@@ -163,8 +164,8 @@ def _interrupt_kernel(cluster: Running, pid: int) -> bool:
                 return True
     raise RefusedError(
         End.ERROR,
-        f"The notebook (pid {pid}) has not freed its ranks within {_FREE:g} s: a cell in the "
-        "background, started with --no-wait, is ended there, by %dist_interrupt.",
+        f"The notebook (pid {pid}) did not free its ranks within {_FREE:g} s: to end a cell that "
+        "was started with --no-wait, run %dist_interrupt in the notebook.",
     )
 
 

@@ -40,7 +40,7 @@ def choose(name: str | None, found: Sequence[Running]) -> Running:
         return chosen[0]
     names = ", ".join(each.name for each in found)
     if name:
-        those = f"These run: {names}" if names else "None runs"
+        those = f"Running: {names}" if names else "None runs"
         raise RefusedError(End.NO_CLUSTER, f"There is no cluster {name!r} on this host. {those}.")
     if not found:
         raise RefusedError(

@@ -146,7 +146,7 @@ def warn_of_newer_torch(facts: Sequence[EngineFacts]) -> None:
             tested = ".".join(map(str, NEWEST_TORCH))
             warnings.warn(
                 f"torch {torch} on {engine.host} is newer than {tested}, the newest that rankbook "
-                f"{__version__} was tested with: what hangs may not be explained. "
+                f"{__version__} was tested with: hangs may not be explained. "
                 "`pip install -U rankbook` brings the newest rankbook.",
                 stacklevel=3,
             )

@@ -174,7 +174,7 @@ def check_numbers(nproc: int | None, timeout_minutes: float | None) -> None:
         InputError: There would be no rank, or no time to initialise.
     """
     if nproc is not None and nproc < 1:
-        raise InputError(f"{nproc} ranks make no group: ask for 1 or more.")
+        raise InputError(f"A group needs at least 1 rank, not {nproc}.")
     if timeout_minutes is not None and not 0 < timeout_minutes < math.inf:
         raise InputError(
             f"The timeout must be positive, for example 1, and not {timeout_minutes:g}."

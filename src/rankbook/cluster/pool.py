@@ -161,7 +161,7 @@ class Pool:
             # By ids, not by number: an engine that has just ended may still be counted.
             return new <= set(self.engines)
 
-        self._wait(came, timeout, f"Not all of {n} new engines came")
+        self._wait(came, timeout, f"Not all of {n} new engines started")
 
     def end(self, engines: Collection[int], timeout: float = 10.0) -> None:
         """Kill engines, whatever they do, and wait until they are gone.
@@ -185,7 +185,7 @@ class Pool:
         """
         old = set(self.engines) | set(self._ended)
         n = self.launcher.stop_engines()
-        self._wait(lambda: not self.engines, timeout, "The old engines did not leave")
+        self._wait(lambda: not self.engines, timeout, "The old engines did not end")
         self._refuse_closed()
         self._ended.clear()
         try:
@@ -202,7 +202,7 @@ class Pool:
             ClusterError: They do not within ``timeout`` seconds, or something ended meanwhile.
             SessionError: The pool was closed meanwhile.
         """
-        failure = f"Not all {n} engines came; look into the launcher's log, or ask for fewer"
+        failure = f"Not all {n} engines started; read the launcher's log, or ask for fewer"
 
         def came() -> bool:
             self._refuse_ended(set(self._ended) - set(old))

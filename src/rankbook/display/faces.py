@@ -158,4 +158,4 @@ class _Page:
 
     def ask(self, prompt: str, *, secret: bool) -> str:
         del prompt, secret
-        raise PromptError("a page that keeps a result cannot ask")
+        raise PromptError("a page that keeps a result cannot ask for input")

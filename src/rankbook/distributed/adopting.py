@@ -68,13 +68,13 @@ def _init_process_group(*args: Any, **options: Any) -> None:
     if (difference := _difference(asked)) is not None:
         raise ValueError(
             f"there is a process group already ({present}), and this asks for {difference}: call "
-            "dist.destroy_process_group() first, or run a script by %dist_run, where none is there"
+            "dist.destroy_process_group() first, or run a script with %dist_run: it makes its own"
         )
     if isinstance(timeout := asked.get("timeout"), timedelta):
         _c10d._set_pg_timeout(timeout)
     if _State.told is not dist.group.WORLD:
         _State.told = dist.group.WORLD
-        sys.stderr.write(f"init_process_group uses the process group that is there ({present}).\n")
+        sys.stderr.write(f"init_process_group uses the existing process group ({present}).\n")
 
 
 def explain(error: BaseException) -> ValueError | None:
@@ -83,8 +83,8 @@ def explain(error: BaseException) -> ValueError | None:
     if not is_meant or dist.is_initialized() or not _State.is_allowed:
         return None
     return ValueError(
-        "there is no process group, for this rank has destroyed it: %dist_reset makes the "
-        "session's again, dist.init_process_group another one"
+        "there is no process group, because this rank has destroyed it: run %dist_reset for the "
+        "session's, or call dist.init_process_group for another one"
     )
 
 

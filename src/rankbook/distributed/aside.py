@@ -117,7 +117,7 @@ def _is_left() -> bool:
     # torch empties its tables only then, whatever is in them.
     if poll(lambda: not teardown.pending(), time.monotonic() + _PATIENCE):
         return True
-    logger.warning("torch does not let go of a script's process group: the former one is lost")
+    logger.warning("torch keeps a script's process group: the session's former one is lost")
     return False
 
 

@@ -164,8 +164,8 @@ def lacking() -> tuple[str, ...]:
     if _CREATE in _theirs or hasattr(_RENDEZVOUS, _CREATE):
         return ()
     lack = (
-        f"init_process_group in a cell or a script meets by torch's own means, for torch has no "
-        f"rendezvous.{_CREATE}: with env:// it may not work, and ranks that meet cannot be freed."
+        f"init_process_group in a cell or a script meets by torch's own means, because torch has "
+        f"no rendezvous.{_CREATE}: env:// may not work, and ranks that meet cannot be freed."
     )
     return (lack,)
 

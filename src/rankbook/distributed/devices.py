@@ -70,7 +70,7 @@ def check_backend(backend: object) -> str:
         have = [repr(b) for b in have if dist.is_backend_available(b)]
         raise BackendError(
             f"backend {backend!r} is unknown or not in this build of torch ({torch.__version__}),"
-            f" which has {', '.join(have)}; per device type write 'cpu:gloo,cuda:nccl'"
+            f" which has {', '.join(have)}; for one per device type, use 'cpu:gloo,cuda:nccl'"
         )
     return name
 

@@ -330,7 +330,7 @@ def _timeout(minutes: object) -> timedelta:
         timeout = timedelta(0)
     if timeout < timedelta(milliseconds=1):
         raise InputError(
-            f"timeout_minutes={minutes!r} is not a positive number of minutes: write, for example,"
+            f"timeout_minutes={minutes!r} is not a positive number of minutes: use, for example,"
             " timeout_minutes=1"
         )
     return timeout

@@ -42,7 +42,7 @@ class Asides:
             EngineError: Too many of them block.
         """
         if len(self._threads) >= _MOST:
-            raise EngineError(f"{_MOST} looks at values block on this rank.")
+            raise EngineError(f"{_MOST} views of values hang on this rank: try again later.")
 
         def work() -> None:
             self._muted.add(threading.get_ident())
@@ -91,7 +91,7 @@ class Asides:
         """
         with self._lock:
             if self._looking[what] >= _MOST_OF_ONE:
-                raise EngineError(f"Looks at {what} block on this rank.")
+                raise EngineError(f"Earlier views of {what} hang on this rank: try again later.")
             self._looking[what] += 1
         try:
             yield

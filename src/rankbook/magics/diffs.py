@@ -40,8 +40,8 @@ class DiffMagics(RankMagics):
         option(
             "--every",
             action="store_true",
-            help="Watch EXPR: compare it again after each cell, and say so when the answer is "
-            "another. Without EXPR: watch nothing any more.",
+            help="Watch EXPR: compare it again after each cell, and report when the result "
+            "changes. Without EXPR: stop watching.",
         ),
         option("expression", nargs="*", metavar="EXPR", help="What is evaluated on each rank."),
     )
@@ -78,8 +78,8 @@ class DiffMagics(RankMagics):
             self._watched[expression] = args.ranks
             self._told[expression] = found.summary
             print(
-                f"{expression} is compared after each cell from now on; what changes is said. "
-                "%dist_diff --every alone ends that."
+                f"{expression} is compared after each cell from now on, and changes are reported. "
+                "Run %dist_diff --every to stop."
             )
         return DiffView(found)
 

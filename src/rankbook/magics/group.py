@@ -127,7 +127,7 @@ class GroupMagics(RankMagics):
 
     @line_magic
     @takes(
-        BACKEND.but(help="Another backend. Default: the present one."),
+        BACKEND.but(help="New backend. Default: the current one."),
         option(
             "--hard", action="store_true", help="Replace the engines. Their variables are lost."
         ),
@@ -225,7 +225,7 @@ def _refuse_contradictions(args: Namespace) -> None:
                 )
     if args.backend and "=" in args.backend:
         raise InputError(
-            f"{args.backend!r} is not a backend: options of sbatch stand in quotation marks, "
+            f"{args.backend!r} is not a backend: put options of sbatch in quotation marks, "
             '--slurm "partition=gpu time=1:00:00".'
         )
 

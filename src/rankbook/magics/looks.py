@@ -101,7 +101,10 @@ class LookMagics(RankMagics):
         """
         args = parse(self.dist_timeline, line)
         if not (args.cell is None or args.cell == "all" or args.cell.isdecimal()):
-            raise InputError(f"{args.cell!r} is no cell: %dist_timeline 4 for In [4], or all.")
+            raise InputError(
+                f"{args.cell!r} is not a cell: run %dist_timeline 4 for In [4], or "
+                "%dist_timeline all."
+            )
         chosen = int(args.cell) if args.cell and args.cell != "all" else args.cell
         chart = self.session().timeline(chosen)
         if args.save:

@@ -38,7 +38,7 @@ class RunMagics(RankMagics):
 
     @line_magic
     @takes(
-        RANKS.but(help=f"{RANKS.settings['help']} They are the script's whole world."),
+        RANKS.but(help=f"{RANKS.settings['help']} The script's world size is their number."),
         option("-m", action="store_true", help="SCRIPT is a module, as for python -m."),
         option(
             "--clean",
@@ -54,7 +54,7 @@ class RunMagics(RankMagics):
             "script",
             nargs=REMAINDER,
             completes=SCRIPTS,
-            help="The script, and what is the script's own.",
+            help="The script and its own arguments.",
         ),
     )
     def dist_run(self, line: str) -> None:
@@ -100,7 +100,9 @@ class RunMagics(RankMagics):
             )
             for kind, ranks in _left(result).items():
                 they = sentence_start(ranks_do(ranks, "still runs", "still run"))
-                output.note(f"{they} {kind} of {words[0]}: --clean ends what a script leaves.")
+                output.note(
+                    f"{they} {kind} of {words[0]}: run it with --clean to end what it leaves."
+                )
             return result
 
         show(self.shell, session, chosen, run, out=args.out, wait=not args.no_wait)

@@ -30,10 +30,15 @@ class ShowMagics(RankMagics):
             "dims",
             nargs="*",
             metavar="DIM=N",
-            help="Names and sizes of the dimensions. One size may be -1: what the others leave. "
-            "Without any, the mesh that the ranks hold already is taken.",
+            help="Names and sizes of the dimensions. One size may be -1: it follows from the "
+            "others. Default: the mesh that the ranks hold already.",
         ),
-        option("--name", default="mesh", metavar="NAME", help="Of the variable. Default: mesh."),
+        option(
+            "--name",
+            default="mesh",
+            metavar="NAME",
+            help="Name of the mesh variable. Default: mesh.",
+        ),
     )
     def dist_mesh(self, line: str) -> NamedMesh:
         """Make a device mesh on the ranks, whose dimensions then select ranks by name.

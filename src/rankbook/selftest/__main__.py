@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if minutes is None:
         minutes = WITH_GPU if gpus else WITHOUT_GPU
     if not 0 < minutes < math.inf:
-        return _refuse(f"--minutes {minutes:g} is not a time: use 2, say")
+        return _refuse(f"--minutes {minutes:g} is not a time: use 2, for example")
     try:
         folder = _folder(options.out)
     except OSError as error:

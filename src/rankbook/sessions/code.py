@@ -184,7 +184,7 @@ class SessionCode(SessionView):
     ) -> CellResult:
         cell = replace(cell, on_hang=cell.on_hang or self.on_hang)
         if cell.on_hang not in ON_HANG:
-            raise InputError(f"on_hang={cell.on_hang!r} is none of {', '.join(ON_HANG)}.")
+            raise InputError(f"on_hang={cell.on_hang!r} is not one of {', '.join(ON_HANG)}.")
         kind = "a script" if cell.scripts else "a cell"
         with self._turns.take(f"running {kind} on {self.members.in_words(cell.ranks)}"):
             if profile is None:

@@ -134,7 +134,7 @@ def _notes(taken: Mapping[int, Taken], missing: list[int]) -> list[str]:
     notes = []
     if missing:
         they = sentence_start(ranks_do(missing, "has", "have"))
-        notes.append(f"{they} no trace: it has ended, or does not let go.")
+        notes.append(f"{they} no trace: it has ended, or does not answer.")
     lost = {rank: one.dropped for rank, one in taken.items() if one.dropped}
     if lost:
         notes.append(

@@ -101,7 +101,7 @@ class Cluster:
 class _Screen(TerminalScreen):
     def ask(self, prompt: str, *, secret: bool) -> str:
         del prompt, secret
-        raise PromptError("a test on ranks cannot ask: take the prompt out of it")
+        raise PromptError("a test on ranks cannot ask for input: remove the prompt")
 
 
 class _Output(LiveOutput):

@@ -86,7 +86,7 @@ class Actions:
         session = self._session
         busy_with = session.turn if session.doing else 0
         if click.do == "interrupt" and click.during not in (0, busy_with):  # nothing left to do
-            self._say("Interrupt: what it was meant for has ended.")
+            self._say("Interrupt: the cell had ended already.")
             return None
         seen = click if click.do in _MEANT_FOR else replace(click, during=0)
         if why := why_stale(seen, busy_with):

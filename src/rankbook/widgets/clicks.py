@@ -36,7 +36,7 @@ def why_stale(click: Click, busy_with: int) -> str:
             by mistake.
     """
     if click.during and busy_with and click.during != busy_with:
-        return "what it was meant for has ended by itself"
+        return "the cell had ended already"
     if click.age > LATEST:
         return f"the kernel received it only {click.age:.0f} s later"
     return ""

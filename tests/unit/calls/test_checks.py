@@ -110,7 +110,7 @@ def test_a_blocking_call_that_differs_is_refused_on_both_ranks(boards, other):
     thread.start()
     wait_until(lambda: boards[1].read(0, group_of(), 1) is not None, SOON)
     with pytest.raises(
-        MismatchError, match=r"#1 on rank 1 is not what rank 0 calls there\."
+        MismatchError, match=r"#1 on rank 1 does not match the call of rank 0\."
     ) as raised:
         check(boards, 1, other)
     thread.join(SOON)

@@ -49,6 +49,6 @@ def test_ranks_with_other_numbers_of_steps_have_departed(said, expected):
 def test_what_departed_is_said_in_words():
     info = GroupInfo("gloo", 0, 4, "cpu", is_main=True, departed=(("Adam", (4, 4, -1, 3)),))
     assert carried.sentence_end(dict.fromkeys(range(4), info)) == (
-        ". Replicas have departed: Adam has taken 4 steps on ranks 0-1, 3 on rank 3, since the "
+        ". Replicas have diverged: Adam has taken 4 steps on ranks 0-1, 3 on rank 3, since the "
         "group was made: load a checkpoint on all ranks."
     )

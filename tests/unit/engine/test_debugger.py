@@ -173,8 +173,8 @@ def test_only_the_cells_own_frames_are_shown(rank, capsys):
 def test_commands_of_pdb_that_ranks_do_not_have_say_so(rank, capsys):
     rank.run("breakpoint()\nb = 2", "interact", "run", "c")
     shown = capsys.readouterr().out
-    assert "*** interact is not there on a rank" in shown
-    assert "*** run is not there on a rank" in shown
+    assert "*** interact does not work on a rank" in shown
+    assert "*** run does not work on a rank" in shown
 
 
 def test_an_expression_is_debugged_and_the_cell_goes_on(rank, capsys):
@@ -271,7 +271,7 @@ def test_a_jump_from_the_line_of_the_breakpoint_goes_on_to_that_line(rank):
 
 def test_a_jump_to_another_statement_of_the_cell_is_refused(rank, capsys):
     rank.run("breakpoint()\nb = 2\nc = 3", "n", "j 3", "c")
-    assert "*** A cell is run statement by statement" in capsys.readouterr().out
+    assert "*** A cell runs statement by statement" in capsys.readouterr().out
     assert rank.prompts[-1] == "In [7] line 2"
 
 
@@ -425,7 +425,7 @@ def test_in_a_forked_child_nobody_can_be_asked(rank, monkeypatch):
 
 
 def test_where_no_cell_runs_nobody_can_be_asked():
-    with pytest.raises(CannotAskError, match="No cell runs"):
+    with pytest.raises(CannotAskError, match="No cell is running"):
         Prompt(lambda: None).ask("input")
 
 

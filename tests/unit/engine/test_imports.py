@@ -88,9 +88,9 @@ def test_a_launcher_for_notebooks_says_what_to_write_instead(write):
     def train(steps):
         return steps
 
-    with pytest.raises(InputError, match=r"write train\(3\) instead, which %%dist runs on all"):
+    with pytest.raises(InputError, match=r"call train\(3\) instead, which %%dist runs on all"):
         module.notebook_launcher(train, (3,), num_processes=2)
-    with pytest.raises(InputError, match=r"write train\(\.\.\.\) instead"):
+    with pytest.raises(InputError, match=r"call train\(\.\.\.\) instead"):
         module.notebook_launcher(train, ("x" * 100,), mixed_precision="fp16")
     assert module.notebook_launcher(train, args=(3,), num_processes=1) == 3
     for name in ("accelerate", "accelerate.launchers"):

@@ -433,7 +433,7 @@ def test_without_the_function_in_which_torch_makes_groups_nothing_is_cut_and_tha
     assert sockets.cut() == 0
     assert works(near, far)
     [lack] = gloo.lacking()
-    assert "torch has no _new_process_group_helper: a rank that waits" in lack
+    assert "torch has no _new_process_group_helper: a rank that hangs" in lack
     calls.install(calls.Ledger())
     calls.remove()
     assert not hasattr(c10d, "_new_process_group_helper")

@@ -189,7 +189,7 @@ def test_after_a_shutdown_every_magic_says_to_run_dist_init(notebook, cell):
         ("%dist_pull missing", "'missing' exists on none of ranks 0-3."),
         ("%dist_pull -r 9 x", "There is no rank 9 in '9': this group has 4, 0 to 3."),
         ("%dist_init nccl", "nccl needs GPUs and a shows none: run %dist_init gloo."),
-        ("%dist_init -n 0", "0 ranks make no group: ask for 1 or more."),
+        ("%dist_init -n 0", "A group needs at least 1 rank, not 0."),
         ("%dist_init --timeout 0", "The timeout must be positive, for example 1, and not 0."),
         ("%dist_reset ncll", f"There is no backend 'ncll': {BACKENDS}."),
         (
@@ -224,7 +224,10 @@ def test_a_mistake_in_a_magic_is_one_line_that_says_what_to_type(notebook, cell,
         ("%dist_why not", "not"),
         ("%dist_init --on-hang pray", "'pray'"),
         ("%%dist --on-hang pray\nx", "'pray'"),
-        ("%dist_timeline first", "'first' is no cell: %dist_timeline 4 for In [4], or all."),
+        (
+            "%dist_timeline first",
+            "'first' is not a cell: run %dist_timeline 4 for In [4], or %dist_timeline all.",
+        ),
         ("%dist_timeline 99", "In [99] has not run on ranks"),
         ("%dist_timeline --save /nowhere/a.svg", "/nowhere/a.svg cannot be written: No such file"),
         ("%dist_timeline --save a.png", "The picture is SVG: a.svg, not a.png."),
@@ -372,8 +375,8 @@ def test_dist_init_again_initialises_in_place(notebook, session, pool):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("gloo -n 0", "0 ranks make no group: ask for 1 or more."),
-        ("gloo -n -3", "-3 ranks make no group: ask for 1 or more."),
+        ("gloo -n 0", "A group needs at least 1 rank, not 0."),
+        ("gloo -n -3", "A group needs at least 1 rank, not -3."),
         ("gloo --timeout 0", "The timeout must be positive, for example 1, and not 0."),
         ("ncll -n 2", f"There is no backend 'ncll': {BACKENDS}."),
     ],

@@ -79,7 +79,7 @@ def test_a_mistake_is_one_line(meshed, line, said):
 def test_without_a_mesh_a_dimension_says_how_to_name_it(notebook):
     notebook.run("%%dist -r tp=0\nrank")
     assert str(notebook.error) == (
-        "The ranks have no dimension 'tp': name dimensions with %dist_mesh dp=2 tp=2, say."
+        "The ranks have no dimension 'tp': name dimensions first, for example %dist_mesh dp=2 tp=2."
     )
 
 

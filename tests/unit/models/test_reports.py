@@ -152,7 +152,7 @@ def test_a_device_is_not_overwritten():
 
 
 def test_a_folder_is_no_file(tmp_path):
-    with pytest.raises(ReportError, match=r"is a folder: name a file in it, .*/hang.json say"):
+    with pytest.raises(ReportError, match=r"is a folder: name a file in it, such as .*/hang.json"):
         reports.refuse(tmp_path)
 
 

@@ -338,7 +338,7 @@ def test_on_hang_of_a_cell_overrides_that_of_the_session(formed, watchful):
 def test_an_unknown_on_hang_is_refused(formed, pool):
     with pytest.raises(InputError) as caught:
         formed.run("rank", on_hang="pray")
-    assert str(caught.value) == "on_hang='pray' is none of free, report, wait."
+    assert str(caught.value) == "on_hang='pray' is not one of free, report, wait."
     assert pool.asked("run") == []
 
 

@@ -211,8 +211,8 @@ def test_too_many_ranks_are_refused_where_no_engine_can_be_started(make):
     [
         (("ncll",), BackendError, "There is no backend 'ncll'"),
         (("nccl",), DeviceError, "nccl needs GPUs"),
-        (("gloo", 0), InputError, "0 ranks make no group"),
-        (("gloo", -1), InputError, "-1 ranks make no group"),
+        (("gloo", 0), InputError, "A group needs at least 1 rank, not 0"),
+        (("gloo", -1), InputError, "A group needs at least 1 rank, not -1"),
         (("gloo", 2, 0), InputError, "must be positive, for example 1, and not 0"),
         (("gloo", 2, -1.5), InputError, "must be positive, for example 1, and not -1.5"),
     ],

@@ -80,7 +80,7 @@ def test_a_dimension_without_a_mesh_says_how_to_make_one():
     with pytest.raises(InputError) as raised:
         parse("tp=0", 4)
     assert str(raised.value) == (
-        "The ranks have no dimension 'tp': name dimensions with %dist_mesh dp=2 tp=2, say."
+        "The ranks have no dimension 'tp': name dimensions first, for example %dist_mesh dp=2 tp=2."
     )
 
 

@@ -97,7 +97,7 @@ def test_an_engine_that_ends_while_it_starts_is_not_waited_for(pool, monkeypatch
 def test_a_cluster_without_engines_says_how_to_get_others(session, pool):
     for engine in range(4):
         pool.kill(engine)
-    with pytest.raises(ClusterError, match="no engines any more: %dist_reset --hard"):
+    with pytest.raises(ClusterError, match="no engines left: %dist_reset --hard"):
         session.initialize("gloo", 2)
 
 

@@ -115,7 +115,7 @@ def test_initialise_makes_the_first_group_too(session):
         ({"nproc": "many"}, "Ranks: 'many' is not a whole number."),
         ({"nproc": "2.5"}, "Ranks: '2.5' is not a whole number."),
         ({"timeout": "1 h"}, "Timeout: '1 h' is not a number."),
-        ({"nproc": "0"}, "0 ranks make no group: ask for 1 or more."),
+        ({"nproc": "0"}, "A group needs at least 1 rank, not 0."),
         ({"timeout": "0"}, "The timeout must be positive, for example 1, and not 0."),
     ],
 )
@@ -436,7 +436,7 @@ def test_a_click_for_a_cell_that_has_just_ended_is_carried_out(board, formed, do
 def test_an_interrupt_of_a_cell_that_has_just_ended_does_nothing(board, formed):
     formed.run("rank")
     assert board.press("interrupt", during=formed.turn) is None
-    assert board.last == ("done", "Interrupt: what it was meant for has ended.")
+    assert board.last == ("done", "Interrupt: the cell had ended already.")
 
 
 @pytest.mark.parametrize("do", [*CHANGES, "interrupt", "shutdown"])
@@ -446,11 +446,11 @@ def test_a_click_for_a_cell_that_has_ended_does_not_hit_the_next(board, formed, 
     thread, _ = run_stuck(formed)
     assert board.press(do, during=meant_for) is None
     assert board.last == (
-        ("done", "Interrupt: what it was meant for has ended.")
+        ("done", "Interrupt: the cell had ended already.")
         if do == "interrupt"
         else (
             "error",
-            f"{LABELS[do]}: not done, what it was meant for has ended by itself. Click again.",
+            f"{LABELS[do]}: not done, the cell had ended already. Click again.",
         )
     )
     assert thread.is_alive()

@@ -9,7 +9,7 @@ import pytest
 from rankbook.widgets.clicks import LATEST, Click, why_stale
 from rankbook.widgets.subshell import answer_beside_cells
 
-ENDED = "what it was meant for has ended by itself"
+ENDED = "the cell had ended already"
 
 
 @pytest.mark.parametrize(

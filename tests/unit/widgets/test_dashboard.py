@@ -328,7 +328,7 @@ def test_the_dashboard_reports_a_click_for_an_ended_cell_and_does_not_carry_it_o
     end_of(thread)
     other, _ = run_stuck(formed)
     click(board, "reset", during=seen)
-    assert "not done, what it was meant for has ended by itself" in status(board)
+    assert "not done, the cell had ended already" in status(board)
     assert other.is_alive()
     formed.interrupt()
     end_of(other)

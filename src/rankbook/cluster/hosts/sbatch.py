@@ -123,7 +123,7 @@ def number(options: Iterable[str], name: str, shown: str, given: int | None) -> 
     if value is None:
         return given
     if not value.isdigit() or not int(value):
-        raise InputError(f"{name}={value} is not a number: give {shown} a number, 2, say.")
+        raise InputError(f"{name}={value} is not a number: give {shown} one, for example 2.")
     if given not in (None, int(value)):
         raise InputError(f"{shown} {given} contradicts {name}={value}: leave out one of them.")
     return int(value)

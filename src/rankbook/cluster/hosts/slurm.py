@@ -119,7 +119,7 @@ _ENDS = {
     "PREEMPTED": "it was preempted",
     "DEADLINE": "its deadline",
     "FAILED": "it failed",
-    "COMPLETED": "it was given back",
+    "COMPLETED": "it was released",
     "BOOT_FAIL": "a node did not boot",
 }
 

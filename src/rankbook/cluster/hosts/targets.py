@@ -92,7 +92,7 @@ def read_target(
     if len(given) > 1:
         raise InputError(f"{given[0]} and {given[1]} exclude each other: leave out one of them.")
     if nodes is not None and "--slurm" not in given:
-        raise InputError("--nodes belongs to --slurm: add that, or leave it out.")
+        raise InputError("--nodes needs --slurm: add --slurm, or leave out --nodes.")
     if slurm is not None and slurm is not False:
         return read_job(slurm, nodes, own_tasks() if nproc is None else nproc)
     if ssh is not None:
@@ -101,7 +101,9 @@ def read_target(
         return None
     if mpi is True or mpi == "":
         if nproc is None:
-            raise InputError("Nothing says how many ranks mpiexec starts: add -n 4 (or nproc=4).")
+            raise InputError(
+                "The number of ranks is missing: add it, for example -n 4 (or nproc=4)."
+            )
         return Mpi(nproc)
     hosts = read_hosts(mpi, nproc, "--mpi")
     return Mpi(sum(seats for _, seats in hosts), hosts)
@@ -141,7 +143,7 @@ def read_hosts(asked: Hosts, nproc: int | None, option: str) -> tuple[tuple[str,
             )
     names = [name for name, _ in pairs]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise InputError(f"{twice} is there twice: say once how many ranks it has, {twice}:4.")
+        raise InputError(f"{twice} is named twice: name it once, with its ranks, {twice}:4.")
     given = sum(seats or 0 for _, seats in pairs)
     open_ = [name for name, seats in pairs if seats is None]
     rest = len(open_) if nproc is None else nproc - given
@@ -172,7 +174,9 @@ def _pairs(asked: Hosts, option: str) -> Iterable[tuple[str, int | None]]:
     if isinstance(asked, Mapping):
         for name, seats in asked.items():
             if not isinstance(seats, int) or isinstance(seats, bool):
-                raise InputError(f"{seats!r} is not a number of ranks for {name}: give 4, say.")
+                raise InputError(
+                    f"{seats!r} is not a number of ranks for {name}: use 4, for example."
+                )
             yield str(name), seats
         return
     if isinstance(asked, (bytes, bool, int)):  # the types exclude these, but users pass them
@@ -216,7 +220,7 @@ def read_job(asked: JobOptions, nodes: int | None, nproc: int | None) -> Slurm:
     """
     options = tuple(sbatch.read(asked))
     if nodes is not None and nodes < 1:
-        raise InputError(f"{nodes} nodes hold no ranks: ask for 1 or more.")
+        raise InputError(f"A job needs at least 1 node, not {nodes}.")
     nodes = sbatch.number(options, "--nodes", "--nodes", nodes)
     nproc = sbatch.number(options, "--ntasks", "-n", nproc)
     per_node = sbatch.value_of(options, "--ntasks-per-node")
@@ -225,7 +229,7 @@ def read_job(asked: JobOptions, nodes: int | None, nproc: int | None) -> Slurm:
     if nproc is None:
         nproc = _gpus_asked(options, nodes)
     if nproc is None:
-        raise InputError("Nothing says how many ranks the job has: add -n 8 (or nproc=8), say.")
+        raise InputError("The number of ranks is missing: add it, for example -n 8 (or nproc=8).")
     if nodes is not None and nodes > nproc:
         raise InputError(
             f"{plural(nproc, 'rank')} on {plural(nodes, 'node')} leave some without a rank: "

@@ -125,9 +125,9 @@ class User:
         new = set(_ask(self._socket, {"add": n})["added"])
         if not new:
             raise ClusterError(
-                "What starts the engines of this kept cluster has ended: %dist_shutdown (or "
-                "shutdown()) ends the cluster, with all variables; %dist_init --keep then starts "
-                "another."
+                "The process that starts the engines of this kept cluster has ended: run "
+                "%dist_shutdown (or shutdown()), which ends the cluster with all variables, then "
+                "%dist_init --keep."
             )
         return new
 

@@ -183,8 +183,8 @@ class AnsweringLauncher(FarLauncher):
             )
         if any(self.python in line and "No such file" in line for line in errors):
             return EngineError(
-                f"There is no {self.python} on {host.name}: say which Python has rankbook there, "
-                "--python PATH (or python=…)."
+                f"There is no {self.python} on {host.name}: give the path of a Python that has "
+                "rankbook there, --python PATH (or python=…)."
             )
         return ClusterError(f"{self.why_it_ended(host)}.")
 

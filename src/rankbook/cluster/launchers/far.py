@@ -91,7 +91,7 @@ class FarLauncher(ClusterLauncher):
         found = self.find_address()
         if self.address and not is_loopback(found):
             raise InputError(
-                f"{self.address} is loopback, which other hosts do not reach: leave out --address "
+                f"{self.address} is loopback, which other hosts cannot reach: leave out --address "
                 f"(or address=…), and it is {found}."
             )
         self.address = self.address or found

@@ -81,7 +81,7 @@ def refuse_other_version(host: Host) -> None:
     if host.hello["python"].split(".")[:2] != [str(part) for part in own_python]:
         raise EngineError(
             f"{host.name} has Python {host.hello['python']} and this notebook has "
-            f"{own_python[0]}.{own_python[1]}: say which Python there is the same, --python PATH "
+            f"{own_python[0]}.{own_python[1]}: give the path of such a Python there, --python PATH "
             "(or python=…)."
         )
 

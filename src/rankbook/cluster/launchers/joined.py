@@ -31,8 +31,8 @@ _NEXT = 30.0
 """Seconds for another keeper to replace one, once its engines have come."""
 
 _INSTEAD_IN_KEPT = (
-    "%dist_shutdown (or shutdown()) ends this kept cluster, with all variables; "
-    "%dist_init --keep then starts another."
+    "run %dist_shutdown (or shutdown()), which ends this kept cluster with all variables, then "
+    "%dist_init --keep."
 )
 
 _CONNECT_TIMEOUT = 10.0

@@ -116,7 +116,7 @@ class MPILauncher(FarLauncher):
             while (status := trial.process.poll()) is None:
                 self._refuse_silence(attempts, f"; {_UNCHANGED}")
                 if time.monotonic() > until:
-                    raise ClusterError(f"mpiexec runs nothing within {_TRIAL:g} s; {_UNCHANGED}")
+                    raise ClusterError(f"mpiexec started nothing in {_TRIAL:g} s; {_UNCHANGED}")
                 time.sleep(0.05)
             if status:
                 raise ClusterError(f"mpiexec: {cause(trial.errors())}; {_UNCHANGED}")

@@ -86,7 +86,7 @@ class BackgroundScreen:
     def ask(self, prompt: str, *, secret: bool) -> str:
         """A cell in the background has no input field."""
         del prompt, secret
-        raise PromptError("a cell that was started with --no-wait cannot ask: run it without")
+        raise PromptError("a cell with --no-wait cannot ask for input: run it without --no-wait")
 
     def _draw(self) -> None:
         self._screen.show(self._bundle(), {}, self._rich, update=True)

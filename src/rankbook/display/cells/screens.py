@@ -135,8 +135,8 @@ def _ask(prompt: str, *, secret: bool) -> str:
         return getpass.getpass(prompt) if secret else input(prompt)
     except StdinNotImplementedError:
         raise PromptError(
-            "this front end cannot ask for input: run the notebook in JupyterLab, or take the "
-            "prompt out of it"
+            "this front end cannot ask for input: run the notebook in JupyterLab, or remove "
+            "the prompt"
         ) from None
     except EOFError:
         raise PromptError("the input has ended") from None

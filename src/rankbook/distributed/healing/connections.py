@@ -77,9 +77,9 @@ def lacking() -> tuple[str, ...]:
     if is_possible():
         return ()
     lack = (
-        "process groups cannot be given new connections, for torch has no "
-        f"{_lack() or 'ProcessGroup.release_resources'}: after a hang, a reset or a death DDP and "
-        "FSDP modules, meshes and subgroups have to be made again."
+        "process groups cannot be given new connections, because torch has no "
+        f"{_lack() or 'ProcessGroup.release_resources'}: after a hang, a reset or a death, DDP "
+        "and FSDP modules, meshes and subgroups must be made again."
     )
     return (lack,)
 

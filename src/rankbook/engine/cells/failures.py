@@ -58,7 +58,9 @@ class Failures:
         if not self._missing:
             return ()
         names = " and ".join(self._missing)
-        return (f"errors of cells are shown as Python prints them: this IPython has no {names}.",)
+        return (
+            f"a cell's errors are shown as plain Python tracebacks: this IPython has no {names}.",
+        )
 
     def begin(self, *, in_script: bool = False) -> None:
         """From now on, count shown exceptions as the end of the cell, or script."""

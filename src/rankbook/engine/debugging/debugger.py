@@ -236,7 +236,7 @@ class RankDebugger(Stepping):
     def do_exceptions(self, arg: str) -> None:
         """List the exceptions behind the present one, or go to one (exceptions N)."""
         if not self._exceptions:
-            self.error("No exception is looked at.")
+            self.error("No exception is being debugged.")
         elif arg.isdecimal() and int(arg) < len(self._exceptions):
             self.setup(None, self._exceptions[int(arg)].__traceback__)
             self.print_stack_entry(self.stack[self.curindex])
@@ -249,7 +249,7 @@ class RankDebugger(Stepping):
         frame, _ = self._names()
         reached = {line for *_, line in frame.f_code.co_lines()}
         if is_statement(frame) and arg.isdigit() and int(arg) not in reached:
-            self.error("A cell is run statement by statement: jump stays within this one.")
+            self.error("A cell runs statement by statement: jump only works within one.")
         elif self.is_inside_line:
             # Python jumps only from before a line.
             self.cmdqueue.insert(0, f"jump {arg}")
@@ -281,12 +281,12 @@ class RankDebugger(Stepping):
     def do_interact(self, arg: str) -> None:
         """Refuse: every line that is not a command runs as Python anyway."""
         del arg
-        self.error("interact is not there on a rank: type the statement, or ! before it.")
+        self.error("interact does not work on a rank: type the statement, or ! and the statement.")
 
     def do_run(self, arg: str) -> None:
         """Refuse: run the cell again instead."""
         del arg
-        self.error("run is not there on a rank: q ends the cell, then run it again.")
+        self.error("run does not work on a rank: end the cell with q, then run it again.")
 
     do_restart = do_run
 

@@ -86,12 +86,12 @@ class Prompt:
         """
         if self._was_told and of != "debugger":
             # A loop that reads commands, as that of code.interact(), goes on after an interrupt.
-            raise EOFError("The cell was interrupted: nothing more is asked.")
+            raise EOFError("The cell was interrupted: it cannot ask for more input.")
         self.refuse()
         with self.held():
             outbox = self._outbox()
             if outbox is None:
-                raise CannotAskError("No cell runs any more, so nobody can be asked.")
+                raise CannotAskError("No cell is running, so nobody can be asked.")
             question = Asks(next(self._numbers), of, text, place)
             self.since = time.monotonic()
             self.asks = question

@@ -130,8 +130,8 @@ def lacking() -> tuple[str, ...]:
     if hasattr(c10d, _MAKE_GROUP):
         return ()
     lack = (
-        f"gloo's connections are not known, for torch has no {_MAKE_GROUP}: a rank that waits for "
-        "others in vain is only freed by being replaced, and loses its variables."
+        f"gloo's connections are not known, because torch has no {_MAKE_GROUP}: a rank that hangs "
+        "can only be freed by replacing it, which loses its variables."
     )
     return (lack,)
 

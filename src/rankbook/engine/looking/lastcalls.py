@@ -19,7 +19,7 @@ def ledger() -> Ledger:
     try:
         kept = Ledger(file=lastcalls.new_file(os.environ.get("IPP_CLUSTER_ID", "")))
     except OSError as error:
-        _log.warning("What this rank calls last will not be known after its end: %s", error)
+        _log.warning("The last calls of this rank will not be known after it ends: %s", error)
         return Ledger()
     assert kept.box is not None  # noqa: S101 - there is a file
     # The last calls of an engine that ends normally are not needed.

@@ -126,8 +126,8 @@ def lacking() -> tuple[str, ...]:
     if _DUMP is not None:
         return ()
     lack = (
-        "torch's flight recorder cannot be read: beside calls on a GPU's stream, what the same "
-        "ranks call on the CPU is not told."
+        "torch's flight recorder cannot be read: of a rank with calls on a GPU's stream, calls on "
+        "the CPU are not shown."
     )
     return (lack,)
 

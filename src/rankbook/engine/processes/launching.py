@@ -35,7 +35,7 @@ def _refuse(module: ModuleType) -> None:
         call = f"{name}({given})" if len(given) <= _SHORT else f"{name}(...)"
         raise InputError(
             "notebook_launcher starts processes for a function, and ranks are such processes: "
-            f"write {call} instead, which %%dist runs on all ranks."
+            f"call {call} instead, which %%dist runs on all ranks."
         )
 
     vars(module)["notebook_launcher"] = notebook_launcher

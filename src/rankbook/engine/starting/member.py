@@ -29,7 +29,9 @@ def main() -> None:
     """Be an engine until the notebook's kernel, or mpiexec, ends it."""
     number = next((int(os.environ[name]) for name in _NUMBERS if name in os.environ), None)
     if number is None:
-        sys.exit(f"mpiexec does not say which process this is: none of {', '.join(_NUMBERS)}")
+        sys.exit(
+            f"mpiexec does not say which process this is: it sets none of {', '.join(_NUMBERS)}"
+        )
     if number == 0:
         threading.Thread(target=_watch, args=(os.dup(0),), daemon=True).start()
     from rankbook.engine.starting import loading, server

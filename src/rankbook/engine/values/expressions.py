@@ -105,6 +105,6 @@ class _Reader(ast.NodeVisitor):
             return ast.literal_eval(node)
         except ValueError:
             raise InputError(
-                f"{self._expression}: only names, attributes and indices are shown, for nothing is "
-                "run on the ranks: give the value a name in a cell, and show that."
+                f"{self._expression}: only names, attributes and indices are shown, because "
+                "nothing is run on the ranks: give the value a name in a cell, and show that."
             ) from None

@@ -42,7 +42,7 @@ def _departed(infos: Mapping[int, GroupInfo]) -> str:
         most, *fewer = sorted(by_count, reverse=True)
         less = _listed([f"{count} on {in_words(by_count[count])}" for count in fewer])
         text += (
-            f" Replicas have departed: {name} has taken {plural(most, 'step')} on "
+            f" Replicas have diverged: {name} has taken {plural(most, 'step')} on "
             f"{in_words(by_count[most])}, {less}, since the group was made: load a checkpoint on "
             "all ranks."
         )

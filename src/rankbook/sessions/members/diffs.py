@@ -132,7 +132,7 @@ class _Comparison:
         if facts or a.digest == b.digest:
             return "; ".join(facts)
         if is_scalar:
-            return f"{b.text}, not {a.text}" if a.text != b.text else f"{a.text} goes on otherwise"
+            return f"{b.text}, not {a.text}" if a.text != b.text else f"{a.text} differs after that"
         return self._delta(path, a, one, other)
 
     def _delta(self, path: str, leaf: Leaf, one: int, other: int) -> str:

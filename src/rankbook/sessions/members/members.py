@@ -170,7 +170,7 @@ class Members(Engines):
         """
         facts, missing = self.facts(), (size or 0) - len(self.alive)
         if not facts:
-            raise ClusterError(f"The cluster has no engines any more: {self._where_from()}.")
+            raise ClusterError(f"The cluster has no engines left: {self._where_from()}.")
         if missing > 0:
             self._pool.refuse_growth()
             # New engines will be like the present ones.

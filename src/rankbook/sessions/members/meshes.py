@@ -26,7 +26,7 @@ def check(dims: Mapping[str, object], world_size: int) -> dict[str, int]:
         if not name.isidentifier() or keyword.iskeyword(name):
             raise InputError(f"{name!r} cannot name a dimension: use a name like dp.")
         if not isinstance(size, int) or isinstance(size, bool) or (size < 1 and size != -1):
-            raise InputError(f"{name}={size} is not a number of ranks: use {name}=2, say.")
+            raise InputError(f"{name}={size} is not a number of ranks: use {name}=2, for example.")
         sizes[name] = size
     open_ = [name for name, size in sizes.items() if size == -1]
     if len(open_) > 1:
