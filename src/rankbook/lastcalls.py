@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 # The models are imported where they are used: the controller only removes files, and starts faster.
 if TYPE_CHECKING:
-    from rankbook.models.calls import Call, LastCalls, Said
+    from rankbook.models.calls import Call, LastCalls, LastOutput
 
 __all__ = ["file_of", "new_file", "read", "remove"]
 
@@ -121,7 +121,7 @@ def read(path: Path) -> LastCalls | None:
         HEADER.unpack_from(content)[1],
         tuple(_call(slot, sites[slot[2]]) for slot in used if slot[2] in sites),
         awaited[-1] if awaited else None,
-        tuple(_said(content, stream) for stream in WORDS_AT),
+        tuple(_output(content, stream) for stream in WORDS_AT),
         _last_lines(content),
     )
 
@@ -179,8 +179,8 @@ def _call(slot: tuple[Any, ...], site: tuple[Any, ...]) -> Call:
     )
 
 
-def _said(content: bytes, stream: str) -> Said:
-    from rankbook.models.calls import Said
+def _output(content: bytes, stream: str) -> LastOutput:
+    from rankbook.models.calls import LastOutput
 
     at = WORDS_AT[stream]
     cell, characters, size = WORDS.unpack_from(content, at)
@@ -192,7 +192,7 @@ def _said(content: bytes, stream: str) -> Said:
     if stream == "stdout":
         past_python = _logged(content)
         words, characters = words + past_python, characters + len(past_python)
-    return Said(stream, cell, characters, words)
+    return LastOutput(stream, cell, characters, words)
 
 
 def _logged(content: bytes) -> str:

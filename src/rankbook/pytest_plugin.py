@@ -28,7 +28,7 @@ _DEBUGGERS = {"--pdb": "usepdb", "--trace": "trace"}
 
 
 @dataclass(frozen=True)
-class _Wish:
+class _Marker:
     """The arguments of ``@pytest.mark.ranks``."""
 
     size: int
@@ -88,7 +88,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.fail("Only functions and methods of plain classes run on ranks.", pytrace=False)
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         pytest.fail("An async test does not run on ranks: call asyncio.run in it.", pytrace=False)
-    _wish(item)
+    _marker_of(item)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -113,12 +113,12 @@ def _run(item: pytest.Function) -> BaseException | None:
     from rankbook.testing.bodies import body_of
     from rankbook.testing.outcomes import Outcome
 
-    wish, stash = _wish(item), item.config.stash
+    marked, stash = _marker_of(item), item.config.stash
     if _RANKS not in stash:
         stash[_RANKS] = _Ranks(item.config)
     ranks = stash[_RANKS]
     body = pickle.dumps(body_of(item, ranks.run))
-    result = ranks.cluster.run(body, wish.size, wish.backend, wish.timeout)
+    result = ranks.cluster.run(body, marked.size, marked.backend, marked.timeout)
     own = [r for r, done in result.items() if done.error is not None and not done.error.freed]
     outcome = Outcome(result, ranks.cluster.raised(own), item)
     ranks.cluster.is_group_lost = outcome.is_group_lost
@@ -158,7 +158,7 @@ def rank(request: pytest.FixtureRequest) -> OnRank:
 def world_size(request: pytest.FixtureRequest) -> int:
     """The number of ranks on which the test's body runs."""
     _on_rank(request, "world_size")
-    return _wish(request.node).size
+    return _marker_of(request.node).size
 
 
 @pytest.fixture
@@ -175,13 +175,13 @@ def _on_rank(request: pytest.FixtureRequest, name: str) -> OnRank:
     return OnRank(name)
 
 
-def _wish(item: pytest.Item) -> _Wish:
+def _marker_of(item: pytest.Item) -> _Marker:
     """The arguments of a test's marker; the test fails where they are invalid."""
     marker = item.get_closest_marker(_MARK)
     assert marker is not None  # noqa: S101 - called only for tests with a marker
     try:
-        wish = _Wish(*marker.args, **marker.kwargs)
-        is_number = type(wish.size) is int and wish.size > 0
+        marked = _Marker(*marker.args, **marker.kwargs)
+        is_number = type(marked.size) is int and marked.size > 0
     except TypeError:
         is_number = False
     if not is_number:
@@ -189,4 +189,4 @@ def _wish(item: pytest.Item) -> _Wish:
             "Give the number of ranks: @pytest.mark.ranks(4), and backend= or timeout= if needed.",
             pytrace=False,
         )
-    return wish
+    return marked

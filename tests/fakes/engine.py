@@ -58,9 +58,9 @@ AT_ANY_TIME = {
         "making",
         "list_variables",
         "look",
-        "say_frames",
-        "say_kept",
-        "say_mesh",
+        "get_frames",
+        "get_kept",
+        "get_mesh",
         "show",
         "stacks",
         "timeline",
@@ -308,13 +308,13 @@ class FakeEngine:
     def list_variables(self):
         return [to_dict(Variable(name, type(v).__name__)) for name, v in self.names.items()]
 
-    def say_frames(self, native):
+    def get_frames(self, native):
         if self.cell is None:
             return to_dict(Standing())
         frame = Frame("In [1] line 1", "stick()", {"engine": str(self.number)})
         return to_dict(Standing((frame,), no_native="py-spy is not installed there" * native))
 
-    def say_mesh(self, name):
+    def get_mesh(self, name):
         value = self.names.get(name)
         if name not in self.names:
             return to_dict(HeldMesh())
@@ -326,7 +326,7 @@ class FakeEngine:
         value = self.names[expression]
         return to_dict(Held(parts=(Part("", type(value).__name__, repr(value)),)))
 
-    def say_kept(self):
+    def get_kept(self):
         return to_dict(KeptCalls((self.kept,) if self.kept else ()))
 
     def start_profile(self):
@@ -338,7 +338,7 @@ class FakeEngine:
     def stacks(self):
         return [f"stack of engine {self.number}\n"]
 
-    def say_facts(self, **_):
+    def get_facts(self, **_):
         return to_dict(self.facts)
 
     # What it does.
@@ -375,7 +375,7 @@ class FakeEngine:
             elif task.op == "fill":
                 self._fill(task, **task.args)
             else:
-                operation = self.say_facts if task.op == "facts" else getattr(self, task.op)
+                operation = self.get_facts if task.op == "facts" else getattr(self, task.op)
                 task.answer(operation(**task.args))
         except RankbookError as error:
             task.fail(error)

@@ -291,7 +291,7 @@ def test_the_sentence_after_a_hang_says_what_goes_on(four):
     assert note.endswith(made.format(four.generation) + goes_on)
 
 
-def test_replicas_that_have_departed_are_reported(four):
+def test_replicas_with_different_step_counts_are_reported(four):
     forget(four)
     make(four, "DDP")
     states(four, range(2))

@@ -28,7 +28,7 @@ from processes import wait_until
 from steps import SOON
 
 import rankbook
-from rankbook.engine.cells.script import below_torchs
+from rankbook.engine.cells.script import below_torch
 
 SOURCE = Path(rankbook.__file__).parent
 
@@ -501,7 +501,7 @@ def test_the_hook_that_torch_puts_around_another_is_still_known(monkeypatch, req
     monkeypatch.setattr(sys, "excepthook", hook)
     request.getfixturevalue("world")
     assert sys.excepthook is not hook
-    found = below_torchs(sys.excepthook)
+    found = below_torch(sys.excepthook)
     assert found is hook, "engine/cells/script.py must find a script's own hook in another way"
 
 

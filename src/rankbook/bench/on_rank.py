@@ -19,7 +19,7 @@ from rankbook.errors import InputError
 from rankbook.models import to_dict
 from rankbook.models.benchmarks import Timings
 
-__all__ = ["Said", "measure"]
+__all__ = ["Encoded", "measure"]
 
 _WARM = 3
 """Operations before the first that counts: connections are made, memory is touched."""
@@ -31,7 +31,7 @@ _MOST = 200
 """Operations of one repetition at most."""
 
 
-class Said:
+class Encoded:
     """Timings on their way: the ``repr`` of a cell's value comes with its result."""
 
     def __init__(self, timings: Timings) -> None:
@@ -54,7 +54,7 @@ class _Bench:
 
 def measure(
     namespace: Mapping[str, Any], collective: str, sizes: list[int], rounds: int, group: str
-) -> Said:
+) -> Encoded:
     """Measure a collective.
 
     Args:
@@ -74,14 +74,14 @@ def measure(
     chosen = _group(namespace, group)
     device = namespace["dist_info"].device
     if _is_of_others(chosen):
-        return Said(Timings((), str(device), {}, socket.gethostname()))
+        return Encoded(Timings((), str(device), {}, socket.gethostname()))
     bench = _Bench(chosen, dist.get_rank(chosen), dist.get_world_size(chosen), device)
     seconds = {}
     for nbytes in sizes:
         act = _ACTS[collective](bench, nbytes)
         seconds[nbytes] = tuple(_timed(bench, act, rounds))
     ranks = tuple(dist.get_process_group_ranks(chosen or dist.group.WORLD))
-    return Said(Timings(ranks, str(device), seconds, socket.gethostname()))
+    return Encoded(Timings(ranks, str(device), seconds, socket.gethostname()))
 
 
 def _group(namespace: Mapping[str, Any], name: str) -> Any:

@@ -46,7 +46,7 @@ class FileBoard:
         self._pattern = pattern
         self._rank = rank
         self._path = Path(pattern.format(rank))
-        self._mine = _made(self._path)
+        self._own = _made(self._path)
         self._used = 0
         self._places: dict[Group, int | None] = {}
         self._ids: dict[Group, bytes] = {}
@@ -60,9 +60,9 @@ class FileBoard:
             place = self._places[group] = self._take(group)
         if place is not None:
             ring = _RINGS_AT + 8 * (_RING * place + number % _RING)
-            _WORD.pack_into(self._mine, ring, key)
+            _WORD.pack_into(self._own, ring, key)
             # Last, because a reader that sees the count reads the ring.
-            _WORD.pack_into(self._mine, _COUNTS_AT + 8 * place, number)
+            _WORD.pack_into(self._own, _COUNTS_AT + 8 * place, number)
 
     def read(self, rank: int, group: Group, number: int) -> int | None:
         """What another rank has posted; None: nothing yet."""
@@ -90,11 +90,11 @@ class FileBoard:
     def _take(self, group: Group) -> int | None:
         """Give a group a place in the table; None if the table is full."""
         if self._used == _GROUPS:
-            self._mine[0] = _FULL
+            self._own[0] = _FULL
             return None
         place, self._used = self._used, self._used + 1
         at = _HEADER + 8 * place
-        self._mine[at : at + 8] = self._name(group)
+        self._own[at : at + 8] = self._name(group)
         return place
 
     def _name(self, group: Group) -> bytes:

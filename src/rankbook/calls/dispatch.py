@@ -117,7 +117,7 @@ def group_named(name: str) -> Any:
     """The process group with torch's name."""
     if _RESOLVE is not None:
         return _RESOLVE(name)
-    return next(group for group, its in c10d._world.pg_names.items() if its == name)
+    return next(group for group, known in c10d._world.pg_names.items() if known == name)
 
 
 def register(

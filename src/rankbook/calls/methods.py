@@ -22,7 +22,7 @@ from rankbook.calls.waits import seconds
 
 __all__ = ["install", "is_ours", "remove"]
 
-_THEIRS: dict[str, Any] = {
+_ORIGINALS: dict[str, Any] = {
     name: vars(c10d.ProcessGroup)[name] for name in METHODS if name in vars(c10d.ProcessGroup)
 }
 _WITH_A_TIMEOUT = {"monitored_barrier"}
@@ -31,7 +31,7 @@ _ENDS: dict[str, Any] = {name: vars(c10d.ProcessGroup)[name] for name in ("abort
 
 def install(ledger: Ledger) -> None:
     """Report calls to an account from now on, instead of another."""
-    for name, original in _THEIRS.items():
+    for name, original in _ORIGINALS.items():
         call = original.__func__
         if name in _WITH_A_TIMEOUT:
             call = _within_a_timeout(ledger, call)
@@ -42,7 +42,7 @@ def install(ledger: Ledger) -> None:
 
 def remove() -> None:
     """Restore torch's own methods."""
-    for name, original in (_THEIRS | _ENDS).items():
+    for name, original in (_ORIGINALS | _ENDS).items():
         setattr(c10d.ProcessGroup, name, original)
 
 

@@ -22,10 +22,10 @@ __all__ = [
     "is_of_rankbook",
     "is_told_of",
     "line_of_call",
-    "lines_of_a_person",
     "place_of",
     "spot",
     "text_of",
+    "user_lines",
 ]
 
 _OURS = f"{Path(__file__).parents[1]}{os.sep}"
@@ -146,7 +146,7 @@ def in_words(found: Spot | None, cell: Spot | None) -> str:
     return f"{place}: {found.text}" if found.text else place
 
 
-def lines_of_a_person(frame: FrameType | None) -> tuple[tuple[CodeType, int], ...]:
+def user_lines(frame: FrameType | None) -> tuple[tuple[CodeType, int], ...]:
     """Code above a frame, up to the cell or the script, with its lines; not torch's or Python's."""
     found: list[tuple[CodeType, int]] = []
     for _ in range(_DEEPEST):

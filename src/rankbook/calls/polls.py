@@ -12,7 +12,7 @@ from time import time_ns
 from types import FrameType
 
 from rankbook.calls.loops import ends_by_answer_only
-from rankbook.calls.places import in_words, lines_of_a_person, spot
+from rankbook.calls.places import in_words, spot, user_lines
 from rankbook.calls.records import Record, to_call
 from rankbook.models.calls import POLL, Wait
 
@@ -48,7 +48,7 @@ class Poll:
         self._longest = self._times = 0
         self._mark = mark
         self._spot, self._cell, _ = spot(frame)
-        self._lines = lines_of_a_person(frame)
+        self._lines = user_lines(frame)
 
     def goes_on(self, record: Record, mark: tuple[int, int]) -> bool:
         """Note that the thread asked again; return whether nothing happened since."""

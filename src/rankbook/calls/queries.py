@@ -29,9 +29,9 @@ def latest(
             groups[name] = group, []
         groups[name][1].append((record, is_open(record)))
     found: list[tuple[Record, bool]] = []
-    for _, its in groups.values():
-        first = next((i for i, (_, opened) in enumerate(its) if opened), len(its))
-        found += its[max(0, min(first, len(its) - kept)) : first + kept]
+    for _, entries in groups.values():
+        first = next((i for i, (_, opened) in enumerate(entries) if opened), len(entries))
+        found += entries[max(0, min(first, len(entries) - kept)) : first + kept]
     found.sort(key=lambda each: each[0].id)
     return [(to_call(record), opened) for record, opened in found]
 

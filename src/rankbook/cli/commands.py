@@ -119,8 +119,8 @@ def restart(options: Namespace) -> End:
             filled = session.restart_ranks(ranks, from_rank=options.source)
         made = f"{session.world_size} ranks, {session.backend}, generation {session.generation}"
         lines = [f"{made}{session.carried or '.'}", str(filled or for_terminal(session.lacking))]
-        said = {"generation": session.generation, "world_size": session.world_size}
-    say(options, "\n".join(filter(None, lines)), said)
+        data = {"generation": session.generation, "world_size": session.world_size}
+    say(options, "\n".join(filter(None, lines)), data)
     return End.FINE
 
 

@@ -106,9 +106,9 @@ def refuse_owned(cluster: Running, what: str) -> None:
     """
     owners = [owner for owner in cluster.owners if owner.pid != os.getpid()]
     if owners:
-        who, its = " and ".join(map(str, owners)), agree(owners, "its", "their")
+        who, their = " and ".join(map(str, owners)), agree(owners, "its", "their")
         raise RefusedError(
             End.NOT_YOURS,
-            f"{who} {agree(owners, 'uses', 'use')} {cluster.name}: {what} in {its} notebook or "
+            f"{who} {agree(owners, 'uses', 'use')} {cluster.name}: {what} in {their} notebook or "
             "script, or end it first.",
         )

@@ -21,15 +21,15 @@ def for_terminal(text: str) -> str:
     return _MAGIC.sub(r"`python -m rankbook \1\2`", text)
 
 
-def say(options: Namespace, text: str, said: Any) -> None:
+def say(options: Namespace, text: str, data: Any) -> None:
     """Print what a command has found.
 
     Args:
         options: ``json`` says how.
         text: For a user.
-        said: The same in JSON's types.
+        data: The same in JSON's types.
     """
-    print(json.dumps(said, indent=2) if options.json else text, flush=True)  # noqa: T201
+    print(json.dumps(data, indent=2) if options.json else text, flush=True)  # noqa: T201
 
 
 def since(moment: float) -> str:

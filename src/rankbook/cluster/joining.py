@@ -15,7 +15,7 @@ from rankbook._version import NEWEST_TORCH, __version__
 from rankbook.cluster.transport.channel import Channel, everyone
 from rankbook.errors import ClusterError, EngineError
 from rankbook.models import EngineFacts, load
-from rankbook.models.requests import LookAt, SayFacts
+from rankbook.models.requests import GetFacts, LookAt
 
 if TYPE_CHECKING:
     import ipyparallel
@@ -113,7 +113,7 @@ def facts_of(channel: Channel, engines: Iterable[int], address: str) -> list[Eng
         EngineError: One has another version of rankbook; the message names both, and the host.
         ClusterError: Some engines did not answer, or the controller is gone.
     """
-    answers = channel.ask(everyone(engines, SayFacts(address)), timeout=60, again=2)
+    answers = channel.ask(everyone(engines, GetFacts(address)), timeout=60, again=2)
     facts = [load(EngineFacts, answers[engine]) for engine in sorted(answers)]
     refuse_other_versions(facts)
     warn_of_newer_torch(facts)

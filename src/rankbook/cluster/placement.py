@@ -80,7 +80,7 @@ class Placement:
         by_host: dict[str, list[int]] = {}
         for one in self.places:
             by_host.setdefault(one.host, []).append(one.rank)
-        return {host: there for host, there in by_host.items() if set(there) <= set(ranks)}
+        return {host: own for host, own in by_host.items() if set(own) <= set(ranks)}
 
 
 def place(

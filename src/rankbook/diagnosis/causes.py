@@ -31,4 +31,4 @@ def _with_cause(rank: int, looks: Mapping[int, Look]) -> Look:
 def _is_still_there(look: Look, kept: Kept) -> bool:
     """Whether a rank waits in the lines that an exception has left, and has not raised the same."""
     is_there = any(lines.have(place) for lines in kept.left for place in look.path)
-    return is_there and all(its.error != kept.error for its in look.kept)
+    return is_there and all(other.error != kept.error for other in look.kept)

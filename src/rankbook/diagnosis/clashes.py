@@ -165,12 +165,14 @@ def _all_different(words: Words, calls: _Calls, sorts: Sequence[tuple[int, ...]]
         shared = number(one) if len({call.seq for call in known}) == 1 else ""
         what = f"different collectives{' as' if shared else ''}{shared}{words.members(one)}"
         own = ["" if shared else number(call) for call in known]
-        given = [f" {name(call.op)}{its}{root(call)}" for call, its in zip(known, own, strict=True)]
+        given = [
+            f" {name(call.op)}{part}{root(call)}" for call, part in zip(known, own, strict=True)
+        ]
     places, at_all = _places(words, calls, sorts)
     alike: dict[str, tuple[int, ...]] = {}
-    for ranks, its, at in zip(sorts, given, places, strict=True):
-        alike[its + at] = (*alike.get(its + at, ()), *ranks)
-    of = {ranks: its for its, ranks in alike.items()}
+    for ranks, part, at in zip(sorts, given, places, strict=True):
+        alike[part + at] = (*alike.get(part + at, ()), *ranks)
+    of = {ranks: part for part, ranks in alike.items()}
     items = words.listed(list(of), lambda ranks: f"{words.ranks(ranks)}{of[ranks]}", "others")
     return f"{sentence_start(words.do(calls, 'call'))} {what}: {items}{at_all}."
 
@@ -185,9 +187,9 @@ def _best_known(calls: _Calls, ranks: tuple[int, ...]) -> Collective:
 def _given(call: Collective, others: Sequence[Collective]) -> str:
     """In what a call differs from others of the same function: root, tensors, reduce operation."""
     return "".join(
-        its(call)
-        for its in (root, with_tensors, reduces)
-        if any(its(other) != its(call) for other in others)
+        say(call)
+        for say in (root, with_tensors, reduces)
+        if any(say(other) != say(call) for other in others)
     )
 
 

@@ -40,15 +40,15 @@ class Misfit:
 
 def has_come(look: Look, waiter: Look, call: Collective) -> bool:
     """Whether a rank has come to the making of a group in which another one waits."""
-    its = _named(waiter, call.group)
-    return _named(look, call.group, its.epoch if its else None) is not None
+    awaited = _named(waiter, call.group)
+    return _named(look, call.group, awaited.epoch if awaited else None) is not None
 
 
 def destroyed_at(look: Look, waiter: Look, call: Collective) -> str:
     """Where a rank has destroyed the group of a call in which another one waits; empty: not yet."""
-    its = _named(waiter, call.group)
-    theirs = _named(look, call.group, its.epoch if its else None)
-    return theirs.destroyed if theirs else ""
+    awaited = _named(waiter, call.group)
+    found = _named(look, call.group, awaited.epoch if awaited else None)
+    return found.destroyed if found else ""
 
 
 def misfit(looks: Mapping[int, Look], rank: int, call: Collective) -> Misfit | None:
@@ -59,16 +59,16 @@ def misfit(looks: Mapping[int, Look], rank: int, call: Collective) -> Misfit | N
         rank: One that waits.
         call: What it waits in: a call of the group, or that which makes it.
     """
-    mine = _named(looks[rank], call.group)
-    if mine is None:
+    own = _named(looks[rank], call.group)
+    if own is None:
         return None
-    made = {rank: mine}
+    made = {rank: own}
     for other, look in looks.items():
-        its = _named(look, mine.name, mine.epoch)
-        if its is None and call.makes and other in mine.ranks:
-            its = _under_way(look, mine) or _left_behind(look, looks[rank], mine)
-        if its is not None:
-            made[other] = its
+        making = _named(look, own.name, own.epoch)
+        if making is None and call.makes and other in own.ranks:
+            making = _under_way(look, own) or _left_behind(look, looks[rank], own)
+        if making is not None:
+            made[other] = making
     return _misfit(made)
 
 
@@ -86,11 +86,11 @@ def unlike(made: Mapping[int, Making]) -> Diagnosis | None:
         return None
     words = Words({}, past=True)
     per_rank = {
-        rank: f"made group {_number(its)} of {words.ranks(its.ranks)}{_at(its)}"
-        for rank, its in sorted(made.items())
+        rank: f"made group {_number(making)} of {words.ranks(making.ranks)}{_at(making)}"
+        for rank, making in sorted(made.items())
     }
-    said = sentence(words, found)
-    return Diagnosis("mismatch", found.culprits, said, per_rank, hint=HINT)
+    summary = sentence(words, found)
+    return Diagnosis("mismatch", found.culprits, summary, per_rank, hint=HINT)
 
 
 def _misfit(made: Mapping[int, Making]) -> Misfit | None:
@@ -106,12 +106,12 @@ def sentence(words: Words, found: Misfit) -> str:
     """Say who has made which group, and where."""
 
     def say(ranks: tuple[int, ...]) -> str:
-        its = found.made[ranks[0]]
+        making = found.made[ranks[0]]
         if found.of_one_name:
-            return f"{words.do(ranks, 'make')} it of {words.ranks(its.ranks)}{_at(its)}"
-        nth = f"{agree(ranks, 'its', 'their')} {_nth(its.nth)}"
-        made = f"{words.do(ranks, 'make')} a group of {words.ranks(its.ranks)} as {nth}"
-        return f"{made}{_at(its)}"
+            return f"{words.do(ranks, 'make')} it of {words.ranks(making.ranks)}{_at(making)}"
+        nth = f"{agree(ranks, 'its', 'their')} {_nth(making.nth)}"
+        made = f"{words.do(ranks, 'make')} a group of {words.ranks(making.ranks)} as {nth}"
+        return f"{made}{_at(making)}"
 
     made = found.made
     first, *others = grouped(made, lambda each: (made[each].name, made[each].ranks))
@@ -127,23 +127,27 @@ def _named(look: Look, name: str, epoch: int | None = None) -> Making | None:
     return found[-1] if found else None
 
 
-def _under_way(look: Look, mine: Making) -> Making | None:
+def _under_way(look: Look, own: Making) -> Making | None:
     """The group that a rank makes just now of the same members, under another name."""
-    its = look.groups[-1] if look.groups else None
+    latest = look.groups[-1] if look.groups else None
     waits = look.waiting is not None and look.waiting.makes
-    return its if its and waits and not its.done and set(its.ranks) == set(mine.ranks) else None
+    return (
+        latest
+        if latest and waits and not latest.done and set(latest.ranks) == set(own.ranks)
+        else None
+    )
 
 
-def _left_behind(look: Look, waiter: Look, mine: Making) -> Making | None:
+def _left_behind(look: Look, waiter: Look, own: Making) -> Making | None:
     """The group of the same members, under another name, that a rank has made last.
 
     It thinks that it is done: it has met what an earlier group of that name has left in the store.
     While its cell runs it may still make one of the right name.
     """
-    its = look.groups[-1] if look.groups and look.state == "idle" else None
-    met = {each.name for each in waiter.groups if set(each.ranks) == set(mine.ranks)}
-    is_same = its and its.epoch == mine.epoch and set(its.ranks) == set(mine.ranks)
-    return its if its and is_same and its.name not in met else None
+    latest = look.groups[-1] if look.groups and look.state == "idle" else None
+    met = {each.name for each in waiter.groups if set(each.ranks) == set(own.ranks)}
+    is_same = latest and latest.epoch == own.epoch and set(latest.ranks) == set(own.ranks)
+    return latest if latest and is_same and latest.name not in met else None
 
 
 def _at(making: Making) -> str:

@@ -23,8 +23,8 @@ from rankbook.distributed.aside import Aside
 __all__ = ["allow", "explain", "install"]
 
 _c10d: Any = import_module("torch.distributed.distributed_c10d")
-_theirs: Any = _c10d.init_process_group
-_SIGNATURE = inspect.signature(_theirs)
+_original: Any = _c10d.init_process_group
+_SIGNATURE = inspect.signature(_original)
 
 
 _NONE = "Default process group has not been initialized"
@@ -56,12 +56,12 @@ def allow(is_allowed: bool) -> None:  # noqa: FBT001
     _State.is_allowed = is_allowed
 
 
-@functools.wraps(_theirs)
+@functools.wraps(_original)
 def _init_process_group(*args: Any, **options: Any) -> None:
     if _State.pid != os.getpid() and _State.inherited is None:
         _State.inherited = Aside()
     if not (dist.is_initialized() and _State.is_allowed and _State.pid == os.getpid()):
-        _theirs(*args, **options)
+        _original(*args, **options)
         return
     asked = _SIGNATURE.bind(*args, **options).arguments
     present = f"{dist.get_backend()}, {dist.get_world_size()} ranks"

@@ -81,7 +81,7 @@ class _Session:
 
 
 _session = _Session()
-_theirs: dict[str, Callable[..., Any]] = {}  # between enabling and disabling
+_originals: dict[str, Callable[..., Any]] = {}  # between enabling and disabling
 _kept: deque[Store] = deque(maxlen=_KEPT)
 
 
@@ -123,8 +123,8 @@ def disable() -> None:
     _release()
     opening.remove()
     vars(_session).update(vars(_Session()))
-    while _theirs:
-        setattr(_RENDEZVOUS, *_theirs.popitem())
+    while _originals:
+        setattr(_RENDEZVOUS, *_originals.popitem())
 
 
 @cache
@@ -154,14 +154,14 @@ def ports() -> Ports:
 
 def _stand_in() -> None:
     for name, ours in ((_CREATE, _create_store), (_FILE, _file_store)):
-        if name not in _theirs and hasattr(_RENDEZVOUS, name):
-            _theirs[name] = getattr(_RENDEZVOUS, name)
+        if name not in _originals and hasattr(_RENDEZVOUS, name):
+            _originals[name] = getattr(_RENDEZVOUS, name)
             setattr(_RENDEZVOUS, name, ours)
 
 
 def lacking() -> tuple[str, ...]:
     """What does not work where torch uses another function, in a sentence; else empty."""
-    if _CREATE in _theirs or hasattr(_RENDEZVOUS, _CREATE):
+    if _CREATE in _originals or hasattr(_RENDEZVOUS, _CREATE):
         return ()
     lack = (
         f"init_process_group in a cell or a script meets by torch's own means, because torch has "
@@ -248,7 +248,7 @@ def _create_store(
         if (hostname, port) == _session.address or (is_ours and is_loopback(hostname)):
             launch = replace(launch, rank=rank, world_size=world_size)
             return _meet(launch, f"{hostname}:{port}/{world_size}", timeout)
-    store = _theirs[_CREATE](hostname, port, rank, world_size, timeout, *args, **kw)
+    store = _originals[_CREATE](hostname, port, rank, world_size, timeout, *args, **kw)
     return _interruptible(store, timeout) if _is_here(launch) else store
 
 
@@ -257,7 +257,7 @@ def _file_store(path: str, world_size: int = -1, *args: Any, **kw: Any) -> Any:
     launch = _session.launch
     if _is_here(launch) and launch.one_host and world_size == launch.world_size:
         return _meet(launch, path, _RENDEZVOUS.default_pg_timeout)
-    return _theirs[_FILE](path, world_size, *args, **kw)
+    return _originals[_FILE](path, world_size, *args, **kw)
 
 
 def _is_here(launch: Launch | None) -> TypeGuard[Launch]:

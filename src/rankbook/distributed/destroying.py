@@ -34,7 +34,7 @@ _MOMENT = 1.0
 """Seconds for which destroyed groups are kept. gloo's threads need the GIL for microseconds."""
 
 _c10d: Any = import_module("torch.distributed.distributed_c10d")
-_theirs: Callable[..., None] = _c10d.destroy_process_group
+_original: Callable[..., None] = _c10d.destroy_process_group
 
 
 class Guest:
@@ -76,7 +76,7 @@ def install() -> None:
         module.destroy_process_group = _destroy_process_group
 
 
-@functools.wraps(_theirs)
+@functools.wraps(_original)
 def _destroy_process_group(group: Any = None) -> None:
     world = dist.group.WORLD
     is_all = group is None or group is world
@@ -87,7 +87,7 @@ def _destroy_process_group(group: Any = None) -> None:
         for tell in on_destroy:
             tell(each)
     try:
-        _theirs(group)
+        _original(group)
     finally:
         keep_for_a_moment(destroyed)
 

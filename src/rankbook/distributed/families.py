@@ -41,7 +41,9 @@ _LOWEST, _HIGHEST = 1024, 65535
 _TORCHS = "torch.multiprocessing.spawn"
 
 _inherited: list[Aside] = []  # in a forked process: the groups of its parent
-_theirs: list[Callable[..., Any]] = []  # the replaced functions, also in processes forked from here
+_originals: list[
+    Callable[..., Any]
+] = []  # the replaced functions, also in processes forked from here
 
 
 class _Member:
@@ -70,9 +72,9 @@ class _Member:
 
     def _meet_apart(self) -> None:
         rendezvous: Any = import_module("torch.distributed.rendezvous")
-        if not _theirs:
-            _theirs.append(rendezvous._create_c10d_store)
-        create = _theirs[0]
+        if not _originals:
+            _originals.append(rendezvous._create_c10d_store)
+        create = _originals[0]
 
         @functools.wraps(create)
         def create_store(hostname: str, port: int, rank: int, *more: Any, **options: Any) -> Any:

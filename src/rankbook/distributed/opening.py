@@ -27,7 +27,7 @@ from rankbook.distributed.stores import TCPStore, poll
 __all__ = ["Opening", "install", "remove"]
 
 _CLASS: Any = TCPStore
-_theirs: Callable[..., None] = TCPStore.__init__
+_original: Callable[..., None] = TCPStore.__init__
 _TIMEOUT = timedelta(seconds=300)
 """Torch's own, of a store that is given none."""
 
@@ -67,23 +67,23 @@ def install() -> None:
 
 def remove() -> None:
     """Have torch's own constructor again."""
-    _CLASS.__init__ = _theirs
+    _CLASS.__init__ = _original
 
 
-@functools.wraps(_theirs)
+@functools.wraps(_original)
 def _open(store: Any, *args: Any, **kwargs: Any) -> None:
     given = dict(zip(_PARAMETERS, args, strict=False)) | kwargs
     is_main = threading.current_thread() is threading.main_thread() and os.getpid() == _home
     if not is_main or not {"host_name", "port"} <= given.keys():
-        _theirs(store, *args, **kwargs)
+        _original(store, *args, **kwargs)
         return
     if not given.get("is_master"):
         _wait_for_server(given)
-        _theirs(store, *args, **kwargs)
+        _original(store, *args, **kwargs)
     elif given.get("wait_for_workers", True) and (given.get("world_size") or 1) > 1:
-        _serve(given, lambda: _theirs(store, *args, **kwargs))
+        _serve(given, lambda: _original(store, *args, **kwargs))
     else:
-        _theirs(store, *args, **kwargs)
+        _original(store, *args, **kwargs)
 
 
 def _wait_for_server(given: dict[str, Any]) -> None:
@@ -146,7 +146,7 @@ def _come_as_clients(given: dict[str, Any], thread: threading.Thread) -> None:
             return
         with suppress(RuntimeError):
             client = TCPStore.__new__(TCPStore)
-            _theirs(client, given["host_name"], int(given["port"]), size, False, _LET_GO)  # noqa: FBT003
+            _original(client, given["host_name"], int(given["port"]), size, False, _LET_GO)  # noqa: FBT003
 
 
 def _named(given: dict[str, Any]) -> str:

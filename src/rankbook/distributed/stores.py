@@ -32,11 +32,11 @@ __all__ = [
     "TCPStore",
     "first_line",
     "host",
-    "key_of_a_rank",
     "loopback_interface",
     "outbound_address",
     "own_addresses",
     "poll",
+    "rank_key",
     "resolve",
 ]
 
@@ -46,12 +46,12 @@ _BACKLOG = 2048
 _OF_EACH = "of each rank"
 
 _KEY_OF_A_RANK = re.compile(rf"(.*(?://\w+//\d+|{_OF_EACH}/\w+)/)(\d+)")
-"""What every rank sets once and all read: :func:`key_of_a_rank`; and gloo's key for the addresses
+"""What every rank sets once and all read: :func:`rank_key`; and gloo's key for the addresses
 of a rank, made of the group, the device, which of its meshes, the rank (torch 2.9 to 2.15; were it
 another one, the store would be asked more often, and nothing be wrong)."""
 
 
-def key_of_a_rank(topic: str, rank: int) -> str:
+def rank_key(topic: str, rank: int) -> str:
     """The key of what every rank sets once for all to read; together, by :class:`Interruptible`.
 
     Args:

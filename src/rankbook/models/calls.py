@@ -15,14 +15,14 @@ __all__ = [
     "SCRIPTS",
     "Call",
     "Fingerprint",
+    "GetCall",
+    "GetMaking",
     "LastCalls",
+    "LastOutput",
     "Making",
     "Place",
     "ReadLastCalls",
-    "Said",
     "Slot",
-    "TellCall",
-    "TellMaking",
     "Traffic",
     "Wait",
 ]
@@ -200,7 +200,7 @@ class Making:
 
 
 @dataclass(frozen=True)
-class Said:
+class LastOutput:
     """The output of a process's latest cell to a stream when the process ended."""
 
     stream: str
@@ -223,7 +223,7 @@ class LastCalls:
     all their elements."""
     awaited: int | None = None
     """Id of the latest call that was waited for; None: none was."""
-    said: tuple[Said, ...] = ()
+    outputs: tuple[LastOutput, ...] = ()
     log: tuple[str, ...] | None = None
     """The last lines that bypassed Python since its latest cell began, or ended; None: this file
     does not know them."""
@@ -242,7 +242,7 @@ class Slot:
 
 
 @dataclass(frozen=True)
-class TellCall(Request):
+class GetCall(Request):
     """Report one collective; the answer is a :class:`Call`, or None if it is no longer kept."""
 
     slot: Slot
@@ -250,7 +250,7 @@ class TellCall(Request):
 
 
 @dataclass(frozen=True)
-class TellMaking(Request):
+class GetMaking(Request):
     """Report the making of one group; the answer is a :class:`Making`, or None if it is not kept.
 
     It is numbered like calls.

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from rankbook.models.wire import Request
 
-__all__ = ["Copies", "Copy", "Holdings", "SayDigests", "SayHoldings", "Settle", "Settled", "Take"]
+__all__ = ["Copies", "Copy", "GetDigests", "GetHoldings", "Holdings", "Settle", "Settled", "Take"]
 
 
 @dataclass(frozen=True)
-class SayHoldings(Request):
+class GetHoldings(Request):
     """Report the variables; the answer is :class:`Holdings`."""
 
     op = "holdings"
@@ -75,7 +75,7 @@ class Take(Request):
 
 
 @dataclass(frozen=True)
-class SayDigests(Request):
+class GetDigests(Request):
     """Compute digests, to compare variables of ranks; the answer is a digest by name.
 
     It is missing where only the values themselves could tell.

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from rankbook.models.wire import Request
 
-__all__ = ["EngineFacts", "Gpu", "SayFacts"]
+__all__ = ["EngineFacts", "GetFacts", "Gpu"]
 
 
 @dataclass(frozen=True)
-class SayFacts(Request):
+class GetFacts(Request):
     """Report the facts of the engine; the answer is :class:`EngineFacts`."""
 
     towards: str

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from rankbook.models.engines import EngineFacts
 from rankbook.models.wire import Request
 
-__all__ = ["Environment", "SayEnvironment", "relevant"]
+__all__ = ["Environment", "GetEnvironment", "relevant"]
 
 _NAMES = frozenset({"RANK", "WORLD_SIZE", "TP_SOCKET_IFNAME"})
 _PREFIXES = (
@@ -21,7 +21,7 @@ _PREFIXES = (
 
 
 @dataclass(frozen=True)
-class SayEnvironment(Request):
+class GetEnvironment(Request):
     """Report what the process runs with; the answer is an :class:`Environment`."""
 
     op = "environment"

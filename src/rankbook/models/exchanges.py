@@ -10,14 +10,14 @@ from rankbook.models.meshes import NamedMesh
 from rankbook.models.shown import Values
 from rankbook.models.wire import Request
 
-__all__ = ["Exchange", "Exchanges", "KeptCalls", "SayKept"]
+__all__ = ["Exchange", "Exchanges", "GetKept", "KeptCalls"]
 
 
 @dataclass(frozen=True)
-class SayKept(Request):
+class GetKept(Request):
     """Report the values that the latest cell with ``keep_values`` kept; the answer is KeptCalls."""
 
-    op = "say_kept"
+    op = "get_kept"
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 
 from rankbook.models.wire import Request
 
-__all__ = ["Frame", "SayFrames", "Standing"]
+__all__ = ["Frame", "GetFrames", "Standing"]
 
 
 @dataclass(frozen=True)
-class SayFrames(Request):
+class GetFrames(Request):
     """Report the main thread's stack; the answer is :class:`Standing`."""
 
     native: bool = False
     """Whether to add C++ frames, where py-spy can read them, which takes a second."""
-    op = "say_frames"
+    op = "get_frames"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from rankbook.models.engines import Gpu
 from rankbook.models.groups import GroupInfo
 from rankbook.models.wire import Request
 
-__all__ = ["Collective", "Kept", "Lines", "Look", "LookAt", "SayStacks"]
+__all__ = ["Collective", "GetStacks", "Kept", "Lines", "Look", "LookAt"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class LookAt(Request):
 
 
 @dataclass(frozen=True)
-class SayStacks(Request):
+class GetStacks(Request):
     """Report the main thread's stack; the answer is a list of lines."""
 
     op = "stacks"

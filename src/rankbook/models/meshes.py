@@ -8,7 +8,7 @@ from math import prod
 
 from rankbook.models.wire import Request
 
-__all__ = ["HeldMesh", "NamedMesh", "SayMesh"]
+__all__ = ["GetMesh", "HeldMesh", "NamedMesh"]
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,11 @@ class NamedMesh:
 
 
 @dataclass(frozen=True)
-class SayMesh(Request):
+class GetMesh(Request):
     """Describe the mesh that a variable holds; the answer is a :class:`HeldMesh`."""
 
     name: str
-    op = "say_mesh"
+    op = "get_mesh"
 
 
 @dataclass(frozen=True)

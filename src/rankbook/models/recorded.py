@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from rankbook.models.wire import Request
 
-__all__ = ["Entry", "EntryGroup", "Recorded", "Recording", "TellTimeline"]
+__all__ = ["Entry", "EntryGroup", "GetTimeline", "Recorded", "Recording"]
 
 
 @dataclass(frozen=True)
-class TellTimeline(Request):
+class GetTimeline(Request):
     """Report recorded calls; the answer is a :class:`Recording`."""
 
     after: int | None

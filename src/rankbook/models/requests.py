@@ -1,21 +1,21 @@
 """The requests of a session to an engine: one class per operation, next to its answer's model."""
 
-from rankbook.models.calls import ReadLastCalls, TellCall, TellMaking
+from rankbook.models.calls import GetCall, GetMaking, ReadLastCalls
 from rankbook.models.cells import ForgetError, Free, Run
-from rankbook.models.copies import Copy, SayDigests, SayHoldings, Settle, Take
+from rankbook.models.copies import Copy, GetDigests, GetHoldings, Settle, Take
 from rankbook.models.diffs import Chunks, Drop, Fingerprint, SendChunks
-from rankbook.models.engines import SayFacts
-from rankbook.models.environment import SayEnvironment
-from rankbook.models.exchanges import SayKept
+from rankbook.models.engines import GetFacts
+from rankbook.models.environment import GetEnvironment
+from rankbook.models.exchanges import GetKept
 from rankbook.models.following import Follow
-from rankbook.models.frames import SayFrames
+from rankbook.models.frames import GetFrames
 from rankbook.models.groups import Destroy, EndScript, HostStore, Initialize, Reach
 from rankbook.models.inspecting import Complete, Inspect, ListVariables
-from rankbook.models.looks import LookAt, SayStacks
-from rankbook.models.meshes import SayMesh
+from rankbook.models.looks import GetStacks, LookAt
+from rankbook.models.meshes import GetMesh
 from rankbook.models.profiles import StartProfile, TakeProfile
 from rankbook.models.prompts import Answer
-from rankbook.models.recorded import TellTimeline
+from rankbook.models.recorded import GetTimeline
 from rankbook.models.shown import Show
 from rankbook.models.variables import Pull, Push
 from rankbook.models.wire import RemoteError, Request
@@ -32,6 +32,17 @@ __all__ = [
     "Follow",
     "ForgetError",
     "Free",
+    "GetCall",
+    "GetDigests",
+    "GetEnvironment",
+    "GetFacts",
+    "GetFrames",
+    "GetHoldings",
+    "GetKept",
+    "GetMaking",
+    "GetMesh",
+    "GetStacks",
+    "GetTimeline",
     "HostStore",
     "Initialize",
     "Inspect",
@@ -44,21 +55,10 @@ __all__ = [
     "RemoteError",
     "Request",
     "Run",
-    "SayDigests",
-    "SayEnvironment",
-    "SayFacts",
-    "SayFrames",
-    "SayHoldings",
-    "SayKept",
-    "SayMesh",
-    "SayStacks",
     "SendChunks",
     "Settle",
     "Show",
     "StartProfile",
     "Take",
     "TakeProfile",
-    "TellCall",
-    "TellMaking",
-    "TellTimeline",
 ]

@@ -71,8 +71,8 @@ def _raise_for(result: CellResult, collective: str, backend: str) -> None:
         if error.ename == "InputError":
             raise InputError(error.evalue)
         if "not support" in error.evalue or error.ename == "NotImplementedError":
-            said = error.evalue.partition("\n")[0].rstrip(".")
-            raise InputError(f"{backend} has no {collective} here: {said}.")
+            reason = error.evalue.partition("\n")[0].rstrip(".")
+            raise InputError(f"{backend} has no {collective} here: {reason}.")
     result.raise_for_error()
 
 

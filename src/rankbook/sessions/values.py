@@ -131,13 +131,13 @@ class SessionValues(SessionCode):
         sizes = meshes.check(dims, size) if dims else {}
         party = self.members.ranks(chosen)
         with self._turns.take(f"making the mesh {name}" if dims else f"looking for {name}"):
-            there = meshes.held(party, name)
-            if dims and not meshes.is_there(there, sizes):
-                meshes.refuse_taken(there, name, self.members.mesh)
+            held = meshes.held(party, name)
+            if dims and not meshes.is_there(held, sizes):
+                meshes.refuse_taken(held, name, self.members.mesh)
                 device = self.groups[0].device.partition(":")[0]
                 line = meshes.code(name, sizes, device)
                 self._cells.run(Cell(line, chosen, on_hang="free"), None).raise_for_error()
-                there = meshes.held(party, name)
-            self.members.mesh = meshes.named(there, name, size)
+                held = meshes.held(party, name)
+            self.members.mesh = meshes.named(held, name, size)
         self.changes.notify()
         return self.members.mesh

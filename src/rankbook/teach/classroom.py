@@ -52,9 +52,9 @@ def lesson(name: str, *, keep: str | Path | None = ".") -> State:
 
 def progress() -> State:
     """What is done of the open lesson, and what is not."""
-    its, book = _open()
+    lesson, book = _open()
     note, book.note = book.note, ""
-    return State(its, book, note)
+    return State(lesson, book, note)
 
 
 def predict(name: str, value: Any) -> Prompt:
@@ -73,8 +73,8 @@ def predict(name: str, value: Any) -> Prompt:
     Raises:
         LessonError: The value has another type or shape than the question asks for.
     """
-    its, book = _open()
-    item = its.find(name)
+    lesson, book = _open()
+    item = lesson.find(name)
     if not isinstance(item, Prediction):
         raise LessonError(f"{name} is an exercise: write its cell, then check({name!r}).")
     read = item.form.read(value)
@@ -97,9 +97,13 @@ def check(name: str) -> Checked | Revealed:
         CheckFailed: The answer to an exercise is not right, or misses a target.
         LessonError: It cannot be checked now; the message says what to do first.
     """
-    its, book = _open()
-    item = its.find(name)
-    return _revealed(its, book, item) if isinstance(item, Prediction) else _checked(its, book, item)
+    lesson, book = _open()
+    item = lesson.find(name)
+    return (
+        _revealed(lesson, book, item)
+        if isinstance(item, Prediction)
+        else _checked(lesson, book, item)
+    )
 
 
 def hint(number: int | str = 1, name: str | int = "") -> Hint:
@@ -113,10 +117,10 @@ def hint(number: int | str = 1, name: str | int = "") -> Hint:
     Raises:
         LessonError: There is no such hint.
     """
-    its, book = _open()
+    lesson, book = _open()
     if isinstance(number, str):
         number, name = name or 1, number
-    item = its.find(str(name) or _present(its, book))
+    item = lesson.find(str(name) or _present(lesson, book))
     if not isinstance(item, Exercise):
         raise LessonError(f"{item.name} is a prediction: guess, then run the cell.")
     count = len(item.hints)
@@ -147,15 +151,15 @@ def _open() -> tuple[Lesson, Book]:
     return _desk.lesson, _desk.book
 
 
-def _present(its: Lesson, book: Book) -> str:
+def _present(lesson: Lesson, book: Book) -> str:
     """The exercise that one is at."""
-    if not its.exercises:
-        raise LessonError(f"{its.name} has no exercises.")
-    names = [exercise.name for exercise in its.exercises]
+    if not lesson.exercises:
+        raise LessonError(f"{lesson.name} has no exercises.")
+    names = [exercise.name for exercise in lesson.exercises]
     return _desk.exercise or next((n for n in names if not book.has_passed(n)), names[-1])
 
 
-def _checked(its: Lesson, book: Book, item: Exercise) -> Checked:
+def _checked(lesson: Lesson, book: Book, item: Exercise) -> Checked:
     _desk.exercise = item.name
     here = is_here(item)
     if here and not last_cell(item):
@@ -163,7 +167,7 @@ def _checked(its: Lesson, book: Book, item: Exercise) -> Checked:
             f"{item.needs[0]} is defined in the notebook itself, not on the ranks: begin its cell "
             "with %%dist."
         )
-    tried = try_out(its, item)
+    tried = try_out(lesson, item)
     verdict = _with_usual_hint(item, verdict_on(item, tried), tried, is_here=here)
     book.tried(item.name, ok=verdict.ok, mistake=verdict.mistake)
     found = Checked(item, verdict, book.attempts[item.name])
@@ -184,13 +188,13 @@ def _with_usual_hint(item: Exercise, verdict: Verdict, tried: Tried, *, is_here:
     return verdict if verdict.hint else replace(verdict, hint=usual)
 
 
-def _revealed(its: Lesson, book: Book, item: Prediction) -> Revealed:
+def _revealed(lesson: Lesson, book: Book, item: Prediction) -> Revealed:
     locked = book.valid(item.name)
     if locked is None:
         raise LessonError(f"Predict first: predict({item.name!r}, {item.form.example}).")
     if not has_run(item):
         raise LessonError(f"Run the cell with {item.cell!r} first, then check({item.name!r}).")
-    truth = _truth(item, try_out(its, item))
+    truth = _truth(item, try_out(lesson, item))
     answer = item.form.read(item.answer)
     if not item.measured and not item.form.agree(answer, truth, max(item.tolerance, 1e-6)):
         raise LessonError(
@@ -208,11 +212,11 @@ def _revealed(its: Lesson, book: Book, item: Prediction) -> Revealed:
 
 def _truth(item: Prediction, tried: Tried) -> Any:
     if tried.hang or tried.raised or tried.late or not tried.said:
-        raised = [said for _, said in tried.raised.values()]
+        raised = [answer for _, answer in tried.raised.values()]
         what = tried.verdict or (raised[0] if raised else "it took too long.")
         raise LessonError(f"{item.name} needs the cells above, run them first: {what}")
     if item.counts:
         values = {rank: getattr(tried.traffic[rank], item.counts) for rank in tried.said}
     else:
-        values = {rank: said["truth"] for rank, said in tried.said.items()}
+        values = {rank: answer["truth"] for rank, answer in tried.said.items()}
     return [values[r] for r in sorted(values)] if item.rank is None else values[item.rank]

@@ -40,7 +40,7 @@ class Seen:
     @property
     def right(self) -> frozenset[int]:
         """The ranks whose value is right."""
-        return frozenset(rank for rank, said in self.findings.items() if said == "right")
+        return frozenset(rank for rank, finding in self.findings.items() if finding == "right")
 
 
 @dataclass(frozen=True)

@@ -68,13 +68,13 @@ class Form:
 
     def agree(self, predicted: Any, truth: Any, tolerance: float) -> bool:
         """Whether a prediction is the truth, within a relative tolerance."""
-        mine, its = _numbers(predicted), _numbers(truth)
+        guesses, truths = _numbers(predicted), _numbers(truth)
         return (
-            len(mine) == len(its)
-            and all(map(_is_number, its))
+            len(guesses) == len(truths)
+            and all(map(_is_number, truths))
             and all(
                 math.isclose(one, other, rel_tol=tolerance, abs_tol=1e-9)
-                for one, other in zip(mine, its, strict=True)
+                for one, other in zip(guesses, truths, strict=True)
             )
         )
 

@@ -41,10 +41,10 @@ def judge(module: str, name: str, names: Mapping[str, Any]) -> str:
     got = item.tries(here)
     want = item.right(here)
     finding = _finding(item, here, got, want)
-    said = {"finding": finding, "notes": here.notes}
+    report = {"finding": finding, "notes": here.notes}
     if finding != "right":
-        said["got"], said["want"] = in_words(got, want, item.tolerance)
-    return json.dumps(said)
+        report["got"], report["want"] = in_words(got, want, item.tolerance)
+    return json.dumps(report)
 
 
 def _finding(exercise: Exercise, here: Here, got: Any, want: Any) -> str:

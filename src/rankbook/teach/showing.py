@@ -89,10 +89,10 @@ class Revealed(_Shown):
         return self.ok
 
     def _notes(self) -> list[str]:
-        its, notes = self.prediction, []
+        prediction, notes = self.prediction, []
         if not self.ok:
-            notes += its.remarks(self.locked.value)
-        notes.append(its.why)
+            notes += prediction.remarks(self.locked.value)
+        notes.append(prediction.why)
         if self.locked.late:
             notes.append("(You predicted after the cell had run.)")
         elif self.changed:
@@ -102,8 +102,9 @@ class Revealed(_Shown):
         return [note for note in notes if note]
 
     def __str__(self) -> str:
-        mine, its = _written(self.locked.value), _written(self.truth)
-        first = f"✓ {its}, as you predicted." if self.ok else f"✗ predicted {mine}, it is {its}."
+        predicted, truth = _written(self.locked.value), _written(self.truth)
+        wrong = f"✗ predicted {predicted}, it is {truth}."
+        first = f"✓ {truth}, as you predicted." if self.ok else wrong
         return "\n".join([first, *self._notes()])
 
     def _repr_html_(self) -> str:
@@ -226,9 +227,11 @@ def _written(value: Any) -> str:
     return value if isinstance(value, str) else in_short(value)
 
 
-def _over(mine: Any, truth: Any, *, ok: bool) -> str:
+def _over(predicted: Any, truth: Any, *, ok: bool) -> str:
     """A table: the prediction above the truth, what differs marked."""
-    rows = [(value or [value]) if isinstance(value, list) else [value] for value in (mine, truth)]
+    rows = [
+        (value or [value]) if isinstance(value, list) else [value] for value in (predicted, truth)
+    ]
     width = max(map(len, rows))
     cells = [[_written(v) for v in row] + [""] * (width - len(row)) for row in rows]
     html = []

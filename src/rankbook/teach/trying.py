@@ -138,18 +138,18 @@ def _replace(dead: Mapping[int, str]) -> str:
 
 
 def _read(result: CellResult) -> Tried:
-    said, raised = {}, {}
+    reports, raised = {}, {}
     late = {}
     for rank, done in result.items():
         if done.error is None and done.result_repr is not None:
-            said[rank] = json.loads(ast.literal_eval(done.result_repr))
+            reports[rank] = json.loads(ast.literal_eval(done.result_repr))
         elif done.error is not None and not done.error.freed:
             raised[rank] = (done.error.ename, _in_a_line(done.error))
         elif done.error is not None and result.interruption:
             late[rank] = done.error.line
     diagnosis = result.diagnosis
     return Tried(
-        said,
+        reports,
         result.traffic,
         diagnosis.kind if diagnosis else "",
         diagnosis.summary if diagnosis else "",

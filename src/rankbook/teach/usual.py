@@ -47,7 +47,7 @@ def usual_hint(name: str, code: str, tried: Tried, *, is_here: bool) -> str:
         return DOTS
     if tried.hang and not tried.raised:
         return tried.advice
-    if any(said.get("got", "").startswith("<generator ") for said in tried.said.values()):
+    if any(report.get("got", "").startswith("<generator ") for report in tried.said.values()):
         return YIELDS
     if _got_none(tried) or any("NoneType" in what for _, what in tried.raised.values()):
         return _of_none(code)
@@ -60,7 +60,7 @@ def is_unwaited(code: str) -> bool:
 
 
 def _got_none(tried: Tried) -> bool:
-    return any(said.get("got") == "None" for said in tried.said.values())
+    return any(report.get("got") == "None" for report in tried.said.values())
 
 
 def _of_none(code: str) -> str:

@@ -46,8 +46,10 @@ def verdict_on(exercise: Exercise, tried: Tried) -> Verdict:
         LessonError: The exercise's cell has not run on all ranks.
     """
     _refuse_lacking(tried)
-    findings = {rank: said["finding"] for rank, said in tried.said.items() if "finding" in said}
-    notes = {rank: said.get("notes", {}) for rank, said in tried.said.items()}
+    findings = {
+        rank: report["finding"] for rank, report in tried.said.items() if "finding" in report
+    }
+    notes = {rank: report.get("notes", {}) for rank, report in tried.said.items()}
     raised = {rank: name for rank, (name, _) in tried.raised.items()}
     has_ended = not (tried.hang or tried.late or raised)
     is_right = has_ended and set(findings.values()) == {"right"}
@@ -59,10 +61,10 @@ def verdict_on(exercise: Exercise, tried: Tried) -> Verdict:
         reached = _reached(exercise.targets, tried, notes)
         return Verdict(True, f"{ranks_do(findings, 'is', 'are').capitalize()} right.", reached)  # noqa: FBT003
     mistake = _recognised(exercise, seen)
-    said = _said(exercise, tried, findings, mistake)
+    report = _said(exercise, tried, findings, mistake)
     return Verdict(
         ok=False,
-        said=said,
+        said=report,
         reached=" ".join(_missed(t, tried, notes) for t in missed),
         mistake=mistake.name if mistake else "",
         hint=mistake.hint if mistake else "",
@@ -70,7 +72,7 @@ def verdict_on(exercise: Exercise, tried: Tried) -> Verdict:
 
 
 def _refuse_lacking(tried: Tried) -> None:
-    lacking = {rank: said["lacks"] for rank, said in tried.said.items() if "lacks" in said}
+    lacking = {rank: report["lacks"] for rank, report in tried.said.items() if "lacks" in report}
     if lacking:
         names = ", ".join(dict.fromkeys(name for each in lacking.values() for name in each))
         raise LessonError(
@@ -132,10 +134,10 @@ def _in_its_words(exercise: Exercise, found: str, mistake: Mistake | None) -> st
     return mistake.says if mistake and mistake.seen else ""
 
 
-def _got(said: Mapping[str, Any], *, with_wanted: bool) -> str:
-    if said["got"] == "None":
+def _got(report: Mapping[str, Any], *, with_wanted: bool) -> str:
+    if report["got"] == "None":
         return "returned nothing (None)"
-    return f"got {said['got']}, not {said['want']}" if with_wanted else f"got {said['got']}"
+    return f"got {report['got']}, not {report['want']}" if with_wanted else f"got {report['got']}"
 
 
 def _agreeing(says: str, ranks: Iterable[int]) -> str:

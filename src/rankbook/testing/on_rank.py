@@ -27,7 +27,7 @@ from _pytest.pathlib import import_path
 from rankbook import calls, values
 from rankbook.testing.bodies import Body, Run, here
 
-__all__ = ["OWN", "RAISED", "TEST", "Raised", "Said", "run", "said"]
+__all__ = ["OWN", "RAISED", "TEST", "Encoded", "Raised", "decoded", "run"]
 
 TEST = "_rankbook_test"
 """The variable in which a test arrives."""
@@ -78,7 +78,7 @@ class Raised:
     left: Left
 
 
-class Said:
+class Encoded:
     """A :class:`Left` on its way: the ``repr`` of a cell's value comes with its result."""
 
     def __init__(self, left: Left) -> None:
@@ -88,13 +88,13 @@ class Said:
         return base64.b64encode(pickle.dumps(self._left)).decode()
 
 
-def said(result: str | None) -> Left:
-    """Undo :class:`Said`."""
+def decoded(result: str | None) -> Left:
+    """Undo :class:`Encoded`."""
     found: Left = Left() if not result else pickle.loads(base64.b64decode(result))  # noqa: S301
     return found
 
 
-def run(namespace: dict[str, Any]) -> Said | None:
+def run(namespace: dict[str, Any]) -> Encoded | None:
     """Run the test that has arrived.
 
     Args:
@@ -121,7 +121,7 @@ def run(namespace: dict[str, Any]) -> Said | None:
             raise
         finally:
             here.clear()
-    return Said(left()) if left() != Left() else None
+    return Encoded(left()) if left() != Left() else None
 
 
 def _call(body: Body, config: pytest.Config) -> None:

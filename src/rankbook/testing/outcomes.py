@@ -21,7 +21,7 @@ from _pytest._code.code import (
 from rankbook.errors import HangError, RankError
 from rankbook.models import Failure
 from rankbook.sessions.cells.results import CellResult
-from rankbook.testing.on_rank import OWN, Left, Raised, said
+from rankbook.testing.on_rank import OWN, Left, Raised, decoded
 from rankbook.words import in_words, ranks_do, sentence_start
 
 __all__ = ["Outcome"]
@@ -62,7 +62,7 @@ class Outcome:
     def _left(self) -> Iterator[Left]:
         for rank, done in self._result.items():
             raised = self._raised.get(rank)
-            yield raised.left if raised else said(done.result_repr)
+            yield raised.left if raised else decoded(done.result_repr)
 
     def warn(self) -> None:
         """Issue the warnings of the ranks here, each once, and that ranks called differently."""
@@ -133,7 +133,7 @@ class Outcome:
         """What ranks have raised by themselves; where others did the same, only their message."""
         shown: set[tuple[str, int]] = set()
         for ranks, failure in self._result.failures():
-            if failure.freed and _is_said(self._result):
+            if failure.freed and _has_verdict(self._result):
                 continue
             head = f"{sentence_start(in_words(ranks))}:"
             chain = self._chain(ranks[0], failure)
@@ -153,29 +153,29 @@ class Outcome:
             trace, crash = raised.shown.reprtraceback, raised.shown.reprcrash
             chain: Sequence[_Part] = getattr(raised.shown, "chain", [(trace, crash, None)])
             return chain
-        said = f"{failure.ename}: {failure.evalue}"
-        lines = [_COLOURS.sub("", line) for line in failure.traceback] or [said]
-        return [_native(lines, self._at(said))]
+        summary = f"{failure.ename}: {failure.evalue}"
+        lines = [_COLOURS.sub("", line) for line in failure.traceback] or [summary]
+        return [_native(lines, self._at(summary))]
 
     def _verdict(self) -> Iterator[_Part]:
         """The sentence that says why the test was ended, and what each rank did."""
         try:
             self._result.raise_for_error()
         except RankError as error:
-            if not _is_said(self._result):
+            if not _has_verdict(self._result):
                 return
-            said = f"{type(error).__name__}: {str(error).removesuffix(error.note).rstrip()}"
-            lines = [said]
+            summary = f"{type(error).__name__}: {str(error).removesuffix(error.note).rstrip()}"
+            lines = [summary]
             if isinstance(error, HangError):
                 lines += [error.hint, *(_COLOURS.sub("", line) for line in error.table_lines)]
-            yield _native([f"E   {line}" for line in lines if line], self._at(said))
+            yield _native([f"E   {line}" for line in lines if line], self._at(summary))
 
     def _at(self, message: str) -> ReprFileLocation:
         file, line, _ = self._item.location
         return ReprFileLocation(file, (line or 0) + 1, message)
 
 
-def _is_said(result: CellResult) -> bool:
+def _has_verdict(result: CellResult) -> bool:
     """Whether a sentence says why ranks were freed."""
     return result.diagnosis is not None or bool(result.interruption or result.ended)
 

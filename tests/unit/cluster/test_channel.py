@@ -6,7 +6,7 @@ import pytest
 
 from rankbook.cluster.transport.channel import everyone
 from rankbook.errors import ClusterError, SessionError
-from rankbook.models.requests import LookAt, SayFacts
+from rankbook.models.requests import GetFacts, LookAt
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def late(pool, monkeypatch):
 
 @pytest.mark.usefixtures("late")
 def test_an_engine_that_does_not_answer_is_asked_again_and_no_other_is(pool):
-    answers = pool.channel.ask(everyone([0, 1, 2], SayFacts("")), timeout=10, again=0.01)
+    answers = pool.channel.ask(everyone([0, 1, 2], GetFacts("")), timeout=10, again=0.01)
     assert sorted(answers) == [0, 1, 2]
     assert [sorted(args) for args in pool.requested("facts")] == [[0, 1, 2], [1]]
     assert pool.awaited == set()
@@ -33,7 +33,7 @@ def test_an_engine_that_does_not_answer_is_asked_again_and_no_other_is(pool):
 @pytest.mark.usefixtures("late")
 def test_an_engine_is_asked_once_for_what_must_not_be_done_twice(pool):
     with pytest.raises(ClusterError, match=r"^Engines \[1\] did not answer 'facts' within 0.01 s"):
-        pool.channel.ask(everyone([0, 1, 2], SayFacts("")), timeout=0.01)
+        pool.channel.ask(everyone([0, 1, 2], GetFacts("")), timeout=0.01)
     assert len(pool.requested("facts")) == 1
     assert pool.awaited == {1}
 

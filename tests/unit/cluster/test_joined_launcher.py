@@ -10,7 +10,7 @@ from rankbook.cluster.launchers import joined
 from rankbook.cluster.launchers.base import Ended, Ready
 from rankbook.errors import ClusterError
 from rankbook.models import to_dict
-from rankbook.models.calls import LastCalls, Said
+from rankbook.models.calls import LastCalls, LastOutput
 
 STATE = {"size": 3, "living": [0, 1], "next": 3, "forkers": 1, "log": ""}
 
@@ -69,7 +69,7 @@ def test_engines_are_added_in_a_kept_cluster_while_something_can_fork_them(
 
 def test_the_ends_of_engines_are_told_first_those_from_before(join, monkeypatch):
     monkeypatch.setattr(joined, "_NEXT", 0)
-    last = LastCalls(12, (), said=(Said("stdout", 4, 2, "hi"),))
+    last = LastCalls(12, (), outputs=(LastOutput("stdout", 4, 2, "hi"),))
     launcher = join(
         Keeper(
             {"event": "ready", "engine": 3, "uuid": "u"},

@@ -156,5 +156,5 @@ def test_where_torch_lacks_the_function_the_ranks_still_meet_in_files_and_that_i
     TORCHS.FileStore("/some/file", 2)
     assert met == [(0, 2, "by hand//some/file")]
     [lack] = by_hand.lacking()
-    assert "torch has no rendezvous._create_c10d_store: with env:// it may not work" in lack
+    assert "torch has no rendezvous._create_c10d_store: env:// may not work" in lack
     assert not hasattr(TORCHS, "_create_c10d_store")

@@ -27,7 +27,7 @@ def test_the_second_process_that_local_rank_1_starts_meets_its_world_1000_ports_
     host, port, rank, where, monkeypatch
 ):
     made = []
-    monkeypatch.setattr(families, "_theirs", [])
+    monkeypatch.setattr(families, "_originals", [])
     monkeypatch.setattr(
         rendezvous, "_create_c10d_store", lambda *given, **named: made.append((given, named))
     )

@@ -398,11 +398,11 @@ def test_to_forget_it_takes_no_import_of_inductor():
 
 
 def test_steps_are_compared_where_ranks_have_optimizers_of_one_kind():
-    assert steps.departed([{"Adam a": [2]}, {"Adam a": [0]}]) == (("Adam", (2, 0)),)
-    assert steps.departed([{"Adam a": [2]}, None, {"Adam a": [2]}]) == ()
+    assert steps.diverged([{"Adam a": [2]}, {"Adam a": [0]}]) == (("Adam", (2, 0)),)
+    assert steps.diverged([{"Adam a": [2]}, None, {"Adam a": [2]}]) == ()
     # Stages of a pipeline, or what is left of parameters in the older FSDP's shards.
-    assert steps.departed([{"Adam a": [2]}, {"Adam b": [1]}]) == ()
-    assert steps.departed([{"Adam a": [2]}, {}]) == ()
+    assert steps.diverged([{"Adam a": [2]}, {"Adam b": [1]}]) == ()
+    assert steps.diverged([{"Adam a": [2]}, {}]) == ()
 
 
 def test_an_optimizer_that_has_taken_no_step_is_told_of_as_one_that_has():

@@ -122,7 +122,7 @@ def test_what_every_rank_sets_is_read_at_once(of):
 def test_a_store_in_a_file_reads_them_one_after_another(file):
     served = Counted(file)
     for rank in range(2):
-        file.set(stores.key_of_a_rank("heal", rank), str(rank))
+        file.set(stores.rank_key("heal", rank), str(rank))
     read_as_gloo_does(Interruptible(served, LONG, 2), 2, "of each rank/heal")
     assert served.asked == ["check", "get", "get"]
 

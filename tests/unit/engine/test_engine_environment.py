@@ -14,8 +14,8 @@ import torch.distributed as dist
 import rankbook
 from rankbook import driver
 from rankbook.engine.host import facts
-from rankbook.engine.host.environment import say_environment
-from rankbook.models.environment import SayEnvironment
+from rankbook.engine.host.environment import get_environment
+from rankbook.models.environment import GetEnvironment
 
 JOB = SimpleNamespace(
     engine=SimpleNamespace(
@@ -27,7 +27,7 @@ JOB = SimpleNamespace(
 
 
 def say():
-    return say_environment.act(JOB, SayEnvironment())
+    return get_environment.act(JOB, GetEnvironment())
 
 
 def test_versions_and_where_it_stands():

@@ -157,7 +157,7 @@ def test_a_thread_whose_event_loop_awaits_a_thread_waits_for_it(write, gate, awa
     thread.start()
     gate.reached()
     try:
-        wait_until(lambda: frames.threads_of_the_person()[thread.ident] is in_lock, SOON)
+        wait_until(lambda: frames.user_threads()[thread.ident] is in_lock, SOON)
     finally:
         gate.open()
         thread.join()
@@ -174,7 +174,7 @@ def test_a_thread_whose_event_loop_awaits_a_socket_does_not_wait_for_a_thread(wr
     thread.start()
     try:
         wait_until(lambda: stands_in(thread, "select"), SOON)
-        assert frames.threads_of_the_person()[thread.ident] is False
+        assert frames.user_threads()[thread.ident] is False
     finally:
         other.send(b"x")
         thread.join()
@@ -190,16 +190,16 @@ def stands_in(thread, function):
 
 def test_what_an_executor_works_at_is_a_persons_and_its_idle_threads_are_not(gate):
     with ThreadPoolExecutor(2) as executor:
-        known = set(frames.threads_of_the_person())
+        known = set(frames.user_threads())
         executor.submit(threading.get_ident).result()
         at_work = executor.submit(gate.wait)
         gate.reached()
         try:
-            [ident] = set(frames.threads_of_the_person()) - known
+            [ident] = set(frames.user_threads()) - known
         finally:
             gate.open()
         at_work.result()
-        wait_until(lambda: ident not in frames.threads_of_the_person(), SOON)
+        wait_until(lambda: ident not in frames.user_threads(), SOON)
 
 
 def test_a_position_in_a_function_of_an_earlier_cell_has_the_lines_of_both(write, look):

@@ -28,10 +28,10 @@ class Bench:
         self._here.set()
         assert self._looked.wait(SOON)
 
-    def look(self, thread, is_of_a_person, see):
+    def look(self, thread, is_user_code, see):
         assert self._here.wait(SOON)
         try:
-            self.found = see(thread, is_of_a_person)
+            self.found = see(thread, is_user_code)
         finally:
             self._looked.set()
 
@@ -40,10 +40,10 @@ class Bench:
 def seen():
     """Runs code while another thread looks at what it raised."""
 
-    def run(code, is_of_a_person=lambda trace: trace is not None, see=handling.raised_by):
+    def run(code, is_user_code=lambda trace: trace is not None, see=handling.raised_by):
         bench = Bench()
         main = threading.get_ident()
-        watcher = threading.Thread(target=bench.look, args=(main, is_of_a_person, see))
+        watcher = threading.Thread(target=bench.look, args=(main, is_user_code, see))
         watcher.start()
         with contextlib.suppress(ValueError):
             code(bench.stop)

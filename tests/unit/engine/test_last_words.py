@@ -10,7 +10,7 @@ from rankbook.engine.cells.lastwords import LastWords
 from rankbook.engine.cells.outbox import Outbox
 from rankbook.engine.cells.tail import Tail
 from rankbook.engine.starting.files import OWN
-from rankbook.models.calls import Said
+from rankbook.models.calls import LastOutput
 from rankbook.models.events import Stream
 from rankbook.sessions.cells.collecting import Collector
 
@@ -27,7 +27,7 @@ def box(tmp_path):
 def read(box):
     last = lastcalls.read(box.path)
     assert last is not None
-    return last.said
+    return last.outputs
 
 
 def test_a_file_tells_what_each_stream_was_given_by_the_latest_cell(box):
@@ -38,9 +38,9 @@ def test_a_file_tells_what_each_stream_was_given_by_the_latest_cell(box):
     words.begin(4)
     for stream, text in (("stdout", "né\n"), ("stderr", "!"), ("stdout", "zwei \ud800")):
         outbox.write(stream, text)
-    assert read(box) == (Said("stdout", 4, 9, "né\nzwei ?"), Said("stderr", 4, 1, "!"))
+    assert read(box) == (LastOutput("stdout", 4, 9, "né\nzwei ?"), LastOutput("stderr", 4, 1, "!"))
     words.begin()
-    assert read(box) == (Said("stdout", 0, 0, ""), Said("stderr", 0, 0, ""))
+    assert read(box) == (LastOutput("stdout", 0, 0, ""), LastOutput("stderr", 0, 0, ""))
 
 
 @pytest.mark.parametrize("length", [1, 7, 1000, ROOM - 1, ROOM, ROOM + 1, 3 * ROOM])
@@ -51,7 +51,7 @@ def test_of_much_text_a_file_tells_the_end(box, length):
         piece = "".join(str(n % 10) for n in range(length))
         text += piece
         words.write("stdout", piece)
-    assert read(box)[0] == Said("stdout", 1, len(text), text[-ROOM:])
+    assert read(box)[0] == LastOutput("stdout", 1, len(text), text[-ROOM:])
 
 
 def test_a_character_that_was_half_overwritten_is_left_out(box):
@@ -81,9 +81,9 @@ class Output:
 @pytest.mark.parametrize(
     ("said", "shown"),
     [
-        (Said("stdout", 1, 5, "ab\ncd"), "cd"),
-        (Said("stdout", 1, 3, "ab\n"), ""),
-        (Said("stdout", 1, 9, "yz"), "(4 characters before this are lost)\nyz"),
+        (LastOutput("stdout", 1, 5, "ab\ncd"), "cd"),
+        (LastOutput("stdout", 1, 3, "ab\n"), ""),
+        (LastOutput("stdout", 1, 9, "yz"), "(4 characters before this are lost)\nyz"),
     ],
     ids=["the rest", "nothing", "the end"],
 )
@@ -110,14 +110,14 @@ def test_what_was_written_past_python_and_not_sent_is_told_without_the_dump_of_a
         tail.show(sent.append)
         file.write("last\nFatal Python error: Aborted\n\nThread 0x1\n")
     assert sent == ["sent\n"]
-    assert read(box)[0] == Said("stdout", 1, 13, "printed\nlast\n")
+    assert read(box)[0] == LastOutput("stdout", 1, 13, "printed\nlast\n")
 
 
 def test_a_log_without_a_name_is_not_read(box):
     words = LastWords(box)
     Tail(OWN, words)
     words.begin(1)
-    assert read(box)[0] == Said("stdout", 1, 0, "")
+    assert read(box)[0] == LastOutput("stdout", 1, 0, "")
 
 
 def test_the_last_lines_of_a_log_are_those_of_the_latest_cell(box, tmp_path):

@@ -195,7 +195,7 @@ def test_a_secret_among_the_local_variables_is_in_no_text(formed, pool, path, mo
         "key": repr(SECRET),
     }
     standing = to_dict(Standing((Frame("In [4] line 2", f"login({SECRET!r})", variables),)))
-    monkeypatch.setattr(pool[1], "say_frames", lambda native: standing)
+    monkeypatch.setattr(pool[1], "get_frames", lambda native: standing)
     monkeypatch.setenv("HF_TOKEN", SECRET)
     formed.save_report(path)
     text = path.read_text()

@@ -104,8 +104,8 @@ def refuse_foreign(address: str) -> None:
     """
     own = _own()
     if address not in own:
-        there = ", ".join(sorted(one for one in own if not is_loopback(one)))
+        others = ", ".join(sorted(one for one in own if not is_loopback(one)))
         raise InputError(
-            f"{address} is no IPv4 address of this host, which has {there or 'none'}: leave out "
+            f"{address} is no IPv4 address of this host, which has {others or 'none'}: leave out "
             "--address (or address=…), and the one to take is found."
         )

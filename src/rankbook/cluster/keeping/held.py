@@ -119,7 +119,7 @@ class Held:
         """
         if not self._fork or not self._engines:
             return [], {}
-        room = [self._forkers[k].seats - len(its) for k, its in self._engines.items()]
+        room = [self._forkers[k].seats - len(own) for k, own in self._engines.items()]
         ids: list[int] = []
         commands = {}
         for forker, count in zip(self._engines, seats_to_fill(n, room), strict=True):
@@ -133,5 +133,5 @@ class Held:
 
     def kill(self, engines: Collection[int]) -> dict[int, dict[str, Any]]:
         """By process, the command that kills its engines among these."""
-        chosen = {k: sorted(its & set(engines)) for k, its in self._engines.items()}
-        return {forker: {"kill": its} for forker, its in chosen.items() if its}
+        chosen = {k: sorted(own & set(engines)) for k, own in self._engines.items()}
+        return {forker: {"kill": ids} for forker, ids in chosen.items() if ids}

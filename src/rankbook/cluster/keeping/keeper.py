@@ -53,7 +53,7 @@ class _Connection:
     """The connection of a notebook, or of the launcher that started the processes."""
 
     socket: socket.socket
-    said: bytes = b""
+    received: bytes = b""
     """The received part of an unfinished line."""
     unsent: bytes = b""
     """Data to be sent: the keeper does not wait for a slow or stopped reader."""
@@ -166,11 +166,11 @@ class Keeper:
 
     # -- notebooks ---------------------------------------------------------------------------
 
-    def _connect(self, its: socket.socket) -> _Connection:
-        its.settimeout(0)
-        connection = _Connection(its)
+    def _connect(self, connected: socket.socket) -> _Connection:
+        connected.settimeout(0)
+        connection = _Connection(connected)
         self._connections.add(connection)
-        self._selector.register(its, selectors.EVENT_READ, connection)
+        self._selector.register(connected, selectors.EVENT_READ, connection)
         return connection
 
     def _hear(self, connection: _Connection) -> bool:
@@ -184,7 +184,7 @@ class Keeper:
         if not data:
             self._leave(connection)
             return True
-        *lines, connection.said = (connection.said + data).split(b"\n")
+        *lines, connection.received = (connection.received + data).split(b"\n")
         return all(self._obey(connection, json.loads(line)) for line in lines)
 
     def _obey(self, connection: _Connection, message: Mapping[str, Any]) -> bool:

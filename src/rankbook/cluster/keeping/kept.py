@@ -258,8 +258,8 @@ def _ask(connection: socket.socket, message: dict[str, Any]) -> dict[str, Any]:
             answer += byte
     except OSError as error:
         raise ClusterError("The cluster's keeper does not answer.") from error
-    said: dict[str, Any] = json.loads(answer)
-    return said
+    reply: dict[str, Any] = json.loads(answer)
+    return reply
 
 
 def _send(connection: socket.socket, message: dict[str, Any]) -> None:

@@ -64,8 +64,8 @@ def all_running(folders: Sequence[Path]) -> list[Running]:
     found = []
     for note in sorted(path for folder in folders for path in folder.glob("cluster-*.json")):
         try:
-            said = json.loads(note.read_text())
-            name, pid = said["cluster"]["cluster_id"], said["controller"]["state"]["pid"]
+            cluster = json.loads(note.read_text())
+            name, pid = cluster["cluster"]["cluster_id"], cluster["controller"]["state"]["pid"]
             controller = psutil.Process(pid)
             begun = controller.create_time()
         except (OSError, ValueError, KeyError, TypeError, psutil.Error):

@@ -190,8 +190,8 @@ class HostsLauncher(ReachingLauncher):
         self.end({engine for host in self.hosts for engine in host.engines})
         if not any(host.engines for host in self.hosts):
             self.news.put(None)
-        there = [host for host in self.hosts if host in self._again or not host.has_ended]
-        return max(1, sum(host.seats for host in there))
+        usable = [host for host in self.hosts if host in self._again or not host.has_ended]
+        return max(1, sum(host.seats for host in usable))
 
     def stop(self) -> None:
         """End the hosts' processes, with their engines, then the controller; remove files."""

@@ -67,13 +67,13 @@ class ReachingLauncher(AnsweringLauncher):
         for host in [host for host in self._again if host not in lost]:
             self._close([self._again.pop(host)])
         lost = [host for host in lost if host not in self._again or self._again[host].has_ended]
-        there = [self._again.get(host, host) for host in self.hosts if host not in lost]
+        usable = [self._again.get(host, host) for host in self.hosts if host not in lost]
         missing = sum(host.seats for host in lost)
         if n is not None:
-            free = sum(host.seats - len(host.engines - set(instead_of)) for host in there)
+            free = sum(host.seats - len(host.engines - set(instead_of)) for host in usable)
             missing = min(missing, n - free)
         if missing > 0:
-            self._again |= self._reach_again(lost, missing, sum(host.seats for host in there))
+            self._again |= self._reach_again(lost, missing, sum(host.seats for host in usable))
 
     def take_back(self) -> None:
         """Replace lost hosts by those that were reached again."""

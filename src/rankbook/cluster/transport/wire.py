@@ -34,7 +34,7 @@ class ClientWire:
         self._client = client
         self._loop = client._io_loop
         self._stream = client._control_stream
-        self._theirs = client._dispatch_single_reply
+        self._original = client._dispatch_single_reply
         self._receive: Callable[[Notice], None] = _drop
         self._loop.add_callback(self._watch)
         # When the hub ends, the client would close itself, in an order that _unwatch must prevent,
@@ -114,7 +114,7 @@ class ClientWire:
 
     def _on_message(self, frames: list[Any]) -> None:
         if not protocol.is_ours(frames):
-            self._theirs(frames)
+            self._original(frames)
             return
         session = self._client.session
         _, parts = session.feed_identities(frames, copy=False)

@@ -94,8 +94,8 @@ class BackgroundScreen:
     def _bundle(self) -> dict[str, Any]:
         pictures = [*self._pictures.values()]
         if self._left_out:
-            said = f"({self._left_out} displays above left out)"
-            pictures.insert(0, (f"<div>{said}</div>", said))
+            note = f"({self._left_out} displays above left out)"
+            pictures.insert(0, (f"<div>{note}</div>", note))
         return {
             "text/html": "".join(html for html, _ in pictures),
             "text/plain": "\n".join(text for _, text in pictures),

@@ -288,6 +288,6 @@ class Page:
         self._left_out += len(lines) - bool(self._left_out)
         for line in lines:
             line.is_gone = True
-        said = Line(set(), stream="stdout", text=f"({self._left_out:,} lines above left out)")
-        said.is_drawn = True
-        self._entries = [said, *(entry for entry in self._entries if not entry.is_gone)]
+        note = Line(set(), stream="stdout", text=f"({self._left_out:,} lines above left out)")
+        note.is_drawn = True
+        self._entries = [note, *(entry for entry in self._entries if not entry.is_gone)]

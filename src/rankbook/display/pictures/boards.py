@@ -23,14 +23,14 @@ def boards(shown: Shown) -> list[Board]:
     plain: list[tuple[list[int], str]] = []
     paths = dict.fromkeys(part.path for held in shown.by_rank.values() for part in held.parts)
     for path in paths:
-        there = {
+        present = {
             rank: part
             for rank, held in shown.by_rank.items()
             for part in held.parts
             if part.path == path
         }
-        found += _of_parts(_name(shown.expression, path), there, shown.mesh)
-        plain += _plain(path, there)
+        found += _of_parts(_name(shown.expression, path), present, shown.mesh)
+        plain += _plain(path, present)
     if plain:
         ranks = sorted({rank for some, _ in plain for rank in some})
         lines = tuple(f"[{label(some, shown.mesh)}] {text}" for some, text in plain)

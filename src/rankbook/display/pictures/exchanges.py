@@ -91,9 +91,9 @@ def _notes(parts: _OneCall, mesh: NamedMesh | None) -> Iterable[str]:
 
 
 def _row(side: Mapping[int, Values | None], does: str, largest: float) -> Iterable[Block]:
-    there = [(rank, values) for rank, values in sorted(side.items()) if values is not None]
-    for rank, values in there[:_RANKS]:
+    present = [(rank, values) for rank, values in sorted(side.items()) if values is not None]
+    for rank, values in present[:_RANKS]:
         what = values.dtype and f"{does} {values.dtype} {in_figures(values.shape)}"
         yield block_of(f"rank {rank}", what or does, values, largest)
-    if len(there) > _RANKS:
-        yield Block(f"… and {plural(len(there) - _RANKS, 'other')}")
+    if len(present) > _RANKS:
+        yield Block(f"… and {plural(len(present) - _RANKS, 'other')}")

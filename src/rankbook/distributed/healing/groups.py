@@ -22,8 +22,8 @@ from rankbook.distributed.healing import (
     wrappers,
 )
 from rankbook.distributed.healing.account import Account, Held, Terms, note
-from rankbook.distributed.healing.steps import Departed
-from rankbook.distributed.healing.words import Word, agreed_on, departed, exchange, meet
+from rankbook.distributed.healing.steps import Diverged
+from rankbook.distributed.healing.words import Word, agreed_on, diverged, exchange, meet
 
 __all__ = ["Healed", "heal", "on_connected", "settle"]
 
@@ -49,7 +49,7 @@ class Healed:
     """Kinds that wait until a replaced rank has them, too."""
     is_new: bool = False
     """Whether this rank had no groups and others had some."""
-    departed: tuple[Departed, ...] = ()
+    diverged: tuple[Diverged, ...] = ()
     """Optimizers that have taken more steps on some ranks than on others."""
 
 
@@ -105,7 +105,7 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     ended = ended.more(broken)
     if account is not None and (left or broken.kinds):
         shares += sharded.refuse(origin, [module for _, module in ended.fsdp])
-    if any(its.is_default for its in lost):
+    if any(terms.is_default for terms in lost):
         compiled.forget()
     meshes.clear_caches()
     _tell(going)
@@ -114,7 +114,7 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
         (*ended.kinds, *shares, *_subgroups(lost)),
         waiting.kinds,
         account is None and any(word.size for word in words),
-        departed(words),
+        diverged(words),
     )
 
 
@@ -136,15 +136,15 @@ def settle() -> tuple[tuple[str, ...], tuple[str, ...]]:
     meshes.clear_caches()
     word = Word((), 0, found.standings, tuple(kind for kind, _ in found.fsdp))
     words = exchange("settle", word)
-    kinds = [{*its.standings, *its.shards} for its in words]
+    kinds = [{*one.standings, *one.shards} for one in words]
     members = {one.group: one.terms.ranks for one in account.held}
 
     def is_everywhere(kind: str, group: Any) -> bool:
         return group in members and all(kind in kinds[rank] for rank in members[group])
 
-    whole = found.where(is_everywhere)
-    whole, _ = _restart(whole, words)
-    return whole.kinds, stale.release(whole)
+    complete = found.where(is_everywhere)
+    complete, _ = _restart(complete, words)
+    return complete.kinds, stale.release(complete)
 
 
 def _restart(found: wrappers.Found, words: Sequence[Word]) -> tuple[wrappers.Found, wrappers.Found]:

@@ -13,9 +13,9 @@ from weakref import WeakKeyDictionary
 
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
-__all__ = ["Departed", "begin", "count", "departed", "taken"]
+__all__ = ["Diverged", "begin", "count", "diverged", "taken"]
 
-Departed = tuple[str, tuple[int, ...]]
+Diverged = tuple[str, tuple[int, ...]]
 """Class of an optimizer, and by rank how many steps it has taken; -1 where it is new."""
 
 _taken: MutableMapping[Any, int] = WeakKeyDictionary()
@@ -61,7 +61,7 @@ def taken(optimizers: Collection[Any]) -> dict[str, list[int]]:
     return {kind: sorted(filter(None, steps)) or [0] for kind, steps in found.items()}
 
 
-def departed(reports: Sequence[Mapping[str, Sequence[int]] | None]) -> tuple[Departed, ...]:
+def diverged(reports: Sequence[Mapping[str, Sequence[int]] | None]) -> tuple[Diverged, ...]:
     """The optimizers whose number of steps differs between ranks.
 
     Args:

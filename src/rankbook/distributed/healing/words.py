@@ -14,10 +14,10 @@ import torch.distributed as dist
 from rankbook.distributed.healing import steps
 from rankbook.distributed.healing.account import Terms
 from rankbook.distributed.healing.reducers import Standing
-from rankbook.distributed.healing.steps import Departed
-from rankbook.distributed.stores import key_of_a_rank
+from rankbook.distributed.healing.steps import Diverged
+from rankbook.distributed.stores import rank_key
 
-__all__ = ["Word", "agreed_on", "departed", "exchange", "meet", "roster"]
+__all__ = ["Word", "agreed_on", "diverged", "exchange", "meet", "roster"]
 
 _c10d: Any = import_module("torch.distributed.distributed_c10d")
 
@@ -43,9 +43,9 @@ class Word:
 def exchange(topic: str, word: Word) -> list[Word]:
     """Exchange with the other ranks what each holds; waits in Python."""
     store = _c10d._get_default_store()
-    store.set(key_of_a_rank(topic, dist.get_rank()), json.dumps(asdict(word)))
+    store.set(rank_key(topic, dist.get_rank()), json.dumps(asdict(word)))
     ranks = range(dist.get_world_size())
-    return [_read(store.get(key_of_a_rank(topic, rank))) for rank in ranks]
+    return [_read(store.get(rank_key(topic, rank))) for rank in ranks]
 
 
 def _read(text: bytes) -> Word:
@@ -69,19 +69,19 @@ def _read(text: bytes) -> Word:
 def meet(word: Word) -> list[Word]:
     """Exchange what the ranks hold before anything is healed; :func:`roster` returns it later."""
     words = exchange("heal", word)
-    _Roster.said = words
+    _Roster.words = words
     return words
 
 
 def roster() -> list[tuple[Terms, ...]]:
     """By rank, the terms of the groups that it held when the ranks last met."""
-    return [word.terms for word in _Roster.said]
+    return [word.terms for word in _Roster.words]
 
 
 class _Roster:
     """What the ranks said when they last met."""
 
-    said: Sequence[Word] = ()
+    words: Sequence[Word] = ()
 
 
 def agreed_on(rosters: Sequence[Collection[Terms] | None]) -> set[Terms]:
@@ -103,8 +103,8 @@ def agreed_on(rosters: Sequence[Collection[Terms] | None]) -> set[Terms]:
     return {terms for terms in every if names[terms.name] == 1 and is_held(terms)}
 
 
-def departed(words: Sequence[Word]) -> tuple[Departed, ...]:
+def diverged(words: Sequence[Word]) -> tuple[Diverged, ...]:
     """The optimizers whose number of steps differs between ranks that were in one group."""
     if len({word.size for word in words if not word.is_new}) > 1:
         return ()  # a rank that was left out for a while counted other steps
-    return steps.departed([None if word.is_new else word.steps for word in words])
+    return steps.diverged([None if word.is_new else word.steps for word in words])

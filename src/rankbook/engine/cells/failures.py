@@ -143,7 +143,7 @@ class Failures:
             torchs = isinstance(one, RuntimeError) and traces.ends_in_torch(one.__traceback__)
             return isinstance(one, _INTERRUPTS) or (self.cut and torchs)
 
-        self._first = handling.original(error, is_end, traces.led_through_a_person)
+        self._first = handling.original(error, is_end, traces.passes_user_code)
         if self._first is None:
             return None
         return type(self._first), self._first, self._first.__traceback__

@@ -33,7 +33,7 @@ from rankbook.engine.group.group import Group
 from rankbook.engine.processes import children
 from rankbook.models.cells import Script
 
-__all__ = ["Ended", "below_torchs", "call_hook", "execute"]
+__all__ = ["Ended", "below_torch", "call_hook", "execute"]
 
 _MAIN = "__main__"
 _NO_FILE = 2
@@ -115,7 +115,7 @@ def exit_code(error: BaseException | None) -> int:
 
 def call_hook(error: BaseException) -> None:
     """Call the script's ``sys.excepthook``, where it has one of its own, with what has ended it."""
-    hook = below_torchs(sys.excepthook)
+    hook = below_torch(sys.excepthook)
     if hook is sys.__excepthook__:
         return
     try:
@@ -124,7 +124,7 @@ def call_hook(error: BaseException) -> None:
         traceback.print_exc()
 
 
-def below_torchs(hook: Callable[..., object]) -> Callable[..., object]:
+def below_torch(hook: Callable[..., object]) -> Callable[..., object]:
     """The hook that was there before torch made a group.
 
     Torch puts one around it that shows the traceback with the rank before each line. Ranks have

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["chain_of", "said"]
+__all__ = ["chain_of", "error_line"]
 
 
 def chain_of(error: BaseException | None) -> list[BaseException]:
@@ -15,6 +15,6 @@ def chain_of(error: BaseException | None) -> list[BaseException]:
     return [one for one in reversed(found) if one.__traceback__ is not None]
 
 
-def said(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """An exception in a line: ``ValueError: bad``."""
     return f"{type(error).__name__}: {error}".rstrip(": ")

@@ -13,7 +13,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from rankbook.engine.debugging import lines
-from rankbook.engine.debugging.chains import chain_of, said
+from rankbook.engine.debugging.chains import chain_of, error_line
 from rankbook.engine.debugging.displays import Displays
 from rankbook.engine.debugging.evaluating import evaluate, run_statement
 from rankbook.engine.debugging.prompt import Prompt
@@ -74,7 +74,7 @@ class RankDebugger(Stepping):
         self.reset()
         self._exceptions = chain_of(error)
         if len(self._exceptions) > 1:
-            self.message(f"from {said(self._exceptions[-2])} (exceptions lists all)")
+            self.message(f"from {error_line(self._exceptions[-2])} (exceptions lists all)")
         self.interaction(None, trace)
 
     def interaction(self, frame: FrameType | None, *args: Any) -> None:
@@ -122,7 +122,7 @@ class RankDebugger(Stepping):
         """The frames from the cell's own on, and the one to begin with: one of user code."""
         stack, index = super().get_stack(f, t)
         if t is not None:
-            owned = [i for i, (frame, _) in enumerate(stack) if owners.is_of_a_person(frame.f_code)]
+            owned = [i for i, (frame, _) in enumerate(stack) if owners.is_user_code(frame.f_code)]
             index = owned[-1] if owned else index
         first = self._first_of_the_cell(stack, index)
         return stack[first:], index - first
@@ -242,7 +242,7 @@ class RankDebugger(Stepping):
             self.print_stack_entry(self.stack[self.curindex])
         else:
             for number, error in enumerate(self._exceptions):
-                self.message(f"{number} {said(error)}")
+                self.message(f"{number} {error_line(error)}")
 
     def do_jump(self, arg: str) -> bool | None:
         """Set the next line to run (jump LINE): in a function, or within a statement of a cell."""

@@ -95,7 +95,7 @@ class Stepping(pdb.Pdb):
 
     def user_exception(self, frame: FrameType, exc_info: Any) -> None:
         """Stop where an exception passes; the end of a coroutine is none of a person's."""
-        if owners.is_of_a_person(frame.f_code) or exc_info[0] is not StopIteration:
+        if owners.is_user_code(frame.f_code) or exc_info[0] is not StopIteration:
             super().user_exception(frame, exc_info)
 
     def set_return(self, frame: FrameType) -> None:
@@ -120,7 +120,7 @@ class Stepping(pdb.Pdb):
     def _serves_cells(self, frame: FrameType) -> bool:
         """Whether the code that runs cells called a frame, and not user code."""
         caller: FrameType | None = frame
-        while caller is not None and not owners.is_of_a_person(caller.f_code):
+        while caller is not None and not owners.is_user_code(caller.f_code):
             if caller.f_code is self._followed:
                 return False
             if runs_cells(caller):

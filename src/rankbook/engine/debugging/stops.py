@@ -18,7 +18,7 @@ import torch.distributed as dist
 
 from rankbook.cellnames import cell_of
 from rankbook.engine.debugging import own
-from rankbook.engine.debugging.chains import said
+from rankbook.engine.debugging.chains import error_line
 from rankbook.engine.debugging.debugger import RankDebugger
 from rankbook.engine.debugging.prompt import Prompt
 from rankbook.engine.imports import when_imported
@@ -78,7 +78,7 @@ class Stops:
         if error is None or error.__traceback__ is None:
             print("No cell has failed here.")
             return
-        print(said(error))
+        print(error_line(error))
         self.look_back(error.__traceback__, error)
 
     def look_back_at_last(self) -> None:

@@ -133,7 +133,7 @@ class Group:
             lost=healed.lost,
             waiting=healed.waiting,
             is_new=healed.is_new,
-            departed=healed.departed,
+            diverged=healed.diverged,
         )
         remove_former(self._url, wanted.url)
         self._url = wanted.url

@@ -14,22 +14,22 @@ from rankbook.engine.operations import CONTROL, operation
 from rankbook.masking import masked, secret_values
 from rankbook.models import EngineFacts
 from rankbook.models.environment import Environment, relevant
-from rankbook.models.requests import SayEnvironment, SayFacts
+from rankbook.models.requests import GetEnvironment, GetFacts
 
-__all__ = ["say_environment", "say_facts"]
+__all__ = ["get_environment", "get_facts"]
 
 _LOOPBACK = "127.0.0.1"
 _MISSING = "not in this torch"
 
 
-@operation(SayFacts, on=CONTROL)
-def say_facts(job: Job, request: SayFacts) -> EngineFacts:
+@operation(GetFacts, on=CONTROL)
+def get_facts(job: Job, request: GetFacts) -> EngineFacts:
     """Report the facts of this engine."""
     return facts_of(job.engine, request.towards)
 
 
-@operation(SayEnvironment, on=CONTROL)
-def say_environment(job: Job, _request: SayEnvironment) -> Environment:
+@operation(GetEnvironment, on=CONTROL)
+def get_environment(job: Job, _request: GetEnvironment) -> Environment:
     """Report what this process runs with."""
     where = facts_of(job.engine, _LOOPBACK)
     variables, _ = masked(relevant(os.environ), secret_values(os.environ.items()))

@@ -193,15 +193,15 @@ def open_p2p(recorder: Recorder, since_ns: int, ledger: Ledger) -> Collective | 
         if title is None or entry["time_created_ns"] < since_ns:
             continue
         name = entry["process_group"][0]
-        its = ledger.groups.in_session(ranks.get(name, ()))
+        in_session = ledger.groups.in_session(ranks.get(name, ()))
         peer = int(title[2])
         return Collective(
             title[1],
             name,
-            its,
+            in_session,
             sizes=tuple(map(tuple, entry["input_sizes"])),
             dtypes=tuple(map(python_name, entry["input_dtypes"])),
-            peer=its[peer] if peer < len(its) else peer,
+            peer=in_session[peer] if peer < len(in_session) else peer,
             since=(now - entry["time_created_ns"]) / 1e9,
         )
     return None

@@ -23,7 +23,7 @@ __all__ = [
     "other_threads_in_torch_distributed",
     "position",
     "stack",
-    "threads_of_the_person",
+    "user_threads",
 ]
 
 _TORCH = f"{os.sep}torch{os.sep}"
@@ -161,7 +161,7 @@ def _is_polling(frame: FrameType) -> bool:
     return _WAITS in frame.f_code.co_filename or calls.is_ours(frame.f_code)
 
 
-def threads_of_the_person() -> dict[int, bool]:
+def user_threads() -> dict[int, bool]:
     """By thread beside the main one that runs what a person wants, whether it waits for another."""
     main = threading.main_thread().ident
     found = {}

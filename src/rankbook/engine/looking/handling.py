@@ -31,12 +31,12 @@ Raised = tuple[BaseException, "TracebackType | None"]
 """An exception, and its traceback."""
 
 
-def raised_by(thread: int, is_of_a_person: Callable[[TracebackType | None], bool]) -> Raised | None:
+def raised_by(thread: int, is_user_code: Callable[[TracebackType | None], bool]) -> Raised | None:
     """The exception that a thread handles, or that is on its way through it; None if none is.
 
     Args:
         thread: ``threading.get_ident()`` of the thread.
-        is_of_a_person: Whether a traceback leads through user code: torch and other
+        is_user_code: Whether a traceback leads through user code: torch and other
             libraries use exceptions for purposes of their own.
     """
     active = sys._current_exceptions().get(thread)
@@ -44,14 +44,14 @@ def raised_by(thread: int, is_of_a_person: Callable[[TracebackType | None], bool
     seen: set[int] = set()
     while isinstance(error, BaseException) and id(error) not in seen:
         seen.add(id(error))
-        if not isinstance(error, _CONTROL_FLOW) and is_of_a_person(error.__traceback__):
+        if not isinstance(error, _CONTROL_FLOW) and is_user_code(error.__traceback__):
             return error, error.__traceback__
         error = error.__context__
-    return _on_its_way(sys._current_frames().get(thread), is_of_a_person)
+    return _on_its_way(sys._current_frames().get(thread), is_user_code)
 
 
 def _on_its_way(
-    frame: FrameType | None, is_of_a_person: Callable[[TracebackType | None], bool]
+    frame: FrameType | None, is_user_code: Callable[[TracebackType | None], bool]
 ) -> Raised | None:
     """The exception that unwinds a stack, on which an object is being destroyed because of it.
 
@@ -67,7 +67,7 @@ def _on_its_way(
         return None
     found = instances(BaseException, TracebackType)
     try:
-        return _unwinding(found, stack, is_of_a_person)
+        return _unwinding(found, stack, is_user_code)
     finally:
         found.clear()  # another thread may have seen this frame, which would keep its objects alive
 
@@ -75,12 +75,12 @@ def _on_its_way(
 def _unwinding(
     found: list[object],
     stack: list[FrameType],
-    is_of_a_person: Callable[[TracebackType | None], bool],
+    is_user_code: Callable[[TracebackType | None], bool],
 ) -> Raised | None:
     """Find the exception whose traceback leads through frames that are still on a stack."""
 
     def is_its(trace: TracebackType | None) -> bool:
-        return _leads_through(trace, stack) and is_of_a_person(trace)
+        return _leads_through(trace, stack) and is_user_code(trace)
 
     errors = [cast("BaseException", x) for x in found if type(x) is not TracebackType]
     known = [error.__traceback__ for error in errors]
@@ -105,13 +105,13 @@ def _leads_through(trace: TracebackType | None, stack: list[FrameType]) -> bool:
 
 
 def when_dropped(
-    thread: int, is_of_a_person: Callable[[CodeType], bool]
+    thread: int, is_user_code: Callable[[CodeType], bool]
 ) -> list[tuple[CodeType, int]] | None:
     """Where an exception was handled, if a thread runs a destructor due to its release.
 
     Args:
         thread: ``threading.get_ident()`` of the thread.
-        is_of_a_person: Whether code is the user's.
+        is_user_code: Whether code is the user's.
 
     Returns:
         Code and its line, the innermost first: that of the ``except``, or the ``with``, and of what
@@ -119,7 +119,7 @@ def when_dropped(
     """
     frame = sys._current_frames().get(thread)
     while frame is not None and (frame := frame.f_back) is not None:
-        if is_of_a_person(frame.f_code) and _drops(frame):
+        if is_user_code(frame.f_code) and _drops(frame):
             (_, line), *above = traceback.walk_stack(frame)
             handler = frame.f_code, _line_of_handler(frame.f_code.co_filename, line)
             return [handler, *((each.f_code, number) for each, number in above)]
@@ -152,21 +152,21 @@ def _line_of_handler(filename: str, line: int) -> int:
 def original(
     error: BaseException,
     is_end: Callable[[BaseException], bool],
-    is_of_a_person: Callable[[TracebackType | None], bool],
+    is_user_code: Callable[[TracebackType | None], bool],
 ) -> BaseException | None:
     """The exception that a rank handled when it was freed; None if it handled none.
 
     Args:
         error: The exception that ended its cell.
         is_end: Whether an exception comes from freeing the rank.
-        is_of_a_person: See :func:`raised_by`.
+        is_user_code: See :func:`raised_by`.
     """
     seen: set[int] = set()
     context = error.__context__
     while context is not None and id(context) not in seen:
         seen.add(id(context))
         is_theirs = not is_end(context) and not isinstance(context, _CONTROL_FLOW)
-        if is_theirs and is_of_a_person(context.__traceback__):
+        if is_theirs and is_user_code(context.__traceback__):
             return context
         context = context.__context__
     return None

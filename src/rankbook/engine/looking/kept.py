@@ -31,15 +31,15 @@ _MOST = 4
 """How many exceptions are reported."""
 
 
-def exceptions(thread: int, is_of_a_person: Callable[[CodeType], bool]) -> list[BaseException]:
+def exceptions(thread: int, is_user_code: Callable[[CodeType], bool]) -> list[BaseException]:
     """The exceptions that the names hold of what a thread runs.
 
     Args:
         thread: ``threading.get_ident()`` of the thread.
-        is_of_a_person: Whether code is the user's.
+        is_user_code: Whether code is the user's.
     """
     stack = [each for each, _ in traceback.walk_stack(sys._current_frames().get(thread))]
-    own = [frame for frame in stack if is_of_a_person(frame.f_code)]
+    own = [frame for frame in stack if is_user_code(frame.f_code)]
     calls = [frame for frame in own if frame.f_locals is not frame.f_globals]
     modules = [frame for frame in own if frame.f_locals is frame.f_globals]
     found = _held(calls)
@@ -74,7 +74,7 @@ def _held(frames: Iterable[FrameType]) -> list[BaseException]:
     return found
 
 
-def left_by(error: BaseException, is_of_a_person: Callable[[CodeType], bool]) -> tuple[Lines, ...]:
+def left_by(error: BaseException, is_user_code: Callable[[CodeType], bool]) -> tuple[Lines, ...]:
     """The lines that an exception has thrown a rank out of.
 
     These are all lines of the functions that it ended, and the ``try`` of the one that caught it.
@@ -82,7 +82,7 @@ def left_by(error: BaseException, is_of_a_person: Callable[[CodeType], bool]) ->
     found = []
     for depth, (frame, line) in enumerate(traceback.walk_tb(error.__traceback__)):
         code = frame.f_code
-        if not is_of_a_person(code):
+        if not is_user_code(code):
             continue
         if not depth:
             first, last = _try_around(code.co_filename, line)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from types import CodeType, FrameType, FunctionType, ModuleType, TracebackType
 from typing import Any
 
-from rankbook.engine.looking.owners import is_of_a_person
+from rankbook.engine.looking.owners import is_user_code
 from rankbook.models import Failure
 
 __all__ = ["OF_EVERYBODY", "Leftovers"]
@@ -42,7 +42,7 @@ class Leftovers:
             failure: Its description.
         """
         frames = [frame for frame, _ in traceback.walk_tb(trace)]
-        own = (i for i, frame in enumerate(frames) if is_of_a_person(frame.f_code))
+        own = (i for i, frame in enumerate(frames) if is_user_code(frame.f_code))
         for one in _held(frames[next(own, len(frames)) :]):
             if hasattr(type(one), "__del__"):
                 self._by_id[id(one)] = failure
@@ -57,8 +57,8 @@ class Leftovers:
         """
         for frame, _ in traceback.walk_stack(sys._current_frames().get(thread)):
             if frame.f_code.co_name == "__del__" and frame.f_code.co_argcount:
-                its = frame.f_locals.get(frame.f_code.co_varnames[0])
-                if (failure := self._by_id.get(id(its))) is not None:
+                instance = frame.f_locals.get(frame.f_code.co_varnames[0])
+                if (failure := self._by_id.get(id(instance))) is not None:
                     return failure
         return None
 

@@ -98,7 +98,7 @@ class Observer:
         return replace(
             seen,
             groups=self._ledger.groups.makings(),
-            threads=len(frames.threads_of_the_person()),
+            threads=len(frames.user_threads()),
         )
 
     def _look(self, doing: str, cell: int | None, since_ns: int, *, closely: bool) -> Look:
@@ -165,7 +165,7 @@ class Observer:
         """
         now = time.time()
         waiting = Collective.of(wait.call, now) if wait.call else None
-        is_alone = not at.in_loop and not frames.threads_of_the_person()
+        is_alone = not at.in_loop and not frames.user_threads()
         lasts = now - wait.began
         return Look(
             "waiting",
@@ -197,7 +197,7 @@ class Observer:
         None if some thread may go on.
         """
         waits = {thread: wait for thread, wait in self._ledger.present_waits().items() if wait.call}
-        for thread, is_in_lock in frames.threads_of_the_person().items():
+        for thread, is_in_lock in frames.user_threads().items():
             if thread not in waits and not is_in_lock:
                 return None, ""
         # The one that began first holds up the others.

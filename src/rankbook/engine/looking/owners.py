@@ -18,9 +18,9 @@ from rankbook.models.calls import Place
 __all__ = [
     "NOT_OF_A_PERSON",
     "is_cell",
-    "is_of_a_person",
     "is_of_the_standard_library",
     "is_own",
+    "is_user_code",
     "path",
     "where",
     "with_text",
@@ -34,7 +34,7 @@ NOT_OF_A_PERSON = tuple(
 _STANDARD_LIBRARY = sysconfig.get_path("stdlib") + os.sep
 
 
-def is_of_a_person(code: CodeType) -> bool:
+def is_user_code(code: CodeType) -> bool:
     """Whether code is a person's: a cell's, or that of a file which belongs to no library."""
     return is_cell(code.co_filename) or is_own(code.co_filename)
 
@@ -94,7 +94,7 @@ def path(stack: Iterable[tuple[CodeType, int]]) -> tuple[Place, ...]:
     for code, line in stack:
         if places.is_entrance(code.co_filename):
             break
-        if is_of_a_person(code):
+        if is_user_code(code):
             own.append(places.place_of(code, line))
     return tuple(own)
 

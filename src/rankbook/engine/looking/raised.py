@@ -56,7 +56,7 @@ class Reasons:
 def _found(state: str) -> dict[str, Any]:
     """What a look says of exceptions, where the rank is in this state."""
     main = threading.main_thread().ident or 0
-    found = handling.raised_by(main, traces.led_through_a_person)
+    found = handling.raised_by(main, traces.passes_user_code)
     if found is not None:
         error, trace = found
         return {
@@ -65,7 +65,7 @@ def _found(state: str) -> dict[str, Any]:
         }
     if state == "running":
         return {}
-    dropped = handling.when_dropped(main, owners.is_of_a_person)
+    dropped = handling.when_dropped(main, owners.is_user_code)
     at = owners.where(dropped) if dropped else ""
     return {"handles": "an exception", "raised_at": at} if at else _kept(main)
 
@@ -76,9 +76,9 @@ def _kept(thread: int) -> dict[str, Any]:
         Kept(
             _in_a_line(type(error).__name__, text(error)),
             traces.line_of(error.__traceback__) or traces.line_in_script(error.__traceback__),
-            left_by(error, owners.is_of_a_person),
+            left_by(error, owners.is_user_code),
         )
-        for error in exceptions(thread, owners.is_of_a_person)
+        for error in exceptions(thread, owners.is_user_code)
     ]
     stack = ((f.f_code, line) for f, line in traceback.walk_stack(_current_frames().get(thread)))
     return {"kept": tuple(kept), "path": owners.path(stack)}

@@ -13,9 +13,9 @@ from rankbook.engine.looking import frames
 from rankbook.engine.looking.raised import with_what_left_it
 from rankbook.engine.operations import CONTROL, operation
 from rankbook.models import Look
-from rankbook.models.requests import LookAt, SayStacks
+from rankbook.models.requests import GetStacks, LookAt
 
-__all__ = ["look", "say_stacks"]
+__all__ = ["get_stacks", "look"]
 
 
 @operation(LookAt, on=CONTROL)
@@ -57,7 +57,7 @@ def look(job: Job, request: LookAt) -> Look:
     )
 
 
-@operation(SayStacks, on=CONTROL)
-def say_stacks(_job: Job, _request: SayStacks) -> list[str]:
+@operation(GetStacks, on=CONTROL)
+def get_stacks(_job: Job, _request: GetStacks) -> list[str]:
     """Say where the main thread stands."""
     return frames.stack()

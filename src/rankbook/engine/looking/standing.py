@@ -18,9 +18,9 @@ from rankbook.engine.jobs import Job
 from rankbook.engine.looking import frames, owners
 from rankbook.engine.looking.locals import variables
 from rankbook.engine.operations import ASIDE, operation
-from rankbook.models.frames import Frame, SayFrames, Standing
+from rankbook.models.frames import Frame, GetFrames, Standing
 
-__all__ = ["native", "say_frames", "standing"]
+__all__ = ["get_frames", "native", "standing"]
 
 _DEEPEST = 40
 """How many of the innermost frames are shown."""
@@ -40,8 +40,8 @@ _PATIENCE = 10.0
 """Seconds for py-spy."""
 
 
-@operation(SayFrames, on=ASIDE)
-def say_frames(_job: Job, request: SayFrames) -> Standing:
+@operation(GetFrames, on=ASIDE)
+def get_frames(_job: Job, request: GetFrames) -> Standing:
     """Report the main thread's stack."""
     found = standing(frames.main_frame()[0])
     if not request.native or not found.frames:
@@ -63,7 +63,7 @@ def standing(innermost: FrameType | None) -> Standing:
     if not began and frame is None:
         return Standing()
     stack = stack[:_DEEPEST]
-    own = [each for each in stack if owners.is_of_a_person(each.f_code)][:_WITH_VARIABLES]
+    own = [each for each in stack if owners.is_user_code(each.f_code)][:_WITH_VARIABLES]
     return Standing(tuple(_told(each, with_variables=each in own) for each in reversed(stack)))
 
 

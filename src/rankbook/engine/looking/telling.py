@@ -9,25 +9,25 @@ from rankbook.engine.jobs import Job
 from rankbook.engine.operations import CONTROL, operation
 from rankbook.models.calls import Call, LastCalls, Making
 from rankbook.models.recorded import Recording
-from rankbook.models.requests import ReadLastCalls, TellCall, TellMaking, TellTimeline
+from rankbook.models.requests import GetCall, GetMaking, GetTimeline, ReadLastCalls
 
-__all__ = ["read_last_calls", "tell_call", "tell_making", "tell_timeline"]
+__all__ = ["get_call", "get_making", "get_timeline", "read_last_calls"]
 
 
-@operation(TellTimeline, on=CONTROL)
-def tell_timeline(job: Job, request: TellTimeline) -> Recording:
+@operation(GetTimeline, on=CONTROL)
+def get_timeline(job: Job, request: GetTimeline) -> Recording:
     """Tell what was called."""
     return job.engine.history.tell(job.engine.group.epochs, request.after, request.mark)
 
 
-@operation(TellCall, on=CONTROL)
-def tell_call(job: Job, request: TellCall) -> Call | None:
+@operation(GetCall, on=CONTROL)
+def get_call(job: Job, request: GetCall) -> Call | None:
     """Tell of one collective; None if it is no longer kept."""
     return job.engine.ledger.collective(request.slot)
 
 
-@operation(TellMaking, on=CONTROL)
-def tell_making(job: Job, request: TellMaking) -> Making | None:
+@operation(GetMaking, on=CONTROL)
+def get_making(job: Job, request: GetMaking) -> Making | None:
     """Tell of one group that was made; None if it is no longer kept."""
     return job.engine.ledger.groups.making(request.slot)
 

@@ -12,10 +12,10 @@ from rankbook.engine.looking.owners import is_cell, is_own, where
 __all__ = [
     "ends_in_torch",
     "in_lines",
-    "led_through_a_person",
     "line_in_script",
     "line_of",
     "outside_torch",
+    "passes_user_code",
     "shortened",
 ]
 
@@ -44,7 +44,7 @@ def in_lines(error: BaseException, message: str) -> list[str]:
     return [*shown, f"{type(error).__name__}: {message}".rstrip(": ")]
 
 
-def led_through_a_person(trace: TracebackType | None) -> bool:
+def passes_user_code(trace: TracebackType | None) -> bool:
     """Whether an exception came through a person's code, below where it was caught."""
     files = (frame.f_code.co_filename for frame, _ in traceback.walk_tb(trace))
     return any(is_cell(filename) or is_own(filename) for filename in files)

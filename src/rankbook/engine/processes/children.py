@@ -65,7 +65,7 @@ def end(error: BaseException | None) -> NoReturn:
 @cache
 def install() -> None:
     """Give every child that this process forks, from any thread, the handlers of a plain kernel."""
-    os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_be_plain)
+    os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_reset_in_child)
 
 
 def _hold() -> None:
@@ -78,7 +78,7 @@ def _release() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _be_plain() -> None:
+def _reset_in_child() -> None:
     # The child would write its signals' numbers to the parent's event loop, which would obey.
     signal.set_wakeup_fd(-1)
     for signum, handler in _PLAIN.items():

@@ -14,13 +14,13 @@ def load() -> None:
     """Import what engines need. When it returns, this process has one thread."""
     # Imports leave hardly any garbage, and collecting takes a seventh of their time.
     gc.disable()
-    _import_whats_without_torch()
-    _import_whats_with_torch()
+    _import_without_torch()
+    _import_with_torch()
     # Keep the collector from touching (and so copying) pages that the engines share.
     gc.freeze()
 
 
-def _import_whats_without_torch() -> None:
+def _import_without_torch() -> None:
     import ipyparallel.engine.app  # noqa: F401
 
     # Otherwise each engine would do these at its start, several of them on each core.
@@ -47,7 +47,7 @@ def _import_whats_without_torch() -> None:
     del sys.modules["debugpy"]
 
 
-def _import_whats_with_torch() -> None:
+def _import_with_torch() -> None:
     import rankbook.engine.app  # noqa: F401
     from rankbook import calls
     from rankbook.engine.operations import every_operation

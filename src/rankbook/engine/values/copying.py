@@ -22,7 +22,7 @@ from rankbook.engine.operations import CONTROL, MAIN, operation
 from rankbook.engine.values import definitions
 from rankbook.errors import InputError
 from rankbook.models.copies import Copies, Holdings, Settled
-from rankbook.models.requests import Copy, SayDigests, SayHoldings, Settle, Take
+from rankbook.models.requests import Copy, GetDigests, GetHoldings, Settle, Take
 
 __all__ = ["copy", "digests", "holdings", "settle", "take"]
 
@@ -35,8 +35,8 @@ _FIRST = (nn.Module, torch.optim.Optimizer, DataLoader)
 _DEFINED = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
 
 
-@operation(SayHoldings, on=CONTROL)
-def holdings(job: Job, _request: SayHoldings) -> Holdings:
+@operation(GetHoldings, on=CONTROL)
+def holdings(job: Job, _request: GetHoldings) -> Holdings:
     """Report the variables."""
     found = {name: value for name, value in _variables(job.engine) if not _is_defined(value)}
     order = {
@@ -81,8 +81,8 @@ def take(job: Job, request: Take) -> Copies:
     return Copies((*taken, *request.groups), failed)
 
 
-@operation(SayDigests, on=MAIN)
-def digests(job: Job, request: SayDigests) -> dict[str, str]:
+@operation(GetDigests, on=MAIN)
+def digests(job: Job, request: GetDigests) -> dict[str, str]:
     """Return digests of variables, to compare them with those of other ranks."""
     namespace = job.engine.namespace
     found = {name: copying.digest(namespace.get(name)) for name in request.names}

@@ -8,10 +8,10 @@ from rankbook.engine.values.expressions import value_of
 from rankbook.engine.values.meshes import described
 from rankbook.engine.values.showing import held
 from rankbook.errors import InputError
-from rankbook.models.meshes import HeldMesh, SayMesh
+from rankbook.models.meshes import GetMesh, HeldMesh
 from rankbook.models.shown import Held, Show
 
-__all__ = ["say_mesh", "show"]
+__all__ = ["get_mesh", "show"]
 
 _LINE = 200
 """How many characters of an error are shown."""
@@ -27,8 +27,8 @@ def show(job: Job, request: Show) -> Held:
         return Held(first if isinstance(error, InputError) else f"{type(error).__name__}: {first}")
 
 
-@operation(SayMesh, on=CONTROL)
-def say_mesh(job: Job, request: SayMesh) -> HeldMesh:
+@operation(GetMesh, on=CONTROL)
+def get_mesh(job: Job, request: GetMesh) -> HeldMesh:
     """Describe the mesh that a variable holds, if it holds one."""
     names = job.engine.namespace
     return described(names[request.name]) if request.name in names else HeldMesh()

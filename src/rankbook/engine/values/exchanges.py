@@ -11,14 +11,14 @@ from rankbook.calls.records import to_call
 from rankbook.engine.jobs import Job
 from rankbook.engine.operations import ASIDE, operation
 from rankbook.engine.values.showing import values_of
-from rankbook.models.exchanges import Exchange, KeptCalls, SayKept
+from rankbook.models.exchanges import Exchange, GetKept, KeptCalls
 from rankbook.models.shown import Values
 
-__all__ = ["say_kept"]
+__all__ = ["get_kept"]
 
 
-@operation(SayKept, on=ASIDE)
-def say_kept(job: Job, _request: SayKept) -> KeptCalls:
+@operation(GetKept, on=ASIDE)
+def get_kept(job: Job, _request: GetKept) -> KeptCalls:
     """Describe the values that the latest cell with ``keep_values`` kept."""
     keeper = job.engine.kept
     if keeper is None:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from rankbook.errors import PromptError
 from rankbook.models import CellOutcome, Diagnosis, Failure, events, load
-from rankbook.models.calls import Said
+from rankbook.models.calls import LastOutput
 from rankbook.models.requests import RemoteError
 from rankbook.models.shown import MIME, Held
 from rankbook.sessions.cells.results import CellResult, RankResult
@@ -98,13 +98,13 @@ class Collector:
             if new.update and old.display_id == new.display_id:
                 displays[place] = new
 
-    def complete(self, rank: int, said: Said) -> None:
+    def complete(self, rank: int, output: LastOutput) -> None:
         """Add what a rank wrote but did not send before it ended."""
-        sent = sum(map(len, self._streams[rank][said.stream]))
-        if (missing := said.characters - sent) > 0:
-            lost = missing - len(said.text)
+        sent = sum(map(len, self._streams[rank][output.stream]))
+        if (missing := output.characters - sent) > 0:
+            lost = missing - len(output.text)
             note = f"({lost:,} characters before this are lost)\n" if lost > 0 else ""
-            self.event(rank, events.Stream(said.stream, note + said.text[-missing:]))
+            self.event(rank, events.Stream(output.stream, note + output.text[-missing:]))
 
     def pause(self, running: Collection[int]) -> float:
         """Show what is due; see :meth:`CellOutput.pause`."""

@@ -9,7 +9,7 @@ from rankbook.diagnosis import differing, unlike
 from rankbook.fingerprints import Comparison
 from rankbook.models import Collective, Diagnosis, load
 from rankbook.models.calls import GROUPS, Call, Fingerprint, Making, Slot
-from rankbook.models.requests import TellCall, TellMaking
+from rankbook.models.requests import GetCall, GetMaking
 from rankbook.sessions.members import Members
 
 __all__ = ["Comparing", "verdict_on"]
@@ -46,9 +46,9 @@ def verdict_on(members: Members, slot: Slot) -> Diagnosis | None:
     """
     ranks = members.ranks(slot.ranks)
     if slot.group.startswith(GROUPS):
-        values = ranks.look(TellMaking(slot)).values
+        values = ranks.look(GetMaking(slot)).values
         return unlike({rank: load(Making, value) for rank, value in values.items() if value})
-    values = ranks.look(TellCall(slot)).values
+    values = ranks.look(GetCall(slot)).values
     calls = {rank: load(Call, value) for rank, value in values.items() if value}
     collectives = {rank: Collective.of(call, call.issued) for rank, call in calls.items()}
     return differing(collectives, members.named_mesh)

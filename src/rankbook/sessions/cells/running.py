@@ -169,9 +169,9 @@ class RunningCell:
             last = self._members.last_calls(self._members.placed().engines[rank])
             if last is not None:
                 self._heard.add(rank)
-                for said in last.said:
-                    if said.cell == self._cell.number:
-                        self._collector.complete(rank, said)
+                for output in last.outputs:
+                    if output.cell == self._cell.number:
+                        self._collector.complete(rank, output)
 
     def _pause(self) -> float:
         """Show output and look at ranks, if due; return the seconds until that is due again."""

@@ -28,13 +28,13 @@ def sentence_end(infos: Mapping[int, GroupInfo]) -> str:
         new = [rank for rank, info in infos.items() if info.is_new]
         subject = f"{in_words(new)} {agree(new, 'has', 'have')}" if new else "the replaced rank has"
         text += f" {sentence_start(_listed(waiting))} wait until {subject} them, too."
-    return text + _departed(infos)
+    return text + _diverged(infos)
 
 
-def _departed(infos: Mapping[int, GroupInfo]) -> str:
+def _diverged(infos: Mapping[int, GroupInfo]) -> str:
     """Say that ranks have taken steps that others have not; empty if none has."""
     text = ""
-    for name, steps in dict.fromkeys(one for info in infos.values() for one in info.departed):
+    for name, steps in dict.fromkeys(one for info in infos.values() for one in info.diverged):
         by_count: dict[int, list[int]] = {}
         for rank, count in enumerate(steps):
             by_count.setdefault(count, []).append(rank)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from rankbook.errors import RankbookError
 from rankbook.models import load
 from rankbook.models.copies import Copies, Holdings, Settled
-from rankbook.models.requests import Copy, Request, SayDigests, SayHoldings, Settle, Take
+from rankbook.models.requests import Copy, GetDigests, GetHoldings, Request, Settle, Take
 from rankbook.sessions.members import Members
 from rankbook.sessions.members.freeing import free
 from rankbook.words import agree, in_words, sentence_start
@@ -132,7 +132,7 @@ def settle(members: Members) -> dict[int, Settled]:
 
 def _differing(members: Members, ranks: Sequence[int], names: tuple[str, ...]) -> tuple[str, ...]:
     """The variables that differ on these ranks."""
-    call = members.ranks(ranks).request(SayDigests(names))
+    call = members.ranks(ranks).request(GetDigests(names))
     call.wait()
     call.raise_for_failure()
     values = [call.values[rank] for rank in ranks]
@@ -145,7 +145,7 @@ def _failed(taken: Iterable[Copies]) -> dict[str, str]:
 
 
 def _holdings(members: Members, ranks: Sequence[int]) -> list[Holdings]:
-    call = members.ranks(ranks).look(SayHoldings())
+    call = members.ranks(ranks).look(GetHoldings())
     return [load(Holdings, call.values[rank]) for rank in ranks if rank in call.values]
 
 

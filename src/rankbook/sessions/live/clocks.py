@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from rankbook.models import Look, Recording, load
-from rankbook.models.requests import TellTimeline
+from rankbook.models.requests import GetTimeline
 from rankbook.sessions.members import Members
 from rankbook.timeline import Clock, measure
 
@@ -83,5 +83,5 @@ class HostClocks:
                 self.unknown.add(host)
 
     def _time_of(self, rank: int) -> float | None:
-        call = self._members.ranks([rank]).look(TellTimeline(None))
+        call = self._members.ranks([rank]).look(GetTimeline(None))
         return load(Recording, call.values[rank]).now if rank in call.values else None

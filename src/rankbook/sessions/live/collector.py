@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rankbook.models import CellSpan, Look, Recorded, Recording, load
-from rankbook.models.requests import TellTimeline
+from rankbook.models.requests import GetTimeline
 from rankbook.sessions.live.clocks import HostClocks
 from rankbook.sessions.members import Members
 from rankbook.timeline import Alignment, Bar, Kept, from_array
@@ -214,7 +214,7 @@ class Timeline:
         if not chosen:
             return {}
         known = {rank: self._process(state) for rank, state in chosen.items()}
-        asked = {r: TellTimeline(process.after, process.mark) for r, process in known.items()}
+        asked = {r: GetTimeline(process.after, process.mark) for r, process in known.items()}
         call = self._members.ranks(chosen).request(asked)
         call.wait(self._members.timing.answer_timeout(len(chosen)))
         call.forget()

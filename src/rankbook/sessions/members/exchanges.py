@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rankbook.errors import InputError
 from rankbook.models import load
-from rankbook.models.exchanges import Exchanges, KeptCalls, SayKept
+from rankbook.models.exchanges import Exchanges, GetKept, KeptCalls
 from rankbook.models.meshes import NamedMesh
 from rankbook.sessions.members.party import Party
 
@@ -21,7 +21,7 @@ def exchanges(party: Party, mesh: NamedMesh | None) -> Exchanges:
     Raises:
         InputError: Nothing was kept.
     """
-    call = party.look(SayKept())
+    call = party.look(GetKept())
     call.raise_for_failure()
     kept = {rank: load(KeptCalls, value) for rank, value in sorted(call.values.items())}
     if kept and not any(each.calls for each in kept.values()):

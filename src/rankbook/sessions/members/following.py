@@ -42,10 +42,10 @@ def where(folder: str, path: tuple[str, ...]) -> Follow:
         path: Its ``sys.path``.
     """
     own = [str(Path(folder, each)) if folder else each for each in path if each]
-    first = next((i for i, each in enumerate(own) if _is_pythons(each)), len(own))
+    first = next((i for i, each in enumerate(own) if _is_installed(each)), len(own))
     before = tuple(each for each in own[:first] if each != folder)
-    return Follow(folder, before, tuple(e for e in own[first:] if not _is_pythons(e)))
+    return Follow(folder, before, tuple(e for e in own[first:] if not _is_installed(e)))
 
 
-def _is_pythons(entry: str) -> bool:
+def _is_installed(entry: str) -> bool:
     return entry in _PYTHONS or entry.endswith(("lib-dynload", ".zip")) or "-packages" in entry

@@ -7,14 +7,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from rankbook.models import Look
-from rankbook.models.requests import Copy, Free, Initialize, Request, Run, SayDigests, Settle, Take
+from rankbook.models.requests import Copy, Free, GetDigests, Initialize, Request, Run, Settle, Take
 from rankbook.sessions.members import looks as looking
 from rankbook.sessions.members.party import Party
 from rankbook.timing import Timing
 
 __all__ = ["Freed", "data_moves", "free"]
 
-_FREED = (Run.op, Initialize.op, Copy.op, Take.op, Settle.op, SayDigests.op)
+_FREED = (Run.op, Initialize.op, Copy.op, Take.op, Settle.op, GetDigests.op)
 """Operations that may last; all others end soon by themselves."""
 
 

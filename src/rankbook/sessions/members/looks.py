@@ -8,7 +8,7 @@ from dataclasses import replace
 from rankbook.diagnosis import diagnose as verdict_on
 from rankbook.models import Diagnosis, Failure, GroupInfo, Look, load
 from rankbook.models.frames import Standing
-from rankbook.models.requests import ForgetError, LookAt, SayFrames, SayStacks
+from rankbook.models.requests import ForgetError, GetFrames, GetStacks, LookAt
 from rankbook.sessions.members import outcomes
 from rankbook.sessions.members.members import Members
 from rankbook.sessions.members.party import Party, RankCall
@@ -45,7 +45,7 @@ def looks(party: Party, *, closely: bool = True) -> dict[int, Look]:
 
 def stacks(party: Party) -> dict[int, list[str]]:
     """By rank, the main thread's Python stack, of those that answer."""
-    return dict(sorted(party.look(SayStacks()).values.items()))
+    return dict(sorted(party.look(GetStacks()).values.items()))
 
 
 def standings(party: Party, *, native: bool = False) -> dict[int, Standing]:
@@ -55,7 +55,7 @@ def standings(party: Party, *, native: bool = False) -> dict[int, Standing]:
         party: Whom to ask.
         native: With the frames of C++, where py-spy can read them.
     """
-    call = party.request(SayFrames(native))
+    call = party.request(GetFrames(native))
     call.wait(party.timing.native if native else party.timing.answer_timeout(len(party)))
     call.forget()
     return _standings(call)
@@ -63,7 +63,7 @@ def standings(party: Party, *, native: bool = False) -> dict[int, Standing]:
 
 def stacks_and_standings(party: Party) -> tuple[dict[int, list[str]], dict[int, Standing]]:
     """Both at once, to save time before the ranks are freed."""
-    both = party.request(SayStacks()), party.request(SayFrames())
+    both = party.request(GetStacks()), party.request(GetFrames())
     for call in both:
         call.wait(party.timing.answer_timeout(len(party)))
         call.forget()

@@ -8,7 +8,7 @@ from math import prod
 
 from rankbook.errors import InputError
 from rankbook.models import load
-from rankbook.models.meshes import HeldMesh, NamedMesh, SayMesh
+from rankbook.models.meshes import GetMesh, HeldMesh, NamedMesh
 from rankbook.sessions.members.party import Party
 from rankbook.words import agree, in_words, plural, ranks_do, sentence_start
 
@@ -57,37 +57,37 @@ def held(party: Party, name: str) -> dict[int, HeldMesh]:
     Raises:
         RankbookError: Some rank does not answer.
     """
-    answers = party.ask(SayMesh(name), party.timing.answer_timeout(len(party)))
+    answers = party.ask(GetMesh(name), party.timing.answer_timeout(len(party)))
     return {rank: load(HeldMesh, answer) for rank, answer in answers.items()}
 
 
-def is_there(there: Mapping[int, HeldMesh], sizes: Mapping[str, int]) -> bool:
+def is_there(by_rank: Mapping[int, HeldMesh], sizes: Mapping[str, int]) -> bool:
     """Whether all ranks already hold a working mesh of all ranks with these sizes."""
-    return len(set(there.values())) == 1 and all(
+    return len(set(by_rank.values())) == 1 and all(
         (one.dims, one.sizes) == (tuple(sizes), tuple(sizes.values())) and not one.has_ended
-        for one in there.values()
+        for one in by_rank.values()
     )
 
 
-def refuse_taken(there: Mapping[int, HeldMesh], name: str, present: NamedMesh | None) -> None:
+def refuse_taken(by_rank: Mapping[int, HeldMesh], name: str, present: NamedMesh | None) -> None:
     """Refuse to overwrite anything but the session's mesh or one whose groups have ended.
 
     Args:
-        there: By rank, what it holds under the name.
+        by_rank: What each rank holds under the name.
         name: The variable's name.
         present: The mesh that was named last.
 
     Raises:
         InputError: It says what is there.
     """
-    for one in there.values():
+    for one in by_rank.values():
         is_ours = (
             present is not None
             and present.name == name
             and (one.dims, one.sizes, one.ranks) == (present.dims, present.sizes, present.ranks)
         )
         if one.kind and not is_ours and not one.has_ended:
-            owners = [rank for rank, other in there.items() if other.kind == one.kind]
+            owners = [rank for rank, other in by_rank.items() if other.kind == one.kind]
             who = sentence_start(ranks_do(owners, "has", "have"))
             use = f"%dist_mesh --name {name} uses it, " if one.dims else ""
             raise InputError(
@@ -96,15 +96,15 @@ def refuse_taken(there: Mapping[int, HeldMesh], name: str, present: NamedMesh | 
             )
 
 
-def named(there: Mapping[int, HeldMesh], name: str, world_size: int) -> NamedMesh:
+def named(by_rank: Mapping[int, HeldMesh], name: str, world_size: int) -> NamedMesh:
     """The mesh that all ranks hold under a name.
 
     Raises:
         InputError: They hold no such mesh, or it cannot name each rank's place.
     """
-    meshes: Sequence[HeldMesh] = list(there.values())
+    meshes: Sequence[HeldMesh] = list(by_rank.values())
     first = meshes[0]
-    without = [rank for rank, one in there.items() if not one.sizes]
+    without = [rank for rank, one in by_rank.items() if not one.sizes]
     if without:
         verb = agree(without, "holds", "hold")
         raise InputError(

@@ -54,13 +54,13 @@ _CONNECTION_LOST = ("onnection closed", "onnection reset", "roken pipe", "onnect
 
 def is_lost(failure: Failure) -> bool:
     """Whether a rank failed because a rank that it was connected to is gone."""
-    of_torch = _is_gloos(failure) or failure.ename.startswith("Dist")
+    of_torch = _is_gloo_error(failure) or failure.ename.startswith("Dist")
     return of_torch and any(words in failure.evalue for words in _CONNECTION_LOST)
 
 
 def is_timeout(failure: Failure) -> bool:
     """Whether a collective took longer than the group allows; its connections are gone then."""
-    return _is_gloos(failure) and any(w in failure.evalue for w in _TIMED_OUT)
+    return _is_gloo_error(failure) and any(w in failure.evalue for w in _TIMED_OUT)
 
 
 def is_of_connections(failure: Failure) -> bool:
@@ -70,7 +70,7 @@ def is_of_connections(failure: Failure) -> bool:
 
 def in_short(failure: Failure) -> str:
     """The message of an exception in a line; a gloo message without files and ports."""
-    if _is_gloos(failure) and (match := _GLOOS.search(failure.evalue)):
+    if _is_gloo_error(failure) and (match := _GLOOS.search(failure.evalue)):
         return match[1].strip()
     lines = failure.evalue.splitlines() or [""]
     if (wrapped := _OF_A_WORKER.match(lines[0])) and len(lines) > 1:
@@ -84,7 +84,7 @@ def in_a_line(failure: Failure) -> str:
     return f"{failure.ename}{at}: {in_short(failure)}"
 
 
-def _is_gloos(failure: Failure) -> bool:
+def _is_gloo_error(failure: Failure) -> bool:
     """Whether gloo raised an exception: its message names a source file of gloo."""
     return failure.ename == "RuntimeError" and "gloo/" in failure.evalue
 

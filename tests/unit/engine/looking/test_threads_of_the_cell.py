@@ -21,7 +21,7 @@ def threads(monkeypatch):
 
     def are(**others):
         known = {int(name.removeprefix("t")): in_lock for name, in_lock in others.items()}
-        monkeypatch.setattr(frames, "threads_of_the_person", lambda: known)
+        monkeypatch.setattr(frames, "user_threads", lambda: known)
 
     return are
 

@@ -22,17 +22,17 @@ _Share = Callable[[list[int], int, int, int], list[int]]
 
 def _try_share(here: Here) -> list[str]:
     def share(order: list[int], seen: int, n: int, r: int) -> list[int]:
-        mine: list[int] = here.torch.as_tensor(
+        own: list[int] = here.torch.as_tensor(
             here.share(here.torch.tensor(order), seen, n, r)
         ).tolist()
-        return mine
+        return own
 
     return _dealt(share)
 
 
 def _dealt(share: _Share) -> list[str]:
     """For each epoch, what becomes of its samples."""
-    said = []
+    lines = []
     for count, seen, n in _EPOCHS:
         order = [(7 * i) % count for i in range(count)] if count % 7 else list(range(count))
         parts = [share(order, seen, n, r) for r in range(n)]
@@ -40,11 +40,11 @@ def _dealt(share: _Share) -> list[str]:
         again = len(dealt) - len(set(dealt) - set(order[:seen]))
         left = len(set(order[seen:]) - set(dealt))
         sizes = {len(part) for part in parts}
-        said.append(
+        lines.append(
             f"{again} taken twice, {left - (count - seen) % n} too many left out, "
             f"{'equally many' if len(sizes) == 1 else 'not equally many'} on each rank"
         )
-    return said
+    return lines
 
 
 def _deals(share: _Share) -> Callable[[Here], list[str]]:
