@@ -26,7 +26,7 @@ def report(tmp_path_factory):
 
 
 @pytest.mark.timeout(300)
-def test_nothing_fails(report):
+def test_no_step_of_the_selftest_fails_on_a_gpu(report):
     assert [check for check in report["checks"] if check["outcome"] == FAILED] == []
 
 

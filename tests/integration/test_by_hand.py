@@ -244,7 +244,9 @@ def test_an_adopted_group_has_the_timeout_of_the_caller(world):
         ("dist.init_process_group('gloo', rank=1 - rank, world_size=2)", "rank="),
     ],
 )
-def test_another_group_than_the_one_that_is_there_is_refused_in_one_line(world, call, what):
+def test_init_process_group_with_other_arguments_than_the_existing_group_is_refused(
+    world, call, what
+):
     for its in world.run(call).values():
         assert its.error.ename == "ValueError"
         assert "there is a process group already (gloo, 2 ranks)" in its.error.evalue

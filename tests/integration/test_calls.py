@@ -159,7 +159,7 @@ def test_coalesced_collectives_are_one_call_of_all_their_tensors(ranks):
     assert (call["op"], call["shapes"], call["nbytes"]) == ("all_reduce_coalesced", [[2], [3]], 20)
 
 
-def test_what_is_called_in_backward_says_so(ranks):
+def test_a_collective_in_backward_is_marked_as_such(ranks):
     assert called(ranks, "ddp", 0, "function")[0] == ("all_reduce", "backward")
     assert called(ranks, "fsdp2", 0, "function")[1] == ("reduce_scatter_tensor", "backward")
 
@@ -185,7 +185,7 @@ def test_sends_and_receives_have_peer_and_tag(ranks):
     ]
 
 
-def test_what_has_been_waited_for_is_completed(ranks):
+def test_a_call_that_was_waited_for_is_completed(ranks):
     for name in ("eager", "handles", "batch", "functional", "barriers", "thread", "fsdp2", "ddp"):
         for call in ranks[0]["programs"][name]["calls"]:
             assert call["issued"] <= call["returned"] <= call["completed"], (name, call)

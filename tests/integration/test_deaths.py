@@ -114,7 +114,7 @@ def module(world, tmp_path):
 
 @pytest.mark.usefixtures("module")
 @pytest.mark.parametrize("code", MISMATCHES.values(), ids=MISMATCHES)
-def test_what_gloo_ends_a_process_for_is_a_mismatch(world, code):
+def test_a_process_that_gloo_ends_is_reported_as_a_mismatch(world, code):
     """Gloo ends a process that is sent more than it expects; which rank is chance."""
     result = world.session.run(f"{code}\ndist.barrier()")
     diagnosis = result.diagnosis

@@ -26,7 +26,7 @@ MODEL = (
 )
 
 
-def test_what_is_the_same_everywhere_is_one_sentence(diff):
+def test_a_value_that_all_ranks_share_is_reported_in_one_sentence(diff):
     found = diff("model", MODEL)
     assert found.agree
     assert to_text(found) == "All 4 tensors agree on ranks 0-3."
@@ -86,7 +86,7 @@ def test_the_parameter_that_departs_is_named_with_rank_size_and_place(diff):
         ("dict.fromkeys(range(2 + (rank == 1)))", "", "Rank 1's [2] departs"),
     ],
 )
-def test_what_departs_is_said_in_one_sentence(diff, expression, before, summary):
+def test_a_differing_value_is_reported_in_one_sentence(diff, expression, before, summary):
     found = diff(expression, before).summary
     assert found == summary or (expression.startswith("dict") and "is not there" in found)
 
@@ -206,7 +206,9 @@ def test_of_a_dtensor_equal_shards_are_compared(diff):
     assert found.summary.startswith("Rank 3's value departs from rank 1: max |Δ| 1 at [0, 0]")
 
 
-def test_only_departing_chunks_travel_and_beyond_a_budget_it_is_at_least(diff, monkeypatch):
+def test_only_differing_chunks_travel_and_beyond_a_budget_the_difference_is_a_lower_bound(
+    diff, monkeypatch
+):
     from rankbook.sessions.members import diffs
 
     make = "big = torch.ones(2_000_000)\nif rank == 1: big[1_500_000] = 3"
@@ -216,12 +218,12 @@ def test_only_departing_chunks_travel_and_beyond_a_budget_it_is_at_least(diff, m
     assert "max |Δ| at least 1 at [0], at least 131072 values" in found
 
 
-def test_what_no_rank_can_evaluate_is_an_error_in_one_line(diff):
+def test_an_expression_that_no_rank_can_evaluate_is_an_error_in_one_line(diff):
     with pytest.raises(InputError, match=r"^nothing: NameError: name 'nothing' is not defined\.$"):
         diff("nothing")
 
 
-def test_nothing_of_the_value_is_kept_on_the_ranks(diff, four):
+def test_a_comparison_keeps_no_copy_of_the_value_on_ranks(diff, four):
     diff("model", MODEL)
     result = four.run("len(get_ipython().kernel._rankbook_agent.engine.compared)")
     assert {one.result_repr for one in result.values()} == {"0"}

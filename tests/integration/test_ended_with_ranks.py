@@ -56,7 +56,7 @@ def gone(pids):
 
 
 @pytest.mark.parametrize("how", ["shutdown", "restart", "hard"])
-def test_what_ranks_have_started_ends_with_them(how):
+def test_processes_that_ranks_started_end_with_the_ranks(how):
     session = rankbook.start("gloo", 2)
     try:
         pids = started(session)
@@ -69,7 +69,7 @@ def test_what_ranks_have_started_ends_with_them(how):
     gone(pids)
 
 
-def test_what_one_rank_has_started_ends_with_it_and_the_rest_with_the_process_that_forks_ranks():
+def test_processes_of_one_rank_end_with_it_and_others_with_the_forking_process():
     session = rankbook.start("gloo", 2)
     try:
         started(session)
@@ -83,7 +83,7 @@ def test_what_one_rank_has_started_ends_with_it_and_the_rest_with_the_process_th
         session.shutdown()
 
 
-def test_what_ranks_have_started_ends_when_the_notebooks_process_is_killed(tmp_path):
+def test_processes_that_ranks_started_end_when_the_notebook_is_killed(tmp_path):
     program = (
         "import rankbook, sys, time\n"
         "session = rankbook.start('gloo', 2)\n"

@@ -132,7 +132,7 @@ def test_ranks_cut_while_ddp_sorts_its_buckets_take_the_next_step(
         assert taken == expected[before:]
 
 
-def test_what_was_due_for_a_step_that_one_rank_never_took_is_no_longer_due(four, undisturbed):
+def test_a_reduction_of_a_step_that_one_rank_never_took_is_dropped(four, undisturbed):
     expected = undisturbed("DDP")
     forget(four)
     make(four, "DDP")
@@ -161,7 +161,7 @@ def between(pids):
     return {(c.laddr, c.raddr) for pid, c in made if owner.get(c.raddr, pid) != pid}
 
 
-def test_nothing_is_left_on_the_sockets_of_before_a_reset(four):
+def test_no_group_uses_its_old_sockets_after_a_reset(four):
     make(four, "FSDP2 on a 2-D mesh")
     four.run("import os; pid = os.getpid()")
     pids = four.pull("pid").values()
@@ -195,7 +195,7 @@ def held(session, pids):
 
 
 @pytest.mark.parametrize("generations", [10, pytest.param(100, marks=pytest.mark.slow)])
-def test_nothing_grows_over_many_generations(four, generations):
+def test_memory_and_handles_do_not_grow_over_many_generations(four, generations):
     forget(four)
     make(four, "FSDP2 on a 2-D mesh")
     four.run("import os; pid = os.getpid()")
@@ -268,7 +268,7 @@ seen.append(float((tensor + 1).full_tensor().sum()))
     assert seen == {r: [1 + r // 2 * 4, 1 + r // 2 * 4, 2 + r % 2 * 2, 6, 136] for r in range(4)}
 
 
-def test_what_was_made_is_forgotten_with_clean(four):
+def test_reset_clean_forgets_groups_and_wrappers_made_before(four):
     forget(four)
     make(four, "DDP")
     four.reset(clean=True)
@@ -316,7 +316,7 @@ def test_a_mesh_that_is_made_again_works_where_one_like_it_has_ended(four):
     assert seen_after(four, STEP.format(0)) == expected
 
 
-def test_what_was_made_outlives_an_initialisation_that_fails_halfway(four, undisturbed):
+def test_groups_and_wrappers_outlive_an_initialisation_that_fails_halfway(four, undisturbed):
     expected = undisturbed("FSDP2 on a 2-D mesh")
     make(four, "FSDP2 on a 2-D mesh")
     states(four, range(BEFORE))

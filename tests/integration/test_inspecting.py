@@ -108,7 +108,7 @@ def test_in_dist_mode_plain_cells_complete_on_the_ranks(notebook):
         notebook.run("%dist_mode off")
 
 
-def test_what_a_name_stands_for_is_shown_merged(notebook):
+def test_inspecting_a_name_shows_equal_answers_of_ranks_once(notebook):
     text = inspected(notebook, "%%dist\nthere_only")
     assert "Type: int" in text
     assert "Value:\n[0] 0\n[1] 1\n[2] 2" in text
@@ -178,7 +178,7 @@ def test_a_value_is_compared_now_and_after_every_cell(notebook):
     assert notebook.stdout == ""
 
 
-def test_what_living_ranks_hold_can_be_looked_at_when_another_has_died(notebook):
+def test_variables_of_living_ranks_can_be_inspected_after_a_death(notebook):
     notebook.run("%dist left = torch.ones(2)")
     notebook.run("%%rank 1\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     try:

@@ -141,7 +141,7 @@ def test_a_joined_kept_cluster_works_like_ones_own_beside_its_owner_and_after_it
     wait_until(lambda: not ours(), 15)
 
 
-def test_what_nobody_uses_ends_after_its_hours_of_which_a_running_cell_is_none(ours, tmp_path):
+def test_an_unused_kept_cluster_ends_after_its_hours_without_a_running_cell(ours, tmp_path):
     begun, over = tmp_path / "begun", tmp_path / "over"
     with notebook_with_magics() as notebook:
         text(notebook, f"{KEEP}=0.0002")

@@ -268,7 +268,7 @@ def test_a_display_is_updated_from_a_later_cell(notebook):
     assert notebook.of("display_data") == []
 
 
-def test_what_is_said_inside_an_output_widget_goes_into_it(notebook):
+def test_output_printed_inside_an_output_widget_goes_into_the_widget(notebook):
     code = """%%dist -r 1
 import ipywidgets
 from IPython.display import HTML, clear_output, display

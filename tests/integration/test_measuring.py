@@ -63,7 +63,7 @@ def test_the_groups_of_a_dimension_measure_at_once(four):
         (("all_reduce", "4K", "pp"), "'pp' is neither a dimension of the mesh nor a group"),
     ],
 )
-def test_what_cannot_be_measured_is_a_line(four, given, why):
+def test_a_collective_that_cannot_be_measured_is_an_error_in_one_line(four, given, why):
     with pytest.raises(rankbook.InputError, match=why) as raised:
         four.bench(*given)
     assert "\n" not in str(raised.value)
@@ -112,7 +112,7 @@ def test_the_trace_has_a_process_for_each_rank_and_the_table_blames_the_slow_one
     assert "recording" in repr(result.profile)
 
 
-def test_nothing_of_the_profiler_is_seen_in_the_cells_output(four, tmp_path):
+def test_profiling_adds_nothing_to_the_cells_output(four, tmp_path):
     result = four.run("print('hello')", profile=tmp_path / "trace.json")
     assert {(r.stdout, r.stderr) for r in result.values()} == {("hello\n", "")}
     assert four.run("print('next')")[0].stdout == "next\n"

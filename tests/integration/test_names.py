@@ -40,7 +40,7 @@ def test_a_pushed_function_finds_the_names_of_the_rank(two):
     assert value(two, "reduced()") == "3.0"
 
 
-def test_what_the_notebook_has_under_a_name_of_the_rank_wins(two):
+def test_a_variable_of_the_notebook_wins_over_one_of_a_rank(two):
     names = in_notebook("rank = 'mine'\ndef told(): return rank")
     two.push(told=names["told"])
     assert value(two, "told()") == "'mine'"

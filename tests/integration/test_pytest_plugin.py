@@ -124,7 +124,7 @@ def test_a_death_is_a_failure_that_says_how(said):
         ("test_asks", "a test on ranks cannot ask"),
     ],
 )
-def test_what_cannot_be_is_said_in_a_line(said, name, why):
+def test_impossible_requests_of_tests_are_refused_in_one_line(said, name, why):
     assert why in summary(said)[name][1]
 
 

@@ -181,7 +181,7 @@ seen.append(float(total))
     assert "reduce" in filled.left
 
 
-def test_nothing_is_called_on_the_new_rank_that_earlier_cells_have_called(four, tmp_path):
+def test_filling_a_new_rank_runs_no_calls_of_earlier_cells(four, tmp_path):
     note = tmp_path / "calls"
     four.run(f"""
 import math as mathematics
@@ -221,7 +221,7 @@ schedule = lambda step: mathematics.floor(step * config.rate)
     assert set(seen_after(four, "seen = schedule(9)").values()) == {9}
 
 
-def test_what_cannot_be_copied_is_listed_with_the_reason(four):
+def test_objects_that_cannot_be_copied_to_a_new_rank_are_listed_with_the_reason(four):
     four.run("""
 import threading
 from torch.utils.data import DataLoader, TensorDataset

@@ -134,7 +134,7 @@ CELLS = int(os.environ.get("RANKBOOK_LAST_WORDS", "20"))
 """Cells that write past Python at their end: 200 where it is counted."""
 
 
-def test_nothing_is_lost_that_is_written_past_python_at_the_end_of_a_cell(two):
+def test_output_of_c_code_at_the_end_of_a_cell_is_not_lost(two):
     code = """
 import ctypes, os, subprocess
 subprocess.run(["sh", "-c", "echo one; echo two >&2"])

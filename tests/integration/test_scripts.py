@@ -100,7 +100,7 @@ def test_every_variable_of_torchrun_is_there(two, write):
     assert said(two.run_script("train.py")) == "[]"
 
 
-def test_what_a_script_changes_in_its_process_is_as_before_afterwards(two, write):
+def test_changes_of_a_script_to_its_process_are_undone_at_its_end(two, write):
     write("""
         import builtins, logging, multiprocessing, os, signal, sys, warnings
         import torch
@@ -143,7 +143,7 @@ multiprocessing.get_start_method(allow_none=True)
     assert {rank: its.result_repr for rank, its in two.run(state).items()} == before
 
 
-def test_what_holds_the_sessions_group_goes_on_after_a_script(two, write):
+def test_objects_with_the_sessions_group_work_after_a_script(two, write):
     write(INIT + REDUCE + DESTROY)
     two.run(
         "from torch.nn.parallel import DistributedDataParallel as DDP\n"
@@ -207,7 +207,7 @@ def test_files_beside_a_script_are_read_again(two, write):
         assert said(two.run_script("train.py")) == text
 
 
-def test_some_ranks_are_the_whole_world_of_a_script(four, write):
+def test_a_script_on_some_ranks_has_their_number_as_world_size(four, write):
     write(f"""{INIT}{REDUCE}
 import os
 print(os.environ["RANK"], dist.get_rank(), dist.get_world_size(), y.tolist())
@@ -331,7 +331,7 @@ def test_a_child_that_a_script_forks_does_not_go_on_as_the_rank(two, write, code
     ],
     ids=["reconfigure", "bytes", "wrapped", "detached", "codec", "descriptor", "hook", "no hook"],
 )
-def test_what_a_script_says_through_a_stream_or_hook_of_its_own_is_shown(two, write, code):
+def test_output_of_a_script_through_its_own_stream_or_hook_is_shown(two, write, code):
     result = two.run_script(write(f"import codecs, io, os, sys, torch\n{code}"))
     assert {one.stdout for one in result.values()} == {"né\n"}
     assert {one.stderr for one in result.values()} == {""}  # no traceback but the rank's error
@@ -484,7 +484,7 @@ def test_two_sessions_on_one_host_run_scripts_at_the_same_time(two, write):
         rankbook.api.current.session = former
 
 
-def test_nothing_grows_while_scripts_run_one_after_another(two, write):
+def test_memory_and_handles_do_not_grow_over_many_scripts(two, write):
     last = "import math, weakref\nmath.last = weakref.ref(dist.group.WORLD)\n"
     write(INIT + REDUCE + last + "big = torch.ones(1000, 1000)\n" + DESTROY)
     mine = [look.pid for look in two.states()]

@@ -176,7 +176,7 @@ def test_five_generations_form_without_the_store_of_torchrun(script):
         assert len(err.splitlines()) == 5
 
 
-def test_nothing_of_ours_listens_beyond_loopback(run_ranks):
+def test_no_process_of_rankbook_listens_beyond_loopback(run_ranks):
     body = """
         import psutil
         info = initialize_distributed("gloo")

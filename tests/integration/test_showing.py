@@ -135,7 +135,7 @@ def test_a_mesh_that_has_ended_is_made_again_under_its_name(named):
         ("w._local_tensor", ["w._local_tensor: float32 [2, 3] on ranks 0-3, the same on ranks"]),
     ],
 )
-def test_who_holds_what_of_a_distributed_value(sharded, expression, lines):
+def test_a_picture_of_a_dtensor_shows_which_rank_holds_which_part(sharded, expression, lines):
     text = repr(sharded.show(expression))
     for line in lines:
         assert line in text
@@ -149,7 +149,7 @@ def test_replicas_that_are_not_the_same_are_named(sharded):
     assert told in repr(sharded.show("odd"))
 
 
-def test_what_only_some_ranks_have_is_shown_of_these(named):
+def test_a_variable_of_some_ranks_is_shown_for_these_ranks(named):
     named.run("if rank > 1: only = torch.tensor([1, 2])").raise_for_error()
     text = repr(named.show("only"))
     assert "only: int64 [2] on ranks 2-3 (dp=1), the same" in text
@@ -196,7 +196,7 @@ def test_a_cell_whose_value_is_distributed_shows_it_as_one_picture(sharded, scre
     assert "<img" in result._repr_html_()
 
 
-def test_what_every_rank_put_into_a_collective_and_got_is_shown(named):
+def test_the_input_and_output_of_a_collective_are_shown_for_every_rank(named):
     code = (
         "x = torch.ones(2) * rank\ndist.all_reduce(x)\nx.zero_()\n"
         "y = [torch.zeros(1) for _ in range(4)]\ndist.all_gather(y, torch.ones(1) * rank)"

@@ -201,7 +201,7 @@ def assert_says_after(event, four, make, use, said):
 @pytest.mark.parametrize("event", [change_size, forget])
 @pytest.mark.parametrize("name", MORE)
 @pytest.mark.sample(every=3)
-def test_what_holds_a_group_of_before_says_so(four, name, event):
+def test_an_object_with_an_ended_group_says_how_to_make_it_again(four, name, event):
     make = MORE[name][0]
     assert_says_after(event, four, *MORE[name])
     if make is ZERO:
@@ -211,7 +211,7 @@ def test_what_holds_a_group_of_before_says_so(four, name, event):
 @pytest.mark.slow
 @pytest.mark.parametrize("event", [change_size, forget])
 @pytest.mark.parametrize("name", ALONE)
-def test_what_is_used_another_way_says_so_too(four, name, event):
+def test_an_object_with_an_ended_group_says_so_in_its_other_methods(four, name, event):
     assert_says_after(event, four, *ALONE[name])
 
 
@@ -249,7 +249,7 @@ def assert_what_a_script_has_left_says_so(session, path, objects, end):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["", "dist.destroy_process_group()"])
-def test_whatever_a_script_has_left_with_a_group_of_its_own_says_so(four, tmp_path, end):
+def test_objects_that_a_script_left_with_its_own_group_say_so_when_used(four, tmp_path, end):
     path = tmp_path / "train.py"
     assert_what_a_script_has_left_says_so(four, path, [*LEFT.values()], end)
 
@@ -269,7 +269,7 @@ def test_a_rank_that_was_left_out_for_a_while_says_so_as_the_others_do(four):
 
 
 @pytest.mark.slow
-def test_what_was_compiled_for_another_number_of_ranks_is_compiled_again(four):
+def test_a_function_compiled_for_another_world_size_is_compiled_again(four):
     use = "seen = use(dist.group.WORLD).numel()"
     four.run(f"{COMMON}{FUNCTIONAL}{COMPILED}{use}").raise_for_error()
     change_size(four)
@@ -315,7 +315,7 @@ def test_a_sampler_for_another_number_of_ranks_says_so_when_it_is_iterated_over(
     assert four.run("len(list(loader))")[2].result_repr == "4"
 
 
-def test_what_was_said_to_be_made_again_works(four):
+def test_an_object_that_was_made_again_as_told_works(four):
     four.run(f"{COMMON}{OBJECTS['DDP']}\n{STEP.format(0)}").raise_for_error()
     change_size(four)
     assert not four.run(STEP.format(1)).ok

@@ -54,6 +54,6 @@ def test_all_four_curves_are_in_one_picture(executed):
     assert len(pictures) == 1
 
 
-def test_nothing_stays_running(executed):
+def test_the_notebook_leaves_no_process_running(executed):
     left = psutil.Process().children(recursive=True)
     assert [child for child in left if child.is_running() and "rankbook" in child.name()] == []

@@ -90,7 +90,7 @@ def test_a_latency_is_never_negative_and_what_does_not_grow_tells_no_bandwidth()
     assert flat.latency == pytest.approx(1e-3, rel=0.3)
 
 
-def test_one_size_tells_no_fit():
+def test_a_measurement_of_one_size_has_no_fit():
     assert fitting.fit(rows_of(lambda size: 1.0)[:1]) is None
 
 
@@ -126,7 +126,7 @@ def test_the_page_has_a_point_for_each_size_in_both_plots_and_escapes_what_it_sa
     assert "matplotlib" not in page
 
 
-def test_one_size_is_drawn_without_a_line():
+def test_a_measurement_of_one_size_is_drawn_without_a_line():
     page = decoded(view.to_html(found(rows_of(lambda size: 1.0)[:1])))
     assert page.count("<circle") == 2
     assert "<polyline" not in page

@@ -46,7 +46,7 @@ def test_a_cluster_whose_controller_lives_is_found_with_the_process_that_started
     assert found.since == begun
 
 
-def test_what_is_left_of_clusters_that_have_ended_is_not_found(tmp_path):
+def test_files_of_ended_clusters_are_not_found_as_running(tmp_path):
     note(tmp_path, "1795-ab", 2**22 + 1)
     note(tmp_path, "1796-cd", os.getpid(), reaches=False)
     (tmp_path / "cluster-1797-ef.json").write_text("no JSON")
@@ -148,7 +148,7 @@ def test_the_page_and_the_skill_list_every_command_and_exit_code(capsys):
     assert codes <= set(re.findall(r"\b\d+\b", skill.partition("## Exit codes")[2]))
 
 
-def test_what_a_notebook_would_type_is_told_as_a_command():
+def test_advice_with_a_magic_is_printed_as_a_command_line():
     told = "%dist_restart 0-2 (or restart_ranks([0, 1, 2])) replaces them; %dist_reset --hard all"
     assert for_terminal(told) == (
         "`python -m rankbook restart 0-2` replaces them; %dist_reset --hard all"

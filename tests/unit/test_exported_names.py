@@ -65,7 +65,7 @@ def imported_by(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_import_is_cheap():
+def test_importing_rankbook_loads_no_large_library():
     assert not HEAVY & imported_by("import rankbook")
 
 

@@ -128,14 +128,14 @@ def test_a_cell_that_waits_in_torch_ends_with_a_cut_and_not_with_an_interrupt(as
     assert call.values[1]["error"]["freed"]
 
 
-def test_what_ignores_two_interrupts_ends_with_the_third(ask, pool):
+def test_a_fake_cell_that_ignores_two_interrupts_ends_with_the_third(ask, pool):
     pool[1].ignores = 2
     call = ask(Run("stick()", 7))
     ended = [ask(Free(interrupt=True)) and call.done for _ in range(3)]
     assert ended == [False, False, True]
 
 
-def test_what_ignores_all_never_ends(ask, pool):
+def test_a_fake_cell_that_ignores_all_interrupts_never_ends(ask, pool):
     pool[1].ignores = fakes.FOR_GOOD
     call = ask(Run("wait_in('recv')", 7))
     for _ in range(10):

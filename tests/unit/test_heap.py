@@ -37,7 +37,7 @@ def test_objects_of_some_classes_and_of_derived_ones_are_found():
     assert gc.isenabled()
 
 
-def test_nothing_else_is_referred_to_afterwards():
+def test_searching_instances_leaves_no_reference_to_other_objects():
     other = [object()]
     before = sys.getrefcount(other)
     assert other not in instances(Kind)

@@ -118,7 +118,7 @@ def test_ctrl_c_at_the_question_is_raised_after_the_work_has_ended():
     assert worked == [True]
 
 
-def test_what_the_work_raises_is_raised_here():
+def test_an_error_of_interruptible_work_is_raised_in_the_caller():
     def work(_):
         raise ValueError("no controller")
 

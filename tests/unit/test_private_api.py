@@ -325,7 +325,7 @@ def files(room):
 
 
 @pytest.mark.parametrize(("dotted", "name", "room"), USES)
-def test_what_we_use_is_still_there(dotted, name, room):
+def test_every_private_name_that_rankbook_uses_still_exists(dotted, name, room):
     skip_before_it_came(name)
     if name in ASKED_FOR and not has(find(dotted), name):
         pytest.skip("this torch does without it")
@@ -335,7 +335,9 @@ def test_what_we_use_is_still_there(dotted, name, room):
 
 
 @pytest.mark.parametrize(("dotted", "name", "arguments", "room"), CALLS)
-def test_what_we_call_still_takes_what_we_give(dotted, name, arguments, room):
+def test_every_private_function_still_takes_the_arguments_that_rankbook_gives(
+    dotted, name, arguments, room
+):
     skip_before_it_came(name)
     method = getattr(find(dotted), name)
     taken = [parameter for parameter in inspect.signature(method).parameters if parameter != "self"]
@@ -431,7 +433,7 @@ def test_a_private_name_is_found_however_it_is_used(source):
     assert "_x" not in set(names_of_our_own(tree))
 
 
-def test_what_has_gone_is_noticed():
+def test_a_removed_private_name_is_noticed():
     assert has(find(CLIENT), "_control_stream")
     assert not has(find(CLIENT), "_never_was_there")
     assert not has(find(SHELL), "_never_was_there")

@@ -152,7 +152,7 @@ def test_what_needs_more_gpus_is_not_run(tmp_path, needs, has, reason):
     ]
 
 
-def test_names_are_unique():
+def test_names_of_selftest_steps_are_unique():
     assert len({part.name for part in PARTS}) == len(PARTS)
     for part in PARTS:
         assert len({step.name for step in part.steps}) == len(part.steps), part.name

@@ -102,7 +102,7 @@ def test_each_line_of_a_loop_is_told_apart(ledger):
     ],
     ids=["reduce operation", "dtype", "size", "operation"],
 )
-def test_what_must_agree_tells_two_calls_apart(world, ledger, other):
+def test_two_calls_differ_if_anything_that_must_agree_differs(world, ledger, other):
     dist.all_reduce(ones())
     [first] = ledger.fingerprints()
     ledger.generation = 1
@@ -295,7 +295,7 @@ def test_the_file_says_which_call_is_waited_for(ledger):
     assert lastcalls.read(ledger.box.path).awaited is None
 
 
-def test_only_its_owner_reads_the_file(ledger):
+def test_only_its_owner_can_read_the_file_of_last_calls(ledger):
     assert stat.S_IMODE(ledger.box.path.stat().st_mode) == 0o600
 
 

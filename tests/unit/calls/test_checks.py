@@ -44,7 +44,7 @@ def boards(request, tmp_path):
     assert not list(tmp_path.glob("board-*"))
 
 
-def test_what_a_rank_posts_the_others_read(boards):
+def test_a_key_that_one_rank_posts_is_read_by_the_others(boards):
     group = group_of()
     boards[0].post(group, 1, 7)
     assert boards[1].read(0, group_of(), 1) == 7

@@ -58,7 +58,7 @@ def test_calls_in_another_order_differ(comparison):
     assert compare(comparison, Rank().calls("a", "b"), Rank().calls("b", "a")) == [1]
 
 
-def test_what_differed_once_is_told_once(comparison):
+def test_a_mismatch_is_reported_once(comparison):
     one, other = Rank().calls("a"), Rank().calls("x")
     assert compare(comparison, one, other) == [1]
     assert compare(comparison, one.calls("b"), other.calls("b")) == []

@@ -98,7 +98,7 @@ def every_call():
     return [*calls, several, barrier]
 
 
-def test_nothing_is_said_of_calls_that_all_ranks_have_made(analysed):
+def test_the_analyser_reports_nothing_of_calls_that_all_ranks_have_made(analysed):
     assert analysed({rank: look(*every_call()) for rank in range(4)}) == ""
 
 

@@ -25,7 +25,7 @@ def test_a_person_is_warned_at_ten_and_at_two_minutes_once_each():
     assert limit.seconds_left == 0
 
 
-def test_who_comes_late_is_warned_once_of_the_shorter_time():
+def test_a_late_session_is_warned_once_of_the_time_limit():
     limit = TimeLimit("job 8", 100, lambda: 0)
     assert limit.due_warning() == "job 8 ends in 1 min: what its ranks hold is lost then."
     assert limit.due_warning() == ""

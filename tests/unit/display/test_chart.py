@@ -90,7 +90,7 @@ def test_without_a_rich_front_end_it_says_who_waited():
     )
 
 
-def test_nothing_called_is_said_and_drawn():
+def test_a_timeline_without_calls_says_so():
     assert to_text(Chart((), (), 2)) == "No collective was called."
     assert drawn([]).get("role") == "img"
 

@@ -36,7 +36,7 @@ def rows(text):
     ]
 
 
-def test_what_is_the_same_everywhere_stands_once():
+def test_equal_entries_of_the_environment_are_shown_once():
     text = to_text(FOUR)
     assert text.splitlines()[0] == "4 ranks on 1 host · nothing differs that should not"
     assert rows(text)[1:] == [
@@ -54,7 +54,7 @@ def test_what_is_the_same_everywhere_stands_once():
     ]
 
 
-def test_what_differs_is_marked_and_named_first():
+def test_differing_entries_of_the_environment_are_marked_and_named_first():
     text = to_text(FOUR | {2: env(2, OMP_NUM_THREADS="8", NCCL_DEBUG="INFO")})
     assert text.splitlines()[0] == "4 ranks on 1 host · NCCL_DEBUG and OMP_NUM_THREADS differ"
     table = rows(text)
@@ -75,7 +75,7 @@ def test_what_differs_is_marked_and_named_first():
         ({"facts": EngineFacts(1, "a", (), 1, (), "/tmp")}, "folder"),  # noqa: S108
     ],
 )
-def test_whatever_differs_is_named(changed, name):
+def test_every_differing_entry_of_the_environment_is_named(changed, name):
     text = to_text(FOUR | {1: replace(env(1), **changed)})
     assert text.splitlines()[0] == f"4 ranks on 1 host · {name} differs"
 
@@ -104,12 +104,12 @@ def test_many_ranks_are_not_listed_one_by_one():
     assert ["RANK", "0-63", "0, 1, 2, 3, 4, 5, 6, 7, …"] in rows(text)
 
 
-def test_gpus_are_counted():
+def test_equal_gpus_are_counted_in_the_environment_table():
     text = to_text({0: env(gpus=("H100", "H100", "A100"))})
     assert ["GPUs", "0", "2 x H100, 1 x A100"] in rows(text)
 
 
-def test_one_rank_differs_from_nobody():
+def test_the_environment_of_a_single_rank_differs_from_none():
     assert to_text({0: env()}).splitlines()[0] == "1 rank on 1 host"
 
 
@@ -132,7 +132,7 @@ def test_the_html_says_the_same_as_the_text():
     assert page.one("caption").text == to_text(ranks).splitlines()[0]
 
 
-def test_values_are_text():
+def test_environment_values_are_shown_as_text():
     page = tree(to_html({0: env(host=EVIL, NCCL_DEBUG=EVIL)}))
     assert not page.all("b")
     assert EVIL in page.text

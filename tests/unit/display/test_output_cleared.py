@@ -128,7 +128,7 @@ def test_a_quick_animation_is_redrawn_ten_times_a_second():
     assert cell.finish() == ["[0] step 999"]
 
 
-def test_what_the_session_says_is_not_taken_back():
+def test_clear_output_does_not_remove_notes_of_the_session():
     cell = Cell(2)
     cell.say(0, "hello\n")
     cell.output.note("Rank 1 was killed.")

@@ -156,7 +156,7 @@ def test_every_control_is_a_button_and_the_form_of_a_new_group_is_folded_at_the_
         assert buttons(Panel(HUNG))[control.do]["title"].startswith(control.help)
 
 
-def test_what_there_is_nothing_to_do_for_is_off_and_says_why():
+def test_a_button_with_nothing_to_do_is_disabled_and_says_why():
     """It keeps the focus: it is not disabled."""
     off = {do: its for do, its in buttons(Panel(HEALTHY)).items() if "aria-disabled" in its.attrs}
     assert set(off) == {"interrupt", "restart"}

@@ -354,6 +354,6 @@ def test_rows_of_more_than_two_dimensions_say_where_they_are():
     ]
 
 
-def test_what_is_no_tensor_is_said_of_the_ranks_that_hold_it():
+def test_a_value_that_is_no_tensor_is_described_with_its_ranks():
     by_rank = {0: tensor(numbers([[1]])), 1: Held(parts=(Part("", "int", "5"),))}
     assert to_text(Shown("x", by_rank)).endswith("x on rank 1\n[1] 5")

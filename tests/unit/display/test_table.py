@@ -93,7 +93,7 @@ def test_the_columns_of_the_text_table_are_aligned():
     assert all(line[end : end + 2] == "  " for line in lines)
 
 
-def test_what_changes_stands_where_a_narrow_window_shows_it():
+def test_changing_columns_stand_where_a_narrow_window_shows_them():
     assert to_text(EVERYTHING).splitlines()[1].split()[:3] == ["rank", "state", "memory"]
 
 

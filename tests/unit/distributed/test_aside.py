@@ -81,7 +81,7 @@ def test_no_group_is_there_afterwards_where_there_was_none():
     assert not dist.is_initialized()
 
 
-def test_the_seed_s_group_is_not_taken_for_the_other_one():
+def test_the_group_of_the_seed_is_not_mistaken_for_another_one():
     info = initialize_distributed("gloo")
     aside = Aside()
     initialize()

@@ -183,7 +183,7 @@ def test_an_optimizer_around_another_is_copied_with_it():
     assert here["model"].weight.tolist() != model.weight.tolist()
 
 
-def test_what_waits_for_a_replaced_rank_does_not_wait_there():
+def test_an_object_that_waits_for_a_replaced_rank_does_not_wait_on_that_rank():
     model = DistributedDataParallel(torch.nn.Linear(2, 2))
     found = healing.wrappers.Found(ddp=(("kind", model),))
     healing.stale.wait(found, [1])
@@ -195,7 +195,7 @@ def test_what_waits_for_a_replaced_rank_does_not_wait_there():
     model(torch.ones(1, 2))
 
 
-def test_what_belongs_to_this_process_is_left_with_the_reason():
+def test_an_object_of_one_process_is_not_copied_and_the_reason_is_given():
     with Path(__file__).open() as log:
         here, left = copied(
             "x loader loop log numbers lock",

@@ -72,7 +72,7 @@ def works(group):
     return float(tensor.sum()) == 2
 
 
-def test_this_torch_has_what_we_call_in_its_library():
+def test_this_torch_library_has_every_symbol_that_healing_calls():
     assert healing.is_possible(), "distributed/healing/connections.py must find another way"
     assert healing.lacking() == ()
 
@@ -129,7 +129,7 @@ def threads(name):
     return [one for one in threading.enumerate() if name in one.name]
 
 
-def test_what_is_told_of_new_connections_hears_of_each_group(group):
+def test_a_listener_for_new_connections_is_called_for_each_group(group):
     other = dist.new_group([0])
     heard = []
     healing.on_connected.append(heard.append)
@@ -140,7 +140,7 @@ def test_what_is_told_of_new_connections_hears_of_each_group(group):
     assert heard == [group, other]
 
 
-def test_what_is_forgotten_says_so_when_it_is_used(group):
+def test_a_forgotten_object_says_so_when_it_is_used(group):
     model = DistributedDataParallel(torch.nn.Linear(2, 2))
     other = dist.new_group([0])
     assert again(clean=True) == groups.Healed((), ("DDP modules", "subgroups"))
@@ -325,7 +325,7 @@ def test_groups_of_other_members_under_one_name_do_not_go_on():
     assert words.agreed_on(said) == {whole}
 
 
-def test_what_can_go_on_is_said_in_a_sentence():
+def test_the_objects_that_go_on_are_listed_in_a_sentence():
     def said(*ranks):
         infos = [
             GroupInfo("gloo", r, len(ranks), "cpu", r == 0, healed=healed, lost=lost)
@@ -377,7 +377,7 @@ def test_dtensor_gets_an_empty_cache_where_torch_cannot_clear_it(group, monkeypa
     assert torch.equal((held @ held).full_tensor(), torch.full((2, 2), 2.0))
 
 
-def test_what_dtensor_has_worked_out_is_forgotten(group):
+def test_caches_of_dtensor_are_cleared(group):
     held = distribute_tensor(torch.ones(2, 2), init_device_mesh("cpu", (1,)), [Shard(0)])
     propagator = DTensor._op_dispatcher.sharding_propagator
     assert torch.equal((held @ held).full_tensor(), torch.full((2, 2), 2.0))

@@ -29,7 +29,7 @@ def test_a_hosted_store_listens_on_one_address():
     rendezvous.forget()
 
 
-def test_another_place_closes_the_hosted_store():
+def test_a_new_meeting_place_closes_the_hosted_store():
     url = rendezvous.host()
     rendezvous.use("file:///tmp/elsewhere", 1)
     with pytest.raises(OSError, match="refused"):

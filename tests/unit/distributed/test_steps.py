@@ -42,11 +42,11 @@ def test_steps_are_counted_by_class_and_shapes():
         ([{}, {}], ()),
     ],
 )
-def test_ranks_with_other_numbers_of_steps_have_departed(said, expected):
+def test_ranks_with_different_numbers_of_steps_have_diverged(said, expected):
     assert steps.diverged(said) == expected
 
 
-def test_what_departed_is_said_in_words():
+def test_different_step_counts_are_described_in_a_sentence():
     info = GroupInfo("gloo", 0, 4, "cpu", is_main=True, diverged=(("Adam", (4, 4, -1, 3)),))
     assert carried.sentence_end(dict.fromkeys(range(4), info)) == (
         ". Replicas have diverged: Adam has taken 4 steps on ranks 0-1, 3 on rank 3, since the "

@@ -186,7 +186,7 @@ def test_a_value_that_is_never_set_is_named(file):
         Interruptible(file, SHORT).get("rank1")
 
 
-def test_counters_are_shared(store, other):
+def test_counters_of_a_store_are_shared_by_its_clients(store, other):
     assert store.add("n", 2) == 2
     assert other.add("n", 3) == 5
     assert store.add("n", 0) == 5
@@ -208,7 +208,7 @@ def test_keys_are_checked_and_counted(store, other):
     assert store.num_keys() == before + 1
 
 
-def test_keys_are_deleted():
+def test_a_deleted_key_of_a_store_is_gone():
     below = dist.HashStore()  # a FileStore says that it has deleted what was never there
     store = Interruptible(below, LONG)
     below.set("a", "1")

@@ -103,7 +103,7 @@ def test_a_notice_is_a_warning_or_a_line_of_torch_s_log(line, is_one):
     assert is_notice(line) is is_one
 
 
-def test_what_a_person_prints_is_not_taken_for_the_same():
+def test_output_of_user_code_is_not_merged_as_a_log_line():
     one, other = "[2026-11-27 22:57:08,123][INFO] begun", "[2026-11-27 22:57:09,456][INFO] begun"
     assert merged(one, other, stream="stdout") == [((0, 1), one)]  # logging wrote it
     one, other = "2026-11-27 22:57:08 begun", "2026-11-27 22:57:09 begun"

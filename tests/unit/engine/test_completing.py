@@ -160,7 +160,7 @@ def test_imports_and_other_code_are_left_to_ipython(engine):
         assert completed(engine, typed, torch=torch) == [f"{typed}found by IPython"]
 
 
-def test_what_blocks_is_not_looked_at_again_and_again():
+def test_a_value_whose_inspection_blocks_is_not_inspected_again():
     asides, end = Asides(set()), threading.Event()
 
     def block():
@@ -189,7 +189,7 @@ def test_more_threads_than_may_block_are_refused():
     end.set()
 
 
-def test_what_takes_too_long_goes_on_alone():
+def test_work_in_an_aside_thread_is_waited_for_only_so_long():
     asides, end = Asides(set()), threading.Event()
     assert asides.within(5, lambda: 3) == 3
     with pytest.raises(SystemExit):
@@ -228,7 +228,7 @@ class Various:
         raise AssertionError("completing reads nothing")
 
 
-def test_what_is_offered_says_of_what_kind_it_is(engine):
+def test_a_completion_gives_the_kind_of_its_value(engine):
     engine.namespace.update(x=Various(), torch=torch, state={"a": 1})
 
     def kinds(typed):

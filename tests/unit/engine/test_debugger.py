@@ -90,7 +90,7 @@ def test_pdb_stops_at_the_line_of_the_breakpoint_itself(rank, capsys):
 @pytest.mark.parametrize(
     "stop", ["breakpoint()", "pdb.set_trace()", "pdb.set_trace(header='here')"]
 )
-def test_what_stops_it(rank, stop):
+def test_each_kind_of_breakpoint_stops_in_its_line(rank, stop):
     rank.run(f"{stop}\nb = 2", "c")
     assert rank.prompts == ["In [7] line 1"]
 

@@ -46,7 +46,7 @@ def test_imports_functions_and_classes_are_kept(code):
 
 
 @pytest.mark.parametrize("code", DO)
-def test_what_does_something_is_left_out(code):
+def test_statements_with_side_effects_are_left_out_of_definitions(code):
     assert definitions.of(code) == []
 
 

@@ -188,7 +188,7 @@ def stands_in(thread, function):
     return frame is not None and frame.f_code.co_name == function
 
 
-def test_what_an_executor_works_at_is_a_persons_and_its_idle_threads_are_not(gate):
+def test_a_working_executor_thread_counts_as_user_code_and_an_idle_one_does_not(gate):
     with ThreadPoolExecutor(2) as executor:
         known = set(frames.user_threads())
         executor.submit(threading.get_ident).result()

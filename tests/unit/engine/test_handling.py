@@ -243,7 +243,7 @@ def test_the_except_is_found_whose_end_destroys_what_the_exception_kept(seen, co
     assert seen(code, lambda _: False, handling.when_dropped) is None
 
 
-def test_what_is_destroyed_without_an_exception_tells_of_none(seen):
+def test_an_object_destroyed_without_an_exception_is_linked_to_none(seen):
     def code(stop):
         closer = Closer(stop)
         try:

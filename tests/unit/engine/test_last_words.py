@@ -87,7 +87,7 @@ class Output:
     ],
     ids=["the rest", "nothing", "the end"],
 )
-def test_only_what_was_not_sent_is_added(said, shown):
+def test_only_unsent_output_of_an_ended_rank_is_added(said, shown):
     output = Output()
     collector = Collector([1], output)
     collector.event(1, Stream("stdout", "ab\n"))

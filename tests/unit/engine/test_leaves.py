@@ -129,7 +129,7 @@ def seeded(seed):
         (np.dtype("f4"), np.dtype("f4"), np.dtype("f8")),
     ],
 )
-def test_what_people_keep_in_a_configuration_is_compared_by_its_value(one, same, other):
+def test_common_configuration_objects_are_compared_by_value(one, same, other):
     def prints(value):
         return [
             (path, digest_of(leaf) if isinstance(leaf, torch.Tensor) else written(leaf))
@@ -151,12 +151,12 @@ def test_a_tensor_whose_data_are_elsewhere_is_not_read():
         digest_of(TwoTensor(torch.ones(2), torch.zeros(2)))
 
 
-def test_one_number_is_hashed_whatever_its_stride():
+def test_a_tensor_of_one_element_has_the_same_hash_with_any_stride():
     assert digest_of(torch.ones(1).expand(1)) == digest_of(torch.ones(1))
 
 
 @pytest.mark.parametrize("value", [(i for i in range(3)), lambda: 1, object(), int])
-def test_what_cannot_be_compared_says_so(value):
+def test_a_value_that_cannot_be_compared_is_reported_with_the_reason(value):
     [(_, leaf)] = leaves(value)
     assert isinstance(leaf, Opaque)
     assert "cannot be compared" in leaf.why
@@ -200,7 +200,7 @@ def test_the_state_of_a_random_generator_is_compared():
         (torch.ones(0), torch.ones(0), True),
     ],
 )
-def test_hashes_of_tensors(a, b, same):
+def test_equal_tensors_have_equal_hashes_and_others_do_not(a, b, same):
     assert (digest_of(a) == digest_of(b)) is same
 
 
@@ -238,7 +238,7 @@ class OfRaisingMeta(metaclass=RaisesInMeta):
         ),
     ],
 )
-def test_more_kinds_are_taken_apart_into_what_can_be_compared(value, expected):
+def test_more_kinds_of_objects_are_compared_by_their_parts(value, expected):
     found = dict(leaves(value))
     assert found.keys() == expected.keys()
     for path, leaf in found.items():

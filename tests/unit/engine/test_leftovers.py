@@ -67,7 +67,7 @@ def test_other_objects_are_told_by_none():
     assert found == [None]
 
 
-def test_what_a_module_holds_too_is_no_leftover(monkeypatch):
+def test_an_object_that_a_module_also_holds_is_no_leftover(monkeypatch):
     leftovers, found = Leftovers(), []
     monkeypatch.setitem(globals(), "shared", Closer(leftovers, found))
     error = failed(lambda: globals()["shared"])

@@ -27,7 +27,7 @@ def controller():
         yield server
 
 
-def test_one_that_never_looks_has_nothing_to_wait_for(clock, controller):
+def test_a_lookout_without_patience_is_never_left(clock, controller):
     made = Lookout()
     assert made.seconds_to_next() is None
     assert made.reach(*controller.getsockname()) == ""
@@ -45,7 +45,7 @@ def test_without_a_first_command_it_is_left_when_its_patience_ends(clock):
     assert made.is_left()
 
 
-def test_as_long_as_the_controller_is_reached_it_is_not_left(clock, controller):
+def test_a_process_is_not_left_while_it_reaches_its_controller(clock, controller):
     made = Lookout(40)
     made.reach(*controller.getsockname())
     for clock[0] in (10, 1000, 2000):

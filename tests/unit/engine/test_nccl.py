@@ -229,7 +229,7 @@ def test_a_cell_may_leave_a_call_on_its_stream_for_a_moment(observer, card, at):
     assert observer.look("", None, 0, closely=True).state == "idle"
 
 
-def test_what_an_ended_cell_has_left_on_its_stream_for_long_is_reported(
+def test_a_collective_left_on_a_stream_by_an_ended_cell_is_reported(
     observer, card, at, monkeypatch
 ):
     card.call(completes=False)

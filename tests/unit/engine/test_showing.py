@@ -145,7 +145,7 @@ def test_names_attributes_and_indices_are_read(expression, value):
     "expression",
     ["f()", "x + x", "[f() for _ in x]", "(y := 3)", "lambda: 0", "x if x else x", "d[f()]", "-x"],
 )
-def test_nothing_is_called_to_find_a_value(expression):
+def test_evaluating_an_expression_to_show_calls_nothing(expression):
     def f():
         pytest.fail("it was called")
 
@@ -153,7 +153,7 @@ def test_nothing_is_called_to_find_a_value(expression):
         value_of(expression, {"f": f, "x": [1], "d": {}})
 
 
-def test_what_cannot_be_found_says_why():
+def test_an_expression_that_cannot_be_shown_says_why():
     with pytest.raises(NameError, match="name 'nope' is not defined"):
         value_of("nope", {})
     with pytest.raises(InputError, match="x \\+: invalid syntax"):
@@ -180,7 +180,7 @@ def test_numbers_that_torch_cannot_read_are_told_by_shape_and_dtype():
     assert values.why == "its numbers cannot be read"
 
 
-def test_what_is_said_of_a_value_is_no_text_of_its_own():
+def test_the_description_of_a_value_does_not_use_its_own_text():
     assert [part.text for part in held([[], "text"]).parts] == ["(empty list)", "'text'"]
 
 

@@ -142,7 +142,7 @@ def test_in_dist_mode_plain_code_is_for_ranks_and_what_stays_here_is_not():
         ("trace", ("--profile", "-"), "-", ("--profile", "--trace")),
     ],
 )
-def test_what_can_be_typed_next_to_a_magic(magic, words, typed, ways):
+def test_completions_next_to_a_magic(magic, words, typed, ways):
     assert wanted(MAGICS[magic], words) == Wanted(typed, ways)
 
 

@@ -33,7 +33,7 @@ def test_our_messages_are_known(kind, wrap):
         ("plain é", "plain é"),
     ],
 )
-def test_whatever_a_person_says_can_be_carried(value, carried):
+def test_any_text_of_a_user_can_be_sent(value, carried):
     assert protocol.as_json(value) == carried
     Session(key=b"secret").serialize(Session().msg(protocol.EVENTS, {"its": carried}))
 
@@ -43,7 +43,7 @@ def test_messages_of_others_are_not_ours(kind):
     assert not protocol.is_ours(frames_of(kind))
 
 
-def test_only_the_header_decides():
+def test_only_the_header_of_a_message_decides_its_kind():
     content = {"code": '"rankbook_request"', "msg_type": "rankbook_request"}
     assert not protocol.is_ours(frames_of("execute_request", content))
     assert not protocol.is_ours(frames_of("execute_request", ident=b'"rankbook_request"'))

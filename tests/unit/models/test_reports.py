@@ -200,7 +200,7 @@ def test_a_home_is_found(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "data", [b"", b"notes", b"[1, 2]", b"null", b'{"a": 1}', b"\xff\xfe\x00", b"\x80PK"]
 )
-def test_another_file_is_no_report(tmp_path, data):
+def test_a_file_that_is_no_report_is_refused(tmp_path, data):
     path = tmp_path / "other"
     path.write_bytes(data)
     assert refused(path).endswith("other is not a report of rankbook.")
@@ -250,7 +250,7 @@ def leaves(data, at=()):
 WRONG = [None, 7, "x", [], {}, [1], {"a": 1}, True]
 
 
-def test_whatever_is_wrong_in_a_file_it_is_refused_or_can_be_shown(tmp_path):
+def test_a_damaged_report_is_refused_or_can_be_shown(tmp_path):
     path = saved(tmp_path)
     whole = json.loads(path.read_text())
     for at, ((*way, last), wrong) in enumerate(product(leaves(whole), WRONG)):

@@ -181,7 +181,7 @@ def test_ranks_are_not_compared_after_success_or_a_cell_on_some_ranks(
     assert formed.generation == 1
 
 
-def test_one_rank_is_never_out_of_step(make):
+def test_a_group_of_one_rank_is_never_out_of_step(make):
     session = make(1)
     session.initialize("gloo")
     session.run("called('all_reduce', 3)\n1/0")

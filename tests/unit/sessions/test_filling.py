@@ -75,7 +75,7 @@ def test_a_rank_cannot_be_filled_from_one_that_has_died(trained, pool):
         trained.restart_ranks(from_rank=1)
 
 
-def test_what_was_copied_in_words():
+def test_a_filled_rank_is_described_with_what_was_copied():
     filled = Filled((2,), 0, ("model", "x"), {"log": "an open file"}, ("x",), ("model",), "/c")
     assert str(filled).splitlines() == [
         "Rank 2 has from rank 0 its model, x.",

@@ -9,7 +9,7 @@ from rankbook.models.inspecting import Inspected, Variable
 from rankbook.sessions.members import inspecting
 
 
-def test_what_is_the_same_on_all_ranks_stands_once():
+def test_equal_inspections_of_all_ranks_are_shown_once():
     found = {r: Inspected(True, {"Type": "int", "Value": str(r // 2)}) for r in range(4)}  # noqa: FBT003
     assert inspected.to_text("x", found).splitlines() == [
         *("[0-3] x", "Type: int", "Value:", "[0-1] 0", "[2-3] 1")

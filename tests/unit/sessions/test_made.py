@@ -8,7 +8,7 @@ from rankbook.sessions.members.made import made_differently
 MODEL = {"": "Sequential", "training": "True", "0": "Linear", "0.training": "True"}
 
 
-def test_what_is_made_alike_is_not_told():
+def test_objects_made_alike_on_all_ranks_are_not_reported():
     assert made_differently({0: MODEL, 1: MODEL}) == []
 
 

@@ -144,7 +144,7 @@ def test_a_rank_that_is_not_in_a_mesh_has_no_place():
         ({"dp": 6, "tp": 1}, {"dp": 6, "tp": 1}),
     ],
 )
-def test_dimensions_are_read(dims, sizes):
+def test_dimensions_of_dist_mesh_are_parsed(dims, sizes):
     assert meshes.check(dims, 6) == sizes
 
 

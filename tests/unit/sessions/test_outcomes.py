@@ -203,7 +203,7 @@ def test_who_has_ended_a_cell_of_another_session_is_known_by_the_cell_that_other
 
 
 @pytest.mark.parametrize("others", [["idle", ""], ["running", ""], ["waiting", "In [4]"]])
-def test_where_no_one_cell_runs_nothing_is_known_of_idle_ranks(complete, others):
+def test_without_a_common_cell_nothing_is_said_of_idle_ranks(complete, others):
     state, ran = others
     seen = {
         0: Look(state, ran=ran),

@@ -50,7 +50,7 @@ def test_the_rest_of_the_cell_is_computing():
     assert waits.share(1, MAIN, 1.0, met) == Share(1.0, *map(pytest.approx, (0.9, 0.1, 0.0)))
 
 
-def test_what_overlaps_with_computing_holds_nobody_up():
+def test_a_collective_that_overlaps_with_computing_is_no_wait_for_others():
     asynchronous = call(1, 0.0, 0.3, awaited=0.6)
     [meeting] = waits.meetings({0: [asynchronous], 1: [call(1, 0.2, 0.3)]})
     assert meeting.waits(0) == pytest.approx((0, 0))
@@ -125,7 +125,7 @@ def test_the_profilers_times_count_from_its_base():
     assert [e["ts"] for e in events if e["name"] == "aten::add"] == [pytest.approx(250_000)]
 
 
-def test_what_is_before_or_after_the_cell_is_left_out():
+def test_profiled_calls_outside_the_cell_are_left_out():
     events, operations, _ = merged({0: recorded(event(-0.5), event(0.5), event(1.5))})
     assert [e["ts"] for e in events if e["name"] == "aten::add"] == [pytest.approx(500_000)]
     assert operations == {0: 1}

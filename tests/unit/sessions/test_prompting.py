@@ -154,7 +154,7 @@ def test_a_command_for_a_rank_that_stands_elsewhere_is_refused(asked):
         asked.read("9: n", asked.question())
 
 
-def test_what_is_typed_for_an_input_is_no_command(asked):
+def test_text_typed_for_an_input_is_no_command(asked):
     asked.take(1, Asks(1, "input", "? "))
     assert asked.read("0: q", asked.question()) == Command("0: q", (1,))
 
@@ -245,7 +245,7 @@ def test_what_is_typed_for_an_input_reaches_the_rank_even_if_it_reads_like_a_com
 # -- in a verdict ----------------------------------------------------------------------------
 
 
-def test_who_waits_for_a_rank_at_the_prompt_is_never_stuck():
+def test_a_rank_that_waits_for_one_at_a_prompt_is_never_stuck():
     call = Collective("all_reduce", "0", seq=5, since=600)
     waits = Look("waiting", "line 5: dist.all_reduce(t)", waiting=call, still=600, quiet=600)
     looks = {0: waits, 1: Look("stopped", "In [7] line 4", since=600), 2: waits}

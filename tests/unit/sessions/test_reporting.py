@@ -115,13 +115,13 @@ def test_save_report_says_what_was_saved_and_where(formed, path):
     assert "\n" not in said
 
 
-def test_versions_and_the_system_are_in_it(formed, of):
+def test_a_report_contains_versions_and_the_system(formed, of):
     versions = of(formed).versions
     assert versions["rankbook"] == rankbook.__version__
     assert {"python", "torch", "ipyparallel", "ipykernel", "ipython", "system"} <= set(versions)
 
 
-def test_what_the_ranks_run_with_is_in_it(formed, pool, of):
+def test_a_report_contains_the_environment_of_the_ranks(formed, pool, of):
     pool[3].answers = False
     report = of(formed)
     assert report.environments == {rank: pool[rank].runs_with for rank in range(3)}
@@ -149,7 +149,7 @@ def test_the_ranks_are_not_asked_for_a_report_that_cannot_be_saved(formed, pool,
 # -- secrets ---------------------------------------------------------------------------------
 
 
-def test_of_the_environment_only_what_matters_to_torch_is_in_it(formed, of, monkeypatch):
+def test_a_report_contains_only_variables_that_matter_to_torch(formed, of, monkeypatch):
     wanted = {"NCCL_DEBUG": "INFO", "OMP_NUM_THREADS": "1", "SLURM_JOB_ID": "7", "RANK": "0"}
     for name, value in (wanted | {"MY_NOTES": "x", "EDITOR": "vi"}).items():
         monkeypatch.setenv(name, value)

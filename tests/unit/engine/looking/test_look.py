@@ -195,7 +195,9 @@ def test_a_rank_that_makes_a_group_waits_in_init_process_group(settled, at, acco
     assert settled().waiting == Collective("init_process_group")
 
 
-def test_it_is_told_for_how_many_ranks_a_default_group_is_made(settled, at, account, monkeypatch):
+def test_a_look_gives_the_world_size_of_a_default_group_that_is_being_made(
+    settled, at, account, monkeypatch
+):
     at(call="init_process_group", arguments={"world_size": 3}, in_torch=True)
     assert settled().waiting.ranks == (0, 1, 2)
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -182,7 +182,7 @@ def test_a_rank_that_waits_in_a_store_is_as_quiet_as_it_is_still(observer, at, a
 
 
 @pytest.mark.parametrize(("kind", "long"), [("work", True), ("issue", False), ("store", False)])
-def test_only_a_wait_for_a_handle_tells_itself_how_long_nothing_has_moved(
+def test_only_a_wait_for_a_handle_reports_the_time_without_traffic(
     observer, at, account, kind, long
 ):
     at(line="line 2: f(x)", call="all_reduce", in_torch=True, awaits=kind)

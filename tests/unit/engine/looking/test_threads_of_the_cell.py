@@ -65,7 +65,7 @@ def test_the_line_of_a_rank_that_waits_in_a_thread_is_the_threads(
     assert settle(of_thread).line == "line 2: dist.all_reduce(x)"
 
 
-def test_what_a_cell_that_awaits_something_waits_in_is_not_proven(of_thread, at, threads):
+def test_a_wait_in_a_cell_that_awaits_a_coroutine_is_not_proven(of_thread, at, threads):
     at(in_loop=True)
     threads(t1=False)
     looks = []
