@@ -364,6 +364,8 @@ def test_nothing_is_in_flight_without_a_group(pool, timeline, clock):
     for number in pool.engines:
         pool[number].info = None
     timeline.collect(states(pool), [])
+    clock.sleep(2.1)
+    timeline.collect(states(pool), [])
     assert (timeline.open, len(timeline.kept)) == ([], 1)
     # It is told of again, now that it has ended: of the same ranks in another group.
     join(pool, 2)
@@ -371,6 +373,19 @@ def test_nothing_is_in_flight_without_a_group(pool, timeline, clock):
     timeline.collect(states(pool), [])
     assert [args[0]["after"] for args in pool.requested("timeline")] == [-1, -1]
     assert (timeline.open, len(timeline.kept)) == ([], 1)
+
+
+def test_a_call_that_a_new_group_has_cut_keeps_its_length(pool, timeline, clock):
+    pool[0].recorded = [call(0, 900.0, done=False, ended=None)]
+    timeline.collect(states(pool), [])
+    for number in pool.engines:
+        pool[number].info = None  # for a moment
+    timeline.collect(states(pool), [])
+    join(pool, 2)
+    pool[0].recorded = [call(0, 900.0, failed=True)]
+    timeline.collect(states(pool), [])
+    [bar] = timeline.kept.since(0)[1]
+    assert (bar["failed"], bar["duration"]) == (1, 0.5)
 
 
 def test_nothing_is_in_flight_in_a_closed_session(pool, timeline, clock):

@@ -44,6 +44,10 @@ _STANDS = 2.0
 """Seconds in one collective after which a rank stands still, and has time to answer; and age at
 which the answer of a moving rank is old."""
 
+_GROUPLESS = 2.0
+"""Seconds without a group after which what was in flight in the last one counts as over. A group
+that is re-created is missing for a moment, and how its calls ended can be asked after that."""
+
 _NOT_THERE = ("gone", "no answer")
 
 
@@ -102,6 +106,7 @@ class Timeline:
         self._pause = 0.0
         self._is_busy = False
         self._seen: object = None
+        self._had_group = 0.0
 
     @property
     def clocks(self) -> list[dict[str, Any]]:
@@ -149,7 +154,9 @@ class Timeline:
         size = self._members.size or 0
         ranks = {s.info.rank: s for s in states if s.info is not None and s.info.rank < size}
         present = {r: s for r, s in ranks.items() if s.state not in _NOT_THERE}
-        if not ranks:
+        if ranks:
+            self._had_group = time.monotonic()
+        elif time.monotonic() - self._had_group > _GROUPLESS:
             self._settle_all()
         self._hosts.keep({s.host for s in present.values()})
         runs = bool(cells) and cells[-1].ended is None
