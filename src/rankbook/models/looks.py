@@ -56,6 +56,8 @@ class Collective:
     """Whether it has completed on this rank."""
     since: float = 0.0
     """Seconds since it was called, at the moment of the look."""
+    took: float = 0.0
+    """Seconds that it took until it completed or failed; 0: it has not."""
     line: str = ""
     """Where it was called: ``train.py:6 in step``; empty: unknown."""
     in_destructor: bool = False
@@ -85,6 +87,7 @@ class Collective:
             call.reduce_op,
             done=call.completed is not None or call.failed,
             since=now - call.issued,
+            took=call.completed - call.issued if call.completed else 0.0,
             line=f"{call.line}: {call.text}" if call.text else call.line,
             in_destructor=call.place is not None and call.place.scope == "__del__",
         )

@@ -122,6 +122,12 @@ def test_a_rank_that_lost_a_connection_is_reported_in_its_last_collective(recent
     assert look.raised == ""
 
 
+def test_a_rank_that_lost_a_connection_had_waited_until_its_call_failed():
+    call = Collective("barrier", "0", seq=1, done=True, since=1.3, took=0.05)
+    look = when_it_was_lost(idle(recent=(call,)), Failure(LOST.ename, LOST.evalue))
+    assert look.waiting.since == 0.05
+
+
 @pytest.mark.parametrize(
     "failure",
     [

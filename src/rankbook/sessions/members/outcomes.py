@@ -119,7 +119,7 @@ def when_it_was_lost(look: Look, failure: Failure | None) -> Look:
     return replace(
         look,
         state="waiting",
-        waiting=last,
+        waiting=replace(last, since=last.took or last.since),
         line=failure.line,
         raised="",
         still=math.inf,
