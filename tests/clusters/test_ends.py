@@ -11,6 +11,14 @@ from clusters.conftest import notebook_on
 from clusters.test_starts import LINES, REDUCE, TWO_BY_TWO, lines_of_ranks
 
 BEGUN = "print('begun', flush=True)\n"
+DAEMON = """import os, time
+if not os.fork():
+    os.setsid()
+    if not os.fork():
+        time.sleep(1000)
+    os._exit(0)
+os.wait()
+"""
 
 
 @pytest.fixture
@@ -24,7 +32,7 @@ def test_a_killed_kernel_leaves_no_process_no_job_and_no_file(clean, before, tmp
     with notebook_on(clean, "login", tmp_path) as notebook:
         notebook.ok(f"%dist_init gloo {LINES[kind]} --no-dashboard")
         # While they are stuck, too: nobody can free these ranks any more.
-        notebook.start(f"%%dist --on-hang wait\n{BEGUN}if rank != 3:\n    dist.barrier()")
+        notebook.start(f"%%dist --on-hang wait\n{DAEMON}{BEGUN}if rank != 3:\n    dist.barrier()")
         notebook.wait_for_output()
         notebook.kill()
         wait_until(lambda: clean.pids() <= before, 20)

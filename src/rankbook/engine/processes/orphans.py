@@ -5,11 +5,15 @@ ended, even of daemons. A mark shows which engine it comes from. Forks and new p
 mark, and leaving the group, the session or the environment does not remove it: it is a resource
 limit, too high to be reached. On other systems the engine's process group is ended, which a process
 can leave.
+
+An engine without such a parent, which another launcher has started, has a process of its own that
+outlives it and does the same: see :func:`guard`.
 """
 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import resource
 import signal
@@ -19,7 +23,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["adopt", "end", "end_all", "mark"]
+__all__ = ["adopt", "end", "end_all", "guard", "mark"]
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -29,6 +33,9 @@ Finite, so that the number of an engine can be subtracted from it."""
 
 _ENGINES = 1 << 16
 """More engines than one process forks."""
+
+_LOOK = 0.1
+"""Seconds between two looks for an engine that is about to end."""
 
 _PATIENCE = 1.0
 """Seconds for killed processes to end, so that their children become known."""
@@ -40,16 +47,61 @@ def adopt() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def mark(engine: int) -> None:
+def guard() -> None:
+    """Start the process that ends all that this one has started, when this one has ended.
+
+    It waits for a lock that this process holds to its end. Neither forks nor new programs inherit
+    the lock. Where it is lost before, because all descriptors were closed, it looks now and then.
+    """
+    if sys.platform != "linux":
+        return
+    engine, lock = os.getpid(), os.memfd_create("rankbook-engine-lives")
+    fcntl.lockf(lock, fcntl.LOCK_EX)
+    if child := os.fork():
+        os.waitpid(child, 0)  # else it is an unknown child of this process
+        mark(0, engine)
+        return
+    try:
+        os.setsid()
+        if not os.fork():
+            _await_end(engine, lock)
+            end_all(engine)
+    finally:
+        os._exit(0)
+
+
+def _await_end(engine: int, lock: int) -> None:
+    """Wait for the end of another process, and hold none of its streams."""
+    for signum in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
+    os.chdir("/")
+    fcntl.lockf(lock, fcntl.LOCK_EX)
+    while _lives(engine):
+        time.sleep(_LOOK)
+
+
+def _lives(pid: int) -> bool:
+    with suppress(OSError):
+        facts = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        state, *_ = facts.rpartition(")")[2].split()
+        return state not in {"Z", "X"}  # it has ended, and its parent has yet to take note
+    return False
+
+
+def mark(engine: int, parent: int | None = None) -> None:
     """Mark this process, and all that it starts, as coming from an engine.
 
     Args:
         engine: The engine's number among those forked by the same process.
+        parent: The process id of that; None: it is the parent of this process.
     """
     if sys.platform == "linux":
         soft, _ = resource.getrlimit(resource.RLIMIT_RTTIME)
         with suppress(OSError, ValueError):  # a sandbox may forbid setting it
-            hard = _marked(engine, os.getppid())
+            hard = _marked(engine, os.getppid() if parent is None else parent)
             resource.setrlimit(
                 resource.RLIMIT_RTTIME, (hard if soft < 0 else min(soft, hard), hard)
             )

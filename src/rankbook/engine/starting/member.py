@@ -5,7 +5,8 @@ number that mpiexec gives it, plus ``RANKBOOK_FIRST_ENGINE``. It writes events f
 kernel to its standard output, as :mod:`rankbook.engine.starting.server` does.
 
 mpiexec passes its own standard input to the first process. When that closes, because the kernel is
-gone, the first process ends, and mpiexec ends the others.
+gone, the first process ends, and mpiexec ends the others. mpiexec kills the processes that it
+started; what these have started is ended by a process beside each.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import threading
 
 from rankbook.engine.cells.tail import LOG_VARIABLE
+from rankbook.engine.processes import orphans
 from rankbook.engine.starting import files
 
 __all__ = ["FIRST_VARIABLE", "main"]
@@ -32,6 +34,7 @@ def main() -> None:
         sys.exit(
             f"mpiexec does not say which process this is: it sets none of {', '.join(_NUMBERS)}"
         )
+    orphans.guard()
     if number == 0:
         threading.Thread(target=_watch, args=(os.dup(0),), daemon=True).start()
     from rankbook.engine.starting import loading, server
