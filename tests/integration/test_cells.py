@@ -386,8 +386,8 @@ def test_output_that_arrived_before_the_timeout_is_kept(two):
     ("call", "says"),
     [
         ("dist.send(x, 2)", "send to rank 2: there is no such rank, this group has ranks 0 to 1"),
-        ("dist.recv(x, 7)", "recv from rank 7: there is none"),
-        ("dist.isend(x, 3)", "send to rank 3: there is none"),
+        ("dist.recv(x, 7)", "recv from rank 7: there is no such rank"),
+        ("dist.isend(x, 3)", "send to rank 3: there is no such rank"),
         ("dist.batch_isend_irecv([dist.P2POp(dist.irecv, x, 5)])", "recv from rank 5"),
     ],
 )
