@@ -90,7 +90,7 @@ aside: Callable[[], Any] = _marked if _EXCLUDE is None or _HERE is None else _ex
 """Let calls issued in this context pass our kernels unseen."""
 
 quickly_aside: Callable[[], Any] = aside if _BELOW is None else _BELOW
-"""The same for tensors without gradients, which also skip autograd."""
+"""The same, but quicker, as calls skip autograd, too: only for tensors without gradients."""
 
 is_tried_out: Callable[[], int] = _found("_len_torch_dispatch_stack") or (lambda: 1)
 """Whether a mode is active in which a call may only be traced, as when torch compiles."""

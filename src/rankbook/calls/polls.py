@@ -1,8 +1,8 @@
 """Threads that poll for an answer instead of waiting for it.
 
 ``while not work.is_completed(): time.sleep(0.01)`` waits as ``work.wait()`` does, in Python. A
-thread polls if it has asked for the same open calls since, and neither called nor ended one. Only
-its loop tells what else it does between two answers: see ``loops``.
+thread polls if it asks again for open calls, and no call was issued or ended in between. What else
+it does between two answers is read from the code of its loop: see ``loops``.
 """
 
 from __future__ import annotations

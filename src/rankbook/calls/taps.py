@@ -32,7 +32,8 @@ class Tap:
 
     op: str
     tensors: int | None
-    """The tensors that set the size: this rank's inputs, or outputs if not all have inputs."""
+    """The tensors that set the size: this rank's inputs, or its outputs where only the root has
+    inputs (``scatter``), or where they are lists (``reduce_scatter``)."""
     group: int = -1
     """The process group; for a method, its object."""
     reduces: int | None = None

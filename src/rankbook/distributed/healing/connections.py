@@ -59,7 +59,7 @@ _TAKEN = (
 
 @cache
 def is_possible() -> bool:
-    """Whether this torch makes it possible."""
+    """Whether this torch has all the private names that healing needs."""
     return _release() is not None and not _lack()
 
 

@@ -41,7 +41,7 @@ def origin(text: str) -> str:
 
 
 def has_ended(mesh: Any) -> bool:
-    """Whether a mesh no longer finds any group."""
+    """Whether any group of a mesh has ended."""
     return any(map(_ENDED.match, _names(mesh)))
 
 

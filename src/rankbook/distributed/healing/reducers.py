@@ -140,9 +140,10 @@ def restart(module: Any, kind: str, standings: Sequence[Sequence[Standing]], sto
 
 
 def _of_this_one(module: Any, standings: Sequence[Sequence[Standing]]) -> list[Standing]:
-    """Where the reducer of a module stands on the ranks, or those of all modules of its kind.
+    """The states that the reducer of a module may have on the ranks.
 
-    Where no step was cut, and each rank has the same standings, what stands alike is the same.
+    If no step was cut, and all ranks report the same states, that is its own state alone. Otherwise
+    it is unknown which reducers belong together, so that is the states of all modules of its kind.
     """
     every = [one for of_rank in standings for one in of_rank]
     alike = {tuple(sorted(of_rank)) for of_rank in standings if of_rank}
@@ -177,7 +178,7 @@ class Begin:
     """Whether the buckets of all ranks are sorted, and stay."""
 
     def __call__(self, module: Any, _inputs: Any) -> None:
-        """Have it begin."""
+        """Restart the reducer, and remove this hook."""
         handle = _due.pop(self.ddp, None)
         if handle is None:  # of a copy of the module, in which everything is new
             hooks = module._forward_pre_hooks

@@ -24,14 +24,14 @@ __all__ = ["OnMesh", "refuse"]
 
 
 def refuse(origin: str, besides: Collection[Any]) -> tuple[str, ...]:
-    """Make them say so when used.
+    """Make modules and optimizers on an ended mesh say so when used.
 
     Args:
         origin: Where they were made, in words.
-        besides: Modules that say so already, with those in them.
+        besides: Modules that say so already, as do the modules in them.
 
     Returns:
-        Their names in the plural.
+        The kinds of modules found now, in the plural.
     """
     if "torch.distributed.tensor" not in sys.modules:
         return ()
@@ -60,7 +60,7 @@ def refuse(origin: str, besides: Collection[Any]) -> tuple[str, ...]:
 
 
 _refused: WeakSet[Any] = WeakSet()
-"""Objects that say so already, with the generation in which they were made."""
+"""Modules and optimizers that need no hook: they have one, or another reason not to run."""
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,10 @@ _taken: MutableMapping[Any, int] = WeakKeyDictionary()
 
 
 class _Hook:
-    """Whether steps are counted."""
+    """The hook that counts steps."""
 
     handle: Any = None
+    """torch's handle of it; None: steps are not counted."""
 
 
 def count() -> None:

@@ -45,8 +45,8 @@ _OF_A_STEP = {
     "unshard_ops",
     "unsharded_stages",
 }
-"""Attributes that a pipeline fills in a step and empties at its end: losses, and pending receives
-of a schedule with several stages per rank."""
+"""Attributes that a pipeline fills in a step and empties at its end: losses; and of a schedule with
+several stages per rank, counters, pending receives and unsharded stages."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,11 @@ class Found:
     fsdp: tuple[tuple[str, Any], ...] = ()
     """FSDP2 modules by kind, roots and others: the shapes of the parameters."""
     meshes: tuple[Any, ...] = ()
+    """All device meshes, also those without any of the groups."""
     others: tuple[tuple[str, Any, tuple[Any, ...]], ...] = ()
     """Other holders of groups: class name, object, and its groups; None: the default group."""
     optimizers: tuple[Any, ...] = ()
-    """Device meshes, whatever is on them."""
+    """All optimizers, whatever they optimize."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -90,7 +91,7 @@ class Found:
         return going, self.less(going)
 
     def apart(self, groups: Collection[Any], besides: Collection[Any]) -> tuple[Found, Found]:
-        """The same, but only DDP and FSDP modules are in the rest.
+        """Split as :meth:`split` does, but leave only DDP and FSDP modules in the rest.
 
         Args:
             groups: Those groups.
@@ -107,7 +108,7 @@ class Found:
         return replace(self, others=tuple(one for one in self.others if id(one[1]) not in known))
 
     def less(self, going: Found) -> Found:
-        """The wrappers that are not in another."""
+        """The modules and other holders that are not in another, with all meshes."""
         ddp = tuple(one for one in self.ddp if one not in going.ddp)
         fsdp = tuple(one for one in self.fsdp if one not in going.fsdp)
         rest = tuple(one for one in self.others if one not in going.others)
@@ -123,7 +124,11 @@ class Found:
         )
 
     def where(self, is_so: Callable[[str, Any], bool]) -> Found:
-        """The modules for which a condition holds for their kind and each of their groups."""
+        """The modules and other holders that meet a condition.
+
+        Args:
+            is_so: The condition on a kind and a group; it must hold for each of their groups.
+        """
         ddp = [one for one in self.ddp if is_so(one[0], one[1].process_group)]
         fsdp = [
             one for one in self.fsdp if all(is_so(one[0], group) for group in _groups_of(one[1]))
@@ -133,7 +138,7 @@ class Found:
 
 
 def find(names: Mapping[Any, str]) -> Found:
-    """Find them among all objects, since there is no list of them; takes some 20 ms.
+    """Find the wrappers among all objects, since torch keeps no list of them; takes some 20 ms.
 
     Args:
         names: By group that was left, its name; modules without any of them are left out.
