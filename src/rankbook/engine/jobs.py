@@ -62,6 +62,16 @@ class Job:
         buffers: list[Any] = self.sender[1]["buffers"]
         return buffers
 
+    def precedes(self, other: Job) -> bool:
+        """Whether the same session has sent this request before the other one."""
+        (session, number), (its_session, its_number) = self._origin, other._origin
+        return session == its_session and number < its_number
+
+    @property
+    def _origin(self) -> tuple[str, int]:
+        session, _, number = self.sender[1]["header"]["msg_id"].rpartition("-")
+        return session, int(number)
+
     def finish(self, answer: dict[str, Any]) -> None:
         """Send the rest of the outbox, then the answer; on the control thread."""
         self.is_open = False

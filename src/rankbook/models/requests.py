@@ -62,3 +62,6 @@ __all__ = [
     "Take",
     "TakeProfile",
 ]
+
+LASTING = (Run.op, Initialize.op, Copy.op, Take.op, Settle.op, GetDigests.op)
+"""Operations that may last, and that an interrupt ends; all others end soon by themselves."""

@@ -18,6 +18,7 @@ from rankbook import protocol
 from rankbook.engine import operations
 from rankbook.engine.agent import Agent
 from rankbook.engine.cells import freeing
+from rankbook.engine.jobs import Job
 from rankbook.engine.operations import ASIDE, CONTROL, MAIN, every_operation, operation
 from rankbook.errors import InputError
 from rankbook.models import Failure, load, requests
@@ -77,10 +78,16 @@ class Asked:
 
     def __init__(self, *known):
         self.control, self.engine = Control(), Engine()
+        self.asked = 0
         self.agent = Agent(self.engine, self.control, {one.request.op: one for one in known})
 
     def ask(self, op, buffers=(), **args):
-        message = {"content": {"op": op, "args": args}, "buffers": list(buffers)}
+        self.asked += 1
+        message = {
+            "header": {"msg_id": f"me-{self.asked}"},
+            "content": {"op": op, "args": args},
+            "buffers": list(buffers),
+        }
         self.control.receive([b"me"], message)
         return message
 
@@ -265,14 +272,20 @@ async def test_a_signal_interrupts_work_that_does_not_await():
 # -- freeing ---------------------------------------------------------------------------------
 
 
-def freed(engine, *, nccl=False, aborting=False, **how):
+def sent(number, engine=None, by="me"):
+    """A job that asks for a cell, the ``number``-th that a session has sent."""
+    content = {"op": "run", "args": {"number": 1}}
+    return Job(engine, None, [], {"header": {"msg_id": f"{by}-{number}"}, "content": content})
+
+
+def freed(engine, *, number=99, nccl=False, aborting=False, **how):
     engine.group = types.SimpleNamespace(
         cut=lambda: engine.begun.append("cut"),
         aborts=types.SimpleNamespace(are_under_way=aborting),
     )
     engine.streams = types.SimpleNamespace(are_used=nccl)
     engine.runner = types.SimpleNamespace(failures=types.SimpleNamespace(freed=False, cut=False))
-    job = types.SimpleNamespace(engine=engine)
+    job = sent(number, engine)
     return freeing.free.act(job, Free(**how))
 
 
@@ -297,13 +310,24 @@ async def test_a_cell_that_has_not_begun_does_not_begin_after_an_interrupt():
     assert refusal(second)[1] == "KeyboardInterrupt"
 
 
+def test_a_late_request_to_free_ends_only_what_was_sent_before_it():
+    """As in a process that was stopped, which then gets it beside what came later."""
+    engine = Engine()
+    engine.waiting = [sent(1), sent(3), sent(3, by="other")]
+    assert freed(engine, number=2, interrupt=True) is False
+    assert [job.is_dropped for job in engine.waiting] == [True, False, True]
+    engine.job = sent(3)
+    assert freed(engine, number=2, interrupt=True, cut=True) is False  # no signal
+    assert engine.begun == []
+
+
 @pytest.mark.parametrize(
     ("how", "marks", "cuts"),
     [({"cut": True}, (True, True), ["cut"]), ({}, (True, True), [])],
 )
 def test_a_rank_that_is_told_of_a_cut_takes_an_error_for_its_result(how, marks, cuts):
     engine = Engine()
-    engine.job = types.SimpleNamespace(name="run")
+    engine.job = sent(1)
     assert freed(engine, **how) is True
     failures = engine.runner.failures
     assert (failures.freed, failures.cut) == marks
@@ -328,7 +352,7 @@ def test_an_idle_rank_is_not_freed_but_its_connections_are_cut():
 def test_nccl_is_aborted_after_a_signal_which_is_sent_once(monkeypatch, how, done):
     """After an abort, ``.item()`` returns as if all were well: only a signal ends the cell."""
     engine = Engine()
-    engine.job = types.SimpleNamespace(name="run")
+    engine.job = sent(1)
     monkeypatch.setattr(freeing.os, "kill", lambda pid, signum: engine.begun.append("signal"))
     assert freed(engine, cut=True, **how) is True
     assert engine.begun == done

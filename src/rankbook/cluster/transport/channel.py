@@ -6,6 +6,7 @@ knows what kind of wire it is.
 
 from __future__ import annotations
 
+import itertools
 import math
 import queue
 import threading
@@ -41,6 +42,7 @@ class Channel:
         self._wire = wire
         self._lock = threading.Lock()
         self._calls: dict[str, tuple[Call, int]] = {}
+        self._name, self._sent = uuid.uuid4().hex, itertools.count()
         self._dead: set[int] = set()
         self._closed = False
         wire.subscribe(self._receive)
@@ -72,7 +74,7 @@ class Channel:
                 if engine not in reachable:
                     ended.append(engine)
                     continue
-                message = Outgoing(uuid.uuid4().hex, engine, _content(request))
+                message = Outgoing(f"{self._name}-{next(self._sent)}", engine, _content(request))
                 self._calls[message.id] = (call, engine)
                 outgoing.append(message)
         for engine in ended:

@@ -15,7 +15,7 @@ class Outgoing:
     """A request to one engine."""
 
     id: str
-    """The id that its answers refer to; never used twice."""
+    """The id that its answers refer to: a channel's name, ``-``, and a number that rises."""
     engine: int
     content: dict[str, Any]
     """As :data:`rankbook.protocol.REQUEST` says."""

@@ -8,7 +8,7 @@ import time
 
 from rankbook.engine.jobs import Job
 from rankbook.engine.operations import CONTROL, operation
-from rankbook.models.requests import ForgetError, Free, Run
+from rankbook.models.requests import LASTING, ForgetError, Free
 
 __all__ = ["forget_error", "free"]
 
@@ -18,8 +18,14 @@ _BEFORE_ABORT = 0.02
 
 @operation(Free, on=CONTROL)
 def free(job: Job, request: Free) -> bool:
-    """Free the main thread; return whether it works for a session."""
+    """Free the main thread; return whether it works for a session.
+
+    A process that was stopped gets the request late, beside those that the session sent later:
+    they go on.
+    """
     engine = job.engine
+    if engine.job is not None and job.precedes(engine.job):
+        return False
     works = engine.job is not None
     failures = engine.runner.failures
     failures.freed = works
@@ -31,9 +37,9 @@ def free(job: Job, request: Free) -> bool:
     if request.cut:
         engine.group.cut()
     if request.interrupt:
-        # A cell that has not begun must not begin after its end.
-        for waiting in [one for one in list(engine.waiting) if one.name == Run.op]:
-            waiting.is_dropped = True
+        # What has not begun must not begin after its end.
+        for waiting in list(engine.waiting):
+            waiting.is_dropped |= waiting.name in LASTING and not job.precedes(waiting)
     if request.interrupt and works:
         engine.runner.prompt.end()  # a signal does not reach a thread at the prompt
         os.kill(os.getpid(), signal.SIGINT)

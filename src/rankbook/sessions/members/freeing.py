@@ -7,15 +7,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from rankbook.models import Look
-from rankbook.models.requests import Copy, Free, GetDigests, Initialize, Request, Run, Settle, Take
+from rankbook.models.requests import LASTING, Free, Initialize, Request
 from rankbook.sessions.members import looks as looking
 from rankbook.sessions.members.party import Party
 from rankbook.timing import Timing
 
 __all__ = ["Freed", "data_moves", "free"]
-
-_FREED = (Run.op, Initialize.op, Copy.op, Take.op, Settle.op, GetDigests.op)
-"""Operations that may last; all others end soon by themselves."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ def free(party: Party, ranks: Collection[int], timeout: float | None = None) -> 
             for rank, look in seen.items()
             if look.state == "idle" or (stays and _has_left_a_thread(look))
         }
-        busy = (busy - idle) | (party.owing(_FREED) & ranks)
+        busy = (busy - idle) | (party.owing(LASTING) & ranks)
         was_busy = was_busy or bool(busy)
         now = timing.clock.monotonic()
         if not busy or now > deadline:
@@ -105,7 +102,7 @@ def free(party: Party, ranks: Collection[int], timeout: float | None = None) -> 
         if cut or due:
             _ask(party, asked)
         still = looking.wait_until_idle(party.only(busy - idle), timing.free_round)
-        busy = still | (busy & party.owing(_FREED))
+        busy = still | (busy & party.owing(LASTING))
         if busy and not still:
             timing.clock.sleep(timing.idle_poll)
     return Freed(was_busy, cut, frozenset(busy), dict(sorted(seen.items())))
