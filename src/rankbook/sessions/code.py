@@ -10,7 +10,6 @@ from typing import Any
 
 from rankbook import folders
 from rankbook.errors import InputError, SessionError
-from rankbook.models.benchmarks import Benchmark
 from rankbook.models.cells import Script
 from rankbook.sessions.cells import scripts
 from rankbook.sessions.cells.cell import Cell
@@ -143,38 +142,6 @@ class SessionCode(SessionView):
             post_mortem=post_mortem,
         )
         return self._run(cell, output)
-
-    def bench(
-        self,
-        collective: str,
-        sizes: str = "1K:64M",
-        group: str = "",
-        *,
-        rounds: int = 20,
-        number: int = 0,
-    ) -> Benchmark:
-        """Measure latency and bandwidth of a collective, by size; see ``%dist_bench``.
-
-        Args:
-            collective: ``all_reduce``, ``all_gather``, ``reduce_scatter``, ``all_to_all``,
-                ``broadcast``, ``reduce``, ``gather``, ``scatter`` or ``send_recv``.
-            sizes: Bytes of the largest buffer: ``FROM:TO``, ``FROM:TO:FACTOR``, or a list.
-            group: A dimension of the mesh, or a variable of the ranks; empty: all ranks.
-            rounds: Repetitions of each size; the median counts.
-            number: The number of the cell that measures.
-
-        Returns:
-            Rows of seconds and bytes per second, and the fit; it shows itself with a plot.
-
-        Raises:
-            InputError: There is no such collective, size or group, the backend does not support
-                the collective, or the group has one rank.
-            SessionError: See :meth:`run`.
-            RankError: It failed on a rank.
-        """
-        from rankbook.sessions import benching
-
-        return benching.bench(self, collective, sizes, group, rounds, number)
 
     def _run(
         self,

@@ -13,14 +13,14 @@ from rankbook.cluster.pool import Pool
 from rankbook.errors import InputError
 from rankbook.interrupts import ignore_ctrl_c
 from rankbook.sessions.group.filling import Filled
+from rankbook.sessions.records import SessionRecords
 from rankbook.sessions.renewal import Renewal
-from rankbook.sessions.values import SessionValues
 from rankbook.timing import Timing
 
 __all__ = ["Session"]
 
 
-class Session(SessionValues):
+class Session(SessionRecords):
     """One cluster and its process group, seen from the notebook.
 
     Made by :func:`start` or :func:`connect`.

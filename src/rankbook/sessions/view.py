@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rankbook.cluster.pool import Pool
 from rankbook.models import CellSpan, Diagnosis, GroupInfo, Look, Snapshot
-from rankbook.models.frames import Standing
-from rankbook.models.report import SavedRecording, SavedReport
-from rankbook.sessions import recording, reporting
 from rankbook.sessions.cells.cells import Cells
 from rankbook.sessions.cells.watch import Hang
 from rankbook.sessions.changes import Changes
@@ -236,55 +232,3 @@ class SessionView:
         """
         self._turns.refuse_closed()
         return self._cells.diagnose()
-
-    def diagnose_closely(self) -> tuple[Diagnosis, dict[int, Standing]]:
-        """The diagnosis, and by rank the place of its main thread, with local variables.
-
-        After a hang, while no cell runs, it is what was seen before the ranks were freed.
-        Otherwise it is the present, with C++ frames where py-spy is installed and may read the
-        process. What looks like a secret is masked, as in a report.
-
-        Raises:
-            SessionError: There is no group.
-        """
-        self._turns.refuse_closed()
-        hang = self.hang
-        if hang is not None and hang.diagnosis is not None and not self.doing:
-            return hang.diagnosis, reporting.masked_standings(hang.standings)
-        found = self._cells.diagnose()
-        seen = looks.standings(self.members.living(), native=True)
-        return found, reporting.masked_standings(seen)
-
-    def save_report(self, path: str | os.PathLike[str]) -> SavedReport:
-        """Save what is needed to look at a hang elsewhere; at any time, also while a cell hangs.
-
-        :func:`rankbook.load_report` shows it, without a session. Only you can read the file (mode
-        0600), and what looks like a secret is masked in it.
-
-        Args:
-            path: A file, JSON. An older report is overwritten, nothing else is.
-
-        Returns:
-            An object that says in a line what the report contains, and what it does not.
-
-        Raises:
-            ReportError: It cannot be written there.
-        """
-        return reporting.save(self, path)
-
-    def save_recording(self, folder: str | os.PathLike[str]) -> SavedRecording:
-        """Save the latest calls of the ranks as torch's flight recorder does; at any time.
-
-        ``torchfrtrace FOLDER`` analyses it. After a hang it is what was seen before the ranks were
-        freed.
-
-        Args:
-            folder: A new or empty one, or one with an earlier recording, which is replaced.
-
-        Returns:
-            An object that says in a line what was saved, and how to analyse it.
-
-        Raises:
-            ReportError: It cannot be written there.
-        """
-        return recording.save(self, folder)

@@ -6,17 +6,29 @@ import codecs
 import io
 import threading
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rankbook.engine.cells.between import Between
+from rankbook.engine.cells.outbox import Outbox
+from rankbook.engine.cells.outputs import Outputs
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
-
-    from rankbook.engine.cells.capture import Capture
 
 
 __all__ = ["CapturedStream"]
 
 _DESCRIPTORS = {"stdout": 1, "stderr": 2}
+
+
+class Destinations(Protocol):
+    """Where the output of this process goes; the capture of cells is that."""
+
+    muted: set[int]
+    """Threads whose output is dropped."""
+    outbox: Outbox | None
+    between: Between
+    outputs: Outputs
 
 
 class CapturedStream(io.TextIOBase):
@@ -26,7 +38,7 @@ class CapturedStream(io.TextIOBase):
     must be shown in later cells, too.
     """
 
-    def __init__(self, name: str, original: Any, capture: Capture) -> None:
+    def __init__(self, name: str, original: Any, capture: Destinations) -> None:
         self.name = name
         self._in_child: Any = None
         self._original = original

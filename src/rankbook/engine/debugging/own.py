@@ -10,13 +10,10 @@ import pdb
 import sys
 from collections.abc import Callable
 from types import FrameType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from rankbook.engine.debugging.debugger import RankDebugger
 from rankbook.engine.imports import when_imported
-
-if TYPE_CHECKING:
-    from rankbook.engine.debugging.stops import Stops
 
 __all__ = ["take_over"]
 
@@ -26,7 +23,26 @@ _MAIN = (
 )
 
 
-def take_over(stops: Stops) -> None:
+class Prompting(Protocol):
+    """What opens the notebook's prompt, in the ways in which ``pdb`` is called."""
+
+    def stop(self, frame: FrameType) -> None:
+        """Stop at the present line of a frame."""
+
+    def post_mortem(self, t: Any = None) -> None:
+        """Look back at an exception or a traceback."""
+
+    def run(self, statement: Any, *names: Any) -> None:
+        """Step through a statement."""
+
+    def run_expression(self, expression: str, *names: Any) -> Any:
+        """Step through an expression."""
+
+    def run_call(self, *args: Any, **options: Any) -> Any:
+        """Step through a call."""
+
+
+def take_over(stops: Prompting) -> None:
     """Have debuggers that user code makes stop at the prompt, too; once in a process.
 
     A debugger with its own streams, for another process or a socket, keeps them.
