@@ -239,7 +239,7 @@ def test_a_collective_in_flight_is_shown_with_its_age_and_its_line(notebook):
     notebook.end()
 
 
-def test_the_time_of_the_last_cell_is_told_by_rank(notebook):
+def test_the_time_of_the_last_cell_is_reported_by_rank(notebook):
     """Rank 1 comes late: rank 0 waits, rank 1 computes."""
     notebook.run("%%dist\nimport time\ntime.sleep(0.4 * rank)\ndist.barrier()")
     cell = notebook.rows.locator(".rb-time")

@@ -93,7 +93,7 @@ CLOSER = (
 )
 
 
-def test_a_destructor_that_waits_once_an_exception_was_handled_is_told_by_its_except(world):
+def test_a_destructor_that_waits_once_an_exception_was_handled_is_reported_by_its_except(world):
     verdict = hung(
         world,
         f"{CLOSER}if rank == 0:\n"
@@ -110,7 +110,7 @@ def test_a_destructor_that_waits_once_an_exception_was_handled_is_told_by_its_ex
     assert "Call no collective there" in verdict.hint
 
 
-def test_a_destructor_that_waits_cells_later_is_told_by_the_exception_that_kept_it(world):
+def test_a_destructor_that_waits_cells_later_is_reported_by_the_exception_that_kept_it(world):
     world.session.run(f"{CLOSER}if rank == 0: load()")
     world.session.run("if rank == 0: 1 / 0")  # IPython keeps this exception now, not that one
     verdict = hung(world, "import gc\ngc.collect()\ndist.all_reduce(x)")

@@ -92,7 +92,7 @@ def test_collectives_are_numbered_alike_on_all_ranks(ranks):
     assert [n for group, n, _ in numbered[0] if group == "0"][:3] == [1, 2, 3]
 
 
-def test_the_persons_line_and_the_function_that_it_calls_are_known(ranks):
+def test_the_users_line_and_the_function_that_it_calls_are_known(ranks):
     [call] = ranks[0]["programs"]["functional_in_inference_mode"]["calls"]
     line = next(
         number

@@ -82,7 +82,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("code", "ranks", "says"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mismatch_that_did_not_hang_is_told_with_both_lines(world, code, ranks, says):
+def test_a_mismatch_that_did_not_hang_is_reported_with_both_lines(world, code, ranks, says):
     screen = Screen()
     running = world.in_background(
         lambda: world.session.run(code, output=LiveOutput(screen, range(3)))

@@ -257,7 +257,7 @@ def test_with_pdb_a_rank_stops_where_a_script_fails_while_its_group_is_there(not
     assert works(notebook)
 
 
-def test_looking_back_opens_the_persons_frame_on_the_rank_that_failed_first(notebook):
+def test_looking_back_opens_the_users_frame_on_the_rank_that_failed_first(notebook):
     notebook.run(
         "%%dist\nimport time\ndef inner(size):\n    return torch.ones(2) @ torch.ones(size)\n"
         "if rank != 2: time.sleep(0.5)\ninner(3 if rank == 2 else 4)"

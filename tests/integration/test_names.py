@@ -87,7 +87,7 @@ def test_the_folder_and_the_path_of_the_notebook_hold_on_the_ranks(two, tmp_path
     assert value(two, "import os\nos.getcwd()") == repr(str(tmp_path))
 
 
-def test_libraries_do_not_think_that_a_person_types_on_a_rank(two):
+def test_libraries_do_not_think_that_a_user_types_on_a_rank(two):
     assert value(two, "import sys\nhasattr(sys, 'ps1')") == "False"
 
 

@@ -231,7 +231,7 @@ def test_a_hang_in_a_script_is_named_by_its_line_and_ends(two, write):
     assert works(two)
 
 
-def test_a_hang_of_some_ranks_is_told_by_the_ranks_of_the_session(four, write):
+def test_a_hang_of_some_ranks_is_reported_by_the_ranks_of_the_session(four, write):
     write(INIT + "if dist.get_rank() == 0:\n    dist.all_reduce(torch.ones(1))\n")
     result = four.run_script("train.py", ranks="1,3", timeout=60)
     assert (result.diagnosis.kind, result.diagnosis.ranks) == ("missing_rank", (3,))

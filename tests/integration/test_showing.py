@@ -105,7 +105,7 @@ def test_a_mesh_overwrites_nothing_but_the_one_made_before(named):
     assert str(named.mesh(dp=2, tp=2)) == "dp=2 tp=2"
 
 
-def test_a_mesh_of_the_person_can_name_the_ranks(named):
+def test_a_mesh_of_the_user_can_name_the_ranks(named):
     code = "own = dist.init_device_mesh('cpu', (2, 2), mesh_dim_names=('a', 'b'))"
     named.run(code).raise_for_error()
     assert str(named.mesh("own")) == "a=2 b=2"
@@ -244,7 +244,7 @@ def test_where_ranks_stood_in_a_hang_is_known_after_they_were_freed(named):
     assert repr(Closely(*named.diagnose_closely(), None)).endswith("\n\n[0-3] no cell runs")
 
 
-def test_where_ranks_stand_is_told_while_a_cell_runs(named):
+def test_where_ranks_stand_is_reported_while_a_cell_runs(named):
     thread = named.in_background(lambda: named.run("n = 3\nimport time\ntime.sleep(60 + n)"))
     try:
         wait_until(lambda: all(state.state == "running" for state in named.states()))

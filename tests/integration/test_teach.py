@@ -88,7 +88,7 @@ def test_an_answer_that_never_ends_is_interrupted(two):
         check("add")
 
 
-def test_an_exception_of_an_answer_is_told_with_its_line(two):
+def test_an_exception_of_an_answer_is_reported_with_its_line(two):
     define(two, "x.item() / 0")
     with pytest.raises(CheckFailed, match=r"Ranks 0-1 raised ZeroDivisionError: .*line 5"):
         check("add")
@@ -117,7 +117,7 @@ def test_a_prediction_after_the_cell_is_marked_as_late(two):
     assert "(You predicted after the cell had run.)" in str(check("total"))
 
 
-def test_a_truth_that_the_ranks_no_longer_hold_is_not_told(two):
+def test_a_truth_that_the_ranks_no_longer_hold_is_not_reported(two):
     predict("total", 2)
     two.run("total = add(rank + 1)")
     two.run("total = 7")

@@ -145,5 +145,5 @@ def test_a_spread_wider_than_its_time_ends_within_the_plot():
 @pytest.mark.parametrize(
     ("seconds", "words"), [(3.0, "3 s"), (0.0012, "1.2 ms"), (85.2e-6, "85.2 us"), (2e-9, "2 ns")]
 )
-def test_times_are_told_in_the_unit_that_fits(seconds, words):
+def test_times_are_reported_in_the_unit_that_fits(seconds, words):
     assert view.in_seconds(seconds) == words

@@ -55,7 +55,7 @@ def test_the_reference_has_every_option_with_its_help(name):
         assert meaning in help_text
 
 
-def test_the_options_of_a_magic_are_read_as_a_person_writes_them():
+def test_the_options_of_a_magic_are_read_as_a_user_writes_them():
     assert [written for written, _ in REFERENCE["options"](MAGICS["dist_reset"])] == [
         "BACKEND",
         "--hard",

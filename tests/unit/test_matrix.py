@@ -31,7 +31,7 @@ after a hang: ok
         ("'42' is shown: '42'", 1, ("2 of 3; wrong: a value", False)),
     ],
 )
-def test_a_walk_is_told_by_its_wrong_steps(outcome, count, said):
+def test_a_walk_is_reported_by_its_wrong_steps(outcome, count, said):
     text = WALK.format(first="a value", outcome=outcome, count=count)
     assert matrix.of_walk(text) == said
 
@@ -43,7 +43,7 @@ def test_a_walk_that_does_not_end_is_wrong(said):
     assert not is_right
 
 
-def test_tests_are_told_by_what_failed():
+def test_tests_are_reported_by_what_failed():
     passed = "....\n====== 5150 passed, 2 skipped, 3 warnings in 80.01s (0:01:20) ======\n"
     assert matrix.of_tests(passed) == ("5150 passed, 2 skipped", True)
     failed = (

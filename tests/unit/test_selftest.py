@@ -57,7 +57,7 @@ def test_a_step_that_raises_has_failed_in_one_line(capsys):
     assert "Traceback" in capsys.readouterr().err  # the whole is in the log
 
 
-def test_an_error_of_ours_is_told_by_its_message_alone():
+def test_an_error_of_ours_is_reported_by_its_message_alone():
     def refused(scene):
         raise rankbook.DeviceError("nccl needs GPUs")
 

@@ -87,7 +87,7 @@ AWS = "ip-10-0-12-%d.us-west-2.compute.internal"
 
 
 @pytest.mark.parametrize("lanes", [8, 16, 64, 130])
-def test_hosts_are_told_apart_with_few_and_many_lanes(page, lanes):
+def test_hosts_are_distinguished_with_few_and_many_lanes(page, lanes):
     hosts = [AWS % (101 + rank // 8) for rank in range(lanes)]
     lane_of = [{"rank": rank, "host": host} for rank, host in enumerate(hosts)]
     lane_of[1]["host"] = AWS % 199 if lanes == 8 else hosts[1]

@@ -66,14 +66,14 @@ def in_a_cell(source, filename):
     exec(compile(source, filename, "exec"), {"dist": dist, "torch": torch, "ones": ones})  # noqa: S102
 
 
-def test_a_cells_line_is_told_under_its_name(ledger):
+def test_a_cells_line_is_reported_under_its_name(ledger):
     in_a_cell("\ndist.all_reduce(ones())", file_of("In [4]"))
     [call] = latest(ledger, 1)
     assert str(call.place) == "In [4] line 2"
     assert call.called_from is None
 
 
-def test_the_cell_that_led_to_a_files_line_is_told_too(ledger):
+def test_the_cell_that_led_to_a_files_line_is_reported_too(ledger):
     def step():
         dist.all_reduce(ones())
 
@@ -85,7 +85,7 @@ def test_the_cell_that_led_to_a_files_line_is_told_too(ledger):
     assert str(call.called_from) == "In [5] line 3"
 
 
-def test_each_line_of_a_loop_is_told_apart(ledger):
+def test_each_line_of_a_loop_is_distinguished(ledger):
     in_a_cell(
         "for _ in range(2):\n    dist.barrier()\n    dist.all_reduce(ones())", "<ipython-input-3>"
     )
@@ -411,7 +411,7 @@ def test_when_a_thread_first_waits_for_a_call_is_kept(world, ledger):
     ledger.ended(record)
 
 
-def test_a_wait_that_fails_is_told_though_others_looked_while_it_ended(ledger):
+def test_a_wait_that_fails_is_reported_though_others_looked_while_it_ended(ledger):
     """The account settles what is done; a call that a thread waits for is that thread's to tell."""
     work = dist.all_reduce(ones(), async_op=True)
     work.wait()
@@ -445,7 +445,7 @@ def test_groups_are_compared_by_name_and_members(world):
     assert made(("1", (0,))) == made(("1", (2,)))
 
 
-def test_a_group_that_was_made_is_told_by_its_number():
+def test_a_group_that_was_made_is_reported_by_its_number():
     groups = Groups()
     groups.begin("0", (0, 1, 2), "", is_default=True)
     groups.begin("1", (0, 1), "", is_default=False)  # nobody called it: an engine heals a group

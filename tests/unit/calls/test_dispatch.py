@@ -80,7 +80,7 @@ def test_each_call_is_counted_once_without_the_dispatchers_private_names_and_the
     assert later == 0
 
 
-def test_without_a_way_into_the_dispatcher_pythons_calls_are_told_and_the_lack_is_said():
+def test_without_a_way_into_the_dispatcher_pythons_calls_are_reported_and_the_lack_is_said():
     told, lacking, _ = tried([("torch._ops.OpOverload", "_handle")])
     assert told == PYTHONS
     assert lacking == ["torch's dispatcher cannot be observed"]

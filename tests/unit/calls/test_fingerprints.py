@@ -91,7 +91,7 @@ def test_members_of_which_nothing_was_heard_give_no_alarm(comparison):
     assert compare(comparison, Rank(trio).calls("a"), Rank(trio).calls("x")) == []
 
 
-def test_groups_of_the_same_name_and_other_members_are_told_apart(comparison):
+def test_groups_of_the_same_name_and_other_members_are_distinguished(comparison):
     one, other = Rank((0,), "1").calls("a"), Rank((1,), "1").calls("x")
     assert compare(comparison, one, other) == []
 
@@ -120,7 +120,7 @@ def test_random_calls_in_random_pieces_differ_where_they_were_made_to(comparison
     assert found == ([at + 1] if at < length else [])
 
 
-def test_of_many_calls_the_latest_thousand_are_told():
+def test_of_many_calls_the_latest_thousand_are_reported():
     running = Running()
     for number in range(2500):
         running.add(key_of((number % 7,)))

@@ -107,7 +107,7 @@ def test_ranks_that_keep_more_calls_than_others_are_compared_from_where_all_know
     assert analysed({rank: look(*calls[rank:]) for rank in range(4)}) == ""
 
 
-def test_subgroups_are_told_apart_and_sends_meet_their_recvs(analysed):
+def test_subgroups_are_distinguished_and_sends_meet_their_recvs(analysed):
     group = {"group": "1", "ranks": (1, 3)}
     inside = replace(call("all_reduce", 1, done=False), **group)
     send = replace(call("send", 1, peer=3), **group)

@@ -67,7 +67,7 @@ def test_what_goes_in_and_comes_out_is_kept_as_it_was(keeper):
         (dist.barrier, [], []),
     ],
 )
-def test_results_and_what_is_put_in_are_told_apart(keeper, call, given, got):
+def test_results_and_what_is_put_in_are_distinguished(keeper, call, given, got):
     call()
     [kept] = keeper.kept
     assert sides(kept) == [given, got]

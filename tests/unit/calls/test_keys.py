@@ -60,7 +60,7 @@ def test_a_key_that_is_not_set_is_named(wait):
         wait(store)
 
 
-def test_a_rank_that_waits_for_a_key_stands_where_the_person_waits():
+def test_a_rank_that_waits_for_a_key_stands_where_the_user_waits():
     store, seen = dist.HashStore(), []
 
     def look():

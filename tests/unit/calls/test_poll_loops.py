@@ -87,6 +87,6 @@ def test_a_loop_with_another_way_out_may_end_otherwise(ends, text):
     assert not ends(text, [(CELL, line, 1)])
 
 
-def test_of_code_whose_text_is_not_known_nothing_is_told():
+def test_of_code_whose_text_is_not_known_nothing_is_reported():
     code = SimpleNamespace(co_filename="/not/there.py", co_name=CELL, co_firstlineno=1)
     assert not ends_by_answer_only([(code, 1)])

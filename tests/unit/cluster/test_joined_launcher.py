@@ -67,7 +67,7 @@ def test_engines_are_added_in_a_kept_cluster_while_something_can_fork_them(
     assert ("%dist_shutdown" in launcher.instead) == instead
 
 
-def test_the_ends_of_engines_are_told_first_those_from_before(join, monkeypatch):
+def test_the_ends_of_engines_are_reported_first_those_from_before(join, monkeypatch):
     monkeypatch.setattr(joined, "_NEXT", 0)
     last = LastCalls(12, (), outputs=(LastOutput("stdout", 4, 2, "hi"),))
     launcher = join(

@@ -11,7 +11,7 @@ from rankbook.models import Snapshot
 from rankbook.words import in_minutes
 
 
-def test_a_person_is_warned_at_ten_and_at_two_minutes_once_each():
+def test_a_user_is_warned_at_ten_and_at_two_minutes_once_each():
     now = [0.0]
     limit = TimeLimit("job 8", 3600, lambda: now[0])
     warned = {}

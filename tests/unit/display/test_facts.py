@@ -155,7 +155,7 @@ def test_the_age_of_an_activity_is_shown_from_one_second_on(since, said):
         ("has ended", ""),
     ],
 )
-def test_how_a_rank_ended_is_told_without_the_word_that_stands_before_it(ended, said):
+def test_how_a_rank_ended_is_reported_without_the_word_that_stands_before_it(ended, said):
     assert facts.doing(member(0, "gone", ended=ended)) == said
 
 

@@ -296,7 +296,7 @@ def test_the_keys_of_a_module_are_found_in_a_checkpoint(name, keys, prefix):
     assert prefix_of(name, ["0.weight", "0.bias"], keys) == prefix
 
 
-def test_digests_tell_values_apart():
+def test_digests_distinguish_values():
     digest = copying.digest
     model = torch.nn.Linear(2, 2)
     assert digest(1) != digest(2)

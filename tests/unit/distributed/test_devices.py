@@ -75,7 +75,7 @@ def test_nccl_without_a_gpu_is_refused(monkeypatch, backend):
         ("NCCL error in: NCCLUtils.cpp:94\nLast error:\n", "(NCCL error in: NCCLUtils.cpp:94): in"),
     ],
 )
-def test_ranks_that_cannot_be_connected_are_told_in_the_words_of_nccl(said, words):
+def test_ranks_that_cannot_be_connected_are_reported_in_the_words_of_nccl(said, words):
     assert devices.why_not_connected(RuntimeError(said)).startswith(words)
 
 
@@ -158,7 +158,7 @@ def test_ranks_that_share_gpus_take_turns_on_them(monkeypatch, backend):
     assert devices.ranks_on(torch.device("cuda", 0), 4) == 1
 
 
-def test_what_a_person_has_set_for_nccl_stays_when_gpus_are_not_shared(monkeypatch):
+def test_what_a_user_has_set_for_nccl_stays_when_gpus_are_not_shared(monkeypatch):
     monkeypatch.setenv("NCCL_MULTI_RANK_GPU_ENABLE", "1")
     devices.share_gpus(shared=False)
     assert os.environ["NCCL_MULTI_RANK_GPU_ENABLE"] == "1"

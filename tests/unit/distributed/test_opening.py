@@ -79,7 +79,7 @@ def test_a_server_whose_clients_do_not_come_gives_up_as_torch_does(port):
         TCPStore(HERE, port, 2, is_master=True, timeout=timedelta(seconds=0.2))
 
 
-def test_a_port_that_is_taken_is_told_by_torch():
+def test_a_port_that_is_taken_is_reported_by_torch():
     with socket.socket() as taken:
         taken.bind((HERE, 0))
         taken.listen()
@@ -87,6 +87,6 @@ def test_a_port_that_is_taken_is_told_by_torch():
             TCPStore(HERE, taken.getsockname()[1], 2, is_master=True)
 
 
-def test_wrong_arguments_are_told_by_torch():
+def test_wrong_arguments_are_reported_by_torch():
     with pytest.raises(TypeError, match="incompatible constructor arguments"):
         TCPStore(HERE)

@@ -74,7 +74,7 @@ def test_the_missing_rank_is_named(monkeypatch, tmp_path):
     assert str(raised.value).startswith("ranks 0, 2 and 3 of 4 did not arrive within 0.18 s: ")
 
 
-def test_ranks_that_gave_up_are_told_apart_from_ranks_that_never_came(monkeypatch, tmp_path):
+def test_ranks_that_gave_up_are_distinguished_from_ranks_that_never_came(monkeypatch, tmp_path):
     rendezvous.use(f"file://{tmp_path}/store", 1)
     for rank, says in (("1", "ranks 0 and 2"), ("2", "rank 0")):
         two_ranks(monkeypatch, WORLD_SIZE="3", RANK=rank, LOCAL_RANK=rank)

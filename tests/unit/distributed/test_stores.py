@@ -136,7 +136,7 @@ def test_ranks_that_are_late_hold_up_only_who_reads_theirs():
         store.get("0//cpu//0/1")
 
 
-def test_the_keys_of_a_smaller_group_and_of_a_person_are_read_one_by_one():
+def test_the_keys_of_a_smaller_group_and_of_a_user_are_read_one_by_one():
     hashed = dist.HashStore()
     for key in ("tp//cpu//0/0", "tp//cpu//0/1", "mine/0", "mine/1"):
         hashed.set(key, key[-1])

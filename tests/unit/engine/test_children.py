@@ -96,7 +96,7 @@ def test_the_parent_keeps_its_handlers_and_signals_that_came_during_a_fork():
     assert python(code) == ["-15"] * 20 + ["20", "True", "True"]
 
 
-def test_a_child_inherits_a_handler_that_a_person_has_set():
+def test_a_child_inherits_a_handler_that_a_user_has_set():
     code = """
         mine = os.pipe()
         signal.signal(signal.SIGTERM, lambda *_: (os.write(mine[1], b"mine"), os._exit(7)))

@@ -206,7 +206,7 @@ def test_work_in_an_aside_thread_is_waited_for_only_so_long():
         (lambda: sys.exit(3), "(looking at it raises SystemExit)"),
     ],
 )
-def test_of_a_value_that_blocks_or_raises_the_class_is_told(engine, does, told):
+def test_of_a_value_that_blocks_or_raises_the_class_is_reported(engine, does, told):
     class Odd:
         """Say why."""
 

@@ -113,7 +113,7 @@ def test_a_breakpoint_can_be_turned_off_as_everywhere(rank, monkeypatch):
         (["", "c"], [5, 5]),
     ],
 )
-def test_commands_that_go_on_stop_where_a_person_expects(rank, commands, places):
+def test_commands_that_go_on_stop_where_a_user_expects(rank, commands, places):
     source = "def f(v):\n    w = v\n    return w\n\nbreakpoint()\nx = f(3)\ny = 4\nz = 5"
     names = rank.run(source, *commands)
     assert [int(place.rpartition(" ")[2]) for place in rank.prompts] == places
@@ -301,7 +301,7 @@ def test_other_ways_into_pdb_open_the_same_prompt(rank, call, first):
     assert rank.prompts == [first]
 
 
-def test_a_debugger_that_code_has_made_goes_on_as_the_person_says(rank, capsys):
+def test_a_debugger_that_code_has_made_goes_on_as_the_user_says(rank, capsys):
     rank.run("a = 1\npdb.Pdb().set_trace()\nb = 2\nc = 3", "n", "p b", "n", "p b", "c")
     assert [place.rpartition(" ")[2] for place in rank.prompts] == ["2", "3", "3", "4", "4"]
     assert capsys.readouterr().out.splitlines()[-1] == "2"
@@ -386,7 +386,7 @@ def test_a_thread_that_waits_for_another_gives_the_prompt_up_meanwhile(rank, mon
     assert rank.prompts == ["In [7] line 6", "In [7] line 3", "In [7] line 6"]
 
 
-def test_looking_back_begins_in_the_persons_frame(rank, capsys):
+def test_looking_back_begins_in_the_users_frame(rank, capsys):
     import torch
 
     def fails(size):

@@ -47,12 +47,12 @@ def told(a, b):
         ),
     ],
 )
-def test_the_difference_is_told_for_every_kind_of_number(a, b, words):
+def test_the_difference_is_reported_for_every_kind_of_number(a, b, words):
     assert told(a, b) == words
 
 
 @pytest.mark.filterwarnings("ignore:ComplexHalf")
-def test_the_difference_of_short_complex_numbers_is_told():
+def test_the_difference_of_short_complex_numbers_is_reported():
     a, b = (torch.full((1,), n, dtype=torch.complex32) for n in (1, 0))
     assert told(a, b) == "max |Δ| 1 at [0], 1 value"
 

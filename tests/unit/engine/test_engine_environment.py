@@ -86,7 +86,7 @@ def test_gpus_are_those_that_cuda_counts(cuda):
     assert (told.gpus, told.unusable_gpus, told.lacking) == (("H100 MIG 1g.10gb",), "", ())
 
 
-def test_gpus_that_cuda_cannot_start_with_are_told_with_the_reason(cuda):
+def test_gpus_that_cuda_cannot_start_with_are_reported_with_the_reason(cuda):
     cuda(error=TOO_OLD)
     told = say().facts
     assert told.gpus == ()
@@ -96,7 +96,7 @@ def test_gpus_that_cuda_cannot_start_with_are_told_with_the_reason(cuda):
 
 
 @pytest.mark.skipif(torch.version.cuda is not None, reason="this torch has CUDA")
-def test_a_cpu_build_beside_gpus_is_told(cuda, monkeypatch):
+def test_a_cpu_build_of_torch_beside_gpus_is_reported(cuda, monkeypatch):
     monkeypatch.setattr(driver, "installed", lambda: 1)
     assert say().facts.unusable_gpus == "Torch not compiled with CUDA enabled"
 
@@ -137,7 +137,7 @@ def test_no_thread_is_left_behind():
     assert threading.active_count() == before
 
 
-def test_variables_that_matter_are_told_and_secrets_masked(monkeypatch):
+def test_variables_that_matter_are_reported_and_secrets_masked(monkeypatch):
     for name, value in {
         "NCCL_DEBUG": "INFO",
         "SLURM_JWT": "abc",

@@ -14,7 +14,7 @@ from rankbook.sessions.members.following import where
 STDLIB, PACKAGES = sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")
 
 
-def test_only_what_a_person_has_put_into_the_path_is_told():
+def test_only_what_a_user_has_put_into_the_path_is_reported():
     path = ("", "/mine", "/usr/lib/python311.zip", STDLIB, PACKAGES, "/last", "relative")
     assert where("/home/me", path) == Follow("/home/me", ("/mine",), ("/last", "/home/me/relative"))
 

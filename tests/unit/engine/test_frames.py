@@ -115,7 +115,7 @@ def test_a_line_without_known_source_is_given_by_its_number(write, look, monkeyp
     assert look(cell.cell).line == "In [7] line 2"
 
 
-def test_a_position_in_a_persons_file_has_its_line_and_that_of_the_cell(write, look):
+def test_a_position_in_a_users_file_has_its_line_and_that_of_the_cell(write, look):
     write(MINE, "def train():\n    stop()\n")
     cell = write(CELL, "def cell():\n\n    train()\n")
     at = look(cell.cell)
@@ -237,7 +237,7 @@ def test_a_position_has_the_call_of_torch_distributed_and_its_arguments(write, l
     assert at.in_torch
 
 
-def test_the_call_of_a_position_is_the_one_that_the_person_made(write, look):
+def test_the_call_of_a_position_is_the_one_that_the_user_made(write, look):
     write(
         DISTRIBUTED,
         """
@@ -517,7 +517,7 @@ def test_the_line_of_an_exception_is_the_innermost_of_the_cell(write):
     assert traces.line_of(caught.value.__traceback__) == "In [7] line 2: all_reduce()"
 
 
-def test_the_line_of_an_exception_in_a_persons_file_has_that_of_the_cell(write):
+def test_the_line_of_an_exception_in_a_users_file_has_that_of_the_cell(write):
     write(MINE, "def train():\n    raise ValueError('no')\n")
     cell = write(CELL, "def cell():\n    train()\n")
     with pytest.raises(ValueError, match="no") as caught:

@@ -131,7 +131,7 @@ def test_exceptions_that_are_kept_are_not_searched_for_one_by_one(seen, monkeypa
     assert not set(map(id, searched)) & set(map(id, kept))
 
 
-def test_an_exception_that_no_persons_code_has_raised_is_of_no_interest(seen):
+def test_an_exception_that_no_user_code_has_raised_is_of_no_interest(seen):
     assert seen(in_except, lambda _: False) is None
 
 
@@ -279,7 +279,7 @@ def test_the_original_is_what_was_handled_when_the_rank_was_freed():
         ("idle", 1.0, ""),
     ],
 )
-def test_a_rank_that_stands_still_in_an_except_is_told_with_the_exception(state, still, told):
+def test_a_rank_that_stands_still_in_an_except_is_reported_with_the_exception(state, still, told):
     """One that moves is not held up."""
     found = []
     source = "try:\n    raise OSError('404')\nexcept OSError:\n    look()\n"

@@ -95,7 +95,7 @@ def test_only_unsent_output_of_an_ended_rank_is_added(said, shown):
     assert "".join(body.text for _, body in output.shown) == f"ab\n{shown}"
 
 
-def test_what_was_written_past_python_and_not_sent_is_told_without_the_dump_of_a_crash(
+def test_what_was_written_past_python_and_not_sent_is_reported_without_the_dump_of_a_crash(
     box, tmp_path
 ):
     log, sent = tmp_path / "log", []

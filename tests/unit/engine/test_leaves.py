@@ -262,7 +262,7 @@ def test_a_partial_is_compared_by_its_arguments():
     }
 
 
-def test_a_class_whose_metaclass_raises_is_told_by_its_name():
+def test_a_class_whose_metaclass_raises_is_reported_by_its_name():
     [(_, leaf)] = leaves(OfRaisingMeta())
     assert (leaf.kind, leaf.why) == ("OfRaisingMeta", "reading it raises ValueError: no")
 

@@ -39,7 +39,7 @@ def failed(make):
         return error
 
 
-def test_an_object_that_an_exception_kept_alive_is_told_by_it():
+def test_an_object_that_an_exception_kept_alive_is_reported_by_it():
     leftovers, found = Leftovers(), []
     error = failed(lambda: Closer(leftovers, found))
     leftovers.note(error.__traceback__, FIRST)
@@ -58,7 +58,7 @@ def test_an_object_inside_others_is_found():
     assert found == [FIRST]
 
 
-def test_other_objects_are_told_by_none():
+def test_other_objects_are_reported_by_none():
     leftovers, found = Leftovers(), []
     error = failed(list)
     leftovers.note(error.__traceback__, FIRST)

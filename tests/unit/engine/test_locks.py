@@ -50,7 +50,7 @@ def within_a_time(lock, _owner):
         (within_a_time, False),
     ],
 )
-def test_a_thread_that_waits_for_a_lock_is_told_by_its_line(make, take, is_seen):
+def test_a_thread_that_waits_for_a_lock_is_reported_by_its_line(make, take, is_seen):
     lock = make()
     owner = SimpleNamespace(inner=SimpleNamespace(lock=lock))
     thread = threading.Thread(target=take, args=(lock, owner))

@@ -27,7 +27,7 @@ def only(value):
     return part.values
 
 
-def test_a_small_tensor_is_told_number_by_number():
+def test_a_small_tensor_is_reported_number_by_number():
     values = only(torch.tensor([[1.0, -2.5], [math.nan, math.inf]]))
     assert values.cells == ("1", "-2.5", "nan", "inf")
     assert (values.rows, values.odd, values.least, values.most) == (2, 2, "-2.5", "1")
@@ -53,7 +53,7 @@ def test_every_kind_of_tensor_has_its_numbers_told(tensor, rows, cells):
     assert (values.rows, values.cells) == (rows, cells)
 
 
-def test_of_a_large_tensor_the_means_of_equal_areas_are_told():
+def test_of_a_large_tensor_the_means_of_equal_areas_are_reported():
     tensor = torch.zeros(100, 64)
     tensor[:50] = 2.0
     values = only(tensor)
@@ -85,13 +85,13 @@ def test_every_large_tensor_can_be_drawn(tensor):
         (torch.zeros(1).expand(64 * 1024, 1024), "it is too large to be read here"),
     ],
 )
-def test_a_tensor_whose_numbers_cannot_be_told_says_why(tensor, why):
+def test_a_tensor_whose_numbers_cannot_be_reported_says_why(tensor, why):
     values = only(tensor)
     assert values.why == why
     assert values.cells == ()
 
 
-def test_a_sparse_tensor_is_told_by_what_it_is_made_of():
+def test_a_sparse_tensor_is_reported_by_what_it_is_made_of():
     told = {part.path: part.values.cells for part in held(torch.eye(2).to_sparse()).parts}
     assert told == {"indices()": ("0", "1", "0", "1"), "values()": ("1", "1")}
 
@@ -101,14 +101,14 @@ def test_equal_values_have_equal_digests():
     assert only(torch.ones(3)).digest != only(torch.zeros(3)).digest
 
 
-def test_the_tensors_of_a_module_are_told_and_further_ones_counted():
+def test_the_tensors_of_a_module_are_reported_and_further_ones_counted():
     model = torch.nn.Sequential(*[torch.nn.Linear(2, 2) for _ in range(6)])
     told = held(model)
     assert [part.path for part in told.parts][:2] == ["0.weight", "0.bias"]
     assert (len(told.parts), told.more) == (8, 4)
 
 
-def test_no_repr_of_a_person_is_called():
+def test_no_repr_of_a_user_is_called():
     [part] = held(Blocking()).parts
     assert part.text == "(empty Blocking)"
     [part] = held([Blocking(), torch.ones(1)]).parts
@@ -168,12 +168,12 @@ def test_an_expression_that_cannot_be_shown_says_why():
         (torch.full((20, 20), 1e308, dtype=torch.float64), "1e+308", "1e+308", "1e+308"),
     ],
 )
-def test_of_every_kind_of_number_the_spread_is_told(tensor, least, most, mean):
+def test_of_every_kind_of_number_the_spread_is_reported(tensor, least, most, mean):
     values = only(tensor)
     assert (values.least, values.most, values.mean) == (least, most, mean)
 
 
-def test_numbers_that_torch_cannot_read_are_told_by_shape_and_dtype():
+def test_numbers_that_torch_cannot_read_are_reported_by_shape_and_dtype():
     packed = torch.zeros(4, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)
     values = only(packed)
     assert (values.shape, values.dtype) == ((4,), "float4_e2m1fn_x2")
@@ -192,6 +192,6 @@ class KnowsLittle(torch.Tensor):
         raise RuntimeError("not supported")
 
 
-def test_of_a_tensor_that_knows_few_functions_the_class_is_told():
+def test_of_a_tensor_that_knows_few_functions_the_class_is_reported():
     [part] = held(torch.ones(2).as_subclass(KnowsLittle)).parts
     assert (part.kind, part.values) == ("KnowsLittle", None)

@@ -328,7 +328,7 @@ def test_missing_peers_are_stood_in_for_while_a_group_is_being_made(sockets, mak
     assert said == list(range(64))
 
 
-def test_nobody_connects_to_a_listener_of_the_person(sockets, making, opened):
+def test_no_rank_connects_to_a_listener_of_user_code(sockets, making, opened):
     listener = opened(socket.create_server(("127.0.0.1", 0)))
     making(sockets.cut)
     listener.settimeout(0)

@@ -142,12 +142,12 @@ class Blocking:
         ({"a": "x" * 200}, "dict of 1 item (str)"),
     ],
 )
-def test_a_value_is_told_in_few_words_and_no_code_of_a_person_is_run(value, told):
+def test_a_value_is_reported_in_few_words_and_no_code_of_a_user_is_run(value, told):
     assert in_few_words(value) == told
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
-def test_a_tensor_without_a_shape_is_told_by_its_class():
+def test_a_tensor_without_a_shape_is_reported_by_its_class():
     assert in_few_words(torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)])) == "Tensor"
 
 
@@ -171,7 +171,7 @@ def stand_in(source, name="In [4]", **names):
         thread.join()
 
 
-def test_frames_are_told_from_the_cell_inwards_with_a_persons_variables():
+def test_frames_are_told_from_the_cell_inwards_with_a_users_variables():
     source = (
         "y = 2\nunused = 7\ndef f(n, _hidden=1):\n    x = torch.ones(1)\n    wait()\n\nf(y + 3)"
     )
@@ -182,7 +182,7 @@ def test_frames_are_told_from_the_cell_inwards_with_a_persons_variables():
     assert told.frames[1].variables == {"n": "5", "x": "float32 [1] = [1]"}
 
 
-def test_only_the_innermost_frames_are_told():
+def test_only_the_innermost_frames_are_reported():
     told = stand_in("def f(n):\n    wait() if not n else f(n - 1)\n\nf(100)")
     assert len(told.frames) == 40
     assert "wait" in told.frames[-1].place
@@ -206,7 +206,7 @@ def py_spy(tmp_path, monkeypatch):
     return make
 
 
-def test_the_native_frames_of_the_main_thread_are_told(py_spy):
+def test_the_native_frames_of_the_main_thread_are_reported(py_spy):
     main = threading.main_thread().native_id
     py_spy(
         f'test "$1 $2 $3 $4" = "dump --native --pid {os.getpid()}" || exit 3\n'

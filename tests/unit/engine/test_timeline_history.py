@@ -110,7 +110,7 @@ def test_calls_of_each_thread_end_when_they_do(world, history, epochs):
     assert ended["barrier"] < ended["broadcast"]
 
 
-def test_only_new_entries_are_told(world, history, epochs):
+def test_only_new_entries_are_reported(world, history, epochs):
     for _ in range(3):
         dist.all_reduce(torch.ones(2))
     first, *rest = told(history, epochs)

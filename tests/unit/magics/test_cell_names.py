@@ -95,7 +95,7 @@ FOUR = Place("In [4]", 2, is_cell=True)
         ),
     ],
 )
-def test_a_place_is_told_with_the_line_of_the_cell_that_runs(stack, words):
+def test_a_place_is_reported_with_the_line_of_the_cell_that_runs(stack, words):
     assert cellnames.where(stack) == words
 
 

@@ -33,7 +33,7 @@ def lacking(**by_rank):
         ("Net", "a cell with %%dist at its top defines it there"),
     ],
 )
-def test_a_name_that_only_the_notebook_has_is_told_with_the_way_to_the_ranks(name, what):
+def test_a_name_that_only_the_notebook_has_is_reported_with_the_way_to_the_ranks(name, what):
     said = f"name '{name}' is not defined"
     assert only_here(lacking(r0=said, r1=said), NAMES) == (
         f"{name} is in the notebook itself, not on ranks 0-1: {what}."
@@ -41,7 +41,7 @@ def test_a_name_that_only_the_notebook_has_is_told_with_the_way_to_the_ranks(nam
     assert " on rank 1: " in only_here(lacking(r1=said), NAMES)
 
 
-def test_where_the_notebook_lacks_it_too_or_something_else_was_raised_nothing_is_told():
+def test_where_the_notebook_lacks_it_too_or_something_else_was_raised_nothing_is_reported():
     assert only_here(lacking(r0="name 'nope' is not defined"), NAMES) == ""
     other = RankResult(0, error=Failure("ValueError", "name 'lr' is not defined"))
     assert only_here(CellResult({0: other, 1: RankResult(1)}), NAMES) == ""

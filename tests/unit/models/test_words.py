@@ -85,7 +85,7 @@ def test_a_sentence_starts_with_a_capital_and_the_rest_stays(text, written):
         (1, "ended with exit code 1"),
     ],
 )
-def test_how_a_process_ended_is_told_by_its_exit_status(status, words):
+def test_how_a_process_ended_is_reported_by_its_exit_status(status, words):
     assert how_ended(status) == words
 
 

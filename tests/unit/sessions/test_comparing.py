@@ -59,7 +59,7 @@ def make(pool, *made, generation):
         engine.makings[slot] = Making(name, ranks, 1, 0, line, done=True, number=1)
 
 
-def test_a_group_made_of_other_members_is_told_though_it_has_connected(formed, pool):
+def test_a_group_made_of_other_members_is_reported_though_it_has_connected(formed, pool):
     make(pool, *[("1", (0, 1))] * 3, ("1", (1, 2, 3)), generation=formed.generation)
     result = formed.run("1")
     assert result.ok

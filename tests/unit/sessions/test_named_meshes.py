@@ -167,7 +167,7 @@ def test_dimensions_that_do_not_fit_are_refused(dims, said):
     assert str(raised.value).startswith(said)
 
 
-def test_the_line_that_makes_a_mesh_needs_no_name_of_a_person():
+def test_the_line_that_makes_a_mesh_needs_no_name_of_a_user():
     line = meshes.code("mesh", {"dp": 2, "tp": 3}, "cuda")
     assert line == (
         'mesh = __import__("torch").distributed.init_device_mesh'

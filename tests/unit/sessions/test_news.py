@@ -87,7 +87,7 @@ LIKELY = Diagnosis("missing_rank", (1,), "Rank 1 never set key.", {}, (0,), hint
 
 
 @pytest.mark.timing(likely=0.0)
-def test_a_likely_hang_is_told_once_with_what_to_do(start):
+def test_a_likely_hang_is_reported_once_with_what_to_do(start):
     _, group = start(2)
     notes = Notes()
     news = News(group.members, notes)
@@ -96,7 +96,7 @@ def test_a_likely_hang_is_told_once_with_what_to_do(start):
     assert notes.said == ["Rank 1 never set key. It is likely."]
 
 
-def test_a_likely_hang_of_a_moment_is_not_told(start):
+def test_a_likely_hang_of_a_moment_is_not_reported(start):
     _, group = start(2)
     notes = Notes()
     News(group.members, notes).tell({0, 1}, {}, LIKELY)

@@ -219,7 +219,7 @@ def test_without_a_common_cell_nothing_is_said_of_idle_ranks(complete, others):
     assert {look.line for look in complete(seen, {}).values()} == {""}
 
 
-def test_an_exception_of_a_loaders_worker_is_told_by_what_it_was(complete):
+def test_an_exception_of_a_loaders_worker_is_reported_by_what_it_was(complete):
     message = (
         "Caught OSError in DataLoader worker process 0.\n"
         "Original Traceback (most recent call last):\n"

@@ -66,7 +66,7 @@ def test_an_input_is_asked_apart_from_the_debugger_and_from_other_inputs(asked):
     assert asked.question().text == f"[3] In [7] line 4 {TRIANGLE} "
 
 
-def test_the_person_is_asked_at_once_where_every_rank_has_stopped(asked):
+def test_the_user_is_asked_at_once_where_every_rank_has_stopped(asked):
     assert not asked.is_due(EVERYONE)
     asked.take(0, at(4))
     assert not asked.is_due(EVERYONE)
@@ -200,7 +200,7 @@ class Person:
         pass
 
 
-def test_a_cell_goes_on_with_what_the_person_says(formed, pool):
+def test_a_cell_goes_on_with_what_the_user_says(formed, pool):
     person = Person("9: p x", "c")
     result = formed.run("stop()", output=person)
     assert result.ok

@@ -211,7 +211,7 @@ def test_a_secret_among_the_local_variables_is_in_no_text(formed, pool, path, mo
         assert "tokens: int64 [2]" in shown
 
 
-def test_names_of_groups_that_look_like_keys_can_be_told_apart(formed, of):
+def test_names_of_groups_that_look_like_keys_can_be_distinguished(formed, of):
     first, second = "0a1b2c3d" * 5, "1a1b2c3d" * 5
     formed.run(f"called('barrier', 1, '{first}')\ncalled('barrier', 1, '{second}')")
     assert [call.group for call in of(formed).looks[0].recent] == [first, second]

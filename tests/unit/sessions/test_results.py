@@ -205,7 +205,7 @@ def test_an_interrupted_hang_says_when_with_the_verdict():
     assert shown(cell)[0] == f"HangError: {cell.interruption}"
 
 
-def test_an_error_of_the_persons_is_shown_above_an_interruption():
+def test_an_error_of_user_code_is_shown_above_an_interruption():
     cell = result(r0=FREED, r1=failure())
     cell.interruption = INTERRUPTION
     assert shown(cell)[-2:] == ["ValueError: no", f"RankError: {INTERRUPTION}"]

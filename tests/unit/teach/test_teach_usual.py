@@ -47,5 +47,5 @@ def test_where_no_usual_mistake_is_seen_there_is_no_hint(body, tried):
     assert hint_for(f"def f(x):\n{body}", tried) == ""
 
 
-def test_what_was_defined_in_the_notebook_alone_is_told_before_all_else():
+def test_what_was_defined_in_the_notebook_alone_is_reported_before_all_else():
     assert hint_for("def f(x):\n    ...\n", NONE, is_here=True).endswith("with %%dist.")

@@ -84,14 +84,14 @@ def test_a_target_that_is_missed_is_said_with_the_ranks():
     assert verdict.hint == "Send less."
 
 
-def test_of_a_hang_the_verdict_is_told():
+def test_of_a_hang_the_verdict_is_reported():
     answer = tried(None, None, hang="mismatch", verdict="Ranks 0-1 waited for each other.")
     verdict = verdict_on(EXERCISE, answer)
     assert verdict.said == "Ranks 0-1 waited for each other."
     assert verdict.hint == "Send first."
 
 
-def test_an_exception_is_told_with_its_ranks_even_if_others_waited_for_them():
+def test_an_exception_is_reported_with_its_ranks_even_if_others_waited_for_them():
     raised = {1: ("IndexError", "IndexError: out of range (In [3] line 4)")}
     answer = tried(None, None, hang="raised", verdict="Rank 1 raised …", raised=raised)
     said = verdict_on(EXERCISE, answer).said
