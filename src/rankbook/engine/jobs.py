@@ -77,14 +77,22 @@ class Job:
         self.is_open = False
         for stop in self.stops:
             stop()
-        self._send_events()
-        self.outbox.close()
+        self.outbox.close()  # threads that never pause would keep it full
+        while self._send_batch():
+            pass
         self.control.send(protocol.REPLY, answer, self.sender, self.attachments)
 
     def _send_events(self) -> None:
-        while events := self.outbox.take():
+        if self._send_batch():
+            self.control.call(self._send_events)  # requests that have come meanwhile go first
+
+    def _send_batch(self) -> bool:
+        """Send what waits, or a large part; return whether anything did."""
+        events = self.outbox.take()
+        if events:
             content = {"events": [to_row(event) for event in events]}
             self.control.send(protocol.EVENTS, content, self.sender)
+        return bool(events)
 
 
 def returned(value: Any) -> dict[str, Any]:

@@ -88,6 +88,15 @@ class ForgetError(Request):
 
 
 @dataclass(frozen=True)
+class Acknowledge(Request):
+    """Note how much of what the running cell has printed was read."""
+
+    read: int
+    """In all, by the measure :func:`rankbook.models.events.effort`."""
+    op = "acknowledge"
+
+
+@dataclass(frozen=True)
 class Failure:
     """An exception on a rank."""
 

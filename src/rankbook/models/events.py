@@ -10,7 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
-__all__ = ["Asks", "Clear", "Display", "Event", "Result", "Stream", "from_row", "to_row"]
+__all__ = ["Asks", "Clear", "Display", "Event", "Result", "Stream", "effort", "from_row", "to_row"]
+
+_LINE = 100
+"""Characters that a notebook shows in the time that it takes to merge one line."""
+
+
+def effort(text: str) -> int:
+    """What it takes to show a text, in characters; what its pieces take, adds up to it."""
+    return len(text) + _LINE * text.count("\n")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The requests of a session to an engine: one class per operation, next to its answer's model."""
 
 from rankbook.models.calls import GetCall, GetMaking, ReadLastCalls
-from rankbook.models.cells import ForgetError, Free, Run
+from rankbook.models.cells import Acknowledge, ForgetError, Free, Run
 from rankbook.models.copies import Copy, GetDigests, GetHoldings, Settle, Take
 from rankbook.models.diffs import Chunks, Drop, Fingerprint, SendChunks
 from rankbook.models.engines import GetFacts
@@ -21,6 +21,7 @@ from rankbook.models.variables import Pull, Push
 from rankbook.models.wire import RemoteError, Request
 
 __all__ = [
+    "Acknowledge",
     "Answer",
     "Chunks",
     "Complete",

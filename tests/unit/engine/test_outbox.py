@@ -78,7 +78,26 @@ def test_a_writer_waits_while_too_much_is_unsent_and_until_it_is_closed():
     writer.start()
     wait_until(lambda: written == [0], SOON)
     outbox.take()
+    outbox.read(20)
     wait_until(lambda: written == [0, 1], SOON)
     outbox.close()
     writer.join(SOON)
     assert written == [0, 1, 2]
+    assert outbox.take() == [Stream("stdout", "x" * 20)]
+
+
+def test_a_writer_waits_no_longer_for_a_notebook_that_reads_nothing():
+    outbox = Outbox(lambda: None, high_water=10, patience=0.2)
+    assert outbox.write("stdout", "x" * 20)
+    outbox.take()
+    assert outbox.write("stdout", "y")
+    outbox.take()
+    assert outbox.write("stdout", "z" * 20)
+
+
+def test_a_closed_outbox_takes_no_text_but_gives_what_it_has():
+    outbox = Outbox(lambda: None)
+    outbox.write("stdout", "a")
+    outbox.close()
+    assert not outbox.write("stdout", "b")
+    assert outbox.take() == [Stream("stdout", "a")]

@@ -110,6 +110,7 @@ ASKED = [
     requests.Run("x = 1", 3),
     requests.Run("%dist_run a.py", 3, script=Script("a.py", ("-v",), variables={"RANK": "0"})),
     requests.GetDigests(("x", "y")),
+    requests.Acknowledge(100_000),
     requests.Answer(4, "p x"),
     requests.Complete("x.w", 3),
     requests.Inspect("x", 1),

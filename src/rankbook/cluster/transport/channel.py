@@ -34,6 +34,9 @@ __all__ = ["Channel", "everyone", "op_of"]
 _POLL = 0.05
 """Seconds between checks by a waiting caller of its deadline and of the controller."""
 
+_LONGEST = 0.1
+"""Seconds after which a caller's work between events is done though more events wait."""
+
 
 class Channel:
     """Carries requests to the engines of one cluster, and their answers back."""
@@ -96,7 +99,8 @@ class Channel:
             call: The call to wait for.
             timeout: Seconds; None waits as long as it takes.
             on_event: Called here, in the caller's thread, with each event in order.
-            on_pause: Called whenever no event is waiting; returns the seconds until its next call.
+            on_pause: Called whenever no event is waiting, and now and then where they never end;
+                returns the seconds until its next call.
             until: Ends the wait early when it returns true.
 
         Returns:
@@ -106,10 +110,13 @@ class Channel:
             ClusterError: The controller is gone.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
+        paused = time.monotonic()
         while not (call.done and call.inbox.empty()):
             pause = _POLL
-            if on_pause is not None and call.inbox.empty():
+            is_due = call.inbox.empty() or time.monotonic() - paused > _LONGEST
+            if on_pause is not None and is_due:
                 pause = min(pause, on_pause())
+                paused = time.monotonic()
             with suppress(queue.Empty):
                 event = call.inbox.get(timeout=pause)
                 if event is not None and on_event is not None:

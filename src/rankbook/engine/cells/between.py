@@ -51,12 +51,13 @@ class Between:
         with self._lock:
             kept, self._kept = self._kept, deque()
             lost, self._size, self._lost = self._lost, 0, 0
-        texts: dict[tuple[str, str], str] = {}
+        pieces: dict[tuple[str, str], list[str]] = {}
         for cell, stream, text in kept:
-            texts[cell, stream] = texts.get((cell, stream), "") + text
+            pieces.setdefault((cell, stream), []).append(text)
         marked = [
-            (stream, "".join(f"(from {cell}) {line}\n" for line in text.splitlines() if line))
-            for (cell, stream), text in texts.items()
+            (stream, "".join(f"(from {cell}) {line}\n" for line in lines if line))
+            for (cell, stream), texts in pieces.items()
+            if (lines := "".join(texts).splitlines())
         ]
         if lost:
             marked.insert(0, ("stdout", f"({lost:,} characters before this are lost)\n"))

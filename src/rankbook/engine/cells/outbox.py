@@ -3,63 +3,100 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rankbook.models.events import Event, Stream
+from rankbook.models.events import Event, Stream, effort
 
 if TYPE_CHECKING:
     from rankbook.engine.cells.lastwords import LastWords
 
 __all__ = ["Outbox"]
 
+_PATIENCE = 20.0
+"""Seconds for which a writer waits where nothing is read: the notebook may be gone."""
+
 
 class Outbox:
     """Collects events from any thread; the control thread takes them in batches.
 
     There is no timer: the first event wakes the control thread, and it sends everything that has
-    gathered by then. So a single line leaves at once, and a flood leaves in batches.
+    gathered by then. So a single line leaves at once, and a flood leaves in batches. A writer waits
+    while the notebook has yet to read much of what came before.
 
     Attributes:
         last_words: Keeps text in case this process ends before sending it; None: nothing does.
     """
 
     def __init__(
-        self, wake: Callable[[], None], *, batch: int = 1_000_000, high_water: int = 4_000_000
+        self,
+        wake: Callable[[], None],
+        *,
+        batch: int = 1_000_000,
+        high_water: int = 4_000_000,
+        patience: float = _PATIENCE,
     ) -> None:
         """Make an empty outbox.
 
         Args:
             wake: Makes the control thread call :meth:`take` until that returns nothing.
-            batch: The most characters in one message.
-            high_water: Characters that may wait to be sent before a writer has to wait for the
-                control thread.
+            batch: The most in one message: :func:`rankbook.models.events.effort`.
+            high_water: How much may wait to be sent and read before a writer has to wait, by the
+                same measure.
+            patience: Seconds without anything being read after which writers wait for that no
+                longer.
         """
         self._wake = wake
-        self._batch, self._high_water = batch, high_water
+        self._batch, self._high_water, self._patience = batch, high_water, patience
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._events: list[Event] = []
         self._name = ""
         self._text: list[str] = []
-        self._size = 0
+        self._size = self._sent = self._read = 0
+        self._is_read = True
         self._awake = False
         self._closed = False
         self.last_words: LastWords | None = None
 
-    def write(self, name: str, text: str) -> None:
-        """Add text of a stream; neighbouring pieces become one event."""
+    def write(self, name: str, text: str) -> bool:
+        """Add text of a stream; neighbouring pieces become one event.
+
+        Returns:
+            Whether it was taken: not by an outbox that is closed, also while a writer waits.
+        """
         with self._room:
-            while self._size > self._high_water and not self._closed:
-                self._room.wait(0.1)
+            self._wait_for_room()
+            if self._closed:
+                return False
             if name != self._name:
                 self._seal()
                 self._name = name
             self._text.append(text)
-            self._size += len(text)
+            self._size += effort(text)
             if self.last_words is not None:
                 self.last_words.write(name, text)
             self._call()
+            return True
+
+    def _wait_for_room(self) -> None:
+        """Wait while too much is unread; with the lock held."""
+        read, until = -1, 0.0
+        while not self._closed:
+            unread = self._sent - self._read if self._is_read else 0
+            if self._size + unread <= self._high_water:
+                break
+            if read != self._read:
+                read, until = self._read, time.monotonic() + self._patience
+            self._is_read = self._is_read and time.monotonic() < until
+            self._room.wait(0.1)
+
+    def read(self, much: int) -> None:
+        """Note how much the notebook has read in all; from any thread."""
+        with self._room:
+            self._read = max(self._read, min(much, self._sent))
+            self._room.notify_all()
 
     def put(self, event: Event) -> None:
         """Add an event of another kind."""
@@ -69,23 +106,24 @@ class Outbox:
             self._call()
 
     def take(self) -> list[Event]:
-        """Return the waiting events, about a megabyte at most; an empty list if none wait."""
+        """Return the waiting events, some of them if they are large; an empty list if none wait."""
         with self._room:
             self._seal()
             size = count = 0
             for event in self._events:
-                size += len(event.text) if isinstance(event, Stream) else 0
+                size += effort(event.text) if isinstance(event, Stream) else 0
                 count += 1
                 if size >= self._batch:
                     break
             taken, self._events = self._events[:count], self._events[count:]
             self._size -= size
+            self._sent += size
             self._awake = bool(taken)
             self._room.notify_all()
             return taken
 
     def close(self) -> None:
-        """Release waiting writers: their output is no longer sent."""
+        """Take no more text, and release waiting writers; what was taken can be sent still."""
         with self._room:
             self._closed = True
             self._room.notify_all()

@@ -10,11 +10,11 @@ from rankbook.calls.keeping import Keeper
 from rankbook.engine.cells.ends import SEE_ENDS, seeing_ends
 from rankbook.engine.context import Engine
 from rankbook.engine.jobs import Job
-from rankbook.engine.operations import MAIN, Repeated, operation
+from rankbook.engine.operations import CONTROL, MAIN, Repeated, operation
 from rankbook.models import CellOutcome
-from rankbook.models.requests import Run
+from rankbook.models.requests import Acknowledge, Run
 
-__all__ = ["run"]
+__all__ = ["acknowledge", "run"]
 
 _LOOK_PAST_PYTHON = 0.2
 """Seconds between two looks at what a cell has written past Python."""
@@ -45,6 +45,13 @@ async def run(job: Job, request: Run) -> CellOutcome:
         traffic=replace(traffic, computing=computing),
         fingerprints=ledger.fingerprints(),
     )
+
+
+@operation(Acknowledge, on=CONTROL)
+def acknowledge(job: Job, request: Acknowledge) -> None:
+    """Let threads that wait for it print more."""
+    if (running := job.engine.job) is not None:
+        running.outbox.read(request.read)
 
 
 @contextlib.contextmanager

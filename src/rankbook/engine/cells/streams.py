@@ -56,9 +56,7 @@ class CapturedStream(io.TextIOBase):
             self._in_child.write(text)
         elif self._capture.outputs.write(self.name, text):
             pass
-        elif outbox is not None:
-            outbox.write(self.name, text)
-        else:
+        elif outbox is None or not outbox.write(self.name, text):
             self._original.write(text)
             if threading.current_thread() is not threading.main_thread():
                 self._capture.between.write(self.name, text)

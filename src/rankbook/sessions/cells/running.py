@@ -9,6 +9,7 @@ from collections.abc import Callable
 from rankbook.errors import InputError, PromptError
 from rankbook.interrupts import ignore_ctrl_c, read_beside
 from rankbook.models import CellOutcome, Diagnosis, Failure, events, load
+from rankbook.sessions.cells.acknowledging import Acknowledging
 from rankbook.sessions.cells.cell import Cell
 from rankbook.sessions.cells.collecting import CellOutput, Collector
 from rankbook.sessions.cells.comparing import Comparing
@@ -62,6 +63,7 @@ class RunningCell:
         self._comparing = comparing
         self._cell = cell
         self._collector = Collector(cell.ranks, output)
+        self._acknowledging = Acknowledging(members)
         self._deadline = None if cell.timeout is None else time.monotonic() + cell.timeout
         self._has_reported = False
         self._prompting = Prompting(members)
@@ -162,6 +164,7 @@ class RunningCell:
             self._prompting.take(rank, body)
         else:
             self._collector.event(rank, body)
+            self._acknowledging.take(rank, body)
 
     def _hear_last_words(self) -> None:
         """Show what ended ranks printed but did not send."""
