@@ -1,4 +1,4 @@
-"""Ctrl-C: ignoring it during work that must be completed, and asking the user during work."""
+"""Ctrl-C: ignored or delayed by work that must be completed; and asking the user during work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["ignore_ctrl_c", "read_beside"]
+__all__ = ["delay_ctrl_c", "ignore_ctrl_c", "read_beside"]
 
 
 @contextmanager
@@ -41,6 +41,26 @@ def ignore_ctrl_c(patience: float = math.inf) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def delay_ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C take effect at the end of the block, whose work is soon done, and as a whole.
+
+    Python delivers signals to the main thread only; in another thread this does nothing.
+    """
+    before: Any = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    came: list[tuple[int, Any]] = []
+    signal.signal(signal.SIGINT, lambda signum, frame: came.append((signum, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        before(*came[-1])
 
 
 class _Unwanted(BaseException):

@@ -12,7 +12,7 @@ from processes import let_pass, wait_until
 from steps import SOON
 
 from rankbook import interrupts
-from rankbook.interrupts import ignore_ctrl_c, read_beside
+from rankbook.interrupts import delay_ctrl_c, ignore_ctrl_c, read_beside
 
 
 def press():
@@ -25,6 +25,24 @@ def test_ctrl_c_is_ignored_in_the_block_and_obeyed_after_it():
         press()
         press()
     assert signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(KeyboardInterrupt):
+        press()
+
+
+def test_ctrl_c_takes_effect_once_and_at_the_end_of_a_block_that_delays_it():
+    done = []
+
+    def work():
+        with delay_ctrl_c():
+            press()
+            press()
+            done.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done
+    with delay_ctrl_c():
+        pass
     with pytest.raises(KeyboardInterrupt):
         press()
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from rankbook.errors import InputError, PromptError
-from rankbook.interrupts import ignore_ctrl_c, read_beside
+from rankbook.interrupts import delay_ctrl_c, ignore_ctrl_c, read_beside
 from rankbook.models import CellOutcome, Diagnosis, Failure, events, load
 from rankbook.sessions.cells.acknowledging import Acknowledging
 from rankbook.sessions.cells.cell import Cell
@@ -163,7 +163,8 @@ class RunningCell:
         if isinstance(body, events.Asks):
             self._prompting.take(rank, body)
         else:
-            self._collector.event(rank, body)
+            with delay_ctrl_c():
+                self._collector.event(rank, body)
             self._acknowledging.take(rank, body)
 
     def _hear_last_words(self) -> None:
@@ -181,7 +182,8 @@ class RunningCell:
         self._hear_last_words()
         likely = None if self._cell.on_hang == "wait" else self.watch.likely
         self._news.tell(self._call.pending, self.watch.unheard, likely)
-        due = self._collector.pause(self._call.pending - self._prompting.asking)
+        with delay_ctrl_c():
+            due = self._collector.pause(self._call.pending - self._prompting.asking)
         return min(due, self.watch.pause(self.progress))
 
     def _wait(self) -> str:
