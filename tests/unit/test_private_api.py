@@ -56,6 +56,7 @@ ASSERTIONS = "_pytest.assertion"
 PATHS = "_pytest.pathlib"
 SHOWN = "_pytest._code.code"
 OPERATOR = "torch._ops.OpOverload"
+WAITED = "torch.distributed._functional_collectives.AsyncCollectiveTensor"
 TORCH = "torch"
 TORCH_IN_C = "torch._C"
 WORK = "torch.distributed.distributed_c10d.Work"
@@ -161,6 +162,13 @@ USES = [
     (TORCH, "_C", "calls"),
     (LIBRARY, "_destroy", "calls"),
     (OPERATOR, "_handle", "calls"),
+    (OPERATOR, "_op", "calls"),
+    (f"{OPERATOR}Packet", "_op", "calls"),
+    (TORCH_IN_C, "_after_ADInplaceOrView_keyset", "calls"),
+    (TORCH_IN_C, "_dispatch_keys", "calls"),
+    (f"{TORCH_IN_C}._autograd", "_profiler_enabled", "calls"),
+    (f"{TORCH_IN_C}._functorch", "maybe_current_level", "calls"),
+    (WAITED, "trigger_wait", "calls"),
     (C10D_IN_C, "_dump_fr_trace", "engine"),
     (AUTOGRAD, "_profiler_enabled", "engine"),
     (TORCH, "_C", "engine"),

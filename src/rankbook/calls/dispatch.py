@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ import torch.distributed.distributed_c10d as c10d
 
 __all__ = [
     "aside",
+    "backend_of",
     "group_named",
     "has_no_data",
     "is_aside",
@@ -25,6 +27,8 @@ __all__ = [
     "lacking",
     "quickly_aside",
     "register",
+    "stand_before",
+    "waits_when_used",
 ]
 
 _C: Any = torch._C
@@ -113,6 +117,42 @@ def has_no_data(keys: Any) -> bool:
     return _WITHOUT_DATA is not None and bool(keys.has(_WITHOUT_DATA))
 
 
+_KEYS_OF, _FOR_BACKENDS = _found("_dispatch_keys"), _found("_after_ADInplaceOrView_keyset")
+_LEVEL, _PROFILES = (
+    _found("_functorch", "maybe_current_level"),
+    _found("_autograd", "_profiler_enabled"),
+)
+_KNOWS_ALL = all(each is not None for each in (_KEYS_OF, _FOR_BACKENDS, _LEVEL, _PROFILES, _BELOW))
+
+
+def _backends() -> dict[int, Any]:
+    keys = [_found("DispatchKey", name) for name in ("CPU", "CUDA")] if _KNOWS_ALL else []
+    return {(only := _C.DispatchKeySet(key)).raw_repr(): only for key in keys}
+
+
+_BACKENDS = _backends()
+"""The dispatch keys of backends, by what is left of a plain tensor's keys before a backend's."""
+
+
+def backend_of(tensor: Any) -> Any:
+    """The dispatch key of the backend, if nothing else has to do with a call with this tensor.
+
+    Such as autograd, a mode, a class of tensors, a transform, or a profiler. None if something has.
+    """
+    if (tensor.requires_grad and torch.is_grad_enabled()) or is_tried_out() or not _BACKENDS:
+        return None
+    if _LEVEL() is not None or _PROFILES():
+        return None
+    return _BACKENDS.get((_KEYS_OF(tensor) & _FOR_BACKENDS).raw_repr())
+
+
+def waits_when_used(tensor: Any) -> bool:
+    """Whether a tensor waits for a collective when it is used, and nobody looks on."""
+    if type(tensor).__name__ != "AsyncCollectiveTensor":  # importing it takes 30 ms
+        return False
+    return not tensor.requires_grad and backend_of(tensor.elem) is not None
+
+
 def group_named(name: str) -> Any:
     """The process group with torch's name."""
     if _RESOLVE is not None:
@@ -152,6 +192,47 @@ def register(
 
         return take_out
     return None
+
+
+def stand_before(
+    namespace: str, name: str, make: Callable[[Any, Callable[..., Any]], Any]
+) -> list[Callable[[], None]]:
+    """Replace what Python calls for an operator, by its name and by that of its only overload.
+
+    Args:
+        namespace: ``c10d``, for example.
+        name: The operator's name.
+        make: Makes what is called instead, of what is called now, and of a function that calls a
+            backend alone: its dispatch key comes first.
+
+    Returns:
+        Functions that restore it; none if this torch lacks the operator, or a way to do this.
+    """
+    found: list[Callable[[], None]] = []
+    with suppress(AttributeError):
+        packet = getattr(getattr(torch.ops, namespace), name)
+        direct = packet.default._handle.redispatch_boxed
+
+        def unseen(*args: Any) -> Any:
+            with quickly_aside():
+                return direct(*args)
+
+        for owner in (packet, packet.default) if _LISTENS and _BACKENDS else ():
+            original = owner._op
+            owner._op = _in_the_guise_of(original, make(original, unseen))
+            found.append(partial(setattr, owner, "_op", original))
+    return found
+
+
+def _in_the_guise_of(original: Any, call: Callable[..., Any]) -> Any:
+    """Make a function that torch takes for another: its tables go by the hash of that."""
+    described = {
+        "__call__": staticmethod(call),
+        "__getattr__": lambda _, name: getattr(original, name),
+        "__hash__": lambda _: hash(original),
+        "__module__": original.__module__,
+    }
+    return type("Operator", (), described)()
 
 
 def lacking() -> tuple[str, ...]:

@@ -87,6 +87,11 @@ class Handles:
         for tensor in tensors:
             givers[tensor.data_ptr()] = record
 
+    @property
+    def has_given(self) -> bool:
+        """Whether some functional call has returned tensors that nobody has waited for."""
+        return bool(self._givers)
+
     def giver_of(self, tensor: Any) -> Record | None:
         """The functional call that returned a tensor, once; None if unknown."""
         return self._givers.pop(tensor.data_ptr(), None)

@@ -9,6 +9,10 @@ Functional collectives are seen where they enter, as ``_c10d_functional::all_red
 there they still have names, and their arguments are cheaper to read. Inference mode does not switch
 their key off. Calls with tensors without data (fake, or on the device ``meta``) do not count.
 
+A kernel in Python costs 5 us each time, and a functional collective with its wait passes three. So
+what Python calls by ``torch.ops`` is replaced, too: a call with which nothing but a backend has to
+do is reported there, and goes to the backend. All others, and those of C++, come to the kernels.
+
 The kernels belong to the process and to its forks. Their account is set later.
 """
 
@@ -18,6 +22,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
 import torch.distributed.distributed_c10d as c10d
 
 from rankbook.calls import dispatch
@@ -25,10 +30,12 @@ from rankbook.calls.dispatch import (
     BEFORE_BACKENDS,
     BEFORE_FUNCTIONS,
     aside,
+    backend_of,
     group_named,
     has_no_data,
     is_aside,
     is_fake,
+    waits_when_used,
 )
 from rankbook.calls.ledger import Ledger
 from rankbook.calls.records import Record
@@ -51,7 +58,9 @@ def prepare() -> None:
         _register("c10d", name, BEFORE_BACKENDS, partial(_issuing, tap))
     for name, tap in FUNCTIONAL.items():
         _register("_c10d_functional", name, BEFORE_FUNCTIONS, partial(_functional, tap))
+        _stand_before(name, partial(_called, tap))
     _register("_c10d_functional", "wait_tensor", BEFORE_FUNCTIONS, _waiting)
+    _stand_before("wait_tensor", _called_to_wait)
 
 
 def install(ledger: Ledger) -> None:
@@ -78,6 +87,11 @@ def _register(namespace: str, name: str, key: str, make: Callable[[Any], Any]) -
     """Insert a kernel in front of an operator, if this torch has it."""
     if (take_out := dispatch.register(namespace, name, key, make)) is not None:
         _registered.append(take_out)
+
+
+def _stand_before(name: str, make: Callable[[Any, Any], Any]) -> None:
+    """Replace what Python calls for a functional operator."""
+    _registered.extend(dispatch.stand_before("_c10d_functional", name, make))
 
 
 def _issue(ledger: Ledger, tap: Tap, group: Any, tensors: Any, args: Any) -> Record:
@@ -132,23 +146,52 @@ def _functional(tap: Tap, go: Any) -> Callable[..., Any]:
         ledger = _told
         if ledger is None or has_no_data(keys):
             return go(keys, args, kwargs)
-        tensors = tensors_of(args[tap.tensors or 0])
-        group = args[tap.group]
-        is_name = isinstance(group, str)
-        group = group_named(group) if is_name else c10d.ProcessGroup.unbox(group)
-        record = _issue(ledger, tap, group, tensors, args)
-        try:
-            if ledger.check is not None or ledger.keeper is not None:
-                _before(ledger, record, args[:1])
+
+        def go_on() -> Any:
             with aside():
-                given = go(keys, args, kwargs)
-        except BaseException as error:
-            ledger.not_issued(record, error)
-            raise
-        ledger.gave(record, tensors_of(given))
-        return given
+                return go(keys, args, kwargs)
+
+        return _issue_functional(ledger, tap, args, go_on)
 
     return issue
+
+
+def _called(tap: Tap, original: Any, direct: Callable[..., Any]) -> Callable[..., Any]:
+    """Make what Python calls instead of the operator of a functional collective."""
+    needed = max(position for position in (tap.group, tap.reduces, tap.tag) if position) + 1
+
+    def issue(*args: Any, **kwargs: Any) -> Any:
+        ledger = _told
+        backend = None if ledger is None or kwargs or len(args) != needed else _backend_of(args[0])
+        if ledger is None or backend is None:
+            return original(*args, **kwargs)
+        return _issue_functional(ledger, tap, args, partial(direct, backend, *args))
+
+    return issue
+
+
+def _backend_of(given: Any) -> Any:
+    """The dispatch key of the backend, if nothing else has to do with an operator's tensor."""
+    return backend_of(given) if type(given) is torch.Tensor else None
+
+
+def _issue_functional(ledger: Ledger, tap: Tap, args: Any, go_on: Callable[[], Any]) -> Any:
+    """Report a functional collective while it is sent on."""
+    group = args[tap.group]
+    if isinstance(group, str):
+        group = group_named(group)
+    elif not isinstance(group, c10d.ProcessGroup):
+        group = c10d.ProcessGroup.unbox(group)
+    record = _issue(ledger, tap, group, tensors_of(args[tap.tensors or 0]), args)
+    try:
+        if ledger.check is not None or ledger.keeper is not None:
+            _before(ledger, record, args[:1])
+        given = go_on()
+    except BaseException as error:
+        ledger.not_issued(record, error)
+        raise
+    ledger.gave(record, tensors_of(given))
+    return given
 
 
 def _waiting(go: Any) -> Callable[..., Any]:
@@ -158,16 +201,40 @@ def _waiting(go: Any) -> Callable[..., Any]:
         ledger = _told
         if ledger is None or has_no_data(keys):
             return go(keys, args, kwargs)
-        record = ledger.handles.giver_of(args[0])
-        outer, failed = None, True
-        try:
-            outer = ledger.waits.begin("tensor", record)
-            done = go(keys, args, kwargs)
-            failed = False
-            return done
-        finally:
-            ledger.waits.end(outer)
-            if record is not None:
-                ledger.ended(record, failed=failed)
+        return _wait(ledger, args[0], lambda: go(keys, args, kwargs))
 
     return wait
+
+
+def _called_to_wait(original: Any, direct: Callable[..., Any]) -> Callable[..., Any]:
+    """Make what Python calls instead of the operator ``wait_tensor``."""
+
+    def wait(*args: Any, **kwargs: Any) -> Any:
+        ledger = _told
+        if ledger is None or kwargs or len(args) != 1:
+            return original(*args, **kwargs)
+        [tensor] = args
+        if (backend := _backend_of(tensor)) is not None:
+            return _wait(ledger, tensor, partial(direct, backend, tensor))
+        if waits_when_used(tensor):
+            return tensor.trigger_wait()  # what torch comes to in 20 us more: it calls this again
+        return original(tensor)
+
+    return wait
+
+
+def _wait(ledger: Ledger, tensor: Any, go_on: Callable[[], Any]) -> Any:
+    """Report a wait for a tensor while it lasts."""
+    if not ledger.handles.has_given:  # torch may wait twice, and the second time for nothing
+        return go_on()
+    record = ledger.handles.giver_of(tensor)
+    outer, failed = None, True
+    try:
+        outer = ledger.waits.begin("tensor", record)
+        done = go_on()
+        failed = False
+        return done
+    finally:
+        ledger.waits.end(outer)
+        if record is not None:
+            ledger.ended(record, failed=failed)
