@@ -41,6 +41,7 @@ class FakeLauncher(Launcher):
         self.grown: list[int] = []
         self._wire, self._all, self._kill = wire, all_engines, kill
         self._hosts, self._gpus = hosts, gpus
+        self._next = 0
 
     @property
     def client(self):
@@ -50,14 +51,13 @@ class FakeLauncher(Launcher):
         return "the fake cluster"
 
     def start(self, n):
-        self._start(range(n))
+        self._start(n)
         return self.client
 
     def add(self, n):
         self.refuse_add()
         self.grown.append(n)
-        first = max(self._all, default=-1) + 1
-        return self._start(range(first, first + n))
+        return self._start(n)
 
     def end(self, engines: Collection[int]) -> None:
         for number in sorted(set(engines) & set(self._wire.engines)):
@@ -72,7 +72,7 @@ class FakeLauncher(Launcher):
         return n
 
     def start_engines(self, n):
-        self._start(range(n))
+        self._start(n)
 
     def log_tail(self, engine):
         # One that another has replaced has no log any more.
@@ -81,10 +81,12 @@ class FakeLauncher(Launcher):
     def stop(self):
         self.closed += 1
 
-    def _start(self, numbers):
-        for number in numbers:
+    def _start(self, n):
+        new = range(self._next, self._next + n)  # no id is given twice
+        self._next += n
+        for number in new:
             host = self._hosts[number % len(self._hosts)]
             engine = self._all[number] = FakeEngine(number, host, self._gpus)
             engine.end = lambda status, number=number: self._kill(number, status)
             self._wire.join(number)
-        return set(numbers)
+        return set(new)

@@ -175,8 +175,8 @@ def test_new_engines_have_new_ids(pool):
     assert pool.engines == [0, 1, 2, 4, 5]
 
 
-def test_all_engines_are_replaced_under_ids_from_0(pool):
+def test_all_engines_are_replaced_under_new_ids(pool):
     pool.end([0])
     pool.replace()
-    assert pool.engines == [0, 1, 2]
-    assert pool.channel.ask({0: LookAt()})[0]["state"] == "idle"
+    assert pool.engines == [4, 5, 6]
+    assert pool.channel.ask({4: LookAt()})[4]["state"] == "idle"

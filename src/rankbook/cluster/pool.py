@@ -114,7 +114,8 @@ class Pool:
     @property
     def engines(self) -> list[int]:
         """Ids of the engines that can be reached, ascending."""
-        return sorted(self.wire.engines)
+        # The controller may announce an engine after its end: it does so at the second heartbeat.
+        return sorted(engine for engine in self.wire.engines if engine not in self._ended)
 
     @property
     def is_owned(self) -> bool:
@@ -187,7 +188,6 @@ class Pool:
         n = self.launcher.stop_engines()
         self._wait(lambda: not self.engines, timeout, "The old engines did not end")
         self._refuse_closed()
-        self._ended.clear()
         try:
             self.launcher.start_engines(n)
         finally:

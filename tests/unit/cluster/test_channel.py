@@ -63,9 +63,20 @@ def test_an_engine_that_has_ended_is_sent_nothing_even_while_it_is_registered(po
 
 
 def test_an_engine_that_registers_again_is_sent_requests_again(pool):
-    pool.channel.engine_gone(1)
+    pool.wire.leave(1)
     pool.wire.join(1)
     assert pool.channel.ask(everyone([1], LookAt()))
+
+
+def test_an_engine_that_the_controller_announces_after_its_end_is_none_that_lives(pool):
+    pool.kill(1)
+    pool.wire.join(1)
+    assert 1 not in pool.engines
+    assert pool.channel.request(everyone([1], LookAt())).failures[1].evalue == "Engine 1 has ended."
+    pool.kill(0)
+    pool.replace(timeout=1)
+    pool.wire.join(0)
+    assert not {0, 1} & set(pool.engines)
 
 
 def test_an_engine_that_has_reported_ready_is_reached_before_it_is_announced(pool):

@@ -169,9 +169,9 @@ def test_replaced_engines_are_asked_for_their_facts_again(four):
     group.members.replace_all()
     assert group.members.placement is None
     assert group.members.ended == {}
-    pool[0].facts = replace(pool[0].facts, host="elsewhere")
+    pool[4].facts = replace(pool[4].facts, host="elsewhere")
     group.initialize()
-    assert drawn(group)[0] == (0, "elsewhere", 0)
+    assert drawn(group)[0] == (4, "elsewhere", 0)
 
 
 def test_closing_a_group_removes_its_files(four):

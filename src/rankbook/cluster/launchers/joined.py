@@ -70,6 +70,7 @@ class JoinedLauncher(Launcher):
         self._followed: kept.Follower | None = None
         self._forkers = 0
         self._living: set[int] = set()
+        self._ended: set[int] = set()
         self._last = LastWords()
         self._lost: dict[int, str] = {}
         self._caught_up = threading.Event()
@@ -169,17 +170,17 @@ class JoinedLauncher(Launcher):
         self.add(n)
 
     def events(self) -> Iterator[EngineEvent]:
-        """The keeper's events of the engines, first of those that the controller still lists.
+        """The keeper's events of the engines, first the ends of those that ended before.
 
-        It goes on when all engines have been replaced: a second call returns nothing.
+        The controller may list these still, or announce them later. It goes on when all engines
+        have been replaced: a second call returns nothing.
         """
         if self._followed is None or self._caught_up.is_set():
             return
         while True:
             state = self._followed.state
-            listed = {engine for engine in self.client.ids if engine < state["next"]}
-            for engine in sorted(listed - set(state["living"])):
-                yield Ended(engine, None)
+            gone = set(range(state["next"])) - set(state["living"]) - self._ended
+            yield from (self._end(engine, None) for engine in sorted(gone))
             self._caught_up.set()
             for event in self._followed.events():
                 yield from self._read(event)
@@ -206,15 +207,18 @@ class JoinedLauncher(Launcher):
             yield Ready(event["engine"], event["uuid"])
         elif event["event"] == "ended":
             self._last.take(event)
-            self._living.discard(event["index"])
-            yield Ended(event["index"], event["status"])
+            yield self._end(event["index"], event["status"])
         elif event["event"] == "lost":
             self._forkers = event["forkers"]
             for engine in event["engines"]:
                 if event["why"]:
                     self._lost[engine] = event["why"]
-                self._living.discard(engine)
-                yield Ended(engine, None if event["why"] else -signal.SIGKILL)
+                yield self._end(engine, None if event["why"] else -signal.SIGKILL)
+
+    def _end(self, engine: int, status: int | None) -> Ended:
+        self._living.discard(engine)
+        self._ended.add(engine)
+        return Ended(engine, status)
 
     def why_lost(self, engine: int) -> str:
         """The reason why an engine ended together with the process that started it."""

@@ -22,7 +22,6 @@ from rankbook.cluster.transport.messages import (
     Incoming,
     Notice,
     Outgoing,
-    Registered,
     Unregistered,
     Wire,
 )
@@ -46,7 +45,7 @@ class Channel:
         self._lock = threading.Lock()
         self._calls: dict[str, tuple[Call, int]] = {}
         self._name, self._sent = uuid.uuid4().hex, itertools.count()
-        self._dead: set[int] = set()
+        self._ended: set[int] = set()
         self._closed = False
         wire.subscribe(self._receive)
 
@@ -72,7 +71,7 @@ class Channel:
         call = Call(set(requests), op_of(requests))
         outgoing, ended = [], []
         with self._lock:
-            reachable = set(self._wire.engines) - self._dead
+            reachable = set(self._wire.engines) - self._ended
             for engine, request in requests.items():
                 if engine not in reachable:
                     ended.append(engine)
@@ -193,14 +192,19 @@ class Channel:
 
         The controller announces them later, at their second heartbeat.
         """
-        with self._lock:
-            self._dead.difference_update(engines)
         self._wire.route(engines)
 
     def engine_gone(self, engine: int) -> None:
-        """Fail the requests to an engine that has ended."""
+        """Fail the requests to an engine that has ended, and all later ones.
+
+        The controller may announce it still: that is no other engine, since no id is given twice.
+        """
         with self._lock:
-            self._dead.add(engine)
+            self._ended.add(engine)
+        self._fail(engine)
+
+    def _fail(self, engine: int) -> None:
+        with self._lock:
             failed = [key for key, (_, asked) in self._calls.items() if asked == engine]
             calls = [self._calls.pop(key)[0] for key in failed]
         for call in calls:
@@ -216,10 +220,7 @@ class Channel:
         if isinstance(notice, Incoming):
             self._deliver(notice)
         elif isinstance(notice, Unregistered):
-            self.engine_gone(notice.engine)
-        elif isinstance(notice, Registered):
-            with self._lock:
-                self._dead.discard(notice.engine)
+            self._fail(notice.engine)
 
     def _deliver(self, incoming: Incoming) -> None:
         key = incoming.request
